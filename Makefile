@@ -1,0 +1,38 @@
+# `make run` turns data/sources (or a demo corpus) into a model; `make test` checks everything. Both can be repeated.
+SHELL := /bin/bash
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup run test bench serve clean
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: .venv/installed ## make .venv and install requirements.lock
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: privllm needs Python 3.11 or later; try make PYTHON=python3.11 setup" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	pip install --quiet --progress-bar on torch==2.13.0
+	pip install --quiet --progress-bar on --no-deps --require-hashes -r requirements.lock
+	pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: setup ## documents to model: demo corpus if data/sources is empty, dvc repro, summary
+	@privllm demo --when-empty
+	@test -f data/sources.dvc || dvc add --quiet data/sources
+	dvc repro
+	@privllm summary
+
+test: setup ## all tests
+	python -m pytest
+
+bench: setup ## our figures against the peers', in turn
+	python -m benchmarks.run
+
+serve: setup ## talk to the exported model in the terminal
+	privllm chat
+
+clean: ## remove what a build made (data/sources and DVC's cache stay)
+	rm -rf .privllm $(addprefix data/,fingerprint collect clean dedup validate annotate tokenizer pack pretrain evaluate export) \
+	  reports/*.json reports/index.html reports/validate reports/pretrain

@@ -1,0 +1,186 @@
+"""What a stage's code means: a hash per module it can reach, and the locked version of every library below it.
+
+DVC sees files, not imports: an edited helper would leave its results standing, and an edited comment would
+rebuild them. So the `fingerprint` stage reads the source (it runs none of it) and writes one small JSON per
+stage, on which that stage depends. Comments, docstrings, formatting and annotations' positions do not count.
+
+It sees `import` statements, wherever they stand. It does not see `importlib.import_module(name)`; the tests
+watch real runs for modules that escaped it.
+"""
+
+import ast
+import importlib.metadata
+import json
+import re
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+
+from privllm.core.errors import UserError
+from privllm.core.report import write_json
+from privllm.core.seed import digest
+
+OURS = ("privllm", "stages")
+LOCK_FILE = Path("requirements.lock")
+FOLDER = Path("data/fingerprint")
+PRESENTATION = {"typer", "rich"}  # they print for people and decide no byte of any output
+
+
+def write_fingerprints(root: Path, out: Path) -> dict[str, Any]:
+    """Write `out/<stage>.json` for every file in `root/stages`; returns counts for the report."""
+    stages = sorted(path.stem for path in (root / "stages").glob("*.py") if path.stem not in ("__init__", "fingerprint"))
+    prints = {stage: fingerprint(root, f"stages.{stage}") for stage in stages}
+    for stage, found in prints.items():
+        write_json(out / f"{stage}.json", found)
+    modules = {name for found in prints.values() for name in found["modules"]}
+    libraries = {name for found in prints.values() for name in found["libraries"]}
+    return {"stages": len(stages), "modules": len(modules), "libraries": len(libraries)}
+
+
+def fingerprint(root: Path, module: str) -> dict[str, Any]:
+    """{"python": "3.11", "modules": {name: hash}, "libraries": {distribution: locked version}} of `module`."""
+    modules, imported = closure(root, module)
+    locked = locked_versions(root / LOCK_FILE)
+    return {
+        "python": python_version(),
+        "modules": {name: meaning(path) for name, path in sorted(modules.items())},
+        "libraries": {name: locked[name] for name in sorted(distributions_below(imported)) if name in locked},
+    }
+
+
+def python_version() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def meaning(path: Path) -> str:
+    """Hash of a module's syntax tree without docstrings, comments and positions."""
+    tree = parse(path)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return digest(ast.dump(tree).encode())
+
+
+def parse(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_bytes(), filename=str(path))
+    except SyntaxError as error:
+        raise UserError(f"{path}, line {error.lineno}: {error.msg}. The build cannot tell what this code means; mend it.") from error
+
+
+def closure(root: Path, module: str) -> tuple[dict[str, Path], set[str]]:
+    """Every module of ours that `module` can import, with its file, and the top-level names of all others."""
+    found: dict[str, Path] = {}
+    foreign: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        path = _file_of(root, name)
+        if path is None:
+            continue
+        found[name] = path
+        waiting += [name.rpartition(".")[0]] if "." in name else []
+        for target in imports_of(path, name):
+            (waiting.append if target.split(".")[0] in OURS else foreign.add)(target)
+    return found, {name.split(".")[0] for name in foreign} - set(sys.stdlib_module_names)
+
+
+def imports_of(path: Path, name: str) -> set[str]:
+    """Dotted names that a file imports, relative ones resolved; `from a import b` gives both a and a.b."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    names: set[str] = set()
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parents, base] if base else parents)
+            names.add(base)
+            names.update(f"{base}.{alias.name}" for alias in node.names if base.split(".")[0] in OURS)
+    return names
+
+
+def _file_of(root: Path, name: str) -> Path | None:
+    base = root.joinpath(*name.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def canonical(name: str) -> str:
+    """A distribution's name as PEP 503 spells it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def locked_versions(lock: Path) -> dict[str, str]:
+    """{distribution: version} of a file of exact pins."""
+    try:
+        lines = lock.read_text("utf-8").splitlines()
+    except FileNotFoundError:
+        raise UserError(f"{lock} is missing: it pins the libraries that the build's keys name.") from None
+    pins = (re.match(r"([A-Za-z0-9._-]+)==([^\s;\\]+)", line) for line in lines)
+    return {canonical(pin[1]): pin[2] for pin in pins if pin}
+
+
+@cache
+def _providers() -> dict[str, list[str]]:
+    return {name: [canonical(dist) for dist in dists] for name, dists in importlib.metadata.packages_distributions().items()}
+
+
+def distributions_below(top_levels: set[str]) -> set[str]:
+    """The installed distributions that provide these modules, and all that those need in turn."""
+    waiting = [dist for name in top_levels for dist in _providers().get(name, [])]
+    found: set[str] = set()
+    while waiting:
+        dist = waiting.pop()
+        if dist in found or dist in PRESENTATION:
+            continue
+        found.add(dist)
+        waiting += requirements_of(dist)
+    return found
+
+
+@cache
+def requirements_of(dist: str) -> list[str]:
+    """Canonical names of what an installed distribution needs here, its optional extras left out."""
+    try:
+        texts = importlib.metadata.requires(dist) or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    needs = [Requirement(text) for text in texts]
+    return [canonical(need.name) for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
+
+
+def check_fingerprint(stage: str, root: Path = Path()) -> None:
+    """Refuse to run code, libraries or a Python other than those `data/fingerprint/<stage>.json` names."""
+    path = root / FOLDER / f"{stage}.json"
+    if not path.is_file():
+        raise UserError(f"{path} is missing: run `dvc repro {stage}`, which makes it first.")
+    recorded = json.loads(path.read_text("utf-8"))
+    if recorded["python"] != python_version():
+        raise UserError(
+            f"this build was fingerprinted with Python {recorded['python']} and runs under {python_version()}: "
+            "run `dvc repro --force fingerprint`, then `dvc repro`."
+        )
+    modules, _ = closure(root, f"stages.{stage}")
+    changed = sorted(set(recorded["modules"].items()) ^ {(name, meaning(file)) for name, file in modules.items()})
+    if changed:
+        raise UserError(f"`{changed[0][0]}` is not the code that {path} was made from: run it through `dvc repro {stage}`.")
+    for dist, version in recorded["libraries"].items():
+        if (installed := _installed(dist)) != version:
+            raise UserError(f"{dist} {installed} is installed, but {LOCK_FILE} says {version}: run `make setup`, or change the lock and run `dvc repro`.")
+
+
+def _installed(dist: str) -> str:
+    try:
+        return importlib.metadata.version(dist).partition("+")[0]
+    except importlib.metadata.PackageNotFoundError:
+        return "(none)"

@@ -1,0 +1,24 @@
+"""Nothing leaves the machine: every library's telemetry and hub access, off before it is imported.
+
+`core.stage` and the command line import this first. It sets variables; it does not guard sockets (the tests do,
+by running the whole build without a network).
+"""
+
+import os
+
+SWITCHES = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "ITERATIVE_DO_NOT_TRACK": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    "LITLOGGER_DISABLED": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}
+
+os.environ.update(SWITCHES)

@@ -1,0 +1,89 @@
+"""Parameters: one section of params.yaml read into the dataclass of the module that uses it.
+
+Strict both ways: an unknown key or a wrong type is an error that names the file, the line and the nearest
+known key. Nothing is interpolated (DVC hashes the unexpanded text, so `${...}` would hide a change).
+"""
+
+import difflib
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from privllm.core.errors import UserError
+
+PARAMS_FILE = Path("params.yaml")
+Config = TypeVar("Config")
+
+
+def require(condition: bool, key: str, allowed: str) -> None:
+    """Raise a `UserError` unless `condition`; `key` is dotted ("split.test"), `allowed` says what is."""
+    if not condition:
+        raise UserError(f"parameter `{key}` in {PARAMS_FILE} is out of range: it must be {allowed}.")
+
+
+def read_params(section: str, schema: type[Config], path: Path = PARAMS_FILE) -> Config:
+    """`schema` filled from `section` of the file at `path`; a missing section means the defaults.
+
+    Raises UserError for a file that is not YAML, an unknown key, a wrong type, or a value out of range.
+    """
+    values = load_sections(path).get(section) or {}
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(values))
+        return OmegaConf.to_object(merged)  # type: ignore[return-value]
+    except UserError:
+        raise
+    except (OmegaConfBaseException, TypeError, ValueError) as error:
+        raise UserError(_explain(error, section, schema, path)) from error
+
+
+def load_sections(path: Path = PARAMS_FILE) -> dict[str, Any]:
+    """All of params.yaml as plain values. Raises UserError when it is missing or is no mapping."""
+    try:
+        sections = yaml.safe_load(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run this from the root of the repository.") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(sections, dict):
+        raise UserError(f"{path} must be a mapping of stage names to parameters.")
+    if "${" in path.read_text("utf-8"):
+        raise UserError(f"{path} holds a `${{...}}`: DVC would hash it unexpanded and miss a change; write the value.")
+    return sections
+
+
+def _explain(error: Exception, section: str, schema: type, path: Path) -> str:
+    key = getattr(error, "full_key", None) or ""
+    dotted = f"{section}.{key}" if key else section
+    where = f"{path}, line {_line_of(path, dotted)}"
+    if isinstance(error, ConfigKeyError):
+        names = known_keys(schema)
+        near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+        hint = f"did you mean `{section}.{near[0]}`?" if near else f"known keys: {', '.join(names)}."
+        return f"unknown parameter `{dotted}` ({where}); {hint}"
+    first_line = str(error).strip().splitlines()[0].rstrip(".")
+    return f"parameter `{dotted}` ({where}) cannot be used: {first_line}."
+
+
+def known_keys(schema: type, prefix: str = "") -> list[str]:
+    """Dotted names of every field of a config dataclass, nested ones included."""
+    names = []
+    for field in fields(schema):  # type: ignore[arg-type]
+        nested = isinstance(field.type, type) and is_dataclass(field.type)
+        names += known_keys(field.type, f"{prefix}{field.name}.") if nested else [prefix + field.name]  # type: ignore[arg-type]
+    return names
+
+
+def _line_of(path: Path, dotted: str) -> int:
+    """Line (from 1) of the deepest part of `dotted` that the file has."""
+    node, line = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader), 1
+    for part in dotted.split("."):
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        found = [(k, v) for k, v in pairs if k.value == part]
+        if not found:
+            break
+        line, node = found[0][0].start_mark.line + 1, found[0][1]
+    return line

@@ -1,0 +1,83 @@
+"""What flows between the stages, as Arrow schemas.
+
+    collect    DOCUMENTS            data/collect/*.parquet      QUARANTINE   data/collect/quarantine/*.parquet
+    clean      CLEAN                data/clean/*.parquet        DROPPED      data/clean/dropped/*.parquet
+    dedup      CLEAN + cluster      data/dedup/*.parquet        CLUSTERS     data/dedup/clusters/*.parquet
+    annotate   ANNOTATIONS          data/annotate/*.parquet
+    pack       ROWS                 data/pack/{train,validation,test}/*.arrow
+
+A document's `id` is a hash of where it came from (relative path, and line within a file of many documents), so
+an edited document keeps its id and its shard.
+"""
+
+import pyarrow as pa
+
+from privllm.core.seed import name_digest
+
+DOCUMENTS = pa.schema(
+    [
+        ("id", pa.string()),  # 32 hexadecimal digits, `document_id`
+        ("source", pa.string()),  # path relative to data/sources, "/"-separated; "#12" appended for line 12 of a JSONL
+        ("media_type", pa.string()),  # text/html, text/plain, text/markdown
+        ("encoding", pa.string()),  # what the bytes were decoded with
+        ("digest", pa.string()),  # `seed.digest` of the raw bytes
+        ("text", pa.string()),
+    ]
+)
+QUARANTINE = pa.schema([("source", pa.string()), ("digest", pa.string()), ("bytes", pa.int64()), ("reason", pa.string()), ("detail", pa.string())])
+
+CLEAN = pa.schema(
+    [
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("media_type", pa.string()),
+        ("digest", pa.string()),
+        ("text", pa.string()),  # clean text, NFC, personal data replaced by placeholders
+        ("language", pa.string()),  # ISO 639-1, "" where it was not asked
+        ("language_score", pa.float32()),
+        ("placeholders", pa.int32()),  # how many pieces of personal data were replaced
+    ]
+)
+DROPPED = CLEAN.append(pa.field("reason", pa.string())).append(pa.field("detail", pa.string()))
+DEDUPED = CLEAN.append(pa.field("cluster", pa.string()))
+CLUSTERS = pa.schema([("id", pa.string()), ("cluster", pa.string()), ("kept", pa.bool_()), ("reason", pa.string())])  # "", exact, near
+
+ANNOTATIONS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("token_start", pa.list_(pa.int32())),  # offsets in Unicode code points of `text`
+        ("token_end", pa.list_(pa.int32())),
+        ("pos", pa.list_(pa.string())),  # Universal POS tag of each token
+        ("dep", pa.list_(pa.string())),  # dependency label
+        ("head", pa.list_(pa.int32())),  # index of the head token; a root points at itself
+        ("entity_start", pa.list_(pa.int32())),
+        ("entity_end", pa.list_(pa.int32())),
+        ("entity_label", pa.list_(pa.string())),
+    ]
+)
+
+PIECE = pa.struct(
+    [
+        ("id", pa.string()),  # of the document
+        ("row_start", pa.int32()),  # first token of the piece within the row
+        ("document_start", pa.int32()),  # the same token's place within the document's tokens
+        ("tokens", pa.int32()),
+    ]
+)
+ROWS = pa.schema([("input_ids", pa.list_(pa.int32())), ("pieces", pa.list_(PIECE))])  # see tokens/packing.py
+
+MAX_SHARD_BITS = 12
+
+
+def document_id(source: str) -> str:
+    """The id of the document that came from `source`."""
+    return name_digest("document", source)
+
+
+def shard_of(identifier: str, bits: int) -> int:
+    """Which of `2**bits` shards an id belongs to: its leading bits."""
+    return int(identifier[:4], 16) >> (16 - bits)
+
+
+def shard_name(index: int) -> str:
+    return f"{index:05d}.parquet"

@@ -1,0 +1,30 @@
+"""reports/<stage>.json: what went in, what came out, and that it adds up.
+
+Only numbers that are equal on every run belong here (DVC diffs them across commits); durations go to
+`core.stage`'s untracked log.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`value` as sorted, indented JSON with a final newline; NaN is refused."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n", "utf-8")
+
+
+def add_up(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """The sum of the shards' counts, key by key."""
+    total: Counter[str] = Counter()
+    for shard in counts:
+        total.update(shard)
+    return dict(sorted(total.items()))
+
+
+def balance(entered: int, *left: int) -> None:
+    """Assert that nothing was lost between the door and the exits of a stage."""
+    assert entered == sum(left), f"{entered} documents entered, {' + '.join(map(str, left))} left"

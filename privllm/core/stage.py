@@ -1,0 +1,84 @@
+"""How a stage runs: offline, with the code its key names, with errors for people, and timed.
+
+`stages/x.py` ends in `run(main)`. What main takes is paths only; what it needs to know otherwise it reads from
+params.yaml. Durations go to `.privllm/log.jsonl`, which nothing in the build reads.
+"""
+
+import errno
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import typer
+
+import privllm.core.offline  # noqa: F401  (first: it switches telemetry off)
+from privllm.core.errors import UserError
+from privllm.core.fingerprint import check_fingerprint
+
+LOG_FILE = Path(".privllm/log.jsonl")
+INTERRUPTED = 130
+
+
+def run(main: Callable[..., None]) -> None:
+    """Call `main` with the command line's paths and leave the process with an exit code."""
+    stage = Path(sys.argv[0]).stem
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(name=stage)(main)
+    start = time.perf_counter()
+    code = call(lambda: _checked(stage, app), stage)
+    if code == 0:
+        log_duration(stage, time.perf_counter() - start)
+    sys.exit(code)
+
+
+def _checked(stage: str, app: typer.Typer) -> None:
+    if stage != "fingerprint":
+        check_fingerprint(stage)
+    app(standalone_mode=False)
+
+
+def call(action: Callable[[], object], name: str) -> int:
+    """Run `action`; what a person can mend becomes one paragraph on stderr. Returns the exit code."""
+    try:
+        action()
+        return 0
+    except KeyboardInterrupt:
+        explain(f"{name} was interrupted. Nothing is lost: run the same command again and it goes on.")
+        return INTERRUPTED
+    except typer.Exit as leave:
+        return leave.exit_code
+    except (UserError, OSError, MemoryError) as error:
+        if os.environ.get("PRIVLLM_DEBUG") == "1":
+            raise
+        explain(f"{name}: {_paragraph(error)}")
+        return 1
+    except Exception as error:
+        if hasattr(error, "format_message"):  # click's own usage errors
+            explain(f"{name}: {error.format_message()}")
+            return 2
+        raise
+
+
+def _paragraph(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full ({error.filename or Path.cwd()}). Nothing is lost: free some space (`dvc gc -w` drops old results) and run it again."
+    if isinstance(error, OSError):
+        return f"{error.strerror or error} ({error.filename or 'no file named'}). Mend that and run it again; PRIVLLM_DEBUG=1 shows where."
+    if isinstance(error, MemoryError):
+        return "memory ran out. Nothing is lost: close other programs or lower the stage's batch size in params.yaml, and run it again."
+    return str(error)
+
+
+def explain(message: str) -> None:
+    """One paragraph for a person, on stderr."""
+    sys.stderr.write(f"\nerror: {message}\n\n")
+    sys.stderr.flush()
+
+
+def log_duration(stage: str, seconds: float) -> None:
+    LOG_FILE.parent.mkdir(exist_ok=True)
+    with LOG_FILE.open("a", encoding="utf-8") as log:
+        log.write(json.dumps({"stage": stage, "seconds": round(seconds, 3), "ended": round(time.time())}) + "\n")

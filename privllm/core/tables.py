@@ -1,0 +1,46 @@
+"""Tables on disk: Parquet shards whose bytes depend on their rows alone.
+
+A data stage's folder holds `00000.parquet` ... one file per shard; other tables of the stage lie in subfolders,
+so `datasets.load_dataset("parquet", data_files="data/clean/*.parquet")` sees documents only.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+ROW_GROUP_BYTES = 8 << 20
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write Parquet (zstd) so that equal rows give equal bytes; a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = table.combine_chunks().replace_schema_metadata(None)
+    rows = max(1, min(len(table), len(table) * ROW_GROUP_BYTES // max(1, table.nbytes)))
+    partial = path.with_name(path.name + ".partial")
+    pq.write_table(table, partial, row_group_size=rows, compression="zstd", compression_level=1)
+    os.replace(partial, path)
+
+
+def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """One shard, or some of its columns."""
+    return pq.read_table(path, columns=columns, use_threads=False)
+
+
+def shards_of(folder: Path) -> list[Path]:
+    """The document shards of a stage's folder, in order."""
+    return sorted(folder.glob("*.parquet"))
+
+
+def read_folder(folder: Path, columns: list[str] | None = None) -> pa.Table:
+    """All shards of a folder as one table, in shard order. For small columns: it is all in memory."""
+    return pa.concat_tables([read_table(path, columns) for path in shards_of(folder)])
+
+
+def iterate_rows(folder: Path, columns: list[str] | None = None) -> Iterator[dict]:
+    """Rows of all shards as dicts, a batch in memory at a time."""
+    for path in shards_of(folder):
+        for batch in pq.ParquetFile(path).iter_batches(columns=columns, use_threads=False):
+            yield from batch.to_pylist()

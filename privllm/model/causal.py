@@ -1,0 +1,98 @@
+"""The causal language model: transformers' own Qwen3 class at the size that params.yaml asks for.
+
+Building from the stock class keeps what we train loadable by anything that reads a Hugging Face folder. It
+does not train, and it never downloads.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
+
+from privllm.core.errors import UserError
+from privllm.core.params import require
+from privllm.core.seed import seed_of
+from privllm.model.attention import CAUSAL
+
+END_OF_TEXT = 0  # <|endoftext|>
+PAD = 1  # <|pad|>
+
+
+@dataclass
+class CausalConfig:
+    layers: int = 6  # blocks, 1-100
+    width: int = 256  # of the residual stream; a multiple of 2 * heads
+    heads: int = 4  # query heads per block
+    kv_heads: int = 0  # key/value heads per block, a divisor of heads; 0 = as many as heads
+    feedforward: int = 0  # inner width of the gated feed-forward part; 0 = 8/3 of width
+    attention_dropout: float = 0.0  # share of attention weights dropped while training, [0, 1); Qwen3 has no other dropout
+    tie_embeddings: bool = True  # one matrix for the input and the output embedding
+    rope_theta: float = 10000.0  # base of the rotary position frequencies, > 1
+
+    def __post_init__(self) -> None:
+        require(1 <= self.layers <= 100, "model.layers", "between 1 and 100")
+        require(self.heads >= 1 and self.width >= 2, "model.heads", "at least 1, and model.width at least 2")
+        require(self.width % (2 * self.heads) == 0, "model.width", "a multiple of twice model.heads")
+        require(self.kv_heads >= 0 and self.heads % (self.kv_heads or self.heads) == 0, "model.kv_heads", "0 or a divisor of model.heads")
+        require(self.feedforward >= 0, "model.feedforward", "0 or more")
+        require(0 <= self.attention_dropout < 1, "model.attention_dropout", "at least 0 and below 1")
+        require(self.rope_theta > 1, "model.rope_theta", "above 1")
+
+
+def build_causal(cfg: CausalConfig, vocabulary: int, context: int, seed: int) -> Qwen3ForCausalLM:
+    """A fresh model in fp32, initialised from `seed` alone (the global generator is left as it was)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of("init", seed))
+        model = Qwen3ForCausalLM._from_config(_transformers_config(cfg, vocabulary, context), attn_implementation=CAUSAL)
+        _quiet_branches(model)
+    model.generation_config = GenerationConfig(bos_token_id=None, eos_token_id=END_OF_TEXT, pad_token_id=PAD)
+    return model
+
+
+def load_causal(folder: Path) -> Qwen3ForCausalLM:
+    """The model saved in `folder`, in eval mode, on the CPU. Raises UserError when the folder holds none."""
+    if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
+        raise UserError(f"{folder} holds no trained model (config.json, model.safetensors): run `dvc repro pretrain` first.")
+    model = Qwen3ForCausalLM.from_pretrained(folder, attn_implementation=CAUSAL, local_files_only=True, use_safetensors=True)
+    return model.eval()
+
+
+def vocabulary_size(tokenizer: Path) -> int:
+    """Ids in the tokenizer.json of the folder `tokenizer`, special ones included. Raises UserError when it is not ours."""
+    file = tokenizer / "tokenizer.json"
+    if not file.is_file():
+        raise UserError(f"{file} is missing: run `dvc repro tokenizer` first.")
+    loaded = Tokenizer.from_file(str(file))
+    for name, want in (("<|endoftext|>", END_OF_TEXT), ("<|pad|>", PAD)):
+        if loaded.token_to_id(name) != want:
+            raise UserError(f"{file} gives {name} the id {loaded.token_to_id(name)}, not {want}: rebuild it with `dvc repro tokenizer`.")
+    return loaded.get_vocab_size()
+
+
+def _transformers_config(cfg: CausalConfig, vocabulary: int, context: int) -> Qwen3Config:
+    return Qwen3Config(
+        vocab_size=vocabulary,
+        hidden_size=cfg.width,
+        intermediate_size=cfg.feedforward or cfg.width * 8 // 3,
+        num_hidden_layers=cfg.layers,
+        num_attention_heads=cfg.heads,
+        num_key_value_heads=cfg.kv_heads or cfg.heads,
+        head_dim=cfg.width // cfg.heads,
+        max_position_embeddings=context,
+        attention_dropout=cfg.attention_dropout,
+        tie_word_embeddings=cfg.tie_embeddings,
+        rope_parameters={"rope_type": "default", "rope_theta": cfg.rope_theta},
+        bos_token_id=None,
+        eos_token_id=END_OF_TEXT,
+        pad_token_id=PAD,
+    )
+
+
+@torch.no_grad()
+def _quiet_branches(model: Qwen3ForCausalLM) -> None:
+    """Start every block as the identity: the last matrix of each branch is zero (Fixup, Zhang et al. 2019)."""
+    for layer in model.model.layers:
+        layer.self_attn.o_proj.weight.zero_()
+        layer.mlp.down_proj.weight.zero_()

@@ -1,0 +1,97 @@
+"""Charts as SVG text that follows the page's theme.
+
+Altair describes, vl-convert draws; the result is plain SVG with no script, no link and no embedded font, whose
+colours are the page's CSS variables. Which numbers are worth a chart is decided in `page`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import vl_convert
+
+WIDTH = 440  # pixels; narrow enough that the text stays readable at 390 px, wide enough for half a desktop page
+MAX_POINTS = 300  # of a curve; more cannot be seen at this width
+# Colours that only mark a role: each becomes the CSS variable of that name (see template.html.j2).
+INK, MUTED, GRID, FIRST, SECOND = "#010203", "#010204", "#010205", "#010206", "#010207"
+VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--line", FIRST: "--series-1", SECOND: "--series-2"}
+
+Point = tuple[float, float]
+
+
+def read_curve(path: Path) -> list[Point]:
+    """(step, loss) of a DVCLive `loss.tsv`; empty when there is no such file."""
+    if not path.is_file():
+        return []
+    header, *lines = path.read_text("utf-8").splitlines() or [""]
+    columns = header.split("\t")
+    if "step" not in columns or "loss" not in columns:
+        return []
+    step, loss = columns.index("step"), columns.index("loss")
+    return [(float(cells[step]), float(cells[loss])) for cells in (line.split("\t") for line in lines if line.strip())]
+
+
+def thin(points: Sequence[Point], limit: int = MAX_POINTS) -> list[Point]:
+    """At most `limit` points: means of runs of equal length, the last one perhaps shorter."""
+    run = -(-len(points) // limit) or 1
+    chunks = [points[start : start + run] for start in range(0, len(points), run)]
+    return [(chunk[-1][0], sum(y for _, y in chunk) / len(chunk)) for chunk in chunks]
+
+
+def loss_chart(train: Sequence[Point], validation: Sequence[Point], tokens_per_step: float | None) -> str:
+    """Training and validation loss (nats per token) against tokens seen, or against steps when those are unknown."""
+    scale = tokens_per_step or 1.0
+    series = {"training": thin(train), "validation": thin(validation)}
+    rows = [{"x": x * scale, "loss": y, "series": name} for name, points in series.items() for x, y in points]
+    shown = [name for name, points in series.items() if points]
+    colours = [{"training": FIRST, "validation": SECOND}[name] for name in shown]
+    x_title = "tokens seen" if tokens_per_step else "steps"
+    base = alt.Chart(alt.Data(values=rows)).encode(
+        x=alt.X("x:Q", title=x_title, axis=alt.Axis(format="~s", tickCount=5, grid=False)),
+        y=alt.Y("loss:Q", title="nats per token", scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(tickCount=5)),
+        color=alt.Color("series:N", scale=alt.Scale(domain=shown, range=colours), legend=alt.Legend(title=None, orient="top", symbolType="stroke")),
+    )
+    line = base.mark_line(strokeWidth=2, strokeJoin="round")
+    points = base.transform_filter("datum.series == 'validation'").mark_point(filled=True, size=28, opacity=1)
+    return svg(alt.layer(line, points), "loss", height=240)
+
+
+def bar_chart(name: str, values: Mapping[str, float], title: str, number_format: str) -> str:
+    """Horizontal bars in the given order, each with its number at the end."""
+    rows = [{"name": key, "value": value} for key, value in values.items()]
+    top = max(values.values(), default=1.0) or 1.0
+    base = alt.Chart(alt.Data(values=rows)).encode(
+        y=alt.Y("name:N", title=None, sort=list(values), axis=alt.Axis(labelLimit=130, labelColor=INK)),
+        x=alt.X("value:Q", title=title, scale=alt.Scale(domain=[0, top * 1.18]), axis=alt.Axis(tickCount=4, format="~s")),
+    )
+    bars = base.mark_bar(color=FIRST, height={"band": 0.62}, cornerRadiusEnd=2)
+    labels = base.mark_text(align="left", dx=5, color=INK, fontSize=12).encode(text=alt.Text("value:Q", format=number_format))
+    return svg(alt.layer(bars, labels), name, height=max(2, len(rows)) * 24)
+
+
+def svg(chart: Any, name: str, height: int) -> str:
+    """The drawn chart; `name` makes its element ids unique on the page."""
+    drawn = vl_convert.vegalite_to_svg(_style(chart.properties(width=WIDTH, height=height)).to_dict())
+    for colour, variable in VARIABLES.items():
+        drawn = drawn.replace(colour, f"var({variable})")
+    drawn = re.sub(r'(\bid="|url\(#)', rf"\g<1>{name}-", drawn)
+    # The element scales with its column: the view box keeps the proportions.
+    return re.sub(r'<svg ([^>]*?)width="([\d.]+)" height="([\d.]+)"', r'<svg \1style="width:100%;height:auto"', drawn, count=1)
+
+
+def _style(chart: Any) -> Any:
+    font = "system-ui, sans-serif"
+    text = {"labelFont": font, "titleFont": font, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "labelColor": MUTED, "titleColor": MUTED}
+    return (
+        chart.configure(background="transparent", aria=False, font=font, padding={"left": 2, "right": 6, "top": 2, "bottom": 2}, autosize=_fit())
+        .configure_view(stroke=None)
+        .configure_axis(**text, gridColor=GRID, domainColor=GRID, tickColor=GRID, tickSize=4, labelPadding=4)
+        .configure_axisY(domain=False, ticks=False, titlePadding=8)
+        .configure_legend(labelFont=font, labelFontSize=12, labelColor=INK, symbolStrokeWidth=3)
+    )
+
+
+def _fit() -> alt.AutoSizeParams:
+    return alt.AutoSizeParams(type="fit-x", contains="padding")

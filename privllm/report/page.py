@@ -1,0 +1,141 @@
+"""The build's one page: reports in, `index.html` out.
+
+Everything is in the page itself (styles, charts as SVG): no script, no request, nothing that changes from run to
+run. It computes no result of its own; a stage that left no report is said to be absent.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from privllm.core.errors import UserError
+from privllm.core.split import SPLITS
+from privllm.report import charts
+from privllm.report.funnel import Reports, funnel
+from privllm.report.meaning import facts
+
+TEMPLATE = "template.html.j2"
+FEW_TOKENS = 50  # a slice smaller than this is in the table, not in the chart
+MAX_BARS = 14
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """Where the page's numbers lie; whatever is absent is left out of the page and said to be."""
+
+    reports: tuple[Path, ...]  # reports/<stage>.json
+    evaluation: Path | None = None  # folder with samples.json
+    curves: Path | None = None  # DVCLive folder with plots/metrics/{train,validation}/loss.tsv
+    fingerprints: tuple[Path, ...] = ()  # data/fingerprint/<stage>.json
+    params: Mapping[str, Any] = field(default_factory=dict)  # sections of params.yaml
+
+
+def render_report(inputs: ReportInputs, out: Path) -> None:
+    """Write the page to `out`. Raises UserError for a report that is not JSON."""
+    reports = {path.stem: read_object(path) for path in inputs.reports if path.is_file()}
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"count": show_count, "number": show_number, "percent": lambda share: f"{share:.1%}"}
+    page = environment.get_template(TEMPLATE).render(
+        reports=reports,
+        funnel=funnel(reports),
+        facts=facts(reports),
+        splits=_splits(reports.get("pack")),
+        loss=_loss(inputs.curves, reports.get("pretrain")),
+        slices=_slices(reports.get("evaluate")),
+        samples=_samples(inputs.evaluation),
+        provenance=_provenance(inputs, reports),
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page, "utf-8")
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is not valid JSON ({error}): delete it and run `dvc repro`, which writes it anew.") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} should hold a JSON object: delete it and run `dvc repro`, which writes it anew.")
+    return value
+
+
+def show_count(value: float) -> str:
+    """A whole number with thousands separators: 1,234."""
+    return f"{value:,.0f}"
+
+
+def show_number(value: Any) -> str:
+    """Any value of a report or of params.yaml as a person reads it: whole numbers in full, others to four digits."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return ", ".join(map(show_number, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _splits(pack: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    if pack is None:
+        return []
+    columns = ("documents", "tokens", "rows", "bytes")
+    return [{"name": split} | {column: int((pack.get(column) or {}).get(split, 0)) for column in columns} for split in SPLITS]
+
+
+def _loss(folder: Path | None, pretrain: Mapping[str, Any] | None) -> Markup | None:
+    if folder is None:
+        return None
+    train, validation = (charts.read_curve(folder / "plots" / "metrics" / name / "loss.tsv") for name in ("train", "validation"))
+    if not train and not validation:
+        return None
+    steps, tokens = (pretrain or {}).get("steps"), (pretrain or {}).get("tokens")
+    return Markup(charts.loss_chart(train, validation, tokens / steps if steps and tokens else None))
+
+
+def _slices(evaluate: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """One entry for each way of slicing the held-out text: its table, and its chart where two bars are worth drawing."""
+    ways = (("by_pos", "part of speech", "accuracy", ".0%"), ("by_source", "source", "bits_per_byte", ".2f"), ("by_media_type", "kind of file", "bits_per_byte", ".2f"))
+    found = []
+    for key, title, metric, number_format in ways:
+        rows = sorted(((evaluate or {}).get(key) or {}).items(), key=lambda item: (-item[1].get("tokens", 0), item[0]))
+        bars = {name: row[metric] for name, row in rows[:MAX_BARS] if row.get("tokens", 0) >= FEW_TOKENS and metric in row}
+        chart = Markup(charts.bar_chart(key, dict(sorted(bars.items(), key=lambda bar: -bar[1])), metric.replace("_", " "), number_format))
+        if rows:
+            found.append({"title": title, "rows": rows, "chart": chart if len(bars) > 1 else None, "metric": metric.replace("_", " ")})
+    return found
+
+
+def _samples(folder: Path | None) -> dict[str, Any] | None:
+    path = folder / "samples.json" if folder else None
+    return read_object(path) if path and path.is_file() else None
+
+
+def _provenance(inputs: ReportInputs, reports: Reports) -> dict[str, Any]:
+    prints = {path.stem: read_object(path) for path in sorted(inputs.fingerprints) if path.is_file()}
+    return {
+        "params": [(f"{section}.{key}", value) for section, values in inputs.params.items() for key, value in flatten(values)],
+        "fingerprints": [
+            {"stage": stage, "modules": len(found.get("modules", {})), "libraries": found.get("libraries", {}), "python": found.get("python", "")}
+            for stage, found in prints.items()
+        ],
+        "digests": sorted(((reports.get("export") or {}).get("digests") or {}).items()),
+    }
+
+
+def flatten(values: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """Dotted names and plain values of a section of params.yaml, in its order."""
+    if not isinstance(values, Mapping):
+        return [(prefix or "value", values)]
+    pairs = []
+    for key, value in values.items():
+        name = f"{prefix}.{key}" if prefix else str(key)
+        pairs += flatten(value, name) if isinstance(value, Mapping) else [(name, value)]
+    return pairs

@@ -1,0 +1,141 @@
+"""Has the corpus become another one since the build that is in use?
+
+A summary of the corpus (`out/statistics.json`) is small, holds counts only, and becomes `data/promoted/statistics.json`
+when a build is promoted. Two summaries are compared by the Population Stability Index over the same bins, with the
+usual reading: below 0.1 the same, 0.1 to 0.25 a shift, above 0.25 another population (Siddiqi, Credit Risk Scorecards,
+2006). It compares distributions, not documents: a corpus whose every text was swapped for one of equal length passes.
+"""
+
+import json
+import math
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import pyarrow as pa
+
+from privllm.core.errors import UserError
+from privllm.core.params import require
+from privllm.validate.statistics import counts_of
+
+# Lower edges of the bins; a value below the first edge falls into the first bin.
+EDGES: dict[str, list[float]] = {
+    "characters": [0, *(2**power for power in range(6, 23))],
+    "placeholder_density": [0, 1e-9, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2],
+    "unique_words": [tenth / 10 for tenth in range(10)],
+}
+MIXES = {"language": "languages", "folder": "folders"}
+MEASURES = (*EDGES, *MIXES)
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+MAX_FOLDERS = 50
+OTHER = "(other)"
+MAX_BYTES = 1 << 20
+
+
+@dataclass
+class DriftConfig:
+    warn: float = 0.1  # PSI, > 0: above it the report warns
+    stop: float = 0.25  # PSI, >= warn: above it the build stops
+
+    def __post_init__(self) -> None:
+        require(0 < self.warn <= self.stop, "validate.drift", "0 < warn <= stop")
+
+
+def summarise(documents: pa.Table) -> dict[str, Any]:
+    """Counts per bin, quantiles for people, and the mix of languages and of top folders of one corpus."""
+    folders = sorted(counts_of(documents["folder"]).items(), key=lambda pair: (-pair[1], pair[0]))
+    named, rest = dict(folders[:MAX_FOLDERS]), sum(count for _, count in folders[MAX_FOLDERS:])
+    return {
+        "documents": len(documents),
+        "histograms": {name: {"edges": edges, "counts": histogram(documents[name].to_pylist(), edges)} for name, edges in EDGES.items()},
+        "quantiles": {name: quantiles(documents[name].to_pylist()) for name in EDGES},
+        "languages": counts_of(documents["language"]),
+        "folders": named | ({OTHER: rest} if rest else {}),
+    }
+
+
+def histogram(values: list[float], edges: list[float]) -> list[int]:
+    counts = [0] * len(edges)
+    for value in values:
+        counts[max(0, bisect_right(edges, value) - 1)] += 1
+    return counts
+
+
+def quantiles(values: list[float]) -> dict[str, float]:
+    """Nearest-rank quantiles, to four digits."""
+    ordered = sorted(values)
+    return {f"{share:g}": float(f"{ordered[math.ceil(share * len(ordered)) - 1]:.4g}") for share in QUANTILES}
+
+
+def read_promoted(path: Path) -> dict[str, Any]:
+    """The summary of the build in use, {} when there is none yet. Raises UserError for anything else."""
+    remedy = "promote a build again, or write `{}` into it to start afresh."
+    if not path.is_file() or path.stat().st_size > MAX_BYTES:
+        raise UserError(f"{path} is missing or larger than {MAX_BYTES} bytes; {remedy}")
+    try:
+        summary = json.loads(path.read_text("utf-8"))
+        if summary:
+            _check(summary)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is no summary of a corpus ({type(error).__name__}: {error}); {remedy}") from error
+    return summary
+
+
+def _check(summary: Mapping[str, Any]) -> None:
+    for name, edges in EDGES.items():
+        kept = summary["histograms"][name]
+        if kept["edges"] != edges or len(kept["counts"]) != len(edges):
+            raise ValueError(f"the bins of `{name}` are others")
+    counts = [summary["documents"], *(n for mix in MIXES.values() for n in summary[mix].values())]
+    counts += [n for name in EDGES for n in summary["histograms"][name]["counts"]]
+    if not all(isinstance(count, int) and count >= 0 for count in counts):
+        raise ValueError("a count is no whole number")
+
+
+def bins(summary: Mapping[str, Any], other: Mapping[str, Any], measure: str) -> list[tuple[int, int]]:
+    """Pairs of counts of the two summaries, bin by bin, without the bins that are empty in both."""
+    if measure in EDGES:
+        pairs = list(zip(*(side["histograms"][measure]["counts"] for side in (summary, other)), strict=True))
+    else:
+        pairs = _pair_up(summary[MIXES[measure]], other[MIXES[measure]])
+    return [pair for pair in pairs if any(pair)]
+
+
+def _pair_up(ours: Mapping[str, int], theirs: Mapping[str, int]) -> list[tuple[int, int]]:
+    names = sorted({*ours, *theirs} - {OTHER})
+    if OTHER in ours or OTHER in theirs:  # a name that one side does not list may be among its others
+        names = [name for name in names if name in ours and name in theirs]
+    pairs = [(ours.get(name, 0), theirs.get(name, 0)) for name in names]
+    return [*pairs, (sum(ours.values()) - sum(a for a, _ in pairs), sum(theirs.values()) - sum(b for _, b in pairs))]
+
+
+def psi(pairs: list[tuple[int, int]]) -> float:
+    """Population Stability Index of two histograms: the sum of (p - q) ln(p / q), >= 0, 0 for equal shares.
+
+    Half a document is added to every bin, so that an empty one does not make it infinite.
+    """
+    ours, theirs = (sum(side) + len(pairs) / 2 for side in zip(*pairs, strict=True))
+    shares = [((a + 0.5) / ours, (b + 0.5) / theirs) for a, b in pairs]
+    return sum((p - q) * math.log(p / q) for p, q in shares)
+
+
+def chance(pairs: list[tuple[int, int]]) -> float:
+    """The PSI that two samples of one population stay below in 999 of 1,000 cases.
+
+    PSI is about (1/n + 1/m) times a chi-squared variable with bins - 1 degrees of freedom (Yurdakul and Naranjo,
+    Statistical properties of the population stability index, 2020); its quantile by Wilson and Hilferty (1931).
+    """
+    degrees = max(1, len(pairs) - 1)
+    root = 1 - 2 / (9 * degrees) + NormalDist().inv_cdf(0.999) * math.sqrt(2 / (9 * degrees))
+    return degrees * root**3 * sum(1 / max(1, sum(side)) for side in zip(*pairs, strict=True))
+
+
+def drift(summary: Mapping[str, Any], promoted: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """{measure: {"psi", "chance"}} for `MEASURES`, to four decimals; {} when nothing is promoted."""
+    if not promoted or not promoted["documents"]:
+        return {}
+    paired = {measure: bins(summary, promoted, measure) for measure in MEASURES}
+    return {measure: {"psi": round(psi(pairs), 4), "chance": round(chance(pairs), 4)} for measure, pairs in paired.items()}

@@ -1,0 +1,114 @@
+"""What the corpus looks like, in numbers: one row per document, one row per shard, one row for the whole.
+
+The texts pass through a batch at a time and are not kept; everything after this file sees numbers, ids and sources
+only. It judges nothing: `suite` does.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from privllm.core.records import DEDUPED
+from privllm.core.tables import write_table
+from privllm.validate.leftovers import KINDS, leftovers_of_column
+
+STATISTICS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("folder", pa.string()),  # first part of `source`, "." for a file at the top
+        ("media_type", pa.string()),
+        ("language", pa.string()),
+        ("language_score", pa.float32()),  # null where no language was asked
+        ("characters", pa.int32()),  # Unicode code points
+        ("words", pa.int32()),  # runs of anything but white space
+        ("unique_words", pa.float32()),  # share of different words among the first `SAMPLE_WORDS`
+        ("placeholders", pa.int32()),
+        ("placeholder_density", pa.float32()),  # placeholders per word
+        *((kind, pa.int32()) for kind in KINDS),  # personal data still there
+    ]
+)
+SAMPLE_WORDS = 1000  # the share of different words falls with length (Heaps' law), so it is taken over equal lengths
+BATCH_ROWS = 256
+
+
+def describe_shard(shard: Path, out: Path) -> dict[str, Any]:
+    """Write the statistics of one shard of `data/dedup`; returns its name, its columns and its number of documents.
+
+    A shard with other columns than `records.DEDUPED` gets an empty table: its documents cannot be judged.
+    """
+    file = pq.ParquetFile(shard)
+    columns = columns_of(file.schema_arrow)
+    tables = [STATISTICS.empty_table()]
+    if columns == columns_of(DEDUPED):
+        tables += [describe_documents(pa.table(batch)) for batch in file.iter_batches(BATCH_ROWS, use_threads=False)]
+    write_table(pa.concat_tables(tables), out)
+    return {"shard": shard.name, "columns": columns, "documents": file.metadata.num_rows}
+
+
+def columns_of(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name}: {field.type}" for field in schema)
+
+
+def describe_documents(documents: pa.Table) -> pa.Table:
+    """One row of `STATISTICS` per row of `records.DEDUPED`."""
+    texts = documents["text"].combine_chunks()
+    words = words_of(texts)
+    columns = {
+        **{name: documents[name] for name in ("id", "source", "media_type", "language", "placeholders")},
+        "folder": pa.array([folder_of(source) for source in documents["source"].to_pylist()], pa.string()),
+        "language_score": pc.if_else(pc.equal(documents["language"], ""), None, documents["language_score"]),
+        "characters": pc.utf8_length(texts),
+        "words": words,
+        "unique_words": pa.array([unique_words(text.as_py()) for text in texts], pa.float32()),
+        "placeholder_density": pc.divide(pc.cast(documents["placeholders"], pa.float64()), pc.max_element_wise(words, 1)),
+        **leftovers_of_column(texts),
+    }
+    return pa.table({name: columns[name] for name in STATISTICS.names}).cast(STATISTICS)
+
+
+def words_of(texts: pa.Array) -> pa.Array:
+    """Number of runs of anything but white space in each text."""
+    bare = pc.utf8_trim_whitespace(texts)
+    return pc.if_else(pc.equal(bare, ""), 0, pc.list_value_length(pc.utf8_split_whitespace(bare)))
+
+
+def folder_of(source: str) -> str:
+    return source.split("/", 1)[0] if "/" in source else "."
+
+
+def unique_words(text: str) -> float:
+    """Share of different words, case ignored, among the first `SAMPLE_WORDS`; 1 for a text without words."""
+    words = text.lower().split(None, SAMPLE_WORDS)[:SAMPLE_WORDS]
+    return len(set(words)) / len(words) if words else 1.0
+
+
+def totals(documents: pa.Table, language: str, collected: Mapping[str, int], cleaned: Mapping[str, int]) -> dict[str, Any]:
+    """The corpus in one row. `language` is the one expected, "" for the most frequent; the mappings are the reports of
+    `collect` (`documents`) and `clean` (`documents_in`, `kept`)."""
+    counts = counts_of(documents["language"])
+    expected = language or max(counts, key=lambda name: (counts[name], name))
+    words = pc.sum(documents["words"]).as_py()
+    return {
+        "documents": len(documents),
+        "collected": collected["documents"],
+        "entered_clean": cleaned["documents_in"],
+        "kept": cleaned["kept"],
+        "survival_rate": cleaned["kept"] / max(1, collected["documents"]),
+        "language": expected,
+        "language_share": counts.get(expected, 0) / len(documents),
+        "mean_characters": pc.sum(documents["characters"]).as_py() / len(documents),
+        "mean_words": words / len(documents),
+        "placeholder_density": pc.sum(documents["placeholders"]).as_py() / max(1, words),
+        "leftover_personal_data": sum(pc.sum(documents[kind]).as_py() for kind in KINDS),
+    }
+
+
+def counts_of(column: pa.ChunkedArray) -> dict[str, int]:
+    """How often each value occurs, by value."""
+    pairs = pc.value_counts(column).to_pylist()
+    return dict(sorted((pair["values"], pair["counts"]) for pair in pairs))

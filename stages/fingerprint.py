@@ -1,0 +1,18 @@
+"""fingerprint: source code in, one JSON per stage out that says what its code means.
+
+privllm/ stages/ requirements.lock -> data/fingerprint/<stage>.json, reports/fingerprint.json
+"""
+
+from pathlib import Path
+
+from privllm.core.fingerprint import write_fingerprints
+from privllm.core.report import write_json
+from privllm.core.stage import run
+
+
+def main(out: Path, report: Path) -> None:
+    write_json(report, write_fingerprints(Path(), out))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,116 @@
+"""Keys follow the meaning of code: comments do not count, a helper three imports away does."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from privllm.core.errors import UserError
+from privllm.core.fingerprint import check_fingerprint, distributions_below, fingerprint, imports_of, locked_versions, meaning, write_fingerprints
+
+TREE = {
+    "stages/a.py": "from privllm.one import run\nrun()\n",
+    "stages/b.py": "import privllm.core.leaf\n",
+    "privllm/__init__.py": "",
+    "privllm/one.py": "def run():\n    from privllm import two\n    return two\n",
+    "privllm/two.py": "from .three.deep import helper\nimport numpy as np\n",
+    "privllm/three/__init__.py": "",
+    "privllm/three/deep.py": 'def helper(x):\n    """Old words."""\n    return x + 1\n',
+    "privllm/core/__init__.py": "",
+    "privllm/core/leaf.py": "import json\n",
+    "requirements.lock": "numpy==1.2.3 ; python_version > '3' \\\n    --hash=sha256:00\nunused==9\n",
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name, text in TREE.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def prints(root: Path) -> dict[str, str]:
+    write_fingerprints(root, root / "data/fingerprint")
+    return {path.stem: path.read_text() for path in sorted((root / "data/fingerprint").iterdir())}
+
+
+def test_closure_follows_lazy_relative_and_package_imports(root: Path) -> None:
+    assert set(fingerprint(root, "stages.a")["modules"]) == {
+        "stages.a", "privllm", "privllm.one", "privllm.two", "privllm.three", "privllm.three.deep",
+    }  # fmt: skip
+
+
+def test_libraries_are_locked_versions(root: Path) -> None:
+    assert fingerprint(root, "stages.a")["libraries"] == {"numpy": "1.2.3"}
+    assert fingerprint(root, "stages.b")["libraries"] == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# new comment\ndef helper(x):\n    return x + 1\n",
+        'def helper(x):\n\n    """New words."""\n    return (x\n      + 1)  # why\n',
+    ],
+)
+def test_comments_docstrings_and_layout_do_not_count(root: Path, text: str) -> None:
+    before = prints(root)
+    (root / "privllm/three/deep.py").write_text(text)
+    assert prints(root) == before
+
+
+def test_a_helper_three_imports_away_counts_for_exactly_its_users(root: Path) -> None:
+    before = prints(root)
+    (root / "privllm/three/deep.py").write_text("def helper(x):\n    return x + 2\n")
+    after = prints(root)
+    assert after["a"] != before["a"]
+    assert after["b"] == before["b"]
+
+
+def test_docstring_only_function_still_parses(tmp_path: Path) -> None:
+    path = tmp_path / "m.py"
+    path.write_text('def f():\n    """Only words."""\n')
+    with_words = meaning(path)
+    path.write_text("def f():\n    pass\n")
+    assert meaning(path) == with_words
+
+
+def test_imports_of_resolves_relative_names(root: Path) -> None:
+    assert "privllm.three.deep" in imports_of(root / "privllm/two.py", "privllm.two")
+
+
+def test_transitive_libraries_without_extras() -> None:
+    below = distributions_below({"ftfy"})
+    assert below == {"ftfy", "wcwidth"}
+
+
+def test_lock_lines_with_markers_and_hashes(root: Path) -> None:
+    assert locked_versions(root / "requirements.lock") == {"numpy": "1.2.3", "unused": "9"}
+
+
+def test_check_refuses_other_code_libraries_and_python(root: Path) -> None:
+    (root / "requirements.lock").write_text("")
+    prints(root)
+    check_fingerprint("a", root)
+    path = root / "data/fingerprint/a.json"
+    recorded = json.loads(path.read_text())
+    path.write_text(json.dumps(recorded | {"libraries": {"numpy": "0.0.1"}}))
+    with pytest.raises(UserError, match="make setup"):
+        check_fingerprint("a", root)
+    path.write_text(json.dumps(recorded | {"python": "2.7"}))
+    with pytest.raises(UserError, match="Python 2.7"):
+        check_fingerprint("a", root)
+    path.write_text(json.dumps(recorded))
+    (root / "privllm/three/deep.py").write_text("helper = abs\n")
+    with pytest.raises(UserError, match="privllm.three.deep"):
+        check_fingerprint("a", root)
+    path.unlink()
+    with pytest.raises(UserError, match="dvc repro a"):
+        check_fingerprint("a", root)
+
+
+def test_a_syntax_error_names_file_and_line(root: Path) -> None:
+    (root / "privllm/one.py").write_text("x = (\n")
+    with pytest.raises(UserError, match=r"one\.py, line 1"):
+        prints(root)

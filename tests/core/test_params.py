@@ -1,0 +1,66 @@
+"""A wrong parameter is refused with its file, its line and the nearest known key."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from privllm.core.errors import UserError
+from privllm.core.params import read_params, require
+
+
+@dataclass
+class Inner:
+    depth: int = 2
+
+
+@dataclass
+class Sample:
+    learning_rate: float = 0.1
+    names: list[str] = field(default_factory=lambda: ["en"])
+    inner: Inner = field(default_factory=Inner)
+
+    def __post_init__(self) -> None:
+        require(self.learning_rate > 0, "sample.learning_rate", "above 0")
+
+
+def params(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_reads_nested_values_and_keeps_defaults(tmp_path: Path) -> None:
+    found = read_params("sample", Sample, params(tmp_path, "sample:\n  inner: {depth: 5}\n"))
+    assert found == Sample(inner=Inner(depth=5))
+
+
+def test_missing_section_means_defaults(tmp_path: Path) -> None:
+    assert read_params("sample", Sample, params(tmp_path, "other: {}\n")) == Sample()
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("a: 1\nsample:\n  learning_rat: 1\n", ["sample.learning_rat", "line 3", "sample.learning_rate"]),
+        ("sample:\n  inner:\n    deph: 1\n", ["sample.inner.deph", "line 3", "sample.inner.depth"]),
+        ("sample:\n  inner:\n    depth: deep\n", ["sample.inner.depth", "line 3", "deep"]),
+        ("sample:\n  names: 3\n", ["sample.names", "line 2"]),
+        ("sample:\n  learning_rate: -1\n", ["sample.learning_rate", "above 0"]),
+        ("sample: 3\n", ["sample", "line 1"]),
+        ("sample: {learning_rate: [\n", ["not valid YAML"]),
+        ("- sample\n", ["mapping"]),
+        ("x: 1\nsample:\n  learning_rate: ${x}\n", ["${", "DVC"]),
+        ("sample: !!python/object/apply:os.system [true]\n", ["not valid YAML"]),
+    ],
+)
+def test_wrong_values_are_explained(tmp_path: Path, text: str, parts: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        read_params("sample", Sample, params(tmp_path, text))
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_missing_file_says_where_to_stand(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="root of the repository"):
+        read_params("sample", Sample, tmp_path / "params.yaml")

@@ -1,0 +1,56 @@
+"""A map over shards gives the same results in one process and in many, and survives a killed worker with words."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from privllm.core.errors import UserError
+from privllm.core.shards import INLINE_BYTES, map_shards
+
+
+def measure(path: Path, factor: int) -> tuple[int, int]:
+    return path.stat().st_size * factor, os.getpid()
+
+
+def die(path: Path) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def refuse(path: Path) -> None:
+    raise UserError(f"{path.name} is wrong")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / f"{i}" for i in range(5)]
+    for i, path in enumerate(paths):
+        path.write_bytes(b"x" * (INLINE_BYTES // 4 + i))
+    return paths
+
+
+def test_results_keep_the_order_of_jobs_in_other_processes(files: list[Path]) -> None:
+    results = map_shards(measure, [(path, 2) for path in files], "measure")
+    assert [size for size, _ in results] == [2 * path.stat().st_size for path in files]
+    assert os.getpid() not in {pid for _, pid in results}
+
+
+def test_little_work_stays_in_this_process(files: list[Path]) -> None:
+    for path in files:
+        path.write_bytes(b"x")
+    assert {pid for _, pid in map_shards(measure, [(path, 1) for path in files], "measure")} == {os.getpid()}
+
+
+def test_no_jobs() -> None:
+    assert map_shards(measure, [], "measure") == []
+
+
+def test_a_killed_worker_is_explained(files: list[Path]) -> None:
+    with pytest.raises(UserError, match="memory"):
+        map_shards(die, [(path,) for path in files], "die")
+
+
+def test_a_users_error_in_a_worker_arrives_whole(files: list[Path]) -> None:
+    with pytest.raises(UserError, match="is wrong"):
+        map_shards(refuse, [(path,) for path in files], "refuse")

@@ -1,0 +1,60 @@
+"""A stage ends in an exit code and, for what a person can mend, in one paragraph without a traceback."""
+
+import errno
+import json
+
+import pytest
+import typer
+
+from privllm.core.errors import UserError
+from privllm.core.stage import INTERRUPTED, call, log_duration
+
+
+def raising(error: BaseException):
+    def action() -> None:
+        raise error
+
+    return action
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (UserError("data/sources is empty; put files there."), 1, "data/sources is empty"),
+        (OSError(errno.ENOSPC, "No space left on device", "data/clean/0.parquet"), 1, "disk is full (data/clean/0.parquet)"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "x"), 1, "No such file or directory (x)"),
+        (MemoryError(), 1, "memory ran out"),
+        (KeyboardInterrupt(), INTERRUPTED, "Nothing is lost"),
+    ],
+)
+def test_errors_for_people(capsys, monkeypatch, error, code, words) -> None:
+    monkeypatch.delenv("PRIVLLM_DEBUG", raising=False)
+    assert call(raising(error), "clean") == code
+    shown = capsys.readouterr().err
+    assert words in shown
+    assert "Traceback" not in shown
+    assert len(shown.strip().splitlines()) == 1
+
+
+def test_our_own_mistakes_keep_their_traceback() -> None:
+    with pytest.raises(AssertionError):
+        call(raising(AssertionError("lost a document")), "clean")
+
+
+def test_debug_shows_where(monkeypatch) -> None:
+    monkeypatch.setenv("PRIVLLM_DEBUG", "1")
+    with pytest.raises(UserError):
+        call(raising(UserError("x")), "clean")
+
+
+def test_success_and_exit_codes() -> None:
+    assert call(lambda: None, "clean") == 0
+    assert call(raising(typer.Exit(7)), "clean") == 7
+
+
+def test_durations_are_appended(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    log_duration("clean", 1.23456)
+    log_duration("dedup", 2)
+    lines = [json.loads(line) for line in (tmp_path / ".privllm/log.jsonl").read_text().splitlines()]
+    assert [(line["stage"], line["seconds"]) for line in lines] == [("clean", 1.235), ("dedup", 2)]

@@ -1,0 +1,183 @@
+"""The repository checks its own manners: layers, heavy imports, sizes, names in five places, tables, dangerous calls."""
+
+import ast
+import importlib.metadata
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from privllm.core.fingerprint import canonical, closure, imports_of, locked_versions
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted([*(ROOT / "privllm").rglob("*.py"), *(ROOT / "stages").glob("*.py")])
+MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in SOURCES if path.name != "__init__.py"}
+DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
+
+SIBLINGS = {"collect", "clean", "dedup", "validate", "annotate", "tokens", "model", "report"}
+MAY_IMPORT = {
+    "core": set(),
+    **{room: {"core"} for room in SIBLINGS},
+    **{room: {"core"} | SIBLINGS for room in ("train", "evaluate")},
+    "serve": {"core", "train", "evaluate"} | SIBLINGS,
+    "cli": {"core", "serve", "train", "evaluate"} | SIBLINGS,
+    "stages": {"core", "serve", "train", "evaluate"} | SIBLINGS,
+}
+HEAVY = {
+    "torch": {"model", "train", "evaluate", "serve"},
+    "transformers": {"model", "train", "evaluate", "serve"},
+    "lightning": {"train"},
+    "great_expectations": {"validate"},
+    "spacy": {"annotate"},
+    "fastapi": {"serve"},
+    "uvicorn": {"serve"},
+}
+
+
+def room_of(module: str) -> str:
+    parts = module.split(".")
+    return parts[0] if parts[0] == "stages" else parts[1]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_rooms_import_only_what_lies_below(module: str) -> None:
+    room = room_of(module)
+    for target in imports_of(MODULES[module], module):
+        if target.startswith("privllm.") and room_of(target) != room:
+            assert room_of(target) in MAY_IMPORT[room], f"{module} imports {target}"
+        top = target.split(".")[0]
+        assert top not in HEAVY or room in HEAVY[top], f"{module} imports {top}, which belongs in {HEAVY[top]}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_sizes_and_headers(module: str) -> None:
+    text = MODULES[module].read_text("utf-8")
+    lines, tree = len(text.splitlines()), ast.parse(text)
+    assert lines <= (40 if module.startswith("stages.") else 300)
+    assert ast.get_docstring(tree), "a module opens by saying what it is for"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 60, f"{module}.{node.name} is too long"
+            given = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+            # A stage's parameters are the paths of its line in dvc.yaml.
+            assert len(given) <= (10 if module.startswith("stages.") else 8), f"{module}.{node.name} takes too much"
+
+
+def test_init_files_are_empty() -> None:
+    assert [str(path) for path in SOURCES if path.name == "__init__.py" and path.read_text()] == []
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if not name.startswith("stages.")])
+def test_every_module_has_its_mirror(module: str) -> None:
+    """tests/<room>/test_<module>.py, or the room's one test of a module that only serves another."""
+    parts = module.split(".")[1:]
+    folder = ROOT.joinpath("tests", *parts[:-1])
+    users = [path.stem for path in folder.glob("test_*.py") if f"{'.'.join(module.split('.')[:-1])}" in path.read_text("utf-8")]
+    assert (folder / f"test_{parts[-1]}.py").is_file() or any(
+        re.search(rf"\b{parts[-1]}\b", (folder / f"{user}.py").read_text("utf-8")) for user in users
+    ), f"nothing in {folder.name}/ tests {module}"
+
+
+@pytest.mark.parametrize("stage", DVC)
+def test_one_word_five_places(stage: str) -> None:
+    declared = DVC[stage]
+    outs = [*declared["outs"], *(next(iter(m)) for m in declared.get("metrics", []))]
+    assert (ROOT / f"stages/{stage}.py").is_file()
+    assert declared["cmd"].startswith(f"python -m stages.{stage} ")
+    assert declared["desc"]
+    if stage != "fingerprint":
+        assert f"data/fingerprint/{stage}.json" in declared["deps"]
+    for path in outs:
+        assert path in (f"data/{stage}", f"reports/{stage}.json", f"reports/{stage}", "reports/index.html"), path
+    for section in declared.get("params", []):
+        assert section in PARAMS
+
+
+def test_every_stage_and_section_is_used() -> None:
+    assert {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__"} == set(DVC)
+    assert set(PARAMS) == {section for stage in DVC.values() for section in stage.get("params", [])}
+
+
+@pytest.mark.parametrize("stage", DVC)
+def test_declared_params_are_those_the_stage_reads(stage: str) -> None:
+    """Read off the source here; test_pipeline.py watches real runs."""
+    read = set()
+    for path in closure(ROOT, f"stages.{stage}")[0].values():
+        read |= set(re.findall(r'read_params\(\s*"(\w+)"', path.read_text("utf-8")))
+    reads_all = "load_sections(" in (ROOT / f"stages/{stage}.py").read_text("utf-8")
+    assert set(DVC[stage].get("params", [])) == (set(PARAMS) if reads_all else read)
+
+
+@pytest.mark.parametrize("stage", DVC)
+def test_paths_on_the_command_line_are_declared(stage: str) -> None:
+    declared = DVC[stage]
+    tracked = [*declared["deps"], *declared["outs"], *(next(iter(m)) for m in declared.get("metrics", [])), *declared.get("plots", [])]
+    for path in declared["cmd"].split()[3:]:
+        assert any(path == known or known.startswith(path + "/") for known in tracked), f"{stage}: {path} is neither dep nor out"
+
+
+def test_params_file_loads_strictly_and_is_complete() -> None:
+    """Every knob of every config stands in params.yaml with its default's type, so that a reader finds it there."""
+    from privllm.core.params import known_keys, read_params
+
+    for section, schema in config_classes().items():
+        read_params(section, schema, ROOT / "params.yaml")
+        assert set(known_keys(schema)) == set(dotted(PARAMS[section])), section
+
+
+def config_classes() -> dict[str, type]:
+    """{section: dataclass} as the stages pair them."""
+    pairs: dict[str, type] = {}
+    for path in (ROOT / "stages").glob("*.py"):
+        text = path.read_text("utf-8")
+        for section, name in re.findall(r'read_params\(\s*"(\w+)", (\w+)\)', text):
+            source = re.search(rf"from ([\w.]+) import [^\n]*\b{name}\b", text)
+            assert source, f"{path.name} must import {name} by name"
+            pairs[section] = getattr(importlib.import_module(source[1]), name)
+    return pairs
+
+
+def dotted(values: dict, prefix: str = "") -> list[str]:
+    found: list[str] = []
+    for key, value in values.items():
+        found += dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
+    return found
+
+
+def test_nothing_dangerous() -> None:
+    forbidden = [r"\bimport pickle\b", r"shell=True", r"yaml\.(unsafe_)?load\(", r"\beval\(", r"torch\.load\(", r"allow_pickle=True", r"trust_remote_code=True"]
+    for path in SOURCES:
+        text = path.read_text("utf-8")
+        for pattern in forbidden:
+            hits = [line for line in text.splitlines() if re.search(pattern, line) and "model.eval(" not in line and ".eval()" not in line]
+            assert not hits, f"{path.name}: {hits}"
+
+
+def test_imports_are_declared_and_locked() -> None:
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    declared = {canonical(name) for name in re.findall(r'^\s+"([A-Za-z0-9-]+)[>=",]', project, flags=re.MULTILINE)}
+    locked = locked_versions(ROOT / "requirements.lock")
+    providers = importlib.metadata.packages_distributions()
+    tops = {t.split(".")[0] for name, path in MODULES.items() for t in imports_of(path, name)} - {"privllm", "stages", ""}
+    for top in tops - set(sys.stdlib_module_names):
+        assert {canonical(dist) for dist in providers[top]} & declared, f"{top} is imported but not declared in pyproject.toml"
+    assert declared <= set(locked) | {"types-pyyaml"}
+
+
+def test_readme_tables_are_current() -> None:
+    sys.path.insert(0, str(ROOT))
+    from docs.tables import with_tables
+
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert with_tables(readme) == readme, "run `python docs/tables.py`"
+
+
+def test_readme_names_every_verb_and_command() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for verb in re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text("utf-8"), flags=re.MULTILINE):
+        assert f"make {verb}" in readme
+    for path in ("ARCHITECTURE.md", "CHANGELOG.md", "LICENSE", ".pre-commit-config.yaml", ".ci/run"):
+        assert (ROOT / path).is_file()
