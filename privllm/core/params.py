@@ -33,7 +33,7 @@ def read_params(section: str, schema: type[Config], path: Path = PARAMS_FILE) ->
     values = load_sections(path).get(section) or {}
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(values))
-        return OmegaConf.to_object(merged)  # type: ignore[return-value]
+        return OmegaConf.to_object(merged)
     except UserError:
         raise
     except (OmegaConfBaseException, TypeError, ValueError) as error:

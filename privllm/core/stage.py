@@ -62,6 +62,12 @@ def call(action: Callable[[], object], name: str) -> int:
         raise
 
 
+def require_verdict(path: Path) -> None:
+    """Raise UserError unless validation's verdict file says that the documents passed."""
+    if json.loads(path.read_text("utf-8")).get("passed") is not True:
+        raise UserError(f"{path} says that validation failed: open reports/validate/index.html, mend the documents or `validate` in params.yaml.")
+
+
 def _paragraph(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full ({error.filename or Path.cwd()}). Nothing is lost: free some space (`dvc gc -w` drops old results) and run it again."

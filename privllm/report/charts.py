@@ -76,7 +76,9 @@ def svg(chart: Any, name: str, height: int) -> str:
     drawn = vl_convert.vegalite_to_svg(_style(chart.properties(width=WIDTH, height=height)).to_dict())
     for colour, variable in VARIABLES.items():
         drawn = drawn.replace(colour, f"var({variable})")
-    drawn = re.sub(r'(\bid="|url\(#)', rf"\g<1>{name}-", drawn)
+    # vl-convert numbers ids through the life of the process: number them anew, by appearance.
+    for index, identifier in enumerate(dict.fromkeys(re.findall(r'\bid="([^"]+)"', drawn))):
+        drawn = re.sub(rf'(?<=id="){re.escape(identifier)}(?=")|(?<=url\(#){re.escape(identifier)}(?=\))', f"{name}-{index}", drawn)
     # The element scales with its column: the view box keeps the proportions.
     return re.sub(r'<svg ([^>]*?)width="([\d.]+)" height="([\d.]+)"', r'<svg \1style="width:100%;height:auto"', drawn, count=1)
 

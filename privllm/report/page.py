@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from privllm.core.errors import UserError
+from privllm.core.seed import digest
 from privllm.core.split import SPLITS
 from privllm.report import charts
 from privllm.report.funnel import Reports, funnel
@@ -119,12 +120,12 @@ def _samples(folder: Path | None) -> dict[str, Any] | None:
 
 
 def _provenance(inputs: ReportInputs, reports: Reports) -> dict[str, Any]:
-    prints = {path.stem: read_object(path) for path in sorted(inputs.fingerprints) if path.is_file()}
+    prints = [(path, read_object(path)) for path in sorted(inputs.fingerprints) if path.is_file()]
     return {
         "params": [(f"{section}.{key}", value) for section, values in inputs.params.items() for key, value in flatten(values)],
         "fingerprints": [
-            {"stage": stage, "modules": len(found.get("modules", {})), "libraries": found.get("libraries", {}), "python": found.get("python", "")}
-            for stage, found in prints.items()
+            {"stage": path.stem, "digest": digest(path.read_bytes()), "modules": len(found.get("modules", {})), "libraries": len(found.get("libraries", {}))}
+            for path, found in prints
         ],
         "digests": sorted(((reports.get("export") or {}).get("digests") or {}).items()),
     }

@@ -55,17 +55,19 @@ def columns_of(schema: pa.Schema) -> str:
 
 
 def describe_documents(documents: pa.Table) -> pa.Table:
-    """One row of `STATISTICS` per row of `records.DEDUPED`."""
-    texts = documents["text"].combine_chunks()
+    """One row of `STATISTICS` per row of `records.DEDUPED`; a null becomes "" or 0, which the suite then judges."""
+    names = ("id", "source", "media_type", "text", "language", "language_score", "placeholders")
+    filled = {name: pc.fill_null(documents[name], "" if pa.types.is_string(documents[name].type) else 0) for name in names}
+    texts = filled["text"].combine_chunks()
     words = words_of(texts)
     columns = {
-        **{name: documents[name] for name in ("id", "source", "media_type", "language", "placeholders")},
-        "folder": pa.array([folder_of(source) for source in documents["source"].to_pylist()], pa.string()),
-        "language_score": pc.if_else(pc.equal(documents["language"], ""), None, documents["language_score"]),
+        **filled,
+        "folder": pa.array([folder_of(source) for source in filled["source"].to_pylist()], pa.string()),
+        "language_score": pc.if_else(pc.equal(filled["language"], ""), None, filled["language_score"]),
         "characters": pc.utf8_length(texts),
         "words": words,
         "unique_words": pa.array([unique_words(text.as_py()) for text in texts], pa.float32()),
-        "placeholder_density": pc.divide(pc.cast(documents["placeholders"], pa.float64()), pc.max_element_wise(words, 1)),
+        "placeholder_density": pc.divide(pc.cast(filled["placeholders"], pa.float64()), pc.max_element_wise(words, 1)),
         **leftovers_of_column(texts),
     }
     return pa.table({name: columns[name] for name in STATISTICS.names}).cast(STATISTICS)

@@ -1,0 +1,168 @@
+"""The folder of sources: which files are documents, and what each of them says.
+
+`survey` looks at names and sizes only and opens nothing; `read_file` opens one file. Nothing outside the folder is
+read: a link that leads out of it is refused (DVC's own links into its cache excepted). Archives, mails and office
+files are not unpacked here; they are refused by name.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from privllm.collect.decode import Unreadable, decode
+from privllm.core.records import document_id
+from privllm.core.seed import digest
+
+MEDIA_TYPES = {
+    ".html": "text/html",
+    ".htm": "text/html",
+    ".xhtml": "text/html",
+    ".txt": "text/plain",
+    ".text": "text/plain",
+    ".md": "text/markdown",
+    ".markdown": "text/markdown",
+    ".jsonl": "application/jsonl",  # one document a line, see collect/jsonl.py
+}
+JSONL = MEDIA_TYPES[".jsonl"]
+DVC_CACHE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")  # where `cache.type = symlink` makes a tracked file point
+
+
+class Refused(NamedTuple):
+    """A row of `records.QUARANTINE`."""
+
+    source: str
+    digest: str  # "" where the bytes were not read
+    bytes: int
+    reason: str
+    detail: str
+
+
+class Document(NamedTuple):
+    """A row of `records.DOCUMENTS`."""
+
+    id: str
+    source: str
+    media_type: str
+    encoding: str
+    digest: str
+    text: str
+
+
+class Survey(NamedTuple):
+    files: list[tuple[Path, int]]  # to be read, with their bytes, in the order of their names
+    refused: list[Refused]
+    ignored: int  # hidden names and DVC's own files
+
+
+def source_of(path: Path, sources: Path) -> str:
+    """`path` below `sources` as UTF-8; bytes of a name that are not become \\xNN (and a backslash two, so names stay apart)."""
+    relative = str(path)[len(str(sources)) + 1 :].replace("\\", "\\\\")
+    return os.fsencode(relative).decode("utf-8", "backslashreplace")
+
+
+def media_type(path: Path) -> str | None:
+    return MEDIA_TYPES.get(path.suffix.lower())
+
+
+def survey(sources: Path, max_bytes: int) -> Survey:
+    """Every file below `sources`, sorted by source into what will be read and what will not."""
+    found = Survey([], [], 0)
+    ignored = 0
+    home = sources.resolve()
+    for entry in _entries(sources, sources, found.refused):
+        path = Path(entry.path)
+        if entry.name.startswith(".") or entry.name.endswith(".dvc"):
+            ignored += 1
+            continue
+        try:
+            size = _size(entry, path, home)
+            _check(path, size, max_bytes)
+            found.files.append((path, size))
+        except Unreadable as why:
+            found.refused.append(Refused(source_of(path, sources), "", size_or_zero(path), why.reason, why.detail))
+    found.files.sort(key=lambda file: os.fsencode(file[0]))
+    return found._replace(ignored=ignored)
+
+
+def _entries(folder: Path, sources: Path, refused: list[Refused]) -> Iterator[os.DirEntry[str]]:
+    """Everything below `folder` but real folders, which are entered; a hidden one is given, not entered."""
+    waiting = [folder]
+    while waiting:
+        here = waiting.pop()
+        try:
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
+                        waiting.append(Path(entry.path))
+                    else:
+                        yield entry
+        except OSError as error:
+            refused.append(Refused(source_of(here, sources), "", 0, "unreadable", f"folder: {error.strerror}"))
+
+
+def _size(entry: os.DirEntry[str], path: Path, home: Path) -> int:
+    """Bytes of a regular file. Raises `Unreadable` for anything else."""
+    try:
+        if entry.is_symlink():
+            _check_link(path, home)
+        status = entry.stat()
+    except OSError as error:
+        raise Unreadable("unreadable", error.strerror or "cannot be examined") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise Unreadable("not_a_file", "a pipe, socket or device")
+    return status.st_size
+
+
+def _check_link(path: Path, home: Path) -> None:
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError):
+        raise Unreadable("dangling_link", "it leads nowhere: remove it, or put the file in its place") from None
+    if target.is_dir():
+        raise Unreadable("linked_folder", "folders are not followed through links: put the folder itself here")
+    if not target.is_relative_to(home) and not DVC_CACHE.search(target.as_posix()):
+        raise Unreadable("link_outside", "it leads out of the sources: put the file itself here")
+
+
+def _check(path: Path, size: int, max_bytes: int) -> None:
+    kind = media_type(path)
+    if kind is None:
+        raise Unreadable(
+            "unsupported",
+            f"{path.suffix.lower() or 'no suffix'}: the suffixes read are {' '.join(MEDIA_TYPES)}".encode("utf-8", "replace").decode(),
+        )
+    if size > max_bytes and kind != JSONL:
+        raise Unreadable("too_large", "over collect.max_megabytes: split it, or raise the limit")
+    if size == 0:
+        raise Unreadable("empty", "no bytes")
+
+
+def size_or_zero(path: Path) -> int:
+    """Bytes of `path`, 0 where that cannot be known or means nothing (links, folders, pipes)."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+
+def read_file(path: Path, sources: Path) -> Document | Refused:
+    """The document that one file is, or why it is none."""
+    source = source_of(path, sources)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return Refused(source, "", size_or_zero(path), "unreadable", error.strerror or "cannot be opened")
+    kind = media_type(path)
+    assert kind is not None, source
+    hashed = digest(data)
+    try:
+        text, encoding = decode(data, markup=kind == "text/html")
+        if not text or text.isspace():
+            raise Unreadable("empty", "nothing but white space")
+    except Unreadable as why:
+        return Refused(source, hashed, len(data), why.reason, why.detail)
+    return Document(document_id(source), source, kind, encoding, hashed, text)

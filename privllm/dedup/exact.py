@@ -1,0 +1,28 @@
+"""Exact duplicates: documents whose text is the same but for white space.
+
+    "Hello,\\n  world " and "Hello, world" -> one digest
+
+Case and punctuation count here; `shingles` is where they do not. It says which documents are equal, not which of
+them survives (`recipe` does).
+"""
+
+import numpy as np
+import polars as pl
+
+from privllm.core.seed import digest
+
+WHITE_TO_SPACE = bytes.maketrans(b"\t\n\v\f\r", b"     ")
+
+
+def normalised_digest(text: str) -> str:
+    """Digest of `text` with every run of ASCII white space as one space, none at the ends."""
+    data = text.encode("utf-8", "surrogatepass").translate(WHITE_TO_SPACE)
+    while b"  " in data:
+        data = data.replace(b"  ", b" ")
+    return digest(data.strip())
+
+
+def first_of_each(digests: pl.Series) -> np.ndarray:
+    """For each row the index of the first row with an equal digest, int64 (rows,)."""
+    frame = pl.DataFrame({"digest": digests}).with_row_index("row")
+    return frame.select(pl.col("row").min().over("digest").cast(pl.Int64)).to_series().to_numpy()

@@ -1,0 +1,185 @@
+"""dedup: of documents that say the same, one.
+
+data/clean -> data/dedup (survivors, with their cluster), data/dedup/clusters (every document and what became of it)
+
+Signatures are made shard by shard; `find_clusters` is the only step that sees the whole corpus, and it sees half a
+kilobyte a document. Pairs whose estimated similarity is near the threshold are settled by the true one, so their texts
+are read again. What survives is a pure function of the set of documents, in whatever order they came.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from privllm.core.errors import UserError
+from privllm.core.params import require
+from privllm.core.records import CLUSTERS, DEDUPED
+from privllm.core.report import balance
+from privllm.core.shards import map_shards
+from privllm.core.tables import read_table, shards_of, write_table
+from privllm.dedup.clusters import Clusters, verdicts
+from privllm.dedup.exact import first_of_each, normalised_digest
+from privllm.dedup.minhash import PERMUTATIONS, bands, rounds, rows_per_band, signatures, similarity
+from privllm.dedup.shingles import jaccard, shingle_sets, shingles
+
+SIGNATURES = pa.schema(
+    [
+        ("id", pa.string()),
+        ("digest", pa.string()),  # of the text, white space normalised
+        ("length", pa.int64()),  # characters
+        ("signature", pa.binary(4 * PERMUTATIONS)),  # little-endian uint32; null for a text without a word
+    ]
+)
+DOUBT = 3.0  # standard errors around the threshold within which the estimate is not trusted
+PAIRS_IN_DOUBT = 1 << 16  # settled together; below it the corpus is read again once
+PAIRS_AT_ONCE = 1 << 10
+Choices = tuple[tuple[str, ...], tuple[tuple[str, str], ...]]
+ReadSets = Callable[[np.ndarray], dict[int, np.ndarray]]
+
+
+@dataclass
+class DedupConfig:
+    threshold: float = 0.8  # Jaccard similarity of word n-grams from which two documents are one, [0.3, 1]
+    words: int = 5  # words in an n-gram, [1, 20]
+
+    def __post_init__(self) -> None:
+        require(0.3 <= self.threshold <= 1, "dedup.threshold", "a similarity between 0.3 and 1")
+        require(1 <= self.words <= 20, "dedup.words", "a number of words between 1 and 20")
+
+
+def dedup(cfg: DedupConfig, source: Path, out: Path) -> dict:
+    """Write `out/NNNNN.parquet` (DEDUPED) and `out/clusters/clusters.parquet` (CLUSTERS); returns the counts.
+
+    Raises UserError when `source` holds no document.
+    """
+    sources, workspace = shards_of(source), out / "signatures"
+    signed = [workspace / path.name for path in sources]
+    map_shards(signature_shard, [(path, target, cfg.words) for path, target in zip(sources, signed, strict=True)], "signatures")
+    table = find_clusters(cfg, sources, signed)
+    shutil.rmtree(workspace, ignore_errors=True)
+    write_table(pa.Table.from_pydict(table.drop("shard").to_dict(as_series=False), CLUSTERS), out / "clusters" / "clusters.parquet")
+    choices = _choices(table)
+    nothing: Choices = ((), ())
+    kept = map_shards(write_survivors, [(path, out / path.name, *choices.get(i, nothing)) for i, path in enumerate(sources)], "dedup")
+    return _report(table, sum(kept))
+
+
+def signature_shard(source: Path, out: Path, words: int) -> int:
+    """Write the SIGNATURES of the documents of one shard, sorted by id; returns how many there are."""
+    table = read_table(source, ["id", "text"]).sort_by("id")
+    texts = table["text"].to_pylist()
+    hashes, offsets = shingles(texts, words)
+    rows = signatures(hashes, offsets).astype("<u4").tobytes()
+    size = 4 * PERMUTATIONS
+    columns = {
+        "id": table["id"],
+        "digest": [normalised_digest(text) for text in texts],
+        "length": [len(text) for text in texts],
+        "signature": [rows[i * size : (i + 1) * size] if offsets[i] < offsets[i + 1] else None for i in range(len(texts))],
+    }
+    write_table(pa.Table.from_pydict(columns, SIGNATURES), out)
+    return len(texts)
+
+
+def find_clusters(cfg: DedupConfig, sources: list[Path], signed: list[Path]) -> pl.DataFrame:
+    """`verdicts` with the index of each document's shard (shard): the one step over the whole corpus."""
+    frames = [pl.from_arrow(read_table(path)).with_columns(shard=pl.lit(i, pl.Int32)) for i, path in enumerate(signed)]  # type: ignore[union-attr]
+    if not sum(len(frame) for frame in frames):
+        raise UserError(
+            "no document survived cleaning, so there is nothing to deduplicate: reports/clean.json counts the reasons, "
+            "data/clean/dropped/ holds the texts; loosen `clean` in params.yaml or add documents to data/sources."
+        )
+    table = pl.concat(frames).sort("id")
+    exact = first_of_each(table["digest"])
+    clusters = Clusters(len(table))
+    clusters.join(np.arange(len(table)), exact)
+    near = table.with_row_index("row").filter((pl.col("row") == exact) & pl.col("signature").is_not_null())
+    join_near(cfg.threshold, near, clusters, _reader(cfg, sources, table))
+    return verdicts(table["id"], table["length"], exact, clusters.names()).with_columns(table["shard"])
+
+
+def join_near(threshold: float, table: pl.DataFrame, clusters: Clusters, read_sets: ReadSets) -> None:
+    """Join the near-duplicates among the rows of `table` (columns row, signature) in `clusters`.
+
+    read_sets(rows) gives the distinct shingles of some rows, sorted.
+    """
+    signatures_NP = np.frombuffer(b"".join(table["signature"]), "<u4").reshape(-1, PERMUTATIONS)
+    rows = table["row"].to_numpy().astype(np.int64)
+    margin = DOUBT * (threshold * (1 - threshold) / PERMUTATIONS) ** 0.5
+    doubtful = np.zeros((2, 0), np.int64)
+    for left, right in rounds(list(bands(signatures_NP, rows_per_band(threshold)))):
+        apart = clusters.apart(rows[left], rows[right])
+        left, right = left[apart], right[apart]
+        estimate = similarity(signatures_NP, left, right)
+        sure, open_ = estimate > threshold + margin, np.abs(estimate - threshold) <= margin
+        clusters.join(rows[left[sure]], rows[right[sure]])
+        doubtful = np.concatenate([doubtful, rows[np.stack([left[open_], right[open_]])]], axis=1)
+        if doubtful.shape[1] >= PAIRS_IN_DOUBT:
+            doubtful = _join_doubtful(threshold, doubtful, clusters, read_sets)
+    _join_doubtful(threshold, doubtful, clusters, read_sets)
+
+
+def _join_doubtful(threshold: float, pairs: np.ndarray, clusters: Clusters, read_sets: ReadSets) -> np.ndarray:
+    """Join those of `pairs` (2, pairs) that are truly similar enough; returns no pairs, for the next turn."""
+    pairs = pairs[:, clusters.apart(*pairs)]
+    sets = read_sets(np.unique(pairs))
+    for start in range(0, pairs.shape[1], PAIRS_AT_ONCE):
+        left, right = pairs[:, start : start + PAIRS_AT_ONCE]
+        open_ = clusters.apart(left, right)
+        left, right = left[open_], right[open_]
+        alike = np.array([jaccard(sets[a], sets[b]) for a, b in zip(left.tolist(), right.tolist(), strict=True)]) >= threshold
+        clusters.join(left[alike], right[alike])
+    return np.zeros((2, 0), np.int64)
+
+
+def _reader(cfg: DedupConfig, sources: list[Path], table: pl.DataFrame) -> ReadSets:
+    """A function that reads the texts of some rows of `table` again and gives the distinct shingles of each."""
+
+    def read_sets(rows: np.ndarray) -> dict[int, np.ndarray]:
+        wanted = table.with_row_index("row").select("row", "id", "shard")[rows]
+        sets: dict[int, np.ndarray] = {}
+        for (shard,), group in wanted.group_by("shard", maintain_order=True):
+            texts = pl.from_arrow(read_table(sources[int(str(shard))], ["id", "text"]))
+            found = group.join(texts, on="id", how="left", maintain_order="left")  # type: ignore[arg-type]
+            sets.update(zip(found["row"], shingle_sets(found["text"].to_list(), cfg.words), strict=True))
+        return sets
+
+    return read_sets
+
+
+def _choices(table: pl.DataFrame) -> dict[int, Choices]:
+    """For each shard its dropped ids, and (id, cluster) of those kept whose cluster has another name: all its survivors depend on."""
+    choices = {}
+    for (shard,), rows in table.filter(~pl.col("kept") | (pl.col("id") != pl.col("cluster"))).group_by("shard", maintain_order=True):
+        renamed = rows.filter("kept").select("id", "cluster")
+        choices[int(str(shard))] = (tuple(rows.filter(~pl.col("kept"))["id"]), tuple(renamed.iter_rows()))
+    return choices
+
+
+def write_survivors(source: Path, out: Path, dropped: tuple[str, ...], renamed: tuple[tuple[str, str], ...]) -> int:
+    """Write the documents of one shard that stay, with their cluster, sorted by id; returns how many stay."""
+    table = read_table(source)
+    table = table.filter(pa.compute.invert(pa.compute.is_in(table["id"], pa.array(dropped, pa.string())))).sort_by("id")
+    names = dict(renamed)
+    clusters = [names.get(identifier, identifier) for identifier in table["id"].to_pylist()]
+    write_table(table.append_column("cluster", pa.array(clusters, pa.string())).cast(DEDUPED), out)
+    return len(table)
+
+
+def _report(table: pl.DataFrame, survivors: int) -> dict:
+    reasons = dict(table["reason"].value_counts().iter_rows())
+    dropped = {reason: reasons.get(reason, 0) for reason in ("exact", "near")}
+    sizes = table["cluster"].value_counts()["count"]
+    balance(len(table), survivors, *dropped.values())
+    return {
+        "documents_in": len(table),
+        "kept": survivors,
+        "dropped": dropped,
+        "clusters_of_many": int((sizes > 1).sum()),
+        "largest_cluster": int(sizes.max()),  # type: ignore[arg-type]
+    }

@@ -1,0 +1,71 @@
+"""Text to token ids and back, for documents: no text, whatever it contains, becomes a special token.
+
+gigatoken (https://github.com/marcelroed/gigatoken) does the work, some twenty times as fast as HF `tokenizers`, which stays the
+meaning: ids are those of `tokenizers` on the same file. The one difference we know of is their Unicode tables, so a text with a
+letter or number that only gigatoken's table knows is handed to `tokenizers`; the tests compare both over all of Unicode.
+
+It adds no boundary and cuts nothing: `packing` does. It does not render chats.
+"""
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import gigatoken
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from tokenizers import Tokenizer
+
+# Letters and numbers that came with Unicode 17 (unicode.org, DerivedAge.txt): gigatoken 0.10.0 knows them,
+# the Oniguruma within tokenizers 0.23.3 (Unicode 16) does not, so the two split words differently there.
+_NEWER_THAN_TOKENIZERS = (
+    "088F 0C5C 0CDC A7CE-A7CF A7D2 A7D4 A7F1 10940-10959 10EC5-10EC7 11DB0-11DDB 11DE0-11DE9 16EA0-16EB8 16EBB-16ED3 16FF2-16FF6 "
+    "187F8-187FF 18D09-18D1E 18D80-18DF2 1E6C0-1E6DE 1E6E0-1E6E2 1E6E4-1E6E5 1E6E7-1E6ED 1E6F0-1E6F4 1E6FE-1E6FF 2B73A-2B73F "
+    "2CEA2-2CEAD 323B0-33479"
+)
+_DISPUTED = "[" + "".join("-".join(f"\\x{{{end}}}" for end in span.split("-")) for span in _NEWER_THAN_TOKENIZERS.split()) + "]"
+
+
+class Encoder:
+    """A tokenizer without its special tokens: `<|endoftext|>` in a text is thirteen characters, not a boundary."""
+
+    def __init__(self, tokenizer_json: str) -> None:
+        self._json = without_specials(tokenizer_json)
+        self._fast = gigatoken.Tokenizer.from_json(self._json)
+
+    @classmethod
+    def open(cls, folder: Path) -> "Encoder":
+        """The encoder of the folder that `vocabulary.learn_tokenizer` wrote."""
+        return cls((folder / "tokenizer.json").read_text("utf-8"))
+
+    @cached_property
+    def reference(self) -> Tokenizer:
+        """HF `tokenizers` on the same file: slow, and right by definition."""
+        return Tokenizer.from_str(self._json)
+
+    def encode(self, texts: Sequence[str] | pa.Array | pa.ChunkedArray) -> list[np.ndarray]:
+        """The token ids (int32) of each text."""
+        column = texts if isinstance(texts, pa.Array | pa.ChunkedArray) else pa.array(texts, pa.string())
+        disputed = pc.match_substring_regex(column, _DISPUTED).to_pylist()
+        return [self._encode(text, exactly) for text, exactly in zip(column.to_pylist(), disputed, strict=True)]
+
+    def _encode(self, text: str, exactly: bool) -> np.ndarray:
+        if exactly:
+            return np.array(self.reference.encode(text, add_special_tokens=False).ids, np.int32)
+        return self._fast.encode(text).astype(np.int32)
+
+    def decode(self, tokens: np.ndarray) -> str:
+        """The text; ids cut in the middle of a character give U+FFFD."""
+        return self._fast.decode(tokens.astype(np.uint32)).decode("utf-8", "replace")
+
+
+def without_specials(tokenizer_json: str) -> str:
+    """The same vocabulary and merges for an engine that recognises no special token in a text.
+
+    The placeholders of personal data stay single tokens: they are not special.
+    """
+    parts = json.loads(tokenizer_json)
+    parts["added_tokens"] = [token for token in parts["added_tokens"] if not token["special"]]
+    return json.dumps(parts, ensure_ascii=False)

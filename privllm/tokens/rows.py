@@ -1,0 +1,79 @@
+"""Rows of tokens on disk: Arrow IPC streams that are memory-mapped, never loaded.
+
+The files are what HF `datasets` maps too: `Dataset.from_file(path)`, `load_dataset("arrow", data_files=...)`. Row k of a shard's
+stream holds `context + 1` tokens and shares one with its neighbour, so `inputs, labels = row[:-1], row[1:]` predicts every token
+once. Only the last row of a shard is shorter; `batch` pads. No torch here, no order, no sampling.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from privllm.core.errors import UserError
+from privllm.core.records import ROWS
+
+BATCH_ROWS = 1000  # rows of one Arrow record batch
+
+
+def write_rows(input_ids: pa.ListArray, pieces: pa.ListArray, context: int, path: Path) -> None:
+    """One shard, possibly empty. Equal rows give equal bytes; a reader never sees half a file."""
+    schema = ROWS.with_metadata({"context": str(context)})
+    table = pa.Table.from_arrays([input_ids, pieces], schema=schema)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_table(table, max_chunksize=BATCH_ROWS)
+    partial.replace(path)
+
+
+class Rows:
+    """Random access to all rows of a split, in shard order. `row_length` is context + 1."""
+
+    def __init__(self, batches: list[pa.RecordBatch], row_length: int) -> None:
+        self.row_length = row_length
+        self._pieces = [batch.column("pieces") for batch in batches]
+        lists = [batch.column("input_ids") for batch in batches]
+        self._offsets = [column.offsets.to_numpy() for column in lists]
+        self._values = [column.values.to_numpy() for column in lists]
+        self._starts = np.cumsum([0] + [len(column) for column in lists])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def tokens(self, i: int) -> np.ndarray:
+        """Row `i`: int32, a view of the file; 2 to `row_length` tokens."""
+        chunk, row = self._find(i)
+        begin, end = self._offsets[chunk][row : row + 2]
+        return self._values[chunk][begin:end]
+
+    def pieces(self, i: int) -> list[dict[str, Any]]:
+        """Which document's tokens lie where in row `i`: dicts of `records.PIECE`; boundaries belong to no piece."""
+        chunk, row = self._find(i)
+        return self._pieces[chunk][row].as_py()
+
+    def batch(self, indices: np.ndarray, pad: int) -> np.ndarray:
+        """Rows [B] of `indices` as int32 [B, row_length], short ones filled up with `pad`."""
+        filled = np.full((len(indices), self.row_length), pad, np.int32)
+        for row, i in zip(filled, indices, strict=True):
+            tokens = self.tokens(int(i))
+            row[: len(tokens)] = tokens
+        return filled
+
+    def _find(self, i: int) -> tuple[int, int]:
+        if not 0 <= i < len(self):
+            raise IndexError(f"row {i} of {len(self)}")
+        chunk = int(np.searchsorted(self._starts, i, side="right")) - 1
+        return chunk, i - int(self._starts[chunk])
+
+
+def open_rows(folder: Path) -> Rows:
+    """All shards of one split's folder, memory-mapped. Raises UserError where there are none."""
+    paths = sorted(folder.glob("*.arrow"))
+    if not paths:
+        raise UserError(f"{folder} holds no .arrow shards: run `dvc repro pack` first.")
+    tables = [pa.ipc.open_stream(pa.memory_map(str(path))).read_all() for path in paths]
+    contexts = {int(table.schema.metadata[b"context"]) for table in tables}
+    assert len(contexts) == 1, f"shards of {folder} were packed for different contexts {sorted(contexts)}"
+    return Rows([batch for table in tables for batch in table.to_batches() if len(batch)], contexts.pop() + 1)

@@ -1,0 +1,179 @@
+"""tokenizer: a byte-level BPE vocabulary, learnt on a sample of the training documents.
+
+Byte-level BPE is Sennrich et al. 2016 over bytes as in GPT-2 (Radford et al. 2019); HF `tokenizers` trains it. The sample is
+chosen by id, so a change to a document outside it leaves the tokenizer's bytes, and all that hangs on them, alone. No
+normaliser: decode(encode(text)) is text, which is asserted on the sample. It encodes nothing for training: see `packing`.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from privllm.core.errors import UserError
+from privllm.core.params import require
+from privllm.core.report import write_json
+from privllm.core.seed import unit_interval
+from privllm.core.shards import map_shards
+from privllm.core.split import SplitConfig, split_of
+from privllm.core.tables import read_table, shards_of
+from privllm.tokens.encoding import Encoder
+
+SPECIALS = ("<|endoftext|>", "<|pad|>", "<|mask|>", "<|user|>", "<|assistant|>", "<|end|>")  # ids 0 ... 5
+BOUNDARY, PAD, MASK, USER, ASSISTANT, END = range(len(SPECIALS))
+# One token each, so that a model spends one prediction on what is no longer there, and never a made-up half of it.
+PLACEHOLDERS = ("<EMAIL>", "<PHONE>", "<IP>", "<CARD>", "<IBAN>", "<CREDENTIAL>", "<KEY>")  # ids 6 ... 12
+SMALLEST = 300  # 256 bytes, the tokens above, and a few merges
+
+# Llama 3's split (Meta 2024), after OpenAI's cl100k_base: digits in groups of three, runs of white space kept whole.
+WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if message['role'] not in ['user', 'assistant'] %}{{ raise_exception('a role is user or assistant') }}{% endif %}"
+    "{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+TOKENIZER_CONFIG = {
+    "tokenizer_class": "PreTrainedTokenizerFast",
+    "bos_token": SPECIALS[BOUNDARY],
+    "eos_token": SPECIALS[BOUNDARY],
+    "pad_token": SPECIALS[PAD],
+    "mask_token": SPECIALS[MASK],
+    "extra_special_tokens": [SPECIALS[USER], SPECIALS[ASSISTANT], SPECIALS[END]],
+    "clean_up_tokenization_spaces": False,
+    "chat_template": CHAT_TEMPLATE,
+}
+
+COMPARED_BYTES = 1_000_000  # of the sample go through both engines
+
+
+@dataclass
+class TokenizerConfig:
+    vocabulary: int = 4096  # tokens at most, [300, 262144]; a small corpus may give fewer
+    sample_megabytes: float = 8.0  # UTF-8 text to learn from, (0, 1024]
+    min_frequency: int = 2  # how often a pair must occur in the sample to be merged, [1, 1000000]
+
+    def __post_init__(self) -> None:
+        require(SMALLEST <= self.vocabulary <= 262_144, "tokenizer.vocabulary", f"between {SMALLEST} and 262144 tokens")
+        require(0 < self.sample_megabytes <= 1024, "tokenizer.sample_megabytes", "more than 0 and at most 1024 megabytes")
+        require(1 <= self.min_frequency <= 1_000_000, "tokenizer.min_frequency", "between 1 and 1000000")
+
+
+def learn_tokenizer(cfg: TokenizerConfig, split: SplitConfig, source: Path, out: Path) -> dict:
+    """Shards of DEDUPED in `source` to `out/tokenizer.json` and `out/tokenizer_config.json`; returns the report.
+
+    Raises UserError when no document is in the training split, or the sample is too small to learn from.
+    """
+    sample = sample_texts(cfg, split, source)
+    tokenizer_json = train(cfg, sample)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "tokenizer.json").write_text(tokenizer_json, "utf-8")
+    write_json(out / "tokenizer_config.json", TOKENIZER_CONFIG)
+    encoder = Encoder.open(out)
+    tokens = _assert_round_trip(encoder, sample)
+    size = sum(len(text.encode()) for text in sample)
+    return {
+        "vocabulary": encoder.reference.get_vocab_size(),
+        "sample_documents": len(sample),
+        "sample_bytes": size,
+        "bytes_per_token": round(size / tokens, 4),
+        "round_trip_documents": len(sample),
+    }
+
+
+def sample_texts(cfg: TokenizerConfig, split: SplitConfig, source: Path) -> list[str]:
+    """Training documents in the order of a hash of their ids, up to `cfg.sample_megabytes`; the last one is cut to fit."""
+    shards = shards_of(source)
+    budget = int(cfg.sample_megabytes * 1_000_000)
+    found = map_shards(_places, [(shard, split, budget) for shard in shards], "sample")
+    chosen: dict[str, tuple[int, int]] = {}  # id -> its rank in the sample, bytes to take
+    for _, identifier, size in sorted(place for places in found for place in places):
+        if budget <= 0:
+            break
+        chosen[identifier] = len(chosen), min(size, budget)
+        budget -= size
+    if not chosen:
+        raise UserError(
+            f"the tokenizer has nothing to learn from: no document with text in {source} is in the training split. "
+            "Add documents, or lower `split.validation` and `split.test` in params.yaml."
+        )
+    picked = map_shards(_texts, [(shard, chosen) for shard in shards], "sample")
+    return [text for _, text in sorted(pair for pairs in picked for pair in pairs)]
+
+
+def _places(shard: Path, split: SplitConfig, budget: int) -> list[tuple[float, str, int]]:
+    """(place in [0, 1), id, bytes) of the shard's first training documents, as many as could be in the sample."""
+    table = read_table(shard, ["id", "cluster", "text"])
+    sizes = pc.binary_length(table["text"].cast(pa.binary())).to_pylist()
+    rows = zip(table["id"].to_pylist(), table["cluster"].to_pylist(), sizes, strict=True)
+    places = sorted((unit_interval("tokenizer", i), i, size) for i, cluster, size in rows if size and split_of(split, cluster) == "train")
+    before = np.cumsum([0] + [size for *_, size in places])
+    return places[: int(np.searchsorted(before, budget))]
+
+
+def _texts(shard: Path, chosen: dict[str, tuple[int, int]]) -> list[tuple[int, str]]:
+    """(rank, text) of the shard's chosen documents."""
+    table = read_table(shard, ["id", "text"])
+    table = table.filter(pc.is_in(table["id"], pa.array(list(chosen), pa.string())))
+    pairs = []
+    for identifier, text in zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True):
+        rank, size = chosen[identifier]
+        pairs.append((rank, text.encode()[:size].decode("utf-8", "ignore")))
+    return pairs
+
+
+def train(cfg: TokenizerConfig, sample: list[str]) -> str:
+    """tokenizer.json of a byte-level BPE learnt on `sample`; the same bytes whatever the hash seed or number of threads.
+
+    Raises UserError when fewer than `SMALLEST` tokens could be learnt.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    split = pre_tokenizers.Split(Regex(WORDS), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=cfg.vocabulary,
+        min_frequency=cfg.min_frequency,
+        special_tokens=[*SPECIALS, *PLACEHOLDERS],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_without_placeholders(sample), trainer)
+    learnt = tokenizer.get_vocab_size()
+    if learnt < SMALLEST:
+        raise UserError(
+            f"the sample of {len(sample)} training documents gave only {learnt} tokens, fewer than {SMALLEST}: there is too little text. "
+            "Add documents, or lower `tokenizer.min_frequency` or raise `tokenizer.sample_megabytes` in params.yaml."
+        )
+    parts = json.loads(tokenizer.to_str())
+    for token in parts["added_tokens"]:
+        token["special"] = token["content"] in SPECIALS
+    return json.dumps(parts, indent=1, ensure_ascii=False) + "\n"
+
+
+def _without_placeholders(sample: list[str]) -> Iterator[str]:
+    """What lies between the placeholders: their letters are never seen, so no merge is spent on them."""
+    placeholder = re.compile("|".join(map(re.escape, PLACEHOLDERS)))
+    for text in sample:
+        yield from placeholder.split(text)
+
+
+def _assert_round_trip(encoder: Encoder, sample: list[str]) -> int:
+    """Assert that decoding gives every text back, and that both engines agree; returns the number of tokens."""
+    encoded = encoder.encode(sample)
+    compared = 0
+    for text, tokens in zip(sample, encoded, strict=True):
+        assert encoder.decode(tokens) == text, f"the tokenizer does not give back a text of {len(text)} characters"
+        if compared < COMPARED_BYTES:
+            part = text[:COMPARED_BYTES]
+            fast = tokens if len(part) == len(text) else encoder.encode([part])[0]
+            assert fast.tolist() == encoder.reference.encode(part).ids, "gigatoken and tokenizers disagree"
+            compared += len(part.encode())
+    return sum(map(len, encoded))

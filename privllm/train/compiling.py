@@ -1,0 +1,41 @@
+"""Whether this machine can run `torch.compile`, and a private place for what it compiles.
+
+Inductor's graph caches are pickles, so they are off; compiled kernels (shared objects named by a hash of their
+source) are kept in the given folder, not in /tmp, where other people of the machine could lay theirs.
+"""
+
+import os
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+
+import torch
+
+
+def prepare_compiler(wanted: bool, cache: Path) -> bool:
+    """Whether to compile. Where it is wanted and cannot be had, a note on stderr says so."""
+    if not wanted:
+        return False
+    missing = _missing()
+    if missing:
+        sys.stderr.write(f"note: {missing}, so training runs without torch.compile: equally good, about a fifth slower.\n")
+        return False
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache.resolve())
+    import torch._functorch.config
+    import torch._inductor.config
+
+    torch._inductor.config.fx_graph_cache = False
+    torch._functorch.config.enable_autograd_cache = False
+    return True
+
+
+def _missing() -> str:
+    """What `torch.compile` would lack here, or nothing."""
+    if torch.cuda.is_available():
+        return "" if torch.utils._triton.has_triton() else "Triton is not installed"
+    if not shutil.which(os.environ.get("CXX", "g++")):
+        return "there is no C++ compiler (g++, or what CXX names)"
+    if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
+        return "Python's C headers are not installed"
+    return ""

@@ -1,0 +1,38 @@
+"""The knobs of the `pretrain` stage."""
+
+from dataclasses import dataclass, field
+
+from privllm.core.params import require
+from privllm.model.causal import CausalConfig
+
+
+@dataclass
+class PretrainConfig:
+    model: CausalConfig = field(default_factory=CausalConfig)
+    optimizer: str = "muon"  # muon (for the matrices, AdamW for the rest) or adamw (for all)
+    learning_rate: float = 0.006  # peak, > 0
+    weight_decay: float = 0.1  # decoupled, of matrices inside the blocks, per unit of learning rate, >= 0
+    clip: float = 1.0  # the gradient's norm at most, > 0
+    batch_size: int = 4  # rows a step, >= 1; at these sizes small batches learn faster
+    max_tokens: int = 500_000  # budget of positions trained on, >= 1
+    warmup_steps: int = 20  # >= 0
+    decay_fraction: float = 0.3  # share of the steps over which the learning rate falls to 0, [0, 0.9]
+    validate_every: int = 50  # steps, >= 1
+    validation_rows: int = 64  # rows of held-out text each time, >= 1
+    patience: int = 4  # validations without improvement before the decay is brought forward, >= 1
+    min_delta: float = 0.002  # nats per token that count as an improvement, >= 0
+    checkpoint_every: int = 100  # steps, >= 1
+    compile: bool = True  # torch.compile; falls back with a note where there is no C++ compiler
+    precision: str = "auto"  # 32, bf16, or auto: bf16 on CUDA, 32 on the CPU
+    seed: int = 0  # of initialisation, data order and dropout
+
+    def __post_init__(self) -> None:
+        require(self.optimizer in ("muon", "adamw"), "pretrain.optimizer", "muon or adamw")
+        require(self.precision in ("auto", "32", "bf16"), "pretrain.precision", '"auto", "32" or "bf16"')
+        for key in ("learning_rate", "clip"):
+            require(getattr(self, key) > 0, f"pretrain.{key}", "above 0")
+        for key in ("batch_size", "max_tokens", "validate_every", "validation_rows", "patience", "checkpoint_every"):
+            require(getattr(self, key) >= 1, f"pretrain.{key}", "at least 1")
+        for key in ("weight_decay", "warmup_steps", "min_delta"):
+            require(getattr(self, key) >= 0, f"pretrain.{key}", "0 or more")
+        require(0 <= self.decay_fraction <= 0.9, "pretrain.decay_fraction", "between 0 and 0.9")

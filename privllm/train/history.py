@@ -1,0 +1,106 @@
+"""What happens between two steps: losses recorded, the held-out loss measured, a plateau noticed.
+
+The history is written with DVCLive (`plots/metrics/<name>.tsv` and `metrics.json`), whose halves that look for a
+repository or for DVC Studio are switched off. After a resume it is written anew from the checkpoint, so rows
+that a killed run wrote beyond it are gone.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from dvclive import Live
+from lightning.pytorch.callbacks import Callback
+
+from privllm.core.errors import UserError
+from privllm.train.data import IGNORED, Batch, PackedData, held_out_batches
+from privllm.train.module import CausalTraining
+
+STATE = ("points", "pending", "best", "since_best", "tokens", "stopped_by")  # what a checkpoint keeps
+LOG_EVERY = 10  # steps whose mean training loss is one point of the curve
+
+
+class QuietLive(Live):
+    """DVCLive that writes its files and does nothing else."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(str(folder), save_dvc_exp=False, dvcyaml=None, report=None)
+
+    def _init_dvc(self) -> None:
+        """No repository is opened (or made)."""
+
+    def _init_studio(self) -> None:
+        self._studio_events_to_skip.update(("start", "data", "done"))
+
+
+class History(Callback):
+    """Losses by step, the best held-out loss, and the decision to end early."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.points: list[tuple[str, int, float]] = []  # (metric, step, value)
+        self.pending: list[float] = []  # training losses since the last point
+        self.best, self.since_best, self.tokens = math.inf, 0, 0
+        self.stopped_by = "max_tokens"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in STATE}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self.live = QuietLive(self.folder)
+        for point in self.points:
+            self._write(*point)
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Batch, _: int) -> None:
+        step, loss = trainer.global_step, float(outputs["loss"])
+        if not math.isfinite(loss):
+            raise UserError(f"the training loss is no longer a number at step {step}: lower `pretrain.learning_rate` in params.yaml (now {module.cfg.learning_rate}).")
+        self.tokens += int((batch[1] != IGNORED).sum())
+        self.pending.append(loss)
+        last = step >= module.schedule.end
+        if step % LOG_EVERY == 0 or last:
+            self._record("train/loss", step, sum(self.pending) / len(self.pending))
+            self.pending = []
+        if step % module.cfg.validate_every == 0 or last:
+            self._validate(trainer, module, step)
+        trainer.should_stop = step >= module.schedule.end
+
+    def latest(self, name: str) -> float:
+        return next(value for metric, _, value in reversed(self.points) if metric == name)
+
+    def _validate(self, trainer: lightning.Trainer, module: CausalTraining, step: int) -> None:
+        loss = held_out_loss(module, trainer.datamodule)  # type: ignore[attr-defined]
+        self._record("validation/loss", step, loss)
+        improved = loss < self.best - module.cfg.min_delta
+        self.best, self.since_best = (loss, 0) if improved else (self.best, self.since_best + 1)
+        if self.since_best >= module.cfg.patience and step < module.schedule.decay_from:
+            module.schedule = module.schedule.decay_now(step, module.cfg.decay_fraction)
+            self.stopped_by = "plateau"
+
+    def _record(self, name: str, step: int, value: float) -> None:
+        self.points.append((name, step, value))
+        self._write(name, step, value)
+
+    def _write(self, name: str, step: int, value: float) -> None:
+        self.live.step = step
+        self.live.log_metric(name, value)
+        self.live.make_summary()
+
+
+@torch.no_grad()
+def held_out_loss(module: CausalTraining, data: PackedData) -> float:
+    """Mean nats per held-out token, in eval mode and without compiling a second graph."""
+    nats, tokens = 0.0, 0
+    module.eval()
+    with torch.compiler.set_stance("force_eager"):
+        for batch in held_out_batches(data.validation, module.cfg.validation_rows, module.cfg.batch_size):
+            batch = (batch[0].to(module.device), batch[1].to(module.device))
+            nats += float(module.loss(batch, "sum"))
+            tokens += int((batch[1] != IGNORED).sum())
+    module.train()
+    return nats / tokens

@@ -1,0 +1,36 @@
+"""Warm-up, stable, decay: the learning rate as a pure function of the step.
+
+The stable phase needs no planned end (Hu et al. 2024, MiniCPM, arXiv 2404.06395), so a plateau can bring the decay forward
+at any step; the decay is 1 - sqrt, which Hägele et al. 2024 (arXiv 2405.18392) found best. It holds no optimiser.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Steps count from 0; the last one is `end - 1`."""
+
+    warmup: int  # steps of linear warm-up
+    decay_from: int  # first step of the decay
+    end: int  # number of steps in all
+
+    def factor(self, step: int) -> float:
+        """What the peak learning rate is multiplied by, in (0, 1]."""
+        rise = min(1.0, (step + 1) / max(1, self.warmup))
+        if step < self.decay_from:
+            return rise
+        gone = (step - self.decay_from + 1) / (self.end - self.decay_from + 1)
+        return rise * (1 - math.sqrt(gone))
+
+    def decay_now(self, step: int, fraction: float) -> "Schedule":
+        """The decay begins at `step`, and lasts as large a share of the whole as was planned."""
+        length = max(1, round(step * fraction / (1 - fraction)))
+        return replace(self, decay_from=step, end=min(self.end, step + length))
+
+
+def plan(steps: int, warmup: int, decay_fraction: float) -> Schedule:
+    """The schedule of a run of `steps` steps whose last `decay_fraction` (0-0.9) is the decay."""
+    assert steps >= 1
+    return Schedule(min(warmup, steps), steps - max(1, round(steps * decay_fraction)), steps)

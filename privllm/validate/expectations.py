@@ -1,0 +1,148 @@
+"""What a corpus must be like before anything is annotated, tokenised or trained: the list, in plain English.
+
+Each `Check` is one expectation of Great Expectations, described without importing it; `suite` carries them out. They
+judge three tables: `shards` (one row each), `documents` (`statistics.STATISTICS`) and `totals` (one row). A critical one
+stops the build, a warning is reported. How many there are depends on no document.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from privllm.core.params import require
+from privllm.validate.drift import MEASURES, DriftConfig
+
+LISTED = 5  # documents named for a failed expectation
+
+LEFTOVERS = {
+    "emails": "an e-mail address",
+    "cards": "a payment card number",
+    "ibans": "an IBAN",
+    "private_keys": "a private key",
+    "phones": "an international phone number",
+}
+DRIFTS = {
+    "characters": "lengths of the documents",
+    "placeholder_density": "density of placeholders",
+    "unique_words": "share of different words",
+    "language": "mix of languages",
+    "folder": "mix of source folders",
+}
+
+
+@dataclass
+class ValidateConfig:
+    min_characters: int = 1  # of every document, >= 1; critical
+    max_characters: int = 5_000_000  # of `mostly` documents, > min_characters
+    max_placeholder_density: float = 0.2  # placeholders per word, of `mostly` documents, [0, 1]
+    max_mean_placeholder_density: float = 0.1  # the same over the whole corpus, [0, 1]; critical
+    min_unique_words: float = 0.1  # share of different words among the first 1,000, of `mostly` documents, [0, 1]
+    min_language_score: float = 0.3  # of `mostly` documents whose language was asked, [0, 1]
+    mostly: float = 0.95  # share of documents that a warning about single documents asks for, (0, 1]
+    language: str = ""  # ISO 639-1; "" takes the most frequent, and a low share of it is then a warning only
+    min_language_share: float = 0.5  # of the documents, [0, 1]; critical where `language` is named
+    min_survival: float = 0.2  # documents that clean kept / that were collected, [0, 1]; critical
+    drift: DriftConfig = field(default_factory=DriftConfig)
+
+    def __post_init__(self) -> None:
+        shares = ("max_placeholder_density", "max_mean_placeholder_density", "min_unique_words")
+        for key in (*shares, "min_language_score", "mostly", "min_language_share", "min_survival"):
+            require(0 <= getattr(self, key) <= 1, f"validate.{key}", "a share between 0 and 1")
+        require(self.mostly > 0, "validate.mostly", "above 0")
+        require(re.fullmatch(r"|[a-z]{2,3}", self.language) is not None, "validate.language", "a code such as `en`, or empty")
+        require(1 <= self.min_characters < self.max_characters, "validate.min_characters", "at least 1 and below `max_characters`")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One expectation. `kind` is a key of `suite.KINDS`, `limits` are that expectation's own arguments."""
+
+    name: str
+    severity: str  # critical, warning
+    kind: str
+    limits: Mapping[str, Any]
+    parameter: str = ""  # what to turn in params.yaml; "" where nothing should be turned
+
+    @property
+    def allowed(self) -> str:
+        """The limits in words, "" where the name says it all."""
+        words = {"min_value": "at least {:g}", "max_value": "at most {:g}", "mostly": "in {:.0%} of them"}
+        return ", ".join(text.format(self.limits[key]) for key, text in words.items() if key in self.limits)
+
+
+def expectations(cfg: ValidateConfig, columns: str, changed: Mapping[str, Mapping[str, float]]) -> dict[str, list[Check]]:
+    """{table: checks}. `columns` is how a shard's columns should read, `changed` the result of `drift.drift`."""
+    return {
+        "shards": [Check("Every shard has the documented columns", "critical", "in set", {"column": "columns", "value_set": [columns]})],
+        "documents": [*_identity(), *_texts(cfg), *_personal_data()],
+        "totals": [*_accounts(cfg), *_mixture(cfg), *_drift(cfg.drift, changed)],
+    }
+
+
+def _identity() -> list[Check]:
+    return [
+        Check("No two documents share an id", "critical", "unique", {"column": "id"}),
+        Check("Every id is 32 hexadecimal digits", "critical", "regex", {"column": "id", "regex": r"^[0-9a-f]{32}\Z"}),
+        Check("Every document says where it came from", "critical", "length", {"column": "source", "min_value": 1}),
+    ]
+
+
+def _texts(cfg: ValidateConfig) -> list[Check]:
+    least = {"column": "characters", "min_value": cfg.min_characters}
+    return [
+        Check(f"Every document has at least {_plural(cfg.min_characters, 'character')}", "critical", "between", least, "min_characters"),
+        _mostly(cfg, f"at most {cfg.max_characters:,} characters", "characters", "max_characters"),
+        _mostly(cfg, f"at most {cfg.max_placeholder_density:g} placeholders per word", "placeholder_density", "max_placeholder_density"),
+        _mostly(cfg, f"at least {cfg.min_unique_words:.0%} different words among the first 1,000", "unique_words", "min_unique_words"),
+        _mostly(cfg, f"a language score of at least {cfg.min_language_score:g}", "language_score", "min_language_score"),
+    ]
+
+
+def _mostly(cfg: ValidateConfig, what: str, column: str, key: str) -> Check:
+    """A warning when fewer than `cfg.mostly` documents keep the limit `cfg.<key>`, whose name says which side it is."""
+    limits = {"column": column, f"{key[:3]}_value": getattr(cfg, key), "mostly": cfg.mostly}
+    return Check(f"{cfg.mostly:.0%} of the documents have {what}", "warning", "between", limits, key)
+
+
+def _personal_data() -> list[Check]:
+    limits = {kind: {"column": kind, "max_value": 0} for kind in LEFTOVERS}
+    return [Check(f"No document still holds {what}", "critical", "between", limits[kind]) for kind, what in LEFTOVERS.items()]
+
+
+def _accounts(cfg: ValidateConfig) -> list[Check]:
+    survive = f"At least {cfg.min_survival:.0%} of the collected documents survive cleaning"
+    survival = {"column": "survival_rate", "min_value": cfg.min_survival}
+    return [
+        Check("Clean saw every document that collect found", "critical", "equal", {"column_A": "collected", "column_B": "entered_clean"}),
+        Check("No document came from nowhere", "critical", "at least", {"column_A": "kept", "column_B": "documents", "or_equal": True}),
+        Check(survive, "critical", "between", survival, "min_survival"),
+    ]
+
+
+def _mixture(cfg: ValidateConfig) -> list[Check]:
+    language = f"in `{cfg.language}`" if cfg.language else "in one language"
+    severity = "critical" if cfg.language else "warning"
+    share = {"column": "language_share", "min_value": cfg.min_language_share}
+    density = {"column": "placeholder_density", "max_value": cfg.max_mean_placeholder_density}
+    dense = f"The corpus has at most {cfg.max_mean_placeholder_density:g} placeholders per word"
+    return [
+        Check(f"At least {cfg.min_language_share:.0%} of the documents are {language}", severity, "between", share, "min_language_share"),
+        Check(dense, "critical", "between", density, "max_mean_placeholder_density"),
+    ]
+
+
+def _drift(cfg: DriftConfig, changed: Mapping[str, Mapping[str, float]]) -> list[Check]:
+    """Two per measure. A small corpus differs from itself by chance, so no limit is below what chance explains."""
+    checks = []
+    for measure in MEASURES:
+        chance = changed.get(measure, {}).get("chance", 0.0)
+        for verb, severity, key in (("changed little", "warning", "warn"), ("did not become another", "critical", "stop")):
+            limits = {"column": f"drift_{measure}", "max_value": max(getattr(cfg, key), chance)}
+            name = f"The {DRIFTS[measure]} {verb} since the promoted build"
+            checks.append(Check(name, severity, "between", limits, f"drift.{key}"))
+    return checks
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

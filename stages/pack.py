@@ -1,0 +1,21 @@
+"""pack: documents in, rows of tokens out that say which document each token came from.
+
+data/dedup, data/tokenizer -> data/pack/{train,validation,test}, reports/pack.json
+"""
+
+from pathlib import Path
+
+from privllm.core.params import read_params
+from privllm.core.report import write_json
+from privllm.core.split import SplitConfig
+from privllm.core.stage import run
+from privllm.tokens.packing import PackConfig, pack
+
+
+def main(source: Path, tokenizer: Path, out: Path, report: Path) -> None:
+    cfg = read_params("pack", PackConfig)
+    write_json(report, pack(cfg, read_params("split", SplitConfig), source, tokenizer, out))
+
+
+if __name__ == "__main__":
+    run(main)

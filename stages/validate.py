@@ -1,0 +1,20 @@
+"""validate: documents and two reports in, a verdict out; a failed critical expectation stops the build.
+
+data/dedup, reports/{collect,clean}.json, data/promoted/statistics.json -> data/validate, reports/validate, reports/validate.json
+"""
+
+from pathlib import Path
+
+from privllm.core.params import read_params
+from privllm.core.report import write_json
+from privllm.core.stage import run
+from privllm.validate.recipe import Inputs, ValidateConfig, validate
+
+
+def main(source: Path, collected: Path, cleaned: Path, promoted: Path, out: Path, docs: Path, report: Path) -> None:
+    cfg = read_params("validate", ValidateConfig)
+    write_json(report, validate(cfg, Inputs(source, collected, cleaned, promoted), out, docs))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,133 @@
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from privllm.collect.files import Document, Refused, read_file, source_of, survey
+
+LIMIT = 1000
+
+
+def test_files_are_found_at_any_depth_whatever_the_case_of_their_suffix(tmp_path: Path) -> None:
+    deep = tmp_path / "a" / "b" / "c"
+    deep.mkdir(parents=True)
+    for path in (tmp_path / "z.TXT", deep / "x.Html", tmp_path / "a" / "y.md"):
+        path.write_text("words")
+    found = survey(tmp_path, LIMIT)
+    assert [source_of(path, tmp_path) for path, _ in found.files] == ["a/b/c/x.Html", "a/y.md", "z.TXT"]
+    assert (found.refused, found.ignored) == ([], 0)
+
+
+def test_a_thousand_folders_deep(tmp_path: Path) -> None:
+    here = os.getcwd()
+    os.chdir(tmp_path)
+    try:
+        for _ in range(1500):
+            os.mkdir("d")
+            os.chdir("d")
+    finally:
+        os.chdir(here)
+    (tmp_path / "top.txt").write_text("words")
+    assert len(survey(tmp_path, LIMIT).files) == 1
+
+
+def test_housekeeping_is_counted_not_read(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "notes.txt").write_text("not a document")
+    (tmp_path / ".gitignore").write_text("*")
+    (tmp_path / "big.dvc").write_text("outs:")
+    assert survey(tmp_path, LIMIT) == ([], [], 3)
+
+
+def test_every_refusal_has_its_reason(tmp_path: Path) -> None:
+    outside = tmp_path / "outside.txt"
+    outside.write_text("another's secret")
+    sources = tmp_path / "sources"
+    (sources / "folder").mkdir(parents=True)
+    (sources / "movie.mp4").write_bytes(b"x")
+    (sources / "README").write_bytes(b"x")
+    (sources / "long.txt").write_bytes(b"x" * (LIMIT + 1))
+    (sources / "none.txt").touch()
+    (sources / "leak.txt").symlink_to(outside)
+    (sources / "lost.txt").symlink_to(sources / "nowhere")
+    (sources / "round.txt").symlink_to(sources / "round.txt")
+    (sources / "loop").symlink_to(sources)
+    os.mkfifo(sources / "pipe.txt")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(sources / "s.txt"))
+    found = survey(sources, LIMIT)
+    assert found.files == []
+    assert {row.source: row.reason for row in found.refused} == {
+        "movie.mp4": "unsupported",
+        "README": "unsupported",
+        "long.txt": "too_large",
+        "none.txt": "empty",
+        "leak.txt": "link_outside",
+        "lost.txt": "dangling_link",
+        "round.txt": "dangling_link",
+        "loop": "linked_folder",
+        "pipe.txt": "not_a_file",
+        "s.txt": "not_a_file",
+    }
+
+
+def test_links_within_the_sources_and_into_dvcs_cache_are_read(tmp_path: Path) -> None:
+    cached = tmp_path / "cache" / "files" / "md5" / "ab" / ("0" * 30)
+    cached.parent.mkdir(parents=True)
+    cached.write_text("tracked")
+    sources = tmp_path / "sources"
+    sources.mkdir()
+    (sources / "a.txt").write_text("words")
+    (sources / "b.txt").symlink_to("a.txt")
+    (sources / "c.txt").symlink_to(cached)
+    found = survey(sources, LIMIT)
+    assert [path.name for path, _ in found.files] == ["a.txt", "b.txt", "c.txt"]
+
+
+def test_a_folder_that_cannot_be_listed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shut").mkdir()
+    listing = os.scandir
+
+    def scandir(path: Path) -> object:
+        if Path(path).name == "shut":
+            raise PermissionError(13, "Permission denied")
+        return listing(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert survey(tmp_path, LIMIT).refused == [Refused("shut", "", 0, "unreadable", "folder: Permission denied")]
+
+
+def test_a_file_that_cannot_be_opened_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("words")
+
+    def denied(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    assert read_file(path, tmp_path) == Refused("a.txt", "", 5, "unreadable", "Permission denied")
+
+
+def test_names_that_are_not_utf8_stay_apart(tmp_path: Path) -> None:
+    names = [b"caf\xe9.txt", b"caf\\xe9.txt", "café.txt".encode()]
+    sources = {source_of(tmp_path / os.fsdecode(name), tmp_path) for name in names}
+    assert sources == {r"caf\xe9.txt", r"caf\\xe9.txt", "café.txt"}
+
+
+def test_a_page_is_read_whole_and_kept_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "a.html"
+    path.write_bytes(b"<meta charset=koi8-r>\r\n<p>\xf0\xf2\xe9\xf7\xe5\xf4")
+    row = read_file(path, tmp_path)
+    assert isinstance(row, Document)
+    assert (row.source, row.media_type, row.encoding) == ("a.html", "text/html", "koi8-r")
+    assert row.text == "<meta charset=koi8-r>\r\n<p>ПРИВЕТ"
+
+
+@pytest.mark.parametrize(("data", "reason"), [(b" \n\t\n", "empty"), (b"\xef\xbb\xbf", "empty"), (bytes(100), "binary")])
+def test_a_file_without_text_is_refused_with_its_digest(tmp_path: Path, data: bytes, reason: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(data)
+    row = read_file(path, tmp_path)
+    assert isinstance(row, Refused)
+    assert (row.reason, row.bytes, len(row.digest)) == (reason, len(data), 32)

@@ -1,0 +1,173 @@
+"""dedup as a whole: against brute force, in any order of arrival, and what it writes."""
+
+import random
+import re
+import tempfile
+from itertools import combinations
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from privllm.core.errors import UserError
+from privllm.core.records import CLEAN, CLUSTERS, DEDUPED, document_id, shard_name, shard_of
+from privllm.core.tables import read_folder, read_table, write_table
+from privllm.dedup.recipe import SIGNATURES, DedupConfig, dedup, signature_shard
+
+BITS = 2
+
+
+def write_clean(texts: dict[str, str], folder: Path) -> None:
+    """The texts as clean's shards, in the order of the dict."""
+    blank: dict[str, str | float] = {"media_type": "text/plain", "digest": "", "language": "en", "language_score": 1.0, "placeholders": 0}
+    rows: list[dict] = [{"id": document_id(source), "source": source, "text": text, **blank} for source, text in texts.items()]
+    for shard in range(1 << BITS):
+        mine = [row for row in rows if shard_of(row["id"], BITS) == shard]
+        write_table(pa.Table.from_pylist(mine, CLEAN), folder / shard_name(shard))
+
+
+def run(texts: dict[str, str], folder: Path, cfg: DedupConfig | None = None) -> tuple[dict, dict[str, dict]]:
+    """The report, and by source what clusters.parquet says of each document."""
+    write_clean(texts, folder / "clean")
+    report = dedup(cfg or DedupConfig(), folder / "clean", folder / "dedup")
+    sources = {document_id(source): source for source in texts}
+    rows = read_table(folder / "dedup" / "clusters" / "clusters.parquet").to_pylist()
+    return report, {sources[row["id"]]: {**row, "cluster": sources[row["cluster"]]} for row in rows}
+
+
+def families(seed: int, count: int) -> dict[str, str]:
+    """Random texts, each with variants of which every degree of overlap exists."""
+    rng = random.Random(seed)
+    vocabulary = [f"word{i}" for i in range(400)]
+    texts = {}
+    for family in range(count):
+        base = rng.choices(vocabulary, k=rng.choice([7, 60, 150]))
+        for variant in range(rng.randrange(1, 5)):
+            words = list(base)
+            for _ in range(rng.randrange(0, len(base) // 12 + 2)):
+                words[rng.randrange(len(words))] = rng.choice(vocabulary)
+            texts[f"{family}-{variant}"] = " ".join(words)
+    return texts
+
+
+def plain_shingles(text: str) -> set[tuple[str, ...]]:
+    words = re.findall(r"\w+", text.lower())
+    return {tuple(words[i : i + 5]) for i in range(max(1, len(words) - 4))}
+
+
+def brute_force(texts: dict[str, str], threshold: float) -> set[frozenset[str]]:
+    """Connected components of the exact word-5-gram Jaccard graph."""
+    sets = {source: plain_shingles(text) for source, text in texts.items()}
+    group = {source: {source} for source in texts}
+    for one, other in combinations(texts, 2):
+        if len(sets[one] & sets[other]) / len(sets[one] | sets[other]) >= threshold:
+            merged = group[one] | group[other]
+            group.update(dict.fromkeys(merged, merged))
+    return {frozenset(members) for members in group.values()}
+
+
+@pytest.mark.parametrize(("seed", "threshold"), [(1, 0.8), (2, 0.8), (3, 0.5), (4, 0.9), (5, 1.0)])
+def test_clusters_are_those_of_brute_force(seed: int, threshold: float, tmp_path: Path) -> None:
+    texts = families(seed, 60)
+    _, verdicts = run(texts, tmp_path, DedupConfig(threshold=threshold))
+    found: dict[str, set[str]] = {}
+    for source, verdict in verdicts.items():
+        found.setdefault(verdict["cluster"], set()).add(source)
+    expected = brute_force(texts, threshold)
+    assert {frozenset(members) for members in found.values()} == expected
+    assert any(len(members) > 2 for members in expected)
+    for name, members in found.items():
+        assert document_id(name) == min(map(document_id, members))
+        best = min(members, key=lambda source: (-len(texts[source]), document_id(source)))
+        assert [source for source in members if verdicts[source]["kept"]] == [best]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.randoms(use_true_random=False), st.integers(0, 3))
+def test_order_of_arrival_changes_no_byte(rng: random.Random, seed: int) -> None:
+    texts = families(seed, 8)
+    shuffled = list(texts.items())
+    rng.shuffle(shuffled)
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        assert run(texts, Path(one))[0] == run(dict(shuffled), Path(other))[0]
+        assert contents(Path(one) / "dedup") == contents(Path(other) / "dedup")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_what_is_written_and_counted(tmp_path: Path) -> None:
+    long = " ".join(f"w{i}" for i in range(100))
+    texts = {
+        "a": long,
+        "b": long.replace(" ", "\n"),
+        "c": long + " and more",
+        "d": "something else altogether, quite short",
+        "e": "...",
+        "f": "!",
+    }
+    report, verdicts = run(texts, tmp_path)
+    assert report == {"documents_in": 6, "kept": 4, "dropped": {"exact": 1, "near": 1}, "clusters_of_many": 1, "largest_cluster": 3}
+    assert {source for source, verdict in verdicts.items() if verdict["kept"]} == {"c", "d", "e", "f"}
+    assert {verdicts[source]["reason"] for source in "ab"} == {"exact", "near"}
+    survivors = read_folder(tmp_path / "dedup")
+    assert survivors.schema == DEDUPED
+    assert survivors["id"].to_pylist() == sorted(document_id(source) for source in "cdef")
+    cluster = dict(zip(survivors["source"].to_pylist(), survivors["cluster"].to_pylist(), strict=True))
+    assert cluster == {"c": min(map(document_id, "abc")), "d": document_id("d"), "e": document_id("e"), "f": document_id("f")}
+    table = read_table(tmp_path / "dedup" / "clusters" / "clusters.parquet")
+    assert table.schema == CLUSTERS
+    assert table["id"].to_pylist() == sorted(map(document_id, "abcdef"))
+    assert sorted(contents(tmp_path / "dedup")) == [*(shard_name(i) for i in range(1 << BITS)), "clusters/clusters.parquet"]
+
+
+def test_identical_pages_become_one(tmp_path: Path) -> None:
+    report, _ = run({f"p{i}": "the same page over and over again, word by word" for i in range(2000)}, tmp_path)
+    assert report == {
+        "documents_in": 2000,
+        "kept": 1,
+        "dropped": {"exact": 1999, "near": 0},
+        "clusters_of_many": 1,
+        "largest_cluster": 2000,
+    }
+
+
+def test_nearly_identical_pages_become_one(tmp_path: Path) -> None:
+    base = " ".join(f"w{i}" for i in range(200))
+    report, _ = run({f"p{i}": f"{base} {i}" for i in range(1000)}, tmp_path)
+    assert report["kept"] == 1
+    assert report["dropped"] == {"exact": 0, "near": 999}
+
+
+def test_doubtful_pairs_are_settled_in_portions_as_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = families(9, 40)
+    _, at_once = run(texts, tmp_path / "one")
+    monkeypatch.setattr("privllm.dedup.recipe.PAIRS_IN_DOUBT", 1)
+    monkeypatch.setattr("privllm.dedup.recipe.PAIRS_AT_ONCE", 1)
+    assert run(texts, tmp_path / "two")[1] == at_once
+
+
+def test_a_signature_shard_is_a_small_table(tmp_path: Path) -> None:
+    write_clean({"a": "one two three four five six", "b": "?"}, tmp_path)
+    written = [tmp_path / "signed" / shard_name(i) for i in range(1 << BITS)]
+    assert sum(signature_shard(tmp_path / path.name, path, 5) for path in written) == 2
+    table = read_folder(tmp_path / "signed")
+    assert table.schema == SIGNATURES
+    by_id = {row["id"]: row for row in table.to_pylist()}
+    assert len(by_id[document_id("a")]["signature"]) == 512
+    assert by_id[document_id("a")]["length"] == 27
+    assert by_id[document_id("b")]["signature"] is None
+
+
+def test_nothing_to_deduplicate_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"reports/clean\.json"):
+        run({}, tmp_path)
+
+
+@pytest.mark.parametrize("values", [{"threshold": 0.1}, {"threshold": 1.1}, {"words": 0}, {"words": 50}])
+def test_parameters_out_of_range(values: dict) -> None:
+    with pytest.raises(UserError, match=r"dedup\."):
+        DedupConfig(**values)

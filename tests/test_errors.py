@@ -1,0 +1,129 @@
+"""What people do wrong ends in one paragraph that says where and what to do, an exit code, and nothing lost.
+
+Each case runs a real stage command in a copy of the repository.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.workshop import Workshop, environment, make_workshop
+
+MAY_MOUNT = subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    shop = make_workshop(tmp_path_factory.mktemp("errors") / "repo")
+    shop.repro("dedup")
+    shop.commit("prepared")
+    return shop
+
+
+@pytest.fixture
+def shop(prepared: Workshop):
+    yield prepared
+    prepared.run("git", "checkout", "-q", "--", ".")
+    prepared.run("dvc", "checkout", "-q", "--force")
+
+
+def explained(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """The command failed, in words, without a traceback."""
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr + done.stdout
+    for word in words:
+        assert word in done.stderr, done.stderr
+
+
+def test_a_misspelt_parameter(shop: Workshop) -> None:
+    shop.edit("params.yaml", "max_megabytes", "max_megabites")
+    explained(shop.run("dvc", "repro", "collect", check=False), "collect.max_megabites", "params.yaml, line", "collect.max_megabytes")
+
+
+def test_a_wrongly_typed_parameter(shop: Workshop) -> None:
+    shop.set("collect.max_megabytes", "plenty")
+    explained(shop.run("dvc", "repro", "collect", check=False), "collect.max_megabytes", "line", "plenty")
+
+
+def test_empty_sources(shop: Workshop) -> None:
+    for path in (shop.root / "data/sources").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    explained(shop.run("dvc", "repro", "collect", check=False), "data/sources", "put")
+
+
+def test_only_undecodable_files(shop: Workshop) -> None:
+    for path in (shop.root / "data/sources").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"\x00\x01\x02\xff" * 50)
+    explained(shop.run("dvc", "repro", "collect", check=False), "data/sources")
+
+
+def test_a_corpus_too_small_to_split(shop: Workshop) -> None:
+    for path in (shop.root / "data/sources").rglob("*"):
+        if path.is_file() and path.name != "heapq.html":
+            path.unlink()
+    explained(shop.run("dvc", "repro", "pack", check=False), "split")
+
+
+def test_debug_shows_the_traceback(shop: Workshop) -> None:
+    shop.set("collect.max_megabytes", "plenty")
+    done = shop.run("dvc", "repro", "collect", check=False, PRIVLLM_DEBUG="1")
+    assert "Traceback" in done.stderr
+
+
+def test_code_that_changed_since_its_fingerprint_does_not_run(shop: Workshop) -> None:
+    path = shop.root / "privllm/core/seed.py"
+    path.write_text(path.read_text("utf-8") + "\nCHANGED = 1\n", "utf-8")
+    command = "python -m stages.collect data/sources data/collect reports/collect.json".split()
+    explained(shop.run(*command, check=False), "privllm.core.seed", "dvc repro collect")
+
+
+@pytest.mark.skipif(not MAY_MOUNT, reason="this kernel does not let a user mount a small disk")
+def test_a_full_disk(shop: Workshop) -> None:
+    size = sum(path.stat().st_size for path in (shop.root / "data/dedup").rglob("*.parquet"))
+    script = f"mount -t tmpfs -o size={size // 3 // 4096 * 4096} tmpfs data/dedup && exec python -m stages.dedup data/clean data/dedup reports/dedup.json"
+    done = shop.run("unshare", "-rm", "sh", "-c", script, check=False)
+    explained(done, "disk is full", "Nothing is lost")
+
+
+@pytest.mark.parametrize("stage", ["collect", "dedup"])
+def test_ctrl_c_is_safe(shop: Workshop, stage: str) -> None:
+    """Interrupted at some moment, then repeated: the same bytes as without."""
+    lock = (shop.root / "dvc.lock").read_bytes()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", stage],
+        cwd=shop.root, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not children_running(stage) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.4)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "Traceback" not in out + err
+    shop.repro("--force", "--single-item", stage)
+    assert (shop.root / "dvc.lock").read_bytes() == lock
+
+
+def children_running(stage: str) -> bool:
+    """Whether some process on this machine runs the stage's module."""
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if f"stages.{stage}".encode() in entry.read_bytes():
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def test_stage_help_names_its_paths(shop: Workshop) -> None:
+    shown = shop.run("python", "-m", "stages.collect", "--help").stdout
+    for word in ("SOURCES", "OUT", "REPORT"):
+        assert word in shown

@@ -1,0 +1,170 @@
+"""The whole build on thirty documents: offline, from declared inputs alone, twice the same bytes, and only what an edit reaches.
+
+One build (the `built` fixture) is shared; tests that edit it put back what they changed.
+"""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.workshop import ROOT, Workshop, environment, make_workshop, outputs
+
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
+NO_NETWORK = ["unshare", "-rn"] if subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode == 0 else []
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """A finished build, watched, without any network interface where the kernel allows that."""
+    shop = make_workshop(tmp_path_factory.mktemp("built") / "repo")
+    (shop.root.parent / "watched").mkdir()
+    watch = {"PRIVLLM_WATCH": str(shop.root.parent / "watched"), "PYTHONPATH": str(ROOT / "tests/watch"), "PYTHONHASHSEED": "1"}
+    shop.run(*NO_NETWORK, "dvc", "repro", **watch)
+    shop.commit("built")
+    return shop
+
+
+@pytest.fixture
+def events(built: Workshop) -> dict[str, list[list[str]]]:
+    """{stage: [[kind, what], ...]} as the audit hook saw it."""
+    logs = (built.root.parent / "watched").glob("*.jsonl")
+    return {log.stem: [json.loads(line) for line in log.read_text("utf-8").splitlines()] for log in logs}
+
+
+@pytest.fixture
+def edited(built: Workshop) -> Iterator[Workshop]:
+    """The build, to be edited; tracked files and dvc.lock are restored, and the outputs checked out, afterwards."""
+    yield built
+    built.run("git", "checkout", "-q", "--", ".")
+    built.run("dvc", "checkout", "-q", "--force")
+
+
+def code_of(stage: str, root: Path) -> list[str]:
+    """The files of a stage's import closure, as its fingerprint names them."""
+    modules = json.loads((root / f"data/fingerprint/{stage}.json").read_text("utf-8"))["modules"]
+    paths = []
+    for name in modules:
+        base = name.replace(".", "/")
+        paths.append(f"{base}.py" if (root / f"{base}.py").is_file() else f"{base}/__init__.py")
+    return paths
+
+
+def tracked(stage: str) -> list[str]:
+    return [*STAGES[stage]["deps"], *STAGES[stage]["outs"], *(next(iter(m)) for m in STAGES[stage].get("metrics", [])), *STAGES[stage].get("plots", [])]
+
+
+def test_the_audit_hook_saw_every_stage(events) -> None:
+    assert set(events) == set(STAGES)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_opens_only_what_it_declared_and_no_network(built: Workshop, events, stage: str) -> None:
+    allowed = [*tracked(stage), *(code_of(stage, built.root) if stage != "fingerprint" else [])]
+    own = ("params.yaml", f"data/fingerprint/{stage}.json", ".privllm")
+    for kind, what in events[stage]:
+        assert kind == "open", f"{stage}: {kind} {what}"
+        inside = any(what == path or what.startswith(path + "/") for path in (*allowed, *own))
+        assert inside or what.endswith((".pyc", "__pycache__")), f"{stage} opened {what}, which dvc.yaml does not declare"
+
+
+def test_every_stage_gives_the_same_bytes_from_its_declared_inputs_alone(built: Workshop, tmp_path: Path) -> None:
+    """Each stage runs in an empty folder with its deps, the modules of its fingerprint and its own parameters; other hash seed, other path."""
+    params = yaml.safe_load((built.root / "params.yaml").read_text("utf-8"))
+    for stage, declared in STAGES.items():
+        bench = tmp_path / stage
+        code = code_of(stage, built.root) if stage != "fingerprint" else []
+        for path in [*declared["deps"], *code]:
+            target = bench / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            ignore = shutil.ignore_patterns("__pycache__")
+            if (built.root / path).is_dir():
+                shutil.copytree(built.root / path, target, dirs_exist_ok=True, ignore=ignore)
+            else:
+                shutil.copyfile(built.root / path, target)
+        (bench / "params.yaml").write_text(yaml.safe_dump({name: params[name] for name in declared.get("params", [])}), "utf-8")
+        done = subprocess.run(declared["cmd"].split(), cwd=bench, env=environment(PYTHONHASHSEED="2"), capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, f"{stage}: {done.stderr[-3000:]}"
+        expected, found = outputs(built.root, declared), outputs(bench, declared)
+        assert set(found) == set(expected), stage
+        assert [path for path in expected if expected[path] != found[path]] == [], stage
+
+
+def test_nothing_to_do_when_nothing_changed(built: Workshop) -> None:
+    assert built.repro() == []
+
+
+def test_touching_and_rewriting_sources_runs_nothing(edited: Workshop) -> None:
+    path = edited.root / "data/sources/letter.txt"
+    path.write_bytes(path.read_bytes())
+    assert edited.repro() == []
+
+
+def test_a_comment_in_a_library_file_reaches_only_fingerprint(edited: Workshop) -> None:
+    path = edited.root / "privllm/core/seed.py"
+    path.write_text("# a comment\n" + path.read_text("utf-8"), "utf-8")
+    assert edited.repro() == ["fingerprint"]
+
+
+def test_a_helper_three_imports_away_reaches_exactly_its_users(edited: Workshop) -> None:
+    """`privllm.core.seed` hashes for most; `privllm.report` is the last stage's alone."""
+    (edited.root / "privllm/report/funnel.py").write_text((edited.root / "privllm/report/funnel.py").read_text("utf-8") + "\nNOTHING = 0\n", "utf-8")
+    assert edited.repro() == ["fingerprint", "report"]
+    edited.edit("privllm/core/split.py", "def split_of(", "MEANING = 1\n\n\ndef split_of(")
+    edited.repro("fingerprint")
+    users = {stage for stage in STAGES if stage != "fingerprint" and "privllm/core/split.py" in code_of(stage, edited.root)}
+    status = json.loads(edited.run("dvc", "status", "--json").stdout)
+    changed = {stage for stage, what in status.items() if any(f"data/fingerprint/{stage}.json" in str(item) for item in what)}
+    assert changed == users
+    assert {"annotate", "tokenizer", "pack"} <= users
+    assert not users & {"collect", "clean", "dedup"}
+
+
+def test_a_parameter_runs_what_it_reaches_and_comes_back_from_the_run_cache(edited: Workshop) -> None:
+    lock = (edited.root / "dvc.lock").read_bytes()
+    old = edited.set("pretrain.learning_rate", 0.0007)
+    assert edited.repro() == ["pretrain", "evaluate", "export", "report"]
+    assert (edited.root / "dvc.lock").read_bytes() != lock
+    diff = edited.run("dvc", "metrics", "diff", "HEAD", "--md").stdout
+    assert "evaluate.json" in diff
+    assert "loss" in edited.run("dvc", "plots", "diff", "HEAD", "--json").stdout
+    edited.set("pretrain.learning_rate", old)
+    assert edited.repro() == []
+    assert (edited.root / "dvc.lock").read_bytes() == lock
+
+
+def test_a_new_document_moves_no_other(edited: Workshop) -> None:
+    """Growth: every document that was kept is still kept, in the split it was in."""
+    import pyarrow.parquet as pq
+
+    def splits() -> dict[str, str]:
+        files = sorted((edited.root / "data/pack/documents").glob("*.parquet"))
+        return {row["id"]: row["split"] for file in files for row in pq.read_table(file, columns=["id", "split"]).to_pylist()}
+
+    before = splits()
+    text = "The new manual explains the valve and the pump. It was written by the people who built them, and they would like it to be read. " * 3
+    (edited.root / "data/sources/new.txt").write_text(text, "utf-8")
+    assert edited.repro("pack") == ["collect", "clean", "dedup", "validate", "pack"]
+    after = splits()
+    assert {name: after[name] for name in before} == before
+    assert len(after) == len(before) + 1
+    (edited.root / "data/sources/new.txt").unlink()
+
+
+def test_experiments_one_and_queued(edited: Workshop) -> None:
+    edited.run("dvc", "exp", "run", "-n", "one", "-S", "pretrain.weight_decay=0.3", "pretrain")
+    edited.run("git", "checkout", "-q", "--", ".")
+    edited.run("dvc", "exp", "run", "--queue", "-S", "collect.max_megabytes=8,9", "collect")
+    edited.run("dvc", "queue", "start", "-j", "1")
+    edited.run("dvc", "queue", "logs", "--follow", edited.run("dvc", "queue", "status").stdout.split("\n")[1].split()[0], check=False)
+    waited = "import time\nwhile any(w in __import__('subprocess').run(['dvc','queue','status'],capture_output=True,text=True).stdout for w in ('Queued','Running')): time.sleep(1)"
+    edited.run("timeout", "120", "python", "-c", waited)
+    shown = edited.run("dvc", "exp", "show", "--csv").stdout
+    assert "one" in shown
+    assert "8" in shown
+    status = edited.run("dvc", "queue", "status").stdout
+    assert status.count("Success") == 2, status

@@ -1,0 +1,79 @@
+import math
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from privllm.train.checkpoint import NAME, SafeCheckpointIO, resumable
+
+keys = st.one_of(st.text(max_size=5), st.integers(), st.none(), st.booleans())
+leaves = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False),
+    st.text(max_size=8),
+    st.builds(
+        lambda shape, dtype: torch.arange(math.prod(shape)).reshape(shape).to(dtype),
+        st.lists(st.integers(0, 3), max_size=3),
+        st.sampled_from([torch.float32, torch.bfloat16, torch.int64, torch.bool]),
+    ),
+)
+trees = st.recursive(leaves, lambda t: st.one_of(st.lists(t, max_size=3), st.tuples(t, t), st.dictionaries(keys, t, max_size=3)), max_leaves=12)
+
+
+def same(one, other) -> bool:
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, torch.Tensor):
+        return one.dtype == other.dtype and one.shape == other.shape and torch.equal(one, other)
+    if isinstance(one, dict):
+        return list(one) == list(other) and [type(k) for k in one] == [type(k) for k in other] and all(same(one[k], other[k]) for k in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(keys, trees, max_size=4))
+def test_what_is_saved_comes_back_type_for_type(tmp_path, tree):
+    io = SafeCheckpointIO("key")
+    io.save_checkpoint(tree, tmp_path / NAME)
+    assert same(io.load_checkpoint(tmp_path / NAME), tree)
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+
+
+def test_tensors_that_share_memory_are_allowed(tmp_path):
+    shared = torch.arange(6.0)
+    io = SafeCheckpointIO("key")
+    io.save_checkpoint({"a": shared, "b": shared[2:], "c": shared.view(2, 3).T}, tmp_path / NAME)
+    loaded = io.load_checkpoint(tmp_path / NAME)
+    assert torch.equal(loaded["b"], shared[2:]) and torch.equal(loaded["c"], shared.view(2, 3).T)
+
+
+def test_only_the_run_that_wrote_it_may_go_on_from_it(tmp_path):
+    assert resumable(tmp_path, "key") is None
+    SafeCheckpointIO("key").save_checkpoint({"a": 1}, tmp_path / NAME)
+    assert resumable(tmp_path, "key") == tmp_path / NAME
+    assert resumable(tmp_path, "another") is None
+    (tmp_path / NAME).write_bytes((tmp_path / NAME).read_bytes()[:-1] + b"\x00" * 9)
+    assert resumable(tmp_path, "key") is None
+
+
+def test_a_save_that_fails_leaves_the_older_checkpoint_whole(tmp_path, monkeypatch):
+    io = SafeCheckpointIO("key")
+    io.save_checkpoint({"step": 1}, tmp_path / NAME)
+
+    def out_of_space(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("privllm.train.checkpoint.os.fsync", out_of_space)
+    with pytest.raises(OSError, match="No space"):
+        io.save_checkpoint({"step": 2}, tmp_path / NAME)
+    assert io.load_checkpoint(tmp_path / NAME) == {"step": 1}
+
+
+def test_objects_are_refused(tmp_path):
+    with pytest.raises(TypeError, match="cannot hold a set"):
+        SafeCheckpointIO("key").save_checkpoint({"a": {1}}, tmp_path / NAME)

@@ -1,0 +1,32 @@
+from pathlib import Path
+
+import pytest
+
+from privllm.core.errors import UserError
+from privllm.core.params import read_params
+from privllm.train.config import PretrainConfig
+
+
+def test_a_section_overrides_the_defaults_nested_ones_included(tmp_path: Path):
+    file = tmp_path / "params.yaml"
+    file.write_text("pretrain:\n  model:\n    layers: 2\n  optimizer: adamw\n")
+    cfg = read_params("pretrain", PretrainConfig, file)
+    assert (cfg.model.layers, cfg.model.width, cfg.optimizer, cfg.batch_size) == (2, 256, "adamw", 4)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"optimizer": "sgd"},
+        {"learning_rate": 0.0},
+        {"batch_size": 0},
+        {"decay_fraction": 1.0},
+        {"warmup_steps": -1},
+        {"precision": "16"},
+        {"patience": 0},
+        {"min_delta": -0.1},
+    ],
+)
+def test_values_out_of_range_name_the_key(wrong):
+    with pytest.raises(UserError, match=next(iter(wrong))):
+        PretrainConfig(**wrong)

@@ -1,0 +1,87 @@
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from privllm.train.muon import Muon, orthogonalise
+
+
+def spread_matrix(rows: int, columns: int, seed: int) -> torch.Tensor:
+    """A random matrix with singular values from 0.3 to 3."""
+    u, _, v = torch.linalg.svd(torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed)), full_matrices=False)
+    return u @ torch.diag(torch.linspace(3, 0.3, rows)) @ v
+
+
+@settings(deadline=None)
+@given(st.integers(1, 12), st.integers(0, 20), st.integers(0, 999), st.sampled_from([1e-6, 1.0, 1e4]))
+def test_singular_values_go_near_one_and_vectors_stay(rows, more, seed, scale):
+    matrix = spread_matrix(rows, rows + more, seed)
+    u, _, v = torch.linalg.svd(matrix, full_matrices=False)  # the slow oracle: U V^T is the nearest semi-orthogonal matrix
+    found = orthogonalise(scale * matrix[None])[0]
+    inner = u.T @ found @ v.T
+    assert torch.all((inner.diag() > 0.6) & (inner.diag() < 1.25))
+    assert torch.allclose(inner, torch.diag(inner.diag()), atol=2e-2)
+
+
+def test_a_batch_is_its_matrices_one_by_one():
+    matrices = torch.stack([spread_matrix(6, 10, seed) for seed in range(4)])
+    assert torch.allclose(orthogonalise(matrices), torch.stack([orthogonalise(m[None])[0] for m in matrices]), atol=1e-5)
+
+
+def test_a_zero_gradient_moves_nothing():
+    weight = torch.nn.Parameter(torch.ones(4, 6))
+    weight.grad = torch.zeros(4, 6)
+    Muon([{"params": [weight], "muon": True}], lr=0.1).step()
+    assert torch.equal(weight, torch.ones(4, 6))
+
+
+def test_rest_is_torchs_own_adamw():
+    ours, theirs = (torch.nn.Parameter(torch.arange(6.0)) for _ in range(2))
+    optimisers = (Muon([{"params": [ours]}], lr=0.01, weight_decay=0.1), torch.optim.AdamW([theirs], lr=0.01, betas=(0.9, 0.95), weight_decay=0.1))
+    for step in range(20):
+        for parameter, optimiser in zip((ours, theirs), optimisers, strict=True):
+            parameter.grad = torch.sin(torch.arange(6.0) * (step + 1))
+            optimiser.step()
+    assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_first_step_of_a_tall_matrix_by_the_formula():
+    gradient = spread_matrix(4, 9, 0).T.contiguous()
+    weight = torch.nn.Parameter(torch.ones(9, 4))
+    weight.grad = gradient.clone()
+    Muon([{"params": [weight], "muon": True}], lr=0.1, weight_decay=0.5).step()
+    expected = 0.95 - 0.1 * 0.2 * 9**0.5 * orthogonalise(gradient.T[None])[0].T
+    assert torch.allclose(weight.detach(), expected, atol=1e-5)
+
+
+def test_blocks_are_orthogonalised_on_their_own():
+    gradient = torch.cat([spread_matrix(3, 8, 0), 100 * spread_matrix(3, 8, 1)])
+    whole, halves = torch.nn.Parameter(torch.zeros(6, 8)), [torch.nn.Parameter(torch.zeros(3, 8)) for _ in range(2)]
+    whole.grad = gradient.clone()
+    for half, part in zip(halves, gradient.chunk(2), strict=True):
+        half.grad = part.clone()
+    Muon([{"params": [whole], "muon": True, "blocks": (2, 1)}], lr=0.1).step()
+    Muon([{"params": halves, "muon": True}], lr=0.1).step()
+    assert torch.allclose(whole.detach(), torch.cat([half.detach() for half in halves]), atol=1e-6)
+
+
+def test_state_survives_a_round_trip():
+    def train(optimiser, weight, bias, steps):
+        for step in steps:
+            weight.grad, bias.grad = torch.sin(weight.detach() + step), torch.cos(bias.detach() + step)
+            optimiser.step()
+
+    def fresh():
+        weight, bias = torch.nn.Parameter(torch.ones(4, 6)), torch.nn.Parameter(torch.ones(5))
+        return Muon([{"params": [weight], "muon": True}, {"params": [bias]}], lr=0.1), weight, bias
+
+    unbroken, weight, bias = fresh()
+    train(unbroken, weight, bias, range(6))
+    first, weight1, bias1 = fresh()
+    train(first, weight1, bias1, range(3))
+    second, weight2, bias2 = fresh()
+    second.load_state_dict(first.state_dict())
+    with torch.no_grad():
+        weight2.copy_(weight1)
+        bias2.copy_(bias1)
+    train(second, weight2, bias2, range(3, 6))
+    assert torch.equal(weight, weight2) and torch.equal(bias, bias2)

@@ -1,0 +1,35 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from privllm.train.schedule import plan
+
+
+def test_published_shape():
+    """Hägele et al. 2024: linear warm-up, constant, 1 - sqrt."""
+    schedule = plan(steps=100, warmup=10, decay_fraction=0.2)
+    assert [schedule.factor(step) for step in (0, 4, 9, 10, 79)] == [0.1, 0.5, 1.0, 1.0, 1.0]
+    assert schedule.factor(80) == pytest.approx(1 - math.sqrt(1 / 21))
+    assert schedule.factor(99) == pytest.approx(1 - math.sqrt(20 / 21))
+
+
+@given(st.integers(1, 500), st.integers(0, 50), st.floats(0, 0.9))
+def test_the_factor_stays_in_bounds_and_never_rises_after_the_warm_up(steps, warmup, fraction):
+    schedule = plan(steps, warmup, fraction)
+    factors = [schedule.factor(step) for step in range(schedule.end)]
+    assert all(0 < factor <= 1 for factor in factors)
+    later = factors[schedule.warmup :]
+    assert later == sorted(later, reverse=True)
+
+
+@given(st.integers(10, 500), st.floats(0.05, 0.9), st.data())
+def test_a_decay_brought_forward_is_the_same_share_of_a_shorter_run(steps, fraction, data):
+    schedule = plan(steps, 0, fraction)
+    step = data.draw(st.integers(1, max(1, schedule.decay_from)))
+    earlier = schedule.decay_now(step, fraction)
+    assert step < earlier.end <= schedule.end or step == schedule.end
+    assert earlier.factor(step) < 1 and schedule.factor(0) == earlier.factor(0) or step == 0
+    if earlier.end < schedule.end:
+        assert abs((earlier.end - step) - fraction * earlier.end) <= 1

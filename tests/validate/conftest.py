@@ -1,0 +1,69 @@
+"""A small corpus as the stages before leave it."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from privllm.core.records import DEDUPED, document_id, shard_name, shard_of
+from privllm.core.report import write_json
+from privllm.core.tables import write_table
+from privllm.validate.recipe import Inputs, ValidateConfig, validate
+
+BITS = 1
+FIRST, SECOND = ("amber", "birch", "cedar", "delta", "ember"), ("field", "grove", "haven", "inlet", "jetty", "knoll")
+WORDS = [first + second for first in FIRST for second in SECOND]
+
+
+def document(number: int, **changes: Any) -> dict[str, Any]:
+    """A row of `records.DEDUPED` without fault, changed as told."""
+    source = changes.pop("source", f"{'notes' if number % 3 else 'mail'}/{number}.txt")
+    words = random.Random(number).choices(WORDS, k=40 + 13 * (number % 11))
+    row = {
+        "id": document_id(source),
+        "source": source,
+        "media_type": "text/plain",
+        "digest": document_id(f"digest {number}"),
+        "text": " ".join(words) + ".",
+        "language": "en",
+        "language_score": 0.9,
+        "placeholders": 0,
+        "cluster": document_id(source),
+    }
+    return row | changes
+
+
+class Corpus:
+    """The inputs of `validate` in a folder, and its outputs beside them."""
+
+    def __init__(self, folder: Path, rows: list[dict[str, Any]]) -> None:
+        self.folder, self.out, self.docs = folder, folder / "data/validate", folder / "reports/validate"
+        reports = folder / "reports"
+        self.inputs = Inputs(folder / "data/dedup", reports / "collect.json", reports / "clean.json", folder / "statistics.json")
+        for shard in range(2**BITS):
+            mine = sorted((row for row in rows if shard_of(row["cluster"], BITS) == shard), key=lambda row: row["id"] or "")
+            write_table(pa.Table.from_pylist(mine, DEDUPED), self.inputs.source / shard_name(shard))
+        self.report(collected=len(rows), entered=len(rows), kept=len(rows))
+        write_json(self.inputs.promoted, {})
+
+    def report(self, collected: int, entered: int, kept: int) -> None:
+        write_json(self.inputs.collect_report, {"documents": collected})
+        write_json(self.inputs.clean_report, {"documents_in": entered, "kept": kept})
+
+    def validate(self, **changes: Any) -> dict[str, Any]:
+        return validate(ValidateConfig(**changes), self.inputs, self.out, self.docs)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Corpus]:
+    """`corpus(rows)` in a folder of its own, `corpus()` for thirty sound documents."""
+    sound = [document(number) for number in range(30)]
+    return lambda rows=None: Corpus(tmp_path_factory.mktemp("corpus"), sound if rows is None else rows)
+
+
+@pytest.fixture(name="document", scope="session")
+def _document() -> Callable[..., dict[str, Any]]:
+    return document

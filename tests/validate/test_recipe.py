@@ -1,0 +1,207 @@
+"""The stage as a whole: what stops the build and what it says, what it writes, and that it is the same every time."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from privllm.core.errors import UserError
+from privllm.core.report import write_json
+from privllm.core.tables import read_folder, write_table
+from privllm.validate.drift import MEASURES, DriftConfig
+from privllm.validate.statistics import STATISTICS
+
+Document = Callable[..., dict[str, Any]]
+# One document among thirty that must stop the build: what is wrong with it, and the expectation that says so.
+FAULTS = {
+    "short id": ({"id": "0123"}, "Every id is 32 hexadecimal digits"),
+    "id in capitals": ({"id": "ABCDEF0123456789ABCDEF0123456789"}, "Every id is 32 hexadecimal digits"),
+    "id with a line end": ({"id": "0123456789abcdef0123456789abcdef\n"}, "Every id is 32 hexadecimal digits"),
+    "no id": ({"id": None}, "Every id is 32 hexadecimal digits"),
+    "no source": ({"source": ""}, "Every document says where it came from"),
+    "no text": ({"text": ""}, "Every document has at least 1 character"),
+    "null for a text": ({"text": None}, "Every document has at least 1 character"),
+    "e-mail": ({"text": "ask jo@example.com about it"}, "No document still holds an e-mail address"),
+    "card": ({"text": "4111 1111 1111 1111"}, "No document still holds a payment card number"),
+    "iban": ({"text": "DE89 3704 0044 0532 0130 00"}, "No document still holds an IBAN"),
+    "private key": ({"text": "-----BEGIN PRIVATE KEY-----"}, "No document still holds a private key"),
+    "phone": ({"text": "+49 30 12345678"}, "No document still holds an international phone number"),
+}
+
+
+@pytest.fixture(scope="module")
+def stopped(corpus: Callable[..., Any], document: Document) -> tuple[Any, str]:
+    """A corpus with one document of every fault, and what the build said when it stopped."""
+    bad = [document(99, **{"source": f"bad/{fault}.txt", **changes}) for fault, (changes, _) in FAULTS.items()]
+    found = corpus([*map(document, range(30)), *bad])
+    with pytest.raises(UserError) as error:
+        found.validate()
+    return found, str(error.value)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_bad_document_stops_the_build_by_name(fault: str, stopped: tuple[Any, str]) -> None:
+    changes, expectation = FAULTS[fault]
+    said = stopped[1].split(f'"{expectation}": ')[1].split('"')[0]
+    same = [other for other, (_, name) in FAULTS.items() if name == expectation]
+    assert said.startswith(f"{len(same)} of {30 + len(FAULTS)} documents (")
+    assert changes.get("source", f"bad/{fault}.txt") + " (" in said
+
+
+def test_when_it_stops_everything_is_written_first(stopped: tuple[Any, str]) -> None:
+    found, said = stopped
+    expectations = {name for _, name in FAULTS.values()}
+    assert said.startswith(f"{len(expectations)} critical expectations failed, and nothing after `validate` runs. ")
+    assert said.endswith(f"Every result: {found.docs / 'index.html'}.")
+    assert json.loads((found.out / "verdict.json").read_text())["passed"] is False
+    assert (found.out / "statistics.json").is_file()
+    assert all(name in (found.docs / "index.html").read_text() for name in expectations)
+
+
+def test_one_fault_is_enough(corpus: Callable[..., Any], document: Document) -> None:
+    with pytest.raises(
+        UserError, match=r'^a critical expectation failed, .* "No document still holds an IBAN": 1 of 31 documents \(a\.txt '
+    ):
+        corpus([*map(document, range(30)), document(99, source="a.txt", text=FAULTS["iban"][0]["text"])]).validate()
+
+
+def test_two_documents_with_one_id_stop_the_build(corpus: Callable[..., Any], document: Document) -> None:
+    rows = [document(number) for number in range(30)]
+    with pytest.raises(UserError, match=r'"No two documents share an id": 2 of 31 documents \(.*notes/1\.txt .*copy\.txt'):
+        corpus([*rows, {**rows[1], "source": "notes/copy.txt"}]).validate()
+
+
+def test_a_shard_with_other_columns_stops_the_build(corpus: Callable[..., Any]) -> None:
+    found = corpus()
+    write_table(pa.table({"id": ["a"]}), found.inputs.source / "00007.parquet")
+    with pytest.raises(UserError, match=r'"Every shard has the documented columns": 1 of 3 shards \(00007\.parquet\)'):
+        found.validate()
+
+
+REPORTS = [
+    ((30, 29, 30), "Clean saw every document that collect found.*collected 30, entered_clean 29"),
+    ((30, 30, 29), "No document came from nowhere.*kept 29, documents 30"),
+    (
+        (1000, 1000, 30),
+        r"At least 20% of the collected documents survive cleaning.*: 0\.03; allowed: at least 0\.2 \(`validate\.min_survival`",
+    ),
+]
+
+
+@pytest.mark.parametrize(("counts", "message"), REPORTS)
+def test_documents_that_got_lost_stop_the_build(counts: tuple[int, int, int], message: str, corpus: Callable[..., Any]) -> None:
+    found = corpus()
+    found.report(*counts)
+    with pytest.raises(UserError, match=message):
+        found.validate()
+
+
+def test_a_corpus_in_another_language_than_named_stops_the_build(corpus: Callable[..., Any]) -> None:
+    with pytest.raises(UserError, match=r"50% of the documents are in `de`.*: 0; allowed: at least 0\.5"):
+        corpus().validate(language="de")
+
+
+def test_a_corpus_of_placeholders_stops_the_build(corpus: Callable[..., Any], document: Document) -> None:
+    with pytest.raises(UserError, match=r"The corpus has at most 0\.1 placeholders per word"):
+        corpus([document(number, placeholders=20) for number in range(30)]).validate()
+
+
+def test_drift_stops_the_build_in_every_measure(corpus: Callable[..., Any], document: Document) -> None:
+    found = corpus([document(number) for number in range(60)])
+    found.validate()
+    shutil.copy(found.out / "statistics.json", found.inputs.promoted)
+    assert found.validate()["drift"] == dict.fromkeys(MEASURES, 0.0)
+    rows = [document(number, source=f"new/{number}", text="same " * 9, language="de", placeholders=1) for number in range(60)]
+    other = corpus(rows)
+    shutil.copy(found.out / "statistics.json", other.inputs.promoted)
+    with pytest.raises(UserError, match=r"`validate\.drift\.stop`") as stopped:
+        other.validate(max_mean_placeholder_density=1.0)
+    assert "5 critical expectations failed" in str(stopped.value)
+    report = other.validate(max_mean_placeholder_density=1.0, drift=DriftConfig(stop=100.0))
+    assert report["warnings"] >= 5
+    assert all(psi > 0.25 for psi in report["drift"].values())
+
+
+def test_warnings_are_reported_and_do_not_stop(corpus: Callable[..., Any]) -> None:
+    report = corpus().validate(max_characters=600)
+    assert report["failed_critical"] == 0
+    assert report["warnings_of"] == ["95% of the documents have at most 600 characters: 24 of 30 documents"]
+
+
+def test_a_sound_corpus_passes_and_its_verdict_says_nothing_of_its_documents(corpus: Callable[..., Any], document: Document) -> None:
+    found = corpus()
+    report = found.validate()
+    assert {key: report[key] for key in ("documents", "failed_critical", "warnings", "survival_rate", "leftover_personal_data")} == {
+        "documents": 30,
+        "failed_critical": 0,
+        "warnings": 0,
+        "survival_rate": 1.0,
+        "leftover_personal_data": 0,
+    }
+    assert read_folder(found.out).schema == STATISTICS
+    verdict = (found.out / "verdict.json").read_bytes()
+    assert json.loads(verdict) == {"passed": True, "expectations": report["expectations"]}
+    other = corpus([document(number) for number in range(7)])
+    other.validate(max_characters=100)
+    assert (other.out / "verdict.json").read_bytes() == verdict
+
+
+def test_no_documents_is_an_error_that_says_where_to_look(corpus: Callable[..., Any]) -> None:
+    with pytest.raises(UserError, match=r"holds no document: .*clean\.json"):
+        corpus([]).validate()
+
+
+def test_an_unusable_report_names_the_stage_to_run(corpus: Callable[..., Any]) -> None:
+    found = corpus()
+    write_json(found.inputs.clean_report, {"documents_in": 30})
+    with pytest.raises(UserError, match=r"clean\.json cannot be used \(KeyError: 'kept'\): `dvc repro --force clean`"):
+        found.validate()
+
+
+PROCESS = """
+import json, os, socket, sys
+from pathlib import Path
+allowed = os.path.abspath(sys.argv[1])
+
+def watch(event, args):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
+        os.write(2, f"{event} {args[1:]}\\n".encode()); os._exit(3)
+    writes = event == "open" and isinstance(args[0], str) and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)
+    if writes and not os.path.abspath(args[0]).startswith(allowed) and "__pycache__" not in args[0] and args[0] != os.devnull:
+        os.write(2, f"wrote {args[0]}\\n".encode()); os._exit(4)
+
+sys.addaudithook(watch)
+from privllm.validate.recipe import Inputs, ValidateConfig, validate
+root = Path(sys.argv[1])
+inputs = Inputs(root / "data/dedup", root / "reports/collect.json", root / "reports/clean.json", root / "statistics.json")
+report = validate(ValidateConfig(max_characters=600), inputs, root / "out", root / "docs")
+print(json.dumps(report))
+"""
+
+
+def test_another_process_writes_equal_bytes_without_network_or_stray_files(corpus: Callable[..., Any]) -> None:
+    found = corpus()
+    here = found.validate(max_characters=600)
+    root, temporary = found.folder, found.folder / "temporary"
+    temporary.mkdir()
+    seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
+    changed = {"PYTHONHASHSEED": seed, "HOME": str(root / "home"), "TMPDIR": str(temporary), "GX_ANALYTICS_ENABLED": "true"}
+    command = [sys.executable, "-c", PROCESS, str(root)]
+    there = subprocess.run(command, env={**os.environ, **changed}, capture_output=True, text=True)
+    assert there.returncode == 0, there.stderr
+    assert json.loads(there.stdout) == here
+    assert contents(root / "out") == contents(found.out)
+    assert contents(root / "docs") == contents(found.docs)
+    assert not (root / "home").exists()
+    assert not contents(temporary)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

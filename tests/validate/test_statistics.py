@@ -1,0 +1,71 @@
+"""Statistics per document against an obvious implementation."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from privllm.core.records import DEDUPED
+from privllm.core.tables import read_table, write_table
+from privllm.validate.statistics import STATISTICS, describe_documents, describe_shard, folder_of, totals, unique_words, words_of
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from(" \n\t\u00a0"), max_size=60)
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=5))
+def test_words_are_what_str_split_gives(texts: list[str]) -> None:
+    assert words_of(pa.array(texts, pa.string())).to_pylist() == [len(text.split()) for text in texts]
+
+
+def test_one_row_per_document(document: Callable[..., dict[str, Any]]) -> None:
+    rows = [document(1, text="Über alles\n\nüber jo@ex.org", placeholders=1, source="a/b/c.txt"), document(2, text="", language="")]
+    found = describe_documents(pa.Table.from_pylist(rows, DEDUPED))
+    assert found.schema == STATISTICS
+    first, second = found.to_pylist()
+    assert (first["characters"], first["words"], first["placeholder_density"], first["folder"], first["emails"]) == (26, 4, 0.25, "a", 1)
+    assert first["unique_words"] == 0.75
+    assert first["language_score"] == pytest.approx(0.9)
+    assert (second["characters"], second["words"], second["placeholder_density"], second["language_score"]) == (0, 0, 0.0, None)
+
+
+def test_null_values_are_judged_not_skipped(document: Callable[..., dict[str, Any]]) -> None:
+    row = document(1, id=None, text=None, source="x", placeholders=None)
+    [found] = describe_documents(pa.Table.from_pylist([row], DEDUPED)).to_pylist()
+    assert (found["id"], found["characters"], found["placeholders"]) == ("", 0, 0)
+
+
+def test_share_of_different_words_is_taken_over_the_first_thousand() -> None:
+    assert unique_words("Same same " * 500 + "other words after the sample") == 1 / 1000
+    assert unique_words("") == 1.0
+
+
+def test_folder_is_the_first_part_of_the_source() -> None:
+    assert [folder_of(source) for source in ("a/b.txt", "b.jsonl#3", "a.zip/x/y")] == ["a", ".", "a.zip"]
+
+
+def test_a_shard_with_other_columns_is_counted_and_described_by_an_empty_table(tmp_path: Path) -> None:
+    write_table(pa.table({"id": ["a"], "text": ["b"]}), tmp_path / "00000.parquet")
+    found = describe_shard(tmp_path / "00000.parquet", tmp_path / "out.parquet")
+    assert found == {"shard": "00000.parquet", "columns": "id: string, text: string", "documents": 1}
+    assert read_table(tmp_path / "out.parquet").schema == STATISTICS
+
+
+def test_totals_add_up(document: Callable[..., dict[str, Any]]) -> None:
+    rows = [
+        document(1, text="one two"),
+        document(2, text="three four five", language="de", placeholders=1),
+        document(3, text="six", language="de"),
+    ]
+    found = totals(describe_documents(pa.Table.from_pylist(rows, DEDUPED)), "", {"documents": 8}, {"documents_in": 8, "kept": 4})
+    assert (found["documents"], found["survival_rate"], found["language"], found["language_share"]) == (3, 0.5, "de", 2 / 3)
+    assert (found["mean_words"], found["placeholder_density"], found["leftover_personal_data"]) == (2, 1 / 6, 0)
+    assert (
+        totals(describe_documents(pa.Table.from_pylist(rows, DEDUPED)), "fr", {"documents": 8}, {"documents_in": 8, "kept": 4})[
+            "language_share"
+        ]
+        == 0
+    )

@@ -1,0 +1,124 @@
+"""A copy of the repository with a small corpus and a small model, in which tests may build, edit and break things."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL: dict[str, dict[str, Any]] = {
+    "split": {"validation": 0.15, "test": 0.15},
+    "annotate": {"limit": 6_000, "max_characters": 2_000},
+    "tokenizer": {"vocabulary": 600},
+    "pack": {"context": 64},
+    "pretrain": {"layers": 2, "width": 32, "heads": 2, "max_tokens": 12_000, "validate_every": 20, "checkpoint_every": 10, "compile": False},
+    "evaluate": {"continuations": 4, "samples": 3, "max_rows": 40},
+}
+PAGES = """argparse asyncio.queues base64 bisect calendar collections configparser contextlib csv datetime decimal difflib email.message enum
+fractions functools gettext glob heapq html inspect ipaddress json logging mailbox random shutil statistics string textwrap""".split()
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's variables, with the interpreter that runs the tests first on PATH."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DVC", "PRIVLLM"))}
+    return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": "1"} | more
+
+
+class Workshop:
+    """A folder, the commands that run in it, and what DVC said of it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def run(self, *command: str, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(command, cwd=self.root, env=environment(**more), capture_output=True, text=True, timeout=900)
+        assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        return done
+
+    def repro(self, *arguments: str, check: bool = True, **more: str) -> list[str]:
+        """Run `dvc repro`; returns the stages that ran (not those taken from the run-cache)."""
+        said = self.run("dvc", "repro", *arguments, check=check, **more).stdout
+        return [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage")]
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        text = (self.root / path).read_text("utf-8")
+        assert old in text, f"{old!r} is not in {path}"
+        (self.root / path).write_text(text.replace(old, new, 1), "utf-8")
+
+    def set(self, dotted: str, value: Any) -> Any:
+        """Change one parameter; returns the old value."""
+        params = yaml.safe_load((self.root / "params.yaml").read_text("utf-8"))
+        *path, key = dotted.split(".")
+        section = params
+        for part in path:
+            section = section[part]
+        old, section[key] = section[key], value
+        (self.root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), "utf-8")
+        return old
+
+    def json(self, path: str) -> Any:
+        return json.loads((self.root / path).read_text("utf-8"))
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "-A")
+        self.run("git", "-c", "user.name=Test", "-c", "user.email=test@localhost", "commit", "-qm", message)
+
+
+def make_workshop(root: Path) -> Workshop:
+    """Copy what git knows of the repository to `root`, scale its parameters down, and put about thirty documents in."""
+    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True)
+    for name in sorted(set(listed.stdout.decode().split("\0")) - {""}):
+        keep = name.startswith(("privllm/", "stages/", ".dvc/", "data/promoted/")) or "/" not in name or name.endswith(".gitignore")
+        if keep and (ROOT / name).is_file() and name != "dvc.lock" and not name.startswith("reports/") or name == "reports/.gitignore":
+            target = root / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, target)
+    params = yaml.safe_load((root / "params.yaml").read_text("utf-8"))
+    for section, values in SMALL.items():
+        assert set(values) <= set(params[section]), f"{section}: {set(values) - set(params[section])} is no parameter"
+        params[section].update(values)
+    (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), "utf-8")
+    shop = Workshop(root)
+    fill_sources(root / "data/sources")
+    shop.run("git", "init", "-q", "-b", "main")
+    shop.run("dvc", "add", "-q", "data/sources")
+    shop.commit("start")
+    return shop
+
+
+def fill_sources(sources: Path) -> None:
+    """Thirty documents as people have them: HTML pages, Latin-1 text, JSON lines, personal data, duplicates, and some that cannot be read."""
+    import importlib
+    import inspect
+    import pydoc
+
+    (sources / "pages").mkdir(parents=True)
+    texts = []
+    for name in PAGES:
+        module = importlib.import_module(name)
+        texts.append(inspect.getdoc(module) or name)
+        (sources / f"pages/{name}.html").write_text(pydoc.html.page(name, pydoc.html.document(module, name)), "utf-8")
+    prose = "The committee met on Tuesday and read the report. It was agreed that the house on the hill should be painted in the spring. "
+    (sources / "letter.txt").write_bytes((prose * 3 + "Please write to jane.doe@example.com; the caf\xe9 is closed.").encode("latin-1"))
+    (sources / "copy.txt").write_bytes((sources / "letter.txt").read_bytes())
+    (sources / "notes.md").write_text("# Notes\n\n" + prose * 4, "utf-8")
+    lines = [{"text": f"Chapter {i}. {text}"} for i, text in enumerate(texts[:6])]
+    (sources / "chapters.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + "{broken\n", "utf-8")
+    (sources / "empty.html").write_bytes(b"")
+    (sources / "image.html").write_bytes(bytes(range(256)) * 8)
+
+
+def outputs(root: Path, stage: dict[str, Any]) -> dict[str, bytes]:
+    """Every file below the outs, metrics and plots of one stage of dvc.yaml, with its bytes."""
+    found: dict[str, bytes] = {}
+    for entry in [*stage.get("outs", []), *stage.get("metrics", []), *stage.get("plots", [])]:
+        path = root / (entry if isinstance(entry, str) else next(iter(entry)))
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                found[str(file.relative_to(root))] = file.read_bytes()
+    return found
