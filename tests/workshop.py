@@ -11,13 +11,23 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL: dict[str, dict[str, Any]] = {
-    "split": {"validation": 0.15, "test": 0.15},
-    "annotate": {"limit": 6_000, "max_characters": 2_000},
-    "tokenizer": {"vocabulary": 600},
-    "pack": {"context": 64},
-    "pretrain": {"layers": 2, "width": 32, "heads": 2, "max_tokens": 12_000, "validate_every": 20, "checkpoint_every": 10, "compile": False},
-    "evaluate": {"continuations": 4, "samples": 3, "max_rows": 40},
+SMALL: dict[str, Any] = {
+    "split.validation": 0.15,
+    "split.test": 0.15,
+    "annotate.limit": 6_000,
+    "annotate.max_characters": 2_000,
+    "tokenizer.vocabulary": 600,
+    "pack.context": 64,
+    "pretrain.model.layers": 2,
+    "pretrain.model.width": 32,
+    "pretrain.model.heads": 2,
+    "pretrain.max_tokens": 12_000,
+    "pretrain.validate_every": 20,
+    "pretrain.checkpoint_every": 10,
+    "pretrain.compile": False,
+    "evaluate.continuations": 4,
+    "evaluate.max_rows": 40,
+    "evaluate.bootstrap": 50,
 }
 PAGES = """argparse asyncio.queues base64 bisect calendar collections configparser contextlib csv datetime decimal difflib email.message enum
 fractions functools gettext glob heapq html inspect ipaddress json logging mailbox random shutil statistics string textwrap""".split()
@@ -57,6 +67,7 @@ class Workshop:
         section = params
         for part in path:
             section = section[part]
+        assert key in section, f"{dotted} is no parameter"
         old, section[key] = section[key], value
         (self.root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), "utf-8")
         return old
@@ -78,12 +89,9 @@ def make_workshop(root: Path) -> Workshop:
             target = root / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target)
-    params = yaml.safe_load((root / "params.yaml").read_text("utf-8"))
-    for section, values in SMALL.items():
-        assert set(values) <= set(params[section]), f"{section}: {set(values) - set(params[section])} is no parameter"
-        params[section].update(values)
-    (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), "utf-8")
     shop = Workshop(root)
+    for dotted, value in SMALL.items():
+        shop.set(dotted, value)
     fill_sources(root / "data/sources")
     shop.run("git", "init", "-q", "-b", "main")
     shop.run("dvc", "add", "-q", "data/sources")

@@ -55,7 +55,7 @@ def collect(cfg: CollectConfig, sources: Path, out: Path) -> dict[str, Any]:
         quarantined = merge_quarantine(out / "quarantine", found.refused, sorted(partial.glob("*.quarantine")))
         documents = _merge(out, cfg.shard_bits, sorted(partial.glob("*.documents")))
     finally:
-        shutil.rmtree(partial)
+        shutil.rmtree(partial, ignore_errors=True)
     balance(counts["entries"] + len(found.refused), documents, sum(quarantined.values()))
     if not documents:
         raise UserError(_nothing(sources, out, found, quarantined))
@@ -133,7 +133,8 @@ def _nothing(sources: Path, out: Path, found: Survey, quarantined: dict[str, int
     reasons = ", ".join(f"{count} {reason}" for reason, count in quarantined.items())
     examples = ", ".join(row.source for row in sorted(found.refused)[:3])
     seen = f" (for example {examples})" if examples else ""
+    lines = " A line of JSONL needs its text under the key `text`." if "no_text" in quarantined else ""
     return (
         f"none of the {sum(quarantined.values())} entries in {sources} can be read: {reasons}{seen}. "
-        f"{out / 'quarantine' / 'quarantine.parquet'} says why for each; add files ({' '.join(MEDIA_TYPES)}), or run `privllm demo`."
+        f"{out / 'quarantine' / 'quarantine.parquet'} says why for each; add files ({' '.join(MEDIA_TYPES)}), or run `privllm demo`.{lines}"
     )

@@ -33,7 +33,7 @@ def read_params(section: str, schema: type[Config], path: Path = PARAMS_FILE) ->
     values = load_sections(path).get(section) or {}
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(values))
-        return OmegaConf.to_object(merged)
+        return OmegaConf.to_object(merged)  # type: ignore[return-value]
     except UserError:
         raise
     except (OmegaConfBaseException, TypeError, ValueError) as error:
@@ -71,7 +71,7 @@ def _explain(error: Exception, section: str, schema: type, path: Path) -> str:
 def known_keys(schema: type, prefix: str = "") -> list[str]:
     """Dotted names of every field of a config dataclass, nested ones included."""
     names = []
-    for field in fields(schema):  # type: ignore[arg-type]
+    for field in fields(schema):
         nested = isinstance(field.type, type) and is_dataclass(field.type)
         names += known_keys(field.type, f"{prefix}{field.name}.") if nested else [prefix + field.name]  # type: ignore[arg-type]
     return names

@@ -49,11 +49,11 @@ def causal_attention(
     return out_BHQD.transpose(1, 2).contiguous(), None
 
 
-def causal_mask(*args: Any, attention_mask: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor | None:
+def causal_mask(*, attention_mask: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor | None:
     """No mask at all, unless a 2-D padding mask says that some keys are not to be seen."""
     if attention_mask is None:
         return None
-    return sdpa_mask(*args, attention_mask=attention_mask, **kwargs)
+    return sdpa_mask(attention_mask=attention_mask, **kwargs)
 
 
 AttentionInterface.register(CAUSAL, causal_attention)

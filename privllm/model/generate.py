@@ -31,9 +31,7 @@ class SamplingConfig:
 
 
 @torch.inference_mode()
-def generate(
-    model: Qwen3ForCausalLM, prompt: Sequence[int], cfg: SamplingConfig, stream: Callable[[int], None] | None = None
-) -> list[int]:
+def generate(model: Qwen3ForCausalLM, prompt: Sequence[int], cfg: SamplingConfig, stream: Callable[[int], None] | None = None) -> list[int]:
     """New token ids after `prompt`, up to an end of text (not included). `stream` is called with each as it comes.
 
     An empty prompt starts a new document. Of a text longer than the model's context the last half context is kept

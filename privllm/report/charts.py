@@ -13,6 +13,9 @@ import altair as alt
 import vl_convert
 
 WIDTH = 440  # pixels; narrow enough that the text stays readable at 390 px, wide enough for half a desktop page
+LETTER = 7.4  # pixels of a label's letter: the page's font may be wider than the one vl-convert measures with
+# Both ends of a long label tell more than its beginning.
+SHORTENED = "length(datum.label) > 18 ? slice(datum.label, 0, 9) + '…' + slice(datum.label, -8) : datum.label"
 MAX_POINTS = 300  # of a curve; more cannot be seen at this width
 # Colours that only mark a role: each becomes the CSS variable of that name (see template.html.j2).
 INK, MUTED, GRID, FIRST, SECOND = "#010203", "#010204", "#010205", "#010206", "#010207"
@@ -51,7 +54,9 @@ def loss_chart(train: Sequence[Point], validation: Sequence[Point], tokens_per_s
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("x:Q", title=x_title, axis=alt.Axis(format="~s", tickCount=5, grid=False)),
         y=alt.Y("loss:Q", title="nats per token", scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(tickCount=5)),
-        color=alt.Color("series:N", scale=alt.Scale(domain=shown, range=colours), legend=alt.Legend(title=None, orient="top", symbolType="stroke")),
+        color=alt.Color(
+            "series:N", scale=alt.Scale(domain=shown, range=colours), legend=alt.Legend(title=None, orient="top", symbolType="stroke")
+        ),
     )
     line = base.mark_line(strokeWidth=2, strokeJoin="round")
     points = base.transform_filter("datum.series == 'validation'").mark_point(filled=True, size=28, opacity=1)
@@ -61,10 +66,16 @@ def loss_chart(train: Sequence[Point], validation: Sequence[Point], tokens_per_s
 def bar_chart(name: str, values: Mapping[str, float], title: str, number_format: str) -> str:
     """Horizontal bars in the given order, each with its number at the end."""
     rows = [{"name": key, "value": value} for key, value in values.items()]
+    longest = max(map(len, values), default=0)
     top = max(values.values(), default=1.0) or 1.0
     base = alt.Chart(alt.Data(values=rows)).encode(
-        y=alt.Y("name:N", title=None, sort=list(values), axis=alt.Axis(labelLimit=130, labelColor=INK)),
-        x=alt.X("value:Q", title=title, scale=alt.Scale(domain=[0, top * 1.18]), axis=alt.Axis(tickCount=4, format="~s")),
+        y=alt.Y(
+            "name:N",
+            title=None,
+            sort=list(values),
+            axis=alt.Axis(labelLimit=0, labelExpr=SHORTENED, minExtent=LETTER * min(18, longest), labelColor=INK),
+        ),
+        x=alt.X("value:Q", title=title, scale=alt.Scale(domain=[0, top * 1.18]), axis=alt.Axis(tickCount=4, format=number_format)),
     )
     bars = base.mark_bar(color=FIRST, height={"band": 0.62}, cornerRadiusEnd=2)
     labels = base.mark_text(align="left", dx=5, color=INK, fontSize=12).encode(text=alt.Text("value:Q", format=number_format))
@@ -85,9 +96,19 @@ def svg(chart: Any, name: str, height: int) -> str:
 
 def _style(chart: Any) -> Any:
     font = "system-ui, sans-serif"
-    text = {"labelFont": font, "titleFont": font, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "labelColor": MUTED, "titleColor": MUTED}
+    text = {
+        "labelFont": font,
+        "titleFont": font,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "labelColor": MUTED,
+        "titleColor": MUTED,
+    }
     return (
-        chart.configure(background="transparent", aria=False, font=font, padding={"left": 2, "right": 6, "top": 2, "bottom": 2}, autosize=_fit())
+        chart.configure(
+            background="transparent", aria=False, font=font, padding={"left": 2, "right": 6, "top": 2, "bottom": 2}, autosize=_fit()
+        )
         .configure_view(stroke=None)
         .configure_axis(**text, gridColor=GRID, domainColor=GRID, tickColor=GRID, tickSize=4, labelPadding=4)
         .configure_axisY(domain=False, ticks=False, titlePadding=8)

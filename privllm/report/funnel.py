@@ -9,8 +9,10 @@ stages disagree about how many documents passed between them, the funnel says so
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
+NAMES = {"exact": "exact duplicate", "near": "near-duplicate"}  # the other reasons read well as they are
 Reports = Mapping[str, Mapping[str, Any]]
 
 
@@ -44,10 +46,13 @@ def funnel(reports: Reports) -> Funnel:
     first = passed[0][1] if passed else 0
     steps = tuple(Step(label, count, count / first if first else 0.0, losses) for label, count, losses in passed)
     problems = []
-    for before, step in zip(steps, steps[1:], strict=False):
+    for before, step in pairwise(steps):
         lost = sum(loss.count for loss in step.lost)
         if before.count != step.count + lost:
-            problems.append(f"{before.count:,} documents were {before.label}, but {step.count:,} {step.label} and {lost:,} dropped make {step.count + lost:,}.")
+            problems.append(
+                f"{before.count:,} documents were {before.label}, but {step.count:,} {step.label} and {lost:,} dropped "
+                f"make {step.count + lost:,}."
+            )
     return Funnel(steps, tuple(problems))
 
 
@@ -59,16 +64,16 @@ def _passed(reports: Reports) -> list[tuple[str, int, tuple[Loss, ...]]]:
         readable = int(collect.get("documents", 0))
         passed.append(("found", readable + sum(loss.count for loss in quarantined), ()))
         passed.append(("readable", readable, quarantined))
-    for label, report, names in (("clean", clean, {}), ("distinct", dedup, {"exact": "exact duplicate", "near": "near-duplicate"})):
+    for label, report in (("clean", clean), ("distinct", dedup)):
         if report is None:
             continue
         if not passed:
             passed.append(("given", int(report.get("documents_in", 0)), ()))
-        passed.append((label, int(report.get("kept", 0)), losses(report.get("dropped"), names)))
+        passed.append((label, int(report.get("kept", 0)), losses(report.get("dropped"))))
     return passed
 
 
-def losses(counts: Mapping[str, int] | None, names: Mapping[str, str] = {}) -> tuple[Loss, ...]:  # noqa: B006  (never mutated)
+def losses(counts: Mapping[str, int] | None) -> tuple[Loss, ...]:
     """Reasons with a count above zero, largest first, equal ones by name."""
-    found = [Loss(names.get(reason, reason.replace("_", " ")), int(count)) for reason, count in (counts or {}).items() if count]
+    found = [Loss(NAMES.get(reason, reason.replace("_", " ")), int(count)) for reason, count in (counts or {}).items() if count]
     return tuple(sorted(found, key=lambda loss: (-loss.count, loss.reason)))

@@ -46,28 +46,73 @@ def per_split(key: str) -> Callable[[Any], str]:
 # stage, key, label, sentence, format, headline
 MEANINGS: tuple[tuple[str, str, str, str, Callable[[Any], str], bool], ...] = (
     ("dedup", "kept", "Documents", "what is left after cleaning and deduplication; all later stages see these and no others.", whole, True),
-    ("pack", "tokens", "Training tokens", "pieces of text the model may learn from, those of the training split.", per_split("train"), True),
+    (
+        "pack",
+        "tokens",
+        "Training tokens",
+        "pieces of text the model may learn from, those of the training split.",
+        per_split("train"),
+        True,
+    ),
     ("pretrain", "parameters", "Parameters", "weights that training sets.", short, True),
-    ("evaluate", "perplexity", "Held-out perplexity", "how many tokens the model hesitates between, on documents it never saw. Lower is better; compare only models with the same tokenizer.", places(2), True),
-    ("evaluate", "bits_per_byte", "Bits per byte", "how many bits the model needs for one byte of held-out text. Lower is better; fair across tokenizers. A byte stored plainly takes 8.", places(3), True),
+    (
+        "evaluate",
+        "perplexity",
+        "Held-out perplexity",
+        "how many tokens the model hesitates between, on documents it never saw. "
+        "Lower is better; compare only models with the same tokenizer.",
+        places(2),
+        True,
+    ),
+    (
+        "evaluate",
+        "bits_per_byte",
+        "Bits per byte",
+        "how many bits the model needs for one byte of held-out text. Lower is "
+        "better; fair across tokenizers. A byte stored plainly takes 8.",
+        places(3),
+        True,
+    ),
     ("evaluate", "accuracy", "Next-token accuracy", "how often the model's first guess is the token that follows.", share, True),
-    ("evaluate", "bleu", "BLEU", "overlap of greedy continuations with what the document really says (0 to 1, corpus BLEU, 13a tokens). Low is normal: many continuations are right.", places(3), False),
+    (
+        "evaluate",
+        "bleu",
+        "BLEU",
+        "overlap of greedy continuations with what the document really says (0 to 1, corpus "
+        "BLEU, 13a tokens). Low is normal: many continuations are right.",
+        places(3),
+        False,
+    ),
     ("evaluate", "chrf", "chrF", "the same overlap counted in characters (0 to 1), kinder to inflections.", places(3), False),
     ("dedup", "clusters_of_many", "Clusters", "groups of documents that say (nearly) the same; one of each is kept.", whole, False),
     ("dedup", "largest_cluster", "Largest cluster", "documents in the biggest such group.", whole, False),
     ("tokenizer", "vocabulary", "Vocabulary", "different tokens the tokenizer knows.", whole, False),
-    ("tokenizer", "bytes_per_token", "Bytes per token", "how much text one token carries on average; more means shorter sequences.", places(2), False),
+    (
+        "tokenizer",
+        "bytes_per_token",
+        "Bytes per token",
+        "how much text one token carries on average; more means shorter sequences.",
+        places(2),
+        False,
+    ),
     ("pack", "context", "Context", "tokens the model sees at once in training.", whole, False),
     ("pretrain", "steps", "Steps", "updates of the weights.", whole, False),
     ("pretrain", "tokens", "Tokens seen", "tokens that passed through the model in training, repeats included.", short, False),
     ("pretrain", "epochs", "Epochs", "how often the training text was gone through.", places(2), False),
     ("pretrain", "train_loss", "Training loss", "nats per token at the end of training, on what it learns from.", places(3), False),
-    ("pretrain", "validation_loss", "Validation loss", "nats per token on held-back documents; training stops or decays by it. Far above the training loss means learning by heart.", places(3), False),
+    (
+        "pretrain",
+        "validation_loss",
+        "Validation loss",
+        "nats per token on held-back documents; training stops or decays by it. Far above the training loss means learning by heart.",
+        places(3),
+        False,
+    ),
     ("pretrain", "validation_perplexity", "Validation perplexity", "e to the power of the validation loss.", places(2), False),
     ("pretrain", "stopped_by", "Stopped by", "what ended training.", str, False),
     ("annotate", "tokens", "Annotated tokens", "words and signs that were given a part of speech.", whole, False),
     ("annotate", "entities", "Entities", "names of people, places and organisations that were marked.", whole, False),
-)  # fmt: skip
+)
 
 
 def facts(reports: Reports) -> dict[str, list[Fact]]:

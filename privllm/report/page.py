@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from privllm.core.errors import UserError
 from privllm.core.seed import digest
@@ -91,24 +90,28 @@ def _splits(pack: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     return [{"name": split} | {column: int((pack.get(column) or {}).get(split, 0)) for column in columns} for split in SPLITS]
 
 
-def _loss(folder: Path | None, pretrain: Mapping[str, Any] | None) -> Markup | None:
+def _loss(folder: Path | None, pretrain: Mapping[str, Any] | None) -> str | None:
     if folder is None:
         return None
     train, validation = (charts.read_curve(folder / "plots" / "metrics" / name / "loss.tsv") for name in ("train", "validation"))
     if not train and not validation:
         return None
     steps, tokens = (pretrain or {}).get("steps"), (pretrain or {}).get("tokens")
-    return Markup(charts.loss_chart(train, validation, tokens / steps if steps and tokens else None))
+    return charts.loss_chart(train, validation, tokens / steps if steps and tokens else None)
 
 
 def _slices(evaluate: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """One entry for each way of slicing the held-out text: its table, and its chart where two bars are worth drawing."""
-    ways = (("by_pos", "part of speech", "accuracy", ".0%"), ("by_source", "source", "bits_per_byte", ".2f"), ("by_media_type", "kind of file", "bits_per_byte", ".2f"))
+    ways = (
+        ("by_pos", "part of speech", "accuracy", ".0%"),
+        ("by_source", "source", "bits_per_byte", ".2f"),
+        ("by_media_type", "kind of file", "bits_per_byte", ".2f"),
+    )
     found = []
     for key, title, metric, number_format in ways:
         rows = sorted(((evaluate or {}).get(key) or {}).items(), key=lambda item: (-item[1].get("tokens", 0), item[0]))
         bars = {name: row[metric] for name, row in rows[:MAX_BARS] if row.get("tokens", 0) >= FEW_TOKENS and metric in row}
-        chart = Markup(charts.bar_chart(key, dict(sorted(bars.items(), key=lambda bar: -bar[1])), metric.replace("_", " "), number_format))
+        chart = charts.bar_chart(key, dict(sorted(bars.items(), key=lambda bar: -bar[1])), metric.replace("_", " "), number_format)
         if rows:
             found.append({"title": title, "rows": rows, "chart": chart if len(bars) > 1 else None, "metric": metric.replace("_", " ")})
     return found
@@ -124,7 +127,12 @@ def _provenance(inputs: ReportInputs, reports: Reports) -> dict[str, Any]:
     return {
         "params": [(f"{section}.{key}", value) for section, values in inputs.params.items() for key, value in flatten(values)],
         "fingerprints": [
-            {"stage": path.stem, "digest": digest(path.read_bytes()), "modules": len(found.get("modules", {})), "libraries": len(found.get("libraries", {}))}
+            {
+                "stage": path.stem,
+                "digest": digest(path.read_bytes()),
+                "modules": len(found.get("modules", {})),
+                "libraries": len(found.get("libraries", {})),
+            }
             for path, found in prints
         ],
         "digests": sorted(((reports.get("export") or {}).get("digests") or {}).items()),

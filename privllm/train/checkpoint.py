@@ -62,7 +62,7 @@ class SafeCheckpointIO(CheckpointIO):
         partial.parent.mkdir(parents=True, exist_ok=True)
         save_file(named, partial, metadata={"key": self.key, "tree": tree})
         _sync(partial)
-        os.replace(partial, path)
+        partial.replace(path)
         _sync(partial.parent)
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:

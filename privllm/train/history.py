@@ -59,7 +59,10 @@ class History(Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Batch, _: int) -> None:
         step, loss = trainer.global_step, float(outputs["loss"])
         if not math.isfinite(loss):
-            raise UserError(f"the training loss is no longer a number at step {step}: lower `pretrain.learning_rate` in params.yaml (now {module.cfg.learning_rate}).")
+            peak = module.cfg.learning_rate
+            raise UserError(
+                f"the training loss is no longer a number at step {step}: lower `pretrain.learning_rate` in params.yaml (now {peak})."
+            )
         self.tokens += int((batch[1] != IGNORED).sum())
         self.pending.append(loss)
         last = step >= module.schedule.end

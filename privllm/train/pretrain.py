@@ -52,7 +52,9 @@ def pretrain(cfg: PretrainConfig, rows: Path, tokenizer: Path, out: Path, live: 
     module = _module(cfg, vocabulary_size(tokenizer), data, compiled)
     key = _key(cfg, [rows / "train", rows / "validation", tokenizer], work.code, compiled)
     history = History(live)
-    trainer = make_trainer(cfg, module.schedule.end, SafeCheckpointIO(key), [history, KeepLatest(work.folder, cfg.checkpoint_every), ShowProgress(history)])
+    trainer = make_trainer(
+        cfg, module.schedule.end, SafeCheckpointIO(key), [history, KeepLatest(work.folder, cfg.checkpoint_every), ShowProgress(history)]
+    )
     fit(trainer, module, data, resumable(work.folder, key))
     report = _report(cfg, module, history, len(data.train))
     _save(module, {"config": asdict(cfg), "compiled": compiled, **report}, out)
@@ -101,7 +103,9 @@ def _open_data(cfg: PretrainConfig, rows: Path) -> PackedData:
     splits = {name: open_rows(rows / name) for name in ("train", "validation")}
     for name, split in splits.items():
         if len(split) == 0:
-            raise UserError(f"{rows / name} holds no rows: the corpus is too small for its split; add documents, or raise `split` in params.yaml.")
+            raise UserError(
+                f"{rows / name} holds no rows: the corpus is too small for its split; add documents, or raise `split` in params.yaml."
+            )
     return PackedData(splits["train"], splits["validation"], cfg.batch_size, cfg.seed)
 
 
@@ -137,5 +141,5 @@ def _report(cfg: PretrainConfig, module: CausalTraining, history: History, rows:
 def _save(module: CausalTraining, facts: dict[str, Any], out: Path) -> None:
     shutil.rmtree(out, ignore_errors=True)
     transformers.utils.logging.disable_progress_bar()
-    module.model.to("cpu").save_pretrained(out)
+    module.cpu().model.save_pretrained(out)
     write_json(out / "training.json", facts)

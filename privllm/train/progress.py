@@ -15,7 +15,12 @@ from privllm.train.history import History
 class ShowProgress(Callback):
     def __init__(self, history: History) -> None:
         console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} steps {task.fields[facts]}"), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total} steps {task.fields[facts]}"),
+            TimeRemainingColumn(),
+        )
         self.terminal, self.history, self.shown = console.is_terminal, history, 0
         self.bar = Progress(*columns, console=console, transient=True, disable=not self.terminal)
 

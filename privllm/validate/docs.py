@@ -5,6 +5,7 @@ one inline stylesheet, so the page opens without a network and is byte-identical
 """
 
 import html
+import math
 from collections.abc import Mapping
 from copy import deepcopy
 from itertools import count
@@ -78,7 +79,8 @@ dl div { padding: 0.5rem 1rem; background: var(--card); border: 1px solid var(--
 dd { margin: 0; font-size: 1.2rem; font-variant-numeric: tabular-nums; }
 .table-responsive, header { overflow-x: auto; }
 table { width: 100%; border-collapse: collapse; } table table { margin-top: 0.5rem; width: auto; }
-th, td { padding: 0.4rem 0.75rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
+th, td { padding: 0.4rem 0.75rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
+td { overflow-wrap: break-word; } td > div { overflow-wrap: anywhere; }
 .word, th { white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; font-size: 0.85rem; }
 main > div > div > div > table th:first-child { width: 4rem; } main > div > div > div > table th:nth-child(3) { width: 12rem; }
@@ -89,8 +91,8 @@ footer { margin-top: 2rem; }
 
 
 def write_docs(results: Results, found: list[Outcome], figures: Mapping[str, Any], path: Path) -> None:
-    """Write the page of all `results`; `figures` is `statistics.totals`."""
-    sections = [section for table, result in results.items() for section in sections_of(table, result)]
+    """Write the page of all `results`; `figures` is the one row of the table `totals`."""
+    sections = [section for table, result in results.items() for section in sections_of(table, result, figures)]
     document = RenderedDocumentContent(sections=sections, renderer_type="ValidationResultsPageRenderer", page_title="Data Docs")
     page = view().render(document, **heading(found, figures), style=STYLE)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,9 +110,9 @@ def view() -> DefaultJinjaPageView:
     return page
 
 
-def sections_of(table: str, result: ExpectationSuiteValidationResult) -> list[RenderedSectionContent]:
+def sections_of(table: str, result: ExpectationSuiteValidationResult, figures: Mapping[str, Any]) -> list[RenderedSectionContent]:
     """One section per judged column, under its table's name; the overview (run ids, times, links) is left out."""
-    each = [printable(found) for found in result.results]
+    each = [printable(found, figures if table == "totals" else {}) for found in result.results]
     plain = ExpectationSuiteValidationResult(bool(result.success), each, table, {}, result.statistics, {})
     sections = ValidationResultsPageRenderer().render(plain).sections[1:]
     for section in sections:
@@ -118,14 +120,17 @@ def sections_of(table: str, result: ExpectationSuiteValidationResult) -> list[Re
     return sections
 
 
-def printable(result: ExpectationValidationResult) -> ExpectationValidationResult:
-    """A copy that says its severity, without failing values: they are anyone's words, and its templates do not escape
-    them. Our own table shows the rows, escaped."""
+def printable(result: ExpectationValidationResult, figures: Mapping[str, Any]) -> ExpectationValidationResult:
+    """A copy that says its severity and, of the corpus as a whole, the figure judged. It has no failing values: they are
+    anyone's words, and Great Expectations' templates do not escape them; our own table shows those rows, escaped."""
     copied = deepcopy(result)
     config = copied.expectation_config
     assert config is not None
     config.description = f"{config.description} <em>{config.meta['severity']}</em>"
     copied.result = {key: value for key, value in result.result.items() if key in COUNTED}
+    judged = [figures.get(config.kwargs.get(key, ""), math.nan) for key in ("column", "column_A", "column_B")]
+    if observed := [f"{value:.4g}" if isinstance(value, float) else str(value) for value in judged if not math.isnan(value)]:
+        copied.result["observed_value"] = ", ".join(observed)
     return copied
 
 

@@ -57,7 +57,7 @@ def validate(cfg: ValidateConfig, inputs: Inputs, out: Path, docs: Path) -> dict
     cleaned = read_report(inputs.clean_report, "documents_in", "kept")
     whole = totals(documents, cfg.language, collected, cleaned)
     checks = expectations(cfg, columns_of(DEDUPED), changed)
-    found = judge_and_publish(tables_of(shards, documents, whole, changed), checks, whole, docs)
+    found = judge_and_publish(tables_of(shards, documents, whole, changed), checks, docs)
     stopped = [outcome for outcome in found if outcome.failed_critical]
     write_json(out / "statistics.json", summary)
     # Later stages depend on the verdict: while the suite passes it holds nothing that a changed document changes.
@@ -83,7 +83,7 @@ def tables_of(shards: list[dict[str, Any]], documents: pa.Table, whole: Mapping[
     return {"shards": pd.DataFrame(shards), "documents": documents.to_pandas(), "totals": pd.DataFrame([{**whole, **drifts}])}
 
 
-def judge_and_publish(tables: Tables, checks: dict[str, list[Check]], whole: Mapping[str, Any], docs: Path) -> list["Outcome"]:
+def judge_and_publish(tables: Tables, checks: dict[str, list[Check]], docs: Path) -> list["Outcome"]:
     """The checks carried out, and Data Docs of it at `docs/index.html`."""
     # Imported late: Great Expectations takes five seconds, and every worker process imports this module.
     from privllm.validate.docs import write_docs
@@ -91,7 +91,7 @@ def judge_and_publish(tables: Tables, checks: dict[str, list[Check]], whole: Map
 
     results = judge(tables, checks)
     found = outcomes(results, checks, tables)
-    write_docs(results, found, whole, docs / "index.html")
+    write_docs(results, found, tables["totals"].to_dict("records")[0], docs / "index.html")
     return found
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privllm.collect.decode import Unreadable, decode, declared
+from privllm.collect.decode import Unreadable, declared, decode
 
 PANGRAMS = {
     "cp1251": "Съешь же ещё этих мягких французских булок, да выпей чаю. Широкая электрификация южных губерний даст мощный толчок.",
@@ -100,8 +100,9 @@ def test_what_no_encoding_fits_is_undecodable() -> None:
 def test_any_bytes_give_text_or_a_reason(data: bytes) -> None:
     try:
         text, encoding = decode(data, markup=True)
+        outcome = "text"
     except Unreadable as why:
-        assert why.reason in ("binary", "undecodable")
-    else:
-        text.encode()  # Parquet takes UTF-8: no lone surrogate may pass
-        codecs.lookup(encoding.removesuffix(":replace"))
+        text, encoding, outcome = "", "utf-8", why.reason
+    text.encode()  # Parquet takes UTF-8: no lone surrogate may pass
+    codecs.lookup(encoding.removesuffix(":replace"))
+    assert outcome in ("text", "binary", "undecodable")

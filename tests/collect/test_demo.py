@@ -35,11 +35,17 @@ def pages(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.html")}
 
 
-def test_pages_are_equal_from_another_home_folder_time_zone_and_hash_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    here, there, home = tmp_path / "here", tmp_path / "there", tmp_path / "canary-home"
-    for folder in (here, there, home):
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pages")
+    demo.render_pages(TELLTALES, folder)
+    return folder
+
+
+def test_pages_are_equal_from_another_home_folder_time_zone_and_hash_seed(here: Path, tmp_path: Path) -> None:
+    there, home = tmp_path / "there", tmp_path / "canary-home"
+    for folder in (there, home):
         folder.mkdir()
-    demo.render_pages(TELLTALES, here)
     root = str(Path(demo.__file__).parents[2])
     foreign = {
         "HOME": str(home),
@@ -55,9 +61,8 @@ def test_pages_are_equal_from_another_home_folder_time_zone_and_hash_seed(tmp_pa
     assert pages(here) == pages(there)
 
 
-def test_pages_tell_nothing_of_this_machine(tmp_path: Path) -> None:
-    demo.render_pages(TELLTALES, tmp_path)
-    text = b"".join(pages(tmp_path).values()).decode()
+def test_pages_tell_nothing_of_this_machine(here: Path) -> None:
+    text = b"".join(pages(here).values()).decode()
     private = {sys.prefix, sys.executable, str(Path.home()), str(Path.cwd()), str(Path(os.__file__).parent), "nonexistent", "0x7f"} - {"/"}
     assert [word for word in private if word in text] == []
     assert "ConfigParser" in text

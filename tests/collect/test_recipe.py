@@ -125,17 +125,24 @@ def test_only_unreadable_files_says_why(tmp_path: Path) -> None:
     assert not (tmp_path / "out" / ".partial").exists()
 
 
+def test_jsonl_without_text_says_which_key(tmp_path: Path) -> None:
+    (tmp_path / "sources").mkdir()
+    (tmp_path / "sources" / "a.jsonl").write_text('{"content": "words"}\n')
+    with pytest.raises(UserError, match="under the key `text`"):
+        collect(CollectConfig(), tmp_path / "sources", tmp_path / "out")
+
+
 def test_hostile_files_pass_through(tmp_path: Path) -> None:
     sources = tmp_path / "sources"
     sources.mkdir()
-    (sources / "line.html").write_bytes(b"<p>" + b"x" * 20_000_000)
+    (sources / "line.html").write_bytes(b"<p>" + b"x" * 5_000_000)
     (sources / "deep.html").write_bytes(b"<div>" * 200_000)
-    (sources / "cut.html").write_bytes("<html><body><p>é".encode()[:-1] + b"")
+    (sources / "cut.html").write_bytes("<html><body><p>é".encode()[:-1])
     (sources / "meta.html").write_bytes(b"<meta " * 5000 + b"\xe9")
     (sources / os.fsdecode(b"caf\xe9.txt")).write_text("words")
-    report = collect(CollectConfig(max_megabytes=20.1), sources, tmp_path / "out")
+    report = collect(CollectConfig(max_megabytes=5.1), sources, tmp_path / "out")
     assert report["documents"] == 5
-    assert max(len(row["text"]) for row in iterate_rows(tmp_path / "out")) == 20_000_003
+    assert max(len(row["text"]) for row in iterate_rows(tmp_path / "out")) == 5_000_003
 
 
 def test_a_file_over_the_limit_is_quarantined_unread(sources: Path, tmp_path: Path) -> None:
@@ -146,7 +153,7 @@ def test_a_file_over_the_limit_is_quarantined_unread(sources: Path, tmp_path: Pa
 
 def test_a_shard_too_big_for_arrow_is_the_users_to_mend(sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(buckets, "MAX_SHARD_BYTES", 1000)
-    with pytest.raises(UserError, match="raise `collect.shard_bits`"):
+    with pytest.raises(UserError, match=r"raise `collect\.shard_bits`"):
         collect(CollectConfig(shard_bits=0), sources, tmp_path / "out")
 
 

@@ -7,9 +7,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from tiny_corpus import Corpus, make_corpus, tiny  # noqa: E402  (found by the line above)
+from tiny_corpus import Corpus, make_corpus, tiny
 
-from privllm.train.config import PretrainConfig  # noqa: E402
+from privllm.train.config import PretrainConfig
 
 
 @pytest.fixture

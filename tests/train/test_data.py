@@ -3,9 +3,9 @@ from itertools import islice
 
 import numpy as np
 import torch
-from tiny_corpus import CONTEXT, Corpus, write_split
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_corpus import CONTEXT, Corpus, write_split
 
 from privllm.tokens.rows import open_rows
 from privllm.train.data import IGNORED, Stream, held_out_batches, make_batch, rows_of_step
@@ -33,21 +33,22 @@ def test_epochs_and_seeds_differ_and_the_global_generator_has_no_say():
     order = places(0, 4, 50, 100)
     np.random.seed(1)
     assert order == places(0, 4, 50, 100)
-    assert order[:50] != order[50:] and order != places(1, 4, 50, 100)
+    assert order[:50] != order[50:]
+    assert order != places(1, 4, 50, 100)
 
 
 def test_labels_are_the_next_tokens_and_padding_is_ignored(tmp_path):
     write_split(tmp_path, [[list(range(2, 11)), [2, 1, 3]]], context=8)  # 1 is the padding's id, and here a token
     inputs, labels = make_batch(open_rows(tmp_path), np.array([0, 1]))
-    assert inputs.tolist()[0] == list(range(2, 10)) and labels.tolist()[0] == list(range(3, 11))
-    assert inputs.tolist()[1][:2] == [2, 1] and labels.tolist()[1] == [1, 3] + [IGNORED] * 6
+    assert [inputs.tolist()[0], labels.tolist()[0]] == [list(range(2, 10)), list(range(3, 11))]
+    assert [inputs.tolist()[1][:2], labels.tolist()[1]] == [[2, 1], [1, 3] + [IGNORED] * 6]
 
 
 def test_a_stream_goes_on_from_any_step_as_if_it_had_never_stopped(corpus: Corpus):
     rows = open_rows(corpus.rows / "train")
     whole = list(islice(Stream(rows, 3, 5, lambda: 0), 20))
     for inputs, rest in zip(islice(Stream(rows, 3, 5, lambda: 13), 7), whole[13:], strict=True):
-        assert torch.equal(inputs[0], rest[0]) and torch.equal(inputs[1], rest[1])
+        assert torch.equal(torch.stack(inputs), torch.stack(rest))
 
 
 def test_held_out_batches_have_one_shape_and_count_every_row_once(corpus: Corpus):

@@ -36,7 +36,10 @@ def test_a_zero_gradient_moves_nothing():
 
 def test_rest_is_torchs_own_adamw():
     ours, theirs = (torch.nn.Parameter(torch.arange(6.0)) for _ in range(2))
-    optimisers = (Muon([{"params": [ours]}], lr=0.01, weight_decay=0.1), torch.optim.AdamW([theirs], lr=0.01, betas=(0.9, 0.95), weight_decay=0.1))
+    optimisers = (
+        Muon([{"params": [ours]}], lr=0.01, weight_decay=0.1),
+        torch.optim.AdamW([theirs], lr=0.01, betas=(0.9, 0.95), weight_decay=0.1),
+    )
     for step in range(20):
         for parameter, optimiser in zip((ours, theirs), optimisers, strict=True):
             parameter.grad = torch.sin(torch.arange(6.0) * (step + 1))
@@ -84,4 +87,5 @@ def test_state_survives_a_round_trip():
         weight2.copy_(weight1)
         bias2.copy_(bias1)
     train(second, weight2, bias2, range(3, 6))
-    assert torch.equal(weight, weight2) and torch.equal(bias, bias2)
+    assert torch.equal(weight, weight2)
+    assert torch.equal(bias, bias2)

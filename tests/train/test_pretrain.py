@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_corpus import CONTEXT, Corpus, as_json, tiny, write_split, write_tokenizer
+from tiny_corpus import CONTEXT, Corpus, as_json, make_corpus, tiny, write_split, write_tokenizer
 
 import privllm
 from privllm.core.errors import UserError
@@ -44,10 +44,11 @@ def die_at(step: int, monkeypatch: pytest.MonkeyPatch, how: type[BaseException] 
     monkeypatch.setattr(History, "on_train_batch_end", dying)
 
 
-@pytest.fixture
-def unbroken(corpus: Corpus, tmp_path: Path, cfg: PretrainConfig) -> dict[str, bytes]:
-    run(cfg, corpus, tmp_path / "unbroken")
-    return all_bytes(tmp_path / "unbroken")
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    place = tmp_path_factory.mktemp("unbroken")
+    run(tiny(), make_corpus(place), place / "run")
+    return all_bytes(place / "run")
 
 
 def test_files_report_and_a_second_run(corpus, tmp_path, cfg, unbroken):
@@ -69,7 +70,7 @@ def test_files_report_and_a_second_run(corpus, tmp_path, cfg, unbroken):
     assert not (tmp_path / "again" / "work" / "pretrain").exists()
 
 
-@pytest.mark.parametrize("step", [3, 8, 9, 23, 24, 30, 39, 40])
+@pytest.mark.parametrize("step", [3, 8, 9, 30, 40])
 def test_interrupted_anywhere_and_started_again_gives_the_same_bytes(corpus, tmp_path, cfg, unbroken, monkeypatch, step):
     with monkeypatch.context() as patched:
         die_at(step, patched)

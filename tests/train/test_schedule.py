@@ -27,9 +27,9 @@ def test_the_factor_stays_in_bounds_and_never_rises_after_the_warm_up(steps, war
 @given(st.integers(10, 500), st.floats(0.05, 0.9), st.data())
 def test_a_decay_brought_forward_is_the_same_share_of_a_shorter_run(steps, fraction, data):
     schedule = plan(steps, 0, fraction)
-    step = data.draw(st.integers(1, max(1, schedule.decay_from)))
+    step = data.draw(st.integers(1, max(1, schedule.decay_from - 1)))
     earlier = schedule.decay_now(step, fraction)
-    assert step < earlier.end <= schedule.end or step == schedule.end
-    assert earlier.factor(step) < 1 and schedule.factor(0) == earlier.factor(0) or step == 0
+    assert step < earlier.end <= schedule.end
+    assert earlier.factor(step) < 1
     if earlier.end < schedule.end:
         assert abs((earlier.end - step) - fraction * earlier.end) <= 1

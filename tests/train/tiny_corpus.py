@@ -52,7 +52,14 @@ def make_corpus(folder: Path) -> Corpus:
 
 
 def tiny(**changes: object) -> PretrainConfig:
-    values: dict = dict(batch_size=4, max_tokens=40 * 4 * CONTEXT, warmup_steps=4, validate_every=6, checkpoint_every=8, compile=False)
+    values: dict = {
+        "batch_size": 4,
+        "max_tokens": 40 * 4 * CONTEXT,
+        "warmup_steps": 4,
+        "validate_every": 6,
+        "checkpoint_every": 8,
+        "compile": False,
+    }
     return PretrainConfig(CausalConfig(layers=2, width=32, heads=2, attention_dropout=0.1), **(values | changes))
 
 

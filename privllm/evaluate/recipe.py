@@ -1,0 +1,169 @@
+"""evaluate: a trained model and held-out rows in, figures out.
+
+    data/pretrain, data/tokenizer, data/pack/test, data/dedup, data/annotate
+        -> documents.parquet    one row for each document scored (DOCUMENT_SCORES), kept for later comparisons
+           slices.parquet       one row for each slice (SLICES); the slices of one kind add up to "all"
+           samples.json         fixed-seed texts
+
+It trains nothing and chooses no model: what is measured here must not steer training.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from privllm.core.errors import UserError
+from privllm.core.params import require
+from privllm.core.report import write_json
+from privllm.core.seed import name_digest, seed_of
+from privllm.core.tables import read_table, shards_of, write_table
+from privllm.evaluate.bleu import SHORTEST, continuations, overlap
+from privllm.evaluate.perplexity import Scored, choose_rows, score_rows
+from privllm.evaluate.samples import decode, write_samples
+from privllm.evaluate.slices import Tally, bootstrap_interval, parts_of_speech, token_bytes, top_folder
+from privllm.model.causal import load_causal
+from privllm.model.generate import SamplingConfig
+from privllm.tokens.encoding import Encoder
+from privllm.tokens.rows import open_rows
+
+DOCUMENT_SCORES = pa.schema(
+    [
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("media_type", pa.string()),
+        ("tokens", pa.int64()),  # scored; all of the document's unless `max_rows` cut it
+        ("bytes", pa.int64()),  # UTF-8, of those tokens
+        ("nats", pa.float64()),
+        ("correct", pa.int64()),
+    ]
+)
+SLICES = pa.schema([("kind", pa.string()), ("name", pa.string()), *list(DOCUMENT_SCORES)[3:]])
+KINDS = ("by_pos", "by_source", "by_media_type")
+
+
+@dataclass
+class EvaluateConfig:
+    max_rows: int = 2000  # held-out rows that are scored, chosen by a hash of what they hold, >= 1
+    batch_rows: int = 8  # rows scored at once, [1, 1024]; more needs more memory and changes figures only in their last digits
+    continuations: int = 24  # documents that are continued for BLEU and chrF, >= 0
+    prompt_tokens: int = 48  # of a document that the model is given, >= 1
+    continuation_tokens: int = 48  # that it is asked for, >= 8
+    samples: int = 3  # texts for people to read, >= 0
+    sample_tokens: int = 120  # length of each, >= 1
+    temperature: float = 0.8  # of the samples; 0 = always the likeliest token
+    bootstrap: int = 1000  # draws behind the interval of bits per byte; 0 = no interval
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for key, least in (("max_rows", 1), ("continuations", 0), ("prompt_tokens", 1), ("continuation_tokens", SHORTEST), ("samples", 0)):
+            require(getattr(self, key) >= least, f"evaluate.{key}", f"at least {least}")
+        require(1 <= self.batch_rows <= 1024, "evaluate.batch_rows", "between 1 and 1024")
+        require(
+            self.sample_tokens >= 1 and self.temperature >= 0, "evaluate.sample_tokens", "at least 1, and evaluate.temperature at least 0"
+        )
+        require(0 <= self.bootstrap <= 100_000, "evaluate.bootstrap", "between 0 and 100000")
+
+
+class Inputs(NamedTuple):
+    """The folders that `evaluate` reads."""
+
+    model: Path  # data/pretrain
+    tokenizer: Path  # data/tokenizer
+    rows: Path  # data/pack/test
+    documents: Path  # data/dedup
+    annotations: Path  # data/annotate
+
+
+class Document(NamedTuple):
+    id: str
+    source: str
+    media_type: str
+    tokens: np.ndarray  # ids of the whole document
+    pos: np.ndarray  # part of speech of each
+
+
+def evaluate(cfg: EvaluateConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
+    """Write `out` and return the report. Raises UserError when nothing is held out or the model is unusable."""
+    model, rows, encoder = load_causal(inputs.model), open_rows(inputs.rows), Encoder.open(inputs.tokenizer)
+    chosen = choose_rows(rows, cfg.max_rows)
+    if not len(chosen):
+        raise UserError(f"{inputs.rows} holds no document to judge the model by: add documents, or raise `split.test` in params.yaml.")
+    scored: dict[str, list[Scored]] = defaultdict(list)
+    for piece in score_rows(model, rows, chosen, cfg.batch_rows):
+        scored[piece.id].append(piece)
+    sizes = token_bytes(encoder.reference.get_vocab())
+    documents = list(read_documents(inputs, encoder, sizes, set(scored)))
+    assert {document.id for document in documents} == set(scored), "a held-out row names a document that is not in the corpus"
+    tallies, by_document = tally(documents, scored, sizes)
+    _write(out, tallies, by_document)
+    report = _figures(cfg, tallies, by_document, len(chosen))
+    by_hash = sorted(documents, key=lambda document: name_digest("continue", document.id))
+    long_enough = {d.id: d.tokens.tolist() for d in by_hash if len(d.tokens) >= cfg.prompt_tokens + SHORTEST}
+    texts = continuations(model, _first(long_enough, cfg.continuations), cfg.prompt_tokens, cfg.continuation_tokens)
+    report["continuations"] = len(texts)
+    if texts:
+        report |= overlap(*([decode(encoder, pair[side]) for pair in texts.values()] for side in (0, 1)))
+    sampling = SamplingConfig(max_new_tokens=cfg.sample_tokens, temperature=cfg.temperature, seed=cfg.seed)
+    openings = {d.id: d.tokens.tolist() for d in by_hash[: cfg.samples]}
+    write_json(out / "samples.json", write_samples(model, encoder, openings, cfg.prompt_tokens // 2 or 1, sampling))
+    return report
+
+
+def _first(documents: dict[str, list[int]], limit: int) -> dict[str, list[int]]:
+    return dict(list(documents.items())[:limit])
+
+
+def read_documents(inputs: Inputs, encoder: Encoder, sizes: np.ndarray, wanted: set[str]) -> Iterator[Document]:
+    """The wanted documents with their tokens and parts of speech, in shard order, by id within a shard."""
+    ids = pa.array(sorted(wanted), pa.string())
+    for shard, annotated in zip(shards_of(inputs.documents), shards_of(inputs.annotations), strict=True):
+        table = read_table(shard, ["id", "source", "media_type", "text"])
+        table = table.filter(pc.is_in(table["id"], ids)).sort_by("id")
+        spans = read_table(annotated, ["id", "token_start", "token_end", "pos"])
+        spans_of = {row["id"]: row for row in spans.filter(pc.is_in(spans["id"], ids)).to_pylist()}
+        for row, tokens in zip(table.to_pylist(), encoder.encode(table["text"]), strict=True):
+            pos = parts_of_speech(row["text"], sizes[tokens], spans_of[row["id"]])
+            yield Document(row["id"], row["source"], row["media_type"], tokens, pos)
+
+
+def tally(
+    documents: Sequence[Document], scored: dict[str, list[Scored]], sizes: np.ndarray
+) -> tuple[dict[tuple[str, str], Tally], list[dict]]:
+    """Sums by (kind, name), ("all", "all") among them, and one dict of DOCUMENT_SCORES for each document."""
+    tallies: dict[tuple[str, str], Tally] = defaultdict(Tally)
+    by_document = []
+    for document in documents:
+        own = Tally()
+        for piece in scored[document.id]:
+            span = slice(piece.start, piece.start + len(piece.nats))
+            assert np.array_equal(document.tokens[span], piece.labels), f"the rows of document {document.id} are not its tokens"
+            numbers = (sizes[piece.labels], piece.nats, piece.correct)
+            for key in (("all", "all"), ("by_source", top_folder(document.source)), ("by_media_type", document.media_type)):
+                tallies[key].add(*numbers)
+            own.add(*numbers)
+            for pos in np.unique(document.pos[span].astype(str)):
+                where = document.pos[span] == pos
+                tallies["by_pos", str(pos)].add(*(column[where] for column in numbers))
+        by_document.append({"id": document.id, "source": document.source, "media_type": document.media_type} | vars(own))
+    return dict(tallies), by_document
+
+
+def _write(out: Path, tallies: dict[tuple[str, str], Tally], by_document: list[dict]) -> None:
+    rows = [{"kind": kind, "name": name} | vars(one) for (kind, name), one in sorted(tallies.items())]
+    write_table(pa.Table.from_pylist(rows, SLICES), out / "slices.parquet")
+    write_table(pa.Table.from_pylist(by_document, DOCUMENT_SCORES).sort_by("id"), out / "documents.parquet")
+
+
+def _figures(cfg: EvaluateConfig, tallies: dict[tuple[str, str], Tally], by_document: list[dict], rows: int) -> dict[str, Any]:
+    total = tallies["all", "all"]
+    report: dict[str, Any] = total.figures() | {"documents": len(by_document), "rows": rows, "bytes": total.bytes}
+    if cfg.bootstrap and len(by_document) > 1:
+        nats, sizes = (np.array([row[key] for row in by_document]) for key in ("nats", "bytes"))
+        report["interval"] = bootstrap_interval(nats, sizes, cfg.bootstrap, seed_of("bootstrap", cfg.seed))
+    return report | {kind: {name: one.figures() for (of, name), one in sorted(tallies.items()) if of == kind} for kind in KINDS}

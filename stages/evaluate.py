@@ -1,0 +1,20 @@
+"""evaluate: a model and held-out rows in, figures by slice, document by document, and samples out.
+
+data/pretrain, data/tokenizer, data/pack, data/dedup, data/annotate -> data/evaluate, reports/evaluate.json
+"""
+
+from pathlib import Path
+
+from privllm.core.params import read_params
+from privllm.core.report import write_json
+from privllm.core.stage import run
+from privllm.evaluate.recipe import EvaluateConfig, Inputs, evaluate
+
+
+def main(model: Path, tokenizer: Path, packed: Path, documents: Path, annotations: Path, out: Path, report: Path) -> None:
+    cfg = read_params("evaluate", EvaluateConfig)
+    write_json(report, evaluate(cfg, Inputs(model, tokenizer, packed / "test", documents, annotations), out))
+
+
+if __name__ == "__main__":
+    run(main)

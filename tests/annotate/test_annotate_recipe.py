@@ -1,0 +1,99 @@
+"""annotate as a whole: what it writes, what it counts, and that it is the same again."""
+
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from privllm.annotate.recipe import AnnotateConfig, annotate
+from privllm.core.errors import UserError
+from privllm.core.records import ANNOTATIONS, DEDUPED, document_id, shard_name, shard_of
+from privllm.core.split import SplitConfig, split_of
+from privllm.core.tables import read_folder, write_table
+
+SPLIT = SplitConfig(validation=0.2, test=0.2)
+BITS = 2
+
+
+def write_deduped(texts: dict[str, str], folder: Path) -> None:
+    blank = {"media_type": "text/plain", "digest": "", "language": "en", "language_score": 1.0, "placeholders": 0}
+    rows: list[dict] = []
+    for source, text in texts.items():
+        rows.append({"id": document_id(source), "source": source, "text": text, "cluster": document_id(source), **blank})
+    for shard in range(1 << BITS):
+        write_table(pa.Table.from_pylist([row for row in rows if shard_of(row["id"], BITS) == shard], DEDUPED), folder / shard_name(shard))
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    write_deduped({f"page{i}": f"Page {i} is about Berlin. Anna wrote it on Monday." for i in range(40)}, tmp_path / "dedup")
+    return tmp_path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_what_is_written_and_counted(corpus: Path) -> None:
+    report = annotate(AnnotateConfig(fraction=1.0), SPLIT, corpus / "dedup", corpus / "annotate")
+    table = read_folder(corpus / "annotate")
+    assert sorted(contents(corpus / "annotate")) == [shard_name(i) for i in range(1 << BITS)]
+    assert table.schema == ANNOTATIONS
+    assert table["id"].to_pylist() == sorted(document_id(f"page{i}") for i in range(40))
+    rows = table.to_pylist()
+    assert report == {
+        "documents": 40,
+        "characters": sum(len(f"Page {i} is about Berlin. Anna wrote it on Monday.") for i in range(40)),
+        "tokens": sum(len(row["pos"]) for row in rows),
+        "entities": sum(len(row["entity_label"]) for row in rows),
+        "by_pos": dict(Counter(tag for row in rows for tag in row["pos"])),
+        "by_split": dict(Counter(split_of(SPLIT, row["id"]) for row in rows)),
+    }
+    assert "GPE" in {label for row in rows for label in row["entity_label"]}
+
+
+def test_the_same_bytes_again(corpus: Path) -> None:
+    cfg = AnnotateConfig(limit=600)
+    reports = [annotate(cfg, SPLIT, corpus / "dedup", corpus / name) for name in ("one", "two")]
+    assert reports[0] == reports[1]
+    assert 0 < reports[0]["documents"] < 40
+    assert contents(corpus / "one") == contents(corpus / "two")
+
+
+def test_an_annotated_document_is_the_same_under_any_budget(corpus: Path) -> None:
+    for limit in (300, 1_000):
+        annotate(AnnotateConfig(limit=limit), SPLIT, corpus / "dedup", corpus / str(limit))
+    few, many = ({row["id"]: row for row in read_folder(corpus / limit).to_pylist()} for limit in ("300", "1000"))
+    assert 0 < len(few) < len(many)
+    assert few.items() <= many.items()
+
+
+def test_a_long_document_is_annotated_in_part(tmp_path: Path) -> None:
+    write_deduped({"long": "They walked home. " * 100}, tmp_path / "dedup")
+    report = annotate(AnnotateConfig(fraction=1.0, max_characters=100), SPLIT, tmp_path / "dedup", tmp_path / "annotate")
+    row = next(iter(read_folder(tmp_path / "annotate").to_pylist()))
+    assert report["characters"] == 96
+    assert row["token_end"][-1] == 96
+
+
+@pytest.mark.parametrize("texts", [{}, {"a": ""}])
+def test_nothing_to_annotate_still_makes_every_shard(texts: dict[str, str], tmp_path: Path) -> None:
+    write_deduped(texts, tmp_path / "dedup")
+    report = annotate(AnnotateConfig(), SPLIT, tmp_path / "dedup", tmp_path / "annotate")
+    assert report == {
+        "documents": 0,
+        "characters": 0,
+        "tokens": 0,
+        "entities": 0,
+        "by_pos": {},
+        "by_split": {"train": 0, "validation": 0, "test": 0},
+    }
+    assert len(contents(tmp_path / "annotate")) == 1 << BITS
+    assert read_folder(tmp_path / "annotate").schema == ANNOTATIONS
+
+
+@pytest.mark.parametrize("values", [{"model": "xx_unknown"}, {"fraction": 1.5}, {"limit": -1}, {"max_characters": 10}])
+def test_parameters_out_of_range(values: dict) -> None:
+    with pytest.raises(UserError, match=r"annotate\."):
+        AnnotateConfig(**values)
