@@ -18,10 +18,16 @@ def write_table(table: pa.Table, path: Path) -> None:
     """Write Parquet (zstd) so that equal rows give equal bytes; a reader never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     table = table.combine_chunks().replace_schema_metadata(None)
-    rows = max(1, min(len(table), len(table) * ROW_GROUP_BYTES // max(1, table.nbytes)))
+    rows = max(1, min(len(table), len(table) * ROW_GROUP_BYTES // max(1, _content_bytes(table))))
     partial = path.with_name(path.name + ".partial")
     pq.write_table(table, partial, row_group_size=rows, compression="zstd", compression_level=1)
     os.replace(partial, path)
+
+
+def _content_bytes(table: pa.Table) -> int:
+    """Size of the values alone: a validity bitmap may or may not be allocated for equal rows."""
+    buffers = (buffer for column in table.columns for chunk in column.chunks for buffer in chunk.buffers()[1:])
+    return sum(buffer.size for buffer in buffers if buffer is not None)
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:

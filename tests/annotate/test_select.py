@@ -65,7 +65,7 @@ def test_one_document_more_changes_at_most_two_choices(tmp_path: Path) -> None:
 
 
 def test_a_long_document_counts_with_its_first_characters(tmp_path: Path) -> None:
-    texts = {source: "x" * 100_000 for source in pages(50)}
+    texts = dict.fromkeys(pages(50), "x" * 100000)
     assert len(chosen(texts, tmp_path, fraction=1.0, limit=7_999)) == 7
 
 
