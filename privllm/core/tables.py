@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 ROW_GROUP_BYTES = 8 << 20
@@ -25,9 +26,11 @@ def write_table(table: pa.Table, path: Path) -> None:
 
 
 def _content_bytes(table: pa.Table) -> int:
-    """Size of the values alone: a validity bitmap may or may not be allocated for equal rows."""
-    buffers = (buffer for column in table.columns for chunk in column.chunks for buffer in chunk.buffers()[1:])
-    return sum(buffer.size for buffer in buffers if buffer is not None)
+    """About the size of the values, from the values alone: what Arrow has allocated for equal rows may differ."""
+    texts = (column for column in table.columns if pa.types.is_string(column.type))
+    lists = (pc.list_value_length(column) for column in table.columns if pa.types.is_list(column.type))
+    text_bytes = sum(pc.sum(pc.binary_length(column)).as_py() or 0 for column in texts)
+    return 8 * len(table) * table.num_columns + text_bytes + 8 * sum(pc.sum(lengths).as_py() or 0 for lengths in lists)
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
