@@ -56,7 +56,11 @@ def main(folder: str, out: str) -> None:
     Path(out).mkdir(parents=True, exist_ok=True)
     for number, text in enumerate(texts):
         (Path(out) / f"{number:06d}.txt").write_text(text, "utf-8")
-    print(json.dumps({"name": "datatrove", "pages": len(pages), "html_mb": round(megabytes, 1), "kept": len(texts), "seconds": round(seconds, 2)}))
+    print(
+        json.dumps(
+            {"name": "datatrove", "pages": len(pages), "html_mb": round(megabytes, 1), "kept": len(texts), "seconds": round(seconds, 2)}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -22,12 +22,12 @@ Result = TypeVar("Result")
 INLINE_BYTES = 2 << 20  # below this, starting processes costs more than they save
 
 
-def map_shards(function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], label: str) -> list[Result]:
-    """`[function(*job) for job in jobs]`, in processes when the files named in `jobs` are worth it."""
+def map_shards(function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], label: str, inline_bytes: int = INLINE_BYTES) -> list[Result]:
+    """`[function(*job) for job in jobs]`, in processes when the files named in `jobs` hold `inline_bytes` or more."""
     sizes = [_bytes_of(job) for job in jobs]
     workers = min(len(jobs), len(os.sched_getaffinity(0)))
     with bar(label, total=sum(sizes) or 1) as advance:
-        if workers < 2 or sum(sizes) < INLINE_BYTES:
+        if workers < 2 or sum(sizes) < inline_bytes:
             return _inline(function, jobs, sizes, advance)
         return _in_processes(function, jobs, sizes, advance, workers)
 

@@ -61,7 +61,7 @@ class History(Callback):
         if not math.isfinite(loss):
             peak = module.cfg.learning_rate
             raise UserError(
-                f"the training loss is no longer a number at step {step}: lower `pretrain.learning_rate` in params.yaml (now {peak})."
+                f"the training loss is not a number at step {step}: lower `pretrain.learning_rate` in params.yaml (now {peak})."
             )
         self.tokens += int((batch[1] != IGNORED).sum())
         self.pending.append(loss)

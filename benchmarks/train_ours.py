@@ -1,0 +1,102 @@
+"""Our `pretrain`, by the clock: `TEXT TOKENIZER.json [SEED] [key=value ...]`; prints one JSON line.
+
+The same text, shape and seconds as peer_hf_trainer.py and peer_nanogpt.py. It runs the stage's own module, data,
+optimiser and trainer; only the end differs: the stage plans for tokens, this for seconds, so the schedule is
+planned anew from the speed so far until the time is up. `key=value` sets a parameter of `pretrain`.
+"""
+
+import json
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import pyarrow as pa
+import torch
+import yaml
+from lightning.pytorch.callbacks import Callback
+from peer_corpus import BATCH, CONTEXT, HEADS, LAYERS, SECONDS, WIDTH, Clock, Corpus, bits_per_byte, load_corpus
+
+from privllm.core.records import ROWS
+from privllm.model.causal import CausalConfig, build_causal
+from privllm.tokens.rows import open_rows, write_rows
+from privllm.train.checkpoint import SafeCheckpointIO
+from privllm.train.compiling import prepare_compiler
+from privllm.train.config import PretrainConfig
+from privllm.train.data import PackedData
+from privllm.train.module import CausalTraining
+from privllm.train.pretrain import fit, make_trainer
+from privllm.train.schedule import plan
+
+UNPLANNED = 10**9  # steps
+
+
+class Budget(Callback):
+    """Ends at `SECONDS`; the decay takes the last `decay_fraction` of them."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        self.corpus, self.clock = corpus, Clock()
+
+    def on_train_start(self, trainer: Any, module: CausalTraining) -> None:
+        self.clock = Clock()
+
+    def on_train_batch_end(self, trainer: Any, module: CausalTraining, *_: Any) -> None:
+        self.clock.mark(lambda x, y: nats(module, x, y), self.corpus)
+        step, seconds = trainer.global_step, self.clock.seconds()
+        if seconds >= SECONDS * (1 - module.cfg.decay_fraction):
+            begun = min(module.schedule.decay_from, step)
+            left = (SECONDS - seconds) / (seconds / step)
+            module.schedule = replace(module.schedule, decay_from=begun, end=max(step + 1, round(step + left)))
+        trainer.should_stop = seconds >= SECONDS
+
+
+@torch.no_grad()
+def nats(module: CausalTraining, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    module.eval()
+    with torch.compiler.set_stance("force_eager"):
+        loss = module.loss((x.to(module.device), y.to(module.device)), "sum")
+    module.train()
+    return loss
+
+
+def pack(ids: torch.Tensor, path: Path) -> None:
+    """Rows as `pack` lays them: context + 1 tokens, the last of one the first of the next."""
+    rows = [ids[start : start + CONTEXT + 1].to(torch.int32).numpy() for start in range(0, len(ids) - 1, CONTEXT)]
+    offsets = np.cumsum([0, *map(len, rows)]).astype(np.int32)
+    column = pa.ListArray.from_arrays(offsets, np.concatenate(rows))
+    write_rows(column, pa.array([[]] * len(rows), ROWS.field("pieces").type), CONTEXT, path)
+
+
+def main(text: str, tokenizer: str, seed: int, changes: dict[str, Any]) -> None:
+    corpus = load_corpus(Path(text), Path(tokenizer))
+    shape = CausalConfig(layers=LAYERS, width=WIDTH, heads=HEADS)
+    cfg = PretrainConfig(**{"model": shape, "batch_size": BATCH, "seed": seed, **changes})
+    with tempfile.TemporaryDirectory() as folder:
+        pack(corpus.train, Path(folder) / "00000.arrow")
+        rows = open_rows(Path(folder))
+        schedule = replace(plan(UNPLANNED, cfg.warmup_steps, cfg.decay_fraction), decay_from=UNPLANNED - 1)
+        compiled = prepare_compiler(cfg.compile, Path(folder) / "compiled")  # empty, so compiling is paid for within the budget
+        budget = Budget(corpus)
+        module = CausalTraining(build_causal(cfg.model, corpus.vocabulary, CONTEXT, seed), cfg, schedule, compiled)
+        trainer = make_trainer(cfg, UNPLANNED, SafeCheckpointIO("benchmark"), [budget])
+        fit(trainer, module, PackedData(rows, rows, cfg.batch_size, seed), None)
+        seconds, steps = budget.clock.seconds(), trainer.global_step
+        bpb = bits_per_byte(lambda x, y: nats(module, x, y), corpus)
+    facts = {
+        "peer": "privllm",
+        "seed": seed,
+        "steps": steps,
+        "tokens_per_s": round(steps * cfg.batch_size * CONTEXT / seconds),
+        "bpb": round(bpb, 4),
+    }
+    print(json.dumps({**facts, "compiled": compiled, **changes, "curve": budget.clock.curve}))
+
+
+if __name__ == "__main__":
+    numbers = [argument for argument in sys.argv[3:] if "=" not in argument]
+    settings = {key: yaml.safe_load(value) for key, value in (a.split("=", 1) for a in sys.argv[3:] if "=" in a)}
+    main(sys.argv[1], sys.argv[2], int(numbers[0]) if numbers else 0, settings)

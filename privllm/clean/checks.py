@@ -1,0 +1,122 @@
+"""Is it really one? Checksums, ranges and surroundings of what `pii` found by its form.
+
+Pure predicates on regular expression matches; a match's surroundings are read at most 24 characters to the left.
+"""
+
+import re
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+CONTEXT = 24  # characters to the left that are looked at
+
+# Reserved for examples: RFC 5737, RFC 3849.
+DOCUMENTATION_V4 = [IPv4Network(net) for net in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")]
+DOCUMENTATION_V6 = IPv6Network("2001:db8::/32")
+
+# A file name such as logo@2x.png has the form of an address.
+_FILE_ENDINGS = frozenset("png jpg jpeg gif svg webp ico css js ts jsx tsx json html htm md txt py so dll exe zip gz".split())
+_VERSION_WORD = re.compile(r"(?:\bv|version|release|rev|revision|build|section|chapter|oid|upgrade to|sqlite|python)[ .:=(]{0,3}$", re.IGNORECASE)
+_ADDRESS_WORD = re.compile(r"(?:ip|ipv4|host|addr|address|server|from|ping|gateway|dns|received|client)\b", re.IGNORECASE)
+
+# ISO/IEC 7812 prefixes of the large issuers, with the lengths they use.
+_CARD_FORMS = re.compile(
+    r"4(?:\d{12}|\d{15}|\d{18})|(?:5[1-5]|2[2-7])\d{14}|3[47]\d{13}|3(?:0[0-5]|[689]\d)\d{11}|35\d{14}|(?:6011|64[4-9]\d|65\d\d)\d{12,15}"
+    r"|62\d{14,17}|(?:2131|1800)\d{11}|(?:50|5[6-8]|6[37])\d{10,17}"
+)
+# Lengths from the SWIFT IBAN registry (ISO 13616).
+_IBAN_LENGTHS = {
+    **dict.fromkeys(("NO",), 15),
+    **dict.fromkeys(("BE",), 16),
+    **dict.fromkeys(("DK", "FI", "FO", "GL", "NL", "SD"), 18),
+    **dict.fromkeys(("MK", "SI"), 19),
+    **dict.fromkeys(("AT", "BA", "EE", "KZ", "LT", "LU", "XK", "MN"), 20),
+    **dict.fromkeys(("CH", "HR", "LI", "LV"), 21),
+    **dict.fromkeys(("BG", "BH", "CR", "DE", "GB", "GE", "IE", "ME", "RS", "VA"), 22),
+    **dict.fromkeys(("AE", "GI", "IL", "IQ", "TL", "SO", "OM"), 23),
+    **dict.fromkeys(("AD", "CZ", "ES", "MD", "PK", "RO", "SA", "SE", "SK", "TN", "VG"), 24),
+    **dict.fromkeys(("LY", "PT", "ST"), 25),
+    **dict.fromkeys(("IS", "TR"), 26),
+    **dict.fromkeys(("BI", "DJ", "FR", "GR", "IT", "MC", "MR", "SM"), 27),
+    **dict.fromkeys(("AL", "AZ", "BY", "CY", "DO", "GT", "HU", "LB", "NI", "PL", "SV"), 28),
+    **dict.fromkeys(("BR", "EG", "PS", "QA", "UA"), 29),
+    **dict.fromkeys(("JO", "KW", "MU", "YE"), 30),
+    **dict.fromkeys(("MT", "SC"), 31),
+    **dict.fromkeys(("LC",), 32),
+    **dict.fromkeys(("RU",), 33),
+}
+
+
+def is_email(match: re.Match[str]) -> bool:
+    return match[0].rpartition(".")[2].lower() not in _FILE_ENDINGS
+
+
+def is_card(match: re.Match[str]) -> bool:
+    digits = _digits(match)
+    return bool(_CARD_FORMS.fullmatch(digits)) and len(set(digits)) > 1 and luhn(digits)
+
+
+def luhn(digits: str) -> bool:
+    """The checksum of ISO/IEC 7812-1, annex B."""
+    doubled = sum(sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
+    return (doubled + sum(map(int, digits[::-2]))) % 10 == 0
+
+
+def iban_end(candidate: str) -> int:
+    """Where the IBAN that `candidate` begins with ends, 0 if there is none (ISO 7064, MOD 97-10)."""
+    length = _IBAN_LENGTHS.get(candidate[:2], 0)
+    places = [place for place, char in enumerate(candidate) if char.isalnum()][:length]
+    if not places or len(places) < length:
+        return 0
+    end = places[-1] + 1
+    if candidate[end : end + 1].isalnum():
+        return 0
+    code = "".join(candidate[place] for place in places)
+    return end if int("".join(str(int(char, 36)) for char in code[4:] + code[:4])) % 97 == 1 else 0
+
+
+def is_private_ipv4(match: re.Match[str]) -> bool:
+    """An address of somebody: not reserved, no netmask, and no version number of four parts."""
+    parts = match[0].split(".")
+    if any(int(part) > 255 or len(part) > 1 and part[0] == "0" for part in parts):
+        return False
+    address = IPv4Address(match[0])
+    if address.is_loopback or address.is_unspecified or address.is_multicast or parts[0] in ("0", "255"):
+        return False
+    if any(address in net for net in DOCUMENTATION_V4):
+        return False
+    left = _left(match)
+    if _VERSION_WORD.search(left):
+        return False
+    return bool(_ADDRESS_WORD.search(left)) or int(parts[0]) >= 10 or max(map(int, parts)) >= 100
+
+
+def is_private_ipv6(match: re.Match[str]) -> bool:
+    """Four groups or more, one of them with a digit: `a::b` is C++ or a slice."""
+    groups = [group for group in match[0].split(":") if group]
+    if len(groups) < 4 or not any(char.isdigit() for char in match[0]):
+        return False
+    try:
+        address = IPv6Address(match[0])
+    except ValueError:
+        return False
+    return not (address.is_loopback or address.is_unspecified or address.is_multicast or address in DOCUMENTATION_V6)
+
+
+def is_phone(match: re.Match[str]) -> bool:
+    """9 to 15 digits that are not all in step, as 01 02 03 04 05 in a dump are."""
+    digits = _digits(match)
+    pairs = re.findall(r"\d+", match[0])
+    steps = {int(after) - int(before) for before, after in zip(pairs, pairs[1:], strict=False)}
+    return 8 <= len(digits) <= 21 and len(set(digits)) > 2 and not (len(pairs) > 3 and len(steps) == 1) and not _in_a_row(match)
+
+
+def _in_a_row(match: re.Match[str]) -> bool:
+    """Numbers go on to the left and right with nothing but a space between: a table, not a phone number."""
+    return bool(re.search(r"\d[ \t]$", _left(match))) or bool(re.match(r"[ \t]\d", match.string[match.end() : match.end() + 2]))
+
+
+def _digits(match: re.Match[str]) -> str:
+    return re.sub(r"\D", "", match[0])
+
+
+def _left(match: re.Match[str]) -> str:
+    return match.string[max(0, match.start() - CONTEXT) : match.start()]

@@ -1,0 +1,91 @@
+"""Personal data and secrets out, placeholders in: "mail bob@corp.example" -> "mail <EMAIL>".
+
+`redact` is pure, idempotent and linear in the text's length: every quantifier is bounded, or blocked from restarting
+inside what it has read. It finds what has a form (addresses, numbers, keys); names of people and places have none
+and are not looked for. Kept on purpose: loopback, unspecified, multicast and documentation addresses, netmasks, and
+numbers that fail the checksum of what they look like.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+
+from privllm.clean import checks
+from privllm.clean.secrets import redact_secrets
+
+KINDS = ("EMAIL", "PHONE", "IP", "CARD", "IBAN", "SSN", "CREDENTIAL", "KEY")
+
+_LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
+_EMAIL = re.compile(rf"(?<![\w.+%-])[\w.+%'-]{{1,128}}@(?:{_LABEL}\.){{1,8}}[^\W\d_]{{2,24}}(?![\w-])")
+_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d\d(?:[ -]?[A-Z0-9]){11,40}")
+_CARD = re.compile(
+    r"(?<![\w.,-])(?:\d{12,19}|\d{4}([ -])\d{4}\1\d{4}(?:\1\d{1,4}(?:\1\d{1,3})?)?|\d{4}([ -])\d{6}\2\d{4,5})(?![\w-]|[.,]\d)"
+)
+_SSN = re.compile(r"(?<![\w.-])(?!000|666|9)\d{3}([ -])(?!00)\d\d\1(?!0000)\d{4}(?![\w-]|\.\d)")
+_SSN_NAMED = re.compile(r"(?i)(?<!\w)(ssn|social security(?: (?:number|no\.?))?)((?: is|:|=|#)? ?)\d{9}(?!\w)")
+_IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d|-\d)")
+_IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:(?:\d{1,3}\.){3}\d{1,3}|[0-9A-Fa-f]{0,4})(?![\w:])")
+
+_SEP = r"[ .\-\u2010-\u2013]{0,2}"
+_EXTENSION = r"(?:[ ,]{0,2}(?:x|ext\.?|extension)[ .:]{0,2}\d{1,6})?"
+_PHONE = re.compile(
+    r"(?<![\w.+/=$#-])(?:"
+    rf"(?:\+|00(?=[1-9]))\d{{1,3}}(?:{_SEP}(?:\(\d{{1,5}}\)|\d{{1,5}})){{2,6}}"  # +44 (0)20 7946 0958
+    rf"|(?:\+?1{_SEP})?(?:\([2-9]\d\d\) ?|[2-9]\d\d(?P<us>[.\- ]))[.-]?[2-9]\d\d[.\- ]\d{{4}}"  # (212) 555-0100
+    r"|0(?!\d-\d\d-\d{4})\d{1,4}(?P<nat>[ -])\d{2,4}(?:(?P=nat)\d{2,4}){1,4}"  # 020 7946 0958
+    r"|\(0\d{1,4}\) ?\d{2,4}(?:[ -]?\d{2,4}){1,3}"  # (0171) 123 4567
+    rf"){_EXTENSION}(?![\w/]|[.\-:]\d)"
+)
+_PHONE_NAMED = re.compile(
+    r"(?i)(?<![\w-])((?:tele)?phone|tel|fax|mobile|cell|whatsapp|call|dial)((?: (?:number|no|is|me|us|at|on)){0,3}[.:#]{0,2}[ \t]{0,4})"
+    rf"[+(]?\d(?:[ ().\-/]{{0,3}}\d){{6,14}}{_EXTENSION}(?!\w)"
+)
+_MANY_DIGITS = re.compile(r"\d[\d ().,\-/]{4}[\d ().,\-/]*\d")  # no number of any kind without one of these
+
+
+def redact(text: str) -> tuple[str, dict[str, int]]:
+    """`text` with placeholders, and how many of each kind went in; kinds that did not occur are left out.
+
+    It repeats until nothing is found, since a placeholder can end the run of digits that hid its neighbour.
+    """
+    counts: Counter[str] = Counter()
+    before = -1
+    while counts.total() != before:
+        before = counts.total()
+        text = _once(text, counts)
+    return text, dict(sorted(counts.items()))
+
+
+def _once(text: str, counts: Counter[str]) -> str:
+    text = redact_secrets(text, counts)
+    if "@" in text:
+        text = _replace(_EMAIL, "EMAIL", checks.is_email, text, counts)
+    if "::" in text or text.count(":") > 5:
+        text = _replace(_IPV6, "IP", checks.is_private_ipv6, text, counts)
+    if not _MANY_DIGITS.search(text):
+        return text
+    text = _IBAN.sub(lambda match: _iban(match, counts), text)
+    text = _replace(_CARD, "CARD", checks.is_card, text, counts)
+    text = _replace(_IPV4, "IP", checks.is_private_ipv4, text, counts)
+    text = _replace(_SSN, "SSN", _always, text, counts)
+    text = _SSN_NAMED.sub(lambda match: _count(counts, "SSN", f"{match[1]}{match[2]}<SSN>"), text)
+    text = _PHONE_NAMED.sub(lambda match: _count(counts, "PHONE", f"{match[1]}{match[2]}<PHONE>"), text)
+    return _replace(_PHONE, "PHONE", checks.is_phone, text, counts)
+
+
+def _replace(pattern: re.Pattern[str], kind: str, is_one: Callable[[re.Match[str]], bool], text: str, counts: Counter[str]) -> str:
+    return pattern.sub(lambda match: _count(counts, kind, f"<{kind}>") if is_one(match) else match[0], text)
+
+
+def _always(match: re.Match[str]) -> bool:
+    return True
+
+
+def _count(counts: Counter[str], kind: str, replacement: str) -> str:
+    counts[kind] += 1
+    return replacement
+
+
+def _iban(match: re.Match[str], counts: Counter[str]) -> str:
+    end = checks.iban_end(match[0])
+    return match[0] if end == 0 else _count(counts, "IBAN", f"<IBAN>{match[0][end:]}")

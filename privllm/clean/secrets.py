@@ -1,0 +1,89 @@
+"""Keys, tokens and passwords: what would open a door. Part of `pii`, which is the one to call.
+
+Known key formats are found by their prefixes; anything else only where it is assigned to a name such as
+`api_key`, and looks random or is quoted. Prose about passwords is left alone.
+"""
+
+import math
+import re
+from collections import Counter
+
+_PEM = re.compile(
+    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
+    r"(?:(?:[^-]|-(?!----)){0,20000}-----END [A-Z0-9 ]{0,40}-----|(?:[\s\\n]{0,8}[A-Za-z0-9+/=]{32,128})*)"
+)
+# Prefixes as their issuers document them: AWS, GitHub, GitLab, Slack, OpenAI and Anthropic, Google, Stripe, Hugging Face, npm, PyPI, JWT.
+_KNOWN_KEY = re.compile(
+    r"(?<![A-Za-z0-9_-])(?:(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}|gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{22,255}|glpat-[A-Za-z0-9_-]{20,64}"
+    r"|xox[abeoprs]-[A-Za-z0-9-]{10,250}|sk-[A-Za-z0-9_-]{20,250}|AIza[A-Za-z0-9_-]{35}|[rs]k_(?:live|test)_[A-Za-z0-9]{10,250}|hf_[A-Za-z0-9]{30,60}"
+    r"|npm_[A-Za-z0-9]{36}|pypi-[A-Za-z0-9_-]{50,250}|eyJ[A-Za-z0-9_-]{8,4000}\.eyJ[A-Za-z0-9_-]{8,4000}\.[A-Za-z0-9_-]{0,1000})(?![A-Za-z0-9_])"
+)
+_KEY_PREFIXES = ("AKIA", "ASIA", "ABIA", "ACCA", "gh", "glpat-", "xox", "sk-", "AIza", "k_", "hf_", "npm_", "pypi-", "eyJ")
+_URL_LOGIN = re.compile(r"(?<=://)[^\s/@:<>\"']{1,128}:[^\s/@<>\"']{1,256}(?=@)")
+_HEADER = re.compile(r"(?i)(?<!\w)((?:proxy-)?authorization[\"']?[ \t]{0,4}[:=,][ \t]{0,4}[\"']?(?:bearer|basic|token|apikey|digest)[ \t]{1,4})[A-Za-z0-9._~+/=-]{6,4096}")
+_BEARER = re.compile(r"(?<!\w)([Bb]earer )(?=[A-Za-z._~+/-]{0,64}\d)[A-Za-z0-9._~+/-]{16,4096}={0,2}")
+_ASSIGNED = re.compile(
+    r"(?i)(?<![^\W_])(?P<name>pass(?:word|wd|phrase|code)?|pwd|secret(?:[_-]?(?:access[_-]?)?key)?|(?:api|access|private|encryption|signing|auth)[_-]?(?:key|token)|token"
+    r"|credentials?)(?P<is>[\"']?(?:[ \t]{0,4}(?::=|=>|=|:)[ \t]{0,4}| is ))(?P<quote>[\"'`]?)(?P<value>[^\s\"'`<>,;(){}\[\]&|]{4,512})(?P<after>[\"'`(\[{.]?)"
+)
+_NAMES_IN_PROSE = re.compile("(?i)pass|pwd|secret|key|token|credential")
+_NO_SECRET = frozenset(
+    "none null nil true false undefined str string bytes text int bool char varchar optional required default empty password passwd pwd pass secret token key"
+    " value your yourpassword changeme getpass input self args environ example xxxx **** .... a an the not used".split()
+)
+MIN_KEY_CHARACTERS = 16
+MIN_KEY_ENTROPY = 3.0  # bits a character; English words have about 2.5 at this length, random base64 about 4
+
+
+def redact_secrets(text: str, counts: Counter[str]) -> str:
+    """`text` without keys and credentials; `counts` is added to."""
+    if "-----BEGIN" in text:
+        text = _replace(_PEM, "KEY", text, counts)
+    if any(prefix in text for prefix in _KEY_PREFIXES):
+        text = _replace(_KNOWN_KEY, "KEY", text, counts)
+    if "@" in text and "://" in text:
+        text = _replace(_URL_LOGIN, "CREDENTIAL", text, counts)
+    if "earer " in text:
+        text = _replace(_BEARER, "CREDENTIAL", text, counts, keep=1)
+    if "uthorization" in text or "UTHORIZATION" in text:
+        text = _replace(_HEADER, "CREDENTIAL", text, counts, keep=1)
+    if _NAMES_IN_PROSE.search(text):
+        text = _ASSIGNED.sub(lambda match: _assigned(match, counts), text)
+    return text
+
+
+def _replace(pattern: re.Pattern[str], kind: str, text: str, counts: Counter[str], keep: int = 0) -> str:
+    text, found = pattern.subn((rf"\{keep}" if keep else "") + f"<{kind}>", text)
+    if found:
+        counts[kind] += found
+    return text
+
+
+def _assigned(match: re.Match[str], counts: Counter[str]) -> str:
+    name, value, after = match["name"].lower(), match["value"], match["after"]
+    kept = match["name"] + match["is"] + match["quote"]
+    if name.startswith(("pass", "pwd", "secret", "credential")) and _is_password(value, match["is"], match["quote"], after):
+        counts["CREDENTIAL"] += 1
+        return f"{kept}<CREDENTIAL>{after}"
+    if looks_random(value) and after not in ("(", "["):
+        counts["KEY"] += 1
+        return f"{kept}<KEY>{after}"
+    return match[0]
+
+
+def _is_password(value: str, sign: str, quote: str, after: str) -> bool:
+    bare = value.strip(".,!?*:").lower()
+    if not bare or bare in _NO_SECRET or after in ("(", "[") or value.startswith(("$", "%", "{", "*", "\\")):
+        return False
+    has_digit, has_letter = any(map(str.isdigit, value)), any(map(str.isalpha, value))
+    if quote or sign == "=":
+        return has_letter or has_digit
+    return has_digit and has_letter  # "password: hunter2", but not "password: the one that"
+
+
+def looks_random(value: str) -> bool:
+    """Long, of letters and digits mixed, and of high entropy."""
+    if len(value) < MIN_KEY_CHARACTERS or not any(map(str.isdigit, value)) or not any(map(str.isalpha, value)):
+        return False
+    shares = [count / len(value) for count in Counter(value).values()]
+    return -sum(share * math.log2(share) for share in shares) >= MIN_KEY_ENTROPY

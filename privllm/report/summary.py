@@ -1,0 +1,106 @@
+"""What a person wants to know when the build has ended, in a terminal of 80 columns or in a log.
+
+Reads reports, the untracked log of durations, and the samples. It is for eyes: nothing in the build reads it.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from privllm.report.funnel import Reports, funnel
+from privllm.report.meaning import short
+
+SAMPLES = 3
+SAMPLE_CHARACTERS = 240
+HEADLINES = (
+    ("pack", "tokens", "tokens to train on", lambda value: short(value.get("train", 0))),
+    ("pretrain", "parameters", "parameters", short),
+    ("evaluate", "perplexity", "held-out perplexity", lambda value: f"{value:,.2f}"),
+    ("evaluate", "bits_per_byte", "held-out bits per byte", lambda value: f"{value:.3f}"),
+)
+
+
+def summary_table(reports: Path, log: Path, samples: Path | None = None) -> RenderableType:
+    """Something rich prints: documents, figures, minutes, samples (of `samples`, data/evaluate/samples.json), and where the page is."""
+    found = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(reports.glob("*.json"))}
+    parts: list[RenderableType] = [_documents(found), _figures(found), _minutes(durations(log))]
+    if samples and samples.is_file():
+        parts += _samples(json.loads(samples.read_text("utf-8")))
+    page = reports / "index.html"
+    parts.append(Text.assemble(("report  ", "bold"), str(page) if page.is_file() else "not written yet: run `dvc repro`"))
+    return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts[:-1]), parts[-1])
+
+
+def durations(log: Path) -> dict[str, float]:
+    """Seconds of each stage's last run, in the order in which they ended; a line that a crash cut short is passed over."""
+    ended: dict[str, tuple[float, float]] = {}
+    for line in log.read_text("utf-8").splitlines() if log.is_file() else []:
+        try:
+            entry = json.loads(line)
+            ended[entry["stage"]] = float(entry["ended"]), float(entry["seconds"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    return {stage: seconds for stage, (_, seconds) in sorted(ended.items(), key=lambda item: (item[1][0], item[0]))}
+
+
+def minutes(seconds: float) -> str:
+    """12.3 s, 4 min 05 s."""
+    whole = round(seconds)
+    return f"{seconds:.1f} s" if seconds < 60 else f"{whole // 60} min {whole % 60:02d} s"
+
+
+def _documents(reports: Reports) -> RenderableType:
+    steps = funnel(reports)
+    if not steps.steps:
+        return Text("no documents were collected yet")
+    table = _table("documents", "", "dropped on the way")
+    for step in steps.steps:
+        table.add_row(step.label, f"{step.count:,}", Text(", ".join(f"{loss.count:,} {loss.reason}" for loss in step.lost)))
+    problems = [Text(problem, style="bold red") for problem in steps.disagreements]
+    return Group(table, *problems)
+
+
+def _figures(reports: Mapping[str, Any]) -> RenderableType:
+    table = _table("figures", "")
+    for stage, key, label, form in HEADLINES:
+        value = (reports.get(stage) or {}).get(key)
+        table.add_row(label, "not yet" if value is None else form(value))
+    return table
+
+
+def _minutes(seconds: Mapping[str, float]) -> RenderableType:
+    if not seconds:
+        return Text("no durations were logged")
+    table = _table("stage", "last run took")
+    for stage, taken in seconds.items():
+        table.add_row(stage, minutes(taken))
+    if len(seconds) > 1:
+        table.add_row("all", minutes(sum(seconds.values())), style="bold")
+    return table
+
+
+def _samples(found: Mapping[str, Any]) -> list[RenderableType]:
+    shown: list[RenderableType] = []
+    for number, sample in enumerate(found.get("samples", [])[:SAMPLES], start=1):
+        prompt, text = (_one_line(sample.get(key, "")) for key in ("prompt", "text"))
+        shown.append(Text.assemble((f"sample {number}  ", "bold"), (prompt, "dim"), text))
+    return shown
+
+
+def _one_line(text: str) -> str:
+    joined = "".join(c if c.isprintable() else " " for c in text)
+    return joined if len(joined) <= SAMPLE_CHARACTERS else joined[: SAMPLE_CHARACTERS - 1] + "…"
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
+    table.add_column(first, no_wrap=True)
+    for i, name in enumerate(others):
+        table.add_column(name, justify="right" if i == 0 else "left", overflow="fold", style="" if i == 0 else "dim")
+    return table

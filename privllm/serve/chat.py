@@ -1,0 +1,146 @@
+"""Talking to an exported model in a terminal, or through a pipe.
+
+`Conversation` holds the turns and streams a reply to a callback; `chat` reads lines and prints. A model that was tuned for chat gets
+the chat template, as token ids, so that a typed "<|end|>" is text; any other model continues each line by itself. Nothing typed or
+answered is kept on disk.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from rich.console import Console
+from transformers import Qwen3ForCausalLM
+
+from privllm.core.seed import seed_of
+from privllm.model.causal import END_OF_TEXT, load_causal
+from privllm.model.generate import SamplingConfig, generate
+from privllm.tokens.encoding import Encoder
+from privllm.tokens.vocabulary import ASSISTANT, END, USER
+
+Emit = Callable[[str], None]
+CUT = "\ufffd"  # what the bytes of half a character decode to
+
+
+class EndOfReply(Exception):
+    """The model wrote the token that ends its turn: generation stops, nothing went wrong."""
+
+
+class Conversation:
+    """A model and what was said so far. `tuned` says whether the model knows turns."""
+
+    def __init__(self, model: Qwen3ForCausalLM, encoder: Encoder, tuned: bool, sampling: SamplingConfig) -> None:
+        self.model, self.encoder, self.tuned, self.sampling = model, encoder, tuned, sampling
+        self.history: list[int] = []
+        self.turns = 0
+
+    @classmethod
+    def open(cls, folder: Path, sampling: SamplingConfig) -> "Conversation":
+        """The model that `export` wrote to `folder`. Raises UserError when there is none."""
+        model = load_causal(folder)
+        provenance = folder / "provenance.json"
+        tuned = provenance.is_file() and bool(json.loads(provenance.read_text("utf-8")).get("chat"))
+        return cls(model, Encoder.open(folder), tuned, sampling)
+
+    def prompt(self, message: str) -> list[int]:
+        """The ids the model reads: the turns so far and this one, or just the text to continue."""
+        typed = self.encoder.encode([message])[0].tolist()
+        return [END_OF_TEXT, *self.history, USER, *typed, END, ASSISTANT] if self.tuned else [END_OF_TEXT, *typed]
+
+    def reply(self, message: str, emit: Emit) -> str:
+        """The model's answer; `emit` gets its text piece by piece. After an interrupt what was said until then is remembered."""
+        prompt, stream = self.prompt(message), TextStream(self.encoder, emit)
+        cfg = replace(self.sampling, seed=seed_of("chat", self.sampling.seed, self.turns))
+        self.turns += 1
+        try:
+            generate(self.model, prompt, cfg, self._until_end(stream) if self.tuned else stream.add)
+        except EndOfReply:
+            pass
+        finally:
+            stream.close()
+            self.history = [*prompt[1:], *stream.tokens, END] if self.tuned else []
+        return stream.text
+
+    def _until_end(self, stream: "TextStream") -> Callable[[int], None]:
+        def add(token: int) -> None:
+            if token == END:
+                raise EndOfReply
+            stream.add(token)
+
+        return add
+
+
+class TextStream:
+    """Token ids to text as it comes: a character is passed on once it is whole, control characters never."""
+
+    def __init__(self, encoder: Encoder, emit: Emit) -> None:
+        self.encoder, self.emit = encoder, emit
+        self.tokens: list[int] = []
+        self.text = ""
+        self._waiting: list[int] = []
+
+    def add(self, token: int) -> None:
+        self.tokens.append(token)
+        self._waiting.append(token)
+        if not self._decoded().endswith(CUT):
+            self.close()
+
+    def close(self) -> None:
+        """Pass on what is left, half characters as U+FFFD."""
+        text = printable(self._decoded())
+        self._waiting = []
+        self.text += text
+        if text:
+            self.emit(text)
+
+    def _decoded(self) -> str:
+        return self.encoder.decode(np.array(self._waiting, np.int32))
+
+
+def printable(text: str) -> str:
+    """`text` without control characters but tab and newline: a model may have learnt to move the cursor."""
+    return "".join(c for c in text if c in "\n\t" or (c >= " " and not "\x7f" <= c <= "\x9f"))
+
+
+def chat(folder: Path, sampling: SamplingConfig, source: TextIO = sys.stdin, console: Console | None = None) -> None:
+    """Talk until the input ends (Ctrl-D); Ctrl-C stops a reply, or leaves when there is none."""
+    console = console or Console(highlight=False, markup=False)
+    person = source.isatty()
+    with console.status("loading the model") if person else nullcontext():
+        conversation = Conversation.open(folder, sampling)
+    if person:
+        what = "Type a message" if conversation.tuned else "This model continues text: type the beginning of one"
+        console.print(f"{what}. Ctrl-C stops a reply, Ctrl-D leaves.", style="dim")
+
+    def show(text: str) -> None:
+        console.out(text, end="", highlight=False)
+        console.file.flush()
+
+    for message in _messages(source, console, person):
+        try:
+            if not conversation.tuned:
+                console.out(message, end="", style="dim" if person else None)
+            conversation.reply(message, show)
+        except KeyboardInterrupt:
+            console.out(" …", end="")
+        console.out("\n" if person else "")
+
+
+def _messages(source: TextIO, console: Console, person: bool) -> Iterator[str]:
+    """Lines that say something."""
+    while True:
+        try:
+            line = console.input("> ") if person else source.readline()
+        except (EOFError, KeyboardInterrupt):
+            break
+        if not person and not line:
+            break
+        if line.strip():
+            yield line.strip()
+    if person:
+        console.out("")

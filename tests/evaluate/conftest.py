@@ -1,0 +1,54 @@
+"""A small corpus, its tokenizer, packed rows, annotations and an untrained model, made once."""
+
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from privllm.core.records import ANNOTATIONS, DEDUPED, document_id, shard_name, shard_of
+from privllm.core.split import SplitConfig
+from privllm.core.tables import write_table
+from privllm.evaluate.recipe import Inputs
+from privllm.model.causal import CausalConfig, build_causal, vocabulary_size
+from privllm.tokens.packing import PackConfig, pack
+from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
+
+CONTEXT = 16
+BITS = 1
+TAGS = ("NOUN", "VERB", "ADJ")
+WORDS = "the naïve 数据 store keeps every façade 🙂 row in a page of its own, so <EMAIL> reads\n\nless".split(" ")
+
+
+def text_of(number: int) -> str:
+    return " ".join(WORDS[(number * 7 + i * i) % len(WORDS)] for i in range(12 + number % 40))
+
+
+def document(number: int) -> dict:
+    source = f"{('manual', 'mail')[number % 2]}/{number}.txt" if number % 5 else f"{number}.html"
+    base = {"id": document_id(source), "source": source, "media_type": "text/html" if source.endswith("html") else "text/plain"}
+    rest = {"digest": "", "text": text_of(number), "language": "en", "language_score": 1.0, "placeholders": 0}
+    return base | rest | {"cluster": base["id"]}
+
+
+def annotation(row: dict) -> dict:
+    words = list(re.finditer(r"\S+", row["text"]))[1:]  # the first word stays without an annotation
+    spans = {"token_start": [w.start() for w in words], "token_end": [w.end() for w in words]}
+    tags = {"pos": [TAGS[len(w[0]) % 3] for w in words], "dep": ["dep"] * len(words), "head": [0] * len(words)}
+    return {"id": row["id"]} | spans | tags | {"entity_start": [], "entity_end": [], "entity_label": []}
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    root = tmp_path_factory.mktemp("evaluate")
+    rows = sorted((document(number) for number in range(60)), key=lambda row: row["id"])
+    for shard in range(2**BITS):
+        own = [row for row in rows if shard_of(row["id"], BITS) == shard]
+        write_table(pa.Table.from_pylist(own, DEDUPED), root / "dedup" / shard_name(shard))
+        write_table(pa.Table.from_pylist([annotation(row) for row in own], ANNOTATIONS), root / "annotate" / shard_name(shard))
+    split = SplitConfig(validation=0.1, test=0.3)
+    learn_tokenizer(TokenizerConfig(vocabulary=310), split, root / "dedup", root / "tokenizer")
+    pack(PackConfig(CONTEXT), split, root / "dedup", root / "tokenizer", root / "pack")
+    model = build_causal(CausalConfig(layers=1, width=32, heads=2), vocabulary_size(root / "tokenizer"), CONTEXT, seed=3)
+    model.save_pretrained(root / "pretrain")
+    return Inputs(root / "pretrain", root / "tokenizer", root / "pack" / "test", root / "dedup", root / "annotate")

@@ -1,0 +1,70 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from privllm.core.errors import UserError
+from privllm.core.report import write_json
+from privllm.core.tables import read_table
+from privllm.evaluate.recipe import KINDS, EvaluateConfig, Inputs, evaluate
+
+SMALL = {"continuations": 2, "prompt_tokens": 6, "continuation_tokens": 8, "sample_tokens": 6, "bootstrap": 50}
+
+
+@pytest.fixture(scope="module")
+def made(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path]:
+    out = tmp_path_factory.mktemp("out")
+    return evaluate(EvaluateConfig(**SMALL), inputs, out), out
+
+
+def test_slices_of_each_kind_add_up(made: tuple[dict, Path]) -> None:
+    report, out = made
+    rows = read_table(out / "slices.parquet").to_pylist()
+    whole = next(row for row in rows if row["kind"] == "all")
+    for kind in KINDS:
+        parts = [row for row in rows if row["kind"] == kind]
+        assert {row["name"] for row in parts} == set(report[kind])
+        for column in ("tokens", "bytes", "nats", "correct"):
+            assert sum(row[column] for row in parts) == pytest.approx(whole[column]), (kind, column)
+    assert set(report["by_source"]) <= {"manual", "mail", "."}
+    assert {"none", "NOUN"} <= set(report["by_pos"])
+
+
+def test_documents_add_up_to_the_report(made: tuple[dict, Path], inputs: Inputs) -> None:
+    report, out = made
+    rows = read_table(out / "documents.parquet").to_pylist()
+    sizes = {}
+    for shard in sorted(inputs.documents.glob("*.parquet")):
+        sizes |= {row["id"]: len(row["text"].encode()) for row in read_table(shard, ["id", "text"]).to_pylist()}
+    assert [row["bytes"] for row in rows] == [sizes[row["id"]] for row in rows]
+    assert sum(row["tokens"] for row in rows) == report["tokens"]
+    assert len(rows) == report["documents"]
+    assert report["interval"][0] < report["bits_per_byte"] < report["interval"][1]
+
+
+def test_same_bytes_twice(made: tuple[dict, Path], inputs: Inputs, tmp_path: Path) -> None:
+    report, out = made
+    assert evaluate(EvaluateConfig(**SMALL), inputs, tmp_path) == report
+    for path in sorted(out.iterdir()):
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_report_and_samples_are_json(made: tuple[dict, Path], tmp_path: Path) -> None:
+    report, out = made
+    write_json(tmp_path / "evaluate.json", report)
+    assert report["continuations"] == 2
+    assert 0 <= report["bleu"] <= 1
+    samples = json.loads((out / "samples.json").read_text("utf-8"))
+    assert len(samples["samples"]) == 3
+
+
+def test_bounded_by_rows(made: tuple[dict, Path], inputs: Inputs, tmp_path: Path) -> None:
+    report = evaluate(EvaluateConfig(**(SMALL | {"max_rows": 4, "continuations": 0, "bootstrap": 0})), inputs, tmp_path)
+    assert report["rows"] == 4
+    assert 0 < report["tokens"] < made[0]["tokens"]
+    assert not {"bleu", "interval"} & set(report)
+
+
+def test_parameters_out_of_range_are_named() -> None:
+    with pytest.raises(UserError, match=r"evaluate\.batch_rows"):
+        EvaluateConfig(batch_rows=0)
