@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 WIDTH, LAYERS, HEADS, CONTEXT, BATCH = 256, 6, 4, 256, 4
-SECONDS = 40.0  # for training, compilation included
+SECONDS = 240.0  # for training, compilation included
 CURVE_EVERY = 20.0  # seconds between points of the curve
 CURVE_TOKENS = 20_000  # of held-out text, for the curve only
 

@@ -41,7 +41,7 @@ def main() -> None:
 @command
 def demo(
     sources: Annotated[Path, typer.Option(help="The folder to fill.")] = Path("data/sources"),
-    when_empty: Annotated[bool, typer.Option("--when-empty", help="Do nothing, successfully, if the folder already holds documents.")] = False,
+    when_empty: Annotated[bool, typer.Option("--when-empty", help="Do nothing if the folder already holds documents.")] = False,
 ) -> None:
     """Fill data/sources with a demo corpus: the Python standard library's documentation, rendered as HTML.
 
@@ -59,13 +59,14 @@ def demo(
 def summary(
     reports: Annotated[Path, typer.Option(help="The folder of the stages' reports.")] = Path("reports"),
     log: Annotated[Path, typer.Option(help="The untracked log of durations.")] = LOG_FILE,
+    samples: Annotated[Path, typer.Option(help="The texts that the last model wrote.")] = Path("data/evaluate/samples.json"),
 ) -> None:
     """Print what the last build did: documents, tokens, held-out figures, minutes per stage, samples."""
     from rich.console import Console
 
     from privllm.report.summary import summary_table
 
-    Console().print(summary_table(reports, log))
+    Console().print(summary_table(reports, log, samples))
 
 
 @command
@@ -76,9 +77,10 @@ def chat(
     seed: Annotated[int, typer.Option(help="The same seed and words give the same reply.")] = 0,
 ) -> None:
     """Talk to the exported model in the terminal. Ctrl-C stops a reply, Ctrl-D leaves."""
+    from privllm.model.generate import SamplingConfig
     from privllm.serve.chat import chat as talk
 
-    talk(model, temperature=temperature, max_tokens=max_tokens, seed=seed)
+    talk(model, SamplingConfig(max_new_tokens=max_tokens, temperature=temperature, seed=seed))
 
 
 if __name__ == "__main__":

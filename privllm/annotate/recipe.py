@@ -22,6 +22,8 @@ from privllm.core.shards import map_shards
 from privllm.core.split import SPLITS, SplitConfig
 from privllm.core.tables import read_table, shards_of, write_table
 
+INLINE_BYTES = 256 << 10  # of shards: a second process must pay for loading the pipeline once more
+
 
 @dataclass
 class AnnotateConfig:
@@ -45,7 +47,7 @@ def annotate(cfg: AnnotateConfig, split: SplitConfig, source: Path, out: Path) -
     sources = shards_of(source)
     chosen = choose(sources, split, language_of(cfg.model), cfg.fraction, cfg.limit, cfg.max_characters)
     jobs = [(path, out / path.name, cfg.model, tuple(ids), cfg.max_characters) for path, ids in zip(sources, chosen, strict=True)]
-    counts = add_up(map_shards(annotate_shard, jobs, "annotate"))
+    counts = add_up(map_shards(annotate_shard, jobs, "annotate", INLINE_BYTES))
     by_split = Counter(name for ids in chosen for name in ids.values())
     balance(sum(by_split.values()), counts.get("documents", 0))
     return {

@@ -5,6 +5,7 @@ Pure predicates on regular expression matches; a match's surroundings are read a
 
 import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from itertools import pairwise
 
 CONTEXT = 24  # characters to the left that are looked at
 
@@ -13,8 +14,10 @@ DOCUMENTATION_V4 = [IPv4Network(net) for net in ("192.0.2.0/24", "198.51.100.0/2
 DOCUMENTATION_V6 = IPv6Network("2001:db8::/32")
 
 # A file name such as logo@2x.png has the form of an address.
-_FILE_ENDINGS = frozenset("png jpg jpeg gif svg webp ico css js ts jsx tsx json html htm md txt py so dll exe zip gz".split())
-_VERSION_WORD = re.compile(r"(?:\bv|version|release|rev|revision|build|section|chapter|oid|upgrade to|sqlite|python)[ .:=(]{0,3}$", re.IGNORECASE)
+_FILE_ENDING = re.compile("png|jpe?g|gif|svg|webp|ico|css|jsx?|tsx?|json|html?|md|txt|py|so|dll|exe|zip|gz", re.IGNORECASE)
+_VERSION_WORD = re.compile(
+    r"(?:\bv|version|release|rev|revision|build|section|chapter|oid|upgrade to|sqlite|python)[ .:=(]{0,3}$", re.IGNORECASE
+)
 _ADDRESS_WORD = re.compile(r"(?:ip|ipv4|host|addr|address|server|from|ping|gateway|dns|received|client)\b", re.IGNORECASE)
 
 # ISO/IEC 7812 prefixes of the large issuers, with the lengths they use.
@@ -46,7 +49,7 @@ _IBAN_LENGTHS = {
 
 
 def is_email(match: re.Match[str]) -> bool:
-    return match[0].rpartition(".")[2].lower() not in _FILE_ENDINGS
+    return _FILE_ENDING.fullmatch(match[0].rpartition(".")[2]) is None
 
 
 def is_card(match: re.Match[str]) -> bool:
@@ -76,7 +79,7 @@ def iban_end(candidate: str) -> int:
 def is_private_ipv4(match: re.Match[str]) -> bool:
     """An address of somebody: not reserved, no netmask, and no version number of four parts."""
     parts = match[0].split(".")
-    if any(int(part) > 255 or len(part) > 1 and part[0] == "0" for part in parts):
+    if any(int(part) > 255 or (len(part) > 1 and part[0] == "0") for part in parts):
         return False
     address = IPv4Address(match[0])
     if address.is_loopback or address.is_unspecified or address.is_multicast or parts[0] in ("0", "255"):
@@ -105,7 +108,7 @@ def is_phone(match: re.Match[str]) -> bool:
     """9 to 15 digits that are not all in step, as 01 02 03 04 05 in a dump are."""
     digits = _digits(match)
     pairs = re.findall(r"\d+", match[0])
-    steps = {int(after) - int(before) for before, after in zip(pairs, pairs[1:], strict=False)}
+    steps = {int(after) - int(before) for before, after in pairwise(pairs)}
     return 8 <= len(digits) <= 21 and len(set(digits)) > 2 and not (len(pairs) > 3 and len(steps) == 1) and not _in_a_row(match)
 
 

@@ -10,7 +10,6 @@ looks at the tags, in linear time, before the parser sees them.
 
 import re
 from collections import Counter
-from typing import Any
 
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree
@@ -25,14 +24,14 @@ FURNITURE = [
     *(f"[role={role}]" for role in ("navigation", "banner", "contentinfo", "dialog")),
     "[aria-hidden=true]",
 ]
-PLAIN = {"preserve_formatting": True, "alt_texts": False}
 
 _TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)")
-_FORMATTING = frozenset("b big code em font i nobr s small strike strong tt u".split())
+_FORMATTING = re.compile("b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u", re.IGNORECASE)
 # These have no content, or the next of their kind closes them: many of them are not depth.
-_FLAT = frozenset(
-    "a area base body br col colgroup dd dt embed head hr html img input li link meta option optgroup p param path rect circle line polyline polygon"
-    " rb rp rt rtc source tbody td tfoot th thead tr track use wbr".split()
+_FLAT = re.compile(
+    "a|area|base|body|br|col|colgroup|dd|dt|embed|head|hr|html|img|input|li|link|meta|optgroup|option|p|param|rb|rp|rt|rtc|source|tbody|td|tfoot|th"
+    "|thead|tr|track|wbr",
+    re.IGNORECASE,
 )
 
 
@@ -56,21 +55,26 @@ def nesting(markup: str) -> tuple[int, int, int]:
     A closing tag only ever closes its own name, so stray ones cannot hide the depth of others.
     """
     tags = _TAG.findall(markup)
-    opened: Counter[str] = Counter(name for slash, name in tags if not slash)
-    total = sum(count for name, count in opened.items() if name.lower() not in _FLAT)
-    if total <= MAX_DEPTH:
-        return len(tags), total, sum(opened[name] for name in opened if name.lower() in _FORMATTING)
+    opened = Counter(name for slash, name in tags if not slash)
+    deepest = opened if _sum(opened) <= MAX_DEPTH else _deepest(tags)
+    return len(tags), _sum(deepest), sum(number for name, number in deepest.items() if _FORMATTING.fullmatch(name))
+
+
+def _sum(numbers: Counter[str]) -> int:
+    return sum(number for name, number in numbers.items() if not _FLAT.fullmatch(name))
+
+
+def _deepest(tags: list[tuple[str, str]]) -> Counter[str]:
+    """The most elements of each name that are open at a time, if every closing tag closes one."""
     now: Counter[str] = Counter()
     most: Counter[str] = Counter()
     for slash, name in tags:
         if not slash:
             now[name] += 1
-            if now[name] > most[name]:
-                most[name] = now[name]
+            most[name] = max(most[name], now[name])
         elif now[name]:
             now[name] -= 1
-    deep = {name: count for name, count in most.items() if name.lower() not in _FLAT}
-    return len(tags), sum(deep.values()), sum(count for name, count in deep.items() if name.lower() in _FORMATTING)
+    return most
 
 
 def extract(markup: str) -> str:
@@ -91,9 +95,9 @@ def extract(markup: str) -> str:
 
 
 def _landmark(tree: HTMLTree) -> str:
-    found = tree.document.query_selector("main, [role=main]")
+    found = tree.document.query_selector("main, [role=main]") if tree.document else None
     return _text(HTMLTree.parse(found.html), skip_elements=FURNITURE) if found is not None else ""
 
 
-def _text(tree: HTMLTree, **options: Any) -> str:
-    return str(extract_plain_text(tree, **PLAIN, **options))
+def _text(tree: HTMLTree, main_content: bool = False, skip_elements: list[str] | None = None) -> str:
+    return extract_plain_text(tree, preserve_formatting=True, alt_texts=False, main_content=main_content, skip_elements=skip_elements)

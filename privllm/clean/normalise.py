@@ -48,15 +48,15 @@ def normalise(text: str) -> str:
 
 def mend(text: str) -> str:
     """`ftfy.fix_text(text, FTFY)`, and only faster."""
-    if text.isascii():
-        return ftfy.fix_text(text, FTFY) if _ASCII_CONTROL.search(text) else text
     if _is_sound(text):
         return text
     return "".join(line if _is_sound(line) else ftfy.fix_text(line, FTFY) for line in _lines(text))
 
 
 def _is_sound(text: str) -> bool:
-    return text.isascii() and not _ASCII_CONTROL.search(text) or _SUSPECT.search(text) is None and unicodedata.is_normalized("NFC", text)
+    if text.isascii():
+        return _ASCII_CONTROL.search(text) is None
+    return _SUSPECT.search(text) is None and unicodedata.is_normalized("NFC", text)
 
 
 def _lines(text: str) -> list[str]:

@@ -20,16 +20,21 @@ _KNOWN_KEY = re.compile(
 )
 _KEY_PREFIXES = ("AKIA", "ASIA", "ABIA", "ACCA", "gh", "glpat-", "xox", "sk-", "AIza", "k_", "hf_", "npm_", "pypi-", "eyJ")
 _URL_LOGIN = re.compile(r"(?<=://)[^\s/@:<>\"']{1,128}:[^\s/@<>\"']{1,256}(?=@)")
-_HEADER = re.compile(r"(?i)(?<!\w)((?:proxy-)?authorization[\"']?[ \t]{0,4}[:=,][ \t]{0,4}[\"']?(?:bearer|basic|token|apikey|digest)[ \t]{1,4})[A-Za-z0-9._~+/=-]{6,4096}")
+_HEADER = re.compile(
+    r"(?i)(?<!\w)((?:proxy-)?authorization[\"']?[ \t]{0,4}[:=,][ \t]{0,4}[\"']?(?:bearer|basic|token|apikey|digest)[ \t]{1,4})"
+    r"[A-Za-z0-9._~+/=-]{6,4096}"
+)
 _BEARER = re.compile(r"(?<!\w)([Bb]earer )(?=[A-Za-z._~+/-]{0,64}\d)[A-Za-z0-9._~+/-]{16,4096}={0,2}")
 _ASSIGNED = re.compile(
-    r"(?i)(?<![^\W_])(?P<name>pass(?:word|wd|phrase|code)?|pwd|secret(?:[_-]?(?:access[_-]?)?key)?|(?:api|access|private|encryption|signing|auth)[_-]?(?:key|token)|token"
-    r"|credentials?)(?P<is>[\"']?(?:[ \t]{0,4}(?::=|=>|=|:)[ \t]{0,4}| is ))(?P<quote>[\"'`]?)(?P<value>[^\s\"'`<>,;(){}\[\]&|]{4,512})(?P<after>[\"'`(\[{.]?)"
+    r"(?i)(?<![^\W_])(?P<name>pass(?:word|wd|phrase|code)?|pwd|secret(?:[_-]?(?:access[_-]?)?key)?|token|credentials?"
+    r"|(?:api|access|private|encryption|signing|auth)[_-]?(?:key|token))(?P<is>[\"']?(?:[ \t]{0,4}(?::=|=>|=|:)[ \t]{0,4}| is ))"
+    r"(?P<quote>[\"'`]?)(?P<value>[^\s\"'`<>,;(){}\[\]&|]{4,512})(?P<after>[\"'`(\[{.]?)"
 )
-_NAMES_IN_PROSE = re.compile("(?i)pass|pwd|secret|key|token|credential")
-_NO_SECRET = frozenset(
-    "none null nil true false undefined str string bytes text int bool char varchar optional required default empty password passwd pwd pass secret token key"
-    " value your yourpassword changeme getpass input self args environ example xxxx **** .... a an the not used".split()
+_ANY_NAME = re.compile("(?i)pass|pwd|secret|key|token|credential")
+# What stands where a secret would in code and manuals.
+_NO_SECRET = re.compile(
+    "none|null|nil|true|false|undefined|str|string|bytes|text|int|bool|char|varchar|optional|required|default|empty|password|passwd|pwd|pass|secret"
+    "|token|key|value|your|yourpassword|changeme|getpass|input|self|args|environ|example|x{4,}|not|used|[*.]{4,}"
 )
 MIN_KEY_CHARACTERS = 16
 MIN_KEY_ENTROPY = 3.0  # bits a character; English words have about 2.5 at this length, random base64 about 4
@@ -47,7 +52,7 @@ def redact_secrets(text: str, counts: Counter[str]) -> str:
         text = _replace(_BEARER, "CREDENTIAL", text, counts, keep=1)
     if "uthorization" in text or "UTHORIZATION" in text:
         text = _replace(_HEADER, "CREDENTIAL", text, counts, keep=1)
-    if _NAMES_IN_PROSE.search(text):
+    if _ANY_NAME.search(text):
         text = _ASSIGNED.sub(lambda match: _assigned(match, counts), text)
     return text
 
@@ -73,7 +78,7 @@ def _assigned(match: re.Match[str], counts: Counter[str]) -> str:
 
 def _is_password(value: str, sign: str, quote: str, after: str) -> bool:
     bare = value.strip(".,!?*:").lower()
-    if not bare or bare in _NO_SECRET or after in ("(", "[") or value.startswith(("$", "%", "{", "*", "\\")):
+    if not bare or _NO_SECRET.fullmatch(bare) or after in ("(", "[") or value.startswith(("$", "%", "{", "*", "\\")):
         return False
     has_digit, has_letter = any(map(str.isdigit, value)), any(map(str.isalpha, value))
     if quote or sign == "=":

@@ -5,6 +5,7 @@ known key. Nothing is interpolated (DVC hashes the unexpanded text, so `${...}` 
 """
 
 import difflib
+import json
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,7 +51,7 @@ def load_sections(path: Path = PARAMS_FILE) -> dict[str, Any]:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(sections, dict):
         raise UserError(f"{path} must be a mapping of stage names to parameters.")
-    if "${" in path.read_text("utf-8"):
+    if "${" in json.dumps(sections, default=str):
         raise UserError(f"{path} holds a `${{...}}`: DVC would hash it unexpanded and miss a change; write the value.")
     return sections
 

@@ -1,7 +1,6 @@
 """A small corpus, its tokenizer, packed rows, annotations and an untrained model, made once."""
 
 import re
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -17,11 +16,16 @@ from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 CONTEXT = 16
 BITS = 1
 TAGS = ("NOUN", "VERB", "ADJ")
-WORDS = "the naïve 数据 store keeps every façade 🙂 row in a page of its own, so <EMAIL> reads\n\nless".split(" ")
+WORDS = "the naïve 数据 store keeps every façade 🙂 row in a page of its own, so <EMAIL> reads less".split()
+
+
+def lines(number: int) -> list[list[str]]:
+    words = [WORDS[(number * 7 + i * i) % len(WORDS)] for i in range(12 + number % 40)]
+    return [words[:8], words[8:]]
 
 
 def text_of(number: int) -> str:
-    return " ".join(WORDS[(number * 7 + i * i) % len(WORDS)] for i in range(12 + number % 40))
+    return "\n\n".join(" ".join(line) for line in lines(number))
 
 
 def document(number: int) -> dict:

@@ -34,7 +34,7 @@ def test_bytes_within_one_character_share_its_tag() -> None:
 
 
 def test_tokens_must_cover_the_text() -> None:
-    with pytest.raises(AssertionError, match="3 bytes"):
+    with pytest.raises(AssertionError, match="text of 3"):
         parts_of_speech("cat", np.array([1, 1]), NOTHING)
 
 

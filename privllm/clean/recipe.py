@@ -1,0 +1,121 @@
+"""clean: markup to text, tidy, without personal data, in the languages asked for, worth learning from.
+
+One document is one pure function, and nothing is dropped without a reason and a place. It compares no documents
+with each other (dedup does) and splits none.
+
+    >>> clean_document(CleanConfig(), "text/plain", "Write to bob@corp.example.").reason
+    'too_short'
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from privllm.clean import html, language, pii
+from privllm.clean.normalise import normalise
+from privllm.clean.quality import QualityConfig, fault_of
+from privllm.core.errors import UserError
+from privllm.core.params import require
+from privllm.core.records import CLEAN, DROPPED
+from privllm.core.report import add_up, balance
+from privllm.core.shards import map_shards
+from privllm.core.tables import read_table, shards_of, write_table
+
+Row = dict[str, Any]
+
+
+@dataclass
+class CleanConfig:
+    max_html_characters: int = 64_000_000  # a page with more is dropped unparsed, [1,000, 1,000,000,000]
+    languages: list[str] = field(default_factory=lambda: ["en"])  # ISO 639-1 codes to keep; empty: all
+    min_language_score: float = 0.5  # how sure the model must be before another language is dropped, [0, 1]
+    quality: QualityConfig = field(default_factory=QualityConfig)
+
+    def __post_init__(self) -> None:
+        require(1_000 <= self.max_html_characters <= 1_000_000_000, "clean.max_html_characters", "between 1,000 and 1,000,000,000")
+        require(0 <= self.min_language_score <= 1, "clean.min_language_score", "between 0 and 1")
+        require(all(code.isalpha() and code.islower() for code in self.languages), "clean.languages", "a list of codes such as [en, fr]")
+
+
+@dataclass(frozen=True)
+class Clean:
+    text: str
+    language: str  # "" where the text was too short to tell
+    language_score: float
+    placeholders: dict[str, int]  # how many of each kind
+
+
+@dataclass(frozen=True)
+class Dropped(Clean):
+    """The text as far as it came, which is never further than personal data can: it is redacted, or empty."""
+
+    reason: str
+    detail: str
+
+
+def clean_document(cfg: CleanConfig, media_type: str, text: str) -> Clean | Dropped:
+    """`text` of one document through all steps; `media_type` "text/html" goes through the HTML parser first."""
+    if media_type == "text/html":
+        trouble = html.trouble(text, cfg.max_html_characters)
+        if trouble:
+            return Dropped("", "", 0.0, {}, *trouble)
+        text = html.extract(text)
+    text, placeholders = pii.redact(normalise(text))
+    if not text.strip():
+        return Dropped("", "", 0.0, {}, "empty", "no text in it")
+    code, score = language.detect(text)
+    fault = _foreign(cfg, code, score) or fault_of(cfg.quality, text, code)
+    return Dropped(text, code, score, placeholders, *fault) if fault else Clean(text, code, score, placeholders)
+
+
+def _foreign(cfg: CleanConfig, code: str, score: float) -> tuple[str, str] | None:
+    if not cfg.languages or not code or code in cfg.languages or score < cfg.min_language_score:
+        return None
+    return "language", f"{code} ({score:.2f})"
+
+
+def clean_shard(cfg: CleanConfig, shard: Path, out: Path) -> dict[str, int]:
+    """One shard of DOCUMENTS into `out/NNNNN.parquet` and `out/dropped/NNNNN.parquet`; returns flat counts."""
+    counts: Counter[str] = Counter(documents_in=0, kept=0, characters_in=0, characters_out=0)
+    kept: list[Row] = []
+    dropped: list[Row] = []
+    for document in sorted(read_table(shard).to_pylist(), key=lambda row: row["id"]):
+        result = clean_document(cfg, document["media_type"], document["text"])
+        counts.update(documents_in=1, characters_in=len(document["text"]))
+        counts.update({f"placeholders.{kind}": number for kind, number in result.placeholders.items()})
+        if isinstance(result, Dropped):
+            counts[f"dropped.{result.reason}"] += 1
+            dropped.append({**_row(document, result), "reason": result.reason, "detail": result.detail})
+        else:
+            counts.update(kept=1, characters_out=len(result.text))
+            kept.append(_row(document, result))
+    write_table(pa.Table.from_pylist(kept, CLEAN), out / shard.name)
+    write_table(pa.Table.from_pylist(dropped, DROPPED), out / "dropped" / shard.name)
+    return dict(counts)
+
+
+def _row(document: Row, result: Clean) -> Row:
+    return {
+        **{key: document[key] for key in ("id", "source", "media_type", "digest")},
+        **{"text": result.text, "language": result.language, "language_score": result.language_score},
+        "placeholders": sum(result.placeholders.values()),
+    }
+
+
+def clean(cfg: CleanConfig, source: Path, out: Path) -> dict[str, Any]:
+    """Clean every shard of the folder `source` (records.DOCUMENTS) into the folder `out`; returns the report.
+
+    Raises UserError where `source` has no shards.
+    """
+    shards = shards_of(source)
+    if not shards:
+        raise UserError(f"{source} has no documents: put files into data/sources and run `dvc repro collect`.")
+    flat = add_up(map_shards(clean_shard, [(cfg, shard, out) for shard in shards], "clean"))
+    report: dict[str, Any] = {key: flat[key] for key in ("documents_in", "kept", "characters_in", "characters_out")}
+    for group in ("dropped", "placeholders"):
+        report[group] = {key.removeprefix(f"{group}."): number for key, number in flat.items() if key.startswith(f"{group}.")}
+    balance(report["documents_in"], report["kept"], *report["dropped"].values())
+    return report

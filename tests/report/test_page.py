@@ -1,0 +1,160 @@
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from privllm.core.errors import UserError
+from privllm.report.page import ReportInputs, flatten, render_report, show_number
+
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+REPORTS = {
+    "collect": {"documents": 9, "quarantined": {"empty": 1}, "by_media_type": {"text/html": 9}},
+    "clean": {"documents_in": 9, "kept": 7, "dropped": {"too_short": 2}, "placeholders": {"EMAIL": 4}},
+    "dedup": {"documents_in": 7, "kept": 6, "dropped": {"exact": 1, "near": 0}},
+    "validate": {
+        "documents": 6,
+        "expectations": 9,
+        "failed_critical": 0,
+        "warnings": 1,
+        "warnings_of": ["mean <length>"],
+        "drift": {"a_b": 0.5},
+    },
+    "pack": {"documents": {"train": 4, "validation": 1, "test": 1}, "tokens": {"train": 1500}, "rows": {}, "bytes": {}, "context": 16},
+    "pretrain": {"parameters": 5_800_000, "steps": 10, "tokens": 1000},
+    "evaluate": {
+        "perplexity": 12.5,
+        "tokens": 900,
+        "documents": 1,
+        "interval": [1.8, 1.9],
+        "by_pos": {"NOUN": {"tokens": 500, "accuracy": 0.5}, "VERB": {"tokens": 400, "accuracy": 0.25}},
+        "by_source": {"<i>": {"tokens": 900, "bits_per_byte": 1.85}},
+    },
+    "export": {"digests": {"data": "ab" * 16}},
+}
+
+
+class Outline(HTMLParser):
+    """Headings, ids and link targets, and whether tags nest."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.headings: list[int] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.feed(page)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        found = dict(attrs)
+        self.ids += [found["id"]] if "id" in found else []
+        self.links += [found[key] for key in ("href", "src") if key in found]
+        self.headings += [int(tag[1])] if re.fullmatch("h[1-6]", tag) else []
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def inputs_of(folder: Path, reports: dict) -> ReportInputs:
+    for stage, report in reports.items():
+        (folder / f"{stage}.json").write_text(json.dumps(report))
+    (folder / "samples.json").write_text(
+        json.dumps({"decoding": {"seed": 1}, "samples": [{"prompt": "Once", "text": " <script>alert(1)</script>"}]})
+    )
+    for name in ("train", "validation"):
+        curve = folder / "plots" / "metrics" / name / "loss.tsv"
+        curve.parent.mkdir(parents=True)
+        curve.write_text("step\tloss\n5\t4.5\n10\t4.0\n")
+    print_file = folder / "print.json"
+    print_file.write_text(json.dumps({"modules": {"a": "0"}, "libraries": {}}))
+    params = {"pretrain": {"model": {"width": 256}, "seed": 0}}
+    return ReportInputs(tuple(folder / f"{stage}.json" for stage in reports), folder, folder, (print_file,), params)
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> str:
+    render_report(inputs_of(tmp_path, REPORTS), tmp_path / "index.html")
+    return (tmp_path / "index.html").read_text("utf-8")
+
+
+def test_one_page_that_needs_nothing(page: str) -> None:
+    outline = Outline(page)
+    assert len(outline.ids) == len(set(outline.ids))
+    local = [link[1:] for link in outline.links if link.startswith("#")]
+    assert set(local) <= set(outline.ids)
+    assert [link for link in outline.links if not link.startswith("#")] == ["validate/index.html"]
+    assert "<script" not in page
+    assert "default-src 'none'" in page
+
+
+def test_headings_make_an_outline(page: str) -> None:
+    headings = Outline(page).headings
+    assert headings[0] == 1
+    assert headings.count(1) == 1
+    assert all(later - earlier <= 1 for earlier, later in zip(headings, headings[1:], strict=False))
+
+
+def test_text_from_documents_is_escaped(page: str) -> None:
+    assert "&lt;script&gt;alert(1)" in page
+    assert "mean &lt;length&gt;" in page
+    assert "<i>" not in page
+
+
+def test_says_the_numbers(page: str) -> None:
+    for words in (
+        "10 found = 6 distinct + 4 dropped",
+        "Passed",
+        "12.50",
+        "1.5 k",
+        "between 1.8 and 1.9",
+        "pretrain.model.width",
+        "ab" * 16,
+    ):
+        assert words in page, words
+
+
+def test_same_bytes_twice(page: str, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    again.mkdir()
+    render_report(inputs_of(again, REPORTS), again / "index.html")
+    assert (again / "index.html").read_text("utf-8") == page
+
+
+def test_disagreeing_stages_are_shown(tmp_path: Path) -> None:
+    changed = REPORTS | {"dedup": REPORTS["dedup"] | {"kept": 3}}
+    render_report(inputs_of(tmp_path, changed), tmp_path / "index.html")
+    assert "The numbers do not add up" in (tmp_path / "index.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("stage", sorted(REPORTS))
+def test_any_report_may_be_absent_or_bare(stage: str, tmp_path: Path) -> None:
+    for name, reports in (("absent", {key: value for key, value in REPORTS.items() if key != stage}), ("bare", REPORTS | {stage: {}})):
+        folder = tmp_path / name
+        folder.mkdir()
+        render_report(inputs_of(folder, reports), folder / "index.html")
+        Outline((folder / "index.html").read_text("utf-8"))
+
+
+def test_nothing_at_all_is_said_to_be_absent(tmp_path: Path) -> None:
+    render_report(ReportInputs(()), tmp_path / "index.html")
+    page = (tmp_path / "index.html").read_text("utf-8")
+    assert all(
+        f"<code>{stage}</code> has left no report" in page for stage in ("collect", "clean", "validate", "pack", "pretrain", "evaluate")
+    )
+
+
+def test_a_broken_report_is_named(tmp_path: Path) -> None:
+    (tmp_path / "clean.json").write_text("{")
+    with pytest.raises(UserError, match=r"clean\.json is not valid JSON"):
+        render_report(ReportInputs((tmp_path / "clean.json",)), tmp_path / "index.html")
+
+
+def test_numbers_are_shown_for_people() -> None:
+    assert [show_number(value) for value in (True, None, 12345, 0.000123456, 1234.56, [1, 2.5], "x")] == [
+        "yes", "none", "12,345", "0.0001235", "1,234.6", "1, 2.5", "x",
+    ]  # fmt: skip
+    assert flatten({"a": {"b": 1}, "c": [2]}) == [("a.b", 1), ("c", [2])]

@@ -1,0 +1,65 @@
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from privllm.report.summary import durations, minutes, summary_table
+
+
+def shown(reports: Path, log: Path, samples: Path | None = None) -> str:
+    console = Console(file=io.StringIO(), width=80)
+    console.print(summary_table(reports, log, samples))
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_whole_summary(tmp_path: Path) -> None:
+    for stage, report in {
+        "collect": {"documents": 1204, "quarantined": {"empty": 3}},
+        "clean": {"kept": 1200, "dropped": {"too_short": 4}},
+        "pack": {"tokens": {"train": 1_170_000}},
+        "evaluate": {"perplexity": 58.123, "bits_per_byte": 1.8341},
+    }.items():
+        (tmp_path / f"{stage}.json").write_text(json.dumps(report))
+    (tmp_path / "index.html").write_text("")
+    samples = tmp_path / "evaluate" / "samples.json"
+    samples.parent.mkdir()
+    samples.write_text(json.dumps({"samples": [{"prompt": "One", "text": " [bold]two[/bold]\x1b[2J" + "long " * 99}] * 5}))
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"stage": "pack", "seconds": 75.2, "ended": 9}\n')
+    text = shown(tmp_path, log, samples)
+    for words in (
+        "1,204  3 empty",
+        "4 too short",
+        "1.17 M",
+        "58.12",
+        "1.834",
+        "not yet",
+        "1 min 15 s",
+        "[bold]two",
+        "sample 3",
+        "index.html",
+    ):
+        assert words in text, words
+    assert "sample 4" not in text
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_nothing_yet(tmp_path: Path) -> None:
+    text = shown(tmp_path, tmp_path / "log.jsonl")
+    assert "no documents were collected yet" in text
+    assert "not written yet" in text
+
+
+def test_the_last_run_of_each_stage_counts(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    runs = [("pack", 5, 10), ("clean", 2, 20), ("pack", 7, 30)]
+    log.write_text("".join(json.dumps({"stage": s, "seconds": n, "ended": e}) + "\n" for s, n, e in runs) + '{"stage": "cut')
+    assert list(durations(log).items()) == [("clean", 2.0), ("pack", 7.0)]
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.04, "0.0 s"), (59.94, "59.9 s"), (65, "1 min 05 s"), (3600, "60 min 00 s")])
+def test_minutes(seconds: float, words: str) -> None:
+    assert minutes(seconds) == words

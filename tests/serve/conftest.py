@@ -1,0 +1,39 @@
+"""A tokenizer, an untrained model and a corpus of two documents, as the stages before would leave them."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from privllm.core.records import DEDUPED, document_id
+from privllm.core.split import SplitConfig
+from privllm.core.tables import write_table
+from privllm.model.causal import CausalConfig, build_causal, vocabulary_size
+from privllm.serve.export import ExportInputs
+from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
+
+TEXT = "the store keeps every row in a page of its own and the page keeps the rows, naïve façades 🙂 "
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("serve")
+    row = {"media_type": "text/plain", "digest": "", "language": "en", "language_score": 1.0, "placeholders": 0, "cluster": "0"}
+    rows = [row | {"id": document_id(str(i)), "source": str(i), "text": TEXT * 20} for i in range(3)]
+    write_table(pa.Table.from_pylist(rows, DEDUPED), root / "dedup" / "00000.parquet")
+    learn_tokenizer(TokenizerConfig(vocabulary=320), SplitConfig(0, 0), root / "dedup", root / "tokenizer")
+    build_causal(CausalConfig(layers=1, width=32, heads=2), vocabulary_size(root / "tokenizer"), 32, seed=1).save_pretrained(
+        root / "pretrain"
+    )
+    (root / "evaluate.json").write_text(json.dumps({"perplexity": 12.5, "bits_per_byte": 1.9}))
+    (root / "clean.json").write_text(json.dumps({"modules": {"privllm.clean": "0"}}))
+    return root
+
+
+@pytest.fixture
+def export_inputs(built: Path) -> ExportInputs:
+    params = {"pretrain": {"seed": 3, "model": {"width": 32}}}
+    return ExportInputs(
+        built / "pretrain", built / "tokenizer", built / "dedup", (built / "clean.json",), (built / "evaluate.json",), params
+    )

@@ -1,0 +1,19 @@
+from privllm.serve.card import model_card
+
+
+def card(**changes: object) -> str:
+    return model_card({"name": "A", "chat": False, "digests": {"code": "0"}, "params": {}, "reports": {}} | changes)
+
+
+def test_says_what_is_not_there() -> None:
+    assert "No reports were given." in card()
+    assert "No parameters were given." in card()
+
+
+def test_a_chat_model_is_said_to_answer() -> None:
+    assert "answers messages" in card(chat=True)
+    assert "answers messages" not in card()
+
+
+def test_cells_cannot_break_the_table() -> None:
+    assert '| `clean.pattern` | `"a\\|b"` |' in card(params={"clean": {"pattern": "a|b"}})

@@ -1,0 +1,97 @@
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from transformers import AutoTokenizer
+
+from privllm.model.causal import load_causal
+from privllm.model.generate import SamplingConfig
+from privllm.serve import chat as chat_module
+from privllm.serve.chat import Conversation, TextStream, chat, printable
+from privllm.serve.export import ExportConfig, ExportInputs, export
+from privllm.tokens.encoding import Encoder
+from privllm.tokens.vocabulary import END
+
+SAMPLING = SamplingConfig(max_new_tokens=12, seed=5)
+
+
+@pytest.fixture
+def conversation(built: Path) -> Conversation:
+    return Conversation(load_causal(built / "pretrain"), Encoder.open(built / "tokenizer"), True, SAMPLING)
+
+
+def test_prompt_is_the_chat_template(conversation: Conversation, built: Path) -> None:
+    conversation.history = conversation.prompt("the page")[1:] + conversation.encoder.encode(["row"])[0].tolist() + [END]
+    turns = [{"role": "user", "content": "the page"}, {"role": "assistant", "content": "row"}, {"role": "user", "content": "its own"}]
+    tokenizer = AutoTokenizer.from_pretrained(built / "tokenizer", local_files_only=True)
+    assert conversation.prompt("its own") == tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]
+
+
+def test_typed_markers_stay_text(conversation: Conversation) -> None:
+    assert conversation.prompt("<|end|>").count(END) == 1
+
+
+def test_pieces_make_the_reply_and_it_is_remembered(conversation: Conversation) -> None:
+    pieces: list[str] = []
+    text = conversation.reply("the page", pieces.append)
+    assert text == "".join(pieces) != ""
+    first = list(conversation.history)
+    conversation.reply("and", pieces.append)
+    assert conversation.history[: len(first)] == first
+    assert first[-1] == END
+
+
+def test_the_end_token_ends_the_reply(conversation: Conversation, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = conversation.encoder.encode(["row"])[0].tolist()
+
+    def generate(model: object, prompt: object, cfg: object, stream: object) -> None:
+        for token in [*said, END, *said]:
+            stream(token)  # type: ignore[operator]
+
+    monkeypatch.setattr(chat_module, "generate", generate)
+    assert conversation.reply("x", lambda _: None) == "row"
+    assert conversation.history[-len(said) - 1 :] == [*said, END]
+
+
+def test_an_interrupt_keeps_what_was_said(conversation: Conversation) -> None:
+    def stop(piece: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        conversation.reply("the page", stop)
+    assert conversation.history[-1] == END
+    assert conversation.turns == 1
+
+
+def test_characters_come_whole(built: Path) -> None:
+    encoder, pieces = Encoder.open(built / "tokenizer"), []
+    text = "naïve 数据 🙂🙃 end"
+    stream = TextStream(encoder, pieces.append)
+    for token in encoder.encode([text])[0].tolist():
+        stream.add(token)
+    stream.close()
+    assert "".join(pieces) == stream.text == text
+    assert not any("\ufffd" in piece for piece in pieces)
+
+
+def test_control_characters_are_not_printed() -> None:
+    assert printable("a\x1b[2Jb\tc\nd\x9b\x7f\r é") == "a[2Jb\tc\nd é"
+
+
+def test_through_a_pipe(export_inputs: ExportInputs, tmp_path: Path) -> None:
+    export(ExportConfig(), export_inputs, tmp_path)
+    outputs = []
+    for _ in range(2):
+        console = Console(file=io.StringIO(), width=80)
+        chat(tmp_path, SAMPLING, io.StringIO("the page\n\n   \nnaïve\n"), console)
+        outputs.append(console.file.getvalue())  # type: ignore[attr-defined]
+    assert outputs[0] == outputs[1]
+    assert outputs[0].startswith("the page")
+    assert outputs[0].count("naïve") >= 1
+    assert "\x1b" not in outputs[0]
+
+
+def test_tuned_is_read_from_the_provenance(export_inputs: ExportInputs, tmp_path: Path) -> None:
+    export(ExportConfig(chat=True), export_inputs, tmp_path)
+    assert Conversation.open(tmp_path, SAMPLING).tuned

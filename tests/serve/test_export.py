@@ -1,0 +1,64 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from privllm.core.errors import UserError
+from privllm.serve.export import ExportConfig, ExportInputs, digest_of, export
+
+
+def test_stock_transformers_loads_and_generates(export_inputs: ExportInputs, tmp_path: Path) -> None:
+    report = export(ExportConfig(), export_inputs, tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)
+    made = model.generate(**tokenizer("the page", return_tensors="pt"), max_new_tokens=4, do_sample=False)
+    assert made.shape[1] <= len(tokenizer("the page")["input_ids"]) + 4
+    chat = tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False, add_generation_prompt=True)
+    assert chat == "<|endoftext|><|user|>hi<|end|><|assistant|>"
+    assert report["parameters"] == model.num_parameters()
+    assert report["logit_difference"] < 1e-3
+
+
+def test_same_bytes_twice_and_nothing_of_this_machine(export_inputs: ExportInputs, tmp_path: Path) -> None:
+    reports = [export(ExportConfig(), export_inputs, tmp_path / name) for name in "ab"]
+    assert reports[0] == reports[1]
+    for path in sorted((tmp_path / "a").iterdir()):
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+        if path.suffix != ".safetensors":
+            assert str(export_inputs.model.parent) not in path.read_text("utf-8")
+
+
+def test_card_and_provenance_say_what_it_is(export_inputs: ExportInputs, tmp_path: Path) -> None:
+    report = export(ExportConfig(name="Handbook | model"), export_inputs, tmp_path)
+    card, provenance = (tmp_path / "README.md").read_text("utf-8"), json.loads((tmp_path / "provenance.json").read_text("utf-8"))
+    assert card.startswith("---\nlibrary_name: transformers\n")
+    assert "| held-out perplexity | 12.5 |" in card
+    assert "| `pretrain.model.width` | `32` |" in card
+    assert all(f"`{value}`" in card for value in report["digests"].values())
+    assert provenance["digests"] == report["digests"]
+    assert provenance["params"]["pretrain"]["seed"] == 3
+
+
+def test_data_digest_follows_the_bytes(export_inputs: ExportInputs, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(export_inputs.documents, copy)
+    same = export(ExportConfig(), replace(export_inputs, documents=copy), tmp_path / "same")
+    (copy / "00001.parquet").write_bytes((copy / "00000.parquet").read_bytes())
+    other = export(ExportConfig(), replace(export_inputs, documents=copy), tmp_path / "other")
+    assert same["digests"] == export(ExportConfig(), export_inputs, tmp_path / "base")["digests"]
+    assert {key for key in same["digests"] if same["digests"][key] != other["digests"][key]} == {"data"}
+
+
+def test_digest_does_not_depend_on_the_order_given(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in "ab"]
+    for path in paths:
+        path.write_text(path.name)
+    assert digest_of(paths) == digest_of(paths[::-1]) != digest_of(paths[:1])
+
+
+def test_a_missing_model_is_named(export_inputs: ExportInputs, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"model\.safetensors is missing"):
+        export(ExportConfig(), replace(export_inputs, model=tmp_path / "nowhere"), tmp_path / "out")
