@@ -60,11 +60,18 @@ def peer(html: Path, root: Path) -> dict:
     shutil.rmtree(texts, ignore_errors=True)
     cleaned = said([peers_python(), "benchmarks/peer_datatrove.py", html, texts])
     tokenized = said([sys.executable, "benchmarks/peer_tokenize.py", texts, root / "data/tokenizer/tokenizer.json"])
-    return {"name": "datatrove + datasets.map", "seconds": round(cleaned["seconds"] + tokenized["seconds"], 2), "clean": cleaned, "tokenize": tokenized}
+    return {
+        "name": "datatrove + datasets.map",
+        "seconds": round(cleaned["seconds"] + tokenized["seconds"], 2),
+        "clean": cleaned,
+        "tokenize": tokenized,
+    }
 
 
 def said(command: list) -> dict:
-    done = subprocess.run([str(word) for word in command], cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    done = subprocess.run(
+        [str(word) for word in command], cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 

@@ -52,7 +52,11 @@ def main(folder: str, out: str) -> None:
         stage(work, "cluster", [MinhashDedupCluster(paths["buckets"], paths["remove"], config=config)], 1)
         stage(work, "filter", [JsonlReader(paths["clean"]), MinhashDedupFilter(paths["remove"]), JsonlWriter(paths["out"])], WORKERS)
         seconds = time.perf_counter() - start
-        texts = [json.loads(line)["text"] for file in sorted((work / "out").glob("*.gz")) for line in gzip.open(file, "rt")]
+        texts = [
+            json.loads(line)["text"]
+            for file in sorted((work / "out").glob("*.gz"))
+            for line in gzip.decompress(file.read_bytes()).splitlines()
+        ]
     Path(out).mkdir(parents=True, exist_ok=True)
     for number, text in enumerate(texts):
         (Path(out) / f"{number:06d}.txt").write_text(text, "utf-8")

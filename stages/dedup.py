@@ -5,10 +5,10 @@ data/clean -> data/dedup, reports/dedup.json
 
 from pathlib import Path
 
-from privllm.dedup.recipe import DedupConfig, dedup
 from privllm.core.params import read_params
 from privllm.core.report import write_json
 from privllm.core.stage import run
+from privllm.dedup.recipe import DedupConfig, dedup
 
 
 def main(source: Path, out: Path, report: Path) -> None:

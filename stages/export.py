@@ -10,7 +10,16 @@ from privllm.core.report import write_json
 from privllm.core.stage import run
 from privllm.serve.export import ExportConfig, ExportInputs, export
 
-PROVENANCE = ("collect", "clean", "dedup", "validate", "tokenizer", "pack", "pretrain", "evaluate")  # what decides the model, and its figures
+PROVENANCE = (
+    "collect",
+    "clean",
+    "dedup",
+    "validate",
+    "tokenizer",
+    "pack",
+    "pretrain",
+    "evaluate",
+)  # what decides the model, and its figures
 
 
 def main(model: Path, tokenizer: Path, documents: Path, fingerprints: Path, reports: Path, out: Path, report: Path) -> None:

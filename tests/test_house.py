@@ -148,7 +148,15 @@ def dotted(values: dict, prefix: str = "") -> list[str]:
 
 
 def test_nothing_dangerous() -> None:
-    forbidden = [r"\bimport pickle\b", r"shell=True", r"yaml\.(unsafe_)?load\(", r"\beval\(", r"torch\.load\(", r"allow_pickle=True", r"trust_remote_code=True"]
+    forbidden = [
+        r"\bimport pickle\b",
+        r"shell=True",
+        r"yaml\.(unsafe_)?load\(",
+        r"\beval\(",
+        r"torch\.load\(",
+        r"allow_pickle=True",
+        r"trust_remote_code=True",
+    ]
     for path in SOURCES:
         text = path.read_text("utf-8")
         for pattern in forbidden:

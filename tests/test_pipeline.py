@@ -6,6 +6,7 @@ One build (the `built` fixture) is shared; tests that edit it put back what they
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,7 +56,8 @@ def code_of(stage: str, root: Path) -> list[str]:
 
 
 def tracked(stage: str) -> list[str]:
-    return [*STAGES[stage]["deps"], *STAGES[stage]["outs"], *(next(iter(m)) for m in STAGES[stage].get("metrics", [])), *STAGES[stage].get("plots", [])]
+    declared = STAGES[stage]
+    return [*declared["deps"], *declared["outs"], *(next(iter(m)) for m in declared.get("metrics", [])), *declared.get("plots", [])]
 
 
 def test_the_audit_hook_saw_every_stage(events) -> None:
@@ -87,7 +89,9 @@ def test_every_stage_gives_the_same_bytes_from_its_declared_inputs_alone(built: 
             else:
                 shutil.copyfile(built.root / path, target)
         (bench / "params.yaml").write_text(yaml.safe_dump({name: params[name] for name in declared.get("params", [])}), "utf-8")
-        done = subprocess.run(declared["cmd"].split(), cwd=bench, env=environment(PYTHONHASHSEED="2"), capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            declared["cmd"].split(), cwd=bench, env=environment(PYTHONHASHSEED="2"), capture_output=True, text=True, timeout=300
+        )
         assert done.returncode == 0, f"{stage}: {done.stderr[-3000:]}"
         expected, found = outputs(built.root, declared), outputs(bench, declared)
         assert set(found) == set(expected), stage
@@ -112,7 +116,9 @@ def test_a_comment_in_a_library_file_reaches_only_fingerprint(edited: Workshop) 
 
 def test_a_helper_three_imports_away_reaches_exactly_its_users(edited: Workshop) -> None:
     """`privllm.core.seed` hashes for most; `privllm.report` is the last stage's alone."""
-    (edited.root / "privllm/report/funnel.py").write_text((edited.root / "privllm/report/funnel.py").read_text("utf-8") + "\nNOTHING = 0\n", "utf-8")
+    (edited.root / "privllm/report/funnel.py").write_text(
+        (edited.root / "privllm/report/funnel.py").read_text("utf-8") + "\nNOTHING = 0\n", "utf-8"
+    )
     assert edited.repro() == ["fingerprint", "report"]
     edited.edit("privllm/core/split.py", "def split_of(", "MEANING = 1\n\n\ndef split_of(")
     edited.repro("fingerprint")
@@ -146,7 +152,10 @@ def test_a_new_document_moves_no_other(edited: Workshop) -> None:
         return {row["id"]: row["split"] for file in files for row in pq.read_table(file, columns=["id", "split"]).to_pylist()}
 
     before = splits()
-    text = "The new manual explains the valve and the pump. It was written by the people who built them, and they would like it to be read. " * 3
+    text = (
+        "The new manual explains the valve and the pump. It was written by the people who built them, and they would like it to be read. "
+        * 3
+    )
     (edited.root / "data/sources/new.txt").write_text(text, "utf-8")
     assert edited.repro("pack") == ["collect", "clean", "dedup", "validate", "pack"]
     after = splits()
@@ -160,11 +169,14 @@ def test_experiments_one_and_queued(edited: Workshop) -> None:
     edited.run("git", "checkout", "-q", "--", ".")
     edited.run("dvc", "exp", "run", "--queue", "-S", "collect.max_megabytes=8,9", "collect")
     edited.run("dvc", "queue", "start", "-j", "1")
-    edited.run("dvc", "queue", "logs", "--follow", edited.run("dvc", "queue", "status").stdout.split("\n")[1].split()[0], check=False)
-    waited = "import time\nwhile any(w in __import__('subprocess').run(['dvc','queue','status'],capture_output=True,text=True).stdout for w in ('Queued','Running')): time.sleep(1)"
-    edited.run("timeout", "120", "python", "-c", waited)
+    deadline = time.monotonic() + 180
+    while any(word in queue_status(edited) for word in ("Queued", "Running")) and time.monotonic() < deadline:
+        time.sleep(1)
+    assert queue_status(edited).count("Success") == 2, queue_status(edited)
     shown = edited.run("dvc", "exp", "show", "--csv").stdout
     assert "one" in shown
-    assert "8" in shown
-    status = edited.run("dvc", "queue", "status").stdout
-    assert status.count("Success") == 2, status
+    assert {"8", "9"} <= {cell for line in shown.splitlines() for cell in line.split(",")}
+
+
+def queue_status(shop: Workshop) -> str:
+    return shop.run("dvc", "queue", "status").stdout

@@ -29,7 +29,8 @@ SMALL: dict[str, Any] = {
     "evaluate.max_rows": 40,
     "evaluate.bootstrap": 50,
 }
-PAGES = """argparse asyncio.queues base64 bisect calendar collections configparser contextlib csv datetime decimal difflib email.message enum
+PAGES = """
+argparse asyncio.queues base64 bisect calendar collections configparser contextlib csv datetime decimal difflib email.message enum
 fractions functools gettext glob heapq html inspect ipaddress json logging mailbox random shutil statistics string textwrap""".split()
 
 
@@ -82,10 +83,12 @@ class Workshop:
 
 def make_workshop(root: Path) -> Workshop:
     """Copy what git knows of the repository to `root`, scale its parameters down, and put about thirty documents in."""
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+    )
     for name in sorted(set(listed.stdout.decode().split("\0")) - {""}):
         keep = name.startswith(("privllm/", "stages/", ".dvc/", "data/promoted/")) or "/" not in name or name.endswith(".gitignore")
-        if keep and (ROOT / name).is_file() and name != "dvc.lock" and not name.startswith("reports/") or name == "reports/.gitignore":
+        if (keep and (ROOT / name).is_file() and name != "dvc.lock" and not name.startswith("reports/")) or name == "reports/.gitignore":
             target = root / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target)
@@ -100,7 +103,7 @@ def make_workshop(root: Path) -> Workshop:
 
 
 def fill_sources(sources: Path) -> None:
-    """Thirty documents as people have them: HTML pages, Latin-1 text, JSON lines, personal data, duplicates, and some that cannot be read."""
+    """Thirty documents as people have them: HTML, Latin-1, JSON lines, personal data, duplicates, and what cannot be read."""
     import importlib
     import inspect
     import pydoc

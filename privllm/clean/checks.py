@@ -16,9 +16,11 @@ DOCUMENTATION_V6 = IPv6Network("2001:db8::/32")
 # A file name such as logo@2x.png has the form of an address.
 _FILE_ENDING = re.compile("png|jpe?g|gif|svg|webp|ico|css|jsx?|tsx?|json|html?|md|txt|py|so|dll|exe|zip|gz", re.IGNORECASE)
 _VERSION_WORD = re.compile(
-    r"(?:\bv|version|release|rev|revision|build|section|chapter|oid|upgrade to|sqlite|python)[ .:=(]{0,3}$", re.IGNORECASE
+    r"(?:\bv|versions?|release|rev|revision|build|section|chapter|oid|upgrade to|sqlite|python)[ .:=(]{0,3}$", re.IGNORECASE
 )
-_ADDRESS_WORD = re.compile(r"(?:ip|ipv4|host|addr|address|server|from|ping|gateway|dns|received|client)\b", re.IGNORECASE)
+_ADDRESS_WORD = re.compile(r"(?:ip|ipv4|host|addr|address|server|ping|gateway|dns|received|client)\b", re.IGNORECASE)
+
+_PHONE_EXTENSION = re.compile("x|ext", re.IGNORECASE)
 
 # ISO/IEC 7812 prefixes of the large issuers, with the lengths they use.
 _CARD_FORMS = re.compile(
@@ -65,7 +67,7 @@ def luhn(digits: str) -> bool:
 
 def iban_end(candidate: str) -> int:
     """Where the IBAN that `candidate` begins with ends, 0 if there is none (ISO 7064, MOD 97-10)."""
-    length = _IBAN_LENGTHS.get(candidate[:2], 0)
+    length = _IBAN_LENGTHS.get(candidate[:2].upper(), 0)
     places = [place for place, char in enumerate(candidate) if char.isalnum()][:length]
     if not places or len(places) < length:
         return 0
@@ -105,11 +107,12 @@ def is_private_ipv6(match: re.Match[str]) -> bool:
 
 
 def is_phone(match: re.Match[str]) -> bool:
-    """9 to 15 digits that are not all in step, as 01 02 03 04 05 in a dump are."""
-    digits = _digits(match)
-    pairs = re.findall(r"\d+", match[0])
+    """8 to 15 digits (ITU-T E.164) that are not all in step, as 01 02 03 04 05 in a dump are."""
+    number = _PHONE_EXTENSION.split(match[0])[0]
+    pairs = re.findall(r"\d+", number)
+    digits = "".join(pairs)
     steps = {int(after) - int(before) for before, after in pairwise(pairs)}
-    return 8 <= len(digits) <= 21 and len(set(digits)) > 2 and not (len(pairs) > 3 and len(steps) == 1) and not _in_a_row(match)
+    return 8 <= len(digits) <= 15 and len(set(digits)) > 2 and not (len(pairs) > 3 and len(steps) == 1) and not _in_a_row(match)
 
 
 def _in_a_row(match: re.Match[str]) -> bool:

@@ -17,7 +17,7 @@ from privllm.core.errors import UserError
 MODEL = "resources/lid.176.ftz"
 MODEL_SHA256 = "8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83"
 MIN_CHARACTERS = 100  # below this the model guesses
-MAX_CHARACTERS = 3_000  # of the beginning; more does not change the answer
+MAX_CHARACTERS = 1_000  # of the beginning; more does not change the answer
 
 
 def detect(text: str) -> tuple[str, float]:

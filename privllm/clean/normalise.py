@@ -70,8 +70,12 @@ def tidy(text: str) -> str:
         text = _LINE_END.sub("\n", text)
         text = _INVISIBLE.sub("", text)
     if not text.isascii():
-        text = _JOINER.sub("", _ODD_SPACE.sub(" ", text))
+        text = _ODD_SPACE.sub(" ", text)
+        if "\u200c" in text or "\u200d" in text:
+            text = _JOINER.sub("", text)
         text = unicodedata.normalize("NFC", text)
     if " \n" in text or "\t\n" in text or text[-1:].isspace():
         text = "\n".join([line.rstrip(" \t") for line in text.split("\n")])
-    return _BLANK_LINES.sub("\n\n\n", text).strip("\n")
+    if "\n\n\n\n" in text:
+        text = _BLANK_LINES.sub("\n\n\n", text)
+    return text.strip("\n")

@@ -17,7 +17,7 @@ KINDS = ("EMAIL", "PHONE", "IP", "CARD", "IBAN", "SSN", "CREDENTIAL", "KEY")
 
 _LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
 _EMAIL = re.compile(rf"(?<![\w.+%-])[\w.+%'-]{{1,128}}@(?:{_LABEL}\.){{1,8}}[^\W\d_]{{2,24}}(?![\w-])")
-_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d\d(?:[ -]?[A-Z0-9]){11,40}")
+_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d\d(?:[ -]?[A-Za-z0-9]){11,40}")
 _CARD = re.compile(
     r"(?<![\w.,-])(?:\d{12,19}|\d{4}([ -])\d{4}\1\d{4}(?:\1\d{1,4}(?:\1\d{1,3})?)?|\d{4}([ -])\d{6}\2\d{4,5})(?![\w-]|[.,]\d)"
 )
@@ -33,6 +33,7 @@ _PHONE = re.compile(
     rf"(?:\+|00(?=[1-9]))\d{{1,3}}(?:{_SEP}(?:\(\d{{1,5}}\)|\d{{1,5}})){{2,6}}"  # +44 (0)20 7946 0958
     rf"|(?:\+?1{_SEP})?(?:\([2-9]\d\d\) ?|[2-9]\d\d(?P<us>[.\- ]))[.-]?[2-9]\d\d[.\- ]\d{{4}}"  # (212) 555-0100
     r"|0(?!\d-\d\d-\d{4})\d{1,4}(?P<nat>[ -])\d{2,4}(?:(?P=nat)\d{2,4}){1,4}"  # 020 7946 0958
+    r"|0\d{2,4}-\d{6,8}"  # 0961-7596216
     r"|\(0\d{1,4}\) ?\d{2,4}(?:[ -]?\d{2,4}){1,3}"  # (0171) 123 4567
     rf"){_EXTENSION}(?![\w/]|[.\-:]\d)"
 )
@@ -40,7 +41,10 @@ _PHONE_NAMED = re.compile(
     r"(?i)(?<![\w-])((?:tele)?phone|tel|fax|mobile|cell|whatsapp|call|dial)((?: (?:number|no|is|me|us|at|on)){0,3}[.:#]{0,2}[ \t]{0,4})"
     rf"[+(]?\d(?:[ ().\-/]{{0,3}}\d){{6,14}}{_EXTENSION}(?!\w)"
 )
-_MANY_DIGITS = re.compile(r"\d[\d ().,\-/]{4}[\d ().,\-/]*\d")  # no number of any kind without one of these
+# What a line must hold to be looked at more closely. They start with a plain character or class, which is fast.
+_AT = re.compile("@")
+_COLONS = re.compile(":[0-9A-Fa-f]{1,4}:")
+_DIGITS = re.compile(r"\d[\d ().,/\-\u2010-\u2013]{4}[\d ().,/\-\u2010-\u2013]*\d")
 
 
 def redact(text: str) -> tuple[str, dict[str, int]]:
@@ -58,19 +62,32 @@ def redact(text: str) -> tuple[str, dict[str, int]]:
 
 def _once(text: str, counts: Counter[str]) -> str:
     text = redact_secrets(text, counts)
-    if "@" in text:
-        text = _replace(_EMAIL, "EMAIL", checks.is_email, text, counts)
-    if "::" in text or text.count(":") > 5:
-        text = _replace(_IPV6, "IP", checks.is_private_ipv6, text, counts)
-    if not _MANY_DIGITS.search(text):
-        return text
-    text = _IBAN.sub(lambda match: _iban(match, counts), text)
-    text = _replace(_CARD, "CARD", checks.is_card, text, counts)
-    text = _replace(_IPV4, "IP", checks.is_private_ipv4, text, counts)
-    text = _replace(_SSN, "SSN", _always, text, counts)
-    text = _SSN_NAMED.sub(lambda match: _count(counts, "SSN", f"{match[1]}{match[2]}<SSN>"), text)
-    text = _PHONE_NAMED.sub(lambda match: _count(counts, "PHONE", f"{match[1]}{match[2]}<PHONE>"), text)
-    return _replace(_PHONE, "PHONE", checks.is_phone, text, counts)
+    text = on_lines(text, _AT, lambda line: _replace(_EMAIL, "EMAIL", checks.is_email, line, counts))
+    text = on_lines(text, _COLONS, lambda line: _replace(_IPV6, "IP", checks.is_private_ipv6, line, counts))
+    return on_lines(text, _DIGITS, lambda line: _numbers(line, counts))
+
+
+def _numbers(line: str, counts: Counter[str]) -> str:
+    line = _IBAN.sub(lambda match: _iban(match, counts), line)
+    line = _replace(_CARD, "CARD", checks.is_card, line, counts)
+    line = _replace(_IPV4, "IP", checks.is_private_ipv4, line, counts)
+    line = _replace(_SSN, "SSN", _always, line, counts)
+    line = _SSN_NAMED.sub(lambda match: _count(counts, "SSN", f"{match[1]}{match[2]}<SSN>"), line)
+    line = _PHONE_NAMED.sub(lambda match: _count(counts, "PHONE", f"{match[1]}{match[2]}<PHONE>"), line)
+    return _replace(_PHONE, "PHONE", checks.is_phone, line, counts)
+
+
+def on_lines(text: str, trigger: re.Pattern[str], change: Callable[[str], str]) -> str:
+    """`change` applied to every line of `text` that holds a match of `trigger`."""
+    done, parts = 0, []
+    match = trigger.search(text)
+    while match:
+        start = text.rfind("\n", done, match.start()) + 1 or done
+        end = text.find("\n", match.end())
+        end = len(text) if end < 0 else end
+        parts += [text[done:start], change(text[start:end])]
+        done, match = end, trigger.search(text, end)
+    return "".join(parts) + text[done:] if parts else text
 
 
 def _replace(pattern: re.Pattern[str], kind: str, is_one: Callable[[re.Match[str]], bool], text: str, counts: Counter[str]) -> str:

@@ -28,14 +28,14 @@ class QualityConfig:
     min_mean_word_length: float = 2.5  # characters. Gopher: 3
     max_mean_word_length: float = 14.0  # characters. Gopher: 10
     min_stop_words: int = 2  # distinct ones, asked of English only, [0, 8]. Gopher: 2
-    max_symbol_ratio: float = 0.1  # "#" and ellipses per word. Gopher: 0.1
+    max_symbol_ratio: float = 0.3  # "#" and ellipses per word. Gopher: 0.1
     max_bullet_lines: float = 0.95  # share of lines, [0, 1]. Gopher: 0.9
     max_ellipsis_lines: float = 0.3  # share of lines, [0, 1]. Gopher: 0.3
     min_alphabetic_words: float = 0.5  # share of words that have a letter, [0, 1]. Gopher: 0.8
-    max_duplicate_lines: float = 0.6  # share of characters, [0, 1]. Gopher: 0.2
+    max_duplicate_lines: float = 0.8  # share of characters, [0, 1]. Gopher: 0.2
     max_duplicate_paragraphs: float = 0.5  # share of characters, [0, 1]. Gopher: 0.2
     max_top_ngram: float = 0.2  # share of characters in the commonest 2-, 3- or 4-gram, [0, 1]. Gopher: 0.20, 0.18, 0.16
-    max_duplicate_ngrams: float = 0.6  # share of characters in repeated 8-grams, [0, 1]. Gopher: 0.12
+    max_duplicate_ngrams: float = 0.7  # share of characters in repeated 8-grams, [0, 1]. Gopher: 0.12
 
     def __post_init__(self) -> None:
         for key in ("max_bullet_lines", "max_ellipsis_lines", "min_alphabetic_words", "max_duplicate_lines", "max_duplicate_paragraphs"):
@@ -138,8 +138,7 @@ def ngram_shares(words: list[str]) -> tuple[float, float]:
     if len(words) < 8:
         return 0.0, 0.0
     numbers: dict[str, int] = {}
-    next_number = count()
-    ones: Ids = np.fromiter((numbers.setdefault(word, next(next_number)) for word in words), np.int64, len(words))
+    ones: Ids = np.fromiter(map(numbers.setdefault, words, count()), np.int64, len(words))
     lengths = np.fromiter(map(len, words), np.int64, len(words))
     total = int(lengths.sum())
     twos = _pair(ones[:-1], ones[1:])
@@ -166,9 +165,10 @@ def _top(grams: Ids, size: int, lengths: Ids) -> int:
 
 def _repeated(grams: Ids, size: int, lengths: Ids) -> int:
     """Characters of the words that some later occurrence of an n-gram covers."""
-    first = np.unique(grams, return_index=True)[1]
-    again = np.ones(len(grams), np.int64)
-    again[first] = 0
+    places = np.arange(len(grams))
+    first = np.empty(int(grams.max()) + 1, np.int64)
+    first[grams[::-1]] = places[::-1]  # the last to be assigned stays, so the first place wins
+    again = (first[grams] != places).astype(np.int64)
     edges = np.zeros(len(lengths) + 1, np.int64)
     edges[: len(grams)] += again
     edges[size : size + len(grams)] -= again

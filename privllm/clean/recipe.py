@@ -31,7 +31,7 @@ Row = dict[str, Any]
 class CleanConfig:
     max_html_characters: int = 64_000_000  # a page with more is dropped unparsed, [1,000, 1,000,000,000]
     languages: list[str] = field(default_factory=lambda: ["en"])  # ISO 639-1 codes to keep; empty: all
-    min_language_score: float = 0.5  # how sure the model must be before another language is dropped, [0, 1]
+    min_language_score: float = 0.65  # how sure the model must be before another language is dropped, [0, 1]
     quality: QualityConfig = field(default_factory=QualityConfig)
 
     def __post_init__(self) -> None:
@@ -59,10 +59,10 @@ class Dropped(Clean):
 def clean_document(cfg: CleanConfig, media_type: str, text: str) -> Clean | Dropped:
     """`text` of one document through all steps; `media_type` "text/html" goes through the HTML parser first."""
     if media_type == "text/html":
-        trouble = html.trouble(text, cfg.max_html_characters)
-        if trouble:
-            return Dropped("", "", 0.0, {}, *trouble)
-        text = html.extract(text)
+        try:
+            text = html.extract(text, cfg.max_html_characters)
+        except html.Refused as refused:
+            return Dropped("", "", 0.0, {}, *refused.args)
     text, placeholders = pii.redact(normalise(text))
     if not text.strip():
         return Dropped("", "", 0.0, {}, "empty", "no text in it")

@@ -59,7 +59,9 @@ def meaning(path: Path) -> str:
     """Hash of a module's syntax tree without docstrings, comments and positions."""
     tree = parse(path)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node, clean=False) is not None:
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return digest(ast.dump(tree).encode())
 
@@ -176,7 +178,9 @@ def check_fingerprint(stage: str, root: Path = Path()) -> None:
         raise UserError(f"`{changed[0][0]}` is not the code that {path} was made from: run it through `dvc repro {stage}`.")
     for dist, version in recorded["libraries"].items():
         if (installed := _installed(dist)) != version:
-            raise UserError(f"{dist} {installed} is installed, but {LOCK_FILE} says {version}: run `make setup`, or change the lock and run `dvc repro`.")
+            raise UserError(
+                f"{dist} {installed} is installed, but {LOCK_FILE} says {version}: run `make setup`, or change the lock and `dvc repro`."
+            )
 
 
 def _installed(dist: str) -> str:

@@ -24,7 +24,9 @@ DOCUMENTS = pa.schema(
         ("text", pa.string()),
     ]
 )
-QUARANTINE = pa.schema([("source", pa.string()), ("digest", pa.string()), ("bytes", pa.int64()), ("reason", pa.string()), ("detail", pa.string())])
+QUARANTINE = pa.schema(
+    [("source", pa.string()), ("digest", pa.string()), ("bytes", pa.int64()), ("reason", pa.string()), ("detail", pa.string())]
+)
 
 CLEAN = pa.schema(
     [

@@ -22,7 +22,9 @@ Result = TypeVar("Result")
 INLINE_BYTES = 2 << 20  # below this, starting processes costs more than they save
 
 
-def map_shards(function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], label: str, inline_bytes: int = INLINE_BYTES) -> list[Result]:
+def map_shards(
+    function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], label: str, inline_bytes: int = INLINE_BYTES
+) -> list[Result]:
     """`[function(*job) for job in jobs]`, in processes when the files named in `jobs` hold `inline_bytes` or more."""
     sizes = [_bytes_of(job) for job in jobs]
     workers = min(len(jobs), len(os.sched_getaffinity(0)))
@@ -32,7 +34,9 @@ def map_shards(function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]],
         return _in_processes(function, jobs, sizes, advance, workers)
 
 
-def _inline(function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], sizes: list[int], advance: Callable[[float], None]) -> list[Result]:
+def _inline(
+    function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], sizes: list[int], advance: Callable[[float], None]
+) -> list[Result]:
     results = []
     for job, size in zip(jobs, sizes, strict=True):
         results.append(function(*job))
@@ -60,7 +64,8 @@ def _in_processes(
         return [by_index[i] for i in range(len(jobs))]
     except BrokenProcessPool:
         raise UserError(
-            "a worker process was killed, most likely because memory ran out. Nothing is lost: close other programs and run `dvc repro` again."
+            "a worker process was killed, most likely because memory ran out. "
+            "Nothing is lost: close other programs and run `dvc repro` again."
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

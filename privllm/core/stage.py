@@ -65,14 +65,16 @@ def call(action: Callable[[], object], name: str) -> int:
 def require_verdict(path: Path) -> None:
     """Raise UserError unless validation's verdict file says that the documents passed."""
     if json.loads(path.read_text("utf-8")).get("passed") is not True:
-        raise UserError(f"{path} says that validation failed: open reports/validate/index.html, mend the documents or `validate` in params.yaml.")
+        raise UserError(f"{path} says that validation failed: open reports/validate/index.html, then mend the documents or `validate`.")
 
 
 def _paragraph(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full ({error.filename or Path.cwd()}). Nothing is lost: free some space (`dvc gc -w` drops old results) and run it again."
+        where = error.filename or Path.cwd()
+        return f"the disk is full ({where}). Nothing is lost: free some space (`dvc gc -w` drops old results) and run it again."
     if isinstance(error, OSError):
-        return f"{error.strerror or error} ({error.filename or 'no file named'}). Mend that and run it again; PRIVLLM_DEBUG=1 shows where."
+        what = error.strerror or error
+        return f"{what} ({error.filename or 'no file named'}). Mend that and run it again; PRIVLLM_DEBUG=1 shows where."
     if isinstance(error, MemoryError):
         return "memory ran out. Nothing is lost: close other programs or lower the stage's batch size in params.yaml, and run it again."
     return str(error)

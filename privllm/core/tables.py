@@ -4,7 +4,6 @@ A data stage's folder holds `00000.parquet` ... one file per shard; other tables
 so `datasets.load_dataset("parquet", data_files="data/clean/*.parquet")` sees documents only.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +21,7 @@ def write_table(table: pa.Table, path: Path) -> None:
     rows = max(1, min(len(table), len(table) * ROW_GROUP_BYTES // max(1, _content_bytes(table))))
     partial = path.with_name(path.name + ".partial")
     pq.write_table(table, partial, row_group_size=rows, compression="zstd", compression_level=1)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def _content_bytes(table: pa.Table) -> int:

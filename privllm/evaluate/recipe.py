@@ -128,7 +128,7 @@ def read_documents(inputs: Inputs, encoder: Encoder, sizes: np.ndarray, wanted: 
         spans = read_table(annotated, ["id", "token_start", "token_end", "pos"])
         spans_of = {row["id"]: row for row in spans.filter(pc.is_in(spans["id"], ids)).to_pylist()}
         for row, tokens in zip(table.to_pylist(), encoder.encode(table["text"]), strict=True):
-            pos = parts_of_speech(row["text"], sizes[tokens], spans_of[row["id"]])
+            pos = parts_of_speech(row["text"], sizes[tokens], spans_of.get(row["id"], {}))
             yield Document(row["id"], row["source"], row["media_type"], tokens, pos)
 
 

@@ -1,7 +1,8 @@
 """Losses joined to what is known of each token: its document, its source, its part of speech.
 
 A token's part of speech is that of the annotated word which covers the token's first character that is no white space; a token of
-white space only is "SPACE", one that no word covers "none". Places are computed from the bytes of the tokens, so they hold inside
+white space only is "SPACE", one that no word covers "unannotated" (annotation has a budget: whole documents and the ends of long ones are
+left out). Places are computed from the bytes of the tokens, so they hold inside
 multi-byte characters too. No model here.
 """
 
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-WHITE, UNCOVERED = "SPACE", "none"
+WHITE, UNCOVERED = "SPACE", "unannotated"
 
 
 @dataclass
@@ -58,7 +59,7 @@ def top_folder(source: str) -> str:
 def parts_of_speech(text: str, sizes: np.ndarray, annotation: Mapping[str, list]) -> np.ndarray:
     """The part of speech (str [tokens]) of the tokens of `text`, whose bytes are `sizes`.
 
-    `annotation` is a row of records.ANNOTATIONS: token_start, token_end (code points), pos.
+    `annotation` is a row of records.ANNOTATIONS (token_start, token_end in code points, pos), or {} for a document without one.
     """
     encoded = np.frombuffer(text.encode(), np.uint8)
     assert int(sizes.sum()) == len(encoded), f"tokens of {int(sizes.sum())} bytes for a text of {len(encoded)}"
@@ -67,7 +68,7 @@ def parts_of_speech(text: str, sizes: np.ndarray, annotation: Mapping[str, list]
     first, last = character[ends - sizes], character[ends - 1]
     black = _next_black(text)[first]
     tags = np.full(len(text) + 1, UNCOVERED, object)
-    for begin, end, pos in zip(annotation["token_start"], annotation["token_end"], annotation["pos"], strict=True):
+    for begin, end, pos in zip(*(annotation.get(key, ()) for key in ("token_start", "token_end", "pos")), strict=True):
         tags[begin:end] = pos
     return np.where(black <= last, tags[np.minimum(black, len(text))], WHITE)
 

@@ -110,11 +110,15 @@ def _slices(evaluate: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     found = []
     for key, title, metric, number_format in ways:
         rows = sorted(((evaluate or {}).get(key) or {}).items(), key=lambda item: (-item[1].get("tokens", 0), item[0]))
-        bars = {name: row[metric] for name, row in rows[:MAX_BARS] if row.get("tokens", 0) >= FEW_TOKENS and metric in row}
+        bars = {name: row[metric] for name, row in rows[:MAX_BARS] if _worth_a_bar(name, row, metric)}
         chart = charts.bar_chart(key, dict(sorted(bars.items(), key=lambda bar: -bar[1])), metric.replace("_", " "), number_format)
         if rows:
             found.append({"title": title, "rows": rows, "chart": chart if len(bars) > 1 else None, "metric": metric.replace("_", " ")})
     return found
+
+
+def _worth_a_bar(name: str, row: Mapping[str, Any], metric: str) -> bool:
+    return row.get("tokens", 0) >= FEW_TOKENS and metric in row and name != "unannotated"
 
 
 def _samples(folder: Path | None) -> dict[str, Any] | None:

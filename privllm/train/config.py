@@ -16,7 +16,7 @@ class PretrainConfig:
     batch_size: int = 4  # rows a step, >= 1; at these sizes small batches learn faster
     max_tokens: int = 500_000  # budget of positions trained on, >= 1
     warmup_steps: int = 20  # >= 0
-    decay_fraction: float = 0.3  # share of the steps over which the learning rate falls to 0, [0, 0.9]
+    decay_fraction: float = 0.5  # share of the steps over which the learning rate falls to 0, [0, 0.9]
     validate_every: int = 50  # steps, >= 1
     validation_rows: int = 64  # rows of held-out text each time, >= 1
     patience: int = 4  # validations without improvement before the decay is brought forward, >= 1

@@ -21,6 +21,8 @@ from privllm.train.data import IGNORED, Batch
 from privllm.train.muon import Muon
 from privllm.train.schedule import Schedule
 
+REST_RATE = 4.0  # embeddings and norms beside Muon learn faster than matrices: 1 and 2 gave a higher held-out loss, 8 hardly a lower
+
 
 class CausalTraining(lightning.LightningModule):
     def __init__(self, model: Qwen3ForCausalLM, cfg: PretrainConfig, schedule: Schedule, compiled: bool) -> None:
@@ -44,7 +46,7 @@ class CausalTraining(lightning.LightningModule):
         step = self.global_step
         torch.manual_seed(seed_of("step", self.cfg.seed, step))
         for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
-            group["lr"] = self.cfg.learning_rate * self.schedule.factor(step)
+            group["lr"] = group["rate"] * self.cfg.learning_rate * self.schedule.factor(step)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return make_optimizer(self.model, self.cfg)
@@ -62,19 +64,21 @@ def _cross_entropy(hidden_BTD: Tensor, weight_VD: Tensor, labels_BT: Tensor, red
 
 
 def make_optimizer(model: Qwen3ForCausalLM, cfg: PretrainConfig) -> Muon:
-    """Groups by what a parameter is; attention is orthogonalised head by head, which is cheaper and no worse."""
+    """Groups by what a parameter is.
+
+    Attention is orthogonalised head by head, a fifth of the work of whole matrices. At equal steps that cost 0.02 nats
+    on a small model; within equal time it is the better bargain on a CPU.
+    """
     kinds: dict[str, list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         kinds.setdefault(_kind(name, parameter), []).append(parameter)
     heads, kv_heads, muon = model.config.num_attention_heads, model.config.num_key_value_heads, cfg.optimizer == "muon"
     blocks = {"query": (heads, 1), "key_value": (kv_heads, 1), "output": (1, heads)}
-    groups = [
-        {"params": parameters, "muon": muon and kind != "rest", "blocks": blocks.get(kind, (1, 1)), "weight_decay": cfg.weight_decay}
-        for kind, parameters in sorted(kinds.items())
+    groups: list[dict[str, Any]] = [
+        {"params": kinds[kind], "muon": muon, "blocks": blocks.get(kind, (1, 1)), "weight_decay": cfg.weight_decay, "rate": 1.0}
+        for kind in sorted(kinds.keys() - {"rest"})
     ]
-    for group, kind in zip(groups, sorted(kinds), strict=True):
-        if kind == "rest":
-            group["weight_decay"] = 0.0
+    groups.append({"params": kinds["rest"], "weight_decay": 0.0, "rate": REST_RATE if muon else 1.0})
     return Muon(groups, lr=cfg.learning_rate)
 
 

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from privllm.core.errors import UserError
-from privllm.core.fingerprint import check_fingerprint, distributions_below, fingerprint, imports_of, locked_versions, meaning, write_fingerprints
+from privllm.core.fingerprint import (
+    check_fingerprint,
+    distributions_below,
+    fingerprint,
+    imports_of,
+    locked_versions,
+    meaning,
+    write_fingerprints,
+)
 
 TREE = {
     "stages/a.py": "from privllm.one import run\nrun()\n",
@@ -99,11 +107,11 @@ def test_check_refuses_other_code_libraries_and_python(root: Path) -> None:
     with pytest.raises(UserError, match="make setup"):
         check_fingerprint("a", root)
     path.write_text(json.dumps(recorded | {"python": "2.7"}))
-    with pytest.raises(UserError, match="Python 2.7"):
+    with pytest.raises(UserError, match=r"Python 2\.7"):
         check_fingerprint("a", root)
     path.write_text(json.dumps(recorded))
     (root / "privllm/three/deep.py").write_text("helper = abs\n")
-    with pytest.raises(UserError, match="privllm.three.deep"):
+    with pytest.raises(UserError, match=r"privllm\.three\.deep"):
         check_fingerprint("a", root)
     path.unlink()
     with pytest.raises(UserError, match="dvc repro a"):

@@ -27,7 +27,7 @@ def test_slices_of_each_kind_add_up(made: tuple[dict, Path]) -> None:
         for column in ("tokens", "bytes", "nats", "correct"):
             assert sum(row[column] for row in parts) == pytest.approx(whole[column]), (kind, column)
     assert set(report["by_source"]) <= {"manual", "mail", "."}
-    assert {"none", "NOUN"} <= set(report["by_pos"])
+    assert {"unannotated", "NOUN"} <= set(report["by_pos"])
 
 
 def test_documents_add_up_to_the_report(made: tuple[dict, Path], inputs: Inputs) -> None:

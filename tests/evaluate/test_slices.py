@@ -7,8 +7,6 @@ from hypothesis import strategies as st
 
 from privllm.evaluate.slices import Tally, bootstrap_interval, parts_of_speech, token_bytes, top_folder
 
-NOTHING = {"token_start": [], "token_end": [], "pos": []}
-
 
 def sizes_of(*tokens: bytes) -> np.ndarray:
     return np.array([len(token) for token in tokens])
@@ -24,18 +22,22 @@ def test_a_token_takes_the_tag_of_its_first_character_that_is_no_space() -> None
 def test_bytes_within_one_character_share_its_tag() -> None:
     words = {"token_start": [1, 3], "token_end": [2, 4], "pos": ["SYM", "NOUN"]}
     assert parts_of_speech("x🙂y数", sizes_of(b"x", b"1", b"23", b"4", b"y", b"123"), words).tolist() == [
-        "none",
+        "unannotated",
         "SYM",
         "SYM",
         "SYM",
-        "none",
+        "unannotated",
         "NOUN",
     ]
 
 
+def test_a_document_without_annotation() -> None:
+    assert parts_of_speech("a b", np.array([1, 1, 1]), {}).tolist() == ["unannotated", "SPACE", "unannotated"]
+
+
 def test_tokens_must_cover_the_text() -> None:
     with pytest.raises(AssertionError, match="text of 3"):
-        parts_of_speech("cat", np.array([1, 1]), NOTHING)
+        parts_of_speech("cat", np.array([1, 1]), {})
 
 
 @given(st.text(min_size=1, max_size=30), st.data())
@@ -44,7 +46,7 @@ def test_one_token_per_character_is_tagged_by_that_character(text: str, data: st
     ends = sorted(data.draw(st.sets(st.integers(1, len(text)), min_size=1)))
     spans = {"token_start": [0, *ends[:-1]], "token_end": ends, "pos": [f"P{end}" for end in ends]}
     tags = parts_of_speech(text, np.array([len(c.encode()) for c in text]), spans).tolist()
-    covering = [next((f"P{end}" for end in ends if i < end), "none") for i in range(len(text))]
+    covering = [next((f"P{end}" for end in ends if i < end), "unannotated") for i in range(len(text))]
     assert tags == ["SPACE" if c.isspace() else tag for c, tag in zip(text, covering, strict=True)]
 
 

@@ -1,6 +1,7 @@
 import json
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,7 @@ def test_headings_make_an_outline(page: str) -> None:
     headings = Outline(page).headings
     assert headings[0] == 1
     assert headings.count(1) == 1
-    assert all(later - earlier <= 1 for earlier, later in zip(headings, headings[1:], strict=False))
+    assert all(later - earlier <= 1 for earlier, later in pairwise(headings))
 
 
 def test_text_from_documents_is_escaped(page: str) -> None:

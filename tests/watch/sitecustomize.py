@@ -17,7 +17,7 @@ _stage = os.environ.get("PRIVLLM_WATCH_STAGE")
 
 
 def _start(folder: str, stage: str) -> None:
-    log = os.open(os.path.join(folder, f"{stage}.jsonl"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    log = os.open(f"{folder}/{stage}.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     seen: set[tuple[str, str]] = set()
     root = os.getcwd() + os.sep
 

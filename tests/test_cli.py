@@ -1,0 +1,38 @@
+"""The command line explains itself, starts quickly, and ends in words."""
+
+import subprocess
+import sys
+
+from typer.testing import CliRunner
+
+from privllm.cli import app
+
+RUNNER = CliRunner()
+
+
+def test_help_teaches_every_command() -> None:
+    for command in app.registered_commands:
+        assert command.callback is not None
+        shown = RUNNER.invoke(app, [command.callback.__name__, "--help"])
+        assert shown.exit_code == 0
+        assert (command.callback.__doc__ or "missing").split(".")[0].split("\n")[0][:30] in shown.output
+
+
+def test_completion_is_offered() -> None:
+    assert "--install-completion" in RUNNER.invoke(app, ["--help"]).output
+
+
+def test_a_missing_model_is_explained(tmp_path) -> None:
+    done = subprocess.run([sys.executable, "-m", "privllm.cli", "chat", str(tmp_path)], capture_output=True, text=True, input="")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert str(tmp_path) in done.stderr
+
+
+def test_demo_leaves_other_documents_alone(tmp_path) -> None:
+    (tmp_path / "mine.txt").write_text("words")
+    done = subprocess.run([sys.executable, "-m", "privllm.cli", "demo", "--sources", str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "mine.txt" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    assert RUNNER.invoke(app, ["demo", "--when-empty", "--sources", str(tmp_path)]).exit_code == 0
