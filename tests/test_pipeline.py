@@ -75,7 +75,7 @@ def test_a_stage_opens_only_what_it_declared_and_no_network(built: Workshop, eve
 
 
 def test_every_stage_gives_the_same_bytes_from_its_declared_inputs_alone(built: Workshop, tmp_path: Path) -> None:
-    """Each stage runs in an empty folder with its deps, the modules of its fingerprint and its own parameters; other hash seed, other path."""
+    """Each stage runs in an empty folder with its deps, its fingerprint's modules and its own parameters; other hash seed, other path."""
     params = yaml.safe_load((built.root / "params.yaml").read_text("utf-8"))
     for stage, declared in STAGES.items():
         bench = tmp_path / stage

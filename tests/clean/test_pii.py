@@ -34,7 +34,7 @@ FOUND = [
     ("Authorization: Basic dXNlcjpwYXNzd29yZA==", "Authorization: Basic <CREDENTIAL>"),
     ("curl -H 'Authorization: Bearer abc123def456ghi789'", "curl -H 'Authorization: Bearer <CREDENTIAL>'"),
     ("password=hunter2", "password=<CREDENTIAL>"),
-    ('db_password = "correct horse"', 'db_password = "<CREDENTIAL> horse"'),
+    ('db_password = "correct horse"', 'db_password = "<CREDENTIAL>"'),
     ("Password: s3cr3t!", "Password: <CREDENTIAL>"),
     (f"token {GITHUB}.", "token <KEY>."),
     ("AKIAIOSFODNN7EXAMPLE", "<KEY>"),
