@@ -32,7 +32,7 @@ _ASSIGNED = re.compile(
     r"(?i)(?<![^\W_])(?P<name>pass(?:word|wd|phrase|code)?|pwd|secret(?:[_-]?(?:access[_-]?)?key)?|token|credentials?"
     r"|(?:api|access|private|encryption|signing|auth)[_-]?(?:key|token))(?P<is>[\"']?(?:[ \t]{0,4}(?::=|=>|=|:)[ \t]{0,4}| is ))"
     # Quoted, it may be several words.
-    r"(?P<quote>[\"'`]?)(?P<value>(?<=[\"'])[^\"'\n]{4,128}(?=[\"'])|[^\s\"'`<>,;(){}\[\]&|]{4,512})(?P<after>[\"'`(\[{.]?)"
+    r"(?P<quote>[\"'`]?)(?P<value>(?<=[\"'])[^\"'<>\n]{4,128}(?=[\"'])|[^\s\"'`<>,;(){}\[\]&|]{4,512})(?P<after>[\"'`(\[{.]?)"
 )
 # Looked for in lower case, each by itself: a pattern that starts with plain characters is searched ten times faster.
 _STEMS = {"pass": "pass", "pwd": "pwd", "secret": "secret", "key": "key(?<=[_isenght-]key)", "token": "token", "credential": "credential"}
