@@ -10,7 +10,7 @@ from privllm.model.causal import CausalConfig
 class PretrainConfig:
     model: CausalConfig = field(default_factory=CausalConfig)
     optimizer: str = "muon"  # muon (for the matrices, AdamW for the rest) or adamw (for all)
-    learning_rate: float = 0.006  # peak, > 0
+    learning_rate: float = 0.003  # peak, > 0
     weight_decay: float = 0.1  # decoupled, of matrices inside the blocks, per unit of learning rate, >= 0
     clip: float = 1.0  # the gradient's norm at most, > 0
     batch_size: int = 4  # rows a step, >= 1; at these sizes small batches learn faster

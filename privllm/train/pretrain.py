@@ -85,7 +85,10 @@ def make_trainer(cfg: PretrainConfig, steps: int, checkpoints: SafeCheckpointIO,
 
 
 def fit(trainer: lightning.Trainer, module: CausalTraining, data: PackedData, checkpoint: Path | None) -> None:
-    """`trainer.fit`, from `checkpoint` if there is one; Ctrl-C stays a KeyboardInterrupt, which Lightning makes an exit."""
+    """`trainer.fit`, from `checkpoint` if there is one.
+
+    Raises KeyboardInterrupt on Ctrl-C and on SIGTERM, of which Lightning makes a SystemExit (the latter with code 0).
+    """
     handler = signal.getsignal(signal.SIGINT)
     try:
         with warnings.catch_warnings():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from tiny_corpus import CONTEXT, Corpus, as_json, make_corpus, tiny, write_split, write_tokenizer
 
 import privllm
@@ -129,10 +130,11 @@ def test_a_checkpoint_of_other_code_parameters_or_rows_is_not_taken_up(corpus, t
     assert resumed == [0, 16, 0, 0, 0]
 
 
-def test_ctrl_c_stays_a_keyboard_interrupt_and_nothing_half_written_is_left(corpus, tmp_path, cfg, unbroken, monkeypatch):
+@pytest.mark.parametrize("how", [KeyboardInterrupt, SIGTERMException])
+def test_an_interrupt_stays_one_and_nothing_half_written_is_left(corpus, tmp_path, cfg, unbroken, monkeypatch, how):
     handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patched:
-        die_at(20, patched, KeyboardInterrupt)
+        die_at(20, patched, how)
         with pytest.raises(KeyboardInterrupt):
             run(cfg, corpus, tmp_path / "stopped")
     assert signal.getsignal(signal.SIGINT) is handler
