@@ -39,3 +39,11 @@ def sqlite_doc() -> Path:
         subprocess.run(["apt-get", "download", "sqlite3-doc"], cwd=OUT, check=True, stdout=subprocess.DEVNULL)
         subprocess.run(["dpkg", "-x", next(OUT.glob("sqlite3-doc*.deb")), folder], check=True)
     return folder
+
+
+def said(command: list) -> dict:
+    """Run a script and return the JSON of its last line."""
+    done = subprocess.run(
+        [str(word) for word in command], cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    return json.loads(done.stdout.strip().splitlines()[-1])

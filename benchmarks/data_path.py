@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.common import OUT, ROOT, peers_python, sqlite_doc, write_result
+from benchmarks.common import OUT, ROOT, peers_python, said, sqlite_doc, write_result
 
 STAGES = {
     "collect": "data/sources data/collect reports/collect.json",
@@ -66,13 +66,6 @@ def peer(html: Path, root: Path) -> dict:
         "clean": cleaned,
         "tokenize": tokenized,
     }
-
-
-def said(command: list) -> dict:
-    done = subprocess.run(
-        [str(word) for word in command], cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def main() -> None:

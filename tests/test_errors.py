@@ -28,7 +28,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 @pytest.fixture
 def shop(prepared: Workshop):
     yield prepared
-    prepared.run("git", "checkout", "-q", "--", ".")
+    prepared.run("git", "reset", "-q", "--hard")
     prepared.run("dvc", "checkout", "-q", "--force")
 
 

@@ -41,7 +41,7 @@ def events(built: Workshop) -> dict[str, list[list[str]]]:
 def edited(built: Workshop) -> Iterator[Workshop]:
     """The build, to be edited; tracked files and dvc.lock are restored, and the outputs checked out, afterwards."""
     yield built
-    built.run("git", "checkout", "-q", "--", ".")
+    built.run("git", "reset", "-q", "--hard")
     built.run("dvc", "checkout", "-q", "--force")
 
 
@@ -157,7 +157,7 @@ def test_a_new_document_moves_no_other(edited: Workshop) -> None:
         * 3
     )
     (edited.root / "data/sources/new.txt").write_text(text, "utf-8")
-    assert edited.repro("pack") == ["collect", "clean", "dedup", "validate", "pack"]
+    assert edited.repro("pack") == ["collect", "clean", "dedup", "validate", "tokenizer", "pack"]
     after = splits()
     assert {name: after[name] for name in before} == before
     assert len(after) == len(before) + 1
@@ -166,7 +166,7 @@ def test_a_new_document_moves_no_other(edited: Workshop) -> None:
 
 def test_experiments_one_and_queued(edited: Workshop) -> None:
     edited.run("dvc", "exp", "run", "-n", "one", "-S", "pretrain.weight_decay=0.3", "pretrain")
-    edited.run("git", "checkout", "-q", "--", ".")
+    edited.run("git", "reset", "-q", "--hard")
     edited.run("dvc", "exp", "run", "--queue", "-S", "collect.max_megabytes=8,9", "collect")
     edited.run("dvc", "queue", "start", "-j", "1")
     deadline = time.monotonic() + 180

@@ -42,7 +42,7 @@ def read_params(section: str, schema: type[Config], path: Path = PARAMS_FILE) ->
 
 
 def load_sections(path: Path = PARAMS_FILE) -> dict[str, Any]:
-    """All of params.yaml as plain values. Raises UserError when it is missing or is no mapping."""
+    """All of params.yaml as plain values, keys in order. Raises UserError when it is missing or is no mapping."""
     try:
         sections = yaml.safe_load(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -53,7 +53,12 @@ def load_sections(path: Path = PARAMS_FILE) -> dict[str, Any]:
         raise UserError(f"{path} must be a mapping of stage names to parameters.")
     if "${" in json.dumps(sections, default=str):
         raise UserError(f"{path} holds a `${{...}}`: DVC would hash it unexpanded and miss a change; write the value.")
-    return sections
+    return in_order(sections)
+
+
+def in_order(values: Any) -> Any:
+    """Mappings by key, all the way down: DVC compares values, so the order in which a person wrote them may decide nothing."""
+    return {key: in_order(values[key]) for key in sorted(values, key=str)} if isinstance(values, dict) else values
 
 
 def _explain(error: Exception, section: str, schema: type, path: Path) -> str:

@@ -144,7 +144,7 @@ def _provenance(inputs: ReportInputs, reports: Reports) -> dict[str, Any]:
 
 
 def flatten(values: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    """Dotted names and plain values of a section of params.yaml, in its order."""
+    """Dotted names and plain values of a section of params.yaml, in the order given."""
     if not isinstance(values, Mapping):
         return [(prefix or "value", values)]
     pairs = []

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from privllm.core.errors import UserError
-from privllm.core.params import read_params, require
+from privllm.core.params import load_sections, read_params, require
 
 
 @dataclass
@@ -64,3 +64,10 @@ def test_wrong_values_are_explained(tmp_path: Path, text: str, parts: list[str])
 def test_missing_file_says_where_to_stand(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="root of the repository"):
         read_params("sample", Sample, tmp_path / "params.yaml")
+
+
+def test_the_order_of_keys_decides_nothing(tmp_path: Path) -> None:
+    one = load_sections(params(tmp_path, "b: {y: 1, x: 2}\na: {}\n"))
+    other = load_sections(params(tmp_path, "a: {}\nb: {x: 2, y: 1}\n"))
+    assert list(one) == list(other) == ["a", "b"]
+    assert list(one["b"]) == list(other["b"])
