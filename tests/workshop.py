@@ -78,7 +78,7 @@ class Workshop:
 
     def commit(self, message: str) -> None:
         self.run("git", "add", "-A")
-        self.run("git", "-c", "user.name=Test", "-c", "user.email=test@localhost", "commit", "-qm", message)
+        self.run("git", "commit", "-qm", message)
 
 
 def make_workshop(root: Path) -> Workshop:
@@ -97,6 +97,8 @@ def make_workshop(root: Path) -> Workshop:
         shop.set(dotted, value)
     fill_sources(root / "data/sources")
     shop.run("git", "init", "-q", "-b", "main")
+    shop.run("git", "config", "user.name", "Test")  # `dvc exp run` commits too
+    shop.run("git", "config", "user.email", "test@localhost")
     shop.run("dvc", "add", "-q", "data/sources")
     shop.commit("start")
     return shop
