@@ -13,8 +13,8 @@ setup: .venv/installed ## make .venv and install requirements.lock
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: privllm needs Python 3.11 or later; try make PYTHON=python3.11 setup" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	pip install --quiet --progress-bar on torch==2.13.0
-	pip install --quiet --progress-bar on --no-deps --require-hashes -r requirements.lock
+	pip install torch==2.13.0
+	pip install --no-deps --require-hashes -r requirements.lock
 	pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -30,7 +30,7 @@ test: setup ## all tests
 bench: setup ## our figures against the peers', in turn
 	python -m benchmarks.run
 
-serve: setup ## talk to the exported model in the terminal
+serve: setup ## talk to the exported model in the terminal (run first)
 	privllm chat
 
 clean: ## remove what a build made (data/sources and DVC's cache stay)
