@@ -37,7 +37,7 @@ def write_fingerprints(root: Path, out: Path) -> dict[str, Any]:
         write_json(out / f"{stage}.json", found)
     modules = {name for found in prints.values() for name in found["modules"]}
     libraries = {name for found in prints.values() for name in found["libraries"]}
-    return {"stages": len(stages), "modules": len(modules), "libraries": len(libraries)}
+    return {"fingerprints": len(stages), "modules": len(modules), "libraries": len(libraries)}
 
 
 def fingerprint(root: Path, module: str) -> dict[str, Any]:
