@@ -9,7 +9,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "benchmarks" / "out"
-PEERS = ["datatrove==0.10.1", "tokenizers==0.23.3", "trafilatura==2.3.1", "xxhash<3.6", "fasttext-predict", "spacy==3.8.18", "orjson", "nltk"]
+PEERS = ["datatrove==0.10.1", "tokenizers", "trafilatura==2.3.1", "xxhash<3.6", "fasttext-predict", "spacy==3.8.18", "orjson", "nltk"]
 
 
 def write_result(name: str, value: dict[str, Any]) -> None:
