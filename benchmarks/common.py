@@ -9,7 +9,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "benchmarks" / "out"
-PEERS = ["datatrove==0.10.1", "tokenizers", "trafilatura==2.3.1", "xxhash<3.6", "fasttext-predict", "spacy==3.8.18", "orjson", "nltk"]
+PEERS = ["datatrove==0.10.1", "tokenizers", "trafilatura==2.3.1", "lxml_html_clean==0.4.6", "xxhash<3.6", "fasttext-predict"]
+PEERS += ["spacy==3.8.18", "orjson", "nltk"]
+PEER_LIMIT = 900.0  # seconds; datatrove waits for ever on a worker that died
 
 
 def write_result(name: str, value: dict[str, Any]) -> None:
@@ -22,10 +24,11 @@ def peers_python() -> Path:
     """The interpreter of the peers' own environment, made on first use."""
     folder = OUT / "peers"
     python = folder / "bin/python"
-    if not (folder / "ready").exists():
+    ready = folder / "ready"
+    if not ready.exists() or ready.read_text() != "\n".join(PEERS):
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *PEERS], check=True, stderr=subprocess.DEVNULL)
-        (folder / "ready").touch()
+        ready.write_text("\n".join(PEERS))
     return python
 
 
@@ -42,8 +45,12 @@ def sqlite_doc() -> Path:
 
 
 def said(command: list) -> dict:
-    """Run a script and return the JSON of its last line."""
-    done = subprocess.run(
-        [str(word) for word in command], cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+    """Run a script and return the JSON of its last line; what it says on stderr goes to `benchmarks/out/peer.log`."""
+    words = [str(word) for word in command]
+    OUT.mkdir(exist_ok=True)
+    with (OUT / "peer.log").open("wb") as log:
+        try:
+            done = subprocess.run(words, cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=log, text=True, timeout=PEER_LIMIT)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            raise SystemExit(f"{words[1]} failed ({error}); benchmarks/out/peer.log says why") from None
     return json.loads(done.stdout.strip().splitlines()[-1])

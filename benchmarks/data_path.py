@@ -2,8 +2,9 @@
 
     python -m benchmarks.data_path [--html FOLDER] [--rounds 3]
 
-Ours is the wall time of the stage commands collect, clean, dedup and pack, their start-up and every write included; the tokenizer
-is learnt before, for both. The peer's imports are not on its clock. Default corpus: Debian's sqlite3-doc (767 pages, 22 MB).
+Ours is the sum of the stages collect, clean, dedup and pack, every write included; the tokenizer is learnt before, for both.
+Two clocks: without imports, as the peer's own script has it (the stages' log), and the wall time of our four commands, start-up
+and imports included, against the same figure of the peer's two scripts. Default corpus: Debian's sqlite3-doc (767 pages, 22 MB).
 """
 
 import argparse
@@ -50,19 +51,30 @@ def stage(root: Path, name: str, arguments: str) -> float:
 def ours(root: Path) -> dict:
     for name in STAGES:
         shutil.rmtree(root / f"data/{name}", ignore_errors=True)
-    seconds = {name: round(stage(root, name, arguments), 2) for name, arguments in STAGES.items()}
+    log = root / ".privllm/log.jsonl"
+    log.unlink(missing_ok=True)
+    wall = {name: round(stage(root, name, arguments), 2) for name, arguments in STAGES.items()}
+    inside = {entry["stage"]: entry["seconds"] for entry in map(json.loads, log.read_text().splitlines())}
     packed = json.loads((root / "reports/pack.json").read_text())
-    return {"name": "privllm", "seconds": round(sum(seconds.values()), 2), "stages": seconds, "tokens": sum(packed["tokens"].values())}
+    return {
+        "name": "privllm",
+        "seconds": round(sum(inside.values()), 2),
+        "wall": round(sum(wall.values()), 2),
+        "stages": inside,
+        "tokens": sum(packed["tokens"].values()),
+    }
 
 
 def peer(html: Path, root: Path) -> dict:
     texts = root / "peer"
     shutil.rmtree(texts, ignore_errors=True)
+    start = time.perf_counter()
     cleaned = said([peers_python(), "benchmarks/peer_datatrove.py", html, texts])
     tokenized = said([sys.executable, "benchmarks/peer_tokenize.py", texts, root / "data/tokenizer/tokenizer.json"])
     return {
         "name": "datatrove + datasets.map",
         "seconds": round(cleaned["seconds"] + tokenized["seconds"], 2),
+        "wall": round(time.perf_counter() - start, 2),
         "clean": cleaned,
         "tokenize": tokenized,
     }
@@ -80,12 +92,16 @@ def main() -> None:
         root = Path(scratch)
         prepare(html, root)
         rounds = [(ours(root), peer(html, root)) for _ in range(args.rounds)]
-    a, b = (statistics.median(pair[i]["seconds"] for pair in rounds) for i in (0, 1))
     print(f"raw HTML to packed tokens, {megabytes:.1f} MB, median of {args.rounds}")
-    print(f"  privllm                   {a:7.2f} s  {megabytes / a:6.2f} MB/s")
-    print(f"  datatrove + datasets.map  {b:7.2f} s  {megabytes / b:6.2f} MB/s")
-    print(f"  ratio                     {b / a:7.2f}x  (must be >= 8)")
-    write_result("data_path", {"html_mb": round(megabytes, 1), "ours_s": a, "peer_s": b, "ratio": round(b / a, 2), "rounds": rounds})
+    found = {}
+    for clock, note in (("seconds", "without imports"), ("wall", "with start-up and imports")):
+        a, b = (statistics.median(pair[i][clock] for pair in rounds) for i in (0, 1))
+        print(f"  {note}")
+        print(f"    privllm                   {a:7.2f} s  {megabytes / a:6.2f} MB/s")
+        print(f"    datatrove + datasets.map  {b:7.2f} s  {megabytes / b:6.2f} MB/s")
+        print(f"    ratio                     {b / a:7.2f}x  (asked: 8)")
+        found[clock] = {"ours_s": a, "peer_s": b, "ratio": round(b / a, 2)}
+    write_result("data_path", {"html_mb": round(megabytes, 1), **found, "rounds": rounds})
 
 
 if __name__ == "__main__":

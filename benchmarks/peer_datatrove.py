@@ -2,7 +2,7 @@
 
 Usage: peer_datatrove.py FOLDER_OF_HTML OUT. Prints one JSON line; OUT receives one .txt per surviving document.
 The clock starts when the pages lie in datatrove's own input format and its imports are done, which favours the peer.
-Runs in an environment of its own: benchmarks/peers.lock.
+Runs in an environment of its own: `PEERS` in benchmarks/common.py.
 """
 
 import gzip

@@ -72,12 +72,13 @@ def _of_words(cfg: QualityConfig, text: str, words: list[str], language: str) ->
     symbols = max(text.count("#"), text.count("…") + text.count("...")) / len(words)
     if symbols > cfg.max_symbol_ratio:
         return "symbol_ratio", f"{symbols:.2f} per word"
-    lowered = set(map(str.lower, set(words)))
+    different = set(words)
+    lowered = set(map(str.lower, different))
     stop_words = len(STOP_WORDS & lowered)
     if language in ("", "en") and stop_words < cfg.min_stop_words:
         return "too_few_stop_words", f"{stop_words} of {len(STOP_WORDS)}"
     # A word without a letter keeps its form in both cases; scripts without case have letters all the same.
-    letters = {word for word in set(words) if word.isalpha() or any(map(str.isalpha, word))}
+    letters = {word for word in different if word.isalpha() or any(map(str.isalpha, word))}
     alphabetic = sum(map(letters.__contains__, words)) / len(words)
     if alphabetic < cfg.min_alphabetic_words:
         return "few_alphabetic_words", f"{alphabetic:.2f} of all words"

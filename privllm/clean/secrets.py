@@ -58,10 +58,27 @@ def redact_secrets(text: str, counts: Counter[str]) -> str:
         text = _replace(_BEARER, "CREDENTIAL", text, counts, keep=1)
     if "uthorization" in text or "UTHORIZATION" in text:
         text = _replace(_HEADER, "CREDENTIAL", text, counts, keep=1)
+    return _redact_assigned(text, counts)
+
+
+def _redact_assigned(text: str, counts: Counter[str]) -> str:
+    """`_ASSIGNED` never reaches beyond a line, so only lines with a name in them are searched."""
     lowered = text.lower()
-    if any(stem in lowered and name.search(lowered) for stem, name in _ANY_NAME.items()):
-        text = _ASSIGNED.sub(lambda match: _assigned(match, counts), text)
-    return text
+    places = sorted({place.start() for stem, name in _ANY_NAME.items() if stem in lowered for place in name.finditer(lowered)})
+    if not places:
+        return text
+    if len(lowered) != len(text):  # a letter such as the dotted capital I grew, so places differ
+        return _ASSIGNED.sub(lambda match: _assigned(match, counts), text)
+    parts, done = [], 0
+    for place in places:
+        if place < done:
+            continue
+        start = text.rfind("\n", done, place) + 1 or done
+        end = text.find("\n", place)
+        end = len(text) if end < 0 else end
+        parts += [text[done:start], _ASSIGNED.sub(lambda match: _assigned(match, counts), text[start:end])]
+        done = end
+    return "".join(parts) + text[done:]
 
 
 def _replace(pattern: re.Pattern[str], kind: str, text: str, counts: Counter[str], keep: int = 0) -> str:

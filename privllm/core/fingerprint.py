@@ -11,8 +11,10 @@ watch real runs for modules that escaped it.
 import ast
 import importlib.metadata
 import json
+import os
 import re
 import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from privllm.core.seed import digest
 OURS = ("privllm", "stages")
 LOCK_FILE = Path("requirements.lock")
 FOLDER = Path("data/fingerprint")
+MEMORY_FILE = Path(".privllm/modules.json")
 PRESENTATION = {"typer", "rich"}  # they print for people and decide no byte of any output
 
 
@@ -35,6 +38,7 @@ def write_fingerprints(root: Path, out: Path) -> dict[str, Any]:
     prints = {stage: fingerprint(root, f"stages.{stage}") for stage in stages}
     for stage, found in prints.items():
         write_json(out / f"{stage}.json", found)
+    _memory.save(root / MEMORY_FILE)
     modules = {name for found in prints.values() for name in found["modules"]}
     libraries = {name for found in prints.values() for name in found["libraries"]}
     return {"fingerprints": len(stages), "modules": len(modules), "libraries": len(libraries)}
@@ -57,7 +61,49 @@ def python_version() -> str:
 
 def meaning(path: Path) -> str:
     """Hash of a module's syntax tree without docstrings, comments and positions."""
-    tree = parse(path)
+    return understand(path, path.stem)[1]
+
+
+def imports_of(path: Path, name: str) -> set[str]:
+    """Dotted names that a file imports, relative ones resolved; `from a import b` gives both a and a.b."""
+    return set(understand(path, name)[0])
+
+
+def understand(path: Path, name: str) -> tuple[list[str], str]:
+    """(`imports_of`, `meaning`) of the module `name` in the file `path`."""
+    data = path.read_bytes()
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    key = f"{python_version()} {package} {digest(data)}"
+    if key not in _memory.known:
+        tree = _parse(data, path)
+        _memory.known[key] = sorted(_imports(tree, package)), _meaning(tree)
+    return _memory.known[key]
+
+
+class Memory:
+    """What modules import and mean, by the bytes of their files: a stage that checks its key then parses nothing.
+
+    Only `write_fingerprints` saves it, to a file that nobody needs to keep.
+    """
+
+    def __init__(self) -> None:
+        self.known: dict[str, tuple[list[str], str]] = {}
+
+    def load(self, file: Path) -> None:
+        with suppress(OSError, ValueError):
+            self.known |= json.loads(file.read_text("utf-8"))
+
+    def save(self, file: Path) -> None:
+        file.parent.mkdir(exist_ok=True)
+        partial = file.with_name(f"{file.name}.{os.getpid()}")
+        partial.write_text(json.dumps(self.known), "utf-8")
+        partial.replace(file)
+
+
+_memory = Memory()
+
+
+def _meaning(tree: ast.Module) -> str:
     for node in ast.walk(tree):
         if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             continue
@@ -66,9 +112,24 @@ def meaning(path: Path) -> str:
     return digest(ast.dump(tree).encode())
 
 
-def parse(path: Path) -> ast.Module:
+def _imports(tree: ast.Module, package: str) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parents, base] if base else parents)
+            names.add(base)
+            names.update(f"{base}.{alias.name}" for alias in node.names if base.split(".")[0] in OURS)
+    return names
+
+
+def _parse(data: bytes, path: Path) -> ast.Module:
     try:
-        return ast.parse(path.read_bytes(), filename=str(path))
+        return ast.parse(data, filename=str(path))
     except SyntaxError as error:
         raise UserError(f"{path}, line {error.lineno}: {error.msg}. The build cannot tell what this code means; mend it.") from error
 
@@ -90,23 +151,6 @@ def closure(root: Path, module: str) -> tuple[dict[str, Path], set[str]]:
         for target in imports_of(path, name):
             (waiting.append if target.split(".")[0] in OURS else foreign.add)(target)
     return found, {name.split(".")[0] for name in foreign} - set(sys.stdlib_module_names)
-
-
-def imports_of(path: Path, name: str) -> set[str]:
-    """Dotted names that a file imports, relative ones resolved; `from a import b` gives both a and a.b."""
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    names: set[str] = set()
-    for node in ast.walk(parse(path)):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([*parents, base] if base else parents)
-            names.add(base)
-            names.update(f"{base}.{alias.name}" for alias in node.names if base.split(".")[0] in OURS)
-    return names
 
 
 def _file_of(root: Path, name: str) -> Path | None:
@@ -161,8 +205,8 @@ def requirements_of(dist: str) -> list[str]:
     return [canonical(need.name) for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
 
 
-def check_fingerprint(stage: str, root: Path = Path()) -> None:
-    """Refuse to run code, libraries or a Python other than those `data/fingerprint/<stage>.json` names."""
+def check_fingerprint(stage: str, root: Path = Path()) -> set[str]:
+    """Refuse to run code, libraries or a Python other than those `data/fingerprint/<stage>.json` names; returns the libraries."""
     path = root / FOLDER / f"{stage}.json"
     if not path.is_file():
         raise UserError(f"{path} is missing: run `dvc repro {stage}`, which makes it first.")
@@ -172,6 +216,7 @@ def check_fingerprint(stage: str, root: Path = Path()) -> None:
             f"this build was fingerprinted with Python {recorded['python']} and runs under {python_version()}: "
             "run `dvc repro --force fingerprint`, then `dvc repro`."
         )
+    _memory.load(root / MEMORY_FILE)
     modules, _ = closure(root, f"stages.{stage}")
     changed = sorted(set(recorded["modules"].items()) ^ {(name, meaning(file)) for name, file in modules.items()})
     if changed:
@@ -181,6 +226,7 @@ def check_fingerprint(stage: str, root: Path = Path()) -> None:
             raise UserError(
                 f"{dist} {installed} is installed, but {LOCK_FILE} says {version}: run `make setup`, or change the lock and `dvc repro`."
             )
+    return set(recorded["libraries"])
 
 
 def _installed(dist: str) -> str:

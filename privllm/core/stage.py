@@ -17,6 +17,7 @@ import typer
 import privllm.core.offline  # noqa: F401  (first: it switches telemetry off)
 from privllm.core.errors import UserError
 from privllm.core.fingerprint import check_fingerprint
+from privllm.core.tables import keep_pandas_out
 
 LOG_FILE = Path(".privllm/log.jsonl")
 INTERRUPTED = 130
@@ -35,8 +36,8 @@ def run(main: Callable[..., None]) -> None:
 
 
 def _checked(stage: str, app: typer.Typer) -> None:
-    if stage != "fingerprint":
-        check_fingerprint(stage)
+    if stage != "fingerprint" and "pandas" not in check_fingerprint(stage):
+        keep_pandas_out()
     app(standalone_mode=False)
 
 

@@ -21,7 +21,7 @@ from privllm.core.params import require
 from privllm.core.records import CLUSTERS, DEDUPED
 from privllm.core.report import balance
 from privllm.core.shards import map_shards
-from privllm.core.tables import read_table, shards_of, write_table
+from privllm.core.tables import by_id, read_table, shards_of, write_table
 from privllm.dedup.clusters import Clusters, verdicts
 from privllm.dedup.exact import first_of_each, normalised_digest
 from privllm.dedup.minhash import PERMUTATIONS, bands, rounds, rows_per_band, signatures, similarity
@@ -71,7 +71,7 @@ def dedup(cfg: DedupConfig, source: Path, out: Path) -> dict:
 
 def signature_shard(source: Path, out: Path, words: int) -> int:
     """Write the SIGNATURES of the documents of one shard, sorted by id; returns how many there are."""
-    table = read_table(source, ["id", "text"]).sort_by("id")
+    table = by_id(read_table(source, ["id", "text"]))
     texts = table["text"].to_pylist()
     hashes, offsets = shingles(texts, words)
     rows = signatures(hashes, offsets).astype("<u4").tobytes()
@@ -164,7 +164,7 @@ def _choices(table: pl.DataFrame) -> dict[int, Choices]:
 def write_survivors(source: Path, out: Path, dropped: tuple[str, ...], renamed: tuple[tuple[str, str], ...]) -> int:
     """Write the documents of one shard that stay, with their cluster, sorted by id; returns how many stay."""
     table = read_table(source)
-    table = table.filter(pa.compute.invert(pa.compute.is_in(table["id"], pa.array(dropped, pa.string())))).sort_by("id")
+    table = by_id(table.filter(pa.compute.invert(pa.compute.is_in(table["id"], pa.array(dropped, pa.string())))))
     names = dict(renamed)
     clusters = [names.get(identifier, identifier) for identifier in table["id"].to_pylist()]
     write_table(table.append_column("cluster", pa.array(clusters, pa.string())).cast(DEDUPED), out)

@@ -25,7 +25,7 @@ from privllm.core.records import PIECE
 from privllm.core.report import add_up, balance
 from privllm.core.shards import map_shards
 from privllm.core.split import SPLITS, SplitConfig, split_of
-from privllm.core.tables import read_table, shards_of, write_table
+from privllm.core.tables import by_id, read_table, shards_of, write_table
 from privllm.tokens.encoding import Encoder
 from privllm.tokens.rows import write_rows
 from privllm.tokens.vocabulary import BOUNDARY
@@ -84,7 +84,7 @@ def _require_every_split(split: SplitConfig, documents: dict[str, int], tokens: 
 
 def pack_shard(cfg: PackConfig, split: SplitConfig, tokenizer_file: Path, shard: Path, out: Path) -> dict[str, int]:
     """Pack one shard; returns counts, "tokens train" and so on."""
-    table = read_table(shard, ["id", "text", "cluster"]).sort_by("id")
+    table = by_id(read_table(shard, ["id", "text", "cluster"]))
     encoded = Encoder.open(tokenizer_file.parent).encode(table["text"])
     sizes = pc.binary_length(table["text"].cast(pa.binary())).to_numpy()
     splits = np.array([split_of(split, cluster) for cluster in table["cluster"].to_pylist()], dtype=object)
@@ -102,7 +102,7 @@ def pack_shard(cfg: PackConfig, split: SplitConfig, tokenizer_file: Path, shard:
         )
         totals = (len(ids), int(tokens.sum()), len(input_ids), int(sizes[chosen].sum()))
         counts |= {f"{count} {name}": total for count, total in zip(COUNTS, totals, strict=True)}
-    write_table(pa.concat_tables(packed).sort_by("id"), out / "documents" / shard.name)
+    write_table(by_id(pa.concat_tables(packed)), out / "documents" / shard.name)
     return counts
 
 

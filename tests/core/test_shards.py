@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,24 @@ def measure(path: Path, factor: int) -> tuple[int, int]:
     return path.stat().st_size * factor, os.getpid()
 
 
-def die(path: Path) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+def die(path: Path, survivor: int) -> None:
+    if os.getpid() != survivor:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.5)
 
 
 def refuse(path: Path) -> None:
     raise UserError(f"{path.name} is wrong")
+
+
+def meet(path: Path) -> int:
+    """Returns this process, after waiting until two have been here."""
+    (path.parent / f"met-{os.getpid()}").touch()
+    for _ in range(1000):
+        if len(list(path.parent.glob("met-*"))) >= 2:
+            break
+        time.sleep(0.01)
+    return os.getpid()
 
 
 @pytest.fixture
@@ -33,7 +46,11 @@ def files(tmp_path: Path) -> list[Path]:
 def test_results_keep_the_order_of_jobs_in_other_processes(files: list[Path]) -> None:
     results = map_shards(measure, [(path, 2) for path in files], "measure")
     assert [size for size, _ in results] == [2 * path.stat().st_size for path in files]
-    assert os.getpid() not in {pid for _, pid in results}
+    assert os.getpid() in {pid for _, pid in results}
+
+
+def test_other_processes_take_their_share(files: list[Path]) -> None:
+    assert len(set(map_shards(meet, [(path,) for path in files], "meet"))) == 2
 
 
 def test_little_work_stays_in_this_process(files: list[Path]) -> None:
@@ -48,7 +65,7 @@ def test_no_jobs() -> None:
 
 def test_a_killed_worker_is_explained(files: list[Path]) -> None:
     with pytest.raises(UserError, match="memory"):
-        map_shards(die, [(path,) for path in files], "die")
+        map_shards(die, [(path, os.getpid()) for path in files], "die")
 
 
 def test_a_users_error_in_a_worker_arrives_whole(files: list[Path]) -> None:
