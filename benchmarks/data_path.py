@@ -37,9 +37,7 @@ def prepare(html: Path, root: Path) -> None:
     stage(root, "fingerprint", "data/fingerprint reports/fingerprint.json")
     for name in ("collect", "clean", "dedup"):
         stage(root, name, STAGES[name])
-    (root / "data/validate").mkdir()
-    (root / "data/validate/verdict.json").write_text('{"passed": true}')
-    stage(root, "tokenizer", "data/dedup data/validate/verdict.json data/tokenizer reports/tokenizer.json")
+    stage(root, "tokenizer", "data/dedup data/tokenizer reports/tokenizer.json")
 
 
 def stage(root: Path, name: str, arguments: str) -> float:

@@ -10,12 +10,13 @@ from privllm.core.params import read_params
 from privllm.core.report import write_json
 from privllm.core.split import SplitConfig
 from privllm.core.stage import require_verdict, run
+from privllm.core.store import open_store
 
 
 def main(source: Path, verdict: Path, out: Path, report: Path) -> None:
     require_verdict(verdict)
     cfg = read_params("annotate", AnnotateConfig)
-    write_json(report, annotate(cfg, read_params("split", SplitConfig), source, out))
+    write_json(report, annotate(cfg, read_params("split", SplitConfig), source, out, open_store("annotate")))
 
 
 if __name__ == "__main__":

@@ -9,12 +9,13 @@ from privllm.core.params import read_params
 from privllm.core.report import write_json
 from privllm.core.split import SplitConfig
 from privllm.core.stage import run
+from privllm.core.store import open_store
 from privllm.tokens.packing import PackConfig, pack
 
 
 def main(source: Path, tokenizer: Path, out: Path, report: Path) -> None:
     cfg = read_params("pack", PackConfig)
-    write_json(report, pack(cfg, read_params("split", SplitConfig), source, tokenizer, out))
+    write_json(report, pack(cfg, read_params("split", SplitConfig), source, tokenizer, out, open_store("pack")))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from privllm.annotate.spans import MODELS, annotate_text, head_of, language_of
 from privllm.core.params import require
 from privllm.core.records import ANNOTATIONS
 from privllm.core.report import add_up, balance
-from privllm.core.shards import map_shards
 from privllm.core.split import SPLITS, SplitConfig
+from privllm.core.store import NO_STORE, Store
 from privllm.core.tables import read_table, shards_of, write_table
 
 INLINE_BYTES = 256 << 10  # of shards: a second process must pay for loading the pipeline once more
@@ -39,15 +39,15 @@ class AnnotateConfig:
         require(100 <= self.max_characters <= 100_000, "annotate.max_characters", "a number of characters between 100 and 100,000")
 
 
-def annotate(cfg: AnnotateConfig, split: SplitConfig, source: Path, out: Path) -> dict:
+def annotate(cfg: AnnotateConfig, split: SplitConfig, source: Path, out: Path, store: Store = NO_STORE) -> dict:
     """Write `out/NNNNN.parquet` (ANNOTATIONS) for every shard of `source`; returns the counts.
 
     Raises UserError when the model is not installed.
     """
     sources = shards_of(source)
     chosen = choose(sources, split, language_of(cfg.model), cfg.fraction, cfg.limit, cfg.max_characters)
-    jobs = [(path, out / path.name, cfg.model, tuple(ids), cfg.max_characters) for path, ids in zip(sources, chosen, strict=True)]
-    counts = add_up(map_shards(annotate_shard, jobs, "annotate", INLINE_BYTES))
+    jobs = [(path, cfg.model, tuple(ids), cfg.max_characters) for path, ids in zip(sources, chosen, strict=True)]
+    counts = add_up(store.map(annotate_shard, jobs, out, "annotate", INLINE_BYTES))
     by_split = Counter(name for ids in chosen for name in ids.values())
     balance(sum(by_split.values()), counts.get("documents", 0))
     return {
@@ -57,7 +57,7 @@ def annotate(cfg: AnnotateConfig, split: SplitConfig, source: Path, out: Path) -
     }
 
 
-def annotate_shard(source: Path, out: Path, model: str, ids: tuple[str, ...], max_characters: int) -> dict[str, int]:
+def annotate_shard(out: Path, source: Path, model: str, ids: tuple[str, ...], max_characters: int) -> dict[str, int]:
     """Write the spans of the documents `ids` of one shard, sorted by id; returns counts, tokens of a tag as "pos TAG"."""
     counts: Counter[str] = Counter()
     rows = []
@@ -69,5 +69,5 @@ def annotate_shard(source: Path, out: Path, model: str, ids: tuple[str, ...], ma
         rows.append({"id": document["id"], **spans})
         counts.update({"documents": 1, "characters": len(text), "tokens": len(spans["pos"]), "entities": len(spans["entity_label"])})
         counts.update(f"pos {tag}" for tag in spans["pos"])
-    write_table(pa.Table.from_pylist(rows, ANNOTATIONS), out)
+    write_table(pa.Table.from_pylist(rows, ANNOTATIONS), out / source.name)
     return dict(counts)

@@ -21,7 +21,7 @@ from privllm.core.errors import UserError
 from privllm.core.params import require
 from privllm.core.records import CLEAN, DROPPED
 from privllm.core.report import add_up, balance
-from privllm.core.shards import map_shards
+from privllm.core.store import NO_STORE, Store
 from privllm.core.tables import read_table, shards_of, write_table
 
 Row = dict[str, Any]
@@ -77,7 +77,7 @@ def _foreign(cfg: CleanConfig, code: str, score: float) -> tuple[str, str] | Non
     return "language", f"{code} ({score:.2f})"
 
 
-def clean_shard(cfg: CleanConfig, shard: Path, out: Path) -> dict[str, int]:
+def clean_shard(out: Path, cfg: CleanConfig, shard: Path) -> dict[str, int]:
     """One shard of DOCUMENTS into `out/NNNNN.parquet` and `out/dropped/NNNNN.parquet`; returns flat counts."""
     counts: Counter[str] = Counter(documents_in=0, kept=0, characters_in=0, characters_out=0)
     kept: list[Row] = []
@@ -105,7 +105,7 @@ def _row(document: Row, result: Clean) -> Row:
     }
 
 
-def clean(cfg: CleanConfig, source: Path, out: Path) -> dict[str, Any]:
+def clean(cfg: CleanConfig, source: Path, out: Path, store: Store = NO_STORE) -> dict[str, Any]:
     """Clean every shard of the folder `source` (records.DOCUMENTS) into the folder `out`; returns the report.
 
     Raises UserError where `source` has no shards.
@@ -113,7 +113,7 @@ def clean(cfg: CleanConfig, source: Path, out: Path) -> dict[str, Any]:
     shards = shards_of(source)
     if not shards:
         raise UserError(f"{source} has no documents: put files into data/sources and run `dvc repro collect`.")
-    flat = add_up(map_shards(clean_shard, [(cfg, shard, out) for shard in shards], "clean"))
+    flat = add_up(store.map(clean_shard, [(cfg, shard) for shard in shards], out, "clean"))
     report: dict[str, Any] = {key: flat[key] for key in ("documents_in", "kept", "characters_in", "characters_out")}
     for group in ("dropped", "placeholders"):
         report[group] = {key.removeprefix(f"{group}."): number for key, number in flat.items() if key.startswith(f"{group}.")}

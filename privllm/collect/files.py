@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from privllm.collect.decode import Unreadable, decode
+from privllm.core.digests import Status
 from privllm.core.records import document_id
 from privllm.core.seed import digest
 
@@ -51,8 +52,19 @@ class Document(NamedTuple):
     text: str
 
 
+class Source(NamedTuple):
+    """A file to be read, and its status when it was found."""
+
+    path: Path
+    status: Status
+
+    @property
+    def bytes(self) -> int:
+        return self.status[0]
+
+
 class Survey(NamedTuple):
-    files: list[tuple[Path, int]]  # to be read, with their bytes, in the order of their names
+    files: list[Source]  # in the order of their names
     refused: list[Refused]
     ignored: int  # hidden names and DVC's own files
 
@@ -78,12 +90,12 @@ def survey(sources: Path, max_bytes: int) -> Survey:
             ignored += 1
             continue
         try:
-            size = _size(entry, path, home)
-            _check(path, size, max_bytes)
-            found.files.append((path, size))
+            status = _status(entry, path, home)
+            _check(path, status[0], max_bytes)
+            found.files.append(Source(path, status))
         except Unreadable as why:
             found.refused.append(Refused(source_of(path, sources), "", size_or_zero(path), why.reason, why.detail))
-    found.files.sort(key=lambda file: os.fsencode(file[0]))
+    found.files.sort(key=lambda file: os.fsencode(file.path))
     return found._replace(ignored=ignored)
 
 
@@ -103,17 +115,17 @@ def _entries(folder: Path, sources: Path, refused: list[Refused]) -> Iterator[os
             refused.append(Refused(source_of(here, sources), "", 0, "unreadable", f"folder: {error.strerror}"))
 
 
-def _size(entry: os.DirEntry[str], path: Path, home: Path) -> int:
-    """Bytes of a regular file. Raises `Unreadable` for anything else."""
+def _status(entry: os.DirEntry[str], path: Path, home: Path) -> Status:
+    """The status of a regular file. Raises `Unreadable` for anything else."""
     try:
         if entry.is_symlink():
             _check_link(path, home)
-        status = entry.stat()
+        status = entry.stat()  # of what a link leads to
     except OSError as error:
         raise Unreadable("unreadable", error.strerror or "cannot be examined") from None
     if not stat.S_ISREG(status.st_mode):
         raise Unreadable("not_a_file", "a pipe, socket or device")
-    return status.st_size
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def _check_link(path: Path, home: Path) -> None:

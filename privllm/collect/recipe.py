@@ -6,25 +6,44 @@ HTML is still HTML here, and personal data is still in it.
 """
 
 import shutil
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
-from privllm.collect.buckets import Runs, merge_quarantine, merge_shards
-from privllm.collect.files import JSONL, MEDIA_TYPES, Document, Refused, Survey, media_type, read_file, size_or_zero, source_of, survey
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from privllm.collect.files import (
+    JSONL,
+    MEDIA_TYPES,
+    Document,
+    Refused,
+    Source,
+    Survey,
+    media_type,
+    read_file,
+    size_or_zero,
+    source_of,
+    survey,
+)
 from privllm.collect.jsonl import read_jsonl
+from privllm.collect.memory import ENTRIES, FileEntries, Memory, entry_of
+from privllm.collect.runs import Runs, read_run, table_of, write_run
+from privllm.collect.shards import Where, bounds, key_of, name_of, write_shard
+from privllm.core.digests import Digests, Status, md5_of, status_of
 from privllm.core.errors import UserError
 from privllm.core.params import require
-from privllm.core.records import MAX_SHARD_BITS
-from privllm.core.report import add_up, balance
+from privllm.core.records import MAX_SHARD_BITS, QUARANTINE, shard_name
+from privllm.core.report import balance
 from privllm.core.shards import map_shards
+from privllm.core.store import NO_STORE, Store, Unkeyed
+from privllm.core.tables import write_table
 
+DIGESTS_FILE = Path(".privllm/sources.json")
 GROUP_BYTES = 16 << 20
 GROUP_FILES = 2000
-MERGE_JOBS = 64
 
 
 @dataclass
@@ -37,10 +56,11 @@ class CollectConfig:
         require(0 < self.max_megabytes <= 1024, "collect.max_megabytes", "above 0 and at most 1024")
 
 
-def collect(cfg: CollectConfig, sources: Path, out: Path) -> dict[str, Any]:
+def collect(cfg: CollectConfig, sources: Path, out: Path, store: Store = NO_STORE, verify: bool = False) -> dict[str, Any]:
     """Read `sources` into `out/00000.parquet` ... (records.DOCUMENTS) and `out/quarantine/` (records.QUARANTINE).
 
-    Returns counts: entries (files, and lines of JSONL) = documents + quarantined. Raises UserError where no document is left.
+    Files that look as they did last time are not opened, unless `verify`. Returns counts: entries (files, and lines of JSONL)
+    = documents + quarantined. Raises UserError where no document is left.
     """
     max_bytes = int(cfg.max_megabytes * 1e6)
     if not sources.is_dir():
@@ -50,35 +70,99 @@ def collect(cfg: CollectConfig, sources: Path, out: Path) -> dict[str, Any]:
     partial = out / ".partial"
     partial.mkdir(parents=True)
     try:
-        jobs = [(partial / f"{index:06d}", sources, max_bytes, *files) for index, files in enumerate(groups(found.files))]
-        counts = _sum(map_shards(read_group, jobs, "collect"))
-        quarantined = merge_quarantine(out / "quarantine", found.refused, sorted(partial.glob("*.quarantine")))
-        documents = _merge(out, cfg.shard_bits, sorted(partial.glob("*.documents")))
+        reader = Reader(cfg, sources, store, verify, partial)
+        memory = reader.read(found.files)
+        documents, refused = _by_kind(memory.entries)
+        quarantined = _write_quarantine(out / "quarantine", found.refused, refused)
+        made = _write_shards(cfg, out, store, reader, documents)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    balance(counts["entries"] + len(found.refused), documents, sum(quarantined.values()))
-    if not documents:
+    reader.remember(memory._replace(shards=[store.object_of(out / shard_name(index)) for index in range(2**cfg.shard_bits)]))
+    balance(len(memory.entries) + len(found.refused), made, sum(quarantined.values()))
+    if not made:
         raise UserError(_nothing(sources, out, found, quarantined))
-    files = len(found.files) + len(found.refused)
-    entries = counts.pop("entries") + len(found.refused)
-    return {"files": files, "ignored": found.ignored, "entries": entries, "documents": documents, "quarantined": quarantined, **counts}
+    return {
+        "files": len(found.files) + len(found.refused),
+        "ignored": found.ignored,
+        "entries": len(memory.entries) + len(found.refused),
+        "documents": made,
+        "quarantined": quarantined,
+        "characters": pc.sum(documents["characters"]).as_py(),
+        "by_media_type": _counts(documents["media_type"]),
+        "by_encoding": _counts(documents["encoding"]),
+    }
 
 
-def read_group(stem: Path, sources: Path, max_bytes: int, *files: Path) -> dict[str, Any]:
-    """Read `files` into runs named after `stem`; returns what was counted."""
+class Reader:
+    """Reads what is not known: from last time's memory, or from this time's runs."""
+
+    def __init__(self, cfg: CollectConfig, sources: Path, store: Store, verify: bool, folder: Path) -> None:
+        self.sources, self.folder = sources, folder
+        self.max_bytes = int(cfg.max_megabytes * 1e6)
+        self.digests = Digests(DIGESTS_FILE if store.cache else None, verify)
+        self.file = store.note("collect", self.max_bytes, cfg.shard_bits)
+        self.before = Memory.load(self.file) if self.file else Memory.empty()
+        self.paths: dict[str, Path] = {}  # of every file, by source
+        self.opened: set[str] = set()  # sources
+        self.runs: list[Path] = []
+
+    def read(self, files: list[Source]) -> Memory:
+        """What all files say, in the order of the files."""
+        self.paths = {source_of(file.path, self.sources): file.path for file in files}
+        changed: list[tuple[Path, int]] = []
+        for source, file in zip(self.paths, files, strict=True):
+            known, md5 = self.before.files.get(source), self.digests.recall(file.path, file.status)
+            if known is None or known.md5 != md5:
+                changed.append((file.path, file.bytes))
+        fresh = self.open(changed)
+        kept = [source for source in self.paths if source not in fresh.files]
+        parts = {**{source: self.before.files[source] for source in kept}, **fresh.files}
+        return Memory.of(parts, pa.concat_tables([self.before.take(kept), fresh.entries]).combine_chunks())
+
+    def open(self, files: list[tuple[Path, int]]) -> Memory:
+        """Read these files now, into runs; what they say."""
+        first = len(list(self.folder.glob("*.entries")))
+        parts = groups(files)
+        stems = [self.folder / f"{first + i:06d}" for i in range(len(parts))]
+        jobs = [(stem, self.sources, self.max_bytes, *part) for stem, part in zip(stems, parts, strict=True)]
+        read: dict[str, FileEntries] = {}
+        for path, md5, status, rows in chain.from_iterable(map_shards(read_group, jobs, "collect")):
+            read[source_of(path, self.sources)] = FileEntries(md5, 0, rows)
+            if md5:
+                self.digests.learn(path, md5, status)
+        self.opened |= read.keys()
+        self.runs = sorted(self.folder.glob("*.documents"))
+        entries = (read_run(stem.with_name(f"{stem.name}.entries")) for stem in stems)
+        return Memory.of(read, pa.concat_tables([ENTRIES.empty_table(), *entries]))
+
+    def remember(self, memory: Memory) -> None:
+        self.digests.save()
+        if self.file:
+            memory.save(self.file)
+
+
+def read_group(stem: Path, sources: Path, max_bytes: int, *files: Path) -> list[tuple[Path, str, Status, int]]:
+    """Read `files` into runs and entries named after `stem`; for each file its path, MD5 ("" where it could not be read
+    or was changed meanwhile), status, and number of entries."""
     runs = Runs(stem)
-    kinds: Counter[str] = Counter()
-    encodings: Counter[str] = Counter()
-    entries = characters = 0
-    for row in chain.from_iterable(_rows(path, sources, max_bytes) for path in files):
-        runs.add(row)
-        entries += 1
-        if isinstance(row, Document):
-            characters += len(row.text)
-            kinds[row.media_type] += 1
-            encodings[row.encoding] += 1
+    entries: list[tuple[object, ...]] = []
+    read = []
+    for path in files:
+        before = len(entries)
+        try:
+            status, md5 = status_of(path), md5_of(path)
+        except OSError:
+            status, md5 = (0, 0, 0, 0), ""
+        for row in _rows(path, sources, max_bytes):
+            entries.append(entry_of(row))
+            if isinstance(row, Document):
+                runs.add(row)
+        if md5 and status_of(path) != status:
+            md5 = ""
+        read.append((path, md5, status, len(entries) - before))
     runs.flush()
-    return {"totals": {"entries": entries, "characters": characters}, "by_media_type": dict(kinds), "by_encoding": dict(encodings)}
+    write_run(table_of(entries, ENTRIES), stem.with_name(f"{stem.name}.entries"))
+    return read
 
 
 def _rows(path: Path, sources: Path, max_bytes: int) -> Iterator[Document | Refused]:
@@ -107,16 +191,45 @@ def groups(files: list[tuple[Path, int]]) -> list[list[Path]]:
     return made
 
 
-def _sum(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """The groups' counts, added up."""
-    totals = add_up([{"entries": 0, "characters": 0}, *(part["totals"] for part in parts)])
-    return {**totals, **{key: add_up(part[key] for part in parts) for key in ("by_media_type", "by_encoding")}}
+def _by_kind(entries: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """(documents in the order of their ids, what was refused)."""
+    is_document = pc.equal(entries["reason"], "")
+    documents = entries.filter(is_document)
+    return documents.take(pc.sort_indices(documents["id"])).combine_chunks(), entries.filter(pc.invert(is_document))
 
 
-def _merge(out: Path, bits: int, runs: list[Path]) -> int:
-    step = max(1, 2**bits // MERGE_JOBS)
-    jobs = [(out, bits, first, first + step, *runs) for first in range(0, 2**bits, step)]
-    return sum(map_shards(merge_shards, jobs, "sort"))
+def _write_shards(cfg: CollectConfig, out: Path, store: Store, reader: Reader, documents: pa.Table) -> int:
+    """Write every shard; those that are not in the store are put together from what was read now and what they were before."""
+    edges = bounds(documents["id"], cfg.shard_bits)
+    keys = key_of(documents).to_pylist()
+    wanted = [keys[first:last] for first, last in pairwise(edges)]
+    jobs = [(index, cfg.shard_bits, name_of(part)) for index, part in enumerate(wanted)]
+    missing = store.missing(write_shard, [(*job, Unkeyed(None)) for job in jobs])
+    previous = {i: store.path_of(*reader.before.shards[i]) for i in missing if len(reader.before.shards) == len(jobs)}
+    sources = documents["source"].to_pylist()
+    _read_what_is_nowhere(reader, [sources[edges[i] : edges[i + 1]] for i in missing if previous.get(i) is None])
+    where = {i: Where(wanted[i], previous.get(i), tuple(reader.runs)) for i in missing}
+    return sum(store.map(write_shard, [(*job, Unkeyed(where.get(job[0]))) for job in jobs], out, "shards"))
+
+
+def _read_what_is_nowhere(reader: Reader, shards: list[list[str]]) -> None:
+    """Open the unchanged files of documents whose shard has to be written and is no longer in the cache as it was."""
+    files = {source if source in reader.paths else source.rpartition("#")[0] for shard in shards for source in shard}
+    paths = sorted(reader.paths[file] for file in files - reader.opened)
+    if paths:
+        reader.open([(path, path.stat().st_size) for path in paths])
+
+
+def _write_quarantine(out: Path, rows: list[Refused], entries: pa.Table) -> dict[str, int]:
+    """Write quarantine.parquet, sorted by source, from the survey's rows and the readers'; counts by reason."""
+    table = pa.concat_tables([table_of(rows, QUARANTINE), entries.select(QUARANTINE.names)]).combine_chunks()
+    table = table.take(pc.sort_indices(table, [("source", "ascending"), ("reason", "ascending")]))
+    write_table(table, out / "quarantine.parquet")
+    return _counts(table["reason"])
+
+
+def _counts(column: pa.ChunkedArray) -> dict[str, int]:
+    return {item["values"]: item["counts"] for item in sorted(column.value_counts().to_pylist(), key=lambda item: item["values"])}
 
 
 def _clear(out: Path) -> None:

@@ -17,7 +17,9 @@ import typer
 import privllm.core.offline  # noqa: F401  (first: it switches telemetry off)
 from privllm.core.errors import UserError
 from privllm.core.fingerprint import check_fingerprint
+from privllm.core.store import work
 from privllm.core.tables import keep_pandas_out
+from privllm.core.witness import Witness
 
 LOG_FILE = Path(".privllm/log.jsonl")
 INTERRUPTED = 130
@@ -38,7 +40,9 @@ def run(main: Callable[..., None]) -> None:
 def _checked(stage: str, app: typer.Typer) -> None:
     if stage != "fingerprint" and "pandas" not in check_fingerprint(stage):
         keep_pandas_out()
+    witness = Witness(stage)
     app(standalone_mode=False)
+    witness.verify()
 
 
 def call(action: Callable[[], object], name: str) -> int:
@@ -90,4 +94,4 @@ def explain(message: str) -> None:
 def log_duration(stage: str, seconds: float) -> None:
     LOG_FILE.parent.mkdir(exist_ok=True)
     with LOG_FILE.open("a", encoding="utf-8") as log:
-        log.write(json.dumps({"stage": stage, "seconds": round(seconds, 3), "ended": round(time.time())}) + "\n")
+        log.write(json.dumps({"stage": stage, "seconds": round(seconds, 3), "ended": round(time.time()), **work}) + "\n")

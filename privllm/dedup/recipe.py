@@ -20,7 +20,7 @@ from privllm.core.errors import UserError
 from privllm.core.params import require
 from privllm.core.records import CLUSTERS, DEDUPED
 from privllm.core.report import balance
-from privllm.core.shards import map_shards
+from privllm.core.store import NO_STORE, Store
 from privllm.core.tables import by_id, read_table, shards_of, write_table
 from privllm.dedup.clusters import Clusters, verdicts
 from privllm.dedup.exact import first_of_each, normalised_digest
@@ -52,24 +52,24 @@ class DedupConfig:
         require(1 <= self.words <= 20, "dedup.words", "a number of words between 1 and 20")
 
 
-def dedup(cfg: DedupConfig, source: Path, out: Path) -> dict:
+def dedup(cfg: DedupConfig, source: Path, out: Path, store: Store = NO_STORE) -> dict:
     """Write `out/NNNNN.parquet` (DEDUPED) and `out/clusters/clusters.parquet` (CLUSTERS); returns the counts.
 
     Raises UserError when `source` holds no document.
     """
     sources, workspace = shards_of(source), out / "signatures"
     signed = [workspace / path.name for path in sources]
-    map_shards(signature_shard, [(path, target, cfg.words) for path, target in zip(sources, signed, strict=True)], "signatures")
+    store.map(signature_shard, [(path, cfg.words) for path in sources], workspace, "signatures")
     table = find_clusters(cfg, sources, signed)
     shutil.rmtree(workspace, ignore_errors=True)
     write_table(pa.Table.from_pydict(table.drop("shard").to_dict(as_series=False), CLUSTERS), out / "clusters" / "clusters.parquet")
     choices = _choices(table)
     nothing: Choices = ((), ())
-    kept = map_shards(write_survivors, [(path, out / path.name, *choices.get(i, nothing)) for i, path in enumerate(sources)], "dedup")
+    kept = store.map(write_survivors, [(path, *choices.get(i, nothing)) for i, path in enumerate(sources)], out, "dedup")
     return _report(table, sum(kept))
 
 
-def signature_shard(source: Path, out: Path, words: int) -> int:
+def signature_shard(out: Path, source: Path, words: int) -> int:
     """Write the SIGNATURES of the documents of one shard, sorted by id; returns how many there are."""
     table = by_id(read_table(source, ["id", "text"]))
     texts = table["text"].to_pylist()
@@ -82,7 +82,7 @@ def signature_shard(source: Path, out: Path, words: int) -> int:
         "length": [len(text) for text in texts],
         "signature": [rows[i * size : (i + 1) * size] if offsets[i] < offsets[i + 1] else None for i in range(len(texts))],
     }
-    write_table(pa.Table.from_pydict(columns, SIGNATURES), out)
+    write_table(pa.Table.from_pydict(columns, SIGNATURES), out / source.name)
     return len(texts)
 
 
@@ -161,13 +161,13 @@ def _choices(table: pl.DataFrame) -> dict[int, Choices]:
     return choices
 
 
-def write_survivors(source: Path, out: Path, dropped: tuple[str, ...], renamed: tuple[tuple[str, str], ...]) -> int:
+def write_survivors(out: Path, source: Path, dropped: tuple[str, ...], renamed: tuple[tuple[str, str], ...]) -> int:
     """Write the documents of one shard that stay, with their cluster, sorted by id; returns how many stay."""
     table = read_table(source)
     table = by_id(table.filter(pa.compute.invert(pa.compute.is_in(table["id"], pa.array(dropped, pa.string())))))
     names = dict(renamed)
     clusters = [names.get(identifier, identifier) for identifier in table["id"].to_pylist()]
-    write_table(table.append_column("cluster", pa.array(clusters, pa.string())).cast(DEDUPED), out)
+    write_table(table.append_column("cluster", pa.array(clusters, pa.string())).cast(DEDUPED), out / source.name)
     return len(table)
 
 

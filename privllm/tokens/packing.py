@@ -23,8 +23,8 @@ from privllm.core.errors import UserError
 from privllm.core.params import require
 from privllm.core.records import PIECE
 from privllm.core.report import add_up, balance
-from privllm.core.shards import map_shards
 from privllm.core.split import SPLITS, SplitConfig, split_of
+from privllm.core.store import NO_STORE, Store
 from privllm.core.tables import by_id, read_table, shards_of, write_table
 from privllm.tokens.encoding import Encoder
 from privllm.tokens.rows import write_rows
@@ -58,13 +58,13 @@ class Stream(NamedTuple):
     ends: np.ndarray
 
 
-def pack(cfg: PackConfig, split: SplitConfig, source: Path, tokenizer: Path, out: Path) -> dict:
+def pack(cfg: PackConfig, split: SplitConfig, source: Path, tokenizer: Path, out: Path, store: Store = NO_STORE) -> dict:
     """Shards of DEDUPED in `source` to `out/{train,validation,test}/*.arrow` (ROWS) and `out/documents/*.parquet` (PACKED).
 
     Raises UserError when a split is left empty.
     """
-    jobs = [(cfg, split, tokenizer / "tokenizer.json", shard, out) for shard in shards_of(source)]
-    total = add_up(map_shards(pack_shard, jobs, "pack"))
+    jobs = [(cfg, split, tokenizer / "tokenizer.json", shard) for shard in shards_of(source)]
+    total = add_up(store.map(pack_shard, jobs, out, "pack"))
     report: dict = {count: {name: total.get(f"{count} {name}", 0) for name in SPLITS} for count in COUNTS}
     balance(total.get("entered", 0), *report["documents"].values())
     _require_every_split(split, report["documents"], report["tokens"])
@@ -82,7 +82,7 @@ def _require_every_split(split: SplitConfig, documents: dict[str, int], tokens: 
         )
 
 
-def pack_shard(cfg: PackConfig, split: SplitConfig, tokenizer_file: Path, shard: Path, out: Path) -> dict[str, int]:
+def pack_shard(out: Path, cfg: PackConfig, split: SplitConfig, tokenizer_file: Path, shard: Path) -> dict[str, int]:
     """Pack one shard; returns counts, "tokens train" and so on."""
     table = by_id(read_table(shard, ["id", "text", "cluster"]))
     encoded = Encoder.open(tokenizer_file.parent).encode(table["text"])

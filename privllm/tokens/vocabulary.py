@@ -7,9 +7,11 @@ normaliser: decode(encode(text)) is text, which is asserted on the sample. It en
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +22,9 @@ from privllm.core.errors import UserError
 from privllm.core.params import require
 from privllm.core.report import write_json
 from privllm.core.seed import unit_interval
-from privllm.core.shards import map_shards
 from privllm.core.split import SplitConfig, split_of
-from privllm.core.tables import read_table, shards_of
+from privllm.core.store import NO_STORE, Store
+from privllm.core.tables import read_table, shards_of, write_table
 from privllm.tokens.encoding import Encoder
 
 SPECIALS = ("<|endoftext|>", "<|pad|>", "<|mask|>", "<|user|>", "<|assistant|>", "<|end|>")  # ids 0 ... 5
@@ -51,6 +53,7 @@ TOKENIZER_CONFIG = {
     "chat_template": CHAT_TEMPLATE,
 }
 
+SAMPLE = pa.schema([("place", pa.float64()), ("id", pa.string()), ("text", pa.string())])
 COMPARED_BYTES = 1_000_000  # of the sample go through both engines
 
 
@@ -66,67 +69,79 @@ class TokenizerConfig:
         require(1 <= self.min_frequency <= 1_000_000, "tokenizer.min_frequency", "between 1 and 1000000")
 
 
-def learn_tokenizer(cfg: TokenizerConfig, split: SplitConfig, source: Path, out: Path) -> dict:
+def learn_tokenizer(cfg: TokenizerConfig, split: SplitConfig, source: Path, out: Path, store: Store = NO_STORE) -> dict:
     """Shards of DEDUPED in `source` to `out/tokenizer.json` and `out/tokenizer_config.json`; returns the report.
 
     Raises UserError when no document is in the training split, or the sample is too small to learn from.
     """
-    sample = sample_texts(cfg, split, source)
-    tokenizer_json = train(cfg, sample)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "tokenizer.json").write_text(tokenizer_json, "utf-8")
+    workspace = out / "sample"
+    try:
+        texts = write_sample(cfg, split, source, workspace, store)
+        (report,) = store.map(learn, [(cfg, tuple(texts))], out, "tokenizer")
+    finally:
+        shutil.rmtree(workspace, ignore_errors=True)
+    return report
+
+
+def learn(out: Path, cfg: TokenizerConfig, sample: tuple[Path, ...]) -> dict[str, Any]:
+    """The tokenizer of the texts that `write_sample` left; the report."""
+    rows = sorted((row["place"], row["id"], row["text"]) for path in sample for row in read_table(path).to_pylist())
+    texts = [text for *_, text in rows]
+    (out / "tokenizer.json").write_text(train(cfg, texts), "utf-8")
     write_json(out / "tokenizer_config.json", TOKENIZER_CONFIG)
     encoder = Encoder.open(out)
-    tokens = _assert_round_trip(encoder, sample)
-    size = sum(len(text.encode()) for text in sample)
+    tokens = _assert_round_trip(encoder, texts)
+    size = sum(len(text.encode()) for text in texts)
     return {
         "vocabulary": encoder.reference.get_vocab_size(),
-        "sample_documents": len(sample),
+        "sample_documents": len(texts),
         "sample_bytes": size,
         "bytes_per_token": round(size / tokens, 4),
-        "round_trip_documents": len(sample),
+        "round_trip_documents": len(texts),
     }
 
 
-def sample_texts(cfg: TokenizerConfig, split: SplitConfig, source: Path) -> list[str]:
-    """Training documents in the order of a hash of their ids, up to `cfg.sample_megabytes`; the last one is cut to fit."""
+def write_sample(cfg: TokenizerConfig, split: SplitConfig, source: Path, out: Path, store: Store) -> list[Path]:
+    """Training documents in the order of a hash of their ids, up to `cfg.sample_megabytes`; the last one is cut to fit.
+
+    Writes SAMPLE files into `out`, one for each shard that has a part in it, and returns them.
+    """
     shards = shards_of(source)
     budget = int(cfg.sample_megabytes * 1_000_000)
-    found = map_shards(_places, [(shard, split, budget) for shard in shards], "sample")
-    chosen: dict[str, tuple[int, int]] = {}  # id -> its rank in the sample, bytes to take
-    for _, identifier, size in sorted(place for places in found for place in places):
+    found = store.map(places, [(shard, split, budget) for shard in shards], out, "sample")
+    chosen: dict[int, list[tuple[float, str, int]]] = {}  # shard -> (place, id, bytes to take)
+    ranked = sorted((place, identifier, size, shard) for shard, of_shard in enumerate(found) for place, identifier, size in of_shard)
+    for place, identifier, size, shard in ranked:
         if budget <= 0:
             break
-        chosen[identifier] = len(chosen), min(size, budget)
+        chosen.setdefault(shard, []).append((place, identifier, min(size, budget)))
         budget -= size
     if not chosen:
         raise UserError(
             f"the tokenizer has nothing to learn from: no document with text in {source} is in the training split. "
             "Add documents, or lower `split.validation` and `split.test` in params.yaml."
         )
-    picked = map_shards(_texts, [(shard, chosen) for shard in shards], "sample")
-    return [text for _, text in sorted(pair for pairs in picked for pair in pairs)]
+    store.map(take_texts, [(shards[shard], tuple(part)) for shard, part in sorted(chosen.items())], out, "sample")
+    return [out / shards[shard].name for shard in sorted(chosen)]
 
 
-def _places(shard: Path, split: SplitConfig, budget: int) -> list[tuple[float, str, int]]:
+def places(out: Path, shard: Path, split: SplitConfig, budget: int) -> list[tuple[float, str, int]]:
     """(place in [0, 1), id, bytes) of the shard's first training documents, as many as could be in the sample."""
     table = read_table(shard, ["id", "cluster", "text"])
     sizes = pc.binary_length(table["text"].cast(pa.binary())).to_pylist()
     rows = zip(table["id"].to_pylist(), table["cluster"].to_pylist(), sizes, strict=True)
-    places = sorted((unit_interval("tokenizer", i), i, size) for i, cluster, size in rows if size and split_of(split, cluster) == "train")
-    before = np.cumsum([0] + [size for *_, size in places])
-    return places[: int(np.searchsorted(before, budget))]
+    found = sorted((unit_interval("tokenizer", i), i, size) for i, cluster, size in rows if size and split_of(split, cluster) == "train")
+    before = np.cumsum([0] + [size for *_, size in found])
+    return found[: int(np.searchsorted(before, budget))]
 
 
-def _texts(shard: Path, chosen: dict[str, tuple[int, int]]) -> list[tuple[int, str]]:
-    """(rank, text) of the shard's chosen documents."""
+def take_texts(out: Path, shard: Path, chosen: tuple[tuple[float, str, int], ...]) -> None:
+    """Write the shard's chosen documents (place, id, bytes to take) as SAMPLE, in that order."""
     table = read_table(shard, ["id", "text"])
-    table = table.filter(pc.is_in(table["id"], pa.array(list(chosen), pa.string())))
-    pairs = []
-    for identifier, text in zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True):
-        rank, size = chosen[identifier]
-        pairs.append((rank, text.encode()[:size].decode("utf-8", "ignore")))
-    return pairs
+    wanted = table.filter(pc.is_in(table["id"], pa.array([identifier for _, identifier, _ in chosen], pa.string())))
+    texts = dict(zip(wanted["id"].to_pylist(), wanted["text"].to_pylist(), strict=True))
+    rows = [{"place": place, "id": i, "text": texts[i].encode()[:size].decode("utf-8", "ignore")} for place, i, size in chosen]
+    write_table(pa.Table.from_pylist(rows, SAMPLE), out / shard.name)
 
 
 def train(cfg: TokenizerConfig, sample: list[str]) -> str:

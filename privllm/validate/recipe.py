@@ -17,7 +17,7 @@ import pyarrow as pa
 from privllm.core.errors import UserError
 from privllm.core.records import DEDUPED
 from privllm.core.report import write_json
-from privllm.core.shards import map_shards
+from privllm.core.store import NO_STORE, Store
 from privllm.core.tables import read_table, shards_of
 from privllm.validate.drift import MEASURES, drift, read_promoted, summarise
 from privllm.validate.expectations import LISTED, Check, ValidateConfig, expectations
@@ -42,14 +42,14 @@ class Inputs:
     promoted: Path
 
 
-def validate(cfg: ValidateConfig, inputs: Inputs, out: Path, docs: Path) -> dict[str, Any]:
+def validate(cfg: ValidateConfig, inputs: Inputs, out: Path, docs: Path, store: Store = NO_STORE) -> dict[str, Any]:
     """Write `out/*.parquet`, `out/statistics.json`, `out/verdict.json` and `docs/index.html`; returns the report.
 
     Raises UserError when a critical expectation fails (all four are written by then), when there is no document, or
     when the promoted summary cannot be read.
     """
     promoted = read_promoted(inputs.promoted)
-    shards = map_shards(describe_shard, [(shard, out / shard.name) for shard in shards_of(inputs.source)], "validate")
+    shards = store.map(describe_shard, [(shard,) for shard in shards_of(inputs.source)], out, "validate")
     documents = readable(shards, inputs, out)
     summary = summarise(documents)
     changed = drift(summary, promoted)

@@ -36,7 +36,7 @@ SAMPLE_WORDS = 1000  # the share of different words falls with length (Heaps' la
 BATCH_ROWS = 256
 
 
-def describe_shard(shard: Path, out: Path) -> dict[str, Any]:
+def describe_shard(out: Path, shard: Path) -> dict[str, Any]:
     """Write the statistics of one shard of `data/dedup`; returns its name, its columns and its number of documents.
 
     A shard with other columns than `records.DEDUPED` gets an empty table: its documents cannot be judged.
@@ -46,7 +46,7 @@ def describe_shard(shard: Path, out: Path) -> dict[str, Any]:
     tables = [STATISTICS.empty_table()]
     if columns == columns_of(DEDUPED):
         tables += [describe_documents(pa.table(batch)) for batch in file.iter_batches(BATCH_ROWS, use_threads=False)]
-    write_table(pa.concat_tables(tables), out)
+    write_table(pa.concat_tables(tables), out / shard.name)
     return {"shard": shard.name, "columns": columns, "documents": file.metadata.num_rows}
 
 

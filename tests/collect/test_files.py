@@ -15,7 +15,7 @@ def test_files_are_found_at_any_depth_whatever_the_case_of_their_suffix(tmp_path
     for path in (tmp_path / "z.TXT", deep / "x.Html", tmp_path / "a" / "y.md"):
         path.write_text("words")
     found = survey(tmp_path, LIMIT)
-    assert [source_of(path, tmp_path) for path, _ in found.files] == ["a/b/c/x.Html", "a/y.md", "z.TXT"]
+    assert [source_of(file.path, tmp_path) for file in found.files] == ["a/b/c/x.Html", "a/y.md", "z.TXT"]
     assert (found.refused, found.ignored) == ([], 0)
 
 
@@ -23,7 +23,7 @@ def test_two_hundred_folders_deep(tmp_path: Path) -> None:
     deep = tmp_path.joinpath(*["d"] * 200)
     deep.mkdir(parents=True)
     (deep / "bottom.txt").write_text("words")
-    assert [path.name for path, _ in survey(tmp_path, LIMIT).files] == ["bottom.txt"]
+    assert [file.path.name for file in survey(tmp_path, LIMIT).files] == ["bottom.txt"]
 
 
 def test_housekeeping_is_counted_not_read(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_links_within_the_sources_and_into_dvcs_cache_are_read(tmp_path: Path) -
     (sources / "b.txt").symlink_to("a.txt")
     (sources / "c.txt").symlink_to(cached)
     found = survey(sources, LIMIT)
-    assert [path.name for path, _ in found.files] == ["a.txt", "b.txt", "c.txt"]
+    assert [file.path.name for file in found.files] == ["a.txt", "b.txt", "c.txt"]
 
 
 def test_a_folder_that_cannot_be_listed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

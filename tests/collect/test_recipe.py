@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from privllm.collect import buckets, recipe
+from privllm.collect import recipe, runs, shards
 from privllm.collect.recipe import CollectConfig, collect, groups
 from privllm.core.errors import UserError
 from privllm.core.records import DOCUMENTS, QUARANTINE, shard_of
@@ -66,14 +66,13 @@ def test_shards_hold_their_own_ids_in_order_and_all_of_them_exist(sources: Path,
     assert not (out / ".partial").exists()
 
 
-@pytest.mark.parametrize(("group_files", "run_rows", "merge_jobs"), [(1, 1, 1), (7, 5, 2), (1000, 3, 100)])
+@pytest.mark.parametrize(("group_files", "run_rows"), [(1, 1), (7, 5), (1000, 3)])
 def test_bytes_do_not_depend_on_how_the_work_was_cut(
-    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group_files: int, run_rows: int, merge_jobs: int
+    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group_files: int, run_rows: int
 ) -> None:
     collect(CollectConfig(shard_bits=2), sources, tmp_path / "once")
     monkeypatch.setattr(recipe, "GROUP_FILES", group_files)
-    monkeypatch.setattr(recipe, "MERGE_JOBS", merge_jobs)
-    monkeypatch.setattr(buckets, "RUN_ROWS", run_rows)
+    monkeypatch.setattr(runs, "RUN_ROWS", run_rows)
     collect(CollectConfig(shard_bits=2), sources, tmp_path / "again")
     assert hashes(tmp_path / "again") == hashes(tmp_path / "once")
 
@@ -152,7 +151,7 @@ def test_a_file_over_the_limit_is_quarantined_unread(sources: Path, tmp_path: Pa
 
 
 def test_a_shard_too_big_for_arrow_is_the_users_to_mend(sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(buckets, "MAX_SHARD_BYTES", 1000)
+    monkeypatch.setattr(shards, "MAX_SHARD_BYTES", 1000)
     with pytest.raises(UserError, match=r"raise `collect\.shard_bits`"):
         collect(CollectConfig(shard_bits=0), sources, tmp_path / "out")
 

@@ -14,13 +14,17 @@ from privllm.core.errors import UserError
 from privllm.core.records import document_id
 from privllm.core.seed import unit_interval
 from privllm.core.split import SplitConfig, split_of
+from privllm.core.store import NO_STORE
+from privllm.core.tables import read_table
 from privllm.tokens.encoding import Encoder
-from privllm.tokens.vocabulary import PLACEHOLDERS, SPECIALS, TokenizerConfig, learn_tokenizer, sample_texts
+from privllm.tokens.vocabulary import PLACEHOLDERS, SPECIALS, TokenizerConfig, learn_tokenizer, write_sample
 
 LEARN = """
 import sys
 from pathlib import Path
 from privllm.core.split import SplitConfig
+from privllm.core.store import NO_STORE
+from privllm.core.tables import read_table
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 cfg = TokenizerConfig(vocabulary=400, sample_megabytes=0.02)
 learn_tokenizer(cfg, SplitConfig(validation=0.2, test=0.2), Path(sys.argv[1]), Path(sys.argv[2]))
@@ -62,9 +66,15 @@ def test_same_bytes_in_another_process(deduped: Path, tokenizer: Path, tmp_path:
     assert digest(tmp_path) == digest(tokenizer)
 
 
-def test_sample_is_the_first_training_documents_by_hash_of_id(corpus: dict[str, str], split: SplitConfig, deduped: Path) -> None:
+def texts_of(sample: list[Path]) -> list[str]:
+    return [row["text"] for row in sorted((row for path in sample for row in read_table(path).to_pylist()), key=lambda row: row["place"])]
+
+
+def test_sample_is_the_first_training_documents_by_hash_of_id(
+    corpus: dict[str, str], split: SplitConfig, deduped: Path, tmp_path: Path
+) -> None:
     cfg = TokenizerConfig(sample_megabytes=0.005)
-    sample = sample_texts(cfg, split, deduped)
+    sample = texts_of(write_sample(cfg, split, deduped, tmp_path, NO_STORE))
     expected = [corpus[source] for source in training_order(corpus, split)][: len(sample)]
     assert len(sample) > 3
     assert sample[:-1] == expected[:-1]
@@ -76,7 +86,9 @@ def test_sample_does_not_depend_on_the_number_of_shards(
     corpus: dict[str, str], split: SplitConfig, deduped: Path, write: Callable[..., Path], tmp_path: Path
 ) -> None:
     cfg = TokenizerConfig(sample_megabytes=0.005)
-    assert sample_texts(cfg, split, write(tmp_path, corpus, bits=0)) == sample_texts(cfg, split, deduped)
+    one = write_sample(cfg, split, write(tmp_path / "in", corpus, bits=0), tmp_path / "one", NO_STORE)
+    many = write_sample(cfg, split, deduped, tmp_path / "many", NO_STORE)
+    assert (len(one), texts_of(one)) == (1, texts_of(many))
 
 
 def test_only_a_change_inside_the_sample_changes_the_tokenizer(

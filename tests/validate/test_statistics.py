@@ -49,9 +49,9 @@ def test_folder_is_the_first_part_of_the_source() -> None:
 
 def test_a_shard_with_other_columns_is_counted_and_described_by_an_empty_table(tmp_path: Path) -> None:
     write_table(pa.table({"id": ["a"], "text": ["b"]}), tmp_path / "00000.parquet")
-    found = describe_shard(tmp_path / "00000.parquet", tmp_path / "out.parquet")
+    found = describe_shard(tmp_path / "out", tmp_path / "00000.parquet")
     assert found == {"shard": "00000.parquet", "columns": "id: string, text: string", "documents": 1}
-    assert read_table(tmp_path / "out.parquet").schema == STATISTICS
+    assert read_table(tmp_path / "out" / "00000.parquet").schema == STATISTICS
 
 
 def test_totals_add_up(document: Callable[..., dict[str, Any]]) -> None:

@@ -1,0 +1,225 @@
+"""What an edit costs: `dvc repro pack` after small changes against the clean build of the same data, in two layouts.
+
+    python -m benchmarks.rebuild [--documents 100000] [--layout jsonl,files] [--passages FILE.jsonl] [--links hardlink,copy]
+
+Every figure is the wall time of a `dvc` command, `dvc` included. `annotate` and training are not part of it; `validate` (Great
+Expectations needs 5 s to be imported) is timed by itself. Passages: see `benchmarks.passages`.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.common import OUT, ROOT, write_result
+from benchmarks.passages import write_passages
+
+FILES = 1000  # of the JSONL layout
+FIRST = ("collect", "clean", "dedup", "tokenizer", "pack")
+ENV = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": ""}
+
+
+class Bench:
+    """A repository of our code with passages as its sources."""
+
+    def __init__(self, root: Path, layout: str, passages: list[str], shard_bits: int, links: str) -> None:
+        self.root, self.layout, self.sources = root, layout, root / "data/sources"
+        self.env = {key: value for key, value in ENV.items() if value}
+        for name in ("privllm", "stages"):
+            shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("dvc.yaml", "requirements.lock", ".dvcignore", ".gitignore"):
+            shutil.copyfile(ROOT / name, root / name)
+        text = (ROOT / "params.yaml").read_text()
+        (root / "params.yaml").write_text(text.replace("  shard_bits: 4 ", f"  shard_bits: {shard_bits} "))
+        assert f"shard_bits: {shard_bits} " in (root / "params.yaml").read_text()
+        (root / "data/promoted").mkdir(parents=True)
+        (root / "data/promoted/statistics.json").write_text("{}\n")
+        self.write(passages)
+        for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["dvc", "config", "core.analytics", "false"]):
+            self.run(*command)
+        self.run("dvc", "config", "cache.type", links)
+        self.run("dvc", "add", "-q", "data/sources")
+
+    def run(self, *command: str) -> float:
+        start = time.perf_counter()
+        done = subprocess.run(command, cwd=self.root, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-3000:]}")
+        return time.perf_counter() - start
+
+    def write(self, passages: list[str]) -> None:
+        self.sources.mkdir(parents=True)
+        self.next = 0
+        self.add(passages)
+
+    def add(self, passages: list[str]) -> None:
+        if self.layout == "jsonl":
+            size = max(1, -(-len(passages) // FILES)) if not self.next else 100
+            for start in range(0, len(passages), size):
+                lines = "".join(json.dumps({"text": text}) + "\n" for text in passages[start : start + size])
+                (self.sources / f"{self.next:06d}.jsonl").write_text(lines)
+                self.next += 1
+        else:
+            for text in passages:
+                folder = self.sources / f"{self.next // 1000:03d}"
+                folder.mkdir(exist_ok=True)
+                body = text.replace("&", "&amp;").replace("<", "&lt;")
+                page = f"<html><head><title>{self.next}</title></head><body><main><pre>{body}</pre></main></body></html>"
+                (folder / f"{self.next:06d}.html").write_text(page)
+                self.next += 1
+
+    def edit_one_and_remove_one(self, seed: int) -> None:
+        chance = random.Random(seed)
+        if self.layout == "jsonl":
+            one, other = chance.sample(sorted(self.sources.glob("*.jsonl")), 2)
+            lines = one.read_text().splitlines(keepends=True)
+            place = chance.randrange(len(lines))
+            lines[place] = (
+                json.dumps({"text": json.loads(lines[place])["text"] + f"\nEdited, edition {seed}, with a few more words.\n"}) + "\n"
+            )
+            replace(one, "".join(lines))
+            replace(other, "".join(other.read_text().splitlines(keepends=True)[:-1]))
+        else:
+            one, other = chance.sample(sorted(self.sources.rglob("*.html")), 2)
+            replace(one, one.read_text().replace("</pre>", f"\nEdited, edition {seed}, with a few more words.\n</pre>"))
+            other.unlink()
+
+    def toggle(self, old: str, new: str) -> None:
+        text = (self.root / "params.yaml").read_text()
+        assert old in text
+        (self.root / "params.yaml").write_text(text.replace(old, new))
+
+    def outputs(self) -> dict[str, str]:
+        """MD5 of every output file and of dvc.lock."""
+        names = [path for stage in FIRST for path in (self.root / "data" / stage).rglob("*") if path.is_file()]
+        names += [self.root / "dvc.lock", *(self.root / "reports").glob("*.json")]
+        return {str(path.relative_to(self.root)): hashlib.md5(path.read_bytes()).hexdigest() for path in sorted(names)}
+
+    def log(self) -> list[dict]:
+        path = self.root / ".privllm/log.jsonl"
+        entries = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        path.unlink(missing_ok=True)
+        return entries
+
+
+def replace(path: Path, text: str) -> None:
+    """As editors do, so that a hard link into DVC's cache is never written through."""
+    new = path.with_name(".new")
+    new.write_text(text)
+    new.replace(path)
+
+
+def no_op_of_empty_commands(bench: Bench) -> float:
+    """The same stages, deps and outs with commands that do nothing: what DVC itself costs."""
+    kept = (bench.root / "dvc.yaml").read_text(), (bench.root / "dvc.lock").read_text()
+    import yaml
+
+    pipeline, lock = yaml.safe_load(kept[0]), yaml.safe_load(kept[1])
+    for stage in pipeline["stages"]:
+        pipeline["stages"][stage]["cmd"] = "true"
+        if stage in lock["stages"]:
+            lock["stages"][stage]["cmd"] = "true"
+    (bench.root / "dvc.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False))
+    (bench.root / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
+    seconds = min(bench.run("dvc", "repro", "pack") for _ in range(2))
+    (bench.root / "dvc.yaml").write_text(kept[0])
+    (bench.root / "dvc.lock").write_text(kept[1])
+    return seconds
+
+
+def measure(layout: str, passages: list[str], root: Path, shard_bits: int, links: str) -> dict:
+    bench = Bench(root, layout, passages, shard_bits, links)
+    more = max(1, len(passages) // 101)
+    bench.run("dvc", "repro", "fingerprint")
+    found: dict = {"layout": layout, "documents": len(passages) - more, "links": links, "shards": 2**shard_bits}
+    shutil.rmtree(bench.sources)
+    bench.write(passages[:-more])
+    bench.log()
+    print(f"{layout}: {found['documents']:,} documents", flush=True)
+
+    def step(name: str, seconds: float) -> None:
+        found[name] = {"seconds": round(seconds, 2), "stages": {e["stage"]: round(e["seconds"], 2) for e in bench.log()}}
+        print(f"  {name:28} {seconds:8.2f} s   {found[name]['stages']}", flush=True)
+
+    step("clean build", bench.run("dvc", "repro", "pack"))
+    step("no-op", min(bench.run("dvc", "repro", "pack") for _ in range(2)))
+    step("no-op of empty commands", no_op_of_empty_commands(bench))
+    for seed in (1, 2, 3):
+        bench.edit_one_and_remove_one(seed)
+        step(f"1 edited, 1 removed ({seed})", bench.run("dvc", "repro", "pack"))
+    bench.add(passages[-more:])
+    step("1 % new", bench.run("dvc", "repro", "pack"))
+    bench.toggle("min_words: 20 ", "min_words: 21 ")
+    step("parameter changed", bench.run("dvc", "repro", "pack"))
+    bench.toggle("min_words: 21 ", "min_words: 20 ")
+    step("parameter toggled back", bench.run("dvc", "repro", "pack"))
+    step("validate by itself", bench.run("dvc", "repro", "validate"))
+    incremental = bench.outputs()
+    shutil.rmtree(root / ".dvc/cache")
+    shutil.rmtree(root / ".privllm")
+    for name in ("dvc.lock", *(f"data/{stage}" for stage in FIRST)):
+        path = root / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    bench.run("dvc", "commit", "-f", "data/sources.dvc")
+    step("the same from nothing", bench.run("dvc", "repro", "pack", "validate"))
+    clean = bench.outputs()
+    found["differing outputs"] = sorted(name for name in incremental.keys() | clean.keys() if incremental.get(name) != clean.get(name))
+    found["peak_mb"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
+    return found
+
+
+def bound(found: dict) -> list[tuple[str, str, float, bool]]:
+    """(case, asked, seen, held) for the table."""
+    clean = found["clean build"]["seconds"]
+    edits = sorted(found[f"1 edited, 1 removed ({seed})"]["seconds"] for seed in (1, 2, 3))
+    limit = 30 if found["layout"] == "jsonl" else 15
+    rate, edit, new = found["documents"] / clean, clean / edits[1], clean / found["1 % new"]["seconds"]
+    no_op = found["no-op"]["seconds"] / found["no-op of empty commands"]["seconds"]
+    back = found["parameter toggled back"]["seconds"] / found["no-op"]["seconds"]
+    return [
+        ("clean build, documents/s", ">= 500", rate, rate >= 500),
+        ("1 edited and 1 removed, clean/this", f">= {limit}", edit, edit >= limit),
+        ("1 % new, clean/this", ">= 12", new, new >= 12),
+        ("no-op / empty commands", "<= 2", no_op, no_op <= 2),
+        ("toggled back / no-op", "<= 3", back, back <= 3),
+        ("outputs that differ from clean", "0", len(found["differing outputs"]), not found["differing outputs"]),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--documents", type=int, default=100_000)
+    parser.add_argument("--layout", default="jsonl,files")
+    parser.add_argument("--passages", type=Path, default=None)
+    parser.add_argument("--shard-bits", type=int, default=8)
+    parser.add_argument("--links", default="reflink,copy", help="DVC's cache.type")
+    args = parser.parse_args()
+    OUT.mkdir(exist_ok=True)
+    wanted = args.documents + max(1, args.documents // 100)
+    file = args.passages or OUT / f"passages-{wanted}.jsonl"
+    if not file.exists():
+        print(f"cutting {wanted} passages ...", flush=True)
+        write_passages(wanted, file)
+    with file.open() as lines:
+        passages = [json.loads(line)["text"] for line, _ in zip(lines, range(wanted), strict=False)]
+    results = []
+    for layout in args.layout.split(","):
+        with tempfile.TemporaryDirectory(dir=OUT) as scratch:
+            results.append(measure(layout, passages, Path(scratch), args.shard_bits, args.links))
+        print(f"  {'case':38} {'asked':>8} {'seen':>9}")
+        for case, asked, seen, held in bound(results[-1]):
+            print(f"  {case:38} {asked:>8} {seen:9.2f}  {'' if held else 'MISSED'}")
+        print(f"  peak memory of one process: {results[-1]['peak_mb']} MB", flush=True)
+    write_result("rebuild", {"results": results})
+
+
+if __name__ == "__main__":
+    main()

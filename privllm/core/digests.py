@@ -1,0 +1,73 @@
+"""The MD5 of files (DVC's name for their content), remembered while size, times and inode stay the same.
+
+As git's index does: a file is read again when its status differs, or when it was written so shortly before the memory was
+saved that a later write could hide in the same tick of the clock. `verify=True` believes no status at all.
+"""
+
+import json
+import os
+import time
+from contextlib import suppress
+from hashlib import md5
+from pathlib import Path
+
+TICK_NS = 20_000_000  # a kernel's clock may stand still for 10 ms
+Status = tuple[int, int, int, int]
+
+
+def md5_of(path: Path) -> str:
+    """32 hexadecimal digits; reads a megabyte at a time."""
+    found = md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            found.update(part)
+    return found.hexdigest()
+
+
+def status_of(path: Path) -> Status:
+    """(bytes, modified ns, changed ns, inode): what a write cannot leave alone."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+class Digests:
+    """`of(path)` is the file's MD5; `save` keeps what was learnt. Losing the file costs time only."""
+
+    def __init__(self, file: Path | None = None, verify: bool = False) -> None:
+        self.file = file
+        self._known: dict[str, tuple[Status, str]] = {}
+        if file and not verify:
+            self._load(file)
+
+    def _load(self, file: Path) -> None:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            kept = json.loads(file.read_text("utf-8"))
+            safe = kept["saved"] - TICK_NS
+            self._known = {path: (tuple(status), name) for path, (status, name) in kept["files"].items() if max(status[1:3]) < safe}
+
+    def of(self, path: Path) -> str:
+        """Raises OSError where the file cannot be read."""
+        key, status = str(path), status_of(path)
+        found = self._known.get(key)
+        if found is None or found[0] != status:
+            found = status, md5_of(path)
+            self._known[key] = found
+        return found[1]
+
+    def recall(self, path: Path, status: Status) -> str | None:
+        """The MD5 of a file that has this status now, if it need not be read."""
+        found = self._known.get(str(path))
+        return found[1] if found and found[0] == status else None
+
+    def learn(self, path: Path, name: str, status: Status) -> None:
+        """A file that this process has read or written whole has the MD5 `name`."""
+        self._known[str(path)] = status, name
+
+    def save(self) -> None:
+        if self.file is None:
+            return
+        self._known = {path: found for path, found in self._known.items() if Path(path).exists()}
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.file.with_name(f"{self.file.name}.{os.getpid()}")
+        partial.write_text(json.dumps({"saved": time.time_ns(), "files": self._known}), "utf-8")
+        partial.replace(self.file)

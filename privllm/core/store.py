@@ -1,0 +1,189 @@
+"""What a shard has become once it need not become again: the build inside a stage.
+
+`store.map(function, jobs, out, "clean")` is `[function(scratch, *job) for job in jobs]`, where `function` is pure, at module
+level, writes files below `scratch` (they are moved to `out`) and returns what JSON can hold. Before a job runs, its key
+is looked up: the function's name, the stage's fingerprint (what the code means, library versions), every argument, and
+for arguments that are paths the file's name and content. A known key's files come from DVC's cache, where a finished job's
+files are put at once. So a killed stage goes on from its finished shards, a removed document leaves every output (outputs are
+made of today's jobs alone), and all experiments that share the cache share the work. Which documents or stages there are, it
+does not know.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from privllm.core.cache import Cache, find_cache
+from privllm.core.digests import Digests, Status, md5_of, status_of
+from privllm.core.errors import UserError
+from privllm.core.fingerprint import FOLDER
+from privllm.core.seed import digest
+from privllm.core.shards import map_shards
+
+DIGESTS_FILE = Path(".privllm/digests.json")
+COPIERS = 4  # threads that fetch from the cache; copying holds no lock of Python's
+FORMAT = 1  # of an action's key and value
+
+work: Counter[str] = Counter()  # what this process's maps did: shards, made, bytes, bytes_made; for the log
+
+Job = tuple[Any, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Unkeyed:
+    """An argument that says where to find things and cannot change the result, so it is no part of the key."""
+
+    value: Any
+
+
+class Store:
+    """Made by `open_store` in a stage. Without a cache (`Store()`) it maps and remembers nothing."""
+
+    def __init__(self, cache: Cache | None = None, code: str = "", digests: Digests | None = None) -> None:
+        self.cache, self.code, self.digests = cache, code, digests or Digests()
+
+    def map(self, function: Callable[..., Any], jobs: Sequence[Job], out: Path, label: str, inline_bytes: int | None = None) -> list[Any]:
+        """The jobs' results in their order; their files are in `out`. Two jobs must not write the same name."""
+        out.mkdir(parents=True, exist_ok=True)
+        keys = [self._key(function, job) for job in jobs]
+        known = [self._find(key) for key in keys]
+        missing = [i for i, action in enumerate(known) if action is None]
+        found = [action for action in known if action is not None]
+        self._fetch(found, out)
+        scratch = out / ".scratch"
+        shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
+        try:
+            tasks = [(function, self.cache, keys[i], out, scratch / str(i), jobs[i]) for i in missing]
+            made = map_shards(_perform, tasks, label, inline_bytes)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        for i, action in zip(missing, made, strict=True):
+            known[i] = action
+        _count(found, made)
+        for action in made:
+            for name, (md5, _, status) in action["files"].items():
+                self.digests.learn(out / name, md5, tuple(status))
+        self.digests.save()
+        return [action["value"] for action in known if action is not None]
+
+    def missing(self, function: Callable[..., Any], jobs: Sequence[Job]) -> list[int]:
+        """Which of the jobs `map` would have to run."""
+        return [i for i, job in enumerate(jobs) if self._find(self._key(function, job)) is None]
+
+    def path_of(self, md5: str, size: int) -> Path | None:
+        """An object in the cache, to be read only."""
+        return self.cache.path(md5) if self.cache and self.cache.holds(md5, size) else None
+
+    def object_of(self, path: Path) -> tuple[str, int]:
+        """(MD5, bytes) of a file that a map wrote."""
+        return self.digests.of(path), path.stat().st_size
+
+    def note(self, name: str, *parts: str | int) -> Path | None:
+        """Where a stage may keep what helps it and decides nothing, for this code and `parts`; None without a cache."""
+        return self.cache.folder / "privllm" / name / digest(json.dumps([FORMAT, self.code, *parts]).encode()) if self.cache else None
+
+    def _key(self, function: Callable[..., Any], job: Job) -> str:
+        if self.cache is None:
+            return ""
+        parts = [FORMAT, self.code, f"{function.__module__}.{function.__qualname__}", self._plain(job)]
+        return digest(json.dumps(parts, sort_keys=True, allow_nan=False).encode())
+
+    def _plain(self, value: Any) -> Any:
+        """`value` as JSON that tells apart what differs: files by name and content, configurations by class and fields."""
+        if isinstance(value, Unkeyed):
+            return None
+        if isinstance(value, Path):
+            return {"file": value.name, "md5": self.digests.of(value)}
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {"class": type(value).__name__, "fields": self._plain(dataclasses.asdict(value))}
+        if isinstance(value, dict):
+            assert all(isinstance(key, str) for key in value), "a key that JSON would change"
+            return {"map": {key: self._plain(value[key]) for key in value}}
+        if isinstance(value, list | tuple):
+            return [self._plain(part) for part in value]
+        assert value is None or isinstance(value, str | int | float), f"{type(value)} cannot be part of a key"
+        return value
+
+    def _find(self, key: str) -> dict[str, Any] | None:
+        """The action of that key, if it is known and all its files are still in the cache."""
+        if self.cache is None:
+            return None
+        path = action_path(self.cache, key)
+        try:
+            action = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError):
+            return None
+        if not all(self.cache.holds(md5, size) for md5, size in action["files"].values()):
+            return None
+        with suppress(OSError):
+            os.utime(path)  # `privllm gc` keeps what was used last
+        return action
+
+    def _fetch(self, actions: list[dict[str, Any]], out: Path) -> None:
+        files = {name: md5 for action in actions for name, (md5, _) in action["files"].items()}
+        for folder in {(out / name).parent for name in files}:
+            folder.mkdir(parents=True, exist_ok=True)
+
+        def fetch(item: tuple[str, str]) -> None:
+            assert self.cache
+            name, md5 = item
+            self.cache.get(md5, out / name)
+            self.digests.learn(out / name, md5, status_of(out / name))
+
+        with ThreadPoolExecutor(COPIERS) as threads:
+            list(threads.map(fetch, files.items()))
+
+
+NO_STORE = Store()
+
+
+def action_path(cache: Cache, key: str) -> Path:
+    """Where the action `key` is written down: a small JSON, so that no lock is needed and a network drive will do."""
+    return cache.folder / "privllm" / "actions" / key[:2] / f"{key[2:]}.json"
+
+
+def _perform(function: Callable[..., Any], cache: Cache | None, key: str, out: Path, scratch: Path, job: Job) -> dict[str, Any]:
+    """Run one job; its action, with each file's status once it lies in `out`."""
+    scratch.mkdir(parents=True)
+    value = json.loads(json.dumps(function(scratch, *job), allow_nan=False))  # as it will be when it is found again
+    files: dict[str, tuple[str, int]] = {}
+    statuses: dict[str, Status] = {}
+    for path in sorted(path for path in scratch.rglob("*") if path.is_file()):
+        name = path.relative_to(scratch).as_posix()
+        files[name] = (cache.put(path) if cache else md5_of(path), path.stat().st_size)
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        path.replace(out / name)
+        statuses[name] = status_of(out / name)
+    if cache:
+        _write_action(action_path(cache, key), {"value": value, "files": files})
+    return {"value": value, "files": {name: (*files[name], statuses[name]) for name in files}}
+
+
+def _write_action(path: Path, action: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(action, allow_nan=False), "utf-8")
+    partial.replace(path)
+
+
+def _count(found: list[dict[str, Any]], made: list[dict[str, Any]]) -> None:
+    for actions, names in ((found, ("shards", "bytes")), (made, ("shards", "bytes", "made", "bytes_made"))):
+        size = sum(file[1] for action in actions for file in action["files"].values())
+        for name in names:
+            work[name] += size if name.startswith("bytes") else len(actions)
+
+
+def open_store(stage: str, verify: bool = False) -> Store:
+    """The store of a stage that runs in the repository's root, keyed by its fingerprint."""
+    try:
+        code = digest((FOLDER / f"{stage}.json").read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{FOLDER / stage}.json is missing: run `dvc repro {stage}`, which makes it first.") from None
+    return Store(find_cache(Path()), code, Digests(DIGESTS_FILE, verify))

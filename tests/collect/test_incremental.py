@@ -1,0 +1,173 @@
+"""Reading only what changed gives the bytes of reading everything."""
+
+import json
+import os
+import random
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from privllm.collect import recipe
+from privllm.collect.memory import Memory
+from privllm.collect.recipe import CollectConfig, collect
+from privllm.core.cache import Cache
+from privllm.core.digests import TICK_NS, Digests
+from privllm.core.store import Store
+
+CFG = CollectConfig(shard_bits=2)
+
+
+class Corpus:
+    def __init__(self, root: Path) -> None:
+        self.sources, self.out, self.cache = root / "sources", root / "out", Cache(root / "cache", ("copy",))
+        self.opened: list[str] = []
+        self.sources.mkdir()
+
+    def collect(self, cfg: CollectConfig = CFG, verify: bool = False) -> dict:
+        time.sleep(2 * TICK_NS / 1e9)  # so that what was written before is not held for fresh
+        self.opened.clear()
+        shutil.rmtree(self.out, ignore_errors=True)
+        return collect(cfg, self.sources, self.out, Store(self.cache, "code", Digests()), verify)
+
+    def files(self, folder: Path | None = None) -> dict[str, bytes]:
+        folder = folder or self.out
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+    def clean(self, cfg: CollectConfig = CFG) -> tuple[dict, dict[str, bytes]]:
+        """Report and bytes of a build that remembers nothing."""
+        folder = self.out.with_name("clean")
+        shutil.rmtree(folder, ignore_errors=True)
+        report = collect(cfg, self.sources, folder)
+        return report, self.files(folder)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Corpus:
+    made = Corpus(tmp_path)
+    for index in range(20):
+        (made.sources / f"page{index}.html").write_text(f"<p>page {index}")
+    write_lines(made.sources / "many.jsonl", 30)
+    (made.sources / "bad.txt").write_bytes(bytes(50))
+    monkeypatch.setattr(recipe, "DIGESTS_FILE", tmp_path / "sources.json")
+    read = recipe.md5_of
+
+    def md5_of(path: Path) -> str:
+        made.opened.append(path.name)
+        return read(path)
+
+    monkeypatch.setattr(recipe, "md5_of", md5_of)
+    return made
+
+
+def write_lines(path: Path, count: int, changed: int = -1) -> None:
+    path.write_text("".join(json.dumps({"text": f"line {i} {'changed' * (i == changed)}"}) + "\n" for i in range(count)) + "no json\n")
+
+
+def test_nothing_is_opened_twice(corpus: Corpus) -> None:
+    first = corpus.collect()
+    assert len(corpus.opened) == 22
+    before = corpus.files()
+    assert corpus.collect() == first
+    assert corpus.opened == []
+    assert (first, before) == (corpus.clean()[0], corpus.files()) == corpus.clean()
+
+
+def test_only_what_changed_is_opened(corpus: Corpus) -> None:
+    corpus.collect()
+    (corpus.sources / "page3.html").write_text("<p>new")
+    (corpus.sources / "page4.html").unlink()
+    (corpus.sources / "page5.html").rename(corpus.sources / "moved.html")
+    (corpus.sources / "more.md").write_text("# more")
+    report = corpus.collect()
+    assert sorted(corpus.opened) == ["more.md", "moved.html", "page3.html"]
+    assert (report, corpus.files()) == corpus.clean()
+
+
+def test_one_line_of_many(corpus: Corpus) -> None:
+    corpus.collect()
+    before = corpus.files()
+    write_lines(corpus.sources / "many.jsonl", 30, changed=7)
+    report = corpus.collect()
+    assert corpus.opened == ["many.jsonl"]
+    assert (report, corpus.files()) == corpus.clean()
+    assert sum(before[name] != data for name, data in corpus.files().items()) == 1
+
+
+def test_touch_opens_and_changes_nothing_else(corpus: Corpus) -> None:
+    corpus.collect()
+    before = corpus.files()
+    (corpus.sources / "page3.html").touch()
+    corpus.collect()
+    assert corpus.opened == ["page3.html"]
+    assert corpus.files() == before
+
+
+def test_a_clock_set_back_hides_no_change(corpus: Corpus) -> None:
+    corpus.collect()
+    page = corpus.sources / "page3.html"
+    before = page.stat()
+    page.write_text("<p>pagE 3")
+    os.utime(page, ns=(before.st_atime_ns, before.st_mtime_ns))
+    corpus.collect()
+    assert corpus.opened == ["page3.html"]
+    assert corpus.files() == corpus.clean()[1]
+
+
+def test_verify_opens_everything(corpus: Corpus) -> None:
+    corpus.collect()
+    corpus.collect(verify=True)
+    assert len(corpus.opened) == 22
+
+
+def test_other_parameters_read_anew(corpus: Corpus) -> None:
+    corpus.collect()
+    for cfg in (CollectConfig(shard_bits=3), CollectConfig(shard_bits=2, max_megabytes=0.0001)):
+        report = corpus.collect(cfg)
+        assert (report, corpus.files()) == corpus.clean(cfg)
+
+
+@pytest.mark.parametrize("loss", ["objects", "memory", "digests", "actions", "shards of the memory"])
+def test_what_is_lost_is_read_again(corpus: Corpus, loss: str) -> None:
+    corpus.collect()
+    if loss == "objects":
+        shutil.rmtree(corpus.cache.folder / "files")
+    elif loss == "digests":
+        recipe.DIGESTS_FILE.unlink()
+    elif loss == "actions":
+        shutil.rmtree(corpus.cache.folder / "privllm/actions")
+    else:
+        (note,) = (corpus.cache.folder / "privllm/collect").iterdir()
+        if loss == "memory":
+            note.write_bytes(note.read_bytes()[:-100])
+        else:
+            memory = Memory.load(note)
+            memory._replace(shards=[("0" * 32, 1) for _ in memory.shards]).save(note)
+            shutil.rmtree(corpus.cache.folder / "privllm/actions")
+    (corpus.sources / "page3.html").write_text("<p>new")
+    report = corpus.collect()
+    assert (report, corpus.files()) == corpus.clean()
+
+
+def test_random_edits_equal_a_clean_build(corpus: Corpus) -> None:
+    chance = random.Random(7)
+    corpus.collect()
+    for step in range(12):
+        names = sorted(path for path in corpus.sources.iterdir() if path.suffix == ".html")
+        for path in chance.sample(names, 3):
+            edit = chance.choice(["change", "remove", "rename", "touch", "spoil"])
+            if edit == "change":
+                path.write_text(f"<p>step {step}")
+            elif edit == "remove":
+                path.unlink()
+            elif edit == "rename":
+                path.rename(corpus.sources / f"renamed{step}-{path.name}")
+            elif edit == "touch":
+                path.touch()
+            else:
+                path.write_bytes(bytes(40))
+        (corpus.sources / f"new{step}.html").write_text(f"<p>new at {step}")
+        write_lines(corpus.sources / "many.jsonl", chance.randrange(20, 40), chance.randrange(20))
+        report = corpus.collect()
+        assert (report, corpus.files()) == corpus.clean(), step

@@ -1,0 +1,213 @@
+"""The store: what is made once is not made again, what changes is, and what comes back has the same bytes."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from privllm.core.cache import Cache
+from privllm.core.digests import Digests
+from privllm.core.store import Store, Unkeyed, action_path
+
+
+@dataclass
+class Config:
+    factor: int = 2
+
+
+def shout(out: Path, cfg: Config, source: Path, calls: Unkeyed) -> dict[str, int]:
+    """`source` in capitals, as often as `cfg` says; a line in `calls` tells that it ran."""
+    text = source.read_text().upper() * cfg.factor
+    (out / "deep").mkdir()
+    (out / source.name).write_text(text)
+    (out / "deep" / source.name).write_text(text[::-1])
+    with calls.value.open("a") as log:
+        log.write(f"{source.name}\n")
+    return {"characters": len(text)}
+
+
+def whisper(out: Path, cfg: Config, source: Path, calls: Unkeyed) -> dict[str, int]:
+    return shout(out, cfg, source, calls)
+
+
+class Bench:
+    """A folder with three sources, and a store over a cache in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.calls = root, root / "calls"
+        self.cache = Cache(root / "cache", ("copy",))
+        (root / "in").mkdir()
+        for name in "abc":
+            (root / "in" / name).write_text(f"text {name}")
+        self.calls.touch()
+
+    def map(self, function: object = shout, cfg: Config | None = None, code: str = "1", cache: Cache | None = None) -> list[dict]:
+        store = Store(cache or self.cache, code, Digests(self.root / "digests.json"))
+        shutil.rmtree(self.root / "out", ignore_errors=True)
+        jobs = [(cfg or Config(), path, Unkeyed(self.calls)) for path in sorted((self.root / "in").iterdir())]
+        return store.map(function, jobs, self.root / "out", "shout")  # type: ignore[arg-type]
+
+    def ran(self) -> str:
+        """The sources that were worked on since the last question."""
+        names = "".join(sorted(self.calls.read_text().split()))
+        self.calls.write_text("")
+        return names
+
+    def files(self) -> dict[str, str]:
+        out = self.root / "out"
+        return {path.relative_to(out).as_posix(): path.read_text() for path in sorted(out.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_what_is_known_is_not_made_again_and_has_the_same_bytes(bench: Bench) -> None:
+    results = bench.map()
+    assert bench.ran() == "abc"
+    files = bench.files()
+    assert files["a"] == "TEXT ATEXT A"
+    assert (bench.map(), bench.files()) == (results, files)
+    assert bench.ran() == ""
+    assert not list(bench.root.rglob("*.partial"))
+    assert not (bench.root / "out/.scratch").exists()
+
+
+def test_only_what_changed_is_made(bench: Bench) -> None:
+    bench.map()
+    bench.ran()
+    (bench.root / "in/b").write_text("other b")
+    (bench.root / "in/d").write_text("text d")
+    (bench.root / "in/c").unlink()
+    os.utime(bench.root / "in/a", (1, 1))
+    bench.map()
+    assert bench.ran() == "bd"
+    assert set(bench.files()) == {"a", "b", "d", "deep/a", "deep/b", "deep/d"}
+
+
+@pytest.mark.parametrize("change", [{"function": whisper}, {"cfg": Config(3)}, {"code": "2"}])
+def test_function_parameters_and_code_are_part_of_the_key(bench: Bench, change: dict) -> None:
+    bench.map()
+    bench.ran()
+    bench.map(**change)
+    assert bench.ran() == "abc"
+    bench.map()
+    assert bench.ran() == ""
+
+
+def test_a_renamed_source_is_another_one(bench: Bench) -> None:
+    bench.map()
+    bench.ran()
+    (bench.root / "in/a").rename(bench.root / "in/z")
+    bench.map()
+    assert bench.ran() == "z"
+    assert "a" not in bench.files()
+
+
+def test_a_lost_object_or_action_is_made_again(bench: Bench) -> None:
+    bench.map()
+    bench.ran()
+    store = Store(bench.cache, "1")
+    bench.cache.path(store.digests.of(bench.root / "out/a")).unlink()
+    next((bench.cache.folder / "privllm/actions").rglob("*.json")).write_text("{")
+    files = bench.files()
+    bench.map()
+    assert 1 <= len(bench.ran()) <= 2
+    assert bench.files() == files
+
+
+def test_without_a_cache_everything_is_made(bench: Bench) -> None:
+    store = Store()
+    jobs = [(Config(), bench.root / "in/a", Unkeyed(bench.calls))]
+    first = store.map(shout, jobs, bench.root / "out", "shout")
+    assert store.map(shout, jobs, bench.root / "out", "shout") == first
+    assert bench.ran() == "aa"
+
+
+@pytest.mark.parametrize("links", [("copy",), ("hardlink", "copy"), ("reflink", "copy")])
+def test_objects_are_named_and_protected_as_dvc_does(bench: Bench, links: tuple[str, ...]) -> None:
+    cache = Cache(bench.root / "other", links)
+    bench.map(cache=cache)
+    for path in (path for path in (bench.root / "out").rglob("*") if path.is_file()):
+        name = Digests().of(path)
+        stored = bench.root / "other/files/md5" / name[:2] / name[2:]
+        assert stored.read_bytes() == path.read_bytes()
+        assert stored.stat().st_mode & 0o777 == 0o444
+        assert (stored.stat().st_ino == path.stat().st_ino) == ("hardlink" in links)
+        assert "hardlink" in links or os.access(path, os.W_OK)
+
+
+def test_what_cannot_be_a_key_is_refused(bench: Bench) -> None:
+    with pytest.raises(AssertionError, match="cannot be part of a key"):
+        Store(bench.cache).map(shout, [(object(),)], bench.root / "out", "shout")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        Store(bench.cache).map(shout, [(float("nan"),)], bench.root / "out", "shout")
+
+
+def test_keys_tell_apart_what_differs(bench: Bench) -> None:
+    store = Store(bench.cache)
+    jobs = [
+        (1,),
+        (1.5,),
+        ("1",),
+        (None,),
+        (True,),
+        ([1],),
+        ({"a": 1},),
+        ([["a", 1]],),
+        (Config(),),
+        ({"factor": 2},),
+        (bench.root / "in/a",),
+    ]
+    assert len({store._key(shout, job) for job in jobs}) == len(jobs)
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from privllm.core.cache import Cache
+from privllm.core.store import Store
+sys.path.insert(0, sys.argv[2])
+from slowly import copy
+root = Path(sys.argv[1])
+Store(Cache(root / "cache", ("copy",)), "1").map(copy, [(path,) for path in sorted((root / "in").iterdir())], root / "out", "slow", 1 << 40)
+"""
+
+
+def test_a_killed_map_goes_on_from_what_was_finished(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "slowly.py").write_text(
+        "import time\nfrom pathlib import Path\n\n\ndef copy(out, source):\n    time.sleep(0.3)\n"
+        "    (out / source.name).write_bytes(source.read_bytes())\n    with open(source.parent.parent / 'calls', 'a') as log:\n"
+        "        log.write(source.name + '\\n')\n"
+    )
+    command = [sys.executable, "-c", SLOW, str(bench.root), str(tmp_path)]
+    process = subprocess.Popen(command)
+    while len(bench.calls.read_text()) < 2:
+        time.sleep(0.02)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert bench.ran() == "a"
+    subprocess.run(command, check=True)
+    assert bench.ran() == "bc"
+    assert sorted(bench.files()) == ["a", "b", "c"]
+
+
+def test_results_are_the_same_fresh_and_found(bench: Bench) -> None:
+    fresh = bench.map()
+    assert fresh == bench.map() == json.loads(json.dumps(fresh))
+
+
+def test_actions_are_small_files_beside_the_objects(bench: Bench) -> None:
+    bench.map()
+    found = list((bench.cache.folder / "privllm/actions").rglob("*.json"))
+    assert len(found) == 3
+    assert all(action_path(bench.cache, path.parent.name + path.stem) == path for path in found)
