@@ -199,7 +199,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=100_000)
     parser.add_argument("--layout", default="jsonl,files")
     parser.add_argument("--passages", type=Path, default=None)
-    parser.add_argument("--shard-bits", type=int, default=8)
+    parser.add_argument("--shard-bits", type=int, default=7)
     parser.add_argument("--links", default="reflink,copy", help="DVC's cache.type")
     args = parser.parse_args()
     OUT.mkdir(exist_ok=True)

@@ -102,4 +102,6 @@ def _start_worker() -> None:
 
 
 def _bytes_of(job: tuple[Any, ...]) -> int:
-    return sum(part.stat().st_size for part in job if isinstance(part, Path) and part.is_file())
+    """The files named in a job, in the tuples within it too."""
+    inner = sum(_bytes_of(part) for part in job if isinstance(part, tuple))
+    return inner + sum(part.stat().st_size for part in job if isinstance(part, Path) and part.is_file())

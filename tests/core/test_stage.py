@@ -2,12 +2,13 @@
 
 import errno
 import json
+from pathlib import Path
 
 import pytest
 import typer
 
 from privllm.core.errors import UserError
-from privllm.core.stage import INTERRUPTED, call, log_duration
+from privllm.core.stage import INTERRUPTED, arguments, call, log_duration
 
 
 def raising(error: BaseException):
@@ -50,6 +51,20 @@ def test_debug_shows_where(monkeypatch) -> None:
 def test_success_and_exit_codes() -> None:
     assert call(lambda: None, "clean") == 0
     assert call(raising(typer.Exit(7)), "clean") == 7
+
+
+def stage_of(source: Path, out: Path, verify: bool) -> None: ...
+
+
+def test_a_command_line_is_paths_and_switches(capsys) -> None:
+    assert arguments(stage_of, "a", ["x", "y"]) == {"source": Path("x"), "out": Path("y"), "verify": False}
+    assert arguments(stage_of, "a", ["--verify", "x", "y"])["verify"] is True
+    with pytest.raises(SystemExit, match="2"):
+        arguments(stage_of, "a", ["x"])
+    assert "the following arguments are required: out" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="0"):
+        arguments(stage_of, "a", ["--help"])
+    assert "python -m stages.a" in capsys.readouterr().out
 
 
 def test_durations_are_appended(tmp_path, monkeypatch) -> None:
