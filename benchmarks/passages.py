@@ -2,7 +2,7 @@
 
     python -m benchmarks.passages COUNT OUT.jsonl [--html FOLDER]
 
-Without --html the text is that of Debian's linux-doc-6.1, openjdk-17-doc and rust-doc (67 MB to fetch by apt, 1 GB of HTML).
+Without --html the text is that of Debian's linux-doc-6.1, openjdk-17-doc, rust-doc and others (200 MB to fetch by apt, 2 GB of HTML).
 """
 
 import argparse
@@ -16,7 +16,16 @@ from resiliparse.extract.html2text import extract_plain_text
 
 from benchmarks.common import OUT
 
-PACKAGES = ("linux-doc-6.1", "openjdk-17-doc", "rust-doc")
+PACKAGES = (
+    "linux-doc-6.1",
+    "openjdk-17-doc",
+    "rust-doc",
+    "erlang-doc",
+    "python-scipy-doc",
+    "python3.11-doc",
+    "postgresql-doc-15",
+    "sagemath-doc",
+)
 CHARACTERS = 2000
 LEAST = 1000
 

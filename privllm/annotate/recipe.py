@@ -47,7 +47,7 @@ def annotate(cfg: AnnotateConfig, split: SplitConfig, source: Path, out: Path, s
     sources = shards_of(source)
     chosen = choose(sources, split, language_of(cfg.model), cfg.fraction, cfg.limit, cfg.max_characters)
     jobs = [(path, cfg.model, tuple(ids), cfg.max_characters) for path, ids in zip(sources, chosen, strict=True)]
-    counts = add_up(store.map(annotate_shard, jobs, out, "annotate", INLINE_BYTES))
+    counts = add_up(store.map(annotate_shard, jobs, out, "annotate", inline_bytes=INLINE_BYTES))
     by_split = Counter(name for ids in chosen for name in ids.values())
     balance(sum(by_split.values()), counts.get("documents", 0))
     return {

@@ -9,6 +9,7 @@ with each other (dedup does) and splits none.
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from privllm.core.errors import UserError
 from privllm.core.params import require
 from privllm.core.records import CLEAN, DROPPED
 from privllm.core.report import add_up, balance
-from privllm.core.store import NO_STORE, Store
+from privllm.core.store import NO_STORE, Before, Store
 from privllm.core.tables import read_table, shards_of, write_table
 
 Row = dict[str, Any]
@@ -77,15 +78,21 @@ def _foreign(cfg: CleanConfig, code: str, score: float) -> tuple[str, str] | Non
     return "language", f"{code} ({score:.2f})"
 
 
-def clean_shard(out: Path, cfg: CleanConfig, shard: Path) -> dict[str, int]:
-    """One shard of DOCUMENTS into `out/NNNNN.parquet` and `out/dropped/NNNNN.parquet`; returns flat counts."""
+def clean_shard(out: Path, cfg: CleanConfig, shard: Path, before: Before | None) -> dict[str, Any]:
+    """One shard of DOCUMENTS into `out/NNNNN.parquet` and `out/dropped/NNNNN.parquet`.
+
+    Returns {"counts": flat counts, "placeholders": {id: {kind: number}} of the documents that got some}.
+    """
+    known = results_of(before, shard.name)
     counts: Counter[str] = Counter(documents_in=0, kept=0, characters_in=0, characters_out=0)
+    placeholders: dict[str, dict[str, int]] = {}
     kept: list[Row] = []
     dropped: list[Row] = []
     for document in sorted(read_table(shard).to_pylist(), key=lambda row: row["id"]):
-        result = clean_document(cfg, document["media_type"], document["text"])
+        result = known.get(version_of(document)) or clean_document(cfg, document["media_type"], document["text"])
         counts.update(documents_in=1, characters_in=len(document["text"]))
-        counts.update({f"placeholders.{kind}": number for kind, number in result.placeholders.items()})
+        if result.placeholders:
+            placeholders[document["id"]] = result.placeholders
         if isinstance(result, Dropped):
             counts[f"dropped.{result.reason}"] += 1
             dropped.append({**_row(document, result), "reason": result.reason, "detail": result.detail})
@@ -94,7 +101,7 @@ def clean_shard(out: Path, cfg: CleanConfig, shard: Path) -> dict[str, int]:
             kept.append(_row(document, result))
     write_table(pa.Table.from_pylist(kept, CLEAN), out / shard.name)
     write_table(pa.Table.from_pylist(dropped, DROPPED), out / "dropped" / shard.name)
-    return dict(counts)
+    return {"counts": dict(counts), "placeholders": placeholders}
 
 
 def _row(document: Row, result: Clean) -> Row:
@@ -105,6 +112,26 @@ def _row(document: Row, result: Clean) -> Row:
     }
 
 
+def version_of(document: Row) -> tuple[str, ...]:
+    """What tells versions of a document apart: the bytes, how they were read, and as what."""
+    return tuple(document[key] for key in ("id", "digest", "encoding", "media_type"))
+
+
+def results_of(before: Before | None, name: str) -> dict[tuple[str, ...], Clean]:
+    """What became of each document of the shard as it was last time, by `version_of` it."""
+    if before is None:
+        return {}
+    columns = read_table(before.inputs[name], ["id", "digest", "encoding", "media_type"])
+    versions = {row["id"]: version_of(row) for row in columns.to_pylist()}
+    found: dict[tuple[str, ...], Clean] = {}
+    for file in (name, f"dropped/{name}"):
+        for row in read_table(before.files[file]).to_pylist():
+            placeholders = before.value["placeholders"].get(row["id"], {})
+            result = Clean(row["text"], row["language"], row["language_score"], placeholders)
+            found[versions[row["id"]]] = Dropped(**vars(result), reason=row["reason"], detail=row["detail"]) if "reason" in row else result
+    return found
+
+
 def clean(cfg: CleanConfig, source: Path, out: Path, store: Store = NO_STORE) -> dict[str, Any]:
     """Clean every shard of the folder `source` (records.DOCUMENTS) into the folder `out`; returns the report.
 
@@ -113,9 +140,10 @@ def clean(cfg: CleanConfig, source: Path, out: Path, store: Store = NO_STORE) ->
     shards = shards_of(source)
     if not shards:
         raise UserError(f"{source} has no documents: put files into data/sources and run `dvc repro collect`.")
-    flat = add_up(store.map(clean_shard, [(cfg, shard) for shard in shards], out, "clean"))
+    results = store.map(clean_shard, [(cfg, shard) for shard in shards], out, "clean", resume=True)
+    flat = add_up(result["counts"] for result in results)
     report: dict[str, Any] = {key: flat[key] for key in ("documents_in", "kept", "characters_in", "characters_out")}
-    for group in ("dropped", "placeholders"):
-        report[group] = {key.removeprefix(f"{group}."): number for key, number in flat.items() if key.startswith(f"{group}.")}
+    report["dropped"] = {key.removeprefix("dropped."): number for key, number in flat.items() if key.startswith("dropped.")}
+    report["placeholders"] = add_up(chain.from_iterable(result["placeholders"].values() for result in results))
     balance(report["documents_in"], report["kept"], *report["dropped"].values())
     return report

@@ -3,12 +3,14 @@
 DVC sees files, not imports: an edited helper would leave its results standing, and an edited comment would
 rebuild them. So the `fingerprint` stage reads the source (it runs none of it) and writes one small JSON per
 stage, on which that stage depends. Comments, docstrings, formatting and annotations' positions do not count.
+A hash per function, class and method stands beside them, for people: `privllm plan` names what was changed.
 
 It sees `import` statements, wherever they stand. It does not see `importlib.import_module(name)`; the tests
 watch real runs for modules that escaped it.
 """
 
 import ast
+import copy
 import json
 import os
 import re
@@ -26,28 +28,44 @@ OURS = ("privllm", "stages")
 LOCK_FILE = Path("requirements.lock")
 FOLDER = Path("data/fingerprint")
 MEMORY_FILE = Path(".privllm/modules.json")
+Understood = tuple[list[str], str, dict[str, str]]
 PRESENTATION = {"typer", "rich"}  # they print for people and decide no byte of any output
 
 
 def write_fingerprints(root: Path, out: Path) -> dict[str, Any]:
     """Write `out/<stage>.json` for every file in `root/stages`; returns counts for the report."""
-    stages = sorted(path.stem for path in (root / "stages").glob("*.py") if path.stem not in ("__init__", "fingerprint"))
-    prints = {stage: fingerprint(root, f"stages.{stage}") for stage in stages}
+    prints = _fingerprints(root)
     for stage, found in prints.items():
         write_json(out / f"{stage}.json", found)
     _memory.save(root / MEMORY_FILE)
     modules = {name for found in prints.values() for name in found["modules"]}
     libraries = {name for found in prints.values() for name in found["libraries"]}
-    return {"fingerprints": len(stages), "modules": len(modules), "libraries": len(libraries)}
+    return {"fingerprints": len(prints), "modules": len(modules), "libraries": len(libraries)}
+
+
+def foretell_fingerprints(root: Path) -> dict[str, dict[str, Any]]:
+    """{stage: what `write_fingerprints` would write for it now}; parses only modules that changed since, and writes nothing."""
+    _memory.load(root / MEMORY_FILE)
+    return _fingerprints(root)
+
+
+def _fingerprints(root: Path) -> dict[str, dict[str, Any]]:
+    stages = sorted(path.stem for path in (root / "stages").glob("*.py") if path.stem not in ("__init__", "fingerprint"))
+    return {stage: fingerprint(root, f"stages.{stage}") for stage in stages}
 
 
 def fingerprint(root: Path, module: str) -> dict[str, Any]:
-    """{"python": "3.11", "modules": {name: hash}, "libraries": {distribution: locked version}} of `module`."""
+    """{"python": "3.11", "modules": {name: hash}, "symbols": {name: {symbol: hash}}, "libraries": {distribution: locked version}}.
+
+    Of `module` and all that it can import. Equal hashes of a module mean equal hashes of its symbols, and the other way round.
+    """
     modules, imported = closure(root, module)
+    understood = {name: understand(path, name) for name, path in sorted(modules.items())}
     locked = locked_versions(root / LOCK_FILE)
     return {
         "python": python_version(),
-        "modules": {name: meaning(path) for name, path in sorted(modules.items())},
+        "modules": {name: found[1] for name, found in understood.items()},
+        "symbols": {name: found[2] for name, found in understood.items()},
         "libraries": {name: locked[name] for name in sorted(distributions_below(imported)) if name in locked},
     }
 
@@ -66,15 +84,21 @@ def imports_of(path: Path, name: str) -> set[str]:
     return set(understand(path, name)[0])
 
 
-def understand(path: Path, name: str) -> tuple[list[str], str]:
-    """(`imports_of`, `meaning`) of the module `name` in the file `path`."""
+def understand(path: Path, name: str) -> Understood:
+    """(`imports_of`, `meaning`, symbols) of the module `name` in the file `path`."""
     data = path.read_bytes()
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    key = f"{python_version()} {package} {digest(data)}"
+    key = f"{_rules()} {python_version()} {package} {digest(data)}"
     if key not in _memory.known:
         tree = _parse(data, path)
-        _memory.known[key] = sorted(_imports(tree, package)), _meaning(tree)
+        _memory.known[key] = sorted(_imports(tree, package)), _meaning(tree), _symbols(tree)
     return _memory.known[key]
+
+
+@cache
+def _rules() -> str:
+    """What this module's own bytes are: what other rules understood is not believed."""
+    return digest(Path(__file__).read_bytes())
 
 
 class Memory:
@@ -84,7 +108,7 @@ class Memory:
     """
 
     def __init__(self) -> None:
-        self.known: dict[str, tuple[list[str], str]] = {}
+        self.known: dict[str, Understood] = {}
 
     def load(self, file: Path) -> None:
         with suppress(OSError, ValueError):
@@ -107,6 +131,25 @@ def _meaning(tree: ast.Module) -> str:
         if ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return digest(ast.dump(tree).encode())
+
+
+def _symbols(node: ast.Module | ast.ClassDef, name: str = "") -> dict[str, str]:
+    """A hash per function, class and method (`Class.method`), and `<module>` for the statements around them and their order.
+
+    Two definitions of one name are one symbol. `_meaning` has taken the docstrings out before.
+    """
+    found: dict[str, str] = {}
+    outline = copy.copy(node)
+    outline.body = []
+    for part in node.body:
+        if not isinstance(part, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            outline.body.append(part)
+            continue
+        inner = f"{name}.{part.name}" if name else part.name
+        inside = _symbols(part, inner) if isinstance(part, ast.ClassDef) else {inner: digest(ast.dump(part).encode())}
+        found |= {key: digest(f"{found[key]} {value}".encode()) if key in found else value for key, value in inside.items()}
+        outline.body.append(ast.Expr(ast.Constant(inner)))
+    return found | {name or "<module>": digest(ast.dump(outline).encode())}
 
 
 def _imports(tree: ast.Module, package: str) -> set[str]:
@@ -221,7 +264,7 @@ def check_fingerprint(stage: str, root: Path = Path()) -> set[str]:
         )
     _memory.load(root / MEMORY_FILE)
     modules, _ = closure(root, f"stages.{stage}")
-    changed = sorted(set(recorded["modules"].items()) ^ {(name, meaning(file)) for name, file in modules.items()})
+    changed = sorted(set(recorded["modules"].items()) ^ {(name, understand(file, name)[1]) for name, file in modules.items()})
     if changed:
         raise UserError(f"`{changed[0][0]}` is not the code that {path} was made from: run it through `dvc repro {stage}`.")
     for dist, version in recorded["libraries"].items():

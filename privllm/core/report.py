@@ -12,9 +12,14 @@ from typing import Any
 
 
 def write_json(path: Path, value: Any) -> None:
-    """`value` as sorted, indented JSON with a final newline; NaN is refused."""
+    """`json_text` of `value` into a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n", "utf-8")
+    path.write_text(json_text(value), "utf-8")
+
+
+def json_text(value: Any) -> str:
+    """`value` as sorted, indented JSON with a final newline; NaN is refused."""
+    return json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def add_up(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

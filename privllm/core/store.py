@@ -14,11 +14,11 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from privllm.core.cache import Cache, find_cache
 from privllm.core.digests import Digests, Status, md5_of, status_of
@@ -43,25 +43,50 @@ class Unkeyed:
     value: Any
 
 
+class Before(NamedTuple):
+    """What the same function made, with the same parameters, of files with the same names: last time's version of a job.
+
+    Its paths lead into the cache and are for reading only. What it holds about a document that is still the same may be taken
+    over; whether it is the same, the function must see from the documents themselves.
+    """
+
+    inputs: dict[str, Path]  # by name
+    files: dict[str, Path]  # by name below `out`
+    value: Any
+
+
 class Store:
     """Made by `open_store` in a stage. Without a cache (`Store()`) it maps and remembers nothing."""
 
     def __init__(self, cache: Cache | None = None, code: str = "", digests: Digests | None = None) -> None:
         self.cache, self.code, self.digests = cache, code, digests or Digests()
 
-    def map(self, function: Callable[..., Any], jobs: Sequence[Job], out: Path, label: str, inline_bytes: int | None = None) -> list[Any]:
-        """The jobs' results in their order; their files are in `out`. Two jobs must not write the same name."""
+    def map(
+        self,
+        function: Callable[..., Any],
+        jobs: Sequence[Job],
+        out: Path,
+        label: str,
+        resume: bool = False,
+        inline_bytes: int | None = None,
+    ) -> list[Any]:
+        """The jobs' results in their order; their files are in `out`. Two jobs must not write the same name.
+
+        With `resume` the function's last argument is a `Before` of each job, or None.
+        """
         out.mkdir(parents=True, exist_ok=True)
         keys = [self._key(function, job) for job in jobs]
-        known = [self._find(key) for key in keys]
+        known = self._fetch([self._find(key) for key in keys], out)
         missing = [i for i, action in enumerate(known) if action is None]
         found = [action for action in known if action is not None]
-        self._fetch(found, out)
         scratch = out / ".scratch"
         shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
         try:
-            tasks = [(function, self.cache, keys[i], out, scratch / str(i), jobs[i]) for i in missing]
+            before = {i: (self._before(function, jobs[i]),) if resume else () for i in missing}
+            tasks = [(function, self.cache, keys[i], out, scratch / str(i), (*jobs[i], *before[i])) for i in missing]
             made = map_shards(_perform, tasks, label, inline_bytes)
+            for i in missing if resume else ():
+                self._remember(function, jobs[i], keys[i])
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         for i, action in zip(missing, made, strict=True):
@@ -111,6 +136,30 @@ class Store:
         assert value is None or isinstance(value, str | int | float), f"{type(value)} cannot be part of a key"
         return value
 
+    def _last(self, function: Callable[..., Any], job: Job) -> Path | None:
+        """Where it is written down which version of a job was made last."""
+        names = [part.name if isinstance(part, Path) else self._plain(part) for part in job]
+        return self.note("last", f"{function.__module__}.{function.__qualname__}", json.dumps(names, sort_keys=True))
+
+    def _remember(self, function: Callable[..., Any], job: Job, key: str) -> None:
+        if path := self._last(function, job):
+            inputs = {part.name: self.digests.of(part) for part in job if isinstance(part, Path)}
+            _write(path, {"key": key, "inputs": inputs})
+
+    def _before(self, function: Callable[..., Any], job: Job) -> Before | None:
+        path = self._last(function, job)
+        try:
+            last = json.loads(path.read_text("utf-8")) if path else None
+        except (OSError, ValueError):
+            return None
+        action = self._find(last["key"]) if last else None
+        if not self.cache or not last or not action:
+            return None
+        inputs = {name: self.cache.path(md5) for name, md5 in last["inputs"].items()}
+        if not all(path.is_file() for path in inputs.values()):
+            return None
+        return Before(inputs, {name: self.cache.path(md5) for name, (md5, _) in action["files"].items()}, action["value"])
+
     def _find(self, key: str) -> dict[str, Any] | None:
         """The action of that key, if it is known and all its files are still in the cache."""
         if self.cache is None:
@@ -126,19 +175,25 @@ class Store:
             os.utime(path)  # `privllm gc` keeps what was used last
         return action
 
-    def _fetch(self, actions: list[dict[str, Any]], out: Path) -> None:
-        files = {name: md5 for action in actions for name, (md5, _) in action["files"].items()}
+    def _fetch(self, actions: list[dict[str, Any] | None], out: Path) -> list[dict[str, Any] | None]:
+        """Put the actions' files into `out`; None for those whose objects went meanwhile (`privllm gc` may run beside)."""
+        files = {name: md5 for action in actions if action for name, (md5, _) in action["files"].items()}
         for folder in {(out / name).parent for name in files}:
             folder.mkdir(parents=True, exist_ok=True)
 
-        def fetch(item: tuple[str, str]) -> None:
+        def fetch(item: tuple[str, str]) -> bool:
             assert self.cache
             name, md5 = item
-            self.cache.get(md5, out / name)
+            try:
+                self.cache.get(md5, out / name)
+            except FileNotFoundError:
+                return False
             self.digests.learn(out / name, md5, status_of(out / name))
+            return True
 
         with ThreadPoolExecutor(COPIERS) as threads:
-            list(threads.map(fetch, files.items()))
+            there = dict(zip(files, threads.map(fetch, files.items()), strict=True))
+        return [action if action and all(there[name] for name in action["files"]) else None for action in actions]
 
 
 NO_STORE = Store()
@@ -161,15 +216,18 @@ def _perform(function: Callable[..., Any], cache: Cache | None, key: str, out: P
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         path.replace(out / name)
         statuses[name] = status_of(out / name)
+    for folder in sorted((path for path in scratch.rglob("*") if path.is_dir()), reverse=True):
+        folder.rmdir()
+    scratch.rmdir()
     if cache:
-        _write_action(action_path(cache, key), {"value": value, "files": files})
+        _write(action_path(cache, key), {"value": value, "files": files})
     return {"value": value, "files": {name: (*files[name], statuses[name]) for name in files}}
 
 
-def _write_action(path: Path, action: dict[str, Any]) -> None:
+def _write(path: Path, value: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(action, allow_nan=False), "utf-8")
+    partial.write_text(json.dumps(value, allow_nan=False), "utf-8")
     partial.replace(path)
 
 
@@ -186,4 +244,19 @@ def open_store(stage: str, verify: bool = False) -> Store:
         code = digest((FOLDER / f"{stage}.json").read_bytes())
     except FileNotFoundError:
         raise UserError(f"{FOLDER / stage}.json is missing: run `dvc repro {stage}`, which makes it first.") from None
-    return Store(find_cache(Path()), code, Digests(DIGESTS_FILE, verify))
+    return _make(find_cache(Path()), code, Digests(DIGESTS_FILE, verify))
+
+
+StoreMaker = Callable[[Cache | None, str, Digests], Store]
+_make: StoreMaker = Store
+
+
+@contextmanager
+def opening(make: StoreMaker) -> Iterator[None]:
+    """Within it, `open_store` returns what `make` returns: how `privllm audit` watches a stage without the stage's knowledge."""
+    global _make
+    before, _make = _make, make
+    try:
+        yield
+    finally:
+        _make = before

@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from privllm.core.errors import UserError
 from privllm.core.params import require
 from privllm.core.records import CLUSTERS, DEDUPED
 from privllm.core.report import balance
-from privllm.core.store import NO_STORE, Store
+from privllm.core.store import NO_STORE, Before, Store
 from privllm.core.tables import by_id, read_table, shards_of, write_table
 from privllm.dedup.clusters import Clusters, verdicts
 from privllm.dedup.exact import first_of_each, normalised_digest
@@ -59,7 +60,7 @@ def dedup(cfg: DedupConfig, source: Path, out: Path, store: Store = NO_STORE) ->
     """
     sources, workspace = shards_of(source), out / "signatures"
     signed = [workspace / path.name for path in sources]
-    store.map(signature_shard, [(path, cfg.words) for path in sources], workspace, "signatures")
+    store.map(signature_shard, [(path, cfg.words) for path in sources], workspace, "signatures", resume=True)
     table = find_clusters(cfg, sources, signed)
     shutil.rmtree(workspace, ignore_errors=True)
     write_table(pa.Table.from_pydict(table.drop("shard").to_dict(as_series=False), CLUSTERS), out / "clusters" / "clusters.parquet")
@@ -69,9 +70,22 @@ def dedup(cfg: DedupConfig, source: Path, out: Path, store: Store = NO_STORE) ->
     return _report(table, sum(kept))
 
 
-def signature_shard(out: Path, source: Path, words: int) -> int:
+def signature_shard(out: Path, source: Path, words: int, before: Before | None) -> int:
     """Write the SIGNATURES of the documents of one shard, sorted by id; returns how many there are."""
     table = by_id(read_table(source, ["id", "text"]))
+    known = read_table(before.inputs[source.name], ["id", "text"]) if before else table.slice(0, 0)
+    old = dict(zip(known["id"].to_pylist(), known["text"].to_pylist(), strict=True))
+    same = pa.array([old.get(i) == text for i, text in zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True)], pa.bool_())
+    signed = [sign(table.filter(pc.invert(same)), words)]
+    if before:
+        last = read_table(before.files[source.name])
+        signed.append(last.filter(pc.is_in(last["id"], table["id"].filter(same))))
+    write_table(by_id(pa.concat_tables(signed)), out / source.name)
+    return len(table)
+
+
+def sign(table: pa.Table, words: int) -> pa.Table:
+    """SIGNATURES of some documents (id, text), in their order."""
     texts = table["text"].to_pylist()
     hashes, offsets = shingles(texts, words)
     rows = signatures(hashes, offsets).astype("<u4").tobytes()
@@ -82,8 +96,7 @@ def signature_shard(out: Path, source: Path, words: int) -> int:
         "length": [len(text) for text in texts],
         "signature": [rows[i * size : (i + 1) * size] if offsets[i] < offsets[i + 1] else None for i in range(len(texts))],
     }
-    write_table(pa.Table.from_pydict(columns, SIGNATURES), out / source.name)
-    return len(texts)
+    return pa.Table.from_pydict(columns, SIGNATURES)
 
 
 def find_clusters(cfg: DedupConfig, sources: list[Path], signed: list[Path]) -> pl.DataFrame:
@@ -164,7 +177,7 @@ def _choices(table: pl.DataFrame) -> dict[int, Choices]:
 def write_survivors(out: Path, source: Path, dropped: tuple[str, ...], renamed: tuple[tuple[str, str], ...]) -> int:
     """Write the documents of one shard that stay, with their cluster, sorted by id; returns how many stay."""
     table = read_table(source)
-    table = by_id(table.filter(pa.compute.invert(pa.compute.is_in(table["id"], pa.array(dropped, pa.string())))))
+    table = by_id(table.filter(pc.invert(pc.is_in(table["id"], pa.array(dropped, pa.string())))))
     names = dict(renamed)
     clusters = [names.get(identifier, identifier) for identifier in table["id"].to_pylist()]
     write_table(table.append_column("cluster", pa.array(clusters, pa.string())).cast(DEDUPED), out / source.name)

@@ -92,7 +92,7 @@ def test_order_within_a_shard_is_by_id(tmp_path: Path) -> None:
     source = write_documents(tmp_path / "collect", bits=0) / shard_name(0)
     turned = tmp_path / "turned" / shard_name(0)
     write_table(read_table(source).take(list(reversed(range(len(TEXTS))))), turned)
-    assert clean_shard(tmp_path / "one", CleanConfig(), source) == clean_shard(tmp_path / "two", CleanConfig(), turned)
+    assert clean_shard(tmp_path / "one", CleanConfig(), source, None) == clean_shard(tmp_path / "two", CleanConfig(), turned, None)
     assert (tmp_path / "one" / shard_name(0)).read_bytes() == (tmp_path / "two" / shard_name(0)).read_bytes()
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from privllm.core.cache import Cache
 from privllm.core.digests import Digests
-from privllm.core.store import Store, Unkeyed, action_path
+from privllm.core.store import Before, Store, Unkeyed, action_path
 
 
 @dataclass
@@ -178,7 +178,8 @@ from privllm.core.store import Store
 sys.path.insert(0, sys.argv[2])
 from slowly import copy
 root = Path(sys.argv[1])
-Store(Cache(root / "cache", ("copy",)), "1").map(copy, [(path,) for path in sorted((root / "in").iterdir())], root / "out", "slow", 1 << 40)
+jobs = [(path,) for path in sorted((root / "in").iterdir())]
+Store(Cache(root / "cache", ("copy",)), "1").map(copy, jobs, root / "out", "slow", inline_bytes=1 << 40)
 """
 
 
@@ -190,7 +191,7 @@ def test_a_killed_map_goes_on_from_what_was_finished(bench: Bench, tmp_path: Pat
     )
     command = [sys.executable, "-c", SLOW, str(bench.root), str(tmp_path)]
     process = subprocess.Popen(command)
-    while len(bench.calls.read_text()) < 2:
+    while len(bench.calls.read_text()) < 2 and process.poll() is None:
         time.sleep(0.02)
     time.sleep(0.1)
     process.send_signal(signal.SIGKILL)
@@ -199,6 +200,28 @@ def test_a_killed_map_goes_on_from_what_was_finished(bench: Bench, tmp_path: Pat
     subprocess.run(command, check=True)
     assert bench.ran() == "bc"
     assert sorted(bench.files()) == ["a", "b", "c"]
+
+
+def extend(out: Path, source: Path, before: Before | None) -> str:
+    """Tells what it was given of last time."""
+    (out / source.name).write_text(source.read_text())
+    if before is None:
+        return "nothing"
+    return f"{before.inputs[source.name].read_text()} {before.files[source.name].read_text()} {before.value}"
+
+
+def test_a_job_is_shown_its_last_version(bench: Bench) -> None:
+    source = bench.root / "in/a"
+
+    def run(text: str, name: str = "a") -> str:
+        source.with_name(name).write_text(text)
+        return Store(bench.cache, "1").map(extend, [(source.with_name(name),)], bench.root / "out", "extend", resume=True)[0]
+
+    assert run("one") == "nothing"
+    assert run("two") == "one one nothing"
+    assert run("one") == "nothing"
+    assert run("three") == "two two one one nothing"
+    assert run("two", "b") == "nothing"
 
 
 def test_results_are_the_same_fresh_and_found(bench: Bench) -> None:

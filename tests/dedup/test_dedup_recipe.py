@@ -153,7 +153,7 @@ def test_doubtful_pairs_are_settled_in_portions_as_at_once(tmp_path: Path, monke
 def test_a_signature_shard_is_a_small_table(tmp_path: Path) -> None:
     write_clean({"a": "one two three four five six", "b": "?"}, tmp_path)
     written = [tmp_path / shard_name(i) for i in range(1 << BITS)]
-    assert sum(signature_shard(tmp_path / "signatures", path, 5) for path in written) == 2
+    assert sum(signature_shard(tmp_path / "signatures", path, 5, None) for path in written) == 2
     table = read_folder(tmp_path / "signatures")
     assert table.schema == SIGNATURES
     by_id = {row["id"]: row for row in table.to_pylist()}

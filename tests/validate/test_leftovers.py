@@ -43,6 +43,8 @@ CLEAN = [
     "0 1638400 verity 1 8:1 8:2 4096 4096 204800 1 sha256",
     "dmsetup message my_cache 0 invalidate_cblocks 2345 3456-4567 5678-6789",
     "255 1000 255 0 0 500 0 0 255 500 255 0 0 500 0 0",
+    "the maximum is '+999999999-12-31T23:59:59.999999999-18:00'",
+    "filename@2x.gif and filename@125pct.png are pictures",
     "mount -t ceph user@fsid.fs_name=/[subdir] mnt",
 ]
 

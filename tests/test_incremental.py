@@ -1,0 +1,173 @@
+"""The law of the build inside a stage: what an incremental build writes is, byte for byte, what a build from nothing writes.
+
+Random sequences of edits run through the data stages' functions in this process; a few run through `dvc repro`, one of them with
+`kill -9` in the middle. PRIVLLM_NIGHTLY=1 runs ten times as many.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from privllm.clean.recipe import CleanConfig, clean
+from privllm.collect import recipe as collecting
+from privllm.collect.recipe import CollectConfig, collect
+from privllm.core.cache import Cache
+from privllm.core.digests import TICK_NS, Digests
+from privllm.core.split import SplitConfig
+from privllm.core.store import NO_STORE, Store
+from privllm.dedup.recipe import DedupConfig, dedup
+from privllm.tokens.packing import PackConfig, pack
+from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
+from privllm.validate.statistics import describe_shard
+from tests.workshop import Workshop, environment, make_workshop, outputs
+
+NIGHTLY = os.environ.get("PRIVLLM_NIGHTLY") == "1"
+SPLIT = SplitConfig(validation=0.2, test=0.2)
+DATA = ("collect", "clean", "dedup", "tokenizer", "pack")
+WORDS = "the of and to in river house winter table number garden paper answer letter kitchen morning window corner silver engine".split()
+
+
+def prose(seed: int, words: int = 120) -> str:
+    """Sentences that pass the quality rules, different for every seed."""
+    chance = random.Random(seed)
+    return " ".join(
+        "The " + " ".join(chance.choices(WORDS, k=11)) + f" have been with {chance.randrange(10**6)}." for _ in range(words // 12)
+    )
+
+
+def build(sources: Path, out: Path, store: Store) -> dict[str, Any]:
+    """collect to pack; the reports."""
+    shutil.rmtree(out, ignore_errors=True)
+    reports = {"collect": collect(CollectConfig(shard_bits=2), sources, out / "collect", store)}
+    reports["clean"] = clean(CleanConfig(), out / "collect", out / "clean", store)
+    reports["dedup"] = dedup(DedupConfig(), out / "clean", out / "dedup", store)
+    shards = sorted((out / "dedup").glob("*.parquet"))
+    reports["validate"] = {"shards": store.map(describe_shard, [(shard,) for shard in shards], out / "validate", "validate")}
+    cfg = TokenizerConfig(vocabulary=320, sample_megabytes=0.01)
+    reports["tokenizer"] = learn_tokenizer(cfg, SPLIT, out / "dedup", out / "tokenizer", store)
+    reports["pack"] = pack(PackConfig(32), SPLIT, out / "dedup", out / "tokenizer", out / "pack", store)
+    return reports
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def edit(sources: Path, kind: str, seed: int) -> None:
+    chance = random.Random(seed)
+    present = sorted(path for path in sources.rglob("*") if path.is_file())
+    target = chance.choice(present)
+    text = prose(seed)
+    if kind == "add":
+        (sources / f"new{seed}.txt").write_text(text)
+    elif kind == "edit":
+        target.write_text(json.dumps({"text": text}) + "\n" if target.suffix == ".jsonl" else text)
+    elif kind == "lines":
+        lines = [json.dumps({"text": prose(seed + i)}) for i in range(chance.randrange(1, 6))]
+        (sources / "many.jsonl").write_text("\n".join([*lines, "{broken"]))
+    elif kind == "remove" and len(present) > 12:
+        target.unlink()
+    elif kind == "rename":
+        (sources / f"folder{seed % 3}").mkdir(exist_ok=True)
+        target.rename(sources / f"folder{seed % 3}" / f"{seed}{target.suffix}")
+    elif kind == "touch":
+        target.touch()
+    elif kind == "duplicate":
+        shutil.copyfile(target, sources / f"copy{seed}{target.suffix}")
+    elif kind == "personal":
+        target.write_text(text + f" Write to person{seed}@example.com.")
+    elif kind == "spoil":
+        target.write_bytes(bytes(60))
+
+
+EDITS = st.lists(
+    st.tuples(
+        st.sampled_from(("add", "edit", "lines", "remove", "rename", "touch", "duplicate", "personal", "spoil")), st.integers(0, 10**6)
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(max_examples=100 if NIGHTLY else 10, deadline=None, derandomize=not NIGHTLY, suppress_health_check=list(HealthCheck))
+@given(steps=st.lists(EDITS, min_size=1, max_size=3))
+def test_an_incremental_build_is_a_clean_build(steps: list[list[tuple[str, int]]]) -> None:
+    with tempfile.TemporaryDirectory() as scratch, pytest.MonkeyPatch.context() as patch:
+        root = Path(scratch)
+        patch.setattr(collecting, "DIGESTS_FILE", root / "sources.json")
+        sources = root / "sources"
+        sources.mkdir()
+        for seed in range(24):
+            (sources / f"{seed}.txt").write_text(prose(seed))
+        cache = Cache(root / "cache", ("copy",))
+        build(sources, root / "out", Store(cache, "code", Digests(root / "digests.json")))
+        for edits in steps:
+            for kind, seed in edits:
+                edit(sources, kind, seed)
+            time.sleep(2 * TICK_NS / 1e9)
+            reports = build(sources, root / "out", Store(cache, "code", Digests(root / "digests.json")))
+            assert reports == build(sources, root / "clean", NO_STORE)
+            assert files(root / "out") == files(root / "clean")
+
+
+def data_outputs(shop: Workshop) -> dict[str, bytes]:
+    stages = yaml.safe_load((shop.root / "dvc.yaml").read_text("utf-8"))["stages"]
+    return {path: data for stage in DATA for path, data in outputs(shop.root, stages[stage]).items()}
+
+
+def from_nothing(shop: Workshop, root: Path) -> Workshop:
+    """The same sources, code and parameters in a repository without a cache, built."""
+    other = make_workshop(root)
+    shutil.rmtree(root / "data/sources")
+    shutil.copytree(shop.root / "data/sources", root / "data/sources")
+    other.run("dvc", "add", "-q", "data/sources")
+    other.repro("pack")
+    return other
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    made = make_workshop(tmp_path_factory.mktemp("shop") / "repo")
+    made.repro("pack")
+    return made
+
+
+def test_dvc_lock_and_outputs_are_those_of_a_clean_build(shop: Workshop, tmp_path: Path) -> None:
+    chance = random.Random(3)
+    for step in range(6 if NIGHTLY else 2):
+        for kind in chance.sample(("add", "edit", "lines", "rename", "touch", "duplicate", "personal", "spoil"), 4):
+            edit(shop.root / "data/sources", kind, chance.randrange(10**6))
+        shop.repro("pack")
+        clean_shop = from_nothing(shop, tmp_path / str(step))
+        assert data_outputs(shop) == data_outputs(clean_shop)
+        assert (shop.root / "dvc.lock").read_bytes() == (clean_shop.root / "dvc.lock").read_bytes()
+
+
+def test_killed_at_any_moment_the_next_build_ends_in_the_same_bytes(shop: Workshop, tmp_path: Path) -> None:
+    chance = random.Random(5)
+    for step in range(20 if NIGHTLY else 2):
+        edit(shop.root / "data/sources", "add", 1000 + step)
+        edit(shop.root / "data/sources", "edit", 2000 + step)
+        command = subprocess.Popen(
+            ["dvc", "repro", "pack"], cwd=shop.root, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL
+        )
+        time.sleep(1.5 + 7 * chance.random())
+        os.killpg(command.pid, signal.SIGKILL)
+        command.wait()
+        for lock in (shop.root / ".dvc/tmp").glob("*lock"):
+            lock.unlink()  # a killed DVC leaves its lock behind, as its own error message says
+        shop.repro("pack")
+    clean_shop = from_nothing(shop, tmp_path / "clean")
+    assert data_outputs(shop) == data_outputs(clean_shop)
