@@ -56,6 +56,25 @@ def demo(
 
 
 @command
+def plan(
+    stage: Annotated[str | None, typer.Argument(help="Up to this stage; all of them otherwise.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
+) -> None:
+    """Say what `dvc repro` would run, why, and for about how long; nothing is run and nothing changed.
+
+    "may run" waits for what a stage before it makes: DVC skips it where that comes out as it was.
+    """
+    import json
+    from shutil import get_terminal_size
+
+    from privllm.build.plan import make_plan
+
+    found = make_plan(stage)
+    columns = get_terminal_size((140, 24)).columns
+    typer.echo(json.dumps(found.as_json(), indent=1, ensure_ascii=False, default=str) if as_json else "\n".join(found.lines(columns)))
+
+
+@command
 def summary(
     reports: Annotated[Path, typer.Option(help="The folder of the stages' reports.")] = Path("reports"),
     log: Annotated[Path, typer.Option(help="The untracked log of durations.")] = LOG_FILE,
@@ -81,6 +100,84 @@ def chat(
     from privllm.serve.chat import chat as talk
 
     talk(model, SamplingConfig(max_new_tokens=max_tokens, temperature=temperature, seed=seed))
+
+
+@command
+def audit(
+    shards: Annotated[int, typer.Option(min=0, help="How many shards of each step to make again; 0 only compares what is there.")] = 8,
+    seed: Annotated[int | None, typer.Option(help="Takes the same shards as another audit with this seed.")] = None,
+) -> None:
+    """Make random shards of every stage again, from nothing, and compare their bytes; the exit code is 1 where one differs.
+
+    Every object that the last build took from the cache, and every file in data/ and reports/ that it left, is compared too.
+    Nothing is changed, and nothing mended. Do not run it beside `dvc repro`.
+    """
+    from random import SystemRandom
+
+    from privllm.build.audit import audit as audited
+    from privllm.build.audit import table
+
+    seed = SystemRandom().randrange(10**6) if seed is None else seed
+    typer.echo(f"seed {seed}")
+    faults = []
+    for stage in audited(shards, seed):
+        typer.echo(stage.line())
+        faults += stage.faults
+    if faults:
+        typer.echo(f"\n{table(faults)}")
+        raise typer.Exit(1)
+
+
+@command
+def gc(
+    keep: Annotated[str, typer.Option(help="How much may stay, such as 20GB, 500MB or 0.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be dropped, and drop nothing.")] = False,
+    project: Annotated[list[Path] | None, typer.Option(help="Another repository that shares the cache; may be repeated.")] = None,
+) -> None:
+    """Drop the shards that builds have not used for longest, until the rest fits.
+
+    Whatever the workspace, a commit, a branch, a tag or an experiment refers to stays, however old, and so does every file in the
+    cache that the store has not put there. A build that misses something makes it again, with the same bytes.
+    """
+    from privllm.build.gc import collect_garbage
+
+    for line in collect_garbage(keep, dry_run, project or []).lines(dry_run):
+        typer.echo(line)
+
+
+@command
+def trace(
+    name: Annotated[str, typer.Argument(metavar="ID|PATH", help="A path below data/sources (file, folder, notes.jsonl#12), or an id.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
+) -> None:
+    """Say where a document went: its way through the build, and which revisions' models were trained on it.
+
+    Revisions are read from git and DVC's cache; "unknown" is one whose packed documents this cache lacks. Nothing is checked out.
+    """
+    import json
+
+    from privllm.build.trace import lines_of
+    from privllm.build.trace import trace as traced
+
+    found = traced(Path(), name)
+    typer.echo(json.dumps(found.plain(), indent=1, ensure_ascii=False) if as_json else "\n".join(lines_of(found)))
+
+
+@command
+def forget(
+    paths: Annotated[list[str], typer.Argument(help="Below data/sources: files, folders, lines of JSONL (notes.jsonl#12).")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    no_repro: Annotated[bool, typer.Option("--no-repro", help="Only remove; the same command without it builds and proves later.")] = False,
+) -> None:
+    """Remove documents from data/sources, build again, and prove that nothing of them is left; the exit code is 1 where it is.
+
+    Their ids, digests and runs of 13 words, raw and cleaned, are searched in every output of the build. Then it names the revisions
+    that still hold them, and the commands that purge those.
+    """
+    from privllm.build.forget import Terms, confirm
+    from privllm.build.forget import forget as remove
+
+    remove(Path(), paths, Terms(typer.echo, None if yes else confirm, not no_repro))
 
 
 if __name__ == "__main__":

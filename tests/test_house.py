@@ -24,8 +24,9 @@ MAY_IMPORT = {
     "core": set(),
     **{room: {"core"} for room in SIBLINGS},
     **{room: {"core"} | SIBLINGS for room in ("train", "evaluate")},
+    "build": {"core"} | SIBLINGS,
     "serve": {"core", "train", "evaluate"} | SIBLINGS,
-    "cli": {"core", "serve", "train", "evaluate"} | SIBLINGS,
+    "cli": {"core", "build", "serve", "train", "evaluate"} | SIBLINGS,
     "stages": {"core", "serve", "train", "evaluate"} | SIBLINGS,
 }
 HEAVY = {

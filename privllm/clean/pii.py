@@ -13,6 +13,7 @@ from collections.abc import Callable
 from privllm.clean import checks
 from privllm.clean.secrets import redact_secrets
 
+MAX_ROUNDS = 50  # each hides one more neighbour in a run of numbers; real texts need two
 KINDS = ("EMAIL", "PHONE", "IP", "CARD", "IBAN", "SSN", "CREDENTIAL", "KEY")
 
 _LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
@@ -53,10 +54,11 @@ def redact(text: str) -> tuple[str, dict[str, int]]:
     It repeats until nothing is found, since a placeholder can end the run of digits that hid its neighbour.
     """
     counts: Counter[str] = Counter()
-    before = -1
-    while counts.total() != before:
+    for _ in range(MAX_ROUNDS):
         before = counts.total()
         text = _once(text, counts)
+        if counts.total() == before:
+            break
     return text, dict(sorted(counts.items()))
 
 

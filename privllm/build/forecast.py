@@ -1,0 +1,61 @@
+"""What the paths of the build will hold when `dvc repro` comes to them, as far as that can be known before.
+
+What no stage makes, or an up to date one made, is as it lies there. What the run cache restores is as it is listed there. What
+a stage must make first cannot be known, but for the fingerprints: they are read off the source, here in memory.
+"""
+
+import json
+from hashlib import md5
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from privllm.build.pipeline import Build, Place, Stage
+from privllm.core.fingerprint import FOLDER, foretell_fingerprints
+from privllm.core.report import json_text
+
+PRINTS = FOLDER.as_posix()
+
+
+class Forecast:
+    """Filled stage by stage, in the order of the build."""
+
+    def __init__(self, build: Build) -> None:
+        self.build = build
+        self.maker: dict[str, str] = {}  # name of the stage that makes a path
+        self.after: dict[str, str | None] = {}  # MD5 of a path that a stage makes; None: nobody knows
+        self.prints: dict[str, bytes] = {}  # fingerprints that are to be written, by path
+
+    def settle(self, stage: Stage, contents: dict[str, str] | None) -> None:
+        """Say what a stage's outputs will be, MD5 by path; None where it must run first."""
+        for out in stage.outs:
+            self.maker[out.path] = stage.name
+            self.after[out.path] = contents[out.path] if contents else None
+            if out.path == PRINTS and not contents:
+                self._foretell_prints()
+
+    def _foretell_prints(self) -> None:
+        for stage, found in foretell_fingerprints(Path()).items():
+            path = f"{PRINTS}/{stage}.json"
+            self.prints[path] = json_text(found).encode()
+            self.after[path] = md5(self.prints[path], usedforsecurity=False).hexdigest()
+
+    def of(self, place: Place) -> str | None:
+        """The MD5 of what will lie there; "" for nothing, None where nobody knows."""
+        for path in (place.path, *map(str, PurePosixPath(place.path).parents)):
+            if path not in self.after:
+                continue
+            content = self.after[path]
+            if path == place.path or content is None:
+                return content
+            listing = self.build.listing(content)
+            return self.build.md5(place) if listing is None else listing.get(place.path[len(path) + 1 :], "")
+        return self.build.md5(place)
+
+    def maker_of(self, path: str) -> str:
+        """The stage that makes `path` or a folder above it."""
+        return next(self.maker[str(above)] for above in (PurePosixPath(path), *PurePosixPath(path).parents) if str(above) in self.maker)
+
+    def fingerprint(self, path: str, content: str) -> dict[str, Any] | None:
+        """The fingerprint with the MD5 `content` that will lie at `path`; None where its text is lost."""
+        data = self.prints.get(path) or self.build.content(content)
+        return json.loads(data) if data else None

@@ -1,0 +1,136 @@
+"""What older revisions were trained on: git names them, their dvc.lock names the packed documents, DVC's cache holds these.
+
+A revision is a commit that changed dvc.lock, of any branch, tag or experiment. Nothing is checked out: data/pack's directory
+object is read in the cache, then the one shard of `documents/` that would know the document. Where a cache lacks these (it was
+cleaned, or belongs to another machine) the answer is "unknown", never "not there".
+"""
+
+import json
+import re
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import yaml
+
+from privllm.core.cache import Cache
+from privllm.core.records import shard_name, shard_of
+from privllm.core.split import SPLITS
+from privllm.core.tables import read_table
+
+LOCK = "dvc.lock"
+PACK = "data/pack"
+ABSENT, UNKNOWN = "absent", "unknown"
+VERDICTS = (*SPLITS, ABSENT, UNKNOWN)
+NAMED = re.compile(r"refs/(?:tags|exps/[0-9a-f]{2}/[0-9a-f]{38})/(.+)")
+DIRECTORY = re.compile(r"[0-9a-f]{32}\.dir")
+OPEN_OBJECTS = 256
+
+
+class Revision(NamedTuple):
+    """One commit's build."""
+
+    commit: str  # short
+    date: str  # of the commit, ISO 8601
+    subject: str
+    names: tuple[str, ...]  # tags and experiments with the same dvc.lock
+    pack: str  # data/pack's directory object
+    model: bool  # was a model trained on it
+
+
+def revisions(root: Path) -> list[Revision]:
+    """The revisions whose dvc.lock has packed documents, newest first; none without git or commits."""
+    log = _git(root, "log", "--all", "--full-history", "--format=%h%x1f%cs%x1f%s", "--", LOCK).decode("utf-8", "replace")
+    commits = [tuple(line.split("\x1f", 2)) for line in log.splitlines()]
+    refs = _git(root, "for-each-ref", "--format=%(refname)", "refs/tags", "refs/exps").decode("utf-8", "replace").splitlines()
+    named = [found for ref in refs if (found := NAMED.fullmatch(ref))]
+    blobs = _locks(root, [*(commit for commit, _, _ in commits), *(found[0] for found in named)])
+    names: dict[bytes, list[str]] = {}
+    for found, blob in zip(named, blobs[len(commits) :], strict=True):
+        names.setdefault(blob, []).append(found[1])
+    made = []
+    for (commit, date, subject), blob in zip(commits, blobs, strict=False):
+        if packed := _packed(blob):
+            made.append(Revision(commit, date, subject, tuple(names.get(blob, ())), *packed))
+    return made
+
+
+def verdicts(revision: Revision, ids: list[str], cache: Cache | None) -> dict[str, str]:
+    """One of `VERDICTS` for each id: the split it was packed for, absent, or unknown because this cache cannot tell."""
+    shards = _shards(cache.folder, revision.pack) if cache else None
+    if cache is None or shards is None:
+        return dict.fromkeys(ids, UNKNOWN)
+    by_shard: dict[str, list[str]] = {}
+    for identifier in ids:
+        by_shard.setdefault(shard_name(shard_of(identifier, (len(shards) - 1).bit_length())), []).append(identifier)
+    told: dict[str, str] = {}
+    for name, members in by_shard.items():
+        path = cache.path(shards.get(name, ""))
+        if not path.is_file():
+            told |= dict.fromkeys(members, UNKNOWN)
+            continue
+        packed = _documents(path)
+        there = packed.filter(pc.is_in(packed["id"], pa.array(members, pa.string())))
+        told |= dict.fromkeys(members, ABSENT) | dict(zip(there["id"].to_pylist(), there["split"].to_pylist(), strict=True))
+    return {identifier: told[identifier] for identifier in ids}
+
+
+def in_git(root: Path, folder: Path) -> bool:
+    """Did git ever hold a file of that folder itself, rather than its hash?"""
+    return bool(_git(root, "log", "--all", "-1", "--format=%h", "--", f"{folder.as_posix()}/"))
+
+
+@lru_cache(OPEN_OBJECTS)
+def _shards(cache: Path, pack: str) -> dict[str, str] | None:
+    """{file name: MD5} of the shards of data/pack/documents; None where the directory object is not in the cache."""
+    try:
+        entries = json.loads(Cache(cache).path(pack).read_text("utf-8"))
+        found = {entry["relpath"]: entry["md5"] for entry in entries if entry["relpath"].startswith("documents/")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return {name.removeprefix("documents/"): md5 for name, md5 in found.items()} or None
+
+
+@lru_cache(OPEN_OBJECTS)
+def _documents(path: Path) -> pa.Table:
+    return read_table(path, ["id", "split"])
+
+
+@lru_cache(OPEN_OBJECTS)
+def _packed(lock: bytes) -> tuple[str, bool] | None:
+    """(data/pack's directory object, whether a model was trained on it) of a dvc.lock; None where it names none."""
+    try:
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(lock)
+        stages: dict[str, Any] = (loader.get_single_data() or {}).get("stages") or {}
+    except (yaml.YAMLError, AttributeError):
+        return None
+    for stage, key in (("pretrain", "deps"), ("pack", "outs")):  # what was trained on, even where pack has run again since
+        for entry in (stages.get(stage) or {}).get(key) or []:
+            if entry.get("path") == PACK and DIRECTORY.fullmatch(str(entry.get("md5"))):
+                return entry["md5"], stage == "pretrain"
+    return None
+
+
+def _locks(root: Path, names: list[str]) -> list[bytes]:
+    """The dvc.lock of each commit or ref, empty where it has none."""
+    said = _git(root, "cat-file", "--batch", stdin="".join(f"{name}:./{LOCK}\n" for name in names).encode())
+    found, place = [], 0
+    while place < len(said):
+        end = said.index(b"\n", place)
+        header, place = said[place:end].split(), end + 1
+        size = int(header[2]) if len(header) == 3 and header[1] == b"blob" else 0
+        found.append(said[place : place + size])
+        place += size + 1 if size else 0
+    return found
+
+
+def _git(root: Path, *arguments: str, stdin: bytes = b"") -> bytes:
+    """What git says; nothing where there is no git, no repository or no commit."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, input=stdin, capture_output=True, check=False)
+    except FileNotFoundError:
+        return b""
+    return done.stdout if done.returncode == 0 else b""
