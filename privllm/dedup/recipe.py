@@ -26,6 +26,7 @@ from privllm.core.tables import by_id, read_table, shards_of, write_table
 from privllm.dedup.clusters import Clusters, verdicts
 from privllm.dedup.exact import first_of_each, normalised_digest
 from privllm.dedup.minhash import PERMUTATIONS, bands, rounds, rows_per_band, signatures, similarity
+from privllm.dedup.settled import Settled
 from privllm.dedup.shingles import jaccard, shingle_sets, shingles
 
 SIGNATURES = pa.schema(
@@ -61,7 +62,7 @@ def dedup(cfg: DedupConfig, source: Path, out: Path, store: Store = NO_STORE) ->
     sources, workspace = shards_of(source), out / "signatures"
     signed = [workspace / path.name for path in sources]
     store.map(signature_shard, [(path, cfg.words) for path in sources], workspace, "signatures", resume=True)
-    table = find_clusters(cfg, sources, signed)
+    table = find_clusters(cfg, sources, signed, store.note("pairs", cfg.words))
     shutil.rmtree(workspace, ignore_errors=True)
     write_table(pa.Table.from_pydict(table.drop("shard").to_dict(as_series=False), CLUSTERS), out / "clusters" / "clusters.parquet")
     choices = _choices(table)
@@ -99,8 +100,11 @@ def sign(table: pa.Table, words: int) -> pa.Table:
     return pa.Table.from_pydict(columns, SIGNATURES)
 
 
-def find_clusters(cfg: DedupConfig, sources: list[Path], signed: list[Path]) -> pl.DataFrame:
-    """`verdicts` with the index of each document's shard (shard): the one step over the whole corpus."""
+def find_clusters(cfg: DedupConfig, sources: list[Path], signed: list[Path], note: Path | None) -> pl.DataFrame:
+    """`verdicts` with the index of each document's shard (shard): the one step over the whole corpus.
+
+    note: where the similarities that were computed are kept for the next time.
+    """
     frames = [pl.from_arrow(read_table(path)).with_columns(shard=pl.lit(i, pl.Int32)) for i, path in enumerate(signed)]  # type: ignore[union-attr]
     if not sum(len(frame) for frame in frames):
         raise UserError(
@@ -112,11 +116,13 @@ def find_clusters(cfg: DedupConfig, sources: list[Path], signed: list[Path]) -> 
     clusters = Clusters(len(table))
     clusters.join(np.arange(len(table)), exact)
     near = table.with_row_index("row").filter((pl.col("row") == exact) & pl.col("signature").is_not_null())
-    join_near(cfg.threshold, near, clusters, _reader(cfg, sources, table))
+    settled = Settled(note, table["digest"].to_list())
+    join_near(cfg.threshold, near, clusters, _reader(cfg, sources, table), settled)
+    settled.save()
     return verdicts(table["id"], table["length"], exact, clusters.names()).with_columns(table["shard"])
 
 
-def join_near(threshold: float, table: pl.DataFrame, clusters: Clusters, read_sets: ReadSets) -> None:
+def join_near(threshold: float, table: pl.DataFrame, clusters: Clusters, read_sets: ReadSets, settled: Settled) -> None:
     """Join the near-duplicates among the rows of `table` (columns row, signature) in `clusters`.
 
     read_sets(rows) gives the distinct shingles of some rows, sorted.
@@ -133,20 +139,24 @@ def join_near(threshold: float, table: pl.DataFrame, clusters: Clusters, read_se
         clusters.join(rows[left[sure]], rows[right[sure]])
         doubtful = np.concatenate([doubtful, rows[np.stack([left[open_], right[open_]])]], axis=1)
         if doubtful.shape[1] >= PAIRS_IN_DOUBT:
-            doubtful = _join_doubtful(threshold, doubtful, clusters, read_sets)
-    _join_doubtful(threshold, doubtful, clusters, read_sets)
+            doubtful = _join_doubtful(threshold, doubtful, clusters, read_sets, settled)
+    _join_doubtful(threshold, doubtful, clusters, read_sets, settled)
 
 
-def _join_doubtful(threshold: float, pairs: np.ndarray, clusters: Clusters, read_sets: ReadSets) -> np.ndarray:
+def _join_doubtful(threshold: float, pairs: np.ndarray, clusters: Clusters, read_sets: ReadSets, settled: Settled) -> np.ndarray:
     """Join those of `pairs` (2, pairs) that are truly similar enough; returns no pairs, for the next turn."""
+    known = settled.of(pairs)
+    clusters.join(*pairs[:, known >= threshold])
+    pairs = pairs[:, np.isnan(known)]
     pairs = pairs[:, clusters.apart(*pairs)]
     sets = read_sets(np.unique(pairs))
     for start in range(0, pairs.shape[1], PAIRS_AT_ONCE):
         left, right = pairs[:, start : start + PAIRS_AT_ONCE]
         open_ = clusters.apart(left, right)
         left, right = left[open_], right[open_]
-        alike = np.array([jaccard(sets[a], sets[b]) for a, b in zip(left.tolist(), right.tolist(), strict=True)]) >= threshold
-        clusters.join(left[alike], right[alike])
+        values = np.array([jaccard(sets[a], sets[b]) for a, b in zip(left.tolist(), right.tolist(), strict=True)])
+        settled.learn(np.stack([left, right]), values)
+        clusters.join(left[values >= threshold], right[values >= threshold])
     return np.zeros((2, 0), np.int64)
 
 
