@@ -23,6 +23,7 @@ from benchmarks.common import OUT, ROOT, write_result
 from benchmarks.passages import write_passages
 
 FILES = 1000  # of the JSONL layout
+EDITS = (1, 2, 3, 4, 5)  # an edit that happens to hit the tokenizer's sample (4 % of 200 MB) packs everything anew
 FIRST = ("collect", "clean", "dedup", "tokenizer", "pack")
 ENV = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": ""}
 
@@ -152,7 +153,7 @@ def measure(layout: str, passages: list[str], root: Path, shard_bits: int, links
     step("clean build", bench.run("dvc", "repro", "pack"))
     step("no-op", min(bench.run("dvc", "repro", "pack") for _ in range(2)))
     step("no-op of empty commands", no_op_of_empty_commands(bench))
-    for seed in (1, 2, 3):
+    for seed in EDITS:
         bench.edit_one_and_remove_one(seed)
         step(f"1 edited, 1 removed ({seed})", bench.run("dvc", "repro", "pack"))
     bench.add(passages[-more:])
@@ -179,9 +180,9 @@ def measure(layout: str, passages: list[str], root: Path, shard_bits: int, links
 def bound(found: dict) -> list[tuple[str, str, float, bool]]:
     """(case, asked, seen, held) for the table."""
     clean = found["clean build"]["seconds"]
-    edits = sorted(found[f"1 edited, 1 removed ({seed})"]["seconds"] for seed in (1, 2, 3))
+    edits = sorted(found[f"1 edited, 1 removed ({seed})"]["seconds"] for seed in EDITS)
     limit = 30 if found["layout"] == "jsonl" else 15
-    rate, edit, new = found["documents"] / clean, clean / edits[1], clean / found["1 % new"]["seconds"]
+    rate, edit, new = found["documents"] / clean, clean / edits[len(edits) // 2], clean / found["1 % new"]["seconds"]
     no_op = found["no-op"]["seconds"] / found["no-op of empty commands"]["seconds"]
     back = found["parameter toggled back"]["seconds"] / found["no-op"]["seconds"]
     return [

@@ -45,6 +45,8 @@ CLEAN = [
     "255 1000 255 0 0 500 0 0 255 500 255 0 0 500 0 0",
     "the maximum is '+999999999-12-31T23:59:59.999999999-18:00'",
     "filename@2x.gif and filename@125pct.png are pictures",
+    "-4225010072113/3063768069807341568*a^10 - 24841071989413/1595",
+    'setInputMask("+99 99 99 99 99;_")',
     "mount -t ceph user@fsid.fs_name=/[subdir] mnt",
 ]
 
