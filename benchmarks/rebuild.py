@@ -19,6 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import yaml
+
 from benchmarks.common import OUT, ROOT, write_result
 from benchmarks.passages import write_passages
 
@@ -99,10 +101,12 @@ class Bench:
         (self.root / "params.yaml").write_text(text.replace(old, new))
 
     def outputs(self) -> dict[str, str]:
-        """MD5 of every output file and of dvc.lock."""
+        """MD5 of every output file, and of what dvc.lock says of each stage (it lists stages in the order of their first builds)."""
+        lock = yaml.safe_load((self.root / "dvc.lock").read_text())["stages"]
+        stages = {f"dvc.lock {name}": hashlib.md5(json.dumps(lock[name], sort_keys=True).encode()).hexdigest() for name in lock}
         names = [path for stage in FIRST for path in (self.root / "data" / stage).rglob("*") if path.is_file()]
-        names += [self.root / "dvc.lock", *(self.root / "reports").glob("*.json")]
-        return {str(path.relative_to(self.root)): hashlib.md5(path.read_bytes()).hexdigest() for path in sorted(names)}
+        names += (self.root / "reports").glob("*.json")
+        return stages | {str(path.relative_to(self.root)): hashlib.md5(path.read_bytes()).hexdigest() for path in sorted(names)}
 
     def log(self) -> list[dict]:
         path = self.root / ".privllm/log.jsonl"
@@ -121,8 +125,6 @@ def replace(path: Path, text: str) -> None:
 def no_op_of_empty_commands(bench: Bench) -> float:
     """The same stages, deps and outs with commands that do nothing: what DVC itself costs."""
     kept = (bench.root / "dvc.yaml").read_text(), (bench.root / "dvc.lock").read_text()
-    import yaml
-
     pipeline, lock = yaml.safe_load(kept[0]), yaml.safe_load(kept[1])
     for stage in pipeline["stages"]:
         pipeline["stages"][stage]["cmd"] = "true"
