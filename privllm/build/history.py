@@ -5,7 +5,6 @@ object is read in the cache, then the one shard of `documents/` that would know 
 cleaned, or belongs to another machine) the answer is "unknown", never "not there".
 """
 
-import json
 import re
 import subprocess
 from functools import lru_cache
@@ -86,12 +85,8 @@ def in_git(root: Path, folder: Path) -> bool:
 @lru_cache(OPEN_OBJECTS)
 def _shards(cache: Path, pack: str) -> dict[str, str] | None:
     """{file name: MD5} of the shards of data/pack/documents; None where the directory object is not in the cache."""
-    try:
-        entries = json.loads(Cache(cache).path(pack).read_text("utf-8"))
-        found = {entry["relpath"]: entry["md5"] for entry in entries if entry["relpath"].startswith("documents/")}
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return {name.removeprefix("documents/"): md5 for name, md5 in found.items()} or None
+    entries = Cache(cache).listing(pack) or {}
+    return {name.removeprefix("documents/"): md5 for name, md5 in entries.items() if name.startswith("documents/")} or None
 
 
 @lru_cache(OPEN_OBJECTS)

@@ -4,7 +4,6 @@ Reads only, and takes none of DVC's locks, so it can be asked while a build runs
 which order, and what the content of a path is.
 """
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -107,11 +106,7 @@ class Build:
     def listing(self, md5: str) -> dict[str, str] | None:
         """{path below a folder: MD5} of a folder in the cache; None where it is not there."""
         if md5 not in self._listings:
-            try:
-                entries = json.loads(self.cache.path(md5).read_text("utf-8"))
-                self._listings[md5] = {entry["relpath"]: entry["md5"] for entry in entries}
-            except (OSError, ValueError):
-                self._listings[md5] = None
+            self._listings[md5] = self.cache.listing(md5)
         return self._listings[md5]
 
     def content(self, md5: str) -> bytes | None:

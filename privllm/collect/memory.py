@@ -4,7 +4,6 @@ A hint and no more: an entry counts only for the same source with the same bytes
 by digests. It lies beside the store's actions, so experiments share it; losing it costs one full read.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from privllm.collect.files import Document, Refused
+from privllm.core.digests import replacing
 
 FILES = pa.schema([("source", pa.string()), ("md5", pa.string()), ("rows", pa.int64())])
 ENTRIES = pa.schema(  # a document, or why there is none ("reason" is "" for a document)
@@ -73,15 +73,12 @@ class Memory(NamedTuple):
         return cls.empty()
 
     def save(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}")
         files = pa.table([list(self.files), [f.md5 for f in self.files.values()], [f.rows for f in self.files.values()]], schema=FILES)
         shards = pa.table([[md5 for md5, _ in self.shards], [size for _, size in self.shards]], schema=SHARDS)
-        with partial.open("wb") as file:
+        with replacing(path) as partial, partial.open("wb") as file:
             for table in (files, self.entries, shards):
                 with pa.ipc.new_stream(file, table.schema) as writer:
                     writer.write_table(table)
-        partial.replace(path)
 
     def take(self, sources: Sequence[str]) -> pa.Table:
         """The entries of some files, in that order."""

@@ -6,6 +6,7 @@ has made is stored once, whether DVC or the store put it there first. Nothing he
 
 import configparser
 import fcntl
+import json
 import os
 import shutil
 import sys
@@ -36,6 +37,13 @@ class Cache:
             status = self.path(name).stat()
             return status.st_size == size and status.st_mode & 0o777 == MODE
         return False
+
+    def listing(self, name: str) -> dict[str, str] | None:
+        """{path below a folder: MD5} of the directory object `name` (it ends in ".dir"); None where it is not there."""
+        try:
+            return {entry["relpath"]: entry["md5"] for entry in json.loads(self.path(name).read_text("utf-8"))}
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def put(self, path: Path) -> str:
         """Store the file and return its MD5. The file becomes a link to the object where links are hard."""

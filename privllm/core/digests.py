@@ -7,7 +7,8 @@ saved that a later write could hide in the same tick of the clock. `verify=True`
 import json
 import os
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from hashlib import md5
 from pathlib import Path
 
@@ -28,6 +29,15 @@ def status_of(path: Path) -> Status:
     """(bytes, modified ns, changed ns, inode): what a write cannot leave alone."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name of this process's own, to be written; it takes the place of `path` at the end, so a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    yield partial
+    partial.replace(path)
 
 
 class Digests:
@@ -67,7 +77,5 @@ class Digests:
         if self.file is None:
             return
         self._known = {path: found for path, found in self._known.items() if Path(path).exists()}
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.file.with_name(f"{self.file.name}.{os.getpid()}")
-        partial.write_text(json.dumps({"saved": time.time_ns(), "files": self._known}), "utf-8")
-        partial.replace(self.file)
+        with replacing(self.file) as partial:
+            partial.write_text(json.dumps({"saved": time.time_ns(), "files": self._known}), "utf-8")

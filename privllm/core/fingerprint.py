@@ -12,7 +12,6 @@ watch real runs for modules that escaped it.
 import ast
 import copy
 import json
-import os
 import re
 import sys
 from contextlib import suppress
@@ -20,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from privllm.core.digests import replacing
 from privllm.core.errors import UserError
 from privllm.core.report import write_json
 from privllm.core.seed import digest
@@ -74,18 +74,16 @@ def python_version() -> str:
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-def meaning(path: Path) -> str:
-    """Hash of a module's syntax tree without docstrings, comments and positions."""
-    return understand(path, path.stem)[1]
-
-
 def imports_of(path: Path, name: str) -> set[str]:
     """Dotted names that a file imports, relative ones resolved; `from a import b` gives both a and a.b."""
     return set(understand(path, name)[0])
 
 
 def understand(path: Path, name: str) -> Understood:
-    """(`imports_of`, `meaning`, symbols) of the module `name` in the file `path`."""
+    """(`imports_of`, meaning, symbols) of the module `name` in the file `path`.
+
+    The meaning is a hash of its syntax tree without docstrings, comments and positions.
+    """
     data = path.read_bytes()
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     key = f"{_rules()} {python_version()} {package} {digest(data)}"
@@ -115,10 +113,8 @@ class Memory:
             self.known |= json.loads(file.read_text("utf-8"))
 
     def save(self, file: Path) -> None:
-        file.parent.mkdir(exist_ok=True)
-        partial = file.with_name(f"{file.name}.{os.getpid()}")
-        partial.write_text(json.dumps(self.known), "utf-8")
-        partial.replace(file)
+        with replacing(file) as partial:
+            partial.write_text(json.dumps(self.known), "utf-8")
 
 
 _memory = Memory()

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from privllm.core.cache import Cache, find_cache
-from privllm.core.digests import Digests, Status, md5_of, status_of
+from privllm.core.digests import Digests, Status, md5_of, replacing, status_of
 from privllm.core.errors import UserError
 from privllm.core.fingerprint import FOLDER
 from privllm.core.seed import digest
@@ -225,10 +225,8 @@ def _perform(function: Callable[..., Any], cache: Cache | None, key: str, out: P
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(value, allow_nan=False), "utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(value, allow_nan=False), "utf-8")
 
 
 def _count(found: list[dict[str, Any]], made: list[dict[str, Any]]) -> None:
@@ -238,13 +236,13 @@ def _count(found: list[dict[str, Any]], made: list[dict[str, Any]]) -> None:
             work[name] += size if name.startswith("bytes") else len(actions)
 
 
-def open_store(stage: str, verify: bool = False) -> Store:
+def open_store(stage: str) -> Store:
     """The store of a stage that runs in the repository's root, keyed by its fingerprint."""
     try:
         code = digest((FOLDER / f"{stage}.json").read_bytes())
     except FileNotFoundError:
         raise UserError(f"{FOLDER / stage}.json is missing: run `dvc repro {stage}`, which makes it first.") from None
-    return _make(find_cache(Path()), code, Digests(DIGESTS_FILE, verify))
+    return _make(find_cache(Path()), code, Digests(DIGESTS_FILE))
 
 
 StoreMaker = Callable[[Cache | None, str, Digests], Store]

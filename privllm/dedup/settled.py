@@ -4,13 +4,14 @@ A pair is named by the digests of its two texts, and its similarity is a pure fu
 what a run did not ask for is forgotten.
 """
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+
+from privllm.core.digests import replacing
 
 PAIRS = pa.schema([("left", pa.string()), ("right", pa.string()), ("similarity", pa.float64())])
 
@@ -42,13 +43,10 @@ class Settled:
     def save(self) -> None:
         if self.file is None:
             return
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.file.with_name(f"{self.file.name}.{os.getpid()}")
         rows = sorted(self._asked.items())
         columns = [[left for (left, _), _ in rows], [right for (_, right), _ in rows], [value for _, value in rows]]
-        with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, PAIRS) as writer:
+        with replacing(self.file) as partial, pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, PAIRS) as writer:
             writer.write_table(pa.table([pa.array(c, f.type) for c, f in zip(columns, PAIRS, strict=True)], schema=PAIRS))
-        partial.replace(self.file)
 
     def _name(self, left: int, right: int) -> tuple[str, str]:
         one, other = self.digests[left], self.digests[right]

@@ -16,10 +16,14 @@ from privllm.core.fingerprint import (
     foretell_fingerprints,
     imports_of,
     locked_versions,
-    meaning,
     understand,
     write_fingerprints,
 )
+
+
+def meaning(path: Path) -> str:
+    return understand(path, path.stem)[1]
+
 
 TREE = {
     "stages/a.py": "from privllm.one import run\nrun()\n",
