@@ -5,7 +5,7 @@ data/pretrain, data/tokenizer, data/dedup, data/fingerprint, reports -> data/exp
 
 from pathlib import Path
 
-from privllm.core.params import load_sections, read_params
+from privllm.core.params import deciding_sections, read_params
 from privllm.core.report import write_json
 from privllm.core.stage import run
 from privllm.serve.export import ExportConfig, ExportInputs, export
@@ -25,7 +25,7 @@ PROVENANCE = (
 def main(model: Path, tokenizer: Path, documents: Path, fingerprints: Path, reports: Path, out: Path, report: Path) -> None:
     cfg = read_params("export", ExportConfig)
     codes, figures = (tuple(folder / f"{stage}.json" for stage in PROVENANCE) for folder in (fingerprints, reports))
-    write_json(report, export(cfg, ExportInputs(model, tokenizer, documents, codes, figures, load_sections()), out))
+    write_json(report, export(cfg, ExportInputs(model, tokenizer, documents, codes, figures, deciding_sections()), out))
 
 
 if __name__ == "__main__":

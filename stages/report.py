@@ -5,7 +5,7 @@ reports, data/evaluate/samples.json, reports/pretrain (losses), data/fingerprint
 
 from pathlib import Path
 
-from privllm.core.params import load_sections
+from privllm.core.params import deciding_sections
 from privllm.core.stage import run
 from privllm.report.page import ReportInputs, render_report
 
@@ -14,7 +14,7 @@ STAGES = ("collect", "clean", "dedup", "validate", "annotate", "tokenizer", "pac
 
 def main(reports: Path, samples: Path, curves: Path, fingerprints: Path, out: Path) -> None:
     figures, codes = (tuple(folder / f"{stage}.json" for stage in STAGES) for folder in (reports, fingerprints))
-    render_report(ReportInputs(figures, samples.parent, curves, codes, load_sections()), out)
+    render_report(ReportInputs(figures, samples.parent, curves, codes, deciding_sections()), out)
 
 
 if __name__ == "__main__":

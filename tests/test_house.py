@@ -11,13 +11,16 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from privllm.core.cluster import ExecutorConfig
 from privllm.core.fingerprint import canonical, closure, imports_of, locked_versions
+from privllm.core.params import PLACES
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted([*(ROOT / "privllm").rglob("*.py"), *(ROOT / "stages").glob("*.py")])
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in SOURCES if path.name != "__init__.py"}
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
+DECIDING = set(PARAMS) - PLACES  # where work is done decides nothing: were it declared, another cluster would rebuild everything
 
 SIBLINGS = {"collect", "clean", "dedup", "validate", "annotate", "tokens", "model", "report"}
 MAY_IMPORT = {
@@ -102,7 +105,8 @@ def test_one_word_five_places(stage: str) -> None:
 
 def test_every_stage_and_section_is_used() -> None:
     assert {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__"} == set(DVC)
-    assert set(PARAMS) == {section for stage in DVC.values() for section in stage.get("params", [])}
+    assert {section for stage in DVC.values() for section in stage.get("params", [])} == DECIDING
+    assert set(PARAMS) >= PLACES
 
 
 @pytest.mark.parametrize("stage", DVC)
@@ -111,8 +115,9 @@ def test_declared_params_are_those_the_stage_reads(stage: str) -> None:
     read = set()
     for path in closure(ROOT, f"stages.{stage}")[0].values():
         read |= set(re.findall(r'read_params\(\s*"(\w+)"', path.read_text("utf-8")))
-    reads_all = "load_sections(" in (ROOT / f"stages/{stage}.py").read_text("utf-8")
-    assert set(DVC[stage].get("params", [])) == (set(PARAMS) if reads_all else read)
+    text = (ROOT / f"stages/{stage}.py").read_text("utf-8")
+    assert "load_sections(" not in text, "an output must not say where it was made: use deciding_sections"
+    assert set(DVC[stage].get("params", [])) == (DECIDING if "deciding_sections(" in text else read - PLACES)
 
 
 @pytest.mark.parametrize("stage", DVC)
@@ -133,8 +138,8 @@ def test_params_file_loads_strictly_and_is_complete() -> None:
 
 
 def config_classes() -> dict[str, type]:
-    """{section: dataclass} as the stages pair them."""
-    pairs: dict[str, type] = {}
+    """{section: dataclass} as the stages pair them, and the executor, which the store asks for."""
+    pairs: dict[str, type] = {"executor": ExecutorConfig}
     for path in (ROOT / "stages").glob("*.py"):
         text = path.read_text("utf-8")
         for section, name in re.findall(r'read_params\(\s*"(\w+)", (\w+)\)', text):
@@ -172,7 +177,7 @@ def test_imports_are_declared_and_locked() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     needs = [*project["dependencies"], *(need for extra in project["optional-dependencies"].values() for need in extra)]
     declared = {canonical(Requirement(need).name) for need in needs}
-    locked = locked_versions(ROOT / "requirements.lock")
+    locked = {**locked_versions(ROOT / "requirements.lock"), **locked_versions(ROOT / "requirements-ray.lock")}
     providers = importlib.metadata.packages_distributions()
     tops = {t.split(".")[0] for name, path in MODULES.items() for t in imports_of(path, name)} - {"privllm", "stages", ""}
     for top in tops - set(sys.stdlib_module_names):

@@ -194,7 +194,7 @@ def audit_stage(stage: str, declared: dict[str, Any], cache: Cache, sample: tupl
         witness = Witness(stage)
         main = load_main(stage)
         words = [str(SCRATCH / word) if _lies_in(word, outs) else word for word in shlex.split(declared["cmd"])[3:]]
-        with opening(lambda _cache, code, _digests: AuditStore(cache, code, found, *sample)):
+        with opening(lambda _cache, code, _digests, _executor: AuditStore(cache, code, found, *sample)):
             main(**arguments(main, stage, words))
         _compare_workspace(found, outs)
         witness.verify()

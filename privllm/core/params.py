@@ -7,6 +7,7 @@ known key. Nothing is interpolated (DVC hashes the unexpanded text, so `${...}` 
 import difflib
 import json
 from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from privllm.core.errors import UserError
 
 PARAMS_FILE = Path("params.yaml")
+PLACES = {"executor"}  # sections that say where work is done: they can change no result, so no stage declares or records them
 Config = TypeVar("Config")
 
 
@@ -44,7 +46,7 @@ def read_params(section: str, schema: type[Config], path: Path = PARAMS_FILE) ->
 def load_sections(path: Path = PARAMS_FILE) -> dict[str, Any]:
     """All of params.yaml as plain values, keys in order. Raises UserError when it is missing or is no mapping."""
     try:
-        sections = yaml.safe_load(path.read_text("utf-8"))
+        sections = _parse(path.read_text("utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run this from the root of the repository.") from None
     except yaml.YAMLError as error:
@@ -56,9 +58,22 @@ def load_sections(path: Path = PARAMS_FILE) -> dict[str, Any]:
     return in_order(sections)
 
 
+def deciding_sections(path: Path = PARAMS_FILE) -> dict[str, Any]:
+    """`load_sections` without `PLACES`: what may be written into an output."""
+    return {name: values for name, values in load_sections(path).items() if name not in PLACES}
+
+
+@lru_cache(1)
+def _parse(text: str) -> Any:
+    """Kept, for a stage asks four times or so, and it takes 15 ms. To be copied, not changed."""
+    return yaml.safe_load(text)
+
+
 def in_order(values: Any) -> Any:
     """Mappings by key, all the way down: DVC compares values, so the order in which a person wrote them may decide nothing."""
-    return {key: in_order(values[key]) for key in sorted(values, key=str)} if isinstance(values, dict) else values
+    if isinstance(values, dict):
+        return {key: in_order(values[key]) for key in sorted(values, key=str)}
+    return [in_order(value) for value in values] if isinstance(values, list) else values
 
 
 def _explain(error: Exception, section: str, schema: type, path: Path) -> str:

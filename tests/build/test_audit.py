@@ -180,6 +180,7 @@ class Stage:
     def __init__(self, root: Path) -> None:
         self.root = root
         (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"loud": LOUD}}))
+        (root / "params.yaml").write_text("{}")
         (root / ".dvc").mkdir()
         (root / "data/fingerprint").mkdir(parents=True)
         (root / "data/fingerprint/loud.json").write_text("{}")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from privllm.core.errors import UserError
-from privllm.core.params import load_sections, read_params, require
+from privllm.core.params import deciding_sections, load_sections, read_params, require
 
 
 @dataclass
@@ -71,3 +71,14 @@ def test_the_order_of_keys_decides_nothing(tmp_path: Path) -> None:
     other = load_sections(params(tmp_path, "a: {}\nb: {x: 2, y: 1}\n"))
     assert list(one) == list(other) == ["a", "b"]
     assert list(one["b"]) == list(other["b"])
+
+
+def test_where_work_is_done_is_nothing_to_write_down(tmp_path: Path) -> None:
+    path = params(tmp_path, "a: {x: [1]}\nexecutor: {address: 'head:1'}\n")
+    assert deciding_sections(path) == {"a": {"x": [1]}}
+
+
+def test_what_a_caller_changes_stays_its_own(tmp_path: Path) -> None:
+    path = params(tmp_path, "a: {x: [1]}\n")
+    load_sections(path)["a"]["x"].append(2)
+    assert load_sections(path) == {"a": {"x": [1]}}
