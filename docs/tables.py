@@ -17,6 +17,7 @@ def stages_table() -> str:
     rows = ["| stage | what it does | parameters | outputs |", "|---|---|---|---|"]
     for name, stage in stages.items():
         outs = [*stage["outs"]] + [next(iter(m)) for m in stage.get("metrics", [])]
+        stage = {key: value for key, value in stage.items() if key != "matrix"}
         params = ", ".join(f"`{p}`" for p in stage.get("params", [])) or "none"
         rows.append(f"| `{name}` | {stage['desc']} | {params} | {', '.join(f'`{path}`' for path in outs)} |")
     return "\n".join(rows)

@@ -14,11 +14,12 @@ from packaging.requirements import Requirement
 from privllm.core.cluster import ExecutorConfig
 from privllm.core.fingerprint import canonical, closure, imports_of, locked_versions
 from privllm.core.params import PLACES
+from privllm.core.pipeline import declared_stages, look_up
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted([*(ROOT / "privllm").rglob("*.py"), *(ROOT / "stages").glob("*.py")])
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in SOURCES if path.name != "__init__.py"}
-DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
+DVC = declared_stages(ROOT)  # a stage of a matrix is `stage@item`
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
 DECIDING = set(PARAMS) - PLACES  # where work is done decides nothing: were it declared, another cluster would rebuild everything
 
@@ -88,36 +89,50 @@ def test_every_module_has_its_mirror(module: str) -> None:
     ), f"nothing in {folder.name}/ tests {module}"
 
 
-@pytest.mark.parametrize("stage", DVC)
-def test_one_word_five_places(stage: str) -> None:
-    declared = DVC[stage]
-    outs = [*declared["outs"], *(next(iter(m)) for m in declared.get("metrics", []))]
+@pytest.mark.parametrize("name", DVC)
+def test_one_word_five_places(name: str) -> None:
+    declared = DVC[name]
+    stage, _, item = name.partition("@")
+    outs = [*declared["outs"], *(next(iter(m)) for m in declared.get("metrics", [])), *declared.get("plots", [])]
     assert (ROOT / f"stages/{stage}.py").is_file()
     assert declared["cmd"].startswith(f"python -m stages.{stage} ")
     assert declared["desc"]
     if stage != "fingerprint":
         assert f"data/fingerprint/{stage}.json" in declared["deps"]
+    own = f"{stage}/{item}" if item else stage
     for path in outs:
-        assert path in (f"data/{stage}", f"reports/{stage}.json", f"reports/{stage}", "reports/index.html"), path
+        assert path in (f"data/{own}", f"reports/{own}.json", f"reports/{own}", "reports/index.html"), path
     for section in declared.get("params", []):
-        assert section in PARAMS
+        look_up(section, PARAMS)
+
+
+def section_of(declared: str) -> str:
+    return declared.partition(".")[0]
 
 
 def test_every_stage_and_section_is_used() -> None:
-    assert {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__"} == set(DVC)
-    assert {section for stage in DVC.values() for section in stage.get("params", [])} == DECIDING
+    assert {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__"} == {name.partition("@")[0] for name in DVC}
+    assert {section_of(section) for stage in DVC.values() for section in stage.get("params", [])} == DECIDING
     assert set(PARAMS) >= PLACES
 
 
-@pytest.mark.parametrize("stage", DVC)
-def test_declared_params_are_those_the_stage_reads(stage: str) -> None:
+@pytest.mark.parametrize("name", DVC)
+def test_declared_params_are_those_the_stage_reads(name: str) -> None:
     """Read off the source here; test_pipeline.py watches real runs."""
-    read = set()
+    read, stage = set(), name.partition("@")[0]
     for path in closure(ROOT, f"stages.{stage}")[0].values():
         read |= set(re.findall(r'read_params\(\s*"(\w+)"', path.read_text("utf-8")))
     text = (ROOT / f"stages/{stage}.py").read_text("utf-8")
+    declared = {section_of(section) for section in DVC[name].get("params", [])}
     assert "load_sections(" not in text, "an output must not say where it was made: use deciding_sections"
-    assert set(DVC[stage].get("params", [])) == (DECIDING if "deciding_sections(" in text else read - PLACES)
+    if stage == "fingerprint":
+        assert declared == {"families"}  # which stages there are, is all it asks
+    elif "deciding_sections(" in text:  # it names what it takes, and all of that is declared
+        module = importlib.import_module(f"stages.{stage}")
+        taken = {section for section in module.SECTIONS if section in PARAMS}
+        assert declared - {"families", "pretrain"} == taken - {"pretrain"} >= read - PLACES - {"pretrain"}
+    else:
+        assert declared == read - PLACES
 
 
 @pytest.mark.parametrize("stage", DVC)
@@ -152,7 +167,7 @@ def config_classes() -> dict[str, type]:
 def dotted(values: dict, prefix: str = "") -> list[str]:
     found: list[str] = []
     for key, value in values.items():
-        found += dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
+        found += dotted(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [prefix + key]
     return found
 
 

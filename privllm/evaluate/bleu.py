@@ -7,11 +7,11 @@ exponential smoothing), as shares of 1. Low figures are normal: there are many r
 from collections.abc import Mapping, Sequence
 
 from sacrebleu.metrics import BLEU, CHRF
-from transformers import Qwen3ForCausalLM
+from transformers import PreTrainedModel
 
 from privllm.core.progress import bar
-from privllm.model.causal import END_OF_TEXT
 from privllm.model.generate import SamplingConfig, generate
+from privllm.model.special import END_OF_TEXT
 
 Continuation = tuple[list[int], list[int]]  # what the model wrote, what follows in the document
 SHORTEST = 8  # tokens that must follow the prompt
@@ -24,7 +24,7 @@ def overlap(written: Sequence[str], expected: Sequence[str]) -> dict[str, float]
     return {"bleu": round(bleu / 100, 6), "chrf": round(chrf / 100, 6)}
 
 
-def continuations(model: Qwen3ForCausalLM, documents: Mapping[str, Sequence[int]], prompt: int, length: int) -> dict[str, Continuation]:
+def continuations(model: PreTrainedModel, documents: Mapping[str, Sequence[int]], prompt: int, length: int) -> dict[str, Continuation]:
     """By document: up to `length` tokens after its first `prompt`, from the model (greedy) and from the document."""
     made: dict[str, Continuation] = {}
     with bar("continue", total=len(documents)) as advance:
