@@ -19,7 +19,7 @@ MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
 
-SIBLINGS = {"collect", "clean", "dedup", "validate", "annotate", "tokens", "model", "report"}
+SIBLINGS = {"collect", "clean", "dedup", "validate", "annotate", "tokens", "model", "report", "judge"}
 MAY_IMPORT = {
     "core": set(),
     **{room: {"core"} for room in SIBLINGS},
@@ -36,6 +36,8 @@ HEAVY = {
     "great_expectations": {"validate"},
     "spacy": {"annotate"},
     "fastapi": {"serve"},
+    "starlette": {"serve"},
+    "httpx": {"serve"},
     "uvicorn": {"serve"},
 }
 
