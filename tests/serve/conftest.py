@@ -1,16 +1,18 @@
 """A tokenizer, an untrained model and a corpus of two documents, as the stages before would leave them."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import torch
 
 from privllm.core.records import DEDUPED, document_id
 from privllm.core.split import SplitConfig
 from privllm.core.tables import write_table
 from privllm.model.causal import CausalConfig, build_causal, vocabulary_size
-from privllm.serve.export import ExportInputs
+from privllm.serve.export import ExportConfig, ExportInputs, export
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 
 TEXT = "the store keeps every row in a page of its own and the page keeps the rows, naïve façades 🙂 "
@@ -37,3 +39,23 @@ def export_inputs(built: Path) -> ExportInputs:
     return ExportInputs(
         built / "pretrain", built / "tokenizer", built / "dedup", (built / "clean.json",), (built / "evaluate.json",), params
     )
+
+
+@pytest.fixture(scope="session")
+def exported(built: Path) -> Callable[..., Path]:
+    """exported(tuned=False, seed=1): the folder of a model that has something to say, as `export` leaves it."""
+
+    def make(tuned: bool = False, seed: int = 1) -> Path:
+        folder = built / f"export-{tuned}-{seed}"
+        if not folder.is_dir():
+            model = build_causal(CausalConfig(layers=2, width=32, heads=4, kv_heads=2), vocabulary_size(built / "tokenizer"), 96, seed)
+            generator = torch.Generator().manual_seed(seed)
+            for parameter in model.parameters():  # or every block were the identity, and attention untested
+                if parameter.ndim == 2:
+                    parameter.data = torch.randn(parameter.shape, generator=generator) * 0.35
+            model.save_pretrained(built / f"model-{seed}")
+            inputs = ExportInputs(built / f"model-{seed}", built / "tokenizer", built / "dedup")
+            export(ExportConfig(name=f"handbook-{seed}", chat=tuned), inputs, folder)
+        return folder
+
+    return make
