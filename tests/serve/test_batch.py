@@ -3,6 +3,7 @@
 import dataclasses
 import random
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,12 @@ from privllm.tokens.encoding import Encoder
 WORDS = "the store keeps every row in a page of its own and 🙂 naïve façades".split()
 
 
+opened = lru_cache(open_folder)
+
+
 def oracle(folder: Path, ids: list[int], settings: Settings) -> tuple[str, int]:
     """The text, and how many tokens it took."""
-    model, _ = open_folder(folder)
+    model, _ = opened(folder)
     stream = TextStream(Encoder.open(folder), lambda _: None)
     cfg = SamplingConfig(settings.max_tokens, settings.temperature, 0, settings.top_p, settings.seed)
     made = generate(model, ids, cfg, stream.add)  # type: ignore[arg-type]
