@@ -26,7 +26,8 @@ MAY_IMPORT = {
     **{room: {"core"} | SIBLINGS for room in ("train", "evaluate")},
     "build": {"core"} | SIBLINGS,
     "serve": {"core", "train", "evaluate"} | SIBLINGS,
-    "cli": {"core", "build", "serve", "train", "evaluate"} | SIBLINGS,
+    "commands": {"core", "build", "serve", "train", "evaluate"} | SIBLINGS,
+    "cli": {"core", "commands", "build", "serve", "train", "evaluate"} | SIBLINGS,
     "stages": {"core", "serve", "train", "evaluate"} | SIBLINGS,
 }
 HEAVY = {

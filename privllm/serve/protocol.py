@@ -8,8 +8,8 @@ import time
 from secrets import randbelow, token_hex
 from typing import Annotated, Any, Literal, TypeVar
 
+import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import from_json
 
 from privllm.judge.records import Message
 from privllm.serve.engine import Ask, Done, Refused, Served, Settings
@@ -114,8 +114,8 @@ class TextRequest(Request):
 def parse(schema: type[Schema], body: bytes) -> Schema:
     """Raises Refused with status 400 and the name of the field at fault."""
     try:
-        plain = from_json(body, allow_inf_nan=False)
-    except ValueError as error:
+        plain = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
         raise Refused(400, f"the body is not JSON: {error}.") from None
     if not isinstance(plain, dict):
         raise Refused(400, "the body must be a JSON object.")
