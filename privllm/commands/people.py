@@ -5,12 +5,14 @@ It parses, calls one function of `privllm.serve`, and prints. Heavy imports stay
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from privllm.commands.guard import Command, commands_of
+from privllm.core.errors import UserError
 
 HOST, PORT = "127.0.0.1", 8000
 Host = Annotated[str, typer.Option(help="The address to listen on; one that others reach needs access tokens.")]
@@ -35,6 +37,11 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(feedback, name="feedback")
 
 
+def _need_web() -> None:
+    if missing := [name for name in ("fastapi", "httpx", "uvicorn") if find_spec(name) is None]:
+        raise UserError(f"{', '.join(missing)} is not installed here: pip install 'privllm[serve]'.")
+
+
 def serve(
     model: Annotated[Path, typer.Argument(help="An exported model's folder, or another causal model's.")] = Path("data/export"),
     engine: Annotated[str | None, typer.Option(metavar="URL", help="An OpenAI-compatible server to stand before, instead.")] = None,
@@ -43,6 +50,7 @@ def serve(
     batch: Batch = 32,
 ) -> None:
     """Serve a model: a web page to chat, correct and rate, and an OpenAI-compatible API. Ctrl-C stops it."""
+    _need_web()
     from privllm.serve.people import People
     from privllm.serve.server import chat_app, hosts_for, listen
 
@@ -67,7 +75,7 @@ def arena(
     batch: Batch = 8,
 ) -> None:
     """Compare two revisions' models blindly: a web page shows two replies without names, and takes votes. Ctrl-C stops it."""
-    from privllm.core.errors import UserError
+    _need_web()
     from privllm.serve.batched import Batched
     from privllm.serve.people import People
     from privllm.serve.revisions import fetch_export

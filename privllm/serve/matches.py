@@ -24,7 +24,7 @@ from privllm.judge.records import Choice, Message, Reply, Vote
 from privllm.serve.access import now
 from privllm.serve.calls import Stream, metered
 from privllm.serve.engine import Ask, Engine, Refused, Settings, Text
-from privllm.serve.gate import Door, body_of
+from privllm.serve.gate import Door, admit, body_of
 from privllm.serve.limits import Meter
 from privllm.serve.pages import LONGEST, GivenDecoding, rater_of, static, usual
 from privllm.serve.people import Taken
@@ -81,7 +81,8 @@ def arena_pages(engines: Sequence[Engine], door: Door, secret: str) -> APIRouter
 
     @router.post("/api/match/{identifier}/vote")
     async def vote(call: Call, identifier: str) -> dict[str, Any]:
-        name, _ = door.caller(call)
+        name, meter = door.caller(call)
+        admit(meter, 0)
         given = parse(GivenVote, await body_of(call))
         held = open_matches.get(identifier)
         if held is None or held.owner != name:

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from privllm.judge.records import Decoding, Model, Rating, Thumb
 from privllm.serve.access import now
 from privllm.serve.engine import Refused, Served, Settings
-from privllm.serve.gate import Door, body_of
+from privllm.serve.gate import Door, admit, body_of
 from privllm.serve.people import Taken
 from privllm.serve.protocol import MOST_MESSAGES, MOST_TOKENS, Strict, Turn, model_card, parse
 
@@ -67,7 +67,8 @@ def chat_pages(served: Served, door: Door) -> APIRouter:
 
     @router.post("/api/rating")
     async def rate(call: Call) -> dict[str, Any]:
-        name, _ = door.caller(call)
+        name, meter = door.caller(call)
+        admit(meter, 0)
         given = parse(GivenRating, await body_of(call))
         rating = _rating(given, rater_of(name, given.rater), served.model)
         try:

@@ -89,6 +89,12 @@ def test_what_is_missing_is_explained(words: list[str], said: str) -> None:
     assert said in done.stderr
 
 
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("privllm.commands.people.find_spec", lambda name: None if name == "uvicorn" else name)
+    done = RUNNER.invoke(app, ["serve"])
+    assert "uvicorn is not installed here: pip install 'privllm[serve]'" in done.stderr
+
+
 def test_serve_says_where_it_is_and_stops_on_demand(exported: Callable[..., Path], here: Path) -> None:
     command = [sys.executable, "-m", "privllm.cli", "serve", str(exported()), "--port", "0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(PYTHONPATH=str(ROOT)))

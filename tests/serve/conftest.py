@@ -1,7 +1,7 @@
 """A tokenizer, an untrained model and a corpus of two documents, as the stages before would leave them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +16,15 @@ from privllm.serve.export import ExportConfig, ExportInputs, export
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 
 TEXT = "the store keeps every row in a page of its own and the page keeps the rows, naïve façades 🙂 "
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny matrices gain nothing from a second thread, and wait for it where other programs run."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -85,7 +85,7 @@ def test_everyone_hears_what_they_would_alone(exported: Callable[..., Path], tem
 
 
 def test_past_the_context_the_last_half_is_read_anew(exported: Callable[..., Path]) -> None:
-    folder, wanted = exported(), asks(4, 5, max_tokens=150)
+    folder, wanted = exported(), asks(3, 5, max_tokens=110)
     voice = open_folder(folder)[1]
     for (_, ask), (text, _) in zip(wanted, talk(folder, wanted), strict=True):
         assert text == oracle(folder, voice.ids(ask), ask.settings)[0]

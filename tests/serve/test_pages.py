@@ -36,10 +36,11 @@ def test_a_rating_is_kept_as_it_was_given(tmp_path: Path) -> None:
         assert (kept.decoding.temperature, kept.decoding.seed, kept.messages[0].content) == (0.0, -3, "naïve?")
         changed = RATING | {"rater": "adam", "thumb": "up"}
         assert httpx.post(f"{url}/api/rating", json=changed).status_code == 409
-        token = new_token(people, "Eva")
+        token = new_token(people, "Eva", requests_per_minute=1)
         named = RATING | {"id": "chatcmpl-def"}
         assert httpx.post(f"{url}/api/rating", json=named, headers={"authorization": f"Bearer {token}"}).status_code == 200
         assert people.ratings()[-1].rater == "Eva"
+        assert httpx.post(f"{url}/api/rating", json=named, headers={"authorization": f"Bearer {token}"}).status_code == 429
 
 
 @pytest.mark.parametrize(
