@@ -94,13 +94,13 @@ class Batch:
             logits_1V = self.model(input_ids=ids, past_key_values=job.cache, use_cache=True, logits_to_keep=1).logits[:, -1]
             if job.unread:
                 return
-            self.waiting.popleft()
             read, job.cache = job.cache, None
             assert read is not None
             (token,) = draw(logits_1V, [job.settings], [job.generator], self.voice.never)
             if self._go_on(job, token):
                 self.slots.add(read)
                 self.rows.append(job)
+            self.waiting.popleft()  # only now: whatever failed above is told to who is still there
 
     def _decode(self) -> None:
         if not self.rows:

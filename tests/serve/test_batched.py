@@ -49,7 +49,7 @@ def test_who_goes_away_is_not_generated_for(exported: Callable[..., Path]) -> No
             stream = engine.stream(LONG)
             assert isinstance(await anext(stream), Text)  # type: ignore[arg-type]
             await anext(stream)  # type: ignore[arg-type]
-            assert engine.running == 1
+            assert engine.running >= 1
             await stream.aclose()  # type: ignore[attr-defined]
             await quiet(engine)
 
@@ -89,9 +89,9 @@ def test_a_failing_step_is_told_and_survived(exported: Callable[..., Path], monk
     async def main() -> None:
         async with running(exported()) as engine:
             with monkeypatch.context() as patch:
-                patch.setattr(engine._batch, "_read", lambda: 1 / 0)
+                patch.setattr(engine._batch.slots, "add", lambda read: 1 / 0)
                 with pytest.raises(Refused, match="the model failed") as refused:
-                    await anext(engine.stream(LONG))  # type: ignore[arg-type]
+                    [event async for event in engine.stream(LONG)]
                 assert refused.value.status == 500
             assert isinstance(await anext(engine.stream(LONG)), Text)  # type: ignore[arg-type]
 

@@ -151,7 +151,7 @@ def test_a_vanished_client_stops_its_generation(client: OpenAI, engine: Batched)
     asked = {"model": NAME, "prompt": "the", "max_tokens": 4096, "temperature": 0}
     stream = client.completions.create(stream=True, **asked)  # type: ignore[call-overload]
     next(iter(stream))
-    assert engine.running == 1
+    assert engine.running >= 1
     stream.close()
     gone(engine)
     with pytest.raises(openai.APITimeoutError):

@@ -55,9 +55,11 @@ def test_what_is_missing_is_said_with_what_to_do(repository: Path, tmp_path: Pat
         fetch_export("first~1", repository, tmp_path / "a")
     copy = tmp_path / "copy"
     shutil.copytree(repository, copy)
-    shutil.rmtree(copy / ".dvc/cache")
-    with pytest.raises(UserError, match=r"`second` \(\w{9}\) has no exported model in this machine's cache"):
-        fetch_export("second", copy, tmp_path / "b")
+    (copy / ".dvc/cache").rename(tmp_path / "remote")  # a remote that has everything is not asked either
+    (copy / ".dvc/config").write_text(f"[core]\n    remote = there\n['remote \"there\"']\n    url = {tmp_path / 'remote'}\n")
+    git(copy, "commit", "-q", "-am", "a remote")
+    with pytest.raises(UserError, match=r"`main` \(\w{9}\) has no exported model in this machine's cache"):
+        fetch_export("main", copy, tmp_path / "b")
     assert not list((tmp_path / "b").rglob("*.*"))
     with pytest.raises(UserError, match="no DVC repository"):
         fetch_export("first", tmp_path, tmp_path / "c")
