@@ -36,8 +36,8 @@ test: setup ray ## all tests
 bench: setup ## our figures against the peers', in turn
 	python -m benchmarks.run
 
-serve: setup ## talk to the exported model in the terminal (run first)
-	privllm chat
+serve: setup ## talk to the exported model in a browser (run first)
+	privllm serve
 
 clean: ## remove what a build made (data/sources and DVC's cache stay)
 	rm -rf .privllm $(addprefix data/,fingerprint collect clean dedup validate annotate tokenizer pack guide pretrain evaluate export) \

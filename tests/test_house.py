@@ -23,14 +23,15 @@ DVC = declared_stages(ROOT)  # a stage of a matrix is `stage@item`
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
 DECIDING = set(PARAMS) - PLACES  # where work is done decides nothing: were it declared, another cluster would rebuild everything
 
-SIBLINGS = {"collect", "clean", "dedup", "validate", "annotate", "tokens", "model", "report"}
+SIBLINGS = {"collect", "clean", "dedup", "validate", "annotate", "tokens", "model", "report", "judge"}
 MAY_IMPORT = {
     "core": set(),
     **{room: {"core"} for room in SIBLINGS},
     **{room: {"core"} | SIBLINGS for room in ("train", "evaluate")},
     "build": {"core"} | SIBLINGS,
     "serve": {"core", "train", "evaluate"} | SIBLINGS,
-    "cli": {"core", "build", "serve", "train", "evaluate"} | SIBLINGS,
+    "commands": {"core", "build", "serve", "train", "evaluate"} | SIBLINGS,
+    "cli": {"core", "commands", "build", "serve", "train", "evaluate"} | SIBLINGS,
     "stages": {"core", "serve", "train", "evaluate"} | SIBLINGS,
 }
 HEAVY = {
@@ -40,6 +41,8 @@ HEAVY = {
     "great_expectations": {"validate"},
     "spacy": {"annotate"},
     "fastapi": {"serve"},
+    "starlette": {"serve"},
+    "httpx": {"serve"},
     "uvicorn": {"serve"},
 }
 
