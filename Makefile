@@ -31,7 +31,7 @@ run: setup ## documents to model: demo corpus if data/sources is empty, dvc repr
 	@privllm summary
 
 test: setup ray ## all tests
-	python -m pytest
+	OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile
 
 bench: setup ## our figures against the peers', in turn
 	python -m benchmarks.run

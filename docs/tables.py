@@ -21,7 +21,7 @@ def stages_table() -> str:
         stage = {key: value for key, value in stage.items() if key != "matrix"}
         params = ", ".join(f"`{p}`" for p in stage.get("params", [])) or "none"
         rows.append(f"| `{name}` | {stage['desc']} | {params} | {', '.join(f'`{path}`' for path in outs)} |")
-    return "\n".join(rows)
+    return re.sub(r"\$\{(item\.)?(\w+)\}", r"<\2>", "\n".join(rows))
 
 
 def parameters_table() -> str:
