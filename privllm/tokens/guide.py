@@ -119,6 +119,10 @@ class Guide:
     def __len__(self) -> int:
         return len(self._columns[0])
 
+    def known(self) -> int:
+        """How many rows hold an annotated token."""
+        return int(pc.sum(pc.greater(pc.list_value_length(self._columns[0]), 0)).as_py() or 0)
+
     def row(self, i: int, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Part of speech (uint8, index into POS_TAGS) and span (int32, -1 outside) of the first `length` tokens of row `i`."""
         pos, span = (column[i].values.to_numpy() for column in self._columns)
