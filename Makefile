@@ -34,5 +34,5 @@ serve: setup ## talk to the exported model in the terminal (run first)
 	privllm chat
 
 clean: ## remove what a build made (data/sources and DVC's cache stay)
-	rm -rf .privllm $(addprefix data/,fingerprint collect clean dedup validate annotate tokenizer pack pretrain evaluate export) \
+	rm -rf .privllm $(addprefix data/,fingerprint collect clean dedup validate annotate tasks tokenizer pack pretrain evaluate export) \
 	  reports/*.json reports/index.html reports/validate reports/pretrain

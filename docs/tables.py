@@ -32,7 +32,8 @@ def parameters_table() -> str:
             continue
         path = [*path[: len(found[1]) // 2], found[2]]
         if found[3]:
-            rows.append(f"| `{'.'.join(path)}` | `{found[3].strip()}` | {found[4] or ''} |")
+            value = found[3].strip().replace("|", "\\|")
+            rows.append(f"| `{'.'.join(path)}` | `{value}` | {found[4] or ''} |")
     return "\n".join(rows)
 
 

@@ -9,7 +9,7 @@ from privllm.core.params import load_sections
 from privllm.core.stage import run
 from privllm.report.page import ReportInputs, render_report
 
-STAGES = ("collect", "clean", "dedup", "validate", "annotate", "tokenizer", "pack", "pretrain", "evaluate", "export")
+STAGES = ("collect", "clean", "dedup", "validate", "annotate", "tasks", "tokenizer", "pack", "pretrain", "evaluate", "export")
 
 
 def main(reports: Path, samples: Path, curves: Path, fingerprints: Path, out: Path) -> None:

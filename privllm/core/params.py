@@ -6,9 +6,9 @@ known key. Nothing is interpolated (DVC hashes the unexpanded text, so `${...}` 
 
 import difflib
 import json
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from omegaconf import OmegaConf
@@ -66,7 +66,7 @@ def _explain(error: Exception, section: str, schema: type, path: Path) -> str:
     dotted = f"{section}.{key}" if key else section
     where = f"{path}, line {_line_of(path, dotted)}"
     if isinstance(error, ConfigKeyError):
-        names = known_keys(schema)
+        names = [_named_as(name, key) for name in known_keys(schema)]
         near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
         hint = f"did you mean `{section}.{near[0]}`?" if near else f"known keys: {', '.join(names)}."
         return f"unknown parameter `{dotted}` ({where}); {hint}"
@@ -75,12 +75,20 @@ def _explain(error: Exception, section: str, schema: type, path: Path) -> str:
 
 
 def known_keys(schema: type, prefix: str = "") -> list[str]:
-    """Dotted names of every field of a config dataclass, nested ones included."""
+    """Dotted names of every field of a config dataclass, nested ones included; `*` stands for a key of people's own."""
     names = []
-    for field in fields(schema):
-        nested = isinstance(field.type, type) and is_dataclass(field.type)
-        names += known_keys(field.type, f"{prefix}{field.name}.") if nested else [prefix + field.name]  # type: ignore[arg-type]
+    for name, kind in get_type_hints(schema).items():
+        dotted = prefix + name
+        if get_origin(kind) is dict:
+            dotted, kind = f"{dotted}.*", get_args(kind)[1]
+        names += known_keys(kind, f"{dotted}.") if is_dataclass(kind) else [dotted]  # type: ignore[arg-type]
     return names
+
+
+def _named_as(name: str, key: str) -> str:
+    """`name` with the key's own words where it has a `*`."""
+    words = key.split(".")
+    return ".".join(words[i] if part == "*" and i < len(words) else part for i, part in enumerate(name.split(".")))
 
 
 def _line_of(path: Path, dotted: str) -> int:

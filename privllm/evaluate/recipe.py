@@ -23,12 +23,13 @@ from privllm.core.params import require
 from privllm.core.report import write_json
 from privllm.core.seed import name_digest, seed_of
 from privllm.core.tables import read_table, shards_of, write_table
-from privllm.evaluate.bleu import SHORTEST, continuations, overlap
+from privllm.evaluate.bleu import SHORTEST, continuations
 from privllm.evaluate.perplexity import Scored, choose_rows, score_rows
 from privllm.evaluate.samples import decode, write_samples
 from privllm.evaluate.slices import Tally, bootstrap_interval, parts_of_speech, token_bytes, top_folder
 from privllm.model.causal import load_causal
 from privllm.model.generate import SamplingConfig
+from privllm.tasks.overlap import overlap
 from privllm.tokens.encoding import Encoder
 from privllm.tokens.rows import open_rows
 

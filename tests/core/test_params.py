@@ -19,6 +19,7 @@ class Sample:
     learning_rate: float = 0.1
     names: list[str] = field(default_factory=lambda: ["en"])
     inner: Inner = field(default_factory=Inner)
+    own: dict[str, Inner] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require(self.learning_rate > 0, "sample.learning_rate", "above 0")
@@ -45,6 +46,7 @@ def test_missing_section_means_defaults(tmp_path: Path) -> None:
         ("a: 1\nsample:\n  learning_rat: 1\n", ["sample.learning_rat", "line 3", "sample.learning_rate"]),
         ("sample:\n  inner:\n    deph: 1\n", ["sample.inner.deph", "line 3", "sample.inner.depth"]),
         ("sample:\n  inner:\n    depth: deep\n", ["sample.inner.depth", "line 3", "deep"]),
+        ("sample:\n  own:\n    mine: {deph: 1}\n", ["sample.own.mine.deph", "line 3", "sample.own.mine.depth"]),
         ("sample:\n  names: 3\n", ["sample.names", "line 2"]),
         ("sample:\n  learning_rate: -1\n", ["sample.learning_rate", "above 0"]),
         ("sample: 3\n", ["sample", "line 1"]),
