@@ -26,19 +26,29 @@ def require(condition: bool, key: str, allowed: str) -> None:
         raise UserError(f"parameter `{key}` in {PARAMS_FILE} is out of range: it must be {allowed}.")
 
 
-def read_params(section: str, schema: type[Config], path: Path = PARAMS_FILE) -> Config:
-    """`schema` filled from `section` of the file at `path`; a missing section means the defaults.
+def read_params(section: str, schema: type[Config], path: Path = PARAMS_FILE, over: str = "") -> Config:
+    """`schema` filled from `section` (dotted) of the file at `path`, then from the section `over`; missing ones leave the defaults.
 
     Raises UserError for a file that is not YAML, an unknown key, a wrong type, or a value out of range.
     """
-    values = load_sections(path).get(section) or {}
+    sections = load_sections(path)
+    merged, name = OmegaConf.structured(schema), section
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(values))
+        for name in filter(None, (section, over)):
+            merged = OmegaConf.merge(merged, OmegaConf.create(_part(sections, name)))
         return OmegaConf.to_object(merged)  # type: ignore[return-value]
     except UserError:
         raise
     except (OmegaConfBaseException, TypeError, ValueError) as error:
-        raise UserError(_explain(error, section, schema, path)) from error
+        raise UserError(_explain(error, name, schema, path)) from error
+
+
+def _part(sections: dict[str, Any], dotted: str) -> Any:
+    """What stands under a dotted name, {} for nothing."""
+    part: Any = sections
+    for name in dotted.split("."):
+        part = part.get(name) if isinstance(part, dict) else None
+    return {} if part is None else part
 
 
 def load_sections(path: Path = PARAMS_FILE) -> dict[str, Any]:

@@ -63,6 +63,16 @@ def test_wrong_values_are_explained(tmp_path: Path, text: str, parts: list[str])
         assert part in str(caught.value)
 
 
+def test_a_section_over_another(tmp_path: Path) -> None:
+    path = params(tmp_path, "sample:\n  all: {learning_rate: 0.5, inner: {depth: 3}}\n  one:\n    learning_rate: 0.7\n    two:\n      dept: 1\n")
+    assert read_params("sample.all", Sample, path) == Sample(0.5, inner=Inner(3))
+    path.write_text(path.read_text().replace("    two:\n      dept: 1\n", ""))
+    assert read_params("sample.all", Sample, path, over="sample.one") == Sample(0.7, inner=Inner(3))
+    path.write_text(path.read_text().replace("learning_rate: 0.7", "inner: {dept: 1}"))
+    with pytest.raises(UserError, match=r"sample\.one\.inner\.dept.*line 4.*sample\.one\.inner\.depth"):
+        read_params("sample.all", Sample, path, over="sample.one")
+
+
 def test_missing_file_says_where_to_stand(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="root of the repository"):
         read_params("sample", Sample, tmp_path / "params.yaml")
