@@ -4,7 +4,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run test bench serve clean
+.PHONY: help setup ray run test bench serve clean
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -18,13 +18,19 @@ setup: .venv/installed ## make .venv and install requirements.lock
 	pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
+ray: .venv/ray ## what an executor over several machines needs (requirements-ray.lock)
+
+.venv/ray: .venv/installed requirements-ray.lock
+	pip install --no-deps --require-hashes -r requirements-ray.lock
+	@touch $@
+
 run: setup ## documents to model: demo corpus if data/sources is empty, dvc repro, summary
 	@privllm demo --when-empty
 	@test -f data/sources.dvc || dvc add --quiet data/sources
 	dvc repro
 	@privllm summary
 
-test: setup ## all tests
+test: setup ray ## all tests
 	python -m pytest
 
 bench: setup ## our figures against the peers', in turn
@@ -34,5 +40,5 @@ serve: setup ## talk to the exported model in the terminal (run first)
 	privllm chat
 
 clean: ## remove what a build made (data/sources and DVC's cache stay)
-	rm -rf .privllm $(addprefix data/,fingerprint collect clean dedup validate annotate tasks tokenizer pack pretrain evaluate export) \
-	  reports/*.json reports/index.html reports/validate reports/pretrain
+	rm -rf .privllm $(addprefix data/,fingerprint collect clean dedup validate annotate tasks tokenizer pack guide pretrain finetune evaluate export) \
+	  reports/*.json reports/index.html reports/validate reports/pretrain reports/evaluate reports/export reports/finetune/*

@@ -16,7 +16,9 @@ def stages_table() -> str:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
     rows = ["| stage | what it does | parameters | outputs |", "|---|---|---|---|"]
     for name, stage in stages.items():
+        stage = stage.get("do", stage)
         outs = [*stage["outs"]] + [next(iter(m)) for m in stage.get("metrics", [])]
+        stage = {key: value for key, value in stage.items() if key != "matrix"}
         params = ", ".join(f"`{p}`" for p in stage.get("params", [])) or "none"
         rows.append(f"| `{name}` | {stage['desc']} | {params} | {', '.join(f'`{path}`' for path in outs)} |")
     return "\n".join(rows)

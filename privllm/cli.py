@@ -78,7 +78,7 @@ def plan(
 def summary(
     reports: Annotated[Path, typer.Option(help="The folder of the stages' reports.")] = Path("reports"),
     log: Annotated[Path, typer.Option(help="The untracked log of durations.")] = LOG_FILE,
-    samples: Annotated[Path, typer.Option(help="The texts that the last model wrote.")] = Path("data/evaluate/samples.json"),
+    samples: Annotated[Path, typer.Option(help="Where the texts lie that the last models wrote.")] = Path("data/evaluate"),
 ) -> None:
     """Print what the last build did: documents, tokens, held-out figures, minutes per stage, samples."""
     from rich.console import Console
@@ -90,7 +90,7 @@ def summary(
 
 @command
 def chat(
-    model: Annotated[Path, typer.Argument(help="An exported model's folder.")] = Path("data/export"),
+    model: Annotated[Path, typer.Argument(help="An exported causal model's folder.")] = Path("data/export/causal"),
     temperature: Annotated[float, typer.Option(min=0.0, max=2.0, help="0 always takes the likeliest token.")] = 0.8,
     max_tokens: Annotated[int, typer.Option(min=1, max=4096, help="Length of a reply at most.")] = 200,
     seed: Annotated[int, typer.Option(help="The same seed and words give the same reply.")] = 0,

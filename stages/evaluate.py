@@ -1,6 +1,6 @@
 """evaluate: a model and held-out rows in, figures by slice, document by document, and samples out.
 
-data/pretrain, data/tokenizer, data/pack, data/dedup, data/annotate -> data/evaluate, reports/evaluate.json
+data/pretrain/<family>, data/tokenizer, data/pack, data/dedup, data/annotate -> data/evaluate/<family>, reports/evaluate/<family>.json
 """
 
 from pathlib import Path
@@ -8,12 +8,14 @@ from pathlib import Path
 from privllm.core.params import read_params
 from privllm.core.report import write_json
 from privllm.core.stage import run
+from privllm.core.store import open_store
 from privllm.evaluate.recipe import EvaluateConfig, Inputs, evaluate
 
 
 def main(model: Path, tokenizer: Path, packed: Path, documents: Path, annotations: Path, out: Path, report: Path) -> None:
     cfg = read_params("evaluate", EvaluateConfig)
-    write_json(report, evaluate(cfg, Inputs(model, tokenizer, packed / "test", documents, annotations), out))
+    inputs = Inputs(model, tokenizer, packed / "test", documents, annotations)
+    write_json(report, evaluate(cfg, inputs, out.name, out, open_store("evaluate")))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,20 @@
 """fingerprint: source code in, one JSON per stage out that says what its code means.
 
 privllm/ stages/ requirements.lock -> data/fingerprint/<stage>.json, reports/fingerprint.json
+
+Being the first, it also removes what families and tasks that params.yaml no longer names have left behind.
 """
 
 from pathlib import Path
 
 from privllm.core.fingerprint import write_fingerprints
+from privllm.core.leftovers import remove_leftovers
 from privllm.core.report import write_json
 from privllm.core.stage import run
 
 
 def main(out: Path, report: Path) -> None:
+    remove_leftovers(Path())
     write_json(report, write_fingerprints(Path(), out))
 
 

@@ -1,6 +1,7 @@
-"""pretrain: packed rows in, a causal transformer out, trained until its criteria are met.
+"""pretrain: packed rows in, a transformer of one family out, trained until its criteria are met.
 
-data/pack, data/tokenizer, data/validate/verdict.json -> data/pretrain, reports/pretrain (losses), reports/pretrain.json
+data/pack, data/guide/<family>, data/tokenizer, data/validate/verdict.json
+    -> data/pretrain/<family>, reports/pretrain/<family> (losses), reports/pretrain/<family>.json
 """
 
 from pathlib import Path
@@ -10,16 +11,17 @@ from privllm.core.params import read_params
 from privllm.core.report import write_json
 from privllm.core.stage import require_verdict, run
 from privllm.train.config import PretrainConfig
-from privllm.train.pretrain import Work, pretrain
+from privllm.train.loop import Work
+from privllm.train.pretrain import PretrainInputs, pretrain
 
 WORK = Path(".privllm/work/pretrain")  # where a run that was killed left its checkpoint
 
 
-def main(rows: Path, tokenizer: Path, verdict: Path, out: Path, live: Path, report: Path) -> None:
+def main(rows: Path, guide: Path, tokenizer: Path, verdict: Path, out: Path, live: Path, report: Path) -> None:
     require_verdict(verdict)
-    cfg = read_params("pretrain", PretrainConfig)
-    work = Work(WORK, (FOLDER / "pretrain.json").read_text("utf-8"))
-    write_json(report, pretrain(cfg, rows, tokenizer, out, live, work))
+    section, family = read_params("pretrain", PretrainConfig), out.name
+    work = Work(WORK / family, (FOLDER / "pretrain.json").read_text("utf-8"))
+    write_json(report, pretrain(family, section, PretrainInputs(rows, guide, tokenizer), out, live, work))
 
 
 if __name__ == "__main__":

@@ -1,20 +1,25 @@
 """report: every stage's report in, one self-contained page out.
 
-reports, data/evaluate/samples.json, reports/pretrain (losses), data/fingerprint -> reports/index.html
+reports, data/evaluate, data/fingerprint -> reports/index.html
 """
 
 from pathlib import Path
 
-from privllm.core.params import load_sections
+from privllm.core.params import deciding_sections
 from privllm.core.stage import run
-from privllm.report.page import ReportInputs, render_report
+from privllm.report.page import OWN, SHARED, ReportInputs, render_report
 
-STAGES = ("collect", "clean", "dedup", "validate", "annotate", "tasks", "tokenizer", "pack", "pretrain", "evaluate", "export")
+CODES = (*SHARED, "guide", *OWN)
+SECTIONS = ("split", *CODES)
 
 
-def main(reports: Path, samples: Path, curves: Path, fingerprints: Path, out: Path) -> None:
-    figures, codes = (tuple(folder / f"{stage}.json" for stage in STAGES) for folder in (reports, fingerprints))
-    render_report(ReportInputs(figures, samples.parent, curves, codes, load_sections()), out)
+def main(reports: Path, evaluation: Path, fingerprints: Path, out: Path) -> None:
+    params = deciding_sections()
+    families = tuple(params["families"])
+    shown = {name: params[name] for name in sorted(SECTIONS)}
+    shown["pretrain"] = {family: shown["pretrain"][family] for family in families}
+    codes = tuple(fingerprints / f"{stage}.json" for stage in CODES)
+    render_report(ReportInputs(reports, families, evaluation, codes, shown), out)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,17 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from privllm.core.cluster import ExecutorConfig
 from privllm.core.fingerprint import canonical, closure, imports_of, locked_versions
+from privllm.core.params import PLACES
+from privllm.core.pipeline import declared_stages, look_up
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted([*(ROOT / "privllm").rglob("*.py"), *(ROOT / "stages").glob("*.py")])
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in SOURCES if path.name != "__init__.py"}
-DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
+DVC = declared_stages(ROOT)  # a stage of a matrix is `stage@item`
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
+DECIDING = set(PARAMS) - PLACES  # where work is done decides nothing: were it declared, another cluster would rebuild everything
 
 SIBLINGS = {"collect", "clean", "dedup", "validate", "annotate", "tokens", "model", "tasks", "report"}
 MAY_IMPORT = {
@@ -86,34 +90,50 @@ def test_every_module_has_its_mirror(module: str) -> None:
     ), f"nothing in {folder.name}/ tests {module}"
 
 
-@pytest.mark.parametrize("stage", DVC)
-def test_one_word_five_places(stage: str) -> None:
-    declared = DVC[stage]
-    outs = [*declared["outs"], *(next(iter(m)) for m in declared.get("metrics", []))]
+@pytest.mark.parametrize("name", DVC)
+def test_one_word_five_places(name: str) -> None:
+    declared = DVC[name]
+    stage, _, item = name.partition("@")
+    outs = [*declared["outs"], *(next(iter(m)) for m in declared.get("metrics", [])), *declared.get("plots", [])]
     assert (ROOT / f"stages/{stage}.py").is_file()
     assert declared["cmd"].startswith(f"python -m stages.{stage} ")
     assert declared["desc"]
     if stage != "fingerprint":
         assert f"data/fingerprint/{stage}.json" in declared["deps"]
+    own = f"{stage}/{item}" if item else stage
     for path in outs:
-        assert path in (f"data/{stage}", f"reports/{stage}.json", f"reports/{stage}", "reports/index.html"), path
+        assert path in (f"data/{own}", f"reports/{own}.json", f"reports/{own}", "reports/index.html"), path
     for section in declared.get("params", []):
-        assert section in PARAMS
+        look_up(section, PARAMS)
+
+
+def section_of(declared: str) -> str:
+    return declared.partition(".")[0]
 
 
 def test_every_stage_and_section_is_used() -> None:
-    assert {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__"} == set(DVC)
-    assert set(PARAMS) == {section for stage in DVC.values() for section in stage.get("params", [])}
+    assert {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__"} == {name.partition("@")[0] for name in DVC}
+    assert {section_of(section) for stage in DVC.values() for section in stage.get("params", [])} == DECIDING
+    assert set(PARAMS) >= PLACES
 
 
-@pytest.mark.parametrize("stage", DVC)
-def test_declared_params_are_those_the_stage_reads(stage: str) -> None:
+@pytest.mark.parametrize("name", DVC)
+def test_declared_params_are_those_the_stage_reads(name: str) -> None:
     """Read off the source here; test_pipeline.py watches real runs."""
-    read = set()
+    read, stage = set(), name.partition("@")[0]
     for path in closure(ROOT, f"stages.{stage}")[0].values():
-        read |= set(re.findall(r'read_params\(\s*"(\w+)"', path.read_text("utf-8")))
-    reads_all = "load_sections(" in (ROOT / f"stages/{stage}.py").read_text("utf-8")
-    assert set(DVC[stage].get("params", [])) == (set(PARAMS) if reads_all else read)
+        read |= set(map(section_of, re.findall(r'read_params\(\s*"([\w.]+)"', path.read_text("utf-8"))))
+    text = (ROOT / f"stages/{stage}.py").read_text("utf-8")
+    declared = {section_of(section) for section in DVC[name].get("params", [])}
+    assert "load_sections(" not in text, "an output must not say where it was made: use deciding_sections"
+    if stage == "fingerprint":
+        assert declared == {"families"}  # which stages there are, is all it asks
+    elif "deciding_sections(" in text:  # it names what it takes, and all of that is declared
+        module = importlib.import_module(f"stages.{stage}")
+        taken = {section for section in module.SECTIONS if section in PARAMS}
+        assert declared - {"families", "pretrain"} == taken - {"pretrain"} >= read - PLACES - {"pretrain"}
+    else:
+        assert declared == read - PLACES
 
 
 @pytest.mark.parametrize("stage", DVC)
@@ -130,17 +150,20 @@ def test_params_file_loads_strictly_and_is_complete() -> None:
 
     for section, schema in config_classes().items():
         read_params(section, schema, ROOT / "params.yaml")
-        known, given = known_keys(schema), dotted(PARAMS[section])
-        assert not [name for name in known if not fnmatch.filter(given, name)], section
-        assert not [key for key in given if not any(fnmatch.fnmatch(key, name) for name in known)], section
+        known, given = known_keys(schema), dotted(look_up(section, PARAMS))  # `*` is a name of people's own
+        forms = {name: (name, f"{name}.*") for name in known}
+        assert not [name for name in known if not any(fnmatch.filter(given, form) for form in forms[name])], section
+        assert not [key for key in given if not any(fnmatch.fnmatch(key, form) for name in known for form in forms[name])], section
+    for task in PARAMS["finetune"]["tasks"]:
+        read_params("finetune.defaults", config_classes()["finetune.defaults"], ROOT / "params.yaml", over=f"finetune.tasks.{task}")
 
 
 def config_classes() -> dict[str, type]:
-    """{section: dataclass} as the stages pair them."""
-    pairs: dict[str, type] = {}
+    """{section: dataclass} as the stages pair them, and the executor, which the store asks for."""
+    pairs: dict[str, type] = {"executor": ExecutorConfig}
     for path in (ROOT / "stages").glob("*.py"):
         text = path.read_text("utf-8")
-        for section, name in re.findall(r'read_params\(\s*"(\w+)", (\w+)\)', text):
+        for section, name in re.findall(r'read_params\(\s*"([\w.]+)", (\w+)[,)]', text):
             source = re.search(rf"from ([\w.]+) import [^\n]*\b{name}\b", text)
             assert source, f"{path.name} must import {name} by name"
             pairs[section] = getattr(importlib.import_module(source[1]), name)
@@ -150,7 +173,7 @@ def config_classes() -> dict[str, type]:
 def dotted(values: dict, prefix: str = "") -> list[str]:
     found: list[str] = []
     for key, value in values.items():
-        found += dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
+        found += dotted(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [prefix + key]
     return found
 
 
@@ -175,7 +198,7 @@ def test_imports_are_declared_and_locked() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     needs = [*project["dependencies"], *(need for extra in project["optional-dependencies"].values() for need in extra)]
     declared = {canonical(Requirement(need).name) for need in needs}
-    locked = locked_versions(ROOT / "requirements.lock")
+    locked = {**locked_versions(ROOT / "requirements.lock"), **locked_versions(ROOT / "requirements-ray.lock")}
     providers = importlib.metadata.packages_distributions()
     tops = {t.split(".")[0] for name, path in MODULES.items() for t in imports_of(path, name)} - {"privllm", "stages", ""}
     for top in tops - set(sys.stdlib_module_names):

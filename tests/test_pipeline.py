@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from privllm.core.pipeline import declared_stages
 from tests.workshop import ROOT, Workshop, environment, make_workshop, outputs
 
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
+STAGES = declared_stages(ROOT)
 NO_NETWORK = ["unshare", "-rn"] if subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode == 0 else []
 
 
@@ -47,7 +48,7 @@ def edited(built: Workshop) -> Iterator[Workshop]:
 
 def code_of(stage: str, root: Path) -> list[str]:
     """The files of a stage's import closure, as its fingerprint names them."""
-    modules = json.loads((root / f"data/fingerprint/{stage}.json").read_text("utf-8"))["modules"]
+    modules = json.loads((root / f"data/fingerprint/{stage.partition('@')[0]}.json").read_text("utf-8"))["modules"]
     paths = []
     for name in modules:
         base = name.replace(".", "/")
@@ -68,11 +69,20 @@ def test_the_audit_hook_saw_every_stage(events) -> None:
 def test_a_stage_opens_only_what_it_declared_and_no_network(built: Workshop, events, stage: str) -> None:
     allowed = [*tracked(stage), *(code_of(stage, built.root) if stage != "fingerprint" else [])]
     # dvc.yaml: what to watch for changes meanwhile; .dvc: the cache, whose objects are named by what they hold.
-    own = ("params.yaml", f"data/fingerprint/{stage}.json", ".privllm", "dvc.yaml", ".dvc")
+    own = ("params.yaml", f"data/fingerprint/{stage.partition('@')[0]}.json", ".privllm", "dvc.yaml", ".dvc")
     for kind, what in events[stage]:
         assert kind == "open", f"{stage}: {kind} {what}"
         inside = any(what == path or what.startswith(path + "/") for path in (*allowed, *own))
         assert inside or what.endswith((".pyc", "__pycache__")), f"{stage} opened {what}, which dvc.yaml does not declare"
+
+
+def only(names: list[str], params: dict) -> dict:
+    """The named sections of params.yaml, of which one may be part of another ("pretrain.causal")."""
+    found: dict = {}
+    for name in names:
+        outer, _, inner = name.partition(".")
+        found[outer] = {**found.get(outer, {}), inner: params[outer][inner]} if inner else params[outer]
+    return found
 
 
 def test_every_stage_gives_the_same_bytes_from_its_declared_inputs_alone(built: Workshop, tmp_path: Path) -> None:
@@ -89,7 +99,7 @@ def test_every_stage_gives_the_same_bytes_from_its_declared_inputs_alone(built: 
                 shutil.copytree(built.root / path, target, dirs_exist_ok=True, ignore=ignore)
             else:
                 shutil.copyfile(built.root / path, target)
-        (bench / "params.yaml").write_text(yaml.safe_dump({name: params[name] for name in declared.get("params", [])}), "utf-8")
+        (bench / "params.yaml").write_text(yaml.safe_dump(only(declared.get("params", []), params)), "utf-8")
         done = subprocess.run(
             declared["cmd"].split(), cwd=bench, env=environment(PYTHONHASHSEED="2"), capture_output=True, text=True, timeout=300
         )
@@ -125,7 +135,9 @@ def test_a_helper_three_imports_away_reaches_exactly_its_users(edited: Workshop)
     edited.repro("fingerprint")
     users = {stage for stage in STAGES if stage != "fingerprint" and "privllm/core/split.py" in code_of(stage, edited.root)}
     status = json.loads(edited.run("dvc", "status", "--json").stdout)
-    changed = {stage for stage, what in status.items() if any(f"data/fingerprint/{stage}.json" in str(item) for item in what)}
+    changed = {
+        stage for stage, what in status.items() if any(f"data/fingerprint/{stage.partition('@')[0]}.json" in str(item) for item in what)
+    }
     assert changed == users
     assert {"annotate", "tokenizer", "pack"} <= users
     assert not users & {"collect", "clean", "dedup"}
@@ -133,15 +145,28 @@ def test_a_helper_three_imports_away_reaches_exactly_its_users(edited: Workshop)
 
 def test_a_parameter_runs_what_it_reaches_and_comes_back_from_the_run_cache(edited: Workshop) -> None:
     lock = (edited.root / "dvc.lock").read_bytes()
-    old = edited.set("pretrain.learning_rate", 0.0007)
-    assert edited.repro() == ["pretrain", "evaluate", "export", "report"]
+    old = edited.set("pretrain.masked.learning_rate", 0.0007)
+    assert edited.repro() == ["pretrain@masked", "evaluate@masked", "export@masked", "report"]
     assert (edited.root / "dvc.lock").read_bytes() != lock
     diff = edited.run("dvc", "metrics", "diff", "HEAD", "--md").stdout
-    assert "evaluate.json" in diff
+    assert "evaluate/masked.json" in diff
     assert "loss" in edited.run("dvc", "plots", "diff", "HEAD", "--json").stdout
-    edited.set("pretrain.learning_rate", old)
+    edited.set("pretrain.masked.learning_rate", old)
     assert edited.repro() == []
     assert (edited.root / "dvc.lock").read_bytes() == lock
+
+
+def test_only_the_families_that_are_asked_for_are_built(edited: Workshop) -> None:
+    edited.set("families", ["causal"])
+    assert edited.repro() == ["fingerprint", "report"]
+    assert "Masked:" not in (edited.root / "reports/index.html").read_text("utf-8")
+    assert not (edited.root / "data/pretrain/masked").exists()
+    shown = edited.run("dvc", "metrics", "show").stdout
+    assert "evaluate/causal.json" in shown
+    assert "evaluate/masked.json" not in shown
+    edited.set("families", ["causal", "masked", "seq2seq"])
+    assert edited.repro() == []
+    assert (edited.root / "data/pretrain/masked/model.safetensors").is_file()
 
 
 def test_a_new_document_moves_no_other(edited: Workshop) -> None:
@@ -166,7 +191,7 @@ def test_a_new_document_moves_no_other(edited: Workshop) -> None:
 
 
 def test_experiments_one_and_queued(edited: Workshop) -> None:
-    edited.run("dvc", "exp", "run", "-n", "one", "-S", "pretrain.weight_decay=0.3", "pretrain")
+    edited.run("dvc", "exp", "run", "-n", "one", "-S", "pretrain.causal.weight_decay=0.3", "pretrain@causal")
     edited.run("git", "reset", "-q", "--hard")
     edited.run("dvc", "exp", "run", "--queue", "-S", "collect.max_megabytes=8,9", "collect")
     edited.run("dvc", "queue", "start", "-j", "1")

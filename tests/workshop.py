@@ -18,13 +18,22 @@ SMALL: dict[str, Any] = {
     "annotate.max_characters": 2_000,
     "tokenizer.vocabulary": 600,
     "pack.context": 64,
-    "pretrain.model.layers": 2,
-    "pretrain.model.width": 32,
-    "pretrain.model.heads": 2,
-    "pretrain.max_tokens": 12_000,
-    "pretrain.validate_every": 20,
-    "pretrain.checkpoint_every": 10,
-    "pretrain.compile": False,
+    "pretrain.causal.model.layers": 2,
+    "pretrain.causal.model.width": 32,
+    "pretrain.causal.model.heads": 2,
+    "pretrain.masked.model.layers": 1,
+    "pretrain.masked.model.width": 32,
+    "pretrain.masked.model.heads": 2,
+    "pretrain.seq2seq.model.encoder_layers": 1,
+    "pretrain.seq2seq.model.decoder_layers": 1,
+    "pretrain.seq2seq.model.width": 32,
+    "pretrain.seq2seq.model.heads": 2,
+    **{
+        f"pretrain.{family}.{key}": value
+        for family, tokens in (("causal", 12_000), ("masked", 3_000), ("seq2seq", 3_000))
+        for key, value in (("max_tokens", tokens), ("validate_every", 20), ("checkpoint_every", 10), ("compile", False))
+    },
+    "finetune.tasks": {},
     "evaluate.continuations": 4,
     "evaluate.max_rows": 40,
     "evaluate.bootstrap": 50,
@@ -88,7 +97,9 @@ def make_workshop(root: Path) -> Workshop:
     )
     for name in sorted(set(listed.stdout.decode().split("\0")) - {""}):
         keep = name.startswith(("privllm/", "stages/", ".dvc/", "data/promoted/")) or "/" not in name or name.endswith(".gitignore")
-        if (keep and (ROOT / name).is_file() and name != "dvc.lock" and not name.startswith("reports/")) or name == "reports/.gitignore":
+        if (keep and (ROOT / name).is_file() and name != "dvc.lock" and not name.startswith("reports/")) or (
+            name.startswith("reports/") and name.endswith(".gitignore")
+        ):
             target = root / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target)

@@ -18,16 +18,15 @@ from hashlib import md5
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from privllm.core.cache import Cache, find_cache
 from privllm.core.digests import md5_of
 from privllm.core.errors import UserError
 from privllm.core.fingerprint import check_fingerprint, imports_of
+from privllm.core.pipeline import PIPELINE, declared_stages
 from privllm.core.seed import seed_of
 from privllm.core.stage import arguments
 from privllm.core.store import COPIERS, Job, Store, action_path, opening
-from privllm.core.witness import PIPELINE, Witness
+from privllm.core.witness import Witness
 
 SCRATCH = Path(".privllm/audit")
 AGAIN = ".again"  # folder of a map's output in which shards are made again
@@ -166,7 +165,7 @@ def audit(shards: int, seed: int) -> Iterator[Audited]:
     cache = find_cache(Path())
     if not PIPELINE.is_file() or cache is None:
         raise UserError("there is no build here: run this from the root of the repository.")
-    stages = yaml.safe_load(PIPELINE.read_text("utf-8"))["stages"]
+    stages = declared_stages()
     results: list[Audited] = []
     for stage, declared in stages.items():
         if uses_store(stage):
@@ -179,6 +178,7 @@ def audit(shards: int, seed: int) -> Iterator[Audited]:
 
 def uses_store(stage: str) -> bool:
     """Does the stage open the store? Read off its source, so that torch is not imported to find out."""
+    stage = stage.partition("@")[0]
     return "privllm.core.store.open_store" in imports_of(Path("stages") / f"{stage}.py", f"stages.{stage}")
 
 
@@ -190,12 +190,13 @@ def audit_stage(stage: str, declared: dict[str, Any], cache: Cache, sample: tupl
     shutil.rmtree(SCRATCH, ignore_errors=True)  # of an audit that was killed
     try:
         _require(outs, declared["deps"], differing)
-        check_fingerprint(stage)
-        witness = Witness(stage)
-        main = load_main(stage)
+        base = stage.partition("@")[0]
+        check_fingerprint(base)
+        witness = Witness(declared)
+        main = load_main(base)
         words = [str(SCRATCH / word) if _lies_in(word, outs) else word for word in shlex.split(declared["cmd"])[3:]]
-        with opening(lambda _cache, code, _digests: AuditStore(cache, code, found, *sample)):
-            main(**arguments(main, stage, words))
+        with opening(lambda _cache, code, _digests, _executor: AuditStore(cache, code, found, *sample)):
+            main(**arguments(main, base, words))
         _compare_workspace(found, outs)
         witness.verify()
     except UserError as error:

@@ -23,11 +23,14 @@ class Forecast:
         self.build = build
         self.maker: dict[str, str] = {}  # name of the stage that makes a path
         self.after: dict[str, str | None] = {}  # MD5 of a path that a stage makes; None: nobody knows
+        self.changing: set[str] = set()  # paths that a stage makes, and that may hold something else afterwards
         self.prints: dict[str, bytes] = {}  # fingerprints that are to be written, by path
 
-    def settle(self, stage: Stage, contents: dict[str, str] | None) -> None:
-        """Say what a stage's outputs will be, MD5 by path; None where it must run first."""
+    def settle(self, stage: Stage, contents: dict[str, str] | None, lies_there: bool = False) -> None:
+        """Say what a stage's outputs will be, MD5 by path; None where it must run first. `lies_there`: they are that already."""
         for out in stage.outs:
+            if not lies_there:
+                self.changing.add(out.path)
             self.maker[out.path] = stage.name
             self.after[out.path] = contents[out.path] if contents else None
             if out.path == PRINTS and not contents:
@@ -48,12 +51,14 @@ class Forecast:
             if path == place.path or content is None:
                 return content
             listing = self.build.listing(content)
-            return self.build.md5(place) if listing is None else listing.get(place.path[len(path) + 1 :], "")
-        return self.build.md5(place)
+            inside = (listing or {}).get(place.path[len(path) + 1 :])
+            return inside or (None if path in self.changing and listing else self.build.md5(place))
+        return None if any(path.startswith(f"{place.path}/") for path in self.changing) else self.build.md5(place)
 
-    def maker_of(self, path: str) -> str:
-        """The stage that makes `path` or a folder above it."""
-        return next(self.maker[str(above)] for above in (PurePosixPath(path), *PurePosixPath(path).parents) if str(above) in self.maker)
+    def makers_of(self, path: str) -> set[str]:
+        """The stages that make `path`, a folder above it, or what lies below it."""
+        above = {str(one) for one in (PurePosixPath(path), *PurePosixPath(path).parents)}
+        return {maker for made, maker in self.maker.items() if made in above or made.startswith(f"{path}/")}
 
     def fingerprint(self, path: str, content: str) -> dict[str, Any] | None:
         """The fingerprint with the MD5 `content` that will lie at `path`; None where its text is lost."""

@@ -103,7 +103,8 @@ def _packed(lock: bytes) -> tuple[str, bool] | None:
     except (yaml.YAMLError, AttributeError):
         return None
     for stage, key in (("pretrain", "deps"), ("pack", "outs")):  # what was trained on, even where pack has run again since
-        for entry in (stages.get(stage) or {}).get(key) or []:
+        declared = [one or {} for name, one in stages.items() if name.partition("@")[0] == stage]
+        for entry in (entry for one in declared for entry in one.get(key) or []):
             if entry.get("path") == PACK and DIRECTORY.fullmatch(str(entry.get("md5"))):
                 return entry["md5"], stage == "pretrain"
     return None

@@ -105,13 +105,13 @@ class Planner:
 
     def step(self, stage: Stage) -> Step:
         inputs = {dep.path: self.forecast.of(dep) for dep in stage.deps}
-        makers = {self.forecast.maker_of(path) for path, md5 in inputs.items() if md5 is None}
+        makers = {maker for path, md5 in inputs.items() if md5 is None for maker in self.forecast.makers_of(path)}
         waiting = [] if stage.frozen else [name for name in self.shares if name in makers]  # in the order of the build
         causes, own = ([], 0.0) if stage.frozen else self._causes(stage, inputs)
         known = None if waiting else self.build.known_run(stage, {path: md5 or "" for path, md5 in inputs.items()})
         if not causes and not waiting:
             verdict = UP_TO_DATE
-            self.forecast.settle(stage, {out.path: out.recorded for out in stage.outs})
+            self.forecast.settle(stage, {out.path: out.recorded for out in stage.outs}, lies_there=True)
         elif known:
             verdict = CACHED
             self.forecast.settle(stage, known)
@@ -133,7 +133,8 @@ class Planner:
         for file, values in stage.params.items():
             found += parameters(stage.recorded_params[file], values)
         changed = [(dep, md5) for dep in stage.deps if (md5 := inputs[dep.path]) is not None and md5 != dep.recorded]
-        others = [Path(dep.path).stem for dep, _ in changed if _is_print(dep) and Path(dep.path).stem != stage.name]
+        own = stage.name.partition("@")[0]
+        others = [Path(dep.path).stem for dep, _ in changed if _is_print(dep) and Path(dep.path).stem != own]
         found += [Cause("code", f"the code or libraries of {listed(others)} changed", {"stages": others})] if others else []
         share = 1.0 if any(cause.kind not in FOUND_AGAIN for cause in found) else 0.0
         for dep, md5 in changed:

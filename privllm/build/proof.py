@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
 from privllm.build.evidence import Evidence, load, runs_of
+from privllm.core.pipeline import declared_stages
 from privllm.core.records import document_id
 from privllm.core.shards import map_shards
 
@@ -76,7 +76,7 @@ class Proof:
 
 def outputs(root: Path) -> list[Path]:
     """Every file that stands where dvc.yaml declares an output, a metric or a plot."""
-    stages = yaml.safe_load((root / "dvc.yaml").read_text("utf-8"))["stages"]
+    stages = declared_stages(root)
     entries = [entry for stage in stages.values() for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])]
     paths = {root / (entry if isinstance(entry, str) else next(iter(entry))) for entry in entries}
     files = {file for path in paths for file in ([path] if path.is_file() else path.rglob("*"))}

@@ -37,7 +37,6 @@ from privllm.core.errors import UserError
 from privllm.core.params import require
 from privllm.core.records import MAX_SHARD_BITS, QUARANTINE, shard_name
 from privllm.core.report import balance
-from privllm.core.shards import map_shards
 from privllm.core.store import NO_STORE, Store, Unkeyed
 from privllm.core.tables import write_table
 
@@ -97,7 +96,7 @@ class Reader:
     """Reads what is not known: from last time's memory, or from this time's runs."""
 
     def __init__(self, cfg: CollectConfig, sources: Path, store: Store, verify: bool, folder: Path) -> None:
-        self.sources, self.folder = sources, folder
+        self.sources, self.folder, self.execute = sources, folder, store.executor
         self.max_bytes = int(cfg.max_megabytes * 1e6)
         self.digests = Digests(DIGESTS_FILE if store.cache else None, verify)
         self.file = store.note("collect", self.max_bytes, cfg.shard_bits)
@@ -126,7 +125,7 @@ class Reader:
         stems = [self.folder / f"{first + i:06d}" for i in range(len(parts))]
         jobs = [(stem, self.sources, self.max_bytes, *part) for stem, part in zip(stems, parts, strict=True)]
         read: dict[str, FileEntries] = {}
-        for path, md5, status, rows in chain.from_iterable(map_shards(read_group, jobs, "collect")):
+        for path, md5, status, rows in chain.from_iterable(self.execute(read_group, jobs, "collect")):
             read[source_of(path, self.sources)] = FileEntries(md5, 0, rows)
             if md5:
                 self.digests.learn(path, md5, status)

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from privllm.collect.files import Document
+from privllm.core.digests import replacing
 from privllm.core.records import DOCUMENTS
 
 RUN_BYTES = 32 << 20  # of text (counted in characters) held before a run is written
@@ -46,7 +47,7 @@ def table_of(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
 
 
 def write_run(table: pa.Table, path: Path) -> None:
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+    with replacing(path) as partial, pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
 
 

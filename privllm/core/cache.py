@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from privllm.core.digests import md5_of
+from privllm.core.digests import md5_of, unique
 
 MODE = 0o444  # DVC trusts an object that has it without reading it
 FICLONE = 0x40049409  # ioctl of Linux: share the blocks of another file (btrfs, XFS)
@@ -51,7 +51,7 @@ class Cache:
         target = self.path(name)
         if not self.holds(name, size):
             target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+            partial = target.with_name(f"{target.name}.{unique()}.partial")
             place(path, partial, self.links)
             partial.chmod(MODE)
             partial.replace(target)

@@ -5,7 +5,7 @@ saved that a later write could hide in the same tick of the clock. `verify=True`
 """
 
 import json
-import os
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,11 +31,16 @@ def status_of(path: Path) -> Status:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
+def unique() -> str:
+    """Part of a file's name that no other process has; a process's number would do on one machine, not on a shared file system."""
+    return secrets.token_hex(8)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name of this process's own, to be written; it takes the place of `path` at the end, so a reader never sees half a file."""
+    """A name that nobody else has, to be written; it takes the place of `path` at the end, so a reader never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    partial = path.with_name(f"{path.name}.{unique()}")
     yield partial
     partial.replace(path)
 

@@ -30,6 +30,7 @@ FOLDER = Path("data/fingerprint")
 MEMORY_FILE = Path(".privllm/modules.json")
 Understood = tuple[list[str], str, dict[str, str]]
 PRESENTATION = {"typer", "rich"}  # they print for people and decide no byte of any output
+EXECUTION = {"ray"}  # it says where work is done, and whether it is installed must change no key
 
 
 def write_fingerprints(root: Path, out: Path) -> dict[str, Any]:
@@ -225,7 +226,7 @@ def distributions_below(top_levels: set[str]) -> set[str]:
     found: set[str] = set()
     while waiting:
         dist = waiting.pop()
-        if dist in found or dist in PRESENTATION:
+        if dist in found or dist in PRESENTATION | EXECUTION:
             continue
         found.add(dist)
         waiting += requirements_of(dist)

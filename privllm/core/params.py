@@ -7,6 +7,7 @@ known key. Nothing is interpolated (DVC hashes the unexpanded text, so `${...}` 
 import difflib
 import json
 from dataclasses import is_dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -17,6 +18,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from privllm.core.errors import UserError
 
 PARAMS_FILE = Path("params.yaml")
+PLACES = {"executor"}  # sections that say where work is done: they can change no result, so no stage declares or records them
 Config = TypeVar("Config")
 
 
@@ -54,7 +56,7 @@ def _part(sections: dict[str, Any], dotted: str) -> Any:
 def load_sections(path: Path = PARAMS_FILE) -> dict[str, Any]:
     """All of params.yaml as plain values, keys in order. Raises UserError when it is missing or is no mapping."""
     try:
-        sections = yaml.safe_load(path.read_text("utf-8"))
+        sections = _parse(path.read_text("utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run this from the root of the repository.") from None
     except yaml.YAMLError as error:
@@ -66,9 +68,22 @@ def load_sections(path: Path = PARAMS_FILE) -> dict[str, Any]:
     return in_order(sections)
 
 
+def deciding_sections(path: Path = PARAMS_FILE) -> dict[str, Any]:
+    """`load_sections` without `PLACES`: what may be written into an output."""
+    return {name: values for name, values in load_sections(path).items() if name not in PLACES}
+
+
+@lru_cache(1)
+def _parse(text: str) -> Any:
+    """Kept, for a stage asks four times or so, and it takes 15 ms. To be copied, not changed."""
+    return yaml.safe_load(text)
+
+
 def in_order(values: Any) -> Any:
     """Mappings by key, all the way down: DVC compares values, so the order in which a person wrote them may decide nothing."""
-    return {key: in_order(values[key]) for key in sorted(values, key=str)} if isinstance(values, dict) else values
+    if isinstance(values, dict):
+        return {key: in_order(values[key]) for key in sorted(values, key=str)}
+    return [in_order(value) for value in values] if isinstance(values, list) else values
 
 
 def _explain(error: Exception, section: str, schema: type, path: Path) -> str:
@@ -89,7 +104,7 @@ def known_keys(schema: type, prefix: str = "") -> list[str]:
     names = []
     for name, kind in get_type_hints(schema).items():
         dotted = prefix + name
-        if get_origin(kind) is dict:
+        if get_origin(kind) is dict and is_dataclass(get_args(kind)[1]):
             dotted, kind = f"{dotted}.*", get_args(kind)[1]
         names += known_keys(kind, f"{dotted}.") if is_dataclass(kind) else [dotted]  # type: ignore[arg-type]
     return names

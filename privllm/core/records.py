@@ -58,6 +58,9 @@ ANNOTATIONS = pa.schema(
     ]
 )
 
+# What a token can be: nothing known, white space, or a tag of Universal Dependencies (universaldependencies.org/u/pos).
+POS_TAGS = tuple("unannotated SPACE ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X".split())
+
 PIECE = pa.struct(
     [
         ("id", pa.string()),  # of the document
@@ -67,6 +70,13 @@ PIECE = pa.struct(
     ]
 )
 ROWS = pa.schema([("input_ids", pa.list_(pa.int32())), ("pieces", pa.list_(PIECE))])  # see tokens/packing.py
+
+GUIDE = pa.schema(  # beside each row of ROWS; both lists are empty where no token of the row is annotated
+    [
+        ("pos", pa.list_(pa.uint8())),  # of each token, an index into POS_TAGS
+        ("span", pa.list_(pa.int32())),  # the entity or phrase that it lies in, from 0 within the document; -1 outside
+    ]
+)
 
 MAX_SHARD_BITS = 12
 

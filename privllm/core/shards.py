@@ -2,7 +2,8 @@
 
 `map_shards(clean_shard, jobs, "clean")` calls `clean_shard(*job)` once per job and returns the results in the
 order of the jobs. The function must be a module-level pure function of its arguments that writes only to the
-path it is given; the results must be small (counts). It knows nothing of documents.
+path it is given; the results must be small (counts). It knows nothing of documents, and of no other machine
+(`core.cluster` does).
 """
 
 import multiprocessing
@@ -17,7 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from privllm.core.errors import UserError
 from privllm.core.progress import bar
@@ -26,8 +27,16 @@ from privllm.core.tables import keep_pandas_out
 Result = TypeVar("Result")
 INLINE_BYTES = 4 << 20  # below this, starting processes costs more than they save
 FORKED_INLINE_BYTES = 1 << 19
-UNFORKABLE = {"polars", "torch", "great_expectations"}
+UNFORKABLE = {"polars", "torch", "great_expectations", "ray"}
 AHEAD = 2  # jobs handed to each other process before it has asked for them
+
+
+class Executor(Protocol):
+    """What `map_shards` is, and `core.cluster` for other machines: same arguments, same results, same bytes."""
+
+    def __call__(
+        self, function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], label: str, inline_bytes: int | None = None
+    ) -> list[Any]: ...
 
 
 def map_shards(
@@ -37,7 +46,7 @@ def map_shards(
 
     This process works too, so it has something to do while the others start, and there is one fewer of them.
     """
-    sizes = [_bytes_of(job) for job in jobs]
+    sizes = [bytes_of(job) for job in jobs]
     few = inline_bytes if inline_bytes is not None else FORKED_INLINE_BYTES if _can_fork() else INLINE_BYTES
     workers = min(len(jobs), len(os.sched_getaffinity(0))) if sum(sizes) >= few else 1
     # Largest first, so that no core idles at the end behind one big shard.
@@ -101,7 +110,15 @@ def _start_worker() -> None:
     keep_pandas_out()
 
 
-def _bytes_of(job: tuple[Any, ...]) -> int:
+def bytes_of(job: tuple[Any, ...]) -> int:
+    """Of the files named in a job."""
+    return sum(path.stat().st_size for path in files_in(job))
+
+
+def files_in(job: tuple[Any, ...]) -> Iterator[Path]:
     """The files named in a job, in the tuples within it too."""
-    inner = sum(_bytes_of(part) for part in job if isinstance(part, tuple))
-    return inner + sum(part.stat().st_size for part in job if isinstance(part, Path) and part.is_file())
+    for part in job:
+        if isinstance(part, tuple):
+            yield from files_in(part)
+        elif isinstance(part, Path) and part.is_file():
+            yield part

@@ -19,6 +19,7 @@ from typing import Any
 import privllm.core.offline  # noqa: F401  (first: it switches telemetry off)
 from privllm.core.errors import UserError
 from privllm.core.fingerprint import check_fingerprint
+from privllm.core.pipeline import declared_stage
 from privllm.core.store import work
 from privllm.core.tables import keep_pandas_out
 from privllm.core.witness import Witness
@@ -32,12 +33,12 @@ def run(main: Callable[..., None]) -> None:
 
     A parameter of `main` is a path, or a switch (`verify: bool = False` is `--verify`).
     """
-    stage = Path(sys.argv[0]).stem
-    given = arguments(main, stage, sys.argv[1:])
+    stage, words = Path(sys.argv[0]).stem, sys.argv[1:]
+    given = arguments(main, stage, words)
     start = time.perf_counter()
-    code = call(lambda: _checked(stage, lambda: main(**given)), stage)
+    code = call(lambda: _checked(stage, words, lambda: main(**given)), stage)
     if code == 0:
-        log_duration(stage, time.perf_counter() - start)
+        log_duration(declared_stage(stage, words)[0], time.perf_counter() - start)
     sys.stdout.flush()
     sys.stderr.flush()
     if threading.active_count() == 1:
@@ -56,10 +57,10 @@ def arguments(main: Callable[..., None], stage: str, words: list[str]) -> dict[s
     return vars(parser.parse_args(words))
 
 
-def _checked(stage: str, action: Callable[[], None]) -> None:
+def _checked(stage: str, words: list[str], action: Callable[[], None]) -> None:
     if stage != "fingerprint" and "pandas" not in check_fingerprint(stage):
         keep_pandas_out()
-    witness = Witness(stage)
+    witness = Witness(declared_stage(stage, words)[1])
     action()
     witness.verify()
 

@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from privllm.core.cache import Cache, find_cache
-from privllm.core.digests import Digests, Status, md5_of, replacing, status_of
+from privllm.core.cluster import executor_of
+from privllm.core.digests import Digests, md5_of, replacing, status_of, unique
 from privllm.core.errors import UserError
 from privllm.core.fingerprint import FOLDER
 from privllm.core.seed import digest
-from privllm.core.shards import map_shards
+from privllm.core.shards import Executor, map_shards
 
 DIGESTS_FILE = Path(".privllm/digests.json")
 COPIERS = 4  # threads that fetch from the cache; copying holds no lock of Python's
@@ -58,8 +59,9 @@ class Before(NamedTuple):
 class Store:
     """Made by `open_store` in a stage. Without a cache (`Store()`) it maps and remembers nothing."""
 
-    def __init__(self, cache: Cache | None = None, code: str = "", digests: Digests | None = None) -> None:
-        self.cache, self.code, self.digests = cache, code, digests or Digests()
+    def __init__(self, cache: Cache | None = None, code: str = "", digests: Digests | None = None, executor: Executor = map_shards) -> None:
+        """`executor` says where jobs run."""
+        self.cache, self.code, self.digests, self.executor = cache, code, digests or Digests(), executor
 
     def map(
         self,
@@ -83,8 +85,8 @@ class Store:
         shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
         try:
             before = {i: (self._before(function, jobs[i]),) if resume else () for i in missing}
-            tasks = [(function, self.cache, keys[i], out, scratch / str(i), (*jobs[i], *before[i])) for i in missing]
-            made = map_shards(_perform, tasks, label, inline_bytes)
+            tasks = [(function, self.cache, keys[i], scratch / str(i), (*jobs[i], *before[i])) for i in missing]
+            made = [_accept(action, out) for action in self.executor(_perform, tasks, label, inline_bytes)]
             for i in missing if resume else ():
                 self._remember(function, jobs[i], keys[i])
         finally:
@@ -93,8 +95,8 @@ class Store:
             known[i] = action
         _count(found, made)
         for action in made:
-            for name, (md5, _, status) in action["files"].items():
-                self.digests.learn(out / name, md5, tuple(status))
+            for name, (md5, _) in action["files"].items():
+                self.digests.learn(out / name, md5, status_of(out / name))
         self.digests.save()
         return [action["value"] for action in known if action is not None]
 
@@ -204,24 +206,33 @@ def action_path(cache: Cache, key: str) -> Path:
     return cache.folder / "privllm" / "actions" / key[:2] / f"{key[2:]}.json"
 
 
-def _perform(function: Callable[..., Any], cache: Cache | None, key: str, out: Path, scratch: Path, job: Job) -> dict[str, Any]:
-    """Run one job; its action, with each file's status once it lies in `out`."""
-    scratch.mkdir(parents=True)
-    value = json.loads(json.dumps(function(scratch, *job), allow_nan=False))  # as it will be when it is found again
+def _perform(function: Callable[..., Any], cache: Cache | None, key: str, scratch: Path, job: Job) -> dict[str, Any]:
+    """Run one job; its action, and where its files lie.
+
+    A cluster may run a job again while another machine still works on it, unheard: so each attempt has a folder of its own,
+    and nobody but the process that asked moves files out of one.
+    """
+    attempt = scratch.with_name(f"{scratch.name}-{unique()}")
+    attempt.mkdir(parents=True)
+    value = json.loads(json.dumps(function(attempt, *job), allow_nan=False))  # as it will be when it is found again
     files: dict[str, tuple[str, int]] = {}
-    statuses: dict[str, Status] = {}
-    for path in sorted(path for path in scratch.rglob("*") if path.is_file()):
-        name = path.relative_to(scratch).as_posix()
-        files[name] = (cache.put(path) if cache else md5_of(path), path.stat().st_size)
-        (out / name).parent.mkdir(parents=True, exist_ok=True)
-        path.replace(out / name)
-        statuses[name] = status_of(out / name)
-    for folder in sorted((path for path in scratch.rglob("*") if path.is_dir()), reverse=True):
-        folder.rmdir()
-    scratch.rmdir()
+    for path in sorted(path for path in attempt.rglob("*") if path.is_file()):
+        files[path.relative_to(attempt).as_posix()] = (cache.put(path) if cache else md5_of(path), path.stat().st_size)
     if cache:
         _write(action_path(cache, key), {"value": value, "files": files})
-    return {"value": value, "files": {name: (*files[name], statuses[name]) for name in files}}
+    return {"value": value, "files": files, "attempt": attempt}
+
+
+def _accept(action: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Move an action's files to `out`, and remove their folder."""
+    attempt: Path = action["attempt"]
+    for name in action["files"]:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (attempt / name).replace(out / name)
+    for folder in sorted((path for path in attempt.rglob("*") if path.is_dir()), reverse=True):
+        folder.rmdir()
+    attempt.rmdir()
+    return action
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
@@ -242,10 +253,10 @@ def open_store(stage: str) -> Store:
         code = digest((FOLDER / f"{stage}.json").read_bytes())
     except FileNotFoundError:
         raise UserError(f"{FOLDER / stage}.json is missing: run `dvc repro {stage}`, which makes it first.") from None
-    return _make(find_cache(Path()), code, Digests(DIGESTS_FILE))
+    return _make(find_cache(Path()), code, Digests(DIGESTS_FILE), executor_of(stage))
 
 
-StoreMaker = Callable[[Cache | None, str, Digests], Store]
+StoreMaker = Callable[[Cache | None, str, Digests, Executor], Store]
 _make: StoreMaker = Store
 
 

@@ -6,24 +6,21 @@ A file that was only touched counts as changed. Code is not compared: what ran w
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from privllm.core.errors import UserError
 from privllm.core.params import load_sections
+from privllm.core.pipeline import look_up
 
-PIPELINE = Path("dvc.yaml")
 Seen = dict[str, tuple[int, int, int]]
 
 
 class Witness:
-    """Made before the stage runs; `verify` afterwards."""
+    """Made before the stage runs, of what dvc.yaml declares of it; `verify` afterwards."""
 
-    def __init__(self, stage: str) -> None:
-        stages = (yaml.safe_load(PIPELINE.read_text("utf-8")) if PIPELINE.is_file() else None) or {}
-        declared = stages.get("stages", {}).get(stage, {})
+    def __init__(self, declared: Mapping[str, Any]) -> None:
         self.paths = [str(path) for path in declared.get("deps", [])]
         self.sections = [str(section) for section in declared.get("params", [])]
         self.files, self.params = look_at(self.paths), self._params()
@@ -40,7 +37,7 @@ class Witness:
             raise UserError("params.yaml was changed while this ran, so the result would belong to neither version. Run `dvc repro` again.")
 
     def _params(self) -> dict[str, Any]:
-        return {name: value for name, value in load_sections().items() if name in self.sections} if self.sections else {}
+        return {name: look_up(name, values) for name in self.sections} if self.sections and (values := load_sections()) else {}
 
 
 def look_at(paths: list[str]) -> Seen:

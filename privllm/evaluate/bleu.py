@@ -5,17 +5,17 @@ Low figures are normal: there are many right continuations and one reference.
 
 from collections.abc import Mapping, Sequence
 
-from transformers import Qwen3ForCausalLM
+from transformers import PreTrainedModel
 
 from privllm.core.progress import bar
-from privllm.model.causal import END_OF_TEXT
 from privllm.model.generate import SamplingConfig, generate
+from privllm.model.special import END_OF_TEXT
 
 Continuation = tuple[list[int], list[int]]  # what the model wrote, what follows in the document
 SHORTEST = 8  # tokens that must follow the prompt
 
 
-def continuations(model: Qwen3ForCausalLM, documents: Mapping[str, Sequence[int]], prompt: int, length: int) -> dict[str, Continuation]:
+def continuations(model: PreTrainedModel, documents: Mapping[str, Sequence[int]], prompt: int, length: int) -> dict[str, Continuation]:
     """By document: up to `length` tokens after its first `prompt`, from the model (greedy) and from the document."""
     made: dict[str, Continuation] = {}
     with bar("continue", total=len(documents)) as advance:

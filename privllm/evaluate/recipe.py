@@ -1,7 +1,8 @@
 """evaluate: a trained model and held-out rows in, figures out.
 
-    data/pretrain, data/tokenizer, data/pack/test, data/dedup, data/annotate
-        -> documents.parquet    one row for each document scored (DOCUMENT_SCORES), kept for later comparisons
+    data/pretrain/<family>, data/tokenizer, data/pack/test, data/dedup, data/annotate
+        -> tokens/*.parquet     nats of every token scored, shard by shard (TOKEN_SCORES)
+           documents.parquet    one row for each document scored (DOCUMENT_SCORES), kept for later comparisons
            slices.parquet       one row for each slice (SLICES); the slices of one kind add up to "all"
            samples.json         fixed-seed texts
 
@@ -17,28 +18,31 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from transformers import PreTrainedModel
 
 from privllm.core.errors import UserError
 from privllm.core.params import require
 from privllm.core.report import write_json
 from privllm.core.seed import name_digest, seed_of
+from privllm.core.store import NO_STORE, Store
 from privllm.core.tables import read_table, shards_of, write_table
 from privllm.evaluate.bleu import SHORTEST, continuations
-from privllm.evaluate.perplexity import Scored, choose_rows, score_rows
-from privllm.evaluate.samples import decode, write_samples
-from privllm.evaluate.slices import Tally, bootstrap_interval, parts_of_speech, token_bytes, top_folder
-from privllm.model.causal import load_causal
+from privllm.evaluate.samples import decode, fillings, write_samples
+from privllm.evaluate.scoring import Scored, choose_rows, score
+from privllm.evaluate.slices import Tally, bootstrap_interval, top_folder
+from privllm.model.families import load
 from privllm.model.generate import SamplingConfig
 from privllm.tasks.overlap import overlap
+from privllm.tokens.alignment import parts_of_speech, token_bytes
 from privllm.tokens.encoding import Encoder
-from privllm.tokens.rows import open_rows
+from privllm.tokens.rows import shards_in
 
 DOCUMENT_SCORES = pa.schema(
     [
         ("id", pa.string()),
         ("source", pa.string()),
         ("media_type", pa.string()),
-        ("tokens", pa.int64()),  # scored; all of the document's unless `max_rows` cut it
+        ("tokens", pa.int64()),  # scored: all of the document's, unless `max_rows` cut it, or seq2seq hid some only
         ("bytes", pa.int64()),  # UTF-8, of those tokens
         ("nats", pa.float64()),
         ("correct", pa.int64()),
@@ -74,7 +78,7 @@ class EvaluateConfig:
 class Inputs(NamedTuple):
     """The folders that `evaluate` reads."""
 
-    model: Path  # data/pretrain
+    model: Path  # data/pretrain/<family>
     tokenizer: Path  # data/tokenizer
     rows: Path  # data/pack/test
     documents: Path  # data/dedup
@@ -89,31 +93,39 @@ class Document(NamedTuple):
     pos: np.ndarray  # part of speech of each
 
 
-def evaluate(cfg: EvaluateConfig, inputs: Inputs, out: Path) -> dict[str, Any]:
+def evaluate(cfg: EvaluateConfig, inputs: Inputs, family: str, out: Path, store: Store = NO_STORE) -> dict[str, Any]:
     """Write `out` and return the report. Raises UserError when nothing is held out or the model is unusable."""
-    model, rows, encoder = load_causal(inputs.model), open_rows(inputs.rows), Encoder.open(inputs.tokenizer)
-    chosen = choose_rows(rows, cfg.max_rows)
-    if not len(chosen):
+    model, encoder = load(family, inputs.model), Encoder.open(inputs.tokenizer)
+    chosen = choose_rows(shards_in(inputs.rows), cfg.max_rows)
+    if not (rows := sum(len(one.rows) for one in chosen)):
         raise UserError(f"{inputs.rows} holds no document to judge the model by: add documents, or raise `split.test` in params.yaml.")
     scored: dict[str, list[Scored]] = defaultdict(list)
-    for piece in score_rows(model, rows, chosen, cfg.batch_rows):
-        scored[piece.id].append(piece)
+    for part in score(family, inputs.model, chosen, cfg.batch_rows, out / "tokens", store):
+        scored[part.id].append(part)
     sizes = token_bytes(encoder.reference.get_vocab())
     documents = list(read_documents(inputs, encoder, sizes, set(scored)))
     assert {document.id for document in documents} == set(scored), "a held-out row names a document that is not in the corpus"
     tallies, by_document = tally(documents, scored, sizes)
     _write(out, tallies, by_document)
-    report = _figures(cfg, tallies, by_document, len(chosen))
+    report = _figures(cfg, tallies, by_document, rows)
     by_hash = sorted(documents, key=lambda document: name_digest("continue", document.id))
-    long_enough = {d.id: d.tokens.tolist() for d in by_hash if len(d.tokens) >= cfg.prompt_tokens + SHORTEST}
-    texts = continuations(model, _first(long_enough, cfg.continuations), cfg.prompt_tokens, cfg.continuation_tokens)
-    report["continuations"] = len(texts)
-    if texts:
-        report |= overlap(*([decode(encoder, pair[side]) for pair in texts.values()] for side in (0, 1)))
-    sampling = SamplingConfig(max_new_tokens=cfg.sample_tokens, temperature=cfg.temperature, seed=cfg.seed)
-    openings = {d.id: d.tokens.tolist() for d in by_hash[: cfg.samples]}
-    write_json(out / "samples.json", write_samples(model, encoder, openings, cfg.prompt_tokens // 2 or 1, sampling))
+    texts = {d.id: d.tokens.tolist() for d in by_hash}
+    if family == "causal":
+        report |= _continuations(cfg, model, encoder, texts)
+        sampling = SamplingConfig(max_new_tokens=cfg.sample_tokens, temperature=cfg.temperature, seed=cfg.seed)
+        samples = write_samples(model, encoder, _first(texts, cfg.samples), cfg.prompt_tokens // 2 or 1, sampling)
+    else:
+        samples = fillings(family, model, encoder, _first(texts, cfg.samples), cfg.sample_tokens)
+    write_json(out / "samples.json", samples)
     return report
+
+
+def _continuations(cfg: EvaluateConfig, model: PreTrainedModel, encoder: Encoder, texts: dict[str, list[int]]) -> dict[str, Any]:
+    """BLEU and chrF of what the model writes after the beginnings of documents that are long enough."""
+    long_enough = {i: tokens for i, tokens in texts.items() if len(tokens) >= cfg.prompt_tokens + SHORTEST}
+    made = continuations(model, _first(long_enough, cfg.continuations), cfg.prompt_tokens, cfg.continuation_tokens)
+    found = overlap(*([decode(encoder, pair[side]) for pair in made.values()] for side in (0, 1))) if made else {}
+    return {"continuations": len(made), **found}
 
 
 def _first(documents: dict[str, list[int]], limit: int) -> dict[str, list[int]]:
@@ -142,7 +154,7 @@ def tally(
     for document in documents:
         own = Tally()
         for piece in scored[document.id]:
-            span = slice(piece.start, piece.start + len(piece.nats))
+            span = piece.places
             assert np.array_equal(document.tokens[span], piece.labels), f"the rows of document {document.id} are not its tokens"
             numbers = (sizes[piece.labels], piece.nats, piece.correct)
             for key in (("all", "all"), ("by_source", top_folder(document.source)), ("by_media_type", document.media_type)):

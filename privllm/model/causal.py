@@ -1,23 +1,18 @@
-"""The causal language model: transformers' own Qwen3 class at the size that params.yaml asks for.
+"""The causal (autoregressive) language model: transformers' own Qwen3 class at the size that params.yaml asks for.
 
 Building from the stock class keeps what we train loadable by anything that reads a Hugging Face folder. It
 does not train, and it never downloads.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer
 from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
-from privllm.core.errors import UserError
 from privllm.core.params import require
 from privllm.core.seed import seed_of
 from privllm.model.attention import CAUSAL
-
-END_OF_TEXT = 0  # <|endoftext|>
-PAD = 1  # <|pad|>
+from privllm.model.special import END_OF_TEXT, PAD
 
 
 @dataclass
@@ -49,26 +44,6 @@ def build_causal(cfg: CausalConfig, vocabulary: int, context: int, seed: int) ->
         _quiet_branches(model)
     model.generation_config = GenerationConfig(bos_token_id=None, eos_token_id=END_OF_TEXT, pad_token_id=PAD)
     return model
-
-
-def load_causal(folder: Path) -> Qwen3ForCausalLM:
-    """The model saved in `folder`, in eval mode, on the CPU. Raises UserError when the folder holds none."""
-    if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
-        raise UserError(f"{folder} holds no trained model (config.json, model.safetensors): run `dvc repro pretrain` first.")
-    model = Qwen3ForCausalLM.from_pretrained(folder, attn_implementation=CAUSAL, local_files_only=True, use_safetensors=True)
-    return model.eval()
-
-
-def vocabulary_size(tokenizer: Path) -> int:
-    """Ids in the tokenizer.json of the folder `tokenizer`, special ones included. Raises UserError when it is not ours."""
-    file = tokenizer / "tokenizer.json"
-    if not file.is_file():
-        raise UserError(f"{file} is missing: run `dvc repro tokenizer` first.")
-    loaded = Tokenizer.from_file(str(file))
-    for name, want in (("<|endoftext|>", END_OF_TEXT), ("<|pad|>", PAD)):
-        if loaded.token_to_id(name) != want:
-            raise UserError(f"{file} gives {name} the id {loaded.token_to_id(name)}, not {want}: rebuild it with `dvc repro tokenizer`.")
-    return loaded.get_vocab_size()
 
 
 def _transformers_config(cfg: CausalConfig, vocabulary: int, context: int) -> Qwen3Config:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, Qwen3ForCausalLM
+from transformers import DynamicCache, PreTrainedModel
 
 from privllm.core.params import require
-from privllm.model.causal import END_OF_TEXT, PAD
+from privllm.model.special import END_OF_TEXT, PAD
 
 
 @dataclass
@@ -31,7 +31,7 @@ class SamplingConfig:
 
 
 @torch.inference_mode()
-def generate(model: Qwen3ForCausalLM, prompt: Sequence[int], cfg: SamplingConfig, stream: Callable[[int], None] | None = None) -> list[int]:
+def generate(model: PreTrainedModel, prompt: Sequence[int], cfg: SamplingConfig, stream: Callable[[int], None] | None = None) -> list[int]:
     """New token ids after `prompt`, up to an end of text (not included). `stream` is called with each as it comes.
 
     An empty prompt starts a new document. Of a text longer than the model's context the last half context is kept

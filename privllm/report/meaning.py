@@ -60,7 +60,7 @@ MEANINGS: tuple[tuple[str, str, str, str, Callable[[Any], str], bool], ...] = (
         "perplexity",
         "Held-out perplexity",
         "how many tokens the model hesitates between, on documents it never saw. "
-        "Lower is better; compare only models with the same tokenizer.",
+        "Lower is better; compare only models of one family with the same tokenizer.",
         places(2),
         True,
     ),
@@ -69,11 +69,11 @@ MEANINGS: tuple[tuple[str, str, str, str, Callable[[Any], str], bool], ...] = (
         "bits_per_byte",
         "Bits per byte",
         "how many bits the model needs for one byte of held-out text. Lower is "
-        "better; fair across tokenizers. A byte stored plainly takes 8.",
+        "better; fair across tokenizers, not across families. A byte stored plainly takes 8.",
         places(3),
         True,
     ),
-    ("evaluate", "accuracy", "Next-token accuracy", "how often the model's first guess is the token that follows.", share, True),
+    ("evaluate", "accuracy", "Token accuracy", "how often the model's first guess is the token that stands there.", share, True),
     (
         "evaluate",
         "bleu",

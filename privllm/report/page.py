@@ -5,7 +5,7 @@ run. It computes no result of its own; a stage that left no report is said to be
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,44 +16,83 @@ from privllm.core.errors import UserError
 from privllm.core.seed import digest
 from privllm.core.split import SPLITS
 from privllm.report import charts
-from privllm.report.funnel import Reports, funnel
+from privllm.report.funnel import funnel
 from privllm.report.meaning import facts
+from privllm.report.tasks_table import tasks_table
 
 TEMPLATE = "template.html.j2"
 FEW_TOKENS = 50  # a slice smaller than this is in the table, not in the chart
 MAX_BARS = 14
+SHARED = ("collect", "clean", "dedup", "validate", "annotate", "tokenizer", "pack")  # stages with one report
+OWN = ("pretrain", "evaluate", "export")  # stages with one for each family
+FAMILIES = {
+    "causal": "Causal: reads from left to right and continues.",
+    "masked": "Masked: reads in both directions and fills gaps.",
+    "seq2seq": "Encoder-decoder: reads in both directions, then writes.",
+}
+# stage, key, label of the table that sets the families side by side
+COMPARED = (
+    ("pretrain", "parameters", "Parameters"),
+    ("pretrain", "tokens", "Tokens seen"),
+    ("pretrain", "labels", "Tokens learnt to predict"),
+    ("pretrain", "validation_loss", "Validation loss"),
+    ("evaluate", "tokens", "Test tokens scored"),
+    ("evaluate", "loss", "Test loss (nats a token)"),
+    ("evaluate", "perplexity", "Test perplexity"),
+    ("evaluate", "bits_per_byte", "Test bits per byte"),
+    ("evaluate", "accuracy", "Test token accuracy"),
+    ("evaluate", "bleu", "BLEU of continuations"),
+    ("evaluate", "chrf", "chrF of continuations"),
+)
 
 
 @dataclass(frozen=True)
 class ReportInputs:
     """Where the page's numbers lie; whatever is absent is left out of the page and said to be."""
 
-    reports: tuple[Path, ...]  # reports/<stage>.json
-    evaluation: Path | None = None  # folder with samples.json
-    curves: Path | None = None  # DVCLive folder with plots/metrics/{train,validation}/loss.tsv
+    reports: Path  # folder of <stage>.json, <stage>/<family>.json, and pretrain/<family>/ with plots/metrics/{train,validation}/loss.tsv
+    families: tuple[str, ...] = ()
+    evaluation: Path | None = None  # folder with <family>/samples.json
     fingerprints: tuple[Path, ...] = ()  # data/fingerprint/<stage>.json
     params: Mapping[str, Any] = field(default_factory=dict)  # sections of params.yaml
 
 
 def render_report(inputs: ReportInputs, out: Path) -> None:
     """Write the page to `out`. Raises UserError for a report that is not JSON."""
-    reports = {path.stem: read_object(path) for path in inputs.reports if path.is_file()}
+    reports = {stage: read_object(path) for stage in SHARED if (path := inputs.reports / f"{stage}.json").is_file()}
+    families = [_family(inputs, name) for name in inputs.families]
+    own = families[0]["reports"] if families else {}
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"count": show_count, "number": show_number, "percent": lambda share: f"{share:.1%}"}
     page = environment.get_template(TEMPLATE).render(
         reports=reports,
+        tasks=tasks_table(inputs.reports / "finetune"),
         funnel=funnel(reports),
         facts=facts(reports),
+        tiles=[fact for found in facts(reports | own).values() for fact in found if fact.headline],
         splits=_splits(reports.get("pack")),
-        loss=_loss(inputs.curves, reports.get("pretrain")),
-        slices=_slices(reports.get("evaluate")),
-        samples=_samples(inputs.evaluation),
-        provenance=_provenance(inputs, reports),
+        families=families,
+        compared=[row for row in COMPARED if any(row[1] in family["reports"].get(row[0], {}) for family in families)],
+        provenance=_provenance(inputs, families),
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, "utf-8")
+
+
+def _family(inputs: ReportInputs, name: str) -> dict[str, Any]:
+    """All that the page says of one family."""
+    reports = {stage: read_object(path) for stage in OWN if (path := inputs.reports / stage / f"{name}.json").is_file()}
+    return {
+        "name": name,
+        "what": FAMILIES.get(name, name),
+        "reports": reports,
+        "facts": facts(reports),
+        "loss": _loss(inputs.reports / "pretrain" / name, reports.get("pretrain")),
+        "slices": _slices(name, reports.get("evaluate")),
+        "samples": _samples(inputs.evaluation / name if inputs.evaluation else None),
+    }
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -90,9 +129,7 @@ def _splits(pack: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     return [{"name": split} | {column: int((pack.get(column) or {}).get(split, 0)) for column in columns} for split in SPLITS]
 
 
-def _loss(folder: Path | None, pretrain: Mapping[str, Any] | None) -> str | None:
-    if folder is None:
-        return None
+def _loss(folder: Path, pretrain: Mapping[str, Any] | None) -> str | None:
     train, validation = (charts.read_curve(folder / "plots" / "metrics" / name / "loss.tsv") for name in ("train", "validation"))
     if not train and not validation:
         return None
@@ -100,7 +137,7 @@ def _loss(folder: Path | None, pretrain: Mapping[str, Any] | None) -> str | None
     return charts.loss_chart(train, validation, tokens / steps if steps and tokens else None)
 
 
-def _slices(evaluate: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+def _slices(family: str, evaluate: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """One entry for each way of slicing the held-out text: its table, and its chart where two bars are worth drawing."""
     ways = (
         ("by_pos", "part of speech", "accuracy", ".0%"),
@@ -111,7 +148,9 @@ def _slices(evaluate: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     for key, title, metric, number_format in ways:
         rows = sorted(((evaluate or {}).get(key) or {}).items(), key=lambda item: (-item[1].get("tokens", 0), item[0]))
         bars = {name: row[metric] for name, row in rows[:MAX_BARS] if _worth_a_bar(name, row, metric)}
-        chart = charts.bar_chart(key, dict(sorted(bars.items(), key=lambda bar: -bar[1])), metric.replace("_", " "), number_format)
+        chart = charts.bar_chart(
+            f"{family} {key}", dict(sorted(bars.items(), key=lambda bar: -bar[1])), metric.replace("_", " "), number_format
+        )
         if rows:
             found.append({"title": title, "rows": rows, "chart": chart if len(bars) > 1 else None, "metric": metric.replace("_", " ")})
     return found
@@ -126,7 +165,7 @@ def _samples(folder: Path | None) -> dict[str, Any] | None:
     return read_object(path) if path and path.is_file() else None
 
 
-def _provenance(inputs: ReportInputs, reports: Reports) -> dict[str, Any]:
+def _provenance(inputs: ReportInputs, families: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     prints = [(path, read_object(path)) for path in sorted(inputs.fingerprints) if path.is_file()]
     return {
         "params": [(f"{section}.{key}", value) for section, values in inputs.params.items() for key, value in flatten(values)],
@@ -139,7 +178,12 @@ def _provenance(inputs: ReportInputs, reports: Reports) -> dict[str, Any]:
             }
             for path, found in prints
         ],
-        "digests": sorted(((reports.get("export") or {}).get("digests") or {}).items()),
+        "digests": [
+            (f"{what} ({family['name']})" if what == "model" else what, value)
+            for i, family in enumerate(families)
+            for what, value in sorted((family["reports"].get("export", {}).get("digests") or {}).items())
+            if i == 0 or what == "model"
+        ],
     }
 
 

@@ -16,10 +16,9 @@ from rich.text import Text
 from privllm.report.funnel import Reports, funnel
 from privllm.report.meaning import short
 
-SAMPLES = 3
+SAMPLES = 2  # of each family
 SAMPLE_CHARACTERS = 240
 HEADLINES = (
-    ("pack", "tokens", "tokens to train on", lambda value: short(value.get("train", 0))),
     ("pretrain", "parameters", "parameters", short),
     ("evaluate", "perplexity", "held-out perplexity", lambda value: f"{value:,.2f}"),
     ("evaluate", "bits_per_byte", "held-out bits per byte", lambda value: f"{value:.3f}"),
@@ -27,14 +26,22 @@ HEADLINES = (
 
 
 def summary_table(reports: Path, log: Path, samples: Path | None = None) -> RenderableType:
-    """Something rich prints: documents, figures, minutes, samples (of `samples`, data/evaluate/samples.json), and where the page is."""
+    """Something rich prints: documents, figures, minutes, samples (below `samples`, data/evaluate), and where the page is."""
     found = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(reports.glob("*.json"))}
-    parts: list[RenderableType] = [_documents(found), _figures(found), _minutes(durations(log))]
-    if samples and samples.is_file():
-        parts += _samples(json.loads(samples.read_text("utf-8")))
+    families = sorted(path.stem for path in reports.glob("evaluate/*.json"))
+    by_family = {name: _of_family(reports, name) for name in families}
+    parts: list[RenderableType] = [_documents(found), _figures(found, by_family), _minutes(durations(log))]
+    for path in [samples / family / "samples.json" for family in families if samples]:
+        if path.is_file():
+            parts += _samples(path.parent.name, json.loads(path.read_text("utf-8")))
     page = reports / "index.html"
     parts.append(Text.assemble(("report  ", "bold"), str(page) if page.is_file() else "not written yet: run `dvc repro`"))
     return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts[:-1]), parts[-1])
+
+
+def _of_family(reports: Path, name: str) -> Reports:
+    paths = {stage: reports / stage / f"{name}.json" for stage in ("pretrain", "evaluate")}
+    return {stage: json.loads(path.read_text("utf-8")) for stage, path in paths.items() if path.is_file()}
 
 
 def durations(log: Path) -> dict[str, float]:
@@ -66,11 +73,13 @@ def _documents(reports: Reports) -> RenderableType:
     return Group(table, *problems)
 
 
-def _figures(reports: Mapping[str, Any]) -> RenderableType:
-    table = _table("figures", "")
+def _figures(reports: Mapping[str, Any], families: Mapping[str, Reports]) -> RenderableType:
+    table = _table("figures", *(families or ("",)))
+    tokens = (reports.get("pack") or {}).get("tokens")
+    table.add_row("tokens to train on", "not yet" if tokens is None else short(tokens.get("train", 0)))
     for stage, key, label, form in HEADLINES:
-        value = (reports.get(stage) or {}).get(key)
-        table.add_row(label, "not yet" if value is None else form(value))
+        values = [found.get(stage, {}).get(key) for found in families.values()] or [None]
+        table.add_row(label, *("not yet" if value is None else form(value) for value in values))
     return table
 
 
@@ -85,11 +94,11 @@ def _minutes(seconds: Mapping[str, float]) -> RenderableType:
     return table
 
 
-def _samples(found: Mapping[str, Any]) -> list[RenderableType]:
+def _samples(family: str, found: Mapping[str, Any]) -> list[RenderableType]:
     shown: list[RenderableType] = []
     for number, sample in enumerate(found.get("samples", [])[:SAMPLES], start=1):
         prompt, text = (_one_line(sample.get(key, "")) for key in ("prompt", "text"))
-        shown.append(Text.assemble((f"sample {number}  ", "bold"), (prompt, "dim"), text))
+        shown.append(Text.assemble((f"{family} {number}  ", "bold"), (prompt, "dim"), " " if family != "causal" else "", text))
     return shown
 
 
@@ -101,6 +110,7 @@ def _one_line(text: str) -> str:
 def _table(first: str, *others: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
     table.add_column(first, no_wrap=True)
-    for i, name in enumerate(others):
-        table.add_column(name, justify="right" if i == 0 else "left", overflow="fold", style="" if i == 0 else "dim")
+    for name in others:
+        words = name == "dropped on the way"
+        table.add_column(name, justify="left" if words else "right", overflow="fold", style="dim" if words else "")
     return table

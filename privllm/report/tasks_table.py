@@ -15,15 +15,18 @@ def tasks_table(folder: Path) -> list[dict[str, Any]]:
     rows = []
     for path in sorted(folder.glob("*.json")):
         report = json.loads(path.read_text("utf-8"))
-        rows.append({"task": path.stem, "skipped": report["skipped"]} if "skipped" in report else _row(path.stem, report))
+        rows.append(_row(path.stem, report))
     return rows
 
 
 def _row(task: str, report: dict[str, Any]) -> dict[str, Any]:
+    if "skipped" in report:
+        return {"task": task, "skipped": report["skipped"]}
     main = report["main"]
     difference = report.get("difference", {}).get(main)
     return {
         "task": task,
+        "skipped": None,
         "family": report["family"],
         "metric": main.replace("_", " ") + (" (lower is better)" if main in LOWER_IS_BETTER else ""),
         "trained": report["examples"]["train"],

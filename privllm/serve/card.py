@@ -14,20 +14,42 @@ FIGURES = (
     ("pretrain", "parameters", "parameters"),
     ("evaluate", "perplexity", "held-out perplexity"),
     ("evaluate", "bits_per_byte", "held-out bits per byte"),
-    ("evaluate", "accuracy", "held-out next-token accuracy"),
+    ("evaluate", "accuracy", "held-out token accuracy"),
     ("evaluate", "bleu", "BLEU of greedy continuations (0 to 1)"),
     ("evaluate", "chrf", "chrF of greedy continuations (0 to 1)"),
 )
-USE = """\
+LOADED = """\
 ```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import {auto}, AutoTokenizer
 
-folder = "data/export"
-model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
+folder = "data/export/{family}"
+model = {auto}.from_pretrained(folder, local_files_only=True)
 tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-prompt = tokenizer(tokenizer.bos_token + "The", return_tensors="pt")
-print(tokenizer.decode(model.generate(**prompt, max_new_tokens=50)[0]))
+{rest}
 ```"""
+# family: transformers' class, what the model is, how it is asked
+FAMILIES = {
+    "causal": (
+        "AutoModelForCausalLM",
+        "causal language model",
+        'prompt = tokenizer(tokenizer.bos_token + "The", return_tensors="pt")\n'
+        "print(tokenizer.decode(model.generate(**prompt, max_new_tokens=50)[0]))",
+    ),
+    "masked": (
+        "AutoModelForMaskedLM",
+        "masked language model: it fills gaps, and is the start for classifiers and taggers",
+        'text = tokenizer("The " + tokenizer.mask_token + " is", return_tensors="pt")\n'
+        'gap = (text["input_ids"][0] == tokenizer.mask_token_id).nonzero()\n'
+        "print(tokenizer.decode(model(**text).logits[0, gap[0, 0]].argmax()))",
+    ),
+    "seq2seq": (
+        "AutoModelForSeq2SeqLM",
+        "encoder-decoder language model: it writes what belongs into gaps, and is the start for rewriting, answering and summarising",
+        'text = tokenizer("The <extra_id_0> is", return_tensors="pt")\n'
+        "print(tokenizer.decode(model.generate(**text, max_new_tokens=20)[0]))",
+    ),
+}
+TAGS = {"causal": "text-generation", "masked": "fill-mask", "seq2seq": "text2text-generation"}
 LIMITS = (
     "Trained from scratch on one collection of documents, and only on it: what they get wrong or leave out, it does too. It may repeat "
     "passages of them word for word, so who may use it is who may read them. Personal data was replaced by placeholders before "
@@ -36,17 +58,18 @@ LIMITS = (
 
 
 def model_card(provenance: Mapping[str, Any]) -> str:
-    """Markdown; `provenance` has name, chat, digests, params and reports."""
+    """Markdown; `provenance` has name, family, chat, digests, params and reports."""
+    auto, what, rest = FAMILIES[provenance["family"]]
     reports = provenance["reports"]
     figures = [(label, reports[stage][key]) for stage, key, label in FIGURES if (reports.get(stage) or {}).get(key) is not None]
     params = [(f"`{name}`", f"`{json.dumps(value, ensure_ascii=False)}`") for name, value in _flat(provenance["params"])]
-    kind = "answers messages (chat template included)" if provenance["chat"] else "continues text; it was not tuned to answer questions"
+    kind = "It answers messages (chat template included)." if provenance["chat"] else "It was not tuned to answer questions."
     parts = [
-        "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- privllm\n---",
+        f"---\nlibrary_name: transformers\npipeline_tag: {TAGS[provenance['family']]}\ntags:\n- privllm\n---",
         f"# {provenance['name']}",
-        f"A private causal language model. It {kind}.",
+        f"A private {what}. {kind}",
         "## Use",
-        USE,
+        LOADED.format(auto=auto, family=provenance["family"], rest=rest),
         "## Figures",
         _table(("figure", "value"), figures) if figures else "No reports were given.",
         "## Limits",

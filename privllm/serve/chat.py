@@ -15,11 +15,12 @@ from typing import TextIO
 
 import numpy as np
 from rich.console import Console
-from transformers import Qwen3ForCausalLM
+from transformers import PreTrainedModel
 
 from privllm.core.seed import seed_of
-from privllm.model.causal import END_OF_TEXT, load_causal
+from privllm.model.families import load
 from privllm.model.generate import SamplingConfig, generate
+from privllm.model.special import END_OF_TEXT
 from privllm.tokens.encoding import Encoder
 from privllm.tokens.vocabulary import ASSISTANT, END, USER
 
@@ -34,7 +35,7 @@ class EndOfReply(Exception):
 class Conversation:
     """A model and what was said so far. `tuned` says whether the model knows turns."""
 
-    def __init__(self, model: Qwen3ForCausalLM, encoder: Encoder, tuned: bool, sampling: SamplingConfig) -> None:
+    def __init__(self, model: PreTrainedModel, encoder: Encoder, tuned: bool, sampling: SamplingConfig) -> None:
         self.model, self.encoder, self.tuned, self.sampling = model, encoder, tuned, sampling
         self.history: list[int] = []
         self.turns = 0
@@ -42,7 +43,7 @@ class Conversation:
     @classmethod
     def open(cls, folder: Path, sampling: SamplingConfig) -> "Conversation":
         """The model that `export` wrote to `folder`. Raises UserError when there is none."""
-        model = load_causal(folder)
+        model = load("causal", folder)
         provenance = folder / "provenance.json"
         tuned = provenance.is_file() and bool(json.loads(provenance.read_text("utf-8")).get("chat"))
         return cls(model, Encoder.open(folder), tuned, sampling)

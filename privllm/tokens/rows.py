@@ -70,10 +70,20 @@ class Rows:
 
 def open_rows(folder: Path) -> Rows:
     """All shards of one split's folder, memory-mapped. Raises UserError where there are none."""
+    return open_shards(shards_in(folder))
+
+
+def shards_in(folder: Path) -> list[Path]:
+    """The shards of one split's folder, in order. Raises UserError where there are none."""
     paths = sorted(folder.glob("*.arrow"))
     if not paths:
         raise UserError(f"{folder} holds no .arrow shards: run `dvc repro pack` first.")
+    return paths
+
+
+def open_shards(paths: list[Path]) -> Rows:
+    """These shards of one split, memory-mapped."""
     tables = [pa.ipc.open_stream(pa.memory_map(str(path))).read_all() for path in paths]
     contexts = {int(table.schema.metadata[b"context"]) for table in tables}
-    assert len(contexts) == 1, f"shards of {folder} were packed for different contexts {sorted(contexts)}"
+    assert len(contexts) == 1, f"shards of {paths[0].parent} were packed for different contexts {sorted(contexts)}"
     return Rows([batch for table in tables for batch in table.to_batches() if len(batch)], contexts.pop() + 1)

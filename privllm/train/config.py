@@ -1,14 +1,17 @@
-"""The knobs of the `pretrain` stage."""
+"""The knobs of training: `TrainConfig` for the one loop, and what each family adds to it when it is pretrained."""
 
 from dataclasses import dataclass, field
 
 from privllm.core.params import require
 from privllm.model.causal import CausalConfig
+from privllm.model.corruption import CorruptionConfig
+from privllm.model.masked import MaskedConfig
+from privllm.model.masking import MaskingConfig
+from privllm.model.seq2seq import Seq2SeqConfig
 
 
 @dataclass
-class PretrainConfig:
-    model: CausalConfig = field(default_factory=CausalConfig)
+class TrainConfig:
     optimizer: str = "muon"  # muon (for the matrices, AdamW for the rest) or adamw (for all)
     learning_rate: float = 0.003  # peak, > 0
     weight_decay: float = 0.1  # decoupled, of matrices inside the blocks, per unit of learning rate, >= 0
@@ -27,12 +30,38 @@ class PretrainConfig:
     seed: int = 0  # of initialisation, data order and dropout
 
     def __post_init__(self) -> None:
-        require(self.optimizer in ("muon", "adamw"), "pretrain.optimizer", "muon or adamw")
-        require(self.precision in ("auto", "32", "bf16"), "pretrain.precision", '"auto", "32" or "bf16"')
+        require(self.optimizer in ("muon", "adamw"), "optimizer", "muon or adamw")
+        require(self.precision in ("auto", "32", "bf16"), "precision", '"auto", "32" or "bf16"')
         for key in ("learning_rate", "clip"):
-            require(getattr(self, key) > 0, f"pretrain.{key}", "above 0")
+            require(getattr(self, key) > 0, key, "above 0")
         for key in ("batch_size", "max_tokens", "validate_every", "validation_rows", "patience", "checkpoint_every"):
-            require(getattr(self, key) >= 1, f"pretrain.{key}", "at least 1")
+            require(getattr(self, key) >= 1, key, "at least 1")
         for key in ("weight_decay", "warmup_steps", "min_delta"):
-            require(getattr(self, key) >= 0, f"pretrain.{key}", "0 or more")
-        require(0 <= self.decay_fraction <= 0.9, "pretrain.decay_fraction", "between 0 and 0.9")
+            require(getattr(self, key) >= 0, key, "0 or more")
+        require(0 <= self.decay_fraction <= 0.9, "decay_fraction", "between 0 and 0.9")
+
+
+@dataclass
+class CausalPretrain(TrainConfig):
+    model: CausalConfig = field(default_factory=CausalConfig)
+
+
+@dataclass
+class MaskedPretrain(TrainConfig):
+    model: MaskedConfig = field(default_factory=MaskedConfig)
+    masking: MaskingConfig = field(default_factory=MaskingConfig)
+
+
+@dataclass
+class Seq2SeqPretrain(TrainConfig):
+    model: Seq2SeqConfig = field(default_factory=Seq2SeqConfig)
+    corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
+
+
+@dataclass
+class PretrainConfig:
+    """The section `pretrain` of params.yaml: one part for each family."""
+
+    causal: CausalPretrain = field(default_factory=CausalPretrain)
+    masked: MaskedPretrain = field(default_factory=MaskedPretrain)
+    seq2seq: Seq2SeqPretrain = field(default_factory=Seq2SeqPretrain)

@@ -1,8 +1,8 @@
 """Labelled examples to token ids: what a model reads, and which of its places are to be learnt.
 
-Nothing in an example can become a special token: contents are encoded without them (`tokens.encoding`), and the marks of turns are put in as ids.
-Inputs that are too long are cut at their end and counted (of a chat, the oldest turns leave); an answer that is too long is an
-error, which names its line.
+Nothing in an example can become a special token: contents are encoded without them (`tokens.encoding`), and the marks of turns are
+put in as ids. Inputs that are too long are cut at their end and counted (of a chat, the oldest turns leave); an answer that is too
+long is an error, which names its line.
 """
 
 import json

@@ -15,10 +15,10 @@ from dvclive import Live
 from lightning.pytorch.callbacks import Callback
 
 from privllm.core.errors import UserError
-from privllm.train.data import IGNORED, Batch, PackedData, held_out_batches
-from privllm.train.module import CausalTraining
+from privllm.train.data import Batch
+from privllm.train.module import Training
 
-STATE = ("points", "pending", "best", "since_best", "tokens", "stopped_by")  # what a checkpoint keeps
+STATE = ("points", "pending", "best", "since_best", "tokens", "labels", "stopped_by")  # what a checkpoint keeps
 LOG_EVERY = 10  # steps whose mean training loss is one point of the curve
 
 
@@ -42,7 +42,7 @@ class History(Callback):
         self.folder = folder
         self.points: list[tuple[str, int, float]] = []  # (metric, step, value)
         self.pending: list[float] = []  # training losses since the last point
-        self.best, self.since_best, self.tokens = math.inf, 0, 0
+        self.best, self.since_best, self.tokens, self.labels = math.inf, 0, 0, 0  # tokens read, padding too; labels learnt
         self.stopped_by = "max_tokens"
 
     def state_dict(self) -> dict[str, Any]:
@@ -59,11 +59,12 @@ class History(Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Batch, _: int) -> None:
         step, loss = trainer.global_step, float(outputs["loss"])
         if not math.isfinite(loss):
-            peak = module.cfg.learning_rate
+            knob = f"{module.objective.section}.learning_rate"
             raise UserError(
-                f"the training loss is not a number at step {step}: lower `pretrain.learning_rate` in params.yaml (now {peak})."
+                f"the training loss is not a number at step {step}: lower `{knob}` in params.yaml (now {module.cfg.learning_rate})."
             )
-        self.tokens += int((batch[1] != IGNORED).sum())
+        self.labels += module.objective.labels(batch)
+        self.tokens += batch[0].numel()
         self.pending.append(loss)
         last = step >= module.schedule.end
         if step % LOG_EVERY == 0 or last:
@@ -76,8 +77,8 @@ class History(Callback):
     def latest(self, name: str) -> float:
         return next(value for metric, _, value in reversed(self.points) if metric == name)
 
-    def _validate(self, trainer: lightning.Trainer, module: CausalTraining, step: int) -> None:
-        loss = held_out_loss(module, trainer.datamodule)  # type: ignore[attr-defined]
+    def _validate(self, trainer: lightning.Trainer, module: Training, step: int) -> None:
+        loss = held_out_loss(module)
         self._record("validation/loss", step, loss)
         improved = loss < self.best - module.cfg.min_delta
         self.best, self.since_best = (loss, 0) if improved else (self.best, self.since_best + 1)
@@ -96,14 +97,13 @@ class History(Callback):
 
 
 @torch.no_grad()
-def held_out_loss(module: CausalTraining, data: PackedData) -> float:
-    """Mean nats per held-out token, in eval mode and without compiling a second graph."""
-    nats, tokens = 0.0, 0
+def held_out_loss(module: Training) -> float:
+    """Mean nats per held-out label, in eval mode and without compiling a second graph."""
+    nats, labels = 0.0, 0
     module.eval()
     with torch.compiler.set_stance("force_eager"):
-        for batch in held_out_batches(data.validation, module.cfg.validation_rows, module.cfg.batch_size):
-            batch = (batch[0].to(module.device), batch[1].to(module.device))
-            nats += float(module.loss(batch, "sum"))
-            tokens += int((batch[1] != IGNORED).sum())
+        for batch in module.objective.held_out():
+            nats += float(module.objective.loss(tuple(part.to(module.device) for part in batch), "sum"))
+            labels += module.objective.labels(batch)
     module.train()
-    return nats / tokens
+    return nats / max(1, labels)

@@ -1,9 +1,7 @@
-"""The one LightningModule: next-token loss of a causal model, its optimiser, and what must be set before each step.
+"""The one LightningModule: the loss of an objective, its optimiser, and what must be set before each step.
 
 Everything random or scheduled is set from the step's number, so training can go on from a checkpoint as if it
 had never stopped. It does not decide when to validate, stop or save (`history`, `checkpoint`).
-
-Shapes: B rows, T context, V vocabulary.
 """
 
 from dataclasses import asdict
@@ -12,35 +10,33 @@ from typing import Any
 import lightning
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-from transformers import Qwen3ForCausalLM
+from transformers import PreTrainedModel
 
 from privllm.core.seed import seed_of
-from privllm.train.config import PretrainConfig
-from privllm.train.data import IGNORED, Batch
+from privllm.train.config import TrainConfig
+from privllm.train.data import Batch
 from privllm.train.muon import Muon
+from privllm.train.objective import Objective, blocks
 from privllm.train.schedule import Schedule
 
 REST_RATE = 4.0  # embeddings and norms beside Muon learn faster than matrices: 1 and 2 gave a higher held-out loss, 8 hardly a lower
 
+# What a matrix inside a block is, by its module's name in each architecture; all others are taken whole.
+PARTS = {
+    **dict.fromkeys(("q_proj", "SelfAttention.q", "EncDecAttention.q"), "query"),
+    **dict.fromkeys(("k_proj", "v_proj", "SelfAttention.k", "SelfAttention.v", "EncDecAttention.k", "EncDecAttention.v"), "key_value"),
+    **dict.fromkeys(("o_proj", "attn.Wo", "SelfAttention.o", "EncDecAttention.o"), "output"),
+    "Wqkv": "all_three",
+}
 
-class CausalTraining(lightning.LightningModule):
-    def __init__(self, model: Qwen3ForCausalLM, cfg: PretrainConfig, schedule: Schedule, compiled: bool) -> None:
+
+class Training(lightning.LightningModule):
+    def __init__(self, objective: Objective, cfg: TrainConfig, schedule: Schedule) -> None:
         super().__init__()
-        self.model, self.cfg, self.schedule = model, cfg, schedule
-        self._head = torch.compile(_cross_entropy) if compiled else _cross_entropy
-        if compiled:  # block by block: all blocks share one compiled graph, a third of the time to compile the whole
-            for layer in model.model.layers:
-                layer.compile()
-
-    def loss(self, batch: Batch, reduction: str = "mean") -> Tensor:
-        """Cross entropy in nats over the labels that are not ignored."""
-        inputs_BT, labels_BT = batch
-        hidden_BTD = self.model.model(input_ids=inputs_BT, use_cache=False).last_hidden_state
-        return self._head(hidden_BTD, self.model.lm_head.weight, labels_BT, reduction)
+        self.model, self.objective, self.cfg, self.schedule = objective.model, objective, cfg, schedule
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        return self.loss(batch)
+        return self.objective.loss(batch)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         step = self.global_step
@@ -58,32 +54,31 @@ class CausalTraining(lightning.LightningModule):
         self.schedule = Schedule(**checkpoint["schedule"])
 
 
-def _cross_entropy(hidden_BTD: Tensor, weight_VD: Tensor, labels_BT: Tensor, reduction: str) -> Tensor:
-    logits_BTV = F.linear(hidden_BTD, weight_VD)
-    return F.cross_entropy(logits_BTV.flatten(0, 1).float(), labels_BT.flatten(), ignore_index=IGNORED, reduction=reduction)
-
-
-def make_optimizer(model: Qwen3ForCausalLM, cfg: PretrainConfig) -> Muon:
-    """Groups by what a parameter is.
+def make_optimizer(model: PreTrainedModel, cfg: TrainConfig) -> Muon:
+    """Groups by what a parameter is; parameters that need no gradient are left out.
 
     Attention is orthogonalised head by head, a fifth of the work of whole matrices. At equal steps that cost 0.02 nats
     on a small model; within equal time it is the better bargain on a CPU.
     """
-    kinds: dict[str, list[torch.nn.Parameter]] = {}
+    inside = {id(parameter) for block in blocks(model) for parameter in block.parameters() if parameter.ndim == 2}
+    kinds: dict[str, list[torch.nn.Parameter]] = {"rest": []}
     for name, parameter in model.named_parameters():
-        kinds.setdefault(_kind(name, parameter), []).append(parameter)
-    heads, kv_heads, muon = model.config.num_attention_heads, model.config.num_key_value_heads, cfg.optimizer == "muon"
-    blocks = {"query": (heads, 1), "key_value": (kv_heads, 1), "output": (1, heads)}
+        if parameter.requires_grad:
+            kinds.setdefault(_kind(name) if id(parameter) in inside else "rest", []).append(parameter)
+    heads, muon = model.config.num_attention_heads, cfg.optimizer == "muon"
+    kv_heads = getattr(model.config, "num_key_value_heads", None) or heads
+    blocks_of = {"query": (heads, 1), "key_value": (kv_heads, 1), "output": (1, heads), "all_three": (3 * heads, 1)}
     groups: list[dict[str, Any]] = [
-        {"params": kinds[kind], "muon": muon, "blocks": blocks.get(kind, (1, 1)), "weight_decay": cfg.weight_decay, "rate": 1.0}
+        {"params": kinds[kind], "muon": muon, "blocks": blocks_of.get(kind, (1, 1)), "weight_decay": cfg.weight_decay, "rate": 1.0}
         for kind in sorted(kinds.keys() - {"rest"})
     ]
     groups.append({"params": kinds["rest"], "weight_decay": 0.0, "rate": REST_RATE if muon else 1.0})
     return Muon(groups, lr=cfg.learning_rate)
 
 
-def _kind(name: str, parameter: torch.nn.Parameter) -> str:
-    parts = {"q_proj": "query", "k_proj": "key_value", "v_proj": "key_value", "o_proj": "output"}
-    if parameter.ndim != 2 or ".layers." not in name:
+def _kind(name: str) -> str:
+    """What a matrix inside a block is ("rest": a table of positions, which is no projection)."""
+    path = name.split(".")
+    if path[-2] == "relative_attention_bias":
         return "rest"
-    return parts.get(name.split(".")[-2], "feedforward")
+    return PARTS.get(path[-2], PARTS.get(".".join(path[-3:-1]), "feedforward"))

@@ -25,7 +25,7 @@ class ShowProgress(Callback):
         self.bar = Progress(*columns, console=console, transient=True, disable=not self.terminal)
 
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
-        self.task = self.bar.add_task("pretrain", total=module.schedule.end, completed=trainer.global_step, facts="")
+        self.task = self.bar.add_task(module.objective.section, total=module.schedule.end, completed=trainer.global_step, facts="")
         self.shown, self.started, self.before = len(self.history.points), time.perf_counter(), self.history.tokens
         self.bar.start()
 
@@ -35,7 +35,7 @@ class ShowProgress(Callback):
         self.bar.update(self.task, total=module.schedule.end, completed=trainer.global_step, facts=facts)
         for metric, step, value in self.history.points[self.shown :]:
             if metric == "validation/loss" and not self.terminal:
-                sys.stderr.write(f"pretrain: step {step}/{module.schedule.end}, held-out loss {value:.4f}, {facts}\n")
+                sys.stderr.write(f"{module.objective.section}: step {step}/{module.schedule.end}, held-out loss {value:.4f}, {facts}\n")
         self.shown = len(self.history.points)
 
     def on_train_end(self, trainer: lightning.Trainer, module: Any) -> None:

@@ -6,14 +6,13 @@ rows' losses. Shapes: B rows, T tokens, L tokens of an answer, C classes, N labe
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from privllm.train.config import TrainConfig
-from privllm.train.data import IGNORED, Batch, rows_of_step, spread
+from privllm.train.data import IGNORED, Batch, fill, rows_of_step, spread
 from privllm.train.encode import Encoded
 from privllm.train.objective import Objective
 
@@ -96,11 +95,3 @@ OBJECTIVES: dict[tuple[str, str], type[Supervised]] = {
     ("text2text", "causal"): Reply,
     ("chat", "causal"): Reply,
 }
-
-
-def fill(sequences: Sequence[np.ndarray], value: int) -> Tensor:
-    """Sequences of different lengths as int64 [B, longest], filled up with `value`."""
-    filled = np.full((len(sequences), max(map(len, sequences))), value, np.int64)
-    for row, sequence in zip(filled, sequences, strict=True):
-        row[: len(sequence)] = sequence
-    return torch.from_numpy(filled)

@@ -15,6 +15,7 @@ from privllm.build.audit import NOTHING, Audited, AuditStore, audit, audit_stage
 from privllm.core.cache import Cache
 from privllm.core.digests import md5_of
 from privllm.core.errors import UserError
+from privllm.core.pipeline import declared_stages
 from privllm.core.store import Before, Store, Unkeyed, open_store
 from tests.workshop import ROOT, Workshop, make_workshop
 
@@ -180,6 +181,7 @@ class Stage:
     def __init__(self, root: Path) -> None:
         self.root = root
         (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"loud": LOUD}}))
+        (root / "params.yaml").write_text("{}")
         (root / ".dvc").mkdir()
         (root / "data/fingerprint").mkdir(parents=True)
         (root / "data/fingerprint/loud.json").write_text("{}")
@@ -263,8 +265,11 @@ def test_an_audit_of_nothing_is_an_error(stage: Stage, monkeypatch: pytest.Monke
 
 def test_the_stages_that_use_the_store_are_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(ROOT)
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
-    assert [stage for stage in stages if uses_store(stage)] == ["collect", "clean", "dedup", "validate", "annotate", "tokenizer", "pack"]
+    data = ["collect", "clean", "dedup", "validate", "annotate", "tokenizer", "pack", "guide"]
+    assert [stage for stage in declared_stages() if uses_store(stage)] == [
+        *data,
+        *(f"evaluate@{family}" for family in ("causal", "masked", "seq2seq")),
+    ]
     assert load_main("clean").__module__ == "stages.clean"
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"run `python -m privllm\.cli audit` here"):
@@ -292,7 +297,10 @@ def test_real_stages(shop: Workshop) -> None:
     code, lines = audited("--shards", "64")
     assert code == 0, lines
     assert [line.split()[0] for line in lines if "the same bytes" in line] == ["collect", "clean", "dedup", "tokenizer", "pack"]
-    assert [line.split()[0] for line in lines if "skipped" in line] == ["validate", "annotate"]
+    assert [line.split()[0] for line in lines if "skipped" in line] == [
+        *("validate", "annotate", "guide"),
+        *(f"evaluate@{family}" for family in ("causal", "masked", "seq2seq")),
+    ]
     assert states(shop.root) == before
 
     chance = random.Random(2)

@@ -373,7 +373,7 @@ def test_a_path_below_what_the_run_cache_restores(shop: Workshop) -> None:
         forecast.settle(stages["fingerprint"], {"data/fingerprint": stages["fingerprint"].outs[0].recorded})
         (dep,) = (dep for dep in stages["clean"].deps if dep.path == "data/fingerprint/clean.json")
         assert forecast.of(dep) == dep.recorded
-        assert forecast.maker_of(dep.path) == "fingerprint"
+        assert forecast.makers_of(dep.path) == {"fingerprint"}
         forecast.settle(stages["clean"], None)
         (made,) = (dep for dep in stages["report"].deps if dep.path == "data/clean")
         assert forecast.of(made) is None

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from privllm.core.errors import UserError
-from privllm.core.params import load_sections, read_params, require
+from privllm.core.params import deciding_sections, load_sections, read_params, require
 
 
 @dataclass
@@ -64,7 +64,9 @@ def test_wrong_values_are_explained(tmp_path: Path, text: str, parts: list[str])
 
 
 def test_a_section_over_another(tmp_path: Path) -> None:
-    path = params(tmp_path, "sample:\n  all: {learning_rate: 0.5, inner: {depth: 3}}\n  one:\n    learning_rate: 0.7\n    two:\n      dept: 1\n")
+    path = params(
+        tmp_path, "sample:\n  all: {learning_rate: 0.5, inner: {depth: 3}}\n  one:\n    learning_rate: 0.7\n    two:\n      dept: 1\n"
+    )
     assert read_params("sample.all", Sample, path) == Sample(0.5, inner=Inner(3))
     path.write_text(path.read_text().replace("    two:\n      dept: 1\n", ""))
     assert read_params("sample.all", Sample, path, over="sample.one") == Sample(0.7, inner=Inner(3))
@@ -83,3 +85,14 @@ def test_the_order_of_keys_decides_nothing(tmp_path: Path) -> None:
     other = load_sections(params(tmp_path, "a: {}\nb: {x: 2, y: 1}\n"))
     assert list(one) == list(other) == ["a", "b"]
     assert list(one["b"]) == list(other["b"])
+
+
+def test_where_work_is_done_is_nothing_to_write_down(tmp_path: Path) -> None:
+    path = params(tmp_path, "a: {x: [1]}\nexecutor: {address: 'head:1'}\n")
+    assert deciding_sections(path) == {"a": {"x": [1]}}
+
+
+def test_what_a_caller_changes_stays_its_own(tmp_path: Path) -> None:
+    path = params(tmp_path, "a: {x: [1]}\n")
+    load_sections(path)["a"]["x"].append(2)
+    assert load_sections(path) == {"a": {"x": [1]}}

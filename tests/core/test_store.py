@@ -14,7 +14,7 @@ import pytest
 
 from privllm.core.cache import Cache
 from privllm.core.digests import Digests
-from privllm.core.store import Before, Store, Unkeyed, action_path
+from privllm.core.store import Before, Store, Unkeyed, _accept, _perform, action_path
 
 
 @dataclass
@@ -222,6 +222,16 @@ def test_a_job_is_shown_its_last_version(bench: Bench) -> None:
     assert run("one") == "nothing"
     assert run("three") == "two two one one nothing"
     assert run("two", "b") == "nothing"
+
+
+def test_two_attempts_at_a_job_do_not_meet(bench: Bench) -> None:
+    """As when a cluster gives up a machine that still works: only the attempt that was heard of reaches `out`."""
+    task = (shout, bench.cache, "ab12", bench.root / "out/.scratch/0", (Config(), bench.root / "in/a", Unkeyed(bench.calls)))
+    heard, unheard = _perform(*task), _perform(*task)
+    assert (heard["files"], heard["value"]) == (unheard["files"], unheard["value"])
+    _accept(heard, bench.root / "out")
+    assert (bench.root / "out/a").read_bytes() == (unheard["attempt"] / "a").read_bytes()
+    assert list((bench.root / "out/.scratch").iterdir()) == [unheard["attempt"]]
 
 
 def test_results_are_the_same_fresh_and_found(bench: Bench) -> None:

@@ -1,6 +1,7 @@
 """A small corpus, its tokenizer, packed rows, annotations and an untrained model, made once."""
 
 import re
+from collections.abc import Callable
 
 import pyarrow as pa
 import pytest
@@ -9,12 +10,21 @@ from privllm.core.records import ANNOTATIONS, DEDUPED, document_id, shard_name, 
 from privllm.core.split import SplitConfig
 from privllm.core.tables import write_table
 from privllm.evaluate.recipe import Inputs
-from privllm.model.causal import CausalConfig, build_causal, vocabulary_size
+from privllm.model.causal import CausalConfig
+from privllm.model.families import build
+from privllm.model.masked import MaskedConfig
+from privllm.model.seq2seq import Seq2SeqConfig
+from privllm.model.special import vocabulary_size
 from privllm.tokens.packing import PackConfig, pack
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 
 CONTEXT = 16
 BITS = 1
+MODELS = {
+    "causal": CausalConfig(layers=1, width=32, heads=2),
+    "masked": MaskedConfig(layers=2, width=32, heads=2, local_attention=4, global_every=2),
+    "seq2seq": Seq2SeqConfig(encoder_layers=1, decoder_layers=1, width=32, heads=2),
+}
 TAGS = ("NOUN", "VERB", "ADJ")
 WORDS = "the naïve 数据 store keeps every façade 🙂 row in a page of its own, so <EMAIL> reads less".split()
 
@@ -53,6 +63,11 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     split = SplitConfig(validation=0.1, test=0.3)
     learn_tokenizer(TokenizerConfig(vocabulary=310), split, root / "dedup", root / "tokenizer")
     pack(PackConfig(CONTEXT), split, root / "dedup", root / "tokenizer", root / "pack")
-    model = build_causal(CausalConfig(layers=1, width=32, heads=2), vocabulary_size(root / "tokenizer"), CONTEXT, seed=3)
-    model.save_pretrained(root / "pretrain")
-    return Inputs(root / "pretrain", root / "tokenizer", root / "pack" / "test", root / "dedup", root / "annotate")
+    for family, cfg in MODELS.items():
+        build(family, cfg, vocabulary_size(root / "tokenizer"), CONTEXT, seed=3).save_pretrained(root / "pretrain" / family)
+    return Inputs(root / "pretrain/causal", root / "tokenizer", root / "pack" / "test", root / "dedup", root / "annotate")
+
+
+@pytest.fixture(scope="session")
+def inputs_of(inputs: Inputs) -> Callable[[str], Inputs]:
+    return lambda family: inputs._replace(model=inputs.model.parent / family)

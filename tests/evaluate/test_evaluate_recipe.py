@@ -14,7 +14,7 @@ SMALL = {"continuations": 2, "prompt_tokens": 6, "continuation_tokens": 8, "samp
 @pytest.fixture(scope="module")
 def made(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path]:
     out = tmp_path_factory.mktemp("out")
-    return evaluate(EvaluateConfig(**SMALL), inputs, out), out
+    return evaluate(EvaluateConfig(**SMALL), inputs, "causal", out), out
 
 
 def test_slices_of_each_kind_add_up(made: tuple[dict, Path]) -> None:
@@ -44,9 +44,9 @@ def test_documents_add_up_to_the_report(made: tuple[dict, Path], inputs: Inputs)
 
 def test_same_bytes_twice(made: tuple[dict, Path], inputs: Inputs, tmp_path: Path) -> None:
     report, out = made
-    assert evaluate(EvaluateConfig(**SMALL), inputs, tmp_path) == report
-    for path in sorted(out.iterdir()):
-        assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
+    assert evaluate(EvaluateConfig(**SMALL), inputs, "causal", tmp_path) == report
+    for path in sorted(path for path in out.rglob("*") if path.is_file()):
+        assert (tmp_path / path.relative_to(out)).read_bytes() == path.read_bytes(), path.name
 
 
 def test_report_and_samples_are_json(made: tuple[dict, Path], tmp_path: Path) -> None:
@@ -59,10 +59,17 @@ def test_report_and_samples_are_json(made: tuple[dict, Path], tmp_path: Path) ->
 
 
 def test_bounded_by_rows(made: tuple[dict, Path], inputs: Inputs, tmp_path: Path) -> None:
-    report = evaluate(EvaluateConfig(**(SMALL | {"max_rows": 4, "continuations": 0, "bootstrap": 0})), inputs, tmp_path)
+    report = evaluate(EvaluateConfig(**(SMALL | {"max_rows": 4, "continuations": 0, "bootstrap": 0})), inputs, "causal", tmp_path)
     assert report["rows"] == 4
     assert 0 < report["tokens"] < made[0]["tokens"]
     assert not {"bleu", "interval"} & set(report)
+
+
+@pytest.mark.parametrize("family", ["masked", "seq2seq"])
+def test_the_other_families_have_the_same_figures_but_no_continuations(inputs_of, tmp_path: Path, family: str, made) -> None:
+    report = evaluate(EvaluateConfig(**SMALL), inputs_of(family), family, tmp_path)
+    assert set(made[0]) - set(report) == {"continuations", "bleu", "chrf"}
+    assert json.loads((tmp_path / "samples.json").read_text("utf-8"))["samples"][0]["truth"]
 
 
 def test_parameters_out_of_range_are_named() -> None:

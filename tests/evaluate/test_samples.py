@@ -1,12 +1,14 @@
+import pytest
+
 from privllm.evaluate.recipe import Inputs
-from privllm.evaluate.samples import write_samples
-from privllm.model.causal import load_causal
+from privllm.evaluate.samples import fillings, write_samples
+from privllm.model.families import load
 from privllm.model.generate import SamplingConfig
 from privllm.tokens.encoding import Encoder
 
 
 def test_same_seed_same_text_whatever_else_is_sampled(inputs: Inputs) -> None:
-    model, encoder = load_causal(inputs.model), Encoder.open(inputs.tokenizer)
+    model, encoder = load("causal", inputs.model), Encoder.open(inputs.tokenizer)
     tokens = encoder.encode(["the naïve store keeps every row"])[0].tolist()
     both = write_samples(model, encoder, {"a": tokens, "b": tokens}, 5, SamplingConfig(max_new_tokens=12, seed=4))
     alone = write_samples(model, encoder, {"b": tokens}, 5, SamplingConfig(max_new_tokens=12, seed=4))
@@ -15,3 +17,16 @@ def test_same_seed_same_text_whatever_else_is_sampled(inputs: Inputs) -> None:
     assert both["samples"][0]["text"] != both["samples"][1]["text"]
     assert both["decoding"]["max_new_tokens"] == 12
     assert "the naïve store".startswith(both["samples"][0]["prompt"][:3])
+
+
+@pytest.mark.parametrize("family", ["masked", "seq2seq"])
+def test_gaps_and_what_was_in_them_are_the_document(inputs_of, family: str) -> None:
+    inputs = inputs_of(family)
+    model, encoder = load(family, inputs.model), Encoder.open(inputs.tokenizer)
+    text = "the naïve store keeps every row in a page of its own"
+    tokens = encoder.encode([text])[0].tolist()
+    (found,) = fillings(family, model, encoder, {"a": tokens, "b": tokens[:1]}, 1000)["samples"]
+    gaps, truth = found["prompt"].split(" [...] "), found["truth"].split(" | ")
+    assert len(gaps) == len(truth) + 1 == len(found["text"].split(" | ")) + 1
+    assert "".join(part for pair in zip(gaps, [*truth, ""], strict=True) for part in pair).replace(" ", "") == text.replace(" ", "")
+    assert found == fillings(family, model, encoder, {"a": tokens}, 1000)["samples"][0]

@@ -5,7 +5,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from privllm.core.errors import UserError
-from privllm.model.causal import CausalConfig, build_causal, load_causal, vocabulary_size
+from privllm.model.causal import CausalConfig, build_causal
+from privllm.model.families import load
+from privllm.model.special import vocabulary_size
 
 SMALL = CausalConfig(layers=2, width=32, heads=4)
 
@@ -34,7 +36,7 @@ def test_saved_model_is_plain_transformers(tmp_path):
     model = build_causal(SMALL, 40, 16, 0)
     torch.nn.init.normal_(model.model.layers[0].mlp.down_proj.weight)
     model.save_pretrained(tmp_path)
-    stock, ours = AutoModelForCausalLM.from_pretrained(tmp_path), load_causal(tmp_path)
+    stock, ours = AutoModelForCausalLM.from_pretrained(tmp_path), load("causal", tmp_path)
     assert "privllm" not in json.dumps(stock.config.to_dict())
     assert stock.generation_config.eos_token_id == 0
     ids = torch.randint(2, 40, (1, 16))
@@ -44,7 +46,7 @@ def test_saved_model_is_plain_transformers(tmp_path):
 
 def test_an_empty_folder_is_the_users_to_mend(tmp_path):
     with pytest.raises(UserError, match="dvc repro pretrain"):
-        load_causal(tmp_path)
+        load("causal", tmp_path)
     with pytest.raises(UserError, match="dvc repro tokenizer"):
         vocabulary_size(tmp_path)
 

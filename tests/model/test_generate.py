@@ -3,8 +3,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privllm.model.causal import END_OF_TEXT, PAD, CausalConfig, build_causal
+from privllm.model.causal import CausalConfig, build_causal
 from privllm.model.generate import SamplingConfig, generate, sample
+from privllm.model.special import END_OF_TEXT, PAD
 
 CONTEXT = 16
 

@@ -60,20 +60,29 @@ class Outline(HTMLParser):
         assert self.open.pop() == tag
 
 
+OWN = ("pretrain", "evaluate", "export")
+
+
 def inputs_of(folder: Path, reports: dict) -> ReportInputs:
     for stage, report in reports.items():
-        (folder / f"{stage}.json").write_text(json.dumps(report))
-    (folder / "samples.json").write_text(
-        json.dumps({"decoding": {"seed": 1}, "samples": [{"prompt": "Once", "text": " <script>alert(1)</script>"}]})
-    )
-    for name in ("train", "validation"):
-        curve = folder / "plots" / "metrics" / name / "loss.tsv"
-        curve.parent.mkdir(parents=True)
-        curve.write_text("step\tloss\n5\t4.5\n10\t4.0\n")
+        path = folder / stage / "causal.json" if stage in OWN else folder / f"{stage}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(report))
+    (folder / "pretrain").mkdir(exist_ok=True)
+    (folder / "pretrain/masked.json").write_text(json.dumps({"parameters": 7, "steps": 10, "tokens": 1000, "labels": 300}))
+    for family, sample in (("causal", {}), ("masked", {"truth": "was there"})):
+        path = folder / "texts" / family / "samples.json"
+        path.parent.mkdir(parents=True)
+        samples = [{"prompt": "Once", "text": " <script>alert(1)</script>", **sample}]
+        path.write_text(json.dumps({"decoding": {"seed": 1}, "samples": samples}))
+        for name in ("train", "validation"):
+            curve = folder / "pretrain" / family / "plots" / "metrics" / name / "loss.tsv"
+            curve.parent.mkdir(parents=True)
+            curve.write_text("step\tloss\n5\t4.5\n10\t4.0\n")
     print_file = folder / "print.json"
     print_file.write_text(json.dumps({"modules": {"a": "0"}, "libraries": {}}))
-    params = {"pretrain": {"model": {"width": 256}, "seed": 0}}
-    return ReportInputs(tuple(folder / f"{stage}.json" for stage in reports), folder, folder, (print_file,), params)
+    params = {"pretrain": {"causal": {"model": {"width": 256}, "seed": 0}}}
+    return ReportInputs(folder, ("causal", "masked"), folder / "texts", (print_file,), params)
 
 
 @pytest.fixture
@@ -112,7 +121,9 @@ def test_says_the_numbers(page: str) -> None:
         "12.50",
         "1.5 k",
         "between 1.8 and 1.9",
-        "pretrain.model.width",
+        "pretrain.causal.model.width",
+        "Was: was there",
+        "Causal: reads from left to right",
         "ab" * 16,
     ):
         assert words in page, words
@@ -141,7 +152,7 @@ def test_any_report_may_be_absent_or_bare(stage: str, tmp_path: Path) -> None:
 
 
 def test_nothing_at_all_is_said_to_be_absent(tmp_path: Path) -> None:
-    render_report(ReportInputs(()), tmp_path / "index.html")
+    render_report(ReportInputs(tmp_path), tmp_path / "index.html")
     page = (tmp_path / "index.html").read_text("utf-8")
     assert all(
         f"<code>{stage}</code> has left no report" in page for stage in ("collect", "clean", "validate", "pack", "pretrain", "evaluate")
@@ -151,7 +162,7 @@ def test_nothing_at_all_is_said_to_be_absent(tmp_path: Path) -> None:
 def test_a_broken_report_is_named(tmp_path: Path) -> None:
     (tmp_path / "clean.json").write_text("{")
     with pytest.raises(UserError, match=r"clean\.json is not valid JSON"):
-        render_report(ReportInputs((tmp_path / "clean.json",)), tmp_path / "index.html")
+        render_report(ReportInputs(tmp_path), tmp_path / "index.html")
 
 
 def test_numbers_are_shown_for_people() -> None:

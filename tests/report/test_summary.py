@@ -19,16 +19,18 @@ def test_whole_summary(tmp_path: Path) -> None:
         "collect": {"documents": 1204, "quarantined": {"empty": 3}},
         "clean": {"kept": 1200, "dropped": {"too_short": 4}},
         "pack": {"tokens": {"train": 1_170_000}},
-        "evaluate": {"perplexity": 58.123, "bits_per_byte": 1.8341},
+        "evaluate/causal": {"perplexity": 58.123, "bits_per_byte": 1.8341},
+        "evaluate/masked": {"perplexity": 9.125},
     }.items():
+        (tmp_path / f"{stage}.json").parent.mkdir(exist_ok=True)
         (tmp_path / f"{stage}.json").write_text(json.dumps(report))
     (tmp_path / "index.html").write_text("")
-    samples = tmp_path / "evaluate" / "samples.json"
-    samples.parent.mkdir()
+    samples = tmp_path / "texts/causal/samples.json"
+    samples.parent.mkdir(parents=True)
     samples.write_text(json.dumps({"samples": [{"prompt": "One", "text": " [bold]two[/bold]\x1b[2J" + "long " * 99}] * 5}))
     log = tmp_path / "log.jsonl"
     log.write_text('{"stage": "pack", "seconds": 75.2, "ended": 9}\n')
-    text = shown(tmp_path, log, samples)
+    text = shown(tmp_path, log, tmp_path / "texts")
     for words in (
         "1,204  3 empty",
         "4 too short",
@@ -38,11 +40,13 @@ def test_whole_summary(tmp_path: Path) -> None:
         "not yet",
         "1 min 15 s",
         "[bold]two",
-        "sample 3",
+        "causal 2",
+        "masked",
+        "9.12",
         "index.html",
     ):
         assert words in text, words
-    assert "sample 4" not in text
+    assert "causal 3" not in text
     assert "\x1b" not in text
     assert max(map(len, text.splitlines())) <= 80
 

@@ -9,10 +9,19 @@ import pytest
 from privllm.core.records import DEDUPED, document_id
 from privllm.core.split import SplitConfig
 from privllm.core.tables import write_table
-from privllm.model.causal import CausalConfig, build_causal, vocabulary_size
+from privllm.model.causal import CausalConfig
+from privllm.model.families import build
+from privllm.model.masked import MaskedConfig
+from privllm.model.seq2seq import Seq2SeqConfig
+from privllm.model.special import vocabulary_size
 from privllm.serve.export import ExportInputs
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 
+MODELS = {
+    "causal": CausalConfig(layers=1, width=32, heads=2),
+    "masked": MaskedConfig(layers=1, width=32, heads=2),
+    "seq2seq": Seq2SeqConfig(encoder_layers=1, decoder_layers=1, width=32, heads=2),
+}
 TEXT = "the store keeps every row in a page of its own and the page keeps the rows, naïve façades 🙂 "
 
 
@@ -23,9 +32,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [row | {"id": document_id(str(i)), "source": str(i), "text": TEXT * 20} for i in range(3)]
     write_table(pa.Table.from_pylist(rows, DEDUPED), root / "dedup" / "00000.parquet")
     learn_tokenizer(TokenizerConfig(vocabulary=320), SplitConfig(0, 0), root / "dedup", root / "tokenizer")
-    build_causal(CausalConfig(layers=1, width=32, heads=2), vocabulary_size(root / "tokenizer"), 32, seed=1).save_pretrained(
-        root / "pretrain"
-    )
+    for family, cfg in MODELS.items():
+        build(family, cfg, vocabulary_size(root / "tokenizer"), 32, seed=1).save_pretrained(root / "pretrain" / family)
     (root / "evaluate.json").write_text(json.dumps({"perplexity": 12.5, "bits_per_byte": 1.9}))
     (root / "clean.json").write_text(json.dumps({"modules": {"privllm.clean": "0"}}))
     return root
@@ -34,6 +42,5 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def export_inputs(built: Path) -> ExportInputs:
     params = {"pretrain": {"seed": 3, "model": {"width": 32}}}
-    return ExportInputs(
-        built / "pretrain", built / "tokenizer", built / "dedup", (built / "clean.json",), (built / "evaluate.json",), params
-    )
+    figures = {"evaluate": built / "evaluate.json"}
+    return ExportInputs(built / "pretrain/causal", built / "tokenizer", built / "dedup", (built / "clean.json",), figures, params)

@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 from transformers import AutoTokenizer
 
-from privllm.model.causal import load_causal
+from privllm.model.families import load
 from privllm.model.generate import SamplingConfig
 from privllm.serve import chat as chat_module
 from privllm.serve.chat import Conversation, TextStream, chat, printable
@@ -18,7 +18,7 @@ SAMPLING = SamplingConfig(max_new_tokens=12, seed=5)
 
 @pytest.fixture
 def conversation(built: Path) -> Conversation:
-    return Conversation(load_causal(built / "pretrain"), Encoder.open(built / "tokenizer"), True, SAMPLING)
+    return Conversation(load("causal", built / "pretrain/causal"), Encoder.open(built / "tokenizer"), True, SAMPLING)
 
 
 def test_prompt_is_the_chat_template(conversation: Conversation, built: Path) -> None:
@@ -80,7 +80,7 @@ def test_control_characters_are_not_printed() -> None:
 
 
 def test_through_a_pipe(export_inputs: ExportInputs, tmp_path: Path) -> None:
-    export(ExportConfig(), export_inputs, tmp_path)
+    export(ExportConfig(), export_inputs, "causal", tmp_path)
     outputs = []
     for _ in range(2):
         console = Console(file=io.StringIO(), width=80)
@@ -93,5 +93,5 @@ def test_through_a_pipe(export_inputs: ExportInputs, tmp_path: Path) -> None:
 
 
 def test_tuned_is_read_from_the_provenance(export_inputs: ExportInputs, tmp_path: Path) -> None:
-    export(ExportConfig(chat=True), export_inputs, tmp_path)
+    export(ExportConfig(chat=True), export_inputs, "causal", tmp_path)
     assert Conversation.open(tmp_path, SAMPLING).tuned

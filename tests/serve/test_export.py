@@ -7,11 +7,12 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from privllm.core.errors import UserError
+from privllm.model.families import CLASSES
 from privllm.serve.export import ExportConfig, ExportInputs, digest_of, export
 
 
 def test_stock_transformers_loads_and_generates(export_inputs: ExportInputs, tmp_path: Path) -> None:
-    report = export(ExportConfig(), export_inputs, tmp_path)
+    report = export(ExportConfig(), export_inputs, "causal", tmp_path)
     model = AutoModelForCausalLM.from_pretrained(tmp_path, local_files_only=True)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)
     made = model.generate(**tokenizer("the page", return_tensors="pt"), max_new_tokens=4, do_sample=False)
@@ -23,7 +24,7 @@ def test_stock_transformers_loads_and_generates(export_inputs: ExportInputs, tmp
 
 
 def test_same_bytes_twice_and_nothing_of_this_machine(export_inputs: ExportInputs, tmp_path: Path) -> None:
-    reports = [export(ExportConfig(), export_inputs, tmp_path / name) for name in "ab"]
+    reports = [export(ExportConfig(), export_inputs, "causal", tmp_path / name) for name in "ab"]
     assert reports[0] == reports[1]
     for path in sorted((tmp_path / "a").iterdir()):
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
@@ -32,7 +33,7 @@ def test_same_bytes_twice_and_nothing_of_this_machine(export_inputs: ExportInput
 
 
 def test_card_and_provenance_say_what_it_is(export_inputs: ExportInputs, tmp_path: Path) -> None:
-    report = export(ExportConfig(name="Handbook | model"), export_inputs, tmp_path)
+    report = export(ExportConfig(name="Handbook | model"), export_inputs, "causal", tmp_path)
     card, provenance = (tmp_path / "README.md").read_text("utf-8"), json.loads((tmp_path / "provenance.json").read_text("utf-8"))
     assert card.startswith("---\nlibrary_name: transformers\n")
     assert "| held-out perplexity | 12.5 |" in card
@@ -45,10 +46,10 @@ def test_card_and_provenance_say_what_it_is(export_inputs: ExportInputs, tmp_pat
 def test_data_digest_follows_the_bytes(export_inputs: ExportInputs, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(export_inputs.documents, copy)
-    same = export(ExportConfig(), replace(export_inputs, documents=copy), tmp_path / "same")
+    same = export(ExportConfig(), replace(export_inputs, documents=copy), "causal", tmp_path / "same")
     (copy / "00001.parquet").write_bytes((copy / "00000.parquet").read_bytes())
-    other = export(ExportConfig(), replace(export_inputs, documents=copy), tmp_path / "other")
-    assert same["digests"] == export(ExportConfig(), export_inputs, tmp_path / "base")["digests"]
+    other = export(ExportConfig(), replace(export_inputs, documents=copy), "causal", tmp_path / "other")
+    assert same["digests"] == export(ExportConfig(), export_inputs, "causal", tmp_path / "base")["digests"]
     assert {key for key in same["digests"] if same["digests"][key] != other["digests"][key]} == {"data"}
 
 
@@ -61,4 +62,15 @@ def test_digest_does_not_depend_on_the_order_given(tmp_path: Path) -> None:
 
 def test_a_missing_model_is_named(export_inputs: ExportInputs, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"model\.safetensors is missing"):
-        export(ExportConfig(), replace(export_inputs, model=tmp_path / "nowhere"), tmp_path / "out")
+        export(ExportConfig(), replace(export_inputs, model=tmp_path / "nowhere"), "causal", tmp_path / "out")
+
+
+@pytest.mark.parametrize("family", ["masked", "seq2seq"])
+def test_every_family_loads_by_its_auto_class_with_equal_logits(export_inputs: ExportInputs, tmp_path: Path, family: str) -> None:
+    inputs = replace(export_inputs, model=export_inputs.model.parent / family)
+    assert export(ExportConfig(), inputs, family, tmp_path)["logit_difference"] < 1e-3
+    card = (tmp_path / "README.md").read_text("utf-8")
+    code = card.split("```python\n")[1].split("```")[0].replace(f"data/export/{family}", str(tmp_path))
+    exec(code, {"print": lambda text: None})  # the card's own example
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)
+    assert len(tokenizer) == CLASSES[family].from_pretrained(tmp_path).config.vocab_size

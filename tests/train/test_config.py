@@ -4,14 +4,18 @@ import pytest
 
 from privllm.core.errors import UserError
 from privllm.core.params import read_params
-from privllm.train.config import PretrainConfig
+from privllm.train.config import PretrainConfig, TrainConfig
 
 
 def test_a_section_overrides_the_defaults_nested_ones_included(tmp_path: Path):
     file = tmp_path / "params.yaml"
-    file.write_text("pretrain:\n  model:\n    layers: 2\n  optimizer: adamw\n")
+    file.write_text(
+        "pretrain:\n  causal:\n    model:\n      layers: 2\n    optimizer: adamw\n  masked:\n    masking: {weights_by_pos: {NOUN: 2}}\n"
+    )
     cfg = read_params("pretrain", PretrainConfig, file)
-    assert (cfg.model.layers, cfg.model.width, cfg.optimizer, cfg.batch_size) == (2, 256, "adamw", 4)
+    assert (cfg.causal.model.layers, cfg.causal.model.width, cfg.causal.optimizer, cfg.causal.batch_size) == (2, 256, "adamw", 4)
+    assert cfg.masked.masking.weights_by_pos == {"NOUN": 2.0}
+    assert cfg.seq2seq.model.encoder_layers == 4
 
 
 @pytest.mark.parametrize(
@@ -29,4 +33,4 @@ def test_a_section_overrides_the_defaults_nested_ones_included(tmp_path: Path):
 )
 def test_values_out_of_range_name_the_key(wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):
-        PretrainConfig(**wrong)
+        TrainConfig(**wrong)

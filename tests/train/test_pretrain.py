@@ -1,4 +1,4 @@
-"""The whole stage on a tiny model: same bytes however often it was interrupted."""
+"""The whole stage on tiny models of all families: same bytes however often it was interrupted."""
 
 import os
 import signal
@@ -13,20 +13,22 @@ from tiny_corpus import CONTEXT, Corpus, as_json, make_corpus, tiny, write_split
 
 import privllm
 from privllm.core.errors import UserError
-from privllm.model.causal import load_causal
+from privllm.model.families import FAMILIES, load
 from privllm.model.generate import SamplingConfig, generate
 from privllm.train.checkpoint import NAME, KeepLatest
 from privllm.train.config import PretrainConfig
 from privllm.train.history import History
-from privllm.train.pretrain import Work, pretrain
+from privllm.train.loop import Work
+from privllm.train.pretrain import PretrainInputs, pretrain
 
 
 class Killed(Exception):
     pass
 
 
-def run(cfg: PretrainConfig, corpus: Corpus, place: Path, code: str = "code") -> dict:
-    return pretrain(cfg, corpus.rows, corpus.tokenizer, place / "out", place / "live", Work(place / "work" / "pretrain", code))
+def run(cfg: PretrainConfig, corpus: Corpus, place: Path, code: str = "code", family: str = "causal") -> dict:
+    inputs = PretrainInputs(corpus.rows, corpus.guide, corpus.tokenizer)
+    return pretrain(family, cfg, inputs, place / "out", place / "live", Work(place / "work" / "pretrain", code))
 
 
 def all_bytes(place: Path) -> dict[str, bytes]:
@@ -66,7 +68,8 @@ def test_files_report_and_a_second_run(corpus, tmp_path, cfg, unbroken):
     ]
     assert (report["steps"], report["stopped_by"], report["epochs"]) == (40, "max_tokens", round(160 / 23, 4))
     # 160 rows of the stream: six epochs of 23 rows, two of which hold 4 labels only, and 22 rows of the seventh.
-    assert 40 * 4 * CONTEXT - 14 * 12 <= report["tokens"] <= 40 * 4 * CONTEXT - 12 * 12
+    assert 40 * 4 * CONTEXT - 14 * 12 <= report["labels"] <= 40 * 4 * CONTEXT - 12 * 12
+    assert report["tokens"] == 40 * 4 * CONTEXT
     assert as_json(tmp_path / "again" / "out" / "training.json")["config"]["model"]["width"] == 32
     assert not (tmp_path / "again" / "work" / "pretrain").exists()
 
@@ -96,10 +99,10 @@ def dying(self, trainer, *args):
     if trainer.global_step == 30:
         os.kill(os.getpid(), signal.SIGKILL)
 History.on_train_batch_end = dying
-run(tiny(), Corpus(Path(sys.argv[1]), Path(sys.argv[2])), Path(sys.argv[3]))
+run(tiny(), Corpus(*map(Path, sys.argv[1:4])), Path(sys.argv[4]))
 """
     environment = os.environ | {"PYTHONPATH": str(Path(privllm.__file__).parents[1])}
-    command = [sys.executable, "-c", script, str(corpus.rows), str(corpus.tokenizer), str(tmp_path / "killed")]
+    command = [sys.executable, "-c", script, *map(str, corpus), str(tmp_path / "killed")]
     died = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert died.returncode == -signal.SIGKILL, died.stderr
     assert "30\t" in (tmp_path / "killed/live/plots/metrics/validation/loss.tsv").read_text()  # beyond the checkpoint of step 24
@@ -158,14 +161,14 @@ def test_a_loss_that_is_no_number_tells_what_to_lower(corpus, tmp_path):
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_learns_a_repeating_text_by_heart(tmp_path, optimizer):
-    text = [2, 9, 4, 7, 7, 3, 5, 8] * 3
+    text = [10, 9, 4, 7, 7, 3, 5, 8] * 3
     write_split(tmp_path / "pack" / "train", [[text[i : i + CONTEXT + 1] for i in range(8)]])
     write_split(tmp_path / "pack" / "validation", [[text[: CONTEXT + 1]]])
-    write_tokenizer(tmp_path / "tokenizer", ["<|endoftext|>", "<|pad|>", *"abcdefgh"])
+    write_tokenizer(tmp_path / "tokenizer", ["<|endoftext|>", "<|pad|>", "<|mask|>", *"abcdefgh"])
     cfg = tiny(optimizer=optimizer, learning_rate=0.02, max_tokens=60 * 4 * CONTEXT, patience=100, validate_every=30)
-    report = run(cfg, Corpus(tmp_path / "pack", tmp_path / "tokenizer"), tmp_path)
+    report = run(cfg, Corpus(tmp_path / "pack", tmp_path / "tokenizer", tmp_path), tmp_path)
     assert report["validation_loss"] < 0.2
-    model = load_causal(tmp_path / "out")
+    model = load("causal", tmp_path / "out")
     assert generate(model, text[:8], SamplingConfig(max_new_tokens=8, temperature=0.0)) == text[8:16]
 
 
@@ -176,7 +179,27 @@ def test_empty_splits_are_the_users_to_mend(corpus, tmp_path, cfg):
 
 
 def test_dropout_of_attention_is_on_while_training_and_depends_on_the_step(corpus, tmp_path, cfg, unbroken):
-    cfg.model.attention_dropout = 0.0
+    cfg.causal.model.attention_dropout = 0.0
     run(cfg, corpus, tmp_path / "without")
     assert all_bytes(tmp_path / "without")["out/model.safetensors"] != unbroken["out/model.safetensors"]
-    assert torch.isfinite(load_causal(tmp_path / "without" / "out").lm_head.weight).all()
+    assert torch.isfinite(load("causal", tmp_path / "without" / "out").lm_head.weight).all()
+
+
+@pytest.mark.parametrize("family", ["masked", "seq2seq"])
+def test_every_family_learns_and_goes_on_exactly(corpus, tmp_path, monkeypatch, family):
+    cfg = tiny(learning_rate=0.01)
+    report = run(cfg, corpus, tmp_path / "whole", family=family)
+    first, *_, last = (tmp_path / "whole/live/plots/metrics/validation/loss.tsv").read_text().split()[3::2]
+    assert float(last) < float(first)
+    assert report["labels"] < report["tokens"]
+    with monkeypatch.context() as patched:
+        die_at(20, patched)
+        with pytest.raises(Killed):
+            run(cfg, corpus, tmp_path / "broken", family=family)
+    run(cfg, corpus, tmp_path / "broken", family=family)
+    assert all_bytes(tmp_path / "broken") == all_bytes(tmp_path / "whole")
+    assert load(family, tmp_path / "whole/out").config.architectures
+
+
+def test_the_families_are_those_of_the_section():
+    assert set(vars(tiny())) == set(FAMILIES)

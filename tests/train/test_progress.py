@@ -8,7 +8,10 @@ from privllm.train.progress import ShowProgress
 def test_a_line_per_validation(capsys) -> None:
     history = SimpleNamespace(points=[], tokens=0)
     show = ShowProgress(history)
-    trainer, module = SimpleNamespace(global_step=0), SimpleNamespace(schedule=SimpleNamespace(end=10))
+    trainer, module = (
+        SimpleNamespace(global_step=0),
+        SimpleNamespace(schedule=SimpleNamespace(end=10), objective=SimpleNamespace(section="pretrain.masked")),
+    )
     show.on_train_start(trainer, module)
     show.on_train_batch_end(trainer, module, {"loss": 2.5})
     assert capsys.readouterr().err == ""
@@ -17,5 +20,5 @@ def test_a_line_per_validation(capsys) -> None:
     show.on_train_batch_end(trainer, module, {"loss": 2.0})
     show.on_train_end(trainer, module)
     shown = capsys.readouterr().err
-    assert "step 5/10" in shown
+    assert "pretrain.masked: step 5/10" in shown
     assert "held-out loss 2.2500" in shown

@@ -6,9 +6,9 @@ import torch
 from tiny_tasks import MODELS, make_start, tiny
 
 from privllm.model.heads import CLASSES, open_model
-from privllm.train.data import IGNORED
+from privllm.train.data import IGNORED, fill
 from privllm.train.encode import Encoded
-from privllm.train.supervised import OBJECTIVES, Supervised, fill
+from privllm.train.supervised import OBJECTIVES, Supervised
 
 VOCABULARY = 64
 

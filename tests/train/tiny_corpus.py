@@ -7,10 +7,12 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from privllm.core.records import ROWS
+from privllm.core.records import GUIDE, POS_TAGS, ROWS
 from privllm.model.causal import CausalConfig
+from privllm.model.masked import MaskedConfig
+from privllm.model.seq2seq import Seq2SeqConfig
 from privllm.tokens.rows import write_rows
-from privllm.train.config import PretrainConfig
+from privllm.train.config import CausalPretrain, MaskedPretrain, PretrainConfig, Seq2SeqPretrain
 
 VOCABULARY = 48
 CONTEXT = 16
@@ -19,6 +21,7 @@ CONTEXT = 16
 class Corpus(NamedTuple):
     rows: Path
     tokenizer: Path
+    guide: Path
 
 
 def write_split(folder: Path, shards: list[list[list[int]]], context: int = CONTEXT) -> None:
@@ -46,9 +49,26 @@ def counting_rows(rows: int, seed: int) -> list[list[int]]:
 def make_corpus(folder: Path) -> Corpus:
     write_split(folder / "pack" / "train", [counting_rows(9, 0), [], counting_rows(14, 1)])
     write_split(folder / "pack" / "validation", [counting_rows(5, 2)])
-    words = ["<|endoftext|>", "<|pad|>"] + [f"word{i}" for i in range(2, VOCABULARY)]
+    words = ["<|endoftext|>", "<|pad|>", "<|mask|>"] + [f"word{i}" for i in range(3, VOCABULARY)]
     write_tokenizer(folder / "tokenizer", words)
-    return Corpus(folder / "pack", folder / "tokenizer")
+    return Corpus(folder / "pack", folder / "tokenizer", write_guide(folder / "guide", folder / "pack"))
+
+
+def write_guide(folder: Path, rows: Path) -> Path:
+    """Every second token a noun, the others verbs, and every third row known; spans of two tokens."""
+    for split in ("train", "validation"):
+        for shard in sorted((rows / split).glob("*.arrow")):
+            lengths = [len(tokens) for tokens in pa.ipc.open_stream(shard.read_bytes()).read_all()["input_ids"].to_pylist()]
+            pos = [[POS_TAGS.index(("NOUN", "VERB")[i % 2]) for i in range(n)] if row % 3 else [] for row, n in enumerate(lengths)]
+            span = [[i // 2 if i % 4 < 2 else -1 for i in range(n)] if row % 3 else [] for row, n in enumerate(lengths)]
+            write_table_stream(pa.table([pos, span], schema=GUIDE), folder / split / shard.name)
+    return folder
+
+
+def write_table_stream(table: pa.Table, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
 
 
 def tiny(**changes: object) -> PretrainConfig:
@@ -60,7 +80,12 @@ def tiny(**changes: object) -> PretrainConfig:
         "checkpoint_every": 8,
         "compile": False,
     }
-    return PretrainConfig(CausalConfig(layers=2, width=32, heads=2, attention_dropout=0.1), **(values | changes))
+    values |= changes
+    return PretrainConfig(
+        CausalPretrain(model=CausalConfig(layers=2, width=32, heads=2, attention_dropout=0.1), **values),
+        MaskedPretrain(model=MaskedConfig(layers=2, width=32, heads=2, local_attention=4, global_every=2, dropout=0.1), **values),
+        Seq2SeqPretrain(model=Seq2SeqConfig(encoder_layers=1, decoder_layers=1, width=32, heads=2, dropout=0.1), **values),
+    )
 
 
 def as_json(path: Path) -> dict:

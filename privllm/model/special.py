@@ -1,0 +1,24 @@
+"""The ids that our tokenizers give to tokens which are not text (see `tokens.vocabulary`), for the models that must know them."""
+
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from privllm.core.errors import UserError
+
+END_OF_TEXT = 0  # <|endoftext|>
+PAD = 1  # <|pad|>
+MASK = 2  # <|mask|>
+_NAMES = {"<|endoftext|>": END_OF_TEXT, "<|pad|>": PAD, "<|mask|>": MASK}
+
+
+def vocabulary_size(tokenizer: Path) -> int:
+    """Ids in the tokenizer.json of the folder `tokenizer`, special ones included. Raises UserError when it is not ours."""
+    file = tokenizer / "tokenizer.json"
+    if not file.is_file():
+        raise UserError(f"{file} is missing: run `dvc repro tokenizer` first.")
+    loaded = Tokenizer.from_file(str(file))
+    for name, want in _NAMES.items():
+        if loaded.token_to_id(name) != want:
+            raise UserError(f"{file} gives {name} the id {loaded.token_to_id(name)}, not {want}: rebuild it with `dvc repro tokenizer`.")
+    return loaded.get_vocab_size()

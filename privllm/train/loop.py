@@ -1,0 +1,103 @@
+"""The one training loop, of pretraining and of fine-tuning: an objective in, its model trained.
+
+A run that was killed goes on from its last checkpoint and ends in the same bytes as one that was not; on another
+machine, or with another number of threads, the bytes may differ.
+"""
+
+import json
+import logging
+import signal
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import lightning
+import torch
+
+from privllm.core.seed import digest, name_digest
+from privllm.train.checkpoint import KeepLatest, SafeCheckpointIO, resumable
+from privllm.train.config import TrainConfig
+from privllm.train.data import Stream
+from privllm.train.history import History
+from privllm.train.module import Training
+from privllm.train.objective import Objective
+from privllm.train.progress import ShowProgress
+from privllm.train.schedule import plan
+
+
+class Work(NamedTuple):
+    """Where a run in flight keeps its checkpoint, and the fingerprint of the code that may go on from it."""
+
+    folder: Path
+    code: str
+
+
+class Trained(NamedTuple):
+    """What is known after the last step."""
+
+    history: History
+    steps: int
+
+
+def train(objective: Objective, cfg: TrainConfig, steps: int, live: Path, work: Work, key: str) -> Trained:
+    """Train `objective.model` in place for at most `steps`; losses go to `live` (DVCLive's files).
+
+    A checkpoint in `work.folder` is gone on from if its run had the same `key` (see `key_of`); whoever saves the result removes it.
+    Raises UserError for a loss that is no longer a number, KeyboardInterrupt when it was asked to stop.
+    """
+    module = Training(objective, cfg, plan(steps, cfg.warmup_steps, cfg.decay_fraction))
+    history = History(live)
+    callbacks = [history, KeepLatest(work.folder, cfg.checkpoint_every), ShowProgress(history)]
+    trainer = make_trainer(cfg, module.schedule.end, SafeCheckpointIO(key), callbacks)
+    fit(trainer, module, resumable(work.folder, key))
+    module.cpu()
+    return Trained(history, module.schedule.end)
+
+
+def key_of(cfg: TrainConfig, files: list[Path], code: str, compiled: bool) -> str:
+    """What must be equal for a checkpoint to be this run's own, the arithmetic's circumstances included; folders count whole."""
+    found = sorted(path for file in files for path in (file.rglob("*") if file.is_dir() else [file]) if path.is_file())
+    contents = [f"{path.name} {digest(path.read_bytes())}" for path in found]
+    place = f"{torch.__version__} {torch.get_num_threads()} {torch.cuda.is_available()} {compiled}"
+    return name_digest(json.dumps(asdict(cfg), sort_keys=True), code, place, *contents)
+
+
+def make_trainer(cfg: TrainConfig, steps: int, checkpoints: SafeCheckpointIO, callbacks: list[lightning.Callback]) -> lightning.Trainer:
+    """A Lightning trainer that writes nothing of its own accord."""
+    cuda = torch.cuda.is_available()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    return lightning.Trainer(
+        accelerator="gpu" if cuda else "cpu",
+        devices=1,
+        precision="bf16-mixed" if cfg.precision == "bf16" or (cuda and cfg.precision == "auto") else "32-true",
+        max_steps=steps,
+        max_epochs=-1,
+        gradient_clip_val=cfg.clip,
+        deterministic=True,
+        plugins=[checkpoints],
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+    )
+
+
+def fit(trainer: lightning.Trainer, module: Training, checkpoint: Path | None) -> None:
+    """`trainer.fit`, from `checkpoint` if there is one.
+
+    Raises KeyboardInterrupt on Ctrl-C and on SIGTERM, of which Lightning makes a SystemExit (the latter with code 0).
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trainer.fit(module, Stream(module.objective.batch, lambda: trainer.global_step), ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        signal.signal(signal.SIGINT, handler)

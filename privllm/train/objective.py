@@ -1,0 +1,50 @@
+"""What is learnt: batches, and the loss of a model on one. The loop (`loop`) knows no more of a task than this.
+
+Pretraining's three are in `objectives`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from privllm.train.data import IGNORED, Batch
+
+
+class Objective(ABC):
+    """A model and what it is to learn. `section` is where its knobs stand in params.yaml, for messages."""
+
+    def __init__(self, model: PreTrainedModel, section: str) -> None:
+        self.model, self.section = model, section
+
+    @abstractmethod
+    def batch(self, step: int) -> Batch:
+        """The training batch of `step` (from 0): the same one whenever it is asked for."""
+
+    @abstractmethod
+    def held_out(self) -> Iterator[Batch]:
+        """The batches of the held-out loss, the same ones each time."""
+
+    @abstractmethod
+    def loss(self, batch: Batch, reduction: str = "mean") -> Tensor:
+        """Nats over the labels that are not ignored: their "mean", or their "sum"."""
+
+    def labels(self, batch: Batch) -> int:
+        """How many labels of the batch count."""
+        return int((batch[-1] != IGNORED).sum())
+
+    def compile(self) -> None:
+        """Compile what of the model is worth it, block by block: equal blocks share one graph, a third of the time to compile the whole."""
+        for block in blocks(self.model):
+            block.compile()
+
+
+def blocks(model: PreTrainedModel) -> list[torch.nn.Module]:
+    """The transformer blocks of a model of any family, in order."""
+    base: Any = model.base_model
+    if model.config.is_encoder_decoder:
+        return [*base.encoder.block, *base.decoder.block]
+    return list(getattr(base, "layers", ()))

@@ -1,0 +1,34 @@
+from pathlib import Path
+
+from privllm.core.leftovers import remove_leftovers
+
+DVC_YAML = """
+stages:
+  many:
+    matrix:
+      family: ${families}
+    cmd: python -m stages.many data/many/${item.family}
+    outs: ["data/many/${item.family}"]
+    metrics: ["reports/many/${item.family}.json": {cache: false}]
+  plain:
+    cmd: python -m stages.plain
+    outs: [data/plain]
+"""
+
+
+def test_what_no_stage_declares_any_more_goes_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").write_text(DVC_YAML)
+    (tmp_path / "params.yaml").write_text("families: [a]\n")
+    for path in ("data/many/a/x", "data/many/b/x/y", "reports/many/a.json", "reports/many/b.json", "data/plain/x", "data/many/.gitignore"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("")
+    assert remove_leftovers(tmp_path) == ["data/many/b", "reports/many/b.json"]
+    assert remove_leftovers(tmp_path) == []
+    assert {path.name for path in (tmp_path / "data/many").iterdir()} == {"a", ".gitignore"}
+    (tmp_path / "params.yaml").write_text("families: []\n")
+    assert remove_leftovers(tmp_path) == ["data/many/a", "reports/many/a.json"]
+    assert (tmp_path / "data/plain/x").exists()
+
+
+def test_without_a_pipeline_nothing_happens(tmp_path: Path) -> None:
+    assert remove_leftovers(tmp_path) == []
