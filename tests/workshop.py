@@ -33,7 +33,20 @@ SMALL: dict[str, Any] = {
         for family, tokens in (("causal", 12_000), ("masked", 3_000), ("seq2seq", 3_000))
         for key, value in (("max_tokens", tokens), ("validate_every", 20), ("checkpoint_every", 10), ("compile", False))
     },
-    "finetune.tasks": {},
+    "tasks.derive.questions.source": "",  # its pages lie elsewhere
+    "finetune.tasks": {
+        "questions": {
+            "kind": "chat",
+            "family": "causal",
+            "data": "data/tasks/questions.jsonl",
+            "start": "data/pretrain/causal",
+            "optional": True,
+            "compare_random": True,
+            "max_tokens": 400,
+            "generated": 2,
+            "max_new_tokens": 4,
+        }
+    },
     "evaluate.continuations": 4,
     "evaluate.max_rows": 40,
     "evaluate.bootstrap": 50,
