@@ -20,7 +20,7 @@ from privllm.train.data import fill, spread
 from privllm.train.encode import Encoded, Speech
 from privllm.train.supervised import Supervised
 
-MAIN = {"classification": "accuracy", "tokens": "span_f1", "text2text": "rouge_l", "chat": "loss"}  # what a task is judged by
+MAIN = {"classification": "accuracy", "tokens": "span_f1", "text2text": "loss", "chat": "loss"}  # what a task is judged by
 
 
 @dataclass(frozen=True)
