@@ -31,13 +31,13 @@ run: setup ## documents to model: demo corpus if data/sources is empty, dvc repr
 	@privllm summary
 
 test: setup ray ## all tests
-	python -m pytest
+	OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile
 
 bench: setup ## our figures against the peers', in turn
 	python -m benchmarks.run
 
-serve: setup ## talk to the exported model in the terminal (run first)
-	privllm chat
+serve: setup ## talk to the exported model in a browser (run first)
+	privllm serve
 
 clean: ## remove what a build made (data/sources and DVC's cache stay)
 	rm -rf .privllm $(addprefix data/,fingerprint collect clean dedup validate annotate tasks tokenizer pack guide pretrain finetune evaluate export) \

@@ -1,8 +1,8 @@
 """`make bench`: every figure we claim, one script after the other; each prints its table and writes benchmarks/out/<name>.json."""
 
-from benchmarks import data_path, pretraining, rebuild, second_run
+from benchmarks import data_path, pretraining, rebuild, second_run, serving
 
 if __name__ == "__main__":
-    for script in (data_path, pretraining, second_run, rebuild):
+    for script in (data_path, pretraining, second_run, rebuild, serving):
         script.main()
         print()

@@ -2,7 +2,7 @@
 
 The same text, shape and seconds as peer_hf_trainer.py and peer_nanogpt.py. It runs the stage's own module, data,
 optimiser and trainer; only the end differs: the stage plans for tokens, this for seconds, so the schedule is
-planned anew from the speed so far until the time is up. `key=value` sets a parameter of `pretrain`.
+planned anew from the speed so far until the time is up. `key=value` sets a parameter of `pretrain.causal`.
 """
 
 import json
@@ -22,14 +22,15 @@ from lightning.pytorch.callbacks import Callback
 from peer_corpus import BATCH, CONTEXT, HEADS, LAYERS, SECONDS, WIDTH, Clock, Corpus, bits_per_byte, load_corpus
 
 from privllm.core.records import ROWS
-from privllm.model.causal import CausalConfig, build_causal
+from privllm.model.causal import CausalConfig
+from privllm.model.families import build
 from privllm.tokens.rows import open_rows, write_rows
 from privllm.train.checkpoint import SafeCheckpointIO
 from privllm.train.compiling import prepare_compiler
-from privllm.train.config import PretrainConfig
-from privllm.train.data import PackedData
-from privllm.train.module import CausalTraining
-from privllm.train.pretrain import fit, make_trainer
+from privllm.train.config import CausalPretrain
+from privllm.train.loop import fit, make_trainer
+from privllm.train.module import Training
+from privllm.train.objectives import Split, make_objective
 from privllm.train.schedule import plan
 
 UNPLANNED = 10**9  # steps
@@ -41,10 +42,10 @@ class Budget(Callback):
     def __init__(self, corpus: Corpus) -> None:
         self.corpus, self.clock = corpus, Clock()
 
-    def on_train_start(self, trainer: Any, module: CausalTraining) -> None:
+    def on_train_start(self, trainer: Any, module: Training) -> None:
         self.clock = Clock()
 
-    def on_train_batch_end(self, trainer: Any, module: CausalTraining, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Any, module: Training, *_: Any) -> None:
         self.clock.mark(lambda x, y: nats(module, x, y), self.corpus)
         step, seconds = trainer.global_step, self.clock.seconds()
         if seconds >= SECONDS * (1 - module.cfg.decay_fraction):
@@ -55,10 +56,10 @@ class Budget(Callback):
 
 
 @torch.no_grad()
-def nats(module: CausalTraining, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+def nats(module: Training, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     module.eval()
     with torch.compiler.set_stance("force_eager"):
-        loss = module.loss((x.to(module.device), y.to(module.device)), "sum")
+        loss = module.objective.loss((x.to(module.device), y.to(module.device)), "sum")
     module.train()
     return loss
 
@@ -74,16 +75,20 @@ def pack(ids: torch.Tensor, path: Path) -> None:
 def main(text: str, tokenizer: str, seed: int, changes: dict[str, Any]) -> None:
     corpus = load_corpus(Path(text), Path(tokenizer))
     shape = CausalConfig(layers=LAYERS, width=WIDTH, heads=HEADS)
-    cfg = PretrainConfig(**{"model": shape, "batch_size": BATCH, "seed": seed, **changes})
+    cfg = CausalPretrain(**{"model": shape, "batch_size": BATCH, "seed": seed, **changes})
     with tempfile.TemporaryDirectory() as folder:
         pack(corpus.train, Path(folder) / "00000.arrow")
         rows = open_rows(Path(folder))
         schedule = replace(plan(UNPLANNED, cfg.warmup_steps, cfg.decay_fraction), decay_from=UNPLANNED - 1)
         compiled = prepare_compiler(cfg.compile, Path(folder) / "compiled")  # empty, so compiling is paid for within the budget
         budget = Budget(corpus)
-        module = CausalTraining(build_causal(cfg.model, corpus.vocabulary, CONTEXT, seed), cfg, schedule, compiled)
+        model = build("causal", cfg.model, corpus.vocabulary, CONTEXT, seed)
+        objective = make_objective(cfg, model, Split(rows), Split(rows), {})
+        if compiled:
+            objective.compile()
+        module = Training(objective, cfg, schedule)
         trainer = make_trainer(cfg, UNPLANNED, SafeCheckpointIO("benchmark"), [budget])
-        fit(trainer, module, PackedData(rows, rows, cfg.batch_size, seed), None)
+        fit(trainer, module, None)
         seconds, steps = budget.clock.seconds(), trainer.global_step
         bpb = bits_per_byte(lambda x, y: nats(module, x, y), corpus)
     facts = {

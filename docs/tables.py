@@ -4,6 +4,7 @@
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -21,7 +22,7 @@ def stages_table() -> str:
         stage = {key: value for key, value in stage.items() if key != "matrix"}
         params = ", ".join(f"`{p}`" for p in stage.get("params", [])) or "none"
         rows.append(f"| `{name}` | {stage['desc']} | {params} | {', '.join(f'`{path}`' for path in outs)} |")
-    return "\n".join(rows)
+    return re.sub(r"\$\{(item\.)?(\w+)\}", r"<\2>", "\n".join(rows).replace("${key}", "<task>"))
 
 
 def parameters_table() -> str:
@@ -41,14 +42,21 @@ def parameters_table() -> str:
 
 def commands_table() -> str:
     """One row per `privllm` command, with the first sentence of its help."""
+    rows = ["| command | what it does |", "|---|---|"]
+    for words, function in all_commands():
+        sentence = (function.__doc__ or "").strip().split("\n\n")[0]
+        rows.append(f"| `privllm {' '.join(words)}` | {' '.join(sentence.split())} |")
+    return "\n".join(rows)
+
+
+def all_commands() -> list[tuple[list[str], Callable[..., object]]]:
+    """(its words, its function) of every `privllm` command, those of groups last."""
     from privllm.cli import app
 
-    rows = ["| command | what it does |", "|---|---|"]
-    for command in app.registered_commands:
-        assert command.callback is not None
-        sentence = (command.callback.__doc__ or "").strip().split("\n\n")[0]
-        rows.append(f"| `privllm {command.callback.__name__}` | {' '.join(sentence.split())} |")
-    return "\n".join(rows)
+    found = []
+    for words, group in [([], app), *(([g.name], g.typer_instance) for g in app.registered_groups)]:
+        found += [([*words, command.name or command.callback.__name__], command.callback) for command in group.registered_commands]
+    return found
 
 
 TABLES = {"stages": stages_table, "parameters": parameters_table, "commands": commands_table}

@@ -3,34 +3,25 @@
 Building is DVC's (`dvc repro`, `dvc exp run`, `dvc metrics diff`). Heavy imports stay inside the commands, so that `--help` is quick.
 """
 
-import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 import privllm.core.offline  # noqa: F401  (first: it switches telemetry off)
-from privllm.core.stage import LOG_FILE, call
+from privllm.commands import people
+from privllm.commands.guard import commands_of
+from privllm.core.stage import LOG_FILE
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="privllm turns a folder of private documents into a private language model, as a build.\n\n"
-    "Put files into data/sources, run `dvc repro`, then `privllm chat`.",
+    "Put files into data/sources, run `dvc repro`, then `privllm serve`.",
 )
 
 
-def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Register a command whose errors are one paragraph and whose exit code says so."""
-
-    @wraps(function)
-    def guarded(*args: Any, **kwargs: Any) -> None:
-        if code := call(lambda: function(*args, **kwargs), f"privllm {function.__name__}"):
-            sys.exit(code)
-
-    return app.command()(guarded)
+command = commands_of(app)
 
 
 @app.callback()
@@ -179,6 +170,8 @@ def forget(
 
     remove(Path(), paths, Terms(typer.echo, None if yes else confirm, not no_repro))
 
+
+people.add_to(app)
 
 if __name__ == "__main__":
     app()

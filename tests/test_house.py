@@ -24,14 +24,15 @@ DVC = declared_stages(ROOT)  # a stage of a matrix is `stage@item`
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
 DECIDING = set(PARAMS) - PLACES  # where work is done decides nothing: were it declared, another cluster would rebuild everything
 
-SIBLINGS = {"collect", "clean", "dedup", "validate", "annotate", "tokens", "model", "tasks", "report"}
+SIBLINGS = {"collect", "clean", "dedup", "validate", "annotate", "tokens", "model", "tasks", "report", "judge"}
 MAY_IMPORT = {
     "core": set(),
     **{room: {"core"} for room in SIBLINGS},
     **{room: {"core"} | SIBLINGS for room in ("train", "evaluate")},
     "build": {"core"} | SIBLINGS,
     "serve": {"core", "train", "evaluate"} | SIBLINGS,
-    "cli": {"core", "build", "serve", "train", "evaluate"} | SIBLINGS,
+    "commands": {"core", "build", "serve", "train", "evaluate"} | SIBLINGS,
+    "cli": {"core", "commands", "build", "serve", "train", "evaluate"} | SIBLINGS,
     "stages": {"core", "serve", "train", "evaluate"} | SIBLINGS,
 }
 HEAVY = {
@@ -41,6 +42,8 @@ HEAVY = {
     "great_expectations": {"validate"},
     "spacy": {"annotate"},
     "fastapi": {"serve"},
+    "starlette": {"serve"},
+    "httpx": {"serve"},
     "uvicorn": {"serve"},
 }
 

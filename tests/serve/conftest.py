@@ -1,10 +1,12 @@
 """A tokenizer, an untrained model and a corpus of two documents, as the stages before would leave them."""
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import torch
 
 from privllm.core.records import DEDUPED, document_id
 from privllm.core.split import SplitConfig
@@ -14,7 +16,7 @@ from privllm.model.families import build
 from privllm.model.masked import MaskedConfig
 from privllm.model.seq2seq import Seq2SeqConfig
 from privllm.model.special import vocabulary_size
-from privllm.serve.export import ExportInputs
+from privllm.serve.export import ExportConfig, ExportInputs, export
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 
 MODELS = {
@@ -23,6 +25,15 @@ MODELS = {
     "seq2seq": Seq2SeqConfig(encoder_layers=1, decoder_layers=1, width=32, heads=2),
 }
 TEXT = "the store keeps every row in a page of its own and the page keeps the rows, naïve façades 🙂 "
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny matrices gain nothing from a second thread, and wait for it where other programs run."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +55,24 @@ def export_inputs(built: Path) -> ExportInputs:
     params = {"pretrain": {"seed": 3, "model": {"width": 32}}}
     figures = {"evaluate": built / "evaluate.json"}
     return ExportInputs(built / "pretrain/causal", built / "tokenizer", built / "dedup", (built / "clean.json",), figures, params)
+
+
+@pytest.fixture(scope="session")
+def exported(built: Path) -> Callable[..., Path]:
+    """exported(tuned=False, seed=1): the folder of a model that has something to say, as `export` leaves it."""
+
+    def make(tuned: bool = False, seed: int = 1) -> Path:
+        folder = built / f"export-{tuned}-{seed}"
+        if not folder.is_dir():
+            shape = CausalConfig(layers=2, width=32, heads=4, kv_heads=2)
+            model = build("causal", shape, vocabulary_size(built / "tokenizer"), 96, seed)
+            generator = torch.Generator().manual_seed(seed)
+            for parameter in model.parameters():  # or every block were the identity, and attention untested
+                if parameter.ndim == 2:
+                    parameter.data = torch.randn(parameter.shape, generator=generator) * 0.35
+            model.save_pretrained(built / f"model-{seed}")
+            inputs = ExportInputs(built / f"model-{seed}", built / "tokenizer", built / "dedup")
+            export(ExportConfig(name=f"handbook-{seed}", chat=tuned), inputs, "causal", folder)
+        return folder
+
+    return make

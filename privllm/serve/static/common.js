@@ -1,0 +1,150 @@
+// What both pages share: elements, calls with the access token, streams, settings. Replies are only ever set as text.
+
+export const byId = (id) => document.getElementById(id);
+
+export function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "on") for (const [event, act] of Object.entries(value)) element.addEventListener(event, act);
+    else if (value !== null) element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+export function icon(name) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
+  svg.setAttribute("aria-hidden", "true");
+  use.setAttribute("href", `/static/icons.svg#${name}`);
+  svg.append(use);
+  return svg;
+}
+
+const KEY = "privllm-token";
+
+function askForToken() {
+  return new Promise((resolve) => {
+    const field = make("input", { type: "password", id: "token", autocomplete: "off", required: "" });
+    const form = make("form", { method: "dialog" },
+      make("label", {}, "Access token", field),
+      make("p", { class: "mark" }, "Whoever runs this server makes one with “privllm token new”. It is kept until this tab is closed."),
+      make("button", { class: "main" }, "Open"));
+    const dialog = make("dialog", { "aria-label": "Access token" }, form);
+    dialog.addEventListener("cancel", (event) => event.preventDefault());
+    form.addEventListener("submit", () => {
+      sessionStorage.setItem(KEY, field.value.trim());
+      dialog.remove();
+      resolve();
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+    field.focus();
+  });
+}
+
+// The response, or an Error with what the server said. Asks for the access token where one is wanted.
+export async function call(path, body = null, signal = null) {
+  for (;;) {
+    const headers = {};
+    const token = sessionStorage.getItem(KEY);
+    if (token) headers.Authorization = `Bearer ${token}`;
+    if (body) headers["Content-Type"] = "application/json";
+    let answer;
+    try {
+      answer = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal });
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new Error("The server cannot be reached.");
+    }
+    if (answer.ok) return answer;
+    if (answer.status === 401) {
+      await askForToken();
+      continue;
+    }
+    const said = await answer.json().catch(() => null);
+    const message = said?.error?.message ?? `the server answered ${answer.status}.`;
+    throw new Error(message[0].toUpperCase() + message.slice(1));
+  }
+}
+
+// Lines of a response as they come.
+export async function* lines(answer) {
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) break;
+    rest += value;
+    const whole = rest.split("\n");
+    rest = whole.pop();
+    yield* whole;
+  }
+  if (rest) yield rest;
+}
+
+export const randomSeed = () => crypto.getRandomValues(new Uint32Array(1))[0] >>> 1;
+
+// The three settings, remembered name included; `decoding()` is what the next reply is drawn with.
+export function settings(page) {
+  const [temperature, most, rater, warmth] = ["temperature", "most", "rater", "warmth"].map(byId);
+  const show = () => { warmth.textContent = Number(temperature.value).toFixed(2); };
+  temperature.value = page.usual.temperature;
+  most.value = page.usual.max_tokens;
+  rater.value = page.rater || localStorage.getItem("privllm-rater") || "";
+  rater.disabled = Boolean(page.rater);
+  temperature.addEventListener("input", show);
+  rater.addEventListener("change", () => localStorage.setItem("privllm-rater", rater.value));
+  show();
+  return {
+    rater: () => rater.value,
+    decoding: () => ({
+      temperature: Number(temperature.value),
+      top_p: page.usual.top_p,
+      max_tokens: Math.min(4096, Math.max(1, Math.round(Number(most.value)) || page.usual.max_tokens)),
+      seed: randomSeed(),
+    }),
+  };
+}
+
+// Enter sends, Shift+Enter breaks the line, the field grows with its text.
+export function composer(send) {
+  const form = byId("composer"), field = byId("say");
+  const grow = () => {
+    field.style.height = "auto";
+    field.style.height = `${field.scrollHeight + 2}px`;
+  };
+  field.addEventListener("input", grow);
+  field.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+      event.preventDefault();
+      form.requestSubmit();
+    }
+  });
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const text = field.value.trim();
+    if (!text || !byId("stop").hidden) return;
+    field.value = "";
+    grow();
+    send(text);
+  });
+}
+
+export function busy(state) {
+  byId("send").hidden = state;
+  byId("stop").hidden = !state;
+}
+
+// Follow the text unless the reader has scrolled up.
+export function following(act) {
+  const talk = byId("talk");
+  const follow = talk.scrollHeight - talk.scrollTop - talk.clientHeight < 80;
+  act();
+  if (follow) talk.scrollTop = talk.scrollHeight;
+}
+
+export function reveal(note) {
+  byId("note").textContent = note;
+  byId("note").hidden = !note;
+}

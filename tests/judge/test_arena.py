@@ -1,0 +1,24 @@
+from collections import Counter
+
+from privllm.judge.arena import points, sides
+from tests.judge.cases import A, B, vote
+
+
+def test_every_ordered_pair_is_equally_likely() -> None:
+    drawn = Counter(sides(3, "secret", str(i)) for i in range(6000))
+    assert len(drawn) == 6
+    assert all(850 < count < 1150 for count in drawn.values())
+
+
+def test_sides_follow_the_secret_not_the_id_alone() -> None:
+    ids = [str(i) for i in range(400)]
+    same = sum(sides(2, "one", i) == sides(2, "other", i) for i in ids)
+    assert 150 < same < 250
+    assert [sides(2, "one", i) for i in ids] == [sides(2, "one", i) for i in ids]
+
+
+def test_points() -> None:
+    assert points(vote("1", "left")) == (A, B, 1.0)
+    assert points(vote("1", "right")) == (A, B, 0.0)
+    assert points(vote("1", "tie")) == (A, B, 0.5)
+    assert points(vote("1", "both_bad")) is None

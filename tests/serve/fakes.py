@@ -1,0 +1,39 @@
+"""An engine that says what it is told, for tests of the web around it. Run as a program it serves an arena of two."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from privllm.judge.records import Model
+from privllm.serve.engine import Ask, Done, Served, Text
+
+
+class Parrot:
+    """Says `says`, word by word."""
+
+    def __init__(self, name: str, revision: str, says: str, pause: float = 0.0) -> None:
+        self.served = Served(Model(name, revision, f"digest-of-{name}"), False, 1000)
+        self.says, self.pause, self.closed = says, pause, False
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None:
+        self.closed = True
+
+    async def size(self, ask: Ask) -> int:
+        return 3
+
+    async def stream(self, ask: Ask) -> AsyncIterator[Text | Done]:
+        for word in self.says.split(" "):
+            await asyncio.sleep(self.pause)
+            yield Text(f"{word} ")
+        yield Done("stop", 3, 5)
+
+
+if __name__ == "__main__":
+    from privllm.serve.people import People
+    from privllm.serve.server import arena_app, listen
+
+    parrots = [Parrot("old-model", "a" * 40, "one two"), Parrot("new-model", "b" * 40, "three four")]
+    listen(arena_app(parrots, People(Path(sys.argv[1]))), "127.0.0.1", 0, lambda url: print(url, flush=True))

@@ -1,0 +1,163 @@
+"""A person in Debian's Chromium: chats, stops, tries again, corrects, rates, votes; the exported files hold exactly that."""
+
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from privllm.serve.access import new_token
+from privllm.serve.batched import Batched
+from privllm.serve.feedback import export_feedback
+from privllm.serve.people import People
+from privllm.serve.server import arena_app, chat_app
+from tests.serve.fakes import Parrot
+from tests.serve.live import live
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed (apt-get install chromium)")
+OLD, NEW = "a1" * 20, "b2" * 20
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=["desk", "phone"])
+def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A page on which nothing may fail: no script error, no blocked resource, no request to anywhere else."""
+    size = {"viewport": {"width": 390, "height": 780}, "has_touch": True} if request.param == "phone" else {}
+    context = browser.new_context(**size)
+    page, wrong, asked = context.new_page(), [], []
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" and "401" not in message.text else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda sent: asked.append(sent.url))
+    page.set_default_timeout(15_000)
+    yield page
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert wrong == []
+    assert {url.split("/")[2] for url in asked if url.startswith("http")} == {page.url.split("/")[2]}
+    context.close()
+
+
+def until(page: Any, expression: str) -> None:
+    """Wait until it is true. (Playwright's own way evaluates a string in the page, which the page's policy forbids.)"""
+    deadline = time.monotonic() + 15
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, expression
+        time.sleep(0.03)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def test_a_chat_by_keyboard_is_corrected_and_kept(page: Any, exported: Callable[..., Path], tmp_path: Path) -> None:
+    people, engine = People(tmp_path / "p.sqlite"), Batched.open(exported())
+    with live(chat_app(engine, people)) as url:
+        page.goto(url)
+        page.wait_for_selector("#note:not([hidden])")
+        assert "was not tuned to answer" in page.inner_text("#note")
+        page.click("summary")
+        page.fill("#rater", "Eva")
+        page.fill("#most", "12")
+        page.press("#temperature", "Home")  # 0.00: greedy
+        assert page.inner_text("#warmth") == "0.00"
+        page.focus("#say")
+        page.keyboard.type("the page")
+        page.keyboard.press("Shift+Enter")
+        page.keyboard.type("<img src=x onerror=alert(1)>")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".tools")
+        reply = page.text_content(".reply .text")
+        page.get_by_role("button", name="Bad").click()
+        page.wait_for_selector("text=Saved.")
+        page.get_by_role("button", name="Correct").press("Enter")
+        page.keyboard.press("Control+A")
+        page.keyboard.type("a <b>store</b> 🙂")
+        page.keyboard.press("Tab")
+        page.keyboard.type("it was wrong")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".better", state="detached")
+
+        page.fill("#most", "4096")
+        page.focus("#say")
+        page.keyboard.type("the row")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#stop:not([hidden])")
+        until(page, "document.querySelectorAll('.reply .text')[1].textContent.length > 20")
+        page.keyboard.press("Escape")
+        page.wait_for_selector("text=Stopped.")
+        stopped = page.locator(".reply .text").nth(1).text_content()
+        page.fill("#most", "5")
+        page.get_by_role("button", name="Try again").click()
+        until(page, "document.querySelectorAll('.tools').length === 2")
+        again = page.locator(".reply .text").nth(1).text_content()
+        assert stopped.startswith(again[:5])
+        page.get_by_role("button", name="Good").nth(1).click()
+        until(page, "[...document.querySelectorAll('[role=status]')].filter(e => e.textContent === 'Saved.').length === 2")
+        assert page.locator("img").count() == 0
+    export_feedback(people, tmp_path / "data/feedback")
+    first, second = lines(tmp_path / "data/feedback/ratings.jsonl")
+    assert first["messages"] == [{"role": "user", "content": "the page\n<img src=x onerror=alert(1)>"}]
+    assert (first["reply"], first["thumb"], first["rater"]) == (reply, "down", "Eva")
+    assert (first["correction"], first["reason"]) == ("a <b>store</b> 🙂", "it was wrong")
+    assert first["model"] == {"name": "handbook-1", "revision": "", "digest": engine.served.model.digest}
+    assert (first["decoding"]["temperature"], first["decoding"]["max_tokens"]) == (0.0, 12)
+    assert (second["reply"], second["thumb"], second["correction"], second["decoding"]["max_tokens"]) == (again, "up", "", 5)
+    assert second["messages"] == [{"role": "user", "content": "the row"}]  # an untuned model sees the last message only
+    assert stopped not in (tmp_path / "data/feedback/ratings.jsonl").read_text("utf-8") or stopped == again
+
+
+@pytest.mark.parametrize(("key", "choice"), [("ArrowLeft", "left"), ("2", "right"), ("3", "tie"), ("ArrowDown", "both_bad")])
+def test_a_vote_is_blind_until_it_is_cast(page: Any, key: str, choice: str, tmp_path: Path) -> None:
+    people = People(tmp_path / "p.sqlite")
+    with live(arena_app([Parrot("old-model", OLD, "one two"), Parrot("new-model", NEW, "three <b>four</b>")], people)) as url:
+        page.goto(url)
+        page.fill("#say", "which?")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#voting:not([hidden])")
+        before = page.content()
+        assert not re.search("old-model|new-model|a1a1|b2b2|digest", before)
+        texts = {side: page.text_content(f"#{side} .text") for side in ("left", "right")}
+        page.fill("#reason", "123 why")  # digits in a field are text, not votes
+        page.keyboard.press("Escape")
+        page.keyboard.press(key)
+        page.wait_for_selector("table")
+        assert {"old-model at a1a1a1a1a", "new-model at b2b2b2b2b"} <= set(re.findall(r"\w+-model at \w+", page.inner_text("#sides")))
+    export_feedback(people, tmp_path / "data/feedback")
+    (vote,) = lines(tmp_path / "data/feedback/votes.jsonl")
+    assert (vote["choice"], vote["reason"], vote["rater"]) == (choice, "123 why", "anonymous")
+    assert {side: vote[side]["text"] for side in texts} == texts
+    assert vote["left"]["model"]["revision"] == (OLD if texts["left"] == "one two " else NEW)
+    assert vote["messages"] == [{"role": "user", "content": "which?"}]
+
+
+def test_the_page_asks_for_the_token_and_keeps_it_for_the_tab(browser: Any, tmp_path: Path) -> None:
+    people = People(tmp_path / "p.sqlite")
+    token = new_token(people, "eva")
+    with live(chat_app(Parrot("m", "", "hello there"), people)) as url:
+        page = browser.new_page()
+        page.goto(url)
+        for typed in ("wrong", token):
+            page.fill("#token", typed)
+            page.keyboard.press("Enter")
+        until(page, "document.getElementById('rater').value === 'eva'")
+        assert page.is_disabled("#rater")
+        page.reload()
+        until(page, "document.getElementById('rater').value === 'eva'")
+        page.fill("#say", "hi")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("text=hello there")
+        assert page.evaluate("localStorage.length") == 0
+        page.close()

@@ -1,0 +1,74 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from privllm.core.errors import UserError
+from privllm.judge.records import read_ratings, read_votes
+from privllm.serve import feedback
+from privllm.serve.feedback import append, export_feedback
+from privllm.serve.people import People
+from tests.judge.cases import rating, vote
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> People:
+    people = People(tmp_path / "people.sqlite")
+    people.rate(rating("a"))
+    people.vote(vote("1", "left"))
+    people.vote(vote("2", "both_bad"))
+    return people
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "data/feedback"
+
+
+def test_everything_comes_out_once(people: People, folder: Path) -> None:
+    assert export_feedback(people, folder) == {"ratings.jsonl": 1, "votes.jsonl": 2}
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert export_feedback(people, folder) == {"ratings.jsonl": 0, "votes.jsonl": 0}
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    people.vote(vote("3", "tie"))
+    people.rate(rating("a", correction="yes"))
+    assert export_feedback(people, folder) == {"ratings.jsonl": 1, "votes.jsonl": 1}
+    assert read_votes(folder / "votes.jsonl") == people.votes()
+    assert read_ratings(folder / "ratings.jsonl") == people.ratings() == [rating("a", 2, "yes")]
+    assert (folder / "votes.jsonl").read_bytes().startswith(before["votes.jsonl"])
+    assert {path.name for path in folder.parent.iterdir()} == {"feedback"}
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_at_any_moment_each_row_comes_out_once(people: People, folder: Path, moment: str, monkeypatch) -> None:
+    def killed(path: Path, lines: list[str]) -> None:
+        if moment == "after":
+            append(path, lines)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(feedback, "append", killed)
+        with pytest.raises(KeyboardInterrupt):
+            export_feedback(people, folder)
+    export_feedback(people, folder)
+    assert [len(path.read_bytes().splitlines()) for path in sorted(folder.iterdir())] == [1, 2]
+
+
+def test_a_link_into_the_cache_is_replaced_not_written_into(people: People, folder: Path, tmp_path: Path) -> None:
+    cached = tmp_path / "cached"
+    cached.write_text('{"id": "0"}\n')
+    folder.mkdir(parents=True)
+    os.link(cached, folder / "votes.jsonl")
+    export_feedback(people, folder)
+    assert cached.read_text() == '{"id": "0"}\n'
+    assert len((folder / "votes.jsonl").read_bytes().splitlines()) == 3
+
+
+def test_a_foreign_file_is_left_alone(people: People, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "votes.jsonl").write_text("my notes\n")
+    with pytest.raises(UserError, match="line 1 is no record"):
+        export_feedback(people, folder)
+    assert (folder / "votes.jsonl").read_text() == "my notes\n"
+    (folder / "votes.jsonl").unlink()
+    assert export_feedback(people, folder) == {"ratings.jsonl": 0, "votes.jsonl": 2}  # the rating was appended before

@@ -1,0 +1,199 @@
+"""Refused with the right status: no token, a wrong one, too much, what is no JSON, what comes from elsewhere, odd paths."""
+
+import json
+import socket
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from privllm.serve import gate
+from privllm.serve.access import new_token
+from privllm.serve.batched import Batched
+from privllm.serve.gate import BODY_LIMIT, HEADERS
+from privllm.serve.people import People
+from privllm.serve.server import chat_app
+from tests.serve.live import live
+
+ASKED = {"model": "handbook-1", "prompt": "the", "max_tokens": 2}
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def url(exported: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with live(chat_app(Batched.open(exported()), People(tmp_path_factory.mktemp("gate") / "people.sqlite"))) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def guarded(exported: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """(address, token) of a server that wants tokens."""
+    people = People(tmp_path_factory.mktemp("guarded") / "people.sqlite")
+    token = new_token(people, "eva")
+    with live(chat_app(Batched.open(exported()), people)) as url:
+        yield url, token
+
+
+def raw(url: str, request: bytes) -> bytes:
+    """What comes back for these bytes, without a client that would tidy them."""
+    parts = urlsplit(url)
+    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=10) as sock:
+        sock.sendall(request)
+        return b"".join(iter(lambda: sock.recv(65536), b""))
+
+
+BODIES = {
+    "no JSON": (b"{", 400),
+    "empty": (b"", 400),
+    "a list": (b"[]", 400),
+    "half a character": (b'{"model": "\xff"}', 400),
+    "half a surrogate": (b'{"model": "handbook-1", "prompt": "\\ud800"}', 400),
+    "not a number": (b'{"model": "handbook-1", "prompt": "x", "temperature": NaN}', 400),
+    "deep": (b"[" * 100_000, 400),
+    "a prompt that is none": (b'{"model": "handbook-1", "prompt": {"a": 1}}', 400),
+    "two prompts": (b'{"model": "handbook-1", "prompt": ["a", "b"]}', 400),
+    "barely warm": (b'{"model": "handbook-1", "prompt": "x", "temperature": 1e-300}', 400),
+    "no model": (b'{"prompt": "x"}', 400),
+    "10 MB": (b'{"model": "handbook-1", "prompt": "' + b"x" * 10_000_000 + b'"}', 413),
+    "an endless word": (b'{"model": "handbook-1", "prompt": "' + b"x" * 900_000 + b'"}', 400),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_bodies(name: str, url: str) -> None:
+    body, status = BODIES[name]
+    answer = httpx.post(f"{url}/v1/completions", content=body, headers=JSON, timeout=20)
+    assert answer.status_code == status
+    assert answer.json()["error"]["message"]
+
+
+def test_a_body_of_unknown_length_is_counted_as_it_comes(url: str) -> None:
+    answer = httpx.post(f"{url}/v1/completions", content=(b"x" * 100_000 for _ in range(100)), headers=JSON, timeout=20)
+    assert answer.status_code == 413
+
+
+def test_a_body_that_never_ends_is_cut_off(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "DRAINED", 3_000_000)
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        while sent < 200_000_000:
+            sent += 100_000
+            yield b"x" * 100_000
+
+    with suppress(httpx.HTTPError):  # hung up on: it may not come to read the answer
+        assert httpx.post(f"{url}/v1/completions", content=endless(), headers=JSON, timeout=20).status_code == 413
+    assert sent < 100_000_000
+
+
+def test_a_body_that_does_not_come(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "BODY_SECONDS", 0.2)
+    parts = urlsplit(url)
+    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=10) as sock:
+        host = f"{parts.hostname}:{parts.port}".encode()
+        sock.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{" % host)
+        assert b" 408 " in sock.recv(65536)
+
+
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer privllm-guess", "Basic {}", "Bearer {}x", "Bearer {} {}"])
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/x", "/api/page"])
+def test_no_token_and_wrong_ones(header: str | None, path: str, guarded: tuple[str, str]) -> None:
+    url, token = guarded
+    headers = {} if header is None else {"authorization": header.format(token, token)}
+    answer = httpx.get(url + path, headers=headers)
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions", "/api/rating"])
+def test_no_body_is_read_without_a_token(path: str, guarded: tuple[str, str]) -> None:
+    url, token = guarded
+    assert httpx.post(url + path, json={}).status_code == 401
+    assert httpx.post(url + path, json={}, headers={"authorization": f"Bearer {token}"}).status_code == 400
+
+
+def test_the_page_itself_is_open_and_the_right_token_opens_the_rest(guarded: tuple[str, str]) -> None:
+    url, token = guarded
+    assert httpx.get(url).status_code == 200
+    assert httpx.get(f"{url}/api/page", headers={"authorization": f"Bearer {token}"}).json()["rater"] == "eva"
+
+
+PATHS = """
+/static/../people.sqlite /static/..%2f..%2fpeople.sqlite /static/%2e%2e/%2e%2e/server.py /static//etc/passwd /static/chat.js%00.css
+//v1/models /v1/../v1/models /V1/models /v1/models/../../api/page /%76%31/../api /static/ /static /docs /redoc /openapi.json /.git/config
+/static/chat.html /v1 /api/ /v1/completions/ /..;/v1/models
+""".split()
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_odd_paths_lead_nowhere(path: str, guarded: tuple[str, str]) -> None:
+    url = guarded[0]
+    host = urlsplit(url).netloc.encode()
+    answer = raw(url, b"GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % (path.encode(), host))
+    assert answer.split()[1] in (b"404", b"400", b"401"), answer[:200]  # 401: an odd name of a model, asked for without a token
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"] if answer.split()[1] != b"400" else True
+
+
+def test_methods(url: str) -> None:
+    assert httpx.delete(f"{url}/v1/models", headers=JSON).status_code == 405
+    assert httpx.get(f"{url}/v1/completions").status_code == 405
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "127.0.0.1@evil.example", "[", "localhost."]
+)
+def test_a_name_that_points_here_is_not_ours(host: str, url: str) -> None:
+    """DNS rebinding: the browser believes that evil.example is this server."""
+    answer = raw(url, b"GET /v1/models HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % host.encode())
+    assert answer.split()[1] == b"421"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": "http://127.0.0.1:1"}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "same-site"}, 403),
+        ({"content-type": "text/plain"}, 415),
+        ({"content-type": "application/x-www-form-urlencoded"}, 415),
+        ({"content-type": "application/json; charset=utf-8", "sec-fetch-site": "same-origin"}, 200),
+    ],
+)
+def test_other_web_sites_may_not_call(headers: dict[str, str], status: int, url: str) -> None:
+    answer = httpx.post(f"{url}/v1/completions", content=json.dumps(ASKED), headers=JSON | headers)
+    assert answer.status_code == status
+    own = {"origin": url}
+    assert httpx.post(f"{url}/v1/completions", json=ASKED, headers=own).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/models", "/nowhere", "/static/style.css"])
+def test_every_answer_is_guarded(path: str, url: str) -> None:
+    answer = httpx.get(url + path)
+    for name, value in HEADERS.items():
+        assert answer.headers[name] == value
+    assert "server" not in answer.headers or path
+    assert "access-control-allow-origin" not in answer.headers
+    assert "'unsafe-inline'" not in answer.headers["content-security-policy"]
+
+
+def test_unrated_chats_leave_no_trace(exported: Callable[..., Path], tmp_path: Path) -> None:
+    file = tmp_path / "people.sqlite"
+    with live(chat_app(Batched.open(exported()), People(file))) as url:
+        secret = "zanzibar"
+        asked = {"model": "handbook-1", "messages": [{"role": "user", "content": secret}], "max_tokens": 3}
+        assert httpx.post(f"{url}/v1/chat/completions", json=asked).status_code == 200
+    time.sleep(0.05)
+    assert secret.encode() not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert sqlite3.connect(file).execute("SELECT count(*) FROM records").fetchone() == (0,)
+
+
+def test_the_limit_leaves_room_for_what_is_useful() -> None:
+    assert BODY_LIMIT >= 4 * 200_000

@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import httpx
+import pytest
+
+from privllm.core.errors import UserError
+from privllm.core.fingerprint import closure
+from privllm.serve.access import new_token
+from privllm.serve.gate import LOCAL
+from privllm.serve.people import People
+from privllm.serve.server import chat_app, hosts_for
+from tests.serve.fakes import Parrot
+from tests.serve.live import live
+from tests.workshop import ROOT
+
+
+@pytest.mark.parametrize("stage", sorted(path.stem for path in (ROOT / "stages").glob("[!_]*.py")))
+def test_no_stage_depends_on_the_web(stage: str) -> None:
+    """Or a new FastAPI would make everybody train again."""
+    ours, foreign = closure(ROOT, f"stages.{stage}")
+    assert {name for name in ours if name.startswith("privllm.serve.")} <= {"privllm.serve.export", "privllm.serve.card"}
+    assert not foreign & {"fastapi", "starlette", "uvicorn", "httpx", "pydantic"}
+    assert not any(name.startswith("privllm.judge") for name in ours)
+
+
+def test_other_machines_need_tokens(tmp_path: Path) -> None:
+    people = People(tmp_path / "p.sqlite")
+    for host in ("127.0.0.1", "127.8.8.8", "localhost", "::1"):
+        assert hosts_for(host, people) == LOCAL | {host}
+    for host in ("0.0.0.0", "::", "192.168.1.7", "example.org", ""):
+        with pytest.raises(UserError, match="privllm token new"):
+            hosts_for(host, people)
+    new_token(people, "eva")
+    assert hosts_for("0.0.0.0", people) is None
+
+
+def test_a_server_for_others_may_be_called_by_any_name_with_a_token(tmp_path: Path) -> None:
+    people = People(tmp_path / "p.sqlite")
+    token = new_token(people, "eva")
+    with live(chat_app(Parrot("m", "", "hi"), people, None)) as url:
+        named = {"host": "llm.example.org"}
+        assert httpx.get(f"{url}/v1/models", headers=named).status_code == 401
+        assert httpx.get(f"{url}/v1/models", headers=named | {"authorization": f"Bearer {token}"}).status_code == 200
+
+
+def test_no_telemetry_even_where_the_environment_asks_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str] = []
+    with live(_collector(sent)) as collector:
+        monkeypatch.setenv("FASTAPI_OTEL_AUTO_CONFIGURE", "true")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
+        with live(chat_app(Parrot("m", "", "hi"), People(tmp_path / "p.sqlite"))) as url:
+            assert httpx.get(f"{url}/v1/models").status_code == 200
+    assert sent == []
+
+
+def _collector(sent: list[str]):
+    from fastapi import FastAPI
+    from fastapi import Request as Call
+
+    app = FastAPI(telemetry={"auto_configure": False})
+
+    @app.middleware("http")
+    async def note(call: Call, go_on):
+        sent.append(call.url.path)
+        return await go_on(call)
+
+    return app
+
+
+def test_engines_are_closed_with_the_server(tmp_path: Path) -> None:
+    parrot = Parrot("m", "", "hi")
+    with live(chat_app(parrot, People(tmp_path / "p.sqlite"))):
+        assert not parrot.closed
+    assert parrot.closed
