@@ -17,11 +17,12 @@ def stages_table() -> str:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
     rows = ["| stage | what it does | parameters | outputs |", "|---|---|---|---|"]
     for name, stage in stages.items():
+        stage = stage.get("do", stage)
         outs = [*stage["outs"]] + [next(iter(m)) for m in stage.get("metrics", [])]
         stage = {key: value for key, value in stage.items() if key != "matrix"}
         params = ", ".join(f"`{p}`" for p in stage.get("params", [])) or "none"
         rows.append(f"| `{name}` | {stage['desc']} | {params} | {', '.join(f'`{path}`' for path in outs)} |")
-    return re.sub(r"\$\{(item\.)?(\w+)\}", r"<\2>", "\n".join(rows))
+    return re.sub(r"\$\{(item\.)?(\w+)\}", r"<\2>", "\n".join(rows).replace("${key}", "<task>"))
 
 
 def parameters_table() -> str:
@@ -34,7 +35,8 @@ def parameters_table() -> str:
             continue
         path = [*path[: len(found[1]) // 2], found[2]]
         if found[3]:
-            rows.append(f"| `{'.'.join(path)}` | `{found[3].strip()}` | {found[4] or ''} |")
+            value = found[3].strip().replace("|", "\\|")
+            rows.append(f"| `{'.'.join(path)}` | `{value}` | {found[4] or ''} |")
     return "\n".join(rows)
 
 

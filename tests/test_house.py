@@ -1,6 +1,7 @@
 """The repository checks its own manners: layers, heavy imports, sizes, names in five places, tables, dangerous calls."""
 
 import ast
+import fnmatch
 import importlib.metadata
 import re
 import sys
@@ -23,7 +24,7 @@ DVC = declared_stages(ROOT)  # a stage of a matrix is `stage@item`
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
 DECIDING = set(PARAMS) - PLACES  # where work is done decides nothing: were it declared, another cluster would rebuild everything
 
-SIBLINGS = {"collect", "clean", "dedup", "validate", "annotate", "tokens", "model", "report", "judge"}
+SIBLINGS = {"collect", "clean", "dedup", "validate", "annotate", "tokens", "model", "tasks", "report", "judge"}
 MAY_IMPORT = {
     "core": set(),
     **{room: {"core"} for room in SIBLINGS},
@@ -124,12 +125,12 @@ def test_declared_params_are_those_the_stage_reads(name: str) -> None:
     """Read off the source here; test_pipeline.py watches real runs."""
     read, stage = set(), name.partition("@")[0]
     for path in closure(ROOT, f"stages.{stage}")[0].values():
-        read |= set(re.findall(r'read_params\(\s*"(\w+)"', path.read_text("utf-8")))
+        read |= set(map(section_of, re.findall(r'read_params\(\s*"([\w.]+)"', path.read_text("utf-8"))))
     text = (ROOT / f"stages/{stage}.py").read_text("utf-8")
     declared = {section_of(section) for section in DVC[name].get("params", [])}
     assert "load_sections(" not in text, "an output must not say where it was made: use deciding_sections"
     if stage == "fingerprint":
-        assert declared == {"families"}  # which stages there are, is all it asks
+        assert declared == {"families", "finetune"}  # which stages there are, is all it asks
     elif "deciding_sections(" in text:  # it names what it takes, and all of that is declared
         module = importlib.import_module(f"stages.{stage}")
         taken = {section for section in module.SECTIONS if section in PARAMS}
@@ -152,7 +153,12 @@ def test_params_file_loads_strictly_and_is_complete() -> None:
 
     for section, schema in config_classes().items():
         read_params(section, schema, ROOT / "params.yaml")
-        assert set(known_keys(schema)) == set(dotted(PARAMS[section])), section
+        known, given = known_keys(schema), dotted(look_up(section, PARAMS))  # `*` is a name of people's own
+        forms = {name: (name, f"{name}.*") for name in known}
+        assert not [name for name in known if not any(fnmatch.filter(given, form) for form in forms[name])], section
+        assert not [key for key in given if not any(fnmatch.fnmatch(key, form) for name in known for form in forms[name])], section
+    for task in PARAMS["finetune"]["tasks"]:
+        read_params("finetune.defaults", config_classes()["finetune.defaults"], ROOT / "params.yaml", over=f"finetune.tasks.{task}")
 
 
 def config_classes() -> dict[str, type]:
@@ -160,7 +166,7 @@ def config_classes() -> dict[str, type]:
     pairs: dict[str, type] = {"executor": ExecutorConfig}
     for path in (ROOT / "stages").glob("*.py"):
         text = path.read_text("utf-8")
-        for section, name in re.findall(r'read_params\(\s*"(\w+)", (\w+)\)', text):
+        for section, name in re.findall(r'read_params\(\s*"([\w.]+)", (\w+)[,)]', text):
             source = re.search(rf"from ([\w.]+) import [^\n]*\b{name}\b", text)
             assert source, f"{path.name} must import {name} by name"
             pairs[section] = getattr(importlib.import_module(source[1]), name)

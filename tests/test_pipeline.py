@@ -14,9 +14,10 @@ import pytest
 import yaml
 
 from privllm.core.pipeline import declared_stages
-from tests.workshop import ROOT, Workshop, environment, make_workshop, outputs
+from tests.workshop import ROOT, SMALL, Workshop, environment, make_workshop, outputs
 
-STAGES = declared_stages(ROOT)
+TUNED = {f"finetune@{task}" for task in SMALL["finetune.tasks"]}  # the workshop has a task or two of its own
+STAGES = {name: stage for name, stage in declared_stages(ROOT).items() if not name.startswith("finetune@") or name in TUNED}
 NO_NETWORK = ["unshare", "-rn"] if subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode == 0 else []
 
 
@@ -80,8 +81,11 @@ def only(names: list[str], params: dict) -> dict:
     """The named sections of params.yaml, of which one may be part of another ("pretrain.causal")."""
     found: dict = {}
     for name in names:
-        outer, _, inner = name.partition(".")
-        found[outer] = {**found.get(outer, {}), inner: params[outer][inner]} if inner else params[outer]
+        *path, last = name.split(".")
+        inside, outside = found, params
+        for part in path:
+            inside, outside = inside.setdefault(part, {}), outside[part]
+        inside[last] = outside[last]
     return found
 
 

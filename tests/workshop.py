@@ -33,6 +33,20 @@ SMALL: dict[str, Any] = {
         for family, tokens in (("causal", 12_000), ("masked", 3_000), ("seq2seq", 3_000))
         for key, value in (("max_tokens", tokens), ("validate_every", 20), ("checkpoint_every", 10), ("compile", False))
     },
+    "tasks.derive.questions.source": "",  # its pages lie elsewhere
+    "finetune.tasks": {
+        "questions": {
+            "kind": "chat",
+            "family": "causal",
+            "data": "data/tasks/questions.jsonl",
+            "start": "data/pretrain/causal",
+            "optional": True,
+            "compare_random": True,
+            "max_tokens": 400,
+            "generated": 2,
+            "max_new_tokens": 4,
+        }
+    },
     "evaluate.continuations": 4,
     "evaluate.max_rows": 40,
     "evaluate.bootstrap": 50,
@@ -96,7 +110,9 @@ def make_workshop(root: Path) -> Workshop:
     )
     for name in sorted(set(listed.stdout.decode().split("\0")) - {""}):
         keep = name.startswith(("privllm/", "stages/", ".dvc/", "data/promoted/")) or "/" not in name or name.endswith(".gitignore")
-        if (keep and (ROOT / name).is_file() and name != "dvc.lock" and not name.startswith("reports/")) or name == "reports/.gitignore":
+        if (keep and (ROOT / name).is_file() and name != "dvc.lock" and not name.startswith("reports/")) or (
+            name.startswith("reports/") and name.endswith(".gitignore")
+        ):
             target = root / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target)

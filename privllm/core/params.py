@@ -6,10 +6,10 @@ known key. Nothing is interpolated (DVC hashes the unexpanded text, so `${...}` 
 
 import difflib
 import json
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from omegaconf import OmegaConf
@@ -28,19 +28,29 @@ def require(condition: bool, key: str, allowed: str) -> None:
         raise UserError(f"parameter `{key}` in {PARAMS_FILE} is out of range: it must be {allowed}.")
 
 
-def read_params(section: str, schema: type[Config], path: Path = PARAMS_FILE) -> Config:
-    """`schema` filled from `section` of the file at `path`; a missing section means the defaults.
+def read_params(section: str, schema: type[Config], path: Path = PARAMS_FILE, over: str = "") -> Config:
+    """`schema` filled from `section` (dotted) of the file at `path`, then from the section `over`; missing ones leave the defaults.
 
     Raises UserError for a file that is not YAML, an unknown key, a wrong type, or a value out of range.
     """
-    values = load_sections(path).get(section) or {}
+    sections = load_sections(path)
+    merged, name = OmegaConf.structured(schema), section
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(values))
+        for name in filter(None, (section, over)):
+            merged = OmegaConf.merge(merged, OmegaConf.create(_part(sections, name)))
         return OmegaConf.to_object(merged)  # type: ignore[return-value]
     except UserError:
         raise
     except (OmegaConfBaseException, TypeError, ValueError) as error:
-        raise UserError(_explain(error, section, schema, path)) from error
+        raise UserError(_explain(error, name, schema, path)) from error
+
+
+def _part(sections: dict[str, Any], dotted: str) -> Any:
+    """What stands under a dotted name, {} for nothing."""
+    part: Any = sections
+    for name in dotted.split("."):
+        part = part.get(name) if isinstance(part, dict) else None
+    return {} if part is None else part
 
 
 def load_sections(path: Path = PARAMS_FILE) -> dict[str, Any]:
@@ -81,7 +91,7 @@ def _explain(error: Exception, section: str, schema: type, path: Path) -> str:
     dotted = f"{section}.{key}" if key else section
     where = f"{path}, line {_line_of(path, dotted)}"
     if isinstance(error, ConfigKeyError):
-        names = known_keys(schema)
+        names = [_named_as(name, key) for name in known_keys(schema)]
         near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
         hint = f"did you mean `{section}.{near[0]}`?" if near else f"known keys: {', '.join(names)}."
         return f"unknown parameter `{dotted}` ({where}); {hint}"
@@ -90,12 +100,20 @@ def _explain(error: Exception, section: str, schema: type, path: Path) -> str:
 
 
 def known_keys(schema: type, prefix: str = "") -> list[str]:
-    """Dotted names of every field of a config dataclass, nested ones included."""
+    """Dotted names of every field of a config dataclass, nested ones included; `*` stands for a key of people's own."""
     names = []
-    for field in fields(schema):
-        nested = isinstance(field.type, type) and is_dataclass(field.type)
-        names += known_keys(field.type, f"{prefix}{field.name}.") if nested else [prefix + field.name]  # type: ignore[arg-type]
+    for name, kind in get_type_hints(schema).items():
+        dotted = prefix + name
+        if get_origin(kind) is dict and is_dataclass(get_args(kind)[1]):
+            dotted, kind = f"{dotted}.*", get_args(kind)[1]
+        names += known_keys(kind, f"{dotted}.") if is_dataclass(kind) else [dotted]  # type: ignore[arg-type]
     return names
+
+
+def _named_as(name: str, key: str) -> str:
+    """`name` with the key's own words where it has a `*`."""
+    words = key.split(".")
+    return ".".join(words[i] if part == "*" and i < len(words) else part for i, part in enumerate(name.split(".")))
 
 
 def _line_of(path: Path, dotted: str) -> int:

@@ -26,12 +26,13 @@ from privllm.core.report import write_json
 from privllm.core.seed import name_digest, seed_of
 from privllm.core.store import NO_STORE, Store
 from privllm.core.tables import read_table, shards_of, write_table
-from privllm.evaluate.bleu import SHORTEST, continuations, overlap
+from privllm.evaluate.bleu import SHORTEST, continuations
 from privllm.evaluate.samples import decode, fillings, write_samples
 from privllm.evaluate.scoring import Scored, choose_rows, score
 from privllm.evaluate.slices import Tally, bootstrap_interval, top_folder
 from privllm.model.families import load
 from privllm.model.generate import SamplingConfig
+from privllm.tasks.overlap import overlap
 from privllm.tokens.alignment import parts_of_speech, token_bytes
 from privllm.tokens.encoding import Encoder
 from privllm.tokens.rows import shards_in

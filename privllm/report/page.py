@@ -18,6 +18,7 @@ from privllm.core.split import SPLITS
 from privllm.report import charts
 from privllm.report.funnel import funnel
 from privllm.report.meaning import facts
+from privllm.report.tasks_table import tasks_table
 
 TEMPLATE = "template.html.j2"
 FEW_TOKENS = 50  # a slice smaller than this is in the table, not in the chart
@@ -67,6 +68,7 @@ def render_report(inputs: ReportInputs, out: Path) -> None:
     environment.filters |= {"count": show_count, "number": show_number, "percent": lambda share: f"{share:.1%}"}
     page = environment.get_template(TEMPLATE).render(
         reports=reports,
+        tasks=tasks_table(inputs.reports / "finetune"),
         funnel=funnel(reports),
         facts=facts(reports),
         tiles=[fact for found in facts(reports | own).values() for fact in found if fact.headline],

@@ -5,10 +5,11 @@ k * batch_size on, so every batch is full and a run can go on from any step with
 processes (rows are memory-mapped) and no global generator. What a batch is made into, an objective decides.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from privllm.core.seed import seed_of
@@ -33,6 +34,14 @@ def rows_of_step(seed: int, step: int, batch_size: int, rows: int) -> np.ndarray
 def spread(rows: int, limit: int) -> np.ndarray:
     """At most `limit` of `rows` indices, evenly spaced: int64, ascending."""
     return np.unique(np.linspace(0, rows - 1, min(limit, rows)).round().astype(np.int64))
+
+
+def fill(sequences: Sequence[np.ndarray], value: int) -> Tensor:
+    """Sequences of different lengths as int64 [B, longest], filled up with `value`."""
+    filled = np.full((len(sequences), max(map(len, sequences))), value, np.int64)
+    for row, sequence in zip(filled, sequences, strict=True):
+        row[: len(sequence)] = sequence
+    return torch.from_numpy(filled)
 
 
 class Stream:

@@ -25,7 +25,7 @@ from privllm.model.special import PAD
 from privllm.tokens.guide import Guide
 from privllm.tokens.rows import Rows
 from privllm.train.config import CausalPretrain, MaskedPretrain, Seq2SeqPretrain, TrainConfig
-from privllm.train.data import IGNORED, Batch, rows_of_step, spread
+from privllm.train.data import IGNORED, Batch, fill, rows_of_step, spread
 from privllm.train.objective import Objective
 
 
@@ -153,11 +153,3 @@ def make_objective(cfg: TrainConfig, model: PreTrainedModel, train: Split, valid
         return Spans(model, cfg, train, validation, cfg.corruption, max(vocabulary.values()) + 1)
     assert isinstance(cfg, CausalPretrain)
     return NextToken(model, cfg, train, validation, "causal")
-
-
-def fill(sequences: list[np.ndarray], value: int) -> Tensor:
-    """Sequences of different lengths as int64 [B, longest], filled up with `value`."""
-    filled = np.full((len(sequences), max(map(len, sequences))), value, np.int64)
-    for row, sequence in zip(filled, sequences, strict=True):
-        row[: len(sequence)] = sequence
-    return torch.from_numpy(filled)

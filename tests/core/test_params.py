@@ -19,6 +19,7 @@ class Sample:
     learning_rate: float = 0.1
     names: list[str] = field(default_factory=lambda: ["en"])
     inner: Inner = field(default_factory=Inner)
+    own: dict[str, Inner] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require(self.learning_rate > 0, "sample.learning_rate", "above 0")
@@ -45,6 +46,7 @@ def test_missing_section_means_defaults(tmp_path: Path) -> None:
         ("a: 1\nsample:\n  learning_rat: 1\n", ["sample.learning_rat", "line 3", "sample.learning_rate"]),
         ("sample:\n  inner:\n    deph: 1\n", ["sample.inner.deph", "line 3", "sample.inner.depth"]),
         ("sample:\n  inner:\n    depth: deep\n", ["sample.inner.depth", "line 3", "deep"]),
+        ("sample:\n  own:\n    mine: {deph: 1}\n", ["sample.own.mine.deph", "line 3", "sample.own.mine.depth"]),
         ("sample:\n  names: 3\n", ["sample.names", "line 2"]),
         ("sample:\n  learning_rate: -1\n", ["sample.learning_rate", "above 0"]),
         ("sample: 3\n", ["sample", "line 1"]),
@@ -59,6 +61,18 @@ def test_wrong_values_are_explained(tmp_path: Path, text: str, parts: list[str])
         read_params("sample", Sample, params(tmp_path, text))
     for part in parts:
         assert part in str(caught.value)
+
+
+def test_a_section_over_another(tmp_path: Path) -> None:
+    path = params(
+        tmp_path, "sample:\n  all: {learning_rate: 0.5, inner: {depth: 3}}\n  one:\n    learning_rate: 0.7\n    two:\n      dept: 1\n"
+    )
+    assert read_params("sample.all", Sample, path) == Sample(0.5, inner=Inner(3))
+    path.write_text(path.read_text().replace("    two:\n      dept: 1\n", ""))
+    assert read_params("sample.all", Sample, path, over="sample.one") == Sample(0.7, inner=Inner(3))
+    path.write_text(path.read_text().replace("learning_rate: 0.7", "inner: {dept: 1}"))
+    with pytest.raises(UserError, match=r"sample\.one\.inner\.dept.*line 4.*sample\.one\.inner\.depth"):
+        read_params("sample.all", Sample, path, over="sample.one")
 
 
 def test_missing_file_says_where_to_stand(tmp_path: Path) -> None:

@@ -1,0 +1,268 @@
+"""Labelled examples as JSON lines: read strictly, every fault named with its file and line.
+
+    classification  {"text": "...", "label": "..."}
+    tokens          {"tokens": ["...", ...], "labels": ["B-PER", "I-PER", "O", ...]}
+    text2text       {"input": "...", "output": "..."}
+    chat            {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}, ...]}
+
+Any line may also have "id"; "group", shared by examples that belong together (passages of one page), which stay on one side of the
+split; and "split" (train, validation or test), which then every line must have. An I- label that continues no entity of its type
+begins one (as conlleval and seqeval read it) and is counted. It does not divide the examples (`splits`) and mends no text.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import orjson
+
+from privllm.core.errors import UserError
+from privllm.core.report import balance
+from privllm.core.seed import digest, name_digest
+from privllm.core.split import SPLITS
+
+KINDS = ("classification", "tokens", "text2text", "chat")
+MAX_FILE_BYTES = 2 << 30
+MAX_LINE_BYTES = 4 << 20
+COMMON = {"id", "group", "split"}
+OUTSIDE = "O"
+
+
+@dataclass(frozen=True)
+class Classified:
+    text: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Tagged:
+    tokens: tuple[str, ...]
+    labels: tuple[str, ...]  # BIO, one for each token
+
+
+@dataclass(frozen=True)
+class Pair:
+    input: str
+    output: str
+
+
+@dataclass(frozen=True)
+class Chat:
+    turns: tuple[tuple[str, str], ...]  # (user or assistant, what was said); the last is the assistant's
+
+
+Content = Classified | Tagged | Pair | Chat
+
+
+@dataclass(frozen=True)
+class Example:
+    line: int  # from 1
+    id: str  # its own, or a digest of what it holds
+    group: str  # what shares a split with it; a digest of the input where the line names none
+    split: str  # one of SPLITS, or "" where the file leaves that to us
+    content: Content
+
+
+@dataclass(frozen=True)
+class Dataset:
+    path: Path
+    kind: str
+    examples: tuple[Example, ...]
+    counts: dict[str, int]  # lines = blank + repeated + examples; repaired is how many labels were read as B-
+
+
+class _Fault(Exception):
+    """What is wrong with a line."""
+
+
+def read_examples(path: Path, kind: str, labels: tuple[str, ...] = ()) -> Dataset:
+    """All examples of the file, in its order, each once.
+
+    `labels` are the ones allowed (for tokens: entity types); empty allows all. Raises UserError, which names file and line, for
+    what is no UTF-8 or JSON, a wrong schema, an unknown label, two examples with one id; and for a file without examples.
+    """
+    assert kind in KINDS, kind
+    counts: Counter[str] = Counter(lines=0, blank=0, repeated=0, examples=0, repaired=0)
+    examples: list[Example] = []
+    first: dict[str, int] = {}  # line of each content
+    ids: dict[str, int] = {}
+    for number, line in _lines(path):
+        counts["lines"] += 1
+        if not line.strip():
+            counts["blank"] += 1
+            continue
+        try:
+            example, repaired = _example(number, line, kind, labels)
+            what = digest(repr((example.content, example.split)).encode())
+            if what in first:
+                counts["repeated"] += 1
+                continue
+            if ids.setdefault(example.id, number) != number:
+                raise _Fault(f"the id {_short(example.id)} stands on line {ids[example.id]} already; every example needs its own")
+            if examples and bool(example.split) != bool(examples[0].split):
+                raise _Fault('some lines have "split" and others have none; give it to all of them, or to none')
+        except _Fault as fault:
+            raise _error(path, number, str(fault)) from None
+        first[what] = number
+        counts.update(examples=1, repaired=repaired)
+        examples.append(example)
+    if not examples:
+        raise UserError(f"{path} holds no examples: put one {kind} example on each line, for example {SHAPES[kind]}.")
+    balance(counts["lines"], counts["blank"], counts["repeated"], counts["examples"])
+    return Dataset(path, kind, tuple(examples), dict(counts))
+
+
+def line_error(dataset: Dataset, example: Example, what: str) -> UserError:
+    """The error for one example of a dataset, for whoever finds a fault later on."""
+    return _error(dataset.path, example.line, what)
+
+
+def input_of(content: Content) -> str:
+    """What a model is given of an example; equal inputs share a split."""
+    match content:
+        case Classified(text, _):
+            return text
+        case Tagged(tokens, _):
+            return "\x1f".join(tokens)
+        case Pair(given, _):
+            return given
+        case Chat(turns):
+            return "\x1e".join("\x1f".join(turn) for turn in turns[:-1])
+
+
+def as_bio(labels: tuple[str, ...]) -> tuple[str, ...]:
+    """The same entities, each with a B- at its beginning: an I- that continues nothing of its type begins an entity."""
+    read = []
+    before = OUTSIDE
+    for label in labels:
+        begins = label.startswith("I-") and before[2:] != label[2:]
+        read.append("B-" + label[2:] if begins else label)
+        before = label
+    return tuple(read)
+
+
+SHAPES = {
+    "classification": '{"text": "...", "label": "..."}',
+    "tokens": '{"tokens": ["Ada", "wrote"], "labels": ["B-PER", "O"]}',
+    "text2text": '{"input": "...", "output": "..."}',
+    "chat": '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}',
+}
+KEYS = {"classification": {"text", "label"}, "tokens": {"tokens", "labels"}, "text2text": {"input", "output"}, "chat": {"messages"}}
+
+
+def _error(path: Path, number: int, what: str) -> UserError:
+    return UserError(f"{path}, line {number}: {what}. Mend that line, or take it out.")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise UserError(f"{path} has {size:,} bytes; a dataset may have {MAX_FILE_BYTES:,}: cut it down.")
+        with path.open("rb") as file:
+            number = 0
+            while line := file.readline(MAX_LINE_BYTES + 1):
+                number += 1
+                if len(line) > MAX_LINE_BYTES:
+                    raise _error(path, number, f"it is longer than {MAX_LINE_BYTES:,} bytes")
+                yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: put the dataset there, or name another file under `data` in params.yaml.") from None
+
+
+def _example(number: int, line: bytes, kind: str, labels: tuple[str, ...]) -> tuple[Example, int]:
+    value = _parse(line)
+    if not isinstance(value, dict):
+        _fail(kind, "it must be a JSON object")
+    missing, unknown = sorted(KEYS[kind] - set(value)), sorted(set(value) - KEYS[kind] - COMMON)
+    if missing or unknown:
+        faults = [f"{_names(missing)} is missing"] * bool(missing) + [f"{_names(unknown)} is unknown"] * bool(unknown)
+        _fail(kind, " and ".join(faults))
+    content, repaired = _content(kind, value, labels)
+    common = {key: _text(value, key) if key in value else "" for key in sorted(COMMON)}
+    if common["split"] and common["split"] not in SPLITS:
+        raise _Fault(f'"split" is {_short(common["split"])}; it must be one of {", ".join(SPLITS)}')
+    group = common["group"] or digest(input_of(content).encode())
+    return Example(number, common["id"] or name_digest(kind, repr(content), common["split"]), group, common["split"], content), repaired
+
+
+def _parse(line: bytes) -> Any:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        try:
+            line.decode("utf-8")
+        except UnicodeDecodeError as broken:
+            raise _Fault(f"byte {broken.start + 1} is not UTF-8; save the file as UTF-8") from None
+        raise _Fault(f"it is not JSON ({error})") from None
+
+
+def _content(kind: str, value: dict[str, Any], labels: tuple[str, ...]) -> tuple[Content, int]:
+    if kind == "classification":
+        label = _text(value, "label")
+        _check_label(label, labels)
+        return Classified(_text(value, "text"), label), 0
+    if kind == "tokens":
+        return _tagged(value, labels)
+    if kind == "text2text":
+        return Pair(_text(value, "input"), _text(value, "output")), 0
+    return _chat(value), 0
+
+
+def _tagged(value: dict[str, Any], labels: tuple[str, ...]) -> tuple[Tagged, int]:
+    tokens, tags = value["tokens"], value["labels"]
+    for key, part in (("tokens", tokens), ("labels", tags)):
+        if not isinstance(part, list) or not part or not all(isinstance(item, str) and item for item in part):
+            raise _Fault(f'"{key}" must be a list of strings that are not empty')
+    if len(tokens) != len(tags):
+        raise _Fault(f"it has {len(tokens)} tokens but {len(tags)} labels")
+    for tag in tags:
+        if tag != OUTSIDE and not (tag[:2] in ("B-", "I-") and tag[2:]):
+            raise _Fault(f"the label {_short(tag)} is neither O nor B-TYPE nor I-TYPE")
+        if tag != OUTSIDE:
+            _check_label(tag[2:], labels)
+    read = as_bio(tuple(tags))
+    return Tagged(tuple(tokens), read), sum(a != b for a, b in zip(read, tags, strict=True))
+
+
+def _chat(value: dict[str, Any]) -> Chat:
+    messages = value["messages"]
+    if not isinstance(messages, list) or len(messages) < 2:
+        _fail("chat", '"messages" must be a list of at least two')
+    turns = []
+    for place, message in enumerate(messages):
+        if not isinstance(message, dict) or set(message) != {"role", "content"}:
+            _fail("chat", f'message {place + 1} must be an object with "role" and "content"')
+        role = ("user", "assistant")[place % 2]
+        if message["role"] != role:
+            raise _Fault(f"message {place + 1} must be the {role}'s: user and assistant take turns, the user begins")
+        turns.append((role, _text(message, "content")))
+    if len(turns) % 2:
+        raise _Fault("the last message must be the assistant's: it is what is learnt")
+    return Chat(tuple(turns))
+
+
+def _text(value: dict[str, Any], key: str) -> str:
+    text = value[key]
+    if not isinstance(text, str) or not text.strip():
+        raise _Fault(f'"{key}" must be a string with something in it')
+    return text
+
+
+def _check_label(label: str, labels: tuple[str, ...]) -> None:
+    if labels and label not in labels:
+        raise _Fault(f"the label {_short(label)} is unknown; params.yaml lists {', '.join(labels)}")
+
+
+def _fail(kind: str, what: str) -> NoReturn:
+    raise _Fault(f"{what}; a line of {kind} looks like {SHAPES[kind]}")
+
+
+def _names(keys: list[str]) -> str:
+    return ", ".join(f'"{_short(key)}"' for key in keys)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,237 @@
+"""The `finetune` stages: a pretrained model and labelled examples in, a model that does one task out, and how much the start was worth.
+
+    data.jsonl, start/, tokenizer/ -> out/{config.json, model.safetensors, tokenizer.json, predictions.jsonl}, live/
+
+The loop is pretraining's, so a run that was killed ends in the same bytes. With `compare_random` the same architecture is trained from
+random weights too, on the same batches and the whole budget; both are judged on the same held-out examples. It makes no examples.
+"""
+
+import json
+import math
+import shutil
+import sys
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import transformers
+from transformers import PreTrainedModel
+
+from privllm.core.errors import UserError
+from privllm.core.params import require
+from privllm.core.report import write_json
+from privllm.core.split import SplitConfig
+from privllm.model.heads import context_of, families_of, open_model
+from privllm.model.seq2seq import with_sentinels
+from privllm.tasks.formats import KINDS, Dataset, read_examples
+from privllm.tasks.metrics import Score, paired_interval
+from privllm.tasks.splits import Divided, divide
+from privllm.tokens.vocabulary import TOKENIZER_CONFIG
+from privllm.train.compiling import prepare_compiler
+from privllm.train.config import TrainConfig
+from privllm.train.encode import Coder, Encoded, Speech, tags_of
+from privllm.train.loop import Trained, Work, key_of, train
+from privllm.train.lora import AdapterConfig, adapt, merge
+from privllm.train.predict import MAIN, Judged, Limits, as_line, judge
+from privllm.train.supervised import OBJECTIVES
+
+NEVER = 1_000_000_000  # validations; patience that does not end
+
+
+@dataclass
+class FinetuneConfig(TrainConfig):
+    kind: str = "classification"  # classification, tokens, text2text or chat
+    family: str = "masked"  # of the model in `start`: masked, causal or seq2seq
+    data: str = ""  # a file of JSON lines
+    start: str = ""  # a Hugging Face folder on this machine, such as data/pretrain/masked
+    labels: list[str] = field(default_factory=list)  # those allowed (entity types for tokens); empty: whatever the file has
+    optional: bool = False  # whether examples that do not suffice are a note instead of an error
+    compare_random: bool = False  # whether to train the same architecture from random weights too, and report the difference
+    lora: AdapterConfig = field(default_factory=AdapterConfig)
+    split: SplitConfig = field(default_factory=lambda: SplitConfig(0.1, 0.2))  # of files that do not say it themselves
+    generated: int = 128  # held-out examples that are answered in words, >= 0; the loss is over all
+    max_new_tokens: int = 48  # of such an answer, >= 1
+    draws: int = 2000  # behind each interval, >= 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.kind in KINDS, "kind", ", ".join(KINDS))
+        require(self.family in families_of(self.kind), "family", f"one that does {self.kind}: {', '.join(families_of(self.kind))}")
+        require(self.lora.rank == 0 or self.optimizer == "adamw", "optimizer", "adamw where lora.rank is above 0")
+        require(self.generated >= 0, "generated", "0 or more")
+        require(self.max_new_tokens >= 1 and self.draws >= 1, "max_new_tokens", "at least 1, as must draws")
+
+
+class Inputs(NamedTuple):
+    """What `finetune` reads."""
+
+    data: Path  # JSON lines
+    start: Path  # a Hugging Face folder; its own tokenizer, if it has one, goes before
+    tokenizer: Path  # data/tokenizer
+
+
+class Prepared(NamedTuple):
+    """Examples, encoded for the model."""
+
+    divided: Divided
+    train: list[Encoded]
+    validation: list[Encoded]
+    test: list[Encoded]
+    labels: tuple[str, ...]  # of the head
+    counts: dict[str, int]
+
+
+class Arm(NamedTuple):
+    """One start, trained and judged."""
+
+    model: PreTrainedModel
+    trained: Trained
+    judged: Judged
+
+
+def finetune(task: str, cfg: FinetuneConfig, inputs: Inputs, out: Path, live: Path, work: Work) -> dict[str, Any]:
+    """Train, judge, write `out` and `live`; returns the report.
+
+    Raises UserError for examples that are wrong or do not suffice, unless the task is optional: then it says so and trains nothing.
+    """
+    speech = Speech(inputs.start if (inputs.start / "tokenizer.json").is_file() else inputs.tokenizer)
+    try:
+        dataset = read_examples(inputs.data, cfg.kind, tuple(cfg.labels))
+        prepared = _prepare(cfg, dataset, inputs.start, speech)
+    except UserError as error:
+        if not cfg.optional:
+            raise
+        return _skip(task, str(error), out, live)
+    compiled = prepare_compiler(cfg.compile, work.folder.parent / "compiled")
+    key = key_of(cfg, [inputs.data, inputs.start, inputs.tokenizer], work.code, compiled)
+    section = f"finetune.tasks.{task}"
+    fresh = _random_arm(cfg, prepared, inputs, speech, work, key, section) if cfg.compare_random else None
+    shutil.rmtree(live, ignore_errors=True)
+    arm = _train(cfg, prepared, inputs, speech, Work(work.folder / "start", work.code), key, section, live)
+    report = _report(cfg, dataset, prepared, arm, fresh)
+    _save(arm, fresh, prepared, inputs, {"config": asdict(cfg), **report}, out)
+    shutil.rmtree(work.folder, ignore_errors=True)
+    return report
+
+
+def _prepare(cfg: FinetuneConfig, dataset: Dataset, start: Path, speech: Speech) -> Prepared:
+    divided = divide(dataset, cfg.split)
+    labels = tags_of(divided.labels) if cfg.kind == "tokens" else divided.labels
+    context = context_of(open_model(cfg.kind, cfg.family, start, labels, cfg.seed))
+    coder = Coder(speech, cfg.family, dataset, context, labels)
+    training, validation, test = (coder.encode(part) for part in (divided.train, divided.validation, divided.test))
+    return Prepared(divided, training, validation, test, labels, {**dataset.counts, **divided.counts, "cut": coder.cut})
+
+
+def _train(
+    cfg: FinetuneConfig, prepared: Prepared, inputs: Inputs, speech: Speech, work: Work, key: str, section: str, live: Path | None
+) -> Arm:
+    """One arm: from random weights where there is no `live` to write its losses to."""
+    fresh = live is None
+    if fresh:  # it must not stop early: it gets the whole budget
+        cfg = replace(cfg, patience=NEVER)
+    model = open_model(cfg.kind, cfg.family, inputs.start, prepared.labels, cfg.seed, fresh)
+    adapters = adapt(model, cfg.lora, cfg.seed) if cfg.lora.rank and not fresh else None
+    make = OBJECTIVES[cfg.kind, cfg.family]
+    objective = make(model, cfg, prepared.train, prepared.validation, speech.marks.pad, section)
+    if cfg.compile:
+        objective.compile()
+    steps = steps_of(cfg, prepared.train)
+    trained = train(objective, cfg, steps, live or work.folder / "live", work, f"{key} {fresh}")
+    if adapters is not None:
+        objective.model = merge(adapters)
+    limits = Limits(max(8, cfg.batch_size), cfg.generated, cfg.max_new_tokens)
+    judged = judge(objective, prepared.divided.test, prepared.test, prepared.labels, speech, limits)
+    return Arm(objective.model, trained, judged)
+
+
+def steps_of(cfg: FinetuneConfig, examples: list[Encoded]) -> int:
+    """How many batches have about `max_tokens` tokens, what a seq2seq writes included."""
+    written = cfg.family == "seq2seq"
+    mean = np.mean([len(example.inputs) + written * len(example.labels) for example in examples])
+    return max(1, math.ceil(cfg.max_tokens / (cfg.batch_size * float(mean))))
+
+
+def _random_arm(cfg: FinetuneConfig, prepared: Prepared, inputs: Inputs, speech: Speech, work: Work, key: str, section: str) -> Judged:
+    """The judgement of a random start; once it is known, a run that is taken up again need not train it anew."""
+    known = work.folder / "random.json"
+    if known.is_file() and (found := json.loads(known.read_text("utf-8")))["key"] == key:
+        known_scores = {name: Score(*map(np.array, parts)) for name, parts in found["scores"].items()}
+        return Judged(found["answered"], found["given"], known_scores, found["figures"])
+    judged = _train(cfg, prepared, inputs, speech, Work(work.folder / "random", work.code), key, f"{section} (random start)", None).judged
+    shutil.rmtree(work.folder / "random", ignore_errors=True)
+    scores = {name: [score.over.tolist(), score.under.tolist()] for name, score in judged.scores.items()}
+    write_json(known, {"key": key, "answered": judged.answered, "given": judged.given, "scores": scores, "figures": judged.figures})
+    return judged
+
+
+def _report(cfg: FinetuneConfig, dataset: Dataset, prepared: Prepared, arm: Arm, fresh: Judged | None) -> dict[str, Any]:
+    history = arm.trained.history
+    report: dict[str, Any] = {
+        "kind": cfg.kind,
+        "family": cfg.family,
+        "examples": prepared.counts,
+        "labels": len(prepared.divided.labels),
+        "steps": arm.trained.steps,
+        "epochs": round(arm.trained.steps * cfg.batch_size / len(prepared.train), 4),
+        "stopped_by": history.stopped_by,
+        "train_loss": round(history.latest("train/loss"), 6),
+        "validation_loss": round(history.latest("validation/loss"), 6),
+        "main": MAIN[cfg.kind],
+        "test": arm.judged.plain(),
+    }
+    if fresh is not None:
+        groups = [example.group for example in prepared.divided.test]
+        differences = compare(arm.judged, fresh, groups, cfg.seed, cfg.draws)
+        report |= {"random": fresh.plain(), "difference": differences, "transfers": differences[MAIN[cfg.kind]]["better"]}
+    return report
+
+
+def compare(one: Judged, other: Judged, groups: list[str], seed: int, draws: int) -> dict[str, dict[str, Any]]:
+    """By score: how much `one` is above `other`, the 95 % interval, and whether all of that says that `one` is better."""
+    found = {}
+    for name, score in one.scores.items():
+        rival = other.scores[name]
+        of = groups if len(score.over) == len(groups) else [groups[i] for i in one.answered]
+        low, high = paired_interval(score, rival, of, seed, draws) if of else (0.0, 0.0)
+        better = high < 0 if name == "loss" else low > 0
+        found[name] = {
+            "difference": round(score.value - rival.value, 6),
+            "low": round(low, 6),
+            "high": round(high, 6),
+            "better": bool(better),
+        }
+    return found
+
+
+def _save(arm: Arm, fresh: Judged | None, prepared: Prepared, inputs: Inputs, facts: dict[str, Any], out: Path) -> None:
+    """`out` as a folder that transformers loads by itself."""
+    shutil.rmtree(out, ignore_errors=True)
+    transformers.utils.logging.disable_progress_bar()
+    arm.model.save_pretrained(out)
+    write_json(out / "training.json", facts)
+    _save_tokenizer(arm.model, inputs, out)
+    lines = []
+    for place, (i, given) in enumerate(zip(arm.judged.answered, arm.judged.given, strict=True)):
+        line = as_line(prepared.divided.test[i], given) | ({"random": fresh.given[place]} if fresh else {})
+        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+    (out / "predictions.jsonl").write_text("".join(lines), "utf-8")
+
+
+def _save_tokenizer(model: PreTrainedModel, inputs: Inputs, out: Path) -> None:
+    if (inputs.start / "tokenizer.json").is_file():
+        for path in sorted(inputs.start.glob("*token*.json")) + sorted(inputs.start.glob("*.jinja")):
+            shutil.copyfile(path, out / path.name)
+        return
+    text = (inputs.tokenizer / "tokenizer.json").read_text("utf-8")
+    (out / "tokenizer.json").write_text(with_sentinels(text) if model.config.is_encoder_decoder else text, "utf-8")
+    write_json(out / "tokenizer_config.json", TOKENIZER_CONFIG)
+
+
+def _skip(task: str, reason: str, out: Path, live: Path) -> dict[str, Any]:
+    sys.stderr.write(f"note: finetune.tasks.{task} is skipped: {reason}\n")
+    for folder in (out, live):
+        shutil.rmtree(folder, ignore_errors=True)
+        write_json(folder / "skipped.json", {"skipped": reason})
+    return {"skipped": reason}

@@ -1,0 +1,50 @@
+"""Low-rank adapters (Hu et al. 2021, arXiv 2106.09685), by peft: a few matrices learn beside weights that stay as they are.
+
+Every matrix inside a block gets one; heads that are new are learnt whole. `merge` adds them to the weights, so that what is saved is an
+ordinary model.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import PreTrainedModel
+
+from privllm.core.params import require
+from privllm.core.seed import seed_of
+from privllm.train.objective import blocks
+
+HEADS = ("classifier", "score")  # what transformers calls the last matrix of a model that classifies
+
+
+@dataclass
+class AdapterConfig:
+    rank: int = 0  # of the matrices that are learnt beside each weight; 0 = learn all weights themselves
+    alpha: int = 16  # their sum is scaled by alpha / rank, >= 1
+    dropout: float = 0.0  # of what goes into them while training, [0, 1)
+
+    def __post_init__(self) -> None:
+        require(self.rank >= 0, "lora.rank", "0 or more")
+        require(self.alpha >= 1, "lora.alpha", "1 or more")
+        require(0 <= self.dropout < 1, "lora.dropout", "at least 0 and below 1")
+
+
+def adapt(model: PreTrainedModel, cfg: AdapterConfig, seed: int) -> Any:
+    """Give `model` adapters, in place, and freeze the rest; returns what `merge` wants."""
+    inside = {id(module) for block in blocks(model) for module in block.modules() if isinstance(module, torch.nn.Linear)}
+    targets = [name for name, module in model.named_modules() if id(module) in inside]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of("adapters", seed))
+        wrapped = get_peft_model(
+            model, LoraConfig(r=cfg.rank, lora_alpha=cfg.alpha, lora_dropout=cfg.dropout, target_modules=targets, bias="none")
+        )
+    for name, module in model.named_children():
+        if name in HEADS:
+            module.requires_grad_(True)
+    return wrapped
+
+
+def merge(wrapped: Any) -> PreTrainedModel:
+    """The model with its adapters added to its weights."""
+    return wrapped.merge_and_unload()

@@ -1,0 +1,28 @@
+"""finetune: a pretrained model and labelled examples in, a model for one task out, and what the pretrained start was worth.
+
+<task>.jsonl, data/pretrain/<family>, data/tokenizer, data/validate/verdict.json
+    -> data/finetune/<task>, reports/finetune/<task> (losses), reports/finetune/<task>.json
+"""
+
+from pathlib import Path
+
+from privllm.core.fingerprint import FOLDER
+from privllm.core.params import read_params
+from privllm.core.report import write_json
+from privllm.core.stage import require_verdict, run
+from privllm.train.finetune import FinetuneConfig, Inputs, finetune
+from privllm.train.loop import Work
+
+WORK = Path(".privllm/work/finetune")  # where a run that was killed left its checkpoint
+
+
+def main(data: Path, start: Path, tokenizer: Path, verdict: Path, out: Path, live: Path, report: Path) -> None:
+    require_verdict(verdict)
+    task = out.name
+    cfg = read_params("finetune.defaults", FinetuneConfig, over=f"finetune.tasks.{task}")
+    work = Work(WORK / task, (FOLDER / "finetune.json").read_text("utf-8"))
+    write_json(report, finetune(task, cfg, Inputs(data, start, tokenizer), out, live, work))
+
+
+if __name__ == "__main__":
+    run(main)

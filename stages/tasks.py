@@ -1,0 +1,22 @@
+"""tasks: documents in, labelled examples out that patterns find in them.
+
+data/dedup -> data/tasks/<name>.jsonl, reports/tasks.json
+"""
+
+from pathlib import Path
+
+from privllm.core.params import read_params
+from privllm.core.report import write_json
+from privllm.core.split import SplitConfig
+from privllm.core.stage import run
+from privllm.core.store import open_store
+from privllm.tasks.recipe import TasksConfig, derive
+
+
+def main(source: Path, out: Path, report: Path) -> None:
+    cfg = read_params("tasks", TasksConfig)
+    write_json(report, derive(cfg, read_params("split", SplitConfig), source, out, open_store("tasks")))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,150 @@
+"""Every bad line is named with its file and number; what is read adds up."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from privllm.core.errors import UserError
+from privllm.tasks.formats import SHAPES, Chat, Classified, Pair, Tagged, as_bio, input_of, line_error, read_examples
+
+GOOD = {
+    "classification": {"text": "a fine film", "label": "good"},
+    "tokens": {"tokens": ["Ada", "wrote"], "labels": ["B-PER", "O"]},
+    "text2text": {"input": "f(x)", "output": "Return x."},
+    "chat": {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]},
+}
+
+
+def written(folder: Path, *lines: object) -> Path:
+    path = folder / "set.jsonl"
+    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines), "utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("classification", Classified("a fine film", "good")),
+        ("tokens", Tagged(("Ada", "wrote"), ("B-PER", "O"))),
+        ("text2text", Pair("f(x)", "Return x.")),
+        ("chat", Chat((("user", "Hi"), ("assistant", "Hello.")))),
+    ],
+)
+def test_every_kind_is_read(tmp_path: Path, kind: str, content: object) -> None:
+    path = written(tmp_path, GOOD[kind], "", GOOD[kind] | {"id": "x"}, GOOD[kind])
+    dataset = read_examples(path, kind)
+    assert [example.content for example in dataset.examples] == [content]
+    assert dataset.counts == {"lines": 4, "blank": 1, "repeated": 2, "examples": 1, "repaired": 0}
+    json.loads(SHAPES[kind])
+
+
+@pytest.mark.parametrize("kind", GOOD)
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("{broken", "is not JSON"),
+        ("[1]", "JSON object"),
+        ("{}", "missing"),
+        ('"text"', "JSON object"),
+        ('{"text": NaN}', "is not JSON"),
+        ('{"lable": "good"}', '"lable" is unknown'),
+    ],
+)
+def test_what_is_no_example_of_any_kind(tmp_path: Path, kind: str, line: str, part: str) -> None:
+    path = written(tmp_path, GOOD[kind], line)
+    with pytest.raises(UserError) as caught:
+        read_examples(path, kind)
+    assert f"{path}, line 2: " in str(caught.value)
+    assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "part"),
+    [
+        ("classification", {"text": " "}, '"text" must be a string with something in it'),
+        ("classification", {"label": 1}, '"label" must be a string'),
+        ("classification", {"label": "god"}, "params.yaml lists good, bad"),
+        ("classification", {"split": "dev"}, "train, validation, test"),
+        ("classification", {"split": "train"}, "give it to all of them"),
+        ("tokens", {"labels": ["O"]}, "2 tokens but 1 labels"),
+        ("tokens", {"labels": ["PER", "O"]}, "neither O nor B-TYPE nor I-TYPE"),
+        ("tokens", {"labels": ["B-", "O"]}, "neither O nor B-TYPE nor I-TYPE"),
+        ("tokens", {"labels": ["B-LOC", "O"]}, "params.yaml lists PER"),
+        ("tokens", {"tokens": ["Ada", ""]}, "not empty"),
+        ("text2text", {"output": ""}, '"output" must be a string with something in it'),
+        ("chat", {"messages": []}, "at least two"),
+        ("chat", {"messages": [{"role": "user", "content": "Hi"}] * 2}, "take turns"),
+        ("chat", {"messages": [*GOOD["chat"]["messages"], {"role": "user", "content": "Bye"}]}, "last message must be the assistant"),
+        ("chat", {"messages": [{"role": "system", "content": "Be kind"}, GOOD["chat"]["messages"][1]]}, "the user begins"),
+        ("chat", {"messages": [{"role": "user"}, GOOD["chat"]["messages"][1]]}, '"role" and "content"'),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_line(tmp_path: Path, kind: str, change: dict, part: str) -> None:
+    path = written(tmp_path, GOOD[kind], GOOD[kind] | change)
+    labels = {"classification": ("good", "bad"), "tokens": ("PER",)}.get(kind, ())
+    with pytest.raises(UserError) as caught:
+        read_examples(path, kind, labels)
+    assert f"{path}, line 2: " in str(caught.value)
+    assert part in str(caught.value)
+
+
+def test_one_id_twice(tmp_path: Path) -> None:
+    path = written(tmp_path, GOOD["text2text"] | {"id": "a"}, {"id": "a", "input": "g()", "output": "Nothing."})
+    with pytest.raises(UserError, match="line 2: the id a stands on line 1 already"):
+        read_examples(path, "text2text")
+
+
+@pytest.mark.parametrize("text", ["", "\n \n"])
+def test_an_empty_file_is_an_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "set.jsonl").write_text(text)
+    with pytest.raises(UserError, match=r"set\.jsonl holds no examples"):
+        read_examples(tmp_path / "set.jsonl", "chat")
+
+
+def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"none\.jsonl is missing"):
+        read_examples(tmp_path / "none.jsonl", "chat")
+    (tmp_path / "latin.jsonl").write_bytes(b'{"input": "caf\xe9", "output": "x"}\n')
+    with pytest.raises(UserError, match=r"latin\.jsonl, line 1: byte 15 is not UTF-8"):
+        read_examples(tmp_path / "latin.jsonl", "text2text")
+    path = written(tmp_path, GOOD["text2text"], {"input": "x" * 100, "output": "y"})
+    monkeypatch.setattr("privllm.tasks.formats.MAX_LINE_BYTES", 60)
+    with pytest.raises(UserError, match="line 2: it is longer than 60 bytes"):
+        read_examples(path, "text2text")
+    monkeypatch.setattr("privllm.tasks.formats.MAX_FILE_BYTES", 60)
+    with pytest.raises(UserError, match="cut it down"):
+        read_examples(path, "text2text")
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "set.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD["text2text"]).encode() + b"\r\n")
+    assert read_examples(path, "text2text").counts["examples"] == 1
+
+
+def test_an_inside_label_without_a_beginning_is_read_as_one_and_counted(tmp_path: Path) -> None:
+    path = written(tmp_path, {"tokens": list("abcde"), "labels": ["I-X", "I-X", "I-Y", "O", "I-Y"]})
+    dataset = read_examples(path, "tokens")
+    assert dataset.examples[0].content == Tagged(tuple("abcde"), ("B-X", "I-X", "B-Y", "O", "B-Y"))
+    assert dataset.counts["repaired"] == 3
+
+
+@given(st.lists(st.sampled_from(["O", "B-X", "I-X", "B-Y", "I-Y"])).map(tuple))
+def test_reading_bio_twice_changes_nothing(labels: tuple[str, ...]) -> None:
+    assert as_bio(as_bio(labels)) == as_bio(labels)
+
+
+def test_inputs_hold_no_answer(tmp_path: Path) -> None:
+    first, second = GOOD["chat"]["messages"]
+    contents = [read_examples(written(tmp_path, GOOD[kind]), kind).examples[0].content for kind in GOOD]
+    assert [input_of(content) for content in contents] == ["a fine film", "Ada\x1fwrote", "f(x)", "user\x1fHi"]
+    longer = written(tmp_path, {"messages": [first, second, first, {"role": "assistant", "content": "Again?"}]})
+    assert "Again?" not in input_of(read_examples(longer, "chat").examples[0].content)
+
+
+def test_a_fault_found_later_names_the_line_too(tmp_path: Path) -> None:
+    dataset = read_examples(written(tmp_path, "", GOOD["text2text"]), "text2text")
+    assert str(line_error(dataset, dataset.examples[0], "too long")).startswith(f"{dataset.path}, line 2: too long.")

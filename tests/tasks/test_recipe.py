@@ -1,0 +1,140 @@
+"""Examples made by patterns: what is found, what is hidden, what is left out, and that growth moves nothing."""
+
+import json
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from privllm.core.errors import UserError
+from privllm.core.records import DEDUPED, document_id
+from privllm.core.split import SplitConfig, split_of
+from privllm.core.tables import by_id, write_table
+from privllm.tasks.formats import read_examples
+from privllm.tasks.recipe import DeriveConfig, TasksConfig, derive, examples_of, groups_of
+
+SPLIT = SplitConfig(validation=0.2, test=0.2)
+SENTENCES = r"(?P<signature>\w+\([^()\n]*\))\n(?P<sentence>[A-Z][^.]*\.)"
+DOC = DeriveConfig("text2text", text=SENTENCES, templates={"input": ["{signature}"], "output": ["{sentence}"]})
+CATEGORY = DeriveConfig(
+    "classification", source=r"(?P<part>\w+)/", window=40, templates={"text": ["{passage}"], "label": ["{part}"]}, hide="part"
+)
+
+
+def corpus(folder: Path, texts: dict[str, str]) -> Path:
+    """`texts` by source as two shards of DEDUPED, every document a cluster of its own."""
+    rows = [
+        dict.fromkeys(DEDUPED.names, "") | {"id": document_id(s), "cluster": document_id(s), "source": s, "text": t}
+        for s, t in texts.items()
+    ]
+    rows = [row | {"language_score": 0.0, "placeholders": 0} for row in rows]
+    for shard in range(2):
+        part = [row for row in rows if int(row["id"][0], 16) // 8 == shard]
+        write_table(by_id(pa.Table.from_pylist(part, DEDUPED)), folder / f"{shard:05d}.parquet")
+    return folder
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def test_a_pattern_finds_its_places() -> None:
+    text = "intro\nread(n)\nRead n\nbytes. More.\nclose()\nno capital.\nwrite(b)\nWrite b."
+    assert examples_of(DOC, "d", "any", text) == [
+        (1, {"input": "read(n)", "output": "Read n bytes."}),
+        (6, {"input": "write(b)", "output": "Write b."}),
+    ]
+
+
+def test_the_labels_own_words_are_taken_out_of_the_text() -> None:
+    (_, example), *_ = examples_of(CATEGORY, "d", "email/x.txt", "An eMail of xemail_y.header emails")
+    assert example == {"text": "An of .header", "label": "email"}
+    assert examples_of(CATEGORY, "d", "email.txt", "its path does not match") == []
+
+
+def test_chat_takes_one_of_its_questions_by_hash() -> None:
+    chat = DeriveConfig(
+        "chat", text=SENTENCES, templates={"user": ["What is {signature}?", "Explain {signature}."], "assistant": ["{sentence}"]}
+    )
+    found = [e["messages"][0]["content"] for _, e in examples_of(chat, "d", "s", "".join(f"f{i}()\nDo {i}.\n" for i in range(20)))]
+    assert {question.split()[0] for question in found} == {"What", "Explain"}
+
+
+def test_examples_are_in_their_documents_split_and_reread(tmp_path: Path) -> None:
+    texts = {f"a/{i}.txt": f"f{i}(x)\nReturn {i}.\ninit()\nInitialize.\n" for i in range(30)}
+    source = corpus(tmp_path / "dedup", texts)
+    report = derive(TasksConfig({"doc": DOC}), SPLIT, source, tmp_path / "out")["derived"]["doc"]
+    found = lines(tmp_path / "out/doc.jsonl")
+    assert all(line["split"] == split_of(SPLIT, line["group"]) for line in found)
+    # What stands in documents of two splits is in none.
+    assert {line["input"] for line in found} == {f"f{i}(x)" for i in range(30)}
+    assert (report["examples"], report["across_splits"], report["documents"], report["matched"]) == (30, 30, 30, 30)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["doc.jsonl"]
+    assert read_examples(tmp_path / "out/doc.jsonl", "text2text").counts["examples"] == 30
+
+
+def test_an_answer_across_splits_leaks_as_an_input_does(tmp_path: Path) -> None:
+    source = corpus(tmp_path / "dedup", {f"a/{i}.txt": f"f{i}(x)\nReturn it.\n" for i in range(30)})
+    report = derive(TasksConfig({"doc": DOC}), SPLIT, source, tmp_path / "out")["derived"]["doc"]
+    assert (report["examples"], report["across_splits"]) == (0, 30)
+
+
+def test_growth_moves_nothing(tmp_path: Path) -> None:
+    texts = {f"a/{i}.txt": f"f{i}(x)\nReturn {i}.\n" for i in range(20)}
+    derive(TasksConfig({"doc": DOC}), SPLIT, corpus(tmp_path / "one", texts), tmp_path / "before")
+    derive(TasksConfig({"doc": DOC}), SPLIT, corpus(tmp_path / "two", texts | {"b.txt": "new()\nNew.\n"}), tmp_path / "after")
+    before, after = (lines(tmp_path / name / "doc.jsonl") for name in ("before", "after"))
+    assert [line for line in after if line["input"] != "new()"] == before
+
+
+def test_rare_labels_and_what_is_too_much_are_left_out_and_counted(tmp_path: Path) -> None:
+    texts = {f"{name}/{i}.txt": f"{name} {i} with {len(name)} letters" for name, n in (("many", 30), ("few", 3)) for i in range(n)}
+    source = corpus(tmp_path / "dedup", texts)
+    cfg = DeriveConfig(**{**vars(CATEGORY), "min_examples": 5})
+    report = derive(TasksConfig({"category": cfg}), SPLIT, source, tmp_path / "out")["derived"]["category"]
+    assert (report["by_label"], report["rare"], report["rare_labels"]) == ({"many": report["examples"]}, 3, 1)
+    cfg.max_examples = 10
+    report = derive(TasksConfig({"category": cfg}), SPLIT, source, tmp_path / "out")["derived"]["category"]
+    assert report["over_limit"] == 23
+    cfg = DeriveConfig(**{**vars(DOC), "per_document": 2})
+    assert len(examples_of(cfg, "d", "s", "".join(f"f{i}()\nDo {i}.\n" for i in range(9)))) == 2
+
+
+def test_a_corpus_in_which_nothing_is_found_gives_an_empty_file(tmp_path: Path) -> None:
+    source = corpus(tmp_path / "dedup", {"a.txt": "prose only"})
+    assert derive(TasksConfig({"doc": DOC}), SPLIT, source, tmp_path / "out")["derived"]["doc"]["examples"] == 0
+    assert (tmp_path / "out/doc.jsonl").read_text() == ""
+
+
+def test_no_pattern_takes_long_whatever_the_text() -> None:
+    """The classical trap of backtracking: RE2 is linear in it."""
+    cfg = DeriveConfig("text2text", text=r"(?P<a>(?:x+x+)+)y(?P<b>.)", window=10_000, templates={"input": ["{a}"], "output": ["{b}"]})
+    start = time.perf_counter()
+    assert examples_of(cfg, "d", "s", "x" * 10_000) == []
+    assert time.perf_counter() - start < 2
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"text": "(?P<a>"}, "tasks.derive.doc.text"),
+        ({"text": "(a)"}, "named groups"),
+        ({"text": r"(?P<a>x)(?=y)"}, "no RE2 pattern"),
+        ({"templates": {"input": ["{signature}"]}}, "input and output"),
+        ({"templates": {"input": ["{nothing}"], "output": ["x"]}}, "sentence, signature"),
+        ({"kind": "tokens"}, "classification, text2text, chat"),
+        ({"window": 5}, "between 20 and 10000"),
+        ({"max_examples": 0}, "max_examples"),
+    ],
+)
+def test_wrong_parameters_are_explained(change: dict, part: str) -> None:
+    with pytest.raises(UserError, match=part):
+        TasksConfig({"doc": DeriveConfig(**{**vars(DOC), **change})})
+    with pytest.raises(UserError, match="small letters"):
+        TasksConfig({"../doc": DOC})
+
+
+def test_groups_of_a_pattern() -> None:
+    assert groups_of(SENTENCES, "x") == {"signature", "sentence"}
+    assert groups_of("", "x") == set()

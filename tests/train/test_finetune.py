@@ -1,0 +1,173 @@
+"""The whole stage on tiny models, every kind with every family that can do it: same bytes however often it was interrupted."""
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny_tasks
+from tiny_tasks import example, make_start, make_tokenizer, tiny, write_examples
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+from privllm.core.errors import UserError
+from privllm.model.heads import CLASSES
+from privllm.model.special import vocabulary_size
+from privllm.train.finetune import FinetuneConfig, Inputs, finetune, steps_of
+from privllm.train.history import History
+from privllm.train.loop import Work
+
+PAIRS = sorted(CLASSES)
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """tokenizer/, <family>/ and <kind>.jsonl"""
+    root = tmp_path_factory.mktemp("finetune")
+    size = vocabulary_size(make_tokenizer(root / "tokenizer"))
+    for family in tiny_tasks.MODELS:
+        make_start(family, root / family, size)
+    for kind in ("classification", "tokens", "text2text", "chat"):
+        write_examples(root / f"{kind}.jsonl", kind)
+    return root
+
+
+def run(cfg: FinetuneConfig, shop: Path, place: Path, data: Path | None = None, code: str = "code") -> dict:
+    inputs = Inputs(data or shop / f"{cfg.kind}.jsonl", shop / cfg.family, shop / "tokenizer")
+    return finetune("mine", cfg, inputs, place / "out", place / "live", Work(place / "work" / "mine", code))
+
+
+def all_bytes(place: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(place)): path.read_bytes() for path in sorted(place.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize(("kind", "family"), PAIRS)
+def test_every_kind_with_every_family(shop: Path, tmp_path: Path, kind: str, family: str) -> None:
+    report = run(tiny(kind, family), shop, tmp_path)
+    counts = report["examples"]
+    assert counts["lines"] == counts["examples"] == counts["train"] + counts["validation"] + counts["test"] == 60
+    assert report["test"][report["main"]] >= 0
+    predictions = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
+    assert len(predictions) == min(counts["test"], counts["test"] if kind in ("classification", "tokens") else 8)
+    loaded = CLASSES[kind, family].from_pretrained(tmp_path / "out", local_files_only=True, use_safetensors=True)
+    assert AutoTokenizer.from_pretrained(tmp_path / "out")("red")["input_ids"]
+    if kind == "tokens":
+        assert loaded.config.id2label == {0: "O", 1: "B-WHO", 2: "I-WHO"}
+    assert not (tmp_path / "work/mine").exists()
+
+
+def test_what_is_saved_says_what_was_predicted(shop: Path, tmp_path: Path) -> None:
+    """By transformers' own pipeline, which knows nothing of ours but the folder."""
+    run(tiny("classification", "causal", max_tokens=3000), shop, tmp_path)
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
+    assert sorted(model.config.label2id) == ["blue", "green", "red"]
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    asked = {line["id"]: line["predicted"] for line in map(json.loads, (tmp_path / "out/predictions.jsonl").read_text().splitlines())}
+    from privllm.tasks.formats import read_examples
+
+    examples = {e.id: e.content.text for e in read_examples(shop / "classification.jsonl", "classification").examples}
+    classify = pipeline("text-classification", model=model, tokenizer=tokenizer)
+    for identifier, predicted in list(asked.items())[:5]:
+        assert classify(f"<|endoftext|>{examples[identifier]}<|endoftext|>")[0]["label"] == predicted
+
+
+@pytest.fixture(scope="module")
+def unbroken(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    place = tmp_path_factory.mktemp("unbroken")
+    run(tiny("classification", "masked", compare_random=True), shop, place)
+    return all_bytes(place)
+
+
+def die_at(step: int, arm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Die inside `step` of one arm, after its losses were written and before its checkpoint is."""
+    record = History.on_train_batch_end
+
+    def dying(self, trainer, module, *args):
+        record(self, trainer, module, *args)
+        if trainer.global_step == step and module.objective.section.endswith("(random start)") == (arm == "random"):
+            raise Killed
+
+    monkeypatch.setattr(History, "on_train_batch_end", dying)
+
+
+@pytest.mark.parametrize(("arm", "step"), [("random", 12), ("start", 12)])
+def test_interrupted_anywhere_and_started_again_gives_the_same_bytes(shop, tmp_path, unbroken, monkeypatch, arm, step) -> None:
+    cfg = tiny("classification", "masked", compare_random=True)
+    with monkeypatch.context() as patched:
+        die_at(step, arm, patched)
+        with pytest.raises(Killed):
+            run(cfg, shop, tmp_path)
+    assert not (tmp_path / "out").exists()
+    begun: list[tuple[str, int]] = []
+    start = History.on_train_start
+    monkeypatch.setattr(
+        History, "on_train_start", lambda self, t, m: begun.append((m.objective.section[-14:], t.global_step)) or start(self, t, m)
+    )
+    run(cfg, shop, tmp_path)
+    assert all_bytes(tmp_path) == unbroken
+    # What was done is not done again.
+    assert [at for _, at in begun] == ([8, 0] if arm == "random" else [8])
+
+
+def test_adapters_are_merged_and_leave_the_rest_as_it_was(shop: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    cfg = tiny("text2text", "causal", max_tokens=400)
+    cfg.lora.rank = 2
+    run(cfg, shop, tmp_path)
+    before, after = load_file(shop / "causal/model.safetensors"), load_file(tmp_path / "out/model.safetensors")
+    assert set(before) == set(after)
+    changed = {name for name in before if not before[name].equal(after[name])}
+    assert changed
+    assert all(".layers." in name and name.endswith("proj.weight") for name in changed)
+
+
+def test_a_task_that_is_learnt_is_told_apart_from_chance(shop: Path, tmp_path: Path) -> None:
+    """The colour in a text is its label: of three classes any start learns that."""
+    report = run(tiny("classification", "masked", max_tokens=2_000), shop, tmp_path)
+    assert report["test"]["accuracy"] > 0.7
+
+
+def test_what_does_not_suffice_is_an_error_or_where_it_may_be_a_note(shop: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(UserError, match=r"empty\.jsonl holds no examples"):
+        run(tiny("classification", "masked"), shop, tmp_path, tmp_path / "empty.jsonl")
+    report = run(tiny("classification", "masked", optional=True), shop, tmp_path, tmp_path / "empty.jsonl")
+    assert "holds no examples" in report["skipped"]
+    assert "note: finetune.tasks.mine is skipped" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["skipped.json"]
+    same = [example("classification", i) | {"label": "one"} for i in range(60)]
+    (tmp_path / "one.jsonl").write_text("".join(json.dumps(line) + "\n" for line in same))
+    with pytest.raises(UserError, match=r"one\.jsonl has one class only .* from line \d+ on"):
+        run(tiny("classification", "masked"), shop, tmp_path, tmp_path / "one.jsonl")
+
+
+@pytest.mark.parametrize("family", ["causal", "seq2seq"])
+def test_an_answer_longer_than_the_context_names_its_line(shop: Path, tmp_path: Path, family: str) -> None:
+    lines = [example("text2text", i) for i in range(60)]
+    lines[41]["output"] = "red " * 40
+    (tmp_path / "long.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(UserError, match=r"long\.jsonl, line 42: its answer needs \d+ tokens.*sees 32 at once"):
+        run(tiny("text2text", family), shop, tmp_path, tmp_path / "long.jsonl")
+
+
+def test_wrong_parameters_are_explained(shop: Path) -> None:
+    for changes, part in (
+        ({"family": "seq2seq"}, "masked, causal"),
+        ({"kind": "speech"}, "classification, tokens"),
+        ({"generated": -1}, "generated"),
+    ):
+        with pytest.raises(UserError, match=part):
+            FinetuneConfig(**changes)
+    with pytest.raises(UserError, match="adamw where"):
+        FinetuneConfig(lora=type(FinetuneConfig().lora)(rank=2), optimizer="muon")
+
+
+def test_the_budget_is_of_tokens(shop: Path) -> None:
+    from privllm.train.encode import _encoded
+
+    examples = [_encoded(range(n), [1] * 3) for n in (4, 8)]
+    assert steps_of(tiny("classification", "masked", max_tokens=100), examples) == 5
+    assert steps_of(tiny("text2text", "seq2seq", max_tokens=100), examples) == 3

@@ -1,0 +1,47 @@
+"""Adapters learn while the weights beside them stay; merged, the model says what it said with them."""
+
+import pytest
+import torch
+from tiny_tasks import MODELS
+
+from privllm.core.errors import UserError
+from privllm.model.families import build
+from privllm.train.lora import AdapterConfig, adapt, merge
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_merging_keeps_what_was_learnt(family: str) -> None:
+    model = build(family, MODELS[family], 64, 24, seed=0)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    wrapped = adapt(model, AdapterConfig(rank=3), seed=0)
+    learnt = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert learnt
+    assert all("lora_" in name for name in learnt)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in learnt.values():
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
+    ids = torch.arange(6, 16)[None]
+    asked = {"input_ids": ids, **({"labels": ids} if family == "seq2seq" else {})}
+    with torch.no_grad():
+        adapted = model.eval()(**asked).logits
+        merged = merge(wrapped)
+        assert merged(**asked).logits.allclose(adapted, atol=1e-5)
+    after = merged.state_dict()
+    assert set(after) == set(before)
+    assert not adapted.allclose(build(family, MODELS[family], 64, 24, seed=0).eval()(**asked).logits, atol=1e-3)
+
+
+def test_adapters_are_functions_of_the_seed() -> None:
+    def weights(seed: int) -> list[torch.Tensor]:
+        model = build("causal", MODELS["causal"], 64, 24, seed=0)
+        adapt(model, AdapterConfig(rank=2), seed)
+        return [p for name, p in model.named_parameters() if "lora_A" in name]
+
+    assert all(a.equal(b) for a, b in zip(weights(1), weights(1), strict=True))
+    assert not weights(1)[0].equal(weights(2)[0])
+
+
+@pytest.mark.parametrize("wrong", [{"rank": -1}, {"alpha": 0}, {"dropout": 1.0}])
+def test_wrong_parameters_are_explained(wrong: dict) -> None:
+    with pytest.raises(UserError, match=r"lora\."):
+        AdapterConfig(**wrong)
