@@ -60,7 +60,8 @@ def make_optimizer(model: PreTrainedModel, cfg: TrainConfig) -> Muon:
     Attention is orthogonalised head by head, a fifth of the work of whole matrices. At equal steps that cost 0.02 nats
     on a small model; within equal time it is the better bargain on a CPU.
     """
-    inside = {id(parameter) for block in blocks(model) for parameter in block.parameters() if parameter.ndim == 2}
+    parts = [*blocks(model), *([model.head] if hasattr(model, "head") else [])]  # ModernBERT's prediction head is a block's like
+    inside = {id(parameter) for part in parts for parameter in part.parameters() if parameter.ndim == 2}
     kinds: dict[str, list[torch.nn.Parameter]] = {"rest": []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:

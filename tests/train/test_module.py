@@ -37,7 +37,7 @@ def test_every_parameter_is_in_one_group_and_the_rest_does_not_decay(family, opt
     assert (rest["rate"], rest["weight_decay"], rest["muon"]) == (rate, 0.0, False)
     assert any(p is model.get_input_embeddings().weight for p in rest["params"])
     assert all(group["muon"] == (optimizer == "muon") for group in groups[:-1])
-    inside = {id(p) for block in blocks(model) for p in block.parameters()}
+    inside = {id(p) for part in (*blocks(model), getattr(model, "head", torch.nn.Module())) for p in part.parameters()}
     assert all(id(p) in inside and p.ndim == 2 for group in groups[:-1] for p in group["params"])
     for group in groups[:-1]:  # each part of a matrix is a whole number of rows and columns
         assert all(p.shape[0] % group["blocks"][0] == 0 and p.shape[1] % group["blocks"][1] == 0 for p in group["params"])
