@@ -11,7 +11,8 @@ import typer
 import privllm.core.offline  # noqa: F401  (first: it switches telemetry off)
 from privllm.commands import people
 from privllm.commands.guard import commands_of
-from privllm.core.stage import LOG_FILE
+from privllm.core.errors import UserError
+from privllm.core.stage import LOG_FILE, explain
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -116,6 +117,49 @@ def audit(
         faults += stage.faults
     if faults:
         typer.echo(f"\n{table(faults)}")
+        raise typer.Exit(1)
+
+
+@command
+def compare(
+    rev_a: Annotated[str, typer.Argument(help="A commit, branch, tag or experiment; or `workspace`.")],
+    rev_b: Annotated[str, typer.Argument(help="Another one: every difference is this one less the first.")] = "workspace",
+    family: Annotated[str, typer.Option(help="Only the metrics of this family.")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="Also the metrics that do not differ.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
+    fail_if: Annotated[list[str] | None, typer.Option(metavar="'METRIC OP NUMBER'", help="Of the difference; may be repeated.")] = None,
+    fail_if_worse: Annotated[list[str] | None, typer.Option(metavar="METRIC", help="If its interval shows it; may be repeated.")] = None,
+) -> None:
+    """Compare two revisions: every metric, its difference, a 95 % interval over documents, and which is better.
+
+    For CI: `--fail-if "bits_per_byte > 0.01"` or `--fail-if "evaluate/causal:bits_per_byte > 0.01"`. The exit code is 1 where that
+    holds, and 2 where it cannot be told: a wrong expression, a metric or a revision that is not there.
+    """
+    import json
+    from shutil import get_terminal_size
+
+    from rich.console import Console
+
+    from privllm.build.compare import compare as compared
+    from privllm.build.compare_table import table
+    from privllm.build.conditions import broken, parse
+
+    try:
+        conditions = [parse(expression) for expression in fail_if or []]
+        found = compared(Path(), rev_a, rev_b, family)
+        if as_json:
+            typer.echo(json.dumps(found.plain(), indent=1, ensure_ascii=False))
+        else:
+            console = Console(width=max(140, get_terminal_size((140, 24)).columns), highlight=False)
+            console.print(table(found, everything) if found.shown(everything) else "No metric differs.")
+            typer.echo("".join(f"\n{note}" for note in found.notes))
+        lines = broken(found, conditions, fail_if_worse or [])
+    except UserError as error:
+        explain(f"privllm compare: {error}")
+        raise typer.Exit(2) from error
+    for line in lines:
+        typer.echo(f"FAILED  {line}", err=True)
+    if lines:
         raise typer.Exit(1)
 
 

@@ -27,6 +27,7 @@ VERDICTS = (*SPLITS, ABSENT, UNKNOWN)
 NAMED = re.compile(r"refs/(?:tags|exps/[0-9a-f]{2}/[0-9a-f]{38})/(.+)")
 DIRECTORY = re.compile(r"[0-9a-f]{32}\.dir")
 OPEN_OBJECTS = 256
+LARGEST = 64 << 20  # bytes of a file in git that is read
 
 
 class Revision(NamedTuple):
@@ -42,16 +43,16 @@ class Revision(NamedTuple):
 
 def revisions(root: Path) -> list[Revision]:
     """The revisions whose dvc.lock has packed documents, newest first; none without git or commits."""
-    log = _git(root, "log", "--all", "--full-history", "--format=%h%x1f%cs%x1f%s", "--", LOCK).decode("utf-8", "replace")
+    log = git(root, "log", "--all", "--full-history", "--format=%h%x1f%cs%x1f%s", "--", LOCK).decode("utf-8", "replace")
     commits = [tuple(line.split("\x1f", 2)) for line in log.splitlines()]
-    refs = _git(root, "for-each-ref", "--format=%(refname)", "refs/tags", "refs/exps").decode("utf-8", "replace").splitlines()
+    refs = git(root, "for-each-ref", "--format=%(refname)", "refs/tags", "refs/exps").decode("utf-8", "replace").splitlines()
     named = [found for ref in refs if (found := NAMED.fullmatch(ref))]
-    blobs = _locks(root, [*(commit for commit, _, _ in commits), *(found[0] for found in named)])
+    locks = _locks(root, [*(commit for commit, _, _ in commits), *(found[0] for found in named)])
     names: dict[bytes, list[str]] = {}
-    for found, blob in zip(named, blobs[len(commits) :], strict=True):
+    for found, blob in zip(named, locks[len(commits) :], strict=True):
         names.setdefault(blob, []).append(found[1])
     made = []
-    for (commit, date, subject), blob in zip(commits, blobs, strict=False):
+    for (commit, date, subject), blob in zip(commits, locks, strict=False):
         if packed := _packed(blob):
             made.append(Revision(commit, date, subject, tuple(names.get(blob, ())), *packed))
     return made
@@ -79,7 +80,7 @@ def verdicts(revision: Revision, ids: list[str], cache: Cache | None) -> dict[st
 
 def in_git(root: Path, folder: Path) -> bool:
     """Did git ever hold a file of that folder itself, rather than its hash?"""
-    return bool(_git(root, "log", "--all", "-1", "--format=%h", "--", f"{folder.as_posix()}/"))
+    return bool(git(root, "log", "--all", "-1", "--format=%h", "--", f"{folder.as_posix()}/"))
 
 
 @lru_cache(OPEN_OBJECTS)
@@ -112,18 +113,28 @@ def _packed(lock: bytes) -> tuple[str, bool] | None:
 
 def _locks(root: Path, names: list[str]) -> list[bytes]:
     """The dvc.lock of each commit or ref, empty where it has none."""
-    said = _git(root, "cat-file", "--batch", stdin="".join(f"{name}:./{LOCK}\n" for name in names).encode())
-    found, place = [], 0
-    while place < len(said):
-        end = said.index(b"\n", place)
-        header, place = said[place:end].split(), end + 1
-        size = int(header[2]) if len(header) == 3 and header[1] == b"blob" else 0
-        found.append(said[place : place + size])
-        place += size + 1 if size else 0
+    return blobs(root, [f"{name}:./{LOCK}" for name in names])
+
+
+def blobs(root: Path, names: list[str]) -> list[bytes]:
+    """The contents of files in git, each named `commit:./path`; empty where there is none, or one larger than `LARGEST`."""
+    listed = git(root, "cat-file", "--batch-check=%(objecttype) %(objectsize)", stdin=_lines(names)).split(b"\n")
+    kinds = [line.split() for line in listed[: len(names)]]
+    fit = [len(kind) == 2 and kind[0] == b"blob" and kind[1].isdigit() and int(kind[1]) <= LARGEST for kind in kinds]
+    said = git(root, "cat-file", "--batch", stdin=_lines([name for name, fits in zip(names, fit, strict=False) if fits]))
+    found, place = [b""] * len(names), 0
+    for index in (index for index, fits in enumerate(fit) if fits):
+        start = said.index(b"\n", place) + 1
+        place = start + int(said[place:start].split()[2])
+        found[index], place = said[start:place], place + 1
     return found
 
 
-def _git(root: Path, *arguments: str, stdin: bytes = b"") -> bytes:
+def _lines(names: list[str]) -> bytes:
+    return "".join(f"{name}\n" for name in names).encode()
+
+
+def git(root: Path, *arguments: str, stdin: bytes = b"") -> bytes:
     """What git says; nothing where there is no git, no repository or no commit."""
     try:
         done = subprocess.run(["git", *arguments], cwd=root, input=stdin, capture_output=True, check=False)

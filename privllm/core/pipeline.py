@@ -24,10 +24,12 @@ def declared_stages(root: Path = Path()) -> dict[str, dict[str, Any]]:
     if not (root / PIPELINE).is_file():
         return {}
     written = (yaml.safe_load((root / PIPELINE).read_text("utf-8")) or {}).get("stages", {})
-    if not TEMPLATE.search(str(written)):
-        return written
-    params = load_sections(root / "params.yaml")
-    return {name: stage for base, declared in written.items() for name, stage in _written_out(base, declared, params)}
+    return written_out(written, load_sections(root / "params.yaml")) if TEMPLATE.search(str(written)) else written
+
+
+def written_out(stages: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """`declared_stages` of the `stages` of a dvc.yaml beside the values of its params.yaml."""
+    return {name: stage for base, declared in stages.items() for name, stage in _written_out(base, declared, params)}
 
 
 def declared_stage(stage: str, words: list[str], root: Path = Path()) -> tuple[str, dict[str, Any]]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from privllm.core.bootstrap import drawn_sums, interval_of
+
 
 @dataclass
 class Tally:
@@ -45,9 +47,5 @@ def top_folder(source: str) -> str:
 
 def bootstrap_interval(nats: np.ndarray, sizes: np.ndarray, draws: int, seed: int) -> list[float]:
     """The 95 % interval [low, high] of bits per byte over documents drawn with replacement (percentile bootstrap, Efron 1979)."""
-    generator = np.random.default_rng(seed)
-    values = np.empty(draws)
-    for i in range(draws):
-        drawn = generator.integers(0, len(nats), len(nats))
-        values[i] = nats[drawn].sum() / math.log(2) / sizes[drawn].sum()
-    return [round(float(value), 6) for value in np.quantile(values, [0.025, 0.975])]
+    drawn_nats, drawn_bytes = drawn_sums((nats, sizes), draws, seed)
+    return [round(value, 6) for value in interval_of(drawn_nats / math.log(2) / drawn_bytes)]

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from privllm.build.paired import SCORES, paired, read_scores
 from privllm.core.errors import UserError
 from privllm.core.report import write_json
 from privllm.core.tables import read_table
@@ -40,6 +41,15 @@ def test_documents_add_up_to_the_report(made: tuple[dict, Path], inputs: Inputs)
     assert sum(row["tokens"] for row in rows) == report["tokens"]
     assert len(rows) == report["documents"]
     assert report["interval"][0] < report["bits_per_byte"] < report["interval"][1]
+
+
+def test_what_compare_reads_of_documents_is_what_the_report_says(made: tuple[dict, Path]) -> None:
+    report, out = made
+    table = read_scores(out / SCORES)
+    assert table is not None
+    overlap, found = paired(table, table)
+    assert overlap == (report["documents"], 0, 0, 0)
+    assert {name: one.a for name, one in found.items()} == {name: report[name] for name in found}
 
 
 def test_same_bytes_twice(made: tuple[dict, Path], inputs: Inputs, tmp_path: Path) -> None:
