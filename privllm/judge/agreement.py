@@ -36,13 +36,15 @@ def evidence(units: Units, counts_as: Mapping[str, float]) -> dict[str, Evidence
     """Of each rater against the others, each of whom counts as `counts_as` says (1 where it does not)."""
     paired = [unit for unit in units if len(unit) > 1]
     values = Counter(value for unit in paired for value in unit.values())
-    total = values.total()
-    chance = 1 - sum(n * (n - 1) for n in values.values()) / (total * (total - 1)) if total else 0.0
+    pairs = values.total() * (values.total() - 1)
+    chance = 1 - sum(n * (n - 1) for n in values.values()) / pairs if pairs else 0.0
     differing: dict[str, list[float]] = {}
-    for unit in paired:
+    for unit in paired:  # in time that grows with the values, not with their pairs: a unit may have thousands
+        weights = {rater: counts_as.get(rater, 1.0) for rater in unit}
+        agreeing = {kind: math.fsum(weights[rater] for rater in unit if unit[rater] == kind) for kind in set(unit.values())}
+        total = math.fsum(weights.values())
         for rater, value in unit.items():
-            others = [(counts_as.get(other, 1.0), said != value) for other, said in unit.items() if other != rater]
-            differing.setdefault(rater, []).append(math.fsum(w * differs for w, differs in others) / math.fsum(w for w, _ in others))
+            differing.setdefault(rater, []).append((total - agreeing[value]) / (total - weights[rater]))
     return {rater: Evidence(len(each), math.fsum(each), len(each) * chance) for rater, each in sorted(differing.items())}
 
 

@@ -6,7 +6,7 @@
     held_out.jsonl     ratings and votes of the prompts kept back, one by one
     raters.jsonl       `raters.Rater`, by pseudonym                      quarantine.jsonl   source, digest, bytes, reason, detail
 
-A conversation's first question decides its side, so all that was said of a prompt, and every later turn, lies on one. `weight` in (0, 1] is
+A conversation's first question decides its side, so all that was said of a prompt, and every later turn, lies on one. `weight` in [0, 1] is
 how much a row should count. A pseudonym is a plain hash: it keeps names out of what is shared, and whoever guesses a name can check it.
 No model is trained here, and quarantine repeats no text.
 """

@@ -1,4 +1,5 @@
 import random
+import time
 
 import pytest
 from hypothesis import given
@@ -51,3 +52,11 @@ def test_who_votes_at_random_is_found_and_pulls_nobody_down() -> None:
 def test_little_evidence_says_little() -> None:
     found = reliabilities([[{"a": "x", "b": "y"}, {"c": "x", "d": "x"}]], 0.5, 5)
     assert 0.2 < found["a"][1] < 0.5 < found["c"][1] < 0.6
+
+
+def test_many_people_on_one_thing_are_no_burden() -> None:
+    crowd = {f"p{i}": "xy"[i % 3 == 0] for i in range(5_000)}
+    start = time.perf_counter()
+    found = reliabilities([[crowd]], 0.5, 5)
+    assert time.perf_counter() - start < 10
+    assert found["p1"][1] > found["p0"][1]
