@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from privllm.core.pipeline import declared_stages
+from tests.judge.said import put, rating, vote
 from tests.workshop import ROOT, SMALL, Workshop, environment, make_workshop, outputs
 
 TUNED = {f"finetune@{task}" for task in SMALL["finetune.tasks"]}  # the workshop has a task or two of its own
@@ -25,6 +26,10 @@ NO_NETWORK = ["unshare", "-rn"] if subprocess.run(["unshare", "-rn", "true"], ca
 def built(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """A finished build, watched, without any network interface where the kernel allows that."""
     shop = make_workshop(tmp_path_factory.mktemp("built") / "repo")
+    votes = [vote(who, f"What is valve {i}?", "left", left=f"Valve {i} of jane@corp.example.") for who in "ab" for i in range(30)]
+    put(shop.root / "data/feedback/votes.jsonl", *votes, rating("a", "And the pump?", "down", "It lifts water."), "{poison")
+    shop.run("dvc", "add", "-q", "data/feedback/votes.jsonl")
+    shop.commit("what people said")
     (shop.root.parent / "watched").mkdir()
     watch = {"PRIVLLM_WATCH": str(shop.root.parent / "watched"), "PYTHONPATH": str(ROOT / "tests/watch"), "PYTHONHASHSEED": "1"}
     shop.run(*NO_NETWORK, "dvc", "repro", **watch)
@@ -115,6 +120,23 @@ def test_every_stage_gives_the_same_bytes_from_its_declared_inputs_alone(built: 
 
 def test_nothing_to_do_when_nothing_changed(built: Workshop) -> None:
     assert built.repro() == []
+
+
+def test_what_people_said_is_ready_to_learn_from(built: Workshop) -> None:
+    report = built.json("reports/feedback.json")
+    assert (report["lines"], report["kept"], report["quarantined"]) == (62, 61, {"json": 1})
+    assert report["placeholders"] == {"EMAIL": 60}
+    assert report["preferences"] * 2 == report["preference_votes"] > 0 < report["held_out"]
+    assert (built.root / "data/feedback_clean/sft.jsonl").is_file()
+
+
+def test_a_new_vote_runs_the_feedback_stage_alone(edited: Workshop) -> None:
+    path = edited.root / "data/feedback/votes.jsonl"
+    held = path.read_bytes()
+    path.unlink()  # it may be a link into the cache
+    path.write_bytes(held + b"{}\n")
+    assert edited.repro() == ["feedback"]
+    path.write_bytes(held)
 
 
 def test_touching_and_rewriting_sources_runs_nothing(edited: Workshop) -> None:

@@ -15,8 +15,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from privllm.clean import html, language, pii
-from privllm.clean.normalise import normalise
+from privllm.clean import html, language
+from privllm.clean.door import tidy
 from privllm.clean.quality import QualityConfig, fault_of
 from privllm.core.errors import UserError
 from privllm.core.params import require
@@ -64,7 +64,7 @@ def clean_document(cfg: CleanConfig, media_type: str, text: str) -> Clean | Drop
             text = html.extract(text, cfg.max_html_characters)
         except html.Refused as refused:
             return Dropped("", "", 0.0, {}, *refused.args)
-    text, placeholders = pii.redact(normalise(text))
+    text, placeholders = tidy(text)
     if not text.strip():
         return Dropped("", "", 0.0, {}, "empty", "no text in it")
     code, score = language.detect(text)

@@ -120,17 +120,20 @@ def revoke(name: Annotated[str, typer.Argument(help="As `privllm token list` sho
 
 
 def export(
-    dvc_add: Annotated[bool, typer.Option("--dvc-add", help="Run `dvc add data/feedback` afterwards, without asking.")] = False,
+    dvc_add: Annotated[bool, typer.Option("--dvc-add", help="Run `dvc add` on these files afterwards, without asking.")] = False,
 ) -> None:
     """Append new ratings and votes to data/feedback/*.jsonl, each exactly once."""
     from privllm.serve.feedback import FOLDER, export_feedback
     from privllm.serve.people import People
 
-    for name, count in export_feedback(People()).items():
+    exported = export_feedback(People())
+    for name, count in exported.items():
         typer.echo(f"{FOLDER / name}  {count} new")
-    if not FOLDER.is_dir():
+    files = [str(FOLDER / name) for name in exported if (FOLDER / name).is_file()]
+    if not files:
         return
-    command = ["dvc", "add", str(FOLDER)]
+    # The files, not their folder: git keeps that, since the build depends on it also where nobody has said anything yet.
+    command = ["dvc", "add", *files]
     if dvc_add or (sys.stdin.isatty() and typer.confirm(f"Run `{' '.join(command)}`?", default=True)):
         raise typer.Exit(subprocess.run([sys.executable, "-m", *command], check=False).returncode)
     typer.echo(f"Keep them with the build: {' '.join(command)}")

@@ -9,6 +9,7 @@ It defines, reads and checks; `serve.feedback` writes. Nobody is named but by th
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -87,11 +88,16 @@ def from_plain(schema: type[Record], plain: Any, where: str = "") -> Record:
     """`schema` filled from plain values, no field missing, unknown, or of another type. Raises ValueError that names the field."""
     if not isinstance(plain, Mapping):
         raise ValueError(f"`{where or 'record'}` must be an object")
-    hints = get_type_hints(schema)
+    hints = _hints(schema)  # type: ignore[arg-type]
     names = [field.name for field in fields(schema)]  # type: ignore[arg-type]
-    for name in (*(set(plain) - set(names)), *(set(names) - set(plain))):
+    for name in (*sorted(set(plain) - set(names)), *(name for name in names if name not in plain)):
         raise ValueError(f"`{_dotted(where, name)}` is {'missing' if name in names else 'unknown'}")
     return schema(**{name: _value(hints[name], plain[name], _dotted(where, name)) for name in names})
+
+
+@cache
+def _hints(schema: type) -> dict[str, Any]:
+    return get_type_hints(schema)  # half of the time that a record takes
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:

@@ -41,9 +41,8 @@ def test_feedback_is_exported_counted_and_offered_to_dvc() -> None:
     people.rate(rating("a"))
     people.vote(vote("1", "left"))
     first = RUNNER.invoke(app, ["feedback", "export"]).stdout
-    assert (
-        first == "data/feedback/ratings.jsonl  1 new\ndata/feedback/votes.jsonl  1 new\nKeep them with the build: dvc add data/feedback\n"
-    )
+    files = "data/feedback/ratings.jsonl", "data/feedback/votes.jsonl"
+    assert first == f"{files[0]}  1 new\n{files[1]}  1 new\nKeep them with the build: dvc add {files[0]} {files[1]}\n"
     assert "0 new" in RUNNER.invoke(app, ["feedback", "export"]).stdout
     shown = RUNNER.invoke(app, ["feedback", "ranking"]).stdout
     assert "1 votes" in shown
@@ -57,7 +56,7 @@ def test_dvc_add_is_run_where_it_is_asked_for(here: Path) -> None:
     People().vote(vote("1", "left"))
     done = run("feedback", "export", "--dvc-add")
     assert done.returncode == 0, done.stderr
-    assert (here / "data/feedback.dvc").is_file()
+    assert (here / "data/feedback/votes.jsonl.dvc").is_file()
     People().vote(vote("2", "tie"))
     assert run("feedback", "export", "--dvc-add").returncode == 0
     assert len((here / "data/feedback/votes.jsonl").read_bytes().splitlines()) == 2

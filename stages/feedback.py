@@ -1,0 +1,23 @@
+"""feedback: ratings and votes in; corrections, preferences and a held-out part out, with what each person's word weighs.
+
+data/feedback -> data/feedback_clean, reports/feedback.json
+"""
+
+from pathlib import Path
+
+from privllm.clean.door import tidy
+from privllm.core.params import read_params
+from privllm.core.report import write_json
+from privllm.core.stage import run
+from privllm.judge.feedback import FeedbackConfig, feedback
+from privllm.validate.feedback import judge_feedback
+from privllm.validate.leftovers import leftovers
+
+
+def main(source: Path, out: Path, report: Path) -> None:
+    cfg = read_params("feedback", FeedbackConfig)
+    write_json(report, feedback(cfg, source, out, tidy, leftovers, judge_feedback))
+
+
+if __name__ == "__main__":
+    run(main)
