@@ -1,7 +1,7 @@
 """How many nats a model needs for each token of the held-out rows, in every family's own way.
 
 causal     each token from those before it
-masked     each token from those on both sides, of which a fifth are hidden at a time: five passes hide every token once
+masked     each token from those on both sides, of which a third are hidden at a time: three passes hide every token once
            (a pseudo-likelihood, Salazar et al. 2020, arXiv 1910.14659, with more than one gap at a time)
 seq2seq    the tokens of spans cut out by chance, each from the text around the spans and the spans before it
 
@@ -33,7 +33,7 @@ from privllm.model.seq2seq import SENTINELS
 from privllm.model.special import MASK, PAD
 from privllm.tokens.rows import Rows, open_shards
 
-PASSES = 5
+PASSES = 3
 ONE_PROCESS = 1 << 62  # bytes: torch uses all cores by itself
 TOKEN_SCORES = pa.schema(
     [
@@ -132,7 +132,7 @@ def next_token(model: PreTrainedModel, rows: list[np.ndarray], seeds: list[int])
 
 @torch.inference_mode()
 def gaps(model: PreTrainedModel, rows: list[np.ndarray], seeds: list[int]) -> list[RowScores]:
-    """Masked: a fifth of a row's tokens hidden at a time; its first token belongs to the row before and is left out."""
+    """Masked: a third of a row's tokens hidden at a time; its first token belongs to the row before and is left out."""
     ids, seen = _padded([row[1:] for row in rows], model)
     turn = np.zeros(ids.shape, np.int64)
     for i, (row, seed) in enumerate(zip(rows, seeds, strict=True)):

@@ -82,7 +82,7 @@ def test_labels_are_each_document_once(inputs_of, family: str, tmp_path: Path) -
 
 
 def test_masked_nats_are_those_of_one_gap_pattern_after_the_other(inputs_of) -> None:
-    """The obvious way: hide each fifth of a row by itself, look at the model's own distribution."""
+    """The obvious way: hide each third of a row by itself, look at the model's own distribution."""
     inputs = inputs_of("masked")
     model, rows = load("masked", inputs.model), open_rows(inputs.rows)
     row = rows.tokens(0)
