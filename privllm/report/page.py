@@ -26,9 +26,9 @@ MAX_BARS = 14
 SHARED = ("collect", "clean", "dedup", "validate", "annotate", "tokenizer", "pack")  # stages with one report
 OWN = ("pretrain", "evaluate", "export")  # stages with one for each family
 FAMILIES = {
-    "causal": "Causal: reads from left to right and continues.",
-    "masked": "Masked: reads in both directions and fills gaps.",
-    "seq2seq": "Encoder-decoder: reads in both directions, then writes.",
+    "causal": "Reads from left to right and continues.",
+    "masked": "Reads in both directions and fills gaps.",
+    "seq2seq": "An encoder and a decoder: reads in both directions, then writes.",
 }
 # stage, key, label of the table that sets the families side by side
 COMPARED = (

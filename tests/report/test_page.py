@@ -123,7 +123,7 @@ def test_says_the_numbers(page: str) -> None:
         "between 1.8 and 1.9",
         "pretrain.causal.model.width",
         "Was: was there",
-        "Causal: reads from left to right",
+        "Reads from left to right",
         "ab" * 16,
     ):
         assert words in page, words
