@@ -30,7 +30,7 @@ from privllm.train.compiling import prepare_compiler
 from privllm.train.config import CausalPretrain
 from privllm.train.loop import fit, make_trainer
 from privllm.train.module import Training
-from privllm.train.objectives import Split, make_objective
+from privllm.train.objectives import OBJECTIVES, Split
 from privllm.train.schedule import plan
 
 UNPLANNED = 10**9  # steps
@@ -83,7 +83,7 @@ def main(text: str, tokenizer: str, seed: int, changes: dict[str, Any]) -> None:
         compiled = prepare_compiler(cfg.compile, Path(folder) / "compiled")  # empty, so compiling is paid for within the budget
         budget = Budget(corpus)
         model = build("causal", cfg.model, corpus.vocabulary, CONTEXT, seed)
-        objective = make_objective(cfg, model, Split(rows), Split(rows), {})
+        objective = OBJECTIVES["causal"](model, cfg, Split(rows), Split(rows), {})
         if compiled:
             objective.compile()
         module = Training(objective, cfg, schedule)

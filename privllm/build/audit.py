@@ -22,7 +22,7 @@ from privllm.core.cache import Cache, find_cache
 from privllm.core.digests import md5_of
 from privllm.core.errors import UserError
 from privllm.core.fingerprint import check_fingerprint, imports_of
-from privllm.core.pipeline import PIPELINE, declared_stages
+from privllm.core.pipeline import PIPELINE, declared_stages, outputs_of
 from privllm.core.seed import seed_of
 from privllm.core.stage import arguments
 from privllm.core.store import COPIERS, Job, Store, action_path, opening
@@ -185,8 +185,7 @@ def uses_store(stage: str) -> bool:
 def audit_stage(stage: str, declared: dict[str, Any], cache: Cache, sample: tuple[int, int], differing: set[str]) -> Audited:
     """Run one stage as dvc.yaml `declared` it; `differing` are the workspace's files that are known not to be what they should be."""
     found = Audited(stage)
-    entries = [entry for key in ("outs", "metrics", "plots") for entry in declared.get(key, [])]
-    outs = [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
+    outs = outputs_of(declared)
     shutil.rmtree(SCRATCH, ignore_errors=True)  # of an audit that was killed
     try:
         _require(outs, declared["deps"], differing)

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from privllm.build.evidence import Evidence, load, runs_of
-from privllm.core.pipeline import declared_stages
+from privllm.core.pipeline import declared_stages, outputs_of
 from privllm.core.records import document_id
 from privllm.core.shards import map_shards
 
@@ -76,9 +76,7 @@ class Proof:
 
 def outputs(root: Path) -> list[Path]:
     """Every file that stands where dvc.yaml declares an output, a metric or a plot."""
-    stages = declared_stages(root)
-    entries = [entry for stage in stages.values() for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])]
-    paths = {root / (entry if isinstance(entry, str) else next(iter(entry))) for entry in entries}
+    paths = {root / path for stage in declared_stages(root).values() for path in outputs_of(stage)}
     files = {file for path in paths for file in ([path] if path.is_file() else path.rglob("*"))}
     return sorted(file for file in files if file.is_file())
 

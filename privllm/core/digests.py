@@ -5,6 +5,7 @@ saved that a later write could hide in the same tick of the clock. `verify=True`
 """
 
 import json
+import os
 import secrets
 import time
 from collections.abc import Iterator
@@ -43,6 +44,15 @@ def replacing(path: Path) -> Iterator[Path]:
     partial = path.with_name(f"{path.name}.{unique()}")
     yield partial
     partial.replace(path)
+
+
+def sync(path: Path) -> None:
+    """Return when a file, or the names in a folder, would survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class Digests:

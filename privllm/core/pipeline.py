@@ -21,10 +21,20 @@ TEMPLATE = re.compile(r"\$\{([\w.]+)\}")
 
 def declared_stages(root: Path = Path()) -> dict[str, dict[str, Any]]:
     """{name: what dvc.yaml declares}, in its order; the stages of a matrix are called `stage@item`. Empty where there is no dvc.yaml."""
-    if not (root / PIPELINE).is_file():
-        return {}
-    written = (yaml.safe_load((root / PIPELINE).read_text("utf-8")) or {}).get("stages", {})
+    written = written_stages(root)
     return written_out(written, load_sections(root / "params.yaml")) if TEMPLATE.search(str(written)) else written
+
+
+def written_stages(root: Path) -> dict[str, dict[str, Any]]:
+    """The `stages` of dvc.yaml as they are written, templates and all; empty where there is no dvc.yaml."""
+    path = root / PIPELINE
+    return (yaml.safe_load(path.read_text("utf-8")) or {}).get("stages", {}) if path.is_file() else {}
+
+
+def outputs_of(declared: Mapping[str, Any]) -> list[str]:
+    """The paths that a stage makes: outs, metrics, plots."""
+    entries = [entry for kind in ("outs", "metrics", "plots") for entry in declared.get(kind, [])]
+    return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
 
 
 def written_out(stages: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -36,9 +36,7 @@ def run(main: Callable[..., None]) -> None:
     stage, words = Path(sys.argv[0]).stem, sys.argv[1:]
     given = arguments(main, stage, words)
     start = time.perf_counter()
-    code = call(lambda: _checked(stage, words, lambda: main(**given)), stage)
-    if code == 0:
-        log_duration(declared_stage(stage, words)[0], time.perf_counter() - start)
+    code = call(lambda: _checked(stage, words, lambda: main(**given), start), stage)
     sys.stdout.flush()
     sys.stderr.flush()
     if threading.active_count() == 1:
@@ -57,12 +55,14 @@ def arguments(main: Callable[..., None], stage: str, words: list[str]) -> dict[s
     return vars(parser.parse_args(words))
 
 
-def _checked(stage: str, words: list[str], action: Callable[[], None]) -> None:
+def _checked(stage: str, words: list[str], action: Callable[[], None], start: float) -> None:
     if stage != "fingerprint" and "pandas" not in check_fingerprint(stage):
         keep_pandas_out()
-    witness = Witness(declared_stage(stage, words)[1])
+    name, declared = declared_stage(stage, words)
+    witness = Witness(declared)
     action()
     witness.verify()
+    log_duration(name, time.perf_counter() - start)
 
 
 def call(action: Callable[[], object], name: str) -> int:

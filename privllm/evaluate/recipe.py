@@ -26,11 +26,10 @@ from privllm.core.report import write_json
 from privllm.core.seed import name_digest, seed_of
 from privllm.core.store import NO_STORE, Store
 from privllm.core.tables import read_table, shards_of, write_table
-from privllm.evaluate.bleu import SHORTEST, continuations
+from privllm.evaluate.continuations import SHORTEST, continuations
 from privllm.evaluate.samples import decode, fillings, write_samples
-from privllm.evaluate.scoring import Scored, choose_rows, score
+from privllm.evaluate.scoring import Scored, choose_rows, loaded, score
 from privllm.evaluate.slices import Tally, bootstrap_interval, top_folder
-from privllm.model.families import load
 from privllm.model.generate import SamplingConfig
 from privllm.tasks.overlap import overlap
 from privllm.tokens.alignment import parts_of_speech, token_bytes
@@ -95,7 +94,7 @@ class Document(NamedTuple):
 
 def evaluate(cfg: EvaluateConfig, inputs: Inputs, family: str, out: Path, store: Store = NO_STORE) -> dict[str, Any]:
     """Write `out` and return the report. Raises UserError when nothing is held out or the model is unusable."""
-    model, encoder = load(family, inputs.model), Encoder.open(inputs.tokenizer)
+    model, encoder = loaded(family, inputs.model), Encoder.open(inputs.tokenizer)
     chosen = choose_rows(shards_in(inputs.rows), cfg.max_rows)
     if not (rows := sum(len(one.rows) for one in chosen)):
         raise UserError(f"{inputs.rows} holds no document to judge the model by: add documents, or raise `split.test` in params.yaml.")

@@ -92,7 +92,7 @@ def score(family: str, model: Path, chosen: list[Chosen], batch_rows: int, out: 
 def score_shard(out: Path, family: str, config: Path, weights: Path, shard: Path, indices: tuple[int, ...], batch_rows: int) -> None:
     """Write the TOKEN_SCORES of these rows of one shard."""
     assert config.parent == weights.parent
-    model, rows, parts = _load(family, config.parent), open_shards([shard]), []
+    model, rows, parts = loaded(family, config.parent), open_shards([shard]), []
     for begin in range(0, len(indices), batch_rows):
         parts += score_rows(SCORERS[family], model, rows, indices[begin : begin + batch_rows])
     columns = zip(*((part.id, part.places, part.labels, part.nats, part.correct) for part in parts), strict=True)
@@ -100,7 +100,7 @@ def score_shard(out: Path, family: str, config: Path, weights: Path, shard: Path
     write_table(pa.Table.from_arrays(arrays, schema=TOKEN_SCORES), out / f"{shard.stem}.parquet")
 
 
-_load = lru_cache(maxsize=1)(load)
+loaded = lru_cache(maxsize=1)(load)  # to score and to write samples
 
 
 def score_rows(scorer: "Scorer", model: PreTrainedModel, rows: Rows, indices: tuple[int, ...]) -> list[Scored]:

@@ -36,14 +36,40 @@ def build(family: str, cfg: Any, vocabulary: int, context: int, seed: int) -> Pr
 
 def load(family: str, folder: Path) -> PreTrainedModel:
     """The model in `folder`, in fp32 and eval mode, on the CPU. Raises UserError when there is none, or one of another family."""
+    return read_weights(CLASSES[family], family, folder, config_of(folder)).eval()
+
+
+def config_of(folder: Path) -> Any:
+    """transformers' configuration of the model in `folder`. Raises UserError when there is none."""
     if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
-        raise UserError(f"{folder} holds no trained model (config.json, model.safetensors): run `dvc repro pretrain` first.")
-    kind = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).model_type
-    options: dict[str, Any] = {"attn_implementation": CAUSAL} if family == "causal" and kind in OURS else {}
+        raise UserError(
+            f"{folder} holds no trained model (config.json, model.safetensors): run `dvc repro pretrain`, or name another folder."
+        )
+    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def context_of(config: Any) -> int:
+    """Tokens that the model was made to see at once."""
+    return next(getattr(config, key) for key in ("max_position_embeddings", "n_positions") if getattr(config, key, None))
+
+
+def attention_of(family: str, config: Any) -> dict[str, str]:
+    """The option that gives a model our attention, where it is one that `attention` serves."""
+    return {"attn_implementation": CAUSAL} if family == "causal" and config.model_type in OURS else {}
+
+
+def read_weights(auto: Any, family: str, folder: Path, config: Any) -> PreTrainedModel:
+    """The model in `folder` as the Auto class `auto` makes it of `config`, in fp32. Raises UserError for one of another family."""
     try:
-        model = CLASSES[family].from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype="float32", **options
+        return auto.from_pretrained(
+            folder,
+            config=config,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype="float32",
+            **attention_of(family, config),
         )
     except ValueError as error:
-        raise UserError(f"{folder} holds a {kind} model, which is not of the {family} family: {str(error).splitlines()[0]}") from error
-    return model.eval()
+        what = str(error).splitlines()[0]
+        raise UserError(f"{folder} holds a {config.model_type} model, which is not of the {family} family: {what}") from error

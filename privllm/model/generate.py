@@ -58,9 +58,10 @@ def generate(model: PreTrainedModel, prompt: Sequence[int], cfg: SamplingConfig,
     return made
 
 
-def sample(logits_V: Tensor, cfg: SamplingConfig, generator: torch.Generator) -> int:
-    """One token id; padding is never drawn."""
-    logits_V = logits_V.index_fill(0, torch.tensor([PAD]), -torch.inf)
+def sample(logits_V: Tensor, cfg: SamplingConfig, generator: torch.Generator, never: Sequence[int] = (PAD,)) -> int:
+    """One token id; the ids `never` are not drawn."""
+    if never:
+        logits_V = logits_V.index_fill(0, torch.tensor(never), -torch.inf)
     if cfg.temperature == 0:
         return int(logits_V.argmax())
     sorted_V, ids_V = (logits_V / cfg.temperature).sort(descending=True, stable=True)

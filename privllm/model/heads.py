@@ -15,7 +15,6 @@ import torch
 import transformers
 from omegaconf import OmegaConf
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
@@ -23,11 +22,9 @@ from transformers import (
     PreTrainedModel,
 )
 
-from privllm.core.errors import UserError
 from privllm.core.seed import seed_of
-from privllm.model.attention import CAUSAL
 from privllm.model.causal import CausalConfig
-from privllm.model.families import OURS, build
+from privllm.model.families import attention_of, build, config_of, context_of, read_weights
 from privllm.model.masked import MaskedConfig
 from privllm.model.seq2seq import SENTINELS, Seq2SeqConfig
 from privllm.model.special import PAD
@@ -53,36 +50,22 @@ def open_model(kind: str, family: str, folder: Path, labels: tuple[str, ...], se
 
     Raises UserError when the folder holds no model, or one of another family.
     """
-    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
-        raise UserError(f"{folder} holds no model (config.json, model.safetensors): run `dvc repro pretrain`, or name another `start`.")
     transformers.utils.logging.set_verbosity_error()  # that a head is new is no news
     transformers.utils.logging.disable_progress_bar()
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    config = config_of(folder)
     if labels:
         config.num_labels, config.id2label = len(labels), dict(enumerate(labels))
         config.label2id = {label: number for number, label in enumerate(labels)}
     if config.pad_token_id is None:
         config.pad_token_id = PAD
-    options = {"attn_implementation": CAUSAL} if family == "causal" and config.model_type in OURS else {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of("head", seed))
-        try:
-            if fresh:
-                model = _fresh(CLASSES[kind, family].from_config(config, **options), family, folder, seed)
-            else:
-                model = CLASSES[kind, family].from_pretrained(
-                    folder, config=config, local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype="float32", **options
-                )
-        except ValueError as error:
-            what = str(error).splitlines()[0]
-            raise UserError(f"{folder} holds a {config.model_type} model, which is not of the {family} family: {what}") from error
+        auto = CLASSES[kind, family]
+        if fresh:
+            model = _fresh(auto.from_config(config, **attention_of(family, config)), family, folder, seed)
+        else:
+            model = read_weights(auto, family, folder, config)
     return model.train()
-
-
-def context_of(model: PreTrainedModel) -> int:
-    """Tokens that the model was made to see at once."""
-    config = model.config
-    return next(getattr(config, key) for key in ("max_position_embeddings", "n_positions") if getattr(config, key, None))
 
 
 def _fresh(model: PreTrainedModel, family: str, folder: Path, seed: int) -> PreTrainedModel:
@@ -93,7 +76,7 @@ def _fresh(model: PreTrainedModel, family: str, folder: Path, seed: int) -> PreT
         return model
     cfg = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(CONFIGS[family]), known))
     vocabulary = model.config.vocab_size - (SENTINELS if family == "seq2seq" else 0)
-    begun = build(family, cfg, vocabulary, context_of(model), seed)
+    begun = build(family, cfg, vocabulary, context_of(model.config), seed)
     _, unexpected = model.load_state_dict(begun.state_dict(), strict=False)
     assert len(unexpected) < len(begun.state_dict()) / 2, "the model in training.json is another one"
     return model

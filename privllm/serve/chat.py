@@ -21,11 +21,11 @@ from privllm.core.seed import seed_of
 from privllm.model.families import load
 from privllm.model.generate import SamplingConfig, generate
 from privllm.model.special import END_OF_TEXT
+from privllm.serve.spoken import Spoken
 from privllm.tokens.encoding import Encoder
 from privllm.tokens.vocabulary import ASSISTANT, END, USER
 
 Emit = Callable[[str], None]
-CUT = "\ufffd"  # what the bytes of half a character decode to
 
 
 class EndOfReply(Exception):
@@ -77,35 +77,26 @@ class Conversation:
 
 
 class TextStream:
-    """Token ids to text as it comes: a character is passed on once it is whole, control characters never."""
+    """Tokens to text for `emit`, as `Spoken` lets it go; keeps both."""
 
     def __init__(self, encoder: Encoder, emit: Emit) -> None:
-        self.encoder, self.emit = encoder, emit
+        self._spoken = Spoken(lambda ids: encoder.decode(np.array(ids, np.int32)))
+        self._emit = emit
         self.tokens: list[int] = []
         self.text = ""
-        self._waiting: list[int] = []
 
     def add(self, token: int) -> None:
         self.tokens.append(token)
-        self._waiting.append(token)
-        if not self._decoded().endswith(CUT):
-            self.close()
+        self._say(self._spoken.add(token))
 
     def close(self) -> None:
         """Pass on what is left, half characters as U+FFFD."""
-        text = printable(self._decoded())
-        self._waiting = []
+        self._say(self._spoken.rest())
+
+    def _say(self, text: str) -> None:
         self.text += text
         if text:
-            self.emit(text)
-
-    def _decoded(self) -> str:
-        return self.encoder.decode(np.array(self._waiting, np.int32))
-
-
-def printable(text: str) -> str:
-    """`text` without control characters but tab and newline: a model may have learnt to move the cursor."""
-    return "".join(c for c in text if c in "\n\t" or (c >= " " and not "\x7f" <= c <= "\x9f"))
+            self._emit(text)
 
 
 def chat(folder: Path, sampling: SamplingConfig, source: TextIO = sys.stdin, console: Console | None = None) -> None:

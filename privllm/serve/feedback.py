@@ -10,6 +10,7 @@ import json
 import os
 from pathlib import Path
 
+from privllm.core.digests import sync
 from privllm.core.errors import UserError
 from privllm.serve.people import People
 
@@ -46,15 +47,7 @@ def append(path: Path, lines: list[str]) -> None:
         os.fsync(file.fileno())
     partial.replace(path)
     for folder in (path.parent, path.parent.parent):
-        _sync(folder)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync(folder)
 
 
 def _known(path: Path) -> set[tuple[str, int]]:

@@ -5,9 +5,15 @@ It decodes a little with the tokens before, since a tokenizer may write a space 
 
 from collections.abc import Callable, Sequence
 
-from privllm.serve.chat import CUT, printable
-
 Decode = Callable[[Sequence[int]], str]
+
+
+CUT = "\ufffd"  # what the bytes of half a character decode to
+
+
+def printable(text: str) -> str:
+    """`text` without control characters but tab and newline: a model may have learnt to move the cursor."""
+    return "".join(c for c in text if c in "\n\t" or (c >= " " and not "\x7f" <= c <= "\x9f"))
 
 
 class Spoken:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from privllm.core.bootstrap import drawn_sums, interval_of
 from privllm.core.seed import seed_of
 from privllm.tasks.formats import OUTSIDE, as_bio
 
@@ -79,13 +80,10 @@ def paired_interval(a: Score, b: Score, groups: Sequence[str], seed: int, draws:
     Groups are drawn, each with all its examples: passages of one page are not independent of each other (Cameron et al. 2008).
     """
     _, places = np.unique(np.asarray(groups), return_inverse=True)
-    size = int(places.max()) + 1
-    sums = [np.bincount(places, weights=part, minlength=size) for part in (a.over, a.under, b.over, b.under)]
-    generator = np.random.default_rng(seed_of("bootstrap", seed))
-    values = np.empty(draws)
-    for i in range(draws):
-        drawn = np.bincount(generator.integers(0, size, size), minlength=size)
-        a_over, a_under, b_over, b_under = (float(part @ drawn) for part in sums)
-        values[i] = ratio(a_over, a_under) - ratio(b_over, b_under)
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
+    sums = drawn_sums([np.bincount(places, weights=part) for part in (a.over, a.under, b.over, b.under)], draws, seed_of("bootstrap", seed))
+    a_over, a_under, b_over, b_under = sums
+    return interval_of(_ratios(a_over, a_under) - _ratios(b_over, b_under))
+
+
+def _ratios(over: np.ndarray, under: np.ndarray) -> np.ndarray:
+    return np.divide(over, under, out=np.zeros_like(over), where=under != 0)

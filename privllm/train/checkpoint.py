@@ -5,7 +5,6 @@ header, beside the key that says which run may go on from it. It keeps one check
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,8 @@ from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import Callback
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+
+from privllm.core.digests import sync
 
 NAME = "latest.safetensors"
 PLAIN = (str, int, float, bool, type(None))
@@ -61,9 +62,9 @@ class SafeCheckpointIO(CheckpointIO):
         partial = Path(f"{path}.partial")
         partial.parent.mkdir(parents=True, exist_ok=True)
         save_file(named, partial, metadata={"key": self.key, "tree": tree})
-        _sync(partial)
+        sync(partial)
         partial.replace(path)
-        _sync(partial.parent)
+        sync(partial.parent)
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
@@ -95,11 +96,3 @@ class KeepLatest(Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         if trainer.global_step % self.every == 0 and not trainer.should_stop:
             trainer.save_checkpoint(self.folder / NAME, weights_only=False)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

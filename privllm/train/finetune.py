@@ -22,7 +22,8 @@ from privllm.core.errors import UserError
 from privllm.core.params import require
 from privllm.core.report import write_json
 from privllm.core.split import SplitConfig
-from privllm.model.heads import context_of, families_of, open_model
+from privllm.model.families import config_of, context_of
+from privllm.model.heads import families_of, open_model
 from privllm.model.seq2seq import with_sentinels
 from privllm.tasks.formats import KINDS, Dataset, read_examples
 from privllm.tasks.metrics import Score, paired_interval
@@ -105,12 +106,13 @@ def finetune(task: str, cfg: FinetuneConfig, inputs: Inputs, out: Path, live: Pa
         return _skip(task, str(error), out, live)
     compiled = prepare_compiler(cfg.compile, work.folder.parent / "compiled")
     key = key_of(cfg, [inputs.data, inputs.start, inputs.tokenizer], work.code, compiled)
+    wanted, cfg = asdict(cfg), replace(cfg, compile=compiled)  # what was asked for, and what this machine can do
     section = f"finetune.tasks.{task}"
     fresh = _random_arm(cfg, prepared, inputs, speech, work, key, section) if cfg.compare_random else None
     shutil.rmtree(live, ignore_errors=True)
     arm = _train(cfg, prepared, inputs, speech, Work(work.folder / "start", work.code), key, section, live)
     report = _report(cfg, dataset, prepared, arm, fresh)
-    _save(arm, fresh, prepared, inputs, {"config": asdict(cfg), **report}, out)
+    _save(arm, fresh, prepared, inputs, {"config": wanted, **report}, out)
     shutil.rmtree(work.folder, ignore_errors=True)
     return report
 
@@ -118,7 +120,7 @@ def finetune(task: str, cfg: FinetuneConfig, inputs: Inputs, out: Path, live: Pa
 def _prepare(cfg: FinetuneConfig, dataset: Dataset, start: Path, speech: Speech) -> Prepared:
     divided = divide(dataset, cfg.split)
     labels = tags_of(divided.labels) if cfg.kind == "tokens" else divided.labels
-    context = context_of(open_model(cfg.kind, cfg.family, start, labels, cfg.seed))
+    context = context_of(config_of(start))
     coder = Coder(speech, cfg.family, dataset, context, labels)
     training, validation, test = (coder.encode(part) for part in (divided.train, divided.validation, divided.test))
     return Prepared(divided, training, validation, test, labels, {**dataset.counts, **divided.counts, "cut": coder.cut})

@@ -9,7 +9,8 @@ different seeds are about the same holes. Shapes: B rows, T context, D width, V 
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,12 +20,12 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from privllm.core.seed import seed_of
-from privllm.model.corruption import CorruptionConfig, cut_out, holes
-from privllm.model.masking import Lexicon, MaskingConfig, choose, cover
+from privllm.model.corruption import cut_out, holes
+from privllm.model.masking import Lexicon, choose, cover
+from privllm.model.seq2seq import SENTINELS
 from privllm.model.special import PAD
 from privllm.tokens.guide import Guide
 from privllm.tokens.rows import Rows
-from privllm.train.config import CausalPretrain, MaskedPretrain, Seq2SeqPretrain, TrainConfig
 from privllm.train.data import IGNORED, Batch, fill, rows_of_step, spread
 from privllm.train.objective import Objective
 
@@ -43,11 +44,13 @@ class Split(NamedTuple):
 
 
 class Packed(Objective):
-    """Batches of packed rows."""
+    """Batches of packed rows; `vocabulary` maps the tokenizer's tokens to ids."""
 
-    def __init__(self, model: PreTrainedModel, cfg: TrainConfig, train: Split, validation: Split, family: str) -> None:
-        super().__init__(model, f"pretrain.{family}")
-        self.cfg, self.train, self.validation = cfg, train, validation
+    family: str
+
+    def __init__(self, model: PreTrainedModel, cfg: Any, train: Split, validation: Split, vocabulary: Mapping[str, int]) -> None:
+        super().__init__(model, f"pretrain.{self.family}")
+        self.cfg, self.train, self.validation, self.vocabulary = cfg, train, validation, vocabulary
 
     def batch(self, step: int) -> Batch:
         indices = rows_of_step(self.cfg.seed, step, self.cfg.batch_size, len(self.train.rows))
@@ -71,6 +74,7 @@ class Packed(Objective):
 class NextToken(Packed):
     """(inputs [B, T], labels [B, T])"""
 
+    family = "causal"
     head = staticmethod(cross_entropy)
 
     def make(self, split: Split, indices: np.ndarray, chance: np.random.Generator) -> Batch:
@@ -94,11 +98,11 @@ class NextToken(Packed):
 class Gaps(Packed):
     """(inputs [B, T], seen [B, T] bool, labels [B, T]); a row's last token, which the next row begins with, is left to that."""
 
-    def __init__(
-        self, model: PreTrainedModel, cfg: TrainConfig, train: Split, validation: Split, masking: MaskingConfig, lexicon: Lexicon
-    ) -> None:
-        super().__init__(model, cfg, train, validation, "masked")
-        self.masking, self.lexicon = masking, lexicon
+    family = "masked"
+
+    @cached_property
+    def lexicon(self) -> Lexicon:
+        return Lexicon(self.vocabulary)
 
     def make(self, split: Split, indices: np.ndarray, chance: np.random.Generator) -> Batch:
         length = split.rows.row_length - 1
@@ -107,7 +111,7 @@ class Gaps(Packed):
         for row, i in enumerate(indices):
             tokens = split.rows.tokens(int(i))[:length]
             assert split.guide is not None
-            chosen = choose(self.masking, tokens, self.lexicon, *split.guide.row(int(i), len(tokens)), chance)
+            chosen = choose(self.cfg.masking, tokens, self.lexicon, *split.guide.row(int(i), len(tokens)), chance)
             inputs[row, : len(tokens)] = cover(tokens, chosen, self.lexicon.size, chance)
             labels[row, : len(tokens)] = np.where(chosen, tokens, IGNORED)
             seen[row, : len(tokens)] = True
@@ -126,15 +130,12 @@ class Gaps(Packed):
 class Spans(Packed):
     """(inputs [B, S], seen [B, S] bool, labels [B, L])"""
 
-    def __init__(
-        self, model: PreTrainedModel, cfg: TrainConfig, train: Split, validation: Split, corruption: CorruptionConfig, vocabulary: int
-    ) -> None:
-        super().__init__(model, cfg, train, validation, "seq2seq")
-        self.corruption, self.vocabulary = corruption, vocabulary
+    family = "seq2seq"
 
     def make(self, split: Split, indices: np.ndarray, chance: np.random.Generator) -> Batch:
         rows = (split.rows.tokens(int(i))[: split.rows.row_length - 1] for i in indices)
-        pairs = [cut_out(tokens, holes(self.corruption, len(tokens), chance), self.vocabulary) for tokens in rows]
+        first_sentinel = self.model.config.vocab_size - SENTINELS
+        pairs = [cut_out(tokens, holes(self.cfg.corruption, len(tokens), chance), first_sentinel) for tokens in rows]
         inputs, labels = fill([inputs for inputs, _ in pairs], PAD), fill([labels for _, labels in pairs], IGNORED)
         lengths = torch.tensor([len(inputs) for inputs, _ in pairs])
         return inputs, torch.arange(inputs.shape[1])[None, :] < lengths[:, None], labels
@@ -145,11 +146,4 @@ class Spans(Packed):
         return F.cross_entropy(logits_BLV.flatten(0, 1).float(), labels_BL.flatten(), ignore_index=IGNORED, reduction=reduction)
 
 
-def make_objective(cfg: TrainConfig, model: PreTrainedModel, train: Split, validation: Split, vocabulary: dict[str, int]) -> Packed:
-    """The objective of the family whose configuration `cfg` is; `vocabulary` maps the tokenizer's tokens to ids."""
-    if isinstance(cfg, MaskedPretrain):
-        return Gaps(model, cfg, train, validation, cfg.masking, Lexicon(vocabulary))
-    if isinstance(cfg, Seq2SeqPretrain):
-        return Spans(model, cfg, train, validation, cfg.corruption, max(vocabulary.values()) + 1)
-    assert isinstance(cfg, CausalPretrain)
-    return NextToken(model, cfg, train, validation, "causal")
+OBJECTIVES: dict[str, type[Packed]] = {objective.family: objective for objective in (NextToken, Gaps, Spans)}

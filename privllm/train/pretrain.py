@@ -24,7 +24,7 @@ from privllm.tokens.rows import open_rows
 from privllm.train.compiling import prepare_compiler
 from privllm.train.config import PretrainConfig, TrainConfig
 from privllm.train.loop import Trained, Work, key_of, train
-from privllm.train.objectives import Split, make_objective
+from privllm.train.objectives import OBJECTIVES, Split
 
 
 class PretrainInputs(NamedTuple):
@@ -45,7 +45,7 @@ def pretrain(family: str, section: PretrainConfig, inputs: PretrainInputs, out: 
     context = training.rows.row_length - 1
     model = build(family, cfg.model, vocabulary_size(inputs.tokenizer), context, cfg.seed)
     vocabulary = Tokenizer.from_file(str(inputs.tokenizer / "tokenizer.json")).get_vocab()
-    objective = make_objective(cfg, model, training, validation, vocabulary)
+    objective = OBJECTIVES[family](model, cfg, training, validation, vocabulary)
     if compiled := prepare_compiler(cfg.compile, work.folder.parent / "compiled"):
         objective.compile()
     files = [inputs.rows / "train", inputs.rows / "validation", inputs.guide, inputs.tokenizer]

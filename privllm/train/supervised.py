@@ -4,6 +4,7 @@ Batches are padded to their longest example; what is padding is never a label an
 rows' losses. Shapes: B rows, T tokens, L tokens of an answer, C classes, N labels that count, V vocabulary.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -45,9 +46,9 @@ class Supervised(Objective):
         logits_NC, wanted = self.logits(batch)
         return F.cross_entropy(logits_NC.float(), batch[-1][wanted], reduction=reduction)
 
+    @abstractmethod
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """([N, C], where the labels that count are: bool, as the labels)."""
-        raise NotImplementedError
 
 
 class OneLabel(Supervised):

@@ -9,8 +9,8 @@ import torch
 
 from privllm.core.errors import UserError
 from privllm.model.causal import CausalConfig
-from privllm.model.families import build
-from privllm.model.heads import CLASSES, context_of, families_of, open_model
+from privllm.model.families import build, context_of
+from privllm.model.heads import CLASSES, families_of, open_model
 from privllm.model.masked import MaskedConfig
 from privllm.model.seq2seq import Seq2SeqConfig
 
@@ -44,7 +44,7 @@ def test_the_body_is_the_pretrained_one_or_a_fresh_one(starts: dict[str, Path], 
         assert all(found[name].equal(value) for name, value in body.items())
         again = open_model(kind, family, starts[family], labels, seed=5, fresh=fresh).state_dict()
         assert all(again[name].equal(value) for name, value in model.state_dict().items())
-        assert context_of(model) == 24
+        assert context_of(model.config) == 24
         assert not labels or model.config.id2label == {0: "a", 1: "b", 2: "c"}
 
 

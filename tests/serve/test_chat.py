@@ -8,8 +8,9 @@ from transformers import AutoTokenizer
 from privllm.model.families import load
 from privllm.model.generate import SamplingConfig
 from privllm.serve import chat as chat_module
-from privllm.serve.chat import Conversation, TextStream, chat, printable
+from privllm.serve.chat import Conversation, TextStream, chat
 from privllm.serve.export import ExportConfig, ExportInputs, export
+from privllm.serve.spoken import printable
 from privllm.tokens.encoding import Encoder
 from privllm.tokens.vocabulary import END
 

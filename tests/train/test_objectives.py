@@ -9,7 +9,7 @@ from privllm.model.special import END_OF_TEXT, MASK, PAD
 from privllm.tokens.guide import open_guide
 from privllm.tokens.rows import open_rows
 from privllm.train.data import IGNORED
-from privllm.train.objectives import Packed, Split, make_objective
+from privllm.train.objectives import OBJECTIVES, Packed, Split
 
 WORDS = {f"w{i}": i for i in range(VOCABULARY)}
 
@@ -17,7 +17,7 @@ WORDS = {f"w{i}": i for i in range(VOCABULARY)}
 def objective_of(family: str, corpus: Corpus, **changes) -> Packed:
     cfg = getattr(tiny(**changes), family)
     splits = [Split(open_rows(corpus.rows / name), open_guide(corpus.guide / name)) for name in ("train", "validation")]
-    return make_objective(cfg, build(family, cfg.model, VOCABULARY, CONTEXT, 0), *splits, WORDS)
+    return OBJECTIVES[family](build(family, cfg.model, VOCABULARY, CONTEXT, 0), cfg, *splits, WORDS)
 
 
 def test_labels_are_the_next_tokens_and_padding_is_ignored(tmp_path, corpus):

@@ -1,4 +1,4 @@
-from privllm.evaluate.bleu import continuations
+from privllm.evaluate.continuations import continuations
 from privllm.evaluate.recipe import Inputs
 from privllm.model.families import load
 
