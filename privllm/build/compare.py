@@ -17,9 +17,9 @@ import pyarrow as pa
 import yaml
 
 from privllm.build.history import DIRECTORY, LARGEST, LOCK, NAMED, blobs, git
-from privllm.build.paired import LEAST, SCORES, Overlap, Paired, paired, read_scores
 from privllm.core.cache import Cache, find_cache
 from privllm.core.errors import UserError
+from privllm.core.paired import LEAST, SCORES, Overlap, Paired, paired, read_scores
 from privllm.core.pipeline import written_out
 
 WORKSPACE = "workspace"
