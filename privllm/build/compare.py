@@ -93,7 +93,7 @@ class Comparison:
 
 def compare(root: Path, a: str, b: str, family: str = "") -> Comparison:
     """Revision `b` against `a`. Raises UserError for what git or the build does not know, and where there is nothing to compare."""
-    found = Comparison(_side(root, a), _side(root, b))
+    found = Comparison(side_of(root, a), side_of(root, b))
     files = [file for file in dict.fromkeys([*found.b.metrics, *found.a.metrics]) if not family or file.partition("/")[2] == family]
     if not files:
         known = ", ".join(sorted({file.partition("/")[2] for side in (found.a, found.b) for file in side.metrics} - {""})) or "none"
@@ -188,7 +188,7 @@ def _scores(root: Path, side: Side, file: str, cache: Cache | None) -> tuple[pa.
     return None, f"`dvc {'fetch --all-commits' if side.commit else 'pull'} {' '.join(known)}`, where a remote has them."
 
 
-def _side(root: Path, name: str) -> Side:
+def side_of(root: Path, name: str) -> Side:
     commit = "" if name == WORKSPACE else _commit(root, name)
 
     def read(paths: list[str]) -> list[bytes]:

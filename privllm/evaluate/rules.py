@@ -9,6 +9,7 @@ A rule is for the figure of its name, and for all that end with it behind a dot.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -16,27 +17,25 @@ from typing import Any, NamedTuple
 from privllm.core.params import require
 
 DIFFERENCE, INTERVAL = "difference", "interval"
+KNOWN = re.compile(r"(?:\w+\.)?(?:bits_per_byte|forgetting|preferences)|tasks\.[\w-]+\.\w+")  # nothing else is ever measured
 
 
 @dataclass
 class Rule:
-    """Every limit is a difference, candidate - incumbent, in the figure's own unit; null: no such limit."""
+    """Limits of a difference, candidate - incumbent, in the figure's own unit; null: no such limit. One below 0 asks for progress."""
 
     max_increase: float | None = None
     max_decrease: float | None = None
-    min_increase: float | None = None
-    min_decrease: float | None = None
 
     def __post_init__(self) -> None:
         limits = [limit for limit in asdict(self).values() if limit is not None]
-        require(bool(limits), "gate.rules", "a limit for each: max_increase, max_decrease, min_increase or min_decrease")
-        require(all(limit >= 0 and math.isfinite(limit) for limit in limits), "gate.rules", "limits of 0 or more")
+        require(bool(limits), "gate.rules", "max_increase, max_decrease or both, for each figure")
+        require(all(map(math.isfinite, limits)), "gate.rules", "finite limits")
 
     def broken(self, low: float, high: float) -> list[str]:
         """The limits that a difference which may lie anywhere from `low` to `high` does not surely keep."""
-        worst = {"max_increase": high, "max_decrease": -low, "min_increase": low, "min_decrease": -high}
-        limits = {name: limit for name, limit in asdict(self).items() if limit is not None}
-        return [f"{name} {limit:g}" for name, limit in limits.items() if (worst[name] > limit if name[1] == "a" else worst[name] < limit)]
+        worst = {"max_increase": high, "max_decrease": -low}
+        return [f"{name} {limit:g}" for name, limit in asdict(self).items() if limit is not None and worst[name] > limit]
 
 
 class Figure(NamedTuple):
@@ -50,6 +49,11 @@ class Figure(NamedTuple):
     @property
     def difference(self) -> float:
         return round(self.candidate - self.incumbent, 6)
+
+    def plain(self) -> dict[str, Any]:
+        """As it stands in the report; `low` and `high` only where there is an interval."""
+        found = {"incumbent": self.incumbent, "candidate": self.candidate, "difference": self.difference, "units": self.units}
+        return found | (dict(zip(("low", "high"), self.interval, strict=True)) if self.interval else {})
 
 
 def rules_for(name: str, rules: Mapping[str, Rule]) -> dict[str, Rule]:
@@ -78,25 +82,12 @@ def without_figure(figures: Iterable[str], rules: Mapping[str, Rule]) -> list[st
     return [key for key in rules if not any(name == key or name.endswith(f".{key}") for name in names)]
 
 
-def rows_of(figures: Mapping[str, Figure], broken: Mapping[str, list[str]]) -> list[dict[str, Any]]:
-    """What the report says of each figure."""
-    return [
-        {
-            "figure": name,
-            **figure._asdict(),
-            "difference": figure.difference,
-            "verdict": "not asked" if name not in broken else "broken: " + ", ".join(broken[name]) if broken[name] else "kept",
-        }
-        for name, figure in figures.items()
-    ]
-
-
-def table_of(rows: Iterable[Mapping[str, Any]]) -> str:
-    """The rows as lines of text."""
-    lines = [("figure", "incumbent", "candidate", "difference", "95 % interval", "verdict")]
-    for row in rows:
-        interval = "{:+.4f} to {:+.4f}".format(*row["interval"]) if row["interval"] else "-"
-        numbers = f"{row['incumbent']:.4f}", f"{row['candidate']:.4f}", f"{row['difference']:+.4f}"
-        lines.append((row["figure"], *numbers, interval, row["verdict"]))
+def table_of(figures: Mapping[str, Mapping[str, Any]]) -> str:
+    """The report's figures as lines of text."""
+    lines = [("figure", "incumbent", "candidate", "difference", "95 % interval", "of", "verdict")]
+    for name, one in figures.items():
+        interval = f"{one['low']:+.4f} to {one['high']:+.4f}" if "low" in one else "too few"
+        numbers = f"{one['incumbent']:.4f}", f"{one['candidate']:.4f}", f"{one['difference']:+.4f}"
+        lines.append((name, *numbers, interval, f"{one['units']:,}", one["verdict"]))
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
