@@ -262,7 +262,9 @@ def _short(path: str) -> str:
 
 
 def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, int | float]]:
-    """(dotted name, number) of every finite number in parsed JSON."""
+    """(dotted name, number) of every finite number in parsed JSON; of a list of objects none, for a place in it is no name."""
+    if isinstance(value, list) and any(isinstance(part, dict) for part in value):
+        return
     if isinstance(value, dict | list):
         for key, part in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _numbers(part, f"{name}.{key}" if name else str(key))
