@@ -17,6 +17,7 @@ from privllm.core.report import write_json
 from privllm.core.tables import read_table, write_table
 from tests.workshop import Workshop
 
+SPOT = {"kind": "source", "slice": "mail", "ratio": 1.3}
 OUTS = ("align", "evaluate", "pack", "tokenizer", "validate")
 PIPELINE = f"""
 stages:
@@ -38,7 +39,7 @@ def model(root: Path, bits: float, passed: bool = True, incumbent: str = "") -> 
     write_json(data / "tokenizer/tokenizer.json", {})
     write_json(data / "validate/statistics.json", {"documents": 2})
     write_json(data / "pack/none.json", {})
-    write_json(reports / "evaluate/causal.json", {"bits_per_byte": bits})
+    write_json(reports / "evaluate/causal.json", {"bits_per_byte": bits, "weak_spots": [SPOT]})
     figures = {"causal.preferences": {"incumbent": 0.5, "candidate": 0.75}} if incumbent else {}
     write_json(reports / "gate.json", {"passed": passed, "incumbent": incumbent, "figures": figures})
 
@@ -86,7 +87,9 @@ def test_the_first_promotion(shop: Workshop) -> None:
     assert json.loads((incumbent / "incumbent.json").read_text())["figures"] == {"causal.bits_per_byte": 2.5}
     assert json.loads((shop.root / "data/promoted/statistics.json").read_text()) == {"documents": 2}
     staged = shop.run("git", "diff", "--cached", "--name-only").stdout.split()
-    assert staged == ["data/promoted/model/.gitignore", "data/promoted/model/incumbent.dvc", "data/promoted/statistics.json"]
+    names = ("model/.gitignore", "model/incumbent.dvc", "statistics.json", "weak_spots.json")
+    assert staged == [f"data/promoted/{name}" for name in names]
+    assert json.loads((shop.root / "data/promoted/weak_spots.json").read_text()) == {"causal": [SPOT]}
     shop.commit("Promote")
     assert shop.run("dvc", "status").stdout.strip() == "Data and pipelines are up to date."
     assert "git push --tags" in said[-1]

@@ -6,10 +6,11 @@ from transformers import AutoTokenizer
 
 from privllm.core.errors import UserError
 from privllm.judge.records import Message
+from privllm.model.special import END_OF_TEXT
 from privllm.serve.chat import Conversation
 from privllm.serve.engine import Ask, Refused, Settings
 from privllm.serve.voice import Foreign, open_folder
-from privllm.tokens.vocabulary import END
+from privllm.tokens.vocabulary import END, SPECIALS
 
 TURNS = (Message("user", "the page"), Message("assistant", "row"), Message("user", "its <|end|> own"))
 
@@ -47,6 +48,13 @@ def test_an_untuned_model_continues_the_last_message_as_in_the_terminal(exported
     assert ids == Conversation.open(exported(), SamplingConfig()).prompt("its <|end|> own")
     assert ids == voice.ids(Ask(None, "its <|end|> own", Settings()))
     assert END not in voice.ends
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+def test_marks_of_turns_are_never_said_but_to_end(exported: Callable[..., Path], tuned: bool) -> None:
+    voice = open_folder(exported(tuned=tuned))[1]
+    assert set(voice.never) == set(range(len(SPECIALS))) - voice.ends
+    assert END_OF_TEXT in voice.ends
 
 
 def test_our_models_know_no_system_messages(exported: Callable[..., Path]) -> None:
