@@ -1,7 +1,8 @@
 """How a folder's model is read and written: prompts to ids, ids to text, and the tokens that end a reply.
 
-`Own` is what `export` wrote: turns as they were learnt (`tokens.speech`), and no text that people type becomes a special token. `Foreign` is any other Hugging Face folder with a
-causal model: its own tokenizer and chat template, from local files, safetensors only, and no code from the folder.
+`Own` is what `export` wrote: turns as they were learnt (`tokens.speech`), and no text that people type becomes a special token. `Foreign`
+is any other Hugging Face folder with a causal model: its own tokenizer and chat template, from local files, safetensors only, and no code
+from the folder.
 """
 
 import json
