@@ -124,9 +124,9 @@ def how_to_train(cfg: AlignConfig, part: Part, steps: int) -> TrainConfig:
         weight_decay=0.0,
         batch_size=cfg.batch_size,
         warmup_steps=steps // 10,
-        validate_every=max(1, steps // 10),
+        validate_every=max(1, steps // 10) if part.validation else steps,
         patience=3 if part.validation else NEVER,
-        min_delta=0.001,
+        min_delta=0.0,  # a slow beginning is no plateau
         checkpoint_every=cfg.checkpoint_every,
         compile=False,
         precision="32",
