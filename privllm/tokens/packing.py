@@ -23,6 +23,7 @@ from privllm.core.errors import UserError
 from privllm.core.params import require
 from privllm.core.records import PIECE
 from privllm.core.report import add_up, balance
+from privllm.core.seed import digest
 from privllm.core.split import SPLITS, SplitConfig, split_of
 from privllm.core.store import NO_STORE, Store
 from privllm.core.tables import by_id, read_table, shards_of, write_table
@@ -38,6 +39,7 @@ PACKED = pa.schema(
         ("first_row", pa.int64()),  # within its shard's file of that split
         ("tokens", pa.int64()),
         ("bytes", pa.int64()),
+        ("digest", pa.string()),  # `seed.digest` of the text, by which a model's next training knows it again
     ]
 )
 
@@ -88,6 +90,7 @@ def pack_shard(out: Path, cfg: PackConfig, split: SplitConfig, tokenizer_file: P
     encoded = Encoder.open(tokenizer_file.parent).encode(table["text"])
     sizes = pc.binary_length(table["text"].cast(pa.binary())).to_numpy()
     splits = np.array([split_of(split, cluster) for cluster in table["cluster"].to_pylist()], dtype=object)
+    digests = pa.array([digest(text.encode()) for text in table["text"].to_pylist()], pa.string())
     counts, packed = {"entered": len(table)}, []
     for name in SPLITS:
         chosen = np.flatnonzero(splits == name)
@@ -96,7 +99,7 @@ def pack_shard(out: Path, cfg: PackConfig, split: SplitConfig, tokenizer_file: P
         input_ids = cut(stream.tokens, cfg.context)
         write_rows(input_ids, pieces_of(stream, ids, cfg.context), cfg.context, out / name / f"{shard.stem}.arrow")
         tokens = stream.ends - stream.begins
-        columns = [ids, pa.repeat(name, len(ids)), (stream.begins - 1) // cfg.context, tokens, sizes[chosen]]
+        columns = [ids, pa.repeat(name, len(ids)), (stream.begins - 1) // cfg.context, tokens, sizes[chosen], digests.take(chosen)]
         packed.append(
             pa.table([pa.array(c, t) if isinstance(c, np.ndarray) else c for c, t in zip(columns, PACKED.types, strict=True)], PACKED)
         )
