@@ -9,8 +9,9 @@ It adds no boundary and cuts nothing: `packing` does. It does not render chats.
 """
 
 import json
+import os
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import gigatoken
@@ -42,7 +43,7 @@ class Encoder:
     @classmethod
     def open(cls, folder: Path) -> "Encoder":
         """The encoder of the folder that `vocabulary.learn_tokenizer` wrote."""
-        return cls((folder / "tokenizer.json").read_text("utf-8"))
+        return _opened((folder / "tokenizer.json").read_text("utf-8"), os.getpid())
 
     @cached_property
     def reference(self) -> Tokenizer:
@@ -65,6 +66,12 @@ class Encoder:
         if self._fast is None:
             return self.reference.decode(tokens.tolist(), skip_special_tokens=False)
         return self._fast.decode(tokens.astype(np.uint32)).decode("utf-8", "replace")
+
+
+@lru_cache(1)
+def _opened(tokenizer_json: str, process: int) -> Encoder:
+    """Kept, for a large vocabulary takes a second and every shard asks; a forked worker makes its own."""
+    return Encoder(tokenizer_json)
 
 
 def without_specials(tokenizer_json: str) -> str:
