@@ -184,7 +184,7 @@ def test_a_parameter_runs_what_it_reaches_and_comes_back_from_the_run_cache(edit
 
 def test_only_the_families_that_are_asked_for_are_built(edited: Workshop) -> None:
     edited.set("families", ["causal"])
-    assert edited.repro() == ["fingerprint", "report"]
+    assert edited.repro() == ["fingerprint", "start", "report"]
     assert "fills gaps." not in (edited.root / "reports/index.html").read_text("utf-8")
     assert not (edited.root / "data/pretrain/masked").exists()
     shown = edited.run("dvc", "metrics", "show").stdout

@@ -20,9 +20,11 @@ from typing import Any, NamedTuple
 from privllm.build.compare import Side, side_of
 from privllm.build.history import LOCK, blobs, git
 from privllm.core.errors import UserError
-from privllm.core.promoted import INCUMBENT, JUDGED, MANIFEST, MODEL, PROMOTED, TOKENIZER
+from privllm.core.promoted import JUDGED, MANIFEST, MODEL, PROMOTED, TOKENIZER
 from privllm.core.report import write_json
+from privllm.core.start import DOCUMENTS, INCUMBENT
 from privllm.core.tables import read_table, write_table
+from privllm.tokens.known import trained_documents
 from privllm.tokens.mixture import weak_spots_of
 
 NAME = "privllm"
@@ -140,6 +142,7 @@ def _gather(root: Path, out: Path, families: list[str]) -> None:
         shutil.copytree(root / "data/align" / family, out / family)
         scores = read_table(root / "data/evaluate" / family / "documents.parquet", ["id", "bytes"])
         write_table(scores, out / JUDGED / f"{family}.parquet")
+    write_table(trained_documents(root / "data/pack", root / "data/start"), out / DOCUMENTS)
     (out / TOKENIZER).mkdir(parents=True)
     shutil.copyfile(root / "data/tokenizer/tokenizer.json", out / TOKENIZER / "tokenizer.json")
 

@@ -25,8 +25,9 @@ import pyarrow.compute as pc
 
 from privllm.core.paired import LEAST, Paired, paired
 from privllm.core.params import require
-from privllm.core.promoted import INCUMBENT, JUDGED, MANIFEST, TOKENIZER
+from privllm.core.promoted import JUDGED, MANIFEST, TOKENIZER
 from privllm.core.split import SplitConfig, split_of
+from privllm.core.start import INCUMBENT
 from privllm.core.store import NO_STORE, Store
 from privllm.core.tables import by_id, read_table, shards_of, write_table
 from privllm.evaluate.recipe import EvaluateConfig
