@@ -10,6 +10,7 @@ from privllm.model.special import END_OF_TEXT
 from privllm.serve.chat import Conversation
 from privllm.serve.engine import Ask, Refused, Settings
 from privllm.serve.voice import Foreign, open_folder
+from privllm.tokens.speech import Exchange, Speech
 from privllm.tokens.vocabulary import END, SPECIALS
 
 TURNS = (Message("user", "the page"), Message("assistant", "row"), Message("user", "its <|end|> own"))
@@ -38,6 +39,15 @@ def test_a_tuned_model_gets_the_chat_template_and_typed_markers_stay_text(export
     turns = [{"role": m.role, "content": m.content} for m in plain]
     assert voice.ids(ask(*plain)) == tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]
     assert END in voice.ends
+
+
+def test_a_tuned_model_is_asked_as_it_was_taught(exported: Callable[..., Path]) -> None:
+    """What `align` learns from is rendered by `Speech`; the reply it learnt to end is ended by the same token."""
+    voice, speech = open_folder(exported(tuned=True))[1], Speech(exported(tuned=True))
+    found = speech.exchange([(m.role, m.content) for m in TURNS], ["its row"], 96)
+    assert isinstance(found, Exchange)
+    assert voice.ids(ask(*TURNS)) == found.prompt
+    assert found.replies[0][-1] in voice.ends
 
 
 def test_an_untuned_model_continues_the_last_message_as_in_the_terminal(exported: Callable[..., Path]) -> None:
