@@ -20,7 +20,6 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from privllm.core.seed import seed_of
-from privllm.core.start import SCRATCH
 from privllm.model.corruption import cut_out, holes
 from privllm.model.masking import Lexicon, choose, cover
 from privllm.model.seq2seq import SENTINELS
@@ -53,7 +52,6 @@ class Packed(Objective):
     def __init__(self, model: PreTrainedModel, cfg: Any, train: Split, validation: Split, vocabulary: Mapping[str, int]) -> None:
         super().__init__(model, f"pretrain.{self.family}")
         self.cfg, self.train, self.validation, self.vocabulary = cfg, train, validation, vocabulary
-        self.started = cfg.start != SCRATCH
 
     def batch(self, step: int) -> Batch:
         cfg, kinds = self.cfg, self.train.kinds

@@ -57,6 +57,7 @@ def pretrain(family: str, section: PretrainConfig, inputs: PretrainInputs, out: 
     model = _model(family, cfg, inputs, context)
     vocabulary = Tokenizer.from_file(str(inputs.tokenizer / "tokenizer.json")).get_vocab()
     objective = OBJECTIVES[family](model, cfg, training, validation, vocabulary)
+    objective.started = cfg.start != SCRATCH
     if compiled := prepare_compiler(cfg.compile, work.folder.parent / "compiled"):
         objective.compile()
     files = [inputs.rows / "train", inputs.rows / "validation", inputs.rows / "documents", inputs.guide, inputs.tokenizer, inputs.start]

@@ -27,14 +27,17 @@ def test_all_rows_come_back(clean: Path) -> None:
     }
     training, held = read_training(clean), read_held_out(clean)
     assert [one.id for one in training.corrections] == [row["id"] for row in rows["sft"]]
-    assert [(one.id, *one.replies, one.weight) for one in training.preferences] == [
-        (row["id"], row["chosen"], row["rejected"], row["weight"]) for row in rows["preferences"]
-    ]
-    assert len(held.corrections) + len(held.preferences) + held.other == len(rows["held_out"])
-    assert held.corrections
-    assert held.preferences
+    voted = [(row["id"], row["chosen"], row["rejected"], row["weight"]) for row in rows["preferences"]]
+    edited = [(row["id"], row["reply"], row["instead_of"], row["weight"]) for row in rows["sft"]]
+    assert [(one.id, *one.replies, one.weight) for one in training.preferences] == voted + edited
+    assert edited
+    corrected = [one.id for one in held.corrections]
+    votes = [one for one in held.preferences if one.id not in corrected]
+    assert len(corrected) + len(votes) + held.other == len(rows["held_out"])
+    assert [one.id for one in held.preferences if one.id in corrected] == corrected
+    assert votes
     assert held.other
-    assert all(one.replies == (f"It is {one.turns[0][1][8:-1]}.", "two") for one in held.preferences)
+    assert all(one.replies == (f"It is {one.turns[0][1][8:-1]}.", "two") for one in votes)
     assert people_in(clean) == 2
 
 

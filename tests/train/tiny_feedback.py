@@ -85,6 +85,7 @@ def write_lessons(folder: Path, sft: list[dict] = (), preferences: list[dict] = 
     """What the feedback stage would leave, row by row."""
     folder.mkdir(parents=True, exist_ok=True)
     raters = [{"rater": "r", "kept": 1, "weight": 0.5}]
+    sft = [{"instead_of": ""} | row for row in sft]
     for name, rows in (("sft", sft), ("preferences", preferences), ("held_out", held_out), ("raters", raters)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     return folder
