@@ -236,6 +236,28 @@ def test_a_new_document_moves_no_other(edited: Workshop) -> None:
     (edited.root / "data/sources/new.txt").unlink()
 
 
+def test_weak_spots_reach_pack_when_asked_and_even_gives_the_first_bytes_back(edited: Workshop) -> None:
+    def packed() -> dict[str, bytes]:
+        return outputs(edited.root, {"outs": ["data/pack"]})
+
+    lock, first = (edited.root / "dvc.lock").read_bytes(), packed()
+    spots = edited.root / "data/promoted/weak_spots.json"
+    held = spots.read_text("utf-8")
+    spots.write_text(json.dumps({"causal": [{"kind": "source", "slice": "pages", "ratio": 2.0}]}), "utf-8")
+    assert edited.repro() == ["pack"]  # it does not look, so what comes of it is the same
+    assert packed() == first
+    edited.set("pack.mixture", "from-weak-spots")
+    assert edited.repro("pack") == ["pack"]
+    assert edited.json("reports/pack.json")["repeated"]["documents"] > 5
+    changed = {path.split("/")[2] for path, data in packed().items() if data != first[path]}
+    assert changed == {"train", "documents"}
+    spots.write_text(held, "utf-8")
+    edited.set("pack.mixture", "even")
+    assert edited.repro() == []
+    assert (edited.root / "dvc.lock").read_bytes() == lock
+    assert packed() == first
+
+
 def test_experiments_one_and_queued(edited: Workshop) -> None:
     edited.run("dvc", "exp", "run", "-n", "one", "-S", "pretrain.causal.weight_decay=0.3", "pretrain@causal")
     edited.run("git", "reset", "-q", "--hard")
