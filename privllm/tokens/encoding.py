@@ -87,9 +87,6 @@ def without_specials(tokenizer_json: str) -> str:
 def _is_compared(tokenizer_json: str) -> bool:
     """Does it split into words as our own tokenizers do, and nothing more?"""
     parts = json.loads(tokenizer_json)
-    steps = (parts["pre_tokenizer"] or {}).get("pretokenizers", [])
-    return (
-        [step.get("pattern") for step in steps] == [{"Regex": WORDS}, None]
-        and not parts["normalizer"]
-        and not parts["model"]["ignore_merges"]
-    )
+    steps = (parts.get("pre_tokenizer") or {}).get("pretokenizers", [])
+    plain = not parts.get("normalizer") and not parts["model"].get("ignore_merges")
+    return plain and [step.get("pattern") for step in steps] == [{"Regex": WORDS}, None]

@@ -43,7 +43,7 @@ def arrange(tokenizer_json: str, names: Mapping[str, str], where: str) -> Arrang
 
     A tokenizer of ours comes back as it is. Raises UserError for one that is not byte-level BPE, or names no end of text.
     """
-    parts = json.loads(tokenizer_json)
+    parts = {"added_tokens": [], "normalizer": None} | json.loads(tokenizer_json)
     _require_byte_level(parts, where)
     ids = {**parts["model"]["vocab"], **{token["content"]: token["id"] for token in parts["added_tokens"]}}
     if all(ids.get(name) == number for number, name in enumerate(SPECIALS)) and not any(SENTINEL.fullmatch(name) for name in ids):
@@ -101,6 +101,7 @@ def _renumbered(parts: dict[str, Any], placed: Mapping[str, int], marks: Mapping
     return parts | {
         "model": model,
         "added_tokens": sorted(added, key=lambda token: token["id"]),
+        "normalizer": None,  # documents are NFC already, and what comes back is what was put in
         "post_processor": None,  # marks are put in as ids, never by the tokenizer
         "truncation": None,
         "padding": None,
@@ -111,7 +112,7 @@ def _require_byte_level(parts: dict[str, Any], where: str) -> None:
     model = parts.get("model") or {}
     steps = _steps(parts.get("pre_tokenizer"), "pretokenizers")
     decoders = _steps(parts.get("decoder"), "decoders")
-    normalizers = _steps(parts.get("normalizer"), "normalizers")
+    normalizers = _steps(parts["normalizer"], "normalizers")
     levels = [step for step in steps if step["type"] == "ByteLevel"]
     others = any(model.get(key) for key in ("byte_fallback", "dropout", "continuing_subword_prefix", "end_of_word_suffix"))
     fits = (
@@ -120,8 +121,8 @@ def _require_byte_level(parts: dict[str, Any], where: str) -> None:
         and levels
         and not any(step.get("add_prefix_space") for step in levels)
         and [step["type"] for step in decoders] == ["ByteLevel"]
-        and {step["type"] for step in normalizers} <= {"NFC"}  # documents are NFC already
-        and all(token["special"] or token["content"].isascii() for token in parts.get("added_tokens", []))
+        and {step["type"] for step in normalizers} <= {"NFC"}
+        and all(token["special"] or token["content"].isascii() for token in parts["added_tokens"])
     )
     if not fits:
         raise UserError(

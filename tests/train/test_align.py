@@ -75,10 +75,11 @@ def test_files_counts_and_what_is_said_of_it(learnt: tuple[dict, Path], inputs: 
     ]
     rows = {name: len((inputs.feedback / f"{name}.jsonl").read_bytes().splitlines()) for name in ("sft", "preferences", "held_out")}
     assert report["training"]["corrections"] == {"rows": rows["sft"], "used": rows["sft"], "dropped": {}}
-    assert report["training"]["preferences"]["used"] == rows["preferences"]
+    assert report["training"]["preferences"]["used"] == rows["preferences"] + rows["sft"], "a correction is a preference too"
     held = report["held_out"]
-    assert held["corrections"]["rows"] + held["preferences"]["rows"] + held["other"] == rows["held_out"]
-    for part, lessons in (("sft", rows["sft"] + rows["preferences"]), ("dpo", rows["preferences"])):
+    assert held["preferences"]["rows"] + held["other"] == rows["held_out"]
+    for part in ("sft", "dpo"):
+        lessons = rows["sft"] + rows["preferences"]
         assert report[part]["lessons"] + report[part]["validation"] == lessons
         assert report[part]["validation"] > 0
     assert report["people"] == 2

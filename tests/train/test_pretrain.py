@@ -12,12 +12,12 @@ import pytest
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import load_file, save_file
-from tiny_corpus import CONTEXT, Corpus, as_json, counting_rows, from_scratch, make_corpus, tiny, write_split, write_tokenizer
+from tiny_corpus import CONTEXT, VOCABULARY, Corpus, as_json, counting_rows, from_scratch, make_corpus, tiny, write_split, write_tokenizer
 
 import privllm
 from privllm.core.errors import UserError
 from privllm.core.report import write_json
-from privllm.core.start import DOCUMENTS, NOTE
+from privllm.core.start import ARCHITECTURES, DOCUMENTS, NOTE
 from privllm.core.tables import write_table
 from privllm.model.families import FAMILIES, load
 from privllm.model.generate import SamplingConfig, generate
@@ -27,6 +27,7 @@ from privllm.train.config import PretrainConfig
 from privllm.train.history import History
 from privllm.train.loop import Work
 from privllm.train.pretrain import PretrainInputs, pretrain
+from tests.foreign import foreign_model
 
 
 class Killed(Exception):
@@ -304,3 +305,16 @@ def test_a_corpus_packed_with_another_tokenizer_is_refused(tmp_path, incumbent):
     (corpus.tokenizer / "tokenizer.json").write_text(text.replace("word7", "word_7"), "utf-8")
     with pytest.raises(UserError, match=r"`tokenizer\.start` in params\.yaml to incumbent"):
         run(continued(), corpus, tmp_path)
+
+
+@pytest.mark.parametrize(("family", "kind"), [(family, kind) for family, kinds in ARCHITECTURES.items() for kind in kinds])
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_models_of_other_people_learn_in_every_family(tmp_path, family, kind, optimizer):
+    corpus = make_corpus(tmp_path)
+    foreign_model(family, kind, VOCABULARY).save_pretrained(tmp_path / "base")
+    shutil.copyfile(corpus.tokenizer / "tokenizer.json", tmp_path / "base/tokenizer.json")
+    write_json(tmp_path / "base" / NOTE, {"start": "data/base/x", "moved": {"1": None, "7": 1}})
+    cfg = tiny(start="data/base/x", optimizer=optimizer, learning_rate=0.005)
+    report = run(cfg, corpus._replace(start=tmp_path / "base"), tmp_path, family=family)
+    assert report["validation_loss"] < report["start_loss"]
+    assert load(family, tmp_path / "out").config.model_type == kind
