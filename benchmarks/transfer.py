@@ -19,9 +19,9 @@ from privllm.core.seed import name_digest, unit_interval
 from privllm.tasks.formats import read_examples
 from privllm.tasks.metrics import Score, accuracy, mean_of, paired_interval, span_f1
 from privllm.tasks.overlap import rouge_l, word_f1
+from privllm.train.adapter import AdapterConfig
 from privllm.train.finetune import FinetuneConfig, Inputs, finetune
 from privllm.train.loop import Work
-from privllm.train.lora import AdapterConfig
 
 OUT = ROOT / "benchmarks/out/transfer"
 Line = dict[str, Any]

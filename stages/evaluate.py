@@ -1,6 +1,6 @@
 """evaluate: a model and held-out rows in, figures by slice, document by document, and samples out.
 
-data/pretrain/<family>, data/tokenizer, data/pack, data/dedup, data/annotate -> data/evaluate/<family>, reports/evaluate/<family>.json
+data/align/<family>, data/tokenizer, data/pack, data/dedup, data/annotate -> data/evaluate/<family>, reports/evaluate/<family>.json
 """
 
 from pathlib import Path

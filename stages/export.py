@@ -1,6 +1,6 @@
 """export: a trained model in, a folder that stock transformers loads out, with a card that says where it came from.
 
-data/pretrain/<family>, data/tokenizer, data/dedup, data/fingerprint, reports
+data/align/<family>, data/tokenizer, data/dedup, data/fingerprint, reports
     -> data/export/<family>, reports/export/<family>.json
 """
 
@@ -12,9 +12,9 @@ from privllm.core.stage import run
 from privllm.serve.export import ExportConfig, ExportInputs, export
 
 SHARED = ("collect", "clean", "dedup", "validate", "tokenizer", "pack")  # what decides every family's model,
-OWN = ("pretrain", "evaluate")  # and this one's, and its figures
+OWN = ("pretrain", "align", "evaluate")  # and this one's, and its figures
 DECIDES = (*SHARED, "guide", *OWN)
-SECTIONS = ("split", *SHARED, "annotate", "guide", "evaluate", "export")  # of params.yaml; `pretrain` has one for each family
+SECTIONS = ("split", *SHARED, "annotate", "guide", "align", "evaluate", "export")  # of params.yaml; `pretrain` has one for each family
 
 
 def main(model: Path, tokenizer: Path, documents: Path, fingerprints: Path, reports: Path, out: Path, report: Path) -> None:

@@ -1,6 +1,6 @@
 """pack: documents in, rows of tokens out that say which document each token came from.
 
-data/dedup, data/tokenizer -> data/pack/{train,validation,test}, reports/pack.json
+data/dedup, data/tokenizer, data/promoted/weak_spots.json -> data/pack/{train,validation,test}, reports/pack.json
 """
 
 from pathlib import Path
@@ -13,9 +13,9 @@ from privllm.core.store import open_store
 from privllm.tokens.packing import PackConfig, pack
 
 
-def main(source: Path, tokenizer: Path, out: Path, report: Path) -> None:
+def main(source: Path, tokenizer: Path, promoted: Path, out: Path, report: Path) -> None:
     cfg = read_params("pack", PackConfig)
-    write_json(report, pack(cfg, read_params("split", SplitConfig), source, tokenizer, out, open_store("pack")))
+    write_json(report, pack(cfg, read_params("split", SplitConfig), source, tokenizer, out, open_store("pack"), promoted))
 
 
 if __name__ == "__main__":

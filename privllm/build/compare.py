@@ -17,9 +17,9 @@ import pyarrow as pa
 import yaml
 
 from privllm.build.history import DIRECTORY, LARGEST, LOCK, NAMED, blobs, git
-from privllm.build.paired import LEAST, SCORES, Overlap, Paired, paired, read_scores
 from privllm.core.cache import Cache, find_cache
 from privllm.core.errors import UserError
+from privllm.core.paired import LEAST, SCORES, Overlap, Paired, paired, read_scores
 from privllm.core.pipeline import written_out
 
 WORKSPACE = "workspace"
@@ -93,7 +93,7 @@ class Comparison:
 
 def compare(root: Path, a: str, b: str, family: str = "") -> Comparison:
     """Revision `b` against `a`. Raises UserError for what git or the build does not know, and where there is nothing to compare."""
-    found = Comparison(_side(root, a), _side(root, b))
+    found = Comparison(side_of(root, a), side_of(root, b))
     files = [file for file in dict.fromkeys([*found.b.metrics, *found.a.metrics]) if not family or file.partition("/")[2] == family]
     if not files:
         known = ", ".join(sorted({file.partition("/")[2] for side in (found.a, found.b) for file in side.metrics} - {""})) or "none"
@@ -188,7 +188,7 @@ def _scores(root: Path, side: Side, file: str, cache: Cache | None) -> tuple[pa.
     return None, f"`dvc {'fetch --all-commits' if side.commit else 'pull'} {' '.join(known)}`, where a remote has them."
 
 
-def _side(root: Path, name: str) -> Side:
+def side_of(root: Path, name: str) -> Side:
     commit = "" if name == WORKSPACE else _commit(root, name)
 
     def read(paths: list[str]) -> list[bytes]:
@@ -262,7 +262,9 @@ def _short(path: str) -> str:
 
 
 def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, int | float]]:
-    """(dotted name, number) of every finite number in parsed JSON."""
+    """(dotted name, number) of every finite number in parsed JSON; of a list of objects none, for a place in it is no name."""
+    if isinstance(value, list) and any(isinstance(part, dict) for part in value):
+        return
     if isinstance(value, dict | list):
         for key, part in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _numbers(part, f"{name}.{key}" if name else str(key))

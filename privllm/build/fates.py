@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -15,6 +16,7 @@ from privllm.build.sources import is_below
 from privllm.core.records import document_id, shard_name, shard_of
 from privllm.core.split import SPLITS
 from privllm.core.tables import read_table, shards_of
+from privllm.tokens.mixture import order_of
 
 DATA = Path("data")
 CLUSTERS = "dedup/clusters/clusters.parquet"
@@ -35,7 +37,7 @@ class Fate:
     quarantine: Row | None = None  # digest, bytes, reason, detail
     clean: Row | None = None  # kept, language, language_score, placeholders, reason, detail
     dedup: Row | None = None  # kept, reason, cluster, survivor (id), survivor_source
-    pack: Row | None = None  # split, tokens, rows ([first, last] or None), file
+    pack: Row | None = None  # split, tokens, rows ([first, last] or None), again (the rows of each further copy), file
     annotated: bool | None = None
 
 
@@ -132,21 +134,25 @@ def _clusters(root: Path, ids: list[str]) -> dict[str, Row]:
 
 
 def _packed(folder: Path, ids: list[str]) -> dict[str, Row]:
-    """Split, tokens and rows of `ids`: where a document's tokens lie follows from the lengths of those before it."""
+    """Split, tokens and rows of `ids`: where a document's tokens lie follows from the lengths and copies of those before it."""
     found: dict[str, Row] = {}
     wanted = set(ids)
     for name in sorted({_shard(folder / "documents", identifier) for identifier in ids}):
         if not (folder / "documents" / name).is_file():
             continue
-        end = dict.fromkeys(SPLITS, 0)
-        for row in read_table(folder / "documents" / name, ["id", "split", "tokens"]).to_pylist():  # sorted by id, as they were packed
-            split, tokens = row["split"], row["tokens"]
-            begin = end[split] + 1  # behind a boundary
-            end[split] = begin + tokens
-            if row["id"] in wanted:
-                file = folder / split / f"{Path(name).stem}.arrow"
-                rows = _rows(file, begin, end[split]) if tokens else None
-                found[row["id"]] = {"split": split, "tokens": tokens, "rows": rows, "file": f"data/pack/{split}/{file.name}"}
+        table = read_table(
+            folder / "documents" / name, ["id", "split", "tokens", "copies"]
+        ).to_pylist()  # sorted by id, as they were packed
+        for split in SPLITS:
+            own, end = [row for row in table if row["split"] == split], 0
+            for row in (own[i] for i in order_of(np.array([row["copies"] for row in own], np.int64))):
+                begin, end = end + 1, end + 1 + row["tokens"]  # behind a boundary
+                if row["id"] in wanted:
+                    file = folder / split / f"{Path(name).stem}.arrow"
+                    rows = _rows(file, begin, end) if row["tokens"] else None
+                    first = {"split": split, "tokens": row["tokens"], "rows": rows, "again": [], "file": f"data/pack/{split}/{file.name}"}
+                    if found.setdefault(row["id"], first) is not first and rows:
+                        found[row["id"]]["again"].append(rows)
     return found
 
 

@@ -163,6 +163,7 @@ def _one(fate: Fate) -> Iterator[str]:
         yield f"  dedup      {'stays' if part['kept'] else 'dropped'}, cluster {part['cluster']}, survivor {part['survivor']}"
     if part := fate.pack:
         rows = f"rows {part['rows'][0]} to {part['rows'][1]} of {part['file']}" if part["rows"] else "no rows"
+        rows += "".join(f", and again {first} to {last}" for first, last in part["again"])
         yield f"  packed     {part['split']}, {part['tokens']:,} tokens, {rows}"
     if fate.annotated is not None:
         yield f"  annotated  {'yes' if fate.annotated else 'no'}"

@@ -45,6 +45,7 @@ def _need_web() -> None:
 def serve(
     model: Annotated[Path, typer.Argument(help="An exported model's folder, or another causal model's.")] = Path("data/export/causal"),
     engine: Annotated[str | None, typer.Option(metavar="URL", help="An OpenAI-compatible server to stand before, instead.")] = None,
+    revision: Annotated[str, typer.Option(help="Serve the model that this commit, tag (privllm@v1.1.0) or experiment exported.")] = "",
     host: Host = HOST,
     port: Port = PORT,
     batch: Batch = 32,
@@ -62,8 +63,10 @@ def serve(
         app = chat_app(Upstream(engine), people, hosts)
     else:
         from privllm.serve.batched import Batched
+        from privllm.serve.revisions import fetch_export
 
-        app = chat_app(Batched.open(model, "", batch, max(64, batch)), people, hosts)
+        commit, folder = fetch_export(revision) if revision else ("", model)
+        app = chat_app(Batched.open(folder, commit, batch, max(64, batch)), people, hosts)
     listen(app, host, port, lambda url: typer.echo(f"{url}   (API: {url}v1)   Ctrl-C stops"))
 
 

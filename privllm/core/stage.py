@@ -9,6 +9,7 @@ import errno
 import inspect
 import json
 import os
+import resource
 import sys
 import threading
 import time
@@ -114,4 +115,11 @@ def explain(message: str) -> None:
 def log_duration(stage: str, seconds: float) -> None:
     LOG_FILE.parent.mkdir(exist_ok=True)
     with LOG_FILE.open("a", encoding="utf-8") as log:
-        log.write(json.dumps({"stage": stage, "seconds": round(seconds, 3), "ended": round(time.time()), **work}) + "\n")
+        entry = {"stage": stage, "seconds": round(seconds, 3), "peak_mb": peak_mb(), "ended": round(time.time()), **work}
+        log.write(json.dumps(entry) + "\n")
+
+
+def peak_mb() -> int:
+    """Most memory that this process, or the largest of those it started and saw end, had resident, in MB."""
+    most = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return most // (1 << 20 if sys.platform == "darwin" else 1 << 10)

@@ -6,7 +6,8 @@
            slices.parquet       one row for each slice (SLICES); the slices of one kind add up to "all"
            samples.json         fixed-seed texts
 
-It trains nothing and chooses no model: what is measured here must not steer training.
+It trains nothing and chooses no model: what is measured here must not steer this training. Its weak spots may steer the next one, of which
+they say a source or a length, never a document (`tokens.mixture`).
 """
 
 from collections import defaultdict
@@ -29,10 +30,11 @@ from privllm.core.tables import read_table, shards_of, write_table
 from privllm.evaluate.continuations import SHORTEST, continuations
 from privllm.evaluate.samples import decode, fillings, write_samples
 from privllm.evaluate.scoring import Scored, choose_rows, loaded, score
-from privllm.evaluate.slices import Tally, bootstrap_interval, top_folder
+from privllm.evaluate.slices import KINDS, Cells, Document, bootstrap_interval, tally, total
+from privllm.evaluate.weak import weak_spots
 from privllm.model.generate import SamplingConfig
 from privllm.tasks.overlap import overlap
-from privllm.tokens.alignment import parts_of_speech, token_bytes
+from privllm.tokens.alignment import entities, parts_of_speech, token_bytes
 from privllm.tokens.encoding import Encoder
 from privllm.tokens.rows import shards_in
 
@@ -47,8 +49,8 @@ DOCUMENT_SCORES = pa.schema(
         ("correct", pa.int64()),
     ]
 )
+SPANS = ["id", "token_start", "token_end", "pos", "entity_start", "entity_end", "entity_label"]
 SLICES = pa.schema([("kind", pa.string()), ("name", pa.string()), *list(DOCUMENT_SCORES)[3:]])
-KINDS = ("by_pos", "by_source", "by_media_type")
 
 
 @dataclass
@@ -61,7 +63,7 @@ class EvaluateConfig:
     samples: int = 3  # texts for people to read, >= 0
     sample_tokens: int = 120  # length of each, >= 1
     temperature: float = 0.8  # of the samples; 0 = always the likeliest token
-    bootstrap: int = 1000  # draws behind the interval of bits per byte; 0 = no interval
+    bootstrap: int = 1000  # draws behind the intervals; 0 = no interval, and no weak spots
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -84,14 +86,6 @@ class Inputs(NamedTuple):
     annotations: Path  # data/annotate
 
 
-class Document(NamedTuple):
-    id: str
-    source: str
-    media_type: str
-    tokens: np.ndarray  # ids of the whole document
-    pos: np.ndarray  # part of speech of each
-
-
 def evaluate(cfg: EvaluateConfig, inputs: Inputs, family: str, out: Path, store: Store = NO_STORE) -> dict[str, Any]:
     """Write `out` and return the report. Raises UserError when nothing is held out or the model is unusable."""
     model, encoder = loaded(family, inputs.model), Encoder.open(inputs.tokenizer)
@@ -104,9 +98,9 @@ def evaluate(cfg: EvaluateConfig, inputs: Inputs, family: str, out: Path, store:
     sizes = token_bytes(encoder.reference.get_vocab())
     documents = list(read_documents(inputs, encoder, sizes, set(scored)))
     assert {document.id for document in documents} == set(scored), "a held-out row names a document that is not in the corpus"
-    tallies, by_document = tally(documents, scored, sizes)
-    _write(out, tallies, by_document)
-    report = _figures(cfg, tallies, by_document, rows)
+    cells = tally(documents, scored, sizes)
+    by_document = _write(out, cells, documents)
+    report = _figures(cfg, cells, by_document, rows)
     by_hash = sorted(documents, key=lambda document: name_digest("continue", document.id))
     texts = {d.id: d.tokens.tolist() for d in by_hash}
     if family == "causal":
@@ -137,45 +131,29 @@ def read_documents(inputs: Inputs, encoder: Encoder, sizes: np.ndarray, wanted: 
     for shard, annotated in zip(shards_of(inputs.documents), shards_of(inputs.annotations), strict=True):
         table = read_table(shard, ["id", "source", "media_type", "text"])
         table = table.filter(pc.is_in(table["id"], ids)).sort_by("id")
-        spans = read_table(annotated, ["id", "token_start", "token_end", "pos"])
+        spans = read_table(annotated, SPANS)
         spans_of = {row["id"]: row for row in spans.filter(pc.is_in(spans["id"], ids)).to_pylist()}
         for row, tokens in zip(table.to_pylist(), encoder.encode(table["text"]), strict=True):
-            pos = parts_of_speech(row["text"], sizes[tokens], spans_of.get(row["id"], {}))
-            yield Document(row["id"], row["source"], row["media_type"], tokens, pos)
+            known = row["text"], sizes[tokens], spans_of.get(row["id"], {})
+            yield Document(row["id"], row["source"], row["media_type"], tokens, parts_of_speech(*known), entities(*known))
 
 
-def tally(
-    documents: Sequence[Document], scored: dict[str, list[Scored]], sizes: np.ndarray
-) -> tuple[dict[tuple[str, str], Tally], list[dict]]:
-    """Sums by (kind, name), ("all", "all") among them, and one dict of DOCUMENT_SCORES for each document."""
-    tallies: dict[tuple[str, str], Tally] = defaultdict(Tally)
-    by_document = []
-    for document in documents:
-        own = Tally()
-        for piece in scored[document.id]:
-            span = piece.places
-            assert np.array_equal(document.tokens[span], piece.labels), f"the rows of document {document.id} are not its tokens"
-            numbers = (sizes[piece.labels], piece.nats, piece.correct)
-            for key in (("all", "all"), ("by_source", top_folder(document.source)), ("by_media_type", document.media_type)):
-                tallies[key].add(*numbers)
-            own.add(*numbers)
-            for pos in np.unique(document.pos[span].astype(str)):
-                where = document.pos[span] == pos
-                tallies["by_pos", str(pos)].add(*(column[where] for column in numbers))
-        by_document.append({"id": document.id, "source": document.source, "media_type": document.media_type} | vars(own))
-    return dict(tallies), by_document
-
-
-def _write(out: Path, tallies: dict[tuple[str, str], Tally], by_document: list[dict]) -> None:
-    rows = [{"kind": kind, "name": name} | vars(one) for (kind, name), one in sorted(tallies.items())]
+def _write(out: Path, cells: Cells, documents: Sequence[Document]) -> list[dict[str, Any]]:
+    """Write the tables; returns the rows of DOCUMENT_SCORES."""
+    rows = [{"kind": kind, "name": name} | vars(total(parts.values())) for (kind, name), parts in sorted(cells.items())]
     write_table(pa.Table.from_pylist(rows, SLICES), out / "slices.parquet")
-    write_table(pa.Table.from_pylist(by_document, DOCUMENT_SCORES).sort_by("id"), out / "documents.parquet")
+    named = {document.id: {"id": document.id, "source": document.source, "media_type": document.media_type} for document in documents}
+    by_document = [named[identifier] | vars(own) for identifier, own in sorted(cells["all", "all"].items())]
+    write_table(pa.Table.from_pylist(by_document, DOCUMENT_SCORES), out / "documents.parquet")
+    return by_document
 
 
-def _figures(cfg: EvaluateConfig, tallies: dict[tuple[str, str], Tally], by_document: list[dict], rows: int) -> dict[str, Any]:
-    total = tallies["all", "all"]
-    report: dict[str, Any] = total.figures() | {"documents": len(by_document), "rows": rows, "bytes": total.bytes}
+def _figures(cfg: EvaluateConfig, cells: Cells, by_document: list[dict[str, Any]], rows: int) -> dict[str, Any]:
+    tallies = {key: total(parts.values()) for key, parts in sorted(cells.items())}
+    whole = tallies["all", "all"]
+    report: dict[str, Any] = whole.figures() | {"documents": len(by_document), "rows": rows, "bytes": whole.bytes}
     if cfg.bootstrap and len(by_document) > 1:
         nats, sizes = (np.array([row[key] for row in by_document]) for key in ("nats", "bytes"))
         report["interval"] = bootstrap_interval(nats, sizes, cfg.bootstrap, seed_of("bootstrap", cfg.seed))
-    return report | {kind: {name: one.figures() for (of, name), one in sorted(tallies.items()) if of == kind} for kind in KINDS}
+    report["weak_spots"], report["slices_compared"] = weak_spots(cells, cfg.bootstrap, seed_of("weak spots", cfg.seed))
+    return report | {kind: {name: one.figures() for (of, name), one in tallies.items() if of == kind} for kind in KINDS}

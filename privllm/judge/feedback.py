@@ -27,6 +27,7 @@ from privllm.judge.raters import Rater, RaterConfig, agreement, limit, thing_of,
 from privllm.judge.reading import Refused, files_of, read_files
 from privllm.judge.records import Message, Vote
 from privllm.judge.screening import LeftOver, Passed, Tidy, screen, texts_of
+from privllm.judge.topics import weak_topics
 
 Row = dict[str, Any]
 # Rows (`table_of`), one row of totals, limits of the warnings -> what goes into the report. Raises UserError to stop the build.
@@ -79,6 +80,7 @@ def feedback(cfg: FeedbackConfig, source: Path, out: Path, tidy: Tidy, left_over
         "named": {rater.rater: ", ".join(rater.named) for rater in raters.values() if rater.named},
         "agreement": {name: value for name, value in agreement(kept).items() if value is not None},
         "placeholders": add_up(one.placeholders for one in kept),
+        "weak_spots": weak_topics(kept, raters),
     }
     if not kept:
         print(f"{source} holds no feedback that can be used{'' if lines else ' yet'}: the files in {out} are empty but for the quarantine.")

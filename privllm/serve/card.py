@@ -67,7 +67,7 @@ def model_card(provenance: Mapping[str, Any]) -> str:
     parts = [
         f"---\nlibrary_name: transformers\npipeline_tag: {TAGS[provenance['family']]}\ntags:\n- privllm\n---",
         f"# {provenance['name']}",
-        f"A private {what}. {kind}",
+        f"A private {what}. {kind}{aligned(reports.get('align') or {})}",
         "## Use",
         LOADED.format(auto=auto, family=provenance["family"], rest=rest),
         "## Figures",
@@ -80,6 +80,19 @@ def model_card(provenance: Mapping[str, Any]) -> str:
         _table(("parameter", "value"), params) if params else "No parameters were given.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def aligned(report: Mapping[str, Any]) -> str:
+    """What people said that the model learnt from, and what came of it; nothing where it learnt from nobody."""
+    if not report.get("aligned"):
+        return ""
+    learnt = {kind: report["training"][kind]["used"] for kind in ("corrections", "preferences")}
+    said = f" After that it learnt from {learnt['corrections']:,} corrections and {learnt['preferences']:,} preferences"
+    said += f" (people whose words counted: {report['people']:,}; names are not kept)."
+    if judged := report.get("preference_accuracy"):
+        said += f" Of {judged['judged']:,} judgements that were kept back it agrees with {judged['after']:.0%}, before with"
+        said += f" {judged['before']:.0%}; the 95 % interval of the difference is {judged['low']:+.1%} to {judged['high']:+.1%}."
+    return said
 
 
 def _table(head: tuple[str, str], rows: Iterable[tuple[str, Any]]) -> str:

@@ -23,7 +23,7 @@ from privllm.model.generate import SamplingConfig, generate
 from privllm.model.special import END_OF_TEXT
 from privllm.serve.spoken import Spoken
 from privllm.tokens.encoding import Encoder
-from privllm.tokens.vocabulary import ASSISTANT, END, USER
+from privllm.tokens.speech import Marks, Speech
 
 Emit = Callable[[str], None]
 
@@ -33,10 +33,10 @@ class EndOfReply(Exception):
 
 
 class Conversation:
-    """A model and what was said so far. `tuned` says whether the model knows turns."""
+    """A model and what was said so far. `marks` are those of turns, where the model knows turns."""
 
-    def __init__(self, model: PreTrainedModel, encoder: Encoder, tuned: bool, sampling: SamplingConfig) -> None:
-        self.model, self.encoder, self.tuned, self.sampling = model, encoder, tuned, sampling
+    def __init__(self, model: PreTrainedModel, encoder: Encoder, marks: Marks | None, sampling: SamplingConfig) -> None:
+        self.model, self.encoder, self.marks, self.sampling = model, encoder, marks, sampling
         self.history: list[int] = []
         self.turns = 0
 
@@ -46,12 +46,14 @@ class Conversation:
         model = load("causal", folder)
         provenance = folder / "provenance.json"
         tuned = provenance.is_file() and bool(json.loads(provenance.read_text("utf-8")).get("chat"))
-        return cls(model, Encoder.open(folder), tuned, sampling)
+        return cls(model, Encoder.open(folder), Speech(folder).marks if tuned else None, sampling)
 
     def prompt(self, message: str) -> list[int]:
         """The ids the model reads: the turns so far and this one, or just the text to continue."""
         typed = self.encoder.encode([message])[0].tolist()
-        return [END_OF_TEXT, *self.history, USER, *typed, END, ASSISTANT] if self.tuned else [END_OF_TEXT, *typed]
+        if self.marks is None:
+            return [END_OF_TEXT, *typed]
+        return [*self.marks.begin, *self.history, *self.marks.user, *typed, *self.marks.end, *self.marks.assistant]
 
     def reply(self, message: str, emit: Emit) -> str:
         """The model's answer; `emit` gets its text piece by piece. After an interrupt what was said until then is remembered."""
@@ -59,17 +61,17 @@ class Conversation:
         cfg = replace(self.sampling, seed=seed_of("chat", self.sampling.seed, self.turns))
         self.turns += 1
         try:
-            generate(self.model, prompt, cfg, self._until_end(stream) if self.tuned else stream.add)
+            generate(self.model, prompt, cfg, self._until_end(stream, self.marks.end[0]) if self.marks else stream.add)
         except EndOfReply:
             pass
         finally:
             stream.close()
-            self.history = [*prompt[1:], *stream.tokens, END] if self.tuned else []
+            self.history = [*prompt[len(self.marks.begin) :], *stream.tokens, *self.marks.end] if self.marks else []
         return stream.text
 
-    def _until_end(self, stream: "TextStream") -> Callable[[int], None]:
+    def _until_end(self, stream: "TextStream", end: int) -> Callable[[int], None]:
         def add(token: int) -> None:
-            if token == END:
+            if token == end:
                 raise EndOfReply
             stream.add(token)
 
@@ -106,7 +108,7 @@ def chat(folder: Path, sampling: SamplingConfig, source: TextIO = sys.stdin, con
     with console.status("loading the model") if person else nullcontext():
         conversation = Conversation.open(folder, sampling)
     if person:
-        what = "Type a message" if conversation.tuned else "This model continues text: type the beginning of one"
+        what = "Type a message" if conversation.marks else "This model continues text: type the beginning of one"
         console.print(f"{what}. Ctrl-C stops a reply, Ctrl-D leaves.", style="dim")
 
     def show(text: str) -> None:
@@ -115,7 +117,7 @@ def chat(folder: Path, sampling: SamplingConfig, source: TextIO = sys.stdin, con
 
     for message in _messages(source, console, person):
         try:
-            if not conversation.tuned:
+            if not conversation.marks:
                 console.out(message, end="", style="dim" if person else None)
             conversation.reply(message, show)
         except KeyboardInterrupt:

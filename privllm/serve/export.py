@@ -31,6 +31,7 @@ from privllm.tokens.encoding import Encoder
 
 COPIED = {"model": ("model.safetensors", "config.json"), "tokenizer": ("tokenizer.json", "tokenizer_config.json")}
 GENERATION = "generation_config.json"  # of families that write
+TEMPLATE = "chat_template.jinja"  # of tokenizers that keep theirs beside
 CHECKED_TEXT = "Nothing leaves the machine: 12,345 naïve façades, 数 and 🙂.\n\n\tTabs too."
 CHECKED_TOKENS = 32
 TOLERANCE = 1e-3  # of a logit; another attention kernel adds up in another order
@@ -39,14 +40,14 @@ TOLERANCE = 1e-3  # of a logit; another attention kernel adds up in another orde
 @dataclass
 class ExportConfig:
     name: str = "privllm"  # title of the model card
-    chat: bool = False  # whether the model was tuned to answer; otherwise it continues text
+    chat: bool = False  # whether the model was tuned to answer, which `align` says by itself; otherwise it continues text
 
 
 @dataclass(frozen=True)
 class ExportInputs:
     """What `export` reads."""
 
-    model: Path  # data/pretrain/<family>
+    model: Path  # data/align/<family>
     tokenizer: Path  # data/tokenizer
     documents: Path  # data/dedup, digested only
     fingerprints: tuple[Path, ...] = ()  # data/fingerprint/<stage>.json
@@ -63,8 +64,9 @@ def export(cfg: ExportConfig, inputs: ExportInputs, family: str, out: Path) -> d
             if not source.is_file():
                 raise UserError(f"{source} is missing, so there is nothing to export: run `dvc repro`, which makes it first.")
             shutil.copyfile(source, out / name)
-    if (inputs.model / GENERATION).is_file():
-        shutil.copyfile(inputs.model / GENERATION, out / GENERATION)
+    for source in (inputs.model / GENERATION, inputs.tokenizer / TEMPLATE):
+        if source.is_file():
+            shutil.copyfile(source, out / source.name)
     if family == "seq2seq":
         (out / "tokenizer.json").write_text(with_sentinels((out / "tokenizer.json").read_text("utf-8")), "utf-8")
     digests = {
@@ -73,11 +75,12 @@ def export(cfg: ExportConfig, inputs: ExportInputs, family: str, out: Path) -> d
         "model": digest_of([inputs.model / "model.safetensors"]),
         "tokenizer": digest_of([inputs.tokenizer / "tokenizer.json"]),
     }
+    chat = cfg.chat or answers(inputs.model)
     figures = {stage: json.loads(inputs.reports[stage].read_text("utf-8")) for stage in sorted(inputs.reports)}
     provenance = {
         "name": cfg.name,
         "family": family,
-        "chat": cfg.chat,
+        "chat": chat,
         "digests": digests,
         "params": dict(inputs.params),
         "reports": figures,
@@ -86,7 +89,13 @@ def export(cfg: ExportConfig, inputs: ExportInputs, family: str, out: Path) -> d
     (out / "README.md").write_text(model_card(provenance), "utf-8")
     difference, parameters = check(inputs, family, out)
     size = sum(path.stat().st_size for path in out.iterdir() if path.is_file())
-    return {"parameters": parameters, "bytes": size, "digests": digests, "logit_difference": difference, "chat": cfg.chat}
+    return {"parameters": parameters, "bytes": size, "digests": digests, "logit_difference": difference, "chat": chat}
+
+
+def answers(folder: Path) -> bool:
+    """Whether the model in `folder` was taught turns: `align` notes it, and what it taught is what must be served."""
+    facts = folder / "training.json"
+    return facts.is_file() and bool(json.loads(facts.read_text("utf-8")).get("chat"))
 
 
 def digest_of(files: tuple[Path, ...] | list[Path]) -> str:

@@ -1,6 +1,6 @@
 """How a folder's model is read and written: prompts to ids, ids to text, and the tokens that end a reply.
 
-`Own` is what `export` wrote: no text that people type becomes a special token. `Foreign` is any other Hugging Face folder with a
+`Own` is what `export` wrote: turns as they were learnt (`tokens.speech`), and no text that people type becomes a special token. `Foreign` is any other Hugging Face folder with a
 causal model: its own tokenizer and chat template, from local files, safetensors only, and no code from the folder.
 """
 
@@ -20,7 +20,7 @@ from privllm.model.special import END_OF_TEXT, PAD
 from privllm.serve.engine import Ask, Refused
 from privllm.serve.export import digest_of
 from privllm.tokens.encoding import Encoder
-from privllm.tokens.vocabulary import ASSISTANT, END, USER
+from privllm.tokens.speech import Speech
 
 
 class Voice(Protocol):
@@ -59,7 +59,9 @@ class Own:
     def __init__(self, folder: Path, provenance: dict[str, Any], revision: str, context: int) -> None:
         self.model = Model(provenance["name"], revision, provenance["digests"]["model"])
         self.tuned, self.context = bool(provenance["chat"]), context
-        self.ends = frozenset({END_OF_TEXT, END} if self.tuned else {END_OF_TEXT})
+        self._speech = Speech(folder)
+        marks = self._speech.marks
+        self.ends = frozenset({marks.stop, marks.end[0]} if self.tuned else {END_OF_TEXT})
         self.never: tuple[int, ...] = (PAD,)
         self._encoder = Encoder.open(folder)
 
@@ -71,8 +73,7 @@ class Own:
                 raise Refused(400, "this model knows the roles `user` and `assistant` only.", f"messages[{i}].role")
         if not self.tuned:
             return [END_OF_TEXT, *self._encode(ask.messages[-1].content)]
-        turns = [[USER if m.role == "user" else ASSISTANT, *self._encode(m.content), END] for m in ask.messages]
-        return [END_OF_TEXT, *(token for turn in turns for token in turn), ASSISTANT]
+        return self._speech.prompt([(message.role, message.content) for message in ask.messages])
 
     def _encode(self, text: str) -> list[int]:
         return self._encoder.encode([text])[0].tolist()

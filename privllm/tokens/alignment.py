@@ -12,6 +12,7 @@ import numpy as np
 from privllm.core.records import POS_TAGS
 
 UNCOVERED, WHITE = POS_TAGS[:2]
+OUTSIDE = "outside"  # of every entity, in an annotated word
 PHRASES = {"NOUN", "PROPN", "VERB", "ADP", "NUM", "ADJ", "PRON"}  # a subtree below one of these is a phrase that reads as a whole
 
 
@@ -33,6 +34,15 @@ def parts_of_speech(text: str, sizes: np.ndarray, annotation: Mapping[str, list]
         tags[begin:end] = pos
     places, white = _places(text, sizes)
     return np.where(white, WHITE, tags[places])
+
+
+def entities(text: str, sizes: np.ndarray, annotation: Mapping[str, list]) -> np.ndarray:
+    """The type of the entity (str [tokens]) that each token lies in, OUTSIDE, or what `parts_of_speech` says of tokens of no word."""
+    labels = np.full(len(text) + 1, OUTSIDE, object)
+    for begin, end, label in zip(*(annotation.get(key, ()) for key in ("entity_start", "entity_end", "entity_label")), strict=True):
+        labels[begin:end] = label
+    pos = parts_of_speech(text, sizes, annotation)
+    return np.where(np.isin(pos.astype(str), (UNCOVERED, WHITE)), pos, labels[_places(text, sizes)[0]])
 
 
 def spans_of(text: str, sizes: np.ndarray, annotation: Mapping[str, list], max_words: int) -> np.ndarray:

@@ -1,8 +1,9 @@
 """pack: documents in, rows of tokens out; every shard packs itself.
 
 For each split a shard makes one stream: its documents in the order of their ids, each behind a boundary token, one more boundary
-at the end. Row k holds stream[k * context : (k + 1) * context + 1]. A row's pieces say which documents' tokens lie at its positions
-1 and up: those are the labels of that row, so the pieces of all rows partition every document's tokens.
+at the end. Of the train split some may come again behind the others (`mixture`). Row k holds stream[k * context : (k + 1) * context + 1].
+A row's pieces say which documents' tokens lie at its positions 1 and up: those are the labels of that row, so the pieces of all rows
+partition every document's tokens, once for each time that it is packed.
 
     context 4      | A0 A1 A2 | B0 |        (| is the boundary)
     row 0          | A0 A1 A2 |              pieces A: row_start 1, document_start 0, tokens 3
@@ -27,16 +28,19 @@ from privllm.core.split import SPLITS, SplitConfig, split_of
 from privllm.core.store import NO_STORE, Store
 from privllm.core.tables import by_id, read_table, shards_of, write_table
 from privllm.tokens.encoding import Encoder
+from privllm.tokens.mixture import Weights, copies_of, order_of, read_weights
 from privllm.tokens.rows import write_rows
 from privllm.tokens.vocabulary import BOUNDARY
 
-COUNTS = ("documents", "tokens", "rows", "bytes")  # tokens: of documents, boundaries not counted; bytes: UTF-8
+COUNTS = ("documents", "tokens", "rows", "bytes")  # tokens: of documents once, boundaries not counted; rows: all; bytes: UTF-8
+EVEN, FROM_WEAK_SPOTS = "even", "from-weak-spots"
 PACKED = pa.schema(
     [
         ("id", pa.string()),
         ("split", pa.string()),
         ("first_row", pa.int64()),  # within its shard's file of that split
-        ("tokens", pa.int64()),
+        ("copies", pa.int64()),  # how often it is packed; the further ones follow behind all first ones (`mixture.order_of`)
+        ("tokens", pa.int64()),  # of one copy
         ("bytes", pa.int64()),
     ]
 )
@@ -45,9 +49,13 @@ PACKED = pa.schema(
 @dataclass
 class PackConfig:
     context: int = 256  # tokens a model sees at once, [8, 65536]
+    mixture: str = EVEN  # even: every document once; from-weak-spots: those like where the promoted model was weak more often
+    max_weight: float = 2.0  # how often at most on average, [1, 10]; without effect in an even mixture
 
     def __post_init__(self) -> None:
         require(8 <= self.context <= 65_536, "pack.context", "between 8 and 65536 tokens")
+        require(self.mixture in (EVEN, FROM_WEAK_SPOTS), "pack.mixture", f"{EVEN} or {FROM_WEAK_SPOTS}")
+        require(1 <= self.max_weight <= 10, "pack.max_weight", "between 1 and 10")
 
 
 class Stream(NamedTuple):
@@ -58,17 +66,23 @@ class Stream(NamedTuple):
     ends: np.ndarray
 
 
-def pack(cfg: PackConfig, split: SplitConfig, source: Path, tokenizer: Path, out: Path, store: Store = NO_STORE) -> dict:
+def pack(
+    cfg: PackConfig, split: SplitConfig, source: Path, tokenizer: Path, out: Path, store: Store = NO_STORE, promoted: Path | None = None
+) -> dict:
     """Shards of DEDUPED in `source` to `out/{train,validation,test}/*.arrow` (ROWS) and `out/documents/*.parquet` (PACKED).
 
-    Raises UserError when a split is left empty.
+    promoted: data/promoted/weak_spots.json. An even mixture does not read it; of another nothing but the weights reaches a shard.
+    Raises UserError when a split is left empty, or the weak spots cannot be read.
     """
-    jobs = [(cfg, split, tokenizer / "tokenizer.json", shard) for shard in shards_of(source)]
+    weights = read_weights(promoted, cfg.max_weight) if promoted and cfg.mixture == FROM_WEAK_SPOTS else {}
+    jobs = [(cfg.context, split, tokenizer / "tokenizer.json", shard, weights) for shard in shards_of(source)]
     total = add_up(store.map(pack_shard, jobs, out, "pack"))
     report: dict = {count: {name: total.get(f"{count} {name}", 0) for name in SPLITS} for count in COUNTS}
     balance(total.get("entered", 0), *report["documents"].values())
     _require_every_split(split, report["documents"], report["tokens"])
-    return report | {"bytes_per_token": round(sum(report["bytes"].values()) / sum(report["tokens"].values()), 4), "context": cfg.context}
+    report["bytes_per_token"] = round(sum(report["bytes"].values()) / sum(report["tokens"].values()), 4)
+    repeated = {count: total.get(f"repeated {count}", 0) for count in ("documents", "copies", "tokens")}
+    return report | {"context": cfg.context, "weights": weights, "repeated": repeated}
 
 
 def _require_every_split(split: SplitConfig, documents: dict[str, int], tokens: dict[str, int]) -> None:
@@ -82,25 +96,31 @@ def _require_every_split(split: SplitConfig, documents: dict[str, int], tokens: 
         )
 
 
-def pack_shard(out: Path, cfg: PackConfig, split: SplitConfig, tokenizer_file: Path, shard: Path) -> dict[str, int]:
+def pack_shard(out: Path, context: int, split: SplitConfig, tokenizer_file: Path, shard: Path, weights: Weights) -> dict[str, int]:
     """Pack one shard; returns counts, "tokens train" and so on."""
-    table = by_id(read_table(shard, ["id", "text", "cluster"]))
+    table = by_id(read_table(shard, ["id", "source", "text", "cluster"]))
     encoded = Encoder.open(tokenizer_file.parent).encode(table["text"])
     sizes = pc.binary_length(table["text"].cast(pa.binary())).to_numpy()
     splits = np.array([split_of(split, cluster) for cluster in table["cluster"].to_pylist()], dtype=object)
-    counts, packed = {"entered": len(table)}, []
+    copies = copies_of(weights, table["id"].to_pylist(), table["source"].to_pylist(), sizes.tolist())
+    copies[splits != "train"] = 1
+    lengths = np.array([len(tokens) for tokens in encoded], np.int64)
+    again = copies - 1
+    counts = {"entered": len(table), "repeated documents": int((again > 0).sum()), "repeated copies": int(again.sum())}
+    counts["repeated tokens"] = int((again * lengths).sum())
+    packed = []
     for name in SPLITS:
         chosen = np.flatnonzero(splits == name)
-        ids = table["id"].take(chosen).combine_chunks()
-        stream = join([encoded[i] for i in chosen])
-        input_ids = cut(stream.tokens, cfg.context)
-        write_rows(input_ids, pieces_of(stream, ids, cfg.context), cfg.context, out / name / f"{shard.stem}.arrow")
-        tokens = stream.ends - stream.begins
-        columns = [ids, pa.repeat(name, len(ids)), (stream.begins - 1) // cfg.context, tokens, sizes[chosen]]
+        ids, order = table["id"].take(chosen).combine_chunks(), order_of(copies[chosen])
+        stream = join([encoded[i] for i in chosen[order]])
+        input_ids = cut(stream.tokens, context)
+        write_rows(input_ids, pieces_of(stream, ids.take(pa.array(order)), context), context, out / name / f"{shard.stem}.arrow")
+        first_rows = (stream.begins[: len(chosen)] - 1) // context
+        columns = [ids, pa.repeat(name, len(ids)), first_rows, copies[chosen], lengths[chosen], sizes[chosen]]
         packed.append(
             pa.table([pa.array(c, t) if isinstance(c, np.ndarray) else c for c, t in zip(columns, PACKED.types, strict=True)], PACKED)
         )
-        totals = (len(ids), int(tokens.sum()), len(input_ids), int(sizes[chosen].sum()))
+        totals = (len(ids), int(lengths[chosen].sum()), len(input_ids), int(sizes[chosen].sum()))
         counts |= {f"{count} {name}": total for count, total in zip(COUNTS, totals, strict=True)}
     write_table(by_id(pa.concat_tables(packed)), out / "documents" / shard.name)
     return counts

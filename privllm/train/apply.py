@@ -22,7 +22,8 @@ from privllm.model.families import config_of, context_of
 from privllm.model.heads import open_model
 from privllm.tasks.formats import Chat, Classified, Dataset, Example, Pair, Tagged
 from privllm.tasks.metrics import spans
-from privllm.train.encode import Coder, Encoded, Speech
+from privllm.train.encode import Coder, Encoded
+from privllm.tokens.speech import Speech
 from privllm.train.finetune import FinetuneConfig
 from privllm.train.predict import Limits, read, write
 from privllm.train.supervised import OBJECTIVES
@@ -44,7 +45,9 @@ class Tuned:
 def open_tuned(folder: Path) -> Tuned:
     """The model that `finetune` left in `folder`, in eval mode on the CPU. Raises UserError when there is none."""
     if (folder / "skipped.json").is_file():
-        raise UserError(f"{folder} holds no model, since its task was skipped: {json.loads((folder / 'skipped.json').read_text())['skipped']}")
+        raise UserError(
+            f"{folder} holds no model, since its task was skipped: {json.loads((folder / 'skipped.json').read_text())['skipped']}"
+        )
     if not (folder / "training.json").is_file() or "kind" not in (facts := json.loads((folder / "training.json").read_text("utf-8"))):
         known = sorted(path.parent.name for path in folder.parent.glob("*/predictions.jsonl"))
         there = f"there are {', '.join(known)}" if known else "there are none yet"

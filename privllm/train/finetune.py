@@ -28,12 +28,14 @@ from privllm.model.seq2seq import with_sentinels
 from privllm.tasks.formats import KINDS, Dataset, read_examples
 from privllm.tasks.metrics import Score, paired_interval
 from privllm.tasks.splits import Divided, divide
+from privllm.tokens.speech import Speech
 from privllm.tokens.vocabulary import TOKENIZER_CONFIG
+from privllm.train.adapter import AdapterConfig
 from privllm.train.compiling import prepare_compiler
 from privllm.train.config import TrainConfig
-from privllm.train.encode import Coder, Encoded, Speech, tags_of
+from privllm.train.encode import Coder, Encoded, tags_of
 from privllm.train.loop import Trained, Work, key_of, train
-from privllm.train.lora import AdapterConfig, adapt, merge
+from privllm.train.lora import adapt, merge
 from privllm.train.predict import MAIN, Judged, Limits, as_line, judge
 from privllm.train.supervised import OBJECTIVES
 

@@ -10,7 +10,7 @@ import signal
 import warnings
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lightning
 import torch
@@ -55,8 +55,11 @@ def train(objective: Objective, cfg: TrainConfig, steps: int, live: Path, work: 
     return Trained(history, module.schedule.end)
 
 
-def key_of(cfg: TrainConfig, files: list[Path], code: str, compiled: bool) -> str:
-    """What must be equal for a checkpoint to be this run's own, the arithmetic's circumstances included; folders count whole."""
+def key_of(cfg: Any, files: list[Path], code: str, compiled: bool) -> str:
+    """What must be equal for a checkpoint to be this run's own, the arithmetic's circumstances included.
+
+    `cfg` is a dataclass; folders count whole.
+    """
     found = sorted(path for file in files for path in (file.rglob("*") if file.is_dir() else [file]) if path.is_file())
     contents = [f"{path.name} {digest(path.read_bytes())}" for path in found]
     place = f"{torch.__version__} {torch.get_num_threads()} {torch.cuda.is_available()} {compiled}"

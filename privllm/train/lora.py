@@ -4,30 +4,17 @@ Every matrix inside a block gets one; heads that are new are learnt whole. `merg
 ordinary model.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedModel
 
-from privllm.core.params import require
 from privllm.core.seed import seed_of
+from privllm.train.adapter import AdapterConfig
 from privllm.train.objective import blocks
 
 HEADS = ("classifier", "score")  # what transformers calls the last matrix of a model that classifies
-
-
-@dataclass
-class AdapterConfig:
-    rank: int = 0  # of the matrices that are learnt beside each weight; 0 = learn all weights themselves
-    alpha: int = 16  # their sum is scaled by alpha / rank, >= 1
-    dropout: float = 0.0  # of what goes into them while training, [0, 1)
-
-    def __post_init__(self) -> None:
-        require(self.rank >= 0, "lora.rank", "0 or more")
-        require(self.alpha >= 1, "lora.alpha", "1 or more")
-        require(0 <= self.dropout < 1, "lora.dropout", "at least 0 and below 1")
 
 
 def adapt(model: PreTrainedModel, cfg: AdapterConfig, seed: int) -> Any:

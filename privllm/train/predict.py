@@ -16,8 +16,9 @@ from privllm.core.progress import bar
 from privllm.tasks.formats import OUTSIDE, Chat, Classified, Example, Pair, Tagged
 from privllm.tasks.metrics import Score, accuracy, macro_f1, mean_of, span_f1
 from privllm.tasks.overlap import exact_match, overlap, rouge_l, word_f1
+from privllm.tokens.speech import Speech
 from privllm.train.data import fill, spread
-from privllm.train.encode import Encoded, Speech
+from privllm.train.encode import Encoded
 from privllm.train.supervised import Supervised
 
 MAIN = {"classification": "accuracy", "tokens": "span_f1", "text2text": "loss", "chat": "loss"}  # what a task is judged by

@@ -10,7 +10,6 @@ from hashlib import md5
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
@@ -24,7 +23,6 @@ from privllm.build.compare import COMMON, Comparison, compare
 from privllm.build.compare_table import number, table
 from privllm.build.conditions import OPERATORS, broken, parse
 from privllm.build.history import blobs
-from privllm.build.paired import LEAST, paired
 from privllm.cli import app
 from privllm.core.cache import Cache
 from privllm.core.errors import UserError
@@ -186,35 +184,6 @@ def test_the_workspace_is_what_lies_there_and_a_revision_is_what_git_has(reposit
     assert row_of(compare(repository.root, "v2", "v1"), "documents").a == 42
 
 
-# The paired bootstrap.
-
-
-def test_paired_is_an_obvious_loop(tmp_path: Path) -> None:
-    """Slow and plain: draw documents, take both figures of them, sort the differences."""
-    a, b = some(30, 300), {name: value + 3 for name, value in some(30, 300, seed=2).items()}
-    _, found = paired(scores(a), scores(b), draws=1500)
-    chance, differences = random.Random(5), []
-    for _ in range(1500):
-        drawn = chance.choices(list(a), k=30)
-        differences.append((sum(b[name] for name in drawn) - sum(a[name] for name in drawn)) / 3000)
-    differences.sort()
-    interval = found["loss"].interval
-    assert interval is not None
-    width = interval[1] - interval[0]
-    assert interval == pytest.approx((differences[37], differences[1462]), abs=0.08 * width)
-    gaps = np.array([b[name] - a[name] for name in a]) / 100
-    normal = 1.96 * gaps.std() / math.sqrt(30)
-    assert interval == pytest.approx((gaps.mean() - normal, gaps.mean() + normal), abs=0.08 * width)
-    assert found["loss"].difference == pytest.approx(gaps.mean(), abs=1e-6)
-    assert paired(scores(a), scores(b), draws=1500)[1] == found
-
-
-def test_pairing_is_by_id_whatever_the_order() -> None:
-    a, b = some(20, 300), some(20, 310)
-    backwards = scores(dict(reversed(b.items())))
-    assert paired(scores(a), backwards) == paired(scores(a), scores(b))
-
-
 def test_a_grown_corpus_is_compared_on_what_both_scored(repository: Repository) -> None:
     grown = {name: value - 12 for name, value in some(40, 300).items() if name != "d000"} | {"new1": 900.0, "new2": 950.0}
     repository.model(scores(grown))
@@ -238,14 +207,6 @@ def test_documents_that_were_edited_are_counted(repository: Repository) -> None:
     found = compare(repository.root, "v2", "workspace")
     assert found.documents["evaluate/causal"].changed == 1
     assert "1 of them with other bytes" in " ".join(found.notes)
-
-
-def test_few_documents_have_no_interval(repository: Repository) -> None:
-    for documents in (0, 1, LEAST - 1, LEAST):
-        few = scores(dict(list(some(40, 290).items())[:documents]))
-        overlap, found = paired(few, scores(some(40, 300)))
-        assert overlap.common == documents
-        assert [one.interval is None for one in found.values()] == ([documents < LEAST] * 4 if documents else [])
 
 
 def test_another_vocabulary_leaves_bits_per_byte(repository: Repository) -> None:

@@ -20,6 +20,7 @@ from privllm.core.errors import UserError
 from privllm.core.records import ANNOTATIONS, CLEAN, CLUSTERS, DEDUPED, DOCUMENTS, DROPPED, QUARANTINE, document_id, shard_name, shard_of
 from privllm.core.split import SPLITS
 from privllm.core.tables import write_table
+from privllm.tokens.mixture import order_of
 from privllm.tokens.packing import PACKED, cut, join, pieces_of
 from privllm.tokens.rows import write_rows
 
@@ -28,6 +29,7 @@ PACK_OUT = "stages:\n  pack:\n    outs:\n    - path: data/pack\n      md5: {0}\n
 TRAINED = PACK_OUT + "  pretrain:\n    deps:\n    - path: data/pack\n      md5: {0}\n"
 PACKED_SPLITS = {"a.txt": "train", "b.txt": "validation", "pages/c.html": "test", "many.jsonl#1": "train", "many.jsonl#3": "train"}
 LENGTHS = {"a.txt": 20, "b.txt": 5, "pages/c.html": 0, "many.jsonl#1": 7, "many.jsonl#3": 9}
+COPIES = {"a.txt": 3, "many.jsonl#3": 2}  # of the others one
 DROPPED_BY_CLEAN, DROPPED_BY_DEDUP, REFUSED = "short.txt", "copy.txt", "pages/image.html"
 
 
@@ -52,10 +54,12 @@ def write_pack(folder: Path, splits: dict[str, str]) -> None:
             sources = [source for source, name in splits.items() if name == split and shard_of(document_id(source), BITS) == index]
             ids = sorted(document_id(source) for source in sources)
             lengths = {document_id(source): LENGTHS.get(source, 4) for source in sources}
-            stream = join([np.arange(10, 10 + lengths[i], dtype=np.int32) for i in ids])
-            pieces = pieces_of(stream, pa.array(ids, pa.string()), CONTEXT)
+            copies = {document_id(source): COPIES.get(source, 1) for source in sources}
+            order = [ids[i] for i in order_of(np.array([copies[i] for i in ids], np.int64))]
+            stream = join([np.arange(10, 10 + lengths[i], dtype=np.int32) for i in order])
+            pieces = pieces_of(stream, pa.array(order, pa.string()), CONTEXT)
             write_rows(cut(stream.tokens, CONTEXT), pieces, CONTEXT, folder / split / f"{index:05d}.arrow")
-            rows += [{"id": i, "split": split, "first_row": 0, "tokens": lengths[i], "bytes": 1} for i in ids]
+            rows += [{"id": i, "split": split, "first_row": 0, "copies": copies[i], "tokens": lengths[i], "bytes": 1} for i in ids]
     by_shard(rows, PACKED, folder / "documents")
 
 
@@ -110,6 +114,7 @@ def test_one_document_in_words(root: Path) -> None:
     said = "\n".join(lines_of(trace(root, "a.txt")))
     for word in (document_id("a.txt"), "d-a.txt", "text/plain", "utf-8", "en (0.50)", "2 placeholders", "stays", "20 tokens"):
         assert word in said
+    assert len(re.findall("and again", said)) == 2
     assert "annotated  yes" in said
     assert "annotated  no" in "\n".join(lines_of(trace(root, "b.txt")))
     assert "none in git" in said
@@ -121,7 +126,10 @@ def test_rows_are_those_that_hold_its_pieces(root: Path) -> None:
         assert fate.pack
         pieces = pa.ipc.open_stream(root / fate.pack["file"]).read_all()["pieces"].to_pylist()
         held = [row for row, of_row in enumerate(pieces) if any(piece["id"] == fate.id for piece in of_row)]
-        assert fate.pack["rows"] == ([held[0], held[-1]] if held else None)
+        told = [fate.pack["rows"], *fate.pack["again"]] if fate.pack["rows"] else []
+        assert len(told) == (COPIES.get(fate.source, 1) if held else 0)
+        assert sorted({row for first, last in told for row in range(first, last + 1)}) == held
+        assert told == sorted(told)
         assert fate.pack["tokens"] == LENGTHS[fate.source]
 
 

@@ -23,7 +23,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     start = make_start("masked", tmp_path / "start", vocabulary_size(tokenizer))
     data = write_examples(tmp_path / "colours.jsonl", "classification")
     out = tmp_path / "data/finetune/colours"
-    finetune("colours", tiny("classification", "masked", max_tokens=20), Inputs(data, start, tokenizer), out, tmp_path / "l", Work(tmp_path / "w", "x"))
+    finetune(
+        "colours",
+        tiny("classification", "masked", max_tokens=20),
+        Inputs(data, start, tokenizer),
+        out,
+        tmp_path / "l",
+        Work(tmp_path / "w", "x"),
+    )
     return tmp_path
 
 

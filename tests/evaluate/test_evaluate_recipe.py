@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from privllm.build.paired import SCORES, paired, read_scores
 from privllm.core.errors import UserError
+from privllm.core.paired import SCORES, paired, read_scores
 from privllm.core.report import write_json
 from privllm.core.tables import read_table
 from privllm.evaluate.recipe import KINDS, EvaluateConfig, Inputs, evaluate

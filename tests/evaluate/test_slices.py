@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privllm.evaluate.slices import Tally, bootstrap_interval, top_folder
+from privllm.evaluate.slices import Tally, bootstrap_interval, total
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.floats(0, 20), st.booleans()), min_size=2), st.data())
@@ -17,16 +17,13 @@ def test_parts_add_up_to_the_whole(tokens: list, data: st.DataObject) -> None:
         parts.add(*map(np.array, zip(*part, strict=True)))
     assert (whole.tokens, whole.bytes, whole.correct) == (parts.tokens, parts.bytes, parts.correct)
     assert whole.nats == pytest.approx(parts.nats)
+    assert total([whole, parts]).tokens == 2 * whole.tokens
 
 
 def test_figures_of_a_uniform_guess() -> None:
     tally = Tally()
     tally.add(np.array([1, 3]), np.array([math.log(256)] * 2), np.array([True, False]))
     assert tally.figures() == {"tokens": 2, "loss": 5.545177, "perplexity": 256.0, "bits_per_byte": 4.0, "accuracy": 0.5}
-
-
-def test_top_folder() -> None:
-    assert [top_folder(s) for s in ("a/b/c.txt", "c.txt", "a/x.jsonl#12")] == ["a", ".", "a"]
 
 
 def test_interval_holds_the_mean_and_narrows_with_more_documents() -> None:

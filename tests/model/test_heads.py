@@ -55,7 +55,7 @@ def test_the_masked_heads_own_layer_comes_along(starts: dict[str, Path]) -> None
 
 
 def test_what_cannot_be_opened_is_explained(starts: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no model"):
+    with pytest.raises(UserError, match="holds no trained model"):
         open_model("chat", "causal", tmp_path, (), 0)
     with pytest.raises(UserError, match="t5 model, which is not of the causal family"):
         open_model("chat", "causal", starts["seq2seq"], (), 0)

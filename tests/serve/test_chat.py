@@ -12,6 +12,7 @@ from privllm.serve.chat import Conversation, TextStream, chat
 from privllm.serve.export import ExportConfig, ExportInputs, export
 from privllm.serve.spoken import printable
 from privllm.tokens.encoding import Encoder
+from privllm.tokens.speech import Speech
 from privllm.tokens.vocabulary import END
 
 SAMPLING = SamplingConfig(max_new_tokens=12, seed=5)
@@ -19,7 +20,9 @@ SAMPLING = SamplingConfig(max_new_tokens=12, seed=5)
 
 @pytest.fixture
 def conversation(built: Path) -> Conversation:
-    return Conversation(load("causal", built / "pretrain/causal"), Encoder.open(built / "tokenizer"), True, SAMPLING)
+    return Conversation(
+        load("causal", built / "pretrain/causal"), Encoder.open(built / "tokenizer"), Speech(built / "tokenizer").marks, SAMPLING
+    )
 
 
 def test_prompt_is_the_chat_template(conversation: Conversation, built: Path) -> None:
@@ -95,4 +98,4 @@ def test_through_a_pipe(export_inputs: ExportInputs, tmp_path: Path) -> None:
 
 def test_tuned_is_read_from_the_provenance(export_inputs: ExportInputs, tmp_path: Path) -> None:
     export(ExportConfig(chat=True), export_inputs, "causal", tmp_path)
-    assert Conversation.open(tmp_path, SAMPLING).tuned
+    assert Conversation.open(tmp_path, SAMPLING).marks

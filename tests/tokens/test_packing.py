@@ -8,12 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from privllm.core import store as storing
+from privllm.core.cache import Cache
 from privllm.core.errors import UserError
 from privllm.core.records import document_id, shard_of
+from privllm.core.report import write_json
 from privllm.core.split import SPLITS, SplitConfig, split_of
+from privllm.core.store import NO_STORE, Store
 from privllm.core.tables import read_folder
 from privllm.tokens.encoding import Encoder
-from privllm.tokens.packing import PACKED, PackConfig, cut, join, pack, pieces_of
+from privllm.tokens.mixture import slices_of
+from privllm.tokens.packing import FROM_WEAK_SPOTS, PACKED, PackConfig, cut, join, pack, pieces_of
 from privllm.tokens.rows import open_rows
 
 DOCUMENTS = st.lists(st.lists(st.integers(1, 99), max_size=30), max_size=8)
@@ -163,6 +168,125 @@ def test_documents_without_text_do_not_make_a_split(
         pack(PackConfig(CONTEXT), split, source, tokenizer, tmp_path / "out")
 
 
-def test_context_out_of_range() -> None:
-    with pytest.raises(UserError, match=r"pack\.context"):
-        PackConfig(4)
+WEAK = PackConfig(CONTEXT, FROM_WEAK_SPOTS)
+
+
+@pytest.fixture(scope="module")
+def promoted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The last model was weak on short documents, of which it needs 1.6 times the bits."""
+    path = tmp_path_factory.mktemp("promoted") / "weak_spots.json"
+    spots = [{"kind": "length", "slice": "0-1 kB", "ratio": 1.6}, {"kind": "pos", "slice": "NOUN", "ratio": 3.0}]
+    write_json(path, {"causal": spots})
+    return path
+
+
+@pytest.fixture(scope="module")
+def weighted(
+    deduped: Path, tokenizer: Path, split: SplitConfig, promoted: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict]:
+    out = tmp_path_factory.mktemp("weighted")
+    return out, pack(WEAK, split, deduped, tokenizer, out, NO_STORE, promoted)
+
+
+def test_weak_training_documents_come_again_and_no_others(
+    packed: tuple[Path, dict], weighted: tuple[Path, dict], corpus: dict[str, str], tokenizer: Path
+) -> None:
+    out, encoder, documents = weighted[0], Encoder.open(tokenizer), read_folder(weighted[0] / "documents").to_pylist()
+    texts = {document_id(source): text for source, text in corpus.items()}
+    for name in SPLITS:
+        rows, found = open_rows(out / name), {}
+        for i in range(len(rows)):
+            for piece in rows.pieces(i):
+                tokens = rows.tokens(i)[piece["row_start"] : piece["row_start"] + piece["tokens"]]
+                runs = found.setdefault(piece["id"], [])
+                if piece["document_start"] == 0:
+                    runs.append([])
+                assert piece["document_start"] == len(runs[-1])
+                runs[-1].extend(tokens.tolist())
+        own = {row["id"]: row["copies"] for row in documents if row["split"] == name}
+        assert {identifier: len(runs) for identifier, runs in found.items()} == own
+        assert all(encoder.decode(np.array(run)) == texts[identifier] for identifier, runs in found.items() for run in runs)
+    again = [row for row in documents if row["copies"] > 1]
+    assert {row["split"] for row in again} == {"train"}
+    assert {slices_of("", row["bytes"])["length"] for row in again} == {"0-1 kB"}
+    short = [row for row in documents if row["split"] == "train" and slices_of("", row["bytes"])["length"] == "0-1 kB"]
+    assert 0.4 < len(again) / len(short) < 0.8
+    report = weighted[1]
+    assert report["repeated"] == {"documents": len(again), "copies": len(again), "tokens": sum(row["tokens"] for row in again)}
+    assert report["weights"] == {"length": {"0-1 kB": 1.6}}
+    assert {key: report[key] for key in ("documents", "tokens", "bytes")} == {
+        key: packed[1][key] for key in ("documents", "tokens", "bytes")
+    }
+    assert report["rows"]["train"] == len(open_rows(out / "train")) > packed[1]["rows"]["train"]
+    assert packed[1]["repeated"] == {"documents": 0, "copies": 0, "tokens": 0}
+
+
+def test_what_judges_the_model_never_changes_and_training_rows_are_only_added(
+    packed: tuple[Path, dict], weighted: tuple[Path, dict]
+) -> None:
+    even, weak = digest(packed[0]), digest(weighted[0])
+    assert [path for path in even if even[path] != weak[path] and path.startswith(("validation", "test"))] == []
+    assert any(even[path] != weak[path] for path in even if path.startswith("train"))
+    for path in sorted((packed[0] / "train").iterdir()):
+        before, after = (pa.ipc.open_stream(folder / "train" / path.name).read_all().to_pylist() for folder in (packed[0], weighted[0]))
+        assert after[: len(before) - 1] == before[:-1]
+
+
+def test_first_rows_hold_in_a_weighted_mixture_too(weighted: tuple[Path, dict]) -> None:
+    test_documents_point_at_their_first_row(weighted)
+
+
+def test_even_to_weak_to_even_gives_the_first_bytes_back_from_the_store(
+    packed: tuple[Path, dict],
+    weighted: tuple[Path, dict],
+    deduped: Path,
+    tokenizer: Path,
+    split: SplitConfig,
+    promoted: Path,
+    tmp_path: Path,
+) -> None:
+    def run(cfg: PackConfig, spots: Path) -> tuple[int, dict]:
+        before = storing.work["made"]
+        pack(cfg, split, deduped, tokenizer, tmp_path / "out", Store(Cache(tmp_path / "cache"), "code"), spots)
+        return storing.work["made"] - before, digest(tmp_path / "out")
+
+    nothing = tmp_path / "weak_spots.json"
+    write_json(nothing, {})
+    even = PackConfig(CONTEXT)
+    assert run(even, nothing) == (4, digest(packed[0]))
+    assert run(even, promoted) == (0, digest(packed[0]))  # other weak spots, and even a broken file, are nothing to an even mixture
+    assert run(PackConfig(CONTEXT, max_weight=3.0), tmp_path / "none") == (0, digest(packed[0]))
+    assert run(WEAK, nothing) == (0, digest(packed[0]))
+    assert run(WEAK, promoted) == (4, digest(weighted[0]))
+    other = tmp_path / "other.json"
+    write_json(
+        other, {"masked": [{"kind": "length", "slice": "0-1 kB", "ratio": 1.6, "documents": 99}], "feedback": [{"kind": "x", "slice": ""}]}
+    )
+    assert run(WEAK, other) == (0, digest(weighted[0]))  # the same weights
+    assert run(even, promoted) == (0, digest(packed[0]))
+
+
+def test_a_changed_document_of_a_weighted_mixture_rewrites_its_own_shard(
+    weighted: tuple[Path, dict],
+    corpus: dict[str, str],
+    tokenizer: Path,
+    split: SplitConfig,
+    promoted: Path,
+    write: Callable,
+    tmp_path: Path,
+) -> None:
+    source = next(iter(corpus))
+    store = Store(Cache(tmp_path / "cache"), "code")
+    pack(WEAK, split, write(tmp_path / "first", corpus), tokenizer, tmp_path / "out", store, promoted)
+    changed = write(tmp_path / "in", corpus | {source: "the house"})
+    pack(WEAK, split, changed, tokenizer, tmp_path / "out", store, promoted)
+    pack(WEAK, split, changed, tokenizer, tmp_path / "clean", NO_STORE, promoted)
+    assert digest(tmp_path / "out") == digest(tmp_path / "clean")
+    before, shard = digest(weighted[0]), f"{shard_of(document_id(source), 2):05d}"
+    assert {path.rpartition("/")[2].partition(".")[0] for path in before if before[path] != digest(tmp_path / "out")[path]} == {shard}
+
+
+@pytest.mark.parametrize("wrong", [{"context": 4}, {"mixture": "odd"}, {"max_weight": 0.5}])
+def test_a_knob_out_of_range_is_named(wrong: dict) -> None:
+    with pytest.raises(UserError, match=rf"pack\.{next(iter(wrong))}"):
+        PackConfig(**wrong)

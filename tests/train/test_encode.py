@@ -8,8 +8,9 @@ from tiny_tasks import make_tokenizer
 
 from privllm.core.errors import UserError
 from privllm.tasks.formats import Chat, Classified, Content, Dataset, Example, Pair, Tagged
+from privllm.tokens.speech import Speech
 from privllm.train.data import IGNORED
-from privllm.train.encode import Coder, Encoded, Speech, tags_of
+from privllm.train.encode import Coder, Encoded, tags_of
 
 END_OF_TEXT, PAD, USER, ASSISTANT, END = 0, 1, 3, 4, 5
 

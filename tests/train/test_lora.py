@@ -6,7 +6,8 @@ from tiny_tasks import MODELS
 
 from privllm.core.errors import UserError
 from privllm.model.families import build
-from privllm.train.lora import AdapterConfig, adapt, merge
+from privllm.train.adapter import AdapterConfig
+from privllm.train.lora import adapt, merge
 
 
 @pytest.mark.parametrize("family", MODELS)

@@ -8,7 +8,8 @@ from tiny_tasks import MODELS, make_tokenizer, tiny
 from privllm.model.families import build
 from privllm.model.special import vocabulary_size
 from privllm.tasks.formats import Classified, Example, Pair, Tagged
-from privllm.train.encode import Encoded, Speech
+from privllm.tokens.speech import Speech
+from privllm.train.encode import Encoded
 from privllm.train.predict import Judged, Limits, as_line, read, write
 from privllm.train.supervised import OBJECTIVES
 

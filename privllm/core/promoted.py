@@ -1,0 +1,11 @@
+"""Where one revision's model waits for the next: names below data/promoted, which `promote` writes, and `start` and `gate` read."""
+
+from pathlib import Path
+
+PROMOTED = Path("data/promoted")
+MODEL = PROMOTED / "model"  # kept in git by a .gitignore; a new repository has nothing else in it
+INCUMBENT = "incumbent"  # below MODEL, DVC's: <family>/ (Hugging Face's format), and
+TOKENIZER = "tokenizer"  # tokenizer.json
+DOCUMENTS = "documents.parquet"  # those that it was trained on
+JUDGED = "judged"  # <family>.parquet: id and bytes of those that it was judged on
+MANIFEST = "incumbent.json"  # version, families

@@ -1,0 +1,147 @@
+"""gate: is this build's model at least as good as the one in use? Both are measured on the same things, and rules decide.
+
+    bits_per_byte    on the held-out documents of today's corpus, each model by its own tokenizer
+    forgetting       the same, on those of them that the incumbent was judged on when it was promoted, and which are still the same
+
+    data/promoted/model/incumbent, data/align, data/evaluate, data/pack, data/dedup, data/tokenizer -> data/gate/<family>.parquet (SCORES)
+
+A family that the incumbent lacks is not judged, and without an incumbent nothing is. It changes no model and promotes none.
+"""
+
+import filecmp
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from privllm.core.paired import Paired, paired
+from privllm.core.params import require
+from privllm.core.promoted import INCUMBENT, JUDGED, MANIFEST
+from privllm.core.split import SplitConfig, split_of
+from privllm.core.store import NO_STORE, Store
+from privllm.core.tables import by_id, read_table, shards_of, write_table
+from privllm.evaluate.recipe import EvaluateConfig
+from privllm.evaluate.rules import DIFFERENCE, INTERVAL, KNOWN, Figure, Rule, judge, without_figure
+from privllm.evaluate.scoring import choose_rows, score
+from privllm.evaluate.slices import Tally
+from privllm.model.families import config_of, context_of
+from privllm.tokens.alignment import token_bytes
+from privllm.tokens.encoding import Encoder
+from privllm.tokens.packing import cut, join, pieces_of
+from privllm.tokens.rows import open_rows, shards_in, write_rows
+
+TEST = "test"
+WEIGHTS = "model.safetensors"
+SCORES = pa.schema([("id", pa.string()), ("tokens", pa.int64()), ("bytes", pa.int64()), ("nats", pa.float64()), ("correct", pa.int64())])
+
+
+@dataclass
+class GateConfig:
+    rules: dict[str, Rule] = field(default_factory=dict)
+    evidence: str = DIFFERENCE  # what must keep a limit: the difference, or the worse end of its 95 % interval
+    draws: int = 2000  # behind each interval, >= 100
+
+    def __post_init__(self) -> None:
+        require(self.evidence in (DIFFERENCE, INTERVAL), "gate.evidence", f"{DIFFERENCE} or {INTERVAL}")
+        require(self.draws >= 100, "gate.draws", "at least 100")
+        for name in self.rules:
+            require(bool(KNOWN.fullmatch(name)), f"gate.rules.{name}", "the name of a figure, such as bits_per_byte or causal.preferences")
+
+
+class Inputs(NamedTuple):
+    """The folders that `gate` reads."""
+
+    promoted: Path  # data/promoted/model
+    models: Path  # data/align
+    scores: Path  # data/evaluate
+    packed: Path  # data/pack
+    documents: Path  # data/dedup
+    tokenizer: Path  # data/tokenizer
+
+
+class Settings(NamedTuple):
+    """What other stages' sections say, which the incumbent must be measured by too."""
+
+    gate: GateConfig
+    evaluate: EvaluateConfig
+    split: SplitConfig
+
+
+def gate(settings: Settings, inputs: Inputs, out: Path, store: Store = NO_STORE) -> dict[str, Any]:
+    """Write `out`; returns the report, whose `passed` is the answer."""
+    out.mkdir(parents=True, exist_ok=True)
+    incumbent = inputs.promoted / INCUMBENT
+    if not (incumbent / MANIFEST).is_file():
+        print("No model has been promoted yet, so there is none to be worse than: passed. `privllm promote` promotes this one.")
+        return {"incumbent": "", "passed": True, "figures": {}}
+    figures: dict[str, Figure] = {}
+    for family in sorted(path.name for path in inputs.scores.iterdir() if (incumbent / path.name).is_dir()):
+        table = scores_of(settings, inputs, family, store)
+        write_table(table, out / f"{family}.parquet")
+        figures |= dict(
+            by_document(
+                incumbent, family, table, read_table(inputs.scores / family / "documents.parquet", SCORES.names), settings.gate.draws
+            )
+        )
+    return report_of(settings.gate, json.loads((incumbent / MANIFEST).read_text("utf-8"))["version"], figures)
+
+
+def report_of(cfg: GateConfig, incumbent: str, figures: dict[str, Figure]) -> dict[str, Any]:
+    """What was measured, and what of it breaks a rule."""
+    broken = judge(figures, cfg.rules, cfg.evidence)
+    shown = {name: figure.plain() | {"verdict": "not asked"} for name, figure in figures.items()}
+    for name, limits in broken.items():
+        shown[name]["verdict"] = f"broken: {', '.join(limits)}" if limits else "kept"
+    passed = not any(broken.values())
+    return {"incumbent": incumbent, "passed": passed, "figures": shown, "not_measured": without_figure(figures, cfg.rules)}
+
+
+def scores_of(settings: Settings, inputs: Inputs, family: str, store: Store) -> pa.Table:
+    """The incumbent's SCORES of today's held-out documents, by id."""
+    folder, tokenizer = inputs.promoted / INCUMBENT / family, inputs.promoted / INCUMBENT / "tokenizer"
+    same_tokens = filecmp.cmp(tokenizer / "tokenizer.json", inputs.tokenizer / "tokenizer.json", shallow=False)
+    if same_tokens and filecmp.cmp(folder / WEIGHTS, inputs.models / family / WEIGHTS, shallow=False):
+        return read_table(inputs.scores / family / "documents.parquet", SCORES.names)
+    context = context_of(config_of(folder))
+    with TemporaryDirectory(prefix="gate-") as scratch:
+        rows = inputs.packed / TEST
+        if not same_tokens or open_rows(rows).row_length - 1 > context:
+            rows = Path(scratch, "rows")
+            jobs = [(context, settings.split, tokenizer / "tokenizer.json", shard) for shard in shards_of(inputs.documents)]
+            store.map(pack_held_out, jobs, rows, "pack for the incumbent")
+        chosen = choose_rows(shards_in(rows), settings.evaluate.max_rows)
+        sizes = token_bytes(Encoder.open(tokenizer).reference.get_vocab())
+        tallies: dict[str, Tally] = defaultdict(Tally)
+        for part in score(family, folder, chosen, settings.evaluate.batch_rows, Path(scratch, "tokens"), store):
+            tallies[part.id].add(sizes[part.labels], part.nats, part.correct)
+    return pa.Table.from_pylist([{"id": name} | vars(tallies[name]) for name in sorted(tallies)], SCORES)
+
+
+def pack_held_out(out: Path, context: int, split: SplitConfig, tokenizer_file: Path, shard: Path) -> None:
+    """The held-out documents of one shard as rows of another tokenizer's tokens."""
+    table = by_id(read_table(shard, ["id", "text", "cluster"]))
+    table = table.filter(pa.array([split_of(split, cluster) == TEST for cluster in table["cluster"].to_pylist()], pa.bool_()))
+    stream = join(list(Encoder.open(tokenizer_file.parent).encode(table["text"])))
+    pieces = pieces_of(stream, table["id"].combine_chunks(), context)
+    write_rows(cut(stream.tokens, context), pieces, context, out / f"{shard.stem}.arrow")
+
+
+def by_document(incumbent: Path, family: str, old: pa.Table, new: pa.Table, draws: int) -> Iterator[tuple[str, Figure]]:
+    """(name, figure) of the held-out documents that both models read, and of those among them that the incumbent was judged on before."""
+    known = read_table(incumbent / JUDGED / f"{family}.parquet", ["id", "bytes"])
+    sizes = dict(zip(known["id"].to_pylist(), known["bytes"].to_pylist(), strict=True))
+    still = [sizes.get(row["id"]) == row["bytes"] for row in new.select(["id", "bytes"]).to_pylist()]
+    for name, table in (("bits_per_byte", new), ("forgetting", new.filter(pa.array(still, pa.bool_())))):
+        overlap, found = paired(old.filter(pc.is_in(old["id"], table["id"])), table, draws)
+        if found:
+            yield f"{family}.{name}", figure_of(found["bits_per_byte"], overlap.common)
+
+
+def figure_of(found: Paired, units: int) -> Figure:
+    return Figure(found.a, found.b, found.interval, units)

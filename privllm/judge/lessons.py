@@ -1,0 +1,94 @@
+"""What can be learnt from the rows that `feedback` wrote, and what a model can be judged by: corrections and preferences.
+
+    sft.jsonl, preferences.jsonl  -> to learn from        held_out.jsonl  -> to judge by, never learnt
+
+Of what is held back, a vote for one side is a preference and a rating with a correction a correction; ties and plain thumbs are neither.
+It reads and counts; whoever has a tokenizer says which rows fit a model (`taught`). Files are ours, so a wrong one is our own mistake.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from privllm.core.report import balance
+from privllm.core.seed import name_digest
+
+Turns = tuple[tuple[str, str], ...]  # role, what was said
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A prompt and the reply it should have had, or two replies of which the first was preferred."""
+
+    id: str
+    opening: str  # a digest of the conversation's first question: what shares it stays together
+    turns: Turns
+    replies: tuple[str, ...]
+    weight: float  # how much it should count, [0, 1]
+
+
+class Lessons(NamedTuple):
+    """Those of one side."""
+
+    corrections: list[Lesson]
+    preferences: list[Lesson]
+    other: int  # rows that are neither
+
+
+class Taught(NamedTuple):
+    """What is left of lessons when they meet a model, and the reasons of the others."""
+
+    kept: list[tuple[Lesson, Any]]  # with what the model makes of it
+    dropped: dict[str, int]  # "weightless", and whatever the encoder says
+
+    @property
+    def rows(self) -> int:
+        return len(self.kept) + sum(self.dropped.values())
+
+
+def read_training(folder: Path) -> Lessons:
+    """What may be learnt of data/feedback_clean."""
+    corrections = [_lesson(row, row["reply"]) for row in _rows(folder / "sft.jsonl")]
+    return Lessons(corrections, [_lesson(row, row["chosen"], row["rejected"]) for row in _rows(folder / "preferences.jsonl")], 0)
+
+
+def read_held_out(folder: Path) -> Lessons:
+    """What was kept back in data/feedback_clean."""
+    rows = _rows(folder / "held_out.jsonl")
+    corrections = [_lesson(row, row["correction"]) for row in rows if row["kind"] == "rating" and row["correction"]]
+    sides = [(row, ("left", "right") if row["choice"] == "left" else ("right", "left")) for row in rows if row["kind"] == "vote"]
+    preferences = [_lesson(row, row[better], row[worse]) for row, (better, worse) in sides if row["choice"] in ("left", "right")]
+    return Lessons(corrections, preferences, len(rows) - len(corrections) - len(preferences))
+
+
+def taught(lessons: Iterable[Lesson], encode: Callable[[Lesson], Any]) -> Taught:
+    """`encode` gives what a model reads, or as text the reason why it cannot. A lesson without weight teaches nothing."""
+    lessons = list(lessons)
+    kept: list[tuple[Lesson, Any]] = []
+    dropped: Counter[str] = Counter()
+    for lesson in lessons:
+        found = encode(lesson) if lesson.weight > 0 else "weightless"
+        if isinstance(found, str):
+            dropped[found] += 1
+        else:
+            kept.append((lesson, found))
+    balance(len(lessons), len(kept), *dropped.values())
+    return Taught(kept, dict(sorted(dropped.items())))
+
+
+def people_in(folder: Path) -> int:
+    """How many people's words count for something."""
+    return sum(row["kept"] > 0 and row["weight"] > 0 for row in _rows(folder / "raters.jsonl"))
+
+
+def _lesson(row: dict[str, Any], *replies: str) -> Lesson:
+    turns = tuple((message["role"], message["content"]) for message in row["prompt"])
+    first = next((text for role, text in turns if role == "user"), "")
+    return Lesson(row["id"], name_digest("opening", " ".join(first.casefold().split())), turns, replies, float(row["weight"]))
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]

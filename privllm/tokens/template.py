@@ -1,0 +1,55 @@
+"""The marks of turns in a tokenizer's own chat template, as ids.
+
+transformers renders a whole conversation to text and then reads it, so a typed mark would be obeyed. Here the template is rendered once,
+around stand-ins, in the sandbox that transformers uses; what it puts between them are the marks. A template whose marks depend on anything
+but the role (dates, tools, thoughts that are left out) gives none.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, NoReturn
+
+from jinja2 import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+STAND_INS = ("\ue000one\ue001", "\ue000two\ue001", "\ue000three\ue001")  # of a user, an assistant, a user; private use: nobody's words
+Ids = tuple[int, ...]
+
+
+class TurnMarks(NamedTuple):
+    begin: Ids
+    user: Ids
+    assistant: Ids
+    end: Ids
+
+
+def marks_in(template: str, names: dict[str, str], encode: Callable[[str], list[int]]) -> TurnMarks | None:
+    """`names` are special tokens by role (bos_token, ...); `encode` knows special tokens. None where the marks cannot be told."""
+    messages = [{"role": role, "content": text} for role, text in zip(("user", "assistant", "user"), STAND_INS, strict=True)]
+    try:
+        found = _environment().from_string(template).render(messages=messages, add_generation_prompt=True, **names)
+    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError):
+        return None
+    parts = []
+    for stand_in in STAND_INS:
+        before, here, found = found.partition(stand_in)
+        if not here:
+            return None
+        parts.append(tuple(encode(before)))
+    head, to_assistant, to_user = parts
+    if tuple(encode(found)) != to_assistant:
+        return None
+    same = next((i for i, (a, b) in enumerate(zip(to_assistant, to_user, strict=False)) if a != b), min(map(len, (to_assistant, to_user))))
+    end, user, assistant = to_user[:same], to_user[same:], to_assistant[same:]
+    if not end or not head or head[len(head) - len(user) :] != user:
+        return None
+    return TurnMarks(head[: len(head) - len(user)], user, assistant, end)
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
+    environment.globals["raise_exception"] = _refuse
+    return environment
+
+
+def _refuse(message: str) -> NoReturn:
+    raise TemplateError(message)

@@ -1,0 +1,25 @@
+"""align: a pretrained model and what people said of replies in; a model that answers as they would like, or the same bytes, out.
+
+data/pretrain/<family>, data/feedback_clean, data/pack, data/tokenizer
+    -> data/align/<family>, reports/align/<family> (losses), reports/align/<family>.json
+"""
+
+from pathlib import Path
+
+from privllm.core.fingerprint import FOLDER
+from privllm.core.params import read_params
+from privllm.core.report import write_json
+from privllm.core.stage import run
+from privllm.train.align import AlignConfig, Inputs, Places, align
+
+WORK = Path(".privllm/work/align")  # where a run that was killed left its checkpoint
+
+
+def main(start: Path, feedback: Path, rows: Path, tokenizer: Path, out: Path, live: Path, report: Path) -> None:
+    cfg, family = read_params("align", AlignConfig), out.name
+    places = Places(out, live, WORK / family, (FOLDER / "align.json").read_text("utf-8"))
+    write_json(report, align(family, cfg, Inputs(start, feedback, rows, tokenizer), places))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,124 @@
+"""gate: both models are measured on the same documents, whatever their tokenizers, and a rule that is broken fails the build."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from privllm.core.errors import UserError
+from privllm.core.promoted import JUDGED, MANIFEST
+from privllm.core.report import write_json
+from privllm.core.split import SplitConfig
+from privllm.core.tables import read_table, write_table
+from privllm.evaluate.gate import GateConfig, Inputs, Settings, gate, report_of
+from privllm.evaluate.recipe import EvaluateConfig, evaluate
+from privllm.evaluate.recipe import Inputs as Evaluated
+from privllm.evaluate.rules import INTERVAL, Figure, Rule
+from privllm.model.families import build, load
+from privllm.model.special import vocabulary_size
+from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
+from tests.evaluate.conftest import CONTEXT, MODELS
+
+SPLIT = SplitConfig(validation=0.1, test=0.3)
+EVALUATE = EvaluateConfig(continuations=0, samples=0, bootstrap=0)
+SETTINGS = Settings(GateConfig(rules={"bits_per_byte": Rule(max_increase=0.01)}), EVALUATE, SPLIT)
+
+
+@pytest.fixture
+def folders(inputs_of: Callable[[str], Evaluated], tmp_path: Path) -> Inputs:
+    """Today's build, two families of it, and nothing promoted."""
+    one = inputs_of("causal")
+    for family in ("causal", "masked"):
+        shutil.copytree(one.model.parent / family, tmp_path / "align" / family)
+        evaluate(EVALUATE, inputs_of(family), family, tmp_path / "evaluate" / family)
+    (tmp_path / "promoted").mkdir()
+    return Inputs(tmp_path / "promoted", tmp_path / "align", tmp_path / "evaluate", one.rows.parent, one.documents, one.tokenizer)
+
+
+def promote(folders: Inputs, *families: str, noise: float = 0.0) -> Path:
+    """Make today's models the incumbents, with `noise` on their weights."""
+    incumbent = folders.promoted / "incumbent"
+    for family in families:
+        model = load(family, folders.models / family)
+        if noise:
+            torch.manual_seed(1)
+            for parameter in model.parameters():
+                parameter.data += noise * torch.randn_like(parameter)
+            model.save_pretrained(incumbent / family)
+        else:
+            shutil.copytree(folders.models / family, incumbent / family)
+        scores = read_table(folders.scores / family / "documents.parquet", ["id", "bytes"])
+        write_table(scores, incumbent / JUDGED / f"{family}.parquet")
+    shutil.copytree(folders.tokenizer, incumbent / "tokenizer", dirs_exist_ok=True)
+    write_json(incumbent / MANIFEST, {"version": "privllm@v1.0.0"})
+    return incumbent
+
+
+def test_the_first_model_has_nothing_to_be_worse_than(folders: Inputs, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert gate(SETTINGS, folders, tmp_path / "gate") == {"incumbent": "", "passed": True, "figures": {}}
+    assert "No model has been promoted yet" in capsys.readouterr().out
+    assert (tmp_path / "gate").is_dir()
+
+
+def test_a_model_is_as_good_as_itself(folders: Inputs, tmp_path: Path) -> None:
+    promote(folders, "causal")
+    report = gate(SETTINGS, folders, tmp_path / "gate")
+    assert (report["passed"], report["incumbent"], report["not_measured"]) == (True, "privllm@v1.0.0", [])
+    assert set(report["figures"]) == {"causal.bits_per_byte", "causal.forgetting"}  # the incumbent has no masked model
+    assert {one["difference"] for one in report["figures"].values()} == {0.0}
+
+
+@pytest.mark.parametrize("family", ["causal", "masked"])
+def test_another_model_is_scored_as_evaluate_would(folders: Inputs, inputs_of: Callable, family: str, tmp_path: Path) -> None:
+    incumbent = promote(folders, family, noise=0.1)
+    report = gate(SETTINGS, folders, tmp_path / "gate")
+    evaluate(EVALUATE, inputs_of(family)._replace(model=incumbent / family), family, tmp_path / "again")
+    expected, found = read_table(tmp_path / "again/documents.parquet"), read_table(tmp_path / f"gate/{family}.parquet")
+    for column in found.column_names:
+        assert found[column].to_pylist() == pytest.approx(expected[column].to_pylist()), column
+    figure = report["figures"][f"{family}.bits_per_byte"]
+    assert figure["incumbent"] != figure["candidate"]
+    assert figure["low"] <= figure["difference"] <= figure["high"]
+
+
+def test_forgetting_is_of_what_the_incumbent_was_judged_on_and_is_still_the_same(folders: Inputs, tmp_path: Path) -> None:
+    incumbent = promote(folders, "causal", noise=0.1)
+    known = read_table(incumbent / JUDGED / "causal.parquet")
+    rows = known.to_pylist()
+    rows[0]["bytes"] += 1  # edited since
+    write_table(known.from_pylist(rows[: len(rows) // 2], known.schema), incumbent / JUDGED / "causal.parquet")
+    figures = gate(SETTINGS, folders, tmp_path / "gate")["figures"]
+    assert figures["causal.bits_per_byte"]["units"] == len(rows)
+    assert figures["causal.forgetting"]["units"] == len(rows) // 2 - 1
+
+
+def test_another_tokenizer_and_a_shorter_context_read_the_same_bytes(folders: Inputs, tmp_path: Path) -> None:
+    incumbent = promote(folders, "causal")
+    learn_tokenizer(TokenizerConfig(vocabulary=300), SPLIT, folders.documents, incumbent / "tokenizer")
+    build("causal", MODELS["causal"], vocabulary_size(incumbent / "tokenizer"), CONTEXT // 2, 4).save_pretrained(incumbent / "causal")
+    report = gate(SETTINGS, folders, tmp_path / "gate")
+    ours, theirs = read_table(folders.scores / "causal/documents.parquet"), read_table(tmp_path / "gate/causal.parquet")
+    assert theirs["id"].to_pylist() == ours["id"].to_pylist()
+    assert theirs["bytes"].to_pylist() == ours["bytes"].to_pylist()
+    assert sum(theirs["tokens"].to_pylist()) > sum(ours["tokens"].to_pylist())
+    assert report["figures"]["causal.bits_per_byte"]["units"] == len(ours)
+
+
+def test_a_broken_rule_is_named() -> None:
+    cfg = GateConfig(rules={"forgetting": Rule(max_increase=0.1), "preferences": Rule(max_decrease=0)})
+    report = report_of(
+        cfg, "privllm@v1.0.0", {"causal.forgetting": Figure(2.0, 2.2, (0.1, 0.3), 9), "causal.bits_per_byte": Figure(2, 2, None, 1)}
+    )
+    assert not report["passed"]
+    assert report["not_measured"] == ["preferences"]
+    assert report["figures"]["causal.forgetting"]["verdict"] == "broken: max_increase 0.1"
+    assert report["figures"]["causal.bits_per_byte"]["verdict"] == "not asked"
+
+
+def test_settings_that_mean_nothing_are_refused() -> None:
+    for wrong in ({"evidence": "hunch"}, {"draws": 1}, {"rules": {"bits_per_bite": Rule(max_increase=1)}}):
+        with pytest.raises(UserError, match="gate"):
+            GateConfig(**wrong)
+    assert GateConfig(evidence=INTERVAL).rules == {}

@@ -1,0 +1,85 @@
+import math
+import random
+
+import pytest
+
+from privllm.judge.feedback import FeedbackConfig
+from privllm.judge.raters import Rater, RaterConfig, limit, weigh
+from privllm.judge.records import Rating
+from privllm.judge.topics import LEAST, difference, weak_topics, wilson
+from tests.judge.said import put, rating, run, through, vote
+
+VERBS = "open close clean paint weigh store move test".split()
+
+
+def found(*records) -> list[dict]:
+    kept, _ = limit(RaterConfig(), through(*records))
+    return weak_topics(kept, weigh(RaterConfig(), kept, kept))
+
+
+def asked(thing: str, number: int, thumb: str, rater: str = "a", correction: str = "") -> Rating:
+    return rating(rater, f"How do I {VERBS[number % 8]} the {thing}, case {number}? Ask <EMAIL>.", thumb, correction)
+
+
+def test_the_topic_that_is_answered_badly_is_named() -> None:
+    said = [asked(thing, i, "down" if thing == "valve" or i % 5 == 0 else "up") for i in range(20) for thing in ("valve", "pump", "pipe")]
+    (spot,) = found(*said)
+    assert (spot["kind"], spot["slice"], spot["conversations"], spot["judgements"], spot["bad"]) == ("feedback", "valve", 20, 20, 1.0)
+    assert spot["excess"] == pytest.approx(0.8)
+    assert 0 < spot["interval"][0] < 0.8 < spot["interval"][1]
+
+
+def test_a_correction_is_a_bad_judgement_and_a_vote_is_none() -> None:
+    said = [asked(thing, i, "", correction="So." if thing == "valve" else "") for i in range(20) for thing in ("valve",)]
+    said += [asked("pump", i, "up") for i in range(20)]
+    votes = [vote("b", f"Which pipe is number {i}?", "both_bad") for i in range(20)]
+    assert [spot["slice"] for spot in found(*said, *votes)] == ["valve"]
+
+
+def test_no_topic_is_named_where_nothing_is_worse() -> None:
+    """Eight words and three things: a test of 5 % each would name one in every other corpus."""
+    alarms = 0
+    for seed in range(40):
+        chance = random.Random(seed)
+        said = [asked(thing, i, chance.choice(["up", "down"])) for i in range(24) for thing in ("valve", "pump", "pipe")]
+        alarms += bool(found(*said))
+    assert alarms <= 2
+
+
+def test_few_conversations_are_no_topic_however_often_they_are_judged() -> None:
+    good = [asked("pump", i, "up") for i in range(30)]
+    bad = [asked("valve", i, "down", rater) for i in range(LEAST - 1) for rater in "abcdef"]
+    assert found(*good, *bad) == []
+
+
+def test_words_that_come_together_are_one_topic_and_placeholders_none() -> None:
+    said = [rating("a", f"Rotary gauge <PHONE> {VERBS[i % 8]} {i}", "down") for i in range(12)]
+    said += [rating("a", f"The pump <PHONE> {VERBS[i % 8]} {i}", "up") for i in range(20)]
+    assert [spot["slice"] for spot in found(*said)] == ["gauge, rotary"]
+
+
+def test_a_person_who_counts_nothing_says_nothing() -> None:
+    said = through(*[asked("valve", i, "down", "m") for i in range(20)], *[asked("pump", i, "up", "a") for i in range(20)])
+    weights = {one.rater: Rater(one.rater, 1, 0, 0, 1.0, float(one.record.rater == "a"), ()) for one in said}
+    assert weak_topics(said, weights) == []
+
+
+def test_the_interval_is_newcombes() -> None:
+    """Newcombe 1998, Statistics in Medicine 17, 873-890, table II, method 10: 56/70 and 48/80, 9/10 and 3/10, 10/10 and 0/10."""
+    for a, m, b, n, low, high in ((56, 70, 48, 80, 0.0524, 0.3339), (9, 10, 3, 10, 0.1705, 0.8090), (10, 10, 0, 10, 0.6075, 1.0)):
+        assert difference(a / m, m, b / n, n, 0.05) == pytest.approx((low, high), abs=6e-5)
+
+
+def test_wilson_solves_its_equation() -> None:
+    for share, count in ((0.0, 7), (0.3, 20), (1.0, 6)):
+        for end in wilson(share, count, 0.01):
+            assert (share - end) ** 2 == pytest.approx(2.5758293**2 * end * (1 - end) / count, abs=1e-9)
+    assert math.isclose(wilson(0.5, 1e9, 0.05)[1], 0.5, abs_tol=1e-4)
+
+
+def test_the_report_has_them_and_nobody_no_topics(tmp_path) -> None:
+    put(tmp_path / "in/a.jsonl", *[asked(thing, i, "down" if thing == "valve" else "up") for i in range(20) for thing in ("valve", "pump")])
+    report, _ = run(tmp_path / "in", tmp_path / "out", FeedbackConfig())
+    assert [spot["slice"] for spot in report["weak_spots"]] == ["valve"]
+    (tmp_path / "none").mkdir()
+    assert run(tmp_path / "none", tmp_path / "out")[0]["weak_spots"] == []
