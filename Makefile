@@ -40,5 +40,5 @@ serve: setup ## talk to the exported model in a browser (run first)
 	privllm serve
 
 clean: ## remove what a build made (data/sources, data/feedback and DVC's cache stay)
-	rm -rf .privllm $(addprefix data/,fingerprint collect clean dedup validate annotate tasks tokenizer pack guide pretrain finetune evaluate export feedback_clean) \
+	rm -rf .privllm $(addprefix data/,fingerprint collect clean dedup validate annotate tasks start tokenizer pack guide pretrain finetune evaluate export feedback_clean) \
 	  reports/*.json reports/index.html reports/validate reports/pretrain reports/evaluate reports/export reports/finetune/*

@@ -34,7 +34,7 @@ def run(data: Path, masking: MaskingConfig, seed: int, tokens: int) -> dict[str,
     cfg = PretrainConfig(masked=replace(MaskedPretrain(compile=False, seed=seed, max_tokens=tokens), masking=masking))
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        inputs = PretrainInputs(data / "pack", data / "guide/masked", data / "tokenizer")
+        inputs = PretrainInputs(data / "pack", data / "guide/masked", data / "tokenizer", data / "start/masked")
         pretrain("masked", cfg, inputs, out / "model", out / "live", Work(out / "work/masked", "benchmark"))
         scored = Inputs(out / "model", data / "tokenizer", data / "pack/test", data / "dedup", data / "annotate")
         return evaluate(EvaluateConfig(bootstrap=0, samples=0), scored, "masked", out / "evaluate")

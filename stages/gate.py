@@ -1,6 +1,7 @@
 """gate: this build's model beside the incumbent, on the same documents and preferences; fails where a rule of `gate.rules` is broken.
 
-data/promoted/model, data/align, data/evaluate, data/pack, data/dedup, data/tokenizer -> data/gate, reports/gate.json
+data/promoted/model, data/align, data/evaluate, data/pack, data/dedup, data/tokenizer, data/feedback_clean
+    -> data/gate, reports/gate.json
 """
 
 from pathlib import Path
@@ -16,10 +17,12 @@ from privllm.evaluate.recipe import EvaluateConfig
 from privllm.evaluate.rules import table_of
 
 
-def main(promoted: Path, models: Path, scores: Path, packed: Path, documents: Path, tokenizer: Path, out: Path, report: Path) -> None:
+def main(
+    promoted: Path, models: Path, scores: Path, packed: Path, documents: Path, tokenizer: Path, feedback: Path, out: Path, report: Path
+) -> None:
     cfg = read_params("gate", GateConfig)
     settings = Settings(cfg, read_params("evaluate", EvaluateConfig), read_params("split", SplitConfig))
-    found = gate(settings, Inputs(promoted, models, scores, packed, documents, tokenizer), out, open_store("gate"))
+    found = gate(settings, Inputs(promoted, models, scores, packed, documents, tokenizer, feedback), out, open_store("gate"))
     write_json(report, found)
     if found["figures"]:
         print(table_of(found["figures"]))

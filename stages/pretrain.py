@@ -1,6 +1,6 @@
 """pretrain: packed rows in, a transformer of one family out, trained until its criteria are met.
 
-data/pack, data/guide/<family>, data/tokenizer, data/validate/verdict.json
+data/pack, data/guide/<family>, data/tokenizer, data/start/<family>, data/validate/verdict.json
     -> data/pretrain/<family>, reports/pretrain/<family> (losses), reports/pretrain/<family>.json
 """
 
@@ -17,11 +17,11 @@ from privllm.train.pretrain import PretrainInputs, pretrain
 WORK = Path(".privllm/work/pretrain")  # where a run that was killed left its checkpoint
 
 
-def main(rows: Path, guide: Path, tokenizer: Path, verdict: Path, out: Path, live: Path, report: Path) -> None:
+def main(rows: Path, guide: Path, tokenizer: Path, start: Path, verdict: Path, out: Path, live: Path, report: Path) -> None:
     require_verdict(verdict)
     section, family = read_params("pretrain", PretrainConfig), out.name
     work = Work(WORK / family, (FOLDER / "pretrain.json").read_text("utf-8"))
-    write_json(report, pretrain(family, section, PretrainInputs(rows, guide, tokenizer), out, live, work))
+    write_json(report, pretrain(family, section, PretrainInputs(rows, guide, tokenizer, start), out, live, work))
 
 
 if __name__ == "__main__":

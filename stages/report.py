@@ -9,8 +9,9 @@ from privllm.core.params import deciding_sections
 from privllm.core.stage import run
 from privllm.report.page import OWN, SHARED, ReportInputs, render_report
 
-CODES = (*SHARED, "guide", *OWN)
-SECTIONS = ("split", *CODES)
+SHOWN = (*SHARED, "guide", *OWN)
+CODES = (*SHOWN, "start")
+SECTIONS = ("split", *SHOWN)
 
 
 def main(reports: Path, evaluation: Path, fingerprints: Path, out: Path) -> None:

@@ -1,6 +1,6 @@
-"""tokenizer: documents in, a byte-level BPE vocabulary out, learnt on a sample chosen by id.
+"""tokenizer: documents in, a byte-level BPE vocabulary out, learnt on a sample chosen by id, or the one that training starts with.
 
-data/dedup -> data/tokenizer, reports/tokenizer.json
+data/dedup, data/start/tokenizer -> data/tokenizer, reports/tokenizer.json
 """
 
 from pathlib import Path
@@ -13,9 +13,9 @@ from privllm.core.store import open_store
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 
 
-def main(source: Path, out: Path, report: Path) -> None:
+def main(source: Path, start: Path, out: Path, report: Path) -> None:
     cfg = read_params("tokenizer", TokenizerConfig)
-    write_json(report, learn_tokenizer(cfg, read_params("split", SplitConfig), source, out, open_store("tokenizer")))
+    write_json(report, learn_tokenizer(cfg, read_params("split", SplitConfig), source, out, open_store("tokenizer"), start))
 
 
 if __name__ == "__main__":

@@ -130,12 +130,32 @@ def test_what_people_said_is_ready_to_learn_from(built: Workshop) -> None:
     assert (built.root / "data/feedback_clean/sft.jsonl").is_file()
 
 
-def test_a_new_vote_runs_the_feedback_stage_alone(edited: Workshop) -> None:
+def test_what_people_said_is_learnt_by_who_converses(built: Workshop) -> None:
+    report = built.json("reports/align/causal.json")
+    assert (report["aligned"], report["people"]) == (True, 2)
+    assert report["training"]["preferences"]["used"] == built.json("reports/feedback.json")["preferences"]
+    assert built.json("reports/export/causal.json")["chat"]
+    assert "1 corrections" in (built.root / "data/export/causal/README.md").read_text("utf-8")
+    for family in ("masked", "seq2seq"):
+        assert not built.json(f"reports/align/{family}.json")["aligned"]
+        for path in sorted((built.root / "data/pretrain" / family).iterdir()):
+            assert (built.root / "data/align" / family / path.name).read_bytes() == path.read_bytes()
+
+
+def test_what_is_quarantined_runs_the_feedback_stage_alone_and_a_vote_what_it_reaches(edited: Workshop) -> None:
     path = edited.root / "data/feedback/votes.jsonl"
     held = path.read_bytes()
     path.unlink()  # it may be a link into the cache
     path.write_bytes(held + b"{}\n")
     assert edited.repro() == ["feedback"]
+    put(edited.root / "new.jsonl", vote("c", "And valve 31?", "right"))
+    path.write_bytes(held + (edited.root / "new.jsonl").read_bytes())
+    passed = {f"align@{family}" for family in ("causal", "masked", "seq2seq")}
+    ran = edited.repro()
+    assert passed <= set(ran)
+    assert {name for name in ran if name.endswith(("@masked", "@seq2seq"))} == passed - {"align@causal"}  # they hand on the same bytes
+    assert {"evaluate@causal", "export@causal"} <= set(ran)
+    (edited.root / "new.jsonl").unlink()
     path.write_bytes(held)
 
 
@@ -172,7 +192,7 @@ def test_a_helper_three_imports_away_reaches_exactly_its_users(edited: Workshop)
 def test_a_parameter_runs_what_it_reaches_and_comes_back_from_the_run_cache(edited: Workshop) -> None:
     lock = (edited.root / "dvc.lock").read_bytes()
     old = edited.set("pretrain.masked.learning_rate", 0.0007)
-    assert edited.repro() == ["pretrain@masked", "evaluate@masked", "export@masked", "report"]
+    assert edited.repro() == ["pretrain@masked", "align@masked", "evaluate@masked", "export@masked", "report"]
     assert (edited.root / "dvc.lock").read_bytes() != lock
     diff = edited.run("dvc", "metrics", "diff", "HEAD", "--md").stdout
     assert "evaluate/masked.json" in diff
@@ -184,7 +204,7 @@ def test_a_parameter_runs_what_it_reaches_and_comes_back_from_the_run_cache(edit
 
 def test_only_the_families_that_are_asked_for_are_built(edited: Workshop) -> None:
     edited.set("families", ["causal"])
-    assert edited.repro() == ["fingerprint", "report"]
+    assert edited.repro() == ["fingerprint", "start", "report"]
     assert "fills gaps." not in (edited.root / "reports/index.html").read_text("utf-8")
     assert not (edited.root / "data/pretrain/masked").exists()
     shown = edited.run("dvc", "metrics", "show").stdout
@@ -214,6 +234,28 @@ def test_a_new_document_moves_no_other(edited: Workshop) -> None:
     assert {name: after[name] for name in before} == before
     assert len(after) == len(before) + 1
     (edited.root / "data/sources/new.txt").unlink()
+
+
+def test_weak_spots_reach_pack_when_asked_and_even_gives_the_first_bytes_back(edited: Workshop) -> None:
+    def packed() -> dict[str, bytes]:
+        return outputs(edited.root, {"outs": ["data/pack"]})
+
+    lock, first = (edited.root / "dvc.lock").read_bytes(), packed()
+    spots = edited.root / "data/promoted/weak_spots.json"
+    held = spots.read_text("utf-8")
+    spots.write_text(json.dumps({"causal": [{"kind": "source", "slice": "pages", "ratio": 2.0}]}), "utf-8")
+    assert edited.repro() == ["pack"]  # it does not look, so what comes of it is the same
+    assert packed() == first
+    edited.set("pack.mixture", "from-weak-spots")
+    assert edited.repro("pack") == ["pack"]
+    assert edited.json("reports/pack.json")["repeated"]["documents"] > 5
+    changed = {path.split("/")[2] for path, data in packed().items() if data != first[path]}
+    assert changed == {"train", "documents"}
+    spots.write_text(held, "utf-8")
+    edited.set("pack.mixture", "even")
+    assert edited.repro() == []
+    assert (edited.root / "dvc.lock").read_bytes() == lock
+    assert packed() == first
 
 
 def test_experiments_one_and_queued(edited: Workshop) -> None:

@@ -47,6 +47,9 @@ SMALL: dict[str, Any] = {
             "max_new_tokens": 4,
         }
     },
+    "align.min_steps": 10,
+    "align.sft.epochs": 1.0,
+    "align.dpo.epochs": 1.0,
     "evaluate.continuations": 4,
     "evaluate.max_rows": 40,
     "evaluate.bootstrap": 50,

@@ -19,12 +19,13 @@ from privllm.build.fates import sources_of
 from privllm.build.history import in_git
 from privllm.build.proof import Proof, prove
 from privllm.build.sources import SOURCES, Selection, files_below, is_below, present, read, read_selected, remove, select, source_name
-from privllm.build.trace import Standing, near_names, standing_lines, standings_of
+from privllm.build.trace import PROMOTED, Standing, carried, near_names, standing_lines, standings_of
 from privllm.collect.files import Document, source_of
 from privllm.core.cache import find_cache
 from privllm.core.errors import UserError
-from privllm.core.params import read_params
+from privllm.core.params import load_sections, read_params
 from privllm.core.records import document_id
+from privllm.core.start import INCUMBENT
 
 SHOWN = 20
 NAMED = 5
@@ -61,6 +62,8 @@ def forget(root: Path, words: list[str], terms: Terms) -> None:
     _build(root)
     proof = prove(root, root / NOTE, _reader(root))
     for line in (*_proof_lines(proof, evidence), "", *_past(root, standings_of(root, sorted(evidence.ids)), len(evidence))):
+        terms.say(line)
+    for line in _incumbent(root, sorted(evidence.ids)):
         terms.say(line)
     if proof.left:
         raise UserError(
@@ -211,6 +214,23 @@ def _past(root: Path, standings: list[Standing], documents: int) -> Iterator[str
     yield "Git's history cannot be purged of it and need not be: it holds hashes of whole folders, counts and parameters, no text."
     if in_git(root, SOURCES):
         yield f"But here git holds files of {SOURCES} themselves: rewrite its history (git filter-repo --invert-paths --path {SOURCES}/)."
+
+
+def _incumbent(root: Path, ids: list[str]) -> Iterator[str]:
+    """Whether the last promoted model carries them, and what to do about it."""
+    if not (held := carried(root, ids)):
+        return
+    params = load_sections(root / "params.yaml")
+    starts = {"tokenizer": params.get("tokenizer")} | {f"pretrain.{name}": part for name, part in (params.get("pretrain") or {}).items()}
+    begun = [f"{name}.start" for name, part in starts.items() if (part or {}).get("start") == INCUMBENT]
+    yield ""
+    yield (
+        f"THE INCUMBENT CARRIES THEM: the last promoted model ({PROMOTED}) was trained on {held} of {_some(len(ids), 'document')}. No "
+        "search can find what weights have learnt, and every model that starts from it inherits that."
+    )
+    if begun:
+        yield f"So does this build's: {', '.join(begun)} in params.yaml is `{INCUMBENT}`."
+    yield "  Set every `start` to `scratch` (a base model that never saw them will do), `dvc repro`, then `privllm promote` to replace it."
 
 
 def _removed(selection: Selection) -> str:

@@ -1,6 +1,7 @@
 """promote: a build that passed its gate becomes the incumbent, which the next revision is judged by and may start from.
 
     data/promoted/statistics.json     what the next corpus is compared with
+    data/promoted/weak_spots.json     what the model is worst at, which `pack` may weigh up
     data/promoted/model/incumbent/    weights, tokenizer, which documents it was trained and judged on; DVC's
     privllm@v1.2.0                    the tag of the commit that built it, as GTO names versions (https://dvc.org/doc/gto)
 
@@ -19,9 +20,12 @@ from typing import Any, NamedTuple
 from privllm.build.compare import Side, side_of
 from privllm.build.history import LOCK, blobs, git
 from privllm.core.errors import UserError
-from privllm.core.promoted import INCUMBENT, JUDGED, MANIFEST, MODEL, PROMOTED, TOKENIZER
+from privllm.core.promoted import JUDGED, MANIFEST, MODEL, PROMOTED, TOKENIZER
 from privllm.core.report import write_json
+from privllm.core.start import DOCUMENTS, INCUMBENT
 from privllm.core.tables import read_table, write_table
+from privllm.tokens.known import trained_documents
+from privllm.tokens.mixture import weak_spots_of
 
 NAME = "privllm"
 GATE = "reports/gate.json"
@@ -72,6 +76,7 @@ def promote(root: Path, part: str, say: Callable[[str], None]) -> str:
     _gather(root, partial, families)
     write_json(partial / MANIFEST, {"version": tag, "families": families, "figures": figures_of(side)})
     shutil.copyfile(root / "data/validate/statistics.json", root / PROMOTED / "statistics.json")
+    write_json(root / PROMOTED / "weak_spots.json", weak_spots_of(root / "reports"))
     incumbent = root / MODEL / INCUMBENT
     shutil.rmtree(incumbent, ignore_errors=True)
     shutil.move(partial, incumbent)
@@ -137,6 +142,7 @@ def _gather(root: Path, out: Path, families: list[str]) -> None:
         shutil.copytree(root / "data/align" / family, out / family)
         scores = read_table(root / "data/evaluate" / family / "documents.parquet", ["id", "bytes"])
         write_table(scores, out / JUDGED / f"{family}.parquet")
+    write_table(trained_documents(root / "data/pack", root / "data/start"), out / DOCUMENTS)
     (out / TOKENIZER).mkdir(parents=True)
     shutil.copyfile(root / "data/tokenizer/tokenizer.json", out / TOKENIZER / "tokenizer.json")
 

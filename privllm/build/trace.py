@@ -21,7 +21,10 @@ from privllm.core.cache import find_cache
 from privllm.core.errors import UserError
 from privllm.core.records import document_id
 from privllm.core.split import SPLITS
+from privllm.core.start import DOCUMENTS
+from privllm.tokens.known import read_documents
 
+PROMOTED = Path("data/promoted/model/incumbent")
 ID = re.compile(r"[0-9a-f]{32}")
 SHOWN = 20  # documents of a table, revisions of a list
 NEAR = 3
@@ -45,6 +48,7 @@ class Trace:
     asked: str
     documents: list[Fate]
     standings: list[Standing]  # newest first
+    incumbent: int = 0  # how many of them the last promoted model was trained on
 
     def plain(self) -> dict[str, Any]:
         """As JSON."""
@@ -52,7 +56,12 @@ class Trace:
             {**standing.revision._asdict(), "documents": {name: standing.counts.get(name, 0) for name in VERDICTS}}
             for standing in self.standings
         ]
-        return {"asked": self.asked, "documents": [asdict(fate) for fate in self.documents], "revisions": revisions}
+        return {
+            "asked": self.asked,
+            "documents": [asdict(fate) for fate in self.documents],
+            "incumbent": self.incumbent,
+            "revisions": revisions,
+        }
 
 
 def trace(root: Path, word: str) -> Trace:
@@ -66,9 +75,15 @@ def trace(root: Path, word: str) -> Trace:
     there = present(root / SOURCES, [fate.source for fate in found if fate.fate == ABSENT and fate.source])
     for fate in found:
         fate.fate = UNBUILT if fate.source in there else fate.fate
-    if all(fate.fate == ABSENT for fate in found) and not any(standing.held for standing in standings):
+    incumbent = carried(root, list(documents))
+    if all(fate.fate == ABSENT for fate in found) and not any(standing.held for standing in standings) and not incumbent:
         raise UserError(_unknown(root, word, standings))
-    return Trace(word, found, standings)
+    return Trace(word, found, standings, incumbent)
+
+
+def carried(root: Path, ids: list[str]) -> int:
+    """How many of the documents `ids` the last promoted model was trained on, or one that it began with."""
+    return len(set(ids) & set(read_documents(root / PROMOTED / DOCUMENTS)["id"].to_pylist()))
 
 
 def standings_of(root: Path, ids: list[str]) -> list[Standing]:
@@ -117,6 +132,9 @@ def lines_of(trace: Trace) -> Iterator[str]:
     """What a person reads."""
     yield from _one(trace.documents[0]) if len(trace.documents) == 1 else _many(trace)
     yield ""
+    if trace.incumbent:
+        which = "it" if len(trace.documents) == 1 else f"{trace.incumbent} of these"
+        yield f"incumbent  the last promoted model ({PROMOTED}) was trained on {which}"
     yield from standing_lines(trace.standings, len(trace.documents))
 
 

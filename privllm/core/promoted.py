@@ -4,8 +4,7 @@ from pathlib import Path
 
 PROMOTED = Path("data/promoted")
 MODEL = PROMOTED / "model"  # kept in git by a .gitignore; a new repository has nothing else in it
-INCUMBENT = "incumbent"  # below MODEL, DVC's: <family>/ (Hugging Face's format), and
+# Below MODEL / start.INCUMBENT, DVC's: <family>/ (Hugging Face's format), start.DOCUMENTS, and
 TOKENIZER = "tokenizer"  # tokenizer.json
-DOCUMENTS = "documents.parquet"  # those that it was trained on
 JUDGED = "judged"  # <family>.parquet: id and bytes of those that it was judged on
 MANIFEST = "incumbent.json"  # version, families

@@ -2,8 +2,10 @@
 
     bits_per_byte    on the held-out documents of today's corpus, each model by its own tokenizer
     forgetting       the same, on those of them that the incumbent was judged on when it was promoted, and which are still the same
+    preferences      how often the causal model agrees with the votes and corrections that were kept back, by weight
 
-    data/promoted/model/incumbent, data/align, data/evaluate, data/pack, data/dedup, data/tokenizer -> data/gate/<family>.parquet (SCORES)
+    data/promoted/model/incumbent, data/align, data/evaluate, data/pack, data/dedup, data/tokenizer, data/feedback_clean/held_out.jsonl
+        -> data/gate/<family>.parquet (SCORES, the incumbent's)
 
 A family that the incumbent lacks is not judged, and without an incumbent nothing is. It changes no model and promotes none.
 """
@@ -17,26 +19,33 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from privllm.core.paired import Paired, paired
+from privllm.core.paired import LEAST, Paired, paired
 from privllm.core.params import require
-from privllm.core.promoted import INCUMBENT, JUDGED, MANIFEST
+from privllm.core.promoted import JUDGED, MANIFEST, TOKENIZER
 from privllm.core.split import SplitConfig, split_of
+from privllm.core.start import INCUMBENT
 from privllm.core.store import NO_STORE, Store
 from privllm.core.tables import by_id, read_table, shards_of, write_table
 from privllm.evaluate.recipe import EvaluateConfig
 from privllm.evaluate.rules import DIFFERENCE, INTERVAL, KNOWN, Figure, Rule, judge, without_figure
 from privllm.evaluate.scoring import choose_rows, score
 from privllm.evaluate.slices import Tally
-from privllm.model.families import config_of, context_of
+from privllm.judge.lessons import Lesson, read_held_out, taught
+from privllm.model.families import config_of, context_of, load
+from privllm.model.replies import Pair, agreement, preferred
+from privllm.tasks.metrics import Score, paired_interval
 from privllm.tokens.alignment import token_bytes
 from privllm.tokens.encoding import Encoder
 from privllm.tokens.packing import cut, join, pieces_of
 from privllm.tokens.rows import open_rows, shards_in, write_rows
+from privllm.tokens.speech import Speech
 
 TEST = "test"
+CONVERSES = "causal"
 WEIGHTS = "model.safetensors"
 SCORES = pa.schema([("id", pa.string()), ("tokens", pa.int64()), ("bytes", pa.int64()), ("nats", pa.float64()), ("correct", pa.int64())])
 
@@ -63,6 +72,7 @@ class Inputs(NamedTuple):
     packed: Path  # data/pack
     documents: Path  # data/dedup
     tokenizer: Path  # data/tokenizer
+    feedback: Path  # data/feedback_clean
 
 
 class Settings(NamedTuple):
@@ -89,6 +99,8 @@ def gate(settings: Settings, inputs: Inputs, out: Path, store: Store = NO_STORE)
                 incumbent, family, table, read_table(inputs.scores / family / "documents.parquet", SCORES.names), settings.gate.draws
             )
         )
+    if CONVERSES in {name.partition(".")[0] for name in figures}:
+        figures |= preferences(inputs, settings.gate.draws)
     return report_of(settings.gate, json.loads((incumbent / MANIFEST).read_text("utf-8"))["version"], figures)
 
 
@@ -104,7 +116,7 @@ def report_of(cfg: GateConfig, incumbent: str, figures: dict[str, Figure]) -> di
 
 def scores_of(settings: Settings, inputs: Inputs, family: str, store: Store) -> pa.Table:
     """The incumbent's SCORES of today's held-out documents, by id."""
-    folder, tokenizer = inputs.promoted / INCUMBENT / family, inputs.promoted / INCUMBENT / "tokenizer"
+    folder, tokenizer = inputs.promoted / INCUMBENT / family, inputs.promoted / INCUMBENT / TOKENIZER
     same_tokens = filecmp.cmp(tokenizer / "tokenizer.json", inputs.tokenizer / "tokenizer.json", shallow=False)
     if same_tokens and filecmp.cmp(folder / WEIGHTS, inputs.models / family / WEIGHTS, shallow=False):
         return read_table(inputs.scores / family / "documents.parquet", SCORES.names)
@@ -145,3 +157,32 @@ def by_document(incumbent: Path, family: str, old: pa.Table, new: pa.Table, draw
 
 def figure_of(found: Paired, units: int) -> Figure:
     return Figure(found.a, found.b, found.interval, units)
+
+
+def preferences(inputs: Inputs, draws: int) -> dict[str, Figure]:
+    """How often either model finds likelier what people preferred; {} where nothing that both can read was kept back."""
+    lessons = read_held_out(inputs.feedback).preferences
+    incumbent = inputs.promoted / INCUMBENT
+    old, new = (
+        _agreement(lessons, folder / CONVERSES, tokenizer)
+        for folder, tokenizer in ((incumbent, incumbent / TOKENIZER), (inputs.models, inputs.tokenizer))
+    )
+    both = [lesson for lesson in lessons if lesson.id in old and lesson.id in new]
+    if not both:
+        return {}
+    weights = np.array([lesson.weight for lesson in both])
+    before, after = (Score(weights * [found[lesson.id] for lesson in both], weights) for found in (old, new))
+    openings = [lesson.opening for lesson in both]
+    enough = len(set(openings)) >= LEAST
+    interval = paired_interval(after, before, openings, 0, draws) if enough else None
+    rounded = (round(interval[0], 6), round(interval[1], 6)) if interval else None
+    return {f"{CONVERSES}.preferences": Figure(round(before.value, 6), round(after.value, 6), rounded, len(both))}
+
+
+def _agreement(lessons: list[Lesson], folder: Path, tokenizer: Path) -> dict[str, float]:
+    """{lesson: 1 where the model agrees, 0 where it does not}, of the lessons that it can read."""
+    speech, model = Speech(tokenizer), load(CONVERSES, folder)
+    context = context_of(model.config)
+    kept = taught(lessons, lambda lesson: speech.exchange(lesson.turns, lesson.replies, context)).kept
+    margins = preferred(model, [Pair(found.prompt, *found.replies) for _, found in kept])
+    return {lesson.id: float(one) for (lesson, _), one in zip(kept, agreement(margins.mean), strict=True)}

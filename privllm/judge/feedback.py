@@ -1,6 +1,6 @@
 """feedback: what people said becomes corrections to learn from, preferences to align with, and a part that is kept back to judge by.
 
-    sft.jsonl          prompt, reply (the correction), weight            a rating with a correction
+    sft.jsonl          prompt, reply (the correction), instead_of, weight     a rating with a correction
     preferences.jsonl  prompt, chosen, rejected, weight, votes           all votes on two replies to one prompt, added up
     thumbs.jsonl       prompt, reply, thumb, weight                      a rating without one
     held_out.jsonl     ratings and votes of the prompts kept back, one by one
@@ -104,7 +104,7 @@ def rows_of(cfg: FeedbackConfig, kept: Sequence[Passed], raters: Mapping[str, Ra
         elif isinstance(record, Vote):
             votes.append(one)
         elif record.correction:
-            files["sft"].append(row | {"reply": record.correction})
+            files["sft"].append(row | {"reply": record.correction, "instead_of": record.reply})
         else:
             files["thumbs"].append(row | {"reply": record.reply, "thumb": record.thumb})
     files["preferences"], voted = preferences(votes, raters)

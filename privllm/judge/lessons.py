@@ -2,7 +2,8 @@
 
     sft.jsonl, preferences.jsonl  -> to learn from        held_out.jsonl  -> to judge by, never learnt
 
-Of what is held back, a vote for one side is a preference and a rating with a correction a correction; ties and plain thumbs are neither.
+A correction is two things: a reply to imitate, and one that somebody preferred to what the model had said. Of what is held back, a vote
+for one side is a preference too; ties and plain thumbs are nothing of either kind.
 It reads and counts; whoever has a tokenizer says which rows fit a model (`taught`). Files are ours, so a wrong one is our own mistake.
 """
 
@@ -51,17 +52,24 @@ class Taught(NamedTuple):
 
 def read_training(folder: Path) -> Lessons:
     """What may be learnt of data/feedback_clean."""
-    corrections = [_lesson(row, row["reply"]) for row in _rows(folder / "sft.jsonl")]
-    return Lessons(corrections, [_lesson(row, row["chosen"], row["rejected"]) for row in _rows(folder / "preferences.jsonl")], 0)
+    corrected = _rows(folder / "sft.jsonl")
+    voted = [_lesson(row, row["chosen"], row["rejected"]) for row in _rows(folder / "preferences.jsonl")]
+    return Lessons([_lesson(row, row["reply"]) for row in corrected], voted + _edits(corrected, "reply", "instead_of"), 0)
 
 
 def read_held_out(folder: Path) -> Lessons:
     """What was kept back in data/feedback_clean."""
     rows = _rows(folder / "held_out.jsonl")
-    corrections = [_lesson(row, row["correction"]) for row in rows if row["kind"] == "rating" and row["correction"]]
-    sides = [(row, ("left", "right") if row["choice"] == "left" else ("right", "left")) for row in rows if row["kind"] == "vote"]
-    preferences = [_lesson(row, row[better], row[worse]) for row, (better, worse) in sides if row["choice"] in ("left", "right")]
-    return Lessons(corrections, preferences, len(rows) - len(corrections) - len(preferences))
+    corrected = [row for row in rows if row["kind"] == "rating" and row["correction"]]
+    votes = [row for row in rows if row["kind"] == "vote" and row["choice"] in ("left", "right")]
+    voted = [_lesson(row, row[row["choice"]], row["left" if row["choice"] == "right" else "right"]) for row in votes]
+    corrections = [_lesson(row, row["correction"]) for row in corrected]
+    return Lessons(corrections, voted + _edits(corrected, "correction", "reply"), len(rows) - len(corrected) - len(votes))
+
+
+def _edits(rows: Iterable[dict[str, Any]], better: str, worse: str) -> list[Lesson]:
+    """Corrections as preferences; a reply that broke off before its first character is no other reply."""
+    return [_lesson(row, row[better], row[worse]) for row in rows if row[worse].strip()]
 
 
 def taught(lessons: Iterable[Lesson], encode: Callable[[Lesson], Any]) -> Taught:

@@ -58,18 +58,28 @@ def attention_of(family: str, config: Any) -> dict[str, str]:
     return {"attn_implementation": CAUSAL} if family == "causal" and config.model_type in OURS else {}
 
 
-def read_weights(auto: Any, family: str, folder: Path, config: Any) -> PreTrainedModel:
-    """The model in `folder` as the Auto class `auto` makes it of `config`, in fp32. Raises UserError for one of another family."""
+def read_weights(auto: Any, family: str, folder: Path, config: Any, whole: bool = False) -> PreTrainedModel:
+    """The model in `folder` as the Auto class `auto` makes it of `config`, in fp32.
+
+    Raises UserError for one of another family, and with `whole` for one that lacks weights, which would be made up.
+    """
     try:
-        return auto.from_pretrained(
+        model, found = auto.from_pretrained(
             folder,
             config=config,
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
             dtype="float32",
+            output_loading_info=True,
             **attention_of(family, config),
         )
     except ValueError as error:
         what = str(error).splitlines()[0]
         raise UserError(f"{folder} holds a {config.model_type} model, which is not of the {family} family: {what}") from error
+    missing = sorted(found["missing_keys"])
+    if whole and missing:
+        raise UserError(
+            f"{folder} lacks {len(missing)} of its model's weights, {missing[0]} among them: take a folder that has all of them."
+        )
+    return model

@@ -13,7 +13,7 @@ _NAMES = {"<|endoftext|>": END_OF_TEXT, "<|pad|>": PAD, "<|mask|>": MASK}
 
 
 def vocabulary_size(tokenizer: Path) -> int:
-    """Ids in the tokenizer.json of the folder `tokenizer`, special ones included. Raises UserError when it is not ours."""
+    """Ids in the tokenizer.json of the folder `tokenizer`, special ones and gaps included. Raises UserError when it is not ours."""
     file = tokenizer / "tokenizer.json"
     if not file.is_file():
         raise UserError(f"{file} is missing: run `dvc repro tokenizer` first.")
@@ -21,4 +21,4 @@ def vocabulary_size(tokenizer: Path) -> int:
     for name, want in _NAMES.items():
         if loaded.token_to_id(name) != want:
             raise UserError(f"{file} gives {name} the id {loaded.token_to_id(name)}, not {want}: rebuild it with `dvc repro tokenizer`.")
-    return loaded.get_vocab_size()
+    return 1 + max(loaded.get_vocab().values())

@@ -30,6 +30,14 @@ FAMILIES = {
     "masked": "Reads in both directions and fills gaps.",
     "seq2seq": "An encoder and a decoder: reads in both directions, then writes.",
 }
+# kind of slice -> its title; the figure of its chart, and how it is written
+SLICES = {
+    "pos": ("part of speech", "accuracy", ".0%"),
+    "source": ("source", "bits_per_byte", ".2f"),
+    "length": ("length", "bits_per_byte", ".2f"),
+    "entity": ("entity", "accuracy", ".0%"),
+    "media_type": ("kind of file", "bits_per_byte", ".2f"),
+}
 # stage, key, label of the table that sets the families side by side
 COMPARED = (
     ("pretrain", "parameters", "Parameters"),
@@ -65,7 +73,12 @@ def render_report(inputs: ReportInputs, out: Path) -> None:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"count": show_count, "number": show_number, "percent": lambda share: f"{share:.1%}"}
+    environment.filters |= {
+        "count": show_count,
+        "number": show_number,
+        "percent": lambda share: f"{share:.1%}",
+        "fixed": lambda value: f"{value:.2f}",
+    }
     page = environment.get_template(TEMPLATE).render(
         reports=reports,
         tasks=tasks_table(inputs.reports / "finetune"),
@@ -91,6 +104,7 @@ def _family(inputs: ReportInputs, name: str) -> dict[str, Any]:
         "facts": facts(reports),
         "loss": _loss(inputs.reports / "pretrain" / name, reports.get("pretrain")),
         "slices": _slices(name, reports.get("evaluate")),
+        "spots": [spot | {"title": SLICES[spot["kind"]][0]} for spot in reports.get("evaluate", {}).get("weak_spots", ())],
         "samples": _samples(inputs.evaluation / name if inputs.evaluation else None),
     }
 
@@ -139,13 +153,9 @@ def _loss(folder: Path, pretrain: Mapping[str, Any] | None) -> str | None:
 
 def _slices(family: str, evaluate: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """One entry for each way of slicing the held-out text: its table, and its chart where two bars are worth drawing."""
-    ways = (
-        ("by_pos", "part of speech", "accuracy", ".0%"),
-        ("by_source", "source", "bits_per_byte", ".2f"),
-        ("by_media_type", "kind of file", "bits_per_byte", ".2f"),
-    )
     found = []
-    for key, title, metric, number_format in ways:
+    for kind, (title, metric, number_format) in SLICES.items():
+        key = f"by_{kind}"
         rows = sorted(((evaluate or {}).get(key) or {}).items(), key=lambda item: (-item[1].get("tokens", 0), item[0]))
         bars = {name: row[metric] for name, row in rows[:MAX_BARS] if _worth_a_bar(name, row, metric)}
         chart = charts.bar_chart(

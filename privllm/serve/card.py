@@ -50,10 +50,20 @@ FAMILIES = {
     ),
 }
 TAGS = {"causal": "text-generation", "masked": "fill-mask", "seq2seq": "text2text-generation"}
+BEGAN = {
+    "scratch": "Trained from scratch on one collection of documents, and only on it: what they get wrong or leave out, it does too.",
+    "incumbent": (
+        "Trained on from the model that was promoted before it, so it also carries what earlier collections of documents taught that one, "
+        "documents that are gone since included."
+    ),
+    "base": (
+        "Trained on from {start}, a model that was made elsewhere: it knows, and gets wrong, what that one did, and that one's licence "
+        "applies to it too."
+    ),
+}
 LIMITS = (
-    "Trained from scratch on one collection of documents, and only on it: what they get wrong or leave out, it does too. It may repeat "
-    "passages of them word for word, so who may use it is who may read them. Personal data was replaced by placeholders before "
-    "training, by rules that can miss some."
+    "It may repeat passages of its documents word for word, so who may use it is who may read them. Personal data was replaced by "
+    "placeholders before training, by rules that can miss some."
 )
 
 
@@ -63,6 +73,7 @@ def model_card(provenance: Mapping[str, Any]) -> str:
     reports = provenance["reports"]
     figures = [(label, reports[stage][key]) for stage, key, label in FIGURES if (reports.get(stage) or {}).get(key) is not None]
     params = [(f"`{name}`", f"`{json.dumps(value, ensure_ascii=False)}`") for name, value in _flat(provenance["params"])]
+    start = str((reports.get("pretrain") or {}).get("start", "scratch"))
     kind = "It answers messages (chat template included)." if provenance["chat"] else "It was not tuned to answer questions."
     parts = [
         f"---\nlibrary_name: transformers\npipeline_tag: {TAGS[provenance['family']]}\ntags:\n- privllm\n---",
@@ -73,7 +84,7 @@ def model_card(provenance: Mapping[str, Any]) -> str:
         "## Figures",
         _table(("figure", "value"), figures) if figures else "No reports were given.",
         "## Limits",
-        LIMITS,
+        f"{BEGAN.get(start, BEGAN['base']).format(start=start)} {LIMITS}",
         "## Provenance",
         "Equal digests of data and code, with equal parameters, give this same model on the same machine.",
         _table(("what", "BLAKE2b-128"), [(name, f"`{value}`") for name, value in sorted(provenance["digests"].items())]),

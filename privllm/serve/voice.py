@@ -1,7 +1,8 @@
 """How a folder's model is read and written: prompts to ids, ids to text, and the tokens that end a reply.
 
-`Own` is what `export` wrote: turns as they were learnt (`tokens.speech`), and no text that people type becomes a special token. `Foreign` is any other Hugging Face folder with a
-causal model: its own tokenizer and chat template, from local files, safetensors only, and no code from the folder.
+`Own` is what `export` wrote: turns as they were learnt (`tokens.speech`), and no text that people type becomes a special token. `Foreign`
+is any other Hugging Face folder with a causal model: its own tokenizer and chat template, from local files, safetensors only, and no code
+from the folder.
 """
 
 import json
@@ -16,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from privllm.core.errors import UserError
 from privllm.judge.records import Model
 from privllm.model.families import load
-from privllm.model.special import END_OF_TEXT, PAD
+from privllm.model.special import END_OF_TEXT
 from privllm.serve.engine import Ask, Refused
 from privllm.serve.export import digest_of
 from privllm.tokens.encoding import Encoder
@@ -62,7 +63,9 @@ class Own:
         self._speech = Speech(folder)
         marks = self._speech.marks
         self.ends = frozenset({marks.stop, marks.end[0]} if self.tuned else {END_OF_TEXT})
-        self.never: tuple[int, ...] = (PAD,)
+        added = json.loads((folder / "tokenizer.json").read_text("utf-8"))["added_tokens"]
+        # A model that was hardly trained would say marks of turns, and people's feedback on that would be refused as an attack.
+        self.never: tuple[int, ...] = tuple(sorted({token["id"] for token in added if token["special"]} - self.ends))
         self._encoder = Encoder.open(folder)
 
     def ids(self, ask: Ask) -> list[int]:

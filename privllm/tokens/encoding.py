@@ -2,14 +2,16 @@
 
 gigatoken (https://github.com/marcelroed/gigatoken) does the work, some twenty times as fast as HF `tokenizers`, which stays the
 meaning: ids are those of `tokenizers` on the same file. The one difference we know of is their Unicode tables, so a text with a
-letter or number that only gigatoken's table knows is handed to `tokenizers`; the tests compare both over all of Unicode.
+letter or number that only gigatoken's table knows is handed to `tokenizers`; the tests compare both over all of Unicode. So they do for
+the split into words that our own tokenizers have; one that came from elsewhere with another split is left to `tokenizers` altogether.
 
 It adds no boundary and cuts nothing: `packing` does. It does not render chats.
 """
 
 import json
+import os
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import gigatoken
@@ -17,6 +19,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from tokenizers import Tokenizer
+
+# Llama 3's split (Meta 2024), after OpenAI's cl100k_base: digits in groups of three, runs of white space kept whole.
+WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 # Letters and numbers that came with Unicode 17 (unicode.org, DerivedAge.txt): gigatoken 0.10.0 knows them,
 # the Oniguruma within tokenizers 0.23.3 (Unicode 16) does not, so the two split words differently there.
@@ -33,12 +38,12 @@ class Encoder:
 
     def __init__(self, tokenizer_json: str) -> None:
         self._json = without_specials(tokenizer_json)
-        self._fast = gigatoken.Tokenizer.from_json(self._json)
+        self._fast = gigatoken.Tokenizer.from_json(self._json) if _is_compared(self._json) else None
 
     @classmethod
     def open(cls, folder: Path) -> "Encoder":
         """The encoder of the folder that `vocabulary.learn_tokenizer` wrote."""
-        return cls((folder / "tokenizer.json").read_text("utf-8"))
+        return _opened((folder / "tokenizer.json").read_text("utf-8"), os.getpid())
 
     @cached_property
     def reference(self) -> Tokenizer:
@@ -52,13 +57,21 @@ class Encoder:
         return [self._encode(text, exactly) for text, exactly in zip(column.to_pylist(), disputed, strict=True)]
 
     def _encode(self, text: str, exactly: bool) -> np.ndarray:
-        if exactly:
+        if exactly or self._fast is None:
             return np.array(self.reference.encode(text, add_special_tokens=False).ids, np.int32)
         return self._fast.encode(text).astype(np.int32)
 
     def decode(self, tokens: np.ndarray) -> str:
         """The text; ids cut in the middle of a character give U+FFFD."""
+        if self._fast is None:
+            return self.reference.decode(tokens.tolist(), skip_special_tokens=False)
         return self._fast.decode(tokens.astype(np.uint32)).decode("utf-8", "replace")
+
+
+@lru_cache(1)
+def _opened(tokenizer_json: str, process: int) -> Encoder:
+    """Kept, for a large vocabulary takes a second and every shard asks; a forked worker makes its own."""
+    return Encoder(tokenizer_json)
 
 
 def without_specials(tokenizer_json: str) -> str:
@@ -69,3 +82,11 @@ def without_specials(tokenizer_json: str) -> str:
     parts = json.loads(tokenizer_json)
     parts["added_tokens"] = [token for token in parts["added_tokens"] if not token["special"]]
     return json.dumps(parts, ensure_ascii=False)
+
+
+def _is_compared(tokenizer_json: str) -> bool:
+    """Does it split into words as our own tokenizers do, and nothing more?"""
+    parts = json.loads(tokenizer_json)
+    steps = (parts.get("pre_tokenizer") or {}).get("pretokenizers", [])
+    plain = not parts.get("normalizer") and not parts["model"].get("ignore_merges")
+    return plain and [step.get("pattern") for step in steps] == [{"Regex": WORDS}, None]

@@ -24,6 +24,7 @@ from privllm.core.errors import UserError
 from privllm.core.params import require
 from privllm.core.records import PIECE
 from privllm.core.report import add_up, balance
+from privllm.core.seed import digest
 from privllm.core.split import SPLITS, SplitConfig, split_of
 from privllm.core.store import NO_STORE, Store
 from privllm.core.tables import by_id, read_table, shards_of, write_table
@@ -42,6 +43,7 @@ PACKED = pa.schema(
         ("copies", pa.int64()),  # how often it is packed; the further ones follow behind all first ones (`mixture.order_of`)
         ("tokens", pa.int64()),  # of one copy
         ("bytes", pa.int64()),
+        ("digest", pa.string()),  # `seed.digest` of the text, by which a model's next training knows it again
     ]
 )
 
@@ -102,6 +104,7 @@ def pack_shard(out: Path, context: int, split: SplitConfig, tokenizer_file: Path
     encoded = Encoder.open(tokenizer_file.parent).encode(table["text"])
     sizes = pc.binary_length(table["text"].cast(pa.binary())).to_numpy()
     splits = np.array([split_of(split, cluster) for cluster in table["cluster"].to_pylist()], dtype=object)
+    digests = pa.array([digest(text.encode()) for text in table["text"].to_pylist()], pa.string())
     copies = copies_of(weights, table["id"].to_pylist(), table["source"].to_pylist(), sizes.tolist())
     copies[splits != "train"] = 1
     lengths = np.array([len(tokens) for tokens in encoded], np.int64)
@@ -116,7 +119,7 @@ def pack_shard(out: Path, context: int, split: SplitConfig, tokenizer_file: Path
         input_ids = cut(stream.tokens, context)
         write_rows(input_ids, pieces_of(stream, ids.take(pa.array(order)), context), context, out / name / f"{shard.stem}.arrow")
         first_rows = (stream.begins[: len(chosen)] - 1) // context
-        columns = [ids, pa.repeat(name, len(ids)), first_rows, copies[chosen], lengths[chosen], sizes[chosen]]
+        columns = [ids, pa.repeat(name, len(ids)), first_rows, copies[chosen], lengths[chosen], sizes[chosen], digests.take(chosen)]
         packed.append(
             pa.table([pa.array(c, t) if isinstance(c, np.ndarray) else c for c, t in zip(columns, PACKED.types, strict=True)], PACKED)
         )

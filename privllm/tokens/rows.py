@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from privllm.core.errors import UserError
 from privllm.core.records import ROWS
@@ -52,6 +53,15 @@ class Rows:
         """Which document's tokens lie where in row `i`: dicts of `records.PIECE`; boundaries belong to no piece."""
         chunk, row = self._find(i)
         return self._pieces[chunk][row].as_py()
+
+    def only_of(self, ids: pa.Array) -> np.ndarray:
+        """Which rows hold tokens of the documents `ids` and of no others: bool [rows]."""
+        found = [np.zeros(0, bool)]
+        for column in self._pieces:
+            others = np.concatenate([[0], np.cumsum(~pc.is_in(column.flatten().field("id"), ids).to_numpy(zero_copy_only=False))])
+            ends = np.cumsum(np.concatenate([[0], pc.list_value_length(column).to_numpy()]))
+            found.append(others[ends[1:]] == others[ends[:-1]])
+        return np.concatenate(found)
 
     def batch(self, indices: np.ndarray, pad: int) -> np.ndarray:
         """Rows [B] of `indices` as int32 [B, row_length], short ones filled up with `pad`."""

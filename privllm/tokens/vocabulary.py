@@ -23,18 +23,16 @@ from privllm.core.params import require
 from privllm.core.report import write_json
 from privllm.core.seed import unit_interval
 from privllm.core.split import SplitConfig, split_of
+from privllm.core.start import SCRATCH, require_start
 from privllm.core.store import NO_STORE, Store
 from privllm.core.tables import read_table, shards_of, write_table
-from privllm.tokens.encoding import Encoder
+from privllm.tokens.encoding import WORDS, Encoder
 
 SPECIALS = ("<|endoftext|>", "<|pad|>", "<|mask|>", "<|user|>", "<|assistant|>", "<|end|>")  # ids 0 ... 5
 BOUNDARY, PAD, MASK, USER, ASSISTANT, END = range(len(SPECIALS))
 # One token each, so that a model spends one prediction on what is no longer there, and never a made-up half of it.
 PLACEHOLDERS = ("<EMAIL>", "<PHONE>", "<IP>", "<CARD>", "<IBAN>", "<CREDENTIAL>", "<KEY>")  # ids 6 ... 12
 SMALLEST = 300  # 256 bytes, the tokens above, and a few merges
-
-# Llama 3's split (Meta 2024), after OpenAI's cl100k_base: digits in groups of three, runs of white space kept whole.
-WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
@@ -59,40 +57,47 @@ COMPARED_BYTES = 1_000_000  # of the sample go through both engines
 
 @dataclass
 class TokenizerConfig:
+    start: str = SCRATCH  # whose vocabulary: scratch (learnt here), incumbent (the last promoted one's), or data/base/<name>
     vocabulary: int = 4096  # tokens at most, [300, 262144]; a small corpus may give fewer
     sample_megabytes: float = 8.0  # UTF-8 text to learn from, (0, 1024]
     min_frequency: int = 2  # how often a pair must occur in the sample to be merged, [1, 1000000]
 
     def __post_init__(self) -> None:
+        require_start(self.start, "tokenizer.start")
         require(SMALLEST <= self.vocabulary <= 262_144, "tokenizer.vocabulary", f"between {SMALLEST} and 262144 tokens")
         require(0 < self.sample_megabytes <= 1024, "tokenizer.sample_megabytes", "more than 0 and at most 1024 megabytes")
         require(1 <= self.min_frequency <= 1_000_000, "tokenizer.min_frequency", "between 1 and 1000000")
 
 
-def learn_tokenizer(cfg: TokenizerConfig, split: SplitConfig, source: Path, out: Path, store: Store = NO_STORE) -> dict:
+def learn_tokenizer(
+    cfg: TokenizerConfig, split: SplitConfig, source: Path, out: Path, store: Store = NO_STORE, start: Path | None = None
+) -> dict:
     """Shards of DEDUPED in `source` to `out/tokenizer.json` and `out/tokenizer_config.json`; returns the report.
 
+    With `start` (data/start/tokenizer) the tokenizer in there, if there is one, is taken instead of learning one.
     Raises UserError when no document is in the training split, or the sample is too small to learn from.
     """
+    given = start / "tokenizer.json" if start else Path()
     workspace = out / "sample"
     try:
         texts = write_sample(cfg, split, source, workspace, store)
-        (report,) = store.map(learn, [(cfg, tuple(texts))], out, "tokenizer")
+        (report,) = store.map(learn, [(cfg, tuple(texts), *([given] if given.is_file() else []))], out, "tokenizer")
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
     return report
 
 
-def learn(out: Path, cfg: TokenizerConfig, sample: tuple[Path, ...]) -> dict[str, Any]:
-    """The tokenizer of the texts that `write_sample` left; the report."""
+def learn(out: Path, cfg: TokenizerConfig, sample: tuple[Path, ...], given: Path | None = None) -> dict[str, Any]:
+    """The tokenizer of the texts that `write_sample` left, or the one that is given; the report."""
     rows = sorted((row["place"], row["id"], row["text"]) for path in sample for row in read_table(path).to_pylist())
     texts = [text for *_, text in rows]
-    (out / "tokenizer.json").write_text(train(cfg, texts), "utf-8")
+    (out / "tokenizer.json").write_text(given.read_text("utf-8") if given else train(cfg, texts), "utf-8")
     write_json(out / "tokenizer_config.json", TOKENIZER_CONFIG)
     encoder = Encoder.open(out)
     tokens = _assert_round_trip(encoder, texts)
     size = sum(len(text.encode()) for text in texts)
     return {
+        "start": cfg.start,
         "vocabulary": encoder.reference.get_vocab_size(),
         "sample_documents": len(texts),
         "sample_bytes": size,

@@ -67,12 +67,13 @@ def train_on(cfg: AlignConfig, material: Material, counts: dict[str, Any], input
 
 
 def parts_of(cfg: AlignConfig, material: Material) -> list[Part]:
-    """Those that there are lessons for. A preferred reply is imitated too, at `sft.preferred` of its weight."""
+    """Those that there are lessons for. A preferred reply is imitated too, at `sft.preferred` of its weight, unless it is a correction."""
     corrections, preferences = material.training.corrections.kept, material.training.preferences.kept
     imitated = [(lesson.opening, Shown(found.prompt, found.replies, lesson.weight)) for lesson, found in corrections]
-    if cfg.sft.preferred:
-        some = cfg.sft.preferred
-        imitated += [(lesson.opening, Shown(found.prompt, found.replies[:1], some * lesson.weight)) for lesson, found in preferences]
+    if some := cfg.sft.preferred:
+        corrected = {lesson.id for lesson, _ in corrections}
+        voted = [(lesson, found) for lesson, found in preferences if lesson.id not in corrected]
+        imitated += [(lesson.opening, Shown(found.prompt, found.replies[:1], some * lesson.weight)) for lesson, found in voted]
     compared = [(lesson.opening, Shown(found.prompt, found.replies, lesson.weight)) for lesson, found in preferences]
     parts = []
     for name, part_cfg, objective, shown in (("sft", cfg.sft, Imitate, imitated), ("dpo", cfg.dpo, Prefer, compared)):
@@ -124,9 +125,9 @@ def how_to_train(cfg: AlignConfig, part: Part, steps: int) -> TrainConfig:
         weight_decay=0.0,
         batch_size=cfg.batch_size,
         warmup_steps=steps // 10,
-        validate_every=max(1, steps // 10),
+        validate_every=max(1, steps // 10) if part.validation else steps,
         patience=3 if part.validation else NEVER,
-        min_delta=0.001,
+        min_delta=0.0,  # a slow beginning is no plateau
         checkpoint_every=cfg.checkpoint_every,
         compile=False,
         precision="32",

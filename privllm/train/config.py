@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from privllm.core.params import require
+from privllm.core.start import SCRATCH, require_start
 from privllm.model.causal import CausalConfig
 from privllm.model.corruption import CorruptionConfig
 from privllm.model.masked import MaskedConfig
@@ -42,18 +43,29 @@ class TrainConfig:
 
 
 @dataclass
-class CausalPretrain(TrainConfig):
+class FamilyPretrain(TrainConfig):
+    start: str = SCRATCH  # scratch, incumbent (the last promoted model), or data/base/<name>; the architecture then comes with it
+    replay: float = 0.05  # of incumbent: share of rows whose documents it knows unchanged, [0, 1]; 1 = no distinction
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_start(self.start, "start")
+        require(0 <= self.replay <= 1, "replay", "between 0 and 1")
+
+
+@dataclass
+class CausalPretrain(FamilyPretrain):
     model: CausalConfig = field(default_factory=CausalConfig)
 
 
 @dataclass
-class MaskedPretrain(TrainConfig):
+class MaskedPretrain(FamilyPretrain):
     model: MaskedConfig = field(default_factory=MaskedConfig)
     masking: MaskingConfig = field(default_factory=MaskingConfig)
 
 
 @dataclass
-class Seq2SeqPretrain(TrainConfig):
+class Seq2SeqPretrain(FamilyPretrain):
     model: Seq2SeqConfig = field(default_factory=Seq2SeqConfig)
     corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
 

@@ -7,6 +7,7 @@ processes (rows are memory-mapped) and no global generator. What a batch is made
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,11 +16,12 @@ from torch import Tensor
 from privllm.core.seed import seed_of
 
 IGNORED = -100  # label of a position that is not to be learnt
+SHARES = 1_000_000  # a share is a whole number of these, so that what is due at a place is exact
 
 Batch = tuple[Tensor, ...]  # [B, ...] each, the labels (int64, IGNORED where there is none) last
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def permutation(seed: int, epoch: int, rows: int) -> np.ndarray:
     """The order of rows in an epoch: int64 [rows]."""
     return np.random.Generator(np.random.PCG64(seed_of("order", seed, epoch))).permutation(rows)
@@ -29,6 +31,30 @@ def rows_of_step(seed: int, step: int, batch_size: int, rows: int) -> np.ndarray
     """Which rows make the batch of `step` (from 0): int64 [batch_size]."""
     places = range(step * batch_size, (step + 1) * batch_size)
     return np.array([permutation(seed, place // rows, rows)[place % rows] for place in places])
+
+
+class Kinds(NamedTuple):
+    """Rows by whether the model that training starts with knows them: int64, ascending."""
+
+    known: np.ndarray
+    new: np.ndarray
+
+
+def replayed(seed: int, step: int, batch_size: int, kinds: Kinds, replay: float) -> np.ndarray:
+    """Which rows make the batch of `step`: int64 [batch_size].
+
+    Of the first n places of the stream the share `replay`, rounded down, are of known rows, the others of new ones, each kind in an
+    order of its own. With `replay` 1, or rows of one kind only, all rows are alike.
+    """
+    known, new = kinds
+    if replay == 1 or not len(known) or not len(new):
+        return rows_of_step(seed, step, batch_size, len(known) + len(new))
+    chosen = []
+    for place in range(step * batch_size, (step + 1) * batch_size):
+        before, after = (n * round(replay * SHARES) // SHARES for n in (place, place + 1))
+        name, rows, at = ("known", known, before) if after > before else ("new", new, place - before)
+        chosen.append(rows[permutation(seed_of(name, seed), at // len(rows), len(rows))[at % len(rows)]])
+    return np.array(chosen)
 
 
 def spread(rows: int, limit: int) -> np.ndarray:

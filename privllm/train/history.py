@@ -51,10 +51,12 @@ class History(Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
 
-    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+    def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
         self.live = QuietLive(self.folder)
         for point in self.points:
             self._write(*point)
+        if module.objective.started and not self.points:  # no best yet: warming up again raises the loss first
+            self._record("validation/loss", 0, held_out_loss(module))
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Batch, _: int) -> None:
         step, loss = trainer.global_step, float(outputs["loss"])
@@ -73,6 +75,9 @@ class History(Callback):
         if step % module.cfg.validate_every == 0 or last:
             self._validate(trainer, module, step)
         trainer.should_stop = step >= module.schedule.end
+
+    def first(self, name: str) -> float:
+        return next(value for metric, _, value in self.points if metric == name)
 
     def latest(self, name: str) -> float:
         return next(value for metric, _, value in reversed(self.points) if metric == name)

@@ -17,6 +17,8 @@ from privllm.train.data import IGNORED, Batch
 class Objective(ABC):
     """A model and what it is to learn. `section` is where its knobs stand in params.yaml, for messages."""
 
+    started = False  # whether what the model can do before its first step is worth a point of the curve
+
     def __init__(self, model: PreTrainedModel, section: str) -> None:
         self.model, self.section = model, section
 

@@ -26,7 +26,7 @@ from privllm.model.seq2seq import SENTINELS
 from privllm.model.special import PAD
 from privllm.tokens.guide import Guide
 from privllm.tokens.rows import Rows
-from privllm.train.data import IGNORED, Batch, fill, rows_of_step, spread
+from privllm.train.data import IGNORED, Batch, Kinds, fill, replayed, rows_of_step, spread
 from privllm.train.objective import Objective
 
 
@@ -37,10 +37,11 @@ def cross_entropy(hidden_BTD: Tensor, weight_VD: Tensor, labels_BT: Tensor, redu
 
 
 class Split(NamedTuple):
-    """Rows, and what is known of their tokens beside them (masked only)."""
+    """Rows, what is known of their tokens beside them (masked only), and which the start was trained on; None where that is no matter."""
 
     rows: Rows
     guide: Guide | None = None
+    kinds: Kinds | None = None
 
 
 class Packed(Objective):
@@ -53,8 +54,12 @@ class Packed(Objective):
         self.cfg, self.train, self.validation, self.vocabulary = cfg, train, validation, vocabulary
 
     def batch(self, step: int) -> Batch:
-        indices = rows_of_step(self.cfg.seed, step, self.cfg.batch_size, len(self.train.rows))
-        return self.make(self.train, indices, np.random.Generator(np.random.PCG64(seed_of("noise", self.cfg.seed, step))))
+        cfg, kinds = self.cfg, self.train.kinds
+        if kinds is None:
+            indices = rows_of_step(cfg.seed, step, cfg.batch_size, len(self.train.rows))
+        else:
+            indices = replayed(cfg.seed, step, cfg.batch_size, kinds, cfg.replay)
+        return self.make(self.train, indices, np.random.Generator(np.random.PCG64(seed_of("noise", cfg.seed, step))))
 
     def held_out(self) -> Iterator[Batch]:
         """At most `validation_rows`, evenly spaced over the split, in batches of one shape: the last is filled up with ignored rows."""

@@ -1,28 +1,35 @@
 """The `pretrain` stage of one family: packed rows in, a language model out.
 
-    rows/{train,validation}/*.arrow, guide, tokenizer/tokenizer.json -> out/{config.json, model.safetensors, training.json}, live/
+    rows/{train,validation}/*.arrow, guide, tokenizer/tokenizer.json, start -> out/{config.json, model.safetensors, training.json}, live/
 
+It begins with fresh weights, or with those of `start` (see `tokens.starts`); from the incumbent mostly with rows that are new to it.
 It evaluates nothing beyond the held-out loss.
 """
 
 import math
 import shutil
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import transformers
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from privllm.core.errors import UserError
 from privllm.core.report import write_json
+from privllm.core.start import DOCUMENTS, INCUMBENT, SCRATCH
 from privllm.model.families import build
 from privllm.model.special import vocabulary_size
+from privllm.model.started import note_of, open_start
 from privllm.tokens.guide import GUIDED, open_guide
+from privllm.tokens.known import known_rows
 from privllm.tokens.rows import open_rows
 from privllm.train.compiling import prepare_compiler
-from privllm.train.config import PretrainConfig, TrainConfig
+from privllm.train.config import FamilyPretrain, PretrainConfig, TrainConfig
+from privllm.train.data import Kinds, replayed
 from privllm.train.loop import Trained, Work, key_of, train
 from privllm.train.objectives import OBJECTIVES, Split
 
@@ -33,27 +40,65 @@ class PretrainInputs(NamedTuple):
     rows: Path  # data/pack
     guide: Path  # data/guide/<family>
     tokenizer: Path  # data/tokenizer
+    start: Path  # data/start/<family>
 
 
 def pretrain(family: str, section: PretrainConfig, inputs: PretrainInputs, out: Path, live: Path, work: Work) -> dict[str, Any]:
     """Train, write `out` (Hugging Face's format) and `live` (DVCLive's), return the report.
 
-    Raises UserError for an empty split, a tokenizer that is not ours, or a loss that is no longer a number.
+    Raises UserError for an empty split, a tokenizer that is not ours or not the start's, or a loss that is no longer a number.
     """
     cfg = getattr(section, family)
     training, validation = (_open(inputs, family, name) for name in ("train", "validation"))
+    if cfg.start == INCUMBENT:
+        known = known_rows(training.rows, inputs.rows, inputs.start / DOCUMENTS)
+        training = training._replace(kinds=Kinds(np.flatnonzero(known), np.flatnonzero(~known)))
     context = training.rows.row_length - 1
-    model = build(family, cfg.model, vocabulary_size(inputs.tokenizer), context, cfg.seed)
+    model = _model(family, cfg, inputs, context)
     vocabulary = Tokenizer.from_file(str(inputs.tokenizer / "tokenizer.json")).get_vocab()
     objective = OBJECTIVES[family](model, cfg, training, validation, vocabulary)
+    objective.started = cfg.start != SCRATCH
     if compiled := prepare_compiler(cfg.compile, work.folder.parent / "compiled"):
         objective.compile()
-    files = [inputs.rows / "train", inputs.rows / "validation", inputs.guide, inputs.tokenizer]
+    files = [inputs.rows / "train", inputs.rows / "validation", inputs.rows / "documents", inputs.guide, inputs.tokenizer, inputs.start]
     steps = math.ceil(cfg.max_tokens / (cfg.batch_size * context))
     trained = train(objective, cfg, steps, live, work, key_of(cfg, files, work.code, compiled))
-    report = _report(cfg, model, trained, len(training.rows))
-    save(model, {"config": asdict(cfg), "compiled": compiled, **report}, out)
+    report = _report(cfg, model, trained, len(training.rows)) | _start_report(cfg, trained, training.kinds)
+    save(model, {"config": _used(cfg), "compiled": compiled, **report}, out)
     shutil.rmtree(work.folder, ignore_errors=True)
+    return report
+
+
+def _model(family: str, cfg: Any, inputs: PretrainInputs, context: int) -> PreTrainedModel:
+    """A fresh model, or the start's."""
+    size = vocabulary_size(inputs.tokenizer)
+    note = note_of(inputs.start)
+    assert note["start"] == cfg.start, "data/start is of other parameters"
+    if cfg.start == SCRATCH:
+        return build(family, cfg.model, size, context, cfg.seed)
+    if (inputs.start / "tokenizer.json").read_bytes() != (inputs.tokenizer / "tokenizer.json").read_bytes():
+        raise UserError(
+            f"`pretrain.{family}.start` is {cfg.start}, but the corpus was packed with another tokenizer than that model's: set "
+            f"`tokenizer.start` in params.yaml to {cfg.start} too (then families that start elsewhere must start from scratch)."
+        )
+    sys.stderr.write(f"note: pretrain.{family} starts from {cfg.start}; of pretrain.{family}.model only dropout is used.\n")
+    return open_start(family, inputs.start, cfg.model, size, context, note["moved"])
+
+
+def _used(cfg: FamilyPretrain) -> dict[str, Any]:
+    """The configuration without the architecture, where that came from elsewhere."""
+    return {key: value for key, value in asdict(cfg).items() if key != "model" or cfg.start == SCRATCH}
+
+
+def _start_report(cfg: FamilyPretrain, trained: Trained, kinds: Kinds | None) -> dict[str, Any]:
+    """Where training began: the held-out loss before the first step, and how much of what it saw was known already."""
+    if cfg.start == SCRATCH:
+        return {"start": SCRATCH}
+    report: dict[str, Any] = {"start": cfg.start, "start_loss": round(trained.history.first("validation/loss"), 6)}
+    if kinds is not None:
+        drawn = [replayed(cfg.seed, step, cfg.batch_size, kinds, cfg.replay) for step in range(trained.steps)]
+        share = np.isin(np.concatenate(drawn), kinds.known).mean()
+        report |= {"rows_known": len(kinds.known), "rows_new": len(kinds.new), "replayed": round(float(share), 6)}
     return report
 
 

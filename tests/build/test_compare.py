@@ -143,6 +143,16 @@ def test_every_number_is_compared_file_by_file(repository: Repository) -> None:
     assert {row.file for row in compare(repository.root, "v1", "v2", "causal").rows} == {"evaluate/causal"}
 
 
+def test_a_place_in_a_list_of_objects_is_no_name(repository: Repository) -> None:
+    """Weak spots are listed worst first: the first of one revision is not the first of another."""
+    spot = {"kind": "source", "slice": "mail", "excess": 0.5, "interval": [0.1, 0.9]}
+    repository.model(scores(some(40, 300)), "v3", weak_spots=[spot, spot], slices_compared=9)
+    repository.model(scores(some(40, 300)), "v4", weak_spots=[], slices_compared=8)
+    found = compare(repository.root, "v3", "v4")
+    assert row_of(found, "slices_compared").difference == -1
+    assert not [row for row in found.rows if "weak_spots" in row.metric]
+
+
 def test_verdicts_know_which_direction_is_good(repository: Repository) -> None:
     found = compare(repository.root, "v1", "v2")
     verdicts = {row.metric: row.verdict for row in found.rows}

@@ -15,15 +15,17 @@ from privllm.build.evidence import NOTE, gather, load, runs_of
 from privllm.build.forget import Terms, _build, confirm, forget
 from privllm.build.proof import names_in, outputs, prove, strings_of, views
 from privllm.build.sources import blank, numbered, read, select
-from privllm.build.trace import trace
+from privllm.build.trace import PROMOTED, trace
 from privllm.clean.recipe import CleanConfig, clean
 from privllm.collect.recipe import CollectConfig, collect
 from privllm.core.errors import UserError
 from privllm.core.params import read_params
+from privllm.core.records import document_id
 from privllm.core.split import SPLITS, SplitConfig
 from privllm.core.tables import read_folder, read_table, write_table
 from privllm.dedup.recipe import DedupConfig, dedup
 from privllm.tokens.encoding import Encoder
+from privllm.tokens.known import TRAINED
 from privllm.tokens.packing import PackConfig, pack
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 from tests.workshop import Workshop, make_workshop
@@ -121,6 +123,29 @@ def test_shared_words_are_named_not_counted_as_left(root: Path) -> None:
     assert "Nothing of them was found." in said
     footer = forgotten(root, "post/elm.txt")
     assert "No evidence, for documents that stay have them too" in footer
+
+
+def test_an_incumbent_that_learnt_them_is_said_to_carry_them(root: Path) -> None:
+    learnt = pa.table([[document_id("post/birch.txt"), document_id("post/elm.txt")], ["1", "2"]], schema=TRAINED)
+    write_table(learnt, root / PROMOTED / "documents.parquet")
+    said = forgotten(root, "post/birch.txt")
+    assert "THE INCUMBENT CARRIES THEM: the last promoted model (data/promoted/model/incumbent) was trained on 1 of 1 document" in said
+    assert "Set every `start` to `scratch`" in said
+    assert "So does this build's" not in said
+    assert "CARRIES" not in forgotten(root, "post/cedar.txt")  # which it never saw
+
+
+def test_a_build_that_starts_from_such_an_incumbent_is_not_rid_of_them(root: Path) -> None:
+    learnt = pa.table([[document_id("post/birch.txt")], ["1"]], schema=TRAINED)
+    for path in (root / PROMOTED, root / "data/start/causal"):
+        write_table(learnt, path / "documents.parquet")
+    declared = {"start": {"cmd": "true", "outs": ["data/start"]}}
+    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES | declared}))
+    (root / "params.yaml").write_text(yaml.safe_dump(PARAMS | {"pretrain": {"causal": {"start": "incumbent"}}}))
+    said: list[str] = []
+    with pytest.raises(UserError, match=r"left in data/start/causal/documents\.parquet"):
+        forget(root, ["post/birch.txt"], Terms(said.append))
+    assert "So does this build's: pretrain.causal.start in params.yaml is `incumbent`." in said
 
 
 WITHOUT_FOOTER = letter("birch").removesuffix(FOOTER)
@@ -385,7 +410,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """The real repository, its pipeline cut off behind pack."""
     shop = make_workshop(tmp_path_factory.mktemp("forget") / "repo")
     stages = yaml.safe_load((shop.root / "dvc.yaml").read_text("utf-8"))["stages"]
-    kept = {name: stages[name] for name in ("fingerprint", "collect", "clean", "dedup", "tokenizer", "pack")}
+    kept = {name: stages[name] for name in ("fingerprint", "collect", "clean", "dedup", "start", "tokenizer", "pack")}
     (shop.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": kept}, sort_keys=False))
     shop.repro()
     shop.commit("first")

@@ -15,9 +15,10 @@ from privllm.cli import app
 from privllm.core.errors import UserError
 from privllm.core.report import write_json
 from privllm.core.tables import read_table, write_table
-from tests.workshop import Workshop
+from tests.workshop import ROOT, Workshop
 
-OUTS = ("align", "evaluate", "pack", "tokenizer", "validate")
+SPOT = {"kind": "source", "slice": "mail", "ratio": 1.3}
+OUTS = ("align", "evaluate", "pack", "start", "tokenizer", "validate")
 PIPELINE = f"""
 stages:
   make:
@@ -37,8 +38,10 @@ def model(root: Path, bits: float, passed: bool = True, incumbent: str = "") -> 
     write_table(scores, data / "evaluate/causal/documents.parquet")
     write_json(data / "tokenizer/tokenizer.json", {})
     write_json(data / "validate/statistics.json", {"documents": 2})
-    write_json(data / "pack/none.json", {})
-    write_json(reports / "evaluate/causal.json", {"bits_per_byte": bits})
+    write_json(data / "start/causal/start.json", {})
+    packed = [{"id": name, "digest": f"digest {name}", "split": split} for name, split in (("a", "test"), ("b", "test"), ("c", "train"))]
+    write_table(pa.Table.from_pylist(packed), data / "pack/documents/00000.parquet")
+    write_json(reports / "evaluate/causal.json", {"bits_per_byte": bits, "weak_spots": [SPOT]})
     figures = {"causal.preferences": {"incumbent": 0.5, "candidate": 0.75}} if incumbent else {}
     write_json(reports / "gate.json", {"passed": passed, "incumbent": incumbent, "figures": figures})
 
@@ -49,7 +52,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shop = Workshop(root)
     for folder in ("data/promoted/model", "reports"):
         (root / folder).mkdir(parents=True)
-    (root / "data/promoted/model/.gitignore").touch()
+    shutil.copyfile(ROOT / "data/promoted/model/.gitignore", root / "data/promoted/model/.gitignore")
     write_json(root / "data/promoted/statistics.json", {})
     (root / "dvc.yaml").write_text(PIPELINE)
     model(root, 2.5)
@@ -78,6 +81,7 @@ def test_the_first_promotion(shop: Workshop) -> None:
     assert sorted(str(path.relative_to(incumbent)) for path in incumbent.rglob("*") if path.is_file()) == [
         "causal/config.json",
         "causal/model.safetensors",
+        "documents.parquet",
         "incumbent.json",
         "judged/causal.parquet",
         "tokenizer/tokenizer.json",
@@ -86,7 +90,10 @@ def test_the_first_promotion(shop: Workshop) -> None:
     assert json.loads((incumbent / "incumbent.json").read_text())["figures"] == {"causal.bits_per_byte": 2.5}
     assert json.loads((shop.root / "data/promoted/statistics.json").read_text()) == {"documents": 2}
     staged = shop.run("git", "diff", "--cached", "--name-only").stdout.split()
-    assert staged == ["data/promoted/model/.gitignore", "data/promoted/model/incumbent.dvc", "data/promoted/statistics.json"]
+    assert read_table(incumbent / "documents.parquet").to_pylist() == [{"id": "c", "digest": "digest c"}]
+    names = ("model/incumbent.dvc", "statistics.json", "weak_spots.json")
+    assert staged == [f"data/promoted/{name}" for name in names]
+    assert json.loads((shop.root / "data/promoted/weak_spots.json").read_text()) == {"causal": [SPOT]}
     shop.commit("Promote")
     assert shop.run("dvc", "status").stdout.strip() == "Data and pipelines are up to date."
     assert "git push --tags" in said[-1]

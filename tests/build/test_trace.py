@@ -14,12 +14,13 @@ import pytest
 from privllm.build.fates import fates, rows_of
 from privllm.build.history import Revision, in_git, revisions, verdicts
 from privllm.build.sources import is_below, source_name
-from privllm.build.trace import lines_of, near_names, trace
+from privllm.build.trace import PROMOTED, lines_of, near_names, trace
 from privllm.core.cache import Cache
 from privllm.core.errors import UserError
 from privllm.core.records import ANNOTATIONS, CLEAN, CLUSTERS, DEDUPED, DOCUMENTS, DROPPED, QUARANTINE, document_id, shard_name, shard_of
 from privllm.core.split import SPLITS
 from privllm.core.tables import write_table
+from privllm.tokens.known import TRAINED as TRAINED_DOCUMENTS
 from privllm.tokens.mixture import order_of
 from privllm.tokens.packing import PACKED, cut, join, pieces_of
 from privllm.tokens.rows import write_rows
@@ -268,6 +269,16 @@ def test_a_document_that_is_gone_is_still_in_old_models(past: Path) -> None:
     }  # fmt: skip
     with pytest.raises(UserError, match="3 of 4 revisions in git could be asked"):
         trace(past, "x.txt")
+
+
+def test_a_document_that_only_the_incumbent_knows_is_told(past: Path) -> None:
+    known = [document_id(source) for source in ("gone.txt", "b.txt")]
+    write_table(pa.table([known, ["1", "2"]], schema=TRAINED_DOCUMENTS), past / PROMOTED / "documents.parquet")
+    found = trace(past, "gone.txt")
+    assert found.incumbent == found.plain()["incumbent"] == 1
+    assert "the last promoted model (data/promoted/model/incumbent) was trained on it" in "\n".join(lines_of(found))
+    with pytest.raises(UserError, match="nowhere"):
+        trace(past, "nowhere.txt")
 
 
 def test_a_repository_below_gits_root(past: Path) -> None:

@@ -4,7 +4,8 @@ import subprocess
 from pathlib import Path
 
 from privllm.core.pipeline import declared_stages
-from privllm.core.promoted import INCUMBENT, MODEL, PROMOTED
+from privllm.core.promoted import MODEL, PROMOTED
+from privllm.core.start import INCUMBENT
 
 ROOT = Path(__file__).resolve().parents[2]
 

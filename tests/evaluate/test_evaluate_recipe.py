@@ -7,7 +7,14 @@ from privllm.core.errors import UserError
 from privllm.core.paired import SCORES, paired, read_scores
 from privllm.core.report import write_json
 from privllm.core.tables import read_table
-from privllm.evaluate.recipe import KINDS, EvaluateConfig, Inputs, evaluate
+from privllm.evaluate.recipe import EvaluateConfig, Inputs, evaluate, read_documents
+from privllm.evaluate.scoring import Scored, choose_rows, score
+from privllm.evaluate.slices import KINDS, tally
+from privllm.evaluate.weak import weak_spots
+from privllm.tokens.alignment import token_bytes
+from privllm.tokens.encoding import Encoder
+from privllm.tokens.mixture import read_weights, weak_spots_of
+from privllm.tokens.rows import shards_in
 
 SMALL = {"continuations": 2, "prompt_tokens": 6, "continuation_tokens": 8, "sample_tokens": 6, "bootstrap": 50}
 
@@ -29,6 +36,29 @@ def test_slices_of_each_kind_add_up(made: tuple[dict, Path]) -> None:
             assert sum(row[column] for row in parts) == pytest.approx(whole[column]), (kind, column)
     assert set(report["by_source"]) <= {"manual", "mail", "."}
     assert {"unannotated", "NOUN"} <= set(report["by_pos"])
+    assert set(report["by_entity"]) == {"unannotated", "SPACE", "outside", "ORG"}
+    assert set(report["by_length"]) == {"0-1 kB"}
+    assert report["slices_compared"] >= 5
+
+
+def test_a_model_that_cannot_read_one_source_is_weak_there_and_pack_understands_it(inputs: Inputs, tmp_path: Path) -> None:
+    """Every document of `mail` is made to cost twice as much."""
+    encoder = Encoder.open(inputs.tokenizer)
+    sizes = token_bytes(encoder.reference.get_vocab())
+    chosen = choose_rows(shards_in(inputs.rows), 10**6)
+    scored: dict[str, list[Scored]] = {}
+    for part in score("causal", inputs.model, chosen, 8, tmp_path / "tokens"):
+        scored.setdefault(part.id, []).append(part)
+    documents = list(read_documents(inputs, encoder, sizes, set(scored)))
+    for document in documents:
+        if document.source.startswith("mail/"):
+            scored[document.id] = [part._replace(nats=part.nats * 2) for part in scored[document.id]]
+    (spot, *_), _ = weak_spots(tally(documents, scored, sizes), 200, 1)
+    assert (spot["kind"], spot["slice"]) == ("source", "mail")
+    assert 1.8 < spot["ratio"] < 2.3
+    write_json(tmp_path / "reports/evaluate/causal.json", {"weak_spots": [spot]})
+    write_json(tmp_path / "weak_spots.json", weak_spots_of(tmp_path / "reports"))
+    assert read_weights(tmp_path / "weak_spots.json", 1.5) == {"source": {"mail": 1.5}}
 
 
 def test_documents_add_up_to_the_report(made: tuple[dict, Path], inputs: Inputs) -> None:
@@ -73,6 +103,7 @@ def test_bounded_by_rows(made: tuple[dict, Path], inputs: Inputs, tmp_path: Path
     assert report["rows"] == 4
     assert 0 < report["tokens"] < made[0]["tokens"]
     assert not {"bleu", "interval"} & set(report)
+    assert (report["weak_spots"], report["slices_compared"]) == ([], 0)
 
 
 @pytest.mark.parametrize("family", ["masked", "seq2seq"])

@@ -1,5 +1,6 @@
 """gate: both models are measured on the same documents, whatever their tokenizers, and a rule that is broken fails the build."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from privllm.evaluate.recipe import Inputs as Evaluated
 from privllm.evaluate.rules import INTERVAL, Figure, Rule
 from privllm.model.families import build, load
 from privllm.model.special import vocabulary_size
+from privllm.tokens.speech import Speech
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 from tests.evaluate.conftest import CONTEXT, MODELS
 
@@ -34,7 +36,10 @@ def folders(inputs_of: Callable[[str], Evaluated], tmp_path: Path) -> Inputs:
         shutil.copytree(one.model.parent / family, tmp_path / "align" / family)
         evaluate(EVALUATE, inputs_of(family), family, tmp_path / "evaluate" / family)
     (tmp_path / "promoted").mkdir()
-    return Inputs(tmp_path / "promoted", tmp_path / "align", tmp_path / "evaluate", one.rows.parent, one.documents, one.tokenizer)
+    (tmp_path / "feedback").mkdir()
+    (tmp_path / "feedback/held_out.jsonl").touch()
+    folders = tmp_path / "promoted", tmp_path / "align", tmp_path / "evaluate"
+    return Inputs(*folders, one.rows.parent, one.documents, one.tokenizer, tmp_path / "feedback")
 
 
 def promote(folders: Inputs, *families: str, noise: float = 0.0) -> Path:
@@ -104,6 +109,36 @@ def test_another_tokenizer_and_a_shorter_context_read_the_same_bytes(folders: In
     assert theirs["bytes"].to_pylist() == ours["bytes"].to_pylist()
     assert sum(theirs["tokens"].to_pylist()) > sum(ours["tokens"].to_pylist())
     assert report["figures"]["causal.bits_per_byte"]["units"] == len(ours)
+
+
+def vote(number: int, chosen: str, rejected: str) -> str:
+    prompt = [{"role": "user", "content": f"page {number}"}]
+    sides = {"left": rejected, "right": chosen, "choice": "right"}
+    return json.dumps({"id": str(number), "kind": "vote", "prompt": prompt, "weight": 1.0, "correction": "", **sides}) + "\n"
+
+
+def test_preferences_are_what_the_model_finds_likelier(folders: Inputs, tmp_path: Path) -> None:
+    """Each pair by hand, one forward pass a reply: the chosen one has the higher mean log-probability, or not."""
+    promote(folders, "causal", noise=0.3)
+    replies = [("keeps every row", "reads less"), ("so", "the naïve store"), ("less", "page"), ("own", "row"), ("a", "the"), ("of", "in")]
+    lines = [vote(number, *pair) for number, pair in enumerate(replies)]
+    (folders.feedback / "held_out.jsonl").write_text("".join(lines) + vote(99, " ", "nothing"), "utf-8")
+    figure = gate(SETTINGS, folders, tmp_path / "gate")["figures"]["causal.preferences"]
+    assert figure["units"] == len(replies), "an empty reply cannot be judged"
+    speech = Speech(folders.tokenizer)
+    for side, folder in (("incumbent", folders.promoted / "incumbent/causal"), ("candidate", folders.models / "causal")):
+        model, right = load("causal", folder), []
+        for number, pair in enumerate(replies):
+            prompt = speech.prompt([("user", f"page {number}")])
+            means = []
+            for reply in pair:
+                tokens = torch.tensor([[*prompt, *speech.ids(reply), speech.marks.end[0]]])
+                with torch.inference_mode():
+                    found = model(tokens).logits[0].double().log_softmax(-1)[:-1].gather(1, tokens[0, 1:, None])[len(prompt) - 1 :]
+                means.append(float(found.mean()))
+            right.append(means[0] > means[1])
+        assert figure[side] == pytest.approx(sum(right) / len(right), abs=1e-6)
+    assert figure["low"] <= figure["difference"] <= figure["high"]
 
 
 def test_a_broken_rule_is_named() -> None:

@@ -9,7 +9,10 @@ import pytest
 from privllm.core.errors import UserError
 from privllm.report.page import ReportInputs, flatten, render_report, show_number
 
+SPOT = {"kind": "source", "slice": "<i>", "documents": 12, "tokens": 900, "unit": "bits per byte"}
+SPOT |= {"excess": 0.25, "interval": [0.125, 0.375], "ratio": 1.5}
 VOID = {"meta", "br", "link", "img", "input", "hr"}
+REPEATED = {"repeated": {"documents": 2, "copies": 3, "tokens": 1234}, "context": 16}
 REPORTS = {
     "collect": {"documents": 9, "quarantined": {"empty": 1}, "by_media_type": {"text/html": 9}},
     "clean": {"documents_in": 9, "kept": 7, "dropped": {"too_short": 2}, "placeholders": {"EMAIL": 4}},
@@ -22,7 +25,7 @@ REPORTS = {
         "warnings_of": ["mean <length>"],
         "drift": {"a_b": 0.5},
     },
-    "pack": {"documents": {"train": 4, "validation": 1, "test": 1}, "tokens": {"train": 1500}, "rows": {}, "bytes": {}, "context": 16},
+    "pack": {"documents": {"train": 4, "validation": 1, "test": 1}, "tokens": {"train": 1500}, "rows": {}, "bytes": {}} | REPEATED,
     "pretrain": {"parameters": 5_800_000, "steps": 10, "tokens": 1000},
     "evaluate": {
         "perplexity": 12.5,
@@ -31,6 +34,8 @@ REPORTS = {
         "interval": [1.8, 1.9],
         "by_pos": {"NOUN": {"tokens": 500, "accuracy": 0.5}, "VERB": {"tokens": 400, "accuracy": 0.25}},
         "by_source": {"<i>": {"tokens": 900, "bits_per_byte": 1.85}},
+        "weak_spots": [SPOT, SPOT | {"kind": "pos", "slice": "VERB", "unit": "nats per token"}],
+        "slices_compared": 31,
     },
     "export": {"digests": {"data": "ab" * 16}},
 }
@@ -127,6 +132,20 @@ def test_says_the_numbers(page: str) -> None:
         "ab" * 16,
     ):
         assert words in page, words
+
+
+def test_weak_spots_are_a_table_or_a_sentence(page: str, tmp_path: Path) -> None:
+    assert "worst first, of 31 looked at" in page
+    assert re.search(r"source <b>&lt;i&gt;</b></th><td>12</td><td>900</td><td>0.25 \[0.12, 0.38\]</td><td>bits per byte</td><td>1.50", page)
+    assert "part of speech <b>VERB</b>" in page
+    assert "2 training documents come more than once" in page
+    assert "3 further copies hold 1,234 tokens" in page
+    for compared, words in ((31, "None: none of 31 slices"), (0, "Too few documents were scored")):
+        folder = tmp_path / str(compared)
+        folder.mkdir()
+        found = REPORTS["evaluate"] | {"weak_spots": [], "slices_compared": compared}
+        render_report(inputs_of(folder, REPORTS | {"evaluate": found}), folder / "index.html")
+        assert words in (folder / "index.html").read_text("utf-8")
 
 
 def test_same_bytes_twice(page: str, tmp_path: Path) -> None:

@@ -17,3 +17,10 @@ def test_a_chat_model_is_said_to_answer() -> None:
 
 def test_cells_cannot_break_the_table() -> None:
     assert '| `clean.pattern` | `"a\\|b"` |' in card(params={"clean": {"pattern": "a|b"}})
+
+
+def test_what_training_began_with_is_said() -> None:
+    assert "Trained from scratch on one collection" in card()
+    assert "Trained from scratch on one collection" in card(reports={"pretrain": {"start": "scratch"}})
+    assert "documents that are gone since included" in card(reports={"pretrain": {"start": "incumbent"}})
+    assert "Trained on from data/base/smollm2" in card(reports={"pretrain": {"start": "data/base/smollm2"}})

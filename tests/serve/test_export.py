@@ -74,3 +74,34 @@ def test_every_family_loads_by_its_auto_class_with_equal_logits(export_inputs: E
     exec(code, {"print": lambda text: None})  # the card's own example
     tokenizer = AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)
     assert len(tokenizer) == CLASSES[family].from_pretrained(tmp_path).config.vocab_size
+
+
+def test_a_model_that_was_aligned_is_served_as_it_was_taught(export_inputs: ExportInputs, tmp_path: Path) -> None:
+    """Whatever `export.chat` says: `align` notes in training.json that it taught turns."""
+    model = tmp_path / "model"
+    shutil.copytree(export_inputs.model, model)
+    (model / "training.json").write_text(json.dumps({"chat": True}))
+    judged = {"judged": 40, "before": 0.5, "after": 0.75, "low": 0.1, "high": 0.4}
+    aligned = {
+        "aligned": True,
+        "people": 2,
+        "training": {"corrections": {"used": 3}, "preferences": {"used": 1200}},
+        "preference_accuracy": judged,
+    }
+    (tmp_path / "align.json").write_text(json.dumps(aligned))
+    inputs = replace(export_inputs, model=model, reports={**export_inputs.reports, "align": tmp_path / "align.json"})
+    assert export(ExportConfig(), inputs, "causal", tmp_path / "out")["chat"]
+    assert json.loads((tmp_path / "out/provenance.json").read_text("utf-8"))["chat"]
+    card = (tmp_path / "out/README.md").read_text("utf-8")
+    assert "learnt from 3 corrections and 1,200 preferences (people whose words counted: 2" in card
+    assert "it agrees with 75%, before with 50%; the 95 % interval of the difference is +10.0% to +40.0%" in card
+    (model / "training.json").write_text(json.dumps({"chat": False}))
+    assert not export(ExportConfig(), inputs, "causal", tmp_path / "plain")["chat"]
+
+
+def test_a_template_beside_the_tokenizer_goes_with_it(export_inputs: ExportInputs, tmp_path: Path) -> None:
+    tokenizer = tmp_path / "tokenizer"
+    shutil.copytree(export_inputs.tokenizer, tokenizer)
+    (tokenizer / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    export(ExportConfig(), replace(export_inputs, tokenizer=tokenizer), "causal", tmp_path / "out")
+    assert (tmp_path / "out/chat_template.jinja").read_text() == "{{ messages[0].content }}"

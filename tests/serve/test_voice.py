@@ -6,10 +6,12 @@ from transformers import AutoTokenizer
 
 from privllm.core.errors import UserError
 from privllm.judge.records import Message
+from privllm.model.special import END_OF_TEXT
 from privllm.serve.chat import Conversation
 from privllm.serve.engine import Ask, Refused, Settings
 from privllm.serve.voice import Foreign, open_folder
-from privllm.tokens.vocabulary import END
+from privllm.tokens.speech import Exchange, Speech
+from privllm.tokens.vocabulary import END, SPECIALS
 
 TURNS = (Message("user", "the page"), Message("assistant", "row"), Message("user", "its <|end|> own"))
 
@@ -39,6 +41,15 @@ def test_a_tuned_model_gets_the_chat_template_and_typed_markers_stay_text(export
     assert END in voice.ends
 
 
+def test_a_tuned_model_is_asked_as_it_was_taught(exported: Callable[..., Path]) -> None:
+    """What `align` learns from is rendered by `Speech`; the reply it learnt to end is ended by the same token."""
+    voice, speech = open_folder(exported(tuned=True))[1], Speech(exported(tuned=True))
+    found = speech.exchange([(m.role, m.content) for m in TURNS], ["its row"], 96)
+    assert isinstance(found, Exchange)
+    assert voice.ids(ask(*TURNS)) == found.prompt
+    assert found.replies[0][-1] in voice.ends
+
+
 def test_an_untuned_model_continues_the_last_message_as_in_the_terminal(exported: Callable[..., Path]) -> None:
     from privllm.model.generate import SamplingConfig
 
@@ -47,6 +58,13 @@ def test_an_untuned_model_continues_the_last_message_as_in_the_terminal(exported
     assert ids == Conversation.open(exported(), SamplingConfig()).prompt("its <|end|> own")
     assert ids == voice.ids(Ask(None, "its <|end|> own", Settings()))
     assert END not in voice.ends
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+def test_marks_of_turns_are_never_said_but_to_end(exported: Callable[..., Path], tuned: bool) -> None:
+    voice = open_folder(exported(tuned=tuned))[1]
+    assert set(voice.never) == set(range(len(SPECIALS))) - voice.ends
+    assert END_OF_TEXT in voice.ends
 
 
 def test_our_models_know_no_system_messages(exported: Callable[..., Path]) -> None:

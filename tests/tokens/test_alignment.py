@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privllm.tokens.alignment import parts_of_speech, spans_of, token_bytes
+from privllm.tokens.alignment import entities, parts_of_speech, spans_of, token_bytes
 
 
 def sizes_of(*tokens: bytes) -> np.ndarray:
@@ -27,6 +27,16 @@ def test_bytes_within_one_character_share_its_tag() -> None:
         "unannotated",
         "NOUN",
     ]
+
+
+def test_a_token_has_the_type_of_the_entity_it_lies_in() -> None:
+    words = {"token_start": [0, 4, 8, 13], "token_end": [3, 7, 12, 18], "pos": ["VERB", "PROPN", "PROPN", "NOUN"]}
+    marked = words | {"entity_start": [4], "entity_end": [12], "entity_label": ["GPE"]}
+    sizes = sizes_of(b"see", b" New", b" ", b"Yo", b"rk", b" today", b" or not")
+    assert entities("see New York today or not", sizes, marked).tolist() == [
+        "outside", "GPE", "SPACE", "GPE", "GPE", "outside", "unannotated",
+    ]  # fmt: skip
+    assert entities("a b", np.array([1, 1, 1]), {}).tolist() == ["unannotated", "SPACE", "unannotated"]
 
 
 def test_a_document_without_annotation() -> None:

@@ -9,12 +9,13 @@ import pytest
 
 from privllm.core.errors import UserError
 from privllm.core.records import ANNOTATIONS, POS_TAGS
+from privllm.core.report import write_json
 from privllm.core.split import SPLITS
 from privllm.core.tables import read_table, shards_of, write_table
 from privllm.tokens.alignment import parts_of_speech, spans_of, token_bytes
 from privllm.tokens.encoding import Encoder
 from privllm.tokens.guide import GuideConfig, GuideInputs, make_guide, open_guide
-from privllm.tokens.packing import PackConfig, pack
+from privllm.tokens.packing import FROM_WEAK_SPOTS, PackConfig, pack
 from privllm.tokens.rows import open_rows
 
 TAGS = ("NOUN", "VERB", "ADJ")
@@ -72,6 +73,14 @@ def test_each_token_of_each_row_has_what_its_document_says(inputs: GuideInputs, 
             known += int((pos > 0).sum())
     assert counts["tokens"] == known > 100
     assert counts["documents"] == len(expected)
+
+
+def test_copies_of_a_document_are_guided_like_the_first(inputs: GuideInputs, split, tmp_path: Path) -> None:
+    write_json(tmp_path / "weak.json", {"masked": [{"kind": "length", "slice": "0-1 kB", "ratio": 3.5}]})
+    cfg = PackConfig(32, FROM_WEAK_SPOTS, 4.0)
+    report = pack(cfg, split, inputs.documents, inputs.tokenizer, tmp_path / "pack", promoted=tmp_path / "weak.json")
+    assert report["repeated"]["copies"] > 2 * report["repeated"]["documents"]
+    test_each_token_of_each_row_has_what_its_document_says(inputs._replace(rows=tmp_path / "pack"), tmp_path / "guide")
 
 
 def test_families_that_look_at_no_annotation_get_the_same_bytes_whatever_it_says(inputs: GuideInputs, tmp_path: Path) -> None:

@@ -1,25 +1,33 @@
 """The whole stage on tiny models of all families: same bytes however often it was interrupted."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from tiny_corpus import CONTEXT, Corpus, as_json, make_corpus, tiny, write_split, write_tokenizer
+from safetensors.torch import load_file, save_file
+from tiny_corpus import CONTEXT, VOCABULARY, Corpus, as_json, counting_rows, from_scratch, make_corpus, tiny, write_split, write_tokenizer
 
 import privllm
 from privllm.core.errors import UserError
+from privllm.core.report import write_json
+from privllm.core.start import ARCHITECTURES, DOCUMENTS, NOTE
+from privllm.core.tables import write_table
 from privllm.model.families import FAMILIES, load
 from privllm.model.generate import SamplingConfig, generate
+from privllm.tokens.known import TRAINED
 from privllm.train.checkpoint import NAME, KeepLatest
 from privllm.train.config import PretrainConfig
 from privllm.train.history import History
 from privllm.train.loop import Work
 from privllm.train.pretrain import PretrainInputs, pretrain
+from tests.foreign import foreign_model
 
 
 class Killed(Exception):
@@ -27,7 +35,7 @@ class Killed(Exception):
 
 
 def run(cfg: PretrainConfig, corpus: Corpus, place: Path, code: str = "code", family: str = "causal") -> dict:
-    inputs = PretrainInputs(corpus.rows, corpus.guide, corpus.tokenizer)
+    inputs = PretrainInputs(corpus.rows, corpus.guide, corpus.tokenizer, corpus.start)
     return pretrain(family, cfg, inputs, place / "out", place / "live", Work(place / "work" / "pretrain", code))
 
 
@@ -99,7 +107,7 @@ def dying(self, trainer, *args):
     if trainer.global_step == 30:
         os.kill(os.getpid(), signal.SIGKILL)
 History.on_train_batch_end = dying
-run(tiny(), Corpus(*map(Path, sys.argv[1:4])), Path(sys.argv[4]))
+run(tiny(), Corpus(*map(Path, sys.argv[1:5])), Path(sys.argv[5]))
 """
     environment = os.environ | {"PYTHONPATH": str(Path(privllm.__file__).parents[1])}
     command = [sys.executable, "-c", script, *map(str, corpus), str(tmp_path / "killed")]
@@ -166,7 +174,7 @@ def test_learns_a_repeating_text_by_heart(tmp_path, optimizer):
     write_split(tmp_path / "pack" / "validation", [[text[: CONTEXT + 1]]])
     write_tokenizer(tmp_path / "tokenizer", ["<|endoftext|>", "<|pad|>", "<|mask|>", *"abcdefgh"])
     cfg = tiny(optimizer=optimizer, learning_rate=0.02, max_tokens=60 * 4 * CONTEXT, patience=100, validate_every=30)
-    report = run(cfg, Corpus(tmp_path / "pack", tmp_path / "tokenizer", tmp_path), tmp_path)
+    report = run(cfg, Corpus(tmp_path / "pack", tmp_path / "tokenizer", tmp_path, from_scratch(tmp_path / "start")), tmp_path)
     assert report["validation_loss"] < 0.2
     model = load("causal", tmp_path / "out")
     assert generate(model, text[:8], SamplingConfig(max_new_tokens=8, temperature=0.0)) == text[8:16]
@@ -203,3 +211,110 @@ def test_every_family_learns_and_goes_on_exactly(corpus, tmp_path, monkeypatch, 
 
 def test_the_families_are_those_of_the_section():
     assert set(vars(tiny())) == set(FAMILIES)
+
+
+@pytest.fixture(scope="module")
+def incumbent(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    """data/start/causal with a model that was trained on the corpus, and the report of that training."""
+    place = tmp_path_factory.mktemp("incumbent")
+    corpus = make_corpus(place)
+    report = run(tiny(learning_rate=0.01), corpus, place)
+    start = place / "from"
+    start.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        shutil.copyfile(place / "out" / name, start / name)
+    shutil.copyfile(corpus.tokenizer / "tokenizer.json", start / "tokenizer.json")
+    write_json(start / NOTE, {"start": "incumbent", "moved": {}})
+    return start, report
+
+
+def grown(tmp_path: Path, start: Path, known: int, new: int) -> Corpus:
+    """A corpus of which the first `known` documents, a row each, are known to `start`; the new ones count backwards."""
+    corpus = make_corpus(tmp_path)
+    rows = [*counting_rows(known + 1, 3)[:known], *(row[::-1] for row in counting_rows(new + 1, 4)[:new])]
+    names = [f"{i:032x}" for i in range(len(rows))]
+    shutil.rmtree(corpus.rows / "train")
+    write_split(corpus.rows / "train", [rows], pieces=[[name] for name in names])
+    columns = {"id": names, "digest": ["d"] * len(names), "split": ["train"] * len(names)}
+    write_table(pa.table(columns), corpus.rows / "documents/00000.parquet")
+    shutil.copytree(start, tmp_path / "begun")
+    write_table(pa.table([names[:known], ["d"] * known], schema=TRAINED), tmp_path / "begun" / DOCUMENTS)
+    return corpus._replace(start=tmp_path / "begun")
+
+
+def continued(**changes: object) -> PretrainConfig:
+    cfg = tiny(**({"learning_rate": 0.002, "start": "incumbent", "replay": 0.25} | changes))
+    cfg.causal.model.layers = 7  # the architecture is the start's
+    return cfg
+
+
+def test_goes_on_from_the_incumbent_with_its_share_of_what_it_knew(tmp_path, incumbent, monkeypatch):
+    start, before = incumbent
+    corpus = grown(tmp_path, start, 12, 10)
+    report = run(continued(), corpus, tmp_path / "whole")
+    assert abs(report["start_loss"] - before["validation_loss"]) < 1e-4  # the held-out rows are the same
+    assert (report["start"], report["rows_known"], report["rows_new"], report["replayed"]) == ("incumbent", 12, 10, 0.25)
+    curve = (tmp_path / "whole/live/plots/metrics/validation/loss.tsv").read_text().split()[2:4]
+    assert (curve[0], round(float(curve[1]), 6)) == ("0", report["start_loss"])
+    assert as_json(tmp_path / "whole/out/config.json")["num_hidden_layers"] == 2
+    assert "model" not in as_json(tmp_path / "whole/out/training.json")["config"]
+    with monkeypatch.context() as patched:
+        die_at(20, patched)
+        with pytest.raises(Killed):
+            run(continued(), corpus, tmp_path / "broken")
+    run(continued(), corpus, tmp_path / "broken")
+    assert all_bytes(tmp_path / "broken") == all_bytes(tmp_path / "whole")
+
+
+def test_learns_what_is_new_and_keeps_what_it_knew(tmp_path, incumbent):
+    """Without replay the counting upwards that the incumbent had learnt is lost sooner."""
+    start, _ = incumbent
+    corpus = grown(tmp_path, start, 12, 10)
+    losses = {}
+    for replay in (0.0, 0.5):
+        report = run(continued(replay=replay, learning_rate=0.01), corpus, tmp_path / str(replay))
+        losses[replay] = report["validation_loss"]  # of rows that count upwards
+    assert losses[0.5] < losses[0.0]
+
+
+@pytest.mark.parametrize(("known", "new"), [(20, 0), (0, 20)])
+def test_rows_of_one_kind_are_all_alike(tmp_path, incumbent, known, new):
+    report = run(continued(), grown(tmp_path, incumbent[0], known, new), tmp_path)
+    assert (report["rows_known"], report["rows_new"], report["replayed"]) == (known, new, 1.0 if known else 0.0)
+
+
+def test_another_start_is_another_run(tmp_path, incumbent, monkeypatch):
+    resumed: list[int] = []
+    monkeypatch.setattr(KeepLatest, "on_train_start", lambda self, trainer, module: resumed.append(trainer.global_step))
+    corpus = grown(tmp_path, incumbent[0], 12, 10)
+    with monkeypatch.context() as patched:
+        die_at(20, patched)
+        with pytest.raises(Killed):
+            run(continued(), corpus, tmp_path)
+    weights = corpus.start / "model.safetensors"
+    changed = {name: part + 0.01 for name, part in load_file(weights).items()}
+    weights.unlink()
+    save_file(changed, weights, metadata={"format": "pt"})
+    run(continued(), corpus, tmp_path)
+    assert resumed == [0, 0]
+
+
+def test_a_corpus_packed_with_another_tokenizer_is_refused(tmp_path, incumbent):
+    corpus = grown(tmp_path, incumbent[0], 12, 10)
+    text = (corpus.tokenizer / "tokenizer.json").read_text("utf-8")
+    (corpus.tokenizer / "tokenizer.json").write_text(text.replace("word7", "word_7"), "utf-8")
+    with pytest.raises(UserError, match=r"`tokenizer\.start` in params\.yaml to incumbent"):
+        run(continued(), corpus, tmp_path)
+
+
+@pytest.mark.parametrize(("family", "kind"), [(family, kind) for family, kinds in ARCHITECTURES.items() for kind in kinds])
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_models_of_other_people_learn_in_every_family(tmp_path, family, kind, optimizer):
+    corpus = make_corpus(tmp_path)
+    foreign_model(family, kind, VOCABULARY).save_pretrained(tmp_path / "base")
+    shutil.copyfile(corpus.tokenizer / "tokenizer.json", tmp_path / "base/tokenizer.json")
+    write_json(tmp_path / "base" / NOTE, {"start": "data/base/x", "moved": {"1": None, "7": 1}})
+    cfg = tiny(start="data/base/x", optimizer=optimizer, learning_rate=0.005)
+    report = run(cfg, corpus._replace(start=tmp_path / "base"), tmp_path, family=family)
+    assert report["validation_loss"] < report["start_loss"]
+    assert load(family, tmp_path / "out").config.model_type == kind

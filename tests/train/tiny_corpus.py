@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from privllm.core.records import GUIDE, POS_TAGS, ROWS
+from privllm.core.report import write_json
+from privllm.core.start import NOTE, SCRATCH
 from privllm.model.causal import CausalConfig
 from privllm.model.masked import MaskedConfig
 from privllm.model.seq2seq import Seq2SeqConfig
@@ -22,13 +24,16 @@ class Corpus(NamedTuple):
     rows: Path
     tokenizer: Path
     guide: Path
+    start: Path
 
 
-def write_split(folder: Path, shards: list[list[list[int]]], context: int = CONTEXT) -> None:
+def write_split(folder: Path, shards: list[list[list[int]]], context: int = CONTEXT, pieces: list[list[str]] | None = None) -> None:
+    """`pieces`: the documents of each row of a shard, for rows of which that matters."""
     for number, shard in enumerate(shards):
         ids = pa.array(shard, ROWS.field("input_ids").type)
-        pieces = pa.array([[]] * len(shard), ROWS.field("pieces").type)
-        write_rows(ids, pieces, context, folder / f"{number:05d}.arrow")
+        held = [[{"id": name} for name in names] for names in pieces or [[]] * len(shard)]
+        pieces_of_rows = pa.array(held, ROWS.field("pieces").type)
+        write_rows(ids, pieces_of_rows, context, folder / f"{number:05d}.arrow")
 
 
 def write_tokenizer(folder: Path, words: list[str]) -> None:
@@ -51,7 +56,12 @@ def make_corpus(folder: Path) -> Corpus:
     write_split(folder / "pack" / "validation", [counting_rows(5, 2)])
     words = ["<|endoftext|>", "<|pad|>", "<|mask|>"] + [f"word{i}" for i in range(3, VOCABULARY)]
     write_tokenizer(folder / "tokenizer", words)
-    return Corpus(folder / "pack", folder / "tokenizer", write_guide(folder / "guide", folder / "pack"))
+    return Corpus(folder / "pack", folder / "tokenizer", write_guide(folder / "guide", folder / "pack"), from_scratch(folder / "start"))
+
+
+def from_scratch(folder: Path) -> Path:
+    write_json(folder / NOTE, {"start": SCRATCH})
+    return folder
 
 
 def write_guide(folder: Path, rows: Path) -> Path:

@@ -1,0 +1,32 @@
+"""Where training may begin, as params.yaml says it: `scratch`, `incumbent` (the last promoted model), or `data/base/<name>`.
+
+It opens nothing: `tokens.starts` fetches what is named, `model.started` loads it.
+"""
+
+import re
+
+from privllm.core.errors import UserError
+from privllm.core.params import PARAMS_FILE
+
+SCRATCH, INCUMBENT = "scratch", "incumbent"
+BASE = re.compile(r"data/base/([^/\\.][^/\\]*)")
+NOTE = "start.json"  # in every folder below data/start: what it holds
+DOCUMENTS = "documents.parquet"  # beside weights: what they were trained on, see `tokens.known`
+
+# The `model_type`s that the objectives and the optimiser of each family know: blocks called `layers` (or T5's) and a plain output layer.
+ARCHITECTURES = {
+    "causal": ("llama", "mistral", "qwen2", "qwen3"),
+    "masked": ("modernbert",),
+    "seq2seq": ("t5",),
+}
+
+
+def require_start(value: str, key: str) -> None:
+    """Raise a `UserError` unless `value` is a place where training may begin; `key` is dotted."""
+    if value in (SCRATCH, INCUMBENT) or BASE.fullmatch(value):
+        return
+    raise UserError(
+        f"parameter `{key}` in {PARAMS_FILE} is `{value}`: it must be `{SCRATCH}`, `{INCUMBENT}` (the last promoted model) or "
+        "`data/base/<name>`. Put a model that lies elsewhere below data/base, or the build could not track it: "
+        "`cp -r MODEL data/base/<name> && dvc add data/base/<name>`."
+    )

@@ -1,0 +1,23 @@
+"""start: the last promoted model or one that lies below data/base in, what each training begins with out.
+
+data/promoted/model, data/base -> data/start/{<family>, tokenizer}, reports/start.json
+"""
+
+from pathlib import Path
+
+from privllm.core.params import deciding_sections
+from privllm.core.report import write_json
+from privllm.core.stage import run
+from privllm.tokens.starts import take_starts
+
+SECTIONS = ("tokenizer",)  # of params.yaml, its `start`, and that of each family in `pretrain`
+
+
+def main(promoted: Path, base: Path, out: Path, report: Path) -> None:
+    params = deciding_sections()
+    wanted = {family: params["pretrain"][family]["start"] for family in params["families"]}
+    write_json(report, take_starts(wanted | {"tokenizer": params["tokenizer"]["start"]}, promoted, base, out))
+
+
+if __name__ == "__main__":
+    run(main)

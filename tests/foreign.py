@@ -1,0 +1,65 @@
+"""Tiny models and tokenizers as other people make them: transformers' own classes, without any of our special tokens."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, PreTrainedModel
+
+TEXTS = ["The committee met on Tuesday and read the report. It was agreed.", "def valve(x):\n    return x + 1  # café", "naïve 12 façades"]
+NAMES = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+CONFIGS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "causal": (AutoModelForCausalLM, {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}),
+    "masked": (AutoModelForMaskedLM, {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}),
+    "seq2seq": (AutoModelForSeq2SeqLM, {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 1, "num_heads": 4}),
+}
+
+
+def foreign_tokenizer(specials: Iterable[str] = ("<s>", "</s>", "<unk>"), texts: Iterable[str] = TEXTS, size: int = 340) -> str:
+    """tokenizer.json of a byte-level BPE in GPT-2's way, `specials` first, a mark put before every text."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=list(specials),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    first = next(iter(specials))
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"{first} $A", special_tokens=[(first, 0)])
+    return tokenizer.to_str()
+
+
+def foreign_model(family: str, kind: str, vocabulary: int, context: int = 64, **more: Any) -> PreTrainedModel:
+    """A random model whose every part says something."""
+    auto, shape = CONFIGS[family]
+    if "num_key_value_heads" in AutoConfig.for_model(kind).to_dict():
+        shape = shape | {"num_key_value_heads": 2}
+    length = {} if family == "seq2seq" else {"max_position_embeddings": context}
+    ids = dict.fromkeys(("bos_token_id", "pad_token_id", "cls_token_id", "sep_token_id"), 0) | {"eos_token_id": 1}
+    config = AutoConfig.for_model(kind, vocab_size=vocabulary, **shape, **length, **ids, **more)
+    model = auto.from_config(config)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1 + (parameter.ndim == 1))
+    return model.eval()
+
+
+def save_foreign(
+    folder: Path, family: str, kind: str, specials: tuple[str, ...] = ("<s>", "</s>", "<unk>"), **more: Any
+) -> PreTrainedModel:
+    """A Hugging Face folder of such a model with a tokenizer."""
+    text = foreign_tokenizer(specials)
+    model = foreign_model(family, kind, Tokenizer.from_str(text).get_vocab_size(), **more)
+    model.save_pretrained(folder)
+    (folder / "tokenizer.json").write_text(text, "utf-8")
+    names = {role: name for role, name in NAMES.items() if name in specials}
+    (folder / "tokenizer_config.json").write_text(json.dumps(names | {"mask_token": {"content": "<mask>"}}), "utf-8")
+    return model
