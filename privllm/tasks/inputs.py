@@ -60,5 +60,6 @@ def _answered(value: Any, kind: str) -> Any:
     if kind == "text2text":
         return {**value, "output": UNKNOWN}
     said = value.get("messages")
-    asks = isinstance(said, list) and said and isinstance(said[-1], dict) and said[-1].get("role") == "user"
-    return {**value, "messages": [*said, {"role": "assistant", "content": UNKNOWN}]} if asks else value
+    if isinstance(said, list) and said and isinstance(said[-1], dict) and said[-1].get("role") == "user":
+        return {**value, "messages": [*said, {"role": "assistant", "content": UNKNOWN}]}
+    return value

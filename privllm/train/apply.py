@@ -22,8 +22,8 @@ from privllm.model.families import config_of, context_of
 from privllm.model.heads import open_model
 from privllm.tasks.formats import Chat, Classified, Dataset, Example, Pair, Tagged
 from privllm.tasks.metrics import spans
-from privllm.train.encode import Coder, Encoded
 from privllm.tokens.speech import Speech
+from privllm.train.encode import Coder, Encoded
 from privllm.train.finetune import FinetuneConfig
 from privllm.train.predict import Limits, read, write
 from privllm.train.supervised import OBJECTIVES
@@ -44,11 +44,10 @@ class Tuned:
 
 def open_tuned(folder: Path) -> Tuned:
     """The model that `finetune` left in `folder`, in eval mode on the CPU. Raises UserError when there is none."""
-    if (folder / "skipped.json").is_file():
-        raise UserError(
-            f"{folder} holds no model, since its task was skipped: {json.loads((folder / 'skipped.json').read_text())['skipped']}"
-        )
-    if not (folder / "training.json").is_file() or "kind" not in (facts := json.loads((folder / "training.json").read_text("utf-8"))):
+    skipped, facts = (_json(folder / name) for name in ("skipped.json", "training.json"))
+    if skipped:
+        raise UserError(f"{folder} holds no model, since its task was skipped: {skipped['skipped']}")
+    if "kind" not in facts:
         known = sorted(path.parent.name for path in folder.parent.glob("*/predictions.jsonl"))
         there = f"there are {', '.join(known)}" if known else "there are none yet"
         raise UserError(f"{folder} holds no tuned model ({there}): run `dvc repro finetune@{folder.name}`, or name another task.")
@@ -67,6 +66,10 @@ def answers(tuned: Tuned, examples: Iterable[Example]) -> Iterator[dict[str, Any
         encoded, cut = zip(*(_encode(tuned, example) for example in batch), strict=True)
         for example, found, short in zip(batch, _say(tuned, batch, list(encoded)), cut, strict=True):
             yield ({"id": example.id} if example.id else {}) | found | ({"cut": True} if short else {})
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
 
 def _encode(tuned: Tuned, example: Example) -> tuple[Encoded, bool]:

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.train.tiny_tasks import make_start, make_tokenizer, tiny, write_examples
 from typer.testing import CliRunner
 
 from privllm.cli import app
 from privllm.model.special import vocabulary_size
 from privllm.train.finetune import Inputs, finetune
 from privllm.train.loop import Work
+from tests.train.tiny_tasks import make_start, make_tokenizer, tiny, write_examples
 
 RUNNER = CliRunner()
 
