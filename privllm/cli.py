@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import privllm.core.offline  # noqa: F401  (first: it switches telemetry off)
-from privllm.commands import people, releases
+from privllm.commands import people, predict, releases
 from privllm.commands.guard import commands_of
 from privllm.core.errors import UserError
 from privllm.core.stage import LOG_FILE, explain
@@ -216,6 +216,7 @@ def forget(
 
 
 people.add_to(app)
+predict.add_to(app)
 releases.add_to(app)
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ class Dataset:
     counts: dict[str, int]  # lines = blank + repeated + examples; repaired is how many labels were read as B-
 
 
-class _Fault(Exception):
+class Fault(Exception):
     """What is wrong with a line."""
 
 
@@ -94,17 +94,17 @@ def read_examples(path: Path, kind: str, labels: tuple[str, ...] = ()) -> Datase
             counts["blank"] += 1
             continue
         try:
-            example, repaired = _example(number, line, kind, labels)
+            example, repaired = example_of(number, parse(line), kind, labels)
             what = digest(repr((example.content, example.split)).encode())
             if what in first:
                 counts["repeated"] += 1
                 continue
             if ids.setdefault(example.id, number) != number:
-                raise _Fault(f"the id {_short(example.id)} stands on line {ids[example.id]} already; every example needs its own")
+                raise Fault(f"the id {_short(example.id)} stands on line {ids[example.id]} already; every example needs its own")
             if examples and bool(example.split) != bool(examples[0].split):
-                raise _Fault('some lines have "split" and others have none; give it to all of them, or to none')
-        except _Fault as fault:
-            raise _error(path, number, str(fault)) from None
+                raise Fault('some lines have "split" and others have none; give it to all of them, or to none')
+        except Fault as fault:
+            raise error_at(path, number, str(fault)) from None
         first[what] = number
         counts.update(examples=1, repaired=repaired)
         examples.append(example)
@@ -116,7 +116,7 @@ def read_examples(path: Path, kind: str, labels: tuple[str, ...] = ()) -> Datase
 
 def line_error(dataset: Dataset, example: Example, what: str) -> UserError:
     """The error for one example of a dataset, for whoever finds a fault later on."""
-    return _error(dataset.path, example.line, what)
+    return error_at(dataset.path, example.line, what)
 
 
 def input_of(content: Content) -> str:
@@ -152,7 +152,7 @@ SHAPES = {
 KEYS = {"classification": {"text", "label"}, "tokens": {"tokens", "labels"}, "text2text": {"input", "output"}, "chat": {"messages"}}
 
 
-def _error(path: Path, number: int, what: str) -> UserError:
+def error_at(path: Path | str, number: int, what: str) -> UserError:
     return UserError(f"{path}, line {number}: {what}. Mend that line, or take it out.")
 
 
@@ -166,14 +166,14 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
             while line := file.readline(MAX_LINE_BYTES + 1):
                 number += 1
                 if len(line) > MAX_LINE_BYTES:
-                    raise _error(path, number, f"it is longer than {MAX_LINE_BYTES:,} bytes")
+                    raise error_at(path, number, f"it is longer than {MAX_LINE_BYTES:,} bytes")
                 yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
     except FileNotFoundError:
         raise UserError(f"{path} is missing: put the dataset there, or name another file under `data` in params.yaml.") from None
 
 
-def _example(number: int, line: bytes, kind: str, labels: tuple[str, ...]) -> tuple[Example, int]:
-    value = _parse(line)
+def example_of(number: int, value: Any, kind: str, labels: tuple[str, ...] = ()) -> tuple[Example, int]:
+    """The example that a line's JSON says, and how many of its labels were read as B-. Raises Fault."""
     if not isinstance(value, dict):
         _fail(kind, "it must be a JSON object")
     missing, unknown = sorted(KEYS[kind] - set(value)), sorted(set(value) - KEYS[kind] - COMMON)
@@ -183,20 +183,21 @@ def _example(number: int, line: bytes, kind: str, labels: tuple[str, ...]) -> tu
     content, repaired = _content(kind, value, labels)
     common = {key: _text(value, key) if key in value else "" for key in sorted(COMMON)}
     if common["split"] and common["split"] not in SPLITS:
-        raise _Fault(f'"split" is {_short(common["split"])}; it must be one of {", ".join(SPLITS)}')
+        raise Fault(f'"split" is {_short(common["split"])}; it must be one of {", ".join(SPLITS)}')
     group = common["group"] or digest(input_of(content).encode())
     return Example(number, common["id"] or name_digest(kind, repr(content), common["split"]), group, common["split"], content), repaired
 
 
-def _parse(line: bytes) -> Any:
+def parse(line: bytes) -> Any:
+    """A line's JSON. Raises Fault."""
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError as error:
         try:
             line.decode("utf-8")
         except UnicodeDecodeError as broken:
-            raise _Fault(f"byte {broken.start + 1} is not UTF-8; save the file as UTF-8") from None
-        raise _Fault(f"it is not JSON ({error})") from None
+            raise Fault(f"byte {broken.start + 1} is not UTF-8; save the file as UTF-8") from None
+        raise Fault(f"it is not JSON ({error})") from None
 
 
 def _content(kind: str, value: dict[str, Any], labels: tuple[str, ...]) -> tuple[Content, int]:
@@ -215,12 +216,12 @@ def _tagged(value: dict[str, Any], labels: tuple[str, ...]) -> tuple[Tagged, int
     tokens, tags = value["tokens"], value["labels"]
     for key, part in (("tokens", tokens), ("labels", tags)):
         if not isinstance(part, list) or not part or not all(isinstance(item, str) and item for item in part):
-            raise _Fault(f'"{key}" must be a list of strings that are not empty')
+            raise Fault(f'"{key}" must be a list of strings that are not empty')
     if len(tokens) != len(tags):
-        raise _Fault(f"it has {len(tokens)} tokens but {len(tags)} labels")
+        raise Fault(f"it has {len(tokens)} tokens but {len(tags)} labels")
     for tag in tags:
         if tag != OUTSIDE and not (tag[:2] in ("B-", "I-") and tag[2:]):
-            raise _Fault(f"the label {_short(tag)} is neither O nor B-TYPE nor I-TYPE")
+            raise Fault(f"the label {_short(tag)} is neither O nor B-TYPE nor I-TYPE")
         if tag != OUTSIDE:
             _check_label(tag[2:], labels)
     read = as_bio(tuple(tags))
@@ -237,27 +238,27 @@ def _chat(value: dict[str, Any]) -> Chat:
             _fail("chat", f'message {place + 1} must be an object with "role" and "content"')
         role = ("user", "assistant")[place % 2]
         if message["role"] != role:
-            raise _Fault(f"message {place + 1} must be the {role}'s: user and assistant take turns, the user begins")
+            raise Fault(f"message {place + 1} must be the {role}'s: user and assistant take turns, the user begins")
         turns.append((role, _text(message, "content")))
     if len(turns) % 2:
-        raise _Fault("the last message must be the assistant's: it is what is learnt")
+        raise Fault("the last message must be the assistant's: it is what is learnt")
     return Chat(tuple(turns))
 
 
 def _text(value: dict[str, Any], key: str) -> str:
     text = value[key]
     if not isinstance(text, str) or not text.strip():
-        raise _Fault(f'"{key}" must be a string with something in it')
+        raise Fault(f'"{key}" must be a string with something in it')
     return text
 
 
 def _check_label(label: str, labels: tuple[str, ...]) -> None:
     if labels and label not in labels:
-        raise _Fault(f"the label {_short(label)} is unknown; params.yaml lists {', '.join(labels)}")
+        raise Fault(f"the label {_short(label)} is unknown; params.yaml lists {', '.join(labels)}")
 
 
 def _fail(kind: str, what: str) -> NoReturn:
-    raise _Fault(f"{what}; a line of {kind} looks like {SHAPES[kind]}")
+    raise Fault(f"{what}; a line of {kind} looks like {SHAPES[kind]}")
 
 
 def _names(keys: list[str]) -> str:

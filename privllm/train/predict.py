@@ -54,7 +54,7 @@ def judge(
 ) -> Judged:
     """Answer the examples, in eval mode, and score the answers; `limits.generated` of them, evenly spaced, in words."""
     objective.model.eval()
-    loss, guesses = _read(objective, encoded, limits.batch_size)
+    loss, guesses, _ = read(objective, encoded, limits.batch_size)
     expected = [answer_of(example) for example in examples]
     kind, everything = type(examples[0].content), list(range(len(examples)))
     if kind is Classified:
@@ -75,20 +75,25 @@ def judge(
 
 
 @torch.inference_mode()
-def _read(objective: Supervised, encoded: Sequence[Encoded], batch_size: int) -> tuple[Score, list[list[int]]]:
-    """The loss by example, and the likeliest label wherever one counts."""
+def read(objective: Supervised, encoded: Sequence[Encoded], batch_size: int) -> tuple[Score, list[list[int]], list[list[float]]]:
+    """The loss by example; the likeliest label wherever one counts, and its probability."""
     nats, counts = np.zeros(len(encoded)), np.zeros(len(encoded))
     guesses: list[list[int]] = [[] for _ in encoded]
+    sure: list[list[float]] = [[] for _ in encoded]
     with torch.compiler.set_stance("force_eager"):
         for start in range(0, len(encoded), batch_size):
             batch = tuple(part.to(objective.model.device) for part in objective.make(encoded[start : start + batch_size]))
             logits_NC, wanted = objective.logits(batch)
             losses_N = torch.nn.functional.cross_entropy(logits_NC.float(), batch[-1][wanted], reduction="none")
-            for row, loss, guess in zip(wanted.nonzero()[:, 0].tolist(), losses_N.tolist(), logits_NC.argmax(-1).tolist(), strict=True):
+            best_N, labels_N = logits_NC.float().max(-1)
+            chance_N = (best_N - logits_NC.float().logsumexp(-1)).exp()
+            found = zip(wanted.nonzero()[:, 0].tolist(), losses_N.tolist(), labels_N.tolist(), chance_N.tolist(), strict=True)
+            for row, loss, guess, probability in found:
                 nats[start + row] += loss
                 counts[start + row] += 1
                 guesses[start + row].append(guess)
-    return Score(nats, counts), guesses
+                sure[start + row].append(probability)
+    return Score(nats, counts), guesses, sure
 
 
 @torch.inference_mode()

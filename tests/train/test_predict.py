@@ -10,7 +10,7 @@ from privllm.model.special import vocabulary_size
 from privllm.tasks.formats import Classified, Example, Pair, Tagged
 from privllm.tokens.speech import Speech
 from privllm.train.encode import Encoded
-from privllm.train.predict import Judged, Limits, _read, as_line, write
+from privllm.train.predict import Judged, Limits, as_line, read, write
 from privllm.train.supervised import OBJECTIVES
 
 
@@ -42,9 +42,10 @@ def test_losses_by_example_add_up(tokenizer) -> None:
     size, rng = vocabulary_size(tokenizer), np.random.default_rng(0)
     asked = [Encoded(ids, np.where(ids % 2, ids, -100), ids) for ids in (rng.integers(13, 300, n) for n in (4, 12, 7))]
     of = OBJECTIVES["chat", "causal"](lively("causal", size), tiny("chat", "causal"), asked, asked, 1, "x")
-    score, guesses = _read(of, asked, batch_size=2)
+    score, guesses, sure = read(of, asked, batch_size=2)
     with torch.no_grad():
         assert score.over.sum() == pytest.approx(float(of.loss(of.make(asked), "sum")), rel=1e-5)
+    assert all(1 / size <= probability <= 1 for one in sure for probability in one)
     assert score.under.tolist() == [len(guess) for guess in guesses] == [int((one.labels >= 0).sum()) for one in asked]
 
 
