@@ -265,10 +265,11 @@ def test_an_audit_of_nothing_is_an_error(stage: Stage, monkeypatch: pytest.Monke
 
 def test_the_stages_that_use_the_store_are_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(ROOT)
-    data = ["collect", "clean", "dedup", "validate", "annotate", "tokenizer", "pack", "guide"]
+    data = ["collect", "clean", "dedup", "validate", "annotate", "tasks", "tokenizer", "pack", "guide"]
     assert [stage for stage in declared_stages() if uses_store(stage)] == [
         *data,
         *(f"evaluate@{family}" for family in ("causal", "masked", "seq2seq")),
+        "gate",
     ]
     assert load_main("clean").__module__ == "stages.clean"
     monkeypatch.chdir(tmp_path)
@@ -298,8 +299,9 @@ def test_real_stages(shop: Workshop) -> None:
     assert code == 0, lines
     assert [line.split()[0] for line in lines if "the same bytes" in line] == ["collect", "clean", "dedup", "tokenizer", "pack"]
     assert [line.split()[0] for line in lines if "skipped" in line] == [
-        *("validate", "annotate", "guide"),
+        *("validate", "annotate", "tasks", "guide"),
         *(f"evaluate@{family}" for family in ("causal", "masked", "seq2seq")),
+        "gate",
     ]
     assert states(shop.root) == before
 
