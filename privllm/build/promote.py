@@ -24,6 +24,7 @@ from privllm.core.promoted import JUDGED, MANIFEST, MODEL, PROMOTED, TOKENIZER
 from privllm.core.report import write_json
 from privllm.core.start import DOCUMENTS, INCUMBENT
 from privllm.core.tables import read_table, write_table
+from privllm.tasks.scores import FILE, TASKS
 from privllm.tokens.known import trained_documents
 from privllm.tokens.mixture import weak_spots_of
 
@@ -143,6 +144,9 @@ def _gather(root: Path, out: Path, families: list[str]) -> None:
         scores = read_table(root / "data/evaluate" / family / "documents.parquet", ["id", "bytes"])
         write_table(scores, out / JUDGED / f"{family}.parquet")
     write_table(trained_documents(root / "data/pack", root / "data/start"), out / DOCUMENTS)
+    for scores in sorted((root / "data/finetune").glob(f"*/{FILE}")):
+        (out / TASKS).mkdir(exist_ok=True)
+        shutil.copyfile(scores, out / TASKS / f"{scores.parent.name}.parquet")
     (out / TOKENIZER).mkdir(parents=True)
     shutil.copyfile(root / "data/tokenizer/tokenizer.json", out / TOKENIZER / "tokenizer.json")
 

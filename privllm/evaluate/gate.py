@@ -3,8 +3,10 @@
     bits_per_byte    on the held-out documents of today's corpus, each model by its own tokenizer
     forgetting       the same, on those of them that the incumbent was judged on when it was promoted, and which are still the same
     preferences      how often the causal model agrees with the votes and corrections that were kept back, by weight
+    tasks.<task>     the scores of tuned models, on the held-out examples that both were asked
 
-    data/promoted/model/incumbent, data/align, data/evaluate, data/pack, data/dedup, data/tokenizer, data/feedback_clean/held_out.jsonl
+    data/promoted/model/incumbent, data/align, data/evaluate, data/pack, data/dedup, data/tokenizer, data/feedback_clean/held_out.jsonl,
+    data/finetune
         -> data/gate/<family>.parquet (SCORES, the incumbent's)
 
 A family that the incumbent lacks is not judged, and without an incumbent nothing is. It changes no model and promotes none.
@@ -13,7 +15,7 @@ A family that the incumbent lacks is not judged, and without an incumbent nothin
 import filecmp
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from privllm.core.errors import UserError
 from privllm.core.paired import LEAST, Paired, paired
 from privllm.core.params import require
 from privllm.core.promoted import JUDGED, MANIFEST, TOKENIZER
@@ -31,13 +34,14 @@ from privllm.core.start import INCUMBENT
 from privllm.core.store import NO_STORE, Store
 from privllm.core.tables import by_id, read_table, shards_of, write_table
 from privllm.evaluate.recipe import EvaluateConfig
-from privllm.evaluate.rules import DIFFERENCE, INTERVAL, KNOWN, Figure, Rule, judge, without_figure
+from privllm.evaluate.rules import DIFFERENCE, INTERVAL, KNOWN, Figure, Rule, judge, table_of, without_figure
 from privllm.evaluate.scoring import choose_rows, score
 from privllm.evaluate.slices import Tally
 from privllm.judge.lessons import Lesson, read_held_out, taught
 from privllm.model.families import config_of, context_of, load
 from privllm.model.replies import Pair, agreement, preferred
 from privllm.tasks.metrics import Score, paired_interval
+from privllm.tasks.scores import FILE, TASKS, shared
 from privllm.tokens.alignment import token_bytes
 from privllm.tokens.encoding import Encoder
 from privllm.tokens.packing import cut, join, pieces_of
@@ -73,6 +77,7 @@ class Inputs(NamedTuple):
     documents: Path  # data/dedup
     tokenizer: Path  # data/tokenizer
     feedback: Path  # data/feedback_clean
+    tuned: Path  # data/finetune
 
 
 class Settings(NamedTuple):
@@ -101,6 +106,7 @@ def gate(settings: Settings, inputs: Inputs, out: Path, store: Store = NO_STORE)
         )
     if CONVERSES in {name.partition(".")[0] for name in figures}:
         figures |= preferences(inputs, settings.gate.draws)
+    figures |= dict(of_tasks(incumbent / TASKS, inputs.tuned, settings.gate.draws))
     return report_of(settings.gate, json.loads((incumbent / MANIFEST).read_text("utf-8"))["version"], figures)
 
 
@@ -112,6 +118,17 @@ def report_of(cfg: GateConfig, incumbent: str, figures: dict[str, Figure]) -> di
         shown[name]["verdict"] = f"broken: {', '.join(limits)}" if limits else "kept"
     passed = not any(broken.values())
     return {"incumbent": incumbent, "passed": passed, "figures": shown, "not_measured": without_figure(figures, cfg.rules)}
+
+
+def require_pass(report: Mapping[str, Any]) -> None:
+    """Print the figures; raise UserError where a rule is broken."""
+    if report["figures"]:
+        print(table_of(report["figures"]))
+    if not report["passed"]:
+        raise UserError(
+            f"the model is worse than {report['incumbent']} by more than `gate.rules` allows: see the table above, or reports/gate.json. "
+            "Change data or parameters and run `dvc repro`; with --keep-going it builds what does not depend on the gate."
+        )
 
 
 def scores_of(settings: Settings, inputs: Inputs, family: str, store: Store) -> pa.Table:
@@ -172,11 +189,24 @@ def preferences(inputs: Inputs, draws: int) -> dict[str, Figure]:
         return {}
     weights = np.array([lesson.weight for lesson in both])
     before, after = (Score(weights * [found[lesson.id] for lesson in both], weights) for found in (old, new))
-    openings = [lesson.opening for lesson in both]
-    enough = len(set(openings)) >= LEAST
-    interval = paired_interval(after, before, openings, 0, draws) if enough else None
-    rounded = (round(interval[0], 6), round(interval[1], 6)) if interval else None
-    return {f"{CONVERSES}.preferences": Figure(round(before.value, 6), round(after.value, 6), rounded, len(both))}
+    return {f"{CONVERSES}.preferences": _beside(before, after, [lesson.opening for lesson in both], draws)}
+
+
+def of_tasks(promoted: Path, tuned: Path, draws: int) -> Iterator[tuple[str, Figure]]:
+    """(name, figure) of every score of every task that both builds have."""
+    for path in sorted(promoted.glob("*.parquet")):
+        new = tuned / path.stem / FILE
+        for name, found in shared(path, new).items() if new.is_file() else ():
+            yield f"tasks.{path.stem}.{name}", _beside(found.old, found.new, found.groups, draws)
+
+
+def _beside(old: Score, new: Score, groups: list[str], draws: int) -> Figure:
+    """Two scores of the same things, which are drawn by group."""
+    interval = None
+    if len(set(groups)) >= LEAST:
+        low, high = paired_interval(new, old, groups, 0, draws)
+        interval = round(low, 6), round(high, 6)
+    return Figure(round(old.value, 6), round(new.value, 6), interval, len(groups))
 
 
 def _agreement(lessons: list[Lesson], folder: Path, tokenizer: Path) -> dict[str, float]:

@@ -30,7 +30,8 @@ def summary_table(reports: Path, log: Path, samples: Path | None = None) -> Rend
     found = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(reports.glob("*.json"))}
     families = sorted(path.stem for path in reports.glob("evaluate/*.json"))
     by_family = {name: _of_family(reports, name) for name in families}
-    parts: list[RenderableType] = [_documents(found), _figures(found, by_family), _minutes(durations(log))]
+    parts: list[RenderableType] = [_documents(found), _figures(found, by_family), *_people(found, _read(reports / "align/causal.json"))]
+    parts.append(_minutes(durations(log)))
     for path in [samples / family / "samples.json" for family in families if samples]:
         if path.is_file():
             parts += _samples(path.parent.name, json.loads(path.read_text("utf-8")))
@@ -41,7 +42,11 @@ def summary_table(reports: Path, log: Path, samples: Path | None = None) -> Rend
 
 def _of_family(reports: Path, name: str) -> Reports:
     paths = {stage: reports / stage / f"{name}.json" for stage in ("pretrain", "evaluate")}
-    return {stage: json.loads(path.read_text("utf-8")) for stage, path in paths.items() if path.is_file()}
+    return {stage: found for stage, path in paths.items() if (found := _read(path))}
+
+
+def _read(path: Path) -> Reports:
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
 
 def durations(log: Path) -> dict[str, float]:
@@ -81,6 +86,21 @@ def _figures(reports: Mapping[str, Any], families: Mapping[str, Reports]) -> Ren
         values = [found.get(stage, {}).get(key) for found in families.values()] or [None]
         table.add_row(label, *("not yet" if value is None else form(value) for value in values))
     return table
+
+
+def _people(reports: Reports, aligned: Reports) -> list[RenderableType]:
+    """What the model learnt from people, and whether it may replace the one in use; nothing of a build that did neither."""
+    lines = []
+    if aligned.get("aligned"):
+        used = {kind: aligned["training"][kind]["used"] for kind in ("corrections", "preferences")}
+        said = f"{used['corrections']:,} corrections and {used['preferences']:,} preferences of {aligned['people']:,} people"
+        if found := aligned.get("preference_accuracy"):
+            said += f"; agrees with {found['after']:.0%} of {found['judged']:,} kept back, before with {found['before']:.0%}"
+        lines.append(Text.assemble(("learnt  ", "bold"), said))
+    if (gate := reports.get("gate") or {}).get("incumbent"):
+        verdict = "passed" if gate["passed"] else "FAILED, see reports/gate.json"
+        lines.append(Text.assemble(("gate  ", "bold"), f"{verdict}, against {gate['incumbent']}"))
+    return [Group(*lines)] if lines else []
 
 
 def _minutes(seconds: Mapping[str, float]) -> RenderableType:

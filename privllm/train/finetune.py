@@ -22,11 +22,13 @@ from privllm.core.errors import UserError
 from privllm.core.params import require
 from privllm.core.report import write_json
 from privllm.core.split import SplitConfig
+from privllm.core.tables import write_table
 from privllm.model.families import config_of, context_of
 from privllm.model.heads import families_of, open_model
 from privllm.model.seq2seq import with_sentinels
 from privllm.tasks.formats import KINDS, Dataset, read_examples
 from privllm.tasks.metrics import Score, paired_interval
+from privllm.tasks.scores import FILE, table_of
 from privllm.tasks.splits import Divided, divide
 from privllm.tokens.speech import Speech
 from privllm.tokens.vocabulary import TOKENIZER_CONFIG
@@ -223,6 +225,7 @@ def _save(arm: Arm, fresh: Judged | None, prepared: Prepared, inputs: Inputs, fa
         line = as_line(prepared.divided.test[i], given) | ({"random": fresh.given[place]} if fresh else {})
         lines.append(json.dumps(line, ensure_ascii=False) + "\n")
     (out / "predictions.jsonl").write_text("".join(lines), "utf-8")
+    write_table(table_of(arm.judged.scores, arm.judged.answered, prepared.divided.test), out / FILE)
 
 
 def _save_tokenizer(model: PreTrainedModel, inputs: Inputs, out: Path) -> None:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
 
@@ -13,12 +14,13 @@ from privllm.core.promoted import JUDGED, MANIFEST
 from privllm.core.report import write_json
 from privllm.core.split import SplitConfig
 from privllm.core.tables import read_table, write_table
-from privllm.evaluate.gate import GateConfig, Inputs, Settings, gate, report_of
+from privllm.evaluate.gate import GateConfig, Inputs, Settings, gate, report_of, require_pass
 from privllm.evaluate.recipe import EvaluateConfig, evaluate
 from privllm.evaluate.recipe import Inputs as Evaluated
 from privllm.evaluate.rules import INTERVAL, Figure, Rule
 from privllm.model.families import build, load
 from privllm.model.special import vocabulary_size
+from privllm.tasks.scores import SCORED
 from privllm.tokens.speech import Speech
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 from tests.evaluate.conftest import CONTEXT, MODELS
@@ -39,7 +41,7 @@ def folders(inputs_of: Callable[[str], Evaluated], tmp_path: Path) -> Inputs:
     (tmp_path / "feedback").mkdir()
     (tmp_path / "feedback/held_out.jsonl").touch()
     folders = tmp_path / "promoted", tmp_path / "align", tmp_path / "evaluate"
-    return Inputs(*folders, one.rows.parent, one.documents, one.tokenizer, tmp_path / "feedback")
+    return Inputs(*folders, one.rows.parent, one.documents, one.tokenizer, tmp_path / "feedback", tmp_path / "finetune")
 
 
 def promote(folders: Inputs, *families: str, noise: float = 0.0) -> Path:
@@ -141,12 +143,28 @@ def test_preferences_are_what_the_model_finds_likelier(folders: Inputs, tmp_path
     assert figure["low"] <= figure["difference"] <= figure["high"]
 
 
+def test_tasks_are_compared_where_both_builds_have_them(folders: Inputs, tmp_path: Path) -> None:
+    incumbent = promote(folders, "causal")
+    rows = [{"score": "accuracy", "example": f"e{i}", "group": f"g{i}", "over": float(i % 2), "under": 1.0} for i in range(8)]
+    for task in ("kept", "dropped"):
+        write_table(pa.Table.from_pylist(rows, SCORED), incumbent / "tasks" / f"{task}.parquet")
+    better = [row | {"over": 1.0} for row in rows]
+    for task in ("kept", "added"):
+        write_table(pa.Table.from_pylist(better, SCORED), folders.tuned / task / "scores.parquet")
+    figures = gate(SETTINGS, folders, tmp_path / "gate")["figures"]
+    assert [name for name in figures if name.startswith("tasks.")] == ["tasks.kept.accuracy"]
+    one = figures["tasks.kept.accuracy"]
+    assert (one["incumbent"], one["candidate"], one["units"]) == (0.5, 1.0, 8)
+    assert 0 < one["low"] < 0.5 < one["high"]
+
+
 def test_a_broken_rule_is_named() -> None:
     cfg = GateConfig(rules={"forgetting": Rule(max_increase=0.1), "preferences": Rule(max_decrease=0)})
     report = report_of(
         cfg, "privllm@v1.0.0", {"causal.forgetting": Figure(2.0, 2.2, (0.1, 0.3), 9), "causal.bits_per_byte": Figure(2, 2, None, 1)}
     )
-    assert not report["passed"]
+    with pytest.raises(UserError, match=r"worse than privllm@v1\.0\.0"):
+        require_pass(report)
     assert report["not_measured"] == ["preferences"]
     assert report["figures"]["causal.forgetting"]["verdict"] == "broken: max_increase 0.1"
     assert report["figures"]["causal.bits_per_byte"]["verdict"] == "not asked"

@@ -51,6 +51,20 @@ def test_whole_summary(tmp_path: Path) -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_what_people_taught_and_what_the_gate_says(tmp_path: Path) -> None:
+    used = {kind: {"used": number} for kind, number in (("corrections", 1200), ("preferences", 7))}
+    align = {"aligned": True, "people": 2, "training": used, "preference_accuracy": {"before": 0.5, "after": 0.75, "judged": 16}}
+    (tmp_path / "align").mkdir()
+    (tmp_path / "align/causal.json").write_text(json.dumps(align))
+    (tmp_path / "gate.json").write_text(json.dumps({"incumbent": "privllm@v1.0.0", "passed": False, "figures": {}}))
+    text = " ".join(shown(tmp_path, tmp_path / "log.jsonl").split())
+    assert "1,200 corrections and 7 preferences of 2 people; agrees with 75% of 16 kept back, before with 50%" in text
+    assert "gate FAILED, see reports/gate.json, against privllm@v1.0.0" in text
+    (tmp_path / "align/causal.json").write_text(json.dumps({"aligned": False, "passed_through": "nothing was said"}))
+    (tmp_path / "gate.json").write_text(json.dumps({"incumbent": "", "passed": True, "figures": {}}))
+    assert not {"learnt", "gate"} & set(shown(tmp_path, tmp_path / "log.jsonl").split())
+
+
 def test_nothing_yet(tmp_path: Path) -> None:
     text = shown(tmp_path, tmp_path / "log.jsonl")
     assert "no documents were collected yet" in text
