@@ -127,7 +127,7 @@ def write(model: PreTrainedModel, encoded: Sequence[Encoded], speech: Speech, li
 
 
 def placed(content: Any, said: Sequence[str]) -> list[str]:
-    """What was said of the words that are asked, in their places. Words beyond the context were never seen: nobody said anything of them."""
+    """What was said of the words that are asked, in their places; of words beyond the context nobody said anything."""
     labels = [OUTSIDE] * len(content.tokens)
     for place, label in zip(content.asked(), said, strict=False):
         labels[place] = label
