@@ -1,6 +1,6 @@
-"""tasks: documents in, labelled examples out that patterns find in them.
+"""tasks: documents and annotations in, labelled examples out that nobody labelled by hand.
 
-data/dedup -> data/tasks/<name>.jsonl, reports/tasks.json
+data/dedup, data/annotate -> data/tasks/<name>.jsonl, reports/tasks.json
 """
 
 from pathlib import Path
@@ -13,9 +13,9 @@ from privllm.core.store import open_store
 from privllm.tasks.recipe import TasksConfig, derive
 
 
-def main(source: Path, out: Path, report: Path) -> None:
+def main(source: Path, annotations: Path, out: Path, report: Path) -> None:
     cfg = read_params("tasks", TasksConfig)
-    write_json(report, derive(cfg, read_params("split", SplitConfig), source, out, open_store("tasks")))
+    write_json(report, derive(cfg, read_params("split", SplitConfig), source, annotations, out, open_store("tasks")))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
     text2text       {"input": "...", "output": "..."}
     chat            {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}, ...]}
 
+A null among "tokens" is a hidden word: the model sees its mask there, and of such a line only the hidden words are learnt and judged.
 Any line may also have "id"; "group", shared by examples that belong together (passages of one page), which stay on one side of the
 split; and "split" (train, validation or test), which then every line must have. An I- label that continues no entity of its type
 begins one (as conlleval and seqeval read it) and is counted. It does not divide the examples (`splits`) and mends no text.
@@ -38,8 +39,12 @@ class Classified:
 
 @dataclass(frozen=True)
 class Tagged:
-    tokens: tuple[str, ...]
-    labels: tuple[str, ...]  # BIO, one for each token
+    tokens: tuple[str | None, ...]  # None: hidden
+    labels: tuple[str, ...]  # BIO, one for each token; OUTSIDE for those that are not asked
+
+    def asked(self) -> list[int]:
+        """Places of the words whose labels are learnt and judged: the hidden ones, or all."""
+        return [place for place, token in enumerate(self.tokens) if token is None] or list(range(len(self.tokens)))
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,7 @@ def input_of(content: Content) -> str:
         case Classified(text, _):
             return text
         case Tagged(tokens, _):
-            return "\x1f".join(tokens)
+            return "\x1f".join(token or "" for token in tokens)
         case Pair(given, _):
             return given
         case Chat(turns):
@@ -214,9 +219,10 @@ def _content(kind: str, value: dict[str, Any], labels: tuple[str, ...]) -> tuple
 
 def _tagged(value: dict[str, Any], labels: tuple[str, ...]) -> tuple[Tagged, int]:
     tokens, tags = value["tokens"], value["labels"]
-    for key, part in (("tokens", tokens), ("labels", tags)):
-        if not isinstance(part, list) or not part or not all(isinstance(item, str) and item for item in part):
-            raise Fault(f'"{key}" must be a list of strings that are not empty')
+    if not isinstance(tokens, list) or not tokens or not all(token is None or (isinstance(token, str) and token) for token in tokens):
+        raise Fault('"tokens" must be a list of strings that are not empty (or null, for a word that is hidden)')
+    if not isinstance(tags, list) or not all(isinstance(tag, str) and tag for tag in tags):
+        raise Fault('"labels" must be a list of strings that are not empty')
     if len(tokens) != len(tags):
         raise Fault(f"it has {len(tokens)} tokens but {len(tags)} labels")
     for tag in tags:
@@ -225,7 +231,10 @@ def _tagged(value: dict[str, Any], labels: tuple[str, ...]) -> tuple[Tagged, int
         if tag != OUTSIDE:
             _check_label(tag[2:], labels)
     read = as_bio(tuple(tags))
-    return Tagged(tuple(tokens), read), sum(a != b for a, b in zip(read, tags, strict=True))
+    content = Tagged(tuple(tokens), read)
+    if any(tag != OUTSIDE for place, tag in enumerate(read) if place not in set(content.asked())):
+        raise Fault("it hides words (null), but gives a label to one that is not hidden: only hidden words are learnt there; make it O")
+    return content, sum(a != b for a, b in zip(read, tags, strict=True))
 
 
 def _chat(value: dict[str, Any]) -> Chat:

@@ -1,7 +1,7 @@
 """What a tuned model is asked: the lines of a dataset (`formats`), without the answers.
 
     classification  {"text": "..."}
-    tokens          {"tokens": ["...", ...]}
+    tokens          {"tokens": ["...", ...]}, null for a hidden word
     text2text       {"input": "..."}
     chat            {"messages": [..., {"role": "user", "content": "..."}]}
 

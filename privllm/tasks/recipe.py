@@ -1,10 +1,11 @@
-"""tasks: labelled examples made of the corpus itself, by patterns; nobody labels anything.
+"""tasks: labelled examples made of the corpus itself, by patterns or of its annotations; nobody labels anything.
 
-    data/dedup -> data/tasks/<name>.jsonl, in the formats of `formats`
+    data/dedup, data/annotate -> data/tasks/<name>.jsonl, in the formats of `formats`
 
 A pattern on a document's path gives what holds for all of it, a pattern on its text one example for each place where it matches;
-templates put their named groups together. Patterns are RE2 (through Arrow), which takes linear time whatever is written. An example
-is in the split of its document, so a model judged on it was never trained on that text. It trains nothing.
+templates put their named groups together. Patterns are RE2 (through Arrow), which takes linear time whatever is written. The kind tokens
+is made of annotated sentences instead (`grammar`). An example is in the split of its document, so a model judged on it was never trained
+on that text. It trains nothing.
 """
 
 import heapq
@@ -27,10 +28,17 @@ from privllm.core.report import balance
 from privllm.core.seed import name_digest, seed_of
 from privllm.core.split import SplitConfig, split_of
 from privllm.core.store import NO_STORE, Store
-from privllm.core.tables import shards_of
+from privllm.core.tables import read_table, shards_of
+from privllm.tasks.formats import OUTSIDE
+from privllm.tasks.grammar import examples_of_grammar
 
 PASSAGE = "passage"  # the group that a text cut into passages gives
-TEMPLATES = {"classification": ("text", "label"), "text2text": ("input", "output"), "chat": ("user", "assistant")}
+TEMPLATES: dict[str, tuple[str, ...]] = {
+    "classification": ("text", "label"),
+    "tokens": (),
+    "text2text": ("input", "output"),
+    "chat": ("user", "assistant"),
+}
 SLOT = re.compile(r"\{(\w+)\}")
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -39,12 +47,13 @@ Line = dict[str, Any]
 
 @dataclass
 class DeriveConfig:
-    kind: str = "text2text"  # classification, text2text or chat
+    kind: str = "text2text"  # classification, text2text or chat, by patterns; tokens: sentences with parts of speech, where annotated
     source: str = ""  # RE2 pattern a document's path must match; its named groups can be used in `templates`; empty: all documents
     text: str = ""  # RE2 pattern tried from the start of every line; empty: the text is cut into passages, group `passage`
     window: int = 500  # characters that `text` sees from there on, or of a passage, [20, 10000]
     templates: dict[str, list[str]] = field(default_factory=dict)  # what the example's parts are made of; of several one by hash
     hide: str = ""  # a group whose words are taken out of a classification's text; empty: none
+    hidden: float = 0.0  # of kind tokens: share of words that are hidden, and alone are asked for, [0, 1]; 0: all words are shown and asked
     min_words: int = 1  # an example's input has at least, >= 0
     per_document: int = 40  # examples of one document at most, by hash, [1, 1000000]
     max_examples: int = 20_000  # of all documents together at most, by hash, [1, 10000000]
@@ -63,6 +72,9 @@ class TasksConfig:
             wanted = TEMPLATES[cfg.kind]
             given = {key for key, choices in cfg.templates.items() if choices}
             require(given == set(wanted), f"{where}.templates", f"one list or more of texts under each of {' and '.join(wanted)}")
+            require(0 <= cfg.hidden <= 1, f"{where}.hidden", "a share between 0 and 1")
+            other = "text and hide empty" if cfg.kind == "tokens" else "hidden: 0, which is of the kind tokens"
+            require(not (cfg.text or cfg.hide if cfg.kind == "tokens" else cfg.hidden), where, other)
             require(20 <= cfg.window <= 10_000, f"{where}.window", "between 20 and 10000 characters")
             require(1 <= cfg.per_document <= 1_000_000, f"{where}.per_document", "between 1 and 1000000")
             require(1 <= cfg.max_examples <= 10_000_000, f"{where}.max_examples", "between 1 and 10000000")
@@ -86,14 +98,18 @@ def groups_of(pattern: str, key: str) -> set[str]:
     return {part.name for part in found.type}
 
 
-def derive(cfg: TasksConfig, split: SplitConfig, source: Path, out: Path, store: Store = NO_STORE) -> dict[str, Any]:
+def derive(cfg: TasksConfig, split: SplitConfig, source: Path, annotations: Path, out: Path, store: Store = NO_STORE) -> dict[str, Any]:
     """Write `out/<name>.jsonl` for each task of `cfg.derive`; returns the report. A task may well come out empty."""
     out.mkdir(parents=True, exist_ok=True)
     report = {}
     for name, task in sorted(cfg.derive.items()):
         workspace = out / ".shards"
         try:
-            jobs = [(task, split, shard) for shard in shards_of(source)]
+            shards = shards_of(source)
+            beside: list[tuple[Path, ...]] = [()] * len(shards)  # what patterns make is not made anew when annotations change
+            if task.kind == "tokens":
+                beside = [(path,) for path in shards_of(annotations)]
+            jobs = [(task, split, shard, *more) for shard, more in zip(shards, beside, strict=True)]
             found = store.map(derive_shard, jobs, workspace, f"tasks: {name}")
             lines, counts = _choose(task, heapq.nsmallest(task.max_examples, _shard_lines(workspace), key=_rank))
         finally:
@@ -107,33 +123,41 @@ def derive(cfg: TasksConfig, split: SplitConfig, source: Path, out: Path, store:
     return {"derived": report}
 
 
-def derive_shard(out: Path, cfg: DeriveConfig, split: SplitConfig, shard: Path) -> dict[str, int]:
+def derive_shard(out: Path, cfg: DeriveConfig, split: SplitConfig, shard: Path, annotations: Path | None = None) -> dict[str, int]:
     """The examples of one shard of DEDUPED as JSON lines, by document id and place; returns counts."""
     counts: Counter[str] = Counter(documents=0, matched=0, examples=0)
     lines: list[Line] = []
+    known = {row["id"]: row for row in read_table(annotations).to_pylist()} if annotations else {}
     for row in sorted(_rows(shard), key=lambda row: row["id"]):
-        found = examples_of(cfg, row["id"], row["source"], row["text"])
+        found = examples_of(cfg, row["id"], row["source"], row["text"], known.get(row["id"]))
         lines += [{"id": f"{row['id']}-{place}", "group": row["id"], "split": split_of(split, row["cluster"]), **e} for place, e in found]
         counts.update(documents=1, matched=bool(found), examples=len(found))
     (out / f"{shard.stem}.jsonl").write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
     return dict(counts)
 
 
-def examples_of(cfg: DeriveConfig, identifier: str, source: str, text: str) -> list[tuple[int, Line]]:
-    """(place, the example's own part of its line) of one document, in the order of their places."""
+def examples_of(cfg: DeriveConfig, identifier: str, source: str, text: str, annotation: Line | None = None) -> list[tuple[int, Line]]:
+    """(place, the example's own part of its line) of one document, in the order of their places; `annotation` is its row, if any."""
     whole = _extract([source], cfg.source)[0] if cfg.source else {}
     if whole is None:
         return []
-    windows = _windows(text, cfg.window) if cfg.text else _passages(text, cfg.window)
-    parts = _extract(windows, cfg.text) if cfg.text else [{PASSAGE: window} for window in windows]
+    if cfg.kind == "tokens":
+        found = examples_of_grammar(cfg.hidden, text, annotation) if annotation else []
+    else:
+        found = _by_pattern(cfg, identifier, whole, text)
     made: dict[str, tuple[int, Line]] = {}
-    for place, part in enumerate(parts):
-        if part is not None:
-            example = _fill(cfg, {**whole, **part}, seed_of(identifier, place))
-            if example and len(_given(example).split()) >= cfg.min_words:
-                made.setdefault(_given(example), (place, example))
+    for place, example in found:
+        if len(_given(example).split()) >= cfg.min_words:
+            made.setdefault(_given(example), (place, example))
     chosen = sorted(made.values(), key=lambda item: name_digest(identifier, item[0]))[: cfg.per_document]
     return sorted(chosen, key=lambda item: item[0])
+
+
+def _by_pattern(cfg: DeriveConfig, identifier: str, whole: dict[str, str], text: str) -> list[tuple[int, Line]]:
+    windows = _windows(text, cfg.window) if cfg.text else _passages(text, cfg.window)
+    parts = _extract(windows, cfg.text) if cfg.text else [{PASSAGE: window} for window in windows]
+    made = [(place, _fill(cfg, {**whole, **part}, seed_of(identifier, place))) for place, part in enumerate(parts) if part is not None]
+    return [(place, example) for place, example in made if example]
 
 
 def _rows(shard: Path) -> Iterator[Line]:
@@ -197,6 +221,8 @@ def _fill(cfg: DeriveConfig, groups: dict[str, str], seed: int) -> Line | None:
 
 
 def _given(line: Line) -> str:
+    if "tokens" in line:
+        return " ".join(token or "_" for token in line["tokens"])
     return line["messages"][0]["content"] if "messages" in line else line.get("text") or line["input"]
 
 
@@ -204,23 +230,27 @@ def _answer(line: Line) -> str:
     return line["messages"][1]["content"] if "messages" in line else line.get("output", "")
 
 
+def _labels(line: Line) -> set[str]:
+    return {line["label"]} if "label" in line else {tag[2:] for tag in line.get("labels", []) if tag != OUTSIDE}
+
+
 def _choose(cfg: DeriveConfig, lines: list[Line]) -> tuple[list[Line], dict[str, Any]]:
-    """The lines that stay: one of equal inputs, none whose input or answer stands in documents of two splits, no rare label."""
+    """The lines that stay: one of equal inputs, none whose input or answer stands in documents of two splits, none with a rare label."""
     lines = sorted(lines, key=lambda line: (line["group"], int(line["id"].rpartition("-")[2])))
     splits: dict[str, set[str]] = {}
     for line in lines:
         for part in ("given " + _given(line), "answer " + _answer(line)):
             splits.setdefault(part, set()).add(line["split"])
-    answers = cfg.kind != "classification"
+    answers = cfg.kind in ("text2text", "chat")
     one_sided = [
         line for line in lines if len(splits["given " + _given(line)]) == 1 and not (answers and len(splits["answer " + _answer(line)]) > 1)
     ]
     first: dict[str, Line] = {}
     for line in one_sided:
         first.setdefault(_given(line), line)
-    labels = Counter(line["label"] for line in first.values() if "label" in line and line["split"] == "train")
-    rare = {line["label"] for line in first.values() if "label" in line and labels[line["label"]] < cfg.min_examples}
-    kept = [line for line in first.values() if line.get("label") not in rare]
+    labels = Counter(label for line in first.values() if line["split"] == "train" for label in _labels(line))
+    rare = {label for line in first.values() for label in _labels(line) if labels[label] < cfg.min_examples}
+    kept = [line for line in first.values() if not _labels(line) & rare]
     counts: dict[str, Any] = {
         "across_splits": len(lines) - len(one_sided),
         "repeated": len(one_sided) - len(first),
@@ -229,6 +259,6 @@ def _choose(cfg: DeriveConfig, lines: list[Line]) -> tuple[list[Line], dict[str,
         "examples": len(kept),
         "by_split": dict(sorted(Counter(line["split"] for line in kept).items())),
     }
-    if cfg.kind == "classification":
-        counts["by_label"] = dict(sorted(Counter(line["label"] for line in kept).items()))
+    if not answers:
+        counts["by_label"] = dict(sorted(Counter(label for line in kept for label in _labels(line)).items()))
     return kept, counts

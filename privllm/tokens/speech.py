@@ -57,6 +57,9 @@ class Speech:
         text = (folder / "tokenizer.json").read_text("utf-8")
         self.plain = Tokenizer.from_str(without_specials(text))
         self.marks = marks_of(text, self.ids, folder)
+        names = (_named(folder).get("mask_token"), "<|mask|>", "[MASK]", "<mask>")
+        ids = (Tokenizer.from_str(text).token_to_id(name) for name in names if name)
+        self.mask = next((number for number in ids if number is not None), None)  # what a masked model sees of a hidden word
 
     def ids(self, text: str) -> list[int]:
         return self.plain.encode(text, add_special_tokens=False).ids

@@ -4,8 +4,9 @@
     tokens          {"id": "7", "spans": [{"start": 0, "end": 2, "type": "PER", "text": "Ada Lovelace", "probability": 0.88}]}
     text2text, chat {"id": "7", "text": "..."}
 
-`start` and `end` count tokens; a span is as probable as its least probable token; "cut" is there, and true, where the end of an input
-(of a chat, its beginning) was beyond what the model sees. Answers in words are the likeliest (greedy). It scores nothing (`predict`).
+`start` and `end` count tokens, and a hidden one is written "…"; a span is as probable as its least probable token; "cut" is there, and
+true, where the end of an input (of a chat, its beginning) was beyond what the model sees. Answers in words are the likeliest (greedy). It
+scores nothing (`predict`).
 """
 
 import json
@@ -25,10 +26,11 @@ from privllm.tasks.metrics import spans
 from privllm.tokens.speech import Speech
 from privllm.train.encode import Coder, Encoded
 from privllm.train.finetune import FinetuneConfig
-from privllm.train.predict import Limits, read, write
+from privllm.train.predict import Limits, placed, read, write
 from privllm.train.supervised import OBJECTIVES
 
 BATCH = 16
+HIDDEN = "…"  # what is written for a word that nobody knows
 
 
 @dataclass(frozen=True)
@@ -92,14 +94,15 @@ def _say(tuned: Tuned, examples: list[Example], encoded: list[Encoded]) -> list[
         match example.content:
             case Classified():
                 found.append({"label": labels[0], "probability": round(chances[0], 4)})
-            case Tagged(tokens, _):
-                found.append({"spans": [_span(tokens, span, chances) for span in sorted(spans(labels))]})
+            case Tagged(tokens, _) as content:
+                sure_at = dict(zip(content.asked(), chances, strict=False))
+                found.append({"spans": [_span(tokens, span, sure_at) for span in sorted(spans(placed(content, labels)))]})
             case Pair() | Chat():
                 raise AssertionError("these have no labels")
     return found
 
 
-def _span(tokens: tuple[str, ...], span: tuple[int, int, str], chances: list[float]) -> dict[str, Any]:
+def _span(tokens: tuple[str | None, ...], span: tuple[int, int, str], chances: dict[int, float]) -> dict[str, Any]:
     start, end, kind = span
-    text = " ".join(tokens[start:end])
-    return {"start": start, "end": end, "type": kind, "text": text, "probability": round(min(chances[start:end]), 4)}
+    text = " ".join(token or HIDDEN for token in tokens[start:end])
+    return {"start": start, "end": end, "type": kind, "text": text, "probability": round(min(chances[i] for i in range(start, end)), 4)}

@@ -41,7 +41,7 @@ class Coder:
                 inputs = [*before, *self._head(self.speech.ids(text), self.context - len(before) - len(after)), *after]
                 return _encoded(inputs, [self.labels[label]])
             case Tagged():
-                return self._tagged(example.content)
+                return self._tagged(example, example.content)
             case Pair(given, answer) if self.family == "seq2seq":
                 inputs, labels = self.speech.ids(given), [*self.speech.ids(answer), self.speech.marks.stop]
                 if len(labels) > self.context:
@@ -53,17 +53,18 @@ class Coder:
             case Chat(turns):
                 return self._turns(example, list(turns))
 
-    def _tagged(self, content: Tagged) -> Encoded:
+    def _tagged(self, example: Example, content: Tagged) -> Encoded:
         """The first piece of each word carries its label (Devlin et al. 2018); a word that does not fit is left out whole."""
         before, after = self.speech.marks.around
         inputs, labels, words = list(before), [IGNORED] * len(before), 0
+        asked = set(content.asked())
         for place, (word, tag) in enumerate(zip(content.tokens, content.labels, strict=True)):
-            pieces = self.speech.ids(f" {word}" if place else word)
+            pieces = [self._mask(example)] if word is None else self.speech.ids(f" {word}" if place else word)
             if len(inputs) + len(pieces) + len(after) > self.context:
                 self.cut += 1
                 break
             inputs += pieces
-            labels += [self.labels[tag], *[IGNORED] * (len(pieces) - 1)]
+            labels += [self.labels[tag] if place in asked else IGNORED, *[IGNORED] * (len(pieces) - 1)]
             words += 1
         return _encoded([*inputs, *after], [*labels, *[IGNORED] * len(after)])._replace(words=words)
 
@@ -80,6 +81,11 @@ class Coder:
     def _head(self, ids: list[int], room: int) -> list[int]:
         self.cut += len(ids) > room
         return ids[:room]
+
+    def _mask(self, example: Example) -> int:
+        if self.speech.mask is None:
+            raise line_error(self.dataset, example, "it hides a word (null), but the model's tokenizer has no mask")
+        return self.speech.mask
 
     def _too_long(self, example: Example, tokens: int) -> Exception:
         what = f"its answer needs {tokens} tokens, marks included, but the model sees {self.context} at once; shorten the answer"

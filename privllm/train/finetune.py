@@ -35,6 +35,7 @@ from privllm.tokens.vocabulary import TOKENIZER_CONFIG
 from privllm.train.adapter import AdapterConfig
 from privllm.train.compiling import prepare_compiler
 from privllm.train.config import TrainConfig
+from privllm.train.data import IGNORED
 from privllm.train.encode import Coder, Encoded, tags_of
 from privllm.train.loop import Trained, Work, key_of, train
 from privllm.train.lora import adapt, merge
@@ -127,6 +128,7 @@ def _prepare(cfg: FinetuneConfig, dataset: Dataset, start: Path, speech: Speech)
     context = context_of(config_of(start))
     coder = Coder(speech, cfg.family, dataset, context, labels)
     training, validation, test = (coder.encode(part) for part in (divided.train, divided.validation, divided.test))
+    training = [example for example in training if (example.labels != IGNORED).any()]  # what is asked may lie beyond the context
     return Prepared(divided, training, validation, test, labels, {**dataset.counts, **divided.counts, "cut": coder.cut})
 
 

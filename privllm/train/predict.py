@@ -62,8 +62,7 @@ def judge(
         figures = {"macro_f1": round(macro_f1(expected, given), 6)}
         return Judged(everything, given, {"accuracy": accuracy(expected, given), "loss": loss}, figures)
     if kind is Tagged:
-        # Words beyond the context were never seen: they count as what nobody said anything about.
-        tags = [[labels[g] for g in guess] + [OUTSIDE] * (len(true) - len(guess)) for guess, true in zip(guesses, expected, strict=True)]
+        tags = [placed(example.content, [labels[g] for g in guess]) for example, guess in zip(examples, guesses, strict=True)]
         return Judged(everything, tags, {"span_f1": span_f1(expected, tags), "loss": loss})
     answered = spread(len(examples), limits.generated).tolist() if limits.generated else []
     wanted = [expected[i] for i in answered]
@@ -125,6 +124,14 @@ def write(model: PreTrainedModel, encoded: Sequence[Encoded], speech: Speech, li
                 written[i] = speech.text(ids)
                 advance()
     return written
+
+
+def placed(content: Any, said: Sequence[str]) -> list[str]:
+    """What was said of the words that are asked, in their places; of words beyond the context nobody said anything."""
+    labels = [OUTSIDE] * len(content.tokens)
+    for place, label in zip(content.asked(), said, strict=False):
+        labels[place] = label
+    return labels
 
 
 def answer_of(example: Example) -> Any:

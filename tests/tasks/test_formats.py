@@ -74,6 +74,9 @@ def test_what_is_no_example_of_any_kind(tmp_path: Path, kind: str, line: str, pa
         ("tokens", {"labels": ["B-", "O"]}, "neither O nor B-TYPE nor I-TYPE"),
         ("tokens", {"labels": ["B-LOC", "O"]}, "params.yaml lists PER"),
         ("tokens", {"tokens": ["Ada", ""]}, "not empty"),
+        ("tokens", {"tokens": []}, "not empty"),
+        ("tokens", {"labels": [None, "O"]}, "not empty"),
+        ("tokens", {"tokens": ["Ada", None]}, "gives a label to one that is not hidden"),
         ("text2text", {"output": ""}, '"output" must be a string with something in it'),
         ("chat", {"messages": []}, "at least two"),
         ("chat", {"messages": [{"role": "user", "content": "Hi"}] * 2}, "take turns"),
@@ -89,6 +92,16 @@ def test_a_wrong_value_is_named_with_its_line(tmp_path: Path, kind: str, change:
         read_examples(path, kind, labels)
     assert f"{path}, line 2: " in str(caught.value)
     assert part in str(caught.value)
+
+
+def test_hidden_words_are_the_ones_that_are_asked(tmp_path: Path) -> None:
+    path = written(tmp_path, {"tokens": [None, "wrote", None], "labels": ["B-PER", "O", "O"]})
+    content = read_examples(path, "tokens").examples[0].content
+    assert content == Tagged((None, "wrote", None), ("B-PER", "O", "O"))
+    assert isinstance(content, Tagged)
+    assert content.asked() == [0, 2]
+    assert Tagged(("Ada", "wrote"), ("B-PER", "O")).asked() == [0, 1]
+    assert input_of(content) != input_of(Tagged((None, "wrote"), ("B-PER", "O")))
 
 
 def test_one_id_twice(tmp_path: Path) -> None:

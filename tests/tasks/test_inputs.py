@@ -13,6 +13,7 @@ ASKED = [
     ("classification", b'{"text": "red", "label": "colour"}', Classified("red", "?")),
     ("tokens", b'{"tokens": ["Ada", "wrote"]}', Tagged(("Ada", "wrote"), ("O", "O"))),
     ("tokens", b'{"tokens": ["Ada"], "labels": ["B-PER"]}', Tagged(("Ada",), ("O",))),
+    ("tokens", b'{"tokens": ["Ada", null], "labels": ["O", "B-PER"]}', Tagged(("Ada", None), ("O", "O"))),
     ("text2text", b'{"input": "a"}', Pair("a", "?")),
     ("text2text", b'{"input": "a", "output": "b"}', Pair("a", "?")),
     ("chat", b'{"messages": [{"role": "user", "content": "hi"}]}', Chat((("user", "hi"), ("assistant", "?")))),

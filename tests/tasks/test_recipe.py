@@ -2,18 +2,22 @@
 
 import json
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from privllm.core.errors import UserError
-from privllm.core.records import DEDUPED, document_id
+from privllm.core.records import ANNOTATIONS, DEDUPED, document_id
 from privllm.core.split import SplitConfig, split_of
-from privllm.core.tables import by_id, write_table
+from privllm.core.store import Store
+from privllm.core.tables import by_id, read_table, write_table
 from privllm.tasks.formats import read_examples
 from privllm.tasks.recipe import DeriveConfig, TasksConfig, derive, examples_of, groups_of
 
+NOTHING = Path("nowhere")  # annotations, for tasks that have no use for them
 SPLIT = SplitConfig(validation=0.2, test=0.2)
 SENTENCES = r"(?P<signature>\w+\([^()\n]*\))\n(?P<sentence>[A-Z][^.]*\.)"
 DOC = DeriveConfig("text2text", text=SENTENCES, templates={"input": ["{signature}"], "output": ["{sentence}"]})
@@ -64,7 +68,7 @@ def test_chat_takes_one_of_its_questions_by_hash() -> None:
 def test_examples_are_in_their_documents_split_and_reread(tmp_path: Path) -> None:
     texts = {f"a/{i}.txt": f"f{i}(x)\nReturn {i}.\ninit()\nInitialize.\n" for i in range(30)}
     source = corpus(tmp_path / "dedup", texts)
-    report = derive(TasksConfig({"doc": DOC}), SPLIT, source, tmp_path / "out")["derived"]["doc"]
+    report = derive(TasksConfig({"doc": DOC}), SPLIT, source, NOTHING, tmp_path / "out")["derived"]["doc"]
     found = lines(tmp_path / "out/doc.jsonl")
     assert all(line["split"] == split_of(SPLIT, line["group"]) for line in found)
     # What stands in documents of two splits is in none.
@@ -76,14 +80,14 @@ def test_examples_are_in_their_documents_split_and_reread(tmp_path: Path) -> Non
 
 def test_an_answer_across_splits_leaks_as_an_input_does(tmp_path: Path) -> None:
     source = corpus(tmp_path / "dedup", {f"a/{i}.txt": f"f{i}(x)\nReturn it.\n" for i in range(30)})
-    report = derive(TasksConfig({"doc": DOC}), SPLIT, source, tmp_path / "out")["derived"]["doc"]
+    report = derive(TasksConfig({"doc": DOC}), SPLIT, source, NOTHING, tmp_path / "out")["derived"]["doc"]
     assert (report["examples"], report["across_splits"]) == (0, 30)
 
 
 def test_growth_moves_nothing(tmp_path: Path) -> None:
     texts = {f"a/{i}.txt": f"f{i}(x)\nReturn {i}.\n" for i in range(20)}
-    derive(TasksConfig({"doc": DOC}), SPLIT, corpus(tmp_path / "one", texts), tmp_path / "before")
-    derive(TasksConfig({"doc": DOC}), SPLIT, corpus(tmp_path / "two", texts | {"b.txt": "new()\nNew.\n"}), tmp_path / "after")
+    derive(TasksConfig({"doc": DOC}), SPLIT, corpus(tmp_path / "one", texts), NOTHING, tmp_path / "before")
+    derive(TasksConfig({"doc": DOC}), SPLIT, corpus(tmp_path / "two", texts | {"b.txt": "new()\nNew.\n"}), NOTHING, tmp_path / "after")
     before, after = (lines(tmp_path / name / "doc.jsonl") for name in ("before", "after"))
     assert [line for line in after if line["input"] != "new()"] == before
 
@@ -92,18 +96,62 @@ def test_rare_labels_and_what_is_too_much_are_left_out_and_counted(tmp_path: Pat
     texts = {f"{name}/{i}.txt": f"{name} {i} with {len(name)} letters" for name, n in (("many", 30), ("few", 3)) for i in range(n)}
     source = corpus(tmp_path / "dedup", texts)
     cfg = DeriveConfig(**{**vars(CATEGORY), "min_examples": 5})
-    report = derive(TasksConfig({"category": cfg}), SPLIT, source, tmp_path / "out")["derived"]["category"]
+    report = derive(TasksConfig({"category": cfg}), SPLIT, source, NOTHING, tmp_path / "out")["derived"]["category"]
     assert (report["by_label"], report["rare"], report["rare_labels"]) == ({"many": report["examples"]}, 3, 1)
     cfg.max_examples = 10
-    report = derive(TasksConfig({"category": cfg}), SPLIT, source, tmp_path / "out")["derived"]["category"]
+    report = derive(TasksConfig({"category": cfg}), SPLIT, source, NOTHING, tmp_path / "out")["derived"]["category"]
     assert report["over_limit"] == 23
     cfg = DeriveConfig(**{**vars(DOC), "per_document": 2})
     assert len(examples_of(cfg, "d", "s", "".join(f"f{i}()\nDo {i}.\n" for i in range(9)))) == 2
 
 
+def annotated(folder: Path, source: Path, tags: str) -> Path:
+    """Every word a token, tags going round, every document one sentence; a sixteenth of the documents are not annotated."""
+    for shard in sorted(source.glob("*.parquet")):
+        rows = []
+        for row in read_table(shard).to_pylist():
+            words = row["text"].split()
+            starts = [row["text"].index(word) for word in words]
+            pos = [tags.split()[i % len(tags.split())] for i in range(len(words))]
+            known = {"id": row["id"], "token_start": starts, "token_end": [s + len(w) for s, w in zip(starts, words, strict=True)]}
+            rows += [{key: [] for key in ANNOTATIONS.names} | known | {"pos": pos, "head": [0] * len(words)}]
+        rows = [row for row in rows if not row["id"].endswith("0")]
+        write_table(pa.Table.from_pylist(rows, ANNOTATIONS), folder / shard.name)
+    return folder
+
+
+def test_annotated_sentences_become_examples(tmp_path: Path) -> None:
+    source = corpus(tmp_path / "dedup", {f"a/{i}.txt": f"the list{i} is new{i} ." for i in range(60)} | {"b.txt": "too few"})
+    annotations = annotated(tmp_path / "annotate", source, "DET NOUN AUX ADJ PUNCT")
+    cfg = DeriveConfig("tokens", source="a/", hidden=0.5, min_words=4, templates={})
+    report = derive(TasksConfig({"gaps": cfg}), SPLIT, source, annotations, tmp_path / "out")["derived"]["gaps"]
+    found = lines(tmp_path / "out/gaps.jsonl")
+    assert all(line["split"] == split_of(SPLIT, line["group"]) and line["tokens"].count(None) == 2 for line in found)
+    assert 40 < report["examples"] + report["across_splits"] + report["repeated"] == report["matched"] < 60
+    assert set(report["by_label"]) == {"ADJ", "AUX", "DET", "NOUN"}
+    assert read_examples(tmp_path / "out/gaps.jsonl", "tokens").counts["examples"] == len(found) == report["examples"]
+    rare = derive(TasksConfig({"gaps": DeriveConfig(**{**vars(cfg), "min_examples": 1000})}), SPLIT, source, annotations, tmp_path / "out")
+    assert (rare["derived"]["gaps"]["examples"], rare["derived"]["gaps"]["rare"]) == (0, report["examples"])
+
+
+def test_annotations_reach_only_what_is_made_of_them(tmp_path: Path) -> None:
+    """A pattern's shards are no function of annotations, or all tasks would be made anew with them."""
+    source = corpus(tmp_path / "dedup", {"a/1.txt": "f(x)\nReturn it.\n"})
+    cfg = TasksConfig({"doc": DOC, "gaps": DeriveConfig("tokens", templates={})})
+    jobs = {}
+
+    class Watched(Store):
+        def map(self, function: Callable[..., Any], given: Sequence[Any], out: Path, label: str, **options: Any) -> list:
+            jobs[label] = [path.parent.name for job in given for path in job if isinstance(path, Path)]
+            return super().map(function, given, out, label, **options)
+
+    derive(cfg, SPLIT, source, annotated(tmp_path / "annotate", source, "NOUN"), tmp_path / "out", Watched())
+    assert jobs == {"tasks: doc": ["dedup"] * 2, "tasks: gaps": ["dedup", "annotate"] * 2}
+
+
 def test_a_corpus_in_which_nothing_is_found_gives_an_empty_file(tmp_path: Path) -> None:
     source = corpus(tmp_path / "dedup", {"a.txt": "prose only"})
-    assert derive(TasksConfig({"doc": DOC}), SPLIT, source, tmp_path / "out")["derived"]["doc"]["examples"] == 0
+    assert derive(TasksConfig({"doc": DOC}), SPLIT, source, NOTHING, tmp_path / "out")["derived"]["doc"]["examples"] == 0
     assert (tmp_path / "out/doc.jsonl").read_text() == ""
 
 
@@ -123,7 +171,11 @@ def test_no_pattern_takes_long_whatever_the_text() -> None:
         ({"text": r"(?P<a>x)(?=y)"}, "no RE2 pattern"),
         ({"templates": {"input": ["{signature}"]}}, "input and output"),
         ({"templates": {"input": ["{nothing}"], "output": ["x"]}}, "sentence, signature"),
-        ({"kind": "tokens"}, "classification, text2text, chat"),
+        ({"kind": "tags"}, "classification, tokens, text2text, chat"),
+        ({"kind": "tokens"}, "templates"),
+        ({"kind": "tokens", "templates": {}}, "text and hide empty"),
+        ({"hidden": 0.2}, "hidden: 0"),
+        ({"kind": "tokens", "templates": {}, "text": "", "hidden": 2}, "between 0 and 1"),
         ({"window": 5}, "between 20 and 10000"),
         ({"max_examples": 0}, "max_examples"),
     ],

@@ -65,6 +65,11 @@ def test_it_answers_as_it_was_judged(tuned: Path, kind: str) -> None:
             assert one["text"] == expected
 
 
+def test_only_hidden_words_are_answered_where_there_are_any(tuned: Path) -> None:
+    (found,) = ask(tuned / "tokens", [{"tokens": ["Ada", None, "Bob", "Eve"]}])
+    assert all((span["start"], span["end"], span["text"]) == (1, 2, "…") for span in found["spans"])
+
+
 def test_lines_keep_their_order_however_many(tuned: Path) -> None:
     lines = [{"id": str(i), "text": example("classification", i)["text"]} for i in range(2 * BATCH + 3)]
     found = ask(tuned / "classification", lines)

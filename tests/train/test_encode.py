@@ -7,6 +7,7 @@ import pytest
 from tiny_tasks import make_tokenizer
 
 from privllm.core.errors import UserError
+from privllm.model.special import MASK
 from privllm.tasks.formats import Chat, Classified, Content, Dataset, Example, Pair, Tagged
 from privllm.tokens.speech import Speech
 from privllm.train.data import IGNORED
@@ -83,6 +84,21 @@ def test_the_first_piece_of_each_word_has_its_tag(speech: Speech) -> None:
     assert speech.plain.decode(encoded.inputs[1:-1].tolist()) == "Ada walks xyzzy"
     shorter, cut = coded(speech, content, "masked", context=len(encoded.inputs) - 1, labels=tags_of(("WHO",)))
     assert (learnt(shorter), shorter.words, cut) == ([1, 0], 2, 1)
+
+
+def test_of_hidden_words_the_mask_is_seen_and_nothing_else_is_learnt(speech: Speech) -> None:
+    hidden, _ = coded(speech, Tagged(("Ada", None, "xyzzy"), ("O", "B-WHO", "O")), "masked", labels=tags_of(("WHO",)))
+    assert learnt(hidden) == [1]
+    assert hidden.inputs[hidden.labels == 1].tolist() == [speech.mask] == [MASK]
+    typed, _ = coded(speech, Tagged(("Ada", "<|mask|>"), ("O", "O")), "masked", labels=tags_of(("WHO",)))
+    assert MASK not in typed.inputs
+
+
+def test_a_tokenizer_without_a_mask_hides_nothing(speech: Speech) -> None:
+    deaf = Speech.__new__(Speech)
+    deaf.__dict__.update(vars(speech) | {"mask": None})
+    with pytest.raises(UserError, match="line 7: it hides a word"):
+        coded(deaf, Tagged((None,), ("O",)), "masked", labels=("O",))
 
 
 def test_an_answer_ends_at_its_first_mark(speech: Speech) -> None:

@@ -10,7 +10,7 @@ from privllm.model.special import vocabulary_size
 from privllm.tasks.formats import Classified, Example, Pair, Tagged
 from privllm.tokens.speech import Speech
 from privllm.train.encode import Encoded
-from privllm.train.predict import Judged, Limits, as_line, read, write
+from privllm.train.predict import Judged, Limits, as_line, placed, read, write
 from privllm.train.supervised import OBJECTIVES
 
 
@@ -47,6 +47,11 @@ def test_losses_by_example_add_up(tokenizer) -> None:
         assert score.over.sum() == pytest.approx(float(of.loss(of.make(asked), "sum")), rel=1e-5)
     assert all(1 / size <= probability <= 1 for one in sure for probability in one)
     assert score.under.tolist() == [len(guess) for guess in guesses] == [int((one.labels >= 0).sum()) for one in asked]
+
+
+def test_what_was_said_of_hidden_words_stands_in_their_places() -> None:
+    assert placed(Tagged(("a", None, "b", None), ("O",) * 4), ["B-X", "B-Y"]) == ["O", "B-X", "O", "B-Y"]
+    assert placed(Tagged(("a", "b"), ("O",) * 2), ["B-X"]) == ["B-X", "O"]  # the second was beyond the context
 
 
 def test_lines_of_predictions() -> None:
