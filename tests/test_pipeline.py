@@ -133,7 +133,8 @@ def test_what_people_said_is_ready_to_learn_from(built: Workshop) -> None:
 def test_what_people_said_is_learnt_by_who_converses(built: Workshop) -> None:
     report = built.json("reports/align/causal.json")
     assert (report["aligned"], report["people"]) == (True, 2)
-    assert report["training"]["preferences"]["used"] == built.json("reports/feedback.json")["preferences"]
+    said = built.json("reports/feedback.json")
+    assert report["training"]["preferences"]["used"] == said["preferences"] + said["sft"]
     assert built.json("reports/export/causal.json")["chat"]
     assert "1 corrections" in (built.root / "data/export/causal/README.md").read_text("utf-8")
     for family in ("masked", "seq2seq"):

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from privllm.core.params import require
-from privllm.model.special import END_OF_TEXT, PAD
+from privllm.model.special import END_OF_TEXT, MARKS
 
 
 @dataclass
@@ -31,8 +31,14 @@ class SamplingConfig:
 
 
 @torch.inference_mode()
-def generate(model: PreTrainedModel, prompt: Sequence[int], cfg: SamplingConfig, stream: Callable[[int], None] | None = None) -> list[int]:
-    """New token ids after `prompt`, up to an end of text (not included). `stream` is called with each as it comes.
+def generate(
+    model: PreTrainedModel,
+    prompt: Sequence[int],
+    cfg: SamplingConfig,
+    stream: Callable[[int], None] | None = None,
+    never: Sequence[int] = MARKS,
+) -> list[int]:
+    """New token ids after `prompt`, up to an end of text (not included), none of `never`. `stream` is called with each as it comes.
 
     An empty prompt starts a new document. Of a text longer than the model's context the last half context is kept
     and read anew, so generation can go on for as long as it is asked to.
@@ -47,7 +53,7 @@ def generate(model: PreTrainedModel, prompt: Sequence[int], cfg: SamplingConfig,
             unread, cache = text[-max(1, context // 2) :], DynamicCache(config=model.config)
         ids = torch.tensor([unread], device=model.device)
         logits = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[0, -1]
-        token = sample(logits.float().cpu(), cfg, generator)
+        token = sample(logits.float().cpu(), cfg, generator, never)
         if token == END_OF_TEXT:
             break
         text.append(token)
@@ -58,7 +64,7 @@ def generate(model: PreTrainedModel, prompt: Sequence[int], cfg: SamplingConfig,
     return made
 
 
-def sample(logits_V: Tensor, cfg: SamplingConfig, generator: torch.Generator, never: Sequence[int] = (PAD,)) -> int:
+def sample(logits_V: Tensor, cfg: SamplingConfig, generator: torch.Generator, never: Sequence[int]) -> int:
     """One token id; the ids `never` are not drawn."""
     if never:
         logits_V = logits_V.index_fill(0, torch.tensor(never), -torch.inf)

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from privllm.core.seed import seed_of
 from privllm.model.families import load
 from privllm.model.generate import SamplingConfig, generate
-from privllm.model.special import END_OF_TEXT
+from privllm.model.special import END_OF_TEXT, MARKS
 from privllm.serve.spoken import Spoken
 from privllm.tokens.encoding import Encoder
 from privllm.tokens.speech import Marks, Speech
@@ -61,7 +61,12 @@ class Conversation:
         cfg = replace(self.sampling, seed=seed_of("chat", self.sampling.seed, self.turns))
         self.turns += 1
         try:
-            generate(self.model, prompt, cfg, self._until_end(stream, self.marks.end[0]) if self.marks else stream.add)
+            if self.marks:
+                end = self.marks.end[0]
+                never = [mark for mark in MARKS if mark != end]
+                generate(self.model, prompt, cfg, self._until_end(stream, end), never)
+            else:
+                generate(self.model, prompt, cfg, stream.add)
         except EndOfReply:
             pass
         finally:

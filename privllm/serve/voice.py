@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from privllm.core.errors import UserError
 from privllm.judge.records import Model
 from privllm.model.families import load
-from privllm.model.special import END_OF_TEXT
+from privllm.model.special import END_OF_TEXT, MARKS
 from privllm.serve.engine import Ask, Refused
 from privllm.serve.export import digest_of
 from privllm.tokens.encoding import Encoder
@@ -63,9 +63,8 @@ class Own:
         self._speech = Speech(folder)
         marks = self._speech.marks
         self.ends = frozenset({marks.stop, marks.end[0]} if self.tuned else {END_OF_TEXT})
-        added = json.loads((folder / "tokenizer.json").read_text("utf-8"))["added_tokens"]
         # A model that was hardly trained would say marks of turns, and people's feedback on that would be refused as an attack.
-        self.never: tuple[int, ...] = tuple(sorted({token["id"] for token in added if token["special"]} - self.ends))
+        self.never: tuple[int, ...] = tuple(mark for mark in MARKS if mark not in self.ends)
         self._encoder = Encoder.open(folder)
 
     def ids(self, ask: Ask) -> list[int]:

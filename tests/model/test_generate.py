@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from privllm.model.causal import CausalConfig, build_causal
 from privllm.model.generate import SamplingConfig, generate, sample
-from privllm.model.special import END_OF_TEXT, PAD
+from privllm.model.special import END_OF_TEXT, MARKS, PAD
 
 CONTEXT = 16
 
@@ -25,7 +25,7 @@ def greedy_without_cache(model, prompt: list[int], tokens: int) -> list[int]:
     text = list(prompt)
     for _ in range(tokens):
         logits = model(input_ids=torch.tensor([text]), use_cache=False).logits[0, -1]
-        logits[PAD] = -torch.inf
+        logits[list(MARKS)] = -torch.inf
         if int(logits.argmax()) == END_OF_TEXT:
             break
         text.append(int(logits.argmax()))
@@ -56,7 +56,7 @@ def test_goes_on_beyond_the_context_and_streams_every_token(model):
 @given(st.lists(st.floats(-5, 5), min_size=4, max_size=12), st.integers(0, 4), st.floats(0.05, 1.0), st.integers(0, 99))
 def test_only_tokens_within_top_k_and_top_p_are_drawn(logits, top_k, top_p, seed):
     values = torch.tensor(logits)
-    token = sample(values, SamplingConfig(temperature=1.0, top_k=top_k, top_p=top_p), torch.Generator().manual_seed(seed))
+    token = sample(values, SamplingConfig(temperature=1.0, top_k=top_k, top_p=top_p), torch.Generator().manual_seed(seed), (PAD,))
     allowed = values.clone()
     allowed[PAD] = -torch.inf
     likelier = allowed > allowed[token]

@@ -6,7 +6,7 @@ from transformers import AutoTokenizer
 
 from privllm.core.errors import UserError
 from privllm.judge.records import Message
-from privllm.model.special import END_OF_TEXT
+from privllm.model.special import END_OF_TEXT, MARKS
 from privllm.serve.chat import Conversation
 from privllm.serve.engine import Ask, Refused, Settings
 from privllm.serve.voice import Foreign, open_folder
@@ -65,6 +65,7 @@ def test_marks_of_turns_are_never_said_but_to_end(exported: Callable[..., Path],
     voice = open_folder(exported(tuned=tuned))[1]
     assert set(voice.never) == set(range(len(SPECIALS))) - voice.ends
     assert END_OF_TEXT in voice.ends
+    assert (END_OF_TEXT, *MARKS) == tuple(range(len(SPECIALS)))
 
 
 def test_our_models_know_no_system_messages(exported: Callable[..., Path]) -> None:
