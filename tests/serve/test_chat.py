@@ -49,7 +49,8 @@ def test_pieces_make_the_reply_and_it_is_remembered(conversation: Conversation) 
 def test_the_end_token_ends_the_reply(conversation: Conversation, monkeypatch: pytest.MonkeyPatch) -> None:
     said = conversation.encoder.encode(["row"])[0].tolist()
 
-    def generate(model: object, prompt: object, cfg: object, stream: object) -> None:
+    def generate(model: object, prompt: object, cfg: object, stream: object, never: list[int]) -> None:
+        assert END not in never
         for token in [*said, END, *said]:
             stream(token)  # type: ignore[operator]
 

@@ -12,7 +12,9 @@ def test_row_by_row_what_generate_draws() -> None:
     alone = [torch.Generator().manual_seed(i) for i in range(40)]
     together = [torch.Generator().manual_seed(i) for i in range(40)]
     for _ in range(3):
-        wanted = [sample(logits[i], SamplingConfig(1, cfg.temperature, 0, cfg.top_p, i), alone[i]) for i, cfg in enumerate(settings)]
+        wanted = [
+            sample(logits[i], SamplingConfig(1, cfg.temperature, 0, cfg.top_p, i), alone[i], (PAD,)) for i, cfg in enumerate(settings)
+        ]
         assert draw(logits, settings, together, (PAD,)) == wanted
 
 
