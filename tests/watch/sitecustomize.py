@@ -34,6 +34,8 @@ def _start(folder: str, stage: str) -> None:
     def hook(event: str, args: tuple) -> None:
         if event == "open" and isinstance(args[0], str | bytes | os.PathLike) and not in_removal(args[0]):
             path = os.path.abspath(os.fsdecode(args[0]))
+            if args[1] is None and not args[2] & os.O_CREAT and not os.path.lexists(path):
+                return  # os.open with a name below an open folder, as rmtree does: nothing lies at this path
             if path.startswith(root):
                 note("open", path.removeprefix(root))
         elif event in ("socket.connect", "socket.sendto") and not isinstance(args[1], str | bytes):
