@@ -27,12 +27,8 @@ def _start(folder: str, stage: str) -> None:
             seen.add((kind, what))
             os.write(log, (json.dumps([kind, what]) + "\n").encode())
 
-    def in_removal(path: str | bytes | os.PathLike) -> bool:
-        """shutil.rmtree opens the folders below the one that it removes by bare names, relative to that one."""
-        return sys._getframe(2).f_code.co_name == "_rmtree_safe_fd" and os.sep not in os.fsdecode(path)
-
     def hook(event: str, args: tuple) -> None:
-        if event == "open" and isinstance(args[0], str | bytes | os.PathLike) and not in_removal(args[0]):
+        if event == "open" and isinstance(args[0], str | bytes | os.PathLike):
             path = os.path.abspath(os.fsdecode(args[0]))
             if args[1] is None and not args[2] & os.O_CREAT and not os.path.lexists(path):
                 return  # os.open with a name below an open folder, as rmtree does: nothing lies at this path
