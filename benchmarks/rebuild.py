@@ -27,7 +27,7 @@ from benchmarks.passages import write_passages
 
 FILES = 1000  # of the JSONL layout
 EDITS = (1, 2, 3, 4, 5)  # an edit that happens to hit the tokenizer's sample (4 % of 200 MB) packs everything anew
-FIRST = ("collect", "clean", "dedup", "tokenizer", "pack")
+FIRST = ("collect", "clean", "dedup", "start", "tokenizer", "pack")
 ENV = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": ""}
 
 
@@ -44,7 +44,8 @@ class Bench:
         text = (ROOT / "params.yaml").read_text()
         (root / "params.yaml").write_text(text.replace("  shard_bits: 4 ", f"  shard_bits: {shard_bits} "))
         assert f"shard_bits: {shard_bits} " in (root / "params.yaml").read_text()
-        shutil.copytree(ROOT / "data/promoted", root / "data/promoted", ignore=shutil.ignore_patterns("incumbent*"))
+        for name in ("base", "feedback", "promoted"):
+            shutil.copytree(ROOT / "data" / name, root / "data" / name, ignore=shutil.ignore_patterns("incumbent*", "*.jsonl"))
         self.write(passages)
         for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["dvc", "config", "core.analytics", "false"]):
             self.run(*command)
