@@ -3,7 +3,7 @@
 data/dedup -> data/annotate (ANNOTATIONS, keyed by id; the text stays where it is)
 
 By far the slowest stage for its bytes (some thousands of tokens a second and core), so it has a budget of characters.
-The spans slice the evaluation, by part of speech and by entity; nothing is trained on them.
+The spans slice the evaluation by part of speech and by entity, can guide what is masked, and give labels to a derived task.
 """
 
 from collections import Counter
