@@ -214,7 +214,7 @@ def answer(model: Path, tokenizer: Path, question: str) -> str:
 
     speech = Speech(tokenizer)
     return speech.text(
-        generate(load("causal", model), speech.prompt([("user", question)]), SamplingConfig(max_new_tokens=8, temperature=0))
+        generate(load("causal", model), speech.prompt([("user", question)]), SamplingConfig(max_new_tokens=8, temperature=0), never=())
     )
 
 
