@@ -193,7 +193,7 @@ def test_a_helper_three_imports_away_reaches_exactly_its_users(edited: Workshop)
 def test_a_parameter_runs_what_it_reaches_and_comes_back_from_the_run_cache(edited: Workshop) -> None:
     lock = (edited.root / "dvc.lock").read_bytes()
     old = edited.set("pretrain.masked.learning_rate", 0.0007)
-    assert edited.repro() == ["pretrain@masked", "align@masked", "evaluate@masked", "export@masked", "report"]
+    assert edited.repro() == ["pretrain@masked", "align@masked", "evaluate@masked", "export@masked", "gate", "report"]
     assert (edited.root / "dvc.lock").read_bytes() != lock
     diff = edited.run("dvc", "metrics", "diff", "HEAD", "--md").stdout
     assert "evaluate/masked.json" in diff
@@ -205,7 +205,7 @@ def test_a_parameter_runs_what_it_reaches_and_comes_back_from_the_run_cache(edit
 
 def test_only_the_families_that_are_asked_for_are_built(edited: Workshop) -> None:
     edited.set("families", ["causal"])
-    assert edited.repro() == ["fingerprint", "start", "report"]
+    assert edited.repro() == ["fingerprint", "start", "gate", "report"]
     assert "fills gaps." not in (edited.root / "reports/index.html").read_text("utf-8")
     assert not (edited.root / "data/pretrain/masked").exists()
     shown = edited.run("dvc", "metrics", "show").stdout
