@@ -7,29 +7,28 @@ data/promoted/model, data/align, data/evaluate, data/pack, data/dedup, data/toke
 from pathlib import Path
 
 from privllm.core.params import read_params
+from privllm.core.promoted import MANIFEST
 from privllm.core.report import write_json
 from privllm.core.split import SplitConfig
 from privllm.core.stage import run
+from privllm.core.start import INCUMBENT
 from privllm.core.store import open_store
-from privllm.evaluate.gate import GateConfig, Inputs, Settings, gate, require_pass
-from privllm.evaluate.recipe import EvaluateConfig
+from privllm.evaluate.rules import GateConfig, require_pass, without_incumbent
 
 
 def main(
-    promoted: Path,
-    models: Path,
-    scores: Path,
-    packed: Path,
-    documents: Path,
-    tokenizer: Path,
-    feedback: Path,
-    tuned: Path,
-    out: Path,
-    report: Path,
+    promoted: Path, models: Path, scores: Path, packed: Path, texts: Path, tokenizer: Path, said: Path, tuned: Path, out: Path, report: Path
 ) -> None:
-    settings = Settings(read_params("gate", GateConfig), read_params("evaluate", EvaluateConfig), read_params("split", SplitConfig))
-    inputs = Inputs(promoted, models, scores, packed, documents, tokenizer, feedback, tuned)
-    found = gate(settings, inputs, out, open_store("gate"))
+    cfg = read_params("gate", GateConfig)
+    found = without_incumbent()
+    if (promoted / INCUMBENT / MANIFEST).is_file():
+        from privllm.evaluate.gate import Inputs, Settings, gate  # not before it is known that there is work for torch
+        from privllm.evaluate.recipe import EvaluateConfig
+
+        settings = Settings(cfg, read_params("evaluate", EvaluateConfig), read_params("split", SplitConfig))
+        inputs = Inputs(promoted, models, scores, packed, texts, tokenizer, said, tuned)
+        found = gate(settings, inputs, out, open_store("gate"))
+    out.mkdir(parents=True, exist_ok=True)
     write_json(report, found)
     require_pass(found)
 

@@ -103,7 +103,7 @@ def test_ctrl_c_is_safe(shop: Workshop, stage: str) -> None:
         cwd=shop.root, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     deadline = time.monotonic() + 60
-    while not children_running(stage) and time.monotonic() < deadline:
+    while not runs_in(shop, stage) and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(0.4)
     os.killpg(process.pid, signal.SIGINT)
@@ -114,11 +114,12 @@ def test_ctrl_c_is_safe(shop: Workshop, stage: str) -> None:
     assert (shop.root / "dvc.lock").read_bytes() == lock
 
 
-def children_running(stage: str) -> bool:
-    """Whether some process on this machine runs the stage's module."""
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+def runs_in(shop: Workshop, stage: str) -> bool:
+    """Whether some Python process runs the stage's module in this folder (others build beside it, and DVC goes through a shell)."""
+    for entry in Path("/proc").glob("[0-9]*"):
         try:
-            if f"stages.{stage}".encode() in entry.read_bytes():
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            if f"stages.{stage}".encode() in words and (entry / "cwd").resolve() == shop.root.resolve():
                 return True
         except OSError:
             continue

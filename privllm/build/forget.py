@@ -6,7 +6,6 @@ it stopped. What it cannot do is reach into the past: older builds stay in DVC's
 
 import configparser
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from privllm.build.trace import PROMOTED, Standing, carried, near_names, standin
 from privllm.collect.files import Document, source_of
 from privllm.core.cache import find_cache
 from privllm.core.errors import UserError
+from privllm.core.interrupt import interrupts_held
 from privllm.core.params import load_sections, read_params
 from privllm.core.records import document_id
 from privllm.core.start import INCUMBENT
@@ -126,15 +126,8 @@ def _plan(root: Path, selection: Selection, evidence: Evidence, unfinished: Evid
 def _build(root: Path) -> None:
     """`dvc repro`, its output shown. Raises UserError where it fails, KeyboardInterrupt once it has stopped after Ctrl-C."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # stages are `python -m ...`
-    interrupted: list[int] = []
-    # DVC and its stage get Ctrl-C too, and end in order; a handler of ours, unlike SIG_IGN, is not inherited.
-    before = signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
-    try:
+    with interrupts_held():  # DVC and its stage get Ctrl-C too
         process = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=root, env={**os.environ, "PATH": path}, check=False)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if interrupted:
-        raise KeyboardInterrupt
     if process.returncode:
         raise UserError(
             f"`dvc repro` ended with code {process.returncode}. The documents are out of {SOURCES}, but not yet out of the build: "

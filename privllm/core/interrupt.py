@@ -1,19 +1,42 @@
-"""Ctrl-C while a stage is still importing: one sentence instead of a traceback.
+"""Ctrl-C where Python alone would show a traceback or lose it. It imports nothing heavy: `stages/__init__.py` needs it first."""
 
-`stages/__init__.py` imports this before anything heavy; once a stage runs, `core.stage.call` explains interrupts.
-"""
-
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 _default = sys.excepthook
 
 
-def explain_interrupt(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def explain_interrupts() -> None:
+    """From here on, one sentence instead of a traceback: a stage is still importing. Once it runs, `core.stage.call` explains them."""
+    sys.excepthook = _explain
+
+
+def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         sys.stderr.write("\nerror: interrupted before anything was written. Run the same command again.\n\n")
     else:
         _default(kind, error, trace)
 
 
-sys.excepthook = explain_interrupt
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Ctrl-C waits until the block ends, and is raised then.
+
+    For what must not be cut in two: a fork, whose hooks swallow what is raised in them, or a child that gets the signal too and ends
+    in order. The handler, unlike SIG_IGN, is not handed on to programs that the block starts.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals never come here
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from privllm.core.errors import UserError
+from privllm.core.interrupt import interrupts_held
 from privllm.core.progress import bar
 from privllm.core.tables import keep_pandas_out
 
@@ -60,7 +61,8 @@ def map_shards(
             elsewhere[pool.submit(function, *jobs[job])] = job
 
     with _pool(function, workers - 1) as pool:
-        hand_out()  # before the bar, whose thread a fork must not meet
+        with interrupts_held():
+            hand_out()  # before the bar, whose thread a fork must not meet
         with bar(label, total=sum(sizes) or 1) as advance:
             while order or elsewhere:
                 if order:

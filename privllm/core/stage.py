@@ -6,6 +6,7 @@ params.yaml. Durations go to `.privllm/log.jsonl`, which nothing in the build re
 
 import argparse
 import errno
+import gc
 import inspect
 import json
 import os
@@ -34,6 +35,8 @@ def run(main: Callable[..., None]) -> None:
 
     A parameter of `main` is a path, or a switch (`verify: bool = False` is `--verify`).
     """
+    gc.freeze()  # what was imported stays
+    gc.enable()
     stage, words = Path(sys.argv[0]).stem, sys.argv[1:]
     given = arguments(main, stage, words)
     start = time.perf_counter()

@@ -15,8 +15,7 @@ A family that the incumbent lacks is not judged, and without an incumbent nothin
 import filecmp
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -25,16 +24,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from privllm.core.errors import UserError
 from privllm.core.paired import LEAST, Paired, paired
-from privllm.core.params import require
 from privllm.core.promoted import JUDGED, MANIFEST, TOKENIZER
 from privllm.core.split import SplitConfig, split_of
 from privllm.core.start import INCUMBENT
 from privllm.core.store import NO_STORE, Store
 from privllm.core.tables import by_id, read_table, shards_of, write_table
 from privllm.evaluate.recipe import EvaluateConfig
-from privllm.evaluate.rules import DIFFERENCE, INTERVAL, KNOWN, Figure, Rule, judge, table_of, without_figure
+from privllm.evaluate.rules import Figure, GateConfig, report_of
 from privllm.evaluate.scoring import choose_rows, score
 from privllm.evaluate.slices import Tally
 from privllm.judge.lessons import Lesson, read_held_out, taught
@@ -52,19 +49,6 @@ TEST = "test"
 CONVERSES = "causal"
 WEIGHTS = "model.safetensors"
 SCORES = pa.schema([("id", pa.string()), ("tokens", pa.int64()), ("bytes", pa.int64()), ("nats", pa.float64()), ("correct", pa.int64())])
-
-
-@dataclass
-class GateConfig:
-    rules: dict[str, Rule] = field(default_factory=dict)
-    evidence: str = DIFFERENCE  # what must keep a limit: the difference, or the worse end of its 95 % interval
-    draws: int = 2000  # behind each interval, >= 100
-
-    def __post_init__(self) -> None:
-        require(self.evidence in (DIFFERENCE, INTERVAL), "gate.evidence", f"{DIFFERENCE} or {INTERVAL}")
-        require(self.draws >= 100, "gate.draws", "at least 100")
-        for name in self.rules:
-            require(bool(KNOWN.fullmatch(name)), f"gate.rules.{name}", "the name of a figure, such as bits_per_byte or causal.preferences")
 
 
 class Inputs(NamedTuple):
@@ -92,9 +76,6 @@ def gate(settings: Settings, inputs: Inputs, out: Path, store: Store = NO_STORE)
     """Write `out`; returns the report, whose `passed` is the answer."""
     out.mkdir(parents=True, exist_ok=True)
     incumbent = inputs.promoted / INCUMBENT
-    if not (incumbent / MANIFEST).is_file():
-        print("No model has been promoted yet, so there is none to be worse than: passed. `privllm promote` promotes this one.")
-        return {"incumbent": "", "passed": True, "figures": {}}
     figures: dict[str, Figure] = {}
     for family in sorted(path.name for path in inputs.scores.iterdir() if (incumbent / path.name).is_dir()):
         table = scores_of(settings, inputs, family, store)
@@ -108,27 +89,6 @@ def gate(settings: Settings, inputs: Inputs, out: Path, store: Store = NO_STORE)
         figures |= preferences(inputs, settings.gate.draws)
     figures |= dict(of_tasks(incumbent / TASKS, inputs.tuned, settings.gate.draws))
     return report_of(settings.gate, json.loads((incumbent / MANIFEST).read_text("utf-8"))["version"], figures)
-
-
-def report_of(cfg: GateConfig, incumbent: str, figures: dict[str, Figure]) -> dict[str, Any]:
-    """What was measured, and what of it breaks a rule."""
-    broken = judge(figures, cfg.rules, cfg.evidence)
-    shown = {name: figure.plain() | {"verdict": "not asked"} for name, figure in figures.items()}
-    for name, limits in broken.items():
-        shown[name]["verdict"] = f"broken: {', '.join(limits)}" if limits else "kept"
-    passed = not any(broken.values())
-    return {"incumbent": incumbent, "passed": passed, "figures": shown, "not_measured": without_figure(figures, cfg.rules)}
-
-
-def require_pass(report: Mapping[str, Any]) -> None:
-    """Print the figures; raise UserError where a rule is broken."""
-    if report["figures"]:
-        print(table_of(report["figures"]))
-    if not report["passed"]:
-        raise UserError(
-            f"the model is worse than {report['incumbent']} by more than `gate.rules` allows: see the table above, or reports/gate.json. "
-            "Change data or parameters and run `dvc repro`; with --keep-going it builds what does not depend on the gate."
-        )
 
 
 def scores_of(settings: Settings, inputs: Inputs, family: str, store: Store) -> pa.Table:

@@ -11,9 +11,10 @@ A rule is for the figure of its name, and for all that end with it behind a dot.
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+from privllm.core.errors import UserError
 from privllm.core.params import require
 
 DIFFERENCE, INTERVAL = "difference", "interval"
@@ -36,6 +37,19 @@ class Rule:
         """The limits that a difference which may lie anywhere from `low` to `high` does not surely keep."""
         worst = {"max_increase": high, "max_decrease": -low}
         return [f"{name} {limit:g}" for name, limit in asdict(self).items() if limit is not None and worst[name] > limit]
+
+
+@dataclass
+class GateConfig:
+    rules: dict[str, Rule] = field(default_factory=dict)
+    evidence: str = DIFFERENCE  # what must keep a limit: the difference, or the worse end of its 95 % interval
+    draws: int = 2000  # behind each interval, >= 100
+
+    def __post_init__(self) -> None:
+        require(self.evidence in (DIFFERENCE, INTERVAL), "gate.evidence", f"{DIFFERENCE} or {INTERVAL}")
+        require(self.draws >= 100, "gate.draws", "at least 100")
+        for name in self.rules:
+            require(bool(KNOWN.fullmatch(name)), f"gate.rules.{name}", "the name of a figure, such as bits_per_byte or causal.preferences")
 
 
 class Figure(NamedTuple):
@@ -91,3 +105,31 @@ def table_of(figures: Mapping[str, Mapping[str, Any]]) -> str:
         lines.append((name, *numbers, interval, f"{one['units']:,}", one["verdict"]))
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def without_incumbent() -> dict[str, Any]:
+    """The report of a build that has nothing to be compared with."""
+    return {"incumbent": "", "passed": True, "figures": {}}
+
+
+def report_of(cfg: GateConfig, incumbent: str, figures: dict[str, Figure]) -> dict[str, Any]:
+    """What was measured, and what of it breaks a rule."""
+    broken = judge(figures, cfg.rules, cfg.evidence)
+    shown = {name: figure.plain() | {"verdict": "not asked"} for name, figure in figures.items()}
+    for name, limits in broken.items():
+        shown[name]["verdict"] = f"broken: {', '.join(limits)}" if limits else "kept"
+    passed = not any(broken.values())
+    return {"incumbent": incumbent, "passed": passed, "figures": shown, "not_measured": without_figure(figures, cfg.rules)}
+
+
+def require_pass(report: Mapping[str, Any]) -> None:
+    """Print the figures; raise UserError where a rule is broken."""
+    if not report["incumbent"]:
+        print("No model has been promoted yet, so there is none to be worse than: passed. `privllm promote` promotes this one.")
+    elif report["figures"]:
+        print(table_of(report["figures"]))
+    if not report["passed"]:
+        raise UserError(
+            f"the model is worse than {report['incumbent']} by more than `gate.rules` allows: see the table above, or reports/gate.json. "
+            "Change data or parameters and run `dvc repro`; with --keep-going it builds what does not depend on the gate."
+        )

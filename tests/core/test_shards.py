@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -71,3 +73,22 @@ def test_a_killed_worker_is_explained(files: list[Path]) -> None:
 def test_a_users_error_in_a_worker_arrives_whole(files: list[Path]) -> None:
     with pytest.raises(UserError, match="is wrong"):
         map_shards(refuse, [(path,) for path in files], "refuse")
+
+
+FORKED = """
+import os, signal, sys
+from pathlib import Path
+from privllm.core.shards import map_shards
+os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT))
+try:
+    map_shards(len, [((Path(name),),) for name in sys.argv[1:]], "length", inline_bytes=0)
+except KeyboardInterrupt:
+    sys.exit(42)
+"""
+
+
+def test_an_interrupt_while_a_worker_is_forked_is_not_lost(files: list[Path]) -> None:
+    """Python only prints what a fork's hooks raise; the build would go on."""
+    done = subprocess.run([sys.executable, "-c", FORKED, *map(str, files)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 42, done.stderr
+    assert "Traceback" not in done.stderr

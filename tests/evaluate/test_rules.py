@@ -7,7 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privllm.core.errors import UserError
-from privllm.evaluate.rules import DIFFERENCE, INTERVAL, KNOWN, Figure, Rule, judge, rules_for, table_of, without_figure
+from privllm.evaluate.rules import (
+    DIFFERENCE,
+    INTERVAL,
+    KNOWN,
+    Figure,
+    GateConfig,
+    Rule,
+    judge,
+    report_of,
+    require_pass,
+    rules_for,
+    table_of,
+    without_figure,
+    without_incumbent,
+)
 
 limits = st.floats(-10, 10)
 differences = st.floats(-20, 20)
@@ -67,3 +81,27 @@ def test_names_of_figures(name: str) -> None:
 @pytest.mark.parametrize("name", ["bits_per_bite", "causal.loss", "", "tasks.questions", "a.b.bits_per_byte"])
 def test_names_of_nothing(name: str) -> None:
     assert not KNOWN.fullmatch(name)
+
+
+def test_a_broken_rule_is_named() -> None:
+    cfg = GateConfig(rules={"forgetting": Rule(max_increase=0.1), "preferences": Rule(max_decrease=0)})
+    report = report_of(
+        cfg, "privllm@v1.0.0", {"causal.forgetting": Figure(2.0, 2.2, (0.1, 0.3), 9), "causal.bits_per_byte": Figure(2, 2, None, 1)}
+    )
+    with pytest.raises(UserError, match=r"worse than privllm@v1\.0\.0"):
+        require_pass(report)
+    assert report["not_measured"] == ["preferences"]
+    assert report["figures"]["causal.forgetting"]["verdict"] == "broken: max_increase 0.1"
+    assert report["figures"]["causal.bits_per_byte"]["verdict"] == "not asked"
+
+
+def test_settings_that_mean_nothing_are_refused() -> None:
+    for wrong in ({"evidence": "hunch"}, {"draws": 1}, {"rules": {"bits_per_bite": Rule(max_increase=1)}}):
+        with pytest.raises(UserError, match="gate"):
+            GateConfig(**wrong)
+    assert GateConfig(evidence=INTERVAL).rules == {}
+
+
+def test_the_first_model_has_nothing_to_be_worse_than(capsys: pytest.CaptureFixture) -> None:
+    require_pass(without_incumbent())
+    assert "No model has been promoted yet" in capsys.readouterr().out
