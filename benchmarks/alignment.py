@@ -35,12 +35,12 @@ from privllm.core.seed import name_digest
 from privllm.judge.feedback import FeedbackConfig, feedback
 from privllm.judge.records import Vote, to_line
 from privllm.model.families import load
-from privllm.model.replies import Pair, agreement, preferred
-from privllm.tasks.metrics import Score, paired_interval
+from privllm.model.replies import Pair, preferred
 from privllm.tokens.rows import write_rows
 from privllm.tokens.speech import Speech
 from privllm.train.adapter import AdapterConfig
 from privllm.train.align import AlignConfig, DpoConfig, Inputs, Places, SftConfig, align
+from privllm.train.align_figures import of_preferences
 from privllm.validate.feedback import judge_feedback
 from privllm.validate.leftovers import leftovers
 
@@ -71,9 +71,8 @@ def write_votes(data: Path, speech: Speech, most: int, longest: int) -> int:
     folder = OUT / "feedback"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    votes = sorted((vote for vote, tokens in last_questions(data, speech) if tokens < longest), key=lambda vote: name_digest(vote.id))[
-        :most
-    ]
+    short = (vote for vote, tokens in last_questions(data, speech) if tokens < longest)
+    votes = sorted(short, key=lambda vote: name_digest(vote.id))[:most]
     (folder / "votes.jsonl").write_text("".join(to_line(vote) + "\n" for vote in votes), "utf-8")
     return len(votes)
 
@@ -98,16 +97,7 @@ def judge_longer(data: Path, start: Path, model: Path, shortest: int, seed: int)
         if not isinstance(found, str)
     ]
     before, after = (preferred(load("causal", folder), pairs) for folder in (start, model))
-    groups, half = [str(i) for i in range(len(pairs))], np.full(len(pairs), 0.5)
-    found: dict[str, Any] = {"judged": len(pairs)}
-    for name, first, last in (
-        ("preference_accuracy", agreement(before.mean), agreement(after.mean)),
-        ("reward_accuracy", half, agreement(after.total - before.total)),
-    ):
-        ones = np.ones(len(pairs))
-        low, high = paired_interval(Score(last, ones), Score(first, ones), groups, seed)
-        found[name] = {"before": first.mean(), "after": last.mean(), "difference": last.mean() - first.mean(), "low": low, "high": high}
-    return found
+    return of_preferences(before, after, np.ones(len(pairs)), [str(i) for i in range(len(pairs))], seed, AlignConfig().draws)
 
 
 def write_text(speech: Speech, rows: Path) -> None:
@@ -157,17 +147,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 def table(result: dict[str, Any]) -> str:
     report, longer = result["report"], result["longer"]
     lines = ["| SmolLM2-135M, LoRA rank 8, DPO | before | after | difference |", "|---|---|---|---|"]
-    for which, judged in (
-        (f"{report['preference_accuracy']['judged']} pairs kept back", report),
-        (f"{longer['judged']} longer ones", longer),
-    ):
-        for name, words in (
-            ("reward_accuracy", "preferred reply gained more"),
-            ("preference_accuracy", "preferred reply likelier per token"),
-        ):
-            one = judged[name]
+    words = {"reward_accuracy": "preferred reply gained more", "preference_accuracy": "preferred reply likelier per token"}
+    for which, figures in (("pairs kept back", report), ("longer pairs", longer)):
+        for name, said in words.items():
+            one = figures[name]
             change = f"{one['difference']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]"
-            lines.append(f"| {words}, {which} | {one['before']:.3f} | {one['after']:.3f} | {change} |")
+            lines.append(f"| {said}, {one['judged']} {which} | {one['before']:.3f} | {one['after']:.3f} | {change} |")
     text = report["text_loss"]
     lines.append(f"| nats per token of plain text | {text['before']:.3f} | {text['after']:.3f} | {text['difference']:+.3f} |")
     learnt, seconds = report["dpo"], result["seconds"]

@@ -39,23 +39,29 @@ def _read(model: PreTrainedModel, text: NextToken) -> Score:
 def compare(before: Judged, after: Judged, held_out: Side, seed: int, draws: int) -> dict[str, Any]:
     """{figure: before, after, difference, and for what people said its 95 % interval}; a figure of nothing is left out.
 
-    Judgements count by their weight, and those of one conversation are drawn together. Reward is what DPO teaches (Rafailov et al. 2023):
-    how much likelier than before a reply has become, so the start is right about half of the pairs.
+    Judgements count by their weight, and those of one conversation are drawn together.
     """
     report: dict[str, Any] = {"text_loss": _both(before.text, after.text)}
     preferences, corrections = held_out.preferences.kept, held_out.corrections.kept
     if preferences:
         weights = np.array([lesson.weight for lesson, _ in preferences])
-        openings = [lesson.opening for lesson, _ in preferences]
-        first, last = (Score(weights * agreement(one.margins.mean), weights) for one in (before, after))
-        report["preference_accuracy"] = _compared(first, last, openings, seed, draws)
-        first, last = (Score(weights * agreement(one.margins.total - before.margins.total), weights) for one in (before, after))
-        report["reward_accuracy"] = _compared(first, last, openings, seed, draws)
+        report |= of_preferences(before.margins, after.margins, weights, [lesson.opening for lesson, _ in preferences], seed, draws)
     if corrections:
         weights = np.array([lesson.weight for lesson, _ in corrections])
         first, last = (Score(weights * -one.said.total, weights * one.said.tokens) for one in (before, after))
         report["correction_loss"] = _compared(first, last, [lesson.opening for lesson, _ in corrections], seed, draws)
     return report
+
+
+def of_preferences(before: Margins, after: Margins, weights: np.ndarray, openings: list[str], seed: int, draws: int) -> dict[str, Any]:
+    """{preference_accuracy, reward_accuracy}, each with its interval; `weights`, `openings`: of each pair.
+
+    Reward is what DPO teaches (Rafailov et al. 2023): how much likelier than before a reply has become, so the start is right about half of
+    the pairs.
+    """
+    asked = {"preference_accuracy": (before.mean, after.mean), "reward_accuracy": (np.zeros(len(weights)), after.total - before.total)}
+    scores = {name: [Score(weights * agreement(margins), weights) for margins in both] for name, both in asked.items()}
+    return {name: _compared(first, last, openings, seed, draws) for name, (first, last) in scores.items()}
 
 
 def _both(before: Score, after: Score) -> dict[str, float]:
