@@ -30,19 +30,20 @@ from privllm.collect.files import (
 )
 from privllm.collect.jsonl import read_jsonl
 from privllm.collect.memory import ENTRIES, FileEntries, Memory, entry_of
-from privllm.collect.runs import Runs, read_run, table_of, write_run
-from privllm.collect.shards import Where, bounds, key_of, name_of, write_shard
+from privllm.collect.runs import Runs, bounds, read_batch, table_of, write_run
+from privllm.collect.shards import Where, keys_of, name_of, write_shard
 from privllm.core.digests import Digests, Status, md5_of, status_of
 from privllm.core.errors import UserError
 from privllm.core.params import require
 from privllm.core.records import MAX_SHARD_BITS, QUARANTINE, shard_name
 from privllm.core.report import balance
 from privllm.core.store import NO_STORE, Store, Unkeyed
-from privllm.core.tables import write_table
+from privllm.core.tables import by_id, write_table
 
 DIGESTS_FILE = Path(".privllm/sources.json")
-GROUP_BYTES = 16 << 20
+GROUP_BYTES = 8 << 20
 GROUP_FILES = 2000
+LISTED = ["id", "digest", "encoding", "source"]  # what says which documents a shard is made of
 
 
 @dataclass
@@ -71,19 +72,20 @@ def collect(cfg: CollectConfig, sources: Path, out: Path, store: Store = NO_STOR
     try:
         reader = Reader(cfg, sources, store, verify, partial)
         memory = reader.read(found.files)
-        documents, refused = _by_kind(memory.entries)
-        quarantined = _write_quarantine(out / "quarantine", found.refused, refused)
-        made = _write_shards(cfg, out, store, reader, documents)
+        entries, is_document = memory.entries, pc.equal(memory.entries["reason"], "")
+        quarantined = _write_quarantine(out / "quarantine", found.refused, entries.filter(pc.invert(is_document)))
+        made = _write_shards(cfg, out, store, reader, by_id(entries.select(LISTED).filter(is_document)))
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     reader.remember(memory._replace(shards=[store.object_of(out / shard_name(index)) for index in range(2**cfg.shard_bits)]))
-    balance(len(memory.entries) + len(found.refused), made, sum(quarantined.values()))
+    balance(len(entries) + len(found.refused), made, sum(quarantined.values()))
     if not made:
         raise UserError(_nothing(sources, out, found, quarantined))
+    documents = entries.select(["characters", "media_type", "encoding"]).filter(is_document)
     return {
         "files": len(found.files) + len(found.refused),
         "ignored": found.ignored,
-        "entries": len(memory.entries) + len(found.refused),
+        "entries": len(entries) + len(found.refused),
         "documents": made,
         "quarantined": quarantined,
         "characters": pc.sum(documents["characters"]).as_py(),
@@ -97,7 +99,7 @@ class Reader:
 
     def __init__(self, cfg: CollectConfig, sources: Path, store: Store, verify: bool, folder: Path) -> None:
         self.sources, self.folder, self.execute = sources, folder, store.executor
-        self.max_bytes = int(cfg.max_megabytes * 1e6)
+        self.max_bytes, self.shard_bits = int(cfg.max_megabytes * 1e6), cfg.shard_bits
         self.digests = Digests(DIGESTS_FILE if store.cache else None, verify)
         self.file = store.note("collect", self.max_bytes, cfg.shard_bits)
         self.before = Memory.load(self.file) if self.file else Memory.empty()
@@ -123,7 +125,7 @@ class Reader:
         first = len(list(self.folder.glob("*.entries")))
         parts = groups(files)
         stems = [self.folder / f"{first + i:06d}" for i in range(len(parts))]
-        jobs = [(stem, self.sources, self.max_bytes, *part) for stem, part in zip(stems, parts, strict=True)]
+        jobs = [(stem, self.sources, self.max_bytes, self.shard_bits, *part) for stem, part in zip(stems, parts, strict=True)]
         read: dict[str, FileEntries] = {}
         for path, md5, status, rows in chain.from_iterable(self.execute(read_group, jobs, "collect")):
             read[source_of(path, self.sources)] = FileEntries(md5, 0, rows)
@@ -131,7 +133,7 @@ class Reader:
                 self.digests.learn(path, md5, status)
         self.opened |= read.keys()
         self.runs = sorted(self.folder.glob("*.documents"))
-        entries = (read_run(stem.with_name(f"{stem.name}.entries")) for stem in stems)
+        entries = (read_batch(stem.with_name(f"{stem.name}.entries"), 0) for stem in stems)
         return Memory.of(read, pa.concat_tables([ENTRIES.empty_table(), *entries]))
 
     def remember(self, memory: Memory) -> None:
@@ -140,10 +142,10 @@ class Reader:
             memory.save(self.file)
 
 
-def read_group(stem: Path, sources: Path, max_bytes: int, *files: Path) -> list[tuple[Path, str, Status, int]]:
+def read_group(stem: Path, sources: Path, max_bytes: int, shard_bits: int, *files: Path) -> list[tuple[Path, str, Status, int]]:
     """Read `files` into runs and entries named after `stem`; for each file its path, MD5 ("" where it could not be read
     or was changed meanwhile), status, and number of entries."""
-    runs = Runs(stem)
+    runs = Runs(stem, shard_bits)
     entries: list[tuple[object, ...]] = []
     read = []
     for path in files:
@@ -160,7 +162,7 @@ def read_group(stem: Path, sources: Path, max_bytes: int, *files: Path) -> list[
             md5 = ""
         read.append((path, md5, status, len(entries) - before))
     runs.flush()
-    write_run(table_of(entries, ENTRIES), stem.with_name(f"{stem.name}.entries"))
+    write_run([table_of(entries, ENTRIES)], stem.with_name(f"{stem.name}.entries"))
     return read
 
 
@@ -190,30 +192,22 @@ def groups(files: list[tuple[Path, int]]) -> list[list[Path]]:
     return made
 
 
-def _by_kind(entries: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """(documents in the order of their ids, what was refused)."""
-    is_document = pc.equal(entries["reason"], "")
-    documents = entries.filter(is_document)
-    return documents.take(pc.sort_indices(documents["id"])).combine_chunks(), entries.filter(pc.invert(is_document))
-
-
 def _write_shards(cfg: CollectConfig, out: Path, store: Store, reader: Reader, documents: pa.Table) -> int:
     """Write every shard; those that are not in the store are put together from what was read now and what they were before."""
-    edges = bounds(documents["id"], cfg.shard_bits)
-    keys = key_of(documents).to_pylist()
-    wanted = [keys[first:last] for first, last in pairwise(edges)]
-    jobs = [(index, cfg.shard_bits, name_of(part)) for index, part in enumerate(wanted)]
+    edges = pairwise(bounds(documents["id"], cfg.shard_bits).tolist())
+    parts = [documents.slice(first, last - first) for first, last in edges]
+    wanted = [keys_of(part) for part in parts]
+    jobs = [(index, name_of(keys)) for index, keys in enumerate(wanted)]
     missing = store.missing(write_shard, [(*job, Unkeyed(None)) for job in jobs])
     previous = {i: store.path_of(*reader.before.shards[i]) for i in missing if len(reader.before.shards) == len(jobs)}
-    sources = documents["source"].to_pylist()
-    _read_what_is_nowhere(reader, [sources[edges[i] : edges[i + 1]] for i in missing if previous.get(i) is None])
+    _read_what_is_nowhere(reader, [parts[i]["source"] for i in missing if previous.get(i) is None])
     where = {i: Where(wanted[i], previous.get(i), tuple(reader.runs)) for i in missing}
     return sum(store.map(write_shard, [(*job, Unkeyed(where.get(job[0]))) for job in jobs], out, "shards"))
 
 
-def _read_what_is_nowhere(reader: Reader, shards: list[list[str]]) -> None:
+def _read_what_is_nowhere(reader: Reader, shards: list[pa.ChunkedArray]) -> None:
     """Open the unchanged files of documents whose shard has to be written and is no longer in the cache as it was."""
-    files = {source if source in reader.paths else source.rpartition("#")[0] for shard in shards for source in shard}
+    files = {source if source in reader.paths else source.rpartition("#")[0] for shard in shards for source in shard.to_pylist()}
     paths = sorted(reader.paths[file] for file in files - reader.opened)
     if paths:
         reader.open([(path, path.stat().st_size) for path in paths])

@@ -1,14 +1,17 @@
 """Documents on their way from files, which come in any order, to shards, which are sorted by id.
 
-Readers write runs: Arrow files of a bounded number of bytes, each sorted by id and mapped into memory by those who take
-their slice of it, so a slice costs what it holds. Neither the number of runs nor who wrote them shows in a shard.
+Readers write runs: Arrow files of a bounded number of bytes, each sorted by id and in as many batches as there are shards, so
+whoever writes a shard reads its batch of every run and nothing else. Neither the number of runs nor who wrote them shows in a shard.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from privllm.collect.files import Document
 from privllm.core.digests import replacing
@@ -19,10 +22,10 @@ RUN_ROWS = 1 << 16
 
 
 class Runs:
-    """Collects a reader's documents and writes them as `<stem>.<n>.documents`."""
+    """Collects a reader's documents and writes them as `<stem>.<n>.documents`, a batch for each of `2**bits` shards."""
 
-    def __init__(self, stem: Path) -> None:
-        self.stem = stem
+    def __init__(self, stem: Path, bits: int) -> None:
+        self.stem, self.bits = stem, bits
         self.written: list[Path] = []
         self._documents: list[Document] = []
         self._held = 0
@@ -36,7 +39,10 @@ class Runs:
     def flush(self) -> None:
         if self._documents:
             self.written.append(self.stem.with_name(f"{self.stem.name}.{len(self.written):05d}.documents"))
-            write_run(table_of(sorted(self._documents), DOCUMENTS), self.written[-1])
+            table = table_of(sorted(self._documents), DOCUMENTS)
+            self._documents = []
+            edges = pairwise(bounds(table["id"], self.bits).tolist())
+            write_run([table.slice(first, last - first) for first, last in edges], self.written[-1])
         self._documents, self._held = [], 0
 
 
@@ -46,27 +52,22 @@ def table_of(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
     return pa.table([pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
 
 
-def write_run(table: pa.Table, path: Path) -> None:
-    with replacing(path) as partial, pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
+def bounds(ids: pa.ChunkedArray, bits: int) -> np.ndarray:
+    """For ids in order, where each of `2**bits` shards begins and the last ends, int64 (2**bits + 1)."""
+    leading = np.array([int(identifier, 16) for identifier in pc.utf8_slice_codeunits(ids, 0, 4).to_pylist()], np.int64) >> (16 - bits)
+    return np.searchsorted(leading, np.arange(2**bits + 1))
 
 
-def read_run(path: Path) -> pa.Table:
-    """A run, mapped into memory and not yet read."""
-    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+def write_run(batches: Sequence[pa.Table], path: Path) -> None:
+    """Each table, of one chunk or none, as a batch of an Arrow file."""
+    schema = batches[0].schema
+    with replacing(path) as partial, pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for batch in batches:
+            for part in batch.to_batches() or [pa.RecordBatch.from_pylist([], schema=schema)]:
+                writer.write_batch(part)
 
 
-def between(table: pa.Table, low: str, high: str) -> pa.Table:
-    """The rows of a table sorted by id with `low <= id < high`, as a view."""
-    start = _search(table, low)
-    return table.slice(start, _search(table, high) - start)
-
-
-def _search(table: pa.Table, bound: str) -> int:
-    """The first row whose id is not below `bound`."""
-    ids = table["id"]
-    low, high = 0, len(table)
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (middle + 1, high) if ids[middle].as_py() < bound else (low, middle)
-    return low
+def read_batch(path: Path, index: int) -> pa.Table:
+    """One batch of a run. It is read, not mapped: pages of mapped files count as this process's memory until somebody wants them."""
+    with pa.OSFile(str(path)) as file:
+        return pa.Table.from_batches([pa.ipc.open_file(file).get_batch(index)])
