@@ -21,6 +21,7 @@ from privllm.core.cache import Cache, find_cache
 from privllm.core.errors import UserError
 from privllm.core.paired import LEAST, SCORES, Overlap, Paired, paired, read_scores
 from privllm.core.pipeline import written_out
+from privllm.core.plain_yaml import parse_yaml
 
 WORKSPACE = "workspace"
 COMMON = "common."  # before a figure on the documents that both scored
@@ -195,17 +196,17 @@ def side_of(root: Path, name: str) -> Side:
         return blobs(root, [f"{commit}:./{path}" for path in paths]) if commit else [_file(root / path) for path in paths]
 
     pipeline, params, lock = read(["dvc.yaml", "params.yaml", LOCK])
-    stages = _section(_mapping(pipeline, f"dvc.yaml of `{name}`", _yaml))
+    stages = _section(_mapping(pipeline, f"dvc.yaml of `{name}`", parse_yaml))
     if not stages:
         raise UserError(f"`{name}` has no stages in dvc.yaml: name a revision of this build, from the root of its repository.")
-    declared = written_out(stages, _mapping(params, f"params.yaml of `{name}`", _yaml))
+    declared = written_out(stages, _mapping(params, f"params.yaml of `{name}`", parse_yaml))
     files = {path: (stage, _paths(one, "outs")) for stage, one in declared.items() for path in _paths(one, "metrics")}
     files = {path: found for path, found in files.items() if path.endswith(".json") and "\n" not in path}
     metrics = {}
     for path, data in zip(files, read(list(files)), strict=True):
         if data:
             metrics[_short(path)] = dict(_numbers(_mapping(data, f"{path} of `{name}`", json.loads)))
-    locked = {stage: _md5s(one) for stage, one in _section(_mapping(lock, f"{LOCK} of `{name}`", _yaml)).items()}
+    locked = {stage: _md5s(one) for stage, one in _section(_mapping(lock, f"{LOCK} of `{name}`", parse_yaml)).items()}
     return Side(name, commit, {_short(path): found for path, found in files.items()}, metrics, locked)
 
 
@@ -235,10 +236,6 @@ def _mapping(data: bytes, what: str, load: Callable[[bytes], Any]) -> dict[str, 
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise UserError(f"{what} cannot be read: {' '.join(str(error).split())}. Compare a revision before or after that.") from error
     return value if isinstance(value, dict) else {}
-
-
-def _yaml(data: bytes) -> Any:
-    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)(data).get_single_data()
 
 
 def _section(file: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import yaml
 
 from privllm.core.cache import Cache
+from privllm.core.plain_yaml import parse_yaml
 from privllm.core.records import shard_name, shard_of
 from privllm.core.split import SPLITS
 from privllm.core.tables import read_table
@@ -99,8 +100,7 @@ def _documents(path: Path) -> pa.Table:
 def _packed(lock: bytes) -> tuple[str, bool] | None:
     """(data/pack's directory object, whether a model was trained on it) of a dvc.lock; None where it names none."""
     try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(lock)
-        stages: dict[str, Any] = (loader.get_single_data() or {}).get("stages") or {}
+        stages: dict[str, Any] = (parse_yaml(lock) or {}).get("stages") or {}
     except (yaml.YAMLError, AttributeError):
         return None
     for stage, key in (("pretrain", "deps"), ("pack", "outs")):  # what was trained on, even where pack has run again since

@@ -12,10 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from privllm.core.cache import Cache, find_cache
 from privllm.core.errors import UserError
+from privllm.core.plain_yaml import parse_yaml
 
 WORDS = {"deleted": "is missing", "modified": "was changed by hand", "new": "was never recorded", "not in cache": "is not in DVC's cache"}
 
@@ -89,7 +88,7 @@ class Build:
 
     def _lock(self, path: Path) -> dict[str, Any]:
         if path not in self._locks:
-            self._locks[path] = (yaml.safe_load(path.read_text("utf-8")) or {}).get("stages", {}) if path.is_file() else {}
+            self._locks[path] = (parse_yaml(path.read_text("utf-8")) or {}).get("stages", {}) if path.is_file() else {}
         return self._locks[path]
 
     def md5(self, place: Place) -> str:
@@ -143,7 +142,7 @@ class Build:
     def _newest(self, key: str) -> dict[str, Any]:
         folder = self._runs / key[:2] / key
         entries = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime) if folder.is_dir() else []
-        return (yaml.safe_load(entries[-1].read_text("utf-8")) or {}) if entries else {}
+        return (parse_yaml(entries[-1].read_text("utf-8")) or {}) if entries else {}
 
     @cached_property
     def _runs(self) -> Path:

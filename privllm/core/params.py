@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from privllm.core.errors import UserError
+from privllm.core.plain_yaml import parse_yaml
 
 PARAMS_FILE = Path("params.yaml")
 PLACES = {"executor"}  # sections that say where work is done: they can change no result, so no stage declares or records them
@@ -75,8 +76,8 @@ def deciding_sections(path: Path = PARAMS_FILE) -> dict[str, Any]:
 
 @lru_cache(1)
 def _parse(text: str) -> Any:
-    """Kept, for a stage asks four times or so, and it takes 15 ms. To be copied, not changed."""
-    return yaml.safe_load(text)
+    """Kept, for a stage asks four times or so, and it takes a while. To be copied, not changed."""
+    return parse_yaml(text)
 
 
 def in_order(values: Any) -> Any:

@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from privllm.core.errors import UserError
 from privllm.core.params import load_sections
+from privllm.core.plain_yaml import parse_yaml
 
 PIPELINE = Path("dvc.yaml")
 TEMPLATE = re.compile(r"\$\{([\w.]+)\}")
@@ -28,7 +27,7 @@ def declared_stages(root: Path = Path()) -> dict[str, dict[str, Any]]:
 def written_stages(root: Path) -> dict[str, dict[str, Any]]:
     """The `stages` of dvc.yaml as they are written, templates and all; empty where there is no dvc.yaml."""
     path = root / PIPELINE
-    return (yaml.safe_load(path.read_text("utf-8")) or {}).get("stages", {}) if path.is_file() else {}
+    return (parse_yaml(path.read_text("utf-8")) or {}).get("stages", {}) if path.is_file() else {}
 
 
 def outputs_of(declared: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,26 @@
+"""Files of this repository, and what YAML knows that is no plain value."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from privllm.core.plain_yaml import parse_yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "dvc.yaml"])
+def test_both_loaders_read_our_files_alike(name: str) -> None:
+    text = (ROOT / name).read_text("utf-8")
+    assert parse_yaml(text) == parse_yaml(text.encode()) == yaml.safe_load(text)
+
+
+def test_nothing_is_nothing() -> None:
+    assert parse_yaml("") is None
+
+
+@pytest.mark.parametrize("text", ["a: [1", "!!python/object/apply:os.getcwd []", "a: b: c"])
+def test_what_is_broken_or_an_object_is_refused(text: str) -> None:
+    with pytest.raises(yaml.YAMLError):
+        parse_yaml(text)
