@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from privllm.collect.files import Document
 from privllm.core.digests import replacing
-from privllm.core.records import DOCUMENTS
+from privllm.core.records import DOCUMENTS, SHARD_DIGITS, shard_of
 
 RUN_BYTES = 32 << 20  # of text (counted in characters) held before a run is written
 RUN_ROWS = 1 << 16
@@ -54,7 +54,8 @@ def table_of(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
 
 def bounds(ids: pa.ChunkedArray, bits: int) -> np.ndarray:
     """For ids in order, where each of `2**bits` shards begins and the last ends, int64 (2**bits + 1)."""
-    leading = np.array([int(identifier, 16) for identifier in pc.utf8_slice_codeunits(ids, 0, 4).to_pylist()], np.int64) >> (16 - bits)
+    digits = pc.utf8_slice_codeunits(ids, 0, SHARD_DIGITS).to_pylist()
+    leading = np.array([shard_of(four, bits) for four in digits], np.int64)
     return np.searchsorted(leading, np.arange(2**bits + 1))
 
 
