@@ -25,6 +25,10 @@ PACKAGES = (
     "python3.11-doc",
     "postgresql-doc-15",
     "sagemath-doc",
+    "qtbase5-doc-html",
+    "nodejs-doc",
+    "python-django-doc",
+    "octave-doc",
 )
 CHARACTERS = 2000
 LEAST = 1000
