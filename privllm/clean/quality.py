@@ -72,17 +72,21 @@ def _of_words(cfg: QualityConfig, text: str, words: list[str], language: str) ->
     symbols = max(text.count("#"), text.count("…") + text.count("...")) / len(words)
     if symbols > cfg.max_symbol_ratio:
         return "symbol_ratio", f"{symbols:.2f} per word"
-    different = set(words)
-    lowered = set(map(str.lower, different))
-    stop_words = len(STOP_WORDS & lowered)
-    if language in ("", "en") and stop_words < cfg.min_stop_words:
+    if language in ("", "en") and (stop_words := _stop_words(cfg, words)) < cfg.min_stop_words:
         return "too_few_stop_words", f"{stop_words} of {len(STOP_WORDS)}"
-    # A word without a letter keeps its form in both cases; scripts without case have letters all the same.
-    letters = {word for word in different if word.isalpha() or any(map(str.isalpha, word))}
+    if sum(map(str.isalpha, words)) / len(words) >= cfg.min_alphabetic_words:
+        return None  # of words that have a letter there are at least as many
+    letters = {word for word in set(words) if any(map(str.isalpha, word))}
     alphabetic = sum(map(letters.__contains__, words)) / len(words)
     if alphabetic < cfg.min_alphabetic_words:
         return "few_alphabetic_words", f"{alphabetic:.2f} of all words"
     return None
+
+
+def _stop_words(cfg: QualityConfig, words: list[str]) -> int:
+    """How many different ones there are, or how many in lower case where those will do."""
+    found = len(STOP_WORDS.intersection(words))
+    return found if found >= cfg.min_stop_words else len(STOP_WORDS.intersection(map(str.lower, words)))
 
 
 def _of_lines(cfg: QualityConfig, lines: list[str]) -> tuple[str, str] | None:
@@ -117,7 +121,11 @@ def _of_repetition(cfg: QualityConfig, text: str, lines: list[str], words: list[
     for reason, limit, measure in measures:
         if (share := measure()) > limit:
             return reason, f"{share:.2f} of all characters"
-    top, duplicates = ngram_shares(words[:MAX_NGRAM_WORDS])
+    words = words[:MAX_NGRAM_WORDS]
+    most_top, most_duplicates = ngram_bounds(words)
+    if most_top <= cfg.max_top_ngram and most_duplicates <= cfg.max_duplicate_ngrams:
+        return None
+    top, duplicates = ngram_shares(words)
     if top > cfg.max_top_ngram:
         return "top_ngram", f"{top:.2f} of all characters"
     if duplicates > cfg.max_duplicate_ngrams:
@@ -131,6 +139,25 @@ def duplicate_share(parts: list[str]) -> float:
     return 1 - sum(map(len, set(parts))) / total if total else 0.0
 
 
+def ngram_bounds(words: list[str]) -> tuple[float, float]:
+    """What `ngram_shares` cannot exceed, for a quarter of its price; most texts need no more.
+
+    An n-gram occurs no more often than the rarest of its words, and in a later occurrence of an 8-gram no word is there for the
+    first time.
+    """
+    if len(words) < 8:
+        return 0.0, 0.0
+    ones, lengths = _numbered(words)
+    total = int(lengths.sum())
+    often = np.bincount(ones)[ones]
+    often[often < 2] = 0
+    often_two, two = np.minimum(often[:-1], often[1:]), lengths[:-1] + lengths[1:]
+    often_three, three = np.minimum(often_two[:-1], often[2:]), two[:-1] + lengths[2:]
+    often_four, four = np.minimum(often_two[:-2], often_two[2:]), two[:-2] + two[2:]
+    top = max(int((often_two * two).max()), int((often_three * three).max()), int((often_four * four).max()))
+    return top / total, int(lengths[ones != np.arange(len(ones))].sum()) / total
+
+
 def ngram_shares(words: list[str]) -> tuple[float, float]:
     """(largest share of characters that one repeated 2-, 3- or 4-gram takes, share in repeated 8-grams).
 
@@ -138,14 +165,19 @@ def ngram_shares(words: list[str]) -> tuple[float, float]:
     """
     if len(words) < 8:
         return 0.0, 0.0
-    numbers: dict[str, int] = {}
-    ones: Ids = np.fromiter(map(numbers.setdefault, words, count()), np.int64, len(words))
-    lengths = np.fromiter(map(len, words), np.int64, len(words))
+    ones, lengths = _numbered(words)
     total = int(lengths.sum())
     twos = _pair(ones[:-1], ones[1:])
     threes, fours = _pair(twos[:-1], ones[2:]), _pair(twos[:-2], twos[2:])
     top = max(_top(grams, size, lengths) for size, grams in ((2, twos), (3, threes), (4, fours))) / total
     return top, _repeated(_pair(fours[:-4], fours[4:]), 8, lengths) / total
+
+
+def _numbered(words: list[str]) -> tuple[Ids, Ids]:
+    """For each word the place where it stood first, and its length."""
+    numbers: dict[str, int] = {}
+    ones: Ids = np.fromiter(map(numbers.setdefault, words, count()), np.int64, len(words))
+    return ones, np.fromiter(map(len, words), np.int64, len(words))
 
 
 def _pair(left: Ids, right: Ids) -> Ids:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privllm.clean.quality import QualityConfig, duplicate_share, fault_of, ngram_shares
+from privllm.clean.quality import STOP_WORDS, QualityConfig, duplicate_share, fault_of, ngram_bounds, ngram_shares
 from privllm.core.errors import UserError
 
 PROSE = (
@@ -103,4 +103,31 @@ def test_ngram_shares_against_the_obvious(words: list[str]) -> None:
 
 
 def test_ngram_shares_of_few_words() -> None:
-    assert ngram_shares(["a"] * 7) == (0.0, 0.0)
+    assert ngram_shares(["a"] * 7) == ngram_bounds(["a"] * 7) == (0.0, 0.0)
+
+
+@given(st.lists(st.sampled_from(["a", "bb", "ccc", "dddd", "the", "of"]), min_size=8, max_size=80))
+@settings(max_examples=300, deadline=None)
+def test_ngram_bounds_are_never_below_the_shares(words: list[str]) -> None:
+    for bound, share in zip(ngram_bounds(words), ngram_shares(words), strict=True):
+        assert bound >= share
+
+
+def test_ngram_bounds_spare_prose_the_shares() -> None:
+    top, duplicates = ngram_bounds(PROSE.split())
+    assert top < QualityConfig().max_top_ngram
+    assert duplicates < QualityConfig().max_duplicate_ngrams
+
+
+WORD = st.sampled_from(["The", "the", "OF", "of", "and", "x1", "12", "--", "3.5", "été", "漢字", "b-2", "word"])
+
+
+@given(st.lists(WORD, min_size=20, max_size=40), st.integers(0, 4), st.sampled_from([0.0, 0.3, 0.5, 0.8, 1.0]))
+def test_rules_of_words_against_the_obvious(words: list[str], stop_words: int, share: float) -> None:
+    cfg = QualityConfig(min_stop_words=stop_words, min_alphabetic_words=share, min_mean_word_length=0)
+    fault = fault_of(cfg, " ".join(words), "en")
+    found = {word.lower() for word in words} & STOP_WORDS
+    alphabetic = sum(any(map(str.isalpha, word)) for word in words) / len(words)
+    assert (fault is not None and fault[0] == "too_few_stop_words") == (len(found) < stop_words)
+    if len(found) >= stop_words:
+        assert (fault is not None and fault[0] == "few_alphabetic_words") == (alphabetic < share)
