@@ -40,9 +40,9 @@ _BLANK_LINES = re.compile("\n{4,}")
 
 def normalise(text: str) -> str:
     """`text` in its normal form; at most two blank lines in a row, no space at a line's end."""
-    text = tidy(mend(text))
-    while not text.isascii() and (again := tidy(mend(text))) != text:  # what was mended may show more to mend
-        text = again
+    before = text
+    while (text := tidy(mend(before))) != before and not text.isascii():  # what was mended may show more to mend
+        before = text
     return text
 
 
