@@ -2,7 +2,7 @@
 
     python -m benchmarks.passages COUNT OUT.jsonl [--html FOLDER]
 
-Without --html the text is that of Debian's linux-doc-6.1, openjdk-17-doc, rust-doc and others (200 MB to fetch by apt, 2 GB of HTML).
+Without --html the text is that of Debian's linux-doc-6.1, openjdk-17-doc, rust-doc and others (250 MB to fetch by apt, 2 GB of HTML).
 """
 
 import argparse

@@ -268,7 +268,8 @@ def main() -> None:
         passages = [json.loads(line)["text"] for line, _ in zip(lines, range(wanted), strict=False)]
     if len(passages) < wanted:
         raise SystemExit(
-            f"{file} holds {len(passages):,} passages, and {wanted:,} are needed: --documents {len(passages) * 100 // 102:,} can be had"
+            f"{file} holds {len(passages):,} passages, and {wanted:,} are needed: delete it to have it cut again, "
+            f"or take --documents {len(passages) * 100 // 102:,}"
         )
     results = []
     for layout in args.layout.split(","):

@@ -79,7 +79,7 @@ def test_sizes_and_headers(module: str) -> None:
 
 
 def test_init_files_are_empty() -> None:
-    """But for the one line that every stage must run first."""
+    """But for what every stage must run first."""
     assert [path.parent.name for path in SOURCES if path.name == "__init__.py" and path.read_text("utf-8")] == ["stages"]
 
 

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from privllm.clean.recipe import CleanConfig, clean
 from privllm.collect import recipe as collecting
 from privllm.collect.recipe import CollectConfig, collect
+from privllm.core import records
 from privllm.core.cache import Cache
 from privllm.core.digests import TICK_NS, Digests
 from privllm.core.errors import UserError
@@ -116,6 +117,7 @@ def test_an_incremental_build_is_a_clean_build(steps: list[list[tuple[str, int]]
     with tempfile.TemporaryDirectory() as scratch, pytest.MonkeyPatch.context() as patch:
         root = Path(scratch)
         patch.setattr(collecting, "DIGESTS_FILE", root / "sources.json")
+        patch.setattr(records, "LINES", 2)  # so that a file of a few lines lies in several shards
         sources = root / "sources"
         sources.mkdir()
         for seed in range(24):

@@ -42,6 +42,7 @@ from privllm.core.tables import by_id, write_table
 
 DIGESTS_FILE = Path(".privllm/sources.json")
 GROUP_BYTES = 8 << 20
+GROUP_BYTES_A_SHARD = 1 << 14  # where shards are many, runs should be few: each shard's writer opens all of them
 GROUP_FILES = 2000
 LISTED = ["id", "digest", "encoding", "source"]  # what says which documents a shard is made of
 
@@ -123,7 +124,7 @@ class Reader:
     def open(self, files: list[tuple[Path, int]]) -> Memory:
         """Read these files now, into runs; what they say."""
         first = len(list(self.folder.glob("*.entries")))
-        parts = groups(files)
+        parts = groups(files, max(GROUP_BYTES, GROUP_BYTES_A_SHARD << self.shard_bits))
         stems = [self.folder / f"{first + i:06d}" for i in range(len(parts))]
         jobs = [(stem, self.sources, self.max_bytes, self.shard_bits, *part) for stem, part in zip(stems, parts, strict=True)]
         read: dict[str, FileEntries] = {}
@@ -178,9 +179,9 @@ def _rows(path: Path, sources: Path, max_bytes: int) -> Iterator[Document | Refu
         yield read_file(path, sources)
 
 
-def groups(files: list[tuple[Path, int]]) -> list[list[Path]]:
-    """Neighbouring files in groups that are worth a job each, and fit in memory unless one file alone does not."""
-    target = min(GROUP_BYTES, max(1 << 20, sum(size for _, size in files) // 16))
+def groups(files: list[tuple[Path, int]], most: int) -> list[list[Path]]:
+    """Neighbouring files in groups that are worth a job each, and have `most` bytes unless one file alone has more."""
+    target = min(most, max(1 << 20, sum(size for _, size in files) // 16))
     made: list[list[Path]] = []
     held = 0
     for path, size in files:

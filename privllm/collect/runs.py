@@ -17,7 +17,7 @@ from privllm.collect.files import Document
 from privllm.core.digests import replacing
 from privllm.core.records import DOCUMENTS, SHARD_DIGITS, shard_of
 
-RUN_BYTES = 32 << 20  # of text (counted in characters) held before a run is written
+RUN_BYTES = 64 << 20  # of text (counted in characters) held before a run is written
 RUN_ROWS = 1 << 16
 
 
@@ -31,19 +31,18 @@ class Runs:
         self._held = 0
 
     def add(self, document: Document) -> None:
+        if self._held + len(document.text) > RUN_BYTES or len(self._documents) >= RUN_ROWS:
+            self.flush()
         self._documents.append(document)
         self._held += len(document.text)
-        if self._held >= RUN_BYTES or len(self._documents) >= RUN_ROWS:
-            self.flush()
 
     def flush(self) -> None:
         if self._documents:
             self.written.append(self.stem.with_name(f"{self.stem.name}.{len(self.written):05d}.documents"))
             table = table_of(sorted(self._documents), DOCUMENTS)
-            self._documents = []
+            self._documents, self._held = [], 0  # the table has them
             edges = pairwise(bounds(table["id"], self.bits).tolist())
             write_run([table.slice(first, last - first) for first, last in edges], self.written[-1])
-        self._documents, self._held = [], 0
 
 
 def table_of(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
@@ -60,12 +59,12 @@ def bounds(ids: pa.ChunkedArray, bits: int) -> np.ndarray:
 
 
 def write_run(batches: Sequence[pa.Table], path: Path) -> None:
-    """Each table, of one chunk or none, as a batch of an Arrow file."""
+    """Each table, which is one chunk at most, as a batch of an Arrow file."""
     schema = batches[0].schema
     with replacing(path) as partial, pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for batch in batches:
-            for part in batch.to_batches() or [pa.RecordBatch.from_pylist([], schema=schema)]:
-                writer.write_batch(part)
+            (part,) = batch.to_batches() or [pa.RecordBatch.from_pylist([], schema=schema)]
+            writer.write_batch(part)
 
 
 def read_batch(path: Path, index: int) -> pa.Table:

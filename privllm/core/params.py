@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from privllm.core.errors import UserError
-from privllm.core.plain_yaml import parse_yaml
+from privllm.core.plain_yaml import LOADER, parse_yaml
 
 PARAMS_FILE = Path("params.yaml")
 PLACES = {"executor"}  # sections that say where work is done: they can change no result, so no stage declares or records them
@@ -119,7 +119,7 @@ def _named_as(name: str, key: str) -> str:
 
 def _line_of(path: Path, dotted: str) -> int:
     """Line (from 1) of the deepest part of `dotted` that the file has."""
-    node, line = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader), 1
+    node, line = LOADER(path.read_text("utf-8")).get_single_node(), 1
     for part in dotted.split("."):
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
         found = [(k, v) for k, v in pairs if k.value == part]

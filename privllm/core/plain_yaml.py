@@ -5,8 +5,19 @@ from typing import Any
 import yaml
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+NESTERS = ("[", "{", "- -", "? ")
+DEEPEST = 2_000  # of them; libyaml ends the process where it runs out of stack, Python's own parser raises
 
 
 def parse_yaml(text: str | bytes) -> Any:
-    """The value of a YAML document, None for nothing. Raises `yaml.YAMLError`."""
-    return LOADER(text).get_single_data()
+    """The value of a YAML document, None for nothing. Raises `yaml.YAMLError`, in the words of PyYAML's own parser, which says more."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "replace")
+    loader = LOADER if sum(map(text.count, NESTERS)) <= DEEPEST else yaml.SafeLoader
+    try:
+        return loader(text).get_single_data()
+    except yaml.YAMLError:
+        yaml.SafeLoader(text).get_single_data()
+        raise
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None

@@ -37,9 +37,8 @@ work: Counter[str] = Counter()  # what this process's maps did: shards, made, by
 Job = tuple[Any, ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class Unkeyed:
-    """An argument that says where to find things and cannot change the result, so it is no part of the key."""
+class Unkeyed(NamedTuple):
+    """An argument that says where to find things and cannot change the result, so it is no part of the key; executors see its files."""
 
     value: Any
 

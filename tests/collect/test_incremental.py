@@ -12,6 +12,7 @@ import pytest
 from privllm.collect import recipe
 from privllm.collect.memory import Memory
 from privllm.collect.recipe import CollectConfig, collect
+from privllm.core import records
 from privllm.core.cache import Cache
 from privllm.core.digests import TICK_NS, Digests
 from privllm.core.store import Store
@@ -51,6 +52,7 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Corpus:
     write_lines(made.sources / "many.jsonl", 30)
     (made.sources / "bad.txt").write_bytes(bytes(50))
     monkeypatch.setattr(recipe, "DIGESTS_FILE", tmp_path / "sources.json")
+    monkeypatch.setattr(records, "LINES", 2)  # so that many.jsonl lies in all shards
     read = recipe.md5_of
 
     def md5_of(path: Path) -> str:

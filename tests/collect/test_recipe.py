@@ -164,7 +164,7 @@ def test_parameters_out_of_range_are_named(values: dict[str, float]) -> None:
 
 def test_groups_keep_order_and_lose_nothing() -> None:
     files = [(Path(f"{index:04d}"), index * 10_000) for index in range(300)]
-    made = groups(files)
+    made = groups(files, recipe.GROUP_BYTES)
     assert [path for group in made for path in group] == [path for path, _ in files]
     assert len(made) > 10
-    assert groups([]) == []
+    assert groups([], 1) == []

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from privllm.core.plain_yaml import parse_yaml
+from privllm.core.plain_yaml import DEEPEST, parse_yaml
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,3 +24,21 @@ def test_nothing_is_nothing() -> None:
 def test_what_is_broken_or_an_object_is_refused(text: str) -> None:
     with pytest.raises(yaml.YAMLError):
         parse_yaml(text)
+
+
+def test_an_error_names_the_character_and_the_line() -> None:
+    with pytest.raises(yaml.YAMLError, match=r"'\\t'(.|\n)*line 2"):
+        parse_yaml("a:\n\tb: 1")
+
+
+@pytest.mark.parametrize("part", ["[", "{a: ", "- ", "? ", "[{a: "])
+def test_what_is_nested_too_deeply_is_refused(part: str) -> None:
+    with pytest.raises(yaml.YAMLError, match="too deeply"):
+        parse_yaml(part * 100_000)
+
+
+def test_the_faster_parser_stands_as_much_nesting_as_it_is_given() -> None:
+    value = parse_yaml("[" * DEEPEST + "]" * DEEPEST)
+    for _ in range(DEEPEST - 1):
+        (value,) = value
+    assert value == []

@@ -14,6 +14,7 @@ import pytest
 
 from privllm.core.cache import Cache
 from privllm.core.digests import Digests
+from privllm.core.shards import files_in
 from privllm.core.store import Before, Store, Unkeyed, _accept, _perform, action_path
 
 
@@ -244,3 +245,9 @@ def test_actions_are_small_files_beside_the_objects(bench: Bench) -> None:
     found = list((bench.cache.folder / "privllm/actions").rglob("*.json"))
     assert len(found) == 3
     assert all(action_path(bench.cache, path.parent.name + path.stem) == path for path in found)
+
+
+def test_executors_see_the_files_of_arguments_that_are_in_no_key(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    path.touch()
+    assert list(files_in((1, Unkeyed(((path,), "x"))))) == [path]
