@@ -2,13 +2,15 @@
 
 import errno
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import typer
 
 from privllm.core.errors import UserError
-from privllm.core.stage import INTERRUPTED, arguments, call, log_duration
+from privllm.core.stage import INTERRUPTED, arguments, call, log_duration, peak_mb
 
 
 def raising(error: BaseException):
@@ -73,3 +75,12 @@ def test_durations_are_appended(tmp_path, monkeypatch) -> None:
     log_duration("dedup", 2)
     lines = [json.loads(line) for line in (tmp_path / ".privllm/log.jsonl").read_text().splitlines()]
     assert [(line["stage"], line["seconds"]) for line in lines] == [("clean", 1.235), ("dedup", 2)]
+
+
+def test_the_peak_is_this_programs_own() -> None:
+    """A child of a large process, which on Linux would inherit its parent's peak."""
+    held = bytearray(b"x") * (300 << 20)
+    code = "from privllm.core.stage import peak_mb; print(peak_mb())"
+    seen = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert 5 < seen < 250
+    assert peak_mb() >= len(held) >> 20
