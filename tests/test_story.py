@@ -17,7 +17,7 @@ from tests.workshop import Workshop, environment, make_workshop
 WORDS = """
 amber birch cedar delta ember fjord grove heron inlet jetty knoll larch marsh north orchard pebble quarry ridge spruce thicket
 upland valley willow yonder zephyr acorn bramble cliff dune elm fern glade heath ivy juniper kelp lagoon meadow nettle oak""".split()
-SETTINGS = {"temperature": 0.8, "top_p": 1.0, "max_tokens": 12, "seed": 7}
+SETTINGS = {"temperature": 0.8, "top_p": 1.0, "max_tokens": 12}
 LIMIT = 0.15  # bits per byte that may be forgotten: the model is of a size that tests can train
 
 
@@ -40,17 +40,21 @@ def served(shop: Workshop) -> Iterator[httpx.Client]:
 
 
 def correct(client: httpx.Client, rater: str, word: str) -> None:
-    """Ask, and say what should have been answered."""
+    """Ask until something is said, for silence is nothing to be preferred to, and say what should have been answered."""
     model = client.get("/v1/models").json()["data"][0]["id"]
     messages = [{"role": "user", "content": f"Where do I read about {word}?"}]
-    said = client.post("/v1/chat/completions", json={"model": model, "messages": messages, **SETTINGS}).raise_for_status().json()
+    for seed in range(100):
+        asked = {"model": model, "messages": messages, **SETTINGS, "seed": seed}
+        said = client.post("/v1/chat/completions", json=asked).raise_for_status().json()
+        if said["choices"][0]["message"]["content"].strip():
+            break
     rating = {
         "id": said["id"],
         "digest": said["system_fingerprint"],
         "rater": rater,
         "messages": messages,
         "reply": said["choices"][0]["message"]["content"],
-        "decoding": SETTINGS,
+        "decoding": {**SETTINGS, "seed": seed},
         "thumb": "down",
         "correction": wish(word),
     }
