@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -140,6 +139,8 @@ def fill_sources(sources: Path) -> None:
     import inspect
     import pydoc
 
+    from privllm.collect.pydoc_pages import ADDRESS
+
     (sources / "pages").mkdir(parents=True)
     texts = []
     for name in PAGES:
@@ -147,7 +148,7 @@ def fill_sources(sources: Path) -> None:
         texts.append(inspect.getdoc(module) or name)
         page = pydoc.html.page(name, pydoc.html.document(module, name))
         # Addresses of objects would make each run's corpus, and so its model, another.
-        (sources / f"pages/{name}.html").write_text(re.sub("0x[0-9a-f]{6,}", "0x7f0000000000", page), "utf-8")
+        (sources / f"pages/{name}.html").write_text(ADDRESS.sub("", page), "utf-8")
     prose = "The committee met on Tuesday and read the report. It was agreed that the house on the hill should be painted in the spring. "
     (sources / "letter.txt").write_bytes((prose * 3 + "Please write to jane.doe@example.com; the caf\xe9 is closed.").encode("latin-1"))
     (sources / "copy.txt").write_bytes((sources / "letter.txt").read_bytes())

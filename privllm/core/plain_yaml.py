@@ -11,13 +11,19 @@ DEEPEST = 2_000  # of them; libyaml ends the process where it runs out of stack,
 
 def parse_yaml(text: str | bytes) -> Any:
     """The value of a YAML document, None for nothing. Raises `yaml.YAMLError`, in the words of PyYAML's own parser, which says more."""
-    if isinstance(text, bytes):
-        text = text.decode("utf-8", "replace")
+    try:
+        text = text.decode("utf-8") if isinstance(text, bytes) else text
+        return _parsed(text)
+    except UnicodeDecodeError as error:
+        raise yaml.YAMLError(f"it is not UTF-8 ({error})") from error
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+
+
+def _parsed(text: str) -> Any:
     loader = LOADER if sum(map(text.count, NESTERS)) <= DEEPEST else yaml.SafeLoader
     try:
         return loader(text).get_single_data()
     except yaml.YAMLError:
         yaml.SafeLoader(text).get_single_data()
         raise
-    except RecursionError:
-        raise yaml.YAMLError("it is nested too deeply") from None

@@ -8,7 +8,7 @@
 
 A document's `id` is a hash of where it came from (relative path, and line within a file of many documents), so
 an edited document keeps its id and its shard. Neighbouring lines of a file share a shard: whoever adds, edits or removes a
-file of a hundred documents has touched one shard or two, not a hundred.
+file of a hundred documents has touched one shard, not a hundred.
 """
 
 import re

@@ -42,3 +42,13 @@ def test_the_faster_parser_stands_as_much_nesting_as_it_is_given() -> None:
     for _ in range(DEEPEST - 1):
         (value,) = value
     assert value == []
+
+
+def test_a_broken_file_that_is_nested_too_deeply_is_refused_too() -> None:
+    with pytest.raises(yaml.YAMLError, match="too deeply"):
+        parse_yaml("[" * (DEEPEST - 1))
+
+
+def test_what_is_not_utf8_is_refused() -> None:
+    with pytest.raises(yaml.YAMLError, match="not UTF-8"):
+        parse_yaml(b"a: caf\xe9")
