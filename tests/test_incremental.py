@@ -116,7 +116,7 @@ EDITS = st.lists(
 def test_an_incremental_build_is_a_clean_build(steps: list[list[tuple[str, int]]]) -> None:
     with tempfile.TemporaryDirectory() as scratch, pytest.MonkeyPatch.context() as patch:
         root = Path(scratch)
-        patch.setattr(collecting, "DIGESTS_FILE", root / "sources.json")
+        patch.setattr(collecting, "INDEX", root / "sources.arrow")
         patch.setattr(records, "LINES", 2)  # so that a file of a few lines lies in several shards
         sources = root / "sources"
         sources.mkdir()

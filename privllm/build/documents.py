@@ -9,15 +9,16 @@ from dataclasses import fields
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-import pyarrow as pa
+import numpy as np
 import pyarrow.compute as pc
 
-from privllm.collect.files import JSONL, Document, media_type, source_of, survey
+from privllm.collect.files import JSONL, Document, media_type, path_of, source_of, survey
 from privllm.collect.jsonl import read_jsonl
+from privllm.collect.listing import recall
 from privllm.collect.memory import Memory
-from privllm.collect.recipe import DIGESTS_FILE, CollectConfig
+from privllm.collect.recipe import INDEX, CollectConfig
 from privllm.core.cache import Cache
-from privllm.core.digests import Digests, md5_of
+from privllm.core.digests import md5_of
 from privllm.core.records import document_id, shard_of
 from privllm.core.seed import digest
 from privllm.core.store import Store
@@ -57,24 +58,25 @@ def last_run(cache: Cache, code: bytes | None, section: Mapping[str, Any]) -> La
 def changes_since(last: Last, recorded: Contents | None, sources: Path) -> Changes | None:
     """Documents in `sources` against `recorded` {path below it: MD5}, or where that is lost against `last`; None where both are."""
     memory, _, max_bytes = last
-    if recorded is None and not memory.files:
+    if recorded is None and not len(memory.files):
         return None
-    digests = Digests(DIGESTS_FILE)
     found = survey(sources, max_bytes)
-    files = {source_of(file.path, sources): file for file in found.files}
-    now = {source: digests.recall(file.path, file.status) or md5_of(file.path) for source, file in files.items()}
+    known = zip(found.files["source"].to_pylist(), recall(INDEX, found.files).to_pylist(), strict=True)
+    now = {source: md5 or md5_of(path_of(source, sources)) for source, md5 in known}
     refused = {row.source for row in found.refused if row.reason != "empty"}  # by name, size or kind, so most likely as before
-    remembered = {name: part.md5 for name, part in memory.files.items()}
+    remembered = dict(zip(*(memory.files[name].to_pylist() for name in ("source", "md5")), strict=True))
+    places = {source: place for place, source in enumerate(remembered)}
     before = remembered if recorded is None else dict(_documents(recorded, sources, refused))
     old: dict[str, str] = {}
     new: dict[str, str] = {}
     for file in {name for name, _ in before.items() ^ now.items()}:
-        lines = dict(_lines(files[file].path, sources, max_bytes)) if file in now and _is_jsonl(file) else {}
+        lines = dict(_lines(path_of(file, sources), sources, max_bytes)) if file in now and _is_jsonl(file) else {}
         if file in now:
             new |= lines if _is_jsonl(file) else {file: now[file]}
         if file in before:
             # Where its former lines are forgotten, all lines of today count as changed, or a removed file as one document.
-            old |= _remembered(memory, file, before[file]) or dict.fromkeys(lines, "") or {file: before[file]}
+            same = _is_jsonl(file) and remembered.get(file) == before[file]
+            old |= (_entries(memory, places[file]) if same else {}) or dict.fromkeys(lines, "") or {file: before[file]}
     both = sorted(old.keys() & new.keys())
     return Changes(sorted(new.keys() - old.keys()), [name for name in both if old[name] != new[name]], sorted(old.keys() - new.keys()))
 
@@ -99,10 +101,8 @@ def _lines(path: Path, sources: Path, max_bytes: int) -> Iterator[tuple[str, str
             yield row.source, row.digest
 
 
-def _remembered(memory: Memory, file: str, md5: str) -> dict[str, str]:
-    """The documents of a file of JSON lines when it had this content; {} where that is forgotten, and for other files."""
-    if not _is_jsonl(file) or file not in memory.files or memory.files[file].md5 != md5:
-        return {}
-    entries: pa.Table = memory.take([file])
+def _entries(memory: Memory, place: int) -> dict[str, str]:
+    """The documents that a file was made of."""
+    entries = memory.take(np.array([place])).entries
     entries = entries.filter(pc.equal(entries["reason"], ""))
     return dict(zip(entries["source"].to_pylist(), entries["digest"].to_pylist(), strict=True))

@@ -12,7 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from privllm.collect.decode import Unreadable, decode
+from privllm.collect.listing import Listing
 from privllm.core.digests import Status
 from privllm.core.records import document_id
 from privllm.core.seed import digest
@@ -28,6 +32,7 @@ MEDIA_TYPES = {
     ".jsonl": "application/jsonl",  # one document a line, see collect/jsonl.py
 }
 JSONL = MEDIA_TYPES[".jsonl"]
+ESCAPED = re.compile(rb"\\(\\|x[0-9a-f]{2})")
 DVC_CACHE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")  # where `cache.type = symlink` makes a tracked file point
 
 
@@ -52,51 +57,46 @@ class Document(NamedTuple):
     text: str
 
 
-class Source(NamedTuple):
-    """A file to be read, and its status when it was found."""
-
-    path: Path
-    status: Status
-
-    @property
-    def bytes(self) -> int:
-        return self.status[0]
-
-
 class Survey(NamedTuple):
-    files: list[Source]  # in the order of their names
+    files: pa.Table  # `listing.FILES` to be read, and their status when they were found; in the order of their sources
     refused: list[Refused]
     ignored: int  # hidden names and DVC's own files
 
 
-def source_of(path: Path, sources: Path) -> str:
+def source_of(path: Path | str, sources: Path) -> str:
     """`path` below `sources` as UTF-8; bytes of a name that are not become \\xNN (and a backslash two, so names stay apart)."""
     relative = str(path)[len(str(sources)) + 1 :].replace("\\", "\\\\")
     return os.fsencode(relative).decode("utf-8", "backslashreplace")
 
 
-def media_type(path: Path) -> str | None:
-    return MEDIA_TYPES.get(path.suffix.lower())
+def path_of(source: str, sources: Path) -> Path:
+    """The inverse of `source_of`."""
+    name = ESCAPED.sub(lambda found: b"\\" if found[1] == b"\\" else bytes.fromhex(found[1][1:].decode()), source.encode())
+    return Path(f"{sources}/{os.fsdecode(name)}")
+
+
+def media_type(path: Path | str) -> str | None:
+    _, dot, suffix = str(path).rpartition(".")
+    return MEDIA_TYPES.get(dot + suffix.lower())
 
 
 def survey(sources: Path, max_bytes: int) -> Survey:
     """Every file below `sources`, sorted by source into what will be read and what will not."""
-    found = Survey([], [], 0)
+    listing, refused = Listing(), list[Refused]()
     ignored = 0
     home = sources.resolve()
-    for entry in _entries(sources, sources, found.refused):
-        path = Path(entry.path)
+    for entry in _entries(sources, sources, refused):
         if entry.name.startswith(".") or entry.name.endswith(".dvc"):
             ignored += 1
             continue
         try:
-            status = _status(entry, path, home)
-            _check(path, status[0], max_bytes)
-            found.files.append(Source(path, status))
+            status = _status(entry, home)
+            _check(entry.name, status[0], max_bytes)
+            listing.add(source_of(entry.path, sources), status)
         except Unreadable as why:
-            found.refused.append(Refused(source_of(path, sources), "", size_or_zero(path), why.reason, why.detail))
-    found.files.sort(key=lambda file: os.fsencode(file.path))
-    return found._replace(ignored=ignored)
+            refused.append(Refused(source_of(entry.path, sources), "", size_or_zero(Path(entry.path)), why.reason, why.detail))
+    found = listing.table()
+    return Survey(found.take(pc.sort_indices(found["source"])), refused, ignored)
 
 
 def _entries(folder: Path, sources: Path, refused: list[Refused]) -> Iterator[os.DirEntry[str]]:
@@ -115,11 +115,11 @@ def _entries(folder: Path, sources: Path, refused: list[Refused]) -> Iterator[os
             refused.append(Refused(source_of(here, sources), "", 0, "unreadable", f"folder: {error.strerror}"))
 
 
-def _status(entry: os.DirEntry[str], path: Path, home: Path) -> Status:
+def _status(entry: os.DirEntry[str], home: Path) -> Status:
     """The status of a regular file. Raises `Unreadable` for anything else."""
     try:
         if entry.is_symlink():
-            _check_link(path, home)
+            _check_link(Path(entry.path), home)
         status = entry.stat()  # of what a link leads to
     except OSError as error:
         raise Unreadable("unreadable", error.strerror or "cannot be examined") from None
@@ -139,12 +139,14 @@ def _check_link(path: Path, home: Path) -> None:
         raise Unreadable("link_outside", "it leads out of the sources: put the file itself here")
 
 
-def _check(path: Path, size: int, max_bytes: int) -> None:
-    kind = media_type(path)
+def _check(name: str, size: int, max_bytes: int) -> None:
+    kind = media_type(name)
     if kind is None:
         raise Unreadable(
             "unsupported",
-            f"{path.suffix.lower() or 'no suffix'}: the suffixes read are {' '.join(MEDIA_TYPES)}".encode("utf-8", "replace").decode(),
+            f"{Path(name).suffix.lower() or 'no suffix'}: the suffixes read are {' '.join(MEDIA_TYPES)}".encode(
+                "utf-8", "replace"
+            ).decode(),
         )
     if size > max_bytes and kind != JSONL:
         raise Unreadable("too_large", "over collect.max_megabytes: split it, or raise the limit")

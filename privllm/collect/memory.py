@@ -4,13 +4,14 @@ A hint and no more: an entry counts only for the same source with the same bytes
 by digests. It lies beside the store's actions, so experiments share it; losing it costs one full read.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from privllm.collect.files import Document, Refused
 from privllm.core.digests import replacing
@@ -38,50 +39,44 @@ def entry_of(row: Document | Refused) -> tuple[object, ...]:
     return ("", row.source, "", "", row.digest, 0, row.bytes, row.reason, row.detail)
 
 
-class FileEntries(NamedTuple):
-    """One file's part of the entries."""
-
-    md5: str
-    start: int
-    rows: int
-
-
 class Memory(NamedTuple):
-    files: dict[str, FileEntries]  # by source
+    files: pa.Table  # FILES
     entries: pa.Table  # ENTRIES, file after file
     shards: list[tuple[str, int]]  # MD5 and bytes of each shard made of them
 
     @classmethod
-    def empty(cls) -> "Memory":
-        return cls({}, ENTRIES.empty_table(), [])
+    def of(cls, files: pa.Table, entries: pa.Table) -> "Memory":
+        """`entries` are those of `files`, in that order."""
+        assert (pc.sum(files["rows"]).as_py() or 0) == len(entries), "entries without a file"
+        return cls(files, entries, [])
 
     @classmethod
-    def of(cls, files: Mapping[str, FileEntries], entries: pa.Table) -> "Memory":
-        """`entries` are those of `files`, in that order."""
-        starts = np.cumsum([0, *(part.rows for part in files.values())]).tolist()
-        assert starts[-1] == len(entries), "entries without a file"
-        return cls({source: part._replace(start=start) for (source, part), start in zip(files.items(), starts, strict=False)}, entries, [])
+    def empty(cls) -> "Memory":
+        return cls(FILES.empty_table(), ENTRIES.empty_table(), [])
 
     @classmethod
     def load(cls, path: Path) -> "Memory":
-        with suppress(OSError, pa.ArrowException, KeyError), path.open("rb") as file:
+        with suppress(OSError, pa.ArrowException, KeyError), pa.OSFile(str(path)) as file:
             files, entries, shards = (pa.ipc.open_stream(file).read_all() for _ in range(3))
             if (files.schema, entries.schema, shards.schema) == (FILES, ENTRIES, SHARDS):
-                columns = (files[name].to_pylist() for name in FILES.names)
-                known = {source: FileEntries(md5, 0, rows) for source, md5, rows in zip(*columns, strict=True)}
-                return cls.of(known, entries)._replace(shards=list(zip(*shards.to_pydict().values(), strict=True)))
+                return cls.of(files, entries)._replace(shards=list(zip(*shards.to_pydict().values(), strict=True)))
         return cls.empty()
 
     def save(self, path: Path) -> None:
-        files = pa.table([list(self.files), [f.md5 for f in self.files.values()], [f.rows for f in self.files.values()]], schema=FILES)
         shards = pa.table([[md5 for md5, _ in self.shards], [size for _, size in self.shards]], schema=SHARDS)
-        with replacing(path) as partial, partial.open("wb") as file:
-            for table in (files, self.entries, shards):
+        with replacing(path) as partial, pa.OSFile(str(partial), "wb") as file:
+            for table in (self.files, self.entries, shards):
                 with pa.ipc.new_stream(file, table.schema) as writer:
                     writer.write_table(table)
 
-    def take(self, sources: Sequence[str]) -> pa.Table:
-        """The entries of some files, in that order."""
-        parts = [self.files[source] for source in sources]
-        rows = np.concatenate([np.arange(part.start, part.start + part.rows) for part in parts] or [np.zeros(0, np.int64)])
-        return self.entries.take(pa.array(rows, pa.int64()))
+    def file_of_entries(self) -> pa.Array:
+        """For each entry the row of its file, int32."""
+        return pa.array(np.repeat(np.arange(len(self.files), dtype=np.int32), self.files["rows"].to_numpy()))
+
+    def take(self, places: Sequence[int] | np.ndarray) -> "Memory":
+        """Some files, in that order, with their entries."""
+        rows = self.files["rows"].to_numpy()
+        starts, counts = (np.cumsum(rows) - rows)[places], rows[places]
+        before = np.cumsum(counts) - counts  # entries of the files that come before
+        entries = np.repeat(starts - before, counts) + np.arange(counts.sum())
+        return Memory.of(self.files.take(pa.array(places, pa.int64())), self.entries.take(pa.array(entries)))

@@ -6,12 +6,13 @@ HTML is still HTML here, and personal data is still in it.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,31 +21,33 @@ from privllm.collect.files import (
     MEDIA_TYPES,
     Document,
     Refused,
-    Source,
-    Survey,
     media_type,
+    path_of,
     read_file,
     size_or_zero,
     source_of,
     survey,
 )
 from privllm.collect.jsonl import read_jsonl
-from privllm.collect.memory import ENTRIES, FileEntries, Memory, entry_of
+from privllm.collect.listing import KNOWN, recall, save
+from privllm.collect.memory import ENTRIES, Memory, entry_of
+from privllm.collect.memory import FILES as MEMORY_FILES
 from privllm.collect.runs import Runs, bounds, read_batch, table_of, write_run
 from privllm.collect.shards import Where, keys_of, name_of, write_shard
-from privllm.core.digests import Digests, Status, md5_of, status_of
+from privllm.core.digests import md5_of, status_of
 from privllm.core.errors import UserError
 from privllm.core.params import require
 from privllm.core.records import MAX_SHARD_BITS, QUARANTINE, shard_name
 from privllm.core.report import balance
 from privllm.core.store import NO_STORE, Store, Unkeyed
-from privllm.core.tables import by_id, write_table
+from privllm.core.tables import write_table
 
-DIGESTS_FILE = Path(".privllm/sources.json")
+INDEX = Path(".privllm/sources.arrow")
 GROUP_BYTES = 8 << 20
 GROUP_BYTES_A_SHARD = 1 << 14  # where shards are many, runs should be few: each shard's writer opens all of them
 GROUP_FILES = 2000
-LISTED = ["id", "digest", "encoding", "source"]  # what says which documents a shard is made of
+READ = KNOWN.append(pa.field("rows", pa.int64()))  # and its entries
+LISTED = ["id", "digest", "encoding"]  # what says which documents a shard is made of
 
 
 @dataclass
@@ -66,27 +69,29 @@ def collect(cfg: CollectConfig, sources: Path, out: Path, store: Store = NO_STOR
     max_bytes = int(cfg.max_megabytes * 1e6)
     if not sources.is_dir():
         raise UserError(f"{sources} is missing: put documents ({' '.join(MEDIA_TYPES)}) there, or run `privllm demo`.")
-    found = survey(sources, max_bytes)
+    files, refused, ignored = survey(sources, max_bytes)
     _clear(out)
     partial = out / ".partial"
     partial.mkdir(parents=True)
     try:
         reader = Reader(cfg, sources, store, verify, partial)
-        memory = reader.read(found.files)
+        memory = reader.read(files)
+        del files
+        pa.default_memory_pool().release_unused()  # to the system: what comes next needs as much again
         entries, is_document = memory.entries, pc.equal(memory.entries["reason"], "")
-        quarantined = _write_quarantine(out / "quarantine", found.refused, entries.filter(pc.invert(is_document)))
-        made = _write_shards(cfg, out, store, reader, by_id(entries.select(LISTED).filter(is_document)))
+        quarantined = _write_quarantine(out / "quarantine", refused, entries.filter(pc.invert(is_document)))
+        made = _write_shards(cfg, out, store, reader, memory)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     reader.remember(memory._replace(shards=[store.object_of(out / shard_name(index)) for index in range(2**cfg.shard_bits)]))
-    balance(len(entries) + len(found.refused), made, sum(quarantined.values()))
+    balance(len(entries) + len(refused), made, sum(quarantined.values()))
     if not made:
-        raise UserError(_nothing(sources, out, found, quarantined))
+        raise UserError(_nothing(sources, out, refused, quarantined))
     documents = entries.select(["characters", "media_type", "encoding"]).filter(is_document)
     return {
-        "files": len(found.files) + len(found.refused),
-        "ignored": found.ignored,
-        "entries": len(entries) + len(found.refused),
+        "files": len(memory.files) + len(refused),
+        "ignored": ignored,
+        "entries": len(entries) + len(refused),
         "documents": made,
         "quarantined": quarantined,
         "characters": pc.sum(documents["characters"]).as_py(),
@@ -99,53 +104,81 @@ class Reader:
     """Reads what is not known: from last time's memory, or from this time's runs."""
 
     def __init__(self, cfg: CollectConfig, sources: Path, store: Store, verify: bool, folder: Path) -> None:
-        self.sources, self.folder, self.execute = sources, folder, store.executor
+        self.sources, self.folder, self.execute, self.verify = sources, folder, store.executor, verify
         self.max_bytes, self.shard_bits = int(cfg.max_megabytes * 1e6), cfg.shard_bits
-        self.digests = Digests(DIGESTS_FILE if store.cache else None, verify)
+        self.index = INDEX if store.cache else None
         self.file = store.note("collect", self.max_bytes, cfg.shard_bits)
-        self.before = Memory.load(self.file) if self.file else Memory.empty()
-        self.paths: dict[str, Path] = {}  # of every file, by source
-        self.opened: set[str] = set()  # sources
+        self.shards: list[tuple[str, int]] = []  # as they were
+        self.files = READ.empty_table()  # READ; in the order of the memory that `read` returns
+        self.kept = 0  # so many of them were not opened
         self.runs: list[Path] = []
 
-    def read(self, files: list[Source]) -> Memory:
-        """What all files say, in the order of the files."""
-        self.paths = {source_of(file.path, self.sources): file.path for file in files}
-        changed: list[tuple[Path, int]] = []
-        for source, file in zip(self.paths, files, strict=True):
-            known, md5 = self.before.files.get(source), self.digests.recall(file.path, file.status)
-            if known is None or known.md5 != md5:
-                changed.append((file.path, file.bytes))
-        fresh = self.open(changed)
-        kept = [source for source in self.paths if source not in fresh.files]
-        parts = {**{source: self.before.files[source] for source in kept}, **fresh.files}
-        return Memory.of(parts, pa.concat_tables([self.before.take(kept), fresh.entries]).combine_chunks())
+    def read(self, files: pa.Table) -> Memory:
+        """What all files (FILES) say."""
+        md5, kept = self._remembered(files)
+        pa.default_memory_pool().release_unused()
+        self.kept = len(kept.files)
+        known = pc.not_equal(md5, "")
+        opened, entries = self.open(files.filter(pc.invert(known)))
+        same = files.filter(known).append_column("md5", kept.files["md5"]).append_column("rows", kept.files["rows"])
+        self.files = pa.concat_tables([same.cast(READ), opened])
+        return Memory.of(self.files.select(MEMORY_FILES.names), pa.concat_tables([kept.entries, entries]))
 
-    def open(self, files: list[tuple[Path, int]]) -> Memory:
-        """Read these files now, into runs; what they say."""
+    def _remembered(self, files: pa.Table) -> tuple[pa.ChunkedArray, Memory]:
+        """The MD5 of each file, "" where it has to be read; and what the others say."""
+        before = Memory.load(self.file) if self.file else Memory.empty()
+        self.shards = before.shards
+        md5 = recall(self.index, files) if self.index and not self.verify else pa.repeat("", len(files))
+        places = pc.index_in(files["source"], before.files["source"])
+        same = pc.fill_null(pc.equal(before.files["md5"].take(places), md5), False)
+        md5 = pc.if_else(same, md5, "")
+        return md5, before.take(places.filter(pc.not_equal(md5, "")).to_numpy())
+
+    def open(self, files: pa.Table) -> tuple[pa.Table, pa.Table]:
+        """Read these files (FILES) now, into runs; their rows of READ and their entries, in that order."""
         first = len(list(self.folder.glob("*.entries")))
-        parts = groups(files, max(GROUP_BYTES, GROUP_BYTES_A_SHARD << self.shard_bits))
+        parts = groups(files["bytes"].to_pylist(), max(GROUP_BYTES, GROUP_BYTES_A_SHARD << self.shard_bits))
         stems = [self.folder / f"{first + i:06d}" for i in range(len(parts))]
-        jobs = [(stem, self.sources, self.max_bytes, self.shard_bits, *part) for stem, part in zip(stems, parts, strict=True)]
-        read: dict[str, FileEntries] = {}
-        for path, md5, status, rows in chain.from_iterable(self.execute(read_group, jobs, "collect")):
-            read[source_of(path, self.sources)] = FileEntries(md5, 0, rows)
-            if md5:
-                self.digests.learn(path, md5, status)
-        self.opened |= read.keys()
+        jobs = Jobs(stems, (self.sources, self.max_bytes, self.shard_bits), files["source"], parts)
+        self.execute(read_group, jobs, "collect")
         self.runs = sorted(self.folder.glob("*.documents"))
-        entries = (read_batch(stem.with_name(f"{stem.name}.entries"), 0) for stem in stems)
-        return Memory.of(read, pa.concat_tables([ENTRIES.empty_table(), *entries]))
+        made = {
+            kind: pa.concat_tables([schema.empty_table(), *(read_batch(stem.with_name(f"{stem.name}.{kind}"), 0) for stem in stems)])
+            for kind, schema in (("files", READ), ("entries", ENTRIES))
+        }
+        return made["files"], made["entries"]
+
+    def open_again(self, places: np.ndarray) -> None:
+        """Read those of these files (rows of `files`) into runs that have not been opened."""
+        missing = self.files.take(pa.array(places[places < self.kept]))
+        if len(missing):
+            self.open(missing)
 
     def remember(self, memory: Memory) -> None:
-        self.digests.save()
+        if self.index:
+            save(self.index, self.files.filter(pc.not_equal(self.files["md5"], "")).drop_columns("rows"))
         if self.file:
             memory.save(self.file)
 
 
-def read_group(stem: Path, sources: Path, max_bytes: int, shard_bits: int, *files: Path) -> list[tuple[Path, str, Status, int]]:
-    """Read `files` into runs and entries named after `stem`; for each file its path, MD5 ("" where it could not be read
-    or was changed meanwhile), status, and number of entries."""
+class Jobs(Sequence[tuple[Any, ...]]):
+    """The arguments of `read_group`, made when they are asked for: all paths at once would be most of this process's memory."""
+
+    def __init__(self, stems: list[Path], settings: tuple[Path, int, int], files: pa.ChunkedArray, parts: list[tuple[int, int]]) -> None:
+        self.stems, self.settings, self.files, self.parts = stems, settings, files, parts
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, index: Any) -> Any:
+        first, last = self.parts[index]
+        sources = self.files.slice(first, last - first).to_pylist()
+        return self.stems[index], *self.settings, *(path_of(source, self.settings[0]) for source in sources)
+
+
+def read_group(stem: Path, sources: Path, max_bytes: int, shard_bits: int, *files: Path) -> None:
+    """Read `files` into runs named after `stem`, and into `<stem>.entries` and `<stem>.files` what they say (ENTRIES) and what
+    they are (READ), their MD5 "" where one could not be read or was changed meanwhile."""
     runs = Runs(stem, shard_bits)
     entries: list[tuple[object, ...]] = []
     read = []
@@ -161,10 +194,10 @@ def read_group(stem: Path, sources: Path, max_bytes: int, shard_bits: int, *file
                 runs.add(row)
         if md5 and status_of(path) != status:
             md5 = ""
-        read.append((path, md5, status, len(entries) - before))
+        read.append((source_of(path, sources), *(value % 2**64 for value in status), md5, len(entries) - before))
     runs.flush()
-    write_run([table_of(entries, ENTRIES)], stem.with_name(f"{stem.name}.entries"))
-    return read
+    for kind, rows, schema in (("files", read, READ), ("entries", entries, ENTRIES)):
+        write_run([table_of(rows, schema)], stem.with_name(f"{stem.name}.{kind}"))
 
 
 def _rows(path: Path, sources: Path, max_bytes: int) -> Iterator[Document | Refused]:
@@ -179,39 +212,40 @@ def _rows(path: Path, sources: Path, max_bytes: int) -> Iterator[Document | Refu
         yield read_file(path, sources)
 
 
-def groups(files: list[tuple[Path, int]], most: int) -> list[list[Path]]:
-    """Neighbouring files in groups that are worth a job each, and have `most` bytes unless one file alone has more."""
-    target = min(most, max(1 << 20, sum(size for _, size in files) // 16))
-    made: list[list[Path]] = []
-    held = 0
-    for path, size in files:
-        if not made or held + size > target or len(made[-1]) >= GROUP_FILES:
-            made.append([])
-            held = 0
-        made[-1].append(path)
+def groups(sizes: Sequence[int], most: int) -> list[tuple[int, int]]:
+    """(first, last + 1) of neighbouring files that together are worth a job, and have `most` bytes unless one file alone has more."""
+    target = min(most, max(1 << 20, sum(sizes) // 16))
+    made: list[tuple[int, int]] = []
+    first = held = 0
+    for place, size in enumerate(sizes):
+        if place > first and (held + size > target or place - first >= GROUP_FILES):
+            made.append((first, place))
+            first, held = place, 0
         held += size
-    return made
+    return [*made, (first, len(sizes))] if sizes else []
 
 
-def _write_shards(cfg: CollectConfig, out: Path, store: Store, reader: Reader, documents: pa.Table) -> int:
+def _write_shards(cfg: CollectConfig, out: Path, store: Store, reader: Reader, memory: Memory) -> int:
     """Write every shard; those that are not in the store are put together from what was read now and what they were before."""
-    edges = pairwise(bounds(documents["id"], cfg.shard_bits).tolist())
-    parts = [documents.slice(first, last - first) for first, last in edges]
-    wanted = [keys_of(part) for part in parts]
-    jobs = [(index, name_of(keys)) for index, keys in enumerate(wanted)]
+    parts = _parts(memory, cfg.shard_bits)
+    jobs = [(index, name_of(keys_of(part))) for index, part in enumerate(parts)]
     missing = store.missing(write_shard, [(*job, Unkeyed(None)) for job in jobs])
-    previous = {i: store.path_of(*reader.before.shards[i]) for i in missing if len(reader.before.shards) == len(jobs)}
-    _read_what_is_nowhere(reader, [parts[i]["source"] for i in missing if previous.get(i) is None])
-    where = {i: Where(wanted[i], previous.get(i), tuple(reader.runs)) for i in missing}
+    previous = {i: store.path_of(*reader.shards[i]) for i in missing if len(reader.shards) == len(jobs)}
+    nowhere = [parts[i]["file"].to_numpy() for i in missing if previous.get(i) is None]  # no longer in the cache as it was
+    reader.open_again(np.unique(np.concatenate([np.zeros(0, np.int32), *nowhere])))
+    where = {i: Where(keys_of(parts[i]), previous.get(i), tuple(reader.runs)) for i in missing}
+    del parts
+    pa.default_memory_pool().release_unused()
     return sum(store.map(write_shard, [(*job, Unkeyed(where.get(job[0]))) for job in jobs], out, "shards"))
 
 
-def _read_what_is_nowhere(reader: Reader, shards: list[pa.ChunkedArray]) -> None:
-    """Open the unchanged files of documents whose shard has to be written and is no longer in the cache as it was."""
-    files = {source if source in reader.paths else source.rpartition("#")[0] for shard in shards for source in shard.to_pylist()}
-    paths = sorted(reader.paths[file] for file in files - reader.opened)
-    if paths:
-        reader.open([(path, path.stat().st_size) for path in paths])
+def _parts(memory: Memory, bits: int) -> list[pa.Table]:
+    """For each shard its documents, in the order of their ids: LISTED, and the row of each one's file."""
+    entries = memory.entries.select(LISTED).append_column("file", memory.file_of_entries())
+    documents = entries.take(pc.sort_indices(entries["id"]))
+    refused = pc.sum(pc.equal(documents["id"], "")).as_py() or 0  # they have no id, so they come first
+    documents = documents.slice(refused)
+    return [documents.slice(first, last - first) for first, last in pairwise(bounds(documents["id"], bits).tolist())]
 
 
 def _write_quarantine(out: Path, rows: list[Refused], entries: pa.Table) -> dict[str, int]:
@@ -234,11 +268,11 @@ def _clear(out: Path) -> None:
         path.unlink()
 
 
-def _nothing(sources: Path, out: Path, found: Survey, quarantined: dict[str, int]) -> str:
+def _nothing(sources: Path, out: Path, refused: list[Refused], quarantined: dict[str, int]) -> str:
     if not quarantined:
         return f"{sources} holds no documents: put files ({' '.join(MEDIA_TYPES)}) there, or run `privllm demo` for some to try."
     reasons = ", ".join(f"{count} {reason}" for reason, count in quarantined.items())
-    examples = ", ".join(row.source for row in sorted(found.refused)[:3])
+    examples = ", ".join(row.source for row in sorted(refused)[:3])
     seen = f" (for example {examples})" if examples else ""
     lines = " A line of JSONL needs its text under the key `text`." if "no_text" in quarantined else ""
     return (

@@ -1,7 +1,7 @@
 """The MD5 of files (DVC's name for their content), remembered while size, times and inode stay the same.
 
 As git's index does: a file is read again when its status differs, or when it was written so shortly before the memory was
-saved that a later write could hide in the same tick of the clock. `verify=True` believes no status at all.
+saved that a later write could hide in the same tick of the clock.
 """
 
 import json
@@ -58,10 +58,10 @@ def sync(path: Path) -> None:
 class Digests:
     """`of(path)` is the file's MD5; `save` keeps what was learnt. Losing the file costs time only."""
 
-    def __init__(self, file: Path | None = None, verify: bool = False) -> None:
+    def __init__(self, file: Path | None = None) -> None:
         self.file = file
         self._known: dict[str, tuple[Status, str]] = {}
-        if file and not verify:
+        if file:
             self._load(file)
 
     def _load(self, file: Path) -> None:
@@ -78,11 +78,6 @@ class Digests:
             found = status, md5_of(path)
             self._known[key] = found
         return found[1]
-
-    def recall(self, path: Path, status: Status) -> str | None:
-        """The MD5 of a file that has this status now, if it need not be read."""
-        found = self._known.get(str(path))
-        return found[1] if found and found[0] == status else None
 
     def learn(self, path: Path, name: str, status: Status) -> None:
         """A file that this process has read or written whole has the MD5 `name`."""

@@ -6,7 +6,9 @@ A file that was only touched counts as changed. Code is not compared: what ran w
 """
 
 import os
-from collections.abc import Mapping
+from array import array
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from privllm.core.errors import UserError
 from privllm.core.params import load_sections
 from privllm.core.pipeline import look_up
 
-Seen = dict[str, tuple[int, int, int]]
+File = tuple[str, int, int, int]  # path, bytes, modified ns, inode
 
 
 class Witness:
@@ -23,40 +25,55 @@ class Witness:
     def __init__(self, declared: Mapping[str, Any]) -> None:
         self.paths = [str(path) for path in declared.get("deps", [])]
         self.sections = [str(section) for section in declared.get("params", [])]
-        self.files, self.params = look_at(self.paths), self._params()
+        self.seen, self.params = look_at(self.paths), self._params()
 
     def verify(self) -> None:
         """Raise UserError where something is not as it was."""
         now = look_at(self.paths)
-        changed = sorted(set(self.files.items()) ^ set(now.items()))
-        if changed:
-            raise UserError(
-                f"{changed[0][0]} was changed while this ran, so the result would belong to neither version. Run `dvc repro` again."
-            )
+        for folder in sorted(now.keys() | self.seen.keys()):
+            before = self.seen.get(folder, array("q"))
+            if before != now.get(folder):
+                here = (file for path in self.paths for file in _files(path) if _folder(file) == folder)
+                raise UserError(_changed(next((file[0] for file in here if hash(file) not in before), f"A file in {folder or '.'}")))
         if self._params() != self.params:
-            raise UserError("params.yaml was changed while this ran, so the result would belong to neither version. Run `dvc repro` again.")
+            raise UserError(_changed("params.yaml"))
 
     def _params(self) -> dict[str, Any]:
         return {name: look_up(name, values) for name in self.sections} if self.sections and (values := load_sections()) else {}
 
 
-def look_at(paths: list[str]) -> Seen:
-    """(bytes, modified ns, inode) of every file at or below some paths; what is missing is left out."""
-    seen: Seen = {}
-    waiting = list(paths)
+def _changed(name: str) -> str:
+    return f"{name} was changed while this ran, so the result would belong to neither version. Run `dvc repro` again."
+
+
+def _folder(file: File) -> str:
+    return file[0].rpartition(os.sep)[0]
+
+
+def look_at(paths: Sequence[str]) -> "dict[str, array[int]]":
+    """By folder a hash of each of its files: there may be very many, and this is kept while the stage works."""
+    seen: defaultdict[str, list[int]] = defaultdict(list)
+    for path in paths:
+        for file in _files(path):
+            seen[_folder(file)].append(hash(file))
+    return {folder: array("q", sorted(hashes)) for folder, hashes in seen.items()}
+
+
+def _files(path: str) -> Iterator[File]:
+    """Every file at or below a path; none where it is missing."""
+    waiting = [path]
     while waiting:
-        path = waiting.pop()
+        here = waiting.pop()
         try:
-            with os.scandir(path) as entries:
+            with os.scandir(here) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
                     else:
                         status = entry.stat(follow_symlinks=False)
-                        seen[entry.path] = status.st_size, status.st_mtime_ns, status.st_ino
+                        yield entry.path, status.st_size, status.st_mtime_ns, status.st_ino
         except NotADirectoryError:
-            status = Path(path).stat()
-            seen[path] = status.st_size, status.st_mtime_ns, status.st_ino
+            status = Path(here).stat()
+            yield here, status.st_size, status.st_mtime_ns, status.st_ino
         except FileNotFoundError:
             continue
-    return seen

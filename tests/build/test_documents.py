@@ -86,10 +86,10 @@ def test_a_forgotten_memory_makes_all_lines_of_a_changed_file_count(corpus: Corp
 
 
 def test_the_memory_is_found_by_code_and_parameters(corpus: Corpus) -> None:
-    assert set(corpus.last.memory.files) == {"a.txt", "sub/b.html", "c.jsonl"}
+    assert set(corpus.last.memory.files["source"].to_pylist()) == {"a.txt", "sub/b.html", "c.jsonl"}
     assert corpus.last.bits == 4
-    assert last_run(corpus.cache, CODE, {"max_megabytes": 1}).memory.files == {}
-    assert last_run(corpus.cache, b"other code", {}).memory.files == {}
+    assert last_run(corpus.cache, CODE, {"max_megabytes": 1}).memory == Memory.empty()
+    assert last_run(corpus.cache, b"other code", {}).memory == Memory.empty()
     assert last_run(corpus.cache, None, {}).max_bytes == 64_000_000
 
 

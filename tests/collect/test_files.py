@@ -3,8 +3,10 @@ import socket
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from privllm.collect.files import Document, Refused, read_file, source_of, survey
+from privllm.collect.files import Document, Refused, path_of, read_file, source_of, survey
 
 LIMIT = 1000
 
@@ -15,7 +17,7 @@ def test_files_are_found_at_any_depth_whatever_the_case_of_their_suffix(tmp_path
     for path in (tmp_path / "z.TXT", deep / "x.Html", tmp_path / "a" / "y.md"):
         path.write_text("words")
     found = survey(tmp_path, LIMIT)
-    assert [source_of(file.path, tmp_path) for file in found.files] == ["a/b/c/x.Html", "a/y.md", "z.TXT"]
+    assert found.files["source"].to_pylist() == ["a/b/c/x.Html", "a/y.md", "z.TXT"]
     assert (found.refused, found.ignored) == ([], 0)
 
 
@@ -23,7 +25,7 @@ def test_two_hundred_folders_deep(tmp_path: Path) -> None:
     deep = tmp_path.joinpath(*["d"] * 200)
     deep.mkdir(parents=True)
     (deep / "bottom.txt").write_text("words")
-    assert [file.path.name for file in survey(tmp_path, LIMIT).files] == ["bottom.txt"]
+    assert survey(tmp_path, LIMIT).files["source"].to_pylist() == ["d/" * 200 + "bottom.txt"]
 
 
 def test_housekeeping_is_counted_not_read(tmp_path: Path) -> None:
@@ -31,7 +33,8 @@ def test_housekeeping_is_counted_not_read(tmp_path: Path) -> None:
     (tmp_path / ".git" / "notes.txt").write_text("not a document")
     (tmp_path / ".gitignore").write_text("*")
     (tmp_path / "big.dvc").write_text("outs:")
-    assert survey(tmp_path, LIMIT) == ([], [], 3)
+    found = survey(tmp_path, LIMIT)
+    assert (len(found.files), found.refused, found.ignored) == (0, [], 3)
 
 
 def test_every_refusal_has_its_reason(tmp_path: Path) -> None:
@@ -51,7 +54,7 @@ def test_every_refusal_has_its_reason(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(os.path.relpath(sources / "s.txt"))
     found = survey(sources, LIMIT)
-    assert found.files == []
+    assert len(found.files) == 0
     assert {row.source: row.reason for row in found.refused} == {
         "movie.mp4": "unsupported",
         "README": "unsupported",
@@ -76,7 +79,7 @@ def test_links_within_the_sources_and_into_dvcs_cache_are_read(tmp_path: Path) -
     (sources / "b.txt").symlink_to("a.txt")
     (sources / "c.txt").symlink_to(cached)
     found = survey(sources, LIMIT)
-    assert [file.path.name for file in found.files] == ["a.txt", "b.txt", "c.txt"]
+    assert found.files["source"].to_pylist() == ["a.txt", "b.txt", "c.txt"]
 
 
 def test_a_folder_that_cannot_be_listed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,8 +108,21 @@ def test_a_file_that_cannot_be_opened_is_refused(tmp_path: Path, monkeypatch: py
 
 def test_names_that_are_not_utf8_stay_apart(tmp_path: Path) -> None:
     names = [b"caf\xe9.txt", b"caf\\xe9.txt", "café.txt".encode()]
-    sources = {source_of(tmp_path / os.fsdecode(name), tmp_path) for name in names}
-    assert sources == {r"caf\xe9.txt", r"caf\\xe9.txt", "café.txt"}
+    paths = [tmp_path / os.fsdecode(name) for name in names]
+    sources = [source_of(path, tmp_path) for path in paths]
+    assert sources == [r"caf\xe9.txt", r"caf\\xe9.txt", "café.txt"]
+    assert [path_of(source, tmp_path) for source in sources] == paths
+
+
+@given(st.binary(min_size=1, max_size=12).filter(lambda name: not {0, ord("/")} & {*name} and name not in (b".", b"..")))
+def test_a_source_says_which_file_it_is(name: bytes) -> None:
+    path = Path("folder") / os.fsdecode(name)
+    assert path_of(source_of(path, Path("folder")), Path("folder")) == path
+
+
+@given(st.text("\\xe9a0é", max_size=12).filter(bool))
+def test_so_does_one_that_looks_escaped(name: str) -> None:
+    assert path_of(source_of(Path("folder", name), Path("folder")), Path("folder")) == Path("folder", name)
 
 
 def test_a_page_is_read_whole_and_kept_as_it_is(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Corpus:
         (made.sources / f"page{index}.html").write_text(f"<p>page {index}")
     write_lines(made.sources / "many.jsonl", 30)
     (made.sources / "bad.txt").write_bytes(bytes(50))
-    monkeypatch.setattr(recipe, "DIGESTS_FILE", tmp_path / "sources.json")
+    monkeypatch.setattr(recipe, "INDEX", tmp_path / "sources.arrow")
     monkeypatch.setattr(records, "LINES", 2)  # so that many.jsonl lies in all shards
     read = recipe.md5_of
 
@@ -130,13 +130,13 @@ def test_other_parameters_read_anew(corpus: Corpus) -> None:
         assert (report, corpus.files()) == corpus.clean(cfg)
 
 
-@pytest.mark.parametrize("loss", ["objects", "memory", "digests", "actions", "shards of the memory"])
+@pytest.mark.parametrize("loss", ["objects", "memory", "index", "actions", "shards of the memory"])
 def test_what_is_lost_is_read_again(corpus: Corpus, loss: str) -> None:
     corpus.collect()
     if loss == "objects":
         shutil.rmtree(corpus.cache.folder / "files")
-    elif loss == "digests":
-        recipe.DIGESTS_FILE.unlink()
+    elif loss == "index":
+        recipe.INDEX.unlink()
     elif loss == "actions":
         shutil.rmtree(corpus.cache.folder / "privllm/actions")
     else:

@@ -163,8 +163,12 @@ def test_parameters_out_of_range_are_named(values: dict[str, float]) -> None:
 
 
 def test_groups_keep_order_and_lose_nothing() -> None:
-    files = [(Path(f"{index:04d}"), index * 10_000) for index in range(300)]
-    made = groups(files, recipe.GROUP_BYTES)
-    assert [path for group in made for path in group] == [path for path, _ in files]
+    made = groups([index * 10_000 for index in range(300)], recipe.GROUP_BYTES)
+    assert [place for first, last in made for place in range(first, last)] == list(range(300))
     assert len(made) > 10
     assert groups([], 1) == []
+
+
+def test_groups_have_a_limit_of_bytes_and_of_files() -> None:
+    assert groups([1, 9 << 20, 1, 1], 8 << 20) == [(0, 1), (1, 2), (2, 4)]
+    assert groups([1] * (recipe.GROUP_FILES + 1), 8 << 20) == [(0, recipe.GROUP_FILES), (recipe.GROUP_FILES, recipe.GROUP_FILES + 1)]

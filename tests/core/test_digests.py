@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from privllm.core.digests import TICK_NS, Digests, status_of
+from privllm.core import digests as digests_module
+from privllm.core.digests import TICK_NS, Digests
 
 
 def true(path: Path) -> str:
@@ -26,9 +27,9 @@ def old(tmp_path: Path) -> Path:
     return path
 
 
-def test_an_untouched_file_is_not_read_again(old: Path) -> None:
-    digests = Digests(old.parent / "memory.json")
-    assert digests.recall(old, status_of(old)) == true(old)
+def test_an_untouched_file_is_not_read_again(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digests_module, "md5_of", None)
+    assert Digests(old.parent / "memory.json").of(old) == true(old)
 
 
 @pytest.mark.parametrize("change", ["same size, old time", "replaced", "touched", "longer"])
@@ -42,22 +43,17 @@ def test_a_changed_file_is(old: Path, change: str) -> None:
     else:
         old.write_text("two" if change == "same size, old time" else "three")
     os.utime(old, ns=(before.st_atime_ns, before.st_mtime_ns))
-    digests = Digests(old.parent / "memory.json")
-    assert digests.recall(old, status_of(old)) is None
-    assert digests.of(old) == true(old)
+    assert Digests(old.parent / "memory.json").of(old) == true(old)
 
 
-def test_nothing_is_believed_of_a_file_written_in_the_tick_of_saving(tmp_path: Path) -> None:
+def test_nothing_is_believed_of_a_file_written_in_the_tick_of_saving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a"
     path.write_text("one")
     digests = Digests(tmp_path / "memory.json")
     digests.of(path)
     digests.save()
-    assert Digests(tmp_path / "memory.json").recall(path, status_of(path)) is None
-
-
-def test_verify_believes_nothing(old: Path) -> None:
-    assert Digests(old.parent / "memory.json", verify=True).recall(old, status_of(old)) is None
+    monkeypatch.setattr(digests_module, "md5_of", lambda path: "read")
+    assert Digests(tmp_path / "memory.json").of(path) == "read"
 
 
 def test_a_spoilt_memory_is_no_memory(old: Path) -> None:

@@ -1,0 +1,71 @@
+"""The files below the sources as columns of a table, and which bytes they had when they were read: an index as git keeps.
+
+There may be very many. A row takes some 100 bytes here; a path, a status and a digest take ten times that as Python's objects.
+"""
+
+import time
+from array import array
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from privllm.core.digests import TICK_NS, Status, replacing
+
+STATUS = ("bytes", "modified", "changed", "inode")  # the fields of a `Status`, modulo 2**64
+FILES = pa.schema([("source", pa.string()), *((name, pa.uint64()) for name in STATUS)])
+KNOWN = FILES.append(pa.field("md5", pa.string()))  # "" where it is not known
+
+
+class Listing:
+    """Rows of FILES, one after the other."""
+
+    def __init__(self) -> None:
+        self._parts = [FILES.empty_table()]
+        self._sources: list[str] = []
+        self._status = array("Q")
+
+    def add(self, source: str, status: Status) -> None:
+        self._sources.append(source)
+        self._status.extend([value % 2**64 for value in status])
+        if len(self._sources) == 4096:
+            self._flush()
+
+    def table(self) -> pa.Table:
+        if self._sources:
+            self._flush()
+        return pa.concat_tables(self._parts)
+
+    def _flush(self) -> None:
+        status = np.frombuffer(self._status, np.uint64).reshape(-1, len(STATUS))
+        columns = [pa.array(np.ascontiguousarray(column)) for column in status.T]
+        self._parts.append(pa.table([pa.array(self._sources, pa.string()), *columns], schema=FILES))
+        self._sources, self._status = [], array("Q")
+
+
+def recall(index: Path, files: pa.Table) -> pa.Array:
+    """The MD5 of each of `files` (FILES), "" of those that have to be read.
+
+    A file is believed to be what it was while its status is the same, unless it was written so shortly before the index that a
+    later write could hide in the same tick of the clock.
+    """
+    with suppress(OSError, pa.ArrowException), pa.OSFile(str(index)) as file:
+        known = pa.ipc.open_stream(file).read_all()
+        if known.schema.equals(KNOWN):
+            saved = int((known.schema.metadata or {}).get(b"saved", 0))
+            safe = pa.scalar(max(0, saved - TICK_NS), pa.uint64())
+            places = pc.index_in(files["source"], known["source"])
+            same = pc.less(pc.max_element_wise(known["modified"], known["changed"]), safe).take(places)
+            for name in STATUS:
+                same = pc.and_(same, pc.equal(files[name], known[name].take(places)))
+            return pc.if_else(pc.fill_null(same, False), known["md5"].take(places), "")
+    return pa.repeat("", len(files))
+
+
+def save(index: Path, known: pa.Table) -> None:
+    """Keep the MD5 of files (KNOWN). Losing the index costs time only."""
+    known = known.replace_schema_metadata({"saved": str(time.time_ns())})
+    with replacing(index) as partial, pa.OSFile(str(partial), "wb") as file, pa.ipc.new_stream(file, known.schema) as writer:
+        writer.write_table(known)
