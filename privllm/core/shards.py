@@ -28,7 +28,7 @@ from privllm.core.tables import keep_pandas_out
 Result = TypeVar("Result")
 INLINE_BYTES = 4 << 20  # below this, starting processes costs more than they save
 FORKED_INLINE_BYTES = 1 << 19
-UNFORKABLE = {"polars", "torch", "great_expectations", "ray"}
+UNFORKABLE = {"rensa", "torch", "great_expectations", "ray"}
 AHEAD = 2  # jobs handed to each other process before it has asked for them
 
 
@@ -95,7 +95,7 @@ def _pool(function: Callable[..., Any], workers: int) -> Iterator[ProcessPoolExe
 
 
 def _can_fork() -> bool:
-    """A forked worker starts in 0.02 s instead of 0.6. Arrow's threads survive it, those of polars do not."""
+    """A forked worker starts in 0.02 s instead of 0.6. Arrow's threads survive it, those of rensa do not."""
     return sys.platform == "linux" and not UNFORKABLE & sys.modules.keys()
 
 

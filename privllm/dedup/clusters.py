@@ -5,7 +5,9 @@ the result does not depend on the order in which pairs come.
 """
 
 import numpy as np
-import polars as pl
+import pyarrow as pa
+
+from privllm.core.records import CLUSTERS
 
 
 class Clusters:
@@ -53,18 +55,22 @@ class Clusters:
             self._parent[items] = above
 
 
-def verdicts(ids: pl.Series, lengths: pl.Series, exact: np.ndarray, names: np.ndarray) -> pl.DataFrame:
-    """One row per document: id, cluster (smallest id in it), kept, reason ("", exact, near); sorted by id.
+def verdicts(ids: pa.Array, lengths: np.ndarray, exact: np.ndarray, names: np.ndarray) -> pa.Table:
+    """One row of CLUSTERS per document: id, cluster (smallest id in it), kept, reason ("", exact, near); sorted by id.
 
     ids: sorted; exact, names: for each row the index of the first row of its group of equal texts, of its cluster.
     The longest text of a cluster is kept, of equally long ones that of the smallest id. A document is dropped as "exact"
     where one that ranks before it has the same text, as "near" otherwise.
     """
-    frame = pl.DataFrame({"id": ids, "length": lengths, "exact": exact, "name": names}).with_row_index("row")
+    kept, first = _best(lengths, names), _best(lengths, exact)
+    reason = np.where(kept, "", np.where(first, "near", "exact"))
+    return pa.table([ids, ids.take(pa.array(names)), pa.array(kept), pa.array(reason, pa.string())], schema=CLUSTERS)
 
-    def best(group: str) -> pl.Expr:
-        return pl.col("row") == pl.col("row").sort_by(["length", "row"], descending=[True, False]).first().over(group)
 
-    frame = frame.with_columns(kept=best("name"), first=best("exact"), cluster=pl.col("id").gather(pl.col("name")))
-    reason = pl.when("kept").then(pl.lit("")).when("first").then(pl.lit("near")).otherwise(pl.lit("exact"))
-    return frame.select("id", "cluster", "kept", reason=reason)
+def _best(lengths: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Which rows are the first of the longest of their group, bool."""
+    order = np.lexsort((-lengths, groups))  # stable, so equally long ones stay in order
+    ranked = groups[order]
+    best = np.zeros(len(groups), bool)
+    best[order[np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1])[: len(ranked)])]] = True
+    return best

@@ -7,7 +7,8 @@ them survives (`recipe` does).
 """
 
 import numpy as np
-import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from privllm.core.seed import digest
 
@@ -22,7 +23,6 @@ def normalised_digest(text: str) -> str:
     return digest(data.strip())
 
 
-def first_of_each(digests: pl.Series) -> np.ndarray:
+def first_of_each(digests: pa.Array) -> np.ndarray:
     """For each row the index of the first row with an equal digest, int64 (rows,)."""
-    frame = pl.DataFrame({"digest": digests}).with_row_index("row")
-    return frame.select(pl.col("row").min().over("digest").cast(pl.Int64)).to_series().to_numpy()
+    return pc.index_in(digests, value_set=digests).to_numpy().astype(np.int64)

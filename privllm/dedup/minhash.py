@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
-from rensa import RMinHash
 
 PERMUTATIONS = 128
 SEED = 42
@@ -21,6 +20,8 @@ PAIRS_AT_ONCE = 1 << 14
 
 def signatures(hashes: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """MinHash signatures, uint32 (texts, PERMUTATIONS); text i has the shingles `hashes[offsets[i]:offsets[i + 1]]`."""
+    from rensa import RMinHash  # here, so that a process that has not signed anything can be forked: its threads cannot
+
     matrix = RMinHash.digest_matrix_from_flat_token_hashes(hashes, offsets, PERMUTATIONS, SEED)
     numbers = chain.from_iterable(matrix.to_rows())
     return np.fromiter(numbers, np.uint32, (len(offsets) - 1) * PERMUTATIONS).reshape(-1, PERMUTATIONS)

@@ -8,18 +8,19 @@ are read again. What survives is a pure function of the set of documents, in wha
 """
 
 import shutil
+from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from privllm.core.errors import UserError
 from privllm.core.params import require
-from privllm.core.records import CLUSTERS, DEDUPED
+from privllm.core.records import DEDUPED
 from privllm.core.report import balance
 from privllm.core.store import NO_STORE, Before, Store
 from privllm.core.tables import by_id, read_table, shards_of, write_table
@@ -40,6 +41,7 @@ SIGNATURES = pa.schema(
 DOUBT = 3.0  # standard errors around the threshold within which the estimate is not trusted
 PAIRS_IN_DOUBT = 1 << 16  # settled together; below it the corpus is read again once
 PAIRS_AT_ONCE = 1 << 10
+READERS = 2  # threads that read signatures
 Choices = tuple[tuple[str, ...], tuple[tuple[str, str], ...]]
 ReadSets = Callable[[np.ndarray], dict[int, np.ndarray]]
 
@@ -62,10 +64,10 @@ def dedup(cfg: DedupConfig, source: Path, out: Path, store: Store = NO_STORE) ->
     sources, workspace = shards_of(source), out / "signatures"
     signed = [workspace / path.name for path in sources]
     store.map(signature_shard, [(path, cfg.words) for path in sources], workspace, "signatures", resume=True)
-    table = find_clusters(cfg, sources, signed, store.note("pairs", cfg.words))
+    table, shards = find_clusters(cfg, sources, signed, store.note("pairs", cfg.words))
     shutil.rmtree(workspace, ignore_errors=True)
-    write_table(pa.Table.from_pydict(table.drop("shard").to_dict(as_series=False), CLUSTERS), out / "clusters" / "clusters.parquet")
-    choices = _choices(table)
+    write_table(table, out / "clusters" / "clusters.parquet")
+    choices = _choices(table, shards)
     nothing: Choices = ((), ())
     kept = store.map(write_survivors, [(path, *choices.get(i, nothing)) for i, path in enumerate(sources)], out, "dedup")
     return _report(table, sum(kept))
@@ -100,35 +102,41 @@ def sign(table: pa.Table, words: int) -> pa.Table:
     return pa.Table.from_pydict(columns, SIGNATURES)
 
 
-def find_clusters(cfg: DedupConfig, sources: list[Path], signed: list[Path], note: Path | None) -> pl.DataFrame:
-    """`verdicts` with the index of each document's shard (shard): the one step over the whole corpus.
+def find_clusters(cfg: DedupConfig, sources: list[Path], signed: list[Path], note: Path | None) -> tuple[pa.Table, np.ndarray]:
+    """CLUSTERS and the index of each document's shard: the one step over the whole corpus.
 
     note: where the similarities that were computed are kept for the next time.
     """
-    frames = [pl.from_arrow(read_table(path)).with_columns(shard=pl.lit(i, pl.Int32)) for i, path in enumerate(signed)]  # type: ignore[union-attr]
-    if not sum(len(frame) for frame in frames):
+    with ThreadPoolExecutor(READERS) as threads:
+        tables = list(threads.map(read_table, signed))
+    shards = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
+    if not len(shards):
         raise UserError(
             "no document survived cleaning, so there is nothing to deduplicate: reports/clean.json counts the reasons, "
             "data/clean/dropped/ holds the texts; loosen `clean` in params.yaml or add documents to data/sources."
         )
-    table = pl.concat(frames).sort("id")
-    exact = first_of_each(table["digest"])
+    order = pc.sort_indices(pa.concat_tables(table.select(["id"]) for table in tables)["id"])
+    table, shards = pa.concat_tables(tables).take(order).combine_chunks(), shards[order.to_numpy()]
+    del tables
+    ids, digests, lengths, signature = (column.chunk(0) for column in table.columns)
+    exact = first_of_each(digests)
     clusters = Clusters(len(table))
     clusters.join(np.arange(len(table)), exact)
-    near = table.with_row_index("row").filter((pl.col("row") == exact) & pl.col("signature").is_not_null())
-    settled = Settled(note, table["digest"].to_list())
-    join_near(cfg.threshold, near, clusters, _reader(cfg, sources, table), settled)
+    near = np.flatnonzero((exact == np.arange(len(table))) & signature.is_valid().to_numpy(zero_copy_only=False))
+    numbers = np.frombuffer(signature.buffers()[1], "<u4").reshape(-1, PERMUTATIONS)
+    settled = Settled(note, digests)
+    join_near(cfg.threshold, near, numbers[near], clusters, _reader(cfg, sources, ids, shards), settled)
     settled.save()
-    return verdicts(table["id"], table["length"], exact, clusters.names()).with_columns(table["shard"])
+    return verdicts(ids, lengths.to_numpy(), exact, clusters.names()), shards
 
 
-def join_near(threshold: float, table: pl.DataFrame, clusters: Clusters, read_sets: ReadSets, settled: Settled) -> None:
-    """Join the near-duplicates among the rows of `table` (columns row, signature) in `clusters`.
+def join_near(
+    threshold: float, rows: np.ndarray, signatures_NP: np.ndarray, clusters: Clusters, read_sets: ReadSets, settled: Settled
+) -> None:
+    """Join the near-duplicates among some rows, whose signatures are uint32 (rows, PERMUTATIONS), in `clusters`.
 
     read_sets(rows) gives the distinct shingles of some rows, sorted.
     """
-    signatures_NP = np.frombuffer(b"".join(table["signature"]), "<u4").reshape(-1, PERMUTATIONS)
-    rows = table["row"].to_numpy().astype(np.int64)
     margin = DOUBT * (threshold * (1 - threshold) / PERMUTATIONS) ** 0.5
     doubtful = np.zeros((2, 0), np.int64)
     for left, right in rounds(list(bands(signatures_NP, rows_per_band(threshold)))):
@@ -160,28 +168,32 @@ def _join_doubtful(threshold: float, pairs: np.ndarray, clusters: Clusters, read
     return np.zeros((2, 0), np.int64)
 
 
-def _reader(cfg: DedupConfig, sources: list[Path], table: pl.DataFrame) -> ReadSets:
-    """A function that reads the texts of some rows of `table` again and gives the distinct shingles of each."""
+def _reader(cfg: DedupConfig, sources: list[Path], ids: pa.Array, shards: np.ndarray) -> ReadSets:
+    """A function that reads the texts of some rows again and gives the distinct shingles of each."""
 
     def read_sets(rows: np.ndarray) -> dict[int, np.ndarray]:
-        wanted = table.with_row_index("row").select("row", "id", "shard")[rows]
         sets: dict[int, np.ndarray] = {}
-        for (shard,), group in wanted.group_by("shard", maintain_order=True):
-            texts = pl.from_arrow(read_table(sources[int(str(shard))], ["id", "text"]))
-            found = group.join(texts, on="id", how="left", maintain_order="left")  # type: ignore[arg-type]
-            sets.update(zip(found["row"], shingle_sets(found["text"].to_list(), cfg.words), strict=True))
+        for shard in np.unique(shards[rows]).tolist():
+            here = rows[shards[rows] == shard]
+            table = read_table(sources[shard], ["id", "text"])
+            texts = table["text"].take(pc.index_in(ids.take(pa.array(here)), table["id"]))
+            sets.update(zip(here.tolist(), shingle_sets(texts.to_pylist(), cfg.words), strict=True))
         return sets
 
     return read_sets
 
 
-def _choices(table: pl.DataFrame) -> dict[int, Choices]:
+def _choices(table: pa.Table, shards: np.ndarray) -> dict[int, Choices]:
     """For each shard its dropped ids, and (id, cluster) of those kept whose cluster has another name: all its survivors depend on."""
-    choices = {}
-    for (shard,), rows in table.filter(~pl.col("kept") | (pl.col("id") != pl.col("cluster"))).group_by("shard", maintain_order=True):
-        renamed = rows.filter("kept").select("id", "cluster")
-        choices[int(str(shard))] = (tuple(rows.filter(~pl.col("kept"))["id"]), tuple(renamed.iter_rows()))
-    return choices
+    chosen = np.flatnonzero(~table["kept"].to_numpy() | pc.not_equal(table["id"], table["cluster"]).to_numpy())
+    rows = zip(*(table[name].take(pa.array(chosen)).to_pylist() for name in ("id", "cluster", "kept")), strict=True)
+    dropped, renamed = defaultdict[int, list[str]](list), defaultdict[int, list[tuple[str, str]]](list)
+    for shard, (identifier, cluster, kept) in zip(shards[chosen].tolist(), rows, strict=True):
+        if kept:
+            renamed[shard].append((identifier, cluster))
+        else:
+            dropped[shard].append(identifier)
+    return {shard: (tuple(dropped[shard]), tuple(renamed[shard])) for shard in dropped.keys() | renamed.keys()}
 
 
 def write_survivors(out: Path, source: Path, dropped: tuple[str, ...], renamed: tuple[tuple[str, str], ...]) -> int:
@@ -194,15 +206,14 @@ def write_survivors(out: Path, source: Path, dropped: tuple[str, ...], renamed: 
     return len(table)
 
 
-def _report(table: pl.DataFrame, survivors: int) -> dict:
-    reasons = dict(table["reason"].value_counts().iter_rows())
-    dropped = {reason: reasons.get(reason, 0) for reason in ("exact", "near")}
-    sizes = table["cluster"].value_counts()["count"]
+def _report(table: pa.Table, survivors: int) -> dict:
+    dropped = {reason: pc.sum(pc.equal(table["reason"], reason)).as_py() for reason in ("exact", "near")}
+    sizes = table["cluster"].value_counts().field("counts").to_numpy()
     balance(len(table), survivors, *dropped.values())
     return {
         "documents_in": len(table),
         "kept": survivors,
         "dropped": dropped,
         "clusters_of_many": int((sizes > 1).sum()),
-        "largest_cluster": int(sizes.max()),  # type: ignore[arg-type]
+        "largest_cluster": int(sizes.max()),
     }

@@ -99,6 +99,11 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+def test_texts_without_a_word_are_compared_whole(tmp_path: Path) -> None:
+    report, _ = run({"a": "...", "b": "!", "c": " ... "}, tmp_path)
+    assert report == {"documents_in": 3, "kept": 2, "dropped": {"exact": 1, "near": 0}, "clusters_of_many": 1, "largest_cluster": 2}
+
+
 def test_what_is_written_and_counted(tmp_path: Path) -> None:
     long = " ".join(f"w{i}" for i in range(100))
     texts = {
