@@ -23,7 +23,7 @@ STAGES = {
     "collect": "data/sources data/collect reports/collect.json",
     "clean": "data/collect data/clean reports/clean.json",
     "dedup": "data/clean data/dedup reports/dedup.json",
-    "pack": "data/dedup data/tokenizer data/pack reports/pack.json",
+    "pack": "data/dedup data/tokenizer data/promoted/weak_spots.json data/pack reports/pack.json",
 }
 
 
@@ -31,13 +31,14 @@ def prepare(html: Path, root: Path) -> None:
     """A working folder with our code, the pages as sources, fingerprints, and a tokenizer learnt on the pages."""
     for name in ("privllm", "stages"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("params.yaml", "requirements.lock"):
+    (root / "data/promoted").mkdir(parents=True)
+    for name in ("params.yaml", "requirements.lock", "data/promoted/weak_spots.json"):
         shutil.copyfile(ROOT / name, root / name)
     shutil.copytree(html, root / "data/sources")
     stage(root, "fingerprint", "data/fingerprint reports/fingerprint.json")
     for name in ("collect", "clean", "dedup"):
         stage(root, name, STAGES[name])
-    stage(root, "tokenizer", "data/dedup data/tokenizer reports/tokenizer.json")
+    stage(root, "tokenizer", "data/dedup/sample data/start/tokenizer data/tokenizer reports/tokenizer.json")
 
 
 def stage(root: Path, name: str, arguments: str) -> float:

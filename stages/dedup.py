@@ -1,4 +1,4 @@
-"""dedup: tidy documents in, one of each cluster of duplicates out.
+"""dedup: tidy documents in, one of each cluster of duplicates out, and a sample of those for the vocabulary.
 
 data/clean -> data/dedup, reports/dedup.json
 """
@@ -7,14 +7,17 @@ from pathlib import Path
 
 from privllm.core.params import read_params
 from privllm.core.report import write_json
+from privllm.core.split import SplitConfig
 from privllm.core.stage import run
 from privllm.core.store import open_store
 from privllm.dedup.recipe import DedupConfig, dedup
+from privllm.tokens.sample import SampleConfig, write_sample
 
 
 def main(source: Path, out: Path, report: Path) -> None:
-    cfg = read_params("dedup", DedupConfig)
-    write_json(report, dedup(cfg, source, out, open_store("dedup")))
+    store = open_store("dedup")
+    write_json(report, dedup(read_params("dedup", DedupConfig), source, out, store))
+    write_sample(read_params("sample", SampleConfig), read_params("split", SplitConfig), out, out / "sample", store)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,16 @@ from privllm.serve.export import ExportConfig, ExportInputs, export
 SHARED = ("collect", "clean", "dedup", "validate", "tokenizer", "pack")  # what decides every family's model,
 OWN = ("pretrain", "align", "evaluate")  # and this one's, and its figures
 DECIDES = (*SHARED, "start", "guide", *OWN)
-SECTIONS = ("split", *SHARED, "annotate", "guide", "align", "evaluate", "export")  # of params.yaml; `pretrain` has one for each family
+SECTIONS = (
+    "split",
+    "sample",
+    *SHARED,
+    "annotate",
+    "guide",
+    "align",
+    "evaluate",
+    "export",
+)  # of params.yaml; `pretrain` has one for each family
 
 
 def main(model: Path, tokenizer: Path, documents: Path, fingerprints: Path, reports: Path, out: Path, report: Path) -> None:

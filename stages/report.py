@@ -11,7 +11,7 @@ from privllm.report.page import OWN, SHARED, ReportInputs, render_report
 
 SHOWN = (*SHARED, "guide", *OWN)
 CODES = (*SHOWN, "start")
-SECTIONS = ("split", *SHOWN)
+SECTIONS = ("split", "sample", *SHOWN)
 
 
 def main(reports: Path, evaluation: Path, fingerprints: Path, out: Path) -> None:

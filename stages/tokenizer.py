@@ -1,21 +1,20 @@
-"""tokenizer: documents in, a byte-level BPE vocabulary out, learnt on a sample chosen by id, or the one that training starts with.
+"""tokenizer: a sample of documents in, a byte-level BPE vocabulary out, learnt on it, or the one that training starts with.
 
-data/dedup, data/start/tokenizer -> data/tokenizer, reports/tokenizer.json
+data/dedup/sample, data/start/tokenizer -> data/tokenizer, reports/tokenizer.json
 """
 
 from pathlib import Path
 
 from privllm.core.params import read_params
 from privllm.core.report import write_json
-from privllm.core.split import SplitConfig
 from privllm.core.stage import run
 from privllm.core.store import open_store
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 
 
-def main(source: Path, start: Path, out: Path, report: Path) -> None:
+def main(sample: Path, start: Path, out: Path, report: Path) -> None:
     cfg = read_params("tokenizer", TokenizerConfig)
-    write_json(report, learn_tokenizer(cfg, read_params("split", SplitConfig), source, out, open_store("tokenizer"), start))
+    write_json(report, learn_tokenizer(cfg, sample, out, open_store("tokenizer"), start))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from privllm.core.split import SplitConfig
 from privllm.core.store import NO_STORE, Store
 from privllm.dedup.recipe import DedupConfig, dedup
 from privllm.tokens.packing import PackConfig, pack
+from privllm.tokens.sample import SampleConfig, write_sample
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 from privllm.validate.statistics import describe_shard
 from tests.workshop import Workshop, environment, make_workshop, outputs
@@ -57,8 +58,8 @@ def build(sources: Path, out: Path, store: Store) -> dict[str, Any]:
     reports["dedup"] = dedup(DedupConfig(), out / "clean", out / "dedup", store)
     shards = sorted((out / "dedup").glob("*.parquet"))
     reports["validate"] = {"shards": store.map(describe_shard, [(shard,) for shard in shards], out / "validate", "validate")}
-    cfg = TokenizerConfig(vocabulary=320, sample_megabytes=0.01)
-    reports["tokenizer"] = learn_tokenizer(cfg, SPLIT, out / "dedup", out / "tokenizer", store)
+    write_sample(SampleConfig(megabytes=0.01), SPLIT, out / "dedup", out / "dedup/sample", store)
+    reports["tokenizer"] = learn_tokenizer(TokenizerConfig(vocabulary=320), out / "dedup/sample", out / "tokenizer", store)
     reports["pack"] = pack(PackConfig(32), SPLIT, out / "dedup", out / "tokenizer", out / "pack", store)
     return reports
 

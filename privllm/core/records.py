@@ -3,6 +3,7 @@
     collect    DOCUMENTS            data/collect/*.parquet      QUARANTINE   data/collect/quarantine/*.parquet
     clean      CLEAN                data/clean/*.parquet        DROPPED      data/clean/dropped/*.parquet
     dedup      CLEAN + cluster      data/dedup/*.parquet        CLUSTERS     data/dedup/clusters/*.parquet
+               tokens.sample.SAMPLE data/dedup/sample/*.parquet
     annotate   ANNOTATIONS          data/annotate/*.parquet
     pack       ROWS                 data/pack/{train,validation,test}/*.arrow
 

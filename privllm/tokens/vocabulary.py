@@ -1,32 +1,26 @@
-"""tokenizer: a byte-level BPE vocabulary, learnt on a sample of the training documents.
+"""tokenizer: a byte-level BPE vocabulary, learnt on a sample of the training documents (`sample`).
 
-Byte-level BPE is Sennrich et al. 2016 over bytes as in GPT-2 (Radford et al. 2019); HF `tokenizers` trains it. The sample is
-chosen by id, so a change to a document outside it leaves the tokenizer's bytes, and all that hangs on them, alone. No
+Byte-level BPE is Sennrich et al. 2016 over bytes as in GPT-2 (Radford et al. 2019); HF `tokenizers` trains it. No
 normaliser: decode(encode(text)) is text, which is asserted on the sample. It encodes nothing for training: see `packing`.
 """
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from privllm.core.errors import UserError
 from privllm.core.params import require
 from privllm.core.report import write_json
-from privllm.core.seed import unit_interval
-from privllm.core.split import SplitConfig, split_of
 from privllm.core.start import SCRATCH, require_start
 from privllm.core.store import NO_STORE, Store
-from privllm.core.tables import read_table, shards_of, write_table
+from privllm.core.tables import shards_of
 from privllm.tokens.encoding import WORDS, Encoder
+from privllm.tokens.sample import sample_texts
 
 SPECIALS = ("<|endoftext|>", "<|pad|>", "<|mask|>", "<|user|>", "<|assistant|>", "<|end|>")  # ids 0 ... 5
 BOUNDARY, PAD, MASK, USER, ASSISTANT, END = range(len(SPECIALS))
@@ -51,7 +45,6 @@ TOKENIZER_CONFIG = {
     "chat_template": CHAT_TEMPLATE,
 }
 
-SAMPLE = pa.schema([("place", pa.float64()), ("id", pa.string()), ("text", pa.string())])
 COMPARED_BYTES = 1_000_000  # of the sample go through both engines
 
 
@@ -59,38 +52,33 @@ COMPARED_BYTES = 1_000_000  # of the sample go through both engines
 class TokenizerConfig:
     start: str = SCRATCH  # whose vocabulary: scratch (learnt here), incumbent (the last promoted one's), or data/base/<name>
     vocabulary: int = 4096  # tokens at most, [300, 262144]; a small corpus may give fewer
-    sample_megabytes: float = 8.0  # UTF-8 text to learn from, (0, 1024]
     min_frequency: int = 2  # how often a pair must occur in the sample to be merged, [1, 1000000]
 
     def __post_init__(self) -> None:
         require_start(self.start, "tokenizer.start")
         require(SMALLEST <= self.vocabulary <= 262_144, "tokenizer.vocabulary", f"between {SMALLEST} and 262144 tokens")
-        require(0 < self.sample_megabytes <= 1024, "tokenizer.sample_megabytes", "more than 0 and at most 1024 megabytes")
         require(1 <= self.min_frequency <= 1_000_000, "tokenizer.min_frequency", "between 1 and 1000000")
 
 
-def learn_tokenizer(
-    cfg: TokenizerConfig, split: SplitConfig, source: Path, out: Path, store: Store = NO_STORE, start: Path | None = None
-) -> dict:
-    """Shards of DEDUPED in `source` to `out/tokenizer.json` and `out/tokenizer_config.json`; returns the report.
+def learn_tokenizer(cfg: TokenizerConfig, sample: Path, out: Path, store: Store = NO_STORE, start: Path | None = None) -> dict:
+    """Files of `sample.SAMPLE` to `out/tokenizer.json` and `out/tokenizer_config.json`; returns the report.
 
     With `start` (data/start/tokenizer) the tokenizer in there, if there is one, is taken instead of learning one.
-    Raises UserError when no document is in the training split, or the sample is too small to learn from.
+    Raises UserError when the sample is empty, or too small to learn from.
     """
     given = start / "tokenizer.json" if start else Path()
-    workspace = out / "sample"
-    try:
-        texts = write_sample(cfg, split, source, workspace, store)
-        (report,) = store.map(learn, [(cfg, tuple(texts), *([given] if given.is_file() else []))], out, "tokenizer")
-    finally:
-        shutil.rmtree(workspace, ignore_errors=True)
+    (report,) = store.map(learn, [(cfg, tuple(shards_of(sample)), *([given] if given.is_file() else []))], out, "tokenizer")
     return report
 
 
 def learn(out: Path, cfg: TokenizerConfig, sample: tuple[Path, ...], given: Path | None = None) -> dict[str, Any]:
-    """The tokenizer of the texts that `write_sample` left, or the one that is given; the report."""
-    rows = sorted((row["place"], row["id"], row["text"]) for path in sample for row in read_table(path).to_pylist())
-    texts = [text for *_, text in rows]
+    """The tokenizer of a sample, or the one that is given; the report."""
+    texts = sample_texts(sample)
+    if not texts:
+        raise UserError(
+            "the tokenizer has nothing to learn from: no document with text is in the training split. "
+            "Add documents, or lower `split.validation` and `split.test` in params.yaml."
+        )
     (out / "tokenizer.json").write_text(given.read_text("utf-8") if given else train(cfg, texts), "utf-8")
     write_json(out / "tokenizer_config.json", TOKENIZER_CONFIG)
     encoder = Encoder.open(out)
@@ -104,49 +92,6 @@ def learn(out: Path, cfg: TokenizerConfig, sample: tuple[Path, ...], given: Path
         "bytes_per_token": round(size / tokens, 4),
         "round_trip_documents": len(texts),
     }
-
-
-def write_sample(cfg: TokenizerConfig, split: SplitConfig, source: Path, out: Path, store: Store) -> list[Path]:
-    """Training documents in the order of a hash of their ids, up to `cfg.sample_megabytes`; the last one is cut to fit.
-
-    Writes SAMPLE files into `out`, one for each shard that has a part in it, and returns them.
-    """
-    shards = shards_of(source)
-    budget = int(cfg.sample_megabytes * 1_000_000)
-    found = store.map(places, [(shard, split, budget) for shard in shards], out, "sample")
-    chosen: dict[int, list[tuple[float, str, int]]] = {}  # shard -> (place, id, bytes to take)
-    ranked = sorted((place, identifier, size, shard) for shard, of_shard in enumerate(found) for place, identifier, size in of_shard)
-    for place, identifier, size, shard in ranked:
-        if budget <= 0:
-            break
-        chosen.setdefault(shard, []).append((place, identifier, min(size, budget)))
-        budget -= size
-    if not chosen:
-        raise UserError(
-            f"the tokenizer has nothing to learn from: no document with text in {source} is in the training split. "
-            "Add documents, or lower `split.validation` and `split.test` in params.yaml."
-        )
-    store.map(take_texts, [(shards[shard], tuple(part)) for shard, part in sorted(chosen.items())], out, "sample")
-    return [out / shards[shard].name for shard in sorted(chosen)]
-
-
-def places(out: Path, shard: Path, split: SplitConfig, budget: int) -> list[tuple[float, str, int]]:
-    """(place in [0, 1), id, bytes) of the shard's first training documents, as many as could be in the sample."""
-    table = read_table(shard, ["id", "cluster", "text"])
-    sizes = pc.binary_length(table["text"].cast(pa.binary())).to_pylist()
-    rows = zip(table["id"].to_pylist(), table["cluster"].to_pylist(), sizes, strict=True)
-    found = sorted((unit_interval("tokenizer", i), i, size) for i, cluster, size in rows if size and split_of(split, cluster) == "train")
-    before = np.cumsum([0] + [size for *_, size in found])
-    return found[: int(np.searchsorted(before, budget))]
-
-
-def take_texts(out: Path, shard: Path, chosen: tuple[tuple[float, str, int], ...]) -> None:
-    """Write the shard's chosen documents (place, id, bytes to take) as SAMPLE, in that order."""
-    table = read_table(shard, ["id", "text"])
-    wanted = table.filter(pc.is_in(table["id"], pa.array([identifier for _, identifier, _ in chosen], pa.string())))
-    texts = dict(zip(wanted["id"].to_pylist(), wanted["text"].to_pylist(), strict=True))
-    rows = [{"place": place, "id": i, "text": texts[i].encode()[:size].decode("utf-8", "ignore")} for place, i, size in chosen]
-    write_table(pa.Table.from_pylist(rows, SAMPLE), out / shard.name)
 
 
 def train(cfg: TokenizerConfig, sample: list[str]) -> str:
@@ -170,7 +115,7 @@ def train(cfg: TokenizerConfig, sample: list[str]) -> str:
     if learnt < SMALLEST:
         raise UserError(
             f"the sample of {len(sample)} training documents gave only {learnt} tokens, fewer than {SMALLEST}: there is too little text. "
-            "Add documents, or lower `tokenizer.min_frequency` or raise `tokenizer.sample_megabytes` in params.yaml."
+            "Add documents, or lower `tokenizer.min_frequency` or raise `sample.megabytes` in params.yaml."
         )
     parts = json.loads(tokenizer.to_str())
     for token in parts["added_tokens"]:

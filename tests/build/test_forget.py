@@ -27,6 +27,7 @@ from privllm.dedup.recipe import DedupConfig, dedup
 from privllm.tokens.encoding import Encoder
 from privllm.tokens.known import TRAINED
 from privllm.tokens.packing import PackConfig, pack
+from privllm.tokens.sample import SampleConfig, write_sample
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 from tests.workshop import Workshop, make_workshop
 
@@ -57,7 +58,8 @@ def build(root: Path) -> None:
     collect(read_params("collect", CollectConfig, params), data / "sources", data / "collect")
     clean(read_params("clean", CleanConfig, params), data / "collect", data / "clean")
     dedup(read_params("dedup", DedupConfig, params), data / "clean", data / "dedup")
-    learn_tokenizer(read_params("tokenizer", TokenizerConfig, params), split, data / "dedup", data / "tokenizer")
+    write_sample(read_params("sample", SampleConfig, params), split, data / "dedup", data / "dedup/sample")
+    learn_tokenizer(read_params("tokenizer", TokenizerConfig, params), data / "dedup/sample", data / "tokenizer")
     pack(read_params("pack", PackConfig, params), split, data / "dedup", data / "tokenizer", data / "pack")
     (root / "reports").mkdir(exist_ok=True)
     (root / "reports/pack.json").write_text('{"documents": {"train": 3}}')

@@ -16,6 +16,7 @@ from privllm.model.masked import MaskedConfig
 from privllm.model.seq2seq import Seq2SeqConfig
 from privllm.model.special import vocabulary_size
 from privllm.tokens.packing import PackConfig, pack
+from privllm.tokens.sample import SampleConfig, write_sample
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 
 CONTEXT = 16
@@ -63,7 +64,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
         write_table(pa.Table.from_pylist(own, DEDUPED), root / "dedup" / shard_name(shard))
         write_table(pa.Table.from_pylist([annotation(row) for row in own[::2]], ANNOTATIONS), root / "annotate" / shard_name(shard))
     split = SplitConfig(validation=0.1, test=0.3)
-    learn_tokenizer(TokenizerConfig(vocabulary=310), split, root / "dedup", root / "tokenizer")
+    write_sample(SampleConfig(), split, root / "dedup", root / "dedup/sample")
+    learn_tokenizer(TokenizerConfig(vocabulary=310), root / "dedup/sample", root / "tokenizer")
     pack(PackConfig(CONTEXT), split, root / "dedup", root / "tokenizer", root / "pack")
     for family, cfg in MODELS.items():
         build(family, cfg, vocabulary_size(root / "tokenizer"), CONTEXT, seed=3).save_pretrained(root / "pretrain" / family)

@@ -20,6 +20,7 @@ from privllm.evaluate.rules import Rule
 from privllm.model.families import build, load
 from privllm.model.special import vocabulary_size
 from privllm.tasks.scores import SCORED
+from privllm.tokens.sample import SampleConfig, write_sample
 from privllm.tokens.speech import Speech
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 from tests.evaluate.conftest import CONTEXT, MODELS
@@ -96,7 +97,8 @@ def test_forgetting_is_of_what_the_incumbent_was_judged_on_and_is_still_the_same
 
 def test_another_tokenizer_and_a_shorter_context_read_the_same_bytes(folders: Inputs, tmp_path: Path) -> None:
     incumbent = promote(folders, "causal")
-    learn_tokenizer(TokenizerConfig(vocabulary=300), SPLIT, folders.documents, incumbent / "tokenizer")
+    write_sample(SampleConfig(), SPLIT, folders.documents, folders.documents / "sample")
+    learn_tokenizer(TokenizerConfig(vocabulary=300), folders.documents / "sample", incumbent / "tokenizer")
     build("causal", MODELS["causal"], vocabulary_size(incumbent / "tokenizer"), CONTEXT // 2, 4).save_pretrained(incumbent / "causal")
     report = gate(SETTINGS, folders, tmp_path / "gate")
     ours, theirs = read_table(folders.scores / "causal/documents.parquet"), read_table(tmp_path / "gate/causal.parquet")

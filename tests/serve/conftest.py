@@ -17,6 +17,7 @@ from privllm.model.masked import MaskedConfig
 from privllm.model.seq2seq import Seq2SeqConfig
 from privllm.model.special import vocabulary_size
 from privllm.serve.export import ExportConfig, ExportInputs, export
+from privllm.tokens.sample import SampleConfig, write_sample
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 
 MODELS = {
@@ -42,7 +43,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     row = {"media_type": "text/plain", "digest": "", "language": "en", "language_score": 1.0, "placeholders": 0, "cluster": "0"}
     rows = [row | {"id": document_id(str(i)), "source": str(i), "text": TEXT * 20} for i in range(3)]
     write_table(pa.Table.from_pylist(rows, DEDUPED), root / "dedup" / "00000.parquet")
-    learn_tokenizer(TokenizerConfig(vocabulary=320), SplitConfig(0, 0), root / "dedup", root / "tokenizer")
+    write_sample(SampleConfig(), SplitConfig(0, 0), root / "dedup", root / "dedup/sample")
+    learn_tokenizer(TokenizerConfig(vocabulary=320), root / "dedup/sample", root / "tokenizer")
     for family, cfg in MODELS.items():
         build(family, cfg, vocabulary_size(root / "tokenizer"), 32, seed=1).save_pretrained(root / "pretrain" / family)
     (root / "evaluate.json").write_text(json.dumps({"perplexity": 12.5, "bits_per_byte": 1.9}))

@@ -11,12 +11,14 @@ import pytest
 from privllm.core.records import DEDUPED, document_id, shard_name, shard_of
 from privllm.core.split import SplitConfig
 from privllm.core.tables import write_table
+from privllm.tokens.sample import SampleConfig, write_sample
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 
 WORDS = ["the", "a", "café", "model", "build", "shard", "token", "house", "über", "private", "lake", "数据", "naïve"]
 WORDS += ["running", "runner", "def", "return", "for", "in", "42", "1984", "🦉", "it's", "HTTPServer", "co-operate"]
 SPLIT = SplitConfig(validation=0.2, test=0.2)
-SMALL = TokenizerConfig(vocabulary=400, sample_megabytes=0.02)
+SMALL = TokenizerConfig(vocabulary=400)
+SAMPLED = SampleConfig(megabytes=0.02)
 
 
 def make_texts(count: int) -> dict[str, str]:
@@ -64,7 +66,14 @@ def deduped(tmp_path_factory: pytest.TempPathFactory, corpus: dict[str, str]) ->
 
 
 @pytest.fixture(scope="session")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory, deduped: Path) -> Path:
+def sample(tmp_path_factory: pytest.TempPathFactory, deduped: Path) -> Path:
+    folder = tmp_path_factory.mktemp("sample")
+    write_sample(SAMPLED, SPLIT, deduped, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer")
-    learn_tokenizer(SMALL, SPLIT, deduped, folder)
+    learn_tokenizer(SMALL, sample, folder)
     return folder
