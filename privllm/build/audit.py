@@ -87,6 +87,7 @@ class AuditStore(Store):
         label: str,
         resume: bool = False,
         inline_bytes: int | None = None,
+        borrow: bool = False,  # all the same: what is compared lies in files of its own
     ) -> list[Any]:
         """As in `Store`. Raises UserError where a job is not in the record: the stage was not built as it stands."""
         actions = self._recorded(function, jobs, label)

@@ -67,6 +67,10 @@ class Cache:
             partial.chmod(0o644)
         partial.replace(path)
 
+    def lend(self, name: str, path: Path) -> None:
+        """Make `path`, whose folder exists and where nothing is, lead to the object `name`, for reading."""
+        path.symlink_to(self.path(name).resolve(strict=True))
+
 
 def place(source: Path, target: Path, links: tuple[str, ...]) -> None:
     """`target` with the bytes of `source`, by the first kind of link that works here."""

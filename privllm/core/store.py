@@ -70,14 +70,16 @@ class Store:
         label: str,
         resume: bool = False,
         inline_bytes: int | None = None,
+        borrow: bool = False,
     ) -> list[Any]:
         """The jobs' results in their order; their files are in `out`. Two jobs must not write the same name.
 
-        With `resume` the function's last argument is a `Before` of each job, or None.
+        With `resume` the function's last argument is a `Before` of each job, or None. With `borrow` files that are known need
+        not be copied: `out` is for reading, and gone before the stage ends.
         """
         out.mkdir(parents=True, exist_ok=True)
         keys = [self._key(function, job) for job in jobs]
-        known = self._fetch([self._find(key) for key in keys], out)
+        known = self._fetch([self._find(key) for key in keys], out, borrow)
         missing = [i for i, action in enumerate(known) if action is None]
         found = [action for action in known if action is not None]
         scratch = out / ".scratch"
@@ -176,7 +178,7 @@ class Store:
             os.utime(path)  # `privllm gc` keeps what was used last
         return action
 
-    def _fetch(self, actions: list[dict[str, Any] | None], out: Path) -> list[dict[str, Any] | None]:
+    def _fetch(self, actions: list[dict[str, Any] | None], out: Path, borrow: bool = False) -> list[dict[str, Any] | None]:
         """Put the actions' files into `out`; None for those whose objects went meanwhile (`privllm gc` may run beside)."""
         files = {name: md5 for action in actions if action for name, (md5, _) in action["files"].items()}
         for folder in {(out / name).parent for name in files}:
@@ -186,7 +188,7 @@ class Store:
             assert self.cache
             name, md5 = item
             try:
-                self.cache.get(md5, out / name)
+                (self.cache.lend if borrow else self.cache.get)(md5, out / name)
             except FileNotFoundError:
                 return False
             self.digests.learn(out / name, md5, status_of(out / name))

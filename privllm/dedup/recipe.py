@@ -63,7 +63,8 @@ def dedup(cfg: DedupConfig, source: Path, out: Path, store: Store = NO_STORE) ->
     """
     sources, workspace = shards_of(source), out / "signatures"
     signed = [workspace / path.name for path in sources]
-    store.map(signature_shard, [(path, cfg.words) for path in sources], workspace, "signatures", resume=True)
+    shutil.rmtree(workspace, ignore_errors=True)
+    store.map(signature_shard, [(path, cfg.words) for path in sources], workspace, "signatures", resume=True, borrow=True)
     table, shards = find_clusters(cfg, sources, signed, store.note("pairs", cfg.words))
     shutil.rmtree(workspace, ignore_errors=True)
     write_table(table, out / "clusters" / "clusters.parquet")

@@ -49,11 +49,13 @@ class Bench:
             (root / "in" / name).write_text(f"text {name}")
         self.calls.touch()
 
-    def map(self, function: object = shout, cfg: Config | None = None, code: str = "1", cache: Cache | None = None) -> list[dict]:
+    def map(
+        self, function: object = shout, cfg: Config | None = None, code: str = "1", cache: Cache | None = None, borrow: bool = False
+    ) -> list[dict]:
         store = Store(cache or self.cache, code, Digests(self.root / "digests.json"))
         shutil.rmtree(self.root / "out", ignore_errors=True)
         jobs = [(cfg or Config(), path, Unkeyed(self.calls)) for path in sorted((self.root / "in").iterdir())]
-        return store.map(function, jobs, self.root / "out", "shout")  # type: ignore[arg-type]
+        return store.map(function, jobs, self.root / "out", "shout", borrow=borrow)  # type: ignore[arg-type]
 
     def ran(self) -> str:
         """The sources that were worked on since the last question."""
@@ -223,6 +225,16 @@ def test_a_job_is_shown_its_last_version(bench: Bench) -> None:
     assert run("one") == "nothing"
     assert run("three") == "two two one one nothing"
     assert run("two", "b") == "nothing"
+
+
+def test_what_is_borrowed_is_read_and_not_copied(bench: Bench) -> None:
+    results, files = bench.map(), bench.files()
+    (bench.root / "in/b").write_text("new")
+    assert bench.map(borrow=True)[::2] == results[::2]
+    assert [path.name for path in sorted((bench.root / "out").iterdir()) if path.is_symlink()] == ["a", "c"]
+    assert {name: text for name, text in bench.files().items() if "b" not in name} == {n: t for n, t in files.items() if "b" not in n}
+    bench.map()
+    assert not any(path.is_symlink() for path in (bench.root / "out").rglob("*"))
 
 
 def test_two_attempts_at_a_job_do_not_meet(bench: Bench) -> None:
