@@ -19,6 +19,11 @@ FILES = pa.schema([("source", pa.string()), *((name, pa.uint64()) for name in ST
 KNOWN = FILES.append(pa.field("md5", pa.string()))  # "" where it is not known
 
 
+def unsigned(status: Status) -> tuple[int, ...]:
+    """As the columns hold it; a time before 1970 becomes one to come, which is never believed."""
+    return tuple(value % 2**64 for value in status)
+
+
 class Listing:
     """Rows of FILES, one after the other."""
 
@@ -29,7 +34,7 @@ class Listing:
 
     def add(self, source: str, status: Status) -> None:
         self._sources.append(source)
-        self._status.extend([value % 2**64 for value in status])
+        self._status.extend(unsigned(status))
         if len(self._sources) == 4096:
             self._flush()
 

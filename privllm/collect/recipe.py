@@ -29,7 +29,7 @@ from privllm.collect.files import (
     survey,
 )
 from privllm.collect.jsonl import read_jsonl
-from privllm.collect.listing import KNOWN, recall, save
+from privllm.collect.listing import KNOWN, recall, save, unsigned
 from privllm.collect.memory import ENTRIES, Memory, entry_of
 from privllm.collect.memory import FILES as MEMORY_FILES
 from privllm.collect.runs import Runs, bounds, read_batch, table_of, write_run
@@ -194,7 +194,7 @@ def read_group(stem: Path, sources: Path, max_bytes: int, shard_bits: int, *file
                 runs.add(row)
         if md5 and status_of(path) != status:
             md5 = ""
-        read.append((source_of(path, sources), *(value % 2**64 for value in status), md5, len(entries) - before))
+        read.append((source_of(path, sources), *unsigned(status), md5, len(entries) - before))
     runs.flush()
     for kind, rows, schema in (("files", read, READ), ("entries", entries, ENTRIES)):
         write_run([table_of(rows, schema)], stem.with_name(f"{stem.name}.{kind}"))
