@@ -1,9 +1,10 @@
 """The law of the build inside a stage: what an incremental build writes is, byte for byte, what a build from nothing writes.
 
-Random sequences of edits run through the data stages' functions in this process; a few run through `dvc repro`, one of them with
-`kill -9` in the middle. PRIVLLM_NIGHTLY=1 runs ten times as many.
+Random sequences of edits, of documents and of code, run through the data stages' functions in this process; a few run through
+`dvc repro`, one of them with `kill -9` in the middle. PRIVLLM_NIGHTLY=1 runs ten times as many.
 """
 
+import dataclasses
 import json
 import os
 import random
@@ -12,29 +13,40 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Collection
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from privllm.clean.recipe import CleanConfig, clean
+from privllm.clean import recipe as cleaning
+from privllm.clean.recipe import Clean, CleanConfig, clean
+from privllm.collect import jsonl
 from privllm.collect import recipe as collecting
+from privllm.collect.files import Document
 from privllm.collect.recipe import CollectConfig, collect
 from privllm.core import records
 from privllm.core.cache import Cache
 from privllm.core.digests import TICK_NS, Digests
 from privllm.core.errors import UserError
+from privllm.core.fingerprint import closure
 from privllm.core.split import SplitConfig
 from privllm.core.store import NO_STORE, Store
+from privllm.dedup import recipe as deduplicating
 from privllm.dedup.recipe import DedupConfig, dedup
+from privllm.tokens import packing, vocabulary
+from privllm.tokens import sample as sampling
 from privllm.tokens.packing import PackConfig, pack
 from privllm.tokens.sample import SampleConfig, write_sample
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
+from privllm.validate import statistics
 from privllm.validate.statistics import describe_shard
-from tests.workshop import Workshop, environment, make_workshop, outputs
+from tests.workshop import ROOT, Workshop, environment, make_workshop, outputs
 
 NIGHTLY = os.environ.get("PRIVLLM_NIGHTLY") == "1"
 SPLIT = SplitConfig(validation=0.2, test=0.2)
@@ -50,21 +62,25 @@ def prose(seed: int, words: int = 120) -> str:
     )
 
 
-def build(sources: Path, out: Path, store: Store) -> dict[str, Any]:
+StoreOf = Callable[[str], Store]  # the store of a stage
+
+
+def build(sources: Path, out: Path, store: StoreOf) -> dict[str, Any]:
     """collect to pack; the reports."""
     shutil.rmtree(out, ignore_errors=True)
-    reports = {"collect": collect(CollectConfig(shard_bits=2), sources, out / "collect", store)}
-    reports["clean"] = clean(CleanConfig(), out / "collect", out / "clean", store)
-    reports["dedup"] = dedup(DedupConfig(), out / "clean", out / "dedup", store)
+    reports = {"collect": collect(CollectConfig(shard_bits=2), sources, out / "collect", store("collect"))}
+    reports["clean"] = clean(CleanConfig(), out / "collect", out / "clean", store("clean"))
+    reports["dedup"] = dedup(DedupConfig(), out / "clean", out / "dedup", store("dedup"))
     shards = sorted((out / "dedup").glob("*.parquet"))
-    reports["validate"] = {"shards": store.map(describe_shard, [(shard,) for shard in shards], out / "validate", "validate")}
-    write_sample(SampleConfig(megabytes=0.01), SPLIT, out / "dedup", out / "dedup/sample", store)
-    reports["tokenizer"] = learn_tokenizer(TokenizerConfig(vocabulary=320), out / "dedup/sample", out / "tokenizer", store)
-    reports["pack"] = pack(PackConfig(32), SPLIT, out / "dedup", out / "tokenizer", out / "pack", store)
+    described = store("validate").map(describe_shard, [(shard,) for shard in shards], out / "validate", "validate")
+    reports["validate"] = {"shards": described}
+    write_sample(SampleConfig(megabytes=0.01), SPLIT, out / "dedup", out / "dedup/sample", store("dedup"))
+    reports["tokenizer"] = learn_tokenizer(TokenizerConfig(vocabulary=320), out / "dedup/sample", out / "tokenizer", store("tokenizer"))
+    reports["pack"] = pack(PackConfig(32), SPLIT, out / "dedup", out / "tokenizer", out / "pack", store("pack"))
     return reports
 
 
-def build_or_error(sources: Path, out: Path, store: Store) -> dict[str, Any] | str:
+def build_or_error(sources: Path, out: Path, store: StoreOf) -> dict[str, Any] | str:
     """The reports, or what is told of a corpus that by chance cannot be built, such as one without a held-out document."""
     try:
         return build(sources, out, store)
@@ -112,26 +128,106 @@ EDITS = st.lists(
 )
 
 
-@settings(max_examples=100 if NIGHTLY else 10, deadline=None, derandomize=not NIGHTLY, suppress_health_check=list(HealthCheck))
-@given(steps=st.lists(EDITS, min_size=1, max_size=3))
-def test_an_incremental_build_is_a_clean_build(steps: list[list[tuple[str, int]]]) -> None:
-    with tempfile.TemporaryDirectory() as scratch, pytest.MonkeyPatch.context() as patch:
-        root = Path(scratch)
-        patch.setattr(collecting, "INDEX", root / "sources.arrow")
-        patch.setattr(records, "LINES", 2)  # so that a file of a few lines lies in several shards
-        sources = root / "sources"
-        sources.mkdir()
+def other_words(made: Any, *_: Any) -> Any:
+    """A document, or what cleaning made of one, with other words in its text."""
+    if not isinstance(made, Document | Clean):
+        return made
+    text = made.text.replace("river", "stream").replace("winter", "summer")
+    return made._replace(text=text) if isinstance(made, Document) else dataclasses.replace(made, text=text)
+
+
+def stricter(fault: tuple[str, str] | None, _: Any, text: str, __: str) -> tuple[str, str] | None:
+    return fault or (("short", "by a new rule") if text.count("corner") < 8 else None)
+
+
+# One function of each data stage as if its code had been edited: its module, its name, and what becomes of its result.
+CODE_EDITS: dict[str, tuple[ModuleType, str, Callable[..., Any]]] = {
+    "collect lines": (jsonl, "_document", other_words),
+    "collect files": (collecting, "read_file", other_words),
+    "clean text": (cleaning, "clean_document", other_words),
+    "clean quality": (cleaning, "fault_of", stricter),
+    "dedup exact": (deduplicating, "normalised_digest", lambda name, _: name[:1] * 32),
+    "dedup near": (deduplicating, "jaccard", lambda similarity, *_: 1 - similarity),
+    "dedup estimates": (deduplicating, "similarity", lambda estimates, *_: estimates * 0),
+    "dedup sample": (sampling, "unit_interval", lambda place, *_: 1 - place),
+    "validate": (statistics, "unique_words", lambda share, _: share / 2),
+    "tokenizer": (vocabulary, "sample_texts", lambda texts, _: texts[::2]),
+    "pack": (packing, "join", lambda stream, _: stream._replace(tokens=np.minimum(stream.tokens, 290))),
+}
+
+
+def stores_after(edited: Collection[str], cache: Cache, digests: Path) -> StoreOf:
+    """The store of each stage, keyed by what those edits do to its fingerprint: only those of modules that it can import count."""
+
+    def store_of(stage: str) -> Store:
+        reached = closure(ROOT, f"stages.{stage}")[0]
+        code = sorted(name for name in edited if CODE_EDITS[name][0].__name__ in reached)
+        return Store(cache, " ".join(["code", *code]), Digests(digests))
+
+    return store_of
+
+
+def edit_code(patch: pytest.MonkeyPatch, name: str) -> None:
+    module, function, change = CODE_EDITS[name]
+    original = getattr(module, function)
+    patch.setattr(module, function, lambda *args: change(original(*args), *args))
+
+
+class Bench:
+    """A folder of sources, built over and over with one cache."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.sources = root, root / "sources"
+        self.cache = Cache(root / "cache", ("copy",))
+        self.sources.mkdir()
         for seed in range(24):
-            (sources / f"{seed}.txt").write_text(prose(seed))
-        cache = Cache(root / "cache", ("copy",))
-        build(sources, root / "out", Store(cache, "code", Digests(root / "digests.json")))
-        for edits in steps:
+            (self.sources / f"{seed}.txt").write_text(prose(seed))
+        sentences = prose(0).split(". ")
+        (self.sources / "alike.txt").write_text(". ".join([*sentences[:-1], prose(99).split(". ")[0]]))  # so near that its words decide
+        (self.sources / "same.txt").write_text(prose(1).replace("The", "the", 1))
+        edit(self.sources, "lines", 1)
+
+    def compare(self, code: Collection[str] = ()) -> None:
+        """Build with these edits of code, incrementally and from nothing: equal reports and equal bytes."""
+        time.sleep(2 * TICK_NS / 1e9)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(collecting, "INDEX", self.root / "sources.arrow")
+            patch.setattr(records, "LINES", 2)  # so that a file of a few lines lies in several shards
+            for name in sorted(code):
+                edit_code(patch, name)
+            stores = stores_after(code, self.cache, self.root / "digests.json")
+            reports = build_or_error(self.sources, self.root / "out", stores)
+            assert reports == build_or_error(self.sources, self.root / "clean", lambda _: NO_STORE)
+        assert files(self.root / "out") == files(self.root / "clean")
+
+
+@settings(max_examples=100 if NIGHTLY else 10, deadline=None, derandomize=not NIGHTLY, suppress_health_check=list(HealthCheck))
+@given(steps=st.lists(st.tuples(EDITS, st.sets(st.sampled_from(sorted(CODE_EDITS)), max_size=3)), min_size=1, max_size=3))
+def test_an_incremental_build_is_a_clean_build(steps: list[tuple[list[tuple[str, int]], set[str]]]) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        bench = Bench(Path(scratch))
+        bench.compare()
+        for edits, code in steps:
             for kind, seed in edits:
-                edit(sources, kind, seed)
-            time.sleep(2 * TICK_NS / 1e9)
-            reports = build_or_error(sources, root / "out", Store(cache, "code", Digests(root / "digests.json")))
-            assert reports == build_or_error(sources, root / "clean", NO_STORE)
-            assert files(root / "out") == files(root / "clean")
+                edit(bench.sources, kind, seed)
+            bench.compare(code)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    made = Bench(tmp_path_factory.mktemp("bench"))
+    made.compare()
+    return made
+
+
+@pytest.mark.parametrize("name", CODE_EDITS)
+def test_an_edit_of_code_alone_is_a_clean_build(bench: Bench, name: str) -> None:
+    """And so is taking it back."""
+    before = files(bench.root / "out")
+    bench.compare([name])
+    assert files(bench.root / "out") != before, "this edit of code changes nothing, so it tests nothing"
+    bench.compare()
+    assert files(bench.root / "out") == before
 
 
 def data_outputs(shop: Workshop) -> dict[str, bytes]:
@@ -144,6 +240,7 @@ def from_nothing(shop: Workshop, root: Path) -> Workshop:
     other = make_workshop(root)
     shutil.rmtree(root / "data/sources")
     shutil.copytree(shop.root / "data/sources", root / "data/sources")
+    shutil.copytree(shop.root / "privllm", root / "privllm", dirs_exist_ok=True)
     other.run("dvc", "add", "-q", "data/sources")
     other.repro("pack")
     return other
@@ -161,6 +258,7 @@ def test_dvc_lock_and_outputs_are_those_of_a_clean_build(shop: Workshop, tmp_pat
     for step in range(6 if NIGHTLY else 2):
         for kind in chance.sample(("add", "edit", "lines", "rename", "touch", "duplicate", "personal", "spoil"), 4):
             edit(shop.root / "data/sources", kind, chance.randrange(10**6))
+        shop.edit("privllm/collect/jsonl.py", "digest(line.data), text", f'digest(line.data), text + " Edit {step}."')
         shop.repro("pack")
         clean_shop = from_nothing(shop, tmp_path / str(step))
         assert data_outputs(shop) == data_outputs(clean_shop)

@@ -83,13 +83,13 @@ def clean_shard(out: Path, cfg: CleanConfig, shard: Path, before: Before | None)
 
     Returns {"counts": flat counts, "placeholders": {id: {kind: number}} of the documents that got some}.
     """
-    known = results_of(before, shard.name)
+    last_time = last_results(before, shard.name)
     counts: Counter[str] = Counter(documents_in=0, kept=0, characters_in=0, characters_out=0)
     placeholders: dict[str, dict[str, int]] = {}
     kept: list[Row] = []
     dropped: list[Row] = []
     for document in sorted(read_table(shard).to_pylist(), key=lambda row: row["id"]):
-        result = known.get(version_of(document)) or clean_document(cfg, document["media_type"], document["text"])
+        result = last_time.get(what_is_read(document)) or clean_document(cfg, document["media_type"], document["text"])
         counts.update(documents_in=1, characters_in=len(document["text"]))
         if result.placeholders:
             placeholders[document["id"]] = result.placeholders
@@ -112,24 +112,29 @@ def _row(document: Row, result: Clean) -> Row:
     }
 
 
-def version_of(document: Row) -> tuple[str, ...]:
-    """What tells versions of a document apart: the bytes, how they were read, and as what."""
-    return tuple(document[key] for key in ("id", "digest", "encoding", "media_type"))
+def what_is_read(document: Row) -> tuple[str, str]:
+    """Return all that `clean_document` reads of a document.
+
+    Not its digest: the same raw bytes become another text where the code of `collect` was edited.
+    """
+    return document["media_type"], document["text"]
 
 
-def results_of(before: Before | None, name: str) -> dict[tuple[str, ...], Clean]:
-    """What became of each document of the shard as it was last time, by `version_of` it."""
+def last_results(before: Before | None, name: str) -> dict[tuple[str, str], Clean]:
+    """Return what became of each document of the shard as it was last time, by what was read of it."""
     if before is None:
         return {}
-    columns = read_table(before.inputs[name], ["id", "digest", "encoding", "media_type"])
-    versions = {row["id"]: version_of(row) for row in columns.to_pylist()}
-    found: dict[tuple[str, ...], Clean] = {}
+    documents = read_table(before.inputs[name], ["id", "media_type", "text"]).to_pylist()
+    inputs = {document["id"]: what_is_read(document) for document in documents}
+    results: dict[tuple[str, str], Clean] = {}
     for file in (name, f"dropped/{name}"):
         for row in read_table(before.files[file]).to_pylist():
             placeholders = before.value["placeholders"].get(row["id"], {})
             result = Clean(row["text"], row["language"], row["language_score"], placeholders)
-            found[versions[row["id"]]] = Dropped(**vars(result), reason=row["reason"], detail=row["detail"]) if "reason" in row else result
-    return found
+            if "reason" in row:
+                result = Dropped(**vars(result), reason=row["reason"], detail=row["detail"])
+            results[inputs[row["id"]]] = result
+    return results
 
 
 def clean(cfg: CleanConfig, source: Path, out: Path, store: Store = NO_STORE) -> dict[str, Any]:
