@@ -1,8 +1,14 @@
-"""Before anything heavy is imported: Ctrl-C may come meanwhile; what comes is no garbage (looking for it takes a sixth of the time);
-and Arrow shall give back what it frees (its own allocator keeps some 40 MB)."""
+"""Before anything heavy is imported: what runs is the code that was hashed; Ctrl-C may come meanwhile; what comes is no garbage
+(looking for it takes a sixth of the time); and Arrow shall give back what it frees (its own allocator keeps some 40 MB)."""
 
 import gc
 import os
+from pathlib import Path
+
+from privllm.core.origins import guard_imports, runs_a_stage
+
+if runs_a_stage():
+    guard_imports(Path.cwd())
 
 from privllm.core.interrupt import explain_interrupts
 

@@ -22,6 +22,7 @@ from privllm.core.cache import Cache, find_cache
 from privllm.core.digests import md5_of
 from privllm.core.errors import UserError
 from privllm.core.fingerprint import check_fingerprint, imports_of
+from privllm.core.origins import require_hashed_code
 from privllm.core.pipeline import PIPELINE, declared_stages, outputs_of
 from privllm.core.seed import seed_of
 from privllm.core.stage import arguments
@@ -194,6 +195,7 @@ def audit_stage(stage: str, declared: dict[str, Any], cache: Cache, sample: tupl
         check_fingerprint(base)
         witness = Witness(declared)
         main = load_main(base)
+        require_hashed_code(Path())
         words = [str(SCRATCH / word) if _lies_in(word, outs) else word for word in shlex.split(declared["cmd"])[3:]]
         with opening(lambda _cache, code, _digests, _executor: AuditStore(cache, code, found, *sample)):
             main(**arguments(main, base, words))

@@ -24,6 +24,7 @@ import privllm.core.offline  # a worker on another machine imports this module b
 from privllm.core.digests import unique
 from privllm.core.errors import UserError
 from privllm.core.fingerprint import check_fingerprint
+from privllm.core.origins import require_hashed_code
 from privllm.core.params import PARAMS_FILE, read_params, require
 from privllm.core.progress import bar
 from privllm.core.shards import INLINE_BYTES, Executor, bytes_of, files_in, map_shards
@@ -118,6 +119,7 @@ def settle(place: Place) -> None:
         if _package() != place.package:
             raise UserError(f"it runs {_package()} instead of {place.package}: uninstall the other privllm there.")
         check_fingerprint(place.stage)
+        require_hashed_code(Path())
     except (UserError, OSError) as error:
         raise UserError(f"machine {platform.node()} cannot take part in this build: {error} Mend it, or take it off the cluster.") from None
     keep_pandas_out()

@@ -21,10 +21,10 @@ from typing import Any
 
 from privllm.core.digests import replacing
 from privllm.core.errors import UserError
+from privllm.core.origins import OURS, file_of, loaded_sources, require_no_shadows
 from privllm.core.report import write_json
 from privllm.core.seed import digest
 
-OURS = ("privllm", "stages")
 LOCK_FILE = Path("requirements.lock")
 FOLDER = Path("data/fingerprint")
 MEMORY_FILE = Path(".privllm/modules.json")
@@ -85,7 +85,11 @@ def understand(path: Path, name: str) -> Understood:
 
     The meaning is a hash of its syntax tree without docstrings, comments and positions.
     """
-    data = path.read_bytes()
+    return understand_source(path.read_bytes(), path, name)
+
+
+def understand_source(data: bytes, path: Path, name: str) -> Understood:
+    """`understand` of what the file `path` held."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     key = f"{_rules()} {python_version()} {package} {digest(data)}"
     if key not in _memory.known:
@@ -180,7 +184,7 @@ def closure(root: Path, module: str) -> tuple[dict[str, Path], set[str]]:
         name = waiting.pop()
         if name in found:
             continue
-        path = _file_of(root, name)
+        path = file_of(root, name)
         if path is None:
             continue
         found[name] = path
@@ -188,14 +192,6 @@ def closure(root: Path, module: str) -> tuple[dict[str, Path], set[str]]:
         for target in imports_of(path, name):
             (waiting.append if target.split(".")[0] in OURS else foreign.add)(target)
     return found, {name.split(".")[0] for name in foreign} - set(sys.stdlib_module_names)
-
-
-def _file_of(root: Path, name: str) -> Path | None:
-    base = root.joinpath(*name.split("."))
-    for path in (base.with_suffix(".py"), base / "__init__.py"):
-        if path.is_file():
-            return path
-    return None
 
 
 def canonical(name: str) -> str:
@@ -260,16 +256,34 @@ def check_fingerprint(stage: str, root: Path = Path()) -> set[str]:
             "run `dvc repro --force fingerprint`, then `dvc repro`."
         )
     _memory.load(root / MEMORY_FILE)
-    modules, _ = closure(root, f"stages.{stage}")
+    modules, imported = closure(root, f"stages.{stage}")
+    require_no_shadows(root, imported)
     changed = sorted(set(recorded["modules"].items()) ^ {(name, understand(file, name)[1]) for name, file in modules.items()})
     if changed:
-        raise UserError(f"`{changed[0][0]}` is not the code that {path} was made from: run it through `dvc repro {stage}`.")
+        raise UserError(
+            f"`{changed[0][0]}` is not the code that {path} was made from; it was edited since, or while the code was being read. "
+            f"Run `dvc repro --force fingerprint`, then `dvc repro {stage}`."
+        )
     for dist, version in recorded["libraries"].items():
         if (installed := _installed(dist)) != version:
             raise UserError(
                 f"{dist} {installed} is installed, but {LOCK_FILE} says {version}: run `make setup`, or change the lock and `dvc repro`."
             )
     return set(recorded["libraries"])
+
+
+def require_fingerprinted(stage: str, root: Path = Path()) -> None:
+    """Raise UserError unless what was imported so far is what `data/fingerprint/<stage>.json` names.
+
+    For the end of a stage: much is imported where it is needed, and a file may have been edited by then.
+    """
+    recorded = json.loads((root / FOLDER / f"{stage}.json").read_text("utf-8"))["modules"]
+    for name, (path, source) in sorted(loaded_sources().items()):
+        if understand_source(source, path, name)[1] != recorded.get(name):
+            raise UserError(
+                f"`{name}` was imported while {stage} ran, and its fingerprint names other code: it was edited meanwhile, or it is "
+                f"imported in a way that the fingerprint does not see. Run `dvc repro --force fingerprint`, then `dvc repro {stage}`."
+            )
 
 
 def _installed(dist: str) -> str:

@@ -18,6 +18,8 @@ def explain_interrupts() -> None:
 def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         sys.stderr.write("\nerror: interrupted before anything was written. Run the same command again.\n\n")
+    elif kind.__name__ == "UserError":  # of `core.origins`, while something is imported; the class itself may have been imported anew
+        sys.stderr.write(f"\nerror: {error}\n\n")
     else:
         _default(kind, error, trace)
 

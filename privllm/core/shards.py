@@ -22,6 +22,7 @@ from typing import Any, Protocol, TypeVar
 
 from privllm.core.errors import UserError
 from privllm.core.interrupt import interrupts_held
+from privllm.core.origins import GUARDED
 from privllm.core.progress import bar
 from privllm.core.tables import keep_pandas_out
 
@@ -103,7 +104,8 @@ def _context(module: str) -> BaseContext:
     if _can_fork():
         return multiprocessing.get_context("fork")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([module])
+    guarded = ["stages"] if GUARDED in os.environ else []  # before all others, so that a stage's workers load what the stage would
+    context.set_forkserver_preload([*guarded, module])
     return context
 
 

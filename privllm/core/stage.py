@@ -21,7 +21,8 @@ from typing import Any
 
 import privllm.core.offline  # noqa: F401  (first: it switches telemetry off)
 from privllm.core.errors import UserError
-from privllm.core.fingerprint import check_fingerprint
+from privllm.core.fingerprint import check_fingerprint, require_fingerprinted
+from privllm.core.origins import require_hashed_code, require_libraries_of_the_environment
 from privllm.core.pipeline import declared_stage
 from privllm.core.store import work
 from privllm.core.tables import keep_pandas_out
@@ -61,11 +62,16 @@ def arguments(main: Callable[..., None], stage: str, words: list[str]) -> dict[s
 
 
 def _checked(stage: str, words: list[str], action: Callable[[], None], start: float) -> None:
+    require_hashed_code(Path())
+    require_libraries_of_the_environment()
     if stage != "fingerprint" and "pandas" not in check_fingerprint(stage):
         keep_pandas_out()
     name, declared = declared_stage(stage, words)
     witness = Witness(declared)
     action()
+    require_libraries_of_the_environment()  # again, for much is imported where it is needed
+    if stage != "fingerprint":
+        require_fingerprinted(stage)
     witness.verify()
     log_duration(name, time.perf_counter() - start)
 
