@@ -9,6 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from privllm.collect.decode import Unreadable, decode
+from privllm.collect.dvcignore import DvcIgnore
 from privllm.collect.listing import Listing
-from privllm.core.digests import Status
+from privllm.core.digests import Status, status_in
 from privllm.core.records import document_id
 from privllm.core.seed import digest
 
@@ -33,6 +35,7 @@ MEDIA_TYPES = {
 }
 JSONL = MEDIA_TYPES[".jsonl"]
 ESCAPED = re.compile(rb"\\(\\|x[0-9a-f]{2})")
+FOUND, PASSED_OVER, HIDDEN_FOLDER, BELOW_HIDDEN = "found", "passed over", "hidden folder", "below a hidden folder"
 DVC_CACHE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")  # where `cache.type = symlink` makes a tracked file point
 
 
@@ -60,7 +63,8 @@ class Document(NamedTuple):
 class Survey(NamedTuple):
     files: pa.Table  # `listing.FILES` to be read, and their status when they were found; in the order of their sources
     refused: list[Refused]
-    ignored: int  # hidden names and DVC's own files
+    ignored: int  # hidden names, DVC's own files, and what DVC passes over
+    unread: pa.Table  # `listing.FILES` of what is refused or ignored here, and tracked by DVC all the same
 
 
 def source_of(path: Path | str, sources: Path) -> str:
@@ -82,37 +86,65 @@ def media_type(path: Path | str) -> str | None:
 
 def survey(sources: Path, max_bytes: int) -> Survey:
     """Every file below `sources`, sorted by source into what will be read and what will not."""
-    listing, refused = Listing(), list[Refused]()
+    listing, unread, refused = Listing(), Listing(), list[Refused]()
     ignored = 0
     home = sources.resolve()
-    for entry in _entries(sources, sources, refused):
-        if entry.name.startswith(".") or entry.name.endswith(".dvc"):
+    for entry, fate in _entries(sources, refused):
+        if fate in (PASSED_OVER, HIDDEN_FOLDER):
             ignored += 1
+            continue
+        source = source_of(entry.path, sources)
+        if fate == BELOW_HIDDEN or entry.name.startswith(".") or entry.name.endswith(".dvc"):
+            ignored += fate != BELOW_HIDDEN  # a hidden folder counts once
+            _list_regular(unread, entry, source)
             continue
         try:
             status = _status(entry, home)
             _check(entry.name, status[0], max_bytes)
-            listing.add(source_of(entry.path, sources), status)
+            listing.add(source, status)
         except Unreadable as why:
-            refused.append(Refused(source_of(entry.path, sources), "", size_or_zero(Path(entry.path)), why.reason, why.detail))
-    found = listing.table()
-    return Survey(found.take(pc.sort_indices(found["source"])), refused, ignored)
+            refused.append(Refused(source, "", size_or_zero(Path(entry.path)), why.reason, why.detail))
+            _list_regular(unread, entry, source)
+    return Survey(_sorted(listing), refused, ignored, _sorted(unread))
 
 
-def _entries(folder: Path, sources: Path, refused: list[Refused]) -> Iterator[os.DirEntry[str]]:
-    """Everything below `folder` but real folders, which are entered; a hidden one is given, not entered."""
-    waiting = [folder]
+def _sorted(listing: Listing) -> pa.Table:
+    table = listing.table()
+    return table.take(pc.sort_indices(table["source"]))
+
+
+def _entries(sources: Path, refused: list[Refused]) -> Iterator[tuple[os.DirEntry[str], str]]:
+    """Everything below `sources` with what becomes of it; of folders only those that are hidden or that DVC passes over."""
+    rules = DvcIgnore(sources)
+    start = len(str(sources)) + 1
+    waiting = [(sources, FOUND)]
     while waiting:
-        here = waiting.pop()
+        folder, fate = waiting.pop()
         try:
-            with os.scandir(here) as entries:
+            with os.scandir(folder) as entries:
                 for entry in entries:
-                    if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
-                        waiting.append(Path(entry.path))
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    if rules.passes_over(entry.path[start:], is_folder):
+                        if fate == FOUND:
+                            yield entry, PASSED_OVER
+                    elif not is_folder:
+                        yield entry, fate
+                    elif fate == FOUND and entry.name.startswith("."):
+                        yield entry, HIDDEN_FOLDER
+                        waiting.append((Path(entry.path), BELOW_HIDDEN))
                     else:
-                        yield entry
+                        waiting.append((Path(entry.path), fate))
         except OSError as error:
-            refused.append(Refused(source_of(here, sources), "", 0, "unreadable", f"folder: {error.strerror}"))
+            if fate == FOUND:
+                refused.append(Refused(source_of(folder, sources), "", 0, "unreadable", f"folder: {error.strerror}"))
+
+
+def _list_regular(listing: Listing, entry: os.DirEntry[str], source: str) -> None:
+    """Add what an entry leads to, where that is a regular file."""
+    with suppress(OSError):
+        status = entry.stat()
+        if stat.S_ISREG(status.st_mode):
+            listing.add(source, status_in(status))
 
 
 def _status(entry: os.DirEntry[str], home: Path) -> Status:
@@ -125,7 +157,7 @@ def _status(entry: os.DirEntry[str], home: Path) -> Status:
         raise Unreadable("unreadable", error.strerror or "cannot be examined") from None
     if not stat.S_ISREG(status.st_mode):
         raise Unreadable("not_a_file", "a pipe, socket or device")
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+    return status_in(status)
 
 
 def _check_link(path: Path, home: Path) -> None:

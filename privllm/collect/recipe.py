@@ -6,7 +6,8 @@ HTML is still HTML here, and personal data is still in it.
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from privllm.collect.content import content_of
 from privllm.collect.files import (
     JSONL,
     MEDIA_TYPES,
@@ -28,6 +30,7 @@ from privllm.collect.files import (
     source_of,
     survey,
 )
+from privllm.collect.jobs import GROUP_BYTES, GROUP_BYTES_A_SHARD, Jobs, groups
 from privllm.collect.jsonl import read_jsonl
 from privllm.collect.listing import KNOWN, recall, save, unsigned
 from privllm.collect.memory import ENTRIES, Memory, entry_of
@@ -38,14 +41,12 @@ from privllm.core.digests import md5_of, status_of
 from privllm.core.errors import UserError
 from privllm.core.params import require
 from privllm.core.records import MAX_SHARD_BITS, QUARANTINE, shard_name
-from privllm.core.report import balance
+from privllm.core.report import balance, write_json
+from privllm.core.sources import SOURCES_AS_READ
 from privllm.core.store import NO_STORE, Store, Unkeyed
 from privllm.core.tables import write_table
 
 INDEX = Path(".privllm/sources.arrow")
-GROUP_BYTES = 8 << 20
-GROUP_BYTES_A_SHARD = 1 << 14  # where shards are many, runs should be few: each shard's writer opens all of them
-GROUP_FILES = 2000
 READ = KNOWN.append(pa.field("rows", pa.int64()))  # and its entries
 LISTED = ["id", "digest", "encoding"]  # what says which documents a shard is made of
 
@@ -69,14 +70,15 @@ def collect(cfg: CollectConfig, sources: Path, out: Path, store: Store = NO_STOR
     max_bytes = int(cfg.max_megabytes * 1e6)
     if not sources.is_dir():
         raise UserError(f"{sources} is missing: put documents ({' '.join(MEDIA_TYPES)}) there, or run `privllm demo`.")
-    files, refused, ignored = survey(sources, max_bytes)
+    files, refused, ignored, unread = survey(sources, max_bytes)
     _clear(out)
     partial = out / ".partial"
     partial.mkdir(parents=True)
     try:
         reader = Reader(cfg, sources, store, verify, partial)
         memory = reader.read(files)
-        del files
+        reader.hash_only(unread)
+        del files, unread
         pa.default_memory_pool().release_unused()  # to the system: what comes next needs as much again
         entries, is_document = memory.entries, pc.equal(memory.entries["reason"], "")
         quarantined = _write_quarantine(out / "quarantine", refused, entries.filter(pc.invert(is_document)))
@@ -87,6 +89,7 @@ def collect(cfg: CollectConfig, sources: Path, out: Path, store: Store = NO_STOR
     balance(len(entries) + len(refused), made, sum(quarantined.values()))
     if not made:
         raise UserError(_nothing(sources, out, refused, quarantined))
+    write_json(out / SOURCES_AS_READ, {"md5": content_of(reader.seen())})
     documents = entries.select(["characters", "media_type", "encoding"]).filter(is_document)
     return {
         "files": len(memory.files) + len(refused),
@@ -110,6 +113,7 @@ class Reader:
         self.file = store.note("collect", self.max_bytes, cfg.shard_bits)
         self.shards: list[tuple[str, int]] = []  # as they were
         self.files = READ.empty_table()  # READ; in the order of the memory that `read` returns
+        self.unread = KNOWN.empty_table()
         self.kept = 0  # so many of them were not opened
         self.runs: list[Path] = []
 
@@ -134,6 +138,21 @@ class Reader:
         md5 = pc.if_else(same, md5, "")
         return md5, before.take(places.filter(pc.not_equal(md5, "")).to_numpy())
 
+    def hash_only(self, files: pa.Table) -> None:
+        """Find the MD5 of files (FILES) that are not read, and are part of what DVC hashes."""
+        known = recall(self.index, files) if self.index and not self.verify else pa.repeat("", len(files))
+        digests = known.to_pylist()
+        for row, source in enumerate(files["source"].to_pylist()):
+            if not digests[row]:
+                with suppress(OSError):  # DVC cannot read it either, and says so
+                    digests[row] = md5_of(path_of(source, self.sources))
+        self.unread = files.append_column("md5", pa.array(digests, pa.string())).cast(KNOWN)
+
+    def seen(self) -> pa.Table:
+        """Return all files (KNOWN) whose content is known, read or not."""
+        files = pa.concat_tables([self.files.select(KNOWN.names), self.unread])
+        return files.filter(pc.not_equal(files["md5"], ""))
+
     def open(self, files: pa.Table) -> tuple[pa.Table, pa.Table]:
         """Read these files (FILES) now, into runs; their rows of READ and their entries, in that order."""
         first = len(list(self.folder.glob("*.entries")))
@@ -156,24 +175,9 @@ class Reader:
 
     def remember(self, memory: Memory) -> None:
         if self.index:
-            save(self.index, self.files.filter(pc.not_equal(self.files["md5"], "")).drop_columns("rows"))
+            save(self.index, self.seen())
         if self.file:
             memory.save(self.file)
-
-
-class Jobs(Sequence[tuple[Any, ...]]):
-    """The arguments of `read_group`, made when they are asked for: all paths at once would be most of this process's memory."""
-
-    def __init__(self, stems: list[Path], settings: tuple[Path, int, int], files: pa.ChunkedArray, parts: list[tuple[int, int]]) -> None:
-        self.stems, self.settings, self.files, self.parts = stems, settings, files, parts
-
-    def __len__(self) -> int:
-        return len(self.parts)
-
-    def __getitem__(self, index: Any) -> Any:
-        first, last = self.parts[index]
-        sources = self.files.slice(first, last - first).to_pylist()
-        return self.stems[index], *self.settings, *(path_of(source, self.settings[0]) for source in sources)
 
 
 def read_group(stem: Path, sources: Path, max_bytes: int, shard_bits: int, *files: Path) -> None:
@@ -210,19 +214,6 @@ def _rows(path: Path, sources: Path, max_bytes: int) -> Iterator[Document | Refu
             yield Refused(source_of(path, sources), "", size_or_zero(path), "empty", "nothing but blank lines")
     else:
         yield read_file(path, sources)
-
-
-def groups(sizes: Sequence[int], most: int) -> list[tuple[int, int]]:
-    """(first, last + 1) of neighbouring files that together are worth a job, and have `most` bytes unless one file alone has more."""
-    target = min(most, max(1 << 20, sum(sizes) // 16))
-    made: list[tuple[int, int]] = []
-    first = held = 0
-    for place, size in enumerate(sizes):
-        if place > first and (held + size > target or place - first >= GROUP_FILES):
-            made.append((first, place))
-            first, held = place, 0
-        held += size
-    return [*made, (first, len(sizes))] if sizes else []
 
 
 def _write_shards(cfg: CollectConfig, out: Path, store: Store, reader: Reader, memory: Memory) -> int:
@@ -264,8 +255,8 @@ def _clear(out: Path) -> None:
     """Remove what an earlier run left: with other parameters its shards would stand beside the new ones."""
     for folder in (out / ".partial", out / "quarantine"):
         shutil.rmtree(folder, ignore_errors=True)
-    for path in out.glob("*.parquet*"):
-        path.unlink()
+    for path in (*out.glob("*.parquet*"), out / SOURCES_AS_READ):
+        path.unlink(missing_ok=True)
 
 
 def _nothing(sources: Path, out: Path, refused: list[Refused], quarantined: dict[str, int]) -> str:

@@ -28,7 +28,11 @@ def md5_of(path: Path) -> str:
 
 def status_of(path: Path) -> Status:
     """(bytes, modified ns, changed ns, inode): what a write cannot leave alone."""
-    status = path.stat()
+    return status_in(path.stat())
+
+
+def status_in(status: os.stat_result) -> Status:
+    """`status_of` a file that was asked already."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 

@@ -24,6 +24,7 @@ from privllm.core.errors import UserError
 from privllm.core.fingerprint import check_fingerprint, require_fingerprinted
 from privllm.core.origins import require_hashed_code, require_libraries_of_the_environment
 from privllm.core.pipeline import declared_stage
+from privllm.core.sources import require_sources_as_read
 from privllm.core.store import work
 from privllm.core.tables import keep_pandas_out
 from privllm.core.witness import Witness
@@ -67,6 +68,7 @@ def _checked(stage: str, words: list[str], action: Callable[[], None], start: fl
     if stage != "fingerprint" and "pandas" not in check_fingerprint(stage):
         keep_pandas_out()
     name, declared = declared_stage(stage, words)
+    require_sources_as_read(name)
     witness = Witness(declared)
     action()
     require_libraries_of_the_environment()  # again, for much is imported where it is needed

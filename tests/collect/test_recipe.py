@@ -6,17 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from privllm.collect import recipe, runs, shards
-from privllm.collect.recipe import CollectConfig, collect, groups
+from privllm.collect import jobs, runs, shards
+from privllm.collect.recipe import CollectConfig, collect
 from privllm.core.errors import UserError
 from privllm.core.records import DOCUMENTS, QUARANTINE, shard_of
 from privllm.core.tables import iterate_rows, read_table, shards_of
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*")) if path.is_file()
-    }
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*.parquet"))}
 
 
 @pytest.fixture
@@ -71,7 +69,7 @@ def test_bytes_do_not_depend_on_how_the_work_was_cut(
     sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group_files: int, run_rows: int
 ) -> None:
     collect(CollectConfig(shard_bits=2), sources, tmp_path / "once")
-    monkeypatch.setattr(recipe, "GROUP_FILES", group_files)
+    monkeypatch.setattr(jobs, "GROUP_FILES", group_files)
     monkeypatch.setattr(runs, "RUN_ROWS", run_rows)
     collect(CollectConfig(shard_bits=2), sources, tmp_path / "again")
     assert hashes(tmp_path / "again") == hashes(tmp_path / "once")
@@ -160,15 +158,3 @@ def test_a_shard_too_big_for_arrow_is_the_users_to_mend(sources: Path, tmp_path:
 def test_parameters_out_of_range_are_named(values: dict[str, float]) -> None:
     with pytest.raises(UserError, match=f"collect.{next(iter(values))}"):
         CollectConfig(**values)  # type: ignore[arg-type]
-
-
-def test_groups_keep_order_and_lose_nothing() -> None:
-    made = groups([index * 10_000 for index in range(300)], recipe.GROUP_BYTES)
-    assert [place for first, last in made for place in range(first, last)] == list(range(300))
-    assert len(made) > 10
-    assert groups([], 1) == []
-
-
-def test_groups_have_a_limit_of_bytes_and_of_files() -> None:
-    assert groups([1, 9 << 20, 1, 1], 8 << 20) == [(0, 1), (1, 2), (2, 4)]
-    assert groups([1] * (recipe.GROUP_FILES + 1), 8 << 20) == [(0, recipe.GROUP_FILES), (recipe.GROUP_FILES, recipe.GROUP_FILES + 1)]

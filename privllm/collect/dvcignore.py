@@ -1,0 +1,65 @@
+"""What DVC passes over, so that nothing is read whose edits it would not notice.
+
+DVC leaves out of a folder's hash what `.dvcignore` names (in the root and in the folders between it and the sources; one inside
+the sources is an error of DVC's), git's and Mercurial's folders, and repositories of their own. The patterns are git's, the last
+that matches decides, and what lies in a folder that is left out cannot be brought back.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from pathspec import GitIgnoreSpec
+
+FILE = ".dvcignore"
+ALWAYS = (".hg/", ".git/", ".git", ".dvc/")  # DVC's own defaults
+REPOSITORY = ".dvc"  # a folder that holds one is a repository of its own
+
+
+class DvcIgnore:
+    """The rules that hold below the folder `sources`; none where no DVC repository is around it."""
+
+    def __init__(self, sources: Path) -> None:
+        self.patterns: list[tuple[int, re.Pattern[str], bool]] = []  # where the path that they see begins; do they leave out or bring back
+        sources = Path(os.path.abspath(sources))  # noqa: PTH100  (links stay as DVC sees them)
+        self.sources = str(sources)
+        root = next((folder for folder in sources.parents if (folder / REPOSITORY).is_dir()), None)
+        self.leaves_out_all = False
+        if root is None:
+            return
+        self._add(root, ALWAYS)
+        for folder in _folders_between(root, sources):
+            if (folder / FILE).is_file():
+                self._add(folder, tuple((folder / FILE).read_text("utf-8").splitlines()))
+        below_root = [*_folders_between(root, sources), sources][1:]
+        self.leaves_out_all = any(self._leaves_out(f"{folder}/") for folder in below_root)
+
+    def _add(self, folder: Path, lines: tuple[str, ...]) -> None:
+        start = len(str(folder)) + 1
+        for pattern in GitIgnoreSpec.from_lines(line.strip() for line in lines).patterns:
+            if pattern.regex is not None and pattern.include is not None:  # a comment has neither
+                self.patterns.append((start, pattern.regex, pattern.include))
+
+    def passes_over(self, below: str, is_folder: bool) -> bool:
+        """Does DVC leave out the file or folder at the path `below` the sources, "/"-separated?"""
+        if not self.patterns:
+            return False
+        path = f"{self.sources}/{below}"
+        if is_folder and Path(path, REPOSITORY).is_dir():
+            return True
+        return self.leaves_out_all or self._leaves_out(f"{path}/" if is_folder else path)
+
+    def _leaves_out(self, path: str) -> bool:
+        for start, pattern, leaves_out in reversed(self.patterns):
+            if pattern.match(path[start:]):
+                return leaves_out
+        return False
+
+
+def _folders_between(root: Path, sources: Path) -> Iterator[Path]:
+    """`root`, and the folders from there to the one that `sources` lies in."""
+    yield root
+    for part in sources.parent.relative_to(root).parts:
+        root = root / part
+        yield root
