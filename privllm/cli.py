@@ -12,6 +12,7 @@ import privllm.core.offline  # noqa: F401  (first: it switches telemetry off)
 from privllm.commands import people, predict, releases
 from privllm.commands.guard import commands_of
 from privllm.core.errors import UserError
+from privllm.core.printable import never_fail_to_print, say, say_json
 from privllm.core.stage import LOG_FILE, explain
 
 app = typer.Typer(
@@ -27,7 +28,8 @@ command = commands_of(app)
 
 @app.callback()
 def main() -> None:
-    """Root command: it exists so that a single command keeps its name."""
+    """Root command: it exists so that a single command keeps its name, and so that none fails for a letter that the terminal lacks."""
+    never_fail_to_print()
 
 
 @command
@@ -44,7 +46,7 @@ def demo(
     if when_empty and sources.is_dir() and any(sources.iterdir()):
         return
     pages = build_demo(sources)
-    typer.echo(f"{pages} pages in {sources}")
+    say(f"{pages} pages in {sources}")
 
 
 @command
@@ -56,14 +58,16 @@ def plan(
 
     "may run" waits for what a stage before it makes: DVC skips it where that comes out as it was.
     """
-    import json
     from shutil import get_terminal_size
 
     from privllm.build.plan import make_plan
 
     found = make_plan(stage)
-    columns = get_terminal_size((140, 24)).columns
-    typer.echo(json.dumps(found.as_json(), indent=1, ensure_ascii=False, default=str) if as_json else "\n".join(found.lines(columns)))
+    if as_json:
+        say_json(found.as_json(), indent=1, default=str)
+        return
+    for line in found.lines(get_terminal_size((140, 24)).columns):
+        say(line)
 
 
 @command
@@ -110,13 +114,14 @@ def audit(
     from privllm.build.audit import table
 
     seed = SystemRandom().randrange(10**6) if seed is None else seed
-    typer.echo(f"seed {seed}")
+    say(f"seed {seed}")
     faults = []
     for stage in audited(shards, seed):
-        typer.echo(stage.line())
+        say(stage.line())
         faults += stage.faults
     if faults:
-        typer.echo(f"\n{table(faults)}")
+        for line in ("", *table(faults)):
+            say(line)
         raise typer.Exit(1)
 
 
@@ -135,7 +140,6 @@ def compare(
     For CI: `--fail-if "bits_per_byte > 0.01"` or `--fail-if "evaluate/causal:bits_per_byte > 0.01"`. The exit code is 1 where that
     holds, and 2 where it cannot be told: a wrong expression, a metric or a revision that is not there.
     """
-    import json
     from shutil import get_terminal_size
 
     from rich.console import Console
@@ -148,17 +152,18 @@ def compare(
         conditions = [parse(expression) for expression in fail_if or []]
         found = compared(Path(), rev_a, rev_b, family)
         if as_json:
-            typer.echo(json.dumps(found.plain(), indent=1, ensure_ascii=False))
+            say_json(found.plain(), indent=1)
         else:
             console = Console(width=max(140, get_terminal_size((140, 24)).columns), highlight=False)
             console.print(table(found, everything) if found.shown(everything) else "No metric differs.")
-            typer.echo("".join(f"\n{note}" for note in found.notes))
+            for line in ("", *found.notes):
+                say(line)
         lines = broken(found, conditions, fail_if_worse or [])
     except UserError as error:
         explain(f"privllm compare: {error}")
         raise typer.Exit(2) from error
     for line in lines:
-        typer.echo(f"FAILED  {line}", err=True)
+        say(f"FAILED  {line}", err=True)
     if lines:
         raise typer.Exit(1)
 
@@ -177,7 +182,7 @@ def gc(
     from privllm.build.gc import collect_garbage
 
     for line in collect_garbage(keep, dry_run, project or []).lines(dry_run):
-        typer.echo(line)
+        say(line)
 
 
 @command
@@ -189,13 +194,15 @@ def trace(
 
     Revisions are read from git and DVC's cache; "unknown" is one whose packed documents this cache lacks. Nothing is checked out.
     """
-    import json
-
     from privllm.build.trace import lines_of
     from privllm.build.trace import trace as traced
 
     found = traced(Path(), name)
-    typer.echo(json.dumps(found.plain(), indent=1, ensure_ascii=False) if as_json else "\n".join(lines_of(found)))
+    if as_json:
+        say_json(found.plain(), indent=1)
+        return
+    for line in lines_of(found):
+        say(line)
 
 
 @command
@@ -212,7 +219,7 @@ def forget(
     from privllm.build.forget import Terms, confirm
     from privllm.build.forget import forget as remove
 
-    remove(Path(), paths, Terms(typer.echo, None if yes else confirm, not no_repro))
+    remove(Path(), paths, Terms(say, None if yes else confirm, not no_repro))
 
 
 people.add_to(app)

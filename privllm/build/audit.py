@@ -255,7 +255,7 @@ def _md5_of_value(value: Any) -> str:
     return md5(json.dumps(value, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
 
 
-def table(faults: Sequence[Fault]) -> str:
+def table(faults: Sequence[Fault]) -> list[str]:
     """The faults in columns, MD5s in full: they are what one looks for in the cache."""
     rows = [("stage", "recorded MD5", "recomputed MD5", "file"), *((f.stage, f.recorded, f.recomputed, f.file) for f in faults)]
-    return "\n".join(f"{stage:<10} {recorded:<32} {recomputed:<32} {file}" for stage, recorded, recomputed, file in rows)
+    return [f"{stage:<10} {recorded:<32} {recomputed:<32} {file}" for stage, recorded, recomputed, file in rows]

@@ -4,6 +4,7 @@ from rich.table import Table
 from rich.text import Text
 
 from privllm.build.compare import BETTER, WORSE, Comparison, Row
+from privllm.core.printable import printable
 
 STYLES = {BETTER: "green", WORSE: "red"}
 
@@ -27,7 +28,7 @@ def table(found: Comparison, everything: bool) -> Table:
 
 def _text(words: str, style: str = "") -> Text:
     """Names are folders' and branches': no markup, and no character that a terminal would obey."""
-    return Text("".join(c if c.isprintable() else "?" for c in words), style)
+    return Text(printable(words), style)
 
 
 def interval(row: Row) -> str:

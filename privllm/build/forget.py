@@ -24,6 +24,7 @@ from privllm.core.cache import find_cache
 from privllm.core.errors import UserError
 from privllm.core.interrupt import interrupts_held
 from privllm.core.params import load_sections, read_params
+from privllm.core.printable import say
 from privllm.core.records import document_id
 from privllm.core.start import INCUMBENT
 
@@ -37,7 +38,7 @@ Ask = Callable[[str], bool]
 class Terms:
     """How `forget` goes about it."""
 
-    say: Say = print
+    say: Say = say
     ask: Ask | None = None  # whether to go on; None: do
     repro: bool = True  # build again and prove, rather than say how
 

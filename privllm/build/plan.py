@@ -15,6 +15,7 @@ from privllm.build.forecast import PRINTS, Forecast
 from privllm.build.pipeline import Build, Place, Stage, open_build
 from privllm.build.rates import about, predict, read_log
 from privllm.core.fingerprint import FOLDER, python_version
+from privllm.core.printable import printable
 from privllm.core.stage import LOG_FILE
 
 RUNS, MAY_RUN, CACHED, UP_TO_DATE = "runs", "may run", "from the run cache", "up to date"
@@ -68,7 +69,7 @@ class Plan(NamedTuple):
         for step in self.steps:
             time = about(step.seconds) if step.verdict in (RUNS, MAY_RUN) else ""
             head = f"{step.stage:{width}}  {step.verdict:{len(CACHED)}}  {time:>14}  "
-            rows = [row for cause in step.causes for row in wrap(_printable(cause.says), max(40, columns - len(head)))]
+            rows = [row for cause in step.causes for row in wrap(printable(cause.says), max(40, columns - len(head)))]
             shown += [f"{head}{''.join(rows[:1])}".rstrip(), *(" " * len(head) + row for row in rows[1:])]
         return [*shown, "", self._total(), *self.notes]
 
@@ -201,11 +202,6 @@ def _is_print(dep: Place) -> bool:
 
 def _upstream(stages: list[str]) -> Cause:
     return Cause("upstream", f"if {' or '.join(stages)} makes something else", {"stages": stages})
-
-
-def _printable(text: str) -> str:
-    """Without what a file's name could tell a terminal to do."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _roughly(number: float) -> int:

@@ -13,6 +13,7 @@ import typer
 
 from privllm.commands.guard import Command, commands_of
 from privllm.core.errors import UserError
+from privllm.core.printable import printable, say
 
 HOST, PORT = "127.0.0.1", 8000
 Host = Annotated[str, typer.Option(help="The address to listen on; one that others reach needs access tokens.")]
@@ -67,7 +68,7 @@ def serve(
 
         commit, folder = fetch_export(revision) if revision else ("", model)
         app = chat_app(Batched.open(folder, commit, batch, max(64, batch)), people, hosts)
-    listen(app, host, port, lambda url: typer.echo(f"{url}   (API: {url}v1)   Ctrl-C stops"))
+    listen(app, host, port, lambda url: say(f"{url}   (API: {url}v1)   Ctrl-C stops"))
 
 
 def arena(
@@ -89,7 +90,7 @@ def arena(
     engines = [Batched.open(folder, commit, batch, max(64, batch)) for commit, folder in map(fetch_export, (rev_a, rev_b))]
     if len({engine.served.model.digest for engine in engines}) == 1:
         raise UserError(f"`{rev_a}` and `{rev_b}` hold the same model (equal weights), so votes would say nothing: name two that differ.")
-    listen(arena_app(engines, people, hosts), host, port, lambda url: typer.echo(f"{url}   Ctrl-C stops"))
+    listen(arena_app(engines, people, hosts), host, port, lambda url: say(f"{url}   Ctrl-C stops"))
 
 
 def new(
@@ -101,8 +102,8 @@ def new(
     from privllm.serve.access import new_token
     from privllm.serve.people import People
 
-    typer.echo(new_token(People(), name, requests_per_minute, tokens_per_minute))
-    typer.echo("Keep it: only its hash is stored, so it cannot be shown again.", err=True)
+    say(new_token(People(), name, requests_per_minute, tokens_per_minute))
+    say("Keep it: only its hash is stored, so it cannot be shown again.", err=True)
 
 
 def list_() -> None:
@@ -111,7 +112,7 @@ def list_() -> None:
 
     for known in People().tokens():
         state = f"revoked {known.revoked}" if known.revoked else f"{known.requests_per_minute}/min, {known.tokens_per_minute} tokens/min"
-        typer.echo(f"{known.name:<24} {known.created}  {state}")
+        say(f"{known.name:<24} {known.created}  {state}")
 
 
 def revoke(name: Annotated[str, typer.Argument(help="As `privllm token list` shows it.")]) -> None:
@@ -131,7 +132,7 @@ def export(
 
     exported = export_feedback(People())
     for name, count in exported.items():
-        typer.echo(f"{FOLDER / name}  {count} new")
+        say(f"{FOLDER / name}  {count} new")
     files = [str(FOLDER / name) for name in exported if (FOLDER / name).is_file()]
     if not files:
         return
@@ -139,13 +140,14 @@ def export(
     command = ["dvc", "add", *files]
     if dvc_add or (sys.stdin.isatty() and typer.confirm(f"Run `{' '.join(command)}`?", default=True)):
         raise typer.Exit(subprocess.run([sys.executable, "-m", *command], check=False).returncode)
-    typer.echo(f"Keep them with the build: {' '.join(command)}")
+    say(f"Keep them with the build: {' '.join(command)}")
 
 
 def ranking() -> None:
     """Print how often each model would be preferred, by all votes so far, with 95 % intervals (Bradley-Terry)."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from privllm.judge.ranking import ranking as ranked
     from privllm.serve.people import People
@@ -154,5 +156,6 @@ def ranking() -> None:
     table = Table("model", "revision", "preferred", "95 %", "won", "tied", "lost", "both bad", title=f"{len(votes)} votes", box=None)
     for row in ranked(votes):
         shares = f"{row.share:.0%}", f"{row.low:.0%} to {row.high:.0%}"
-        table.add_row(row.model.name, row.model.revision[:9], *shares, *map(str, (row.wins, row.ties, row.losses, row.both_bad)))
+        names = (Text(printable(name)) for name in (row.model.name, row.model.revision[:9]))
+        table.add_row(*names, *shares, *map(str, (row.wins, row.ties, row.losses, row.both_bad)))
     Console().print(table)

@@ -8,6 +8,7 @@ import typer
 
 from privllm.commands.guard import commands_of
 from privllm.core.errors import UserError
+from privllm.core.printable import say_json
 
 FOLDER = Path("data/finetune")
 
@@ -33,8 +34,6 @@ def predict(
 
     "cut": true is added where an input was longer than the model sees.
     """
-    import json
-
     from privllm.tasks.inputs import read_inputs
     from privllm.train.apply import answers, open_tuned
 
@@ -43,4 +42,4 @@ def predict(
         raise UserError(f"{file} is no file: name one of JSON lines, or pipe them in.")
     with sys.stdin.buffer if file is None else file.open("rb") as source:
         for line in answers(tuned, read_inputs(source, "standard input" if file is None else str(file), tuned.kind)):
-            typer.echo(json.dumps(line, ensure_ascii=False))
+            say_json(line)

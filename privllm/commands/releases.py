@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from privllm.commands.guard import commands_of
+from privllm.core.printable import say, say_json
 
 
 class Part(StrEnum):
@@ -37,7 +38,7 @@ def promote(
     """
     from privllm.build.promote import promote as make
 
-    make(Path(), part.value, typer.echo)
+    make(Path(), part.value, say)
 
 
 def models(
@@ -48,16 +49,14 @@ def models(
     Each is a git tag away: `privllm serve --revision privllm@v1.1.0` serves one, and `git checkout privllm@v1.1.0 && dvc checkout` goes
     back to its data, parameters and code.
     """
-    import json
-
     from privllm.build.promote import releases
 
     found = releases(Path())
     if as_json:
-        typer.echo(json.dumps([one.plain() for one in found], indent=1))
+        say_json([one.plain() for one in found], indent=1)
         return
     if not found:
-        typer.echo("No model has been promoted yet: `privllm promote` after `dvc repro` and a commit.")
+        say("No model has been promoted yet: `privllm promote` after `dvc repro` and a commit.")
     names = list(dict.fromkeys(name for one in found for name in one.figures))
     rows = [("", "model", "commit", "date", *names)] if found else []
     for one in found:
@@ -65,4 +64,4 @@ def models(
         rows.append(("*" if one.incumbent else "", one.tag, one.commit[:9], one.date, *figures))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

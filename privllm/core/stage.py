@@ -24,6 +24,7 @@ from privllm.core.errors import UserError
 from privllm.core.fingerprint import check_fingerprint, require_fingerprinted
 from privllm.core.origins import require_hashed_code, require_libraries_of_the_environment
 from privllm.core.pipeline import declared_stage
+from privllm.core.printable import never_fail_to_print, printable
 from privllm.core.sources import require_sources_as_read
 from privllm.core.store import work
 from privllm.core.tables import keep_pandas_out
@@ -38,6 +39,7 @@ def run(main: Callable[..., None]) -> None:
 
     A parameter of `main` is a path, or a switch (`verify: bool = False` is `--verify`).
     """
+    never_fail_to_print()
     gc.freeze()  # what was imported stays
     gc.enable()
     stage, words = Path(sys.argv[0]).stem, sys.argv[1:]
@@ -120,7 +122,8 @@ def _paragraph(error: Exception) -> str:
 
 def explain(message: str) -> None:
     """One paragraph for a person, on stderr."""
-    sys.stderr.write(f"\nerror: {message}\n\n")
+    paragraph = " ".join(line.strip() for line in message.split("\n") if line.strip())
+    sys.stderr.write(f"\nerror: {printable(paragraph)}\n\n")
     sys.stderr.flush()
 
 

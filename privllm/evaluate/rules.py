@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from privllm.core.errors import UserError
 from privllm.core.params import require
+from privllm.core.printable import say
 
 DIFFERENCE, INTERVAL = "difference", "interval"
 KNOWN = re.compile(r"(?:\w+\.)?(?:bits_per_byte|forgetting|preferences)|tasks\.[\w-]+\.\w+")  # nothing else is ever measured
@@ -96,7 +97,7 @@ def without_figure(figures: Iterable[str], rules: Mapping[str, Rule]) -> list[st
     return [key for key in rules if not any(name == key or name.endswith(f".{key}") for name in names)]
 
 
-def table_of(figures: Mapping[str, Mapping[str, Any]]) -> str:
+def table_of(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The report's figures as lines of text."""
     lines = [("figure", "incumbent", "candidate", "difference", "95 % interval", "of", "verdict")]
     for name, one in figures.items():
@@ -104,7 +105,7 @@ def table_of(figures: Mapping[str, Mapping[str, Any]]) -> str:
         numbers = f"{one['incumbent']:.4f}", f"{one['candidate']:.4f}", f"{one['difference']:+.4f}"
         lines.append((name, *numbers, interval, f"{one['units']:,}", one["verdict"]))
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
 def without_incumbent() -> dict[str, Any]:
@@ -125,9 +126,10 @@ def report_of(cfg: GateConfig, incumbent: str, figures: dict[str, Figure]) -> di
 def require_pass(report: Mapping[str, Any]) -> None:
     """Print the figures; raise UserError where a rule is broken."""
     if not report["incumbent"]:
-        print("No model has been promoted yet, so there is none to be worse than: passed. `privllm promote` promotes this one.")
+        say("No model has been promoted yet, so there is none to be worse than: passed. `privllm promote` promotes this one.")
     elif report["figures"]:
-        print(table_of(report["figures"]))
+        for line in table_of(report["figures"]):
+            say(line)
     if not report["passed"]:
         raise UserError(
             f"the model is worse than {report['incumbent']} by more than `gate.rules` allows: see the table above, or reports/gate.json. "

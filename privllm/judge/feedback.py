@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from privllm.core.params import require
+from privllm.core.printable import say
 from privllm.core.report import add_up, balance
 from privllm.core.seed import name_digest, unit_interval
 from privllm.judge.raters import Rater, RaterConfig, agreement, limit, thing_of, value_of, weigh
@@ -83,7 +84,7 @@ def feedback(cfg: FeedbackConfig, source: Path, out: Path, tidy: Tidy, left_over
         "weak_spots": weak_topics(kept, raters),
     }
     if not kept:
-        print(f"{source} holds no feedback that can be used{'' if lines else ' yet'}: the files in {out} are empty but for the quarantine.")
+        say(f"{source} holds no feedback that can be used{'' if lines else ' yet'}: the files in {out} are empty but for the quarantine.")
     checked = check(table_of(cfg, kept, raters), totals_of(cfg, report, kept, raters), limits_of(cfg)) if kept else {"expectations": 0}
     return report | checked
 

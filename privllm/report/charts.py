@@ -12,6 +12,8 @@ from typing import Any
 import altair as alt
 import vl_convert
 
+from privllm.core.printable import printable
+
 WIDTH = 440  # pixels; narrow enough that the text stays readable at 390 px, wide enough for half a desktop page
 LETTER = 7.4  # pixels of a label's letter: the page's font may be wider than the one vl-convert measures with
 # Both ends of a long label tell more than its beginning.
@@ -65,6 +67,7 @@ def loss_chart(train: Sequence[Point], validation: Sequence[Point], tokens_per_s
 
 def bar_chart(name: str, values: Mapping[str, float], title: str, number_format: str) -> str:
     """Horizontal bars in the given order, each with its number at the end."""
+    values = {printable(key): value for key, value in values.items()}  # at a control character the renderer aborts this process
     rows = [{"name": key, "value": value} for key, value in values.items()]
     longest = max(map(len, values), default=0)
     top = max(values.values(), default=1.0) or 1.0

@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from privllm.core.errors import UserError
+from privllm.core.printable import WORDS, printable
 from privllm.core.seed import digest
 from privllm.core.split import SPLITS
 from privllm.report import charts
@@ -71,7 +72,12 @@ def render_report(inputs: ReportInputs, out: Path) -> None:
     families = [_family(inputs, name) for name in inputs.families]
     own = families[0]["reports"] if families else {}
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        finalize=_shown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {
         "count": show_count,
@@ -118,6 +124,11 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{path} should hold a JSON object: delete it and run `dvc repro`, which writes it anew.")
     return value
+
+
+def _shown(value: Any) -> Any:
+    """What stands in the page for a value: words may turn no others round, and half a character would not become UTF-8."""
+    return printable(value, WORDS) if isinstance(value, str) and not hasattr(value, "__html__") else value  # which is markup of ours
 
 
 def show_count(value: float) -> str:

@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from privllm.core.printable import printable
 from privllm.report.funnel import Reports, funnel
 from privllm.report.meaning import short
 
@@ -36,7 +37,7 @@ def summary_table(reports: Path, log: Path, samples: Path | None = None) -> Rend
         if path.is_file():
             parts += _samples(path.parent.name, json.loads(path.read_text("utf-8")))
     page = reports / "index.html"
-    parts.append(Text.assemble(("report  ", "bold"), str(page) if page.is_file() else "not written yet: run `dvc repro`"))
+    parts.append(Text.assemble(("report  ", "bold"), printable(str(page)) if page.is_file() else "not written yet: run `dvc repro`"))
     return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts[:-1]), parts[-1])
 
 
@@ -73,8 +74,8 @@ def _documents(reports: Reports) -> RenderableType:
         return Text("no documents were collected yet")
     table = _table("documents", "", "dropped on the way")
     for step in steps.steps:
-        table.add_row(step.label, f"{step.count:,}", Text(", ".join(f"{loss.count:,} {loss.reason}" for loss in step.lost)))
-    problems = [Text(problem, style="bold red") for problem in steps.disagreements]
+        table.add_row(step.label, f"{step.count:,}", _text(", ".join(f"{loss.count:,} {loss.reason}" for loss in step.lost)))
+    problems = [_text(problem, "bold red") for problem in steps.disagreements]
     return Group(table, *problems)
 
 
@@ -99,7 +100,7 @@ def _people(reports: Reports, aligned: Reports) -> list[RenderableType]:
         lines.append(Text.assemble(("learnt  ", "bold"), said))
     if (gate := reports.get("gate") or {}).get("incumbent"):
         verdict = "passed" if gate["passed"] else "FAILED, see reports/gate.json"
-        lines.append(Text.assemble(("gate  ", "bold"), f"{verdict}, against {gate['incumbent']}"))
+        lines.append(Text.assemble(("gate  ", "bold"), f"{verdict}, against {printable(gate['incumbent'])}"))
     return [Group(*lines)] if lines else []
 
 
@@ -108,7 +109,7 @@ def _minutes(seconds: Mapping[str, float]) -> RenderableType:
         return Text("no durations were logged")
     table = _table("stage", "last run took")
     for stage, taken in seconds.items():
-        table.add_row(stage, minutes(taken))
+        table.add_row(_text(stage), minutes(taken))
     if len(seconds) > 1:
         table.add_row("all", minutes(sum(seconds.values())), style="bold")
     return table
@@ -118,19 +119,24 @@ def _samples(family: str, found: Mapping[str, Any]) -> list[RenderableType]:
     shown: list[RenderableType] = []
     for number, sample in enumerate(found.get("samples", [])[:SAMPLES], start=1):
         prompt, text = (_one_line(sample.get(key, "")) for key in ("prompt", "text"))
-        shown.append(Text.assemble((f"{family} {number}  ", "bold"), (prompt, "dim"), " " if family != "causal" else "", text))
+        shown.append(Text.assemble((f"{printable(family)} {number}  ", "bold"), (prompt, "dim"), " " if family != "causal" else "", text))
     return shown
 
 
+def _text(words: str, style: str = "") -> Text:
+    """Names are families', tasks' and stages': no markup, and no character that a terminal would obey."""
+    return Text(printable(words), style)
+
+
 def _one_line(text: str) -> str:
-    joined = "".join(c if c.isprintable() else " " for c in text)
+    joined = printable(text.replace("\n", " ").replace("\t", " "))
     return joined if len(joined) <= SAMPLE_CHARACTERS else joined[: SAMPLE_CHARACTERS - 1] + "…"
 
 
 def _table(first: str, *others: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
-    table.add_column(first, no_wrap=True)
+    table.add_column(_text(first), no_wrap=True)
     for name in others:
         words = name == "dropped on the way"
-        table.add_column(name, justify="left" if words else "right", overflow="fold", style="dim" if words else "")
+        table.add_column(_text(name), justify="left" if words else "right", overflow="fold", style="dim" if words else "")
     return table

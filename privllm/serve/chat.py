@@ -17,6 +17,7 @@ import numpy as np
 from rich.console import Console
 from transformers import PreTrainedModel
 
+from privllm.core.printable import WORDS, printable
 from privllm.core.seed import seed_of
 from privllm.model.families import load
 from privllm.model.generate import SamplingConfig, generate
@@ -117,13 +118,13 @@ def chat(folder: Path, sampling: SamplingConfig, source: TextIO = sys.stdin, con
         console.print(f"{what}. Ctrl-C stops a reply, Ctrl-D leaves.", style="dim")
 
     def show(text: str) -> None:
-        console.out(text, end="", highlight=False)
+        console.out(printable(text, WORDS), end="", highlight=False)
         console.file.flush()
 
     for message in _messages(source, console, person):
         try:
             if not conversation.marks:
-                console.out(message, end="", style="dim" if person else None)
+                console.out(printable(message, WORDS), end="", style="dim" if person else None)
             conversation.reply(message, show)
         except KeyboardInterrupt:
             console.out(" …", end="")

@@ -5,15 +5,10 @@ It decodes a little with the tokens before, since a tokenizer may write a space 
 
 from collections.abc import Callable, Sequence
 
+from privllm.core.printable import without_controls
+
 Decode = Callable[[Sequence[int]], str]
-
-
 CUT = "\ufffd"  # what the bytes of half a character decode to
-
-
-def printable(text: str) -> str:
-    """`text` without control characters but tab and newline: a model may have learnt to move the cursor."""
-    return "".join(c for c in text if c in "\n\t" or (c >= " " and not "\x7f" <= c <= "\x9f"))
 
 
 class Spoken:
@@ -40,7 +35,7 @@ class Spoken:
     def _say(self, whole: str) -> str:
         new = whole[len(self._decode(self._before)) :] if self._before else whole
         self._before, self._waiting = self._waiting, []
-        return self._until_stop(printable(new))
+        return self._until_stop(without_controls(new))
 
     def _until_stop(self, new: str) -> str:
         if not self._stop:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from privllm.core.params import require
+from privllm.core.printable import say
 from privllm.core.report import write_json
 from privllm.core.seed import unit_interval
 from privllm.judge.lessons import Lesson, Taught, people_in, read_held_out, read_training, taught
@@ -157,5 +158,5 @@ def _pass_through(reason: str, counts: dict[str, Any], inputs: Inputs, places: P
         shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(inputs.start, places.out)
     write_json(places.live / "passed_through.json", {"passed_through": reason})
-    print(f"align: {inputs.start} goes on unchanged, for {reason}.")
+    say(f"align: {inputs.start} goes on unchanged, for {reason}.")
     return {"aligned": False, "passed_through": reason} | counts

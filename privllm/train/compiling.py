@@ -6,11 +6,12 @@ source) are kept in the given folder, not in /tmp, where other people of the mac
 
 import os
 import shutil
-import sys
 import sysconfig
 from pathlib import Path
 
 import torch
+
+from privllm.core.printable import say
 
 
 def prepare_compiler(wanted: bool, cache: Path) -> bool:
@@ -19,7 +20,7 @@ def prepare_compiler(wanted: bool, cache: Path) -> bool:
         return False
     missing = _missing()
     if missing:
-        sys.stderr.write(f"note: {missing}, so training runs without torch.compile: equally good, about a fifth slower.\n")
+        say(f"note: {missing}, so training runs without torch.compile: equally good, about a fifth slower.", err=True)
         return False
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache.resolve())
     import torch._functorch.config

@@ -9,7 +9,6 @@ random weights too, on the same batches and the whole budget; both are judged on
 import json
 import math
 import shutil
-import sys
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from transformers import PreTrainedModel
 
 from privllm.core.errors import UserError
 from privllm.core.params import require
+from privllm.core.printable import say
 from privllm.core.report import write_json
 from privllm.core.split import SplitConfig
 from privllm.core.tables import write_table
@@ -239,7 +239,7 @@ def _save_tokenizer(model: PreTrainedModel, inputs: Inputs, out: Path) -> None:
 
 
 def _skip(task: str, reason: str, out: Path, live: Path) -> dict[str, Any]:
-    sys.stderr.write(f"note: finetune.tasks.{task} is skipped: {reason}\n")
+    say(f"note: finetune.tasks.{task} is skipped: {reason}", err=True)
     for folder in (out, live):
         shutil.rmtree(folder, ignore_errors=True)
         write_json(folder / "skipped.json", {"skipped": reason})

@@ -8,7 +8,6 @@ It evaluates nothing beyond the held-out loss.
 
 import math
 import shutil
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from privllm.core.errors import UserError
+from privllm.core.printable import say
 from privllm.core.report import write_json
 from privllm.core.start import DOCUMENTS, INCUMBENT, SCRATCH
 from privllm.model.families import build
@@ -81,7 +81,7 @@ def _model(family: str, cfg: Any, inputs: PretrainInputs, context: int) -> PreTr
             f"`pretrain.{family}.start` is {cfg.start}, but the corpus was packed with another tokenizer than that model's: set "
             f"`tokenizer.start` in params.yaml to {cfg.start} too (then families that start elsewhere must start from scratch)."
         )
-    sys.stderr.write(f"note: pretrain.{family} starts from {cfg.start}; of pretrain.{family}.model only dropout is used.\n")
+    say(f"note: pretrain.{family} starts from {cfg.start}; of pretrain.{family}.model only dropout is used.", err=True)
     return open_start(family, inputs.start, cfg.model, size, context, note["moved"])
 
 

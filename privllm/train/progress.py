@@ -1,6 +1,5 @@
 """What a person sees while training: a bar on a terminal, a line per validation elsewhere. All of it on stderr."""
 
-import sys
 import time
 from typing import Any
 
@@ -9,6 +8,7 @@ from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from privllm.core.printable import say
 from privllm.train.history import History
 
 
@@ -35,7 +35,7 @@ class ShowProgress(Callback):
         self.bar.update(self.task, total=module.schedule.end, completed=trainer.global_step, facts=facts)
         for metric, step, value in self.history.points[self.shown :]:
             if metric == "validation/loss" and not self.terminal:
-                sys.stderr.write(f"{module.objective.section}: step {step}/{module.schedule.end}, held-out loss {value:.4f}, {facts}\n")
+                say(f"{module.objective.section}: step {step}/{module.schedule.end}, held-out loss {value:.4f}, {facts}", err=True)
         self.shown = len(self.history.points)
 
     def on_train_end(self, trainer: lightning.Trainer, module: Any) -> None:

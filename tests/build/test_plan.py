@@ -361,7 +361,7 @@ def test_the_command_prints_lines_or_one_json(shop: Workshop, tmp_path: Path, mo
 
 def test_what_a_name_could_do_to_a_terminal() -> None:
     plan = Plan([Step("collect", RUNS, [Cause("documents", "1 added (\x1b[2Jred.txt)", {})], 1.0, None)], [])
-    assert "1 added (?[2Jred.txt)" in plan.lines()[0]
+    assert r"1 added (\x1b[2Jred.txt)" in plan.lines()[0]
 
 
 def test_a_path_below_what_the_run_cache_restores(shop: Workshop) -> None:

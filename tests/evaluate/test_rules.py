@@ -61,7 +61,7 @@ def test_what_is_asked_is_judged_and_the_rest_is_shown() -> None:
     assert judge(figures, rules, INTERVAL) == {"causal.bits_per_byte": ["max_increase 0.15"], "causal.preferences": ["max_decrease -0.2"]}
     assert judge(figures, {"forgetting": Rule(max_increase=9)}, INTERVAL) == {"causal.forgetting": ["max_increase 9"]}
     shown = {name: figure.plain() | {"verdict": "kept"} for name, figure in figures.items()}
-    lines = table_of(shown).splitlines()
+    lines = table_of(shown)
     assert len(lines) == 4
     assert {"+0.1000", "+0.0200"} <= set(lines[1].split())
     assert "too few" in lines[2]

@@ -1,4 +1,7 @@
+import json
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -6,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from privllm.core.printable import printable
 from privllm.report.charts import VARIABLES, bar_chart, loss_chart, read_curve, thin
+from tests.hostile import WORDS, obeyed
+from tests.workshop import ROOT
 
 TRAIN, VALIDATION = [(float(i), 5 - i / 100) for i in range(1, 400)], [(100.0, 4.2), (200.0, 3.4)]
 
@@ -43,6 +49,24 @@ def test_names_from_the_corpus_cannot_inject() -> None:
     svg = bar_chart("s", {"<b>&\"'": 1.0, "plain": 2.0}, "x", ".2f")
     assert "<b>" not in svg
     ElementTree.fromstring(svg)
+
+
+def test_no_name_aborts_the_renderer() -> None:
+    """In a process of its own, which an abort would end."""
+    code = """
+import json, sys
+from privllm.core.printable import printable
+from privllm.report.charts import bar_chart
+for word in json.load(sys.stdin):
+    print(json.dumps(bar_chart("s", {word: 1.0, "plain": 2.0}, "x", ".2f")), flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", code], input=json.dumps([*WORDS, "plain"]), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, f"{WORDS[done.stdout.count(chr(10))]!a}: {done.stderr[-300:]}"
+    for word, line in zip(WORDS, done.stdout.splitlines(), strict=False):
+        svg = json.loads(line)
+        ElementTree.fromstring(svg)
+        assert not obeyed(svg)
+        assert printable(word) in svg
 
 
 def test_labels_and_series_are_there() -> None:

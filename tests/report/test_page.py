@@ -8,6 +8,7 @@ import pytest
 
 from privllm.core.errors import UserError
 from privllm.report.page import ReportInputs, flatten, render_report, show_number
+from tests.hostile import EVIL, obeyed
 
 SPOT = {"kind": "source", "slice": "<i>", "documents": 12, "tokens": 900, "unit": "bits per byte"}
 SPOT |= {"excess": 0.25, "interval": [0.125, 0.375], "ratio": 1.5}
@@ -117,6 +118,21 @@ def test_text_from_documents_is_escaped(page: str) -> None:
     assert "&lt;script&gt;alert(1)" in page
     assert "mean &lt;length&gt;" in page
     assert "<i>" not in page
+
+
+def test_hostile_names_and_texts_are_shown(tmp_path: Path) -> None:
+    evaluated = {"by_source": {EVIL: {"tokens": 900, "bits_per_byte": 1.5}, "b": {"tokens": 900, "bits_per_byte": 1.5}}}
+    found = REPORTS | {"evaluate": REPORTS["evaluate"] | evaluated | {"weak_spots": [SPOT | {"slice": EVIL}]}}
+    found |= {"validate": REPORTS["validate"] | {"warnings_of": [EVIL]}, "clean": REPORTS["clean"] | {"dropped": {EVIL: 2}}}
+    inputs = inputs_of(tmp_path, found)
+    sample = tmp_path / "texts/causal/samples.json"
+    sample.write_text(json.dumps({"samples": [{"prompt": EVIL, "text": "two\n\tlines می\u200cخواهم" + EVIL}]}))
+    render_report(inputs, tmp_path / "index.html")
+    page = (tmp_path / "index.html").read_text("utf-8")
+    Outline(page)
+    assert not obeyed(page)
+    assert page.count(r"evil\x1b[2J\x07") >= 6
+    assert "two\n\tlines می\u200cخواهم" in page
 
 
 def test_says_the_numbers(page: str) -> None:

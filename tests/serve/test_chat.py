@@ -8,12 +8,12 @@ from transformers import AutoTokenizer
 from privllm.model.families import load
 from privllm.model.generate import SamplingConfig
 from privllm.serve import chat as chat_module
-from privllm.serve.chat import Conversation, TextStream, chat
+from privllm.serve.chat import Conversation, Emit, TextStream, chat
 from privllm.serve.export import ExportConfig, ExportInputs, export
-from privllm.serve.spoken import printable
 from privllm.tokens.encoding import Encoder
 from privllm.tokens.speech import Speech
 from privllm.tokens.vocabulary import END
+from tests.hostile import ESCAPED, EVIL, obeyed
 
 SAMPLING = SamplingConfig(max_new_tokens=12, seed=5)
 
@@ -80,10 +80,6 @@ def test_characters_come_whole(built: Path) -> None:
     assert not any("\ufffd" in piece for piece in pieces)
 
 
-def test_control_characters_are_not_printed() -> None:
-    assert printable("a\x1b[2Jb\tc\nd\x9b\x7f\r é") == "a[2Jb\tc\nd é"
-
-
 def test_through_a_pipe(export_inputs: ExportInputs, tmp_path: Path) -> None:
     export(ExportConfig(), export_inputs, "causal", tmp_path)
     outputs = []
@@ -95,6 +91,27 @@ def test_through_a_pipe(export_inputs: ExportInputs, tmp_path: Path) -> None:
     assert outputs[0].startswith("the page")
     assert outputs[0].count("naïve") >= 1
     assert "\x1b" not in outputs[0]
+
+
+def test_nothing_said_reaches_the_terminal_as_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not what was typed, which a model without turns is seen to continue, nor what it answers."""
+
+    class Parrot:
+        marks = None
+
+        def reply(self, message: str, emit: Emit) -> str:
+            for letter in message:
+                emit(letter)
+            return message
+
+    monkeypatch.setattr(Conversation, "open", lambda *_: Parrot())
+    console = Console(file=io.StringIO(), width=400)
+    evil = EVIL.replace("\n", "").replace("\r", "")
+    chat(Path("nowhere"), SAMPLING, io.StringIO(f"{evil} می\u200cخواهم\n"), console)
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert not obeyed(said)
+    assert said.count(ESCAPED) == 2
+    assert "می\u200cخواهم" in said
 
 
 def test_tuned_is_read_from_the_provenance(export_inputs: ExportInputs, tmp_path: Path) -> None:
