@@ -97,6 +97,32 @@ def test_a_terminal_that_lacks_a_letter_is_no_error() -> None:
     assert (done.returncode, done.stdout) == (0, b"\\u6570 \xe9\n\\u6570\\udce9\n"), done.stderr
 
 
+STAGE = """
+import sys
+from privllm.core import stage
+sys.argv = ["clean.py"]
+stage._checked = lambda name, words, action, start: action()
+stage.run(lambda: print("数"))
+"""
+COMMAND = """
+import sys
+from pathlib import Path
+from privllm.cli import app
+sys.argv = ["privllm", "summary", "--reports", sys.argv[1]]
+Path(sys.argv[-1], "evaluate").mkdir()
+Path(sys.argv[-1], "evaluate/数.json").write_text("{}")
+app()
+"""
+
+
+@pytest.mark.parametrize("code", [STAGE, COMMAND])
+def test_stages_and_commands_see_to_that(code: str, tmp_path: Path) -> None:
+    env = {"PYTHONIOENCODING": "ascii", "PATH": "", "HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-X", "utf8=0", "-c", code, str(tmp_path)], env=env, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-300:]
+    assert r"\u6570" in done.stdout
+
+
 def test_streams_that_are_none_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     never_fail_to_print()
