@@ -27,6 +27,7 @@ ray: .venv/ray ## what an executor over several machines needs (requirements-ray
 run: setup ## documents to model: demo corpus if data/sources is empty, dvc repro, summary
 	@privllm demo --when-empty
 	@test -f data/sources.dvc || dvc add --quiet data/sources
+	@privllm check --fix
 	dvc repro
 	@privllm summary
 

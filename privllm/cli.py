@@ -71,6 +71,29 @@ def plan(
 
 
 @command
+def check(
+    fix: Annotated[bool, typer.Option("--fix", help="Do what loses nothing: touch files, read the sources or the code again.")] = False,
+) -> None:
+    """Say what DVC cannot see, or cannot take, and the command that mends it; the exit code is 1 where there is something.
+
+    Edits with equal size and time, edits that were saved while a stage ended, documents that were merged and not checked out, pipes,
+    dangling links, names that are not UTF-8. `make run` does this first, and `privllm plan` says the same.
+    """
+    from privllm.build.check import find_problems, mend
+
+    problems = find_problems()
+    if not problems:
+        say("Nothing hides from DVC.")
+    for problem in problems:
+        for line in problem.lines():
+            say(line)
+    if fix:
+        problems = mend(problems)
+    if problems:
+        raise typer.Exit(1)
+
+
+@command
 def summary(
     reports: Annotated[Path, typer.Option(help="The folder of the stages' reports.")] = Path("reports"),
     log: Annotated[Path, typer.Option(help="The untracked log of durations.")] = LOG_FILE,

@@ -75,9 +75,9 @@ def test_the_audit_hook_saw_every_stage(events) -> None:
 def test_a_stage_opens_only_what_it_declared_and_no_network(built: Workshop, events, stage: str) -> None:
     allowed = [*tracked(stage), *(code_of(stage, built.root) if stage != "fingerprint" else [])]
     # dvc.yaml: what to watch for changes meanwhile; .dvc: the cache, whose objects are named by what they hold; .dvcignore: what
-    # DVC leaves out of the sources' hash; the last two: whether the sources were saved before DVC looked (`core.sources`).
+    # DVC leaves out of the sources' hash; the last three: whether the sources were saved before DVC looked (`core.sources`).
     own = ("params.yaml", f"data/fingerprint/{stage.partition('@')[0]}.json", ".privllm", "dvc.yaml", ".dvc", ".dvcignore")
-    own += ("dvc.lock", "data/collect/sources.json")
+    own += ("dvc.lock", "data/collect/sources.json", "data/sources.dvc")
     for kind, what in events[stage]:
         assert kind == "open", f"{stage}: {kind} {what}"
         inside = any(what == path or what.startswith(path + "/") for path in (*allowed, *own))

@@ -1,9 +1,12 @@
-"""What is saved after a stage has ended and before DVC has looked at what it depends on (dvc #11058): noticed, never lost.
+"""What DVC does not see is noticed, never lost: `privllm check`, `plan`, `audit`, and the stages themselves.
 
-DVC is held in that moment, not by timing: a file `sitecustomize.py` on PYTHONPATH edits what the test says when DVC begins to save
+Of all moments the worst is the one after a stage has ended and before DVC has looked at what it depends on (dvc #11058). DVC is held
+there, not by timing: a file `sitecustomize.py` on PYTHONPATH edits what the test says when DVC begins to save
 the dependencies of a stage.
 """
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,17 +21,21 @@ from pathlib import Path
 if any(Path(word).name == "dvc" for word in sys.orig_argv[:2]):
     import dvc.stage
 
-    save_deps = dvc.stage.Stage.save_deps
+    save = dvc.stage.Stage.save  # what a stage depends on and makes, after its command has ended
 
     def save_after_an_edit(stage, *arguments, **more):
         if stage.addressing == os.environ["PRIVLLM_RACE_STAGE"]:
-            path = Path(os.environ["PRIVLLM_RACE_FILE"])
-            path.write_text(path.read_text("utf-8") + os.environ["PRIVLLM_RACE_TEXT"], "utf-8")
-        return save_deps(stage, *arguments, **more)
+            with Path(os.environ["PRIVLLM_RACE_FILE"]).open("ab") as file:
+                file.write(os.environ["PRIVLLM_RACE_TEXT"].encode())
+        return save(stage, *arguments, **more)
 
-    dvc.stage.Stage.save_deps = save_after_an_edit
+    dvc.stage.Stage.save = save_after_an_edit
 """
-PROSE = "\nThe zebra went to the market on Monday, and it was seen by all the people who live in the house on the hill.\n" * 4
+PROSE = """
+The zebra went to the market on Monday, and it was seen by all the people who live in the house on the hill.
+Nobody had told them that a zebra would come, so they were glad to have been at the window in the morning.
+In the evening the mayor wrote a letter about the zebra, which was read to the committee in the spring.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +99,101 @@ def test_code_saved_before_dvc_looks_is_noticed_and_the_named_command_helps(buil
     built.repro("--force", "fingerprint")
     assert "clean" in built.repro("clean")
     assert "dvc repro --force fingerprint" not in built.run("privllm", "plan").stdout
+
+
+def test_check_runs_the_named_commands_itself(built: Workshop) -> None:
+    """As `make run` asks it to."""
+    (built.root / "data/sources/notes.md").write_text("# Notes\n" + PROSE.replace("zebra", "mule"), "utf-8")
+    save_when(built, "collect", "data/sources/letter.txt", PROSE.replace("zebra", "ox"))
+    assert built.run("privllm", "check", check=False).returncode == 1
+    built.run("privllm", "check", "--fix")
+    assert built.run("privllm", "check").stdout == "Nothing hides from DVC.\n"
+    built.repro("clean")
+    assert "ox" in texts(built)
+
+
+def test_an_edit_with_equal_size_and_time_is_noticed(built: Workshop) -> None:
+    path = built.root / "data/sources/notes.md"
+    path.write_text("# Notes\n" + PROSE.replace("zebra", "goose"), "utf-8")
+    built.repro("clean")
+    status = path.stat()
+    path.write_text("# Notes\n" + PROSE.replace("zebra", "swans"), "utf-8")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert built.repro("clean") == []  # DVC knows of nothing
+    for command in ("check", "plan"):
+        said = built.run("privllm", command, check=False).stdout
+        assert "data/sources/notes.md" in said
+        assert "privllm check --fix" in said
+    built.run("privllm", "check", "--fix")
+    assert "clean" in built.repro("clean")
+    assert "swans" in texts(built)
+
+
+def test_a_touched_mode_or_a_moved_copy_is_no_edit(built: Workshop) -> None:
+    path = built.root / "data/sources/notes.md"
+    path.chmod(0o600)
+    assert built.run("privllm", "check").stdout == "Nothing hides from DVC.\n"
+    path.chmod(0o644)
+
+
+@pytest.fixture
+def merged(built: Workshop, tmp_path: Path) -> Iterator[Workshop]:
+    """A colleague's document has come by `git merge`, and nobody has typed `dvc checkout`."""
+    built.repro("clean")
+    built.commit("ours")
+    built.run("git", "checkout", "-qb", "colleague")
+    path = built.root / "data/sources/notes.md"
+    ours = path.read_bytes()
+    path.write_text("# Notes\n" + PROSE.replace("zebra", "heron"), "utf-8")
+    built.run("dvc", "add", "-q", "data/sources")
+    built.commit("theirs")
+    built.run("git", "checkout", "-q", "main")
+    built.run("dvc", "checkout", "-q")
+    assert path.read_bytes() == ours
+    built.run("git", "merge", "-q", "colleague")
+    yield built
+    built.run("git", "branch", "-qD", "colleague")
+    built.run("git", "reset", "-q", "--hard")
+    built.run("dvc", "checkout", "-q", "--force")
+
+
+def test_a_merge_that_was_not_checked_out_is_noticed_before_it_is_undone(merged: Workshop) -> None:
+    for command in ("check", "plan"):
+        said = merged.run("privllm", command, check=False).stdout
+        assert "data/sources/notes.md" in said
+        assert "dvc checkout data/sources.dvc" in said
+    assert merged.run("privllm", "check", "--fix", check=False).returncode == 1  # a person must decide
+    merged.run("dvc", "checkout", "data/sources.dvc")
+    assert merged.run("privllm", "check").stdout == "Nothing hides from DVC.\n"
+    merged.repro("clean")
+    assert "heron" in texts(merged)
+
+
+def test_a_merge_beside_edits_of_one_s_own_is_noticed_too(merged: Workshop) -> None:
+    (merged.root / "data/sources/letter.txt").write_text(PROSE.replace("zebra", "badger"), "utf-8")
+    said = merged.run("privllm", "check", check=False).stdout
+    assert "data/sources/notes.md" in said
+    assert "data/sources/letter.txt" not in said
+
+
+def test_a_merge_that_a_build_has_undone_is_noticed(merged: Workshop) -> None:
+    merged.repro("clean")
+    assert "heron" not in texts(merged)
+    said = merged.run("privllm", "check", check=False).stdout
+    assert "data/sources/notes.md" in said
+    assert "git checkout HEAD -- data/sources.dvc && dvc checkout data/sources.dvc" in said
+    merged.run("git", "checkout", "HEAD", "--", "data/sources.dvc")
+    merged.run("dvc", "checkout", "data/sources.dvc")
+    assert merged.run("privllm", "check").stdout == "Nothing hides from DVC.\n"
+
+
+def test_edits_of_one_s_own_are_nobody_s_business(built: Workshop) -> None:
+    """Before and after `dvc add`, before and after a commit, and edited once more."""
+    path = built.root / "data/sources/notes.md"
+    for animal, command in (("otter", ""), ("stoat", "dvc add -q data/sources"), ("weasel", "git commit -qam edited"), ("ferret", "")):
+        path.write_text("# Notes\n" + PROSE.replace("zebra", animal), "utf-8")
+        if command:
+            built.run(*command.split())
+        assert built.run("privllm", "check").stdout == "Nothing hides from DVC.\n", animal
+    built.repro("clean")
+    assert built.run("privllm", "check").stdout == "Nothing hides from DVC.\n"

@@ -25,6 +25,7 @@ from privllm.core.fingerprint import check_fingerprint, imports_of
 from privllm.core.origins import require_hashed_code
 from privllm.core.pipeline import PIPELINE, declared_stages, outputs_of
 from privllm.core.seed import seed_of
+from privllm.core.sources import SAVED_TOO_LATE, saved_too_late
 from privllm.core.stage import arguments
 from privllm.core.store import COPIERS, Job, Store, action_path, opening
 from privllm.core.witness import Witness
@@ -167,6 +168,8 @@ def audit(shards: int, seed: int) -> Iterator[Audited]:
     cache = find_cache(Path())
     if not PIPELINE.is_file() or cache is None:
         raise UserError("there is no build here: run this from the root of the repository.")
+    if saved_too_late():
+        raise UserError(SAVED_TOO_LATE)
     stages = declared_stages()
     results: list[Audited] = []
     for stage, declared in stages.items():

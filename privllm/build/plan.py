@@ -11,9 +11,11 @@ from textwrap import wrap
 from typing import Any, NamedTuple
 
 from privllm.build.causes import Cause, fingerprints, listed, parameters
+from privllm.build.check import find_problems
 from privllm.build.forecast import PRINTS, Forecast
 from privllm.build.pipeline import Build, Place, Stage, open_build
 from privllm.build.rates import about, predict, read_log
+from privllm.core.errors import UserError
 from privllm.core.fingerprint import FOLDER, python_version
 from privllm.core.printable import printable
 from privllm.core.stage import LOG_FILE
@@ -90,9 +92,10 @@ def make_plan(target: str | None = None, log: Path = LOG_FILE) -> Plan:
 
     Raises UserError where DVC cannot read the build, or its code cannot be parsed.
     """
+    notes = _notes()
     with open_build() as build:
         planner = Planner(build, log)
-        return Plan([planner.step(stage) for stage in build.stages(target)], _notes())
+        return Plan([planner.step(stage) for stage in build.stages(target)], notes)
 
 
 class Planner:
@@ -216,12 +219,15 @@ def _report(stage: str) -> dict[str, Any]:
 
 
 def _notes() -> list[str]:
-    """What will stop the build, whatever runs."""
+    """What will stop the build, whatever runs, and what DVC does not see. Raises UserError where DVC could not even look."""
+    problems = find_problems()
+    if blocking := [line for problem in problems if problem.blocks_dvc for line in problem.lines()]:
+        raise UserError("\n".join(blocking))
     recorded = set()
     for path in FOLDER.glob("*.json"):
         with suppress(OSError, ValueError, KeyError):
             recorded.add(json.loads(path.read_text("utf-8"))["python"])
-    return [
+    return [line for problem in problems for line in ("", *problem.lines())] + [
         f"The code was fingerprinted with Python {version} and this is {python_version()}: run `dvc repro --force fingerprint` first."
         for version in sorted(recorded - {python_version()})
     ]

@@ -56,21 +56,41 @@ def recall(index: Path, files: pa.Table) -> pa.Array:
     A file is believed to be what it was while its status is the same, unless it was written so shortly before the index that a
     later write could hide in the same tick of the clock.
     """
+    known = load(index)
+    saved = int((known.schema.metadata or {}).get(b"saved", 0))
+    safe = pa.scalar(max(0, saved - TICK_NS), pa.uint64())
+    places = pc.index_in(files["source"], known["source"])
+    same = pc.less(pc.max_element_wise(known["modified"], known["changed"]), safe).take(places)
+    for name in STATUS:
+        same = pc.and_(same, pc.equal(files[name], known[name].take(places)))
+    return pc.if_else(pc.fill_null(same, False), known["md5"].take(places), "")
+
+
+def load(index: Path) -> pa.Table:
+    """What was known (KNOWN) when the index was saved last; nothing where it is lost."""
     with suppress(OSError, pa.ArrowException), pa.OSFile(str(index)) as file:
         known = pa.ipc.open_stream(file).read_all()
         if known.schema.equals(KNOWN):
-            saved = int((known.schema.metadata or {}).get(b"saved", 0))
-            safe = pa.scalar(max(0, saved - TICK_NS), pa.uint64())
-            places = pc.index_in(files["source"], known["source"])
-            same = pc.less(pc.max_element_wise(known["modified"], known["changed"]), safe).take(places)
-            for name in STATUS:
-                same = pc.and_(same, pc.equal(files[name], known[name].take(places)))
-            return pc.if_else(pc.fill_null(same, False), known["md5"].take(places), "")
-    return pa.repeat("", len(files))
+            return known
+    return KNOWN.empty_table()
 
 
-def save(index: Path, known: pa.Table) -> None:
-    """Keep the MD5 of files (KNOWN). Losing the index costs time only."""
-    known = known.replace_schema_metadata({"saved": str(time.time_ns())})
+def touched_unseen(index: Path, files: pa.Table) -> pa.Table:
+    """The rows of `files` (FILES), with the MD5 that the index knows, that were written since though size, time and inode are the same.
+
+    DVC looks at these three and takes such a file for unchanged; the kernel's own time of change gives it away.
+    """
+    known = load(index)
+    places = pc.index_in(files["source"], known["source"])
+    unseen = pc.not_equal(files["changed"], known["changed"].take(places))
+    for name in ("bytes", "modified", "inode"):
+        unseen = pc.and_(unseen, pc.equal(files[name], known[name].take(places)))
+    chosen = pc.fill_null(unseen, False)
+    return files.append_column("md5", known["md5"].take(places)).filter(chosen)
+
+
+def save(index: Path, known: pa.Table, named: str = "") -> None:
+    """Keep the MD5 of files (KNOWN), and what `data/sources.dvc` named then. Losing the index costs time only."""
+    known = known.replace_schema_metadata({"saved": str(time.time_ns()), "named": named})
     with replacing(index) as partial, pa.OSFile(str(partial), "wb") as file, pa.ipc.new_stream(file, known.schema) as writer:
         writer.write_table(known)

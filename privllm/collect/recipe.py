@@ -7,7 +7,6 @@ HTML is still HTML here, and personal data is still in it.
 
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,14 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from privllm.collect.content import content_of
+from privllm.collect.content import content_of, with_digests
 from privllm.collect.files import (
     JSONL,
     MEDIA_TYPES,
     Document,
     Refused,
     media_type,
-    path_of,
     read_file,
     size_or_zero,
     source_of,
@@ -42,7 +40,7 @@ from privllm.core.errors import UserError
 from privllm.core.params import require
 from privllm.core.records import MAX_SHARD_BITS, QUARANTINE, shard_name
 from privllm.core.report import balance, write_json
-from privllm.core.sources import SOURCES_AS_READ
+from privllm.core.sources import SOURCES_AS_READ, content_named_in
 from privllm.core.store import NO_STORE, Store, Unkeyed
 from privllm.core.tables import write_table
 
@@ -140,13 +138,7 @@ class Reader:
 
     def hash_only(self, files: pa.Table) -> None:
         """Find the MD5 of files (FILES) that are not read, and are part of what DVC hashes."""
-        known = recall(self.index, files) if self.index and not self.verify else pa.repeat("", len(files))
-        digests = known.to_pylist()
-        for row, source in enumerate(files["source"].to_pylist()):
-            if not digests[row]:
-                with suppress(OSError):  # DVC cannot read it either, and says so
-                    digests[row] = md5_of(path_of(source, self.sources))
-        self.unread = files.append_column("md5", pa.array(digests, pa.string())).cast(KNOWN)
+        self.unread = with_digests(self.sources, files, None if self.verify else self.index)
 
     def seen(self) -> pa.Table:
         """Return all files (KNOWN) whose content is known, read or not."""
@@ -175,7 +167,7 @@ class Reader:
 
     def remember(self, memory: Memory) -> None:
         if self.index:
-            save(self.index, self.seen())
+            save(self.index, self.seen(), content_named_in(Path(f"{self.sources}.dvc")))
         if self.file:
             memory.save(self.file)
 

@@ -45,6 +45,15 @@ def sources_as_recorded(root: Path = Path()) -> str:
     return next((str(entry.get("md5", "")) for entry in entries if entry.get("path") == SOURCES), "")
 
 
+def content_named_in(note: Path | bytes) -> str:
+    """Return the content that a `.dvc` file names, "" where it names none or is not there."""
+    try:
+        text = note if isinstance(note, bytes) else note.read_bytes()
+        return str(parse_yaml(text)["outs"][0].get("md5", ""))
+    except (OSError, yaml.YAMLError, KeyError, IndexError, TypeError, AttributeError):
+        return ""
+
+
 def saved_too_late(root: Path = Path()) -> bool:
     """Does dvc.lock name other content than `collect` has read?"""
     read, recorded = sources_as_read(root), sources_as_recorded(root)
