@@ -12,9 +12,16 @@ from typing import Any
 
 
 def write_json(path: Path, value: Any) -> None:
-    """`json_text` of `value` into a file."""
+    """`json_text` of `value` into a file, see `write_whole`."""
+    write_whole(path, json_text(value))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write `text` so that a reader never sees half a file; what a killed process has left, the next one overwrites."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json_text(value), "utf-8")
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text, "utf-8")
+    partial.replace(path)
 
 
 def json_text(value: Any) -> str:

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from privllm.core.errors import UserError
 from privllm.core.printable import WORDS, printable
+from privllm.core.report import write_whole
 from privllm.core.seed import digest
 from privllm.core.split import SPLITS
 from privllm.report import charts
@@ -96,8 +97,7 @@ def render_report(inputs: ReportInputs, out: Path) -> None:
         compared=[row for row in COMPARED if any(row[1] in family["reports"].get(row[0], {}) for family in families)],
         provenance=_provenance(inputs, families),
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, "utf-8")
+    write_whole(out, page)
 
 
 def _family(inputs: ReportInputs, name: str) -> dict[str, Any]:

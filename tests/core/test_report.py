@@ -1,8 +1,10 @@
 """Reports: the same numbers give the same bytes, and what is lost on the way is noticed."""
 
+from pathlib import Path
+
 import pytest
 
-from privllm.core.report import add_up, balance, write_json
+from privllm.core.report import add_up, balance, write_json, write_whole
 
 
 def test_bytes_do_not_depend_on_the_order_of_keys(tmp_path) -> None:
@@ -14,6 +16,25 @@ def test_bytes_do_not_depend_on_the_order_of_keys(tmp_path) -> None:
 def test_what_is_no_number_is_refused(tmp_path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "a.json", {"loss": float("nan")})
+
+
+def test_a_report_stays_until_the_next_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_json(tmp_path / "new/a.json", {"a": 1})
+    before = (tmp_path / "new/a.json").read_text()
+    write_text = Path.write_text
+
+    def full_disk(path: Path, text: str, encoding: str) -> int:
+        write_text(path, text[: len(text) // 2], encoding)
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        write_json(tmp_path / "new/a.json", {"a": 2})
+    assert (tmp_path / "new/a.json").read_text() == before
+    monkeypatch.undo()
+    write_whole(tmp_path / "new/a.json", "after")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.json"], "what was left half written is overwritten"
+    assert (tmp_path / "new/a.json").read_text() == "after"
 
 
 def test_shards_add_up_and_losses_are_noticed() -> None:

@@ -194,6 +194,19 @@ def test_nothing_at_all_is_said_to_be_absent(tmp_path: Path) -> None:
     )
 
 
+def test_the_page_before_stays_until_the_new_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "index.html").write_text("before")
+
+    def full_disk(path: Path, text: str, encoding: str) -> int:
+        path.write_bytes(text[:9].encode(encoding))
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        render_report(ReportInputs(tmp_path), tmp_path / "index.html")
+    assert (tmp_path / "index.html").read_text() == "before"
+
+
 def test_a_broken_report_is_named(tmp_path: Path) -> None:
     (tmp_path / "clean.json").write_text("{")
     with pytest.raises(UserError, match=r"clean\.json is not valid JSON"):
