@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from privllm.core.digests import md5_of, unique
+from privllm.core.digests import md5_of, replacing
 
 MODE = 0o444  # DVC trusts an object that has it without reading it
 FICLONE = 0x40049409  # ioctl of Linux: share the blocks of another file (btrfs, XFS)
@@ -50,11 +50,9 @@ class Cache:
         name, size = md5_of(path), path.stat().st_size
         target = self.path(name)
         if not self.holds(name, size):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(f"{target.name}.{unique()}.partial")
-            place(path, partial, self.links)
-            partial.chmod(MODE)
-            partial.replace(target)
+            with replacing(target) as partial:
+                place(path, partial, self.links)
+                partial.chmod(MODE)
         elif "hardlink" in self.links:
             self.get(name, path)
         return name
@@ -63,8 +61,6 @@ class Cache:
         """Make `path`, whose folder exists, the object `name`; a reader never sees half a file."""
         partial = path.with_name(f"{path.name}.partial")
         place(self.path(name), partial, self.links)
-        if "hardlink" not in self.links:
-            partial.chmod(0o644)
         partial.replace(path)
 
     def lend(self, name: str, path: Path) -> None:

@@ -43,11 +43,18 @@ def unique() -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name that nobody else has, to be written; it takes the place of `path` at the end, so a reader never sees half a file."""
+    """A name that nobody else has, to be written; it takes the place of `path` at the end, so a reader never sees half a file.
+
+    Where writing fails nothing is left: on a full disk every attempt would fill it further.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{unique()}")
-    yield partial
-    partial.replace(path)
+    try:
+        yield partial
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def sync(path: Path) -> None:

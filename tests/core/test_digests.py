@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from privllm.core import digests as digests_module
-from privllm.core.digests import TICK_NS, Digests
+from privllm.core.digests import TICK_NS, Digests, md5_of, replacing, status_of
+
+
+class DiskFull(Exception): ...
 
 
 def true(path: Path) -> str:
@@ -66,3 +69,60 @@ def test_files_that_are_gone_are_forgotten(old: Path) -> None:
     digests = Digests(old.parent / "memory.json")
     digests.save()
     assert "/a" not in (old.parent / "memory.json").read_text()
+
+
+@pytest.mark.parametrize("before", [None, "before"])
+@pytest.mark.parametrize("error", [DiskFull, KeyboardInterrupt])
+def test_a_replacement_is_whole_or_not_there(tmp_path: Path, before: str | None, error: type[BaseException]) -> None:
+    path = tmp_path / "deep/a"
+    if before:
+        path.parent.mkdir()
+        path.write_text(before)
+
+    def die_half_way() -> None:
+        with replacing(path) as partial:
+            partial.write_text("half")
+            assert (path.read_text() if path.exists() else None) == before, "a reader sees what is half written"
+            raise error
+
+    with pytest.raises(error):
+        die_half_way()
+    assert [(file.name, file.read_text()) for file in path.parent.iterdir()] == ([("a", before)] if before else [])
+    with replacing(path) as partial:
+        partial.write_text("whole")
+    assert [(file.name, file.read_text()) for file in path.parent.iterdir()] == [("a", "whole")]
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    with replacing(tmp_path / "a") as one, replacing(tmp_path / "a") as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert (tmp_path / "a").read_text() == "one"  # the last to end
+
+
+def test_a_memory_whose_saving_dies_is_the_one_before(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = old.parent / "memory.json"
+    before = memory.read_bytes()
+    digests = Digests(memory)
+
+    def full_disk(path: Path, text: str, encoding: str) -> int:
+        path.write_bytes(text[: len(text) // 2].encode(encoding))
+        raise DiskFull
+
+    monkeypatch.setattr(Path, "write_text", full_disk)
+    with pytest.raises(DiskFull):
+        digests.save()
+    assert memory.read_bytes() == before
+
+
+def test_what_was_learnt_is_believed_until_the_file_changes(old: Path) -> None:
+    digests = Digests()
+    digests.learn(old, "learnt", status_of(old))
+    assert digests.of(old) == "learnt"
+    old.write_text("longer than before")
+    assert digests.of(old) == true(old)
+
+
+def test_large_files_are_read_to_the_end(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * ((1 << 20) + 1))
+    assert md5_of(tmp_path / "a") == true(tmp_path / "a")

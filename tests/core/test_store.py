@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from privllm.core.cache import Cache
-from privllm.core.digests import Digests
+from privllm.core.digests import Digests, md5_of
 from privllm.core.shards import files_in
 from privllm.core.store import Before, Store, Unkeyed, _accept, _perform, action_path
 
@@ -143,9 +143,131 @@ def test_objects_are_named_and_protected_as_dvc_does(bench: Bench, links: tuple[
         name = Digests().of(path)
         stored = bench.root / "other/files/md5" / name[:2] / name[2:]
         assert stored.read_bytes() == path.read_bytes()
-        assert stored.stat().st_mode & 0o777 == 0o444
+        assert mode_of(stored) == 0o444, "DVC would read it again, and an editor could write into it"
         assert (stored.stat().st_ino == path.stat().st_ino) == ("hardlink" in links)
-        assert "hardlink" in links or os.access(path, os.W_OK)
+        assert mode_of(path) == (0o444 if "hardlink" in links else 0o644)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_copies_may_be_written_by_whom_new_files_may_be(bench: Bench, umask: int) -> None:
+    """Who lets nobody read new files wants it of those that come from the cache too."""
+    before = os.umask(umask)
+    try:
+        bench.map()
+        bench.ran()
+        bench.map()
+    finally:
+        os.umask(before)
+    assert bench.ran() == ""
+    assert {mode_of(path) for path in (bench.root / "out").rglob("*") if path.is_file()} == {0o666 & ~umask}
+
+
+def mode_of(path: Path) -> int:
+    """The bits themselves: as root everything may be written."""
+    return path.stat().st_mode & 0o777
+
+
+def object_of(bench: Bench, name: str) -> Path:
+    return bench.cache.path(md5_of(bench.root / "out" / name))
+
+
+@pytest.mark.parametrize("harm", ["cut", "longer", "empty", "unsealed", "unsealed and other", "gone"])
+def test_an_object_that_is_not_whole_is_not_there_and_is_made_again(bench: Bench, harm: str) -> None:
+    bench.map()
+    bench.ran()
+    files, stored = bench.files(), object_of(bench, "b")
+    text = stored.read_text()
+    stored.chmod(0o644)
+    if harm == "gone":
+        stored.unlink()
+    elif harm != "unsealed":
+        stored.write_text({"cut": text[:-1], "longer": text + "b", "empty": "", "unsealed and other": text[:-1] + "x"}[harm])
+    if harm in ("cut", "longer", "empty"):
+        stored.chmod(0o444)
+    assert not bench.cache.holds(md5_of(bench.root / "out/b"), len(text))
+    bench.map()
+    assert bench.ran() == "b"
+    assert bench.files() == files
+    assert (stored.read_text(), mode_of(stored)) == (text, 0o444)
+    bench.map()
+    assert bench.ran() == ""
+
+
+def test_an_object_is_held_by_its_size_and_its_seal(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache", ("copy",))
+    (tmp_path / "a").write_text("four")
+    name = cache.put(tmp_path / "a")
+    assert cache.holds(name, 4)
+    assert not cache.holds(name, 3)
+    assert not cache.holds(name, 5)
+    for mode in (0o644, 0o400, 0o555):
+        cache.path(name).chmod(mode)
+        assert not cache.holds(name, 4)
+    assert not cache.holds("0" * 32, 4)
+
+
+class DiskFull(Exception): ...
+
+
+def half_of(source: Path, target: Path) -> None:
+    target.write_bytes(source.read_bytes()[:2])
+    raise DiskFull
+
+
+def test_what_dies_on_its_way_into_the_cache_is_no_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, path = Cache(tmp_path / "cache", ("copy",)), tmp_path / "a"
+    path.write_text("four")
+    with monkeypatch.context() as patched:
+        patched.setattr("privllm.core.cache.shutil.copyfile", half_of)
+        with pytest.raises(DiskFull):
+            cache.put(path)
+    assert [file for file in cache.folder.rglob("*") if file.is_file()] == [], "every attempt would fill the disk further"
+    assert cache.path(cache.put(path)).read_text() == "four"
+
+
+@pytest.mark.parametrize("before", [None, "before"])
+def test_what_dies_on_its_way_out_of_the_cache_is_no_file(tmp_path: Path, before: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, path = Cache(tmp_path / "cache", ("copy",)), tmp_path / "a"
+    path.write_text("four")
+    name = cache.put(path)
+    path.unlink() if before is None else path.write_text(before)
+    with monkeypatch.context() as patched:
+        patched.setattr("privllm.core.cache.shutil.copyfile", half_of)
+        with pytest.raises(DiskFull):
+            cache.get(name, path)
+    assert (path.read_text() if path.exists() else None) == before
+    cache.get(name, path)
+    assert path.read_text() == "four"
+
+
+def test_an_action_whose_writing_dies_is_not_there(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_text = Path.write_text
+
+    def full_disk(path: Path, text: str, *rest: str) -> int:
+        if "actions" not in str(path):
+            return write_text(path, text, *rest)
+        write_text(path, text[: len(text) // 2], *rest)
+        raise DiskFull
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", full_disk)
+        with pytest.raises(DiskFull):
+            bench.map()
+    assert not list((bench.cache.folder / "privllm").rglob("*.json*"))
+    assert not (bench.root / "out/.scratch").exists()
+    bench.ran()
+    bench.map()
+    assert bench.ran() == "abc"
+
+
+def test_a_use_is_noted_on_the_action_for_gc(bench: Bench) -> None:
+    bench.map()
+    actions = sorted((bench.cache.folder / "privllm/actions").rglob("*.json"))
+    for path in actions:
+        os.utime(path, (1, 1))
+    (bench.root / "in/c").unlink()
+    bench.map()
+    assert sorted(path.stat().st_mtime > 1 for path in actions) == [False, True, True]
 
 
 def test_what_cannot_be_a_key_is_refused(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,3 +33,26 @@ def test_round_trip_in_shard_order(tmp_path: Path) -> None:
 def test_an_empty_table_keeps_its_schema(tmp_path: Path) -> None:
     write_table(SCHEMA.empty_table(), tmp_path / "a.parquet")
     assert read_folder(tmp_path).schema == SCHEMA
+
+
+def test_a_table_whose_writing_dies_is_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "deep/a.parquet"
+    table = pa.table([["x"], [1]], schema=SCHEMA)
+
+    def full_disk(table: pa.Table, target: Path, **options: object) -> None:
+        target.write_bytes(b"PAR1 half")
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("privllm.core.tables.pq.write_table", full_disk)
+        with pytest.raises(OSError, match="No space"):
+            write_table(table, path)
+        assert shards_of(path.parent) == []
+    write_table(table, path)
+    assert [file.name for file in path.parent.iterdir()] == ["a.parquet"], "what was left half written is overwritten"
+    whole = path.read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr("privllm.core.tables.pq.write_table", full_disk)
+        with pytest.raises(OSError, match="No space"):
+            write_table(table.slice(0, 0), path)
+    assert path.read_bytes() == whole
