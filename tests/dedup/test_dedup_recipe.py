@@ -6,15 +6,21 @@ import tempfile
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from privllm.core.cache import Cache
 from privllm.core.errors import UserError
 from privllm.core.records import CLEAN, CLUSTERS, DEDUPED, document_id, shard_name, shard_of
+from privllm.core.store import Before, Store
 from privllm.core.tables import read_folder, read_table, write_table
-from privllm.dedup.recipe import SIGNATURES, DedupConfig, dedup, signature_shard
+from privllm.dedup.clusters import Clusters
+from privllm.dedup.recipe import SIGNATURES, DedupConfig, dedup, join_near, sign, signature_shard
+from privllm.dedup.settled import Settled
+from privllm.dedup.shingles import jaccard
 
 BITS = 2
 
@@ -165,6 +171,85 @@ def test_a_signature_shard_is_a_small_table(tmp_path: Path) -> None:
     assert len(by_id[document_id("a")]["signature"]) == 512
     assert by_id[document_id("a")]["length"] == 27
     assert by_id[document_id("b")]["signature"] is None
+
+
+BEFORE = {"same": "one two three four five six", "edited": "seven eight nine ten eleven", "removed": "gone gone gone"}
+AFTER = {"same": BEFORE["same"], "edited": "seven eight nine ten twelve", "added": "a new one"}
+
+
+def test_an_edited_document_gets_a_new_signature_and_no_other_is_signed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_clean(BEFORE, tmp_path / "before")
+    write_clean(AFTER, tmp_path / "after")
+    signed: list[str] = []
+
+    def noting(table: pa.Table, words: int) -> pa.Table:
+        signed.extend(table["id"].to_pylist())
+        return sign(table, words)
+
+    monkeypatch.setattr("privllm.dedup.recipe.sign", noting)
+    for name in map(shard_name, range(1 << BITS)):
+        signature_shard(tmp_path / "old", tmp_path / "before" / name, 5, None)
+        signature_shard(tmp_path / "new", tmp_path / "after" / name, 5, None)
+    signed.clear()
+    for name in map(shard_name, range(1 << BITS)):
+        before = Before({name: tmp_path / "before" / name}, {name: tmp_path / "old" / name}, None)
+        signature_shard(tmp_path / "taken over", tmp_path / "after" / name, 5, before)
+    assert contents(tmp_path / "taken over") == contents(tmp_path / "new")
+    assert sorted(signed) == sorted(map(document_id, ("edited", "added")))
+
+
+THRESHOLDS = (0.75, 0.8, 0.85, 0.8, 0.7, 0.75)
+
+
+def test_what_is_remembered_at_one_threshold_joins_nothing_at_another(tmp_path: Path) -> None:
+    """Similarities are kept from run to run; whether they suffice is asked each time."""
+    texts = families(6, 60)
+    store = Store(Cache(tmp_path / "cache", ("copy",)), "1")
+    write_clean(texts, tmp_path / "clean")
+    for i, threshold in enumerate(THRESHOLDS):
+        cfg = DedupConfig(threshold=threshold)
+        dedup(cfg, tmp_path / "clean", tmp_path / f"kept{i}", store)
+        dedup(cfg, tmp_path / "clean", tmp_path / f"anew{i}")
+        assert contents(tmp_path / f"kept{i}") == contents(tmp_path / f"anew{i}"), threshold
+    clusters = {(tmp_path / f"anew{i}/clusters/clusters.parquet").read_bytes() for i in range(len(THRESHOLDS))}
+    assert len(clusters) == len(set(THRESHOLDS)), "the thresholds must tell something apart, or this proves nothing"
+
+
+@pytest.mark.parametrize(("remembered", "joins"), [(0.79, False), (0.8, True), (0.81, True)])
+def test_a_remembered_pair_is_joined_from_the_threshold_on(tmp_path: Path, remembered: float, joins: bool) -> None:
+    """Of 128 numbers of the two signatures 102 agree, so that the estimate leaves the pair in doubt."""
+    digests = pa.array(["a", "b"])
+    first = Settled(tmp_path / "note", digests)
+    first.learn(np.array([[0], [1]]), np.array([remembered]))
+    first.save()
+    numbers = np.zeros((2, 128), np.uint32)
+    numbers[1, 102:] = 1
+    clusters = Clusters(2)
+
+    def read_sets(rows: np.ndarray) -> dict[int, np.ndarray]:
+        assert not len(rows), "it is remembered, so no text is read"
+        return {}
+
+    join_near(0.8, np.arange(2), numbers, clusters, read_sets, Settled(tmp_path / "note", digests))
+    assert clusters.names().tolist() == [0, 0 if joins else 1]
+
+
+def test_an_edit_is_compared_anew_and_the_other_pairs_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = families(6, 40)
+    store = Store(Cache(tmp_path / "cache", ("copy",)), "1")
+    compared: list[int] = []
+    monkeypatch.setattr("privllm.dedup.recipe.jaccard", lambda one, other: compared.append(1) or jaccard(one, other))
+    write_clean(texts, tmp_path / "clean")
+    dedup(DedupConfig(), tmp_path / "clean", tmp_path / "first", store)
+    asked, name = len(compared), next(iter(texts))
+    assert asked >= 20
+    compared.clear()
+    texts[name] += " and a few words more, which come to be read"
+    write_clean(texts, tmp_path / "clean")
+    dedup(DedupConfig(), tmp_path / "clean", tmp_path / "edited", store)
+    assert len(compared) < asked / 4
+    dedup(DedupConfig(), tmp_path / "clean", tmp_path / "anew")
+    assert contents(tmp_path / "edited") == contents(tmp_path / "anew")
 
 
 def test_nothing_to_deduplicate_is_explained(tmp_path: Path) -> None:
