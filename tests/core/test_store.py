@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from privllm.core.cache import Cache
-from privllm.core.digests import Digests, md5_of
+from privllm.core.digests import TICK_NS, Digests, md5_of
 from privllm.core.shards import files_in
 from privllm.core.store import Before, Store, Unkeyed, _accept, _perform, action_path
 
@@ -258,6 +258,47 @@ def test_an_action_whose_writing_dies_is_not_there(bench: Bench, monkeypatch: py
     bench.ran()
     bench.map()
     assert bench.ran() == "abc"
+
+
+@pytest.mark.parametrize("borrow", [False, True])
+def test_an_object_that_goes_between_asking_and_fetching_is_made_again(bench: Bench, borrow: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`privllm gc` may run beside a build."""
+    results, files = bench.map(), bench.files()
+    bench.ran()
+    gone, holds = object_of(bench, "b"), Cache.holds
+
+    def then_gone(cache: Cache, name: str, size: int) -> bool:
+        there = holds(cache, name, size)
+        if cache.path(name) == gone:
+            gone.unlink(missing_ok=True)
+        return there
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Cache, "holds", then_gone)
+        patched.setattr(Cache, "put", lambda cache, path: md5_of(path))  # or it would ask again
+        assert bench.map(borrow=borrow) == results
+    assert bench.ran() == "b"
+    assert bench.files() == files
+
+
+def test_inputs_that_were_digested_once_are_not_read_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.map()
+    time.sleep(2 * TICK_NS / 1e9)  # what is fresh is not believed
+    bench.map()
+    monkeypatch.setattr("privllm.core.digests.md5_of", lambda path: pytest.fail(f"{path} was read"))
+    bench.ran()
+    bench.map()
+    assert bench.ran() == ""
+
+
+def test_what_would_be_made_is_known_before(bench: Bench) -> None:
+    store, jobs = Store(bench.cache, "1"), [(Config(), bench.root / "in" / name, Unkeyed(bench.calls)) for name in "abc"]
+    assert store.missing(shout, jobs) == [0, 1, 2]
+    store.map(shout, jobs, bench.root / "out", "shout")
+    assert store.missing(shout, jobs) == []
+    (bench.root / "in/b").write_text("other b")
+    assert Store(bench.cache, "1").missing(shout, jobs) == [1]
+    assert Store().missing(shout, jobs) == [0, 1, 2]
 
 
 def test_a_use_is_noted_on_the_action_for_gc(bench: Bench) -> None:
