@@ -2,12 +2,14 @@
 
 import math
 import random
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from privllm.core.paired import LEAST, paired
+from privllm.core.paired import LEAST, paired, read_scores
+from privllm.core.tables import write_table
 
 
 def scores(nats: dict[str, float]) -> pa.Table:
@@ -55,3 +57,50 @@ def test_few_documents_have_no_interval() -> None:
         overlap, found = paired(few, scores(some(40, 300)))
         assert overlap.common == documents
         assert [one.interval is None for one in found.values()] == ([documents < LEAST] * 4 if documents else [])
+
+
+def test_what_both_scored_is_counted_and_what_is_empty_is_left_out() -> None:
+    a, b = scores(some(10, 300)), scores(some(12, 310))
+    overlap, _ = paired(a, b)
+    assert overlap == (10, 0, 2, 0)
+    assert not overlap.same
+    assert paired(b, a)[0] == (10, 2, 0, 0)
+    assert not paired(b, a)[0].same
+    assert paired(a, a)[0].same
+    other_bytes = a.set_column(a.column_names.index("bytes"), "bytes", pa.array([*[400] * 9, 401]))
+    overlap, _ = paired(a, other_bytes)
+    assert overlap == (10, 0, 0, 1)
+    assert not overlap.same
+    for name in ("tokens", "bytes"):
+        empty = a.set_column(a.column_names.index(name), name, pa.array([0, *a[name].to_pylist()[1:]]))
+        assert paired(empty, empty)[1]["loss"].a == paired(a.slice(1), a.slice(1))[1]["loss"].a
+    assert paired(a, scores({"other": 1.0}))[1] == {}
+
+
+def test_the_figures_are_those_of_the_sums() -> None:
+    a, b = scores({"x": 100.0, "y": 300.0}), scores({"x": 90.0, "y": 280.0})
+    found = paired(a, b)[1]
+    assert {name: (one.a, one.b, one.difference) for name, one in found.items()} == {
+        "loss": (2.0, 1.85, -0.15),
+        "perplexity": (round(math.exp(2), 6), round(math.exp(1.85), 6), round(math.exp(1.85) - math.exp(2), 6)),
+        "bits_per_byte": (round(2 / math.log(2) / 4, 6), round(1.85 / math.log(2) / 4, 6), round(-0.15 / math.log(2) / 4, 6)),
+        "accuracy": (0.5, 0.5, 0.0),
+    }
+    assert math.isfinite(paired(scores({"x": 1e9}), b)[1]["perplexity"].a)
+
+
+def test_scores_that_cannot_be_used_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "documents.parquet"
+    assert read_scores(path) is None
+    path.write_bytes(b"PAR1 spoilt")
+    assert read_scores(path) is None
+    write_table(scores({"a": 1.0}).drop_columns(["bytes"]), path)
+    assert read_scores(path) is None
+    write_table(scores({"a": 1.0}), path)
+    found = read_scores(path)
+    assert found is not None
+    assert found.to_pylist() == [{"id": "a", "nats": 1.0, "tokens": 100, "bytes": 400, "correct": 50}]
+    monkeypatch.setattr("privllm.core.paired.LARGEST", path.stat().st_size)
+    assert read_scores(path) is not None
+    monkeypatch.setattr("privllm.core.paired.LARGEST", path.stat().st_size - 1)
+    assert read_scores(path) is None

@@ -390,6 +390,27 @@ def test_a_job_is_shown_its_last_version(bench: Bench) -> None:
     assert run("two", "b") == "nothing"
 
 
+def shown(out: Path, source: Path, before: Before | None) -> bool:
+    """Whether it was given something of last time."""
+    (out / source.name).write_text(source.read_text().upper())
+    return before is not None
+
+
+@pytest.mark.parametrize("gone", ["nothing", "input", "output", "note"])
+def test_a_last_version_is_shown_whole_or_not_at_all(bench: Bench, gone: str) -> None:
+    source, store = bench.root / "in/a", Store(bench.cache, "1")
+    inside = bench.cache.path(bench.cache.put(source))  # as DVC puts the output of the stage before
+    store.map(shown, [(source,)], bench.root / "out", "shown", resume=True)
+    if gone == "input":
+        inside.unlink()
+    elif gone == "output":
+        object_of(bench, "a").unlink()
+    elif gone == "note":
+        next((bench.cache.folder / "privllm/last").iterdir()).write_text("{")
+    source.write_text("edited")
+    assert store.map(shown, [(source,)], bench.root / "out", "shown", resume=True) == [gone == "nothing"]
+
+
 def test_what_is_borrowed_is_read_and_not_copied(bench: Bench) -> None:
     results, files = bench.map(), bench.files()
     (bench.root / "in/b").write_text("new")
