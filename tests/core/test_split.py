@@ -23,6 +23,15 @@ def test_a_larger_validation_share_never_moves_a_test_document(cluster: str) -> 
     assert (split_of(small, cluster) == "test") == (split_of(large, cluster) == "test")
 
 
+@pytest.mark.parametrize(
+    ("place", "split"), [(0.0, "test"), (0.2499, "test"), (0.25, "validation"), (0.4999, "validation"), (0.5, "train"), (0.9999, "train")]
+)
+def test_shares_end_where_they_say(place: float, split: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("privllm.core.split.unit_interval", lambda *parts: place)
+    assert split_of(SplitConfig(validation=0.25, test=0.25), "any") == split
+    assert split_of(SplitConfig(validation=0, test=0), "any") == "train"
+
+
 @pytest.mark.parametrize("wrong", [-0.1, 0.6])
 def test_impossible_shares_are_refused(wrong: float) -> None:
     with pytest.raises(UserError, match=r"split\.test"):

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privllm.core.tables import iterate_rows, read_folder, shards_of, write_table
+from privllm.core.tables import by_id, iterate_rows, read_folder, shards_of, write_table
 
 SCHEMA = pa.schema([("id", pa.string()), ("n", pa.int32())])
 
@@ -56,3 +57,18 @@ def test_a_table_whose_writing_dies_is_the_one_before(tmp_path: Path, monkeypatc
         with pytest.raises(OSError, match="No space"):
             write_table(table.slice(0, 0), path)
     assert path.read_bytes() == whole
+
+
+def test_rows_in_the_order_of_their_ids() -> None:
+    table = by_id(pa.table([["b", "c", "a"], [1, 2, 3]], schema=SCHEMA))
+    assert table.to_pylist() == [{"id": "a", "n": 3}, {"id": "b", "n": 1}, {"id": "c", "n": 2}]
+    assert by_id(SCHEMA.empty_table()) == SCHEMA.empty_table()
+
+
+def test_row_groups_follow_the_size_of_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a reader of batches holds some megabytes, whatever the rows are."""
+    monkeypatch.setattr("privllm.core.tables.ROW_GROUP_BYTES", 1000)
+    for length, groups in ((2, 2), (984, 100)):  # a row's bytes: its text, and eight for each column
+        write_table(pa.table([["x" * length] * 100, range(100)], schema=SCHEMA), tmp_path / "a.parquet")
+        assert pq.ParquetFile(tmp_path / "a.parquet").num_row_groups == groups
+    assert len(list(iterate_rows(tmp_path))) == 100
