@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privllm.dedup.shingles import jaccard, shingle_sets, shingles
+from privllm.dedup.shingles import _mix, jaccard, shingle_sets, shingles
 
 LETTERS = "abcABC éÉßЖж.,-_'\n\t1"
 
@@ -91,3 +91,20 @@ def test_hashes_do_not_depend_on_the_process() -> None:
     environment = {**os.environ, "PYTHONHASHSEED": "77"}
     printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=60).stdout
     assert printed.strip() == str(shingles(["The cat sat on the mat."], 5)[0].tolist())
+
+
+@pytest.mark.parametrize("characters", [(1 << 18) - 1, 1 << 18, (1 << 18) + 1])
+def test_texts_as_long_as_a_power_of_two(characters: int) -> None:
+    """With the line that ends it a text is as long as the table of powers, or one longer."""
+    assert len(shingle_sets([("a " * characters)[:characters]], 5)[0]) == 1
+
+
+def test_the_mixer_is_that_of_murmurhash3() -> None:
+    def plain_mix(value: int) -> int:
+        for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+            value = (value ^ value >> 33) * factor % (1 << 64)
+        return value ^ value >> 33
+
+    values = [1, 2, 0xDEADBEEF, 1 << 63, (1 << 64) - 1]
+    assert plain_mix(1) == 0xB456BCFC34C2CB2C  # as published
+    assert _mix(np.array(values, np.uint64)).tolist() == [plain_mix(value) for value in values]
