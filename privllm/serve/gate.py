@@ -6,6 +6,7 @@ tokens exist, every call needs one. It knows no models.
 """
 
 import asyncio
+import logging
 from urllib.parse import urlsplit
 
 from fastapi import Request as Call
@@ -32,6 +33,7 @@ HEADERS = {
     "x-frame-options": "DENY",
     "cache-control": "no-store",
 }
+log = logging.getLogger(__name__)
 
 
 class Gate:
@@ -44,16 +46,25 @@ class Gate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        begun = False
 
         async def send_guarded(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 MutableHeaders(raw=message["headers"]).update(HEADERS)
             await send(message)
 
         if refused := self._refusal(Headers(scope=scope), scope["method"]):
             await refusal(refused)(scope, receive, send_guarded)
-        else:
+            return
+        try:
             await self.app(scope, receive, send_guarded)
+        except Exception:  # our own mistake, or a full disk: what it says may name files, so only the log has it
+            if begun:
+                raise
+            log.exception("a request failed")
+            await refusal(Refused(500, "the server failed; its log says why."))(scope, receive, send_guarded)
 
     def _refusal(self, headers: Headers, method: str) -> Refused | None:
         host = headers.get("host", "")

@@ -25,7 +25,7 @@ class Bucket:
 
     def take(self, amount: float) -> None:
         """Takes it whether it is there or not: ask `wait` first. A negative amount gives back."""
-        self._level = min(self._now() - amount, self.per_minute)
+        self._level = self._now() - amount
 
     def _now(self) -> float:
         now = self._clock()

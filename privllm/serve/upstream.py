@@ -21,6 +21,8 @@ KEY = "PRIVLLM_ENGINE_KEY"
 TIMEOUT = httpx.Timeout(10.0, read=300.0)  # seconds; a first token may take its time
 ERROR_BYTES = 20_000
 BYTES_PER_TOKEN = 4  # a guess, for limits only
+USUAL_WAIT, LONGEST_WAIT = 2.0, 3600.0  # seconds after which a caller may come back, where the other server says nothing, or anything
+CALLERS_FAULT = (400, 404, 413, 422)  # what a caller can mend, so what was said of it is passed on
 
 
 class Upstream:
@@ -76,21 +78,23 @@ class Upstream:
 async def _events(answer: httpx.Response) -> AsyncIterator[Text | Done]:
     """Texts, then one Done, of server-sent events."""
     reason: str = "stop"
-    usage: dict[str, int] = {}
+    usage: dict[str, Any] = {}
     async for line in answer.aiter_lines():
         data = line.removeprefix("data:").strip()
         if not line.startswith("data:") or not data:
             continue
         if data == "[DONE]":
-            yield Done(reason, usage.get("prompt_tokens"), usage.get("completion_tokens"))
+            yield Done(reason, _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
             return
         try:
             chunk: dict[str, Any] = json.loads(data)
             if "error" in chunk:
-                raise Refused(502, f"the server behind this one broke off: {chunk['error'].get('message', '')}")
+                raise Refused(502, "the server behind this one broke off; its log may say why.")
             usage = chunk.get("usage") or usage
             choice = (chunk.get("choices") or [{}])[0]
             text = choice.get("text") or (choice.get("delta") or {}).get("content") or ""
+            if not (isinstance(text, str) and isinstance(usage, dict)):
+                raise TypeError("a text or the usage is of another type")
         except (ValueError, AttributeError, TypeError) as error:
             raise Refused(502, "the server behind this one sent something else than OpenAI's stream.") from error
         reason = choice.get("finish_reason") or reason
@@ -99,19 +103,27 @@ async def _events(answer: httpx.Response) -> AsyncIterator[Text | Done]:
     raise Refused(502, "the reply broke off.")
 
 
+def _count(usage: dict[str, Any], name: str) -> int | None:
+    value = usage.get(name)
+    return value if type(value) is int and value >= 0 else None
+
+
 async def _refused(answer: httpx.Response) -> Refused:
-    """What it said, where the caller can mend it; 502 otherwise."""
+    """What it said, where the caller can mend it; otherwise 502, and nothing of what it said: that may name files, or a part of our key."""
     said = b""
     async for part in answer.aiter_bytes():
         said += part
         if len(said) > ERROR_BYTES:
             break
-    try:
-        error = json.loads(said)["error"]
-        message, param = str(error["message"]), error.get("param")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        message, param = f"the server behind this one answered {answer.status_code}.", None
     if answer.status_code == 429:
         wait = answer.headers.get("retry-after", "")
-        return Refused(429, message, param, float(wait) if wait.isdigit() else 2.0)
-    return Refused(answer.status_code if answer.status_code in (400, 404, 413, 422) else 502, message, param)
+        seconds = min(float(wait), LONGEST_WAIT) if wait.isdecimal() else USUAL_WAIT
+        return Refused(429, "the server behind this one is too busy: try again shortly.", retry_after=seconds)
+    unsaid = f"the server behind this one answered {answer.status_code}."
+    if answer.status_code not in CALLERS_FAULT:
+        return Refused(502, unsaid)
+    try:
+        error = json.loads(said)["error"]
+        return Refused(answer.status_code, str(error["message"]), error.get("param"))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Refused(answer.status_code, unsaid)

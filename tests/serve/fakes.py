@@ -31,6 +31,32 @@ class Parrot:
         yield Done("stop", 3, 5)
 
 
+class Failing(Parrot):
+    """Says the first `after` words, then raises `error`; with `after` below 0 it does not even count the prompt."""
+
+    def __init__(self, error: Exception, after: int = 0) -> None:
+        super().__init__("m", "", "one two three")
+        self.error, self.after = error, after
+
+    async def size(self, ask: Ask) -> int:
+        if self.after < 0:
+            raise self.error
+        return 3
+
+    async def stream(self, ask: Ask) -> AsyncIterator[Text | Done]:
+        for word in self.says.split(" ")[: self.after]:
+            yield Text(f"{word} ")
+        raise self.error
+
+
+class Silent(Parrot):
+    """Never says anything."""
+
+    async def stream(self, ask: Ask) -> AsyncIterator[Text | Done]:
+        await asyncio.Event().wait()
+        yield Text("")
+
+
 if __name__ == "__main__":
     from privllm.serve.people import People
     from privllm.serve.server import arena_app, listen

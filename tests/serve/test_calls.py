@@ -1,10 +1,12 @@
 """The official `openai` client against a server that listens."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import openai
 import pytest
 from openai import OpenAI
@@ -12,9 +14,12 @@ from openai import OpenAI
 from privllm.judge.records import Message
 from privllm.serve.access import new_token
 from privllm.serve.batched import Batched
-from privllm.serve.engine import Ask, Settings
+from privllm.serve.calls import metered
+from privllm.serve.engine import Ask, Done, Refused, Settings
+from privllm.serve.limits import Meter
 from privllm.serve.people import People
 from privllm.serve.server import chat_app
+from tests.serve.fakes import Failing, Parrot, Silent
 from tests.serve.live import live
 from tests.serve.test_batch import opened, oracle
 
@@ -205,3 +210,141 @@ def test_tokens_are_wanted_once_there_are_some_and_limit_their_owner(
         people.revoke("eva", "now")
         with pytest.raises(openai.AuthenticationError):
             eva.models.list()
+
+
+ASK = Ask(None, "x", Settings(max_tokens=50))  # which may cost 53 tokens, as a parrot counts
+
+
+def meter_of_100() -> Meter:
+    """A meter at which no time passes."""
+    return Meter(10, 100, lambda: 0.0)
+
+
+def left_in(meter: Meter) -> int:
+    """Tokens that could still be taken at once."""
+    return next(amount for amount in range(100, -1, -1) if meter.tokens.wait(amount) == 0)
+
+
+class Greedy(Parrot):
+    """Another server that claims to have used more than was asked for."""
+
+    async def stream(self, ask: Ask):
+        yield Done("length", 3, 500)
+
+
+@pytest.mark.parametrize(
+    ("engine", "left"),
+    [
+        (Parrot("m", "", "one two"), 92),  # 3 were read, and 5 written, as it says itself
+        (Greedy("m", "", ""), 47),
+        (Failing(Refused(502, "x"), after=0), 100),
+        (Failing(Refused(502, "x"), after=1), 96),
+        (Failing(Refused(502, "x"), after=2), 95),
+        (Failing(OSError("x"), after=1), 96),
+    ],
+)
+def test_what_a_reply_did_not_use_is_given_back_however_it_ends(engine: Parrot, left: int) -> None:
+    async def main() -> None:
+        meter = meter_of_100()
+        try:
+            async for _ in metered(engine, ASK, meter):
+                assert left_in(meter) == 47
+        except (Refused, OSError):
+            pass
+        assert left_in(meter) == left
+
+    asyncio.run(main())
+
+
+def test_who_leaves_gets_back_what_was_not_said() -> None:
+    async def main() -> None:
+        meter = meter_of_100()
+        events = metered(Parrot("m", "", "one two three"), ASK, meter)
+        await anext(events)
+        await anext(events)
+        assert left_in(meter) == 47
+        await events.aclose()  # type: ignore[attr-defined]
+        assert left_in(meter) == 95
+        first = asyncio.ensure_future(anext(metered(Silent("m", "", ""), ASK, meter)))
+        while left_in(meter) == 95:
+            await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        assert left_in(meter) == 95
+
+    asyncio.run(main())
+
+
+def test_a_reply_that_is_refused_at_the_door_takes_nothing() -> None:
+    async def main() -> None:
+        meter = meter_of_100()
+        with pytest.raises(Refused) as refused:
+            await anext(metered(Parrot("m", "", "x"), Ask(None, "x", Settings(max_tokens=98)), meter))
+        assert (refused.value.status, refused.value.retry_after) == (429, None)
+        assert left_in(meter) == 100
+        assert await anext(metered(Parrot("m", "", "x"), Ask(None, "x", Settings(max_tokens=97)), meter))
+
+    asyncio.run(main())
+
+
+ENDINGS = {
+    "whole": (Parrot("m", "", "one two"), {}),
+    "stream": (Parrot("m", "", "one two"), {"stream": True}),
+    "an error": (Failing(OSError("x")), {}),
+    "an error of a stream": (Failing(Refused(502, "x"), after=1), {"stream": True}),
+    "gone before a word": (Silent("m", "", ""), {}),
+    "gone before a streamed word": (Silent("m", "", ""), {"stream": True}),
+    "gone in the middle": (Parrot("m", "", "word " * 10_000, 0.001), {"stream": True}),
+}
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_after_any_ending_a_token_may_ask_for_as_much_again(name: str, tmp_path: Path) -> None:
+    """A reply may cost 903 of 1,000 tokens; were they not given back, the next would be refused for most of a minute."""
+    engine, more = ENDINGS[name]
+    people = People(tmp_path / "p.sqlite")
+    headers = {"authorization": f"Bearer {new_token(people, 'eva', 1000, 1000)}"}
+    asked = {"model": "m", "prompt": "x", "max_tokens": 900} | more
+    with live(chat_app(engine, people)) as url, httpx.Client(headers=headers, timeout=0.3 if "gone" in name else 10) as client:
+
+        def ask() -> int:
+            """The status; of a reply that breaks off, that it began."""
+            try:
+                with client.stream("POST", f"{url}/v1/completions", json=asked) as answer:
+                    if "middle" in name:
+                        next(answer.iter_lines())
+                    elif answer.status_code == 200:
+                        answer.read()
+                    return answer.status_code
+            except httpx.TimeoutException:
+                return 200
+
+        assert ask() in (200, 500)
+        deadline = time.monotonic() + 10
+        while ask() == 429:  # until the server has seen that the client left
+            assert time.monotonic() < deadline, "what was taken is not given back"
+            time.sleep(0.02)
+
+
+def test_one_persons_use_does_not_eat_anothers(tmp_path: Path) -> None:
+    people = People(tmp_path / "p.sqlite")
+    eva, adam = ({"authorization": f"Bearer {new_token(people, name, 2, 100)}"} for name in ("eva", "adam"))
+    with live(chat_app(Parrot("m", "", "x"), people)) as url:
+
+        def ask(headers: dict[str, str], most: int) -> int:
+            return httpx.post(f"{url}/v1/completions", json={"model": "m", "prompt": "x", "max_tokens": most}, headers=headers).status_code
+
+        assert [ask(eva, 1), ask(eva, 1), ask(eva, 1)] == [200, 200, 429]
+        assert [ask(adam, 1), ask(adam, 1), ask(adam, 1)] == [200, 200, 429]
+        assert ask(eva, 1) == 429
+        new = {"authorization": f"Bearer {new_token(people, 'ada', 2, 100)}"}
+        assert [ask(new, 98), ask(new, 97)] == [429, 200]
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/m"])
+def test_each_token_opens_for_its_own_time_only(path: str, tmp_path: Path) -> None:
+    people = People(tmp_path / "p.sqlite")
+    eva, adam = ({"authorization": f"Bearer {new_token(people, name)}"} for name in ("eva", "adam"))
+    with live(chat_app(Parrot("m", "", "x"), people)) as url:
+        people.revoke("eva", "now")
+        assert [httpx.get(url + path, headers=headers).status_code for headers in (eva, adam)] == [401, 200]

@@ -15,9 +15,11 @@ import pytest
 from privllm.serve import gate
 from privllm.serve.access import new_token
 from privllm.serve.batched import Batched
+from privllm.serve.engine import Refused
 from privllm.serve.gate import BODY_LIMIT, HEADERS
 from privllm.serve.people import People
 from privllm.serve.server import chat_app
+from tests.serve.fakes import Failing, Parrot
 from tests.serve.live import live
 
 ASKED = {"model": "handbook-1", "prompt": "the", "max_tokens": 2}
@@ -197,3 +199,86 @@ def test_unrated_chats_leave_no_trace(exported: Callable[..., Path], tmp_path: P
 
 def test_the_limit_leaves_room_for_what_is_useful() -> None:
     assert BODY_LIMIT >= 4 * 200_000
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize(("size", "status"), [(1_000_000, 200), (1_000_001, 413)])
+def test_a_body_may_have_a_million_bytes_and_not_one_more(size: int, status: int, chunked: bool, tmp_path: Path) -> None:
+    body = json.dumps({"model": "m", "prompt": "x"}).encode().ljust(size)
+    with live(chat_app(Parrot("m", "", "x"), People(tmp_path / "p.sqlite"))) as url:
+        sent = (body[start : start + 70_000] for start in range(0, size, 70_000)) if chunked else body
+        answer = httpx.post(f"{url}/v1/completions", content=sent, headers=JSON)
+        assert ("content-length" in answer.request.headers) is not chunked
+    assert answer.status_code == status
+    assert (answer.headers.get("connection") == "close") is (status == 413)
+
+
+SECRET = "/srv/private/weights.safetensors"
+
+
+@pytest.mark.parametrize(
+    "engine", [Failing(OSError(28, "No space left on device", SECRET), after) for after in (-1, 0)], ids=["counting", "speaking"]
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_fails_within_is_an_error_that_names_no_file(engine: Failing, stream: bool, tmp_path: Path) -> None:
+    with live(chat_app(engine, People(tmp_path / "p.sqlite"))) as url:
+        answer = httpx.post(f"{url}/v1/completions", json={"model": "m", "prompt": "x", "stream": stream})
+        assert answer.status_code == 500
+        assert answer.json()["error"] == {
+            **{"message": "the server failed; its log says why.", "type": "server_error"},
+            **{"param": None, "code": None},
+        }
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert not any(part in answer.text for part in ("private", "Traceback", ".py", str(tmp_path)))
+        assert httpx.get(f"{url}/v1/models").status_code == 200
+
+
+def test_a_stream_that_fails_within_breaks_off_and_names_no_file(tmp_path: Path) -> None:
+    with live(chat_app(Failing(OSError(5, "Input/output error", SECRET), 1), People(tmp_path / "p.sqlite"))) as url:
+        said = b""
+        asked = {"model": "m", "prompt": "x", "stream": True}
+        with suppress(httpx.HTTPError), httpx.stream("POST", f"{url}/v1/completions", json=asked) as answer:
+            for part in answer.iter_raw():
+                said += part
+        assert b"one" in said
+        assert b"[DONE]" not in said
+        assert b"private" not in said
+
+
+def test_a_rating_that_cannot_be_kept_is_an_error_that_names_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    people = People(tmp_path / "p.sqlite")
+
+    def full(rating: object) -> int:
+        raise sqlite3.OperationalError(f"database or disk is full: {SECRET}")
+
+    monkeypatch.setattr(people, "rate", full)
+    decoding = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 20, "seed": 7}
+    said = {"id": "chatcmpl-1", "digest": "digest-of-m", "messages": [{"role": "user", "content": "?"}], "reply": "x", "thumb": "up"}
+    with live(chat_app(Parrot("m", "", "x"), people)) as url:
+        answer = httpx.post(f"{url}/api/rating", json=said | {"decoding": decoding})
+    assert answer.status_code == 500
+    assert "private" not in answer.text
+    assert answer.json()["error"]["type"] == "server_error"
+
+
+@pytest.mark.parametrize("path", ["/v1/models/..%2f..%2fetc%2fpasswd", "/nowhere", "/api/match"])
+def test_what_is_not_found_is_told_without_a_path_of_this_machine(path: str, url: str) -> None:
+    answer = httpx.get(url + path)
+    assert answer.status_code == 404
+    assert str(Path.cwd()) not in answer.text
+    assert "site-packages" not in answer.text
+
+
+def test_hosts_are_told_apart_whatever_the_case_and_the_port(url: str) -> None:
+    for host, status in (("LOCALHOST", b"200"), ("localhost:1", b"200"), ("[::1]:80", b"200"), ("127.0.0.2", b"421"), ("::1", b"421")):
+        answer = raw(url, b"GET /v1/models HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % host.encode())
+        assert answer.split()[1] == status, host
+
+
+def test_refusals_carry_what_their_status_asks_for() -> None:
+    for wait, header in ((0.0, "1"), (0.4, "1"), (1.0, "2"), (59.2, "60"), (None, None)):
+        assert gate.refusal(Refused(429, "x", retry_after=wait)).headers.get("retry-after") == header
+    for status in (400, 401, 403, 404, 408, 413, 415, 421, 429, 500):
+        headers = gate.refusal(Refused(status, "x")).headers
+        assert (headers.get("connection") == "close") is (status in (408, 413))
+        assert (headers.get("www-authenticate") == "Bearer") is (status == 401)
