@@ -6,6 +6,7 @@ a refusal names its place, its digest and the field, and the person who may see 
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
@@ -83,11 +84,16 @@ def understand(line: Line, raw: bytes) -> Entry | Refused:
 
 
 def check_names(record: Rating | Vote) -> None:
-    """Raise ValueError unless id and rater are short and printable."""
+    """Raise ValueError unless id, rater and what is known of models are short and printable; of a model nothing may be known."""
     for name in ("id", "rater"):
         value = getattr(record, name)
         if not (value.strip() and value.isprintable() and len(value) <= NAME_CHARACTERS):
             raise ValueError(f"`{name}` must be 1 to {NAME_CHARACTERS} printable characters")
+    models = {"left.": record.left.model, "right.": record.right.model} if isinstance(record, Vote) else {"": record.model}
+    for side, model in models.items():
+        for name, value in asdict(model).items():
+            if not (value.isprintable() and len(value) <= NAME_CHARACTERS):
+                raise ValueError(f"`{side}model.{name}` must be at most {NAME_CHARACTERS} printable characters")
 
 
 def moment(record: Rating | Vote) -> float:

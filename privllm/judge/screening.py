@@ -20,11 +20,12 @@ Tidy = Callable[[str], tuple[str, dict[str, int]]]  # text -> (text, how many pl
 LeftOver = Callable[[str], dict[str, int]]  # text -> how much personal data of each kind is still in it
 
 CONTROL_TOKEN = re.compile(r"<[|｜][\w▁/ -]{1,40}[|｜]>|</?(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>")
-# Every quantifier is bounded or possessive: what people send may not cost more than its length.
+# What people send may not cost more than its length, and padding it may not hide anything: where a quantifier has no bound it is
+# possessive, or cannot pass the next place at which a match could begin.
 HANDLERS = "abort|animation|before|blur|change|click|copy|drag|drop|error|focus|input|key|load|mouse|paste|pointer|submit|toggle|touch"
 ACTIVE_HTML = re.compile(
-    rf"</?(?:script|iframe|embed)\b|<object\s{{1,9}}(?:data|type|classid)\b|<[a-z][^<>]{{0,2000}}?[\s/\"']on(?:{HANDLERS})[a-z]{{0,20}}\s{{0,9}}=|"
-    r"(?:href|src|action)\s{0,9}=\s{0,9}[\"']?\s{0,9}(?:javascript|vbscript|data\s{0,9}:\s{0,9}text/html)",
+    rf"</?(?:script|iframe|embed)\b|<object\s++(?:data|type|classid)\b|<[a-z][^<>]*?[\s/\"']on(?:{HANDLERS})[a-z]{{0,20}}\s*+=|"
+    r"(?:href|src|action)\s*+=\s*+[\"']?\s*+(?:javascript|vbscript|data\s*+:\s*+text/html)",
     re.IGNORECASE,
 )
 CODE = re.compile(r"^[ \t]*+(`{3,}+|~{3,}+)[^\n]*+\n.*?(?:^[ \t]*+\1|\Z)|(?<!`)`[^`\n]++`(?!`)", re.DOTALL | re.MULTILINE)

@@ -7,11 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privllm.core.seed import digest
-from privllm.judge.reading import DETAIL_CHARACTERS, Entry, Refused, lines_of, read_files
+from privllm.judge.feedback import FeedbackConfig
+from privllm.judge.reading import Entry, Refused, lines_of, moment, read_files
 from privllm.judge.records import to_line
-from tests.judge.said import put, rating, vote
+from tests.judge.said import put, rating, run, vote
 
 GOOD = json.loads(to_line(vote("eva", "hi", "left")))
+RATED = json.loads(to_line(rating("eva", "hi", "up")))
+
+
+def side(**changes: str) -> dict:
+    return {"text": "one", "model": {"name": "a", "revision": "", "digest": "aa"} | changes}
 
 
 @pytest.mark.parametrize(
@@ -28,6 +34,9 @@ GOOD = json.loads(to_line(vote("eva", "hi", "left")))
         (json.dumps({**GOOD, "rater": ""}), "schema", "`rater` must be"),
         (json.dumps({**GOOD, "rater": "\ud800"}), "schema", "`rater` must be"),
         (json.dumps({**GOOD, "id": "x" * 201}), "schema", "`id` must be"),
+        (json.dumps({**GOOD, "left": side(digest="\ud800")}), "schema", "`left.model.digest` must be"),
+        (json.dumps({**GOOD, "right": side(name="x" * 201)}), "schema", "`right.model.name` must be"),
+        (json.dumps({**RATED, "model": side(revision="a\nb")["model"]}), "schema", "`model.revision` must be"),
         (json.dumps({**GOOD, "time": "yesterday"}), "schema", "`time` must be ISO 8601"),
         (json.dumps({**GOOD, "\x1b[2J" * 90: 1}), "schema", "�[2J"),
         ("x" * 5_000, "too_long", "5,000 bytes"),
@@ -42,7 +51,7 @@ def test_a_bad_line_is_refused_by_name_and_the_rest_is_read(tmp_path: Path, line
     assert isinstance(bad, Refused)
     assert (bad.reason, bad.line.source) == (reason, "deep/a.jsonl#2")
     assert detail in bad.detail
-    assert len(bad.detail) <= DETAIL_CHARACTERS
+    assert len(bad.detail) <= 120
     assert bad.detail.isprintable()
     raw = line.encode() if isinstance(line, str) else line
     assert (bad.line.digest, bad.line.bytes) == (digest(raw), len(raw))
@@ -59,3 +68,25 @@ def test_what_is_no_jsonl_is_not_feedback_and_a_mark_at_the_start_is(tmp_path: P
     put(tmp_path / "votes.jsonl.dvc", "outs:")
     put(tmp_path / "a.jsonl", b"\xef\xbb\xbf" + to_line(vote("eva", "hi", "left")).encode())
     assert [type(found) for found in read_files(tmp_path, 1 << 20)] == [Entry]
+
+
+@pytest.mark.parametrize("changes", [{"id": "x" * 200}, {"rater": "é" * 200}, {"left": side(name="x" * 200, digest="", revision="")}])
+def test_names_may_be_as_long_as_that(tmp_path: Path, changes: dict) -> None:
+    put(tmp_path / "a.jsonl", json.dumps({**GOOD, **changes}))
+    assert [type(found) for found in read_files(tmp_path, 1 << 20)] == [Entry]
+
+
+@pytest.mark.parametrize(("time", "seconds"), [("1970-01-02", 86_400), ("1970-01-01T01:00:00Z", 3_600), ("1970-01-01T01:00:00+01:00", 0)])
+def test_a_time_without_a_zone_is_utc(time: str, seconds: float, tmp_path: Path) -> None:
+    put(tmp_path / "a.jsonl", json.dumps({**RATED, "time": time}))
+    [found] = read_files(tmp_path, 1 << 20)
+    assert isinstance(found, Entry)
+    assert moment(found.record) == seconds
+
+
+def test_what_is_half_a_character_in_a_models_name_stops_nobody(tmp_path: Path) -> None:
+    """It cannot be written as UTF-8, and once stopped the whole stage."""
+    put(tmp_path / "in/a.jsonl", json.dumps({**GOOD, "left": side(digest="\ud800")}), vote("eva", "ho", "left"))
+    for share in (0.0, 1.0):
+        report, _ = run(tmp_path / "in", tmp_path / "out", FeedbackConfig(held_out=share))
+        assert (report["kept"], report["quarantined"]) == (1, {"schema": 1})

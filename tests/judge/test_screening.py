@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -65,8 +66,63 @@ def test_code_and_prose_are_not_attacks(text: str) -> None:
     assert through(rating("a", "q", correction=text))
 
 
+PADDED = {
+    "<img {} onerror=x>": "a" * 3_000,
+    "<img{}onerror=x>": " " * 3_000,
+    "<img onerror{}=x>": " " * 300,
+    "<a href{}=javascript:x>": " \n" * 300,
+    "<a href={}javascript:x>": "\t" * 300,
+    "<a href='{}javascript:x'>": " " * 300,
+    "<a href=data{}:text/html,x>": " " * 300,
+    "<a href=data:{}text/html,x>": " " * 300,
+    "<object {}data=x>": " " * 300,
+}
+
+
+@pytest.mark.parametrize("text", PADDED)
+def test_padding_hides_nothing(text: str) -> None:
+    assert refusal(rating("a", "q", correction=text.format(PADDED[text]))) == "active_html"
+    assert refusal(rating("a", "q", correction=text.format(" "))) == "active_html"
+
+
+@pytest.mark.parametrize(("characters", "refused"), [(0, False), (1, True), (40, True), (41, False)])
+def test_a_control_token_has_one_to_forty_characters(characters: int, refused: bool) -> None:
+    found = markup_of(rating("a", "q", correction=f"<|{'x' * characters}|>"))
+    assert (found is not None and found[0] == "control_token") is refused
+
+
+@pytest.mark.parametrize("place", range(6))
+def test_every_text_of_a_record_is_looked_at(place: int) -> None:
+    for bad, reason in (("<|end|>", "control_token"), ("<script>", "active_html"), ("It is +1 (555) 555-5555.", "personal_data")):
+        said = [bad if place == i else f"t{i}" for i in range(6)]
+        turns = Message("system", said[0]), Message("user", said[1]), Message("assistant", said[2]), Message("user", "so?")
+        rated = replace(rating("a", "q", "up", said[3], reply=said[4]), messages=turns, reason=said[5])
+        voted = replace(vote("a", "q", "left", left=said[3], right=said[4]), messages=turns, reason=said[5])
+        assert refusal(rated) == refusal(voted) == reason
+
+
+def test_one_person_has_one_pseudonym_and_each_record_one_key() -> None:
+    """Literals: another hash would take people's earlier words for other people's."""
+    one, same, voted = through(rating("eva", "q", "up"), rating("eva", "q", "down"), vote("eva", "q", "left"))
+    assert (one.rater, one.key, one.opening) == ("8134871f91c4fc0d", "e798ba752f1cbdf96dcdec93bf2982d6", "14391dba15a9a09d44d7d63ba396a492")
+    assert (same.rater, same.key) == (one.rater, one.key)
+    assert voted.rater == one.rater
+    assert voted.key != one.key
+
+
 @pytest.mark.parametrize(
-    "text", ["`" * 300_000 + "<", "<a" + " " * 300_000, "href" + " " * 300_000 + "=<", "<a " + "on" * 150_000, "```\n" * 90_000]
+    "text",
+    [
+        "`" * 300_000 + "<",
+        "<a" + " " * 300_000,
+        "href" + " " * 300_000 + "=<",
+        "<a " + "on" * 150_000,
+        "```\n" * 90_000,
+        "<a" * 150_000,
+        "<a onclick " * 30_000,
+        "<object " * 40_000,
+        "href= " * 60_000,
+    ],
 )
 def test_looking_for_attacks_costs_no_more_than_the_text(text: str) -> None:
     start = time.perf_counter()
