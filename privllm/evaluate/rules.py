@@ -37,7 +37,8 @@ class Rule:
     def broken(self, low: float, high: float) -> list[str]:
         """The limits that a difference which may lie anywhere from `low` to `high` does not surely keep."""
         worst = {"max_increase": high, "max_decrease": -low}
-        return [f"{name} {limit:g}" for name, limit in asdict(self).items() if limit is not None and worst[name] > limit]
+        limits = {name: limit for name, limit in asdict(self).items() if limit is not None}
+        return [f"{name} {limit:g}" for name, limit in limits.items() if not worst[name] <= limit]  # what is no number keeps none
 
 
 @dataclass
@@ -114,7 +115,13 @@ def without_incumbent() -> dict[str, Any]:
 
 
 def report_of(cfg: GateConfig, incumbent: str, figures: dict[str, Figure]) -> dict[str, Any]:
-    """What was measured, and what of it breaks a rule."""
+    """What was measured, and what of it breaks a rule. Raises UserError for a figure that is no number: it would say nothing of either."""
+    for name, figure in figures.items():
+        if not math.isfinite(figure.difference):
+            raise UserError(
+                f"`{name}` is no number (incumbent {figure.incumbent}, candidate {figure.candidate}), so the gate cannot judge the model: "
+                "look at its training's losses in reports, then train anew with a lower learning rate, or promote again."
+            )
     broken = judge(figures, cfg.rules, cfg.evidence)
     shown = {name: figure.plain() | {"verdict": "not asked"} for name, figure in figures.items()}
     for name, limits in broken.items():

@@ -1,6 +1,7 @@
 """rules: what keeps a limit passes, what does not is named, and nothing that was asked is forgotten."""
 
 import math
+import re
 
 import pytest
 from hypothesis import given
@@ -105,3 +106,115 @@ def test_settings_that_mean_nothing_are_refused() -> None:
 def test_the_first_model_has_nothing_to_be_worse_than(capsys: pytest.CaptureFixture) -> None:
     require_pass(without_incumbent())
     assert "No model has been promoted yet" in capsys.readouterr().out
+
+
+AT_THE_LIMIT = [
+    # incumbent, candidate, rule, kept
+    (2.0, 2.01, {"max_increase": 0.01}, True),  # 2.01 - 2.0 is 0.009999999999999787
+    (1.0, 1.01, {"max_increase": 0.01}, True),  # 1.01 - 1.0 is 0.010000000000000009
+    (2.0, 2.010001, {"max_increase": 0.01}, False),
+    (2.0, 1.0, {"max_increase": 0.0}, True),
+    (2.0, 2.0, {"max_increase": 0.0}, True),
+    (2.0, 2.000001, {"max_increase": 0.0}, False),
+    (2.0, 1.99, {"max_increase": -0.01}, True),  # it must get better by as much
+    (2.0, 1.990001, {"max_increase": -0.01}, False),
+    (0.7, 0.68, {"max_decrease": 0.02}, True),
+    (0.7, 0.679999, {"max_decrease": 0.02}, False),
+    (0.7, 0.9, {"max_decrease": 0.0}, True),
+    (0.7, 0.75, {"max_decrease": -0.05}, True),
+    (0.7, 0.749999, {"max_decrease": -0.05}, False),
+    (0.5, 0.6, {"max_increase": 0.1, "max_decrease": 0.1}, True),
+    (0.5, 0.4, {"max_increase": 0.1, "max_decrease": 0.1}, True),
+    (0.5, 0.600001, {"max_increase": 0.1, "max_decrease": 0.1}, False),
+    (0.5, 0.399999, {"max_increase": 0.1, "max_decrease": 0.1}, False),
+]
+
+
+@pytest.mark.parametrize(("incumbent", "candidate", "rule", "kept"), AT_THE_LIMIT)
+def test_a_rule_at_its_limit(incumbent: float, candidate: float, rule: dict[str, float], kept: bool) -> None:
+    report = report_of(GateConfig({"bits_per_byte": Rule(**rule)}), "v1", {"causal.bits_per_byte": Figure(incumbent, candidate, None, 9)})
+    assert report["passed"] is kept
+    assert report["figures"]["causal.bits_per_byte"]["verdict"].startswith("kept" if kept else "broken: ")
+
+
+@pytest.mark.parametrize(
+    ("interval", "rule", "kept"),
+    [
+        ((-0.02, 0.01), {"max_increase": 0.01}, True),
+        ((-0.02, 0.010001), {"max_increase": 0.01}, False),
+        ((-0.02, 0.5), {"max_decrease": 0.02}, True),
+        ((-0.020001, 0.5), {"max_decrease": 0.02}, False),
+        (None, {"max_increase": 100.0}, False),
+        (None, {"max_decrease": 100.0}, False),
+    ],
+)
+def test_an_interval_at_its_limit(interval: tuple[float, float] | None, rule: dict[str, float], kept: bool) -> None:
+    report = report_of(GateConfig({"forgetting": Rule(**rule)}, INTERVAL), "v1", {"causal.forgetting": Figure(1.0, 1.0, interval, 9)})
+    assert report["passed"] is kept
+
+
+def test_what_is_no_number_keeps_no_limit() -> None:
+    up, down = Rule(max_increase=5), Rule(max_decrease=5)
+    assert up.broken(math.nan, math.nan) == up.broken(0, math.inf) == up.broken(0, math.nan) == ["max_increase 5"]
+    assert down.broken(math.nan, math.nan) == down.broken(-math.inf, 0) == down.broken(math.nan, 0) == ["max_decrease 5"]
+    assert up.broken(-math.inf, 0) == down.broken(0, math.inf) == []
+
+
+@pytest.mark.parametrize(("incumbent", "candidate"), [(2.0, math.nan), (math.nan, 2.0), (2.0, math.inf), (math.inf, math.inf)])
+@pytest.mark.parametrize("rules", [{}, {"bits_per_byte": Rule(max_increase=9)}])
+def test_a_figure_that_is_no_number_stops_the_gate_by_name(incumbent: float, candidate: float, rules: dict[str, Rule]) -> None:
+    with pytest.raises(UserError, match=r"`causal\.bits_per_byte` is no number"):
+        report_of(GateConfig(rules), "v1", {"causal.bits_per_byte": Figure(incumbent, candidate, None, 9)})
+
+
+def test_a_rule_for_which_nothing_was_measured_is_named_and_breaks_nothing() -> None:
+    rules = {
+        "preferences": Rule(max_decrease=0.02),
+        "tasks.questions.rouge_l": Rule(max_decrease=0),
+        "masked.bits_per_byte": Rule(max_increase=0),
+    }
+    report = report_of(GateConfig(rules), "v1", {"causal.bits_per_byte": Figure(1.0, 9.0, None, 9)})
+    assert (report["passed"], report["not_measured"]) == (True, list(rules))
+    assert report_of(GateConfig(rules), "v1", {}) == {"incumbent": "v1", "passed": True, "figures": {}, "not_measured": list(rules)}
+    require_pass(report)
+
+
+def test_one_broken_rule_of_many_breaks_the_gate() -> None:
+    figures = {"causal.bits_per_byte": Figure(1.0, 1.0, None, 9), "masked.bits_per_byte": Figure(1.0, 2.0, None, 9)}
+    report = report_of(GateConfig({"bits_per_byte": Rule(max_increase=0.5), "causal.bits_per_byte": Rule(max_increase=1)}), "v1", figures)
+    assert [one["verdict"] for one in report["figures"].values()] == ["kept", "broken: max_increase 0.5"]
+    assert not report["passed"]
+    both = GateConfig({"bits_per_byte": Rule(max_increase=0.5), "masked.bits_per_byte": Rule(max_increase=0.1)})
+    assert report_of(both, "v1", figures)["figures"]["masked.bits_per_byte"]["verdict"] == "broken: max_increase 0.5, max_increase 0.1"
+
+
+def test_a_name_ends_a_figures_name_only_behind_a_dot() -> None:
+    rules = {"bits_per_byte": Rule(max_increase=0)}
+    assert rules_for("causal.my_bits_per_byte", rules) == {}
+    assert without_figure(["causal.my_bits_per_byte"], rules) == ["bits_per_byte"]
+
+
+@pytest.mark.parametrize(("draws", "fits"), [(99, False), (100, True)])
+def test_an_interval_needs_a_hundred_draws(draws: int, fits: bool) -> None:
+    if fits:
+        assert GateConfig(draws=draws).draws == draws
+    else:
+        with pytest.raises(UserError, match=r"gate\.draws"):
+            GateConfig(draws=draws)
+    assert GateConfig() == GateConfig({}, "difference", 2000)
+
+
+def test_the_table_says_what_was_measured(capsys: pytest.CaptureFixture) -> None:
+    figures = {"causal.bits_per_byte": Figure(2.0, 2.1, (0.02, 0.18), 1234), "causal.preferences": Figure(0.5, 0.25, None, 3)}
+    report = report_of(GateConfig({"preferences": Rule(max_decrease=0.1)}), "v1", figures)
+    with pytest.raises(UserError, match="worse than v1"):
+        require_pass(report)
+    assert [line.split("  ") for line in _columns(capsys.readouterr().out)] == [
+        ["figure", "incumbent", "candidate", "difference", "95 % interval", "of", "verdict"],
+        ["causal.bits_per_byte", "2.0000", "2.1000", "+0.1000", "+0.0200 to +0.1800", "1,234", "not asked"],
+        ["causal.preferences", "0.5000", "0.2500", "-0.2500", "too few", "3", "broken: max_decrease 0.1"],
+    ]
+
+
+def _columns(text: str) -> list[str]:
+    return [re.sub(" {2,}", "  ", line) for line in text.splitlines()]

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -5,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privllm.evaluate.slices import Tally, bootstrap_interval, total
+from privllm.evaluate.scoring import Scored
+from privllm.evaluate.slices import Document, Tally, bootstrap_interval, tally, total
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.floats(0, 20), st.booleans()), min_size=2), st.data())
@@ -36,3 +38,38 @@ def test_interval_holds_the_mean_and_narrows_with_more_documents() -> None:
     assert bootstrap_interval(nats, sizes, 300, 1) == [low, high]
     # The normal approximation gives the same width, to a tenth.
     assert high - low == pytest.approx(2 * 1.96 * nats.std() / 20 / math.log(2) / 50, rel=0.12)
+
+
+def test_an_interval_by_listing_all_draws() -> None:
+    """Of three documents there are 27 equally likely draws."""
+    nats, sizes = np.array([10.0, 20.0, 60.0]), np.array([10, 10, 20])
+    every = [nats[list(draw)].sum() / math.log(2) / sizes[list(draw)].sum() for draw in itertools.product(range(3), repeat=3)]
+    low, high = bootstrap_interval(nats, sizes, 20_000, 0)
+    assert (low, high) == pytest.approx(tuple(np.quantile(every, [0.025, 0.975], method="inverted_cdf")), abs=1e-6)
+
+
+def test_one_document_is_no_choice() -> None:
+    low, high = bootstrap_interval(np.array([math.log(2) * 30]), np.array([10]), 50, 0)
+    assert low == high == 3.0
+
+
+def test_figures_of_nothing_are_refused() -> None:
+    with pytest.raises(AssertionError, match="without tokens"):
+        Tally().figures()
+
+
+def test_what_is_not_a_documents_own_token_is_found_out() -> None:
+    sizes = np.array([1, 1, 2, 3])
+    document = Document("d", "mail/a.txt", "text/plain", np.array([1, 2, 3]), np.array(["NOUN", "VERB", "NOUN"]), np.array(["outside"] * 3))
+    numbers = {"nats": np.array([1.0, 2.0]), "correct": np.array([True, False])}
+    right = Scored("d", np.array([1, 2]), np.array([2, 3]), **numbers)
+    cells = tally([document], {"d": [right]}, sizes)
+    assert vars(cells["all", "all"]["d"]) == {"tokens": 2, "bytes": 5, "nats": 3.0, "correct": 1}
+    assert vars(cells["by_pos", "NOUN"]["d"]) == {"tokens": 1, "bytes": 3, "nats": 2.0, "correct": 0}
+    assert vars(cells["by_pos", "VERB"]["d"]) == {"tokens": 1, "bytes": 2, "nats": 1.0, "correct": 1}
+    assert set(cells) == {
+        *(("all", "all"), ("by_media_type", "text/plain"), ("by_source", "mail"), ("by_length", "0-1 kB")),
+        *(("by_pos", "NOUN"), ("by_pos", "VERB"), ("by_entity", "outside")),
+    }
+    with pytest.raises(AssertionError, match="are not its tokens"):
+        tally([document], {"d": [right._replace(labels=np.array([3, 2]))]}, sizes)

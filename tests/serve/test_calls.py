@@ -15,7 +15,7 @@ from privllm.judge.records import Message
 from privllm.serve.access import new_token
 from privllm.serve.batched import Batched
 from privllm.serve.calls import metered
-from privllm.serve.engine import Ask, Done, Refused, Settings
+from privllm.serve.engine import Ask, Done, Refused, Settings, Text
 from privllm.serve.limits import Meter
 from privllm.serve.people import People
 from privllm.serve.server import chat_app
@@ -348,3 +348,19 @@ def test_each_token_opens_for_its_own_time_only(path: str, tmp_path: Path) -> No
     with live(chat_app(Parrot("m", "", "x"), people)) as url:
         people.revoke("eva", "now")
         assert [httpx.get(url + path, headers=headers).status_code for headers in (eva, adam)] == [401, 200]
+
+
+class Short(Parrot):
+    """Ends without saying that it has ended."""
+
+    async def stream(self, ask: Ask):
+        yield Text("one ")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_reply_without_an_end_broke_off(stream: bool, tmp_path: Path) -> None:
+    with live(chat_app(Short("m", "", ""), People(tmp_path / "p.sqlite"))) as url:
+        answer = httpx.post(f"{url}/v1/completions", json={"model": "m", "prompt": "x", "stream": stream})
+    assert answer.status_code == (200 if stream else 502)
+    assert "the reply broke off." in answer.text
+    assert "[DONE]" not in answer.text
