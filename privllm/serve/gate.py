@@ -72,8 +72,8 @@ class Gate:
             return Refused(421, f"this server is not `{host}`: open it by the address it printed.")
         if method in ("GET", "HEAD"):
             return None
-        origin = headers.get("origin")
-        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") or (origin and urlsplit(origin).netloc != host):
+        elsewhere = [origin for origin in headers.getlist("origin") if origin and _place(origin) != host]
+        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") or elsewhere:
             return Refused(403, "another web site may not call this server.")
         if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return Refused(415, "send JSON, with the header Content-Type: application/json.")
@@ -83,6 +83,14 @@ class Gate:
 def _name(url: str) -> str | None:
     try:
         return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
+def _place(url: str) -> str | None:
+    """Name and port."""
+    try:
+        return urlsplit(url).netloc
     except ValueError:
         return None
 

@@ -93,8 +93,9 @@ def _rating(given: GivenRating, rater: str, model: Model) -> Rating:
 
 
 def rater_of(token: str, typed: str) -> str:
-    """The token's name where there is one; otherwise the pseudonym that was typed."""
-    return token or " ".join(typed.split()) or NOBODY
+    """The token's name where there is one; otherwise the pseudonym that was typed, without what the next build would refuse in a name."""
+    shown = "".join(sign for sign in " ".join(typed.split()) if sign.isprintable())
+    return token or shown.strip() or NOBODY
 
 
 def usual() -> dict[str, Any]:

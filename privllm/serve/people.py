@@ -9,7 +9,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -51,19 +51,26 @@ class People:
     """The open file. Methods may be called from any thread; several processes may have it open."""
 
     def __init__(self, file: Path = FILE) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))  # what people wrote is nobody else's on this machine
-        self._lock = Lock()
+        self._file = file
+        self._lock, self._reading = Lock(), Lock()
         try:
-            self._db = sqlite3.connect(file, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))  # what people wrote is nobody else's on this machine
+            self._db = self._connect()
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(SCHEMA)
-        except sqlite3.DatabaseError as error:
+            # Every call asks for tokens: it may not wait for who writes, be it another process that takes its time.
+            self._reader = self._connect()
+        except (OSError, sqlite3.DatabaseError) as error:
             raise UserError(f"{file} cannot be used ({error}): move it away, and a new one is made.") from error
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._file, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
 
     def close(self) -> None:
         self._db.close()
+        self._reader.close()
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -79,8 +86,8 @@ class People:
 
     def tokens(self) -> list[Token]:
         """All that were ever made, the revoked ones too, oldest first."""
-        with self._lock:
-            rows = self._db.execute(f"SELECT {', '.join(Token._fields)} FROM tokens ORDER BY created, name").fetchall()  # noqa: S608
+        with self._reading:
+            rows = self._reader.execute(f"SELECT {', '.join(Token._fields)} FROM tokens ORDER BY created, name").fetchall()  # noqa: S608
         return [Token(*row) for row in rows]
 
     def add_token(self, token: Token) -> None:
@@ -126,5 +133,5 @@ class People:
         return [from_plain(Rating, json.loads(text)) for (text,) in self._records("rating")]
 
     def _records(self, kind: str) -> list[tuple[str]]:
-        with self._lock:
-            return self._db.execute("SELECT record FROM records WHERE kind = ? ORDER BY rowid", (kind,)).fetchall()
+        with closing(self._connect()) as db:  # there may be many: whoever asks for tokens meanwhile does not wait
+            return db.execute("SELECT record FROM records WHERE kind = ? ORDER BY rowid", (kind,)).fetchall()

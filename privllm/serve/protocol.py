@@ -128,7 +128,8 @@ def parse(schema: type[Schema], body: bytes) -> Schema:
         return schema.model_validate(plain)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        name = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("list[", "constrained-", "str")))
+        # A field of several types is followed by the type that was tried.
+        name = ".".join(part for part in map(str, first["loc"]) if part != "str" and not part.startswith(("list[", "constrained-")))
         unknown = first["type"] == "extra_forbidden"
         said = "is not supported here; leave it out" if unknown else first["msg"][:1].lower() + first["msg"][1:]
         raise Refused(400, f"`{name}`: {said}.", name) from None

@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import APIRouter, FastAPI
 from fastapi import Request as Call
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from privllm.core.errors import UserError
@@ -61,7 +62,8 @@ def application(engines: Sequence[Engine], routers: Sequence[APIRouter], hosts: 
         return refusal(error)
 
     @app.exception_handler(Gone)
-    async def gone(call: Call, error: Gone) -> Response:
+    @app.exception_handler(ClientDisconnect)  # while it sent the body
+    async def gone(call: Call, error: Exception) -> Response:
         return Response(status_code=CLIENT_CLOSED)
 
     @app.exception_handler(HTTPException)

@@ -5,6 +5,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -162,6 +163,9 @@ def test_a_name_that_points_here_is_not_ours(host: str, url: str) -> None:
         ({"origin": "https://evil.example"}, 403),
         ({"origin": "null"}, 403),
         ({"origin": "http://127.0.0.1:1"}, 403),
+        ({"origin": "http://["}, 403),
+        ({"origin": ""}, 200),
+        ({"sec-fetch-site": "none"}, 200),
         ({"sec-fetch-site": "cross-site"}, 403),
         ({"sec-fetch-site": "same-site"}, 403),
         ({"content-type": "text/plain"}, 415),
@@ -282,3 +286,41 @@ def test_refusals_carry_what_their_status_asks_for() -> None:
         headers = gate.refusal(Refused(status, "x")).headers
         assert (headers.get("connection") == "close") is (status in (408, 413))
         assert (headers.get("www-authenticate") == "Bearer") is (status == 401)
+
+
+def test_a_second_origin_is_looked_at_too(url: str) -> None:
+    for origins, status in (([url, "https://evil.example"], 403), (["https://evil.example", url], 403), ([url, url], 200)):
+        headers = [("content-type", "application/json"), *(("origin", origin) for origin in origins)]
+        assert httpx.post(f"{url}/v1/completions", content=json.dumps(ASKED), headers=headers).status_code == status
+
+
+@pytest.mark.parametrize("sent", [b"", b'{"model"'])
+def test_who_leaves_while_sending_is_no_mistake_of_ours(sent: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with live(chat_app(Parrot("m", "", "x"), People(tmp_path / "p.sqlite"))) as url:
+        host = urlsplit(url).netloc
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+        with socket.create_connection((urlsplit(url).hostname or "", urlsplit(url).port or 0), timeout=10) as sock:
+            sock.sendall(head.encode() + sent)
+            sock.shutdown(socket.SHUT_WR)
+            while sock.recv(65536):
+                pass
+        assert httpx.get(f"{url}/v1/models").status_code == 200
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_others_are_answered_while_a_rating_waits_for_the_file(tmp_path: Path) -> None:
+    people = People(tmp_path / "p.sqlite")
+    export = sqlite3.connect(tmp_path / "p.sqlite", isolation_level=None)
+    decoding = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 20, "seed": 7}
+    said = {"id": "chatcmpl-1", "digest": "digest-of-m", "messages": [{"role": "user", "content": "?"}], "reply": "x", "thumb": "up"}
+    with live(chat_app(Parrot("m", "", "x"), people)) as url, ThreadPoolExecutor(1) as pool:
+        export.execute("BEGIN IMMEDIATE")
+        try:
+            rating = pool.submit(httpx.post, f"{url}/api/rating", json=said | {"decoding": decoding}, timeout=60)
+            for _ in range(20):
+                assert httpx.get(f"{url}/v1/models", timeout=20).status_code == 200
+                time.sleep(0.01)
+            assert not rating.done()
+        finally:
+            export.execute("ROLLBACK")
+        assert rating.result().json() == {"edition": 1}

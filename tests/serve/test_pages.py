@@ -1,13 +1,16 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from privllm.judge.reading import check_names
 from privllm.serve.access import new_token
-from privllm.serve.pages import STATIC, TYPES
+from privllm.serve.pages import STATIC, TYPES, rater_of
 from privllm.serve.people import People
 from privllm.serve.server import chat_app
+from tests.judge.cases import rating
 from tests.serve.fakes import Parrot
 from tests.serve.live import live
 
@@ -80,3 +83,19 @@ def test_the_page_loads_nothing_from_elsewhere_and_runs_nothing_inline() -> None
             "style=",
         ):
             assert forbidden not in text.replace("http://www.w3.org/2000/svg", ""), f"{path.name}: {forbidden}"
+
+
+@pytest.mark.parametrize(
+    ("token", "typed", "kept"),
+    [
+        ("eva", "adam", "eva"),
+        ("", "  ada \t k ", "ada k"),
+        ("", "a\u200d\x07b\x1b[2J\u202ec", "ab[2Jc"),
+        ("", "\u200b \n", "anonymous"),
+        ("", "", "anonymous"),
+    ],
+)
+def test_who_rates_has_a_name_that_the_next_build_takes(token: str, typed: str, kept: str) -> None:
+    """It quarantines records of people whose names cannot be printed."""
+    assert rater_of(token, typed) == kept
+    check_names(replace(rating("1"), rater=rater_of(token, typed)))
