@@ -60,3 +60,25 @@ def test_many_people_on_one_thing_are_no_burden() -> None:
     found = reliabilities([[crowd]], 0.5, 5)
     assert time.perf_counter() - start < 10
     assert found["p1"][1] > found["p0"][1]
+
+
+def test_who_judges_only_one_kind_of_thing_is_judged_by_it() -> None:
+    thumbs = [{"a": "up", "b": "up"}, {"a": "down", "b": "down"}, {"a": "up", "c": "down"}]
+    votes = [{"a": "first", "d": "first"}, {"a": "second", "d": "second"}]
+    found = reliabilities([thumbs, votes], 0.5, 5)
+    assert {rater: shared for rater, (shared, _) in found.items()} == {"a": 5, "b": 2, "c": 1, "d": 2}
+    assert found["c"][1] < 0.5 < min(found["a"][1], found["b"][1])
+    assert found["d"][1] == pytest.approx((2 * 1 + 5 * 0.5) / 7)
+
+
+@pytest.mark.parametrize(("prior_units", "expected"), [(1e-9, 1.0), (2.0, 0.75), (1e9, 0.5)])
+def test_the_prior_weighs_what_it_is_said_to_be_worth(prior_units: float, expected: float) -> None:
+    found = reliabilities([[{"a": "x", "b": "x"}, {"a": "y", "b": "y"}]], 0.5, prior_units)
+    assert found["a"] == (2, pytest.approx(expected))
+
+
+def test_reliability_lies_between_nothing_and_one() -> None:
+    opposed = [{"a": "x", "b": "y"}, {"a": "y", "b": "x"}] * 20
+    assert reliabilities([opposed], 0.5, 1)["a"] == (40, 0.0)
+    assert reliabilities([[{"a": "x", "b": "x"}] * 5], 0.25, 1)["a"] == (5, 0.25)  # all say the same, so nothing is shown
+    assert reliabilities([[{"a": "x"}]], 0.5, 1) == {}

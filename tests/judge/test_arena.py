@@ -1,5 +1,7 @@
 from collections import Counter
 
+import pytest
+
 from privllm.judge.arena import points, sides
 from tests.judge.cases import A, B, vote
 
@@ -22,3 +24,11 @@ def test_points() -> None:
     assert points(vote("1", "right")) == (A, B, 0.0)
     assert points(vote("1", "tie")) == (A, B, 0.5)
     assert points(vote("1", "both_bad")) is None
+
+
+def test_whoever_has_the_secret_can_check_the_sides() -> None:
+    """Literals: another draw would show the sides of matches that were played."""
+    assert [sides(2, "secret", str(i)) for i in range(8)] == [(1, 0), (0, 1), (1, 0), (1, 0), (0, 1), (0, 1), (0, 1), (1, 0)]
+    assert [sides(3, "secret", str(i)) for i in range(8)] == [(2, 1), (0, 2), (1, 0), (2, 0), (0, 2), (0, 1), (1, 2), (2, 1)]
+    with pytest.raises(AssertionError, match="two models"):
+        sides(1, "secret", "0")

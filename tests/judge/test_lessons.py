@@ -1,5 +1,6 @@
 """What the feedback stage writes, read back: every row is something, and what is held back is never learnt."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,42 @@ def test_what_is_not_taught_has_a_reason_and_all_add_up() -> None:
     assert [(lesson.id, ids) for lesson, ids in found.kept] == [("0", ["a"]), ("3", ["c"])]
     assert found.dropped == {"empty": 1, "weightless": 1}
     assert found.rows == 4
+
+
+def written(folder: Path, **files: list[dict]) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name in ("sft", "preferences", "held_out", "raters"):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in files.get(name, [])), "utf-8")
+    return folder
+
+
+PROMPT = {"id": "1", "weight": 0.5, "prompt": [{"role": "user", "content": "q"}]}
+
+
+@pytest.mark.parametrize(("weight", "kept"), [(0.0, 0), (0.0001, 1), (1.0, 1)])
+def test_any_weight_above_nothing_teaches(weight: float, kept: int) -> None:
+    found = taught([Lesson("1", "o", (), ("a",), weight)], lambda lesson: [1])
+    assert (len(found.kept), found.dropped) == (kept, {} if kept else {"weightless": 1})
+
+
+@pytest.mark.parametrize(("choice", "replies"), [("left", ("l", "r")), ("right", ("r", "l")), ("tie", None), ("both_bad", None)])
+def test_what_a_held_out_vote_prefers(tmp_path: Path, choice: str, replies: tuple[str, str] | None) -> None:
+    held = read_held_out(written(tmp_path / "a", held_out=[PROMPT | {"kind": "vote", "choice": choice, "left": "l", "right": "r"}]))
+    assert [one.replies for one in held.preferences] == ([replies] if replies else [])
+    assert (held.corrections, held.other) == ([], 0 if replies else 1)
+
+
+@pytest.mark.parametrize("reply", ["", " \n", "said"])
+def test_a_correction_of_nothing_prefers_nothing(tmp_path: Path, reply: str) -> None:
+    rated = {"kind": "rating", "thumb": "down", "reply": reply, "correction": "better"}
+    held = read_held_out(written(tmp_path / "a", held_out=[PROMPT | rated, PROMPT | rated | {"id": "2", "correction": ""}]))
+    learnt = read_training(written(tmp_path / "b", sft=[PROMPT | {"reply": "better", "instead_of": reply}]))
+    for side in (held, learnt):
+        assert [one.replies for one in side.corrections] == [("better",)]
+        assert [one.replies for one in side.preferences] == ([("better", "said")] if reply == "said" else [])
+    assert (held.other, learnt.other) == (1, 0)
+
+
+def test_people_count_whose_words_were_kept_and_weigh_something(tmp_path: Path) -> None:
+    rows = [{"kept": kept, "weight": weight} for kept, weight in ((1, 0.1), (0, 0.5), (3, 0.0), (0, 0.0), (2, 1.0))]
+    assert people_in(written(tmp_path / "a", raters=rows)) == 2

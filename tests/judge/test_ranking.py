@@ -62,3 +62,32 @@ def test_known_strengths_are_found_and_intervals_cover_them() -> None:
         held += int((np.abs(lead - leads) < Z95 * error).sum())
     assert np.abs(found - leads).max() < 0.05
     assert 0.92 < held / 600 < 0.98
+
+
+def test_the_best_is_first_and_each_has_its_own_counts() -> None:
+    votes = [
+        vote("1", "left", A, B),
+        vote("2", "right", C, A),
+        vote("3", "tie", B, C),
+        vote("4", "both_bad", A, C),
+        vote("5", "left", B, C),
+    ]
+    rows = ranking(votes)
+    assert [(row.model.name, row.wins, row.ties, row.losses, row.both_bad) for row in rows] == [
+        ("a", 2, 0, 0, 1),
+        ("b", 1, 1, 1, 0),
+        ("c", 0, 1, 2, 1),
+    ]
+    assert [row.share for row in rows] == sorted((row.share for row in rows), reverse=True)
+    assert all(0 < row.low < row.share < row.high < 1 for row in rows)
+
+
+def test_a_model_without_a_digest_is_known_by_its_name_and_revision() -> None:
+    d, e, moved = Model("d", "", ""), Model("e", "", ""), Model("d", "r", "")
+    assert [row.model.name for row in ranking([vote("1", "left", d, e), vote("2", "left", moved, e)])].count("d") == 2
+
+
+def test_only_bad_replies_rank_nobody() -> None:
+    rows = ranking([vote("1", "both_bad"), vote("2", "both_bad", B, A)])
+    assert [(row.wins, row.both_bad, row.share) for row in rows] == [(0, 2, 0.5), (0, 2, 0.5)]
+    assert all((row.low, row.high) == (0, 1) for row in rows)

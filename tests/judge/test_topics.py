@@ -1,12 +1,14 @@
 import math
 import random
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from privllm.judge.feedback import FeedbackConfig
 from privllm.judge.raters import Rater, RaterConfig, limit, weigh
-from privllm.judge.records import Rating
-from privllm.judge.topics import LEAST, difference, weak_topics, wilson
+from privllm.judge.records import Message, Rating
+from privllm.judge.topics import LEAST, difference, topics_of, weak_topics, wilson, words_of
 from tests.judge.said import put, rating, run, through, vote
 
 VERBS = "open close clean paint weigh store move test".split()
@@ -83,3 +85,52 @@ def test_the_report_has_them_and_nobody_no_topics(tmp_path) -> None:
     assert [spot["slice"] for spot in report["weak_spots"]] == ["valve"]
     (tmp_path / "none").mkdir()
     assert run(tmp_path / "none", tmp_path / "out")[0]["weak_spots"] == []
+
+
+@pytest.mark.parametrize(("conversations", "named"), [(5, []), (6, ["valve"])])
+def test_a_topic_needs_six_conversations(conversations: int, named: list[str]) -> None:
+    said = [rating("a", f"valve {i}", "down") for i in range(conversations)] + [rating("a", f"pump {i}", "up") for i in range(40)]
+    assert [spot["slice"] for spot in found(*said)] == named
+
+
+@pytest.mark.parametrize(("rest", "named"), [(5, []), (6, ["valve"])])
+def test_so_does_the_rest(rest: int, named: list[str]) -> None:
+    weights = np.array([1.0] * 6 + [1.0] * rest + [0.0] * 10)  # who counts for nothing makes no rest
+    assert list(topics_of({"valve": set(range(6))}, weights)) == named
+
+
+def test_a_word_in_more_than_half_of_all_conversations_is_no_topic() -> None:
+    assert list(topics_of({"half": set(range(10)), "more": set(range(11))}, np.ones(20))) == ["half"]
+
+
+def test_at_most_ten_topics_are_named_the_worst_first() -> None:
+    said = [rating("a", f"topic{chr(97 + k)} {i}", "down" if i < 24 - k else "up") for k in range(12) for i in range(24)]
+    said += [rating("a", f"pump {i}", "up") for i in range(400)]
+    spots = found(*said)
+    assert [spot["slice"] for spot in spots] == [f"topic{chr(97 + k)}" for k in range(10)]
+    assert [spot["excess"] for spot in spots] == sorted((spot["excess"] for spot in spots), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Ab abc ABC", {"abc"}),
+        ("x" * 30, {"x" * 30}),
+        ("a1bc d_ef", set()),
+        ("naïve Straße", {"naïve", "strasse"}),
+        ("<EMAIL> mail", {"mail"}),
+    ],
+)
+def test_words_have_three_letters_at_least(text: str, words: set[str]) -> None:
+    assert words_of(rating("a", text, "up")) == words
+
+
+def test_only_what_people_asked_is_read() -> None:
+    turns = Message("system", "kindly"), Message("user", "valve"), Message("assistant", "pump"), Message("user", "pipe")
+    assert words_of(replace(rating("a", "x", "up"), messages=turns)) == {"valve", "pipe"}
+
+
+def test_a_spot_counts_conversations_by_weight_and_judgements_by_number() -> None:
+    said = [asked("valve", i, "down", who) for i in range(10) for who in "ab"] + [asked("pump", i, "up") for i in range(30)]
+    (spot,) = found(*said)
+    assert (spot["conversations"], spot["judgements"], spot["bad"], spot["excess"]) == (10, 20, 1.0, 1.0)
