@@ -161,3 +161,69 @@ def test_inputs_hold_no_answer(tmp_path: Path) -> None:
 def test_a_fault_found_later_names_the_line_too(tmp_path: Path) -> None:
     dataset = read_examples(written(tmp_path, "", GOOD["text2text"]), "text2text")
     assert str(line_error(dataset, dataset.examples[0], "too long")).startswith(f"{dataset.path}, line 2: too long.")
+
+
+@pytest.mark.parametrize(("more", "fits"), [(0, True), (1, False)])
+def test_a_line_may_have_four_megabytes_and_not_a_byte_more(tmp_path: Path, more: int, fits: bool) -> None:
+    line = json.dumps(GOOD["text2text"])
+    path = written(tmp_path, line, line.replace("}", ' , "id": "x"}').ljust((4 << 20) - 1 + more))
+    if fits:
+        assert read_examples(path, "text2text").counts["lines"] == 2
+    else:
+        with pytest.raises(UserError, match="line 2: it is longer than 4,194,304 bytes"):
+            read_examples(path, "text2text")
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_file_may_have_two_gigabytes_and_not_a_byte_more(tmp_path: Path, more: int) -> None:
+    path = tmp_path / "set.jsonl"
+    path.write_text(json.dumps(GOOD["chat"]) + "\n", "utf-8")
+    with path.open("r+b") as file:
+        file.truncate((2 << 30) + more)  # a hole: no disk is filled
+    with pytest.raises(UserError, match="a dataset may have 2,147,483,648: cut it down" if more else "line 2: it is longer than"):
+        read_examples(path, "chat")
+
+
+@pytest.mark.parametrize("length", [60, 61])
+def test_what_a_person_wrote_is_repeated_in_part_only(tmp_path: Path, length: int) -> None:
+    path = written(tmp_path, GOOD["classification"] | {"x" * length: 1})
+    with pytest.raises(UserError) as caught:
+        read_examples(path, "classification")
+    assert ("x" * 60 in str(caught.value)) is (length == 60)
+    assert ("x" * 57 + "..." in str(caught.value)) is (length == 61)
+
+
+def test_missing_and_unknown_keys_are_both_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r'"label" is missing and "a", "lable" is unknown; a line of classification looks like \{"text"'):
+        read_examples(written(tmp_path, {"text": "x", "lable": "y", "a": 1}), "classification")
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_a_line_may_say_its_split_its_group_and_its_id(tmp_path: Path, split: str) -> None:
+    [one] = read_examples(written(tmp_path, GOOD["text2text"] | {"split": split, "group": "g", "id": "i"}), "text2text").examples
+    assert (one.line, one.id, one.group, one.split) == (1, "i", "g", split)
+
+
+def test_equal_inputs_are_one_group_and_equal_contents_in_two_splits_are_two_examples(tmp_path: Path) -> None:
+    first, second, third = read_examples(
+        written(tmp_path, {"input": "a", "output": "x"}, {"input": "a", "output": "y"}, {"input": "b", "output": "x"}), "text2text"
+    ).examples
+    assert first.group == second.group != third.group
+    assert len({first.id, second.id, third.id}) == 3
+    both = written(
+        tmp_path, GOOD["text2text"] | {"split": "train"}, GOOD["text2text"] | {"split": "test"}, GOOD["text2text"] | {"split": "test"}
+    )
+    assert read_examples(both, "text2text").counts == {"lines": 3, "blank": 0, "repeated": 1, "examples": 2, "repaired": 0}
+
+
+@pytest.mark.parametrize(("id_", "where"), [("", "id"), (" ", "id"), (5, "id"), (None, "group"), ("", "split")])
+def test_a_name_is_a_text_with_something_in_it(tmp_path: Path, id_: object, where: str) -> None:
+    with pytest.raises(UserError, match=f'"{where}" must be a string'):
+        read_examples(written(tmp_path, GOOD["text2text"] | {where: id_}), "text2text")
+
+
+def test_only_the_first_line_has_a_byte_order_mark(tmp_path: Path) -> None:
+    line = json.dumps(GOOD["text2text"]).encode()
+    (tmp_path / "set.jsonl").write_bytes(line + b"\n\xef\xbb\xbf" + line + b"\n")
+    with pytest.raises(UserError, match="line 2: it is not JSON"):
+        read_examples(tmp_path / "set.jsonl", "text2text")

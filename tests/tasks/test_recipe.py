@@ -15,7 +15,7 @@ from privllm.core.split import SplitConfig, split_of
 from privllm.core.store import Store
 from privllm.core.tables import by_id, read_table, write_table
 from privllm.tasks.formats import read_examples
-from privllm.tasks.recipe import DeriveConfig, TasksConfig, derive, examples_of, groups_of
+from privllm.tasks.recipe import DeriveConfig, TasksConfig, _choose, _fill, _passages, _windows, derive, examples_of, groups_of
 
 NOTHING = Path("nowhere")  # annotations, for tasks that have no use for them
 SPLIT = SplitConfig(validation=0.2, test=0.2)
@@ -190,3 +190,120 @@ def test_wrong_parameters_are_explained(change: dict, part: str) -> None:
 def test_groups_of_a_pattern() -> None:
     assert groups_of(SENTENCES, "x") == {"signature", "sentence"}
     assert groups_of("", "x") == set()
+
+
+@pytest.mark.parametrize(
+    ("knob", "good", "bad"),
+    [
+        ("window", (20, 10_000), (19, 10_001)),
+        ("per_document", (1, 1_000_000), (0, 1_000_001)),
+        ("max_examples", (1, 10_000_000), (0, 10_000_001)),
+        ("min_words", (0, 9), (-1,)),
+        ("min_examples", (0, 9), (-1,)),
+    ],
+)
+def test_knobs_have_ends(knob: str, good: tuple[int, ...], bad: tuple[int, ...]) -> None:
+    for value in good:
+        assert TasksConfig({"doc": DeriveConfig(**{**vars(DOC), knob: value})})
+    for value in bad:
+        with pytest.raises(UserError, match=rf"tasks\.derive\.doc\.{knob}"):
+            TasksConfig({"doc": DeriveConfig(**{**vars(DOC), knob: value})})
+
+
+@pytest.mark.parametrize("hidden", [0.0, 1.0])
+def test_all_words_may_be_hidden_or_none(hidden: float) -> None:
+    assert TasksConfig({"gaps": DeriveConfig("tokens", hidden=hidden, templates={})})
+    for wrong in (-0.001, 1.001):
+        with pytest.raises(UserError, match=r"gaps\.hidden"):
+            TasksConfig({"gaps": DeriveConfig("tokens", hidden=wrong, templates={})})
+
+
+@pytest.mark.parametrize("name", ["a", "a_1", "z9"])
+def test_names_of_tasks(name: str) -> None:
+    assert TasksConfig({name: DOC})
+    for wrong in (name.upper(), f"1{name}", f"{name}-x", f"{name}/x", ""):
+        with pytest.raises(UserError, match="small letters"):
+            TasksConfig({wrong: DOC})
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"hide": "nothing"}, "made of groups"),
+        ({"kind": "tokens", "templates": {}, "text": "", "hide": "x"}, "text and hide empty"),
+        ({"templates": {"input": [], "output": ["x"]}}, "input and output"),
+        ({"templates": {"input": ["x"], "output": ["x"], "label": ["x"]}}, "input and output"),
+        ({"source": "(?P<x>"}, r"doc\.source"),
+        ({"text": ""}, "made of groups that its patterns name: passage"),
+    ],
+)
+def test_more_wrong_parameters(change: dict, part: str) -> None:
+    with pytest.raises(UserError, match=part):
+        TasksConfig({"doc": DeriveConfig(**{**vars(DOC), **change})})
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "pieces"),
+    [
+        ("", 20, []),
+        (" \n", 20, []),
+        ("abc defg", 8, ["abc defg"]),
+        ("abc defg", 7, ["abc", "defg"]),
+        ("abcdefgh ij", 5, ["abcde", "ij"]),
+        ("a  b\n\nc", 3, ["a b", "c"]),
+    ],
+)
+def test_passages_are_cut_at_white_space(text: str, size: int, pieces: list[str]) -> None:
+    assert _passages(text, size) == pieces
+
+
+def test_windows_begin_at_lines() -> None:
+    assert _windows("ab\n\ncdef", 3) == ["ab\n", "\ncd", "cde"]
+    assert _windows("", 3) == [""]
+
+
+@pytest.mark.parametrize(("words", "found"), [(0, 1), (2, 1), (3, 0)])
+def test_an_example_has_as_many_words_as_were_asked_for(words: int, found: int) -> None:
+    cfg = DeriveConfig(**{**vars(DOC), "min_words": words})
+    assert len(examples_of(cfg, "d", "s", "read(n, m)\nRead n.\n")) == found
+
+
+@pytest.mark.parametrize("limit", [4, 9, 10, 11])
+def test_at_most_as_many_examples_as_were_asked_for(tmp_path: Path, limit: int) -> None:
+    source = corpus(tmp_path / "dedup", {f"a/{i}.txt": f"f{i}(x)\nReturn {i}.\n" for i in range(10)})
+    cfg = DeriveConfig(**{**vars(DOC), "max_examples": limit})
+    report = derive(TasksConfig({"doc": cfg}), SPLIT, source, NOTHING, tmp_path / "out")["derived"]["doc"]
+    assert (report["examples"], report["over_limit"]) == (min(limit, 10), max(0, 10 - limit))
+
+
+@pytest.mark.parametrize(("least", "labels"), [(0, {"few", "many"}), (2, {"few", "many"}), (3, {"many"}), (99, set())])
+def test_a_label_needs_as_many_training_examples_as_were_asked_for(least: int, labels: set[str]) -> None:
+    lines = [
+        {"id": f"{i:02}-0", "group": f"{i:02}", "split": split, "text": f"t{i}", "label": label}
+        for i, (split, label) in enumerate([("train", "few")] * 2 + [("test", "few")] * 5 + [("train", "many")] * 3)
+    ]
+    kept, counts = _choose(DeriveConfig("classification", min_examples=least), lines)
+    assert {line["label"] for line in kept} == labels
+    assert counts["rare"] + len(kept) == 10
+    assert counts["rare_labels"] == 2 - len(labels)
+    assert sum(counts["by_split"].values()) == sum(counts["by_label"].values()) == len(kept)
+
+
+def test_equal_inputs_stay_once_and_equal_answers_may_repeat_within_a_split() -> None:
+    lines = [
+        {"id": f"{i}-0", "group": str(i), "split": split, "input": given, "output": answer}
+        for i, (split, given, answer) in enumerate(
+            [("train", "a", "x"), ("train", "a", "y"), ("train", "b", "x"), ("test", "c", "z"), ("train", "d", "z"), ("test", "b", "w")]
+        )
+    ]
+    kept, counts = _choose(DeriveConfig("text2text"), lines)
+    assert [line["id"] for line in kept] == ["0-0"]
+    assert (counts["repeated"], counts["across_splits"], counts["examples"]) == (1, 4, 1)
+    assert "by_label" not in counts
+
+
+def test_what_is_hidden_is_hidden_in_all_but_the_label() -> None:
+    groups = {"passage": "An e-mail  client; MAILS", "part": "e_mail"}
+    assert _fill(CATEGORY, groups, 0) == {"text": "An - ;", "label": "e_mail"}  # "client" has an e
+    assert _fill(CATEGORY, groups | {"part": "_"}, 0) == {"text": "An e-mail client; MAILS", "label": "_"}
+    assert _fill(CATEGORY, groups | {"passage": "mail e"}, 0) is None

@@ -86,3 +86,43 @@ def test_what_cannot_be_learnt_is_an_error(tmp_path: Path) -> None:
 def test_labels_of_an_example() -> None:
     assert labels_of(Example(1, "a", "a", "", Classified("x", "good"))) == {"good"}
     assert labels_of(Example(1, "a", "a", "", Tagged(("x", "y", "z"), ("B-PER", "I-PER", "O")))) == {"PER"}
+
+
+@pytest.mark.parametrize("kind", ["text2text", "chat"])
+def test_what_has_no_labels_is_divided_without_them(tmp_path: Path, kind: str) -> None:
+    turns = [{"role": "user", "content": "{}"}, {"role": "assistant", "content": "same"}]
+    lines = [
+        {"input": f"q{i}", "output": "same"} if kind == "text2text" else {"messages": [turns[0] | {"content": f"q{i}"}, turns[1]]}
+        for i in range(40)
+    ]
+    divided = divide(read(tmp_path, lines, kind), HALF)
+    assert divided.labels == ()
+    assert divided.counts["examples"] == 40 == len(divided.train) + len(divided.validation) + len(divided.test)
+
+
+@pytest.mark.parametrize(
+    ("missing", "advice"), [("train", "mend their `split`"), ("test", "mend their `split`"), ("", "raise the shares of the split")]
+)
+def test_an_empty_split_is_named_with_what_mends_it(tmp_path: Path, missing: str, advice: str) -> None:
+    lines = [
+        line for split in ("train", "validation", "test") if split != missing for line in dataset(["a", "bb"], split if missing else "")
+    ]
+    with pytest.raises(UserError, match=advice):
+        divide(read(tmp_path, lines), SplitConfig(0.0, 0.0) if not missing else HALF)
+
+
+def test_what_choses_may_not_judge_either(tmp_path: Path) -> None:
+    """An input of the validation part leaves the test part; the training part keeps all of its own."""
+    lines = [*dataset(["a", "bb"], "train"), *dataset(["c"], "validation"), *dataset(["c", "d"], "test")]
+    divided = divide(read(tmp_path, lines), HALF)
+    assert [len(part) for part in (divided.train, divided.validation, divided.test)] == [2, 1, 1]
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_label_is_unknown_in_either_held_out_part(tmp_path: Path, split: str) -> None:
+    texts = {"validation": "c", "test": "d"}
+    lines = dataset(["a", "bb"], "train") + [
+        line for name in texts for line in dataset([texts[name]], name, "new" if name == split else "odd")
+    ]
+    with pytest.raises(UserError, match=f"the label new is in the {split} part"):
+        divide(read(tmp_path, lines), HALF)

@@ -74,3 +74,44 @@ def test_all_come_once_before_any_comes_again(copies: list[int]) -> None:
 
 def test_the_promoted_file_is_json_in_the_house_style() -> None:
     assert json.loads(Path("data/promoted/weak_spots.json").read_text("utf-8")) == {}
+
+
+@pytest.mark.parametrize(
+    ("size", "name"),
+    [
+        *((0, "0-1 kB"), (1_023, "0-1 kB"), (1_024, "1-4 kB"), (4_095, "1-4 kB"), (4_096, "4-16 kB"), (16_383, "4-16 kB")),
+        *((16_384, "16-64 kB"), (65_535, "16-64 kB"), (65_536, "64 kB-")),
+    ],
+)
+def test_lengths_end_where_their_names_say(size: int, name: str) -> None:
+    assert slices_of("", size)["length"] == name
+
+
+@pytest.mark.parametrize(
+    ("ratio", "limit", "weight"),
+    [
+        (1.0, 2.0, None),
+        (1.00004, 2.0, None),
+        (1.0001, 2.0, 1.0001),
+        (0.5, 2.0, None),
+        (2.0, 2.0, 2.0),
+        (2.1, 2.0, 2.0),
+        (1.23456, 2.0, 1.2346),
+    ],
+)
+def test_a_weight_is_above_one_and_at_most_the_limit(tmp_path: Path, ratio: float, limit: float, weight: float | None) -> None:
+    write_json(tmp_path / "w.json", {"causal": [{"kind": "source", "slice": "mail", "ratio": ratio}]})
+    assert read_weights(tmp_path / "w.json", limit) == ({"source": {"mail": weight}} if weight else {})
+
+
+@pytest.mark.parametrize(("weight", "copies"), [(1.0, {1}), (2.0, {2}), (1.5, {1, 2}), (2.0001, {2, 3})])
+def test_whole_weights_leave_nothing_to_chance(weight: float, copies: set[int]) -> None:
+    found = copies_of({"source": {"mail": weight}}, IDS, ["mail/x"] * len(IDS), [10] * len(IDS))
+    assert set(found.tolist()) <= copies
+    assert min(found) == int(weight)
+    assert copies_of({}, IDS[:3], ["mail/x"] * 3, [10] * 3).tolist() == [1, 1, 1]
+
+
+def test_which_documents_come_twice_a_hash_of_the_id_says() -> None:
+    """Literals: another hash would repeat other documents, and train every model anew."""
+    assert copies_of({"source": {"mail": 1.5}}, IDS[:12], ["mail/x"] * 12, [10] * 12).tolist() == [1, 2, 2, 2, 1, 2, 1, 2, 2, 1, 1, 2]

@@ -18,7 +18,7 @@ from privllm.core.store import NO_STORE, Store
 from privllm.core.tables import read_folder
 from privllm.tokens.encoding import Encoder
 from privllm.tokens.mixture import slices_of
-from privllm.tokens.packing import FROM_WEAK_SPOTS, PACKED, PackConfig, cut, join, pack, pieces_of
+from privllm.tokens.packing import FROM_WEAK_SPOTS, PACKED, PackConfig, _require_every_split, cut, join, pack, pieces_of, row_count
 from privllm.tokens.rows import open_rows
 
 DOCUMENTS = st.lists(st.lists(st.integers(1, 99), max_size=30), max_size=8)
@@ -290,3 +290,47 @@ def test_a_changed_document_of_a_weighted_mixture_rewrites_its_own_shard(
 def test_a_knob_out_of_range_is_named(wrong: dict) -> None:
     with pytest.raises(UserError, match=rf"pack\.{next(iter(wrong))}"):
         PackConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("knob", "good", "bad"),
+    [
+        ("context", (8, 65_536), (7, 65_537)),
+        ("mixture", ("even", "from-weak-spots"), ("", "Even")),
+        ("max_weight", (1.0, 10.0), (0.999, 10.001, float("nan"))),
+    ],
+)
+def test_knobs_have_ends(knob: str, good: tuple, bad: tuple) -> None:
+    for value in good:
+        assert getattr(PackConfig(**{knob: value}), knob) == value
+    for value in bad:
+        with pytest.raises(UserError, match=rf"pack\.{knob}"):
+            PackConfig(**{knob: value})
+    assert vars(PackConfig()) == {"context": 256, "mixture": "even", "max_weight": 2.0}
+
+
+@pytest.mark.parametrize(("tokens", "rows"), [(0, 0), (1, 0), (2, 1), (4, 1), (5, 1), (6, 2), (9, 2), (10, 3)])
+def test_a_row_has_one_label_at_least_and_a_context_of_them_at_most(tokens: int, rows: int) -> None:
+    found = cut(np.arange(tokens, dtype=np.int32), 4).to_pylist()
+    assert row_count(tokens, 4) == len(found) == rows
+    assert all(2 <= len(row) <= 5 for row in found)
+    assert [label for row in found for label in row[1:]] == list(range(1, tokens))
+
+
+def test_documents_keep_what_the_next_training_knows_them_by(packed: tuple[Path, dict], corpus: dict[str, str], tokenizer: Path) -> None:
+    encoder, texts = Encoder.open(tokenizer), {document_id(source): text for source, text in corpus.items()}
+    rows = read_folder(packed[0] / "documents").to_pylist()
+    assert [row["id"] for row in rows] == sorted(texts)
+    for row in rows:
+        text = texts[row["id"]]
+        assert row["digest"] == hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        assert (row["bytes"], row["tokens"], row["copies"]) == (len(text.encode()), len(encoder.encode([text])[0]), 1)
+
+
+@pytest.mark.parametrize("empty", SPLITS)
+def test_each_split_that_is_left_empty_is_named(empty: str) -> None:
+    counts = {name: 0 if name == empty else 5 for name in SPLITS}
+    with pytest.raises(UserError, match=rf"of 15 documents, {empty} got none with text") as caught:
+        _require_every_split(SplitConfig(0.1, 0.2), dict.fromkeys(SPLITS, 5), counts)
+    assert "`split.validation` 0.1 and `split.test` 0.2" in str(caught.value)
+    _require_every_split(SplitConfig(0.1, 0.2), dict.fromkeys(SPLITS, 5), dict.fromkeys(SPLITS, 1))

@@ -87,3 +87,54 @@ def test_datasets_maps_the_same_files(folder: Path, tmp_path: Path) -> None:
     assert first.to_list() == slow[: len(first)]
     files = [str(path) for path in sorted(folder.iterdir())]
     assert load_dataset("arrow", data_files=files, split="train", cache_dir=str(tmp_path / "cache")).to_list() == slow
+
+
+def test_which_rows_hold_only_some_documents(folder: Path) -> None:
+    """A document more or less, one at a time, against the slow way; a row of a boundary alone holds nobody else."""
+    rows = open_rows(folder)
+    names = sorted({piece["id"] for i in range(len(rows)) for piece in rows.pieces(i)})
+    for ids in ([], *([name] for name in names), names[:2], names[1:], names):
+        wanted = [all(piece["id"] in ids for piece in rows.pieces(i)) for i in range(len(rows))]
+        assert rows.only_of(pa.array(ids, pa.string())).tolist() == wanted
+
+
+def test_the_last_row_is_there_and_none_after_it(folder: Path) -> None:
+    rows = open_rows(folder)
+    assert len(rows.tokens(len(rows) - 1)) == 3  # boundary, a token, boundary
+    with pytest.raises(IndexError, match=f"row {len(rows)} of {len(rows)}"):
+        rows.pieces(len(rows))
+
+
+def test_a_shard_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed while it is written, a shard leaves nothing that a reader would take for one."""
+    path = tmp_path / "train/00000.arrow"
+
+    def killed(self: object, *args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    class Writer:
+        def __init__(self, *args: object) -> None: ...
+        def __enter__(self) -> "Writer":
+            return self
+
+        def __exit__(self, *args: object) -> None: ...
+
+        write_table = killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pa.ipc, "new_stream", Writer)
+        with pytest.raises(KeyboardInterrupt):
+            write_shard(path, [3])
+    assert not path.exists()
+    with pytest.raises(UserError, match="dvc repro pack"):
+        open_rows(path.parent)
+    write_shard(path, [3])
+    assert [one.name for one in path.parent.iterdir()] == ["00000.arrow"]
+
+
+def test_shards_of_two_contexts_are_no_split(folder: Path) -> None:
+    stream = join([np.arange(5, dtype=np.int32)])
+    ids = pa.array(["x"], pa.string())
+    write_rows(cut(stream.tokens, 4), pieces_of(stream, ids, 4), 4, folder / "00009.arrow")
+    with pytest.raises(AssertionError, match="different contexts"):
+        open_rows(folder)
