@@ -160,8 +160,8 @@ def _mask_kinds(model: PreTrainedModel) -> dict[str, int]:
     config = model.config.get_text_config()
     window = getattr(config, "sliding_window", None) or 0
     kinds = set(getattr(config, "layer_types", None) or ["sliding_attention" if window else "full_attention"])
-    if kinds - {"full_attention", "sliding_attention"}:
-        raise UserError(f"layers of {', '.join(sorted(kinds))} cannot be batched here: put this model's own server behind --engine.")
+    if other := kinds - {"full_attention", "sliding_attention"}:
+        raise UserError(f"layers of {', '.join(sorted(other))} cannot be batched here: put this model's own server behind --engine.")
     return {kind: window if kind == "sliding_attention" else 0 for kind in sorted(kinds)}
 
 

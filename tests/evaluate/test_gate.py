@@ -1,6 +1,7 @@
 """gate: both models are measured on the same documents, whatever their tokenizers, and a rule that is broken fails the build."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,16 +10,18 @@ import pyarrow as pa
 import pytest
 import torch
 
+from privllm.core.errors import UserError
 from privllm.core.promoted import JUDGED, MANIFEST
 from privllm.core.report import write_json
 from privllm.core.split import SplitConfig
 from privllm.core.tables import read_table, write_table
-from privllm.evaluate.gate import GateConfig, Inputs, Settings, gate
+from privllm.evaluate.gate import GateConfig, Inputs, Settings, _beside, gate
 from privllm.evaluate.recipe import EvaluateConfig, evaluate
 from privllm.evaluate.recipe import Inputs as Evaluated
 from privllm.evaluate.rules import Rule
 from privllm.model.families import build, load
 from privllm.model.special import vocabulary_size
+from privllm.tasks.metrics import mean_of
 from privllm.tasks.scores import SCORED
 from privllm.tokens.sample import SampleConfig, write_sample
 from privllm.tokens.speech import Speech
@@ -151,3 +154,60 @@ def test_tasks_are_compared_where_both_builds_have_them(folders: Inputs, tmp_pat
     one = figures["tasks.kept.accuracy"]
     assert (one["incumbent"], one["candidate"], one["units"]) == (0.5, 1.0, 8)
     assert 0 < one["low"] < 0.5 < one["high"]
+
+
+def rows_of(path: Path) -> list[dict]:
+    return read_table(path).to_pylist()
+
+
+def test_weights_that_differ_in_the_last_bit_are_scored_anew_and_equal_ones_are_not(folders: Inputs, tmp_path: Path) -> None:
+    """Scores of today's build are taken over for the incumbent only where it is the same file by the same tokenizer."""
+    incumbent = promote(folders, "causal")
+    scores = folders.scores / "causal/documents.parquet"
+    table = read_table(scores)
+    marked = table.set_column(table.column_names.index("nats"), "nats", pa.array([1.0] * len(table)))
+    write_table(marked, scores)
+    gate(SETTINGS, folders, tmp_path / "same")
+    assert {row["nats"] for row in rows_of(tmp_path / "same/causal.parquet")} == {1.0}
+    for path, change in ((incumbent / "tokenizer/tokenizer.json", b"\n"), (incumbent / "causal/model.safetensors", b"")):
+        held = path.read_bytes()
+        path.write_bytes(held + change if change else held[:-1] + bytes([held[-1] ^ 1]))
+        gate(SETTINGS, folders, tmp_path / "other")
+        assert {row["nats"] for row in rows_of(tmp_path / "other/causal.parquet")} != {1.0}, path.name
+        path.write_bytes(held)
+
+
+def test_a_broken_rule_is_in_the_report(folders: Inputs, tmp_path: Path) -> None:
+    promote(folders, "causal")
+    strict = SETTINGS._replace(gate=GateConfig(rules={"bits_per_byte": Rule(max_increase=-0.1), "masked.forgetting": Rule(max_increase=1)}))
+    report = gate(strict, folders, tmp_path / "gate")
+    assert not report["passed"]
+    assert report["figures"]["causal.bits_per_byte"]["verdict"] == "broken: max_increase -0.1"
+    assert report["not_measured"] == ["masked.forgetting"]
+
+
+@pytest.mark.parametrize(("documents", "interval"), [(5, False), (6, True)])
+def test_an_interval_needs_six_groups(documents: int, interval: bool) -> None:
+    old, new = (mean_of([value] * 12) for value in (0.25, 0.5))
+    figure = _beside(old, new, [f"g{i % documents}" for i in range(12)], 100)
+    assert (figure.incumbent, figure.candidate, figure.difference, figure.units) == (0.25, 0.5, 0.25, 12)
+    assert figure.interval == ((0.25, 0.25) if interval else None)
+
+
+def test_nothing_in_common_is_no_figure(folders: Inputs, tmp_path: Path) -> None:
+    incumbent = promote(folders, "causal")
+    known = read_table(incumbent / JUDGED / "causal.parquet")
+    write_table(known.slice(0, 0), incumbent / JUDGED / "causal.parquet")
+    report = gate(SETTINGS._replace(gate=GateConfig({"forgetting": Rule(max_increase=0.1)})), folders, tmp_path / "gate")
+    assert set(report["figures"]) == {"causal.bits_per_byte"}
+    assert (report["passed"], report["not_measured"]) == (True, ["forgetting"])
+
+
+def test_a_candidate_whose_losses_are_no_numbers_does_not_pass(folders: Inputs, tmp_path: Path) -> None:
+    promote(folders, "causal")
+    scores = folders.scores / "causal/documents.parquet"
+    table = read_table(scores)
+    nats = [math.nan, *table["nats"].to_pylist()[1:]]
+    write_table(table.set_column(table.column_names.index("nats"), "nats", pa.array(nats)), scores)
+    with pytest.raises(UserError, match=r"`causal\.bits_per_byte` is no number"):
+        gate(SETTINGS, folders, tmp_path / "gate")

@@ -116,3 +116,36 @@ def test_the_worst_are_named_first_and_not_too_many() -> None:
     spots, _ = weak_spots(cells, 200, 0)
     assert [spot["slice"] for spot in spots] == [f"T{i:02}" for i in range(29, 29 - WORST, -1)]
     assert [spot["ratio"] for spot in spots] == sorted((spot["ratio"] for spot in spots), reverse=True)
+
+
+@pytest.mark.parametrize(("documents", "looked_at"), [(5, 0), (6, 2)])
+def test_a_slice_and_its_rest_need_six_documents(documents: int, looked_at: int) -> None:
+    names = [f"d{i}" for i in range(2 * documents)]
+    parts = {name: Tally(10, 40, 10.0 + i % 3, 0) for i, name in enumerate(names)}
+    inside = {name: parts[name] for name in names[:documents]}
+    cells: Cells = {("all", "all"): parts, ("by_source", "a"): inside, ("by_source", "b"): {n: parts[n] for n in names if n not in inside}}
+    assert weak_spots(cells, 50, 0)[1] == looked_at
+
+
+@pytest.mark.parametrize(("draws", "looked_at"), [(0, 0), (1, 0), (2, 7)])
+def test_two_draws_are_the_least_that_say_anything(draws: int, looked_at: int) -> None:
+    assert weak_spots(corpus(1, 60), draws, 0)[1] == looked_at
+
+
+def test_a_slice_without_a_rest_is_compared_with_nothing() -> None:
+    parts = {f"d{i}": Tally(10, 40, 10.0 + i % 3, 0) for i in range(20)}
+    assert weak_spots({("all", "all"): parts, ("by_source", "a"): parts}, 50, 0) == ([], 0)
+
+
+def test_what_is_cheap_is_no_weak_spot() -> None:
+    spots, _ = weak_spots(corpus(1, 60, source=-1.5), 200, 0)
+    assert "mail" not in [spot["slice"] for spot in spots]
+
+
+def test_a_spot_says_how_many_documents_and_tokens_it_is_made_of() -> None:
+    cells = corpus(1, 60, source=1.5)
+    [mail] = weak_spots(cells, 200, 0)[0]
+    own = cells["by_source", "mail"].values()
+    assert (mail["documents"], mail["tokens"]) == (len(own), sum(one.tokens for one in own))
+    assert set(mail) == {"kind", "slice", "unit", "documents", "tokens", "excess", "interval", "ratio"}
+    assert all(round(value, 6) == value for value in (mail["excess"], mail["ratio"], *mail["interval"]))

@@ -205,3 +205,9 @@ def test_who_is_named_agrees_less_than_was_said_and_shares_something() -> None:
         assert weigh(RaterConfig(named_below=below), said, said)[a].named == named
     assert weigh(RaterConfig(named_below=1.0), said, said)[c].named == ()
     assert weigh(RaterConfig(prior_agreement=0.125), said, said)[c].weight == 0.125
+
+
+def test_figures_of_a_person_have_four_digits() -> None:
+    said = through(*(rating("a", "q", "up", number=i, reply=str(i)) for i in range(3)))
+    (own,) = weigh(RaterConfig(max_per_prompt=2, prior_agreement=0.123456), said, said[:2]).values()
+    assert (own.reliability, own.weight) == (0.1235, 0.0823)

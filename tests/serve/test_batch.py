@@ -151,3 +151,74 @@ def test_a_model_that_disagrees_with_itself_is_refused(exported: Callable[..., P
     monkeypatch.setattr(Batch, "_mask", lambda self, positions, keys: (keys >= 0)[:, None, None].expand(len(positions), 1, 1, -1))
     with pytest.raises(UserError, match="in a batch this model says something else"):
         check(model, voice)
+
+
+def test_a_model_whose_memory_is_no_list_of_keys_is_refused(exported: Callable[..., Path]) -> None:
+    model, _ = open_folder(exported())
+    model.config.layer_types = ["full_attention", "linear_attention"]
+    with pytest.raises(UserError, match=r"^layers of linear_attention cannot be batched"):
+        batch_module._mask_kinds(model)
+
+
+def test_a_model_that_cannot_take_masks_is_refused_and_not_a_crash(exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    model, voice = open_folder(exported())
+
+    def mask(self: Batch, positions: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError("no masks")
+
+    monkeypatch.setattr(Batch, "_mask", mask)
+    with pytest.raises(UserError, match=r"cannot be batched here \(no masks\)"):
+        check(model, voice)
+
+
+@pytest.mark.parametrize(("off", "refused"), [(0.01, False), (0.05, True), (float("nan"), True)])
+def test_how_far_a_batch_may_be_off(off: float, refused: bool, exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most two hundredths of the spread of what is read alone; what is no number is off."""
+    model, voice = open_folder(exported())
+    ask = type(model).forward
+
+    def forward(self: torch.nn.Module, *args: object, **given: object) -> object:
+        found = ask(self, *args, **given)
+        if given.get("attention_mask") is not None:
+            found.logits[:, -1, 0] += off * found.logits[:, -1].std(1)
+        return found
+
+    monkeypatch.setattr(type(model), "forward", forward)
+    if refused:
+        with pytest.raises(UserError, match="in a batch this model says something else"):
+            check(model, voice)
+    else:
+        check(model, voice)
+
+
+def test_forgetting_everybody_tells_who_was_there(exported: Callable[..., Path]) -> None:
+    model, voice = open_folder(exported())
+    batch = Batch(model, voice, 1)
+    assert batch.idle
+    jobs = [Job(voice.ids(Ask(None, "the", Settings())), Settings(max_tokens=50), lambda _: None) for _ in range(3)]
+    for job in jobs:
+        batch.add(job)
+    assert not batch.idle
+    batch.step()
+    assert batch.clear() == jobs
+    assert batch.idle
+    assert batch.slots.lengths == []
+
+
+def test_a_long_prompt_holds_up_nobody_who_speaks(exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it is read, seven tokens a step, everybody else gets a token a step."""
+    monkeypatch.setattr(batch_module, "PART", 7)
+    model, voice = open_folder(exported())
+    batch = Batch(model, voice, 2)
+    first = Job(voice.ids(Ask(None, "a", Settings())), Settings(max_tokens=60, temperature=0.0), lambda _: None)
+    batch.add(first)
+    batch.step()
+    long = Job(voice.ids(Ask(None, "the page " * 8, Settings())), Settings(max_tokens=2), lambda _: None)
+    batch.add(long)
+    parts = -(-len(long.ids) // 7)
+    assert parts > 2
+    for step in range(parts):
+        assert (long.made, first.made) == (0, 1 + step)
+        assert len(batch.rows) == 1
+        batch.step()
+    assert (long.made, first.made, len(batch.rows)) == (1, 1 + parts, 2)

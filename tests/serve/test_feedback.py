@@ -1,3 +1,4 @@
+import json
 import os
 from pathlib import Path
 
@@ -72,3 +73,59 @@ def test_a_foreign_file_is_left_alone(people: People, folder: Path) -> None:
     assert (folder / "votes.jsonl").read_text() == "my notes\n"
     (folder / "votes.jsonl").unlink()
     assert export_feedback(people, folder) == {"ratings.jsonl": 0, "votes.jsonl": 2}  # the rating was appended before
+
+
+def test_a_last_line_without_an_end_stays_a_line_of_its_own(people: People, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "votes.jsonl").write_text('{"id": "0"}')
+    assert export_feedback(people, folder)["votes.jsonl"] == 2
+    lines = (folder / "votes.jsonl").read_text("utf-8").split("\n")
+    assert (lines[0], len(lines), lines[-1]) == ('{"id": "0"}', 4, "")
+    assert [vote.id for vote in people.votes()] == ["1", "2"]
+
+
+def test_what_stands_in_the_file_already_is_marked_and_not_written_again(people: People, folder: Path) -> None:
+    export_feedback(people, folder)
+    with people.writing() as db:
+        db.execute("UPDATE records SET exported = 0")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert export_feedback(people, folder) == {"ratings.jsonl": 0, "votes.jsonl": 0}
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    with people.writing() as db:
+        assert db.execute("SELECT count(*) FROM records WHERE NOT exported").fetchone() == (0,)
+
+
+def test_an_edition_is_another_line(people: People, folder: Path) -> None:
+    export_feedback(people, folder)
+    for correction in ("one", "two"):
+        people.rate(rating("a", correction=correction))
+        assert export_feedback(people, folder)["ratings.jsonl"] == 1
+    editions = [json.loads(line)["edition"] for line in (folder / "ratings.jsonl").read_bytes().splitlines()]
+    assert editions == [1, 2, 3]
+
+
+def test_a_failure_in_the_second_file_marks_nothing(people: People, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "votes.jsonl").write_text("my notes\n")
+    with pytest.raises(UserError, match="line 1 is no record"):
+        export_feedback(people, folder)
+    with people.writing() as db:
+        assert db.execute("SELECT count(*) FROM records WHERE exported").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("line", ["[]", "5", '{"edition": 1}', "{", '"x"', "null"])
+def test_lines_that_are_no_records_are_named(people: People, folder: Path, line: str) -> None:
+    folder.mkdir(parents=True)
+    (folder / "votes.jsonl").write_text(f'{{"id": "0"}}\n{line}\n')
+    with pytest.raises(UserError, match=r"votes\.jsonl, line 2 is no record of feedback"):
+        export_feedback(people, folder)
+
+
+def test_what_is_exported_is_on_the_disk_before_it_is_marked(people: People, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order of things: the file's bytes, its name, then the mark."""
+    done: list[str] = []
+    sync, replace_ = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (done.append("bytes" if Path(f"/dev/fd/{file}").is_file() else "folder"), sync(file)))
+    monkeypatch.setattr(Path, "replace", lambda path, target: (done.append("name"), replace_(path, target))[1])
+    append(folder / "votes.jsonl", ["{}"])
+    assert done == ["bytes", "name", "folder", "folder"]

@@ -63,3 +63,30 @@ def test_what_is_missing_is_said_with_what_to_do(repository: Path, tmp_path: Pat
     assert not list((tmp_path / "b").rglob("*.*"))
     with pytest.raises(UserError, match="no DVC repository"):
         fetch_export("first", tmp_path, tmp_path / "c")
+
+
+@pytest.mark.parametrize("missing", ["model.safetensors", "config.json", "tokenizer.json", "provenance.json"])
+def test_half_of_an_export_is_fetched_anew(repository: Path, tmp_path: Path, missing: str) -> None:
+    _, folder = fetch_export("first", repository, tmp_path)
+    (folder / missing).unlink()
+    (folder / "stray").touch()
+    assert fetch_export("first", repository, tmp_path)[1] == folder
+    assert (folder / missing).is_file()
+    assert not (folder / "stray").exists()
+    assert [path.name for path in folder.parent.iterdir()] == ["export"]
+
+
+def test_what_was_fetched_is_not_fetched_again(repository: Path, tmp_path: Path) -> None:
+    commit, folder = fetch_export("first", repository, tmp_path)
+    (folder / "mark").touch()
+    assert fetch_export(commit[:10], repository, tmp_path) == (commit, folder)
+    assert (folder / "mark").exists()
+
+
+def test_what_was_left_by_a_killed_fetch_is_no_hindrance(repository: Path, tmp_path: Path) -> None:
+    commit = git(repository, "rev-parse", "first")
+    (tmp_path / commit / "partial").mkdir(parents=True)
+    (tmp_path / commit / "partial/model.safetensors").write_text("half")
+    _, folder = fetch_export("first", repository, tmp_path)
+    assert (folder / "model.safetensors").stat().st_size > 4
+    assert [path.name for path in folder.parent.iterdir()] == ["export"]

@@ -1,14 +1,16 @@
+import socket
 from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 
 from privllm.core.errors import UserError
 from privllm.core.fingerprint import closure
 from privllm.serve.access import new_token
 from privllm.serve.gate import LOCAL
 from privllm.serve.people import People
-from privllm.serve.server import chat_app, hosts_for
+from privllm.serve.server import arena_app, chat_app, hosts_for, listen
 from tests.serve.fakes import Parrot
 from tests.serve.live import live
 from tests.workshop import ROOT
@@ -72,3 +74,50 @@ def test_engines_are_closed_with_the_server(tmp_path: Path) -> None:
     with live(chat_app(parrot, People(tmp_path / "p.sqlite"))):
         assert not parrot.closed
     assert parrot.closed
+
+
+def test_a_port_that_is_taken_is_explained(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UserError, match="choose another with --port"):
+        listen(chat_app(Parrot("m", "", "hi"), People(tmp_path / "p.sqlite")), "127.0.0.1", taken.getsockname()[1], print)
+    with pytest.raises(UserError, match=r"cannot listen on 203\.0\.113\.1, port 0"):
+        listen(chat_app(Parrot("m", "", "hi"), People(tmp_path / "p.sqlite")), "203.0.113.1", 0, print)
+
+
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
+def test_the_address_is_told_and_who_asks_what_is_not_logged(
+    host: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    bound: list[tuple] = []
+
+    def run(self: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        bound.append((*sockets[0].getsockname()[:2], self.config))
+        sockets[0].close()
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    try:
+        listen(chat_app(Parrot("m", "", "hi"), People(tmp_path / "p.sqlite")), host, 0, said.append)
+    except UserError:
+        assert host == "::1", "this machine has no IPv6"
+        return
+    [(address, port, config)] = bound
+    assert (address, said) == (host, [f"http://{shown}:{port}/"])
+    assert (config.access_log, config.server_header, config.log_level) == (False, False, "warning")
+    assert (config.timeout_graceful_shutdown, config.ws) == (3, "none")
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/v1/models/", "/static/"])
+def test_there_are_no_pages_that_load_scripts_and_no_redirects(path: str, tmp_path: Path) -> None:
+    with live(chat_app(Parrot("m", "", "hi"), People(tmp_path / "p.sqlite"))) as url:
+        answer = httpx.get(url + path)
+        assert (answer.status_code, "location" in answer.headers) == (404, False)
+        assert answer.json()["error"]["type"] == "not_found_error"
+
+
+def test_the_arena_has_no_api_that_would_name_its_models(tmp_path: Path) -> None:
+    parrots = [Parrot("old", "", "x"), Parrot("new", "", "y")]
+    with live(arena_app(parrots, People(tmp_path / "p.sqlite"))) as url:
+        for path in ("/v1/models", "/v1/models/old", "/v1/completions"):
+            assert httpx.get(url + path).status_code == 404
+        assert httpx.get(url, headers={"host": "evil.example"}).status_code == 421
+    assert all(parrot.closed for parrot in parrots)
