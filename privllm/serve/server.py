@@ -100,6 +100,7 @@ def listen(app: FastAPI, host: str, port: int, say: Callable[[str], None]) -> No
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
+        sock.listen()  # who opens the address at once waits for uvicorn, and is not refused
     except OSError as error:
         raise UserError(f"cannot listen on {host}, port {port} ({error.strerror or error}): choose another with --port.") from error
     shown = f"[{host}]" if family == socket.AF_INET6 else host

@@ -1,5 +1,6 @@
 import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -90,13 +91,18 @@ def test_the_address_is_told_and_who_asks_what_is_not_logged(
     said: list[str] = []
     bound: list[tuple] = []
 
+    def say(url: str) -> None:
+        parts = urlsplit(url)
+        socket.create_connection((parts.hostname or "", parts.port or 0), timeout=10).close()
+        said.append(url)
+
     def run(self: uvicorn.Server, sockets: list[socket.socket]) -> None:
         bound.append((*sockets[0].getsockname()[:2], self.config))
         sockets[0].close()
 
     monkeypatch.setattr(uvicorn.Server, "run", run)
     try:
-        listen(chat_app(Parrot("m", "", "hi"), People(tmp_path / "p.sqlite")), host, 0, said.append)
+        listen(chat_app(Parrot("m", "", "hi"), People(tmp_path / "p.sqlite")), host, 0, say)
     except UserError:
         assert host == "::1", "this machine has no IPv6"
         return
