@@ -111,7 +111,7 @@ def test_as_many_wait_as_were_asked_for_and_not_one_more(exported: Callable[...,
             while engine.running < 96:
                 await asyncio.sleep(0.01)
         with pytest.raises(Refused, match="too many replies") as refused:
-            await anext(engine.stream(LONG))  # type: ignore[arg-type]
+            await asyncio.wait_for(anext(engine.stream(LONG)), 30)  # type: ignore[arg-type]
         assert refused.value.status == 429
         there.pop().cancel()
         await asyncio.sleep(0)
