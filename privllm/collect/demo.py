@@ -4,7 +4,6 @@ A few hundred real pages of one domain, made here, without a network and without
 Python gives the same pages, byte for byte. It is for trying things; it measures nothing.
 """
 
-import os
 import pkgutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 import privllm.collect.pydoc_pages as pydoc_pages
+from privllm.core.cores import available_cores
 from privllm.core.errors import UserError
 from privllm.core.progress import bar
 
@@ -68,7 +68,7 @@ def refuse_to_mix(sources: Path) -> None:
 
 def render_pages(names: list[str], folder: Path) -> None:
     """A page for each module that can be imported here; one that cannot, or takes too long, has none."""
-    jobs = len(os.sched_getaffinity(0))
+    jobs = available_cores()
     command = [sys.executable, "-S", "-P", "-B", pydoc_pages.__file__, str(folder), str(jobs)]
     with (
         bar("demo", total=len(names) or 1) as advance,

@@ -7,7 +7,6 @@ path it is given; the results must be small (counts). It knows nothing of docume
 """
 
 import multiprocessing
-import os
 import signal
 import sys
 from collections import deque
@@ -20,6 +19,7 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from privllm.core.cores import available_cores
 from privllm.core.errors import UserError
 from privllm.core.interrupt import interrupts_held
 from privllm.core.origins import GUARDED
@@ -50,7 +50,7 @@ def map_shards(
     """
     sizes = [bytes_of(job) for job in jobs]
     few = inline_bytes if inline_bytes is not None else FORKED_INLINE_BYTES if _can_fork() else INLINE_BYTES
-    workers = min(len(jobs), len(os.sched_getaffinity(0))) if sum(sizes) >= few else 1
+    workers = min(len(jobs), available_cores()) if sum(sizes) >= few else 1
     # Largest first, so that no core idles at the end behind one big shard.
     order = deque(sorted(range(len(jobs)), key=lambda i: -sizes[i]))
     results: dict[int, Result] = {}

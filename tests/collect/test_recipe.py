@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from privllm.collect import jobs, runs, shards
-from privllm.collect.recipe import CollectConfig, collect
+from privllm.collect import jobs, recipe, runs, shards
+from privllm.collect.recipe import collect, CollectConfig, groups
+from privllm.core import shards as core_shards
 from privllm.core.errors import UserError
 from privllm.core.records import DOCUMENTS, QUARANTINE, shard_of
 from privllm.core.tables import iterate_rows, read_table, shards_of
@@ -80,7 +81,7 @@ def test_processes_write_what_one_process_writes(sources: Path, tmp_path: Path, 
     for index in range(3):
         (sources / f"big{index}.txt").write_text(f"{index} lines of text\n" * 60_000)
     with_processes = collect(cfg, sources, tmp_path / "processes")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
+    monkeypatch.setattr(core_shards, "available_cores", lambda: 1)
     assert collect(cfg, sources, tmp_path / "one") == with_processes
     assert hashes(tmp_path / "one") == hashes(tmp_path / "processes")
 

@@ -87,6 +87,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone")
 def test_an_interrupt_while_a_worker_is_forked_is_not_lost(files: list[Path]) -> None:
     """Python only prints what a fork's hooks raise; the build would go on."""
     done = subprocess.run([sys.executable, "-c", FORKED, *map(str, files)], capture_output=True, text=True, timeout=60)
