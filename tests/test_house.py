@@ -225,3 +225,10 @@ def test_readme_names_every_verb_and_command() -> None:
         assert f"make {verb}" in readme
     for path in ("ARCHITECTURE.md", "CHANGELOG.md", "LICENSE", ".pre-commit-config.yaml", ".ci/run"):
         assert (ROOT / path).is_file()
+
+
+def test_commits_in_the_readme_hold_the_parameters() -> None:
+    """A commit is a build; without the params.yaml that made it, it is another one."""
+    added = re.findall(r"git add (.+?) &&", (ROOT / "README.md").read_text("utf-8"))
+    assert len(added) > 3
+    assert [words for words in added if "-A" not in words.split() and "params.yaml" not in words.split()] == []

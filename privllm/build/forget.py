@@ -197,7 +197,7 @@ def _past(root: Path, standings: list[Standing], documents: int) -> Iterator[str
     shared = cache.folder.resolve() != (root / ".dvc/cache").resolve()
     yield ""
     yield f"DVC's cache ({cache.folder}) still holds what was built before. To purge it, losing the data of all older builds with it:"
-    files = " ".join(name for name in ("dvc.lock", "reports", f"{SOURCES}.dvc") if (root / name).exists())
+    files = " ".join(name for name in ("params.yaml", "dvc.lock", "reports", f"{SOURCES}.dvc") if (root / name).exists())
     yield f"  git add {files} && git commit -m 'Forget'   # so that this build has a commit"
     yield f"  dvc gc --workspace{' --projects OTHER' if shared else ''}   # keeps this build only"
     if shared:

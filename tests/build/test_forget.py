@@ -400,7 +400,13 @@ def test_older_builds_and_how_to_purge_them_are_named(root: Path) -> None:
     (root / ".dvc/cache").mkdir(parents=True)
     (root / ".dvc/config").write_text("['remote \"far\"']\n    url = /mnt/far\n")
     said = forgotten(root, "post/birch.txt")
-    for words in ("revisions", "dvc gc --workspace ", "dvc gc --workspace --cloud", "git add reports", "hashes of whole folders"):
+    for words in (
+        "revisions",
+        "dvc gc --workspace ",
+        "dvc gc --workspace --cloud",
+        "git add params.yaml reports",
+        "hashes of whole folders",
+    ):
         assert words in said
     assert "--projects" not in said
     (root / ".dvc/config").write_text("[cache]\n    dir = /elsewhere/cache\n")
