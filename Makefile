@@ -11,7 +11,8 @@ help: ## this list
 setup: .venv/installed ## make .venv and install requirements.lock
 
 .venv/installed: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: privllm needs Python 3.11 or later; try make PYTHON=python3.11 setup" >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "error: there is no $(PYTHON): install Python 3.11, 3.12 or 3.13, or name one: make setup PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) privllm/__init__.py  # it refuses a Python that privllm does not work with
 	$(PYTHON) -m venv .venv
 	pip install torch==2.13.0
 	pip install --no-deps --require-hashes -r requirements.lock

@@ -79,8 +79,8 @@ def test_sizes_and_headers(module: str) -> None:
 
 
 def test_init_files_are_empty() -> None:
-    """But for what every stage must run first."""
-    assert [path.parent.name for path in SOURCES if path.name == "__init__.py" and path.read_text("utf-8")] == ["stages"]
+    """But for what every Python, and every stage, must run first."""
+    assert [path.parent.name for path in SOURCES if path.name == "__init__.py" and path.read_text("utf-8")] == ["privllm", "stages"]
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if not name.startswith("stages.")])
