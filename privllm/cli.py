@@ -3,6 +3,11 @@
 Building is DVC's (`dvc repro`, `dvc exp run`, `dvc metrics diff`). Heavy imports stay inside the commands, so that `--help` is quick.
 """
 
+# ruff: noqa: E402
+from privllm.core.interrupt import explain_interrupts
+
+explain_interrupts()  # before anything is imported that may not be installed
+
 from pathlib import Path
 from typing import Annotated
 

@@ -1,4 +1,7 @@
-"""Ctrl-C where Python alone would show a traceback or lose it. It imports nothing heavy: `stages/__init__.py` needs it first."""
+"""Ctrl-C where Python alone would show a traceback or lose it. It imports nothing heavy: `stages/__init__.py` needs it first.
+
+So it is also where a library that is not installed is explained.
+"""
 
 import signal
 import sys
@@ -7,11 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
+from privllm.core.missing import missing_library
+
 _default = sys.excepthook
 
 
 def explain_interrupts() -> None:
-    """From here on, one sentence instead of a traceback: a stage is still importing. Once it runs, `core.stage.call` explains them."""
+    """From here on, one sentence instead of a traceback: a stage is still importing. Once it runs, `core.stage.call` explains them.
+
+    The same goes for a library that is not installed.
+    """
     sys.excepthook = _explain
 
 
@@ -20,6 +28,8 @@ def _explain(kind: type[BaseException], error: BaseException, trace: TracebackTy
         sys.stderr.write("\nerror: interrupted before anything was written. Run the same command again.\n\n")
     elif kind.__name__ == "UserError":  # of `core.origins`, while something is imported; the class itself may have been imported anew
         sys.stderr.write(f"\nerror: {error}\n\n")
+    elif text := missing_library(error):
+        sys.stderr.write(f"\nerror: {text}\n\n")
     else:
         _default(kind, error, trace)
 

@@ -23,6 +23,7 @@ import privllm.core.offline  # noqa: F401  (first: it switches telemetry off)
 from privllm.core.errors import UserError
 from privllm.core.fingerprint import check_fingerprint, require_fingerprinted
 from privllm.core.origins import require_hashed_code, require_libraries_of_the_environment
+from privllm.core.missing import missing_library
 from privllm.core.pipeline import declared_stage
 from privllm.core.printable import never_fail_to_print, printable
 from privllm.core.sources import require_sources_as_read
@@ -94,6 +95,9 @@ def call(action: Callable[[], object], name: str) -> int:
         explain(f"{name}: {_paragraph(error)}")
         return 1
     except Exception as error:
+        if (text := missing_library(error)) and os.environ.get("PRIVLLM_DEBUG") != "1":
+            explain(f"{name}: {text}")
+            return 1
         if hasattr(error, "format_message"):  # click's own usage errors
             explain(f"{name}: {error.format_message()}")
             return 2

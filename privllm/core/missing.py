@@ -1,0 +1,19 @@
+"""A library that is not installed: `.venv` is not active, or older than requirements.lock. It imports nothing that could be missing."""
+
+import sys
+
+OURS = ("privllm", "stages")
+
+
+def missing_library(error: BaseException) -> str | None:
+    """Return what to do where `error` says that a library is not there; None where it says anything else.
+
+    A module of ours, of Python's, or one within a library is missing because of our mistake, and that keeps its traceback.
+    """
+    name = error.name if isinstance(error, ModuleNotFoundError) else None
+    if not name or "." in name or name in OURS or name in sys.stdlib_module_names:
+        return None
+    return (
+        f"the library `{name}` is not installed for {sys.executable}. "
+        "Run `make setup`, and `source .venv/bin/activate` in every new shell; then run the same command again."
+    )
