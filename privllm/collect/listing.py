@@ -3,10 +3,10 @@
 There may be very many. A row takes some 100 bytes here; a path, a status and a digest take ten times that as Python's objects.
 """
 
-import time
 from array import array
 from contextlib import suppress
 from pathlib import Path
+from time import time_ns
 
 import numpy as np
 import pyarrow as pa
@@ -91,6 +91,6 @@ def touched_unseen(index: Path, files: pa.Table) -> pa.Table:
 
 def save(index: Path, known: pa.Table, named: str = "") -> None:
     """Keep the MD5 of files (KNOWN), and what `data/sources.dvc` named then. Losing the index costs time only."""
-    known = known.replace_schema_metadata({"saved": str(time.time_ns()), "named": named})
+    known = known.replace_schema_metadata({"saved": str(time_ns()), "named": named})
     with replacing(index) as partial, pa.OSFile(str(partial), "wb") as file, pa.ipc.new_stream(file, known.schema) as writer:
         writer.write_table(known)

@@ -7,11 +7,11 @@ saved that a later write could hide in the same tick of the clock.
 import json
 import os
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import md5
 from pathlib import Path
+from time import time_ns
 
 TICK_NS = 20_000_000  # a kernel's clock may stand still for 10 ms
 Status = tuple[int, int, int, int]
@@ -99,4 +99,4 @@ class Digests:
             return
         self._known = {path: found for path, found in self._known.items() if Path(path).exists()}
         with replacing(self.file) as partial:
-            partial.write_text(json.dumps({"saved": time.time_ns(), "files": self._known}), "utf-8")
+            partial.write_text(json.dumps({"saved": time_ns(), "files": self._known}), "utf-8")

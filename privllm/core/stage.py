@@ -22,8 +22,8 @@ from typing import Any
 import privllm.core.offline  # noqa: F401  (first: it switches telemetry off)
 from privllm.core.errors import UserError
 from privllm.core.fingerprint import check_fingerprint, require_fingerprinted
-from privllm.core.origins import require_hashed_code, require_libraries_of_the_environment
 from privllm.core.missing import missing_library
+from privllm.core.origins import require_hashed_code, require_libraries_of_the_environment
 from privllm.core.pipeline import declared_stage
 from privllm.core.printable import never_fail_to_print, printable
 from privllm.core.sources import require_sources_as_read

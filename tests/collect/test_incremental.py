@@ -4,12 +4,11 @@ import json
 import os
 import random
 import shutil
-import time
 from pathlib import Path
 
 import pytest
 
-from privllm.collect import recipe
+from privllm.collect import listing, recipe
 from privllm.collect.memory import Memory
 from privllm.collect.recipe import CollectConfig, collect
 from privllm.core import records
@@ -17,6 +16,7 @@ from privllm.core.cache import Cache
 from privllm.core.digests import TICK_NS, Digests
 from privllm.core.sources import SOURCES_AS_READ
 from privllm.core.store import Store
+from tests.clock import newest, pass_tick, set_clock
 
 CFG = CollectConfig(shard_bits=2)
 
@@ -28,10 +28,15 @@ class Corpus:
         self.sources.mkdir()
 
     def collect(self, cfg: CollectConfig = CFG, verify: bool = False) -> dict:
-        time.sleep(2 * TICK_NS / 1e9)  # so that what was written before is not held for fresh
         self.opened.clear()
         shutil.rmtree(self.out, ignore_errors=True)
-        return collect(cfg, self.sources, self.out, Store(self.cache, "code", Digests()), verify)
+        report = collect(cfg, self.sources, self.out, Store(self.cache, "code", Digests()), verify)
+        pass_tick(self.sources.parent)
+        return report
+
+    def later(self) -> int:
+        """A time (ns) at which nothing in the sources is held for fresh."""
+        return newest(*self.sources.iterdir()) + TICK_NS + 1
 
     def files(self, folder: Path | None = None) -> dict[str, bytes]:
         folder = folder or self.out
@@ -53,6 +58,7 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Corpus:
     write_lines(made.sources / "many.jsonl", 30)
     (made.sources / "bad.txt").write_bytes(bytes(50))
     monkeypatch.setattr(recipe, "INDEX", tmp_path / "sources.arrow")
+    set_clock(monkeypatch, listing, made.later)
     monkeypatch.setattr(records, "LINES", 2)  # so that many.jsonl lies in all shards
     read = recipe.md5_of
 

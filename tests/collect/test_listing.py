@@ -1,33 +1,38 @@
 """The index believes a file to be what it was only while nothing can have been written to it."""
 
 import os
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from privllm.collect import listing
 from privllm.collect.files import survey
 from privllm.collect.listing import FILES, STATUS, Listing, recall, save
 from privllm.core.digests import TICK_NS, Status, md5_of
+from tests.clock import newest, pass_tick, set_clock
 
 Rows = dict[str, Status]
 SMALL = st.integers(0, 2)
+SAFE = 2  # a file of this time or later is not believed, by an index saved one tick after it
 TIMES = st.one_of(SMALL, st.sampled_from([-1, 2**62, 2**63, 2**64 - 1]))  # among them some before 1970 and some to come
 ROWS = st.dictionaries(st.sampled_from("abcdefgh"), st.tuples(SMALL, TIMES, TIMES, SMALL))
 
 
 @pytest.fixture
-def old(tmp_path: Path) -> Path:
+def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file, and an index beside its folder that was saved when it was no longer fresh."""
     (tmp_path / "sources").mkdir()
     path = tmp_path / "sources/a.txt"
     path.write_text("one")
-    time.sleep(2 * TICK_NS / 1e9)
+    later = newest(path) + TICK_NS + 1
+    set_clock(monkeypatch, listing, lambda: later)
     keep(path)
+    pass_tick(tmp_path)
     return path
 
 
@@ -60,10 +65,14 @@ def test_a_changed_file_is(old: Path, change: str) -> None:
     assert known(old) == [""]
 
 
-def test_nothing_is_believed_of_a_file_written_in_the_tick_of_saving(old: Path) -> None:
+@pytest.mark.parametrize(("age", "believed"), [(0, False), (TICK_NS, False), (TICK_NS + 1, True)])
+def test_nothing_is_believed_of_a_file_written_in_the_tick_of_saving(
+    old: Path, monkeypatch: pytest.MonkeyPatch, age: int, believed: bool
+) -> None:
     old.write_text("two")
+    set_clock(monkeypatch, listing, lambda: newest(old) + age)
     keep(old)
-    assert known(old) == [""]
+    assert known(old) == ([md5_of(old)] if believed else [""])
 
 
 @pytest.mark.parametrize("spoil", ["cut", "json", "schema", "metadata", "gone"])
@@ -88,9 +97,9 @@ def test_what_is_remembered_is_what_was_equal(before: Rows, now: Rows) -> None:
     with TemporaryDirectory() as folder:
         index = Path(folder, "index")
         md5 = [f"{place:032x}" for place in range(len(before))]
-        save(index, table(before).append_column("md5", pa.array(md5, pa.string())))
-        saved = time.time_ns() - TICK_NS - 10**10  # ten seconds in which no drawn time lies
-        names = {row: name for row, name in zip(before.items(), md5, strict=True) if all(0 <= at < saved for at in row[1][1:3])}
+        with patch.object(listing, "time_ns", lambda: SAFE + TICK_NS):
+            save(index, table(before).append_column("md5", pa.array(md5, pa.string())))
+        names = {row: name for row, name in zip(before.items(), md5, strict=True) if all(0 <= at < SAFE for at in row[1][1:3])}
         assert recall(index, table(now)).to_pylist() == [names.get(row, "") for row in now.items()]
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from privllm.collect import jobs, recipe, runs, shards
-from privllm.collect.recipe import collect, CollectConfig, groups
+from privllm.collect import jobs, runs, shards
+from privllm.collect.recipe import CollectConfig, collect
 from privllm.core import shards as core_shards
 from privllm.core.errors import UserError
 from privllm.core.records import DOCUMENTS, QUARANTINE, shard_of

@@ -1,7 +1,6 @@
 """A remembered digest is the true one, whatever was done to the file, short of setting back its clock of changes."""
 
 import os
-import time
 from hashlib import md5
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 
 from privllm.core import digests as digests_module
 from privllm.core.digests import TICK_NS, Digests, md5_of, replacing, status_of
+from tests.clock import newest, pass_tick, set_clock
 
 
 class DiskFull(Exception): ...
@@ -19,14 +19,16 @@ def true(path: Path) -> str:
 
 
 @pytest.fixture
-def old(tmp_path: Path) -> Path:
+def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file that is no longer fresh when its digest is saved."""
     path = tmp_path / "a"
     path.write_text("one")
     digests = Digests(tmp_path / "memory.json")
     assert digests.of(path) == true(path)
-    time.sleep(2 * TICK_NS / 1e9)
+    later = newest(path) + TICK_NS + 1
+    set_clock(monkeypatch, digests_module, lambda: later)
     digests.save()
+    pass_tick(tmp_path)
     return path
 
 
@@ -49,14 +51,18 @@ def test_a_changed_file_is(old: Path, change: str) -> None:
     assert Digests(old.parent / "memory.json").of(old) == true(old)
 
 
-def test_nothing_is_believed_of_a_file_written_in_the_tick_of_saving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("age", "believed"), [(0, False), (TICK_NS, False), (TICK_NS + 1, True)])
+def test_nothing_is_believed_of_a_file_written_in_the_tick_of_saving(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: int, believed: bool
+) -> None:
     path = tmp_path / "a"
     path.write_text("one")
     digests = Digests(tmp_path / "memory.json")
     digests.of(path)
+    set_clock(monkeypatch, digests_module, lambda: newest(path) + age)
     digests.save()
     monkeypatch.setattr(digests_module, "md5_of", lambda path: "read")
-    assert Digests(tmp_path / "memory.json").of(path) == "read"
+    assert Digests(tmp_path / "memory.json").of(path) == (true(path) if believed else "read")
 
 
 def test_a_spoilt_memory_is_no_memory(old: Path) -> None:
