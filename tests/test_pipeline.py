@@ -15,16 +15,17 @@ import yaml
 
 from privllm.core.pipeline import declared_stages
 from tests.judge.said import put, rating, vote
+from tests.namespaces import FORBIDDEN, NO_NETWORK
 from tests.workshop import ROOT, SMALL, Workshop, environment, make_workshop, outputs
 
 TUNED = {f"finetune@{task}" for task in SMALL["finetune.tasks"]}  # the workshop has a task or two of its own
 STAGES = {name: stage for name, stage in declared_stages(ROOT).items() if not name.startswith("finetune@") or name in TUNED}
-NO_NETWORK = ["unshare", "-rn"] if subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode == 0 else []
+INTERFACES = "/proc/self/net/dev"  # of the process that reads it; two lines, then one for each
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    """A finished build, watched, without any network interface where the kernel allows that."""
+    """A finished build, watched, without any network where the kernel allows that (`test_the_build_ran_without_any_network`)."""
     shop = make_workshop(tmp_path_factory.mktemp("built") / "repo")
     votes = [vote(who, f"What is valve {i}?", "left", left=f"Valve {i} of jane@corp.example.") for who in "ab" for i in range(30)]
     put(shop.root / "data/feedback/votes.jsonl", *votes, rating("a", "And the pump?", "down", "It lifts water."), "{poison")
@@ -32,7 +33,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     shop.commit("what people said")
     (shop.root.parent / "watched").mkdir()
     watch = {"PRIVLLM_WATCH": str(shop.root.parent / "watched"), "PYTHONPATH": str(ROOT / "tests/watch"), "PYTHONHASHSEED": "1"}
-    shop.run(*NO_NETWORK, "dvc", "repro", **watch)
+    note_network = f"cat {INTERFACES} > ../interfaces" if NO_NETWORK else "true"
+    shop.run(*NO_NETWORK, "sh", "-c", f"{note_network} && exec dvc repro", **watch)
     shop.commit("built")
     return shop
 
@@ -69,6 +71,15 @@ def tracked(stage: str) -> list[str]:
 
 def test_the_audit_hook_saw_every_stage(events) -> None:
     assert set(events) == set(STAGES)
+
+
+@pytest.mark.proof
+@pytest.mark.skipif(not NO_NETWORK, reason=FORBIDDEN)
+def test_the_build_ran_without_any_network(built: Workshop) -> None:
+    """The loopback interface is there in any namespace, and down in a new one: no packet passed through it."""
+    _, _, *interfaces = (built.root.parent / "interfaces").read_text("utf-8").splitlines()
+    assert [line.split() for line in interfaces] == [["lo:"] + ["0"] * 16]
+    assert built.run("git", "ls-files", "dvc.lock").stdout == "dvc.lock\n"
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -17,16 +17,12 @@ from privllm.core.cluster import Place, RayExecutor, executor_of, require_seen, 
 from privllm.core.errors import UserError
 from privllm.core.fingerprint import distributions_below, write_fingerprints
 from privllm.core.shards import INLINE_BYTES, map_shards
+from tests.namespaces import works
 from tests.workshop import ROOT, environment
 
 SHARDS = 16
 DOCUMENTS = 3600
 NAMESPACE = ["unshare", "-rn", "bash", "-c", 'ip link set lo up && exec "$0" "$@"']
-
-
-def namespace_works() -> bool:
-    with_loopback = shutil.which("unshare") and shutil.which("ip")
-    return bool(with_loopback) and subprocess.run([*NAMESPACE, "true"], capture_output=True).returncode == 0
 
 
 def square(path: Path) -> int:
@@ -151,7 +147,8 @@ def files(root: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray (`make ray`)")
-@pytest.mark.skipif(not namespace_works(), reason="needs a network namespace (unshare -rn, ip)")
+@pytest.mark.proof
+@pytest.mark.skipif(not works(*NAMESPACE, "true"), reason="needs a network namespace with a loopback interface (`unshare -rn`, `ip`)")
 def test_two_nodes_of_which_one_is_killed_make_the_same_bytes(tmp_path: Path) -> None:
     root = tmp_path / "repository"
     root.mkdir()
