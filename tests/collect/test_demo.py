@@ -9,7 +9,7 @@ from privllm.collect import demo, pydoc_pages
 from privllm.core.errors import UserError
 
 # Modules whose defaults, data or documentation hold paths, environment variables, addresses or sets.
-TELLTALES = [
+MODULES = [
     "cgi",
     "configparser",
     "email.mime.audio",
@@ -23,6 +23,7 @@ TELLTALES = [
     "tempfile",
     "unittest.main",
 ]
+TELLTALES = [name for name in MODULES if name.partition(".")[0] in sys.stdlib_module_names]  # Python 3.13 has no cgi
 ELSEWHERE = """
 import sys
 from pathlib import Path
