@@ -3,10 +3,11 @@ SHELL := /bin/bash
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+PYTEST := OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile
 
-.PHONY: help setup ray run test bench serve clean
+.PHONY: help setup ray run test test-fast test-pythons test-all bench serve clean
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: .venv/installed ## make .venv and install requirements.lock
 
@@ -32,8 +33,17 @@ run: setup ## documents to model: demo corpus if data/sources is empty, dvc repr
 	dvc repro
 	@privllm summary
 
-test: setup ray ## all tests
-	OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile
+test-fast: setup ## the tests that train nothing and build nothing, in two minutes
+	$(PYTEST) -m "not training and not build"
+
+test: setup ray ## all tests, in a quarter of an hour
+	$(PYTEST)
+
+test-pythons: setup ## the tests that need neither torch nor a build, with Python 3.12 and 3.13 too
+	python -m tests.pythons 3.12 3.13
+
+test-all: setup ray test-pythons ## all tests in their nightly depth, and the other Pythons, in about an hour
+	PRIVLLM_NIGHTLY=1 $(PYTEST)
 
 bench: setup ## our figures against the peers', in turn
 	python -m benchmarks.run

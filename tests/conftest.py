@@ -1,4 +1,4 @@
-"""What every test shares: offline switches, Hypothesis without wall-clock deadlines, and what CI must not skip."""
+"""What every test shares: offline switches, Hypothesis without wall-clock deadlines, lanes, and what CI must not skip."""
 
 import os
 from collections.abc import Generator
@@ -7,10 +7,20 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import privllm.core.offline  # noqa: F401
+from tests.lanes import lanes_of
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 settings.register_profile("ci", parent=settings.get_profile("default"), derandomize=True, print_blob=True)
-settings.load_profile("ci" if os.environ.get("CI") else "default")
+settings.register_profile("nightly", parent=settings.get_profile("default"), max_examples=1000, print_blob=True)  # ten times as many
+NIGHTLY = os.environ.get("PRIVLLM_NIGHTLY") == "1"
+settings.load_profile("nightly" if NIGHTLY else "ci" if os.environ.get("CI") else "default")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Before `-m` chooses."""
+    if isinstance(item, pytest.Function):
+        for lane in sorted(lanes_of(item)):
+            item.add_marker(lane)
 
 
 @pytest.hookimpl(wrapper=True)

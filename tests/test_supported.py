@@ -39,6 +39,7 @@ def test_every_place_that_names_pythons_names_these() -> None:
     assert listed in REFUSAL.read_text("utf-8")
     assert listed in (ROOT / "Makefile").read_text("utf-8")
     assert f"Python {first} to {last}" in (ROOT / "README.md").read_text("utf-8")
+    assert f"tests.pythons {' '.join([*between, last])}\n" in (ROOT / "Makefile").read_text("utf-8")
 
 
 @pytest.mark.parametrize("path", ["privllm/__init__.py", "stages/__init__.py"])

@@ -1,0 +1,87 @@
+"""To which lanes a test belongs, read off its code, so that nobody has to remember a marker.
+
+`torch`     its module, a conftest.py above it, or a fixture's module imports torch: it cannot run where torch is not installed.
+`training`  its module can train: it imports Lightning.
+`build`     it, or a fixture of its, makes a workshop (`tests/workshop.py`) and so runs DVC's builds.
+
+What a test imports in its own body is not seen: such a test says `@pytest.mark.torch` itself.
+"""
+
+import ast
+import inspect
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS = {"privllm", "stages", "tests", "docs", "benchmarks"}
+
+
+def lanes_of(item: pytest.Function) -> set[str]:
+    """Return the markers that a collected test gets."""
+    functions = [item.function, *fixtures_of(item)]
+    modules = {Path(inspect.getfile(function)) for function in functions}
+    libraries = set().union(*(imported_with(path) for path in modules if path.is_relative_to(ROOT / "tests")))
+    lanes = set()
+    if "torch" in libraries:
+        lanes.add("torch")
+    if "lightning" in libraries:
+        lanes.add("training")
+    if any("make_workshop(" in inspect.getsource(function) for function in functions):
+        lanes |= {"build", "torch"}  # a build trains
+    return lanes
+
+
+def fixtures_of(item: pytest.Function) -> Iterator[object]:
+    """The functions behind the fixtures of a test, those that other fixtures need included."""
+    for definitions in item._fixtureinfo.name2fixturedefs.values():
+        yield from (inspect.unwrap(definition.func) for definition in definitions)
+
+
+def imported_with(path: Path) -> set[str]:
+    """The libraries that are imported before a test in the file `path` can run."""
+    above = [folder / "conftest.py" for folder in path.parents if folder.is_relative_to(ROOT / "tests")]
+    files = [path, *(file for file in above if file.is_file())]
+    return set().union(*(libraries_of(file) for file in files))
+
+
+@cache
+def libraries_of(path: Path) -> frozenset[str]:
+    """The top-level names of all libraries that importing a file of ours imports, through other modules of ours."""
+    libraries: set[str] = set()
+    seen: set[Path] = set()
+    waiting = [path]
+    while waiting:
+        file = waiting.pop()
+        if file in seen:
+            continue
+        seen.add(file)
+        for name in imports_at_once(file):
+            found = file_of(name)
+            if found:
+                waiting.append(found)
+            elif name.partition(".")[0] not in OURS:
+                libraries.add(name.partition(".")[0])
+    return frozenset(libraries)
+
+
+@cache
+def imports_at_once(path: Path) -> frozenset[str]:
+    """Dotted names that a file imports when it is imported itself: not those within a function or behind an `if`."""
+    names: set[str] = set()
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names if node.module.partition(".")[0] in OURS)
+    return frozenset(names)
+
+
+def file_of(name: str) -> Path | None:
+    if name.partition(".")[0] not in OURS:
+        return None
+    base = ROOT.joinpath(*name.split("."))
+    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)

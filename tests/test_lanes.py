@@ -1,0 +1,55 @@
+"""Tests come into their lanes by themselves."""
+
+from pathlib import Path
+
+import pytest
+
+from tests import lanes
+from tests.lanes import ROOT, imported_with, imports_at_once
+
+
+def lanes_in(request: pytest.FixtureRequest, name: str) -> set[str]:
+    """The markers of a test of this module."""
+    items = [item for item in request.session.items if item.nodeid.endswith(f"tests/test_lanes.py::{name}")]
+    return {mark.name for mark in items[0].iter_markers()}
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """Never asked for a shop: `make_workshop(` stands in its source, and that is what is looked for."""
+    return tmp_path
+
+
+@pytest.fixture
+def wrapped(shop: Path) -> Path:
+    return shop
+
+
+def test_which_asks_for_a_workshop_through_another_fixture(wrapped: Path, request: pytest.FixtureRequest) -> None:
+    assert {"build", "torch"} <= lanes_in(request, request.node.name)
+
+
+def test_which_needs_none(request: pytest.FixtureRequest) -> None:
+    assert lanes_in(request, request.node.name) == set()
+
+
+@pytest.mark.parametrize(
+    ("path", "libraries"),
+    [
+        ("tests/train/test_pretrain.py", {"torch", "lightning"}),
+        ("tests/train/test_schedule.py", {"torch"}),  # by the conftest.py beside it
+        ("tests/evaluate/test_scoring.py", {"torch"}),
+        ("tests/serve/test_access.py", set()),
+        ("tests/test_cli.py", set()),  # commands import it when they are called
+        ("tests/core/test_seed.py", set()),
+    ],
+)
+def test_libraries_are_followed_through_our_modules(path: str, libraries: set[str]) -> None:
+    assert imported_with(ROOT / path) & {"torch", "lightning"} == libraries
+
+
+def test_what_a_function_or_a_condition_imports_is_not_imported_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "module.py"
+    file.write_text("import a.b\nfrom c import d\nfrom privllm import core\nif x:\n    import e\ndef f():\n    import g\n")
+    assert imports_at_once(file) == {"a.b", "c", "privllm", "privllm.core"}
+    assert lanes.file_of("privllm.core") == ROOT / "privllm/core/__init__.py"
