@@ -8,15 +8,14 @@ from tests import lanes
 from tests.lanes import ROOT, imported_with, imports_at_once
 
 
-def lanes_in(request: pytest.FixtureRequest, name: str) -> set[str]:
-    """The markers of a test of this module."""
-    items = [item for item in request.session.items if item.nodeid.endswith(f"tests/test_lanes.py::{name}")]
-    return {mark.name for mark in items[0].iter_markers()}
+def lanes_in(request: pytest.FixtureRequest) -> set[str]:
+    """The markers of the test that asks."""
+    return {mark.name for mark in request.node.iter_markers()}
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
-    """Never asked for a shop: `make_workshop(` stands in its source, and that is what is looked for."""
+    """It makes none, but `make_workshop(` stands in its source, and that is what is looked for."""
     return tmp_path
 
 
@@ -26,11 +25,11 @@ def wrapped(shop: Path) -> Path:
 
 
 def test_which_asks_for_a_workshop_through_another_fixture(wrapped: Path, request: pytest.FixtureRequest) -> None:
-    assert {"build", "torch"} <= lanes_in(request, request.node.name)
+    assert {"build", "torch"} <= lanes_in(request)
 
 
 def test_which_needs_none(request: pytest.FixtureRequest) -> None:
-    assert lanes_in(request, request.node.name) == set()
+    assert lanes_in(request) == set()
 
 
 @pytest.mark.parametrize(
