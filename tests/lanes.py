@@ -2,7 +2,7 @@
 
 `torch`     its module, a conftest.py above it, or a fixture's module imports torch: it cannot run where torch is not installed.
 `training`  its module can train: it imports Lightning.
-`build`     it, or a fixture of its, makes a workshop (`tests/workshop.py`) and so runs DVC's builds.
+`build`     it, or a fixture of its, makes a workshop (`tests/workshop.py`), where DVC builds. A whole one trains, and so needs torch.
 
 What a test imports in its own body is not seen: such a test says `@pytest.mark.torch` itself.
 """
@@ -29,8 +29,11 @@ def lanes_of(item: pytest.Function) -> set[str]:
         lanes.add("torch")
     if "lightning" in libraries:
         lanes.add("training")
-    if any("make_workshop(" in inspect.getsource(function) for function in functions):
-        lanes |= {"build", "torch"}  # a build trains
+    sources = [inspect.getsource(function) for function in functions]
+    if any("Workshop(" in source or "make_workshop(" in source for source in sources):
+        lanes.add("build")
+    if any("make_workshop(" in source for source in sources):
+        lanes.add("torch")
     return lanes
 
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 from typer.testing import CliRunner
 
 from docs.tables import all_commands
@@ -22,6 +23,7 @@ def test_completion_is_offered() -> None:
     assert "--install-completion" in RUNNER.invoke(app, ["--help"]).output
 
 
+@pytest.mark.torch
 def test_a_missing_model_is_explained(tmp_path) -> None:
     done = subprocess.run([sys.executable, "-m", "privllm.cli", "chat", str(tmp_path)], capture_output=True, text=True, input="")
     assert done.returncode == 1

@@ -121,6 +121,7 @@ def test_every_stage_and_section_is_used() -> None:
     assert set(PARAMS) >= PLACES
 
 
+@pytest.mark.torch  # it imports stages
 @pytest.mark.parametrize("name", DVC)
 def test_declared_params_are_those_the_stage_reads(name: str) -> None:
     """Read off the source here; test_pipeline.py watches real runs."""
@@ -148,6 +149,7 @@ def test_paths_on_the_command_line_are_declared(stage: str) -> None:
         assert any(path == known or known.startswith(path + "/") for known in tracked), f"{stage}: {path} is neither dep nor out"
 
 
+@pytest.mark.torch  # it imports every stage's parameters
 def test_params_file_loads_strictly_and_is_complete() -> None:
     """Every knob of every config stands in params.yaml with its default's type, so that a reader finds it there."""
     from privllm.core.params import known_keys, read_params

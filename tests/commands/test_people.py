@@ -73,6 +73,7 @@ def test_it_listens_here_unless_there_are_tokens(exported: Callable[..., Path]) 
     assert "make one with `privllm token new NAME`" in refused.stderr
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize(
     ("words", "said"),
     [
