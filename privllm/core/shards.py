@@ -7,6 +7,7 @@ path it is given; the results must be small (counts). It knows nothing of docume
 """
 
 import multiprocessing
+import os
 import signal
 import sys
 from collections import deque
