@@ -5,8 +5,10 @@ data/collect -> data/clean, reports/clean.json
 
 from pathlib import Path
 
-from privllm.clean.recipe import CleanConfig, clean
+from privllm.clean.recipe import LIST, CleanConfig, clean, spoken
+from privllm.core.left_out import tell
 from privllm.core.params import read_params
+from privllm.core.printable import say
 from privllm.core.report import write_json
 from privllm.core.stage import run
 from privllm.core.store import open_store
@@ -14,7 +16,10 @@ from privllm.core.store import open_store
 
 def main(source: Path, out: Path, report: Path) -> None:
     cfg = read_params("clean", CleanConfig)
-    write_json(report, clean(cfg, source, out, open_store("clean")))
+    found = clean(cfg, source, out, open_store("clean"))
+    write_json(report, found)
+    say(f"clean found these languages: {spoken(found)}")
+    tell("clean", out / "dropped" / LIST, found["documents_in"], "documents")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ data/sources -> data/collect, reports/collect.json
 
 from pathlib import Path
 
-from privllm.collect.recipe import CollectConfig, collect
+from privllm.collect.recipe import LIST, CollectConfig, collect
+from privllm.core.left_out import tell
 from privllm.core.params import read_params
 from privllm.core.report import write_json
 from privllm.core.stage import run
@@ -15,7 +16,9 @@ from privllm.core.store import open_store
 
 def main(sources: Path, out: Path, report: Path, verify: bool) -> None:
     cfg = read_params("collect", CollectConfig)
-    write_json(report, collect(cfg, sources, out, open_store("collect"), verify))
+    found = collect(cfg, sources, out, open_store("collect"), verify)
+    write_json(report, found)
+    tell("collect", out / "quarantine" / LIST, found["entries"], "files, and lines of JSONL")
 
 
 if __name__ == "__main__":

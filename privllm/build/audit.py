@@ -13,8 +13,10 @@ import shlex
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from hashlib import md5
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -200,7 +202,8 @@ def audit_stage(stage: str, declared: dict[str, Any], cache: Cache, sample: tupl
         main = load_main(base)
         require_hashed_code(Path())
         words = [str(SCRATCH / word) if _lies_in(word, outs) else word for word in shlex.split(declared["cmd"])[3:]]
-        with opening(lambda _cache, code, _digests, _executor: AuditStore(cache, code, found, *sample)):
+        quiet = redirect_stdout(StringIO())  # what it left out, it said when it was built
+        with quiet, opening(lambda _cache, code, _digests, _executor: AuditStore(cache, code, found, *sample)):
             main(**arguments(main, base, words))
         _compare_workspace(found, outs)
         witness.verify()

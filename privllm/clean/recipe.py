@@ -19,19 +19,24 @@ from privllm.clean import html, language
 from privllm.clean.door import tidy
 from privllm.clean.quality import QualityConfig, fault_of
 from privllm.core.errors import UserError
+from privllm.core.left_out import COLUMNS, write_list
 from privllm.core.params import require
 from privllm.core.records import CLEAN, DROPPED
 from privllm.core.report import add_up, balance
 from privllm.core.store import NO_STORE, Before, Store
-from privllm.core.tables import read_table, shards_of, write_table
+from privllm.core.tables import read_folder, read_table, shards_of, write_table
 
+NAMED = 0.01  # share of the documents from which a language is named in the report
+OTHERS = "others"
+UNKNOWN = "unknown"  # language of a text that is too short to tell
+LIST = "dropped.txt"  # beside the shards of what was dropped
 Row = dict[str, Any]
 
 
 @dataclass
 class CleanConfig:
     max_html_characters: int = 64_000_000  # a page with more is dropped unparsed, [1,000, 1,000,000,000]
-    languages: list[str] = field(default_factory=lambda: ["en"])  # ISO 639-1 codes to keep; empty: all
+    languages: list[str] = field(default_factory=list)  # ISO 639-1 codes to keep, such as [en, de]; empty: all
     min_language_score: float = 0.65  # how sure the model must be before another language is dropped, [0, 1]
     quality: QualityConfig = field(default_factory=QualityConfig)
 
@@ -90,7 +95,7 @@ def clean_shard(out: Path, cfg: CleanConfig, shard: Path, before: Before | None)
     dropped: list[Row] = []
     for document in sorted(read_table(shard).to_pylist(), key=lambda row: row["id"]):
         result = last_time.get(what_is_read(document)) or clean_document(cfg, document["media_type"], document["text"])
-        counts.update(documents_in=1, characters_in=len(document["text"]))
+        counts.update({"documents_in": 1, "characters_in": len(document["text"]), f"language.{result.language or UNKNOWN}": 1})
         if result.placeholders:
             placeholders[document["id"]] = result.placeholders
         if isinstance(result, Dropped):
@@ -137,6 +142,25 @@ def last_results(before: Before | None, name: str) -> dict[tuple[str, str], Clea
     return results
 
 
+def _part(flat: dict[str, int], name: str) -> dict[str, int]:
+    """{"empty": 1} for "dropped" of {"dropped.empty": 1}."""
+    return {key.removeprefix(f"{name}."): number for key, number in flat.items() if key.startswith(f"{name}.")}
+
+
+def _shares(languages: dict[str, int]) -> dict[str, float]:
+    """Each language's share of all documents, kept or dropped; those below `NAMED` together."""
+    total = max(1, sum(languages.values()))
+    named = {code: number for code, number in languages.items() if number >= NAMED * total}
+    rest = sum(languages.values()) - sum(named.values())
+    return {code: round(number / total, 4) for code, number in (named | ({OTHERS: rest} if rest else {})).items()}
+
+
+def spoken(report: dict[str, Any]) -> str:
+    """The languages of a report in words: "de 71 %, en 29 %"."""
+    shares = sorted(report["by_language"].items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{code} {share:.0%}" for code, share in shares)
+
+
 def clean(cfg: CleanConfig, source: Path, out: Path, store: Store = NO_STORE) -> dict[str, Any]:
     """Clean every shard of the folder `source` (records.DOCUMENTS) into the folder `out`; returns the report.
 
@@ -148,7 +172,9 @@ def clean(cfg: CleanConfig, source: Path, out: Path, store: Store = NO_STORE) ->
     results = store.map(clean_shard, [(cfg, shard) for shard in shards], out, "clean", resume=True)
     flat = add_up(result["counts"] for result in results)
     report: dict[str, Any] = {key: flat[key] for key in ("documents_in", "kept", "characters_in", "characters_out")}
-    report["dropped"] = {key.removeprefix("dropped."): number for key, number in flat.items() if key.startswith("dropped.")}
+    report["dropped"] = _part(flat, "dropped")
+    report["by_language"] = _shares(_part(flat, "language"))
     report["placeholders"] = add_up(chain.from_iterable(result["placeholders"].values() for result in results))
     balance(report["documents_in"], report["kept"], *report["dropped"].values())
+    write_list(read_folder(out / "dropped", list(COLUMNS)), out / "dropped" / LIST)
     return report

@@ -37,6 +37,7 @@ from privllm.collect.runs import Runs, bounds, read_batch, table_of, write_run
 from privllm.collect.shards import Where, keys_of, name_of, write_shard
 from privllm.core.digests import md5_of, status_of
 from privllm.core.errors import UserError
+from privllm.core.left_out import write_list
 from privllm.core.params import require
 from privllm.core.records import MAX_SHARD_BITS, QUARANTINE, shard_name
 from privllm.core.report import balance, write_json
@@ -45,6 +46,7 @@ from privllm.core.store import NO_STORE, Store, Unkeyed
 from privllm.core.tables import write_table
 
 INDEX = Path(".privllm/sources.arrow")
+LIST = "quarantine.txt"  # beside quarantine.parquet
 READ = KNOWN.append(pa.field("rows", pa.int64()))  # and its entries
 LISTED = ["id", "digest", "encoding"]  # what says which documents a shard is made of
 
@@ -232,10 +234,11 @@ def _parts(memory: Memory, bits: int) -> list[pa.Table]:
 
 
 def _write_quarantine(out: Path, rows: list[Refused], entries: pa.Table) -> dict[str, int]:
-    """Write quarantine.parquet, sorted by source, from the survey's rows and the readers'; counts by reason."""
+    """Write quarantine.parquet, sorted by source, and the list of it, from the survey's rows and the readers'; counts by reason."""
     table = pa.concat_tables([table_of(rows, QUARANTINE), entries.select(QUARANTINE.names)]).combine_chunks()
     table = table.take(pc.sort_indices(table, [("source", "ascending"), ("reason", "ascending")]))
     write_table(table, out / "quarantine.parquet")
+    write_list(table, out / LIST)
     return _counts(table["reason"])
 
 
@@ -260,5 +263,5 @@ def _nothing(sources: Path, out: Path, refused: list[Refused], quarantined: dict
     lines = " A line of JSONL needs its text under the key `text`." if "no_text" in quarantined else ""
     return (
         f"none of the {sum(quarantined.values())} entries in {sources} can be read: {reasons}{seen}. "
-        f"{out / 'quarantine' / 'quarantine.parquet'} says why for each; add files ({' '.join(MEDIA_TYPES)}), or run `privllm demo`.{lines}"
+        f"{out / 'quarantine' / LIST} says why for each; add files ({' '.join(MEDIA_TYPES)}), or run `privllm demo`.{lines}"
     )

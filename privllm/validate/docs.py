@@ -22,10 +22,10 @@ from jinja2 import ChoiceLoader, DictLoader
 from privllm.validate.suite import Outcome, Results
 
 COUNTED = ("element_count", "unexpected_count", "unexpected_percent", "missing_count")
-TITLES = {"shards": "Shards", "documents": "Documents", "totals": "The corpus as a whole"}
+TITLES = {"shards": "Shards", "documents": "Documents", "reasons": "What was left out", "totals": "The corpus as a whole"}
 FIGURES = {
     "documents": ("Documents", "{:,}"),
-    "survival_rate": ("Survived cleaning", "{:.1%}"),
+    "survival_rate": ("Survived reading and cleaning", "{:.1%}"),
     "language_share": ("Language {language}", "{:.1%}"),
     "mean_characters": ("Mean length, characters", "{:,.0f}"),
     "placeholder_density": ("Placeholders per 1,000 words", "{:.1f}"),
@@ -112,7 +112,7 @@ def view() -> DefaultJinjaPageView:
 
 def sections_of(table: str, result: ExpectationSuiteValidationResult, figures: Mapping[str, Any]) -> list[RenderedSectionContent]:
     """One section per judged column, under its table's name; the overview (run ids, times, links) is left out."""
-    each = [printable(found, figures if table == "totals" else {}) for found in result.results]
+    each = [presented(found, figures if table == "totals" else {}) for found in result.results]
     plain = ExpectationSuiteValidationResult(bool(result.success), each, table, {}, result.statistics, {})
     sections = ValidationResultsPageRenderer().render(plain).sections[1:]
     for section in sections:
@@ -120,7 +120,7 @@ def sections_of(table: str, result: ExpectationSuiteValidationResult, figures: M
     return sections
 
 
-def printable(result: ExpectationValidationResult, figures: Mapping[str, Any]) -> ExpectationValidationResult:
+def presented(result: ExpectationValidationResult, figures: Mapping[str, Any]) -> ExpectationValidationResult:
     """A copy that says its severity and, of the corpus as a whole, the figure judged. It has no failing values: they are
     anyone's words, and Great Expectations' templates do not escape them; our own table shows those rows, escaped."""
     copied = deepcopy(result)

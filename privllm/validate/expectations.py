@@ -1,8 +1,8 @@
 """What a corpus must be like before anything is annotated, tokenised or trained: the list, in plain English.
 
 Each `Check` is one expectation of Great Expectations, described without importing it; `suite` carries them out. They
-judge three tables: `shards` (one row each), `documents` (`statistics.STATISTICS`) and `totals` (one row). A critical one
-stops the build, a warning is reported. How many there are depends on no document.
+judge four tables: `shards` and `reasons` (one row each), `documents` (`statistics.STATISTICS`) and `totals` (one row). A critical
+one stops the build, a warning is reported. How many there are depends on no document.
 """
 
 import re
@@ -32,6 +32,15 @@ DRIFTS = {
 
 
 @dataclass
+class LossesConfig:
+    warn: float = 0.1  # share of what was found that is quarantined, or of the documents that is dropped, for any one reason; > 0
+    stop: float = 0.5  # the same, > warn and at most 1: above it the build stops
+
+    def __post_init__(self) -> None:
+        require(0 < self.warn < self.stop <= 1, "validate.losses", "0 < warn < stop <= 1")
+
+
+@dataclass
 class ValidateConfig:
     min_characters: int = 1  # of every document, >= 1; critical
     max_characters: int = 5_000_000  # of `mostly` documents, > min_characters
@@ -42,7 +51,8 @@ class ValidateConfig:
     mostly: float = 0.95  # share of documents that a warning about single documents asks for, (0, 1]
     language: str = ""  # ISO 639-1; "" takes the most frequent, and a low share of it is then a warning only
     min_language_share: float = 0.5  # of the documents, [0, 1]; critical where `language` is named
-    min_survival: float = 0.2  # documents that clean kept / that were collected, [0, 1]; critical
+    min_survival: float = 0.2  # documents that clean kept / files, and lines of JSONL, that were found, [0, 1]; critical
+    losses: LossesConfig = field(default_factory=LossesConfig)
     drift: DriftConfig = field(default_factory=DriftConfig)
 
     def __post_init__(self) -> None:
@@ -76,6 +86,7 @@ def expectations(cfg: ValidateConfig, columns: str, changed: Mapping[str, Mappin
     return {
         "shards": [Check("Every shard has the documented columns", "critical", "in set", {"column": "columns", "value_set": [columns]})],
         "documents": [*_identity(), *_texts(cfg), *_personal_data()],
+        "reasons": _losses(cfg.losses),
         "totals": [*_accounts(cfg), *_mixture(cfg), *_drift(cfg.drift, changed)],
     }
 
@@ -110,8 +121,19 @@ def _personal_data() -> list[Check]:
     return [Check(f"No document still holds {what}", "critical", "between", limits[kind]) for kind, what in LEFTOVERS.items()]
 
 
+def _losses(cfg: LossesConfig) -> list[Check]:
+    """Two for each way out, of every single reason: what a total hides, such as one language or one kind of file, is most of it."""
+    checks = []
+    for column, what in (("quarantined", "of what was found is quarantined"), ("dropped", "of the documents are dropped")):
+        for key, severity in (("warn", "warning"), ("stop", "critical")):
+            limits = {"column": column, "max_value": getattr(cfg, key)}
+            name = f"At most {100 * limits['max_value']:g}% {what} for one reason"
+            checks.append(Check(name, severity, "between", limits, f"losses.{key}"))
+    return checks
+
+
 def _accounts(cfg: ValidateConfig) -> list[Check]:
-    survive = f"At least {cfg.min_survival:.0%} of the collected documents survive cleaning"
+    survive = f"At least {cfg.min_survival:.0%} of what was found survives reading and cleaning"
     survival = {"column": "survival_rate", "min_value": cfg.min_survival}
     return [
         Check("Clean saw every document that collect found", "critical", "equal", {"column_A": "collected", "column_B": "entered_clean"}),

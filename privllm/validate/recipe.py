@@ -4,7 +4,6 @@ data/dedup + two reports + the promoted build's summary -> data/validate (statis
 `verdict.json`) and Data Docs. It changes no document and drops none.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from privllm.core.store import NO_STORE, Store
 from privllm.core.tables import read_table, shards_of
 from privllm.validate.drift import MEASURES, drift, read_promoted, summarise
 from privllm.validate.expectations import LISTED, Check, ValidateConfig, expectations
+from privllm.validate.reasons import COLUMNS, read_cleaned, read_collected, reasons
 from privllm.validate.statistics import columns_of, describe_shard, totals
 
 if TYPE_CHECKING:
@@ -53,11 +53,12 @@ def validate(cfg: ValidateConfig, inputs: Inputs, out: Path, docs: Path, store: 
     documents = readable(shards, inputs, out)
     summary = summarise(documents)
     changed = drift(summary, promoted)
-    collected = read_report(inputs.collect_report, "documents")
-    cleaned = read_report(inputs.clean_report, "documents_in", "kept")
+    collected, cleaned = read_collected(inputs.collect_report), read_cleaned(inputs.clean_report)
     whole = totals(documents, cfg.language, collected, cleaned)
     checks = expectations(cfg, columns_of(DEDUPED), changed)
-    found = judge_and_publish(tables_of(shards, documents, whole, changed), checks, docs)
+    left_out = pd.DataFrame(reasons(collected, cleaned), columns=COLUMNS).astype({"quarantined": float, "dropped": float})
+    tables = tables_of(shards, documents, whole, changed) | {"reasons": left_out}
+    found = judge_and_publish(tables, checks, docs)
     stopped = [outcome for outcome in found if outcome.failed_critical]
     write_json(out / "statistics.json", summary)
     # Later stages depend on the verdict: while the suite passes it holds nothing that a changed document changes.
@@ -78,7 +79,7 @@ def readable(shards: list[dict[str, Any]], inputs: Inputs, out: Path) -> pa.Tabl
 
 
 def tables_of(shards: list[dict[str, Any]], documents: pa.Table, whole: Mapping[str, Any], changed: Changed) -> Tables:
-    """The three tables that `expectations` speaks of. A drift that cannot be known is NaN, which no expectation judges."""
+    """Three of the tables that `expectations` speaks of. A drift that cannot be known is NaN, which no expectation judges."""
     drifts = {f"drift_{measure}": changed.get(measure, {}).get("psi", math.nan) for measure in MEASURES}
     return {"shards": pd.DataFrame(shards), "documents": documents.to_pandas(), "totals": pd.DataFrame([{**whole, **drifts}])}
 
@@ -93,17 +94,6 @@ def judge_and_publish(tables: Tables, checks: dict[str, list[Check]], docs: Path
     found = outcomes(results, checks, tables)
     write_docs(results, found, tables["totals"].to_dict("records")[0], docs / "index.html")
     return found
-
-
-def read_report(path: Path, *keys: str) -> dict[str, int]:
-    """These counts of an earlier stage's report."""
-    try:
-        counts = json.loads(path.read_text("utf-8"))
-        return {key: int(counts[key]) for key in keys}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} cannot be used ({type(error).__name__}: {error}): `dvc repro --force {path.stem}` writes it anew."
-        ) from error
 
 
 def complaint(stopped: list["Outcome"], docs: Path) -> str:

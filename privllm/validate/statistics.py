@@ -4,7 +4,6 @@ The texts pass through a batch at a time and are not kept; everything after this
 only. It judges nothing: `suite` does.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 from privllm.core.records import DEDUPED
 from privllm.core.tables import write_table
 from privllm.validate.leftovers import KINDS, leftovers_of_column
+from privllm.validate.reasons import Cleaned, Collected
 
 STATISTICS = pa.schema(
     [
@@ -25,7 +25,7 @@ STATISTICS = pa.schema(
         ("language", pa.string()),
         ("language_score", pa.float32()),  # null where no language was asked
         ("characters", pa.int32()),  # Unicode code points
-        ("words", pa.int32()),  # runs of anything but white space
+        ("words", pa.int32()),  # runs of anything but white space, and letters of scripts that write none between words
         ("unique_words", pa.float32()),  # share of different words among the first `SAMPLE_WORDS`
         ("placeholders", pa.int32()),
         ("placeholder_density", pa.float32()),  # placeholders per word
@@ -34,6 +34,7 @@ STATISTICS = pa.schema(
 )
 SAMPLE_WORDS = 1000  # the share of different words falls with length (Heaps' law), so it is taken over equal lengths
 BATCH_ROWS = 256
+UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Tibetan}\p{Myanmar}\p{Khmer}\p{Yi}]"
 
 
 def describe_shard(out: Path, shard: Path) -> dict[str, Any]:
@@ -74,9 +75,10 @@ def describe_documents(documents: pa.Table) -> pa.Table:
 
 
 def words_of(texts: pa.Array) -> pa.Array:
-    """Number of runs of anything but white space in each text."""
+    """Number of runs of anything but white space in each text. Of scripts that write none each letter counts: a page would be one word."""
     bare = pc.utf8_trim_whitespace(texts)
-    return pc.if_else(pc.equal(bare, ""), 0, pc.list_value_length(pc.utf8_split_whitespace(bare)))
+    runs = pc.if_else(pc.equal(bare, ""), 0, pc.list_value_length(pc.utf8_split_whitespace(bare)))
+    return pc.add(runs, pc.count_substring_regex(texts, UNSPACED))
 
 
 def folder_of(source: str) -> str:
@@ -89,18 +91,18 @@ def unique_words(text: str) -> float:
     return len(set(words)) / len(words) if words else 1.0
 
 
-def totals(documents: pa.Table, language: str, collected: Mapping[str, int], cleaned: Mapping[str, int]) -> dict[str, Any]:
-    """The corpus in one row. `language` is the one expected, "" for the most frequent; the mappings are the reports of
-    `collect` (`documents`) and `clean` (`documents_in`, `kept`)."""
+def totals(documents: pa.Table, language: str, collected: Collected, cleaned: Cleaned) -> dict[str, Any]:
+    """The corpus in one row. `language` is the one expected, "" for the most frequent. What survives is a share of all that was found,
+    whether it could be read or not."""
     counts = counts_of(documents["language"])
     expected = language or max(counts, key=lambda name: (counts[name], name))
     words = pc.sum(documents["words"]).as_py()
     return {
         "documents": len(documents),
-        "collected": collected["documents"],
-        "entered_clean": cleaned["documents_in"],
-        "kept": cleaned["kept"],
-        "survival_rate": cleaned["kept"] / max(1, collected["documents"]),
+        "collected": collected.documents,
+        "entered_clean": cleaned.documents_in,
+        "kept": cleaned.kept,
+        "survival_rate": cleaned.kept / max(1, collected.entries),
         "language": expected,
         "language_share": counts.get(expected, 0) / len(documents),
         "mean_characters": pc.sum(documents["characters"]).as_py() / len(documents),

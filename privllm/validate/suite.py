@@ -16,6 +16,7 @@ from great_expectations.core.expectation_validation_result import ExpectationSui
 from great_expectations.data_context.types.base import ProgressBarsConfig
 from great_expectations.expectations.metadata_types import FailureSeverity
 
+from privllm.core.printable import printable
 from privllm.validate.expectations import LISTED, Check
 
 Results = dict[str, ExpectationSuiteValidationResult]
@@ -84,13 +85,19 @@ def outcome_of(frame: pd.DataFrame, table: str, result: ExpectationValidationRes
     values = result.result["partial_unexpected_list"]
     if table == "totals":
         return Outcome(check, bool(result.success), figures_of(check, values[0]) if values else "as expected", ())
-    observed = f"{result.result['unexpected_count']} of {result.result['element_count']} {table}"
     rows = frame[frame[check.limits["column"]].isin(values)].head(LISTED).to_dict("records")
+    if table == "reasons":
+        return Outcome(check, bool(result.success), ", ".join(map(reason_of, rows)) or "as expected", ())
+    observed = f"{result.result['unexpected_count']} of {result.result['element_count']} {table}"
     return Outcome(check, bool(result.success), observed, tuple(name_of(row) for row in rows))
 
 
 def name_of(row: Mapping[Any, Any]) -> str:
-    return row["shard"] if "shard" in row else f"{row['source']} ({row['id']})"
+    return printable(row["shard"] if "shard" in row else f"{row['source']} ({row['id']})")
+
+
+def reason_of(row: Mapping[Any, Any]) -> str:
+    return f"{row['count']:,} of {row['of']:,} for {printable(row['reason'])}"
 
 
 def figures_of(check: Check, value: Any) -> str:

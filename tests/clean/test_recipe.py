@@ -5,12 +5,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from privllm.clean.recipe import Clean, CleanConfig, Dropped, clean, clean_document, clean_shard
+from privllm.clean.recipe import LIST, Clean, CleanConfig, Dropped, _shares, clean, clean_document, clean_shard, spoken
 from privllm.core.errors import UserError
+from privllm.core.params import load_sections
 from privllm.core.records import CLEAN, DOCUMENTS, DROPPED, document_id, shard_name, shard_of
 from privllm.core.seed import digest
 from privllm.core.tables import read_folder, read_table, write_table
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 PROSE = (
     "Databases keep tables of rows, and with an index the engine finds a row without reading all of them. "
     "To build one you name the columns that your queries ask for most; write to alice@corp.example if that is too slow, "
@@ -50,7 +52,7 @@ def write_documents(folder: Path, bits: int = 1) -> Path:
 
 
 def test_every_document_leaves_by_one_door(tmp_path: Path) -> None:
-    report = clean(CleanConfig(), write_documents(tmp_path / "collect"), tmp_path / "clean")
+    report = clean(CleanConfig(languages=["en"]), write_documents(tmp_path / "collect"), tmp_path / "clean")
     kept, dropped = read_folder(tmp_path / "clean"), read_folder(tmp_path / "clean" / "dropped")
     assert kept.schema == CLEAN
     assert dropped.schema == DROPPED
@@ -65,6 +67,7 @@ def test_every_document_leaves_by_one_door(tmp_path: Path) -> None:
         "documents_in": 6,
         "kept": 2,
         "dropped": {"empty": 1, "html_too_deep": 1, "language": 1, "too_short": 1},
+        "by_language": {"de": 0.1667, "en": 0.3333, "unknown": 0.5},
         "placeholders": {"EMAIL": 4},
         "characters_in": sum(len(text) for _, text in TEXTS.values()),
         "characters_out": sum(map(len, kept["text"].to_pylist())),
@@ -72,7 +75,7 @@ def test_every_document_leaves_by_one_door(tmp_path: Path) -> None:
 
 
 def test_what_is_dropped_is_redacted_too(tmp_path: Path) -> None:
-    clean(CleanConfig(), write_documents(tmp_path / "collect"), tmp_path / "clean")
+    clean(CleanConfig(languages=["en"]), write_documents(tmp_path / "collect"), tmp_path / "clean")
     for folder in (tmp_path / "clean", tmp_path / "clean" / "dropped"):
         table = read_folder(folder)
         assert not any("@" in text for text in table["text"].to_pylist())
@@ -104,8 +107,56 @@ def test_a_cleaned_document() -> None:
 
 
 def test_languages_are_a_choice() -> None:
-    assert not isinstance(clean_document(CleanConfig(languages=[]), "text/plain", GERMAN), Dropped)
-    assert not isinstance(clean_document(CleanConfig(languages=["de", "en"]), "text/plain", GERMAN), Dropped)
+    """And all of them unless somebody chooses."""
+    for languages, kept in ((None, True), ([], True), (["de", "en"], True), (["en"], False)):
+        cfg = CleanConfig() if languages is None else CleanConfig(languages=languages)
+        found = clean_document(cfg, "text/plain", GERMAN)
+        assert isinstance(found, Dropped) is not kept
+        assert found.language == "de"
+    assert load_sections(ROOT / "params.yaml")["clean"]["languages"] == []
+
+
+def test_a_company_that_writes_german_keeps_its_documents(tmp_path: Path) -> None:
+    texts = {f"{i}.txt": f"Bericht {i}. {GERMAN}" for i in range(60)} | {f"e{i}.txt": f"Report {i}. {PROSE}" for i in range(25)}
+    rows = [
+        {"id": document_id(name), "source": name, "media_type": "text/plain", "encoding": "utf-8", "digest": name, "text": text}
+        for name, text in sorted(texts.items(), key=lambda item: document_id(item[0]))
+    ]
+    write_table(pa.Table.from_pylist(rows, DOCUMENTS), tmp_path / "collect" / shard_name(0))
+    report = clean(CleanConfig(), tmp_path / "collect", tmp_path / "clean")
+    assert (report["kept"], report["dropped"]) == (85, {})
+    assert report["by_language"] == {"de": 0.7059, "en": 0.2941}
+    assert spoken(report) == "de 71%, en 29%"
+
+
+def test_rare_languages_share_a_name() -> None:
+    assert _shares({"en": 990, "fr": 10, "la": 9, "unknown": 1}) == {"en": 0.9802, "others": 0.0198}
+    assert _shares({"en": 98, "fr": 1, "la": 1}) == {"en": 0.98, "fr": 0.01, "la": 0.01}
+    assert _shares({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("score", "least", "dropped"), [(0.64, 0.65, False), (0.65, 0.65, True), (0.89, 0.9, False), (0.9, 0.9, True), (0.0, 0.0, True)]
+)
+def test_another_language_is_dropped_where_the_model_is_sure(
+    score: float, least: float, dropped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("privllm.clean.language.detect", lambda text: ("de", score))
+    found = clean_document(CleanConfig(languages=["en"], min_language_score=least), "text/plain", PROSE)
+    assert isinstance(found, Dropped) is dropped
+    assert not dropped or (found.reason, found.detail) == ("language", f"de ({score:.2f})")  # type: ignore[union-attr]
+    assert CleanConfig().min_language_score == 0.65
+
+
+def test_what_was_dropped_is_listed(tmp_path: Path) -> None:
+    clean(CleanConfig(languages=["en"]), write_documents(tmp_path / "collect"), tmp_path / "clean")
+    assert (tmp_path / "clean/dropped" / LIST).read_text("utf-8").splitlines() == [
+        "reason\tsource\tdetail",
+        "empty\te.html\tno text in it",
+        "html_too_deep\tf.html\tmore than 512 elements deep, with 5000 tags",
+        "language\tc.txt\tde (0.99)",
+        "too_short\td.txt\t3 words, at least 20",
+    ]
 
 
 def test_cleaning_its_own_result_changes_nothing() -> None:

@@ -16,7 +16,13 @@ VOID = {"meta", "br", "link", "img", "input", "hr"}
 REPEATED = {"repeated": {"documents": 2, "copies": 3, "tokens": 1234}, "context": 16}
 REPORTS = {
     "collect": {"documents": 9, "quarantined": {"empty": 1}, "by_media_type": {"text/html": 9}},
-    "clean": {"documents_in": 9, "kept": 7, "dropped": {"too_short": 2}, "placeholders": {"EMAIL": 4}},
+    "clean": {
+        "documents_in": 9,
+        "kept": 7,
+        "dropped": {"too_short": 2},
+        "placeholders": {"EMAIL": 4},
+        "by_language": {"de": 0.7059, "en": 0.2941},
+    },
     "dedup": {"documents_in": 7, "kept": 6, "dropped": {"exact": 1, "near": 0}},
     "validate": {
         "documents": 6,
@@ -140,6 +146,7 @@ def test_says_the_numbers(page: str) -> None:
         "10 found = 6 distinct + 4 dropped",
         "Passed",
         "12.50",
+        '<th scope="row">de</th><td>70.6%</td>',
         "1.5 k",
         "between 1.8 and 1.9",
         "pretrain.causal.model.width",

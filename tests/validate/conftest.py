@@ -49,9 +49,12 @@ class Corpus:
         self.report(collected=len(rows), entered=len(rows), kept=len(rows))
         write_json(self.inputs.promoted, {})
 
-    def report(self, collected: int, entered: int, kept: int) -> None:
-        write_json(self.inputs.collect_report, {"documents": collected})
-        write_json(self.inputs.clean_report, {"documents_in": entered, "kept": kept})
+    def report(
+        self, collected: int, entered: int, kept: int, quarantined: dict[str, int] | None = None, dropped: dict[str, int] | None = None
+    ) -> None:
+        entries = collected + sum((quarantined or {}).values())
+        write_json(self.inputs.collect_report, {"documents": collected, "entries": entries, "quarantined": quarantined or {}})
+        write_json(self.inputs.clean_report, {"documents_in": entered, "kept": kept, "dropped": dropped or {}})
 
     def validate(self, **changes: Any) -> dict[str, Any]:
         return validate(ValidateConfig(**changes), self.inputs, self.out, self.docs)

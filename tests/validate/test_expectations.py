@@ -7,7 +7,7 @@ import pytest
 from privllm.core.errors import UserError
 from privllm.core.params import known_keys, read_params
 from privllm.validate.drift import MEASURES, DriftConfig
-from privllm.validate.expectations import LEFTOVERS, Check, ValidateConfig, expectations
+from privllm.validate.expectations import LEFTOVERS, Check, LossesConfig, ValidateConfig, expectations
 from privllm.validate.leftovers import KINDS
 
 
@@ -69,6 +69,13 @@ def test_values_out_of_range_are_refused(values: dict) -> None:
 def test_drift_limits_are_in_order() -> None:
     with pytest.raises(UserError, match=r"validate\.drift"):
         DriftConfig(warn=0.3, stop=0.2)
+
+
+@pytest.mark.parametrize("values", [(0.0, 0.5), (0.5, 0.5), (0.6, 0.5), (0.5, 1.01)])
+def test_limits_of_losses_are_in_order(values: tuple[float, float]) -> None:
+    with pytest.raises(UserError, match=r"validate\.losses"):
+        LossesConfig(*values)
+    assert LossesConfig(0.999, 1.0).stop == 1
 
 
 def test_parameters_are_read_strictly_nested_ones_too(tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -90,7 +91,7 @@ REPORTS = [
     ((30, 30, 29), "No document came from nowhere.*kept 29, documents 30"),
     (
         (1000, 1000, 30),
-        r"At least 20% of the collected documents survive cleaning.*: 0\.03; allowed: at least 0\.2 \(`validate\.min_survival`",
+        r"At least 20% of what was found survives reading and cleaning.*: 0\.03; allowed: at least 0\.2 \(`validate\.min_survival`",
     ),
 ]
 
@@ -101,6 +102,44 @@ def test_documents_that_got_lost_stop_the_build(counts: tuple[int, int, int], me
     found.report(*counts)
     with pytest.raises(UserError, match=message):
         found.validate()
+
+
+FOUND, DOCUMENTS = "of what was found is quarantined for one reason", "of the documents are dropped for one reason"
+LEFT_OUT = [  # by reason, of 30 documents that remain: what is warned of, or what stops the build
+    ({"quarantined": {"unsupported": 3}}, "", ""),
+    ({"quarantined": {"unsupported": 4}}, f"At most 10% {FOUND}: 4 of 34 for unsupported", ""),
+    ({"quarantined": {"binary": 3, "unsupported": 3}}, "", ""),  # neither reason alone
+    ({"quarantined": {"unsupported": 30}}, f"At most 10% {FOUND}: 30 of 60 for unsupported", ""),
+    ({"quarantined": {"empty": 1, "unsupported": 32}}, "", f'"At most 50% {FOUND}": 32 of 63 for unsupported; allowed: at most 0.5'),
+    ({"dropped": {"too_short": 3}}, "", ""),
+    ({"dropped": {"too_short": 4}}, f"At most 10% {DOCUMENTS}: 4 of 34 for too_short", ""),
+    ({"dropped": {"language": 30}}, f"At most 10% {DOCUMENTS}: 30 of 60 for language", ""),
+    ({"dropped": {"language": 31}}, "", "31 of 61 for language; allowed: at most 0.5 (`validate.losses.stop` in params.yaml)"),
+]
+
+
+@pytest.mark.parametrize(("left_out", "warning", "stop"), LEFT_OUT)
+def test_what_one_reason_leaves_out_is_judged(
+    left_out: dict[str, dict[str, int]], warning: str, stop: str, corpus: Callable[..., Any]
+) -> None:
+    found = corpus()
+    entered = 30 + sum(left_out.get("dropped", {}).values())
+    found.report(entered, entered, 30, **left_out)
+    if stop:
+        with pytest.raises(UserError, match=re.escape(stop)):
+            found.validate()
+    else:
+        assert found.validate()["warnings_of"] == ([warning] if warning else [])
+
+
+def test_files_that_could_not_be_read_did_not_survive(corpus: Callable[..., Any]) -> None:
+    """A folder of PDF once passed with a survival of 1.0."""
+    found = corpus()
+    found.report(30, 30, 30, {"unsupported": 10})
+    assert found.validate()["survival_rate"] == 0.75
+    assert found.validate(min_survival=0.75)["failed_critical"] == 0
+    with pytest.raises(UserError, match=r"At least 76% of what was found survives reading and cleaning\": 0\.75; allowed"):
+        found.validate(min_survival=0.76)
 
 
 def test_a_corpus_in_another_language_than_named_stops_the_build(corpus: Callable[..., Any]) -> None:

@@ -11,14 +11,30 @@ from hypothesis import strategies as st
 
 from privllm.core.records import DEDUPED
 from privllm.core.tables import read_table, write_table
+from privllm.validate.reasons import Cleaned, Collected
 from privllm.validate.statistics import STATISTICS, describe_documents, describe_shard, folder_of, totals, unique_words, words_of
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from(" \n\t\u00a0"), max_size=60)
+# Below Thai all scripts have spaces.
+SPACED = st.characters(max_codepoint=0x0DFF, exclude_categories=["Cs", "Cc"])
+TEXTS = st.text(SPACED | st.sampled_from(" \n\t\u00a0\u2003\u3000🙂안"), max_size=60)
 
 
 @given(st.lists(TEXTS, min_size=1, max_size=5))
 def test_words_are_what_str_split_gives(texts: list[str]) -> None:
     assert words_of(pa.array(texts, pa.string())).to_pylist() == [len(text.split()) for text in texts]
+
+
+def test_a_page_without_spaces_is_more_than_one_word() -> None:
+    texts = ["合同第十二条", "契約書 の", "ก็ดี", "计划 plan", "חוזה עבודה", "계약 서"]
+    assert words_of(pa.array(texts, pa.string())).to_pylist() == [7, 6, 5, 4, 2, 2]
+
+
+def test_a_sound_corpus_in_chinese_passes(corpus: Callable[..., Any], document: Callable[..., dict[str, Any]]) -> None:
+    """Three placeholders on a page of one thousand letters are few, though no space stands on it."""
+    letters = "".join(chr(0x4E00 + 7 * i) for i in range(1000))
+    rows = [document(i, text=f"{letters[i:]}<PHONE>{letters[:i]}<EMAIL><PHONE>。", language="zh", placeholders=3) for i in range(30)]
+    report = corpus(rows).validate()
+    assert (report["warnings"], report["placeholder_density"]) == (0, 0.003)
 
 
 def test_one_row_per_document(document: Callable[..., dict[str, Any]]) -> None:
@@ -60,12 +76,10 @@ def test_totals_add_up(document: Callable[..., dict[str, Any]]) -> None:
         document(2, text="three four five", language="de", placeholders=1),
         document(3, text="six", language="de"),
     ]
-    found = totals(describe_documents(pa.Table.from_pylist(rows, DEDUPED)), "", {"documents": 8}, {"documents_in": 8, "kept": 4})
+    described = describe_documents(pa.Table.from_pylist(rows, DEDUPED))
+    counts = Collected(8, 6, {"binary": 2}), Cleaned(6, 4, {"empty": 2})
+    found = totals(described, "", *counts)
     assert (found["documents"], found["survival_rate"], found["language"], found["language_share"]) == (3, 0.5, "de", 2 / 3)
     assert (found["mean_words"], found["placeholder_density"], found["leftover_personal_data"]) == (2, 1 / 6, 0)
-    assert (
-        totals(describe_documents(pa.Table.from_pylist(rows, DEDUPED)), "fr", {"documents": 8}, {"documents_in": 8, "kept": 4})[
-            "language_share"
-        ]
-        == 0
-    )
+    assert (found["collected"], found["entered_clean"], found["kept"]) == (6, 6, 4)
+    assert totals(described, "fr", *counts)["language_share"] == 0
