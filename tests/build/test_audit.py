@@ -16,6 +16,7 @@ from privllm.core.cache import Cache
 from privllm.core.digests import md5_of
 from privllm.core.errors import UserError
 from privllm.core.pipeline import declared_stages
+from privllm.core.printable import say
 from privllm.core.store import Before, Store, Unkeyed, open_store
 from tests.workshop import ROOT, Workshop, make_workshop
 
@@ -197,6 +198,7 @@ class Stage:
         results = open_store("loud").map(shout, jobs, out, "shout", resume=True)
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(json.dumps(results))
+        say("loud left out one of six files")
 
     def audit(self, *differing: str) -> Audited:
         return audit_stage("loud", LOUD, Cache(self.root / ".dvc/cache"), (1, 0), set(differing))
@@ -210,9 +212,10 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     return Stage(tmp_path)
 
 
-def test_a_stage_passes_and_the_workspace_is_as_it_was(stage: Stage) -> None:
+def test_a_stage_passes_and_the_workspace_is_as_it_was(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     before = states(stage.root)
     found = stage.audit()
+    assert capsys.readouterr().out == ""  # what a stage says when it is built is no news here
     assert (found.faults, found.skipped, found.shards, found.again, found.files) == ([], "", 5, 1, 11)
     assert states(stage.root) == before
     assert "the same bytes" in found.line()

@@ -9,6 +9,7 @@ import pytest
 
 from privllm.core.errors import UserError
 from privllm.validate.expectations import ValidateConfig, expectations
+from tests.hostile import ESCAPED, EVIL, obeyed
 
 LOADING = {"script", "link", "img", "iframe", "object", "embed", "video", "audio", "source", "base", "form"}
 
@@ -34,7 +35,8 @@ class Elements(HTMLParser):
 @pytest.fixture(scope="module")
 def page(corpus: Callable[..., Any], document: Callable[..., dict[str, Any]]) -> str:
     evil = document(7, source="<img src=x onerror=alert(1)>/$id ${id} {{ 7*7 }}.txt", text="ask jo@example.com")
-    found = corpus([*(document(number) for number in range(9)), evil])
+    obeyed_name = EVIL.replace("\udce9", r"\xe9")  # as `collect` calls a file whose name is no UTF-8
+    found = corpus([*(document(number) for number in range(9)), evil, document(8, source=obeyed_name, text="ask jo@example.com")])
     with pytest.raises(UserError):
         found.validate(max_characters=600)
     return (found.docs / "index.html").read_text("utf-8")
@@ -59,6 +61,11 @@ def test_a_source_is_shown_as_it_is_called_and_its_text_is_not(page: str) -> Non
     assert "jo@example.com" not in page
 
 
+def test_a_name_turns_nothing_round(page: str) -> None:
+    assert ESCAPED in page
+    assert not obeyed(page)
+
+
 def test_every_expectation_is_on_the_page_with_its_severity(page: str) -> None:
     text = " ".join(Elements(page).text.split())
     for checks in expectations(ValidateConfig(max_characters=600), "", {}).values():
@@ -69,6 +76,6 @@ def test_every_expectation_is_on_the_page_with_its_severity(page: str) -> None:
 
 def test_figures_of_the_whole_corpus_are_shown(page: str) -> None:
     text = " ".join(Elements(page).text.split())
-    assert "Clean saw every document that collect found critical 10, 10" in text
+    assert "Clean saw every document that collect found critical 11, 11" in text
     assert "of what was found survives reading and cleaning critical 1 " in text + " "
     assert "The mix of languages changed little since the promoted build warning --" in text
