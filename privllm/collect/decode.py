@@ -171,10 +171,14 @@ def _tolerant(data: bytes, name: str) -> Decoded:
 
 
 def _wide(data: bytes) -> Decoded:
-    """UTF-16 or UTF-32 without a mark: the one kind of text that is full of NUL bytes."""
-    heads = {name: strict(data[:4096], name) for name in WIDE}
-    for name, head in sorted(heads.items(), key=lambda item: -sum(map(str.isascii, item[1] or ""))):
-        readable = sum(character.isprintable() or character.isspace() for character in head or "")
-        if head and readable * MAX_DAMAGE >= len(head) * (MAX_DAMAGE - 1) and (text := strict(data, name)) is not None:
-            return Decoded(text, name)
+    """UTF-16 or UTF-32 without a mark: the one kind of text that is full of NUL bytes.
+
+    Any bytes can be read as ideographs in one of the four, so only that one is believed in which there is most of ASCII.
+    """
+    heads = {name: strict(data[:4096], name) or "" for name in WIDE}
+    plain = {name: sum(character.isascii() and character != "\0" for character in head) for name, head in heads.items()}
+    name = max(WIDE, key=plain.__getitem__)
+    readable = sum(character.isprintable() or character.isspace() for character in heads[name])
+    if plain[name] and readable * MAX_DAMAGE >= len(heads[name]) * (MAX_DAMAGE - 1) and (text := strict(data, name)) is not None:
+        return Decoded(text, name)
     raise Unreadable("binary", "it holds NUL or other control bytes, as programs, pictures and archives do")

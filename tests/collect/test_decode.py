@@ -78,6 +78,50 @@ def test_damaged_utf8_stays_utf8_and_says_so() -> None:
     assert text == "Größe, Übung, Straße. " * 40 + "\ufffd"
 
 
+def outcome_of(data: bytes) -> str:
+    try:
+        return decode(data).encoding
+    except Unreadable as why:
+        return why.reason
+
+
+@pytest.mark.parametrize(("characters", "kept"), [(98, False), (99, False), (100, True), (101, True)])
+def test_one_damaged_character_in_a_hundred_may_be(characters: int, kept: bool) -> None:
+    """Where a mark says UTF-8, where nothing does, and in UTF-16, where half a pair is damage."""
+    others = "é" * (characters - 1)
+    cases = {
+        codecs.BOM_UTF8 + b"\xff" + others.encode(): "utf-8:replace",
+        b"\xff" + others.encode(): "utf-8:replace",
+        codecs.BOM_UTF16_LE + b"\x00\xd8" + others.encode("utf-16-le"): "utf-16-le:replace",
+    }
+    for data, name in cases.items():
+        assert outcome_of(data) == (name if kept else "undecodable")
+        if kept:
+            text = decode(data).text
+            assert (len(text), text.count("\ufffd")) == (characters, 1)
+
+
+@pytest.mark.parametrize("control", [b"\0", b"\x01", b"\x08", b"\x0e", b"\x1a", b"\x1f"])
+def test_one_control_character_in_a_hundred_may_be(control: bytes) -> None:
+    found = {length: outcome_of(control + b"a" * (length - 1)) for length in (97, 99, 100, 101)}
+    assert found == {97: "binary", 99: "binary", 100: "utf-8", 101: "utf-8"}
+
+
+@pytest.mark.parametrize("control", [b"\t", b"\n", b"\v", b"\f", b"\r", b"\x1b"])
+def test_these_are_no_sign_of_a_program(control: bytes) -> None:
+    assert decode(control * 50) == (control.decode() * 50, "utf-8")
+
+
+def test_bytes_that_could_be_ideographs_are_not_taken_for_such() -> None:
+    """Half of all files have an even length."""
+    assert outcome_of(b"8=FIX.4.2\x019=178\x0135=8\x0149=PHLX\x0156=PERS\x01" * 4) == "binary"
+    assert outcome_of(("\x01" + "words " * 17)[:100].encode("utf-16-le")) == "utf-16-le"
+    assert outcome_of(("\x01\x01" + "words " * 17)[:100].encode("utf-16-le")) == "binary"
+    for name in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
+        text = "根据合同第十二条的规定，双方应当在三十日内完成付款。\n" * 3
+        assert decode(text.encode(name)) == (text, name)
+
+
 def test_one_accent_far_into_english() -> None:
     text = "plain English all the way down\n" * 5000 + "and a café at last\n"
     assert decode(text.encode("cp1252")).text == text

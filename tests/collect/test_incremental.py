@@ -4,7 +4,9 @@ import json
 import os
 import random
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -156,6 +158,49 @@ def test_what_is_lost_is_read_again(corpus: Corpus, loss: str) -> None:
             shutil.rmtree(corpus.cache.folder / "privllm/actions")
     (corpus.sources / "page3.html").write_text("<p>new")
     report = corpus.collect()
+    assert (report, corpus.files()) == corpus.clean()
+
+
+def longer(page: Path) -> None:
+    page.write_text("<p>page 3, edited")
+
+
+def as_long_and_as_old(page: Path) -> None:
+    before = page.stat()
+    page.write_text("<p>PAGE 3")
+    os.utime(page, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def another_in_its_place(page: Path) -> None:
+    copy = page.with_name(".copy")
+    copy.write_text("<p>PAGE 3")
+    os.utime(copy, ns=(page.stat().st_atime_ns, page.stat().st_mtime_ns))
+    copy.replace(page)
+
+
+@pytest.mark.parametrize("edit", [longer, as_long_and_as_old, another_in_its_place])
+def test_a_file_changed_while_it_is_read_is_not_known(
+    corpus: Corpus, edit: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its digest was taken before the edit and its text after it: nothing may say that they belong together."""
+    page, read, edits = corpus.sources / "page3.html", recipe._rows, []
+    untouched = corpus.clean()[1][SOURCES_AS_READ]
+
+    def rows(path: Path, *rest: Any) -> Iterator[Any]:
+        if path == page and not edits:
+            edits.append(edit(page))
+        return read(path, *rest)
+
+    monkeypatch.setattr(recipe, "_rows", rows)
+    corpus.collect()
+    assert edits
+    written = corpus.files()[SOURCES_AS_READ]
+    assert written not in (untouched, corpus.clean()[1][SOURCES_AS_READ])  # so whatever DVC records, later stages refuse
+    (note,) = (corpus.cache.folder / "privllm/collect").iterdir()
+    memory = Memory.load(note).files.to_pylist()
+    assert {row["source"] for row in memory if not row["md5"]} == {"page3.html"}
+    report = corpus.collect()
+    assert corpus.opened == ["page3.html"]
     assert (report, corpus.files()) == corpus.clean()
 
 
