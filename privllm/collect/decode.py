@@ -179,6 +179,6 @@ def _wide(data: bytes) -> Decoded:
     plain = {name: sum(character.isascii() and character != "\0" for character in head) for name, head in heads.items()}
     name = max(WIDE, key=plain.__getitem__)
     readable = sum(character.isprintable() or character.isspace() for character in heads[name])
-    if plain[name] and readable * MAX_DAMAGE >= len(heads[name]) * (MAX_DAMAGE - 1) and (text := strict(data, name)) is not None:
+    if readable * MAX_DAMAGE >= len(heads[name]) * (MAX_DAMAGE - 1) and (text := strict(data, name)) is not None:
         return Decoded(text, name)
     raise Unreadable("binary", "it holds NUL or other control bytes, as programs, pictures and archives do")

@@ -5,7 +5,8 @@ import math
 import pandas as pd
 import pytest
 
-from privllm.validate.expectations import Check
+from privllm.validate.drift import MEASURES
+from privllm.validate.expectations import LEFTOVERS, Check, ValidateConfig, expectations
 from privllm.validate.suite import LISTED, judge, outcomes
 
 VALUES = [0, 1, 5, 5, 9, 12]
@@ -39,6 +40,45 @@ def test_mostly_allows_its_share() -> None:
     found = outcomes(judge({"documents": FRAME}, checks), checks, {"documents": FRAME})
     assert [outcome.passed for outcome in found] == [True, False]
     assert not any(outcome.failed_critical for outcome in found)
+
+
+# Column, a value that is just allowed, one just beyond, and what is said of two of twenty documents.
+LIMITS = [
+    ("characters", 5_000_000, 5_000_001, "95% of the documents have at most 5,000,000 characters"),
+    ("placeholder_density", 0.2, 0.2001, "95% of the documents have at most 0.2 placeholders per word"),
+    ("unique_words", 0.1, 0.0999, "95% of the documents have at least 10% different words among the first 1,000"),
+    ("language_score", 0.3, 0.2999, "95% of the documents have a language score of at least 0.3"),
+]
+
+
+def test_limits_of_single_documents_at_their_edges() -> None:
+    """One of twenty may be beyond, two may not; a score that is not known, of a text too short to tell, is none of them."""
+    sound = {"characters": 900, "placeholder_density": 0.0, "unique_words": 0.9, "language_score": 0.9, **dict.fromkeys(LEFTOVERS, 0)}
+    rows = [{"id": f"{i:032x}", "source": f"{i}.txt"} | sound for i in range(20)]
+    checks = {"documents": expectations(ValidateConfig(), "", {})["documents"]}
+
+    def failed(number: int, value_of: int) -> list[str]:
+        changed = {name: limits[value_of] for name, *limits in LIMITS}
+        tables = {"documents": pd.DataFrame([row | changed if i < number else row for i, row in enumerate(rows)])}
+        return [f"{one.check.name}: {one.observed}" for one in outcomes(judge(tables, checks), checks, tables) if not one.passed]
+
+    assert failed(20, 0) == []
+    assert failed(1, 1) == []
+    assert failed(2, 1) == [f"{name}: 2 of 20 documents" for *_, name in LIMITS]
+    for row in rows[:5]:
+        row["language_score"] = math.nan
+    assert failed(0, 0) == []
+
+
+def test_limits_of_the_whole_corpus_at_their_edges() -> None:
+    figures = ("survival_rate", "language_share", "placeholder_density", *(f"drift_{name}" for name in MEASURES))
+    allowed = dict(zip(figures, (0.2, 0.5, 0.1, *[0.1] * len(MEASURES)), strict=True))
+    beyond = dict(zip(figures, (0.1999, 0.4999, 0.1001, *[0.2501] * len(MEASURES)), strict=True))
+    counts = {"collected": 4, "entered_clean": 4, "kept": 3, "documents": 3}
+    checks = {"totals": expectations(ValidateConfig(), "", {})["totals"]}
+    for row, failing in ((allowed, set()), (beyond, {check.name for check in checks["totals"][2:]})):
+        tables = {"totals": pd.DataFrame([counts | row])}
+        assert {one.check.name for one in outcomes(judge(tables, checks), checks, tables) if not one.passed} == failing
 
 
 def test_what_is_not_known_is_not_judged() -> None:
