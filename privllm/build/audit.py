@@ -9,7 +9,6 @@ the stage makes of all that is then compared with the workspace, file by file. I
 import importlib
 import json
 import random
-import shlex
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +24,7 @@ from privllm.core.digests import md5_of
 from privllm.core.errors import UserError
 from privllm.core.fingerprint import check_fingerprint, imports_of
 from privllm.core.origins import require_hashed_code
-from privllm.core.pipeline import PIPELINE, declared_stages, outputs_of
+from privllm.core.pipeline import PIPELINE, declared_stages, outputs_of, words_of
 from privllm.core.seed import seed_of
 from privllm.core.sources import SAVED_TOO_LATE, saved_too_late
 from privllm.core.stage import arguments
@@ -175,7 +174,7 @@ def audit(shards: int, seed: int) -> Iterator[Audited]:
     stages = declared_stages()
     results: list[Audited] = []
     for stage, declared in stages.items():
-        if uses_store(stage):
+        if words_of(declared, stage.partition("@")[0]) is not None and uses_store(stage):  # others are their owner's own
             differing = {fault.file for result in results for fault in result.faults}
             results.append(audit_stage(stage, declared, cache, (shards, seed), differing))
             yield results[-1]
@@ -201,7 +200,7 @@ def audit_stage(stage: str, declared: dict[str, Any], cache: Cache, sample: tupl
         witness = Witness(declared)
         main = load_main(base)
         require_hashed_code(Path())
-        words = [str(SCRATCH / word) if _lies_in(word, outs) else word for word in shlex.split(declared["cmd"])[3:]]
+        words = [str(SCRATCH / word) if _lies_in(word, outs) else word for word in words_of(declared, base) or []]
         quiet = redirect_stdout(StringIO())  # what it left out, it said when it was built
         with quiet, opening(lambda _cache, code, _digests, _executor: AuditStore(cache, code, found, *sample)):
             main(**arguments(main, base, words))

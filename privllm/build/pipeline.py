@@ -4,6 +4,7 @@ Reads only, and takes none of DVC's locks, so it can be asked while a build runs
 which order, and what the content of a path is.
 """
 
+import difflib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -55,10 +56,19 @@ class Build:
         self._locks: dict[Path, dict[str, Any]] = {}
 
     def stages(self, target: str | None) -> list[Stage]:
-        """The stages that `dvc repro [target]` would look at, in its order."""
+        """The stages that `dvc repro [target]` would look at, in its order. Raises UserError for a target that is none."""
+        from dvc.exceptions import DvcException
         from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 
-        wanted = collect_stages(self.repo, [target or "dvc.yaml"])
+        try:
+            wanted = collect_stages(self.repo, [target or "dvc.yaml"])
+        except DvcException:
+            names = dict.fromkeys(stage.addressing.partition("@")[0] for stage in self.repo.index.stages if stage.cmd)
+            if target is None:
+                raise
+            near = difflib.get_close_matches(target, names, n=1)
+            hint = f"did you mean `{near[0]}`? " if near else ""
+            raise UserError(f"there is no stage `{target}`; {hint}dvc.yaml has {', '.join(names)}.") from None
         found = plan_repro(get_active_graph(self.repo.index.graph), wanted)
         return [self._stage(stage) for stage in found if stage.cmd]  # a stage without a command is a folder that `dvc add` watches
 

@@ -7,13 +7,17 @@ take the old one for a result of this build. DVC's cache keeps it, so asking for
 import shutil
 from pathlib import Path
 
-from privllm.core.pipeline import TEMPLATE, declared_stages, outputs_of, written_stages
+from privllm.core.pipeline import TEMPLATE, declared_stages, outputs_of, runs_ours, written_stages
 
 
 def remove_leftovers(root: Path) -> list[str]:
-    """Remove them; returns their paths. Looks only into folders of which dvc.yaml says that every entry is an item's own output."""
-    written = written_stages(root)
-    many = [stage.get("do", stage) for stage in written.values() if "matrix" in stage or "foreach" in stage]
+    """Remove them; returns their paths.
+
+    Looks only into folders of which dvc.yaml says that every entry is an output of one of our stages' items; what else a stage
+    of the user's own makes there stays.
+    """
+    ours = [stage for name, stage in written_stages(root).items() if runs_ours(stage, name)]
+    many = [stage.get("do", stage) for stage in ours if "matrix" in stage or "foreach" in stage]
     folders = {path.parent for stage in many for path in map(Path, outputs_of(stage)) if TEMPLATE.search(path.name)}
     wanted = {Path(path) for stage in declared_stages(root).values() for path in outputs_of(stage)}
     removed = []

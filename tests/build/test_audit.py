@@ -266,6 +266,14 @@ def test_an_audit_of_nothing_is_an_error(stage: Stage, monkeypatch: pytest.Monke
         list(audit(1, 0))
 
 
+def test_own_stages_between_ours_are_passed_over(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_module, "uses_store", lambda name: True)
+    own = {"cmd": ["cat in/b > mine", "echo done"], "outs": ["mine"]}
+    many = {"matrix": {"x": [1, 2], "y": ["a"]}, "cmd": "python mine.py ${item.x} ${item.y}", "outs": ["mine/${item.x}"]}
+    (stage.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"before": own, "loud": LOUD, "after": many}}))
+    assert [(found.stage, found.skipped) for found in audit(1, 0)] == [("loud", "")]
+
+
 def test_the_stages_that_use_the_store_are_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(ROOT)
     data = ["collect", "clean", "dedup", "validate", "annotate", "tasks", "tokenizer", "pack", "guide"]

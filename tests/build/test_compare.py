@@ -335,6 +335,13 @@ def test_families_come_and_go(repository: Repository) -> None:
         compare(repository.root, "v2", "workspace", "seq2seq")
 
 
+def test_own_stages_that_only_dvc_can_write_out_are_no_obstacle(repository: Repository) -> None:
+    rows = compare(repository.root, "v1", "workspace").rows
+    own = '  own:\n    foreach: ${mine}\n    do: {cmd: c, metrics: ["own/${item}.json": {cache: false}]}\nvars: [{mine: [a]}]\n'
+    repository.write("dvc.yaml", PIPELINE + own)
+    assert [row.metric for row in compare(repository.root, "v1", "workspace").rows] == [row.metric for row in rows]
+
+
 def test_files_that_cannot_be_used(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     for text in ("{", "[" * 100_000, "\x00"):
         repository.write("reports/collect.json", text)

@@ -294,6 +294,14 @@ def test_a_target_leaves_out_what_comes_after(shop: Workshop) -> None:
         make_plan("nosuch")
 
 
+@pytest.mark.parametrize(("name", "hint"), [("nosuch", "dvc.yaml has"), ("claen", "did you mean `clean`?")])
+def test_a_stage_that_there_is_not(shop: Workshop, name: str, hint: str) -> None:
+    with pytest.raises(UserError, match=f"there is no stage `{name}`") as caught:
+        planned(shop, name)
+    assert hint in str(caught.value)
+    assert "fingerprint, collect, clean, report" in str(caught.value)
+
+
 def test_times_follow_the_share_of_the_shards(shop: Workshop) -> None:
     (shop.root / ".privllm/log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LOG))
     (shop.root / "data/sources/a.txt").write_text("another")
