@@ -51,6 +51,24 @@ def test_a_wrongly_typed_parameter(shop: Workshop) -> None:
     explained(shop.run("dvc", "repro", "collect", check=False), "collect.max_megabytes", "line", "plenty")
 
 
+LATE = "gate.evidens", "params.yaml, line", "gate.evidence"
+
+
+@pytest.mark.parametrize("command", ["dvc repro", "dvc repro clean", "python -m privllm.cli plan"])
+def test_what_the_last_stage_would_refuse_is_said_by_the_first(shop: Workshop, command: str) -> None:
+    shop.edit("params.yaml", "evidence: difference", "evidens: difference")
+    shop.set("collect.max_megabytes", 3)  # so that DVC starts a stage before the gate
+    done = shop.run(*command.split(), check=False)
+    explained(done, *LATE)
+    assert "Running stage 'clean'" not in done.stdout
+
+
+def test_an_experiment_with_a_parameter_that_there_is_not(shop: Workshop) -> None:
+    done = shop.run("dvc", "exp", "run", "-S", "+pretrain.causal.lr=0.1", "-S", "collect.max_megabytes=3", check=False)
+    explained(done, "pretrain.causal.lr", "params.yaml, line")
+    assert "Running stage 'clean'" not in done.stdout
+
+
 def test_empty_sources(shop: Workshop) -> None:
     for path in (shop.root / "data/sources").rglob("*"):
         if path.is_file():

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from privllm.commands.sections import SECTIONS
 from privllm.core.cluster import ExecutorConfig
 from privllm.core.fingerprint import canonical, closure, imports_of, locked_versions
 from privllm.core.params import PLACES
@@ -154,17 +155,17 @@ def test_params_file_loads_strictly_and_is_complete() -> None:
     """Every knob of every config stands in params.yaml with its default's type, so that a reader finds it there."""
     from privllm.core.params import known_keys, read_params
 
-    for section, schema in config_classes().items():
+    for section, schema in SECTIONS.items():
         read_params(section, schema, ROOT / "params.yaml")
         known, given = known_keys(schema), dotted(look_up(section, PARAMS))  # `*` is a name of people's own
         forms = {name: (name, f"{name}.*") for name in known}
         assert not [name for name in known if not any(fnmatch.filter(given, form) for form in forms[name])], section
         assert not [key for key in given if not any(fnmatch.fnmatch(key, form) for name in known for form in forms[name])], section
     for task in PARAMS["finetune"]["tasks"]:
-        read_params("finetune.defaults", config_classes()["finetune.defaults"], ROOT / "params.yaml", over=f"finetune.tasks.{task}")
+        read_params("finetune.defaults", SECTIONS["finetune.defaults"], ROOT / "params.yaml", over=f"finetune.tasks.{task}")
 
 
-def config_classes() -> dict[str, type]:
+def test_stages_read_a_section_as_the_check_of_all_does() -> None:
     """{section: dataclass} as the stages pair them, and the executor, which the store asks for."""
     pairs: dict[str, type] = {"executor": ExecutorConfig}
     for path in (ROOT / "stages").glob("*.py"):
@@ -173,7 +174,7 @@ def config_classes() -> dict[str, type]:
             source = re.search(rf"from ([\w.]+) import [^\n]*\b{name}\b", text)
             assert source, f"{path.name} must import {name} by name"
             pairs[section] = getattr(importlib.import_module(source[1]), name)
-    return pairs
+    assert pairs == SECTIONS
 
 
 def dotted(values: dict, prefix: str = "") -> list[str]:

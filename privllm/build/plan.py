@@ -17,6 +17,7 @@ from privllm.build.pipeline import Build, Place, Stage, open_build
 from privllm.build.rates import about, predict, read_log
 from privllm.core.errors import UserError
 from privllm.core.fingerprint import FOLDER, python_version
+from privllm.core.params_check import require_sound_params
 from privllm.core.printable import printable
 from privllm.core.stage import LOG_FILE
 
@@ -90,8 +91,9 @@ class Plan(NamedTuple):
 def make_plan(target: str | None = None, log: Path = LOG_FILE) -> Plan:
     """What `dvc repro [target]` would do in the working directory, a repository's root.
 
-    Raises UserError where DVC cannot read the build, or its code cannot be parsed.
+    Raises UserError where params.yaml has a fault, DVC cannot read the build, or its code cannot be parsed.
     """
+    require_sound_params()
     notes = _notes()
     with open_build() as build:
         planner = Planner(build, log)

@@ -1,7 +1,7 @@
 """Parameters: one section of params.yaml read into the dataclass of the module that uses it.
 
-Strict both ways: an unknown key or a wrong type is an error that names the file, the line and the nearest
-known key. Nothing is interpolated (DVC hashes the unexpanded text, so `${...}` would hide a change).
+Strict both ways: an unknown key, a wrong type or a value out of range is an error that names the file, the line and
+the nearest known key. Nothing is interpolated (DVC hashes the unexpanded text, so `${...}` would hide a change).
 """
 
 import difflib
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from privllm.core.errors import UserError
@@ -23,10 +23,18 @@ PLACES = {"executor"}  # sections that say where work is done: they can change n
 Config = TypeVar("Config")
 
 
+class WrongValue(UserError):
+    """A value that its config dataclass refuses. `key` is dotted, from the section or from the dataclass on; `fault` ends the sentence."""
+
+    def __init__(self, key: str, fault: str) -> None:
+        super().__init__(f"parameter `{key}` in {PARAMS_FILE} {fault}.")
+        self.key, self.fault = key, fault
+
+
 def require(condition: bool, key: str, allowed: str) -> None:
-    """Raise a `UserError` unless `condition`; `key` is dotted ("split.test"), `allowed` says what is."""
+    """Raise a `WrongValue` unless `condition`; `key` is dotted ("split.test"), `allowed` says what is."""
     if not condition:
-        raise UserError(f"parameter `{key}` in {PARAMS_FILE} is out of range: it must be {allowed}.")
+        raise WrongValue(key, f"is out of range: it must be {allowed}")
 
 
 def read_params(section: str, schema: type[Config], path: Path = PARAMS_FILE, over: str = "") -> Config:
@@ -40,6 +48,9 @@ def read_params(section: str, schema: type[Config], path: Path = PARAMS_FILE, ov
         for name in filter(None, (section, over)):
             merged = OmegaConf.merge(merged, OmegaConf.create(_part(sections, name)))
         return OmegaConf.to_object(merged)  # type: ignore[return-value]
+    except WrongValue as error:
+        dotted = _place_of(error.key, _refusing(merged), [over, section] if over else [section], sections)
+        raise UserError(f"parameter `{dotted}` ({path}, line {line_of(path, dotted)}) {error.fault}.") from None
     except UserError:
         raise
     except (OmegaConfBaseException, TypeError, ValueError) as error:
@@ -87,10 +98,35 @@ def in_order(values: Any) -> Any:
     return [in_order(value) for value in values] if isinstance(values, list) else values
 
 
+def _refusing(node: DictConfig) -> list[str]:
+    """The names that lead from `node` to the innermost dataclass that refuses its values."""
+    for name in node:
+        inner = node[name]
+        if isinstance(inner, DictConfig):
+            try:
+                OmegaConf.to_object(inner)
+            except WrongValue:
+                return [str(name), *_refusing(inner)]
+    return []
+
+
+def _place_of(key: str, inside: list[str], names: list[str], sections: dict[str, Any]) -> str:
+    """The whole dotted name of a key that a dataclass refused, which stands `inside` one of the sections `names`.
+
+    Dataclasses name their keys from where they see them: `layers`, `model.layers` or `pretrain.causal.model.layers`.
+    """
+    places = []
+    for section in names:
+        outer, parts = [*section.split("."), *inside], key.split(".")
+        shared = next(n for n in range(min(len(outer), len(parts)), -1, -1) if outer[len(outer) - n :] == parts[:n])
+        places.append(".".join(outer if outer[: len(parts)] == parts else [*outer, *parts[shared:]]))
+    return next((place for place in places if _part(sections, place) != {}), places[-1])
+
+
 def _explain(error: Exception, section: str, schema: type, path: Path) -> str:
     key = getattr(error, "full_key", None) or ""
     dotted = f"{section}.{key}" if key else section
-    where = f"{path}, line {_line_of(path, dotted)}"
+    where = f"{path}, line {line_of(path, dotted)}"
     if isinstance(error, ConfigKeyError):
         names = [_named_as(name, key) for name in known_keys(schema)]
         near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
@@ -117,7 +153,7 @@ def _named_as(name: str, key: str) -> str:
     return ".".join(words[i] if part == "*" and i < len(words) else part for i, part in enumerate(name.split(".")))
 
 
-def _line_of(path: Path, dotted: str) -> int:
+def line_of(path: Path, dotted: str) -> int:
     """Line (from 1) of the deepest part of `dotted` that the file has."""
     node, line = LOADER(path.read_text("utf-8")).get_single_node(), 1
     for part in dotted.split("."):

@@ -24,6 +24,7 @@ from privllm.core.errors import UserError
 from privllm.core.fingerprint import check_fingerprint, require_fingerprinted
 from privllm.core.missing import missing_library
 from privllm.core.origins import require_hashed_code, require_libraries_of_the_environment
+from privllm.core.params_check import require_sound_params
 from privllm.core.pipeline import declared_stage
 from privllm.core.printable import never_fail_to_print, printable
 from privllm.core.sources import require_sources_as_read
@@ -68,6 +69,7 @@ def arguments(main: Callable[..., None], stage: str, words: list[str]) -> dict[s
 def _checked(stage: str, words: list[str], action: Callable[[], None], start: float) -> None:
     require_hashed_code(Path())
     require_libraries_of_the_environment()
+    require_sound_params()
     if stage != "fingerprint" and "pandas" not in check_fingerprint(stage):
         keep_pandas_out()
     name, declared = declared_stage(stage, words)

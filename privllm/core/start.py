@@ -5,8 +5,7 @@ It opens nothing: `tokens.starts` fetches what is named, `model.started` loads i
 
 import re
 
-from privllm.core.errors import UserError
-from privllm.core.params import PARAMS_FILE
+from privllm.core.params import WrongValue
 
 SCRATCH, INCUMBENT = "scratch", "incumbent"
 BASE = re.compile(r"data/base/([^/\\.][^/\\]*)")
@@ -22,11 +21,12 @@ ARCHITECTURES = {
 
 
 def require_start(value: str, key: str) -> None:
-    """Raise a `UserError` unless `value` is a place where training may begin; `key` is dotted."""
+    """Raise a `WrongValue` unless `value` is a place where training may begin; `key` is dotted."""
     if value in (SCRATCH, INCUMBENT) or BASE.fullmatch(value):
         return
-    raise UserError(
-        f"parameter `{key}` in {PARAMS_FILE} is `{value}`: it must be `{SCRATCH}`, `{INCUMBENT}` (the last promoted model) or "
+    raise WrongValue(
+        key,
+        f"is `{value}`: it must be `{SCRATCH}`, `{INCUMBENT}` (the last promoted model) or "
         "`data/base/<name>`. Put a model that lies elsewhere below data/base, or the build could not track it: "
-        "`cp -r MODEL data/base/<name> && dvc add data/base/<name>`."
+        "`cp -r MODEL data/base/<name> && dvc add data/base/<name>`",
     )

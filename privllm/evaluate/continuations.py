@@ -12,7 +12,6 @@ from privllm.model.generate import SamplingConfig, generate
 from privllm.model.special import END_OF_TEXT
 
 Continuation = tuple[list[int], list[int]]  # what the model wrote, what follows in the document
-SHORTEST = 8  # tokens that must follow the prompt
 
 
 def continuations(model: PreTrainedModel, documents: Mapping[str, Sequence[int]], prompt: int, length: int) -> dict[str, Continuation]:

@@ -4,36 +4,13 @@ Building from the stock class keeps what we train loadable by anything that read
 does not train, and it never downloads.
 """
 
-from dataclasses import dataclass
-
 import torch
 from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
-from privllm.core.params import require
 from privllm.core.seed import seed_of
 from privllm.model.attention import CAUSAL
+from privllm.model.shapes import CausalConfig
 from privllm.model.special import END_OF_TEXT, PAD
-
-
-@dataclass
-class CausalConfig:
-    layers: int = 6  # blocks, 1-100
-    width: int = 256  # of the residual stream; a multiple of 2 * heads
-    heads: int = 4  # query heads per block
-    kv_heads: int = 0  # key/value heads per block, a divisor of heads; 0 = as many as heads
-    feedforward: int = 0  # inner width of the gated feed-forward part; 0 = 8/3 of width
-    attention_dropout: float = 0.0  # share of attention weights dropped while training, [0, 1); Qwen3 has no other dropout
-    tie_embeddings: bool = True  # one matrix for the input and the output embedding
-    rope_theta: float = 10000.0  # base of the rotary position frequencies, > 1
-
-    def __post_init__(self) -> None:
-        require(1 <= self.layers <= 100, "model.layers", "between 1 and 100")
-        require(self.heads >= 1 and self.width >= 2, "model.heads", "at least 1, and model.width at least 2")
-        require(self.width % (2 * self.heads) == 0, "model.width", "a multiple of twice model.heads")
-        require(self.kv_heads >= 0 and self.heads % (self.kv_heads or self.heads) == 0, "model.kv_heads", "0 or a divisor of model.heads")
-        require(self.feedforward >= 0, "model.feedforward", "0 or more")
-        require(0 <= self.attention_dropout < 1, "model.attention_dropout", "at least 0 and below 1")
-        require(self.rope_theta > 1, "model.rope_theta", "above 1")
 
 
 def build_causal(cfg: CausalConfig, vocabulary: int, context: int, seed: int) -> Qwen3ForCausalLM:

@@ -8,23 +8,11 @@ How many tokens are cut, and into how many spans, depends on the row's length al
 length and labels of one length and nothing is padded. Which ones, a generator decides.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from privllm.core.params import require
 from privllm.model.seq2seq import SENTINELS, sentinel
+from privllm.model.shapes import CorruptionConfig
 from privllm.model.special import END_OF_TEXT
-
-
-@dataclass
-class CorruptionConfig:
-    density: float = 0.15  # share of tokens cut out, (0, 0.9]
-    mean_span: float = 3.0  # tokens in a span on average, >= 1; longer where a row would need more than 100 spans
-
-    def __post_init__(self) -> None:
-        require(0 < self.density <= 0.9, "corruption.density", "above 0 and at most 0.9")
-        require(self.mean_span >= 1, "corruption.mean_span", "1 or more")
 
 
 def counts(cfg: CorruptionConfig, length: int) -> tuple[int, int]:

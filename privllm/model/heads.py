@@ -40,11 +40,6 @@ CLASSES = {
 CONFIGS = {"causal": CausalConfig, "masked": MaskedConfig, "seq2seq": Seq2SeqConfig}
 
 
-def families_of(kind: str) -> list[str]:
-    """The families that can learn this kind of task."""
-    return [family for other, family in CLASSES if other == kind]
-
-
 def open_model(kind: str, family: str, folder: Path, labels: tuple[str, ...], seed: int, fresh: bool = False) -> PreTrainedModel:
     """The model in `folder`, in fp32 on the CPU, to be trained; `labels` name what its head tells apart.
 

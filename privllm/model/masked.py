@@ -4,36 +4,12 @@ It reads a text in both directions and says what stood at the masked places (Dev
 What is masked, `masking` decides.
 """
 
-from dataclasses import dataclass
-
 import torch
 from transformers import ModernBertConfig, ModernBertForMaskedLM
 
-from privllm.core.params import require
 from privllm.core.seed import seed_of
+from privllm.model.shapes import MaskedConfig
 from privllm.model.special import END_OF_TEXT, PAD
-
-
-@dataclass
-class MaskedConfig:
-    layers: int = 6  # blocks, 1-100
-    width: int = 256  # of the residual stream; a multiple of 2 * heads
-    heads: int = 4  # per block
-    feedforward: int = 0  # inner width of the gated feed-forward part; 0 = 8/3 of width
-    local_attention: int = 128  # tokens that a local block sees around each token, >= 2
-    global_every: int = 3  # each such block, the first among them, sees the whole context, >= 1
-    dropout: float = 0.0  # of embeddings, attention weights and feed-forward outputs while training, [0, 1)
-    rope_theta: float = 10000.0  # base of the rotary position frequencies, > 1
-
-    def __post_init__(self) -> None:
-        require(1 <= self.layers <= 100, "model.layers", "between 1 and 100")
-        require(self.heads >= 1 and self.width >= 2, "model.heads", "at least 1, and model.width at least 2")
-        require(self.width % (2 * self.heads) == 0, "model.width", "a multiple of twice model.heads")
-        require(self.feedforward >= 0, "model.feedforward", "0 or more")
-        require(self.local_attention >= 2, "model.local_attention", "2 or more")
-        require(self.global_every >= 1, "model.global_every", "1 or more")
-        require(0 <= self.dropout < 1, "model.dropout", "at least 0 and below 1")
-        require(self.rope_theta > 1, "model.rope_theta", "above 1")
 
 
 def build_masked(cfg: MaskedConfig, vocabulary: int, context: int, seed: int) -> ModernBertForMaskedLM:

@@ -6,39 +6,16 @@ spans cut out of a text; `with_sentinels` adds them to the tokenizer that is exp
 """
 
 import json
-from dataclasses import dataclass
 
 import torch
 from transformers import GenerationConfig, T5Config, T5ForConditionalGeneration
 
-from privllm.core.params import require
 from privllm.core.seed import seed_of
+from privllm.model.shapes import Seq2SeqConfig
 from privllm.model.special import END_OF_TEXT, PAD
 
 SENTINELS = 100  # as T5 has
 EMBEDDING = 0.02  # standard deviation of Qwen3's and ModernBERT's embeddings at the start
-
-
-@dataclass
-class Seq2SeqConfig:
-    encoder_layers: int = 4  # blocks, 1-100
-    decoder_layers: int = 4  # blocks, 1-100
-    width: int = 256  # of the residual stream; a multiple of heads
-    heads: int = 4  # per block
-    feedforward: int = 0  # inner width of the gated feed-forward part; 0 = 8/3 of width
-    dropout: float = 0.0  # of embeddings, attention weights and both kinds of outputs while training, [0, 1)
-    position_buckets: int = 32  # how many relative distances are told apart, >= 4
-    position_distance: int = 128  # tokens; all beyond are one, > position_buckets
-
-    def __post_init__(self) -> None:
-        require(1 <= self.encoder_layers <= 100, "model.encoder_layers", "between 1 and 100")
-        require(1 <= self.decoder_layers <= 100, "model.decoder_layers", "between 1 and 100")
-        require(self.heads >= 1 and self.width >= 1, "model.heads", "at least 1, and model.width at least 1")
-        require(self.width % self.heads == 0, "model.width", "a multiple of model.heads")
-        require(self.feedforward >= 0, "model.feedforward", "0 or more")
-        require(0 <= self.dropout < 1, "model.dropout", "at least 0 and below 1")
-        require(self.position_buckets >= 4, "model.position_buckets", "4 or more")
-        require(self.position_distance > self.position_buckets, "model.position_distance", "above model.position_buckets")
 
 
 def build_seq2seq(cfg: Seq2SeqConfig, vocabulary: int, context: int, seed: int) -> T5ForConditionalGeneration:

@@ -5,6 +5,7 @@ Markdown with the metadata block that Hugging Face reads. What varies from run t
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 # report, key, what a reader calls it
@@ -65,6 +66,12 @@ LIMITS = (
     "It may repeat passages of its documents word for word, so who may use it is who may read them. Personal data was replaced by "
     "placeholders before training, by rules that can miss some."
 )
+
+
+@dataclass
+class ExportConfig:
+    name: str = "privllm"  # title of the model card
+    chat: bool = False  # whether the model was tuned to answer, which `align` says by itself; otherwise it continues text
 
 
 def model_card(provenance: Mapping[str, Any]) -> str:

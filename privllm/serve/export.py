@@ -26,7 +26,7 @@ from privllm.core.seed import ID_BYTES, name_digest
 from privllm.model.families import CLASSES, load
 from privllm.model.seq2seq import with_sentinels
 from privllm.model.special import PAD
-from privllm.serve.card import model_card
+from privllm.serve.card import ExportConfig, model_card
 from privllm.tokens.encoding import Encoder
 
 COPIED = {"model": ("model.safetensors", "config.json"), "tokenizer": ("tokenizer.json", "tokenizer_config.json")}
@@ -35,12 +35,6 @@ TEMPLATE = "chat_template.jinja"  # of tokenizers that keep theirs beside
 CHECKED_TEXT = "Nothing leaves the machine: 12,345 naïve façades, 数 and 🙂.\n\n\tTabs too."
 CHECKED_TOKENS = 32
 TOLERANCE = 1e-3  # of a logit; another attention kernel adds up in another order
-
-
-@dataclass
-class ExportConfig:
-    name: str = "privllm"  # title of the model card
-    chat: bool = False  # whether the model was tuned to answer, which `align` says by itself; otherwise it continues text
 
 
 @dataclass(frozen=True)

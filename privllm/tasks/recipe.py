@@ -22,8 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from privllm.core.errors import UserError
-from privllm.core.params import require
+from privllm.core.params import WrongValue, require
 from privllm.core.report import balance
 from privllm.core.seed import name_digest, seed_of
 from privllm.core.split import SplitConfig, split_of
@@ -94,7 +93,7 @@ def groups_of(pattern: str, key: str) -> set[str]:
         found = pc.extract_regex(pa.array([""]), pattern)
     except pa.ArrowInvalid as error:
         why = str(error).strip().rstrip(".")
-        raise UserError(f"parameter `{key}` in params.yaml is no RE2 pattern with named groups `(?P<name>...)`: {why}.") from None
+        raise WrongValue(key, f"is no RE2 pattern with named groups `(?P<name>...)`: {why}") from None
     return {part.name for part in found.type}
 
 

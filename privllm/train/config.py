@@ -1,14 +1,17 @@
-"""The knobs of training: `TrainConfig` for the one loop, and what each family adds to it when it is pretrained."""
+"""The knobs of training: `TrainConfig` for the one loop, what each family adds to it when it is pretrained, and what a task does.
+
+It imports nothing that trains, so that all of params.yaml can be checked at once.
+"""
 
 from dataclasses import dataclass, field
 
 from privllm.core.params import require
+from privllm.core.split import SplitConfig
 from privllm.core.start import SCRATCH, require_start
-from privllm.model.causal import CausalConfig
-from privllm.model.corruption import CorruptionConfig
-from privllm.model.masked import MaskedConfig
 from privllm.model.masking import MaskingConfig
-from privllm.model.seq2seq import Seq2SeqConfig
+from privllm.model.shapes import CausalConfig, CorruptionConfig, MaskedConfig, Seq2SeqConfig, families_of
+from privllm.tasks.formats import KINDS
+from privllm.train.adapter import AdapterConfig
 
 
 @dataclass
@@ -77,3 +80,29 @@ class PretrainConfig:
     causal: CausalPretrain = field(default_factory=CausalPretrain)
     masked: MaskedPretrain = field(default_factory=MaskedPretrain)
     seq2seq: Seq2SeqPretrain = field(default_factory=Seq2SeqPretrain)
+
+
+@dataclass
+class FinetuneConfig(TrainConfig):
+    """The section `finetune.defaults`, with a task of `finetune.tasks` over it."""
+
+    kind: str = "classification"  # classification, tokens, text2text or chat
+    family: str = "masked"  # of the model in `start`: masked, causal or seq2seq
+    data: str = ""  # a file of JSON lines
+    start: str = ""  # a Hugging Face folder on this machine, such as data/pretrain/masked
+    labels: list[str] = field(default_factory=list)  # those allowed (entity types for tokens); empty: whatever the file has
+    optional: bool = False  # whether examples that do not suffice are a note instead of an error
+    compare_random: bool = False  # whether to train the same architecture from random weights too, and report the difference
+    lora: AdapterConfig = field(default_factory=AdapterConfig)
+    split: SplitConfig = field(default_factory=lambda: SplitConfig(0.1, 0.2))  # of files that do not say it themselves
+    generated: int = 128  # held-out examples that are answered in words, >= 0; the loss is over all
+    max_new_tokens: int = 48  # of such an answer, >= 1
+    draws: int = 2000  # behind each interval, >= 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.kind in KINDS, "kind", ", ".join(KINDS))
+        require(self.family in families_of(self.kind), "family", f"one that does {self.kind}: {', '.join(families_of(self.kind))}")
+        require(self.lora.rank == 0 or self.optimizer == "adamw", "optimizer", "adamw where lora.rank is above 0")
+        require(self.generated >= 0, "generated", "0 or more")
+        require(self.max_new_tokens >= 1 and self.draws >= 1, "max_new_tokens", "at least 1, as must draws")

@@ -9,7 +9,7 @@ random weights too, on the same batches and the whole budget; both are judged on
 import json
 import math
 import shutil
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,23 +18,20 @@ import transformers
 from transformers import PreTrainedModel
 
 from privllm.core.errors import UserError
-from privllm.core.params import require
 from privllm.core.printable import say
 from privllm.core.report import write_json
-from privllm.core.split import SplitConfig
 from privllm.core.tables import write_table
 from privllm.model.families import config_of, context_of
-from privllm.model.heads import families_of, open_model
+from privllm.model.heads import open_model
 from privllm.model.seq2seq import with_sentinels
-from privllm.tasks.formats import KINDS, Dataset, read_examples
+from privllm.tasks.formats import Dataset, read_examples
 from privllm.tasks.metrics import Score, paired_interval
 from privllm.tasks.scores import FILE, table_of
 from privllm.tasks.splits import Divided, divide
 from privllm.tokens.speech import Speech
 from privllm.tokens.vocabulary import TOKENIZER_CONFIG
-from privllm.train.adapter import AdapterConfig
 from privllm.train.compiling import prepare_compiler
-from privllm.train.config import TrainConfig
+from privllm.train.config import FinetuneConfig
 from privllm.train.data import IGNORED
 from privllm.train.encode import Coder, Encoded, tags_of
 from privllm.train.loop import Trained, Work, key_of, train
@@ -43,30 +40,6 @@ from privllm.train.predict import MAIN, Judged, Limits, as_line, judge
 from privllm.train.supervised import OBJECTIVES
 
 NEVER = 1_000_000_000  # validations; patience that does not end
-
-
-@dataclass
-class FinetuneConfig(TrainConfig):
-    kind: str = "classification"  # classification, tokens, text2text or chat
-    family: str = "masked"  # of the model in `start`: masked, causal or seq2seq
-    data: str = ""  # a file of JSON lines
-    start: str = ""  # a Hugging Face folder on this machine, such as data/pretrain/masked
-    labels: list[str] = field(default_factory=list)  # those allowed (entity types for tokens); empty: whatever the file has
-    optional: bool = False  # whether examples that do not suffice are a note instead of an error
-    compare_random: bool = False  # whether to train the same architecture from random weights too, and report the difference
-    lora: AdapterConfig = field(default_factory=AdapterConfig)
-    split: SplitConfig = field(default_factory=lambda: SplitConfig(0.1, 0.2))  # of files that do not say it themselves
-    generated: int = 128  # held-out examples that are answered in words, >= 0; the loss is over all
-    max_new_tokens: int = 48  # of such an answer, >= 1
-    draws: int = 2000  # behind each interval, >= 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.kind in KINDS, "kind", ", ".join(KINDS))
-        require(self.family in families_of(self.kind), "family", f"one that does {self.kind}: {', '.join(families_of(self.kind))}")
-        require(self.lora.rank == 0 or self.optimizer == "adamw", "optimizer", "adamw where lora.rank is above 0")
-        require(self.generated >= 0, "generated", "0 or more")
-        require(self.max_new_tokens >= 1 and self.draws >= 1, "max_new_tokens", "at least 1, as must draws")
 
 
 class Inputs(NamedTuple):

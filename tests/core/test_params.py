@@ -13,6 +13,9 @@ from privllm.core.params import deciding_sections, load_sections, read_params, r
 class Inner:
     depth: int = 2
 
+    def __post_init__(self) -> None:
+        require(self.depth > 0, "inner.depth", "above 0")
+
 
 @dataclass
 class Sample:
@@ -23,6 +26,7 @@ class Sample:
 
     def __post_init__(self) -> None:
         require(self.learning_rate > 0, "sample.learning_rate", "above 0")
+        require(all(inner.depth < 9 for inner in self.own.values()), "own", "below 9 in depth")
 
 
 def params(tmp_path: Path, text: str) -> Path:
@@ -48,7 +52,10 @@ def test_missing_section_means_defaults(tmp_path: Path) -> None:
         ("sample:\n  inner:\n    depth: deep\n", ["sample.inner.depth", "line 3", "deep"]),
         ("sample:\n  own:\n    mine: {deph: 1}\n", ["sample.own.mine.deph", "line 3", "sample.own.mine.depth"]),
         ("sample:\n  names: 3\n", ["sample.names", "line 2"]),
-        ("sample:\n  learning_rate: -1\n", ["sample.learning_rate", "above 0"]),
+        ("sample:\n  learning_rate: -1\n", ["`sample.learning_rate`", "line 2", "above 0"]),
+        ("sample:\n  names: []\n  inner:\n    depth: 0\n", ["`sample.inner.depth`", "line 4", "above 0"]),
+        ("sample:\n  own:\n    mine: {depth: 1}\n    other:\n      depth: 0\n", ["`sample.own.other", "line 4", "above 0"]),
+        ("sample:\n  own:\n    mine: {depth: 9}\n", ["`sample.own`", "line 2", "below 9"]),
         ("sample: 3\n", ["sample", "line 1"]),
         ("sample: {learning_rate: [\n", ["not valid YAML"]),
         ("- sample\n", ["mapping"]),
@@ -72,6 +79,12 @@ def test_a_section_over_another(tmp_path: Path) -> None:
     assert read_params("sample.all", Sample, path, over="sample.one") == Sample(0.7, inner=Inner(3))
     path.write_text(path.read_text().replace("learning_rate: 0.7", "inner: {dept: 1}"))
     with pytest.raises(UserError, match=r"sample\.one\.inner\.dept.*line 4.*sample\.one\.inner\.depth"):
+        read_params("sample.all", Sample, path, over="sample.one")
+    path.write_text(path.read_text().replace("dept: 1", "depth: 0"))
+    with pytest.raises(UserError, match=r"`sample\.one\.inner\.depth` .*line 4"):
+        read_params("sample.all", Sample, path, over="sample.one")
+    path.write_text("sample:\n  all: {inner: {depth: 0}}\n  one: {names: []}\n")
+    with pytest.raises(UserError, match=r"`sample\.all\.inner\.depth` .*line 2"):
         read_params("sample.all", Sample, path, over="sample.one")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from privllm.core import pipeline
+from privllm.core import dvc_resolver, pipeline
 from privllm.core.errors import UserError
 from privllm.core.pipeline import declared_stage, declared_stages, look_up, written_out, written_stages
 
@@ -176,6 +176,15 @@ def test_whatever_dvc_accepts_in_other_stages_ours_run(root: Path, own: str, mon
     assert {"plain", "many@a", "each@two"} <= set(
         written_out(written_stages(root), {"families": ["a"], "tasks": {"all": {"two": {"family": "a"}}}})
     )
+
+
+def test_what_dvc_refuses_is_said_in_its_words(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "dvc.yaml").write_text(DVC_YAML + "  own:\n    cmd: echo ${nobody.knows}\n")
+    assert dvc_resolver.main() == 1
+    assert "'nobody.knows'" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"DVC cannot read dvc\.yaml: .*'nobody\.knows'"):
+        declared_stages()
+    assert declared_stage("plain", ["in", "out"])[0] == "plain"
 
 
 def test_our_own_stages_may_be_written_otherwise_too(root: Path) -> None:

@@ -138,7 +138,7 @@ def test_the_same_bytes_in_any_process_order(tmp_path: Path) -> None:
 def test_a_knob_out_of_range_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(f"feedback:\n  {line}\n", "utf-8")
-    with pytest.raises(UserError, match=r"`feedback\..*` in params.yaml is out of range"):
+    with pytest.raises(UserError, match=r"`feedback\..*` \(.*params\.yaml, line \d+\) is out of range"):
         read_params("feedback", FeedbackConfig, path)
 
 

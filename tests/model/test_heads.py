@@ -10,9 +10,10 @@ import torch
 from privllm.core.errors import UserError
 from privllm.model.causal import CausalConfig
 from privllm.model.families import build, context_of
-from privllm.model.heads import CLASSES, families_of, open_model
+from privllm.model.heads import CLASSES, open_model
 from privllm.model.masked import MaskedConfig
 from privllm.model.seq2seq import Seq2SeqConfig
+from privllm.model.shapes import LEARNERS, families_of
 
 MODELS = {
     "causal": CausalConfig(layers=2, width=32, heads=2),
@@ -60,3 +61,4 @@ def test_what_cannot_be_opened_is_explained(starts: dict[str, Path], tmp_path: P
     with pytest.raises(UserError, match="t5 model, which is not of the causal family"):
         open_model("chat", "causal", starts["seq2seq"], (), 0)
     assert families_of("classification") == ["masked", "causal"]
+    assert {(kind, family) for kind in LEARNERS for family in families_of(kind)} == set(CLASSES)

@@ -1,0 +1,30 @@
+"""The knobs of `evaluate`, without the libraries that evaluate."""
+
+from dataclasses import dataclass
+
+from privllm.core.params import require
+
+SHORTEST = 8  # tokens that must follow the prompt of a continuation
+
+
+@dataclass
+class EvaluateConfig:
+    max_rows: int = 2000  # held-out rows that are scored, chosen by a hash of what they hold, >= 1
+    batch_rows: int = 8  # rows scored at once, [1, 1024]; more needs more memory and changes figures only in their last digits
+    continuations: int = 24  # documents that are continued for BLEU and chrF, >= 0
+    prompt_tokens: int = 48  # of a document that the model is given, >= 1
+    continuation_tokens: int = 48  # that it is asked for, >= 8
+    samples: int = 3  # texts for people to read, >= 0
+    sample_tokens: int = 120  # length of each, >= 1
+    temperature: float = 0.8  # of the samples; 0 = always the likeliest token
+    bootstrap: int = 1000  # draws behind the intervals; 0 = no interval, and no weak spots
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for key, least in (("max_rows", 1), ("continuations", 0), ("prompt_tokens", 1), ("continuation_tokens", SHORTEST), ("samples", 0)):
+            require(getattr(self, key) >= least, f"evaluate.{key}", f"at least {least}")
+        require(1 <= self.batch_rows <= 1024, "evaluate.batch_rows", "between 1 and 1024")
+        require(
+            self.sample_tokens >= 1 and self.temperature >= 0, "evaluate.sample_tokens", "at least 1, and evaluate.temperature at least 0"
+        )
+        require(0 <= self.bootstrap <= 100_000, "evaluate.bootstrap", "between 0 and 100000")
