@@ -9,9 +9,9 @@ from pathlib import Path
 from privllm.core.fingerprint import FOLDER
 from privllm.core.params import read_params
 from privllm.core.report import write_json
+from privllm.core.skipped import reason_in, skip
 from privllm.core.stage import require_verdict, run
-from privllm.train.finetune import FinetuneConfig, Inputs, finetune
-from privllm.train.loop import Work
+from privllm.train.config import FinetuneConfig
 
 WORK = Path(".privllm/work/finetune")  # where a run that was killed left its checkpoint
 
@@ -19,6 +19,12 @@ WORK = Path(".privllm/work/finetune")  # where a run that was killed left its ch
 def main(data: Path, start: Path, tokenizer: Path, verdict: Path, out: Path, live: Path, report: Path) -> None:
     require_verdict(verdict)
     task = out.name
+    if reason := reason_in(start):
+        write_json(report, skip(f"finetune.tasks.{task}", f"it begins with {start}, but {reason}", out, live))
+        return
+    from privllm.train.finetune import Inputs, finetune  # not before it is known that there is work for torch
+    from privllm.train.loop import Work
+
     cfg = read_params("finetune.defaults", FinetuneConfig, over=f"finetune.tasks.{task}")
     work = Work(WORK / task, (FOLDER / "finetune.json").read_text("utf-8"))
     write_json(report, finetune(task, cfg, Inputs(data, start, tokenizer), out, live, work))

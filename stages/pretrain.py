@@ -9,10 +9,9 @@ from pathlib import Path
 from privllm.core.fingerprint import FOLDER
 from privllm.core.params import read_params
 from privllm.core.report import write_json
+from privllm.core.skipped import reason_in, skip
 from privllm.core.stage import require_verdict, run
 from privllm.train.config import PretrainConfig
-from privllm.train.loop import Work
-from privllm.train.pretrain import PretrainInputs, pretrain
 
 WORK = Path(".privllm/work/pretrain")  # where a run that was killed left its checkpoint
 
@@ -20,6 +19,12 @@ WORK = Path(".privllm/work/pretrain")  # where a run that was killed left its ch
 def main(rows: Path, guide: Path, tokenizer: Path, start: Path, verdict: Path, out: Path, live: Path, report: Path) -> None:
     require_verdict(verdict)
     section, family = read_params("pretrain", PretrainConfig), out.name
+    if reason := reason_in(start):
+        write_json(report, skip(f"pretrain.{family}", reason, out, live))
+        return
+    from privllm.train.loop import Work  # not before it is known that there is work for torch
+    from privllm.train.pretrain import PretrainInputs, pretrain
+
     work = Work(WORK / family, (FOLDER / "pretrain.json").read_text("utf-8"))
     write_json(report, pretrain(family, section, PretrainInputs(rows, guide, tokenizer, start), out, live, work))
 

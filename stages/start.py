@@ -1,13 +1,17 @@
 """start: the last promoted model or one that lies below data/base in, what each training begins with out.
 
 data/promoted/model, data/base -> data/start/{<family>, tokenizer}, reports/start.json
+
+Of a family that is not built, a note.
 """
 
 from pathlib import Path
 
 from privllm.core.params import deciding_sections
 from privllm.core.report import write_json
+from privllm.core.skipped import leave_note, not_built
 from privllm.core.stage import run
+from privllm.core.start import ARCHITECTURES
 from privllm.tokens.starts import take_starts
 
 SECTIONS = ("tokenizer",)  # of params.yaml, its `start`, and that of each family in `pretrain`
@@ -15,8 +19,11 @@ SECTIONS = ("tokenizer",)  # of params.yaml, its `start`, and that of each famil
 
 def main(promoted: Path, base: Path, out: Path, report: Path) -> None:
     params = deciding_sections()
-    wanted = {family: params["pretrain"][family]["start"] for family in params["families"]}
+    families = params["families"]
+    wanted = {family: params["pretrain"][family]["start"] for family in families}
     write_json(report, take_starts(wanted | {"tokenizer": params["tokenizer"]["start"]}, promoted, base, out))
+    for family in sorted(set(ARCHITECTURES) - set(families)):
+        leave_note(not_built(family), out / family)
 
 
 if __name__ == "__main__":

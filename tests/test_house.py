@@ -17,6 +17,7 @@ from privllm.core.cluster import ExecutorConfig
 from privllm.core.fingerprint import canonical, closure, imports_of, locked_versions
 from privllm.core.params import PLACES
 from privllm.core.pipeline import declared_stages, look_up
+from privllm.core.start import ARCHITECTURES
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted([*(ROOT / "privllm").rglob("*.py"), *(ROOT / "stages").glob("*.py")])
@@ -114,6 +115,11 @@ def test_one_word_five_places(name: str) -> None:
 
 def section_of(declared: str) -> str:
     return declared.partition(".")[0]
+
+
+def test_pretraining_is_declared_for_every_family_built_or_not() -> None:
+    """What is not built leaves a note where a task's start would be."""
+    assert [name for name in DVC if name.startswith("pretrain@")] == [f"pretrain@{family}" for family in ARCHITECTURES]
 
 
 def test_every_stage_and_section_is_used() -> None:

@@ -6,7 +6,9 @@ By far the slowest stage for its bytes (some thousands of tokens a second and co
 The spans slice the evaluation by part of speech and by entity, can guide what is masked, and give labels to a derived task.
 """
 
+import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,13 +41,19 @@ class AnnotateConfig:
         require(100 <= self.max_characters <= 100_000, "annotate.max_characters", "a number of characters between 100 and 100,000")
 
 
-def annotate(cfg: AnnotateConfig, split: SplitConfig, source: Path, out: Path, store: Store = NO_STORE) -> dict:
-    """Write `out/NNNNN.parquet` (ANNOTATIONS) for every shard of `source`; returns the counts.
+def annotate(
+    cfg: AnnotateConfig, split: SplitConfig, source: Path, out: Path, store: Store = NO_STORE, splits: Sequence[str] = SPLITS
+) -> dict:
+    """Write `out/NNNNN.parquet` (ANNOTATIONS) for every shard of `source`; returns the counts. `splits`: those that something reads.
 
     Raises UserError when the model is not installed.
     """
     sources = shards_of(source)
     chosen = choose(sources, split, language_of(cfg.model), cfg.fraction, cfg.limit, cfg.max_characters)
+    unread = sum(name not in splits for ids in chosen for name in ids.values())
+    chosen = [{identifier: name for identifier, name in ids.items() if name in splits} for ids in chosen]
+    if unread:
+        sys.stderr.write(f"note: {unread} documents are not annotated, since nothing that is built reads more than {', '.join(splits)}.\n")
     jobs = [(path, cfg.model, tuple(ids), cfg.max_characters) for path, ids in zip(sources, chosen, strict=True)]
     counts = add_up(store.map(annotate_shard, jobs, out, "annotate", inline_bytes=INLINE_BYTES))
     by_split = Counter(name for ids in chosen for name in ids.values())
@@ -54,6 +62,7 @@ def annotate(cfg: AnnotateConfig, split: SplitConfig, source: Path, out: Path, s
         **{key: counts.get(key, 0) for key in ("documents", "characters", "tokens", "entities")},
         "by_pos": {key.removeprefix("pos "): count for key, count in counts.items() if key.startswith("pos ")},
         "by_split": {name: by_split[name] for name in SPLITS},
+        **({"unread": unread} if unread else {}),
     }
 
 

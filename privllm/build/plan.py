@@ -17,8 +17,10 @@ from privllm.build.pipeline import Build, Place, Stage, open_build
 from privllm.build.rates import about, predict, read_log
 from privllm.core.errors import UserError
 from privllm.core.fingerprint import FOLDER, python_version
+from privllm.core.params import load_sections
 from privllm.core.params_check import require_sound_params
 from privllm.core.printable import printable
+from privllm.core.skipped import notes_of, skipped_stages
 from privllm.core.stage import LOG_FILE
 
 RUNS, MAY_RUN, CACHED, UP_TO_DATE = "runs", "may run", "from the run cache", "up to date"
@@ -97,7 +99,7 @@ def make_plan(target: str | None = None, log: Path = LOG_FILE) -> Plan:
     notes = _notes()
     with open_build() as build:
         planner = Planner(build, log)
-        return Plan([planner.step(stage) for stage in build.stages(target)], notes)
+        return Plan([planner.step(stage) for stage in build.stages(target)], [*notes, *notes_of(planner.skipped)])
 
 
 class Planner:
@@ -108,6 +110,7 @@ class Planner:
         self.forecast = Forecast(build)
         self.records = read_log(log)
         self.shares: dict[str, float] = {}
+        self.skipped = skipped_stages(load_sections())
 
     def step(self, stage: Stage) -> Step:
         inputs = {dep.path: self.forecast.of(dep) for dep in stage.deps}
@@ -126,7 +129,7 @@ class Planner:
             self.forecast.settle(stage, None)
             causes = [*causes, *self._meaning(stage)] or [_upstream(waiting)]
         share = self.shares[stage.name] = max([own, *(self.shares[name] for name in waiting)])
-        seconds = predict(self.records.get(stage.name, []), share) if verdict in (RUNS, MAY_RUN) else 0.0
+        seconds = predict(self.records.get(stage.name, []), share) if verdict in (RUNS, MAY_RUN) and stage.name not in self.skipped else 0.0
         return Step(stage.name, verdict, causes, share, seconds)
 
     def _causes(self, stage: Stage, inputs: dict[str, str | None]) -> tuple[list[Cause], float]:

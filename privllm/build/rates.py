@@ -25,6 +25,8 @@ def read_log(log: Path) -> dict[str, list[Run]]:
     for line in log.read_text("utf-8").splitlines() if log.is_file() else []:
         try:
             entry = json.loads(line)
+            if entry.get("skipped"):  # see `core.skipped`
+                continue
             run = Run(float(entry["seconds"]), int(entry.get("bytes", 0)), int(entry.get("bytes_made", 0)))
             runs.setdefault(str(entry["stage"]), []).append(run)
         except (ValueError, KeyError, TypeError, AttributeError):

@@ -18,8 +18,8 @@ import transformers
 from transformers import PreTrainedModel
 
 from privllm.core.errors import UserError
-from privllm.core.printable import say
 from privllm.core.report import write_json
+from privllm.core.skipped import skip
 from privllm.core.tables import write_table
 from privllm.model.families import config_of, context_of
 from privllm.model.heads import open_model
@@ -81,7 +81,7 @@ def finetune(task: str, cfg: FinetuneConfig, inputs: Inputs, out: Path, live: Pa
     except UserError as error:
         if not cfg.optional:
             raise
-        return _skip(task, str(error), out, live)
+        return skip(f"finetune.tasks.{task}", str(error), out, live)
     compiled = prepare_compiler(cfg.compile, work.folder.parent / "compiled")
     key = key_of(cfg, [inputs.data, inputs.start, inputs.tokenizer], work.code, compiled)
     wanted, cfg = asdict(cfg), replace(cfg, compile=compiled)  # what was asked for, and what this machine can do
@@ -209,11 +209,3 @@ def _save_tokenizer(model: PreTrainedModel, inputs: Inputs, out: Path) -> None:
     text = (inputs.tokenizer / "tokenizer.json").read_text("utf-8")
     (out / "tokenizer.json").write_text(with_sentinels(text) if model.config.is_encoder_decoder else text, "utf-8")
     write_json(out / "tokenizer_config.json", TOKENIZER_CONFIG)
-
-
-def _skip(task: str, reason: str, out: Path, live: Path) -> dict[str, Any]:
-    say(f"note: finetune.tasks.{task} is skipped: {reason}", err=True)
-    for folder in (out, live):
-        shutil.rmtree(folder, ignore_errors=True)
-        write_json(folder / "skipped.json", {"skipped": reason})
-    return {"skipped": reason}

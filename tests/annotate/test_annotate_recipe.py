@@ -69,6 +69,20 @@ def test_an_annotated_document_is_the_same_under_any_budget(corpus: Path) -> Non
     assert few.items() <= many.items()
 
 
+def test_what_nobody_reads_is_left_out_and_the_choice_stays(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cfg = AnnotateConfig(fraction=1.0)
+    whole = annotate(cfg, SPLIT, corpus / "dedup", corpus / "whole")
+    report = annotate(cfg, SPLIT, corpus / "dedup", corpus / "part", splits=("test",))
+    assert "unread" not in whole
+    assert report["by_split"] == {"train": 0, "validation": 0, "test": whole["by_split"]["test"]}
+    assert report["unread"] == whole["documents"] - report["documents"] > 0
+    assert f"note: {report['unread']} documents are not annotated" in capsys.readouterr().err
+    everything = {row["id"]: row for row in read_folder(corpus / "whole").to_pylist()}
+    read = read_folder(corpus / "part").to_pylist()
+    assert read
+    assert all(row == everything[row["id"]] for row in read)
+
+
 def test_a_long_document_is_annotated_in_part(tmp_path: Path) -> None:
     write_deduped({"long": "They walked home. " * 100}, tmp_path / "dedup")
     report = annotate(AnnotateConfig(fraction=1.0, max_characters=100), SPLIT, tmp_path / "dedup", tmp_path / "annotate")

@@ -45,6 +45,7 @@ def test_the_log_with_a_torn_line(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     assert read_log(log) == {}
     lines = [json.dumps({"stage": "pack", "seconds": i, "ended": i, "bytes": 5, "bytes_made": 3}) for i in range(RECENT + 2)]
+    lines.append('{"stage": "pretrain", "seconds": 0.5, "ended": 1, "skipped": 1}')  # a note, not a training
     log.write_text("\n".join([*lines, '{"stage": "pretrain", "seconds": 60, "ended": 1}', "[1]", '{"stage": "cle']))
     runs = read_log(log)
     assert runs.keys() == {"pack", "pretrain"}
