@@ -66,7 +66,7 @@ def test_the_next_model_goes_on_from_the_incumbent(shop: Workshop) -> None:
     assert "set `tokenizer.start` in params.yaml to incumbent too" in refused
     shop.set("tokenizer.start", "incumbent")
     ran = shop.repro("pretrain")
-    assert ran[-1] == "pretrain@causal"
+    assert "pretrain@causal" in ran
     assert (shop.root / "data/tokenizer/tokenizer.json").read_bytes() == vocabulary
     report = shop.json("reports/pretrain/causal.json")
     assert (

@@ -95,7 +95,7 @@ def make_plan(target: str | None = None, log: Path = LOG_FILE) -> Plan:
 
     Raises UserError where params.yaml has a fault, DVC cannot read the build, or its code cannot be parsed.
     """
-    require_sound_params()
+    require_sound_params(remember=False)
     notes = _notes()
     with open_build() as build:
         planner = Planner(build, log)

@@ -22,8 +22,8 @@ CHECKER = "privllm.commands.sections"
 MEMORY_FILE = Path(".privllm/params.json")
 
 
-def require_sound_params(root: Path = Path()) -> None:
-    """Raise UserError where a value of params.yaml is one that a stage, whichever, would refuse.
+def require_sound_params(root: Path = Path(), remember: bool = True) -> None:
+    """Raise UserError where a value of params.yaml is one that a stage, whichever, would refuse. It writes only to `remember`.
 
     Does nothing in a folder that holds less than a build: there a stage is run by hand, with its own section.
     """
@@ -41,8 +41,9 @@ def require_sound_params(root: Path = Path()) -> None:
     found = json.loads(done.stdout.splitlines()[-1])
     if faults := found["faults"]:
         raise UserError(faults[0] if len(faults) == 1 else "\n".join([f"{PARAMS_FILE} has {len(faults)} faults.", *faults]))
-    with replacing(root / MEMORY_FILE) as partial:
-        partial.write_text(json.dumps({"key": key, "code": {path: _state(root / path) for path in found["code"]}}), "utf-8")
+    if remember:
+        with replacing(root / MEMORY_FILE) as partial:
+            partial.write_text(json.dumps({"key": key, "code": {path: _state(root / path) for path in found["code"]}}), "utf-8")
 
 
 def _found_sound(root: Path, key: str) -> bool:

@@ -7,11 +7,11 @@ So `start` leaves a note for such a family, `pretrain` hands it on at once, and 
 import json
 import re
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from privllm.core.printable import say
 from privllm.core.report import write_json
 from privllm.core.start import ARCHITECTURES
 from privllm.core.store import work
@@ -30,7 +30,7 @@ def leave_note(reason: str, *folders: Path) -> dict[str, str]:
 
 def skip(what: str, reason: str, *folders: Path) -> dict[str, str]:
     """`leave_note`, and say so; the log shall not take this for how long `what` takes."""
-    sys.stderr.write(f"note: {what} is skipped: {reason}\n")
+    say(f"note: {what} is skipped: {reason}", err=True)
     work["skipped"] = 1
     return leave_note(reason, *folders)
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from privllm.build import plan as plan_module
 from privllm.build.causes import Cause
 from privllm.build.forecast import Forecast
 from privllm.build.pipeline import open_build
@@ -292,6 +293,23 @@ def test_a_target_leaves_out_what_comes_after(shop: Workshop) -> None:
     assert verdicts(planned(shop, "clean")) == {"fingerprint": UP_TO_DATE, "collect": RUNS, "clean": MAY_RUN}
     with pytest.raises(UserError, match="nosuch"):
         make_plan("nosuch")
+
+
+def test_a_parameter_that_a_stage_would_refuse_is_no_plan(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(remember: bool) -> None:
+        raise UserError(f"gate.evidens, {remember}")
+
+    monkeypatch.setattr(plan_module, "require_sound_params", refuse)
+    with pytest.raises(UserError, match=r"gate\.evidens, False"):  # a plan writes nothing
+        planned(shop)
+
+
+def test_a_task_of_a_family_that_is_not_built_takes_no_time(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_module, "skipped_stages", lambda params: {"clean": "masked", "finetune@gaps": "masked"})
+    shop.edit("params.yaml", "join: ' '", "join: '--'")
+    plan = planned(shop)
+    assert {step.stage: step.seconds for step in plan.steps}["clean"] == 0.0
+    assert plan.notes[-1] == "finetune@gaps: skipped with a note, since `families` does not name masked."
 
 
 @pytest.mark.parametrize(("name", "hint"), [("nosuch", "dvc.yaml has"), ("claen", "did you mean `clean`?")])

@@ -65,6 +65,12 @@ def test_code_that_is_gone_is_looked_at(checker: Checker) -> None:
     assert checker.asked == 2
 
 
+def test_who_only_asks_writes_nothing(checker: Checker) -> None:
+    before = sorted(checker.root.rglob("*"))
+    require_sound_params(checker.root, remember=False)
+    assert sorted(checker.root.rglob("*")) == before
+
+
 def test_faults_are_refused_every_time_and_all_of_them(checker: Checker) -> None:
     checker.says["faults"] = ["one is wrong."]
     for _ in range(2):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from privllm.core import stage as stage_module
 from privllm.core.errors import UserError
 from privllm.core.stage import INTERRUPTED, arguments, call, log_duration, peak_mb
 
@@ -53,6 +54,14 @@ def test_debug_shows_where(monkeypatch) -> None:
 def test_success_and_exit_codes() -> None:
     assert call(lambda: None, "clean") == 0
     assert call(raising(typer.Exit(7)), "clean") == 7
+
+
+@pytest.mark.parametrize("stage", ["fingerprint", "collect", "gate"])
+def test_every_stage_checks_all_parameters_before_anything_else(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_module, "require_sound_params", raising(UserError("gate.evidens")))
+    monkeypatch.setattr(stage_module, "check_fingerprint", raising(AssertionError("too late")))
+    with pytest.raises(UserError, match=r"gate\.evidens"):
+        stage_module._checked(stage, [], raising(AssertionError("too late")), 0.0)
 
 
 def stage_of(source: Path, out: Path, verify: bool) -> None: ...
