@@ -4,6 +4,7 @@ import ast
 import fnmatch
 import importlib.metadata
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -51,6 +52,25 @@ HEAVY = {
 }
 
 
+# Visits what `pytest` would visit and prints each file, but imports none: in two seconds, not in thirty.
+VISIT = """
+import sys
+import pytest
+
+class Unread(pytest.Module):
+    def collect(self):
+        return []
+
+class Names:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pycollect_makemodule(self, module_path, parent):
+        print("visited", module_path)
+        return Unread.from_parent(parent, path=module_path)
+
+sys.exit(pytest.main(["--collect-only", "-s", "-p", "no:cacheprovider"], plugins=[Names()]))
+"""
+
+
 def room_of(module: str) -> str:
     parts = module.split(".")
     return parts[0] if parts[0] == "stages" else parts[1]
@@ -94,6 +114,17 @@ def test_every_module_has_its_mirror(module: str) -> None:
     assert (folder / f"test_{parts[-1]}.py").is_file() or any(
         re.search(rf"\b{parts[-1]}\b", (folder / f"{user}.py").read_text("utf-8")) for user in users
     ), f"nothing in {folder.name}/ tests {module}"
+
+
+def test_pytest_collects_every_test_file() -> None:
+    """What its settings leave out (a folder by its name, a file by its pattern) never fails, so nobody would notice."""
+    listed = subprocess.run(["git", "ls-files", "-z", "--", "tests"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    in_git = {name for name in listed.split("\0") if fnmatch.fnmatch(Path(name).name, "test_*.py") and (ROOT / name).is_file()}
+    said = subprocess.run([sys.executable, "-c", VISIT], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert said.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, said.stdout + said.stderr
+    visited = {line.removeprefix("visited ") for line in said.stdout.splitlines() if line.startswith("visited ")}
+    assert "tests/build/test_gc.py" in in_git
+    assert in_git - {Path(path).relative_to(ROOT).as_posix() for path in visited} == set()
 
 
 @pytest.mark.parametrize("name", DVC)
