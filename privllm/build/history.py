@@ -1,8 +1,8 @@
 """What older revisions were trained on: git names them, their dvc.lock names the packed documents, DVC's cache holds these.
 
-A revision is a commit that changed dvc.lock, of any branch, tag or experiment. Nothing is checked out: data/pack's directory
-object is read in the cache, then the one shard of `documents/` that would know the document. Where a cache lacks these (it was
-cleaned, or belongs to another machine) the answer is "unknown", never "not there".
+A revision is a commit that changed dvc.lock, of any branch, tag or experiment, unless it belongs to this project's own past. Nothing is
+checked out: data/pack's directory object is read in the cache, then the one shard of `documents/` that would know the document. Where a
+cache lacks these (it was cleaned, or belongs to another machine) the answer is "unknown", never "not there".
 """
 
 import re
@@ -28,6 +28,10 @@ VERDICTS = (*SPLITS, ABSENT, UNKNOWN)
 NAMED = re.compile(r"refs/(?:tags|exps/[0-9a-f]{2}/[0-9a-f]{38})/(.+)")
 DIRECTORY = re.compile(r"[0-9a-f]{32}\.dir")
 OPEN_OBJECTS = 256
+# This project's own repository once held dvc.lock files of builds of its demo; every clone inherits them. The commit that took the last one
+# out, and all before it, are no builds of anybody's documents. Git names a commit by all that came before it, so no commit of a user's
+# own can be among them; where history was rewritten, or is shallow, and lacks this commit, nothing is left out.
+END_OF_OWN_BUILDS = "9acb3d2753db6e54e1ef3c329dac90d52c1d9f4b"
 LARGEST = 64 << 20  # bytes of a file in git that is read
 
 
@@ -43,8 +47,10 @@ class Revision(NamedTuple):
 
 
 def revisions(root: Path) -> list[Revision]:
-    """The revisions whose dvc.lock has packed documents, newest first; none without git or commits."""
-    log = git(root, "log", "--all", "--full-history", "--format=%h%x1f%cs%x1f%s", "--", LOCK).decode("utf-8", "replace")
+    """The revisions whose dvc.lock has packed documents, newest first, but for this project's own past; none without git or commits."""
+    # --ignore-missing: of a commit that this repository lacks, git says nothing and leaves nothing out
+    which = ["--all", "--full-history", "--ignore-missing", f"^{END_OF_OWN_BUILDS}"]
+    log = git(root, "log", *which, "--format=%h%x1f%cs%x1f%s", "--", LOCK).decode("utf-8", "replace")
     commits = [tuple(line.split("\x1f", 2)) for line in log.splitlines()]
     refs = git(root, "for-each-ref", "--format=%(refname)", "refs/tags", "refs/exps").decode("utf-8", "replace").splitlines()
     named = [found for ref in refs if (found := NAMED.fullmatch(ref))]

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from privllm.build import history
 from privllm.build.fates import fates, rows_of
 from privllm.build.history import Revision, in_git, revisions, verdicts
 from privllm.build.sources import is_below, source_name
@@ -24,6 +25,7 @@ from privllm.tokens.known import TRAINED as TRAINED_DOCUMENTS
 from privllm.tokens.mixture import order_of
 from privllm.tokens.packing import PACKED, cut, join, pieces_of
 from privllm.tokens.rows import write_rows
+from tests.workshop import ROOT
 
 BITS, CONTEXT = 1, 8
 PACK_OUT = "stages:\n  pack:\n    outs:\n    - path: data/pack\n      md5: {0}\n"
@@ -288,6 +290,41 @@ def test_a_repository_below_gits_root(past: Path) -> None:
     git(past, "add", "project")
     git(past, "commit", "-qm", "below")
     assert [revision.subject for revision in revisions(below)] == ["below"]
+
+
+def commit_of(root: Path, revision: str) -> str:
+    return subprocess.run(["git", "rev-parse", revision], cwd=root, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_builds_up_to_the_end_of_the_projects_own_are_no_revisions(past: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two are the anchor and its ancestor; a branch that left before it stays, as what came after it does."""
+    git(past, "checkout", "-q", "-b", "early", "side~3")
+    commit(past, TRAINED.format("2" * 32 + ".dir"), "a branch from before")
+    git(past, "checkout", "-q", "main")
+    before = [revision.subject for revision in revisions(past)]
+    assert set(before) == {"packed", "first model", "held out", "purged", "a branch from before"}
+    monkeypatch.setattr(history, "END_OF_OWN_BUILDS", commit_of(past, "v1"))
+    assert [revision.subject for revision in revisions(past)] == [name for name in before if name not in ("packed", "first model")]
+    assert len(trace(past, "a.txt").standings) == len(before) - 2
+    monkeypatch.setattr(history, "END_OF_OWN_BUILDS", "f" * 40)  # history that lacks the anchor: nothing is hidden
+    assert [revision.subject for revision in revisions(past)] == before
+
+
+def test_a_clone_of_this_project_knows_no_build_but_its_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six builds of the demo are in this project's history; whoever clones it sees only the build that they commit."""
+    known = subprocess.run(["git", "cat-file", "-e", history.END_OF_OWN_BUILDS], cwd=ROOT, capture_output=True).returncode == 0
+    if not known:
+        pytest.skip("this copy has no git history, or a shallow one")
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    git(clone, "init", "-q", "-b", "main")
+    git(clone, "fetch", "-q", str(ROOT), "HEAD")
+    git(clone, "checkout", "-q", "-B", "main", history.END_OF_OWN_BUILDS)  # not at HEAD, where this copy's user may have built
+    assert revisions(clone) == []
+    commit(clone, TRAINED.format("1" * 32 + ".dir"), "my first model")
+    assert [revision.subject for revision in revisions(clone)] == ["my first model"]
+    monkeypatch.setattr(history, "END_OF_OWN_BUILDS", "f" * 40)
+    assert len(revisions(clone)) == 7
 
 
 def test_git_that_holds_sources_is_noticed(past: Path) -> None:
