@@ -41,13 +41,18 @@ def main() -> None:
 def demo(
     sources: Annotated[Path, typer.Option(help="The folder to fill.")] = Path("data/sources"),
     when_empty: Annotated[bool, typer.Option("--when-empty", help="Do nothing if the folder already holds documents.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Take its pages and its tasks out again, before your own documents.")] = False,
 ) -> None:
     """Fill data/sources with a demo corpus: the Python standard library's documentation, rendered as HTML.
 
     The same bytes on every machine with the same Python; nothing is downloaded.
     """
+    from privllm.build.undemo import remove_demo
     from privllm.collect.demo import build_demo
 
+    if remove:
+        typer.echo("\n".join(remove_demo(Path(), sources).lines()))
+        return
     if when_empty and sources.is_dir() and any(sources.iterdir()):
         return
     pages = build_demo(sources)

@@ -5,6 +5,7 @@ Python gives the same pages, byte for byte. It is for trying things; it measures
 """
 
 import pkgutil
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,10 @@ from privllm.core.cores import available_cores
 from privllm.core.errors import UserError
 from privllm.core.progress import bar
 
-FOLDER = "pydoc"
+FOLDER = "demo"  # below data/sources; params.yaml's tasks of the demo name it in their `source`
+NAME = re.compile(r"\.?\w+(?:\.\w+)*\.html")  # one that is not finished begins with a dot
+TITLE = re.compile(rb"<title>Python: (?:built-in )?(?:module|package) ")  # of every page that pydoc writes of a module
+TITLE_BYTES = 1024  # from a page's start, within which its title stands
 # They act when imported (a browser opens), differ by machine (`site`, `sysconfig`), or are no documentation (tests, demos).
 LEFT_OUT = {
     "antigravity",
@@ -39,7 +43,7 @@ ENVIRONMENT = {"PYTHONHASHSEED": "0", "HOME": "/nonexistent", "TZ": "UTC", "LC_A
 
 
 def build_demo(sources: Path) -> int:
-    """Write `sources/pydoc/<module>.html` where they are missing; returns how many pages there are.
+    """Write `sources/demo/<module>.html` where they are missing; returns how many pages there are.
 
     Raises UserError where `sources` holds anything else: the demo must not be mixed into somebody's documents.
     """
@@ -53,6 +57,27 @@ def build_demo(sources: Path) -> int:
             f"{sys.executable} could not document one module of its standard library: put documents of your own into {sources}."
         )
     return pages
+
+
+def remove_pages(sources: Path) -> tuple[int, list[Path]]:
+    """Remove the pages that `build_demo` wrote; returns how many, and the files beside them, which are somebody's own and stay."""
+    folder = sources / FOLDER
+    files = sorted(path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink())
+    pages = [path for path in files if path.parent == folder and is_page(path)]
+    for page in pages:
+        page.unlink()
+    others = [path for path in files if path not in set(pages)]
+    if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
+        folder.rmdir()
+    return len(pages), others
+
+
+def is_page(path: Path) -> bool:
+    """Is this a page of the demo? By its name and its title, so that nothing of anybody's own is taken for one."""
+    if not NAME.fullmatch(path.name) or path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return bool(TITLE.search(file.read(TITLE_BYTES)))
 
 
 def refuse_to_mix(sources: Path) -> None:

@@ -73,20 +73,20 @@ def test_the_demo_is_made_once_and_leaves_what_is_there(tmp_path: Path, monkeypa
     monkeypatch.setattr(demo, "modules", lambda: ["json", "json.decoder", "no_such_module"])
     (tmp_path / ".gitignore").write_text("*")
     assert demo.build_demo(tmp_path) == 2
-    page = tmp_path / "pydoc" / "json.html"
+    page = tmp_path / "demo" / "json.html"
     assert page.read_text().startswith("<!DOCTYPE html")
     page.write_text("mine")
-    (tmp_path / "pydoc" / "json.decoder.html").unlink()
+    (tmp_path / "demo" / "json.decoder.html").unlink()
     assert demo.build_demo(tmp_path) == 2
     assert page.read_text() == "mine"
-    assert sorted(path.name for path in (tmp_path / "pydoc").iterdir()) == ["json.decoder.html", "json.html"]
+    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == ["json.decoder.html", "json.html"]
 
 
 def test_the_demo_does_not_mix_with_documents(tmp_path: Path) -> None:
     (tmp_path / "contract.txt").write_text("mine")
     with pytest.raises(UserError, match=r"already holds documents \(contract\.txt\)"):
         demo.build_demo(tmp_path)
-    assert not (tmp_path / "pydoc").exists()
+    assert not (tmp_path / "demo").exists()
 
 
 def test_no_page_at_all_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
