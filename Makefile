@@ -51,6 +51,5 @@ bench: setup ## our figures against the peers', in turn
 serve: setup ## talk to the exported model in a browser (run first)
 	privllm serve
 
-clean: ## remove what a build made (data/sources, data/feedback and DVC's cache stay)
-	rm -rf .privllm $(addprefix data/,fingerprint collect clean dedup validate annotate tasks start tokenizer pack guide pretrain finetune evaluate export feedback_clean) \
-	  reports/*.json reports/index.html reports/validate reports/pretrain reports/evaluate reports/export reports/finetune/*
+clean: ## remove what a build made, as dvc.yaml lists it (sources, feedback, base, promoted and DVC's cache stay)
+	@python -m privllm.build.wipe
