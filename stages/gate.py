@@ -1,7 +1,7 @@
 """gate: this build's model beside the incumbent, on the same documents, votes and tasks; fails where a rule of `gate.rules` is broken.
 
 data/promoted/model, data/align, data/evaluate, data/pack, data/dedup, data/tokenizer, data/feedback_clean, data/finetune
-    -> data/gate, reports/gate.json
+    -> data/gate, whose verdict.json is there also where there is no incumbent; reports/gate.json
 """
 
 from pathlib import Path
@@ -28,7 +28,7 @@ def main(
         settings = Settings(cfg, read_params("evaluate", EvaluateConfig), read_params("split", SplitConfig))
         inputs = Inputs(promoted, models, scores, packed, texts, tokenizer, said, tuned)
         found = gate(settings, inputs, out, open_store("gate"))
-    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "verdict.json", {key: found[key] for key in ("incumbent", "passed")})
     write_json(report, found)
     require_pass(found)
 

@@ -34,7 +34,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     (shop.root.parent / "watched").mkdir()
     watch = {"PRIVLLM_WATCH": str(shop.root.parent / "watched"), "PYTHONPATH": str(ROOT / "tests/watch"), "PYTHONHASHSEED": "1"}
     note_network = f"cat {INTERFACES} > ../interfaces" if NO_NETWORK else "true"
-    shop.run(*NO_NETWORK, "sh", "-c", f"{note_network} && exec dvc repro", **watch)
+    done = shop.run(*NO_NETWORK, "sh", "-c", f"{note_network} && exec dvc repro", **watch)
+    (shop.root.parent / "build.log").write_text(done.stdout + done.stderr, "utf-8")
     shop.commit("built")
     return shop
 
@@ -130,6 +131,14 @@ def test_every_stage_gives_the_same_bytes_from_its_declared_inputs_alone(built: 
         expected, found = outputs(built.root, declared), outputs(bench, declared)
         assert set(found) == set(expected), stage
         assert [path for path in expected if expected[path] != found[path]] == [], stage
+
+
+def test_the_first_build_warns_of_nothing_empty(built: Workshop) -> None:
+    """DVC warns of an empty file or folder at every stage that needs it; there is no incumbent yet, so the gate has nothing to say."""
+    said = (built.root.parent / "build.log").read_text("utf-8")
+    assert "Running stage 'gate'" in said
+    assert [line for line in said.splitlines() if "is empty" in line] == []
+    assert built.json("data/gate/verdict.json") == {"incumbent": "", "passed": True}
 
 
 def test_nothing_to_do_when_nothing_changed(built: Workshop) -> None:

@@ -29,6 +29,12 @@ def json_text(value: Any) -> str:
     return json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
 
 
+def write_json_lines(path: Path, rows: Iterable[Any]) -> None:
+    """One line of JSON for each row; of no row one empty line, for DVC warns of every empty file that a stage depends on."""
+    lines = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+    path.write_bytes((lines or "\n").encode())
+
+
 def add_up(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     """The sum of the shards' counts, key by key."""
     total: Counter[str] = Counter()

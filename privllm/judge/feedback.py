@@ -11,7 +11,6 @@ how much a row should count. A pseudonym is a plain hash: it keeps names out of 
 No model is trained here, and quarantine repeats no text.
 """
 
-import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,7 +21,7 @@ from typing import Any
 
 from privllm.core.params import require
 from privllm.core.printable import say
-from privllm.core.report import add_up, balance
+from privllm.core.report import add_up, balance, write_json_lines
 from privllm.core.seed import name_digest, unit_interval
 from privllm.judge.raters import Rater, RaterConfig, agreement, limit, thing_of, value_of, weigh
 from privllm.judge.reading import Refused, files_of, read_files
@@ -72,7 +71,7 @@ def feedback(cfg: FeedbackConfig, source: Path, out: Path, tidy: Tidy, left_over
     files |= {"raters": [asdict(rater) for rater in raters.values()], "quarantine": quarantine_of(refused)}
     out.mkdir(parents=True, exist_ok=True)
     for name, rows in files.items():
-        (out / f"{name}.jsonl").write_bytes("".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows).encode())
+        write_json_lines(out / f"{name}.jsonl", rows)
     report: dict[str, Any] = {
         **uses,
         **{"files": len(files_of(source)), "lines": lines, "kept": len(kept), "preferences": len(files["preferences"])},

@@ -99,4 +99,4 @@ def _lesson(row: dict[str, Any], *replies: str) -> Lesson:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_bytes().splitlines()]
+    return [json.loads(line) for line in path.read_bytes().splitlines() if line.strip()]

@@ -22,8 +22,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from privllm.core.params import WrongValue, require
-from privllm.core.report import balance
+from privllm.core.params import require, WrongValue
+from privllm.core.report import balance, write_json_lines
+from privllm.core.errors import UserError
 from privllm.core.seed import name_digest, seed_of
 from privllm.core.split import SplitConfig, split_of
 from privllm.core.store import NO_STORE, Store
@@ -117,7 +118,7 @@ def derive(cfg: TasksConfig, split: SplitConfig, source: Path, annotations: Path
         made = sum(shard["examples"] for shard in found)
         counts["over_limit"] = max(0, made - task.max_examples)
         balance(made, *(counts[way] for way in ("over_limit", "repeated", "across_splits", "rare", "examples")))
-        (out / f"{name}.jsonl").write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
+        write_json_lines(out / f"{name}.jsonl", lines)
         report[name] = counts
     return {"derived": report}
 

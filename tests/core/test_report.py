@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from privllm.core.report import add_up, balance, write_json, write_whole
+from privllm.core.report import add_up, balance, write_json, write_json_lines, write_whole
 
 
 def test_bytes_do_not_depend_on_the_order_of_keys(tmp_path) -> None:
@@ -42,3 +42,11 @@ def test_shards_add_up_and_losses_are_noticed() -> None:
     balance(7, 3, 4)
     with pytest.raises(AssertionError, match="7 documents entered"):
         balance(7, 3, 3)
+
+
+def test_rows_become_lines_and_no_row_one_empty_line(tmp_path) -> None:
+    """DVC warns of an empty file, once for every stage that depends on it."""
+    write_json_lines(tmp_path / "some.jsonl", [{"a": "é"}, {"b": 1}])
+    write_json_lines(tmp_path / "none.jsonl", [])
+    assert (tmp_path / "some.jsonl").read_bytes() == '{"a": "é"}\n{"b": 1}\n'.encode()
+    assert (tmp_path / "none.jsonl").read_bytes() == b"\n"

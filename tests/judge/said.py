@@ -39,7 +39,12 @@ def no_check(rows: list[dict[str, Any]], totals: dict[str, Any], limits: Any) ->
 def run(folder: Path, out: Path, cfg: FeedbackConfig | None = None) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
     """(report, {name of the file: rows})."""
     report = feedback(cfg or FeedbackConfig(), folder, out, tidy, leftovers, no_check)
-    return report, {path.stem: [json.loads(line) for line in path.read_bytes().splitlines()] for path in sorted(out.glob("*.jsonl"))}
+    return report, {path.stem: lines_of(path) for path in sorted(out.glob("*.jsonl"))}
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    """A file's rows; of no row it holds one empty line."""
+    return [json.loads(line) for line in path.read_bytes().splitlines() if line]
 
 
 def put(path: Path, *records: Rating | Vote | str | bytes) -> None:

@@ -13,12 +13,13 @@ from privllm.clean.door import tidy
 from privllm.core.errors import UserError
 from privllm.core.params import read_params
 from privllm.core.seed import unit_interval
-from privllm.judge.feedback import FeedbackConfig, feedback, held_out, preferences, totals_of
+from privllm.judge.feedback import feedback, FeedbackConfig, held_out, preferences, totals_of
 from privllm.judge.raters import Rater
 from privllm.judge.records import Message, to_line
 from privllm.validate.feedback import judge_feedback
 from privllm.validate.leftovers import leftovers
-from tests.judge.said import put, rating, run, through, vote
+from tests.judge.said import lines_of, put, rating, run, through, vote
+from privllm.judge.lessons import people_in, read_held_out, read_training
 
 ALL = FeedbackConfig(held_out=0)
 
@@ -28,6 +29,9 @@ def test_nothing_said_gives_empty_files_and_says_so(tmp_path: Path, capsys: pyte
     report, files = run(tmp_path / "in", tmp_path / "out")
     assert set(files) == {"sft", "preferences", "thumbs", "held_out", "raters", "quarantine"}
     assert not any(files.values())
+    assert {path.read_bytes() for path in (tmp_path / "out").iterdir()} == {b"\n"}, "of an empty file DVC warns"
+    assert people_in(tmp_path / "out") == 0
+    assert [len(part) for part in (*read_training(tmp_path / "out")[:2], *read_held_out(tmp_path / "out")[:2])] == [0, 0, 0, 0]
     assert report["lines"] == 0
     assert "holds no feedback that can be used yet" in capsys.readouterr().out
 
@@ -77,7 +81,7 @@ def test_a_poisoned_file_is_quarantined_with_reasons_and_the_rest_counts(tmp_pat
     assert report["lines"] == 10_009
     assert report["kept"] == 4
     assert list(report["named"].values()) == ["flood, disagrees"] or list(report["named"].values()) == ["flood"]
-    rows = {path.stem: [json.loads(line) for line in path.read_text("utf-8").splitlines()] for path in (tmp_path / "out").iterdir()}
+    rows = {path.stem: lines_of(path) for path in (tmp_path / "out").iterdir()}
     [preference], [sft] = rows["preferences"], rows["sft"]
     assert (preference["chosen"], preference["votes"], sft["reply"]) == ("one", 3, "Use the manual.")
     assert next(row for row in rows["raters"] if row["named"])["weight"] < 0.002

@@ -7,7 +7,7 @@ import pytest
 
 from privllm.judge.feedback import FeedbackConfig
 from privllm.judge.lessons import Lesson, people_in, read_held_out, read_training, taught
-from tests.judge.said import put, rating, run, vote
+from tests.judge.said import lines_of, put, rating, run, vote
 
 
 @pytest.fixture
@@ -20,12 +20,7 @@ def clean(tmp_path: Path) -> Path:
 
 
 def test_all_rows_come_back(clean: Path) -> None:
-    from tests.judge.said import json
-
-    rows = {
-        name: [json.loads(line) for line in (clean / f"{name}.jsonl").read_bytes().splitlines()]
-        for name in ("sft", "preferences", "held_out")
-    }
+    rows = {name: lines_of(clean / f"{name}.jsonl") for name in ("sft", "preferences", "held_out")}
     training, held = read_training(clean), read_held_out(clean)
     assert [one.id for one in training.corrections] == [row["id"] for row in rows["sft"]]
     voted = [(row["id"], row["chosen"], row["rejected"], row["weight"]) for row in rows["preferences"]]
