@@ -18,7 +18,7 @@ def stages_table() -> str:
     rows = ["| stage | what it does | parameters | outputs |", "|---|---|---|---|"]
     for name, stage in stages.items():
         stage = stage.get("do", stage)
-        outs = [*stage["outs"]] + [next(iter(m)) for m in stage.get("metrics", [])]
+        outs = [out if isinstance(out, str) else next(iter(out)) for out in [*stage["outs"], *stage.get("metrics", [])]]
         stage = {key: value for key, value in stage.items() if key != "matrix"}
         params = ", ".join(f"`{p}`" for p in stage.get("params", [])) or "none"
         rows.append(f"| `{name}` | {stage['desc']} | {params} | {', '.join(f'`{path}`' for path in outs)} |")

@@ -1,6 +1,7 @@
 """evaluate: a model and held-out rows in, figures by slice, document by document, and samples out.
 
-data/align/<family>, data/tokenizer, data/pack, data/dedup, data/annotate -> data/evaluate/<family>, reports/evaluate/<family>.json
+data/align/<family>, data/tokenizer, data/pack, data/dedup, data/annotate
+    -> data/evaluate/<family>, reports/evaluate/<family>.json, and of it reports/metrics/evaluate/<family>.json for `dvc exp show`
 """
 
 from pathlib import Path
@@ -12,10 +13,12 @@ from privllm.core.store import open_store
 from privllm.evaluate.recipe import EvaluateConfig, Inputs, evaluate
 
 
-def main(model: Path, tokenizer: Path, packed: Path, documents: Path, annotations: Path, out: Path, report: Path) -> None:
+def main(model: Path, tokenizer: Path, packed: Path, documents: Path, annotations: Path, out: Path, report: Path, metrics: Path) -> None:
     cfg = read_params("evaluate", EvaluateConfig)
     inputs = Inputs(model, tokenizer, packed / "test", documents, annotations)
-    write_json(report, evaluate(cfg, inputs, out.name, out, open_store("evaluate")))
+    figures = evaluate(cfg, inputs, out.name, out, open_store("evaluate"))
+    write_json(report, figures)
+    write_json(metrics, {out.name: {"bits_per_byte": figures["bits_per_byte"]}})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """finetune: a pretrained model and labelled examples in, a model for one task out, and what the pretrained start was worth.
 
 <task>.jsonl, data/pretrain/<family>, data/tokenizer, data/validate/verdict.json
-    -> data/finetune/<task>, reports/finetune/<task> (losses), reports/finetune/<task>.json
+    -> data/finetune/<task>, reports/finetune/<task> (losses), reports/finetune/<task>.json, and of it reports/metrics/finetune/<task>.json
+       for `dvc exp show`
 """
 
 from pathlib import Path
@@ -16,7 +17,7 @@ from privllm.train.config import FinetuneConfig
 WORK = Path(".privllm/work/finetune")  # where a run that was killed left its checkpoint
 
 
-def main(data: Path, start: Path, tokenizer: Path, verdict: Path, out: Path, live: Path, report: Path) -> None:
+def main(data: Path, start: Path, tokenizer: Path, verdict: Path, out: Path, live: Path, report: Path, metrics: Path) -> None:
     require_verdict(verdict)
     task = out.name
     if reason := reason_in(start):
@@ -27,7 +28,10 @@ def main(data: Path, start: Path, tokenizer: Path, verdict: Path, out: Path, liv
 
     cfg = read_params("finetune.defaults", FinetuneConfig, over=f"finetune.tasks.{task}")
     work = Work(WORK / task, (FOLDER / "finetune.json").read_text("utf-8"))
-    write_json(report, finetune(task, cfg, Inputs(data, start, tokenizer), out, live, work))
+    figures = finetune(task, cfg, Inputs(data, start, tokenizer), out, live, work)
+    write_json(report, figures)
+    main_figure = {figures["main"]: figures["test"][figures["main"]]} if "main" in figures else {}  # a skipped task has none
+    write_json(metrics, {task: main_figure})
 
 
 if __name__ == "__main__":

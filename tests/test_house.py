@@ -17,7 +17,7 @@ from privllm.commands.sections import SECTIONS
 from privllm.core.cluster import ExecutorConfig
 from privllm.core.fingerprint import canonical, closure, imports_of, locked_versions
 from privllm.core.params import PLACES
-from privllm.core.pipeline import declared_stages, look_up
+from privllm.core.pipeline import declared_stages, look_up, outputs_of
 from privllm.core.start import ARCHITECTURES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -131,15 +131,21 @@ def test_pytest_collects_every_test_file() -> None:
 def test_one_word_five_places(name: str) -> None:
     declared = DVC[name]
     stage, _, item = name.partition("@")
-    outs = [*declared["outs"], *(next(iter(m)) for m in declared.get("metrics", [])), *declared.get("plots", [])]
     assert (ROOT / f"stages/{stage}.py").is_file()
     assert declared["cmd"].startswith(f"python -m stages.{stage} ")
     assert declared["desc"]
     if stage != "fingerprint":
         assert f"data/fingerprint/{stage}.json" in declared["deps"]
     own = f"{stage}/{item}" if item else stage
-    for path in outs:
-        assert path in (OTHER_FOLDER.get(stage, f"data/{own}"), f"reports/{own}.json", f"reports/{own}", "reports/index.html"), path
+    places = (
+        OTHER_FOLDER.get(stage, f"data/{own}"),
+        f"reports/{own}.json",
+        f"reports/{own}",
+        f"reports/metrics/{own}.json",
+        "reports/index.html",
+    )
+    for path in outputs_of(declared):
+        assert path in places, path
     for section in declared.get("params", []):
         look_up(section, PARAMS)
 
@@ -182,7 +188,7 @@ def test_declared_params_are_those_the_stage_reads(name: str) -> None:
 @pytest.mark.parametrize("stage", DVC)
 def test_paths_on_the_command_line_are_declared(stage: str) -> None:
     declared = DVC[stage]
-    tracked = [*declared["deps"], *declared["outs"], *(next(iter(m)) for m in declared.get("metrics", [])), *declared.get("plots", [])]
+    tracked = [*declared["deps"], *outputs_of(declared)]
     for path in declared["cmd"].split()[3:]:
         assert any(path == known or known.startswith(path + "/") for known in tracked), f"{stage}: {path} is neither dep nor out"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from privllm.core.pipeline import declared_stages
+from privllm.core.pipeline import declared_stages, outputs_of
 from tests.judge.said import put, rating, vote
 from tests.namespaces import FORBIDDEN, NO_NETWORK
 from tests.workshop import ROOT, SMALL, Workshop, environment, make_workshop, outputs
@@ -67,7 +67,7 @@ def code_of(stage: str, root: Path) -> list[str]:
 
 def tracked(stage: str) -> list[str]:
     declared = STAGES[stage]
-    return [*declared["deps"], *declared["outs"], *(next(iter(m)) for m in declared.get("metrics", [])), *declared.get("plots", [])]
+    return [*declared["deps"], *outputs_of(declared)]
 
 
 def test_the_audit_hook_saw_every_stage(events) -> None:

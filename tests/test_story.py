@@ -11,7 +11,7 @@ import httpx
 import pytest
 import yaml
 
-from privllm.core.pipeline import declared_stages
+from privllm.core.pipeline import declared_stages, outputs_of
 from tests.workshop import Workshop, environment, make_workshop
 
 WORDS = """
@@ -111,7 +111,7 @@ def test_what_people_say_reaches_the_next_model(shop: Workshop) -> None:
 def test_all_inputs_are_tracked(shop: Workshop) -> None:
     """Every file that a stage depends on is made by another stage, or in git, or DVC's."""
     stages = declared_stages(shop.root)
-    outs = {str(out) for one in stages.values() for out in [*one["outs"], *map(first, one.get("metrics", [])), *one.get("plots", [])]}
+    outs = {out for one in stages.values() for out in outputs_of(one)}
     git = set(shop.run("git", "ls-files").stdout.split())
     lists = {name: yaml.safe_load((shop.root / name).read_text("utf-8"))["outs"] for name in git if name.endswith(".dvc")}
     dvc = {str(Path(name).parent / out["path"]) for name, listed in lists.items() for out in listed}
@@ -122,7 +122,3 @@ def test_all_inputs_are_tracked(shop: Workshop) -> None:
         files = [dep] if path.is_file() else [str(file.relative_to(shop.root)) for file in path.rglob("*") if file.is_file()]
         loose += [name for name in files if name not in git and not any(name == one or name.startswith(f"{one}/") for one in outs | dvc)]
     assert loose == []
-
-
-def first(entry: object) -> str:
-    return str(next(iter(entry)) if isinstance(entry, dict) else entry)

@@ -1,4 +1,4 @@
-"""Two revisions' figures beside each other: every metric that dvc.yaml declares, what differs, how surely, and which is better.
+"""Two revisions' figures beside each other: every number of the declared reports, what differs, how surely, and which is better.
 
 A revision is what git knows by a name, or the workspace. Nothing is checked out: metrics are read in git, the scores of single documents
 in DVC's cache, by dvc.lock. Where the cache lacks these there are figures without an interval, and the command that fetches them.
@@ -24,6 +24,8 @@ from privllm.core.pipeline import written_out
 from privllm.core.plain_yaml import parse_yaml
 
 WORKSPACE = "workspace"
+REPORTS = "reports/"
+REPEATED = "reports/metrics/"  # a few figures of the reports, for `dvc exp show`
 COMMON = "common."  # before a figure on the documents that both scored
 COMMIT = re.compile(r"[0-9a-f]{40,64}")
 TOKENIZER = "data/tokenizer"
@@ -42,8 +44,8 @@ class Side:
 
     name: str  # as it was typed
     commit: str  # "" for the workspace
-    stages: dict[str, tuple[str, list[str]]]  # {metrics file: its stage, and the stage's outputs}, for each that is declared
-    metrics: dict[str, dict[str, int | float]]  # {metrics file: {dotted name: number}}, for each that is there
+    stages: dict[str, tuple[str, list[str]]]  # {report: its stage, and the stage's other outputs}, for each that is declared
+    metrics: dict[str, dict[str, int | float]]  # {report: {dotted name: number}}, for each that is there
     locked: dict[str, dict[str, str]]  # {stage: {path: MD5 of what it read and made}}
 
     def __str__(self) -> str:
@@ -200,8 +202,7 @@ def side_of(root: Path, name: str) -> Side:
     if not stages:
         raise UserError(f"`{name}` has no stages in dvc.yaml: name a revision of this build, from the root of its repository.")
     declared = written_out(stages, _mapping(params, f"params.yaml of `{name}`", parse_yaml))
-    files = {path: (stage, _paths(one, "outs")) for stage, one in declared.items() for path in _paths(one, "metrics")}
-    files = {path: found for path, found in files.items() if path.endswith(".json") and "\n" not in path}
+    files = {path: (stage, _others(one)) for stage, one in declared.items() for path in _reports(one)}
     metrics = {}
     for path, data in zip(files, read(list(files)), strict=True):
         if data:
@@ -249,13 +250,25 @@ def _paths(stage: Mapping[str, Any], key: str) -> list[str]:
     return [str(next(iter(entry)) if isinstance(entry, dict) else entry) for entry in stage.get(key) or []]
 
 
+def _reports(stage: Mapping[str, Any]) -> list[str]:
+    """The JSON files of numbers that a stage writes: its metrics, and what it puts into reports/, but for what only repeats these."""
+    outs = [path for path in _paths(stage, "outs") if path.startswith(REPORTS)]
+    paths = [path for path in [*outs, *_paths(stage, "metrics")] if not path.startswith(REPEATED)]
+    return [path for path in paths if path.endswith(".json") and "\n" not in path]
+
+
+def _others(stage: Mapping[str, Any]) -> list[str]:
+    """What a stage makes beside its reports."""
+    return [path for path in _paths(stage, "outs") if path not in _reports(stage)]
+
+
 def _md5s(locked: Mapping[str, Any]) -> dict[str, str]:
     entries = [entry for key in ("deps", "outs") for entry in locked.get(key) or [] if isinstance(entry, dict)]
     return {str(entry.get("path")): str(entry.get("md5")) for entry in entries}
 
 
 def _short(path: str) -> str:
-    return path.removeprefix("reports/").removesuffix(".json")
+    return path.removeprefix(REPORTS).removesuffix(".json")
 
 
 def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, int | float]]:

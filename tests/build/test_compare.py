@@ -116,6 +116,35 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made.root
 
 
+NOW = """
+stages:
+  collect: {cmd: c, outs: [data/collect, reports/collect.json: {cache: false}]}
+  evaluate:
+    matrix: {family: "${families}"}
+    cmd: e
+    outs: ["data/evaluate/${item.family}", "reports/evaluate/${item.family}.json": {cache: false}]
+    metrics: ["reports/metrics/evaluate/${item.family}.json": {cache: false}, own.json: {cache: false}]
+"""
+
+
+def test_a_report_is_compared_wherever_a_revision_declares_it(repository: Repository) -> None:
+    """As an output, or as a metric as older revisions have it; what `dvc exp show` lists is of these, and not said twice."""
+    before = compare(repository.root, "v1", "v2").rows
+    repository.write("dvc.yaml", NOW)
+    repository.report("metrics/evaluate/causal", {"causal": {"bits_per_byte": 9.9}})
+    repository.write("own.json", '{"mine": 1}')
+    found = compare(repository.root, "v1", "workspace")
+    assert [row for row in found.rows if row.file != "own"] == before
+    assert any(row.interval for row in found.rows)
+    assert found.b.metrics["own"] == {"mine": 1}
+    assert set(found.b.metrics) == {"collect", "evaluate/causal", "own"}
+    repository.git("add", "-A")
+    repository.git("commit", "-qm", "v3")
+    shutil.rmtree(repository.root / ".dvc/cache")
+    (note,) = [note for note in compare(repository.root, "v1", "HEAD", "causal").notes if "HEAD" in note]
+    assert "fetch --all-commits data/evaluate/causal`" in note
+
+
 @pytest.fixture
 def repository(example: Path, tmp_path: Path) -> Repository:
     shutil.copytree(example, tmp_path / "copy")
