@@ -13,14 +13,16 @@ import yaml
 from privllm.build import forget as module
 from privllm.build.evidence import NOTE, gather, load, runs_of
 from privllm.build.forget import Terms, _build, confirm, forget
-from privllm.build.proof import names_in, outputs, prove, strings_of, views
+from privllm.build.proof import _unpacked, names_in, outputs, prove, strings_of, views
 from privllm.build.sources import blank, numbered, read, select
 from privllm.build.trace import PROMOTED, trace
 from privllm.clean.recipe import CleanConfig, clean
+from privllm.collect.files import Refused
 from privllm.collect.recipe import CollectConfig, collect
 from privllm.core.errors import UserError
 from privllm.core.params import read_params
 from privllm.core.records import document_id
+from privllm.core.seed import digest
 from privllm.core.split import SPLITS, SplitConfig
 from privllm.core.tables import read_folder, read_table, write_table
 from privllm.dedup.recipe import DedupConfig, dedup
@@ -150,6 +152,7 @@ def test_a_build_that_starts_from_such_an_incumbent_is_not_rid_of_them(root: Pat
     assert "So does this build's: pretrain.causal.start in params.yaml is `incumbent`." in said
 
 
+BIRCH = document_id("post/birch.txt")
 WITHOUT_FOOTER = letter("birch").removesuffix(FOOTER)
 LEFT = {
     "in a report": ("reports/pack.json", json.dumps({"examples": [{"text": f"x {WITHOUT_FOOTER}"}]})),
@@ -157,6 +160,11 @@ LEFT = {
     "in HTML": ("data/report/index.html", f"<table><td>{WITHOUT_FOOTER.replace(' is ', ' <i>is</i> ')}</td></table>"),
     "by name": ("data/report/list.html", "<ul><li>post/birch.txt</li></ul>"),
     "in plain text": ("data/report/notes.txt", f"one\n{WITHOUT_FOOTER}\n"),
+    "by name on a line": ("data/report/notes.txt", "one\n  post/birch.txt\ntwo\n"),
+    "by name as a key": ("reports/pack.json", json.dumps({"documents": {"post/birch.txt": 3}})),
+    "by its id within a longer string": ("reports/pack.json", json.dumps({"example": f"drawn from {BIRCH}-17 by hash"})),
+    "by its digest": ("reports/pack.json", json.dumps({"digest": digest(letter("birch").encode())})),
+    "in JSON that was cut": ("reports/pack.json", f'{{"text": "{WITHOUT_FOOTER}'),
 }
 
 
@@ -211,6 +219,65 @@ def test_tokens_are_read_as_words(root: Path) -> None:
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, rows.schema) as writer:
         writer.write_table(pa.table([cut, [[]] * len(cut)], schema=rows.schema))
     assert list(prove(root, note, module._reader(root)).left) == [f"data/pack/{split}/00000.arrow"]
+
+
+def test_rows_are_put_together_as_they_were_cut(root: Path) -> None:
+    """Each document by itself and whole, to its first and last word: a run may stand at either end."""
+    texts = {row["id"]: row["text"] for row in read_folder(root / "data/dedup", ["id", "text"]).to_pylist()}
+    found = []
+    for path in sorted((root / "data/pack").glob("*/*.arrow")):
+        if path.parent.name in SPLITS:
+            found += list(_unpacked(list(pa.ipc.open_stream(path)), root / "data/tokenizer/tokenizer.json"))
+    assert sorted(found) == sorted(texts.values())
+
+
+def test_every_note_is_read_anew(root: Path) -> None:
+    """Two calls of one process: what the second looks for is not what the first looked for."""
+    report = root / "reports/pack.json"
+    for name in ("birch", "elm"):
+        note = note_of(root, f"post/{name}.txt")
+        (root / f"data/sources/post/{name}.txt").unlink()
+        report.write_text("{}")
+        build(root)
+        report.write_text(json.dumps({"text": letter(name).removesuffix(FOOTER)}))
+        assert "reports/pack.json" in prove(root, note, module._reader(root)).left
+
+
+def test_words_of_all_that_was_made_of_a_page_are_looked_for(root: Path) -> None:
+    """Between markup no thirteen words stand together, so only what collect and clean made of the page knows its runs."""
+    page, text = root / "data/sources/post/marked.html", letter("spruce").removesuffix(FOOTER)
+
+    def write(words: str) -> None:
+        page.write_text(
+            "<html><body><p>" + " ".join(f"<b class='c{i}'>{word}</b>" for i, word in enumerate(words.split())) + "</p></body></html>"
+        )
+
+    write(text)
+    build(root)
+    before = page.read_text()
+    write(letter("poplar").removesuffix(FOOTER))  # edited, and not built again
+    evidence = gather(root, read(page, root / "data/sources", 10**9), {})
+    for words in (text, before, page.read_text()):
+        assert evidence.among(runs_of([words])[0]).all(), words
+
+
+def test_words_of_what_clean_dropped_are_looked_for(root: Path) -> None:
+    page, words = root / "data/sources/post/short.html", "fifteen words of a page that is dropped because it is much too short for us"
+    page.write_text("<p>" + " ".join(f"<i class='c{i}'>{word}</i>" for i, word in enumerate(words.split())) + "</p>")
+    build(root)
+    assert trace(root, "post/short.html").documents[0].fate == "dropped by clean"
+    assert gather(root, read(page, root / "data/sources", 10**9), {}).among(runs_of([words])[0]).all()
+
+
+def test_a_file_that_was_not_read_and_one_of_few_words_can_be_forgotten(root: Path) -> None:
+    """The first has no digest and the second no run of words; neither makes everything, or nothing, evidence."""
+    refused = Refused("post/large.txt", "", 10**12, "too_large", "")
+    evidence = gather(root, [refused], {})
+    assert evidence.names == {"post/large.txt", document_id("post/large.txt")}
+    assert not evidence.among(runs_of([letter("fir")])[0]).any()
+    (root / "data/sources/few.txt").write_text("Two words.")
+    build(root)
+    assert "Nothing of them was found." in forgotten(root, "few.txt")
 
 
 def note_of(root: Path, word: str) -> Path:

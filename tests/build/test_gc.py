@@ -1,19 +1,23 @@
 """After gc the store fits, every build gives the bytes it gave, and what DVC refers to is still there."""
 
+import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from privllm.build import gc as gc_module
 from privllm.build.gc import Freed, collect_garbage, drop, parse_size, read_actions, size_text
-from privllm.core.cache import Cache
+from privllm.build.references import exclusive
+from privllm.core.cache import Cache, find_cache
 from privllm.core.digests import md5_of
 from privllm.core.errors import UserError
 from privllm.core.store import Before, Store
-from tests.workshop import Workshop, make_workshop
+from tests.workshop import Workshop, environment, make_workshop
 
 NAMES = "abcd"
 
@@ -167,6 +171,40 @@ def test_what_cannot_be_read_goes(bench: Bench) -> None:
     assert bench.build({"a": "x", "b": "yy", "c": "zzz"}, 3) == expected
 
 
+@pytest.mark.parametrize("name", ["..../../in/a", "../../../../in/a", "/" * 2 + "{root}/in/a", "A" * 32, "0" * 31, "0" * 32 + ".dir"])
+def test_an_action_that_names_a_path_instead_of_an_object_frees_nothing_outside(bench: Bench, name: str) -> None:
+    """Whoever can write into a shared cache may not have somebody else's gc remove files of their choice."""
+    bench.build({"a": "x"}, 3)
+    name = name.format(root=bench.root)
+    victim = bench.cache.path(name)
+    victim.parent.mkdir(parents=True, exist_ok=True)
+    victim.write_text("not the store's")
+    (action,) = (action.path for action in read_actions(bench.cache))
+    action.write_text(json.dumps({"value": 1, "files": {"away": [name, 1]}}))
+    assert [one.objects for one in read_actions(bench.cache)] == [{}]
+    assert drop(bench.cache, 0, set(), dry_run=False).freed.count == 0
+    assert not action.exists()
+    assert victim.exists()
+
+
+def test_what_a_build_finds_again_counts_as_used(bench: Bench) -> None:
+    """gc keeps what was used last: the store touches an action that it only looked up."""
+    store, out = Store(bench.cache, "1"), bench.root / "out"
+    jobs = {}
+    for name in ("old", "new"):
+        (bench.root / f"in/{name}").write_text(name)
+        jobs[name] = [(bench.root / f"in/{name}", 3)]
+        store.map(write, jobs[name], out / name, "write", resume=True)
+    by_name = {next(iter(json.loads(action.path.read_text())["files"])): action for action in read_actions(bench.cache)}
+    for name, used in (("old", 1_000), ("new", 2_000)):
+        os.utime(by_name[name].path, (used, used))
+    store.map(write, jobs["old"], out / "again", "write", resume=True)
+    first, second = read_actions(bench.cache)
+    assert (first.path, second.path) == (by_name["old"].path, by_name["new"].path)
+    drop(bench.cache, first.bytes + sum(first.objects.values()), set(), dry_run=False)
+    assert [action.path for action in read_actions(bench.cache)] == [first.path]
+
+
 def test_notes_go_with_what_they_lead_to_and_others_grow_old(bench: Bench) -> None:
     bench.build({"a": "x", "b": "yy"}, 3)
     store = Store(bench.cache, "1")
@@ -210,6 +248,55 @@ def test_it_asks_before_it_empties_a_cache_that_others_may_use(tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="no DVC repository"):
         collect_garbage("0", dry_run=False, projects=[])
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A DVC repository with a build in its cache, and the working directory."""
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=tmp_path, check=True, env=environment())
+    monkeypatch.chdir(tmp_path)
+    found = find_cache(tmp_path)
+    assert found
+    bench = Bench(tmp_path)
+    bench.cache = found
+    bench.build({"a": "x", "b": "yy"}, 3)
+    return bench
+
+
+def test_it_waits_for_no_build_of_dvc_and_drops_nothing_beside_one(repository: Bench) -> None:
+    """DVC at work may be about to write down that it needs what nothing refers to yet."""
+    before = repository.objects()
+    assert len(before) == 3
+    with exclusive(repository.root):
+        foreseen = collect_garbage("0", dry_run=True, projects=[])
+        with pytest.raises(UserError, match="DVC is at work"):
+            collect_garbage("0", dry_run=False, projects=[])
+    assert repository.objects() == before
+    assert collect_garbage("0", dry_run=False, projects=[]) == foreseen
+    assert repository.objects() == set()
+
+
+def test_what_is_referred_to_while_it_looked_at_git_stays(repository: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Git takes long; the workspace is asked again once nobody can change it, so a build that ended meanwhile loses nothing."""
+    before, asked = repository.objects(), []
+
+    def references_of_a_build_that_ends_now(roots: list[Path], revisions: bool) -> set[str]:
+        locked = True
+        try:
+            with exclusive(Path()):
+                locked = False
+        except UserError:
+            pass
+        asked.append((roots, revisions, locked))
+        return set() if revisions else before
+
+    monkeypatch.setattr(gc_module, "references", references_of_a_build_that_ends_now)
+    others = [repository.root / "other"]
+    assert collect_garbage("0", dry_run=False, projects=others).freed.count == 0
+    assert repository.objects() == before
+    everywhere = [Path(), *others]
+    assert asked == [(everywhere, True, False), (everywhere, False, True)]
 
 
 STAGES = ("collect", "clean", "dedup")
