@@ -229,6 +229,9 @@ def test_rows_are_put_together_as_they_were_cut(root: Path) -> None:
         if path.parent.name in SPLITS:
             found += list(_unpacked(list(pa.ipc.open_stream(path)), root / "data/tokenizer/tokenizer.json"))
     assert sorted(found) == sorted(texts.values())
+    tokens = Encoder.open(root / "data/tokenizer").encode([letter("fir")])[0].tolist()
+    cut = pa.record_batch([pa.array([tokens[:5], tokens[4:]], pa.list_(pa.int32()))], names=["input_ids"])
+    assert list(_unpacked([cut], root / "data/tokenizer/tokenizer.json")) == [letter("fir")], "a shard that begins within a text"
 
 
 def test_every_note_is_read_anew(root: Path) -> None:

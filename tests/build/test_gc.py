@@ -125,8 +125,12 @@ def test_stopped_at_any_moment_it_leaves_a_smaller_store(bench: Bench, after: in
         free(path, referenced, found, dry_run)
 
     monkeypatch.setattr(gc_module, "_free", free_or_stop)
+    actions = read_actions(bench.cache)
     with pytest.raises(KeyboardInterrupt):
         drop(bench.cache, 0, set(), dry_run=False)
+    left_over = read_actions(bench.cache)
+    assert 0 < len(left_over) < len(actions)
+    assert left_over == actions[: len(left_over)], "the oldest went first"
     named = {name for action in read_actions(bench.cache) for name in action.objects}
     assert named <= bench.objects(), "no action without its objects"
     assert [bench.build(*build) for build in past] == expected
@@ -222,6 +226,13 @@ def test_notes_go_with_what_they_lead_to_and_others_grow_old(bench: Bench) -> No
     assert drop(bench.cache, newest.bytes + sum(newest.objects.values()), set(), dry_run=False).notes == 4
     assert len(list(last.iterdir())) == 1
     assert sorted(path.read_text() for path in note.parent.iterdir()) == ["0", "1", "2", "3", "not a note"]
+
+
+def test_a_note_whose_action_is_gone_already_goes(bench: Bench) -> None:
+    bench.build({"a": "x", "b": "yy"}, 3)
+    read_actions(bench.cache)[0].path.unlink()
+    assert drop(bench.cache, bench.bytes(), set(), dry_run=False).notes == 1
+    assert len(list((bench.cache.folder / "privllm/last").iterdir())) == 1
 
 
 @pytest.mark.parametrize(("text", "size"), [("0", 0), ("20GB", 20 * 10**9), ("1.5 tb", 15 * 10**11), ("500MB", 5 * 10**8), ("7", 7)])
