@@ -28,10 +28,11 @@ from privllm.model.seq2seq import with_sentinels
 from privllm.model.special import PAD
 from privllm.serve.card import ExportConfig, model_card
 from privllm.tokens.encoding import Encoder
+from privllm.tokens.template import FILE as TEMPLATE
+from privllm.train.turns import answer_turns
 
 COPIED = {"model": ("model.safetensors", "config.json"), "tokenizer": ("tokenizer.json", "tokenizer_config.json")}
 GENERATION = "generation_config.json"  # of families that write
-TEMPLATE = "chat_template.jinja"  # of tokenizers that keep theirs beside
 CHECKED_TEXT = "Nothing leaves the machine: 12,345 naïve façades, 数 and 🙂.\n\n\tTabs too."
 CHECKED_TOKENS = 32
 TOLERANCE = 1e-3  # of a logit; another attention kernel adds up in another order
@@ -63,13 +64,15 @@ def export(cfg: ExportConfig, inputs: ExportInputs, family: str, out: Path) -> d
             shutil.copyfile(source, out / source.name)
     if family == "seq2seq":
         (out / "tokenizer.json").write_text(with_sentinels((out / "tokenizer.json").read_text("utf-8")), "utf-8")
+    chat = family == "causal" and (cfg.chat or answers(inputs.model))
+    if chat:
+        answer_turns(out)
     digests = {
         "data": digest_of(sorted(inputs.documents.glob("*.parquet"))),
         "code": digest_of(inputs.fingerprints),
         "model": digest_of([inputs.model / "model.safetensors"]),
         "tokenizer": digest_of([inputs.tokenizer / "tokenizer.json"]),
     }
-    chat = cfg.chat or answers(inputs.model)
     figures = {stage: json.loads(inputs.reports[stage].read_text("utf-8")) for stage in sorted(inputs.reports)}
     provenance = {
         "name": cfg.name,

@@ -20,8 +20,10 @@ from privllm.model.families import load
 from privllm.model.special import END_OF_TEXT, MARKS
 from privllm.serve.engine import Ask, Refused
 from privllm.serve.export import digest_of
+from privllm.serve.folders import require_model
 from privllm.tokens.encoding import Encoder
 from privllm.tokens.speech import Speech
+from privllm.tokens.template import marks_in
 
 
 class Voice(Protocol):
@@ -40,10 +42,7 @@ class Voice(Protocol):
 
 def open_folder(folder: Path, revision: str = "") -> tuple[PreTrainedModel, Voice]:
     """The model of `folder`, in eval mode, on the GPU where there is one. Raises UserError where there is none to serve."""
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{folder} holds no model (config.json is missing): run `dvc repro`, or name the folder of another one.")
-    if not list(folder.glob("*.safetensors")):
-        raise UserError(f"{folder} holds no *.safetensors; weights in other formats could run code and are not opened.")
+    require_model(folder)
     provenance = folder / "provenance.json"
     if provenance.is_file():
         model: PreTrainedModel = load("causal", folder)
@@ -62,7 +61,7 @@ class Own:
         self.tuned, self.context = bool(provenance["chat"]), context
         self._speech = Speech(folder)
         marks = self._speech.marks
-        self.ends = frozenset({marks.stop, marks.end[0]} if self.tuned else {END_OF_TEXT})
+        self.ends = frozenset(marks.ends if self.tuned else {END_OF_TEXT})
         # A model that was hardly trained would say marks of turns, and people's feedback on that would be refused as an attack.
         self.never: tuple[int, ...] = tuple(mark for mark in MARKS if mark not in self.ends)
         self._encoder = Encoder.open(folder)
@@ -91,10 +90,10 @@ class Foreign:
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         self.model = Model(folder.resolve().name, revision, digest_of(sorted(folder.glob("*.safetensors"))))
         self.tuned, self.context = bool(self._tokenizer.chat_template), context
-        self.ends = ends | ({self._tokenizer.eos_token_id} - {None})
         self.never: tuple[int, ...] = ()
         added = self._tokenizer.added_tokens_decoder.values()
         self._special = {str(token) for token in added if token.special} | set(self._tokenizer.all_special_tokens)
+        self.ends = ends | ({self._tokenizer.eos_token_id} - {None}) | self._ends_of_turns()
 
     def ids(self, ask: Ask) -> list[int]:
         if ask.messages is None or not self.tuned:
@@ -108,6 +107,15 @@ class Foreign:
             return self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True)["input_ids"]
         except Exception as error:  # jinja2's, and whatever a template raises by itself
             raise Refused(400, f"the model's chat template does not take these messages: {error}", "messages") from error
+
+    def _ends_of_turns(self) -> set[int]:
+        """What the chat template puts behind a reply, where that is a special token: not every folder names it as an end."""
+        template, tokenizer = self._tokenizer.chat_template, self._tokenizer
+        if not isinstance(template, str):
+            return set()
+        names = {role: text for role, text in tokenizer.special_tokens_map.items() if isinstance(text, str)}
+        marks = marks_in(template, names, lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
+        return {marks.end[0]} if marks and tokenizer.convert_ids_to_tokens(marks.end[0]) in self._special else set()
 
     def _harmless(self, text: str, where: str) -> None:
         for token in self._special:

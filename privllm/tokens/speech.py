@@ -14,7 +14,7 @@ from typing import NamedTuple
 from tokenizers import Tokenizer
 
 from privllm.tokens.encoding import without_specials
-from privllm.tokens.template import marks_in
+from privllm.tokens.template import FILE, TurnMarks, marks_in, template_with
 
 ROLES = ("user", "assistant")
 Turn = tuple[str, str]  # one of ROLES, what was said
@@ -31,6 +31,11 @@ class Marks:
     stop: int  # the end of what a model writes
     pad: int
     around: tuple[tuple[int, ...], tuple[int, ...]]  # before and after a text that is classified
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The tokens at which a reply is over."""
+        return tuple(dict.fromkeys((self.stop, self.end[0])))
 
 
 class Dialogue(NamedTuple):
@@ -144,9 +149,17 @@ def marks_of(tokenizer_json: str, encode: Callable[[str], list[int]], folder: Pa
     return Marks((), (), tuple(encode("\n")), (stop,), stop, pad, around)
 
 
+def agreeing_template(folder: Path) -> str:
+    """A chat template that puts the marks `Speech` puts; nothing where the tokenizer's own does."""
+    text, marks = (folder / "tokenizer.json").read_text("utf-8"), Speech(folder).marks
+    known, wanted = Tokenizer.from_str(text), TurnMarks(marks.begin, marks.user, marks.assistant, marks.end)
+    found = marks_in(template_of(folder), _named(folder), lambda text: known.encode(text, add_special_tokens=False).ids)
+    return "" if found == wanted else template_with(wanted, lambda ids: known.decode(list(ids), skip_special_tokens=False))
+
+
 def template_of(folder: Path) -> str:
     """The tokenizer's own chat template, or nothing."""
-    file, config = folder / "chat_template.jinja", folder / "tokenizer_config.json"
+    file, config = folder / FILE, folder / "tokenizer_config.json"
     if file.is_file():
         return file.read_text("utf-8")
     found = json.loads(config.read_text("utf-8")).get("chat_template") if config.is_file() else None

@@ -12,6 +12,7 @@ from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 STAND_INS = ("\ue000one\ue001", "\ue000two\ue001", "\ue000three\ue001")  # of a user, an assistant, a user; private use: nobody's words
+FILE = "chat_template.jinja"  # where transformers looks for a template first
 Ids = tuple[int, ...]
 
 
@@ -43,6 +44,18 @@ def marks_in(template: str, names: dict[str, str], encode: Callable[[str], list[
     if not end or not head or head[len(head) - len(user) :] != user:
         return None
     return TurnMarks(head[: len(head) - len(user)], user, assistant, end)
+
+
+def template_with(marks: TurnMarks, decode: Callable[[Ids], str]) -> str:
+    """A chat template that puts `marks` around turns; `decode` writes special tokens out. It refuses other roles, as our own does."""
+    begin, user, assistant, end = (ascii(decode(ids)) for ids in marks)  # literals of Python, which are Jinja's too
+    return (
+        f"{{{{ {begin} }}}}{{% for message in messages %}}"
+        f"{{% if message['role'] == 'user' %}}{{{{ {user} }}}}{{% elif message['role'] == 'assistant' %}}{{{{ {assistant} }}}}"
+        "{% else %}{{ raise_exception('a role is user or assistant') }}{% endif %}"
+        f"{{{{ message['content'] + {end} }}}}{{% endfor %}}"
+        f"{{% if add_generation_prompt %}}{{{{ {assistant} }}}}{{% endif %}}"
+    )
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

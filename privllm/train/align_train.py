@@ -28,6 +28,7 @@ from privllm.train.loop import Work, key_of, train
 from privllm.train.lora import adapt, merge
 from privllm.train.objectives import NextToken, Split
 from privllm.train.pretrain import save
+from privllm.train.turns import answer_turns, tokenizer_files
 
 VALIDATION_ROWS = 64  # of pretraining text, for the report
 NEVER = 1_000_000_000  # validations; patience that does not end
@@ -59,6 +60,9 @@ def train_on(cfg: AlignConfig, material: Material, counts: dict[str, Any], input
     report |= compare(before, after, material.held_out, cfg.seed, cfg.draws)
     facts = json.loads((inputs.start / "training.json").read_text("utf-8")) if (inputs.start / "training.json").is_file() else {}
     save(load("causal", start), facts | {"chat": True, "align": {"config": asdict(cfg), **report}}, places.out)
+    for path in tokenizer_files(inputs.tokenizer):  # so that the folder can be talked to as it is
+        shutil.copyfile(path, places.out / path.name)
+    answer_turns(places.out)
     shutil.rmtree(places.live, ignore_errors=True)
     for part in parts_of(cfg, material):
         shutil.copytree(places.work / part.name / "live", places.live / part.name)

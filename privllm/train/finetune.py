@@ -38,8 +38,10 @@ from privllm.train.loop import Trained, Work, key_of, train
 from privllm.train.lora import adapt, merge
 from privllm.train.predict import MAIN, Judged, Limits, as_line, judge
 from privllm.train.supervised import OBJECTIVES
+from privllm.train.turns import answer_turns, tokenizer_files
 
 NEVER = 1_000_000_000  # validations; patience that does not end
+TURNS = {("chat", "causal"), ("text2text", "causal")}  # what is learnt as turns, see `encode`
 
 
 class Inputs(NamedTuple):
@@ -193,6 +195,8 @@ def _save(arm: Arm, fresh: Judged | None, prepared: Prepared, inputs: Inputs, fa
     arm.model.save_pretrained(out)
     write_json(out / "training.json", facts)
     _save_tokenizer(arm.model, inputs, out)
+    if (facts["kind"], facts["family"]) in TURNS:
+        answer_turns(out)
     lines = []
     for place, (i, given) in enumerate(zip(arm.judged.answered, arm.judged.given, strict=True)):
         line = as_line(prepared.divided.test[i], given) | ({"random": fresh.given[place]} if fresh else {})
@@ -203,7 +207,7 @@ def _save(arm: Arm, fresh: Judged | None, prepared: Prepared, inputs: Inputs, fa
 
 def _save_tokenizer(model: PreTrainedModel, inputs: Inputs, out: Path) -> None:
     if (inputs.start / "tokenizer.json").is_file():
-        for path in sorted(inputs.start.glob("*token*.json")) + sorted(inputs.start.glob("*.jinja")):
+        for path in tokenizer_files(inputs.start):
             shutil.copyfile(path, out / path.name)
         return
     text = (inputs.tokenizer / "tokenizer.json").read_text("utf-8")

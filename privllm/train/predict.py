@@ -103,7 +103,7 @@ def write(model: PreTrainedModel, encoded: Sequence[Encoded], speech: Speech, li
         max_new_tokens=limits.max_new_tokens,
         do_sample=False,
         pad_token_id=marks.pad,
-        eos_token_id=sorted({marks.stop, marks.end[0]}),
+        eos_token_id=list(marks.ends),
         decoder_start_token_id=model.config.decoder_start_token_id if not ahead else None,
     )
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i].prompt))

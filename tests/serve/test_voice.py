@@ -7,7 +7,6 @@ from transformers import AutoTokenizer
 from privllm.core.errors import UserError
 from privllm.judge.records import Message
 from privllm.model.special import END_OF_TEXT, MARKS
-from privllm.serve.chat import Conversation
 from privllm.serve.engine import Ask, Refused, Settings
 from privllm.serve.voice import Foreign, open_folder
 from privllm.tokens.speech import Exchange, Speech
@@ -50,12 +49,9 @@ def test_a_tuned_model_is_asked_as_it_was_taught(exported: Callable[..., Path]) 
     assert found.replies[0][-1] in voice.ends
 
 
-def test_an_untuned_model_continues_the_last_message_as_in_the_terminal(exported: Callable[..., Path]) -> None:
-    from privllm.model.generate import SamplingConfig
-
+def test_an_untuned_model_continues_the_last_message(exported: Callable[..., Path]) -> None:
     voice = open_folder(exported())[1]
     ids = voice.ids(ask(*TURNS))
-    assert ids == Conversation.open(exported(), SamplingConfig()).prompt("its <|end|> own")
     assert ids == voice.ids(Ask(None, "its <|end|> own", Settings()))
     assert END not in voice.ends
 
@@ -89,7 +85,7 @@ def test_any_other_folder_speaks_through_its_own_tokenizer(foreign: Path, export
 
 
 def test_what_cannot_be_served_is_explained(tmp_path: Path, foreign: Path) -> None:
-    with pytest.raises(UserError, match=r"config\.json is missing"):
+    with pytest.raises(UserError, match="is not there"):
         open_folder(tmp_path / "nowhere")
     (foreign / "model.safetensors").rename(foreign / "pytorch_model.bin")
     with pytest.raises(UserError, match="could run code"):

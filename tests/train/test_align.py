@@ -73,7 +73,8 @@ def test_files_counts_and_what_is_said_of_it(learnt: tuple[dict, Path], inputs: 
             for part in ("dpo", "sft")
             for name in ("metrics.json", *(f"plots/metrics/{x}/loss.tsv" for x in ("train", "validation")))
         ),
-        *(f"out/{name}" for name in ("config.json", "generation_config.json", "model.safetensors", "training.json")),
+        *(f"out/{name}" for name in ("config.json", "generation_config.json", "model.safetensors")),
+        *(f"out/{name}" for name in ("tokenizer.json", "tokenizer_config.json", "training.json")),
     ]
     rows = {name: len((inputs.feedback / f"{name}.jsonl").read_bytes().splitlines()) for name in ("sft", "preferences", "held_out")}
     assert report["training"]["corrections"] == {"rows": rows["sft"], "used": rows["sft"], "dropped": {}}
