@@ -50,19 +50,16 @@ def oracle(folder: Path) -> dict[str, str]:
     import torch
 
     from privllm.model.generate import SamplingConfig, generate
-    from privllm.serve.chat import TextStream
     from privllm.serve.engine import Ask, Settings
+    from privllm.serve.spoken import Spoken
     from privllm.serve.voice import open_folder
-    from privllm.tokens.encoding import Encoder
 
     torch.set_num_threads(1)
     model, voice = open_folder(folder)
     said = {}
     for words in WORDS:
-        stream = TextStream(Encoder.open(folder), lambda _: None)
-        generate(model, voice.ids(Ask(None, words, Settings())), SamplingConfig(REPLY, 0.0), stream.add)  # type: ignore[arg-type]
-        stream.close()
-        said[words] = stream.text
+        made, spoken = generate(model, voice.ids(Ask(None, words, Settings())), SamplingConfig(REPLY, 0.0)), Spoken(voice.decode)
+        said[words] = "".join(map(spoken.add, made)) + spoken.rest()
     return said
 
 

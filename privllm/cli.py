@@ -19,6 +19,7 @@ from privllm.commands.guard import commands_of
 from privllm.core.errors import UserError
 from privllm.core.printable import never_fail_to_print, say, say_json
 from privllm.core.stage import LOG_FILE, explain
+from privllm.serve.folders import require_model
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -119,16 +120,18 @@ def summary(
 
 @command
 def chat(
-    model: Annotated[Path, typer.Argument(help="An exported causal model's folder.")] = Path("data/export/causal"),
+    model: Annotated[Path, typer.Argument(help="An exported model's folder, or another causal model's.")] = Path("data/export/causal"),
     temperature: Annotated[float, typer.Option(min=0.0, max=2.0, help="0 always takes the likeliest token.")] = 0.8,
     max_tokens: Annotated[int, typer.Option(min=1, max=4096, help="Length of a reply at most.")] = 200,
     seed: Annotated[int, typer.Option(help="The same seed and words give the same reply.")] = 0,
 ) -> None:
     """Talk to the exported model in the terminal. Ctrl-C stops a reply, Ctrl-D leaves."""
-    from privllm.model.generate import SamplingConfig
+    from privllm.serve.engine import Settings
+
+    require_model(model)  # before torch is imported, which takes seconds
     from privllm.serve.chat import chat as talk
 
-    talk(model, SamplingConfig(max_new_tokens=max_tokens, temperature=temperature, seed=seed))
+    talk(model, Settings(max_tokens=max_tokens, temperature=temperature, seed=seed))
 
 
 @command

@@ -14,6 +14,7 @@ import typer
 from privllm.commands.guard import Command, commands_of
 from privllm.core.errors import UserError
 from privllm.core.printable import printable, say
+from privllm.serve.folders import require_model
 
 HOST, PORT = "127.0.0.1", 8000
 Host = Annotated[str, typer.Option(help="The address to listen on; one that others reach needs access tokens.")]
@@ -43,6 +44,11 @@ def _need_web() -> None:
         raise UserError(f"{', '.join(missing)} is not installed here: pip install 'privllm[serve]'.")
 
 
+def _loading(what: Path | str) -> None:
+    """Say so before torch is imported, which takes seconds; on stderr, for the first line on stdout is the address."""
+    typer.echo(f"loading {what} ...", err=True)
+
+
 def serve(
     model: Annotated[Path, typer.Argument(help="An exported model's folder, or another causal model's.")] = Path("data/export/causal"),
     engine: Annotated[str | None, typer.Option(metavar="URL", help="An OpenAI-compatible server to stand before, instead.")] = None,
@@ -53,6 +59,10 @@ def serve(
 ) -> None:
     """Serve a model: a web page to chat, correct and rate, and an OpenAI-compatible API. Ctrl-C stops it."""
     _need_web()
+    if not engine:
+        if not revision:
+            require_model(model)
+        _loading(revision or model)
     from privllm.serve.people import People
     from privllm.serve.server import chat_app, hosts_for, listen
 
@@ -80,6 +90,7 @@ def arena(
 ) -> None:
     """Compare two revisions' models blindly: a web page shows two replies without names, and takes votes. Ctrl-C stops it."""
     _need_web()
+    _loading(f"{rev_a} and {rev_b}")
     from privllm.serve.batched import Batched
     from privllm.serve.people import People
     from privllm.serve.revisions import fetch_export

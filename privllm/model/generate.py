@@ -4,7 +4,7 @@ The same seed gives the same text on the same machine, whatever else draws rando
 it does not search (no beams).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,14 +31,8 @@ class SamplingConfig:
 
 
 @torch.inference_mode()
-def generate(
-    model: PreTrainedModel,
-    prompt: Sequence[int],
-    cfg: SamplingConfig,
-    stream: Callable[[int], None] | None = None,
-    never: Sequence[int] = MARKS,
-) -> list[int]:
-    """New token ids after `prompt`, up to an end of text (not included), none of `never`. `stream` is called with each as it comes.
+def generate(model: PreTrainedModel, prompt: Sequence[int], cfg: SamplingConfig, never: Sequence[int] = MARKS) -> list[int]:
+    """New token ids after `prompt`, up to an end of text (not included), none of `never`.
 
     An empty prompt starts a new document. Of a text longer than the model's context the last half context is kept
     and read anew, so generation can go on for as long as it is asked to.
@@ -59,8 +53,6 @@ def generate(
         text.append(token)
         made.append(token)
         unread = [token]
-        if stream is not None:
-            stream(token)
     return made
 
 

@@ -13,6 +13,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from privllm.core.errors import UserError
+from privllm.core.pipeline import PIPELINE
 from privllm.core.printable import printable
 from privllm.report.funnel import Reports, funnel
 from privllm.report.meaning import short
@@ -27,7 +29,12 @@ HEADLINES = (
 
 
 def summary_table(reports: Path, log: Path, samples: Path | None = None) -> RenderableType:
-    """Something rich prints: documents, figures, minutes, samples (below `samples`, data/evaluate), and where the page is."""
+    """Something rich prints: documents, figures, minutes, samples (below `samples`, data/evaluate), and where the page is.
+
+    Raises UserError where `reports` is not a folder of reports: nothing was built there, or it is the wrong place.
+    """
+    if not any(reports.glob("**/*.json")):
+        raise UserError(_no_reports(reports))
     found = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(reports.glob("*.json"))}
     families = sorted(path.stem for path in reports.glob("evaluate/*.json"))
     by_family = {name: _of_family(reports, name) for name in families}
@@ -39,6 +46,12 @@ def summary_table(reports: Path, log: Path, samples: Path | None = None) -> Rend
     page = reports / "index.html"
     parts.append(Text.assemble(("report  ", "bold"), printable(str(page)) if page.is_file() else "not written yet: run `dvc repro`"))
     return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts[:-1]), parts[-1])
+
+
+def _no_reports(reports: Path) -> str:
+    if PIPELINE.is_file():
+        return f"{reports} holds no report, so nothing was built here yet: `make run` builds (`dvc repro` without a demo)."
+    return f"{reports} holds no report, and {Path.cwd()} is not the root of a build ({PIPELINE} is missing): go to the repository's folder."
 
 
 def _of_family(reports: Path, name: str) -> Reports:

@@ -1,11 +1,9 @@
-"""Talking to an exported model in a terminal, or through a pipe.
+"""Talking to a model in a terminal, or through a pipe: the same folders as `serve`, read, ended and written by the same code.
 
 `Conversation` holds the turns and streams a reply to a callback; `chat` reads lines and prints. A model that was tuned for chat gets
-the chat template, as token ids, so that a typed "<|end|>" is text; any other model continues each line by itself. Nothing typed or
-answered is kept on disk.
+its chat template (see `voice`); any other model continues each line by itself. Nothing typed or answered is kept on disk.
 """
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -13,108 +11,83 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
-import numpy as np
 from rich.console import Console
 from transformers import PreTrainedModel
 
+from privllm.core.errors import UserError
 from privllm.core.printable import WORDS, printable
 from privllm.core.seed import seed_of
-from privllm.model.families import load
-from privllm.model.generate import SamplingConfig, generate
-from privllm.model.special import END_OF_TEXT, MARKS
-from privllm.serve.spoken import Spoken
-from privllm.tokens.encoding import Encoder
-from privllm.tokens.speech import Marks, Speech
+from privllm.judge.records import Message
+from privllm.serve.batch import Batch, Job, check
+from privllm.serve.engine import Ask, Done, Refused, Settings, Text
+from privllm.serve.voice import Voice, open_folder
 
 Emit = Callable[[str], None]
 
 
-class EndOfReply(Exception):
-    """The model wrote the token that ends its turn: generation stops, nothing went wrong."""
-
-
 class Conversation:
-    """A model and what was said so far. `marks` are those of turns, where the model knows turns."""
+    """A model and what was said so far."""
 
-    def __init__(self, model: PreTrainedModel, encoder: Encoder, marks: Marks | None, sampling: SamplingConfig) -> None:
-        self.model, self.encoder, self.marks, self.sampling = model, encoder, marks, sampling
-        self.history: list[int] = []
+    def __init__(self, model: PreTrainedModel, voice: Voice, settings: Settings) -> None:
+        self.voice, self.settings = voice, settings
+        self.messages: list[Message] = []
         self.turns = 0
+        self._batch = Batch(model, voice, 1)
 
     @classmethod
-    def open(cls, folder: Path, sampling: SamplingConfig) -> "Conversation":
-        """The model that `export` wrote to `folder`. Raises UserError when there is none."""
-        model = load("causal", folder)
-        provenance = folder / "provenance.json"
-        tuned = provenance.is_file() and bool(json.loads(provenance.read_text("utf-8")).get("chat"))
-        return cls(model, Encoder.open(folder), Speech(folder).marks if tuned else None, sampling)
-
-    def prompt(self, message: str) -> list[int]:
-        """The ids the model reads: the turns so far and this one, or just the text to continue."""
-        typed = self.encoder.encode([message])[0].tolist()
-        if self.marks is None:
-            return [END_OF_TEXT, *typed]
-        return [*self.marks.begin, *self.history, *self.marks.user, *typed, *self.marks.end, *self.marks.assistant]
+    def open(cls, folder: Path, settings: Settings) -> "Conversation":
+        """The model in `folder`. Raises UserError when there is none."""
+        model, voice = open_folder(folder)
+        check(model, voice)
+        return cls(model, voice, settings)
 
     def reply(self, message: str, emit: Emit) -> str:
-        """The model's answer; `emit` gets its text piece by piece. After an interrupt what was said until then is remembered."""
-        prompt, stream = self.prompt(message), TextStream(self.encoder, emit)
-        cfg = replace(self.sampling, seed=seed_of("chat", self.sampling.seed, self.turns))
+        """The model's answer; `emit` gets its text piece by piece. After an interrupt what was said until then is remembered.
+
+        Raises Refused where the model cannot read the message.
+        """
+        asked, prompt = self._asked(message)
+        pieces: list[str] = []
+
+        def hear(event: Text | Done | Refused) -> None:
+            if isinstance(event, Text):
+                pieces.append(event.text)
+                emit(event.text)
+
+        settings = replace(self.settings, seed=seed_of("chat", self.settings.seed, self.turns))
         self.turns += 1
+        self._batch.add(Job(prompt, settings, hear))
         try:
-            if self.marks:
-                end = self.marks.end[0]
-                never = [mark for mark in MARKS if mark != end]
-                generate(self.model, prompt, cfg, self._until_end(stream, end), never)
-            else:
-                generate(self.model, prompt, cfg, stream.add)
-        except EndOfReply:
-            pass
+            while not self._batch.idle:
+                self._batch.step()
         finally:
-            stream.close()
-            self.history = [*prompt[len(self.marks.begin) :], *stream.tokens, *self.marks.end] if self.marks else []
-        return stream.text
+            self._batch.clear()
+            text = "".join(pieces)
+            self.messages = [*asked, Message("assistant", text)] if self.voice.tuned else []
+        return text
 
-    def _until_end(self, stream: "TextStream", end: int) -> Callable[[int], None]:
-        def add(token: int) -> None:
-            if token == end:
-                raise EndOfReply
-            stream.add(token)
-
-        return add
-
-
-class TextStream:
-    """Tokens to text for `emit`, as `Spoken` lets it go; keeps both."""
-
-    def __init__(self, encoder: Encoder, emit: Emit) -> None:
-        self._spoken = Spoken(lambda ids: encoder.decode(np.array(ids, np.int32)))
-        self._emit = emit
-        self.tokens: list[int] = []
-        self.text = ""
-
-    def add(self, token: int) -> None:
-        self.tokens.append(token)
-        self._say(self._spoken.add(token))
-
-    def close(self) -> None:
-        """Pass on what is left, half characters as U+FFFD."""
-        self._say(self._spoken.rest())
-
-    def _say(self, text: str) -> None:
-        self.text += text
-        if text:
-            self._emit(text)
+    def _asked(self, message: str) -> tuple[list[Message], list[int]]:
+        """The turns so far and this one, and their ids; the oldest leave where the model would not see all of them."""
+        earlier = self.messages
+        while True:
+            asked = [*earlier, Message("user", message)]
+            prompt = self.voice.ids(Ask(tuple(asked), "", self.settings))
+            if len(prompt) <= self.voice.context or not earlier:
+                return asked, prompt
+            earlier = earlier[2:]
 
 
-def chat(folder: Path, sampling: SamplingConfig, source: TextIO = sys.stdin, console: Console | None = None) -> None:
-    """Talk until the input ends (Ctrl-D); Ctrl-C stops a reply, or leaves when there is none."""
+def chat(folder: Path, settings: Settings, source: TextIO = sys.stdin, console: Console | None = None) -> None:
+    """Talk until the input ends (Ctrl-D); Ctrl-C stops a reply, or leaves when there is none.
+
+    Raises UserError where no model is there, and for a line from a pipe that the model cannot read.
+    """
     console = console or Console(highlight=False, markup=False)
     person = source.isatty()
     with console.status("loading the model") if person else nullcontext():
-        conversation = Conversation.open(folder, sampling)
+        conversation = Conversation.open(folder, settings)
     if person:
-        what = "Type a message" if conversation.marks else "This model continues text: type the beginning of one"
+        what = "Type a message" if conversation.voice.tuned else "This model continues text: type the beginning of one"
         console.print(f"{what}. Ctrl-C stops a reply, Ctrl-D leaves.", style="dim")
 
     def show(text: str) -> None:
@@ -123,11 +96,15 @@ def chat(folder: Path, sampling: SamplingConfig, source: TextIO = sys.stdin, con
 
     for message in _messages(source, console, person):
         try:
-            if not conversation.marks:
+            if not conversation.voice.tuned:
                 console.out(printable(message, WORDS), end="", style="dim" if person else None)
             conversation.reply(message, show)
         except KeyboardInterrupt:
             console.out(" …", end="")
+        except Refused as error:
+            if not person:
+                raise UserError(error.message) from error
+            console.print(error.message, style="red", end="")
         console.out("\n" if person else "")
 
 

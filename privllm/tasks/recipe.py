@@ -22,9 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from privllm.core.params import require, WrongValue
+from privllm.core.params import WrongValue, require
 from privllm.core.report import balance, write_json_lines
-from privllm.core.errors import UserError
 from privllm.core.seed import name_digest, seed_of
 from privllm.core.split import SplitConfig, split_of
 from privllm.core.store import NO_STORE, Store

@@ -13,13 +13,13 @@ from privllm.clean.door import tidy
 from privllm.core.errors import UserError
 from privllm.core.params import read_params
 from privllm.core.seed import unit_interval
-from privllm.judge.feedback import feedback, FeedbackConfig, held_out, preferences, totals_of
+from privllm.judge.feedback import FeedbackConfig, feedback, held_out, preferences, totals_of
+from privllm.judge.lessons import people_in, read_held_out, read_training
 from privllm.judge.raters import Rater
 from privllm.judge.records import Message, to_line
 from privllm.validate.feedback import judge_feedback
 from privllm.validate.leftovers import leftovers
 from tests.judge.said import lines_of, put, rating, run, through, vote
-from privllm.judge.lessons import people_in, read_held_out, read_training
 
 ALL = FeedbackConfig(held_out=0)
 

@@ -45,11 +45,8 @@ def test_the_seed_decides_and_global_randomness_does_not(model):
     assert generate(model, [5], SamplingConfig(max_new_tokens=12, temperature=2.0, top_p=1.0, seed=1)) == first != second
 
 
-def test_goes_on_beyond_the_context_and_streams_every_token(model):
-    heard: list[int] = []
-    made = generate(model, list(range(2, 38)), SamplingConfig(max_new_tokens=50, temperature=1.0, seed=4), heard.append)
-    assert heard == made
-    assert len(made) <= 50
+def test_goes_on_beyond_the_context(model):
+    assert len(generate(model, list(range(2, 38)), SamplingConfig(max_new_tokens=50, temperature=1.0, seed=4))) <= 50
     assert max(len(generate(model, [], SamplingConfig(max_new_tokens=50, temperature=1.0, seed=seed))) for seed in range(5)) > CONTEXT
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from privllm.core.errors import UserError
 from privllm.report.summary import durations, minutes, summary_table
 
 
@@ -65,7 +66,18 @@ def test_what_people_taught_and_what_the_gate_says(tmp_path: Path) -> None:
     assert not {"learnt", "gate"} & set(shown(tmp_path, tmp_path / "log.jsonl").split())
 
 
+def test_where_nothing_was_built_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"is not the root of a build \(dvc\.yaml is missing\): go to the repository's folder"):
+        shown(Path("reports"), tmp_path / "log.jsonl")
+    (tmp_path / "dvc.yaml").write_text("stages: {}")
+    (tmp_path / "reports").mkdir()
+    with pytest.raises(UserError, match="nothing was built here yet: `make run` builds"):
+        shown(Path("reports"), tmp_path / "log.jsonl")
+
+
 def test_nothing_yet(tmp_path: Path) -> None:
+    (tmp_path / "fingerprint.json").write_text("{}")
     text = shown(tmp_path, tmp_path / "log.jsonl")
     assert "no documents were collected yet" in text
     assert "not written yet" in text

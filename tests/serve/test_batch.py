@@ -15,10 +15,9 @@ from privllm.judge.records import Message
 from privllm.model.generate import SamplingConfig, generate
 from privllm.serve import batch as batch_module
 from privllm.serve.batch import Batch, Job, check
-from privllm.serve.chat import TextStream
 from privllm.serve.engine import Ask, Done, Settings, Text
+from privllm.serve.spoken import Spoken
 from privllm.serve.voice import Own, open_folder
-from privllm.tokens.encoding import Encoder
 
 WORDS = "the store keeps every row in a page of its own and 🙂 naïve façades".split()
 
@@ -28,12 +27,10 @@ opened = lru_cache(open_folder)
 
 def oracle(folder: Path, ids: list[int], settings: Settings) -> tuple[str, int]:
     """The text, and how many tokens it took."""
-    model, _ = opened(folder)
-    stream = TextStream(Encoder.open(folder), lambda _: None)
+    model, voice = opened(folder)
     cfg = SamplingConfig(settings.max_tokens, settings.temperature, 0, settings.top_p, settings.seed)
-    made = generate(model, ids, cfg, stream.add)  # type: ignore[arg-type]
-    stream.close()
-    return stream.text, len(made)
+    made, spoken = generate(model, ids, cfg), Spoken(voice.decode)
+    return "".join(map(spoken.add, made)) + spoken.rest(), len(made)
 
 
 def talk(folder: Path, asks: list[tuple[int, Ask]], most: int = 4) -> list[tuple[str, Done]]:
