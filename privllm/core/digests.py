@@ -7,11 +7,13 @@ saved that a later write could hide in the same tick of the clock.
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from hashlib import md5
+from hashlib import blake2b, file_digest, md5
 from pathlib import Path
 from time import time_ns
+
+from privllm.core.seed import ID_BYTES, name_digest
 
 TICK_NS = 20_000_000  # a kernel's clock may stand still for 10 ms
 Status = tuple[int, int, int, int]
@@ -24,6 +26,22 @@ def md5_of(path: Path) -> str:
         while part := file.read(1 << 20):
             found.update(part)
     return found.hexdigest()
+
+
+def digest_of(places: Iterable[Path]) -> str:
+    """One BLAKE2b-128 of the names and bytes of files, and of all files below folders, in whatever order they are given.
+
+    A file counts by its name, one below a folder by its path from there. For outputs, which must not depend on DVC's choice of a hash.
+    """
+    named: list[tuple[str, Path]] = []
+    for place in places:
+        below = [path for path in place.rglob("*") if path.is_file()] if place.is_dir() else None
+        named += [(place.name, place)] if below is None else [(path.relative_to(place).as_posix(), path) for path in below]
+    parts: list[str] = []
+    for name, path in sorted(named):
+        with path.open("rb") as file:
+            parts += [name, file_digest(file, lambda: blake2b(digest_size=ID_BYTES)).hexdigest()]
+    return name_digest("files", *parts)
 
 
 def status_of(path: Path) -> Status:

@@ -67,6 +67,13 @@ LIMITS = (
     "placeholders before training, by rules that can miss some."
 )
 
+SAME = (
+    "Everything that can change the weights has a digest or a parameter here: the documents (`data`), what the stages before mean and "
+    "the libraries below them (`code`), the rows that were trained on (`pack`), what annotations say of them (`guide`), where training "
+    "began (`start`), the tokenizer, and, where people taught it, what they said (`feedback`). Where all of them are equal, so is the "
+    "model (`model`) on the same machine."
+)
+
 
 @dataclass
 class ExportConfig:
@@ -93,7 +100,7 @@ def model_card(provenance: Mapping[str, Any]) -> str:
         "## Limits",
         f"{BEGAN.get(start, BEGAN['base']).format(start=start)} {LIMITS}",
         "## Provenance",
-        "Equal digests of data and code, with equal parameters, give this same model on the same machine.",
+        SAME,
         _table(("what", "BLAKE2b-128"), [(name, f"`{value}`") for name, value in sorted(provenance["digests"].items())]),
         _table(("parameter", "value"), params) if params else "No parameters were given.",
     ]

@@ -9,7 +9,6 @@ The family's Auto class (see `model.families`) and `AutoTokenizer` read it as it
 weights and uploads nothing.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -20,9 +19,9 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
+from privllm.core.digests import digest_of
 from privllm.core.errors import UserError
 from privllm.core.report import write_json
-from privllm.core.seed import ID_BYTES, name_digest
 from privllm.model.families import CLASSES, load
 from privllm.model.seq2seq import with_sentinels
 from privllm.model.special import PAD
@@ -48,6 +47,7 @@ class ExportInputs:
     fingerprints: tuple[Path, ...] = ()  # data/fingerprint/<stage>.json
     reports: Mapping[str, Path] = field(default_factory=dict)  # reports/<stage>.json, or reports/<stage>/<family>.json, by stage
     params: Mapping[str, Any] = field(default_factory=dict)  # sections of params.yaml
+    learnt: Mapping[str, Path] = field(default_factory=dict)  # what training read besides: data/{pack, guide/<family>, start/<family>}
 
 
 def export(cfg: ExportConfig, inputs: ExportInputs, family: str, out: Path) -> dict[str, Any]:
@@ -64,15 +64,10 @@ def export(cfg: ExportConfig, inputs: ExportInputs, family: str, out: Path) -> d
             shutil.copyfile(source, out / source.name)
     if family == "seq2seq":
         (out / "tokenizer.json").write_text(with_sentinels((out / "tokenizer.json").read_text("utf-8")), "utf-8")
-    chat = family == "causal" and (cfg.chat or answers(inputs.model))
+    chat = family == "causal" and (cfg.chat or _facts(inputs.model).get("chat", False))
     if chat:
         answer_turns(out)
-    digests = {
-        "data": digest_of(sorted(inputs.documents.glob("*.parquet"))),
-        "code": digest_of(inputs.fingerprints),
-        "model": digest_of([inputs.model / "model.safetensors"]),
-        "tokenizer": digest_of([inputs.tokenizer / "tokenizer.json"]),
-    }
+    digests = digests_of(inputs)
     figures = {stage: json.loads(inputs.reports[stage].read_text("utf-8")) for stage in sorted(inputs.reports)}
     provenance = {
         "name": cfg.name,
@@ -89,19 +84,25 @@ def export(cfg: ExportConfig, inputs: ExportInputs, family: str, out: Path) -> d
     return {"parameters": parameters, "bytes": size, "digests": digests, "logit_difference": difference, "chat": chat}
 
 
-def answers(folder: Path) -> bool:
-    """Whether the model in `folder` was taught turns: `align` notes it, and what it taught is what must be served."""
+def digests_of(inputs: ExportInputs) -> dict[str, str]:
+    """By name, of all that can change the weights, and of the weights. What people said, `align` digests: where nobody learns from it, it
+    changes nothing.
+    """
+    said = _facts(inputs.model).get("align", {}).get("feedback")
+    return {
+        "data": digest_of(sorted(inputs.documents.glob("*.parquet"))),
+        "code": digest_of(inputs.fingerprints),
+        "model": digest_of([inputs.model / "model.safetensors"]),
+        "tokenizer": digest_of([inputs.tokenizer / "tokenizer.json"]),
+        **{name: digest_of([folder]) for name, folder in inputs.learnt.items()},
+        **({"feedback": said} if said else {}),
+    }
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    """What training noted of the model in `folder`; `align` notes there that it taught turns, which is what must be served then."""
     facts = folder / "training.json"
-    return facts.is_file() and bool(json.loads(facts.read_text("utf-8")).get("chat"))
-
-
-def digest_of(files: tuple[Path, ...] | list[Path]) -> str:
-    """One digest of the names and bytes of files, in the order of their names."""
-    parts: list[str] = []
-    for path in sorted(files, key=lambda path: path.name):
-        with path.open("rb") as file:
-            parts += [path.name, hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=ID_BYTES)).hexdigest()]
-    return name_digest("files", *parts)
+    return json.loads(facts.read_text("utf-8")) if facts.is_file() else {}
 
 
 @torch.inference_mode()

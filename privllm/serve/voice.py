@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from privllm.core.digests import digest_of
 from privllm.core.errors import UserError
 from privllm.judge.records import Model
 from privllm.model.families import load
 from privllm.model.special import END_OF_TEXT, MARKS
 from privllm.serve.engine import Ask, Refused
-from privllm.serve.export import digest_of
 from privllm.serve.folders import require_model
 from privllm.tokens.encoding import Encoder
 from privllm.tokens.speech import Speech

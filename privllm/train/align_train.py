@@ -16,6 +16,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
+from privllm.core.digests import digest_of
 from privllm.core.report import write_json
 from privllm.core.seed import seed_of
 from privllm.model.families import load
@@ -59,7 +60,8 @@ def train_on(cfg: AlignConfig, material: Material, counts: dict[str, Any], input
     after = _judged(cfg, start, material, inputs)
     report |= compare(before, after, material.held_out, cfg.seed, cfg.draws)
     facts = json.loads((inputs.start / "training.json").read_text("utf-8")) if (inputs.start / "training.json").is_file() else {}
-    save(load("causal", start), facts | {"chat": True, "align": {"config": asdict(cfg), **report}}, places.out)
+    said = {"feedback": digest_of(inputs.feedback / name for name in FILES)}
+    save(load("causal", start), facts | {"chat": True, "align": {"config": asdict(cfg), **said, **report}}, places.out)
     for path in tokenizer_files(inputs.tokenizer):  # so that the folder can be talked to as it is
         shutil.copyfile(path, places.out / path.name)
     answer_turns(places.out)

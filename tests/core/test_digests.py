@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from privllm.core import digests as digests_module
-from privllm.core.digests import TICK_NS, Digests, md5_of, replacing, status_of
+from privllm.core.digests import TICK_NS, Digests, digest_of, md5_of, replacing, status_of
 from tests.clock import newest, pass_tick, set_clock
 
 
@@ -132,3 +132,27 @@ def test_what_was_learnt_is_believed_until_the_file_changes(old: Path) -> None:
 def test_large_files_are_read_to_the_end(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * ((1 << 20) + 1))
     assert md5_of(tmp_path / "a") == true(tmp_path / "a")
+
+
+def test_one_digest_of_files_and_folders_whatever_their_order(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a", "b", "folder/a", "folder/deep/a")]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(str(path))
+    files, folder = paths[:2], tmp_path / "folder"
+    assert digest_of(files) == digest_of(files[::-1]) != digest_of(files[:1])
+    seen = {digest_of(files), digest_of([folder]), digest_of([*files, folder])}
+    assert len(seen) == 3
+    whole = digest_of([folder])
+    (folder / "deep/a").rename(folder / "deep/b")
+    assert digest_of([folder]) != whole, "a name counts"
+    (folder / "deep/b").rename(folder / "deep/a")
+    assert digest_of([folder]) == whole
+    (folder / "deep/a").write_text("other")
+    assert digest_of([folder]) != whole, "and what is in it"
+
+
+def test_a_digest_of_weights_is_what_it_was_in_earlier_versions(tmp_path: Path) -> None:
+    """What people said names models by it."""
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    assert digest_of([tmp_path / "model.safetensors"]) == "a798330d3dc064c5a0beddf8475b2f9f"

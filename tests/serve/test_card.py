@@ -24,3 +24,12 @@ def test_what_training_began_with_is_said() -> None:
     assert "Trained from scratch on one collection" in card(reports={"pretrain": {"start": "scratch"}})
     assert "documents that are gone since included" in card(reports={"pretrain": {"start": "incumbent"}})
     assert "Trained on from data/base/smollm2" in card(reports={"pretrain": {"start": "data/base/smollm2"}})
+
+
+def test_it_promises_the_same_model_for_what_it_names_alone() -> None:
+    digests = dict.fromkeys(("data", "code", "pack", "guide", "start", "tokenizer", "feedback", "model"), "0")
+    shown = card(digests=digests)
+    promise = shown[shown.index("Everything that can change the weights") : shown.index("| what |")]
+    for name in set(digests) - {"tokenizer"}:
+        assert f"(`{name}`)" in promise
+    assert "the tokenizer" in promise

@@ -1,14 +1,21 @@
+import copy
 import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from privllm.core.errors import UserError
+from privllm.core.params import load_sections
+from privllm.core.pipeline import declared_stages, outputs_of
 from privllm.model.families import CLASSES
-from privllm.serve.export import ExportConfig, ExportInputs, digest_of, export
+from privllm.serve.export import ExportConfig, ExportInputs, digests_of, export
+from stages import export as stage
+from tests.workshop import ROOT
 
 
 def test_stock_transformers_loads_and_generates(export_inputs: ExportInputs, tmp_path: Path) -> None:
@@ -51,13 +58,6 @@ def test_data_digest_follows_the_bytes(export_inputs: ExportInputs, tmp_path: Pa
     other = export(ExportConfig(), replace(export_inputs, documents=copy), "causal", tmp_path / "other")
     assert same["digests"] == export(ExportConfig(), export_inputs, "causal", tmp_path / "base")["digests"]
     assert {key for key in same["digests"] if same["digests"][key] != other["digests"][key]} == {"data"}
-
-
-def test_digest_does_not_depend_on_the_order_given(tmp_path: Path) -> None:
-    paths = [tmp_path / name for name in "ab"]
-    for path in paths:
-        path.write_text(path.name)
-    assert digest_of(paths) == digest_of(paths[::-1]) != digest_of(paths[:1])
 
 
 def test_a_missing_model_is_named(export_inputs: ExportInputs, tmp_path: Path) -> None:
@@ -105,3 +105,121 @@ def test_a_template_beside_the_tokenizer_goes_with_it(export_inputs: ExportInput
     (tokenizer / "chat_template.jinja").write_text("{{ messages[0].content }}")
     export(ExportConfig(), replace(export_inputs, tokenizer=tokenizer), "causal", tmp_path / "out")
     assert (tmp_path / "out/chat_template.jinja").read_text() == "{{ messages[0].content }}"
+
+
+FAMILIES = ("causal", "masked", "seq2seq")
+DECLARED = declared_stages(ROOT)
+STOPS = "data/validate/verdict.json"  # it decides whether there is a model, not which
+
+
+def upstream(stage: str) -> set[str]:
+    """The stages that a stage's result comes from, itself included, by what dvc.yaml declares."""
+    made_by = {path: name for name, declared in DECLARED.items() for path in outputs_of(declared)}
+    found, waiting = set(), [stage]
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        makers = {made_by[path] for path in made_by for dep in DECLARED[name]["deps"] if f"{dep}/".startswith(f"{path}/")}
+        waiting += makers - found
+    return found
+
+
+def test_what_is_upstream_is_found() -> None:
+    assert {"collect", "annotate", "feedback", "start", "guide", "pretrain@causal", "align@causal"} <= upstream("align@causal")
+    assert not {"evaluate@causal", "gate", "tasks", "pretrain@masked"} & upstream("align@causal")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_code_of_every_stage_before_the_weights_is_digested(family: str) -> None:
+    """`evaluate` besides, for the card's figures. The fingerprint stage only says what code is."""
+    before = {name.partition("@")[0] for name in upstream(f"align@{family}")} - {"fingerprint"}
+    assert set(stage.DECIDES) == before | {"evaluate"}
+    assert {f"data/fingerprint/{name}.json" for name in stage.DECIDES} <= set(DECLARED[f"export@{family}"]["deps"])
+
+
+def changed(value: Any) -> Any:
+    """The same section with its first value another one."""
+    if isinstance(value, dict):
+        key = next(iter(value))
+        return value | {key: changed(value[key])}
+    return f"{value} changed"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_parameter_before_the_weights_is_in_the_card(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    taken: list[ExportInputs] = []
+    monkeypatch.setattr(stage, "read_params", lambda section, schema: schema())
+    monkeypatch.setattr(stage, "export", lambda cfg, inputs, family, out: taken.append(inputs) or {})
+
+    def card(params: dict) -> dict:
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), "utf-8")
+        stage.main(*[tmp_path] * 8, tmp_path / "data" / family, tmp_path / "report.json")
+        return dict(taken[-1].params)
+
+    params = load_sections(ROOT / "params.yaml")
+    first = card(params)
+    names = {name for before in upstream(f"align@{family}") for name in DECLARED[before].get("params", [])}
+    # Which families and tasks there are, and where others start, changes no weight of this one.
+    others = {"families", "finetune.tasks"} | {f"pretrain.{other}.start" for other in FAMILIES if other != family}
+    for name in sorted(names - others):
+        *path, last = name.split(".")
+        edited = copy.deepcopy(params)
+        section = edited
+        for part in path:
+            section = section[part]
+        section[last] = changed(section[last])
+        assert card(edited) != first, name
+    assert {"feedback", "annotate", "align", f"pretrain.{family}"} <= names
+
+
+def laid(root: Path, family: str) -> tuple[ExportInputs, list[Path]]:
+    """What `pretrain` and `align` of a family declare, each a folder of two files or a file, and all those files."""
+    deps = {dep for name in ("pretrain", "align") for dep in DECLARED[f"{name}@{family}"]["deps"]}
+    deps -= {f"data/pretrain/{family}", STOPS}
+    read = sorted(dep for dep in deps if not dep.startswith(("data/fingerprint/", "data/feedback_clean/")))
+    files = [root / dep / name for dep in read for name in ("one.arrow", "train/one.arrow", "tokenizer.json")]
+    files += [root / "data/fingerprint" / f"{name}.json" for name in stage.DECIDES]
+    files += [root / f"data/align/{family}/model.safetensors", root / "data/dedup/00000.parquet"]
+    for path in files:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("before")
+    learnt = {"pack": root / "data/pack"} | {name: root / f"data/{name}/{family}" for name in ("guide", "start")}
+    codes = tuple(root / "data/fingerprint" / f"{name}.json" for name in stage.DECIDES)
+    inputs = ExportInputs(root / f"data/align/{family}", root / "data/tokenizer", root / "data/dedup", codes, learnt=learnt)
+    return inputs, [path for path in files if "tokenizer" not in path.parts or path.name == "tokenizer.json"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_input_of_the_weights_changes_a_digest(family: str, tmp_path: Path) -> None:
+    inputs, files = laid(tmp_path, family)
+    first = digests_of(inputs)
+    assert set(first) == {"data", "code", "model", "tokenizer", "pack", "guide", "start"}
+    for path in files:
+        path.write_text("after")
+        assert digests_of(inputs) != first, path.relative_to(tmp_path)
+        path.write_text("before")
+    assert digests_of(inputs) == first
+
+
+def test_what_people_said_is_digested_where_the_model_learnt_from_it(export_inputs: ExportInputs, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(export_inputs.model, model)
+    (model / "training.json").write_text(json.dumps({"chat": True, "align": {"feedback": "f" * 32}}))
+    report = export(ExportConfig(), replace(export_inputs, model=model), "causal", tmp_path / "out")
+    assert report["digests"]["feedback"] == "f" * 32
+    assert f"| feedback | `{'f' * 32}` |" in (tmp_path / "out/README.md").read_text("utf-8")
+
+
+def test_the_stage_hands_over_every_folder_that_it_declares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The words of dvc.yaml's command line, in their order, reach the inputs that they name."""
+    taken: list[ExportInputs] = []
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(stage, "export", lambda cfg, inputs, family, out: taken.append(inputs) or {})
+    *paths, out, _ = (Path(word) for word in DECLARED["export@masked"]["cmd"].split()[3:])
+    stage.main(*paths, out, tmp_path / "report.json")
+    (inputs,) = taken
+    assert inputs.learnt == {"pack": Path("data/pack"), "guide": Path("data/guide/masked"), "start": Path("data/start/masked")}
+    assert (inputs.model, inputs.tokenizer, inputs.documents) == (Path("data/align/masked"), Path("data/tokenizer"), Path("data/dedup"))
+    declared = set(DECLARED["export@masked"]["deps"])
+    assert {str(path) for path in (*inputs.fingerprints, *inputs.reports.values(), *inputs.learnt.values())} <= declared

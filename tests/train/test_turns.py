@@ -11,6 +11,7 @@ from tiny_feedback import tiny as tiny_align
 from tiny_tasks import CONTEXT, make_tokenizer, tiny, write_examples
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from privllm.core.digests import digest_of
 from privllm.judge.records import Message
 from privllm.model.causal import CausalConfig
 from privllm.model.families import build
@@ -121,6 +122,18 @@ def test_an_export_that_is_said_to_chat_stops_and_another_is_as_it_was(shop: Pat
     plain = exported(shop / "causal", shop, tmp_path / "plain", chat=False)
     for name in ("config.json", "generation_config.json"):
         assert (plain / name).read_bytes() == (shop / "causal" / name).read_bytes()
+
+
+def test_an_aligned_model_says_what_it_learnt_from(aligned: Path) -> None:
+    said = aligned.parent / "clean"
+    noted = json.loads((aligned / "training.json").read_text("utf-8"))["align"]["feedback"]
+    names = ("sft.jsonl", "preferences.jsonl", "held_out.jsonl", "raters.jsonl")
+    assert noted == digest_of(said / name for name in names)
+    for name in names:
+        before = (said / name).read_bytes()
+        (said / name).write_bytes(before + b"{}\n")
+        assert noted != digest_of(said / other for other in names)
+        (said / name).write_bytes(before)
 
 
 def borrowed(shop: Path, name: str, template: str, specials: tuple[str, ...] = ("<|im_start|>", "<|im_end|>")) -> int:
