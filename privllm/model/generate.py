@@ -65,9 +65,8 @@ def sample(logits_V: Tensor, cfg: SamplingConfig, generator: torch.Generator, ne
     sorted_V, ids_V = (logits_V / cfg.temperature).sort(descending=True, stable=True)
     probabilities_V = sorted_V.softmax(0)
     before_V = probabilities_V.cumsum(0) - probabilities_V
-    keep_V = before_V < cfg.top_p
+    keep_V = before_V < cfg.top_p  # the first always, and the one that reaches top_p
     if cfg.top_k:
         keep_V[cfg.top_k :] = False
-    keep_V[0] = True
     drawn = torch.multinomial(probabilities_V * keep_V, 1, generator=generator)
     return int(ids_V[drawn])

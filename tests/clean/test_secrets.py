@@ -16,6 +16,12 @@ from privllm.clean.secrets import looks_random, redact_secrets
         ("password = getpass()", "password = getpass()"),
         ('token = "abc"', 'token = "abc"'),
         ("password=None, timeout=3", "password=None, timeout=3"),
+        # Without the name of a header before it.
+        ("send Bearer abc123def456ghi789 with it", "send Bearer <CREDENTIAL> with it"),
+        ("-H 'bearer mF_9.B5f-4.1JqM~x/y+z=='", "-H 'bearer <CREDENTIAL>'"),
+        ("the bearer abcdefghijklmnopqrstuvwxyz of it", "the bearer abcdefghijklmnopqrstuvwxyz of it"),
+        ("Bearer abc123def456gh", "Bearer abc123def456gh"),
+        ("the forbearer abc123def456ghi789", "the forbearer abc123def456ghi789"),
     ],
 )
 def test_values(text: str, clean: str) -> None:

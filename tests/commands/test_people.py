@@ -104,6 +104,7 @@ def test_serve_says_where_it_is_and_stops_on_demand(exported: Callable[..., Path
     url = server.stdout.readline().split()[0]
     assert url.startswith("http://127.0.0.1:")
     assert httpx.get(f"{url}v1/models").json()["data"][0]["id"] == "handbook-1"
+    assert "server" not in httpx.get(url).headers, "nobody need know what runs here"
     taken = RUNNER.invoke(app, ["serve", str(exported()), "--port", url.rsplit(":", 1)[1].strip("/")])
     assert taken.exit_code == 1
     assert "choose another with --port" in taken.stderr

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -60,3 +62,28 @@ def test_only_tokens_within_top_k_and_top_p_are_drawn(logits, top_k, top_p, seed
     assert token != PAD
     assert top_k == 0 or int(likelier.sum()) < top_k
     assert float(allowed.softmax(0)[likelier].sum()) < top_p + 1e-5
+
+
+SHARES = {7: 0.5, 2: 0.25, 5: 0.125, 9: 0.0625, 0: 0.0625}  # of tokens, exact in binary; the last two are equally likely
+
+
+@pytest.mark.parametrize(
+    ("top_p", "top_k", "drawn"),
+    [
+        (0.01, 0, {7}),
+        (0.5, 0, {7}),
+        (0.51, 0, {7, 2}),  # the token that passes the limit belongs to the nucleus
+        (0.75, 0, {7, 2}),
+        (0.8, 0, {7, 2, 5}),
+        (0.9, 0, {7, 2, 5, 0}),
+        (1.0, 0, {7, 2, 5, 0, 9}),
+        (1.0, 2, {7, 2}),
+        (0.5, 3, {7}),
+    ],
+)
+def test_the_nucleus_is_the_fewest_tokens_that_reach_top_p(top_p: float, top_k: int, drawn: set[int]) -> None:
+    logits = torch.full((12,), -torch.inf)
+    for token, share in SHARES.items():
+        logits[token] = math.log(share)
+    cfg = SamplingConfig(temperature=1.0, top_p=top_p, top_k=top_k)
+    assert {sample(logits, cfg, torch.Generator().manual_seed(seed), ()) for seed in range(200)} == drawn

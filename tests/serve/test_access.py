@@ -24,9 +24,36 @@ def test_a_token_is_shown_once_and_kept_as_a_hash(people: People, tmp_path: Path
     assert token.encode() not in kept
 
 
-@pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Basic {}", "{}", "Bearer {}x", "Bearer \udcff"])
+NOBODYS = [
+    "",
+    " ",
+    "Bearer",
+    "Bearer ",
+    "Bearer \t ",
+    "Basic {}",
+    "{}",
+    " {}",
+    "Bearer {}x",
+    "Bearer{}",
+    "Bearer Bearer {}",
+    "Bearer \udcff",
+]
+
+
+@pytest.mark.parametrize("header", NOBODYS)
 def test_other_headers_are_nobodys(people: People, header: str) -> None:
     assert owner(people, header.format(new_token(people, "eva"))) is None
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_a_token_opens_for_its_own_name_alone(people: People, scheme: str) -> None:
+    tokens = {name: new_token(people, name) for name in ("eva", "adam", "ida")}
+    for name, token in tokens.items():
+        found = owner(people, f"{scheme} {token} ")
+        assert found is not None
+        assert found.name == name
+    revoke_token(people, "adam")
+    assert [owner(people, f"Bearer {token}") is not None for token in tokens.values()] == [True, False, True]
 
 
 def test_revoked_is_revoked_and_the_door_stays_shut(people: People) -> None:

@@ -76,6 +76,12 @@ def test_every_family_loads_by_its_auto_class_with_equal_logits(export_inputs: E
     assert len(tokenizer) == CLASSES[family].from_pretrained(tmp_path).config.vocab_size
 
 
+def test_only_a_causal_model_is_said_to_chat(export_inputs: ExportInputs, tmp_path: Path) -> None:
+    inputs = replace(export_inputs, model=export_inputs.model.parent / "masked")
+    assert export(ExportConfig(chat=True), inputs, "masked", tmp_path)["chat"] is False
+    assert "It was not tuned to answer questions." in (tmp_path / "README.md").read_text("utf-8")
+
+
 def test_a_model_that_was_aligned_is_served_as_it_was_taught(export_inputs: ExportInputs, tmp_path: Path) -> None:
     """Whatever `export.chat` says: `align` notes in training.json that it taught turns."""
     model = tmp_path / "model"

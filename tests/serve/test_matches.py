@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from privllm.serve.access import new_token
 from privllm.serve.people import People
 from privllm.serve.server import arena_app
 from tests.serve.fakes import Parrot
@@ -68,6 +69,21 @@ def test_a_match_takes_one_vote_and_only_when_it_has_ended(tmp_path: Path) -> No
         statuses = [client.post(f"{url}/api/match/{ended}/vote", json={"choice": "tie"}).status_code for _ in range(2)]
         assert statuses == [200, 404]
         assert client.post(f"{url}/api/match/{'0' * 32}/vote", json={"choice": "tie"}).status_code == 404
+
+
+def test_a_match_belongs_to_the_token_that_asked_for_it(tmp_path: Path) -> None:
+    people = People(tmp_path / "p.sqlite")
+    eva, adam = ({"authorization": f"Bearer {new_token(people, name)}"} for name in ("eva", "adam"))
+    with live(arena_app(parrots(), people)) as url, httpx.Client(headers=eva) as hers, httpx.Client(headers=adam) as his:
+        (first, _, _), (second, _, _) = play(url, hers), play(url, his)
+        for match, stranger, asker, name in ((first, his, hers, "eva"), (second, hers, his, "adam")):
+            refused = stranger.post(f"{url}/api/match/{match}/vote", json={"choice": "left", "rater": name})
+            assert refused.status_code == 404
+            assert b"-model" not in refused.content, "nor is it told who spoke"
+            assert httpx.post(f"{url}/api/match/{match}/vote", json={"choice": "left"}).status_code == 401
+            assert name not in {vote.rater for vote in people.votes()}
+            assert asker.post(f"{url}/api/match/{match}/vote", json={"choice": "right"}).status_code == 200
+    assert [(vote.id, vote.rater, vote.choice) for vote in people.votes()] == [(first, "eva", "right"), (second, "adam", "right")]
 
 
 @pytest.mark.parametrize(
