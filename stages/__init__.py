@@ -10,6 +10,7 @@ from privllm.core.origins import guard_imports, runs_a_stage
 if runs_a_stage():
     guard_imports(Path.cwd())
 
+import privllm.core.offline  # noqa: F401  (first: what it sets is read when libraries are loaded)
 from privllm.core.interrupt import explain_interrupts
 
 explain_interrupts()

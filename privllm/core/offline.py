@@ -1,10 +1,12 @@
 """Nothing leaves the machine: every library's telemetry and hub access, off before it is imported.
 
-`core.stage` and the command line import this first. It sets variables; it does not guard sockets (the tests do,
-by running the whole build without a network).
+Stages and the command line import this first, and with it how threads wait (`core.threads`). It sets variables; it does not guard
+sockets (the tests do, by running the whole build without a network).
 """
 
 import os
+
+import privllm.core.threads  # noqa: F401
 
 SWITCHES = {
     "HF_HUB_OFFLINE": "1",
