@@ -1,4 +1,7 @@
-"""What a person sees while training: a bar on a terminal, a line per validation elsewhere. All of it on stderr."""
+"""What a person sees while training: a bar on a terminal; elsewhere a line at once, one now and then, and one per validation.
+
+All of it goes to stderr.
+"""
 
 import time
 from typing import Any
@@ -9,11 +12,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from privllm.core.printable import say
+from privllm.core.progress import Clock, Lines
 from privllm.train.history import History
 
 
 class ShowProgress(Callback):
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, clock: Clock = time.monotonic) -> None:
         console = Console(stderr=True)
         columns = (
             TextColumn("{task.description}"),
@@ -21,25 +25,35 @@ class ShowProgress(Callback):
             TextColumn("{task.completed}/{task.total} steps {task.fields[facts]}"),
             TimeRemainingColumn(),
         )
-        self.terminal, self.history, self.shown = console.is_terminal, history, 0
+        self.terminal, self.history, self.clock = console.is_terminal, history, clock
         self.bar = Progress(*columns, console=console, transient=True, disable=not self.terminal)
 
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
-        self.task = self.bar.add_task(module.objective.section, total=module.schedule.end, completed=trainer.global_step, facts="")
-        self.shown, self.started, self.before = len(self.history.points), time.perf_counter(), self.history.tokens
+        step, section = trainer.global_step, module.objective.section
+        self.task = self.bar.add_task(section, total=module.schedule.end, completed=step, facts="")
+        self.first_step, self.tokens_before, self.shown = step, self.history.tokens, len(self.history.points)
+        self.lines = Lines(first=0.0, clock=self.clock)  # the first step already says how long the rest will take
+        self._say(f"{section}: {'goes on from' if step else 'begins at'} step {step}/{module.schedule.end}")
         self.bar.start()
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, *_: Any) -> None:
-        speed = (self.history.tokens - self.before) / (time.perf_counter() - self.started)
+        step, end = trainer.global_step, module.schedule.end
+        speed = (self.history.tokens - self.tokens_before) / max(1e-9, self.clock() - self.lines.begun)
         facts = f"loss {float(outputs['loss']):.3f}, {speed:,.0f} tokens/s"
-        self.bar.update(self.task, total=module.schedule.end, completed=trainer.global_step, facts=facts)
-        for metric, step, value in self.history.points[self.shown :]:
-            if metric == "validation/loss" and not self.terminal:
-                say(f"{module.objective.section}: step {step}/{module.schedule.end}, held-out loss {value:.4f}, {facts}", err=True)
+        self.bar.update(self.task, total=end, completed=step, facts=facts)
+        validations = [value for metric, _, value in self.history.points[self.shown :] if metric == "validation/loss"]
         self.shown = len(self.history.points)
+        if self.lines.due() or validations:
+            held_out = "".join(f", held-out loss {loss:.4f}" for loss in validations)
+            left = self.lines.left(step - self.first_step, end - self.first_step)
+            self._say(f"{module.objective.section}: step {step}/{end}{held_out}, {facts}, {left}")
 
     def on_train_end(self, trainer: lightning.Trainer, module: Any) -> None:
         self.bar.stop()
 
     def on_exception(self, trainer: lightning.Trainer, module: Any, exception: BaseException) -> None:
         self.bar.stop()
+
+    def _say(self, line: str) -> None:
+        if not self.terminal:
+            say(line, err=True)
