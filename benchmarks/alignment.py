@@ -133,7 +133,6 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         min_steps=1,
         replay=arguments.replay,
         validation=0.0,
-        checkpoint_every=1_000_000,
         seed=arguments.seed,
     )
     begun = time.perf_counter()

@@ -87,7 +87,7 @@ def main(text: str, tokenizer: str, seed: int, changes: dict[str, Any]) -> None:
         if compiled:
             objective.compile()
         module = Training(objective, cfg, schedule)
-        trainer = make_trainer(cfg, UNPLANNED, SafeCheckpointIO("benchmark"), [budget])
+        trainer = make_trainer(cfg, SafeCheckpointIO("benchmark"), [budget])
         fit(trainer, module, None)
         seconds, steps = budget.clock.seconds(), trainer.global_step
         bpb = bits_per_byte(lambda x, y: nats(module, x, y), corpus)

@@ -101,7 +101,7 @@ METRIC = {"classification": "accuracy", "tokens": "span_f1", "xquad": "f1", "qms
 
 def config(kind: str, family: str, tokens: int, **more: Any) -> FinetuneConfig:
     values: dict[str, Any] = {"optimizer": "adamw", "learning_rate": 1e-3, "batch_size": 8, "max_tokens": tokens, "warmup_steps": 10}
-    values |= {"validate_every": 50, "validation_rows": 100, "checkpoint_every": 1_000_000, "compile": False, "generated": 100}
+    values |= {"validate_every": 50, "validation_rows": 100, "compile": False, "generated": 100}
     return FinetuneConfig(kind=kind, family=family, **(values | more))
 
 

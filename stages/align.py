@@ -6,6 +6,7 @@ data/pretrain/<family>, data/feedback_clean, data/pack, data/tokenizer
 
 from pathlib import Path
 
+from privllm.core.cluster import ExecutorConfig
 from privllm.core.fingerprint import FOLDER
 from privllm.core.params import read_params
 from privllm.core.report import write_json
@@ -17,7 +18,8 @@ WORK = Path(".privllm/work/align")  # where a run that was killed left its check
 
 def main(start: Path, feedback: Path, rows: Path, tokenizer: Path, out: Path, live: Path, report: Path) -> None:
     cfg, family = read_params("align", AlignConfig), out.name
-    places = Places(out, live, WORK / family, (FOLDER / "align.json").read_text("utf-8"))
+    seconds = 60 * read_params("executor", ExecutorConfig).checkpoint_minutes
+    places = Places(out, live, WORK / family, (FOLDER / "align.json").read_text("utf-8"), seconds)
     write_json(report, align(family, cfg, Inputs(start, feedback, rows, tokenizer), places))
 
 

@@ -7,6 +7,7 @@
 
 from pathlib import Path
 
+from privllm.core.cluster import ExecutorConfig
 from privllm.core.fingerprint import FOLDER
 from privllm.core.params import read_params
 from privllm.core.report import write_json
@@ -22,12 +23,14 @@ def main(data: Path, start: Path, tokenizer: Path, verdict: Path, out: Path, liv
     task = out.name
     if reason := reason_in(start):
         write_json(report, skip(f"finetune.tasks.{task}", f"it begins with {start}, but {reason}", out, live))
+        write_json(metrics, {task: {}})
         return
     from privllm.train.finetune import Inputs, finetune  # not before it is known that there is work for torch
     from privllm.train.loop import Work
 
     cfg = read_params("finetune.defaults", FinetuneConfig, over=f"finetune.tasks.{task}")
-    work = Work(WORK / task, (FOLDER / "finetune.json").read_text("utf-8"))
+    seconds = 60 * read_params("executor", ExecutorConfig).checkpoint_minutes
+    work = Work(WORK / task, (FOLDER / "finetune.json").read_text("utf-8"), seconds)
     figures = finetune(task, cfg, Inputs(data, start, tokenizer), out, live, work)
     write_json(report, figures)
     main_figure = {figures["main"]: figures["test"][figures["main"]]} if "main" in figures else {}  # a skipped task has none

@@ -6,6 +6,7 @@ data/pack, data/guide/<family>, data/tokenizer, data/start/<family>, data/valida
 
 from pathlib import Path
 
+from privllm.core.cluster import ExecutorConfig
 from privllm.core.fingerprint import FOLDER
 from privllm.core.params import read_params
 from privllm.core.report import write_json
@@ -25,7 +26,8 @@ def main(rows: Path, guide: Path, tokenizer: Path, start: Path, verdict: Path, o
     from privllm.train.loop import Work  # not before it is known that there is work for torch
     from privllm.train.pretrain import PretrainInputs, pretrain
 
-    work = Work(WORK / family, (FOLDER / "pretrain.json").read_text("utf-8"))
+    seconds = 60 * read_params("executor", ExecutorConfig).checkpoint_minutes
+    work = Work(WORK / family, (FOLDER / "pretrain.json").read_text("utf-8"), seconds)
     write_json(report, pretrain(family, section, PretrainInputs(rows, guide, tokenizer, start), out, live, work))
 
 

@@ -31,7 +31,7 @@ SMALL: dict[str, Any] = {
     **{
         f"pretrain.{family}.{key}": value
         for family, tokens in (("causal", 12_000), ("masked", 3_000), ("seq2seq", 3_000))
-        for key, value in (("max_tokens", tokens), ("validate_every", 20), ("checkpoint_every", 10), ("compile", False))
+        for key, value in (("max_tokens", tokens), ("validate_every", 20), ("compile", False))
     },
     "tasks.derive.questions.source": "",  # its pages lie elsewhere
     "finetune.tasks": {

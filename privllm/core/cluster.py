@@ -43,11 +43,13 @@ Seen = list[tuple[str, int, int]]  # path, bytes, modified ns
 @dataclass
 class ExecutorConfig:
     address: str = ""  # "" = this machine's cores; host:port of a Ray cluster of which this machine is a node
+    checkpoint_minutes: float = 5.0  # of training between two checkpoints, >= 0; Ctrl-C and SIGTERM save one at once
 
     def __post_init__(self) -> None:
         host, _, port = self.address.rpartition(":")
         known = not self.address or (bool(host) and port.isdigit() and "/" not in host)
         require(known, "executor.address", "'' (this machine's cores) or host:port of a Ray cluster")
+        require(self.checkpoint_minutes >= 0, "executor.checkpoint_minutes", "0 or more")
 
 
 class Place(NamedTuple):

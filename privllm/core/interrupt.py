@@ -1,17 +1,19 @@
-"""Ctrl-C where Python alone would show a traceback or lose it. It imports nothing heavy: `stages/__init__.py` needs it first.
+"""Ctrl-C and SIGTERM where Python alone would show a traceback, lose them, or die without a word; both are a KeyboardInterrupt.
 
-So it is also where a library that is not installed is explained.
+It imports nothing heavy: `stages/__init__.py` needs it first. So it is also where a library that is not installed is explained.
 """
 
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
+from types import FrameType, TracebackType
+from typing import Any
 
 from privllm.core.missing import missing_library
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _default = sys.excepthook
 
 
@@ -21,6 +23,7 @@ def explain_interrupts() -> None:
     The same goes for a library that is not installed.
     """
     sys.excepthook = _explain
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -34,21 +37,52 @@ def _explain(kind: type[BaseException], error: BaseException, trace: TracebackTy
         _default(kind, error, trace)
 
 
+class Interrupts:
+    """From here on, `signals` raise KeyboardInterrupt at once, but between `hold` and `release`, where they wait.
+
+    One that came is raised by the next `release` in any case: Python swallows what is raised in a destructor.
+    """
+
+    def __init__(self, signals: Iterable[signal.Signals] = SIGNALS, held: bool = False) -> None:
+        self.held, self.came = held, False
+        self._before: dict[signal.Signals, Any] = {}
+        if threading.current_thread() is not threading.main_thread():
+            return  # signals never come here
+        for number in signals:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as a shell starts programs in the background
+                self._before[number] = signal.signal(number, self._take)
+
+    def hold(self) -> None:
+        self.held = True
+
+    def release(self) -> None:
+        self.held = False
+        if self.came:
+            self.came = False
+            raise KeyboardInterrupt
+
+    def give_back(self) -> None:
+        """Put back the handlers that were there before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _take(self, number: int, _: FrameType | None) -> None:
+        self.came = True
+        if not self.held:
+            raise KeyboardInterrupt
+
+
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Ctrl-C waits until the block ends, and is raised then.
+    """Interrupts wait until the block ends, and are raised then.
 
     For what must not be cut in two: a fork, whose hooks swallow what is raised in them, or a child that gets the signal too and ends
-    in order. The handler, unlike SIG_IGN, is not handed on to programs that the block starts.
+    in order. The handler, unlike SIG_IGN, is not handed on to programs that the block starts. A signal that would end this process
+    without an exception still does.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals never come here
-        return
-    came: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    interrupts = Interrupts([number for number in SIGNALS if callable(signal.getsignal(number))], held=True)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-    if came:
-        raise KeyboardInterrupt
+        interrupts.give_back()
+    interrupts.release()

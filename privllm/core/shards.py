@@ -22,7 +22,7 @@ from typing import Any, Protocol, TypeVar
 
 from privllm.core.cores import available_cores
 from privllm.core.errors import UserError
-from privllm.core.interrupt import interrupts_held
+from privllm.core.interrupt import SIGNALS, interrupts_held
 from privllm.core.origins import GUARDED
 from privllm.core.progress import bar
 from privllm.core.tables import keep_pandas_out
@@ -111,7 +111,8 @@ def _context(module: str) -> BaseContext:
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # to die quietly on Ctrl-C
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)  # to die quietly
     keep_pandas_out()
 
 

@@ -88,8 +88,9 @@ def call(action: Callable[[], object], name: str) -> int:
     try:
         action()
         return 0
-    except KeyboardInterrupt:
-        explain(f"{name} was interrupted. Nothing is lost: run the same command again and it goes on.")
+    except KeyboardInterrupt as interrupt:
+        saved = f" ({interrupt})" if interrupt.args else ""
+        explain(f"{name} was interrupted{saved}. Nothing is lost: run the same command again and it goes on.")
         return INTERRUPTED
     except (UserError, OSError, MemoryError) as error:
         if os.environ.get("PRIVLLM_DEBUG") == "1":

@@ -10,6 +10,7 @@ It judges how well that went on conversations that were kept back, and what it c
 """
 
 import json
+import math
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,14 +58,13 @@ class AlignConfig:
     batch_size: int = 8  # lessons a step, with half as many rows of pretraining text; >= 1
     min_steps: int = 60  # of each part, however few lessons there are, >= 1
     validation: float = 0.1  # share of the conversations that only say when to stop, by a hash of their first question, [0, 0.5]
-    checkpoint_every: int = 50  # steps, >= 1
     draws: int = 2000  # behind the interval of the held-out difference, >= 1
     seed: int = 0  # of the order of lessons and of replayed text, and of adapters
 
     def __post_init__(self) -> None:
         require(self.replay >= 0, "align.replay", "0 or more")
         require(0 <= self.validation <= 0.5, "align.validation", "a share between 0 and 0.5")
-        for key in ("batch_size", "min_steps", "checkpoint_every", "draws"):
+        for key in ("batch_size", "min_steps", "draws"):
             require(getattr(self, key) >= 1, f"align.{key}", "at least 1")
 
 
@@ -84,6 +84,7 @@ class Places(NamedTuple):
     live: Path
     work: Path
     code: str
+    seconds: float = math.inf  # of training between two checkpoints
 
 
 class Side(NamedTuple):

@@ -55,7 +55,8 @@ def train_on(cfg: AlignConfig, material: Material, counts: dict[str, Any], input
     before = _judged(cfg, inputs.start, material, inputs)
     start = inputs.start
     for part in parts_of(cfg, material):
-        report[part.name] = _learn(cfg, part, start, inputs, Work(places.work / part.name, places.code), f"{key} {part.name}")
+        work = Work(places.work / part.name, places.code, places.seconds)
+        report[part.name] = _learn(cfg, part, start, inputs, work, f"{key} {part.name}")
         start = places.work / part.name / "model"
     after = _judged(cfg, start, material, inputs)
     report |= compare(before, after, material.held_out, cfg.seed, cfg.draws)
@@ -134,7 +135,6 @@ def how_to_train(cfg: AlignConfig, part: Part, steps: int) -> TrainConfig:
         validate_every=max(1, steps // 10) if part.validation else steps,
         patience=3 if part.validation else NEVER,
         min_delta=0.0,  # a slow beginning is no plateau
-        checkpoint_every=cfg.checkpoint_every,
         compile=False,
         precision="32",
         seed=cfg.seed,

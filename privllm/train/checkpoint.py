@@ -5,6 +5,8 @@ header, beside the key that says which run may go on from it. It keeps one check
 """
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from privllm.core.digests import sync
+from privllm.core.errors import UserError
+from privllm.core.interrupt import Interrupts
 
 NAME = "latest.safetensors"
 PLAIN = (str, int, float, bool, type(None))
@@ -88,11 +92,46 @@ def resumable(folder: Path, key: str) -> Path | None:
 
 
 class KeepLatest(Callback):
-    """Saves every `every` steps. Must come after every callback whose state is to be in the checkpoint."""
+    """Saves the last whole step: every `seconds`, after step `end`, and when somebody interrupts (Ctrl-C, SIGTERM).
 
-    def __init__(self, folder: Path, every: int) -> None:
-        self.folder, self.every = folder, every
+    A step is abandoned at once as long as its optimiser has changed nothing, since a run that goes on makes it anew; from there to its
+    end an interrupt waits. So it must come after every callback whose state belongs to the step; what comes after it (held-out losses)
+    lies between two steps, and can be abandoned too.
+    """
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        if trainer.global_step % self.every == 0 and not trainer.should_stop:
-            trainer.save_checkpoint(self.folder / NAME, weights_only=False)
+    def __init__(self, folder: Path, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.path, self.seconds, self.clock = folder / NAME, seconds, clock
+        self.interrupts: Interrupts | None = None
+        self.saved_step, self.saved_at = 0, 0.0
+
+    def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
+        self.saved_step, self.saved_at = trainer.global_step, self.clock()
+        self.interrupts = Interrupts()  # only now: what is restored before may be half there, and is on the disk already
+
+    def on_before_optimizer_step(self, trainer: lightning.Trainer, module: Any, optimizer: Any) -> None:
+        assert self.interrupts is not None
+        self.interrupts.hold()
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, *_: Any) -> None:
+        assert self.interrupts is not None
+        if trainer.global_step >= module.schedule.end or self.clock() - self.saved_at >= self.seconds:
+            self._save(trainer)
+        self.interrupts.release()
+
+    def on_exception(self, trainer: lightning.Trainer, module: Any, exception: BaseException) -> None:
+        whole = self.interrupts is not None and not self.interrupts.held
+        if not (whole and isinstance(exception, KeyboardInterrupt) and trainer.global_step > self.saved_step):
+            return
+        assert self.interrupts is not None
+        self.interrupts.hold()
+        try:
+            self._save(trainer)
+        except OSError as error:
+            raise UserError(
+                f"interrupted after step {trainer.global_step}, which could not be saved ({error.strerror}, {self.path}); "
+                f"step {self.saved_step} is what the same command goes on from."
+            ) from error
+
+    def _save(self, trainer: lightning.Trainer) -> None:
+        trainer.save_checkpoint(self.path, weights_only=False)
+        self.saved_step, self.saved_at = trainer.global_step, self.clock()

@@ -28,7 +28,6 @@ class TrainConfig:
     validation_rows: int = 64  # rows of held-out text each time, >= 1
     patience: int = 4  # validations without improvement before the decay is brought forward, >= 1
     min_delta: float = 0.002  # nats per token that count as an improvement, >= 0
-    checkpoint_every: int = 100  # steps, >= 1
     compile: bool = True  # torch.compile; falls back with a note where there is no C++ compiler
     precision: str = "auto"  # 32, bf16, or auto: bf16 on CUDA, 32 on the CPU
     seed: int = 0  # of initialisation, data order and dropout
@@ -38,7 +37,7 @@ class TrainConfig:
         require(self.precision in ("auto", "32", "bf16"), "precision", '"auto", "32" or "bf16"')
         for key in ("learning_rate", "clip"):
             require(getattr(self, key) > 0, key, "above 0")
-        for key in ("batch_size", "max_tokens", "validate_every", "validation_rows", "patience", "checkpoint_every"):
+        for key in ("batch_size", "max_tokens", "validate_every", "validation_rows", "patience"):
             require(getattr(self, key) >= 1, key, "at least 1")
         for key in ("weight_decay", "warmup_steps", "min_delta"):
             require(getattr(self, key) >= 0, key, "0 or more")

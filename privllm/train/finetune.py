@@ -17,6 +17,7 @@ import numpy as np
 import transformers
 from transformers import PreTrainedModel
 
+from privllm.core.digests import replacing
 from privllm.core.errors import UserError
 from privllm.core.report import write_json
 from privllm.core.skipped import skip
@@ -90,7 +91,7 @@ def finetune(task: str, cfg: FinetuneConfig, inputs: Inputs, out: Path, live: Pa
     section = f"finetune.tasks.{task}"
     fresh = _random_arm(cfg, prepared, inputs, speech, work, key, section) if cfg.compare_random else None
     shutil.rmtree(live, ignore_errors=True)
-    arm = _train(cfg, prepared, inputs, speech, Work(work.folder / "start", work.code), key, section, live)
+    arm = _train(cfg, prepared, inputs, speech, work._replace(folder=work.folder / "start"), key, section, live)
     report = _report(cfg, dataset, prepared, arm, fresh)
     _save(arm, fresh, prepared, inputs, {"config": wanted, **report}, out)
     shutil.rmtree(work.folder, ignore_errors=True)
@@ -142,10 +143,12 @@ def _random_arm(cfg: FinetuneConfig, prepared: Prepared, inputs: Inputs, speech:
     if known.is_file() and (found := json.loads(known.read_text("utf-8")))["key"] == key:
         known_scores = {name: Score(*map(np.array, parts)) for name, parts in found["scores"].items()}
         return Judged(found["answered"], found["given"], known_scores, found["figures"])
-    judged = _train(cfg, prepared, inputs, speech, Work(work.folder / "random", work.code), key, f"{section} (random start)", None).judged
-    shutil.rmtree(work.folder / "random", ignore_errors=True)
+    arm_work = work._replace(folder=work.folder / "random")
+    judged = _train(cfg, prepared, inputs, speech, arm_work, key, f"{section} (random start)", None).judged
     scores = {name: [score.over.tolist(), score.under.tolist()] for name, score in judged.scores.items()}
-    write_json(known, {"key": key, "answered": judged.answered, "given": judged.given, "scores": scores, "figures": judged.figures})
+    with replacing(known) as partial:
+        write_json(partial, {"key": key, "answered": judged.answered, "given": judged.given, "scores": scores, "figures": judged.figures})
+    shutil.rmtree(arm_work.folder, ignore_errors=True)
     return judged
 
 

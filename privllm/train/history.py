@@ -1,4 +1,4 @@
-"""What happens between two steps: losses recorded, the held-out loss measured, a plateau noticed.
+"""What is known of a training: losses recorded at the end of each step; between two, the held-out loss measured and a plateau noticed.
 
 The history is written with DVCLive (`plots/metrics/<name>.tsv` and `metrics.json`), whose halves that look for a
 repository or for DVC Studio are switched off. After a resume it is written anew from the checkpoint, so rows
@@ -6,6 +6,7 @@ that a killed run wrote beyond it are gone.
 """
 
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from dvclive import Live
 from lightning.pytorch.callbacks import Callback
 
 from privllm.core.errors import UserError
+from privllm.core.interrupt import interrupts_held
+from privllm.core.progress import bar
 from privllm.train.data import Batch
 from privllm.train.module import Training
 
-STATE = ("points", "pending", "best", "since_best", "tokens", "labels", "stopped_by")  # what a checkpoint keeps
+STATE = ("points", "pending", "owed", "best", "since_best", "tokens", "labels", "stopped_by")  # what a checkpoint keeps
 LOG_EVERY = 10  # steps whose mean training loss is one point of the curve
 
 
@@ -36,12 +39,13 @@ class QuietLive(Live):
 
 
 class History(Callback):
-    """Losses by step, the best held-out loss, and the decision to end early."""
+    """Losses by step, the best held-out loss, and whether a plateau ended it early."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.points: list[tuple[str, int, float]] = []  # (metric, step, value)
         self.pending: list[float] = []  # training losses since the last point
+        self.owed = False  # whether the held-out loss after this step is still to be measured
         self.best, self.since_best, self.tokens, self.labels = math.inf, 0, 0, 0  # tokens read, padding too; labels learnt
         self.stopped_by = "max_tokens"
 
@@ -55,8 +59,6 @@ class History(Callback):
         self.live = QuietLive(self.folder)
         for point in self.points:
             self._write(*point)
-        if module.objective.started and not self.points:  # no best yet: warming up again raises the loss first
-            self._record("validation/loss", 0, held_out_loss(module))
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Batch, _: int) -> None:
         step, loss = trainer.global_step, float(outputs["loss"])
@@ -70,11 +72,9 @@ class History(Callback):
         self.pending.append(loss)
         last = step >= module.schedule.end
         if step % LOG_EVERY == 0 or last:
-            self._record("train/loss", step, sum(self.pending) / len(self.pending))
+            self.record("train/loss", step, sum(self.pending) / len(self.pending))
             self.pending = []
-        if step % module.cfg.validate_every == 0 or last:
-            self._validate(trainer, module, step)
-        trainer.should_stop = step >= module.schedule.end
+        self.owed = step % module.cfg.validate_every == 0 or last
 
     def first(self, name: str) -> float:
         return next(value for metric, _, value in self.points if metric == name)
@@ -82,16 +82,7 @@ class History(Callback):
     def latest(self, name: str) -> float:
         return next(value for metric, _, value in reversed(self.points) if metric == name)
 
-    def _validate(self, trainer: lightning.Trainer, module: Training, step: int) -> None:
-        loss = held_out_loss(module)
-        self._record("validation/loss", step, loss)
-        improved = loss < self.best - module.cfg.min_delta
-        self.best, self.since_best = (loss, 0) if improved else (self.best, self.since_best + 1)
-        if self.since_best >= module.cfg.patience and step < module.schedule.decay_from:
-            module.schedule = module.schedule.decay_now(step, module.cfg.decay_fraction)
-            self.stopped_by = "plateau"
-
-    def _record(self, name: str, step: int, value: float) -> None:
+    def record(self, name: str, step: int, value: float) -> None:
         self.points.append((name, step, value))
         self._write(name, step, value)
 
@@ -101,14 +92,51 @@ class History(Callback):
         self.live.make_summary()
 
 
+class Validate(Callback):
+    """Measures the held-out loss where it is owed, and ends the training. It comes after `KeepLatest`: what it does can be done again."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+
+    def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
+        if module.objective.started and not self.history.points:
+            loss = held_out_loss(module, shown=True)
+            self.history.record("validation/loss", 0, loss)  # no best yet: warming up again raises the loss first
+        self._settle(trainer, module)
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, *_: Any) -> None:
+        self._settle(trainer, module)
+
+    def _settle(self, trainer: lightning.Trainer, module: Training) -> None:
+        step, history = trainer.global_step, self.history
+        if history.owed:
+            loss = held_out_loss(module)
+            with interrupts_held():  # all of it is in a checkpoint, or nothing
+                self._take(module, step, loss)
+                history.owed = False
+        trainer.should_stop = step >= module.schedule.end
+
+    def _take(self, module: Training, step: int, loss: float) -> None:
+        history = self.history
+        history.record("validation/loss", step, loss)
+        improved = loss < history.best - module.cfg.min_delta
+        history.best, history.since_best = (loss, 0) if improved else (history.best, history.since_best + 1)
+        if history.since_best >= module.cfg.patience and step < module.schedule.decay_from:
+            module.schedule = module.schedule.decay_now(step, module.cfg.decay_fraction)
+            history.stopped_by = "plateau"
+
+
 @torch.no_grad()
-def held_out_loss(module: Training) -> float:
-    """Mean nats per held-out label, in eval mode and without compiling a second graph."""
+def held_out_loss(module: Training, shown: bool = False) -> float:
+    """Mean nats per held-out label, in eval mode and without compiling a second graph; `shown`: with a bar of its own."""
     nats, labels = 0.0, 0
+    batches = list(module.objective.held_out())
     module.eval()
-    with torch.compiler.set_stance("force_eager"):
-        for batch in module.objective.held_out():
+    progress = bar("held-out", total=len(batches)) if shown else nullcontext(lambda: None)
+    with torch.compiler.set_stance("force_eager"), progress as advance:
+        for batch in batches:
             nats += float(module.objective.loss(tuple(part.to(module.device) for part in batch), "sum"))
             labels += module.objective.labels(batch)
+            advance()
     module.train()
     return nats / max(1, labels)

@@ -6,6 +6,7 @@ machine, or with another number of threads, the bytes may differ.
 
 import json
 import logging
+import math
 import signal
 import warnings
 from dataclasses import asdict
@@ -15,11 +16,12 @@ from typing import Any, NamedTuple
 import lightning
 import torch
 
+from privllm.core.interrupt import SIGNALS
 from privllm.core.seed import digest, name_digest
 from privllm.train.checkpoint import KeepLatest, SafeCheckpointIO, resumable
 from privllm.train.config import TrainConfig
 from privllm.train.data import Stream
-from privllm.train.history import History
+from privllm.train.history import History, Validate
 from privllm.train.module import Training
 from privllm.train.objective import Objective
 from privllm.train.progress import ShowProgress
@@ -31,6 +33,7 @@ class Work(NamedTuple):
 
     folder: Path
     code: str
+    seconds: float = math.inf  # of training between two checkpoints, beside the one after the last step
 
 
 class Trained(NamedTuple):
@@ -44,13 +47,16 @@ def train(objective: Objective, cfg: TrainConfig, steps: int, live: Path, work: 
     """Train `objective.model` in place for at most `steps`; losses go to `live` (DVCLive's files).
 
     A checkpoint in `work.folder` is gone on from if its run had the same `key` (see `key_of`); whoever saves the result removes it.
-    Raises UserError for a loss that is no longer a number, KeyboardInterrupt when it was asked to stop.
+    Raises UserError for a loss that is no longer a number, KeyboardInterrupt, which says what is saved, when it was asked to stop.
     """
     module = Training(objective, cfg, plan(steps, cfg.warmup_steps, cfg.decay_fraction))
-    history = History(live)
-    callbacks = [history, KeepLatest(work.folder, cfg.checkpoint_every), ShowProgress(history)]
-    trainer = make_trainer(cfg, module.schedule.end, SafeCheckpointIO(key), callbacks)
-    fit(trainer, module, resumable(work.folder, key))
+    module.train()  # all of it, for a model that was loaded is in eval mode until its first validation
+    history, keep = History(live), KeepLatest(work.folder, work.seconds)
+    trainer = make_trainer(cfg, SafeCheckpointIO(key), [history, keep, Validate(history), ShowProgress(history)])
+    try:
+        fit(trainer, module, resumable(work.folder, key))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(*([f"step {keep.saved_step} of {module.schedule.end} is saved"] if keep.saved_step else [])) from None
     module.cpu()
     return Trained(history, module.schedule.end)
 
@@ -66,15 +72,15 @@ def key_of(cfg: Any, files: list[Path], code: str, compiled: bool) -> str:
     return name_digest(json.dumps(asdict(cfg), sort_keys=True), code, place, *contents)
 
 
-def make_trainer(cfg: TrainConfig, steps: int, checkpoints: SafeCheckpointIO, callbacks: list[lightning.Callback]) -> lightning.Trainer:
-    """A Lightning trainer that writes nothing of its own accord."""
+def make_trainer(cfg: TrainConfig, checkpoints: SafeCheckpointIO, callbacks: list[lightning.Callback]) -> lightning.Trainer:
+    """A Lightning trainer that writes nothing of its own accord, and goes on until a callback sets `should_stop`."""
     cuda = torch.cuda.is_available()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     return lightning.Trainer(
         accelerator="gpu" if cuda else "cpu",
         devices=1,
         precision="bf16-mixed" if cfg.precision == "bf16" or (cuda and cfg.precision == "auto") else "32-true",
-        max_steps=steps,
+        max_steps=-1,
         max_epochs=-1,
         gradient_clip_val=cfg.clip,
         deterministic=True,
@@ -93,7 +99,7 @@ def fit(trainer: lightning.Trainer, module: Training, checkpoint: Path | None) -
 
     Raises KeyboardInterrupt on Ctrl-C and on SIGTERM, of which Lightning makes a SystemExit (the latter with code 0).
     """
-    handler = signal.getsignal(signal.SIGINT)
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -103,4 +109,5 @@ def fit(trainer: lightning.Trainer, module: Training, checkpoint: Path | None) -
             raise KeyboardInterrupt from None
         raise
     finally:
-        signal.signal(signal.SIGINT, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

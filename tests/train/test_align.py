@@ -1,6 +1,7 @@
 """The whole stage on a tiny model: what is planted is learnt, what was known stays, and kills and absent feedback change no byte."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import tiny_feedback
+from striking import BETWEEN, starts, strike_at
 from tiny_feedback import make_feedback, make_inputs, places, row, said, tiny, write_lessons
 
 import privllm
@@ -103,7 +105,7 @@ def die_at(step: int, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(History, "on_train_batch_end", dying)
 
 
-@pytest.mark.parametrize(("part", "step", "begun_again"), [("sft", 12, [8, 0]), ("dpo", 3, [0]), ("dpo", 20, [16])])
+@pytest.mark.parametrize(("part", "step", "begun_again"), [("sft", 12, [11, 0]), ("dpo", 3, [2]), ("dpo", 20, [19])])
 def test_interrupted_anywhere_and_started_again_gives_the_same_bytes(
     inputs, tmp_path, learnt, monkeypatch, part, step, begun_again
 ) -> None:
@@ -113,12 +115,42 @@ def test_interrupted_anywhere_and_started_again_gives_the_same_bytes(
             run(tiny(), inputs, tmp_path)
     assert not (tmp_path / "out").exists()
     shutil.rmtree(tmp_path / "live", ignore_errors=True)  # as DVC does before a stage
-    begun: list[int] = []
-    start = History.on_train_start
-    monkeypatch.setattr(History, "on_train_start", lambda self, trainer, m: begun.append(trainer.global_step) or start(self, trainer, m))
+    begun = starts(monkeypatch)
     assert run(tiny(), inputs, tmp_path) == learnt[0]
     assert all_bytes(tmp_path) == all_bytes(learnt[1])
-    assert begun == begun_again  # what was done is not done again
+    assert [at for _, at in begun] == begun_again  # what was done is not done again
+
+
+@pytest.mark.parametrize(("part", "moment", "step"), [("sft", "forward", 9), ("dpo", "backward", 13), ("dpo", "update", 13)])
+def test_a_signal_in_mid_step_loses_no_whole_one(inputs, tmp_path, learnt, monkeypatch, part, moment, step) -> None:
+    whole = step - (moment in BETWEEN)
+    rarely = places(tmp_path)._replace(seconds=math.inf)
+    with monkeypatch.context() as patched:
+        struck = strike_at(moment, step, patched, f"align.{part}")
+        with pytest.raises(KeyboardInterrupt, match=f"step {whole} of "):
+            align("causal", tiny(), inputs, rarely)
+        assert struck()
+    begun = starts(monkeypatch)
+    assert align("causal", tiny(), inputs, rarely) == learnt[0]
+    assert all_bytes(tmp_path) == all_bytes(learnt[1])
+    assert [at for _, at in begun] == ([whole, 0] if part == "sft" else [whole])
+
+
+def test_dropout_is_on_from_the_first_step_so_that_a_run_may_go_on_before_the_first_validation(inputs, tmp_path, monkeypatch) -> None:
+    """A model that was loaded is in eval mode."""
+    start = tmp_path / "start"
+    shutil.copytree(inputs.start, start)
+    config = json.loads((start / "config.json").read_text())
+    (start / "config.json").write_text(json.dumps(config | {"attention_dropout": 0.3}))
+    cfg, given = tiny(dpo=DpoConfig(epochs=0.1)), inputs._replace(start=start)
+    run(cfg, given, tmp_path / "whole")
+    for step in (1, 4):
+        with monkeypatch.context() as patched:
+            strike_at("update", step, patched, "align.sft")
+            with pytest.raises(KeyboardInterrupt):
+                run(cfg, given, tmp_path / "broken")
+    run(cfg, given, tmp_path / "broken")
+    assert all_bytes(tmp_path / "broken") == all_bytes(tmp_path / "whole")
 
 
 def test_killed_with_signal_nine_and_started_again_gives_the_same_bytes(inputs, tmp_path, learnt) -> None:
@@ -148,11 +180,9 @@ def test_of_other_parameters_nothing_is_taken_up(inputs, tmp_path, monkeypatch) 
         die_at(3, "dpo", patched)
         with pytest.raises(Killed):
             run(tiny(), inputs, tmp_path)
-    begun: list[str] = []
-    start = History.on_train_start
-    monkeypatch.setattr(History, "on_train_start", lambda self, t, m: begun.append(m.objective.section) or start(self, t, m))
+    begun = starts(monkeypatch)
     run(tiny(seed=1), inputs, tmp_path)
-    assert begun == ["align.sft", "align.dpo"]
+    assert begun == [("align.sft", 0), ("align.dpo", 0)]
 
 
 @pytest.mark.parametrize("family", ["causal", "masked"])

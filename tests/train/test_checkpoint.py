@@ -1,11 +1,14 @@
 import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from privllm.train.checkpoint import NAME, SafeCheckpointIO, resumable
+from privllm.train.checkpoint import NAME, KeepLatest, SafeCheckpointIO, resumable
 
 keys = st.one_of(st.text(max_size=5), st.integers(), st.none(), st.booleans())
 leaves = st.one_of(
@@ -75,6 +78,54 @@ def test_a_save_that_fails_leaves_the_older_checkpoint_whole(tmp_path, monkeypat
     with pytest.raises(OSError, match="No space"):
         io.save_checkpoint({"step": 2}, tmp_path / NAME)
     assert io.load_checkpoint(tmp_path / NAME) == {"step": 1}
+
+
+def test_a_write_that_dies_half_way_leaves_the_older_checkpoint_whole(tmp_path, monkeypatch):
+    io = SafeCheckpointIO("key")
+    io.save_checkpoint({"step": 1}, tmp_path / NAME)
+    older = (tmp_path / NAME).read_bytes()
+
+    def half(tensors, path, metadata):
+        Path(path).write_bytes(older[: len(older) // 2])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("privllm.train.checkpoint.save_file", half)
+    with pytest.raises(KeyboardInterrupt):
+        io.save_checkpoint({"step": 2}, tmp_path / NAME)
+    assert (tmp_path / NAME).read_bytes() == older
+    assert resumable(tmp_path, "key") == tmp_path / NAME
+
+
+def test_its_bytes_are_on_the_disk_before_it_takes_the_name_and_the_name_after(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("privllm.train.checkpoint.sync", lambda path: seen.append((path.name, (tmp_path / NAME).exists())))
+    SafeCheckpointIO("key").save_checkpoint({"step": 1}, tmp_path / NAME)
+    assert seen == [(f"{NAME}.partial", False), (tmp_path.name, True)]
+
+
+def steps_saved(seconds_of_steps: list[float], every: float, end: int = 100) -> list[int]:
+    """At which steps, of those that take so long, a checkpoint is saved."""
+    now, saved = [1000.0], []
+    trainer = SimpleNamespace(global_step=0, save_checkpoint=lambda path, weights_only: saved.append(trainer.global_step))
+    module: Any = SimpleNamespace(schedule=SimpleNamespace(end=end))
+    keep = KeepLatest(Path("work"), every, clock=lambda: now[0])
+    keep.on_train_start(trainer, module)
+    try:
+        for seconds in seconds_of_steps:
+            now[0] += seconds
+            trainer.global_step += 1
+            keep.on_train_batch_end(trainer, module)
+    finally:
+        keep.interrupts.give_back()
+    return saved
+
+
+def test_checkpoints_come_by_the_clock_and_after_the_last_step():
+    assert steps_saved([100.0] * 7, every=300.0) == [3, 6]
+    assert steps_saved([299.0, 1.0, 299.0, 2.0], every=300.0) == [2, 4]
+    assert steps_saved([900.0, 1.0, 1.0], every=300.0) == [1]
+    assert steps_saved([1.0, 1.0], every=0.0) == [1, 2]
+    assert steps_saved([1.0, 1.0, 1.0], every=math.inf, end=3) == [3]
 
 
 def test_objects_are_refused(tmp_path):

@@ -1,10 +1,13 @@
 """The whole stage on tiny models, every kind with every family that can do it: same bytes however often it was interrupted."""
 
 import json
+import math
+import shutil
 from pathlib import Path
 
 import pytest
 import tiny_tasks
+from striking import BETWEEN, starts, strike_at
 from tiny_tasks import example, make_start, make_tokenizer, tiny, write_examples
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
@@ -34,9 +37,10 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run(cfg: FinetuneConfig, shop: Path, place: Path, data: Path | None = None, code: str = "code") -> dict:
+def run(cfg: FinetuneConfig, shop: Path, place: Path, data: Path | None = None, code: str = "code", seconds: float = 0.0) -> dict:
+    """With a checkpoint after every step, unless `seconds` says otherwise."""
     inputs = Inputs(data or shop / f"{cfg.kind}.jsonl", shop / cfg.family, shop / "tokenizer")
-    return finetune("mine", cfg, inputs, place / "out", place / "live", Work(place / "work" / "mine", code))
+    return finetune("mine", cfg, inputs, place / "out", place / "live", Work(place / "work" / "mine", code, seconds))
 
 
 def all_bytes(place: Path) -> dict[str, bytes]:
@@ -100,15 +104,70 @@ def test_interrupted_anywhere_and_started_again_gives_the_same_bytes(shop, tmp_p
         with pytest.raises(Killed):
             run(cfg, shop, tmp_path)
     assert not (tmp_path / "out").exists()
-    begun: list[tuple[str, int]] = []
-    start = History.on_train_start
-    monkeypatch.setattr(
-        History, "on_train_start", lambda self, t, m: begun.append((m.objective.section[-14:], t.global_step)) or start(self, t, m)
-    )
+    begun = starts(monkeypatch)
     run(cfg, shop, tmp_path)
     assert all_bytes(tmp_path) == unbroken
     # What was done is not done again.
-    assert [at for _, at in begun] == ([8, 0] if arm == "random" else [8])
+    assert [at for _, at in begun] == ([11, 0] if arm == "random" else [11])
+
+
+@pytest.mark.parametrize(
+    ("section", "moment", "step"), [("(random start)", "forward", 7), (".mine", "backward", 9), (".mine", "measured", 10)]
+)
+def test_a_signal_in_mid_step_loses_no_whole_one(shop, tmp_path, unbroken, monkeypatch, section, moment, step) -> None:
+    cfg, whole = tiny("classification", "masked", compare_random=True), step - (moment in BETWEEN)
+    with monkeypatch.context() as patched:
+        struck = strike_at(moment, step, patched, section)
+        with pytest.raises(KeyboardInterrupt, match=f"step {whole} of "):
+            run(cfg, shop, tmp_path, seconds=math.inf)
+        assert struck()
+    begun = starts(monkeypatch)
+    run(cfg, shop, tmp_path, seconds=math.inf)
+    assert all_bytes(tmp_path) == unbroken
+    assert [at for _, at in begun] == ([whole, 0] if section == "(random start)" else [whole])
+
+
+@pytest.mark.parametrize("name", ["judge", "_save"])
+def test_what_comes_after_training_is_done_without_training_again(shop, tmp_path, unbroken, monkeypatch, name) -> None:
+    from privllm.train import finetune as module
+
+    cfg, original, calls = tiny("classification", "masked", compare_random=True), getattr(module, name), []
+
+    def dying(*args: object) -> object:
+        calls.append(args)
+        if len(calls) == (2 if name == "judge" else 1):  # the first is the random start's
+            raise KeyboardInterrupt
+        return original(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, name, dying)
+        with pytest.raises(KeyboardInterrupt):
+            run(cfg, shop, tmp_path, seconds=math.inf)
+    shutil.rmtree(tmp_path / "live")  # as DVC does before a stage
+    begun = starts(monkeypatch)
+    run(cfg, shop, tmp_path, seconds=math.inf)
+    assert all_bytes(tmp_path) == unbroken
+    ((section, at),) = begun
+    assert section == "finetune.tasks.mine"
+    assert at > 10
+
+
+def test_a_judgement_of_the_random_start_that_was_half_written_is_made_again(shop, tmp_path, unbroken, monkeypatch) -> None:
+    from privllm.train import finetune as module
+
+    def half(path: Path, value: object) -> None:
+        path.write_text('{"key": ')
+        raise KeyboardInterrupt
+
+    cfg = tiny("classification", "masked", compare_random=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "write_json", half)
+        with pytest.raises(KeyboardInterrupt):
+            run(cfg, shop, tmp_path, seconds=math.inf)
+    begun = starts(monkeypatch)
+    run(cfg, shop, tmp_path, seconds=math.inf)
+    assert all_bytes(tmp_path) == unbroken
+    assert begun[0][1] > 10  # the random start was trained already
 
 
 def test_adapters_are_merged_and_leave_the_rest_as_it_was(shop: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The whole stage on tiny models of all families: same bytes however often it was interrupted."""
 
+import math
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ import pytest
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import load_file, save_file
+from striking import BETWEEN, WITHIN, starts, strike_at
 from tiny_corpus import CONTEXT, VOCABULARY, Corpus, as_json, counting_rows, from_scratch, make_corpus, tiny, write_split, write_tokenizer
 
 import privllm
@@ -22,7 +24,7 @@ from privllm.core.tables import write_table
 from privllm.model.families import FAMILIES, load
 from privllm.model.generate import SamplingConfig, generate
 from privllm.tokens.known import TRAINED
-from privllm.train.checkpoint import NAME, KeepLatest
+from privllm.train.checkpoint import NAME
 from privllm.train.config import PretrainConfig
 from privllm.train.history import History
 from privllm.train.loop import Work
@@ -34,9 +36,14 @@ class Killed(Exception):
     pass
 
 
-def run(cfg: PretrainConfig, corpus: Corpus, place: Path, code: str = "code", family: str = "causal") -> dict:
+def die() -> None:
+    raise Killed
+
+
+def run(cfg: PretrainConfig, corpus: Corpus, place: Path, code: str = "code", family: str = "causal", seconds: float = 0.0) -> dict:
+    """With a checkpoint after every step, unless `seconds` says otherwise."""
     inputs = PretrainInputs(corpus.rows, corpus.guide, corpus.tokenizer, corpus.start)
-    return pretrain(family, cfg, inputs, place / "out", place / "live", Work(place / "work" / "pretrain", code))
+    return pretrain(family, cfg, inputs, place / "out", place / "live", Work(place / "work" / "pretrain", code, seconds))
 
 
 def all_bytes(place: Path) -> dict[str, bytes]:
@@ -82,14 +89,14 @@ def test_files_report_and_a_second_run(corpus, tmp_path, cfg, unbroken):
     assert not (tmp_path / "again" / "work" / "pretrain").exists()
 
 
-@pytest.mark.parametrize("step", [3, 8, 9, 30, 40])
+@pytest.mark.parametrize("step", [1, 2, 9, 30, 40])
 def test_interrupted_anywhere_and_started_again_gives_the_same_bytes(corpus, tmp_path, cfg, unbroken, monkeypatch, step):
     with monkeypatch.context() as patched:
         die_at(step, patched)
         with pytest.raises(Killed):
             run(cfg, corpus, tmp_path / "broken")
     assert not (tmp_path / "broken" / "out").exists()
-    assert (tmp_path / "broken" / "work" / "pretrain" / NAME).exists() == (step > 8)
+    assert (tmp_path / "broken" / "work" / "pretrain" / NAME).exists() == (step > 1)
     run(cfg, corpus, tmp_path / "broken")
     assert all_bytes(tmp_path / "broken") == unbroken
 
@@ -101,26 +108,25 @@ from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from tiny_corpus import Corpus, tiny
 from test_pretrain import History, run
-record = History.on_train_batch_end
-def dying(self, trainer, *args):
-    record(self, trainer, *args)
-    if trainer.global_step == 30:
+record = History.record
+def dying(self, name, step, value):
+    record(self, name, step, value)
+    if (name, step) == ("validation/loss", 30):
         os.kill(os.getpid(), signal.SIGKILL)
-History.on_train_batch_end = dying
+History.record = dying
 run(tiny(), Corpus(*map(Path, sys.argv[1:5])), Path(sys.argv[5]))
 """
     environment = os.environ | {"PYTHONPATH": str(Path(privllm.__file__).parents[1])}
     command = [sys.executable, "-c", script, *map(str, corpus), str(tmp_path / "killed")]
     died = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert died.returncode == -signal.SIGKILL, died.stderr
-    assert "30\t" in (tmp_path / "killed/live/plots/metrics/validation/loss.tsv").read_text()  # beyond the checkpoint of step 24
+    assert "30\t" in (tmp_path / "killed/live/plots/metrics/validation/loss.tsv").read_text()  # beyond the checkpoint
     run(cfg, corpus, tmp_path / "killed")
     assert all_bytes(tmp_path / "killed") == unbroken
 
 
 def test_a_checkpoint_of_other_code_parameters_or_rows_is_not_taken_up(corpus, tmp_path, cfg, monkeypatch):
-    resumed: list[int] = []
-    monkeypatch.setattr(KeepLatest, "on_train_start", lambda self, trainer, module: resumed.append(trainer.global_step))
+    resumed = starts(monkeypatch)
     with monkeypatch.context() as patched:
         die_at(20, patched)
         for _ in range(2):  # from the start, then from the checkpoint
@@ -138,7 +144,7 @@ def test_a_checkpoint_of_other_code_parameters_or_rows_is_not_taken_up(corpus, t
     put_back()
     write_split(corpus.rows / "train", [[[5, 6, 7]]])
     run(cfg, corpus, tmp_path)
-    assert resumed == [0, 16, 0, 0, 0]
+    assert [step for _, step in resumed] == [0, 19, 0, 0, 0]
 
 
 @pytest.mark.parametrize("how", [KeyboardInterrupt, SIGTERMException])
@@ -150,6 +156,88 @@ def test_an_interrupt_stays_one_and_nothing_half_written_is_left(corpus, tmp_pat
             run(cfg, corpus, tmp_path / "stopped")
     assert signal.getsignal(signal.SIGINT) is handler
     assert [path.name for path in (tmp_path / "stopped/work/pretrain").iterdir()] == [NAME]
+    run(cfg, corpus, tmp_path / "stopped")
+    assert all_bytes(tmp_path / "stopped") == unbroken
+
+
+@pytest.mark.parametrize(
+    ("number", "moment", "step"),
+    [(signal.SIGTERM, moment, step) for moment in BETWEEN for step in (1, 9, 40)]
+    + [(signal.SIGTERM, moment, step) for moment in WITHIN for step in (12, 40)]
+    + [(signal.SIGINT, moment, 12) for moment in ("forward", "update", "measured")],
+)
+def test_a_signal_abandons_the_step_in_flight_and_saves_the_last_whole_one(
+    corpus, tmp_path, cfg, unbroken, monkeypatch, number, moment, step
+):
+    handlers = [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)]
+    whole = step - (moment in BETWEEN)
+    with monkeypatch.context() as patched:
+        struck = strike_at(moment, step, patched, number=number)
+        with pytest.raises(KeyboardInterrupt) as stopped:
+            run(cfg, corpus, tmp_path / "stopped", seconds=math.inf)
+        assert struck()
+    assert str(stopped.value) == (f"step {whole} of 40 is saved" if whole else "")
+    assert [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)] == handlers
+    assert not (tmp_path / "stopped/out").exists()
+    begun = starts(monkeypatch)
+    run(cfg, corpus, tmp_path / "stopped", seconds=math.inf)
+    assert [at for _, at in begun] == [whole]
+    assert all_bytes(tmp_path / "stopped") == unbroken
+
+
+def test_signals_again_and_again_change_no_byte(corpus, tmp_path, cfg, unbroken, monkeypatch):
+    begun = starts(monkeypatch)
+    for moment, step in (("forward", 4), ("backward", 5), ("measured", 6), ("taken", 12), ("update", 20), ("saved", 21), ("forward", 37)):
+        with monkeypatch.context() as patched:
+            strike_at(moment, step, patched)
+            with pytest.raises(KeyboardInterrupt):
+                run(cfg, corpus, tmp_path / "stopped", seconds=0.0 if moment == "saved" else math.inf)
+    run(cfg, corpus, tmp_path / "stopped", seconds=math.inf)
+    assert [at for _, at in begun] == [0, 3, 4, 6, 12, 20, 21, 36]
+    assert all_bytes(tmp_path / "stopped") == unbroken
+
+
+def test_what_comes_after_the_last_step_need_not_train_again(corpus, tmp_path, cfg, unbroken, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr("privllm.train.pretrain.save", lambda *_: die())
+        with pytest.raises(Killed):
+            run(cfg, corpus, tmp_path / "stopped", seconds=math.inf)
+    shutil.rmtree(tmp_path / "stopped/live")  # as DVC does before a stage
+    begun = starts(monkeypatch)
+    run(cfg, corpus, tmp_path / "stopped", seconds=math.inf)
+    assert [at for _, at in begun] == [40]
+    assert all_bytes(tmp_path / "stopped") == unbroken
+
+
+def test_of_a_plateau_too_the_last_step_is_the_last(corpus, tmp_path, monkeypatch):
+    cfg = tiny(min_delta=100.0, patience=2, decay_fraction=0.25)
+    run(cfg, corpus, tmp_path / "whole")
+    for moment in ("taken", "measured"):  # the validation after step 18 brings the decay forward
+        with monkeypatch.context() as patched:
+            strike_at(moment, 18, patched)
+            with pytest.raises(KeyboardInterrupt):
+                run(cfg, corpus, tmp_path / moment, seconds=math.inf)
+        with monkeypatch.context() as patched:
+            patched.setattr("privllm.train.pretrain.save", lambda *_: die())
+            with pytest.raises(Killed):
+                run(cfg, corpus, tmp_path / moment, seconds=math.inf)
+        run(cfg, corpus, tmp_path / moment)
+        assert all_bytes(tmp_path / moment) == all_bytes(tmp_path / "whole")
+
+
+def test_where_an_interrupted_step_cannot_be_saved_the_message_says_so(corpus, tmp_path, cfg, unbroken, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        die_at(5, patched)
+        with pytest.raises(Killed):
+            run(cfg, corpus, tmp_path / "stopped")
+    with monkeypatch.context() as patched:
+        strike_at("forward", 9, patched)
+        patched.setattr("privllm.train.checkpoint.sync", full)
+        with pytest.raises(UserError, match=r"after step 8, .*could not be saved \(No space left.*step 4 is what"):
+            run(cfg, corpus, tmp_path / "stopped", seconds=math.inf)
     run(cfg, corpus, tmp_path / "stopped")
     assert all_bytes(tmp_path / "stopped") == unbroken
 
@@ -284,8 +372,7 @@ def test_rows_of_one_kind_are_all_alike(tmp_path, incumbent, known, new):
 
 
 def test_another_start_is_another_run(tmp_path, incumbent, monkeypatch):
-    resumed: list[int] = []
-    monkeypatch.setattr(KeepLatest, "on_train_start", lambda self, trainer, module: resumed.append(trainer.global_step))
+    resumed = starts(monkeypatch)
     corpus = grown(tmp_path, incumbent[0], 12, 10)
     with monkeypatch.context() as patched:
         die_at(20, patched)
@@ -296,7 +383,7 @@ def test_another_start_is_another_run(tmp_path, incumbent, monkeypatch):
     weights.unlink()
     save_file(changed, weights, metadata={"format": "pt"})
     run(continued(), corpus, tmp_path)
-    assert resumed == [0, 0]
+    assert [step for _, step in resumed] == [0, 0]
 
 
 def test_a_corpus_packed_with_another_tokenizer_is_refused(tmp_path, incumbent):

@@ -87,7 +87,6 @@ def tiny(**changes: object) -> PretrainConfig:
         "max_tokens": 40 * 4 * CONTEXT,
         "warmup_steps": 4,
         "validate_every": 6,
-        "checkpoint_every": 8,
         "compile": False,
     }
     values |= changes

@@ -36,7 +36,7 @@ def make_start(folder: Path, rows: Path, tokenizer: Path) -> Path:
     from privllm.tokens.rows import open_rows
 
     model = build("causal", MODELS["causal"], vocabulary_size(tokenizer), CONTEXT, seed=1)
-    cfg = TrainConfig(learning_rate=0.003, batch_size=8, compile=False, warmup_steps=5, validate_every=60, checkpoint_every=10_000)
+    cfg = TrainConfig(learning_rate=0.003, batch_size=8, compile=False, warmup_steps=5, validate_every=60)
     text = NextToken(model, cfg, Split(open_rows(rows / "train")), Split(open_rows(rows / "validation")), {})
     train(text, cfg, 60, folder / "live", Work(folder / "work", "code"), "key")
     save(model, {"config": {"seed": 0}}, folder / "start")
@@ -73,12 +73,13 @@ def make_inputs(root: Path) -> Inputs:
 
 
 def tiny(**changes: Any) -> AlignConfig:
-    values: dict[str, Any] = {"sft": SftConfig(0.002), "dpo": DpoConfig(0.001), "batch_size": 4, "min_steps": 20, "checkpoint_every": 8}
+    values: dict[str, Any] = {"sft": SftConfig(0.002), "dpo": DpoConfig(0.001), "batch_size": 4, "min_steps": 20}
     return AlignConfig(**(values | {"draws": 200, "validation": 0.15} | changes))
 
 
 def places(folder: Path, code: str = "code") -> Places:
-    return Places(folder / "out", folder / "live", folder / "work", code)
+    """A checkpoint after every step."""
+    return Places(folder / "out", folder / "live", folder / "work", code, 0.0)
 
 
 def write_lessons(folder: Path, sft: list[dict] = (), preferences: list[dict] = (), held_out: list[dict] = ()) -> Path:  # type: ignore[assignment]

@@ -66,7 +66,6 @@ def tiny(kind: str, family: str, **changes: Any) -> FinetuneConfig:
         "max_tokens": 500,
         "warmup_steps": 2,
         "validate_every": 10,
-        "checkpoint_every": 8,
         "generated": 8,
         "max_new_tokens": 3,
         "draws": 50,

@@ -1,0 +1,95 @@
+"""What a checkpoint's key takes: all that can change a weight, and nothing else. How often one is saved is no part of it."""
+
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+import yaml
+from tiny_corpus import tiny
+
+from privllm.core.cluster import ExecutorConfig
+from privllm.core.errors import UserError
+from privllm.train.loop import key_of
+
+
+class Given(NamedTuple):
+    cfg: Any
+    files: list[Path]
+    code: str = "code"
+    compiled: bool = False
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> Given:
+    for name in ("rows/train/0.arrow", "rows/validation/0.arrow", "tokenizer.json"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return Given(tiny().causal, [tmp_path / "rows/train", tmp_path / "rows/validation", tmp_path / "tokenizer.json"])
+
+
+def swap(one: Path, other: Path) -> None:
+    kept = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(kept)
+
+
+CHANGES = {
+    "a parameter": lambda given, _: given._replace(cfg=tiny(learning_rate=0.5).causal),
+    "a parameter of the model": lambda given, _: (setattr(given.cfg.model, "layers", 3), given)[1],
+    "code": lambda given, _: given._replace(code="other"),
+    "compiling": lambda given, _: given._replace(compiled=True),
+    "a file's content": lambda given, _: (given.files[2].write_text("other"), given)[1],
+    "a file in a folder": lambda given, _: ((given.files[0] / "0.arrow").write_text("other"), given)[1],
+    "a new file in a folder": lambda given, _: ((given.files[0] / "1.arrow").write_text(""), given)[1],
+    "a file's name": lambda given, _: ((given.files[0] / "0.arrow").rename(given.files[0] / "9.arrow"), given)[1],
+    "which split is which": lambda given, _: (swap(given.files[0] / "0.arrow", given.files[1] / "0.arrow"), given)[1],
+    "torch": lambda given, patch: (patch.setattr(torch, "__version__", "9.9"), given)[1],
+    "threads": lambda given, patch: (patch.setattr(torch, "get_num_threads", lambda: 99), given)[1],
+    "a GPU": lambda given, patch: (patch.setattr(torch.cuda, "is_available", lambda: not torch.cuda.device_count()), given)[1],
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_each_thing_that_can_change_a_weight_is_in_the_key(given: Given, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    before = key_of(*given)
+    assert key_of(*given) == before
+    assert key_of(*CHANGES[name](given, monkeypatch)) != before
+
+
+def test_where_the_files_lie_is_not(given: Given, tmp_path: Path) -> None:
+    before = key_of(*given)
+    (tmp_path / "rows").rename(tmp_path / "moved")
+    moved = [tmp_path / "moved/train", tmp_path / "moved/validation", given.files[2]]
+    assert key_of(*given._replace(files=moved)) == before
+
+
+class Reached(Exception):
+    pass
+
+
+@pytest.mark.parametrize(("stage", "item"), [("pretrain", "causal"), ("finetune", "gaps"), ("align", "causal")])
+def test_the_minutes_reach_the_training(stage: str, item: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = yaml.safe_load(Path("params.yaml").read_text("utf-8"))
+    params["executor"]["checkpoint_minutes"] = 2.5
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    (tmp_path / f"{stage}.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    module = importlib.import_module(f"stages.{stage}")
+
+    def reached(*given: Any) -> None:
+        assert given[-1].seconds == 150.0
+        raise Reached
+
+    for name, value in (("FOLDER", tmp_path), ("require_verdict", lambda _: None), (stage, reached)):
+        monkeypatch.setattr(module, name, value, raising=False)
+    with pytest.raises(Reached):
+        module.main(*[Path(item)] * len(inspect.signature(module.main).parameters))
+
+
+def test_minutes_below_nothing_are_refused() -> None:
+    with pytest.raises(UserError, match=r"executor\.checkpoint_minutes"):
+        ExecutorConfig(checkpoint_minutes=-1)
