@@ -8,6 +8,7 @@ from pathlib import Path
 
 from privllm.core.cluster import ExecutorConfig
 from privllm.core.fingerprint import FOLDER
+from privllm.core.memory import shortage_explained
 from privllm.core.params import read_params
 from privllm.core.report import write_json
 from privllm.core.stage import run
@@ -20,7 +21,11 @@ def main(start: Path, feedback: Path, rows: Path, tokenizer: Path, out: Path, li
     cfg, family = read_params("align", AlignConfig), out.name
     seconds = 60 * read_params("executor", ExecutorConfig).checkpoint_minutes
     places = Places(out, live, WORK / family, (FOLDER / "align.json").read_text("utf-8"), seconds)
-    write_json(report, align(family, cfg, Inputs(start, feedback, rows, tokenizer), places))
+    with shortage_explained(
+        f"Lower `align.batch_size`, set `align.lora.rank` above 0, or train a smaller `pretrain.{family}.model`, in params.yaml; or "
+        "close other programs"
+    ):
+        write_json(report, align(family, cfg, Inputs(start, feedback, rows, tokenizer), places))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ data/align/<family>, data/tokenizer, data/pack, data/dedup, data/annotate
 
 from pathlib import Path
 
+from privllm.core.memory import shortage_explained
 from privllm.core.params import read_params
 from privllm.core.report import write_json
 from privllm.core.stage import run
@@ -16,7 +17,9 @@ from privllm.evaluate.recipe import EvaluateConfig, Inputs, evaluate
 def main(model: Path, tokenizer: Path, packed: Path, documents: Path, annotations: Path, out: Path, report: Path, metrics: Path) -> None:
     cfg = read_params("evaluate", EvaluateConfig)
     inputs = Inputs(model, tokenizer, packed / "test", documents, annotations)
-    figures = evaluate(cfg, inputs, out.name, out, open_store("evaluate"))
+    knobs = f"Lower `evaluate.batch_rows`, or train a smaller `pretrain.{out.name}.model`, in params.yaml; or close other programs"
+    with shortage_explained(knobs):
+        figures = evaluate(cfg, inputs, out.name, out, open_store("evaluate"))
     write_json(report, figures)
     write_json(metrics, {out.name: {"bits_per_byte": figures["bits_per_byte"]}})
 

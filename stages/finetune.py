@@ -9,6 +9,7 @@ from pathlib import Path
 
 from privllm.core.cluster import ExecutorConfig
 from privllm.core.fingerprint import FOLDER
+from privllm.core.memory import shortage_explained
 from privllm.core.params import read_params
 from privllm.core.report import write_json
 from privllm.core.skipped import reason_in, skip
@@ -20,21 +21,22 @@ WORK = Path(".privllm/work/finetune")  # where a run that was killed left its ch
 
 def main(data: Path, start: Path, tokenizer: Path, verdict: Path, out: Path, live: Path, report: Path, metrics: Path) -> None:
     require_verdict(verdict)
-    task = out.name
+    task = f"finetune.tasks.{out.name}"
     if reason := reason_in(start):
-        write_json(report, skip(f"finetune.tasks.{task}", f"it begins with {start}, but {reason}", out, live))
-        write_json(metrics, {task: {}})
-        return
-    from privllm.train.finetune import Inputs, finetune  # not before it is known that there is work for torch
-    from privllm.train.loop import Work
+        figures = skip(task, f"it begins with {start}, but {reason}", out, live)
+    else:
+        from privllm.train.finetune import Inputs, finetune  # not before it is known that there is work for torch
+        from privllm.train.loop import Work
 
-    cfg = read_params("finetune.defaults", FinetuneConfig, over=f"finetune.tasks.{task}")
-    seconds = 60 * read_params("executor", ExecutorConfig).checkpoint_minutes
-    work = Work(WORK / task, (FOLDER / "finetune.json").read_text("utf-8"), seconds)
-    figures = finetune(task, cfg, Inputs(data, start, tokenizer), out, live, work)
+        cfg = read_params("finetune.defaults", FinetuneConfig, over=task)
+        seconds = 60 * read_params("executor", ExecutorConfig).checkpoint_minutes
+        work = Work(WORK / out.name, (FOLDER / "finetune.json").read_text("utf-8"), seconds)
+        knobs = f"Lower `{task}.batch_size`, set `{task}.lora.rank` above 0 or `{task}.precision` to bf16, or take a smaller `{task}.start`"
+        with shortage_explained(f"{knobs}, in params.yaml; or close other programs"):
+            figures = finetune(out.name, cfg, Inputs(data, start, tokenizer), out, live, work)
     write_json(report, figures)
     main_figure = {figures["main"]: figures["test"][figures["main"]]} if "main" in figures else {}  # a skipped task has none
-    write_json(metrics, {task: main_figure})
+    write_json(metrics, {out.name: main_figure})
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ data/promoted/model, data/align, data/evaluate, data/pack, data/dedup, data/toke
 
 from pathlib import Path
 
+from privllm.core.memory import shortage_explained
 from privllm.core.params import read_params
 from privllm.core.promoted import MANIFEST
 from privllm.core.report import write_json
@@ -27,7 +28,8 @@ def main(
 
         settings = Settings(cfg, read_params("evaluate", EvaluateConfig), read_params("split", SplitConfig))
         inputs = Inputs(promoted, models, scores, packed, texts, tokenizer, said, tuned)
-        found = gate(settings, inputs, out, open_store("gate"))
+        with shortage_explained("Lower `evaluate.batch_rows` in params.yaml, or close other programs"):
+            found = gate(settings, inputs, out, open_store("gate"))
     write_json(out / "verdict.json", {key: found[key] for key in ("incumbent", "passed")})
     write_json(report, found)
     require_pass(found)

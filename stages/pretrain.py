@@ -8,6 +8,7 @@ from pathlib import Path
 
 from privllm.core.cluster import ExecutorConfig
 from privllm.core.fingerprint import FOLDER
+from privllm.core.memory import shortage_explained
 from privllm.core.params import read_params
 from privllm.core.report import write_json
 from privllm.core.skipped import reason_in, skip
@@ -28,7 +29,12 @@ def main(rows: Path, guide: Path, tokenizer: Path, start: Path, verdict: Path, o
 
     seconds = 60 * read_params("executor", ExecutorConfig).checkpoint_minutes
     work = Work(WORK / family, (FOLDER / "pretrain.json").read_text("utf-8"), seconds)
-    write_json(report, pretrain(family, section, PretrainInputs(rows, guide, tokenizer, start), out, live, work))
+    inputs, knobs = PretrainInputs(rows, guide, tokenizer, start), f"pretrain.{family}"
+    with shortage_explained(
+        f"Lower `{knobs}.batch_size` or `pack.context`, take a smaller `{knobs}.model` (or `{knobs}.start`), or set "
+        f"`{knobs}.precision` to bf16, in params.yaml; or close other programs"
+    ):
+        write_json(report, pretrain(family, section, inputs, out, live, work))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from typing import Any
 import privllm.core.offline  # noqa: F401  (first: it switches telemetry off)
 from privllm.core.errors import UserError
 from privllm.core.fingerprint import check_fingerprint, require_fingerprinted
+from privllm.core.memory import explain_shortage, ran_out
 from privllm.core.missing import missing_library
 from privllm.core.origins import require_hashed_code, require_libraries_of_the_environment
 from privllm.core.params_check import require_sound_params
@@ -101,6 +102,9 @@ def call(action: Callable[[], object], name: str) -> int:
         if (text := missing_library(error)) and os.environ.get("PRIVLLM_DEBUG") != "1":
             explain(f"{name}: {text}")
             return 1
+        if ran_out(error) and os.environ.get("PRIVLLM_DEBUG") != "1":  # torch says it by a RuntimeError
+            explain(f"{name}: {_paragraph(error)}")
+            return 1
         if hasattr(error, "format_message"):  # click's own usage errors
             explain(f"{name}: {error.format_message()}")
             return 2
@@ -116,14 +120,14 @@ def require_verdict(path: Path) -> None:
 
 
 def _paragraph(error: Exception) -> str:
+    if ran_out(error):
+        return explain_shortage(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = error.filename or Path.cwd()
         return f"the disk is full ({where}). Nothing is lost: free some space (`dvc gc -w` drops old results) and run it again."
     if isinstance(error, OSError):
         what = error.strerror or error
         return f"{what} ({error.filename or 'no file named'}). Mend that and run it again; PRIVLLM_DEBUG=1 shows where."
-    if isinstance(error, MemoryError):
-        return "memory ran out. Nothing is lost: close other programs or lower the stage's batch size in params.yaml, and run it again."
     return str(error)
 
 

@@ -12,6 +12,7 @@ from threading import Condition, Thread
 
 from transformers import PreTrainedModel
 
+from privllm.core.memory import shortage_explained
 from privllm.serve.batch import Batch, Job, check
 from privllm.serve.engine import Ask, Done, Refused, Served, Text
 from privllm.serve.voice import Voice, open_folder
@@ -37,6 +38,7 @@ class Batched:
         self._thread = Thread(target=self._work, name="model", daemon=True)
 
     @classmethod
+    @shortage_explained("Serve a smaller model, or fewer callers at once (`--batch`), or close other programs")
     def open(cls, folder: Path, revision: str = "", batch: int = BATCH, queue: int = QUEUE) -> "Batched":
         """Raises UserError where `folder` holds no model that can be served."""
         return cls(*open_folder(folder, revision), batch, queue)

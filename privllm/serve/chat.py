@@ -15,6 +15,7 @@ from rich.console import Console
 from transformers import PreTrainedModel
 
 from privllm.core.errors import UserError
+from privllm.core.memory import shortage_explained
 from privllm.core.printable import WORDS, printable
 from privllm.core.seed import seed_of
 from privllm.judge.records import Message
@@ -35,6 +36,7 @@ class Conversation:
         self._batch = Batch(model, voice, 1)
 
     @classmethod
+    @shortage_explained("Take a smaller model, or close other programs")
     def open(cls, folder: Path, settings: Settings) -> "Conversation":
         """The model in `folder`. Raises UserError when there is none."""
         model, voice = open_folder(folder)

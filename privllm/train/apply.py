@@ -19,6 +19,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from privllm.core.errors import UserError
+from privllm.core.memory import shortage_explained
 from privllm.model.families import config_of, context_of
 from privllm.model.heads import open_model
 from privllm.tasks.formats import Chat, Classified, Dataset, Example, Pair, Tagged
@@ -44,6 +45,7 @@ class Tuned:
     max_new_tokens: int  # of an answer in words
 
 
+@shortage_explained("Take a task of a smaller model, or close other programs")
 def open_tuned(folder: Path) -> Tuned:
     """The model that `finetune` left in `folder`, in eval mode on the CPU. Raises UserError when there is none."""
     skipped, facts = (_json(folder / name) for name in ("skipped.json", "training.json"))
