@@ -20,7 +20,7 @@ from privllm.model.families import load
 from privllm.tokens.speech import Speech
 from privllm.train import align_train
 from privllm.train.adapter import AdapterConfig
-from privllm.train.align import AlignConfig, DpoConfig, Inputs, SftConfig, align
+from privllm.train.align import AlignConfig, DpoConfig, Inputs, Material, SftConfig, align, read_material
 from privllm.train.align_figures import compare, judge
 from privllm.train.history import History
 
@@ -232,6 +232,33 @@ def test_lessons_that_cannot_be_used_are_counted_and_the_rest_is_learnt(inputs: 
     assert not {"preference_accuracy", "reward_accuracy", "correction_loss"} & set(report)
 
 
+def test_what_was_preferred_or_written_is_imitated_and_never_what_was_rejected(inputs: Inputs) -> None:
+    speech, material = Speech(inputs.tokenizer), read_material(tiny(), inputs)
+    sft, dpo = align_train.parts_of(tiny(), material)
+    lessons = [*sft.train, *sft.validation]
+    assert len(lessons) == len(material.training.corrections.kept) + len(material.training.preferences.kept) - corrected(material)
+    for lesson in lessons:
+        (reply,) = lesson.replies
+        assert tiny_feedback.LIKED in speech.text(reply)
+    for lesson in [*dpo.train, *dpo.validation]:
+        chosen, rejected = map(speech.text, lesson.replies)
+        assert tiny_feedback.LIKED in chosen
+        assert tiny_feedback.LIKED not in rejected
+
+
+def corrected(material: Material) -> int:
+    """Corrections are preferences too, and imitated once."""
+    corrections, preferences = ({lesson.id for lesson, _ in part.kept} for part in material.training[:2])
+    return len(corrections & preferences)
+
+
+def test_a_preferred_reply_weighs_less_than_a_correction(inputs: Inputs) -> None:
+    material = read_material(tiny(), inputs)
+    full, half = (align_train.parts_of(tiny(sft=SftConfig(preferred=share)), material)[0] for share in (1.0, 0.5))
+    shares = [less.weight / more.weight for less, more in zip(half.train, full.train, strict=True)]
+    assert set(shares) == {0.5, 1.0}
+
+
 def test_corrections_alone_are_imitated(inputs: Inputs, tmp_path: Path) -> None:
     feedback = write_lessons(tmp_path / "clean", sft=[row(i, reply="Ada walks") for i in range(8)])
     report = run(tiny(**CLEARLY), inputs._replace(feedback=feedback), tmp_path)
@@ -279,8 +306,6 @@ def test_weights_decide_between_people_who_disagree(inputs: Inputs, tmp_path: Pa
 
 
 def test_figures_of_a_model_beside_itself_do_not_differ(inputs: Inputs) -> None:
-    from privllm.train.align import read_material
-
     material = read_material(tiny(), inputs)
     model = load("causal", inputs.start)
     judged = judge(model, material.held_out, align_train._text(tiny(), model, inputs), 4)
