@@ -1,8 +1,7 @@
 """finetune: a pretrained model and labelled examples in, a model for one task out, and what the pretrained start was worth.
 
 <task>.jsonl, data/pretrain/<family>, data/tokenizer, data/validate/verdict.json
-    -> data/finetune/<task>, reports/finetune/<task> (losses), reports/finetune/<task>.json, and of it reports/metrics/finetune/<task>.json
-       for `dvc exp show`
+    -> data/finetune/<task>, reports/finetune/<task> (losses), reports/finetune/<task>.json, reports/metrics/finetune/<task>.json
 """
 
 from pathlib import Path
@@ -29,14 +28,12 @@ def main(data: Path, start: Path, tokenizer: Path, verdict: Path, out: Path, liv
         from privllm.train.loop import Work
 
         cfg = read_params("finetune.defaults", FinetuneConfig, over=task)
-        seconds = 60 * read_params("executor", ExecutorConfig).checkpoint_minutes
-        work = Work(WORK / out.name, (FOLDER / "finetune.json").read_text("utf-8"), seconds)
-        knobs = f"Lower `{task}.batch_size`, set `{task}.lora.rank` above 0 or `{task}.precision` to bf16, or take a smaller `{task}.start`"
-        with shortage_explained(f"{knobs}, in params.yaml; or close other programs"):
+        minutes = read_params("executor", ExecutorConfig).checkpoint_minutes
+        work = Work(WORK / out.name, (FOLDER / "finetune.json").read_text("utf-8"), 60 * minutes)
+        with shortage_explained(f"Lower `{task}.batch_size`, or set `{task}.lora.rank` above 0, in params.yaml; or close other programs"):
             figures = finetune(out.name, cfg, Inputs(data, start, tokenizer), out, live, work)
     write_json(report, figures)
-    main_figure = {figures["main"]: figures["test"][figures["main"]]} if "main" in figures else {}  # a skipped task has none
-    write_json(metrics, {out.name: main_figure})
+    write_json(metrics, {out.name: {figures["main"]: figures["test"][figures["main"]]} if "main" in figures else {}})
 
 
 if __name__ == "__main__":

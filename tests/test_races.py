@@ -139,8 +139,10 @@ def test_a_touched_mode_or_a_moved_copy_is_no_edit(built: Workshop) -> None:
 @pytest.fixture
 def merged(built: Workshop, tmp_path: Path) -> Iterator[Workshop]:
     """A colleague's document has come by `git merge`, and nobody has typed `dvc checkout`."""
+    (built.root / "data/sources/letter.txt").write_text(PROSE.replace("zebra", tmp_path.name), "utf-8")
     built.repro("clean")
     built.commit("ours")
+    before = built.run("git", "rev-parse", "HEAD").stdout.strip()
     built.run("git", "checkout", "-qb", "colleague")
     path = built.root / "data/sources/notes.md"
     ours = path.read_bytes()
@@ -148,13 +150,13 @@ def merged(built: Workshop, tmp_path: Path) -> Iterator[Workshop]:
     built.run("dvc", "add", "-q", "data/sources")
     built.commit("theirs")
     built.run("git", "checkout", "-q", "main")
-    built.run("dvc", "checkout", "-q")
+    built.run("dvc", "checkout", "-q", "data/sources.dvc")
     assert path.read_bytes() == ours
     built.run("git", "merge", "-q", "colleague")
     yield built
+    built.run("git", "reset", "-q", "--hard", before)
     built.run("git", "branch", "-qD", "colleague")
-    built.run("git", "reset", "-q", "--hard")
-    built.run("dvc", "checkout", "-q", "--force")
+    built.run("dvc", "checkout", "-q", "--force", "--allow-missing")
 
 
 def test_a_merge_that_was_not_checked_out_is_noticed_before_it_is_undone(merged: Workshop) -> None:
@@ -170,10 +172,10 @@ def test_a_merge_that_was_not_checked_out_is_noticed_before_it_is_undone(merged:
 
 
 def test_a_merge_beside_edits_of_one_s_own_is_noticed_too(merged: Workshop) -> None:
-    (merged.root / "data/sources/letter.txt").write_text(PROSE.replace("zebra", "badger"), "utf-8")
+    (merged.root / "data/sources/copy.txt").write_text(PROSE.replace("zebra", "badger"), "utf-8")
     said = merged.run("privllm", "check", check=False).stdout
     assert "data/sources/notes.md" in said
-    assert "data/sources/letter.txt" not in said
+    assert "data/sources/copy.txt" not in said
 
 
 def test_a_merge_that_a_build_has_undone_is_noticed(merged: Workshop) -> None:

@@ -20,7 +20,7 @@ NOTE = "skipped.json"
 BUILT_HERE = re.compile(r"data/pretrain/([^/]+)/?")
 
 
-def leave_note(reason: str, *folders: Path) -> dict[str, str]:
+def leave_note(reason: str, *folders: Path) -> dict[str, Any]:
     """Make folders that hold the note and nothing else; returns the report."""
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
@@ -28,7 +28,7 @@ def leave_note(reason: str, *folders: Path) -> dict[str, str]:
     return {"skipped": reason}
 
 
-def skip(what: str, reason: str, *folders: Path) -> dict[str, str]:
+def skip(what: str, reason: str, *folders: Path) -> dict[str, Any]:
     """`leave_note`, and say so; the log shall not take this for how long `what` takes."""
     say(f"note: {what} is skipped: {reason}", err=True)
     work["skipped"] = 1

@@ -171,7 +171,7 @@ def test_nothing_said_reaches_the_terminal_as_a_command(monkeypatch: pytest.Monk
     monkeypatch.setattr(Conversation, "open", lambda *_: Parrot())
     console = Console(file=io.StringIO(), width=400)
     evil = EVIL.replace("\n", "").replace("\r", "")
-    chat(Path("nowhere"), SAMPLING, io.StringIO(f"{evil} می\u200cخواهم\n"), console)
+    chat(Path("nowhere"), SETTINGS, io.StringIO(f"{evil} می\u200cخواهم\n"), console)
     said = console.file.getvalue()  # type: ignore[attr-defined]
     assert not obeyed(said)
     assert said.count(ESCAPED) == 2
