@@ -5,15 +5,18 @@ Each case runs a real stage command in a copy of the repository.
 
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.workshop import Workshop, environment, make_workshop
+from tests.workshop import ROOT, Workshop, environment, make_workshop
+
+PAUSE = ROOT / "tests/pause"
+PATIENCE = 300.0  # seconds, for a machine that does much else; nothing waits that long
 
 MAY_MOUNT = subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True).returncode == 0
 
@@ -112,36 +115,29 @@ def test_a_full_disk(shop: Workshop) -> None:
     explained(done, "disk is full", "Nothing is lost")
 
 
+@pytest.mark.parametrize("point", ["os.mkdir data/{}", "os.rename data/{}", "open reports/{}.json"], ids=["begins", "writes", "ends"])
 @pytest.mark.parametrize("stage", ["collect", "dedup"])
-def test_ctrl_c_is_safe(shop: Workshop, stage: str) -> None:
-    """Interrupted at some moment, then repeated: the same bytes as without."""
-    lock = (shop.root / "dvc.lock").read_bytes()
+def test_ctrl_c_is_safe(shop: Workshop, tmp_path: Path, stage: str, point: str) -> None:
+    """Interrupted where the stage itself says that it has come to, then repeated: the same bytes as without."""
+    lock, fifo = (shop.root / "dvc.lock").read_bytes(), tmp_path / "paused"
+    os.mkfifo(fifo)
+    paused = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    variables = {"PYTHONPATH": str(PAUSE), "PRIVLLM_PAUSE": f"{stage} {point.format(stage)}", "PRIVLLM_PAUSED": str(fifo)}
     process = subprocess.Popen(
         [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", stage],
-        cwd=shop.root, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        cwd=shop.root, env=environment() | variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not runs_in(shop, stage) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    time.sleep(0.4)
-    os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    try:
+        assert select.select([paused], [], [], PATIENCE)[0], f"{stage} never came to: {point}"
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
+        os.close(paused)
     assert process.returncode != 0
+    assert f"{stage} was interrupted. Nothing is lost" in err
     assert "Traceback" not in out + err
     shop.repro("--force", "--single-item", stage)
     assert (shop.root / "dvc.lock").read_bytes() == lock
-
-
-def runs_in(shop: Workshop, stage: str) -> bool:
-    """Whether some Python process runs the stage's module in this folder (others build beside it, and DVC goes through a shell)."""
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            if f"stages.{stage}".encode() in words and (entry / "cwd").resolve() == shop.root.resolve():
-                return True
-        except OSError:
-            continue
-    return False
 
 
 def test_stage_help_names_its_paths(shop: Workshop) -> None:
