@@ -10,12 +10,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
 from privllm.build import history
 from privllm.build.fates import fates, rows_of
 from privllm.build.history import Revision, in_git, revisions, verdicts
 from privllm.build.sources import is_below, source_name
 from privllm.build.trace import PROMOTED, lines_of, near_names, trace
+from privllm.cli import app
+from privllm.collect.files import source_of
+from privllm.collect.recipe import CollectConfig, collect
 from privllm.core.cache import Cache
 from privllm.core.errors import UserError
 from privllm.core.records import ANNOTATIONS, CLEAN, CLUSTERS, DEDUPED, DOCUMENTS, DROPPED, QUARANTINE, document_id, shard_name, shard_of
@@ -25,6 +29,7 @@ from privllm.tokens.known import TRAINED as TRAINED_DOCUMENTS
 from privllm.tokens.mixture import order_of
 from privllm.tokens.packing import PACKED, cut, join, pieces_of
 from privllm.tokens.rows import write_rows
+from tests.hostile import ESCAPED, FILE_NAME, obeyed
 from tests.workshop import ROOT
 
 BITS, CONTEXT = 1, 8
@@ -164,6 +169,25 @@ def test_unknown_names_get_near_ones(root: Path) -> None:
             trace(root, word)
     with pytest.raises(UserError, match="does not lie below"):
         trace(root, "../elsewhere.txt")
+
+
+def test_a_hostile_name_is_found_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is typed as the bytes that it is, a half character among them."""
+    monkeypatch.chdir(tmp_path)
+    name = f"{FILE_NAME}.txt"
+    (tmp_path / "data/sources").mkdir(parents=True)
+    (tmp_path / "data/sources" / name).write_text("words")
+    collect(CollectConfig(shard_bits=BITS), tmp_path / "data/sources", tmp_path / "data/collect")
+    shown = CliRunner().invoke(app, ["trace", name])
+    assert shown.exit_code == 0, shown.output
+    assert shown.output.startswith(ESCAPED)
+    assert shown.output.count("\n") == 6
+    assert not obeyed(shown.output)
+    told = json.loads(CliRunner().invoke(app, ["trace", name, "--json"]).output)
+    assert told["documents"][0]["source"] == source_of(tmp_path / name, tmp_path)
+    unknown = CliRunner().invoke(app, ["trace", f"no{name}"])
+    assert unknown.exit_code == 1
+    assert not obeyed(unknown.stderr, lines=3)
 
 
 def test_names_of_paths(tmp_path: Path) -> None:
@@ -345,10 +369,6 @@ def test_without_git_there_are_no_revisions(tmp_path: Path) -> None:
 
 
 def test_the_command(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from typer.testing import CliRunner
-
-    from privllm.cli import app
-
     monkeypatch.chdir(root)
     plain = CliRunner().invoke(app, ["trace", "a.txt", "--json"])
     assert plain.exit_code == 0
