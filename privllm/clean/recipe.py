@@ -156,9 +156,9 @@ def _shares(languages: dict[str, int]) -> dict[str, float]:
 
 
 def spoken(report: dict[str, Any]) -> str:
-    """The languages of a report in words: "de 71 %, en 29 %"."""
+    """The languages of a report in words: "de 70.6%, en 29.4%"."""
     shares = sorted(report["by_language"].items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{code} {share:.0%}" for code, share in shares)
+    return ", ".join(f"{code} {share:.1%}" for code, share in shares)
 
 
 def clean(cfg: CleanConfig, source: Path, out: Path, store: Store = NO_STORE) -> dict[str, Any]:

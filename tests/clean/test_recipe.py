@@ -126,7 +126,7 @@ def test_a_company_that_writes_german_keeps_its_documents(tmp_path: Path) -> Non
     report = clean(CleanConfig(), tmp_path / "collect", tmp_path / "clean")
     assert (report["kept"], report["dropped"]) == (85, {})
     assert report["by_language"] == {"de": 0.7059, "en": 0.2941}
-    assert spoken(report) == "de 71%, en 29%"
+    assert spoken(report) == "de 70.6%, en 29.4%"
 
 
 def test_rare_languages_share_a_name() -> None:

@@ -95,7 +95,7 @@ def test_stages_list_and_tell_what_they_left_out(
     assert lines[1].startswith(r"4 unsupported evil\x1b[2J")
     assert lines[1].endswith("fax.pdf, ...")
     assert lines[2] == "1 bad_json lines.jsonl#2"
-    assert lines[3] == "clean found these languages: unknown 100%"
+    assert lines[3] == "clean found these languages: unknown 100.0%"
     assert lines[4] == "clean left out 2 of 2 documents; each of them, and why: data/clean/dropped/dropped.txt"
     for name, rows in (("collect/quarantine/quarantine.txt", 5), ("clean/dropped/dropped.txt", 2)):
         assert not obeyed((tmp_path / "data" / name).read_text("utf-8"), lines=1 + rows)
