@@ -52,7 +52,8 @@ def demo(
     from privllm.collect.demo import build_demo
 
     if remove:
-        typer.echo("\n".join(remove_demo(Path(), sources).lines()))
+        for line in remove_demo(Path(), sources).lines():
+            say(line)
         return
     if when_empty and sources.is_dir() and any(sources.iterdir()):
         return

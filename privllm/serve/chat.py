@@ -106,7 +106,7 @@ def chat(folder: Path, settings: Settings, source: TextIO = sys.stdin, console: 
         except Refused as error:
             if not person:
                 raise UserError(error.message) from error
-            console.print(error.message, style="red", end="")
+            console.print(printable(error.message), style="red", end="")
         console.out("\n" if person else "")
 
 

@@ -1,6 +1,7 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -161,21 +162,31 @@ def test_nothing_said_reaches_the_terminal_as_a_command(monkeypatch: pytest.Monk
     """Not what was typed, which a model without turns is seen to continue, nor what it answers."""
 
     class Parrot:
-        marks = None
+        voice = SimpleNamespace(tuned=False)
 
         def reply(self, message: str, emit: Emit) -> str:
             for letter in message:
                 emit(letter)
-            return message
+            raise Refused(400, f"{EVIL} cannot be read.")
+
+    class Person(io.StringIO):
+        def isatty(self) -> bool:
+            return True
 
     monkeypatch.setattr(Conversation, "open", lambda *_: Parrot())
-    console = Console(file=io.StringIO(), width=400)
     evil = EVIL.replace("\n", "").replace("\r", "")
-    chat(Path("nowhere"), SETTINGS, io.StringIO(f"{evil} می\u200cخواهم\n"), console)
+    lines = iter([f"{evil} می\u200cخواهم"])
+    console = Console(file=io.StringIO(), width=4000)
+    monkeypatch.setattr(console, "input", lambda _: next(lines, None) or leave())
+    chat(Path("nowhere"), SETTINGS, Person(), console)
     said = console.file.getvalue()  # type: ignore[attr-defined]
     assert not obeyed(said)
-    assert said.count(ESCAPED) == 2
+    assert said.count(ESCAPED) == 3  # as it was typed, answered and refused
     assert "می\u200cخواهم" in said
+
+
+def leave() -> str:
+    raise EOFError
 
 
 def test_tuned_is_read_from_the_provenance(export_inputs: ExportInputs, tmp_path: Path) -> None:
