@@ -6,7 +6,6 @@ By far the slowest stage for its bytes (some thousands of tokens a second and co
 The spans slice the evaluation by part of speech and by entity, can guide what is masked, and give labels to a derived task.
 """
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import pyarrow.compute as pc
 from privllm.annotate.select import choose
 from privllm.annotate.spans import MODELS, annotate_text, head_of, language_of
 from privllm.core.params import require
+from privllm.core.printable import say
 from privllm.core.records import ANNOTATIONS
 from privllm.core.report import add_up, balance
 from privllm.core.split import SPLITS, SplitConfig
@@ -53,7 +53,7 @@ def annotate(
     unread = sum(name not in splits for ids in chosen for name in ids.values())
     chosen = [{identifier: name for identifier, name in ids.items() if name in splits} for ids in chosen]
     if unread:
-        sys.stderr.write(f"note: {unread} documents are not annotated, since nothing that is built reads more than {', '.join(splits)}.\n")
+        say(f"note: {unread} documents are not annotated, since nothing that is built reads more than {', '.join(splits)}.", err=True)
     jobs = [(path, cfg.model, tuple(ids), cfg.max_characters) for path, ids in zip(sources, chosen, strict=True)]
     counts = add_up(store.map(annotate_shard, jobs, out, "annotate", inline_bytes=INLINE_BYTES))
     by_split = Counter(name for ids in chosen for name in ids.values())

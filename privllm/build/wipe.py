@@ -11,6 +11,7 @@ from pathlib import Path
 from privllm.core.errors import UserError
 from privllm.core.leftovers import remove_leftovers
 from privllm.core.pipeline import declared_stages, outputs_of
+from privllm.core.printable import say
 
 NOTES = Path(".privllm")  # the log of durations, unfinished trainings, digests of files
 
@@ -44,7 +45,7 @@ def main() -> None:
         removed = wipe(Path())
     except UserError as error:
         sys.exit(f"error: {error}")
-    print(f"removed: {' '.join(removed)}" if removed else "nothing was built here")
+    say(f"removed: {' '.join(removed)}" if removed else "nothing was built here")
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def _need_web() -> None:
 
 def _loading(what: Path | str) -> None:
     """Say so before torch is imported, which takes seconds; on stderr, for the first line on stdout is the address."""
-    typer.echo(f"loading {what} ...", err=True)
+    say(f"loading {what} ...", err=True)
 
 
 def serve(

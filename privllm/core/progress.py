@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from privllm.core.printable import say
+
 Clock = Callable[[], float]
 FIRST_LINE = 5.0  # seconds; what takes less says nothing
 NEXT_LINE = 30.0
@@ -58,7 +60,7 @@ def _plain(label: str, total: float, lines: Lines) -> Advance:
         nonlocal done
         done += amount
         if lines.due():
-            sys.stderr.write(f"{label}: {done / total:.0%}, {lines.left(done, total)}\n")
+            say(f"{label}: {done / total:.0%}, {lines.left(done, total)}", err=True)
             sys.stderr.flush()
 
     return advance

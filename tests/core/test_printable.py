@@ -17,8 +17,12 @@ from tests.hostile import ESCAPED, EVIL, obeyed
 from tests.hostile import WORDS as HOSTILE
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-# A helper process that says its number to its parent; what speaks before anything of ours is imported; the way itself.
-OTHER_WAYS = {"privllm/collect/pydoc_pages.py", "privllm/core/interrupt.py", "privllm/core/printable.py", "privllm/core/stage.py"}
+OTHER_WAYS = {
+    # Helper processes, which speak to their parent; it says what they said.
+    *("privllm/collect/pydoc_pages.py", "privllm/commands/sections.py", "privllm/core/dvc_resolver.py"),
+    # What speaks before anything of ours is imported, and the way itself.
+    *("privllm/core/interrupt.py", "privllm/core/printable.py", "privllm/core/stage.py"),
+}
 RICH = {  # they print what rich was given; each has a test with a hostile name
     *("privllm/cli.py", "privllm/commands/people.py", "privllm/serve/chat.py"),
     *("privllm/core/progress.py", "privllm/train/progress.py"),  # bars: names of stages and sections
