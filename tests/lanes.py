@@ -9,7 +9,7 @@ What a test imports in its own body is not seen: such a test says `@pytest.mark.
 
 import ast
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -22,14 +22,13 @@ OURS = {"privllm", "stages", "tests", "docs", "benchmarks"}
 def lanes_of(item: pytest.Function) -> set[str]:
     """Return the markers that a collected test gets."""
     functions = [item.function, *fixtures_of(item)]
-    modules = {Path(inspect.getfile(function)) for function in functions}
-    libraries = set().union(*(imported_with(path) for path in modules if path.is_relative_to(ROOT / "tests")))
+    libraries = set().union(*(imported_with(inspect.getfile(function)) for function in functions))
     lanes = set()
     if "torch" in libraries:
         lanes.add("torch")
     if "lightning" in libraries:
         lanes.add("training")
-    sources = [inspect.getsource(function) for function in functions]
+    sources = [source_of(function) for function in functions]
     if any("Workshop(" in source or "make_workshop(" in source for source in sources):
         lanes.add("build")
     if any("make_workshop(" in source for source in sources):
@@ -37,17 +36,27 @@ def lanes_of(item: pytest.Function) -> set[str]:
     return lanes
 
 
-def fixtures_of(item: pytest.Function) -> Iterator[object]:
+def fixtures_of(item: pytest.Function) -> Iterator[Callable[..., object]]:
     """The functions behind the fixtures of a test, those that other fixtures need included."""
     for definitions in item._fixtureinfo.name2fixturedefs.values():
         yield from (inspect.unwrap(definition.func) for definition in definitions)
 
 
-def imported_with(path: Path) -> set[str]:
-    """The libraries that are imported before a test in the file `path` can run."""
+@cache
+def source_of(function: Callable[..., object]) -> str:
+    """Kept, for a test with many parameters is one function."""
+    return inspect.getsource(function)
+
+
+@cache
+def imported_with(name: str) -> frozenset[str]:
+    """The libraries that are imported before a test in this file can run; none for a file that is not ours (a fixture of pytest's)."""
+    path = Path(name)
+    if not path.is_relative_to(ROOT / "tests"):
+        return frozenset()
     above = [folder / "conftest.py" for folder in path.parents if folder.is_relative_to(ROOT / "tests")]
     files = [path, *(file for file in above if file.is_file())]
-    return set().union(*(libraries_of(file) for file in files))
+    return frozenset().union(*(libraries_of(file) for file in files))
 
 
 @cache

@@ -103,7 +103,8 @@ def outcomes(python: str | Path, tests: Sequence[str], parallel: bool = True) ->
         spread = ["-n", "auto", "--dist", "loadfile"] if parallel else ["-p", "no:xdist"]
         command = [str(python), "-m", "pytest", "-p", "tests.pythons", *spread, f"@{listed}"]
         path = f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"
-        done = subprocess.run(command, cwd=ROOT, env={**os.environ, OUTCOMES: str(noted), "OMP_NUM_THREADS": "1", "PATH": path})
+        kept = {variable: value for variable, value in os.environ.items() if not variable.startswith("PYTEST_XDIST")}
+        done = subprocess.run(command, cwd=ROOT, env={**kept, OUTCOMES: str(noted), "OMP_NUM_THREADS": "1", "PATH": path})
         found: dict[str, str] = {}
         for line in noted.read_text("utf-8").splitlines():
             test, when, outcome = json.loads(line)

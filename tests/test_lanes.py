@@ -54,7 +54,7 @@ def test_which_needs_none(request: pytest.FixtureRequest) -> None:
     ],
 )
 def test_libraries_are_followed_through_our_modules(path: str, libraries: set[str]) -> None:
-    assert imported_with(ROOT / path) & {"torch", "lightning"} == libraries
+    assert imported_with(str(ROOT / path)) & {"torch", "lightning"} == libraries
 
 
 def test_what_a_function_or_a_condition_imports_is_not_imported_at_once(tmp_path: Path) -> None:

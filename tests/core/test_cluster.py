@@ -148,6 +148,7 @@ def files(root: Path) -> dict[str, bytes]:
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray (`make ray`)")
 @pytest.mark.proof
+@pytest.mark.build
 @pytest.mark.skipif(not works(*NAMESPACE, "true"), reason="needs a network namespace with a loopback interface (`unshare -rn`, `ip`)")
 def test_two_nodes_of_which_one_is_killed_make_the_same_bytes(tmp_path: Path) -> None:
     root = tmp_path / "repository"
@@ -156,7 +157,7 @@ def test_two_nodes_of_which_one_is_killed_make_the_same_bytes(tmp_path: Path) ->
     assert sum(path.stat().st_size for path in (root / "data/collect").glob("*.parquet")) > INLINE_BYTES
     shutil.copytree(root, tmp_path / "local")
     run(tmp_path / "local", "-m", "stages.clean", "data/collect", "data/clean", "reports/clean.json")
-    command = [*NAMESPACE, "timeout", "-k", "1", "120", sys.executable, str(Path(__file__).with_name("cluster_run.py")), str(root)]
+    command = [*NAMESPACE, "timeout", "-k", "1", "600", sys.executable, str(Path(__file__).with_name("cluster_run.py")), str(root)]
     done = subprocess.run(command, env=environment(PYTHONPATH=str(root)), capture_output=True, text=True, cwd=root)
     assert done.returncode == 0, done.stderr[-3000:]
     said = json.loads(done.stdout.splitlines()[-1])
