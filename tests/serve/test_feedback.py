@@ -1,5 +1,6 @@
 import json
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -122,10 +123,20 @@ def test_lines_that_are_no_records_are_named(people: People, folder: Path, line:
 
 
 def test_what_is_exported_is_on_the_disk_before_it_is_marked(people: People, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The order of things: the file's bytes, its name, then the mark."""
-    done: list[str] = []
-    sync, replace_ = os.fsync, Path.replace
-    monkeypatch.setattr(os, "fsync", lambda file: (done.append("bytes" if Path(f"/dev/fd/{file}").is_file() else "folder"), sync(file)))
-    monkeypatch.setattr(Path, "replace", lambda path, target: (done.append("name"), replace_(path, target))[1])
-    append(folder / "votes.jsonl", ["{}"])
-    assert done == ["bytes", "name", "folder", "folder"]
+    """The order of things: all of the file's bytes, its name, the folders."""
+    done: list[object] = []
+    sync, rename = os.fsync, Path.replace
+
+    def synced(file: int) -> None:
+        is_file = stat.S_ISREG(os.fstat(file).st_mode)
+        done.append(os.fstat(file).st_size if is_file else "folder")
+        sync(file)
+
+    def renamed(path: Path, target: Path) -> Path:
+        done.append("name")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    append(folder / "votes.jsonl", ["{}", "[]"])
+    assert done == [6, "name", "folder", "folder"]

@@ -307,3 +307,10 @@ def test_what_is_hidden_is_hidden_in_all_but_the_label() -> None:
     assert _fill(CATEGORY, groups, 0) == {"text": "An - ;", "label": "e_mail"}  # "client" has an e
     assert _fill(CATEGORY, groups | {"part": "_"}, 0) == {"text": "An e-mail client; MAILS", "label": "_"}
     assert _fill(CATEGORY, groups | {"passage": "mail e"}, 0) is None
+
+
+def test_the_defaults_of_a_task() -> None:
+    assert vars(DeriveConfig()) == {
+        **{"kind": "text2text", "source": "", "text": "", "window": 500, "templates": {}, "hide": "", "hidden": 0.0, "min_words": 1},
+        **{"per_document": 40, "max_examples": 20_000, "min_examples": 0},
+    }
