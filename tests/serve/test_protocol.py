@@ -152,5 +152,6 @@ def test_what_is_written_has_openais_form(chat: bool) -> None:
 def test_only_a_model_that_is_known_not_to_be_tuned_is_said_to_be_none(tuned: bool | None, noted: bool) -> None:
     card = model_card(Served(Model("m", "", "d"), tuned, 96))
     assert bool(card["privllm"]["note"]) is noted
+    assert (card["created"], card["owned_by"]) == (0, "privllm")
     assert (card["id"], card["object"], card["privllm"]["tuned"], card["privllm"]["context"]) == ("m", "model", tuned, 96)
     assert Writer(Served(Model("m", "", ""), None, None), True).whole("", Done("stop", None, None))["system_fingerprint"] is None

@@ -112,3 +112,24 @@ def test_without_specials_keeps_ids(tokenizer: Path) -> None:
     text = (tokenizer / "tokenizer.json").read_text("utf-8")
     plain, full = Tokenizer.from_str(without_specials(text)), Tokenizer.from_str(text)
     assert plain.get_vocab() == full.get_vocab()
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("", {}),
+        ("normalizer", {"type": "Lowercase"}),
+        ("pre_tokenizer", {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}),
+        ("model", {"ignore_merges": True}),
+    ],
+)
+def test_only_what_was_compared_is_left_to_the_fast_engine(tokenizer: Path, part: str, change: dict) -> None:
+    parts = json.loads((tokenizer / "tokenizer.json").read_text("utf-8"))
+    if part:
+        parts[part] = (parts[part] if part == "model" else {}) | change
+    encoder = Encoder(json.dumps(parts))
+    assert (encoder._fast is None) is bool(part)
+    for text in ("The HOUSE, it's 1984", "naïve 🦉"):
+        ids = encoder.encode([text])[0]
+        assert ids.tolist() == encoder.reference.encode(text).ids
+        assert encoder.decode(ids) == (text.lower() if part == "normalizer" else text)

@@ -67,3 +67,13 @@ def test_a_model_of_which_nothing_is_written_knows_nothing(packed: Path, tmp_pat
     assert len(read_documents(tmp_path / "none")) == 0
     rows = open_rows(packed / "train")
     assert known_rows(rows, packed, tmp_path / "none").tolist() == obvious(rows, set())
+
+
+def test_of_two_earlier_texts_the_first_family_by_name_decides(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for family, text in (("masked", "2"), ("causal", "1")):
+        rows = [{"id": "f" * 32, "digest": text * 32}]
+        write_table(TRAINED.empty_table().from_pylist(rows, TRAINED), tmp_path / family / "documents.parquet")
+    listed = Path.glob
+    for backwards in (False, True):
+        monkeypatch.setattr(Path, "glob", lambda path, pattern, b=backwards: sorted(listed(path, pattern), reverse=b))
+        assert trained_documents(packed, tmp_path).to_pylist()[-1] == {"id": "f" * 32, "digest": "1" * 32}

@@ -109,3 +109,15 @@ def test_special_tokens_that_a_text_could_spell_are_refused() -> None:
     parts["added_tokens"].append({**parts["added_tokens"][0], "id": parts["model"]["vocab"]["e"], "content": "e"})
     with pytest.raises(UserError, match="makes special tokens of what a document says"):
         arrange(json.dumps(parts), NAMES, "mine")
+
+
+@pytest.mark.parametrize(("content", "special", "taken"), [("zz", False, True), ("é", False, False), ("é", True, True)])
+def test_an_added_word_must_be_plain_letters_unless_it_is_a_mark(content: str, special: bool, taken: bool) -> None:
+    """Byte-level text has no such letters, so what is added beside it would not come back."""
+    parts = json.loads(THEIRS)
+    parts["added_tokens"].append({**parts["added_tokens"][0], "id": 5000, "content": content, "special": special})
+    if taken:
+        assert arrange(json.dumps(parts), NAMES, "mine")
+    else:
+        with pytest.raises(UserError, match="mine is no byte-level BPE"):
+            arrange(json.dumps(parts), NAMES, "mine")
