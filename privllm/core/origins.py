@@ -80,6 +80,12 @@ def guard_imports(root: Path) -> None:
         del sys.modules[name]  # this module among them: it came from bytecode, maybe, and is imported anew
 
 
+def guarded_command(module: str) -> list[str]:
+    """Return the command that runs a module of ours, in the repository's root, as a stage would import it."""
+    start = f"import os, runpy; os.environ[{GUARDED!r}] = '1'; import stages; runpy.run_module({module!r}, run_name='__main__')"
+    return [sys.executable, "-c", start]
+
+
 def _standard_library() -> str:
     return os.path.dirname(os.__file__)  # noqa: PTH120  (one of the first imports of every stage)
 

@@ -8,12 +8,12 @@ changed, what was found sound is remembered, and it runs again only after an edi
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from privllm.core.digests import replacing
 from privllm.core.errors import UserError
+from privllm.core.origins import guarded_command
 from privllm.core.params import PARAMS_FILE
 from privllm.core.pipeline import PIPELINE
 from privllm.core.seed import digest
@@ -34,7 +34,7 @@ def require_sound_params(root: Path = Path(), remember: bool = True) -> None:
     key = digest(b"\0".join(path.read_bytes() for path in files))
     if _found_sound(root, key):
         return
-    done = subprocess.run([sys.executable, "-m", CHECKER], cwd=root, capture_output=True, text=True)
+    done = subprocess.run(guarded_command(CHECKER), cwd=root, capture_output=True, text=True)
     if done.returncode:
         why = (done.stderr.strip() or "it does not say why").splitlines()[-1]
         raise UserError(f"{PARAMS_FILE} could not be checked, since the code that reads it cannot be run (`python -m {CHECKER}`): {why}.")

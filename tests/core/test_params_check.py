@@ -9,6 +9,7 @@ import pytest
 from privllm.core import params_check
 from privllm.core.errors import UserError
 from privllm.core.fingerprint import closure
+from privllm.core.origins import guarded_command
 from privllm.core.params_check import MEMORY_FILE, require_sound_params
 from tests.workshop import ROOT
 
@@ -26,7 +27,7 @@ class Checker:
         monkeypatch.setattr(subprocess, "run", self.run)
 
     def run(self, command: list[str], cwd: Path, **_: object) -> subprocess.CompletedProcess[str]:
-        assert (command[1:], cwd) == (["-m", "privllm.commands.sections"], self.root)
+        assert (command, cwd) == (guarded_command("privllm.commands.sections"), self.root)
         self.asked += 1
         return subprocess.CompletedProcess(
             command, self.code, "a library's greeting\n" + json.dumps(self.says) + "\n", "Traceback\nImportError: no x"

@@ -15,7 +15,9 @@ if _named:
     _item = os.path.splitext(os.path.basename(sys.orig_argv[-1]))[0]  # the report of a matrix's stage is reports/<stage>/<item>.json
     os.environ["PRIVLLM_WATCH_STAGE"] = _named[0] if _item in (_named[0], "index") else f"{_named[0]}@{_item}"
 _stage = os.environ.get("PRIVLLM_WATCH_STAGE")
-if {"privllm.commands.sections", "privllm.core.dvc_resolver"} & set(sys.orig_argv):  # they look at the whole build, before a stage starts
+if any(
+    name in word for word in sys.orig_argv for name in ("privllm.commands.sections", "privllm.core.dvc_resolver")
+):  # they look at the whole build, before a stage starts
     _stage = None
 
 
