@@ -27,13 +27,11 @@ def main(rows: Path, guide: Path, tokenizer: Path, start: Path, verdict: Path, o
     from privllm.train.loop import Work  # not before it is known that there is work for torch
     from privllm.train.pretrain import PretrainInputs, pretrain
 
-    seconds = 60 * read_params("executor", ExecutorConfig).checkpoint_minutes
-    work = Work(WORK / family, (FOLDER / "pretrain.json").read_text("utf-8"), seconds)
+    minutes = read_params("executor", ExecutorConfig).checkpoint_minutes
+    work = Work(WORK / family, (FOLDER / "pretrain.json").read_text("utf-8"), 60 * minutes)
     inputs, knobs = PretrainInputs(rows, guide, tokenizer, start), f"pretrain.{family}"
-    with shortage_explained(
-        f"Lower `{knobs}.batch_size` or `pack.context`, take a smaller `{knobs}.model` (or `{knobs}.start`), or set "
-        f"`{knobs}.precision` to bf16, in params.yaml; or close other programs"
-    ):
+    lower = f"Lower `{knobs}.batch_size` or `pack.context`, take a smaller `{knobs}.model` (or `{knobs}.start`)"
+    with shortage_explained(f"{lower}, or set `{knobs}.precision` to bf16, in params.yaml; or close other programs"):
         write_json(report, pretrain(family, section, inputs, out, live, work))
 
 

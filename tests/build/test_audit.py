@@ -209,6 +209,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(audit_module, "load_main", lambda name: Stage.main)
     monkeypatch.setattr(audit_module, "check_fingerprint", lambda name: set())
+    monkeypatch.setattr(audit_module, "require_hashed_code", lambda root: None)
     return Stage(tmp_path)
 
 
