@@ -136,7 +136,7 @@ def test_a_signal_in_mid_step_loses_no_whole_one(inputs, tmp_path, learnt, monke
     assert [at for _, at in begun] == ([whole, 0] if part == "sft" else [whole])
 
 
-def test_dropout_is_on_from_the_first_step_so_that_a_run_may_go_on_before_the_first_validation(inputs, tmp_path, monkeypatch) -> None:
+def test_dropout_is_on_from_the_first_step_and_when_a_run_goes_on(inputs, tmp_path, monkeypatch) -> None:
     """A model that was loaded is in eval mode."""
     start = tmp_path / "start"
     shutil.copytree(inputs.start, start)
@@ -144,7 +144,7 @@ def test_dropout_is_on_from_the_first_step_so_that_a_run_may_go_on_before_the_fi
     (start / "config.json").write_text(json.dumps(config | {"attention_dropout": 0.3}))
     cfg, given = tiny(dpo=DpoConfig(epochs=0.1)), inputs._replace(start=start)
     run(cfg, given, tmp_path / "whole")
-    for step in (1, 4):
+    for step in (1, 3, 7):  # none is followed by a validation, which would set the mode
         with monkeypatch.context() as patched:
             strike_at("update", step, patched, "align.sft")
             with pytest.raises(KeyboardInterrupt):
