@@ -42,7 +42,7 @@ test-fast: setup ## the tests that train nothing and build nothing, in two minut
 test: setup ray ## all tests, in a quarter of an hour
 	$(PYTEST)
 
-test-pythons: setup ## the tests that need neither torch nor a build, with Python 3.12 and 3.13 too
+test-pythons: setup ## the tests that need neither torch nor Ray, with Python 3.12 and 3.13 too
 	python -m tests.pythons 3.12 3.13
 
 test-all: setup ray test-pythons ## all tests in their nightly depth, and the other Pythons, in about an hour

@@ -15,6 +15,7 @@ def pinned(lock: str) -> set[str]:
     return {pin[1] for line in lock.splitlines() if (pin := PIN.match(line))}
 
 
+@pytest.mark.torch  # the metadata of what is installed say what needs it
 def test_an_environment_holds_the_lock_but_what_needs_torch() -> None:
     lock = (ROOT / "requirements.lock").read_text("utf-8")
     kept = lock_without_torch(lock)
@@ -26,6 +27,7 @@ def test_an_environment_holds_the_lock_but_what_needs_torch() -> None:
     assert not re.search(r"^[^#\n]*\\\n(?! )", kept, re.MULTILINE), "a distribution has lost its hashes"
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize(
     ("name", "needs"), [("torch", True), ("lightning", True), ("peft", True), ("transformers", False), ("numpy", False)]
 )
@@ -42,7 +44,7 @@ def test_a_test_that_is_never_run_or_newly_skipped_is_a_fault() -> None:
 
 def test_what_is_left_out_is_said() -> None:
     said = left_out(["x.py::a", "x.py::b", "y.py::c", "z.py::d"], ["x.py::a", "z.py::d"])
-    assert said == "2 of 4 tests need torch or a build and are left out: x.py 1, y.py 1"
+    assert said == "2 of 4 tests need torch or Ray and are left out: x.py 1, y.py 1"
 
 
 def test_outcomes_are_those_of_the_run(tmp_path: Path) -> None:

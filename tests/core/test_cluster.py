@@ -57,6 +57,7 @@ def test_without_ray_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest
         RayExecutor("127.0.0.1:1", "clean")(square, [(tmp_path,), (tmp_path,)], "square", 0)
 
 
+@pytest.mark.ray
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray (`make ray`)")
 def test_where_nothing_listens_it_says_so_at_once(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"127\.0\.0\.1:1.*cannot be reached"):
@@ -146,6 +147,7 @@ def files(root: Path) -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths if path.is_file()}
 
 
+@pytest.mark.ray
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray (`make ray`)")
 @pytest.mark.proof
 @pytest.mark.build
