@@ -310,3 +310,8 @@ def test_what_is_checked_is_what_was_kept(tmp_path: Path) -> None:
     put(tmp_path / "in/a.jsonl", "{")
     assert feedback(FeedbackConfig(), tmp_path / "in", tmp_path / "out", tidy, leftovers, check)["expectations"] == 0
     assert len(seen) == 1
+
+
+def test_the_defaults() -> None:
+    plain = {key: value for key, value in vars(FeedbackConfig()).items() if key != "raters"}
+    assert plain == {"max_kilobytes": 1_024, "held_out": 0.1, "max_quarantined": 0.2, "min_agreement": 0.2, "max_voice": 0.5}
