@@ -14,7 +14,7 @@ from openai import OpenAI
 from privllm.judge.records import Message
 from privllm.serve.access import new_token
 from privllm.serve.batched import Batched
-from privllm.serve.calls import metered
+from privllm.serve.calls import Stream, metered
 from privllm.serve.engine import Ask, Done, Refused, Settings, Text
 from privllm.serve.limits import Meter
 from privllm.serve.people import People
@@ -364,3 +364,34 @@ def test_a_reply_without_an_end_broke_off(stream: bool, tmp_path: Path) -> None:
     assert answer.status_code == (200 if stream else 502)
     assert "the reply broke off." in answer.text
     assert "[DONE]" not in answer.text
+
+
+def test_the_source_of_a_stream_is_closed_when_its_client_is_gone_while_it_does_not_read() -> None:
+    """Nobody asks the source for more then, so it does not learn of it by itself."""
+    closed, sent, full = [], [], asyncio.Event()
+
+    async def source():
+        try:
+            while True:
+                yield b"x"
+        finally:
+            closed.append(True)
+
+    async def send(message) -> None:
+        sent.append(message)
+        if len(sent) == 3:
+            full.set()
+            await asyncio.Event().wait()
+
+    async def receive():
+        await full.wait()
+        return {"type": "http.disconnect"}
+
+    async def main() -> None:
+        pieces = source()
+        await asyncio.wait_for(Stream(pieces)({"type": "http", "asgi": {"spec_version": "2.3"}}, receive, send), 30)
+        assert closed == [True]
+        with pytest.raises(StopAsyncIteration):
+            await anext(pieces)
+
+    asyncio.run(main())
