@@ -73,3 +73,8 @@ def test_what_is_not_a_documents_own_token_is_found_out() -> None:
     }
     with pytest.raises(AssertionError, match="are not its tokens"):
         tally([document], {"d": [right._replace(labels=np.array([3, 2]))]}, sizes)
+
+
+def test_figures_have_six_digits() -> None:
+    found = Tally(tokens=3, bytes=7, nats=1.0, correct=2).figures()
+    assert found == {"tokens": 3, "loss": 0.333333, "perplexity": 1.395612, "bits_per_byte": 0.206099, "accuracy": 0.666667}
