@@ -26,12 +26,11 @@ def main(data: Path, start: Path, tokenizer: Path, verdict: Path, out: Path, liv
         from privllm.train.finetune import Inputs, finetune  # not before it is known that there is work for torch
         from privllm.train.loop import Work
 
-        task = f"finetune.tasks.{out.name}"
+        task, minutes = f"finetune.tasks.{out.name}", read_params("executor", ExecutorConfig).checkpoint_minutes
         cfg = read_params("finetune.defaults", FinetuneConfig, over=task)
-        minutes = read_params("executor", ExecutorConfig).checkpoint_minutes
         work = Work(WORK / out.name, (FOLDER / "finetune.json").read_text("utf-8"), 60 * minutes)
-        lower = f"`{task}.batch_size`, or set `{task}.lora.rank` above 0 or `{task}.precision` to bf16"
-        with shortage_explained(f"Lower {lower}, in params.yaml; or close other programs"):
+        knobs = f"Lower `{task}.batch_size`, or set `{task}.lora.rank` above 0 or `{task}.precision` to bf16"
+        with shortage_explained(f"{knobs}, in params.yaml; or close other programs"):
             figures = finetune(out.name, cfg, Inputs(data, start, tokenizer), out, live, work)
     write_json(report, figures)
     write_json(metrics, {out.name: {figures["main"]: figures["test"][figures["main"]]} if "main" in figures else {}})
