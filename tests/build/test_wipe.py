@@ -84,5 +84,5 @@ def test_a_dvc_yaml_that_cannot_be_read_is_an_error_and_nothing_goes(root: Path)
         ["make", "-f", ROOT / "Makefile", "clean"], cwd=root, env=environment(), capture_output=True, text=True, check=False
     )
     assert done.returncode != 0
-    assert "error: dvc.yaml names `finetune.tasks`" in done.stderr
+    assert "error: DVC cannot read dvc.yaml" in done.stderr
     assert files(root) == before
