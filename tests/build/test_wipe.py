@@ -85,4 +85,4 @@ def test_a_dvc_yaml_that_cannot_be_read_is_an_error_and_nothing_goes(root: Path)
     )
     assert done.returncode != 0
     assert "error: DVC cannot read dvc.yaml" in done.stderr
-    assert files(root) == before
+    assert before <= files(root)  # DVC leaves notes of its own
