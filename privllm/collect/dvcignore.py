@@ -8,6 +8,7 @@ that matches decides, and what lies in a folder that is left out cannot be broug
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from pathspec import GitIgnoreSpec
@@ -17,15 +18,26 @@ ALWAYS = (".hg/", ".git/", ".git", ".dvc/")  # DVC's own defaults
 REPOSITORY = ".dvc"  # a folder that holds one is a repository of its own
 
 
+@dataclass
+class Pattern:
+    """A line of `.dvcignore`."""
+
+    start: int  # of the part of a path that it sees: below the folder that its file lies in
+    regex: re.Pattern[str]
+    leaves_out: bool  # or brings back
+    is_name: bool  # it holds no slash but at its end, so it is of one name
+    of_name: bool = False  # it is asked for the name alone, which is five times as fast
+
+
 class DvcIgnore:
     """The rules that hold below the folder `sources`; none where no DVC repository is around it."""
 
     def __init__(self, sources: Path) -> None:
-        self.patterns: list[tuple[int, re.Pattern[str], bool]] = []  # where the path that they see begins; do they leave out or bring back
+        self.patterns: list[Pattern] = []
+        self.leaves_out_all = False
         sources = Path(os.path.abspath(sources))  # noqa: PTH100  (links stay as DVC sees them)
         self.sources = str(sources)
         root = next((folder for folder in sources.parents if (folder / REPOSITORY).is_dir()), None)
-        self.leaves_out_all = False
         if root is None:
             return
         self._add(root, ALWAYS)
@@ -34,12 +46,17 @@ class DvcIgnore:
                 self._add(folder, tuple((folder / FILE).read_text("utf-8").splitlines()))
         below_root = [*_folders_between(root, sources), sources][1:]
         self.leaves_out_all = any(self._leaves_out(f"{folder}/") for folder in below_root)
+        if all(pattern.leaves_out for pattern in self.patterns):
+            # Nothing is brought back, and what lies in a folder that is left out is never asked for: a name is enough.
+            for pattern in self.patterns:
+                pattern.of_name = pattern.is_name
 
     def _add(self, folder: Path, lines: tuple[str, ...]) -> None:
         start = len(str(folder)) + 1
-        for pattern in GitIgnoreSpec.from_lines(line.strip() for line in lines).patterns:
-            if pattern.regex is not None and pattern.include is not None:  # a comment has neither
-                self.patterns.append((start, pattern.regex, pattern.include))
+        for line in (line.strip() for line in lines):
+            for pattern in GitIgnoreSpec.from_lines([line]).patterns:
+                if pattern.regex is not None and pattern.include is not None:  # a comment has neither
+                    self.patterns.append(Pattern(start, pattern.regex, pattern.include, "/" not in line.rstrip("/")))
 
     def passes_over(self, below: str, is_folder: bool) -> bool:
         """Does DVC leave out the file or folder at the path `below` the sources, "/"-separated?"""
@@ -51,9 +68,10 @@ class DvcIgnore:
         return self.leaves_out_all or self._leaves_out(f"{path}/" if is_folder else path)
 
     def _leaves_out(self, path: str) -> bool:
-        for start, pattern, leaves_out in reversed(self.patterns):
-            if pattern.match(path[start:]):
-                return leaves_out
+        name = path[path.rfind("/", 0, -1) + 1 :]
+        for pattern in reversed(self.patterns):
+            if pattern.regex.match(name if pattern.of_name else path[pattern.start :]):
+                return pattern.leaves_out
         return False
 
 
