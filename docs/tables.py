@@ -18,7 +18,8 @@ def stages_table() -> str:
     rows = ["| stage | what it does | parameters | outputs |", "|---|---|---|---|"]
     for name, stage in stages.items():
         stage = stage.get("do", stage)
-        outs = [out if isinstance(out, str) else next(iter(out)) for out in [*stage["outs"], *stage.get("metrics", [])]]
+        reports = [next(iter(entry)) for entry in [*stage.get("plots", []), *stage.get("metrics", [])] if isinstance(entry, dict)]
+        outs = [*stage["outs"], *reports]
         stage = {key: value for key, value in stage.items() if key != "matrix"}
         params = ", ".join(f"`{p}`" for p in stage.get("params", [])) or "none"
         rows.append(f"| `{name}` | {stage['desc']} | {params} | {', '.join(f'`{path}`' for path in outs)} |")

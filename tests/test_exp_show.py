@@ -50,6 +50,12 @@ def test_metrics_are_the_few_that_are_meant() -> None:
     assert sorted(declared) == sorted(expected())
 
 
+def test_dvcs_run_cache_knows_what_every_stage_makes() -> None:
+    """Of a stage with an output in git (`cache: false`) it keeps nothing, unless that is a metric or a plot."""
+    for name, stage in declared_stages(ROOT).items():
+        assert all(isinstance(out, str) for out in stage["outs"]), name
+
+
 def test_experiments_and_all_their_metrics_stand_on_the_first_screen(shop: Workshop) -> None:
     said = [line[:WIDTH] for line in shop.run("dvc", "exp", "show").stdout.splitlines()]
     assert [name for name in names() if name not in said[1].split()] == []

@@ -44,7 +44,7 @@ class Side:
 
     name: str  # as it was typed
     commit: str  # "" for the workspace
-    stages: dict[str, tuple[str, list[str]]]  # {report: its stage, and the stage's other outputs}, for each that is declared
+    stages: dict[str, tuple[str, list[str]]]  # {report: its stage, and the stage's outputs}, for each that is declared
     metrics: dict[str, dict[str, int | float]]  # {report: {dotted name: number}}, for each that is there
     locked: dict[str, dict[str, str]]  # {stage: {path: MD5 of what it read and made}}
 
@@ -202,7 +202,7 @@ def side_of(root: Path, name: str) -> Side:
     if not stages:
         raise UserError(f"`{name}` has no stages in dvc.yaml: name a revision of this build, from the root of its repository.")
     declared = written_out(stages, _mapping(params, f"params.yaml of `{name}`", parse_yaml))
-    files = {path: (stage, _others(one)) for stage, one in declared.items() for path in _reports(one)}
+    files = {path: (stage, _paths(one, "outs")) for stage, one in declared.items() for path in _reports(one)}
     metrics = {}
     for path, data in zip(files, read(list(files)), strict=True):
         if data:
@@ -252,14 +252,9 @@ def _paths(stage: Mapping[str, Any], key: str) -> list[str]:
 
 def _reports(stage: Mapping[str, Any]) -> list[str]:
     """The JSON files of numbers that a stage writes: its metrics, and what it puts into reports/, but for what only repeats these."""
-    outs = [path for path in _paths(stage, "outs") if path.startswith(REPORTS)]
-    paths = [path for path in [*outs, *_paths(stage, "metrics")] if not path.startswith(REPEATED)]
+    plots = [path for path in _paths(stage, "plots") if path.startswith(REPORTS)]
+    paths = [path for path in [*plots, *_paths(stage, "metrics")] if not path.startswith(REPEATED)]
     return [path for path in paths if path.endswith(".json") and "\n" not in path]
-
-
-def _others(stage: Mapping[str, Any]) -> list[str]:
-    """What a stage makes beside its reports."""
-    return [path for path in _paths(stage, "outs") if path not in _reports(stage)]
 
 
 def _md5s(locked: Mapping[str, Any]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from privllm.core.digests import replacing
 
 DIALECT = "5."  # of vega-lite, in which DVC writes its plots
 POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob: file: 'self'"
+HIDDEN = "div[id^=reports_][id$=_json]"  # reports/*.json, which dvc.yaml declares as plots only for DVC's run cache to know them
 # DVC calls `vegaEmbed(place, plot)`.
 DRAW = """
 const menu = {actions: {export: true, source: true, compiled: false, editor: false}};
@@ -26,7 +27,7 @@ PAGE = """<!DOCTYPE html>
 <meta http-equiv="Content-Security-Policy" content="POLICY">
 {refresh_tag}
 <title>DVC Plot</title>
-<style>table {border-spacing: 15px}</style>
+<style>table {border-spacing: 15px} HIDDEN {display: none}</style>
 <script>(() => {LIBRARY})()</script>
 </head>
 <body>
@@ -44,7 +45,7 @@ def plots_page() -> str:
     newest = max(versions, key=lambda version: [int(part) for part in version.split(".")])
     library = vl_convert.javascript_bundle(DRAW, vl_version=newest)
     assert "</script" not in library.lower(), "the page's own script would end there"
-    return PAGE.replace("POLICY", POLICY).replace("LIBRARY", library)
+    return PAGE.replace("POLICY", POLICY).replace("HIDDEN", HIDDEN).replace("LIBRARY", library)
 
 
 def main() -> None:

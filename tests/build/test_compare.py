@@ -118,17 +118,18 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 NOW = """
 stages:
-  collect: {cmd: c, outs: [data/collect, reports/collect.json: {cache: false}]}
+  collect: {cmd: c, outs: [data/collect], plots: [reports/collect.json: {cache: false}]}
   evaluate:
     matrix: {family: "${families}"}
     cmd: e
-    outs: ["data/evaluate/${item.family}", "reports/evaluate/${item.family}.json": {cache: false}]
+    outs: ["data/evaluate/${item.family}"]
+    plots: [reports/curves, "reports/evaluate/${item.family}.json": {cache: false}]
     metrics: ["reports/metrics/evaluate/${item.family}.json": {cache: false}, own.json: {cache: false}]
 """
 
 
 def test_a_report_is_compared_wherever_a_revision_declares_it(repository: Repository) -> None:
-    """As an output, or as a metric as older revisions have it; what `dvc exp show` lists is of these, and not said twice."""
+    """As a plot, or as a metric as older revisions have it; what `dvc exp show` lists is of these, and not said twice."""
     before = compare(repository.root, "v1", "v2").rows
     repository.write("dvc.yaml", NOW)
     repository.report("metrics/evaluate/causal", {"causal": {"bits_per_byte": 9.9}})

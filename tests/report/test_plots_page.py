@@ -16,6 +16,8 @@ PLOTS = """
 plots:
   - curves/train.tsv: {x: step, y: loss}
   - curves/validation.tsv: {x: step, y: loss, template: scatter}
+  - reports/evaluate/causal.json
+  - reports/tasks.json
 """
 
 
@@ -31,6 +33,11 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "curves").mkdir()
     for name in ("train", "validation"):
         (root / f"curves/{name}.tsv").write_text("step\tloss\n" + "".join(f"{step}\t{9 - step / 10}\n" for step in range(50)))
+    (root / "reports/evaluate").mkdir(parents=True)
+    (root / "reports/evaluate/causal.json").write_text(
+        '{"loss": 1.5, "weak_spots": [{"kind": "source", "excess": 0.5}], "interval": [1, 2]}'
+    )
+    (root / "reports/tasks.json").write_text('{"derived": {}}')
     (root / "dvc.yaml").write_text(PLOTS)
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)
     assert subprocess.run(["git", "check-ignore", "-q", template], cwd=root).returncode == 0, "nobody commits it"
@@ -58,7 +65,7 @@ def test_the_page_names_nothing_elsewhere(shown: Path) -> None:
     assert "http" not in POLICY
     assert not re.findall(r"""(?:src|href)\s*=\s*["']?\s*(?:https?:)?//""", page)
     assert "jsdelivr" not in page
-    assert page.count("vegaEmbed('#") == 2
+    assert page.count("vegaEmbed('#") == 4
 
 
 def test_the_template_leaves_dvc_its_places() -> None:
@@ -78,13 +85,15 @@ def test_a_browser_draws_it_and_asks_nobody(shown: Path) -> None:
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
         page.goto(shown.as_uri())
-        page.wait_for_function("document.querySelectorAll('svg.marks').length == 2", timeout=30_000)
+        page.wait_for_function("document.querySelectorAll('svg.marks').length >= 2", timeout=30_000)
         line = page.locator("svg .mark-line path").first.get_attribute("d")
         points = page.locator("svg .mark-symbol path").count()
+        seen = [place.get_attribute("id") for place in page.locator("body > div").all() if place.is_visible()]
         menu = page.locator(".vega-actions").first.text_content()
         browser.close()
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
     assert wrong == []
+    assert seen == ["curves_train_tsv", "curves_validation_tsv"], "reports are no plots"
     assert (line or "").count("L") == 49, "the curve is there, not only its axes"
     assert points >= 50
     assert "Save as SVG" in (menu or "")
