@@ -17,6 +17,7 @@ GAPS = {
 def test_a_task_of_a_family_that_is_not_built(tmp_path: Path) -> None:
     shop = make_workshop(tmp_path / "repo")
     shop.set("families", ["causal"])
+    shop.set("annotate.limit", 60_000)  # enough for documents of each split
     shop.set("finetune.tasks", shop.set("finetune.tasks", {}) | {"gaps": GAPS})
     note = "finetune@gaps: skipped with a note, since `families` does not name masked."
     planned = shop.run("python", "-m", "privllm.cli", "plan").stdout
