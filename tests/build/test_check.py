@@ -2,11 +2,13 @@
 
 import os
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from privllm.build.check import Problem, find_problems, input_folders, mend
+from tests.workshop import environment
 
 PIPELINE = """
 stages:
@@ -78,3 +80,9 @@ def test_only_what_loses_nothing_is_mended_by_itself() -> None:
     safe, unsafe = Problem("a", [], "touch", lambda: done.append("touched")), Problem("b", [], "rm")
     assert mend([safe, unsafe]) == [unsafe]
     assert done == ["touched"]
+
+
+def test_where_there_is_no_build_it_says_so(tmp_path: Path) -> None:
+    done = subprocess.run(["privllm", "check"], cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "run this from the root of the repository" in done.stderr
