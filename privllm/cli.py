@@ -92,10 +92,12 @@ def check(
     dangling links, names that are not UTF-8. `make run` does this first, and `privllm plan` says the same.
     """
     from privllm.build.check import find_problems, mend
+    from privllm.core.params_check import require_sound_params
     from privllm.core.pipeline import PIPELINE
 
     if not PIPELINE.is_file():
         raise UserError("there is no build here: run this from the root of the repository.")
+    require_sound_params()
     problems = find_problems()
     if not problems:
         say("Nothing hides from DVC.")

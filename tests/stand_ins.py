@@ -109,6 +109,8 @@ def make_small_repository(root: Path) -> dict[str, "Wired"]:
         make_inputs(root, declared)
     for name in LISTS:
         write(root / name, "")
+    (root / "reports/metrics/evaluate").mkdir(parents=True)
+    (root / "reports/metrics/finetune").mkdir()
     write(root / MODEL / INCUMBENT / MANIFEST, "{}")  # or `gate` would have nothing to do
     assert stages["fingerprint"].run().returncode == 0
     return stages
@@ -172,7 +174,8 @@ class Wired(NamedTuple):
     @property
     def report(self) -> Path:
         """None of `report`, whose output is the page."""
-        return self.root / next((path for path in outputs_of(self.declared) if path.endswith(".json")), "")
+        reports = [path for path in outputs_of(self.declared) if path.endswith(".json") and not path.startswith("reports/metrics/")]
+        return self.root / next(iter(reports), "")
 
     @property
     def shard(self) -> Path:

@@ -3,6 +3,7 @@
 It imports nothing heavy: `stages/__init__.py` needs it first. So it is also where a library that is not installed is explained.
 """
 
+import os
 import signal
 import sys
 import threading
@@ -30,7 +31,9 @@ def explain_interrupts() -> None:
 def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         sys.stderr.write("\nerror: interrupted before anything was written. Run the same command again.\n\n")
-    elif kind.__name__ == "UserError":  # of `core.origins`, while something is imported; the class itself may have been imported anew
+    elif (
+        kind.__name__ == "UserError" and os.environ.get("PRIVLLM_DEBUG") != "1"
+    ):  # of `core.origins`, while something is imported; the class itself may have been imported anew
         sys.stderr.write(f"\nerror: {error}\n\n")
     elif text := missing_library(error):
         sys.stderr.write(f"\nerror: {text}\n\n")
