@@ -31,9 +31,8 @@ def explain_interrupts() -> None:
 def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         sys.stderr.write("\nerror: interrupted before anything was written. Run the same command again.\n\n")
-    elif (
-        kind.__name__ == "UserError" and os.environ.get("PRIVLLM_DEBUG") != "1"
-    ):  # of `core.origins`, while something is imported; the class itself may have been imported anew
+    # By name: `core.origins` raises it while something is imported, and the class may have been imported anew.
+    elif kind.__name__ == "UserError" and os.environ.get("PRIVLLM_DEBUG") != "1":
         sys.stderr.write(f"\nerror: {error}\n\n")
     elif text := missing_library(error):
         sys.stderr.write(f"\nerror: {text}\n\n")
