@@ -55,11 +55,12 @@ def test_where_nothing_is_it_says_what_builds_a_model_or_where_to_go(tmp_path: P
 
 
 HEAVY = """
-import os, sys, typer
+import os, sys
+import privllm.commands.people as people
 def echo(text, err=False):
     print(text, err, sorted({"torch", "transformers"} & set(sys.modules)), flush=True)
     os._exit(0)
-typer.echo = echo
+people.say = echo
 sys.argv[1:] = %r
 from privllm.cli import app
 app()
