@@ -46,7 +46,7 @@ def test_which_needs_none(request: pytest.FixtureRequest) -> None:
     ("path", "libraries"),
     [
         ("tests/train/test_pretrain.py", {"torch", "lightning"}),
-        ("tests/train/test_schedule.py", {"torch"}),  # by the conftest.py beside it
+        ("tests/evaluate/test_rules.py", {"torch"}),  # by the conftest.py beside it
         ("tests/evaluate/test_scoring.py", {"torch"}),
         ("tests/serve/test_access.py", set()),
         ("tests/test_cli.py", set()),  # commands import it when they are called
