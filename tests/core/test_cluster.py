@@ -16,6 +16,7 @@ from privllm.core import cluster
 from privllm.core.cluster import Place, RayExecutor, executor_of, require_seen, settle
 from privllm.core.errors import UserError
 from privllm.core.fingerprint import distributions_below, write_fingerprints
+from privllm.core.origins import require_hashed_code
 from privllm.core.shards import INLINE_BYTES, map_shards
 from tests.namespaces import works
 from tests.workshop import ROOT, environment
@@ -79,6 +80,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
 
 def test_a_machine_that_sees_the_same_may_work(place: Place) -> None:
     settle(place)
+
+
+def test_a_machine_that_loaded_code_from_elsewhere_is_named(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "require_hashed_code", require_hashed_code)  # as it is: this privllm lies in another folder
+    with pytest.raises(UserError, match=f"machine {os.uname().nodename} .*was loaded from"):
+        settle(place)
 
 
 @pytest.mark.parametrize(
