@@ -10,7 +10,7 @@ from privllm.core.cluster import ExecutorConfig
 from privllm.core.fingerprint import FOLDER
 from privllm.core.memory import shortage_explained
 from privllm.core.params import read_params
-from privllm.core.report import write_json
+from privllm.core.report import write_report
 from privllm.core.stage import run
 from privllm.train.align import AlignConfig, Inputs, Places, align
 
@@ -25,7 +25,7 @@ def main(start: Path, feedback: Path, rows: Path, tokenizer: Path, out: Path, li
         f"Lower `align.batch_size`, set `align.lora.rank` above 0, or train a smaller `pretrain.{family}.model`, in params.yaml; or "
         "close other programs"
     ):
-        write_json(report, align(family, cfg, Inputs(start, feedback, rows, tokenizer), places))
+        write_report(report, align(family, cfg, Inputs(start, feedback, rows, tokenizer), places))
 
 
 if __name__ == "__main__":

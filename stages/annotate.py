@@ -8,7 +8,7 @@ from pathlib import Path
 from privllm.annotate.readers import splits_read
 from privllm.annotate.recipe import AnnotateConfig, annotate
 from privllm.core.params import deciding_sections, read_params
-from privllm.core.report import write_json
+from privllm.core.report import write_report
 from privllm.core.split import SplitConfig
 from privllm.core.stage import require_verdict, run
 from privllm.core.store import open_store
@@ -22,7 +22,7 @@ def main(source: Path, verdict: Path, out: Path, report: Path) -> None:
     splits = splits_read(
         params["families"], params["pretrain"]["masked"]["masking"], params["tasks"]["derive"], params["finetune"]["tasks"]
     )
-    write_json(report, annotate(cfg, read_params("split", SplitConfig), source, out, open_store("annotate"), splits))
+    write_report(report, annotate(cfg, read_params("split", SplitConfig), source, out, open_store("annotate"), splits))
 
 
 if __name__ == "__main__":

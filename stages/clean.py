@@ -9,7 +9,7 @@ from privllm.clean.recipe import LIST, CleanConfig, clean, spoken
 from privllm.core.left_out import tell
 from privllm.core.params import read_params
 from privllm.core.printable import say
-from privllm.core.report import write_json
+from privllm.core.report import write_report
 from privllm.core.stage import run
 from privllm.core.store import open_store
 
@@ -17,7 +17,7 @@ from privllm.core.store import open_store
 def main(source: Path, out: Path, report: Path) -> None:
     cfg = read_params("clean", CleanConfig)
     found = clean(cfg, source, out, open_store("clean"))
-    write_json(report, found)
+    write_report(report, found)
     say(f"clean found these languages: {spoken(found)}")
     tell("clean", out / "dropped" / LIST, found["documents_in"], "documents")
 

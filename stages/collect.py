@@ -9,7 +9,7 @@ from pathlib import Path
 from privllm.collect.recipe import LIST, CollectConfig, collect
 from privllm.core.left_out import tell
 from privllm.core.params import read_params
-from privllm.core.report import write_json
+from privllm.core.report import write_report
 from privllm.core.stage import run
 from privllm.core.store import open_store
 
@@ -17,7 +17,7 @@ from privllm.core.store import open_store
 def main(sources: Path, out: Path, report: Path, verify: bool) -> None:
     cfg = read_params("collect", CollectConfig)
     found = collect(cfg, sources, out, open_store("collect"), verify)
-    write_json(report, found)
+    write_report(report, found)
     tell("collect", out / "quarantine" / LIST, found["entries"], "files, and lines of JSONL")
 
 

@@ -6,7 +6,7 @@ data/clean -> data/dedup, reports/dedup.json
 from pathlib import Path
 
 from privllm.core.params import read_params
-from privllm.core.report import write_json
+from privllm.core.report import write_report
 from privllm.core.split import SplitConfig
 from privllm.core.stage import run
 from privllm.core.store import open_store
@@ -16,7 +16,7 @@ from privllm.tokens.sample import SampleConfig, write_sample
 
 def main(source: Path, out: Path, report: Path) -> None:
     store = open_store("dedup")
-    write_json(report, dedup(read_params("dedup", DedupConfig), source, out, store))
+    write_report(report, dedup(read_params("dedup", DedupConfig), source, out, store))
     write_sample(read_params("sample", SampleConfig), read_params("split", SplitConfig), out, out / "sample", store)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from privllm.core.memory import shortage_explained
 from privllm.core.params import read_params
-from privllm.core.report import write_json
+from privllm.core.report import write_json, write_report
 from privllm.core.stage import run
 from privllm.core.store import open_store
 from privllm.evaluate.recipe import EvaluateConfig, Inputs, evaluate
@@ -20,7 +20,7 @@ def main(model: Path, tokenizer: Path, packed: Path, documents: Path, annotation
     knobs = f"Lower `evaluate.batch_rows`, or train a smaller `pretrain.{out.name}.model`, in params.yaml; or close other programs"
     with shortage_explained(knobs):
         figures = evaluate(cfg, inputs, out.name, out, open_store("evaluate"))
-    write_json(report, figures)
+    write_report(report, figures)
     write_json(metrics, {out.name: {"bits_per_byte": figures["bits_per_byte"]}})
 
 

@@ -7,7 +7,7 @@ data/align/<family>, data/tokenizer, data/dedup, data/pack, data/guide/<family>,
 from pathlib import Path
 
 from privllm.core.params import deciding_sections, read_params
-from privllm.core.report import write_json
+from privllm.core.report import write_report
 from privllm.core.stage import run
 from privllm.serve.export import ExportConfig, ExportInputs, export
 
@@ -25,7 +25,7 @@ def main(
     figures = {stage: reports / f"{stage}.json" for stage in SHARED} | {stage: reports / stage / f"{family}.json" for stage in OWN}
     learnt = {"pack": pack, "guide": guide, "start": start}
     codes = tuple(prints / f"{stage}.json" for stage in DECIDES)
-    write_json(report, export(cfg, ExportInputs(model, tokenizer, corpus, codes, figures, params, learnt), family, out))
+    write_report(report, export(cfg, ExportInputs(model, tokenizer, corpus, codes, figures, params, learnt), family, out))
 
 
 if __name__ == "__main__":

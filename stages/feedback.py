@@ -7,7 +7,7 @@ from pathlib import Path
 
 from privllm.clean.door import tidy
 from privllm.core.params import read_params
-from privllm.core.report import write_json
+from privllm.core.report import write_report
 from privllm.core.stage import run
 from privllm.judge.feedback import FeedbackConfig, feedback
 from privllm.validate.feedback import judge_feedback
@@ -16,7 +16,7 @@ from privllm.validate.leftovers import leftovers
 
 def main(source: Path, out: Path, report: Path) -> None:
     cfg = read_params("feedback", FeedbackConfig)
-    write_json(report, feedback(cfg, source, out, tidy, leftovers, judge_feedback))
+    write_report(report, feedback(cfg, source, out, tidy, leftovers, judge_feedback))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from privllm.core.cluster import ExecutorConfig
 from privllm.core.fingerprint import FOLDER
 from privllm.core.memory import shortage_explained
 from privllm.core.params import read_params
-from privllm.core.report import write_json
+from privllm.core.report import write_json, write_report
 from privllm.core.skipped import reason_in, skip
 from privllm.core.stage import require_verdict, run
 from privllm.train.config import FinetuneConfig
@@ -32,7 +32,7 @@ def main(data: Path, start: Path, tokenizer: Path, verdict: Path, out: Path, liv
         knobs = f"Lower `{task}.batch_size`, or set `{task}.lora.rank` above 0 or `{task}.precision` to bf16"
         with shortage_explained(f"{knobs}, in params.yaml; or close other programs"):
             figures = finetune(out.name, cfg, Inputs(data, start, tokenizer), out, live, work)
-    write_json(report, figures)
+    write_report(report, figures)
     write_json(metrics, {out.name: {figures["main"]: figures["test"][figures["main"]]} if "main" in figures else {}})
 
 

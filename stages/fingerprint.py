@@ -9,13 +9,13 @@ from pathlib import Path
 
 from privllm.core.fingerprint import write_fingerprints
 from privllm.core.leftovers import remove_leftovers
-from privllm.core.report import write_json
+from privllm.core.report import write_report
 from privllm.core.stage import run
 
 
 def main(out: Path, report: Path) -> None:
     remove_leftovers(Path())
-    write_json(report, write_fingerprints(Path(), out))
+    write_report(report, write_fingerprints(Path(), out))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 from privllm.core.memory import shortage_explained
 from privllm.core.params import read_params
 from privllm.core.promoted import MANIFEST
-from privllm.core.report import write_json
+from privllm.core.report import write_json, write_report
 from privllm.core.split import SplitConfig
 from privllm.core.stage import run
 from privllm.core.start import INCUMBENT
@@ -31,7 +31,7 @@ def main(
         with shortage_explained("Lower `evaluate.batch_rows` in params.yaml, or close other programs"):
             found = gate(settings, inputs, out, open_store("gate"))
     write_json(out / "verdict.json", {key: found[key] for key in ("incumbent", "passed")})
-    write_json(report, found)
+    write_report(report, found)
     require_pass(found)
 
 

@@ -6,7 +6,7 @@ data/pack, data/dedup, data/annotate, data/tokenizer -> data/guide/{causal,maske
 from pathlib import Path
 
 from privllm.core.params import read_params
-from privllm.core.report import write_json
+from privllm.core.report import write_report
 from privllm.core.stage import run
 from privllm.core.store import open_store
 from privllm.tokens.guide import GuideConfig, GuideInputs, make_guide
@@ -14,7 +14,7 @@ from privllm.tokens.guide import GuideConfig, GuideInputs, make_guide
 
 def main(rows: Path, documents: Path, annotations: Path, tokenizer: Path, out: Path, report: Path) -> None:
     cfg = read_params("guide", GuideConfig)
-    write_json(report, make_guide(cfg, GuideInputs(rows, documents, annotations, tokenizer), out, open_store("guide")))
+    write_report(report, make_guide(cfg, GuideInputs(rows, documents, annotations, tokenizer), out, open_store("guide")))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ data/dedup, data/tokenizer, data/promoted/weak_spots.json -> data/pack/{train,va
 from pathlib import Path
 
 from privllm.core.params import read_params
-from privllm.core.report import write_json
+from privllm.core.report import write_report
 from privllm.core.split import SplitConfig
 from privllm.core.stage import run
 from privllm.core.store import open_store
@@ -15,7 +15,7 @@ from privllm.tokens.packing import PackConfig, pack
 
 def main(source: Path, tokenizer: Path, promoted: Path, out: Path, report: Path) -> None:
     cfg = read_params("pack", PackConfig)
-    write_json(report, pack(cfg, read_params("split", SplitConfig), source, tokenizer, out, open_store("pack"), promoted))
+    write_report(report, pack(cfg, read_params("split", SplitConfig), source, tokenizer, out, open_store("pack"), promoted))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from privllm.core.cluster import ExecutorConfig
 from privllm.core.fingerprint import FOLDER
 from privllm.core.memory import shortage_explained
 from privllm.core.params import read_params
-from privllm.core.report import write_json
+from privllm.core.report import write_report
 from privllm.core.skipped import reason_in, skip
 from privllm.core.stage import require_verdict, run
 from privllm.train.config import PretrainConfig
@@ -22,7 +22,7 @@ def main(rows: Path, guide: Path, tokenizer: Path, start: Path, verdict: Path, o
     require_verdict(verdict)
     section, family = read_params("pretrain", PretrainConfig), out.name
     if reason := reason_in(start):
-        write_json(report, skip(f"pretrain.{family}", reason, out, live))
+        write_report(report, skip(f"pretrain.{family}", reason, out, live))
         return
     from privllm.train.loop import Work  # not before it is known that there is work for torch
     from privllm.train.pretrain import PretrainInputs, pretrain
@@ -32,7 +32,7 @@ def main(rows: Path, guide: Path, tokenizer: Path, start: Path, verdict: Path, o
     inputs, knobs = PretrainInputs(rows, guide, tokenizer, start), f"pretrain.{family}"
     lower = f"Lower `{knobs}.batch_size` or `pack.context`, take a smaller `{knobs}.model` (or `{knobs}.start`)"
     with shortage_explained(f"{lower}, or set `{knobs}.precision` to bf16, in params.yaml; or close other programs"):
-        write_json(report, pretrain(family, section, inputs, out, live, work))
+        write_report(report, pretrain(family, section, inputs, out, live, work))
 
 
 if __name__ == "__main__":

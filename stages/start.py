@@ -8,7 +8,7 @@ Of a family that is not built, a note.
 from pathlib import Path
 
 from privllm.core.params import deciding_sections
-from privllm.core.report import write_json
+from privllm.core.report import write_report
 from privllm.core.skipped import leave_note, not_built
 from privllm.core.stage import run
 from privllm.core.start import ARCHITECTURES
@@ -21,7 +21,7 @@ def main(promoted: Path, base: Path, out: Path, report: Path) -> None:
     params = deciding_sections()
     families = params["families"]
     wanted = {family: params["pretrain"][family]["start"] for family in families}
-    write_json(report, take_starts(wanted | {"tokenizer": params["tokenizer"]["start"]}, promoted, base, out))
+    write_report(report, take_starts(wanted | {"tokenizer": params["tokenizer"]["start"]}, promoted, base, out))
     for family in sorted(set(ARCHITECTURES) - set(families)):
         leave_note(not_built(family), out / family)
 

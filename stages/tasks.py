@@ -6,7 +6,7 @@ data/dedup, data/annotate -> data/tasks/<name>.jsonl, reports/tasks.json
 from pathlib import Path
 
 from privllm.core.params import read_params
-from privllm.core.report import write_json
+from privllm.core.report import write_report
 from privllm.core.split import SplitConfig
 from privllm.core.stage import run
 from privllm.core.store import open_store
@@ -15,7 +15,7 @@ from privllm.tasks.recipe import TasksConfig, derive
 
 def main(source: Path, annotations: Path, out: Path, report: Path) -> None:
     cfg = read_params("tasks", TasksConfig)
-    write_json(report, derive(cfg, read_params("split", SplitConfig), source, annotations, out, open_store("tasks")))
+    write_report(report, derive(cfg, read_params("split", SplitConfig), source, annotations, out, open_store("tasks")))
 
 
 if __name__ == "__main__":

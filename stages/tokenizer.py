@@ -6,7 +6,7 @@ data/dedup/sample, data/start/tokenizer -> data/tokenizer, reports/tokenizer.jso
 from pathlib import Path
 
 from privllm.core.params import read_params
-from privllm.core.report import write_json
+from privllm.core.report import write_report
 from privllm.core.stage import run
 from privllm.core.store import open_store
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
@@ -14,7 +14,7 @@ from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 
 def main(sample: Path, start: Path, out: Path, report: Path) -> None:
     cfg = read_params("tokenizer", TokenizerConfig)
-    write_json(report, learn_tokenizer(cfg, sample, out, open_store("tokenizer"), start))
+    write_report(report, learn_tokenizer(cfg, sample, out, open_store("tokenizer"), start))
 
 
 if __name__ == "__main__":

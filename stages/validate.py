@@ -6,7 +6,7 @@ data/dedup, reports/{collect,clean}.json, data/promoted/statistics.json -> data/
 from pathlib import Path
 
 from privllm.core.params import read_params
-from privllm.core.report import write_json
+from privllm.core.report import write_report
 from privllm.core.stage import run
 from privllm.core.store import open_store
 from privllm.validate.recipe import Inputs, ValidateConfig, validate
@@ -14,7 +14,7 @@ from privllm.validate.recipe import Inputs, ValidateConfig, validate
 
 def main(source: Path, collected: Path, cleaned: Path, promoted: Path, out: Path, docs: Path, report: Path) -> None:
     cfg = read_params("validate", ValidateConfig)
-    write_json(report, validate(cfg, Inputs(source, collected, cleaned, promoted), out, docs, open_store("validate")))
+    write_report(report, validate(cfg, Inputs(source, collected, cleaned, promoted), out, docs, open_store("validate")))
 
 
 if __name__ == "__main__":

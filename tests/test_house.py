@@ -227,6 +227,11 @@ def dotted(values: dict, prefix: str = "") -> list[str]:
     return found
 
 
+@pytest.mark.parametrize("stage", sorted({name.partition("@")[0] for name in DVC} - {"report"}))
+def test_reports_are_written_as_dvc_can_read_them(stage: str) -> None:
+    assert "    write_report(report, " in (ROOT / f"stages/{stage}.py").read_text("utf-8")
+
+
 def test_nothing_dangerous() -> None:
     forbidden = [
         r"\bimport pickle\b",

@@ -141,6 +141,20 @@ def test_the_first_build_warns_of_nothing_empty(built: Workshop) -> None:
     assert built.json("data/gate/verdict.json") == {"incumbent": "", "passed": True}
 
 
+def test_the_plots_are_drawn_without_a_warning_and_the_metrics_are_few(built: Workshop) -> None:
+    """Reports are plots in name only: DVC reads them, and says nothing of them."""
+    from privllm.report.plots_page import plots_page
+
+    (built.root / ".dvc/plots.html").write_text(plots_page(), "utf-8")
+    done = built.run("dvc", "plots", "show")
+    assert "WARNING" not in done.stdout + done.stderr
+    page = (built.root / "dvc_plots/index.html").read_text("utf-8")
+    assert 'id = "reports_pretrain_causal_plots_metrics_train_loss_tsv"' in page
+    assert "https://cdn" not in page
+    header = built.run("dvc", "exp", "show").stdout.splitlines()[1][:160].split()
+    assert header[:5] == ["Experiment", "Created", *(f"{family}.bits_per_byte" for family in ("causal", "masked", "seq2seq"))]
+
+
 def test_nothing_to_do_when_nothing_changed(built: Workshop) -> None:
     assert built.repro() == []
 

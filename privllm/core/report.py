@@ -24,6 +24,17 @@ def write_whole(path: Path, text: str) -> None:
     partial.replace(path)
 
 
+def write_report(path: Path, figures: dict[str, Any]) -> None:
+    """`write_json` of a stage's report, whose empty lists are left out: over them `dvc plots show`, which reads the file, stumbles."""
+    write_json(path, without_empty_lists(figures))
+
+
+def without_empty_lists(figures: dict[str, Any]) -> dict[str, Any]:
+    """`figures` but for its empty lists, however deep in mappings."""
+    kept = {key: value for key, value in figures.items() if value != []}
+    return {key: without_empty_lists(value) if isinstance(value, dict) else value for key, value in kept.items()}
+
+
 def json_text(value: Any) -> str:
     """`value` as sorted, indented JSON with a final newline; NaN is refused."""
     return json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"

@@ -1,10 +1,11 @@
 """Reports: the same numbers give the same bytes, and what is lost on the way is noticed."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from privllm.core.report import add_up, balance, write_json, write_json_lines, write_whole
+from privllm.core.report import add_up, balance, write_json, write_json_lines, write_report, write_whole
 
 
 def test_bytes_do_not_depend_on_the_order_of_keys(tmp_path) -> None:
@@ -50,3 +51,10 @@ def test_rows_become_lines_and_no_row_one_empty_line(tmp_path) -> None:
     write_json_lines(tmp_path / "none.jsonl", [])
     assert (tmp_path / "some.jsonl").read_bytes() == '{"a": "é"}\n{"b": 1}\n'.encode()
     assert (tmp_path / "none.jsonl").read_bytes() == b"\n"
+
+
+def test_a_report_has_no_empty_list(tmp_path) -> None:
+    """DVC warns of one when it looks for what to plot."""
+    figures = {"spots": [], "interval": [1, 2], "of": {"warnings": [], "none": {}, "count": 0}, "rows": [{"a": []}]}
+    write_report(tmp_path / "r.json", figures)
+    assert json.loads((tmp_path / "r.json").read_text()) == {"interval": [1, 2], "of": {"none": {}, "count": 0}, "rows": [{"a": []}]}
