@@ -1,4 +1,4 @@
-"""OpenMP's threads sleep while they wait, in every process of ours, unless somebody chose otherwise."""
+"""OpenMP's threads soon sleep while they wait, in every process of ours, unless somebody chose otherwise."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ def seen_by(module: str, **chosen: str) -> list[str]:
 
 @pytest.mark.parametrize("module", FIRST)
 def test_it_is_set_before_torch_is_loaded(module: str) -> None:
-    assert seen_by(module) == ["passive", "0", "False"]
+    assert seen_by(module) == ["passive", "1000", "False"]
 
 
 def test_a_stage_has_it_before_numpy_too() -> None:
