@@ -36,8 +36,8 @@ run: setup ## documents to model: demo corpus if data/sources is empty, dvc repr
 	dvc repro
 	@privllm summary
 
-test-fast: setup ## the tests that train nothing and build nothing, in two minutes
-	$(PYTEST) -m "not training and not build"
+test-fast: setup ## the tests that train nothing, build nothing and take no seconds, in two minutes
+	$(PYTEST) --hypothesis-profile=fast -m "not training and not build and not slow"
 
 test: setup ray ## all tests, in a quarter of an hour
 	$(PYTEST)

@@ -116,6 +116,7 @@ def test_every_module_has_its_mirror(module: str) -> None:
     ), f"nothing in {folder.name}/ tests {module}"
 
 
+@pytest.mark.slow
 def test_pytest_collects_every_test_file() -> None:
     """What its settings leave out (a folder by its name, a file by its pattern) never fails, so nobody would notice."""
     listed = subprocess.run(["git", "ls-files", "-z", "--", "tests"], cwd=ROOT, capture_output=True, text=True, check=True).stdout

@@ -48,6 +48,8 @@ from privllm.validate import statistics
 from privllm.validate.statistics import describe_shard
 from tests.workshop import ROOT, Workshop, environment, make_workshop, outputs
 
+pytestmark = pytest.mark.slow
+
 NIGHTLY = os.environ.get("PRIVLLM_NIGHTLY") == "1"
 SPLIT = SplitConfig(validation=0.2, test=0.2)
 DATA = ("collect", "clean", "dedup", "tokenizer", "pack")

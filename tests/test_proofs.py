@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.workshop import ROOT
+
+pytestmark = pytest.mark.slow
 
 PROOF = "tests/test_pipeline.py::test_the_build_ran_without_any_network"
 

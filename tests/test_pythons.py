@@ -47,6 +47,7 @@ def test_what_is_left_out_is_said() -> None:
     assert said == "2 of 4 tests need torch or Ray and are left out: x.py 1, y.py 1"
 
 
+@pytest.mark.slow
 def test_outcomes_are_those_of_the_run(tmp_path: Path) -> None:
     file = tmp_path / "test_sample.py"
     marks = ["", "@pytest.mark.skip\n", "@pytest.mark.parametrize('word', ['a b'])\n", ""]

@@ -57,6 +57,7 @@ def test_company_does_not_matter() -> None:
     assert [annotate_text(MODEL, text) for text in reversed(texts)] == forwards[::-1]
 
 
+@pytest.mark.slow
 def test_process_and_threads_do_not_matter() -> None:
     code = f"from privllm.annotate.spans import annotate_text; print(annotate_text({MODEL!r}, {SENTENCE * 20!r}))"
     environment = {**os.environ, "PYTHONHASHSEED": "4", "OMP_NUM_THREADS": "3", "BLIS_NUM_THREADS": "3"}

@@ -378,6 +378,7 @@ def test_interrupted_anywhere_it_goes_on(root: Path, monkeypatch: pytest.MonkeyP
     assert nowhere(root, "post/birch.txt")
 
 
+@pytest.mark.slow
 def test_the_build_is_waited_for_and_its_failure_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C reaches DVC and us at once; DVC may still be writing when we could have gone."""
     python = tmp_path / "python"

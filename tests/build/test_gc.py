@@ -275,6 +275,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     return bench
 
 
+@pytest.mark.slow
 def test_it_waits_for_no_build_of_dvc_and_drops_nothing_beside_one(repository: Bench) -> None:
     """DVC at work may be about to write down that it needs what nothing refers to yet."""
     before = repository.objects()
@@ -288,6 +289,7 @@ def test_it_waits_for_no_build_of_dvc_and_drops_nothing_beside_one(repository: B
     assert repository.objects() == set()
 
 
+@pytest.mark.slow
 def test_what_is_referred_to_while_it_looked_at_git_stays(repository: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Git takes long; the workspace is asked again once nobody can change it, so a build that ended meanwhile loses nothing."""
     before, asked = repository.objects(), []

@@ -16,6 +16,7 @@ def document(name: str) -> Document:
     return Document(document_id(name), name, "text/plain", "utf-8", "0" * 32, f"text of {name}")
 
 
+@pytest.mark.slow
 @given(st.sets(st.integers(0, 2**20), max_size=40), st.integers(0, 12))
 def test_each_batch_of_a_run_is_its_shard(names: set[int], bits: int) -> None:
     rows = sorted(document(str(name)) for name in names)

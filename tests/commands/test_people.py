@@ -49,6 +49,7 @@ def test_feedback_is_exported_counted_and_offered_to_dvc() -> None:
     assert "75%" in shown
 
 
+@pytest.mark.slow
 def test_dvc_add_is_run_where_it_is_asked_for(here: Path) -> None:
     from dvc.repo import Repo
 
@@ -95,6 +96,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "uvicorn is not installed here: pip install 'privllm[serve]'" in done.stderr
 
 
+@pytest.mark.slow
 def test_serve_says_where_it_is_and_stops_on_demand(exported: Callable[..., Path], here: Path) -> None:
     command = [sys.executable, "-m", "privllm.cli", "serve", str(exported()), "--port", "0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(PYTHONPATH=str(ROOT)))

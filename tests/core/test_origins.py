@@ -14,6 +14,8 @@ from privllm.core.errors import UserError
 from privllm.core.origins import file_of, require_no_shadows
 from tests.workshop import ROOT, environment
 
+pytestmark = pytest.mark.slow
+
 START = "python -m stages.start data/promoted/model data/base data/start reports/start.json"
 
 

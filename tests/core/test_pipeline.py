@@ -167,6 +167,7 @@ def test_as_dvc_writes_them_out(root: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert list(declared_stages()) == ["plain", "many@a", "many@b", "each@one", "each@two"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own", OWN)
 def test_whatever_dvc_accepts_in_other_stages_ours_run(root: Path, own: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (root / "dvc.yaml").write_text(DVC_YAML + OWN[own])
@@ -178,6 +179,7 @@ def test_whatever_dvc_accepts_in_other_stages_ours_run(root: Path, own: str, mon
     )
 
 
+@pytest.mark.slow
 def test_what_dvc_refuses_is_said_in_its_words(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "dvc.yaml").write_text(DVC_YAML + "  own:\n    cmd: echo ${nobody.knows}\n")
     assert dvc_resolver.main() == 1
@@ -187,6 +189,7 @@ def test_what_dvc_refuses_is_said_in_its_words(root: Path, capsys: pytest.Captur
     assert declared_stage("plain", ["in", "out"])[0] == "plain"
 
 
+@pytest.mark.slow
 def test_our_own_stages_may_be_written_otherwise_too(root: Path) -> None:
     text = DVC_YAML.replace("${tasks.all}", "${mine}") + "vars: [{mine: {three: {family: a}}}]\n"
     text = text.replace(

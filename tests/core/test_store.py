@@ -349,6 +349,7 @@ Store(Cache(root / "cache", ("copy",)), "1").map(copy, jobs, root / "out", "slow
 """
 
 
+@pytest.mark.slow
 def test_a_killed_map_goes_on_from_what_was_finished(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "slowly.py").write_text(
         "import time\nfrom pathlib import Path\n\n\ndef copy(out, source):\n    time.sleep(0.3)\n"

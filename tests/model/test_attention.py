@@ -61,6 +61,7 @@ def test_later_tokens_do_not_reach_back(ids):
     assert torch.equal(model(input_ids=ids).logits[:, :10], model(input_ids=changed).logits[:, :10])
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_no_mask_is_built_while_tracing(ids):
     """transformers #48925: its "sdpa" hands a 4-D mask to the kernel as soon as the model is compiled."""

@@ -184,6 +184,7 @@ def test_disagreeing_stages_are_shown(tmp_path: Path) -> None:
     assert "The numbers do not add up" in (tmp_path / "index.html").read_text("utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", sorted(REPORTS))
 def test_any_report_may_be_absent_or_bare(stage: str, tmp_path: Path) -> None:
     for name, reports in (("absent", {key: value for key, value in REPORTS.items() if key != stage}), ("bare", REPORTS | {stage: {}})):

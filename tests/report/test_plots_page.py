@@ -11,6 +11,8 @@ import pytest
 from privllm.report.plots_page import POLICY, plots_page
 from tests.workshop import ROOT, environment
 
+pytestmark = pytest.mark.slow
+
 CHROMIUM = shutil.which("chromium")
 PLOTS = """
 plots:

@@ -19,7 +19,7 @@ from tests.serve.fakes import Parrot
 from tests.serve.live import live
 
 CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed (apt-get install chromium)")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed (apt-get install chromium)")]
 OLD, NEW = "a1" * 20, "b2" * 20
 
 

@@ -100,6 +100,7 @@ def test_what_is_no_match_is_refused(body: dict, tmp_path: Path) -> None:
         assert httpx.post(f"{url}/api/match", json=body).status_code == 400
 
 
+@pytest.mark.slow
 def test_kill_during_votes_loses_none_that_was_answered(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.serve.fakes", str(tmp_path / "p.sqlite")]
     server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)

@@ -23,6 +23,8 @@ from privllm.serve.server import chat_app
 from privllm.serve.upstream import Upstream
 from tests.serve.live import live
 
+pytestmark = pytest.mark.slow  # each starts servers
+
 
 @pytest.fixture(scope="module")
 def chain(exported: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[OpenAI, OpenAI, Batched]]:

@@ -225,6 +225,7 @@ print(json.dumps(report))
 """
 
 
+@pytest.mark.slow
 def test_another_process_writes_equal_bytes_without_network_or_stray_files(corpus: Callable[..., Any]) -> None:
     found = corpus()
     here = found.validate(max_characters=600)
