@@ -55,4 +55,4 @@ serve: setup ## talk to the exported model in a browser (run first)
 	privllm serve
 
 clean: ## remove what a build made, as dvc.yaml lists it (sources, feedback, base, promoted and DVC's cache stay)
-	@python -m privllm.build.wipe
+	@python -m privllm.manage.remove_outputs

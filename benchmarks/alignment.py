@@ -29,20 +29,20 @@ import pyarrow as pa
 from benchmarks.common import ROOT, write_result
 from benchmarks.feedback import PAIRS, harmless
 from benchmarks.transfer import open_smollm2
-from privllm.clean.door import tidy
+from privllm.clean.clean_text import tidy
 from privllm.core.records import ROWS
 from privllm.core.seed import name_digest
-from privllm.judge.feedback import FeedbackConfig, feedback
-from privllm.judge.records import Vote, to_line
-from privllm.model.families import load
-from privllm.model.replies import Pair, preferred
+from privllm.feedback.recipe import FeedbackConfig, feedback
+from privllm.feedback.records import Vote, to_line
+from privllm.models.family import load
+from privllm.models.reply_likelihood import Pair, preferred
+from privllm.tokens.chat_format import Speech
 from privllm.tokens.rows import write_rows
-from privllm.tokens.speech import Speech
-from privllm.train.adapter import AdapterConfig
-from privllm.train.align import AlignConfig, DpoConfig, Inputs, Places, SftConfig, align
-from privllm.train.align_figures import of_preferences
-from privllm.validate.feedback import judge_feedback
-from privllm.validate.leftovers import leftovers
+from privllm.train.adapter_config import AdapterConfig
+from privllm.train.align.figures import of_preferences
+from privllm.train.align.recipe import AlignConfig, DpoConfig, Inputs, Places, SftConfig, align
+from privllm.validate.feedback_suite import judge_feedback
+from privllm.validate.personal_data_left import leftovers
 
 OUT = ROOT / "benchmarks/out/alignment"
 CONTEXT = 64  # of plain text

@@ -16,12 +16,12 @@ from itertools import combinations
 from pathlib import Path
 
 from benchmarks.common import write_result
-from privllm.clean.door import tidy
+from privllm.clean.clean_text import tidy
 from privllm.core.seed import name_digest
-from privllm.judge.feedback import FeedbackConfig, feedback
-from privllm.judge.records import Choice, Decoding, Message, Model, Rating, Reply, Vote, to_line
-from privllm.validate.feedback import judge_feedback
-from privllm.validate.leftovers import leftovers
+from privllm.feedback.recipe import FeedbackConfig, feedback
+from privllm.feedback.records import Choice, Decoding, Message, Model, Rating, Reply, Vote, to_line
+from privllm.validate.feedback_suite import judge_feedback
+from privllm.validate.personal_data_left import leftovers
 
 RATINGS, PAIRS = "squality-human-ratings.jsonl", "hh-rlhf-harmless.jsonl"
 TIME, DECODING = "2022-01-01T00:00:00Z", Decoding(1.0, 1.0, 1000, 0)

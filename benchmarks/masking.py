@@ -17,8 +17,8 @@ from typing import Any
 
 from benchmarks.common import write_result
 from privllm.evaluate.recipe import EvaluateConfig, Inputs, evaluate
-from privllm.model.masking import MaskingConfig
-from privllm.tokens.guide import open_guide
+from privllm.models.masking import MaskingConfig
+from privllm.tokens.token_annotations import open_guide
 from privllm.train.config import MaskedPretrain, PretrainConfig
 from privllm.train.loop import Work
 from privllm.train.pretrain import PretrainInputs, pretrain

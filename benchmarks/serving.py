@@ -1,6 +1,6 @@
 """64 people stream from `privllm serve` for a minute on two cores: errors, mixed-up replies, tokens a second, waiting, memory.
 
-Every reply is compared with what `privllm.model.generate` says alone to the same words. The peers run after it, over the same HTTP, with
+Every reply is compared with what `privllm.models.generate` says alone to the same words. The peers run after it, over the same HTTP, with
 the same model, the same words and as many people: a loop that answers one after the other (ours with a batch of one), and
 `transformers serve`, with and without its continuous batching. Build the demo first (`make run`), or name a model's folder.
 """
@@ -49,10 +49,10 @@ def oracle(folder: Path) -> dict[str, str]:
     """{words: what the model says to them alone}."""
     import torch
 
-    from privllm.model.generate import SamplingConfig, generate
-    from privllm.serve.engine import Ask, Settings
-    from privllm.serve.spoken import Spoken
-    from privllm.serve.voice import open_folder
+    from privllm.models.generate import SamplingConfig, generate
+    from privllm.serve.engine.base import Ask, Settings
+    from privllm.serve.engine.detokenizer import Spoken
+    from privllm.serve.engine.prompting import open_folder
 
     torch.set_num_threads(1)
     model, voice = open_folder(folder)

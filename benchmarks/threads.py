@@ -25,10 +25,10 @@ def train(seconds: float) -> None:
     """Say "ready", wait for a line, train for that long, and print tokens per second."""
     import torch
 
-    from privllm.model.causal import CausalConfig
-    from privllm.model.families import build
+    from privllm.models.causal import CausalConfig
+    from privllm.models.family import build
     from privllm.train.config import TrainConfig
-    from privllm.train.module import make_optimizer
+    from privllm.train.lightning_module import make_optimizer
 
     model = build("causal", CausalConfig(layers=6, width=256, heads=4), VOCABULARY, CONTEXT, 0)
     optimizer = make_optimizer(model, TrainConfig())

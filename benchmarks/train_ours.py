@@ -22,15 +22,15 @@ from lightning.pytorch.callbacks import Callback
 from peer_corpus import BATCH, CONTEXT, HEADS, LAYERS, SECONDS, WIDTH, Clock, Corpus, bits_per_byte, load_corpus
 
 from privllm.core.records import ROWS
-from privllm.model.causal import CausalConfig
-from privllm.model.families import build
+from privllm.models.causal import CausalConfig
+from privllm.models.family import build
 from privllm.tokens.rows import open_rows, write_rows
 from privllm.train.checkpoint import SafeCheckpointIO
-from privllm.train.compiling import prepare_compiler
+from privllm.train.compile_support import prepare_compiler
 from privllm.train.config import CausalPretrain
+from privllm.train.lightning_module import Training
 from privllm.train.loop import fit, make_trainer
-from privllm.train.module import Training
-from privllm.train.objectives import OBJECTIVES, Split
+from privllm.train.pretrain_objectives import OBJECTIVES, Split
 from privllm.train.schedule import plan
 
 UNPLANNED = 10**9  # steps

@@ -16,10 +16,10 @@ from typing import Any
 
 from benchmarks.common import ROOT, write_result
 from privllm.core.seed import name_digest, unit_interval
+from privllm.stats.scores import Score, accuracy, mean_of, paired_interval, span_f1
+from privllm.stats.text_overlap import rouge_l, word_f1
 from privllm.tasks.formats import read_examples
-from privllm.tasks.metrics import Score, accuracy, mean_of, paired_interval, span_f1
-from privllm.tasks.overlap import rouge_l, word_f1
-from privllm.train.adapter import AdapterConfig
+from privllm.train.adapter_config import AdapterConfig
 from privllm.train.finetune import FinetuneConfig, Inputs, finetune
 from privllm.train.loop import Work
 

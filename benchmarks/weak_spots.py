@@ -3,16 +3,16 @@
     python -m benchmarks.weak_spots
 
 Documents differ in length and in difficulty, their slices do not: six sources, four lengths, twelve parts of speech. "Alarm" is the share
-of such corpora in which `evaluate.weak.weak_spots` names anything; "found" the share in which it names a source that costs 30 % more.
+of such corpora in which `evaluate.weak_spots.weak_spots` names anything; "found" the share in which it names a source that costs 30 % more.
 Beside it the obvious way: a percentile interval of 95 % for each slice by itself.
 """
 
 import numpy as np
 
 from benchmarks.common import write_result
-from privllm.core.bootstrap import drawn_sums, interval_of
 from privllm.evaluate.slices import Cells, Tally
-from privllm.evaluate.weak import weak_spots
+from privllm.evaluate.weak_spots import weak_spots
+from privllm.stats.bootstrap import drawn_sums, interval_of
 
 CORPORA, DRAWS, SOURCES, TAGS = 200, 400, 6, 12
 LENGTHS = (200, 500, 1200)  # tokens between the four lengths

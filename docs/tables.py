@@ -52,7 +52,7 @@ def commands_table() -> str:
 
 def all_commands() -> list[tuple[list[str], Callable[..., object]]]:
     """(its words, its function) of every `privllm` command, those of groups last."""
-    from privllm.cli import app
+    from privllm.cli.app import app
 
     found = []
     for words, group in [([], app), *(([g.name], g.typer_instance) for g in app.registered_groups)]:

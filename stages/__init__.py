@@ -5,14 +5,14 @@ import gc
 import os
 from pathlib import Path
 
-from privllm.core.origins import guard_imports, runs_a_stage
+from privllm.engine.import_guard import guard_imports, runs_a_stage
 
 if runs_a_stage():
     guard_imports(Path.cwd())
 
 import privllm.core.offline  # noqa: F401  (first: what it sets is read when libraries are loaded)
-from privllm.core.interrupt import explain_interrupts
+from privllm.engine.interrupt import explain_interrupts
 
 explain_interrupts()
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-gc.disable()  # until `core.stage.run`
+gc.disable()  # until `engine.stage.run`

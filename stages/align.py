@@ -6,13 +6,13 @@ data/pretrain/<family>, data/feedback_clean, data/pack, data/tokenizer
 
 from pathlib import Path
 
-from privllm.core.cluster import ExecutorConfig
-from privllm.core.fingerprint import FOLDER
-from privllm.core.memory import shortage_explained
+from privllm.core.out_of_memory import shortage_explained
 from privllm.core.params import read_params
 from privllm.core.report import write_report
-from privllm.core.stage import run
-from privllm.train.align import AlignConfig, Inputs, Places, align
+from privllm.engine.executor_ray import ExecutorConfig
+from privllm.engine.fingerprint import FOLDER
+from privllm.engine.stage import run
+from privllm.train.align.recipe import AlignConfig, Inputs, Places, align
 
 WORK = Path(".privllm/work/align")  # where a run that was killed left its checkpoint
 

@@ -10,8 +10,8 @@ from privllm.annotate.recipe import AnnotateConfig, annotate
 from privllm.core.params import deciding_sections, read_params
 from privllm.core.report import write_report
 from privllm.core.split import SplitConfig
-from privllm.core.stage import require_verdict, run
-from privllm.core.store import open_store
+from privllm.engine.stage import require_verdict, run
+from privllm.engine.store import open_store
 
 SECTIONS = ("annotate", "finetune", "split", "tasks")  # of params.yaml, `families`, and `masking` of the masked family
 

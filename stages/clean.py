@@ -6,12 +6,12 @@ data/collect -> data/clean, reports/clean.json
 from pathlib import Path
 
 from privllm.clean.recipe import LIST, CleanConfig, clean, spoken
-from privllm.core.left_out import tell
 from privllm.core.params import read_params
 from privllm.core.printable import say
 from privllm.core.report import write_report
-from privllm.core.stage import run
-from privllm.core.store import open_store
+from privllm.engine.dropped import tell
+from privllm.engine.stage import run
+from privllm.engine.store import open_store
 
 
 def main(source: Path, out: Path, report: Path) -> None:

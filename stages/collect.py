@@ -7,11 +7,11 @@ data/sources -> data/collect, reports/collect.json
 from pathlib import Path
 
 from privllm.collect.recipe import LIST, CollectConfig, collect
-from privllm.core.left_out import tell
 from privllm.core.params import read_params
 from privllm.core.report import write_report
-from privllm.core.stage import run
-from privllm.core.store import open_store
+from privllm.engine.dropped import tell
+from privllm.engine.stage import run
+from privllm.engine.store import open_store
 
 
 def main(sources: Path, out: Path, report: Path, verify: bool) -> None:

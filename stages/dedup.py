@@ -8,10 +8,10 @@ from pathlib import Path
 from privllm.core.params import read_params
 from privllm.core.report import write_report
 from privllm.core.split import SplitConfig
-from privllm.core.stage import run
-from privllm.core.store import open_store
 from privllm.dedup.recipe import DedupConfig, dedup
-from privllm.tokens.sample import SampleConfig, write_sample
+from privllm.engine.stage import run
+from privllm.engine.store import open_store
+from privllm.tokens.vocabulary_sample import SampleConfig, write_sample
 
 
 def main(source: Path, out: Path, report: Path) -> None:

@@ -6,11 +6,11 @@ data/align/<family>, data/tokenizer, data/pack, data/dedup, data/annotate
 
 from pathlib import Path
 
-from privllm.core.memory import shortage_explained
+from privllm.core.out_of_memory import shortage_explained
 from privllm.core.params import read_params
 from privllm.core.report import write_json, write_report
-from privllm.core.stage import run
-from privllm.core.store import open_store
+from privllm.engine.stage import run
+from privllm.engine.store import open_store
 from privllm.evaluate.recipe import EvaluateConfig, Inputs, evaluate
 
 

@@ -5,13 +5,13 @@ data/feedback -> data/feedback_clean, reports/feedback.json
 
 from pathlib import Path
 
-from privllm.clean.door import tidy
+from privllm.clean.clean_text import tidy
 from privllm.core.params import read_params
 from privllm.core.report import write_report
-from privllm.core.stage import run
-from privllm.judge.feedback import FeedbackConfig, feedback
-from privllm.validate.feedback import judge_feedback
-from privllm.validate.leftovers import leftovers
+from privllm.engine.stage import run
+from privllm.feedback.recipe import FeedbackConfig, feedback
+from privllm.validate.feedback_suite import judge_feedback
+from privllm.validate.personal_data_left import leftovers
 
 
 def main(source: Path, out: Path, report: Path) -> None:

@@ -6,13 +6,13 @@
 
 from pathlib import Path
 
-from privllm.core.cluster import ExecutorConfig
-from privllm.core.fingerprint import FOLDER
-from privllm.core.memory import shortage_explained
+from privllm.core.out_of_memory import shortage_explained
 from privllm.core.params import read_params
 from privllm.core.report import write_json, write_report
-from privllm.core.skipped import reason_in, skip
-from privllm.core.stage import require_verdict, run
+from privllm.engine.executor_ray import ExecutorConfig
+from privllm.engine.fingerprint import FOLDER
+from privllm.engine.skipped_families import reason_in, skip
+from privllm.engine.stage import require_verdict, run
 from privllm.train.config import FinetuneConfig
 
 WORK = Path(".privllm/work/finetune")  # where a run that was killed left its checkpoint

@@ -7,10 +7,10 @@ Being the first, it also removes what families and tasks that params.yaml no lon
 
 from pathlib import Path
 
-from privllm.core.fingerprint import write_fingerprints
-from privllm.core.leftovers import remove_leftovers
 from privllm.core.report import write_report
-from privllm.core.stage import run
+from privllm.engine.fingerprint import write_fingerprints
+from privllm.engine.leftovers import remove_leftovers
+from privllm.engine.stage import run
 
 
 def main(out: Path, report: Path) -> None:

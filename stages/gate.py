@@ -6,14 +6,14 @@ data/promoted/model, data/align, data/evaluate, data/pack, data/dedup, data/toke
 
 from pathlib import Path
 
-from privllm.core.memory import shortage_explained
+from privllm.core.base_model import INCUMBENT
+from privllm.core.out_of_memory import shortage_explained
 from privllm.core.params import read_params
 from privllm.core.promoted import MANIFEST
 from privllm.core.report import write_json, write_report
 from privllm.core.split import SplitConfig
-from privllm.core.stage import run
-from privllm.core.start import INCUMBENT
-from privllm.core.store import open_store
+from privllm.engine.stage import run
+from privllm.engine.store import open_store
 from privllm.evaluate.rules import GateConfig, require_pass, without_incumbent
 
 
@@ -23,7 +23,7 @@ def main(
     cfg = read_params("gate", GateConfig)
     found = without_incumbent()
     if (promoted / INCUMBENT / MANIFEST).is_file():
-        from privllm.evaluate.gate import Inputs, Settings, gate  # not before it is known that there is work for torch
+        from privllm.evaluate.promotion_gate import Inputs, Settings, gate  # not before it is known that there is work for torch
         from privllm.evaluate.recipe import EvaluateConfig
 
         settings = Settings(cfg, read_params("evaluate", EvaluateConfig), read_params("split", SplitConfig))

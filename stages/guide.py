@@ -7,9 +7,9 @@ from pathlib import Path
 
 from privllm.core.params import read_params
 from privllm.core.report import write_report
-from privllm.core.stage import run
-from privllm.core.store import open_store
-from privllm.tokens.guide import GuideConfig, GuideInputs, make_guide
+from privllm.engine.stage import run
+from privllm.engine.store import open_store
+from privllm.tokens.token_annotations import GuideConfig, GuideInputs, make_guide
 
 
 def main(rows: Path, documents: Path, annotations: Path, tokenizer: Path, out: Path, report: Path) -> None:

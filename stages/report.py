@@ -6,7 +6,7 @@ reports, data/evaluate, data/fingerprint -> reports/index.html
 from pathlib import Path
 
 from privllm.core.params import deciding_sections
-from privllm.core.stage import run
+from privllm.engine.stage import run
 from privllm.report.page import OWN, SHARED, ReportInputs, render_report
 
 SHOWN = (*SHARED, "guide", *OWN)

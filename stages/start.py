@@ -7,12 +7,12 @@ Of a family that is not built, a note.
 
 from pathlib import Path
 
+from privllm.core.base_model import ARCHITECTURES
 from privllm.core.params import deciding_sections
 from privllm.core.report import write_report
-from privllm.core.skipped import leave_note, not_built
-from privllm.core.stage import run
-from privllm.core.start import ARCHITECTURES
-from privllm.tokens.starts import take_starts
+from privllm.engine.skipped_families import leave_note, not_built
+from privllm.engine.stage import run
+from privllm.tokens.base_models import take_starts
 
 SECTIONS = ("tokenizer",)  # of params.yaml, its `start`, and that of each family in `pretrain`
 

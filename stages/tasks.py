@@ -8,8 +8,8 @@ from pathlib import Path
 from privllm.core.params import read_params
 from privllm.core.report import write_report
 from privllm.core.split import SplitConfig
-from privllm.core.stage import run
-from privllm.core.store import open_store
+from privllm.engine.stage import run
+from privllm.engine.store import open_store
 from privllm.tasks.recipe import TasksConfig, derive
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from privllm.core.params import read_params
 from privllm.core.report import write_report
-from privllm.core.stage import run
-from privllm.core.store import open_store
+from privllm.engine.stage import run
+from privllm.engine.store import open_store
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 
 

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from privllm.core.fingerprint import canonical, requirements_of
+from privllm.engine.fingerprint import canonical, requirements_of
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"

@@ -1,6 +1,6 @@
-"""A small repository in which a stage runs in a third of a second: our dvc.yaml, params.yaml, stages and core, and stand-ins.
+"""A small repository in which a stage runs in a third of a second: our dvc.yaml, params.yaml, stages, core and engine, and stand-ins.
 
-What a stage file imports from another room than core is a stand-in there: a function that works on one shard, through the store it is
+What a stage file imports from another room is a stand-in there: a function that works on one shard, through the store it is
 given; a configuration that takes whatever params.yaml says. What it does besides, and where it dies, the variable ORDERS says.
 """
 
@@ -14,11 +14,11 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from privllm.core.cache import Cache
-from privllm.core.fingerprint import FOLDER
-from privllm.core.pipeline import declared_stages, outputs_of
+from privllm.core.base_model import INCUMBENT
 from privllm.core.promoted import MANIFEST, MODEL
-from privllm.core.start import INCUMBENT
+from privllm.engine.cache import Cache
+from privllm.engine.fingerprint import FOLDER
+from privllm.engine.pipeline import declared_stages, outputs_of
 from tests.workshop import ROOT, environment
 
 VERDICT = "data/validate/verdict.json"
@@ -39,7 +39,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict
 
-from privllm.core.store import Store
+from privllm.engine.store import Store
 
 warnings.filterwarnings("ignore", "Class .* subclasses `Dict`")
 ORDERS = json.loads(os.environ["ORDERS"])
@@ -77,13 +77,13 @@ def die_if(moment):
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_FSIZE, (HALF, HALF))
 '''
-# `fingerprint` calls nothing but core, so its orders are carried out where it has begun.
+# `fingerprint` calls nothing but the engine, so its orders are carried out where it has begun.
 FINGERPRINT = """
 import runpy
 import sys
-import privllm.core.leftovers
+import privllm.engine.leftovers
 from privllm.stand_in import work
-privllm.core.leftovers.remove_leftovers = work
+privllm.engine.leftovers.remove_leftovers = work
 sys.argv = ["fingerprint", *sys.argv[1:]]
 runpy.run_module("stages.fingerprint", run_name="__main__", alter_sys=True)
 """
@@ -93,7 +93,7 @@ def make_small_repository(root: Path) -> dict[str, "Wired"]:
     """Its stages by the name of their file; of those with an item, the first."""
     for path in [ROOT / name for name in ("dvc.yaml", "params.yaml", "requirements.lock")] + [*(ROOT / "stages").glob("*.py")]:
         copy(path, root)
-    for path in (ROOT / "privllm/core").glob("*.py"):
+    for path in [*(ROOT / "privllm/core").glob("*.py"), *(ROOT / "privllm/engine").glob("*.py")]:
         copy(path, root)
     (root / "privllm/__init__.py").touch()
     write(root / "privllm/stand_in.py", f"{STAND_IN}\n\nHALF, WHOLE, SHARD = {HALF}, {WHOLE}, {SHARD!r}\n")
@@ -140,12 +140,12 @@ def make_inputs(root: Path, declared: dict[str, Any]) -> None:
 
 
 def wanted_of_the_library() -> dict[str, set[str]]:
-    """{module of another room than core: names that stage files import from it}, wherever the `import` stands."""
+    """{module of another room than core and engine: names that stage files import from it}, wherever the `import` stands."""
     wanted = defaultdict(set)
     for path in (ROOT / "stages").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             module = (isinstance(node, ast.ImportFrom) and node.module) or ""
-            if module.startswith("privllm.") and not module.startswith("privllm.core."):
+            if module.startswith("privllm.") and not module.startswith(("privllm.core.", "privllm.engine.")):
                 wanted[module] |= {alias.name for alias in node.names}
     return wanted
 

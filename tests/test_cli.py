@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from docs.tables import all_commands
-from privllm.cli import app
+from privllm.cli.app import app
 
 RUNNER = CliRunner()
 

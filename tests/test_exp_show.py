@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from privllm.core.pipeline import declared_stages
+from privllm.engine.pipeline import declared_stages
 from tests.workshop import ROOT, Workshop
 
 WIDTH = 160

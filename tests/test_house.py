@@ -13,35 +13,36 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from privllm.commands.sections import SECTIONS
-from privllm.core.cluster import ExecutorConfig
-from privllm.core.fingerprint import canonical, closure, imports_of, locked_versions
+from privllm.cli.param_sections import SECTIONS
+from privllm.core.base_model import ARCHITECTURES
 from privllm.core.params import PLACES
-from privllm.core.pipeline import declared_stages, look_up, outputs_of
-from privllm.core.start import ARCHITECTURES
+from privllm.engine.executor_ray import ExecutorConfig
+from privllm.engine.fingerprint import canonical, closure, imports_of, locked_versions
+from privllm.engine.pipeline import declared_stages, look_up, outputs_of
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted([*(ROOT / "privllm").rglob("*.py"), *(ROOT / "stages").glob("*.py")])
-MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in SOURCES if path.name != "__init__.py"}
+MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in SOURCES if path.stem not in ("__init__", "__main__")}
 DVC = declared_stages(ROOT)  # a stage of a matrix is `stage@item`
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
 DECIDING = set(PARAMS) - PLACES  # where work is done decides nothing: were it declared, another cluster would rebuild everything
 
-SIBLINGS = {"collect", "clean", "dedup", "validate", "annotate", "tokens", "model", "tasks", "report", "judge"}
+SIBLINGS = {"collect", "clean", "dedup", "validate", "annotate", "tasks", "tokens", "models", "report", "feedback"}
+BELOW = {"core", "engine", "stats"}
 MAY_IMPORT = {
     "core": set(),
-    **{room: {"core"} for room in SIBLINGS},
-    **{room: {"core"} | SIBLINGS for room in ("train", "evaluate")},
-    "build": {"core"} | SIBLINGS,
-    "serve": {"core", "train", "evaluate"} | SIBLINGS,
-    "commands": {"core", "build", "serve", "train", "evaluate"} | SIBLINGS,
-    "cli": {"core", "commands", "build", "serve", "train", "evaluate"} | SIBLINGS,
-    "stages": {"core", "serve", "train", "evaluate"} | SIBLINGS,
+    "engine": {"core"},
+    "stats": {"core", "engine"},
+    **dict.fromkeys(SIBLINGS, BELOW),
+    **dict.fromkeys(("train", "evaluate", "manage"), BELOW | SIBLINGS),
+    **dict.fromkeys(("serve", "export"), BELOW | SIBLINGS | {"train", "evaluate"}),
+    "cli": BELOW | SIBLINGS | {"train", "evaluate", "manage", "serve", "export"},
+    "stages": BELOW | SIBLINGS | {"train", "evaluate", "export"},
 }
 OTHER_FOLDER = {"feedback": "data/feedback_clean"}  # data/feedback is where people's words come in, under the name that people know
 HEAVY = {
-    "torch": {"model", "train", "evaluate", "serve"},
-    "transformers": {"model", "train", "evaluate", "serve"},
+    "torch": {"models", "train", "evaluate", "serve", "export"},
+    "transformers": {"models", "train", "evaluate", "serve", "export"},
     "lightning": {"train"},
     "great_expectations": {"validate"},
     "spacy": {"annotate"},
@@ -124,7 +125,7 @@ def test_pytest_collects_every_test_file() -> None:
     said = subprocess.run([sys.executable, "-c", VISIT], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert said.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, said.stdout + said.stderr
     visited = {line.removeprefix("visited ") for line in said.stdout.splitlines() if line.startswith("visited ")}
-    assert "tests/build/test_gc.py" in in_git
+    assert "tests/manage/test_gc.py" in in_git
     assert in_git - {Path(path).relative_to(ROOT).as_posix() for path in visited} == set()
 
 

@@ -31,19 +31,20 @@ from privllm.collect import recipe as collecting
 from privllm.collect.files import Document
 from privllm.collect.recipe import CollectConfig, collect
 from privllm.core import records
-from privllm.core.cache import Cache
-from privllm.core.digests import TICK_NS, Digests
 from privllm.core.errors import UserError
-from privllm.core.fingerprint import closure
 from privllm.core.split import SplitConfig
-from privllm.core.store import NO_STORE, Store
 from privllm.dedup import recipe as deduplicating
 from privllm.dedup.recipe import DedupConfig, dedup
-from privllm.tokens import packing, vocabulary
-from privllm.tokens import sample as sampling
-from privllm.tokens.packing import PackConfig, pack
-from privllm.tokens.sample import SampleConfig, write_sample
+from privllm.engine.cache import Cache
+from privllm.engine.digests import TICK_NS, Digests
+from privllm.engine.fingerprint import closure
+from privllm.engine.store import NO_STORE, Store
+from privllm.tokens import pack as packing
+from privllm.tokens import vocabulary
+from privllm.tokens import vocabulary_sample as sampling
+from privllm.tokens.pack import PackConfig, pack
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
+from privllm.tokens.vocabulary_sample import SampleConfig, write_sample
 from privllm.validate import statistics
 from privllm.validate.statistics import describe_shard
 from tests.workshop import ROOT, Workshop, environment, make_workshop, outputs

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from privllm.core.pipeline import declared_stages
 from privllm.core.records import document_id
 from privllm.core.split import SplitConfig, split_of
 from privllm.core.tables import write_table
-from privllm.tokens.known import trained_documents
+from privllm.engine.pipeline import declared_stages
+from privllm.tokens.trained_documents import trained_documents
 from tests.foreign import save_foreign
 from tests.workshop import SMALL, Workshop, make_workshop, outputs
 

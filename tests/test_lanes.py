@@ -48,7 +48,7 @@ def test_which_needs_none(request: pytest.FixtureRequest) -> None:
         ("tests/train/test_pretrain.py", {"torch", "lightning"}),
         ("tests/evaluate/test_rules.py", {"torch"}),  # by the conftest.py beside it
         ("tests/evaluate/test_scoring.py", {"torch"}),
-        ("tests/serve/test_access.py", set()),
+        ("tests/serve/test_auth.py", set()),
         ("tests/test_cli.py", set()),  # commands import it when they are called
         ("tests/core/test_seed.py", set()),
     ],

@@ -17,10 +17,10 @@ from privllm.core.errors import UserError
 from privllm.core.split import SplitConfig
 from privllm.dedup.recipe import DedupConfig
 from privllm.tasks.recipe import DeriveConfig, TasksConfig
-from privllm.tokens.guide import GuideConfig
-from privllm.tokens.packing import PackConfig
-from privllm.tokens.sample import SampleConfig
+from privllm.tokens.pack import PackConfig
+from privllm.tokens.token_annotations import GuideConfig
 from privllm.tokens.vocabulary import TokenizerConfig
+from privllm.tokens.vocabulary_sample import SampleConfig
 from privllm.validate.drift import DriftConfig
 from privllm.validate.expectations import ValidateConfig
 

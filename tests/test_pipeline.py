@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from privllm.core.pipeline import declared_stages, outputs_of
-from tests.judge.said import put, rating, vote
+from privllm.engine.pipeline import declared_stages, outputs_of
+from tests.feedback.said import put, rating, vote
 from tests.namespaces import FORBIDDEN, NO_NETWORK
 from tests.workshop import ROOT, SMALL, Workshop, environment, make_workshop, outputs
 
@@ -87,7 +87,7 @@ def test_the_build_ran_without_any_network(built: Workshop) -> None:
 def test_a_stage_opens_only_what_it_declared_and_no_network(built: Workshop, events, stage: str) -> None:
     allowed = [*tracked(stage), *(code_of(stage, built.root) if stage != "fingerprint" else [])]
     # dvc.yaml: what to watch for changes meanwhile; .dvc: the cache, whose objects are named by what they hold; .dvcignore: what
-    # DVC leaves out of the sources' hash; the last three: whether the sources were saved before DVC looked (`core.sources`).
+    # DVC leaves out of the sources' hash; the last three: whether the sources were saved before DVC looked (`engine.source_guard`).
     own = ("params.yaml", f"data/fingerprint/{stage.partition('@')[0]}.json", ".privllm", "dvc.yaml", ".dvc", ".dvcignore")
     own += ("dvc.lock", "data/collect/sources.json", "data/sources.dvc")
     for kind, what in events[stage]:

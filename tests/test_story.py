@@ -11,7 +11,7 @@ import httpx
 import pytest
 import yaml
 
-from privllm.core.pipeline import declared_stages, outputs_of
+from privllm.engine.pipeline import declared_stages, outputs_of
 from tests.workshop import Workshop, environment, make_workshop
 
 WORDS = """

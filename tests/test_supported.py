@@ -56,7 +56,7 @@ def in_python(version: tuple[int, int, int], module: str) -> subprocess.Complete
     return subprocess.run([sys.executable, "-c", statement], cwd=ROOT, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize("module", ["stages.collect", "stages.fingerprint", "privllm.cli"])
+@pytest.mark.parametrize("module", ["stages.collect", "stages.fingerprint", "privllm.cli.app"])
 @pytest.mark.parametrize("version", UNSUPPORTED)
 def test_stages_and_commands_are_refused_before_anything_else(version: tuple[int, int, int], module: str) -> None:
     done = in_python(version, module)

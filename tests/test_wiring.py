@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from privllm.core.cache import Cache
-from privllm.core.digests import md5_of
 from privllm.core.errors import UserError
-from privllm.core.pipeline import declared_stages
-from privllm.core.stage import require_verdict
+from privllm.engine.cache import Cache
+from privllm.engine.digests import md5_of
+from privllm.engine.pipeline import declared_stages
+from privllm.engine.stage import require_verdict
 from tests.stand_ins import VERDICT, WHOLE, Wired, make_small_repository
 from tests.workshop import ROOT
 

@@ -21,8 +21,8 @@ from privllm.core.printable import say
 from privllm.core.records import ANNOTATIONS
 from privllm.core.report import add_up, balance
 from privllm.core.split import SPLITS, SplitConfig
-from privllm.core.store import NO_STORE, Store
 from privllm.core.tables import read_table, shards_of, write_table
+from privllm.engine.store import NO_STORE, Store
 
 INLINE_BYTES = 256 << 10  # of shards: a second process must pay for loading the pipeline once more
 

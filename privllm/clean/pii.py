@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 
-from privllm.clean import checks
+from privllm.clean import pii_checks
 from privllm.clean.secrets import redact_secrets
 
 MAX_ROUNDS = 50  # each hides one more neighbour in a run of numbers; real texts need two
@@ -64,19 +64,19 @@ def redact(text: str) -> tuple[str, dict[str, int]]:
 
 def _once(text: str, counts: Counter[str]) -> str:
     text = redact_secrets(text, counts)
-    text = on_lines(text, _AT, lambda line: _replace(_EMAIL, "EMAIL", checks.is_email, line, counts))
-    text = on_lines(text, _COLONS, lambda line: _replace(_IPV6, "IP", checks.is_private_ipv6, line, counts))
+    text = on_lines(text, _AT, lambda line: _replace(_EMAIL, "EMAIL", pii_checks.is_email, line, counts))
+    text = on_lines(text, _COLONS, lambda line: _replace(_IPV6, "IP", pii_checks.is_private_ipv6, line, counts))
     return on_lines(text, _DIGITS, lambda line: _numbers(line, counts))
 
 
 def _numbers(line: str, counts: Counter[str]) -> str:
     line = _IBAN.sub(lambda match: _iban(match, counts), line)
-    line = _replace(_CARD, "CARD", checks.is_card, line, counts)
-    line = _replace(_IPV4, "IP", checks.is_private_ipv4, line, counts)
+    line = _replace(_CARD, "CARD", pii_checks.is_card, line, counts)
+    line = _replace(_IPV4, "IP", pii_checks.is_private_ipv4, line, counts)
     line = _replace(_SSN, "SSN", _always, line, counts)
     line = _SSN_NAMED.sub(lambda match: _count(counts, "SSN", f"{match[1]}{match[2]}<SSN>"), line)
     line = _PHONE_NAMED.sub(lambda match: _count(counts, "PHONE", f"{match[1]}{match[2]}<PHONE>"), line)
-    return _replace(_PHONE, "PHONE", checks.is_phone, line, counts)
+    return _replace(_PHONE, "PHONE", pii_checks.is_phone, line, counts)
 
 
 def on_lines(text: str, trigger: re.Pattern[str], change: Callable[[str], str]) -> str:
@@ -106,5 +106,5 @@ def _count(counts: Counter[str], kind: str, replacement: str) -> str:
 
 
 def _iban(match: re.Match[str], counts: Counter[str]) -> str:
-    end = checks.iban_end(match[0])
+    end = pii_checks.iban_end(match[0])
     return match[0] if end == 0 else _count(counts, "IBAN", f"<IBAN>{match[0][end:]}")

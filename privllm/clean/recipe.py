@@ -16,15 +16,15 @@ from typing import Any
 import pyarrow as pa
 
 from privllm.clean import html, language
-from privllm.clean.door import tidy
+from privllm.clean.clean_text import tidy
 from privllm.clean.quality import QualityConfig, fault_of
 from privllm.core.errors import UserError
-from privllm.core.left_out import COLUMNS, write_list
 from privllm.core.params import require
 from privllm.core.records import CLEAN, DROPPED
 from privllm.core.report import add_up, balance
-from privllm.core.store import NO_STORE, Before, Store
 from privllm.core.tables import read_folder, read_table, shards_of, write_table
+from privllm.engine.dropped import COLUMNS, write_list
+from privllm.engine.store import NO_STORE, Before, Store
 
 NAMED = 0.01  # share of the documents from which a language is named in the report
 OTHERS = "others"

@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 
 from privllm.collect.decode import Unreadable, decode
 from privllm.collect.dvcignore import DvcIgnore
-from privllm.collect.listing import Listing
-from privllm.core.digests import Status, status_in
+from privllm.collect.file_index import Listing
 from privllm.core.records import document_id
 from privllm.core.seed import digest
+from privllm.engine.digests import Status, status_in
 
 MEDIA_TYPES = {
     ".html": "text/html",

@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from privllm.collect.content import content_of, with_digests
+from privllm.collect.dvc_content import content_of, with_digests
+from privllm.collect.file_index import KNOWN, recall, save, unsigned
 from privllm.collect.files import (
     JSONL,
     MEDIA_TYPES,
@@ -28,22 +29,21 @@ from privllm.collect.files import (
     source_of,
     survey,
 )
-from privllm.collect.jobs import GROUP_BYTES, GROUP_BYTES_A_SHARD, Jobs, groups
 from privllm.collect.jsonl import read_jsonl
-from privllm.collect.listing import KNOWN, recall, save, unsigned
-from privllm.collect.memory import ENTRIES, Memory, entry_of
-from privllm.collect.memory import FILES as MEMORY_FILES
-from privllm.collect.runs import Runs, bounds, read_batch, table_of, write_run
+from privllm.collect.read_jobs import GROUP_BYTES, GROUP_BYTES_A_SHARD, Jobs, groups
+from privllm.collect.seen_files import ENTRIES, Memory, entry_of
+from privllm.collect.seen_files import FILES as MEMORY_FILES
+from privllm.collect.shard_runs import Runs, bounds, read_batch, table_of, write_run
 from privllm.collect.shards import Where, keys_of, name_of, write_shard
-from privllm.core.digests import md5_of, status_of
 from privllm.core.errors import UserError
-from privllm.core.left_out import write_list
 from privllm.core.params import require
 from privllm.core.records import MAX_SHARD_BITS, QUARANTINE, shard_name
 from privllm.core.report import balance, write_json
-from privllm.core.sources import SOURCES_AS_READ, content_named_in
-from privllm.core.store import NO_STORE, Store, Unkeyed
 from privllm.core.tables import write_table
+from privllm.engine.digests import md5_of, status_of
+from privllm.engine.dropped import write_list
+from privllm.engine.source_guard import SOURCES_AS_READ, content_named_in
+from privllm.engine.store import NO_STORE, Store, Unkeyed
 
 INDEX = Path(".privllm/sources.arrow")
 LIST = "quarantine.txt"  # beside quarantine.parquet

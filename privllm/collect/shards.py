@@ -11,12 +11,12 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from privllm.collect.runs import read_batch
+from privllm.collect.shard_runs import read_batch
 from privllm.core.errors import UserError
 from privllm.core.records import DOCUMENTS, shard_name
 from privllm.core.seed import digest
-from privllm.core.store import Unkeyed
 from privllm.core.tables import read_table, write_table
+from privllm.engine.store import Unkeyed
 
 MAX_SHARD_BYTES = 2**31 - 1  # Arrow's string offsets are 32 bits
 

@@ -73,7 +73,7 @@ PIECE = pa.struct(
         ("tokens", pa.int32()),
     ]
 )
-ROWS = pa.schema([("input_ids", pa.list_(pa.int32())), ("pieces", pa.list_(PIECE))])  # see tokens/packing.py
+ROWS = pa.schema([("input_ids", pa.list_(pa.int32())), ("pieces", pa.list_(PIECE))])  # see tokens/pack.py
 
 GUIDE = pa.schema(  # beside each row of ROWS; both lists are empty where no token of the row is annotated
     [

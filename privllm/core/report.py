@@ -1,7 +1,7 @@
 """reports/<stage>.json: what went in, what came out, and that it adds up.
 
 Only numbers that are equal on every run belong here (DVC diffs them across commits); durations go to
-`core.stage`'s untracked log.
+`engine.stage`'s untracked log.
 """
 
 import json

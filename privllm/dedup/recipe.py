@@ -22,13 +22,13 @@ from privllm.core.errors import UserError
 from privllm.core.params import require
 from privllm.core.records import DEDUPED
 from privllm.core.report import balance
-from privllm.core.store import NO_STORE, Before, Store
 from privllm.core.tables import by_id, read_table, shards_of, write_table
 from privllm.dedup.clusters import Clusters, verdicts
 from privllm.dedup.exact import first_of_each, normalised_digest
 from privllm.dedup.minhash import PERMUTATIONS, bands, rounds, rows_per_band, signatures, similarity
-from privllm.dedup.settled import Settled
+from privllm.dedup.resolved_pairs import Settled
 from privllm.dedup.shingles import jaccard, shingle_sets, shingles
+from privllm.engine.store import NO_STORE, Before, Store
 
 SIGNATURES = pa.schema(
     [

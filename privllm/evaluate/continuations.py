@@ -1,4 +1,4 @@
-"""Greedy continuations of held-out documents, to be compared with what really follows (`tasks.overlap`).
+"""Greedy continuations of held-out documents, to be compared with what really follows (`stats.text_overlap`).
 
 Low figures are normal: there are many right continuations and one reference.
 """
@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from transformers import PreTrainedModel
 
 from privllm.core.progress import bar
-from privllm.model.generate import SamplingConfig, generate
-from privllm.model.special import END_OF_TEXT
+from privllm.models.generate import SamplingConfig, generate
+from privllm.models.special_tokens import END_OF_TEXT
 
 Continuation = tuple[list[int], list[int]]  # what the model wrote, what follows in the document
 

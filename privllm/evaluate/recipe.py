@@ -23,18 +23,18 @@ from transformers import PreTrainedModel
 from privllm.core.errors import UserError
 from privllm.core.report import write_json
 from privllm.core.seed import name_digest, seed_of
-from privllm.core.store import NO_STORE, Store
 from privllm.core.tables import read_table, shards_of, write_table
+from privllm.engine.store import NO_STORE, Store
 from privllm.evaluate.config import SHORTEST, EvaluateConfig
 from privllm.evaluate.continuations import continuations
 from privllm.evaluate.samples import decode, fillings, write_samples
 from privllm.evaluate.scoring import Scored, choose_rows, loaded, score
 from privllm.evaluate.slices import KINDS, Cells, Document, bootstrap_interval, tally, total
-from privllm.evaluate.weak import weak_spots
-from privllm.model.generate import SamplingConfig
-from privllm.tasks.overlap import overlap
-from privllm.tokens.alignment import entities, parts_of_speech, token_bytes
-from privllm.tokens.encoding import Encoder
+from privllm.evaluate.weak_spots import weak_spots
+from privllm.models.generate import SamplingConfig
+from privllm.stats.text_overlap import overlap
+from privllm.tokens.annotation_alignment import entities, parts_of_speech, token_bytes
+from privllm.tokens.encode import Encoder
 from privllm.tokens.rows import shards_in
 
 DOCUMENT_SCORES = pa.schema(

@@ -5,7 +5,7 @@ masked     each token from those on both sides, of which a third are hidden at a
            (a pseudo-likelihood, Salazar et al. 2020, arXiv 1910.14659, with more than one gap at a time)
 seq2seq    the tokens of spans cut out by chance, each from the text around the spans and the spans before it
 
-Every document token is a label in exactly one row (see `tokens.packing`). Boundaries between documents are read but not scored. What is
+Every document token is a label in exactly one row (see `tokens.pack`). Boundaries between documents are read but not scored. What is
 hidden depends on the row's content alone. It sums nothing: `slices` does. Through a store, rows are scored shard by shard and once.
 
 Shapes: B rows, T tokens, V vocabulary.
@@ -25,12 +25,12 @@ from transformers import PreTrainedModel
 
 from privllm.core.errors import UserError
 from privllm.core.seed import name_digest, seed_of
-from privllm.core.store import NO_STORE, Store
 from privllm.core.tables import read_table, write_table
-from privllm.model.corruption import CorruptionConfig, cut_out, holes
-from privllm.model.families import load
-from privllm.model.seq2seq import SENTINELS
-from privllm.model.special import MASK, PAD
+from privllm.engine.store import NO_STORE, Store
+from privllm.models.family import load
+from privllm.models.seq2seq import SENTINELS
+from privllm.models.span_corruption import CorruptionConfig, cut_out, holes
+from privllm.models.special_tokens import MASK, PAD
 from privllm.tokens.rows import Rows, open_shards
 
 PASSES = 3

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from privllm.core.bootstrap import drawn_sums, interval_of
 from privllm.evaluate.scoring import Scored
+from privllm.stats.bootstrap import drawn_sums, interval_of
 from privllm.tokens.mixture import slices_of
 
 KINDS = ("by_pos", "by_entity", "by_source", "by_length", "by_media_type")

@@ -18,8 +18,8 @@ from privllm.core.report import write_whole
 from privllm.core.seed import digest
 from privllm.core.split import SPLITS
 from privllm.report import charts
+from privllm.report.explanations import facts
 from privllm.report.funnel import funnel
-from privllm.report.meaning import facts
 from privllm.report.tasks_table import tasks_table
 
 TEMPLATE = "template.html.j2"

@@ -9,7 +9,7 @@ A browser is told to fetch nothing at all, and vega's menu has no "Open in Vega 
 import sys
 from pathlib import Path
 
-from privllm.core.digests import replacing
+from privllm.engine.digests import replacing
 
 DIALECT = "5."  # of vega-lite, in which DVC writes its plots
 POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob: file: 'self'"

@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from privllm.core.errors import UserError
-from privllm.core.pipeline import PIPELINE
 from privllm.core.printable import printable
+from privllm.engine.pipeline import PIPELINE
+from privllm.report.explanations import short
 from privllm.report.funnel import Reports, funnel
-from privllm.report.meaning import short
 
 SAMPLES = 2  # of each family
 SAMPLE_CHARACTERS = 240

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from privllm.core.errors import UserError
-from privllm.core.pipeline import PIPELINE
+from privllm.engine.pipeline import PIPELINE
 
 TOKENIZERS = ("tokenizer*", "vocab*", "*.model")  # names that files of tokenizers have
 

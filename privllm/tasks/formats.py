@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 import orjson
 
+from privllm.core.bio_labels import OUTSIDE, as_bio
 from privllm.core.errors import UserError
 from privllm.core.report import balance
 from privllm.core.seed import digest, name_digest
@@ -28,7 +29,6 @@ KINDS = ("classification", "tokens", "text2text", "chat")
 MAX_FILE_BYTES = 2 << 30
 MAX_LINE_BYTES = 4 << 20
 COMMON = {"id", "group", "split"}
-OUTSIDE = "O"
 
 
 @dataclass(frozen=True)
@@ -135,17 +135,6 @@ def input_of(content: Content) -> str:
             return given
         case Chat(turns):
             return "\x1e".join("\x1f".join(turn) for turn in turns[:-1])
-
-
-def as_bio(labels: tuple[str, ...]) -> tuple[str, ...]:
-    """The same entities, each with a B- at its beginning: an I- that continues nothing of its type begins an entity."""
-    read = []
-    before = OUTSIDE
-    for label in labels:
-        begins = label.startswith("I-") and before[2:] != label[2:]
-        read.append("B-" + label[2:] if begins else label)
-        before = label
-    return tuple(read)
 
 
 SHAPES = {

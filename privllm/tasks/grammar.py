@@ -10,8 +10,8 @@ symbols have no label and are never hidden. It reads annotations and makes none.
 
 from typing import Any
 
+from privllm.core.bio_labels import OUTSIDE
 from privllm.core.seed import name_digest
-from privllm.tasks.formats import OUTSIDE
 
 UNLABELLED = {"PUNCT", "SYM", "SPACE", "X"}
 

@@ -22,13 +22,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from privllm.core.bio_labels import OUTSIDE
 from privllm.core.params import WrongValue, require
 from privllm.core.report import balance, write_json_lines
 from privllm.core.seed import name_digest, seed_of
 from privllm.core.split import SplitConfig, split_of
-from privllm.core.store import NO_STORE, Store
 from privllm.core.tables import read_table, shards_of
-from privllm.tasks.formats import OUTSIDE
+from privllm.engine.store import NO_STORE, Store
 from privllm.tasks.grammar import examples_of_grammar
 
 PASSAGE = "passage"  # the group that a text cut into passages gives

@@ -7,10 +7,11 @@ and is counted. It balances nothing.
 
 from dataclasses import dataclass
 
+from privllm.core.bio_labels import OUTSIDE
 from privllm.core.errors import UserError
 from privllm.core.report import balance
 from privllm.core.split import SPLITS, SplitConfig, split_of
-from privllm.tasks.formats import OUTSIDE, Classified, Dataset, Example, Tagged, input_of, line_error
+from privllm.tasks.formats import Classified, Dataset, Example, Tagged, input_of, line_error
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from privllm.core.base_model import SCRATCH, require_start
 from privllm.core.errors import UserError
 from privllm.core.params import require
 from privllm.core.report import write_json
-from privllm.core.start import SCRATCH, require_start
-from privllm.core.store import NO_STORE, Store
 from privllm.core.tables import shards_of
-from privllm.tokens.encoding import WORDS, Encoder
-from privllm.tokens.sample import sample_texts
+from privllm.engine.store import NO_STORE, Store
+from privllm.tokens.encode import WORDS, Encoder
+from privllm.tokens.vocabulary_sample import sample_texts
 
 SPECIALS = ("<|endoftext|>", "<|pad|>", "<|mask|>", "<|user|>", "<|assistant|>", "<|end|>")  # ids 0 ... 5
 BOUNDARY, PAD, MASK, USER, ASSISTANT, END = range(len(SPECIALS))

@@ -17,9 +17,9 @@ from lightning.pytorch.callbacks import Callback
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from privllm.core.digests import sync
 from privllm.core.errors import UserError
-from privllm.core.interrupt import Interrupts
+from privllm.engine.digests import sync
+from privllm.engine.interrupt import Interrupts
 
 NAME = "latest.safetensors"
 PLAIN = (str, int, float, bool, type(None))

@@ -5,13 +5,13 @@ It imports nothing that trains, so that all of params.yaml can be checked at onc
 
 from dataclasses import dataclass, field
 
+from privllm.core.base_model import SCRATCH, require_start
 from privllm.core.params import require
 from privllm.core.split import SplitConfig
-from privllm.core.start import SCRATCH, require_start
-from privllm.model.masking import MaskingConfig
-from privllm.model.shapes import CausalConfig, CorruptionConfig, MaskedConfig, Seq2SeqConfig, families_of
+from privllm.models.config import CausalConfig, CorruptionConfig, MaskedConfig, Seq2SeqConfig, families_of
+from privllm.models.masking import MaskingConfig
 from privllm.tasks.formats import KINDS
-from privllm.train.adapter import AdapterConfig
+from privllm.train.adapter_config import AdapterConfig
 
 
 @dataclass

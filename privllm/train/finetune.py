@@ -17,29 +17,29 @@ import numpy as np
 import transformers
 from transformers import PreTrainedModel
 
-from privllm.core.digests import replacing
 from privllm.core.errors import UserError
 from privllm.core.report import write_json
-from privllm.core.skipped import skip
 from privllm.core.tables import write_table
-from privllm.model.families import config_of, context_of
-from privllm.model.heads import open_model
-from privllm.model.seq2seq import with_sentinels
+from privllm.engine.digests import replacing
+from privllm.engine.skipped_families import skip
+from privllm.models.family import config_of, context_of
+from privllm.models.seq2seq import with_sentinels
+from privllm.models.task_heads import open_model
+from privllm.stats.scores import Score, paired_interval
+from privllm.tasks.example_scores import FILE, table_of
 from privllm.tasks.formats import Dataset, read_examples
-from privllm.tasks.metrics import Score, paired_interval
-from privllm.tasks.scores import FILE, table_of
 from privllm.tasks.splits import Divided, divide
-from privllm.tokens.speech import Speech
+from privllm.tokens.chat_format import Speech
 from privllm.tokens.vocabulary import TOKENIZER_CONFIG
-from privllm.train.compiling import prepare_compiler
+from privllm.train.batches import IGNORED
+from privllm.train.chat_files import answer_turns, tokenizer_files
+from privllm.train.compile_support import prepare_compiler
 from privllm.train.config import FinetuneConfig
-from privllm.train.data import IGNORED
-from privllm.train.encode import Coder, Encoded, tags_of
+from privllm.train.example_encoding import Coder, Encoded, tags_of
+from privllm.train.finetune_objectives import OBJECTIVES
 from privllm.train.loop import Trained, Work, key_of, train
 from privllm.train.lora import adapt, merge
-from privllm.train.predict import MAIN, Judged, Limits, as_line, judge
-from privllm.train.supervised import OBJECTIVES
-from privllm.train.turns import answer_turns, tokenizer_files
+from privllm.train.predictions import MAIN, Judged, Limits, as_line, judge
 
 NEVER = 1_000_000_000  # validations; patience that does not end
 TURNS = {("chat", "causal"), ("text2text", "causal")}  # what is learnt as turns, see `encode`

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 import lightning
 import torch
 
-from privllm.core.interrupt import SIGNALS
 from privllm.core.seed import digest, name_digest
+from privllm.engine.interrupt import SIGNALS
+from privllm.train.batches import Stream
 from privllm.train.checkpoint import KeepLatest, SafeCheckpointIO, resumable
 from privllm.train.config import TrainConfig
-from privllm.train.data import Stream
-from privllm.train.history import History, Validate
-from privllm.train.module import Training
+from privllm.train.lightning_module import Training
+from privllm.train.loss_history import History, Validate
 from privllm.train.objective import Objective
 from privllm.train.progress import ShowProgress
 from privllm.train.schedule import plan

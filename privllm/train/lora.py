@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedModel
 
 from privllm.core.seed import seed_of
-from privllm.train.adapter import AdapterConfig
+from privllm.train.adapter_config import AdapterConfig
 from privllm.train.objective import blocks
 
 HEADS = ("classifier", "score")  # what transformers calls the last matrix of a model that classifies

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from privllm.train.data import IGNORED, Batch
+from privllm.train.batches import IGNORED, Batch
 
 
 class Objective(ABC):

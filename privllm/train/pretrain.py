@@ -2,7 +2,7 @@
 
     rows/{train,validation}/*.arrow, guide, tokenizer/tokenizer.json, start -> out/{config.json, model.safetensors, training.json}, live/
 
-It begins with fresh weights, or with those of `start` (see `tokens.starts`); from the incumbent mostly with rows that are new to it.
+It begins with fresh weights, or with those of `start` (see `tokens.base_models`); from the incumbent mostly with rows that are new to it.
 It evaluates nothing beyond the held-out loss.
 """
 
@@ -17,21 +17,21 @@ import transformers
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
+from privllm.core.base_model import DOCUMENTS, INCUMBENT, SCRATCH
 from privllm.core.errors import UserError
 from privllm.core.printable import say
 from privllm.core.report import write_json
-from privllm.core.start import DOCUMENTS, INCUMBENT, SCRATCH
-from privllm.model.families import build
-from privllm.model.special import vocabulary_size
-from privllm.model.started import note_of, open_start
-from privllm.tokens.guide import GUIDED, open_guide
-from privllm.tokens.known import known_rows
+from privllm.models.base_weights import note_of, open_start
+from privllm.models.family import build
+from privllm.models.special_tokens import vocabulary_size
 from privllm.tokens.rows import open_rows
-from privllm.train.compiling import prepare_compiler
+from privllm.tokens.token_annotations import GUIDED, open_guide
+from privllm.tokens.trained_documents import known_rows
+from privllm.train.batches import Kinds, replayed
+from privllm.train.compile_support import prepare_compiler
 from privllm.train.config import FamilyPretrain, PretrainConfig, TrainConfig
-from privllm.train.data import Kinds, replayed
 from privllm.train.loop import Trained, Work, key_of, train
-from privllm.train.objectives import OBJECTIVES, Split
+from privllm.train.pretrain_objectives import OBJECTIVES, Split
 
 
 class PretrainInputs(NamedTuple):

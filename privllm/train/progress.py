@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from privllm.core.printable import say
 from privllm.core.progress import Clock, Lines
-from privllm.train.history import History
+from privllm.train.loss_history import History
 
 
 class ShowProgress(Callback):

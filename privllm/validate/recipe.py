@@ -16,11 +16,11 @@ import pyarrow as pa
 from privllm.core.errors import UserError
 from privllm.core.records import DEDUPED
 from privllm.core.report import write_json
-from privllm.core.store import NO_STORE, Store
 from privllm.core.tables import read_table, shards_of
+from privllm.engine.store import NO_STORE, Store
 from privllm.validate.drift import MEASURES, drift, read_promoted, summarise
+from privllm.validate.drop_reasons import COLUMNS, read_cleaned, read_collected, reasons
 from privllm.validate.expectations import LISTED, Check, ValidateConfig, expectations
-from privllm.validate.reasons import COLUMNS, read_cleaned, read_collected, reasons
 from privllm.validate.statistics import columns_of, describe_shard, totals
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def tables_of(shards: list[dict[str, Any]], documents: pa.Table, whole: Mapping[
 def judge_and_publish(tables: Tables, checks: dict[str, list[Check]], docs: Path) -> list["Outcome"]:
     """The checks carried out, and Data Docs of it at `docs/index.html`."""
     # Imported late: Great Expectations takes five seconds, and every worker process imports this module.
-    from privllm.validate.docs import write_docs
+    from privllm.validate.data_docs import write_docs
     from privllm.validate.suite import judge, outcomes
 
     results = judge(tables, checks)

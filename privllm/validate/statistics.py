@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from privllm.core.records import DEDUPED
 from privllm.core.tables import write_table
-from privllm.validate.leftovers import KINDS, leftovers_of_column
-from privllm.validate.reasons import Cleaned, Collected
+from privllm.validate.drop_reasons import Cleaned, Collected
+from privllm.validate.personal_data_left import KINDS, leftovers_of_column
 
 STATISTICS = pa.schema(
     [

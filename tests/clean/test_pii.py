@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privllm.clean.checks import luhn
 from privllm.clean.pii import KINDS, redact
+from privllm.clean.pii_checks import luhn
 
 GITHUB = "ghp_" + "a1B2c3D4e5" * 4
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA7bq\nabc+/=\n-----END RSA PRIVATE KEY-----"

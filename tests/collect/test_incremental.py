@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from privllm.collect import listing, recipe
-from privllm.collect.memory import Memory
+from privllm.collect import file_index, recipe
 from privllm.collect.recipe import CollectConfig, collect
+from privllm.collect.seen_files import Memory
 from privllm.core import records
-from privllm.core.cache import Cache
-from privllm.core.digests import TICK_NS, Digests
-from privllm.core.sources import SOURCES_AS_READ
-from privllm.core.store import Store
+from privllm.engine.cache import Cache
+from privllm.engine.digests import TICK_NS, Digests
+from privllm.engine.source_guard import SOURCES_AS_READ
+from privllm.engine.store import Store
 from tests.clock import newest, pass_tick, set_clock
 
 CFG = CollectConfig(shard_bits=2)
@@ -60,7 +60,7 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Corpus:
     write_lines(made.sources / "many.jsonl", 30)
     (made.sources / "bad.txt").write_bytes(bytes(50))
     monkeypatch.setattr(recipe, "INDEX", tmp_path / "sources.arrow")
-    set_clock(monkeypatch, listing, made.later)
+    set_clock(monkeypatch, file_index, made.later)
     monkeypatch.setattr(records, "LINES", 2)  # so that many.jsonl lies in all shards
     read = recipe.md5_of
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from privllm.collect import jobs, runs, shards
+from privllm.collect import read_jobs, shard_runs, shards
 from privllm.collect.recipe import CollectConfig, collect
-from privllm.core import shards as core_shards
 from privllm.core.errors import UserError
 from privllm.core.records import DOCUMENTS, QUARANTINE, shard_of
 from privllm.core.tables import iterate_rows, read_table, shards_of
+from privllm.engine import executor as core_shards
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -70,8 +70,8 @@ def test_bytes_do_not_depend_on_how_the_work_was_cut(
     sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group_files: int, run_rows: int
 ) -> None:
     collect(CollectConfig(shard_bits=2), sources, tmp_path / "once")
-    monkeypatch.setattr(jobs, "GROUP_FILES", group_files)
-    monkeypatch.setattr(runs, "RUN_ROWS", run_rows)
+    monkeypatch.setattr(read_jobs, "GROUP_FILES", group_files)
+    monkeypatch.setattr(shard_runs, "RUN_ROWS", run_rows)
     collect(CollectConfig(shard_bits=2), sources, tmp_path / "again")
     assert hashes(tmp_path / "again") == hashes(tmp_path / "once")
 

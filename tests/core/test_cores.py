@@ -31,8 +31,8 @@ LINUX_ONLY = re.compile(
 )
 GUARDED = {
     "core/cores.py": "asks whether it is there",
-    "core/cache.py": "asks for the platform",
-    "core/stage.py": "a file that is not there is passed over",
+    "engine/cache.py": "asks for the platform",
+    "engine/stage.py": "a file that is not there is passed over",
 }
 
 

@@ -4,7 +4,7 @@ from functools import cache
 
 import pytest
 
-from privllm.core.fingerprint import EXECUTION, PRESENTATION, distributions_below, fingerprint
+from privllm.engine.fingerprint import EXECUTION, PRESENTATION, distributions_below, fingerprint
 from tests.workshop import ROOT
 
 STAGES = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if path.stem not in ("__init__", "fingerprint"))

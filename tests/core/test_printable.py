@@ -12,19 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privllm.core.printable import WORDS, never_fail_to_print, printable, printable_json, say, say_json, without_controls
-from privllm.core.stage import explain
+from privllm.engine.stage import explain
 from tests.hostile import ESCAPED, EVIL, obeyed
 from tests.hostile import WORDS as HOSTILE
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OTHER_WAYS = {
     # Helper processes, which speak to their parent; it says what they said.
-    *("privllm/collect/pydoc_pages.py", "privllm/commands/sections.py", "privllm/core/dvc_resolver.py"),
+    *("privllm/collect/pydoc_pages.py", "privllm/cli/param_sections.py", "privllm/engine/dvc_resolver.py"),
     # What speaks before anything of ours is imported, and the way itself.
-    *("privllm/core/interrupt.py", "privllm/core/printable.py", "privllm/core/stage.py"),
+    *("privllm/engine/interrupt.py", "privllm/core/printable.py", "privllm/engine/stage.py"),
 }
 RICH = {  # they print what rich was given; each has a test with a hostile name
-    *("privllm/cli.py", "privllm/commands/people.py", "privllm/serve/chat.py"),
+    *("privllm/cli/app.py", "privllm/cli/serving.py", "privllm/serve/terminal_chat.py"),
     *("privllm/core/progress.py", "privllm/train/progress.py"),  # bars: names of stages and sections
 }
 
@@ -103,7 +103,7 @@ def test_a_terminal_that_lacks_a_letter_is_no_error() -> None:
 
 STAGE = """
 import sys
-from privllm.core import stage
+from privllm.engine import stage
 sys.argv = ["clean.py"]
 stage._checked = lambda name, words, action, start: action()
 stage.run(lambda: print("数"))
@@ -111,7 +111,7 @@ stage.run(lambda: print("数"))
 COMMAND = """
 import sys
 from pathlib import Path
-from privllm.cli import app
+from privllm.cli.app import app
 sys.argv = ["privllm", "summary", "--reports", sys.argv[1]]
 Path(sys.argv[-1], "evaluate").mkdir()
 Path(sys.argv[-1], "evaluate/数.json").write_text("{}")

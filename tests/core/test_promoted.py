@@ -3,9 +3,9 @@
 import subprocess
 from pathlib import Path
 
-from privllm.core.pipeline import declared_stages
+from privllm.core.base_model import INCUMBENT
 from privllm.core.promoted import MODEL, PROMOTED
-from privllm.core.start import INCUMBENT
+from privllm.engine.pipeline import declared_stages
 
 ROOT = Path(__file__).resolve().parents[2]
 

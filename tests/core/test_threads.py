@@ -8,7 +8,7 @@ import pytest
 
 from privllm.core.threads import SLEEP
 
-FIRST = ("stages", "privllm.cli", "privllm.core.cluster")  # what a stage, a command and a worker elsewhere import first
+FIRST = ("stages", "privllm.cli.app", "privllm.engine.executor_ray")  # what a stage, a command and a worker elsewhere import first
 
 
 def seen_by(module: str, **chosen: str) -> list[str]:

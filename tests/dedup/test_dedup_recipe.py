@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privllm.core.cache import Cache
 from privllm.core.errors import UserError
 from privllm.core.records import CLEAN, CLUSTERS, DEDUPED, document_id, shard_name, shard_of
-from privllm.core.store import Before, Store
 from privllm.core.tables import read_folder, read_table, write_table
 from privllm.dedup.clusters import Clusters
 from privllm.dedup.recipe import SIGNATURES, DedupConfig, dedup, join_near, sign, signature_shard
-from privllm.dedup.settled import Settled
+from privllm.dedup.resolved_pairs import Settled
 from privllm.dedup.shingles import jaccard
+from privllm.engine.cache import Cache
+from privllm.engine.store import Before, Store
 
 BITS = 2
 

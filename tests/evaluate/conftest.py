@@ -10,14 +10,14 @@ from privllm.core.records import ANNOTATIONS, DEDUPED, document_id, shard_name, 
 from privllm.core.split import SplitConfig
 from privllm.core.tables import write_table
 from privllm.evaluate.recipe import Inputs
-from privllm.model.causal import CausalConfig
-from privllm.model.families import build
-from privllm.model.masked import MaskedConfig
-from privllm.model.seq2seq import Seq2SeqConfig
-from privllm.model.special import vocabulary_size
-from privllm.tokens.packing import PackConfig, pack
-from privllm.tokens.sample import SampleConfig, write_sample
+from privllm.models.causal import CausalConfig
+from privllm.models.family import build
+from privllm.models.masked import MaskedConfig
+from privllm.models.seq2seq import Seq2SeqConfig
+from privllm.models.special_tokens import vocabulary_size
+from privllm.tokens.pack import PackConfig, pack
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
+from privllm.tokens.vocabulary_sample import SampleConfig, write_sample
 
 CONTEXT = 16
 BITS = 1

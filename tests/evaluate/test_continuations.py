@@ -1,6 +1,6 @@
 from privllm.evaluate.continuations import continuations
 from privllm.evaluate.recipe import Inputs
-from privllm.model.families import load
+from privllm.models.family import load
 
 
 def test_continuations_pair_the_model_with_what_follows(inputs: Inputs) -> None:

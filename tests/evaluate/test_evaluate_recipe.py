@@ -4,15 +4,15 @@ from pathlib import Path
 import pytest
 
 from privllm.core.errors import UserError
-from privllm.core.paired import SCORES, paired, read_scores
 from privllm.core.report import write_json
 from privllm.core.tables import read_table
 from privllm.evaluate.recipe import EvaluateConfig, Inputs, evaluate, read_documents
 from privllm.evaluate.scoring import Scored, choose_rows, score
 from privllm.evaluate.slices import KINDS, tally
-from privllm.evaluate.weak import weak_spots
-from privllm.tokens.alignment import token_bytes
-from privllm.tokens.encoding import Encoder
+from privllm.evaluate.weak_spots import weak_spots
+from privllm.stats.paired import SCORES, paired, read_scores
+from privllm.tokens.annotation_alignment import token_bytes
+from privllm.tokens.encode import Encoder
 from privllm.tokens.mixture import read_weights, weak_spots_of
 from privllm.tokens.rows import shards_in
 

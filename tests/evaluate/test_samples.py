@@ -2,9 +2,9 @@ import pytest
 
 from privllm.evaluate.recipe import Inputs
 from privllm.evaluate.samples import fillings, write_samples
-from privllm.model.families import load
-from privllm.model.generate import SamplingConfig
-from privllm.tokens.encoding import Encoder
+from privllm.models.family import load
+from privllm.models.generate import SamplingConfig
+from privllm.tokens.encode import Encoder
 
 
 def test_same_seed_same_text_whatever_else_is_sampled(inputs: Inputs) -> None:

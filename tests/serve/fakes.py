@@ -5,8 +5,8 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from privllm.judge.records import Model
-from privllm.serve.engine import Ask, Done, Served, Text
+from privllm.feedback.records import Model
+from privllm.serve.engine.base import Ask, Done, Served, Text
 
 
 class Parrot:
@@ -58,8 +58,8 @@ class Silent(Parrot):
 
 
 if __name__ == "__main__":
-    from privllm.serve.people import People
-    from privllm.serve.server import arena_app, listen
+    from privllm.serve.app import arena_app, listen
+    from privllm.serve.database import People
 
     parrots = [Parrot("old-model", "a" * 40, "one two"), Parrot("new-model", "b" * 40, "three four")]
     listen(arena_app(parrots, People(Path(sys.argv[1]))), "127.0.0.1", 0, lambda url: print(url, flush=True))

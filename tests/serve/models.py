@@ -11,14 +11,14 @@ import torch
 from privllm.core.records import DEDUPED, document_id
 from privllm.core.split import SplitConfig
 from privllm.core.tables import write_table
-from privllm.model.causal import CausalConfig
-from privllm.model.families import build
-from privllm.model.masked import MaskedConfig
-from privllm.model.seq2seq import Seq2SeqConfig
-from privllm.model.special import vocabulary_size
-from privllm.serve.export import ExportConfig, ExportInputs, export
-from privllm.tokens.sample import SampleConfig, write_sample
+from privllm.export.folder import ExportConfig, ExportInputs, export
+from privllm.models.causal import CausalConfig
+from privllm.models.family import build
+from privllm.models.masked import MaskedConfig
+from privllm.models.seq2seq import Seq2SeqConfig
+from privllm.models.special_tokens import vocabulary_size
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
+from privllm.tokens.vocabulary_sample import SampleConfig, write_sample
 
 MODELS = {
     "causal": CausalConfig(layers=1, width=32, heads=2),

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from privllm.serve.access import new_token
-from privllm.serve.batched import Batched
-from privllm.serve.feedback import export_feedback
-from privllm.serve.people import People
-from privllm.serve.server import arena_app, chat_app
+from privllm.serve.app import arena_app, chat_app
+from privllm.serve.auth import new_token
+from privllm.serve.database import People
+from privllm.serve.engine.local import Batched
+from privllm.serve.feedback_export import export_feedback
 from tests.serve.fakes import Parrot
 from tests.serve.live import live
 

@@ -56,13 +56,13 @@ def test_where_nothing_is_it_says_what_builds_a_model_or_where_to_go(tmp_path: P
 
 HEAVY = """
 import os, sys
-import privllm.commands.people as people
+import privllm.cli.serving as people
 def echo(text, err=False):
     print(text, err, sorted({"torch", "transformers"} & set(sys.modules)), flush=True)
     os._exit(0)
 people.say = echo
 sys.argv[1:] = %r
-from privllm.cli import app
+from privllm.cli.app import app
 app()
 """
 
@@ -84,7 +84,9 @@ def test_that_it_loads_is_said_before_torch_is_imported(exported: Callable[..., 
 
 @pytest.mark.parametrize("command", ["chat", "serve", "summary"])
 def test_the_wrong_place_is_told_without_torch(tmp_path: Path, command: str) -> None:
-    script = f"import sys; sys.argv[1:] = [{command!r}]\nfrom privllm.cli import app\ntry: app()\nfinally: print('torch' in sys.modules)"
+    script = (
+        f"import sys; sys.argv[1:] = [{command!r}]\nfrom privllm.cli.app import app\ntry: app()\nfinally: print('torch' in sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, env=environment(PYTHONPATH=str(ROOT)), capture_output=True, text=True, timeout=60
     )

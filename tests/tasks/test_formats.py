@@ -4,11 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from privllm.core.errors import UserError
-from privllm.tasks.formats import SHAPES, Chat, Classified, Pair, Tagged, as_bio, input_of, line_error, read_examples
+from privllm.tasks.formats import SHAPES, Chat, Classified, Pair, Tagged, input_of, line_error, read_examples
 
 GOOD = {
     "classification": {"text": "a fine film", "label": "good"},
@@ -143,11 +141,6 @@ def test_an_inside_label_without_a_beginning_is_read_as_one_and_counted(tmp_path
     dataset = read_examples(path, "tokens")
     assert dataset.examples[0].content == Tagged(tuple("abcde"), ("B-X", "I-X", "B-Y", "O", "B-Y"))
     assert dataset.counts["repaired"] == 3
-
-
-@given(st.lists(st.sampled_from(["O", "B-X", "I-X", "B-Y", "I-Y"])).map(tuple))
-def test_reading_bio_twice_changes_nothing(labels: tuple[str, ...]) -> None:
-    assert as_bio(as_bio(labels)) == as_bio(labels)
 
 
 def test_inputs_hold_no_answer(tmp_path: Path) -> None:

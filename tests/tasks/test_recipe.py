@@ -12,8 +12,8 @@ import pytest
 from privllm.core.errors import UserError
 from privllm.core.records import ANNOTATIONS, DEDUPED, document_id
 from privllm.core.split import SplitConfig, split_of
-from privllm.core.store import Store
 from privllm.core.tables import by_id, read_table, write_table
+from privllm.engine.store import Store
 from privllm.tasks.formats import read_examples
 from privllm.tasks.recipe import DeriveConfig, TasksConfig, _choose, _fill, _passages, _windows, derive, examples_of, groups_of
 

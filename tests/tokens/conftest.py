@@ -11,8 +11,8 @@ import pytest
 from privllm.core.records import DEDUPED, document_id, shard_name, shard_of
 from privllm.core.split import SplitConfig
 from privllm.core.tables import write_table
-from privllm.tokens.sample import SampleConfig, write_sample
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
+from privllm.tokens.vocabulary_sample import SampleConfig, write_sample
 
 WORDS = ["the", "a", "café", "model", "build", "shard", "token", "house", "über", "private", "lake", "数据", "naïve"]
 WORDS += ["running", "runner", "def", "return", "for", "in", "42", "1984", "🦉", "it's", "HTTPServer", "co-operate"]

@@ -6,7 +6,7 @@ import pytest
 
 import privllm.core.offline  # noqa: F401
 from privllm.core.errors import UserError
-from privllm.tokens.packing import cut, join, pieces_of
+from privllm.tokens.pack import cut, join, pieces_of
 from privllm.tokens.rows import BATCH_ROWS, Rows, open_rows, write_rows
 
 CONTEXT = 8

@@ -12,9 +12,9 @@ import pytest
 import privllm.core.offline  # noqa: F401
 from privllm.core.errors import UserError
 from privllm.core.split import SplitConfig
-from privllm.tokens.encoding import Encoder
-from privllm.tokens.sample import SampleConfig, write_sample
+from privllm.tokens.encode import Encoder
 from privllm.tokens.vocabulary import PLACEHOLDERS, SPECIALS, TokenizerConfig, learn_tokenizer
+from privllm.tokens.vocabulary_sample import SampleConfig, write_sample
 
 LEARN = """
 import sys

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from privllm.train import history
+from privllm.train import loss_history
 from privllm.train.checkpoint import SafeCheckpointIO
-from privllm.train.history import History
-from privllm.train.module import Training
+from privllm.train.lightning_module import Training
+from privllm.train.loss_history import History
 from privllm.train.muon import Muon
 
 BETWEEN = ("forward", "backward")  # moments of a step that is then abandoned
@@ -52,8 +52,8 @@ def strike_at(
     patch.setattr(Training, "training_step", followed)
     before(Muon, "_muon", "update")  # AdamW's part is done, Muon's is not
     after(History, "on_train_batch_end", "recorded")
-    after(history, "held_out_loss", "measured")
-    after(history.Validate, "_take", "taken")
+    after(loss_history, "held_out_loss", "measured")
+    after(loss_history.Validate, "_take", "taken")
     before(SafeCheckpointIO, "save_checkpoint", "saved")
     return lambda: struck[0]
 

@@ -74,7 +74,7 @@ def test_a_save_that_fails_leaves_the_older_checkpoint_whole(tmp_path, monkeypat
     def out_of_space(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("privllm.core.digests.os.fsync", out_of_space)
+    monkeypatch.setattr("privllm.engine.digests.os.fsync", out_of_space)
     with pytest.raises(OSError, match="No space"):
         io.save_checkpoint({"step": 2}, tmp_path / NAME)
     assert io.load_checkpoint(tmp_path / NAME) == {"step": 1}

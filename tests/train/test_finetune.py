@@ -12,11 +12,11 @@ from tiny_tasks import example, make_start, make_tokenizer, tiny, write_examples
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from privllm.core.errors import UserError
-from privllm.model.heads import CLASSES
-from privllm.model.special import vocabulary_size
+from privllm.models.special_tokens import vocabulary_size
+from privllm.models.task_heads import CLASSES
 from privllm.train.finetune import FinetuneConfig, Inputs, finetune, steps_of
-from privllm.train.history import History
 from privllm.train.loop import Work
+from privllm.train.loss_history import History
 
 PAIRS = sorted(CLASSES)
 
@@ -225,7 +225,7 @@ def test_wrong_parameters_are_explained(shop: Path) -> None:
 
 
 def test_the_budget_is_of_tokens(shop: Path) -> None:
-    from privllm.train.encode import _encoded
+    from privllm.train.example_encoding import _encoded
 
     examples = [_encoded(range(n), [1] * 3) for n in (4, 8)]
     assert steps_of(tiny("classification", "masked", max_tokens=100), examples) == 5

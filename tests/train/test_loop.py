@@ -10,8 +10,8 @@ import torch
 import yaml
 from tiny_corpus import tiny
 
-from privllm.core.cluster import ExecutorConfig
 from privllm.core.errors import UserError
+from privllm.engine.executor_ray import ExecutorConfig
 from privllm.train.loop import key_of
 
 

@@ -5,8 +5,8 @@ import torch
 from tiny_tasks import MODELS
 
 from privllm.core.errors import UserError
-from privllm.model.families import build
-from privllm.train.adapter import AdapterConfig
+from privllm.models.family import build
+from privllm.train.adapter_config import AdapterConfig
 from privllm.train.lora import adapt, merge
 
 

@@ -17,17 +17,17 @@ from striking import BETWEEN, WITHIN, starts, strike_at
 from tiny_corpus import CONTEXT, VOCABULARY, Corpus, as_json, counting_rows, from_scratch, make_corpus, tiny, write_split, write_tokenizer
 
 import privllm
+from privllm.core.base_model import ARCHITECTURES, DOCUMENTS, NOTE
 from privllm.core.errors import UserError
 from privllm.core.report import write_json
-from privllm.core.start import ARCHITECTURES, DOCUMENTS, NOTE
 from privllm.core.tables import write_table
-from privllm.model.families import FAMILIES, load
-from privllm.model.generate import SamplingConfig, generate
-from privllm.tokens.known import TRAINED
+from privllm.models.family import FAMILIES, load
+from privllm.models.generate import SamplingConfig, generate
+from privllm.tokens.trained_documents import TRAINED
 from privllm.train.checkpoint import NAME
 from privllm.train.config import PretrainConfig
-from privllm.train.history import History
 from privllm.train.loop import Work
+from privllm.train.loss_history import History
 from privllm.train.pretrain import PretrainInputs, pretrain
 from tests.foreign import foreign_model
 

@@ -7,12 +7,12 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from privllm.core.base_model import NOTE, SCRATCH
 from privllm.core.records import GUIDE, POS_TAGS, ROWS
 from privllm.core.report import write_json
-from privllm.core.start import NOTE, SCRATCH
-from privllm.model.causal import CausalConfig
-from privllm.model.masked import MaskedConfig
-from privllm.model.seq2seq import Seq2SeqConfig
+from privllm.models.causal import CausalConfig
+from privllm.models.masked import MaskedConfig
+from privllm.models.seq2seq import Seq2SeqConfig
 from privllm.tokens.rows import write_rows
 from privllm.train.config import CausalPretrain, MaskedPretrain, PretrainConfig, Seq2SeqPretrain
 

@@ -8,16 +8,16 @@ import numpy as np
 from tiny_corpus import write_split
 from tiny_tasks import CONTEXT, MODELS, make_tokenizer
 
-from privllm.judge.feedback import FeedbackConfig
-from privllm.model.families import build
-from privllm.model.special import vocabulary_size
-from privllm.tokens.speech import Speech
-from privllm.train.align import AlignConfig, DpoConfig, Inputs, Places, SftConfig
+from privllm.feedback.recipe import FeedbackConfig
+from privllm.models.family import build
+from privllm.models.special_tokens import vocabulary_size
+from privllm.tokens.chat_format import Speech
+from privllm.train.align.recipe import AlignConfig, DpoConfig, Inputs, Places, SftConfig
 from privllm.train.config import TrainConfig
 from privllm.train.loop import Work, train
-from privllm.train.objectives import NextToken, Split
 from privllm.train.pretrain import save
-from tests.judge.said import Rating, Vote, put, rating, run, vote
+from privllm.train.pretrain_objectives import NextToken, Split
+from tests.feedback.said import Rating, Vote, put, rating, run, vote
 
 NOUNS, LIKED = ["red", "green", "blue", "stone", "river", "cloud"], "Ada"
 

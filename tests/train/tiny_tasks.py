@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from privllm.core.report import write_json
-from privllm.model.causal import CausalConfig
-from privllm.model.families import build
-from privllm.model.masked import MaskedConfig
-from privllm.model.seq2seq import Seq2SeqConfig
+from privllm.models.causal import CausalConfig
+from privllm.models.family import build
+from privllm.models.masked import MaskedConfig
+from privllm.models.seq2seq import Seq2SeqConfig
 from privllm.tokens.vocabulary import TOKENIZER_CONFIG, TokenizerConfig, train
 from privllm.train.finetune import FinetuneConfig
 

@@ -8,7 +8,7 @@ from privllm.core.errors import UserError
 from privllm.core.params import known_keys, read_params
 from privllm.validate.drift import MEASURES, DriftConfig
 from privllm.validate.expectations import LEFTOVERS, Check, LossesConfig, ValidateConfig, expectations
-from privllm.validate.leftovers import KINDS
+from privllm.validate.personal_data_left import KINDS
 
 
 def all_of(cfg: ValidateConfig, changed: dict | None = None) -> list[Check]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from privllm.core.records import DEDUPED
 from privllm.core.tables import read_table, write_table
-from privllm.validate.reasons import Cleaned, Collected
+from privllm.validate.drop_reasons import Cleaned, Collected
 from privllm.validate.statistics import STATISTICS, describe_documents, describe_shard, folder_of, totals, unique_words, words_of
 
 # Below Thai all scripts have spaces.

@@ -1,0 +1,61 @@
+"""The name that DVC gives to the content of the sources, computed from what `collect` read of them.
+
+DVC hashes a stage's dependencies after the stage has ended, so a file that is saved in between would be recorded with the result of
+the old one. `collect` writes down here what it has read; `engine.source_guard` compares that with what DVC has recorded.
+"""
+
+import json
+from contextlib import suppress
+from hashlib import md5
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from privllm.collect.file_index import KNOWN, recall
+from privllm.collect.files import path_of, survey
+from privllm.engine.digests import md5_of
+
+BATCH = 4096
+UNLIMITED = 1 << 62
+
+
+def tracked_files(folder: Path) -> pa.Table:
+    """Return every file of a folder that DVC tracks (`listing.FILES`), whatever it is."""
+    found = survey(folder, UNLIMITED)
+    return pa.concat_tables([found.files, found.unread])
+
+
+def with_digests(folder: Path, files: pa.Table, index: Path | None) -> pa.Table:
+    """Return `files` (FILES) below `folder` as KNOWN; those that `index` does not know are read, "" where that cannot be."""
+    known = recall(index, files) if index else pa.repeat("", len(files))
+    digests = known.to_pylist()
+    for row, source in enumerate(files["source"].to_pylist()):
+        if not digests[row]:
+            with suppress(OSError):
+                digests[row] = md5_of(path_of(source, folder))
+    return files.append_column("md5", pa.array(digests, pa.string())).cast(KNOWN)
+
+
+def paths_of(files: pa.Table) -> list[str]:
+    """Return the paths of files ("source") below their folder: a backslash in a name stands twice in a source."""
+    return [source.replace("\\\\", "\\") for source in files["source"].to_pylist()]
+
+
+def content_of(files: pa.Table) -> str:
+    """Return the MD5 that DVC gives a folder with these files ("source", "md5"), as dvc.lock has it: "....dir".
+
+    It is that of a JSON list of paths and MD5s in the order of their paths (`dvc_data.hashfile.tree.Tree`).
+    """
+    paths = files["source"]
+    if pc.any(pc.match_substring(paths, "\\")).as_py():
+        paths = pa.array(paths_of(files), pa.string())
+    order = pc.sort_indices(paths)
+    hashed = md5(b"[", usedforsecurity=False)
+    for start in range(0, len(order), BATCH):
+        rows = order.slice(start, BATCH)
+        pairs = zip(paths.take(rows).to_pylist(), files["md5"].take(rows).to_pylist(), strict=True)
+        entries = ", ".join(json.dumps({"md5": digest, "relpath": path}) for path, digest in pairs)
+        hashed.update(f"{', ' if start else ''}{entries}".encode())
+    hashed.update(b"]")
+    return f"{hashed.hexdigest()}.dir"

@@ -1,0 +1,91 @@
+"""Ctrl-C and SIGTERM where Python alone would show a traceback, lose them, or die without a word; both are a KeyboardInterrupt.
+
+It imports nothing heavy: `stages/__init__.py` needs it first. So it is also where a library that is not installed is explained.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Any
+
+from privllm.core.missing_library import missing_library
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_default = sys.excepthook
+
+
+def explain_interrupts() -> None:
+    """From here on, one sentence instead of a traceback: a stage is still importing. Once it runs, `engine.stage.call` explains them.
+
+    The same goes for a library that is not installed.
+    """
+    sys.excepthook = _explain
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.stderr.write("\nerror: interrupted before anything was written. Run the same command again.\n\n")
+    # By name: `engine.import_guard` raises it while something is imported, and the class may have been imported anew.
+    elif kind.__name__ == "UserError" and os.environ.get("PRIVLLM_DEBUG") != "1":
+        sys.stderr.write(f"\nerror: {error}\n\n")
+    elif text := missing_library(error):
+        sys.stderr.write(f"\nerror: {text}\n\n")
+    else:
+        _default(kind, error, trace)
+
+
+class Interrupts:
+    """From here on, `signals` raise KeyboardInterrupt at once, but between `hold` and `release`, where they wait.
+
+    One that came is raised by the next `release` in any case: Python swallows what is raised in a destructor.
+    """
+
+    def __init__(self, signals: Iterable[signal.Signals] = SIGNALS, held: bool = False) -> None:
+        self.held, self.came = held, False
+        self._before: dict[signal.Signals, Any] = {}
+        if threading.current_thread() is not threading.main_thread():
+            return  # signals never come here
+        for number in signals:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as a shell starts programs in the background
+                self._before[number] = signal.signal(number, self._take)
+
+    def hold(self) -> None:
+        self.held = True
+
+    def release(self) -> None:
+        self.held = False
+        if self.came:
+            self.came = False
+            raise KeyboardInterrupt
+
+    def give_back(self) -> None:
+        """Put back the handlers that were there before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _take(self, number: int, _: FrameType | None) -> None:
+        self.came = True
+        if not self.held:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Interrupts wait until the block ends, and are raised then.
+
+    For what must not be cut in two: a fork, whose hooks swallow what is raised in them, or a child that gets the signal too and ends
+    in order. The handler, unlike SIG_IGN, is not handed on to programs that the block starts. A signal that would end this process
+    without an exception still does.
+    """
+    interrupts = Interrupts([number for number in SIGNALS if callable(signal.getsignal(number))], held=True)
+    try:
+        yield
+    finally:
+        interrupts.give_back()
+    interrupts.release()

@@ -1,0 +1,83 @@
+"""Is what DVC has recorded of the sources what `collect` has read of them?
+
+DVC hashes what a stage depends on after the stage has ended (dvc #11058), so a document that is saved just then is recorded beside
+the result of its old text, and looks up to date for ever. `collect` writes down the content that it has read, by DVC's own name for
+it; every stage after it compares that with dvc.lock. That is the one thing a stage reads which dvc.yaml does not declare.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from privllm.core.errors import UserError
+from privllm.core.plain_yaml import parse_yaml
+from privllm.engine.pipeline import declared_stages, outputs_of
+
+STAGE = "collect"
+SOURCES = "data/sources"
+SOURCES_AS_READ = "sources.json"  # in data/collect
+LOCK = Path("dvc.lock")
+COMMAND = f"dvc repro --force {STAGE}"
+SAVED_TOO_LATE = (
+    f"a file in {SOURCES} was saved after `{STAGE}` had read it and before DVC looked at it, so what was built is of the old text and "
+    f"DVC does not know. Run `{COMMAND}`, then `dvc repro`."
+)
+
+
+def sources_as_read(root: Path = Path()) -> str:
+    """Return DVC's name for the content that `collect` has read, "" where it has not run."""
+    try:
+        return str(json.loads((root / "data" / STAGE / SOURCES_AS_READ).read_text("utf-8"))["md5"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def sources_as_recorded(root: Path = Path()) -> str:
+    """Return the content of the sources that dvc.lock names for the last run of `collect`, "" where it names none."""
+    try:
+        locked = parse_yaml((root / LOCK).read_text("utf-8"))
+        entries = locked["stages"][STAGE]["deps"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return ""
+    return next((str(entry.get("md5", "")) for entry in entries if entry.get("path") == SOURCES), "")
+
+
+def content_named_in(note: Path | bytes) -> str:
+    """Return the content that a `.dvc` file names, "" where it names none or is not there."""
+    try:
+        text = note if isinstance(note, bytes) else note.read_bytes()
+        return str(parse_yaml(text)["outs"][0].get("md5", ""))
+    except (OSError, yaml.YAMLError, KeyError, IndexError, TypeError, AttributeError):
+        return ""
+
+
+def saved_too_late(root: Path = Path()) -> bool:
+    """Does dvc.lock name other content than `collect` has read?"""
+    read, recorded = sources_as_read(root), sources_as_recorded(root)
+    return bool(read and recorded and read != recorded)
+
+
+def require_sources_as_read(stage: str, root: Path = Path()) -> None:
+    """Raise UserError where `stage` works on what `collect` made of other sources than dvc.lock names."""
+    if saved_too_late(root) and stage in stages_after(STAGE, declared_stages(root)):
+        raise UserError(SAVED_TOO_LATE)
+
+
+def stages_after(first: str, stages: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """Return the names of the stages that depend on `first`, however far away."""
+    after: set[str] = set()
+    made = outputs_of(stages.get(first, {}))
+    while made:
+        added = {name for name, declared in stages.items() if name not in after and _takes(declared.get("deps", []), made)}
+        after |= added
+        made = [path for name in added for path in outputs_of(stages[name])]
+    return after
+
+
+def _takes(needed: list[str], made: list[str]) -> bool:
+    """Is one path of `needed` in, or around, one of `made`?"""
+    pairs = [(f"{need}/", f"{path}/") for need in needed for path in made]
+    return any(need.startswith(path) or path.startswith(need) for need, path in pairs)

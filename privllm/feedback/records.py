@@ -1,0 +1,146 @@
+"""What people said of replies, as it lies in data/feedback: one JSON object per line, keys as the fields below.
+
+    ratings.jsonl   Rating   a thumb, a written correction and a reason for one reply; a later line with the same `id` replaces an earlier
+    votes.jsonl     Vote     which of two blind replies to the same messages was better
+
+It defines, reads and checks; `serve.feedback_export` writes. Nobody is named but by the pseudonym that was typed, or a token's name.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from privllm.core.errors import UserError
+
+Thumb = Literal["up", "down", ""]
+Choice = Literal["left", "right", "tie", "both_bad"]
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True)
+class Message:
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """Which model spoke: equal digests are equal weights."""
+
+    name: str
+    revision: str  # git commit it was fetched from; "" where it was served from a folder or another server
+    digest: str  # of the weights, as its provenance.json says; "" where another server would not say
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How the reply was drawn."""
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Rating:
+    id: str  # of the reply
+    edition: int  # 1, and one more whenever it was changed after an export
+    rater: str
+    time: str  # ISO 8601, UTC
+    model: Model
+    messages: tuple[Message, ...]  # what the model was given, the last one the person's
+    reply: str  # what it said, as far as it came
+    decoding: Decoding
+    thumb: Thumb  # "" where none was given
+    correction: str  # what it should have said; "" where nothing was written
+    reason: str
+
+
+@dataclass(frozen=True)
+class Reply:
+    model: Model
+    text: str
+
+
+@dataclass(frozen=True)
+class Vote:
+    id: str  # of the match
+    rater: str
+    time: str
+    messages: tuple[Message, ...]
+    left: Reply  # as the voter saw them
+    right: Reply
+    decoding: Decoding
+    choice: Choice
+    reason: str
+
+
+def to_line(record: Rating | Vote) -> str:
+    """One line of JSON, without the line end."""
+    return json.dumps(asdict(record), ensure_ascii=False, allow_nan=False)
+
+
+def from_plain(schema: type[Record], plain: Any, where: str = "") -> Record:
+    """`schema` filled from plain values, no field missing, unknown, or of another type. Raises ValueError that names the field."""
+    if not isinstance(plain, Mapping):
+        raise ValueError(f"`{where or 'record'}` must be an object")
+    hints = _hints(schema)  # type: ignore[arg-type]
+    names = [field.name for field in fields(schema)]  # type: ignore[arg-type]
+    for name in (*sorted(set(plain) - set(names)), *(name for name in names if name not in plain)):
+        raise ValueError(f"`{_dotted(where, name)}` is {'missing' if name in names else 'unknown'}")
+    return schema(**{name: _value(hints[name], plain[name], _dotted(where, name)) for name in names})
+
+
+@cache
+def _hints(schema: type) -> dict[str, Any]:
+    return get_type_hints(schema)  # half of the time that a record takes
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if is_dataclass(hint):
+        return from_plain(hint, value, where)  # type: ignore[arg-type]
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"`{where}` must be a list")
+        return tuple(_value(get_args(hint)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise ValueError(f"`{where}` must be one of {', '.join(map(repr, get_args(hint)))}")
+        return value
+    allowed = (int, float) if hint is float else (hint,)
+    if not isinstance(value, allowed) or (isinstance(value, bool) and hint is not bool):
+        raise ValueError(f"`{where}` must be of type {hint.__name__}")
+    return hint(value)
+
+
+def _dotted(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
+
+
+def read_ratings(path: Path) -> list[Rating]:
+    """The last edition of every rating, in the order in which replies were first rated; none where there is no file.
+
+    Raises UserError that names the line of what is no rating.
+    """
+    return list({rating.id: rating for rating in _read(Rating, path)}.values())
+
+
+def read_votes(path: Path) -> list[Vote]:
+    """Every vote, in the order of the file; none where there is no file. Raises UserError as `read_ratings` does."""
+    return list({vote.id: vote for vote in _read(Vote, path)}.values())
+
+
+def _read(schema: type[Record], path: Path) -> list[Record]:
+    if not path.is_file():
+        return []
+    found = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):  # of bytes: text would be cut at U+2028 too
+        try:
+            found.append(from_plain(schema, json.loads(line)))
+        except ValueError as error:
+            raise UserError(f"{path}, line {number} is no {schema.__name__.lower()}: {error}. Mend or delete the line.") from error
+    return found

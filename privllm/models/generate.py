@@ -1,0 +1,72 @@
+"""Text from a causal model, token by token, with a key/value cache and a generator of its own.
+
+The same seed gives the same text on the same machine, whatever else draws random numbers. It does not batch, and
+it does not search (no beams).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+from privllm.core.params import require
+from privllm.models.special_tokens import END_OF_TEXT, MARKS
+
+
+@dataclass
+class SamplingConfig:
+    max_new_tokens: int = 200  # >= 1
+    temperature: float = 0.8  # 0 = always the likeliest token
+    top_k: int = 0  # only the k likeliest tokens; 0 = all
+    top_p: float = 0.95  # only the likeliest tokens that together reach this probability (Holtzman et al. 2020), (0, 1]
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.max_new_tokens >= 1, "max_new_tokens", "at least 1")
+        require(self.temperature >= 0, "temperature", "0 or more")
+        require(self.top_k >= 0, "top_k", "0 or more")
+        require(0 < self.top_p <= 1, "top_p", "above 0 and at most 1")
+
+
+@torch.inference_mode()
+def generate(model: PreTrainedModel, prompt: Sequence[int], cfg: SamplingConfig, never: Sequence[int] = MARKS) -> list[int]:
+    """New token ids after `prompt`, up to an end of text (not included), none of `never`.
+
+    An empty prompt starts a new document. Of a text longer than the model's context the last half context is kept
+    and read anew, so generation can go on for as long as it is asked to.
+    """
+    generator = torch.Generator().manual_seed(cfg.seed)
+    context = model.config.max_position_embeddings
+    text = list(prompt) or [END_OF_TEXT]
+    unread, cache = text[-context:], DynamicCache(config=model.config)
+    made: list[int] = []
+    while len(made) < cfg.max_new_tokens:
+        if cache.get_seq_length() + len(unread) > context:
+            unread, cache = text[-max(1, context // 2) :], DynamicCache(config=model.config)
+        ids = torch.tensor([unread], device=model.device)
+        logits = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[0, -1]
+        token = sample(logits.float().cpu(), cfg, generator, never)
+        if token == END_OF_TEXT:
+            break
+        text.append(token)
+        made.append(token)
+        unread = [token]
+    return made
+
+
+def sample(logits_V: Tensor, cfg: SamplingConfig, generator: torch.Generator, never: Sequence[int]) -> int:
+    """One token id; the ids `never` are not drawn."""
+    if never:
+        logits_V = logits_V.index_fill(0, torch.tensor(never), -torch.inf)
+    if cfg.temperature == 0:
+        return int(logits_V.argmax())
+    sorted_V, ids_V = (logits_V / cfg.temperature).sort(descending=True, stable=True)
+    probabilities_V = sorted_V.softmax(0)
+    before_V = probabilities_V.cumsum(0) - probabilities_V
+    keep_V = before_V < cfg.top_p  # the first always, and the one that reaches top_p
+    if cfg.top_k:
+        keep_V[cfg.top_k :] = False
+    drawn = torch.multinomial(probabilities_V * keep_V, 1, generator=generator)
+    return int(ids_V[drawn])

@@ -1,0 +1,157 @@
+"""start: what params.yaml names as the beginning of each training, fetched to where the training will look for it.
+
+    data/promoted/model/incumbent/{<family>, tokenizer, documents.parquet}    the last promoted revision's
+    data/base/<name>                                                          a Hugging Face folder that people put there
+        -> data/start/<family>     start.json; config.json, safetensors and tokenizer.json where it is not from scratch;
+                                   documents.parquet, what the incumbent was trained on
+           data/start/tokenizer    start.json; tokenizer.json
+
+Everything behind depends on these copies and never on the places they come from: with `scratch` they are one line that no promotion
+changes. Tokenizers arrive in our layout (see `layout`), and start.json says which rows of the weights are other than they were. It loads
+no model: `models.base_weights` does.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from privllm.core.base_model import ARCHITECTURES, DOCUMENTS, INCUMBENT, NOTE, SCRATCH, require_start
+from privllm.core.errors import UserError
+from privllm.core.report import write_json
+from privllm.engine.cache import find_cache, place
+from privllm.tokens.base_tokenizer import Arranged, arrange
+
+TOKENIZER = "tokenizer"
+TOKENIZER_FILE, CONFIG, WEIGHTS, INDEX = "tokenizer.json", "config.json", "model.safetensors", "model.safetensors.index.json"
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+
+class Source:
+    """A folder that a start is taken from; `key` is what names it in params.yaml."""
+
+    def __init__(self, key: str, folder: Path, tracked: Path) -> None:
+        """Whatever is read must lie below `tracked`, or in DVC's cache, where links of DVC's lead."""
+        cache = find_cache(Path())
+        self.key, self.folder, self.roots = key, folder, [tracked.resolve(), *([cache.folder.resolve()] if cache else [])]
+
+    def path(self, name: str) -> Path | None:
+        """The file of that name; None where there is none."""
+        path = self.folder / name
+        if not path.is_file():
+            return None
+        real = path.resolve()
+        if not any(real.is_relative_to(root) for root in self.roots):
+            raise self.error(f"{path} is a link to {real}, which the build does not track; put the file itself there")
+        return path
+
+    def json(self, name: str) -> dict[str, Any]:
+        """The object in that file, {} where there is none."""
+        path = self.path(name)
+        try:
+            found = json.loads(path.read_text("utf-8")) if path else {}
+        except ValueError as error:
+            raise self.error(f"{path} is not valid JSON ({error})") from error
+        if not isinstance(found, dict):
+            raise self.error(f"{path} should hold a JSON object")
+        return found
+
+    def error(self, what: str) -> UserError:
+        return UserError(f"`{self.key}` in params.yaml: {what}.")
+
+
+def take_starts(wanted: Mapping[str, str], promoted: Path, base: Path, out: Path) -> dict[str, Any]:
+    """`wanted`: {a family, or "tokenizer": start}; `promoted` is data/promoted/model. Writes `out`; returns what was taken.
+
+    Raises UserError for a start that is not there, of another family, pickled, or outside of what the build tracks.
+    """
+    report: dict[str, Any] = {}
+    known: dict[Path, Arranged] = {}  # reading a large tokenizer takes seconds, and most builds name one
+    shutil.rmtree(out, ignore_errors=True)
+    for name, start in sorted(wanted.items()):
+        target = out / name
+        note: dict[str, Any] = {"start": start}
+        if start != SCRATCH:
+            model, tokenizer = _sources(name, start, promoted, base)
+            if tokenizer.folder not in known:
+                known[tokenizer.folder] = _arranged(tokenizer)
+            target.mkdir(parents=True)
+            (target / TOKENIZER_FILE).write_text(known[tokenizer.folder].tokenizer, "utf-8")
+            if name != TOKENIZER:
+                _take_model(name, model, target)
+                note |= {"moved": known[tokenizer.folder].moved}
+            if name != TOKENIZER and start == INCUMBENT:
+                _copy(Source(model.key, promoted / INCUMBENT, promoted), DOCUMENTS, target)
+        write_json(target / NOTE, note)
+        report[name] = {"start": start, "bytes": sum(path.stat().st_size for path in target.iterdir())}
+    return report
+
+
+def _sources(name: str, start: str, promoted: Path, base: Path) -> tuple[Source, Source]:
+    """Where a part's weights lie, and the tokenizer that belongs to them."""
+    key = "tokenizer.start" if name == TOKENIZER else f"pretrain.{name}.start"
+    require_start(start, key)
+    if start != INCUMBENT:
+        source = Source(key, base / Path(start).name, base)
+        if not source.folder.is_dir():
+            there = ", ".join(sorted(path.name for path in base.iterdir() if path.is_dir())) if base.is_dir() else ""
+            raise source.error(f"{source.folder} is not there (below {base}: {there or 'nothing'}); a fetched repository needs `dvc pull`")
+        return source, source
+    model, tokenizer = (Source(key, promoted / INCUMBENT / part, promoted) for part in (name, TOKENIZER))
+    if not (promoted / INCUMBENT).is_dir():
+        raise model.error(f"nothing has been promoted yet ({promoted / INCUMBENT} is not there): `privllm promote`, or take `scratch`")
+    if not model.folder.is_dir():
+        raise model.error(f"the promoted model has no part `{name}` ({model.folder} is not there): take `scratch`")
+    return model, tokenizer
+
+
+def _arranged(source: Source) -> Arranged:
+    path = source.path(TOKENIZER_FILE)
+    if path is None:
+        raise source.error(
+            f"{source.folder} holds no {TOKENIZER_FILE}; `AutoTokenizer.from_pretrained(...).save_pretrained(...)` writes one"
+        )
+    named = source.json("special_tokens_map.json") | source.json("tokenizer_config.json")
+    plain = {role: value["content"] if isinstance(value, dict) else value for role, value in named.items() if role.endswith("_token")}
+    source.json(TOKENIZER_FILE)
+    return arrange(path.read_text("utf-8"), {role: value for role, value in plain.items() if isinstance(value, str)}, str(path))
+
+
+def _take_model(family: str, source: Source, out: Path) -> None:
+    """Copy the configuration and the weights of a model of the family, and nothing else."""
+    config = source.json(CONFIG)
+    if not config:
+        raise source.error(f"{source.folder} holds no {CONFIG}, so it is no Hugging Face model")
+    kind = config.get("model_type")
+    if kind not in ARCHITECTURES[family]:
+        fits = [name for name, kinds in ARCHITECTURES.items() if kind in kinds]
+        other = f", which is of the {fits[0]} family" if fits else ""
+        raise source.error(f"{source.folder} holds a {kind} model{other}; a {family} one is {' or '.join(ARCHITECTURES[family])}")
+    if "quantization_config" in config:
+        raise source.error(f"{source.folder} holds quantized weights, which cannot be trained; take the model that they were made of")
+    _copy(source, CONFIG, out)
+    for name in _weights(source):
+        _copy(source, name, out)
+
+
+def _weights(source: Source) -> list[str]:
+    """The files of its weights, the index of the shards among them."""
+    if source.path(WEIGHTS):
+        return [WEIGHTS]
+    if not source.path(INDEX):
+        pickled = sorted(path.name for pattern in PICKLED for path in source.folder.glob(pattern))
+        why = f"; {pickled[0]} is a pickle, which could run code and is not opened: save the model as safetensors" if pickled else ""
+        raise source.error(f"{source.folder} holds no {WEIGHTS}{why}")
+    shards = sorted(set(source.json(INDEX).get("weight_map", {}).values()))
+    for name in shards:
+        if Path(name).name != name or not name.endswith(".safetensors") or not source.path(name):
+            raise source.error(f"{INDEX} in {source.folder} names {name}, which is no file of safetensors there")
+    return [INDEX, *shards]
+
+
+def _copy(source: Source, name: str, out: Path) -> None:
+    path = source.path(name)
+    if path is None:
+        raise source.error(f"{source.folder / name} is missing")
+    place(path, out / name, ("reflink", "copy"))

@@ -1,0 +1,47 @@
+"""What a model was trained on: documents by id and a digest of their text, so that the next build can tell which are new to it.
+
+Promotion writes them beside the weights (documents.parquet). They add up: what an earlier incumbent learnt is still in a model that
+started from it, whether the document is in today's corpus or not.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from privllm.core.base_model import DOCUMENTS
+from privllm.core.tables import by_id, read_folder, read_table
+from privllm.tokens.rows import Rows
+
+TRAINED = pa.schema([("id", pa.string()), ("digest", pa.string())])  # digest: `seed.digest` of the clean text
+
+
+def trained_documents(packed: Path, starts: Path) -> pa.Table:
+    """TRAINED, by id: the training split of `packed` (data/pack), and what the models in `starts` (data/start) had been trained on before.
+
+    Of a document that changed, the text of today counts.
+    """
+    table = read_folder(packed / "documents", ["id", "digest", "split"])
+    found = [table.filter(pc.equal(table["split"], "train")).select(TRAINED.names)]
+    for path in sorted(starts.glob(f"*/{DOCUMENTS}")):
+        earlier = read_documents(path)
+        found.append(earlier.filter(pc.invert(pc.is_in(earlier["id"], pa.concat_tables(found)["id"].combine_chunks()))))
+    return by_id(pa.concat_tables(found)).cast(TRAINED)
+
+
+def read_documents(path: Path) -> pa.Table:
+    """TRAINED of a documents.parquet; empty where there is none."""
+    return read_table(path, TRAINED.names).cast(TRAINED) if path.is_file() else TRAINED.empty_table()
+
+
+def known_rows(rows: Rows, packed: Path, documents: Path) -> np.ndarray:
+    """Which rows of `packed` (data/pack) hold only documents that stand, unchanged, in the file `documents`: bool [rows]."""
+    table, earlier = read_folder(packed / "documents", TRAINED.names), read_documents(documents)
+    same = pc.is_in(_names(table), _names(earlier))
+    return rows.only_of(table["id"].filter(same).combine_chunks())
+
+
+def _names(table: pa.Table) -> pa.Array:
+    """Id and digest of each document as one string."""
+    return pc.binary_join_element_wise(table["id"], table["digest"], " ").combine_chunks()

@@ -1,0 +1,23 @@
+"""What stock transformers, and every server built on it, must find in a folder whose model answers turns: where a reply ends, and a chat
+template that puts the marks which the model was taught.
+
+It is for folders that are whole: model and tokenizer. It changes no weight.
+"""
+
+from pathlib import Path
+
+from privllm.models.end_tokens import note_ends
+from privllm.tokens.chat_format import Speech, agreeing_template
+from privllm.tokens.chat_template import FILE
+
+
+def answer_turns(folder: Path) -> None:
+    """Note the ends of a reply in both configurations of `folder`, and replace its chat template where that says something else."""
+    note_ends(folder, Speech(folder).marks.ends)
+    if template := agreeing_template(folder):
+        (folder / FILE).write_text(template, "utf-8")
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    """Those files of a Hugging Face folder that make its tokenizer."""
+    return [*sorted(folder.glob("*token*.json")), *sorted(folder.glob("*.jinja"))]

@@ -1,0 +1,102 @@
+"""Labelled examples to token ids: what a model reads, and which of its places are to be learnt.
+
+Turns are rendered by `tokens.chat_format`, so nothing in an example can become a special token. Inputs that are too long are cut at their
+end and counted (of a chat, the oldest turns leave); an answer that is too long is an error, which names its line.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from privllm.core.bio_labels import OUTSIDE
+from privllm.tasks.formats import Chat, Classified, Dataset, Example, Pair, Tagged, line_error
+from privllm.tokens.chat_format import Speech
+from privllm.train.batches import IGNORED
+
+
+class Encoded(NamedTuple):
+    """One example. For the kinds that write, `labels` has IGNORED where nothing is learnt."""
+
+    inputs: np.ndarray  # int64
+    labels: np.ndarray  # int64: [1] class; [inputs] tags, or next tokens; [answer] of a seq2seq
+    prompt: np.ndarray  # what is to be answered (int64; empty for the kinds that label)
+    words: int = 0  # of the tokens kind: how many words were left whole
+
+
+class Coder:
+    """Encodes the examples of one dataset for one family; `cut` counts those that were too long."""
+
+    def __init__(self, speech: Speech, family: str, dataset: Dataset, context: int, labels: tuple[str, ...]) -> None:
+        self.speech, self.family, self.dataset, self.context = speech, family, dataset, context
+        self.labels = {label: number for number, label in enumerate(labels)}
+        self.cut = 0
+
+    def encode(self, examples: Sequence[Example]) -> list[Encoded]:
+        return [self._encode(example) for example in examples]
+
+    def _encode(self, example: Example) -> Encoded:
+        match example.content:
+            case Classified(text, label):
+                before, after = self.speech.marks.around
+                inputs = [*before, *self._head(self.speech.ids(text), self.context - len(before) - len(after)), *after]
+                return _encoded(inputs, [self.labels[label]])
+            case Tagged():
+                return self._tagged(example, example.content)
+            case Pair(given, answer) if self.family == "seq2seq":
+                inputs, labels = self.speech.ids(given), [*self.speech.ids(answer), self.speech.marks.stop]
+                if len(labels) > self.context:
+                    raise self._too_long(example, len(labels))
+                inputs = self._head([*inputs, self.speech.marks.stop], self.context)
+                return _encoded(inputs, labels, inputs)
+            case Pair(given, answer):
+                return self._turns(example, [("user", given), ("assistant", answer)])
+            case Chat(turns):
+                return self._turns(example, list(turns))
+
+    def _tagged(self, example: Example, content: Tagged) -> Encoded:
+        """The first piece of each word carries its label (Devlin et al. 2018); a word that does not fit is left out whole."""
+        before, after = self.speech.marks.around
+        inputs, labels, words = list(before), [IGNORED] * len(before), 0
+        asked = set(content.asked())
+        for place, (word, tag) in enumerate(zip(content.tokens, content.labels, strict=True)):
+            pieces = [self._mask(example)] if word is None else self.speech.ids(f" {word}" if place else word)
+            if len(inputs) + len(pieces) + len(after) > self.context:
+                self.cut += 1
+                break
+            inputs += pieces
+            labels += [self.labels[tag] if place in asked else IGNORED, *[IGNORED] * (len(pieces) - 1)]
+            words += 1
+        return _encoded([*inputs, *after], [*labels, *[IGNORED] * len(after)])._replace(words=words)
+
+    def _turns(self, example: Example, turns: list[tuple[str, str]]) -> Encoded:
+        """Turns one after the other, labels on what the assistant says and on the end of it; next-token labels."""
+        dialogue = self.speech.dialogue(turns, self.context)
+        if dialogue is None:
+            raise self._too_long(example, self.speech.least(turns[-1][1]))
+        self.cut += dialogue.cut
+        tokens = dialogue.tokens
+        labels = [token if wanted else IGNORED for token, wanted in zip(tokens[1:], dialogue.learnt[1:], strict=True)]
+        return _encoded(tokens[:-1], labels, tokens[: dialogue.answer_at])
+
+    def _head(self, ids: list[int], room: int) -> list[int]:
+        self.cut += len(ids) > room
+        return ids[:room]
+
+    def _mask(self, example: Example) -> int:
+        if self.speech.mask is None:
+            raise line_error(self.dataset, example, "it hides a word (null), but the model's tokenizer has no mask")
+        return self.speech.mask
+
+    def _too_long(self, example: Example, tokens: int) -> Exception:
+        what = f"its answer needs {tokens} tokens, marks included, but the model sees {self.context} at once; shorten the answer"
+        return line_error(self.dataset, example, what)
+
+
+def tags_of(types: tuple[str, ...]) -> tuple[str, ...]:
+    """The labels of a head that finds entities of these types."""
+    return (OUTSIDE, *(f"{mark}-{kind}" for kind in types for mark in "BI"))
+
+
+def _encoded(inputs: Sequence[int], labels: Sequence[int], prompt: Sequence[int] = ()) -> Encoded:
+    return Encoded(np.array(inputs, np.int64), np.array(labels, np.int64), np.array(prompt, np.int64))

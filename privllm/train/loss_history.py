@@ -1,0 +1,142 @@
+"""What is known of a training: losses recorded at the end of each step; between two, the held-out loss measured and a plateau noticed.
+
+The history is written with DVCLive (`plots/metrics/<name>.tsv` and `metrics.json`), whose halves that look for a
+repository or for DVC Studio are switched off. After a resume it is written anew from the checkpoint, so rows
+that a killed run wrote beyond it are gone.
+"""
+
+import math
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from dvclive import Live
+from lightning.pytorch.callbacks import Callback
+
+from privllm.core.errors import UserError
+from privllm.core.progress import bar
+from privllm.engine.interrupt import interrupts_held
+from privllm.train.batches import Batch
+from privllm.train.lightning_module import Training
+
+STATE = ("points", "pending", "owed", "best", "since_best", "tokens", "labels", "stopped_by")  # what a checkpoint keeps
+LOG_EVERY = 10  # steps whose mean training loss is one point of the curve
+
+
+class QuietLive(Live):
+    """DVCLive that writes its files and does nothing else."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(str(folder), save_dvc_exp=False, dvcyaml=None, report=None)
+
+    def _init_dvc(self) -> None:
+        """No repository is opened (or made)."""
+
+    def _init_studio(self) -> None:
+        self._studio_events_to_skip.update(("start", "data", "done"))
+
+
+class History(Callback):
+    """Losses by step, the best held-out loss, and whether a plateau ended it early."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.points: list[tuple[str, int, float]] = []  # (metric, step, value)
+        self.pending: list[float] = []  # training losses since the last point
+        self.owed = False  # whether the held-out loss after this step is still to be measured
+        self.best, self.since_best, self.tokens, self.labels = math.inf, 0, 0, 0  # tokens read, padding too; labels learnt
+        self.stopped_by = "max_tokens"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in STATE}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+
+    def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
+        self.live = QuietLive(self.folder)
+        for point in self.points:
+            self._write(*point)
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Batch, _: int) -> None:
+        step, loss = trainer.global_step, float(outputs["loss"])
+        if not math.isfinite(loss):
+            knob = f"{module.objective.section}.learning_rate"
+            raise UserError(
+                f"the training loss is not a number at step {step}: lower `{knob}` in params.yaml (now {module.cfg.learning_rate})."
+            )
+        self.labels += module.objective.labels(batch)
+        self.tokens += batch[0].numel()
+        self.pending.append(loss)
+        last = step >= module.schedule.end
+        if step % LOG_EVERY == 0 or last:
+            self.record("train/loss", step, sum(self.pending) / len(self.pending))
+            self.pending = []
+        self.owed = step % module.cfg.validate_every == 0 or last
+
+    def first(self, name: str) -> float:
+        return next(value for metric, _, value in self.points if metric == name)
+
+    def latest(self, name: str) -> float:
+        return next(value for metric, _, value in reversed(self.points) if metric == name)
+
+    def record(self, name: str, step: int, value: float) -> None:
+        self.points.append((name, step, value))
+        self._write(name, step, value)
+
+    def _write(self, name: str, step: int, value: float) -> None:
+        self.live.step = step
+        self.live.log_metric(name, value)
+        self.live.make_summary()
+
+
+class Validate(Callback):
+    """Measures the held-out loss where it is owed, and ends the training. It comes after `KeepLatest`: what it does can be done again."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+
+    def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
+        if module.objective.started and not self.history.points:
+            loss = held_out_loss(module, shown=True)
+            self.history.record("validation/loss", 0, loss)  # no best yet: warming up again raises the loss first
+        self._settle(trainer, module)
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, *_: Any) -> None:
+        self._settle(trainer, module)
+
+    def _settle(self, trainer: lightning.Trainer, module: Training) -> None:
+        step, history = trainer.global_step, self.history
+        if history.owed:
+            loss = held_out_loss(module)
+            with interrupts_held():  # all of it is in a checkpoint, or nothing
+                self._take(module, step, loss)
+                history.owed = False
+        trainer.should_stop = step >= module.schedule.end
+
+    def _take(self, module: Training, step: int, loss: float) -> None:
+        history = self.history
+        history.record("validation/loss", step, loss)
+        improved = loss < history.best - module.cfg.min_delta
+        history.best, history.since_best = (loss, 0) if improved else (history.best, history.since_best + 1)
+        if history.since_best >= module.cfg.patience and step < module.schedule.decay_from:
+            module.schedule = module.schedule.decay_now(step, module.cfg.decay_fraction)
+            history.stopped_by = "plateau"
+
+
+@torch.no_grad()
+def held_out_loss(module: Training, shown: bool = False) -> float:
+    """Mean nats per held-out label, in eval mode and without compiling a second graph; `shown`: with a bar of its own."""
+    nats, labels = 0.0, 0
+    batches = list(module.objective.held_out())
+    module.eval()
+    progress = bar("held-out", total=len(batches)) if shown else nullcontext(lambda: None)
+    with torch.compiler.set_stance("force_eager"), progress as advance:
+        for batch in batches:
+            nats += float(module.objective.loss(tuple(part.to(module.device) for part in batch), "sum"))
+            labels += module.objective.labels(batch)
+            advance()
+    module.train()
+    return nats / max(1, labels)

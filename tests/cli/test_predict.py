@@ -1,0 +1,59 @@
+"""`privllm predict` as it is typed; what it says, tests/train/test_predict_lines.py checks."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from privllm.cli.app import app
+from privllm.models.special_tokens import vocabulary_size
+from privllm.train.finetune import Inputs, finetune
+from privllm.train.loop import Work
+from tests.train.tiny_tasks import make_start, make_tokenizer, tiny, write_examples
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which the task `colours` was tuned."""
+    monkeypatch.chdir(tmp_path)
+    tokenizer = make_tokenizer(tmp_path / "tokenizer")
+    start = make_start("masked", tmp_path / "start", vocabulary_size(tokenizer))
+    data = write_examples(tmp_path / "colours.jsonl", "classification")
+    out = tmp_path / "data/finetune/colours"
+    finetune(
+        "colours",
+        tiny("classification", "masked", max_tokens=20),
+        Inputs(data, start, tokenizer),
+        out,
+        tmp_path / "l",
+        Work(tmp_path / "w", "x"),
+    )
+    return tmp_path
+
+
+def test_lines_in_lines_out(here: Path) -> None:
+    asked = '{"text": "stone red", "id": "a"}\n{"text": "river"}\n'
+    done = RUNNER.invoke(app, ["predict", "colours"], input=asked)
+    assert done.exit_code == 0, done.output
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert list(first) == ["id", "label", "probability"]
+    assert list(second) == ["label", "probability"]
+    (here / "asked.jsonl").write_text(asked, "utf-8")
+    assert RUNNER.invoke(app, ["predict", "data/finetune/colours", "asked.jsonl"]).stdout == done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "asked", "said"),
+    [
+        (["predict", "shapes"], "", "data/finetune/shapes holds no tuned model (there are colours): run `dvc repro finetune@shapes`"),
+        (["predict", "colours", "nowhere.jsonl"], "", "nowhere.jsonl is no file"),
+        (["predict", "colours"], "{}\n", 'standard input, line 1: "text" is missing'),
+    ],
+)
+def test_what_is_wrong_is_explained(words: list[str], asked: str, said: str) -> None:
+    done = RUNNER.invoke(app, words, input=asked)
+    assert done.exit_code == 1
+    assert said in " ".join(done.stderr.split())

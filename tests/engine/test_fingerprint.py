@@ -1,0 +1,215 @@
+"""Keys follow the meaning of code: comments do not count, a helper three imports away does."""
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+
+from privllm.core.errors import UserError
+from privllm.engine.fingerprint import (
+    MEMORY_FILE,
+    Memory,
+    check_fingerprint,
+    distributions_below,
+    fingerprint,
+    foretell_fingerprints,
+    imports_of,
+    locked_versions,
+    understand,
+    write_fingerprints,
+)
+
+
+def meaning(path: Path) -> str:
+    return understand(path, path.stem)[1]
+
+
+TREE = {
+    "stages/a.py": "from privllm.one import run\nrun()\n",
+    "stages/b.py": "import privllm.core.leaf\n",
+    "privllm/__init__.py": "",
+    "privllm/one.py": "def run():\n    from privllm import two\n    return two\n",
+    "privllm/two.py": "from .three.deep import helper\nimport numpy as np\n",
+    "privllm/three/__init__.py": "",
+    "privllm/three/deep.py": 'def helper(x):\n    """Old words."""\n    return x + 1\n',
+    "privllm/core/__init__.py": "",
+    "privllm/core/leaf.py": "import json\n",
+    "requirements.lock": "numpy==1.2.3 ; python_version > '3' \\\n    --hash=sha256:00\nunused==9\n",
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name, text in TREE.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def prints(root: Path) -> dict[str, str]:
+    write_fingerprints(root, root / "data/fingerprint")
+    return {path.stem: path.read_text() for path in sorted((root / "data/fingerprint").iterdir())}
+
+
+def test_closure_follows_lazy_relative_and_package_imports(root: Path) -> None:
+    assert set(fingerprint(root, "stages.a")["modules"]) == {
+        "stages.a", "privllm", "privllm.one", "privllm.two", "privllm.three", "privllm.three.deep",
+    }  # fmt: skip
+
+
+def test_libraries_are_locked_versions(root: Path) -> None:
+    assert fingerprint(root, "stages.a")["libraries"] == {"numpy": "1.2.3"}
+    assert fingerprint(root, "stages.b")["libraries"] == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# new comment\ndef helper(x):\n    return x + 1\n",
+        'def helper(x):\n\n    """New words."""\n    return (x\n      + 1)  # why\n',
+    ],
+)
+def test_comments_docstrings_and_layout_do_not_count(root: Path, text: str) -> None:
+    before = prints(root)
+    (root / "privllm/three/deep.py").write_text(text)
+    assert prints(root) == before
+
+
+def test_a_helper_three_imports_away_counts_for_exactly_its_users(root: Path) -> None:
+    before = prints(root)
+    (root / "privllm/three/deep.py").write_text("def helper(x):\n    return x + 2\n")
+    after = prints(root)
+    assert after["a"] != before["a"]
+    assert after["b"] == before["b"]
+
+
+def test_docstring_only_function_still_parses(tmp_path: Path) -> None:
+    path = tmp_path / "m.py"
+    path.write_text('def f():\n    """Only words."""\n')
+    with_words = meaning(path)
+    path.write_text("def f():\n    pass\n")
+    assert meaning(path) == with_words
+
+
+SYMBOLS = """
+LIMIT = 1
+def plain(x): return x
+async def later(): ...
+class Box:
+    size = 1
+    @property
+    def value(self): return 1
+    @value.setter
+    def value(self, new): ...
+    class Lid:
+        def lift(self): ...
+"""
+
+
+def symbols(folder: Path, text: str) -> dict[str, str]:
+    (folder / "m.py").write_text(text)
+    return understand(folder / "m.py", "m")[2]
+
+
+def test_symbols_are_functions_classes_methods_and_the_rest(tmp_path: Path) -> None:
+    assert set(symbols(tmp_path, SYMBOLS)) == {"<module>", "plain", "later", "Box", "Box.value", "Box.Lid", "Box.Lid.lift"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changed"),
+    [
+        ("LIMIT = 1", "LIMIT = 2", {"<module>"}),
+        ("return x", "return -x", {"plain"}),
+        ("size = 1", "size = 2", {"Box"}),
+        ("return 1", "return 2", {"Box.value"}),
+        ("new): ...", "new): pass", {"Box.value"}),
+        ("lift(self): ...", "lift(self): return 1", {"Box.Lid.lift"}),
+        ("class Box:", "class Box(dict):", {"Box"}),
+        ("def plain(x): return x\nasync def later(): ...", "async def later(): ...\ndef plain(x): return x", {"<module>"}),
+        ("LIMIT", "# why\nLIMIT", set()),
+        ("def plain(x): return x", 'def plain(x):\n    """Words."""\n    return x', set()),
+    ],
+)
+def test_an_edit_changes_its_symbol_and_with_it_the_module(tmp_path: Path, old: str, new: str, changed: set[str]) -> None:
+    assert old in SYMBOLS
+    before, module = symbols(tmp_path, SYMBOLS), meaning(tmp_path / "m.py")
+    after = symbols(tmp_path, SYMBOLS.replace(old, new))
+    assert {name for name in before if before[name] != after[name]} == changed
+    assert (meaning(tmp_path / "m.py") != module) == bool(changed)
+
+
+def test_fingerprints_carry_symbols(root: Path) -> None:
+    found = fingerprint(root, "stages.a")
+    assert found["symbols"].keys() == found["modules"].keys()
+    assert set(found["symbols"]["privllm.three.deep"]) == {"<module>", "helper"}
+
+
+def test_what_will_be_written_is_foretold_without_writing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prints(root)
+    (root / "privllm/three/deep.py").write_text("def helper(x):\n    return x + 41\n")
+    files = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    parsed: list[Path] = []
+    monkeypatch.setattr("privllm.engine.fingerprint._memory", Memory())
+    monkeypatch.setattr("privllm.engine.fingerprint._parse", lambda data, path: parsed.append(path) or ast.parse(data))
+    foretold = foretell_fingerprints(root)
+    assert parsed == [root / "privllm/three/deep.py"]
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == files
+    assert {stage: json.loads(text) for stage, text in prints(root).items()} == foretold
+
+
+def test_a_check_parses_nothing_that_is_remembered(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "requirements.lock").write_text("")
+    prints(root)
+    monkeypatch.setattr("privllm.engine.fingerprint._memory", Memory())
+    monkeypatch.setattr("privllm.engine.fingerprint._parse", lambda data, path: pytest.fail(f"{path} was parsed"))
+    check_fingerprint("a", root)
+
+
+def test_what_other_rules_understood_is_not_believed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prints(root)
+    memory = root / MEMORY_FILE
+    memory.write_text(json.dumps({key.partition(" ")[2]: [[], "old"] for key in json.loads(memory.read_text())}))
+    monkeypatch.setattr("privllm.engine.fingerprint._memory", Memory())
+    assert foretell_fingerprints(root)["a"] == fingerprint(root, "stages.a")
+
+
+def test_imports_of_resolves_relative_names(root: Path) -> None:
+    assert "privllm.three.deep" in imports_of(root / "privllm/two.py", "privllm.two")
+
+
+def test_transitive_libraries_without_extras() -> None:
+    below = distributions_below({"ftfy"})
+    assert below == {"ftfy", "wcwidth"}
+
+
+def test_lock_lines_with_markers_and_hashes(root: Path) -> None:
+    assert locked_versions(root / "requirements.lock") == {"numpy": "1.2.3", "unused": "9"}
+
+
+def test_check_refuses_other_code_libraries_and_python(root: Path) -> None:
+    (root / "requirements.lock").write_text("")
+    prints(root)
+    check_fingerprint("a", root)
+    path = root / "data/fingerprint/a.json"
+    recorded = json.loads(path.read_text())
+    path.write_text(json.dumps(recorded | {"libraries": {"numpy": "0.0.1"}}))
+    with pytest.raises(UserError, match="make setup"):
+        check_fingerprint("a", root)
+    path.write_text(json.dumps(recorded | {"python": "2.7"}))
+    with pytest.raises(UserError, match=r"Python 2\.7"):
+        check_fingerprint("a", root)
+    path.write_text(json.dumps(recorded))
+    (root / "privllm/three/deep.py").write_text("helper = abs\n")
+    with pytest.raises(UserError, match=r"privllm\.three\.deep"):
+        check_fingerprint("a", root)
+    path.unlink()
+    with pytest.raises(UserError, match="dvc repro a"):
+        check_fingerprint("a", root)
+
+
+def test_a_syntax_error_names_file_and_line(root: Path) -> None:
+    (root / "privllm/one.py").write_text("x = (\n")
+    with pytest.raises(UserError, match=r"one\.py, line 1"):
+        prints(root)

@@ -1,0 +1,213 @@
+"""gate: both models are measured on the same documents, whatever their tokenizers, and a rule that is broken fails the build."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import torch
+
+from privllm.core.errors import UserError
+from privllm.core.promoted import JUDGED, MANIFEST
+from privllm.core.report import write_json
+from privllm.core.split import SplitConfig
+from privllm.core.tables import read_table, write_table
+from privllm.evaluate.promotion_gate import GateConfig, Inputs, Settings, _beside, gate
+from privllm.evaluate.recipe import EvaluateConfig, evaluate
+from privllm.evaluate.recipe import Inputs as Evaluated
+from privllm.evaluate.rules import Rule
+from privllm.models.family import build, load
+from privllm.models.special_tokens import vocabulary_size
+from privllm.stats.scores import mean_of
+from privllm.tasks.example_scores import SCORED
+from privllm.tokens.chat_format import Speech
+from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
+from privllm.tokens.vocabulary_sample import SampleConfig, write_sample
+from tests.evaluate.conftest import CONTEXT, MODELS
+
+SPLIT = SplitConfig(validation=0.1, test=0.3)
+EVALUATE = EvaluateConfig(continuations=0, samples=0, bootstrap=0)
+SETTINGS = Settings(GateConfig(rules={"bits_per_byte": Rule(max_increase=0.01)}), EVALUATE, SPLIT)
+
+
+@pytest.fixture
+def folders(inputs_of: Callable[[str], Evaluated], tmp_path: Path) -> Inputs:
+    """Today's build, two families of it, and nothing promoted."""
+    one = inputs_of("causal")
+    for family in ("causal", "masked"):
+        shutil.copytree(one.model.parent / family, tmp_path / "align" / family)
+        evaluate(EVALUATE, inputs_of(family), family, tmp_path / "evaluate" / family)
+    (tmp_path / "promoted").mkdir()
+    (tmp_path / "feedback").mkdir()
+    (tmp_path / "feedback/held_out.jsonl").touch()
+    folders = tmp_path / "promoted", tmp_path / "align", tmp_path / "evaluate"
+    return Inputs(*folders, one.rows.parent, one.documents, one.tokenizer, tmp_path / "feedback", tmp_path / "finetune")
+
+
+def promote(folders: Inputs, *families: str, noise: float = 0.0) -> Path:
+    """Make today's models the incumbents, with `noise` on their weights."""
+    incumbent = folders.promoted / "incumbent"
+    for family in families:
+        model = load(family, folders.models / family)
+        if noise:
+            torch.manual_seed(1)
+            for parameter in model.parameters():
+                parameter.data += noise * torch.randn_like(parameter)
+            model.save_pretrained(incumbent / family)
+        else:
+            shutil.copytree(folders.models / family, incumbent / family)
+        scores = read_table(folders.scores / family / "documents.parquet", ["id", "bytes"])
+        write_table(scores, incumbent / JUDGED / f"{family}.parquet")
+    shutil.copytree(folders.tokenizer, incumbent / "tokenizer", dirs_exist_ok=True)
+    write_json(incumbent / MANIFEST, {"version": "privllm@v1.0.0"})
+    return incumbent
+
+
+def test_a_model_is_as_good_as_itself(folders: Inputs, tmp_path: Path) -> None:
+    promote(folders, "causal")
+    report = gate(SETTINGS, folders, tmp_path / "gate")
+    assert (report["passed"], report["incumbent"], report["not_measured"]) == (True, "privllm@v1.0.0", [])
+    assert set(report["figures"]) == {"causal.bits_per_byte", "causal.forgetting"}  # the incumbent has no masked model
+    assert {one["difference"] for one in report["figures"].values()} == {0.0}
+
+
+@pytest.mark.parametrize("family", ["causal", "masked"])
+def test_another_model_is_scored_as_evaluate_would(folders: Inputs, inputs_of: Callable, family: str, tmp_path: Path) -> None:
+    incumbent = promote(folders, family, noise=0.1)
+    report = gate(SETTINGS, folders, tmp_path / "gate")
+    evaluate(EVALUATE, inputs_of(family)._replace(model=incumbent / family), family, tmp_path / "again")
+    expected, found = read_table(tmp_path / "again/documents.parquet"), read_table(tmp_path / f"gate/{family}.parquet")
+    for column in found.column_names:
+        assert found[column].to_pylist() == pytest.approx(expected[column].to_pylist()), column
+    figure = report["figures"][f"{family}.bits_per_byte"]
+    assert figure["incumbent"] != figure["candidate"]
+    assert figure["low"] <= figure["difference"] <= figure["high"]
+
+
+def test_forgetting_is_of_what_the_incumbent_was_judged_on_and_is_still_the_same(folders: Inputs, tmp_path: Path) -> None:
+    incumbent = promote(folders, "causal", noise=0.1)
+    known = read_table(incumbent / JUDGED / "causal.parquet")
+    rows = known.to_pylist()
+    rows[0]["bytes"] += 1  # edited since
+    write_table(known.from_pylist(rows[: len(rows) // 2], known.schema), incumbent / JUDGED / "causal.parquet")
+    figures = gate(SETTINGS, folders, tmp_path / "gate")["figures"]
+    assert figures["causal.bits_per_byte"]["units"] == len(rows)
+    assert figures["causal.forgetting"]["units"] == len(rows) // 2 - 1
+
+
+def test_another_tokenizer_and_a_shorter_context_read_the_same_bytes(folders: Inputs, tmp_path: Path) -> None:
+    incumbent = promote(folders, "causal")
+    write_sample(SampleConfig(), SPLIT, folders.documents, folders.documents / "sample")
+    learn_tokenizer(TokenizerConfig(vocabulary=300), folders.documents / "sample", incumbent / "tokenizer")
+    build("causal", MODELS["causal"], vocabulary_size(incumbent / "tokenizer"), CONTEXT // 2, 4).save_pretrained(incumbent / "causal")
+    report = gate(SETTINGS, folders, tmp_path / "gate")
+    ours, theirs = read_table(folders.scores / "causal/documents.parquet"), read_table(tmp_path / "gate/causal.parquet")
+    assert theirs["id"].to_pylist() == ours["id"].to_pylist()
+    assert theirs["bytes"].to_pylist() == ours["bytes"].to_pylist()
+    assert sum(theirs["tokens"].to_pylist()) > sum(ours["tokens"].to_pylist())
+    assert report["figures"]["causal.bits_per_byte"]["units"] == len(ours)
+
+
+def vote(number: int, chosen: str, rejected: str) -> str:
+    prompt = [{"role": "user", "content": f"page {number}"}]
+    sides = {"left": rejected, "right": chosen, "choice": "right"}
+    return json.dumps({"id": str(number), "kind": "vote", "prompt": prompt, "weight": 1.0, "correction": "", **sides}) + "\n"
+
+
+def test_preferences_are_what_the_model_finds_likelier(folders: Inputs, tmp_path: Path) -> None:
+    """Each pair by hand, one forward pass a reply: the chosen one has the higher mean log-probability, or not."""
+    promote(folders, "causal", noise=0.3)
+    replies = [("keeps every row", "reads less"), ("so", "the naïve store"), ("less", "page"), ("own", "row"), ("a", "the"), ("of", "in")]
+    lines = [vote(number, *pair) for number, pair in enumerate(replies)]
+    (folders.feedback / "held_out.jsonl").write_text("".join(lines) + vote(99, " ", "nothing"), "utf-8")
+    figure = gate(SETTINGS, folders, tmp_path / "gate")["figures"]["causal.preferences"]
+    assert figure["units"] == len(replies), "an empty reply cannot be judged"
+    speech = Speech(folders.tokenizer)
+    for side, folder in (("incumbent", folders.promoted / "incumbent/causal"), ("candidate", folders.models / "causal")):
+        model, right = load("causal", folder), []
+        for number, pair in enumerate(replies):
+            prompt = speech.prompt([("user", f"page {number}")])
+            means = []
+            for reply in pair:
+                tokens = torch.tensor([[*prompt, *speech.ids(reply), speech.marks.end[0]]])
+                with torch.inference_mode():
+                    found = model(tokens).logits[0].double().log_softmax(-1)[:-1].gather(1, tokens[0, 1:, None])[len(prompt) - 1 :]
+                means.append(float(found.mean()))
+            right.append(means[0] > means[1])
+        assert figure[side] == pytest.approx(sum(right) / len(right), abs=1e-6)
+    assert figure["low"] <= figure["difference"] <= figure["high"]
+
+
+def test_tasks_are_compared_where_both_builds_have_them(folders: Inputs, tmp_path: Path) -> None:
+    incumbent = promote(folders, "causal")
+    rows = [{"score": "accuracy", "example": f"e{i}", "group": f"g{i}", "over": float(i % 2), "under": 1.0} for i in range(8)]
+    for task in ("kept", "dropped"):
+        write_table(pa.Table.from_pylist(rows, SCORED), incumbent / "tasks" / f"{task}.parquet")
+    better = [row | {"over": 1.0} for row in rows]
+    for task in ("kept", "added"):
+        write_table(pa.Table.from_pylist(better, SCORED), folders.tuned / task / "scores.parquet")
+    figures = gate(SETTINGS, folders, tmp_path / "gate")["figures"]
+    assert [name for name in figures if name.startswith("tasks.")] == ["tasks.kept.accuracy"]
+    one = figures["tasks.kept.accuracy"]
+    assert (one["incumbent"], one["candidate"], one["units"]) == (0.5, 1.0, 8)
+    assert 0 < one["low"] < 0.5 < one["high"]
+
+
+def rows_of(path: Path) -> list[dict]:
+    return read_table(path).to_pylist()
+
+
+def test_weights_that_differ_in_the_last_bit_are_scored_anew_and_equal_ones_are_not(folders: Inputs, tmp_path: Path) -> None:
+    """Scores of today's build are taken over for the incumbent only where it is the same file by the same tokenizer."""
+    incumbent = promote(folders, "causal")
+    scores = folders.scores / "causal/documents.parquet"
+    table = read_table(scores)
+    marked = table.set_column(table.column_names.index("nats"), "nats", pa.array([1.0] * len(table)))
+    write_table(marked, scores)
+    gate(SETTINGS, folders, tmp_path / "same")
+    assert {row["nats"] for row in rows_of(tmp_path / "same/causal.parquet")} == {1.0}
+    for path, change in ((incumbent / "tokenizer/tokenizer.json", b"\n"), (incumbent / "causal/model.safetensors", b"")):
+        held = path.read_bytes()
+        path.write_bytes(held + change if change else held[:-1] + bytes([held[-1] ^ 1]))
+        gate(SETTINGS, folders, tmp_path / "other")
+        assert {row["nats"] for row in rows_of(tmp_path / "other/causal.parquet")} != {1.0}, path.name
+        path.write_bytes(held)
+
+
+def test_a_broken_rule_is_in_the_report(folders: Inputs, tmp_path: Path) -> None:
+    promote(folders, "causal")
+    strict = SETTINGS._replace(gate=GateConfig(rules={"bits_per_byte": Rule(max_increase=-0.1), "masked.forgetting": Rule(max_increase=1)}))
+    report = gate(strict, folders, tmp_path / "gate")
+    assert not report["passed"]
+    assert report["figures"]["causal.bits_per_byte"]["verdict"] == "broken: max_increase -0.1"
+    assert report["not_measured"] == ["masked.forgetting"]
+
+
+@pytest.mark.parametrize(("documents", "interval"), [(5, False), (6, True)])
+def test_an_interval_needs_six_groups(documents: int, interval: bool) -> None:
+    old, new = (mean_of([value] * 12) for value in (0.25, 0.5))
+    figure = _beside(old, new, [f"g{i % documents}" for i in range(12)], 100)
+    assert (figure.incumbent, figure.candidate, figure.difference, figure.units) == (0.25, 0.5, 0.25, 12)
+    assert figure.interval == ((0.25, 0.25) if interval else None)
+
+
+def test_nothing_in_common_is_no_figure(folders: Inputs, tmp_path: Path) -> None:
+    incumbent = promote(folders, "causal")
+    known = read_table(incumbent / JUDGED / "causal.parquet")
+    write_table(known.slice(0, 0), incumbent / JUDGED / "causal.parquet")
+    report = gate(SETTINGS._replace(gate=GateConfig({"forgetting": Rule(max_increase=0.1)})), folders, tmp_path / "gate")
+    assert set(report["figures"]) == {"causal.bits_per_byte"}
+    assert (report["passed"], report["not_measured"]) == (True, ["forgetting"])
+
+
+def test_a_candidate_whose_losses_are_no_numbers_does_not_pass(folders: Inputs, tmp_path: Path) -> None:
+    promote(folders, "causal")
+    scores = folders.scores / "causal/documents.parquet"
+    table = read_table(scores)
+    nats = [math.nan, *table["nats"].to_pylist()[1:]]
+    write_table(table.set_column(table.column_names.index("nats"), "nats", pa.array(nats)), scores)
+    with pytest.raises(UserError, match=r"`causal\.bits_per_byte` is no number"):
+        gate(SETTINGS, folders, tmp_path / "gate")

@@ -1,0 +1,59 @@
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from privllm.core.errors import UserError
+from privllm.models.causal import CausalConfig, build_causal
+from privllm.models.family import load
+from privllm.models.special_tokens import vocabulary_size
+
+SMALL = CausalConfig(layers=2, width=32, heads=4)
+
+
+def test_the_seed_alone_decides_the_weights_and_the_global_generator_is_left_alone():
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    first, second, other = (build_causal(SMALL, 40, 16, seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.rand(1), expected)
+    for name, weight in first.state_dict().items():
+        assert torch.equal(weight, second.state_dict()[name])
+    assert not torch.equal(first.model.embed_tokens.weight, other.model.embed_tokens.weight)
+
+
+def test_shape_follows_the_configuration():
+    config = build_causal(CausalConfig(layers=3, width=64, heads=4, kv_heads=2, rope_theta=500.0, tie_embeddings=False), 40, 16, 0).config
+    assert (config.num_hidden_layers, config.num_key_value_heads, config.head_dim, config.intermediate_size) == (3, 2, 16, 170)
+    assert config.rope_parameters["rope_theta"] == 500.0
+    assert not config.tie_word_embeddings
+    block = 4 * 256 * 256 + 3 * 256 * 682 + 2 * 256 + 2 * 64  # attention, feed-forward, norms, norms of query and key
+    assert build_causal(CausalConfig(), 4096, 256, 0).num_parameters() == 4096 * 256 + 6 * block + 256
+
+
+def test_saved_model_is_plain_transformers(tmp_path):
+    model = build_causal(SMALL, 40, 16, 0)
+    torch.nn.init.normal_(model.model.layers[0].mlp.down_proj.weight)
+    model.save_pretrained(tmp_path)
+    stock, ours = AutoModelForCausalLM.from_pretrained(tmp_path), load("causal", tmp_path)
+    assert "privllm" not in json.dumps(stock.config.to_dict())
+    assert stock.generation_config.eos_token_id == 0
+    ids = torch.randint(2, 40, (1, 16))
+    with torch.no_grad():
+        assert torch.allclose(stock.eval()(ids).logits, ours(ids).logits, atol=1e-5)
+
+
+def test_an_empty_folder_is_the_users_to_mend(tmp_path):
+    with pytest.raises(UserError, match="dvc repro pretrain"):
+        load("causal", tmp_path)
+    with pytest.raises(UserError, match="dvc repro tokenizer"):
+        vocabulary_size(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"layers": 0}, {"width": 30}, {"kv_heads": 3}, {"attention_dropout": 1.0}, {"rope_theta": 1.0}, {"feedforward": -1}]
+)
+def test_values_out_of_range_are_refused(wrong):
+    with pytest.raises(UserError, match=next(iter(wrong))):
+        CausalConfig(**wrong)

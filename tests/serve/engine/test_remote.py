@@ -1,0 +1,246 @@
+"""Another server behind this one: ours behind ours, and some that break."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from fastapi import FastAPI
+from fastapi import Request as Call
+from openai import OpenAI
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+
+from privllm.core.errors import UserError
+from privllm.feedback.records import Message
+from privllm.serve.app import chat_app
+from privllm.serve.database import People
+from privllm.serve.engine.base import Ask, Settings
+from privllm.serve.engine.local import Batched
+from privllm.serve.engine.remote import Upstream
+from tests.serve.live import live
+
+pytestmark = pytest.mark.slow  # each starts servers
+
+
+@pytest.fixture(scope="module")
+def chain(exported: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[OpenAI, OpenAI, Batched]]:
+    """(a client of the front, a client of the back, the engine at the back)."""
+    folder, engine = tmp_path_factory.mktemp("chain"), Batched.open(exported(), "", 2, 0)
+    with (
+        live(chat_app(engine, People(folder / "back.sqlite"))) as back,
+        live(chat_app(Upstream(back), People(folder / "p.sqlite"))) as front,
+    ):
+        yield *(OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) for url in (front, back)), engine  # type: ignore[misc]
+
+
+def test_it_says_what_the_server_behind_says(chain: tuple[OpenAI, OpenAI, Batched]) -> None:
+    front, back, _ = chain
+    assert front.models.list().data == back.models.list().data
+    asked: dict[str, Any] = {"model": "handbook-1", "max_tokens": 20, "temperature": 1, "seed": 3, "stop": ["zzz"]}
+    for make in (
+        lambda client: client.completions.create(prompt="the page", **asked).choices[0].text,
+        lambda client: client.chat.completions.create(messages=[{"role": "user", "content": "row"}], **asked).choices[0].message.content,
+        lambda client: client.completions.create(prompt="the page", **asked).usage,
+    ):
+        assert make(front) == make(back)
+
+
+def test_its_refusals_come_through_and_closing_reaches_it(chain: tuple[OpenAI, OpenAI, Batched]) -> None:
+    front, _, engine = chain
+    with pytest.raises(openai.BadRequestError, match="sees 96 at once"):
+        front.completions.create(model="handbook-1", prompt="row " * 500)
+    held = [front.completions.create(model="handbook-1", prompt="the", max_tokens=4096, temperature=0, stream=True) for _ in range(2)]
+    with pytest.raises(openai.RateLimitError):
+        front.completions.create(model="handbook-1", prompt="the")
+    for stream in held:
+        stream.close()
+    deadline = time.monotonic() + 3
+    while engine.running:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def broken(answer: Callable[[], Response]) -> FastAPI:
+    app = FastAPI()
+
+    @app.get("/v1/models")
+    def models() -> dict[str, Any]:
+        return {"data": [{"id": "m"}]}
+
+    @app.post("/v1/completions")
+    def completions(call: Call) -> Response:
+        return answer()
+
+    return app
+
+
+CHUNK = 'data: {"choices": [{"text": "hi"}]}\n\n'
+ANSWERS: dict[str, tuple[Callable[[], Response], type[Exception]]] = {
+    "cut off": (lambda: PlainTextResponse(CHUNK), openai.InternalServerError),
+    "no JSON": (lambda: PlainTextResponse("data: {\n\n"), openai.InternalServerError),
+    "another form": (lambda: PlainTextResponse('data: {"choices": "x"}\n\n'), openai.InternalServerError),
+    "a number for a text": (lambda: PlainTextResponse('data: {"choices": [{"text": 5}]}\n\n'), openai.InternalServerError),
+    "a list for a usage": (lambda: PlainTextResponse('data: {"usage": [5], "choices": []}\n\n'), openai.InternalServerError),
+    "failing": (lambda: PlainTextResponse("oops", 500), openai.InternalServerError),
+    "its own key is wrong": (lambda: JSONResponse({"error": {"message": "key"}}, 401), openai.InternalServerError),
+    "elsewhere": (lambda: PlainTextResponse("", 307, {"location": "https://evil.example/"}), openai.InternalServerError),
+    "too busy": (lambda: JSONResponse({"error": {"message": "busy"}}, 429, {"retry-after": "7"}), openai.RateLimitError),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_server_that_breaks(name: str, tmp_path: Path) -> None:
+    answer, raised = ANSWERS[name]
+    with live(broken(answer)) as back, live(chat_app(Upstream(f"{back}/v1/"), People(tmp_path / "p.sqlite"))) as front:
+        client = OpenAI(base_url=f"{front}/v1", api_key="none", max_retries=0)
+        with pytest.raises(raised) as refused:
+            client.completions.create(model="m", prompt="x")
+        assert refused.value.status_code == (429 if name == "too busy" else 502)  # type: ignore[attr-defined]
+        if name == "too busy":
+            assert refused.value.response.headers["retry-after"] in ("7", "8")  # type: ignore[attr-defined]
+
+
+def test_true_usage_or_none(tmp_path: Path) -> None:
+    with (
+        live(broken(lambda: PlainTextResponse(CHUNK + "data: [DONE]\n\n"))) as back,
+        live(chat_app(Upstream(back), People(tmp_path / "p.sqlite"))) as front,
+    ):
+        made = OpenAI(base_url=f"{front}/v1", api_key="none").completions.create(model="m", prompt="x")
+        assert (made.choices[0].text, made.usage) == ("hi", None)
+
+
+def test_what_is_no_server_is_explained() -> None:
+    for url in ("ftp://x", "127.0.0.1:80", "file:///etc/passwd", "http://"):
+        with pytest.raises(UserError, match="--engine takes the address"):
+            Upstream(url)
+    with pytest.raises(UserError, match="Is it running"):
+        Upstream("http://127.0.0.1:9")
+    with live(broken(lambda: Response())) as back, pytest.raises(UserError, match="no model `other`: it has m"):
+        Upstream(back, "other")
+
+
+def called(seen: list[tuple[str, str, str]]) -> FastAPI:
+    """A server that answers everything as an engine would, and notes each call: (method, path, key)."""
+    app = broken(lambda: PlainTextResponse(CHUNK + "data: [DONE]\n\n"))
+
+    @app.middleware("http")
+    async def note(call: Call, go_on):
+        seen.append((call.method, call.url.path, call.headers.get("authorization", "")))
+        return await go_on(call)
+
+    return app
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_redirect_is_followed_to_another_server(status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What people type, and the key, would go wherever the answer says."""
+    monkeypatch.setenv("PRIVLLM_ENGINE_KEY", "secret")
+    seen: list[tuple[str, str, str]] = []
+    with live(called(seen)) as elsewhere:
+        moved = PlainTextResponse("", status, {"location": f"{elsewhere}/v1/completions"})
+        with live(broken(lambda: moved)) as back, live(chat_app(Upstream(back), People(tmp_path / "p.sqlite"))) as front:
+            for stream in (False, True):
+                answer = httpx.post(f"{front}/v1/completions", json={"model": "m", "prompt": "x", "stream": stream})
+                assert (answer.status_code, "location" in answer.headers) == (502, False)
+        listed = FastAPI()
+
+        @listed.get("/v1/models")
+        def models() -> Response:
+            return PlainTextResponse("", status, {"location": f"{elsewhere}/v1/models"})
+
+        with live(listed) as back, pytest.raises(UserError, match="does not answer as an OpenAI-compatible server"):
+            Upstream(back)
+        assert seen == []
+
+
+def test_no_proxy_of_the_environment_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, str, str]] = []
+    with live(called(seen)) as proxy, live(called([])) as back:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy)
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        engine = Upstream(back)
+        with live(chat_app(engine, People(tmp_path / "p.sqlite"))) as front, httpx.Client(trust_env=False) as client:
+            assert client.post(f"{front}/v1/completions", json={"model": "m", "prompt": "x"}).json()["choices"][0]["text"] == "hi"
+    assert seen == []
+
+
+@pytest.mark.parametrize("key", ["", "our-key"])
+def test_the_servers_own_key_goes_behind_and_no_callers(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRIVLLM_ENGINE_KEY", key)
+    seen: list[tuple[str, str, str]] = []
+    with live(called(seen)) as back, live(chat_app(Upstream(back), People(tmp_path / "p.sqlite"))) as front:
+        httpx.post(f"{front}/v1/completions", json={"model": "m", "prompt": "x"}, headers={"authorization": "Bearer theirs"})
+    assert [(method, path) for method, path, _ in seen] == [("GET", "/v1/models"), ("POST", "/v1/completions")]
+    assert {given for _, _, given in seen} == {f"Bearer {key}" if key else ""}
+
+
+@pytest.mark.parametrize(
+    ("status", "told"), [(400, 400), (404, 404), (413, 413), (422, 422), (401, 502), (403, 502), (405, 502), (500, 502), (503, 502)]
+)
+def test_only_what_a_caller_can_mend_is_passed_on(status: int, told: int, tmp_path: Path) -> None:
+    """An error of the other server's own may name its files, or repeat a part of the key that it was given."""
+    said = {"error": {"message": "Incorrect API key provided: sk-12, see /srv/private", "param": "prompt"}}
+    with live(broken(lambda: JSONResponse(said, status))) as back, live(chat_app(Upstream(back), People(tmp_path / "p.sqlite"))) as front:
+        answer = httpx.post(f"{front}/v1/completions", json={"model": "m", "prompt": "x"})
+    assert answer.status_code == told
+    assert ("sk-12" in answer.text) is (told == status)
+    assert answer.json()["error"]["param"] == ("prompt" if told == status else None)
+
+
+def test_an_error_within_a_stream_is_told_without_its_words(tmp_path: Path) -> None:
+    said = CHUNK + 'data: {"error": {"message": "CUDA at /srv/private"}}\n\n'
+    with live(broken(lambda: PlainTextResponse(said))) as back, live(chat_app(Upstream(back), People(tmp_path / "p.sqlite"))) as front:
+        answer = httpx.post(f"{front}/v1/completions", json={"model": "m", "prompt": "x", "stream": True})
+    assert "broke off" in answer.text
+    assert "private" not in answer.text
+    assert "[DONE]" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("after", "told"), [("0", "1"), ("7", "8"), ("", "2"), ("soon", "2"), ("\u00b2", "2"), ("9" * 400, "3600"), ("-5", "2")]
+)
+def test_when_to_come_back_is_a_number_of_seconds(after: str, told: str, tmp_path: Path) -> None:
+    busy = JSONResponse({"error": {"message": "busy"}}, 429, {"retry-after": after})
+    with live(broken(lambda: busy)) as back, live(chat_app(Upstream(back), People(tmp_path / "p.sqlite"))) as front:
+        answer = httpx.post(f"{front}/v1/completions", json={"model": "m", "prompt": "x"})
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, told)
+
+
+def test_usage_is_counted_only_where_it_is_a_count(tmp_path: Path) -> None:
+    usage = '{"prompt_tokens": -3, "completion_tokens": "many"}'
+    said = CHUNK + f'data: {{"choices": [], "usage": {usage}}}\n\ndata: [DONE]\n\n'
+    with live(broken(lambda: PlainTextResponse(said))) as back, live(chat_app(Upstream(back), People(tmp_path / "p.sqlite"))) as front:
+        assert httpx.post(f"{front}/v1/completions", json={"model": "m", "prompt": "x"}).json()["usage"] is None
+
+
+def test_an_error_that_never_ends_is_not_read_to_its_end(tmp_path: Path) -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while sent < 100_000_000:
+            sent += 10_000
+            yield b"x" * 10_000
+            await asyncio.sleep(0)  # here it is seen that the caller left
+
+    answer = StreamingResponse(endless(), 400)
+    with live(broken(lambda: answer)) as back, live(chat_app(Upstream(back), People(tmp_path / "p.sqlite"))) as front:
+        told = httpx.post(f"{front}/v1/completions", json={"model": "m", "prompt": "x"}, timeout=30)
+    assert (told.status_code, "answered 400" in told.text) == (400, True)
+    assert sent < 50_000_000
+
+
+def test_what_a_prompt_may_cost_is_guessed_from_its_bytes() -> None:
+    with live(broken(Response)) as back:
+        engine = Upstream(back)
+    messages = (Message("user", "abcd"), Message("assistant", "é" * 4), Message("user", "x" * 8))
+    sizes = [
+        asyncio.run(engine.size(ask)) for ask in (Ask(None, "", Settings()), Ask(None, "x" * 40, Settings()), Ask(messages, "", Settings()))
+    ]
+    assert sizes == [1, 11, 6]

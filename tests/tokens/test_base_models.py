@@ -1,0 +1,162 @@
+"""start: what is named is fetched and checked, and nothing else has a say."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from privllm.core.errors import UserError
+from privllm.core.tables import write_table
+from privllm.tokens.base_models import take_starts
+from privllm.tokens.trained_documents import TRAINED
+from tests.foreign import save_foreign
+
+FAMILIES = ("causal", "masked", "seq2seq")
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "llama"
+    save_foreign(folder, "causal", "llama")
+    return folder
+
+
+@pytest.fixture
+def places(tmp_path: Path, llama: Path) -> Path:
+    """A folder with `base`, which holds a model, `promoted`, which holds none yet, and things that are not wanted."""
+    (tmp_path / "promoted").mkdir()
+    shutil.copytree(llama, tmp_path / "base/llama")
+    (tmp_path / "base/llama/README.md").write_text("notes", "utf-8")
+    return tmp_path
+
+
+def promote(places: Path, tokenizer: Path) -> None:
+    incumbent = places / "promoted/incumbent"
+    for family in FAMILIES[:2]:
+        (incumbent / family).mkdir(parents=True)
+        kind = {"causal": "qwen3", "masked": "modernbert"}[family]
+        (incumbent / family / "config.json").write_text(json.dumps({"model_type": kind}), "utf-8")
+        (incumbent / family / "model.safetensors").write_bytes(b"weights")
+        (incumbent / family / "training.json").write_text("{}", "utf-8")
+    shutil.copytree(tokenizer, incumbent / "tokenizer")
+    write_table(pa.table([["a"], ["b"]], schema=TRAINED), incumbent / "documents.parquet")
+
+
+def take(places: Path, **wanted: str) -> dict:
+    return take_starts(wanted, places / "promoted", places / "base", places / "out")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_from_scratch_is_one_line_whatever_was_promoted(places: Path, tokenizer: Path) -> None:
+    wanted = dict.fromkeys((*FAMILIES, "tokenizer"), "scratch")
+    take(places, **wanted)
+    before = files(places / "out")
+    assert before == {f"{name}/start.json": b'{\n  "start": "scratch"\n}\n' for name in wanted}
+    promote(places, tokenizer)
+    take(places, **wanted)
+    assert files(places / "out") == before
+
+
+def test_a_base_brings_weights_and_tokenizer_and_nothing_else(places: Path) -> None:
+    report = take(places, causal="data/base/llama", tokenizer="data/base/llama")
+    found = files(places / "out")
+    assert sorted(found) == [
+        *(f"causal/{name}" for name in ("config.json", "model.safetensors", "start.json", "tokenizer.json")),
+        *(f"tokenizer/{name}" for name in ("start.json", "tokenizer.json")),
+    ]
+    assert found["causal/model.safetensors"] == (places / "base/llama/model.safetensors").read_bytes()
+    assert found["causal/tokenizer.json"] == found["tokenizer/tokenizer.json"]
+    assert json.loads(found["causal/start.json"])["moved"]["0"] == 1  # </s>
+    assert report["causal"] == {"start": "data/base/llama", "bytes": sum(len(found[name]) for name in found if name.startswith("causal"))}
+    (places / "base/llama/README.md").write_text("other notes", "utf-8")
+    take(places, causal="data/base/llama", tokenizer="data/base/llama")
+    assert files(places / "out") == found
+
+
+def test_the_incumbent_brings_what_it_was_trained_on(places: Path, tokenizer: Path) -> None:
+    promote(places, tokenizer)
+    take(places, causal="incumbent", masked="scratch", tokenizer="incumbent")
+    found = files(places / "out")
+    assert sorted(name for name in found if name.startswith("causal")) == [
+        f"causal/{name}" for name in ("config.json", "documents.parquet", "model.safetensors", "start.json", "tokenizer.json")
+    ]
+    assert found["tokenizer/tokenizer.json"] == (tokenizer / "tokenizer.json").read_bytes()
+    assert json.loads(found["causal/start.json"]) == {"start": "incumbent", "moved": {}}
+
+
+def test_shards_are_taken_with_their_index(places: Path) -> None:
+    base = places / "base/llama"
+    (base / "model.safetensors").rename(base / "model-1.safetensors")
+    index = {"weight_map": {"a": "model-1.safetensors"}}
+    (base / "model.safetensors.index.json").write_text(json.dumps(index), "utf-8")
+    take(places, causal="data/base/llama")
+    assert {"model-1.safetensors", "model.safetensors.index.json"} <= {path.name for path in (places / "out/causal").iterdir()}
+    (base / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../x.safetensors"}}), "utf-8")
+    with pytest.raises(UserError, match=r"names \.\./x\.safetensors, which is no file of safetensors there"):
+        take(places, causal="data/base/llama")
+
+
+def link_out(places: Path) -> None:
+    (places / "elsewhere").write_bytes((places / "base/llama/model.safetensors").read_bytes())
+    (places / "base/llama/model.safetensors").unlink()
+    (places / "base/llama/model.safetensors").symlink_to(places / "elsewhere")
+
+
+def pickled(places: Path) -> None:
+    (places / "base/llama/model.safetensors").rename(places / "base/llama/pytorch_model.bin")
+
+
+def configured(**values: object) -> Callable[[Path], None]:
+    def change(places: Path) -> None:
+        path = places / "base/llama/config.json"
+        path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | values), "utf-8")
+
+    return change
+
+
+def without(name: str) -> Callable[[Path], None]:
+    return lambda places: (places / "base/llama" / name).unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (pickled, "pytorch_model.bin is a pickle, which could run code"),
+        (link_out, "is a link to .*elsewhere, which the build does not track"),
+        (configured(model_type="gpt_neox"), "holds a gpt_neox model; a causal one is llama or mistral"),
+        (configured(model_type="modernbert"), "holds a modernbert model, which is of the masked family"),
+        (configured(quantization_config={}), "quantized"),
+        (without("config.json"), "holds no config.json"),
+        (without("model.safetensors"), "holds no model.safetensors"),
+        (without("tokenizer.json"), "holds no tokenizer.json"),
+        (lambda places: (places / "base/llama/config.json").write_text("{", "utf-8"), "is not valid JSON"),
+        (lambda places: (places / "base/llama/tokenizer.json").write_text("[]", "utf-8"), "should hold a JSON object"),
+        (lambda places: (places / "base/llama").rename(places / "base/lama"), "is not there .*lama"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_the_key(places: Path, change: Callable[[Path], None], message: str) -> None:
+    change(places)
+    with pytest.raises(UserError, match=rf"`pretrain\.causal\.start`.*{message}"):
+        take(places, causal="data/base/llama")
+
+
+def test_an_incumbent_that_is_not_there(places: Path, tokenizer: Path) -> None:
+    with pytest.raises(UserError, match=r"`pretrain\.seq2seq\.start`.*nothing has been promoted yet"):
+        take(places, seq2seq="incumbent")
+    promote(places, tokenizer)
+    with pytest.raises(UserError, match="has no part `seq2seq`"):
+        take(places, seq2seq="incumbent")
+    (places / "promoted/incumbent/documents.parquet").unlink()
+    with pytest.raises(UserError, match=r"documents\.parquet is missing"):
+        take(places, causal="incumbent")
+
+
+def test_other_words_are_refused(places: Path) -> None:
+    with pytest.raises(UserError, match=r"`tokenizer\.start` in params\.yaml is `\.\./models`"):
+        take(places, tokenizer="../models")

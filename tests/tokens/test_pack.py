@@ -1,0 +1,336 @@
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from privllm.core.errors import UserError
+from privllm.core.records import document_id, shard_of
+from privllm.core.report import write_json
+from privllm.core.split import SPLITS, SplitConfig, split_of
+from privllm.core.tables import read_folder
+from privllm.engine import store as storing
+from privllm.engine.cache import Cache
+from privllm.engine.store import NO_STORE, Store
+from privllm.tokens.encode import Encoder
+from privllm.tokens.mixture import slices_of
+from privllm.tokens.pack import FROM_WEAK_SPOTS, PACKED, PackConfig, _require_every_split, cut, join, pack, pieces_of, row_count
+from privllm.tokens.rows import open_rows
+
+DOCUMENTS = st.lists(st.lists(st.integers(1, 99), max_size=30), max_size=8)
+CONTEXT = 16
+
+
+def obvious(documents: list[list[int]], context: int) -> tuple[list[list[int]], list[list[tuple]]]:
+    """Rows and pieces, one token at a time."""
+    stream: list[tuple] = [
+        entry for name, tokens in enumerate(documents) for entry in [(0, None, None), *((t, name, i) for i, t in enumerate(tokens))]
+    ]
+    stream += [(0, None, None)] if documents else []
+    rows, pieces = [], []
+    for start in range(0, len(stream) - 1, context):
+        row = stream[start : start + context + 1]
+        found: dict[int, list[int]] = {}
+        for place, (_, name, i) in enumerate(row):
+            if place > 0 and name is not None:
+                found.setdefault(name, [place, i, 0])[2] += 1
+        rows.append([token for token, _, _ in row])
+        pieces.append([(f"d{name}", *piece) for name, piece in found.items()])
+    return rows, pieces
+
+
+@given(documents=DOCUMENTS, context=st.integers(1, 12))
+def test_rows_and_pieces_are_those_of_the_obvious_implementation(documents: list[list[int]], context: int) -> None:
+    stream = join([np.array(tokens, np.int32) for tokens in documents])
+    ids = pa.array([f"d{i}" for i in range(len(documents))], pa.string())
+    rows, pieces = obvious(documents, context)
+    assert cut(stream.tokens, context).to_pylist() == rows
+    assert [[tuple(piece.values()) for piece in row] for row in pieces_of(stream, ids, context).to_pylist()] == pieces
+
+
+@given(documents=DOCUMENTS, context=st.integers(1, 12))
+def test_every_token_is_a_label_once_and_pieces_give_documents_back(documents: list[list[int]], context: int) -> None:
+    stream = join([np.array(tokens, np.int32) for tokens in documents])
+    rows = cut(stream.tokens, context).to_pylist()
+    ids = pa.array([str(i) for i in range(len(documents))], pa.string())
+    assert [token for row in rows for token in row[1:]] == stream.tokens[1:].tolist()
+    back: dict[str, list[int]] = {str(i): [] for i in range(len(documents))}
+    for row, pieces in zip(rows, pieces_of(stream, ids, context).to_pylist(), strict=True):
+        for piece in pieces:
+            assert piece["document_start"] == len(back[piece["id"]])
+            back[piece["id"]] += row[piece["row_start"] : piece["row_start"] + piece["tokens"]]
+    assert list(back.values()) == documents
+
+
+@pytest.fixture(scope="module")
+def packed(deduped: Path, tokenizer: Path, split: SplitConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    out = tmp_path_factory.mktemp("pack")
+    return out, pack(PackConfig(CONTEXT), split, deduped, tokenizer, out)
+
+
+def digest(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_every_document_lies_in_its_split(packed: tuple[Path, dict], corpus: dict[str, str], tokenizer: Path, split: SplitConfig) -> None:
+    out, _ = packed
+    encoder = Encoder.open(tokenizer)
+    back: dict[str, dict[str, list[int]]] = {name: {} for name in SPLITS}
+    for name in SPLITS:
+        rows = open_rows(out / name)
+        for i in range(len(rows)):
+            for piece in rows.pieces(i):
+                tokens = rows.tokens(i)[piece["row_start"] : piece["row_start"] + piece["tokens"]]
+                back[name].setdefault(piece["id"], []).extend(tokens.tolist())
+    for source, text in corpus.items():
+        identifier = document_id(source)
+        assert encoder.decode(np.array(back[split_of(split, identifier)][identifier])) == text
+    assert sum(map(len, back.values())) == len(corpus)
+
+
+def test_report_adds_up(packed: tuple[Path, dict], corpus: dict[str, str]) -> None:
+    out, report = packed
+    table = read_folder(out / "documents")
+    assert table.schema.equals(PACKED)
+    for name in SPLITS:
+        part = [row for row in table.to_pylist() if row["split"] == name]
+        assert report["documents"][name] == len(part) > 0
+        assert report["tokens"][name] == sum(row["tokens"] for row in part)
+        assert report["bytes"][name] == sum(row["bytes"] for row in part)
+        assert report["rows"][name] == len(open_rows(out / name))
+    assert sum(report["bytes"].values()) == sum(len(text.encode()) for text in corpus.values())
+    assert report["bytes_per_token"] == round(sum(report["bytes"].values()) / sum(report["tokens"].values()), 4)
+    assert report["context"] == CONTEXT
+
+
+def test_documents_point_at_their_first_row(packed: tuple[Path, dict]) -> None:
+    out, _ = packed
+    for row in read_folder(out / "documents").to_pylist():
+        shard = out / row["split"] / f"{shard_of(row['id'], 2):05d}.arrow"
+        pieces = pa.ipc.open_stream(shard).read_all()["pieces"].to_pylist()
+        places = [i for i, row_pieces in enumerate(pieces) if any(piece["id"] == row["id"] for piece in row_pieces)]
+        assert places[0] == row["first_row"]
+
+
+def test_same_bytes_again(packed: tuple[Path, dict], deduped: Path, tokenizer: Path, split: SplitConfig, tmp_path: Path) -> None:
+    assert pack(PackConfig(CONTEXT), split, deduped, tokenizer, tmp_path) == packed[1]
+    assert digest(tmp_path) == digest(packed[0])
+
+
+def test_a_changed_document_rewrites_its_own_split_of_its_own_shard(
+    packed: tuple[Path, dict], corpus: dict[str, str], tokenizer: Path, split: SplitConfig, write: Callable[..., Path], tmp_path: Path
+) -> None:
+    source = next(iter(corpus))
+    pack(PackConfig(CONTEXT), split, write(tmp_path / "in", corpus | {source: "the house"}), tokenizer, tmp_path / "out")
+    before, after = digest(packed[0]), digest(tmp_path / "out")
+    shard = shard_of(document_id(source), 2)
+    name = split_of(split, document_id(source))
+    assert {path for path in before if before[path] != after[path]} == {f"{name}/{shard:05d}.arrow", f"documents/{shard:05d}.parquet"}
+
+
+def test_a_shard_without_documents_still_has_its_files(
+    corpus: dict[str, str], tokenizer: Path, split: SplitConfig, write: Callable[..., Path], tmp_path: Path
+) -> None:
+    sources = [source for source in corpus if shard_of(document_id(source), 2) != 3]
+    pack(PackConfig(CONTEXT), split, write(tmp_path / "in", {s: corpus[s] for s in sources}), tokenizer, tmp_path / "out")
+    for name in SPLITS:
+        assert [path.name for path in sorted((tmp_path / "out" / name).iterdir())] == [f"{i:05d}.arrow" for i in range(4)]
+        assert pa.ipc.open_stream(tmp_path / "out" / name / "00003.arrow").read_all().num_rows == 0
+
+
+def test_order_within_a_shard_does_not_matter(
+    packed: tuple[Path, dict], corpus: dict[str, str], tokenizer: Path, split: SplitConfig, write: Callable[..., Path], tmp_path: Path
+) -> None:
+    import pyarrow.parquet as pq
+
+    source = write(tmp_path / "in", corpus)
+    for path in source.iterdir():
+        pq.write_table(pq.read_table(path).sort_by([("text", "descending")]), path)
+    pack(PackConfig(CONTEXT), split, source, tokenizer, tmp_path / "out")
+    assert digest(tmp_path / "out") == digest(packed[0])
+
+
+def test_too_small_to_split(tokenizer: Path, write: Callable[..., Path], tmp_path: Path) -> None:
+    source = write(tmp_path / "in", {"a.txt": "the house", "b.txt": "the lake"})
+    with pytest.raises(UserError, match=r"of 2 documents, .*got none.*split\.validation.*Add documents"):
+        pack(PackConfig(CONTEXT), SplitConfig(0.0, 0.01), source, tokenizer, tmp_path / "out")
+
+
+def test_documents_without_text_do_not_make_a_split(
+    tokenizer: Path, split: SplitConfig, write: Callable[..., Path], tmp_path: Path
+) -> None:
+    source = write(tmp_path / "in", {f"{n}.txt": "" for n in range(50)})
+    with pytest.raises(UserError, match="of 50 documents, train and validation and test got none with text"):
+        pack(PackConfig(CONTEXT), split, source, tokenizer, tmp_path / "out")
+
+
+WEAK = PackConfig(CONTEXT, FROM_WEAK_SPOTS)
+
+
+@pytest.fixture(scope="module")
+def promoted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The last model was weak on short documents, of which it needs 1.6 times the bits."""
+    path = tmp_path_factory.mktemp("promoted") / "weak_spots.json"
+    spots = [{"kind": "length", "slice": "0-1 kB", "ratio": 1.6}, {"kind": "pos", "slice": "NOUN", "ratio": 3.0}]
+    write_json(path, {"causal": spots})
+    return path
+
+
+@pytest.fixture(scope="module")
+def weighted(
+    deduped: Path, tokenizer: Path, split: SplitConfig, promoted: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict]:
+    out = tmp_path_factory.mktemp("weighted")
+    return out, pack(WEAK, split, deduped, tokenizer, out, NO_STORE, promoted)
+
+
+def test_weak_training_documents_come_again_and_no_others(
+    packed: tuple[Path, dict], weighted: tuple[Path, dict], corpus: dict[str, str], tokenizer: Path
+) -> None:
+    out, encoder, documents = weighted[0], Encoder.open(tokenizer), read_folder(weighted[0] / "documents").to_pylist()
+    texts = {document_id(source): text for source, text in corpus.items()}
+    for name in SPLITS:
+        rows, found = open_rows(out / name), {}
+        for i in range(len(rows)):
+            for piece in rows.pieces(i):
+                tokens = rows.tokens(i)[piece["row_start"] : piece["row_start"] + piece["tokens"]]
+                runs = found.setdefault(piece["id"], [])
+                if piece["document_start"] == 0:
+                    runs.append([])
+                assert piece["document_start"] == len(runs[-1])
+                runs[-1].extend(tokens.tolist())
+        own = {row["id"]: row["copies"] for row in documents if row["split"] == name}
+        assert {identifier: len(runs) for identifier, runs in found.items()} == own
+        assert all(encoder.decode(np.array(run)) == texts[identifier] for identifier, runs in found.items() for run in runs)
+    again = [row for row in documents if row["copies"] > 1]
+    assert {row["split"] for row in again} == {"train"}
+    assert {slices_of("", row["bytes"])["length"] for row in again} == {"0-1 kB"}
+    short = [row for row in documents if row["split"] == "train" and slices_of("", row["bytes"])["length"] == "0-1 kB"]
+    assert 0.4 < len(again) / len(short) < 0.8
+    report = weighted[1]
+    assert report["repeated"] == {"documents": len(again), "copies": len(again), "tokens": sum(row["tokens"] for row in again)}
+    assert report["weights"] == {"length": {"0-1 kB": 1.6}}
+    assert {key: report[key] for key in ("documents", "tokens", "bytes")} == {
+        key: packed[1][key] for key in ("documents", "tokens", "bytes")
+    }
+    assert report["rows"]["train"] == len(open_rows(out / "train")) > packed[1]["rows"]["train"]
+    assert packed[1]["repeated"] == {"documents": 0, "copies": 0, "tokens": 0}
+
+
+def test_what_judges_the_model_never_changes_and_training_rows_are_only_added(
+    packed: tuple[Path, dict], weighted: tuple[Path, dict]
+) -> None:
+    even, weak = digest(packed[0]), digest(weighted[0])
+    assert [path for path in even if even[path] != weak[path] and path.startswith(("validation", "test"))] == []
+    assert any(even[path] != weak[path] for path in even if path.startswith("train"))
+    for path in sorted((packed[0] / "train").iterdir()):
+        before, after = (pa.ipc.open_stream(folder / "train" / path.name).read_all().to_pylist() for folder in (packed[0], weighted[0]))
+        assert after[: len(before) - 1] == before[:-1]
+
+
+def test_first_rows_hold_in_a_weighted_mixture_too(weighted: tuple[Path, dict]) -> None:
+    test_documents_point_at_their_first_row(weighted)
+
+
+def test_even_to_weak_to_even_gives_the_first_bytes_back_from_the_store(
+    packed: tuple[Path, dict],
+    weighted: tuple[Path, dict],
+    deduped: Path,
+    tokenizer: Path,
+    split: SplitConfig,
+    promoted: Path,
+    tmp_path: Path,
+) -> None:
+    def run(cfg: PackConfig, spots: Path) -> tuple[int, dict]:
+        before = storing.work["made"]
+        pack(cfg, split, deduped, tokenizer, tmp_path / "out", Store(Cache(tmp_path / "cache"), "code"), spots)
+        return storing.work["made"] - before, digest(tmp_path / "out")
+
+    nothing = tmp_path / "weak_spots.json"
+    write_json(nothing, {})
+    even = PackConfig(CONTEXT)
+    assert run(even, nothing) == (4, digest(packed[0]))
+    assert run(even, promoted) == (0, digest(packed[0]))  # other weak spots, and even a broken file, are nothing to an even mixture
+    assert run(PackConfig(CONTEXT, max_weight=3.0), tmp_path / "none") == (0, digest(packed[0]))
+    assert run(WEAK, nothing) == (0, digest(packed[0]))
+    assert run(WEAK, promoted) == (4, digest(weighted[0]))
+    other = tmp_path / "other.json"
+    write_json(
+        other, {"masked": [{"kind": "length", "slice": "0-1 kB", "ratio": 1.6, "documents": 99}], "feedback": [{"kind": "x", "slice": ""}]}
+    )
+    assert run(WEAK, other) == (0, digest(weighted[0]))  # the same weights
+    assert run(even, promoted) == (0, digest(packed[0]))
+
+
+def test_a_changed_document_of_a_weighted_mixture_rewrites_its_own_shard(
+    weighted: tuple[Path, dict],
+    corpus: dict[str, str],
+    tokenizer: Path,
+    split: SplitConfig,
+    promoted: Path,
+    write: Callable,
+    tmp_path: Path,
+) -> None:
+    source = next(iter(corpus))
+    store = Store(Cache(tmp_path / "cache"), "code")
+    pack(WEAK, split, write(tmp_path / "first", corpus), tokenizer, tmp_path / "out", store, promoted)
+    changed = write(tmp_path / "in", corpus | {source: "the house"})
+    pack(WEAK, split, changed, tokenizer, tmp_path / "out", store, promoted)
+    pack(WEAK, split, changed, tokenizer, tmp_path / "clean", NO_STORE, promoted)
+    assert digest(tmp_path / "out") == digest(tmp_path / "clean")
+    before, shard = digest(weighted[0]), f"{shard_of(document_id(source), 2):05d}"
+    assert {path.rpartition("/")[2].partition(".")[0] for path in before if before[path] != digest(tmp_path / "out")[path]} == {shard}
+
+
+@pytest.mark.parametrize("wrong", [{"context": 4}, {"mixture": "odd"}, {"max_weight": 0.5}])
+def test_a_knob_out_of_range_is_named(wrong: dict) -> None:
+    with pytest.raises(UserError, match=rf"pack\.{next(iter(wrong))}"):
+        PackConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("knob", "good", "bad"),
+    [
+        ("context", (8, 65_536), (7, 65_537)),
+        ("mixture", ("even", "from-weak-spots"), ("", "Even")),
+        ("max_weight", (1.0, 10.0), (0.999, 10.001, float("nan"))),
+    ],
+)
+def test_knobs_have_ends(knob: str, good: tuple, bad: tuple) -> None:
+    for value in good:
+        assert getattr(PackConfig(**{knob: value}), knob) == value
+    for value in bad:
+        with pytest.raises(UserError, match=rf"pack\.{knob}"):
+            PackConfig(**{knob: value})
+    assert vars(PackConfig()) == {"context": 256, "mixture": "even", "max_weight": 2.0}
+
+
+@pytest.mark.parametrize(("tokens", "rows"), [(0, 0), (1, 0), (2, 1), (4, 1), (5, 1), (6, 2), (9, 2), (10, 3)])
+def test_a_row_has_one_label_at_least_and_a_context_of_them_at_most(tokens: int, rows: int) -> None:
+    found = cut(np.arange(tokens, dtype=np.int32), 4).to_pylist()
+    assert row_count(tokens, 4) == len(found) == rows
+    assert all(2 <= len(row) <= 5 for row in found)
+    assert [label for row in found for label in row[1:]] == list(range(1, tokens))
+
+
+def test_documents_keep_what_the_next_training_knows_them_by(packed: tuple[Path, dict], corpus: dict[str, str], tokenizer: Path) -> None:
+    encoder, texts = Encoder.open(tokenizer), {document_id(source): text for source, text in corpus.items()}
+    rows = read_folder(packed[0] / "documents").to_pylist()
+    assert [row["id"] for row in rows] == sorted(texts)
+    for row in rows:
+        text = texts[row["id"]]
+        assert row["digest"] == hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        assert (row["bytes"], row["tokens"], row["copies"]) == (len(text.encode()), len(encoder.encode([text])[0]), 1)
+
+
+@pytest.mark.parametrize("empty", SPLITS)
+def test_each_split_that_is_left_empty_is_named(empty: str) -> None:
+    counts = {name: 0 if name == empty else 5 for name in SPLITS}
+    with pytest.raises(UserError, match=rf"of 15 documents, {empty} got none with text") as caught:
+        _require_every_split(SplitConfig(0.1, 0.2), dict.fromkeys(SPLITS, 5), counts)
+    assert "`split.validation` 0.1 and `split.test` 0.2" in str(caught.value)
+    _require_every_split(SplitConfig(0.1, 0.2), dict.fromkeys(SPLITS, 5), dict.fromkeys(SPLITS, 1))

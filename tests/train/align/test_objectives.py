@@ -1,0 +1,109 @@
+"""The losses of aligning against their definitions, one token and one lesson at a time."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from tiny_corpus import write_split
+from tiny_tasks import CONTEXT, MODELS
+
+from privllm.models.family import build
+from privllm.tokens.rows import open_rows
+from privllm.train.align.objectives import Imitate, Prefer, Shown, Terms, dpo_loss
+from privllm.train.config import TrainConfig
+from privllm.train.pretrain_objectives import NextToken, Split
+
+VOCABULARY, BETA = 64, 0.3
+CFG = TrainConfig(batch_size=3, compile=False)
+PAIRS = [
+    Shown([0, 3, 9, 5, 4], [[20, 21, 5], [22, 5]], 1.0),
+    Shown([0, 3, 5, 4], [[30, 5], [20, 21, 31, 5]], 0.25),
+    Shown([0, 4], [[7], [8]], 0.5),
+]
+
+
+@pytest.fixture
+def model():
+    model = build("causal", MODELS["causal"], VOCABULARY, CONTEXT, seed=0).eval()
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():  # blocks begin as the identity
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
+    return model
+
+
+@pytest.fixture
+def text(model, tmp_path) -> NextToken:
+    rng = np.random.default_rng(0)
+    write_split(tmp_path, [[rng.integers(6, VOCABULARY, CONTEXT + 1).tolist() for _ in range(9)]], CONTEXT)
+    rows = Split(open_rows(tmp_path))
+    return NextToken(model, TrainConfig(batch_size=2, compile=False), rows, rows, {})
+
+
+@torch.no_grad()
+def slowly(model, prompt: list[int], reply: list[int]) -> float:
+    logits = model(torch.tensor([prompt + reply])).logits[0].double().log_softmax(-1)
+    return sum(float(logits[len(prompt) - 1 + i, token]) for i, token in enumerate(reply))
+
+
+def changed(model) -> None:
+    generator = torch.Generator().manual_seed(5)
+    for parameter in model.parameters():
+        parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
+
+
+def test_by_hand() -> None:
+    """The chosen reply is 2 nats ahead, and was 1 behind: -log sigmoid(0.1 * 3) = log(1 + e^-0.3)."""
+    found = dpo_loss(torch.tensor([2.0, 0.0]), torch.tensor([-1.0, 0.0]), 0.1)
+    assert found.tolist() == pytest.approx([0.5543552, math.log(2)], abs=1e-6)
+
+
+def test_preferring_is_what_the_paper_says(model, text) -> None:
+    objective = Prefer(model, CFG, "align.dpo", PAIRS, [], Terms(text, 0.0, BETA))
+    batch = objective.make(objective.train)
+    assert objective.loss(batch).item() == pytest.approx((1 + 0.25 + 0.5) / 3 * math.log(2), rel=1e-5)  # as its reference is
+    before = [[slowly(model, one.prompt, reply) for reply in one.replies] for one in PAIRS]
+    changed(model)
+    total = 0.0
+    for one, (old_chosen, old_rejected) in zip(PAIRS, before, strict=True):
+        chosen, rejected = (slowly(model, one.prompt, reply) for reply in one.replies)
+        total -= one.weight * math.log(1 / (1 + math.exp(-BETA * ((chosen - old_chosen) - (rejected - old_rejected)))))
+    assert objective.loss(batch, "sum").item() == pytest.approx(total, rel=1e-4)
+    assert objective.loss(batch).item() == pytest.approx(total / 3, rel=1e-4)
+    assert objective.labels(batch) == 3
+
+
+def test_imitating_is_weighted_cross_entropy_of_the_reply_alone(model, text) -> None:
+    objective = Imitate(model, CFG, "align.sft", PAIRS, PAIRS, Terms(text, 0.0))
+    (batch,) = objective.held_out()
+    nats = sum(-one.weight * slowly(model, one.prompt, one.replies[0]) for one in PAIRS)
+    assert objective.labels(batch) == 3 + 2 + 1
+    assert objective.loss(batch, "sum").item() == pytest.approx(nats, rel=1e-5)
+    assert objective.loss(batch).item() == pytest.approx(nats / 6, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", [Imitate, Prefer])
+def test_a_lesson_counts_by_its_weight(model, text, kind) -> None:
+    def gradient(weight: float) -> torch.Tensor:
+        objective = kind(model, CFG, "align", [PAIRS[0]._replace(weight=weight)], [], Terms(text, 0.0, BETA))
+        model.zero_grad()
+        objective.loss(objective.make(objective.train)).backward()
+        return model.lm_head.weight.grad.clone()
+
+    whole = gradient(1.0)
+    assert whole.abs().max() > 0
+    assert torch.allclose(gradient(0.25), 0.25 * whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [Imitate, Prefer])
+def test_pretraining_goes_on_in_every_step_and_in_no_validation(model, text, kind) -> None:
+    with_text = kind(model, CFG, "align", PAIRS, PAIRS, Terms(text, 0.5, BETA))
+    without = kind(model, CFG, "align", PAIRS, PAIRS, Terms(text, 0.0, BETA))
+    batch, bare = with_text.batch(4), without.batch(4)
+    assert all(a.equal(b) for a, b in zip(batch, with_text.batch(4), strict=True))
+    assert not with_text.batch(5)[-1].equal(batch[-1])
+    assert len(bare) == kind.parts == len(batch) - 2
+    expected = without.loss(bare).item() + 0.5 * text.loss(text.batch(4)).item()
+    assert with_text.loss(batch).item() == pytest.approx(expected, rel=1e-5)
+    assert [len(held) for held in with_text.held_out()] == [kind.parts]
+    assert with_text.labels(batch) == without.labels(bare)

@@ -1,0 +1,69 @@
+import functools
+
+import numpy as np
+import pytest
+import torch
+from test_pretrain_objectives import objective_of
+from tiny_corpus import CONTEXT, VOCABULARY, Corpus, tiny
+from torch.nn import functional as F
+
+from privllm.models.family import FAMILIES, build
+from privllm.train.batches import IGNORED
+from privllm.train.lightning_module import REST_RATE, make_optimizer
+from privllm.train.objective import blocks
+
+
+def test_loss_is_the_cross_entropy_of_the_models_own_logits(corpus: Corpus):
+    objective = objective_of("causal", corpus)
+    objective.model.eval()
+    inputs = torch.randint(2, VOCABULARY, (3, CONTEXT), generator=torch.Generator().manual_seed(0))
+    labels = inputs.roll(-1, 1)
+    labels[1, 5:] = IGNORED
+    logits = objective.model(input_ids=inputs).logits
+    kept = labels != IGNORED
+    assert torch.allclose(objective.loss((inputs, labels)), F.cross_entropy(logits[kept], labels[kept]), atol=1e-5)
+    assert torch.allclose(objective.loss((inputs, labels), "sum"), F.cross_entropy(logits[kept], labels[kept], reduction="sum"), atol=1e-3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("optimizer", "rate"), [("muon", REST_RATE), ("adamw", 1.0)])
+def test_every_parameter_is_in_one_group_and_the_rest_does_not_decay(family, optimizer, rate):
+    cfg = getattr(tiny(optimizer=optimizer), family)
+    model = build(family, cfg.model, VOCABULARY, CONTEXT, 0)
+    groups = make_optimizer(model, cfg).param_groups
+    grouped = [id(p) for group in groups for p in group["params"]]
+    assert sorted(grouped) == sorted(id(p) for p in model.parameters())
+    rest = groups[-1]
+    assert (rest["rate"], rest["weight_decay"], rest["muon"]) == (rate, 0.0, False)
+    assert any(p is model.get_input_embeddings().weight for p in rest["params"])
+    assert all(group["muon"] == (optimizer == "muon") for group in groups[:-1])
+    inside = {id(p) for part in (*blocks(model), getattr(model, "head", torch.nn.Module())) for p in part.parameters()}
+    assert all(id(p) in inside and p.ndim == 2 for group in groups[:-1] for p in group["params"])
+    for group in groups[:-1]:  # each part of a matrix is a whole number of rows and columns
+        assert all(p.shape[0] % group["blocks"][0] == 0 and p.shape[1] % group["blocks"][1] == 0 for p in group["params"])
+    assert {group["blocks"] for group in groups[:-1]} == {
+        "causal": {(1, 1), (2, 1), (1, 2)},
+        "masked": {(1, 1), (6, 1), (1, 2)},
+        "seq2seq": {(1, 1), (2, 1), (1, 2)},
+    }[family]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_compiled_module_has_the_loss_and_gradients_of_the_eager_one(corpus: Corpus, monkeypatch, family):
+    # Inductor takes a minute on a busy machine; what is ours (block by block, attention without a mask) is before it.
+    monkeypatch.setattr("torch.compile", functools.partial(torch.compile, backend="aot_eager"))
+    found = []
+    for compiled in (False, True):
+        objective = objective_of(family, corpus)
+        objective.model.eval()  # no dropout
+        with torch.no_grad():
+            for name, parameter in objective.model.named_parameters():
+                if not parameter.any():  # of the matrices that begin as zero
+                    parameter.copy_(torch.from_numpy(np.random.default_rng(len(name)).normal(0, 0.1, parameter.shape)))
+        if compiled:
+            objective.compile()
+        loss = objective.loss(objective.batch(0))
+        loss.backward()
+        found.append((loss.detach(), next(blocks(objective.model)[0].parameters()).grad))
+    assert torch.allclose(found[0][0], found[1][0], atol=1e-5)
+    assert torch.allclose(found[0][1], found[1][1], atol=1e-5)
