@@ -61,8 +61,6 @@ def test_success_and_exit_codes() -> None:
 
 @pytest.mark.parametrize("stage", ["fingerprint", "collect", "gate"])
 def test_every_stage_checks_all_parameters_before_anything_else(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The test's own process imported what tests use; tests/engine/test_import_guard.py looks at processes that are stages.
-    monkeypatch.setattr(stage_module, "require_libraries_of_the_environment", lambda: None)
     monkeypatch.setattr(stage_module, "require_sound_params", raising(UserError("gate.evidens")))
     monkeypatch.setattr(stage_module, "check_fingerprint", raising(AssertionError("too late")))
     with pytest.raises(UserError, match=r"gate\.evidens"):

@@ -1,15 +1,11 @@
 """Fixtures; the helpers behind them are in tiny_corpus, which the tests import by name."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from tiny_corpus import Corpus, make_corpus, tiny
-
 from privllm.train.config import PretrainConfig
+from tests.train.tiny_corpus import Corpus, make_corpus, tiny
 
 
 @pytest.fixture

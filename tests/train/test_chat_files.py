@@ -6,9 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_feedback import make_rows, places, row, write_lessons
-from tiny_feedback import tiny as tiny_align
-from tiny_tasks import CONTEXT, make_tokenizer, tiny, write_examples
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from privllm.engine.digests import digest_of
@@ -26,6 +23,9 @@ from privllm.train.align.recipe import Inputs as AlignInputs
 from privllm.train.finetune import Inputs, finetune
 from privllm.train.loop import Work
 from tests.foreign import save_foreign
+from tests.train.tiny_feedback import make_rows, places, row, write_lessons
+from tests.train.tiny_feedback import tiny as tiny_align
+from tests.train.tiny_tasks import CONTEXT, make_tokenizer, tiny, write_examples
 
 HARDLY = 1e-9  # a learning rate that leaves a model what it is
 LIMIT = 12

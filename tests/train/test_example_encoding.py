@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_tasks import make_tokenizer
 
 from privllm.core.errors import UserError
 from privllm.models.special_tokens import MASK
@@ -12,6 +11,7 @@ from privllm.tasks.formats import Chat, Classified, Content, Dataset, Example, P
 from privllm.tokens.chat_format import Speech
 from privllm.train.batches import IGNORED
 from privllm.train.example_encoding import Coder, Encoded, tags_of
+from tests.train.tiny_tasks import make_tokenizer
 
 END_OF_TEXT, PAD, USER, ASSISTANT, END = 0, 1, 3, 4, 5
 

@@ -6,9 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import tiny_tasks
-from striking import BETWEEN, starts, strike_at
-from tiny_tasks import example, make_start, make_tokenizer, tiny, write_examples
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from privllm.core.errors import UserError
@@ -17,6 +14,9 @@ from privllm.models.task_heads import CLASSES
 from privllm.train.finetune import FinetuneConfig, Inputs, finetune, steps_of
 from privllm.train.loop import Work
 from privllm.train.loss_history import History
+from tests.train import tiny_tasks
+from tests.train.striking import BETWEEN, starts, strike_at
+from tests.train.tiny_tasks import example, make_start, make_tokenizer, tiny, write_examples
 
 PAIRS = sorted(CLASSES)
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from tiny_tasks import MODELS, make_start, tiny
 
 from privllm.models.task_heads import CLASSES, open_model
 from privllm.train.batches import IGNORED, fill
 from privllm.train.example_encoding import Encoded
 from privllm.train.finetune_objectives import OBJECTIVES, Supervised
+from tests.train.tiny_tasks import MODELS, make_start, tiny
 
 VOCABULARY = 64
 

@@ -3,14 +3,14 @@ import functools
 import numpy as np
 import pytest
 import torch
-from test_pretrain_objectives import objective_of
-from tiny_corpus import CONTEXT, VOCABULARY, Corpus, tiny
 from torch.nn import functional as F
 
 from privllm.models.family import FAMILIES, build
 from privllm.train.batches import IGNORED
 from privllm.train.lightning_module import REST_RATE, make_optimizer
 from privllm.train.objective import blocks
+from tests.train.test_pretrain_objectives import objective_of
+from tests.train.tiny_corpus import CONTEXT, VOCABULARY, Corpus, tiny
 
 
 def test_loss_is_the_cross_entropy_of_the_models_own_logits(corpus: Corpus):

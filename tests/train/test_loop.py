@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 import yaml
-from tiny_corpus import tiny
 
 from privllm.core.errors import UserError
 from privllm.engine.executor_ray import ExecutorConfig
 from privllm.train.loop import key_of
+from tests.train.tiny_corpus import tiny
 
 
 class Given(NamedTuple):

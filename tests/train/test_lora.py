@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tiny_tasks import MODELS
 
 from privllm.core.errors import UserError
 from privllm.models.family import build
 from privllm.train.adapter_config import AdapterConfig
 from privllm.train.lora import adapt, merge
+from tests.train.tiny_tasks import MODELS
 
 
 @pytest.mark.parametrize("family", MODELS)

@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_tasks import example, make_start, make_tokenizer, tiny, write_examples
 
 from privllm.core.bio_labels import as_bio
 from privllm.core.errors import UserError
@@ -16,6 +15,7 @@ from privllm.tasks.unlabelled import read_inputs
 from privllm.train.finetune import Inputs, finetune
 from privllm.train.loop import Work
 from privllm.train.predict_lines import BATCH, answers, open_tuned
+from tests.train.tiny_tasks import example, make_start, make_tokenizer, tiny, write_examples
 
 TASKS = {"classification": "masked", "tokens": "masked", "text2text": "seq2seq", "chat": "causal"}
 

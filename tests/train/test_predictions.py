@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from tiny_tasks import MODELS, make_tokenizer, tiny
 
 from privllm.models.family import build
 from privllm.models.special_tokens import vocabulary_size
@@ -12,6 +11,7 @@ from privllm.tokens.chat_format import Speech
 from privllm.train.example_encoding import Encoded
 from privllm.train.finetune_objectives import OBJECTIVES
 from privllm.train.predictions import Judged, Limits, as_line, placed, read, write
+from tests.train.tiny_tasks import MODELS, make_tokenizer, tiny
 
 
 @pytest.fixture(scope="module")

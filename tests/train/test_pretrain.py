@@ -13,8 +13,6 @@ import pytest
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import load_file, save_file
-from striking import BETWEEN, WITHIN, starts, strike_at
-from tiny_corpus import CONTEXT, VOCABULARY, Corpus, as_json, counting_rows, from_scratch, make_corpus, tiny, write_split, write_tokenizer
 
 import privllm
 from privllm.core.base_model import ARCHITECTURES, DOCUMENTS, NOTE
@@ -30,6 +28,19 @@ from privllm.train.loop import Work
 from privllm.train.loss_history import History
 from privllm.train.pretrain import PretrainInputs, pretrain
 from tests.foreign import foreign_model
+from tests.train.striking import BETWEEN, WITHIN, starts, strike_at
+from tests.train.tiny_corpus import (
+    CONTEXT,
+    VOCABULARY,
+    Corpus,
+    as_json,
+    counting_rows,
+    from_scratch,
+    make_corpus,
+    tiny,
+    write_split,
+    write_tokenizer,
+)
 
 
 class Killed(Exception):
@@ -102,12 +113,11 @@ def test_interrupted_anywhere_and_started_again_gives_the_same_bytes(corpus, tmp
 
 
 def test_killed_with_signal_nine_and_started_again_gives_the_same_bytes(corpus, tmp_path, cfg, unbroken):
-    script = f"""
+    script = """
 import os, signal, sys
 from pathlib import Path
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from tiny_corpus import Corpus, tiny
-from test_pretrain import History, run
+from tests.train.tiny_corpus import Corpus, tiny
+from tests.train.test_pretrain import History, run
 record = History.record
 def dying(self, name, step, value):
     record(self, name, step, value)

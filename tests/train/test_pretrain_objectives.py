@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from tiny_corpus import CONTEXT, VOCABULARY, Corpus, tiny, write_split
 from torch.nn import functional as F
 
 from privllm.models.family import FAMILIES, build
@@ -10,6 +9,7 @@ from privllm.tokens.rows import open_rows
 from privllm.tokens.token_annotations import open_guide
 from privllm.train.batches import IGNORED
 from privllm.train.pretrain_objectives import OBJECTIVES, Packed, Split
+from tests.train.tiny_corpus import CONTEXT, VOCABULARY, Corpus, tiny, write_split
 
 WORDS = {f"w{i}": i for i in range(VOCABULARY)}
 

@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tiny_corpus import write_split
-from tiny_tasks import CONTEXT, MODELS, make_tokenizer
 
 from privllm.feedback.recipe import FeedbackConfig
 from privllm.models.family import build
@@ -18,6 +16,8 @@ from privllm.train.loop import Work, train
 from privllm.train.pretrain import save
 from privllm.train.pretrain_objectives import NextToken, Split
 from tests.feedback.said import Rating, Vote, put, rating, run, vote
+from tests.train.tiny_corpus import write_split
+from tests.train.tiny_tasks import CONTEXT, MODELS, make_tokenizer
 
 NOUNS, LIKED = ["red", "green", "blue", "stone", "river", "cloud"], "Ada"
 

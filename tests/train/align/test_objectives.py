@@ -5,14 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from tiny_corpus import write_split
-from tiny_tasks import CONTEXT, MODELS
 
 from privllm.models.family import build
 from privllm.tokens.rows import open_rows
 from privllm.train.align.objectives import Imitate, Prefer, Shown, Terms, dpo_loss
 from privllm.train.config import TrainConfig
 from privllm.train.pretrain_objectives import NextToken, Split
+from tests.train.tiny_corpus import write_split
+from tests.train.tiny_tasks import CONTEXT, MODELS
 
 VOCABULARY, BETA = 64, 0.3
 CFG = TrainConfig(batch_size=3, compile=False)

@@ -10,9 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny_feedback
-from striking import BETWEEN, starts, strike_at
-from tiny_feedback import make_feedback, make_inputs, places, row, said, tiny, write_lessons
 
 import privllm
 from privllm.core.errors import UserError
@@ -23,6 +20,9 @@ from privllm.train.align import training
 from privllm.train.align.figures import compare, judge
 from privllm.train.align.recipe import AlignConfig, DpoConfig, Inputs, Material, SftConfig, align, read_material
 from privllm.train.loss_history import History
+from tests.train import tiny_feedback
+from tests.train.striking import BETWEEN, starts, strike_at
+from tests.train.tiny_feedback import make_feedback, make_inputs, places, row, said, tiny, write_lessons
 
 CLEARLY = {"min_steps": 60, "sft": SftConfig(0.01), "validation": 0.0}
 
@@ -154,11 +154,10 @@ def test_dropout_is_on_from_the_first_step_and_when_a_run_goes_on(inputs, tmp_pa
 
 
 def test_killed_with_signal_nine_and_started_again_gives_the_same_bytes(inputs, tmp_path, learnt) -> None:
-    script = f"""
+    script = """
 import os, signal, sys
 from pathlib import Path
-sys.path[:0] = {[str(folder) for folder in Path(__file__).parents[:2]]!r}
-from test_recipe import History, Inputs, run, tiny
+from tests.train.align.test_recipe import History, Inputs, run, tiny
 record = History.on_train_batch_end
 def dying(self, trainer, module, *args):
     record(self, trainer, module, *args)
