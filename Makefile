@@ -21,7 +21,7 @@ setup: .venv/installed .dvc/plots.html ## make .venv and install requirements.lo
 	@touch $@
 
 .dvc/plots.html: .venv/installed
-	@python -m privllm.report.plots_page $@
+	@python -P -m privllm.report.plots_page $@
 
 ray: .venv/ray ## what an executor over several machines needs (requirements-ray.lock)
 
@@ -55,4 +55,4 @@ serve: setup ## talk to the exported model in a browser (run first)
 	privllm serve
 
 clean: ## remove what a build made, as dvc.yaml lists it (sources, feedback, base, promoted and DVC's cache stay)
-	@python -m privllm.manage.remove_outputs
+	@python -P -m privllm.manage.remove_outputs

@@ -117,6 +117,7 @@ def test_every_module_has_its_mirror(module: str) -> None:
     ), f"nothing in {folder.name}/ tests {module}"
 
 
+@pytest.mark.torch
 @pytest.mark.slow
 def test_pytest_collects_every_test_file() -> None:
     """What its settings leave out (a folder by its name, a file by its pattern) never fails, so nobody would notice."""
@@ -210,6 +211,7 @@ def test_params_file_loads_strictly_and_is_complete() -> None:
         read_params("finetune.defaults", SECTIONS["finetune.defaults"], ROOT / "params.yaml", over=f"finetune.tasks.{task}")
 
 
+@pytest.mark.torch
 def test_stages_read_a_section_as_the_check_of_all_does() -> None:
     """{section: dataclass} as the stages pair them, and the executor, which the store asks for."""
     pairs: dict[str, type] = {"executor": ExecutorConfig}

@@ -25,8 +25,9 @@ if any(Path(word).name == "dvc" for word in sys.orig_argv[:2]):
 
     def save_after_an_edit(stage, *arguments, **more):
         if stage.addressing == os.environ["PRIVLLM_RACE_STAGE"]:
-            with Path(os.environ["PRIVLLM_RACE_FILE"]).open("ab") as file:
-                file.write(os.environ["PRIVLLM_RACE_TEXT"].encode())
+            path, text = Path(os.environ["PRIVLLM_RACE_FILE"]), os.environ["PRIVLLM_RACE_TEXT"]
+            before, replaced = path.read_bytes() if path.is_file() else b"", os.environ["PRIVLLM_RACE_REPLACED"]
+            path.write_bytes(before.replace(replaced.encode(), text.encode(), 1) if replaced else before + text.encode())
         return save(stage, *arguments, **more)
 
     dvc.stage.Stage.save = save_after_an_edit
@@ -48,9 +49,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return shop
 
 
-def save_when(shop: Workshop, stage: str, path: str, text: str, target: str = "clean") -> str:
-    """Run `dvc repro TARGET`, with `text` appended to `path` when DVC is about to hash what `stage` depends on; what was said."""
+def save_when(shop: Workshop, stage: str, path: str, text: str, target: str = "clean", replaced: str = "") -> str:
+    """Run `dvc repro TARGET`; when DVC is about to hash what `stage` depends on, append `text` to `path`, or put it for `replaced`.
+
+    Returns what was printed.
+    """
     hook = {"PRIVLLM_RACE_STAGE": stage, "PRIVLLM_RACE_FILE": str(shop.root / path), "PRIVLLM_RACE_TEXT": text}
+    hook["PRIVLLM_RACE_REPLACED"] = replaced
     done = shop.run("dvc", "repro", target, check=False, PYTHONPATH=str(shop.root.parent / "hook"), **hook)
     return done.stdout + done.stderr
 
@@ -101,6 +106,24 @@ def test_code_saved_before_dvc_looks_is_noticed_and_the_named_command_helps(buil
     assert "dvc repro --force fingerprint" not in built.run("privllm", "plan").stdout
 
 
+def test_a_parameter_saved_before_dvc_looks_is_noticed_and_the_named_command_reads_it(built: Workshop) -> None:
+    (built.root / "data/sources/notes.md").write_text("# Notes\n" + PROSE.replace("zebra", "llama"), "utf-8")
+    before = "min_words: 20"
+    output = save_when(built, "clean", "params.yaml", "min_words: 500", "dedup", before)
+    command = "dvc repro --single-item --force clean"
+    assert command in output
+    assert command in built.run("dvc", "repro", "dedup", check=False).stderr  # and it is not forgotten
+    assert command in built.run("privllm", "plan").stdout
+    assert command in built.run("privllm", "audit", check=False).stderr
+    assert "llama" in texts(built)
+    built.run("privllm", "check", "--fix")
+    assert "llama" not in texts(built)  # a short text
+    built.edit("params.yaml", "min_words: 500", before)
+    built.repro("clean")
+    assert "llama" in texts(built)
+    assert built.run("privllm", "check").stdout == "Nothing hides from DVC.\n"
+
+
 def test_check_runs_the_named_commands_itself(built: Workshop) -> None:
     """As `make run` asks it to."""
     (built.root / "data/sources/notes.md").write_text("# Notes\n" + PROSE.replace("zebra", "mule"), "utf-8")
@@ -127,6 +150,23 @@ def test_an_edit_with_equal_size_and_time_is_noticed(built: Workshop) -> None:
     built.run("privllm", "check", "--fix")
     assert "clean" in built.repro("clean")
     assert "swans" in texts(built)
+
+
+def test_an_edit_of_code_with_equal_size_and_time_is_noticed(built: Workshop) -> None:
+    path = built.root / "privllm/clean/recipe.py"
+    code, status = path.read_bytes(), path.stat()
+    edited = code.replace(b"NAMED = 0.01", b"NAMED = 0.02")
+    with path.open("r+b") as file:
+        file.write(edited)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert edited != code
+    assert built.repro("clean") == []  # DVC knows of nothing
+    assert "privllm check --fix" in built.run("privllm", "check", check=False).stdout
+    built.run("privllm", "check", "--fix")
+    assert "clean" in built.repro("clean")
+    path.write_bytes(code)
+    built.repro("clean")
+    assert built.run("privllm", "check").stdout == "Nothing hides from DVC.\n"
 
 
 def test_a_touched_mode_or_a_moved_copy_is_no_edit(built: Workshop) -> None:

@@ -50,6 +50,9 @@ class QualityConfig:
         for key in ("max_top_ngram", "max_duplicate_ngrams"):
             require(0 <= getattr(self, key) <= 1, f"clean.quality.{key}", "a share between 0 and 1")
         require(0 <= self.min_stop_words <= len(STOP_WORDS), "clean.quality.min_stop_words", f"0 to {len(STOP_WORDS)}")
+        require(self.max_symbol_ratio >= 0, "clean.quality.max_symbol_ratio", "0 or more")
+        lengths = 0 <= self.min_mean_word_length <= self.max_mean_word_length
+        require(lengths, "clean.quality.max_mean_word_length", "at least min_mean_word_length, which is at least 0")
         require(self.min_words >= 0 and self.max_words >= 0, "clean.quality.min_words", "0 or more, like max_words")
 
 

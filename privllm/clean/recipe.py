@@ -43,7 +43,8 @@ class CleanConfig:
     def __post_init__(self) -> None:
         require(1_000 <= self.max_html_characters <= 1_000_000_000, "clean.max_html_characters", "between 1,000 and 1,000,000,000")
         require(0 <= self.min_language_score <= 1, "clean.min_language_score", "between 0 and 1")
-        require(all(code.isalpha() and code.islower() for code in self.languages), "clean.languages", "a list of codes such as [en, fr]")
+        codes = all(code.isalpha() and code.islower() and len(code) in (2, 3) for code in self.languages)
+        require(codes, "clean.languages", "a list of codes of two or three letters, such as [en, fr, 'no'] (no alone is false in YAML)")
 
 
 @dataclass(frozen=True)

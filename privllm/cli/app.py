@@ -18,6 +18,7 @@ from privllm.cli import predict, promotion, serving
 from privllm.cli.error_handling import commands_of
 from privllm.core.errors import UserError
 from privllm.core.printable import never_fail_to_print, say, say_json
+from privllm.engine.pipeline import require_root
 from privllm.engine.stage import LOG_FILE, explain
 from privllm.serve.folders import require_model
 
@@ -239,6 +240,7 @@ def trace(
     from privllm.manage.trace import lines_of
     from privllm.manage.trace import trace as traced
 
+    require_root()
     found = traced(Path(), name)
     if as_json:
         say_json(found.plain(), indent=1)
@@ -261,6 +263,7 @@ def forget(
     from privllm.manage.forget import Terms, confirm
     from privllm.manage.forget import forget as remove
 
+    require_root()
     remove(Path(), paths, Terms(say, None if yes else confirm, not no_repro))
 
 

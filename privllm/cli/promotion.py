@@ -11,6 +11,7 @@ import typer
 
 from privllm.cli.error_handling import commands_of
 from privllm.core.printable import say, say_json
+from privllm.engine.pipeline import require_root
 
 
 class Part(StrEnum):
@@ -51,6 +52,7 @@ def models(
     """
     from privllm.manage.promote import releases
 
+    require_root()
     found = releases(Path())
     if as_json:
         say_json([one.plain() for one in found], indent=1)

@@ -6,6 +6,7 @@ the nearest known key. Nothing is interpolated (DVC hashes the unexpanded text, 
 
 import difflib
 import json
+import math
 from dataclasses import is_dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -77,7 +78,22 @@ def load_sections(path: Path = PARAMS_FILE) -> dict[str, Any]:
         raise UserError(f"{path} must be a mapping of stage names to parameters.")
     if "${" in json.dumps(sections, default=str):
         raise UserError(f"{path} holds a `${{...}}`: DVC would hash it unexpanded and miss a change; write the value.")
+    _require_usable_numbers(sections, path)
     return in_order(sections)
+
+
+def _require_usable_numbers(values: Any, path: Path, dotted: str = "") -> None:
+    """Raise UserError for a number that no parameter can use: one that is not finite, or a seed that a generator refuses."""
+    if isinstance(values, dict):
+        for key, value in values.items():
+            _require_usable_numbers(value, path, f"{dotted}.{key}" if dotted else str(key))
+    elif isinstance(values, list):
+        for value in values:
+            _require_usable_numbers(value, path, dotted)
+    elif isinstance(values, float) and not math.isfinite(values):
+        raise UserError(f"parameter `{dotted}` ({path}, line {line_of(path, dotted)}) is {values}: it must be a finite number.")
+    elif isinstance(values, int) and dotted.rpartition(".")[2] == "seed" and not 0 <= values < 2**63:
+        raise UserError(f"parameter `{dotted}` ({path}, line {line_of(path, dotted)}) is out of range: it must be between 0 and 2^63 - 1.")
 
 
 def deciding_sections(path: Path = PARAMS_FILE) -> dict[str, Any]:

@@ -53,6 +53,12 @@ def declared_stage(stage: str, words: list[str], root: Path = Path()) -> tuple[s
     return (named[0], declared[named[0]]) if len(named) == 1 else (stage, {})
 
 
+def require_root(root: Path = Path()) -> None:
+    """Raise UserError where `root` is not the root of a repository of ours."""
+    if not (root / PIPELINE).is_file():
+        raise UserError(f"there is no {PIPELINE} in {root.resolve()}: run this from the root of the repository.")
+
+
 def written_stages(root: Path) -> dict[str, dict[str, Any]]:
     """The `stages` of dvc.yaml as they are written, templates and all; empty where there is no dvc.yaml."""
     path = root / PIPELINE

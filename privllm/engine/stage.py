@@ -29,12 +29,14 @@ from privllm.engine.fingerprint import check_fingerprint, require_fingerprinted
 from privllm.engine.import_guard import require_hashed_code, require_libraries_of_the_environment
 from privllm.engine.input_guard import Witness
 from privllm.engine.params_check import require_sound_params
+from privllm.engine.params_guard import record_parameters, require_parameters_as_read
 from privllm.engine.pipeline import declared_stage
 from privllm.engine.source_guard import require_sources_as_read
 from privllm.engine.store import work
 
 LOG_FILE = Path(".privllm/log.jsonl")
 INTERRUPTED = 130
+BROKEN_PIPE = 141  # as a shell says of a program that SIGPIPE has ended
 
 
 def run(main: Callable[..., None]) -> None:
@@ -75,12 +77,14 @@ def _checked(stage: str, words: list[str], action: Callable[[], None], start: fl
         keep_pandas_out()
     name, declared = declared_stage(stage, words)
     require_sources_as_read(name)
+    require_parameters_as_read(name)
     witness = Witness(declared)
     action()
     require_libraries_of_the_environment()  # again, for much is imported where it is needed
     if stage != "fingerprint":
         require_fingerprinted(stage)
     witness.verify()
+    record_parameters(declared, witness.params)
     log_duration(name, time.perf_counter() - start)
 
 
@@ -93,6 +97,9 @@ def call(action: Callable[[], object], name: str) -> int:
         saved = f" ({interrupt})" if interrupt.args else ""
         explain(f"{name} was interrupted{saved}. Nothing is lost: run the same command again and it goes on.")
         return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or flushing at the exit would fail once more
+        return BROKEN_PIPE
     except (UserError, OSError, MemoryError) as error:
         if os.environ.get("PRIVLLM_DEBUG") == "1":
             raise

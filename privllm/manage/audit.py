@@ -26,6 +26,7 @@ from privllm.engine.digests import md5_of
 from privllm.engine.fingerprint import check_fingerprint, imports_of
 from privllm.engine.import_guard import require_hashed_code
 from privllm.engine.input_guard import Witness
+from privllm.engine.params_guard import explain_other_parameters, force_command, stages_with_other_parameters
 from privllm.engine.pipeline import PIPELINE, declared_stages, outputs_of, words_of
 from privllm.engine.source_guard import SAVED_TOO_LATE, saved_too_late
 from privllm.engine.stage import arguments
@@ -171,6 +172,8 @@ def audit(shards: int, seed: int) -> Iterator[Audited]:
         raise UserError("there is no build here: run this from the root of the repository.")
     if saved_too_late():
         raise UserError(SAVED_TOO_LATE)
+    if misread := stages_with_other_parameters():
+        raise UserError(f"{explain_other_parameters(misread)}. Run `{force_command(misread)}`, then `dvc repro`.")
     stages = declared_stages()
     results: list[Audited] = []
     for stage, declared in stages.items():

@@ -32,6 +32,7 @@ from privllm.core.printable import printable
 from privllm.engine.cache import Cache, find_cache
 from privllm.engine.digests import md5_of
 from privllm.engine.fingerprint import FOLDER, LOCK_FILE, foretell_fingerprints
+from privllm.engine.params_guard import explain_other_parameters, force_command, stages_with_other_parameters
 from privllm.engine.pipeline import declared_stages, outputs_of
 from privllm.engine.source_guard import COMMAND, LOCK, SAVED_TOO_LATE, SOURCES, content_named_in, saved_too_late
 from privllm.manage.history import blobs, git
@@ -70,6 +71,9 @@ def find_problems(root: Path = Path()) -> Problems:
         problems += not_checked_out(root, with_digests(sources, files, root / INDEX))
     if saved_too_late(root):
         problems.append(Problem(f"{SAVED_TOO_LATE.partition('. ')[0]}.", [], COMMAND, lambda: _dvc(COMMAND)))
+    if stages := stages_with_other_parameters(root):
+        command = force_command(stages)
+        problems.append(Problem(f"{explain_other_parameters(stages)}.", [], command, lambda: _dvc(command)))
     return problems
 
 
@@ -229,10 +233,22 @@ def code_saved_too_late(root: Path) -> Problems:
     except UserError:
         return []  # code that cannot be parsed: its stage says so
     changed = sorted(stage for stage, content in foretold.items() if stage in recorded and json.loads(recorded[stage]) != content)
-    if not changed or not _is_recorded_code(root):
+    if not changed:
         return []
+    if not _is_recorded_code(root):
+        return _code_with_an_old_time(root)
     says = f"code was saved after `fingerprint` had read it and before DVC looked at it; it reaches {', '.join(changed)}."
     return [Problem(says, [], FORCE_FINGERPRINT, lambda: _dvc(FORCE_FINGERPRINT))]
+
+
+def _code_with_an_old_time(root: Path) -> Problems:
+    """Return the problem of code that was changed, though all of it looks older than the last fingerprint."""
+    files = [path for folder in CODE for path in (root / folder).rglob("*.py")] + [root / LOCK_FILE]
+    fingerprinted = min(path.stat().st_mtime_ns for path in (root / FOLDER).glob("*.json"))
+    if max(path.stat().st_mtime_ns for path in files) >= fingerprinted:
+        return []
+    says = f"code below {' and '.join(CODE)} was changed without a new time of change, and DVC may take it for unchanged."
+    return [Problem(says, [], "privllm check --fix   (touches it)", lambda: _touch(files))]
 
 
 def _is_recorded_code(root: Path) -> bool:
@@ -249,6 +265,6 @@ def _is_recorded_code(root: Path) -> bool:
 
 def _dvc(command: str) -> None:
     """Run a command of DVC's in the working directory, its output shown. Raises UserError where it fails."""
-    done = subprocess.run([sys.executable, "-m", "dvc", *shlex.split(command)[1:]], check=False)
+    done = subprocess.run([sys.executable, "-P", "-m", "dvc", *shlex.split(command)[1:]], check=False)
     if done.returncode:
         raise UserError(f"`{command}` failed: see above.")

@@ -128,7 +128,7 @@ def _build(root: Path) -> None:
     """`dvc repro`, its output shown. Raises UserError where it fails, KeyboardInterrupt once it has stopped after Ctrl-C."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # stages are `python -m ...`
     with interrupts_held():  # DVC and its stage get Ctrl-C too
-        process = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=root, env={**os.environ, "PATH": path}, check=False)
+        process = subprocess.run([sys.executable, "-P", "-m", "dvc", "repro"], cwd=root, env={**os.environ, "PATH": path}, check=False)
     if process.returncode:
         raise UserError(
             f"`dvc repro` ended with code {process.returncode}. The documents are out of {SOURCES}, but not yet out of the build: "

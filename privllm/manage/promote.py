@@ -81,7 +81,7 @@ def promote(root: Path, part: str, say: Callable[[str], None]) -> str:
     incumbent = root / MODEL / INCUMBENT
     shutil.rmtree(incumbent, ignore_errors=True)
     shutil.move(partial, incumbent)
-    _run(root, sys.executable, "-m", "dvc", "add", "--quiet", str(MODEL / INCUMBENT))
+    _run(root, sys.executable, "-P", "-m", "dvc", "add", "--quiet", str(MODEL / INCUMBENT))
     _run(root, "git", "add", "--", str(PROMOTED))
     against = f"better than {gate['incumbent']} or as good by gate.rules" if gate["incumbent"] else "the first"
     _run(root, "git", "tag", "--annotate", tag, head, "--message", f"{tag}: {against}")
@@ -131,7 +131,7 @@ def _ready(root: Path) -> tuple[str, dict[str, Any]]:
     gate = json.loads(report)
     if gate.get("passed") is not True:
         raise UserError(f"{GATE} says that the gate was not passed: change data or parameters, run `dvc repro`, and promote what passes.")
-    status = json.loads(_run(root, sys.executable, "-m", "dvc", "status", "--json") or "{}")
+    status = json.loads(_run(root, sys.executable, "-P", "-m", "dvc", "status", "--json") or "{}")
     if status:
         raise UserError(f"the build is not up to date ({', '.join(sorted(status)[:5])}): run `dvc repro`, commit, then promote.")
     return head, gate

@@ -46,8 +46,10 @@ class Removed:
 def remove_demo(root: Path, sources: Path = SOURCES) -> Removed:
     """Take pages and tasks out of the repository at `root`; a second time there is nothing to take.
 
-    Raises UserError before it removes anything where params.yaml cannot be edited.
+    Raises UserError before it removes anything where the sources are not there or params.yaml cannot be edited.
     """
+    if not (root / sources).is_dir():
+        raise UserError(f"there is no folder {root / sources}, so nothing was removed: run this from the root of the repository.")
     path = root / PARAMS
     text = path.read_text("utf-8") if path.is_file() else ""
     tasks = demo_tasks(parse_yaml(text) or {})

@@ -11,6 +11,7 @@ from privllm.cli.app import app
 @pytest.fixture(autouse=True)
 def _in_a_folder_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").touch()
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
 
 
@@ -23,3 +24,10 @@ def test_promote_needs_a_commit() -> None:
     found = CliRunner().invoke(app, ["promote"])
     assert (found.exit_code, "git has no commit here" in found.output) == (1, True)
     assert CliRunner().invoke(app, ["promote", "tiny"]).exit_code == 2
+
+
+@pytest.mark.parametrize("words", [["models"], ["trace", "x"], ["forget", "x", "--yes"]])
+def test_in_another_folder_it_says_where_to_go(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").unlink()
+    result = CliRunner().invoke(app, words)
+    assert (result.exit_code, "run this from the root of the repository" in result.output) == (1, True)

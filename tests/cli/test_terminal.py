@@ -44,6 +44,7 @@ RESULTS: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").touch()
     for name, result in RESULTS.items():
         monkeypatch.setattr(name, lambda *_, result=result, **__: result)
     return tmp_path
@@ -138,6 +139,7 @@ def test_people_and_models_with_hostile_names() -> None:
     assert r"[/red]evil\x1b" in "".join(done.output.split())
 
 
+@pytest.mark.torch
 def test_answers_of_a_model_are_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("privllm.train.predict_lines.open_tuned", lambda _: type("Tuned", (), {"kind": "classification"}))
     monkeypatch.setattr("privllm.train.predict_lines.answers", lambda *_: [{"text": EVIL}])

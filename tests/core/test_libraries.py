@@ -39,6 +39,7 @@ def test_what_prints_and_what_says_where_is_in_no_key(stage: str) -> None:
     assert not libraries_of(stage) & {"typer", "rich", "ray"}
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("stage", DECIDES)
 def test_what_decides_bytes_is_in_the_key(stage: str) -> None:
     assert DECIDES[stage] <= libraries_of(stage), DECIDES[stage] - libraries_of(stage)

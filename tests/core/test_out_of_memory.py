@@ -27,6 +27,7 @@ def numpy_takes(size: int) -> None:
     np.empty(size, np.uint8)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("take", [torch_takes, numpy_takes])
 def test_a_real_shortage_is_told_from_other_errors(take) -> None:
     with pytest.raises((RuntimeError, MemoryError)) as raised:
@@ -40,6 +41,7 @@ def test_a_real_shortage_is_told_from_other_errors(take) -> None:
     assert not ran_out(raised.value)
 
 
+@pytest.mark.torch
 def test_cuda_says_it_by_a_class_of_its_own() -> None:
     import torch
 
@@ -92,6 +94,7 @@ STAGES = {  # what each calls, for which item, and the knobs that its paragraph 
 }
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_that_runs_out_names_knobs_that_there_are(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = importlib.import_module(f"stages.{stage}")
@@ -111,6 +114,7 @@ def test_a_stage_that_runs_out_names_knobs_that_there_are(stage: str, tmp_path: 
         look_up(default, PARAMS)  # raises where there is none
 
 
+@pytest.mark.torch
 def test_a_model_that_does_not_fit_is_explained_where_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from privllm.serve import terminal_chat
     from privllm.serve.engine import local

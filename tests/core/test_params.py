@@ -109,3 +109,25 @@ def test_what_a_caller_changes_stays_its_own(tmp_path: Path) -> None:
     path = params(tmp_path, "a: {x: [1]}\n")
     load_sections(path)["a"]["x"].append(2)
     assert load_sections(path) == {"a": {"x": [1]}}
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [(".inf", "finite number"), (".nan", "finite number"), ("[1, -.inf]", "finite number")],
+)
+def test_a_number_that_is_not_finite_is_refused_with_its_line(tmp_path: Path, value: str, fault: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(f"a:\n  b: {value}\n")
+    with pytest.raises(UserError, match=rf"`a.b` \(.*, line 2\) is .*{fault}"):
+        load_sections(path)
+
+
+@pytest.mark.parametrize(("seed", "is_usable"), [("-1", False), ("0", True), (str(2**63 - 1), True), (str(2**63), False)])
+def test_a_seed_is_one_that_generators_take(tmp_path: Path, seed: str, is_usable: bool) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(f"a:\n  seed: {seed}\n")
+    if is_usable:
+        assert load_sections(path) == {"a": {"seed": int(seed)}}
+        return
+    with pytest.raises(UserError, match=r"`a.seed` \(.*, line 2\) is out of range"):
+        load_sections(path)

@@ -96,3 +96,14 @@ def test_the_peak_is_this_programs_own() -> None:
     seen = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
     assert 5 < seen < 250
     assert peak_mb() >= len(held) >> 20
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    code = "from privllm.engine.stage import call\nimport sys\nsys.exit(call(lambda: print('line\\n' * 100_000, flush=True), 'plan'))"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == 141

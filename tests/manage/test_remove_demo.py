@@ -137,3 +137,11 @@ def test_a_build_of_other_documents_works_afterwards(tmp_path: Path) -> None:
     assert [path.name for path in (shop.root / "data/tasks").glob("*.jsonl")] == ["gaps.jsonl"]
     listed = shop.run("dvc", "stage", "list", "--name-only").stdout.split()
     assert [name for name in listed if name.startswith("finetune")] == ["finetune@gaps"]
+
+
+def test_a_wrong_folder_of_sources_removes_nothing(tmp_path: Path) -> None:
+    (tmp_path / PARAMS).write_bytes((ROOT / PARAMS).read_bytes())
+    before = (tmp_path / PARAMS).read_bytes()
+    with pytest.raises(UserError, match="nothing was removed"):
+        remove_demo(tmp_path, Path("nowhere"))
+    assert (tmp_path / PARAMS).read_bytes() == before

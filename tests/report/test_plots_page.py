@@ -58,7 +58,7 @@ def test_make_setup_writes_what_dvc_is_told_to_use() -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
     template = configured(ROOT).relative_to(ROOT).as_posix()
     assert re.search(rf"^setup: .*\b{re.escape(template[1:])}\b", makefile, flags=re.MULTILINE)
-    assert f"\n{template}: .venv/installed\n\t@python -m privllm.report.plots_page $@\n" in makefile
+    assert f"\n{template}: .venv/installed\n\t@python -P -m privllm.report.plots_page $@\n" in makefile
 
 
 def test_the_page_names_nothing_elsewhere(shown: Path) -> None:
