@@ -9,18 +9,17 @@ from pathlib import Path
 from privllm.core.out_of_memory import shortage_explained
 from privllm.core.params import read_params
 from privllm.core.report import write_report
+from privllm.core.work_paths import CHECKPOINTS
 from privllm.engine.executor_ray import ExecutorConfig
 from privllm.engine.fingerprint import FOLDER
 from privllm.engine.stage import run
 from privllm.train.align.recipe import AlignConfig, Inputs, Places, align
 
-WORK = Path(".privllm/work/align")  # where a run that was killed left its checkpoint
-
 
 def main(start: Path, feedback: Path, rows: Path, tokenizer: Path, out: Path, live: Path, report: Path) -> None:
     cfg, family = read_params("align", AlignConfig), out.name
     seconds = 60 * read_params("executor", ExecutorConfig).checkpoint_minutes
-    places = Places(out, live, WORK / family, (FOLDER / "align.json").read_text("utf-8"), seconds)
+    places = Places(out, live, CHECKPOINTS / "align" / family, (FOLDER / "align.json").read_text("utf-8"), seconds)
     with shortage_explained(
         f"Lower `align.batch_size`, set `align.lora.rank` above 0, or train a smaller `pretrain.{family}.model`, in params.yaml; or "
         "close other programs"

@@ -9,13 +9,12 @@ from pathlib import Path
 from privllm.core.out_of_memory import shortage_explained
 from privllm.core.params import read_params
 from privllm.core.report import write_json, write_report
+from privllm.core.work_paths import CHECKPOINTS
 from privllm.engine.executor_ray import ExecutorConfig
 from privllm.engine.fingerprint import FOLDER
 from privllm.engine.skipped_families import reason_in, skip
 from privllm.engine.stage import require_verdict, run
 from privllm.train.config import FinetuneConfig
-
-WORK = Path(".privllm/work/finetune")  # where a run that was killed left its checkpoint
 
 
 def main(data: Path, start: Path, tokenizer: Path, verdict: Path, out: Path, live: Path, report: Path, metrics: Path) -> None:
@@ -28,7 +27,7 @@ def main(data: Path, start: Path, tokenizer: Path, verdict: Path, out: Path, liv
 
         task, minutes = f"finetune.tasks.{out.name}", read_params("executor", ExecutorConfig).checkpoint_minutes
         cfg = read_params("finetune.defaults", FinetuneConfig, over=task)
-        work = Work(WORK / out.name, (FOLDER / "finetune.json").read_text("utf-8"), 60 * minutes)
+        work = Work(CHECKPOINTS / "finetune" / out.name, (FOLDER / "finetune.json").read_text("utf-8"), 60 * minutes)
         knobs = f"Lower `{task}.batch_size`, or set `{task}.lora.rank` above 0 or `{task}.precision` to bf16"
         with shortage_explained(f"{knobs}, in params.yaml; or close other programs"):
             figures = finetune(out.name, cfg, Inputs(data, start, tokenizer), out, live, work)

@@ -9,13 +9,12 @@ from pathlib import Path
 from privllm.core.out_of_memory import shortage_explained
 from privllm.core.params import read_params
 from privllm.core.report import write_report
+from privllm.core.work_paths import CHECKPOINTS
 from privllm.engine.executor_ray import ExecutorConfig
 from privllm.engine.fingerprint import FOLDER
 from privllm.engine.skipped_families import reason_in, skip
 from privllm.engine.stage import require_verdict, run
 from privllm.train.config import PretrainConfig
-
-WORK = Path(".privllm/work/pretrain")  # where a run that was killed left its checkpoint
 
 
 def main(rows: Path, guide: Path, tokenizer: Path, start: Path, verdict: Path, out: Path, live: Path, report: Path) -> None:
@@ -28,7 +27,7 @@ def main(rows: Path, guide: Path, tokenizer: Path, start: Path, verdict: Path, o
     from privllm.train.pretrain import PretrainInputs, pretrain
 
     minutes = read_params("executor", ExecutorConfig).checkpoint_minutes
-    work = Work(WORK / family, (FOLDER / "pretrain.json").read_text("utf-8"), 60 * minutes)
+    work = Work(CHECKPOINTS / "pretrain" / family, (FOLDER / "pretrain.json").read_text("utf-8"), 60 * minutes)
     inputs, knobs = PretrainInputs(rows, guide, tokenizer, start), f"pretrain.{family}"
     lower = f"Lower `{knobs}.batch_size` or `pack.context`, take a smaller `{knobs}.model` (or `{knobs}.start`)"
     with shortage_explained(f"{lower}, or set `{knobs}.precision` to bf16, in params.yaml; or close other programs"):

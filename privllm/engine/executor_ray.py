@@ -25,6 +25,7 @@ from privllm.core.errors import UserError
 from privllm.core.params import PARAMS_FILE, read_params, require
 from privllm.core.progress import bar
 from privllm.core.tables import keep_pandas_out
+from privllm.core.work_paths import WORK_FOLDER
 from privllm.engine.digests import unique
 from privllm.engine.executor import INLINE_BYTES, Executor, bytes_of, files_in, map_shards
 from privllm.engine.fingerprint import check_fingerprint
@@ -35,7 +36,6 @@ RETRIES = 3  # of a job whose machine or process died
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 60  # that a machine may take to start a worker
 STALE_SECONDS = 60  # for which a network file system may show an old version of a file (NFS: acregmax)
-FOLDER = Path(".privllm")
 
 Seen = list[tuple[str, int, int]]  # path, bytes, modified ns
 
@@ -215,8 +215,8 @@ def _connected(address: str) -> Iterator[Any]:
 
 @contextmanager
 def _beacon() -> Iterator[Path]:
-    FOLDER.mkdir(exist_ok=True)
-    path = FOLDER / f"beacon-{unique()}"
+    WORK_FOLDER.mkdir(exist_ok=True)
+    path = WORK_FOLDER / f"beacon-{unique()}"
     path.touch()
     try:
         yield path

@@ -22,12 +22,12 @@ from typing import Any
 from privllm.core.errors import UserError
 from privllm.core.report import write_json
 from privllm.core.seed import digest
+from privllm.core.work_paths import MODULES_FILE
 from privllm.engine.digests import replacing
 from privllm.engine.import_guard import OURS, file_of, loaded_sources, require_no_shadows
 
 LOCK_FILE = Path("requirements.lock")
 FOLDER = Path("data/fingerprint")
-MEMORY_FILE = Path(".privllm/modules.json")
 Understood = tuple[list[str], str, dict[str, str]]
 PRESENTATION = {"typer", "rich"}  # they print for people and decide no byte of any output
 EXECUTION = {"ray"}  # it says where work is done, and whether it is installed must change no key
@@ -38,7 +38,7 @@ def write_fingerprints(root: Path, out: Path) -> dict[str, Any]:
     prints = _fingerprints(root)
     for stage, found in prints.items():
         write_json(out / f"{stage}.json", found)
-    _memory.save(root / MEMORY_FILE)
+    _memory.save(root / MODULES_FILE)
     modules = {name for found in prints.values() for name in found["modules"]}
     libraries = {name for found in prints.values() for name in found["libraries"]}
     return {"fingerprints": len(prints), "modules": len(modules), "libraries": len(libraries)}
@@ -46,7 +46,7 @@ def write_fingerprints(root: Path, out: Path) -> dict[str, Any]:
 
 def foretell_fingerprints(root: Path) -> dict[str, dict[str, Any]]:
     """{stage: what `write_fingerprints` would write for it now}; parses only modules that changed since, and writes nothing."""
-    _memory.load(root / MEMORY_FILE)
+    _memory.load(root / MODULES_FILE)
     return _fingerprints(root)
 
 
@@ -255,7 +255,7 @@ def check_fingerprint(stage: str, root: Path = Path()) -> set[str]:
             f"this build was fingerprinted with Python {recorded['python']} and runs under {python_version()}: "
             "run `dvc repro --force fingerprint`, then `dvc repro`."
         )
-    _memory.load(root / MEMORY_FILE)
+    _memory.load(root / MODULES_FILE)
     modules, imported = closure(root, f"stages.{stage}")
     require_no_shadows(root, imported)
     changed = sorted(set(recorded["modules"].items()) ^ {(name, understand(file, name)[1]) for name, file in modules.items()})

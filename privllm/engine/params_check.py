@@ -14,12 +14,12 @@ from typing import Any
 from privllm.core.errors import UserError
 from privllm.core.params import PARAMS_FILE
 from privllm.core.seed import digest
+from privllm.core.work_paths import PARAMS_CHECK_FILE
 from privllm.engine.digests import replacing
 from privllm.engine.import_guard import guarded_command
 from privllm.engine.pipeline import PIPELINE
 
 CHECKER = "privllm.cli.param_sections"
-MEMORY_FILE = Path(".privllm/params.json")
 
 
 def require_sound_params(root: Path = Path(), remember: bool = True) -> None:
@@ -42,14 +42,14 @@ def require_sound_params(root: Path = Path(), remember: bool = True) -> None:
     if faults := found["faults"]:
         raise UserError(faults[0] if len(faults) == 1 else "\n".join([f"{PARAMS_FILE} has {len(faults)} faults.", *faults]))
     if remember:
-        with replacing(root / MEMORY_FILE) as partial:
+        with replacing(root / PARAMS_CHECK_FILE) as partial:
             partial.write_text(json.dumps({"key": key, "code": {path: _state(root / path) for path in found["code"]}}), "utf-8")
 
 
 def _found_sound(root: Path, key: str) -> bool:
     """Was just this found sound, by code that is still the same?"""
     try:
-        known: dict[str, Any] = json.loads((root / MEMORY_FILE).read_text("utf-8"))
+        known: dict[str, Any] = json.loads((root / PARAMS_CHECK_FILE).read_text("utf-8"))
         return known["key"] == key and all(_state(root / path) == state for path, state in known["code"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False

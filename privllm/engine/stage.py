@@ -25,6 +25,7 @@ from privllm.core.missing_library import missing_library
 from privllm.core.out_of_memory import explain_shortage, ran_out
 from privllm.core.printable import never_fail_to_print, printable
 from privllm.core.tables import keep_pandas_out
+from privllm.core.work_paths import LOG_FILE
 from privllm.engine.fingerprint import check_fingerprint, require_fingerprinted
 from privllm.engine.import_guard import require_hashed_code, require_libraries_of_the_environment
 from privllm.engine.input_guard import Witness
@@ -33,7 +34,6 @@ from privllm.engine.pipeline import declared_stage
 from privllm.engine.source_guard import require_sources_as_read
 from privllm.engine.store import work
 
-LOG_FILE = Path(".privllm/log.jsonl")
 INTERRUPTED = 130
 
 

@@ -22,13 +22,13 @@ from typing import Any, NamedTuple
 
 from privllm.core.errors import UserError
 from privllm.core.seed import digest
+from privllm.core.work_paths import DIGESTS_FILE
 from privllm.engine.cache import Cache, find_cache
 from privllm.engine.digests import Digests, md5_of, replacing, status_of, unique
 from privllm.engine.executor import Executor, map_shards
 from privllm.engine.executor_ray import executor_of
 from privllm.engine.fingerprint import FOLDER
 
-DIGESTS_FILE = Path(".privllm/digests.json")
 COPIERS = 4  # threads that fetch from the cache; copying holds no lock of Python's
 FORMAT = 1  # of an action's key and value
 

@@ -3,7 +3,7 @@
 What a build takes from the store it believes. Here each stage that uses the store runs once more in this process, on the inputs
 in the workspace and into a scratch folder, and with a store that believes little: of the shards in the record a random sample is
 made again from nothing, by the code alone, and compared; of the others every object is read and compared with its name. What
-the stage makes of all that is then compared with the workspace, file by file. It writes only below `SCRATCH`; it mends nothing.
+the stage makes of all that is then compared with the workspace, file by file. It writes only below `AUDIT_FOLDER`; it mends nothing.
 """
 
 import importlib
@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from privllm.core.errors import UserError
 from privllm.core.seed import seed_of
+from privllm.core.work_paths import AUDIT_FOLDER
 from privllm.engine.cache import Cache, find_cache
 from privllm.engine.digests import md5_of
 from privllm.engine.fingerprint import check_fingerprint, imports_of
@@ -31,7 +32,6 @@ from privllm.engine.source_guard import SAVED_TOO_LATE, saved_too_late
 from privllm.engine.stage import arguments
 from privllm.engine.store import COPIERS, Job, Store, action_path, opening
 
-SCRATCH = Path(".privllm/audit")
 AGAIN = ".again"  # folder of a map's output in which shards are made again
 NOTHING = "-"  # in place of an MD5: there is no such file
 
@@ -192,7 +192,7 @@ def audit_stage(stage: str, declared: dict[str, Any], cache: Cache, sample: tupl
     """Run one stage as dvc.yaml `declared` it; `differing` are the workspace's files that are known not to be what they should be."""
     found = Audited(stage)
     outs = outputs_of(declared)
-    shutil.rmtree(SCRATCH, ignore_errors=True)  # of an audit that was killed
+    shutil.rmtree(AUDIT_FOLDER, ignore_errors=True)  # of an audit that was killed
     try:
         _require(outs, declared["deps"], differing)
         base = stage.partition("@")[0]
@@ -200,7 +200,7 @@ def audit_stage(stage: str, declared: dict[str, Any], cache: Cache, sample: tupl
         witness = Witness(declared)
         main = load_main(base)
         require_hashed_code(Path())
-        words = [str(SCRATCH / word) if _lies_in(word, outs) else word for word in words_of(declared, base) or []]
+        words = [str(AUDIT_FOLDER / word) if _lies_in(word, outs) else word for word in words_of(declared, base) or []]
         quiet = redirect_stdout(StringIO())  # what it left out, it said when it was built
         with quiet, opening(lambda _cache, code, _digests, _executor: AuditStore(cache, code, found, *sample)):
             main(**arguments(main, base, words))
@@ -209,7 +209,7 @@ def audit_stage(stage: str, declared: dict[str, Any], cache: Cache, sample: tupl
     except UserError as error:
         found.skipped = str(error)
     finally:
-        shutil.rmtree(SCRATCH, ignore_errors=True)
+        shutil.rmtree(AUDIT_FOLDER, ignore_errors=True)
     return found
 
 
@@ -233,9 +233,9 @@ def _require(outs: list[str], deps: list[str], differing: set[str]) -> None:
 def _compare_workspace(found: Audited, outs: list[str]) -> None:
     """Every file below `outs`, as it stands and as it was made now."""
     for out in outs:
-        names = {path.relative_to(root).as_posix() for root in (Path(), SCRATCH) for path in _files(root / out)}
+        names = {path.relative_to(root).as_posix() for root in (Path(), AUDIT_FOLDER) for path in _files(root / out)}
         for name in sorted(names):
-            standing, made = (md5_of(path) if path.is_file() else NOTHING for path in (Path(name), SCRATCH / name))
+            standing, made = (md5_of(path) if path.is_file() else NOTHING for path in (Path(name), AUDIT_FOLDER / name))
             found.compare(name, standing, made)
         found.files += len(names)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from privllm.core.errors import UserError
+from privllm.core.work_paths import MODULES_FILE
 from privllm.engine.fingerprint import (
-    MEMORY_FILE,
     Memory,
     check_fingerprint,
     distributions_below,
@@ -169,7 +169,7 @@ def test_a_check_parses_nothing_that_is_remembered(root: Path, monkeypatch: pyte
 
 def test_what_other_rules_understood_is_not_believed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prints(root)
-    memory = root / MEMORY_FILE
+    memory = root / MODULES_FILE
     memory.write_text(json.dumps({key.partition(" ")[2]: [[], "old"] for key in json.loads(memory.read_text())}))
     monkeypatch.setattr("privllm.engine.fingerprint._memory", Memory())
     assert foretell_fingerprints(root)["a"] == fingerprint(root, "stages.a")

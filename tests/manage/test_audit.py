@@ -253,7 +253,7 @@ def test_a_stage_that_cannot_be_judged_is_skipped_in_words(stage: Stage, why: st
     assert why in found.skipped
     assert why in found.line()
     assert found.faults == []
-    assert not audit_module.SCRATCH.exists()
+    assert not audit_module.AUDIT_FOLDER.exists()
 
 
 def test_an_audit_of_nothing_is_an_error(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
