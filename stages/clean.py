@@ -11,12 +11,12 @@ from privllm.core.printable import say
 from privllm.core.report import write_report
 from privllm.engine.dropped import tell
 from privllm.engine.stage import run
-from privllm.engine.store import open_store
+from privllm.engine.store import Store
 
 
-def main(source: Path, out: Path, report: Path) -> None:
+def main(source: Path, out: Path, report: Path, store: Store) -> None:
     cfg = read_params("clean", CleanConfig)
-    found = clean(cfg, source, out, open_store("clean"))
+    found = clean(cfg, source, out, store)
     write_report(report, found)
     say(f"clean found these languages: {spoken(found)}")
     tell("clean", out / "dropped" / LIST, found["documents_in"], "documents")

@@ -11,12 +11,12 @@ from privllm.core.params import read_params
 from privllm.core.report import write_report
 from privllm.engine.dropped import tell
 from privllm.engine.stage import run
-from privllm.engine.store import open_store
+from privllm.engine.store import Store
 
 
-def main(sources: Path, out: Path, report: Path, verify: bool) -> None:
+def main(sources: Path, out: Path, report: Path, verify: bool, store: Store) -> None:
     cfg = read_params("collect", CollectConfig)
-    found = collect(cfg, sources, out, open_store("collect"), verify)
+    found = collect(cfg, sources, out, store, verify)
     write_report(report, found)
     tell("collect", out / "quarantine" / LIST, found["entries"], "files, and lines of JSONL")
 

@@ -10,12 +10,11 @@ from privllm.core.report import write_report
 from privllm.core.split import SplitConfig
 from privllm.dedup.recipe import DedupConfig, dedup
 from privllm.engine.stage import run
-from privllm.engine.store import open_store
+from privllm.engine.store import Store
 from privllm.tokens.vocabulary_sample import SampleConfig, write_sample
 
 
-def main(source: Path, out: Path, report: Path) -> None:
-    store = open_store("dedup")
+def main(source: Path, out: Path, report: Path, store: Store) -> None:
     write_report(report, dedup(read_params("dedup", DedupConfig), source, out, store))
     write_sample(read_params("sample", SampleConfig), read_params("split", SplitConfig), out, out / "sample", store)
 

@@ -13,12 +13,22 @@ from privllm.core.promoted import MANIFEST
 from privllm.core.report import write_json, write_report
 from privllm.core.split import SplitConfig
 from privllm.engine.stage import run
-from privllm.engine.store import open_store
+from privllm.engine.store import Store
 from privllm.evaluate.rules import GateConfig, require_pass, without_incumbent
 
 
 def main(
-    promoted: Path, models: Path, scores: Path, packed: Path, texts: Path, tokenizer: Path, said: Path, tuned: Path, out: Path, report: Path
+    promoted: Path,
+    models: Path,
+    scores: Path,
+    packed: Path,
+    texts: Path,
+    tokenizer: Path,
+    said: Path,
+    tuned: Path,
+    out: Path,
+    report: Path,
+    store: Store,
 ) -> None:
     cfg = read_params("gate", GateConfig)
     found = without_incumbent()
@@ -29,7 +39,7 @@ def main(
         settings = Settings(cfg, read_params("evaluate", EvaluateConfig), read_params("split", SplitConfig))
         inputs = Inputs(promoted, models, scores, packed, texts, tokenizer, said, tuned)
         with shortage_explained("Lower `evaluate.batch_rows` in params.yaml, or close other programs"):
-            found = gate(settings, inputs, out, open_store("gate"))
+            found = gate(settings, inputs, out, store)
     write_json(out / "verdict.json", {key: found[key] for key in ("incumbent", "passed")})
     write_report(report, found)
     require_pass(found)

@@ -8,13 +8,13 @@ from pathlib import Path
 from privllm.core.params import read_params
 from privllm.core.report import write_report
 from privllm.engine.stage import run
-from privllm.engine.store import open_store
+from privllm.engine.store import Store
 from privllm.tokens.token_annotations import GuideConfig, GuideInputs, make_guide
 
 
-def main(rows: Path, documents: Path, annotations: Path, tokenizer: Path, out: Path, report: Path) -> None:
+def main(rows: Path, documents: Path, annotations: Path, tokenizer: Path, out: Path, report: Path, store: Store) -> None:
     cfg = read_params("guide", GuideConfig)
-    write_report(report, make_guide(cfg, GuideInputs(rows, documents, annotations, tokenizer), out, open_store("guide")))
+    write_report(report, make_guide(cfg, GuideInputs(rows, documents, annotations, tokenizer), out, store))
 
 
 if __name__ == "__main__":

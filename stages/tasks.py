@@ -9,13 +9,13 @@ from privllm.core.params import read_params
 from privllm.core.report import write_report
 from privllm.core.split import SplitConfig
 from privllm.engine.stage import run
-from privllm.engine.store import open_store
+from privllm.engine.store import Store
 from privllm.tasks.recipe import TasksConfig, derive
 
 
-def main(source: Path, annotations: Path, out: Path, report: Path) -> None:
+def main(source: Path, annotations: Path, out: Path, report: Path, store: Store) -> None:
     cfg = read_params("tasks", TasksConfig)
-    write_report(report, derive(cfg, read_params("split", SplitConfig), source, annotations, out, open_store("tasks")))
+    write_report(report, derive(cfg, read_params("split", SplitConfig), source, annotations, out, store))
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ from pathlib import Path
 from privllm.core.params import read_params
 from privllm.core.report import write_report
 from privllm.engine.stage import run
-from privllm.engine.store import open_store
+from privllm.engine.store import Store
 from privllm.validate.recipe import Inputs, ValidateConfig, validate
 
 
-def main(source: Path, collected: Path, cleaned: Path, promoted: Path, out: Path, docs: Path, report: Path) -> None:
+def main(source: Path, collected: Path, cleaned: Path, promoted: Path, out: Path, docs: Path, report: Path, store: Store) -> None:
     cfg = read_params("validate", ValidateConfig)
-    write_report(report, validate(cfg, Inputs(source, collected, cleaned, promoted), out, docs, open_store("validate")))
+    write_report(report, validate(cfg, Inputs(source, collected, cleaned, promoted), out, docs, store))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from privllm.engine.pipeline import look_up
 File = tuple[str, int, int, int]  # path, bytes, modified ns, inode
 
 
-class Witness:
+class InputGuard:
     """Made before the stage runs, of what dvc.yaml declares of it; `verify` afterwards."""
 
     def __init__(self, declared: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from privllm.core.base_model import ARCHITECTURES
 from privllm.core.printable import say
 from privllm.core.report import write_json
-from privllm.engine.store import work
+from privllm.engine.store import work_counts
 
 NOTE = "skipped.json"
 BUILT_HERE = re.compile(r"data/pretrain/([^/]+)/?")
@@ -31,7 +31,7 @@ def leave_note(reason: str, *folders: Path) -> dict[str, Any]:
 def skip(what: str, reason: str, *folders: Path) -> dict[str, Any]:
     """`leave_note`, and say so; the log shall not take this for how long `what` takes."""
     say(f"note: {what} is skipped: {reason}", err=True)
-    work["skipped"] = 1
+    work_counts["skipped"] = 1
     return leave_note(reason, *folders)
 
 

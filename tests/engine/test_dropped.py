@@ -12,8 +12,8 @@ import pytest
 from privllm.collect.recipe import CollectConfig, collect
 from privllm.core.records import QUARANTINE
 from privllm.core.tables import iterate_rows
-from privllm.engine import store
 from privllm.engine.dropped import tell, write_list
+from privllm.engine.store import NO_STORE
 from tests.hostile import EVIL, FILE_NAME, WORDS, obeyed
 
 ROWS = [
@@ -85,9 +85,8 @@ def test_stages_list_and_tell_what_they_left_out(
     (tmp_path / "params.yaml").write_text("collect: {shard_bits: 1}\nclean: {}\n")
     for name, where in (("collect", "data/sources"), ("clean", "data/collect")):
         stage = importlib.import_module(f"stages.{name}")
-        monkeypatch.setattr(stage, "open_store", lambda _: store.NO_STORE)
         more = [False] if name == "collect" else []
-        stage.main(Path(where), Path(f"data/{name}"), Path(f"reports/{name}.json"), *more)
+        stage.main(Path(where), Path(f"data/{name}"), Path(f"reports/{name}.json"), *more, NO_STORE)
     said = capsys.readouterr().out
     assert not obeyed(said)
     lines = [" ".join(line.split()) for line in said.split("\n")]

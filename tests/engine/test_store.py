@@ -15,7 +15,7 @@ import pytest
 from privllm.engine.cache import Cache
 from privllm.engine.digests import TICK_NS, Digests, md5_of
 from privllm.engine.executor import files_in
-from privllm.engine.store import Before, Store, Unkeyed, _accept, _perform, action_path
+from privllm.engine.store import Before, Store, Unkeyed, _move_files, _perform, action_path
 
 
 @dataclass
@@ -333,7 +333,7 @@ def test_keys_tell_apart_what_differs(bench: Bench) -> None:
         ({"factor": 2},),
         (bench.root / "in/a",),
     ]
-    assert len({store._key(shout, job) for job in jobs}) == len(jobs)
+    assert len({store.key_of(shout, job) for job in jobs}) == len(jobs)
 
 
 SLOW = """
@@ -427,7 +427,7 @@ def test_two_attempts_at_a_job_do_not_meet(bench: Bench) -> None:
     task = (shout, bench.cache, "ab12", bench.root / "out/.scratch/0", (Config(), bench.root / "in/a", Unkeyed(bench.calls)))
     heard, unheard = _perform(*task), _perform(*task)
     assert (heard["files"], heard["value"]) == (unheard["files"], unheard["value"])
-    _accept(heard, bench.root / "out")
+    _move_files(heard, bench.root / "out")
     assert (bench.root / "out/a").read_bytes() == (unheard["attempt"] / "a").read_bytes()
     assert list((bench.root / "out/.scratch").iterdir()) == [unheard["attempt"]]
 
