@@ -17,7 +17,8 @@ from privllm.cli.param_sections import SECTIONS
 from privllm.core.base_model import ARCHITECTURES
 from privllm.core.params import PLACES
 from privllm.engine.executor_ray import ExecutorConfig
-from privllm.engine.fingerprint import canonical, closure, imports_of, locked_versions
+from privllm.engine.fingerprint import canonical, closure, locked_versions
+from privllm.engine.module_analysis import imports_of
 from privllm.engine.pipeline import declared_stages, look_up, outputs_of
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,7 +10,7 @@ WORK_FOLDER = Path(".privllm")
 
 LOG_FILE = WORK_FOLDER / "log.jsonl"  # durations of stages, `engine.stage`
 DIGESTS_FILE = WORK_FOLDER / "digests.json"  # MD5s of files, `engine.digests`
-MODULES_FILE = WORK_FOLDER / "modules.json"  # what modules import and mean, `engine.fingerprint`
+MODULES_FILE = WORK_FOLDER / "modules.json"  # what modules import and mean, `engine.module_analysis`
 PARAMS_CHECK_FILE = WORK_FOLDER / "params.json"  # the params.yaml that passed its last check, `engine.params_check`
 SOURCES_INDEX = WORK_FOLDER / "sources.arrow"  # statuses and MD5s of the source files, `collect.recipe`
 CHECKPOINTS = WORK_FOLDER / "work"  # <stage>/<family or task>: where a training that was killed left its checkpoint

@@ -24,9 +24,10 @@ from privllm.core.seed import seed_of
 from privllm.core.work_paths import AUDIT_FOLDER
 from privllm.engine.cache import Cache, find_cache
 from privllm.engine.digests import md5_of
-from privllm.engine.fingerprint import check_fingerprint, imports_of
+from privllm.engine.fingerprint import check_fingerprint
 from privllm.engine.import_guard import require_hashed_code
 from privllm.engine.input_guard import InputGuard
+from privllm.engine.module_analysis import imports_of
 from privllm.engine.pipeline import PIPELINE, declared_stages, outputs_of, words_of
 from privllm.engine.source_guard import SAVED_TOO_LATE, saved_too_late
 from privllm.engine.stage import arguments

@@ -14,7 +14,8 @@ from privllm.core.errors import UserError
 from privllm.core.params import load_sections
 from privllm.core.printable import printable
 from privllm.core.work_paths import LOG_FILE
-from privllm.engine.fingerprint import FOLDER, python_version
+from privllm.engine.fingerprint import FOLDER
+from privllm.engine.module_analysis import python_version
 from privllm.engine.params_check import require_sound_params
 from privllm.engine.skipped_families import notes_of, skipped_stages
 from privllm.manage.check import find_problems
