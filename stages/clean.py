@@ -9,7 +9,7 @@ from privllm.clean.recipe import LIST, CleanConfig, clean, spoken
 from privllm.core.params import read_params
 from privllm.core.printable import say
 from privllm.core.report import write_report
-from privllm.engine.dropped import tell
+from privllm.engine.dropped import print_dropped
 from privllm.engine.stage import run
 from privllm.engine.store import Store
 
@@ -19,7 +19,7 @@ def main(source: Path, out: Path, report: Path, store: Store) -> None:
     found = clean(cfg, source, out, store)
     write_report(report, found)
     say(f"clean found these languages: {spoken(found)}")
-    tell("clean", out / "dropped" / LIST, found["documents_in"], "documents")
+    print_dropped("clean", out / "dropped" / LIST, found["documents_in"], "documents")
 
 
 if __name__ == "__main__":
