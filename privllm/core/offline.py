@@ -1,7 +1,7 @@
-"""Nothing leaves the machine: every library's telemetry and hub access, off before it is imported.
+"""Switches that turn off the telemetry and hub access of every library before it is imported: nothing leaves the machine.
 
-Stages and the command line import this first, and with it how threads wait (`core.threads`). It sets variables; it does not guard
-sockets (the tests do, by running the whole build without a network).
+Stages and the command line import this first, and with it how threads wait (`core.threads`). Only environment variables are
+set; sockets are not blocked (the tests do that, by running the whole build without a network).
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Where one revision's model waits for the next: names below data/promoted, which `promote` writes, and `start` and `gate` read."""
+"""Names below data/promoted, the model of one revision kept for the next: `promote` writes it, `start` and `gate` read it."""
 
 from pathlib import Path
 

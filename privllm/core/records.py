@@ -1,4 +1,4 @@
-"""What flows between the stages, as Arrow schemas.
+"""Arrow schemas of the records that flow between the stages.
 
     collect    DOCUMENTS            data/collect/*.parquet      QUARANTINE   data/collect/quarantine/*.parquet
     clean      CLEAN                data/clean/*.parquet        DROPPED      data/clean/dropped/*.parquet
@@ -8,8 +8,8 @@
     pack       ROWS                 data/pack/{train,validation,test}/*.arrow
 
 A document's `id` is a hash of where it came from (relative path, and line within a file of many documents), so
-an edited document keeps its id and its shard. Neighbouring lines of a file share a shard: whoever adds, edits or removes a
-file of a hundred documents has touched one shard, not a hundred.
+an edited document keeps its id and its shard. Neighbouring lines of a file share a shard, so adding, editing or removing a
+file of a hundred documents changes one shard, not a hundred.
 """
 
 import re
@@ -62,7 +62,7 @@ ANNOTATIONS = pa.schema(
     ]
 )
 
-# What a token can be: nothing known, white space, or a tag of Universal Dependencies (universaldependencies.org/u/pos).
+# Unannotated tokens, white space, and the tags of Universal Dependencies (universaldependencies.org/u/pos).
 POS_TAGS = tuple("unannotated SPACE ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X".split())
 
 PIECE = pa.struct(
@@ -89,18 +89,24 @@ LINES = 128  # of a file that share a shard; few enough for a long file to fill 
 
 
 def document_id(source: str) -> str:
-    """The id of the document that came from `source`: a hash of it, whose first digits are those of its block of lines, if it is a line."""
-    whole = name_digest("document", source)
+    """Return the id of the document that came from `source`: a hash of the source.
+
+    If the source is a line of a file, the first digits are those of its block of lines.
+    """
+    source_digest = name_digest("document", source)
     line = LINE.fullmatch(source)
     if not line:
-        return whole
-    return name_digest("lines", line[1], (int(line[2]) - 1) // LINES)[:SHARD_DIGITS] + whole[SHARD_DIGITS:]
+        return source_digest
+    file, number = line[1], int(line[2])
+    block_digest = name_digest("lines", file, (number - 1) // LINES)
+    return block_digest[:SHARD_DIGITS] + source_digest[SHARD_DIGITS:]
 
 
 def shard_of(identifier: str, bits: int) -> int:
-    """Which of `2**bits` shards an id belongs to: its leading bits."""
+    """Return which of `2**bits` shards an id belongs to: its leading bits."""
     return int(identifier[:SHARD_DIGITS], 16) >> (4 * SHARD_DIGITS - bits)
 
 
 def shard_name(index: int) -> str:
+    """Return the file name of a shard."""
     return f"{index:05d}.parquet"
