@@ -1,4 +1,4 @@
-"""align: a pretrained model and what people said of replies in; a model that answers as they would like, or the same bytes, out.
+"""align: a pretrained model and people's ratings of replies in; an aligned model out, or the same bytes where nothing is learnt.
 
 data/pretrain/<family>, data/feedback_clean, data/pack, data/tokenizer
     -> data/align/<family>, reports/align/<family> (losses), reports/align/<family>.json
@@ -17,14 +17,17 @@ from privllm.train.align.recipe import AlignConfig, Inputs, Places, align
 
 
 def main(start: Path, feedback: Path, rows: Path, tokenizer: Path, out: Path, live: Path, report: Path) -> None:
-    cfg, family = read_params("align", AlignConfig), out.name
+    family = out.name
+    cfg = read_params("align", AlignConfig)
     seconds = 60 * read_params("executor", ExecutorConfig).checkpoint_minutes
-    places = Places(out, live, CHECKPOINTS / "align" / family, (FOLDER / "align.json").read_text("utf-8"), seconds)
+    code = (FOLDER / "align.json").read_text("utf-8")
+    inputs = Inputs(start, feedback, rows, tokenizer)
+    places = Places(out, live, CHECKPOINTS / "align" / family, code, seconds)
     with shortage_explained(
-        f"Lower `align.batch_size`, set `align.lora.rank` above 0, or train a smaller `pretrain.{family}.model`, in params.yaml; or "
-        "close other programs"
+        "Lower `align.batch_size`, set `align.lora.rank` above 0, or train a smaller "
+        f"`pretrain.{family}.model`, in params.yaml; or close other programs"
     ):
-        write_report(report, align(family, cfg, Inputs(start, feedback, rows, tokenizer), places))
+        write_report(report, align(family, cfg, inputs, places))
 
 
 if __name__ == "__main__":

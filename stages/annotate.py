@@ -1,4 +1,4 @@
-"""annotate: documents in, spans of parts of speech, dependencies and entities out, for a share chosen by id, as far as anything reads them.
+"""annotate: documents in; parts of speech, dependencies and entities out, for a share chosen by id of the splits that need them.
 
 data/dedup, data/validate/verdict.json -> data/annotate, reports/annotate.json
 """
@@ -18,11 +18,12 @@ SECTIONS = ("annotate", "finetune", "split", "tasks")  # of params.yaml, `famili
 
 def main(source: Path, verdict: Path, out: Path, report: Path, store: Store) -> None:
     require_verdict(verdict)
-    cfg, params = read_params("annotate", AnnotateConfig), deciding_sections()
-    splits = splits_read(
-        params["families"], params["pretrain"]["masked"]["masking"], params["tasks"]["derive"], params["finetune"]["tasks"]
-    )
-    write_report(report, annotate(cfg, read_params("split", SplitConfig), source, out, store, splits))
+    cfg = read_params("annotate", AnnotateConfig)
+    split = read_params("split", SplitConfig)
+    params = deciding_sections()
+    masking = params["pretrain"]["masked"]["masking"]
+    splits = splits_read(params["families"], masking, params["tasks"]["derive"], params["finetune"]["tasks"])
+    write_report(report, annotate(cfg, split, source, out, store, splits))
 
 
 if __name__ == "__main__":

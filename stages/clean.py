@@ -1,4 +1,4 @@
-"""clean: documents in, tidy documents out, and the dropped ones with their reason.
+"""clean: documents in, clean documents out, and the dropped ones with their reason.
 
 data/collect -> data/clean, reports/clean.json
 """
@@ -16,10 +16,10 @@ from privllm.engine.store import Store
 
 def main(source: Path, out: Path, report: Path, store: Store) -> None:
     cfg = read_params("clean", CleanConfig)
-    found = clean(cfg, source, out, store)
-    write_report(report, found)
-    say(f"clean found these languages: {spoken(found)}")
-    print_dropped("clean", out / "dropped" / LIST, found["documents_in"], "documents")
+    counts = clean(cfg, source, out, store)
+    write_report(report, counts)
+    say(f"clean found these languages: {spoken(counts)}")
+    print_dropped("clean", out / "dropped" / LIST, counts["documents_in"], "documents")
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ from privllm.engine.store import Store
 
 def main(sources: Path, out: Path, report: Path, verify: bool, store: Store) -> None:
     cfg = read_params("collect", CollectConfig)
-    found = collect(cfg, sources, out, store, verify)
-    write_report(report, found)
-    print_dropped("collect", out / "quarantine" / LIST, found["entries"], "files, and lines of JSONL")
+    counts = collect(cfg, sources, out, store, verify)
+    write_report(report, counts)
+    print_dropped("collect", out / "quarantine" / LIST, counts["entries"], "files, and lines of JSONL")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""guide: packed rows and annotations in, what each packed token is out; for families that are trained with it.
+"""guide: packed rows and annotations in, annotations of each packed token out, for families that are trained with them.
 
 data/pack, data/dedup, data/annotate, data/tokenizer -> data/guide/{causal,masked,seq2seq}, reports/guide.json
 """
@@ -14,7 +14,8 @@ from privllm.tokens.token_annotations import GuideConfig, GuideInputs, make_guid
 
 def main(rows: Path, documents: Path, annotations: Path, tokenizer: Path, out: Path, report: Path, store: Store) -> None:
     cfg = read_params("guide", GuideConfig)
-    write_report(report, make_guide(cfg, GuideInputs(rows, documents, annotations, tokenizer), out, store))
+    inputs = GuideInputs(rows, documents, annotations, tokenizer)
+    write_report(report, make_guide(cfg, inputs, out, store))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from privllm.tokens.pack import PackConfig, pack
 
 def main(source: Path, tokenizer: Path, promoted: Path, out: Path, report: Path, store: Store) -> None:
     cfg = read_params("pack", PackConfig)
-    write_report(report, pack(cfg, read_params("split", SplitConfig), source, tokenizer, out, store, promoted))
+    split = read_params("split", SplitConfig)
+    write_report(report, pack(cfg, split, source, tokenizer, out, store, promoted))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""tokenizer: a sample of documents in, a byte-level BPE vocabulary out, learnt on it, or the one that training starts with.
+"""tokenizer: a sample of documents in, a byte-level BPE vocabulary learnt on it out, or that of the base model.
 
 data/dedup/sample, data/start/tokenizer -> data/tokenizer, reports/tokenizer.json
 """

@@ -14,7 +14,8 @@ from privllm.validate.recipe import Inputs, ValidateConfig, validate
 
 def main(source: Path, collected: Path, cleaned: Path, promoted: Path, out: Path, docs: Path, report: Path, store: Store) -> None:
     cfg = read_params("validate", ValidateConfig)
-    write_report(report, validate(cfg, Inputs(source, collected, cleaned, promoted), out, docs, store))
+    inputs = Inputs(source, collected, cleaned, promoted)
+    write_report(report, validate(cfg, inputs, out, docs, store))
 
 
 if __name__ == "__main__":
