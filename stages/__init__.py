@@ -1,8 +1,8 @@
 """Set-up of every stage before anything heavy is imported.
 
-Only the code that was hashed is imported, and Ctrl-C during imports is explained. Garbage collection is off, for imports
-leave none and looking for it takes a sixth of their time. Arrow uses the system's allocator, which returns freed memory (its
-own keeps about 40 MB).
+Only the code that was hashed is imported, and Ctrl-C during imports is explained. Garbage
+collection is off, for imports leave none and looking for it takes a sixth of their time. Arrow uses
+the system's allocator, which returns freed memory (its own keeps about 40 MB).
 """
 
 import gc

@@ -1,4 +1,4 @@
-"""align: a pretrained model and people's ratings of replies in; an aligned model out, or the same bytes where nothing is learnt.
+"""align: a pretrained model and ratings of replies in, an aligned model (or the same bytes) out.
 
 data/pretrain/<family>, data/feedback_clean, data/pack, data/tokenizer
     -> data/align/<family>, reports/align/<family> (losses), reports/align/<family>.json

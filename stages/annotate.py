@@ -1,6 +1,8 @@
-"""annotate: documents in; parts of speech, dependencies and entities out, for a share chosen by id of the splits that need them.
+"""annotate: documents in, parts of speech, dependencies and entities out.
 
 data/dedup, data/validate/verdict.json -> data/annotate, reports/annotate.json
+
+A share of the documents is annotated, chosen by id, of those splits whose annotations are read.
 """
 
 from pathlib import Path
@@ -13,7 +15,12 @@ from privllm.core.split import SplitConfig
 from privllm.engine.stage import require_verdict, run
 from privllm.engine.store import Store
 
-SECTIONS = ("annotate", "finetune", "split", "tasks")  # of params.yaml, `families`, and `masking` of the masked family
+SECTIONS = (
+    "annotate",
+    "finetune",
+    "split",
+    "tasks",
+)  # of params.yaml, `families`, and `masking` of the masked family
 
 
 def main(source: Path, verdict: Path, out: Path, report: Path, store: Store) -> None:

@@ -1,4 +1,4 @@
-"""dedup: clean documents in, one of each cluster of duplicates out, and a sample of those for the vocabulary.
+"""dedup: clean documents in, one of each cluster of duplicates out, and a sample of these.
 
 data/clean -> data/dedup, reports/dedup.json
 """

@@ -1,7 +1,8 @@
 """evaluate: a model and held-out rows in, figures by slice, document by document, and samples out.
 
 data/align/<family>, data/tokenizer, data/pack, data/dedup, data/annotate
-    -> data/evaluate/<family>, reports/evaluate/<family>.json, and for `dvc exp show` reports/metrics/evaluate/<family>.json
+    -> data/evaluate/<family>, reports/evaluate/<family>.json,
+       reports/metrics/evaluate/<family>.json (for `dvc exp show`)
 """
 
 from pathlib import Path

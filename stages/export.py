@@ -1,6 +1,7 @@
-"""export: a trained model in, a folder that plain transformers loads out, with a card that says where it came from.
+"""export: a trained model in, a folder for plain transformers out, with a card on its origin.
 
-data/align/<family>, data/tokenizer, data/dedup, data/pack, data/guide/<family>, data/start/<family>, data/fingerprint, reports
+data/align/<family>, data/tokenizer, data/dedup, data/pack, data/guide/<family>,
+data/start/<family>, data/fingerprint, reports
     -> data/export/<family>, reports/export/<family>.json
 """
 
@@ -11,10 +12,12 @@ from privllm.core.report import write_report
 from privllm.engine.stage import run
 from privllm.export.folder import ExportConfig, ExportInputs, export
 
-SHARED = ("collect", "clean", "dedup", "validate", "tokenizer", "pack")  # stages whose reports the card of every family has
-OF_FAMILY = ("pretrain", "align", "evaluate")  # stages whose report on this family it has
-DECIDES = (*SHARED, "annotate", "feedback", "guide", "start", *OF_FAMILY)  # stages whose code decides weights or figures
-SECTIONS = ("split", "sample", "annotate", "guide", "feedback", "align", "evaluate", "export", *SHARED)  # and `pretrain.<family>`
+# Stages whose reports the card has, of all families and of this one; and those whose code decides weights or figures.
+SHARED = ("collect", "clean", "dedup", "validate", "tokenizer", "pack")
+OF_FAMILY = ("pretrain", "align", "evaluate")
+DECIDES = (*SHARED, "annotate", "feedback", "guide", "start", *OF_FAMILY)
+OTHERS = ("split", "sample", "annotate", "guide", "feedback", "align", "evaluate", "export")
+SECTIONS = (*OTHERS, *SHARED)  # and `pretrain.<family>`
 
 
 def main(

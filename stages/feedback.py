@@ -1,4 +1,4 @@
-"""feedback: ratings and votes in; corrections, preferences and a held-out part out, with the weight of each person.
+"""feedback: ratings and votes in; corrections, preferences and a held-out part of both out.
 
 data/feedback -> data/feedback_clean, reports/feedback.json
 """

@@ -1,7 +1,8 @@
-"""finetune: a pretrained model and labelled examples in, a model for one task out, and how much the pretrained start helped.
+"""finetune: a pretrained model and labelled examples in, a model for one task out.
 
 <task>.jsonl, data/pretrain/<family>, data/tokenizer, data/validate/verdict.json
-    -> data/finetune/<task>, reports/finetune/<task> (losses), reports/finetune/<task>.json, reports/metrics/finetune/<task>.json
+    -> data/finetune/<task>, reports/finetune/<task> (losses), reports/finetune/<task>.json,
+       reports/metrics/finetune/<task>.json
 """
 
 from pathlib import Path
@@ -17,7 +18,16 @@ from privllm.engine.stage import require_verdict, run
 from privllm.train.config import FinetuneConfig
 
 
-def main(data: Path, start: Path, tokenizer: Path, verdict: Path, out: Path, live: Path, report: Path, metrics: Path) -> None:
+def main(
+    data: Path,
+    start: Path,
+    tokenizer: Path,
+    verdict: Path,
+    out: Path,
+    live: Path,
+    report: Path,
+    metrics: Path,
+) -> None:
     require_verdict(verdict)
     name = out.name
     section = f"finetune.tasks.{name}"

@@ -2,7 +2,8 @@
 
 privllm/ stages/ requirements.lock -> data/fingerprint/<stage>.json, reports/fingerprint.json
 
-As the first stage, it also removes the outputs of families and tasks that params.yaml no longer names.
+As the first stage, it also removes the outputs of families and tasks that params.yaml no longer
+names.
 """
 
 from pathlib import Path

@@ -1,6 +1,7 @@
-"""gate: a comparison of this build's model with the incumbent; fails where a rule of `gate.rules` is broken.
+"""gate: this build's model compared with the incumbent; fails where a rule is broken.
 
-data/promoted/model, data/align, data/evaluate, data/pack, data/dedup, data/tokenizer, data/feedback_clean, data/finetune
+data/promoted/model, data/align, data/evaluate, data/pack, data/dedup, data/tokenizer,
+data/feedback_clean, data/finetune
     -> data/gate, whose verdict.json is written without an incumbent too; reports/gate.json
 """
 
@@ -33,7 +34,11 @@ def main(
     cfg = read_params("gate", GateConfig)
     figures = without_incumbent()
     if (promoted / INCUMBENT / MANIFEST).is_file():
-        from privllm.evaluate.promotion_gate import Inputs, Settings, gate  # imports torch, so only where there is work
+        from privllm.evaluate.promotion_gate import (
+            Inputs,
+            Settings,
+            gate,
+        )  # imports torch, so only where there is work
         from privllm.evaluate.recipe import EvaluateConfig
 
         evaluation = read_params("evaluate", EvaluateConfig)

@@ -1,6 +1,7 @@
-"""guide: packed rows and annotations in, annotations of each packed token out, for families that are trained with them.
+"""guide: packed rows and annotations in, annotations of each packed token out.
 
-data/pack, data/dedup, data/annotate, data/tokenizer -> data/guide/{causal,masked,seq2seq}, reports/guide.json
+data/pack, data/dedup, data/annotate, data/tokenizer -> data/guide/{causal,masked,seq2seq},
+reports/guide.json
 """
 
 from pathlib import Path

@@ -1,6 +1,7 @@
 """pack: documents in, rows of tokens out that say which document each token came from.
 
-data/dedup, data/tokenizer, data/promoted/weak_spots.json -> data/pack/{train,validation,test}, reports/pack.json
+data/dedup, data/tokenizer, data/promoted/weak_spots.json -> data/pack/{train,validation,test},
+reports/pack.json
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""tokenizer: a sample of documents in, a byte-level BPE vocabulary learnt on it out, or that of the base model.
+"""tokenizer: a sample of documents in, a byte-level BPE vocabulary (or that of the base) out.
 
 data/dedup/sample, data/start/tokenizer -> data/tokenizer, reports/tokenizer.json
 """

@@ -1,6 +1,9 @@
-"""Out-of-memory errors of this machine or the GPU: recognised, and explained with the parameters that need less.
+"""Out-of-memory errors of this machine or the GPU.
 
-torch raises a RuntimeError, CUDA a subclass of it; both are recognised by name and message, for torch is not imported here.
+They are recognised, and explained with the parameters that need less memory.
+
+torch raises a RuntimeError, CUDA a subclass of it; both are recognised by name and message, for
+torch is not imported here.
 """
 
 import errno
@@ -28,7 +31,10 @@ def ran_out(error: BaseException) -> bool:
 
 
 def explain_shortage(error: BaseException, knobs: str = "") -> str:
-    """Return one paragraph: whose memory ran out, how much was requested if the error says so, and what needs less."""
+    """Return one paragraph for people.
+
+    It says whose memory ran out, how much was requested if the error says so, and what needs less.
+    """
     text = f"{type(error).__name__} {error}"
     is_of_gpu = any(word in text for word in ("CUDA", "CUBLAS", "MPS"))
     memory = "the GPU's memory" if is_of_gpu else "memory"
@@ -37,7 +43,7 @@ def explain_shortage(error: BaseException, knobs: str = "") -> str:
 
 
 def _requested_amount(text: str) -> str:
-    """Return " (a piece of 1.50 GB was asked for)", "" where the error's text does not say how much."""
+    """Return " (a piece of 1.50 GB was asked for)", "" where the error does not say how much."""
     match = REQUESTED_AMOUNT.search(text)
     if not match:
         return ""
@@ -49,7 +55,10 @@ def _requested_amount(text: str) -> str:
 
 @contextmanager
 def shortage_explained(knobs: str) -> Iterator[None]:
-    """Raise a UserError that proposes `knobs` where memory runs out in the block; other errors pass."""
+    """Raise a UserError that proposes `knobs` where memory runs out in the block.
+
+    Other errors pass.
+    """
     try:
         yield
     except Exception as error:

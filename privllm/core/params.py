@@ -1,7 +1,8 @@
 """Parameters: one section of params.yaml, read into the dataclass of the module that uses it.
 
-An unknown key, a wrong type or a value out of range is an error that names the file, the line and the nearest known key.
-Nothing is interpolated (DVC hashes the unexpanded text, so `${...}` would hide a change).
+An unknown key, a wrong type or a value out of range is an error that names the file, the line and
+the nearest known key. Nothing is interpolated (DVC hashes the unexpanded text, so `${...}` would
+hide a change).
 """
 
 import difflib
@@ -35,16 +36,19 @@ class WrongValue(UserError):
 
 
 def require(condition: bool, key: str, allowed: str) -> None:
-    """Raise a `WrongValue` unless `condition`; `key` is dotted ("split.test"), `allowed` says what is."""
+    """Raise a `WrongValue` unless `condition`.
+
+    `key` is dotted ("split.test"), `allowed` says what is.
+    """
     if not condition:
         raise WrongValue(key, f"is out of range: it must be {allowed}")
 
 
 def read_params(section: str, schema: type[Config], path: Path = PARAMS_FILE, over: str = "") -> Config:
-    """Return `schema` with the values of `section` (dotted) of the file at `path`, then with those of the section `over`.
+    """Return `schema` with the values of `section` (dotted), then with those of the section `over`.
 
-    Missing keys keep their defaults. Raises UserError for a file that is not YAML, an unknown key, a wrong type, or a value
-    out of range.
+    Missing keys keep their defaults. Raises UserError for a file that is not YAML, an unknown key,
+    a wrong type, or a value out of range.
     """
     sections = load_sections(path)
     merged, name = OmegaConf.structured(schema), section
@@ -72,7 +76,10 @@ def _section_values(sections: dict[str, Any], dotted: str) -> Any:
 
 
 def load_sections(path: Path = PARAMS_FILE) -> dict[str, Any]:
-    """Return all of params.yaml as plain values, keys in order. Raises UserError where it is missing or not a mapping."""
+    """Return all of params.yaml as plain values, keys in order.
+
+    Raises UserError where it is missing or not a mapping.
+    """
     try:
         sections = _parse(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -93,12 +100,18 @@ def deciding_sections(path: Path = PARAMS_FILE) -> dict[str, Any]:
 
 @lru_cache(1)
 def _parse(text: str) -> Any:
-    """Return the parsed text, to be copied and not changed. Cached: a stage asks about four times, and parsing takes 3 ms."""
+    """Return the parsed text, to be copied and not changed.
+
+    Cached: a stage asks about four times, and parsing takes 3 ms.
+    """
     return parse_yaml(text)
 
 
 def in_order(values: Any) -> Any:
-    """Return `values` with all mappings sorted by key: DVC ignores the order in which people wrote them, so it must not count."""
+    """Return `values` with all mappings sorted by key.
+
+    DVC ignores the order in which people wrote them, so it must not count.
+    """
     if isinstance(values, dict):
         return {key: in_order(values[key]) for key in sorted(values, key=str)}
     if isinstance(values, list):
@@ -119,10 +132,11 @@ def _refusing_path(node: DictConfig) -> list[str]:
 
 
 def _full_name(key: str, inside: list[str], names: list[str], sections: dict[str, Any]) -> str:
-    """Return the whole dotted name of a key that a dataclass refused, which stands `inside` one of the sections `names`.
+    """Return the whole dotted name of a refused key that stands `inside` one of the sections `names`.
 
-    Dataclasses name their keys from where they see them: `layers`, `model.layers` or `pretrain.causal.model.layers`. If
-    several sections are possible, the first that has the key is taken.
+    Dataclasses name their keys from where they see them: `layers`, `model.layers` or
+    `pretrain.causal.model.layers`. If several sections are possible, the first that has the key is
+    taken.
     """
     full_names = [_joined([*section.split("."), *inside], key.split(".")) for section in names]
     for full_name in full_names:
@@ -132,7 +146,10 @@ def _full_name(key: str, inside: list[str], names: list[str], sections: dict[str
 
 
 def _joined(outer: list[str], key: list[str]) -> str:
-    """Return `key` below `outer`; names at the end of `outer` with which `key` begins stand there once."""
+    """Return `key` below `outer`.
+
+    Names at the end of `outer` with which `key` begins stand there once.
+    """
     if outer[: len(key)] == key:
         return ".".join(outer)
     for shared in range(min(len(outer), len(key)), 0, -1):
@@ -142,7 +159,10 @@ def _joined(outer: list[str], key: list[str]) -> str:
 
 
 def _explain(error: Exception, section: str, schema: type, path: Path) -> str:
-    """Return what OmegaConf found wrong in a section, with the line and, for an unknown key, the nearest known one."""
+    """Return what OmegaConf found wrong in a section, with its line.
+
+    For an unknown key it names the nearest known one.
+    """
     key = getattr(error, "full_key", None) or ""
     dotted = f"{section}.{key}" if key else section
     location = f"{path}, line {line_of(path, dotted)}"
@@ -156,7 +176,10 @@ def _explain(error: Exception, section: str, schema: type, path: Path) -> str:
 
 
 def known_keys(schema: type, prefix: str = "") -> list[str]:
-    """Return the dotted names of every field of a config dataclass, nested ones included; `*` stands for people's own key."""
+    """Return the dotted names of every field of a config dataclass, nested ones included.
+
+    `*` stands for people's own key.
+    """
     names = []
     for field, kind in get_type_hints(schema).items():
         dotted = prefix + field

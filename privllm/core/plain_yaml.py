@@ -1,4 +1,7 @@
-"""Reader of YAML as plain values, never as objects; by libyaml where PyYAML was built with it, which is ten times faster."""
+"""Reader of YAML as plain values, never as objects.
+
+libyaml is used where PyYAML was built with it: it is ten times faster.
+"""
 
 from typing import Any
 

@@ -1,9 +1,10 @@
-r"""Text made safe to print: control characters are shown as escapes, so that no terminal obeys them.
+r"""Text made safe to print: control characters become escapes, so no terminal obeys them.
 
-Anybody may have chosen the names of files, folders, branches and models, and so it is with what a model writes. A terminal
-obeys some characters (ESC moves its cursor, BEL rings, U+2028 and newlines forge lines, bidirectional marks reverse words),
-and the renderer of charts crashes on them. Each such character becomes its escape, as in a string of Python: "a\x1b[2J".
-Backslashes stay, so text that was printable is unchanged.
+Anybody may have chosen the names of files, folders, branches and models, and so it is with what a
+model writes. A terminal obeys some characters (ESC moves its cursor, BEL rings, U+2028 and newlines
+forge lines, bidirectional marks reverse words), and the renderer of charts crashes on them. Each
+such character becomes its escape, as in a string of Python: "a\x1b[2J". Backslashes stay, so text
+that was printable is unchanged.
 """
 
 import json
@@ -18,7 +19,7 @@ WORDS = "\n\t\u200c\u200d"  # in a text beside letters: newlines, tabs, and the 
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Return `text` with an escape for every character that a terminal does not show, except those in `keep`."""
+    """Return `text` with an escape for every character that is not shown, except those in `keep`."""
     if text.isprintable():
         return text
     return "".join(letter if letter in keep else _escaped(letter) for letter in text)
@@ -26,7 +27,10 @@ def printable(text: str, keep: str = "") -> str:
 
 @lru_cache(1024)
 def _escaped(letter: str) -> str:
-    """Return the letter itself if it is harmless, else its escape; half a character (a surrogate) has one too."""
+    """Return the letter itself if it is harmless, else its escape.
+
+    Half a character (a surrogate) has one too.
+    """
     return letter if _is_harmless(letter) else letter.encode("unicode_escape").decode("ascii")
 
 
@@ -49,7 +53,7 @@ def _is_control(letter: str) -> bool:
 
 
 def printable_json(value: Any, indent: int | None = None, default: Callable[[Any], Any] | None = None) -> str:
-    r"""Return `value` as JSON that a terminal shows: letters of all scripts as they are, control characters as \uXXXX."""
+    r"""Return `value` as JSON: letters of all scripts as they are, control characters as \uXXXX."""
     text = json.dumps(value, indent=indent, ensure_ascii=False, default=default)
     if text.isprintable():
         return text
@@ -71,7 +75,10 @@ def say_json(value: Any, indent: int | None = None, default: Callable[[Any], Any
 
 
 def never_fail_to_print() -> None:
-    """Make stdout and stderr write escapes for letters that their encoding lacks, such as Greek in Latin-1."""
+    """Make stdout and stderr write escapes for letters that their encoding lacks.
+
+    Greek letters, for example, are no error on a terminal with Latin-1.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -1,4 +1,7 @@
-"""Progress bar on stderr for everything that makes people wait; where that is no terminal (logs of CI), a line now and then."""
+"""Progress bar on stderr for everything that makes people wait.
+
+Where stderr is no terminal (logs of CI), a line is printed now and then instead.
+"""
 
 import sys
 import time
@@ -20,7 +23,7 @@ class Advance(Protocol):
 
 
 class Lines:
-    """Clock of plain lines: one is due `first` seconds after the beginning, then every `NEXT_LINE`."""
+    """Clock of plain lines: the first is due after `first` seconds, the others every `NEXT_LINE`."""
 
     def __init__(self, first: float = FIRST_LINE, clock: Clock = time.monotonic) -> None:
         self.clock, self.begun = clock, clock()
@@ -50,7 +53,14 @@ def bar(label: str, total: float, clock: Clock = time.monotonic) -> Iterator[Adv
         yield _plain_lines(label, total, Lines(clock=clock))
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description:>10}"),

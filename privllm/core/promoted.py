@@ -1,4 +1,7 @@
-"""Names below data/promoted, the model of one revision kept for the next: `promote` writes it, `start` and `gate` read it."""
+"""Names below data/promoted, where the model of one revision is kept for the next.
+
+`promote` writes them, `start` and `gate` read them.
+"""
 
 from pathlib import Path
 

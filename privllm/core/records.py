@@ -7,9 +7,10 @@
     annotate   ANNOTATIONS          data/annotate/*.parquet
     pack       ROWS                 data/pack/{train,validation,test}/*.arrow
 
-A document's `id` is a hash of where it came from (relative path, and line within a file of many documents), so
-an edited document keeps its id and its shard. Neighbouring lines of a file share a shard, so adding, editing or removing a
-file of a hundred documents changes one shard, not a hundred.
+A document's `id` is a hash of where it came from (relative path, and line within a file of many
+documents), so an edited document keeps its id and its shard. Neighbouring lines of a file share a
+shard, so adding, editing or removing a file of a hundred documents changes one shard, not a
+hundred.
 """
 
 import re
@@ -21,7 +22,10 @@ from privllm.core.seed import name_digest
 DOCUMENTS = pa.schema(
     [
         ("id", pa.string()),  # 32 hexadecimal digits, `document_id`
-        ("source", pa.string()),  # path relative to data/sources, "/"-separated; "#12" appended for line 12 of a JSONL
+        (
+            "source",
+            pa.string(),
+        ),  # path relative to data/sources, "/"-separated; "#12" appended for line 12 of a JSONL
         ("media_type", pa.string()),  # text/html, text/plain, text/markdown
         ("encoding", pa.string()),  # what the bytes were decoded with
         ("digest", pa.string()),  # `seed.digest` of the raw bytes
@@ -29,7 +33,13 @@ DOCUMENTS = pa.schema(
     ]
 )
 QUARANTINE = pa.schema(
-    [("source", pa.string()), ("digest", pa.string()), ("bytes", pa.int64()), ("reason", pa.string()), ("detail", pa.string())]
+    [
+        ("source", pa.string()),
+        ("digest", pa.string()),
+        ("bytes", pa.int64()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
 )
 
 CLEAN = pa.schema(
@@ -62,7 +72,8 @@ ANNOTATIONS = pa.schema(
     ]
 )
 
-# Unannotated tokens, white space, and the tags of Universal Dependencies (universaldependencies.org/u/pos).
+# Unannotated tokens, white space, and the tags of Universal Dependencies
+# (universaldependencies.org/u/pos).
 POS_TAGS = tuple("unannotated SPACE ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X".split())
 
 PIECE = pa.struct(
@@ -78,7 +89,10 @@ ROWS = pa.schema([("input_ids", pa.list_(pa.int32())), ("pieces", pa.list_(PIECE
 GUIDE = pa.schema(  # beside each row of ROWS; both lists are empty where no token of the row is annotated
     [
         ("pos", pa.list_(pa.uint8())),  # of each token, an index into POS_TAGS
-        ("span", pa.list_(pa.int32())),  # the entity or phrase that it lies in, from 0 within the document; -1 outside
+        (
+            "span",
+            pa.list_(pa.int32()),
+        ),  # the entity or phrase that it lies in, from 0 within the document; -1 outside
     ]
 )
 

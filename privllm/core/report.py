@@ -1,7 +1,7 @@
-"""Writers of reports/<stage>.json and other JSON: what went in, what came out, and a check that it adds up.
+"""Writers of reports/<stage>.json (what went in, what came out) and of other JSON.
 
-Only numbers that are equal on every run belong into a report (DVC diffs them across commits); durations go to the untracked
-log of `engine.stage`.
+Only numbers that are equal on every run belong into a report (DVC diffs them across commits);
+durations go to the untracked log of `engine.stage`.
 """
 
 import json
@@ -17,7 +17,10 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write `text` so that a reader never sees half a file; the next process overwrites what a killed one has left."""
+    """Write `text` so that a reader never sees half a file.
+
+    The next process overwrites what a killed one has left.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text(text, "utf-8")
@@ -25,7 +28,10 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def write_report(path: Path, figures: dict[str, Any]) -> None:
-    """Write a stage's report without empty lists: `dvc plots show`, which reads the file, fails on them."""
+    """Write a stage's report without empty lists.
+
+    `dvc plots show`, which reads the file, fails on them.
+    """
     write_json(path, without_empty_lists(figures))
 
 
@@ -46,7 +52,10 @@ def json_text(value: Any) -> str:
 
 
 def write_json_lines(path: Path, rows: Iterable[Any]) -> None:
-    """Write a line of JSON for each row; one empty line for no rows, for DVC warns of empty files that a stage needs."""
+    """Write a line of JSON for each row.
+
+    Without rows it is one empty line, for DVC warns of empty files that a stage needs.
+    """
     lines = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     path.write_bytes((lines or "\n").encode())
 
@@ -60,6 +69,6 @@ def add_up(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 
 def balance(documents_in: int, *documents_out: int) -> None:
-    """Assert that a stage has lost no document: those it read are those it wrote, dropped ones included."""
+    """Assert that a stage has lost no document: it wrote, or wrote as dropped, all it read."""
     outputs = " + ".join(map(str, documents_out))
     assert documents_in == sum(documents_out), f"{documents_in} documents entered, {outputs} left"

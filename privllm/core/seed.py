@@ -1,7 +1,8 @@
 """Pseudo-random numbers that are pure functions of names.
 
-There is no state: a document's place in a sample, in a split or in an epoch must not depend on which documents came before
-it. BLAKE2b is used because it is in the standard library and equal on every machine.
+There is no state: a document's place in a sample, in a split or in an epoch must not depend on
+which documents came before it. BLAKE2b is used because it is in the standard library and equal on
+every machine.
 """
 
 from hashlib import blake2b
@@ -25,5 +26,5 @@ def seed_of(*names: str | int) -> int:
 
 
 def unit_interval(*names: str | int) -> float:
-    """Return a number in [0, 1) that is a pure function of `names`, for choosing a share of documents by id."""
+    """Return a number in [0, 1) that is a pure function of `names`, to choose a share of documents."""
     return int(name_digest(*names)[:13], 16) / 16**13

@@ -1,7 +1,7 @@
 """Split of documents into those that train the model and those that evaluate it.
 
-It is a pure function of the cluster's id, so near-duplicates stay on one side and a growing corpus never moves a document
-across. Nothing is balanced: shares hold in expectation.
+It is a pure function of the cluster's id, so near-duplicates stay on one side and a growing corpus
+never moves a document across. Nothing is balanced: shares hold in expectation.
 """
 
 from dataclasses import dataclass

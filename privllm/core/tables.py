@@ -1,7 +1,8 @@
 """Tables on disk: Parquet shards whose bytes depend only on their rows.
 
-A data stage's folder holds `00000.parquet` ... one file per shard; other tables of the stage lie in subfolders,
-so `datasets.load_dataset("parquet", data_files="data/clean/*.parquet")` sees documents only.
+A data stage's folder holds `00000.parquet` ... one file per shard; other tables of the stage lie in
+subfolders, so `datasets.load_dataset("parquet", data_files="data/clean/*.parquet")` sees documents
+only.
 """
 
 import sys
@@ -48,7 +49,10 @@ def write_table(table: pa.Table, path: Path) -> None:
 
 
 def _content_bytes(table: pa.Table) -> int:
-    """Return about the size of the values, computed from them: what Arrow has allocated for equal rows may differ."""
+    """Return the approximate size of the values, computed from them.
+
+    What Arrow has allocated for equal rows may differ.
+    """
     size = 8 * len(table) * table.num_columns
     for column in table.columns:
         if pa.types.is_string(column.type):
@@ -65,7 +69,10 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 
 def by_id(table: pa.Table) -> pa.Table:
-    """Return the rows in the order of their ids. (`Table.sort_by` would load Arrow's query engine.)"""
+    """Return the rows in the order of their ids.
+
+    (`Table.sort_by` would load Arrow's query engine.)
+    """
     return table.take(pc.sort_indices(table["id"]))
 
 

@@ -1,7 +1,8 @@
 """DVC's cache as an object store: where it is, and how a file is put into it and taken out.
 
-Objects are named by their MD5 and are read-only, as DVC 3 lays them out (`files/md5/ab/cdef...`). So a shard that a stage
-has made is stored once, whether DVC or the store put it there first. Nothing is ever deleted.
+Objects are named by their MD5 and are read-only, as DVC 3 lays them out (`files/md5/ab/cdef...`).
+So a shard that a stage has made is stored once, whether DVC or the store put it there first.
+Nothing is ever deleted.
 """
 
 import configparser
@@ -23,7 +24,7 @@ LINKS = ("reflink", "hardlink", "copy")
 
 @dataclass(frozen=True)
 class Cache:
-    """A DVC cache folder, and the kinds of link that may lead from the working folder into it, best first."""
+    """A DVC cache folder, and the kinds of link that may lead into it, best first."""
 
     folder: Path
     links: tuple[str, ...] = ("reflink", "copy")
@@ -33,14 +34,17 @@ class Cache:
         return self.folder / "files" / "md5" / name[:2] / name[2:]
 
     def holds(self, name: str, size: int) -> bool:
-        """Return whether there is such an object and its size and mode are those of a complete one."""
+        """Return whether there is such an object, with the size and mode of a complete one."""
         with suppress(OSError):
             status = self.path(name).stat()
             return status.st_size == size and status.st_mode & 0o777 == MODE
         return False
 
     def listing(self, name: str) -> dict[str, str] | None:
-        """Return {path below a folder: MD5} of the directory object `name` (".dir" at its end), None where it is missing."""
+        """Return {path below a folder: MD5} of the directory object `name` (".dir" at its end).
+
+        None where it is missing.
+        """
         try:
             entries = json.loads(self.path(name).read_text("utf-8"))
             return {entry["relpath"]: entry["md5"] for entry in entries}
@@ -48,7 +52,10 @@ class Cache:
             return None
 
     def put(self, path: Path) -> str:
-        """Store the file and return its MD5. With hard links the file becomes a link to the object."""
+        """Store the file and return its MD5.
+
+        With hard links the file becomes a link to the object.
+        """
         name, size = md5_of(path), path.stat().st_size
         target = self.path(name)
         if not self.holds(name, size):
@@ -60,18 +67,21 @@ class Cache:
         return name
 
     def get(self, name: str, path: Path) -> None:
-        """Write the object `name` to `path`, whose folder exists; a reader never sees half a file."""
+        """Write the object `name` to `path`, whose folder exists.
+
+        A reader never sees half a file.
+        """
         partial = path.with_name(f"{path.name}.partial")
         place(self.path(name), partial, self.links)
         partial.replace(path)
 
     def lend(self, name: str, path: Path) -> None:
-        """Make `path`, whose folder exists, a new symbolic link to the object `name`, for reading."""
+        """Make `path`, whose folder exists, a symbolic link to the object `name`, for reading."""
         path.symlink_to(self.path(name).resolve(strict=True))
 
 
 def place(source: Path, target: Path, links: tuple[str, ...]) -> None:
-    """Give `target` the bytes of `source`, by the first kind of link that works on this file system."""
+    """Give `target` the bytes of `source`, by the first kind of link that works."""
     target.unlink(missing_ok=True)
     for kind in links:
         if kind == "copy":
@@ -95,7 +105,10 @@ def _reflink(source: Path, target: Path) -> None:
 
 
 def find_cache(root: Path) -> Cache | None:
-    """Return the cache of the DVC repository at `root` as DVC's own configuration sets it, None where there is none."""
+    """Return the cache of the DVC repository at `root` as DVC's own configuration sets it.
+
+    None where there is none.
+    """
     dvc = root / ".dvc"
     if not dvc.is_dir():
         return None

@@ -1,7 +1,7 @@
 """MD5s of files (DVC's name for their content), cached while size, times and inode stay the same.
 
-As in git's index, a file is read again when its status differs, or when it was written so shortly before the MD5s were
-saved that a later write could hide in the same tick of the clock.
+As in git's index, a file is read again when its status differs, or when it was written so shortly
+before the MD5s were saved that a later write could hide in the same tick of the clock.
 """
 
 import json
@@ -29,10 +29,10 @@ def md5_of(path: Path) -> str:
 
 
 def digest_of(paths: Iterable[Path]) -> str:
-    """Return one BLAKE2b-128 of the names and bytes of files and of all files below folders, in any order.
+    """Return one BLAKE2b-128 of the names and bytes of files, and of all below folders.
 
-    A file counts by its name, one below a folder by its path from there. For outputs, which must not depend on DVC's choice
-    of a hash.
+    A file counts by its name, one below a folder by its path from there. For outputs, which must
+    not depend on DVC's choice of a hash.
     """
     named_files: list[tuple[str, Path]] = []
     for path in paths:
@@ -63,13 +63,15 @@ def status_in(status: os.stat_result) -> Status:
 
 
 def unique() -> str:
-    """Return a part of a file's name that no other process uses, on this machine or on a shared file system."""
+    """Return a part of a file's name that no other process uses, on this or another machine."""
     return secrets.token_hex(8)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a unique name to write to, and replace `path` by it at the end, so a reader never sees half a file.
+    """Yield a unique name to write to, and replace `path` by it at the end.
+
+    So a reader never sees half a file.
 
     If writing fails, the file is removed: on a full disk every attempt would fill it further.
     """
@@ -102,7 +104,7 @@ class Digests:
             self._load(file)
 
     def _load(self, file: Path) -> None:
-        """Read the entries of files that were last written clearly before the entries were saved."""
+        """Read the entries of files that were written clearly before the entries were saved."""
         with suppress(OSError, ValueError, KeyError, TypeError):
             record = json.loads(file.read_text("utf-8"))
             entries = {}

@@ -1,7 +1,10 @@
-"""Lists of what a stage left out, for people: a text file beside its tables, and a line for each reason on the terminal.
+"""Lists of what a stage left out, for people.
 
-The file has a header, then reason, source and detail of everything left out, a line each, sorted by reason and source. Its
-names are `printable`, so anything may open it; programs read the Parquet, which has the exact names.
+Each is a text file beside the stage's tables; the terminal shows a line for each reason.
+
+The file has a header, then reason, source and detail of everything left out, a line each, sorted by
+reason and source. Its names are `printable`, so anything may open it; programs read the Parquet,
+which has the exact names.
 """
 
 from collections import Counter
@@ -33,7 +36,7 @@ def write_list(rows: pa.Table, path: Path) -> None:
 
 
 def print_dropped(stage: str, path: Path, total: int, unit: str) -> None:
-    """Print how many of `total` units ("files") the list at `path` names, and how many for each reason.
+    """Print how many of `total` units ("files") the list at `path` names, by reason.
 
     Prints nothing for an empty list.
     """

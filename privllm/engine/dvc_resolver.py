@@ -1,6 +1,9 @@
-"""Stages of the dvc.yaml in the working directory as DVC expands them: {stage: declaration}, as JSON on stdout.
+"""Stages of the dvc.yaml in the working directory as DVC expands them.
 
-Run as a process, never imported: a stage that imported DVC would have DVC and all below it among its libraries.
+They go to stdout as JSON, {stage: declaration}.
+
+Run as a process, never imported: a stage that imported DVC would have DVC and all below it among
+its libraries.
 """
 
 import json

@@ -1,9 +1,9 @@
 """A map of a function over shards, on all cores.
 
-`map_shards(clean_shard, jobs, "clean")` calls `clean_shard(*job)` once per job and returns the results in the
-order of the jobs. The function must be a module-level pure function of its arguments that writes only to the
-path it gets; the results must be small (counts). Documents mean nothing to it, nor do other machines
-(`engine.executor_ray` is for those).
+`map_shards(clean_shard, jobs, "clean")` calls `clean_shard(*job)` once per job and returns the
+results in the order of the jobs. The function must be a module-level pure function of its arguments
+that writes only to the path it gets; the results must be small (counts). Documents mean nothing to
+it, nor do other machines (`engine.executor_ray` is for those).
 """
 
 import multiprocessing
@@ -35,7 +35,10 @@ AHEAD = 2  # jobs queued for each worker process before it asks for them
 
 
 class Executor(Protocol):
-    """The signature of `map_shards`, and of `engine.executor_ray` for other machines: equal results, equal bytes."""
+    """The signature of `map_shards`, and of `engine.executor_ray` for other machines.
+
+    Both give equal results and equal bytes.
+    """
 
     def __call__(
         self,
@@ -54,8 +57,8 @@ def map_shards(
 ) -> list[Result]:
     """Return `[function(*job) for job in jobs]`.
 
-    All cores work on it when the files named in `jobs` hold `inline_bytes` or more. This process is one of the workers, so
-    it is busy while the others start, and there is one fewer of them.
+    All cores work on it when the files named in `jobs` hold `inline_bytes` or more. This process is
+    one of the workers, so it is busy while the others start, and there is one fewer of them.
     """
     sizes = [bytes_of(job) for job in jobs]
     if inline_bytes is None:
@@ -89,13 +92,16 @@ def map_shards(
 
 
 def largest_first(sizes: Sequence[int]) -> deque[int]:
-    """Return the indices of jobs, the largest first, so that no core idles at the end behind one big shard."""
+    """Return the indices of jobs, the largest first: no core idles at the end behind one big shard."""
     return deque(sorted(range(len(sizes)), key=lambda index: -sizes[index]))
 
 
 @contextmanager
 def _pool(function: Callable[..., Any], workers: int) -> Iterator[ProcessPoolExecutor | None]:
-    """Yield a pool of `workers` processes, None for no process. Raises UserError where one is killed."""
+    """Yield a pool of `workers` processes, None for no process.
+
+    Raises UserError where one is killed.
+    """
     if workers < 1:
         yield None
         return

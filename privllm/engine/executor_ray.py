@@ -1,9 +1,12 @@
-"""A map of a function over shards on a Ray cluster: `engine.executor.map_shards` for many machines, with the same bytes.
+"""A map of a function over shards on a Ray cluster.
 
-`executor.address` in params.yaml says where work is done, and nothing else: no stage declares it, and it is in no key. Before
-a machine works, it must have the repository and DVC's cache at the same path (a shared file system), and the code, libraries
-and Python that the stage's fingerprint names. Nothing is started, stopped or installed on any machine. Ray is imported only
-where an address is set.
+It is `engine.executor.map_shards` for many machines, with the same bytes.
+
+`executor.address` in params.yaml says where work is done, and nothing else: no stage declares it,
+and it is in no key. Before a machine works, it must have the repository and DVC's cache at the same
+path (a shared file system), and the code, libraries and Python that the stage's fingerprint names.
+Nothing is started, stopped or installed on any machine. Ray is imported only where an address is
+set.
 """
 
 import logging
@@ -71,7 +74,10 @@ def executor_of(stage: str) -> Executor:
 
 @dataclass(frozen=True)
 class RayExecutor:
-    """An `Executor`. It stays in this process, or on this machine, where a cluster would cost more than it saves."""
+    """An `Executor`.
+
+    It stays in this process, or on this machine, where a cluster would cost more than it saves.
+    """
 
     address: str
     stage: str
@@ -122,7 +128,12 @@ def _run(
     return [results[index] for index in range(len(jobs))]
 
 
-def _run_job(workspace: ExpectedWorkspace, states: FileStates, function: Callable[..., Any], job: tuple[Any, ...]) -> Any:
+def _run_job(
+    workspace: ExpectedWorkspace,
+    states: FileStates,
+    function: Callable[..., Any],
+    job: tuple[Any, ...],
+) -> Any:
     """Run one job in a worker process, on any machine."""
     _prepare_worker_once(workspace)
     require_file_states(states)
@@ -161,9 +172,9 @@ def require_file_states(states: FileStates, patience: float = STALE_SECONDS) -> 
         while _status(path) != (size, modified):
             if time.monotonic() > deadline:
                 raise UserError(
-                    f"machine {platform.node()} does not see {path} as the machine that started the stage does. Either it "
-                    "was changed while this ran, or the file system is not shared, or late by over a minute. "
-                    "Fix that and run `dvc repro` again."
+                    f"machine {platform.node()} does not see {path} as the machine that started the "
+                    "stage does. Either it was changed while this ran, or the file system is not "
+                    "shared, or late by over a minute. Fix that and run `dvc repro` again."
                 )
             time.sleep(0.5)
 
@@ -269,11 +280,14 @@ def _explained(ray: Any) -> Iterator[None]:
         raise error.cause if isinstance(error.cause, Exception) else error from None
     except (ray.exceptions.OutOfMemoryError, ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError):
         raise UserError(
-            "a worker process of the Ray cluster was killed, on each attempt at the same shard, most likely because memory "
-            "ran out. Nothing is lost: offer fewer CPUs on each machine (`ray start --num-cpus`) and run `dvc repro` again."
+            "a worker process of the Ray cluster was killed, on each attempt at the same shard, most "
+            "likely because memory ran out. Nothing is lost: offer fewer CPUs on each machine "
+            "(`ray start --num-cpus`) and run `dvc repro` again."
         ) from None
     except ray.exceptions.RayError as error:
-        raise UserError(f"the Ray cluster failed: {_first_line(error)}. Nothing is lost: run `dvc repro` again.") from error
+        raise UserError(
+            f"the Ray cluster failed: {_first_line(error)}. Nothing is lost: run `dvc repro` again.",
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

@@ -1,10 +1,12 @@
-"""Fingerprints of stages: a hash of each module a stage can reach, and the locked version of each library below it.
+"""Fingerprints of stages: hashes of the modules a stage can reach, versions of its libraries.
 
-DVC sees files, not imports: an edited helper would leave its results standing, and an edited comment would rebuild them. So
-the `fingerprint` stage reads the source (`engine.module_analysis`) and writes one small JSON per stage, on which that stage
-depends. A hash of each function, class and method stands in it for people: `privllm plan` names what was changed.
+DVC sees files, not imports: an edited helper would leave its results standing, and an edited
+comment would rebuild them. So the `fingerprint` stage reads the source (`engine.module_analysis`)
+and writes one small JSON per stage, on which that stage depends. A hash of each function, class and
+method stands in it for people: `privllm plan` names what was changed.
 
-Modules that are imported by name at run time are not seen; the tests watch real runs for modules that escaped it.
+Modules that are imported by name at run time are not seen; the tests watch real runs for modules
+that escaped it.
 """
 
 import json
@@ -57,22 +59,27 @@ def _fingerprints(root: Path) -> dict[str, dict[str, Any]]:
 def fingerprint(root: Path, module: str) -> dict[str, Any]:
     """Return the fingerprint of `module` and all that it can import.
 
-    {"python": "3.11", "modules": {name: hash}, "symbols": {name: {symbol: hash}}, "libraries": {distribution: locked
-    version}}. Equal hashes of a module mean equal hashes of its symbols, and the other way round.
+    {"python": "3.11", "modules": {name: hash}, "symbols": {name: {symbol: hash}}, "libraries":
+    {distribution: locked version}}. Equal hashes of a module mean equal hashes of its symbols, and
+    the other way round.
     """
     modules, libraries = closure(root, module)
     analyses = {name: analyse(path, name) for name, path in sorted(modules.items())}
     locked = locked_versions(root / LOCK_FILE)
+    distributions = distributions_below(libraries)
     return {
         "python": python_version(),
         "modules": {name: analysis.meaning for name, analysis in analyses.items()},
         "symbols": {name: analysis.symbols for name, analysis in analyses.items()},
-        "libraries": {dist: locked[dist] for dist in sorted(distributions_below(libraries)) if dist in locked},
+        "libraries": {dist: locked[dist] for dist in sorted(distributions & locked.keys())},
     }
 
 
 def closure(root: Path, module: str) -> tuple[dict[str, Path], set[str]]:
-    """Return the modules of ours that `module` can import, with their files, and the top-level names of all others."""
+    """Return our modules that `module` can import, with their files, and the names of all others.
+
+    The latter are top-level names, without Python's own.
+    """
     modules: dict[str, Path] = {}
     foreign: set[str] = set()
     waiting = [module]
@@ -99,7 +106,10 @@ def canonical(name: str) -> str:
 
 
 def locked_versions(lock: Path) -> dict[str, str]:
-    """Return {distribution: version} of a file of exact pins. Raises UserError where it is missing."""
+    """Return {distribution: version} of a file of exact pins.
+
+    Raises UserError where it is missing.
+    """
     try:
         lines = lock.read_text("utf-8").splitlines()
     except FileNotFoundError:
@@ -122,7 +132,7 @@ def _providers() -> dict[str, list[str]]:
 
 
 def distributions_below(top_levels: set[str]) -> set[str]:
-    """Return the installed distributions that provide these modules, and all that those need in turn."""
+    """Return the installed distributions that provide these modules, and all that those need."""
     waiting = [dist for name in top_levels for dist in _providers().get(name, [])]
     distributions: set[str] = set()
     while waiting:
@@ -136,7 +146,10 @@ def distributions_below(top_levels: set[str]) -> set[str]:
 
 @cache
 def requirements_of(dist: str) -> list[str]:
-    """Return the canonical names of what an installed distribution needs on this machine, without its optional extras."""
+    """Return the canonical names of what an installed distribution needs on this machine.
+
+    Its optional extras are left out.
+    """
     import importlib.metadata
 
     from packaging.requirements import Requirement
@@ -178,7 +191,7 @@ def check_fingerprint(stage: str, root: Path = Path()) -> set[str]:
 
 
 def _require_recorded_modules(stage: str, root: Path, recorded: dict[str, str], path: Path) -> None:
-    """Raise UserError where a module that the stage can import has another meaning than `path` has recorded."""
+    """Raise UserError where a module of the stage has another meaning than `path` has recorded."""
     analysis_cache.load(root / MODULES_FILE)
     modules, libraries = closure(root, f"stages.{stage}")
     require_no_shadows(root, libraries)
@@ -192,9 +205,10 @@ def _require_recorded_modules(stage: str, root: Path, recorded: dict[str, str], 
 
 
 def require_fingerprinted(stage: str, root: Path = Path()) -> None:
-    """Raise UserError unless what was imported so far is what `data/fingerprint/<stage>.json` names.
+    """Raise UserError unless all that was imported is what `data/fingerprint/<stage>.json` names.
 
-    For the end of a stage: much is imported where it is needed, and a file may have been edited by then.
+    For the end of a stage: much is imported where it is needed, and a file may have been edited by
+    then.
     """
     recorded = json.loads((root / FOLDER / f"{stage}.json").read_text("utf-8"))["modules"]
     for name, (path, source) in sorted(loaded_sources().items()):

@@ -1,9 +1,10 @@
 """Import guard: the code that runs in a stage is the code that was hashed.
 
-The fingerprint reads `privllm/` and `stages/` below the root; Python might load something else: a file in the root that is
-named like a library, bytecode that is older than its source (equal size and time of change), another clone that is
-installed, a package beside a module of its name. So `stages/__init__.py` calls `guard_imports` before anything else: our
-modules are compiled from the very files that the fingerprint reads, and libraries come from the environment alone.
+The fingerprint reads `privllm/` and `stages/` below the root; Python might load something else: a
+file in the root that is named like a library, bytecode that is older than its source (equal size
+and time of change), another clone that is installed, a package beside a module of its name. So
+`stages/__init__.py` calls `guard_imports` before anything else: our modules are compiled from the
+very files that the fingerprint reads, and libraries come from the environment alone.
 `require_hashed_code` checks it afterwards.
 
 This protects from mistakes, not from an attacker who can write to the environment.
@@ -23,7 +24,10 @@ from privllm.core.errors import UserError
 OURS = ("privllm", "stages")
 GUARDED = "PRIVLLM_GUARDED"  # in the environment of a stage: worker processes that it starts guard their imports too
 ENVIRONMENT_FOLDERS = ("site-packages", "dist-packages")
-STARTUP_HOOKS = {"sitecustomize", "usercustomize"}  # Python's own way for an environment to set itself up, wherever they lie
+STARTUP_HOOKS = {
+    "sitecustomize",
+    "usercustomize",
+}  # Python's own way for an environment to set itself up, wherever they lie
 
 
 def file_of(root: Path, name: str) -> Path | None:
@@ -41,7 +45,10 @@ def file_of(root: Path, name: str) -> Path | None:
 
 
 class SourceOnlyLoader(SourceFileLoader):
-    """Loader that compiles a module from its source each time. Bytecode is neither read nor written."""
+    """Loader that compiles a module from its source each time.
+
+    Bytecode is neither read nor written.
+    """
 
     source: bytes | None = None  # what was compiled
 
@@ -85,7 +92,7 @@ def runs_a_stage() -> bool:
 
 
 def guard_imports(root: Path) -> None:
-    """Import our modules from source below `root` from now on, and libraries from the environment alone."""
+    """Import our modules from source below `root` from now on, and libraries from the environment."""
     os.environ[GUARDED] = "1"
     sys.path[:] = [entry for entry in sys.path if _is_environment(entry)]
     sys.meta_path.insert(0, OwnModules(root))
@@ -95,9 +102,16 @@ def guard_imports(root: Path) -> None:
 
 
 def guarded_command(module: str) -> list[str]:
-    """Return the command that runs a module of ours, in the repository's root, as a stage would import it."""
-    statements = f"import os, runpy; os.environ[{GUARDED!r}] = '1'; import stages; runpy.run_module({module!r}, run_name='__main__')"
-    return [sys.executable, "-c", statements]
+    """Return the command that runs a module of ours as a stage would import it.
+
+    It is to be run in the root of the repository.
+    """
+    statements = (
+        f"import os, runpy; os.environ[{GUARDED!r}] = '1'",
+        "import stages",
+        f"runpy.run_module({module!r}, run_name='__main__')",
+    )
+    return [sys.executable, "-c", "; ".join(statements)]
 
 
 def _standard_library() -> str:
@@ -105,7 +119,7 @@ def _standard_library() -> str:
 
 
 def _is_environment(entry: str) -> bool:
-    """Return whether an entry of `sys.path` is the standard library or a folder of installed packages."""
+    """Return whether an entry of `sys.path` is the standard library or a folder of packages."""
     name = os.path.basename(entry)  # noqa: PTH119
     archive = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
     if name in (*ENVIRONMENT_FOLDERS, archive):
@@ -114,7 +128,7 @@ def _is_environment(entry: str) -> bool:
 
 
 def require_no_shadows(root: Path, libraries: Iterable[str]) -> None:
-    """Raise UserError where a file in the root is named like a library of the stage or like one of Python's modules."""
+    """Raise UserError where a file in the root is named like a library or a module of Python."""
     names = set(libraries) | sys.stdlib_module_names
     for entry in sorted(root.iterdir()):
         stem = entry.name.partition(".")[0]
@@ -126,14 +140,17 @@ def require_no_shadows(root: Path, libraries: Iterable[str]) -> None:
 
 
 def require_hashed_code(root: Path) -> None:
-    """Raise UserError unless every module of ours that is loaded is the file below `root` that is hashed."""
+    """Raise UserError unless every loaded module of ours is the hashed file below `root`."""
     for spec in _loaded():
         if spec.name.partition(".")[0] in OURS:
             _require_source(root, spec)
 
 
 def loaded_sources() -> dict[str, tuple[Path, bytes]]:
-    """Return {module of ours: the file and the bytes it was compiled from}; those loaded otherwise are left out."""
+    """Return {module of ours: the file and the bytes it was compiled from}.
+
+    Those loaded otherwise are left out.
+    """
     sources = {}
     for spec in _loaded():
         source = getattr(spec.loader, "source", None)
@@ -143,14 +160,17 @@ def loaded_sources() -> dict[str, tuple[Path, bytes]]:
 
 
 def require_libraries_of_the_environment() -> None:
-    """Raise UserError where a library was loaded from a folder that is not one of installed packages."""
+    """Raise UserError where a library was loaded from outside the environment."""
     for spec in _loaded():
         if "." not in spec.name and spec.name not in {*OURS, *STARTUP_HOOKS}:
             _require_environment(spec)
 
 
 def _loaded() -> list[ModuleSpec]:
-    """Return the specs of all loaded modules that have an origin, by name; `__main__` has its true name."""
+    """Return the specs of all loaded modules that have an origin, by name.
+
+    `__main__` has its true name.
+    """
     specs = []
     for module in list(sys.modules.values()):
         spec = getattr(module, "__spec__", None)
@@ -177,7 +197,7 @@ def _require_source(root: Path, spec: ModuleSpec) -> None:
 
 
 def _require_environment(spec: ModuleSpec) -> None:
-    """Raise UserError unless a library was loaded from the standard library or from a folder of installed packages."""
+    """Raise UserError unless a library is of the standard library or of a folder of packages."""
     origin = Path(spec.origin or "")
     if not origin.is_absolute():  # "built-in", "frozen"
         return

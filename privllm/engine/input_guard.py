@@ -1,9 +1,10 @@
 """Guard of a stage's inputs: did one change while the stage ran?
 
-DVC hashes what a stage depends on after it has run (dvc #11058), so the lock file would pair the result of the old input
-with the new one. Size, time and inode are compared of every file that dvc.yaml declares for the stage, and the values of the
-declared sections of params.yaml. A file that was only touched counts as changed. Code is not compared: what ran was loaded
-at the start, as its fingerprint says.
+DVC hashes what a stage depends on after it has run (dvc #11058), so the lock file would pair the
+result of the old input with the new one. Size, time and inode are compared of every file that
+dvc.yaml declares for the stage, and the values of the declared sections of params.yaml. A file that
+was only touched counts as changed. Code is not compared: what ran was loaded at the start, as its
+fingerprint says.
 """
 
 import os
@@ -39,7 +40,10 @@ class InputGuard:
             raise UserError(_changed("params.yaml"))
 
     def _changed_file(self, folder: str) -> str:
-        """Return the first file of a folder that is new or changed; where one was removed, a name for any."""
+        """Return the first file of a folder that is new or changed.
+
+        Where one was removed, a name for any.
+        """
         earlier_hashes = self.states.get(folder, array("q"))
         for path in self.paths:
             for file in _files(path):

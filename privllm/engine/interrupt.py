@@ -1,7 +1,8 @@
 """Handlers of Ctrl-C and SIGTERM; both become a KeyboardInterrupt.
 
-Python alone would show a traceback, lose the signal, or end without a message. Nothing heavy is imported, for
-`stages/__init__.py` needs this first; so a library that is not installed is explained here too.
+Python alone would show a traceback, lose the signal, or end without a message. Nothing heavy is
+imported, for `stages/__init__.py` needs this first; so a library that is not installed is explained
+here too.
 """
 
 import os
@@ -22,7 +23,8 @@ _default = sys.excepthook
 def explain_interrupts() -> None:
     """Print one sentence instead of a traceback from here on, while a stage is still importing.
 
-    The same goes for a library that is not installed. Once the stage runs, `engine.stage.call` explains both.
+    The same goes for a library that is not installed. Once the stage runs, `engine.stage.call`
+    explains both.
     """
     sys.excepthook = _explain
     in_main_thread = threading.current_thread() is threading.main_thread()
@@ -33,7 +35,8 @@ def explain_interrupts() -> None:
 def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         sys.stderr.write("\nerror: interrupted before anything was written. Run the same command again.\n\n")
-    # By name: `engine.import_guard` raises it during imports, and the class may have been imported again since.
+    # By name: `engine.import_guard` raises it during imports, and the class may have been imported
+    # again since.
     elif kind.__name__ == "UserError" and os.environ.get("PRIVLLM_DEBUG") != "1":
         sys.stderr.write(f"\nerror: {error}\n\n")
     elif text := missing_library(error):
@@ -43,9 +46,12 @@ def _explain(kind: type[BaseException], error: BaseException, trace: TracebackTy
 
 
 class Interrupts:
-    """Handlers by which `signals` raise KeyboardInterrupt at once, or, between `hold` and `release`, at the release.
+    """Handlers by which `signals` raise KeyboardInterrupt at once.
 
-    A signal that came is raised by the next `release` in any case: Python swallows what is raised in a destructor.
+    Between `hold` and `release` they wait for the release.
+
+    A signal that came is raised by the next `release` in any case: Python swallows what is raised
+    in a destructor.
     """
 
     def __init__(self, signals: Iterable[signal.Signals] = SIGNALS, held: bool = False) -> None:
@@ -83,9 +89,10 @@ class Interrupts:
 def interrupts_held() -> Iterator[None]:
     """Delay interrupts until the block ends, and raise them then.
 
-    For work that must not be interrupted: a fork, whose hooks swallow what is raised in them, or a child that gets the
-    signal too and ends in order. The handler, unlike SIG_IGN, is not passed on to programs that the block starts. A signal
-    that would end this process without an exception still does.
+    For work that must not be interrupted: a fork, whose hooks swallow what is raised in them, or a
+    child that gets the signal too and ends in order. The handler, unlike SIG_IGN, is not passed on
+    to programs that the block starts. A signal that would end this process without an exception
+    still does.
     """
     handled_signals = [number for number in SIGNALS if callable(signal.getsignal(number))]
     interrupts = Interrupts(handled_signals, held=True)

@@ -1,7 +1,8 @@
 """Outputs of families and tasks that params.yaml no longer names.
 
-DVC forgets such a stage, but leaves its outputs; a later stage that reads the folders of all families would take them for
-results of this build. DVC's cache keeps them, so naming the family again restores them at once.
+DVC forgets such a stage, but leaves its outputs; a later stage that reads the folders of all
+families would take them for results of this build. DVC's cache keeps them, so naming the family
+again restores them at once.
 """
 
 import shutil
@@ -13,8 +14,8 @@ from privllm.engine.pipeline import TEMPLATE, declared_stages, outputs_of, runs_
 def remove_leftovers(root: Path) -> list[str]:
     """Remove them and return their paths.
 
-    Looks only into folders in which every entry is, by dvc.yaml, an output of an item of one of our stages; outputs that
-    people's own stages declare there stay.
+    Looks only into folders in which every entry is, by dvc.yaml, an output of an item of one of our
+    stages; outputs that people's own stages declare there stay.
     """
     declared = {Path(path) for stage in declared_stages(root).values() for path in outputs_of(stage)}
     removed = []
@@ -32,7 +33,7 @@ def remove_leftovers(root: Path) -> list[str]:
 
 
 def _folders_of_items(root: Path) -> set[Path]:
-    """Return the folders in which each item of a matrix or foreach of ours has an output of its own."""
+    """Return the folders in which each item of a matrix or foreach of ours has its output."""
     folders = set()
     for name, stage in written_stages(root).items():
         has_items = "matrix" in stage or "foreach" in stage

@@ -1,7 +1,8 @@
 """What a Python module imports and means, read from its source; the code is never run.
 
-The meaning is a hash of the syntax tree without comments, docstrings, formatting and positions. A hash for each function,
-class and method stands beside it, for people. Only `import` statements are seen, not `importlib.import_module(name)`.
+The meaning is a hash of the syntax tree without comments, docstrings, formatting and positions. A
+hash for each function, class and method stands beside it, for people. Only `import` statements are
+seen, not `importlib.import_module(name)`.
 """
 
 import ast
@@ -28,7 +29,7 @@ class ModuleAnalysis(NamedTuple):
 
 
 class AnalysisCache:
-    """Analyses by the bytes of the source files, so that a stage that checks its key parses nothing.
+    """Analyses by the bytes of the source files; a stage that checks its key parses nothing.
 
     Only `engine.fingerprint.write_fingerprints` saves them; the file can be removed at any time.
     """
@@ -56,12 +57,15 @@ def python_version() -> str:
 
 
 def imports_of(path: Path, name: str) -> set[str]:
-    """Return the dotted names that the module `name` in the file `path` imports, relative ones resolved."""
+    """Return the dotted names that a module imports, relative ones resolved."""
     return set(analyse(path, name).imports)
 
 
 def analyse(path: Path, name: str) -> ModuleAnalysis:
-    """Return the analysis of the module `name` in the file `path`. Raises UserError for a syntax error."""
+    """Return the analysis of the module `name` in the file `path`.
+
+    Raises UserError for a syntax error.
+    """
     return analyse_source(path.read_bytes(), path, name)
 
 
@@ -102,9 +106,10 @@ def _remove_docstrings(tree: ast.Module) -> None:
 
 
 def _symbols(node: ast.Module | ast.ClassDef, name: str = "") -> dict[str, str]:
-    """Return a hash for each function, class and method, and for the statements around them and their order.
+    """Return a hash for each function, class and method, and one for all around them.
 
-    The latter is called `<module>`. Two definitions of one name are one symbol. Docstrings must have been removed.
+    The latter is called `<module>`. Two definitions of one name are one symbol. Docstrings must
+    have been removed.
     """
     symbols: dict[str, str] = {}
     outline = copy.copy(node)  # with a name in the place of each definition

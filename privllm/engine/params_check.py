@@ -1,9 +1,12 @@
-"""Check of all of params.yaml before anything is built, not only of the section of the stage that starts first.
+"""Check of all of params.yaml before anything is built.
 
-A stage reads its own section when it starts; a misspelt key of the last stage would be found after hours of training. The
-pairs of sections and dataclasses stand in `cli.param_sections`, above everything. That module is run as a process and never
-imported: what a stage imports is part of its key, and an edit of the gate's code must not rebuild `collect`. The check runs
-only after an edit of params.yaml, of dvc.yaml or of that code; otherwise the note of the last check is enough.
+It is not limited to the section of the stage that starts first.
+
+A stage reads its own section when it starts; a misspelt key of the last stage would be found after
+hours of training. The pairs of sections and dataclasses stand in `cli.param_sections`, above
+everything. That module is run as a process and never imported: what a stage imports is part of its
+key, and an edit of the gate's code must not rebuild `collect`. The check runs only after an edit of
+params.yaml, of dvc.yaml or of that code; otherwise the note of the last check is enough.
 """
 
 import json
@@ -23,9 +26,12 @@ CHECKER = "privllm.cli.param_sections"
 
 
 def require_sound_params(root: Path = Path(), remember: bool = True) -> None:
-    """Raise UserError where any stage would refuse a value of params.yaml. Writes only a note, and only to `remember`.
+    """Raise UserError where any stage would refuse a value of params.yaml.
 
-    Does nothing in a folder that holds less than a build: there a stage is run by hand, with its own section.
+    Writes only a note, and only to `remember`.
+
+    Does nothing in a folder that holds less than a build: there a stage is run by hand, with its
+    own section.
     """
     files = [root / PIPELINE, root / PARAMS_FILE]
     checker = root.joinpath(*CHECKER.split(".")).with_suffix(".py")
@@ -47,7 +53,7 @@ def require_sound_params(root: Path = Path(), remember: bool = True) -> None:
 
 
 def _run_checker(root: Path) -> dict[str, Any]:
-    """Return the "faults" in params.yaml, and as "code" the files of the code that looked for them."""
+    """Return the "faults" in params.yaml, and as "code" the files that were read to find them."""
     process = subprocess.run(guarded_command(CHECKER), cwd=root, capture_output=True, text=True)
     if process.returncode:
         reason = (process.stderr.strip() or "it does not say why").splitlines()[-1]
@@ -58,7 +64,7 @@ def _run_checker(root: Path) -> dict[str, Any]:
 
 
 def _was_checked(root: Path, key: str) -> bool:
-    """Return whether the files with the digest `key` passed the last check, by code that has not changed since."""
+    """Return whether the files with the digest `key` passed the last check, by the same code."""
     try:
         note: dict[str, Any] = json.loads((root / PARAMS_CHECK_FILE).read_text("utf-8"))
         if note["key"] != key:

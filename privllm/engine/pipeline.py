@@ -1,9 +1,10 @@
-"""Stages of dvc.yaml with their deps, params and outs, those of a `matrix` or a `foreach` expanded one by one.
+"""Stages of dvc.yaml with their deps, params and outs; a `matrix` or `foreach` is expanded.
 
-DVC expands them when it builds; this module does it without importing DVC (0.7 s), and a test compares the two. It supports
-what our dvc.yaml uses of DVC's templates: a matrix of lists, a foreach over a list or a mapping, `${item}`, `${item.x}`,
-`${key}`, and names of params.yaml. People may edit their dvc.yaml, and DVC supports more (`vars`, `${list[0]}`, `\\${`): all
-else is expanded by DVC itself, in a process of its own (`dvc_resolver`).
+DVC expands them when it builds; this module does it without importing DVC (0.7 s), and a test
+compares the two. It supports what our dvc.yaml uses of DVC's templates: a matrix of lists, a
+foreach over a list or a mapping, `${item}`, `${item.x}`, `${key}`, and names of params.yaml. People
+may edit their dvc.yaml, and DVC supports more (`vars`, `${list[0]}`, `\\${`): all else is expanded
+by DVC itself, in a process of its own (`dvc_resolver`).
 """
 
 import json
@@ -35,10 +36,13 @@ class UnsupportedTemplate(Exception):
 
 
 def declared_stages(root: Path = Path()) -> dict[str, dict[str, Any]]:
-    """Return {name: declaration} of the stages of dvc.yaml, in its order; empty where there is no dvc.yaml.
+    """Return {name: declaration} of the stages of dvc.yaml, in its order.
 
-    The stages of a matrix are called `stage@item`. Paths are from the root. `params` are names in params.yaml; other files
-    of parameters, `- other.yaml: [x]`, are among the deps. Raises UserError where DVC cannot read dvc.yaml.
+    Empty where there is no dvc.yaml.
+
+    The stages of a matrix are called `stage@item`. Paths are from the root. `params` are names in
+    params.yaml; other files of parameters, `- other.yaml: [x]`, are among the deps. Raises
+    UserError where DVC cannot read dvc.yaml.
     """
     return _expanded_stages(written_stages(root), root)
 
@@ -64,7 +68,10 @@ def declared_stage(stage: str, words: list[str], root: Path = Path()) -> tuple[s
 
 
 def written_stages(root: Path) -> dict[str, dict[str, Any]]:
-    """Return the `stages` of dvc.yaml as they are written, with their templates; empty where there is no dvc.yaml."""
+    """Return the `stages` of dvc.yaml as they are written, with their templates.
+
+    Empty where there is no dvc.yaml.
+    """
     path = root / PIPELINE
     if not path.is_file():
         return {}
@@ -77,7 +84,7 @@ def written_stages(root: Path) -> dict[str, dict[str, Any]]:
 
 
 def expand_stages(stages: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the declarations of `stages` as they are written in a dvc.yaml, with the values of its params.yaml.
+    """Return the declarations of `stages` of a dvc.yaml, with the values of its params.yaml.
 
     Stages that only DVC can expand are left out.
     """
@@ -100,12 +107,18 @@ def outputs_of(declared: Mapping[str, Any]) -> list[str]:
 
 
 def runs_ours(declared: Mapping[str, Any], stage: str) -> bool:
-    """Return whether a stage, with or without templates, runs `python -m stages.STAGE`, and is not people's own."""
+    """Return whether a stage runs `python -m stages.STAGE`; otherwise it is people's own.
+
+    It may be written with templates or expanded.
+    """
     return words_of(declared.get("do") or declared, stage) is not None
 
 
 def words_of(declared: Mapping[str, Any], stage: str) -> list[str] | None:
-    """Return the words behind `stages.STAGE` on a stage's command line, None where none of its commands runs that."""
+    """Return the words behind `stages.STAGE` on a stage's command line.
+
+    None where none of its commands runs that.
+    """
     commands = declared.get("cmd") or []
     for command in [commands] if isinstance(commands, str) else commands:
         for line in str(command).replace("\\\n", " ").splitlines():
@@ -121,7 +134,10 @@ def words_of(declared: Mapping[str, Any], stage: str) -> list[str] | None:
 
 
 def look_up(dotted: str, values: Mapping[str, Any]) -> Any:
-    """Return the value of a dotted name, where `[2]` is the third of a list. Raises UserError where there is none."""
+    """Return the value of a dotted name, where `[2]` is the third of a list.
+
+    Raises UserError where there is none.
+    """
     value: Any = values
     for key in re.split(r"[.\[]", dotted.replace("]", "")):
         if isinstance(value, list) and key.isdecimal() and int(key) < len(value):
@@ -134,17 +150,21 @@ def look_up(dotted: str, values: Mapping[str, Any]) -> Any:
 
 
 def _expanded_stages(templates: Mapping[str, Any], root: Path) -> dict[str, dict[str, Any]]:
-    """Return these stages of the dvc.yaml in `root`, expanded by this module if possible, else by DVC."""
+    """Return these stages of dvc.yaml, expanded by this module if possible, else by DVC."""
     needs_params = TEMPLATE.search(str(templates)) is not None
-    expanded: dict[str, dict[str, Any]] = {}
     try:
         params = load_sections(root / PARAMS_FILE) if needs_params else {}
+        expanded: dict[str, dict[str, Any]] = {}
         for base, template in templates.items():
             expanded |= _expand(base, template, params)
         return expanded
     except UnsupportedTemplate:
-        by_dvc = _expanded_by_dvc(root)
-    return {name: _from_root(declared) for name, declared in by_dvc.items() if name in templates or name.rpartition("@")[0] in templates}
+        all_stages = _expanded_by_dvc(root)
+    selected = {}
+    for name, declared in all_stages.items():
+        if name in templates or name.rpartition("@")[0] in templates:
+            selected[name] = _from_root(declared)
+    return selected
 
 
 def _expanded_by_dvc(root: Path) -> dict[str, dict[str, Any]]:
@@ -195,7 +215,10 @@ def _combinations(matrix: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _filled(value: Any, names: Mapping[str, Any]) -> Any:
-    """Return `value` with its templates filled in; a template that is a whole string may be a list or a mapping."""
+    """Return `value` with its templates filled in.
+
+    A template that is a whole string may be a list or a mapping.
+    """
     if isinstance(value, dict):
         return {_filled(key, names): _filled(item, names) for key, item in value.items()}
     if isinstance(value, list):
@@ -226,7 +249,7 @@ def _plain(value: Any) -> str:
 
 
 def _from_root(declared: dict[str, Any]) -> dict[str, Any]:
-    """Return a stage with its files of parameters among its deps, and with paths from the root instead of its `wdir`."""
+    """Return a stage with paths from the root, and its files of parameters among its deps."""
     if any(isinstance(entry, dict) for entry in declared.get("params") or []):
         declared = _with_param_files(declared)
     folder = declared.get("wdir")
@@ -246,7 +269,7 @@ def _from_root(declared: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_param_files(declared: dict[str, Any]) -> dict[str, Any]:
-    """Return a stage whose `params` are names in params.yaml alone, and whose deps hold its other files of parameters."""
+    """Return a stage whose `params` are of params.yaml alone; other files become deps."""
     names: list[str] = []
     files: list[str] = []
     for entry in declared["params"]:

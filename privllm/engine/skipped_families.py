@@ -1,7 +1,8 @@
-"""Notes in place of results: for families that params.yaml does not name in `families`, and what depends on them.
+"""Notes in place of results, for families that are not built and what depends on them.
 
-DVC fails where a dependency is missing, and data/pretrain/<family>, with which a task begins, is one whether or not that
-family is built. So `start` leaves a note for such a family, `pretrain` copies it at once, and so do tasks that begin with it.
+DVC fails where a dependency is missing, and data/pretrain/<family>, with which a task begins, is
+one whether or not that family is built. So `start` leaves a note for such a family, `pretrain`
+copies it at once, and so do tasks that begin with it.
 """
 
 import json
@@ -29,7 +30,7 @@ def leave_note(reason: str, *folders: Path) -> dict[str, Any]:
 
 
 def skip(section: str, reason: str, *folders: Path) -> dict[str, Any]:
-    """Leave a note in `folders`, print it, and return the report of what the section of params.yaml declares."""
+    """Leave a note in `folders`, print it, and return it as the report of `section`."""
     say(f"note: {section} is skipped: {reason}", err=True)
     work_counts["skipped"] = 1  # so that the log does not count this as a run
     return leave_note(reason, *folders)
@@ -49,7 +50,7 @@ def not_built(family: str) -> str:
 
 
 def skipped_stages(params: Mapping[str, Any]) -> dict[str, str]:
-    """Return {stage: family that is not built}: its pretraining, and the tasks that would begin with it."""
+    """Return {stage: family that is not built}, its pretraining and the tasks that begin with it."""
     families = params.get("families")
     if not isinstance(families, list):
         return {}

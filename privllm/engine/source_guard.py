@@ -1,8 +1,9 @@
 """Guard of the sources: is the content that DVC has recorded the content that `collect` has read?
 
-DVC hashes what a stage depends on after the stage has ended (dvc #11058), so a document that is saved just then is recorded
-beside the result of its old text, and looks up to date for ever. `collect` notes the content that it has read, by DVC's own
-name for it; every stage after it compares that with dvc.lock. Nothing else that a stage reads is undeclared in dvc.yaml.
+DVC hashes what a stage depends on after the stage has ended (dvc #11058), so a document that is
+saved just then is recorded beside the result of its old text, and looks up to date for ever.
+`collect` notes the content that it has read, by DVC's own name for it; every stage after it
+compares that with dvc.lock. Nothing else that a stage reads is undeclared in dvc.yaml.
 """
 
 import json
@@ -37,7 +38,10 @@ def sources_as_read(root: Path = Path()) -> str:
 
 
 def sources_as_recorded(root: Path = Path()) -> str:
-    """Return the content of the sources that dvc.lock names for the last run of `collect`, "" where it names none."""
+    """Return the content of the sources that dvc.lock names for the last run of `collect`.
+
+    "" where it names none.
+    """
     try:
         locked = parse_yaml((root / LOCK).read_text("utf-8"))
         entries = locked["stages"][STAGE]["deps"]
@@ -65,7 +69,7 @@ def saved_too_late(root: Path = Path()) -> bool:
 
 
 def require_sources_as_read(stage: str, root: Path = Path()) -> None:
-    """Raise UserError where `stage` works on what `collect` made of other sources than dvc.lock names."""
+    """Raise UserError where `stage` works on other sources than dvc.lock names."""
     if saved_too_late(root) and stage in stages_after(STAGE, declared_stages(root)):
         raise UserError(SAVED_TOO_LATE)
 

@@ -1,7 +1,8 @@
-"""The frame in which every stage runs: offline, with the code its key names, with errors for people, and timed.
+"""The frame in which every stage runs: checked, offline, timed, with errors for people.
 
-`stages/x.py` ends in `run(main)`. The parameters of `main` are paths, and the `Store` where it uses one; whatever else it
-needs, it reads from params.yaml. Durations go to `core.work_paths.LOG_FILE`, which nothing in the build reads.
+`stages/x.py` ends in `run(main)`. The parameters of `main` are paths, and the `Store` where it uses
+one; whatever else it needs, it reads from params.yaml. Durations go to `core.work_paths.LOG_FILE`,
+which nothing in the build reads.
 """
 
 import argparse
@@ -40,8 +41,8 @@ INTERRUPTED = 130
 def run(main: Callable[..., None]) -> None:
     """Call `main` with the command line's paths and leave the process with an exit code.
 
-    A parameter of `main` is a path, a switch (`verify: bool = False` is `--verify`), or `store: Store`, the store of this
-    stage.
+    A parameter of `main` is a path, a switch (`verify: bool = False` is `--verify`), or `store:
+    Store`, the store of this stage.
     """
     never_fail_to_print()
     gc.freeze()  # what was imported stays
@@ -71,7 +72,10 @@ def takes_store(main: Callable[..., None]) -> bool:
 
 
 def arguments(main: Callable[..., None], stage: str, words: list[str]) -> dict[str, Any]:
-    """Return the paths and switches of `main` from a command line; exit on `--help` and on wrong words."""
+    """Return the paths and switches of `main` from a command line.
+
+    Exit on `--help` and on wrong words.
+    """
     description = sys.modules[main.__module__].__doc__
     parser = argparse.ArgumentParser(prog=f"python -m stages.{stage}", description=description)
     for name, parameter in inspect.signature(main).parameters.items():
@@ -85,7 +89,10 @@ def arguments(main: Callable[..., None], stage: str, words: list[str]) -> dict[s
 
 
 def _checked(stage: str, words: list[str], action: Callable[[], None], start: float) -> None:
-    """Run `action` between the checks of code, libraries, parameters and inputs; log how long it took since `start`."""
+    """Run `action` between the checks of code, libraries, parameters and inputs.
+
+    Log how long it took since `start`.
+    """
     require_hashed_code(Path())
     require_libraries_of_the_environment()
     require_sound_params()
@@ -103,7 +110,10 @@ def _checked(stage: str, words: list[str], action: Callable[[], None], start: fl
 
 
 def call(action: Callable[[], object], name: str) -> int:
-    """Run `action` and return the exit code; an error that people can fix becomes one paragraph on stderr."""
+    """Run `action` and return the exit code.
+
+    An error that people can fix becomes one paragraph on stderr.
+    """
     debug = os.environ.get("PRIVLLM_DEBUG") == "1"
     try:
         action()
@@ -148,7 +158,8 @@ def _paragraph(error: Exception) -> str:
         return f"the disk is full ({full_path}). Nothing is lost: free some space (`dvc gc -w` drops old results) and run it again."
     if isinstance(error, OSError):
         fault = error.strerror or error
-        return f"{fault} ({error.filename or 'no file named'}). Fix that and run it again; PRIVLLM_DEBUG=1 shows where."
+        file = error.filename or "no file named"
+        return f"{fault} ({file}). Fix that and run it again; PRIVLLM_DEBUG=1 shows where."
     return str(error)
 
 
@@ -175,10 +186,11 @@ def log_duration(stage: str, seconds: float) -> None:
 
 
 def peak_mb() -> int:
-    """Return the most memory, in MB, that this process or the largest of its finished children had resident."""
+    """Return the peak of resident memory in MB, of this process or its largest finished child."""
     own_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     children_peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    # Linux adds to RUSAGE_SELF what the process held before this program started in it: DVC with all its files.
+    # Linux adds to RUSAGE_SELF what the process held before this program started in it: DVC with
+    # all its files.
     with suppress(OSError, StopIteration):
         lines = Path("/proc/self/status").read_text("utf-8").splitlines()
         own_peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))

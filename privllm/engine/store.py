@@ -1,12 +1,14 @@
 """A content-addressed cache of stage results, keyed by inputs, parameters and code.
 
-`store.map(function, jobs, out, "clean")` is `[function(scratch, *job) for job in jobs]`, where `function` is pure, at
-module level, writes files below `scratch` (they are moved to `out`) and returns what JSON can hold. Before a job runs, its
-key is looked up: the function's name, the stage's fingerprint (what the code means, library versions), every argument, and
-the name and content of every file among the arguments. If the key is recorded, the files come from DVC's cache, where the
-files of a finished job are put at once. So a killed stage goes on from its finished shards, a removed document leaves every
-output (outputs are made of the present jobs alone), and all experiments that share the cache share the work. The store does
-not know which documents or stages there are.
+`store.map(function, jobs, out, "clean")` is `[function(scratch, *job) for job in jobs]`, where
+`function` is pure, at module level, writes files below `scratch` (they are moved to `out`) and
+returns what JSON can hold. Before a job runs, its key is looked up: the function's name, the
+stage's fingerprint (what the code means, library versions), every argument, and the name and
+content of every file among the arguments. If the key is recorded, the files come from DVC's cache,
+where the files of a finished job are put at once. So a killed stage goes on from its finished
+shards, a removed document leaves every output (outputs are made of the present jobs alone), and all
+experiments that share the cache share the work. The store does not know which documents or stages
+there are.
 """
 
 import dataclasses
@@ -23,8 +25,18 @@ from typing import Any, NamedTuple
 from privllm.core.errors import UserError
 from privllm.core.seed import digest
 from privllm.core.work_paths import DIGESTS_FILE
+from privllm.engine.actions import (
+    Action,
+    Job,
+    action_path,
+    bytes_of_files,
+    move_files,
+    perform,
+    read_json,
+    write_json,
+)
 from privllm.engine.cache import Cache, find_cache
-from privllm.engine.digests import Digests, md5_of, replacing, status_of, unique
+from privllm.engine.digests import Digests, status_of
 from privllm.engine.executor import Executor, map_shards
 from privllm.engine.executor_ray import executor_of
 from privllm.engine.fingerprint import FOLDER
@@ -34,9 +46,6 @@ FORMAT = 1  # of an action's key and value
 SCRATCH = ".scratch"  # folder in `out` where jobs write
 
 work_counts: Counter[str] = Counter()  # of this process's maps: shards, made, bytes, bytes_made; for the log
-
-Job = tuple[Any, ...]
-Action = dict[str, Any]  # "value": what the function returned; "files": {name below `out`: (MD5, bytes)}
 
 
 class Unkeyed(NamedTuple):
@@ -51,8 +60,9 @@ class Unkeyed(NamedTuple):
 class Before(NamedTuple):
     """The last result of a job: of the same function and parameters, for files of the same names.
 
-    Its paths lead into the cache and are for reading only. What it holds about an unchanged document may be reused; whether
-    a document is unchanged, the function must find out from the documents themselves.
+    Its paths lead into the cache and are for reading only. What it holds about an unchanged
+    document may be reused; whether a document is unchanged, the function must find out from the
+    documents themselves.
     """
 
     inputs: dict[str, Path]  # by name
@@ -70,7 +80,10 @@ class Store:
         digests: Digests | None = None,
         executor: Executor = map_shards,
     ) -> None:
-        """Open the results of the code with the digest `code`; `executor` decides where jobs run."""
+        """Open the results of the code with the digest `code`.
+
+        `executor` decides where jobs run.
+        """
         self.cache = cache
         self.code = code
         self.digests = digests or Digests()
@@ -86,10 +99,13 @@ class Store:
         inline_bytes: int | None = None,
         borrow: bool = False,
     ) -> list[Any]:
-        """Return the jobs' results in their order, with their files in `out`. Two jobs must not write the same name.
+        """Return the jobs' results in their order, with their files in `out`.
 
-        With `resume` the last argument of the function is the `Before` of each job, or None. With `borrow` recorded files
-        need not be copied: `out` is for reading, and is removed before the stage ends.
+        Two jobs must not write the same name.
+
+        With `resume` the last argument of the function is the `Before` of each job, or None. With
+        `borrow` recorded files need not be copied: `out` is for reading, and is removed before the
+        stage ends.
         """
         out.mkdir(parents=True, exist_ok=True)
         keys = [self.key_of(function, job) for job in jobs]
@@ -103,10 +119,12 @@ class Store:
         try:
             tasks = []
             for index in to_run:
-                previous = (self._previous_result(function, jobs[index]),) if resume else ()
-                tasks.append((function, self.cache, keys[index], scratch / str(index), (*jobs[index], *previous)))
-            finished_actions = self.executor(_perform, tasks, label, inline_bytes)
-            executed_actions = [_move_files(action, out) for action in finished_actions]
+                job = jobs[index]
+                if resume:
+                    job = (*job, self._previous_result(function, job))
+                tasks.append((function, self.cache, keys[index], scratch / str(index), job))
+            finished_actions = self.executor(perform, tasks, label, inline_bytes)
+            executed_actions = [move_files(action, out) for action in finished_actions]
             if resume:
                 for index in to_run:
                     self._record_as_last(function, jobs[index], keys[index])
@@ -137,7 +155,7 @@ class Store:
         return self.digests.of(path), path.stat().st_size
 
     def note(self, name: str, *parts: str | int) -> Path | None:
-        """Return where a stage may keep what speeds it up and decides nothing, for this code and `parts`.
+        """Return where a stage may keep what speeds it up, for this code and `parts`.
 
         None without a cache.
         """
@@ -173,8 +191,10 @@ class Store:
         return value
 
     def _last_note(self, function: Callable[..., Any], job: Job) -> Path | None:
-        """Return the note that names the last recorded version of a job, which is known by the names of its files."""
-        names = [argument.name if isinstance(argument, Path) else self._jsonable(argument) for argument in job]
+        """Return the note that names the last version of a job with files of these names."""
+        names = []
+        for argument in job:
+            names.append(argument.name if isinstance(argument, Path) else self._jsonable(argument))
         return self.note("last", _name_of(function), json.dumps(names, sort_keys=True))
 
     def _record_as_last(self, function: Callable[..., Any], job: Job, key: str) -> None:
@@ -186,14 +206,14 @@ class Store:
         for argument in job:
             if isinstance(argument, Path):
                 inputs[argument.name] = self.digests.of(argument)
-        _write_json(path, {"key": key, "inputs": inputs})
+        write_json(path, {"key": key, "inputs": inputs})
 
     def _previous_result(self, function: Callable[..., Any], job: Job) -> Before | None:
         """Return the last result of a job, None where it or one of its files is missing."""
         path = self._last_note(function, job)
         if path is None or self.cache is None:
             return None
-        last_run = _read_json(path)
+        last_run = read_json(path)
         if not last_run:
             return None
         action = self._recorded_action(last_run["key"])
@@ -206,11 +226,14 @@ class Store:
         return Before(inputs, files, action["value"])
 
     def _recorded_action(self, key: str) -> Action | None:
-        """Return the action with that key, None where it is not recorded or one of its files is not in the cache."""
+        """Return the action with that key.
+
+        None where it is not recorded or one of its files is not in the cache.
+        """
         if self.cache is None:
             return None
         path = action_path(self.cache, key)
-        action = _read_json(path)
+        action = read_json(path)
         if action is None:
             return None
         if not all(self.cache.holds(md5, size) for md5, size in action["files"].values()):
@@ -219,10 +242,16 @@ class Store:
             os.utime(path)  # `privllm gc` keeps what was used last
         return action
 
-    def restore(self, actions: Sequence[Action | None], out: Path, borrow: bool = False) -> list[Action | None]:
+    def restore(
+        self,
+        actions: Sequence[Action | None],
+        out: Path,
+        borrow: bool = False,
+    ) -> list[Action | None]:
         """Put the actions' files into `out`, and return the actions.
 
-        None stands for those of which an object was removed meanwhile: `privllm gc` may run beside this.
+        None stands for those of which an object was removed meanwhile: `privllm gc` may run beside
+        this.
         """
         objects: dict[str, str] = {}  # {name below `out`: MD5}
         for action in actions:
@@ -275,69 +304,15 @@ def code_of(stage: str) -> str:
         ) from None
 
 
-def action_path(cache: Cache, key: str) -> Path:
-    """Return where the action `key` is recorded: in a small JSON, so it needs no lock and works on a network drive."""
-    return cache.folder / "privllm" / "actions" / key[:2] / f"{key[2:]}.json"
-
-
-def _name_of(function: Callable[..., Any]) -> str:
-    return f"{function.__module__}.{function.__qualname__}"
-
-
-def _perform(function: Callable[..., Any], cache: Cache | None, key: str, scratch: Path, job: Job) -> Action:
-    """Run one job; return its action, and as "attempt" the folder of its files.
-
-    A cluster may run a job again while another machine that no longer answers still works on it. So each attempt has a
-    folder of its own, and only the process that asked for the job moves files out of one.
-    """
-    attempt = scratch.with_name(f"{scratch.name}-{unique()}")
-    attempt.mkdir(parents=True)
-    returned = function(attempt, *job)
-    value = json.loads(json.dumps(returned, allow_nan=False))  # equal to what is read from the record later
-    files: dict[str, tuple[str, int]] = {}
-    for path in sorted(attempt.rglob("*")):
-        if path.is_file():
-            md5 = cache.put(path) if cache else md5_of(path)
-            files[path.relative_to(attempt).as_posix()] = md5, path.stat().st_size
-    if cache:
-        _write_json(action_path(cache, key), {"value": value, "files": files})
-    return {"value": value, "files": files, "attempt": attempt}
-
-
-def _move_files(action: Action, out: Path) -> Action:
-    """Move an action's files to `out` and remove their folder; return the action."""
-    attempt: Path = action["attempt"]
-    for name in action["files"]:
-        (out / name).parent.mkdir(parents=True, exist_ok=True)
-        (attempt / name).replace(out / name)
-    folders = [path for path in attempt.rglob("*") if path.is_dir()]
-    for folder in sorted(folders, reverse=True):
-        folder.rmdir()
-    attempt.rmdir()
-    return action
-
-
-def _read_json(path: Path) -> Action | None:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(value, allow_nan=False), "utf-8")
-
-
 def _count_work(restored_actions: list[Action], executed_actions: list[Action]) -> None:
     """Add a map to `work_counts`."""
-    restored_bytes = sum(map(_bytes_of, restored_actions))
-    executed_bytes = sum(map(_bytes_of, executed_actions))
+    restored_bytes = sum(map(bytes_of_files, restored_actions))
+    executed_bytes = sum(map(bytes_of_files, executed_actions))
     work_counts["shards"] += len(restored_actions) + len(executed_actions)
     work_counts["bytes"] += restored_bytes + executed_bytes
     work_counts["made"] += len(executed_actions)
     work_counts["bytes_made"] += executed_bytes
 
 
-def _bytes_of(action: Action) -> int:
-    return sum(size for _, size in action["files"].values())
+def _name_of(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}.{function.__qualname__}"

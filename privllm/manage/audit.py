@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from privllm.core.errors import UserError
 from privllm.core.seed import seed_of
 from privllm.core.work_paths import AUDIT_FOLDER
+from privllm.engine.actions import Job, action_path
 from privllm.engine.cache import Cache, find_cache
 from privllm.engine.digests import md5_of
 from privllm.engine.fingerprint import check_fingerprint
@@ -31,7 +32,7 @@ from privllm.engine.module_analysis import imports_of
 from privllm.engine.pipeline import PIPELINE, declared_stages, outputs_of, words_of
 from privllm.engine.source_guard import SAVED_TOO_LATE, saved_too_late
 from privllm.engine.stage import arguments
-from privllm.engine.store import COPIERS, Job, Store, action_path, code_of
+from privllm.engine.store import COPIERS, Store, code_of
 
 AGAIN = ".again"  # folder of a map's output in which shards are made again
 NOTHING = "-"  # in place of an MD5: there is no such file

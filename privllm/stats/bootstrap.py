@@ -1,8 +1,9 @@
-"""Percentile bootstrap (Efron 1979) over documents: how far would a figure move with another sample of documents?
+"""Percentile bootstrap (Efron 1979): how far would a figure move with other documents?
 
-A figure is a ratio of sums: nats by bytes, correct tokens by tokens. Tokens of one document are alike, so whole documents are
-drawn, with replacement, and the figure is computed from the sums. For two models that read the same documents, one draw
-serves both (a paired bootstrap): what makes a document hard for either then cancels out.
+A figure is a ratio of sums: nats by bytes, correct tokens by tokens. Tokens of one document are
+alike, so whole documents are drawn, with replacement, and the figure is computed from the sums. For
+two models that read the same documents, one draw serves both (a paired bootstrap): what makes a
+document hard for either then cancels out.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ TAILS = (0.025, 0.975)  # of a 95 % interval
 
 
 def drawn_sums(columns: Sequence[np.ndarray], draws: int, seed: int) -> np.ndarray:
-    """Return (columns, draws): sums over documents that are drawn with replacement, as many as there are.
+    """Return (columns, draws): sums over as many documents drawn with replacement.
 
     A column has a value for each document.
     """

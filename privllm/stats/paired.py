@@ -1,7 +1,7 @@
 """Difference of two models' scores of the same documents, with an interval.
 
-The scores of each document are in `documents.parquet` of the stage evaluate. The interval covers the choice of documents
-only, not the seed of a training.
+The scores of each document are in `documents.parquet` of the stage evaluate. The interval covers
+the choice of documents only, not the seed of a training.
 """
 
 import math
@@ -53,7 +53,10 @@ class Paired(NamedTuple):
 
 
 def read_scores(path: Path) -> pa.Table | None:
-    """Return the scores of documents (id, `COLUMNS`), None where there is no such table, or an unusable one."""
+    """Return the scores of documents (id, `COLUMNS`).
+
+    None where there is no such table, or an unusable one.
+    """
     try:
         if path.stat().st_size > LARGEST:
             return None
@@ -63,7 +66,7 @@ def read_scores(path: Path) -> pa.Table | None:
 
 
 def paired(a: pa.Table, b: pa.Table, draws: int = DRAWS) -> tuple[Overlap, dict[str, Paired]]:
-    """Return the documents that both tables score, and {name of FIGURES: its values on these documents}.
+    """Return the documents that both tables score, and {name of FIGURES: its values on them}.
 
     The latter is empty where no document is scored by both.
     """
@@ -91,7 +94,8 @@ def paired(a: pa.Table, b: pa.Table, draws: int = DRAWS) -> tuple[Overlap, dict[
 def _compare(figure: Callable[..., np.ndarray], totals: np.ndarray, sums: np.ndarray | None) -> Paired:
     """Return a figure of both revisions.
 
-    `totals` holds the sums of `COLUMNS` of a, then those of b; `sums` (2 * columns, draws) the same for each draw.
+    `totals` holds the sums of `COLUMNS` of a, then those of b; `sums` (2 * columns, draws) the same
+    for each draw.
     """
     half = len(COLUMNS)
     a, b = float(figure(*totals[:half])), float(figure(*totals[half:]))

@@ -1,8 +1,8 @@
 """Scores of labels (accuracy, macro F1, span F1), and the interval of the difference of two models.
 
-Each score is a ratio of sums over examples (`Score`), so a bootstrap can draw examples again whatever the score is. In span
-F1 an entity is correct when both its ends and its type are (Tjong Kim Sang and De Meulder 2003, conlleval). Scores of texts
-are in `text_overlap`.
+Each score is a ratio of sums over examples (`Score`), so a bootstrap can draw examples again
+whatever the score is. In span F1 an entity is correct when both its ends and its type are (Tjong
+Kim Sang and De Meulder 2003, conlleval). Scores of texts are in `text_overlap`.
 """
 
 from collections import Counter
@@ -50,7 +50,10 @@ def accuracy(expected: Sequence[str], predicted: Sequence[str]) -> Score:
 
 
 def macro_f1(expected: Sequence[str], predicted: Sequence[str]) -> float:
-    """Return the mean F1 over the labels that occur on either side; a label that is never right counts 0."""
+    """Return the mean F1 over the labels that occur on either side.
+
+    A label that is never right counts 0.
+    """
     correct: Counter[str] = Counter()
     for expected_label, predicted_label in zip(expected, predicted, strict=True):
         if expected_label == predicted_label:
@@ -74,7 +77,10 @@ def spans(labels: Sequence[str]) -> set[Span]:
 
 
 def span_f1(expected: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> Score:
-    """Return the micro F1 over all entities: 2 * correct / (expected + predicted). Each example is a list of BIO labels."""
+    """Return the micro F1 over all entities, 2 * correct / (expected + predicted).
+
+    Each example is a list of BIO labels.
+    """
     twice_correct, occurrences = [], []
     for expected_labels, predicted_labels in zip(expected, predicted, strict=True):
         expected_spans, predicted_spans = spans(expected_labels), spans(predicted_labels)
@@ -86,8 +92,8 @@ def span_f1(expected: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]
 def paired_interval(a: Score, b: Score, groups: Sequence[str], seed: int, draws: int = DRAWS) -> tuple[float, float]:
     """Return the 95 % interval of a.value - b.value over draws of the same examples for both.
 
-    Percentile bootstrap (Efron 1979). Groups are drawn, each with all its examples: passages of one page are not
-    independent of each other (Cameron et al. 2008).
+    Percentile bootstrap (Efron 1979). Groups are drawn, each with all its examples: passages of one
+    page are not independent of each other (Cameron et al. 2008).
     """
     _, group_numbers = np.unique(np.asarray(groups), return_inverse=True)
     group_sums = [np.bincount(group_numbers, weights=values) for values in (a.over, a.under, b.over, b.under)]

@@ -1,9 +1,10 @@
 """Scores of a text against one reference: BLEU, chrF, ROUGE-L, exact match, word F1.
 
-BLEU is Papineni et al. 2002 and chrF Popović 2015, both by sacrebleu (Post 2018) with its standard settings (tokeniser 13a,
-exponential smoothing), as shares of 1. ROUGE-L is the F1 of the longest common subsequence of words (Lin 2004); words are
-runs of letters and digits as in Google's rouge-score, in any alphabet and without a stemmer. Exact match and F1 are SQuAD's
-(Rajpurkar et al. 2016).
+BLEU is Papineni et al. 2002 and chrF Popović 2015, both by sacrebleu (Post 2018) with its standard
+settings (tokeniser 13a, exponential smoothing), as shares of 1. ROUGE-L is the F1 of the longest
+common subsequence of words (Lin 2004); words are runs of letters and digits as in Google's
+rouge-score, in any alphabet and without a stemmer. Exact match and F1 are SQuAD's (Rajpurkar et al.
+2016).
 """
 
 import re
@@ -35,7 +36,7 @@ def _words(text: str) -> list[str]:
 
 
 def normalise_answer(text: str) -> str:
-    """Return the text as SQuAD compares it: lower case, without punctuation, articles and extra white space."""
+    """Return the text in lower case, without punctuation, articles and extra space, as SQuAD does."""
     without_punctuation = text.lower().translate(_PUNCTUATION)
     without_articles = re.sub(r"\b(a|an|the)\b", " ", without_punctuation)
     return " ".join(without_articles.split())
@@ -47,7 +48,10 @@ def exact_match(written: str, expected: str) -> float:
 
 
 def word_f1(written: str, expected: str) -> float:
-    """Return the F1 of the two bags of words after SQuAD's normalisation, in [0, 1]; two texts without words are equal."""
+    """Return the F1 of the two bags of words after SQuAD's normalisation, in [0, 1].
+
+    Two texts without words are equal.
+    """
     a, b = normalise_answer(written).split(), normalise_answer(expected).split()
     if not a or not b:
         return float(a == b)
@@ -62,7 +66,10 @@ def _f1(common: int, size_a: int, size_b: int) -> float:
 
 
 def _common_subsequence(a: Sequence[str], b: Sequence[str]) -> int:
-    """Return the length of the longest common subsequence, by dynamic programming, a row of the table at a time."""
+    """Return the length of the longest common subsequence, by dynamic programming.
+
+    Only a row of the table is in memory.
+    """
     row = [0] * (len(b) + 1)
     for word_a in a:
         diagonal = 0
