@@ -1,5 +1,9 @@
-"""Before anything heavy is imported: what runs is the code that was hashed; Ctrl-C may come meanwhile; what comes is no garbage
-(looking for it takes a sixth of the time); and Arrow shall give back what it frees (its own allocator keeps some 40 MB)."""
+"""Set-up of every stage before anything heavy is imported.
+
+Only the code that was hashed is imported, and Ctrl-C during imports is explained. Garbage
+collection is off, for imports leave none and looking for it takes a sixth of their time. Arrow uses
+the system's allocator, which returns freed memory (its own keeps about 40 MB).
+"""
 
 import gc
 import os

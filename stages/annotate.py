@@ -1,6 +1,8 @@
-"""annotate: documents in, spans of parts of speech, dependencies and entities out, for a share chosen by id, as far as anything reads them.
+"""annotate: documents in, parts of speech, dependencies and entities out.
 
 data/dedup, data/validate/verdict.json -> data/annotate, reports/annotate.json
+
+A share of the documents is annotated, chosen by id, of those splits whose annotations are read.
 """
 
 from pathlib import Path
@@ -11,18 +13,24 @@ from privllm.core.params import deciding_sections, read_params
 from privllm.core.report import write_report
 from privllm.core.split import SplitConfig
 from privllm.engine.stage import require_verdict, run
-from privllm.engine.store import open_store
+from privllm.engine.store import Store
 
-SECTIONS = ("annotate", "finetune", "split", "tasks")  # of params.yaml, `families`, and `masking` of the masked family
+SECTIONS = (
+    "annotate",
+    "finetune",
+    "split",
+    "tasks",
+)  # of params.yaml, `families`, and `masking` of the masked family
 
 
-def main(source: Path, verdict: Path, out: Path, report: Path) -> None:
+def main(source: Path, verdict: Path, out: Path, report: Path, store: Store) -> None:
     require_verdict(verdict)
-    cfg, params = read_params("annotate", AnnotateConfig), deciding_sections()
-    splits = splits_read(
-        params["families"], params["pretrain"]["masked"]["masking"], params["tasks"]["derive"], params["finetune"]["tasks"]
-    )
-    write_report(report, annotate(cfg, read_params("split", SplitConfig), source, out, open_store("annotate"), splits))
+    cfg = read_params("annotate", AnnotateConfig)
+    split = read_params("split", SplitConfig)
+    params = deciding_sections()
+    masking = params["pretrain"]["masked"]["masking"]
+    splits = splits_read(params["families"], masking, params["tasks"]["derive"], params["finetune"]["tasks"])
+    write_report(report, annotate(cfg, split, source, out, store, splits))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""clean: documents in, tidy documents out, and the dropped ones with their reason.
+"""clean: documents in, clean documents out, and the dropped ones with their reason.
 
 data/collect -> data/clean, reports/clean.json
 """
@@ -9,17 +9,17 @@ from privllm.clean.recipe import LIST, CleanConfig, clean, spoken
 from privllm.core.params import read_params
 from privllm.core.printable import say
 from privllm.core.report import write_report
-from privllm.engine.dropped import tell
+from privllm.engine.dropped import print_dropped
 from privllm.engine.stage import run
-from privllm.engine.store import open_store
+from privllm.engine.store import Store
 
 
-def main(source: Path, out: Path, report: Path) -> None:
+def main(source: Path, out: Path, report: Path, store: Store) -> None:
     cfg = read_params("clean", CleanConfig)
-    found = clean(cfg, source, out, open_store("clean"))
-    write_report(report, found)
-    say(f"clean found these languages: {spoken(found)}")
-    tell("clean", out / "dropped" / LIST, found["documents_in"], "documents")
+    counts = clean(cfg, source, out, store)
+    write_report(report, counts)
+    say(f"clean found these languages: {spoken(counts)}")
+    print_dropped("clean", out / "dropped" / LIST, counts["documents_in"], "documents")
 
 
 if __name__ == "__main__":

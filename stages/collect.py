@@ -9,16 +9,16 @@ from pathlib import Path
 from privllm.collect.recipe import LIST, CollectConfig, collect
 from privllm.core.params import read_params
 from privllm.core.report import write_report
-from privllm.engine.dropped import tell
+from privllm.engine.dropped import print_dropped
 from privllm.engine.stage import run
-from privllm.engine.store import open_store
+from privllm.engine.store import Store
 
 
-def main(sources: Path, out: Path, report: Path, verify: bool) -> None:
+def main(sources: Path, out: Path, report: Path, verify: bool, store: Store) -> None:
     cfg = read_params("collect", CollectConfig)
-    found = collect(cfg, sources, out, open_store("collect"), verify)
-    write_report(report, found)
-    tell("collect", out / "quarantine" / LIST, found["entries"], "files, and lines of JSONL")
+    counts = collect(cfg, sources, out, store, verify)
+    write_report(report, counts)
+    print_dropped("collect", out / "quarantine" / LIST, counts["entries"], "files, and lines of JSONL")
 
 
 if __name__ == "__main__":

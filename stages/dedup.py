@@ -1,4 +1,4 @@
-"""dedup: tidy documents in, one of each cluster of duplicates out, and a sample of those for the vocabulary.
+"""dedup: clean documents in, one of each cluster of duplicates out, and a sample of these.
 
 data/clean -> data/dedup, reports/dedup.json
 """
@@ -10,14 +10,16 @@ from privllm.core.report import write_report
 from privllm.core.split import SplitConfig
 from privllm.dedup.recipe import DedupConfig, dedup
 from privllm.engine.stage import run
-from privllm.engine.store import open_store
+from privllm.engine.store import Store
 from privllm.tokens.vocabulary_sample import SampleConfig, write_sample
 
 
-def main(source: Path, out: Path, report: Path) -> None:
-    store = open_store("dedup")
-    write_report(report, dedup(read_params("dedup", DedupConfig), source, out, store))
-    write_sample(read_params("sample", SampleConfig), read_params("split", SplitConfig), out, out / "sample", store)
+def main(source: Path, out: Path, report: Path, store: Store) -> None:
+    cfg = read_params("dedup", DedupConfig)
+    write_report(report, dedup(cfg, source, out, store))
+    sample = read_params("sample", SampleConfig)
+    split = read_params("split", SplitConfig)
+    write_sample(sample, split, out, out / "sample", store)
 
 
 if __name__ == "__main__":

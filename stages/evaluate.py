@@ -1,7 +1,8 @@
 """evaluate: a model and held-out rows in, figures by slice, document by document, and samples out.
 
 data/align/<family>, data/tokenizer, data/pack, data/dedup, data/annotate
-    -> data/evaluate/<family>, reports/evaluate/<family>.json, and of it reports/metrics/evaluate/<family>.json for `dvc exp show`
+    -> data/evaluate/<family>, reports/evaluate/<family>.json,
+       reports/metrics/evaluate/<family>.json (for `dvc exp show`)
 """
 
 from pathlib import Path
@@ -10,18 +11,30 @@ from privllm.core.out_of_memory import shortage_explained
 from privllm.core.params import read_params
 from privllm.core.report import write_json, write_report
 from privllm.engine.stage import run
-from privllm.engine.store import open_store
+from privllm.engine.store import Store
 from privllm.evaluate.recipe import EvaluateConfig, Inputs, evaluate
 
 
-def main(model: Path, tokenizer: Path, packed: Path, documents: Path, annotations: Path, out: Path, report: Path, metrics: Path) -> None:
+def main(
+    model: Path,
+    tokenizer: Path,
+    packed: Path,
+    documents: Path,
+    annotations: Path,
+    out: Path,
+    report: Path,
+    metrics: Path,
+    store: Store,
+) -> None:
+    family = out.name
     cfg = read_params("evaluate", EvaluateConfig)
     inputs = Inputs(model, tokenizer, packed / "test", documents, annotations)
-    knobs = f"Lower `evaluate.batch_rows`, or train a smaller `pretrain.{out.name}.model`, in params.yaml; or close other programs"
-    with shortage_explained(knobs):
-        figures = evaluate(cfg, inputs, out.name, out, open_store("evaluate"))
+    with shortage_explained(
+        f"Lower `evaluate.batch_rows`, or train a smaller `pretrain.{family}.model`, in params.yaml; or close other programs"
+    ):
+        figures = evaluate(cfg, inputs, family, out, store)
     write_report(report, figures)
-    write_json(metrics, {out.name: {"bits_per_byte": figures["bits_per_byte"]}})
+    write_json(metrics, {family: {"bits_per_byte": figures["bits_per_byte"]}})
 
 
 if __name__ == "__main__":

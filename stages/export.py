@@ -1,6 +1,7 @@
-"""export: a trained model in, a folder that stock transformers loads out, with a card that says where it came from.
+"""export: a trained model in, a folder for plain transformers out, with a card on its origin.
 
-data/align/<family>, data/tokenizer, data/dedup, data/pack, data/guide/<family>, data/start/<family>, data/fingerprint, reports
+data/align/<family>, data/tokenizer, data/dedup, data/pack, data/guide/<family>,
+data/start/<family>, data/fingerprint, reports
     -> data/export/<family>, reports/export/<family>.json
 """
 
@@ -11,21 +12,37 @@ from privllm.core.report import write_report
 from privllm.engine.stage import run
 from privllm.export.folder import ExportConfig, ExportInputs, export
 
-SHARED = ("collect", "clean", "dedup", "validate", "tokenizer", "pack")  # whose reports the card keeps, of every family
-OWN = ("pretrain", "align", "evaluate")  # and of this one
-DECIDES = (*SHARED, "annotate", "feedback", "guide", "start", *OWN)  # whose code decides weights or figures; a test asks dvc.yaml
-SECTIONS = ("split", "sample", "annotate", "guide", "feedback", "align", "evaluate", "export", *SHARED)  # and `pretrain.<family>`
+# Stages whose reports the card has, of all families and of this one; and those whose code decides weights or figures.
+SHARED = ("collect", "clean", "dedup", "validate", "tokenizer", "pack")
+OF_FAMILY = ("pretrain", "align", "evaluate")
+DECIDES = (*SHARED, "annotate", "feedback", "guide", "start", *OF_FAMILY)
+OTHERS = ("split", "sample", "annotate", "guide", "feedback", "align", "evaluate", "export")
+SECTIONS = (*OTHERS, *SHARED)  # and `pretrain.<family>`
 
 
 def main(
-    model: Path, tokenizer: Path, corpus: Path, pack: Path, guide: Path, start: Path, prints: Path, reports: Path, out: Path, report: Path
+    model: Path,
+    tokenizer: Path,
+    corpus: Path,
+    pack: Path,
+    guide: Path,
+    start: Path,
+    fingerprints: Path,
+    reports: Path,
+    out: Path,
+    report: Path,
 ) -> None:
-    cfg, family, params = read_params("export", ExportConfig), out.name, deciding_sections()
-    params = {name: params[name] for name in sorted(SECTIONS)} | {"pretrain": params["pretrain"][family]}
-    figures = {stage: reports / f"{stage}.json" for stage in SHARED} | {stage: reports / stage / f"{family}.json" for stage in OWN}
-    learnt = {"pack": pack, "guide": guide, "start": start}
-    codes = tuple(prints / f"{stage}.json" for stage in DECIDES)
-    write_report(report, export(cfg, ExportInputs(model, tokenizer, corpus, codes, figures, params, learnt), family, out))
+    family = out.name
+    cfg = read_params("export", ExportConfig)
+    sections = deciding_sections()
+    params = {name: sections[name] for name in sorted(SECTIONS)}
+    params["pretrain"] = sections["pretrain"][family]
+    stage_reports = {stage: reports / f"{stage}.json" for stage in SHARED}
+    stage_reports |= {stage: reports / stage / f"{family}.json" for stage in OF_FAMILY}
+    training_inputs = {"pack": pack, "guide": guide, "start": start}
+    codes = tuple(fingerprints / f"{stage}.json" for stage in DECIDES)
+    inputs = ExportInputs(model, tokenizer, corpus, codes, stage_reports, params, training_inputs)
+    write_report(report, export(cfg, inputs, family, out))
 
 
 if __name__ == "__main__":

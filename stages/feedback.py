@@ -1,4 +1,4 @@
-"""feedback: ratings and votes in; corrections, preferences and a held-out part out, with what each person's word weighs.
+"""feedback: ratings and votes in; corrections, preferences and a held-out part of both out.
 
 data/feedback -> data/feedback_clean, reports/feedback.json
 """

@@ -1,8 +1,9 @@
-"""fingerprint: source code in, one JSON per stage out that says what its code means.
+"""fingerprint: source code in, one JSON per stage out with hashes of what its code means.
 
 privllm/ stages/ requirements.lock -> data/fingerprint/<stage>.json, reports/fingerprint.json
 
-Being the first, it also removes what families and tasks that params.yaml no longer names have left behind.
+As the first stage, it also removes the outputs of families and tasks that params.yaml no longer
+names.
 """
 
 from pathlib import Path

@@ -1,7 +1,8 @@
-"""gate: this build's model beside the incumbent, on the same documents, votes and tasks; fails where a rule of `gate.rules` is broken.
+"""gate: this build's model compared with the incumbent; fails where a rule is broken.
 
-data/promoted/model, data/align, data/evaluate, data/pack, data/dedup, data/tokenizer, data/feedback_clean, data/finetune
-    -> data/gate, whose verdict.json is there also where there is no incumbent; reports/gate.json
+data/promoted/model, data/align, data/evaluate, data/pack, data/dedup, data/tokenizer,
+data/feedback_clean, data/finetune
+    -> data/gate, whose verdict.json is written without an incumbent too; reports/gate.json
 """
 
 from pathlib import Path
@@ -13,26 +14,42 @@ from privllm.core.promoted import MANIFEST
 from privllm.core.report import write_json, write_report
 from privllm.core.split import SplitConfig
 from privllm.engine.stage import run
-from privllm.engine.store import open_store
+from privllm.engine.store import Store
 from privllm.evaluate.rules import GateConfig, require_pass, without_incumbent
 
 
 def main(
-    promoted: Path, models: Path, scores: Path, packed: Path, texts: Path, tokenizer: Path, said: Path, tuned: Path, out: Path, report: Path
+    promoted: Path,
+    models: Path,
+    scores: Path,
+    packed: Path,
+    texts: Path,
+    tokenizer: Path,
+    feedback: Path,
+    finetuned: Path,
+    out: Path,
+    report: Path,
+    store: Store,
 ) -> None:
     cfg = read_params("gate", GateConfig)
-    found = without_incumbent()
+    figures = without_incumbent()
     if (promoted / INCUMBENT / MANIFEST).is_file():
-        from privllm.evaluate.promotion_gate import Inputs, Settings, gate  # not before it is known that there is work for torch
+        from privllm.evaluate.promotion_gate import (
+            Inputs,
+            Settings,
+            gate,
+        )  # imports torch, so only where there is work
         from privllm.evaluate.recipe import EvaluateConfig
 
-        settings = Settings(cfg, read_params("evaluate", EvaluateConfig), read_params("split", SplitConfig))
-        inputs = Inputs(promoted, models, scores, packed, texts, tokenizer, said, tuned)
+        evaluation = read_params("evaluate", EvaluateConfig)
+        split = read_params("split", SplitConfig)
+        settings = Settings(cfg, evaluation, split)
+        inputs = Inputs(promoted, models, scores, packed, texts, tokenizer, feedback, finetuned)
         with shortage_explained("Lower `evaluate.batch_rows` in params.yaml, or close other programs"):
-            found = gate(settings, inputs, out, open_store("gate"))
-    write_json(out / "verdict.json", {key: found[key] for key in ("incumbent", "passed")})
-    write_report(report, found)
-    require_pass(found)
+            figures = gate(settings, inputs, out, store)
+    write_json(out / "verdict.json", {key: figures[key] for key in ("incumbent", "passed")})
+    write_report(report, figures)
+    require_pass(figures)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """pack: documents in, rows of tokens out that say which document each token came from.
 
-data/dedup, data/tokenizer, data/promoted/weak_spots.json -> data/pack/{train,validation,test}, reports/pack.json
+data/dedup, data/tokenizer, data/promoted/weak_spots.json -> data/pack/{train,validation,test},
+reports/pack.json
 """
 
 from pathlib import Path
@@ -9,13 +10,14 @@ from privllm.core.params import read_params
 from privllm.core.report import write_report
 from privllm.core.split import SplitConfig
 from privllm.engine.stage import run
-from privllm.engine.store import open_store
+from privllm.engine.store import Store
 from privllm.tokens.pack import PackConfig, pack
 
 
-def main(source: Path, tokenizer: Path, promoted: Path, out: Path, report: Path) -> None:
+def main(source: Path, tokenizer: Path, promoted: Path, out: Path, report: Path, store: Store) -> None:
     cfg = read_params("pack", PackConfig)
-    write_report(report, pack(cfg, read_params("split", SplitConfig), source, tokenizer, out, open_store("pack"), promoted))
+    split = read_params("split", SplitConfig)
+    write_report(report, pack(cfg, split, source, tokenizer, out, store, promoted))
 
 
 if __name__ == "__main__":

@@ -9,30 +9,34 @@ from pathlib import Path
 from privllm.core.out_of_memory import shortage_explained
 from privllm.core.params import read_params
 from privllm.core.report import write_report
+from privllm.core.work_paths import CHECKPOINTS
 from privllm.engine.executor_ray import ExecutorConfig
 from privllm.engine.fingerprint import FOLDER
 from privllm.engine.skipped_families import reason_in, skip
 from privllm.engine.stage import require_verdict, run
 from privllm.train.config import PretrainConfig
 
-WORK = Path(".privllm/work/pretrain")  # where a run that was killed left its checkpoint
-
 
 def main(rows: Path, guide: Path, tokenizer: Path, start: Path, verdict: Path, out: Path, live: Path, report: Path) -> None:
     require_verdict(verdict)
-    section, family = read_params("pretrain", PretrainConfig), out.name
+    family = out.name
+    section = f"pretrain.{family}"
+    cfg = read_params("pretrain", PretrainConfig)
     if reason := reason_in(start):
-        write_report(report, skip(f"pretrain.{family}", reason, out, live))
+        write_report(report, skip(section, reason, out, live))
         return
-    from privllm.train.loop import Work  # not before it is known that there is work for torch
+    from privllm.train.loop import Work  # imports torch, so only where there is work
     from privllm.train.pretrain import PretrainInputs, pretrain
 
-    minutes = read_params("executor", ExecutorConfig).checkpoint_minutes
-    work = Work(WORK / family, (FOLDER / "pretrain.json").read_text("utf-8"), 60 * minutes)
-    inputs, knobs = PretrainInputs(rows, guide, tokenizer, start), f"pretrain.{family}"
-    lower = f"Lower `{knobs}.batch_size` or `pack.context`, take a smaller `{knobs}.model` (or `{knobs}.start`)"
-    with shortage_explained(f"{lower}, or set `{knobs}.precision` to bf16, in params.yaml; or close other programs"):
-        write_report(report, pretrain(family, section, inputs, out, live, work))
+    seconds = 60 * read_params("executor", ExecutorConfig).checkpoint_minutes
+    code = (FOLDER / "pretrain.json").read_text("utf-8")
+    work = Work(CHECKPOINTS / "pretrain" / family, code, seconds)
+    inputs = PretrainInputs(rows, guide, tokenizer, start)
+    with shortage_explained(
+        f"Lower `{section}.batch_size` or `pack.context`, take a smaller `{section}.model` (or `{section}.start`), "
+        f"or set `{section}.precision` to bf16, in params.yaml; or close other programs"
+    ):
+        write_report(report, pretrain(family, cfg, inputs, out, live, work))
 
 
 if __name__ == "__main__":

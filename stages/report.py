@@ -1,4 +1,4 @@
-"""report: every stage's report in, one self-contained page out.
+"""report: the reports of all stages in, one self-contained page out.
 
 reports, data/evaluate, data/fingerprint -> reports/index.html
 """
@@ -15,12 +15,13 @@ SECTIONS = ("split", "sample", *SHOWN)
 
 
 def main(reports: Path, evaluation: Path, fingerprints: Path, out: Path) -> None:
-    params = deciding_sections()
-    families = tuple(params["families"])
-    shown = {name: params[name] for name in sorted(SECTIONS)}
-    shown["pretrain"] = {family: shown["pretrain"][family] for family in families}
+    sections = deciding_sections()
+    families = tuple(sections["families"])
+    params = {name: sections[name] for name in sorted(SECTIONS)}
+    params["pretrain"] = {family: params["pretrain"][family] for family in families}
     codes = tuple(fingerprints / f"{stage}.json" for stage in CODES)
-    render_report(ReportInputs(reports, families, evaluation, codes, shown), out)
+    inputs = ReportInputs(reports, families, evaluation, codes, params)
+    render_report(inputs, out)
 
 
 if __name__ == "__main__":

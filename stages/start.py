@@ -1,8 +1,8 @@
-"""start: the last promoted model or one that lies below data/base in, what each training begins with out.
+"""start: the last promoted model or one below data/base in, the model that each training begins with out.
 
 data/promoted/model, data/base -> data/start/{<family>, tokenizer}, reports/start.json
 
-Of a family that is not built, a note.
+A family that is not built gets a note instead.
 """
 
 from pathlib import Path
@@ -14,14 +14,15 @@ from privllm.engine.skipped_families import leave_note, not_built
 from privllm.engine.stage import run
 from privllm.tokens.base_models import take_starts
 
-SECTIONS = ("tokenizer",)  # of params.yaml, its `start`, and that of each family in `pretrain`
+SECTIONS = ("tokenizer",)  # of params.yaml; of it `start` is read, and that of each family in `pretrain`
 
 
 def main(promoted: Path, base: Path, out: Path, report: Path) -> None:
     params = deciding_sections()
     families = params["families"]
-    wanted = {family: params["pretrain"][family]["start"] for family in families}
-    write_report(report, take_starts(wanted | {"tokenizer": params["tokenizer"]["start"]}, promoted, base, out))
+    starts = {family: params["pretrain"][family]["start"] for family in families}
+    starts["tokenizer"] = params["tokenizer"]["start"]
+    write_report(report, take_starts(starts, promoted, base, out))
     for family in sorted(set(ARCHITECTURES) - set(families)):
         leave_note(not_built(family), out / family)
 

@@ -1,4 +1,4 @@
-"""tasks: documents and annotations in, labelled examples out that nobody labelled by hand.
+"""tasks: documents and annotations in, labelled examples out that nobody had to label by hand.
 
 data/dedup, data/annotate -> data/tasks/<name>.jsonl, reports/tasks.json
 """
@@ -9,13 +9,14 @@ from privllm.core.params import read_params
 from privllm.core.report import write_report
 from privllm.core.split import SplitConfig
 from privllm.engine.stage import run
-from privllm.engine.store import open_store
+from privllm.engine.store import Store
 from privllm.tasks.recipe import TasksConfig, derive
 
 
-def main(source: Path, annotations: Path, out: Path, report: Path) -> None:
+def main(source: Path, annotations: Path, out: Path, report: Path, store: Store) -> None:
     cfg = read_params("tasks", TasksConfig)
-    write_report(report, derive(cfg, read_params("split", SplitConfig), source, annotations, out, open_store("tasks")))
+    split = read_params("split", SplitConfig)
+    write_report(report, derive(cfg, split, source, annotations, out, store))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """validate: documents and two reports in, a verdict out; a failed critical expectation stops the build.
 
-data/dedup, reports/{collect,clean}.json, data/promoted/statistics.json -> data/validate, reports/validate, reports/validate.json
+data/dedup, reports/{collect,clean}.json, data/promoted/statistics.json -> data/validate,
+reports/validate, reports/validate.json
 """
 
 from pathlib import Path
@@ -8,13 +9,23 @@ from pathlib import Path
 from privllm.core.params import read_params
 from privllm.core.report import write_report
 from privllm.engine.stage import run
-from privllm.engine.store import open_store
+from privllm.engine.store import Store
 from privllm.validate.recipe import Inputs, ValidateConfig, validate
 
 
-def main(source: Path, collected: Path, cleaned: Path, promoted: Path, out: Path, docs: Path, report: Path) -> None:
+def main(
+    source: Path,
+    collected: Path,
+    cleaned: Path,
+    promoted: Path,
+    out: Path,
+    docs: Path,
+    report: Path,
+    store: Store,
+) -> None:
     cfg = read_params("validate", ValidateConfig)
-    write_report(report, validate(cfg, Inputs(source, collected, cleaned, promoted), out, docs, open_store("validate")))
+    inputs = Inputs(source, collected, cleaned, promoted)
+    write_report(report, validate(cfg, inputs, out, docs, store))
 
 
 if __name__ == "__main__":

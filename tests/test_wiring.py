@@ -20,7 +20,7 @@ from tests.workshop import ROOT
 
 STAGES = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if path.stem != "__init__")
 GATED = sorted({name.partition("@")[0] for name, declared in declared_stages(ROOT).items() if VERDICT in declared["deps"]})
-STORED = [stage for stage in STAGES if "open_store(" in (ROOT / f"stages/{stage}.py").read_text("utf-8")]
+STORED = [stage for stage in STAGES if "store: Store" in (ROOT / f"stages/{stage}.py").read_text("utf-8")]
 REPORTED = [stage for stage in STAGES if stage != "report"]  # its only output is written by the library
 
 

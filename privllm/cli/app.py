@@ -18,8 +18,9 @@ from privllm.cli import predict, promotion, serving
 from privllm.cli.error_handling import commands_of
 from privllm.core.errors import UserError
 from privllm.core.printable import never_fail_to_print, say, say_json
+from privllm.core.work_paths import LOG_FILE
 from privllm.engine.pipeline import require_root
-from privllm.engine.stage import LOG_FILE, explain
+from privllm.engine.stage import explain
 from privllm.serve.folders import require_model
 
 app = typer.Typer(

@@ -40,12 +40,12 @@ from privllm.core.params import require
 from privllm.core.records import MAX_SHARD_BITS, QUARANTINE, shard_name
 from privllm.core.report import balance, write_json
 from privllm.core.tables import write_table
+from privllm.core.work_paths import SOURCES_INDEX
 from privllm.engine.digests import md5_of, status_of
 from privllm.engine.dropped import write_list
 from privllm.engine.source_guard import SOURCES_AS_READ, content_named_in
 from privllm.engine.store import NO_STORE, Store, Unkeyed
 
-INDEX = Path(".privllm/sources.arrow")
 LIST = "quarantine.txt"  # beside quarantine.parquet
 READ = KNOWN.append(pa.field("rows", pa.int64()))  # and its entries
 LISTED = ["id", "digest", "encoding"]  # what says which documents a shard is made of
@@ -109,7 +109,7 @@ class Reader:
     def __init__(self, cfg: CollectConfig, sources: Path, store: Store, verify: bool, folder: Path) -> None:
         self.sources, self.folder, self.execute, self.verify = sources, folder, store.executor, verify
         self.max_bytes, self.shard_bits = int(cfg.max_megabytes * 1e6), cfg.shard_bits
-        self.index = INDEX if store.cache else None
+        self.index = SOURCES_INDEX if store.cache else None
         self.file = store.note("collect", self.max_bytes, cfg.shard_bits)
         self.shards: list[tuple[str, int]] = []  # as they were
         self.files = READ.empty_table()  # READ; in the order of the memory that `read` returns

@@ -1,6 +1,9 @@
-"""Where training may begin, as params.yaml says it: `scratch`, `incumbent` (the last promoted model), or `data/base/<name>`.
+"""Places where training may begin.
 
-It opens nothing: `tokens.base_models` fetches what is named, `models.base_weights` loads it.
+In params.yaml they are `scratch`, `incumbent` (the last promoted model) or `data/base/<name>`.
+
+Nothing is opened here: `tokens.base_models` fetches the named model, `models.base_weights` loads
+it.
 """
 
 import re
@@ -12,7 +15,8 @@ BASE = re.compile(r"data/base/([^/\\.][^/\\]*)")
 NOTE = "start.json"  # in every folder below data/start: what it holds
 DOCUMENTS = "documents.parquet"  # beside weights: what they were trained on, see `tokens.trained_documents`
 
-# The `model_type`s that the objectives and the optimiser of each family know: blocks called `layers` (or T5's) and a plain output layer.
+# The `model_type`s that the objectives and the optimiser of each family support: their blocks are
+# called `layers` (or as in T5) and their output layer is a plain one.
 ARCHITECTURES = {
     "causal": ("llama", "mistral", "qwen2", "qwen3"),
     "masked": ("modernbert",),

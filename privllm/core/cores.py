@@ -1,10 +1,15 @@
-"""How many processes work at once: one on each core that this one may use."""
+"""Number of cores that this process may use; as many processes work at once."""
 
 import os
 
 
 def available_cores() -> int:
-    """Count the cores that this process may run on; where the system does not say (macOS), all of the machine's."""
-    if hasattr(os, "sched_getaffinity"):  # Linux: `taskset`, batch systems and containers give a process fewer than there are
+    """Return how many cores this process may run on.
+
+    Where the system does not say (macOS), it is the number of the machine's cores.
+    """
+    # On Linux, `taskset`, batch systems and containers give a process fewer cores than the machine
+    # has.
+    if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,10 +1,13 @@
-"""The one exception that is the user's to mend.
+"""Errors that people can fix.
 
-Everything a person can put right (a misspelt parameter, an empty folder, a corpus too small to split) is a
-`UserError`; `engine.stage` prints it as one paragraph without a traceback. A mistake of ours stays an `assert`
-or whatever Python raised, traceback included.
+A misspelt parameter, an empty folder or a corpus too small to split is a `UserError`;
+`engine.stage` prints it as one paragraph without a traceback. A mistake in our code stays an
+`assert` or whatever Python raised, traceback included.
 """
 
 
 class UserError(ValueError):
-    """What is wrong, where (file, key, document), and what to do, in one paragraph."""
+    """An error that people can fix.
+
+    Its message says in one paragraph what is wrong, where (file, key, document), and what to do.
+    """

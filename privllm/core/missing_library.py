@@ -1,4 +1,9 @@
-"""A library that is not installed: `.venv` is not active, or older than requirements.lock. It imports nothing that could be missing."""
+"""Message for a library that is not installed.
+
+The cause is that `.venv` is not active, or is older than requirements.lock.
+
+This module imports nothing that could be missing.
+"""
 
 import sys
 
@@ -6,9 +11,10 @@ OURS = ("privllm", "stages")
 
 
 def missing_library(error: BaseException) -> str | None:
-    """Return what to do where `error` says that a library is not there; None where it says anything else.
+    """Return what to do where `error` says that a library is missing, None for any other error.
 
-    A module of ours, of Python's, or one within a library is missing because of our mistake, and that keeps its traceback.
+    If a module of ours, of Python's, or one within a library is missing, the mistake is ours, and
+    keeps its traceback.
     """
     name = error.name if isinstance(error, ModuleNotFoundError) else None
     if not name or "." in name or name in OURS or name in sys.stdlib_module_names:

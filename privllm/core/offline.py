@@ -1,7 +1,10 @@
-"""Nothing leaves the machine: every library's telemetry and hub access, off before it is imported.
+"""Switches that turn off telemetry and hub access of every library before it is imported.
 
-Stages and the command line import this first, and with it how threads wait (`core.threads`). It sets variables; it does not guard
-sockets (the tests do, by running the whole build without a network).
+Nothing leaves the machine.
+
+Stages and the command line import this first, and with it how threads wait (`core.threads`). Only
+environment variables are set; sockets are not blocked (the tests do that, by running the whole
+build without a network).
 """
 
 import os

@@ -1,7 +1,8 @@
-"""Parameters: one section of params.yaml read into the dataclass of the module that uses it.
+"""Parameters: one section of params.yaml, read into the dataclass of the module that uses it.
 
-Strict both ways: an unknown key, a wrong type or a value out of range is an error that names the file, the line and
-the nearest known key. Nothing is interpolated (DVC hashes the unexpanded text, so `${...}` would hide a change).
+An unknown key, a wrong type or a value out of range is an error that names the file, the line and
+the nearest known key. Nothing is interpolated (DVC hashes the unexpanded text, so `${...}` would
+hide a change).
 """
 
 import difflib
@@ -20,12 +21,15 @@ from privllm.core.errors import UserError
 from privllm.core.plain_yaml import LOADER, parse_yaml
 
 PARAMS_FILE = Path("params.yaml")
-PLACES = {"executor"}  # sections that say where work is done: they can change no result, so no stage declares or records them
+PLACES = {"executor"}  # sections that say where work is done: they change no result, and no stage declares or records them
 Config = TypeVar("Config")
 
 
 class WrongValue(UserError):
-    """A value that its config dataclass refuses. `key` is dotted, from the section or from the dataclass on; `fault` ends the sentence."""
+    """A value that its config dataclass refuses.
+
+    `key` is dotted, from the section or from the dataclass on; `fault` ends the sentence.
+    """
 
     def __init__(self, key: str, fault: str) -> None:
         super().__init__(f"parameter `{key}` in {PARAMS_FILE} {fault}.")
@@ -33,24 +37,30 @@ class WrongValue(UserError):
 
 
 def require(condition: bool, key: str, allowed: str) -> None:
-    """Raise a `WrongValue` unless `condition`; `key` is dotted ("split.test"), `allowed` says what is."""
+    """Raise a `WrongValue` unless `condition`.
+
+    `key` is dotted ("split.test"), `allowed` says what is.
+    """
     if not condition:
         raise WrongValue(key, f"is out of range: it must be {allowed}")
 
 
 def read_params(section: str, schema: type[Config], path: Path = PARAMS_FILE, over: str = "") -> Config:
-    """`schema` filled from `section` (dotted) of the file at `path`, then from the section `over`; missing ones leave the defaults.
+    """Return `schema` with the values of `section` (dotted), then with those of the section `over`.
 
-    Raises UserError for a file that is not YAML, an unknown key, a wrong type, or a value out of range.
+    Missing keys keep their defaults. Raises UserError for a file that is not YAML, an unknown key,
+    a wrong type, or a value out of range.
     """
     sections = load_sections(path)
     merged, name = OmegaConf.structured(schema), section
+    names = [section, over] if over else [section]
     try:
-        for name in filter(None, (section, over)):
-            merged = OmegaConf.merge(merged, OmegaConf.create(_part(sections, name)))
+        for name in names:
+            values = OmegaConf.create(_section_values(sections, name))
+            merged = OmegaConf.merge(merged, values)
         return OmegaConf.to_object(merged)  # type: ignore[return-value]
     except WrongValue as error:
-        dotted = _place_of(error.key, _refusing(merged), [over, section] if over else [section], sections)
+        dotted = _full_name(error.key, _refusing_path(merged), names[::-1], sections)
         raise UserError(f"parameter `{dotted}` ({path}, line {line_of(path, dotted)}) {error.fault}.") from None
     except UserError:
         raise
@@ -58,16 +68,19 @@ def read_params(section: str, schema: type[Config], path: Path = PARAMS_FILE, ov
         raise UserError(_explain(error, name, schema, path)) from error
 
 
-def _part(sections: dict[str, Any], dotted: str) -> Any:
-    """What stands under a dotted name, {} for nothing."""
-    part: Any = sections
+def _section_values(sections: dict[str, Any], dotted: str) -> Any:
+    """Return the value of a dotted name, {} where there is none."""
+    value: Any = sections
     for name in dotted.split("."):
-        part = part.get(name) if isinstance(part, dict) else None
-    return {} if part is None else part
+        value = value.get(name) if isinstance(value, dict) else None
+    return {} if value is None else value
 
 
 def load_sections(path: Path = PARAMS_FILE) -> dict[str, Any]:
-    """All of params.yaml as plain values, keys in order. Raises UserError when it is missing or is no mapping."""
+    """Return all of params.yaml as plain values, keys in order.
+
+    Raises UserError where it is missing or not a mapping.
+    """
     try:
         sections = _parse(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -97,85 +110,122 @@ def _require_usable_numbers(values: Any, path: Path, dotted: str = "") -> None:
 
 
 def deciding_sections(path: Path = PARAMS_FILE) -> dict[str, Any]:
-    """`load_sections` without `PLACES`: what may be written into an output."""
+    """Return `load_sections` without `PLACES`: what may be written into an output."""
     return {name: values for name, values in load_sections(path).items() if name not in PLACES}
 
 
 @lru_cache(1)
 def _parse(text: str) -> Any:
-    """Kept, for a stage asks four times or so, and it takes 3 ms. To be copied, not changed."""
+    """Return the parsed text, to be copied and not changed.
+
+    Cached: a stage asks about four times, and parsing takes 3 ms.
+    """
     return parse_yaml(text)
 
 
 def in_order(values: Any) -> Any:
-    """Mappings by key, all the way down: DVC compares values, so the order in which a person wrote them may decide nothing."""
+    """Return `values` with all mappings sorted by key.
+
+    DVC ignores the order in which people wrote them, so it must not count.
+    """
     if isinstance(values, dict):
         return {key: in_order(values[key]) for key in sorted(values, key=str)}
-    return [in_order(value) for value in values] if isinstance(values, list) else values
+    if isinstance(values, list):
+        return [in_order(value) for value in values]
+    return values
 
 
-def _refusing(node: DictConfig) -> list[str]:
-    """The names that lead from `node` to the innermost dataclass that refuses its values."""
+def _refusing_path(node: DictConfig) -> list[str]:
+    """Return the names that lead from `node` to the innermost dataclass that refuses its values."""
     for name in node:
         inner = node[name]
         if isinstance(inner, DictConfig):
             try:
                 OmegaConf.to_object(inner)
             except WrongValue:
-                return [str(name), *_refusing(inner)]
+                return [str(name), *_refusing_path(inner)]
     return []
 
 
-def _place_of(key: str, inside: list[str], names: list[str], sections: dict[str, Any]) -> str:
-    """The whole dotted name of a key that a dataclass refused, which stands `inside` one of the sections `names`.
+def _full_name(key: str, inside: list[str], names: list[str], sections: dict[str, Any]) -> str:
+    """Return the whole dotted name of a refused key that stands `inside` one of the sections `names`.
 
-    Dataclasses name their keys from where they see them: `layers`, `model.layers` or `pretrain.causal.model.layers`.
+    Dataclasses name their keys from where they see them: `layers`, `model.layers` or
+    `pretrain.causal.model.layers`. If several sections are possible, the first that has the key is
+    taken.
     """
-    places = []
-    for section in names:
-        outer, parts = [*section.split("."), *inside], key.split(".")
-        shared = next(n for n in range(min(len(outer), len(parts)), -1, -1) if outer[len(outer) - n :] == parts[:n])
-        places.append(".".join(outer if outer[: len(parts)] == parts else [*outer, *parts[shared:]]))
-    return next((place for place in places if _part(sections, place) != {}), places[-1])
+    full_names = [_joined([*section.split("."), *inside], key.split(".")) for section in names]
+    for full_name in full_names:
+        if _section_values(sections, full_name) != {}:
+            return full_name
+    return full_names[-1]
+
+
+def _joined(outer: list[str], key: list[str]) -> str:
+    """Return `key` below `outer`.
+
+    Names at the end of `outer` with which `key` begins stand there once.
+    """
+    if outer[: len(key)] == key:
+        return ".".join(outer)
+    for shared in range(min(len(outer), len(key)), 0, -1):
+        if outer[-shared:] == key[:shared]:
+            return ".".join([*outer, *key[shared:]])
+    return ".".join([*outer, *key])
 
 
 def _explain(error: Exception, section: str, schema: type, path: Path) -> str:
+    """Return what OmegaConf found wrong in a section, with its line.
+
+    For an unknown key it names the nearest known one.
+    """
     key = getattr(error, "full_key", None) or ""
     dotted = f"{section}.{key}" if key else section
-    where = f"{path}, line {line_of(path, dotted)}"
+    location = f"{path}, line {line_of(path, dotted)}"
     if isinstance(error, ConfigKeyError):
-        names = [_named_as(name, key) for name in known_keys(schema)]
-        near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-        hint = f"did you mean `{section}.{near[0]}`?" if near else f"known keys: {', '.join(names)}."
-        return f"unknown parameter `{dotted}` ({where}); {hint}"
+        names = [_with_words_of(key, name) for name in known_keys(schema)]
+        matches = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+        hint = f"did you mean `{section}.{matches[0]}`?" if matches else f"known keys: {', '.join(names)}."
+        return f"unknown parameter `{dotted}` ({location}); {hint}"
     first_line = str(error).strip().splitlines()[0].rstrip(".")
-    return f"parameter `{dotted}` ({where}) cannot be used: {first_line}."
+    return f"parameter `{dotted}` ({location}) cannot be used: {first_line}."
 
 
 def known_keys(schema: type, prefix: str = "") -> list[str]:
-    """Dotted names of every field of a config dataclass, nested ones included; `*` stands for a key of people's own."""
+    """Return the dotted names of every field of a config dataclass, nested ones included.
+
+    `*` stands for people's own key.
+    """
     names = []
-    for name, kind in get_type_hints(schema).items():
-        dotted = prefix + name
+    for field, kind in get_type_hints(schema).items():
+        dotted = prefix + field
         if get_origin(kind) is dict and is_dataclass(get_args(kind)[1]):
             dotted, kind = f"{dotted}.*", get_args(kind)[1]
-        names += known_keys(kind, f"{dotted}.") if is_dataclass(kind) else [dotted]  # type: ignore[arg-type]
+        if is_dataclass(kind):
+            names += known_keys(kind, f"{dotted}.")  # type: ignore[arg-type]
+        else:
+            names.append(dotted)
     return names
 
 
-def _named_as(name: str, key: str) -> str:
-    """`name` with the key's own words where it has a `*`."""
+def _with_words_of(key: str, name: str) -> str:
+    """Return `name` with the words of `key` in the place of each `*`."""
     words = key.split(".")
-    return ".".join(words[i] if part == "*" and i < len(words) else part for i, part in enumerate(name.split(".")))
+    filled = []
+    for position, word in enumerate(name.split(".")):
+        is_open = word == "*" and position < len(words)
+        filled.append(words[position] if is_open else word)
+    return ".".join(filled)
 
 
 def line_of(path: Path, dotted: str) -> int:
-    """Line (from 1) of the deepest part of `dotted` that the file has."""
+    """Return the line (from 1) of the deepest part of a dotted name that the file has."""
     node, line = LOADER(path.read_text("utf-8")).get_single_node(), 1
-    for part in dotted.split("."):
+    for name in dotted.split("."):
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        found = [(k, v) for k, v in pairs if k.value == part]
-        if not found:
+        matches = [(key_node, value_node) for key_node, value_node in pairs if key_node.value == name]
+        if not matches:
             break
-        line, node = found[0][0].start_mark.line + 1, found[0][1]
+        key_node, node = matches[0]
+        line = key_node.start_mark.line + 1
     return line

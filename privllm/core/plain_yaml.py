@@ -1,4 +1,7 @@
-"""YAML as plain values, never as objects; read by libyaml where PyYAML was built with it, which takes a tenth of the time."""
+"""Reader of YAML as plain values, never as objects.
+
+libyaml is used where PyYAML was built with it: it is ten times faster.
+"""
 
 from typing import Any
 
@@ -6,11 +9,11 @@ import yaml
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 NESTERS = ("[", "{", "- -", "? ")
-DEEPEST = 2_000  # of them; libyaml ends the process where it runs out of stack, Python's own parser raises
+MOST_NESTERS = 2_000  # in a text for libyaml, which ends the process where it runs out of stack; Python's parser raises
 
 
 def parse_yaml(text: str | bytes) -> Any:
-    """The value of a YAML document, None for nothing. Raises `yaml.YAMLError`, in the words of PyYAML's own parser, which says more."""
+    """Return the value of a YAML document, None for an empty one. Raises `yaml.YAMLError`."""
     try:
         text = text.decode("utf-8") if isinstance(text, bytes) else text
         return _parsed(text)
@@ -21,9 +24,10 @@ def parse_yaml(text: str | bytes) -> Any:
 
 
 def _parsed(text: str) -> Any:
-    loader = LOADER if sum(map(text.count, NESTERS)) <= DEEPEST else yaml.SafeLoader
+    nesters = sum(text.count(nester) for nester in NESTERS)
+    loader = LOADER if nesters <= MOST_NESTERS else yaml.SafeLoader
     try:
         return loader(text).get_single_data()
     except yaml.YAMLError:
-        yaml.SafeLoader(text).get_single_data()
+        yaml.SafeLoader(text).get_single_data()  # its messages say more
         raise

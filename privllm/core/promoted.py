@@ -1,4 +1,7 @@
-"""Where one revision's model waits for the next: names below data/promoted, which `promote` writes, and `start` and `gate` read."""
+"""Names below data/promoted, where the model of one revision is kept for the next.
+
+`promote` writes them, `start` and `gate` read them.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What flows between the stages, as Arrow schemas.
+"""Arrow schemas of the records that flow between the stages.
 
     collect    DOCUMENTS            data/collect/*.parquet      QUARANTINE   data/collect/quarantine/*.parquet
     clean      CLEAN                data/clean/*.parquet        DROPPED      data/clean/dropped/*.parquet
@@ -7,9 +7,10 @@
     annotate   ANNOTATIONS          data/annotate/*.parquet
     pack       ROWS                 data/pack/{train,validation,test}/*.arrow
 
-A document's `id` is a hash of where it came from (relative path, and line within a file of many documents), so
-an edited document keeps its id and its shard. Neighbouring lines of a file share a shard: whoever adds, edits or removes a
-file of a hundred documents has touched one shard, not a hundred.
+A document's `id` is a hash of where it came from (relative path, and line within a file of many
+documents), so an edited document keeps its id and its shard. Neighbouring lines of a file share a
+shard, so adding, editing or removing a file of a hundred documents changes one shard, not a
+hundred.
 """
 
 import re
@@ -21,7 +22,10 @@ from privllm.core.seed import name_digest
 DOCUMENTS = pa.schema(
     [
         ("id", pa.string()),  # 32 hexadecimal digits, `document_id`
-        ("source", pa.string()),  # path relative to data/sources, "/"-separated; "#12" appended for line 12 of a JSONL
+        (
+            "source",
+            pa.string(),
+        ),  # path relative to data/sources, "/"-separated; "#12" appended for line 12 of a JSONL
         ("media_type", pa.string()),  # text/html, text/plain, text/markdown
         ("encoding", pa.string()),  # what the bytes were decoded with
         ("digest", pa.string()),  # `seed.digest` of the raw bytes
@@ -29,7 +33,13 @@ DOCUMENTS = pa.schema(
     ]
 )
 QUARANTINE = pa.schema(
-    [("source", pa.string()), ("digest", pa.string()), ("bytes", pa.int64()), ("reason", pa.string()), ("detail", pa.string())]
+    [
+        ("source", pa.string()),
+        ("digest", pa.string()),
+        ("bytes", pa.int64()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
 )
 
 CLEAN = pa.schema(
@@ -62,7 +72,8 @@ ANNOTATIONS = pa.schema(
     ]
 )
 
-# What a token can be: nothing known, white space, or a tag of Universal Dependencies (universaldependencies.org/u/pos).
+# Unannotated tokens, white space, and the tags of Universal Dependencies
+# (universaldependencies.org/u/pos).
 POS_TAGS = tuple("unannotated SPACE ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X".split())
 
 PIECE = pa.struct(
@@ -78,7 +89,10 @@ ROWS = pa.schema([("input_ids", pa.list_(pa.int32())), ("pieces", pa.list_(PIECE
 GUIDE = pa.schema(  # beside each row of ROWS; both lists are empty where no token of the row is annotated
     [
         ("pos", pa.list_(pa.uint8())),  # of each token, an index into POS_TAGS
-        ("span", pa.list_(pa.int32())),  # the entity or phrase that it lies in, from 0 within the document; -1 outside
+        (
+            "span",
+            pa.list_(pa.int32()),
+        ),  # the entity or phrase that it lies in, from 0 within the document; -1 outside
     ]
 )
 
@@ -89,18 +103,24 @@ LINES = 128  # of a file that share a shard; few enough for a long file to fill 
 
 
 def document_id(source: str) -> str:
-    """The id of the document that came from `source`: a hash of it, whose first digits are those of its block of lines, if it is a line."""
-    whole = name_digest("document", source)
+    """Return the id of the document that came from `source`: a hash of the source.
+
+    If the source is a line of a file, the first digits are those of its block of lines.
+    """
+    source_digest = name_digest("document", source)
     line = LINE.fullmatch(source)
     if not line:
-        return whole
-    return name_digest("lines", line[1], (int(line[2]) - 1) // LINES)[:SHARD_DIGITS] + whole[SHARD_DIGITS:]
+        return source_digest
+    file, number = line[1], int(line[2])
+    block_digest = name_digest("lines", file, (number - 1) // LINES)
+    return block_digest[:SHARD_DIGITS] + source_digest[SHARD_DIGITS:]
 
 
 def shard_of(identifier: str, bits: int) -> int:
-    """Which of `2**bits` shards an id belongs to: its leading bits."""
+    """Return which of `2**bits` shards an id belongs to: its leading bits."""
     return int(identifier[:SHARD_DIGITS], 16) >> (4 * SHARD_DIGITS - bits)
 
 
 def shard_name(index: int) -> str:
+    """Return the file name of a shard."""
     return f"{index:05d}.parquet"

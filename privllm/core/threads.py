@@ -1,11 +1,16 @@
-"""Threads that wait for each other soon sleep: two trainings on one machine, or a server beside a build, then share its cores.
+"""Settings by which threads that wait for each other soon sleep.
 
-By default OpenMP's threads spin while they wait. Alone that gains a few per cent; beside another process that does the same, each spins
-on the core that the other needs, and both stand still. A thousand turns, some 20 microseconds, are enough for the threads of one
-training to meet, and too few to hold anybody up (`benchmarks/threads.py`; with none at all one training alone loses a sixth).
+So processes on one machine share its cores.
 
-OpenMP reads the environment when it is loaded, so this must come before torch: `core.offline` imports it, and is itself the first
-import of every process of ours. What people have set themselves stays.
+By default OpenMP's threads spin while they wait. Alone that gains a few per cent; beside another
+process that does the same (two trainings, or a server beside a build), each spins on the core that
+the other needs, and both make no progress. A thousand turns, about 20 microseconds, are enough for
+the threads of one training to meet, and too few to delay anybody (`benchmarks/threads.py`; with
+none at all one training alone loses a sixth).
+
+OpenMP reads the environment when it is loaded, so this must come before torch: `core.offline`
+imports it, and is itself the first import of every process of ours. What people have set themselves
+stays.
 """
 
 import os

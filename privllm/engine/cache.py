@@ -1,7 +1,8 @@
-"""DVC's cache as a place to put bytes: where it is, and how a file goes in and comes out.
+"""DVC's cache as an object store: where it is, and how a file is put into it and taken out.
 
-Objects are named by their MD5 and are read-only, as DVC 3 lays them out (`files/md5/ab/cdef...`). So a shard that a stage
-has made is stored once, whether DVC or the store put it there first. Nothing here deletes.
+Objects are named by their MD5 and are read-only, as DVC 3 lays them out (`files/md5/ab/cdef...`).
+So a shard that a stage has made is stored once, whether DVC or the store put it there first.
+Nothing is ever deleted.
 """
 
 import configparser
@@ -23,30 +24,38 @@ LINKS = ("reflink", "hardlink", "copy")
 
 @dataclass(frozen=True)
 class Cache:
-    """A DVC cache folder, and the kinds of link that may lead from the working folder into it, best first."""
+    """A DVC cache folder, and the kinds of link that may lead into it, best first."""
 
     folder: Path
     links: tuple[str, ...] = ("reflink", "copy")
 
     def path(self, name: str) -> Path:
+        """Return where the object with the MD5 `name` lies, or would lie."""
         return self.folder / "files" / "md5" / name[:2] / name[2:]
 
     def holds(self, name: str, size: int) -> bool:
-        """Is there such an object, whole as far as its size and mode tell?"""
+        """Return whether there is such an object, with the size and mode of a complete one."""
         with suppress(OSError):
             status = self.path(name).stat()
             return status.st_size == size and status.st_mode & 0o777 == MODE
         return False
 
     def listing(self, name: str) -> dict[str, str] | None:
-        """{path below a folder: MD5} of the directory object `name` (it ends in ".dir"); None where it is not there."""
+        """Return {path below a folder: MD5} of the directory object `name` (".dir" at its end).
+
+        None where it is missing.
+        """
         try:
-            return {entry["relpath"]: entry["md5"] for entry in json.loads(self.path(name).read_text("utf-8"))}
+            entries = json.loads(self.path(name).read_text("utf-8"))
+            return {entry["relpath"]: entry["md5"] for entry in entries}
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def put(self, path: Path) -> str:
-        """Store the file and return its MD5. The file becomes a link to the object where links are hard."""
+        """Store the file and return its MD5.
+
+        With hard links the file becomes a link to the object.
+        """
         name, size = md5_of(path), path.stat().st_size
         target = self.path(name)
         if not self.holds(name, size):
@@ -58,24 +67,28 @@ class Cache:
         return name
 
     def get(self, name: str, path: Path) -> None:
-        """Make `path`, whose folder exists, the object `name`; a reader never sees half a file."""
+        """Write the object `name` to `path`, whose folder exists.
+
+        A reader never sees half a file.
+        """
         partial = path.with_name(f"{path.name}.partial")
         place(self.path(name), partial, self.links)
         partial.replace(path)
 
     def lend(self, name: str, path: Path) -> None:
-        """Make `path`, whose folder exists and where nothing is, lead to the object `name`, for reading."""
+        """Make `path`, whose folder exists, a symbolic link to the object `name`, for reading."""
         path.symlink_to(self.path(name).resolve(strict=True))
 
 
 def place(source: Path, target: Path, links: tuple[str, ...]) -> None:
-    """`target` with the bytes of `source`, by the first kind of link that works here."""
+    """Give `target` the bytes of `source`, by the first kind of link that works."""
     target.unlink(missing_ok=True)
     for kind in links:
         if kind == "copy":
             break
+        link = _reflink if kind == "reflink" else os.link
         with suppress(OSError):
-            (_reflink if kind == "reflink" else os.link)(source, target)
+            link(source, target)
             return
     shutil.copyfile(source, target)
 
@@ -84,15 +97,18 @@ def _reflink(source: Path, target: Path) -> None:
     if sys.platform != "linux":
         raise OSError("no reflinks")
     try:
-        with source.open("rb") as old, target.open("wb") as new:
-            fcntl.ioctl(new.fileno(), FICLONE, old.fileno())
+        with source.open("rb") as source_file, target.open("wb") as target_file:
+            fcntl.ioctl(target_file.fileno(), FICLONE, source_file.fileno())
     except OSError:
         target.unlink(missing_ok=True)
         raise
 
 
 def find_cache(root: Path) -> Cache | None:
-    """The cache of the DVC repository at `root`, None where there is none. DVC's own configuration decides."""
+    """Return the cache of the DVC repository at `root` as DVC's own configuration sets it.
+
+    None where there is none.
+    """
     dvc = root / ".dvc"
     if not dvc.is_dir():
         return None
@@ -102,8 +118,11 @@ def find_cache(root: Path) -> Cache | None:
         parser = configparser.ConfigParser(strict=False, interpolation=None)
         with suppress(configparser.Error, OSError):
             parser.read(file, "utf-8")
-        if where := parser.get("cache", "dir", fallback=""):
-            folder = (file.parent / where.strip("'\"")).resolve()
-        if types := parser.get("cache", "type", fallback=""):
-            links = tuple(kind for kind in (part.strip(" '\"") for part in types.split(",")) if kind in LINKS) or ("copy",)
+        configured_folder = parser.get("cache", "dir", fallback="")
+        if configured_folder:
+            folder = (file.parent / configured_folder.strip("'\"")).resolve()
+        configured_links = parser.get("cache", "type", fallback="")
+        if configured_links:
+            kinds = [kind.strip(" '\"") for kind in configured_links.split(",")]
+            links = tuple(kind for kind in kinds if kind in LINKS) or ("copy",)
     return Cache(folder, links)

@@ -1,7 +1,7 @@
-"""The MD5 of files (DVC's name for their content), remembered while size, times and inode stay the same.
+"""MD5s of files (DVC's name for their content), cached while size, times and inode stay the same.
 
-As git's index does: a file is read again when its status differs, or when it was written so shortly before the memory was
-saved that a later write could hide in the same tick of the clock.
+As in git's index, a file is read again when its status differs, or when it was written so shortly
+before the MD5s were saved that a later write could hide in the same tick of the clock.
 """
 
 import json
@@ -20,50 +20,60 @@ Status = tuple[int, int, int, int]
 
 
 def md5_of(path: Path) -> str:
-    """32 hexadecimal digits; reads a megabyte at a time."""
-    found = md5(usedforsecurity=False)
+    """Return the MD5 of a file, 32 hexadecimal digits; reads a megabyte at a time."""
+    hasher = md5(usedforsecurity=False)
     with path.open("rb") as file:
-        while part := file.read(1 << 20):
-            found.update(part)
-    return found.hexdigest()
+        while chunk := file.read(1 << 20):
+            hasher.update(chunk)
+    return hasher.hexdigest()
 
 
-def digest_of(places: Iterable[Path]) -> str:
-    """One BLAKE2b-128 of the names and bytes of files, and of all files below folders, in whatever order they are given.
+def digest_of(paths: Iterable[Path]) -> str:
+    """Return one BLAKE2b-128 of the names and bytes of files, and of all below folders.
 
-    A file counts by its name, one below a folder by its path from there. For outputs, which must not depend on DVC's choice of a hash.
+    A file counts by its name, one below a folder by its path from there. For outputs, which must
+    not depend on DVC's choice of a hash.
     """
-    named: list[tuple[str, Path]] = []
-    for place in places:
-        below = [path for path in place.rglob("*") if path.is_file()] if place.is_dir() else None
-        named += [(place.name, place)] if below is None else [(path.relative_to(place).as_posix(), path) for path in below]
-    parts: list[str] = []
-    for name, path in sorted(named):
-        with path.open("rb") as file:
-            parts += [name, file_digest(file, lambda: blake2b(digest_size=ID_BYTES)).hexdigest()]
-    return name_digest("files", *parts)
+    named_files: list[tuple[str, Path]] = []
+    for path in paths:
+        named_files += _named_files(path)
+    names_and_digests: list[str] = []
+    for name, file_path in sorted(named_files):
+        with file_path.open("rb") as file:
+            content = file_digest(file, lambda: blake2b(digest_size=ID_BYTES)).hexdigest()
+        names_and_digests += [name, content]
+    return name_digest("files", *names_and_digests)
+
+
+def _named_files(path: Path) -> list[tuple[str, Path]]:
+    """Return (name, path) of a file, or of each file below a folder."""
+    if not path.is_dir():
+        return [(path.name, path)]
+    return [(file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file()]
 
 
 def status_of(path: Path) -> Status:
-    """(bytes, modified ns, changed ns, inode): what a write cannot leave alone."""
+    """Return (bytes, modified ns, changed ns, inode) of a file: every write changes one of them."""
     return status_in(path.stat())
 
 
 def status_in(status: os.stat_result) -> Status:
-    """`status_of` a file that was asked already."""
+    """Return `status_of` a file from what the system reported of it."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def unique() -> str:
-    """Part of a file's name that no other process has; a process's number would do on one machine, not on a shared file system."""
+    """Return a part of a file's name that no other process uses, on this or another machine."""
     return secrets.token_hex(8)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name that nobody else has, to be written; it takes the place of `path` at the end, so a reader never sees half a file.
+    """Yield a unique name to write to, and replace `path` by it at the end.
 
-    Where writing fails nothing is left: on a full disk every attempt would fill it further.
+    So a reader never sees half a file.
+
+    If writing fails, the file is removed: on a full disk every attempt would fill it further.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{unique()}")
@@ -76,7 +86,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Return when a file, or the names in a folder, would survive a power cut."""
+    """Flush a file, or the names in a folder, to the disk, so that they survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -85,36 +95,42 @@ def sync(path: Path) -> None:
 
 
 class Digests:
-    """`of(path)` is the file's MD5; `save` keeps what was learnt. Losing the file costs time only."""
+    """MD5s of files by path and status. Losing the file in which they are saved costs time only."""
 
     def __init__(self, file: Path | None = None) -> None:
         self.file = file
-        self._known: dict[str, tuple[Status, str]] = {}
+        self._entries: dict[str, tuple[Status, str]] = {}  # {path: (status, MD5)}
         if file:
             self._load(file)
 
     def _load(self, file: Path) -> None:
+        """Read the entries of files that were written clearly before the entries were saved."""
         with suppress(OSError, ValueError, KeyError, TypeError):
-            kept = json.loads(file.read_text("utf-8"))
-            safe = kept["saved"] - TICK_NS
-            self._known = {path: (tuple(status), name) for path, (status, name) in kept["files"].items() if max(status[1:3]) < safe}
+            record = json.loads(file.read_text("utf-8"))
+            entries = {}
+            for path, (status, md5_name) in record["files"].items():
+                last_write = max(status[1:3])
+                if last_write < record["saved"] - TICK_NS:
+                    entries[path] = tuple(status), md5_name
+            self._entries = entries
 
     def of(self, path: Path) -> str:
-        """Raises OSError where the file cannot be read."""
+        """Return the MD5 of a file. Raises OSError where it cannot be read."""
         key, status = str(path), status_of(path)
-        found = self._known.get(key)
-        if found is None or found[0] != status:
-            found = status, md5_of(path)
-            self._known[key] = found
-        return found[1]
+        entry = self._entries.get(key)
+        if entry is None or entry[0] != status:
+            entry = status, md5_of(path)
+            self._entries[key] = entry
+        return entry[1]
 
     def learn(self, path: Path, name: str, status: Status) -> None:
-        """A file that this process has read or written whole has the MD5 `name`."""
-        self._known[str(path)] = status, name
+        """Note that a file that this process has read or written whole has the MD5 `name`."""
+        self._entries[str(path)] = status, name
 
     def save(self) -> None:
+        """Write the entries of all files that still exist."""
         if self.file is None:
             return
-        self._known = {path: found for path, found in self._known.items() if Path(path).exists()}
+        self._entries = {path: entry for path, entry in self._entries.items() if Path(path).exists()}
         with replacing(self.file) as partial:
-            partial.write_text(json.dumps({"saved": time_ns(), "files": self._known}), "utf-8")
+            partial.write_text(json.dumps({"saved": time_ns(), "files": self._entries}), "utf-8")

@@ -1,7 +1,10 @@
-"""What a stage left out, for people: a list beside its tables, and a line for each reason on the terminal.
+"""Lists of what a stage left out, for people.
 
-The list is text: a header, then reason, source and detail of everything left out, a line each, in the order of reasons and sources. Its
-names are `printable`, so anything may open it; programs read the Parquet, which has the very names.
+Each is a text file beside the stage's tables; the terminal shows a line for each reason.
+
+The file has a header, then reason, source and detail of everything left out, a line each, sorted by
+reason and source. Its names are `printable`, so anything may open it; programs read the Parquet,
+which has the exact names.
 """
 
 from collections import Counter
@@ -21,18 +24,22 @@ BATCH_ROWS = 10_000
 
 
 def write_list(rows: pa.Table, path: Path) -> None:
-    """List `rows`, which have the columns `COLUMNS` among others, in the file `path`."""
+    """Write the columns `COLUMNS` of `rows` to the list `path`, sorted."""
     rows = rows.select(COLUMNS)
     order = pc.sort_indices(rows, [(name, "ascending") for name in COLUMNS])
     with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
         file.write("\t".join(COLUMNS) + "\n")
         for start in range(0, len(order), BATCH_ROWS):
-            columns = rows.take(order.slice(start, BATCH_ROWS)).to_pydict()
-            file.writelines("\t".join(map(printable, row)) + "\n" for row in zip(*columns.values(), strict=True))
+            batch = rows.take(order.slice(start, BATCH_ROWS)).to_pydict()
+            for row in zip(*batch.values(), strict=True):
+                file.write("\t".join(map(printable, row)) + "\n")
 
 
-def tell(stage: str, path: Path, of: int, what: str) -> None:
-    """Say how many of `of` things ("files") the list at `path` names, and how many for each reason; nothing of an empty list."""
+def print_dropped(stage: str, path: Path, total: int, unit: str) -> None:
+    """Print how many of `total` units ("files") the list at `path` names, by reason.
+
+    Prints nothing for an empty list.
+    """
     counts: Counter[str] = Counter()
     examples: dict[str, list[str]] = {}
     for reason, source in _lines(path):
@@ -41,13 +48,14 @@ def tell(stage: str, path: Path, of: int, what: str) -> None:
             examples.setdefault(reason, []).append(source)
     if not counts:
         return
-    say(f"{stage} left out {counts.total():,} of {of:,} {what}; each of them, and why: {path}")
+    say(f"{stage} left out {counts.total():,} of {total:,} {unit}; each of them, and why: {path}")
     for reason, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        say(f"  {count:>9,}  {reason:<22}  {', '.join(examples[reason])}{', ...' if count > EXAMPLES else ''}")
+        sources = examples[reason] + (["..."] if count > EXAMPLES else [])
+        say(f"  {count:>9,}  {reason:<22}  {', '.join(sources)}")
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """(reason, source) of each line of a list."""
+    """Yield (reason, source) of each line of a list."""
     with path.open(encoding="utf-8", newline="\n") as file:
         for line in islice(file, 1, None):
             reason, source, _ = line.split("\t")

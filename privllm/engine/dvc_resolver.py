@@ -1,6 +1,9 @@
-"""dvc.yaml of the working directory as DVC itself writes it out: {stage: what it declares}, as JSON on stdout.
+"""Stages of the dvc.yaml in the working directory as DVC expands them.
 
-Run as a process, never imported: a stage that imported DVC would have DVC and all below it among its libraries.
+They go to stdout as JSON, {stage: declaration}.
+
+Run as a process, never imported: a stage that imported DVC would have DVC and all below it among
+its libraries.
 """
 
 import json
@@ -8,7 +11,7 @@ import sys
 
 
 def main() -> int:
-    """Print the stages; returns the exit code, and says on stderr what DVC says is wrong."""
+    """Print the stages and return the exit code; what DVC finds wrong goes to stderr."""
     from dvc.dvcfile import ProjectFile
     from dvc.exceptions import DvcException
     from dvc.repo import Repo

@@ -1,9 +1,9 @@
 """A map of a function over shards, on all cores.
 
-`map_shards(clean_shard, jobs, "clean")` calls `clean_shard(*job)` once per job and returns the results in the
-order of the jobs. The function must be a module-level pure function of its arguments that writes only to the
-path it is given; the results must be small (counts). It knows nothing of documents, and of no other machine
-(`engine.executor_ray` does).
+`map_shards(clean_shard, jobs, "clean")` calls `clean_shard(*job)` once per job and returns the
+results in the order of the jobs. The function must be a module-level pure function of its arguments
+that writes only to the path it gets; the results must be small (counts). Documents mean nothing to
+it, nor do other machines (`engine.executor_ray` is for those).
 """
 
 import multiprocessing
@@ -31,56 +31,77 @@ Result = TypeVar("Result")
 INLINE_BYTES = 4 << 20  # below this, starting processes costs more than they save
 FORKED_INLINE_BYTES = 1 << 19
 UNFORKABLE = {"rensa", "torch", "great_expectations", "ray"}
-AHEAD = 2  # jobs handed to each other process before it has asked for them
+AHEAD = 2  # jobs queued for each worker process before it asks for them
 
 
 class Executor(Protocol):
-    """What `map_shards` is, and `engine.executor_ray` for other machines: same arguments, same results, same bytes."""
+    """The signature of `map_shards`, and of `engine.executor_ray` for other machines.
+
+    Both give equal results and equal bytes.
+    """
 
     def __call__(
-        self, function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], label: str, inline_bytes: int | None = None
+        self,
+        function: Callable[..., Any],
+        jobs: Sequence[tuple[Any, ...]],
+        label: str,
+        inline_bytes: int | None = None,
     ) -> list[Any]: ...
 
 
 def map_shards(
-    function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], label: str, inline_bytes: int | None = None
+    function: Callable[..., Result],
+    jobs: Sequence[tuple[Any, ...]],
+    label: str,
+    inline_bytes: int | None = None,
 ) -> list[Result]:
-    """`[function(*job) for job in jobs]`, on all cores when the files named in `jobs` hold `inline_bytes` or more.
+    """Return `[function(*job) for job in jobs]`.
 
-    This process works too, so it has something to do while the others start, and there is one fewer of them.
+    All cores work on it when the files named in `jobs` hold `inline_bytes` or more. This process is
+    one of the workers, so it is busy while the others start, and there is one fewer of them.
     """
     sizes = [bytes_of(job) for job in jobs]
-    few = inline_bytes if inline_bytes is not None else FORKED_INLINE_BYTES if _can_fork() else INLINE_BYTES
-    workers = min(len(jobs), available_cores()) if sum(sizes) >= few else 1
-    # Largest first, so that no core idles at the end behind one big shard.
-    order = deque(sorted(range(len(jobs)), key=lambda i: -sizes[i]))
+    if inline_bytes is None:
+        inline_bytes = FORKED_INLINE_BYTES if _can_fork() else INLINE_BYTES
+    workers = min(len(jobs), available_cores()) if sum(sizes) >= inline_bytes else 1
+    queue = largest_first(sizes)
     results: dict[int, Result] = {}
-    elsewhere: dict[Future[Result], int] = {}
+    running: dict[Future[Result], int] = {}  # in other processes
 
-    def hand_out() -> None:
-        while pool and order and len(elsewhere) < AHEAD * (workers - 1):
-            job = order.popleft()
-            elsewhere[pool.submit(function, *jobs[job])] = job
+    def submit_ahead() -> None:
+        while pool and queue and len(running) < AHEAD * (workers - 1):
+            index = queue.popleft()
+            running[pool.submit(function, *jobs[index])] = index
 
     with _pool(function, workers - 1) as pool:
         with interrupts_held():
-            hand_out()  # before the bar, whose thread a fork must not meet
+            submit_ahead()  # before the bar starts its thread, which a fork must not copy
         with bar(label, total=sum(sizes) or 1) as advance:
-            while order or elsewhere:
-                if order:
-                    job = order.popleft()
-                    results[job] = function(*jobs[job])
-                    advance(sizes[job])
-                for future in wait_for(elsewhere, 0 if order else None, return_when="FIRST_COMPLETED").done:
-                    job = elsewhere.pop(future)
-                    results[job] = future.result()
-                    advance(sizes[job])
-                hand_out()
-    return [results[job] for job in range(len(jobs))]
+            while queue or running:
+                if queue:
+                    index = queue.popleft()
+                    results[index] = function(*jobs[index])
+                    advance(sizes[index])
+                timeout = 0 if queue else None
+                for future in wait_for(running, timeout, return_when="FIRST_COMPLETED").done:
+                    index = running.pop(future)
+                    results[index] = future.result()
+                    advance(sizes[index])
+                submit_ahead()
+    return [results[index] for index in range(len(jobs))]
+
+
+def largest_first(sizes: Sequence[int]) -> deque[int]:
+    """Return the indices of jobs, the largest first: no core idles at the end behind one big shard."""
+    return deque(sorted(range(len(sizes)), key=lambda index: -sizes[index]))
 
 
 @contextmanager
 def _pool(function: Callable[..., Any], workers: int) -> Iterator[ProcessPoolExecutor | None]:
+    """Yield a pool of `workers` processes, None for no process.
+
+    Raises UserError where one is killed.
+    """
     if workers < 1:
         yield None
         return
@@ -97,7 +118,10 @@ def _pool(function: Callable[..., Any], workers: int) -> Iterator[ProcessPoolExe
 
 
 def _can_fork() -> bool:
-    """A forked worker starts in 0.02 s instead of 0.6. Arrow's threads survive it, those of rensa do not."""
+    """Return whether workers can be forked: they start in 0.02 s instead of 0.6.
+
+    Arrow's threads survive it, those of the `UNFORKABLE` libraries do not.
+    """
     return sys.platform == "linux" and not UNFORKABLE & sys.modules.keys()
 
 
@@ -105,26 +129,28 @@ def _context(module: str) -> BaseContext:
     if _can_fork():
         return multiprocessing.get_context("fork")
     context = multiprocessing.get_context("forkserver")
-    guarded = ["stages"] if GUARDED in os.environ else []  # before all others, so that a stage's workers load what the stage would
-    context.set_forkserver_preload([*guarded, module])
+    preloaded = [module]
+    if GUARDED in os.environ:
+        preloaded.insert(0, "stages")  # first, so that a stage's workers import the same files as the stage
+    context.set_forkserver_preload(preloaded)
     return context
 
 
 def _start_worker() -> None:
     for number in SIGNALS:
-        signal.signal(number, signal.SIG_DFL)  # to die quietly
+        signal.signal(number, signal.SIG_DFL)  # to end without a traceback
     keep_pandas_out()
 
 
 def bytes_of(job: tuple[Any, ...]) -> int:
-    """Of the files named in a job."""
+    """Return the size of all files named in a job."""
     return sum(path.stat().st_size for path in files_in(job))
 
 
 def files_in(job: tuple[Any, ...]) -> Iterator[Path]:
-    """The files named in a job, in the tuples within it too."""
-    for part in job:
-        if isinstance(part, tuple):
-            yield from files_in(part)
-        elif isinstance(part, Path) and part.is_file():
-            yield part
+    """Yield the files named in a job and in the tuples within it."""
+    for argument in job:
+        if isinstance(argument, tuple):
+            yield from files_in(argument)
+        elif isinstance(argument, Path) and argument.is_file():
+            yield argument

@@ -1,9 +1,12 @@
-"""A map of a function over shards on a Ray cluster: `engine.executor.map_shards` for many machines, with the same bytes.
+"""A map of a function over shards on a Ray cluster.
 
-`executor.address` in params.yaml says where work is done, and nothing else: no stage declares it, no key takes it. What it
-needs is checked on every machine before that works: the repository and DVC's cache at the same path (a shared file system),
-and the code, libraries and Python that the stage's fingerprint names. It starts, stops and installs nothing on any machine.
-Ray is imported only where an address is given.
+It is `engine.executor.map_shards` for many machines, with the same bytes.
+
+`executor.address` in params.yaml says where work is done, and nothing else: no stage declares it,
+and it is in no key. Before a machine works, it must have the repository and DVC's cache at the same
+path (a shared file system), and the code, libraries and Python that the stage's fingerprint names.
+Nothing is started, stopped or installed on any machine. Ray is imported only where an address is
+set.
 """
 
 import logging
@@ -11,7 +14,6 @@ import os
 import platform
 import socket
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,35 +27,38 @@ from privllm.core.errors import UserError
 from privllm.core.params import PARAMS_FILE, read_params, require
 from privllm.core.progress import bar
 from privllm.core.tables import keep_pandas_out
+from privllm.core.work_paths import WORK_FOLDER
 from privllm.engine.digests import unique
-from privllm.engine.executor import INLINE_BYTES, Executor, bytes_of, files_in, map_shards
+from privllm.engine.executor import INLINE_BYTES, Executor, bytes_of, files_in, largest_first, map_shards
 from privllm.engine.fingerprint import check_fingerprint
 from privllm.engine.import_guard import require_hashed_code
 
-AHEAD = 2  # jobs handed out for each CPU of the cluster: one it works on, one on its way
+AHEAD = 2  # jobs submitted for each CPU of the cluster: one it works on, one on its way
 RETRIES = 3  # of a job whose machine or process died
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 60  # that a machine may take to start a worker
 STALE_SECONDS = 60  # for which a network file system may show an old version of a file (NFS: acregmax)
-FOLDER = Path(".privllm")
 
-Seen = list[tuple[str, int, int]]  # path, bytes, modified ns
+FileStates = list[tuple[str, int, int]]  # path, bytes, modified ns
 
 
 @dataclass
 class ExecutorConfig:
+    """Where work is done, and how often a training is saved."""
+
     address: str = ""  # "" = this machine's cores; host:port of a Ray cluster of which this machine is a node
     checkpoint_minutes: float = 5.0  # of training between two checkpoints, >= 0; Ctrl-C and SIGTERM save one at once
 
     def __post_init__(self) -> None:
         host, _, port = self.address.rpartition(":")
-        known = not self.address or (bool(host) and port.isdigit() and "/" not in host)
-        require(known, "executor.address", "'' (this machine's cores) or host:port of a Ray cluster")
+        is_host_and_port = bool(host) and port.isdigit() and "/" not in host
+        is_valid = not self.address or is_host_and_port
+        require(is_valid, "executor.address", "'' (this machine's cores) or host:port of a Ray cluster")
         require(self.checkpoint_minutes >= 0, "executor.checkpoint_minutes", "0 or more")
 
 
-class Place(NamedTuple):
-    """What a worker must find as the stage does."""
+class ExpectedWorkspace(NamedTuple):
+    """What a worker on another machine must have in common with the process of the stage."""
 
     root: str  # the repository
     beacon: str  # a file in it that was written just now
@@ -62,92 +67,129 @@ class Place(NamedTuple):
 
 
 def executor_of(stage: str) -> Executor:
-    """Where params.yaml says that the shards of a stage are worked on."""
+    """Return the executor that params.yaml sets for the shards of a stage."""
     address = read_params("executor", ExecutorConfig).address
     return RayExecutor(address, stage) if address else map_shards
 
 
 @dataclass(frozen=True)
 class RayExecutor:
-    """An `Executor`. It stays in this process, or on this machine, where a cluster would cost more than it saves."""
+    """An `Executor`.
+
+    It stays in this process, or on this machine, where a cluster would cost more than it saves.
+    """
 
     address: str
     stage: str
 
     def __call__(
-        self, function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], label: str, inline_bytes: int | None = None
+        self,
+        function: Callable[..., Any],
+        jobs: Sequence[tuple[Any, ...]],
+        label: str,
+        inline_bytes: int | None = None,
     ) -> list[Any]:
         sizes = [bytes_of(job) for job in jobs]
-        if len(jobs) < 2 or sum(sizes) < (INLINE_BYTES if inline_bytes is None else inline_bytes):
+        least_bytes = INLINE_BYTES if inline_bytes is None else inline_bytes
+        if len(jobs) < 2 or sum(sizes) < least_bytes:
             return map_shards(function, jobs, label, inline_bytes)
         with _connected(self.address) as ray, _beacon() as beacon, _explained(ray):
-            place = Place(str(Path.cwd()), str(beacon), _package(), self.stage)
-            _probe(ray, place)
-            return _run(ray, place, function, jobs, sizes, label)
+            workspace = ExpectedWorkspace(str(Path.cwd()), str(beacon), _package(), self.stage)
+            _probe(ray, workspace)
+            return _run(ray, workspace, function, jobs, sizes, label)
 
 
-def _run(ray: Any, place: Place, function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], sizes: list[int], label: str) -> list[Any]:
-    work = ray.remote(num_cpus=1, max_retries=RETRIES)(_work)
-    order = deque(sorted(range(len(jobs)), key=lambda i: -sizes[i]))  # largest first, as in `map_shards`
+def _run(
+    ray: Any,
+    workspace: ExpectedWorkspace,
+    function: Callable[..., Any],
+    jobs: Sequence[tuple[Any, ...]],
+    sizes: list[int],
+    label: str,
+) -> list[Any]:
+    """Return the results of the jobs in their order; `sizes` in bytes decide which begins first."""
+    remote_job = ray.remote(num_cpus=1, max_retries=RETRIES)(_run_job)
+    queue = largest_first(sizes)
     results: dict[int, Any] = {}
-    elsewhere: dict[Any, int] = {}
+    running: dict[Any, int] = {}
     with bar(label, total=sum(sizes) or 1) as advance:
-        while order or elsewhere:
-            ahead = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))  # machines may come and go
-            while order and len(elsewhere) < ahead:
-                job = order.popleft()
-                elsewhere[work.remote(place, _seen(jobs[job]), function, jobs[job])] = job
-            ray.wait(list(elsewhere), num_returns=1)
-            for done in ray.wait(list(elsewhere), num_returns=len(elsewhere), timeout=0)[0]:
-                job = elsewhere.pop(done)
-                results[job] = ray.get(done)
-                advance(sizes[job])
-    return [results[job] for job in range(len(jobs))]
+        while queue or running:
+            cpus = int(ray.cluster_resources().get("CPU", 1))  # asked again, for machines may come and go
+            while queue and len(running) < AHEAD * max(1, cpus):
+                index = queue.popleft()
+                future = remote_job.remote(workspace, _file_states(jobs[index]), function, jobs[index])
+                running[future] = index
+            ray.wait(list(running), num_returns=1)
+            finished, _ = ray.wait(list(running), num_returns=len(running), timeout=0)
+            for future in finished:
+                index = running.pop(future)
+                results[index] = ray.get(future)
+                advance(sizes[index])
+    return [results[index] for index in range(len(jobs))]
 
 
-def _work(place: Place, seen: Seen, function: Callable[..., Any], job: tuple[Any, ...]) -> Any:
-    """One job, in a worker somewhere."""
-    _settled(place)
-    require_seen(seen)
+def _run_job(
+    workspace: ExpectedWorkspace,
+    states: FileStates,
+    function: Callable[..., Any],
+    job: tuple[Any, ...],
+) -> Any:
+    """Run one job in a worker process, on any machine."""
+    _prepare_worker_once(workspace)
+    require_file_states(states)
     return function(*job)
 
 
-def settle(place: Place) -> None:
-    """Make this process one that works as the stage does. Raises UserError, with the machine's name, where it cannot be."""
+def prepare_worker(workspace: ExpectedWorkspace) -> None:
+    """Move this process into the workspace of the stage.
+
+    Raises UserError, with the machine's name, where that is missing or another one.
+    """
+    root, beacon, package, stage = workspace
     try:
-        if not Path(place.root, place.beacon).is_file():
-            raise UserError(f"it does not see {place.beacon} in {place.root}: the repository must lie there, on a shared file system.")
-        os.chdir(place.root)
-        if _package() != place.package:
-            raise UserError(f"it runs {_package()} instead of {place.package}: uninstall the other privllm there.")
-        check_fingerprint(place.stage)
+        if not Path(root, beacon).is_file():
+            raise UserError(f"it does not see {beacon} in {root}: the repository must lie there, on a shared file system.")
+        os.chdir(root)
+        if _package() != package:
+            raise UserError(f"it runs {_package()} instead of {package}: uninstall the other privllm there.")
+        check_fingerprint(stage)
         require_hashed_code(Path())
     except (UserError, OSError) as error:
-        raise UserError(f"machine {platform.node()} cannot take part in this build: {error} Mend it, or take it off the cluster.") from None
+        raise UserError(f"machine {platform.node()} cannot take part in this build: {error} Fix it, or take it off the cluster.") from None
     keep_pandas_out()
 
 
-_settled = cache(settle)  # once in each worker process, so on machines that join later too
+_prepare_worker_once = cache(prepare_worker)  # in each worker process, so on machines that join later too
 
 
-def require_seen(seen: Seen, patience: float = STALE_SECONDS) -> None:
-    """Wait until this machine sees the files as the one that asked does. Raises UserError where that does not come about."""
+def require_file_states(states: FileStates, patience: float = STALE_SECONDS) -> None:
+    """Wait until this machine sees the files in the states that the stage's machine sees.
+
+    Raises UserError where one is still in another state after `patience` seconds.
+    """
     deadline = time.monotonic() + patience
-    for path, size, modified in seen:
+    for path, size, modified in states:
         while _status(path) != (size, modified):
             if time.monotonic() > deadline:
                 raise UserError(
-                    f"machine {platform.node()} does not see {path} as the machine that started the stage does. Either it was changed "
-                    "while this ran, or the file system is not shared, or late by over a minute. Mend that and run `dvc repro` again."
+                    f"machine {platform.node()} does not see {path} as the machine that started the "
+                    "stage does. Either it was changed while this ran, or the file system is not "
+                    "shared, or late by over a minute. Fix that and run `dvc repro` again."
                 )
             time.sleep(0.5)
 
 
-def _seen(job: tuple[Any, ...]) -> Seen:
-    return [(str(path), *(_status(str(path)) or (0, 0))) for path in files_in(job)]
+def _file_states(job: tuple[Any, ...]) -> FileStates:
+    """Return the states of the files that a job names; a file that is missing has size 0."""
+    states = []
+    for path in files_in(job):
+        size, modified = _status(str(path)) or (0, 0)
+        states.append((str(path), size, modified))
+    return states
 
 
 def _status(path: str) -> tuple[int, int] | None:
+    """Return (bytes, modified ns) of a file, None where it is missing."""
     try:
         status = Path(path).stat()
     except FileNotFoundError:
@@ -156,27 +198,30 @@ def _status(path: str) -> tuple[int, int] | None:
 
 
 def _package() -> str:
+    """Return the file that privllm was imported from."""
     return str(Path(privllm.__file__ or "").resolve())
 
 
-def _probe(ray: Any, place: Place) -> None:
-    """Refuse to start where a machine cannot work as this one does."""
+def _probe(ray: Any, workspace: ExpectedWorkspace) -> None:
+    """Raise UserError where a machine of the cluster cannot work as this one does."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    machines = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")}
-    if not machines:
+    probe = ray.remote(num_cpus=0, max_retries=0)(prepare_worker)
+    probes: dict[Any, str] = {}  # {future: name of the machine}
+    for node in ray.nodes():
+        if node["Alive"] and node["Resources"].get("CPU"):
+            strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            future = probe.options(scheduling_strategy=strategy).remote(workspace)
+            probes[future] = node["NodeManagerHostname"]
+    if not probes:
         raise UserError("no machine of the Ray cluster offers a CPU: see `ray status`.")
-    probe = ray.remote(num_cpus=0, max_retries=0)(settle)
-    asked = {
-        probe.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(place): name
-        for node, name in machines.items()
-    }
-    answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_SECONDS)
-    if silent:
-        raise UserError(f"machine {asked[silent[0]]} of the Ray cluster started no worker in {ANSWER_SECONDS} s: see `ray status` there.")
-    for answer in answered:
+    answered, unanswered = ray.wait(list(probes), num_returns=len(probes), timeout=ANSWER_SECONDS)
+    if unanswered:
+        machine = probes[unanswered[0]]
+        raise UserError(f"machine {machine} of the Ray cluster started no worker in {ANSWER_SECONDS} s: see `ray status` there.")
+    for future in answered:
         try:
-            ray.get(answer)
+            ray.get(future)
         except ray.exceptions.RayTaskError:
             raise
         except ray.exceptions.RayError:
@@ -185,6 +230,7 @@ def _probe(ray: Any, place: Place) -> None:
 
 @contextmanager
 def _connected(address: str) -> Iterator[Any]:
+    """Yield the module `ray`, connected to the cluster. Raises UserError where that fails."""
     try:
         import ray
     except ImportError as error:
@@ -194,7 +240,7 @@ def _connected(address: str) -> Iterator[Any]:
         ) from None
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()  # Ray would try for ever, deaf to signals
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()  # Ray would try for ever and ignore signals
     except (OSError, OverflowError) as error:
         raise UserError(
             f"the Ray cluster `{address}` (`executor.address` in {PARAMS_FILE}) cannot be reached: {error}. "
@@ -210,13 +256,14 @@ def _connected(address: str) -> Iterator[Any]:
     try:
         yield ray
     finally:
-        ray.shutdown()  # whatever is still running or waiting ends with it
+        ray.shutdown()  # jobs that are still running or waiting end with it
 
 
 @contextmanager
 def _beacon() -> Iterator[Path]:
-    FOLDER.mkdir(exist_ok=True)
-    path = FOLDER / f"beacon-{unique()}"
+    """Yield a new file of the work folder, by which other machines recognise this repository."""
+    WORK_FOLDER.mkdir(exist_ok=True)
+    path = WORK_FOLDER / f"beacon-{unique()}"
     path.touch()
     try:
         yield path
@@ -226,18 +273,21 @@ def _beacon() -> Iterator[Path]:
 
 @contextmanager
 def _explained(ray: Any) -> Iterator[None]:
-    """What a job raised, as it raised it; what happened to its machine, in words."""
+    """Raise what a job raised, and a UserError for what happened to its machine."""
     try:
         yield
     except ray.exceptions.RayTaskError as error:
         raise error.cause if isinstance(error.cause, Exception) else error from None
     except (ray.exceptions.OutOfMemoryError, ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError):
         raise UserError(
-            "a worker process of the Ray cluster was killed, on each attempt at the same shard, most likely because memory ran out. "
-            "Nothing is lost: offer fewer CPUs on each machine (`ray start --num-cpus`) and run `dvc repro` again."
+            "a worker process of the Ray cluster was killed, on each attempt at the same shard, most "
+            "likely because memory ran out. Nothing is lost: offer fewer CPUs on each machine "
+            "(`ray start --num-cpus`) and run `dvc repro` again."
         ) from None
     except ray.exceptions.RayError as error:
-        raise UserError(f"the Ray cluster failed: {_first_line(error)}. Nothing is lost: run `dvc repro` again.") from error
+        raise UserError(
+            f"the Ray cluster failed: {_first_line(error)}. Nothing is lost: run `dvc repro` again.",
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

@@ -1,6 +1,8 @@
-"""Ctrl-C and SIGTERM where Python alone would show a traceback, lose them, or die without a word; both are a KeyboardInterrupt.
+"""Handlers of Ctrl-C and SIGTERM; both become a KeyboardInterrupt.
 
-It imports nothing heavy: `stages/__init__.py` needs it first. So it is also where a library that is not installed is explained.
+Python alone would show a traceback, lose the signal, or end without a message. Nothing heavy is
+imported, for `stages/__init__.py` needs this first; so a library that is not installed is explained
+here too.
 """
 
 import os
@@ -19,19 +21,22 @@ _default = sys.excepthook
 
 
 def explain_interrupts() -> None:
-    """From here on, one sentence instead of a traceback: a stage is still importing. Once it runs, `engine.stage.call` explains them.
+    """Print one sentence instead of a traceback from here on, while a stage is still importing.
 
-    The same goes for a library that is not installed.
+    The same goes for a library that is not installed. Once the stage runs, `engine.stage.call`
+    explains both.
     """
     sys.excepthook = _explain
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if in_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         sys.stderr.write("\nerror: interrupted before anything was written. Run the same command again.\n\n")
-    # By name: `engine.import_guard` raises it while something is imported, and the class may have been imported anew.
+    # By name: `engine.import_guard` raises it during imports, and the class may have been imported
+    # again since.
     elif kind.__name__ == "UserError" and os.environ.get("PRIVLLM_DEBUG") != "1":
         sys.stderr.write(f"\nerror: {error}\n\n")
     elif text := missing_library(error):
@@ -41,24 +46,29 @@ def _explain(kind: type[BaseException], error: BaseException, trace: TracebackTy
 
 
 class Interrupts:
-    """From here on, `signals` raise KeyboardInterrupt at once, but between `hold` and `release`, where they wait.
+    """Handlers by which `signals` raise KeyboardInterrupt at once.
 
-    One that came is raised by the next `release` in any case: Python swallows what is raised in a destructor.
+    Between `hold` and `release` they wait for the release.
+
+    A signal that came is raised by the next `release` in any case: Python swallows what is raised
+    in a destructor.
     """
 
     def __init__(self, signals: Iterable[signal.Signals] = SIGNALS, held: bool = False) -> None:
         self.held, self.came = held, False
         self._before: dict[signal.Signals, Any] = {}
         if threading.current_thread() is not threading.main_thread():
-            return  # signals never come here
+            return  # other threads get no signals
         for number in signals:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as a shell starts programs in the background
                 self._before[number] = signal.signal(number, self._take)
 
     def hold(self) -> None:
+        """Let signals wait."""
         self.held = True
 
     def release(self) -> None:
+        """Raise KeyboardInterrupt if a signal came, and let the next one raise it at once."""
         self.held = False
         if self.came:
             self.came = False
@@ -77,13 +87,15 @@ class Interrupts:
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Interrupts wait until the block ends, and are raised then.
+    """Delay interrupts until the block ends, and raise them then.
 
-    For what must not be cut in two: a fork, whose hooks swallow what is raised in them, or a child that gets the signal too and ends
-    in order. The handler, unlike SIG_IGN, is not handed on to programs that the block starts. A signal that would end this process
-    without an exception still does.
+    For work that must not be interrupted: a fork, whose hooks swallow what is raised in them, or a
+    child that gets the signal too and ends in order. The handler, unlike SIG_IGN, is not passed on
+    to programs that the block starts. A signal that would end this process without an exception
+    still does.
     """
-    interrupts = Interrupts([number for number in SIGNALS if callable(signal.getsignal(number))], held=True)
+    handled_signals = [number for number in SIGNALS if callable(signal.getsignal(number))]
+    interrupts = Interrupts(handled_signals, held=True)
     try:
         yield
     finally:

@@ -1,7 +1,8 @@
-"""What is not built since `families` does not name its family: a folder with a note in place of a result.
+"""Notes in place of results, for families that are not built and what depends on them.
 
-DVC fails on a dependency that is not there, and a task's start, data/pretrain/<family>, is one whether or not that family is built.
-So `start` leaves a note for such a family, `pretrain` hands it on at once, and tasks that begin there hand it on too.
+DVC fails where a dependency is missing, and data/pretrain/<family>, with which a task begins, is
+one whether or not that family is built. So `start` leaves a note for such a family, `pretrain`
+copies it at once, and so do tasks that begin with it.
 """
 
 import json
@@ -14,53 +15,58 @@ from typing import Any
 from privllm.core.base_model import ARCHITECTURES
 from privllm.core.printable import say
 from privllm.core.report import write_json
-from privllm.engine.store import work
+from privllm.engine.store import work_counts
 
 NOTE = "skipped.json"
 BUILT_HERE = re.compile(r"data/pretrain/([^/]+)/?")
 
 
 def leave_note(reason: str, *folders: Path) -> dict[str, Any]:
-    """Make folders that hold the note and nothing else; returns the report."""
+    """Write the note into folders that then hold nothing else; return the report."""
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
         write_json(folder / NOTE, {"skipped": reason})
     return {"skipped": reason}
 
 
-def skip(what: str, reason: str, *folders: Path) -> dict[str, Any]:
-    """`leave_note`, and say so; the log shall not take this for how long `what` takes."""
-    say(f"note: {what} is skipped: {reason}", err=True)
-    work["skipped"] = 1
+def skip(section: str, reason: str, *folders: Path) -> dict[str, Any]:
+    """Leave a note in `folders`, print it, and return it as the report of `section`."""
+    say(f"note: {section} is skipped: {reason}", err=True)
+    work_counts["skipped"] = 1  # so that the log does not count this as a run
     return leave_note(reason, *folders)
 
 
 def reason_in(folder: Path) -> str:
-    """Why nothing was made there; "" where something was."""
+    """Return why nothing was made in `folder`, "" where it holds a result."""
     note = folder / NOTE
-    return str(json.loads(note.read_text("utf-8"))["skipped"]) if note.is_file() else ""
+    if not note.is_file():
+        return ""
+    return str(json.loads(note.read_text("utf-8"))["skipped"])
 
 
 def not_built(family: str) -> str:
+    """Return the reason for which a family is skipped."""
     return f"`families` in params.yaml does not name {family}, so it is not built."
 
 
 def skipped_stages(params: Mapping[str, Any]) -> dict[str, str]:
-    """{stage: its family that is not built}: of each such family its pretraining, and the tasks that would begin with it."""
+    """Return {stage: family that is not built}, its pretraining and the tasks that begin with it."""
     families = params.get("families")
     if not isinstance(families, list):
         return {}
-    absent = [family for family in ARCHITECTURES if family not in families]
-    skipped = {f"pretrain@{family}": family for family in absent}
+    skipped_families = [family for family in ARCHITECTURES if family not in families]
+    skipped = {f"pretrain@{family}": family for family in skipped_families}
     for name, task in (params.get("finetune", {}).get("tasks") or {}).items():
         start = BUILT_HERE.fullmatch(task["start"])
-        if start and start[1] in absent:
+        if start and start[1] in skipped_families:
             skipped[f"finetune@{name}"] = start[1]
     return skipped
 
 
 def notes_of(skipped: Mapping[str, str]) -> list[str]:
-    """What `privllm plan` says of `skipped_stages`."""
+    """Return what `privllm plan` prints of `skipped_stages`, at most one sentence."""
     tasks = [stage for stage in skipped if stage.startswith("finetune@")]
+    if not tasks:
+        return []
     families = sorted({skipped[stage] for stage in tasks})
-    return [f"{', '.join(tasks)}: skipped with a note, since `families` does not name {' and '.join(families)}."] if tasks else []
+    return [f"{', '.join(tasks)}: skipped with a note, since `families` does not name {' and '.join(families)}."]

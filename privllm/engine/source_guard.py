@@ -1,12 +1,14 @@
-"""Is what DVC has recorded of the sources what `collect` has read of them?
+"""Guard of the sources: is the content that DVC has recorded the content that `collect` has read?
 
-DVC hashes what a stage depends on after the stage has ended (dvc #11058), so a document that is saved just then is recorded beside
-the result of its old text, and looks up to date for ever. `collect` writes down the content that it has read, by DVC's own name for
-it; every stage after it compares that with dvc.lock. That is the one thing a stage reads which dvc.yaml does not declare.
+DVC hashes what a stage depends on after the stage has ended (dvc #11058), so a document that is
+saved just then is recorded beside the result of its old text, and looks up to date for ever.
+`collect` notes the content that it has read, by DVC's own name for it; every stage after it
+compares that with dvc.lock. Nothing else that a stage reads is undeclared in dvc.yaml.
 """
 
 import json
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ SOURCES_AS_READ = "sources.json"  # in data/collect
 LOCK = Path("dvc.lock")
 COMMAND = f"dvc repro --force {STAGE}"
 SAVED_TOO_LATE = (
-    f"a file in {SOURCES} was saved after `{STAGE}` had read it and before DVC looked at it, so what was built is of the old text and "
+    f"a file in {SOURCES} was saved after `{STAGE}` had read it and before DVC looked at it, so the old text was built and "
     f"DVC does not know. Run `{COMMAND}`, then `dvc repro`."
 )
 
@@ -36,13 +38,19 @@ def sources_as_read(root: Path = Path()) -> str:
 
 
 def sources_as_recorded(root: Path = Path()) -> str:
-    """Return the content of the sources that dvc.lock names for the last run of `collect`, "" where it names none."""
+    """Return the content of the sources that dvc.lock names for the last run of `collect`.
+
+    "" where it names none.
+    """
     try:
         locked = parse_yaml((root / LOCK).read_text("utf-8"))
         entries = locked["stages"][STAGE]["deps"]
     except (OSError, yaml.YAMLError, KeyError, TypeError):
         return ""
-    return next((str(entry.get("md5", "")) for entry in entries if entry.get("path") == SOURCES), "")
+    for entry in entries:
+        if entry.get("path") == SOURCES:
+            return str(entry.get("md5", ""))
+    return ""
 
 
 def content_named_in(note: Path | bytes) -> str:
@@ -55,29 +63,34 @@ def content_named_in(note: Path | bytes) -> str:
 
 
 def saved_too_late(root: Path = Path()) -> bool:
-    """Does dvc.lock name other content than `collect` has read?"""
+    """Return whether dvc.lock names other content than `collect` has read."""
     read, recorded = sources_as_read(root), sources_as_recorded(root)
     return bool(read and recorded and read != recorded)
 
 
 def require_sources_as_read(stage: str, root: Path = Path()) -> None:
-    """Raise UserError where `stage` works on what `collect` made of other sources than dvc.lock names."""
+    """Raise UserError where `stage` works on other sources than dvc.lock names."""
     if saved_too_late(root) and stage in stages_after(STAGE, declared_stages(root)):
         raise UserError(SAVED_TOO_LATE)
 
 
 def stages_after(first: str, stages: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    """Return the names of the stages that depend on `first`, however far away."""
-    after: set[str] = set()
-    made = outputs_of(stages.get(first, {}))
-    while made:
-        added = {name for name, declared in stages.items() if name not in after and _takes(declared.get("deps", []), made)}
-        after |= added
-        made = [path for name in added for path in outputs_of(stages[name])]
-    return after
+    """Return the names of the stages that depend on `first`, directly or through others."""
+    dependents: set[str] = set()
+    outputs = outputs_of(stages.get(first, {}))
+    while outputs:
+        added = set()
+        for name, declared in stages.items():
+            if name not in dependents and _overlap(declared.get("deps", []), outputs):
+                added.add(name)
+        dependents |= added
+        outputs = [path for name in added for path in outputs_of(stages[name])]
+    return dependents
 
 
-def _takes(needed: list[str], made: list[str]) -> bool:
-    """Is one path of `needed` in, or around, one of `made`?"""
-    pairs = [(f"{need}/", f"{path}/") for need in needed for path in made]
-    return any(need.startswith(path) or path.startswith(need) for need, path in pairs)
+def _overlap(dependencies: list[str], outputs: list[str]) -> bool:
+    """Return whether one of the dependencies is, holds or lies in one of the outputs."""
+    for dependency, output in product(dependencies, outputs):
+        if f"{dependency}/".startswith(f"{output}/") or f"{output}/".startswith(f"{dependency}/"):
+            return True
+    return False

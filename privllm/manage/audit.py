@@ -3,7 +3,7 @@
 What a build takes from the store it believes. Here each stage that uses the store runs once more in this process, on the inputs
 in the workspace and into a scratch folder, and with a store that believes little: of the shards in the record a random sample is
 made again from nothing, by the code alone, and compared; of the others every object is read and compared with its name. What
-the stage makes of all that is then compared with the workspace, file by file. It writes only below `SCRATCH`; it mends nothing.
+the stage makes of all that is then compared with the workspace, file by file. It writes only below `AUDIT_FOLDER`; it repairs nothing.
 """
 
 import importlib
@@ -21,18 +21,20 @@ from typing import Any, NamedTuple
 
 from privllm.core.errors import UserError
 from privllm.core.seed import seed_of
+from privllm.core.work_paths import AUDIT_FOLDER
+from privllm.engine.actions import Job, action_path
 from privllm.engine.cache import Cache, find_cache
 from privllm.engine.digests import md5_of
-from privllm.engine.fingerprint import check_fingerprint, imports_of
+from privllm.engine.fingerprint import check_fingerprint
 from privllm.engine.import_guard import require_hashed_code
-from privllm.engine.input_guard import Witness
+from privllm.engine.input_guard import InputGuard
+from privllm.engine.module_analysis import imports_of
 from privllm.engine.params_guard import explain_other_parameters, force_command, stages_with_other_parameters
 from privllm.engine.pipeline import PIPELINE, declared_stages, outputs_of, words_of
 from privllm.engine.source_guard import SAVED_TOO_LATE, saved_too_late
 from privllm.engine.stage import arguments
-from privllm.engine.store import COPIERS, Job, Store, action_path, opening
+from privllm.engine.store import COPIERS, Store, code_of
 
-SCRATCH = Path(".privllm/audit")
 AGAIN = ".again"  # folder of a map's output in which shards are made again
 NOTHING = "-"  # in place of an MD5: there is no such file
 
@@ -97,7 +99,7 @@ class AuditStore(Store):
         actions = self._recorded(function, jobs, label)
         spoilt = self._spoilt(actions)
         rest = [None if i in spoilt or i in self._sample(function, len(jobs)) else action for i, action in enumerate(actions)]
-        rest = self.record._fetch(rest, out)
+        rest = self.record.restore(rest, out)
         again = [i for i, action in enumerate(rest) if action is None]
         values = super().map(function, [jobs[i] for i in again], out / AGAIN, label, resume, inline_bytes)
         self._compare(function.__name__, [(i, actions[i]) for i in again], values, out / AGAIN)
@@ -115,7 +117,7 @@ class AuditStore(Store):
         """The jobs' actions, found without a trace: `privllm gc` must not take this for a use."""
         actions = []
         for job in jobs:
-            path = action_path(self.record.cache, self.record._key(function, job))  # type: ignore[arg-type]
+            path = action_path(self.record.cache, self.record.key_of(function, job))  # type: ignore[arg-type]
             try:
                 action = json.loads(path.read_text("utf-8"))
                 actions.append({"value": action["value"], "files": {name: (md5, size) for name, (md5, size) in action["files"].items()}})
@@ -186,33 +188,34 @@ def audit(shards: int, seed: int) -> Iterator[Audited]:
 
 
 def uses_store(stage: str) -> bool:
-    """Does the stage open the store? Read off its source, so that torch is not imported to find out."""
+    """Return whether a stage takes a store. Read off its source, so that torch is not imported to find out."""
     stage = stage.partition("@")[0]
-    return "privllm.engine.store.open_store" in imports_of(Path("stages") / f"{stage}.py", f"stages.{stage}")
+    return "privllm.engine.store.Store" in imports_of(Path("stages") / f"{stage}.py", f"stages.{stage}")
 
 
 def audit_stage(stage: str, declared: dict[str, Any], cache: Cache, sample: tuple[int, int], differing: set[str]) -> Audited:
     """Run one stage as dvc.yaml `declared` it; `differing` are the workspace's files that are known not to be what they should be."""
     found = Audited(stage)
     outs = outputs_of(declared)
-    shutil.rmtree(SCRATCH, ignore_errors=True)  # of an audit that was killed
+    shutil.rmtree(AUDIT_FOLDER, ignore_errors=True)  # of an audit that was killed
     try:
         _require(outs, declared["deps"], differing)
         base = stage.partition("@")[0]
         check_fingerprint(base)
-        witness = Witness(declared)
+        input_guard = InputGuard(declared)
         main = load_main(base)
         require_hashed_code(Path())
-        words = [str(SCRATCH / word) if _lies_in(word, outs) else word for word in words_of(declared, base) or []]
+        words = [str(AUDIT_FOLDER / word) if _lies_in(word, outs) else word for word in words_of(declared, base) or []]
         quiet = redirect_stdout(StringIO())  # what it left out, it said when it was built
-        with quiet, opening(lambda _cache, code, _digests, _executor: AuditStore(cache, code, found, *sample)):
-            main(**arguments(main, base, words))
+        store = AuditStore(cache, code_of(base), found, *sample)
+        with quiet:
+            main(**arguments(main, base, words), store=store)
         _compare_workspace(found, outs)
-        witness.verify()
+        input_guard.verify()
     except UserError as error:
         found.skipped = str(error)
     finally:
-        shutil.rmtree(SCRATCH, ignore_errors=True)
+        shutil.rmtree(AUDIT_FOLDER, ignore_errors=True)
     return found
 
 
@@ -236,9 +239,9 @@ def _require(outs: list[str], deps: list[str], differing: set[str]) -> None:
 def _compare_workspace(found: Audited, outs: list[str]) -> None:
     """Every file below `outs`, as it stands and as it was made now."""
     for out in outs:
-        names = {path.relative_to(root).as_posix() for root in (Path(), SCRATCH) for path in _files(root / out)}
+        names = {path.relative_to(root).as_posix() for root in (Path(), AUDIT_FOLDER) for path in _files(root / out)}
         for name in sorted(names):
-            standing, made = (md5_of(path) if path.is_file() else NOTHING for path in (Path(name), SCRATCH / name))
+            standing, made = (md5_of(path) if path.is_file() else NOTHING for path in (Path(name), AUDIT_FOLDER / name))
             found.compare(name, standing, made)
         found.files += len(names)
 

@@ -15,10 +15,11 @@ import pyarrow.compute as pc
 from privllm.collect.file_index import recall
 from privllm.collect.files import JSONL, Document, media_type, path_of, source_of, survey
 from privllm.collect.jsonl import read_jsonl
-from privllm.collect.recipe import INDEX, CollectConfig
+from privllm.collect.recipe import CollectConfig
 from privllm.collect.seen_files import Memory
 from privllm.core.records import document_id, shard_of
 from privllm.core.seed import digest
+from privllm.core.work_paths import SOURCES_INDEX
 from privllm.engine.cache import Cache
 from privllm.engine.digests import md5_of
 from privllm.engine.store import Store
@@ -61,7 +62,7 @@ def changes_since(last: Last, recorded: Contents | None, sources: Path) -> Chang
     if recorded is None and not len(memory.files):
         return None
     found = survey(sources, max_bytes)
-    known = zip(found.files["source"].to_pylist(), recall(INDEX, found.files).to_pylist(), strict=True)
+    known = zip(found.files["source"].to_pylist(), recall(SOURCES_INDEX, found.files).to_pylist(), strict=True)
     now = {source: md5 or md5_of(path_of(source, sources)) for source, md5 in known}
     refused = {row.source for row in found.refused if row.reason != "empty"}  # by name, size or kind, so most likely as before
     remembered = dict(zip(*(memory.files[name].to_pylist() for name in ("source", "md5")), strict=True))

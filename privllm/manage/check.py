@@ -25,10 +25,10 @@ from privllm.collect.dvcignore import FILE as DVCIGNORE
 from privllm.collect.dvcignore import DvcIgnore
 from privllm.collect.file_index import load, touched_unseen
 from privllm.collect.files import path_of
-from privllm.collect.recipe import INDEX
 from privllm.core.errors import UserError
 from privllm.core.plain_yaml import parse_yaml
 from privllm.core.printable import printable
+from privllm.core.work_paths import SOURCES_INDEX
 from privllm.engine.cache import Cache, find_cache
 from privllm.engine.digests import md5_of
 from privllm.engine.fingerprint import FOLDER, LOCK_FILE, foretell_fingerprints
@@ -67,8 +67,8 @@ def find_problems(root: Path = Path()) -> Problems:
     problems = code_saved_too_late(root)
     if sources.is_dir():
         files = tracked_files(sources)
-        problems += unseen_edits(root, touched_unseen(root / INDEX, files))
-        problems += not_checked_out(root, with_digests(sources, files, root / INDEX))
+        problems += unseen_edits(root, touched_unseen(root / SOURCES_INDEX, files))
+        problems += not_checked_out(root, with_digests(sources, files, root / SOURCES_INDEX))
     if saved_too_late(root):
         problems.append(Problem(f"{SAVED_TOO_LATE.partition('. ')[0]}.", [], COMMAND, lambda: _dvc(COMMAND)))
     if stages := stages_with_other_parameters(root):
@@ -182,7 +182,7 @@ def not_checked_out(root: Path, files: pa.Table) -> Problems:
     """
     note, cache = f"{SOURCES}.dvc", find_cache(root)
     named, committed, working = content_named_in(root / note), content_named_in(blobs(root, [f"HEAD:./{note}"])[0]), content_of(files)
-    index = load(root / INDEX)
+    index = load(root / SOURCES_INDEX)
     named_then = (index.schema.metadata or {}).get(b"named", b"").decode()
     if named and named_then and named not in (named_then, working):
         names = _left_behind(cache, named, index, files)

@@ -19,7 +19,7 @@ import yaml
 from privllm.core.errors import UserError
 from privllm.core.plain_yaml import parse_yaml
 from privllm.engine.cache import Cache, find_cache
-from privllm.engine.pipeline import written_out
+from privllm.engine.pipeline import expand_stages
 from privllm.manage.history import DIRECTORY, LARGEST, LOCK, NAMED, blobs, git
 from privllm.stats.paired import LEAST, SCORES, Overlap, Paired, paired, read_scores
 
@@ -201,7 +201,7 @@ def side_of(root: Path, name: str) -> Side:
     stages = _section(_mapping(pipeline, f"dvc.yaml of `{name}`", parse_yaml))
     if not stages:
         raise UserError(f"`{name}` has no stages in dvc.yaml: name a revision of this build, from the root of its repository.")
-    declared = written_out(stages, _mapping(params, f"params.yaml of `{name}`", parse_yaml))
+    declared = expand_stages(stages, _mapping(params, f"params.yaml of `{name}`", parse_yaml))
     files = {path: (stage, _paths(one, "outs")) for stage, one in declared.items() for path in _reports(one)}
     metrics = {}
     for path, data in zip(files, read(list(files)), strict=True):

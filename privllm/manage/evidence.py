@@ -18,10 +18,10 @@ import pyarrow as pa
 from privllm.collect.files import Document, Refused
 from privllm.core.records import document_id
 from privllm.core.tables import read_table, write_table
+from privllm.core.work_paths import FORGET_NOTE
 from privllm.dedup.shingles import shingles
 from privllm.manage.document_status import rows_of
 
-NOTE = Path(".privllm/forget.parquet")
 WORDS = 13  # in a run: as in tests of whether a benchmark was trained on
 FEWEST_CHARACTERS = 20  # of a text that is searched for as a whole because it has fewer words than a run
 BATCH = 500  # texts in memory together
@@ -80,7 +80,7 @@ class Evidence:
         )
 
     def save(self, root: Path) -> None:
-        write_table(self.table, root / NOTE)
+        write_table(self.table, root / FORGET_NOTE)
 
 
 def gather(root: Path, documents: Iterable[Document | Refused], built: dict[str, str]) -> Evidence:

@@ -1,6 +1,6 @@
 """Take documents out of the sources, build again without them, and prove that nothing of them is left in the build.
 
-What to look for is noted before anything is removed (`evidence.NOTE`), so whatever interrupts this, the same command goes on where
+What to look for is noted before anything is removed (`FORGET_NOTE`), so whatever interrupts this, the same command goes on where
 it stopped. What it cannot do is reach into the past: older builds stay in DVC's cache until `dvc gc`, and it says how.
 """
 
@@ -19,10 +19,11 @@ from privllm.core.errors import UserError
 from privllm.core.params import load_sections, read_params
 from privllm.core.printable import say
 from privllm.core.records import document_id
+from privllm.core.work_paths import FORGET_NOTE
 from privllm.engine.cache import find_cache
 from privllm.engine.interrupt import interrupts_held
 from privllm.manage.document_status import sources_of
-from privllm.manage.evidence import NOTE, WORDS, Evidence, gather, load, merged, without
+from privllm.manage.evidence import WORDS, Evidence, gather, load, merged, without
 from privllm.manage.history import in_git
 from privllm.manage.removal_proof import Proof, prove
 from privllm.manage.source_files import SOURCES, Selection, files_below, is_below, present, read, read_selected, remove, select, source_name
@@ -61,7 +62,7 @@ def forget(root: Path, words: list[str], terms: Terms) -> None:
         terms.say("Nothing is built or proved yet. Run `dvc repro`, or this command once more without --no-repro: it builds, and proves.")
         return
     _build(root)
-    proof = prove(root, root / NOTE, _reader(root))
+    proof = prove(root, root / FORGET_NOTE, _reader(root))
     for line in (*_proof_lines(proof, evidence), "", *_past(root, standings_of(root, sorted(evidence.ids)), len(evidence))):
         terms.say(line)
     for line in _incumbent(root, sorted(evidence.ids)):
@@ -71,7 +72,7 @@ def forget(root: Path, words: list[str], terms: Terms) -> None:
             f"something of what was to be forgotten is left in {', '.join(list(proof.left)[:NAMED])}. See above; where that was put there "
             "by hand, remove it, then run the same command again."
         )
-    (root / NOTE).unlink(missing_ok=True)
+    (root / FORGET_NOTE).unlink(missing_ok=True)
 
 
 def confirm(question: str) -> bool:
@@ -90,7 +91,7 @@ def _look_up(root: Path, words: list[str]) -> tuple[Selection, Evidence, Evidenc
     selection = select(folder, words)
     names = [source_name(word, folder) for word in words]
     known = sources_of(root)
-    note = load(root / NOTE)
+    note = load(root / FORGET_NOTE)
     noted = set(note.table["source"].to_pylist())
     built = {identifier: source for identifier, source in known.items() if any(is_below(source, name) for name in names)}
     for name in selection.missing:

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from privllm.core.errors import UserError
+from privllm.engine.actions import action_path
 from privllm.engine.cache import Cache, find_cache
-from privllm.engine.store import action_path
 from privllm.manage.dvc_references import exclusive, references
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 from privllm.core.errors import UserError
 from privllm.core.params import load_sections
 from privllm.core.printable import printable
-from privllm.engine.fingerprint import FOLDER, python_version
+from privllm.core.work_paths import LOG_FILE
+from privllm.engine.fingerprint import FOLDER
+from privllm.engine.module_analysis import python_version
 from privllm.engine.params_check import require_sound_params
 from privllm.engine.skipped_families import notes_of, skipped_stages
-from privllm.engine.stage import LOG_FILE
 from privllm.manage.check import find_problems
 from privllm.manage.durations import about, predict, read_log
 from privllm.manage.dvc_state import Build, Place, Stage, open_build

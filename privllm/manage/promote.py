@@ -22,6 +22,7 @@ from privllm.core.errors import UserError
 from privllm.core.promoted import JUDGED, MANIFEST, MODEL, PROMOTED, TOKENIZER
 from privllm.core.report import write_json
 from privllm.core.tables import read_table, write_table
+from privllm.core.work_paths import PROMOTION_FOLDER
 from privllm.manage.compare import Side, side_of
 from privllm.manage.history import LOCK, blobs, git
 from privllm.tasks.example_scores import FILE, TASKS
@@ -32,7 +33,6 @@ NAME = "privllm"
 GATE = "reports/gate.json"
 TAG = re.compile(rf"{NAME}@v(\d+)\.(\d+)\.(\d+)")
 PARTS = ("major", "minor", "patch")
-PARTIAL = Path(".privllm/promote")  # what is copied lies here until it is whole
 Version = tuple[int, int, int]
 
 
@@ -72,7 +72,7 @@ def promote(root: Path, part: str, say: Callable[[str], None]) -> str:
     tag = f"{NAME}@v{version}"
     side = side_of(root, head)
     families = sorted(path.name for path in (root / "data/align").iterdir() if path.is_dir())
-    partial = root / PARTIAL
+    partial = root / PROMOTION_FOLDER
     shutil.rmtree(partial, ignore_errors=True)
     _gather(root, partial, families)
     write_json(partial / MANIFEST, {"version": tag, "families": families, "figures": figures_of(side)})

@@ -10,17 +10,16 @@ from pathlib import Path
 
 from privllm.core.errors import UserError
 from privllm.core.printable import say
+from privllm.core.work_paths import WORK_FOLDER
 from privllm.engine.leftovers import remove_leftovers
 from privllm.engine.pipeline import declared_stages, outputs_of
-
-NOTES = Path(".privllm")  # the log of durations, unfinished trainings, digests of files
 
 
 def wipe(root: Path) -> list[str]:
     """Remove every output, metric and plot that dvc.yaml declares, and what earlier families and tasks left; returns their paths."""
     removed = remove_leftovers(root)
     declared = {path for stage in declared_stages(root).values() for path in outputs_of(stage)}
-    for path in sorted(declared | {NOTES.as_posix()}):
+    for path in sorted(declared | {WORK_FOLDER.as_posix()}):
         if _inside(root, path) and os.path.lexists(root / path):
             _remove(root / path)
             removed.append(path)

@@ -16,9 +16,9 @@ from threading import Lock
 from typing import NamedTuple
 
 from privllm.core.errors import UserError
+from privllm.core.work_paths import PEOPLE_FILE
 from privllm.feedback.records import Rating, Vote, from_plain, to_line
 
-FILE = Path(".privllm/people.sqlite")
 PATIENCE = 30.0  # seconds to wait for another process that writes
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS tokens (
@@ -50,7 +50,7 @@ class Token(NamedTuple):
 class People:
     """The open file. Methods may be called from any thread; several processes may have it open."""
 
-    def __init__(self, file: Path = FILE) -> None:
+    def __init__(self, file: Path = PEOPLE_FILE) -> None:
         self._file = file
         self._lock, self._reading = Lock(), Lock()
         try:

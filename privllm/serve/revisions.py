@@ -9,13 +9,13 @@ import shutil
 from pathlib import Path
 
 from privllm.core.errors import UserError
+from privllm.core.work_paths import ARENA_FOLDER
 
-FOLDER = Path(".privllm/arena")
 EXPORT = "data/export/causal"
 WHOLE = ("model.safetensors", "config.json", "tokenizer.json", "provenance.json")
 
 
-def fetch_export(name: str, root: Path = Path(), folder: Path = FOLDER) -> tuple[str, Path]:
+def fetch_export(name: str, root: Path = Path(), folder: Path = ARENA_FOLDER) -> tuple[str, Path]:
     """(commit, the export's folder) of the revision `name`. Raises UserError that says what is missing, and how to get it."""
     from dvc.exceptions import NotDvcRepoError
     from dvc.repo import Repo

@@ -1,7 +1,7 @@
-"""Two models' scores of the same documents: by how much they differ, and how far that could be the choice of documents.
+"""Difference of two models' scores of the same documents, with an interval.
 
-What one document says of a model is read in `documents.parquet` of the stage evaluate. The interval speaks of documents only: another
-seed of training is another matter.
+The scores of each document are in `documents.parquet` of the stage evaluate. The interval covers
+the choice of documents only, not the seed of a training.
 """
 
 import math
@@ -25,13 +25,13 @@ FIGURES: dict[str, Callable[..., np.ndarray]] = {
     "accuracy": lambda nats, tokens, sizes, correct: correct / tokens,
 }
 DRAWS = 2000
-LEAST = 6  # of fewer documents all agree by chance more often than once in twenty: 2 * 2**-5 > 0.05
+LEAST = 6  # documents; fewer agree all by chance more often than once in twenty: 2 * 2**-5 > 0.05
 LARGEST = 1 << 30  # bytes of a table that is read
 DIGITS = 6
 
 
 class Overlap(NamedTuple):
-    """Which documents two revisions scored."""
+    """Counts of the documents that two revisions scored."""
 
     common: int
     only_a: int
@@ -44,7 +44,7 @@ class Overlap(NamedTuple):
 
 
 class Paired(NamedTuple):
-    """A figure of both revisions on the documents that both scored."""
+    """A figure of two revisions on the documents that both scored."""
 
     a: float
     b: float
@@ -53,34 +53,55 @@ class Paired(NamedTuple):
 
 
 def read_scores(path: Path) -> pa.Table | None:
-    """The scores of documents, by id; None where there is no such table, or one that cannot be used."""
+    """Return the scores of documents (id, `COLUMNS`).
+
+    None where there is no such table, or an unusable one.
+    """
     try:
-        return read_table(path, ["id", *COLUMNS]) if path.stat().st_size <= LARGEST else None
+        if path.stat().st_size > LARGEST:
+            return None
+        return read_table(path, ["id", *COLUMNS])
     except (OSError, ValueError, KeyError, pa.ArrowException):
         return None
 
 
 def paired(a: pa.Table, b: pa.Table, draws: int = DRAWS) -> tuple[Overlap, dict[str, Paired]]:
-    """What `a` and `b` have in common, and {name of FIGURES: figures on that}, empty for nothing in common."""
-    names_a, names_b = (np.array(one["id"].to_pylist(), dtype=object) for one in (a, b))
-    ids, of_a, of_b = np.intersect1d(names_a, names_b, return_indices=True)
-    columns = [one[name].to_numpy()[rows] for one, rows in ((a, of_a), (b, of_b)) for name in COLUMNS]
-    sizes = [columns[side + COLUMNS.index("bytes")] for side in (0, len(COLUMNS))]
-    overlap = Overlap(len(ids), len(a) - len(ids), len(b) - len(ids), int((sizes[0] != sizes[1]).sum()))
-    scored = np.logical_and.reduce([column > 0 for column in (*sizes, columns[1], columns[1 + len(COLUMNS)])])
-    columns = [column[scored] for column in columns]
-    if not scored.any():
+    """Return the documents that both tables score, and {name of FIGURES: its values on them}.
+
+    The latter is empty where no document is scored by both.
+    """
+    ids_a = np.array(a["id"].to_pylist(), dtype=object)
+    ids_b = np.array(b["id"].to_pylist(), dtype=object)
+    ids, rows_a, rows_b = np.intersect1d(ids_a, ids_b, return_indices=True)
+    scores_a = {name: a[name].to_numpy()[rows_a] for name in COLUMNS}
+    scores_b = {name: b[name].to_numpy()[rows_b] for name in COLUMNS}
+    changed = int((scores_a["bytes"] != scores_b["bytes"]).sum())
+    overlap = Overlap(len(ids), len(a) - len(ids), len(b) - len(ids), changed)
+
+    is_scored = np.ones(len(ids), dtype=bool)
+    for scores in (scores_a, scores_b):
+        is_scored &= (scores["bytes"] > 0) & (scores["tokens"] > 0)
+    if not is_scored.any():
         return overlap, {}
+    columns = [column[is_scored] for column in (*scores_a.values(), *scores_b.values())]
     totals = np.array([column.sum() for column in columns], float)
-    drawn = drawn_sums(columns, draws, seed_of("compare")) if scored.sum() >= LEAST else None
-    return overlap, {name: _figure(figure, totals, drawn) for name, figure in FIGURES.items()}
+    sums = None
+    if is_scored.sum() >= LEAST:
+        sums = drawn_sums(columns, draws, seed_of("compare"))
+    return overlap, {name: _compare(figure, totals, sums) for name, figure in FIGURES.items()}
 
 
-def _figure(figure: Callable[..., np.ndarray], totals: np.ndarray, drawn: np.ndarray | None) -> Paired:
+def _compare(figure: Callable[..., np.ndarray], totals: np.ndarray, sums: np.ndarray | None) -> Paired:
+    """Return a figure of both revisions.
+
+    `totals` holds the sums of `COLUMNS` of a, then those of b; `sums` (2 * columns, draws) the same
+    for each draw.
+    """
     half = len(COLUMNS)
     a, b = float(figure(*totals[:half])), float(figure(*totals[half:]))
     interval = None
-    if drawn is not None:
-        low, high = interval_of(figure(*drawn[half:]) - figure(*drawn[:half]))
-        interval = (round(low, DIGITS), round(high, DIGITS)) if math.isfinite(low + high) else None
+    if sums is not None:
+        low, high = interval_of(figure(*sums[half:]) - figure(*sums[:half]))
+        if math.isfinite(low + high):
+            interval = (round(low, DIGITS), round(high, DIGITS))
     return Paired(round(a, DIGITS), round(b, DIGITS), round(b - a, DIGITS), interval)

@@ -1,10 +1,11 @@
-"""Scores of labels: accuracy, macro F1, span F1; and how sure a difference of two models is.
+"""Scores of labels (accuracy, macro F1, span F1), and the interval of the difference of two models.
 
-Every score is a ratio of sums over examples (`Score`), so a bootstrap can draw examples again without knowing which score it is.
-Span F1 counts an entity as found when both its ends and its type are right (Tjong Kim Sang and De Meulder 2003, conlleval). It
-knows no model and no text (`overlap`).
+Each score is a ratio of sums over examples (`Score`), so a bootstrap can draw examples again
+whatever the score is. In span F1 an entity is correct when both its ends and its type are (Tjong
+Kim Sang and De Meulder 2003, conlleval). Scores of texts are in `text_overlap`.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ Span = tuple[int, int, str]  # first token, one past the last, type
 
 @dataclass(frozen=True)
 class Score:
-    """sum(over) / sum(under), of one example in each place."""
+    """A ratio of sums over examples, sum(over) / sum(under): both have a value for each example."""
 
     over: np.ndarray
     under: np.ndarray
@@ -31,59 +32,76 @@ class Score:
 
 
 def mean_of(values: Sequence[float] | np.ndarray) -> Score:
-    """The mean of one figure per example."""
+    """Return the mean of one figure per example as a score."""
     return Score(np.asarray(values, np.float64), np.ones(len(values)))
 
 
 def ratio(over: float, under: float) -> float:
+    """Return over / under, 0 where `under` is 0."""
     return float(over / under) if under else 0.0
 
 
-def accuracy(expected: Sequence[str], given: Sequence[str]) -> Score:
-    return mean_of([float(a == b) for a, b in zip(expected, given, strict=True)])
+def accuracy(expected: Sequence[str], predicted: Sequence[str]) -> Score:
+    """Return the share of labels that are equal."""
+    is_correct = []
+    for expected_label, predicted_label in zip(expected, predicted, strict=True):
+        is_correct.append(float(expected_label == predicted_label))
+    return mean_of(is_correct)
 
 
-def macro_f1(expected: Sequence[str], given: Sequence[str]) -> float:
-    """The mean F1 over the labels that occur on either side; a label never right counts 0."""
-    scores = []
-    for label in sorted({*expected, *given}):
-        both = sum(a == b == label for a, b in zip(expected, given, strict=True))
-        scores.append(ratio(2 * both, sum(a == label for a in expected) + sum(b == label for b in given)))
+def macro_f1(expected: Sequence[str], predicted: Sequence[str]) -> float:
+    """Return the mean F1 over the labels that occur on either side.
+
+    A label that is never right counts 0.
+    """
+    correct: Counter[str] = Counter()
+    for expected_label, predicted_label in zip(expected, predicted, strict=True):
+        if expected_label == predicted_label:
+            correct[expected_label] += 1
+    occurrences = Counter(expected) + Counter(predicted)
+    scores = [ratio(2 * correct[label], occurrences[label]) for label in sorted(occurrences)]
     return float(np.mean(scores))
 
 
 def spans(labels: Sequence[str]) -> set[Span]:
-    """The entities in BIO labels; an I- that continues nothing of its type begins one."""
-    found: set[Span] = set()
+    """Return the entities in BIO labels; an I- that continues nothing of its type begins one."""
+    entities: set[Span] = set()
     start, kind = 0, ""
-    for place, label in enumerate((*as_bio(tuple(labels)), OUTSIDE)):
+    for position, label in enumerate((*as_bio(tuple(labels)), OUTSIDE)):
         if kind and not label.startswith("I-"):
-            found.add((start, place, kind))
+            entities.add((start, position, kind))
             kind = ""
         if label.startswith("B-"):
-            start, kind = place, label[2:]
-    return found
+            start, kind = position, label[2:]
+    return entities
 
 
-def span_f1(expected: Sequence[Sequence[str]], given: Sequence[Sequence[str]]) -> Score:
-    """Micro F1 over all entities: 2 * right / (expected + given)."""
-    right, both = [], []
-    for a, b in zip(map(spans, expected), map(spans, given), strict=True):
-        right.append(2.0 * len(a & b))
-        both.append(float(len(a) + len(b)))
-    return Score(np.array(right), np.array(both))
+def span_f1(expected: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> Score:
+    """Return the micro F1 over all entities, 2 * correct / (expected + predicted).
+
+    Each example is a list of BIO labels.
+    """
+    twice_correct, occurrences = [], []
+    for expected_labels, predicted_labels in zip(expected, predicted, strict=True):
+        expected_spans, predicted_spans = spans(expected_labels), spans(predicted_labels)
+        twice_correct.append(2.0 * len(expected_spans & predicted_spans))
+        occurrences.append(float(len(expected_spans) + len(predicted_spans)))
+    return Score(np.array(twice_correct), np.array(occurrences))
 
 
 def paired_interval(a: Score, b: Score, groups: Sequence[str], seed: int, draws: int = DRAWS) -> tuple[float, float]:
-    """The 95 % interval of a.value - b.value over draws of the same examples for both (percentile bootstrap, Efron 1979).
+    """Return the 95 % interval of a.value - b.value over draws of the same examples for both.
 
-    Groups are drawn, each with all its examples: passages of one page are not independent of each other (Cameron et al. 2008).
+    Percentile bootstrap (Efron 1979). Groups are drawn, each with all its examples: passages of one
+    page are not independent of each other (Cameron et al. 2008).
     """
-    _, places = np.unique(np.asarray(groups), return_inverse=True)
-    sums = drawn_sums([np.bincount(places, weights=part) for part in (a.over, a.under, b.over, b.under)], draws, seed_of("bootstrap", seed))
-    a_over, a_under, b_over, b_under = sums
+    _, group_numbers = np.unique(np.asarray(groups), return_inverse=True)
+    group_sums = [np.bincount(group_numbers, weights=values) for values in (a.over, a.under, b.over, b.under)]
+    a_over, a_under, b_over, b_under = drawn_sums(group_sums, draws, seed_of("bootstrap", seed))
     return interval_of(_ratios(a_over, a_under) - _ratios(b_over, b_under))
 
 
 def _ratios(over: np.ndarray, under: np.ndarray) -> np.ndarray:
-    return np.divide(over, under, out=np.zeros_like(over), where=under != 0)
+    """Return `ratio` element by element."""
+    ratios = np.zeros_like(over)
+    return np.divide(over, under, out=ratios, where=under != 0)

@@ -1,9 +1,10 @@
-"""How much two texts have in common: BLEU, chrF, ROUGE-L, exact match, word F1.
+"""Scores of a text against one reference: BLEU, chrF, ROUGE-L, exact match, word F1.
 
-BLEU is Papineni et al. 2002 and chrF Popović 2015, both by sacrebleu (Post 2018) with its standard settings (tokeniser 13a,
-exponential smoothing), as shares of 1. ROUGE-L is the F1 of the longest common subsequence of words (Lin 2004), words being runs of
-letters and digits as in Google's rouge-score, of any alphabet and without a stemmer. Exact match and F1 are SQuAD's (Rajpurkar et al.
-2016). One reference each.
+BLEU is Papineni et al. 2002 and chrF Popović 2015, both by sacrebleu (Post 2018) with its standard
+settings (tokeniser 13a, exponential smoothing), as shares of 1. ROUGE-L is the F1 of the longest
+common subsequence of words (Lin 2004); words are runs of letters and digits as in Google's
+rouge-score, in any alphabet and without a stemmer. Exact match and F1 are SQuAD's (Rajpurkar et al.
+2016).
 """
 
 import re
@@ -14,49 +15,66 @@ from collections.abc import Sequence
 from sacrebleu.metrics import BLEU, CHRF
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
-MAX_WORDS = 1000  # of a text, its first, are compared by ROUGE-L: the work grows with their square
+MAX_WORDS = 1000  # at the beginning of a text that ROUGE-L compares: the work grows with their square
 
 
 def overlap(written: Sequence[str], expected: Sequence[str]) -> dict[str, float]:
-    """Corpus BLEU and chrF of `written` against one reference each, in [0, 1]."""
+    """Return corpus BLEU and chrF of `written` against one reference each, in [0, 1]."""
     bleu = BLEU().corpus_score(list(written), [list(expected)]).score
     chrf = CHRF().corpus_score(list(written), [list(expected)]).score
     return {"bleu": round(bleu / 100, 6), "chrf": round(chrf / 100, 6)}
 
 
 def rouge_l(written: str, expected: str) -> float:
-    """F1 of the longest common subsequence of words, in [0, 1]."""
-    a, b = (re.findall(r"[^\W_]+", text.lower())[:MAX_WORDS] for text in (written, expected))
+    """Return the F1 of the longest common subsequence of words, in [0, 1]."""
+    a, b = _words(written), _words(expected)
     return _f1(_common_subsequence(a, b), len(a), len(b))
 
 
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+", text.lower())[:MAX_WORDS]
+
+
 def normalise_answer(text: str) -> str:
-    """SQuAD's: lower case, without punctuation, articles and extra white space."""
-    words = re.sub(r"\b(a|an|the)\b", " ", text.lower().translate(_PUNCTUATION))
-    return " ".join(words.split())
+    """Return the text in lower case, without punctuation, articles and extra space, as SQuAD does."""
+    without_punctuation = text.lower().translate(_PUNCTUATION)
+    without_articles = re.sub(r"\b(a|an|the)\b", " ", without_punctuation)
+    return " ".join(without_articles.split())
 
 
 def exact_match(written: str, expected: str) -> float:
+    """Return 1 for equal texts after SQuAD's normalisation, else 0."""
     return float(normalise_answer(written) == normalise_answer(expected))
 
 
 def word_f1(written: str, expected: str) -> float:
-    """F1 of the two bags of words after SQuAD's normalisation, in [0, 1]; two texts without words are equal."""
+    """Return the F1 of the two bags of words after SQuAD's normalisation, in [0, 1].
+
+    Two texts without words are equal.
+    """
     a, b = normalise_answer(written).split(), normalise_answer(expected).split()
     if not a or not b:
         return float(a == b)
-    return _f1(sum((Counter(a) & Counter(b)).values()), len(a), len(b))
+    common = Counter(a) & Counter(b)
+    return _f1(common.total(), len(a), len(b))
 
 
-def _f1(common: int, a: int, b: int) -> float:
-    return 2 * common / (a + b) if a + b else 0.0
+def _f1(common: int, size_a: int, size_b: int) -> float:
+    """Return the F1 of two sequences, from their sizes and the size of what they have in common."""
+    size = size_a + size_b
+    return 2 * common / size if size else 0.0
 
 
 def _common_subsequence(a: Sequence[str], b: Sequence[str]) -> int:
-    """Length of the longest common subsequence, a row of the table at a time."""
+    """Return the length of the longest common subsequence, by dynamic programming.
+
+    Only a row of the table is in memory.
+    """
     row = [0] * (len(b) + 1)
-    for word in a:
-        corner = 0
-        for place, other in enumerate(b, 1):
-            corner, row[place] = row[place], corner + 1 if word == other else max(row[place], row[place - 1])
+    for word_a in a:
+        diagonal = 0
+        for column, word_b in enumerate(b, 1):
+            above = row[column]
+            row[column] = diagonal + 1 if word_a == word_b else max(above, row[column - 1])
+            diagonal = above
     return row[-1]

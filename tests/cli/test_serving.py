@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from privllm.cli.app import app
-from privllm.serve.database import FILE, People
+from privllm.core.work_paths import PEOPLE_FILE
+from privllm.serve.database import People
 from tests.feedback.cases import rating, vote
 from tests.workshop import ROOT, environment
 
@@ -113,4 +114,4 @@ def test_serve_says_where_it_is_and_stops_on_demand(exported: Callable[..., Path
     server.terminate()
     _, said = server.communicate(timeout=20)
     assert "Traceback" not in said
-    assert (here / FILE).is_file()
+    assert (here / PEOPLE_FILE).is_file()

@@ -59,7 +59,7 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Corpus:
         (made.sources / f"page{index}.html").write_text(f"<p>page {index}")
     write_lines(made.sources / "many.jsonl", 30)
     (made.sources / "bad.txt").write_bytes(bytes(50))
-    monkeypatch.setattr(recipe, "INDEX", tmp_path / "sources.arrow")
+    monkeypatch.setattr(recipe, "SOURCES_INDEX", tmp_path / "sources.arrow")
     set_clock(monkeypatch, file_index, made.later)
     monkeypatch.setattr(records, "LINES", 2)  # so that many.jsonl lies in all shards
     read = recipe.md5_of
@@ -145,7 +145,7 @@ def test_what_is_lost_is_read_again(corpus: Corpus, loss: str) -> None:
     if loss == "objects":
         shutil.rmtree(corpus.cache.folder / "files")
     elif loss == "index":
-        recipe.INDEX.unlink()
+        recipe.SOURCES_INDEX.unlink()
     elif loss == "actions":
         shutil.rmtree(corpus.cache.folder / "privllm/actions")
     else:

@@ -103,7 +103,7 @@ def test_a_stage_that_runs_out_names_knobs_that_there_are(stage: str, tmp_path: 
     home = module if hasattr(module, function) else importlib.import_module(f"privllm.train.{function}")
     monkeypatch.setattr(home, function, lambda *_: torch_takes(1 << 55))
     (tmp_path / f"{stage}.json").write_text("{}")
-    for name, value in (("FOLDER", tmp_path), ("require_verdict", lambda _: None), ("open_store", lambda _: None)):
+    for name, value in (("FOLDER", tmp_path), ("require_verdict", lambda _: None)):
         monkeypatch.setattr(module, name, value, raising=False)
     paths = [Path(item)] * len(inspect.signature(module.main).parameters)
     with pytest.raises(UserError, match="memory ran out") as raised:

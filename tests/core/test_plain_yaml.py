@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from privllm.core.plain_yaml import DEEPEST, parse_yaml
+from privllm.core.plain_yaml import MOST_NESTERS, parse_yaml
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,15 +38,15 @@ def test_what_is_nested_too_deeply_is_refused(part: str) -> None:
 
 
 def test_the_faster_parser_stands_as_much_nesting_as_it_is_given() -> None:
-    value = parse_yaml("[" * DEEPEST + "]" * DEEPEST)
-    for _ in range(DEEPEST - 1):
+    value = parse_yaml("[" * MOST_NESTERS + "]" * MOST_NESTERS)
+    for _ in range(MOST_NESTERS - 1):
         (value,) = value
     assert value == []
 
 
 def test_a_broken_file_that_is_nested_too_deeply_is_refused_too() -> None:
     with pytest.raises(yaml.YAMLError, match="too deeply"):
-        parse_yaml("[" * (DEEPEST - 1))
+        parse_yaml("[" * (MOST_NESTERS - 1))
 
 
 def test_what_is_not_utf8_is_refused() -> None:

@@ -12,8 +12,8 @@ import pytest
 from privllm.collect.recipe import CollectConfig, collect
 from privllm.core.records import QUARANTINE
 from privllm.core.tables import iterate_rows
-from privllm.engine import store
-from privllm.engine.dropped import tell, write_list
+from privllm.engine.dropped import print_dropped, write_list
+from privllm.engine.store import NO_STORE
 from tests.hostile import EVIL, FILE_NAME, WORDS, obeyed
 
 ROWS = [
@@ -48,7 +48,7 @@ def test_a_long_list_is_whole(tmp_path: Path) -> None:
 
 def test_each_reason_has_a_line_the_commonest_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_list(table(ROWS), tmp_path / "list")
-    tell("collect", tmp_path / "list", 1200, "files")
+    print_dropped("collect", tmp_path / "list", 1200, "files")
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"collect left out 4 of 1,200 files; each of them, and why: {tmp_path / 'list'}"
     assert [line.split() for line in said[1:]] == [["3", "unsupported", "a/1.pdf,", "b/10.pdf,", "..."], ["1", "binary", "c.txt"]]
@@ -57,7 +57,7 @@ def test_each_reason_has_a_line_the_commonest_first(tmp_path: Path, capsys: pyte
 def test_nothing_left_out_is_nothing_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_list(table([]), tmp_path / "list")
     assert (tmp_path / "list").read_bytes() == b"reason\tsource\tdetail\n"
-    tell("collect", tmp_path / "list", 3, "files")
+    print_dropped("collect", tmp_path / "list", 3, "files")
     assert capsys.readouterr().out == ""
 
 
@@ -67,7 +67,7 @@ def test_hostile_names_make_no_lines_and_no_columns(tmp_path: Path, capsys: pyte
     text = (tmp_path / "list").read_text("utf-8")
     assert not obeyed(text, lines=1 + len(names))
     assert {line.count("\t") for line in text.splitlines()} == {2}
-    tell("collect", tmp_path / "list", 99, "files")
+    print_dropped("collect", tmp_path / "list", 99, "files")
     assert not obeyed(capsys.readouterr().out, lines=2)
 
 
@@ -85,9 +85,8 @@ def test_stages_list_and_tell_what_they_left_out(
     (tmp_path / "params.yaml").write_text("collect: {shard_bits: 1}\nclean: {}\n")
     for name, where in (("collect", "data/sources"), ("clean", "data/collect")):
         stage = importlib.import_module(f"stages.{name}")
-        monkeypatch.setattr(stage, "open_store", lambda _: store.NO_STORE)
         more = [False] if name == "collect" else []
-        stage.main(Path(where), Path(f"data/{name}"), Path(f"reports/{name}.json"), *more)
+        stage.main(Path(where), Path(f"data/{name}"), Path(f"reports/{name}.json"), *more, NO_STORE)
     said = capsys.readouterr().out
     assert not obeyed(said)
     lines = [" ".join(line.split()) for line in said.split("\n")]

@@ -15,7 +15,7 @@ import yaml
 from privllm.core.errors import UserError
 from privllm.engine import executor_ray
 from privllm.engine.executor import INLINE_BYTES, map_shards
-from privllm.engine.executor_ray import Place, RayExecutor, executor_of, require_seen, settle
+from privllm.engine.executor_ray import ExpectedWorkspace, RayExecutor, executor_of, prepare_worker, require_file_states
 from privllm.engine.fingerprint import distributions_below, write_fingerprints
 from privllm.engine.import_guard import require_hashed_code
 from tests.namespaces import works
@@ -66,7 +66,7 @@ def test_where_nothing_listens_it_says_so_at_once(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExpectedWorkspace:
     """A repository of one stage, as this process sees it."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "stages").mkdir()
@@ -75,44 +75,44 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     write_fingerprints(Path(), Path("data/fingerprint"))
     (tmp_path / "beacon").touch()
     monkeypatch.setattr(executor_ray, "require_hashed_code", lambda root: None)  # privllm itself does not lie in this one
-    return Place(str(tmp_path), "beacon", executor_ray._package(), "one")
+    return ExpectedWorkspace(str(tmp_path), "beacon", executor_ray._package(), "one")
 
 
-def test_a_machine_that_sees_the_same_may_work(place: Place) -> None:
-    settle(place)
+def test_a_machine_that_sees_the_same_may_work(workspace: ExpectedWorkspace) -> None:
+    prepare_worker(workspace)
 
 
-def test_a_machine_that_loaded_code_from_elsewhere_is_named(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_that_loaded_code_from_elsewhere_is_named(workspace: ExpectedWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executor_ray, "require_hashed_code", require_hashed_code)  # as it is: this privllm lies in another folder
     with pytest.raises(UserError, match=f"machine {os.uname().nodename} .*was loaded from"):
-        settle(place)
+        prepare_worker(workspace)
 
 
 @pytest.mark.parametrize(
     ("change", "why"),
     [({"root": "/nowhere"}, "shared file system"), ({"beacon": "gone"}, "gone"), ({"package": "/other/__init__.py"}, "other privllm")],
 )
-def test_a_machine_that_sees_something_else_is_named(place: Place, change: dict[str, str], why: str) -> None:
+def test_a_machine_that_sees_something_else_is_named(workspace: ExpectedWorkspace, change: dict[str, str], why: str) -> None:
     with pytest.raises(UserError, match=f"machine {os.uname().nodename} .*{why}"):
-        settle(place._replace(**change))
+        prepare_worker(workspace._replace(**change))
 
 
-def test_a_machine_with_other_libraries_is_named(place: Place) -> None:
+def test_a_machine_with_other_libraries_is_named(workspace: ExpectedWorkspace) -> None:
     file = Path("data/fingerprint/one.json")
     file.write_text(json.dumps(json.loads(file.read_text()) | {"libraries": {"numpy": "0.0.1"}}))
     with pytest.raises(UserError, match=r"machine .* numpy .* is installed"):
-        settle(place)
+        prepare_worker(workspace)
 
 
 def test_an_old_version_of_a_file_is_not_worked_on(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_text("new")
-    seen = executor_ray._seen((path, (path,)))
-    assert len(seen) == 2
-    require_seen(seen, 0)
+    states = executor_ray._file_states((path, (path,)))
+    assert len(states) == 2
+    require_file_states(states, 0)
     path.write_text("newer")
     with pytest.raises(UserError, match="does not see"):
-        require_seen(seen, 0)
+        require_file_states(states, 0)
 
 
 def test_ray_is_in_no_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:

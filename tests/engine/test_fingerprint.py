@@ -7,23 +7,16 @@ from pathlib import Path
 import pytest
 
 from privllm.core.errors import UserError
+from privllm.core.work_paths import MODULES_FILE
 from privllm.engine.fingerprint import (
-    MEMORY_FILE,
-    Memory,
     check_fingerprint,
     distributions_below,
     fingerprint,
     foretell_fingerprints,
-    imports_of,
     locked_versions,
-    understand,
     write_fingerprints,
 )
-
-
-def meaning(path: Path) -> str:
-    return understand(path, path.stem)[1]
-
+from privllm.engine.module_analysis import analysis_cache
 
 TREE = {
     "stages/a.py": "from privllm.one import run\nrun()\n",
@@ -85,61 +78,6 @@ def test_a_helper_three_imports_away_counts_for_exactly_its_users(root: Path) ->
     assert after["b"] == before["b"]
 
 
-def test_docstring_only_function_still_parses(tmp_path: Path) -> None:
-    path = tmp_path / "m.py"
-    path.write_text('def f():\n    """Only words."""\n')
-    with_words = meaning(path)
-    path.write_text("def f():\n    pass\n")
-    assert meaning(path) == with_words
-
-
-SYMBOLS = """
-LIMIT = 1
-def plain(x): return x
-async def later(): ...
-class Box:
-    size = 1
-    @property
-    def value(self): return 1
-    @value.setter
-    def value(self, new): ...
-    class Lid:
-        def lift(self): ...
-"""
-
-
-def symbols(folder: Path, text: str) -> dict[str, str]:
-    (folder / "m.py").write_text(text)
-    return understand(folder / "m.py", "m")[2]
-
-
-def test_symbols_are_functions_classes_methods_and_the_rest(tmp_path: Path) -> None:
-    assert set(symbols(tmp_path, SYMBOLS)) == {"<module>", "plain", "later", "Box", "Box.value", "Box.Lid", "Box.Lid.lift"}
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "changed"),
-    [
-        ("LIMIT = 1", "LIMIT = 2", {"<module>"}),
-        ("return x", "return -x", {"plain"}),
-        ("size = 1", "size = 2", {"Box"}),
-        ("return 1", "return 2", {"Box.value"}),
-        ("new): ...", "new): pass", {"Box.value"}),
-        ("lift(self): ...", "lift(self): return 1", {"Box.Lid.lift"}),
-        ("class Box:", "class Box(dict):", {"Box"}),
-        ("def plain(x): return x\nasync def later(): ...", "async def later(): ...\ndef plain(x): return x", {"<module>"}),
-        ("LIMIT", "# why\nLIMIT", set()),
-        ("def plain(x): return x", 'def plain(x):\n    """Words."""\n    return x', set()),
-    ],
-)
-def test_an_edit_changes_its_symbol_and_with_it_the_module(tmp_path: Path, old: str, new: str, changed: set[str]) -> None:
-    assert old in SYMBOLS
-    before, module = symbols(tmp_path, SYMBOLS), meaning(tmp_path / "m.py")
-    after = symbols(tmp_path, SYMBOLS.replace(old, new))
-    assert {name for name in before if before[name] != after[name]} == changed
-    assert (meaning(tmp_path / "m.py") != module) == bool(changed)
-
-
 def test_fingerprints_carry_symbols(root: Path) -> None:
     found = fingerprint(root, "stages.a")
     assert found["symbols"].keys() == found["modules"].keys()
@@ -151,8 +89,8 @@ def test_what_will_be_written_is_foretold_without_writing(root: Path, monkeypatc
     (root / "privllm/three/deep.py").write_text("def helper(x):\n    return x + 41\n")
     files = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     parsed: list[Path] = []
-    monkeypatch.setattr("privllm.engine.fingerprint._memory", Memory())
-    monkeypatch.setattr("privllm.engine.fingerprint._parse", lambda data, path: parsed.append(path) or ast.parse(data))
+    monkeypatch.setattr(analysis_cache, "analyses", {})
+    monkeypatch.setattr("privllm.engine.module_analysis._parse", lambda data, path: parsed.append(path) or ast.parse(data))
     foretold = foretell_fingerprints(root)
     assert parsed == [root / "privllm/three/deep.py"]
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == files
@@ -162,21 +100,17 @@ def test_what_will_be_written_is_foretold_without_writing(root: Path, monkeypatc
 def test_a_check_parses_nothing_that_is_remembered(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (root / "requirements.lock").write_text("")
     prints(root)
-    monkeypatch.setattr("privllm.engine.fingerprint._memory", Memory())
-    monkeypatch.setattr("privllm.engine.fingerprint._parse", lambda data, path: pytest.fail(f"{path} was parsed"))
+    monkeypatch.setattr(analysis_cache, "analyses", {})
+    monkeypatch.setattr("privllm.engine.module_analysis._parse", lambda data, path: pytest.fail(f"{path} was parsed"))
     check_fingerprint("a", root)
 
 
 def test_what_other_rules_understood_is_not_believed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prints(root)
-    memory = root / MEMORY_FILE
+    memory = root / MODULES_FILE
     memory.write_text(json.dumps({key.partition(" ")[2]: [[], "old"] for key in json.loads(memory.read_text())}))
-    monkeypatch.setattr("privllm.engine.fingerprint._memory", Memory())
+    monkeypatch.setattr(analysis_cache, "analyses", {})
     assert foretell_fingerprints(root)["a"] == fingerprint(root, "stages.a")
-
-
-def test_imports_of_resolves_relative_names(root: Path) -> None:
-    assert "privllm.three.deep" in imports_of(root / "privllm/two.py", "privllm.two")
 
 
 def test_transitive_libraries_without_extras() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from privllm.core.errors import UserError
-from privllm.engine.input_guard import Witness
+from privllm.engine.input_guard import InputGuard
 
 DECLARED = {"deps": ["in", "single.txt"], "params": ["a"]}
 
@@ -22,15 +22,15 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_nothing_changed(root: Path) -> None:
-    witness = Witness(DECLARED)
+    guard = InputGuard(DECLARED)
     (root / "other").write_text("changed")
     (root / "params.yaml").write_text("b: {x: 2}\na:\n  x: 1  # the same\n")
-    witness.verify()
+    guard.verify()
 
 
 @pytest.mark.parametrize("change", ["edit", "add", "remove", "replace", "single", "params"])
 def test_a_change_is_named(root: Path, change: str) -> None:
-    witness = Witness(DECLARED)
+    guard = InputGuard(DECLARED)
     if change == "edit":
         os.utime(root / "in/one", (1, 1))
         (root / "in/one").write_text("eno/ni")
@@ -49,8 +49,8 @@ def test_a_change_is_named(root: Path, change: str) -> None:
         (root / "params.yaml").write_text("a: {x: 2}\n")
     named = {"edit": "in/one", "add": "in/deep/three", "remove": "A file in in/deep", "replace": "in/one", "single": "single.txt"}
     with pytest.raises(UserError, match=named.get(change, "params.yaml") + " was changed while this ran"):
-        witness.verify()
+        guard.verify()
 
 
 def test_a_stage_that_nobody_declared_has_no_inputs(root: Path) -> None:
-    Witness({}).verify()
+    InputGuard({}).verify()

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from privllm.core.errors import UserError
+from privllm.core.work_paths import PARAMS_CHECK_FILE
 from privllm.engine import params_check
 from privllm.engine.fingerprint import closure
 from privllm.engine.import_guard import guarded_command
-from privllm.engine.params_check import MEMORY_FILE, require_sound_params
+from privllm.engine.params_check import require_sound_params
 from tests.workshop import ROOT
 
 
@@ -48,7 +49,7 @@ def test_what_was_found_sound_is_not_asked_again(checker: Checker) -> None:
     assert checker.asked == 1
 
 
-@pytest.mark.parametrize("path", ["params.yaml", "dvc.yaml", "privllm/gate.py", "privllm/cli/param_sections.py", str(MEMORY_FILE)])
+@pytest.mark.parametrize("path", ["params.yaml", "dvc.yaml", "privllm/gate.py", "privllm/cli/param_sections.py", str(PARAMS_CHECK_FILE)])
 def test_an_edit_is_looked_at(checker: Checker, path: str) -> None:
     require_sound_params(checker.root)
     (checker.root / path).write_text("b: 2\n# longer\n")
@@ -104,7 +105,7 @@ def test_the_real_check(tmp_path: Path) -> None:
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copyfile(ROOT / name, tmp_path / name)
     require_sound_params(tmp_path)
-    assert "privllm/evaluate/rules.py" in json.loads((tmp_path / MEMORY_FILE).read_text())["code"]
+    assert "privllm/evaluate/rules.py" in json.loads((tmp_path / PARAMS_CHECK_FILE).read_text())["code"]
     params = tmp_path / "params.yaml"
     params.write_text(params.read_text("utf-8").replace("evidence: difference", "evidens: difference"), "utf-8")
     with pytest.raises(UserError, match=r"`gate\.evidens` \(params\.yaml, line \d+\)"):

@@ -7,7 +7,7 @@ import pytest
 
 from privllm.core.errors import UserError
 from privllm.engine import dvc_resolver, pipeline
-from privllm.engine.pipeline import declared_stage, declared_stages, look_up, written_out, written_stages
+from privllm.engine.pipeline import declared_stage, declared_stages, expand_stages, look_up, written_stages
 
 DVC_YAML = """
 stages:
@@ -175,7 +175,7 @@ def test_whatever_dvc_accepts_in_other_stages_ours_run(root: Path, own: str, mon
     monkeypatch.setattr(pipeline, "RESOLVER", "privllm.no_such_module")
     assert declared_stage("many", ["out", "data/many/b"])[0] == "many@b"  # it costs ours nothing
     assert {"plain", "many@a", "each@two"} <= set(
-        written_out(written_stages(root), {"families": ["a"], "tasks": {"all": {"two": {"family": "a"}}}})
+        expand_stages(written_stages(root), {"families": ["a"], "tasks": {"all": {"two": {"family": "a"}}}})
     )
 
 

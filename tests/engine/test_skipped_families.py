@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from privllm.engine.skipped_families import leave_note, not_built, notes_of, reason_in, skip, skipped_stages
-from privllm.engine.store import work
+from privllm.engine.store import work_counts
 
 TASKS = {
     "gaps": {"family": "masked", "start": "data/pretrain/masked"},
@@ -29,7 +29,7 @@ def test_a_note_takes_the_place_of_what_was_there(tmp_path: Path) -> None:
 def test_skipping_is_said_and_is_no_measure_of_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("privllm.engine.skipped_families.work", counts := type(work)())
+    monkeypatch.setattr("privllm.engine.skipped_families.work_counts", counts := type(work_counts)())
     skip("pretrain.masked", not_built("masked"), tmp_path / "out")
     assert "note: pretrain.masked is skipped: `families` in params.yaml does not name masked" in capsys.readouterr().err
     assert counts["skipped"] == 1

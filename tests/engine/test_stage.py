@@ -1,4 +1,4 @@
-"""A stage ends in an exit code and, for what a person can mend, in one paragraph without a traceback."""
+"""A stage ends in an exit code and, for what a person can fix, in one paragraph without a traceback."""
 
 import errno
 import json
@@ -11,7 +11,8 @@ import typer
 
 from privllm.core.errors import UserError
 from privllm.engine import stage as stage_module
-from privllm.engine.stage import INTERRUPTED, arguments, call, log_duration, peak_mb
+from privllm.engine.stage import INTERRUPTED, arguments, call, log_duration, peak_mb, takes_store
+from privllm.engine.store import Store
 
 
 def raising(error: BaseException):
@@ -79,6 +80,15 @@ def test_a_command_line_is_paths_and_switches(capsys) -> None:
     with pytest.raises(SystemExit, match="0"):
         arguments(stage_of, "a", ["--help"])
     assert "python -m stages.a" in capsys.readouterr().out
+
+
+def storing(source: Path, out: Path, store: Store) -> None: ...
+
+
+def test_a_store_is_no_word_of_the_command_line() -> None:
+    assert arguments(storing, "a", ["x", "y"]) == {"source": Path("x"), "out": Path("y")}
+    assert takes_store(storing)
+    assert not takes_store(stage_of)
 
 
 def test_durations_are_appended(tmp_path, monkeypatch) -> None:

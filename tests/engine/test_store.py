@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from privllm.engine.actions import action_path, move_files, perform
 from privllm.engine.cache import Cache
 from privllm.engine.digests import TICK_NS, Digests, md5_of
 from privllm.engine.executor import files_in
-from privllm.engine.store import Before, Store, Unkeyed, _accept, _perform, action_path
+from privllm.engine.store import Before, Store, Unkeyed
 
 
 @dataclass
@@ -333,7 +334,7 @@ def test_keys_tell_apart_what_differs(bench: Bench) -> None:
         ({"factor": 2},),
         (bench.root / "in/a",),
     ]
-    assert len({store._key(shout, job) for job in jobs}) == len(jobs)
+    assert len({store.key_of(shout, job) for job in jobs}) == len(jobs)
 
 
 SLOW = """
@@ -425,9 +426,9 @@ def test_what_is_borrowed_is_read_and_not_copied(bench: Bench) -> None:
 def test_two_attempts_at_a_job_do_not_meet(bench: Bench) -> None:
     """As when a cluster gives up a machine that still works: only the attempt that was heard of reaches `out`."""
     task = (shout, bench.cache, "ab12", bench.root / "out/.scratch/0", (Config(), bench.root / "in/a", Unkeyed(bench.calls)))
-    heard, unheard = _perform(*task), _perform(*task)
+    heard, unheard = perform(*task), perform(*task)
     assert (heard["files"], heard["value"]) == (unheard["files"], unheard["value"])
-    _accept(heard, bench.root / "out")
+    move_files(heard, bench.root / "out")
     assert (bench.root / "out/a").read_bytes() == (unheard["attempt"] / "a").read_bytes()
     assert list((bench.root / "out/.scratch").iterdir()) == [unheard["attempt"]]
 

@@ -73,7 +73,7 @@ class Bench:
     def action(self, name: str) -> Path:
         """The file in which it is recorded what became of a source."""
         store = Store(self.cache, "1")
-        key = store._key(shout, (self.root / "in" / name, Unkeyed(None)))
+        key = store.key_of(shout, (self.root / "in" / name, Unkeyed(None)))
         return self.cache.folder / "privllm/actions" / key[:2] / f"{key[2:]}.json"
 
     def record(self, name: str, change: Callable[[dict[str, Any]], None]) -> None:
@@ -190,12 +190,12 @@ class Stage:
         for name in NAMES:
             (root / "in" / name).write_text(f"text {name}")
         (root / "accent").write_text("!")
-        self.main(Path("in"), Path("data/loud"), Path("reports/loud.json"))
+        self.main(Path("in"), Path("data/loud"), Path("reports/loud.json"), open_store("loud"))
 
     @staticmethod
-    def main(source: Path, out: Path, report: Path) -> None:
+    def main(source: Path, out: Path, report: Path, store: Store) -> None:
         jobs = [(path, Unkeyed(Path("accent"))) for path in sorted(source.iterdir())]
-        results = open_store("loud").map(shout, jobs, out, "shout", resume=True)
+        results = store.map(shout, jobs, out, "shout", resume=True)
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(json.dumps(results))
         say("loud left out one of six files")
@@ -253,7 +253,7 @@ def test_a_stage_that_cannot_be_judged_is_skipped_in_words(stage: Stage, why: st
     assert why in found.skipped
     assert why in found.line()
     assert found.faults == []
-    assert not audit_module.SCRATCH.exists()
+    assert not audit_module.AUDIT_FOLDER.exists()
 
 
 def test_an_audit_of_nothing_is_an_error(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,9 +19,10 @@ from privllm.core.records import document_id
 from privllm.core.seed import digest
 from privllm.core.split import SPLITS, SplitConfig
 from privllm.core.tables import read_folder, read_table, write_table
+from privllm.core.work_paths import FORGET_NOTE
 from privllm.dedup.recipe import DedupConfig, dedup
 from privllm.manage import forget as module
-from privllm.manage.evidence import NOTE, gather, load, runs_of
+from privllm.manage.evidence import gather, load, runs_of
 from privllm.manage.forget import Terms, _build, confirm, forget
 from privllm.manage.removal_proof import _unpacked, names_in, outputs, prove, strings_of, views
 from privllm.manage.source_files import blank, numbered, read, select
@@ -109,7 +110,7 @@ def test_what_is_forgotten_was_never_there(root: Path, source: str) -> None:
     assert nowhere(root, known)
     after = {fate.source: fate.fate for fate in trace(root, ".").documents}
     assert after == {source: fate for source, fate in before.items() if source != known}
-    assert not (root / NOTE).exists()
+    assert not (root / FORGET_NOTE).exists()
 
 
 def test_folders_go_and_nothing_else(root: Path) -> None:
@@ -186,7 +187,7 @@ def test_a_text_that_was_left_somewhere_is_found(root: Path, monkeypatch: pytest
     monkeypatch.setattr(module, "_build", build)
     (root / file).unlink()
     assert "Nothing of them was found." in forgotten(root, "post/birch.txt"), "the note of what to look for is kept until it is gone"
-    assert not (root / NOTE).exists()
+    assert not (root / FORGET_NOTE).exists()
 
 
 @pytest.mark.parametrize("stage", ["collect", "clean", "dedup", "pack"])
@@ -286,7 +287,7 @@ def test_a_file_that_was_not_read_and_one_of_few_words_can_be_forgotten(root: Pa
 def note_of(root: Path, word: str) -> Path:
     selection = select(root / "data/sources", [word])
     gather(root, [row for path in selection.files for row in read(path, root / "data/sources", 10**9)], {}).save(root)
-    return root / NOTE
+    return root / FORGET_NOTE
 
 
 def test_weights_are_searched_for_ids_only(root: Path) -> None:
@@ -357,7 +358,7 @@ def test_nothing_happens_without_a_yes(root: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(UserError, match="--yes"):
         forgotten(root, "post/birch.txt", ask=confirm)
     assert (root / "data/sources/post/birch.txt").exists()
-    assert not (root / NOTE).exists()
+    assert not (root / FORGET_NOTE).exists()
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     for answer, agreed in (("y", True), ("yes ", True), ("", False), ("n", False)):
         monkeypatch.setattr("builtins.input", lambda _question, answer=answer: answer)
@@ -373,7 +374,7 @@ def test_interrupted_anywhere_it_goes_on(root: Path, monkeypatch: pytest.MonkeyP
             patch.setattr(module, moment, interrupted)
             with pytest.raises(KeyboardInterrupt):
                 forgotten(root, "post/birch.txt", "many.jsonl#1")
-        assert len(load(root / NOTE)) == 2
+        assert len(load(root / FORGET_NOTE)) == 2
     assert "for 2 documents" in forgotten(root, "post/birch.txt", "many.jsonl#1")
     assert nowhere(root, "post/birch.txt")
 

@@ -154,14 +154,14 @@ def test_an_action_that_a_build_uses_meanwhile_stays(bench: Bench, monkeypatch: 
 
 def test_a_build_that_loses_its_objects_meanwhile_makes_them_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = bench.build({"a": "x", "b": "yy"}, 3)
-    find = Store._find
+    find = Store._recorded_action
 
     def find_then_lose(store: Store, key: str) -> dict | None:
         action = find(store, key)
         drop(bench.cache, 0, set(), dry_run=False)
         return action
 
-    monkeypatch.setattr(Store, "_find", find_then_lose)
+    monkeypatch.setattr(Store, "_recorded_action", find_then_lose)
     assert bench.build({"a": "x", "b": "yy"}, 3) == expected
 
 

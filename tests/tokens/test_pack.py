@@ -246,9 +246,9 @@ def test_even_to_weak_to_even_gives_the_first_bytes_back_from_the_store(
     tmp_path: Path,
 ) -> None:
     def run(cfg: PackConfig, spots: Path) -> tuple[int, dict]:
-        before = storing.work["made"]
+        before = storing.work_counts["made"]
         pack(cfg, split, deduped, tokenizer, tmp_path / "out", Store(Cache(tmp_path / "cache"), "code"), spots)
-        return storing.work["made"] - before, digest(tmp_path / "out")
+        return storing.work_counts["made"] - before, digest(tmp_path / "out")
 
     nothing = tmp_path / "weak_spots.json"
     write_json(nothing, {})
