@@ -14,6 +14,8 @@ from typing import NamedTuple
 from charset_normalizer import from_bytes
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 
+from privllm.collect.documents import Unreadable
+
 SAMPLE_BYTES = 1 << 16  # for the detectors
 DECLARED_WITHIN = 4096  # bytes; browsers look at 1,024, real pages are later than that
 MAX_DAMAGE = 100  # one replaced character, or one control character, in so many
@@ -53,14 +55,6 @@ DECLARATION = re.compile(
 class Decoded(NamedTuple):
     text: str
     encoding: str  # Python's codec name, ":replace" appended where something had to be
-
-
-class Unreadable(Exception):
-    """Why something cannot become a document: a `reason` to count by, a `detail` to mend it by."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.reason, self.detail = reason, detail
 
 
 def decode(data: bytes, markup: bool = False) -> Decoded:
