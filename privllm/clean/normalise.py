@@ -1,9 +1,9 @@
-r"""Text as it should have arrived: mojibake mended, NFC, no invisible characters, tidy white space.
+r"""Normal form of text: mojibake fixed, NFC, no invisible characters, uniform white space.
 
 Nothing is reworded: quotes, dashes, full-width forms and HTML entities stay as written, and so do indentation and
 spaces within a line (code needs both). `normalise` is idempotent.
 
-`mend` gives what `ftfy.fix_text` (Speer 2019) gives, line by line, but asks it only about lines that it could
+`fix_mojibake` gives the result of `ftfy.fix_text` (Speer 2019), line by line, but calls it only for lines that it could
 change: ftfy reads about 1 MB/s, and nearly every line needs nothing. Example: "cafÃ©\u200b  \r\n" -> "café".
 """
 
@@ -39,33 +39,35 @@ _BLANK_LINES = re.compile("\n{4,}")
 
 
 def normalise(text: str) -> str:
-    """`text` in its normal form; at most two blank lines in a row, no space at a line's end."""
-    before = text
-    while (text := tidy(mend(before))) != before and not text.isascii():  # what was mended may show more to mend
-        before = text
-    return text
+    """Return `text` in its normal form: at most two blank lines in a row, no space at the end of a line."""
+    while True:
+        fixed = normalise_spaces(fix_mojibake(text))
+        if fixed == text or fixed.isascii():
+            return fixed
+        text = fixed  # which may reveal more mojibake
 
 
-def mend(text: str) -> str:
-    """`ftfy.fix_text(text, FTFY)`, and only faster."""
+def fix_mojibake(text: str) -> str:
+    """Return `ftfy.fix_text(text, FTFY)`, computed faster."""
     if _is_sound(text):
         return text
     return "".join(line if _is_sound(line) else ftfy.fix_text(line, FTFY) for line in _lines(text))
 
 
 def _is_sound(text: str) -> bool:
+    """Return whether ftfy would leave `text` unchanged; False where that is unknown."""
     if text.isascii():
         return _ASCII_CONTROL.search(text) is None
     return _SUSPECT.search(text) is None and unicodedata.is_normalized("NFC", text)
 
 
 def _lines(text: str) -> list[str]:
-    """Lines with their ends, split at line feeds alone, as ftfy does."""
+    """Return lines with their ends, split at line feeds alone, as ftfy does."""
     return re.findall("[^\n]*\n|[^\n]+", text)
 
 
-def tidy(text: str) -> str:
-    """Line ends, invisible characters, spaces, blank lines, and NFC at the end."""
+def normalise_spaces(text: str) -> str:
+    """Return `text` with uniform line ends, spaces and blank lines, without invisible characters, in NFC."""
     if not text.isascii() or _ASCII_CONTROL.search(text):
         text = _LINE_END.sub("\n", text)
         text = _INVISIBLE.sub("", text)
