@@ -261,7 +261,7 @@ def test_dvc_lock_and_outputs_are_those_of_a_clean_build(shop: Workshop, tmp_pat
     for step in range(6 if NIGHTLY else 2):
         for kind in chance.sample(("add", "edit", "lines", "rename", "touch", "duplicate", "personal", "spoil"), 4):
             edit(shop.root / "data/sources", kind, chance.randrange(10**6))
-        shop.edit("privllm/collect/readers/jsonl.py", "digest(line.data), text)", f'digest(line.data), text + " Edit {step}."')
+        shop.edit("privllm/collect/readers/jsonl.py", "digest(line.data), text", f'digest(line.data), text + " Edit {step}."')
         shop.repro("pack")
         clean_shop = from_nothing(shop, tmp_path / str(step))
         assert data_outputs(shop) == data_outputs(clean_shop)
