@@ -1,11 +1,13 @@
 """Text of HTML pages: the main content, with line structure and indentation.
 
-Resiliparse (Bevendorff et al. 2018, on lexbor) parses once; two extractions are compared and one is taken
-whole. Blocks are not ranked, repaired or rewritten, links are not followed and no script runs.
+Resiliparse (Bevendorff et al. 2018, on lexbor) parses once; two extractions are compared and one is
+taken whole. Blocks are not ranked, repaired or rewritten, links are not followed and no script
+runs.
 
-Resiliparse does not recurse, so no input makes it run out of stack. But its main-content heuristics take time that
-grows with the square of the depth, nested lists are indented, and HTML's rule for unclosed formatting elements copies
-each of them into every block that follows. `ParsingTooCostly` is raised before any of these costs arise.
+Resiliparse does not recurse, so no input makes it run out of stack. But its main-content heuristics
+take time that grows with the square of the depth, nested lists are indented, and HTML's rule for
+unclosed formatting elements copies each of them into every block that follows. `ParsingTooCostly`
+is raised before any of these costs arise.
 """
 
 import re
@@ -30,7 +32,7 @@ _FORMATTING = re.compile(r"<(/?)(b|big|code|em|font|i|nobr|s|small|strike|strong
 
 
 class ParsingTooCostly(Exception):
-    """A page whose parsing would cost far more than its size; `args` are a reason and a detail for the drop."""
+    """A page whose parsing would cost far more than its size; `args` are reason and detail."""
 
 
 def refuse_bombs(markup: str, max_characters: int) -> None:
@@ -50,7 +52,7 @@ def refuse_bombs(markup: str, max_characters: int) -> None:
 
 
 def _most_open(tags: list[tuple[str, str]]) -> int:
-    """Return the largest number of elements that are open at a time, counted for each name and added up."""
+    """Return the sum over names of the largest number of elements that are open at a time."""
     open_now: Counter[str] = Counter()
     most_open: Counter[str] = Counter()
     for slash, name in tags:
@@ -74,8 +76,8 @@ def _refuse_depth(tree: HTMLTree, tags: int) -> None:
 def extract(markup: str, max_characters: int) -> str:
     """Return the main content of a page as plain text. Raises `ParsingTooCostly`.
 
-    The heuristics win unless they keep less than half of the text without navigation, headers, footers and the like,
-    which happens on reference pages, tables and listings.
+    The heuristics win unless they keep less than half of the text without navigation, headers,
+    footers and the like, which happens on reference pages, tables and listings.
     """
     refuse_bombs(markup, max_characters)
     tree = HTMLTree.parse(markup)

@@ -1,9 +1,9 @@
 """Placeholders in place of personal data and secrets: "mail bob@corp.example" -> "mail <EMAIL>".
 
-`redact` is pure, idempotent and linear in the text's length: every quantifier is bounded, or cannot restart inside
-what it has read. It finds what has a form (addresses, numbers, keys); names of people and places have none
-and are not searched. Left on purpose: loopback, unspecified, multicast and documentation addresses, netmasks, and
-numbers that fail the checksum of their form.
+`redact` is pure, idempotent and linear in the text's length: every quantifier is bounded, or cannot
+restart inside what it has read. It finds what has a form (addresses, numbers, keys); names of
+people and places have none and are not searched. Left on purpose: loopback, unspecified, multicast
+and documentation addresses, netmasks, and numbers that fail the checksum of their form.
 """
 
 import re
@@ -42,16 +42,18 @@ _PHONE_NAMED = re.compile(
     r"(?i)(?<![\w-])((?:tele)?phone|tel|fax|mobile|cell|whatsapp|call|dial)((?: (?:number|no|is|me|us|at|on)){0,3}[.:#]{0,2}[ \t]{0,4})"
     rf"[+(]?\d(?:[ ().\-/]{{0,3}}\d){{6,14}}{_EXTENSION}(?!\w)"
 )
-# Triggers: only lines with a match are searched further. They start with a plain character or class, which is fast.
+# Triggers: only lines with a match are searched further. They start with a plain character or
+# class, which is fast.
 _AT = re.compile("@")
 _COLONS = re.compile(":[0-9A-Fa-f]{1,4}:")
 _DIGITS = re.compile(r"\d[\d ().,/\-\u2010-\u2013]{4}[\d ().,/\-\u2010-\u2013]*\d")
 
 
 def redact(text: str) -> tuple[str, dict[str, int]]:
-    """Return `text` with placeholders, and the number of each kind; kinds that do not occur are left out.
+    """Return `text` with placeholders, and the number of each kind that occurs.
 
-    It repeats until nothing is found, since a placeholder can end the run of digits that hid its neighbour.
+    It repeats until nothing is found, since a placeholder can end the run of digits that hid its
+    neighbour.
     """
     counts: Counter[str] = Counter()
     for _ in range(MAX_ROUNDS):
@@ -104,7 +106,13 @@ def on_lines(text: str, trigger: re.Pattern[str], change: Callable[[str], str]) 
     return "".join(pieces) + text[done:] if pieces else text
 
 
-def _replace(pattern: re.Pattern[str], kind: str, is_personal: Callable[[re.Match[str]], bool], text: str, counts: Counter[str]) -> str:
+def _replace(
+    pattern: re.Pattern[str],
+    kind: str,
+    is_personal: Callable[[re.Match[str]], bool],
+    text: str,
+    counts: Counter[str],
+) -> str:
     """Put a placeholder in place of every match that `is_personal` accepts."""
 
     def placeholder(match: re.Match[str]) -> str:
@@ -129,7 +137,7 @@ def _always(match: re.Match[str]) -> bool:
 
 
 def _redact_ibans(text: str, counts: Counter[str]) -> str:
-    """Put a placeholder in place of every IBAN; a match may be longer than the IBAN that it begins with."""
+    """Put a placeholder in place of every IBAN; a match may be longer than its IBAN."""
 
     def placeholder(match: re.Match[str]) -> str:
         end = pii_checks.iban_end(match[0])

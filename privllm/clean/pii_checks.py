@@ -1,6 +1,7 @@
-"""Checks of candidates for personal data that `pii` found by their form: checksums, ranges and context.
+"""Checks of candidates that `pii` found by their form: checksums, ranges and context.
 
-They are pure predicates on regular expression matches; the context is at most 24 characters to the left.
+They are pure predicates on regular expression matches; the context is at most 24 characters to the
+left.
 """
 
 import re
@@ -14,11 +15,19 @@ DOCUMENTATION_V4 = [IPv4Network(net) for net in ("192.0.2.0/24", "198.51.100.0/2
 DOCUMENTATION_V6 = IPv6Network("2001:db8::/32")
 
 # A file name such as logo@2x.png has the form of an address.
-_FILE_ENDING = re.compile("png|jpe?g|gif|svg|webp|ico|css|jsx?|tsx?|json|html?|md|txt|py|so|dll|exe|zip|gz", re.IGNORECASE)
-_VERSION_WORD = re.compile(
-    r"(?:\bv|versions?|release|rev|revision|build|section|chapter|oid|upgrade to|sqlite|python)[ .:=(]{0,3}$", re.IGNORECASE
+_FILE_ENDING = re.compile(
+    "png|jpe?g|gif|svg|webp|ico|css|jsx?|tsx?|json|html?|md|txt|py|so|dll|exe|zip|gz",
+    re.IGNORECASE,
 )
-_ADDRESS_WORD = re.compile(r"(?:ip|ipv4|host|addr|address|server|ping|gateway|dns|received|client)\b", re.IGNORECASE)
+_VERSION_WORD = re.compile(
+    r"(?:\bv|versions?|release|rev|revision|build|section|chapter|oid|upgrade to|sqlite|python)"
+    r"[ .:=(]{0,3}$",
+    re.IGNORECASE,
+)
+_ADDRESS_WORD = re.compile(
+    r"(?:ip|ipv4|host|addr|address|server|ping|gateway|dns|received|client)\b",
+    re.IGNORECASE,
+)
 
 _PHONE_EXTENSION = re.compile("x|ext", re.IGNORECASE)
 
@@ -73,7 +82,7 @@ def luhn(digits: str) -> bool:
 
 
 def iban_end(candidate: str) -> int:
-    """Return where the IBAN that `candidate` begins with ends, 0 if there is none (ISO 7064, MOD 97-10)."""
+    """Return the end of the IBAN at the start of `candidate`, or 0 (ISO 7064, MOD 97-10)."""
     length = _IBAN_LENGTHS.get(candidate[:2].upper(), 0)
     places = [place for place, character in enumerate(candidate) if character.isalnum()][:length]
     if not places or len(places) < length:
@@ -88,7 +97,7 @@ def iban_end(candidate: str) -> int:
 
 
 def is_private_ipv4(match: re.Match[str]) -> bool:
-    """Return whether a match is the address of a machine: not reserved, no netmask, no version number of four numbers."""
+    """Return whether a match is an address: not reserved, no netmask, no version number."""
     octets = match[0].split(".")
     if not all(_is_octet(octet) for octet in octets):
         return False
@@ -113,7 +122,7 @@ def _is_octet(digits: str) -> bool:
 
 
 def is_private_ipv6(match: re.Match[str]) -> bool:
-    """Return whether a match is the address of a machine: four groups or more and a digit, since `a::b` is C++ or a slice."""
+    """Return whether a match is an address: four groups and a digit, since `a::b` is C++."""
     groups = [group for group in match[0].split(":") if group]
     if len(groups) < 4 or not any(character.isdigit() for character in match[0]):
         return False
@@ -141,7 +150,7 @@ def is_phone(match: re.Match[str]) -> bool:
 
 
 def _is_in_a_row(match: re.Match[str]) -> bool:
-    """Return whether numbers stand left or right with nothing but a space between, as in a table."""
+    """Return whether only a space separates a match from another number, as in a table."""
     text_after = match.string[match.end() : match.end() + 2]
     number_before = re.search(r"\d[ \t]$", _text_before(match))
     number_after = re.match(r"[ \t]\d", text_after)

@@ -1,8 +1,9 @@
 """Quality rules: named limits on statistics of a text, which is never changed.
 
-They follow Gopher (Rae et al. 2021, appendix A.1 and table A1) and C4 (Raffel et al. 2020, section 2.2). Their thresholds
-were set for web prose; the defaults here let reference documentation pass, which repeats itself, is full of
-identifiers and comes in short pages. Where a default differs, the published figure stands beside it.
+They follow Gopher (Rae et al. 2021, appendix A.1 and table A1) and C4 (Raffel et al. 2020, section
+2.2). Their thresholds were set for web prose; the defaults here let reference documentation pass,
+which repeats itself, is full of identifiers and comes in short pages. Where a default differs, the
+published figure stands beside it.
 """
 
 import re
@@ -17,7 +18,8 @@ from privllm.core.params import require
 STOP_WORDS = frozenset(("the", "be", "to", "of", "and", "that", "have", "with"))  # Gopher's eight
 BULLETS = ("•", "-", "*", "‣", "◦", "▪", "·", "–")
 MAX_NGRAM_WORDS = 20_000  # of the beginning, to limit the cost; the shares hardly change after that
-# Thai and Lao, Tibetan, Myanmar, Khmer and its neighbours, kana, ideographs and Yi: written without spaces.
+# Thai and Lao, Tibetan, Myanmar, Khmer and its neighbours, kana, ideographs and Yi: written without
+# spaces.
 UNSPACED_BLOCKS = (
     *((0x0E00, 0x0EFF), (0x0F00, 0x109F), (0x1780, 0x17FF), (0x1950, 0x19DF), (0x1A20, 0x1AAF)),
     *((0x3040, 0x30FF), (0x31F0, 0x31FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xA000, 0xA48C), (0xA9E0, 0xA9FF)),
@@ -59,7 +61,8 @@ class QualityConfig:
 def fault_of(cfg: QualityConfig, text: str, language: str) -> Fault | None:
     """Return the first rule that `text` breaks, None if it breaks none.
 
-    `language` is an ISO 639-1 code, or "" where it is unknown; stop words are required of "en" only.
+    `language` is an ISO 639-1 code, or "" where it is unknown; stop words are required of "en"
+    only.
     """
     words, spaced = words_of(text)
     if len(words) < cfg.min_words:
@@ -77,7 +80,7 @@ def fault_of(cfg: QualityConfig, text: str, language: str) -> Fault | None:
 
 
 def _unspaced_letters() -> str:
-    """Return the letters of `UNSPACED_BLOCKS` as a character class, without marks, which belong to the letter before them."""
+    """Return the letters of `UNSPACED_BLOCKS`, without marks, as a character class."""
     ranges: list[str] = []
     for first, last in UNSPACED_BLOCKS:
         if first >= 0x3400:  # nothing but letters
@@ -104,7 +107,7 @@ def words_of(text: str) -> tuple[list[str], list[str]]:
 
 
 def _fault_in_word_lengths(cfg: QualityConfig, words: list[str], spaced: list[str]) -> Fault | None:
-    """Apply the limits on the mean length, where most words are of scripts in which words have one."""
+    """Apply the limits on the mean length if most words are of scripts with spaces."""
     if 2 * len(spaced) <= len(words):
         return None
     mean = sum(map(len, spaced)) / max(1, len(spaced))
@@ -160,7 +163,8 @@ def _fault_in_lines(cfg: QualityConfig, lines: list[str]) -> Fault | None:
 def _fault_of_notices(text: str, words: list[str]) -> Fault | None:
     """Refuse placeholder pages and notices that JavaScript is off.
 
-    C4 drops every page with "lorem ipsum" and every line with "javascript"; documentation may speak of both.
+    C4 drops every page with "lorem ipsum" and every line with "javascript"; documentation may speak
+    of both.
     """
     head = text[:100_000].lower()
     is_short = len(words) < NOTICE_WORDS
@@ -192,7 +196,7 @@ def _fault_in_repetition(cfg: QualityConfig, text: str, lines: list[str], words:
 
 
 def duplicate_share(pieces: list[str]) -> float:
-    """Return the share of the characters in repetitions of an earlier piece; 0.0 of no characters."""
+    """Return the share of characters in repetitions of an earlier piece; 0.0 for no text."""
     total = sum(map(len, pieces))
     if not total:
         return 0.0
@@ -202,8 +206,8 @@ def duplicate_share(pieces: list[str]) -> float:
 def ngram_bounds(words: list[str]) -> tuple[float, float]:
     """Return upper bounds of `ngram_shares`, for a quarter of its cost; most texts need no more.
 
-    An n-gram occurs no more often than the rarest of its words, and in a repetition of an 8-gram every word is a
-    repetition too.
+    An n-gram occurs no more often than the rarest of its words, and in a repetition of an 8-gram
+    every word is a repetition too.
     """
     if len(words) < 8:
         return 0.0, 0.0
@@ -224,9 +228,10 @@ def ngram_bounds(words: list[str]) -> tuple[float, float]:
 
 
 def ngram_shares(words: list[str]) -> tuple[float, float]:
-    """Return (largest share of characters of one repeated 2-, 3- or 4-gram, share in repeated 8-grams).
+    """Return (largest share of one repeated 2-, 3- or 4-gram, share in repeated 8-grams).
 
-    n-grams get exact ids by pairing ids of shorter ones (no hashing); the first occurrence of an 8-gram is no repetition.
+    Shares are of characters. n-grams get exact ids by pairing ids of shorter ones (no hashing); the
+    first occurrence of an 8-gram is no repetition.
     """
     if len(words) < 8:
         return 0.0, 0.0
@@ -256,7 +261,7 @@ def _pair_ids(left: Ids, right: Ids) -> Ids:
 
 
 def _top_characters(ids: Ids, n: int, lengths: Ids) -> int:
-    """Return the characters in all occurrences of the commonest n-gram, 0 where none occurs twice."""
+    """Return the characters in all occurrences of the commonest n-gram, 0 if none is repeated."""
     counts = np.bincount(ids)
     commonest = int(counts.argmax())
     if counts[commonest] < 2:

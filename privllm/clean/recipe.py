@@ -1,7 +1,7 @@
-"""clean: plain text in normal form, without personal data, in the configured languages, of sufficient quality.
+"""clean: plain text in normal form, without personal data, in chosen languages, of good quality.
 
-Cleaning a document is a pure function, and every dropped document has a named reason and a place. Documents are not
-compared with each other (dedup does that) and not split.
+Cleaning a document is a pure function, and every dropped document has a named reason and a place.
+Documents are not compared with each other (dedup does that) and not split.
 
     >>> clean_document(CleanConfig(), "text/plain", "Write to bob@corp.example.").reason
     'too_short'
@@ -64,14 +64,14 @@ class Clean:
 
 @dataclass(frozen=True)
 class Dropped(Clean):
-    """A document that is dropped. Its text is without personal data, or empty where it was dropped before that step."""
+    """A document that is dropped; its text is without personal data, or empty."""
 
     reason: str
     detail: str
 
 
 def clean_document(cfg: CleanConfig, media_type: str, text: str) -> Clean | Dropped:
-    """Return the document after all steps; for the `media_type` "text/html" the HTML parser is the first."""
+    """Return the document after all steps; "text/html" is parsed first."""
     if media_type == "text/html":
         try:
             text = html.extract(text, cfg.max_html_characters)
@@ -99,7 +99,8 @@ def _foreign(cfg: CleanConfig, code: str, score: float) -> tuple[str, str] | Non
 def clean_shard(out: Path, cfg: CleanConfig, shard: Path, before: Before | None) -> dict[str, Any]:
     """Clean one shard of DOCUMENTS into `out/NNNNN.parquet` and `out/dropped/NNNNN.parquet`.
 
-    Returns {"counts": flat counts, "placeholders": {id: {kind: number}} of the documents that got some}.
+    Returns {"counts": flat counts, "placeholders": {id: {kind: number}} of the documents that got
+    some}.
     """
     last_time = last_results(before, shard.name)
     counts: Counter[str] = Counter(documents_in=0, kept=0, characters_in=0, characters_out=0)
@@ -151,7 +152,7 @@ def what_is_read(document: Row) -> tuple[str, str]:
 
 
 def last_results(before: Before | None, name: str) -> dict[tuple[str, str], Clean]:
-    """Return the results for the shard `name` at the last run, by what was read of each document."""
+    """Return the last run's results for the shard `name`, by what was read of each document."""
     if before is None:
         return {}
     documents = read_table(before.inputs[name], ["id", "media_type", "text"]).to_pylist()
@@ -168,13 +169,13 @@ def last_results(before: Before | None, name: str) -> dict[tuple[str, str], Clea
 
 
 def _counts_below(counts: dict[str, int], name: str) -> dict[str, int]:
-    """Return the counts whose keys begin with `name`, such as {"empty": 1} of {"dropped.empty": 1} for "dropped"."""
+    """Return the counts below `name`: {"empty": 1} of {"dropped.empty": 1} for "dropped"."""
     prefix = f"{name}."
     return {key.removeprefix(prefix): count for key, count in counts.items() if key.startswith(prefix)}
 
 
 def _shares(languages: dict[str, int]) -> dict[str, float]:
-    """Return each language's share of all documents, kept or dropped; rare languages are added up as `OTHERS`."""
+    """Return each language's share of all documents; rare languages are added up as `OTHERS`."""
     total = max(1, sum(languages.values()))
     counts = {code: count for code, count in languages.items() if count >= MIN_NAMED_SHARE * total}
     rare = sum(languages.values()) - sum(counts.values())
@@ -190,7 +191,7 @@ def spoken(report: dict[str, Any]) -> str:
 
 
 def clean(cfg: CleanConfig, source: Path, out: Path, store: Store = NO_STORE) -> dict[str, Any]:
-    """Clean every shard of the folder `source` (records.DOCUMENTS) into the folder `out`; return the report.
+    """Clean every shard of `source` (records.DOCUMENTS) into `out`; return the report.
 
     Raises UserError where `source` has no shards.
     """

@@ -1,7 +1,7 @@
 """Placeholders in place of keys, tokens and passwords; `pii.redact` calls this.
 
-Known key formats are found by their prefixes; other secrets only where they are assigned to a name such as
-`api_key`, and look random or are quoted. Prose about passwords is left alone.
+Known key formats are found by their prefixes; other secrets only where they are assigned to a name
+such as `api_key`, and look random or are quoted. Prose about passwords is left alone.
 """
 
 import math
@@ -12,16 +12,17 @@ _PEM = re.compile(
     r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
     r"(?:(?:[^-]|-(?!----)){0,20000}-----END [A-Z0-9 ]{0,40}-----|(?:[\s\\n]{0,8}[A-Za-z0-9+/=]{32,128})*)"
 )
-# Prefixes as their issuers document them: AWS, GitHub, GitLab, Slack, OpenAI and Anthropic, Google, Stripe,
-# Hugging Face, npm, PyPI, JWT.
+# Prefixes as their issuers document them: AWS, GitHub, GitLab, Slack, OpenAI and Anthropic, Google,
+# Stripe, Hugging Face, npm, PyPI, JWT.
 _KNOWN_KEY = re.compile(
     r"(?<![A-Za-z0-9_-])(?:(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}|gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{22,255}|glpat-[A-Za-z0-9_-]{20,64}"
     r"|xox[abeoprs]-[A-Za-z0-9-]{10,250}|sk-[A-Za-z0-9_-]{20,250}|AIza[A-Za-z0-9_-]{35}|[rs]k_(?:live|test)_[A-Za-z0-9]{10,250}|hf_[A-Za-z0-9]{30,60}"
     r"|npm_[A-Za-z0-9]{36}|pypi-[A-Za-z0-9_-]{50,250}|eyJ[A-Za-z0-9_-]{8,4000}\.eyJ[A-Za-z0-9_-]{8,4000}\.[A-Za-z0-9_-]{0,1000})(?![A-Za-z0-9_])"
 )
 _KEY_PREFIXES = (
-    *("AKIA", "ASIA", "ABIA", "ACCA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox", "sk-", "AIza"),
-    *("k_live_", "k_test_", "hf_", "npm_", "pypi-", "eyJ"),
+    *("AKIA", "ASIA", "ABIA", "ACCA"),
+    *("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-"),
+    *("xox", "sk-", "AIza", "k_live_", "k_test_", "hf_", "npm_", "pypi-", "eyJ"),
 )
 _URL_LOGIN = re.compile(r"(?<=://)[^\s/@:<>\"']{1,128}:[^\s/@<>\"']{1,256}(?=@)")
 _HEADER = re.compile(
@@ -35,7 +36,8 @@ _ASSIGNED = re.compile(
     # Quoted, it may be several words.
     r"(?P<quote>[\"'`]?)(?P<value>(?<=[\"'])[^\"'<>\n]{4,128}(?=[\"'])|[^\s\"'`<>,;(){}\[\]&|]{4,512})(?P<after>[\"'`(\[{.]?)"
 )
-# Searched in lower case, each by itself: a pattern that starts with plain characters is searched ten times faster.
+# Searched in lower case, each by itself: a pattern that starts with plain characters is searched
+# ten times faster.
 _STEMS = {
     "pass": "pass",
     "pwd": "pwd",
@@ -131,7 +133,7 @@ def _redact_assignment(match: re.Match[str], counts: Counter[str]) -> str:
 
 
 def _is_password(value: str, sign: str, quote: str, after: str) -> bool:
-    """Return whether a value that is assigned to the name of a password is one, and no expression or word of prose."""
+    """Return whether the value of a password's name is one, and no expression or prose."""
     bare = value.strip(".,!?*:").lower()
     if not bare or _NO_SECRET.fullmatch(bare):
         return False

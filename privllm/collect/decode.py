@@ -1,10 +1,12 @@
 """Decoding of bytes in any encoding.
 
-Candidates in order: a byte order mark; strict UTF-8; the encoding that a page declares; UTF-8 with a little damage; the
-guess of a detector from a bounded sample. A candidate must decode all bytes; if none does, one that leaves at most one
-character in a hundred as U+FFFD is taken and named so ("cp1252:replace").
+Candidates in order: a byte order mark; strict UTF-8; the encoding that a page declares; UTF-8 with
+a little damage; the guess of a detector from a bounded sample. A candidate must decode all bytes;
+if none does, one that leaves at most one character in a hundred as U+FFFD is taken and named so
+("cp1252:replace").
 
-Text that was decoded wrongly before it came here (mojibake) is fixed by `clean`; HTML is not parsed.
+Text that was decoded wrongly before it came here (mojibake) is fixed by `clean`; HTML is not
+parsed.
 """
 
 import codecs
@@ -27,7 +29,8 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
-# The meaning of a label on the web (WHATWG Encoding Standard, section 4.2): the vendor's superset of the norm.
+# The meaning of a label on the web (WHATWG Encoding Standard, section 4.2): the vendor's superset
+# of the norm.
 SUPERSETS = {
     "ascii": "cp1252",
     "iso8859-1": "cp1252",
@@ -39,7 +42,8 @@ SUPERSETS = {
     "gb2312": "gb18030",
     "gbk": "gb18030",
 }
-# These differ from their Windows twins in letters too, so the twin is meant only where its extra bytes are seen.
+# These differ from their Windows twins in letters too, so the twin is meant only where its extra
+# bytes are seen.
 TWINS = {
     "iso8859-2": "cp1250",
     "iso8859-16": "cp1250",
@@ -69,9 +73,9 @@ class Decoded(NamedTuple):
 
 
 def decode(data: bytes, markup: bool = False) -> Decoded:
-    """Decode `data` without its byte order mark; with `markup`, look for a `<meta charset>` or XML declaration.
+    """Decode `data`; with `markup`, look for a `<meta charset>` or an XML declaration.
 
-    Raises `Unreadable` ("binary", "undecodable").
+    A byte order mark is removed. Raises `Unreadable` ("binary", "undecodable").
     """
     for mark, name in MARKS:
         if data.startswith(mark):
@@ -100,7 +104,7 @@ def decode(data: bytes, markup: bool = False) -> Decoded:
 
 
 def strict(data: bytes, name: str) -> str | None:
-    """Decode `data` without a single error; return None where that fails, or where Python has no such codec."""
+    """Decode `data` without errors; return None if that fails or the codec does not exist."""
     try:
         return data.decode(name)
     except (UnicodeError, LookupError):
@@ -125,8 +129,9 @@ def declared(data: bytes) -> str | None:
 def detect(data: bytes) -> str | None:
     """Return the likeliest codec of bytes that are not UTF-8.
 
-    Mozilla's statistics (uchardet, through resiliparse) come first; charset-normalizer is asked where they are silent
-    or name a codec that fails on the sample. What is nearly all ASCII is taken for Windows-1252, as in browsers.
+    Mozilla's statistics (uchardet, through resiliparse) come first; charset-normalizer is asked
+    where they are silent or name a codec that fails on the sample. What is nearly all ASCII is
+    taken for Windows-1252, as in browsers.
     """
     sample = _sample(data)
     guess = (detect_encoding(sample, SAMPLE_BYTES, html5_compatible=False) or "").lower()
@@ -141,7 +146,7 @@ def detect(data: bytes) -> str | None:
 
 
 def _sample(data: bytes) -> bytes:
-    """Return a sample from the line of the first byte that is not ASCII, which may lie megabytes into an English text."""
+    """Return a sample around the first byte that is not ASCII, which may come after megabytes."""
     first = NON_ASCII.search(data)
     if first is None:
         return data[:SAMPLE_BYTES]
@@ -161,14 +166,14 @@ def _decodes(sample: bytes, name: str) -> bool:
 
 
 def _is_mostly_utf8(data: bytes) -> bool:
-    """Return whether nearly all bytes above ASCII are UTF-8: the last character may be cut, a stray byte pasted in."""
+    """Return whether the bytes above ASCII are UTF-8, but for a cut character or a stray byte."""
     sample = data[:SAMPLE_BYTES] if NON_ASCII.search(data, 0, SAMPLE_BYTES) else _sample(data)
     damaged = sample.decode("utf-8", "replace").count("\ufffd")
     return len(MULTIBYTE_UTF8.findall(sample)) > 2 * damaged
 
 
 def _decode_by_detection(data: bytes, candidates: list[str]) -> Decoded:
-    """Decode `data` by the detector's guess; where that fails, with replacements by the first candidate that allows it."""
+    """Decode `data` by the detector's guess, or by the first candidate with few replacements."""
     name = detect(data)
     text = strict(data, name) if name else None
     if name and text is not None:
@@ -203,7 +208,8 @@ def _decode_tolerantly(data: bytes, name: str) -> Decoded:
 def _decode_wide(data: bytes) -> Decoded:
     """Decode UTF-16 or UTF-32 without a mark: the only kind of text that is full of NUL bytes.
 
-    Any bytes can be read as ideographs in one of the four encodings, so the one that gives most ASCII is tried.
+    Any bytes can be read as ideographs in one of the four encodings, so the one that gives most
+    ASCII is tried.
     """
     heads = {name: strict(data[:4096], name) or "" for name in WIDE}
     name = max(WIDE, key=lambda name: _ascii_count(heads[name]))

@@ -1,7 +1,8 @@
 """A demo corpus: the documentation of Python's standard library, as pydoc renders it to HTML.
 
-It is a few hundred real pages of one domain, made on this machine without a network, and without personal data. The same
-Python gives the same pages, byte for byte. It is for trying the build; it is no benchmark.
+It is a few hundred real pages of one domain, made on this machine without a network, and without
+personal data. The same Python gives the same pages, byte for byte. It is for trying the build; it
+is no benchmark.
 """
 
 import pkgutil
@@ -22,7 +23,8 @@ FOLDER = "demo"  # below data/sources; params.yaml's tasks of the demo name it i
 NAME = re.compile(r"\.?\w+(?:\.\w+)*\.html")  # an unfinished one begins with a dot
 TITLE = re.compile(rb"<title>Python: (?:built-in )?(?:module|package) ")  # of every page of a module
 TITLE_BYTES = 1024  # from a page's start, within which its title stands
-# They act when imported (a browser opens), differ by machine (`site`, `sysconfig`), or are no documentation (tests, demos).
+# They act when imported (a browser opens), differ by machine (`site`, `sysconfig`), or are no
+# documentation (tests, demos).
 EXCLUDED = {
     *("antigravity", "this", "site", "sysconfig", "sitecustomize", "usercustomize"),
     *("test", "tests", "idlelib", "idle_test", "turtledemo", "turtle"),
@@ -33,9 +35,10 @@ ENVIRONMENT = {"PYTHONHASHSEED": "0", "HOME": "/nonexistent", "TZ": "UTC", "LC_A
 
 
 def build_demo(sources: Path) -> int:
-    """Write `sources/demo/<module>.html` where they are missing; return the number of pages in that folder.
+    """Write the missing pages `sources/demo/<module>.html`; return the number of all pages.
 
-    Raises UserError where `sources` holds anything else: the demo must not be mixed with a user's documents.
+    Raises UserError where `sources` holds anything else: the demo must not be mixed with a user's
+    documents.
     """
     refuse_to_mix(sources)
     folder = sources.resolve() / FOLDER
@@ -51,7 +54,7 @@ def build_demo(sources: Path) -> int:
 
 
 def remove_pages(sources: Path) -> tuple[int, list[Path]]:
-    """Remove the pages that `build_demo` wrote; return their number, and the files beside them, which are the user's and stay."""
+    """Remove the pages of `build_demo`; return their number, and the user's files, which stay."""
     folder = sources / FOLDER
     files = sorted(path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink())
     pages = [path for path in files if path.parent == folder and is_page(path)]
@@ -65,7 +68,7 @@ def remove_pages(sources: Path) -> tuple[int, list[Path]]:
 
 
 def is_page(path: Path) -> bool:
-    """Return whether a file is a page of the demo, by its name and its title, so that a user's file is not taken for one."""
+    """Return whether a file is a page of the demo, by its name and its title."""
     if not NAME.fullmatch(path.name) or path.is_symlink() or not path.is_file():
         return False
     with path.open("rb") as file:
@@ -116,13 +119,13 @@ def render_pages(names: list[str], folder: Path) -> None:
 
 
 def modules() -> list[str]:
-    """Return the dotted name of every public module of the standard library, sorted; none is imported."""
+    """Return the sorted names of the public modules of the standard library; import none."""
     top_levels = sorted(name for name in sys.stdlib_module_names if is_public(name))
     return [dotted for name in top_levels for dotted in _modules_below(name, None)]
 
 
 def _modules_below(dotted: str, search_path: list[str] | None) -> Iterator[str]:
-    """Yield the module `dotted` and its public submodules, sorted; `search_path` lists the folders of its package."""
+    """Yield the module `dotted` and its public submodules, sorted."""
     spec = PathFinder.find_spec(dotted, search_path)
     if spec is None and dotted not in sys.builtin_module_names:
         return

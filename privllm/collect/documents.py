@@ -1,4 +1,4 @@
-"""Documents as `collect` stores them, rows of the quarantine, and the names ("sources") of both."""
+"""Documents as `collect` stores them, rows of the quarantine, and their names ("sources")."""
 
 import os
 import re
@@ -31,7 +31,7 @@ class Quarantined(NamedTuple):
 
 
 class Unreadable(Exception):
-    """The reason why something cannot become a document: a `reason` to count by, a `detail` that helps to fix it."""
+    """A refusal to make a document: a `reason` to count by, a `detail` that helps to fix it."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason, detail)
@@ -41,7 +41,8 @@ class Unreadable(Exception):
 def source_of(path: Path | str, sources: Path) -> str:
     """Return `path` relative to `sources` as UTF-8.
 
-    Bytes of a name that are not UTF-8 become \\xNN, and a backslash becomes two, so that different names stay different.
+    Bytes of a name that are not UTF-8 become \\xNN, and a backslash becomes two, so that different
+    names stay different.
     """
     relative = str(path)[len(str(sources)) + 1 :].replace("\\", "\\\\")
     return os.fsencode(relative).decode("utf-8", "backslashreplace")
@@ -60,7 +61,7 @@ def _unescape(match: re.Match[bytes]) -> bytes:
 
 
 def size_or_zero(path: Path) -> int:
-    """Return the size of `path` in bytes, 0 where it is unknown or means nothing (links, folders, pipes)."""
+    """Return the bytes of `path`, 0 if unknown or without meaning (links, folders, pipes)."""
     try:
         status = path.lstat()
     except OSError:

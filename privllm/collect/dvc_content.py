@@ -1,8 +1,8 @@
-"""The name that DVC gives to the content of the sources, computed from the bytes that `collect` read.
+"""DVC's name for the content of the sources, computed from the bytes that `collect` read.
 
-DVC hashes a stage's dependencies after the stage has ended, so a file that is saved in between would be recorded with the
-result of its previous bytes. `collect` records the name of what it has read; `engine.source_guard` compares it with the name
-that DVC has recorded.
+DVC hashes a stage's dependencies after the stage has ended, so a file that is saved in between
+would be recorded with the result of its previous bytes. `collect` records the name of what it has
+read; `engine.source_guard` compares it with the name that DVC has recorded.
 """
 
 import json
@@ -43,14 +43,15 @@ def with_digests(folder: Path, files: pa.Table, index: Path | None) -> pa.Table:
 
 
 def paths_of(files: pa.Table) -> list[str]:
-    """Return the paths of files ("source") below their folder: a backslash in a name stands twice in a source."""
+    """Return the paths of files ("source"), in which a backslash stands once."""
     return [source.replace("\\\\", "\\") for source in files["source"].to_pylist()]
 
 
 def content_of(files: pa.Table) -> str:
-    """Return the MD5 that DVC gives a folder with these files ("source", "md5"), as dvc.lock has it: "....dir".
+    """Return the MD5 that dvc.lock has for a folder of files ("source", "md5"): "....dir".
 
-    It is that of a JSON list of paths and MD5s in the order of their paths (`dvc_data.hashfile.tree.Tree`).
+    It is that of a JSON list of paths and MD5s in the order of their paths
+    (`dvc_data.hashfile.tree.Tree`).
     """
     paths = files["source"]
     if pc.any(pc.match_substring(paths, "\\")).as_py():

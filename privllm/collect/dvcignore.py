@@ -1,8 +1,9 @@
 """The rules by which DVC ignores files, so that nothing is read whose edits DVC would not notice.
 
-DVC leaves out of a folder's hash what `.dvcignore` names (in the root and in the folders between it and the sources; one inside
-the sources is an error of DVC's), git's and Mercurial's folders, and repositories of their own. The patterns are git's, the last
-that matches decides, and what lies in a folder that is left out cannot be brought back.
+DVC leaves out of a folder's hash what `.dvcignore` names (in the root and in the folders between it
+and the sources; one inside the sources is an error of DVC's), git's and Mercurial's folders, and
+repositories of their own. The patterns are git's, the last that matches decides, and what lies in a
+folder that is left out cannot be brought back.
 """
 
 import os
@@ -47,7 +48,8 @@ class DvcIgnore:
         below_root = [*_folders_between(root, sources), sources][1:]
         self.leaves_out_all = any(self._leaves_out(f"{folder}/") for folder in below_root)
         if all(pattern.leaves_out for pattern in self.patterns):
-            # Nothing is brought back, and what lies in a folder that is left out is never asked for: a name is enough.
+            # Nothing is brought back, and what lies in a folder that is left out is never asked
+            # for: a name is enough.
             for pattern in self.patterns:
                 pattern.of_name = pattern.is_name
 
@@ -62,7 +64,7 @@ class DvcIgnore:
                     self.patterns.append(Pattern(start, pattern.regex, pattern.include, is_name))
 
     def ignores(self, below: str, is_folder: bool) -> bool:
-        """Return whether DVC ignores the file or folder at the path `below` the sources, "/"-separated."""
+        """Return whether DVC ignores the file or folder at the path `below` the sources."""
         if not self.patterns:
             return False
         path = f"{self.sources}/{below}"

@@ -1,7 +1,7 @@
-"""The index of source files, as git keeps one: name, status and MD5 of each file as columns of a table.
+"""The index of source files, as git keeps one: a table of their names, status and MD5.
 
-There may be very many files. A row takes some 100 bytes here; a path, a status and a digest take ten times that as
-Python objects.
+There may be very many files. A row takes some 100 bytes here; a path, a status and a digest take
+ten times that as Python objects.
 """
 
 from array import array
@@ -22,7 +22,7 @@ KNOWN = FILES.append(pa.field("md5", pa.string()))  # "" where it is unknown
 
 
 def unsigned(status: Status) -> tuple[int, ...]:
-    """Return a status as the columns store it; a time before 1970 becomes a future one, which is never believed."""
+    """Return a status as stored; a time before 1970 becomes a future one, which never counts."""
     return tuple(value % 2**64 for value in status)
 
 
@@ -58,8 +58,8 @@ class Listing:
 def recall(index: Path, files: pa.Table) -> pa.Array:
     """Return the MD5 of each of `files` (FILES), "" where the file has to be read.
 
-    A file is taken for unchanged while its status is the same, unless it was written so shortly before the index that a
-    later write could hide in the same tick of the clock.
+    A file is taken for unchanged while its status is the same, unless it was written so shortly
+    before the index that a later write could hide in the same tick of the clock.
     """
     indexed = load(index)
     saved = int((indexed.schema.metadata or {}).get(b"saved", 0))
@@ -82,9 +82,10 @@ def load(index: Path) -> pa.Table:
 
 
 def touched_unseen(index: Path, files: pa.Table) -> pa.Table:
-    """Return those of `files` (FILES) that were written since though size, time and inode are the same, with the index's MD5.
+    """Return those of `files` (FILES) that were written though size, time and inode are equal.
 
-    DVC looks at these three and takes such a file for unchanged; the kernel's own time of change reveals the write.
+    DVC compares these three and takes such a file for unchanged; the kernel's time of change
+    reveals the write. The MD5 is that of the index.
     """
     indexed = load(index)
     rows = pc.index_in(files["source"], indexed["source"])

@@ -1,7 +1,8 @@
 """A survey of the sources: which files are documents by name, kind and size.
 
-It opens no file; the readers do. Nothing outside the folder is read: a link that leads out of it is refused (DVC's own
-links into its cache excepted). Files of formats that no reader has are refused by name.
+It opens no file; the readers do. Nothing outside the folder is read: a link that leads out of it is
+refused (DVC's own links into its cache excepted). Files of formats that no reader has are refused
+by name.
 """
 
 import os
@@ -21,21 +22,25 @@ from privllm.collect.file_index import Listing
 from privllm.collect.readers.registry import SUFFIXES, reader_of
 from privllm.engine.digests import Status, status_in
 
-VISIBLE, IGNORED_BY_DVC, HIDDEN_FOLDER, BELOW_HIDDEN = "visible", "ignored by DVC", "hidden folder", "below a hidden folder"
-DVC_CACHE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")  # where `cache.type = symlink` makes a tracked file point
+VISIBLE = "visible"
+IGNORED_BY_DVC = "ignored by DVC"
+HIDDEN_FOLDER = "hidden folder"
+BELOW_HIDDEN = "below a hidden folder"
+# The target of a tracked file in a repository with `cache.type = symlink`.
+DVC_CACHE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")
 
 
 class Survey(NamedTuple):
     """The files below the sources, by what becomes of them."""
 
-    files: pa.Table  # `file_index.FILES` to be read, with their status at the time of the survey; in the order of their sources
+    files: pa.Table  # `file_index.FILES` to be read, with the status that the survey saw, sorted by source
     refused: list[Quarantined]
     ignored: int  # hidden names, DVC's own files, and what DVC ignores
     unread: pa.Table  # `file_index.FILES` of what is refused or ignored here, and tracked by DVC all the same
 
 
 def survey(sources: Path, max_bytes: int) -> Survey:
-    """List every file below `sources`, those that will be read and those that will not, each sorted by source."""
+    """List the files below `sources` that will be read, and those that will not."""
     to_read, unread, refused = Listing(), Listing(), list[Quarantined]()
     ignored = 0
     home = sources.resolve()
@@ -67,7 +72,7 @@ def _sorted(listing: Listing) -> pa.Table:
 
 
 def _entries(sources: Path, refused: list[Quarantined]) -> Iterator[tuple[os.DirEntry[str], str]]:
-    """Yield every file below `sources`, and folders that are hidden or that DVC ignores, each with its visibility.
+    """Yield files below `sources`, and folders that are hidden or ignored, with their visibility.
 
     Folders that cannot be listed are added to `refused`.
     """
@@ -130,7 +135,7 @@ def _check_link(path: Path, home: Path) -> None:
 
 
 def _check(name: str, size: int, max_bytes: int) -> None:
-    """Raise `Unreadable` for a file of another format, of no bytes, or of more than its format may have."""
+    """Raise `Unreadable` for a file of another format, of no bytes, or of too many."""
     reader = reader_of(name)
     if reader is None:
         suffix = Path(name).suffix.lower() or "no suffix"

@@ -1,7 +1,8 @@
 """Reading the files that changed; the entries of all others are remembered from the last run.
 
-A worker reads a group of files into runs (`shard_runs`) and lists beside them what it read. The texts of unchanged files are
-in the shards as they were; only where a shard is lost are its files read again.
+A worker reads a group of files into runs (`shard_runs`) and lists beside them what it read. The
+texts of unchanged files are in the shards as they were; only where a shard is lost are its files
+read again.
 """
 
 from pathlib import Path
@@ -36,7 +37,7 @@ class IncrementalReader:
         index: Path | None,
         verify: bool,
     ) -> None:
-        """`note` and `index` remember the last run and may be lost; with `verify` every file is opened."""
+        """`note` and `index` remember the last run; with `verify` every file is opened."""
         self.settings, self.scratch, self.execute = settings, scratch, executor
         self.note, self.index, self.verify = note, index, verify
         self.previous_shards: list[tuple[str, int]] = []  # MD5 and bytes, of the last run
@@ -60,7 +61,7 @@ class IncrementalReader:
         return SeenFiles.of(self.files.select(FILES.names), entries)
 
     def _remembered(self, files: pa.Table) -> tuple[pa.ChunkedArray, SeenFiles]:
-        """Return the MD5 of each file, "" where it has to be read, and the last run's entries of the others."""
+        """Return the MD5 of each file, "" if it has to be read, and the entries of the others."""
         last = SeenFiles.load(self.note) if self.note else SeenFiles.empty()
         self.previous_shards = last.shards
         md5 = pa.repeat("", len(files))
@@ -72,7 +73,7 @@ class IncrementalReader:
         return md5, last.take(rows.filter(pc.not_equal(md5, "")).to_numpy())
 
     def hash_only(self, files: pa.Table) -> None:
-        """Compute the MD5 of `files` (file_index.FILES) that are not read, but belong to what DVC hashes."""
+        """Compute the MD5 of `files` (file_index.FILES) that DVC hashes and nobody reads."""
         self.unread = with_digests(self.settings.sources, files, None if self.verify else self.index)
 
     def hashed_files(self) -> pa.Table:
@@ -81,7 +82,7 @@ class IncrementalReader:
         return files.filter(pc.not_equal(files["md5"], ""))
 
     def _read_now(self, files: pa.Table) -> tuple[pa.Table, pa.Table]:
-        """Read `files` (file_index.FILES) into runs; return their rows of READ_FILES and their ENTRIES, in that order."""
+        """Read `files` (file_index.FILES) into runs; return their READ_FILES and ENTRIES."""
         job_count = len(list(self.scratch.glob("*.entries")))  # of earlier calls
         group_bytes = max(GROUP_BYTES, GROUP_BYTES_A_SHARD << self.settings.shard_bits)
         file_groups = groups(files["bytes"].to_pylist(), group_bytes)
@@ -92,7 +93,7 @@ class IncrementalReader:
         return _concatenated(stems, "files", READ_FILES), _concatenated(stems, "entries", ENTRIES)
 
     def read_again(self, rows: np.ndarray) -> None:
-        """Read those of the files in some `rows` of `files` into runs that have not been opened yet."""
+        """Read the files in some `rows` of `files` into runs, unless they have been opened."""
         missing = self.files.take(pa.array(rows[rows < self.unopened]))
         if len(missing):
             self._read_now(missing)
@@ -112,7 +113,7 @@ def _concatenated(stems: list[Path], kind: str, schema: pa.Schema) -> pa.Table:
 
 
 def read_group(stem: Path, sources: Path, max_bytes: int, shard_bits: int, *files: Path) -> None:
-    """Read `files` into runs named after `stem`, their ENTRIES into `<stem>.entries`, and READ_FILES into `<stem>.files`.
+    """Read `files` into runs, `<stem>.entries` (ENTRIES) and `<stem>.files` (READ_FILES).
 
     The MD5 of a file is "" where it could not be read or was changed meanwhile.
     """

@@ -2,9 +2,10 @@
 
     python -S -P pydoc_pages.py FOLDER JOBS < names      writes FOLDER/<name>.html, prints each name when it is done
 
-To document a module, pydoc imports it, and some modules act when imported. So each is rendered in a process of its
-own, with a time limit, where connecting, starting programs and writing elsewhere are refused. What differs between
-machines and runs is left out: paths of files, values of data except small numbers, memory addresses.
+To document a module, pydoc imports it, and some modules act when imported. So each is rendered in a
+process of its own, with a time limit, where connecting, starting programs and writing elsewhere are
+refused. What differs between machines and runs is left out: paths of files, values of data except
+small numbers, memory addresses.
 
 It imports no module of privllm, so that it also runs without the packages that privllm needs.
 """
@@ -89,7 +90,7 @@ def write_page(name: str, folder: Path) -> None:
 
 
 def restrict_to(folder: Path) -> None:
-    """Allow this process from now on to read, to compute, and to write into `folder`, and nothing else."""
+    """Forbid this process from now on all but reading, computing and writing into `folder`."""
 
     home = f"{folder}{os.sep}"
 

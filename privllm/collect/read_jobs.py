@@ -24,7 +24,7 @@ class ReadSettings(NamedTuple):
 
 
 class ReadJobs(Sequence[tuple[Any, ...]]):
-    """The arguments of `read_group`, made on access: all paths at once would be most of this process's memory."""
+    """The arguments of `read_group`, made on access, since all paths together take much memory."""
 
     def __init__(
         self,

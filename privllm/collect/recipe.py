@@ -1,8 +1,8 @@
 """collect: every document below the sources as one row, whatever its format and encoding.
 
-`collect` reads each file once, in groups, on all cores, and sorts the documents into shards by id. What cannot be
-read is kept as a row of the quarantine with a named reason; nothing is left out silently. Text is as it came:
-HTML is still HTML here, and personal data is still in it.
+`collect` reads each file once, in groups, on all cores, and sorts the documents into shards by id.
+What cannot be read is kept as a row of the quarantine with a named reason; nothing is left out
+silently. Text is as it came: HTML is still HTML here, and personal data is still in it.
 """
 
 import shutil
@@ -44,7 +44,8 @@ class CollectConfig:
     max_megabytes: float = 64  # a longer file, or line of a JSONL, is quarantined; (0, 1024]
 
     def __post_init__(self) -> None:
-        require(0 <= self.shard_bits <= MAX_SHARD_BITS, "collect.shard_bits", f"a whole number from 0 to {MAX_SHARD_BITS}")
+        allowed = f"a whole number from 0 to {MAX_SHARD_BITS}"
+        require(0 <= self.shard_bits <= MAX_SHARD_BITS, "collect.shard_bits", allowed)
         require(0 < self.max_megabytes <= 1024, "collect.max_megabytes", "above 0 and at most 1024")
 
     @property
@@ -53,11 +54,18 @@ class CollectConfig:
         return int(self.max_megabytes * 1e6)
 
 
-def collect(cfg: CollectConfig, sources: Path, out: Path, store: Store = NO_STORE, verify: bool = False) -> dict[str, Any]:
-    """Read `sources` into `out/00000.parquet` ... (records.DOCUMENTS) and `out/quarantine/` (records.QUARANTINE).
+def collect(
+    cfg: CollectConfig,
+    sources: Path,
+    out: Path,
+    store: Store = NO_STORE,
+    verify: bool = False,
+) -> dict[str, Any]:
+    """Read `sources` into `out/NNNNN.parquet` (DOCUMENTS) and `out/quarantine/` (QUARANTINE).
 
-    Files that look as they did last time are not opened, unless `verify`. Returns counts: entries (files, and lines of
-    JSONL) = documents + quarantined. Raises UserError where no document is left.
+    Files that look as they did last time are not opened, unless `verify`. Returns counts: entries
+    (files, and lines of JSONL) = documents + quarantined. Raises UserError where no document is
+    left.
     """
     if not sources.is_dir():
         raise UserError(f"{sources} is missing: put documents ({SUFFIXES}) there, or run `privllm demo`.")
@@ -106,8 +114,9 @@ def _written_shards(cfg: CollectConfig, out: Path, store: Store) -> list[tuple[s
 def _write_shards(cfg: CollectConfig, out: Path, store: Store, reader: IncrementalReader, seen: SeenFiles) -> int:
     """Write every shard and return the number of documents.
 
-    A shard that is not in the store is put together from the files read now and from its previous version. Where the
-    previous version is no longer in the cache, the files of its documents are read again.
+    A shard that is not in the store is put together from the files read now and from its previous
+    version. Where the previous version is no longer in the cache, the files of its documents are
+    read again.
     """
     shards = _documents_by_shard(seen, cfg.shard_bits)
     names = [name_of(keys_of(documents)) for documents in shards]
@@ -129,7 +138,7 @@ def _write_shards(cfg: CollectConfig, out: Path, store: Store, reader: Increment
 
 
 def _documents_by_shard(seen: SeenFiles, bits: int) -> list[pa.Table]:
-    """Return for each shard its documents in the order of their ids: IDENTITY, and "file", the row of a document's file."""
+    """Return each shard's documents by id: IDENTITY, and "file", the row of a document's file."""
     entries = seen.entries.select(IDENTITY).append_column("file", seen.file_of_entries())
     entries = entries.take(pc.sort_indices(entries["id"]))
     without_id = pc.sum(pc.equal(entries["id"], "")).as_py() or 0  # refused entries, which come first
@@ -157,7 +166,7 @@ def _counts(column: pa.ChunkedArray) -> dict[str, int]:
 
 
 def _clear(out: Path) -> None:
-    """Remove the files of an earlier run: with other parameters its shards would stand beside the new ones."""
+    """Remove the files of an earlier run, which may have had more shards."""
     for folder in (out / ".partial", out / "quarantine"):
         shutil.rmtree(folder, ignore_errors=True)
     for path in (*out.glob("*.parquet*"), out / SOURCES_AS_READ):

@@ -1,7 +1,8 @@
-"""The entries of every source file at the last run, without their texts, so that only changed files are read.
+"""The last run's entries of every source file, without texts, so that only changed files are read.
 
-They are a hint and no more: an entry counts only for the same source with the same bytes, and the content of the shards
-is named by digests. The file lies beside the store's actions, so experiments share it; losing it costs one full read.
+They are a hint and no more: an entry counts only for the same source with the same bytes, and the
+content of the shards is named by digests. The file lies beside the store's actions, so experiments
+share it; losing it costs one full read.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
-"""Sorted runs of documents, between files, which come in any order, and shards, which are sorted by id.
+"""Sorted runs of documents: the step between files in any order and shards sorted by id.
 
-Workers write runs: Arrow files of a bounded number of bytes, each sorted by id and in as many batches as there are
-shards, so the writer of a shard reads its batch of every run and nothing else. Neither the number of runs nor their
-writers change the bytes of a shard.
+Workers write runs: Arrow files of a bounded number of bytes, each sorted by id and in as many
+batches as there are shards, so the writer of a shard reads its batch of every run and nothing else.
+Neither the number of runs nor their writers change the bytes of a shard.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ RUN_ROWS = 1 << 16
 
 
 class RunWriter:
-    """Collects the documents of a worker and writes them as `<stem>.<n>.documents`, a batch for each of `2**bits` shards."""
+    """Writes a worker's documents as `<stem>.<n>.documents`, with a batch for each shard."""
 
     def __init__(self, stem: Path, bits: int) -> None:
         self.stem, self.bits = stem, bits
@@ -59,7 +59,7 @@ def table_of(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
 
 
 def bounds(ids: pa.ChunkedArray, bits: int) -> np.ndarray:
-    """Return for sorted ids where each of `2**bits` shards begins and the last ends, int64 (2**bits + 1)."""
+    """Return where each shard begins in sorted ids, and the end of the last, int64 (2**bits + 1)."""
     prefixes = pc.utf8_slice_codeunits(ids, 0, SHARD_DIGITS).to_pylist()
     shards = np.array([shard_of(prefix, bits) for prefix in prefixes], np.int64)
     return np.searchsorted(shards, np.arange(2**bits + 1))
@@ -82,7 +82,8 @@ def write_run(tables: Sequence[pa.Table], path: Path) -> None:
 def read_batch(path: Path, index: int) -> pa.Table:
     """Read one batch of a run.
 
-    It is read, not mapped: pages of mapped files count as this process's memory until another process needs them.
+    It is read, not mapped: pages of mapped files count as this process's memory until another
+    process needs them.
     """
     with pa.OSFile(str(path)) as file:
         return pa.Table.from_batches([pa.ipc.open_file(file).get_batch(index)])

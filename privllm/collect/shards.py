@@ -1,7 +1,8 @@
 """Shards: which documents they are made of, and how they are written.
 
-A shard is named by its documents (id, digest and encoding of each, in the order of ids). Their texts come from the runs
-of the files that were just read, or from the previous version of the shard.
+A shard is named by its documents (id, digest and encoding of each, in the order of ids). Their
+texts come from the runs of the files that were just read, or from the previous version of the
+shard.
 """
 
 from collections.abc import Iterator

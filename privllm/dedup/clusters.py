@@ -1,7 +1,7 @@
 """Clusters of duplicates from pairs, and which document of a cluster is kept.
 
-Union-find over whole arrays with numpy. Clusters are connected components, so two texts may share one through a third;
-the result does not depend on the order of the pairs.
+Union-find over whole arrays with numpy. Clusters are connected components, so two texts may share
+one through a third; the result does not depend on the order of the pairs.
 """
 
 import numpy as np
@@ -40,7 +40,8 @@ class Clusters:
         while len(left):
             left_roots, right_roots = self.roots_of(left), self.roots_of(right)
             low, high = np.minimum(left_roots, right_roots), np.maximum(left_roots, right_roots)
-            # Where a root gets several parents at once, the smallest wins, and the other pairs are joined in the next turn.
+            # Where a root gets several parents at once, the smallest wins, and the other pairs are
+            # joined in the next turn.
             np.minimum.at(self._parent, high, low)
             self._shorten_paths(high)
             still_apart = self.are_apart(left, right)
@@ -56,7 +57,9 @@ class Clusters:
 
 
 def verdicts(ids: pa.Array, lengths: np.ndarray, exact: np.ndarray, roots: np.ndarray) -> pa.Table:
-    """Return a row of CLUSTERS per document, sorted by id: id, cluster (its smallest id), kept, reason ("", exact, near).
+    """Return a row of CLUSTERS per document, sorted by id.
+
+    The cluster is its smallest id; the reason is "", "exact" or "near".
 
     ids: sorted; exact: for each row the index of the first row with an equal text; roots: of the first row of its cluster.
     The longest text of a cluster is kept, of equally long ones that of the smallest id. A document is dropped as "exact"

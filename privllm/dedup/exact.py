@@ -2,7 +2,8 @@
 
     "Hello,\\n  world " and "Hello, world" -> one digest
 
-Case and punctuation count here, in `shingles` they do not. Which of equal documents survives is decided in `clusters`.
+Case and punctuation count here, in `shingles` they do not. Which of equal documents survives is
+decided in `clusters`.
 """
 
 import numpy as np
@@ -15,7 +16,7 @@ WHITE_TO_SPACE = bytes.maketrans(b"\t\n\v\f\r", b"     ")
 
 
 def normalised_digest(text: str) -> str:
-    """Return the digest of `text` with every run of ASCII white space as one space, none at the ends."""
+    """Return the digest of `text` after reducing ASCII white space to single spaces."""
     data = text.encode("utf-8", "surrogatepass").translate(WHITE_TO_SPACE)
     while b"  " in data:
         data = data.replace(b"  ", b" ")

@@ -1,8 +1,9 @@
-"""MinHash signatures and locality-sensitive hashing: pairs that are worth comparing, and their estimated similarity.
+"""MinHash signatures and locality-sensitive hashing: similar pairs, and estimated similarities.
 
-A text is represented by a signature of P numbers; the share of numbers in which two signatures agree estimates the Jaccard
-similarity of the texts' shingles (Broder 1997; rensa's R-MinHash after Fast Similarity Sketching, Dahlgaard et al. 2017).
-Cut into bands of r numbers, similar signatures agree in at least one whole band (Indyk and Motwani 1998). Texts are not read.
+A text is represented by a signature of P numbers; the share of numbers in which two signatures
+agree estimates the Jaccard similarity of the texts' shingles (Broder 1997; rensa's R-MinHash after
+Fast Similarity Sketching, Dahlgaard et al. 2017). Cut into bands of r numbers, similar signatures
+agree in at least one whole band (Indyk and Motwani 1998). Texts are not read.
 """
 
 from collections.abc import Iterator
@@ -19,7 +20,10 @@ PAIRS_AT_ONCE = 1 << 14
 
 
 def signatures(hashes: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Return MinHash signatures, uint32 (texts, PERMUTATIONS); text i has the shingles `hashes[offsets[i]:offsets[i + 1]]`."""
+    """Return MinHash signatures, uint32 (texts, PERMUTATIONS).
+
+    Text i has the shingles `hashes[offsets[i]:offsets[i + 1]]`.
+    """
     from rensa import RMinHash  # it starts threads, and a process with threads cannot be forked safely
 
     matrix = RMinHash.digest_matrix_from_flat_token_hashes(hashes, offsets, PERMUTATIONS, SEED)
@@ -28,7 +32,7 @@ def signatures(hashes: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 
 
 def rows_per_band(threshold: float) -> int:
-    """Return the most numbers a band may have so that a pair at `threshold` shares one with a chance of BAND_RECALL."""
+    """Return the most numbers of a band that a pair at `threshold` shares with BAND_RECALL."""
     most = 1
     for rows in range(1, PERMUTATIONS + 1):
         recall = 1 - (1 - threshold**rows) ** (PERMUTATIONS // rows)

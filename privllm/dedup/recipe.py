@@ -1,10 +1,12 @@
 """dedup: one document of each cluster of exact and near duplicates.
 
-data/clean -> data/dedup (survivors, with their cluster), data/dedup/clusters (every document, kept or dropped)
+data/clean -> data/dedup (survivors, with their cluster), data/dedup/clusters (every document, kept
+or dropped)
 
-Signatures are computed shard by shard; `find_clusters` is the only step that sees the whole corpus, and it reads half a
-kilobyte a document. Where the estimated similarity of a pair is near the threshold, the texts are read again and the exact
-similarity decides. The survivors are a pure function of the set of documents, whatever their order.
+Signatures are computed shard by shard; `find_clusters` is the only step that sees the whole corpus,
+and it reads half a kilobyte a document. Where the estimated similarity of a pair is near the
+threshold, the texts are read again and the exact similarity decides. The survivors are a pure
+function of the set of documents, whatever their order.
 """
 
 import shutil
@@ -58,7 +60,9 @@ class DedupConfig:
 
 
 def dedup(cfg: DedupConfig, source: Path, out: Path, store: Store = NO_STORE) -> dict:
-    """Write `out/NNNNN.parquet` (DEDUPED) and `out/clusters/clusters.parquet` (CLUSTERS); return the counts.
+    """Write the survivors (DEDUPED) and `out/clusters/clusters.parquet` (CLUSTERS).
+
+    Returns the counts of the report.
 
     Raises UserError when `source` holds no document.
     """
@@ -90,7 +94,7 @@ def signature_shard(out: Path, source: Path, words: int, before: Before | None) 
 
 
 def _is_unchanged(documents: pa.Table, before: Before | None, name: str) -> pa.Array:
-    """Return for each document (id, text) whether the previous version of the shard `name` has it with the same text, bool."""
+    """Return whether the previous version of the shard has a document (id, text), bool."""
     if before is None:
         return pa.repeat(False, len(documents))
     previous = read_table(before.inputs[name], ["id", "text"])
@@ -114,8 +118,13 @@ def sign(documents: pa.Table, words: int) -> pa.Table:
     return pa.Table.from_pydict(columns, SIGNATURES)
 
 
-def find_clusters(cfg: DedupConfig, sources: list[Path], signature_files: list[Path], note: Path | None) -> tuple[pa.Table, np.ndarray]:
-    """Return CLUSTERS and the index of each document's shard; this is the only step over the whole corpus.
+def find_clusters(
+    cfg: DedupConfig,
+    sources: list[Path],
+    signature_files: list[Path],
+    note: Path | None,
+) -> tuple[pa.Table, np.ndarray]:
+    """Return CLUSTERS of the whole corpus and the index of each document's shard.
 
     note: where computed similarities are kept for the next run.
     """
@@ -160,9 +169,9 @@ def join_near(
     read_sets: ReadSets,
     resolved: ResolvedPairs,
 ) -> None:
-    """Join the near duplicates among some rows, whose signatures are uint32 (rows, PERMUTATIONS), in `clusters`.
+    """Join the near duplicates among some rows in `clusters`.
 
-    read_sets(rows) returns the distinct shingles of some rows, sorted.
+    signatures_NP: uint32 (rows, PERMUTATIONS); read_sets(rows) returns their distinct shingles, sorted.
     """
     margin = DOUBT * (threshold * (1 - threshold) / PERMUTATIONS) ** 0.5
     doubtful = np.zeros((2, 0), np.int64)
@@ -180,7 +189,13 @@ def join_near(
     _join_doubtful(threshold, doubtful, clusters, read_sets, resolved)
 
 
-def _join_doubtful(threshold: float, pairs: np.ndarray, clusters: Clusters, read_sets: ReadSets, resolved: ResolvedPairs) -> None:
+def _join_doubtful(
+    threshold: float,
+    pairs: np.ndarray,
+    clusters: Clusters,
+    read_sets: ReadSets,
+    resolved: ResolvedPairs,
+) -> None:
     """Join those of `pairs`, int64 (2, pairs), whose exact similarity reaches the threshold."""
     resolved_values = resolved.look_up(pairs)
     clusters.join(*pairs[:, resolved_values >= threshold])
@@ -196,7 +211,7 @@ def _join_doubtful(threshold: float, pairs: np.ndarray, clusters: Clusters, read
 
 
 def _shingle_reader(cfg: DedupConfig, sources: list[Path], ids: pa.Array, shards: np.ndarray) -> ReadSets:
-    """Return a function that reads the texts of some rows again and returns the distinct shingles of each."""
+    """Return a function that reads the texts of some rows again and returns their shingles."""
 
     def read_sets(rows: np.ndarray) -> dict[int, np.ndarray]:
         sets: dict[int, np.ndarray] = {}
@@ -212,9 +227,9 @@ def _shingle_reader(cfg: DedupConfig, sources: list[Path], ids: pa.Array, shards
 
 
 def _choices_by_shard(table: pa.Table, shards: np.ndarray) -> dict[int, Choices]:
-    """Return for each shard its dropped ids, and (id, cluster) of survivors whose cluster has another name.
+    """Return for each shard its dropped ids, and (id, cluster) of its renamed survivors.
 
-    The survivors of a shard depend on nothing else.
+    A survivor is renamed if its cluster has another id. The survivors of a shard depend on nothing else.
     """
     is_dropped = ~table["kept"].to_numpy()
     is_renamed = pc.not_equal(table["id"], table["cluster"]).to_numpy()

@@ -1,7 +1,7 @@
-"""Similarities of pairs of texts that earlier runs computed, so that an edit compares only its own pairs.
+"""Similarities of pairs of texts from earlier runs, so that an edit compares only its own pairs.
 
-A pair is named by the digests of its two texts, and its similarity is a pure function of them, so an entry never becomes
-wrong. Pairs that a run does not look up are forgotten.
+A pair is named by the digests of its two texts, and its similarity is a pure function of them, so
+an entry never becomes wrong. Pairs that a run does not look up are forgotten.
 """
 
 from contextlib import suppress
@@ -17,7 +17,7 @@ PAIRS = pa.schema([("left", pa.string()), ("right", pa.string()), ("similarity",
 
 
 class ResolvedPairs:
-    """Similarities by pair; pairs are int64 (2, pairs) of rows, each the first row with its digest."""
+    """Similarities of pairs, int64 (2, pairs) of rows, each the first with its digest."""
 
     def __init__(self, file: Path | None, digests: pa.Array) -> None:
         """`digests[row]` names the text of a row."""

@@ -2,10 +2,11 @@
 
     "The cat sat on the mat." -> {hash(the cat sat on the), hash(cat sat on the mat)}
 
-A word is a run of letters, marks, digits and underscores, in lower case; in scripts that are written without spaces
-(Chinese, Japanese, Thai, ...) each character is a word. A text of fewer than n words has one shingle, all of its words;
-a text of no words has none. Shingles and their Jaccard similarity are Broder's (1997); the hash is a polynomial
-modulo 2^64 finished with the mixer of MurmurHash3 (Appleby), so nothing depends on Python's or a library's hash seed.
+A word is a run of letters, marks, digits and underscores, in lower case; in scripts that are
+written without spaces (Chinese, Japanese, Thai, ...) each character is a word. A text of fewer than
+n words has one shingle, all of its words; a text of no words has none. Shingles and their Jaccard
+similarity are Broder's (1997); the hash is a polynomial modulo 2^64 finished with the mixer of
+MurmurHash3 (Appleby), so nothing depends on Python's or a library's hash seed.
 """
 
 import unicodedata
@@ -48,7 +49,7 @@ def shingle_sets(texts: Sequence[str], words: int) -> list[np.ndarray]:
 
 
 def jaccard(left: np.ndarray, right: np.ndarray) -> float:
-    """Return the Jaccard similarity of two sorted arrays of distinct values, in [0, 1]; 0 where both are empty."""
+    """Return the Jaccard similarity of two sorted sets of values; 0 if both are empty."""
     if not len(left) or not len(right):
         return 0.0
     places = np.searchsorted(left, right)
@@ -70,7 +71,7 @@ def _batches(texts: Sequence[str]) -> list[list[str]]:
 
 
 def _shingles_of_batch(texts: list[str], words: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (hashes of all shingles, number of shingles of each text) of texts that fit in memory together."""
+    """Return (hashes of all shingles, number of shingles of each text)."""
     word_hashes, places = _words("\n".join(texts) + "\n")
     text_starts = np.cumsum([0] + [len(text) + 1 for text in texts])
     bounds = np.searchsorted(places, text_starts)  # text i has the words bounds[i]:bounds[i + 1]
@@ -96,7 +97,7 @@ def _shingles_of_batch(texts: list[str], words: int) -> tuple[np.ndarray, np.nda
 
 
 def _words(text: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return (hashes, places) of the words: uint64, and the index of the first character of each."""
+    """Return (hashes, places) of the words: uint64, and the index of their first characters."""
     numbers, is_word_alone = _alphabet()
     points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     weights = numbers.take(points, mode="clip")
@@ -110,7 +111,8 @@ def _words(text: str) -> tuple[np.ndarray, np.ndarray]:
         is_start |= is_single & is_inside
         is_start[1:] |= is_single[:-1] & is_inside[1:]
     places = np.flatnonzero(is_start)
-    # The sum over a word of number * BASE^place, as a difference of running sums, brought back to place 1.
+    # The sum over a word of number * BASE^place, as a difference of running sums, brought back to
+    # place 1.
     powers, inverse_powers = _powers(BASE, len(points)), _powers(BASE_INVERSE, len(points))
     running = np.concatenate([np.zeros(1, U64), np.cumsum(weights * powers)])
     sums = np.diff(running[np.append(places, len(points))])
@@ -137,7 +139,7 @@ def _first_powers(base: np.uint64, bits: int) -> np.ndarray:
 
 @cache
 def _alphabet() -> tuple[np.ndarray, np.ndarray]:
-    """Return for each character of the basic plane its number, and whether it is a word by itself.
+    """Return the number of each character of the basic plane, and whether it is a word itself.
 
     Numbers are uint64, equal for both cases of a letter, and 0 for characters between words.
     """

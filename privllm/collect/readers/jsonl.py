@@ -1,7 +1,7 @@
 """JSON lines: one document a line, its text under the key `text`.
 
-Other keys are left alone. A line is its own document with its own id (`file.jsonl#12`), so a bad line is refused by
-itself and the next ones are read. At most one line is in memory.
+Other keys are left alone. A line is its own document with its own id (`file.jsonl#12`), so a bad
+line is refused by itself and the next ones are read. At most one line is in memory.
 """
 
 import codecs
@@ -69,7 +69,7 @@ def read_jsonl(path: Path, sources: Path, max_bytes: int) -> Iterator[CollectedD
 
 
 def read_lines(stream: Readline, max_bytes: int) -> Iterator[JsonLine]:
-    """Yield lines that end with "\\n"; a line longer than `max_bytes` is skipped in pieces, and its length counted."""
+    """Yield lines; of a line over `max_bytes` the rest is skipped and counted."""
     number = 0
     while data := stream.readline(max_bytes + 1):
         number += 1
@@ -104,7 +104,7 @@ class _Recoded:
 
 
 def _encoding(head: bytes) -> str:
-    """Return the encoding of a file's first bytes. JSON is UTF-8 (RFC 8259), but spreadsheets and shells write others."""
+    """Return the encoding of a file's first bytes: UTF-8 (RFC 8259), or what spreadsheets write."""
     for mark, name in MARKS:
         if head.startswith(mark):
             return name
@@ -137,7 +137,7 @@ def _text_of(value: Any) -> str:
 
 
 def _parse(data: bytes, encoding: str) -> tuple[Any, str]:
-    """Return a line's value and the codec it was read with: UTF-8, else the whole file's, else the line's own."""
+    """Return a line's value and its codec: UTF-8, else the whole file's, else the line's own."""
     try:
         return orjson.loads(data), encoding if encoding in WIDE else "utf-8"
     except orjson.JSONDecodeError as error:

@@ -1,7 +1,8 @@
 """The protocol of a file format, and what several formats share.
 
-To add a format, write a class in a module of its own in this folder and list it in `registry.READERS`. A reader turns one file
-into documents as they are: `clean` takes the text out of markup and removes personal data.
+To add a format, write a class in a module of its own in this folder and list it in
+`registry.READERS`. A reader turns one file into documents as they are: `clean` takes the text out
+of markup and removes personal data.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -21,22 +22,28 @@ class Reader(Protocol):
     holds_many: ClassVar[bool]  # documents in a file, each limited to `max_bytes`; otherwise a file is one document
 
     def read(self, path: Path, sources: Path, max_bytes: int) -> Iterator[CollectedDocument | Quarantined]:
-        """Yield the documents of the file `path` below `sources`, and for all that is no document a named reason.
+        """Yield the documents of the file `path` below `sources`, and refusals with a named reason.
 
-        It yields at least one row, so that no file disappears silently, and raises nothing for a file that is damaged or gone.
-        Documents of a file that holds many have the sources "name#1", "name#2" ...; `max_bytes` limits each of them.
+        It yields at least one row, so that no file disappears silently, and raises nothing for a
+        file that is damaged or gone. Documents of a file that holds many have the sources "name#1",
+        "name#2" ...; `max_bytes` limits each of them.
         """
         ...
 
 
 def suffix_of(path: Path | str) -> str:
-    """Return what stands from the last dot of `path` on, in lower case; all of it where it has no dot."""
+    """Return the suffix of `path` with its dot, in lower case; all of it if it has no dot."""
     _, dot, suffix = str(path).rpartition(".")
     return dot + suffix.lower()
 
 
-def read_one(path: Path, sources: Path, media_type: str, decode: Callable[[bytes], Decoded]) -> CollectedDocument | Quarantined:
-    """Return the one document that a file is, or why it is none. `decode` may raise `Unreadable`."""
+def read_one(
+    path: Path,
+    sources: Path,
+    media_type: str,
+    decode: Callable[[bytes], Decoded],
+) -> CollectedDocument | Quarantined:
+    """Return a file's one document, or why it is none; `decode` may raise `Unreadable`."""
     source = source_of(path, sources)
     try:
         data = path.read_bytes()

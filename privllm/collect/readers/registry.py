@@ -30,7 +30,7 @@ def media_type(path: Path | str) -> str | None:
 
 
 def read_file(path: Path, sources: Path, max_bytes: int) -> Iterator[CollectedDocument | Quarantined]:
-    """Yield the documents of a file whose format is read, and for all in it that is no document a reason."""
+    """Yield the documents of a file whose format is read, and refusals with a reason."""
     reader = reader_of(path)
     assert reader is not None, path
     yield from reader.read(path, sources, max_bytes)
