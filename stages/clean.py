@@ -5,7 +5,7 @@ data/collect -> data/clean, reports/clean.json
 
 from pathlib import Path
 
-from privllm.clean.recipe import LIST, CleanConfig, clean, spoken
+from privllm.clean.recipe import LIST, CleanConfig, clean, describe_languages
 from privllm.core.params import read_params
 from privllm.core.printable import say
 from privllm.core.report import write_report
@@ -18,7 +18,7 @@ def main(source: Path, out: Path, report: Path) -> None:
     cfg = read_params("clean", CleanConfig)
     found = clean(cfg, source, out, open_store("clean"))
     write_report(report, found)
-    say(f"clean found these languages: {spoken(found)}")
+    say(f"clean found these languages: {describe_languages(found)}")
     tell("clean", out / "dropped" / LIST, found["documents_in"], "documents")
 
 

@@ -3,8 +3,9 @@ r"""Normal form of text: mojibake fixed, NFC, no invisible characters, uniform w
 Nothing is reworded: quotes, dashes, full-width forms and HTML entities stay as written, and so do
 indentation and spaces within a line (code needs both). `normalise` is idempotent.
 
-`fix_mojibake` gives the result of `ftfy.fix_text` (Speer 2019), line by line, but calls it only for lines that it could
-change: ftfy reads about 1 MB/s, and nearly every line needs nothing. Example: "cafÃ©\u200b  \r\n" -> "café".
+`fix_mojibake` gives the result of `ftfy.fix_text` (Speer 2019), line by line, but calls it only for
+lines that it could change: ftfy reads about 1 MB/s, and nearly every line needs nothing.
+Example: "cafÃ©\u200b  \r\n" -> "café".
 """
 
 import re

@@ -108,7 +108,7 @@ def clean_shard(out: Path, cfg: CleanConfig, shard: Path, before: Before | None)
     clean_rows: list[Row] = []
     dropped_rows: list[Row] = []
     for document in sorted(read_table(shard).to_pylist(), key=itemgetter("id")):
-        result = last_time.get(what_is_read(document))
+        result = last_time.get(inputs_of_cleaning(document))
         if result is None:
             result = clean_document(cfg, document["media_type"], document["text"])
         counts["documents_in"] += 1
@@ -143,7 +143,7 @@ def _row(document: Row, result: Clean) -> Row:
     }
 
 
-def what_is_read(document: Row) -> tuple[str, str]:
+def inputs_of_cleaning(document: Row) -> tuple[str, str]:
     """Return all that `clean_document` reads of a document.
 
     Not its digest: the same raw bytes become another text where the code of `collect` was edited.
@@ -156,7 +156,7 @@ def last_results(before: Before | None, name: str) -> dict[tuple[str, str], Clea
     if before is None:
         return {}
     documents = read_table(before.inputs[name], ["id", "media_type", "text"]).to_pylist()
-    inputs = {document["id"]: what_is_read(document) for document in documents}
+    inputs = {document["id"]: inputs_of_cleaning(document) for document in documents}
     results: dict[tuple[str, str], Clean] = {}
     for file in (name, f"dropped/{name}"):
         for row in read_table(before.files[file]).to_pylist():
@@ -184,10 +184,11 @@ def _shares(languages: dict[str, int]) -> dict[str, float]:
     return {code: round(count / total, 4) for code, count in counts.items()}
 
 
-def spoken(report: dict[str, Any]) -> str:
+def describe_languages(report: dict[str, Any]) -> str:
     """Return the languages of a report in words: "de 70.6%, en 29.4%"."""
-    shares = sorted(report["by_language"].items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{code} {share:.1%}" for code, share in shares)
+    shares = report["by_language"]
+    codes = sorted(shares, key=lambda code: (-shares[code], code))
+    return ", ".join(f"{code} {shares[code]:.1%}" for code in codes)
 
 
 def clean(cfg: CleanConfig, source: Path, out: Path, store: Store = NO_STORE) -> dict[str, Any]:

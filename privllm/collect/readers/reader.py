@@ -18,15 +18,16 @@ from privllm.core.seed import digest
 class Reader(Protocol):
     """A file format."""
 
-    media_types: ClassVar[Mapping[str, str]]  # by the suffix of a file's name, in lower case and with its dot
-    holds_many: ClassVar[bool]  # documents in a file, each limited to `max_bytes`; otherwise a file is one document
+    media_types: ClassVar[Mapping[str, str]]  # by suffix, in lower case and with its dot
+    holds_many: ClassVar[bool]  # a file is not one document, but holds several
 
     def read(self, path: Path, sources: Path, max_bytes: int) -> Iterator[CollectedDocument | Quarantined]:
         """Yield the documents of the file `path` below `sources`, and refusals with a named reason.
 
         It yields at least one row, so that no file disappears silently, and raises nothing for a
         file that is damaged or gone. Documents of a file that holds many have the sources "name#1",
-        "name#2" ...; `max_bytes` limits each of them.
+        "name#2" ..., and `max_bytes` limits each of them; a file that is one document is already
+        known to be within the limit.
         """
         ...
 
