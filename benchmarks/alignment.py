@@ -29,7 +29,7 @@ import pyarrow as pa
 from benchmarks.common import ROOT, write_result
 from benchmarks.feedback import PAIRS, harmless
 from benchmarks.transfer import open_smollm2
-from privllm.clean.clean_text import tidy
+from privllm.clean.clean_text import clean_text
 from privllm.core.records import ROWS
 from privllm.core.seed import name_digest
 from privllm.feedback.recipe import FeedbackConfig, feedback
@@ -125,7 +125,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     votes = write_votes(arguments.data, speech, arguments.pairs, arguments.longest)
     write_text(speech, OUT / "rows")
     shutil.rmtree(OUT / "clean", ignore_errors=True)
-    feedback(FeedbackConfig(held_out=0.37), OUT / "feedback", OUT / "clean", tidy, leftovers, judge_feedback)
+    feedback(FeedbackConfig(held_out=0.37), OUT / "feedback", OUT / "clean", clean_text, leftovers, judge_feedback)
     cfg = AlignConfig(
         sft=SftConfig(preferred=0.0),
         dpo=DpoConfig(learning_rate=arguments.rate, epochs=arguments.epochs, beta=arguments.beta),

@@ -16,7 +16,7 @@ from itertools import combinations
 from pathlib import Path
 
 from benchmarks.common import write_result
-from privllm.clean.clean_text import tidy
+from privllm.clean.clean_text import clean_text
 from privllm.core.seed import name_digest
 from privllm.feedback.recipe import FeedbackConfig, feedback
 from privllm.feedback.records import Choice, Decoding, Message, Model, Rating, Reply, Vote, to_line
@@ -90,7 +90,7 @@ def measure(said: list[Rating | Vote]) -> dict:
         source.mkdir()
         (source / "said.jsonl").write_text("".join(to_line(one) + "\n" for one in said), "utf-8")
         start = time.perf_counter()
-        report = feedback(FeedbackConfig(), source, out, tidy, leftovers, judge_feedback)
+        report = feedback(FeedbackConfig(), source, out, clean_text, leftovers, judge_feedback)
         seconds = time.perf_counter() - start
         people = {name_digest("rater", one.rater)[:16]: one.rater for one in said}
         rows = [json.loads(line) for line in (out / "raters.jsonl").read_text("utf-8").splitlines()]

@@ -5,7 +5,7 @@ data/collect -> data/clean, reports/clean.json
 
 from pathlib import Path
 
-from privllm.clean.recipe import LIST, CleanConfig, clean, spoken
+from privllm.clean.recipe import LIST, CleanConfig, clean, describe_languages
 from privllm.core.params import read_params
 from privllm.core.printable import say
 from privllm.core.report import write_report
@@ -18,7 +18,7 @@ def main(source: Path, out: Path, report: Path, store: Store) -> None:
     cfg = read_params("clean", CleanConfig)
     counts = clean(cfg, source, out, store)
     write_report(report, counts)
-    say(f"clean found these languages: {spoken(counts)}")
+    say(f"clean found these languages: {describe_languages(counts)}")
     print_dropped("clean", out / "dropped" / LIST, counts["documents_in"], "documents")
 
 

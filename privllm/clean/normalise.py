@@ -1,10 +1,11 @@
-r"""Text as it should have arrived: mojibake mended, NFC, no invisible characters, tidy white space.
+r"""Normal form of text: mojibake fixed, NFC, no invisible characters, uniform white space.
 
-Nothing is reworded: quotes, dashes, full-width forms and HTML entities stay as written, and so do indentation and
-spaces within a line (code needs both). `normalise` is idempotent.
+Nothing is reworded: quotes, dashes, full-width forms and HTML entities stay as written, and so do
+indentation and spaces within a line (code needs both). `normalise` is idempotent.
 
-`mend` gives what `ftfy.fix_text` (Speer 2019) gives, line by line, but asks it only about lines that it could
-change: ftfy reads about 1 MB/s, and nearly every line needs nothing. Example: "cafÃ©\u200b  \r\n" -> "café".
+`fix_mojibake` gives the result of `ftfy.fix_text` (Speer 2019), line by line, but calls it only for
+lines that it could change: ftfy reads about 1 MB/s, and nearly every line needs nothing.
+Example: "cafÃ©\u200b  \r\n" -> "café".
 """
 
 import re
@@ -15,20 +16,22 @@ from ftfy.badness import MOJIBAKE_CATEGORIES
 
 FTFY = ftfy.TextFixerConfig(unescape_html=False, uncurl_quotes=False, fix_character_width=False, explain=False)
 
-# Every pattern of ftfy.badness.BADNESS_RE needs one of these. Curly quotes and dashes alone never make one, and
-# they are most of what is not ASCII in English.
+# Every pattern of ftfy.badness.BADNESS_RE needs one of these. Curly quotes and dashes alone never
+# make one, and they are most of what is not ASCII in English.
 _HARMLESS = ("common", "start_punctuation", "end_punctuation", "kaomoji", "lower_common", "upper_common")
 _LITERALS = "ØÙ‚ЂВГРСβΒΓΞΟ°"  # what its patterns spell out beyond its categories
 _MOJIBAKE = "".join(chars for name, chars in MOJIBAKE_CATEGORIES.items() if name not in _HARMLESS) + _LITERALS
 _CONTROL = r"\x00-\x08\x0b-\x1f\x7f-\x9f"
-# The rest of what ftfy's other fixers change: line breaks, ligatures, surrogates, invisible format characters.
+# The rest of what ftfy's other fixers change: line breaks, ligatures, surrogates, invisible format
+# characters.
 _FIXABLE = r"\u0132\u0133\u0149\u01c4-\u01cc\u01f1-\u01f3\u2028\u2029\ufb00-\ufb06\ud800-\udfff\ufeff\u206a-\u206f\ufff9-\ufffc"
 _SUSPECT = re.compile(f"[{_MOJIBAKE}{_CONTROL}{_FIXABLE}]")
 _ASCII_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 _LINE_END = re.compile("\r\n|[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _ODD_SPACE = re.compile("[\xa0\u1680\u2000-\u200a\u202f\u205f\u3000\u2800\u3164]")
-# Zero-width and bidirectional marks, soft hyphens, private use (icon fonts), tag characters, noncharacters.
+# Zero-width and bidirectional marks, soft hyphens, private use (icon fonts), tag characters,
+# noncharacters.
 _INVISIBLE = re.compile(
     f"[{_CONTROL}\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0d"
     "\ufeff\ufff0-\ufffb\ufffe\uffff\ue000-\uf8ff\U000e0000-\U000e0fff\U000f0000-\U0010ffff]"
@@ -39,33 +42,35 @@ _BLANK_LINES = re.compile("\n{4,}")
 
 
 def normalise(text: str) -> str:
-    """`text` in its normal form; at most two blank lines in a row, no space at a line's end."""
-    before = text
-    while (text := tidy(mend(before))) != before and not text.isascii():  # what was mended may show more to mend
-        before = text
-    return text
+    """Return the normal form: at most two blank lines in a row, no space at the end of a line."""
+    while True:
+        fixed = normalise_spaces(fix_mojibake(text))
+        if fixed == text or fixed.isascii():
+            return fixed
+        text = fixed  # which may reveal more mojibake
 
 
-def mend(text: str) -> str:
-    """`ftfy.fix_text(text, FTFY)`, and only faster."""
+def fix_mojibake(text: str) -> str:
+    """Return `ftfy.fix_text(text, FTFY)`, computed faster."""
     if _is_sound(text):
         return text
     return "".join(line if _is_sound(line) else ftfy.fix_text(line, FTFY) for line in _lines(text))
 
 
 def _is_sound(text: str) -> bool:
+    """Return whether ftfy would leave `text` unchanged; False where that is unknown."""
     if text.isascii():
         return _ASCII_CONTROL.search(text) is None
     return _SUSPECT.search(text) is None and unicodedata.is_normalized("NFC", text)
 
 
 def _lines(text: str) -> list[str]:
-    """Lines with their ends, split at line feeds alone, as ftfy does."""
+    """Return lines with their ends, split at line feeds alone, as ftfy does."""
     return re.findall("[^\n]*\n|[^\n]+", text)
 
 
-def tidy(text: str) -> str:
-    """Line ends, invisible characters, spaces, blank lines, and NFC at the end."""
+def normalise_spaces(text: str) -> str:
+    """Return `text` in NFC, with uniform line ends and spaces, without invisible characters."""
     if not text.isascii() or _ASCII_CONTROL.search(text):
         text = _LINE_END.sub("\n", text)
         text = _INVISIBLE.sub("", text)

@@ -1,9 +1,9 @@
-"""Personal data and secrets out, placeholders in: "mail bob@corp.example" -> "mail <EMAIL>".
+"""Placeholders in place of personal data and secrets: "mail bob@corp.example" -> "mail <EMAIL>".
 
-`redact` is pure, idempotent and linear in the text's length: every quantifier is bounded, or blocked from restarting
-inside what it has read. It finds what has a form (addresses, numbers, keys); names of people and places have none
-and are not looked for. Kept on purpose: loopback, unspecified, multicast and documentation addresses, netmasks, and
-numbers that fail the checksum of what they look like.
+`redact` is pure, idempotent and linear in the text's length: every quantifier is bounded, or cannot
+restart inside what it has read. It finds what has a form (addresses, numbers, keys); names of
+people and places have none and are not searched. Left on purpose: loopback, unspecified, multicast
+and documentation addresses, netmasks, and numbers that fail the checksum of their form.
 """
 
 import re
@@ -42,69 +42,108 @@ _PHONE_NAMED = re.compile(
     r"(?i)(?<![\w-])((?:tele)?phone|tel|fax|mobile|cell|whatsapp|call|dial)((?: (?:number|no|is|me|us|at|on)){0,3}[.:#]{0,2}[ \t]{0,4})"
     rf"[+(]?\d(?:[ ().\-/]{{0,3}}\d){{6,14}}{_EXTENSION}(?!\w)"
 )
-# What a line must hold to be looked at more closely. They start with a plain character or class, which is fast.
+# Triggers: only lines with a match are searched further. They start with a plain character or
+# class, which is fast.
 _AT = re.compile("@")
 _COLONS = re.compile(":[0-9A-Fa-f]{1,4}:")
 _DIGITS = re.compile(r"\d[\d ().,/\-\u2010-\u2013]{4}[\d ().,/\-\u2010-\u2013]*\d")
 
 
 def redact(text: str) -> tuple[str, dict[str, int]]:
-    """`text` with placeholders, and how many of each kind went in; kinds that did not occur are left out.
+    """Return `text` with placeholders, and the number of each kind that occurs.
 
-    It repeats until nothing is found, since a placeholder can end the run of digits that hid its neighbour.
+    It repeats until nothing is found, since a placeholder can end the run of digits that hid its
+    neighbour.
     """
     counts: Counter[str] = Counter()
     for _ in range(MAX_ROUNDS):
-        before = counts.total()
-        text = _once(text, counts)
-        if counts.total() == before:
+        count_before = counts.total()
+        text = _redact_once(text, counts)
+        if counts.total() == count_before:
             break
     return text, dict(sorted(counts.items()))
 
 
-def _once(text: str, counts: Counter[str]) -> str:
+def _redact_once(text: str, counts: Counter[str]) -> str:
     text = redact_secrets(text, counts)
-    text = on_lines(text, _AT, lambda line: _replace(_EMAIL, "EMAIL", pii_checks.is_email, line, counts))
-    text = on_lines(text, _COLONS, lambda line: _replace(_IPV6, "IP", pii_checks.is_private_ipv6, line, counts))
-    return on_lines(text, _DIGITS, lambda line: _numbers(line, counts))
+    text = on_lines(text, _AT, lambda line: _redact_emails(line, counts))
+    text = on_lines(text, _COLONS, lambda line: _redact_ipv6(line, counts))
+    return on_lines(text, _DIGITS, lambda line: _redact_numbers(line, counts))
 
 
-def _numbers(line: str, counts: Counter[str]) -> str:
-    line = _IBAN.sub(lambda match: _iban(match, counts), line)
+def _redact_emails(line: str, counts: Counter[str]) -> str:
+    return _replace(_EMAIL, "EMAIL", pii_checks.is_email, line, counts)
+
+
+def _redact_ipv6(line: str, counts: Counter[str]) -> str:
+    return _replace(_IPV6, "IP", pii_checks.is_private_ipv6, line, counts)
+
+
+def _redact_numbers(line: str, counts: Counter[str]) -> str:
+    line = _redact_ibans(line, counts)
     line = _replace(_CARD, "CARD", pii_checks.is_card, line, counts)
     line = _replace(_IPV4, "IP", pii_checks.is_private_ipv4, line, counts)
     line = _replace(_SSN, "SSN", _always, line, counts)
-    line = _SSN_NAMED.sub(lambda match: _count(counts, "SSN", f"{match[1]}{match[2]}<SSN>"), line)
-    line = _PHONE_NAMED.sub(lambda match: _count(counts, "PHONE", f"{match[1]}{match[2]}<PHONE>"), line)
+    line = _replace_named(_SSN_NAMED, "SSN", line, counts)
+    line = _replace_named(_PHONE_NAMED, "PHONE", line, counts)
     return _replace(_PHONE, "PHONE", pii_checks.is_phone, line, counts)
 
 
 def on_lines(text: str, trigger: re.Pattern[str], change: Callable[[str], str]) -> str:
-    """`change` applied to every line of `text` that holds a match of `trigger`."""
-    done, parts = 0, []
+    """Return `text` with `change` applied to every line that holds a match of `trigger`."""
+    pieces: list[str] = []
+    done = 0  # characters of `text` in `pieces`
     match = trigger.search(text)
     while match:
         start = text.rfind("\n", done, match.start()) + 1 or done
         end = text.find("\n", match.end())
-        end = len(text) if end < 0 else end
-        parts += [text[done:start], change(text[start:end])]
-        done, match = end, trigger.search(text, end)
-    return "".join(parts) + text[done:] if parts else text
+        if end < 0:
+            end = len(text)
+        pieces.append(text[done:start])
+        pieces.append(change(text[start:end]))
+        done = end
+        match = trigger.search(text, end)
+    return "".join(pieces) + text[done:] if pieces else text
 
 
-def _replace(pattern: re.Pattern[str], kind: str, is_one: Callable[[re.Match[str]], bool], text: str, counts: Counter[str]) -> str:
-    return pattern.sub(lambda match: _count(counts, kind, f"<{kind}>") if is_one(match) else match[0], text)
+def _replace(
+    pattern: re.Pattern[str],
+    kind: str,
+    is_personal: Callable[[re.Match[str]], bool],
+    text: str,
+    counts: Counter[str],
+) -> str:
+    """Put a placeholder in place of every match that `is_personal` accepts."""
+
+    def placeholder(match: re.Match[str]) -> str:
+        if not is_personal(match):
+            return match[0]
+        counts[kind] += 1
+        return f"<{kind}>"
+
+    return pattern.sub(placeholder, text)
+
+
+def _replace_named(pattern: re.Pattern[str], kind: str, text: str, counts: Counter[str]) -> str:
+    """Put a placeholder behind the name (group 1) and the separator (group 2) of every match."""
+    text, count = pattern.subn(rf"\1\2<{kind}>", text)
+    if count:
+        counts[kind] += count
+    return text
 
 
 def _always(match: re.Match[str]) -> bool:
     return True
 
 
-def _count(counts: Counter[str], kind: str, replacement: str) -> str:
-    counts[kind] += 1
-    return replacement
+def _redact_ibans(text: str, counts: Counter[str]) -> str:
+    """Put a placeholder in place of every IBAN; a match may be longer than its IBAN."""
 
+    def placeholder(match: re.Match[str]) -> str:
+        end = pii_checks.iban_end(match[0])
+        if end == 0:
+            return match[0]
+        counts["IBAN"] += 1
+        return f"<IBAN>{match[0][end:]}"
 
-def _iban(match: re.Match[str], counts: Counter[str]) -> str:
-    end = pii_checks.iban_end(match[0])
-    return match[0] if end == 0 else _count(counts, "IBAN", f"<IBAN>{match[0][end:]}")
+    return _IBAN.sub(placeholder, text)

@@ -1,30 +1,40 @@
-"""Is it really one? Checksums, ranges and surroundings of what `pii` found by its form.
+"""Checks of candidates that `pii` found by their form: checksums, ranges and context.
 
-Pure predicates on regular expression matches; a match's surroundings are read at most 24 characters to the left.
+They are pure predicates on regular expression matches; the context is at most 24 characters to the
+left.
 """
 
 import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from itertools import pairwise
 
-CONTEXT = 24  # characters to the left that are looked at
+CONTEXT = 24  # characters to the left that are read
 
 # Reserved for examples: RFC 5737, RFC 3849.
 DOCUMENTATION_V4 = [IPv4Network(net) for net in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")]
 DOCUMENTATION_V6 = IPv6Network("2001:db8::/32")
 
 # A file name such as logo@2x.png has the form of an address.
-_FILE_ENDING = re.compile("png|jpe?g|gif|svg|webp|ico|css|jsx?|tsx?|json|html?|md|txt|py|so|dll|exe|zip|gz", re.IGNORECASE)
-_VERSION_WORD = re.compile(
-    r"(?:\bv|versions?|release|rev|revision|build|section|chapter|oid|upgrade to|sqlite|python)[ .:=(]{0,3}$", re.IGNORECASE
+_FILE_ENDING = re.compile(
+    "png|jpe?g|gif|svg|webp|ico|css|jsx?|tsx?|json|html?|md|txt|py|so|dll|exe|zip|gz",
+    re.IGNORECASE,
 )
-_ADDRESS_WORD = re.compile(r"(?:ip|ipv4|host|addr|address|server|ping|gateway|dns|received|client)\b", re.IGNORECASE)
+_VERSION_WORD = re.compile(
+    r"(?:\bv|versions?|release|rev|revision|build|section|chapter|oid|upgrade to|sqlite|python)"
+    r"[ .:=(]{0,3}$",
+    re.IGNORECASE,
+)
+_ADDRESS_WORD = re.compile(
+    r"(?:ip|ipv4|host|addr|address|server|ping|gateway|dns|received|client)\b",
+    re.IGNORECASE,
+)
 
 _PHONE_EXTENSION = re.compile("x|ext", re.IGNORECASE)
 
 # ISO/IEC 7812 prefixes of the large issuers, with the lengths they use.
 _CARD_FORMS = re.compile(
-    r"4(?:\d{12}|\d{15}|\d{18})|(?:5[1-5]|2[2-7])\d{14}|3[47]\d{13}|3(?:0[0-5]|[689]\d)\d{11}|35\d{14}|(?:6011|64[4-9]\d|65\d\d)\d{12,15}"
+    r"4(?:\d{12}|\d{15}|\d{18})|(?:5[1-5]|2[2-7])\d{14}|3[47]\d{13}|3(?:0[0-5]|[689]\d)\d{11}|35\d{14}"
+    r"|(?:6011|64[4-9]\d|65\d\d)\d{12,15}"
     r"|62\d{14,17}|(?:2131|1800)\d{11}|(?:50|5[6-8]|6[37])\d{10,17}"
 )
 # Lengths from the SWIFT IBAN registry (ISO 13616).
@@ -51,53 +61,70 @@ _IBAN_LENGTHS = {
 
 
 def is_email(match: re.Match[str]) -> bool:
-    return _FILE_ENDING.fullmatch(match[0].rpartition(".")[2]) is None
+    """Return whether a match is an address, and not the name of a file."""
+    ending = match[0].rpartition(".")[2]
+    return _FILE_ENDING.fullmatch(ending) is None
 
 
 def is_card(match: re.Match[str]) -> bool:
+    """Return whether a match has the form and the checksum of a payment card's number."""
     digits = _digits(match)
     return bool(_CARD_FORMS.fullmatch(digits)) and len(set(digits)) > 1 and luhn(digits)
 
 
 def luhn(digits: str) -> bool:
-    """The checksum of ISO/IEC 7812-1, annex B."""
-    doubled = sum(sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
-    return (doubled + sum(map(int, digits[::-2]))) % 10 == 0
+    """Return whether the checksum of ISO/IEC 7812-1, annex B, is right."""
+    total = sum(int(digit) for digit in digits[::-2])
+    for digit in digits[-2::-2]:
+        tens, ones = divmod(2 * int(digit), 10)
+        total += tens + ones
+    return total % 10 == 0
 
 
 def iban_end(candidate: str) -> int:
-    """Where the IBAN that `candidate` begins with ends, 0 if there is none (ISO 7064, MOD 97-10)."""
+    """Return the end of the IBAN at the start of `candidate`, or 0 (ISO 7064, MOD 97-10)."""
     length = _IBAN_LENGTHS.get(candidate[:2].upper(), 0)
-    places = [place for place, char in enumerate(candidate) if char.isalnum()][:length]
+    places = [place for place, character in enumerate(candidate) if character.isalnum()][:length]
     if not places or len(places) < length:
         return 0
     end = places[-1] + 1
     if candidate[end : end + 1].isalnum():
         return 0
     code = "".join(candidate[place] for place in places)
-    return end if int("".join(str(int(char, 36)) for char in code[4:] + code[:4])) % 97 == 1 else 0
+    rearranged = code[4:] + code[:4]
+    number = "".join(str(int(character, 36)) for character in rearranged)
+    return end if int(number) % 97 == 1 else 0
 
 
 def is_private_ipv4(match: re.Match[str]) -> bool:
-    """An address of somebody: not reserved, no netmask, and no version number of four parts."""
-    parts = match[0].split(".")
-    if any(int(part) > 255 or (len(part) > 1 and part[0] == "0") for part in parts):
+    """Return whether a match is an address: not reserved, no netmask, no version number."""
+    octets = match[0].split(".")
+    if not all(_is_octet(octet) for octet in octets):
         return False
     address = IPv4Address(match[0])
-    if address.is_loopback or address.is_unspecified or address.is_multicast or parts[0] in ("0", "255"):
+    if address.is_loopback or address.is_unspecified or address.is_multicast or octets[0] in ("0", "255"):
         return False
-    if any(address in net for net in DOCUMENTATION_V4):
+    if any(address in network for network in DOCUMENTATION_V4):
         return False
-    left = _left(match)
-    if _VERSION_WORD.search(left):
+    context = _text_before(match)
+    if _VERSION_WORD.search(context):
         return False
-    return bool(_ADDRESS_WORD.search(left)) or int(parts[0]) >= 10 or max(map(int, parts)) >= 100
+    if _ADDRESS_WORD.search(context):
+        return True
+    numbers = [int(octet) for octet in octets]
+    return numbers[0] >= 10 or max(numbers) >= 100
+
+
+def _is_octet(digits: str) -> bool:
+    """Return whether digits are a number from 0 to 255 without leading zeros."""
+    has_leading_zero = len(digits) > 1 and digits[0] == "0"
+    return int(digits) <= 255 and not has_leading_zero
 
 
 def is_private_ipv6(match: re.Match[str]) -> bool:
-    """Four groups or more, one of them with a digit: `a::b` is C++ or a slice."""
+    """Return whether a match is an address: four groups and a digit, since `a::b` is C++."""
     groups = [group for group in match[0].split(":") if group]
-    if len(groups) < 4 or not any(char.isdigit() for char in match[0]):
+    if len(groups) < 4 or not any(character.isdigit() for character in match[0]):
         return False
     try:
         address = IPv6Address(match[0])
@@ -107,22 +134,34 @@ def is_private_ipv6(match: re.Match[str]) -> bool:
 
 
 def is_phone(match: re.Match[str]) -> bool:
-    """8 to 15 digits (ITU-T E.164) that are not all in step, as 01 02 03 04 05 in a dump are."""
+    """Return whether a match has 8 to 15 digits (ITU-T E.164) and is no part of a table.
+
+    Numbers that increase in equal steps, such as 01 02 03 04 05 in a dump, are no phone number.
+    """
     number = _PHONE_EXTENSION.split(match[0])[0]
-    pairs = re.findall(r"\d+", number)
-    digits = "".join(pairs)
-    steps = {int(after) - int(before) for before, after in pairwise(pairs)}
-    return 8 <= len(digits) <= 15 and len(set(digits)) > 2 and not (len(pairs) > 3 and len(steps) == 1) and not _in_a_row(match)
+    groups = re.findall(r"\d+", number)
+    digits = "".join(groups)
+    if not 8 <= len(digits) <= 15 or len(set(digits)) <= 2:
+        return False
+    steps = {int(after) - int(before) for before, after in pairwise(groups)}
+    if len(groups) > 3 and len(steps) == 1:
+        return False
+    return not _is_in_a_row(match)
 
 
-def _in_a_row(match: re.Match[str]) -> bool:
-    """Numbers go on to the left and right with nothing but a space between: a table, not a phone number."""
-    return bool(re.search(r"\d[ \t]$", _left(match))) or bool(re.match(r"[ \t]\d", match.string[match.end() : match.end() + 2]))
+def _is_in_a_row(match: re.Match[str]) -> bool:
+    """Return whether only a space separates a match from another number, as in a table."""
+    text_after = match.string[match.end() : match.end() + 2]
+    number_before = re.search(r"\d[ \t]$", _text_before(match))
+    number_after = re.match(r"[ \t]\d", text_after)
+    return bool(number_before or number_after)
 
 
 def _digits(match: re.Match[str]) -> str:
     return re.sub(r"\D", "", match[0])
 
 
-def _left(match: re.Match[str]) -> str:
-    return match.string[max(0, match.start() - CONTEXT) : match.start()]
+def _text_before(match: re.Match[str]) -> str:
+    """Return at most CONTEXT characters to the left of a match."""
+    start = max(0, match.start() - CONTEXT)
+    return match.string[start : match.start()]

@@ -1,12 +1,12 @@
-"""Is a text worth learning from? Named rules over counts; the text itself is never changed.
+"""Quality rules: named limits on statistics of a text, which is never changed.
 
-After Gopher (Rae et al. 2021, appendix A.1 and table A1) and C4 (Raffel et al. 2020, section 2.2). Their thresholds
-were set for web prose; the defaults here let reference documentation pass, which repeats itself, is full of
-identifiers and comes in short pages. Where a default differs, the published figure stands beside it.
+They follow Gopher (Rae et al. 2021, appendix A.1 and table A1) and C4 (Raffel et al. 2020, section
+2.2). Their thresholds were set for web prose; the defaults here let reference documentation pass,
+which repeats itself, is full of identifiers and comes in short pages. Where a default differs, the
+published figure stands beside it.
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 
@@ -17,15 +17,22 @@ from privllm.core.params import require
 
 STOP_WORDS = frozenset(("the", "be", "to", "of", "and", "that", "have", "with"))  # Gopher's eight
 BULLETS = ("•", "-", "*", "‣", "◦", "▪", "·", "–")
-MAX_NGRAM_WORDS = 20_000  # of the beginning, to bound the cost; the shares hardly move after that
-# Thai and Lao, Tibetan, Myanmar, Khmer and its neighbours, kana, ideographs and Yi: no space stands between their words.
+MAX_NGRAM_WORDS = 20_000  # of the beginning, to limit the cost; the shares hardly change after that
+# Thai and Lao, Tibetan, Myanmar, Khmer and its neighbours, kana, ideographs and Yi: written without
+# spaces.
 UNSPACED_BLOCKS = (
     *((0x0E00, 0x0EFF), (0x0F00, 0x109F), (0x1780, 0x17FF), (0x1950, 0x19DF), (0x1A20, 0x1AAF)),
     *((0x3040, 0x30FF), (0x31F0, 0x31FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xA000, 0xA48C), (0xA9E0, 0xA9FF)),
     *((0xAA60, 0xAADF), (0xF900, 0xFAFF), (0xFF66, 0xFF9F), (0x20000, 0x3FFFF)),
 )
 NOTICE_WORDS = 100  # a text about JavaScript or about lorem ipsum is longer than a notice or a blank page
+NOTICE_PHRASES = ("enable", "disabled", "requires", "turn on")
+SHARES = (  # parameters in [0, 1]
+    *("max_bullet_lines", "max_ellipsis_lines", "min_alphabetic_words", "max_duplicate_lines"),
+    *("max_duplicate_paragraphs", "max_top_ngram", "max_duplicate_ngrams"),
+)
 Ids = npt.NDArray[np.int64]
+Fault = tuple[str, str]  # reason and detail
 
 
 @dataclass
@@ -45,9 +52,7 @@ class QualityConfig:
     max_duplicate_ngrams: float = 0.7  # share of characters in repeated 8-grams, [0, 1]. Gopher: 0.12
 
     def __post_init__(self) -> None:
-        for key in ("max_bullet_lines", "max_ellipsis_lines", "min_alphabetic_words", "max_duplicate_lines", "max_duplicate_paragraphs"):
-            require(0 <= getattr(self, key) <= 1, f"clean.quality.{key}", "a share between 0 and 1")
-        for key in ("max_top_ngram", "max_duplicate_ngrams"):
+        for key in SHARES:
             require(0 <= getattr(self, key) <= 1, f"clean.quality.{key}", "a share between 0 and 1")
         require(0 <= self.min_stop_words <= len(STOP_WORDS), "clean.quality.min_stop_words", f"0 to {len(STOP_WORDS)}")
         require(self.max_symbol_ratio >= 0, "clean.quality.max_symbol_ratio", "0 or more")
@@ -56,10 +61,11 @@ class QualityConfig:
         require(self.min_words >= 0 and self.max_words >= 0, "clean.quality.min_words", "0 or more, like max_words")
 
 
-def fault_of(cfg: QualityConfig, text: str, language: str) -> tuple[str, str] | None:
-    """(reason, detail) of the first rule that `text` breaks, None for a text that is fine.
+def fault_of(cfg: QualityConfig, text: str, language: str) -> Fault | None:
+    """Return the first rule that `text` breaks, None if it breaks none.
 
-    `language` is an ISO 639-1 code, or "" where nobody knows; the stop words are asked of "en" only.
+    `language` is an ISO 639-1 code, or "" where it is unknown; stop words are required of "en"
+    only.
     """
     words, spaced = words_of(text)
     if len(words) < cfg.min_words:
@@ -68,30 +74,34 @@ def fault_of(cfg: QualityConfig, text: str, language: str) -> tuple[str, str] | 
         return "too_long", f"{len(words)} words, at most {cfg.max_words}"
     lines = [line for line in map(str.strip, text.split("\n")) if line]
     return (
-        _of_lengths(cfg, words, spaced)
-        or _of_words(cfg, text, words, language)
-        or _of_lines(cfg, lines)
-        or _of_notices(text, words)
-        or _of_repetition(cfg, text, lines, words)
+        _fault_in_word_lengths(cfg, words, spaced)
+        or _fault_in_words(cfg, text, words, language)
+        or _fault_in_lines(cfg, lines)
+        or _fault_of_notices(text, words)
+        or _fault_in_repetition(cfg, text, lines, words)
     )
 
 
 def _unspaced_letters() -> str:
-    """The letters of `UNSPACED_BLOCKS` as a character class; marks, which belong to the letter before them, are none."""
-    parts = []
+    """Return the letters of `UNSPACED_BLOCKS`, without marks, as a character class."""
+    ranges: list[str] = []
     for first, last in UNSPACED_BLOCKS:
         if first >= 0x3400:  # nothing but letters
-            parts.append(f"{chr(first)}-{chr(last)}")
+            ranges.append(f"{chr(first)}-{chr(last)}")
         else:
-            parts.append("".join(letter for letter in map(chr, range(first, last + 1)) if letter.isalpha()))
-    return f"[{''.join(parts)}]"
+            characters = map(chr, range(first, last + 1))
+            ranges += [character for character in characters if character.isalpha()]
+    return f"[{''.join(ranges)}]"
 
 
 _UNSPACED = re.compile(_unspaced_letters())
 
 
 def words_of(text: str) -> tuple[list[str], list[str]]:
-    """(words, those of scripts that write spaces between them). Of the other scripts each letter, with its marks, counts as a word."""
+    """Return (words, words of scripts that write spaces between them).
+
+    In the other scripts each letter, with its marks, counts as a word.
+    """
     if text.isascii() or _UNSPACED.search(text) is None:
         words = text.split()
         return words, words
@@ -99,36 +109,51 @@ def words_of(text: str) -> tuple[list[str], list[str]]:
     return words, [word for word in words if _UNSPACED.match(word) is None]
 
 
-def _of_lengths(cfg: QualityConfig, words: list[str], spaced: list[str]) -> tuple[str, str] | None:
-    """Asked where most words are such as have a length."""
+def _fault_in_word_lengths(cfg: QualityConfig, words: list[str], spaced: list[str]) -> Fault | None:
+    """Apply the limits on the mean length if most words are of scripts with spaces."""
+    if 2 * len(spaced) <= len(words):
+        return None
     mean = sum(map(len, spaced)) / max(1, len(spaced))
-    if 2 * len(spaced) > len(words) and not cfg.min_mean_word_length <= mean <= cfg.max_mean_word_length:
-        return "mean_word_length", f"{mean:.1f} characters"
-    return None
+    if cfg.min_mean_word_length <= mean <= cfg.max_mean_word_length:
+        return None
+    return "mean_word_length", f"{mean:.1f} characters"
 
 
-def _of_words(cfg: QualityConfig, text: str, words: list[str], language: str) -> tuple[str, str] | None:
-    symbols = max(text.count("#"), text.count("…") + text.count("...")) / len(words)
+def _fault_in_words(cfg: QualityConfig, text: str, words: list[str], language: str) -> Fault | None:
+    """Apply the limits on symbols, stop words and words without a letter."""
+    ellipses = text.count("…") + text.count("...")
+    symbols = max(text.count("#"), ellipses) / len(words)
     if symbols > cfg.max_symbol_ratio:
         return "symbol_ratio", f"{symbols:.2f} per word"
-    if language == "en" and (stop_words := _stop_words(cfg, words)) < cfg.min_stop_words:
-        return "too_few_stop_words", f"{stop_words} of {len(STOP_WORDS)}"
-    if sum(map(str.isalpha, words)) / len(words) >= cfg.min_alphabetic_words:
-        return None  # of words that have a letter there are at least as many
-    letters = {word for word in set(words) if any(map(str.isalpha, word))}
-    alphabetic = sum(map(letters.__contains__, words)) / len(words)
+    if language == "en":
+        stop_words = _stop_word_count(cfg, words)
+        if stop_words < cfg.min_stop_words:
+            return "too_few_stop_words", f"{stop_words} of {len(STOP_WORDS)}"
+    alphabetic = _alphabetic_share(words, cfg.min_alphabetic_words)
     if alphabetic < cfg.min_alphabetic_words:
         return "few_alphabetic_words", f"{alphabetic:.2f} of all words"
     return None
 
 
-def _stop_words(cfg: QualityConfig, words: list[str]) -> int:
-    """How many different ones there are, or how many in lower case where those will do."""
-    found = len(STOP_WORDS.intersection(words))
-    return found if found >= cfg.min_stop_words else len(STOP_WORDS.intersection(map(str.lower, words)))
+def _alphabetic_share(words: list[str], enough: float) -> float:
+    """Return the share of words that have a letter, or a lower bound of it that is `enough`."""
+    of_letters_only = sum(map(str.isalpha, words)) / len(words)  # which is faster to count
+    if of_letters_only >= enough:
+        return of_letters_only
+    with_letter = {word for word in set(words) if any(map(str.isalpha, word))}
+    return sum(map(with_letter.__contains__, words)) / len(words)
 
 
-def _of_lines(cfg: QualityConfig, lines: list[str]) -> tuple[str, str] | None:
+def _stop_word_count(cfg: QualityConfig, words: list[str]) -> int:
+    """Return the number of distinct stop words, or a lower bound of it that is enough."""
+    in_lower_case = len(STOP_WORDS.intersection(words))
+    if in_lower_case >= cfg.min_stop_words:
+        return in_lower_case
+    return len(STOP_WORDS.intersection(map(str.lower, words)))
+
+
+def _fault_in_lines(cfg: QualityConfig, lines: list[str]) -> Fault | None:
+    """Apply the limits on bullet points and on lines that are cut off."""
     bullets = sum(line.startswith(BULLETS) for line in lines) / len(lines)
     if bullets > cfg.max_bullet_lines:
         return "bullet_lines", f"{bullets:.2f} of all lines"
@@ -138,31 +163,32 @@ def _of_lines(cfg: QualityConfig, lines: list[str]) -> tuple[str, str] | None:
     return None
 
 
-def _of_notices(text: str, words: list[str]) -> tuple[str, str] | None:
-    """C4 drops every page with "lorem ipsum" and every line with "javascript"; documentation may speak of both."""
+def _fault_of_notices(text: str, words: list[str]) -> Fault | None:
+    """Refuse placeholder pages and notices that JavaScript is off.
+
+    C4 drops every page with "lorem ipsum" and every line with "javascript"; documentation may speak
+    of both.
+    """
     head = text[:100_000].lower()
-    if "lorem ipsum" in head and (len(words) < NOTICE_WORDS or head.count("dolor") * 200 > len(words)):
+    is_short = len(words) < NOTICE_WORDS
+    if "lorem ipsum" in head and (is_short or head.count("dolor") * 200 > len(words)):
         return "lorem_ipsum", ""
-    if len(words) < NOTICE_WORDS and "javascript" in head and any(word in head for word in ("enable", "disabled", "requires", "turn on")):
+    if is_short and "javascript" in head and any(word in head for word in NOTICE_PHRASES):
         return "javascript", "a notice that it is switched off"
     return None
 
 
-def _of_repetition(cfg: QualityConfig, text: str, lines: list[str], words: list[str]) -> tuple[str, str] | None:
-    measures: list[tuple[str, float, Callable[[], float]]] = [
-        ("duplicate_lines", cfg.max_duplicate_lines, lambda: duplicate_share(lines)),
-        (
-            "duplicate_paragraphs",
-            cfg.max_duplicate_paragraphs,
-            lambda: duplicate_share([part for part in text.split("\n\n") if part.strip()]),
-        ),
-    ]
-    for reason, limit, measure in measures:
-        if (share := measure()) > limit:
-            return reason, f"{share:.2f} of all characters"
+def _fault_in_repetition(cfg: QualityConfig, text: str, lines: list[str], words: list[str]) -> Fault | None:
+    """Apply the limits on repeated lines, paragraphs and n-grams."""
+    share = duplicate_share(lines)
+    if share > cfg.max_duplicate_lines:
+        return "duplicate_lines", f"{share:.2f} of all characters"
+    share = duplicate_share([paragraph for paragraph in text.split("\n\n") if paragraph.strip()])
+    if share > cfg.max_duplicate_paragraphs:
+        return "duplicate_paragraphs", f"{share:.2f} of all characters"
     words = words[:MAX_NGRAM_WORDS]
-    most_top, most_duplicates = ngram_bounds(words)
-    if most_top <= cfg.max_top_ngram and most_duplicates <= cfg.max_duplicate_ngrams:
+    top_bound, duplicates_bound = ngram_bounds(words)
+    if top_bound <= cfg.max_top_ngram and duplicates_bound <= cfg.max_duplicate_ngrams:
         return None
     top, duplicates = ngram_shares(words)
     if top > cfg.max_top_ngram:
@@ -172,76 +198,89 @@ def _of_repetition(cfg: QualityConfig, text: str, lines: list[str], words: list[
     return None
 
 
-def duplicate_share(parts: list[str]) -> float:
-    """Share of the characters that stand in parts seen before; 0.0 of none."""
-    total = sum(map(len, parts))
-    return 1 - sum(map(len, set(parts))) / total if total else 0.0
+def duplicate_share(pieces: list[str]) -> float:
+    """Return the share of characters in repetitions of an earlier piece; 0.0 for no text."""
+    total = sum(map(len, pieces))
+    if not total:
+        return 0.0
+    return 1 - sum(map(len, set(pieces))) / total
 
 
 def ngram_bounds(words: list[str]) -> tuple[float, float]:
-    """What `ngram_shares` cannot exceed, for a quarter of its price; most texts need no more.
+    """Return upper bounds of `ngram_shares`, for a quarter of its cost; most texts need no more.
 
-    An n-gram occurs no more often than the rarest of its words, and in a later occurrence of an 8-gram no word is there for the
-    first time.
+    An n-gram occurs no more often than the rarest of its words, and in a repetition of an 8-gram
+    every word is a repetition too.
     """
     if len(words) < 8:
         return 0.0, 0.0
-    ones, lengths = _numbered(words)
+    ids, lengths = _word_ids(words)
     total = int(lengths.sum())
-    often = np.bincount(ones)[ones]
-    often[often < 2] = 0
-    often_two, two = np.minimum(often[:-1], often[1:]), lengths[:-1] + lengths[1:]
-    often_three, three = np.minimum(often_two[:-1], often[2:]), two[:-1] + lengths[2:]
-    often_four, four = np.minimum(often_two[:-2], often_two[2:]), two[:-2] + two[2:]
-    top = max(int((often_two * two).max()), int((often_three * three).max()), int((often_four * four).max()))
-    return top / total, int(lengths[ones != np.arange(len(ones))].sum()) / total
+    counts_1 = np.bincount(ids)[ids]
+    counts_1[counts_1 < 2] = 0
+    counts_2 = np.minimum(counts_1[:-1], counts_1[1:])
+    counts_3 = np.minimum(counts_2[:-1], counts_1[2:])
+    counts_4 = np.minimum(counts_2[:-2], counts_2[2:])
+    lengths_2 = lengths[:-1] + lengths[1:]
+    lengths_3 = lengths_2[:-1] + lengths[2:]
+    lengths_4 = lengths_2[:-2] + lengths_2[2:]
+    pairs = ((counts_2, lengths_2), (counts_3, lengths_3), (counts_4, lengths_4))
+    top = max(int((counts * characters).max()) for counts, characters in pairs)
+    is_repetition = ids != np.arange(len(ids))
+    return top / total, int(lengths[is_repetition].sum()) / total
 
 
 def ngram_shares(words: list[str]) -> tuple[float, float]:
-    """(largest share of characters that one repeated 2-, 3- or 4-gram takes, share in repeated 8-grams).
+    """Return (largest share of one repeated 2-, 3- or 4-gram, share in repeated 8-grams).
 
-    n-grams get exact ids by pairing ids of shorter ones (no hashing); the first occurrence of an 8-gram is no repeat.
+    Shares are of characters. n-grams get exact ids by pairing ids of shorter ones (no hashing); the
+    first occurrence of an 8-gram is no repetition.
     """
     if len(words) < 8:
         return 0.0, 0.0
-    ones, lengths = _numbered(words)
+    ids_1, lengths = _word_ids(words)
     total = int(lengths.sum())
-    twos = _pair(ones[:-1], ones[1:])
-    threes, fours = _pair(twos[:-1], ones[2:]), _pair(twos[:-2], twos[2:])
-    top = max(_top(grams, size, lengths) for size, grams in ((2, twos), (3, threes), (4, fours))) / total
-    return top, _repeated(_pair(fours[:-4], fours[4:]), 8, lengths) / total
+    ids_2 = _pair_ids(ids_1[:-1], ids_1[1:])
+    ids_3 = _pair_ids(ids_2[:-1], ids_1[2:])
+    ids_4 = _pair_ids(ids_2[:-2], ids_2[2:])
+    ids_8 = _pair_ids(ids_4[:-4], ids_4[4:])
+    top = max(_top_characters(ids, n, lengths) for n, ids in ((2, ids_2), (3, ids_3), (4, ids_4)))
+    return top / total, _repeated_characters(ids_8, 8, lengths) / total
 
 
-def _numbered(words: list[str]) -> tuple[Ids, Ids]:
-    """For each word the place where it stood first, and its length."""
-    numbers: dict[str, int] = {}
-    ones: Ids = np.fromiter(map(numbers.setdefault, words, count()), np.int64, len(words))
-    return ones, np.fromiter(map(len, words), np.int64, len(words))
+def _word_ids(words: list[str]) -> tuple[Ids, Ids]:
+    """Return for each word the place of its first occurrence, and its length."""
+    first_places: dict[str, int] = {}
+    ids: Ids = np.fromiter(map(first_places.setdefault, words, count()), np.int64, len(words))
+    lengths = np.fromiter(map(len, words), np.int64, len(words))
+    return ids, lengths
 
 
-def _pair(left: Ids, right: Ids) -> Ids:
-    """An id for each (left, right), equal where both are."""
-    _, ids = np.unique(left * (int(right.max()) + 1) + right, return_inverse=True)
+def _pair_ids(left: Ids, right: Ids) -> Ids:
+    """Return an id for each (left, right); equal pairs have equal ids."""
+    pairs = left * (int(right.max()) + 1) + right
+    _, ids = np.unique(pairs, return_inverse=True)
     return ids
 
 
-def _top(grams: Ids, size: int, lengths: Ids) -> int:
-    """Characters in all occurrences of the commonest n-gram, 0 where none occurs twice."""
-    counts = np.bincount(grams)
-    most = int(counts.argmax())
-    if counts[most] < 2:
+def _top_characters(ids: Ids, n: int, lengths: Ids) -> int:
+    """Return the characters in all occurrences of the commonest n-gram, 0 if none is repeated."""
+    counts = np.bincount(ids)
+    commonest = int(counts.argmax())
+    if counts[commonest] < 2:
         return 0
-    place = int((grams == most).argmax())
-    return int(counts[most]) * int(lengths[place : place + size].sum())
+    place = int((ids == commonest).argmax())
+    return int(counts[commonest]) * int(lengths[place : place + n].sum())
 
 
-def _repeated(grams: Ids, size: int, lengths: Ids) -> int:
-    """Characters of the words that some later occurrence of an n-gram covers."""
-    places = np.arange(len(grams))
-    first = np.empty(int(grams.max()) + 1, np.int64)
-    first[grams[::-1]] = places[::-1]  # the last to be assigned stays, so the first place wins
-    again = (first[grams] != places).astype(np.int64)
-    edges = np.zeros(len(lengths) + 1, np.int64)
-    edges[: len(grams)] += again
-    edges[size : size + len(grams)] -= again
-    return int(lengths[np.cumsum(edges[:-1]) > 0].sum())
+def _repeated_characters(ids: Ids, n: int, lengths: Ids) -> int:
+    """Return the characters of the words that a repetition of an n-gram covers."""
+    places = np.arange(len(ids))
+    first_places = np.empty(int(ids.max()) + 1, np.int64)
+    first_places[ids[::-1]] = places[::-1]  # the last to be assigned stays, so the first place wins
+    is_repetition = (first_places[ids] != places).astype(np.int64)
+    edges = np.zeros(len(lengths) + 1, np.int64)  # +1 where a repetition begins, -1 where it has ended
+    edges[: len(ids)] += is_repetition
+    edges[n : n + len(ids)] -= is_repetition
+    is_covered = np.cumsum(edges[:-1]) > 0
+    return int(lengths[is_covered].sum())

@@ -1,7 +1,7 @@
-"""clean: markup to text, tidy, without personal data, in the languages asked for, worth learning from.
+"""clean: plain text in normal form, without personal data, in chosen languages, of good quality.
 
-One document is one pure function, and nothing is dropped without a reason and a place. It compares no documents
-with each other (dedup does) and splits none.
+Cleaning a document is a pure function, and every dropped document has a named reason and a place.
+Documents are not compared with each other (dedup does that) and not split.
 
     >>> clean_document(CleanConfig(), "text/plain", "Write to bob@corp.example.").reason
     'too_short'
@@ -10,13 +10,14 @@ with each other (dedup does) and splits none.
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from privllm.clean import html, language
-from privllm.clean.clean_text import tidy
+from privllm.clean.clean_text import clean_text
 from privllm.clean.quality import QualityConfig, fault_of
 from privllm.core.errors import UserError
 from privllm.core.params import require
@@ -26,10 +27,10 @@ from privllm.core.tables import read_folder, read_table, shards_of, write_table
 from privllm.engine.dropped import COLUMNS, write_list
 from privllm.engine.store import NO_STORE, Before, Store
 
-NAMED = 0.01  # share of the documents from which a language is named in the report
+MIN_NAMED_SHARE = 0.01  # of the documents, from which a language is named in the report
 OTHERS = "others"
 UNKNOWN = "unknown"  # language of a text that is too short to tell
-LIST = "dropped.txt"  # beside the shards of what was dropped
+LIST = "dropped.txt"  # beside the shards of dropped documents
 Row = dict[str, Any]
 
 
@@ -41,14 +42,24 @@ class CleanConfig:
     quality: QualityConfig = field(default_factory=QualityConfig)
 
     def __post_init__(self) -> None:
-        require(1_000 <= self.max_html_characters <= 1_000_000_000, "clean.max_html_characters", "between 1,000 and 1,000,000,000")
+        are_codes = all(code.isalpha() and code.islower() and len(code) in (2, 3) for code in self.languages)
+        require(
+            1_000 <= self.max_html_characters <= 1_000_000_000,
+            "clean.max_html_characters",
+            "between 1,000 and 1,000,000,000",
+        )
         require(0 <= self.min_language_score <= 1, "clean.min_language_score", "between 0 and 1")
-        codes = all(code.isalpha() and code.islower() and len(code) in (2, 3) for code in self.languages)
-        require(codes, "clean.languages", "a list of codes of two or three letters, such as [en, fr, 'no'] (no alone is false in YAML)")
+        require(
+            are_codes,
+            "clean.languages",
+            "a list of codes of two or three letters, such as [en, fr, 'no'] (no alone is false in YAML)",
+        )
 
 
 @dataclass(frozen=True)
 class Clean:
+    """A document that is kept."""
+
     text: str
     language: str  # "" where the text was too short to tell
     language_score: float
@@ -57,68 +68,86 @@ class Clean:
 
 @dataclass(frozen=True)
 class Dropped(Clean):
-    """The text as far as it came, which is never further than personal data can: it is redacted, or empty."""
+    """A document that is dropped; its text is without personal data, or empty."""
 
     reason: str
     detail: str
 
 
 def clean_document(cfg: CleanConfig, media_type: str, text: str) -> Clean | Dropped:
-    """`text` of one document through all steps; `media_type` "text/html" goes through the HTML parser first."""
+    """Return the document after all steps; "text/html" is parsed first."""
     if media_type == "text/html":
         try:
             text = html.extract(text, cfg.max_html_characters)
-        except html.Refused as refused:
-            return Dropped("", "", 0.0, {}, *refused.args)
-    text, placeholders = tidy(text)
+        except html.ParsingTooCostly as error:
+            return Dropped("", "", 0.0, {}, *error.args)
+    text, placeholders = clean_text(text)
     if not text.strip():
         return Dropped("", "", 0.0, {}, "empty", "no text in it")
     code, score = language.detect(text)
     fault = _foreign(cfg, code, score) or fault_of(cfg.quality, text, code)
-    return Dropped(text, code, score, placeholders, *fault) if fault else Clean(text, code, score, placeholders)
+    if fault:
+        return Dropped(text, code, score, placeholders, *fault)
+    return Clean(text, code, score, placeholders)
 
 
 def _foreign(cfg: CleanConfig, code: str, score: float) -> tuple[str, str] | None:
-    if not cfg.languages or not code or code in cfg.languages or score < cfg.min_language_score:
+    """Return (reason, detail) where the language is certain and not one of those configured."""
+    if not cfg.languages or not code:
+        return None
+    if code in cfg.languages or score < cfg.min_language_score:
         return None
     return "language", f"{code} ({score:.2f})"
 
 
 def clean_shard(out: Path, cfg: CleanConfig, shard: Path, before: Before | None) -> dict[str, Any]:
-    """One shard of DOCUMENTS into `out/NNNNN.parquet` and `out/dropped/NNNNN.parquet`.
+    """Clean one shard of DOCUMENTS into `out/NNNNN.parquet` and `out/dropped/NNNNN.parquet`.
 
-    Returns {"counts": flat counts, "placeholders": {id: {kind: number}} of the documents that got some}.
+    Returns {"counts": flat counts, "placeholders": {id: {kind: number}} of the documents that got
+    some}.
     """
     last_time = last_results(before, shard.name)
     counts: Counter[str] = Counter(documents_in=0, kept=0, characters_in=0, characters_out=0)
     placeholders: dict[str, dict[str, int]] = {}
-    kept: list[Row] = []
-    dropped: list[Row] = []
-    for document in sorted(read_table(shard).to_pylist(), key=lambda row: row["id"]):
-        result = last_time.get(what_is_read(document)) or clean_document(cfg, document["media_type"], document["text"])
-        counts.update({"documents_in": 1, "characters_in": len(document["text"]), f"language.{result.language or UNKNOWN}": 1})
+    clean_rows: list[Row] = []
+    dropped_rows: list[Row] = []
+    for document in sorted(read_table(shard).to_pylist(), key=itemgetter("id")):
+        result = last_time.get(inputs_of_cleaning(document))
+        if result is None:
+            result = clean_document(cfg, document["media_type"], document["text"])
+        counts["documents_in"] += 1
+        counts["characters_in"] += len(document["text"])
+        counts[f"language.{result.language or UNKNOWN}"] += 1
         if result.placeholders:
             placeholders[document["id"]] = result.placeholders
+        row = _row(document, result)
         if isinstance(result, Dropped):
             counts[f"dropped.{result.reason}"] += 1
-            dropped.append({**_row(document, result), "reason": result.reason, "detail": result.detail})
+            dropped_rows.append(row | {"reason": result.reason, "detail": result.detail})
         else:
-            counts.update(kept=1, characters_out=len(result.text))
-            kept.append(_row(document, result))
-    write_table(pa.Table.from_pylist(kept, CLEAN), out / shard.name)
-    write_table(pa.Table.from_pylist(dropped, DROPPED), out / "dropped" / shard.name)
+            counts["kept"] += 1
+            counts["characters_out"] += len(result.text)
+            clean_rows.append(row)
+    write_table(pa.Table.from_pylist(clean_rows, CLEAN), out / shard.name)
+    write_table(pa.Table.from_pylist(dropped_rows, DROPPED), out / "dropped" / shard.name)
     return {"counts": dict(counts), "placeholders": placeholders}
 
 
 def _row(document: Row, result: Clean) -> Row:
+    """Return a row of CLEAN."""
     return {
-        **{key: document[key] for key in ("id", "source", "media_type", "digest")},
-        **{"text": result.text, "language": result.language, "language_score": result.language_score},
+        "id": document["id"],
+        "source": document["source"],
+        "media_type": document["media_type"],
+        "digest": document["digest"],
+        "text": result.text,
+        "language": result.language,
+        "language_score": result.language_score,
         "placeholders": sum(result.placeholders.values()),
     }
 
 
-def what_is_read(document: Row) -> tuple[str, str]:
+def inputs_of_cleaning(document: Row) -> tuple[str, str]:
     """Return all that `clean_document` reads of a document.
 
     Not its digest: the same raw bytes become another text where the code of `collect` was edited.
@@ -127,11 +156,11 @@ def what_is_read(document: Row) -> tuple[str, str]:
 
 
 def last_results(before: Before | None, name: str) -> dict[tuple[str, str], Clean]:
-    """Return what became of each document of the shard as it was last time, by what was read of it."""
+    """Return the last run's results for the shard `name`, by what was read of each document."""
     if before is None:
         return {}
     documents = read_table(before.inputs[name], ["id", "media_type", "text"]).to_pylist()
-    inputs = {document["id"]: what_is_read(document) for document in documents}
+    inputs = {document["id"]: inputs_of_cleaning(document) for document in documents}
     results: dict[tuple[str, str], Clean] = {}
     for file in (name, f"dropped/{name}"):
         for row in read_table(before.files[file]).to_pylist():
@@ -143,27 +172,31 @@ def last_results(before: Before | None, name: str) -> dict[tuple[str, str], Clea
     return results
 
 
-def _part(flat: dict[str, int], name: str) -> dict[str, int]:
-    """{"empty": 1} for "dropped" of {"dropped.empty": 1}."""
-    return {key.removeprefix(f"{name}."): number for key, number in flat.items() if key.startswith(f"{name}.")}
+def _counts_below(counts: dict[str, int], name: str) -> dict[str, int]:
+    """Return the counts below `name`: {"empty": 1} of {"dropped.empty": 1} for "dropped"."""
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): count for key, count in counts.items() if key.startswith(prefix)}
 
 
 def _shares(languages: dict[str, int]) -> dict[str, float]:
-    """Each language's share of all documents, kept or dropped; those below `NAMED` together."""
+    """Return each language's share of all documents; rare languages are added up as `OTHERS`."""
     total = max(1, sum(languages.values()))
-    named = {code: number for code, number in languages.items() if number >= NAMED * total}
-    rest = sum(languages.values()) - sum(named.values())
-    return {code: round(number / total, 4) for code, number in (named | ({OTHERS: rest} if rest else {})).items()}
+    counts = {code: count for code, count in languages.items() if count >= MIN_NAMED_SHARE * total}
+    rare = sum(languages.values()) - sum(counts.values())
+    if rare:
+        counts[OTHERS] = rare
+    return {code: round(count / total, 4) for code, count in counts.items()}
 
 
-def spoken(report: dict[str, Any]) -> str:
-    """The languages of a report in words: "de 70.6%, en 29.4%"."""
-    shares = sorted(report["by_language"].items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{code} {share:.1%}" for code, share in shares)
+def describe_languages(report: dict[str, Any]) -> str:
+    """Return the languages of a report in words: "de 70.6%, en 29.4%"."""
+    shares = report["by_language"]
+    codes = sorted(shares, key=lambda code: (-shares[code], code))
+    return ", ".join(f"{code} {shares[code]:.1%}" for code in codes)
 
 
 def clean(cfg: CleanConfig, source: Path, out: Path, store: Store = NO_STORE) -> dict[str, Any]:
-    """Clean every shard of the folder `source` (records.DOCUMENTS) into the folder `out`; returns the report.
+    """Clean every shard of `source` (records.DOCUMENTS) into `out`; return the report.
 
     Raises UserError where `source` has no shards.
     """
@@ -171,11 +204,17 @@ def clean(cfg: CleanConfig, source: Path, out: Path, store: Store = NO_STORE) ->
     if not shards:
         raise UserError(f"{source} has no documents: put files into data/sources and run `dvc repro collect`.")
     results = store.map(clean_shard, [(cfg, shard) for shard in shards], out, "clean", resume=True)
-    flat = add_up(result["counts"] for result in results)
-    report: dict[str, Any] = {key: flat[key] for key in ("documents_in", "kept", "characters_in", "characters_out")}
-    report["dropped"] = _part(flat, "dropped")
-    report["by_language"] = _shares(_part(flat, "language"))
-    report["placeholders"] = add_up(chain.from_iterable(result["placeholders"].values() for result in results))
+    counts = add_up(result["counts"] for result in results)
+    placeholders = chain.from_iterable(result["placeholders"].values() for result in results)
+    report: dict[str, Any] = {
+        "documents_in": counts["documents_in"],
+        "kept": counts["kept"],
+        "characters_in": counts["characters_in"],
+        "characters_out": counts["characters_out"],
+        "dropped": _counts_below(counts, "dropped"),
+        "by_language": _shares(_counts_below(counts, "language")),
+        "placeholders": add_up(placeholders),
+    }
     balance(report["documents_in"], report["kept"], *report["dropped"].values())
     write_list(read_folder(out / "dropped", list(COLUMNS)), out / "dropped" / LIST)
     return report

@@ -1,7 +1,8 @@
-"""The name that DVC gives to the content of the sources, computed from what `collect` read of them.
+"""DVC's name for the content of the sources, computed from the bytes that `collect` read.
 
-DVC hashes a stage's dependencies after the stage has ended, so a file that is saved in between would be recorded with the result of
-the old one. `collect` writes down here what it has read; `engine.source_guard` compares that with what DVC has recorded.
+DVC hashes a stage's dependencies after the stage has ended, so a file that is saved in between
+would be recorded with the result of its previous bytes. `collect` records the name of what it has
+read; `engine.source_guard` compares it with the name that DVC has recorded.
 """
 
 import json
@@ -12,8 +13,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from privllm.collect.documents import path_of
 from privllm.collect.file_index import KNOWN, recall
-from privllm.collect.files import path_of, survey
+from privllm.collect.files import survey
 from privllm.engine.digests import md5_of
 
 BATCH = 4096
@@ -21,15 +23,18 @@ UNLIMITED = 1 << 62
 
 
 def tracked_files(folder: Path) -> pa.Table:
-    """Return every file of a folder that DVC tracks (`listing.FILES`), whatever it is."""
-    found = survey(folder, UNLIMITED)
-    return pa.concat_tables([found.files, found.unread])
+    """Return every file of a folder that DVC tracks (`file_index.FILES`), whatever it is."""
+    files_below = survey(folder, UNLIMITED)
+    return pa.concat_tables([files_below.files, files_below.unread])
 
 
 def with_digests(folder: Path, files: pa.Table, index: Path | None) -> pa.Table:
-    """Return `files` (FILES) below `folder` as KNOWN; those that `index` does not know are read, "" where that cannot be."""
-    known = recall(index, files) if index else pa.repeat("", len(files))
-    digests = known.to_pylist()
+    """Return `files` (FILES) below `folder` as KNOWN.
+
+    Files that `index` does not know are hashed; the MD5 is "" where that fails.
+    """
+    recalled = recall(index, files) if index else pa.repeat("", len(files))
+    digests = recalled.to_pylist()
     for row, source in enumerate(files["source"].to_pylist()):
         if not digests[row]:
             with suppress(OSError):
@@ -38,14 +43,15 @@ def with_digests(folder: Path, files: pa.Table, index: Path | None) -> pa.Table:
 
 
 def paths_of(files: pa.Table) -> list[str]:
-    """Return the paths of files ("source") below their folder: a backslash in a name stands twice in a source."""
+    """Return the paths of files ("source"), in which a backslash stands once."""
     return [source.replace("\\\\", "\\") for source in files["source"].to_pylist()]
 
 
 def content_of(files: pa.Table) -> str:
-    """Return the MD5 that DVC gives a folder with these files ("source", "md5"), as dvc.lock has it: "....dir".
+    """Return the MD5 that dvc.lock has for a folder of files ("source", "md5"): "....dir".
 
-    It is that of a JSON list of paths and MD5s in the order of their paths (`dvc_data.hashfile.tree.Tree`).
+    It is that of a JSON list of paths and MD5s in the order of their paths
+    (`dvc_data.hashfile.tree.Tree`).
     """
     paths = files["source"]
     if pc.any(pc.match_substring(paths, "\\")).as_py():
@@ -54,8 +60,9 @@ def content_of(files: pa.Table) -> str:
     hashed = md5(b"[", usedforsecurity=False)
     for start in range(0, len(order), BATCH):
         rows = order.slice(start, BATCH)
-        pairs = zip(paths.take(rows).to_pylist(), files["md5"].take(rows).to_pylist(), strict=True)
-        entries = ", ".join(json.dumps({"md5": digest, "relpath": path}) for path, digest in pairs)
-        hashed.update(f"{', ' if start else ''}{entries}".encode())
+        batch = zip(files["md5"].take(rows).to_pylist(), paths.take(rows).to_pylist(), strict=True)
+        entries = ", ".join(json.dumps({"md5": digest, "relpath": path}) for digest, path in batch)
+        separator = ", " if start else ""
+        hashed.update(f"{separator}{entries}".encode())
     hashed.update(b"]")
     return f"{hashed.hexdigest()}.dir"

@@ -1,8 +1,9 @@
-"""What DVC passes over, so that nothing is read whose edits it would not notice.
+"""The rules by which DVC ignores files, so that nothing is read whose edits DVC would not notice.
 
-DVC leaves out of a folder's hash what `.dvcignore` names (in the root and in the folders between it and the sources; one inside
-the sources is an error of DVC's), git's and Mercurial's folders, and repositories of their own. The patterns are git's, the last
-that matches decides, and what lies in a folder that is left out cannot be brought back.
+DVC leaves out of a folder's hash what `.dvcignore` names (in the root and in the folders between it
+and the sources; one inside the sources is an error of DVC's), git's and Mercurial's folders, and
+repositories of their own. The patterns are git's, the last that matches decides, and what lies in a
+folder that is left out cannot be brought back.
 """
 
 import os
@@ -47,19 +48,23 @@ class DvcIgnore:
         below_root = [*_folders_between(root, sources), sources][1:]
         self.leaves_out_all = any(self._leaves_out(f"{folder}/") for folder in below_root)
         if all(pattern.leaves_out for pattern in self.patterns):
-            # Nothing is brought back, and what lies in a folder that is left out is never asked for: a name is enough.
+            # Nothing is brought back, and what lies in a folder that is left out is never asked
+            # for: a name is enough.
             for pattern in self.patterns:
                 pattern.of_name = pattern.is_name
 
     def _add(self, folder: Path, lines: tuple[str, ...]) -> None:
+        """Append the patterns of the lines of a `.dvcignore` in `folder`."""
         start = len(str(folder)) + 1
-        for line in (line.strip() for line in lines):
+        for raw_line in lines:
+            line = raw_line.strip()
+            is_name = "/" not in line.rstrip("/")
             for pattern in GitIgnoreSpec.from_lines([line]).patterns:
                 if pattern.regex is not None and pattern.include is not None:  # a comment has neither
-                    self.patterns.append(Pattern(start, pattern.regex, pattern.include, "/" not in line.rstrip("/")))
+                    self.patterns.append(Pattern(start, pattern.regex, pattern.include, is_name))
 
-    def passes_over(self, below: str, is_folder: bool) -> bool:
-        """Does DVC leave out the file or folder at the path `below` the sources, "/"-separated?"""
+    def ignores(self, below: str, is_folder: bool) -> bool:
+        """Return whether DVC ignores the file or folder at the path `below` the sources."""
         if not self.patterns:
             return False
         path = f"{self.sources}/{below}"
@@ -70,14 +75,16 @@ class DvcIgnore:
     def _leaves_out(self, path: str) -> bool:
         name = path[path.rfind("/", 0, -1) + 1 :]
         for pattern in reversed(self.patterns):
-            if pattern.regex.match(name if pattern.of_name else path[pattern.start :]):
+            subject = name if pattern.of_name else path[pattern.start :]
+            if pattern.regex.match(subject):
                 return pattern.leaves_out
         return False
 
 
 def _folders_between(root: Path, sources: Path) -> Iterator[Path]:
-    """`root`, and the folders from there to the one that `sources` lies in."""
-    yield root
-    for part in sources.parent.relative_to(root).parts:
-        root = root / part
-        yield root
+    """Yield `root`, and the folders from there to the one that `sources` lies in."""
+    folder = root
+    yield folder
+    for name in sources.parent.relative_to(root).parts:
+        folder = folder / name
+        yield folder

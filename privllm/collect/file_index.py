@@ -1,6 +1,7 @@
-"""The files below the sources as columns of a table, and which bytes they had when they were read: an index as git keeps.
+"""The index of source files, as git keeps one: a table of their names, status and MD5.
 
-There may be very many. A row takes some 100 bytes here; a path, a status and a digest take ten times that as Python's objects.
+There may be very many files. A row takes some 100 bytes here; a path, a status and a digest take
+ten times that as Python objects.
 """
 
 from array import array
@@ -14,83 +15,96 @@ import pyarrow.compute as pc
 
 from privllm.engine.digests import TICK_NS, Status, replacing
 
+BATCH_ROWS = 4096
 STATUS = ("bytes", "modified", "changed", "inode")  # the fields of a `Status`, modulo 2**64
 FILES = pa.schema([("source", pa.string()), *((name, pa.uint64()) for name in STATUS)])
-KNOWN = FILES.append(pa.field("md5", pa.string()))  # "" where it is not known
+KNOWN = FILES.append(pa.field("md5", pa.string()))  # "" where it is unknown
 
 
 def unsigned(status: Status) -> tuple[int, ...]:
-    """As the columns hold it; a time before 1970 becomes one to come, which is never believed."""
+    """Return a status as stored; a time before 1970 becomes a future one, which never counts."""
     return tuple(value % 2**64 for value in status)
 
 
 class Listing:
-    """Rows of FILES, one after the other."""
+    """Files that are collected one by one and become a table of FILES."""
 
     def __init__(self) -> None:
-        self._parts = [FILES.empty_table()]
+        self._tables = [FILES.empty_table()]
         self._sources: list[str] = []
-        self._status = array("Q")
+        self._status = array("Q")  # of `_sources`, the fields of a file one after the other
 
     def add(self, source: str, status: Status) -> None:
+        """Append a file."""
         self._sources.append(source)
         self._status.extend(unsigned(status))
-        if len(self._sources) == 4096:
+        if len(self._sources) == BATCH_ROWS:
             self._flush()
 
     def table(self) -> pa.Table:
+        """Return all files (FILES), in the order in which they were added."""
         if self._sources:
             self._flush()
-        return pa.concat_tables(self._parts)
+        return pa.concat_tables(self._tables)
 
     def _flush(self) -> None:
         status = np.frombuffer(self._status, np.uint64).reshape(-1, len(STATUS))
         columns = [pa.array(np.ascontiguousarray(column)) for column in status.T]
-        self._parts.append(pa.table([pa.array(self._sources, pa.string()), *columns], schema=FILES))
+        sources = pa.array(self._sources, pa.string())
+        self._tables.append(pa.table([sources, *columns], schema=FILES))
         self._sources, self._status = [], array("Q")
 
 
 def recall(index: Path, files: pa.Table) -> pa.Array:
-    """The MD5 of each of `files` (FILES), "" of those that have to be read.
+    """Return the MD5 of each of `files` (FILES), "" where the file has to be read.
 
-    A file is believed to be what it was while its status is the same, unless it was written so shortly before the index that a
-    later write could hide in the same tick of the clock.
+    A file is taken for unchanged while its status is the same, unless it was written so shortly
+    before the index that a later write could hide in the same tick of the clock.
     """
-    known = load(index)
-    saved = int((known.schema.metadata or {}).get(b"saved", 0))
-    safe = pa.scalar(max(0, saved - TICK_NS), pa.uint64())
-    places = pc.index_in(files["source"], known["source"])
-    same = pc.less(pc.max_element_wise(known["modified"], known["changed"]), safe).take(places)
+    indexed = load(index)
+    saved = int((indexed.schema.metadata or {}).get(b"saved", 0))
+    latest = pa.scalar(max(0, saved - TICK_NS), pa.uint64())
+    last_write = pc.max_element_wise(indexed["modified"], indexed["changed"])
+    rows = pc.index_in(files["source"], indexed["source"])
+    is_unchanged = pc.less(last_write, latest).take(rows)
     for name in STATUS:
-        same = pc.and_(same, pc.equal(files[name], known[name].take(places)))
-    return pc.if_else(pc.fill_null(same, False), known["md5"].take(places), "")
+        is_unchanged = pc.and_(is_unchanged, pc.equal(files[name], indexed[name].take(rows)))
+    return pc.if_else(pc.fill_null(is_unchanged, False), indexed["md5"].take(rows), "")
 
 
 def load(index: Path) -> pa.Table:
-    """What was known (KNOWN) when the index was saved last; nothing where it is lost."""
+    """Read the files (KNOWN) that were saved last; none where the index is lost."""
     with suppress(OSError, pa.ArrowException), pa.OSFile(str(index)) as file:
-        known = pa.ipc.open_stream(file).read_all()
-        if known.schema.equals(KNOWN):
-            return known
+        indexed = pa.ipc.open_stream(file).read_all()
+        if indexed.schema.equals(KNOWN):
+            return indexed
     return KNOWN.empty_table()
 
 
 def touched_unseen(index: Path, files: pa.Table) -> pa.Table:
-    """The rows of `files` (FILES), with the MD5 that the index knows, that were written since though size, time and inode are the same.
+    """Return those of `files` (FILES) that were written though size, time and inode are equal.
 
-    DVC looks at these three and takes such a file for unchanged; the kernel's own time of change gives it away.
+    DVC compares these three and takes such a file for unchanged; the kernel's time of change
+    reveals the write. The MD5 is that of the index.
     """
-    known = load(index)
-    places = pc.index_in(files["source"], known["source"])
-    unseen = pc.not_equal(files["changed"], known["changed"].take(places))
+    indexed = load(index)
+    rows = pc.index_in(files["source"], indexed["source"])
+    is_unseen = pc.not_equal(files["changed"], indexed["changed"].take(rows))
     for name in ("bytes", "modified", "inode"):
-        unseen = pc.and_(unseen, pc.equal(files[name], known[name].take(places)))
-    chosen = pc.fill_null(unseen, False)
-    return files.append_column("md5", known["md5"].take(places)).filter(chosen)
+        is_unseen = pc.and_(is_unseen, pc.equal(files[name], indexed[name].take(rows)))
+    with_md5 = files.append_column("md5", indexed["md5"].take(rows))
+    return with_md5.filter(pc.fill_null(is_unseen, False))
 
 
-def save(index: Path, known: pa.Table, named: str = "") -> None:
-    """Keep the MD5 of files (KNOWN), and what `data/sources.dvc` named then. Losing the index costs time only."""
-    known = known.replace_schema_metadata({"saved": str(time_ns()), "named": named})
-    with replacing(index) as partial, pa.OSFile(str(partial), "wb") as file, pa.ipc.new_stream(file, known.schema) as writer:
-        writer.write_table(known)
+def save(index: Path, files: pa.Table, content_name: str = "") -> None:
+    """Write the MD5 of files (KNOWN), and the content that `data/sources.dvc` named then.
+
+    Losing the index costs time only.
+    """
+    files = files.replace_schema_metadata({"saved": str(time_ns()), "named": content_name})
+    with (
+        replacing(index) as partial,
+        pa.OSFile(str(partial), "wb") as file,
+        pa.ipc.new_stream(file, files.schema) as writer,
+    ):
+        writer.write_table(files)

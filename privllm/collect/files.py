@@ -1,8 +1,8 @@
-"""The folder of sources: which files are documents, and what each of them says.
+"""A survey of the sources: which files are documents by name, kind and size.
 
-`survey` looks at names and sizes only and opens nothing; `read_file` opens one file. Nothing outside the folder is
-read: a link that leads out of it is refused (DVC's own links into its cache excepted). Archives, mails and office
-files are not unpacked here; they are refused by name.
+It opens no file; the readers do. Nothing outside the folder is read: a link that leads out of it is
+refused (DVC's own links into its cache excepted). Files of formats that no reader has are refused
+by name.
 """
 
 import os
@@ -16,131 +16,93 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from privllm.collect.decode import Unreadable, decode
+from privllm.collect.documents import Quarantined, Unreadable, size_or_zero, source_of
 from privllm.collect.dvcignore import DvcIgnore
 from privllm.collect.file_index import Listing
-from privllm.core.records import document_id
-from privllm.core.seed import digest
+from privllm.collect.readers.registry import SUFFIXES, reader_of
 from privllm.engine.digests import Status, status_in
 
-MEDIA_TYPES = {
-    ".html": "text/html",
-    ".htm": "text/html",
-    ".xhtml": "text/html",
-    ".txt": "text/plain",
-    ".text": "text/plain",
-    ".md": "text/markdown",
-    ".markdown": "text/markdown",
-    ".jsonl": "application/jsonl",  # one document a line, see collect/jsonl.py
-}
-JSONL = MEDIA_TYPES[".jsonl"]
-ESCAPED = re.compile(rb"\\(\\|x[0-9a-f]{2})")
-FOUND, PASSED_OVER, HIDDEN_FOLDER, BELOW_HIDDEN = "found", "passed over", "hidden folder", "below a hidden folder"
-DVC_CACHE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")  # where `cache.type = symlink` makes a tracked file point
-
-
-class Refused(NamedTuple):
-    """A row of `records.QUARANTINE`."""
-
-    source: str
-    digest: str  # "" where the bytes were not read
-    bytes: int
-    reason: str
-    detail: str
-
-
-class Document(NamedTuple):
-    """A row of `records.DOCUMENTS`."""
-
-    id: str
-    source: str
-    media_type: str
-    encoding: str
-    digest: str
-    text: str
+VISIBLE = "visible"
+IGNORED_BY_DVC = "ignored by DVC"
+HIDDEN_FOLDER = "hidden folder"
+BELOW_HIDDEN = "below a hidden folder"
+# The target of a tracked file in a repository with `cache.type = symlink`.
+DVC_CACHE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")
 
 
 class Survey(NamedTuple):
-    files: pa.Table  # `listing.FILES` to be read, and their status when they were found; in the order of their sources
-    refused: list[Refused]
-    ignored: int  # hidden names, DVC's own files, and what DVC passes over
-    unread: pa.Table  # `listing.FILES` of what is refused or ignored here, and tracked by DVC all the same
+    """The files below the sources, by what becomes of them."""
 
-
-def source_of(path: Path | str, sources: Path) -> str:
-    """`path` below `sources` as UTF-8; bytes of a name that are not become \\xNN (and a backslash two, so names stay apart)."""
-    relative = str(path)[len(str(sources)) + 1 :].replace("\\", "\\\\")
-    return os.fsencode(relative).decode("utf-8", "backslashreplace")
-
-
-def path_of(source: str, sources: Path) -> Path:
-    """The inverse of `source_of`."""
-    name = ESCAPED.sub(lambda found: b"\\" if found[1] == b"\\" else bytes.fromhex(found[1][1:].decode()), source.encode())
-    return Path(f"{sources}/{os.fsdecode(name)}")
-
-
-def media_type(path: Path | str) -> str | None:
-    _, dot, suffix = str(path).rpartition(".")
-    return MEDIA_TYPES.get(dot + suffix.lower())
+    files: pa.Table  # `file_index.FILES` to be read, with the status that the survey saw, sorted by source
+    refused: list[Quarantined]
+    ignored: int  # hidden names, DVC's own files, and what DVC ignores
+    unread: pa.Table  # `file_index.FILES` of what is refused or ignored here, and tracked by DVC all the same
 
 
 def survey(sources: Path, max_bytes: int) -> Survey:
-    """Every file below `sources`, sorted by source into what will be read and what will not."""
-    listing, unread, refused = Listing(), Listing(), list[Refused]()
+    """List the files below `sources` that will be read, and those that will not."""
+    to_read, unread, refused = Listing(), Listing(), list[Quarantined]()
     ignored = 0
     home = sources.resolve()
     for entry, fate in _entries(sources, refused):
-        if fate in (PASSED_OVER, HIDDEN_FOLDER):
+        if fate in (IGNORED_BY_DVC, HIDDEN_FOLDER):
             ignored += 1
             continue
         source = source_of(entry.path, sources)
-        if fate == BELOW_HIDDEN or entry.name.startswith(".") or entry.name.endswith(".dvc"):
+        is_housekeeping = entry.name.startswith(".") or entry.name.endswith(".dvc")
+        if fate == BELOW_HIDDEN or is_housekeeping:
             ignored += fate != BELOW_HIDDEN  # a hidden folder counts once
             _list_regular(unread, entry, source)
             continue
         try:
             status = _status(entry, home)
             _check(entry.name, status[0], max_bytes)
-            listing.add(source, status)
-        except Unreadable as why:
-            refused.append(Refused(source, "", size_or_zero(Path(entry.path)), why.reason, why.detail))
+            to_read.add(source, status)
+        except Unreadable as refusal:
+            size = size_or_zero(Path(entry.path))
+            refused.append(Quarantined(source, "", size, refusal.reason, refusal.detail))
             _list_regular(unread, entry, source)
-    return Survey(_sorted(listing), refused, ignored, _sorted(unread))
+    return Survey(_sorted(to_read), refused, ignored, _sorted(unread))
 
 
 def _sorted(listing: Listing) -> pa.Table:
+    """Return a listing in the order of its sources."""
     table = listing.table()
     return table.take(pc.sort_indices(table["source"]))
 
 
-def _entries(sources: Path, refused: list[Refused]) -> Iterator[tuple[os.DirEntry[str], str]]:
-    """Everything below `sources` with what becomes of it; of folders only those that are hidden or that DVC passes over."""
+def _entries(sources: Path, refused: list[Quarantined]) -> Iterator[tuple[os.DirEntry[str], str]]:
+    """Yield files below `sources`, and folders that are hidden or ignored, with their visibility.
+
+    Folders that cannot be listed are added to `refused`.
+    """
     rules = DvcIgnore(sources)
-    start = len(str(sources)) + 1
-    waiting = [(sources, FOUND)]
+    prefix = len(str(sources)) + 1
+    waiting = [(sources, VISIBLE)]
     while waiting:
         folder, fate = waiting.pop()
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
                     is_folder = entry.is_dir(follow_symlinks=False)
-                    if rules.passes_over(entry.path[start:], is_folder):
-                        if fate == FOUND:
-                            yield entry, PASSED_OVER
+                    if rules.ignores(entry.path[prefix:], is_folder):
+                        if fate == VISIBLE:
+                            yield entry, IGNORED_BY_DVC
                     elif not is_folder:
                         yield entry, fate
-                    elif fate == FOUND and entry.name.startswith("."):
+                    elif fate == VISIBLE and entry.name.startswith("."):
                         yield entry, HIDDEN_FOLDER
                         waiting.append((Path(entry.path), BELOW_HIDDEN))
                     else:
                         waiting.append((Path(entry.path), fate))
         except OSError as error:
-            if fate == FOUND:
-                refused.append(Refused(source_of(folder, sources), "", 0, "unreadable", f"folder: {error.strerror}"))
+            if fate == VISIBLE:
+                detail = f"folder: {error.strerror}"
+                refused.append(Quarantined(source_of(folder, sources), "", 0, "unreadable", detail))
 
 
 def _list_regular(listing: Listing, entry: os.DirEntry[str], source: str) -> None:
-    """Add what an entry leads to, where that is a regular file."""
+    """Add to `listing` what an entry leads to, where that is a regular file."""
     with suppress(OSError):
         status = entry.stat()
         if stat.S_ISREG(status.st_mode):
@@ -148,7 +110,7 @@ def _list_regular(listing: Listing, entry: os.DirEntry[str], source: str) -> Non
 
 
 def _status(entry: os.DirEntry[str], home: Path) -> Status:
-    """The status of a regular file. Raises `Unreadable` for anything else."""
+    """Return the status of a regular file. Raises `Unreadable` for anything else."""
     try:
         if entry.is_symlink():
             _check_link(Path(entry.path), home)
@@ -161,6 +123,7 @@ def _status(entry: os.DirEntry[str], home: Path) -> Status:
 
 
 def _check_link(path: Path, home: Path) -> None:
+    """Raise `Unreadable` for a link that must not be followed."""
     try:
         target = path.resolve(strict=True)
     except (OSError, RuntimeError):
@@ -172,43 +135,13 @@ def _check_link(path: Path, home: Path) -> None:
 
 
 def _check(name: str, size: int, max_bytes: int) -> None:
-    kind = media_type(name)
-    if kind is None:
-        raise Unreadable(
-            "unsupported",
-            f"{Path(name).suffix.lower() or 'no suffix'}: the suffixes read are {' '.join(MEDIA_TYPES)}".encode(
-                "utf-8", "replace"
-            ).decode(),
-        )
-    if size > max_bytes and kind != JSONL:
+    """Raise `Unreadable` for a file of another format, of no bytes, or of too many."""
+    reader = reader_of(name)
+    if reader is None:
+        suffix = Path(name).suffix.lower() or "no suffix"
+        detail = f"{suffix}: the suffixes read are {SUFFIXES}"
+        raise Unreadable("unsupported", detail.encode("utf-8", "replace").decode())
+    if size > max_bytes and not reader.holds_many:
         raise Unreadable("too_large", "over collect.max_megabytes: split it, or raise the limit")
     if size == 0:
         raise Unreadable("empty", "no bytes")
-
-
-def size_or_zero(path: Path) -> int:
-    """Bytes of `path`, 0 where that cannot be known or means nothing (links, folders, pipes)."""
-    try:
-        status = path.lstat()
-    except OSError:
-        return 0
-    return status.st_size if stat.S_ISREG(status.st_mode) else 0
-
-
-def read_file(path: Path, sources: Path) -> Document | Refused:
-    """The document that one file is, or why it is none."""
-    source = source_of(path, sources)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        return Refused(source, "", size_or_zero(path), "unreadable", error.strerror or "cannot be opened")
-    kind = media_type(path)
-    assert kind is not None, source
-    hashed = digest(data)
-    try:
-        text, encoding = decode(data, markup=kind == "text/html")
-        if not text or text.isspace():
-            raise Unreadable("empty", "nothing but white space")
-    except Unreadable as why:
-        return Refused(source, hashed, len(data), why.reason, why.detail)
-    return Document(document_id(source), source, kind, encoding, hashed, text)

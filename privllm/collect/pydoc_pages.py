@@ -1,12 +1,13 @@
-"""The standard library's documentation as HTML pages: a program of its own, run by `collect.demo`.
+"""A program that writes the standard library's documentation as HTML pages; `collect.demo` runs it.
 
     python -S -P pydoc_pages.py FOLDER JOBS < names      writes FOLDER/<name>.html, prints each name when it is done
 
-To document a module, pydoc imports it, and some modules act when imported. So each is rendered in a process of its
-own, with a time limit, where connecting, starting programs and writing elsewhere are refused. What differs between
-machines and runs is not shown: files' places, values of data but for small numbers, memory addresses.
+To document a module, pydoc imports it, and some modules act when imported. So each is rendered in a
+process of its own, with a time limit, where connecting, starting programs and writing elsewhere are
+refused. What differs between machines and runs is left out: paths of files, values of data except
+small numbers, memory addresses.
 
-It imports nothing of ours, so that it also runs without the packages that we need.
+It imports no module of privllm, so that it also runs without the packages that privllm needs.
 """
 
 import importlib
@@ -22,9 +23,12 @@ from typing import Any
 SECONDS = 20  # for one module
 ADDRESS = re.compile(r"(?: |&nbsp;)at(?: |&nbsp;)0x[0-9a-fA-F]+")
 SIGNATURE = inspect.signature  # pydoc asks for it by this name, so `plain_signature` takes its place
-REFUSED = {"socket.connect", "socket.bind", "socket.sendto", "socket.getaddrinfo", "webbrowser.open", "subprocess.Popen", "pty.spawn"}
-REFUSED |= {"os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "os.chmod", "os.link", "os.symlink"}
-REFUSED |= {"os.remove", "os.rename", "os.mkdir", "os.rmdir", "shutil.rmtree"}
+REFUSED_EVENTS = {  # of audit hooks (PEP 578)
+    *("socket.connect", "socket.bind", "socket.sendto", "socket.getaddrinfo"),
+    *("webbrowser.open", "subprocess.Popen", "pty.spawn", "os.system", "os.exec"),
+    *("os.posix_spawn", "os.fork", "os.forkpty", "os.chmod", "os.link", "os.symlink"),
+    *("os.remove", "os.rename", "os.mkdir", "os.rmdir", "shutil.rmtree"),
+}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
@@ -35,12 +39,13 @@ class Impersonal(pydoc.HTMLDoc):
         return "(standard library)"
 
     def docother(self, object: Any, name: str | None = None, mod: Any = None, *ignored: Any) -> str:
-        shown = repr(object) if type(object) in (int, bool, type(None)) else f"({type(object).__name__})"
-        return f"<strong>{name}</strong> = {self.escape(shown)}" if name else self.escape(shown)
+        is_plain = type(object) in (int, bool, type(None))
+        value = self.escape(repr(object) if is_plain else f"({type(object).__name__})")
+        return f"<strong>{name}</strong> = {value}" if name else value
 
 
 class Default:
-    """Stands for a parameter's default value and prints what of it is the same everywhere."""
+    """A parameter's default value that prints only what is the same on every machine."""
 
     def __init__(self, value: object) -> None:
         self.value = value
@@ -51,19 +56,24 @@ class Default:
             return value.__name__
         if type(value) is tuple:
             return repr(tuple(map(Default, value)))
-        plain = type(value) in (int, float, bool, type(None)) or (type(value) in (str, bytes) and os.sep not in repr(value))
-        return repr(value) if plain else f"({type(value).__name__})"
+        is_plain = type(value) in (int, float, bool, type(None))
+        is_no_path = type(value) in (str, bytes) and os.sep not in repr(value)
+        return repr(value) if is_plain or is_no_path else f"({type(value).__name__})"
 
 
 def plain_signature(*arguments: Any, **options: Any) -> inspect.Signature:
-    """`inspect.signature` whose defaults show no path, environment or address."""
-    found = SIGNATURE(*arguments, **options)
-    parameters = [each if each.default is each.empty else each.replace(default=Default(each.default)) for each in found.parameters.values()]
-    return found.replace(parameters=parameters)
+    """Return `inspect.signature` with defaults that show no path, environment or address."""
+    signature = SIGNATURE(*arguments, **options)
+    parameters = []
+    for parameter in signature.parameters.values():
+        if parameter.default is not parameter.empty:
+            parameter = parameter.replace(default=Default(parameter.default))
+        parameters.append(parameter)
+    return signature.replace(parameters=parameters)
 
 
 def render(name: str) -> str:
-    """The page of one module. Raises whatever importing it raises."""
+    """Return the page of one module. Raises whatever importing it raises."""
     module = importlib.import_module(name)
     inspect.signature = plain_signature
     writer = Impersonal()
@@ -72,28 +82,31 @@ def render(name: str) -> str:
 
 
 def write_page(name: str, folder: Path) -> None:
-    """Render and write `<name>.html`, whole or not at all."""
+    """Write `<name>.html`, whole or not at all."""
     page = render(name)
-    part = folder / f".{name}.html"
-    part.write_text(page, "utf-8", "replace")
-    part.replace(folder / f"{name}.html")
+    partial = folder / f".{name}.html"
+    partial.write_text(page, "utf-8", "replace")
+    partial.replace(folder / f"{name}.html")
 
 
-def harmless(folder: Path) -> None:
-    """From here on this process may read, think, and write into `folder`."""
+def restrict_to(folder: Path) -> None:
+    """Forbid this process from now on all but reading, computing and writing into `folder`."""
 
     home = f"{folder}{os.sep}"
 
     def refuse(event: str, arguments: tuple[Any, ...]) -> None:
-        writes = event == "open" and arguments[2] & WRITING and arguments[0] != os.devnull
-        if (writes or event in REFUSED) and not (event in ("open", "os.rename") and str(arguments[0]).startswith(home)):
+        is_write = event == "open" and arguments[2] & WRITING and arguments[0] != os.devnull
+        if not is_write and event not in REFUSED_EVENTS:
+            return
+        is_own_file = event in ("open", "os.rename") and str(arguments[0]).startswith(home)
+        if not is_own_file:
             raise PermissionError(event)
 
     sys.addaudithook(refuse)
 
 
 def start(name: str, folder: Path) -> int:
-    """Write the page in a child process; returns its id."""
+    """Write the page in a child process; return its id."""
     pid = os.fork()
     if pid:
         return pid
@@ -102,7 +115,7 @@ def start(name: str, folder: Path) -> int:
         null = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(null, stream)
-        harmless(folder)
+        restrict_to(folder)
         write_page(name, folder)
         os._exit(0)
     except BaseException:
@@ -110,6 +123,7 @@ def start(name: str, folder: Path) -> int:
 
 
 def main() -> None:
+    """Write the pages of all modules, several at a time."""
     folder, jobs = Path(sys.argv[1]), int(sys.argv[2])
     running: dict[int, str] = {}
     for name in sys.stdin.read().split():
@@ -121,6 +135,7 @@ def main() -> None:
 
 
 def reap(running: dict[int, str]) -> None:
+    """Wait for a child process, and print its module's name."""
     pid, _ = os.wait()
     print(running.pop(pid), flush=True)
 

@@ -1,7 +1,8 @@
-"""From entries to shards: which documents a shard is made of, and writing one.
+"""Shards: which documents they are made of, and how they are written.
 
-A shard is named by what it is made of (id, digest and encoding of each document, in the order of ids); texts come from
-wherever they lie: the runs of the files read just now, or the shard as it was before.
+A shard is named by its documents (id, digest and encoding of each, in the order of ids). Their
+texts come from the runs of the files that were just read, or from the previous version of the
+shard.
 """
 
 from collections.abc import Iterator
@@ -21,49 +22,57 @@ from privllm.engine.store import Unkeyed
 MAX_SHARD_BYTES = 2**31 - 1  # Arrow's string offsets are 32 bits
 
 
-class Where(NamedTuple):
-    """Where the texts of a shard can be found."""
+class TextLocations(NamedTuple):
+    """The places where the texts of a shard can be read."""
 
-    wanted: str  # `keys_of` its documents
+    keys: str  # `keys_of` its documents
     previous: Path | None
     runs: tuple[Path, ...]
 
 
 def key_of(documents: pa.Table) -> pa.Array:
-    """What tells versions of documents apart: "id digest encoding". Equal keys are equal rows of `records.DOCUMENTS`."""
-    joined = pc.binary_join_element_wise(documents["id"], documents["digest"], documents["encoding"], " ")
-    return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
+    """Return what distinguishes versions of documents: "id digest encoding".
+
+    Equal keys are equal rows of `records.DOCUMENTS`.
+    """
+    keys = pc.binary_join_element_wise(documents["id"], documents["digest"], documents["encoding"], " ")
+    return keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
 
 
 def keys_of(documents: pa.Table) -> str:
-    """The keys of a shard's documents, which are in the order of their ids, a line each."""
+    """Return the keys of a shard's documents, which are in the order of their ids, a line each."""
     return "\n".join(key_of(documents).to_pylist())
 
 
-def name_of(wanted: str) -> str:
-    """A digest of what a shard is made of."""
-    return digest(wanted.encode())
+def name_of(keys: str) -> str:
+    """Return a digest of the keys of a shard's documents."""
+    return digest(keys.encode())
 
 
 def write_shard(out: Path, index: int, name: str, unkeyed: Unkeyed) -> int:
-    """Write shard `index`; returns its documents. `name`, for the store's key, says which: `name_of(where.wanted)`."""
-    where: Where = unkeyed.value
-    pools, held = [DOCUMENTS.empty_table()], 0
-    for pool in _pools(where, index):
-        pools.append(pool)
-        held += pool.nbytes
-        if held > MAX_SHARD_BYTES:
+    """Write shard `index` and return its number of documents.
+
+    `name` is `name_of(locations.keys)`, by which the store knows the shard.
+    """
+    locations: TextLocations = unkeyed.value
+    tables, size = [DOCUMENTS.empty_table()], 0
+    for table in _tables_at(locations, index):
+        tables.append(table)
+        size += table.nbytes
+        if size > MAX_SHARD_BYTES:
             raise UserError(f"shard {index} would hold over 2 GB of text: raise `collect.shard_bits` in params.yaml by 2.")
-    pool = pa.concat_tables(pools).combine_chunks()
-    places = pc.index_in(pa.array(where.wanted.split("\n") if where.wanted else [], pa.string()), key_of(pool))
-    assert not places.null_count, "a document of this shard was not read"
-    table = pool.take(places)
-    write_table(table, out / shard_name(index))
-    return len(table)
+    available = pa.concat_tables(tables).combine_chunks()
+    keys = pa.array(locations.keys.split("\n") if locations.keys else [], pa.string())
+    rows = pc.index_in(keys, key_of(available))
+    assert not rows.null_count, "a document of this shard was not read"
+    documents = available.take(rows)
+    write_table(documents, out / shard_name(index))
+    return len(documents)
 
 
-def _pools(where: Where, index: int) -> Iterator[pa.Table]:
-    for path in where.runs:
+def _tables_at(locations: TextLocations, index: int) -> Iterator[pa.Table]:
+    """Yield the documents (DOCUMENTS) of shard `index` in the runs and in its previous version."""
+    for path in locations.runs:
         yield read_batch(path, index)
-    if where.previous:
-        yield read_table(where.previous).cast(DOCUMENTS)
+    if locations.previous:
+        yield read_table(locations.previous).cast(DOCUMENTS)

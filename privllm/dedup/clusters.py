@@ -1,7 +1,7 @@
-"""Who belongs together: clusters from pairs of duplicates, and who of a cluster stays.
+"""Clusters of duplicates from pairs, and which document of a cluster is kept.
 
-Union-find over whole arrays with numpy. Clusters are connected components, so two texts may share one through a third;
-the result does not depend on the order in which pairs come.
+Union-find over whole arrays with numpy. Clusters are connected components, so two texts may share
+one through a third; the result does not depend on the order of the pairs.
 """
 
 import numpy as np
@@ -11,66 +11,73 @@ from privllm.core.records import CLUSTERS
 
 
 class Clusters:
-    """A partition of 0 ... n - 1; the name of a part is its smallest member."""
+    """A partition of 0 ... n - 1 into clusters; the root of a cluster is its smallest member."""
 
     def __init__(self, size: int) -> None:
         self._parent = np.arange(size)
 
-    def of(self, items: np.ndarray) -> np.ndarray:
-        """The parts' names, int64, of some items."""
-        found = self._parent[items]
+    def roots_of(self, items: np.ndarray) -> np.ndarray:
+        """Return the root of each item's cluster, int64."""
+        roots = self._parent[items]
         while True:
-            above = self._parent[found]
-            if np.array_equal(above, found):
+            parents = self._parent[roots]
+            if np.array_equal(parents, roots):
                 break
-            found = above
-        self._parent[items] = found
-        return found
+            roots = parents
+        self._parent[items] = roots
+        return roots
 
-    def names(self) -> np.ndarray:
-        """The part's name of every item, int64 (n,)."""
-        return self.of(np.arange(len(self._parent)))
+    def roots(self) -> np.ndarray:
+        """Return the root of every item's cluster, int64 (n,)."""
+        return self.roots_of(np.arange(len(self._parent)))
 
-    def apart(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Which of the pairs lie in two parts, bool."""
-        return self.of(left) != self.of(right)
+    def are_apart(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Return for each pair whether it lies in two clusters, bool."""
+        return self.roots_of(left) != self.roots_of(right)
 
     def join(self, left: np.ndarray, right: np.ndarray) -> None:
-        """Make one part of the parts of left[i] and right[i], for all i."""
+        """Join the clusters of left[i] and right[i], for all i."""
         while len(left):
-            one, other = self.of(left), self.of(right)
-            low, high = np.minimum(one, other), np.maximum(one, other)
-            # Where several parts claim one, the smallest gets it now and the others in the next turn.
+            left_roots, right_roots = self.roots_of(left), self.roots_of(right)
+            low, high = np.minimum(left_roots, right_roots), np.maximum(left_roots, right_roots)
+            # Where a root gets several parents at once, the smallest wins, and the other pairs are
+            # joined in the next turn.
             np.minimum.at(self._parent, high, low)
-            self._shorten(high)
-            open_ = self.apart(left, right)
-            left, right = left[open_], right[open_]
+            self._shorten_paths(high)
+            still_apart = self.are_apart(left, right)
+            left, right = left[still_apart], right[still_apart]
 
-    def _shorten(self, items: np.ndarray) -> None:
-        """Halve the way from `items` to their names until it is one step."""
+    def _shorten_paths(self, items: np.ndarray) -> None:
+        """Halve the paths from `items` to their roots until they have one step."""
         while True:
-            above = self._parent[self._parent[items]]
-            if np.array_equal(above, self._parent[items]):
+            grandparents = self._parent[self._parent[items]]
+            if np.array_equal(grandparents, self._parent[items]):
                 return
-            self._parent[items] = above
+            self._parent[items] = grandparents
 
 
-def verdicts(ids: pa.Array, lengths: np.ndarray, exact: np.ndarray, names: np.ndarray) -> pa.Table:
-    """One row of CLUSTERS per document: id, cluster (smallest id in it), kept, reason ("", exact, near); sorted by id.
+def verdicts(ids: pa.Array, lengths: np.ndarray, exact: np.ndarray, roots: np.ndarray) -> pa.Table:
+    """Return a row of CLUSTERS per document, sorted by id.
 
-    ids: sorted; exact, names: for each row the index of the first row of its group of equal texts, of its cluster.
+    The cluster is its smallest id; the reason is "", "exact" or "near".
+
+    ids: sorted; exact: for each row the index of the first row with an equal text; roots: of the first row of its cluster.
     The longest text of a cluster is kept, of equally long ones that of the smallest id. A document is dropped as "exact"
-    where one that ranks before it has the same text, as "near" otherwise.
+    where a document that ranks before it has the same text, as "near" otherwise.
     """
-    kept, first = _best(lengths, names), _best(lengths, exact)
-    reason = np.where(kept, "", np.where(first, "near", "exact"))
-    return pa.table([ids, ids.take(pa.array(names)), pa.array(kept), pa.array(reason, pa.string())], schema=CLUSTERS)
+    is_kept = _is_first_of_longest(lengths, roots)
+    is_first_of_equals = _is_first_of_longest(lengths, exact)
+    reason = np.where(is_kept, "", np.where(is_first_of_equals, "near", "exact"))
+    columns = [ids, ids.take(pa.array(roots)), pa.array(is_kept), pa.array(reason, pa.string())]
+    return pa.table(columns, schema=CLUSTERS)
 
 
-def _best(lengths: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Which rows are the first of the longest of their group, bool."""
-    order = np.lexsort((-lengths, groups))  # stable, so equally long ones stay in order
-    ranked = groups[order]
-    best = np.zeros(len(groups), bool)
-    best[order[np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1])[: len(ranked)])]] = True
-    return best
+def _is_first_of_longest(lengths: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return for each row whether it is the first of the longest rows of its group, bool."""
+    order = np.lexsort((-lengths, groups))  # stable, so equally long rows stay in order
+    ranked_groups = groups[order]
+    starts_group = np.ones(len(groups), bool)
+    starts_group[1:] = ranked_groups[1:] != ranked_groups[:-1]
+    is_first = np.zeros(len(groups), bool)
+    is_first[order[starts_group]] = True
+    return is_first

@@ -1,9 +1,9 @@
-"""Exact duplicates: documents whose text is the same but for white space.
+"""Exact duplicates: documents whose texts are equal except for white space.
 
     "Hello,\\n  world " and "Hello, world" -> one digest
 
-Case and punctuation count here; `shingles` is where they do not. It says which documents are equal, not which of
-them survives (`recipe` does).
+Case and punctuation count here, in `shingles` they do not. Which of equal documents survives is
+decided in `clusters`.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ WHITE_TO_SPACE = bytes.maketrans(b"\t\n\v\f\r", b"     ")
 
 
 def normalised_digest(text: str) -> str:
-    """Digest of `text` with every run of ASCII white space as one space, none at the ends."""
+    """Return the digest of `text` after reducing ASCII white space to single spaces."""
     data = text.encode("utf-8", "surrogatepass").translate(WHITE_TO_SPACE)
     while b"  " in data:
         data = data.replace(b"  ", b" ")
@@ -24,5 +24,5 @@ def normalised_digest(text: str) -> str:
 
 
 def first_of_each(digests: pa.Array) -> np.ndarray:
-    """For each row the index of the first row with an equal digest, int64 (rows,)."""
+    """Return for each row the index of the first row with an equal digest, int64 (rows,)."""
     return pc.index_in(digests, value_set=digests).to_numpy().astype(np.int64)

@@ -1,8 +1,9 @@
-"""Near-duplicates by MinHash signatures and locality-sensitive hashing: which pairs are worth comparing, and roughly how alike they are.
+"""MinHash signatures and locality-sensitive hashing: similar pairs, and estimated similarities.
 
-A signature of P numbers stands for a text; two texts agree in a share of them that estimates the Jaccard similarity
-of their shingles (Broder 1997; rensa's R-MinHash after Fast Similarity Sketching, Dahlgaard et al. 2017). Cut into bands
-of r numbers, similar texts agree in at least one whole band (Indyk and Motwani 1998). It never looks at text.
+A text is represented by a signature of P numbers; the share of numbers in which two signatures
+agree estimates the Jaccard similarity of the texts' shingles (Broder 1997; rensa's R-MinHash after
+Fast Similarity Sketching, Dahlgaard et al. 2017). Cut into bands of r numbers, similar signatures
+agree in at least one whole band (Indyk and Motwani 1998). Texts are not read.
 """
 
 from collections.abc import Iterator
@@ -19,8 +20,11 @@ PAIRS_AT_ONCE = 1 << 14
 
 
 def signatures(hashes: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """MinHash signatures, uint32 (texts, PERMUTATIONS); text i has the shingles `hashes[offsets[i]:offsets[i + 1]]`."""
-    from rensa import RMinHash  # here, so that a process that has not signed anything can be forked: its threads cannot
+    """Return MinHash signatures, uint32 (texts, PERMUTATIONS).
+
+    Text i has the shingles `hashes[offsets[i]:offsets[i + 1]]`.
+    """
+    from rensa import RMinHash  # it starts threads, and a process with threads cannot be forked safely
 
     matrix = RMinHash.digest_matrix_from_flat_token_hashes(hashes, offsets, PERMUTATIONS, SEED)
     numbers = chain.from_iterable(matrix.to_rows())
@@ -28,15 +32,26 @@ def signatures(hashes: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 
 
 def rows_per_band(threshold: float) -> int:
-    """The most numbers a band may have so that a pair at `threshold` shares one with a chance of BAND_RECALL."""
-    good = [r for r in range(1, PERMUTATIONS + 1) if 1 - (1 - threshold**r) ** (PERMUTATIONS // r) >= BAND_RECALL]
-    return max(good, default=1)
+    """Return the most numbers of a band that a pair at `threshold` shares with BAND_RECALL."""
+    most = 1
+    for rows in range(1, PERMUTATIONS + 1):
+        recall = 1 - (1 - threshold**rows) ** (PERMUTATIONS // rows)
+        if recall >= BAND_RECALL:
+            most = rows
+    return most
 
 
 def similarity(signatures_NP: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Estimated Jaccard similarity of the pairs (left[i], right[i]), float64; its error at s is sqrt(s(1 - s) / PERMUTATIONS)."""
-    parts = [slice(start, start + PAIRS_AT_ONCE) for start in range(0, len(left), PAIRS_AT_ONCE)]
-    return np.concatenate([np.zeros(0), *((signatures_NP[left[part]] == signatures_NP[right[part]]).mean(axis=1) for part in parts)])
+    """Return the estimated Jaccard similarity of the pairs (left[i], right[i]), float64.
+
+    The standard error at a similarity s is sqrt(s(1 - s) / PERMUTATIONS).
+    """
+    estimates = np.zeros(len(left))
+    for start in range(0, len(left), PAIRS_AT_ONCE):
+        batch = slice(start, start + PAIRS_AT_ONCE)
+        is_equal = signatures_NP[left[batch]] == signatures_NP[right[batch]]
+        estimates[batch] = is_equal.mean(axis=1)
+    return estimates
 
 
 @dataclass(frozen=True)
@@ -49,7 +64,7 @@ class Buckets:
 
 
 def bands(signatures_NP: np.ndarray, rows: int) -> Iterator[Buckets]:
-    """The buckets of each band of `rows` numbers."""
+    """Yield the buckets of each band of `rows` numbers."""
     for start in range(0, PERMUTATIONS - rows + 1, rows):
         keys = np.zeros(len(signatures_NP), np.uint64)
         for column in range(start, start + rows):
@@ -58,30 +73,44 @@ def bands(signatures_NP: np.ndarray, rows: int) -> Iterator[Buckets]:
 
 
 def _buckets(keys: np.ndarray) -> Buckets:
+    """Return the buckets of texts with equal keys."""
     order = np.argsort(keys, kind="stable")
-    ordered = keys[order]
-    starts = np.flatnonzero(np.concatenate([np.ones(min(len(keys), 1), bool), ordered[1:] != ordered[:-1]]))
+    starts = np.flatnonzero(_is_new(keys[order]))
     sizes = np.diff(np.append(starts, len(keys)))
-    many = sizes > 1
-    members = order[np.repeat(many, sizes)]
-    sizes = sizes[many]
+    has_many = sizes > 1
+    members = order[np.repeat(has_many, sizes)]
+    sizes = sizes[has_many]
     ends = np.cumsum(sizes)
     return Buckets(members, np.repeat(ends - sizes, sizes), np.repeat(ends, sizes))
 
 
+def _is_new(values: np.ndarray) -> np.ndarray:
+    """Return for each value whether it differs from the one before, bool; True for the first."""
+    is_new = np.ones(len(values), bool)
+    is_new[1:] = values[1:] != values[:-1]
+    return is_new
+
+
 def rounds(buckets: list[Buckets]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs (left, right) to compare, left < right: first with the first of the bucket, then with the 1st ... NEIGHBOURS-th next."""
+    """Yield pairs (left, right) to compare, left < right.
+
+    Every text is paired with the first of its bucket, then with the 1st ... NEIGHBOURS-th next.
+    """
     yield _distinct([(bucket.members[bucket.first], bucket.members) for bucket in buckets])
     for step in range(1, NEIGHBOURS + 1):
         pairs = []
         for bucket in buckets:
-            here = np.flatnonzero(np.arange(len(bucket.members)) + step < bucket.end)
-            pairs.append((bucket.members[here], bucket.members[here + step]))
+            neighbours = np.arange(len(bucket.members)) + step
+            places = np.flatnonzero(neighbours < bucket.end)
+            pairs.append((bucket.members[places], bucket.members[places + step]))
         yield _distinct(pairs)
 
 
 def _distinct(pairs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    both = np.concatenate([np.zeros((0, 2), np.int64), *(np.stack(pair, axis=1) for pair in pairs)])
-    both = both[both[:, 0] != both[:, 1]]
-    packed = np.unique(both[:, 0] << 32 | both[:, 1])
+    """Return the pairs of all buckets, each once, without pairs of a text with itself."""
+    empty = np.zeros(0, np.int64)
+    left = np.concatenate([empty, *(left for left, _ in pairs)])
+    right = np.concatenate([empty, *(right for _, right in pairs)])
+    differs = left != right
+    packed = np.unique(left[differs] << 32 | right[differs])
     return packed >> 32, packed & 0xFFFFFFFF

@@ -1,10 +1,12 @@
-"""dedup: of documents that say the same, one.
+"""dedup: one document of each cluster of exact and near duplicates.
 
-data/clean -> data/dedup (survivors, with their cluster), data/dedup/clusters (every document and what became of it)
+data/clean -> data/dedup (survivors, with their cluster), data/dedup/clusters (every document, kept
+or dropped)
 
-Signatures are made shard by shard; `find_clusters` is the only step that sees the whole corpus, and it sees half a
-kilobyte a document. Pairs whose estimated similarity is near the threshold are settled by the true one, so their texts
-are read again. What survives is a pure function of the set of documents, in whatever order they came.
+Signatures are computed shard by shard; `find_clusters` is the only step that sees the whole corpus,
+and it reads half a kilobyte a document. Where the estimated similarity of a pair is near the
+threshold, the texts are read again and the exact similarity decides. The survivors are a pure
+function of the set of documents, whatever their order.
 """
 
 import shutil
@@ -26,7 +28,7 @@ from privllm.core.tables import by_id, read_table, shards_of, write_table
 from privllm.dedup.clusters import Clusters, verdicts
 from privllm.dedup.exact import first_of_each, normalised_digest
 from privllm.dedup.minhash import PERMUTATIONS, bands, rounds, rows_per_band, signatures, similarity
-from privllm.dedup.resolved_pairs import Settled
+from privllm.dedup.resolved_pairs import ResolvedPairs
 from privllm.dedup.shingles import jaccard, shingle_sets, shingles
 from privllm.engine.store import NO_STORE, Before, Store
 
@@ -38,11 +40,12 @@ SIGNATURES = pa.schema(
         ("signature", pa.binary(4 * PERMUTATIONS)),  # little-endian uint32; null for a text without a word
     ]
 )
-DOUBT = 3.0  # standard errors around the threshold within which the estimate is not trusted
-PAIRS_IN_DOUBT = 1 << 16  # settled together; below it the corpus is read again once
+DOUBT = 3.0  # standard errors around the threshold within which an estimate is not trusted
+PAIRS_IN_DOUBT = 1 << 16  # that are resolved together; fewer cost one more reading of the corpus
 PAIRS_AT_ONCE = 1 << 10
 READERS = 2  # threads that read signatures
-Choices = tuple[tuple[str, ...], tuple[tuple[str, str], ...]]
+Choices = tuple[tuple[str, ...], tuple[tuple[str, str], ...]]  # dropped ids; (id, cluster) of renamed clusters
+NO_CHOICES: Choices = ((), ())
 ReadSets = Callable[[np.ndarray], dict[int, np.ndarray]]
 
 
@@ -57,59 +60,97 @@ class DedupConfig:
 
 
 def dedup(cfg: DedupConfig, source: Path, out: Path, store: Store = NO_STORE) -> dict:
-    """Write `out/NNNNN.parquet` (DEDUPED) and `out/clusters/clusters.parquet` (CLUSTERS); returns the counts.
+    """Write the survivors (DEDUPED) and `out/clusters/clusters.parquet` (CLUSTERS).
+
+    Returns the counts of the report.
 
     Raises UserError when `source` holds no document.
     """
     sources, workspace = shards_of(source), out / "signatures"
-    signed = [workspace / path.name for path in sources]
     shutil.rmtree(workspace, ignore_errors=True)
-    store.map(signature_shard, [(path, cfg.words) for path in sources], workspace, "signatures", resume=True, borrow=True)
-    table, shards = find_clusters(cfg, sources, signed, store.note("pairs", cfg.words))
+    signing = [(path, cfg.words) for path in sources]
+    store.map(signature_shard, signing, workspace, "signatures", resume=True, borrow=True)
+    signature_files = [workspace / path.name for path in sources]
+    table, shards = find_clusters(cfg, sources, signature_files, store.note("pairs", cfg.words))
     shutil.rmtree(workspace, ignore_errors=True)
     write_table(table, out / "clusters" / "clusters.parquet")
-    choices = _choices(table, shards)
-    nothing: Choices = ((), ())
-    kept = store.map(write_survivors, [(path, *choices.get(i, nothing)) for i, path in enumerate(sources)], out, "dedup")
-    return _report(table, sum(kept))
+    choices = _choices_by_shard(table, shards)
+    writing = [(path, *choices.get(index, NO_CHOICES)) for index, path in enumerate(sources)]
+    survivors = store.map(write_survivors, writing, out, "dedup")
+    return _report(table, sum(survivors))
 
 
 def signature_shard(out: Path, source: Path, words: int, before: Before | None) -> int:
-    """Write the SIGNATURES of the documents of one shard, sorted by id; returns how many there are."""
-    table = by_id(read_table(source, ["id", "text"]))
-    known = read_table(before.inputs[source.name], ["id", "text"]) if before else table.slice(0, 0)
-    old = dict(zip(known["id"].to_pylist(), known["text"].to_pylist(), strict=True))
-    same = pa.array([old.get(i) == text for i, text in zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True)], pa.bool_())
-    signed = [sign(table.filter(pc.invert(same)), words)]
+    """Write the SIGNATURES of the documents of one shard, sorted by id; return their number."""
+    documents = by_id(read_table(source, ["id", "text"]))
+    is_unchanged = _is_unchanged(documents, before, source.name)
+    signed = [sign(documents.filter(pc.invert(is_unchanged)), words)]
     if before:
-        last = read_table(before.files[source.name])
-        signed.append(last.filter(pc.is_in(last["id"], table["id"].filter(same))))
+        previous = read_table(before.files[source.name])
+        unchanged_ids = documents["id"].filter(is_unchanged)
+        signed.append(previous.filter(pc.is_in(previous["id"], unchanged_ids)))
     write_table(by_id(pa.concat_tables(signed)), out / source.name)
-    return len(table)
+    return len(documents)
 
 
-def sign(table: pa.Table, words: int) -> pa.Table:
-    """SIGNATURES of some documents (id, text), in their order."""
-    texts = table["text"].to_pylist()
+def _is_unchanged(documents: pa.Table, before: Before | None, name: str) -> pa.Array:
+    """Return whether the previous version of the shard has a document (id, text), bool."""
+    if before is None:
+        return pa.repeat(False, len(documents))
+    previous = read_table(before.inputs[name], ["id", "text"])
+    previous_texts = dict(zip(previous["id"].to_pylist(), previous["text"].to_pylist(), strict=True))
+    rows = zip(documents["id"].to_pylist(), documents["text"].to_pylist(), strict=True)
+    return pa.array([previous_texts.get(identifier) == text for identifier, text in rows], pa.bool_())
+
+
+def sign(documents: pa.Table, words: int) -> pa.Table:
+    """Return the SIGNATURES of documents (id, text), in their order."""
+    texts = documents["text"].to_pylist()
     hashes, offsets = shingles(texts, words)
-    rows = signatures(hashes, offsets).astype("<u4").tobytes()
-    size = 4 * PERMUTATIONS
+    has_words = offsets[:-1] < offsets[1:]
+    rows = signatures(hashes, offsets).astype("<u4")
     columns = {
-        "id": table["id"],
+        "id": documents["id"],
         "digest": [normalised_digest(text) for text in texts],
         "length": [len(text) for text in texts],
-        "signature": [rows[i * size : (i + 1) * size] if offsets[i] < offsets[i + 1] else None for i in range(len(texts))],
+        "signature": [row.tobytes() if has_word else None for row, has_word in zip(rows, has_words, strict=True)],
     }
     return pa.Table.from_pydict(columns, SIGNATURES)
 
 
-def find_clusters(cfg: DedupConfig, sources: list[Path], signed: list[Path], note: Path | None) -> tuple[pa.Table, np.ndarray]:
-    """CLUSTERS and the index of each document's shard: the one step over the whole corpus.
+def find_clusters(
+    cfg: DedupConfig,
+    sources: list[Path],
+    signature_files: list[Path],
+    note: Path | None,
+) -> tuple[pa.Table, np.ndarray]:
+    """Return CLUSTERS of the whole corpus and the index of each document's shard.
 
-    note: where the similarities that were computed are kept for the next time.
+    note: where computed similarities are kept for the next run.
+    """
+    table, shards = _read_signatures(signature_files)
+    ids, digests, lengths, signature = (column.chunk(0) for column in table.columns)
+    exact = first_of_each(digests)
+    clusters = Clusters(len(table))
+    clusters.join(np.arange(len(table)), exact)
+    is_first = exact == np.arange(len(table))
+    has_words = signature.is_valid().to_numpy(zero_copy_only=False)
+    rows = np.flatnonzero(is_first & has_words)
+    signatures_NP = np.frombuffer(signature.buffers()[1], "<u4").reshape(-1, PERMUTATIONS)
+    resolved = ResolvedPairs(note, digests)
+    read_sets = _shingle_reader(cfg, sources, ids, shards)
+    join_near(cfg.threshold, rows, signatures_NP[rows], clusters, read_sets, resolved)
+    resolved.save()
+    return verdicts(ids, lengths.to_numpy(), exact, clusters.roots()), shards
+
+
+def _read_signatures(signature_files: list[Path]) -> tuple[pa.Table, np.ndarray]:
+    """Return the SIGNATURES of all documents, sorted by id, and the index of each one's shard.
+
+    Raises UserError where there is no document.
     """
     with ThreadPoolExecutor(READERS) as threads:
-        tables = list(threads.map(read_table, signed))
+        tables = list(threads.map(read_table, signature_files))
     shards = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
     if not len(shards):
         raise UserError(
@@ -117,97 +158,108 @@ def find_clusters(cfg: DedupConfig, sources: list[Path], signed: list[Path], not
             "data/clean/dropped/ holds the texts; loosen `clean` in params.yaml or add documents to data/sources."
         )
     order = pc.sort_indices(pa.concat_tables(table.select(["id"]) for table in tables)["id"])
-    table, shards = pa.concat_tables(tables).take(order).combine_chunks(), shards[order.to_numpy()]
-    del tables
-    ids, digests, lengths, signature = (column.chunk(0) for column in table.columns)
-    exact = first_of_each(digests)
-    clusters = Clusters(len(table))
-    clusters.join(np.arange(len(table)), exact)
-    near = np.flatnonzero((exact == np.arange(len(table))) & signature.is_valid().to_numpy(zero_copy_only=False))
-    numbers = np.frombuffer(signature.buffers()[1], "<u4").reshape(-1, PERMUTATIONS)
-    settled = Settled(note, digests)
-    join_near(cfg.threshold, near, numbers[near], clusters, _reader(cfg, sources, ids, shards), settled)
-    settled.save()
-    return verdicts(ids, lengths.to_numpy(), exact, clusters.names()), shards
+    return pa.concat_tables(tables).take(order).combine_chunks(), shards[order.to_numpy()]
 
 
 def join_near(
-    threshold: float, rows: np.ndarray, signatures_NP: np.ndarray, clusters: Clusters, read_sets: ReadSets, settled: Settled
+    threshold: float,
+    rows: np.ndarray,
+    signatures_NP: np.ndarray,
+    clusters: Clusters,
+    read_sets: ReadSets,
+    resolved: ResolvedPairs,
 ) -> None:
-    """Join the near-duplicates among some rows, whose signatures are uint32 (rows, PERMUTATIONS), in `clusters`.
+    """Join the near duplicates among some rows in `clusters`.
 
-    read_sets(rows) gives the distinct shingles of some rows, sorted.
+    signatures_NP: uint32 (rows, PERMUTATIONS); read_sets(rows) returns their distinct shingles, sorted.
     """
     margin = DOUBT * (threshold * (1 - threshold) / PERMUTATIONS) ** 0.5
     doubtful = np.zeros((2, 0), np.int64)
     for left, right in rounds(list(bands(signatures_NP, rows_per_band(threshold)))):
-        apart = clusters.apart(rows[left], rows[right])
-        left, right = left[apart], right[apart]
+        is_apart = clusters.are_apart(rows[left], rows[right])
+        left, right = left[is_apart], right[is_apart]
         estimate = similarity(signatures_NP, left, right)
-        sure, open_ = estimate > threshold + margin, np.abs(estimate - threshold) <= margin
-        clusters.join(rows[left[sure]], rows[right[sure]])
-        doubtful = np.concatenate([doubtful, rows[np.stack([left[open_], right[open_]])]], axis=1)
+        pairs = rows[np.stack([left, right])]
+        clusters.join(*pairs[:, estimate > threshold + margin])
+        is_doubtful = np.abs(estimate - threshold) <= margin
+        doubtful = np.concatenate([doubtful, pairs[:, is_doubtful]], axis=1)
         if doubtful.shape[1] >= PAIRS_IN_DOUBT:
-            doubtful = _join_doubtful(threshold, doubtful, clusters, read_sets, settled)
-    _join_doubtful(threshold, doubtful, clusters, read_sets, settled)
+            _join_doubtful(threshold, doubtful, clusters, read_sets, resolved)
+            doubtful = np.zeros((2, 0), np.int64)
+    _join_doubtful(threshold, doubtful, clusters, read_sets, resolved)
 
 
-def _join_doubtful(threshold: float, pairs: np.ndarray, clusters: Clusters, read_sets: ReadSets, settled: Settled) -> np.ndarray:
-    """Join those of `pairs` (2, pairs) that are truly similar enough; returns no pairs, for the next turn."""
-    known = settled.of(pairs)
-    clusters.join(*pairs[:, known >= threshold])
-    pairs = pairs[:, np.isnan(known)]
-    pairs = pairs[:, clusters.apart(*pairs)]
+def _join_doubtful(
+    threshold: float,
+    pairs: np.ndarray,
+    clusters: Clusters,
+    read_sets: ReadSets,
+    resolved: ResolvedPairs,
+) -> None:
+    """Join those of `pairs`, int64 (2, pairs), whose exact similarity reaches the threshold."""
+    resolved_values = resolved.look_up(pairs)
+    clusters.join(*pairs[:, resolved_values >= threshold])
+    pairs = pairs[:, np.isnan(resolved_values)]
+    pairs = pairs[:, clusters.are_apart(*pairs)]
     sets = read_sets(np.unique(pairs))
     for start in range(0, pairs.shape[1], PAIRS_AT_ONCE):
-        left, right = pairs[:, start : start + PAIRS_AT_ONCE]
-        open_ = clusters.apart(left, right)
-        left, right = left[open_], right[open_]
-        values = np.array([jaccard(sets[a], sets[b]) for a, b in zip(left.tolist(), right.tolist(), strict=True)])
-        settled.learn(np.stack([left, right]), values)
-        clusters.join(left[values >= threshold], right[values >= threshold])
-    return np.zeros((2, 0), np.int64)
+        batch = pairs[:, start : start + PAIRS_AT_ONCE]
+        batch = batch[:, clusters.are_apart(*batch)]
+        values = np.array([jaccard(sets[left], sets[right]) for left, right in batch.T.tolist()])
+        resolved.add(batch, values)
+        clusters.join(*batch[:, values >= threshold])
 
 
-def _reader(cfg: DedupConfig, sources: list[Path], ids: pa.Array, shards: np.ndarray) -> ReadSets:
-    """A function that reads the texts of some rows again and gives the distinct shingles of each."""
+def _shingle_reader(cfg: DedupConfig, sources: list[Path], ids: pa.Array, shards: np.ndarray) -> ReadSets:
+    """Return a function that reads the texts of some rows again and returns their shingles."""
 
     def read_sets(rows: np.ndarray) -> dict[int, np.ndarray]:
         sets: dict[int, np.ndarray] = {}
         for shard in np.unique(shards[rows]).tolist():
-            here = rows[shards[rows] == shard]
-            table = read_table(sources[shard], ["id", "text"])
-            texts = table["text"].take(pc.index_in(ids.take(pa.array(here)), table["id"]))
-            sets.update(zip(here.tolist(), shingle_sets(texts.to_pylist(), cfg.words), strict=True))
+            shard_rows = rows[shards[rows] == shard]
+            documents = read_table(sources[shard], ["id", "text"])
+            places = pc.index_in(ids.take(pa.array(shard_rows)), documents["id"])
+            texts = documents["text"].take(places).to_pylist()
+            sets.update(zip(shard_rows.tolist(), shingle_sets(texts, cfg.words), strict=True))
         return sets
 
     return read_sets
 
 
-def _choices(table: pa.Table, shards: np.ndarray) -> dict[int, Choices]:
-    """For each shard its dropped ids, and (id, cluster) of those kept whose cluster has another name: all its survivors depend on."""
-    chosen = np.flatnonzero(~table["kept"].to_numpy() | pc.not_equal(table["id"], table["cluster"]).to_numpy())
-    rows = zip(*(table[name].take(pa.array(chosen)).to_pylist() for name in ("id", "cluster", "kept")), strict=True)
-    dropped, renamed = defaultdict[int, list[str]](list), defaultdict[int, list[tuple[str, str]]](list)
-    for shard, (identifier, cluster, kept) in zip(shards[chosen].tolist(), rows, strict=True):
-        if kept:
+def _choices_by_shard(table: pa.Table, shards: np.ndarray) -> dict[int, Choices]:
+    """Return for each shard its dropped ids, and (id, cluster) of its renamed survivors.
+
+    A survivor is renamed if its cluster has another id. The survivors of a shard depend on nothing else.
+    """
+    is_dropped = ~table["kept"].to_numpy()
+    is_renamed = pc.not_equal(table["id"], table["cluster"]).to_numpy()
+    rows = np.flatnonzero(is_dropped | is_renamed)
+    selected = table.take(pa.array(rows)).select(["id", "cluster", "kept"]).to_pydict()
+    dropped = defaultdict[int, list[str]](list)
+    renamed = defaultdict[int, list[tuple[str, str]]](list)
+    for shard, identifier, cluster, is_kept in zip(shards[rows].tolist(), *selected.values(), strict=True):
+        if is_kept:
             renamed[shard].append((identifier, cluster))
         else:
             dropped[shard].append(identifier)
-    return {shard: (tuple(dropped[shard]), tuple(renamed[shard])) for shard in dropped.keys() | renamed.keys()}
+    affected = dropped.keys() | renamed.keys()
+    return {shard: (tuple(dropped[shard]), tuple(renamed[shard])) for shard in affected}
 
 
 def write_survivors(out: Path, source: Path, dropped: tuple[str, ...], renamed: tuple[tuple[str, str], ...]) -> int:
-    """Write the documents of one shard that stay, with their cluster, sorted by id; returns how many stay."""
-    table = read_table(source)
-    table = by_id(table.filter(pc.invert(pc.is_in(table["id"], pa.array(dropped, pa.string())))))
-    names = dict(renamed)
-    clusters = [names.get(identifier, identifier) for identifier in table["id"].to_pylist()]
-    write_table(table.append_column("cluster", pa.array(clusters, pa.string())).cast(DEDUPED), out / source.name)
-    return len(table)
+    """Write the survivors of one shard with their cluster, sorted by id; return their number."""
+    documents = read_table(source)
+    is_dropped = pc.is_in(documents["id"], pa.array(dropped, pa.string()))
+    survivors = by_id(documents.filter(pc.invert(is_dropped)))
+    cluster_names = dict(renamed)
+    clusters = [cluster_names.get(identifier, identifier) for identifier in survivors["id"].to_pylist()]
+    survivors = survivors.append_column("cluster", pa.array(clusters, pa.string()))
+    write_table(survivors.cast(DEDUPED), out / source.name)
+    return len(survivors)
 
 
 def _report(table: pa.Table, survivors: int) -> dict:
+    """Return the counts of the report."""
     dropped = {reason: pc.sum(pc.equal(table["reason"], reason)).as_py() for reason in ("exact", "near")}
     sizes = table["cluster"].value_counts().field("counts").to_numpy()
     balance(len(table), survivors, *dropped.values())

@@ -1,7 +1,7 @@
-"""Similarities of pairs of texts that were computed before, so that an edit settles its own pairs only.
+"""Similarities of pairs of texts from earlier runs, so that an edit compares only its own pairs.
 
-A pair is named by the digests of its two texts, and its similarity is a pure function of them, so an entry is right for ever;
-what a run did not ask for is forgotten.
+A pair is named by the digests of its two texts, and its similarity is a pure function of them, so
+an entry never becomes wrong. Pairs that a run does not look up are forgotten.
 """
 
 from contextlib import suppress
@@ -16,13 +16,14 @@ from privllm.engine.digests import replacing
 PAIRS = pa.schema([("left", pa.string()), ("right", pa.string()), ("similarity", pa.float64())])
 
 
-class Settled:
-    """`digests[row]` names the text of a row; pairs are int64 (2, pairs) of rows, each the first with its digest."""
+class ResolvedPairs:
+    """Similarities of pairs, int64 (2, pairs) of rows, each the first with its digest."""
 
     def __init__(self, file: Path | None, digests: pa.Array) -> None:
+        """`digests[row]` names the text of a row."""
         self.file, self.digests = file, digests
-        self._names, self._values = np.zeros(0, np.int64), np.zeros(0)  # of known pairs, names ascending
-        self._asked: list[tuple[np.ndarray, np.ndarray]] = []
+        self._names, self._values = np.zeros(0, np.int64), np.zeros(0)  # of the last run; names ascending
+        self._used: list[tuple[np.ndarray, np.ndarray]] = []  # names and values of this run
         if file:
             with suppress(OSError, pa.ArrowException), pa.OSFile(str(file)) as source:
                 table = pa.ipc.open_file(source).read_all()
@@ -30,33 +31,48 @@ class Settled:
                     self._load(table.combine_chunks())
 
     def _load(self, table: pa.Table) -> None:
-        left, right = (pc.fill_null(pc.index_in(table[side], self.digests), -1).to_numpy().astype(np.int64) for side in ("left", "right"))
-        still = (left >= 0) & (right >= 0)
-        self._names, places = np.unique(_names(np.stack([left, right])[:, still]), return_index=True)
-        self._values = table["similarity"].to_numpy()[still][places]
+        left, right = self._rows_of(table["left"]), self._rows_of(table["right"])
+        exists = (left >= 0) & (right >= 0)
+        names = _names(np.stack([left[exists], right[exists]]))
+        self._names, places = np.unique(names, return_index=True)
+        self._values = table["similarity"].to_numpy()[exists][places]
 
-    def of(self, pairs: np.ndarray) -> np.ndarray:
-        """Known similarities, float64 (pairs,); NaN where nobody computed them."""
+    def _rows_of(self, digests: pa.ChunkedArray) -> np.ndarray:
+        """Return the first row with each digest, int64; -1 where the text is gone."""
+        rows = pc.fill_null(pc.index_in(digests, self.digests), -1)
+        return rows.to_numpy().astype(np.int64)
+
+    def look_up(self, pairs: np.ndarray) -> np.ndarray:
+        """Return the similarities of pairs, float64 (pairs,); NaN where none was computed."""
         names = _names(pairs)
         places = np.searchsorted(self._names, names)
-        known = np.append(self._names, -1)[places] == names
-        values = np.where(known, np.append(self._values, np.nan)[places], np.nan)
-        self._asked.append((names[known], values[known]))
+        is_resolved = np.append(self._names, -1)[places] == names
+        values = np.where(is_resolved, np.append(self._values, np.nan)[places], np.nan)
+        self._used.append((names[is_resolved], values[is_resolved]))
         return values
 
-    def learn(self, pairs: np.ndarray, similarities: np.ndarray) -> None:
-        self._asked.append((_names(pairs), similarities))
+    def add(self, pairs: np.ndarray, similarities: np.ndarray) -> None:
+        """Remember the similarities of pairs for the next run."""
+        self._used.append((_names(pairs), similarities))
 
     def save(self) -> None:
+        """Write the pairs that were looked up or added."""
         if self.file is None:
             return
-        names, places = np.unique(np.concatenate([np.zeros(0, np.int64), *(names for names, _ in self._asked)]), return_index=True)
-        values = np.concatenate([np.zeros(0), *(values for _, values in self._asked)])[places]
-        columns = [self.digests.take(pa.array(rows)) for rows in (names >> 32, names & 0xFFFFFFFF)]
-        with replacing(self.file) as partial, pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, PAIRS) as writer:
-            writer.write_table(pa.table([*columns, pa.array(values)], schema=PAIRS))
+        all_names = np.concatenate([np.zeros(0, np.int64), *(names for names, _ in self._used)])
+        all_values = np.concatenate([np.zeros(0), *(values for _, values in self._used)])
+        names, places = np.unique(all_names, return_index=True)
+        left = self.digests.take(pa.array(names >> 32))
+        right = self.digests.take(pa.array(names & 0xFFFFFFFF))
+        table = pa.table([left, right, pa.array(all_values[places])], schema=PAIRS)
+        with (
+            replacing(self.file) as partial,
+            pa.OSFile(str(partial), "wb") as sink,
+            pa.ipc.new_file(sink, PAIRS) as writer,
+        ):
+            writer.write_table(table)
 
 
 def _names(pairs: np.ndarray) -> np.ndarray:
-    """One number for each pair, whichever way round."""
+    """Return a number for each pair, equal for both orders of its rows."""
     return pairs.min(axis=0) << 32 | pairs.max(axis=0)

@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.compute as pc
 
+from privllm.collect.documents import CollectedDocument, path_of, source_of
 from privllm.collect.file_index import recall
-from privllm.collect.files import JSONL, Document, media_type, path_of, source_of, survey
-from privllm.collect.jsonl import read_jsonl
+from privllm.collect.files import survey
+from privllm.collect.readers.jsonl import JSONL, read_jsonl
+from privllm.collect.readers.registry import media_type
 from privllm.collect.recipe import CollectConfig
-from privllm.collect.seen_files import Memory
+from privllm.collect.seen_files import SeenFiles
 from privllm.core.records import document_id, shard_of
 from privllm.core.seed import digest
 from privllm.core.work_paths import SOURCES_INDEX
@@ -43,7 +45,7 @@ class Changes(NamedTuple):
 class Last(NamedTuple):
     """What collect kept of the time when it ran last."""
 
-    memory: Memory
+    memory: SeenFiles
     bits: int  # the corpus was cut into 2**bits shards
     max_bytes: int  # of a file, or a line of JSON lines
 
@@ -53,7 +55,7 @@ def last_run(cache: Cache, code: bytes | None, section: Mapping[str, Any]) -> La
     cfg = CollectConfig(**{field.name: section[field.name] for field in fields(CollectConfig) if field.name in section})
     max_bytes = int(cfg.max_megabytes * 1e6)
     note = Store(cache, digest(code)).note("collect", max_bytes, cfg.shard_bits) if code else None
-    return Last(Memory.load(note) if note else Memory.empty(), cfg.shard_bits, max_bytes)
+    return Last(SeenFiles.load(note) if note else SeenFiles.empty(), cfg.shard_bits, max_bytes)
 
 
 def changes_since(last: Last, recorded: Contents | None, sources: Path) -> Changes | None:
@@ -98,11 +100,11 @@ def _is_jsonl(source: str) -> bool:
 
 def _lines(path: Path, sources: Path, max_bytes: int) -> Iterator[tuple[str, str]]:
     for row in read_jsonl(path, sources, max_bytes):
-        if isinstance(row, Document):
+        if isinstance(row, CollectedDocument):
             yield row.source, row.digest
 
 
-def _entries(memory: Memory, place: int) -> dict[str, str]:
+def _entries(memory: SeenFiles, place: int) -> dict[str, str]:
     """The documents that a file was made of."""
     entries = memory.take(np.array([place])).entries
     entries = entries.filter(pc.equal(entries["reason"], ""))

@@ -20,11 +20,11 @@ from typing import NamedTuple
 import pyarrow as pa
 import yaml
 
+from privllm.collect.documents import path_of
 from privllm.collect.dvc_content import content_of, paths_of, tracked_files, with_digests
 from privllm.collect.dvcignore import FILE as DVCIGNORE
 from privllm.collect.dvcignore import DvcIgnore
 from privllm.collect.file_index import load, touched_unseen
-from privllm.collect.files import path_of
 from privllm.core.errors import UserError
 from privllm.core.plain_yaml import parse_yaml
 from privllm.core.printable import printable
@@ -115,7 +115,7 @@ def _below(folder: Path) -> Iterator[Path]:
         with suppress(OSError), os.scandir(waiting.pop()) as entries:
             for entry in entries:
                 is_folder = entry.is_dir(follow_symlinks=False)
-                if rules.passes_over(entry.path[start:], is_folder):
+                if rules.ignores(entry.path[start:], is_folder):
                     continue
                 if is_folder:
                     waiting.append(entry.path)

@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 
-from privllm.collect.files import Document, Refused
+from privllm.collect.documents import CollectedDocument, Quarantined
 from privllm.core.records import document_id
 from privllm.core.tables import read_table, write_table
 from privllm.core.work_paths import FORGET_NOTE
@@ -83,7 +83,7 @@ class Evidence:
         write_table(self.table, root / FORGET_NOTE)
 
 
-def gather(root: Path, documents: Iterable[Document | Refused], built: dict[str, str]) -> Evidence:
+def gather(root: Path, documents: Iterable[CollectedDocument | Quarantined], built: dict[str, str]) -> Evidence:
     """The evidence of what is about to go, from the sources' `documents` and from all that the build has made of them.
 
     built: {id: source} of more documents, known to the build alone.
@@ -92,7 +92,7 @@ def gather(root: Path, documents: Iterable[Document | Refused], built: dict[str,
     for batch in _batches(documents):
         for document in batch:
             found.setdefault(document_id(document.source), _Traces(document.source))
-        texts = [document.text if isinstance(document, Document) else "" for document in batch]
+        texts = [document.text if isinstance(document, CollectedDocument) else "" for document in batch]
         _add(found, [document_id(document.source) for document in batch], [document.digest for document in batch], texts)
     for folder in ("collect", "clean", "clean/dropped", "dedup"):
         for ids in _batches(sorted(found)):  # sorted, so that a batch lies in few shards

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from privllm.collect.files import Document, source_of
+from privllm.collect.documents import CollectedDocument, source_of
 from privllm.core.base_model import INCUMBENT
 from privllm.core.errors import UserError
 from privllm.core.params import load_sections, read_params
@@ -143,7 +143,7 @@ def _reader(root: Path) -> Callable[[str], list[tuple[str, list[str]]]]:
 
     folder, max_bytes = root / SOURCES, _max_bytes(root)
     cfg = read_params("clean", CleanConfig, root / "params.yaml")
-    lines: dict[Path, dict[str, Document]] = {}  # of the last JSONL file: one is asked for many of its lines
+    lines: dict[Path, dict[str, CollectedDocument]] = {}  # of the last JSONL file: one is asked for many of its lines
 
     def read_again(source: str) -> list[tuple[str, list[str]]]:
         path = folder / source
@@ -153,7 +153,7 @@ def _reader(root: Path) -> Callable[[str], list[tuple[str, list[str]]]]:
             return []
         if path not in lines:
             lines.clear()
-            lines[path] = {row.source: row for row in read(path, folder, max_bytes) if isinstance(row, Document)}
+            lines[path] = {row.source: row for row in read(path, folder, max_bytes) if isinstance(row, CollectedDocument)}
         row = lines[path].get(source)
         return [(row.digest, [row.text, clean_document(cfg, row.media_type, row.text).text])] if row else []
 

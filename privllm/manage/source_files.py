@@ -13,8 +13,9 @@ from typing import IO
 import numpy as np
 
 from privllm.collect.decode import MARKS
-from privllm.collect.files import JSONL, Document, Refused, media_type, read_file, size_or_zero, source_of
-from privllm.collect.jsonl import read_jsonl
+from privllm.collect.documents import CollectedDocument, Quarantined, size_or_zero, source_of
+from privllm.collect.readers.jsonl import JSONL, read_jsonl
+from privllm.collect.readers.registry import media_type, read_file
 from privllm.core.errors import UserError
 
 SOURCES = Path("data/sources")
@@ -97,18 +98,18 @@ def present(folder: Path, sources: Iterable[str]) -> set[str]:
     return found
 
 
-def read(path: Path, folder: Path, max_bytes: int) -> Iterator[Document | Refused]:
+def read(path: Path, folder: Path, max_bytes: int) -> Iterator[CollectedDocument | Quarantined]:
     """What one file says, as `collect` reads it; a file that it passes over is a refusal without a digest."""
     kind = media_type(path)
     if kind == JSONL:
         yield from read_jsonl(path, folder, max_bytes)
     elif kind is None or size_or_zero(path) > max_bytes or not path.is_file():
-        yield Refused(source_of(path, folder), "", size_or_zero(path), "not_read", "")
+        yield Quarantined(source_of(path, folder), "", size_or_zero(path), "not_read", "")
     else:
-        yield read_file(path, folder)
+        yield from read_file(path, folder, max_bytes)
 
 
-def read_selected(selection: Selection, folder: Path, max_bytes: int) -> Iterator[Document | Refused]:
+def read_selected(selection: Selection, folder: Path, max_bytes: int) -> Iterator[CollectedDocument | Quarantined]:
     """What is to be taken away says this."""
     for path in selection.files:
         yield from read(path, folder, max_bytes)

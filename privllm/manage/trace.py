@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from privllm.collect.files import media_type, source_of
+from privllm.collect.documents import source_of
+from privllm.collect.readers.registry import media_type
 from privllm.core.base_model import DOCUMENTS
 from privllm.core.errors import UserError
 from privllm.core.records import document_id

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from privllm.clean.recipe import LIST, Clean, CleanConfig, Dropped, _shares, clean, clean_document, clean_shard, spoken
+from privllm.clean.recipe import LIST, Clean, CleanConfig, Dropped, _shares, clean, clean_document, clean_shard, describe_languages
 from privllm.core.errors import UserError
 from privllm.core.params import load_sections
 from privllm.core.records import CLEAN, DOCUMENTS, DROPPED, document_id, shard_name, shard_of
@@ -126,7 +126,7 @@ def test_a_company_that_writes_german_keeps_its_documents(tmp_path: Path) -> Non
     report = clean(CleanConfig(), tmp_path / "collect", tmp_path / "clean")
     assert (report["kept"], report["dropped"]) == (85, {})
     assert report["by_language"] == {"de": 0.7059, "en": 0.2941}
-    assert spoken(report) == "de 70.6%, en 29.4%"
+    assert describe_languages(report) == "de 70.6%, en 29.4%"
 
 
 def test_rare_languages_share_a_name() -> None:

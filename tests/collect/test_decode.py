@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privllm.collect.decode import Unreadable, declared, decode
+from privllm.collect.decode import declared, decode
+from privllm.collect.documents import Unreadable
 
 PANGRAMS = {
     "cp1251": "Съешь же ещё этих мягких французских булок, да выпей чаю. Широкая электрификация южных губерний даст мощный толчок.",

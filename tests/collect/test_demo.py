@@ -114,7 +114,7 @@ def test_modules_are_many_public_and_harmless() -> None:
     ],
 )
 def test_a_module_that_acts_when_imported_is_refused(tmp_path: Path, action: str) -> None:
-    guarded = f"import pathlib, pydoc_pages; pydoc_pages.harmless(pathlib.Path({str(tmp_path / 'pages')!r}))\n{action}"
+    guarded = f"import pathlib, pydoc_pages; pydoc_pages.restrict_to(pathlib.Path({str(tmp_path / 'pages')!r}))\n{action}"
     done = subprocess.run(
         [sys.executable, "-c", guarded], cwd=tmp_path, env={"PYTHONPATH": str(Path(demo.__file__).parent)}, capture_output=True, timeout=30
     )

@@ -3,10 +3,9 @@ import socket
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from privllm.collect.files import Document, Refused, path_of, read_file, source_of, survey
+from privllm.collect.documents import Quarantined
+from privllm.collect.files import survey
 
 LIMIT = 1000
 
@@ -92,52 +91,4 @@ def test_a_folder_that_cannot_be_listed_is_refused(tmp_path: Path, monkeypatch: 
         return listing(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    assert survey(tmp_path, LIMIT).refused == [Refused("shut", "", 0, "unreadable", "folder: Permission denied")]
-
-
-def test_a_file_that_cannot_be_opened_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "a.txt"
-    path.write_text("words")
-
-    def denied(self: Path) -> bytes:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "read_bytes", denied)
-    assert read_file(path, tmp_path) == Refused("a.txt", "", 5, "unreadable", "Permission denied")
-
-
-def test_names_that_are_not_utf8_stay_apart(tmp_path: Path) -> None:
-    names = [b"caf\xe9.txt", b"caf\\xe9.txt", "café.txt".encode()]
-    paths = [tmp_path / os.fsdecode(name) for name in names]
-    sources = [source_of(path, tmp_path) for path in paths]
-    assert sources == [r"caf\xe9.txt", r"caf\\xe9.txt", "café.txt"]
-    assert [path_of(source, tmp_path) for source in sources] == paths
-
-
-@given(st.binary(min_size=1, max_size=12).filter(lambda name: not {0, ord("/")} & {*name} and name not in (b".", b"..")))
-def test_a_source_says_which_file_it_is(name: bytes) -> None:
-    path = Path("folder") / os.fsdecode(name)
-    assert path_of(source_of(path, Path("folder")), Path("folder")) == path
-
-
-@given(st.text("\\xe9a0é", max_size=12).filter(bool))
-def test_so_does_one_that_looks_escaped(name: str) -> None:
-    assert path_of(source_of(Path("folder", name), Path("folder")), Path("folder")) == Path("folder", name)
-
-
-def test_a_page_is_read_whole_and_kept_as_it_is(tmp_path: Path) -> None:
-    path = tmp_path / "a.html"
-    path.write_bytes(b"<meta charset=koi8-r>\r\n<p>\xf0\xf2\xe9\xf7\xe5\xf4")
-    row = read_file(path, tmp_path)
-    assert isinstance(row, Document)
-    assert (row.source, row.media_type, row.encoding) == ("a.html", "text/html", "koi8-r")
-    assert row.text == "<meta charset=koi8-r>\r\n<p>ПРИВЕТ"
-
-
-@pytest.mark.parametrize(("data", "reason"), [(b" \n\t\n", "empty"), (b"\xef\xbb\xbf", "empty"), (bytes(100), "binary")])
-def test_a_file_without_text_is_refused_with_its_digest(tmp_path: Path, data: bytes, reason: str) -> None:
-    path = tmp_path / "a.txt"
-    path.write_bytes(data)
-    row = read_file(path, tmp_path)
-    assert isinstance(row, Refused)
-    assert (row.reason, row.bytes, len(row.digest)) == (reason, len(data), 32)
+    assert survey(tmp_path, LIMIT).refused == [Quarantined("shut", "", 0, "unreadable", "folder: Permission denied")]

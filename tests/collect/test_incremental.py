@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from privllm.collect import file_index, recipe
+from privllm.collect import file_index, incremental_reader, recipe
 from privllm.collect.recipe import CollectConfig, collect
-from privllm.collect.seen_files import Memory
+from privllm.collect.seen_files import SeenFiles
 from privllm.core import records
 from privllm.engine.cache import Cache
 from privllm.engine.digests import TICK_NS, Digests
@@ -62,13 +62,13 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Corpus:
     monkeypatch.setattr(recipe, "SOURCES_INDEX", tmp_path / "sources.arrow")
     set_clock(monkeypatch, file_index, made.later)
     monkeypatch.setattr(records, "LINES", 2)  # so that many.jsonl lies in all shards
-    read = recipe.md5_of
+    read = incremental_reader.md5_of
 
     def md5_of(path: Path) -> str:
         made.opened.append(path.name)
         return read(path)
 
-    monkeypatch.setattr(recipe, "md5_of", md5_of)
+    monkeypatch.setattr(incremental_reader, "md5_of", md5_of)
     return made
 
 
@@ -153,7 +153,7 @@ def test_what_is_lost_is_read_again(corpus: Corpus, loss: str) -> None:
         if loss == "memory":
             note.write_bytes(note.read_bytes()[:-100])
         else:
-            memory = Memory.load(note)
+            memory = SeenFiles.load(note)
             memory._replace(shards=[("0" * 32, 1) for _ in memory.shards]).save(note)
             shutil.rmtree(corpus.cache.folder / "privllm/actions")
     (corpus.sources / "page3.html").write_text("<p>new")
@@ -183,7 +183,7 @@ def test_a_file_changed_while_it_is_read_is_not_known(
     corpus: Corpus, edit: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its digest was taken before the edit and its text after it: nothing may say that they belong together."""
-    page, read, edits = corpus.sources / "page3.html", recipe._rows, []
+    page, read, edits = corpus.sources / "page3.html", incremental_reader.read_file, []
     untouched = corpus.clean()[1][SOURCES_AS_READ]
 
     def rows(path: Path, *rest: Any) -> Iterator[Any]:
@@ -191,13 +191,13 @@ def test_a_file_changed_while_it_is_read_is_not_known(
             edits.append(edit(page))
         return read(path, *rest)
 
-    monkeypatch.setattr(recipe, "_rows", rows)
+    monkeypatch.setattr(incremental_reader, "read_file", rows)
     corpus.collect()
     assert edits
     written = corpus.files()[SOURCES_AS_READ]
     assert written not in (untouched, corpus.clean()[1][SOURCES_AS_READ])  # so whatever DVC records, later stages refuse
     (note,) = (corpus.cache.folder / "privllm/collect").iterdir()
-    memory = Memory.load(note).files.to_pylist()
+    memory = SeenFiles.load(note).files.to_pylist()
     assert {row["source"] for row in memory if not row["md5"]} == {"page3.html"}
     report = corpus.collect()
     assert corpus.opened == ["page3.html"]

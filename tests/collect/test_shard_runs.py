@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privllm.collect import shard_runs
-from privllm.collect.files import Document
+from privllm.collect.documents import CollectedDocument
 from privllm.collect.shard_runs import read_batch, table_of
 from privllm.core.records import DOCUMENTS, document_id, shard_of
 
 
-def document(name: str) -> Document:
-    return Document(document_id(name), name, "text/plain", "utf-8", "0" * 32, f"text of {name}")
+def document(name: str) -> CollectedDocument:
+    return CollectedDocument(document_id(name), name, "text/plain", "utf-8", "0" * 32, f"text of {name}")
 
 
 @pytest.mark.slow
@@ -21,7 +21,7 @@ def document(name: str) -> Document:
 def test_each_batch_of_a_run_is_its_shard(names: set[int], bits: int) -> None:
     rows = sorted(document(str(name)) for name in names)
     with tempfile.TemporaryDirectory() as folder:
-        run = shard_runs.Runs(Path(folder, "part"), bits)
+        run = shard_runs.RunWriter(Path(folder, "part"), bits)
         for row in rows:
             run.add(row)
         run.flush()
@@ -33,7 +33,7 @@ def test_each_batch_of_a_run_is_its_shard(names: set[int], bits: int) -> None:
 def test_runs_are_sorted_and_together_hold_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shard_runs, "RUN_ROWS", 7)
     everyone = [document(str(index)) for index in range(100)]
-    written = shard_runs.Runs(tmp_path / "part", 0)
+    written = shard_runs.RunWriter(tmp_path / "part", 0)
     for row in everyone:
         written.add(row)
     written.flush()

@@ -28,15 +28,15 @@ def test_names_are_the_smallest_that_can_be_reached(first: list[tuple[int, int]]
     for edges in (first, second):
         pairs = np.array(edges, np.int64).reshape(-1, 2).T
         clusters.join(pairs[0], pairs[1])
-    assert clusters.names().tolist() == [min(reachable(first + second, item)) for item in range(20)]
+    assert clusters.roots().tolist() == [min(reachable(first + second, item)) for item in range(20)]
 
 
 def test_a_long_chain_becomes_one() -> None:
     clusters = Clusters(100_000)
     order = np.random.default_rng(3).permutation(99_999)
     clusters.join(order, order + 1)
-    assert not clusters.names().any()
-    assert not clusters.apart(np.array([5]), np.array([99_999])).any()
+    assert not clusters.roots().any()
+    assert not clusters.are_apart(np.array([5]), np.array([99_999])).any()
 
 
 def test_the_longest_stays_and_the_smallest_id_among_the_equally_long() -> None:

@@ -17,7 +17,7 @@ from privllm.core.records import CLEAN, CLUSTERS, DEDUPED, document_id, shard_na
 from privllm.core.tables import read_folder, read_table, write_table
 from privllm.dedup.clusters import Clusters
 from privllm.dedup.recipe import SIGNATURES, DedupConfig, dedup, join_near, sign, signature_shard
-from privllm.dedup.resolved_pairs import Settled
+from privllm.dedup.resolved_pairs import ResolvedPairs
 from privllm.dedup.shingles import jaccard
 from privllm.engine.cache import Cache
 from privllm.engine.store import Before, Store
@@ -219,8 +219,8 @@ def test_what_is_remembered_at_one_threshold_joins_nothing_at_another(tmp_path: 
 def test_a_remembered_pair_is_joined_from_the_threshold_on(tmp_path: Path, remembered: float, joins: bool) -> None:
     """Of 128 numbers of the two signatures 102 agree, so that the estimate leaves the pair in doubt."""
     digests = pa.array(["a", "b"])
-    first = Settled(tmp_path / "note", digests)
-    first.learn(np.array([[0], [1]]), np.array([remembered]))
+    first = ResolvedPairs(tmp_path / "note", digests)
+    first.add(np.array([[0], [1]]), np.array([remembered]))
     first.save()
     numbers = np.zeros((2, 128), np.uint32)
     numbers[1, 102:] = 1
@@ -230,8 +230,8 @@ def test_a_remembered_pair_is_joined_from_the_threshold_on(tmp_path: Path, remem
         assert not len(rows), "it is remembered, so no text is read"
         return {}
 
-    join_near(0.8, np.arange(2), numbers, clusters, read_sets, Settled(tmp_path / "note", digests))
-    assert clusters.names().tolist() == [0, 0 if joins else 1]
+    join_near(0.8, np.arange(2), numbers, clusters, read_sets, ResolvedPairs(tmp_path / "note", digests))
+    assert clusters.roots().tolist() == [0, 0 if joins else 1]
 
 
 def test_an_edit_is_compared_anew_and_the_other_pairs_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

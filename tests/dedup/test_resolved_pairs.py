@@ -8,7 +8,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privllm.dedup.resolved_pairs import Settled
+from privllm.dedup.resolved_pairs import ResolvedPairs
 
 
 def pairs(*both: tuple[int, int]) -> np.ndarray:
@@ -16,16 +16,16 @@ def pairs(*both: tuple[int, int]) -> np.ndarray:
 
 
 def test_pairs_are_known_by_their_texts_in_either_order(tmp_path: Path) -> None:
-    first = Settled(tmp_path / "note", pa.array(["a", "b", "c"]))
-    assert np.isnan(first.of(pairs((0, 1), (1, 2)))).all()
-    first.learn(pairs((0, 1), (1, 2)), np.array([0.25, 0.75]))
+    first = ResolvedPairs(tmp_path / "note", pa.array(["a", "b", "c"]))
+    assert np.isnan(first.look_up(pairs((0, 1), (1, 2)))).all()
+    first.add(pairs((0, 1), (1, 2)), np.array([0.25, 0.75]))
     first.save()
-    second = Settled(tmp_path / "note", pa.array(["c", "x", "b"]))
-    known = second.of(pairs((0, 2), (0, 1)))
+    second = ResolvedPairs(tmp_path / "note", pa.array(["c", "x", "b"]))
+    known = second.look_up(pairs((0, 2), (0, 1)))
     assert known[0] == 0.75
     assert np.isnan(known[1])
     second.save()
-    assert np.isnan(Settled(tmp_path / "note", pa.array(["a", "b"])).of(pairs((0, 1)))).all()
+    assert np.isnan(ResolvedPairs(tmp_path / "note", pa.array(["a", "b"])).look_up(pairs((0, 1)))).all()
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=20), st.permutations("abcdef"), st.permutations("abcdef"))
@@ -33,29 +33,29 @@ def test_as_a_dictionary_would(asked: list[tuple[int, int]], before: list[str], 
     """What is learnt of some texts is known of the same texts when they stand in other rows."""
     known = {frozenset((before[a], before[b])): a * b / 25 for a, b in asked}
     with TemporaryDirectory() as folder:
-        first = Settled(Path(folder, "note"), pa.array(before))
+        first = ResolvedPairs(Path(folder, "note"), pa.array(before))
         for a, b in asked:
-            first.learn(pairs((a, b)), np.array([a * b / 25]))
+            first.add(pairs((a, b)), np.array([a * b / 25]))
         first.save()
         every = [(a, b) for a in range(6) for b in range(6)]
-        values = Settled(Path(folder, "note"), pa.array(now)).of(pairs(*every))
+        values = ResolvedPairs(Path(folder, "note"), pa.array(now)).look_up(pairs(*every))
     assert [None if np.isnan(value) else value for value in values] == [known.get(frozenset((now[a], now[b]))) for a, b in every]
 
 
 def test_rows_with_equal_texts_are_known_by_the_first(tmp_path: Path) -> None:
-    first = Settled(tmp_path / "note", pa.array(["a", "a", "b", "b"]))
-    first.learn(pairs((0, 2)), np.array([0.5]))
+    first = ResolvedPairs(tmp_path / "note", pa.array(["a", "a", "b", "b"]))
+    first.add(pairs((0, 2)), np.array([0.5]))
     first.save()
-    assert Settled(tmp_path / "note", pa.array(["b", "a", "a", "b"])).of(pairs((0, 1))).tolist() == [0.5]
+    assert ResolvedPairs(tmp_path / "note", pa.array(["b", "a", "a", "b"])).look_up(pairs((0, 1))).tolist() == [0.5]
 
 
 def test_a_spoilt_note_is_no_note(tmp_path: Path) -> None:
     (tmp_path / "note").write_bytes(b"ARROW1 spoilt")
-    settled = Settled(tmp_path / "note", pa.array(["a", "b"]))
-    assert np.isnan(settled.of(pairs((0, 1)))).all()
-    assert settled.of(pairs()).shape == (0,)
+    resolved = ResolvedPairs(tmp_path / "note", pa.array(["a", "b"]))
+    assert np.isnan(resolved.look_up(pairs((0, 1)))).all()
+    assert resolved.look_up(pairs()).shape == (0,)
 
 
 def test_without_a_note_nothing_is_written(tmp_path: Path) -> None:
-    Settled(None, pa.array(["a"])).save()
+    ResolvedPairs(None, pa.array(["a"])).save()
     assert not list(tmp_path.iterdir())

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from privllm.clean.clean_text import tidy
+from privllm.clean.clean_text import clean_text
 from privllm.feedback.reading import Entry, Line
 from privllm.feedback.recipe import FeedbackConfig, feedback
 from privllm.feedback.records import Choice, Decoding, Message, Model, Rating, Reply, Thumb, Vote, to_line
@@ -27,7 +27,7 @@ def rating(rater: str, prompt: str, thumb: Thumb = "", correction: str = "", num
 
 
 def through(*records: Rating | Vote) -> list[Passed]:
-    found = [screen(Entry(Line(f"f#{i}", f"{i:032x}", 1), record), tidy, leftovers) for i, record in enumerate(records, 1)]
+    found = [screen(Entry(Line(f"f#{i}", f"{i:032x}", 1), record), clean_text, leftovers) for i, record in enumerate(records, 1)]
     assert all(isinstance(one, Passed) for one in found), found
     return found  # type: ignore[return-value]
 
@@ -38,7 +38,7 @@ def no_check(rows: list[dict[str, Any]], totals: dict[str, Any], limits: Any) ->
 
 def run(folder: Path, out: Path, cfg: FeedbackConfig | None = None) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
     """(report, {name of the file: rows})."""
-    report = feedback(cfg or FeedbackConfig(), folder, out, tidy, leftovers, no_check)
+    report = feedback(cfg or FeedbackConfig(), folder, out, clean_text, leftovers, no_check)
     return report, {path.stem: lines_of(path) for path in sorted(out.glob("*.jsonl"))}
 
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from privllm.clean.clean_text import tidy
+from privllm.clean.clean_text import clean_text
 from privllm.feedback.reading import Entry, Line, Refused
 from privllm.feedback.records import Message, Rating, Vote
 from privllm.feedback.screening import markup_of, screen
@@ -14,7 +14,7 @@ LINE = Line("f#1", "0" * 32, 1)
 
 
 def refusal(record: Rating | Vote) -> str:
-    found = screen(Entry(LINE, record), tidy, leftovers)
+    found = screen(Entry(LINE, record), clean_text, leftovers)
     assert isinstance(found, Refused)
     return found.reason
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from privllm.collect.recipe import CollectConfig, collect
-from privllm.collect.seen_files import Memory
+from privllm.collect.seen_files import SeenFiles
 from privllm.core.records import document_id, shard_of
 from privllm.core.seed import digest
 from privllm.engine.cache import Cache
@@ -76,7 +76,7 @@ def test_what_collect_does_not_read_is_no_document(corpus: Corpus) -> None:
 
 
 def test_a_forgotten_memory_makes_all_lines_of_a_changed_file_count(corpus: Corpus) -> None:
-    forgotten = Last(Memory.empty(), 4, 10**6)
+    forgotten = Last(SeenFiles.empty(), 4, 10**6)
     corpus.lines("c.jsonl", "three", "FOUR", "five")
     assert corpus.changes(last=forgotten) == Changes([], ["c.jsonl#1", "c.jsonl#2", "c.jsonl#3"], [])
     (corpus.sources / "c.jsonl").unlink()
@@ -88,8 +88,8 @@ def test_a_forgotten_memory_makes_all_lines_of_a_changed_file_count(corpus: Corp
 def test_the_memory_is_found_by_code_and_parameters(corpus: Corpus) -> None:
     assert set(corpus.last.memory.files["source"].to_pylist()) == {"a.txt", "sub/b.html", "c.jsonl"}
     assert corpus.last.bits == 4
-    assert last_run(corpus.cache, CODE, {"max_megabytes": 1}).memory == Memory.empty()
-    assert last_run(corpus.cache, b"other code", {}).memory == Memory.empty()
+    assert last_run(corpus.cache, CODE, {"max_megabytes": 1}).memory == SeenFiles.empty()
+    assert last_run(corpus.cache, b"other code", {}).memory == SeenFiles.empty()
     assert last_run(corpus.cache, None, {}).max_bytes == 64_000_000
 
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from privllm.clean.recipe import CleanConfig, clean
-from privllm.collect.files import Refused
+from privllm.collect.documents import Quarantined
 from privllm.collect.recipe import CollectConfig, collect
 from privllm.core.errors import UserError
 from privllm.core.params import read_params
@@ -275,7 +275,7 @@ def test_words_of_what_clean_dropped_are_looked_for(root: Path) -> None:
 
 def test_a_file_that_was_not_read_and_one_of_few_words_can_be_forgotten(root: Path) -> None:
     """The first has no digest and the second no run of words; neither makes everything, or nothing, evidence."""
-    refused = Refused("post/large.txt", "", 10**12, "too_large", "")
+    refused = Quarantined("post/large.txt", "", 10**12, "too_large", "")
     evidence = gather(root, [refused], {})
     assert evidence.names == {"post/large.txt", document_id("post/large.txt")}
     assert not evidence.among(runs_of([letter("fir")])[0]).any()

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from privllm.cli.app import app
-from privllm.collect.files import source_of
+from privllm.collect.documents import source_of
 from privllm.collect.recipe import CollectConfig, collect
 from privllm.core.errors import UserError
 from privllm.core.records import ANNOTATIONS, CLEAN, CLUSTERS, DEDUPED, DOCUMENTS, DROPPED, QUARANTINE, document_id, shard_name, shard_of

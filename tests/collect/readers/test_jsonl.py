@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privllm.collect.files import Document, Refused
-from privllm.collect.jsonl import lines, read_jsonl
+from privllm.collect.documents import CollectedDocument, Quarantined
+from privllm.collect.readers.jsonl import read_jsonl, read_lines
 from privllm.core.records import document_id
 
 LIMIT = 200
 
 
-def read(tmp_path: Path, data: bytes) -> list[Document | Refused]:
+def read(tmp_path: Path, data: bytes) -> list[CollectedDocument | Quarantined]:
     path = tmp_path / "a.jsonl"
     path.write_bytes(data)
     return list(read_jsonl(path, tmp_path, LIMIT))
@@ -21,11 +21,11 @@ def read(tmp_path: Path, data: bytes) -> list[Document | Refused]:
 
 def test_one_document_a_line_numbered_from_one(tmp_path: Path) -> None:
     rows = read(tmp_path, b'{"text": "one", "id": "x", "url": "y"}\r\n\n{"text": "two \\u00e9"}')
-    assert [(row.source, row.text, row.media_type) for row in rows if isinstance(row, Document)] == [
+    assert [(row.source, row.text, row.media_type) for row in rows if isinstance(row, CollectedDocument)] == [
         ("a.jsonl#1", "one", "text/plain"),
         ("a.jsonl#3", "two é", "text/plain"),
     ]
-    assert next(row.id for row in rows if isinstance(row, Document)) == document_id("a.jsonl#1")
+    assert next(row.id for row in rows if isinstance(row, CollectedDocument)) == document_id("a.jsonl#1")
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,8 @@ def test_one_document_a_line_numbered_from_one(tmp_path: Path) -> None:
 )
 def test_a_bad_line_is_refused_and_the_next_goes_on(tmp_path: Path, line: bytes, reason: str) -> None:
     rows = read(tmp_path, line + b'\n{"text": "fine"}\n')
-    assert [row.reason for row in rows if isinstance(row, Refused)] == [reason]
-    assert [(row.source, row.text) for row in rows if isinstance(row, Document)] == [("a.jsonl#2", "fine")]
+    assert [row.reason for row in rows if isinstance(row, Quarantined)] == [reason]
+    assert [(row.source, row.text) for row in rows if isinstance(row, CollectedDocument)] == [("a.jsonl#2", "fine")]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-16-be", "cp1251", "cp932"])
@@ -55,19 +55,19 @@ def test_other_encodings_than_utf8(tmp_path: Path, encoding: str) -> None:
     texts = ["これは日本語の文章です。判定できるか。"] * 3 if encoding == "cp932" else ["Съешь же ещё этих мягких французских булок"] * 3
     mark = "\ufeff" if encoding == "utf-16-be" else ""
     data = (mark + "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)).encode(encoding)
-    assert [row.text for row in read(tmp_path, data) if isinstance(row, Document)] == texts
+    assert [row.text for row in read(tmp_path, data) if isinstance(row, CollectedDocument)] == texts
 
 
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
     rows = list(read_jsonl(tmp_path / "gone.jsonl", tmp_path, LIMIT))
-    assert [(row.source, row.reason) for row in rows if isinstance(row, Refused)] == [("gone.jsonl", "unreadable")]
+    assert [(row.source, row.reason) for row in rows if isinstance(row, Quarantined)] == [("gone.jsonl", "unreadable")]
 
 
 @given(st.lists(st.binary(max_size=40).map(lambda data: data.replace(b"\n", b"")), max_size=8), st.integers(1, 50), st.booleans())
 def test_lines_split_as_split_does_and_hold_no_more_than_the_limit(parts: list[bytes], limit: int, ended: bool) -> None:
     data = b"\n".join(parts) + (b"\n" if ended else b"")
     expected = data.removesuffix(b"\n").split(b"\n") if data else []
-    found = list(lines(io.BytesIO(data), limit))
+    found = list(read_lines(io.BytesIO(data), limit))
     assert [line.bytes for line in found] == [len(part) for part in expected]
     assert all(len(line.data) <= limit + 1 for line in found)
     for line, part in zip(found[1:], expected[1:], strict=True):

@@ -1,0 +1,138 @@
+"""Reading the files that changed; the entries of all others are remembered from the last run.
+
+A worker reads a group of files into runs (`shard_runs`) and lists beside them what it read. The
+texts of unchanged files are in the shards as they were; only where a shard is lost are its files
+read again.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from privllm.collect.documents import CollectedDocument, source_of
+from privllm.collect.dvc_content import with_digests
+from privllm.collect.file_index import KNOWN, recall, save, unsigned
+from privllm.collect.read_jobs import GROUP_BYTES, GROUP_BYTES_A_SHARD, ReadJobs, ReadSettings, groups
+from privllm.collect.readers.registry import read_file
+from privllm.collect.seen_files import ENTRIES, FILES, SeenFiles, entry_of
+from privllm.collect.shard_runs import RunWriter, read_batch, table_of, write_run
+from privllm.engine.digests import md5_of, status_of
+from privllm.engine.executor import Executor
+from privllm.engine.source_guard import content_named_in
+
+READ_FILES = KNOWN.append(pa.field("rows", pa.int64()))  # and the number of its entries
+
+
+class IncrementalReader:
+    """Reads the files that are new or changed since the last run."""
+
+    def __init__(
+        self,
+        settings: ReadSettings,
+        scratch: Path,
+        executor: Executor,
+        note: Path | None,
+        index: Path | None,
+        verify: bool,
+    ) -> None:
+        """`note` and `index` remember the last run; with `verify` every file is opened."""
+        self.settings, self.scratch, self.execute = settings, scratch, executor
+        self.note, self.index, self.verify = note, index, verify
+        self.previous_shards: list[tuple[str, int]] = []  # MD5 and bytes, of the last run
+        self.files = READ_FILES.empty_table()  # in the order of the files that `read` returns
+        self.unread = KNOWN.empty_table()
+        self.unopened = 0  # number of `files`, from the first on, whose entries were remembered
+        self.runs: list[Path] = []
+
+    def read(self, files: pa.Table) -> SeenFiles:
+        """Return the entries of all `files` (file_index.FILES), remembered or read now."""
+        md5, remembered = self._remembered(files)
+        pa.default_memory_pool().release_unused()
+        self.unopened = len(remembered.files)
+        is_known = pc.not_equal(md5, "")
+        opened_files, opened_entries = self._read_now(files.filter(pc.invert(is_known)))
+        unchanged = files.filter(is_known)
+        for name in ("md5", "rows"):
+            unchanged = unchanged.append_column(name, remembered.files[name])
+        self.files = pa.concat_tables([unchanged.cast(READ_FILES), opened_files])
+        entries = pa.concat_tables([remembered.entries, opened_entries])
+        return SeenFiles.of(self.files.select(FILES.names), entries)
+
+    def _remembered(self, files: pa.Table) -> tuple[pa.ChunkedArray, SeenFiles]:
+        """Return the MD5 of each file, "" if it has to be read, and the entries of the others."""
+        last = SeenFiles.load(self.note) if self.note else SeenFiles.empty()
+        self.previous_shards = last.shards
+        md5 = pa.repeat("", len(files))
+        if self.index and not self.verify:
+            md5 = recall(self.index, files)
+        rows = pc.index_in(files["source"], last.files["source"])
+        has_equal_bytes = pc.fill_null(pc.equal(last.files["md5"].take(rows), md5), False)
+        md5 = pc.if_else(has_equal_bytes, md5, "")
+        return md5, last.take(rows.filter(pc.not_equal(md5, "")).to_numpy())
+
+    def hash_only(self, files: pa.Table) -> None:
+        """Compute the MD5 of `files` (file_index.FILES) that DVC hashes and nobody reads."""
+        self.unread = with_digests(self.settings.sources, files, None if self.verify else self.index)
+
+    def hashed_files(self) -> pa.Table:
+        """Return all files (KNOWN) whose content is known, read or not."""
+        files = pa.concat_tables([self.files.select(KNOWN.names), self.unread])
+        return files.filter(pc.not_equal(files["md5"], ""))
+
+    def _read_now(self, files: pa.Table) -> tuple[pa.Table, pa.Table]:
+        """Read `files` (file_index.FILES) into runs; return their READ_FILES and ENTRIES."""
+        job_count = len(list(self.scratch.glob("*.entries")))  # of earlier calls
+        group_bytes = max(GROUP_BYTES, GROUP_BYTES_A_SHARD << self.settings.shard_bits)
+        file_groups = groups(files["bytes"].to_pylist(), group_bytes)
+        stems = [self.scratch / f"{job_count + i:06d}" for i in range(len(file_groups))]
+        jobs = ReadJobs(stems, self.settings, files["source"], file_groups)
+        self.execute(read_group, jobs, "collect")
+        self.runs = sorted(self.scratch.glob("*.documents"))
+        return _concatenated(stems, "files", READ_FILES), _concatenated(stems, "entries", ENTRIES)
+
+    def read_again(self, rows: np.ndarray) -> None:
+        """Read the files in some `rows` of `files` into runs, unless they have been opened."""
+        missing = self.files.take(pa.array(rows[rows < self.unopened]))
+        if len(missing):
+            self._read_now(missing)
+
+    def remember(self, seen: SeenFiles) -> None:
+        """Save the state of the sources for the next run."""
+        if self.index:
+            save(self.index, self.hashed_files(), content_named_in(Path(f"{self.settings.sources}.dvc")))
+        if self.note:
+            seen.save(self.note)
+
+
+def _concatenated(stems: list[Path], kind: str, schema: pa.Schema) -> pa.Table:
+    """Return the tables `<stem>.<kind>` one after the other."""
+    tables = [read_batch(stem.with_name(f"{stem.name}.{kind}"), 0) for stem in stems]
+    return pa.concat_tables([schema.empty_table(), *tables])
+
+
+def read_group(stem: Path, sources: Path, max_bytes: int, shard_bits: int, *files: Path) -> None:
+    """Read `files` into runs, `<stem>.entries` (ENTRIES) and `<stem>.files` (READ_FILES).
+
+    The MD5 of a file is "" where it could not be read or was changed meanwhile.
+    """
+    runs = RunWriter(stem, shard_bits)
+    entries: list[tuple[object, ...]] = []
+    read_files: list[tuple[object, ...]] = []
+    for path in files:
+        entries_before = len(entries)
+        try:
+            status, md5 = status_of(path), md5_of(path)
+        except OSError:
+            status, md5 = (0, 0, 0, 0), ""
+        for row in read_file(path, sources, max_bytes):
+            entries.append(entry_of(row))
+            if isinstance(row, CollectedDocument):
+                runs.add(row)
+        if md5 and status_of(path) != status:
+            md5 = ""
+        read_files.append((source_of(path, sources), *unsigned(status), md5, len(entries) - entries_before))
+    runs.flush()
+    write_run([table_of(read_files, READ_FILES)], stem.with_name(f"{stem.name}.files"))
+    write_run([table_of(entries, ENTRIES)], stem.with_name(f"{stem.name}.entries"))

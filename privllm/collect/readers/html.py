@@ -1,0 +1,23 @@
+"""HTML pages: one document a file, with its markup, which `clean` turns into text."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+from privllm.collect.decode import decode
+from privllm.collect.documents import CollectedDocument, Quarantined
+from privllm.collect.readers.reader import Reader, read_one
+
+MEDIA_TYPE = "text/html"
+
+
+class HtmlReader(Reader):
+    """Pages in HTML or XHTML; the encoding may be declared in a `<meta>` or an XML declaration."""
+
+    media_types: ClassVar = dict.fromkeys((".html", ".htm", ".xhtml"), MEDIA_TYPE)
+    holds_many = False
+
+    def read(self, path: Path, sources: Path, max_bytes: int) -> Iterator[CollectedDocument | Quarantined]:
+        """Yield the page, or why it cannot be read."""
+        yield read_one(path, sources, MEDIA_TYPE, partial(decode, markup=True))

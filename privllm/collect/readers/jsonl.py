@@ -1,0 +1,154 @@
+"""JSON lines: one document a line, its text under the key `text`.
+
+Other keys are left alone. A line is its own document with its own id (`file.jsonl#12`), so a bad
+line is refused by itself and the next ones are read. At most one line is in memory.
+"""
+
+import codecs
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, ClassVar, NamedTuple, Protocol
+
+import orjson
+
+from privllm.collect.decode import MARKS, WIDE, decode, detect, strict
+from privllm.collect.documents import CollectedDocument, Quarantined, Unreadable, size_or_zero, source_of
+from privllm.collect.readers.reader import Reader, not_opened, require_text
+from privllm.core.records import document_id
+from privllm.core.seed import digest
+
+JSONL = "application/jsonl"
+PROBE_BYTES = 1 << 20  # how far into a file that is not UTF-8 its encoding is looked for
+SKIP_BYTES = 1 << 20
+
+
+class JsonlReader(Reader):
+    """Files of JSON objects, one a line."""
+
+    media_types: ClassVar = {".jsonl": JSONL}
+    holds_many = True
+
+    def read(self, path: Path, sources: Path, max_bytes: int) -> Iterator[CollectedDocument | Quarantined]:
+        """Yield `read_jsonl`, and a reason where all lines are blank."""
+        is_blank = True
+        for row in read_jsonl(path, sources, max_bytes):
+            is_blank = False
+            yield row
+        if is_blank:
+            yield Quarantined(source_of(path, sources), "", size_or_zero(path), "empty", "nothing but blank lines")
+
+
+class Readline(Protocol):
+    """A stream of bytes that is read line by line."""
+
+    def readline(self, limit: int, /) -> bytes: ...
+
+
+class JsonLine(NamedTuple):
+    """A line of a file."""
+
+    number: int  # from 1
+    data: bytes  # without its end; cut to the limit where `bytes` is more
+    bytes: int
+
+
+def read_jsonl(path: Path, sources: Path, max_bytes: int) -> Iterator[CollectedDocument | Quarantined]:
+    """Yield for each line that is not blank its document, or why it is none."""
+    source = source_of(path, sources)
+    try:
+        with path.open("rb") as file:
+            encoding = _encoding(file.read(PROBE_BYTES))
+            file.seek(0)
+            stream = _Recoded(file, encoding) if encoding in WIDE else file
+            for line in read_lines(stream, max_bytes):
+                if line.data and not line.data.isspace():
+                    yield _document(line, f"{source}#{line.number}", encoding, max_bytes)
+    except OSError as error:
+        yield not_opened(path, sources, error)
+
+
+def read_lines(stream: Readline, max_bytes: int) -> Iterator[JsonLine]:
+    """Yield lines; of a line over `max_bytes` the rest is skipped and counted."""
+    number = 0
+    while data := stream.readline(max_bytes + 1):
+        number += 1
+        length, has_end = len(data), data.endswith(b"\n")
+        if not has_end:
+            skipped, has_end = _skip_line(stream)
+            length += skipped
+        data = data.removesuffix(b"\n")
+        if number == 1:
+            data = data.removeprefix(codecs.BOM_UTF8)
+        yield JsonLine(number, data, length - has_end)
+
+
+def _skip_line(stream: Readline) -> tuple[int, bool]:
+    """Read on to the end of a line; return the number of bytes, and whether they end with "\\n"."""
+    length = 0
+    while piece := stream.readline(SKIP_BYTES):
+        length += len(piece)
+        if piece.endswith(b"\n"):
+            return length, True
+    return length, False
+
+
+class _Recoded:
+    """A file in UTF-16 or UTF-32 that reads as UTF-8."""
+
+    def __init__(self, file: IO[bytes], encoding: str) -> None:
+        self.text = io.TextIOWrapper(file, encoding, errors="replace", newline="\n")
+
+    def readline(self, limit: int) -> bytes:
+        return self.text.readline(limit).removeprefix("\ufeff").encode()
+
+
+def _encoding(head: bytes) -> str:
+    """Return the encoding of a file's first bytes: UTF-8 (RFC 8259), or what spreadsheets write."""
+    for mark, name in MARKS:
+        if head.startswith(mark):
+            return name
+    whole_lines = head[: head.rfind(b"\n") + 1] or head
+    if strict(whole_lines, "utf-8") is not None:
+        return "utf-8"
+    return detect(whole_lines) or "utf-8"
+
+
+def _document(line: JsonLine, source: str, encoding: str, max_bytes: int) -> CollectedDocument | Quarantined:
+    is_whole = line.bytes <= max_bytes
+    try:
+        if not is_whole:
+            raise Unreadable("too_large", "over collect.max_megabytes: split it, or raise the limit")
+        value, used_encoding = _parse(line.data, encoding)
+        text = _text_of(value)
+    except Unreadable as refusal:
+        data_digest = digest(line.data) if is_whole else ""
+        return Quarantined(source, data_digest, line.bytes, refusal.reason, refusal.detail)
+    return CollectedDocument(document_id(source), source, "text/plain", used_encoding, digest(line.data), text)
+
+
+def _text_of(value: Any) -> str:
+    """Return the text of a line's value. Raises `Unreadable`."""
+    text = value.get("text") if isinstance(value, dict) else None
+    if not isinstance(text, str):
+        raise Unreadable("no_text", "the line must be a JSON object with a string under `text`")
+    require_text(text)
+    return text
+
+
+def _parse(data: bytes, encoding: str) -> tuple[Any, str]:
+    """Return a line's value and its codec: UTF-8, else the whole file's, else the line's own."""
+    try:
+        return orjson.loads(data), encoding if encoding in WIDE else "utf-8"
+    except orjson.JSONDecodeError as error:
+        if strict(data, "utf-8") is not None:
+            raise Unreadable("bad_json", str(error)) from None
+    text = strict(data, encoding)
+    if text is None:
+        text, used_encoding = decode(data)
+    else:
+        used_encoding = codecs.lookup(encoding).name
+    try:
+        return orjson.loads(text), used_encoding
+    except orjson.JSONDecodeError as error:
+        raise Unreadable("bad_json", str(error)) from None

@@ -1,0 +1,71 @@
+"""The protocol of a file format, and what several formats share.
+
+To add a format, write a class in a module of its own in this folder and list it in
+`registry.READERS`. A reader turns one file into documents as they are: `clean` takes the text out
+of markup and removes personal data.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from privllm.collect.decode import Decoded
+from privllm.collect.documents import CollectedDocument, Quarantined, Unreadable, size_or_zero, source_of
+from privllm.core.records import document_id
+from privllm.core.seed import digest
+
+
+class Reader(Protocol):
+    """A file format."""
+
+    media_types: ClassVar[Mapping[str, str]]  # by suffix, in lower case and with its dot
+    holds_many: ClassVar[bool]  # a file is not one document, but holds several
+
+    def read(self, path: Path, sources: Path, max_bytes: int) -> Iterator[CollectedDocument | Quarantined]:
+        """Yield the documents of the file `path` below `sources`, and refusals with a named reason.
+
+        It yields at least one row, so that no file disappears silently, and raises nothing for a
+        file that is damaged or gone. Documents of a file that holds many have the sources "name#1",
+        "name#2" ..., and `max_bytes` limits each of them; a file that is one document is already
+        known to be within the limit.
+        """
+        ...
+
+
+def suffix_of(path: Path | str) -> str:
+    """Return the suffix of `path` with its dot, in lower case; all of it if it has no dot."""
+    _, dot, suffix = str(path).rpartition(".")
+    return dot + suffix.lower()
+
+
+def read_one(
+    path: Path,
+    sources: Path,
+    media_type: str,
+    decode: Callable[[bytes], Decoded],
+) -> CollectedDocument | Quarantined:
+    """Return a file's one document, or why it is none; `decode` may raise `Unreadable`."""
+    source = source_of(path, sources)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return not_opened(path, sources, error)
+    data_digest = digest(data)
+    try:
+        text, encoding = decode(data)
+        require_text(text)
+    except Unreadable as refusal:
+        return Quarantined(source, data_digest, len(data), refusal.reason, refusal.detail)
+    return CollectedDocument(document_id(source), source, media_type, encoding, data_digest, text)
+
+
+def require_text(text: str) -> None:
+    """Raise `Unreadable` ("empty") for a text of white space."""
+    if not text or text.isspace():
+        raise Unreadable("empty", "nothing but white space")
+
+
+def not_opened(path: Path, sources: Path, error: OSError) -> Quarantined:
+    """Return the row of a file that could not be opened."""
+    detail = error.strerror or "cannot be opened"
+    return Quarantined(source_of(path, sources), "", size_or_zero(path), "unreadable", detail)

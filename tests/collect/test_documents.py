@@ -1,0 +1,26 @@
+import os
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from privllm.collect.documents import path_of, source_of
+
+
+def test_names_that_are_not_utf8_stay_apart(tmp_path: Path) -> None:
+    names = [b"caf\xe9.txt", b"caf\\xe9.txt", "café.txt".encode()]
+    paths = [tmp_path / os.fsdecode(name) for name in names]
+    sources = [source_of(path, tmp_path) for path in paths]
+    assert sources == [r"caf\xe9.txt", r"caf\\xe9.txt", "café.txt"]
+    assert [path_of(source, tmp_path) for source in sources] == paths
+
+
+@given(st.binary(min_size=1, max_size=12).filter(lambda name: not {0, ord("/")} & {*name} and name not in (b".", b"..")))
+def test_a_source_says_which_file_it_is(name: bytes) -> None:
+    path = Path("folder") / os.fsdecode(name)
+    assert path_of(source_of(path, Path("folder")), Path("folder")) == path
+
+
+@given(st.text("\\xe9a0é", max_size=12).filter(bool))
+def test_so_does_one_that_looks_escaped(name: str) -> None:
+    assert path_of(source_of(Path("folder", name), Path("folder")), Path("folder")) == Path("folder", name)
