@@ -12,7 +12,8 @@ from privllm.core.report import write_report
 from privllm.engine.executor_ray import ExecutorConfig
 from privllm.engine.fingerprint import FOLDER
 from privllm.engine.stage import run
-from privllm.train.align.recipe import AlignConfig, Inputs, Places, align
+from privllm.train.align.config import AlignConfig, AlignInputs, Places
+from privllm.train.align.recipe import align
 
 WORK = Path(".privllm/work/align")  # where a run that was killed left its checkpoint
 
@@ -25,7 +26,7 @@ def main(start: Path, feedback: Path, rows: Path, tokenizer: Path, out: Path, li
         f"Lower `align.batch_size`, set `align.lora.rank` above 0, or train a smaller `pretrain.{family}.model`, in params.yaml; or "
         "close other programs"
     ):
-        write_report(report, align(family, cfg, Inputs(start, feedback, rows, tokenizer), places))
+        write_report(report, align(family, cfg, AlignInputs(start, feedback, rows, tokenizer), places))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from privllm.annotate.readers import splits_read
 from privllm.annotate.recipe import AnnotateConfig, annotate
+from privllm.core.families import MASKED
 from privllm.core.params import deciding_sections, read_params
 from privllm.core.report import write_report
 from privllm.core.split import SplitConfig
@@ -20,7 +21,7 @@ def main(source: Path, verdict: Path, out: Path, report: Path) -> None:
     require_verdict(verdict)
     cfg, params = read_params("annotate", AnnotateConfig), deciding_sections()
     splits = splits_read(
-        params["families"], params["pretrain"]["masked"]["masking"], params["tasks"]["derive"], params["finetune"]["tasks"]
+        params["families"], params["pretrain"][MASKED.name]["masking"], params["tasks"]["derive"], params["finetune"]["tasks"]
     )
     write_report(report, annotate(cfg, read_params("split", SplitConfig), source, out, open_store("annotate"), splits))
 

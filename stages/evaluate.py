@@ -11,12 +11,12 @@ from privllm.core.params import read_params
 from privllm.core.report import write_json, write_report
 from privllm.engine.stage import run
 from privllm.engine.store import open_store
-from privllm.evaluate.recipe import EvaluateConfig, Inputs, evaluate
+from privllm.evaluate.recipe import EvaluateConfig, EvaluateInputs, evaluate
 
 
 def main(model: Path, tokenizer: Path, packed: Path, documents: Path, annotations: Path, out: Path, report: Path, metrics: Path) -> None:
     cfg = read_params("evaluate", EvaluateConfig)
-    inputs = Inputs(model, tokenizer, packed / "test", documents, annotations)
+    inputs = EvaluateInputs(model, tokenizer, packed / "test", documents, annotations)
     knobs = f"Lower `evaluate.batch_rows`, or train a smaller `pretrain.{out.name}.model`, in params.yaml; or close other programs"
     with shortage_explained(knobs):
         figures = evaluate(cfg, inputs, out.name, out, open_store("evaluate"))

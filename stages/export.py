@@ -9,7 +9,8 @@ from pathlib import Path
 from privllm.core.params import deciding_sections, read_params
 from privllm.core.report import write_report
 from privllm.engine.stage import run
-from privllm.export.folder import ExportConfig, ExportInputs, export
+from privllm.export.config import ExportConfig
+from privllm.export.folder import ExportInputs, export
 
 SHARED = ("collect", "clean", "dedup", "validate", "tokenizer", "pack")  # whose reports the card keeps, of every family
 OWN = ("pretrain", "align", "evaluate")  # and of this one

@@ -23,7 +23,7 @@ def main(data: Path, start: Path, tokenizer: Path, verdict: Path, out: Path, liv
     if reason := reason_in(start):
         figures = skip(f"finetune.tasks.{out.name}", f"it begins with {start}, but {reason}", out, live)
     else:
-        from privllm.train.finetune import Inputs, finetune  # not before it is known that there is work for torch
+        from privllm.train.finetune import FinetuneInputs, finetune  # not before it is known that there is work for torch
         from privllm.train.loop import Work
 
         task, minutes = f"finetune.tasks.{out.name}", read_params("executor", ExecutorConfig).checkpoint_minutes
@@ -31,7 +31,7 @@ def main(data: Path, start: Path, tokenizer: Path, verdict: Path, out: Path, liv
         work = Work(WORK / out.name, (FOLDER / "finetune.json").read_text("utf-8"), 60 * minutes)
         knobs = f"Lower `{task}.batch_size`, or set `{task}.lora.rank` above 0 or `{task}.precision` to bf16"
         with shortage_explained(f"{knobs}, in params.yaml; or close other programs"):
-            figures = finetune(out.name, cfg, Inputs(data, start, tokenizer), out, live, work)
+            figures = finetune(out.name, cfg, FinetuneInputs(data, start, tokenizer), out, live, work)
     write_report(report, figures)
     write_json(metrics, {out.name: {figures["main"]: figures["test"][figures["main"]]} if "main" in figures else {}})
 

@@ -23,11 +23,11 @@ def main(
     cfg = read_params("gate", GateConfig)
     found = without_incumbent()
     if (promoted / INCUMBENT / MANIFEST).is_file():
-        from privllm.evaluate.promotion_gate import Inputs, Settings, gate  # not before it is known that there is work for torch
+        from privllm.evaluate.promotion_gate import GateInputs, GateSettings, gate  # not before it is known that there is work for torch
         from privllm.evaluate.recipe import EvaluateConfig
 
-        settings = Settings(cfg, read_params("evaluate", EvaluateConfig), read_params("split", SplitConfig))
-        inputs = Inputs(promoted, models, scores, packed, texts, tokenizer, said, tuned)
+        settings = GateSettings(cfg, read_params("evaluate", EvaluateConfig), read_params("split", SplitConfig))
+        inputs = GateInputs(promoted, models, scores, packed, texts, tokenizer, said, tuned)
         with shortage_explained("Lower `evaluate.batch_rows` in params.yaml, or close other programs"):
             found = gate(settings, inputs, out, open_store("gate"))
     write_json(out / "verdict.json", {key: found[key] for key in ("incumbent", "passed")})

@@ -1,6 +1,6 @@
 """guide: packed rows and annotations in, what each packed token is out; for families that are trained with it.
 
-data/pack, data/dedup, data/annotate, data/tokenizer -> data/guide/{causal,masked,seq2seq}, reports/guide.json
+data/pack, data/dedup, data/annotate, data/tokenizer -> data/guide/<family>, reports/guide.json
 """
 
 from pathlib import Path

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from privllm.core.base_model import ARCHITECTURES
+from privllm.core.families import TRAITS
 from privllm.core.printable import say
 from privllm.core.report import write_json
 from privllm.engine.store import work
@@ -50,7 +50,7 @@ def skipped_stages(params: Mapping[str, Any]) -> dict[str, str]:
     families = params.get("families")
     if not isinstance(families, list):
         return {}
-    absent = [family for family in ARCHITECTURES if family not in families]
+    absent = [family for family in TRAITS if family not in families]
     skipped = {f"pretrain@{family}": family for family in absent}
     for name, task in (params.get("finetune", {}).get("tasks") or {}).items():
         start = BUILT_HERE.fullmatch(task["start"])

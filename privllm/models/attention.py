@@ -1,4 +1,4 @@
-"""Causal attention that keeps PyTorch's fused kernel, registered with transformers under the name `CAUSAL`.
+"""Causal attention that keeps PyTorch's fused kernel, registered with transformers under the name `FUSED_CAUSAL`.
 
 Under `torch.compile`, transformers' own "sdpa" builds a 4-D mask even where none is needed and so loses the
 flash kernel (transformers issue #48925). Ours makes no mask unless a padding mask was passed. It does not do
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
-CAUSAL = "privllm_causal"
+FUSED_CAUSAL = "privllm_causal"
 
 
 def causal_attention(
@@ -56,5 +56,5 @@ def causal_mask(*, attention_mask: torch.Tensor | None = None, **kwargs: Any) ->
     return sdpa_mask(attention_mask=attention_mask, **kwargs)
 
 
-AttentionInterface.register(CAUSAL, causal_attention)
-AttentionMaskInterface.register(CAUSAL, causal_mask)
+AttentionInterface.register(FUSED_CAUSAL, causal_attention)
+AttentionMaskInterface.register(FUSED_CAUSAL, causal_mask)

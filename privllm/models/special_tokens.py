@@ -10,6 +10,7 @@ END_OF_TEXT = 0  # <|endoftext|>
 PAD = 1  # <|pad|>
 MASK = 2  # <|mask|>
 END = 5  # <|end|>, of a turn
+IGNORED = -100  # label of a position that is not to be learnt
 MARKS = (PAD, MASK, 3, 4, END)  # those, <|user|> and <|assistant|>: what a model that was hardly trained may say, and a person may not
 _NAMES = {"<|endoftext|>": END_OF_TEXT, "<|pad|>": PAD, "<|mask|>": MASK}
 

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from privllm.core.seed import seed_of
 
-IGNORED = -100  # label of a position that is not to be learnt
 SHARES = 1_000_000  # a share is a whole number of these, so that what is due at a place is exact
 
 Batch = tuple[Tensor, ...]  # [B, ...] each, the labels (int64, IGNORED where there is none) last

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from privllm.core.bio_labels import OUTSIDE
+from privllm.core.families import TRAITS
+from privllm.models.special_tokens import IGNORED
 from privllm.tasks.formats import Chat, Classified, Dataset, Example, Pair, Tagged, line_error
 from privllm.tokens.chat_format import Speech
-from privllm.train.batches import IGNORED
 
 
 class Encoded(NamedTuple):
@@ -43,7 +44,7 @@ class Coder:
                 return _encoded(inputs, [self.labels[label]])
             case Tagged():
                 return self._tagged(example, example.content)
-            case Pair(given, answer) if self.family == "seq2seq":
+            case Pair(given, answer) if TRAITS[self.family].writes_separately:
                 inputs, labels = self.speech.ids(given), [*self.speech.ids(answer), self.speech.marks.stop]
                 if len(labels) > self.context:
                     raise self._too_long(example, len(labels))

@@ -18,12 +18,14 @@ import transformers
 from transformers import PreTrainedModel
 
 from privllm.core.errors import UserError
+from privllm.core.families import TRAITS
 from privllm.core.report import write_json
 from privllm.core.tables import write_table
 from privllm.engine.digests import replacing
 from privllm.engine.skipped_families import skip
-from privllm.models.family import config_of, context_of
+from privllm.models.loading import config_of, context_of
 from privllm.models.seq2seq import with_sentinels
+from privllm.models.special_tokens import IGNORED
 from privllm.models.task_heads import open_model
 from privllm.stats.scores import Score, paired_interval
 from privllm.tasks.example_scores import FILE, table_of
@@ -31,21 +33,20 @@ from privllm.tasks.formats import Dataset, read_examples
 from privllm.tasks.splits import Divided, divide
 from privllm.tokens.chat_format import Speech
 from privllm.tokens.vocabulary import TOKENIZER_CONFIG
-from privllm.train.batches import IGNORED
 from privllm.train.chat_files import answer_turns, tokenizer_files
 from privllm.train.compile_support import prepare_compiler
 from privllm.train.config import FinetuneConfig
 from privllm.train.example_encoding import Coder, Encoded, tags_of
-from privllm.train.finetune_objectives import OBJECTIVES
+from privllm.train.finetune_objectives import objective_for
 from privllm.train.loop import Trained, Work, key_of, train
 from privllm.train.lora import adapt, merge
-from privllm.train.predictions import MAIN, Judged, Limits, as_line, judge
+from privllm.train.predictions import MAIN, HeldOutResults, Limits, as_line, judge
 
 NEVER = 1_000_000_000  # validations; patience that does not end
-TURNS = {("chat", "causal"), ("text2text", "causal")}  # what is learnt as turns, see `encode`
+CONVERSATIONS = {"chat", "text2text"}  # kinds of tasks that a family which converses learns as turns, see `encode`
 
 
-class Inputs(NamedTuple):
+class FinetuneInputs(NamedTuple):
     """What `finetune` reads."""
 
     data: Path  # JSON lines
@@ -69,10 +70,10 @@ class Arm(NamedTuple):
 
     model: PreTrainedModel
     trained: Trained
-    judged: Judged
+    judged: HeldOutResults
 
 
-def finetune(task: str, cfg: FinetuneConfig, inputs: Inputs, out: Path, live: Path, work: Work) -> dict[str, Any]:
+def finetune(task: str, cfg: FinetuneConfig, inputs: FinetuneInputs, out: Path, live: Path, work: Work) -> dict[str, Any]:
     """Train, judge, write `out` and `live`; returns the report.
 
     Raises UserError for examples that are wrong or do not suffice, unless the task is optional: then it says so and trains nothing.
@@ -109,7 +110,7 @@ def _prepare(cfg: FinetuneConfig, dataset: Dataset, start: Path, speech: Speech)
 
 
 def _train(
-    cfg: FinetuneConfig, prepared: Prepared, inputs: Inputs, speech: Speech, work: Work, key: str, section: str, live: Path | None
+    cfg: FinetuneConfig, prepared: Prepared, inputs: FinetuneInputs, speech: Speech, work: Work, key: str, section: str, live: Path | None
 ) -> Arm:
     """One arm: from random weights where there is no `live` to write its losses to."""
     fresh = live is None
@@ -117,7 +118,7 @@ def _train(
         cfg = replace(cfg, patience=NEVER)
     model = open_model(cfg.kind, cfg.family, inputs.start, prepared.labels, cfg.seed, fresh)
     adapters = adapt(model, cfg.lora, cfg.seed) if cfg.lora.rank and not fresh else None
-    make = OBJECTIVES[cfg.kind, cfg.family]
+    make = objective_for(cfg.kind, cfg.family)
     objective = make(model, cfg, prepared.train, prepared.validation, speech.marks.pad, section)
     if cfg.compile:
         objective.compile()
@@ -132,17 +133,19 @@ def _train(
 
 def steps_of(cfg: FinetuneConfig, examples: list[Encoded]) -> int:
     """How many batches have about `max_tokens` tokens, what a seq2seq writes included."""
-    written = cfg.family == "seq2seq"
+    written = TRAITS[cfg.family].writes_separately
     mean = np.mean([len(example.inputs) + written * len(example.labels) for example in examples])
     return max(1, math.ceil(cfg.max_tokens / (cfg.batch_size * float(mean))))
 
 
-def _random_arm(cfg: FinetuneConfig, prepared: Prepared, inputs: Inputs, speech: Speech, work: Work, key: str, section: str) -> Judged:
+def _random_arm(
+    cfg: FinetuneConfig, prepared: Prepared, inputs: FinetuneInputs, speech: Speech, work: Work, key: str, section: str
+) -> HeldOutResults:
     """The judgement of a random start; once it is known, a run that is taken up again need not train it anew."""
     known = work.folder / "random.json"
     if known.is_file() and (found := json.loads(known.read_text("utf-8")))["key"] == key:
         known_scores = {name: Score(*map(np.array, parts)) for name, parts in found["scores"].items()}
-        return Judged(found["answered"], found["given"], known_scores, found["figures"])
+        return HeldOutResults(found["answered"], found["given"], known_scores, found["figures"])
     arm_work = work._replace(folder=work.folder / "random")
     judged = _train(cfg, prepared, inputs, speech, arm_work, key, f"{section} (random start)", None).judged
     scores = {name: [score.over.tolist(), score.under.tolist()] for name, score in judged.scores.items()}
@@ -152,7 +155,7 @@ def _random_arm(cfg: FinetuneConfig, prepared: Prepared, inputs: Inputs, speech:
     return judged
 
 
-def _report(cfg: FinetuneConfig, dataset: Dataset, prepared: Prepared, arm: Arm, fresh: Judged | None) -> dict[str, Any]:
+def _report(cfg: FinetuneConfig, dataset: Dataset, prepared: Prepared, arm: Arm, fresh: HeldOutResults | None) -> dict[str, Any]:
     history = arm.trained.history
     report: dict[str, Any] = {
         "kind": cfg.kind,
@@ -174,7 +177,7 @@ def _report(cfg: FinetuneConfig, dataset: Dataset, prepared: Prepared, arm: Arm,
     return report
 
 
-def compare(one: Judged, other: Judged, groups: list[str], seed: int, draws: int) -> dict[str, dict[str, Any]]:
+def compare(one: HeldOutResults, other: HeldOutResults, groups: list[str], seed: int, draws: int) -> dict[str, dict[str, Any]]:
     """By score: how much `one` is above `other`, the 95 % interval, and whether all of that says that `one` is better."""
     found = {}
     for name, score in one.scores.items():
@@ -191,14 +194,14 @@ def compare(one: Judged, other: Judged, groups: list[str], seed: int, draws: int
     return found
 
 
-def _save(arm: Arm, fresh: Judged | None, prepared: Prepared, inputs: Inputs, facts: dict[str, Any], out: Path) -> None:
+def _save(arm: Arm, fresh: HeldOutResults | None, prepared: Prepared, inputs: FinetuneInputs, facts: dict[str, Any], out: Path) -> None:
     """`out` as a folder that transformers loads by itself."""
     shutil.rmtree(out, ignore_errors=True)
     transformers.utils.logging.disable_progress_bar()
     arm.model.save_pretrained(out)
     write_json(out / "training.json", facts)
     _save_tokenizer(arm.model, inputs, out)
-    if (facts["kind"], facts["family"]) in TURNS:
+    if facts["kind"] in CONVERSATIONS and TRAITS[facts["family"]].can_converse:
         answer_turns(out)
     lines = []
     for place, (i, given) in enumerate(zip(arm.judged.answered, arm.judged.given, strict=True)):
@@ -208,7 +211,7 @@ def _save(arm: Arm, fresh: Judged | None, prepared: Prepared, inputs: Inputs, fa
     write_table(table_of(arm.judged.scores, arm.judged.answered, prepared.divided.test), out / FILE)
 
 
-def _save_tokenizer(model: PreTrainedModel, inputs: Inputs, out: Path) -> None:
+def _save_tokenizer(model: PreTrainedModel, inputs: FinetuneInputs, out: Path) -> None:
     if (inputs.start / "tokenizer.json").is_file():
         for path in tokenizer_files(inputs.start):
             shutil.copyfile(path, out / path.name)

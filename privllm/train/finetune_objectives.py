@@ -12,7 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from privllm.train.batches import IGNORED, Batch, fill, rows_of_step, spread
+from privllm.core.families import TRAITS
+from privllm.models.special_tokens import IGNORED
+from privllm.train.batches import Batch, fill, rows_of_step, spread
 from privllm.train.config import TrainConfig
 from privllm.train.example_encoding import Encoded
 from privllm.train.objective import Objective
@@ -68,8 +70,8 @@ class LabelPerToken(Supervised):
         return self.model(input_ids=inputs_BT, attention_mask=seen_BT).logits[wanted_BT], wanted_BT
 
 
-class Reply(Supervised):
-    """What a causal model is to say: labels [B, T] are next tokens. Padding stands behind, where no token looks."""
+class ReplyObjective(Supervised):
+    """Replies that continue their prompt: labels [B, T] are next tokens. Padding stands behind, where no token looks."""
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         inputs_BT, _, labels_BT = batch
@@ -78,8 +80,8 @@ class Reply(Supervised):
         return self.model.get_output_embeddings()(hidden_BTD[wanted_BT]), wanted_BT
 
 
-class Answer(Supervised):
-    """What a seq2seq model is to write: labels [B, L]."""
+class SeparateReplyObjective(Supervised):
+    """Replies that an encoder-decoder writes: labels [B, L]."""
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         inputs_BT, seen_BT, labels_BL = batch
@@ -88,11 +90,11 @@ class Answer(Supervised):
         return logits_BLV[wanted_BL], wanted_BL
 
 
-OBJECTIVES: dict[tuple[str, str], type[Supervised]] = {
-    ("classification", "masked"): OneLabel,
-    ("classification", "causal"): OneLabel,
-    ("tokens", "masked"): LabelPerToken,
-    ("text2text", "seq2seq"): Answer,
-    ("text2text", "causal"): Reply,
-    ("chat", "causal"): Reply,
-}
+LABELLERS: dict[str, type[Supervised]] = {"classification": OneLabel, "tokens": LabelPerToken}
+
+
+def objective_for(kind: str, family: str) -> type[Supervised]:
+    """Return the class of objective for a kind of task and the family that learns it."""
+    if kind in LABELLERS:
+        return LABELLERS[kind]
+    return SeparateReplyObjective if TRAITS[family].writes_separately else ReplyObjective

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from privllm.train.batches import IGNORED, Batch
+from privllm.models.special_tokens import IGNORED
+from privllm.train.batches import Batch
 
 
 class Objective(ABC):

@@ -19,15 +19,16 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from privllm.core.errors import UserError
+from privllm.core.families import TRAITS
 from privllm.core.out_of_memory import shortage_explained
-from privllm.models.family import config_of, context_of
+from privllm.models.loading import config_of, context_of
 from privllm.models.task_heads import open_model
 from privllm.stats.scores import spans
 from privllm.tasks.formats import Chat, Classified, Dataset, Example, Pair, Tagged
 from privllm.tokens.chat_format import Speech
 from privllm.train.example_encoding import Coder, Encoded
 from privllm.train.finetune import FinetuneConfig
-from privllm.train.finetune_objectives import OBJECTIVES
+from privllm.train.finetune_objectives import objective_for
 from privllm.train.predictions import Limits, placed, read, write
 
 BATCH = 16
@@ -58,7 +59,8 @@ def open_tuned(folder: Path) -> Tuned:
     kind, family, written = facts["kind"], facts["family"], facts["config"]["max_new_tokens"]
     config = config_of(folder)
     labels = tuple(label for _, label in sorted(config.id2label.items())) if kind in ("classification", "tokens") else ()
-    room = context_of(config) - (written if family == "causal" and not labels else 0)  # prompt and answer share a causal model's context
+    shares_context = TRAITS[family].continues_text and not labels  # of prompt and answer
+    room = context_of(config) - (written if shares_context else 0)
     model = open_model(kind, family, folder, labels, 0).eval()
     return Tuned(model, kind, family, labels, Speech(folder), room, written)
 
@@ -88,7 +90,7 @@ def _say(tuned: Tuned, examples: list[Example], encoded: list[Encoded]) -> list[
     if not tuned.labels:
         texts = write(tuned.model, encoded, tuned.speech, Limits(BATCH, len(encoded), tuned.max_new_tokens))
         return [{"text": text} for text in texts]
-    objective = OBJECTIVES[tuned.kind, tuned.family](tuned.model, FinetuneConfig(), [], [], tuned.speech.marks.pad, "predict")
+    objective = objective_for(tuned.kind, tuned.family)(tuned.model, FinetuneConfig(), [], [], tuned.speech.marks.pad, "predict")
     _, guesses, sure = read(objective, encoded, BATCH)
     found = []
     for example, guess, chances in zip(examples, guesses, sure, strict=True):

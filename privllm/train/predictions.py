@@ -26,7 +26,7 @@ MAIN = {"classification": "accuracy", "tokens": "span_f1", "text2text": "loss", 
 
 
 @dataclass(frozen=True)
-class Judged:
+class HeldOutResults:
     """A model's answers and their scores, of all examples or of those that were answered in words."""
 
     answered: list[int]  # which examples `given` is about
@@ -52,7 +52,7 @@ def judge(
     labels: tuple[str, ...],
     speech: Speech,
     limits: Limits,
-) -> Judged:
+) -> HeldOutResults:
     """Answer the examples, in eval mode, and score the answers; `limits.generated` of them, evenly spaced, in words."""
     objective.model.eval()
     loss, guesses, _ = read(objective, encoded, limits.batch_size)
@@ -61,17 +61,17 @@ def judge(
     if kind is Classified:
         given = [labels[guess[0]] for guess in guesses]
         figures = {"macro_f1": round(macro_f1(expected, given), 6)}
-        return Judged(everything, given, {"accuracy": accuracy(expected, given), "loss": loss}, figures)
+        return HeldOutResults(everything, given, {"accuracy": accuracy(expected, given), "loss": loss}, figures)
     if kind is Tagged:
         tags = [placed(example.content, [labels[g] for g in guess]) for example, guess in zip(examples, guesses, strict=True)]
-        return Judged(everything, tags, {"span_f1": span_f1(expected, tags), "loss": loss})
+        return HeldOutResults(everything, tags, {"span_f1": span_f1(expected, tags), "loss": loss})
     answered = spread(len(examples), limits.generated).tolist() if limits.generated else []
     wanted = [expected[i] for i in answered]
     written = write(objective.model, [encoded[i] for i in answered], speech, limits)
     scores = {"loss": loss}
     for name, measure in (("rouge_l", rouge_l), ("exact_match", exact_match), ("f1", word_f1)):
         scores[name] = mean_of([measure(a, b) for a, b in zip(written, wanted, strict=True)])
-    return Judged(answered, written, scores, overlap(written, wanted) if written else {})
+    return HeldOutResults(answered, written, scores, overlap(written, wanted) if written else {})
 
 
 @torch.inference_mode()

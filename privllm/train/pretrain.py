@@ -19,13 +19,14 @@ from transformers import PreTrainedModel
 
 from privllm.core.base_model import DOCUMENTS, INCUMBENT, SCRATCH
 from privllm.core.errors import UserError
+from privllm.core.families import TRAITS
 from privllm.core.printable import say
 from privllm.core.report import write_json
 from privllm.models.base_weights import note_of, open_start
-from privllm.models.family import build
+from privllm.models.loading import build
 from privllm.models.special_tokens import vocabulary_size
 from privllm.tokens.rows import open_rows
-from privllm.tokens.token_annotations import GUIDED, open_guide
+from privllm.tokens.token_annotations import open_guide
 from privllm.tokens.trained_documents import known_rows
 from privllm.train.batches import Kinds, replayed
 from privllm.train.compile_support import prepare_compiler
@@ -116,7 +117,7 @@ def _open(inputs: PretrainInputs, family: str, split: str) -> Split:
         raise UserError(
             f"{inputs.rows / split} holds no rows: the corpus is too small for its split; add documents, or raise `split` in params.yaml."
         )
-    guide = open_guide(inputs.guide / split) if family == GUIDED else None
+    guide = open_guide(inputs.guide / split) if TRAITS[family].wants_annotations else None
     assert guide is None or len(guide) == len(rows), "the guide is of other rows"
     return Split(rows, guide)
 

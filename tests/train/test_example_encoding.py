@@ -7,10 +7,9 @@ import pytest
 from tiny_tasks import make_tokenizer
 
 from privllm.core.errors import UserError
-from privllm.models.special_tokens import MASK
+from privllm.models.special_tokens import IGNORED, MASK
 from privllm.tasks.formats import Chat, Classified, Content, Dataset, Example, Pair, Tagged
 from privllm.tokens.chat_format import Speech
-from privllm.train.batches import IGNORED
 from privllm.train.example_encoding import Coder, Encoded, tags_of
 
 END_OF_TEXT, PAD, USER, ASSISTANT, END = 0, 1, 3, 4, 5

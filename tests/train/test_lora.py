@@ -5,7 +5,7 @@ import torch
 from tiny_tasks import MODELS
 
 from privllm.core.errors import UserError
-from privllm.models.family import build
+from privllm.models.loading import build
 from privllm.train.adapter_config import AdapterConfig
 from privllm.train.lora import adapt, merge
 
