@@ -12,6 +12,7 @@ the next one, but they name a source or a length, never a document (`tokens.mixt
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -135,7 +136,8 @@ def _continuations(
 
 
 def _first(documents: dict[str, list[int]], limit: int) -> dict[str, list[int]]:
-    return dict(list(documents.items())[:limit])
+    """Return the first `limit` documents."""
+    return dict(islice(documents.items(), limit))
 
 
 def read_documents(
