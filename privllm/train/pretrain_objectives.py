@@ -33,7 +33,7 @@ from privllm.train.objective import Objective
 
 
 class Split(NamedTuple):
-    """Rows, what is known of their tokens beside them (masked only), and which the start was trained on; None where that is no matter."""
+    """Rows, their token annotations (masked only), and which of them the base model was trained on; None where not needed."""
 
     rows: Rows
     guide: Guide | None = None
@@ -59,7 +59,10 @@ class Packed(Objective):
         return self.make(self.train, indices, np.random.Generator(np.random.PCG64(seed_of("noise", cfg.seed, step))))
 
     def held_out(self) -> Iterator[Batch]:
-        """At most `validation_rows`, evenly spaced over the split, in batches of one shape: the last is filled up with ignored rows."""
+        """Yield at most `validation_rows`, evenly spaced over the split, in batches of one shape.
+
+        The last batch is filled up with ignored rows.
+        """
         chosen, size = spread(len(self.validation.rows), self.cfg.validation_rows), self.cfg.batch_size
         for start in range(0, len(chosen), size):
             indices = chosen[start : start + size]
@@ -73,7 +76,7 @@ class Packed(Objective):
 
     @abstractmethod
     def make(self, split: Split, indices: np.ndarray, chance: np.random.Generator) -> Batch:
-        """The batch of these rows."""
+        """Return the batch of these rows."""
 
 
 class NextToken(Packed):
@@ -82,11 +85,11 @@ class NextToken(Packed):
     family_model = CAUSAL_MODEL
 
     def make(self, split: Split, indices: np.ndarray, chance: np.random.Generator) -> Batch:
-        """Padding is told by length, so a pad id inside a row would be learnt."""
+        """Return inputs and next tokens; padding is recognised by length, so a pad id inside a row would be learnt."""
         tokens = torch.from_numpy(split.rows.batch(indices, PAD)).long()
-        lengths = torch.tensor([len(split.rows.tokens(int(i))) for i in indices])
-        beyond = torch.arange(1, tokens.shape[1])[None, :] >= lengths[:, None]
-        return tokens[:, :-1], tokens[:, 1:].masked_fill(beyond, IGNORED)
+        lengths = torch.tensor([len(split.rows.tokens(int(index))) for index in indices])
+        is_padding = torch.arange(1, tokens.shape[1])[None, :] >= lengths[:, None]
+        return tokens[:, :-1], tokens[:, 1:].masked_fill(is_padding, IGNORED)
 
     def compile(self) -> None:
         super().compile()
@@ -94,7 +97,7 @@ class NextToken(Packed):
 
 
 class Gaps(Packed):
-    """(inputs [B, T], seen [B, T] bool, labels [B, T]); a row's last token, which the next row begins with, is left to that."""
+    """(inputs [B, T], attention mask [B, T] bool, labels [B, T]); a row's last token, which the next row begins with, is left out."""
 
     family_model = MASKED_MODEL
 
@@ -103,31 +106,39 @@ class Gaps(Packed):
         return Lexicon(self.vocabulary)
 
     def make(self, split: Split, indices: np.ndarray, chance: np.random.Generator) -> Batch:
+        assert split.guide is not None
         length = split.rows.row_length - 1
-        inputs, labels = np.full((len(indices), length), PAD, np.int64), np.full((len(indices), length), IGNORED, np.int64)
-        seen = np.zeros((len(indices), length), bool)
-        for row, i in enumerate(indices):
-            tokens = split.rows.tokens(int(i))[:length]
-            assert split.guide is not None
-            chosen = choose(self.cfg.masking, tokens, self.lexicon, *split.guide.row(int(i), len(tokens)), chance)
-            inputs[row, : len(tokens)] = cover(tokens, chosen, self.lexicon.size, chance)
-            labels[row, : len(tokens)] = np.where(chosen, tokens, IGNORED)
-            seen[row, : len(tokens)] = True
-        return torch.from_numpy(inputs), torch.from_numpy(seen), torch.from_numpy(labels)
+        shape = (len(indices), length)
+        inputs, labels = np.full(shape, PAD, np.int64), np.full(shape, IGNORED, np.int64)
+        attended = np.zeros(shape, bool)
+        for row, index in enumerate(indices.tolist()):
+            tokens = split.rows.tokens(index)[:length]
+            pos, span = split.guide.row(index, len(tokens))
+            is_chosen = choose(self.cfg.masking, tokens, self.lexicon, pos, span, chance)
+            inputs[row, : len(tokens)] = cover(tokens, is_chosen, self.lexicon.size, chance)
+            labels[row, : len(tokens)] = np.where(is_chosen, tokens, IGNORED)
+            attended[row, : len(tokens)] = True
+        return torch.from_numpy(inputs), torch.from_numpy(attended), torch.from_numpy(labels)
 
 
 class Spans(Packed):
-    """(inputs [B, S], seen [B, S] bool, labels [B, L])"""
+    """(inputs [B, S], attention mask [B, S] bool, labels [B, L])"""
 
     family_model = SEQ2SEQ_MODEL
 
     def make(self, split: Split, indices: np.ndarray, chance: np.random.Generator) -> Batch:
-        rows = (split.rows.tokens(int(i))[: split.rows.row_length - 1] for i in indices)
-        first_sentinel = self.model.config.vocab_size - SENTINELS
-        pairs = [cut_out(tokens, holes(self.cfg.corruption, len(tokens), chance), first_sentinel) for tokens in rows]
-        inputs, labels = fill([inputs for inputs, _ in pairs], PAD), fill([labels for _, labels in pairs], IGNORED)
-        lengths = torch.tensor([len(inputs) for inputs, _ in pairs])
-        return inputs, torch.arange(inputs.shape[1])[None, :] < lengths[:, None], labels
+        vocabulary = self.model.config.vocab_size - SENTINELS
+        row_inputs, row_labels = [], []
+        for index in indices.tolist():
+            tokens = split.rows.tokens(index)[: split.rows.row_length - 1]
+            spans = holes(self.cfg.corruption, len(tokens), chance)
+            inputs, labels = cut_out(tokens, spans, vocabulary)
+            row_inputs.append(inputs)
+            row_labels.append(labels)
+        inputs_BS = fill(row_inputs, PAD)
+        lengths = torch.tensor([len(inputs) for inputs in row_inputs])
+        attended_BS = torch.arange(inputs_BS.shape[1])[None, :] < lengths[:, None]
+        return inputs_BS, attended_BS, fill(row_labels, IGNORED)
 
 
 OBJECTIVES: dict[str, type[Packed]] = {objective.family_model.name: objective for objective in (NextToken, Gaps, Spans)}
