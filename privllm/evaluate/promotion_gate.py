@@ -198,7 +198,12 @@ def _agreement(lessons: list[Lesson], family: str, folder: Path, tokenizer: Path
     """Return {lesson: 1 where the model agrees, 0 where it does not} of the lessons that it can read."""
     speech, model = Speech(tokenizer), load(family, folder)
     context = context_of(model.config)
-    encoded = taught(lessons, lambda lesson: speech.exchange(lesson.turns, lesson.replies, context)).kept
+
+    def encode(lesson: Lesson) -> Any:
+        return speech.exchange(lesson.turns, lesson.replies, context)
+
+    encoded = taught(lessons, encode).kept
     pairs = [ReplyPair(exchange.prompt, *exchange.replies) for _, exchange in encoded]
-    agrees = agreement(preferred(model, pairs).mean)
-    return {lesson.id: float(value) for (lesson, _), value in zip(encoded, agrees, strict=True)}
+    values = agreement(preferred(model, pairs).mean).tolist()
+    ids = [lesson.id for lesson, _ in encoded]
+    return dict(zip(ids, values, strict=True))

@@ -101,8 +101,12 @@ def _columns(cell: dict[str, Tally], ids: list[str], unit: str) -> np.ndarray:
     """Return cost and units of each document: float64 [2, D]."""
     tallies = [cell.get(identifier, Tally()) for identifier in ids]
     if unit == "bits per byte":
-        return np.array([[tally.nats / math.log(2) for tally in tallies], [tally.bytes for tally in tallies]])
-    return np.array([[tally.nats for tally in tallies], [tally.tokens for tally in tallies]], float)
+        cost = [tally.nats / math.log(2) for tally in tallies]
+        units = [tally.bytes for tally in tallies]
+    else:
+        cost = [tally.nats for tally in tallies]
+        units = [tally.tokens for tally in tallies]
+    return np.array([cost, units], float)
 
 
 def _effective(units: np.ndarray) -> float:
