@@ -214,7 +214,7 @@ def test_an_answer_longer_than_the_context_names_its_line(shop: Path, tmp_path: 
 
 def test_wrong_parameters_are_explained(shop: Path) -> None:
     for changes, part in (
-        ({"family": "seq2seq"}, "masked, causal"),
+        ({"family": "seq2seq"}, "causal, masked"),
         ({"kind": "speech"}, "classification, tokens"),
         ({"generated": -1}, "generated"),
     ):
