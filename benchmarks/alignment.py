@@ -34,13 +34,14 @@ from privllm.core.records import ROWS
 from privllm.core.seed import name_digest
 from privllm.feedback.recipe import FeedbackConfig, feedback
 from privllm.feedback.records import Vote, to_line
-from privllm.models.family import load
-from privllm.models.reply_likelihood import Pair, preferred
+from privllm.models.loading import load
+from privllm.models.reply_likelihood import ReplyPair, preferred
 from privllm.tokens.chat_format import Speech
 from privllm.tokens.rows import write_rows
 from privllm.train.adapter_config import AdapterConfig
+from privllm.train.align.config import AlignConfig, AlignInputs, DpoConfig, Places, SftConfig
 from privllm.train.align.figures import of_preferences
-from privllm.train.align.recipe import AlignConfig, DpoConfig, Inputs, Places, SftConfig, align
+from privllm.train.align.recipe import align
 from privllm.validate.feedback_suite import judge_feedback
 from privllm.validate.personal_data_left import leftovers
 
@@ -90,7 +91,7 @@ def judge_longer(data: Path, start: Path, model: Path, shortest: int, seed: int)
     speech = Speech(start)
     learnt = {json.loads(line)["messages"][0]["content"] for line in (OUT / "feedback/votes.jsonl").read_text("utf-8").splitlines()}
     pairs = [
-        Pair(found.prompt, *found.replies)
+        ReplyPair(found.prompt, *found.replies)
         for vote, tokens in last_questions(data, speech)
         if shortest <= tokens < LONGER and vote.messages[0].content not in learnt
         for found in [speech.exchange([("user", vote.messages[0].content)], [vote.left.text, vote.right.text], 2 * LONGER)]
@@ -137,7 +138,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     )
     begun = time.perf_counter()
     places = Places(OUT / "model", OUT / "live", OUT / "work", "benchmark")
-    report = align("causal", cfg, Inputs(start, OUT / "clean", OUT / "rows", start), places)
+    report = align("causal", cfg, AlignInputs(start, OUT / "clean", OUT / "rows", start), places)
     seconds = round(time.perf_counter() - begun)
     longer = judge_longer(arguments.data, start, OUT / "model", arguments.longest, arguments.seed)
     return {"votes": votes, "seconds": seconds, "report": report, "longer": longer}

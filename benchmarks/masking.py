@@ -16,7 +16,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.common import write_result
-from privllm.evaluate.recipe import EvaluateConfig, Inputs, evaluate
+from privllm.evaluate.recipe import EvaluateConfig, EvaluateInputs, evaluate
 from privllm.models.masking import MaskingConfig
 from privllm.tokens.token_annotations import open_guide
 from privllm.train.config import MaskedPretrain, PretrainConfig
@@ -36,7 +36,7 @@ def run(data: Path, masking: MaskingConfig, seed: int, tokens: int) -> dict[str,
         out = Path(folder)
         inputs = PretrainInputs(data / "pack", data / "guide/masked", data / "tokenizer", data / "start/masked")
         pretrain("masked", cfg, inputs, out / "model", out / "live", Work(out / "work/masked", "benchmark"))
-        scored = Inputs(out / "model", data / "tokenizer", data / "pack/test", data / "dedup", data / "annotate")
+        scored = EvaluateInputs(out / "model", data / "tokenizer", data / "pack/test", data / "dedup", data / "annotate")
         return evaluate(EvaluateConfig(bootstrap=0, samples=0), scored, "masked", out / "evaluate")
 
 

@@ -26,7 +26,7 @@ def train(seconds: float) -> None:
     import torch
 
     from privllm.models.causal import CausalConfig
-    from privllm.models.family import build
+    from privllm.models.loading import build
     from privllm.train.config import TrainConfig
     from privllm.train.lightning_module import make_optimizer
 

@@ -23,7 +23,7 @@ from peer_corpus import BATCH, CONTEXT, HEADS, LAYERS, SECONDS, WIDTH, Clock, Co
 
 from privllm.core.records import ROWS
 from privllm.models.causal import CausalConfig
-from privllm.models.family import build
+from privllm.models.loading import build
 from privllm.tokens.rows import open_rows, write_rows
 from privllm.train.checkpoint import SafeCheckpointIO
 from privllm.train.compile_support import prepare_compiler

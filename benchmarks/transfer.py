@@ -20,7 +20,7 @@ from privllm.stats.scores import Score, accuracy, mean_of, paired_interval, span
 from privllm.stats.text_overlap import rouge_l, word_f1
 from privllm.tasks.formats import read_examples
 from privllm.train.adapter_config import AdapterConfig
-from privllm.train.finetune import FinetuneConfig, Inputs, finetune
+from privllm.train.finetune import FinetuneConfig, FinetuneInputs, finetune
 from privllm.train.loop import Work
 
 OUT = ROOT / "benchmarks/out/transfer"
@@ -139,7 +139,7 @@ def open_smollm2(wheel: Path) -> Path:
 def tune(name: str, cfg: FinetuneConfig, data: Path, start: Path, tokenizer: Path) -> tuple[Line, list[Line]]:
     out = OUT / name / start.name
     report = finetune(
-        name, cfg, Inputs(data, start, tokenizer), out, OUT / name / f"{start.name}-live", Work(OUT / name / "work", "benchmark")
+        name, cfg, FinetuneInputs(data, start, tokenizer), out, OUT / name / f"{start.name}-live", Work(OUT / name / "work", "benchmark")
     )
     return report, [json.loads(line) for line in (out / "predictions.jsonl").read_text("utf-8").splitlines()]
 

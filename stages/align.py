@@ -13,7 +13,8 @@ from privllm.core.work_paths import CHECKPOINTS
 from privllm.engine.executor_ray import ExecutorConfig
 from privllm.engine.fingerprint import FOLDER
 from privllm.engine.stage import run
-from privllm.train.align.recipe import AlignConfig, Inputs, Places, align
+from privllm.train.align.config import AlignConfig, AlignInputs, Places
+from privllm.train.align.recipe import align
 
 
 def main(start: Path, feedback: Path, rows: Path, tokenizer: Path, out: Path, live: Path, report: Path) -> None:
@@ -21,7 +22,7 @@ def main(start: Path, feedback: Path, rows: Path, tokenizer: Path, out: Path, li
     cfg = read_params("align", AlignConfig)
     seconds = 60 * read_params("executor", ExecutorConfig).checkpoint_minutes
     code = (FOLDER / "align.json").read_text("utf-8")
-    inputs = Inputs(start, feedback, rows, tokenizer)
+    inputs = AlignInputs(start, feedback, rows, tokenizer)
     places = Places(out, live, CHECKPOINTS / "align" / family, code, seconds)
     with shortage_explained(
         "Lower `align.batch_size`, set `align.lora.rank` above 0, or train a smaller "

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from privllm.annotate.readers import splits_read
 from privllm.annotate.recipe import AnnotateConfig, annotate
+from privllm.core.families import MASKED
 from privllm.core.params import deciding_sections, read_params
 from privllm.core.report import write_report
 from privllm.core.split import SplitConfig
@@ -28,7 +29,7 @@ def main(source: Path, verdict: Path, out: Path, report: Path, store: Store) -> 
     cfg = read_params("annotate", AnnotateConfig)
     split = read_params("split", SplitConfig)
     params = deciding_sections()
-    masking = params["pretrain"]["masked"]["masking"]
+    masking = params["pretrain"][MASKED.name]["masking"]
     splits = splits_read(params["families"], masking, params["tasks"]["derive"], params["finetune"]["tasks"])
     write_report(report, annotate(cfg, split, source, out, store, splits))
 

@@ -12,7 +12,7 @@ from privllm.core.params import read_params
 from privllm.core.report import write_json, write_report
 from privllm.engine.stage import run
 from privllm.engine.store import Store
-from privllm.evaluate.recipe import EvaluateConfig, Inputs, evaluate
+from privllm.evaluate.recipe import EvaluateConfig, EvaluateInputs, evaluate
 
 
 def main(
@@ -28,7 +28,7 @@ def main(
 ) -> None:
     family = out.name
     cfg = read_params("evaluate", EvaluateConfig)
-    inputs = Inputs(model, tokenizer, packed / "test", documents, annotations)
+    inputs = EvaluateInputs(model, tokenizer, packed / "test", documents, annotations)
     with shortage_explained(
         f"Lower `evaluate.batch_rows`, or train a smaller `pretrain.{family}.model`, in params.yaml; or close other programs"
     ):

@@ -10,7 +10,8 @@ from pathlib import Path
 from privllm.core.params import deciding_sections, read_params
 from privllm.core.report import write_report
 from privllm.engine.stage import run
-from privllm.export.folder import ExportConfig, ExportInputs, export
+from privllm.export.config import ExportConfig
+from privllm.export.folder import ExportInputs, export
 
 # Stages whose reports the card has, of all families and of this one; and those whose code decides weights or figures.
 SHARED = ("collect", "clean", "dedup", "validate", "tokenizer", "pack")

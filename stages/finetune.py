@@ -34,14 +34,14 @@ def main(
     if reason := reason_in(start):
         figures = skip(section, f"it begins with {start}, but {reason}", out, live)
     else:
-        from privllm.train.finetune import Inputs, finetune  # imports torch, so only where there is work
+        from privllm.train.finetune import FinetuneInputs, finetune  # imports torch, so only where there is work
         from privllm.train.loop import Work
 
         cfg = read_params("finetune.defaults", FinetuneConfig, over=section)
         seconds = 60 * read_params("executor", ExecutorConfig).checkpoint_minutes
         code = (FOLDER / "finetune.json").read_text("utf-8")
         work = Work(CHECKPOINTS / "finetune" / name, code, seconds)
-        inputs = Inputs(data, start, tokenizer)
+        inputs = FinetuneInputs(data, start, tokenizer)
         with shortage_explained(
             f"Lower `{section}.batch_size`, or set `{section}.lora.rank` above 0 or `{section}.precision` to bf16, "
             "in params.yaml; or close other programs"

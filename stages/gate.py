@@ -35,16 +35,16 @@ def main(
     figures = without_incumbent()
     if (promoted / INCUMBENT / MANIFEST).is_file():
         from privllm.evaluate.promotion_gate import (
-            Inputs,
-            Settings,
+            GateInputs,
+            GateSettings,
             gate,
         )  # imports torch, so only where there is work
         from privllm.evaluate.recipe import EvaluateConfig
 
         evaluation = read_params("evaluate", EvaluateConfig)
         split = read_params("split", SplitConfig)
-        settings = Settings(cfg, evaluation, split)
-        inputs = Inputs(promoted, models, scores, packed, texts, tokenizer, feedback, finetuned)
+        settings = GateSettings(cfg, evaluation, split)
+        inputs = GateInputs(promoted, models, scores, packed, texts, tokenizer, feedback, finetuned)
         with shortage_explained("Lower `evaluate.batch_rows` in params.yaml, or close other programs"):
             figures = gate(settings, inputs, out, store)
     write_json(out / "verdict.json", {key: figures[key] for key in ("incumbent", "passed")})

@@ -1,7 +1,6 @@
 """guide: packed rows and annotations in, annotations of each packed token out.
 
-data/pack, data/dedup, data/annotate, data/tokenizer -> data/guide/{causal,masked,seq2seq},
-reports/guide.json
+data/pack, data/dedup, data/annotate, data/tokenizer -> data/guide/<family>, reports/guide.json
 """
 
 from pathlib import Path

@@ -7,7 +7,7 @@ A family that is not built gets a note instead.
 
 from pathlib import Path
 
-from privllm.core.base_model import ARCHITECTURES
+from privllm.core.families import TRAITS
 from privllm.core.params import deciding_sections
 from privllm.core.report import write_report
 from privllm.engine.skipped_families import leave_note, not_built
@@ -23,7 +23,7 @@ def main(promoted: Path, base: Path, out: Path, report: Path) -> None:
     starts = {family: params["pretrain"][family]["start"] for family in families}
     starts["tokenizer"] = params["tokenizer"]["start"]
     write_report(report, take_starts(starts, promoted, base, out))
-    for family in sorted(set(ARCHITECTURES) - set(families)):
+    for family in sorted(set(TRAITS) - set(families)):
         leave_note(not_built(family), out / family)
 
 

@@ -10,7 +10,7 @@ from privllm.core.params import read_params
 from privllm.core.report import write_report
 from privllm.engine.stage import run
 from privllm.engine.store import Store
-from privllm.validate.recipe import Inputs, ValidateConfig, validate
+from privllm.validate.recipe import ValidateConfig, ValidateInputs, validate
 
 
 def main(
@@ -24,7 +24,7 @@ def main(
     store: Store,
 ) -> None:
     cfg = read_params("validate", ValidateConfig)
-    inputs = Inputs(source, collected, cleaned, promoted)
+    inputs = ValidateInputs(source, collected, cleaned, promoted)
     write_report(report, validate(cfg, inputs, out, docs, store))
 
 

@@ -14,7 +14,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from privllm.cli.param_sections import SECTIONS
-from privllm.core.base_model import ARCHITECTURES
+from privllm.core.families import TRAITS
 from privllm.core.params import PLACES
 from privllm.engine.executor_ray import ExecutorConfig
 from privllm.engine.fingerprint import canonical, closure, locked_versions
@@ -160,7 +160,7 @@ def section_of(declared: str) -> str:
 
 def test_pretraining_is_declared_for_every_family_built_or_not() -> None:
     """What is not built leaves a note where a task's start would be."""
-    assert [name for name in DVC if name.startswith("pretrain@")] == [f"pretrain@{family}" for family in ARCHITECTURES]
+    assert [name for name in DVC if name.startswith("pretrain@")] == [f"pretrain@{family}" for family in TRAITS]
 
 
 def test_every_stage_and_section_is_used() -> None:
@@ -288,3 +288,13 @@ def test_commits_in_the_readme_hold_the_parameters() -> None:
     added = re.findall(r"git add (.+?) &&", (ROOT / "README.md").read_text("utf-8"))
     assert len(added) > 3
     assert [words for words in added if "-A" not in words.split() and "params.yaml" not in words.split()] == []
+
+
+def test_families_are_named_in_one_place() -> None:
+    """What differs from family to family is an attribute of `core.families` or `models.family`, so that a new one is not forgotten."""
+    literal = re.compile(rf"""["']({"|".join(TRAITS)})["']""")
+    sources = [*SOURCES, *(ROOT / "privllm").rglob("*.j2")]
+    homes = {ROOT / "privllm/core/families.py", *(ROOT / "privllm/models").glob("*.py")}
+    for path in set(sources) - homes:
+        lines = [line for line in path.read_text("utf-8").splitlines() if literal.search(line)]
+        assert not lines, f"{path.relative_to(ROOT)} names a family: {lines}"

@@ -8,17 +8,17 @@ tasks       of the kind tokens    all, unless a family that is not built would a
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from privllm.core.families import TRAITS
 from privllm.core.split import SPLITS
 
 EVALUATED = ("test",)
-GUIDED = "masked"
 
 
 def splits_read(
     families: Sequence[str], masking: Mapping[str, Any], derive: Mapping[str, Any] | None, tasks: Mapping[str, Any] | None
 ) -> tuple[str, ...]:
     """The splits whose annotations something reads, by what stands in params.yaml."""
-    guided = GUIDED in families and bool(masking.get("spans") or masking.get("weights_by_pos"))
+    guided = any(TRAITS[family].wants_annotations for family in families) and bool(masking.get("spans") or masking.get("weights_by_pos"))
     return SPLITS if guided or any(_learnt(name, families, tasks or {}) for name in _of_annotations(derive or {})) else EVALUATED
 
 

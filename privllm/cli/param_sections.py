@@ -15,8 +15,8 @@ from typing import Any
 from privllm.annotate.recipe import AnnotateConfig
 from privllm.clean.recipe import CleanConfig
 from privllm.collect.recipe import CollectConfig
-from privllm.core.base_model import ARCHITECTURES
 from privllm.core.errors import UserError
+from privllm.core.families import TRAITS
 from privllm.core.params import PARAMS_FILE, line_of, load_sections, read_params
 from privllm.core.split import SplitConfig
 from privllm.dedup.recipe import DedupConfig
@@ -24,14 +24,14 @@ from privllm.engine.executor_ray import ExecutorConfig
 from privllm.engine.pipeline import PIPELINE, TEMPLATE, declared_stages, look_up
 from privllm.evaluate.config import EvaluateConfig
 from privllm.evaluate.rules import GateConfig
-from privllm.export.card import ExportConfig
+from privllm.export.config import ExportConfig
 from privllm.feedback.recipe import FeedbackConfig
 from privllm.tasks.recipe import TasksConfig
 from privllm.tokens.pack import PackConfig
 from privllm.tokens.token_annotations import GuideConfig
 from privllm.tokens.vocabulary import TokenizerConfig
 from privllm.tokens.vocabulary_sample import SampleConfig
-from privllm.train.align.recipe import AlignConfig
+from privllm.train.align.config import AlignConfig
 from privllm.train.config import FinetuneConfig, PretrainConfig
 from privllm.validate.expectations import ValidateConfig
 
@@ -98,8 +98,8 @@ def _unknown(sections: Mapping[str, Any], root: Path) -> Iterator[str]:
 def _families(sections: Mapping[str, Any], root: Path) -> Iterator[str]:
     wanted = sections.get(FAMILIES)
     known = wanted if isinstance(wanted, list) else []
-    if not known or len(set(map(str, known))) < len(known) or not all(family in ARCHITECTURES for family in known):
-        yield f"{_at(root, FAMILIES)} is {wanted}: it must be a list of one or more of {', '.join(ARCHITECTURES)}, each once."
+    if not known or len(set(map(str, known))) < len(known) or not all(family in TRAITS for family in known):
+        yield f"{_at(root, FAMILIES)} is {wanted}: it must be a list of one or more of {', '.join(TRAITS)}, each once."
 
 
 def _unreadable(sections: Mapping[str, Any], root: Path) -> Iterator[str]:

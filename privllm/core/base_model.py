@@ -15,14 +15,6 @@ BASE = re.compile(r"data/base/([^/\\.][^/\\]*)")
 NOTE = "start.json"  # in every folder below data/start: what it holds
 DOCUMENTS = "documents.parquet"  # beside weights: what they were trained on, see `tokens.trained_documents`
 
-# The `model_type`s that the objectives and the optimiser of each family support: their blocks are
-# called `layers` (or as in T5) and their output layer is a plain one.
-ARCHITECTURES = {
-    "causal": ("llama", "mistral", "qwen2", "qwen3"),
-    "masked": ("modernbert",),
-    "seq2seq": ("t5",),
-}
-
 
 def require_start(value: str, key: str) -> None:
     """Raise a `WrongValue` unless `value` is a place where training may begin; `key` is dotted."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from privllm.core.base_model import ARCHITECTURES
+from privllm.core.families import TRAITS
 from privllm.core.printable import say
 from privllm.core.report import write_json
 from privllm.engine.store import work_counts
@@ -54,7 +54,7 @@ def skipped_stages(params: Mapping[str, Any]) -> dict[str, str]:
     families = params.get("families")
     if not isinstance(families, list):
         return {}
-    skipped_families = [family for family in ARCHITECTURES if family not in families]
+    skipped_families = [family for family in TRAITS if family not in families]
     skipped = {f"pretrain@{family}": family for family in skipped_families}
     for name, task in (params.get("finetune", {}).get("tasks") or {}).items():
         start = BUILT_HERE.fullmatch(task["start"])

@@ -21,7 +21,14 @@ class EvaluateConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for key, least in (("max_rows", 1), ("continuations", 0), ("prompt_tokens", 1), ("continuation_tokens", SHORTEST), ("samples", 0)):
+        minima = {
+            "max_rows": 1,
+            "continuations": 0,
+            "prompt_tokens": 1,
+            "continuation_tokens": SHORTEST,
+            "samples": 0,
+        }
+        for key, least in minima.items():
             require(getattr(self, key) >= least, f"evaluate.{key}", f"at least {least}")
         require(1 <= self.batch_rows <= 1024, "evaluate.batch_rows", "between 1 and 1024")
         require(

@@ -14,13 +14,19 @@ from privllm.models.special_tokens import END_OF_TEXT
 Continuation = tuple[list[int], list[int]]  # what the model wrote, what follows in the document
 
 
-def continuations(model: PreTrainedModel, documents: Mapping[str, Sequence[int]], prompt: int, length: int) -> dict[str, Continuation]:
-    """By document: up to `length` tokens after its first `prompt`, from the model (greedy) and from the document."""
-    made: dict[str, Continuation] = {}
+def continuations(
+    model: PreTrainedModel,
+    documents: Mapping[str, Sequence[int]],
+    prompt: int,
+    length: int,
+) -> dict[str, Continuation]:
+    """Return, by document, up to `length` tokens after its first `prompt`: from the model (greedy) and from the document."""
+    written: dict[str, Continuation] = {}
     with bar("continue", total=len(documents)) as advance:
         for identifier, tokens in documents.items():
             expected = list(tokens[prompt : prompt + length])
             cfg = SamplingConfig(max_new_tokens=len(expected), temperature=0.0)
-            made[identifier] = generate(model, [END_OF_TEXT, *tokens[:prompt]], cfg), expected
+            output = generate(model, [END_OF_TEXT, *tokens[:prompt]], cfg)
+            written[identifier] = (output, expected)
             advance()
-    return made
+    return written

@@ -1,8 +1,8 @@
 """gate: is this build's model at least as good as the one in use? Both are measured on the same things, and rules decide.
 
     bits_per_byte    on the held-out documents of today's corpus, each model by its own tokenizer
-    forgetting       the same, on those of them that the incumbent was judged on when it was promoted, and which are still the same
-    preferences      how often the causal model agrees with the votes and corrections that were kept back, by weight
+    forgetting       the same, on those of them that the incumbent was judged on when it was promoted, if they are unchanged
+    preferences      how often a model that converses agrees with the votes and corrections that were kept back, by weight
     tasks.<task>     the scores of tuned models, on the held-out examples that both were asked
 
     data/promoted/model/incumbent, data/align, data/evaluate, data/pack, data/dedup, data/tokenizer, data/feedback_clean/held_out.jsonl,
@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from privllm.core.base_model import INCUMBENT
+from privllm.core.families import TRAITS
 from privllm.core.promoted import JUDGED, MANIFEST, TOKENIZER
 from privllm.core.split import SplitConfig, split_of
 from privllm.core.tables import by_id, read_table, shards_of, write_table
@@ -34,8 +35,8 @@ from privllm.evaluate.rules import Figure, GateConfig, report_of
 from privllm.evaluate.scoring import choose_rows, score
 from privllm.evaluate.slices import Tally
 from privllm.feedback.preferences import Lesson, read_held_out, taught
-from privllm.models.family import config_of, context_of, load
-from privllm.models.reply_likelihood import Pair, agreement, preferred
+from privllm.models.loading import config_of, context_of, load
+from privllm.models.reply_likelihood import ReplyPair, agreement, preferred
 from privllm.stats.paired import LEAST, Paired, paired
 from privllm.stats.scores import Score, paired_interval
 from privllm.tasks.example_scores import FILE, TASKS, shared
@@ -46,12 +47,11 @@ from privllm.tokens.pack import cut, join, pieces_of
 from privllm.tokens.rows import open_rows, shards_in, write_rows
 
 TEST = "test"
-CONVERSES = "causal"
 WEIGHTS = "model.safetensors"
 SCORES = pa.schema([("id", pa.string()), ("tokens", pa.int64()), ("bytes", pa.int64()), ("nats", pa.float64()), ("correct", pa.int64())])
 
 
-class Inputs(NamedTuple):
+class GateInputs(NamedTuple):
     """The folders that `gate` reads."""
 
     promoted: Path  # data/promoted/model
@@ -64,36 +64,39 @@ class Inputs(NamedTuple):
     tuned: Path  # data/finetune
 
 
-class Settings(NamedTuple):
-    """What other stages' sections say, which the incumbent must be measured by too."""
+class GateSettings(NamedTuple):
+    """The sections of params.yaml that the incumbent must be measured by too."""
 
     gate: GateConfig
     evaluate: EvaluateConfig
     split: SplitConfig
 
 
-def gate(settings: Settings, inputs: Inputs, out: Path, store: Store = NO_STORE) -> dict[str, Any]:
-    """Write `out`; returns the report, whose `passed` is the answer."""
+def gate(settings: GateSettings, inputs: GateInputs, out: Path, store: Store = NO_STORE) -> dict[str, Any]:
+    """Write `out` and return the report, whose `passed` is the answer."""
     out.mkdir(parents=True, exist_ok=True)
     incumbent = inputs.promoted / INCUMBENT
+    draws = settings.gate.draws
     figures: dict[str, Figure] = {}
-    for family in sorted(path.name for path in inputs.scores.iterdir() if (incumbent / path.name).is_dir()):
-        table = scores_of(settings, inputs, family, store)
-        write_table(table, out / f"{family}.parquet")
-        figures |= dict(
-            by_document(
-                incumbent, family, table, read_table(inputs.scores / family / "documents.parquet", SCORES.names), settings.gate.draws
-            )
-        )
-    if CONVERSES in {name.partition(".")[0] for name in figures}:
-        figures |= preferences(inputs, settings.gate.draws)
-    figures |= dict(of_tasks(incumbent / TASKS, inputs.tuned, settings.gate.draws))
-    return report_of(settings.gate, json.loads((incumbent / MANIFEST).read_text("utf-8"))["version"], figures)
+    families = sorted(path.name for path in inputs.scores.iterdir() if (incumbent / path.name).is_dir())
+    for family in families:
+        incumbent_scores = scores_of(settings, inputs, family, store)
+        write_table(incumbent_scores, out / f"{family}.parquet")
+        candidate_scores = read_table(inputs.scores / family / "documents.parquet", SCORES.names)
+        figures |= dict(by_document(incumbent, family, incumbent_scores, candidate_scores, draws))
+    measured = {name.partition(".")[0] for name in figures}
+    for family in families:
+        if family in measured and TRAITS[family].can_converse:
+            figures |= preferences(inputs, family, draws)
+    figures |= dict(of_tasks(incumbent / TASKS, inputs.tuned, draws))
+    version = json.loads((incumbent / MANIFEST).read_text("utf-8"))["version"]
+    return report_of(settings.gate, version, figures)
 
 
-def scores_of(settings: Settings, inputs: Inputs, family: str, store: Store) -> pa.Table:
-    """The incumbent's SCORES of today's held-out documents, by id."""
-    folder, tokenizer = inputs.promoted / INCUMBENT / family, inputs.promoted / INCUMBENT / TOKENIZER
+def scores_of(settings: GateSettings, inputs: GateInputs, family: str, store: Store) -> pa.Table:
+    """Return the incumbent's SCORES of today's held-out documents, by id."""
+    folder = inputs.promoted / INCUMBENT / family
+    tokenizer = inputs.promoted / INCUMBENT / TOKENIZER
     same_tokens = filecmp.cmp(tokenizer / "tokenizer.json", inputs.tokenizer / "tokenizer.json", shallow=False)
     if same_tokens and filecmp.cmp(folder / WEIGHTS, inputs.models / family / WEIGHTS, shallow=False):
         return read_table(inputs.scores / family / "documents.parquet", SCORES.names)
@@ -102,77 +105,105 @@ def scores_of(settings: Settings, inputs: Inputs, family: str, store: Store) -> 
         rows = inputs.packed / TEST
         if not same_tokens or open_rows(rows).row_length - 1 > context:
             rows = Path(scratch, "rows")
-            jobs = [(context, settings.split, tokenizer / "tokenizer.json", shard) for shard in shards_of(inputs.documents)]
+            tokenizer_file = tokenizer / "tokenizer.json"
+            jobs = [(context, settings.split, tokenizer_file, shard) for shard in shards_of(inputs.documents)]
             store.map(pack_held_out, jobs, rows, "pack for the incumbent")
         chosen = choose_rows(shards_in(rows), settings.evaluate.max_rows)
-        sizes = token_bytes(Encoder.open(tokenizer).reference.get_vocab())
+        token_sizes = token_bytes(Encoder.open(tokenizer).reference.get_vocab())
         tallies: dict[str, Tally] = defaultdict(Tally)
-        for part in score(family, folder, chosen, settings.evaluate.batch_rows, Path(scratch, "tokens"), store):
-            tallies[part.id].add(sizes[part.labels], part.nats, part.correct)
+        pieces = score(family, folder, chosen, settings.evaluate.batch_rows, Path(scratch, "tokens"), store)
+        for piece in pieces:
+            tallies[piece.id].add(token_sizes[piece.labels], piece.nats, piece.correct)
     return pa.Table.from_pylist([{"id": name} | vars(tallies[name]) for name in sorted(tallies)], SCORES)
 
 
 def pack_held_out(out: Path, context: int, split: SplitConfig, tokenizer_file: Path, shard: Path) -> None:
-    """The held-out documents of one shard as rows of another tokenizer's tokens."""
+    """Write the held-out documents of one shard as rows of another tokenizer's tokens."""
     table = by_id(read_table(shard, ["id", "text", "cluster"]))
-    table = table.filter(pa.array([split_of(split, cluster) == TEST for cluster in table["cluster"].to_pylist()], pa.bool_()))
+    is_held_out = [split_of(split, cluster) == TEST for cluster in table["cluster"].to_pylist()]
+    table = table.filter(pa.array(is_held_out, pa.bool_()))
     stream = join(list(Encoder.open(tokenizer_file.parent).encode(table["text"])))
     pieces = pieces_of(stream, table["id"].combine_chunks(), context)
     write_rows(cut(stream.tokens, context), pieces, context, out / f"{shard.stem}.arrow")
 
 
-def by_document(incumbent: Path, family: str, old: pa.Table, new: pa.Table, draws: int) -> Iterator[tuple[str, Figure]]:
-    """(name, figure) of the held-out documents that both models read, and of those among them that the incumbent was judged on before."""
-    known = read_table(incumbent / JUDGED / f"{family}.parquet", ["id", "bytes"])
-    sizes = dict(zip(known["id"].to_pylist(), known["bytes"].to_pylist(), strict=True))
-    still = [sizes.get(row["id"]) == row["bytes"] for row in new.select(["id", "bytes"]).to_pylist()]
-    for name, table in (("bits_per_byte", new), ("forgetting", new.filter(pa.array(still, pa.bool_())))):
-        overlap, found = paired(old.filter(pc.is_in(old["id"], table["id"])), table, draws)
-        if found:
-            yield f"{family}.{name}", figure_of(found["bits_per_byte"], overlap.common)
+def by_document(
+    incumbent: Path,
+    family: str,
+    incumbent_scores: pa.Table,
+    candidate_scores: pa.Table,
+    draws: int,
+) -> Iterator[tuple[str, Figure]]:
+    """Yield (name, figure) of the held-out documents that both models read, and of those judged before.
+
+    The latter are documents that the incumbent was judged on when it was promoted, and whose size is unchanged.
+    """
+    judged_before = read_table(incumbent / JUDGED / f"{family}.parquet", ["id", "bytes"])
+    sizes = dict(zip(judged_before["id"].to_pylist(), judged_before["bytes"].to_pylist(), strict=True))
+    documents = candidate_scores.select(["id", "bytes"]).to_pylist()
+    is_unchanged = pa.array([sizes.get(row["id"]) == row["bytes"] for row in documents], pa.bool_())
+    tables = {"bits_per_byte": candidate_scores, "forgetting": candidate_scores.filter(is_unchanged)}
+    for name, table in tables.items():
+        in_both = incumbent_scores.filter(pc.is_in(incumbent_scores["id"], table["id"]))
+        overlap, comparison = paired(in_both, table, draws)
+        if comparison:
+            yield f"{family}.{name}", figure_of(comparison["bits_per_byte"], overlap.common)
 
 
-def figure_of(found: Paired, units: int) -> Figure:
-    return Figure(found.a, found.b, found.interval, units)
+def figure_of(comparison: Paired, units: int) -> Figure:
+    """Return a paired comparison as a figure of the gate."""
+    return Figure(comparison.a, comparison.b, comparison.interval, units)
 
 
-def preferences(inputs: Inputs, draws: int) -> dict[str, Figure]:
-    """How often either model finds likelier what people preferred; {} where nothing that both can read was kept back."""
+def preferences(inputs: GateInputs, family: str, draws: int) -> dict[str, Figure]:
+    """Return how often each model finds the reply likelier that people preferred.
+
+    It is {} where no judgement that both can read was kept back.
+    """
     lessons = read_held_out(inputs.feedback).preferences
     incumbent = inputs.promoted / INCUMBENT
-    old, new = (
-        _agreement(lessons, folder / CONVERSES, tokenizer)
-        for folder, tokenizer in ((incumbent, incumbent / TOKENIZER), (inputs.models, inputs.tokenizer))
-    )
-    both = [lesson for lesson in lessons if lesson.id in old and lesson.id in new]
-    if not both:
+    incumbent_agrees = _agreement(lessons, family, incumbent / family, incumbent / TOKENIZER)
+    candidate_agrees = _agreement(lessons, family, inputs.models / family, inputs.tokenizer)
+    in_both = [lesson for lesson in lessons if lesson.id in incumbent_agrees and lesson.id in candidate_agrees]
+    if not in_both:
         return {}
-    weights = np.array([lesson.weight for lesson in both])
-    before, after = (Score(weights * [found[lesson.id] for lesson in both], weights) for found in (old, new))
-    return {f"{CONVERSES}.preferences": _beside(before, after, [lesson.opening for lesson in both], draws)}
+    weights = np.array([lesson.weight for lesson in in_both])
+    before = Score(weights * [incumbent_agrees[lesson.id] for lesson in in_both], weights)
+    after = Score(weights * [candidate_agrees[lesson.id] for lesson in in_both], weights)
+    openings = [lesson.opening for lesson in in_both]
+    return {f"{family}.preferences": _compare(before, after, openings, draws)}
 
 
 def of_tasks(promoted: Path, tuned: Path, draws: int) -> Iterator[tuple[str, Figure]]:
-    """(name, figure) of every score of every task that both builds have."""
-    for path in sorted(promoted.glob("*.parquet")):
-        new = tuned / path.stem / FILE
-        for name, found in shared(path, new).items() if new.is_file() else ():
-            yield f"tasks.{path.stem}.{name}", _beside(found.old, found.new, found.groups, draws)
+    """Yield (name, figure) of every score of every task that both builds have."""
+    for incumbent_file in sorted(promoted.glob("*.parquet")):
+        task = incumbent_file.stem
+        candidate_file = tuned / task / FILE
+        if not candidate_file.is_file():
+            continue
+        for name, scores in shared(incumbent_file, candidate_file).items():
+            yield f"tasks.{task}.{name}", _compare(scores.old, scores.new, scores.groups, draws)
 
 
-def _beside(old: Score, new: Score, groups: list[str], draws: int) -> Figure:
-    """Two scores of the same things, which are drawn by group."""
+def _compare(before: Score, after: Score, groups: list[str], draws: int) -> Figure:
+    """Return the figure of two scores of the same things, which are drawn by group."""
     interval = None
     if len(set(groups)) >= LEAST:
-        low, high = paired_interval(new, old, groups, 0, draws)
+        low, high = paired_interval(after, before, groups, 0, draws)
         interval = round(low, 6), round(high, 6)
-    return Figure(round(old.value, 6), round(new.value, 6), interval, len(groups))
+    return Figure(round(before.value, 6), round(after.value, 6), interval, len(groups))
 
 
-def _agreement(lessons: list[Lesson], folder: Path, tokenizer: Path) -> dict[str, float]:
-    """{lesson: 1 where the model agrees, 0 where it does not}, of the lessons that it can read."""
-    speech, model = Speech(tokenizer), load(CONVERSES, folder)
+def _agreement(lessons: list[Lesson], family: str, folder: Path, tokenizer: Path) -> dict[str, float]:
+    """Return {lesson: 1 where the model agrees, 0 where it does not} of the lessons that it can read."""
+    speech, model = Speech(tokenizer), load(family, folder)
     context = context_of(model.config)
-    kept = taught(lessons, lambda lesson: speech.exchange(lesson.turns, lesson.replies, context)).kept
-    margins = preferred(model, [Pair(found.prompt, *found.replies) for _, found in kept])
-    return {lesson.id: float(one) for (lesson, _), one in zip(kept, agreement(margins.mean), strict=True)}
+
+    def encode(lesson: Lesson) -> Any:
+        return speech.exchange(lesson.turns, lesson.replies, context)
+
+    encoded = taught(lessons, encode).kept
+    pairs = [ReplyPair(exchange.prompt, *exchange.replies) for _, exchange in encoded]
+    values = agreement(preferred(model, pairs).mean).tolist()
+    ids = [lesson.id for lesson, _ in encoded]
+    return dict(zip(ids, values, strict=True))

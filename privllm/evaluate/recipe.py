@@ -6,12 +6,13 @@
            slices.parquet       one row for each slice (SLICES); the slices of one kind add up to "all"
            samples.json         fixed-seed texts
 
-It trains nothing and chooses no model: what is measured here must not steer this training. Its weak spots may steer the next one, of which
-they say a source or a length, never a document (`tokens.mixture`).
+It trains nothing and chooses no model: what is measured here must not steer this training. Its weak spots may steer
+the next one, but they name a source or a length, never a document (`tokens.mixture`).
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,10 +28,11 @@ from privllm.core.tables import read_table, shards_of, write_table
 from privllm.engine.store import NO_STORE, Store
 from privllm.evaluate.config import SHORTEST, EvaluateConfig
 from privllm.evaluate.continuations import continuations
-from privllm.evaluate.samples import decode, fillings, write_samples
-from privllm.evaluate.scoring import Scored, choose_rows, loaded, score
-from privllm.evaluate.slices import KINDS, Cells, Document, bootstrap_interval, tally, total
+from privllm.evaluate.samples import decode, write_fillings, write_samples
+from privllm.evaluate.scoring import ScoredPiece, choose_rows, loaded, score
+from privllm.evaluate.slices import KINDS, AnnotatedDocument, Cells, bootstrap_interval, tally, total
 from privllm.evaluate.weak_spots import weak_spots
+from privllm.models.family import FAMILIES
 from privllm.models.generate import SamplingConfig
 from privllm.stats.text_overlap import overlap
 from privllm.tokens.annotation_alignment import entities, parts_of_speech, token_bytes
@@ -42,7 +44,7 @@ DOCUMENT_SCORES = pa.schema(
         ("id", pa.string()),
         ("source", pa.string()),
         ("media_type", pa.string()),
-        ("tokens", pa.int64()),  # scored: all of the document's, unless `max_rows` cut it, or seq2seq hid some only
+        ("tokens", pa.int64()),  # scored: all, unless `max_rows` cut the document or the family hides only some
         ("bytes", pa.int64()),  # UTF-8, of those tokens
         ("nats", pa.float64()),
         ("correct", pa.int64()),
@@ -52,7 +54,7 @@ SPANS = ["id", "token_start", "token_end", "pos", "entity_start", "entity_end", 
 SLICES = pa.schema([("kind", pa.string()), ("name", pa.string()), *list(DOCUMENT_SCORES)[3:]])
 
 
-class Inputs(NamedTuple):
+class EvaluateInputs(NamedTuple):
     """The folders that `evaluate` reads."""
 
     model: Path  # data/pretrain/<family>
@@ -62,74 +64,141 @@ class Inputs(NamedTuple):
     annotations: Path  # data/annotate
 
 
-def evaluate(cfg: EvaluateConfig, inputs: Inputs, family: str, out: Path, store: Store = NO_STORE) -> dict[str, Any]:
+def evaluate(
+    cfg: EvaluateConfig,
+    inputs: EvaluateInputs,
+    family: str,
+    out: Path,
+    store: Store = NO_STORE,
+) -> dict[str, Any]:
     """Write `out` and return the report. Raises UserError when nothing is held out or the model is unusable."""
     model, encoder = loaded(family, inputs.model), Encoder.open(inputs.tokenizer)
     chosen = choose_rows(shards_in(inputs.rows), cfg.max_rows)
-    if not (rows := sum(len(one.rows) for one in chosen)):
+    row_count = sum(len(shard_rows.rows) for shard_rows in chosen)
+    if not row_count:
         raise UserError(f"{inputs.rows} holds no document to judge the model by: add documents, or raise `split.test` in params.yaml.")
-    scored: dict[str, list[Scored]] = defaultdict(list)
-    for part in score(family, inputs.model, chosen, cfg.batch_rows, out / "tokens", store):
-        scored[part.id].append(part)
-    sizes = token_bytes(encoder.reference.get_vocab())
-    documents = list(read_documents(inputs, encoder, sizes, set(scored)))
-    assert {document.id for document in documents} == set(scored), "a held-out row names a document that is not in the corpus"
-    cells = tally(documents, scored, sizes)
-    by_document = _write(out, cells, documents)
-    report = _figures(cfg, cells, by_document, rows)
-    by_hash = sorted(documents, key=lambda document: name_digest("continue", document.id))
-    texts = {d.id: d.tokens.tolist() for d in by_hash}
-    if family == "causal":
-        report |= _continuations(cfg, model, encoder, texts)
-        sampling = SamplingConfig(max_new_tokens=cfg.sample_tokens, temperature=cfg.temperature, seed=cfg.seed)
-        samples = write_samples(model, encoder, _first(texts, cfg.samples), cfg.prompt_tokens // 2 or 1, sampling)
-    else:
-        samples = fillings(family, model, encoder, _first(texts, cfg.samples), cfg.sample_tokens)
-    write_json(out / "samples.json", samples)
+    scored: dict[str, list[ScoredPiece]] = defaultdict(list)
+    for piece in score(family, inputs.model, chosen, cfg.batch_rows, out / "tokens", store):
+        scored[piece.id].append(piece)
+    token_sizes = token_bytes(encoder.reference.get_vocab())
+    documents = list(read_documents(inputs, encoder, token_sizes, set(scored)))
+    document_ids = {document.id for document in documents}
+    assert document_ids == set(scored), "a held-out row names a document that is not in the corpus"
+    cells = tally(documents, scored, token_sizes)
+    document_scores = _write_tables(out, cells, documents)
+    report = _figures(cfg, cells, document_scores, row_count)
+    report |= _write_texts(cfg, family, model, encoder, documents, out / "samples.json")
     return report
 
 
-def _continuations(cfg: EvaluateConfig, model: PreTrainedModel, encoder: Encoder, texts: dict[str, list[int]]) -> dict[str, Any]:
-    """BLEU and chrF of what the model writes after the beginnings of documents that are long enough."""
-    long_enough = {i: tokens for i, tokens in texts.items() if len(tokens) >= cfg.prompt_tokens + SHORTEST}
-    made = continuations(model, _first(long_enough, cfg.continuations), cfg.prompt_tokens, cfg.continuation_tokens)
-    found = overlap(*([decode(encoder, pair[side]) for pair in made.values()] for side in (0, 1))) if made else {}
-    return {"continuations": len(made), **found}
+def _write_texts(
+    cfg: EvaluateConfig,
+    family: str,
+    model: PreTrainedModel,
+    encoder: Encoder,
+    documents: Sequence[AnnotatedDocument],
+    samples_file: Path,
+) -> dict[str, Any]:
+    """Write the samples; return what the report says of continuations, {} for a family that fills gaps."""
+    by_hash = sorted(documents, key=lambda document: name_digest("continue", document.id))
+    tokens_by_id = {document.id: document.tokens.tolist() for document in by_hash}
+    sampled = _first(tokens_by_id, cfg.samples)
+    fill_gaps = FAMILIES[family].fill_gaps
+    if fill_gaps is not None:
+        write_json(samples_file, write_fillings(fill_gaps, model, encoder, sampled, cfg.sample_tokens))
+        return {}
+    figures = _continuations(cfg, model, encoder, tokens_by_id)
+    sampling = SamplingConfig(max_new_tokens=cfg.sample_tokens, temperature=cfg.temperature, seed=cfg.seed)
+    write_json(samples_file, write_samples(model, encoder, sampled, cfg.prompt_tokens // 2 or 1, sampling))
+    return figures
+
+
+def _continuations(
+    cfg: EvaluateConfig,
+    model: PreTrainedModel,
+    encoder: Encoder,
+    tokens_by_id: dict[str, list[int]],
+) -> dict[str, Any]:
+    """Return BLEU and chrF of what the model writes after the beginnings of documents that are long enough."""
+    least = cfg.prompt_tokens + SHORTEST
+    long_enough = {identifier: tokens for identifier, tokens in tokens_by_id.items() if len(tokens) >= least}
+    pairs = continuations(
+        model,
+        _first(long_enough, cfg.continuations),
+        cfg.prompt_tokens,
+        cfg.continuation_tokens,
+    )
+    if not pairs:
+        return {"continuations": 0}
+    written = [decode(encoder, tokens) for tokens, _ in pairs.values()]
+    expected = [decode(encoder, tokens) for _, tokens in pairs.values()]
+    return {"continuations": len(pairs), **overlap(written, expected)}
 
 
 def _first(documents: dict[str, list[int]], limit: int) -> dict[str, list[int]]:
-    return dict(list(documents.items())[:limit])
+    """Return the first `limit` documents."""
+    return dict(islice(documents.items(), limit))
 
 
-def read_documents(inputs: Inputs, encoder: Encoder, sizes: np.ndarray, wanted: set[str]) -> Iterator[Document]:
-    """The wanted documents with their tokens and parts of speech, in shard order, by id within a shard."""
-    ids = pa.array(sorted(wanted), pa.string())
+def read_documents(
+    inputs: EvaluateInputs,
+    encoder: Encoder,
+    token_sizes: np.ndarray,
+    document_ids: set[str],
+) -> Iterator[AnnotatedDocument]:
+    """Yield these documents with their tokens and annotations, in shard order, by id within a shard."""
+    ids = pa.array(sorted(document_ids), pa.string())
     for shard, annotated in zip(shards_of(inputs.documents), shards_of(inputs.annotations), strict=True):
         table = read_table(shard, ["id", "source", "media_type", "text"])
         table = table.filter(pc.is_in(table["id"], ids)).sort_by("id")
-        spans = read_table(annotated, SPANS)
-        spans_of = {row["id"]: row for row in spans.filter(pc.is_in(spans["id"], ids)).to_pylist()}
+        annotations = read_table(annotated, SPANS)
+        annotations = annotations.filter(pc.is_in(annotations["id"], ids))
+        annotations_of = {row["id"]: row for row in annotations.to_pylist()}
         for row, tokens in zip(table.to_pylist(), encoder.encode(table["text"]), strict=True):
-            known = row["text"], sizes[tokens], spans_of.get(row["id"], {})
-            yield Document(row["id"], row["source"], row["media_type"], tokens, parts_of_speech(*known), entities(*known))
+            aligned = row["text"], token_sizes[tokens], annotations_of.get(row["id"], {})
+            yield AnnotatedDocument(
+                id=row["id"],
+                source=row["source"],
+                media_type=row["media_type"],
+                tokens=tokens,
+                pos=parts_of_speech(*aligned),
+                entities=entities(*aligned),
+            )
 
 
-def _write(out: Path, cells: Cells, documents: Sequence[Document]) -> list[dict[str, Any]]:
-    """Write the tables; returns the rows of DOCUMENT_SCORES."""
-    rows = [{"kind": kind, "name": name} | vars(total(parts.values())) for (kind, name), parts in sorted(cells.items())]
-    write_table(pa.Table.from_pylist(rows, SLICES), out / "slices.parquet")
-    named = {document.id: {"id": document.id, "source": document.source, "media_type": document.media_type} for document in documents}
-    by_document = [named[identifier] | vars(own) for identifier, own in sorted(cells["all", "all"].items())]
-    write_table(pa.Table.from_pylist(by_document, DOCUMENT_SCORES), out / "documents.parquet")
-    return by_document
+def _write_tables(out: Path, cells: Cells, documents: Sequence[AnnotatedDocument]) -> list[dict[str, Any]]:
+    """Write slices.parquet and documents.parquet; return the rows of the latter (DOCUMENT_SCORES)."""
+    slice_rows = []
+    for (kind, name), tallies in sorted(cells.items()):
+        slice_rows.append({"kind": kind, "name": name} | vars(total(tallies.values())))
+    write_table(pa.Table.from_pylist(slice_rows, SLICES), out / "slices.parquet")
+    by_id = {document.id: document for document in documents}
+    document_rows = []
+    for identifier, document_tally in sorted(cells["all", "all"].items()):
+        document = by_id[identifier]
+        row = {"id": identifier, "source": document.source, "media_type": document.media_type}
+        document_rows.append(row | vars(document_tally))
+    write_table(pa.Table.from_pylist(document_rows, DOCUMENT_SCORES), out / "documents.parquet")
+    return document_rows
 
 
-def _figures(cfg: EvaluateConfig, cells: Cells, by_document: list[dict[str, Any]], rows: int) -> dict[str, Any]:
-    tallies = {key: total(parts.values()) for key, parts in sorted(cells.items())}
+def _figures(
+    cfg: EvaluateConfig,
+    cells: Cells,
+    document_scores: list[dict[str, Any]],
+    row_count: int,
+) -> dict[str, Any]:
+    tallies = {key: total(by_document.values()) for key, by_document in sorted(cells.items())}
     whole = tallies["all", "all"]
-    report: dict[str, Any] = whole.figures() | {"documents": len(by_document), "rows": rows, "bytes": whole.bytes}
-    if cfg.bootstrap and len(by_document) > 1:
-        nats, sizes = (np.array([row[key] for row in by_document]) for key in ("nats", "bytes"))
+    report: dict[str, Any] = whole.figures()
+    report |= {"documents": len(document_scores), "rows": row_count, "bytes": whole.bytes}
+    if cfg.bootstrap and len(document_scores) > 1:
+        nats = np.array([row["nats"] for row in document_scores])
+        sizes = np.array([row["bytes"] for row in document_scores])
         report["interval"] = bootstrap_interval(nats, sizes, cfg.bootstrap, seed_of("bootstrap", cfg.seed))
-    report["weak_spots"], report["slices_compared"] = weak_spots(cells, cfg.bootstrap, seed_of("weak spots", cfg.seed))
-    return report | {kind: {name: one.figures() for (of, name), one in tallies.items() if of == kind} for kind in KINDS}
+    spots, slices_compared = weak_spots(cells, cfg.bootstrap, seed_of("weak spots", cfg.seed))
+    report["weak_spots"] = spots
+    report["slices_compared"] = slices_compared
+    for kind in KINDS:
+        report[kind] = {name: figures_of.figures() for (of, name), figures_of in tallies.items() if of == kind}
+    return report

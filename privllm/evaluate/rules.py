@@ -5,7 +5,8 @@
         bits_per_byte: {max_increase: 0.01}       of every family
         causal.preferences: {max_decrease: 0.02}  of that one
 
-A rule is for the figure of its name, and for all that end with it behind a dot. What is not named is shown, and breaks nothing.
+A rule applies to the figure of its name, and to all whose name ends with it behind a dot. A figure without a rule is
+reported, and breaks nothing.
 """
 
 import math
@@ -35,10 +36,13 @@ class Rule:
         require(all(map(math.isfinite, limits)), "gate.rules", "finite limits")
 
     def broken(self, low: float, high: float) -> list[str]:
-        """The limits that a difference which may lie anywhere from `low` to `high` does not surely keep."""
+        """Return the limits that a difference anywhere from `low` to `high` may exceed; one that is not a number exceeds all."""
         worst = {"max_increase": high, "max_decrease": -low}
-        limits = {name: limit for name, limit in asdict(self).items() if limit is not None}
-        return [f"{name} {limit:g}" for name, limit in limits.items() if not worst[name] <= limit]  # what is no number keeps none
+        exceeded = []
+        for name, limit in asdict(self).items():
+            if limit is not None and not worst[name] <= limit:
+                exceeded.append(f"{name} {limit:g}")
+        return exceeded
 
 
 @dataclass
@@ -55,7 +59,7 @@ class GateConfig:
 
 
 class Figure(NamedTuple):
-    """One thing measured of both models."""
+    """A measurement of both models."""
 
     incumbent: float
     candidate: float
@@ -67,73 +71,113 @@ class Figure(NamedTuple):
         return round(self.candidate - self.incumbent, 6)
 
     def plain(self) -> dict[str, Any]:
-        """As it stands in the report; `low` and `high` only where there is an interval."""
-        found = {"incumbent": self.incumbent, "candidate": self.candidate, "difference": self.difference, "units": self.units}
-        return found | (dict(zip(("low", "high"), self.interval, strict=True)) if self.interval else {})
+        """Return the figure as it stands in the report; `low` and `high` only where there is an interval."""
+        values: dict[str, Any] = {
+            "incumbent": self.incumbent,
+            "candidate": self.candidate,
+            "difference": self.difference,
+            "units": self.units,
+        }
+        if self.interval:
+            values["low"], values["high"] = self.interval
+        return values
 
 
 def rules_for(name: str, rules: Mapping[str, Rule]) -> dict[str, Rule]:
-    """The rules that are for the figure `name`."""
-    return {key: rule for key, rule in rules.items() if name == key or name.endswith(f".{key}")}
+    """Return the rules that apply to the figure `name`."""
+    return {key: rule for key, rule in rules.items() if _applies(key, name)}
+
+
+def _applies(rule: str, figure: str) -> bool:
+    return figure == rule or figure.endswith(f".{rule}")
 
 
 def judge(figures: Mapping[str, Figure], rules: Mapping[str, Rule], evidence: str) -> dict[str, list[str]]:
-    """{figure: limits broken} for every figure that has a rule.
+    """Return {figure: limits broken} for every figure that has a rule.
 
-    With `evidence` "difference" the difference counts as it was measured, with "interval" its worse end: then a model must be
-    shown to keep the limit (non-inferiority), and a figure without an interval does not.
+    With `evidence` "difference" the difference counts as it was measured, with "interval" its worse end: then a
+    model must be shown to keep the limit (non-inferiority), and a figure without an interval does not keep it.
     """
-    found: dict[str, list[str]] = {}
+    broken: dict[str, list[str]] = {}
     for name, figure in figures.items():
+        low, high = _range_of(figure, evidence)
         for rule in rules_for(name, rules).values():
-            measured = (figure.difference, figure.difference)
-            span = measured if evidence == DIFFERENCE else figure.interval or (-math.inf, math.inf)
-            found.setdefault(name, []).extend(rule.broken(*span))
-    return found
+            broken.setdefault(name, []).extend(rule.broken(low, high))
+    return broken
+
+
+def _range_of(figure: Figure, evidence: str) -> tuple[float, float]:
+    """Return between which values the difference may lie."""
+    if evidence == DIFFERENCE:
+        return figure.difference, figure.difference
+    return figure.interval or (-math.inf, math.inf)
 
 
 def without_figure(figures: Iterable[str], rules: Mapping[str, Rule]) -> list[str]:
-    """Rules for which nothing was measured."""
+    """Return the rules for which nothing was measured."""
     names = list(figures)
-    return [key for key in rules if not any(name == key or name.endswith(f".{key}") for name in names)]
+    return [rule for rule in rules if not any(_applies(rule, name) for name in names)]
 
 
 def table_of(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The report's figures as lines of text."""
-    lines = [("figure", "incumbent", "candidate", "difference", "95 % interval", "of", "verdict")]
-    for name, one in figures.items():
-        interval = f"{one['low']:+.4f} to {one['high']:+.4f}" if "low" in one else "too few"
-        numbers = f"{one['incumbent']:.4f}", f"{one['candidate']:.4f}", f"{one['difference']:+.4f}"
-        lines.append((name, *numbers, interval, f"{one['units']:,}", one["verdict"]))
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    """Return the report's figures as lines of text, in columns."""
+    rows = [("figure", "incumbent", "candidate", "difference", "95 % interval", "of", "verdict")]
+    for name, figure in figures.items():
+        row = (
+            name,
+            f"{figure['incumbent']:.4f}",
+            f"{figure['candidate']:.4f}",
+            f"{figure['difference']:+.4f}",
+            f"{figure['low']:+.4f} to {figure['high']:+.4f}" if "low" in figure else "too few",
+            f"{figure['units']:,}",
+            figure["verdict"],
+        )
+        rows.append(row)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return lines
 
 
 def without_incumbent() -> dict[str, Any]:
-    """The report of a build that has nothing to be compared with."""
+    """Return the report of a build that has nothing to be compared with."""
     return {"incumbent": "", "passed": True, "figures": {}}
 
 
 def report_of(cfg: GateConfig, incumbent: str, figures: dict[str, Figure]) -> dict[str, Any]:
-    """What was measured, and what of it breaks a rule. Raises UserError for a figure that is no number: it would say nothing of either."""
+    """Return the report: what was measured, and which rules it breaks. Raises UserError for a figure that is not a number."""
     for name, figure in figures.items():
         if not math.isfinite(figure.difference):
             raise UserError(
-                f"`{name}` is no number (incumbent {figure.incumbent}, candidate {figure.candidate}), so the gate cannot judge the model: "
-                "look at its training's losses in reports, then train anew with a lower learning rate, or promote again."
+                f"`{name}` is not a number (incumbent {figure.incumbent}, candidate {figure.candidate}), "
+                "so the gate cannot judge the model: look at its training's losses in reports, "
+                "then train again with a lower learning rate, or promote again."
             )
     broken = judge(figures, cfg.rules, cfg.evidence)
-    shown = {name: figure.plain() | {"verdict": "not asked"} for name, figure in figures.items()}
-    for name, limits in broken.items():
-        shown[name]["verdict"] = f"broken: {', '.join(limits)}" if limits else "kept"
-    passed = not any(broken.values())
-    return {"incumbent": incumbent, "passed": passed, "figures": shown, "not_measured": without_figure(figures, cfg.rules)}
+    reported = {}
+    for name, figure in figures.items():
+        reported[name] = figure.plain() | {"verdict": _verdict(broken.get(name))}
+    return {
+        "incumbent": incumbent,
+        "passed": not any(broken.values()),
+        "figures": reported,
+        "not_measured": without_figure(figures, cfg.rules),
+    }
+
+
+def _verdict(broken_limits: list[str] | None) -> str:
+    """Return the verdict on a figure; None is for one without a rule."""
+    if broken_limits is None:
+        return "not asked"
+    return f"broken: {', '.join(broken_limits)}" if broken_limits else "kept"
 
 
 def require_pass(report: Mapping[str, Any]) -> None:
     """Print the figures; raise UserError where a rule is broken."""
     if not report["incumbent"]:
-        say("No model has been promoted yet, so there is none to be worse than: passed. `privllm promote` promotes this one.")
+        say("No model has been promoted yet, so there is nothing to compare with: passed. `privllm promote` promotes this one.")
     elif report["figures"]:
         for line in table_of(report["figures"]):
             say(line)

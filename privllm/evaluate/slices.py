@@ -1,6 +1,6 @@
-"""Losses joined to what is known of each token: its document, that one's source and length, its part of speech, its entity.
+"""Token losses summed by slice: by document, source, length, kind of file, part of speech and entity.
 
-No model here. What the sums say of the model's weak spots, `weak` works out.
+It opens no model. Which slices are weak, `weak_spots` computes.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from privllm.evaluate.scoring import Scored
+from privllm.evaluate.scoring import ScoredPiece
 from privllm.stats.bootstrap import drawn_sums, interval_of
 from privllm.tokens.mixture import slices_of
 
@@ -28,14 +28,17 @@ class Tally:
     correct: int = 0
 
     def add(self, sizes: np.ndarray, nats: np.ndarray, correct: np.ndarray) -> None:
-        """Count tokens, given each one's bytes, nats and whether it was guessed."""
+        """Add tokens by the bytes and nats of each and whether it was guessed."""
         self.tokens += len(sizes)
         self.bytes += int(sizes.sum())
         self.nats += float(nats.sum())
         self.correct += int(correct.sum())
 
     def figures(self) -> dict[str, float]:
-        """Tokens, loss (mean nats), perplexity (e to the loss), bits per byte, and the share of tokens guessed; rounded to 6 digits."""
+        """Return tokens, loss (mean nats), perplexity (e to the loss), bits per byte, and the share of tokens guessed.
+
+        All are rounded to 6 digits.
+        """
         assert self.bytes, "a slice without tokens has no figures"
         return {
             "tokens": self.tokens,
@@ -46,44 +49,68 @@ class Tally:
         }
 
 
-def total(parts: Iterable[Tally]) -> Tally:
-    """The tally of the whole."""
-    columns = zip(*((part.tokens, part.bytes, part.nats, part.correct) for part in parts), strict=True)
-    return Tally(*map(sum, columns))
+def total(tallies: Iterable[Tally]) -> Tally:
+    """Return the sum of tallies."""
+    tallies = list(tallies)
+    return Tally(
+        tokens=sum(summand.tokens for summand in tallies),
+        bytes=sum(summand.bytes for summand in tallies),
+        nats=sum(summand.nats for summand in tallies),
+        correct=sum(summand.correct for summand in tallies),
+    )
 
 
-class Document(NamedTuple):
+class AnnotatedDocument(NamedTuple):
+    """A held-out document with what is known of each of its tokens."""
+
     id: str
     source: str
     media_type: str
     tokens: np.ndarray  # ids of the whole document
     pos: np.ndarray  # part of speech of each
-    entities: np.ndarray  # `alignment.entities` of each
+    entities: np.ndarray  # `annotation_alignment.entities` of each
 
 
 Cells = dict[tuple[str, str], dict[str, Tally]]  # {(kind, name of a slice): {id of a document that has tokens in it: their sums}}
 
 
-def tally(documents: Sequence[Document], scored: Mapping[str, Sequence[Scored]], sizes: np.ndarray) -> Cells:
-    """Sums by slice and document, ("all", "all") among the slices. `sizes`: bytes of each token id."""
+def tally(
+    documents: Sequence[AnnotatedDocument],
+    scored: Mapping[str, Sequence[ScoredPiece]],
+    token_sizes: np.ndarray,
+) -> Cells:
+    """Return sums by slice and document, ("all", "all") among the slices. `token_sizes` are the bytes of each token id."""
     cells: Cells = defaultdict(lambda: defaultdict(Tally))
     for document in documents:
-        by_kind = slices_of(document.source, int(sizes[document.tokens].sum()))
-        whole = [("all", "all"), ("by_media_type", document.media_type), *((f"by_{kind}", name) for kind, name in by_kind.items())]
+        slices = _slices_of_document(document, token_sizes)
         for piece in scored[document.id]:
-            span = piece.places
-            assert np.array_equal(document.tokens[span], piece.labels), f"the rows of document {document.id} are not its tokens"
-            numbers = (sizes[piece.labels], piece.nats, piece.correct)
-            for key in whole:
-                cells[key][document.id].add(*numbers)
-            for kind, names in (("by_pos", document.pos[span]), ("by_entity", document.entities[span])):
+            places = piece.places
+            is_same = np.array_equal(document.tokens[places], piece.labels)
+            assert is_same, f"the rows of document {document.id} are not its tokens"
+            sizes = token_sizes[piece.labels]
+            for key in slices:
+                cells[key][document.id].add(sizes, piece.nats, piece.correct)
+            for kind, names in (("by_pos", document.pos[places]), ("by_entity", document.entities[places])):
                 for name in np.unique(names.astype(str)):
-                    where = names == name
-                    cells[kind, str(name)][document.id].add(*(column[where] for column in numbers))
+                    inside = names == name
+                    cell = cells[kind, str(name)][document.id]
+                    cell.add(sizes[inside], piece.nats[inside], piece.correct[inside])
     return {key: dict(by_document) for key, by_document in cells.items()}
 
 
+def _slices_of_document(document: AnnotatedDocument, token_sizes: np.ndarray) -> list[tuple[str, str]]:
+    """Return the slices that all tokens of a document belong to."""
+    document_bytes = int(token_sizes[document.tokens].sum())
+    slices = [("all", "all"), ("by_media_type", document.media_type)]
+    for kind, name in slices_of(document.source, document_bytes).items():
+        slices.append((f"by_{kind}", name))
+    return slices
+
+
 def bootstrap_interval(nats: np.ndarray, sizes: np.ndarray, draws: int, seed: int) -> list[float]:
-    """The 95 % interval [low, high] of bits per byte over documents drawn with replacement (percentile bootstrap, Efron 1979)."""
+    """Return the 95 % interval [low, high] of bits per byte over documents drawn with replacement.
+
+    It is a percentile bootstrap (Efron 1979).
+    """
     drawn_nats, drawn_bytes = drawn_sums((nats, sizes), draws, seed)
     return [round(value, 6) for value in interval_of(drawn_nats / math.log(2) / drawn_bytes)]

@@ -3,13 +3,14 @@
     source, length     bits per byte of a slice of documents, against all other documents
     pos, entity        nats per token of a slice of words, against all other annotated words
 
-Some forty slices are looked at, so intervals of 95 % each would name one or two slices of any model. These hold together: with 95 %
-certainty all of them do. The deviations of all slices are taken in the same draws of documents, and the band is as wide as the largest of
-them asks for, in standard errors (single-step max-t; Westfall & Young 1993). That needs no tail of a thousandth, which a thousand draws do
-not have, and slices that overlap are not charged twice, as Bonferroni would. A standard error of few documents is itself uncertain: the
-band is widened by the first term of Student's t for as many documents as a slice is worth (Kish 1965: one long one does not make it many).
+Some forty slices are compared, so intervals of 95 % each would name one or two slices of any model. These intervals are
+simultaneous: with 95 % certainty all of them hold. The deviations of all slices are taken in the same draws of
+documents, and the band is as wide as the largest deviation needs, in standard errors (single-step max-t; Westfall &
+Young 1993). That needs no tail of a thousandth, which a thousand draws do not have, and slices that overlap are not
+counted twice, as Bonferroni would. A standard error of few documents is itself uncertain: the band is widened by the
+first term of Student's t for as many documents as a slice is worth (Kish 1965: one long document does not make it many).
 
-A slice may be dear because it is hard for any model (names, numbers): a weak spot is where to look, not what is wrong.
+A slice may be costly because it is hard for any model (names, numbers): a weak spot is where to look, not what is wrong.
 """
 
 import math
@@ -31,7 +32,7 @@ DIGITS = 6
 
 
 class Slice(NamedTuple):
-    """One slice and the rest of what it is compared with: of each document (float64 [D]) what they cost, and how many units they have."""
+    """A slice and the tokens that it is compared with: the cost and the number of units in each document (float64 [D])."""
 
     kind: str
     name: str
@@ -42,69 +43,98 @@ class Slice(NamedTuple):
     tokens: int
 
     def worth(self) -> float:
-        """How many equally long documents the smaller side is worth."""
+        """Return how many equally long documents the smaller side is worth."""
         return min(_effective(self.units), _effective(self.rest_units))
 
 
 def weak_spots(cells: Cells, draws: int, seed: int) -> tuple[list[dict[str, Any]], int]:
-    """The worst WORST slices whose `excess` lies above 0 with its whole interval, and how many slices were looked at.
+    """Return the WORST slices whose `excess` lies above 0 with its whole interval, and how many slices were compared.
 
-    Worst is what costs the most in terms of the rest (`ratio`, which compares between units).
+    Worst is what costs the most relative to the rest (`ratio`, which can be compared between units).
     """
-    looked_at = [one for one in slices(cells) if one.worth() >= LEAST]
-    if not (looked_at and draws > 1):
+    compared = [candidate for candidate in slices(cells) if candidate.worth() >= LEAST]
+    if not compared or draws <= 1:
         return [], 0
-    found = []
-    for one, excess, (low, high) in zip(looked_at, *_bands(looked_at, draws, seed), strict=True):
-        if round(low, DIGITS) > 0:
-            rest = one.rest_cost.sum() / one.rest_units.sum()
-            numbers = {"excess": excess, "interval": (low, high), "ratio": 1 + excess / rest}
-            rounded = {key: np.round(value, DIGITS).tolist() for key, value in numbers.items()}
-            counts = {"documents": int((one.units > 0).sum()), "tokens": one.tokens}
-            found.append({"kind": one.kind, "slice": one.name, "unit": UNITS[one.kind]} | counts | rounded)
-    return sorted(found, key=lambda spot: (-spot["ratio"], spot["kind"], spot["slice"]))[:WORST], len(looked_at)
+    spots = []
+    for candidate, excess, interval in zip(compared, *_bands(compared, draws, seed), strict=True):
+        if round(interval[0], DIGITS) > 0:
+            spots.append(_spot(candidate, excess, interval))
+    spots.sort(key=lambda spot: (-spot["ratio"], spot["kind"], spot["slice"]))
+    return spots[:WORST], len(compared)
+
+
+def _spot(weak: Slice, excess: float, interval: tuple[float, float]) -> dict[str, Any]:
+    """Return a weak slice as it stands in the report."""
+    rest = weak.rest_cost.sum() / weak.rest_units.sum()
+    return {
+        "kind": weak.kind,
+        "slice": weak.name,
+        "unit": UNITS[weak.kind],
+        "documents": int((weak.units > 0).sum()),
+        "tokens": weak.tokens,
+        "excess": np.round(excess, DIGITS).tolist(),
+        "interval": np.round(interval, DIGITS).tolist(),
+        "ratio": np.round(1 + excess / rest, DIGITS).tolist(),
+    }
 
 
 def slices(cells: Cells) -> Iterable[Slice]:
-    """Every slice that can be compared with a rest."""
+    """Yield every slice that can be compared with a rest."""
     ids = list(cells["all", "all"])
     for kind, unit in UNITS.items():
         names = sorted(name for of, name in cells if of == f"by_{kind}" and name not in NO_WORD)
         sums = {name: _columns(cells[f"by_{kind}", name], ids, unit) for name in names}
         for name in names:
-            if name != OUTSIDE:
-                cost, units = sums[name]
-                rest_cost, rest_units = sum((sums[other] for other in names if other != name), np.zeros((2, len(ids))))
-                yield Slice(kind, name, cost, units, rest_cost, rest_units, sum(one.tokens for one in cells[f"by_{kind}", name].values()))
+            if name == OUTSIDE:
+                continue
+            cost, units = sums[name]
+            rest_cost, rest_units = np.zeros((2, len(ids)))
+            for rest_name in names:
+                if rest_name != name:
+                    rest_cost = rest_cost + sums[rest_name][0]
+                    rest_units = rest_units + sums[rest_name][1]
+            tokens = sum(tally.tokens for tally in cells[f"by_{kind}", name].values())
+            yield Slice(kind, name, cost, units, rest_cost, rest_units, tokens)
 
 
 def _columns(cell: dict[str, Tally], ids: list[str], unit: str) -> np.ndarray:
-    """Cost and units of each document: float64 [2, D]."""
-    own = [cell.get(identifier, Tally()) for identifier in ids]
+    """Return cost and units of each document: float64 [2, D]."""
+    tallies = [cell.get(identifier, Tally()) for identifier in ids]
     if unit == "bits per byte":
-        return np.array([[one.nats / math.log(2) for one in own], [one.bytes for one in own]])
-    return np.array([[one.nats for one in own], [one.tokens for one in own]], float)
+        cost = [tally.nats / math.log(2) for tally in tallies]
+        units = [tally.bytes for tally in tallies]
+    else:
+        cost = [tally.nats for tally in tallies]
+        units = [tally.tokens for tally in tallies]
+    return np.array([cost, units], float)
 
 
 def _effective(units: np.ndarray) -> float:
+    """Return how many documents of equal length these are worth (Kish's effective sample size)."""
     return float(units.sum() ** 2 / (units**2).sum()) if units.any() else 0.0
 
 
-def _bands(looked_at: list[Slice], draws: int, seed: int) -> tuple[list[float], list[tuple[float, float]]]:
-    """The excess of each slice, and its simultaneous interval."""
-    columns = np.stack([(one.cost, one.units, one.rest_cost, one.rest_units) for one in looked_at], axis=1)  # [4, slices, D]
-    drawn = _excess(drawn_sums([*columns.reshape(-1, columns.shape[-1])], draws, seed).reshape(4, len(looked_at), draws))
+def _bands(compared: list[Slice], draws: int, seed: int) -> tuple[list[float], list[tuple[float, float]]]:
+    """Return the excess of each slice, and its simultaneous interval."""
+    columns_by_slice = [(side.cost, side.units, side.rest_cost, side.rest_units) for side in compared]
+    columns = np.stack(columns_by_slice, axis=1)  # [4, slices, D]
+    flat = [*columns.reshape(-1, columns.shape[-1])]
+    sums_of_draws = drawn_sums(flat, draws, seed).reshape(4, len(compared), draws)
     excess = _excess(columns.sum(axis=2))
-    errors = np.nanstd(drawn, axis=1, ddof=1)  # a draw without any document of the slice says nothing of it
+    excess_of_draws = _excess(sums_of_draws)
+    errors = np.nanstd(excess_of_draws, axis=1, ddof=1)  # a draw without any document of the slice does not count
     with np.errstate(divide="ignore", invalid="ignore"):
-        largest = np.nan_to_num(np.abs(drawn - excess[:, None]) / errors[:, None], posinf=0.0).max(axis=0)
+        deviations = np.abs(excess_of_draws - excess[:, None]) / errors[:, None]
+    largest = np.nan_to_num(deviations, posinf=0.0).max(axis=0)
     width = float(np.quantile(largest, CERTAINTY))
-    free = np.array([one.worth() for one in looked_at]) - 1
-    reach = errors * (width + (width**3 + width) / (4 * free))  # Student's quantile from the normal one, to the first order in 1 / free
-    return excess.tolist(), list(zip((excess - reach).tolist(), (excess + reach).tolist(), strict=True))
+    freedom = np.array([candidate.worth() for candidate in compared]) - 1
+    # Student's quantile from the normal one, to the first order in 1 / freedom.
+    reach = errors * (width + (width**3 + width) / (4 * freedom))
+    intervals = zip((excess - reach).tolist(), (excess + reach).tolist(), strict=True)
+    return excess.tolist(), list(intervals)
 
 
 def _excess(sums: np.ndarray) -> np.ndarray:
-    """[4, ...] -> [...]: the slice's cost per unit less that of the rest."""
+    """Return the slice's cost per unit minus that of the rest: [4, ...] -> [...]."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return sums[0] / sums[1] - sums[2] / sums[3]

@@ -5,8 +5,9 @@ Markdown with the metadata block that Hugging Face reads. What varies from run t
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from privllm.models.family import FAMILIES
 
 # report, key, what a reader calls it
 FIGURES = (
@@ -26,31 +27,8 @@ from transformers import {auto}, AutoTokenizer
 folder = "data/export/{family}"
 model = {auto}.from_pretrained(folder, local_files_only=True)
 tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-{rest}
+{usage}
 ```"""
-# family: transformers' class, what the model is, how it is asked
-FAMILIES = {
-    "causal": (
-        "AutoModelForCausalLM",
-        "causal language model",
-        'prompt = tokenizer(tokenizer.bos_token + "The", return_tensors="pt")\n'
-        "print(tokenizer.decode(model.generate(**prompt, max_new_tokens=50)[0]))",
-    ),
-    "masked": (
-        "AutoModelForMaskedLM",
-        "masked language model: it fills gaps, and is the start for classifiers and taggers",
-        'text = tokenizer("The " + tokenizer.mask_token + " is", return_tensors="pt")\n'
-        'gap = (text["input_ids"][0] == tokenizer.mask_token_id).nonzero()\n'
-        "print(tokenizer.decode(model(**text).logits[0, gap[0, 0]].argmax()))",
-    ),
-    "seq2seq": (
-        "AutoModelForSeq2SeqLM",
-        "encoder-decoder language model: it writes what belongs into gaps, and is the start for rewriting, answering and summarising",
-        'text = tokenizer("The <extra_id_0> is", return_tensors="pt")\n'
-        "print(tokenizer.decode(model.generate(**text, max_new_tokens=20)[0]))",
-    ),
-}
-TAGS = {"causal": "text-generation", "masked": "fill-mask", "seq2seq": "text2text-generation"}
 BEGAN = {
     "scratch": "Trained from scratch on one collection of documents, and only on it: what they get wrong or leave out, it does too.",
     "incumbent": (
@@ -75,63 +53,99 @@ SAME = (
 )
 
 
-@dataclass
-class ExportConfig:
-    name: str = "privllm"  # title of the model card
-    chat: bool = False  # whether the model was tuned to answer, which `align` says by itself; otherwise it continues text
-
-
 def model_card(provenance: Mapping[str, Any]) -> str:
-    """Markdown; `provenance` has name, family, chat, digests, params and reports."""
-    auto, what, rest = FAMILIES[provenance["family"]]
+    """Return the card as Markdown; `provenance` has name, family, chat, digests, params and reports."""
+    family = FAMILIES[provenance["family"]]
+    text = family.text
     reports = provenance["reports"]
-    figures = [(label, reports[stage][key]) for stage, key, label in FIGURES if (reports.get(stage) or {}).get(key) is not None]
-    params = [(f"`{name}`", f"`{json.dumps(value, ensure_ascii=False)}`") for name, value in _flat(provenance["params"])]
-    start = str((reports.get("pretrain") or {}).get("start", "scratch"))
-    kind = "It answers messages (chat template included)." if provenance["chat"] else "It was not tuned to answer questions."
-    parts = [
-        f"---\nlibrary_name: transformers\npipeline_tag: {TAGS[provenance['family']]}\ntags:\n- privllm\n---",
+    use = LOADED.format(auto=family.model.auto_class.__name__, family=family.name, usage=text.usage)
+    chat = "It answers messages (chat template included)."
+    no_chat = "It was not tuned to answer questions."
+    sections = [
+        f"---\nlibrary_name: transformers\npipeline_tag: {text.pipeline_tag}\ntags:\n- privllm\n---",
         f"# {provenance['name']}",
-        f"A private {what}. {kind}{aligned(reports.get('align') or {})}",
+        f"A private {text.card}. {chat if provenance['chat'] else no_chat}{aligned(reports.get('align') or {})}",
         "## Use",
-        LOADED.format(auto=auto, family=provenance["family"], rest=rest),
+        use,
         "## Figures",
-        _table(("figure", "value"), figures) if figures else "No reports were given.",
+        _figures_table(reports),
         "## Limits",
-        f"{BEGAN.get(start, BEGAN['base']).format(start=start)} {LIMITS}",
+        f"{_origin(reports)} {LIMITS}",
         "## Provenance",
         SAME,
-        _table(("what", "BLAKE2b-128"), [(name, f"`{value}`") for name, value in sorted(provenance["digests"].items())]),
-        _table(("parameter", "value"), params) if params else "No parameters were given.",
+        _digests_table(provenance["digests"]),
+        _params_table(provenance["params"]),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(sections) + "\n"
+
+
+def _origin(reports: Mapping[str, Any]) -> str:
+    """Return what the weights began as."""
+    base_model = str((reports.get("pretrain") or {}).get("start", "scratch"))
+    return BEGAN.get(base_model, BEGAN["base"]).format(start=base_model)
+
+
+def _figures_table(reports: Mapping[str, Any]) -> str:
+    rows = []
+    for stage, key, label in FIGURES:
+        value = (reports.get(stage) or {}).get(key)
+        if value is not None:
+            rows.append((label, value))
+    return _table(("figure", "value"), rows) if rows else "No reports were given."
+
+
+def _digests_table(digests: Mapping[str, str]) -> str:
+    rows = [(name, f"`{digest}`") for name, digest in sorted(digests.items())]
+    return _table(("what", "BLAKE2b-128"), rows)
+
+
+def _params_table(params: Mapping[str, Any]) -> str:
+    rows = []
+    for name, value in _flat(params):
+        rows.append((f"`{name}`", f"`{json.dumps(value, ensure_ascii=False)}`"))
+    return _table(("parameter", "value"), rows) if rows else "No parameters were given."
 
 
 def aligned(report: Mapping[str, Any]) -> str:
-    """What people said that the model learnt from, and what came of it; nothing where it learnt from nobody."""
+    """Return what feedback the model learnt from and how its agreement changed; "" where it learnt from none."""
     if not report.get("aligned"):
         return ""
-    learnt = {kind: report["training"][kind]["used"] for kind in ("corrections", "preferences")}
-    said = f" After that it learnt from {learnt['corrections']:,} corrections and {learnt['preferences']:,} preferences"
-    said += f" (people whose words counted: {report['people']:,}; names are not kept)."
-    if judged := report.get("preference_accuracy"):
-        said += f" Of {judged['judged']:,} judgements that were kept back it agrees with {judged['after']:.0%}, before with"
-        said += f" {judged['before']:.0%}; the 95 % interval of the difference is {judged['low']:+.1%} to {judged['high']:+.1%}."
-    return said
+    training = report["training"]
+    sentences = (
+        f" After that it learnt from {training['corrections']['used']:,} corrections "
+        f"and {training['preferences']['used']:,} preferences "
+        f"(people whose words counted: {report['people']:,}; names are not kept)."
+    )
+    accuracy = report.get("preference_accuracy")
+    if accuracy:
+        sentences += (
+            f" Of {accuracy['judged']:,} judgements that were kept back it agrees with {accuracy['after']:.0%}, "
+            f"before with {accuracy['before']:.0%}; the 95 % interval of the difference is "
+            f"{accuracy['low']:+.1%} to {accuracy['high']:+.1%}."
+        )
+    return sentences
 
 
 def _table(head: tuple[str, str], rows: Iterable[tuple[str, Any]]) -> str:
     lines = [f"| {head[0]} | {head[1]} |", "|---|---|"]
-    return "\n".join(lines + [f"| {_cell(name)} | {_cell(value)} |" for name, value in rows])
+    for name, value in rows:
+        lines.append(f"| {_cell(name)} | {_cell(value)} |")
+    return "\n".join(lines)
 
 
 def _cell(value: Any) -> str:
-    shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-    return shown.replace("|", "\\|").replace("\n", " ")
+    is_count = isinstance(value, int) and not isinstance(value, bool)
+    text = f"{value:,}" if is_count else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Return dotted names and plain values."""
     pairs: list[tuple[str, Any]] = []
     for key, value in values.items():
-        pairs += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", value)]
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            pairs += _flat(value, f"{name}.")
+        else:
+            pairs.append((name, value))
     return pairs

@@ -5,8 +5,8 @@
                   provenance.json   digests, parameters and figures, for programs
                   README.md         the same for people (a Hugging Face model card)
 
-The family's Auto class (see `models.family`) and `AutoTokenizer` read it as it is; that is checked after writing. It converts no
-weights and uploads nothing.
+The family's Auto class (see `models.family`) and `AutoTokenizer` read it as it is; that is checked after writing.
+It converts no weights and uploads nothing.
 """
 
 import json
@@ -22,8 +22,10 @@ from transformers import AutoTokenizer, PreTrainedModel
 from privllm.core.errors import UserError
 from privllm.core.report import write_json
 from privllm.engine.digests import digest_of
-from privllm.export.card import ExportConfig, model_card
-from privllm.models.family import CLASSES, load
+from privllm.export.card import model_card
+from privllm.export.config import ExportConfig
+from privllm.models.family import FAMILIES
+from privllm.models.loading import load
 from privllm.models.seq2seq import with_sentinels
 from privllm.models.special_tokens import PAD
 from privllm.tokens.chat_template import FILE as TEMPLATE
@@ -53,76 +55,113 @@ class ExportInputs:
 def export(cfg: ExportConfig, inputs: ExportInputs, family: str, out: Path) -> dict[str, Any]:
     """Write `out` and return the report. Raises UserError when a file of the model or the tokenizer is missing."""
     out.mkdir(parents=True, exist_ok=True)
-    for part, names in COPIED.items():
-        for name in names:
-            source = getattr(inputs, part) / name
-            if not source.is_file():
-                raise UserError(f"{source} is missing, so there is nothing to export: run `dvc repro`, which makes it first.")
-            shutil.copyfile(source, out / name)
-    for source in (inputs.model / GENERATION, inputs.tokenizer / TEMPLATE):
-        if source.is_file():
-            shutil.copyfile(source, out / source.name)
-    if family == "seq2seq":
-        (out / "tokenizer.json").write_text(with_sentinels((out / "tokenizer.json").read_text("utf-8")), "utf-8")
-    chat = family == "causal" and (cfg.chat or _facts(inputs.model).get("chat", False))
+    _copy_files(inputs, out)
+    tokenizer_file = out / "tokenizer.json"
+    if FAMILIES[family].model.extra_ids:
+        tokenizer_file.write_text(with_sentinels(tokenizer_file.read_text("utf-8")), "utf-8")
+    answers_messages = cfg.chat or _training_facts(inputs.model).get("chat", False)
+    chat = FAMILIES[family].traits.can_converse and answers_messages
     if chat:
         answer_turns(out)
     digests = digests_of(inputs)
-    figures = {stage: json.loads(inputs.reports[stage].read_text("utf-8")) for stage in sorted(inputs.reports)}
+    reports = {stage: json.loads(inputs.reports[stage].read_text("utf-8")) for stage in sorted(inputs.reports)}
     provenance = {
         "name": cfg.name,
         "family": family,
         "chat": chat,
         "digests": digests,
         "params": dict(inputs.params),
-        "reports": figures,
+        "reports": reports,
     }
     write_json(out / "provenance.json", provenance)
     (out / "README.md").write_text(model_card(provenance), "utf-8")
     difference, parameters = check(inputs, family, out)
     size = sum(path.stat().st_size for path in out.iterdir() if path.is_file())
-    return {"parameters": parameters, "bytes": size, "digests": digests, "logit_difference": difference, "chat": chat}
+    return {
+        "parameters": parameters,
+        "bytes": size,
+        "digests": digests,
+        "logit_difference": difference,
+        "chat": chat,
+    }
+
+
+def _copy_files(inputs: ExportInputs, out: Path) -> None:
+    """Copy the files of the model and of the tokenizer. Raises UserError when a required one is missing."""
+    required = [inputs.model / name for name in COPIED["model"]]
+    required += [inputs.tokenizer / name for name in COPIED["tokenizer"]]
+    optional = [inputs.model / GENERATION, inputs.tokenizer / TEMPLATE]
+    for source in required:
+        if not source.is_file():
+            raise UserError(f"{source} is missing, so there is nothing to export: run `dvc repro`, which makes it first.")
+        shutil.copyfile(source, out / source.name)
+    for source in optional:
+        if source.is_file():
+            shutil.copyfile(source, out / source.name)
 
 
 def digests_of(inputs: ExportInputs) -> dict[str, str]:
-    """By name, of all that can change the weights, and of the weights. What people said, `align` digests: where nobody learns from it, it
-    changes nothing.
+    """Return the digest, by name, of all that can change the weights, and of the weights.
+
+    Feedback is digested by `align`: where no model learns from it, it changes nothing.
     """
-    said = _facts(inputs.model).get("align", {}).get("feedback")
-    return {
+    digests = {
         "data": digest_of(sorted(inputs.documents.glob("*.parquet"))),
         "code": digest_of(inputs.fingerprints),
         "model": digest_of([inputs.model / "model.safetensors"]),
         "tokenizer": digest_of([inputs.tokenizer / "tokenizer.json"]),
-        **{name: digest_of([folder]) for name, folder in inputs.learnt.items()},
-        **({"feedback": said} if said else {}),
     }
+    for name, folder in inputs.learnt.items():
+        digests[name] = digest_of([folder])
+    feedback = _training_facts(inputs.model).get("align", {}).get("feedback")
+    if feedback:
+        digests["feedback"] = feedback
+    return digests
 
 
-def _facts(folder: Path) -> dict[str, Any]:
-    """What training noted of the model in `folder`; `align` notes there that it taught turns, which is what must be served then."""
+def _training_facts(folder: Path) -> dict[str, Any]:
+    """Read what training noted of the model in `folder`.
+
+    `align` notes there that it taught turns, which is how the model must be served then.
+    """
     facts = folder / "training.json"
     return json.loads(facts.read_text("utf-8")) if facts.is_file() else {}
 
 
 @torch.inference_mode()
 def check(inputs: ExportInputs, family: str, out: Path) -> tuple[float, int]:
-    """Load `out` with stock classes; returns the largest difference of a logit from the source, and the number of parameters."""
+    """Load `out` with stock classes; return the largest difference of a logit from the source, and the number of parameters."""
     source = load(family, inputs.model)
     # Local files only, and no code from the folder: the classes are transformers' own.
-    loaded = CLASSES[family].from_pretrained(out, local_files_only=True, use_safetensors=True, trust_remote_code=False).eval()
+    auto_class = FAMILIES[family].model.auto_class
+    exported = auto_class.from_pretrained(
+        out,
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+    ).eval()
+    ids = _checked_ids(inputs, out)
+    context = getattr(source.config, "max_position_embeddings", CHECKED_TOKENS)
+    inputs_BT = torch.tensor([ids[: min(CHECKED_TOKENS, context)]])
+    difference = float((_logits(source, inputs_BT) - _logits(exported, inputs_BT)).abs().max())
+    assert difference < TOLERANCE, f"the exported model's logits differ by {difference}"
+    return round(difference, 5), sum(parameter.numel() for parameter in exported.parameters())
+
+
+def _checked_ids(inputs: ExportInputs, out: Path) -> list[int]:
+    """Return the ids of CHECKED_TEXT by the exported tokenizer, which must be the build's and give the text back."""
     tokenizer = AutoTokenizer.from_pretrained(out, local_files_only=True, trust_remote_code=False)
     ids = tokenizer(CHECKED_TEXT, add_special_tokens=False)["input_ids"]
-    assert ids == Encoder.open(inputs.tokenizer).encode([CHECKED_TEXT])[0].tolist(), "the exported tokenizer gives other ids"
+    expected = Encoder.open(inputs.tokenizer).encode([CHECKED_TEXT])[0].tolist()
+    assert ids == expected, "the exported tokenizer gives other ids"
     assert tokenizer.decode(ids) == CHECKED_TEXT, "the exported tokenizer does not give a text back"
-    inputs_BT = torch.tensor([ids[: min(CHECKED_TOKENS, getattr(source.config, "max_position_embeddings", CHECKED_TOKENS))]])
-    difference = float((_logits(source, inputs_BT) - _logits(loaded, inputs_BT)).abs().max())
-    assert difference < TOLERANCE, f"the exported model's logits differ by {difference}"
-    return round(difference, 5), sum(parameter.numel() for parameter in loaded.parameters())
+    return ids
 
 
 def _logits(model: PreTrainedModel, inputs_BT: torch.Tensor) -> torch.Tensor:
-    """[B, T, V]; a model that also writes is given its own input, moved by one, as what it has written."""
+    """Return logits [B, T, V]; a decoder reads the same tokens, shifted right by one."""
     if not model.config.is_encoder_decoder:
         return model(inputs_BT).logits
-    return model(inputs_BT, decoder_input_ids=torch.cat([torch.full_like(inputs_BT[:, :1], PAD), inputs_BT[:, :-1]], 1)).logits
+    start_B1 = torch.full_like(inputs_BT[:, :1], PAD)
+    decoder_inputs_BT = torch.cat([start_B1, inputs_BT[:, :-1]], 1)
+    return model(inputs_BT, decoder_input_ids=decoder_inputs_BT).logits

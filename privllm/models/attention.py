@@ -1,4 +1,4 @@
-"""Causal attention that keeps PyTorch's fused kernel, registered with transformers under the name `CAUSAL`.
+"""Causal attention that keeps PyTorch's fused kernel, registered with transformers under the name `FUSED_CAUSAL`.
 
 Under `torch.compile`, transformers' own "sdpa" builds a 4-D mask even where none is needed and so loses the
 flash kernel (transformers issue #48925). Ours makes no mask unless a padding mask was passed. It does not do
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
-CAUSAL = "privllm_causal"
+FUSED_CAUSAL = "privllm_causal"
 
 
 def causal_attention(
@@ -28,14 +28,15 @@ def causal_attention(
     scaling: float | None = None,
     **unused: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Scaled dot-product attention in the form transformers calls it; returns ([B, Q, H, D], no weights).
+    """Return scaled dot-product attention in the form transformers calls it: ([B, Q, H, D], no weights).
 
     The last of the Q queries sees all S keys; with Q < S (a key/value cache) the first sees S - Q + 1 of them.
     """
     queries, keys = query_BHQD.shape[2], key_BKSD.shape[2]
-    grouped = query_BHQD.shape[1] != key_BKSD.shape[1]
+    is_grouped = query_BHQD.shape[1] != key_BKSD.shape[1]
     if attention_mask is None and 1 < queries < keys:
-        attention_mask = torch.ones(queries, keys, dtype=torch.bool, device=query_BHQD.device).tril(keys - queries)
+        all_visible_QS = torch.ones(queries, keys, dtype=torch.bool, device=query_BHQD.device)
+        attention_mask = all_visible_QS.tril(keys - queries)
     out_BHQD = F.scaled_dot_product_attention(
         query_BHQD,
         key_BKSD,
@@ -44,17 +45,17 @@ def causal_attention(
         dropout_p=dropout,
         scale=scaling,
         is_causal=attention_mask is None and queries > 1,
-        enable_gqa=grouped,
+        enable_gqa=is_grouped,
     )
     return out_BHQD.transpose(1, 2).contiguous(), None
 
 
 def causal_mask(*, attention_mask: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor | None:
-    """No mask at all, unless a 2-D padding mask says that some keys are not to be seen."""
+    """Return no mask, unless a 2-D padding mask hides some keys."""
     if attention_mask is None:
         return None
     return sdpa_mask(attention_mask=attention_mask, **kwargs)
 
 
-AttentionInterface.register(CAUSAL, causal_attention)
-AttentionMaskInterface.register(CAUSAL, causal_mask)
+AttentionInterface.register(FUSED_CAUSAL, causal_attention)
+AttentionMaskInterface.register(FUSED_CAUSAL, causal_mask)

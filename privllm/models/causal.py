@@ -2,25 +2,68 @@
 
 Building from the stock class keeps what we train loadable by anything that reads a Hugging Face folder. It
 does not train, and it never downloads.
+
+Shapes: B rows, T tokens, D width, V vocabulary.
 """
 
-import torch
-from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
+from collections.abc import Callable
+from typing import Any
 
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
+
+from privllm.core.families import CAUSAL
 from privllm.core.seed import seed_of
-from privllm.models.attention import CAUSAL
+from privllm.models.attention import FUSED_CAUSAL
 from privllm.models.config import CausalConfig
-from privllm.models.special_tokens import END_OF_TEXT, PAD
+from privllm.models.family_model import FamilyModel
+from privllm.models.special_tokens import END_OF_TEXT, IGNORED, PAD
+
+HeadLoss = Callable[[Tensor, Tensor, Tensor, str], Tensor]
 
 
 def build_causal(cfg: CausalConfig, vocabulary: int, context: int, seed: int) -> Qwen3ForCausalLM:
-    """A fresh model in fp32, initialised from `seed` alone (the global generator is left as it was)."""
+    """Return a fresh model in fp32, initialised from `seed` alone (the global generator is left as it was)."""
+    config = _transformers_config(cfg, vocabulary, context)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of("init", seed))
-        model = Qwen3ForCausalLM._from_config(_transformers_config(cfg, vocabulary, context), attn_implementation=CAUSAL)
-        _quiet_branches(model)
-    model.generation_config = GenerationConfig(bos_token_id=None, eos_token_id=END_OF_TEXT, pad_token_id=PAD)
+        model = Qwen3ForCausalLM._from_config(config, attn_implementation=FUSED_CAUSAL)
+        _zero_branch_outputs(model)
+    model.generation_config = _generation_config()
     return model
+
+
+def head_loss(hidden_BTD: Tensor, weight_VD: Tensor, labels_BT: Tensor, reduction: str) -> Tensor:
+    """Return the cross-entropy of the logits hidden @ weight.T, which a compiler need not keep."""
+    logits_BTV = F.linear(hidden_BTD, weight_VD)
+    return F.cross_entropy(
+        logits_BTV.flatten(0, 1).float(),
+        labels_BT.flatten(),
+        ignore_index=IGNORED,
+        reduction=reduction,
+    )
+
+
+def next_token_loss(
+    model: Any,
+    batch: tuple[Tensor, ...],
+    reduction: str,
+    head: HeadLoss = head_loss,
+) -> Tensor:
+    """Return the loss on (inputs [B, T], labels [B, T]); `head` may be a compiled `head_loss`."""
+    inputs_BT, labels_BT = batch
+    hidden_BTD = model.model(input_ids=inputs_BT, use_cache=False).last_hidden_state
+    return head(hidden_BTD, model.lm_head.weight, labels_BT, reduction)
+
+
+def _generation_config() -> GenerationConfig:
+    return GenerationConfig(bos_token_id=None, eos_token_id=END_OF_TEXT, pad_token_id=PAD)
+
+
+def _set_special_ids(config: Any, context: int) -> None:
+    config.bos_token_id = None
 
 
 def _transformers_config(cfg: CausalConfig, vocabulary: int, context: int) -> Qwen3Config:
@@ -43,8 +86,21 @@ def _transformers_config(cfg: CausalConfig, vocabulary: int, context: int) -> Qw
 
 
 @torch.no_grad()
-def _quiet_branches(model: Qwen3ForCausalLM) -> None:
+def _zero_branch_outputs(model: PreTrainedModel) -> None:
     """Start every block as the identity: the last matrix of each branch is zero (Fixup, Zhang et al. 2019)."""
     for layer in model.model.layers:
         layer.self_attn.o_proj.weight.zero_()
         layer.mlp.down_proj.weight.zero_()
+
+
+CAUSAL_MODEL = FamilyModel(
+    traits=CAUSAL,
+    config=CausalConfig,
+    build=build_causal,
+    auto_class=AutoModelForCausalLM,
+    loss=next_token_loss,
+    dropout={"attention_dropout": ("attention_dropout",)},
+    set_special_ids=_set_special_ids,
+    generation_config=_generation_config,
+    fused_attention=frozenset({"qwen3"}),  # no sliding windows, no biases
+)

@@ -1,4 +1,4 @@
-"""The knobs of the three families' models, and which family can learn which kind of task; without the libraries that build them.
+"""The knobs of the families' models, without the libraries that build them.
 
 So all of params.yaml can be checked before anything heavy is imported (`cli.param_sections`).
 """
@@ -6,18 +6,6 @@ So all of params.yaml can be checked before anything heavy is imported (`cli.par
 from dataclasses import dataclass
 
 from privllm.core.params import require
-
-LEARNERS = {  # of each kind of task
-    "classification": ("masked", "causal"),
-    "tokens": ("masked",),
-    "text2text": ("causal", "seq2seq"),
-    "chat": ("causal",),
-}
-
-
-def families_of(kind: str) -> list[str]:
-    """The families that can learn this kind of task."""
-    return list(LEARNERS[kind])
 
 
 @dataclass

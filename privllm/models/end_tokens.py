@@ -13,18 +13,20 @@ KEY = "eos_token_id"
 
 
 def note_ends(folder: Path, ends: Iterable[int]) -> None:
-    """Have both files of `folder` name `ends`, behind whatever either of them named before."""
-    values = {name: _read(folder / name) for name in CONFIGS}
-    known = [token for name in CONFIGS for token in ends_in(values[name])]
-    every = list(dict.fromkeys([*known, *ends]))
-    for name in CONFIGS:
-        noted = values[name] | {KEY: every if len(every) > 1 else every[0]}
+    """Write `ends` to both files of `folder`, behind the ids that either of them named before."""
+    configs = {name: _read(folder / name) for name in CONFIGS}
+    ids: list[int] = []
+    for config in configs.values():
+        ids += ends_in(config)
+    unique_ids = list(dict.fromkeys([*ids, *ends]))
+    for name, config in configs.items():
+        updated = config | {KEY: unique_ids if len(unique_ids) > 1 else unique_ids[0]}
         # As transformers writes it.
-        (folder / name).write_text(json.dumps(noted, indent=2, sort_keys=True) + "\n", "utf-8")
+        (folder / name).write_text(json.dumps(updated, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
 def ends_in(config: dict[str, Any]) -> list[int]:
-    """The ids that a configuration of transformers names as ends: one, several or none."""
+    """Return the ids that a configuration of transformers names as ends: one, several or none."""
     named = config.get(KEY)
     if named is None:
         return []
@@ -32,4 +34,6 @@ def ends_in(config: dict[str, Any]) -> list[int]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    return json.loads(path.read_text("utf-8"))

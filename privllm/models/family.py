@@ -1,85 +1,49 @@
-"""The three families by name: what each is built from, and how a folder that holds one is loaded.
+"""`FAMILIES`: one object for each family of models, with all that differs from family to family.
 
-causal     reads left to right and continues        AutoModelForCausalLM
-masked     reads both ways and fills gaps           AutoModelForMaskedLM
-seq2seq    reads both ways, then writes             AutoModelForSeq2SeqLM
-
-Nothing is ever downloaded, no pickle is opened, and no code that lies beside a model is run.
+A new family is a file beside `causal` with its `FamilyModel`, its traits in `core.families`, its words in
+`family_texts`, and an entry here; a test names what is missing. Stages that run without torch read `core.families`,
+and training reads `loading.MODELS`, so that neither runs again because a scorer or a sentence was edited.
 """
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, PreTrainedModel
-
-from privllm.core.errors import UserError
-from privllm.models.attention import CAUSAL
-from privllm.models.causal import build_causal
-from privllm.models.masked import build_masked
-from privllm.models.seq2seq import build_seq2seq
-
-BUILDERS: dict[str, Callable[[Any, int, int, int], PreTrainedModel]] = {
-    "causal": build_causal,
-    "masked": build_masked,
-    "seq2seq": build_seq2seq,
-}
-CLASSES = {"causal": AutoModelForCausalLM, "masked": AutoModelForMaskedLM, "seq2seq": AutoModelForSeq2SeqLM}
-FAMILIES = tuple(CLASSES)
-OURS = {"qwen3"}  # architectures that `attention` serves: no sliding windows, no biases
+from privllm.core.families import FamilyTraits
+from privllm.models.causal import CAUSAL_MODEL
+from privllm.models.family_model import FamilyModel
+from privllm.models.family_texts import TEXTS, FamilyText
+from privllm.models.gap_filling import GapFiller, unmask, write_spans
+from privllm.models.masked import MASKED_MODEL
+from privllm.models.scorers import Scorer, score_masked_tokens, score_next_tokens, score_spans
+from privllm.models.seq2seq import SEQ2SEQ_MODEL
 
 
-def build(family: str, cfg: Any, vocabulary: int, context: int, seed: int) -> PreTrainedModel:
-    """A fresh model of the family for `vocabulary` ids and `context` tokens, in fp32; `cfg` is the family's own dataclass."""
-    return BUILDERS[family](cfg, vocabulary, context, seed)
+@dataclass(frozen=True)
+class Family:
+    """One family: what it can do, how it is built and trained, how it is scored, and what people are told of it."""
+
+    model: FamilyModel
+    scorer: Scorer  # of held-out rows
+    fill_gaps: GapFiller | None = None  # of a family that does not continue text
+
+    @property
+    def name(self) -> str:
+        """Return the family's name in params.yaml."""
+        return self.model.name
+
+    @property
+    def traits(self) -> FamilyTraits:
+        """Return what the family can do."""
+        return self.model.traits
+
+    @property
+    def text(self) -> FamilyText:
+        """Return the family in words."""
+        return TEXTS[self.name]
 
 
-def load(family: str, folder: Path) -> PreTrainedModel:
-    """The model in `folder`, in fp32 and eval mode, on the CPU. Raises UserError when there is none, or one of another family."""
-    return read_weights(CLASSES[family], family, folder, config_of(folder)).eval()
-
-
-def config_of(folder: Path) -> Any:
-    """transformers' configuration of the model in `folder`. Raises UserError when there is none."""
-    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
-        raise UserError(
-            f"{folder} holds no trained model (config.json, model.safetensors): run `dvc repro pretrain`, or name another folder."
-        )
-    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-
-
-def context_of(config: Any) -> int:
-    """Tokens that the model was made to see at once."""
-    return next(getattr(config, key) for key in ("max_position_embeddings", "n_positions") if getattr(config, key, None))
-
-
-def attention_of(family: str, config: Any) -> dict[str, str]:
-    """The option that gives a model our attention, where it is one that `attention` serves."""
-    return {"attn_implementation": CAUSAL} if family == "causal" and config.model_type in OURS else {}
-
-
-def read_weights(auto: Any, family: str, folder: Path, config: Any, whole: bool = False) -> PreTrainedModel:
-    """The model in `folder` as the Auto class `auto` makes it of `config`, in fp32.
-
-    Raises UserError for one of another family, and with `whole` for one that lacks weights, which would be made up.
-    """
-    try:
-        model, found = auto.from_pretrained(
-            folder,
-            config=config,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            dtype="float32",
-            output_loading_info=True,
-            **attention_of(family, config),
-        )
-    except ValueError as error:
-        what = str(error).splitlines()[0]
-        raise UserError(f"{folder} holds a {config.model_type} model, which is not of the {family} family: {what}") from error
-    missing = sorted(found["missing_keys"])
-    if whole and missing:
-        raise UserError(
-            f"{folder} lacks {len(missing)} of its model's weights, {missing[0]} among them: take a folder that has all of them."
-        )
-    return model
+_ALL = (
+    Family(CAUSAL_MODEL, scorer=score_next_tokens),
+    Family(MASKED_MODEL, scorer=score_masked_tokens, fill_gaps=unmask),
+    Family(SEQ2SEQ_MODEL, scorer=score_spans, fill_gaps=write_spans),
+)
+FAMILIES = {family.name: family for family in _ALL}

@@ -31,33 +31,39 @@ class SamplingConfig:
 
 
 @torch.inference_mode()
-def generate(model: PreTrainedModel, prompt: Sequence[int], cfg: SamplingConfig, never: Sequence[int] = MARKS) -> list[int]:
-    """New token ids after `prompt`, up to an end of text (not included), none of `never`.
+def generate(
+    model: PreTrainedModel,
+    prompt: Sequence[int],
+    cfg: SamplingConfig,
+    never: Sequence[int] = MARKS,
+) -> list[int]:
+    """Return new token ids after `prompt`, up to an end of text (not included), none of them in `never`.
 
     An empty prompt starts a new document. Of a text longer than the model's context the last half context is kept
-    and read anew, so generation can go on for as long as it is asked to.
+    and read again, so generation can continue for as long as it is asked to.
     """
     generator = torch.Generator().manual_seed(cfg.seed)
     context = model.config.max_position_embeddings
     text = list(prompt) or [END_OF_TEXT]
     unread, cache = text[-context:], DynamicCache(config=model.config)
-    made: list[int] = []
-    while len(made) < cfg.max_new_tokens:
+    new_tokens: list[int] = []
+    while len(new_tokens) < cfg.max_new_tokens:
         if cache.get_seq_length() + len(unread) > context:
             unread, cache = text[-max(1, context // 2) :], DynamicCache(config=model.config)
         ids = torch.tensor([unread], device=model.device)
-        logits = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[0, -1]
-        token = sample(logits.float().cpu(), cfg, generator, never)
+        output = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        logits_V = output.logits[0, -1].float().cpu()
+        token = sample(logits_V, cfg, generator, never)
         if token == END_OF_TEXT:
             break
         text.append(token)
-        made.append(token)
+        new_tokens.append(token)
         unread = [token]
-    return made
+    return new_tokens
 
 
 def sample(logits_V: Tensor, cfg: SamplingConfig, generator: torch.Generator, never: Sequence[int]) -> int:
-    """One token id; the ids `never` are not drawn."""
+    """Draw one token id that is not in `never`."""
     if never:
         logits_V = logits_V.index_fill(0, torch.tensor(never), -torch.inf)
     if cfg.temperature == 0:
@@ -68,5 +74,5 @@ def sample(logits_V: Tensor, cfg: SamplingConfig, generator: torch.Generator, ne
     keep_V = before_V < cfg.top_p  # the first always, and the one that reaches top_p
     if cfg.top_k:
         keep_V[cfg.top_k :] = False
-    drawn = torch.multinomial(probabilities_V * keep_V, 1, generator=generator)
-    return int(ids_V[drawn])
+    rank = torch.multinomial(probabilities_V * keep_V, 1, generator=generator)
+    return int(ids_V[rank])

@@ -1,19 +1,27 @@
 """The masked (autoencoding) language model: transformers' own ModernBERT class at the size that params.yaml asks for.
 
-It reads a text in both directions and says what stood at the masked places (Devlin et al. 2018; Warner et al. 2024, arXiv 2412.13663).
-What is masked, `masking` decides.
+It reads a text in both directions and predicts the masked tokens (Devlin et al. 2018; Warner et al. 2024,
+arXiv 2412.13663). What is masked, `masking` decides.
+
+Shapes: B rows, T tokens, D width, N labels that count, V vocabulary.
 """
 
-import torch
-from transformers import ModernBertConfig, ModernBertForMaskedLM
+from typing import Any
 
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import AutoModelForMaskedLM, ModernBertConfig, ModernBertForMaskedLM
+
+from privllm.core.families import MASKED
 from privllm.core.seed import seed_of
 from privllm.models.config import MaskedConfig
-from privllm.models.special_tokens import END_OF_TEXT, PAD
+from privllm.models.family_model import FamilyModel
+from privllm.models.special_tokens import END_OF_TEXT, IGNORED, PAD
 
 
 def build_masked(cfg: MaskedConfig, vocabulary: int, context: int, seed: int) -> ModernBertForMaskedLM:
-    """A fresh model in fp32, initialised from `seed` alone (the global generator is left as it was)."""
+    """Return a fresh model in fp32, initialised from `seed` alone (the global generator is left as it was)."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed_of("init", seed))
         model = ModernBertForMaskedLM(_transformers_config(cfg, vocabulary, context))
@@ -23,8 +31,26 @@ def build_masked(cfg: MaskedConfig, vocabulary: int, context: int, seed: int) ->
     return model
 
 
+def masked_loss(model: Any, batch: tuple[Tensor, ...], reduction: str) -> Tensor:
+    """Return the loss on (inputs [B, T], attention mask [B, T] bool, labels [B, T])."""
+    inputs_BT, attended_BT, labels_BT = batch
+    mask = None if bool(attended_BT.all()) else attended_BT  # without one, attention keeps its fast kernel
+    hidden_BTD = model.model(input_ids=inputs_BT, attention_mask=mask).last_hidden_state
+    is_label_BT = labels_BT != IGNORED
+    # The head is half the work, and 7 of 10 tokens need none.
+    logits_NV = model.decoder(model.head(hidden_BTD[is_label_BT]))
+    return F.cross_entropy(logits_NV.float(), labels_BT[is_label_BT], reduction=reduction)
+
+
+def _set_special_ids(config: Any, context: int) -> None:
+    config.bos_token_id = config.cls_token_id = config.sep_token_id = END_OF_TEXT
+
+
 def _transformers_config(cfg: MaskedConfig, vocabulary: int, context: int) -> ModernBertConfig:
-    kinds = ["full_attention" if layer % cfg.global_every == 0 else "sliding_attention" for layer in range(cfg.layers)]
+    layer_types = []
+    for layer in range(cfg.layers):
+        is_global = layer % cfg.global_every == 0
+        layer_types.append("full_attention" if is_global else "sliding_attention")
     rope = {"rope_type": "default", "rope_theta": cfg.rope_theta}
     return ModernBertConfig(
         vocab_size=vocabulary,
@@ -33,9 +59,9 @@ def _transformers_config(cfg: MaskedConfig, vocabulary: int, context: int) -> Mo
         num_hidden_layers=cfg.layers,
         num_attention_heads=cfg.heads,
         max_position_embeddings=context,
-        layer_types=kinds,
+        layer_types=layer_types,
         local_attention=cfg.local_attention,
-        rope_parameters={kind: dict(rope) for kind in ("full_attention", "sliding_attention")},
+        rope_parameters={"full_attention": dict(rope), "sliding_attention": dict(rope)},
         attention_dropout=cfg.dropout,
         embedding_dropout=cfg.dropout,
         mlp_dropout=cfg.dropout,
@@ -47,3 +73,14 @@ def _transformers_config(cfg: MaskedConfig, vocabulary: int, context: int) -> Mo
         sep_token_id=END_OF_TEXT,
         tie_word_embeddings=True,
     )
+
+
+MASKED_MODEL = FamilyModel(
+    traits=MASKED,
+    config=MaskedConfig,
+    build=build_masked,
+    auto_class=AutoModelForMaskedLM,
+    loss=masked_loss,
+    dropout={"dropout": ("attention_dropout", "embedding_dropout", "mlp_dropout")},
+    set_special_ids=_set_special_ids,
+)

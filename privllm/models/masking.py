@@ -1,9 +1,10 @@
-"""Which tokens of a row are masked: whole words or single tokens, by chance, by part of speech, or phrase by phrase.
+"""The masking of a row's tokens: whole words or single tokens, at random, by part of speech, or phrase by phrase.
 
-A *unit* is what is masked together: a token, a word, or an annotated span (an entity or a phrase, see `tokens.token_annotations`). Units
-are drawn without replacement, each with its weight (Efraimidis & Spirakis 2006), until the row's budget is spent. Of the chosen tokens 80
-% become <|mask|>, 10 % a random token, 10 % stay, all three to be guessed (Devlin et al. 2018); whole words as in their later release,
-spans as in Joshi et al. 2020 (SpanBERT). Boundaries between documents are never chosen.
+A *unit* is what is masked together: a token, a word, or an annotated span (an entity or a phrase, see
+`tokens.token_annotations`). Units are drawn without replacement, each with its weight (Efraimidis & Spirakis 2006),
+until the row's budget is spent. Of the chosen tokens 80 % become <|mask|>, 10 % a random token, 10 % stay, all three
+to be guessed (Devlin et al. 2018); whole words as in their later release, spans as in Joshi et al. 2020 (SpanBERT).
+Boundaries between documents are never chosen.
 """
 
 from collections.abc import Mapping
@@ -35,61 +36,91 @@ class MaskingConfig:
 
 
 class Lexicon:
-    """Whether a token goes on with the word of the token before it, told from their letters.
+    """Which tokens continue the word of the token before them, derived from their letters.
 
-    `vocabulary` maps a byte-level token's name to its id. Letters go on with letters and digits with digits; a byte of a
-    character beyond ASCII counts as a letter, so that no character is cut.
+    `vocabulary` maps a byte-level token's name to its id. Letters continue letters and digits continue digits; a byte
+    of a character beyond ASCII counts as a letter, so that no character is cut.
     """
 
     def __init__(self, vocabulary: Mapping[str, int]) -> None:
         self.size = max(vocabulary.values()) + 1
-        self.first, self.last = (np.zeros(self.size, np.int8) for _ in range(2))
+        self.first = np.zeros(self.size, np.int8)  # kind of a token's first character
+        self.last = np.zeros(self.size, np.int8)
         for name, index in vocabulary.items():
             if index >= SPECIALS:
-                self.first[index], self.last[index] = _kind(name[0]), _kind(name[-1])
+                self.first[index] = _kind(name[0])
+                self.last[index] = _kind(name[-1])
 
     def goes_on(self, tokens: np.ndarray) -> np.ndarray:
-        """For each token (int [T]) whether it continues the word of the one before: bool [T]."""
-        kinds, before = self.first[tokens[1:]], self.last[tokens[:-1]]
-        return np.concatenate([[False], (kinds == before) & (kinds != OTHER)])
+        """Return for each token (int [T]) whether it continues the word of the one before: bool [T]."""
+        first_kinds = self.first[tokens[1:]]
+        last_kinds = self.last[tokens[:-1]]
+        continues = (first_kinds == last_kinds) & (first_kinds != OTHER)
+        return np.concatenate([[False], continues])
 
 
 def _kind(character: str) -> int:
-    if character.isascii():
-        return LETTER if character.isalpha() else DIGIT if character.isdigit() else OTHER
-    return OTHER if character in "ĠĊĉč" else LETTER  # how byte-level vocabularies write space, newline, tab and return
+    if not character.isascii():
+        # Byte-level vocabularies write space, newline, tab and return so.
+        return OTHER if character in "ĠĊĉč" else LETTER
+    if character.isalpha():
+        return LETTER
+    return DIGIT if character.isdigit() else OTHER
 
 
 def choose(
-    cfg: MaskingConfig, tokens: np.ndarray, lexicon: Lexicon, pos: np.ndarray, span: np.ndarray, chance: np.random.Generator
+    cfg: MaskingConfig,
+    tokens: np.ndarray,
+    lexicon: Lexicon,
+    pos: np.ndarray,
+    span: np.ndarray,
+    chance: np.random.Generator,
 ) -> np.ndarray:
-    """Which tokens of a row are to be guessed: bool [T]. `pos` are indices into POS_TAGS, `span` numbers spans from 0, -1 outside."""
+    """Return which tokens of a row are to be guessed: bool [T].
+
+    `pos` are indices into POS_TAGS, `span` numbers spans from 0, -1 outside.
+    """
     budget = max(1, round(cfg.rate * len(tokens)))
-    chosen = np.zeros(len(tokens), bool)
-    allowed = tokens != END_OF_TEXT
+    is_chosen = np.zeros(len(tokens), bool)
+    is_text = tokens != END_OF_TEXT
     if cfg.spans:
-        _draw(chosen, np.where(allowed, span, -1), np.ones(len(tokens)), round(cfg.spans * budget), chance)
-    starts = ~lexicon.goes_on(tokens) if cfg.whole_words else np.ones(len(tokens), bool)
-    unit = np.where(allowed & ~chosen, np.cumsum(starts) - 1, -1)
-    table = np.array([cfg.weights_by_pos.get(tag, 1.0) for tag in POS_TAGS])
-    _draw(chosen, unit, table[pos], budget - int(chosen.sum()), chance)
-    return chosen
+        span_units = np.where(is_text, span, -1)
+        span_budget = round(cfg.spans * budget)
+        _choose_units(is_chosen, span_units, np.ones(len(tokens)), span_budget, chance)
+    starts_unit = ~lexicon.goes_on(tokens) if cfg.whole_words else np.ones(len(tokens), bool)
+    units = np.where(is_text & ~is_chosen, np.cumsum(starts_unit) - 1, -1)
+    weights_by_tag = np.array([cfg.weights_by_pos.get(tag, 1.0) for tag in POS_TAGS])
+    _choose_units(is_chosen, units, weights_by_tag[pos], budget - int(is_chosen.sum()), chance)
+    return is_chosen
 
 
-def _draw(chosen: np.ndarray, unit: np.ndarray, weights: np.ndarray, budget: int, chance: np.random.Generator) -> None:
-    """Choose units (a token's unit, -1 for none) until `budget` tokens are, or just more. A unit weighs as its first token."""
-    units, first, sizes = np.unique(unit[unit >= 0], return_index=True, return_counts=True)
+def _choose_units(
+    is_chosen: np.ndarray,
+    unit_of: np.ndarray,
+    weights: np.ndarray,
+    budget: int,
+    chance: np.random.Generator,
+) -> None:
+    """Mark tokens of random units in `is_chosen` until `budget` of them are, or just more.
+
+    `unit_of` is the unit of each token, -1 for none; a unit has the weight of its first token.
+    """
+    in_unit = unit_of >= 0
+    units, first, sizes = np.unique(unit_of[in_unit], return_index=True, return_counts=True)
     if budget <= 0 or not len(units):
         return
-    keys = chance.exponential(size=len(units)) / weights[unit >= 0][first]
+    keys = chance.exponential(size=len(units)) / weights[in_unit][first]
     order = np.argsort(keys, kind="stable")
-    taken = order[: int(np.searchsorted(np.cumsum(sizes[order]), budget)) + 1]
-    chosen |= np.isin(unit, units[taken])
+    tokens_so_far = np.cumsum(sizes[order])
+    count = int(np.searchsorted(tokens_so_far, budget)) + 1
+    is_chosen |= np.isin(unit_of, units[order[:count]])
 
 
-def cover(tokens: np.ndarray, chosen: np.ndarray, vocabulary: int, chance: np.random.Generator) -> np.ndarray:
-    """What the model sees (int64 [T]): the chosen tokens masked, replaced at random, or left."""
+def cover(tokens: np.ndarray, is_chosen: np.ndarray, vocabulary: int, chance: np.random.Generator) -> np.ndarray:
+    """Return the model's input (int64 [T]): the chosen tokens masked, replaced at random, or unchanged."""
     lot = chance.random(len(tokens))
-    seen = np.where(chosen & (lot < MASKED_SHARE), MASK, tokens)
-    made_up = chance.integers(SPECIALS, vocabulary, len(tokens))
-    return np.where(chosen & (lot >= MASKED_SHARE) & (lot < MASKED_SHARE + RANDOM_SHARE), made_up, seen).astype(np.int64)
+    random_tokens = chance.integers(SPECIALS, vocabulary, len(tokens))
+    is_masked = is_chosen & (lot < MASKED_SHARE)
+    is_random = is_chosen & (lot >= MASKED_SHARE) & (lot < MASKED_SHARE + RANDOM_SHARE)
+    inputs = np.where(is_masked, MASK, tokens)
+    return np.where(is_random, random_tokens, inputs).astype(np.int64)

@@ -1,6 +1,6 @@
 """How likely a causal model finds a reply to a prompt, and which of two replies it finds likelier.
 
-Everything here is about token ids; `tokens.chat_format` makes them of what people say. Shapes: R rows, T tokens, N tokens that count.
+It works on token ids; `tokens.chat_format` makes them of messages. Shapes: R rows, T tokens, N tokens that count.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 Ids = Sequence[int] | np.ndarray
 
 
-class Pair(NamedTuple):
+class ReplyPair(NamedTuple):
     """Two replies to one prompt, each with the token that ends it."""
 
     prompt: Ids
@@ -23,77 +23,96 @@ class Pair(NamedTuple):
     rejected: Ids
 
 
-class Said(NamedTuple):
-    """Of each reply: float64 [replies]."""
+class ReplyLikelihoods(NamedTuple):
+    """Log-probabilities of replies: float64 [replies]."""
 
-    total: np.ndarray  # the sum of its tokens' log-probabilities
+    total: np.ndarray  # the sum over the reply's tokens
     tokens: np.ndarray  # how many there are
 
     @property
     def mean(self) -> np.ndarray:
+        """Return the log-probability per token."""
         return self.total / self.tokens
 
 
 class Margins(NamedTuple):
-    """Chosen less rejected, of each pair: float64 [pairs]."""
+    """Log-probability of the chosen reply minus that of the rejected one, for each pair: float64 [pairs]."""
 
-    mean: np.ndarray  # log-probability per token
+    mean: np.ndarray  # per token
     total: np.ndarray
 
 
-def token_nats(model: PreTrainedModel, inputs_RT: Tensor, labels_RT: Tensor, wanted_RT: Tensor) -> Tensor:
-    """-log p(label) where wanted, 0 elsewhere: fp32 [R, T]. Padding must stand behind, where no token looks.
+def token_nats(model: PreTrainedModel, inputs_RT: Tensor, labels_RT: Tensor, is_reply_RT: Tensor) -> Tensor:
+    """Return -log p(label) where `is_reply_RT`, 0 elsewhere: fp32 [R, T].
 
-    Only what is wanted goes through the head, which is most of the work where vocabularies are large.
+    Padding must stand behind, where no token attends to it. Only tokens of replies go through the head, which is
+    most of the work where vocabularies are large.
     """
-    whole: Any = model
-    hidden_RTD = whole.base_model(input_ids=inputs_RT, use_cache=False).last_hidden_state
-    logits_NV = whole.get_output_embeddings()(hidden_RTD[wanted_RT])
+    language_model: Any = model
+    hidden_RTD = language_model.base_model(input_ids=inputs_RT, use_cache=False).last_hidden_state
+    logits_NV = language_model.get_output_embeddings()(hidden_RTD[is_reply_RT])
     nats_RT = torch.zeros(labels_RT.shape, device=labels_RT.device)
-    nats_RT[wanted_RT] = F.cross_entropy(logits_NV.float(), labels_RT[wanted_RT], reduction="none")
+    nats_RT[is_reply_RT] = F.cross_entropy(logits_NV.float(), labels_RT[is_reply_RT], reduction="none")
     return nats_RT
 
 
-def rows_of(said: Sequence[tuple[Ids, Ids]]) -> tuple[Tensor, Tensor, Tensor]:
-    """(inputs, labels, where a label is of the reply), [R, T] each, of (prompt, reply) whose prompts are not empty."""
-    longest = max(len(prompt) + len(reply) for prompt, reply in said) - 1
-    inputs, labels = np.zeros((len(said), longest), np.int64), np.zeros((len(said), longest), np.int64)
-    wanted = np.zeros((len(said), longest), bool)
-    for row, (prompt, reply) in enumerate(said):
+def rows_of(exchanges: Sequence[tuple[Ids, Ids]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return (inputs, labels, where a label belongs to the reply), [R, T] each, of (prompt, reply); no prompt is empty."""
+    longest = max(len(prompt) + len(reply) for prompt, reply in exchanges) - 1
+    shape = (len(exchanges), longest)
+    inputs, labels = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    is_reply = np.zeros(shape, bool)
+    for row, (prompt, reply) in enumerate(exchanges):
         assert len(prompt), "a reply's first token is predicted from a prompt's last"
         tokens = np.concatenate([np.asarray(prompt, np.int64), np.asarray(reply, np.int64)])
-        inputs[row, : len(tokens) - 1], labels[row, : len(tokens) - 1] = tokens[:-1], tokens[1:]
-        wanted[row, len(prompt) - 1 : len(tokens) - 1] = True
-    return torch.from_numpy(inputs), torch.from_numpy(labels), torch.from_numpy(wanted)
+        length = len(tokens) - 1
+        inputs[row, :length] = tokens[:-1]
+        labels[row, :length] = tokens[1:]
+        is_reply[row, len(prompt) - 1 : length] = True
+    return torch.from_numpy(inputs), torch.from_numpy(labels), torch.from_numpy(is_reply)
 
 
 @torch.no_grad()
-def log_probabilities(model: PreTrainedModel, said: Sequence[tuple[Ids, Ids]], batch_size: int = 8) -> Said:
-    """Of each (prompt, reply), in eval mode, in batches of about one length; the order is that given."""
-    training = model.training
-    model.eval()
-    total, tokens = np.zeros(len(said)), np.array([len(reply) for _, reply in said], np.float64)
-    order = sorted(range(len(said)), key=lambda i: len(said[i][0]) + len(said[i][1]))
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        rows = (part.to(model.device) for part in rows_of([said[i] for i in chosen]))
-        total[chosen] = -token_nats(model, *rows).double().sum(1).cpu().numpy()
-    model.train(training)
-    return Said(total, tokens)
+def log_probabilities(
+    model: PreTrainedModel,
+    exchanges: Sequence[tuple[Ids, Ids]],
+    batch_size: int = 8,
+) -> ReplyLikelihoods:
+    """Return those of each (prompt, reply), in the order given.
 
-
-def preferred(model: PreTrainedModel, pairs: Sequence[Pair], batch_size: int = 8) -> Margins:
-    """By how much a model finds the chosen reply of each pair likelier than the rejected one.
-
-    Whether it prefers what people preferred is asked of the mean per token. Of the sum, nearly every model says that the shorter reply is
-    likelier, so a share of right answers by it tells how often people preferred short replies. DPO's own loss is about sums, and may be:
-    it looks at their change, in which length cancels out. So a model that DPO taught is expected to move both.
+    The model is in eval mode, and replies of about one length share a batch.
     """
-    said = log_probabilities(model, [(pair.prompt, reply) for pair in pairs for reply in (pair.chosen, pair.rejected)], batch_size)
-    mean, total = said.mean.reshape(-1, 2), said.total.reshape(-1, 2)
+    was_training = model.training
+    model.eval()
+    total = np.zeros(len(exchanges))
+    tokens = np.array([len(reply) for _, reply in exchanges], np.float64)
+    lengths = [len(prompt) + len(reply) for prompt, reply in exchanges]
+    order = sorted(range(len(exchanges)), key=lengths.__getitem__)
+    for start in range(0, len(order), batch_size):
+        indices = order[start : start + batch_size]
+        rows = rows_of([exchanges[index] for index in indices])
+        nats_RT = token_nats(model, *(tensor.to(model.device) for tensor in rows))
+        total[indices] = -nats_RT.double().sum(1).cpu().numpy()
+    model.train(was_training)
+    return ReplyLikelihoods(total, tokens)
+
+
+def preferred(model: PreTrainedModel, pairs: Sequence[ReplyPair], batch_size: int = 8) -> Margins:
+    """Return by how much a model finds the chosen reply of each pair likelier than the rejected one.
+
+    Whether it prefers what people preferred is decided by the mean per token. By the sum, nearly every model finds
+    the shorter reply likelier, so a share of right answers by it tells how often people preferred short replies.
+    DPO's own loss is about sums, and may be: it looks at their change, in which length cancels out. So a model
+    trained by DPO is expected to move both.
+    """
+    exchanges = []
+    for pair in pairs:
+        exchanges += [(pair.prompt, pair.chosen), (pair.prompt, pair.rejected)]
+    likelihoods = log_probabilities(model, exchanges, batch_size)
+    mean, total = likelihoods.mean.reshape(-1, 2), likelihoods.total.reshape(-1, 2)
     return Margins(mean[:, 0] - mean[:, 1], total[:, 0] - total[:, 1])
 
 
 def agreement(margins: np.ndarray) -> np.ndarray:
-    """Of each pair 1 where the chosen reply is likelier, 0 where the other is, half a point where neither is."""
+    """Return 1 for each pair whose chosen reply is likelier, 0 where the other is, 0.5 where neither is."""
     return 0.5 * (1 + np.sign(margins))

@@ -1,52 +1,96 @@
 """The hybrid (encoder-decoder) language model: transformers' own T5 class, version 1.1, at the size that params.yaml asks for.
 
-The encoder reads a text in both directions, the decoder writes one token by token (Raffel et al. 2020, arXiv 1910.10683; Shazeer 2020,
-arXiv 2002.05202, for the gated feed-forward part). Its vocabulary is the tokenizer's and, behind it, `SENTINELS` tokens that stand for
-spans cut out of a text; `with_sentinels` adds them to the tokenizer that is exported with the model.
+The encoder reads a text in both directions, the decoder writes one token by token (Raffel et al. 2020,
+arXiv 1910.10683; Shazeer 2020, arXiv 2002.05202, for the gated feed-forward layers). Its vocabulary is the
+tokenizer's and, behind it, `SENTINELS` tokens that stand for spans cut out of a text; `with_sentinels` adds them
+to the tokenizer that is exported with the model.
+
+Shapes: B rows, S tokens that the encoder reads, L labels, V vocabulary.
 """
 
 import json
+from typing import Any
 
 import torch
-from transformers import GenerationConfig, T5Config, T5ForConditionalGeneration
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import AutoModelForSeq2SeqLM, GenerationConfig, T5Config, T5ForConditionalGeneration
 
+from privllm.core.families import SEQ2SEQ
 from privllm.core.seed import seed_of
 from privllm.models.config import Seq2SeqConfig
-from privllm.models.special_tokens import END_OF_TEXT, PAD
+from privllm.models.family_model import FamilyModel
+from privllm.models.special_tokens import END_OF_TEXT, IGNORED, PAD
 
 SENTINELS = 100  # as T5 has
 EMBEDDING = 0.02  # standard deviation of Qwen3's and ModernBERT's embeddings at the start
 
 
 def build_seq2seq(cfg: Seq2SeqConfig, vocabulary: int, context: int, seed: int) -> T5ForConditionalGeneration:
-    """A fresh model in fp32, initialised from `seed` alone (the global generator is left as it was)."""
+    """Return a fresh model in fp32, initialised from `seed` alone (the global generator is left as it was)."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed_of("init", seed))
         model = T5ForConditionalGeneration(_transformers_config(cfg, vocabulary, context))
-        for block in (*model.encoder.block, *model.decoder.block):  # every block starts as the identity, as in `causal`
-            for part in block.layer[:-1]:
-                (part.SelfAttention if hasattr(part, "SelfAttention") else part.EncDecAttention).o.weight.zero_()
-            block.layer[-1].DenseReluDense.wo.weight.zero_()
-        # T5 begins with embeddings of variance 1, which for blocks that are the identity means: sure that each token follows itself.
-        # So they begin as large as gives logits of the causal family's size.
+        for block in (*model.encoder.block, *model.decoder.block):
+            _zero_branch_outputs(block)
+        # T5 begins with embeddings of variance 1. With blocks that are the identity this predicts with
+        # certainty that each token follows itself, so they are scaled to give logits of the causal family's size.
         model.shared.weight.mul_(EMBEDDING * cfg.width**0.5)
-    model.generation_config = GenerationConfig(decoder_start_token_id=PAD, eos_token_id=END_OF_TEXT, pad_token_id=PAD)
+    model.generation_config = _generation_config()
     return model
 
 
+def _zero_branch_outputs(block: Any) -> None:
+    """Start a block as the identity, as in `causal`."""
+    *attention_layers, feed_forward = block.layer
+    for layer in attention_layers:
+        attention = layer.SelfAttention if hasattr(layer, "SelfAttention") else layer.EncDecAttention
+        attention.o.weight.zero_()
+    feed_forward.DenseReluDense.wo.weight.zero_()
+
+
+def span_loss(model: Any, batch: tuple[Tensor, ...], reduction: str) -> Tensor:
+    """Return the loss on (inputs [B, S], attention mask [B, S] bool, labels [B, L])."""
+    inputs_BS, attended_BS, labels_BL = batch
+    logits_BLV = model(
+        input_ids=inputs_BS,
+        attention_mask=attended_BS,
+        labels=labels_BL,
+        use_cache=False,
+    ).logits
+    return F.cross_entropy(
+        logits_BLV.flatten(0, 1).float(),
+        labels_BL.flatten(),
+        ignore_index=IGNORED,
+        reduction=reduction,
+    )
+
+
 def sentinel(vocabulary: int, number: int) -> int:
-    """The id of the `number`-th sentinel of a model whose tokenizer has `vocabulary` ids."""
+    """Return the id of the `number`-th sentinel of a model whose tokenizer has `vocabulary` ids."""
     assert 0 <= number < SENTINELS
     return vocabulary + number
 
 
 def with_sentinels(tokenizer_json: str) -> str:
-    """The same tokenizer with `<extra_id_0>` and so on as special tokens behind its last id."""
-    parts = json.loads(tokenizer_json)
-    size = 1 + max([*parts["model"]["vocab"].values(), *(token["id"] for token in parts["added_tokens"])])
-    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-    parts["added_tokens"] += [{"id": size + number, "content": f"<extra_id_{number}>", **plain} for number in range(SENTINELS)]
-    return json.dumps(parts, indent=1, ensure_ascii=False) + "\n"
+    """Return the same tokenizer with `<extra_id_0>` and so on as special tokens behind its last id."""
+    tokenizer = json.loads(tokenizer_json)
+    ids = [*tokenizer["model"]["vocab"].values(), *(token["id"] for token in tokenizer["added_tokens"])]
+    first_id = 1 + max(ids)
+    options = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    for number in range(SENTINELS):
+        token = {"id": first_id + number, "content": f"<extra_id_{number}>"}
+        tokenizer["added_tokens"].append(token | options)
+    return json.dumps(tokenizer, indent=1, ensure_ascii=False) + "\n"
+
+
+def _generation_config() -> GenerationConfig:
+    return GenerationConfig(decoder_start_token_id=PAD, eos_token_id=END_OF_TEXT, pad_token_id=PAD)
+
+
+def _set_special_ids(config: Any, context: int) -> None:
+    config.decoder_start_token_id = PAD
+    config.n_positions = getattr(config, "n_positions", None) or context  # T5 has no limit of its own
 
 
 def _transformers_config(cfg: Seq2SeqConfig, vocabulary: int, context: int) -> T5Config:
@@ -68,3 +112,16 @@ def _transformers_config(cfg: Seq2SeqConfig, vocabulary: int, context: int) -> T
     config.decoder_start_token_id = PAD
     config.n_positions = context  # T5 has no limit of its own; this is what it is trained on
     return config
+
+
+SEQ2SEQ_MODEL = FamilyModel(
+    traits=SEQ2SEQ,
+    config=Seq2SeqConfig,
+    build=build_seq2seq,
+    auto_class=AutoModelForSeq2SeqLM,
+    loss=span_loss,
+    dropout={"dropout": ("dropout_rate",)},
+    set_special_ids=_set_special_ids,
+    generation_config=_generation_config,
+    extra_ids=SENTINELS,
+)

@@ -4,8 +4,8 @@
     inputs     the <0> on the <1> today
     labels     <0> cat sat <1> mat <end>
 
-How many tokens are cut, and into how many spans, depends on the row's length alone, so that all full rows give inputs of one
-length and labels of one length and nothing is padded. Which ones, a generator decides.
+How many tokens are cut, and into how many spans, depends on the row's length alone, so that all full rows give inputs
+of one length and labels of one length and nothing is padded. Which ones, a random generator decides.
 """
 
 import numpy as np
@@ -16,33 +16,47 @@ from privllm.models.special_tokens import END_OF_TEXT
 
 
 def counts(cfg: CorruptionConfig, length: int) -> tuple[int, int]:
-    """(tokens cut out, spans) of a row of `length` >= 2 tokens; at least one is cut and one is left."""
+    """Return (tokens cut out, spans) of a row of `length` >= 2 tokens; at least one token is cut and one stays."""
     cut = min(max(1, round(length * cfg.density)), length - 1)
-    return cut, min(max(1, round(cut / cfg.mean_span)), SENTINELS, cut, length - cut)
+    spans = max(1, round(cut / cfg.mean_span))
+    return cut, min(spans, SENTINELS, cut, length - cut)
 
 
 def holes(cfg: CorruptionConfig, length: int, chance: np.random.Generator) -> list[tuple[int, int]]:
-    """Where the spans of a row of `length` tokens begin and end, in order. A row begins with text that stays, as in T5's own recipe."""
-    cut, spans = counts(cfg, length)
-    sizes, kept = _parts(cut, spans, chance), _parts(length - cut, spans, chance)
-    begins = np.cumsum(kept + np.concatenate([[0], sizes[:-1]]))
-    return [(int(begin), int(begin + size)) for begin, size in zip(begins, sizes, strict=True)]
+    """Return where the spans of a row of `length` tokens begin and end, in order.
+
+    A row begins with text that stays, as in T5's own recipe.
+    """
+    cut, count = counts(cfg, length)
+    span_lengths = _random_partition(cut, count, chance)
+    text_lengths = _random_partition(length - cut, count, chance)
+    spans = []
+    end = 0
+    for text_length, span_length in zip(text_lengths.tolist(), span_lengths.tolist(), strict=True):
+        begin = end + text_length
+        end = begin + span_length
+        spans.append((begin, end))
+    return spans
 
 
 def cut_out(tokens: np.ndarray, spans: list[tuple[int, int]], vocabulary: int) -> tuple[np.ndarray, np.ndarray]:
-    """(inputs, labels), int64, of one row: lengths length - cut + spans, and cut + spans + 1."""
+    """Return (inputs, labels), int64, of one row: lengths length - cut + spans, and cut + spans + 1."""
     inputs: list[np.ndarray] = []
     labels: list[np.ndarray] = []
-    place = 0
+    text_start = 0
     for number, (begin, end) in enumerate(spans):
         mark = np.array([sentinel(vocabulary, number)])
-        inputs += [tokens[place:begin], mark]
+        inputs += [tokens[text_start:begin], mark]
         labels += [mark, tokens[begin:end]]
-        place = end
-    return np.concatenate([*inputs, tokens[place:]]).astype(np.int64), np.concatenate([*labels, [END_OF_TEXT]]).astype(np.int64)
+        text_start = end
+    inputs.append(tokens[text_start:])
+    labels.append(np.array([END_OF_TEXT]))
+    return np.concatenate(inputs).astype(np.int64), np.concatenate(labels).astype(np.int64)
 
 
-def _parts(total: int, parts: int, chance: np.random.Generator) -> np.ndarray:
-    """`parts` positive numbers that add up to `total`, all ways to do so equally likely."""
-    places = np.sort(chance.choice(total - 1, parts - 1, replace=False)) + 1 if parts > 1 else np.empty(0, np.int64)
-    return np.diff(np.concatenate([[0], places, [total]])).astype(np.int64)
+def _random_partition(total: int, count: int, chance: np.random.Generator) -> np.ndarray:
+    """Return `count` positive numbers that add up to `total` (int64), all ways to do so equally likely."""
+    if count == 1:
+        return np.array([total], np.int64)
+    boundaries = np.sort(chance.choice(total - 1, count - 1, replace=False)) + 1
+    return np.diff(np.concatenate([[0], boundaries, [total]])).astype(np.int64)

@@ -1,77 +1,89 @@
 """Models to be fine-tuned: a pretrained folder with the head that a kind of task needs.
 
-classification   masked, causal     one label for a text: transformers' *ForSequenceClassification
-tokens           masked             one label for each token: *ForTokenClassification
-text2text, chat  causal, seq2seq    the language model as it is
+classification   one label for a text: transformers' *ForSequenceClassification
+tokens           one label for each token: *ForTokenClassification
+text2text, chat  the language model as it is
 
-A head's new matrices are initialised from the seed alone. With `fresh` the rest is too, as pretraining would begin: what a pretrained
-start is compared with. Nothing is downloaded, no pickle opened, no code beside a model run.
+Which families can do which kind, `core.families` tells. The new matrices of a head are initialised from the seed
+alone. With `fresh` all others are too, as pretraining would begin: what a pretrained start is compared with.
+Nothing is downloaded, no pickle opened, no code beside a model run.
 """
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
 from omegaconf import OmegaConf
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-    PreTrainedModel,
-)
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, PreTrainedModel
 
+from privllm.core.families import TRAITS
 from privllm.core.seed import seed_of
-from privllm.models.causal import CausalConfig
-from privllm.models.family import attention_of, build, config_of, context_of, read_weights
-from privllm.models.masked import MaskedConfig
-from privllm.models.seq2seq import SENTINELS, Seq2SeqConfig
+from privllm.models.loading import MODELS, attention_of, build, config_of, context_of, read_weights
 from privllm.models.special_tokens import PAD
 
-CLASSES = {
-    ("classification", "masked"): AutoModelForSequenceClassification,
-    ("classification", "causal"): AutoModelForSequenceClassification,
-    ("tokens", "masked"): AutoModelForTokenClassification,
-    ("text2text", "causal"): AutoModelForCausalLM,
-    ("text2text", "seq2seq"): AutoModelForSeq2SeqLM,
-    ("chat", "causal"): AutoModelForCausalLM,
-}
-CONFIGS = {"causal": CausalConfig, "masked": MaskedConfig, "seq2seq": Seq2SeqConfig}
+HEADS = {"classification": AutoModelForSequenceClassification, "tokens": AutoModelForTokenClassification}
 
 
-def open_model(kind: str, family: str, folder: Path, labels: tuple[str, ...], seed: int, fresh: bool = False) -> PreTrainedModel:
-    """The model in `folder`, in fp32 on the CPU, to be trained; `labels` name what its head tells apart.
+def _auto_classes() -> dict[tuple[str, str], Any]:
+    """Return transformers' Auto class for each (kind of task, family) that can be fine-tuned."""
+    classes = {}
+    for family, traits in TRAITS.items():
+        for kind in traits.task_kinds:
+            classes[kind, family] = HEADS.get(kind, MODELS[family].auto_class)
+    return classes
+
+
+CLASSES = _auto_classes()
+
+
+def open_model(
+    kind: str,
+    family: str,
+    folder: Path,
+    labels: tuple[str, ...],
+    seed: int,
+    fresh: bool = False,
+) -> PreTrainedModel:
+    """Return the model in `folder`, in fp32 on the CPU, ready for training; `labels` name the classes of its head.
 
     Raises UserError when the folder holds no model, or one of another family.
     """
-    transformers.utils.logging.set_verbosity_error()  # that a head is new is no news
+    transformers.utils.logging.set_verbosity_error()  # that a head is new needs no warning
     transformers.utils.logging.disable_progress_bar()
     config = config_of(folder)
     if labels:
-        config.num_labels, config.id2label = len(labels), dict(enumerate(labels))
+        config.num_labels = len(labels)
+        config.id2label = dict(enumerate(labels))
         config.label2id = {label: number for number, label in enumerate(labels)}
     if config.pad_token_id is None:
         config.pad_token_id = PAD
+    auto_class = CLASSES[kind, family]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of("head", seed))
-        auto = CLASSES[kind, family]
         if fresh:
-            model = _fresh(auto.from_config(config, **attention_of(family, config)), family, folder, seed)
+            model = auto_class.from_config(config, **attention_of(family, config))
+            _reset_to_initial_weights(model, family, folder, seed)
         else:
-            model = read_weights(auto, family, folder, config)
+            model = read_weights(auto_class, family, folder, config)
     return model.train()
 
 
-def _fresh(model: PreTrainedModel, family: str, folder: Path, seed: int) -> PreTrainedModel:
-    """A model of ours gets the weights that its pretraining began with; a stranger keeps transformers' own initialisation."""
+def _reset_to_initial_weights(model: PreTrainedModel, family: str, folder: Path, seed: int) -> None:
+    """Give a model of ours the weights that its pretraining began with.
+
+    One that was made elsewhere keeps transformers' own initialisation.
+    """
     facts = folder / "training.json"
-    known = json.loads(facts.read_text("utf-8")).get("config", {}).get("model") if facts.is_file() else None
-    if known is None:
-        return model
-    cfg = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(CONFIGS[family]), known))
-    vocabulary = model.config.vocab_size - (SENTINELS if family == "seq2seq" else 0)
-    begun = build(family, cfg, vocabulary, context_of(model.config), seed)
-    _, unexpected = model.load_state_dict(begun.state_dict(), strict=False)
-    assert len(unexpected) < len(begun.state_dict()) / 2, "the model in training.json is another one"
-    return model
+    if not facts.is_file():
+        return
+    architecture = json.loads(facts.read_text("utf-8")).get("config", {}).get("model")
+    if architecture is None:
+        return
+    family_model = MODELS[family]
+    cfg = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(family_model.config), architecture))
+    vocabulary = model.config.vocab_size - family_model.extra_ids
+    initial = build(family, cfg, vocabulary, context_of(model.config), seed).state_dict()
+    _, unexpected = model.load_state_dict(initial, strict=False)
+    assert len(unexpected) < len(initial) / 2, "the model in training.json is another one"

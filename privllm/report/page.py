@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from privllm.core.errors import UserError
+from privllm.core.families import TRAITS
 from privllm.core.printable import WORDS, printable
 from privllm.core.report import write_whole
 from privllm.core.seed import digest
@@ -27,11 +28,6 @@ FEW_TOKENS = 50  # a slice smaller than this is in the table, not in the chart
 MAX_BARS = 14
 SHARED = ("collect", "clean", "dedup", "validate", "annotate", "tokenizer", "pack")  # stages with one report
 OWN = ("pretrain", "evaluate", "export")  # stages with one for each family
-FAMILIES = {
-    "causal": "Reads from left to right and continues.",
-    "masked": "Reads in both directions and fills gaps.",
-    "seq2seq": "An encoder and a decoder: reads in both directions, then writes.",
-}
 # kind of slice -> its title; the figure of its chart, and how it is written
 SLICES = {
     "pos": ("part of speech", "accuracy", ".0%"),
@@ -65,6 +61,7 @@ class ReportInputs:
     evaluation: Path | None = None  # folder with <family>/samples.json
     fingerprints: tuple[Path, ...] = ()  # data/fingerprint/<stage>.json
     params: Mapping[str, Any] = field(default_factory=dict)  # sections of params.yaml
+    descriptions: Mapping[str, str] = field(default_factory=dict)  # of families, a sentence each
 
 
 def render_report(inputs: ReportInputs, out: Path) -> None:
@@ -105,7 +102,8 @@ def _family(inputs: ReportInputs, name: str) -> dict[str, Any]:
     reports = {stage: read_object(path) for stage in OWN if (path := inputs.reports / stage / f"{name}.json").is_file()}
     return {
         "name": name,
-        "what": FAMILIES.get(name, name),
+        "what": inputs.descriptions.get(name, name),
+        "continues_text": TRAITS[name].continues_text,
         "reports": reports,
         "facts": facts(reports),
         "loss": _loss(inputs.reports / "pretrain" / name, reports.get("pretrain")),

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from privllm.core.errors import UserError
+from privllm.core.families import TRAITS
 from privllm.core.printable import printable
 from privllm.engine.pipeline import PIPELINE
 from privllm.report.explanations import short
@@ -132,7 +133,8 @@ def _samples(family: str, found: Mapping[str, Any]) -> list[RenderableType]:
     shown: list[RenderableType] = []
     for number, sample in enumerate(found.get("samples", [])[:SAMPLES], start=1):
         prompt, text = (_one_line(sample.get(key, "")) for key in ("prompt", "text"))
-        shown.append(Text.assemble((f"{printable(family)} {number}  ", "bold"), (prompt, "dim"), " " if family != "causal" else "", text))
+        separator = "" if TRAITS[family].continues_text else " "
+        shown.append(Text.assemble((f"{printable(family)} {number}  ", "bold"), (prompt, "dim"), separator, text))
     return shown
 
 

@@ -17,8 +17,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from privllm.core.base_model import ARCHITECTURES, DOCUMENTS, INCUMBENT, NOTE, SCRATCH, require_start
+from privllm.core.base_model import DOCUMENTS, INCUMBENT, NOTE, SCRATCH, require_start
 from privllm.core.errors import UserError
+from privllm.core.families import TRAITS
 from privllm.core.report import write_json
 from privllm.engine.cache import find_cache, place
 from privllm.tokens.base_tokenizer import Arranged, arrange
@@ -124,10 +125,10 @@ def _take_model(family: str, source: Source, out: Path) -> None:
     if not config:
         raise source.error(f"{source.folder} holds no {CONFIG}, so it is no Hugging Face model")
     kind = config.get("model_type")
-    if kind not in ARCHITECTURES[family]:
-        fits = [name for name, kinds in ARCHITECTURES.items() if kind in kinds]
+    if kind not in TRAITS[family].model_types:
+        fits = [name for name, traits in TRAITS.items() if kind in traits.model_types]
         other = f", which is of the {fits[0]} family" if fits else ""
-        raise source.error(f"{source.folder} holds a {kind} model{other}; a {family} one is {' or '.join(ARCHITECTURES[family])}")
+        raise source.error(f"{source.folder} holds a {kind} model{other}; a {family} one is {' or '.join(TRAITS[family].model_types)}")
     if "quantization_config" in config:
         raise source.error(f"{source.folder} holds quantized weights, which cannot be trained; take the model that they were made of")
     _copy(source, CONFIG, out)

@@ -1,6 +1,6 @@
 """Which training documents are packed more than once: those that are like the held-out documents on which the last model was weak.
 
-    data/promoted/weak_spots.json    {"causal": [SPOT, ...], "masked": [...], "feedback": [...]}, `{}` before the first promotion
+    data/promoted/weak_spots.json    {FAMILY: [SPOT, ...], "feedback": [...]}, `{}` before the first promotion
     SPOT                             what `evaluate` and `feedback` report: {"kind": "source", "slice": "mail", "ratio": 1.3, ...}
 
 A document of a weak source, or of a weak length, weighs `ratio`: how many times the bits per byte of the rest it costs. Where it lies in

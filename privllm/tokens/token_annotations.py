@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from privllm.core.families import TRAITS
 from privllm.core.params import require
 from privllm.core.records import GUIDE, POS_TAGS
 from privllm.core.report import add_up, write_json
@@ -24,8 +25,6 @@ from privllm.tokens.annotation_alignment import parts_of_speech, spans_of, token
 from privllm.tokens.encode import Encoder
 from privllm.tokens.rows import BATCH_ROWS, Rows, open_shards
 
-GUIDED = "masked"
-UNGUIDED = ("causal", "seq2seq")
 CODES = {tag: code for code, tag in enumerate(POS_TAGS)}
 
 
@@ -48,14 +47,17 @@ class GuideInputs(NamedTuple):
 
 def make_guide(cfg: GuideConfig, inputs: GuideInputs, out: Path, store: Store = NO_STORE) -> dict[str, int]:
     """Write `out` and return the counts."""
-    for family in UNGUIDED:
-        (out / family).mkdir(parents=True, exist_ok=True)
-        write_json(out / family / "none.json", {})
     jobs = []
     for documents, annotations in zip(shards_of(inputs.documents), shards_of(inputs.annotations), strict=True):
         rows = [inputs.rows / split / f"{documents.stem}.arrow" for split in SPLITS]
         jobs.append((cfg, inputs.tokenizer / "tokenizer.json", documents, annotations, *rows))
-    counts = add_up(store.map(guide_shard, jobs, out / GUIDED, "guide"))
+    counts: dict[str, int] = {}
+    for family, traits in TRAITS.items():
+        if traits.wants_annotations:
+            counts = add_up(store.map(guide_shard, jobs, out / family, "guide"))
+        else:
+            (out / family).mkdir(parents=True, exist_ok=True)
+            write_json(out / family / "none.json", {})
     return {key: counts.get(key, 0) for key in ("documents", "rows", "tokens", "spans")}
 
 

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from privllm.core.seed import seed_of
 
-IGNORED = -100  # label of a position that is not to be learnt
 SHARES = 1_000_000  # a share is a whole number of these, so that what is due at a place is exact
 
 Batch = tuple[Tensor, ...]  # [B, ...] each, the labels (int64, IGNORED where there is none) last
@@ -23,12 +22,12 @@ Batch = tuple[Tensor, ...]  # [B, ...] each, the labels (int64, IGNORED where th
 
 @lru_cache(maxsize=4)
 def permutation(seed: int, epoch: int, rows: int) -> np.ndarray:
-    """The order of rows in an epoch: int64 [rows]."""
+    """Return the order of rows in an epoch: int64 [rows]."""
     return np.random.Generator(np.random.PCG64(seed_of("order", seed, epoch))).permutation(rows)
 
 
 def rows_of_step(seed: int, step: int, batch_size: int, rows: int) -> np.ndarray:
-    """Which rows make the batch of `step` (from 0): int64 [batch_size]."""
+    """Return the rows of the batch of `step` (from 0): int64 [batch_size]."""
     places = range(step * batch_size, (step + 1) * batch_size)
     return np.array([permutation(seed, place // rows, rows)[place % rows] for place in places])
 
@@ -41,29 +40,38 @@ class Kinds(NamedTuple):
 
 
 def replayed(seed: int, step: int, batch_size: int, kinds: Kinds, replay: float) -> np.ndarray:
-    """Which rows make the batch of `step`: int64 [batch_size].
+    """Return the rows of the batch of `step`: int64 [batch_size].
 
-    Of the first n places of the stream the share `replay`, rounded down, are of known rows, the others of new ones, each kind in an
-    order of its own. With `replay` 1, or rows of one kind only, all rows are alike.
+    Of the first n places of the stream the share `replay`, rounded down, are of known rows, the others of new ones,
+    each kind in an order of its own. With `replay` 1, or rows of one kind only, all rows are treated alike.
     """
-    known, new = kinds
-    if replay == 1 or not len(known) or not len(new):
-        return rows_of_step(seed, step, batch_size, len(known) + len(new))
-    chosen = []
+    if replay == 1 or not len(kinds.known) or not len(kinds.new):
+        return rows_of_step(seed, step, batch_size, len(kinds.known) + len(kinds.new))
+    shares = round(replay * SHARES)
+    indices = []
     for place in range(step * batch_size, (step + 1) * batch_size):
-        before, after = (n * round(replay * SHARES) // SHARES for n in (place, place + 1))
-        name, rows, at = ("known", known, before) if after > before else ("new", new, place - before)
-        chosen.append(rows[permutation(seed_of(name, seed), at // len(rows), len(rows))[at % len(rows)]])
-    return np.array(chosen)
+        replayed_before = place * shares // SHARES
+        replayed_after = (place + 1) * shares // SHARES
+        if replayed_after > replayed_before:
+            indices.append(_row_at("known", kinds.known, replayed_before, seed))
+        else:
+            indices.append(_row_at("new", kinds.new, place - replayed_before, seed))
+    return np.array(indices)
+
+
+def _row_at(kind: str, rows: np.ndarray, place: int, seed: int) -> int:
+    """Return the row at a place of the endless stream of one kind of rows."""
+    epoch, place_in_epoch = divmod(place, len(rows))
+    return rows[permutation(seed_of(kind, seed), epoch, len(rows))[place_in_epoch]]
 
 
 def spread(rows: int, limit: int) -> np.ndarray:
-    """At most `limit` of `rows` indices, evenly spaced: int64, ascending."""
+    """Return at most `limit` of `rows` indices, evenly spaced: int64, ascending."""
     return np.unique(np.linspace(0, rows - 1, min(limit, rows)).round().astype(np.int64))
 
 
 def fill(sequences: Sequence[np.ndarray], value: int) -> Tensor:
-    """Sequences of different lengths as int64 [B, longest], filled up with `value`."""
+    """Return sequences of different lengths as int64 [B, longest], padded with `value`."""
     filled = np.full((len(sequences), max(map(len, sequences))), value, np.int64)
     for row, sequence in zip(filled, sequences, strict=True):
         row[: len(sequence)] = sequence

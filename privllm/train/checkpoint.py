@@ -40,7 +40,7 @@ def encode(value: Any, tensors: list[torch.Tensor]) -> Any:
 
 
 def decode(value: Any, tensors: list[torch.Tensor]) -> Any:
-    """The inverse of `encode`."""
+    """Return the value that `encode` encoded."""
     if not isinstance(value, dict):
         return value
     ((kind, content),) = value.items()
@@ -82,7 +82,7 @@ class SafeCheckpointIO(CheckpointIO):
 
 
 def resumable(folder: Path, key: str) -> Path | None:
-    """The checkpoint in `folder` if a run of `key` wrote it; damaged ones and those of other runs do not count."""
+    """Return the checkpoint in `folder` if a run of `key` wrote it; damaged ones and those of other runs do not count."""
     path = folder / NAME
     try:
         with safe_open(path, framework="pt") as file:

@@ -15,7 +15,7 @@ from privllm.core.printable import say
 
 
 def prepare_compiler(wanted: bool, cache: Path) -> bool:
-    """Whether to compile. Where it is wanted and cannot be had, a note on stderr says so."""
+    """Return whether to compile. Where it is requested and not possible, a note on stderr says so."""
     if not wanted:
         return False
     missing = _missing()
@@ -32,7 +32,7 @@ def prepare_compiler(wanted: bool, cache: Path) -> bool:
 
 
 def _missing() -> str:
-    """What `torch.compile` would lack here, or nothing."""
+    """Return what `torch.compile` lacks on this machine, or "" if nothing."""
     if torch.cuda.is_available():
         return "" if torch.utils._triton.has_triton() else "Triton is not installed"
     if not shutil.which(os.environ.get("CXX", "g++")):

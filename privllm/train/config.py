@@ -6,9 +6,10 @@ It imports nothing that trains, so that all of params.yaml can be checked at onc
 from dataclasses import dataclass, field
 
 from privllm.core.base_model import SCRATCH, require_start
+from privllm.core.families import MASKED, families_of
 from privllm.core.params import require
 from privllm.core.split import SplitConfig
-from privllm.models.config import CausalConfig, CorruptionConfig, MaskedConfig, Seq2SeqConfig, families_of
+from privllm.models.config import CausalConfig, CorruptionConfig, MaskedConfig, Seq2SeqConfig
 from privllm.models.masking import MaskingConfig
 from privllm.tasks.formats import KINDS
 from privllm.train.adapter_config import AdapterConfig
@@ -86,7 +87,7 @@ class FinetuneConfig(TrainConfig):
     """The section `finetune.defaults`, with a task of `finetune.tasks` over it."""
 
     kind: str = "classification"  # classification, tokens, text2text or chat
-    family: str = "masked"  # of the model in `start`: masked, causal or seq2seq
+    family: str = MASKED.name  # of the model in `start`
     data: str = ""  # a file of JSON lines
     start: str = ""  # a Hugging Face folder on this machine, such as data/pretrain/masked
     labels: list[str] = field(default_factory=list)  # those allowed (entity types for tokens); empty: whatever the file has

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from privllm.core.bio_labels import OUTSIDE
+from privllm.core.families import TRAITS
+from privllm.models.special_tokens import IGNORED
 from privllm.tasks.formats import Chat, Classified, Dataset, Example, Pair, Tagged, line_error
 from privllm.tokens.chat_format import Speech
-from privllm.train.batches import IGNORED
 
 
 class Encoded(NamedTuple):
@@ -39,23 +40,27 @@ class Coder:
         match example.content:
             case Classified(text, label):
                 before, after = self.speech.marks.around
-                inputs = [*before, *self._head(self.speech.ids(text), self.context - len(before) - len(after)), *after]
-                return _encoded(inputs, [self.labels[label]])
+                room = self.context - len(before) - len(after)
+                text_ids = self._head(self.speech.ids(text), room)
+                return _encoded([*before, *text_ids, *after], [self.labels[label]])
             case Tagged():
                 return self._tagged(example, example.content)
-            case Pair(given, answer) if self.family == "seq2seq":
-                inputs, labels = self.speech.ids(given), [*self.speech.ids(answer), self.speech.marks.stop]
+            case Pair(question, answer) if TRAITS[self.family].writes_separately:
+                labels = [*self.speech.ids(answer), self.speech.marks.stop]
                 if len(labels) > self.context:
                     raise self._too_long(example, len(labels))
-                inputs = self._head([*inputs, self.speech.marks.stop], self.context)
+                inputs = self._head([*self.speech.ids(question), self.speech.marks.stop], self.context)
                 return _encoded(inputs, labels, inputs)
-            case Pair(given, answer):
-                return self._turns(example, [("user", given), ("assistant", answer)])
+            case Pair(question, answer):
+                return self._turns(example, [("user", question), ("assistant", answer)])
             case Chat(turns):
                 return self._turns(example, list(turns))
 
     def _tagged(self, example: Example, content: Tagged) -> Encoded:
-        """The first piece of each word carries its label (Devlin et al. 2018); a word that does not fit is left out whole."""
+        """Encode words with labels.
+
+        The first piece of each word carries its label (Devlin et al. 2018); a word that does not fit is left out whole.
+        """
         before, after = self.speech.marks.around
         inputs, labels, words = list(before), [IGNORED] * len(before), 0
         asked = set(content.asked())
@@ -70,13 +75,13 @@ class Coder:
         return _encoded([*inputs, *after], [*labels, *[IGNORED] * len(after)])._replace(words=words)
 
     def _turns(self, example: Example, turns: list[tuple[str, str]]) -> Encoded:
-        """Turns one after the other, labels on what the assistant says and on the end of it; next-token labels."""
+        """Encode turns one after the other, with next-token labels on the assistant's messages and their ends."""
         dialogue = self.speech.dialogue(turns, self.context)
         if dialogue is None:
             raise self._too_long(example, self.speech.least(turns[-1][1]))
         self.cut += dialogue.cut
         tokens = dialogue.tokens
-        labels = [token if wanted else IGNORED for token, wanted in zip(tokens[1:], dialogue.learnt[1:], strict=True)]
+        labels = [token if is_learnt else IGNORED for token, is_learnt in zip(tokens[1:], dialogue.learnt[1:], strict=True)]
         return _encoded(tokens[:-1], labels, tokens[: dialogue.answer_at])
 
     def _head(self, ids: list[int], room: int) -> list[int]:
@@ -89,12 +94,12 @@ class Coder:
         return self.speech.mask
 
     def _too_long(self, example: Example, tokens: int) -> Exception:
-        what = f"its answer needs {tokens} tokens, marks included, but the model sees {self.context} at once; shorten the answer"
-        return line_error(self.dataset, example, what)
+        fault = f"its answer needs {tokens} tokens, marks included, but the model sees {self.context} at once; shorten the answer"
+        return line_error(self.dataset, example, fault)
 
 
 def tags_of(types: tuple[str, ...]) -> tuple[str, ...]:
-    """The labels of a head that finds entities of these types."""
+    """Return the labels of a head that finds entities of these types."""
     return (OUTSIDE, *(f"{mark}-{kind}" for kind in types for mark in "BI"))
 
 

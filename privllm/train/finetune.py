@@ -18,12 +18,14 @@ import transformers
 from transformers import PreTrainedModel
 
 from privllm.core.errors import UserError
+from privllm.core.families import TRAITS
 from privllm.core.report import write_json
 from privllm.core.tables import write_table
 from privllm.engine.digests import replacing
 from privllm.engine.skipped_families import skip
-from privllm.models.family import config_of, context_of
+from privllm.models.loading import config_of, context_of
 from privllm.models.seq2seq import with_sentinels
+from privllm.models.special_tokens import IGNORED
 from privllm.models.task_heads import open_model
 from privllm.stats.scores import Score, paired_interval
 from privllm.tasks.example_scores import FILE, table_of
@@ -31,21 +33,20 @@ from privllm.tasks.formats import Dataset, read_examples
 from privllm.tasks.splits import Divided, divide
 from privllm.tokens.chat_format import Speech
 from privllm.tokens.vocabulary import TOKENIZER_CONFIG
-from privllm.train.batches import IGNORED
 from privllm.train.chat_files import answer_turns, tokenizer_files
 from privllm.train.compile_support import prepare_compiler
 from privllm.train.config import FinetuneConfig
 from privllm.train.example_encoding import Coder, Encoded, tags_of
-from privllm.train.finetune_objectives import OBJECTIVES
+from privllm.train.finetune_objectives import objective_for
 from privllm.train.loop import Trained, Work, key_of, train
 from privllm.train.lora import adapt, merge
-from privllm.train.predictions import MAIN, Judged, Limits, as_line, judge
+from privllm.train.predictions import MAIN, HeldOutResults, Limits, as_line, judge
 
 NEVER = 1_000_000_000  # validations; patience that does not end
-TURNS = {("chat", "causal"), ("text2text", "causal")}  # what is learnt as turns, see `encode`
+CONVERSATIONS = {"chat", "text2text"}  # kinds of tasks that a family which converses learns as turns, see `encode`
 
 
-class Inputs(NamedTuple):
+class FinetuneInputs(NamedTuple):
     """What `finetune` reads."""
 
     data: Path  # JSON lines
@@ -65,15 +66,15 @@ class Prepared(NamedTuple):
 
 
 class Arm(NamedTuple):
-    """One start, trained and judged."""
+    """A model trained from one start, and its results."""
 
     model: PreTrainedModel
     trained: Trained
-    judged: Judged
+    judged: HeldOutResults
 
 
-def finetune(task: str, cfg: FinetuneConfig, inputs: Inputs, out: Path, live: Path, work: Work) -> dict[str, Any]:
-    """Train, judge, write `out` and `live`; returns the report.
+def finetune(task: str, cfg: FinetuneConfig, inputs: FinetuneInputs, out: Path, live: Path, work: Work) -> dict[str, Any]:
+    """Train, judge, write `out` and `live`; return the report.
 
     Raises UserError for examples that are wrong or do not suffice, unless the task is optional: then it says so and trains nothing.
     """
@@ -87,13 +88,14 @@ def finetune(task: str, cfg: FinetuneConfig, inputs: Inputs, out: Path, live: Pa
         return skip(f"finetune.tasks.{task}", str(error), out, live)
     compiled = prepare_compiler(cfg.compile, work.folder.parent / "compiled")
     key = key_of(cfg, [inputs.data, inputs.start, inputs.tokenizer], work.code, compiled)
-    wanted, cfg = asdict(cfg), replace(cfg, compile=compiled)  # what was asked for, and what this machine can do
+    requested = asdict(cfg)
+    cfg = replace(cfg, compile=compiled)  # as this machine can
     section = f"finetune.tasks.{task}"
     fresh = _random_arm(cfg, prepared, inputs, speech, work, key, section) if cfg.compare_random else None
     shutil.rmtree(live, ignore_errors=True)
     arm = _train(cfg, prepared, inputs, speech, work._replace(folder=work.folder / "start"), key, section, live)
     report = _report(cfg, dataset, prepared, arm, fresh)
-    _save(arm, fresh, prepared, inputs, {"config": wanted, **report}, out)
+    _save(arm, fresh, prepared, inputs, {"config": requested, **report}, out)
     shutil.rmtree(work.folder, ignore_errors=True)
     return report
 
@@ -109,15 +111,15 @@ def _prepare(cfg: FinetuneConfig, dataset: Dataset, start: Path, speech: Speech)
 
 
 def _train(
-    cfg: FinetuneConfig, prepared: Prepared, inputs: Inputs, speech: Speech, work: Work, key: str, section: str, live: Path | None
+    cfg: FinetuneConfig, prepared: Prepared, inputs: FinetuneInputs, speech: Speech, work: Work, key: str, section: str, live: Path | None
 ) -> Arm:
-    """One arm: from random weights where there is no `live` to write its losses to."""
+    """Train one arm; it starts from random weights where there is no `live` to write its losses to."""
     fresh = live is None
     if fresh:  # it must not stop early: it gets the whole budget
         cfg = replace(cfg, patience=NEVER)
     model = open_model(cfg.kind, cfg.family, inputs.start, prepared.labels, cfg.seed, fresh)
     adapters = adapt(model, cfg.lora, cfg.seed) if cfg.lora.rank and not fresh else None
-    make = OBJECTIVES[cfg.kind, cfg.family]
+    make = objective_for(cfg.kind, cfg.family)
     objective = make(model, cfg, prepared.train, prepared.validation, speech.marks.pad, section)
     if cfg.compile:
         objective.compile()
@@ -131,28 +133,42 @@ def _train(
 
 
 def steps_of(cfg: FinetuneConfig, examples: list[Encoded]) -> int:
-    """How many batches have about `max_tokens` tokens, what a seq2seq writes included."""
-    written = cfg.family == "seq2seq"
-    mean = np.mean([len(example.inputs) + written * len(example.labels) for example in examples])
-    return max(1, math.ceil(cfg.max_tokens / (cfg.batch_size * float(mean))))
+    """Return how many batches have about `max_tokens` tokens, labels that a decoder reads included."""
+    counts_labels = TRAITS[cfg.family].writes_separately
+    lengths = []
+    for example in examples:
+        lengths.append(len(example.inputs) + (len(example.labels) if counts_labels else 0))
+    return max(1, math.ceil(cfg.max_tokens / (cfg.batch_size * float(np.mean(lengths)))))
 
 
-def _random_arm(cfg: FinetuneConfig, prepared: Prepared, inputs: Inputs, speech: Speech, work: Work, key: str, section: str) -> Judged:
-    """The judgement of a random start; once it is known, a run that is taken up again need not train it anew."""
-    known = work.folder / "random.json"
-    if known.is_file() and (found := json.loads(known.read_text("utf-8")))["key"] == key:
-        known_scores = {name: Score(*map(np.array, parts)) for name, parts in found["scores"].items()}
-        return Judged(found["answered"], found["given"], known_scores, found["figures"])
+def _random_arm(
+    cfg: FinetuneConfig, prepared: Prepared, inputs: FinetuneInputs, speech: Speech, work: Work, key: str, section: str
+) -> HeldOutResults:
+    """Return the results of a random start; once they are stored, a resumed run need not train it again."""
+    results_file = work.folder / "random.json"
+    if results_file.is_file():
+        stored = json.loads(results_file.read_text("utf-8"))
+        if stored["key"] == key:
+            scores = {}
+            for name, (over, under) in stored["scores"].items():
+                scores[name] = Score(np.array(over), np.array(under))
+            return HeldOutResults(stored["answered"], stored["given"], scores, stored["figures"])
     arm_work = work._replace(folder=work.folder / "random")
-    judged = _train(cfg, prepared, inputs, speech, arm_work, key, f"{section} (random start)", None).judged
-    scores = {name: [score.over.tolist(), score.under.tolist()] for name, score in judged.scores.items()}
-    with replacing(known) as partial:
-        write_json(partial, {"key": key, "answered": judged.answered, "given": judged.given, "scores": scores, "figures": judged.figures})
+    results = _train(cfg, prepared, inputs, speech, arm_work, key, f"{section} (random start)", None).judged
+    stored = {
+        "key": key,
+        "answered": results.answered,
+        "given": results.given,
+        "scores": {name: [score.over.tolist(), score.under.tolist()] for name, score in results.scores.items()},
+        "figures": results.figures,
+    }
+    with replacing(results_file) as partial:
+        write_json(partial, stored)
     shutil.rmtree(arm_work.folder, ignore_errors=True)
-    return judged
+    return results
 
 
-def _report(cfg: FinetuneConfig, dataset: Dataset, prepared: Prepared, arm: Arm, fresh: Judged | None) -> dict[str, Any]:
+def _report(cfg: FinetuneConfig, dataset: Dataset, prepared: Prepared, arm: Arm, fresh: HeldOutResults | None) -> dict[str, Any]:
     history = arm.trained.history
     report: dict[str, Any] = {
         "kind": cfg.kind,
@@ -174,41 +190,52 @@ def _report(cfg: FinetuneConfig, dataset: Dataset, prepared: Prepared, arm: Arm,
     return report
 
 
-def compare(one: Judged, other: Judged, groups: list[str], seed: int, draws: int) -> dict[str, dict[str, Any]]:
-    """By score: how much `one` is above `other`, the 95 % interval, and whether all of that says that `one` is better."""
-    found = {}
-    for name, score in one.scores.items():
-        rival = other.scores[name]
-        of = groups if len(score.over) == len(groups) else [groups[i] for i in one.answered]
-        low, high = paired_interval(score, rival, of, seed, draws) if of else (0.0, 0.0)
-        better = high < 0 if name == "loss" else low > 0
-        found[name] = {
-            "difference": round(score.value - rival.value, 6),
+def compare(
+    pretrained: HeldOutResults,
+    random: HeldOutResults,
+    groups: list[str],
+    seed: int,
+    draws: int,
+) -> dict[str, dict[str, Any]]:
+    """Return by score: how much `pretrained` is above `random`, the 95 % interval, and whether all of it says better."""
+    differences = {}
+    for name, score in pretrained.scores.items():
+        random_score = random.scores[name]
+        score_groups = groups
+        if len(score.over) != len(groups):
+            score_groups = [groups[index] for index in pretrained.answered]
+        low, high = 0.0, 0.0
+        if score_groups:
+            low, high = paired_interval(score, random_score, score_groups, seed, draws)
+        differences[name] = {
+            "difference": round(score.value - random_score.value, 6),
             "low": round(low, 6),
             "high": round(high, 6),
-            "better": bool(better),
+            "better": bool(high < 0 if name == "loss" else low > 0),
         }
-    return found
+    return differences
 
 
-def _save(arm: Arm, fresh: Judged | None, prepared: Prepared, inputs: Inputs, facts: dict[str, Any], out: Path) -> None:
-    """`out` as a folder that transformers loads by itself."""
+def _save(arm: Arm, fresh: HeldOutResults | None, prepared: Prepared, inputs: FinetuneInputs, facts: dict[str, Any], out: Path) -> None:
+    """Write `out` as a folder that transformers loads by itself."""
     shutil.rmtree(out, ignore_errors=True)
     transformers.utils.logging.disable_progress_bar()
     arm.model.save_pretrained(out)
     write_json(out / "training.json", facts)
     _save_tokenizer(arm.model, inputs, out)
-    if (facts["kind"], facts["family"]) in TURNS:
+    if facts["kind"] in CONVERSATIONS and TRAITS[facts["family"]].can_converse:
         answer_turns(out)
     lines = []
-    for place, (i, given) in enumerate(zip(arm.judged.answered, arm.judged.given, strict=True)):
-        line = as_line(prepared.divided.test[i], given) | ({"random": fresh.given[place]} if fresh else {})
+    for place, (index, predicted) in enumerate(zip(arm.judged.answered, arm.judged.given, strict=True)):
+        line = as_line(prepared.divided.test[index], predicted)
+        if fresh:
+            line["random"] = fresh.given[place]
         lines.append(json.dumps(line, ensure_ascii=False) + "\n")
     (out / "predictions.jsonl").write_text("".join(lines), "utf-8")
     write_table(table_of(arm.judged.scores, arm.judged.answered, prepared.divided.test), out / FILE)
 
 
-def _save_tokenizer(model: PreTrainedModel, inputs: Inputs, out: Path) -> None:
+def _save_tokenizer(model: PreTrainedModel, inputs: FinetuneInputs, out: Path) -> None:
     if (inputs.start / "tokenizer.json").is_file():
         for path in tokenizer_files(inputs.start):
             shutil.copyfile(path, out / path.name)

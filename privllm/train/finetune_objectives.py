@@ -1,7 +1,7 @@
-"""What fine-tuning learns: the labels of encoded examples, kind by kind.
+"""The objectives of fine-tuning: the labels of encoded examples, kind by kind.
 
-Batches are padded to their longest example; what is padding is never a label and never seen, so the loss of a batch is the sum of its
-rows' losses. Shapes: B rows, T tokens, L tokens of an answer, C classes, N labels that count, V vocabulary.
+Batches are padded to their longest example; padding is never a label and never attended to, so the loss of a batch is
+the sum of its rows' losses. Shapes: B rows, T tokens, L tokens of an answer, C classes, N labels that count, V vocabulary.
 """
 
 from abc import abstractmethod
@@ -12,14 +12,16 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from privllm.train.batches import IGNORED, Batch, fill, rows_of_step, spread
+from privllm.core.families import TRAITS
+from privllm.models.special_tokens import IGNORED
+from privllm.train.batches import Batch, fill, rows_of_step, spread
 from privllm.train.config import TrainConfig
 from privllm.train.example_encoding import Encoded
 from privllm.train.objective import Objective
 
 
 class Supervised(Objective):
-    """(inputs [B, T], seen [B, T] bool, labels [B, 1 | T | L])"""
+    """(inputs [B, T], attention mask [B, T] bool, labels [B, 1 | T | L])"""
 
     def __init__(
         self, model: PreTrainedModel, cfg: TrainConfig, train: Sequence[Encoded], validation: Sequence[Encoded], pad: int, section: str
@@ -28,71 +30,75 @@ class Supervised(Objective):
         self.cfg, self.train, self.validation, self.pad = cfg, train, validation, pad
 
     def batch(self, step: int) -> Batch:
-        return self.make([self.train[i] for i in rows_of_step(self.cfg.seed, step, self.cfg.batch_size, len(self.train))])
+        indices = rows_of_step(self.cfg.seed, step, self.cfg.batch_size, len(self.train))
+        return self.make([self.train[index] for index in indices])
 
     def held_out(self) -> Iterator[Batch]:
-        chosen = spread(len(self.validation), self.cfg.validation_rows)
-        for start in range(0, len(chosen), self.cfg.batch_size):
-            yield self.make([self.validation[i] for i in chosen[start : start + self.cfg.batch_size]])
+        indices = spread(len(self.validation), self.cfg.validation_rows)
+        for start in range(0, len(indices), self.cfg.batch_size):
+            batch_indices = indices[start : start + self.cfg.batch_size]
+            yield self.make([self.validation[index] for index in batch_indices])
 
     def make(self, examples: Sequence[Encoded]) -> Batch:
-        """The batch of these examples."""
+        """Return the batch of these examples."""
         inputs = fill([example.inputs for example in examples], self.pad)
         lengths = torch.tensor([len(example.inputs) for example in examples])
-        seen = torch.arange(inputs.shape[1])[None, :] < lengths[:, None]
-        return inputs, seen, fill([example.labels for example in examples], IGNORED)
+        attended = torch.arange(inputs.shape[1])[None, :] < lengths[:, None]
+        labels = fill([example.labels for example in examples], IGNORED)
+        return inputs, attended, labels
 
     def loss(self, batch: Batch, reduction: str = "mean") -> Tensor:
-        logits_NC, wanted = self.logits(batch)
-        return F.cross_entropy(logits_NC.float(), batch[-1][wanted], reduction=reduction)
+        logits_NC, is_label = self.logits(batch)
+        return F.cross_entropy(logits_NC.float(), batch[-1][is_label], reduction=reduction)
 
     @abstractmethod
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """([N, C], where the labels that count are: bool, as the labels)."""
+        """Return ([N, C], which labels count: bool, in the shape of the labels)."""
 
 
 class OneLabel(Supervised):
     """A class for each text: labels [B, 1]."""
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        inputs_BT, seen_BT, labels_B1 = batch
-        return self.model(input_ids=inputs_BT, attention_mask=seen_BT).logits, torch.ones_like(labels_B1, dtype=torch.bool)
+        inputs_BT, attended_BT, labels_B1 = batch
+        return self.model(input_ids=inputs_BT, attention_mask=attended_BT).logits, torch.ones_like(labels_B1, dtype=torch.bool)
 
 
 class LabelPerToken(Supervised):
     """A tag for the first piece of each word: labels [B, T]."""
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        inputs_BT, seen_BT, labels_BT = batch
-        wanted_BT = labels_BT != IGNORED
-        return self.model(input_ids=inputs_BT, attention_mask=seen_BT).logits[wanted_BT], wanted_BT
+        inputs_BT, attended_BT, labels_BT = batch
+        is_label_BT = labels_BT != IGNORED
+        logits_BTC = self.model(input_ids=inputs_BT, attention_mask=attended_BT).logits
+        return logits_BTC[is_label_BT], is_label_BT
 
 
-class Reply(Supervised):
-    """What a causal model is to say: labels [B, T] are next tokens. Padding stands behind, where no token looks."""
+class ReplyObjective(Supervised):
+    """Replies that continue their prompt: labels [B, T] are next tokens. Padding stands behind, where no token looks."""
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         inputs_BT, _, labels_BT = batch
-        wanted_BT = labels_BT != IGNORED
+        is_label_BT = labels_BT != IGNORED
         hidden_BTD = self.model.base_model(input_ids=inputs_BT, use_cache=False).last_hidden_state
-        return self.model.get_output_embeddings()(hidden_BTD[wanted_BT]), wanted_BT
+        return self.model.get_output_embeddings()(hidden_BTD[is_label_BT]), is_label_BT
 
 
-class Answer(Supervised):
-    """What a seq2seq model is to write: labels [B, L]."""
+class SeparateReplyObjective(Supervised):
+    """Replies that an encoder-decoder writes: labels [B, L]."""
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        inputs_BT, seen_BT, labels_BL = batch
-        wanted_BL = labels_BL != IGNORED
-        logits_BLV = self.model(input_ids=inputs_BT, attention_mask=seen_BT, labels=labels_BL, use_cache=False).logits
-        return logits_BLV[wanted_BL], wanted_BL
+        inputs_BT, attended_BT, labels_BL = batch
+        is_label_BL = labels_BL != IGNORED
+        logits_BLV = self.model(input_ids=inputs_BT, attention_mask=attended_BT, labels=labels_BL, use_cache=False).logits
+        return logits_BLV[is_label_BL], is_label_BL
 
 
-OBJECTIVES: dict[tuple[str, str], type[Supervised]] = {
-    ("classification", "masked"): OneLabel,
-    ("classification", "causal"): OneLabel,
-    ("tokens", "masked"): LabelPerToken,
-    ("text2text", "seq2seq"): Answer,
-    ("text2text", "causal"): Reply,
-    ("chat", "causal"): Reply,
-}
+LABELLERS: dict[str, type[Supervised]] = {"classification": OneLabel, "tokens": LabelPerToken}
+
+
+def objective_for(kind: str, family: str) -> type[Supervised]:
+    """Return the class of objective for a kind of task and the family that learns it."""
+    if kind in LABELLERS:
+        return LABELLERS[kind]
+    return SeparateReplyObjective if TRAITS[family].writes_separately else ReplyObjective

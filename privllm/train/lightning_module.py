@@ -79,7 +79,7 @@ def make_optimizer(model: PreTrainedModel, cfg: TrainConfig) -> Muon:
 
 
 def _kind(name: str) -> str:
-    """What a matrix inside a block is ("rest": a table of positions, which is no projection)."""
+    """Return the role of a matrix inside a block ("rest": a table of positions, which is no projection)."""
     path = name.split(".")
     if path[-2] == "relative_attention_bias":
         return "rest"

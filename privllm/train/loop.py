@@ -37,7 +37,7 @@ class Work(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What is known after the last step."""
+    """The state after the last step."""
 
     history: History
     steps: int
@@ -62,7 +62,7 @@ def train(objective: Objective, cfg: TrainConfig, steps: int, live: Path, work: 
 
 
 def key_of(cfg: Any, files: list[Path], code: str, compiled: bool) -> str:
-    """What must be equal for a checkpoint to be this run's own, the arithmetic's circumstances included.
+    """Return what must be equal for a checkpoint to be this run's own, the arithmetic's circumstances included.
 
     `cfg` is a dataclass; folders count whole.
     """
@@ -73,7 +73,7 @@ def key_of(cfg: Any, files: list[Path], code: str, compiled: bool) -> str:
 
 
 def make_trainer(cfg: TrainConfig, checkpoints: SafeCheckpointIO, callbacks: list[lightning.Callback]) -> lightning.Trainer:
-    """A Lightning trainer that writes nothing of its own accord, and goes on until a callback sets `should_stop`."""
+    """Return a Lightning trainer that writes no files by itself, and continues until a callback sets `should_stop`."""
     cuda = torch.cuda.is_available()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     return lightning.Trainer(

@@ -33,5 +33,5 @@ def adapt(model: PreTrainedModel, cfg: AdapterConfig, seed: int) -> Any:
 
 
 def merge(wrapped: Any) -> PreTrainedModel:
-    """The model with its adapters added to its weights."""
+    """Return the model with its adapters added to its weights."""
     return wrapped.merge_and_unload()

@@ -33,7 +33,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One update from the gradients; parameters without one are left alone."""
+        """Update the parameters from their gradients; those without one are left alone."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -45,7 +45,7 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _adamw(self, group: dict[str, Any]) -> None:
-        """Loshchilov & Hutter 2019, with Adam's bias correction."""
+        """Update one group by AdamW (Loshchilov & Hutter 2019), with Adam's bias correction."""
         for p in group["params"]:
             if p.grad is None:
                 continue
@@ -60,24 +60,28 @@ class Muon(torch.optim.Optimizer):
             p.addcdiv_(state["mean"], spread, value=-group["lr"] / (1 - BETA1 ** state["step"]))
 
     def _muon(self, groups: list[dict[str, Any]]) -> None:
-        """All parts of equal shape go through Newton-Schulz as one batch, whichever parameter they are of."""
-        waiting: dict[tuple[int, int], list[tuple[Tensor, Tensor, float]]] = {}
+        """Update all groups: blocks of equal shape go through Newton-Schulz as one batch, whichever parameter they are of."""
+        by_shape: dict[tuple[int, int], list[tuple[Tensor, Tensor, float]]] = {}
         for group in groups:
             for p in group["params"]:
                 if p.grad is None:
                     continue
                 p.mul_(1 - group["lr"] * group["weight_decay"])
                 update = self._momentum(p)
-                for part, target in zip(_parts(update, group["blocks"]), _parts(p, group["blocks"]), strict=True):
-                    wide = (part, target) if part.shape[0] <= part.shape[1] else (part.T, target.T)
-                    waiting.setdefault((wide[0].shape[0], wide[0].shape[1]), []).append((*wide, group["lr"]))
-        for (_, columns), parts in waiting.items():
-            steps = orthogonalise(torch.stack([part for part, _, _ in parts]))
-            for step, (_, target, lr) in zip(steps, parts, strict=True):
+                updates = _blocks_of(update, group["blocks"])
+                targets = _blocks_of(p, group["blocks"])
+                for block, target in zip(updates, targets, strict=True):
+                    if block.shape[0] > block.shape[1]:
+                        block, target = block.T, target.T
+                    shape = (block.shape[0], block.shape[1])
+                    by_shape.setdefault(shape, []).append((block, target, group["lr"]))
+        for (_, columns), entries in by_shape.items():
+            steps = orthogonalise(torch.stack([block for block, _, _ in entries]))
+            for step, (_, target, lr) in zip(steps, entries, strict=True):
                 target.add_(step, alpha=-lr * 0.2 * columns**0.5)
 
     def _momentum(self, p: Tensor) -> Tensor:
-        """Nesterov momentum of the gradient: [rows, columns], not to be written to."""
+        """Return the Nesterov momentum of the gradient: [rows, columns], not to be written to."""
         assert p.grad is not None
         state = self.state[p]
         if not state:
@@ -87,7 +91,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalise(matrices: Tensor, iterations: int = ITERATIONS) -> Tensor:
-    """For each of [N, rows <= columns] a matrix with the same singular vectors and singular values near 1.
+    """Return for each of [N, rows <= columns] a matrix with the same singular vectors and singular values near 1.
 
     The start is divided by the square root of the Gram matrix's Frobenius norm, an upper bound of the largest
     singular value that is up to rows**0.25 times tighter than the usual Frobenius norm of the matrix itself.
@@ -104,6 +108,9 @@ def orthogonalise(matrices: Tensor, iterations: int = ITERATIONS) -> Tensor:
     return x
 
 
-def _parts(matrix: Tensor, blocks: tuple[int, int]) -> list[Tensor]:
-    """Views of the matrix's row and column blocks, row by row."""
-    return [part for band in matrix.chunk(blocks[0], 0) for part in band.chunk(blocks[1], 1)]
+def _blocks_of(matrix: Tensor, blocks: tuple[int, int]) -> list[Tensor]:
+    """Return views of the matrix's row and column blocks, row by row."""
+    views: list[Tensor] = []
+    for band in matrix.chunk(blocks[0], 0):
+        views += band.chunk(blocks[1], 1)
+    return views

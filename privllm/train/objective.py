@@ -1,6 +1,6 @@
-"""What is learnt: batches, and the loss of a model on one. The loop (`loop`) knows no more of a task than this.
+"""The objective of a training: batches, and the loss of a model on one. The loop (`loop`) needs nothing else of a task.
 
-Pretraining's three are in `objectives`.
+Pretraining's are in `pretrain_objectives`.
 """
 
 from abc import ABC, abstractmethod
@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from privllm.train.batches import IGNORED, Batch
+from privllm.models.special_tokens import IGNORED
+from privllm.train.batches import Batch
 
 
 class Objective(ABC):
-    """A model and what it is to learn. `section` is where its knobs stand in params.yaml, for messages."""
+    """A model and its training task. `section` is where its knobs stand in params.yaml, for messages."""
 
     started = False  # whether what the model can do before its first step is worth a point of the curve
 
@@ -24,18 +25,18 @@ class Objective(ABC):
 
     @abstractmethod
     def batch(self, step: int) -> Batch:
-        """The training batch of `step` (from 0): the same one whenever it is asked for."""
+        """Return the training batch of `step` (from 0): a pure function of it."""
 
     @abstractmethod
     def held_out(self) -> Iterator[Batch]:
-        """The batches of the held-out loss, the same ones each time."""
+        """Yield the batches of the held-out loss, the same ones each time."""
 
     @abstractmethod
     def loss(self, batch: Batch, reduction: str = "mean") -> Tensor:
-        """Nats over the labels that are not ignored: their "mean", or their "sum"."""
+        """Return the nats over the labels that are not ignored: their "mean", or their "sum"."""
 
     def labels(self, batch: Batch) -> int:
-        """How many labels of the batch count."""
+        """Return how many labels of the batch count."""
         return int((batch[-1] != IGNORED).sum())
 
     def compile(self) -> None:
@@ -45,7 +46,7 @@ class Objective(ABC):
 
 
 def blocks(model: PreTrainedModel) -> list[torch.nn.Module]:
-    """The transformer blocks of a model of any family, in order."""
+    """Return the transformer blocks of a model of any family, in order."""
     base: Any = model.base_model
     if model.config.is_encoder_decoder:
         return [*base.encoder.block, *base.decoder.block]

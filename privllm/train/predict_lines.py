@@ -1,4 +1,4 @@
-"""What a tuned model says of new inputs: the folder that `finetune` wrote, and lines without answers, to lines with answers.
+"""Predictions of a tuned model for new inputs: the folder that `finetune` wrote, and lines without answers, to lines with answers.
 
     classification  {"id": "7", "label": "billing", "probability": 0.93}
     tokens          {"id": "7", "spans": [{"start": 0, "end": 2, "type": "PER", "text": "Ada Lovelace", "probability": 0.88}]}
@@ -19,15 +19,16 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from privllm.core.errors import UserError
+from privllm.core.families import TRAITS
 from privllm.core.out_of_memory import shortage_explained
-from privllm.models.family import config_of, context_of
+from privllm.models.loading import config_of, context_of
 from privllm.models.task_heads import open_model
 from privllm.stats.scores import spans
 from privllm.tasks.formats import Chat, Classified, Dataset, Example, Pair, Tagged
 from privllm.tokens.chat_format import Speech
 from privllm.train.example_encoding import Coder, Encoded
 from privllm.train.finetune import FinetuneConfig
-from privllm.train.finetune_objectives import OBJECTIVES
+from privllm.train.finetune_objectives import objective_for
 from privllm.train.predictions import Limits, placed, read, write
 
 BATCH = 16
@@ -47,29 +48,40 @@ class Tuned:
 
 @shortage_explained("Take a task of a smaller model, or close other programs")
 def open_tuned(folder: Path) -> Tuned:
-    """The model that `finetune` left in `folder`, in eval mode on the CPU. Raises UserError when there is none."""
+    """Return the model that `finetune` left in `folder`, in eval mode on the CPU. Raises UserError when there is none."""
     skipped, facts = (_json(folder / name) for name in ("skipped.json", "training.json"))
     if skipped:
         raise UserError(f"{folder} holds no model, since its task was skipped: {skipped['skipped']}")
     if "kind" not in facts:
-        known = sorted(path.parent.name for path in folder.parent.glob("*/predictions.jsonl"))
-        there = f"there are {', '.join(known)}" if known else "there are none yet"
-        raise UserError(f"{folder} holds no tuned model ({there}): run `dvc repro finetune@{folder.name}`, or name another task.")
-    kind, family, written = facts["kind"], facts["family"], facts["config"]["max_new_tokens"]
+        tuned = sorted(path.parent.name for path in folder.parent.glob("*/predictions.jsonl"))
+        hint = f"there are {', '.join(tuned)}" if tuned else "there are none yet"
+        raise UserError(f"{folder} holds no tuned model ({hint}): run `dvc repro finetune@{folder.name}`, or name another task.")
+    kind, family, max_new_tokens = facts["kind"], facts["family"], facts["config"]["max_new_tokens"]
     config = config_of(folder)
-    labels = tuple(label for _, label in sorted(config.id2label.items())) if kind in ("classification", "tokens") else ()
-    room = context_of(config) - (written if family == "causal" and not labels else 0)  # prompt and answer share a causal model's context
+    labels: tuple[str, ...] = ()
+    if kind in ("classification", "tokens"):
+        labels = tuple(label for _, label in sorted(config.id2label.items()))
+    shares_context = TRAITS[family].continues_text and not labels  # of prompt and answer
+    room = context_of(config) - (max_new_tokens if shares_context else 0)
     model = open_model(kind, family, folder, labels, 0).eval()
-    return Tuned(model, kind, family, labels, Speech(folder), room, written)
+    return Tuned(model, kind, family, labels, Speech(folder), room, max_new_tokens)
 
 
 def answers(tuned: Tuned, examples: Iterable[Example]) -> Iterator[dict[str, Any]]:
-    """One line for each example, in their order; BATCH of them are read before the first is answered."""
+    """Yield one line for each example, in their order; BATCH of them are read before the first is answered."""
     stream = iter(examples)
     while batch := list(islice(stream, BATCH)):
-        encoded, cut = zip(*(_encode(tuned, example) for example in batch), strict=True)
-        for example, found, short in zip(batch, _say(tuned, batch, list(encoded)), cut, strict=True):
-            yield ({"id": example.id} if example.id else {}) | found | ({"cut": True} if short else {})
+        encoded, is_cut = [], []
+        for example in batch:
+            encoded_example, example_is_cut = _encode(tuned, example)
+            encoded.append(encoded_example)
+            is_cut.append(example_is_cut)
+        for example, prediction, cut in zip(batch, _predict(tuned, batch, encoded), is_cut, strict=True):
+            line: dict[str, Any] = {"id": example.id} if example.id else {}
+            line |= prediction
+            if cut:
+                line["cut"] = True
+            yield line
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -84,27 +96,33 @@ def _encode(tuned: Tuned, example: Example) -> tuple[Encoded, bool]:
     return coder.encode([example])[0], coder.cut > 0
 
 
-def _say(tuned: Tuned, examples: list[Example], encoded: list[Encoded]) -> list[dict[str, Any]]:
+def _predict(tuned: Tuned, examples: list[Example], encoded: list[Encoded]) -> list[dict[str, Any]]:
+    """Return what the line of each example has besides its id."""
     if not tuned.labels:
         texts = write(tuned.model, encoded, tuned.speech, Limits(BATCH, len(encoded), tuned.max_new_tokens))
         return [{"text": text} for text in texts]
-    objective = OBJECTIVES[tuned.kind, tuned.family](tuned.model, FinetuneConfig(), [], [], tuned.speech.marks.pad, "predict")
-    _, guesses, sure = read(objective, encoded, BATCH)
-    found = []
-    for example, guess, chances in zip(examples, guesses, sure, strict=True):
-        labels = [tuned.labels[g] for g in guess]
+    make = objective_for(tuned.kind, tuned.family)
+    objective = make(tuned.model, FinetuneConfig(), [], [], tuned.speech.marks.pad, "predict")
+    _, guesses, probabilities = read(objective, encoded, BATCH)
+    predictions = []
+    for example, guess, chances in zip(examples, guesses, probabilities, strict=True):
+        labels = [tuned.labels[number] for number in guess]
         match example.content:
             case Classified():
-                found.append({"label": labels[0], "probability": round(chances[0], 4)})
-            case Tagged(tokens, _) as content:
-                sure_at = dict(zip(content.asked(), chances, strict=False))
-                found.append({"spans": [_span(tokens, span, sure_at) for span in sorted(spans(placed(content, labels)))]})
+                predictions.append({"label": labels[0], "probability": round(chances[0], 4)})
+            case Tagged() as content:
+                predictions.append({"spans": _spans(content, labels, chances)})
             case Pair() | Chat():
                 raise AssertionError("these have no labels")
-    return found
+    return predictions
 
 
-def _span(tokens: tuple[str | None, ...], span: tuple[int, int, str], chances: dict[int, float]) -> dict[str, Any]:
-    start, end, kind = span
-    text = " ".join(token or HIDDEN for token in tokens[start:end])
-    return {"start": start, "end": end, "type": kind, "text": text, "probability": round(min(chances[i] for i in range(start, end)), 4)}
+def _spans(content: Tagged, labels: list[str], chances: list[float]) -> list[dict[str, Any]]:
+    """Return the spans that the labels mark; `chances` are the labels' probabilities."""
+    chance_of_token = dict(zip(content.asked(), chances, strict=False))
+    lines = []
+    for start, end, kind in sorted(spans(placed(content, labels))):
+        text = " ".join(token or HIDDEN for token in content.tokens[start:end])
+        least = min(chance_of_token[token] for token in range(start, end))
+        lines.append({"start": start, "end": end, "type": kind, "text": text, "probability": round(least, 4)})
+    return lines

@@ -26,7 +26,7 @@ MAIN = {"classification": "accuracy", "tokens": "span_f1", "text2text": "loss", 
 
 
 @dataclass(frozen=True)
-class Judged:
+class HeldOutResults:
     """A model's answers and their scores, of all examples or of those that were answered in words."""
 
     answered: list[int]  # which examples `given` is about
@@ -35,7 +35,9 @@ class Judged:
     figures: dict[str, float] = field(default_factory=dict)  # those of all examples together
 
     def plain(self) -> dict[str, float]:
-        return {name: round(score.value, 6) for name, score in self.scores.items()} | self.figures
+        """Return all figures as they stand in the report."""
+        figures = {name: round(score.value, 6) for name, score in self.scores.items()}
+        return figures | self.figures
 
 
 @dataclass(frozen=True)
@@ -52,91 +54,124 @@ def judge(
     labels: tuple[str, ...],
     speech: Speech,
     limits: Limits,
-) -> Judged:
+) -> HeldOutResults:
     """Answer the examples, in eval mode, and score the answers; `limits.generated` of them, evenly spaced, in words."""
     objective.model.eval()
     loss, guesses, _ = read(objective, encoded, limits.batch_size)
     expected = [answer_of(example) for example in examples]
-    kind, everything = type(examples[0].content), list(range(len(examples)))
+    kind = type(examples[0].content)
     if kind is Classified:
-        given = [labels[guess[0]] for guess in guesses]
-        figures = {"macro_f1": round(macro_f1(expected, given), 6)}
-        return Judged(everything, given, {"accuracy": accuracy(expected, given), "loss": loss}, figures)
+        predicted = [labels[guess[0]] for guess in guesses]
+        scores = {"accuracy": accuracy(expected, predicted), "loss": loss}
+        figures = {"macro_f1": round(macro_f1(expected, predicted), 6)}
+        return HeldOutResults(list(range(len(examples))), predicted, scores, figures)
     if kind is Tagged:
-        tags = [placed(example.content, [labels[g] for g in guess]) for example, guess in zip(examples, guesses, strict=True)]
-        return Judged(everything, tags, {"span_f1": span_f1(expected, tags), "loss": loss})
+        tags = []
+        for example, guess in zip(examples, guesses, strict=True):
+            names = [labels[number] for number in guess]
+            tags.append(placed(example.content, names))
+        scores = {"span_f1": span_f1(expected, tags), "loss": loss}
+        return HeldOutResults(list(range(len(examples))), tags, scores)
     answered = spread(len(examples), limits.generated).tolist() if limits.generated else []
-    wanted = [expected[i] for i in answered]
-    written = write(objective.model, [encoded[i] for i in answered], speech, limits)
-    scores = {"loss": loss}
+    references = [expected[index] for index in answered]
+    written = write(objective.model, [encoded[index] for index in answered], speech, limits)
+    scores = {"loss": loss} | _text_scores(written, references)
+    return HeldOutResults(answered, written, scores, overlap(written, references) if written else {})
+
+
+def _text_scores(written: list[str], references: list[str]) -> dict[str, Score]:
+    scores = {}
     for name, measure in (("rouge_l", rouge_l), ("exact_match", exact_match), ("f1", word_f1)):
-        scores[name] = mean_of([measure(a, b) for a, b in zip(written, wanted, strict=True)])
-    return Judged(answered, written, scores, overlap(written, wanted) if written else {})
+        values = [measure(text, reference) for text, reference in zip(written, references, strict=True)]
+        scores[name] = mean_of(values)
+    return scores
 
 
 @torch.inference_mode()
-def read(objective: Supervised, encoded: Sequence[Encoded], batch_size: int) -> tuple[Score, list[list[int]], list[list[float]]]:
-    """The loss by example; the likeliest label wherever one counts, and its probability."""
+def read(
+    objective: Supervised,
+    encoded: Sequence[Encoded],
+    batch_size: int,
+) -> tuple[Score, list[list[int]], list[list[float]]]:
+    """Return the loss by example, the likeliest label wherever one counts, and its probability."""
     nats, counts = np.zeros(len(encoded)), np.zeros(len(encoded))
     guesses: list[list[int]] = [[] for _ in encoded]
-    sure: list[list[float]] = [[] for _ in encoded]
+    probabilities: list[list[float]] = [[] for _ in encoded]
     with torch.compiler.set_stance("force_eager"):
         for start in range(0, len(encoded), batch_size):
-            batch = tuple(part.to(objective.model.device) for part in objective.make(encoded[start : start + batch_size]))
-            logits_NC, wanted = objective.logits(batch)
-            losses_N = torch.nn.functional.cross_entropy(logits_NC.float(), batch[-1][wanted], reduction="none")
-            best_N, labels_N = logits_NC.float().max(-1)
-            chance_N = (best_N - logits_NC.float().logsumexp(-1)).exp()
-            found = zip(wanted.nonzero()[:, 0].tolist(), losses_N.tolist(), labels_N.tolist(), chance_N.tolist(), strict=True)
-            for row, loss, guess, probability in found:
+            examples = encoded[start : start + batch_size]
+            batch = tuple(tensor.to(objective.model.device) for tensor in objective.make(examples))
+            logits_NC, is_label = objective.logits(batch)
+            logits_NC = logits_NC.float()
+            losses_N = torch.nn.functional.cross_entropy(logits_NC, batch[-1][is_label], reduction="none")
+            best_N, labels_N = logits_NC.max(-1)
+            probability_N = (best_N - logits_NC.logsumexp(-1)).exp()
+            rows = is_label.nonzero()[:, 0].tolist()
+            columns = (losses_N.tolist(), labels_N.tolist(), probability_N.tolist())
+            for row, loss, guess, probability in zip(rows, *columns, strict=True):
                 nats[start + row] += loss
                 counts[start + row] += 1
                 guesses[start + row].append(guess)
-                sure[start + row].append(probability)
-    return Score(nats, counts), guesses, sure
+                probabilities[start + row].append(probability)
+    return Score(nats, counts), guesses, probabilities
 
 
 @torch.inference_mode()
 def write(model: PreTrainedModel, encoded: Sequence[Encoded], speech: Speech, limits: Limits) -> list[str]:
-    """The model's likeliest answers (greedy), in batches of prompts of about one length; prompts are padded in front for a causal model."""
-    marks, ahead = speech.marks, not model.config.is_encoder_decoder
+    """Return the model's likeliest answers (greedy), generated in batches of prompts of about one length.
+
+    Prompts are padded in front for a model that continues them.
+    """
+    marks = speech.marks
+    continues_prompt = not model.config.is_encoder_decoder
     cfg = GenerationConfig(
         max_new_tokens=limits.max_new_tokens,
         do_sample=False,
         pad_token_id=marks.pad,
         eos_token_id=list(marks.ends),
-        decoder_start_token_id=model.config.decoder_start_token_id if not ahead else None,
+        decoder_start_token_id=None if continues_prompt else model.config.decoder_start_token_id,
     )
-    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i].prompt))
+    order = sorted(range(len(encoded)), key=lambda index: len(encoded[index].prompt))
     written = [""] * len(encoded)
     with bar("answer", total=len(order)) as advance:
         for start in range(0, len(order), limits.batch_size):
-            chosen = order[start : start + limits.batch_size]
-            prompts = [encoded[i].prompt[::-1] if ahead else encoded[i].prompt for i in chosen]
-            inputs = fill(prompts, marks.pad)
-            seen = torch.arange(inputs.shape[1])[None, :] < torch.tensor([len(prompt) for prompt in prompts])[:, None]
-            if ahead:
-                inputs, seen = inputs.flip(1), seen.flip(1)
-            made = model.generate(  # type: ignore[operator]
-                inputs.to(model.device), attention_mask=seen.long().to(model.device), generation_config=cfg
+            indices = order[start : start + limits.batch_size]
+            prompts = [encoded[index].prompt for index in indices]
+            inputs, attended = _padded_prompts(prompts, marks.pad, in_front=continues_prompt)
+            output = model.generate(  # type: ignore[operator]
+                inputs.to(model.device), attention_mask=attended.to(model.device), generation_config=cfg
             )
-            new = made[:, inputs.shape[1] :] if ahead else made[:, 1:]
-            for i, ids in zip(chosen, new.tolist(), strict=True):
-                written[i] = speech.text(ids)
+            prompt_length = inputs.shape[1] if continues_prompt else 1
+            for index, ids in zip(indices, output[:, prompt_length:].tolist(), strict=True):
+                written[index] = speech.text(ids)
                 advance()
     return written
 
 
-def placed(content: Any, said: Sequence[str]) -> list[str]:
-    """What was said of the words that are asked, in their places; of words beyond the context nobody said anything."""
+def _padded_prompts(prompts: list[np.ndarray], pad: int, in_front: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return prompts as int64 [B, T], and which positions are not padding (int64 [B, T])."""
+    lengths = torch.tensor([len(prompt) for prompt in prompts])
+    if in_front:
+        reversed_BT = fill([prompt[::-1] for prompt in prompts], pad)
+        inputs_BT = reversed_BT.flip(1)
+    else:
+        inputs_BT = fill(prompts, pad)
+    attended_BT = torch.arange(inputs_BT.shape[1])[None, :] < lengths[:, None]
+    if in_front:
+        attended_BT = attended_BT.flip(1)
+    return inputs_BT, attended_BT.long()
+
+
+def placed(content: Any, predicted: Sequence[str]) -> list[str]:
+    """Return a label for every word: the predicted ones in their places, OUTSIDE for words beyond the context."""
     labels = [OUTSIDE] * len(content.tokens)
-    for place, label in zip(content.asked(), said, strict=False):
+    for place, label in zip(content.asked(), predicted, strict=False):
         labels[place] = label
     return labels
 
 
 def answer_of(example: Example) -> Any:
-    """What is right: a label, labels, or a text."""
+    """Return the right answer: a label, labels, or a text."""
     match example.content:
         case Classified(_, label):
             return label
@@ -148,6 +183,6 @@ def answer_of(example: Example) -> Any:
             return turns[-1][1]
 
 
-def as_line(example: Example, given: Any) -> dict[str, Any]:
-    """One line of predictions.jsonl."""
-    return {"id": example.id, "expected": answer_of(example), "predicted": given}
+def as_line(example: Example, predicted: Any) -> dict[str, Any]:
+    """Return one line of predictions.jsonl."""
+    return {"id": example.id, "expected": answer_of(example), "predicted": predicted}

@@ -19,13 +19,14 @@ from transformers import PreTrainedModel
 
 from privllm.core.base_model import DOCUMENTS, INCUMBENT, SCRATCH
 from privllm.core.errors import UserError
+from privllm.core.families import TRAITS
 from privllm.core.printable import say
 from privllm.core.report import write_json
 from privllm.models.base_weights import note_of, open_start
-from privllm.models.family import build
+from privllm.models.loading import build
 from privllm.models.special_tokens import vocabulary_size
 from privllm.tokens.rows import open_rows
-from privllm.tokens.token_annotations import GUIDED, open_guide
+from privllm.tokens.token_annotations import open_guide
 from privllm.tokens.trained_documents import known_rows
 from privllm.train.batches import Kinds, replayed
 from privllm.train.compile_support import prepare_compiler
@@ -44,15 +45,15 @@ class PretrainInputs(NamedTuple):
 
 
 def pretrain(family: str, section: PretrainConfig, inputs: PretrainInputs, out: Path, live: Path, work: Work) -> dict[str, Any]:
-    """Train, write `out` (Hugging Face's format) and `live` (DVCLive's), return the report.
+    """Train, write `out` (Hugging Face's format) and `live` (DVCLive's), and return the report.
 
     Raises UserError for an empty split, a tokenizer that is not ours or not the start's, or a loss that is no longer a number.
     """
     cfg = getattr(section, family)
     training, validation = (_open(inputs, family, name) for name in ("train", "validation"))
     if cfg.start == INCUMBENT:
-        known = known_rows(training.rows, inputs.rows, inputs.start / DOCUMENTS)
-        training = training._replace(kinds=Kinds(np.flatnonzero(known), np.flatnonzero(~known)))
+        is_known = known_rows(training.rows, inputs.rows, inputs.start / DOCUMENTS)
+        training = training._replace(kinds=Kinds(np.flatnonzero(is_known), np.flatnonzero(~is_known)))
     context = training.rows.row_length - 1
     model = _model(family, cfg, inputs, context)
     vocabulary = Tokenizer.from_file(str(inputs.tokenizer / "tokenizer.json")).get_vocab()
@@ -70,7 +71,7 @@ def pretrain(family: str, section: PretrainConfig, inputs: PretrainInputs, out: 
 
 
 def _model(family: str, cfg: Any, inputs: PretrainInputs, context: int) -> PreTrainedModel:
-    """A fresh model, or the start's."""
+    """Return a fresh model, or the base model."""
     size = vocabulary_size(inputs.tokenizer)
     note = note_of(inputs.start)
     assert note["start"] == cfg.start, "data/start is of other parameters"
@@ -86,24 +87,24 @@ def _model(family: str, cfg: Any, inputs: PretrainInputs, context: int) -> PreTr
 
 
 def _used(cfg: FamilyPretrain) -> dict[str, Any]:
-    """The configuration without the architecture, where that came from elsewhere."""
+    """Return the configuration, without the architecture where that came from elsewhere."""
     return {key: value for key, value in asdict(cfg).items() if key != "model" or cfg.start == SCRATCH}
 
 
 def _start_report(cfg: FamilyPretrain, trained: Trained, kinds: Kinds | None) -> dict[str, Any]:
-    """Where training began: the held-out loss before the first step, and how much of what it saw was known already."""
+    """Return where training began: the held-out loss before the first step, and the share of replayed rows."""
     if cfg.start == SCRATCH:
         return {"start": SCRATCH}
     report: dict[str, Any] = {"start": cfg.start, "start_loss": round(trained.history.first("validation/loss"), 6)}
     if kinds is not None:
-        drawn = [replayed(cfg.seed, step, cfg.batch_size, kinds, cfg.replay) for step in range(trained.steps)]
-        share = np.isin(np.concatenate(drawn), kinds.known).mean()
+        batches = [replayed(cfg.seed, step, cfg.batch_size, kinds, cfg.replay) for step in range(trained.steps)]
+        share = np.isin(np.concatenate(batches), kinds.known).mean()
         report |= {"rows_known": len(kinds.known), "rows_new": len(kinds.new), "replayed": round(float(share), 6)}
     return report
 
 
 def save(model: PreTrainedModel, facts: dict[str, Any], out: Path) -> None:
-    """`out` as a Hugging Face folder, with the facts in training.json."""
+    """Write `out` as a Hugging Face folder, with the facts in training.json."""
     shutil.rmtree(out, ignore_errors=True)
     transformers.utils.logging.disable_progress_bar()
     model.save_pretrained(out)
@@ -116,7 +117,7 @@ def _open(inputs: PretrainInputs, family: str, split: str) -> Split:
         raise UserError(
             f"{inputs.rows / split} holds no rows: the corpus is too small for its split; add documents, or raise `split` in params.yaml."
         )
-    guide = open_guide(inputs.guide / split) if family == GUIDED else None
+    guide = open_guide(inputs.guide / split) if TRAITS[family].wants_annotations else None
     assert guide is None or len(guide) == len(rows), "the guide is of other rows"
     return Split(rows, guide)
 

@@ -17,7 +17,7 @@ class Schedule:
     end: int  # number of steps in all
 
     def factor(self, step: int) -> float:
-        """What the peak learning rate is multiplied by, in (0, 1]."""
+        """Return the factor of the peak learning rate, in (0, 1]."""
         rise = min(1.0, (step + 1) / max(1, self.warmup))
         if step < self.decay_from:
             return rise
@@ -25,12 +25,12 @@ class Schedule:
         return rise * (1 - math.sqrt(gone))
 
     def decay_now(self, step: int, fraction: float) -> "Schedule":
-        """The decay begins at `step`, and lasts as large a share of the whole as was planned."""
+        """Begin the decay at `step`; it lasts as large a share of the whole as was planned."""
         length = max(1, round(step * fraction / (1 - fraction)))
         return replace(self, decay_from=step, end=min(self.end, step + length))
 
 
 def plan(steps: int, warmup: int, decay_fraction: float) -> Schedule:
-    """The schedule of a run of `steps` steps whose last `decay_fraction` (0-0.9) is the decay."""
+    """Return the schedule of a run of `steps` steps whose last `decay_fraction` (0-0.9) is the decay."""
     assert steps >= 1
     return Schedule(min(warmup, steps), steps - max(1, round(steps * decay_fraction)), steps)

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from privllm.cli.app import app
 from privllm.models.special_tokens import vocabulary_size
-from privllm.train.finetune import Inputs, finetune
+from privllm.train.finetune import FinetuneInputs, finetune
 from privllm.train.loop import Work
 from tests.train.tiny_tasks import make_start, make_tokenizer, tiny, write_examples
 
@@ -26,7 +26,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     finetune(
         "colours",
         tiny("classification", "masked", max_tokens=20),
-        Inputs(data, start, tokenizer),
+        FinetuneInputs(data, start, tokenizer),
         out,
         tmp_path / "l",
         Work(tmp_path / "w", "x"),

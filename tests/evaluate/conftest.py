@@ -9,9 +9,9 @@ import pytest
 from privllm.core.records import ANNOTATIONS, DEDUPED, document_id, shard_name, shard_of
 from privllm.core.split import SplitConfig
 from privllm.core.tables import write_table
-from privllm.evaluate.recipe import Inputs
+from privllm.evaluate.recipe import EvaluateInputs
 from privllm.models.causal import CausalConfig
-from privllm.models.family import build
+from privllm.models.loading import build
 from privllm.models.masked import MaskedConfig
 from privllm.models.seq2seq import Seq2SeqConfig
 from privllm.models.special_tokens import vocabulary_size
@@ -56,7 +56,7 @@ def annotation(row: dict) -> dict:
 
 
 @pytest.fixture(scope="session")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> EvaluateInputs:
     root = tmp_path_factory.mktemp("evaluate")
     rows = sorted((document(number) for number in range(120)), key=lambda row: row["id"])
     for shard in range(2**BITS):
@@ -69,9 +69,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     pack(PackConfig(CONTEXT), split, root / "dedup", root / "tokenizer", root / "pack")
     for family, cfg in MODELS.items():
         build(family, cfg, vocabulary_size(root / "tokenizer"), CONTEXT, seed=3).save_pretrained(root / "pretrain" / family)
-    return Inputs(root / "pretrain/causal", root / "tokenizer", root / "pack" / "test", root / "dedup", root / "annotate")
+    return EvaluateInputs(root / "pretrain/causal", root / "tokenizer", root / "pack" / "test", root / "dedup", root / "annotate")
 
 
 @pytest.fixture(scope="session")
-def inputs_of(inputs: Inputs) -> Callable[[str], Inputs]:
+def inputs_of(inputs: EvaluateInputs) -> Callable[[str], EvaluateInputs]:
     return lambda family: inputs._replace(model=inputs.model.parent / family)

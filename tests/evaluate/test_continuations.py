@@ -1,9 +1,9 @@
 from privllm.evaluate.continuations import continuations
-from privllm.evaluate.recipe import Inputs
-from privllm.models.family import load
+from privllm.evaluate.recipe import EvaluateInputs
+from privllm.models.loading import load
 
 
-def test_continuations_pair_the_model_with_what_follows(inputs: Inputs) -> None:
+def test_continuations_pair_the_model_with_what_follows(inputs: EvaluateInputs) -> None:
     tokens = list(range(20, 50))
     made = continuations(load("causal", inputs.model), {"a": tokens, "b": tokens[:15]}, prompt=10, length=12)
     assert made["a"][1] == tokens[10:22]

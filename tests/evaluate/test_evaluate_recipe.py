@@ -6,8 +6,8 @@ import pytest
 from privllm.core.errors import UserError
 from privllm.core.report import write_json
 from privllm.core.tables import read_table
-from privllm.evaluate.recipe import EvaluateConfig, Inputs, evaluate, read_documents
-from privllm.evaluate.scoring import Scored, choose_rows, score
+from privllm.evaluate.recipe import EvaluateConfig, EvaluateInputs, evaluate, read_documents
+from privllm.evaluate.scoring import ScoredPiece, choose_rows, score
 from privllm.evaluate.slices import KINDS, tally
 from privllm.evaluate.weak_spots import weak_spots
 from privllm.stats.paired import SCORES, paired, read_scores
@@ -20,7 +20,7 @@ SMALL = {"continuations": 2, "prompt_tokens": 6, "continuation_tokens": 8, "samp
 
 
 @pytest.fixture(scope="module")
-def made(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path]:
+def made(inputs: EvaluateInputs, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path]:
     out = tmp_path_factory.mktemp("out")
     return evaluate(EvaluateConfig(**SMALL), inputs, "causal", out), out
 
@@ -41,12 +41,12 @@ def test_slices_of_each_kind_add_up(made: tuple[dict, Path]) -> None:
     assert report["slices_compared"] >= 5
 
 
-def test_a_model_that_cannot_read_one_source_is_weak_there_and_pack_understands_it(inputs: Inputs, tmp_path: Path) -> None:
+def test_a_model_that_cannot_read_one_source_is_weak_there_and_pack_understands_it(inputs: EvaluateInputs, tmp_path: Path) -> None:
     """Every document of `mail` is made to cost twice as much."""
     encoder = Encoder.open(inputs.tokenizer)
     sizes = token_bytes(encoder.reference.get_vocab())
     chosen = choose_rows(shards_in(inputs.rows), 10**6)
-    scored: dict[str, list[Scored]] = {}
+    scored: dict[str, list[ScoredPiece]] = {}
     for part in score("causal", inputs.model, chosen, 8, tmp_path / "tokens"):
         scored.setdefault(part.id, []).append(part)
     documents = list(read_documents(inputs, encoder, sizes, set(scored)))
@@ -61,7 +61,7 @@ def test_a_model_that_cannot_read_one_source_is_weak_there_and_pack_understands_
     assert read_weights(tmp_path / "weak_spots.json", 1.5) == {"source": {"mail": 1.5}}
 
 
-def test_documents_add_up_to_the_report(made: tuple[dict, Path], inputs: Inputs) -> None:
+def test_documents_add_up_to_the_report(made: tuple[dict, Path], inputs: EvaluateInputs) -> None:
     report, out = made
     rows = read_table(out / "documents.parquet").to_pylist()
     sizes = {}
@@ -82,7 +82,7 @@ def test_what_compare_reads_of_documents_is_what_the_report_says(made: tuple[dic
     assert {name: one.a for name, one in found.items()} == {name: report[name] for name in found}
 
 
-def test_same_bytes_twice(made: tuple[dict, Path], inputs: Inputs, tmp_path: Path) -> None:
+def test_same_bytes_twice(made: tuple[dict, Path], inputs: EvaluateInputs, tmp_path: Path) -> None:
     report, out = made
     assert evaluate(EvaluateConfig(**SMALL), inputs, "causal", tmp_path) == report
     for path in sorted(path for path in out.rglob("*") if path.is_file()):
@@ -98,7 +98,7 @@ def test_report_and_samples_are_json(made: tuple[dict, Path], tmp_path: Path) ->
     assert len(samples["samples"]) == 3
 
 
-def test_bounded_by_rows(made: tuple[dict, Path], inputs: Inputs, tmp_path: Path) -> None:
+def test_bounded_by_rows(made: tuple[dict, Path], inputs: EvaluateInputs, tmp_path: Path) -> None:
     report = evaluate(EvaluateConfig(**(SMALL | {"max_rows": 4, "continuations": 0, "bootstrap": 0})), inputs, "causal", tmp_path)
     assert report["rows"] == 4
     assert 0 < report["tokens"] < made[0]["tokens"]

@@ -15,11 +15,10 @@ from privllm.core.promoted import JUDGED, MANIFEST
 from privllm.core.report import write_json
 from privllm.core.split import SplitConfig
 from privllm.core.tables import read_table, write_table
-from privllm.evaluate.promotion_gate import GateConfig, Inputs, Settings, _beside, gate
-from privllm.evaluate.recipe import EvaluateConfig, evaluate
-from privllm.evaluate.recipe import Inputs as Evaluated
+from privllm.evaluate.promotion_gate import GateConfig, GateInputs, GateSettings, _compare, gate
+from privllm.evaluate.recipe import EvaluateConfig, EvaluateInputs, evaluate
 from privllm.evaluate.rules import Rule
-from privllm.models.family import build, load
+from privllm.models.loading import build, load
 from privllm.models.special_tokens import vocabulary_size
 from privllm.stats.scores import mean_of
 from privllm.tasks.example_scores import SCORED
@@ -30,11 +29,11 @@ from tests.evaluate.conftest import CONTEXT, MODELS
 
 SPLIT = SplitConfig(validation=0.1, test=0.3)
 EVALUATE = EvaluateConfig(continuations=0, samples=0, bootstrap=0)
-SETTINGS = Settings(GateConfig(rules={"bits_per_byte": Rule(max_increase=0.01)}), EVALUATE, SPLIT)
+SETTINGS = GateSettings(GateConfig(rules={"bits_per_byte": Rule(max_increase=0.01)}), EVALUATE, SPLIT)
 
 
 @pytest.fixture
-def folders(inputs_of: Callable[[str], Evaluated], tmp_path: Path) -> Inputs:
+def folders(inputs_of: Callable[[str], EvaluateInputs], tmp_path: Path) -> GateInputs:
     """Today's build, two families of it, and nothing promoted."""
     one = inputs_of("causal")
     for family in ("causal", "masked"):
@@ -44,10 +43,10 @@ def folders(inputs_of: Callable[[str], Evaluated], tmp_path: Path) -> Inputs:
     (tmp_path / "feedback").mkdir()
     (tmp_path / "feedback/held_out.jsonl").touch()
     folders = tmp_path / "promoted", tmp_path / "align", tmp_path / "evaluate"
-    return Inputs(*folders, one.rows.parent, one.documents, one.tokenizer, tmp_path / "feedback", tmp_path / "finetune")
+    return GateInputs(*folders, one.rows.parent, one.documents, one.tokenizer, tmp_path / "feedback", tmp_path / "finetune")
 
 
-def promote(folders: Inputs, *families: str, noise: float = 0.0) -> Path:
+def promote(folders: GateInputs, *families: str, noise: float = 0.0) -> Path:
     """Make today's models the incumbents, with `noise` on their weights."""
     incumbent = folders.promoted / "incumbent"
     for family in families:
@@ -66,7 +65,7 @@ def promote(folders: Inputs, *families: str, noise: float = 0.0) -> Path:
     return incumbent
 
 
-def test_a_model_is_as_good_as_itself(folders: Inputs, tmp_path: Path) -> None:
+def test_a_model_is_as_good_as_itself(folders: GateInputs, tmp_path: Path) -> None:
     promote(folders, "causal")
     report = gate(SETTINGS, folders, tmp_path / "gate")
     assert (report["passed"], report["incumbent"], report["not_measured"]) == (True, "privllm@v1.0.0", [])
@@ -75,7 +74,7 @@ def test_a_model_is_as_good_as_itself(folders: Inputs, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("family", ["causal", "masked"])
-def test_another_model_is_scored_as_evaluate_would(folders: Inputs, inputs_of: Callable, family: str, tmp_path: Path) -> None:
+def test_another_model_is_scored_as_evaluate_would(folders: GateInputs, inputs_of: Callable, family: str, tmp_path: Path) -> None:
     incumbent = promote(folders, family, noise=0.1)
     report = gate(SETTINGS, folders, tmp_path / "gate")
     evaluate(EVALUATE, inputs_of(family)._replace(model=incumbent / family), family, tmp_path / "again")
@@ -87,7 +86,7 @@ def test_another_model_is_scored_as_evaluate_would(folders: Inputs, inputs_of: C
     assert figure["low"] <= figure["difference"] <= figure["high"]
 
 
-def test_forgetting_is_of_what_the_incumbent_was_judged_on_and_is_still_the_same(folders: Inputs, tmp_path: Path) -> None:
+def test_forgetting_is_of_what_the_incumbent_was_judged_on_and_is_still_the_same(folders: GateInputs, tmp_path: Path) -> None:
     incumbent = promote(folders, "causal", noise=0.1)
     known = read_table(incumbent / JUDGED / "causal.parquet")
     rows = known.to_pylist()
@@ -98,7 +97,7 @@ def test_forgetting_is_of_what_the_incumbent_was_judged_on_and_is_still_the_same
     assert figures["causal.forgetting"]["units"] == len(rows) // 2 - 1
 
 
-def test_another_tokenizer_and_a_shorter_context_read_the_same_bytes(folders: Inputs, tmp_path: Path) -> None:
+def test_another_tokenizer_and_a_shorter_context_read_the_same_bytes(folders: GateInputs, tmp_path: Path) -> None:
     incumbent = promote(folders, "causal")
     write_sample(SampleConfig(), SPLIT, folders.documents, folders.documents / "sample")
     learn_tokenizer(TokenizerConfig(vocabulary=300), folders.documents / "sample", incumbent / "tokenizer")
@@ -117,7 +116,7 @@ def vote(number: int, chosen: str, rejected: str) -> str:
     return json.dumps({"id": str(number), "kind": "vote", "prompt": prompt, "weight": 1.0, "correction": "", **sides}) + "\n"
 
 
-def test_preferences_are_what_the_model_finds_likelier(folders: Inputs, tmp_path: Path) -> None:
+def test_preferences_are_what_the_model_finds_likelier(folders: GateInputs, tmp_path: Path) -> None:
     """Each pair by hand, one forward pass a reply: the chosen one has the higher mean log-probability, or not."""
     promote(folders, "causal", noise=0.3)
     replies = [("keeps every row", "reads less"), ("so", "the naïve store"), ("less", "page"), ("own", "row"), ("a", "the"), ("of", "in")]
@@ -141,7 +140,7 @@ def test_preferences_are_what_the_model_finds_likelier(folders: Inputs, tmp_path
     assert figure["low"] <= figure["difference"] <= figure["high"]
 
 
-def test_tasks_are_compared_where_both_builds_have_them(folders: Inputs, tmp_path: Path) -> None:
+def test_tasks_are_compared_where_both_builds_have_them(folders: GateInputs, tmp_path: Path) -> None:
     incumbent = promote(folders, "causal")
     rows = [{"score": "accuracy", "example": f"e{i}", "group": f"g{i}", "over": float(i % 2), "under": 1.0} for i in range(8)]
     for task in ("kept", "dropped"):
@@ -160,7 +159,7 @@ def rows_of(path: Path) -> list[dict]:
     return read_table(path).to_pylist()
 
 
-def test_weights_that_differ_in_the_last_bit_are_scored_anew_and_equal_ones_are_not(folders: Inputs, tmp_path: Path) -> None:
+def test_weights_that_differ_in_the_last_bit_are_scored_anew_and_equal_ones_are_not(folders: GateInputs, tmp_path: Path) -> None:
     """Scores of today's build are taken over for the incumbent only where it is the same file by the same tokenizer."""
     incumbent = promote(folders, "causal")
     scores = folders.scores / "causal/documents.parquet"
@@ -177,7 +176,7 @@ def test_weights_that_differ_in_the_last_bit_are_scored_anew_and_equal_ones_are_
         path.write_bytes(held)
 
 
-def test_a_broken_rule_is_in_the_report(folders: Inputs, tmp_path: Path) -> None:
+def test_a_broken_rule_is_in_the_report(folders: GateInputs, tmp_path: Path) -> None:
     promote(folders, "causal")
     strict = SETTINGS._replace(gate=GateConfig(rules={"bits_per_byte": Rule(max_increase=-0.1), "masked.forgetting": Rule(max_increase=1)}))
     report = gate(strict, folders, tmp_path / "gate")
@@ -189,12 +188,12 @@ def test_a_broken_rule_is_in_the_report(folders: Inputs, tmp_path: Path) -> None
 @pytest.mark.parametrize(("documents", "interval"), [(5, False), (6, True)])
 def test_an_interval_needs_six_groups(documents: int, interval: bool) -> None:
     old, new = (mean_of([value] * 12) for value in (0.25, 0.5))
-    figure = _beside(old, new, [f"g{i % documents}" for i in range(12)], 100)
+    figure = _compare(old, new, [f"g{i % documents}" for i in range(12)], 100)
     assert (figure.incumbent, figure.candidate, figure.difference, figure.units) == (0.25, 0.5, 0.25, 12)
     assert figure.interval == ((0.25, 0.25) if interval else None)
 
 
-def test_nothing_in_common_is_no_figure(folders: Inputs, tmp_path: Path) -> None:
+def test_nothing_in_common_is_no_figure(folders: GateInputs, tmp_path: Path) -> None:
     incumbent = promote(folders, "causal")
     known = read_table(incumbent / JUDGED / "causal.parquet")
     write_table(known.slice(0, 0), incumbent / JUDGED / "causal.parquet")
@@ -203,11 +202,11 @@ def test_nothing_in_common_is_no_figure(folders: Inputs, tmp_path: Path) -> None
     assert (report["passed"], report["not_measured"]) == (True, ["forgetting"])
 
 
-def test_a_candidate_whose_losses_are_no_numbers_does_not_pass(folders: Inputs, tmp_path: Path) -> None:
+def test_a_candidate_whose_losses_are_no_numbers_does_not_pass(folders: GateInputs, tmp_path: Path) -> None:
     promote(folders, "causal")
     scores = folders.scores / "causal/documents.parquet"
     table = read_table(scores)
     nats = [math.nan, *table["nats"].to_pylist()[1:]]
     write_table(table.set_column(table.column_names.index("nats"), "nats", pa.array(nats)), scores)
-    with pytest.raises(UserError, match=r"`causal\.bits_per_byte` is no number"):
+    with pytest.raises(UserError, match=r"`causal\.bits_per_byte` is not a number"):
         gate(SETTINGS, folders, tmp_path / "gate")

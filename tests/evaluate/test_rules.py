@@ -163,7 +163,7 @@ def test_what_is_no_number_keeps_no_limit() -> None:
 @pytest.mark.parametrize(("incumbent", "candidate"), [(2.0, math.nan), (math.nan, 2.0), (2.0, math.inf), (math.inf, math.inf)])
 @pytest.mark.parametrize("rules", [{}, {"bits_per_byte": Rule(max_increase=9)}])
 def test_a_figure_that_is_no_number_stops_the_gate_by_name(incumbent: float, candidate: float, rules: dict[str, Rule]) -> None:
-    with pytest.raises(UserError, match=r"`causal\.bits_per_byte` is no number"):
+    with pytest.raises(UserError, match=r"`causal\.bits_per_byte` is not a number"):
         report_of(GateConfig(rules), "v1", {"causal.bits_per_byte": Figure(incumbent, candidate, None, 9)})
 
 

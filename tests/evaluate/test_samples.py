@@ -1,13 +1,14 @@
 import pytest
 
-from privllm.evaluate.recipe import Inputs
-from privllm.evaluate.samples import fillings, write_samples
-from privllm.models.family import load
+from privllm.evaluate.recipe import EvaluateInputs
+from privllm.evaluate.samples import write_fillings, write_samples
+from privllm.models.family import FAMILIES
 from privllm.models.generate import SamplingConfig
+from privllm.models.loading import load
 from privllm.tokens.encode import Encoder
 
 
-def test_same_seed_same_text_whatever_else_is_sampled(inputs: Inputs) -> None:
+def test_same_seed_same_text_whatever_else_is_sampled(inputs: EvaluateInputs) -> None:
     model, encoder = load("causal", inputs.model), Encoder.open(inputs.tokenizer)
     tokens = encoder.encode(["the naïve store keeps every row"])[0].tolist()
     both = write_samples(model, encoder, {"a": tokens, "b": tokens}, 5, SamplingConfig(max_new_tokens=12, seed=4))
@@ -25,8 +26,8 @@ def test_gaps_and_what_was_in_them_are_the_document(inputs_of, family: str) -> N
     model, encoder = load(family, inputs.model), Encoder.open(inputs.tokenizer)
     text = "the naïve store keeps every row in a page of its own"
     tokens = encoder.encode([text])[0].tolist()
-    (found,) = fillings(family, model, encoder, {"a": tokens, "b": tokens[:1]}, 1000)["samples"]
+    (found,) = write_fillings(FAMILIES[family].fill_gaps, model, encoder, {"a": tokens, "b": tokens[:1]}, 1000)["samples"]
     gaps, truth = found["prompt"].split(" [...] "), found["truth"].split(" | ")
     assert len(gaps) == len(truth) + 1 == len(found["text"].split(" | ")) + 1
     assert "".join(part for pair in zip(gaps, [*truth, ""], strict=True) for part in pair).replace(" ", "") == text.replace(" ", "")
-    assert found == fillings(family, model, encoder, {"a": tokens}, 1000)["samples"][0]
+    assert found == write_fillings(FAMILIES[family].fill_gaps, model, encoder, {"a": tokens}, 1000)["samples"][0]

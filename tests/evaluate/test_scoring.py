@@ -9,9 +9,11 @@ from privllm.core.split import SplitConfig, split_of
 from privllm.core.tables import read_table, shards_of
 from privllm.engine.cache import Cache
 from privllm.engine.store import Store
-from privllm.evaluate.recipe import Inputs
-from privllm.evaluate.scoring import PASSES, SCORERS, Chosen, Scored, choose_rows, gaps, score, score_rows
-from privllm.models.family import FAMILIES, load
+from privllm.evaluate.recipe import EvaluateInputs
+from privllm.evaluate.scoring import ChosenRows, ScoredPiece, choose_rows, score, score_rows
+from privllm.models.family import FAMILIES
+from privllm.models.loading import load
+from privllm.models.scorers import PASSES, score_masked_tokens, score_next_tokens
 from privllm.models.special_tokens import MASK
 from privllm.tokens.encode import Encoder
 from privllm.tokens.rows import open_rows, shards_in
@@ -20,7 +22,7 @@ CONTEXT = 16
 LOOKED_AT = 120  # tokens of each shard's stream: the loop is slow
 
 
-def one_by_one(inputs: Inputs) -> dict[str, float]:
+def one_by_one(inputs: EvaluateInputs) -> dict[str, float]:
     """Nats of the first test documents of each shard: one forward pass per token over the unpacked stream, the slow and obvious way."""
     model, encoder = load("causal", inputs.model), Encoder.open(inputs.tokenizer)
     nats: dict[str, float] = {}
@@ -41,11 +43,11 @@ def one_by_one(inputs: Inputs) -> dict[str, float]:
     return nats
 
 
-def scored(inputs: Inputs, out: Path, family: str = "causal", batch_rows: int = 8, limit: int = 10**6) -> list[Scored]:
+def scored(inputs: EvaluateInputs, out: Path, family: str = "causal", batch_rows: int = 8, limit: int = 10**6) -> list[ScoredPiece]:
     return list(score(family, inputs.model, choose_rows(shards_in(inputs.rows), limit), batch_rows, out))
 
 
-def test_equals_a_loop_over_the_unpacked_documents(inputs: Inputs, tmp_path: Path) -> None:
+def test_equals_a_loop_over_the_unpacked_documents(inputs: EvaluateInputs, tmp_path: Path) -> None:
     found: dict[str, float] = {}
     for piece in scored(inputs, tmp_path, batch_rows=5):
         found[piece.id] = found.get(piece.id, 0.0) + float(piece.nats.sum())
@@ -86,7 +88,7 @@ def test_masked_nats_are_those_of_one_gap_pattern_after_the_other(inputs_of) -> 
     inputs = inputs_of("masked")
     model, rows = load("masked", inputs.model), open_rows(inputs.rows)
     row = rows.tokens(0)
-    ((places, nats, _),) = gaps(model, [row], [5])
+    ((places, nats, _),) = score_masked_tokens(model, [row], [5])
     turn = np.random.Generator(np.random.PCG64(5)).permutation(len(row) - 1) % PASSES
     for place, found in zip(places, nats, strict=True):
         seen = torch.tensor(np.where(turn == turn[place - 1], MASK, row[1:]))[None].long()
@@ -103,7 +105,7 @@ def test_seq2seq_scores_tokens_of_its_spans_only(inputs_of, tmp_path: Path) -> N
     assert all(known[p.id, int(place)] == label for p in found for place, label in zip(p.places, p.labels, strict=True))
 
 
-def test_chosen_rows_are_nested_and_ascending(inputs: Inputs) -> None:
+def test_chosen_rows_are_nested_and_ascending(inputs: EvaluateInputs) -> None:
     def rows(limit: int) -> list[tuple[str, int]]:
         return [(one.shard.name, i) for one in choose_rows(shards_in(inputs.rows), limit) for i in one.rows]
 
@@ -114,19 +116,19 @@ def test_chosen_rows_are_nested_and_ascending(inputs: Inputs) -> None:
     assert len(all_of_them) == sum(bool(open_rows(inputs.rows).pieces(i)) for i in range(len(open_rows(inputs.rows))))
 
 
-def test_what_was_scored_is_not_scored_again(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_scored_is_not_scored_again(inputs: EvaluateInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(Cache(tmp_path / "cache"), "code")
-    chosen = [Chosen(one.shard, one.rows[:2]) for one in choose_rows(shards_in(inputs.rows), 10**6)]
+    chosen = [ChosenRows(one.shard, one.rows[:2]) for one in choose_rows(shards_in(inputs.rows), 10**6)]
     first = list(score("causal", inputs.model, chosen, 8, tmp_path / "one", store))
-    monkeypatch.setitem(SCORERS, "causal", None)
+    monkeypatch.setitem(FAMILIES, "causal", None)
     again = list(score("causal", inputs.model, chosen, 8, tmp_path / "two", store))
     assert [p.id for p in again] == [p.id for p in first]
     assert np.array_equal(np.concatenate([p.nats for p in again]), np.concatenate([p.nats for p in first]))
 
 
-def test_a_diverged_model_is_reported(inputs: Inputs) -> None:
+def test_a_diverged_model_is_reported(inputs: EvaluateInputs) -> None:
     model = load("causal", inputs.model)
     with torch.no_grad():
         model.model.norm.weight.fill_(torch.nan)
     with pytest.raises(UserError, match="diverged"):
-        score_rows(SCORERS["causal"], model, open_rows(inputs.rows), (0,))
+        score_rows(score_next_tokens, model, open_rows(inputs.rows), (0,))

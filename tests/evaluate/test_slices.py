@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privllm.evaluate.scoring import Scored
-from privllm.evaluate.slices import Document, Tally, bootstrap_interval, tally, total
+from privllm.evaluate.scoring import ScoredPiece
+from privllm.evaluate.slices import AnnotatedDocument, Tally, bootstrap_interval, tally, total
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.floats(0, 20), st.booleans()), min_size=2), st.data())
@@ -60,9 +60,11 @@ def test_figures_of_nothing_are_refused() -> None:
 
 def test_what_is_not_a_documents_own_token_is_found_out() -> None:
     sizes = np.array([1, 1, 2, 3])
-    document = Document("d", "mail/a.txt", "text/plain", np.array([1, 2, 3]), np.array(["NOUN", "VERB", "NOUN"]), np.array(["outside"] * 3))
+    document = AnnotatedDocument(
+        "d", "mail/a.txt", "text/plain", np.array([1, 2, 3]), np.array(["NOUN", "VERB", "NOUN"]), np.array(["outside"] * 3)
+    )
     numbers = {"nats": np.array([1.0, 2.0]), "correct": np.array([True, False])}
-    right = Scored("d", np.array([1, 2]), np.array([2, 3]), **numbers)
+    right = ScoredPiece("d", np.array([1, 2]), np.array([2, 3]), **numbers)
     cells = tally([document], {"d": [right]}, sizes)
     assert vars(cells["all", "all"]["d"]) == {"tokens": 2, "bytes": 5, "nats": 3.0, "correct": 1}
     assert vars(cells["by_pos", "NOUN"]["d"]) == {"tokens": 1, "bytes": 3, "nats": 2.0, "correct": 0}

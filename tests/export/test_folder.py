@@ -12,8 +12,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from privllm.core.errors import UserError
 from privllm.core.params import load_sections
 from privllm.engine.pipeline import declared_stages, outputs_of
-from privllm.export.folder import ExportConfig, ExportInputs, digests_of, export
-from privllm.models.family import CLASSES
+from privllm.export.config import ExportConfig
+from privllm.export.folder import ExportInputs, digests_of, export
+from privllm.models.loading import MODELS
 from stages import export as stage
 from tests.workshop import ROOT
 
@@ -73,7 +74,7 @@ def test_every_family_loads_by_its_auto_class_with_equal_logits(export_inputs: E
     code = card.split("```python\n")[1].split("```")[0].replace(f"data/export/{family}", str(tmp_path))
     exec(code, {"print": lambda text: None})  # the card's own example
     tokenizer = AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)
-    assert len(tokenizer) == CLASSES[family].from_pretrained(tmp_path).config.vocab_size
+    assert len(tokenizer) == MODELS[family].auto_class.from_pretrained(tmp_path).config.vocab_size
 
 
 def test_only_a_causal_model_is_said_to_chat(export_inputs: ExportInputs, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from privllm.models.attention import CAUSAL
+from privllm.models.attention import FUSED_CAUSAL
 from privllm.models.causal import CausalConfig, build_causal
 
 
@@ -72,6 +72,6 @@ def test_no_mask_is_built_while_tracing(ids):
         return graph.forward
 
     model = shaken_model()
-    assert model.config._attn_implementation == CAUSAL
+    assert model.config._attn_implementation == FUSED_CAUSAL
     torch.compile(model.model, backend=record)(input_ids=ids, use_cache=False)
     assert seen == [None, None]

@@ -7,11 +7,11 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from privllm.core.base_model import ARCHITECTURES
 from privllm.core.errors import UserError
+from privllm.core.families import TRAITS
 from privllm.models.base_weights import note_of, open_start
 from privllm.models.causal import CausalConfig
-from privllm.models.family import CLASSES, build, load
+from privllm.models.loading import MODELS, build, load
 from privllm.models.masked import MaskedConfig
 from privllm.models.seq2seq import SENTINELS, Seq2SeqConfig
 from privllm.models.special_tokens import END_OF_TEXT, PAD
@@ -23,7 +23,7 @@ SECTIONS = {
     "masked": MaskedConfig(layers=2, width=32, heads=2, dropout=0.25),
     "seq2seq": Seq2SeqConfig(encoder_layers=1, decoder_layers=1, width=32, heads=2, dropout=0.25),
 }
-KINDS = [(family, kind, tied) for family, kinds in ARCHITECTURES.items() for kind in kinds for tied in (True, False)]
+KINDS = [(family, kind, tied) for family, traits in TRAITS.items() for kind in traits.model_types for tied in (True, False)]
 
 
 def logits(model: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
@@ -56,7 +56,7 @@ def test_logits_are_the_starts_under_our_numbers(family: str, kind: str, tied: b
     assert (model.config.eos_token_id, model.config.pad_token_id) == (END_OF_TEXT, PAD)
     assert {value for key, value in vars(model.config).items() if "dropout" in key and key != "classifier_dropout"} == {0.25}
     model.save_pretrained(tmp_path / "out")
-    assert torch.allclose(logits(CLASSES[family].from_pretrained(tmp_path / "out"), ours[lots]), made, atol=1e-5)
+    assert torch.allclose(logits(MODELS[family].auto_class.from_pretrained(tmp_path / "out"), ours[lots]), made, atol=1e-5)
     assert str(tmp_path) not in (tmp_path / "out/config.json").read_text("utf-8")
 
 

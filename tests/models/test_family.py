@@ -1,4 +1,4 @@
-"""masked, seq2seq and what the families share: built from a seed alone, loaded by stock classes with equal logits."""
+"""Every family: complete, built from a seed alone, and loaded by stock classes with equal logits."""
 
 import json
 from pathlib import Path
@@ -9,11 +9,16 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
 from privllm.core.errors import UserError
+from privllm.core.families import TRAITS
 from privllm.models.causal import CausalConfig
-from privllm.models.family import CLASSES, FAMILIES, build, load
+from privllm.models.family import FAMILIES
+from privllm.models.family_model import FamilyModel
+from privllm.models.family_texts import TEXTS
+from privllm.models.loading import MODELS, build, load
 from privllm.models.masked import MaskedConfig
 from privllm.models.seq2seq import SENTINELS, Seq2SeqConfig, sentinel, with_sentinels
 from privllm.models.special_tokens import END_OF_TEXT, MASK, PAD
+from privllm.train.config import PretrainConfig
 
 VOCABULARY, CONTEXT = 40, 16
 SMALL = {
@@ -29,7 +34,17 @@ def logits(model: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
         return model(input_ids=ids, **more).logits
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_complete() -> None:
+    """This names what a new family lacks."""
+    for places in (MODELS, TEXTS, FAMILIES, vars(PretrainConfig())):
+        assert set(places) == set(TRAITS)
+    for name, family in FAMILIES.items():
+        assert (family.name, family.traits, family.text) == (name, TRAITS[name], TEXTS[name])
+        assert isinstance(family.model, FamilyModel)
+        assert (family.fill_gaps is None) == family.traits.continues_text
+
+
+@pytest.mark.parametrize("family", MODELS)
 def test_initialised_from_the_seed_alone(family: str) -> None:
     state = torch.random.get_rng_state()
     first, second, other = (build(family, SMALL[family], VOCABULARY, CONTEXT, seed) for seed in (0, 0, 1))
@@ -40,7 +55,7 @@ def test_initialised_from_the_seed_alone(family: str) -> None:
     assert not all(differ)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", MODELS)
 def test_stock_classes_load_it_with_equal_logits(family: str, tmp_path: Path) -> None:
     model = build(family, SMALL[family], VOCABULARY, CONTEXT, 0).eval()
     with torch.no_grad():  # so that the branches say something
@@ -48,7 +63,7 @@ def test_stock_classes_load_it_with_equal_logits(family: str, tmp_path: Path) ->
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.05)
     model.save_pretrained(tmp_path)
     ids = torch.randint(6, VOCABULARY, (2, CONTEXT), generator=torch.Generator().manual_seed(0))
-    stock = CLASSES[family].from_pretrained(tmp_path, local_files_only=True).eval()
+    stock = MODELS[family].auto_class.from_pretrained(tmp_path, local_files_only=True).eval()
     assert torch.allclose(logits(stock, ids), logits(load(family, tmp_path), ids), atol=1e-5)
     assert torch.allclose(logits(stock, ids), logits(model, ids), atol=1e-5)
     assert stock.config.pad_token_id == PAD
@@ -57,7 +72,7 @@ def test_stock_classes_load_it_with_equal_logits(family: str, tmp_path: Path) ->
 def test_before_training_every_guess_is_nearly_as_good_as_any() -> None:
     """T5's own start is sure that each token follows itself."""
     ids = torch.randint(6, VOCABULARY, (2, CONTEXT), generator=torch.Generator().manual_seed(0))
-    for family in FAMILIES:
+    for family in MODELS:
         model = build(family, SMALL[family], VOCABULARY, CONTEXT, 0).eval()
         entropy = torch.distributions.Categorical(logits=logits(model, ids)).entropy().mean()
         assert entropy > 0.9 * torch.tensor(float(model.config.vocab_size)).log(), family

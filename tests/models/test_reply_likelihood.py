@@ -6,7 +6,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from privllm.models.causal import CausalConfig, build_causal
-from privllm.models.reply_likelihood import Pair, agreement, log_probabilities, preferred, rows_of
+from privllm.models.reply_likelihood import ReplyPair, agreement, log_probabilities, preferred, rows_of
 
 SAID = [([3, 9, 4], [7, 8, 5]), ([3], [5]), ([3, 11, 12, 13, 4], [20, 5]), ([6, 4], [9, 9, 9, 30, 31, 5])]
 
@@ -49,7 +49,7 @@ def test_as_token_by_token(model: PreTrainedModel, batch_size: int) -> None:
 
 
 def test_margins_are_of_means_and_of_sums(model: PreTrainedModel) -> None:
-    pairs = [Pair([3, 9, 4], [7, 8, 5], [5]), Pair([3, 4], [5], [7, 8, 5])]
+    pairs = [ReplyPair([3, 9, 4], [7, 8, 5], [5]), ReplyPair([3, 4], [5], [7, 8, 5])]
     found = preferred(model, pairs)
     for i, pair in enumerate(pairs):
         chosen, rejected = (slowly(model.eval(), list(pair.prompt), list(reply)) for reply in pair[1:])

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from privllm.core.errors import UserError
+from privllm.core.families import families_of
 from privllm.models.causal import CausalConfig
-from privllm.models.config import LEARNERS, families_of
-from privllm.models.family import build, context_of
+from privllm.models.loading import build, context_of
 from privllm.models.masked import MaskedConfig
 from privllm.models.seq2seq import Seq2SeqConfig
 from privllm.models.task_heads import CLASSES, open_model
+from privllm.tasks.formats import KINDS
 
 MODELS = {
     "causal": CausalConfig(layers=2, width=32, heads=2),
@@ -60,5 +61,5 @@ def test_what_cannot_be_opened_is_explained(starts: dict[str, Path], tmp_path: P
         open_model("chat", "causal", tmp_path, (), 0)
     with pytest.raises(UserError, match="t5 model, which is not of the causal family"):
         open_model("chat", "causal", starts["seq2seq"], (), 0)
-    assert families_of("classification") == ["masked", "causal"]
-    assert {(kind, family) for kind in LEARNERS for family in families_of(kind)} == set(CLASSES)
+    assert families_of("classification") == ["causal", "masked"]
+    assert {(kind, family) for kind in KINDS for family in families_of(kind)} == set(CLASSES)

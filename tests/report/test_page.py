@@ -94,7 +94,7 @@ def inputs_of(folder: Path, reports: dict) -> ReportInputs:
     print_file = folder / "print.json"
     print_file.write_text(json.dumps({"modules": {"a": "0"}, "libraries": {}}))
     params = {"pretrain": {"causal": {"model": {"width": 256}, "seed": 0}}}
-    return ReportInputs(folder, ("causal", "masked"), folder / "texts", (print_file,), params)
+    return ReportInputs(folder, ("causal", "masked"), folder / "texts", (print_file,), params, {"causal": "Reads from left to right."})
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ import torch
 from privllm.core.records import DEDUPED, document_id
 from privllm.core.split import SplitConfig
 from privllm.core.tables import write_table
-from privllm.export.folder import ExportConfig, ExportInputs, export
+from privllm.export.config import ExportConfig
+from privllm.export.folder import ExportInputs, export
 from privllm.models.causal import CausalConfig
-from privllm.models.family import build
+from privllm.models.loading import build
 from privllm.models.masked import MaskedConfig
 from privllm.models.seq2seq import Seq2SeqConfig
 from privllm.models.special_tokens import vocabulary_size

@@ -8,7 +8,8 @@ from rich.console import Console
 from transformers import AutoTokenizer
 
 from privllm.core.errors import UserError
-from privllm.export.folder import ExportConfig, ExportInputs, export
+from privllm.export.config import ExportConfig
+from privllm.export.folder import ExportInputs, export
 from privllm.feedback.records import Message
 from privllm.serve.engine.base import Ask, Refused, Settings
 from privllm.serve.engine.prompting import Foreign

@@ -9,18 +9,18 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from privllm.engine.digests import digest_of
-from privllm.export.folder import ExportConfig, ExportInputs, export
+from privllm.export.config import ExportConfig
+from privllm.export.folder import ExportInputs, export
 from privllm.feedback.records import Message
 from privllm.models.causal import CausalConfig
-from privllm.models.family import build
+from privllm.models.loading import build
 from privllm.models.special_tokens import END, END_OF_TEXT, vocabulary_size
 from privllm.serve.engine.base import Ask, Done, Settings
 from privllm.serve.engine.local import Batched
 from privllm.tokens.chat_format import Speech
 from privllm.train.align import recipe
-from privllm.train.align.recipe import DpoConfig, SftConfig
-from privllm.train.align.recipe import Inputs as AlignInputs
-from privllm.train.finetune import Inputs, finetune
+from privllm.train.align.config import AlignInputs, DpoConfig, SftConfig
+from privllm.train.finetune import FinetuneInputs, finetune
 from privllm.train.loop import Work
 from tests.foreign import save_foreign
 from tests.train.tiny_feedback import make_rows, places, row, write_lessons
@@ -59,7 +59,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tuned(shop: Path, place: Path, kind: str = "chat", start: str = "causal") -> Path:
     cfg = tiny(kind, "causal", learning_rate=HARDLY, max_tokens=200, generated=2)
-    inputs = Inputs(shop / f"{kind}.jsonl", shop / start, shop / "tokenizer")
+    inputs = FinetuneInputs(shop / f"{kind}.jsonl", shop / start, shop / "tokenizer")
     finetune("mine", cfg, inputs, place / "out", place / "live", Work(place / "work/mine", "code"))
     return place / "out"
 

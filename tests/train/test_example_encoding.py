@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from privllm.core.errors import UserError
-from privllm.models.special_tokens import MASK
+from privllm.models.special_tokens import IGNORED, MASK
 from privllm.tasks.formats import Chat, Classified, Content, Dataset, Example, Pair, Tagged
 from privllm.tokens.chat_format import Speech
-from privllm.train.batches import IGNORED
 from privllm.train.example_encoding import Coder, Encoded, tags_of
 from tests.train.tiny_tasks import make_tokenizer
 

@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 from privllm.core.errors import UserError
 from privllm.models.special_tokens import vocabulary_size
 from privllm.models.task_heads import CLASSES
-from privllm.train.finetune import FinetuneConfig, Inputs, finetune, steps_of
+from privllm.train.finetune import FinetuneConfig, FinetuneInputs, finetune, steps_of
 from privllm.train.loop import Work
 from privllm.train.loss_history import History
 from tests.train import tiny_tasks
@@ -39,7 +39,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(cfg: FinetuneConfig, shop: Path, place: Path, data: Path | None = None, code: str = "code", seconds: float = 0.0) -> dict:
     """With a checkpoint after every step, unless `seconds` says otherwise."""
-    inputs = Inputs(data or shop / f"{cfg.kind}.jsonl", shop / cfg.family, shop / "tokenizer")
+    inputs = FinetuneInputs(data or shop / f"{cfg.kind}.jsonl", shop / cfg.family, shop / "tokenizer")
     return finetune("mine", cfg, inputs, place / "out", place / "live", Work(place / "work" / "mine", code, seconds))
 
 
@@ -214,7 +214,7 @@ def test_an_answer_longer_than_the_context_names_its_line(shop: Path, tmp_path: 
 
 def test_wrong_parameters_are_explained(shop: Path) -> None:
     for changes, part in (
-        ({"family": "seq2seq"}, "masked, causal"),
+        ({"family": "seq2seq"}, "causal, masked"),
         ({"kind": "speech"}, "classification, tokens"),
         ({"generated": -1}, "generated"),
     ):

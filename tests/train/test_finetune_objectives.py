@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from privllm.models.special_tokens import IGNORED
 from privllm.models.task_heads import CLASSES, open_model
-from privllm.train.batches import IGNORED, fill
+from privllm.train.batches import fill
 from privllm.train.example_encoding import Encoded
-from privllm.train.finetune_objectives import OBJECTIVES, Supervised
+from privllm.train.finetune_objectives import Supervised, objective_for
 from tests.train.tiny_tasks import MODELS, make_start, tiny
 
 VOCABULARY = 64
@@ -41,7 +42,7 @@ def objective(starts: dict, kind: str, family: str) -> Supervised:
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
-    return OBJECTIVES[kind, family](model.eval(), tiny(kind, family), examples(kind, family), examples(kind, family), 1, "x")
+    return objective_for(kind, family)(model.eval(), tiny(kind, family), examples(kind, family), examples(kind, family), 1, "x")
 
 
 @pytest.mark.parametrize(("kind", "family"), sorted(CLASSES))

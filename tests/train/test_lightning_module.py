@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from privllm.models.family import FAMILIES, build
-from privllm.train.batches import IGNORED
+from privllm.models.loading import MODELS, build
+from privllm.models.special_tokens import IGNORED
 from privllm.train.lightning_module import REST_RATE, make_optimizer
 from privllm.train.objective import blocks
 from tests.train.test_pretrain_objectives import objective_of
@@ -25,7 +25,7 @@ def test_loss_is_the_cross_entropy_of_the_models_own_logits(corpus: Corpus):
     assert torch.allclose(objective.loss((inputs, labels), "sum"), F.cross_entropy(logits[kept], labels[kept], reduction="sum"), atol=1e-3)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", MODELS)
 @pytest.mark.parametrize(("optimizer", "rate"), [("muon", REST_RATE), ("adamw", 1.0)])
 def test_every_parameter_is_in_one_group_and_the_rest_does_not_decay(family, optimizer, rate):
     cfg = getattr(tiny(optimizer=optimizer), family)
@@ -48,7 +48,7 @@ def test_every_parameter_is_in_one_group_and_the_rest_does_not_decay(family, opt
     }[family]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", MODELS)
 def test_a_compiled_module_has_the_loss_and_gradients_of_the_eager_one(corpus: Corpus, monkeypatch, family):
     # Inductor takes a minute on a busy machine; what is ours (block by block, attention without a mask) is before it.
     monkeypatch.setattr("torch.compile", functools.partial(torch.compile, backend="aot_eager"))

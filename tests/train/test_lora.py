@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from privllm.core.errors import UserError
-from privllm.models.family import build
+from privllm.models.loading import build
 from privllm.train.adapter_config import AdapterConfig
 from privllm.train.lora import adapt, merge
 from tests.train.tiny_tasks import MODELS

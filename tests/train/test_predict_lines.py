@@ -12,7 +12,7 @@ from privllm.core.report import write_json
 from privllm.models.special_tokens import vocabulary_size
 from privllm.tasks.formats import read_examples
 from privllm.tasks.unlabelled import read_inputs
-from privllm.train.finetune import Inputs, finetune
+from privllm.train.finetune import FinetuneInputs, finetune
 from privllm.train.loop import Work
 from privllm.train.predict_lines import BATCH, answers, open_tuned
 from tests.train.tiny_tasks import example, make_start, make_tokenizer, tiny, write_examples
@@ -28,7 +28,9 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for kind, family in TASKS.items():
         start = make_start(family, root / "starts" / family, vocabulary_size(tokenizer))
         data = write_examples(root / f"{kind}.jsonl", kind)
-        finetune(kind, tiny(kind, family), Inputs(data, start, tokenizer), root / kind, root / "live" / kind, Work(root / "work", "x"))
+        finetune(
+            kind, tiny(kind, family), FinetuneInputs(data, start, tokenizer), root / kind, root / "live" / kind, Work(root / "work", "x")
+        )
     return root
 
 

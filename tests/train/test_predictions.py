@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from privllm.models.family import build
+from privllm.models.loading import build
 from privllm.models.special_tokens import vocabulary_size
 from privllm.tasks.formats import Classified, Example, Pair, Tagged
 from privllm.tokens.chat_format import Speech
 from privllm.train.example_encoding import Encoded
-from privllm.train.finetune_objectives import OBJECTIVES
-from privllm.train.predictions import Judged, Limits, as_line, placed, read, write
+from privllm.train.finetune_objectives import objective_for
+from privllm.train.predictions import HeldOutResults, Limits, as_line, placed, read, write
 from tests.train.tiny_tasks import MODELS, make_tokenizer, tiny
 
 
@@ -41,7 +41,7 @@ def test_answers_do_not_depend_on_who_is_asked_beside(tokenizer, family: str) ->
 def test_losses_by_example_add_up(tokenizer) -> None:
     size, rng = vocabulary_size(tokenizer), np.random.default_rng(0)
     asked = [Encoded(ids, np.where(ids % 2, ids, -100), ids) for ids in (rng.integers(13, 300, n) for n in (4, 12, 7))]
-    of = OBJECTIVES["chat", "causal"](lively("causal", size), tiny("chat", "causal"), asked, asked, 1, "x")
+    of = objective_for("chat", "causal")(lively("causal", size), tiny("chat", "causal"), asked, asked, 1, "x")
     score, guesses, sure = read(of, asked, batch_size=2)
     with torch.no_grad():
         assert score.over.sum() == pytest.approx(float(of.loss(of.make(asked), "sum")), rel=1e-5)
@@ -58,4 +58,4 @@ def test_lines_of_predictions() -> None:
     assert as_line(Example(1, "a", "g", "", Classified("x", "good")), "bad") == {"id": "a", "expected": "good", "predicted": "bad"}
     assert as_line(Example(1, "a", "g", "", Tagged(("x",), ("O",))), ["O"])["expected"] == ["O"]
     assert as_line(Example(1, "a", "g", "", Pair("x", "y")), "z")["expected"] == "y"
-    assert Judged([], [], {}, {"macro_f1": 0.5}).plain() == {"macro_f1": 0.5}
+    assert HeldOutResults([], [], {}, {"macro_f1": 0.5}).plain() == {"macro_f1": 0.5}

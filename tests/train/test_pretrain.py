@@ -15,12 +15,13 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import load_file, save_file
 
 import privllm
-from privllm.core.base_model import ARCHITECTURES, DOCUMENTS, NOTE
+from privllm.core.base_model import DOCUMENTS, NOTE
 from privllm.core.errors import UserError
+from privllm.core.families import TRAITS
 from privllm.core.report import write_json
 from privllm.core.tables import write_table
-from privllm.models.family import FAMILIES, load
 from privllm.models.generate import SamplingConfig, generate
+from privllm.models.loading import MODELS, load
 from privllm.tokens.trained_documents import TRAINED
 from privllm.train.checkpoint import NAME
 from privllm.train.config import PretrainConfig
@@ -311,7 +312,7 @@ def test_every_family_learns_and_goes_on_exactly(corpus, tmp_path, monkeypatch, 
 
 
 def test_the_families_are_those_of_the_section():
-    assert set(vars(tiny())) == set(FAMILIES)
+    assert set(vars(tiny())) == set(MODELS)
 
 
 @pytest.fixture(scope="module")
@@ -407,7 +408,7 @@ def test_a_corpus_packed_with_another_tokenizer_is_refused(tmp_path, incumbent):
         run(continued(), corpus, tmp_path)
 
 
-@pytest.mark.parametrize(("family", "kind"), [(family, kind) for family, kinds in ARCHITECTURES.items() for kind in kinds])
+@pytest.mark.parametrize(("family", "kind"), [(family, kind) for family, traits in TRAITS.items() for kind in traits.model_types])
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_models_of_other_people_learn_in_every_family(tmp_path, family, kind, optimizer):
     corpus = make_corpus(tmp_path)

@@ -3,11 +3,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from privllm.models.family import FAMILIES, build
-from privllm.models.special_tokens import END_OF_TEXT, MASK, PAD
+from privllm.models.loading import MODELS, build
+from privllm.models.special_tokens import END_OF_TEXT, IGNORED, MASK, PAD
 from privllm.tokens.rows import open_rows
 from privllm.tokens.token_annotations import open_guide
-from privllm.train.batches import IGNORED
 from privllm.train.pretrain_objectives import OBJECTIVES, Packed, Split
 from tests.train.tiny_corpus import CONTEXT, VOCABULARY, Corpus, tiny, write_split
 
@@ -28,7 +27,7 @@ def test_labels_are_the_next_tokens_and_padding_is_ignored(tmp_path, corpus):
     assert [inputs.tolist()[1][:2], labels.tolist()[1]] == [[2, 1], [1, 3] + [IGNORED] * 6]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", MODELS)
 def test_a_batch_is_a_function_of_the_step(corpus, family):
     one, other = objective_of(family, corpus), objective_of(family, corpus)
     np.random.seed(1)
@@ -38,7 +37,7 @@ def test_a_batch_is_a_function_of_the_step(corpus, family):
     assert not all(torch.equal(a, b) for a, b in zip(one.batch(0), one.batch(1), strict=True))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", MODELS)
 def test_held_out_batches_do_not_depend_on_the_seed_and_count_every_row_once(corpus, family):
     found = [list(objective_of(family, corpus, seed=seed, batch_size=3).held_out()) for seed in (0, 1)]
     for one, other in zip(*found, strict=True):
@@ -47,7 +46,7 @@ def test_held_out_batches_do_not_depend_on_the_seed_and_count_every_row_once(cor
     assert sum(int((batch[-1] != IGNORED).any(1).sum()) for batch in found[0]) == rows
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", MODELS)
 def test_padding_has_no_say_and_a_batch_is_the_sum_of_its_rows(corpus, family):
     """The last row of the corpus is short; with the others it is padded, alone it is not."""
     objective = objective_of(family, corpus)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from privllm.feedback.recipe import FeedbackConfig
-from privllm.models.family import build
+from privllm.models.loading import build
 from privllm.models.special_tokens import vocabulary_size
 from privllm.tokens.chat_format import Speech
-from privllm.train.align.recipe import AlignConfig, DpoConfig, Inputs, Places, SftConfig
+from privllm.train.align.config import AlignConfig, AlignInputs, DpoConfig, Places, SftConfig
 from privllm.train.config import TrainConfig
 from privllm.train.loop import Work, train
 from privllm.train.pretrain import save
@@ -66,10 +66,10 @@ def make_feedback(folder: Path, *lines: Rating | Vote, held_out: float = 0.3) ->
     return folder / "clean"
 
 
-def make_inputs(root: Path) -> Inputs:
+def make_inputs(root: Path) -> AlignInputs:
     tokenizer = make_tokenizer(root / "tokenizer")
     rows = make_rows(root / "rows", Speech(tokenizer))
-    return Inputs(make_start(root, rows, tokenizer), make_feedback(root / "feedback", *said()), rows, tokenizer)
+    return AlignInputs(make_start(root, rows, tokenizer), make_feedback(root / "feedback", *said()), rows, tokenizer)
 
 
 def tiny(**changes: Any) -> AlignConfig:

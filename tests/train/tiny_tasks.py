@@ -9,7 +9,7 @@ import numpy as np
 
 from privllm.core.report import write_json
 from privllm.models.causal import CausalConfig
-from privllm.models.family import build
+from privllm.models.loading import build
 from privllm.models.masked import MaskedConfig
 from privllm.models.seq2seq import Seq2SeqConfig
 from privllm.tokens.vocabulary import TOKENIZER_CONFIG, TokenizerConfig, train

@@ -15,9 +15,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from privllm.core.errors import UserError
+from privllm.core.families import CAUSAL
 from privllm.engine.digests import digest_of
 from privllm.feedback.records import Model
-from privllm.models.family import load
+from privllm.models.loading import load
 from privllm.models.special_tokens import END_OF_TEXT, MARKS
 from privllm.serve.engine.base import Ask, Refused
 from privllm.serve.folders import require_model
@@ -45,7 +46,7 @@ def open_folder(folder: Path, revision: str = "") -> tuple[PreTrainedModel, Voic
     require_model(folder)
     provenance = folder / "provenance.json"
     if provenance.is_file():
-        model: PreTrainedModel = load("causal", folder)
+        model: PreTrainedModel = load(CAUSAL.name, folder)
         voice: Voice = Own(folder, json.loads(provenance.read_text("utf-8")), revision, model.config.max_position_embeddings)
     else:
         model, voice = _foreign(folder, revision)

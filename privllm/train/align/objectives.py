@@ -1,4 +1,4 @@
-"""What aligning learns: replies to imitate, and which of two replies to prefer; beside both, what was pretrained on.
+"""The objectives of `align`: replies to imitate, and which of two replies to prefer; beside both, replayed pretraining text.
 
     Imitate   weight * -log p(reply | prompt)                                                         per token of the replies
     Prefer    weight * -log sigmoid(beta * ((log p(c) - log q(c)) - (log p(r) - log q(r))))           per pair; q is the reference
@@ -18,14 +18,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from privllm.models.reply_likelihood import Pair, log_probabilities, rows_of, token_nats
+from privllm.models.reply_likelihood import ReplyPair, log_probabilities, rows_of, token_nats
 from privllm.train.batches import Batch, rows_of_step, spread
 from privllm.train.config import TrainConfig
 from privllm.train.objective import Objective
 from privllm.train.pretrain_objectives import NextToken
 
 
-class Shown(NamedTuple):
+class EncodedLesson(NamedTuple):
     """A lesson as ids."""
 
     prompt: list[int]
@@ -33,7 +33,7 @@ class Shown(NamedTuple):
     weight: float
 
 
-class Terms(NamedTuple):
+class LossTerms(NamedTuple):
     """What a loss has besides lessons."""
 
     text: NextToken  # pretraining that goes on beside them
@@ -41,87 +41,115 @@ class Terms(NamedTuple):
     beta: float = 0.1  # of `Prefer`: how closely it holds to the reference
 
 
-class Lessoned(Objective):
-    """(inputs [R, T], labels [R, T], wanted [R, T] bool, weights [B], ...) and, while training, (inputs, labels) of replayed rows."""
+class LessonObjective(Objective):
+    """(inputs [R, T], labels [R, T], is_reply [R, T] bool, weights [B], ...) and, while training, (inputs, labels) of replayed rows."""
 
-    parts = 4  # of a batch that are not replayed rows
+    lesson_tensors = 4  # of a batch; replayed rows stand behind them
 
     def __init__(
-        self, model: PreTrainedModel, cfg: TrainConfig, section: str, train: Sequence[Shown], validation: Sequence[Shown], terms: Terms
+        self,
+        model: PreTrainedModel,
+        cfg: TrainConfig,
+        section: str,
+        train: Sequence[EncodedLesson],
+        validation: Sequence[EncodedLesson],
+        terms: LossTerms,
     ) -> None:
         super().__init__(model, section)
         self.cfg, self.terms = cfg, terms
         self.train, self.validation = self.prepare(train), self.prepare(validation)
 
     def batch(self, step: int) -> Batch:
-        chosen = rows_of_step(self.cfg.seed, step, self.cfg.batch_size, len(self.train))
-        own = self.make([self.train[i] for i in chosen])
-        return (*own, *self.terms.text.batch(step)) if self.terms.replay else own
+        indices = rows_of_step(self.cfg.seed, step, self.cfg.batch_size, len(self.train))
+        lessons = self.make([self.train[index] for index in indices])
+        if not self.terms.replay:
+            return lessons
+        return (*lessons, *self.terms.text.batch(step))
 
     def held_out(self) -> Iterator[Batch]:
-        chosen = spread(len(self.validation), self.cfg.validation_rows)
-        for start in range(0, len(chosen), self.cfg.batch_size):
-            yield self.make([self.validation[i] for i in chosen[start : start + self.cfg.batch_size]])
+        indices = spread(len(self.validation), self.cfg.validation_rows)
+        for start in range(0, len(indices), self.cfg.batch_size):
+            batch_indices = indices[start : start + self.cfg.batch_size]
+            yield self.make([self.validation[index] for index in batch_indices])
 
     def loss(self, batch: Batch, reduction: str = "mean") -> Tensor:
-        """The mean of the lessons' loss, with that of the replayed rows where there are any; or the sum over the lessons alone."""
-        own = self.lesson_loss(batch[: self.parts])
+        """Return the mean of the lessons' loss, with that of the replayed rows where there are any.
+
+        With `reduction` "sum" it is the sum over the lessons alone.
+        """
+        lesson_sum = self.lesson_loss(batch[: self.lesson_tensors])
         if reduction == "sum":
-            return own
-        loss = own / max(1, self.labels(batch))
-        if len(batch) > self.parts:
-            loss = loss + self.terms.replay * self.terms.text.loss(batch[self.parts :])
+            return lesson_sum
+        loss = lesson_sum / max(1, self.labels(batch))
+        if len(batch) > self.lesson_tensors:
+            loss = loss + self.terms.replay * self.terms.text.loss(batch[self.lesson_tensors :])
         return loss
 
-    def prepare(self, lessons: Sequence[Shown]) -> list:
-        """What `make` takes."""
+    def prepare(self, lessons: Sequence[EncodedLesson]) -> list:
+        """Return the lessons in the form that `make` takes."""
         return list(lessons)
 
     @abstractmethod
     def make(self, lessons: Sequence) -> Batch:
-        """The batch of these lessons."""
+        """Return the batch of these lessons."""
 
     @abstractmethod
-    def lesson_loss(self, own: Batch) -> Tensor:
-        """The sum over a batch's lessons of what each costs times its weight."""
+    def lesson_loss(self, batch: Batch) -> Tensor:
+        """Return the sum over a batch's lessons of the loss of each times its weight."""
 
 
-class Imitate(Lessoned):
-    def make(self, lessons: Sequence[Shown]) -> Batch:
-        return (*rows_of([(one.prompt, one.replies[0]) for one in lessons]), torch.tensor([one.weight for one in lessons]))
+class Imitate(LessonObjective):
+    """Supervised fine-tuning on the first reply of each lesson."""
 
-    def lesson_loss(self, own: Batch) -> Tensor:
-        *rows, weights_B = own
+    def make(self, lessons: Sequence[EncodedLesson]) -> Batch:
+        rows = rows_of([(lesson.prompt, lesson.replies[0]) for lesson in lessons])
+        return (*rows, torch.tensor([lesson.weight for lesson in lessons]))
+
+    def lesson_loss(self, batch: Batch) -> Tensor:
+        *rows, weights_B = batch
         return (token_nats(self.model, *rows).sum(1) * weights_B).sum()
 
     def labels(self, batch: Batch) -> int:
         return int(batch[2].sum())
 
 
-class Compared(NamedTuple):
-    pair: Pair
+class WeightedPair(NamedTuple):
+    """A pair of replies with what the reference model says of it."""
+
+    pair: ReplyPair
     weight: float
     reference: float  # log q(chosen) - log q(rejected)
 
 
-class Prefer(Lessoned):
-    """Rows [2B, T] are the chosen replies and then the rejected ones; the fifth part is what the reference says, [B]."""
+class Prefer(LessonObjective):
+    """Direct preference optimisation.
 
-    parts = 5
+    Rows [2B, T] are the chosen replies and then the rejected ones; the fifth tensor is the reference, [B].
+    """
 
-    def prepare(self, lessons: Sequence[Shown]) -> list[Compared]:
-        pairs = [Pair(one.prompt, *one.replies) for one in lessons]
-        said = log_probabilities(self.model, [(pair.prompt, reply) for pair in pairs for reply in pair[1:]], self.cfg.batch_size)
-        leads = said.total.reshape(-1, 2) @ np.array([1.0, -1.0])
-        return [Compared(pair, one.weight, float(lead)) for pair, one, lead in zip(pairs, lessons, leads, strict=True)]
+    lesson_tensors = 5
 
-    def make(self, lessons: Sequence[Compared]) -> Batch:
-        pairs = [one.pair for one in lessons]
-        rows = rows_of([(pair.prompt, pair.chosen) for pair in pairs] + [(pair.prompt, pair.rejected) for pair in pairs])
-        return (*rows, *(torch.tensor([getattr(one, part) for one in lessons]) for part in ("weight", "reference")))
+    def prepare(self, lessons: Sequence[EncodedLesson]) -> list[WeightedPair]:
+        pairs = [ReplyPair(lesson.prompt, *lesson.replies) for lesson in lessons]
+        exchanges = []
+        for pair in pairs:
+            exchanges += [(pair.prompt, pair.chosen), (pair.prompt, pair.rejected)]
+        likelihoods = log_probabilities(self.model, exchanges, self.cfg.batch_size)
+        references = likelihoods.total.reshape(-1, 2) @ np.array([1.0, -1.0])
+        prepared = []
+        for pair, lesson, reference in zip(pairs, lessons, references, strict=True):
+            prepared.append(WeightedPair(pair, lesson.weight, float(reference)))
+        return prepared
 
-    def lesson_loss(self, own: Batch) -> Tensor:
-        *rows, weights_B, reference_B = own
+    def make(self, lessons: Sequence[WeightedPair]) -> Batch:
+        chosen = [(lesson.pair.prompt, lesson.pair.chosen) for lesson in lessons]
+        rejected = [(lesson.pair.prompt, lesson.pair.rejected) for lesson in lessons]
+        weights = torch.tensor([lesson.weight for lesson in lessons])
+        references = torch.tensor([lesson.reference for lesson in lessons])
+        return (*rows_of(chosen + rejected), weights, references)
+
+    def lesson_loss(self, batch: Batch) -> Tensor:
+        *rows, weights_B, reference_B = batch
         chosen_B, rejected_B = (-token_nats(self.model, *rows).sum(1)).chunk(2)
         return (weights_B * dpo_loss(chosen_B - rejected_B, reference_B, self.terms.beta)).sum()
 
@@ -130,5 +158,5 @@ class Prefer(Lessoned):
 
 
 def dpo_loss(policy_B: Tensor, reference_B: Tensor, beta: float) -> Tensor:
-    """[B], of how much likelier the chosen reply is than the rejected one, in nats, to the model and to its reference."""
+    """Return DPO's loss [B] of how much likelier, in nats, the chosen reply is to the model and to its reference."""
     return -F.logsigmoid(beta * (policy_B - reference_B))

@@ -1,8 +1,8 @@
-"""The training of `align`: imitate replies, then prefer one to another, by the one loop; each part goes on after any kill.
+"""The training of `align`: imitate replies, then prefer one to another, by the one loop; each phase can be resumed.
 
-A part that is done is kept in the work folder until all is done, and its model is always read back from there: so a run that was
-interrupted between the parts, or within one, ends in the bytes of one that was not. Losses are kept there too, since DVC removes a stage's
-outputs before it runs it again.
+A finished phase stays in the work folder until all are finished, and its model is always read back from there: so a
+run that was interrupted between the phases, or within one, ends in the bytes of one that was not. Losses are kept
+there too, since DVC removes a stage's outputs before it runs it again.
 """
 
 import json
@@ -19,14 +19,15 @@ from transformers import PreTrainedModel
 from privllm.core.report import write_json
 from privllm.core.seed import seed_of
 from privllm.engine.digests import digest_of
-from privllm.models.family import load
+from privllm.models.loading import load
 from privllm.tokens.rows import open_rows
-from privllm.train.align.figures import Judged, compare, judge
-from privllm.train.align.objectives import Imitate, Lessoned, Prefer, Shown, Terms
-from privllm.train.align.recipe import FILES, AlignConfig, DpoConfig, Inputs, Material, Places, SftConfig
+from privllm.train.align.config import FILES, AlignConfig, AlignInputs, DpoConfig, Places, SftConfig
+from privllm.train.align.data import Material
+from privllm.train.align.figures import Measurements, compare, measure
+from privllm.train.align.objectives import EncodedLesson, Imitate, LessonObjective, LossTerms, Prefer
 from privllm.train.chat_files import answer_turns, tokenizer_files
 from privllm.train.config import TrainConfig
-from privllm.train.loop import Work, key_of, train
+from privllm.train.loop import Trained, Work, key_of, train
 from privllm.train.lora import adapt, merge
 from privllm.train.pretrain import save
 from privllm.train.pretrain_objectives import NextToken, Split
@@ -36,104 +37,176 @@ NEVER = 1_000_000_000  # validations; patience that does not end
 DONE = "done.json"
 
 
-class Part(NamedTuple):
+class Phase(NamedTuple):
     """One of the two trainings."""
 
     name: str
     cfg: SftConfig | DpoConfig
-    objective: type[Lessoned]
-    train: list[Shown]
-    validation: list[Shown]
+    objective: type[LessonObjective]
+    train: list[EncodedLesson]
+    validation: list[EncodedLesson]
 
 
-def train_on(cfg: AlignConfig, material: Material, counts: dict[str, Any], inputs: Inputs, places: Places) -> dict[str, Any]:
-    """Write `places.out` and `places.live`; returns the report."""
+class LessonOf(NamedTuple):
+    """A lesson and the conversation that it belongs to."""
+
+    opening: str
+    lesson: EncodedLesson
+
+
+def train_on(
+    family: str,
+    cfg: AlignConfig,
+    material: Material,
+    counts: dict[str, Any],
+    inputs: AlignInputs,
+    places: Places,
+) -> dict[str, Any]:
+    """Write `places.out` and `places.live`; return the report."""
     transformers.utils.logging.disable_progress_bar()
-    files = [inputs.start, *(inputs.feedback / name for name in FILES), inputs.rows / "train", inputs.rows / "validation", inputs.tokenizer]
+    feedback_files = [inputs.feedback / name for name in FILES]
+    files = [inputs.start, *feedback_files, inputs.rows / "train", inputs.rows / "validation", inputs.tokenizer]
     key = key_of(cfg, files, places.code, compiled=False)
     report: dict[str, Any] = {"aligned": True, "conversations_for_validation": len(material.validation)} | counts
-    before = _judged(cfg, inputs.start, material, inputs)
-    start = inputs.start
-    for part in parts_of(cfg, material):
-        work = Work(places.work / part.name, places.code, places.seconds)
-        report[part.name] = _learn(cfg, part, start, inputs, work, f"{key} {part.name}")
-        start = places.work / part.name / "model"
-    after = _judged(cfg, start, material, inputs)
+    before = _measure(family, cfg, inputs.start, material, inputs)
+    phases = phases_of(cfg, material)
+    model_folder = inputs.start
+    for phase in phases:
+        work = Work(places.work / phase.name, places.code, places.seconds)
+        report[phase.name] = _learn(family, cfg, phase, model_folder, inputs, work, f"{key} {phase.name}")
+        model_folder = work.folder / "model"
+    after = _measure(family, cfg, model_folder, material, inputs)
     report |= compare(before, after, material.held_out, cfg.seed, cfg.draws)
-    facts = json.loads((inputs.start / "training.json").read_text("utf-8")) if (inputs.start / "training.json").is_file() else {}
-    said = {"feedback": digest_of(inputs.feedback / name for name in FILES)}
-    save(load("causal", start), facts | {"chat": True, "align": {"config": asdict(cfg), **said, **report}}, places.out)
-    for path in tokenizer_files(inputs.tokenizer):  # so that the folder can be talked to as it is
+    align_facts = {"config": asdict(cfg), "feedback": digest_of(feedback_files), **report}
+    facts = _training_facts(inputs.start) | {"chat": True, "align": align_facts}
+    save(load(family, model_folder), facts, places.out)
+    for path in tokenizer_files(inputs.tokenizer):  # so that one can talk to the model in the folder as it is
         shutil.copyfile(path, places.out / path.name)
     answer_turns(places.out)
     shutil.rmtree(places.live, ignore_errors=True)
-    for part in parts_of(cfg, material):
-        shutil.copytree(places.work / part.name / "live", places.live / part.name)
+    for phase in phases:
+        shutil.copytree(places.work / phase.name / "live", places.live / phase.name)
     shutil.rmtree(places.work, ignore_errors=True)
     return report
 
 
-def parts_of(cfg: AlignConfig, material: Material) -> list[Part]:
-    """Those that there are lessons for. A preferred reply is imitated too, at `sft.preferred` of its weight, unless it is a correction."""
-    corrections, preferences = material.training.corrections.kept, material.training.preferences.kept
-    imitated = [(lesson.opening, Shown(found.prompt, found.replies, lesson.weight)) for lesson, found in corrections]
-    if some := cfg.sft.preferred:
-        corrected = {lesson.id for lesson, _ in corrections}
-        voted = [(lesson, found) for lesson, found in preferences if lesson.id not in corrected]
-        imitated += [(lesson.opening, Shown(found.prompt, found.replies[:1], some * lesson.weight)) for lesson, found in voted]
-    compared = [(lesson.opening, Shown(found.prompt, found.replies, lesson.weight)) for lesson, found in preferences]
-    parts = []
-    for name, part_cfg, objective, shown in (("sft", cfg.sft, Imitate, imitated), ("dpo", cfg.dpo, Prefer, compared)):
-        sides: tuple[list[Shown], list[Shown]] = ([], [])
-        for opening, one in shown:
-            sides[opening in material.validation].append(one)
-        if shown:  # all of one kind may lie in conversations for validation: then they are learnt, and nothing stops early
-            parts.append(Part(name, part_cfg, objective, *(sides if sides[0] else (sides[1], []))))
-    return parts
+def _training_facts(folder: Path) -> dict[str, Any]:
+    path = folder / "training.json"
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
 
-def _learn(cfg: AlignConfig, part: Part, start: Path, inputs: Inputs, work: Work, key: str) -> dict[str, Any]:
-    """Leave the model in `work.folder/model` and return what is to be said of its training, unless that was done before."""
-    done = work.folder / DONE
-    if done.is_file() and (known := json.loads(done.read_text("utf-8")))["key"] == key:
-        return known["facts"]
-    model, steps = to_device(load("causal", start)), steps_of(cfg, part)
-    how = how_to_train(cfg, part, steps)
-    objective = part.objective(
-        model, how, f"align.{part.name}", part.train, part.validation or part.train, _terms(cfg, part, model, inputs)
+def phases_of(cfg: AlignConfig, material: Material) -> list[Phase]:
+    """Return the phases that there are lessons for."""
+    phases = []
+    for name, phase_cfg, objective, lessons in (
+        ("sft", cfg.sft, Imitate, _imitated(cfg, material)),
+        ("dpo", cfg.dpo, Prefer, _compared(material)),
+    ):
+        if not lessons:
+            continue
+        training = [lesson for opening, lesson in lessons if opening not in material.validation]
+        validation = [lesson for opening, lesson in lessons if opening in material.validation]
+        if not training:  # all of a kind may lie in conversations for validation: then nothing stops early
+            training, validation = validation, []
+        phases.append(Phase(name, phase_cfg, objective, training, validation))
+    return phases
+
+
+def _imitated(cfg: AlignConfig, material: Material) -> list[LessonOf]:
+    """Return the corrections, and at `sft.preferred` of their weight the preferred replies that are no corrections."""
+    lessons = []
+    corrected = set()
+    for lesson, exchange in material.training.corrections.kept:
+        corrected.add(lesson.id)
+        encoded = EncodedLesson(exchange.prompt, exchange.replies, lesson.weight)
+        lessons.append(LessonOf(lesson.opening, encoded))
+    if not cfg.sft.preferred:
+        return lessons
+    for lesson, exchange in material.training.preferences.kept:
+        if lesson.id not in corrected:
+            encoded = EncodedLesson(exchange.prompt, exchange.replies[:1], cfg.sft.preferred * lesson.weight)
+            lessons.append(LessonOf(lesson.opening, encoded))
+    return lessons
+
+
+def _compared(material: Material) -> list[LessonOf]:
+    """Return the preferences."""
+    lessons = []
+    for lesson, exchange in material.training.preferences.kept:
+        encoded = EncodedLesson(exchange.prompt, exchange.replies, lesson.weight)
+        lessons.append(LessonOf(lesson.opening, encoded))
+    return lessons
+
+
+def _learn(
+    family: str,
+    cfg: AlignConfig,
+    phase: Phase,
+    start: Path,
+    inputs: AlignInputs,
+    work: Work,
+    key: str,
+) -> dict[str, Any]:
+    """Leave the model in `work.folder/model` and return the facts of its training; a finished phase is not repeated."""
+    facts_file = work.folder / DONE
+    if facts_file.is_file():
+        finished = json.loads(facts_file.read_text("utf-8"))
+        if finished["key"] == key:
+            return finished["facts"]
+    model = to_device(load(family, start))
+    steps = steps_of(cfg, phase)
+    train_cfg = train_config_of(cfg, phase, steps)
+    objective = phase.objective(
+        model,
+        train_cfg,
+        f"align.{phase.name}",
+        phase.train,
+        phase.validation or phase.train,
+        _loss_terms(cfg, phase, model, inputs),
     )
     adapters = adapt(model.train(), cfg.lora, cfg.seed) if cfg.lora.rank else None
-    trained = train(objective, how, steps, work.folder / "live", work, key)
-    history = trained.history
-    facts = {
-        "lessons": len(part.train),
-        "validation": len(part.validation),
-        "steps": trained.steps,
-        "epochs": round(trained.steps * cfg.batch_size / len(part.train), 4),
-        "train_loss": round(history.latest("train/loss"), 6),
-        "validation_loss": round(history.latest("validation/loss"), 6) if part.validation else None,
-        "stopped_by": "plateau" if history.stopped_by == "plateau" else "epochs",
-    }
+    trained = train(objective, train_cfg, steps, work.folder / "live", work, key)
+    facts = _facts_of(cfg, phase, trained)
     save(merge(adapters) if adapters is not None else model, {}, work.folder / "model")
-    write_json(done.with_suffix(".partial"), {"key": key, "facts": facts})
-    done.with_suffix(".partial").replace(done)
+    partial = facts_file.with_suffix(".partial")
+    write_json(partial, {"key": key, "facts": facts})
+    partial.replace(facts_file)
     return facts
 
 
-def steps_of(cfg: AlignConfig, part: Part) -> int:
-    return max(cfg.min_steps, math.ceil(part.cfg.epochs * len(part.train) / cfg.batch_size))
+def _facts_of(cfg: AlignConfig, phase: Phase, trained: Trained) -> dict[str, Any]:
+    """Return what the report says of a phase."""
+    history = trained.history
+    return {
+        "lessons": len(phase.train),
+        "validation": len(phase.validation),
+        "steps": trained.steps,
+        "epochs": round(trained.steps * cfg.batch_size / len(phase.train), 4),
+        "train_loss": round(history.latest("train/loss"), 6),
+        "validation_loss": round(history.latest("validation/loss"), 6) if phase.validation else None,
+        "stopped_by": "plateau" if history.stopped_by == "plateau" else "epochs",
+    }
 
 
-def how_to_train(cfg: AlignConfig, part: Part, steps: int) -> TrainConfig:
-    """In fp32 everywhere, for DPO looks at small differences of large sums. Ten validations; without lessons for them none stops it."""
+def steps_of(cfg: AlignConfig, phase: Phase) -> int:
+    """Return how many steps a phase takes at most."""
+    return max(cfg.min_steps, math.ceil(phase.cfg.epochs * len(phase.train) / cfg.batch_size))
+
+
+def train_config_of(cfg: AlignConfig, phase: Phase, steps: int) -> TrainConfig:
+    """Return the settings of the loop.
+
+    It trains in fp32 everywhere, for DPO takes small differences of large sums, and validates ten times; without
+    lessons for validation nothing stops it.
+    """
     return TrainConfig(
         optimizer="adamw",
-        learning_rate=part.cfg.learning_rate,
+        learning_rate=phase.cfg.learning_rate,
         weight_decay=0.0,
         batch_size=cfg.batch_size,
         warmup_steps=steps // 10,
-        validate_every=max(1, steps // 10) if part.validation else steps,
-        patience=3 if part.validation else NEVER,
+        validate_every=max(1, steps // 10) if phase.validation else steps,
+        patience=3 if phase.validation else NEVER,
         min_delta=0.0,  # a slow beginning is no plateau
         compile=False,
         precision="32",
@@ -141,21 +214,27 @@ def how_to_train(cfg: AlignConfig, part: Part, steps: int) -> TrainConfig:
     )
 
 
-def _terms(cfg: AlignConfig, part: Part, model: PreTrainedModel, inputs: Inputs) -> Terms:
-    return Terms(_text(cfg, model, inputs), cfg.replay, getattr(part.cfg, "beta", math.nan))
+def _loss_terms(cfg: AlignConfig, phase: Phase, model: PreTrainedModel, inputs: AlignInputs) -> LossTerms:
+    return LossTerms(_text(cfg, model, inputs), cfg.replay, getattr(phase.cfg, "beta", math.nan))
 
 
-def _text(cfg: AlignConfig, model: PreTrainedModel, inputs: Inputs) -> NextToken:
-    """Pretraining's own objective, in an order of its own."""
-    how = TrainConfig(batch_size=max(1, cfg.batch_size // 2), seed=seed_of("replay", cfg.seed), validation_rows=VALIDATION_ROWS)
-    training, validation = (Split(open_rows(inputs.rows / side)) for side in ("train", "validation"))
-    return NextToken(model, how, training, validation, {})
+def _text(cfg: AlignConfig, model: PreTrainedModel, inputs: AlignInputs) -> NextToken:
+    """Return pretraining's own objective, in a data order of its own."""
+    train_cfg = TrainConfig(
+        batch_size=max(1, cfg.batch_size // 2),
+        seed=seed_of("replay", cfg.seed),
+        validation_rows=VALIDATION_ROWS,
+    )
+    training = Split(open_rows(inputs.rows / "train"))
+    validation = Split(open_rows(inputs.rows / "validation"))
+    return NextToken(model, train_cfg, training, validation, {})
 
 
-def _judged(cfg: AlignConfig, folder: Path, material: Material, inputs: Inputs) -> Judged:
-    model = to_device(load("causal", folder))
-    return judge(model, material.held_out, _text(cfg, model, inputs), cfg.batch_size)
+def _measure(family: str, cfg: AlignConfig, folder: Path, material: Material, inputs: AlignInputs) -> Measurements:
+    model = to_device(load(family, folder))
+    return measure(model, material.held_out, _text(cfg, model, inputs), cfg.batch_size)
 
 
 def to_device(model: PreTrainedModel) -> PreTrainedModel:
+    """Move a model to the GPU, where there is one."""
     return model.to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]

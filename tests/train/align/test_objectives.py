@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from privllm.models.family import build
+from privllm.models.loading import build
 from privllm.tokens.rows import open_rows
-from privllm.train.align.objectives import Imitate, Prefer, Shown, Terms, dpo_loss
+from privllm.train.align.objectives import EncodedLesson, Imitate, LossTerms, Prefer, dpo_loss
 from privllm.train.config import TrainConfig
 from privllm.train.pretrain_objectives import NextToken, Split
 from tests.train.tiny_corpus import write_split
@@ -17,9 +17,9 @@ from tests.train.tiny_tasks import CONTEXT, MODELS
 VOCABULARY, BETA = 64, 0.3
 CFG = TrainConfig(batch_size=3, compile=False)
 PAIRS = [
-    Shown([0, 3, 9, 5, 4], [[20, 21, 5], [22, 5]], 1.0),
-    Shown([0, 3, 5, 4], [[30, 5], [20, 21, 31, 5]], 0.25),
-    Shown([0, 4], [[7], [8]], 0.5),
+    EncodedLesson([0, 3, 9, 5, 4], [[20, 21, 5], [22, 5]], 1.0),
+    EncodedLesson([0, 3, 5, 4], [[30, 5], [20, 21, 31, 5]], 0.25),
+    EncodedLesson([0, 4], [[7], [8]], 0.5),
 ]
 
 
@@ -59,7 +59,7 @@ def test_by_hand() -> None:
 
 
 def test_preferring_is_what_the_paper_says(model, text) -> None:
-    objective = Prefer(model, CFG, "align.dpo", PAIRS, [], Terms(text, 0.0, BETA))
+    objective = Prefer(model, CFG, "align.dpo", PAIRS, [], LossTerms(text, 0.0, BETA))
     batch = objective.make(objective.train)
     assert objective.loss(batch).item() == pytest.approx((1 + 0.25 + 0.5) / 3 * math.log(2), rel=1e-5)  # as its reference is
     before = [[slowly(model, one.prompt, reply) for reply in one.replies] for one in PAIRS]
@@ -74,7 +74,7 @@ def test_preferring_is_what_the_paper_says(model, text) -> None:
 
 
 def test_imitating_is_weighted_cross_entropy_of_the_reply_alone(model, text) -> None:
-    objective = Imitate(model, CFG, "align.sft", PAIRS, PAIRS, Terms(text, 0.0))
+    objective = Imitate(model, CFG, "align.sft", PAIRS, PAIRS, LossTerms(text, 0.0))
     (batch,) = objective.held_out()
     nats = sum(-one.weight * slowly(model, one.prompt, one.replies[0]) for one in PAIRS)
     assert objective.labels(batch) == 3 + 2 + 1
@@ -85,7 +85,7 @@ def test_imitating_is_weighted_cross_entropy_of_the_reply_alone(model, text) -> 
 @pytest.mark.parametrize("kind", [Imitate, Prefer])
 def test_a_lesson_counts_by_its_weight(model, text, kind) -> None:
     def gradient(weight: float) -> torch.Tensor:
-        objective = kind(model, CFG, "align", [PAIRS[0]._replace(weight=weight)], [], Terms(text, 0.0, BETA))
+        objective = kind(model, CFG, "align", [PAIRS[0]._replace(weight=weight)], [], LossTerms(text, 0.0, BETA))
         model.zero_grad()
         objective.loss(objective.make(objective.train)).backward()
         return model.lm_head.weight.grad.clone()
@@ -97,13 +97,13 @@ def test_a_lesson_counts_by_its_weight(model, text, kind) -> None:
 
 @pytest.mark.parametrize("kind", [Imitate, Prefer])
 def test_pretraining_goes_on_in_every_step_and_in_no_validation(model, text, kind) -> None:
-    with_text = kind(model, CFG, "align", PAIRS, PAIRS, Terms(text, 0.5, BETA))
-    without = kind(model, CFG, "align", PAIRS, PAIRS, Terms(text, 0.0, BETA))
+    with_text = kind(model, CFG, "align", PAIRS, PAIRS, LossTerms(text, 0.5, BETA))
+    without = kind(model, CFG, "align", PAIRS, PAIRS, LossTerms(text, 0.0, BETA))
     batch, bare = with_text.batch(4), without.batch(4)
     assert all(a.equal(b) for a, b in zip(batch, with_text.batch(4), strict=True))
     assert not with_text.batch(5)[-1].equal(batch[-1])
-    assert len(bare) == kind.parts == len(batch) - 2
+    assert len(bare) == kind.lesson_tensors == len(batch) - 2
     expected = without.loss(bare).item() + 0.5 * text.loss(text.batch(4)).item()
     assert with_text.loss(batch).item() == pytest.approx(expected, rel=1e-5)
-    assert [len(held) for held in with_text.held_out()] == [kind.parts]
+    assert [len(held) for held in with_text.held_out()] == [kind.lesson_tensors]
     assert with_text.labels(batch) == without.labels(bare)

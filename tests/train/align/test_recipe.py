@@ -13,12 +13,14 @@ import pytest
 
 import privllm
 from privllm.core.errors import UserError
-from privllm.models.family import load
+from privllm.models.loading import load
 from privllm.tokens.chat_format import Speech
 from privllm.train.adapter_config import AdapterConfig
 from privllm.train.align import training
-from privllm.train.align.figures import compare, judge
-from privllm.train.align.recipe import AlignConfig, DpoConfig, Inputs, Material, SftConfig, align, read_material
+from privllm.train.align.config import AlignConfig, AlignInputs, DpoConfig, SftConfig
+from privllm.train.align.data import Material, read_material
+from privllm.train.align.figures import compare, measure
+from privllm.train.align.recipe import align
 from privllm.train.loss_history import History
 from tests.train import tiny_feedback
 from tests.train.striking import BETWEEN, starts, strike_at
@@ -32,7 +34,7 @@ class Killed(Exception):
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> AlignInputs:
     return make_inputs(tmp_path_factory.mktemp("align"))
 
 
@@ -40,12 +42,12 @@ def all_bytes(place: Path) -> dict[str, bytes]:
     return {str(path.relative_to(place)): path.read_bytes() for path in sorted(place.rglob("*")) if path.is_file()}
 
 
-def run(cfg: AlignConfig, inputs: Inputs, folder: Path) -> dict:
+def run(cfg: AlignConfig, inputs: AlignInputs, folder: Path) -> dict:
     return align("causal", cfg, inputs, places(folder))
 
 
 @pytest.fixture(scope="module")
-def learnt(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path]:
+def learnt(inputs: AlignInputs, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path]:
     folder = tmp_path_factory.mktemp("learnt")
     return run(tiny(), inputs, folder), folder
 
@@ -62,12 +64,12 @@ def test_what_people_prefer_is_learnt_and_what_was_known_is_not_lost(learnt: tup
     assert text["difference"] < 0.1
 
 
-def test_without_replay_it_would_be_lost(learnt: tuple[dict, Path], inputs: Inputs, tmp_path: Path) -> None:
+def test_without_replay_it_would_be_lost(learnt: tuple[dict, Path], inputs: AlignInputs, tmp_path: Path) -> None:
     forgot = run(tiny(replay=0.0), inputs, tmp_path)["text_loss"]["difference"]
     assert forgot > 3 * max(0.02, learnt[0]["text_loss"]["difference"])
 
 
-def test_files_counts_and_what_is_said_of_it(learnt: tuple[dict, Path], inputs: Inputs) -> None:
+def test_files_counts_and_what_is_said_of_it(learnt: tuple[dict, Path], inputs: AlignInputs) -> None:
     report, folder = learnt
     assert sorted(all_bytes(folder)) == [
         *(
@@ -157,14 +159,14 @@ def test_killed_with_signal_nine_and_started_again_gives_the_same_bytes(inputs, 
     script = """
 import os, signal, sys
 from pathlib import Path
-from tests.train.align.test_recipe import History, Inputs, run, tiny
+from tests.train.align.test_recipe import AlignInputs, History, run, tiny
 record = History.on_train_batch_end
 def dying(self, trainer, module, *args):
     record(self, trainer, module, *args)
     if trainer.global_step == 18 and module.objective.section == "align.dpo":
         os.kill(os.getpid(), signal.SIGKILL)
 History.on_train_batch_end = dying
-run(tiny(), Inputs(*map(Path, sys.argv[1:5])), Path(sys.argv[5]))
+run(tiny(), AlignInputs(*map(Path, sys.argv[1:5])), Path(sys.argv[5]))
 """
     environment = os.environ | {"PYTHONPATH": str(Path(privllm.__file__).parents[1])}
     command = [sys.executable, "-c", script, *map(str, inputs), str(tmp_path)]
@@ -185,7 +187,7 @@ def test_of_other_parameters_nothing_is_taken_up(inputs, tmp_path, monkeypatch) 
 
 
 @pytest.mark.parametrize("family", ["causal", "masked"])
-def test_without_feedback_the_same_bytes_go_on(inputs: Inputs, tmp_path: Path, capsys, family: str) -> None:
+def test_without_feedback_the_same_bytes_go_on(inputs: AlignInputs, tmp_path: Path, capsys, family: str) -> None:
     feedback = write_lessons(tmp_path / "none") if family == "causal" else inputs.feedback
     (tmp_path / "out").mkdir()
     (tmp_path / "out/old").write_text("")
@@ -196,14 +198,15 @@ def test_without_feedback_the_same_bytes_go_on(inputs: Inputs, tmp_path: Path, c
     assert json.loads((tmp_path / "live/passed_through.json").read_text()) == {"passed_through": report["passed_through"]}
 
 
-def test_passing_through_needs_no_torch(inputs: Inputs, tmp_path: Path) -> None:
+def test_passing_through_needs_no_torch(inputs: AlignInputs, tmp_path: Path) -> None:
     feedback = write_lessons(tmp_path / "none", sft=[row(0, 0.0, reply="Ada")])
     script = """
 import sys
 from pathlib import Path
-from privllm.train.align.recipe import AlignConfig, Inputs, Places, align
+from privllm.train.align.config import AlignConfig, AlignInputs, Places
+from privllm.train.align.recipe import align
 paths = list(map(Path, sys.argv[1:]))
-report = align("causal", AlignConfig(), Inputs(*paths[:4]), Places(*paths[4:], "code"))
+report = align("causal", AlignConfig(), AlignInputs(*paths[:4]), Places(*paths[4:], "code"))
 assert report["training"]["corrections"] == {"rows": 1, "used": 0, "dropped": {"weightless": 1}}, report
 assert not {"torch", "transformers", "lightning"} & set(sys.modules)
 """
@@ -214,7 +217,7 @@ assert not {"torch", "transformers", "lightning"} & set(sys.modules)
     assert all_bytes(tmp_path / "out") == all_bytes(inputs.start)
 
 
-def test_lessons_that_cannot_be_used_are_counted_and_the_rest_is_learnt(inputs: Inputs, tmp_path: Path) -> None:
+def test_lessons_that_cannot_be_used_are_counted_and_the_rest_is_learnt(inputs: AlignInputs, tmp_path: Path) -> None:
     preferences = [
         row(0, chosen="Ada walks", rejected="Bob walks"),
         row(1, chosen="Ada " * 60, rejected="Bob"),
@@ -231,9 +234,9 @@ def test_lessons_that_cannot_be_used_are_counted_and_the_rest_is_learnt(inputs: 
     assert not {"preference_accuracy", "reward_accuracy", "correction_loss"} & set(report)
 
 
-def test_what_was_preferred_or_written_is_imitated_and_never_what_was_rejected(inputs: Inputs) -> None:
+def test_what_was_preferred_or_written_is_imitated_and_never_what_was_rejected(inputs: AlignInputs) -> None:
     speech, material = Speech(inputs.tokenizer), read_material(tiny(), inputs)
-    sft, dpo = training.parts_of(tiny(), material)
+    sft, dpo = training.phases_of(tiny(), material)
     lessons = [*sft.train, *sft.validation]
     assert len(lessons) == len(material.training.corrections.kept) + len(material.training.preferences.kept) - corrected(material)
     for lesson in lessons:
@@ -251,14 +254,14 @@ def corrected(material: Material) -> int:
     return len(corrections & preferences)
 
 
-def test_a_preferred_reply_weighs_less_than_a_correction(inputs: Inputs) -> None:
+def test_a_preferred_reply_weighs_less_than_a_correction(inputs: AlignInputs) -> None:
     material = read_material(tiny(), inputs)
-    full, half = (training.parts_of(tiny(sft=SftConfig(preferred=share)), material)[0] for share in (1.0, 0.5))
+    full, half = (training.phases_of(tiny(sft=SftConfig(preferred=share)), material)[0] for share in (1.0, 0.5))
     shares = [less.weight / more.weight for less, more in zip(half.train, full.train, strict=True)]
     assert set(shares) == {0.5, 1.0}
 
 
-def test_corrections_alone_are_imitated(inputs: Inputs, tmp_path: Path) -> None:
+def test_corrections_alone_are_imitated(inputs: AlignInputs, tmp_path: Path) -> None:
     feedback = write_lessons(tmp_path / "clean", sft=[row(i, reply="Ada walks") for i in range(8)])
     report = run(tiny(**CLEARLY), inputs._replace(feedback=feedback), tmp_path)
     assert "dpo" not in report
@@ -277,7 +280,7 @@ def answer(model: Path, tokenizer: Path, question: str) -> str:
     )
 
 
-def test_preferences_alone_without_imitation_are_dpo_from_the_start(inputs: Inputs, tmp_path: Path) -> None:
+def test_preferences_alone_without_imitation_are_dpo_from_the_start(inputs: AlignInputs, tmp_path: Path) -> None:
     cfg = tiny(sft=SftConfig(preferred=0.0), dpo=DpoConfig(0.02), lora=AdapterConfig(rank=4), min_steps=40)
     feedback = make_feedback(tmp_path / "said", *said(corrections=0))
     report = run(cfg, inputs._replace(feedback=feedback), tmp_path)
@@ -289,14 +292,14 @@ def test_preferences_alone_without_imitation_are_dpo_from_the_start(inputs: Inpu
     assert all(".layers." in name and name.endswith("proj.weight") for name in changed)
 
 
-def test_lessons_of_one_conversation_are_all_learnt_though_it_would_be_for_validation(inputs: Inputs, tmp_path: Path) -> None:
+def test_lessons_of_one_conversation_are_all_learnt_though_it_would_be_for_validation(inputs: AlignInputs, tmp_path: Path) -> None:
     feedback = write_lessons(tmp_path / "clean", sft=[row(i, question="red", reply=f"Ada {i}") for i in range(4)])
     for share in (0.0, 0.5):
         report = run(tiny(validation=share), inputs._replace(feedback=feedback), tmp_path)
         assert (report["sft"]["lessons"], report["sft"]["validation"], report["conversations_for_validation"]) == (4, 0, 0)
 
 
-def test_weights_decide_between_people_who_disagree(inputs: Inputs, tmp_path: Path) -> None:
+def test_weights_decide_between_people_who_disagree(inputs: AlignInputs, tmp_path: Path) -> None:
     both = [
         row(i, weight, question=f"red {i}", reply=reply) for i in range(12) for weight, reply in ((0.9, "Ada walks"), (0.05, "Bob sings"))
     ]
@@ -304,10 +307,10 @@ def test_weights_decide_between_people_who_disagree(inputs: Inputs, tmp_path: Pa
     assert answer(tmp_path / "out", inputs.tokenizer, "red 3") == "Ada walks"
 
 
-def test_figures_of_a_model_beside_itself_do_not_differ(inputs: Inputs) -> None:
+def test_figures_of_a_model_beside_itself_do_not_differ(inputs: AlignInputs) -> None:
     material = read_material(tiny(), inputs)
     model = load("causal", inputs.start)
-    judged = judge(model, material.held_out, training._text(tiny(), model, inputs), 4)
+    judged = measure(model, material.held_out, training._text(tiny(), model, inputs), 4)
     report = compare(judged, judged, material.held_out, 0, 50)
     assert report["text_loss"]["difference"] == 0
     for name in ("preference_accuracy", "reward_accuracy", "correction_loss"):

@@ -1,0 +1,48 @@
+"""The families of models: what each can do, for code that opens no model.
+
+Everything that differs from family to family is asked here, never by name. How a family is built and trained is in `models.family_model`;
+`models.family` joins both to what evaluation and people need to know of it.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FamilyTraits:
+    """The abilities and needs of one family."""
+
+    name: str  # in params.yaml, dvc.yaml and below data/
+    model_types: tuple[str, ...]  # transformers' `model_type`s that its objective and the optimiser support
+    task_kinds: tuple[str, ...]  # what it can be fine-tuned for
+    can_converse: bool = False  # it answers turns, so people can rate its replies
+    continues_text: bool = False  # it writes on from a prompt; the others fill gaps
+    wants_annotations: bool = False  # its training can be guided by annotations (`data/guide`)
+    writes_separately: bool = False  # an encoder reads the prompt, a decoder writes the answer
+
+
+CAUSAL = FamilyTraits(
+    name="causal",
+    # Blocks called `layers` and a plain output layer.
+    model_types=("llama", "mistral", "qwen2", "qwen3"),
+    task_kinds=("classification", "text2text", "chat"),
+    can_converse=True,
+    continues_text=True,
+)
+MASKED = FamilyTraits(
+    name="masked",
+    model_types=("modernbert",),
+    task_kinds=("classification", "tokens"),
+    wants_annotations=True,
+)
+SEQ2SEQ = FamilyTraits(
+    name="seq2seq",
+    model_types=("t5",),
+    task_kinds=("text2text",),
+    writes_separately=True,
+)
+TRAITS = {traits.name: traits for traits in (CAUSAL, MASKED, SEQ2SEQ)}
+
+
+def families_of(kind: str) -> list[str]:
+    """Return the names of the families that can be fine-tuned for this kind of task."""
+    return [name for name, traits in TRAITS.items() if kind in traits.task_kinds]

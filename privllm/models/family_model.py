@@ -1,0 +1,37 @@
+"""What training needs to know of a family: how its models are built, adapted and loaded, and the loss it is pretrained with.
+
+One `FamilyModel` for each family, written in the family's own file and listed in `models.loading`. What only evaluation, export and people
+need is in `models.family`, so that an edit there trains nothing anew.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedModel
+
+from privllm.core.families import FamilyTraits
+
+Loss = Callable[[PreTrainedModel, tuple[Tensor, ...], str], Tensor]  # of a model on a batch, reduced by "mean" or "sum"; in nats
+
+
+@dataclass(frozen=True)
+class FamilyModel:
+    """The models of one family."""
+
+    traits: FamilyTraits
+    config: type  # dataclass of the section `pretrain.<family>.model`
+    build: Callable[[Any, int, int, int], PreTrainedModel]  # (config, vocabulary, context, seed) -> a fresh model
+    auto_class: Any  # transformers' Auto class that loads it
+    loss: Loss  # of pretraining
+    dropout: Mapping[str, tuple[str, ...]]  # {knob of `config`: its names in transformers' configuration}
+    set_special_ids: Callable[[Any, int], None]  # (transformers' configuration, context) -> None; our special tokens' ids
+    generation_config: Callable[[], GenerationConfig] | None = None  # of a family that writes
+    extra_ids: int = 0  # behind those of the tokenizer
+    fused_attention: frozenset[str] = frozenset()  # `model_type`s that `models.attention` supports
+
+    @property
+    def name(self) -> str:
+        """Return the family's name."""
+        return self.traits.name

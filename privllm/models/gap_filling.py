@@ -1,0 +1,49 @@
+"""What a model that does not continue text puts into the gaps of a row, greedily.
+
+Gaps are (begin, end) pairs in order, as `span_corruption.holes` gives them.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from privllm.models.seq2seq import SENTINELS
+from privllm.models.span_corruption import cut_out
+from privllm.models.special_tokens import END_OF_TEXT, MASK
+
+Gaps = list[tuple[int, int]]
+GapFiller = Callable[[PreTrainedModel, np.ndarray, Gaps], list[np.ndarray]]  # of a model, a row and its gaps
+
+
+@torch.inference_mode()
+def unmask(model: PreTrainedModel, row: np.ndarray, gaps: Gaps) -> list[np.ndarray]:
+    """Return the likeliest token at each masked place, gap by gap."""
+    ids = torch.from_numpy(row).long()[None].clone()
+    for begin, end in gaps:
+        ids[0, begin:end] = MASK
+    likeliest = model(input_ids=ids).logits[0].argmax(-1).numpy()
+    return [likeliest[begin:end] for begin, end in gaps]
+
+
+@torch.inference_mode()
+def write_spans(model: Any, row: np.ndarray, gaps: Gaps) -> list[np.ndarray]:
+    """Return what the decoder writes behind each sentinel; nothing for those that it leaves out."""
+    vocabulary = model.config.vocab_size - SENTINELS
+    inputs, labels = cut_out(row, gaps, vocabulary)
+    input_ids = torch.from_numpy(inputs)[None]
+    output = model.generate(input_ids, do_sample=False, max_new_tokens=2 * len(labels))[0].numpy()[1:]
+    is_sentinel = output >= vocabulary
+    ends = [*np.flatnonzero(is_sentinel | (output == END_OF_TEXT)).tolist(), len(output)]
+    spans = []
+    for number in range(len(gaps)):
+        places = np.flatnonzero(output == vocabulary + number)
+        if not len(places):
+            spans.append(output[:0])
+            continue
+        sentinel_at = int(places[0])
+        end = min(place for place in ends if place > sentinel_at)
+        spans.append(output[sentinel_at + 1 : end])
+    return spans

@@ -1,0 +1,81 @@
+"""The models of every family by name: building a fresh one, and loading one from a folder.
+
+Nothing is ever downloaded, no pickle is opened, and no code that lies beside a model is run.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedModel
+
+from privllm.core.errors import UserError
+from privllm.models.attention import FUSED_CAUSAL
+from privllm.models.causal import CAUSAL_MODEL
+from privllm.models.masked import MASKED_MODEL
+from privllm.models.seq2seq import SEQ2SEQ_MODEL
+
+MODELS = {model.name: model for model in (CAUSAL_MODEL, MASKED_MODEL, SEQ2SEQ_MODEL)}
+
+
+def build(family: str, cfg: Any, vocabulary: int, context: int, seed: int) -> PreTrainedModel:
+    """Return a fresh model for `vocabulary` ids and `context` tokens, in fp32; `cfg` is the family's own dataclass."""
+    return MODELS[family].build(cfg, vocabulary, context, seed)
+
+
+def load(family: str, folder: Path) -> PreTrainedModel:
+    """Return the model in `folder`, in fp32 and eval mode, on the CPU.
+
+    Raises UserError when there is none, or one of another family.
+    """
+    return read_weights(MODELS[family].auto_class, family, folder, config_of(folder)).eval()
+
+
+def config_of(folder: Path) -> Any:
+    """Return transformers' configuration of the model in `folder`. Raises UserError when there is none."""
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        raise UserError(
+            f"{folder} holds no trained model (config.json, model.safetensors): run `dvc repro pretrain`, or name another folder."
+        )
+    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def context_of(config: Any) -> int:
+    """Return how many tokens the model was made to see at once."""
+    for key in ("max_position_embeddings", "n_positions"):
+        if context := getattr(config, key, None):
+            return context
+    raise AssertionError("a model of every family has a limit")
+
+
+def attention_of(family: str, config: Any) -> dict[str, str]:
+    """Return the option that gives a model our attention, or {} where `attention` does not support it."""
+    if config.model_type in MODELS[family].fused_attention:
+        return {"attn_implementation": FUSED_CAUSAL}
+    return {}
+
+
+def read_weights(auto_class: Any, family: str, folder: Path, config: Any, whole: bool = False) -> PreTrainedModel:
+    """Return the model in `folder` as `auto_class` makes it of `config`, in fp32.
+
+    Raises UserError for one of another family, and with `whole` for one that lacks weights, which would be random.
+    """
+    try:
+        model, loading_info = auto_class.from_pretrained(
+            folder,
+            config=config,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype="float32",
+            output_loading_info=True,
+            **attention_of(family, config),
+        )
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{folder} holds a {config.model_type} model, which is not of the {family} family: {reason}") from error
+    missing = sorted(loading_info["missing_keys"])
+    if whole and missing:
+        raise UserError(
+            f"{folder} lacks {len(missing)} of its model's weights, {missing[0]} among them: take a folder that has all of them."
+        )
+    return model
