@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from privllm.cli.app import app
-from privllm.serve.database import FILE, People
+from privllm.serve.database import FILE, Database
 from tests.feedback.cases import rating, vote
 from tests.workshop import ROOT, environment
 
@@ -37,9 +37,9 @@ def test_tokens_are_made_shown_and_revoked() -> None:
 
 
 def test_feedback_is_exported_counted_and_offered_to_dvc() -> None:
-    people = People()
-    people.rate(rating("a"))
-    people.vote(vote("1", "left"))
+    database = Database()
+    database.rate(rating("a"))
+    database.vote(vote("1", "left"))
     first = RUNNER.invoke(app, ["feedback", "export"]).stdout
     files = "data/feedback/ratings.jsonl", "data/feedback/votes.jsonl"
     assert first == f"{files[0]}  1 new\n{files[1]}  1 new\nKeep them with the build: dvc add {files[0]} {files[1]}\n"
@@ -54,11 +54,11 @@ def test_dvc_add_is_run_where_it_is_asked_for(here: Path) -> None:
     from dvc.repo import Repo
 
     Repo.init(str(here), no_scm=True).close()
-    People().vote(vote("1", "left"))
+    Database().vote(vote("1", "left"))
     done = run("feedback", "export", "--dvc-add")
     assert done.returncode == 0, done.stderr
     assert (here / "data/feedback/votes.jsonl.dvc").is_file()
-    People().vote(vote("2", "tie"))
+    Database().vote(vote("2", "tie"))
     assert run("feedback", "export", "--dvc-add").returncode == 0
     assert len((here / "data/feedback/votes.jsonl").read_bytes().splitlines()) == 2
 

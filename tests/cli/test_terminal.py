@@ -18,7 +18,7 @@ from privllm.manage.plan import RUNS, Plan, Step
 from privllm.manage.promote import Release
 from privllm.manage.rebuild_causes import Cause
 from privllm.manage.trace import Standing, Trace
-from privllm.serve.database import People
+from privllm.serve.database import Database
 from tests.feedback.cases import B, vote
 from tests.hostile import ESCAPED, EVIL, obeyed
 
@@ -131,7 +131,7 @@ def test_the_summary_of_hostile_reports(here: Path) -> None:
 
 def test_people_and_models_with_hostile_names() -> None:
     model = Model(f"[/red]{EVIL}".encode("utf-8", "replace").decode(), "a" * 40, "a" * 32)
-    People().vote(vote("1", "left", model, B))
+    Database().vote(vote("1", "left", model, B))
     done = RUNNER.invoke(app, ["feedback", "ranking"])
     assert done.exit_code == 0, done.exception
     assert not obeyed(done.output)

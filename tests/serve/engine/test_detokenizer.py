@@ -4,35 +4,35 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from privllm.serve.engine.detokenizer import Spoken
+from privllm.serve.engine.detokenizer import Detokenizer
 from privllm.tokens.encode import Encoder
 
 
 def say(text: str, stop: tuple[str, ...] = ()) -> tuple[list[str], bool]:
     """Letter by letter, as if every letter were a token."""
-    spoken = Spoken(lambda ids: "".join(map(chr, ids)), stop)
+    detokenizer = Detokenizer(lambda ids: "".join(map(chr, ids)), stop)
     pieces = []
     for letter in text:
-        pieces.append(spoken.add(ord(letter)))
-        if spoken.stopped:
+        pieces.append(detokenizer.add(ord(letter)))
+        if detokenizer.stopped:
             break
-    return [*pieces, spoken.rest()], spoken.stopped
+    return [*pieces, detokenizer.flush()], detokenizer.stopped
 
 
 def test_characters_come_whole(built: Path) -> None:
     encoder = Encoder.open(built / "tokenizer")
-    spoken, text = Spoken(lambda ids: encoder.decode(np.array(ids))), "naïve 数据 🙂🙃 end"
-    pieces = [spoken.add(token) for token in encoder.encode([text])[0].tolist()]
+    detokenizer, text = Detokenizer(lambda ids: encoder.decode(np.array(ids))), "naïve 数据 🙂🙃 end"
+    pieces = [detokenizer.add(token) for token in encoder.encode([text])[0].tolist()]
     assert "".join(pieces) == text
     assert not any("\ufffd" in piece for piece in pieces)
-    spoken.add(encoder.encode(["🙂"])[0].tolist()[0])
-    assert spoken.rest().strip("\ufffd") == ""
+    detokenizer.add(encoder.encode(["🙂"])[0].tolist()[0])
+    assert detokenizer.flush().strip("\ufffd") == ""
 
 
 def test_a_space_that_a_tokenizer_writes_only_between_words() -> None:
     words = ["", "the", "row"]
-    spoken = Spoken(lambda ids: " ".join(words[i] for i in ids))
-    assert [spoken.add(1), spoken.add(2), spoken.add(1), spoken.rest()] == ["the", " row", " the", ""]
+    detokenizer = Detokenizer(lambda ids: " ".join(words[i] for i in ids))
+    assert [detokenizer.add(1), detokenizer.add(2), detokenizer.add(1), detokenizer.flush()] == ["the", " row", " the", ""]
 
 
 @pytest.mark.parametrize(
