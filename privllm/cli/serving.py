@@ -18,15 +18,15 @@ from privllm.core.printable import printable, say
 from privllm.serve.folders import require_model
 
 HOST, PORT = "127.0.0.1", 8000
-Host = Annotated[str, typer.Option(help="The address to listen on; one that others reach needs access tokens.")]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")]
+Host = Annotated[str, typer.Option(help="The address to listen on; if other machines can reach it, access tokens are needed.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0 selects a free port.")]
 Batch = Annotated[
     int,
-    typer.Option(min=1, max=1024, help="Replies made at once; as many again, and at least 64, may wait."),
+    typer.Option(min=1, max=1024, help="Replies generated at once; as many more, and at least 64, may wait."),
 ]
 
-token = typer.Typer(no_args_is_help=True, help="Access tokens: who may use the server.")
-feedback = typer.Typer(no_args_is_help=True, help="What people said of replies.")
+token = typer.Typer(no_args_is_help=True, help="Access tokens of the server.")
+feedback = typer.Typer(no_args_is_help=True, help="Ratings and votes on replies.")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -63,7 +63,7 @@ def serve(
     model: Annotated[Path, typer.Argument(help="An exported model's folder, or another causal model's.")] = Path("data/export/causal"),
     engine: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="An OpenAI-compatible server to stand before, instead."),
+        typer.Option(metavar="URL", help="Serve the model of this OpenAI-compatible server instead."),
     ] = None,
     revision: Annotated[
         str,
@@ -100,7 +100,7 @@ def serve(
 
 def arena(
     rev_a: Annotated[str, typer.Argument(help="A commit, branch, tag or experiment with an exported model.")],
-    rev_b: Annotated[str, typer.Argument(help="Another one.")],
+    rev_b: Annotated[str, typer.Argument(help="Another revision.")],
     host: Host = HOST,
     port: Port = PORT,
     batch: Batch = 8,
@@ -127,7 +127,7 @@ def arena(
 
 
 def new(
-    name: Annotated[str, typer.Argument(help="Whose it is; ratings are kept under this name.")],
+    name: Annotated[str, typer.Argument(help="Name of the token's owner; ratings are stored under it.")],
     requests_per_minute: Annotated[int, typer.Option(min=1)] = 120,
     tokens_per_minute: Annotated[int, typer.Option(min=1, help="Of the model: read and written.")] = 100_000,
 ) -> None:

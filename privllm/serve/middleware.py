@@ -131,7 +131,7 @@ async def read_body(request: Request) -> bytes:
                 elif size > DRAIN_LIMIT:
                     break
     except TimeoutError:
-        raise RequestRefused(408, f"the body did not come within {BODY_SECONDS:.0f} s.") from None
+        raise RequestRefused(408, f"the body did not arrive within {BODY_SECONDS:.0f} s.") from None
     if size > BODY_LIMIT:
         raise RequestRefused(413, f"a body may have {BODY_LIMIT:,} bytes.")
     return b"".join(chunks)
@@ -153,7 +153,7 @@ class Authenticator:
             return "", None
         token = auth.find_token(self.database, request.headers.get("authorization", ""))
         if token is None:
-            raise RequestRefused(401, "this server wants an access token: Authorization: Bearer privllm-...")
+            raise RequestRefused(401, "this server needs an access token: Authorization: Bearer privllm-...")
         if token.digest not in self._limiters:
             self._limiters[token.digest] = RateLimiter(token.requests_per_minute, token.tokens_per_minute)
         return token.name, self._limiters[token.digest]

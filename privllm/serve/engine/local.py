@@ -84,7 +84,7 @@ class LocalEngine:
 
     async def stream(self, request: GenerationRequest) -> AsyncIterator[Text | Done]:
         if self._open_requests >= self._max_requests:
-            message = "too many replies are being made: try again shortly."
+            message = "too many replies are being generated: try again shortly."
             raise RequestRefused(429, message, retry_after=RETRY_AFTER)
         self._open_requests += 1
         job = None

@@ -125,7 +125,7 @@ class ExportedFormat:
         for index, message in enumerate(request.messages):
             if message.role == "system":
                 param = f"messages[{index}].role"
-                raise RequestRefused(400, "this model knows the roles `user` and `assistant` only.", param)
+                raise RequestRefused(400, "this model supports the roles `user` and `assistant` only.", param)
         if not self.tuned:
             return self._encode_text(request.messages[-1].content)
         return self._chat_format.prompt([(message.role, message.content) for message in request.messages])

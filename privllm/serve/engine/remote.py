@@ -125,7 +125,7 @@ async def _events(response: httpx.Response) -> AsyncIterator[Text | Done]:
         try:
             chunk = _read_chunk(data)
         except (ValueError, AttributeError, TypeError, LookupError) as error:
-            message = "the server behind this one sent something else than OpenAI's stream."
+            message = "the server behind this one did not answer in OpenAI's streaming format."
             raise RequestRefused(502, message) from error
         usage = chunk.usage or usage
         reason = chunk.finish_reason or reason

@@ -231,7 +231,7 @@ def require_batching(model: PreTrainedModel, prompt_format: PromptFormat) -> Non
     worst = float((difference_R / spread_R).max())
     tolerance = TOLERANCE if alone_RV.dtype == torch.float32 else 10 * TOLERANCE
     if not worst < tolerance:  # also where it is nan
-        raise UserError(f"in a batch this model says something else (off by {worst:.3f}): put its own server behind --engine.")
+        raise UserError(f"in a batch this model gives other results (off by {worst:.3f}): put its own server behind --engine.")
 
 
 def _probe_texts(vocabulary: int) -> list[list[int]]:

@@ -147,7 +147,7 @@ def test_a_model_that_disagrees_with_itself_is_refused(exported: Callable[..., P
     model, prompt_format = open_folder(exported())
     assert isinstance(prompt_format, ExportedFormat)
     monkeypatch.setattr(Scheduler, "_mask", lambda self, positions, keys: (keys >= 0)[:, None, None].expand(len(positions), 1, 1, -1))
-    with pytest.raises(UserError, match="in a batch this model says something else"):
+    with pytest.raises(UserError, match="in a batch this model gives other results"):
         require_batching(model, prompt_format)
 
 
@@ -183,7 +183,7 @@ def test_how_far_a_batch_may_be_off(off: float, refused: bool, exported: Callabl
 
     monkeypatch.setattr(type(model), "forward", forward)
     if refused:
-        with pytest.raises(UserError, match="in a batch this model says something else"):
+        with pytest.raises(UserError, match="in a batch this model gives other results"):
             require_batching(model, prompt_format)
     else:
         require_batching(model, prompt_format)
