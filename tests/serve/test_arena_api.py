@@ -39,25 +39,25 @@ def play(url: str, client: httpx.Client) -> tuple[str, dict[str, str], bytes]:
 def test_no_byte_before_the_vote_names_a_model(tmp_path: Path) -> None:
     database = Database(tmp_path / "p.sqlite")
     with live(arena_app(parrots(), database)) as url, httpx.Client() as client:
-        seen, sides = [], set()
-        seen += [client.get(url + path).content for path in ("/", "/api/page", "/static/arena.js", "/static/style.css", "/v1/models")]
+        responses, sides = [], set()
+        responses += [client.get(url + path).content for path in ("/", "/api/page", "/static/arena.js", "/static/style.css", "/v1/models")]
         for _ in range(12):
             match, texts, content = play(url, client)
-            seen.append(content)
-            seen.append(client.post(f"{url}/api/match/{match}/vote", json={"choice": "neither"}).content)
+            responses.append(content)
+            responses.append(client.post(f"{url}/api/match/{match}/vote", json={"choice": "neither"}).content)
             sides.add(texts["left"])
         assert len(sides) == 2
-        everything = b"".join(seen)
+        everything = b"".join(responses)
         for secret in (b"old-model", b"new-model", OLD[:7].encode(), NEW[:7].encode(), b"digest-of", b"completion_tokens"):
             assert secret not in everything
-        told = client.post(f"{url}/api/match/{match}/vote", json={"choice": "left", "rater": " eva  k ", "reason": "why"}).json()
-        assert {told["left"]["revision"], told["right"]["revision"]} == {OLD, NEW}
+        result = client.post(f"{url}/api/match/{match}/vote", json={"choice": "left", "rater": " eva  k ", "reason": "why"}).json()
+        assert {result["left"]["revision"], result["right"]["revision"]} == {OLD, NEW}
         (vote,) = database.votes()
         assert (vote.id, vote.rater, vote.choice, vote.reason, vote.messages[0].content) == (match, "eva k", "left", "why", "which?")
         assert {"left": vote.left.text, "right": vote.right.text} == texts
         assert vote.left.model.name == ("old-model" if texts["left"] == "one two " else "new-model")
         assert vote.decoding.seed == 7
-        assert [row["wins"] for row in told["ranking"]] == [1, 0]
+        assert [row["wins"] for row in result["ranking"]] == [1, 0]
 
 
 def test_a_match_takes_one_vote_and_only_when_it_has_ended(tmp_path: Path) -> None:

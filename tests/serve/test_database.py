@@ -61,8 +61,8 @@ def test_who_reads_does_not_wait_for_who_writes(database: Database, tmp_path: Pa
     """Every call asks for tokens, in the thread that serves everybody: a slow export in another process would stop the server."""
     database.vote(vote("1", "left"))
     database.add_token(AccessToken("eva", b"x", "now", "", 1, 1))
-    other = sqlite3.connect(tmp_path / "people.sqlite", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
+    second = sqlite3.connect(tmp_path / "people.sqlite", isolation_level=None)
+    second.execute("BEGIN IMMEDIATE")
     with ThreadPoolExecutor(2) as pool:
         waiting = pool.submit(database.vote, vote("2", "right"))
         reading = pool.submit(lambda: (database.tokens(), database.votes(), database.ratings()))
@@ -70,26 +70,26 @@ def test_who_reads_does_not_wait_for_who_writes(database: Database, tmp_path: Pa
             tokens, votes, ratings = reading.result(timeout=20)
             assert not waiting.done()
         finally:
-            other.execute("ROLLBACK")
+            second.execute("ROLLBACK")
         waiting.result(timeout=20)
     assert ([token.name for token in tokens], [one.id for one in votes], ratings) == (["eva"], ["1"], [])
     assert [one.id for one in database.votes()] == ["1", "2"]
 
 
 def test_what_is_written_is_read_at_once_by_whoever_has_the_file_open(database: Database, tmp_path: Path) -> None:
-    other = Database(tmp_path / "people.sqlite")
-    assert other.tokens() == []
+    second = Database(tmp_path / "people.sqlite")
+    assert second.tokens() == []
     database.add_token(AccessToken("eva", b"x", "2026-01-02", "", 1, 1))
-    other.add_token(AccessToken("adam", b"y", "2026-01-01", "", 2, 3))
+    second.add_token(AccessToken("adam", b"y", "2026-01-01", "", 2, 3))
     assert (
         database.tokens()
-        == other.tokens()
+        == second.tokens()
         == [AccessToken("adam", b"y", "2026-01-01", "", 2, 3), AccessToken("eva", b"x", "2026-01-02", "", 1, 1)]
     )
     assert database.revoke("eva", "then")
-    assert not other.revoke("eva", "later")
-    assert not other.revoke("nobody", "later")
-    assert [token.revoked for token in other.tokens()] == ["", "then"]
+    assert not second.revoke("eva", "later")
+    assert not second.revoke("nobody", "later")
+    assert [token.revoked for token in second.tokens()] == ["", "then"]
 
 
 @pytest.mark.parametrize("token", [AccessToken("eva", b"other", "now", "", 1, 1), AccessToken("other", b"x", "now", "", 1, 1)])

@@ -12,9 +12,9 @@ SERVED = ServedModel(Model("m", "", "d"), None, None)
 
 def test_seeds_are_drawn_where_none_is_given_and_defaults_are_those_of_the_terminal() -> None:
     body = b'{"model": "m", "prompt": "x"}'
-    one, other = (parse(CompletionRequest, body).to_generation_request().settings for _ in range(2))
-    assert one.seed != other.seed
-    assert (one.max_tokens, one.temperature, one.top_p) == (200, 0.8, 0.95)
+    first_settings, second_settings = (parse(CompletionRequest, body).to_generation_request().settings for _ in range(2))
+    assert first_settings.seed != second_settings.seed
+    assert (first_settings.max_tokens, first_settings.temperature, first_settings.top_p) == (200, 0.8, 0.95)
 
 
 def test_zero_is_a_temperature_and_the_newer_name_of_a_length_wins() -> None:

@@ -36,7 +36,7 @@ def test_a_space_that_a_tokenizer_writes_only_between_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "stop", "said", "stopped"),
+    ("text", "stop", "expected", "stopped"),
     [
         ("one\ntwo", ("\n",), "one", True),
         ("aab aaab!", ("aaab",), "aab ", True),
@@ -46,9 +46,9 @@ def test_a_space_that_a_tokenizer_writes_only_between_words() -> None:
         ("a\x1bb", (), "ab", False),
     ],
 )
-def test_stop_texts(text: str, stop: tuple[str, ...], said: str, stopped: bool) -> None:
-    pieces, found = say(text, stop)
-    assert ("".join(pieces), found) == (said, stopped)
+def test_stop_texts(text: str, stop: tuple[str, ...], expected: str, stopped: bool) -> None:
+    pieces, stopped_early = say(text, stop)
+    assert ("".join(pieces), stopped_early) == (expected, stopped)
 
 
 def test_what_was_said_before_a_stop_is_the_beginning_of_the_whole() -> None:
@@ -56,8 +56,8 @@ def test_what_was_said_before_a_stop_is_the_beginning_of_the_whole() -> None:
     for _ in range(300):
         text = "".join(rng.choices("ab", k=20))
         stop = tuple("".join(rng.choices("ab", k=rng.randint(1, 5))) for _ in range(2))
-        pieces, found = say(text, stop)
+        pieces, stopped_early = say(text, stop)
         ends = [text.find(s) + len(s) for s in stop if s in text]
         first = min(ends, default=None)
         want = text if first is None else text[: min(text.find(s) for s in stop if s in text[:first])]
-        assert ("".join(pieces), found) == (want, first is not None)
+        assert ("".join(pieces), stopped_early) == (want, first is not None)

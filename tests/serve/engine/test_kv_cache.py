@@ -23,9 +23,9 @@ def test_rows_grow_by_themselves_and_the_last_fills_the_hole() -> None:
         positions, keys = kv_cache.begin_step()
         assert positions[:, 0].tolist() == kv_cache.lengths
         assert keys.shape == (1, kv_cache.longest + 1)
-        new = torch.tensor([30.0, 20.0])[:, None, None, None].expand(2, 3, 1, 4)
+        states = torch.tensor([30.0, 20.0])[:, None, None, None].expand(2, 3, 1, 4)
         for layer in range(2):
-            got, _ = kv_cache.update(new, -new, layer)
+            got, _ = kv_cache.update(states, -states, layer)
         kv_cache.end_step()
     assert got.shape == (2, 3, COLUMNS + 1, 4)
     assert got[0, 0, :4, 0].tolist() == [3.0] * 2 + [30.0] * 2  # what lies behind is masked
@@ -40,9 +40,9 @@ def test_rows_and_columns_grow_only_where_there_is_no_room() -> None:
     kv_cache.add(read(1, 1.0))
     layer = kv_cache.layers[0]
     assert layer.keys.shape == (1, 3, 64, 4)
-    held = layer.keys
+    keys_before = layer.keys
     kv_cache.begin_step()
-    assert layer.keys is held
+    assert layer.keys is keys_before
     kv_cache.add(read(63, 2.0))
     assert layer.keys.shape == (2, 3, 64, 4)
     kv_cache.add(read(64, 3.0))  # with the token to come it needs a 65th column
@@ -69,15 +69,15 @@ def test_one_token_a_step_and_only_by_add() -> None:
 @pytest.mark.parametrize("row", [0, 1, 2])
 def test_whoever_leaves_the_others_keep_theirs(row: int) -> None:
     kv_cache = KvCache(torch.device("cpu"))
-    own = [(3, 1.0), (5, 2.0), (4, 3.0)]
-    for length, value in own:
+    rows = [(3, 1.0), (5, 2.0), (4, 3.0)]
+    for length, value in rows:
         kv_cache.add(read(length, value))
     kv_cache.remove(row)
-    own[row] = own[-1]
-    own.pop()
-    assert kv_cache.lengths == [length for length, _ in own]
-    assert kv_cache.longest == max(length for length, _ in own)
+    rows[row] = rows[-1]
+    rows.pop()
+    assert kv_cache.lengths == [length for length, _ in rows]
+    assert kv_cache.longest == max(length for length, _ in rows)
     for layer in kv_cache.layers:
-        for place, (length, value) in enumerate(own):
+        for place, (length, value) in enumerate(rows):
             assert layer.keys[place, :, :length].eq(value).all()
             assert layer.values[place, :, :length].eq(-value).all()

@@ -110,23 +110,23 @@ def test_as_many_wait_as_were_asked_for_and_not_one_more(exported: Callable[...,
     async def main() -> None:
         engine = LocalEngine.open(exported())
         await engine.start()
-        there = [asyncio.ensure_future(anext(engine.stream(LONG))) for _ in range(96)]  # type: ignore[arg-type]
+        replies = [asyncio.ensure_future(anext(engine.stream(LONG))) for _ in range(96)]  # type: ignore[arg-type]
         async with asyncio.timeout(60):
             while engine.running < 96:
                 await asyncio.sleep(0.01)
         with pytest.raises(RequestRefused, match="too many replies") as refused:
             await asyncio.wait_for(anext(engine.stream(LONG)), 30)  # type: ignore[arg-type]
         assert refused.value.status == 429
-        there.pop().cancel()
+        replies.pop().cancel()
         await asyncio.sleep(0)
-        there.append(asyncio.ensure_future(anext(engine.stream(LONG))))  # type: ignore[arg-type]
+        replies.append(asyncio.ensure_future(anext(engine.stream(LONG))))  # type: ignore[arg-type]
         async with asyncio.timeout(60):
             while engine.running < 97:
                 await asyncio.sleep(0.01)
-        assert not any(one.done() for one in there)
-        for one in there:
-            one.cancel()
-        await asyncio.gather(*there, return_exceptions=True)
+        assert not any(reply_task.done() for reply_task in replies)
+        for reply_task in replies:
+            reply_task.cancel()
+        await asyncio.gather(*replies, return_exceptions=True)
         await engine.close()
 
     asyncio.run(main())

@@ -12,10 +12,10 @@ def test_row_by_row_what_generate_draws() -> None:
     alone = [torch.Generator().manual_seed(i) for i in range(40)]
     together = [torch.Generator().manual_seed(i) for i in range(40)]
     for _ in range(3):
-        wanted = [
+        expected = [
             sample(logits[i], SamplingConfig(1, cfg.temperature, 0, cfg.top_p, i), alone[i], (PAD,)) for i, cfg in enumerate(settings)
         ]
-        assert sample_rows(logits, settings, together, (PAD,)) == wanted
+        assert sample_rows(logits, settings, together, (PAD,)) == expected
 
 
 def test_what_is_forbidden_is_not_drawn() -> None:

@@ -34,34 +34,34 @@ def oracle(folder: Path, ids: list[int], settings: SamplingSettings) -> tuple[st
     return "".join(map(detokenizer.add, made)) + detokenizer.flush(), len(made)
 
 
-def talk(folder: Path, asks: list[tuple[int, GenerationRequest]], most: int = 4) -> list[tuple[str, Done]]:
+def talk(folder: Path, requests: list[tuple[int, GenerationRequest]], most: int = 4) -> list[tuple[str, Done]]:
     """Each ask joins at its step; the replies, in the order of asks."""
     model, prompt_format = open_folder(folder)
-    scheduler, said, ends = Scheduler(model, prompt_format, most), [""] * len(asks), [None] * len(asks)
+    scheduler, texts, ends = Scheduler(model, prompt_format, most), [""] * len(requests), [None] * len(requests)
 
     def listener(i: int) -> Callable:
         def hear(event: Text | Done) -> None:
             if isinstance(event, Text):
                 assert ends[i] is None
-                said[i] += event.text
+                texts[i] += event.text
             else:
                 ends[i] = event  # type: ignore[call-overload]
 
         return hear
 
     step = 0
-    while step <= max(at for at, _ in asks) or not scheduler.idle:
-        for i, (at, ask) in enumerate(asks):
+    while step <= max(at for at, _ in requests) or not scheduler.idle:
+        for i, (at, ask) in enumerate(requests):
             if at == step:
                 scheduler.add(Job(prompt_format.encode(ask), ask.settings, listener(i)))
         scheduler.step()
         assert len(scheduler.running) == len(scheduler.kv_cache.lengths) <= most
         step += 1
     assert scheduler.kv_cache.layers == []
-    return list(zip(said, ends, strict=True))  # type: ignore[arg-type]
+    return list(zip(texts, ends, strict=True))  # type: ignore[arg-type]
 
 
-def asks(count: int, seed: int, **changes: object) -> list[tuple[int, GenerationRequest]]:
+def make_requests(count: int, seed: int, **changes: object) -> list[tuple[int, GenerationRequest]]:
     rng = random.Random(seed)
     made = []
     for i in range(count):
@@ -73,9 +73,9 @@ def asks(count: int, seed: int, **changes: object) -> list[tuple[int, Generation
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_everyone_hears_what_they_would_alone(exported: Callable[..., Path], temperature: float) -> None:
-    folder, wanted = exported(), asks(12, 3, temperature=temperature)
+    folder, requests = exported(), make_requests(12, 3, temperature=temperature)
     prompt_format = open_folder(folder)[1]
-    for (_, ask), (text, done) in zip(wanted, talk(folder, wanted), strict=True):
+    for (_, ask), (text, done) in zip(requests, talk(folder, requests), strict=True):
         ids = prompt_format.encode(ask)
         assert (text, done.completion_tokens) == oracle(folder, ids, ask.settings)
         assert done.prompt_tokens == len(ids)
@@ -83,17 +83,17 @@ def test_everyone_hears_what_they_would_alone(exported: Callable[..., Path], tem
 
 
 def test_past_the_context_the_last_half_is_read_anew(exported: Callable[..., Path]) -> None:
-    folder, wanted = exported(), asks(3, 5, max_tokens=110)
+    folder, requests = exported(), make_requests(3, 5, max_tokens=110)
     prompt_format = open_folder(folder)[1]
-    for (_, ask), (text, _) in zip(wanted, talk(folder, wanted), strict=True):
+    for (_, ask), (text, _) in zip(requests, talk(folder, requests), strict=True):
         assert text == oracle(folder, prompt_format.encode(ask), ask.settings)[0]
 
 
 def test_a_long_prompt_is_read_in_parts(exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler_module, "PROMPT_CHUNK", 7)
-    folder, wanted = exported(), asks(6, 8)
+    folder, requests = exported(), make_requests(6, 8)
     prompt_format = open_folder(folder)[1]
-    for (_, ask), (text, _) in zip(wanted, talk(folder, wanted), strict=True):
+    for (_, ask), (text, _) in zip(requests, talk(folder, requests), strict=True):
         assert text == oracle(folder, prompt_format.encode(ask), ask.settings)[0]
 
 
@@ -176,10 +176,10 @@ def test_how_far_a_batch_may_be_off(off: float, refused: bool, exported: Callabl
     ask = type(model).forward
 
     def forward(self: torch.nn.Module, *args: object, **given: object) -> object:
-        found = ask(self, *args, **given)
+        output = ask(self, *args, **given)
         if given.get("attention_mask") is not None:
-            found.logits[:, -1, 0] += off * found.logits[:, -1].std(1)
-        return found
+            output.logits[:, -1, 0] += off * output.logits[:, -1].std(1)
+        return output
 
     monkeypatch.setattr(type(model), "forward", forward)
     if refused:
