@@ -172,7 +172,8 @@ def export(
     files = [str(FOLDER / name) for name in exported if (FOLDER / name).is_file()]
     if not files:
         return
-    # The files, not their folder: git tracks the folder, because the build depends on it even where there is no feedback yet.
+    # The files, not their folder: git tracks the folder, because the build depends on it even where
+    # there is no feedback yet.
     command = ["dvc", "add", *files]
     if dvc_add or (sys.stdin.isatty() and typer.confirm(f"Run `{' '.join(command)}`?", default=True)):
         raise typer.Exit(subprocess.run([sys.executable, "-m", *command], check=False).returncode)

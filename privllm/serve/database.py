@@ -26,7 +26,8 @@ CREATE TABLE IF NOT EXISTS tokens (
     requests_per_minute INTEGER NOT NULL, tokens_per_minute INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS records (
-    kind TEXT NOT NULL, id TEXT NOT NULL, edition INTEGER NOT NULL, record TEXT NOT NULL, exported INTEGER NOT NULL DEFAULT 0,
+    kind TEXT NOT NULL, id TEXT NOT NULL, edition INTEGER NOT NULL, record TEXT NOT NULL,
+    exported INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (kind, id)
 ) STRICT;
 """

@@ -31,10 +31,11 @@ def require_model(folder: Path) -> None:
 def _missing_folder(folder: Path) -> str:
     if PIPELINE.is_file():
         return (
-            f"{folder} is not there, because this repository has not built that model yet: `make run` builds it (`dvc repro` without a "
-            "demo), `dvc pull` fetches one that was built elsewhere. Or name the folder of another model."
+            f"{folder} is not there, because this repository has not built that model yet: "
+            "`make run` builds it (`dvc repro` without a demo), `dvc pull` fetches one that was built elsewhere. "
+            "Or name the folder of another model."
         )
     return (
-        f"{folder} is not there, and {Path.cwd()} is not the root of a build ({PIPELINE} is missing): go to the repository's folder, "
-        "or name the folder of a model."
+        f"{folder} is not there, and {Path.cwd()} is not the root of a build ({PIPELINE} is missing): "
+        "go to the repository's folder, or name the folder of a model."
     )

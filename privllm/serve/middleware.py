@@ -22,11 +22,11 @@ from privllm.serve.limits import RateLimiter
 from privllm.serve.openai_format import error_body
 
 BODY_LIMIT = 1_000_000  # bytes
-DRAIN_LIMIT = 32_000_000  # bytes of a refused body that are read and discarded, so that its sender can read the response
+DRAIN_LIMIT = 32_000_000  # bytes of a refused body that are discarded, so that its sender reads the response
 BODY_SECONDS = 20.0  # within which a body must arrive
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 HEADERS = {
-    "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'",
+    "content-security-policy": ("default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"),
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "referrer-policy": "no-referrer",

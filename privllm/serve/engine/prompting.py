@@ -116,7 +116,8 @@ class ExportedFormat:
         self._chat_format = Speech(folder)
         self._encoder = Encoder.open(folder)
         self.end_ids = frozenset(self._chat_format.marks.ends if self.tuned else {END_OF_TEXT})
-        # A model with little training would write marks of turns, and feedback on such a reply would be refused as an attack.
+        # A model with little training would write marks of turns, and feedback on such a reply would
+        # be refused as an attack.
         self.banned_ids = tuple(mark for mark in MARKS if mark not in self.end_ids)
 
     def encode(self, request: GenerationRequest) -> list[int]:
