@@ -122,7 +122,8 @@ def arena(
         engines.append(LocalEngine.open(folder, commit, batch, _queue(batch)))
     digests = {engine.served.model.digest for engine in engines}
     if len(digests) == 1:
-        raise UserError(f"`{rev_a}` and `{rev_b}` hold the same model (equal weights), so votes would say nothing: name two that differ.")
+        reason = "hold the same model (equal weights), so votes would say nothing: name two that differ"
+        raise UserError(f"`{rev_a}` and `{rev_b}` {reason}.")
     listen(arena_app(engines, database, hosts), host, port, lambda url: say(f"{url}   Ctrl-C stops"))
 
 

@@ -35,7 +35,8 @@ def fetch_export(name: str, root: Path = Path(), folder: Path = FOLDER) -> tuple
     except Exception as error:  # errors of DVC, of its libraries and of the file system have no class in common
         raise UserError(
             f"revision `{name}` ({commit[:9]}) has no exported model in this machine's cache. If a remote has it: "
-            f"`git checkout {commit[:9]}`, `dvc pull {EXPORT}`; otherwise build it there with `dvc repro`. Then come back."
+            f"`git checkout {commit[:9]}`, `dvc pull {EXPORT}`; otherwise build it there with `dvc repro`. "
+            "Then come back."
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
