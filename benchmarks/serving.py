@@ -50,17 +50,19 @@ def oracle(folder: Path) -> dict[str, str]:
     import torch
 
     from privllm.models.generate import SamplingConfig, generate
-    from privllm.serve.engine.base import Ask, Settings
-    from privllm.serve.engine.detokenizer import Spoken
+    from privllm.serve.engine.base import GenerationRequest, SamplingSettings
+    from privllm.serve.engine.detokenizer import Detokenizer
     from privllm.serve.engine.prompting import open_folder
 
     torch.set_num_threads(1)
-    model, voice = open_folder(folder)
-    said = {}
+    model, prompt_format = open_folder(folder)
+    replies = {}
     for words in WORDS:
-        made, spoken = generate(model, voice.ids(Ask(None, words, Settings())), SamplingConfig(REPLY, 0.0)), Spoken(voice.decode)
-        said[words] = "".join(map(spoken.add, made)) + spoken.rest()
-    return said
+        prompt = prompt_format.encode(GenerationRequest(None, words, SamplingSettings()))
+        detokenizer = Detokenizer(prompt_format.decode)
+        pieces = [detokenizer.add(token) for token in generate(model, prompt, SamplingConfig(REPLY, 0.0))]
+        replies[words] = "".join(pieces) + detokenizer.flush()
+    return replies
 
 
 async def person(client: httpx.AsyncClient, ask: Callable[[str], tuple[str, dict]], words: str, tally: Tally, seconds: float) -> None:

@@ -14,9 +14,9 @@ RUNNER = CliRunner()
 
 def test_help_teaches_every_command() -> None:
     for words, function in all_commands():
-        shown = RUNNER.invoke(app, [*words, "--help"])
-        assert shown.exit_code == 0
-        assert (function.__doc__ or "missing").split(".")[0].split("\n")[0][:30] in shown.output
+        result = RUNNER.invoke(app, [*words, "--help"])
+        assert result.exit_code == 0
+        assert (function.__doc__ or "missing").split(".")[0].split("\n")[0][:30] in result.output
 
 
 def test_completion_is_offered() -> None:

@@ -141,6 +141,6 @@ def test_ctrl_c_is_safe(shop: Workshop, tmp_path: Path, stage: str, point: str) 
 
 
 def test_stage_help_names_its_paths(shop: Workshop) -> None:
-    shown = shop.run("python", "-m", "stages.collect", "--help").stdout
+    output = shop.run("python", "-m", "stages.collect", "--help").stdout
     for word in ("sources", "out", "report"):
-        assert word in shown
+        assert word in output

@@ -1,6 +1,7 @@
-"""The command line, for people: what `dvc` does not do. It parses, calls one library function, and prints.
+"""The command line. Each command parses, calls one library function, and prints.
 
-Building is DVC's (`dvc repro`, `dvc exp run`, `dvc metrics diff`). Heavy imports stay inside the commands, so that `--help` is quick.
+Building is left to DVC (`dvc repro`, `dvc exp run`, `dvc metrics diff`). Heavy imports stay inside
+the commands, so that `--help` is quick.
 """
 
 # ruff: noqa: E402
@@ -36,7 +37,7 @@ command = commands_of(app)
 
 @app.callback()
 def main() -> None:
-    """Root command: it exists so that a single command keeps its name, and so that none fails for a letter that the terminal lacks."""
+    """Print without errors on any terminal. As the root command it also keeps a single command's name."""
     never_fail_to_print()
 
 
@@ -44,9 +45,10 @@ def main() -> None:
 def demo(
     sources: Annotated[Path, typer.Option(help="The folder to fill.")] = Path("data/sources"),
     when_empty: Annotated[bool, typer.Option("--when-empty", help="Do nothing if the folder already holds documents.")] = False,
-    remove: Annotated[bool, typer.Option("--remove", help="Take its pages and its tasks out again, before your own documents.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove its pages and tasks, before your own documents.")] = False,
 ) -> None:
-    """Fill data/sources with a demo corpus: the Python standard library's documentation, rendered as HTML.
+    """Fill data/sources with a demo corpus: the Python standard library's documentation, rendered
+    as HTML.
 
     The same bytes on every machine with the same Python; nothing is downloaded.
     """
@@ -68,30 +70,35 @@ def plan(
     stage: Annotated[str | None, typer.Argument(help="Up to this stage; all of them otherwise.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
 ) -> None:
-    """Say what `dvc repro` would run, why, and for about how long; nothing is run and nothing changed.
+    """Say what `dvc repro` would run, why, and for about how long; nothing is run and nothing
+    changed.
 
-    "may run" waits for what a stage before it makes: DVC skips it where that comes out as it was.
+    "may run" depends on the output of an earlier stage: DVC skips the stage where that output does
+    not change.
     """
     from shutil import get_terminal_size
 
     from privllm.manage.plan import make_plan
 
-    found = make_plan(stage)
+    build_plan = make_plan(stage)
     if as_json:
-        say_json(found.as_json(), indent=1, default=str)
+        say_json(build_plan.as_json(), indent=1, default=str)
         return
-    for line in found.lines(get_terminal_size((140, 24)).columns):
+    columns = get_terminal_size((140, 24)).columns
+    for line in build_plan.lines(columns):
         say(line)
 
 
 @command
 def check(
-    fix: Annotated[bool, typer.Option("--fix", help="Do what loses nothing: touch files, read the sources or the code again.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Apply the fixes that lose nothing, such as touching files.")] = False,
 ) -> None:
-    """Say what DVC cannot see, or cannot take, and the command that mends it; the exit code is 1 where there is something.
+    """Say what DVC cannot see, or cannot take, and the command that mends it; the exit code is 1
+    where there is something.
 
-    Edits with equal size and time, edits that were saved while a stage ended, documents that were merged and not checked out, pipes,
-    dangling links, names that are not UTF-8. `make run` does this first, and `privllm plan` says the same.
+    Edits with equal size and time, edits that were saved while a stage ended, documents that were
+    merged and not checked out, pipes, dangling links, names that are not UTF-8. `make run` does
+    this first, and `privllm plan` says the same.
     """
     from privllm.engine.params_check import require_sound_params
     from privllm.engine.pipeline import PIPELINE
@@ -116,9 +123,10 @@ def check(
 def summary(
     reports: Annotated[Path, typer.Option(help="The folder of the stages' reports.")] = Path("reports"),
     log: Annotated[Path, typer.Option(help="The untracked log of durations.")] = LOG_FILE,
-    samples: Annotated[Path, typer.Option(help="Where the texts lie that the last models wrote.")] = Path("data/evaluate"),
+    samples: Annotated[Path, typer.Option(help="The folder of the texts that the last models wrote.")] = Path("data/evaluate"),
 ) -> None:
-    """Print what the last build did: documents, tokens, held-out figures, minutes per stage, samples."""
+    """Print what the last build did: documents, tokens, held-out figures, minutes per stage,
+    samples."""
     from rich.console import Console
 
     from privllm.report.summary import summary_table
@@ -130,37 +138,40 @@ def summary(
 def chat(
     model: Annotated[Path, typer.Argument(help="An exported model's folder, or another causal model's.")] = Path("data/export/causal"),
     temperature: Annotated[float, typer.Option(min=0.0, max=2.0, help="0 always takes the likeliest token.")] = 0.8,
-    max_tokens: Annotated[int, typer.Option(min=1, max=4096, help="Length of a reply at most.")] = 200,
-    seed: Annotated[int, typer.Option(help="The same seed and words give the same reply.")] = 0,
+    max_tokens: Annotated[int, typer.Option(min=1, max=4096, help="Maximum number of tokens of a reply.")] = 200,
+    seed: Annotated[int, typer.Option(help="The same seed and messages give the same reply.")] = 0,
 ) -> None:
     """Talk to the exported model in the terminal. Ctrl-C stops a reply, Ctrl-D leaves."""
-    from privllm.serve.engine.base import Settings
+    from privllm.serve.engine.base import SamplingSettings
 
     require_model(model)  # before torch is imported, which takes seconds
-    from privllm.serve.terminal_chat import chat as talk
+    from privllm.serve.terminal_chat import chat as run_chat
 
-    talk(model, Settings(max_tokens=max_tokens, temperature=temperature, seed=seed))
+    run_chat(model, SamplingSettings(max_tokens=max_tokens, temperature=temperature, seed=seed))
 
 
 @command
 def audit(
-    shards: Annotated[int, typer.Option(min=0, help="How many shards of each step to make again; 0 only compares what is there.")] = 8,
-    seed: Annotated[int | None, typer.Option(help="Takes the same shards as another audit with this seed.")] = None,
+    shards: Annotated[int, typer.Option(min=0, help="Shards of each step to make again; 0 only compares what is there.")] = 8,
+    seed: Annotated[int | None, typer.Option(help="The same seed selects the same shards.")] = None,
 ) -> None:
-    """Make random shards of every stage again, from nothing, and compare their bytes; the exit code is 1 where one differs.
+    """Make random shards of every stage again, from nothing, and compare their bytes; the exit code
+    is 1 where one differs.
 
-    Every object that the last build took from the cache, and every file in data/ and reports/ that it left, is compared too.
-    Nothing is changed, and nothing mended. Do not run it beside `dvc repro`.
+    Every object that the last build took from the cache, and every file in data/ and reports/ that
+    it left, is compared too. Nothing is changed, and nothing fixed. Do not run it beside
+    `dvc repro`.
     """
     from random import SystemRandom
 
-    from privllm.manage.audit import audit as audited
+    from privllm.manage.audit import audit as audit_stages
     from privllm.manage.audit import table
 
-    seed = SystemRandom().randrange(10**6) if seed is None else seed
+    if seed is None:
+        seed = SystemRandom().randrange(10**6)
     say(f"seed {seed}")
     faults = []
-    for stage in audited(shards, seed):
+    for stage in audit_stages(shards, seed):
         say(stage.line())
         faults += stage.faults
     if faults:
@@ -172,81 +183,91 @@ def audit(
 @command
 def compare(
     rev_a: Annotated[str, typer.Argument(help="A commit, branch, tag or experiment; or `workspace`.")],
-    rev_b: Annotated[str, typer.Argument(help="Another one: every difference is this one less the first.")] = "workspace",
+    rev_b: Annotated[str, typer.Argument(help="Another revision; every difference is this one minus the first.")] = "workspace",
     family: Annotated[str, typer.Option(help="Only the metrics of this family.")] = "",
     everything: Annotated[bool, typer.Option("--all", help="Also the metrics that do not differ.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
-    fail_if: Annotated[list[str] | None, typer.Option(metavar="'METRIC OP NUMBER'", help="Of the difference; may be repeated.")] = None,
-    fail_if_worse: Annotated[list[str] | None, typer.Option(metavar="METRIC", help="If its interval shows it; may be repeated.")] = None,
+    fail_if: Annotated[list[str] | None, typer.Option(metavar="'METRIC OP NUMBER'", help="Fail if this holds; may be repeated.")] = None,
+    fail_if_worse: Annotated[list[str] | None, typer.Option(metavar="METRIC", help="Fail if it is worse; may be repeated.")] = None,
 ) -> None:
-    """Compare two revisions: every metric, its difference, a 95 % interval over documents, and which is better.
+    """Compare two revisions: every metric, its difference, a 95 % interval over documents, and
+    which is better.
 
-    For CI: `--fail-if "bits_per_byte > 0.01"` or `--fail-if "evaluate/causal:bits_per_byte > 0.01"`. The exit code is 1 where that
-    holds, and 2 where it cannot be told: a wrong expression, a metric or a revision that is not there.
+    For CI: `--fail-if "bits_per_byte > 0.01"` or
+    `--fail-if "evaluate/causal:bits_per_byte > 0.01"`. The exit code is 1 where that holds, and 2
+    where it cannot be decided: a wrong expression, or a metric or a revision that does not exist.
     """
     from shutil import get_terminal_size
 
     from rich.console import Console
 
-    from privllm.manage.compare import compare as compared
+    from privllm.manage.compare import compare as compare_revisions
     from privllm.manage.compare_table import table
     from privllm.manage.fail_conditions import broken, parse
 
     try:
         conditions = [parse(expression) for expression in fail_if or []]
-        found = compared(Path(), rev_a, rev_b, family)
+        comparison = compare_revisions(Path(), rev_a, rev_b, family)
         if as_json:
-            say_json(found.plain(), indent=1)
+            say_json(comparison.plain(), indent=1)
         else:
-            console = Console(width=max(140, get_terminal_size((140, 24)).columns), highlight=False)
-            console.print(table(found, everything) if found.shown(everything) else "No metric differs.")
-            for line in ("", *found.notes):
+            columns = get_terminal_size((140, 24)).columns
+            console = Console(width=max(140, columns), highlight=False)
+            console.print(table(comparison, everything) if comparison.shown(everything) else "No metric differs.")
+            for line in ("", *comparison.notes):
                 say(line)
-        lines = broken(found, conditions, fail_if_worse or [])
+        failures = broken(comparison, conditions, fail_if_worse or [])
     except UserError as error:
         explain(f"privllm compare: {error}")
         raise typer.Exit(2) from error
-    for line in lines:
+    for line in failures:
         say(f"FAILED  {line}", err=True)
-    if lines:
+    if failures:
         raise typer.Exit(1)
 
 
 @command
 def gc(
-    keep: Annotated[str, typer.Option(help="How much may stay, such as 20GB, 500MB or 0.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be dropped, and drop nothing.")] = False,
+    keep: Annotated[str, typer.Option(help="How much to keep, such as 20GB, 500MB or 0.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be dropped, and drop nothing.")] = False,
     project: Annotated[list[Path] | None, typer.Option(help="Another repository that shares the cache; may be repeated.")] = None,
 ) -> None:
     """Drop the shards that builds have not used for longest, until the rest fits.
 
-    Whatever the workspace, a commit, a branch, a tag or an experiment refers to stays, however old, and so does every file in the
-    cache that the store has not put there. A build that misses something makes it again, with the same bytes.
+    Whatever the workspace, a commit, a branch, a tag or an experiment refers to stays, however old,
+    and so does every file in the cache that the store has not put there. A build that misses
+    something makes it again, with the same bytes.
     """
     from privllm.manage.gc import collect_garbage
 
-    for line in collect_garbage(keep, dry_run, project or []).lines(dry_run):
+    result = collect_garbage(keep, dry_run, project or [])
+    for line in result.lines(dry_run):
         say(line)
 
 
 @command
 def trace(
-    name: Annotated[str, typer.Argument(metavar="ID|PATH", help="A path below data/sources (file, folder, notes.jsonl#12), or an id.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="ID|PATH", help="A path below data/sources (file, folder, notes.jsonl#12), or an id."),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
 ) -> None:
-    """Say where a document went: its way through the build, and which revisions' models were trained on it.
+    """Say where a document went: its way through the build, and which revisions' models were
+    trained on it.
 
-    Revisions are read from git and DVC's cache; "unknown" is one whose packed documents this cache lacks. Nothing is checked out.
+    Revisions are read from git and DVC's cache; "unknown" is one whose packed documents this cache
+    lacks. Nothing is checked out.
     """
     from privllm.manage.trace import lines_of
-    from privllm.manage.trace import trace as traced
+    from privllm.manage.trace import trace as trace_documents
 
     require_root()
-    found = traced(Path(), name)
+    result = trace_documents(Path(), name)
     if as_json:
-        say_json(found.plain(), indent=1)
+        say_json(result.plain(), indent=1)
         return
-    for line in lines_of(found):
+    for line in lines_of(result):
         say(line)
 
 
@@ -254,18 +275,20 @@ def trace(
 def forget(
     paths: Annotated[list[str], typer.Argument(help="Below data/sources: files, folders, lines of JSONL (notes.jsonl#12).")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    no_repro: Annotated[bool, typer.Option("--no-repro", help="Only remove; the same command without it builds and proves later.")] = False,
+    no_repro: Annotated[bool, typer.Option("--no-repro", help="Only remove; build and prove later, without this option.")] = False,
 ) -> None:
-    """Remove documents from data/sources, build again, and prove that nothing of them is left; the exit code is 1 where it is.
+    """Remove documents from data/sources, build again, and prove that nothing of them is left; the
+    exit code is 1 where it is.
 
-    Their ids, digests and runs of 13 words, raw and cleaned, are searched in every output of the build. Then it names the revisions
-    that still hold them, and the commands that purge those.
+    Their ids, digests and runs of 13 words, raw and cleaned, are searched in every output of the
+    build. Then it names the revisions that still hold them, and the commands that purge those.
     """
     from privllm.manage.forget import Terms, confirm
-    from privllm.manage.forget import forget as remove
+    from privllm.manage.forget import forget as forget_documents
 
     require_root()
-    remove(Path(), paths, Terms(say, None if yes else confirm, not no_repro))
+    terms = Terms(say, None if yes else confirm, not no_repro)
+    forget_documents(Path(), paths, terms)
 
 
 serving.add_to(app)

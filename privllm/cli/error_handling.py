@@ -1,4 +1,4 @@
-"""How a command is registered: its errors are one paragraph, and its exit code says so. It knows no command."""
+"""Registration of commands: errors become one paragraph on stderr and an exit code."""
 
 import sys
 from collections.abc import Callable
@@ -14,14 +14,15 @@ Command = Callable[..., None]
 
 
 def commands_of(app: typer.Typer, prefix: str = "privllm") -> Callable[[Command], Command]:
-    """The decorator that makes a function a command of `app`, by its own name ("_" at its end left out)."""
+    """Return a decorator that registers a function as a command, named without a trailing "_"."""
 
     def command(function: Command) -> Command:
         name = function.__name__.rstrip("_")
 
         @wraps(function)
         def guarded(*args: Any, **kwargs: Any) -> None:
-            if code := call(lambda: function(*args, **kwargs), f"{prefix} {name}"):
+            code = call(lambda: function(*args, **kwargs), f"{prefix} {name}")
+            if code:
                 sys.exit(code)
 
         return app.command(name)(guarded)

@@ -1,7 +1,8 @@
-"""Every section of params.yaml beside the dataclass that reads it, and what is wrong with a whole params.yaml.
+"""Sections of params.yaml with the dataclasses that read them, and a check of the whole file.
 
-`python -m privllm.cli.param_sections` prints that as JSON, for `engine.params_check`. What it imports must be light: the dataclasses stand
-apart from torch, spaCy and Great Expectations, so that the answer comes within a second.
+`python -m privllm.cli.param_sections` prints the faults as JSON, for `engine.params_check`. It must
+import nothing heavy: the dataclasses are defined apart from torch, spaCy and Great Expectations, so
+that the answer comes within a second.
 """
 
 import difflib
@@ -58,122 +59,188 @@ SECTIONS: dict[str, type] = {
     "gate": GateConfig,
     "executor": ExecutorConfig,
 }
-TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # it is a folder's name, and part of a stage's
-WRITTEN_OUT = ("family", "data", "start")  # keys of a task that dvc.yaml's `foreach` takes from its own entry
-BUILT = re.compile(r"data/(pretrain|align|export)/([^/]+)")  # a start that this build makes
-DERIVED = re.compile(r"data/tasks/([^/]+)\.jsonl")  # examples that this build makes
+TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # a task's name is a folder's name, and part of a stage's name
+REQUIRED_TASK_KEYS = (
+    "family",
+    "data",
+    "start",
+)  # dvc.yaml's `foreach` reads them from the task's own entry
+BUILT_MODEL = re.compile(r"data/(pretrain|align|export)/([^/]+)")  # a start that this build makes: stage, family
+BUILT_EXAMPLES = re.compile(r"data/tasks/([^/]+)\.jsonl")  # examples that this build makes: task of `tasks.derive`
 
 
 def faults_of(root: Path = Path()) -> list[str]:
-    """A sentence for each thing in params.yaml that a stage would refuse, in the order of `SECTIONS`; none where all is well."""
+    """Return a sentence for each value of params.yaml that a stage would refuse."""
     try:
         sections = load_sections(root / PARAMS_FILE)
-        found = [*_families(sections, root), *_unreadable(sections, root), *_tasks(sections, root)]
-        found += [] if found else _missing(sections, root)  # where they are wrong, DVC may not be able to write the stages out
-        found = [*_unknown(sections, root), *found]
+        faults = [
+            *_family_faults(sections, root),
+            *_schema_faults(sections, root),
+            *_task_faults(sections, root),
+        ]
+        if not faults:  # with these faults DVC may not be able to list the stages
+            faults += _missing_sections(sections, root)
+        faults = [*_unknown_sections(sections, root), *faults]
     except UserError as error:
         return [str(error)]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(faults))
 
 
 def _at(root: Path, dotted: str) -> str:
+    """Return the name and the place of a parameter, as faults begin with it."""
     return f"parameter `{dotted}` ({PARAMS_FILE}, line {line_of(root / PARAMS_FILE, dotted)})"
 
 
-def _unknown(sections: Mapping[str, Any], root: Path) -> Iterator[str]:
-    """Sections of nobody: neither ours nor named by a stage of dvc.yaml."""
-    ours = {FAMILIES, *(name.partition(".")[0] for name in SECTIONS)}
-    strange = [name for name in sections if name not in ours]
-    if not strange:
+def _unknown_sections(sections: Mapping[str, Any], root: Path) -> Iterator[str]:
+    """Yield a fault for each section that is neither ours nor named by a stage of dvc.yaml."""
+    our_sections = {FAMILIES, *(name.partition(".")[0] for name in SECTIONS)}
+    unknown = [name for name in sections if name not in our_sections]
+    if not unknown:
         return
-    named = {re.split(r"[.\[]", param)[0] for stage in declared_stages(root).values() for param in stage.get("params", [])}
-    named |= {name.partition(".")[0] for name in TEMPLATE.findall((root / PIPELINE).read_text("utf-8"))}
-    for name in strange:
-        if name not in named:
-            near = difflib.get_close_matches(str(name), ours, n=1)
-            hint = f"did you mean `{near[0]}`?" if near else f"no stage of {PIPELINE} names it among its `params`."
-            yield f"unknown section `{name}` ({PARAMS_FILE}, line {line_of(root / PARAMS_FILE, str(name))}); {hint}"
+    declared_sections = _sections_in_pipeline(root)
+    for name in unknown:
+        if name in declared_sections:
+            continue
+        hint = f"no stage of {PIPELINE} names it among its `params`."
+        close_matches = difflib.get_close_matches(str(name), our_sections, n=1)
+        if close_matches:
+            hint = f"did you mean `{close_matches[0]}`?"
+        line = line_of(root / PARAMS_FILE, str(name))
+        yield f"unknown section `{name}` ({PARAMS_FILE}, line {line}); {hint}"
 
 
-def _families(sections: Mapping[str, Any], root: Path) -> Iterator[str]:
-    wanted = sections.get(FAMILIES)
-    known = wanted if isinstance(wanted, list) else []
-    if not known or len(set(map(str, known))) < len(known) or not all(family in TRAITS for family in known):
-        yield f"{_at(root, FAMILIES)} is {wanted}: it must be a list of one or more of {', '.join(TRAITS)}, each once."
+def _sections_in_pipeline(root: Path) -> set[str]:
+    """Return the sections that dvc.yaml names, among the `params` of stages or in templates."""
+    names = set()
+    for stage in declared_stages(root).values():
+        for param in stage.get("params", []):
+            names.add(re.split(r"[.\[]", param)[0])
+    pipeline = (root / PIPELINE).read_text("utf-8")
+    for name in TEMPLATE.findall(pipeline):
+        names.add(name.partition(".")[0])
+    return names
 
 
-def _unreadable(sections: Mapping[str, Any], root: Path) -> Iterator[str]:
-    """What the dataclasses refuse."""
+def _family_faults(sections: Mapping[str, Any], root: Path) -> Iterator[str]:
+    families = sections.get(FAMILIES)
+    if not _valid_families(families):
+        choices = ", ".join(TRAITS)
+        yield f"{_at(root, FAMILIES)} is {families}: it must be a list of one or more of {choices}, each once."
+
+
+def _valid_families(families: Any) -> bool:
+    if not isinstance(families, list) or not families:
+        return False
+    if len(set(map(str, families))) < len(families):
+        return False
+    return all(family in TRAITS for family in families)
+
+
+def _schema_faults(sections: Mapping[str, Any], root: Path) -> Iterator[str]:
+    """Yield what the dataclasses refuse, and unknown keys of `finetune`."""
     for section, schema in SECTIONS.items():
         try:
             read_params(section, schema, root / PARAMS_FILE)
         except UserError as error:
             yield str(error)
-    for name in sections.get("finetune") or {} if isinstance(sections.get("finetune"), dict) else {}:
-        if f"finetune.{name}" not in (DEFAULTS, TASKS):
-            yield f"unknown {_at(root, f'finetune.{name}')}; known keys: defaults, tasks."
+    finetune = sections.get("finetune")
+    if not isinstance(finetune, dict):
+        return
+    for name in finetune:
+        section = f"finetune.{name}"
+        if section not in (DEFAULTS, TASKS):
+            yield f"unknown {_at(root, section)}; known keys: defaults, tasks."
 
 
-def _tasks(sections: Mapping[str, Any], root: Path) -> Iterator[str]:
-    """What is wrong with each task by itself, and beside the other sections."""
+def _task_faults(sections: Mapping[str, Any], root: Path) -> Iterator[str]:
+    """Yield the faults of each task, also those that show only beside the other sections."""
     try:
         tasks = look_up(TASKS, sections)
-        derived = look_up("tasks.derive", sections)
-    except UserError:  # `_missing` says so
+        derived_tasks = look_up("tasks.derive", sections)
+    except UserError:  # `_missing_sections` reports it
         return
     if not isinstance(tasks, dict):
         yield f"{_at(root, TASKS)} must be a mapping of tasks by their names, or {{}}."
         return
     for name, task in tasks.items():
-        where = f"{TASKS}.{name}"
+        section = f"{TASKS}.{name}"
         if not TASK_NAME.fullmatch(str(name)):
-            yield f"{_at(root, where)} must have a name of letters, digits, _ and -."
+            yield f"{_at(root, section)} must have a name of letters, digits, _ and -."
             continue
-        lacking = [key for key in WRITTEN_OUT if not (isinstance(task, dict) and task.get(key))]
-        if lacking:
-            yield f"{_at(root, where)} must say {', '.join(lacking)} itself, where {PIPELINE} finds it."
+        values = task if isinstance(task, dict) else {}
+        missing_keys = [key for key in REQUIRED_TASK_KEYS if not values.get(key)]
+        if missing_keys:
+            yield f"{_at(root, section)} must say {', '.join(missing_keys)} itself, where {PIPELINE} finds it."
             continue
         try:
-            cfg = read_params(DEFAULTS, FinetuneConfig, root / PARAMS_FILE, over=where)
+            config = read_params(DEFAULTS, FinetuneConfig, root / PARAMS_FILE, over=section)
         except UserError as error:
             yield str(error)
             continue
-        yield from _places(where, cfg, sections, derived or {}, root)
+        yield from _start_faults(section, config, sections, root)
+        yield from _data_faults(section, config, derived_tasks or {}, root)
 
 
-def _places(where: str, cfg: FinetuneConfig, sections: Mapping[str, Any], derived: Mapping[str, Any], root: Path) -> Iterator[str]:
-    """A start or examples that this build makes, but not under that name."""
-    if start := BUILT.fullmatch(cfg.start.rstrip("/")):
-        stage, family = start.groups()
-        if family != cfg.family:
-            yield f"{_at(root, f'{where}.start')} is `{cfg.start}`, but the task's family is {cfg.family}."
-        elif stage != "pretrain" and family not in (sections.get(FAMILIES) or []):
-            skipped = f"with `data/pretrain/{family}` the task would be skipped"
-            yield f"{_at(root, f'{where}.start')} is not built, since `{FAMILIES}` does not name {family}; {skipped}."
-    examples = DERIVED.fullmatch(cfg.data)
-    if examples and examples[1] not in derived:
-        yield f"{_at(root, f'{where}.data')} is made by no task of `tasks.derive`, which has {', '.join(derived) or 'none'}."
+def _start_faults(
+    section: str,
+    config: FinetuneConfig,
+    sections: Mapping[str, Any],
+    root: Path,
+) -> Iterator[str]:
+    """Yield a fault where a start in this build has another family, or is not built."""
+    match = BUILT_MODEL.fullmatch(config.start.rstrip("/"))
+    if not match:
+        return
+    stage, family = match.groups()
+    start = _at(root, f"{section}.start")
+    if family != config.family:
+        yield f"{start} is `{config.start}`, but the task's family is {config.family}."
+    elif stage != "pretrain" and family not in (sections.get(FAMILIES) or []):
+        hint = f"with `data/pretrain/{family}` the task would be skipped"
+        yield f"{start} is not built, since `{FAMILIES}` does not name {family}; {hint}."
 
 
-def _missing(sections: Mapping[str, Any], root: Path) -> Iterator[str]:
-    """What a stage declares and params.yaml lacks: DVC says so only when it comes to that stage."""
-    for stage, declared in declared_stages(root).items():
-        for name in declared.get("params", []):
+def _data_faults(
+    section: str,
+    config: FinetuneConfig,
+    derived_tasks: Mapping[str, Any],
+    root: Path,
+) -> Iterator[str]:
+    """Yield a fault where examples in data/tasks are written by no task of `tasks.derive`."""
+    match = BUILT_EXAMPLES.fullmatch(config.data)
+    if match and match[1] not in derived_tasks:
+        choices = ", ".join(derived_tasks) or "none"
+        yield f"{_at(root, f'{section}.data')} is made by no task of `tasks.derive`, which has {choices}."
+
+
+def _missing_sections(sections: Mapping[str, Any], root: Path) -> Iterator[str]:
+    """Yield a fault for each parameter that a stage declares and params.yaml lacks.
+
+    DVC reports it only when it comes to that stage.
+    """
+    for stage, declaration in declared_stages(root).items():
+        for name in declaration.get("params", []):
             try:
                 look_up(name, sections)
             except UserError:
                 yield f"{PARAMS_FILE} has no `{name}`, which the stage `{stage}` needs."
 
 
+def _loaded_files(root: Path) -> list[str]:
+    """Return the files of our modules that are loaded, below `root` and relative to it."""
+    files = {Path(__file__)}
+    for name, module in sys.modules.items():
+        file = getattr(module, "__file__", None)
+        if name.startswith("privllm") and file:
+            files.add(Path(file))
+    return sorted(str(file.relative_to(root)) for file in files if file.is_relative_to(root))
+
+
 def main() -> None:
-    """Print the faults, and which files of ours were loaded to find them."""
-    root = Path.cwd()
+    """Print the faults, and the files of ours that were loaded to find them."""
     faults = faults_of()
-    files = [
-        Path(file) for name, module in sys.modules.items() if name.startswith("privllm") and (file := getattr(module, "__file__", None))
-    ]
-    code = sorted(str(file.relative_to(root)) for file in [*files, Path(__file__)] if file.is_relative_to(root))
-    sys.stdout.write(json.dumps({"faults": faults, "code": code}) + "\n")
+    report = {"faults": faults, "code": _loaded_files(Path.cwd())}
+    sys.stdout.write(json.dumps(report) + "\n")
 
 
 if __name__ == "__main__":

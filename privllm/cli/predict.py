@@ -1,4 +1,4 @@
-"""What people type to use a tuned model: `privllm predict`. It parses, calls `train.predict_lines`, and prints."""
+"""The command `privllm predict`, which applies a tuned model with `train.predict_lines`."""
 
 import sys
 from pathlib import Path
@@ -14,32 +14,41 @@ FOLDER = Path("data/finetune")
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register everything of this module."""
+    """Register the commands of this module."""
     commands_of(app)(predict)
 
 
 def predict(
-    task: Annotated[str, typer.Argument(help="A task below finetune.tasks in params.yaml that was built, or a tuned model's folder.")],
+    task: Annotated[
+        str,
+        typer.Argument(help="A task below finetune.tasks in params.yaml that was built, or a tuned model's folder."),
+    ],
     file: Annotated[Path | None, typer.Argument(help="JSON lines; without it they are read from standard input.")] = None,
 ) -> None:
     """Apply a tuned model: JSON lines in, one JSON line out for each, in their order.
 
-    Lines look like those the task was tuned on, without the answer, and may have an "id", which comes back:
+    Lines look like those the task was tuned on, without the answer, and may have an "id", which
+    comes back:
 
     {"text": "..."} gives {"label": "...", "probability": 0.93}
 
-    {"tokens": ["Ada", "wrote"]} gives {"spans": [{"start": 0, "end": 1, "type": "PER", "text": "Ada", "probability": 0.88}]}
+    {"tokens": ["Ada", "wrote"]} gives {"spans": [{"start": 0, "end": 1, "type": "PER", "text":
+    "Ada", "probability": 0.88}]}
 
-    {"input": "..."} gives {"text": "..."}, and so does {"messages": [{"role": "user", "content": "..."}]}
+    {"input": "..."} gives {"text": "..."}, and so does {"messages": [{"role": "user", "content":
+    "..."}]}
 
     "cut": true is added where an input was longer than the model sees.
     """
     from privllm.tasks.unlabelled import read_inputs
     from privllm.train.predict_lines import answers, open_tuned
 
-    tuned = open_tuned(Path(task) if "/" in task else FOLDER / task)
+    folder = Path(task) if "/" in task else FOLDER / task
+    tuned = open_tuned(folder)
     if file is not None and not file.is_file():
         raise UserError(f"{file} is no file: name one of JSON lines, or pipe them in.")
+    name = "standard input" if file is None else str(file)
     with sys.stdin.buffer if file is None else file.open("rb") as source:
-        for line in answers(tuned, read_inputs(source, "standard input" if file is None else str(file), tuned.kind)):
+        inputs = read_inputs(source, name, tuned.kind)
+        for line in answers(tuned, inputs):
             say_json(line)

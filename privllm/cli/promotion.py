@@ -1,8 +1,9 @@
-"""What people type when a model is to be used: `privllm promote`, `privllm models`.
+"""The commands that put models to use: `privllm promote` and `privllm models`.
 
-It parses, calls one function of `privllm.manage`, and prints.
+Each parses, calls one function of `privllm.manage`, and prints.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -14,8 +15,8 @@ from privllm.core.printable import say, say_json
 from privllm.engine.pipeline import require_root
 
 
-class Part(StrEnum):
-    """What of a version is counted up."""
+class VersionPart(StrEnum):
+    """Parts of a version number."""
 
     major = "major"
     minor = "minor"
@@ -23,23 +24,28 @@ class Part(StrEnum):
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register everything of this module."""
+    """Register the commands of this module."""
     for function in (promote, models):
         commands_of(app)(function)
 
 
 def promote(
-    part: Annotated[Part, typer.Argument(help="Which part of the version to count up; the first version is v1.0.0.")] = Part.minor,
+    part: Annotated[
+        VersionPart,
+        typer.Argument(help="Which part of the version to count up; the first version is v1.0.0."),
+    ] = VersionPart.minor,
 ) -> None:
-    """Make the last commit's build the incumbent: what the next revision is judged by, and may start from.
+    """Make the last commit's build the incumbent: what the next revision is judged by, and may
+    start from.
 
-    It takes a passed gate and a build that is up to date and committed. The commit is tagged privllm@v1.2.0, the model copied to
-    data/promoted (`dvc add`) and staged in git. To take it back: `git tag --delete` the tag, and
+    It takes a passed gate and a build that is up to date and committed. The commit is tagged
+    privllm@v1.2.0, the model copied to data/promoted (`dvc add`) and staged in git. To take it
+    back: `git tag --delete` the tag, and
     `git restore --staged --worktree data/promoted && dvc checkout data/promoted/model/incumbent.dvc`.
     """
-    from privllm.manage.promote import promote as make
+    from privllm.manage.promote import promote as promote_build
 
-    make(Path(), part.value, say)
+    promote_build(Path(), part.value, say)
 
 
 def models(
@@ -47,23 +53,35 @@ def models(
 ) -> None:
     """List the promoted models with their figures, newest first; `*` marks the incumbent.
 
-    Each is a git tag away: `privllm serve --revision privllm@v1.1.0` serves one, and `git checkout privllm@v1.1.0 && dvc checkout` goes
-    back to its data, parameters and code.
+    Each is a git tag away: `privllm serve --revision privllm@v1.1.0` serves one, and
+    `git checkout privllm@v1.1.0 && dvc checkout` goes back to its data, parameters and code.
     """
     from privllm.manage.promote import releases
 
     require_root()
-    found = releases(Path())
+    promoted = releases(Path())
     if as_json:
-        say_json([one.plain() for one in found], indent=1)
+        say_json([release.plain() for release in promoted], indent=1)
         return
-    if not found:
+    if not promoted:
         say("No model has been promoted yet: `privllm promote` after `dvc repro` and a commit.")
-    names = list(dict.fromkeys(name for one in found for name in one.figures))
-    rows = [("", "model", "commit", "date", *names)] if found else []
-    for one in found:
-        figures = (f"{one.figures[name]:.4f}" if name in one.figures else "-" for name in names)
-        rows.append(("*" if one.incumbent else "", one.tag, one.commit[:9], one.date, *figures))
+        return
+    metrics = list(dict.fromkeys(name for release in promoted for name in release.figures))
+    rows = [["", "model", "commit", "date", *metrics]]
+    for release in promoted:
+        figures = [_figure(release.figures.get(name)) for name in metrics]
+        marker = "*" if release.incumbent else ""
+        rows.append([marker, release.tag, release.commit[:9], release.date, *figures])
+    _print_columns(rows)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _print_columns(rows: Sequence[Sequence[str]]) -> None:
+    """Print a table whose columns are as wide as their longest cells."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        say("  ".join(cells).rstrip())

@@ -1,6 +1,7 @@
-"""What people type to let others talk to a model: `privllm serve`, `arena`, `token ...`, `feedback ...`.
+"""Commands that serve models and collect feedback: `privllm serve, arena, token, feedback`.
 
-It parses, calls one function of `privllm.serve`, and prints. Heavy imports stay inside the commands.
+Each parses, calls one function of `privllm.serve`, and prints. Heavy imports stay inside the
+commands.
 """
 
 import subprocess
@@ -17,16 +18,19 @@ from privllm.core.printable import printable, say
 from privllm.serve.folders import require_model
 
 HOST, PORT = "127.0.0.1", 8000
-Host = Annotated[str, typer.Option(help="The address to listen on; one that others reach needs access tokens.")]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")]
-Batch = Annotated[int, typer.Option(min=1, max=1024, help="Replies made at once; as many again, and at least 64, may wait.")]
+Host = Annotated[str, typer.Option(help="The address to listen on; if other machines can reach it, access tokens are needed.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0 selects a free port.")]
+Batch = Annotated[
+    int,
+    typer.Option(min=1, max=1024, help="Replies generated at once; as many more, and at least 64, may wait."),
+]
 
-token = typer.Typer(no_args_is_help=True, help="Access tokens: who may use the server.")
-feedback = typer.Typer(no_args_is_help=True, help="What people said of replies.")
+token = typer.Typer(no_args_is_help=True, help="Access tokens of the server.")
+feedback = typer.Typer(no_args_is_help=True, help="Ratings and votes on replies.")
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register everything of this module."""
+    """Register the commands of this module."""
     groups: tuple[tuple[typer.Typer, str, tuple[Command, ...]], ...] = (
         (app, "privllm", (serve, arena)),
         (token, "privllm token", (new, list_, revoke)),
@@ -39,115 +43,138 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(feedback, name="feedback")
 
 
-def _need_web() -> None:
-    if missing := [name for name in ("fastapi", "httpx", "uvicorn") if find_spec(name) is None]:
+def _require_web_libraries() -> None:
+    missing = [name for name in ("fastapi", "httpx", "uvicorn") if find_spec(name) is None]
+    if missing:
         raise UserError(f"{', '.join(missing)} is not installed here: pip install 'privllm[serve]'.")
 
 
-def _loading(what: Path | str) -> None:
-    """Say so before torch is imported, which takes seconds; on stderr, for the first line on stdout is the address."""
-    say(f"loading {what} ...", err=True)
+def _announce_loading(name: Path | str) -> None:
+    """Print what is loaded, on stderr, before the slow import of torch."""
+    say(f"loading {name} ...", err=True)
+
+
+def _queue(batch: int) -> int:
+    """Return how many replies may wait, beside `batch` that are generated."""
+    return max(64, batch)
 
 
 def serve(
     model: Annotated[Path, typer.Argument(help="An exported model's folder, or another causal model's.")] = Path("data/export/causal"),
-    engine: Annotated[str | None, typer.Option(metavar="URL", help="An OpenAI-compatible server to stand before, instead.")] = None,
-    revision: Annotated[str, typer.Option(help="Serve the model that this commit, tag (privllm@v1.1.0) or experiment exported.")] = "",
+    engine: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Serve the model of this OpenAI-compatible server instead."),
+    ] = None,
+    revision: Annotated[
+        str,
+        typer.Option(help="Serve the model that this commit, tag (privllm@v1.1.0) or experiment exported."),
+    ] = "",
     host: Host = HOST,
     port: Port = PORT,
     batch: Batch = 32,
 ) -> None:
-    """Serve a model: a web page to chat, correct and rate, and an OpenAI-compatible API. Ctrl-C stops it."""
-    _need_web()
+    """Serve a model: a web page to chat, correct and rate, and an OpenAI-compatible API. Ctrl-C
+    stops it."""
+    _require_web_libraries()
     if not engine:
         if not revision:
             require_model(model)
-        _loading(revision or model)
-    from privllm.serve.app import chat_app, hosts_for, listen
-    from privllm.serve.database import People
+        _announce_loading(revision or model)
+    from privllm.serve.app import allowed_hosts, chat_app, listen
+    from privllm.serve.database import Database
 
-    people = People()
-    hosts = hosts_for(host, people)
+    database = Database()
+    hosts = allowed_hosts(host, database)
     if engine:
-        from privllm.serve.engine.remote import Upstream
+        from privllm.serve.engine.remote import RemoteEngine
 
-        app = chat_app(Upstream(engine), people, hosts)
+        app = chat_app(RemoteEngine(engine), database, hosts)
     else:
-        from privllm.serve.engine.local import Batched
+        from privllm.serve.engine.local import LocalEngine
         from privllm.serve.revisions import fetch_export
 
         commit, folder = fetch_export(revision) if revision else ("", model)
-        app = chat_app(Batched.open(folder, commit, batch, max(64, batch)), people, hosts)
+        app = chat_app(LocalEngine.open(folder, commit, batch, _queue(batch)), database, hosts)
     listen(app, host, port, lambda url: say(f"{url}   (API: {url}v1)   Ctrl-C stops"))
 
 
 def arena(
     rev_a: Annotated[str, typer.Argument(help="A commit, branch, tag or experiment with an exported model.")],
-    rev_b: Annotated[str, typer.Argument(help="Another one.")],
+    rev_b: Annotated[str, typer.Argument(help="Another revision.")],
     host: Host = HOST,
     port: Port = PORT,
     batch: Batch = 8,
 ) -> None:
-    """Compare two revisions' models blindly: a web page shows two replies without names, and takes votes. Ctrl-C stops it."""
-    _need_web()
-    _loading(f"{rev_a} and {rev_b}")
-    from privllm.serve.app import arena_app, hosts_for, listen
-    from privllm.serve.database import People
-    from privllm.serve.engine.local import Batched
+    """Compare two revisions' models blindly: a web page shows two replies without names, and takes
+    votes. Ctrl-C stops it."""
+    _require_web_libraries()
+    _announce_loading(f"{rev_a} and {rev_b}")
+    from privllm.serve.app import allowed_hosts, arena_app, listen
+    from privllm.serve.database import Database
+    from privllm.serve.engine.local import LocalEngine
     from privllm.serve.revisions import fetch_export
 
-    people = People()
-    hosts = hosts_for(host, people)
-    engines = [Batched.open(folder, commit, batch, max(64, batch)) for commit, folder in map(fetch_export, (rev_a, rev_b))]
-    if len({engine.served.model.digest for engine in engines}) == 1:
-        raise UserError(f"`{rev_a}` and `{rev_b}` hold the same model (equal weights), so votes would say nothing: name two that differ.")
-    listen(arena_app(engines, people, hosts), host, port, lambda url: say(f"{url}   Ctrl-C stops"))
+    database = Database()
+    hosts = allowed_hosts(host, database)
+    engines = []
+    for revision in (rev_a, rev_b):
+        commit, folder = fetch_export(revision)
+        engines.append(LocalEngine.open(folder, commit, batch, _queue(batch)))
+    digests = {engine.served.model.digest for engine in engines}
+    if len(digests) == 1:
+        reason = "hold the same model (equal weights), so votes would say nothing: name two that differ"
+        raise UserError(f"`{rev_a}` and `{rev_b}` {reason}.")
+    listen(arena_app(engines, database, hosts), host, port, lambda url: say(f"{url}   Ctrl-C stops"))
 
 
 def new(
-    name: Annotated[str, typer.Argument(help="Whose it is; ratings are kept under this name.")],
+    name: Annotated[str, typer.Argument(help="Name of the token's owner; ratings are stored under it.")],
     requests_per_minute: Annotated[int, typer.Option(min=1)] = 120,
     tokens_per_minute: Annotated[int, typer.Option(min=1, help="Of the model: read and written.")] = 100_000,
 ) -> None:
     """Make an access token, and show it this once. From the first one on every call needs one."""
     from privllm.serve.auth import new_token
-    from privllm.serve.database import People
+    from privllm.serve.database import Database
 
-    say(new_token(People(), name, requests_per_minute, tokens_per_minute))
+    say(new_token(Database(), name, requests_per_minute, tokens_per_minute))
     say("Keep it: only its hash is stored, so it cannot be shown again.", err=True)
 
 
 def list_() -> None:
     """Show whose access tokens there are, and their limits."""
-    from privllm.serve.database import People
+    from privllm.serve.database import Database
 
-    for known in People().tokens():
-        state = f"revoked {known.revoked}" if known.revoked else f"{known.requests_per_minute}/min, {known.tokens_per_minute} tokens/min"
-        say(f"{known.name:<24} {known.created}  {state}")
+    for access in Database().tokens():
+        if access.revoked:
+            state = f"revoked {access.revoked}"
+        else:
+            state = f"{access.requests_per_minute}/min, {access.tokens_per_minute} tokens/min"
+        say(f"{access.name:<24} {access.created}  {state}")
 
 
 def revoke(name: Annotated[str, typer.Argument(help="As `privllm token list` shows it.")]) -> None:
     """Make an access token useless, at once."""
     from privllm.serve.auth import revoke_token
-    from privllm.serve.database import People
+    from privllm.serve.database import Database
 
-    revoke_token(People(), name)
+    revoke_token(Database(), name)
 
 
 def export(
     dvc_add: Annotated[bool, typer.Option("--dvc-add", help="Run `dvc add` on these files afterwards, without asking.")] = False,
 ) -> None:
     """Append new ratings and votes to data/feedback/*.jsonl, each exactly once."""
-    from privllm.serve.database import People
+    from privllm.serve.database import Database
     from privllm.serve.feedback_export import FOLDER, export_feedback
 
-    exported = export_feedback(People())
+    exported = export_feedback(Database())
     for name, count in exported.items():
         say(f"{FOLDER / name}  {count} new")
     files = [str(FOLDER / name) for name in exported if (FOLDER / name).is_file()]
     if not files:
         return
-    # The files, not their folder: git keeps that, since the build depends on it also where nobody has said anything yet.
+    # The files, not their folder: git tracks the folder, because the build depends on it even where
+    # there is no feedback yet.
     command = ["dvc", "add", *files]
     if dvc_add or (sys.stdin.isatty() and typer.confirm(f"Run `{' '.join(command)}`?", default=True)):
         raise typer.Exit(subprocess.run([sys.executable, "-m", *command], check=False).returncode)
@@ -155,18 +182,27 @@ def export(
 
 
 def ranking() -> None:
-    """Print how often each model would be preferred, by all votes so far, with 95 % intervals (Bradley-Terry)."""
+    """Print how often each model would be preferred, by all votes so far, with 95 % intervals
+    (Bradley-Terry)."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from privllm.feedback.ranking import ranking as ranked
-    from privllm.serve.database import People
+    from privllm.feedback.ranking import ranking as rank_models
+    from privllm.serve.database import Database
 
-    votes = People().votes()
-    table = Table("model", "revision", "preferred", "95 %", "won", "tied", "lost", "both bad", title=f"{len(votes)} votes", box=None)
-    for row in ranked(votes):
-        shares = f"{row.share:.0%}", f"{row.low:.0%} to {row.high:.0%}"
-        names = (Text(printable(name)) for name in (row.model.name, row.model.revision[:9]))
-        table.add_row(*names, *shares, *map(str, (row.wins, row.ties, row.losses, row.both_bad)))
+    votes = Database().votes()
+    columns = ("model", "revision", "preferred", "95 %", "won", "tied", "lost", "both bad")
+    table = Table(*columns, title=f"{len(votes)} votes", box=None)
+    for row in rank_models(votes):
+        table.add_row(
+            Text(printable(row.model.name)),
+            Text(printable(row.model.revision[:9])),
+            f"{row.share:.0%}",
+            f"{row.low:.0%} to {row.high:.0%}",
+            str(row.wins),
+            str(row.ties),
+            str(row.losses),
+            str(row.both_bad),
+        )
     Console().print(table)

@@ -1,7 +1,8 @@
-"""The web application, and the process that listens: on this machine only, unless there are tokens.
+"""The web application and its server, which listens on this machine only, unless there are tokens.
 
-It puts the parts together; each is described where it is made (`calls`, `pages`, `matches`, `gate`). No documentation pages (they
-would load scripts from elsewhere), no telemetry, no log of who asked what.
+It assembles what other modules define (`openai_api`, `chat_api`, `arena_api`, `middleware`). There
+are no documentation pages (they would load scripts from elsewhere), no telemetry, and no log of
+requests.
 """
 
 import ipaddress
@@ -11,74 +12,90 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from secrets import token_hex
 
 import uvicorn
-from fastapi import APIRouter, FastAPI
-from fastapi import Request as Call
+from fastapi import APIRouter, FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from privllm.core.errors import UserError
 from privllm.serve import auth
-from privllm.serve.arena_api import arena_pages
-from privllm.serve.chat_api import chat_pages
-from privllm.serve.database import People
-from privllm.serve.engine.base import Engine, Refused
-from privllm.serve.middleware import LOCAL, Door, Gate, refusal
-from privllm.serve.openai_api import Gone, api
+from privllm.serve.arena_api import arena_router
+from privllm.serve.chat_api import chat_router
+from privllm.serve.database import Database
+from privllm.serve.engine.base import Engine, RequestRefused
+from privllm.serve.middleware import LOCAL_HOSTS, Authenticator, SecurityMiddleware, error_response
+from privllm.serve.openai_api import ClientDisconnected, openai_router
 
-GRACE = 3  # seconds that replies get to end when the server stops
-CLIENT_CLOSED = 499  # nobody reads it
-
-
-def chat_app(engine: Engine, people: People, hosts: frozenset[str] | None = LOCAL) -> FastAPI:
-    """`privllm serve`: the API and the chat page of one engine."""
-    door = Door(people)
-    return application([engine], [api(engine, door), chat_pages(engine.served, door)], hosts)
+SHUTDOWN_SECONDS = 3  # that replies get to end when the server stops
+CLIENT_CLOSED_REQUEST = 499  # nginx's status; no client reads it
+NO_TELEMETRY = {"auto_configure": False, "tracing": False, "metrics": False, "logs": False}
 
 
-def arena_app(engines: Sequence[Engine], people: People, hosts: frozenset[str] | None = LOCAL) -> FastAPI:
-    """`privllm arena`: the blind page of two engines or more, and no API that would name them."""
-    return application(engines, [arena_pages(engines, Door(people), token_hex(32))], hosts)
+def chat_app(engine: Engine, database: Database, hosts: frozenset[str] | None = LOCAL_HOSTS) -> FastAPI:
+    """Return the application of `privllm serve`: the API and the chat page of one engine."""
+    authenticator = Authenticator(database)
+    routers = [openai_router(engine, authenticator), chat_router(engine.served, authenticator)]
+    return create_app([engine], routers, hosts)
 
 
-def application(engines: Sequence[Engine], routers: Sequence[APIRouter], hosts: frozenset[str] | None) -> FastAPI:
-    """Engines are started and closed with it. `hosts` as in `Gate`."""
+def arena_app(
+    engines: Sequence[Engine],
+    database: Database,
+    hosts: frozenset[str] | None = LOCAL_HOSTS,
+) -> FastAPI:
+    """Return the application of `privllm arena`: the blind page, and no API that names models."""
+    router = arena_router(engines, Authenticator(database), secret=token_hex(32))
+    return create_app(engines, [router], hosts)
+
+
+def create_app(engines: Sequence[Engine], routers: Sequence[APIRouter], hosts: frozenset[str] | None) -> FastAPI:
+    """Return an application that starts and closes `engines`. `hosts`: see `SecurityMiddleware`."""
 
     @asynccontextmanager
-    async def life(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             for engine in engines:
                 await engine.start()
                 stack.push_async_callback(engine.close)
             yield
 
-    quiet = {"auto_configure": False, "tracing": False, "metrics": False, "logs": False}
-    app = FastAPI(lifespan=life, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False, telemetry=quiet)  # type: ignore[arg-type]
+    app = FastAPI(
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        telemetry=NO_TELEMETRY,  # type: ignore[arg-type]
+    )
     for router in routers:
         app.include_router(router)
 
-    @app.exception_handler(Refused)
-    async def refused(call: Call, error: Refused) -> JSONResponse:
-        return refusal(error)
+    @app.exception_handler(RequestRefused)
+    async def on_refused(request: Request, error: RequestRefused) -> JSONResponse:
+        return error_response(error)
 
-    @app.exception_handler(Gone)
-    @app.exception_handler(ClientDisconnect)  # while it sent the body
-    async def gone(call: Call, error: Exception) -> Response:
-        return Response(status_code=CLIENT_CLOSED)
+    @app.exception_handler(ClientDisconnected)
+    @app.exception_handler(ClientDisconnect)  # starlette's, while the client sends the body
+    async def on_disconnect(request: Request, error: Exception) -> Response:
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
 
     @app.exception_handler(HTTPException)
-    async def http(call: Call, error: HTTPException) -> JSONResponse:
-        return refusal(Refused(error.status_code, f"{error.detail}."))
+    async def on_http_error(request: Request, error: HTTPException) -> JSONResponse:
+        refused = RequestRefused(error.status_code, f"{error.detail}.")
+        return error_response(refused)
 
-    app.add_middleware(Gate, hosts=hosts)
+    app.add_middleware(SecurityMiddleware, hosts=hosts)
     return app
 
 
-def hosts_for(host: str, people: People) -> frozenset[str] | None:
-    """The names by which a server bound to `host` may be called. Raises UserError where others could reach it without a token."""
-    if _loopback(host):
-        return LOCAL | {host}
-    if not auth.required(people):
+def allowed_hosts(host: str, database: Database) -> frozenset[str] | None:
+    """Return the names by which a server bound to `host` may be called; None: any.
+
+    Raises UserError where other machines could reach it without a token.
+    """
+    if _is_loopback(host):
+        return LOCAL_HOSTS | {host}
+    if not auth.tokens_required(database):
         raise UserError(
             f"{host} can be reached from other machines, and no access token exists, so anybody could read and rate: "
             "make one with `privllm token new NAME`, or leave --host out."
@@ -86,26 +103,37 @@ def hosts_for(host: str, people: People) -> frozenset[str] | None:
     return None
 
 
-def _loopback(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
 
 
-def listen(app: FastAPI, host: str, port: int, say: Callable[[str], None]) -> None:
-    """Serve until interrupted. `say` gets the address once it can be opened. Raises UserError where the port is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def listen(app: FastAPI, host: str, port: int, on_ready: Callable[[str], None]) -> None:
+    """Serve until interrupted; `on_ready` receives the URL once it can be opened.
+
+    Raises UserError where the port is in use.
+    """
+    ipv6 = ":" in host
+    server_socket = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_STREAM)
+    server_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        sock.bind((host, port))
-        sock.listen()  # who opens the address at once waits for uvicorn, and is not refused
+        server_socket.bind((host, port))
+        server_socket.listen()  # a client that connects at once waits for uvicorn, and is not refused
     except OSError as error:
-        raise UserError(f"cannot listen on {host}, port {port} ({error.strerror or error}): choose another with --port.") from error
-    shown = f"[{host}]" if family == socket.AF_INET6 else host
-    say(f"http://{shown}:{sock.getsockname()[1]}/")
+        reason = error.strerror or error
+        raise UserError(f"cannot listen on {host}, port {port} ({reason}): choose another with --port.") from error
+    bound_port = server_socket.getsockname()[1]
+    url_host = f"[{host}]" if ipv6 else host
+    on_ready(f"http://{url_host}:{bound_port}/")
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=GRACE, lifespan="on"
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        ws="none",
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        lifespan="on",
     )
-    uvicorn.Server(config).run(sockets=[sock])
+    uvicorn.Server(config).run(sockets=[server_socket])

@@ -1,7 +1,8 @@
-"""The blind arena: two replies side by side, and a vote; only then the browser learns who spoke.
+"""The blind arena: two replies side by side and a vote, after which the models are named.
 
-What is open (messages, replies, sides) is kept in memory until the vote; a vote is on the disk before it is answered. Before it, no
-answer of this router holds a name, a revision, a digest or a token count of either model. It draws sides from `feedback.arena`.
+An open match (messages, replies, sides) is kept in memory until the vote; a vote is on the disk
+before it is answered. Before that, no response contains a name, a revision, a digest or a token
+count of either model. `feedback.arena` decides the sides.
 """
 
 import asyncio
@@ -13,131 +14,164 @@ from dataclasses import asdict, dataclass, field
 from secrets import token_hex
 from typing import Annotated, Any
 
-from fastapi import APIRouter
-from fastapi import Request as Call
+from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from privllm.feedback.arena import Sides, sides
 from privllm.feedback.ranking import ranking
-from privllm.feedback.records import Choice, Message, Reply, Vote
-from privllm.serve.auth import now
-from privllm.serve.chat_api import LONGEST, GivenDecoding, rater_of, static, usual
-from privllm.serve.database import Taken
-from privllm.serve.engine.base import Ask, Engine, Refused, Settings, Text
-from privllm.serve.limits import Meter
-from privllm.serve.middleware import Door, admit, body_of
-from privllm.serve.openai_api import Stream, metered
-from privllm.serve.openai_format import MOST_MESSAGES, NO_TUNING, Strict, Turn, parse
+from privllm.feedback.records import Choice, Decoding, Reply, Vote
+from privllm.serve.auth import utc_now
+from privllm.serve.chat_api import (
+    MAX_CHARACTERS,
+    DecodingFields,
+    add_static_files,
+    default_decoding,
+    rater_name,
+)
+from privllm.serve.database import AlreadyExists
+from privllm.serve.engine.base import Engine, GenerationRequest, RequestRefused, SamplingSettings, Text
+from privllm.serve.limits import RateLimiter
+from privllm.serve.middleware import Authenticator, admit, read_body
+from privllm.serve.openai_api import ClosingStreamingResponse, stream_limited
+from privllm.serve.openai_format import MAX_MESSAGES, UNTUNED_NOTE, ChatMessage, StrictModel, parse
 
-MOST_OPEN = 200  # matches without a vote; the oldest is forgotten first
-NAMES = ("left", "right")
+MAX_OPEN_MATCHES = 200  # matches without a vote; the oldest is dropped first
+SIDES = ("left", "right")
 
 
-class GivenMatch(Strict):
-    messages: Annotated[list[Turn], Field(min_length=1, max_length=MOST_MESSAGES)]
-    decoding: GivenDecoding
+class MatchRequest(StrictModel):
+    """Body of /api/match."""
+
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
+    decoding: DecodingFields
+
+    def to_generation_request(self) -> GenerationRequest:
+        messages = tuple(message.to_message() for message in self.messages)
+        return GenerationRequest(messages, "", SamplingSettings(**self.decoding.model_dump()))
 
 
-class GivenVote(Strict):
+class VoteRequest(StrictModel):
+    """Body of /api/match/ID/vote."""
+
     choice: Choice
     rater: Annotated[str, Field(max_length=64)] = ""
-    reason: Annotated[str, Field(max_length=LONGEST)] = ""
+    reason: Annotated[str, Field(max_length=MAX_CHARACTERS)] = ""
 
 
 @dataclass
 class Match:
-    ask: Ask
-    sides: Sides  # which engine is left, which right
-    owner: str  # the token's name
-    texts: dict[str, str] = field(default_factory=lambda: dict.fromkeys(NAMES, ""))
-    ended: set[str] = field(default_factory=set)
+    """A match without a vote."""
+
+    id: str
+    request: GenerationRequest
+    sides: Sides  # indices of the engines that are left and right
+    owner: str  # name of the access token
+    texts: dict[str, str] = field(default_factory=lambda: dict.fromkeys(SIDES, ""))  # by side
+    ended: set[str] = field(default_factory=set)  # sides whose reply is complete
 
 
-def arena_pages(engines: Sequence[Engine], door: Door, secret: str) -> APIRouter:
-    """`secret` decides the sides; it must not be guessed."""
+def arena_router(engines: Sequence[Engine], authenticator: Authenticator, secret: str) -> APIRouter:
+    """Return the router of the arena. `secret` decides the sides and must not be guessable."""
     router = APIRouter()
     open_matches: OrderedDict[str, Match] = OrderedDict()
 
     @router.get("/api/page")
-    def page(call: Call) -> dict[str, Any]:
-        name, _ = door.caller(call)
-        note = NO_TUNING if any(engine.served.tuned is False for engine in engines) else ""
-        return {"note": note, "rater": name, "usual": usual()}
+    def page(request: Request) -> dict[str, Any]:
+        name, _ = authenticator.authenticate(request)
+        untuned = any(engine.served.tuned is False for engine in engines)
+        return {"note": UNTUNED_NOTE if untuned else "", "rater": name, "usual": default_decoding()}
 
     @router.post("/api/match")
-    async def match(call: Call) -> Stream:
-        name, meter = door.caller(call)
-        given = parse(GivenMatch, await body_of(call))
-        settings = Settings(**given.decoding.model_dump())
-        identifier, ask = token_hex(16), Ask(tuple(turn.message() for turn in given.messages), "", settings)
-        made = Match(ask, sides(len(engines), secret, identifier), name)
+    async def start_match(request: Request) -> ClosingStreamingResponse:
+        name, limiter = authenticator.authenticate(request)
+        payload = parse(MatchRequest, await read_body(request))
+        identifier = token_hex(16)
+        match_sides = sides(len(engines), secret, identifier)
+        match = Match(identifier, payload.to_generation_request(), match_sides, name)
         for engine in engines:
-            await engine.size(ask)
-        open_matches[identifier] = made
-        while len(open_matches) > MOST_OPEN:
+            await engine.count_tokens(match.request)  # both must be able to answer
+        open_matches[identifier] = match
+        while len(open_matches) > MAX_OPEN_MATCHES:
             open_matches.popitem(last=False)
-        return Stream(_play(identifier, made, engines, meter), media_type="application/x-ndjson")
+        return ClosingStreamingResponse(_play(match, engines, limiter), media_type="application/x-ndjson")
 
     @router.post("/api/match/{identifier}/vote")
-    async def vote(call: Call, identifier: str) -> dict[str, Any]:
-        name, meter = door.caller(call)
-        admit(meter, 0)
-        given = parse(GivenVote, await body_of(call))
-        held = open_matches.get(identifier)
-        if held is None or held.owner != name:
-            raise Refused(404, "this match is over, or was never played.")
-        if held.ended != set(NAMES):
-            raise Refused(409, "vote once both replies have ended.")
-        cast = _vote(identifier, held, given, [engine.served.model for engine in engines], rater_of(name, given.rater))
+    async def vote(request: Request, identifier: str) -> dict[str, Any]:
+        name, limiter = authenticator.authenticate(request)
+        admit(limiter, 0)
+        payload = parse(VoteRequest, await read_body(request))
+        match = open_matches.get(identifier)
+        if match is None or match.owner != name:
+            raise RequestRefused(404, "this match is over, or was never played.")
+        if match.ended != set(SIDES):
+            raise RequestRefused(409, "vote once both replies have ended.")
+        record = _vote(match, payload, engines, rater_name(name, payload.rater))
         try:
-            await run_in_threadpool(door.people.vote, cast)
-        except Taken:
-            raise Refused(409, "this match was voted on already.") from None
+            await run_in_threadpool(authenticator.database.vote, record)
+        except AlreadyExists:
+            raise RequestRefused(409, "this match was voted on already.") from None
         open_matches.pop(identifier, None)
-        standings = ranking(await run_in_threadpool(door.people.votes))
-        return {"left": asdict(cast.left.model), "right": asdict(cast.right.model), "ranking": [asdict(row) for row in standings]}
+        votes = await run_in_threadpool(authenticator.database.votes)
+        return {
+            "left": asdict(record.left.model),
+            "right": asdict(record.right.model),
+            "ranking": [asdict(row) for row in ranking(votes)],
+        }
 
-    static(router, {"/": "arena.html"})
+    add_static_files(router, {"/": "arena.html"})
     return router
 
 
-def _vote(identifier: str, held: Match, given: GivenVote, models: Sequence[Any], rater: str) -> Vote:
-    left, right = (Reply(models[index], held.texts[name]) for name, index in zip(NAMES, held.sides, strict=True))
-    messages: tuple[Message, ...] = held.ask.messages or ()
-    decoding = GivenDecoding(**{name: getattr(held.ask.settings, name) for name in GivenDecoding.model_fields}).record()
-    return Vote(identifier, rater, now(), messages, left, right, decoding, given.choice, given.reason)
+def _vote(match: Match, payload: VoteRequest, engines: Sequence[Engine], rater: str) -> Vote:
+    left_index, right_index = match.sides
+    settings = match.request.settings
+    return Vote(
+        id=match.id,
+        rater=rater,
+        time=utc_now(),
+        messages=match.request.messages or (),
+        left=Reply(engines[left_index].served.model, match.texts["left"]),
+        right=Reply(engines[right_index].served.model, match.texts["right"]),
+        decoding=Decoding(settings.temperature, settings.top_p, settings.max_tokens, settings.seed),
+        choice=payload.choice,
+        reason=payload.reason,
+    )
 
 
-async def _play(identifier: str, match: Match, engines: Sequence[Engine], meter: Meter | None) -> AsyncIterator[bytes]:
-    """Lines of JSON: the match's id, then pieces of both sides as they come, then their ends."""
+async def _play(match: Match, engines: Sequence[Engine], limiter: RateLimiter | None) -> AsyncIterator[bytes]:
+    """Yield lines of JSON: the match's id, then pieces and ends of both replies as they come."""
     lines: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
 
-    async def speak(name: str, engine: Engine) -> None:
+    async def generate(side: str, engine: Engine) -> None:
         try:
-            async with aclosing(metered(engine, match.ask, meter)) as events:  # type: ignore[type-var]
+            async with aclosing(stream_limited(engine, match.request, limiter)) as events:  # type: ignore[type-var]
                 async for event in events:
                     if isinstance(event, Text):
-                        match.texts[name] += event.text
-                        await lines.put({"side": name, "text": event.text})
-            match.ended.add(name)
-            await lines.put({"side": name, "end": True})
-        except Refused as error:
-            await lines.put({"side": name, "error": error.message})
+                        match.texts[side] += event.text
+                        await lines.put({"side": side, "text": event.text})
+            match.ended.add(side)
+            await lines.put({"side": side, "end": True})
+        except RequestRefused as error:
+            await lines.put({"side": side, "error": error.message})
 
-    async def both() -> None:
-        await asyncio.gather(*(speak(name, engines[index]) for name, index in zip(NAMES, match.sides, strict=True)))
+    async def generate_both() -> None:
+        left_index, right_index = match.sides
+        await asyncio.gather(
+            generate("left", engines[left_index]),
+            generate("right", engines[right_index]),
+        )
         await lines.put(None)
 
-    playing = asyncio.create_task(both())
+    generation = asyncio.create_task(generate_both())
     try:
-        yield _line({"match": identifier})
+        yield _json_line({"match": match.id})
         while (line := await lines.get()) is not None:
-            yield _line(line)
+            yield _json_line(line)
     finally:
-        playing.cancel()
-        await asyncio.gather(playing, return_exceptions=True)
+        generation.cancel()
+        await asyncio.gather(generation, return_exceptions=True)
 
 
-def _line(value: dict[str, Any]) -> bytes:
+def _json_line(value: dict[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode() + b"\n"

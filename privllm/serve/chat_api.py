@@ -1,119 +1,156 @@
-"""The web page of a chat, and what a person says of a reply.
+"""The chat page, and the API by which it rates replies.
 
-A rating is kept with the messages it is about; whatever is not rated is not stored. The page is a few static files, read once: no
-path that a browser sends is ever looked up on the disk. It generates nothing (the page uses /v1).
+A rating is stored with the messages it is about; nothing is stored of replies that are not rated.
+The page consists of a few static files that are read once: no path from a browser is ever looked up
+on the disk. It generates nothing (the page uses /v1).
 """
 
 import re
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter
-from fastapi import Request as Call
+from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from privllm.feedback.records import Decoding, Model, Rating, Thumb
-from privllm.serve.auth import now
-from privllm.serve.database import Taken
-from privllm.serve.engine.base import Refused, Served, Settings
-from privllm.serve.middleware import Door, admit, body_of
-from privllm.serve.openai_format import MOST_MESSAGES, MOST_TOKENS, Strict, Turn, model_card, parse
+from privllm.serve.auth import utc_now
+from privllm.serve.database import AlreadyExists
+from privllm.serve.engine.base import RequestRefused, SamplingSettings, ServedModel
+from privllm.serve.middleware import Authenticator, admit, read_body
+from privllm.serve.openai_format import (
+    MAX_MESSAGES,
+    MAX_TOKENS,
+    ChatMessage,
+    StrictModel,
+    model_card,
+    parse,
+)
 
 STATIC = Path(__file__).parent / "static"
-TYPES = {
+MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
 REPLY_ID = re.compile(r"chatcmpl-[\w-]{1,80}")
-NOBODY = "anonymous"
-LONGEST = 200_000  # characters of a correction or a reason
+ANONYMOUS = "anonymous"
+MAX_CHARACTERS = 200_000  # of a correction or a reason
 
 
-class GivenDecoding(Strict):
+class DecodingFields(StrictModel):
+    """Sampling parameters of a rated reply."""
+
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
     top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-    max_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS)]
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)]
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
-    def record(self) -> Decoding:
+    def to_record(self) -> Decoding:
         return Decoding(**self.model_dump())
 
 
-class GivenRating(Strict):
+class RatingRequest(StrictModel):
+    """Body of /api/rating."""
+
     id: str
-    digest: str  # of the model that said it, as the reply's `system_fingerprint` named it
+    digest: str  # of the model that wrote the reply: the reply's `system_fingerprint`
     rater: Annotated[str, Field(max_length=64)] = ""
-    messages: Annotated[list[Turn], Field(min_length=1, max_length=MOST_MESSAGES)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
     reply: str
-    decoding: GivenDecoding
+    decoding: DecodingFields
     thumb: Thumb
-    correction: Annotated[str, Field(max_length=LONGEST)] = ""
-    reason: Annotated[str, Field(max_length=LONGEST)] = ""
+    correction: Annotated[str, Field(max_length=MAX_CHARACTERS)] = ""
+    reason: Annotated[str, Field(max_length=MAX_CHARACTERS)] = ""
 
 
-def chat_pages(served: Served, door: Door) -> APIRouter:
+def chat_router(served: ServedModel, authenticator: Authenticator) -> APIRouter:
     router = APIRouter()
 
     @router.get("/api/page")
-    def page(call: Call) -> dict[str, Any]:
-        """What the page needs to know."""
-        name, _ = door.caller(call)
-        return {"model": model_card(served), "rater": name, "usual": usual()}
+    def page(request: Request) -> dict[str, Any]:
+        """Return what the page needs to know."""
+        name, _ = authenticator.authenticate(request)
+        return {"model": model_card(served), "rater": name, "usual": default_decoding()}
 
     @router.post("/api/rating")
-    async def rate(call: Call) -> dict[str, Any]:
-        name, meter = door.caller(call)
-        admit(meter, 0)
-        given = parse(GivenRating, await body_of(call))
-        rating = _rating(given, rater_of(name, given.rater), served.model)
+    async def rate(request: Request) -> dict[str, Any]:
+        name, limiter = authenticator.authenticate(request)
+        admit(limiter, 0)
+        payload = parse(RatingRequest, await read_body(request))
+        rating = _rating(payload, rater_name(name, payload.rater), served.model)
         try:
-            return {"edition": await run_in_threadpool(door.people.rate, rating)}
-        except Taken:
-            raise Refused(409, "somebody else rated this reply.", "id") from None
+            edition = await run_in_threadpool(authenticator.database.rate, rating)
+        except AlreadyExists:
+            raise RequestRefused(409, "somebody else rated this reply.", "id") from None
+        return {"edition": edition}
 
-    static(router, {"/": "chat.html"})
+    add_static_files(router, {"/": "chat.html"})
     return router
 
 
-def _rating(given: GivenRating, rater: str, model: Model) -> Rating:
-    if not REPLY_ID.fullmatch(given.id):
-        raise Refused(400, "`id` names no reply.", "id")
-    if given.digest != model.digest:
-        raise Refused(409, "another model is served by now: reload the page.", "digest")
-    if not (given.thumb or given.correction or given.reason):
-        raise Refused(400, "a rating needs a thumb, a correction or a reason.", "thumb")
-    messages = tuple(turn.message() for turn in given.messages)
-    texts = given.correction, given.reason
-    return Rating(given.id, 1, rater, now(), model, messages, given.reply, given.decoding.record(), given.thumb, *texts)
+def _rating(payload: RatingRequest, rater: str, model: Model) -> Rating:
+    if not REPLY_ID.fullmatch(payload.id):
+        raise RequestRefused(400, "`id` names no reply.", "id")
+    if payload.digest != model.digest:
+        raise RequestRefused(409, "another model is served by now: reload the page.", "digest")
+    if not (payload.thumb or payload.correction or payload.reason):
+        raise RequestRefused(400, "a rating needs a thumb, a correction or a reason.", "thumb")
+    return Rating(
+        id=payload.id,
+        edition=1,
+        rater=rater,
+        time=utc_now(),
+        model=model,
+        messages=tuple(message.to_message() for message in payload.messages),
+        reply=payload.reply,
+        decoding=payload.decoding.to_record(),
+        thumb=payload.thumb,
+        correction=payload.correction,
+        reason=payload.reason,
+    )
 
 
-def rater_of(token: str, typed: str) -> str:
-    """The token's name where there is one; otherwise the pseudonym that was typed, without what the next build would refuse in a name."""
-    shown = "".join(sign for sign in " ".join(typed.split()) if sign.isprintable())
-    return token or shown.strip() or NOBODY
+def rater_name(token_name: str, typed_name: str) -> str:
+    """Return the access token's name, or else the name that was typed.
+
+    Of a typed name spaces are normalised and unprintable characters left out: the next build would
+    refuse them in a name.
+    """
+    normalised = " ".join(typed_name.split())
+    printable_name = "".join(character for character in normalised if character.isprintable())
+    return token_name or printable_name.strip() or ANONYMOUS
 
 
-def usual() -> dict[str, Any]:
-    """The decoding settings that the page begins with."""
-    settings = asdict(Settings())
-    return {name: settings[name] for name in ("temperature", "top_p", "max_tokens")}
+def default_decoding() -> dict[str, Any]:
+    """Return the sampling parameters that the page starts with."""
+    settings = SamplingSettings()
+    return {
+        "temperature": settings.temperature,
+        "top_p": settings.top_p,
+        "max_tokens": settings.max_tokens,
+    }
 
 
-def static(router: APIRouter, pages: dict[str, str]) -> None:
-    """The files of `static/`, each at /static/NAME, and `pages`: {path: file name}."""
-    files = {path.name: (path.read_bytes(), TYPES[path.suffix]) for path in sorted(STATIC.iterdir()) if path.suffix in TYPES}
-    paths = {f"/static/{name}": name for name in files if not name.endswith(".html")} | pages
-
-    def served(name: str) -> Any:
-        def answer() -> Response:
-            return Response(files[name][0], media_type=files[name][1])
-
-        return answer
-
+def add_static_files(router: APIRouter, pages: dict[str, str]) -> None:
+    """Add routes for `pages`, {path: file name}, and for other static files at /static/NAME."""
+    paths = dict(pages)
+    for file in sorted(STATIC.iterdir()):
+        if file.suffix in MEDIA_TYPES and file.suffix != ".html":
+            paths[f"/static/{file.name}"] = file.name
     for path, name in paths.items():
-        router.add_api_route(path, served(name), methods=["GET", "HEAD"], name=path)
+        router.add_api_route(path, _file_endpoint(STATIC / name), methods=["GET", "HEAD"], name=path)
+
+
+def _file_endpoint(file: Path) -> Callable[[], Response]:
+    """Return an endpoint that answers with the content of `file`, which is read now."""
+    content = file.read_bytes()
+    media_type = MEDIA_TYPES[file.suffix]
+
+    def answer() -> Response:
+        return Response(content, media_type=media_type)
+
+    return answer

@@ -1,6 +1,6 @@
-"""Is there a model to talk to? Asked before torch is imported, so that who is in the wrong place hears of it at once.
+"""Check that a folder holds a model, before torch is imported: a fault is reported at once.
 
-It looks at names only: whether what lies there can be opened, `voice` finds out.
+It looks at file names only; whether the files can be opened is checked in `engine.prompting`.
 """
 
 import json
@@ -9,31 +9,33 @@ from pathlib import Path
 from privllm.core.errors import UserError
 from privllm.engine.pipeline import PIPELINE
 
-TOKENIZERS = ("tokenizer*", "vocab*", "*.model")  # names that files of tokenizers have
+TOKENIZERS = ("tokenizer*", "vocab*", "*.model")  # file names of tokenizers
 
 
 def require_model(folder: Path) -> None:
     """Raise UserError, which says what to do, unless `folder` holds a model and a tokenizer."""
     if not folder.is_dir():
-        raise UserError(_nothing_at(folder))
-    if (folder / "skipped.json").is_file():
-        reason = json.loads((folder / "skipped.json").read_text("utf-8"))["skipped"]
+        raise UserError(_missing_folder(folder))
+    skipped_note = folder / "skipped.json"
+    if skipped_note.is_file():
+        reason = json.loads(skipped_note.read_text("utf-8"))["skipped"]
         raise UserError(f"{folder} holds no model, since its task was skipped: {reason}")
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} holds no model (config.json is missing): run `dvc repro`, or name the folder of another one.")
     if not any(folder.glob("*.safetensors")):
         raise UserError(f"{folder} holds no *.safetensors; weights in other formats could run code and are not opened.")
-    if not any(path for pattern in TOKENIZERS for path in folder.glob(pattern)):
+    if not any(any(folder.glob(pattern)) for pattern in TOKENIZERS):
         raise UserError(f"{folder} holds a model without its tokenizer: name a folder that has both, such as data/export/causal.")
 
 
-def _nothing_at(folder: Path) -> str:
+def _missing_folder(folder: Path) -> str:
     if PIPELINE.is_file():
         return (
-            f"{folder} is not there, for this repository has built no such model yet: `make run` builds it (`dvc repro` without a demo), "
-            "`dvc pull` fetches one that was built elsewhere. Or name the folder of another model."
+            f"{folder} is not there, because this repository has not built that model yet: "
+            "`make run` builds it (`dvc repro` without a demo), `dvc pull` fetches one that was built elsewhere. "
+            "Or name the folder of another model."
         )
     return (
-        f"{folder} is not there, and {Path.cwd()} is not the root of a build ({PIPELINE} is missing): go to the repository's folder, "
-        "or name the folder of a model."
+        f"{folder} is not there, and {Path.cwd()} is not the root of a build ({PIPELINE} is missing): "
+        "go to the repository's folder, or name the folder of a model."
     )

@@ -1,48 +1,54 @@
-"""How much one caller may ask for: requests and model tokens a minute, as buckets that fill steadily.
+"""Rate limits of one client: requests and model tokens per minute, as token buckets.
 
-A bucket holds a minute's worth. A request takes what it could cost at most and gives back what it did not use. Kept in memory: a
-restart fills every bucket. It knows no HTTP.
+A bucket holds what may be used in a minute. A request takes the most it could cost and gives back
+what it did not use. Buckets are kept in memory, so a restart fills them. No HTTP here.
 """
 
 import time
 from collections.abc import Callable
 
 MINUTE = 60.0
+Clock = Callable[[], float]  # seconds
 
 
-class Bucket:
-    """`per_minute` units flow in evenly; at most that many are ever in it."""
+class TokenBucket:
+    """A bucket that `per_minute` units flow into evenly, and that holds no more than that."""
 
-    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.per_minute, self._clock = per_minute, clock
-        self._level, self._at = float(per_minute), clock()
+    def __init__(self, per_minute: int, clock: Clock = time.monotonic) -> None:
+        self.per_minute = per_minute
+        self._clock = clock
+        self._level = float(per_minute)
+        self._updated = clock()
 
     def wait(self, amount: float) -> float:
-        """Seconds until `amount` could be taken; 0 now, infinite where it never could."""
+        """Return the seconds until `amount` can be taken: 0 if now, infinity if never."""
         if amount > self.per_minute:
             return float("inf")
-        return max(0.0, (amount - self._now()) * MINUTE / self.per_minute)
+        lacking = amount - self._refill()
+        return max(0.0, lacking * MINUTE / self.per_minute)
 
     def take(self, amount: float) -> None:
-        """Takes it whether it is there or not: ask `wait` first. A negative amount gives back."""
-        self._level = self._now() - amount
+        """Take `amount`, even below zero: call `wait` first. A negative amount gives back."""
+        self._level = self._refill() - amount
 
-    def _now(self) -> float:
+    def _refill(self) -> float:
+        """Add what flowed in since the last call, and return the level."""
         now = self._clock()
-        self._level = min(self.per_minute, self._level + (now - self._at) * self.per_minute / MINUTE)
-        self._at = now
+        inflow = (now - self._updated) * self.per_minute / MINUTE
+        self._level = min(self.per_minute, self._level + inflow)
+        self._updated = now
         return self._level
 
 
-class Meter:
-    """The two buckets of one caller."""
+class RateLimiter:
+    """The two buckets of one client: requests and model tokens."""
 
-    def __init__(self, requests_per_minute: int, tokens_per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.requests = Bucket(requests_per_minute, clock)
-        self.tokens = Bucket(tokens_per_minute, clock)
+    def __init__(self, requests_per_minute: int, tokens_per_minute: int, clock: Clock = time.monotonic) -> None:
+        self.requests = TokenBucket(requests_per_minute, clock)
+        self.tokens = TokenBucket(tokens_per_minute, clock)
 
     def admit(self, tokens: int) -> float:
-        """0 where a request that may cost `tokens` goes ahead (they are taken), else seconds to wait, and nothing is taken."""
+        """Take a request of at most `tokens` and return 0, or return the seconds to wait for it."""
         wait = max(self.requests.wait(1), self.tokens.wait(tokens))
         if wait == 0:
             self.requests.take(1)
@@ -50,5 +56,5 @@ class Meter:
         return wait
 
     def settle(self, taken: int, used: int) -> None:
-        """A request that took `taken` tokens used `used` of them."""
+        """Correct the bucket once a request that took `taken` tokens has used `used`."""
         self.tokens.take(used - taken)

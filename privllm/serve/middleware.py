@@ -1,31 +1,32 @@
-"""Before any page or reply: who may call from where, how much they may send, and the headers that every answer carries.
+"""Middleware: where requests may come from, how large they may be, and headers of responses.
 
-On a loopback address the Host header must name this machine, so that a web site cannot reach the server through a name of its own
-(DNS rebinding); a request that a browser sends from another site is refused; bodies are JSON and are counted as they come. Where
-tokens exist, every call needs one. It knows no models.
+On a loopback address the Host header must name this machine, so that a web site cannot reach the
+server through a name of its own (DNS rebinding). A request that a browser sends from another site
+is refused. Bodies must be JSON and are counted as they arrive. Where access tokens exist, every
+request needs one. No models here.
 """
 
 import asyncio
 import logging
 from urllib.parse import urlsplit
 
-from fastapi import Request as Call
+from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from privllm.serve import auth
-from privllm.serve.database import People
-from privllm.serve.engine.base import Refused
-from privllm.serve.limits import Meter
+from privllm.serve.database import Database
+from privllm.serve.engine.base import RequestRefused
+from privllm.serve.limits import RateLimiter
 from privllm.serve.openai_format import error_body
 
 BODY_LIMIT = 1_000_000  # bytes
-DRAINED = 32_000_000  # bytes of a refused body that are read and thrown away, so that its sender gets to read the answer
-BODY_SECONDS = 20.0  # within which a body must have come
-LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+DRAIN_LIMIT = 32_000_000  # bytes of a refused body that are discarded, so that its sender reads the response
+BODY_SECONDS = 20.0  # within which a body must arrive
+LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 HEADERS = {
-    "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'",
+    "content-security-policy": ("default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"),
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "referrer-policy": "no-referrer",
@@ -36,119 +37,135 @@ HEADERS = {
 log = logging.getLogger(__name__)
 
 
-class Gate:
-    """ASGI middleware. `hosts`: the names by which the server may be called; None: by any (then tokens are required)."""
+class SecurityMiddleware:
+    """ASGI middleware that checks hosts and origins and adds security headers.
+
+    `hosts` are the names by which the server may be called; None: any name (then access tokens are
+    required).
+    """
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str] | None) -> None:
-        self.app, self.hosts = app, hosts
+        self.app = app
+        self.hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        begun = False
+        response_started = False
 
-        async def send_guarded(message: Message) -> None:
-            nonlocal begun
+        async def send_with_headers(message: Message) -> None:
+            nonlocal response_started
             if message["type"] == "http.response.start":
-                begun = True
+                response_started = True
                 MutableHeaders(raw=message["headers"]).update(HEADERS)
             await send(message)
 
-        if refused := self._refusal(Headers(scope=scope), scope["method"]):
-            await refusal(refused)(scope, receive, send_guarded)
+        refusal = self._check(Headers(scope=scope), scope["method"])
+        if refusal:
+            await error_response(refusal)(scope, receive, send_with_headers)
             return
         try:
-            await self.app(scope, receive, send_guarded)
-        except Exception:  # our own mistake, or a full disk: what it says may name files, so only the log has it
-            if begun:
+            await self.app(scope, receive, send_with_headers)
+        except Exception:  # a bug, or a full disk: its message may name files, so only the log has it
+            if response_started:
                 raise
             log.exception("a request failed")
-            await refusal(Refused(500, "the server failed; its log says why."))(scope, receive, send_guarded)
+            failure = RequestRefused(500, "the server failed; its log says why.")
+            await error_response(failure)(scope, receive, send_with_headers)
 
-    def _refusal(self, headers: Headers, method: str) -> Refused | None:
+    def _check(self, headers: Headers, method: str) -> RequestRefused | None:
+        """Return why a request with these headers is refused, or None."""
         host = headers.get("host", "")
-        if self.hosts is not None and _name(f"//{host}") not in self.hosts:
-            return Refused(421, f"this server is not `{host}`: open it by the address it printed.")
+        if self.hosts is not None and _hostname(f"//{host}") not in self.hosts:
+            return RequestRefused(421, f"this server is not `{host}`: open it by the address it printed.")
         if method in ("GET", "HEAD"):
             return None
-        elsewhere = [origin for origin in headers.getlist("origin") if origin and _place(origin) != host]
-        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") or elsewhere:
-            return Refused(403, "another web site may not call this server.")
-        if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            return Refused(415, "send JSON, with the header Content-Type: application/json.")
+        same_site = headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+        foreign_origins = [origin for origin in headers.getlist("origin") if origin and _host_and_port(origin) != host]
+        if foreign_origins or not same_site:
+            return RequestRefused(403, "another web site may not call this server.")
+        content_type = headers.get("content-type", "").partition(";")[0]
+        if content_type.strip().lower() != "application/json":
+            return RequestRefused(415, "send JSON, with the header Content-Type: application/json.")
         return None
 
 
-def _name(url: str) -> str | None:
+def _hostname(url: str) -> str | None:
     try:
         return urlsplit(url).hostname
     except ValueError:
         return None
 
 
-def _place(url: str) -> str | None:
-    """Name and port."""
+def _host_and_port(url: str) -> str | None:
     try:
         return urlsplit(url).netloc
     except ValueError:
         return None
 
 
-def refusal(refused: Refused) -> JSONResponse:
-    """OpenAI's form of an error."""
+def error_response(refused: RequestRefused) -> JSONResponse:
+    """Return `refused` as an error of OpenAI's format."""
     headers = {}
     if refused.status == 401:
         headers["www-authenticate"] = "Bearer"
     if refused.status in (408, 413):
-        headers["connection"] = "close"  # or the rest of the body would be read to its end, which may never come
+        headers["connection"] = "close"  # otherwise the server would read the body to its end, which may never come
     if refused.retry_after is not None:
         headers["retry-after"] = str(max(1, round(refused.retry_after + 0.5)))
-    return JSONResponse(error_body(refused.status, refused.message, refused.param), refused.status, headers)
+    body = error_body(refused.status, refused.message, refused.param)
+    return JSONResponse(body, refused.status, headers)
 
 
-async def body_of(call: Call) -> bytes:
-    """The body, counted as it comes. Raises Refused: 413 beyond the limit, 408 where it does not come."""
-    parts: list[bytes] = []
+async def read_body(request: Request) -> bytes:
+    """Return the body. Raises RequestRefused: 413 beyond the limit, 408 where it is late."""
+    chunks: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            async for part in call.stream():
-                size += len(part)
+            async for chunk in request.stream():
+                size += len(chunk)
                 if size <= BODY_LIMIT:
-                    parts.append(part)
-                elif size > DRAINED:
+                    chunks.append(chunk)
+                elif size > DRAIN_LIMIT:
                     break
     except TimeoutError:
-        raise Refused(408, f"the body did not come within {BODY_SECONDS:.0f} s.") from None
+        raise RequestRefused(408, f"the body did not arrive within {BODY_SECONDS:.0f} s.") from None
     if size > BODY_LIMIT:
-        raise Refused(413, f"a body may have {BODY_LIMIT:,} bytes.")
-    return b"".join(parts)
+        raise RequestRefused(413, f"a body may have {BODY_LIMIT:,} bytes.")
+    return b"".join(chunks)
 
 
-class Door:
-    """Who calls: the token's name, and a meter for each."""
+class Authenticator:
+    """Check of access tokens, with one rate limiter for each token."""
 
-    def __init__(self, people: People) -> None:
-        self.people = people
-        self._meters: dict[bytes, Meter] = {}
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._limiters: dict[bytes, RateLimiter] = {}  # by the token's digest
 
-    def caller(self, call: Call) -> tuple[str, Meter | None]:
-        """(token's name, its meter), or ("", None) where no token was ever made. Raises Refused with status 401."""
-        if not auth.required(self.people):
+    def authenticate(self, request: Request) -> tuple[str, RateLimiter | None]:
+        """Return the token's name and rate limiter; ("", None) where no token was ever created.
+
+        Raises RequestRefused with status 401.
+        """
+        if not auth.tokens_required(self.database):
             return "", None
-        token = auth.owner(self.people, call.headers.get("authorization", ""))
+        token = auth.find_token(self.database, request.headers.get("authorization", ""))
         if token is None:
-            raise Refused(401, "this server wants an access token: Authorization: Bearer privllm-...")
-        if token.digest not in self._meters:
-            self._meters[token.digest] = Meter(token.requests_per_minute, token.tokens_per_minute)
-        return token.name, self._meters[token.digest]
+            raise RequestRefused(401, "this server needs an access token: Authorization: Bearer privllm-...")
+        if token.digest not in self._limiters:
+            self._limiters[token.digest] = RateLimiter(token.requests_per_minute, token.tokens_per_minute)
+        return token.name, self._limiters[token.digest]
 
 
-def admit(meter: Meter | None, tokens: int) -> None:
-    """Raises Refused with status 429 where the caller asks for more than the token allows."""
-    wait = meter.admit(tokens) if meter else 0
+def admit(limiter: RateLimiter | None, tokens: int) -> None:
+    """Take a request of at most `tokens`. Raises RequestRefused (429) beyond the limits."""
+    if limiter is None:
+        return
+    wait = limiter.admit(tokens)
     if wait == float("inf"):
-        raise Refused(429, f"this request may take {tokens} tokens, more than this access token may use in a minute.", "max_tokens")
+        message = f"this request may take {tokens} tokens, more than this access token may use in a minute."
+        raise RequestRefused(429, message, "max_tokens")
     if wait:
-        raise Refused(429, "this access token's limit for a minute is reached.", retry_after=wait)
+        raise RequestRefused(429, "this access token's limit for a minute is reached.", retry_after=wait)

@@ -1,7 +1,8 @@
-"""/v1: the OpenAI-compatible API of one engine. Nothing that is said here is stored.
+"""/v1: the OpenAI-compatible API of one engine. Nothing said here is stored.
 
-An error is an HTTP status as long as no text was sent; after that it is an event of the stream. Whoever disconnects stops the
-generation, streaming or not. Limits per token are taken before a reply and settled after it.
+Until the first text is sent an error is an HTTP status; after that it is an event of the stream. A
+client that disconnects cancels its generation, streaming or not. A token's limits are charged
+before a reply and settled after it.
 """
 
 import asyncio
@@ -10,25 +11,33 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from fastapi import APIRouter
-from fastapi import Request as Call
+from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from privllm.serve.engine.base import Ask, Done, Engine, Refused, Text
-from privllm.serve.limits import Meter
-from privllm.serve.middleware import Door, admit, body_of
-from privllm.serve.openai_format import ChatRequest, Request, TextRequest, Writer, error_body, model_card, parse
+from privllm.serve.engine.base import Done, Engine, GenerationRequest, RequestRefused, Text
+from privllm.serve.limits import RateLimiter
+from privllm.serve.middleware import Authenticator, admit, read_body
+from privllm.serve.openai_format import (
+    BaseRequest,
+    ChatCompletionRequest,
+    CompletionRequest,
+    ResponseWriter,
+    error_body,
+    model_card,
+    parse,
+)
 
 Result = TypeVar("Result")
+BROKE_OFF = "the reply broke off."
 
 
-class Gone(Exception):
-    """The client went away before anything was sent."""
+class ClientDisconnected(Exception):
+    """The client disconnected before anything was sent."""
 
 
-class Stream(StreamingResponse):
-    """Its source is closed when the client is gone, at once."""
+class ClosingStreamingResponse(StreamingResponse):
+    """A streaming response that closes its iterator as soon as the client disconnects."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -37,111 +46,136 @@ class Stream(StreamingResponse):
             await self.body_iterator.aclose()  # type: ignore[attr-defined]
 
 
-def api(engine: Engine, door: Door) -> APIRouter:
+def openai_router(engine: Engine, authenticator: Authenticator) -> APIRouter:
     router = APIRouter(prefix="/v1")
 
     @router.get("/models")
-    def models(call: Call) -> dict[str, Any]:
-        door.caller(call)
+    def models(request: Request) -> dict[str, Any]:
+        authenticator.authenticate(request)
         return {"object": "list", "data": [model_card(engine.served)]}
 
     @router.get("/models/{name:path}")
-    def model(call: Call, name: str) -> dict[str, Any]:
-        door.caller(call)
-        return model_card(_known(engine, name).served)
+    def model(request: Request, name: str) -> dict[str, Any]:
+        authenticator.authenticate(request)
+        _require_served(engine, name)
+        return model_card(engine.served)
 
     @router.post("/chat/completions")
-    async def chat(call: Call) -> Response:
-        return await _reply(engine, door, call, ChatRequest)
+    async def chat(request: Request) -> Response:
+        return await _respond(engine, authenticator, request, ChatCompletionRequest)
 
     @router.post("/completions")
-    async def completions(call: Call) -> Response:
-        return await _reply(engine, door, call, TextRequest)
+    async def completions(request: Request) -> Response:
+        return await _respond(engine, authenticator, request, CompletionRequest)
 
     return router
 
 
-def _known(engine: Engine, name: str) -> Engine:
-    if name != engine.served.model.name:
-        raise Refused(404, f"the model `{name}` is not served here; `{engine.served.model.name}` is.", "model")
-    return engine
+def _require_served(engine: Engine, name: str) -> None:
+    served_name = engine.served.model.name
+    if name != served_name:
+        raise RequestRefused(404, f"the model `{name}` is not served here; `{served_name}` is.", "model")
 
 
-async def _reply(engine: Engine, door: Door, call: Call, schema: type[Request]) -> Response:
-    _, meter = door.caller(call)
-    asked = parse(schema, await body_of(call))
-    _known(engine, asked.model)
-    ask = asked.ask()
-    events = metered(engine, ask, meter)
-    writer = Writer(engine.served, ask.messages is not None)
-    if asked.stream:
-        first = await unless_gone(call, anext(events))
-        return Stream(_chunks(writer, first, events, asked.wants_usage), media_type="text/event-stream")
-    return JSONResponse(await unless_gone(call, _whole(writer, events)))
+async def _respond(
+    engine: Engine,
+    authenticator: Authenticator,
+    request: Request,
+    schema: type[BaseRequest],
+) -> Response:
+    _, limiter = authenticator.authenticate(request)
+    payload = parse(schema, await read_body(request))
+    _require_served(engine, payload.model)
+    generation = payload.to_generation_request()
+    events = stream_limited(engine, generation, limiter)
+    writer = ResponseWriter(engine.served, chat=generation.messages is not None)
+    if not payload.stream:
+        return JSONResponse(await run_until_disconnect(request, _whole_response(writer, events)))
+    first = await run_until_disconnect(request, anext(events))
+    chunks = _chunks(writer, first, events, payload.wants_usage)
+    return ClosingStreamingResponse(chunks, media_type="text/event-stream")
 
 
-async def metered(engine: Engine, ask: Ask, meter: Meter | None) -> AsyncIterator[Text | Done]:
-    """The engine's events; what was used is settled with the caller's meter, however it ends."""
-    size = await engine.size(ask)
-    most = size + ask.settings.max_tokens
-    admit(meter, most)
+async def stream_limited(
+    engine: Engine,
+    request: GenerationRequest,
+    limiter: RateLimiter | None,
+) -> AsyncIterator[Text | Done]:
+    """Yield the engine's events; settle what was used with `limiter`, however the stream ends."""
+    prompt_tokens = await engine.count_tokens(request)
+    max_used = prompt_tokens + request.settings.max_tokens
+    admit(limiter, max_used)
     used = 0
     try:
-        async with aclosing(engine.stream(ask)) as events:  # type: ignore[type-var]
+        async with aclosing(engine.stream(request)) as events:  # type: ignore[type-var]
             async for event in events:
-                used = max(used, size) + 1 if isinstance(event, Text) else size + (event.completion_tokens or 0)
+                used = max(used, prompt_tokens) + 1  # a piece is one token at least
+                if isinstance(event, Done):
+                    used = prompt_tokens + (event.completion_tokens or 0)
                 yield event
     finally:
-        if meter:
-            meter.settle(most, min(used, most))
+        if limiter:
+            limiter.settle(max_used, min(used, max_used))
 
 
-async def _whole(writer: Writer, events: AsyncIterator[Text | Done]) -> dict[str, Any]:
+async def _whole_response(writer: ResponseWriter, events: AsyncIterator[Text | Done]) -> dict[str, Any]:
     text = ""
     async with aclosing(events):  # type: ignore[type-var]
         async for event in events:
             if isinstance(event, Done):
-                return writer.whole(text, event)
+                return writer.response(text, event)
             text += event.text
-    raise Refused(502, "the reply broke off.")
+    raise RequestRefused(502, BROKE_OFF)
 
 
-async def _chunks(writer: Writer, first: Text | Done, events: AsyncIterator[Text | Done], usage: bool) -> AsyncIterator[bytes]:
+async def _chunks(
+    writer: ResponseWriter,
+    first: Text | Done,
+    events: AsyncIterator[Text | Done],
+    with_usage: bool,
+) -> AsyncIterator[bytes]:
+    """Yield server-sent events of a reply that begins with the event `first`."""
     async with aclosing(events):  # type: ignore[type-var]
-        if opening := writer.first():
-            yield _event(opening)
+        first_chunk = writer.first_chunk()
+        if first_chunk:
+            yield _server_sent(first_chunk)
         try:
             event = first
             while isinstance(event, Text):
-                yield _event(writer.piece(event.text))
+                yield _server_sent(writer.text_chunk(event.text))
                 event = await anext(events)
-            yield _event(writer.last(event))
-            if usage:
-                yield _event(writer.usage(event))
+            yield _server_sent(writer.last_chunk(event))
+            if with_usage:
+                yield _server_sent(writer.usage_chunk(event))
             yield b"data: [DONE]\n\n"
-        except (Refused, StopAsyncIteration) as error:
-            status, message = (error.status, error.message) if isinstance(error, Refused) else (502, "the reply broke off.")
-            yield _event(error_body(status, message))
+        except RequestRefused as error:
+            yield _server_sent(error_body(error.status, error.message))
+        except StopAsyncIteration:
+            yield _server_sent(error_body(502, BROKE_OFF))
 
 
-def _event(value: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+def _server_sent(value: dict[str, Any]) -> bytes:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return b"data: " + text.encode() + b"\n\n"
 
 
-async def unless_gone(call: Call, work: Awaitable[Result]) -> Result:
-    """What `work` comes to; it is cancelled, and Gone raised, when the client disconnects before."""
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(call))
+async def run_until_disconnect(request: Request, work: Awaitable[Result]) -> Result:
+    """Return the result of `work`. Raises ClientDisconnected if the client disconnects first."""
+    task = asyncio.ensure_future(work)
+    disconnect = asyncio.ensure_future(_wait_for_disconnect(request))
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, disconnect}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
-        raise Gone
+        raise ClientDisconnected
     finally:
-        for one in (task, gone):
-            one.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
+        task.cancel()
+        disconnect.cancel()
+        await asyncio.gather(task, disconnect, return_exceptions=True)
 
 
-async def _disconnected(call: Call) -> None:
-    while (await call.receive())["type"] != "http.disconnect":
-        pass
+async def _wait_for_disconnect(request: Request) -> None:
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            return

@@ -1,7 +1,8 @@
-"""OpenAI's wire format: requests checked, responses and stream chunks built.
+"""OpenAI's wire format: validation of requests, and construction of responses and stream chunks.
 
-What we do not do is refused by name, not ignored; a field that only says "the usual" (n=1, no tools) may stand. Defaults are those of
-`privllm chat`. It is a format only: it generates nothing and knows no limits but those of a request itself.
+A feature that we do not have is refused by name, not ignored; a field that only asks for the
+default (n=1, no tools) is accepted. Defaults are those of `privllm chat`. Nothing is generated
+here, and no limits are known but those of a single request.
 """
 
 import time
@@ -12,61 +13,87 @@ import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from privllm.feedback.records import Message
-from privllm.serve.engine.base import Ask, Done, Refused, Served, Settings
+from privllm.serve.engine.base import (
+    Done,
+    GenerationRequest,
+    RequestRefused,
+    SamplingSettings,
+    ServedModel,
+)
 
-MOST_TOKENS = 4096  # of a reply
-MOST_MESSAGES = 256
-NO_TUNING = "This model continues text and was not tuned to answer: a chat continues the last message, and sees none before it."
-# Fields that change nothing with these values, and are refused with any other.
-USUAL: dict[str, tuple[Any, ...]] = {
-    **dict.fromkeys(("frequency_penalty", "presence_penalty", "top_logprobs"), (None, 0)),
-    **dict.fromkeys(("logprobs", "echo", "store", "parallel_tool_calls"), (None, False)),
-    **dict.fromkeys(("n", "best_of"), (None, 1)),
-    **{name: (None, []) for name in ("tools", "functions")},
-    **{name: (None, {}) for name in ("logit_bias", "metadata")},
+MAX_TOKENS = 4096  # of a reply
+MAX_MESSAGES = 256
+UNTUNED_NOTE = "This model continues text and was not tuned to answer: a chat continues the last message, and sees none before it."
+# Fields that are accepted with these values, which change nothing, and refused with any other.
+ACCEPTED_DEFAULTS: dict[str, tuple[Any, ...]] = {
+    "frequency_penalty": (None, 0),
+    "presence_penalty": (None, 0),
+    "top_logprobs": (None, 0),
+    "logprobs": (None, False),
+    "echo": (None, False),
+    "store": (None, False),
+    "parallel_tool_calls": (None, False),
+    "n": (None, 1),
+    "best_of": (None, 1),
+    "tools": (None, []),
+    "functions": (None, []),
+    "logit_bias": (None, {}),
+    "metadata": (None, {}),
     "modalities": (None, ["text"]),
     "response_format": (None, {"type": "text"}),
     "service_tier": (None, "auto", "default"),
     "suffix": (None, ""),
     "tool_choice": (None, "none", "auto"),
 }
+ERROR_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
-def _warm(value: float | None) -> float | None:
-    if value and value < 0.01:  # dividing by next to nothing gives no probabilities
+def _check_temperature(value: float | None) -> float | None:
+    if value and value < 0.01:  # logits divided by less give no probabilities
         raise ValueError("must be 0 or at least 0.01")
     return value
 
 
-class Strict(BaseModel):
+class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class StreamOptions(Strict):
+class StreamOptions(StrictModel):
     include_usage: bool = False
 
 
-class TextPart(Strict):
+class TextPart(StrictModel):
     type: Literal["text"]
     text: str
 
 
-class Turn(Strict):
+class ChatMessage(StrictModel):
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[TextPart]
 
-    def message(self) -> Message:
-        content = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
-        return Message("system" if self.role == "developer" else self.role, content)
+    def to_message(self) -> Message:
+        role = "system" if self.role == "developer" else self.role
+        if isinstance(self.content, str):
+            return Message(role, self.content)
+        return Message(role, "".join(piece.text for piece in self.content))
 
 
-class Request(Strict):
-    """What both kinds of request have. `user` is accepted and kept nowhere."""
+class BaseRequest(StrictModel):
+    """Fields of both kinds of request. `user` is accepted and not stored."""
 
     model: str
-    max_tokens: Annotated[int | None, Field(ge=1, le=MOST_TOKENS)] = None
-    temperature: Annotated[float | None, Field(ge=0, le=2, allow_inf_nan=False), AfterValidator(_warm)] = None
+    max_tokens: Annotated[int | None, Field(ge=1, le=MAX_TOKENS)] = None
+    temperature: Annotated[
+        float | None,
+        Field(ge=0, le=2, allow_inf_nan=False),
+        AfterValidator(_check_temperature),
+    ] = None
     top_p: Annotated[float | None, Field(gt=0, le=1, allow_inf_nan=False)] = None
     seed: Annotated[int | None, Field(ge=-(2**63), lt=2**63)] = None
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None
@@ -74,18 +101,18 @@ class Request(Strict):
     stream_options: StreamOptions | None = None
     user: str | None = None
 
-    def settings(self) -> Settings:
-        usual = Settings()
-        stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        return Settings(
-            self.max_tokens or usual.max_tokens,
-            usual.temperature if self.temperature is None else self.temperature,
-            self.top_p or usual.top_p,
-            randbelow(2**31) if self.seed is None else self.seed,
-            tuple(text for text in stop if text),
+    def settings(self) -> SamplingSettings:
+        defaults = SamplingSettings()
+        stop_texts = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        return SamplingSettings(
+            max_tokens=self.max_tokens or defaults.max_tokens,
+            temperature=defaults.temperature if self.temperature is None else self.temperature,
+            top_p=self.top_p or defaults.top_p,
+            seed=randbelow(2**31) if self.seed is None else self.seed,
+            stop=tuple(text for text in stop_texts if text),
         )
 
-    def ask(self) -> Ask:
+    def to_generation_request(self) -> GenerationRequest:
         raise NotImplementedError
 
     @property
@@ -93,98 +120,145 @@ class Request(Strict):
         return bool(self.stream_options and self.stream_options.include_usage)
 
 
-class ChatRequest(Request):
-    messages: Annotated[list[Turn], Field(min_length=1, max_length=MOST_MESSAGES)]
-    max_completion_tokens: Annotated[int | None, Field(ge=1, le=MOST_TOKENS)] = None
+class ChatCompletionRequest(BaseRequest):
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
+    max_completion_tokens: Annotated[int | None, Field(ge=1, le=MAX_TOKENS)] = None
 
-    def ask(self) -> Ask:
+    def to_generation_request(self) -> GenerationRequest:
         if self.messages[-1].role != "user":
-            raise Refused(400, "the last message must be the user's.", "messages")
+            raise RequestRefused(400, "the last message must be the user's.", "messages")
         self.max_tokens = self.max_completion_tokens or self.max_tokens
-        return Ask(tuple(turn.message() for turn in self.messages), "", self.settings())
+        messages = tuple(message.to_message() for message in self.messages)
+        return GenerationRequest(messages, "", self.settings())
 
 
-class TextRequest(Request):
+class CompletionRequest(BaseRequest):
     prompt: str | Annotated[list[str], Field(min_length=1, max_length=1)]
 
-    def ask(self) -> Ask:
-        return Ask(None, self.prompt if isinstance(self.prompt, str) else self.prompt[0], self.settings())
+    def to_generation_request(self) -> GenerationRequest:
+        text = self.prompt if isinstance(self.prompt, str) else self.prompt[0]
+        return GenerationRequest(None, text, self.settings())
 
 
 def parse(schema: type[Schema], body: bytes) -> Schema:
-    """Raises Refused with status 400 and the name of the field at fault."""
+    """Return the request in `body`. Raises RequestRefused (400) that names the wrong field."""
     try:
-        plain = orjson.loads(body)
+        fields = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise Refused(400, f"the body is not JSON: {error}.") from None
-    if not isinstance(plain, dict):
-        raise Refused(400, "the body must be a JSON object.")
-    for name, usual in USUAL.items():
-        if name in plain and name not in schema.model_fields:
-            if not any(plain[name] == value and isinstance(plain[name], bool) == isinstance(value, bool) for value in usual):
-                raise Refused(400, f"`{name}` is not supported here; leave it out.", name)
-            del plain[name]
+        raise RequestRefused(400, f"the body is not JSON: {error}.") from None
+    if not isinstance(fields, dict):
+        raise RequestRefused(400, "the body must be a JSON object.")
+    for name, defaults in ACCEPTED_DEFAULTS.items():
+        if name not in fields or name in schema.model_fields:
+            continue
+        if not any(_same_json(fields[name], default) for default in defaults):
+            raise RequestRefused(400, f"`{name}` is not supported here; leave it out.", name)
+        del fields[name]
     try:
-        return schema.model_validate(plain)
+        return schema.model_validate(fields)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        # A field of several types is followed by the type that was tried.
-        name = ".".join(part for part in map(str, first["loc"]) if part != "str" and not part.startswith(("list[", "constrained-")))
-        unknown = first["type"] == "extra_forbidden"
-        said = "is not supported here; leave it out" if unknown else first["msg"][:1].lower() + first["msg"][1:]
-        raise Refused(400, f"`{name}`: {said}.", name) from None
+        raise _field_error(error) from None
 
 
-class Writer:
-    """One reply's response, or its chunks."""
+def _same_json(value: Any, default: Any) -> bool:
+    """Return whether the values are equal as JSON, where false is not 0."""
+    return value == default and isinstance(value, bool) == isinstance(default, bool)
 
-    def __init__(self, served: Served, chat: bool) -> None:
-        self.id = f"{'chatcmpl' if chat else 'cmpl'}-{token_hex(16)}"
-        self.chat, self._object = chat, "chat.completion" if chat else "text_completion"
-        fingerprint = served.model.digest or None
-        self._common = {"id": self.id, "created": int(time.time()), "model": served.model.name, "system_fingerprint": fingerprint}
 
-    def first(self) -> dict[str, Any] | None:
-        """What goes before the text of a chat's stream."""
-        return self._chunk({"role": "assistant", "content": ""}, None) if self.chat else None
+def _field_error(error: ValidationError) -> RequestRefused:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    path = []
+    for step in map(str, first["loc"]):
+        # pydantic names the type that it tried after a field of several types
+        if step != "str" and not step.startswith(("list[", "constrained-")):
+            path.append(step)
+    name = ".".join(path)
+    if first["type"] == "extra_forbidden":
+        return RequestRefused(400, f"`{name}`: is not supported here; leave it out.", name)
+    message = first["msg"]
+    return RequestRefused(400, f"`{name}`: {message[:1].lower()}{message[1:]}.", name)
 
-    def piece(self, text: str) -> dict[str, Any]:
-        return self._chunk({"content": text}, None) if self.chat else self._chunk(text, None)
 
-    def last(self, done: Done) -> dict[str, Any]:
-        return self._chunk({} if self.chat else "", done.reason)
+class ResponseWriter:
+    """Builder of one reply's response, or of its stream chunks."""
 
-    def usage(self, done: Done) -> dict[str, Any]:
-        """The chunk that `stream_options.include_usage` asks for."""
-        return self._common | {"object": self._object + (".chunk" if self.chat else ""), "choices": [], "usage": usage(done)}
+    def __init__(self, served: ServedModel, chat: bool) -> None:
+        prefix = "chatcmpl" if chat else "cmpl"
+        self.id = f"{prefix}-{token_hex(16)}"
+        self.chat = chat
+        self._object = "chat.completion" if chat else "text_completion"
+        self._chunk_object = "chat.completion.chunk" if chat else "text_completion"
+        self._common = {
+            "id": self.id,
+            "created": int(time.time()),
+            "model": served.model.name,
+            "system_fingerprint": served.model.digest or None,
+        }
 
-    def whole(self, text: str, done: Done) -> dict[str, Any]:
-        said = {"message": {"role": "assistant", "content": text, "refusal": None}} if self.chat else {"text": text}
-        choice = {"index": 0, "logprobs": None, "finish_reason": done.reason} | said
+    def response(self, text: str, done: Done) -> dict[str, Any]:
+        """Return the response of a request that is not streamed."""
+        content: dict[str, Any] = {"text": text}
+        if self.chat:
+            content = {"message": {"role": "assistant", "content": text, "refusal": None}}
+        choice = _choice(content, done.reason)
         return self._common | {"object": self._object, "choices": [choice], "usage": usage(done)}
 
-    def _chunk(self, delta: Any, reason: str | None) -> dict[str, Any]:
-        said = {"delta": delta} if self.chat else {"text": delta}
-        choice = {"index": 0, "logprobs": None, "finish_reason": reason} | said
-        return self._common | {"object": self._object + (".chunk" if self.chat else ""), "choices": [choice]}
+    def first_chunk(self) -> dict[str, Any] | None:
+        """Return the first chunk of a chat, which names the role; None for other requests."""
+        if not self.chat:
+            return None
+        return self._chunk({"delta": {"role": "assistant", "content": ""}}, None)
+
+    def text_chunk(self, text: str) -> dict[str, Any]:
+        content = {"delta": {"content": text}} if self.chat else {"text": text}
+        return self._chunk(content, None)
+
+    def last_chunk(self, done: Done) -> dict[str, Any]:
+        content: dict[str, Any] = {"delta": {}} if self.chat else {"text": ""}
+        return self._chunk(content, done.reason)
+
+    def usage_chunk(self, done: Done) -> dict[str, Any]:
+        """Return the chunk that `stream_options.include_usage` requests."""
+        return self._common | {"object": self._chunk_object, "choices": [], "usage": usage(done)}
+
+    def _chunk(self, content: dict[str, Any], reason: str | None) -> dict[str, Any]:
+        choice = _choice(content, reason)
+        return self._common | {"object": self._chunk_object, "choices": [choice]}
+
+
+def _choice(content: dict[str, Any], reason: str | None) -> dict[str, Any]:
+    return {"index": 0, "logprobs": None, "finish_reason": reason} | content
 
 
 def usage(done: Done) -> dict[str, int] | None:
-    """True counts, or none where another server would not say them."""
+    """Return token counts in OpenAI's format; None where a remote server does not report them."""
     if done.prompt_tokens is None or done.completion_tokens is None:
         return None
-    total = done.prompt_tokens + done.completion_tokens
-    return {"prompt_tokens": done.prompt_tokens, "completion_tokens": done.completion_tokens, "total_tokens": total}
+    return {
+        "prompt_tokens": done.prompt_tokens,
+        "completion_tokens": done.completion_tokens,
+        "total_tokens": done.prompt_tokens + done.completion_tokens,
+    }
 
 
-def model_card(served: Served) -> dict[str, Any]:
-    """An entry of /v1/models; `privllm` holds what OpenAI's format has no place for."""
-    note = NO_TUNING if served.tuned is False else ""
-    ours = {"tuned": served.tuned, "context": served.context, "digest": served.model.digest, "note": note}
-    return {"id": served.model.name, "object": "model", "created": 0, "owned_by": "privllm", "privllm": ours}
+def model_card(served: ServedModel) -> dict[str, Any]:
+    """Return an entry of /v1/models; `privllm` holds what OpenAI's format has no field for."""
+    extension = {
+        "tuned": served.tuned,
+        "context": served.context,
+        "digest": served.model.digest,
+        "note": UNTUNED_NOTE if served.tuned is False else "",
+    }
+    return {
+        "id": served.model.name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "privllm",
+        "privllm": extension,
+    }
 
 
 def error_body(status: int, message: str, param: str | None = None) -> dict[str, Any]:
-    kinds = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
-    kind = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")
-    return {"error": {"message": message, "type": kind, "param": param, "code": None}}
+    default_type = "invalid_request_error" if status < 500 else "server_error"
+    error_type = ERROR_TYPES.get(status, default_type)
+    return {"error": {"message": message, "type": error_type, "param": param, "code": None}}

@@ -1,7 +1,8 @@
-"""Talking to a model in a terminal, or through a pipe: the same folders as `serve`, read, ended and written by the same code.
+"""Chat with a model in a terminal, or through a pipe, with the prompts and replies of `serve`.
 
-`Conversation` holds the turns and streams a reply to a callback; `chat` reads lines and prints. A model that was tuned for chat gets
-its chat template (see `voice`); any other model continues each line by itself. Nothing typed or answered is kept on disk.
+`Conversation` keeps the messages and streams a reply to a callback; `chat` reads lines and prints.
+A model that was tuned for chat gets its chat format (see `engine.prompting`); any other model
+continues each line by itself. Nothing typed or generated is stored on disk.
 """
 
 import sys
@@ -19,107 +20,107 @@ from privllm.core.out_of_memory import shortage_explained
 from privllm.core.printable import WORDS, printable
 from privllm.core.seed import seed_of
 from privllm.feedback.records import Message
-from privllm.serve.engine.base import Ask, Done, Refused, Settings, Text
-from privllm.serve.engine.prompting import Voice, open_folder
-from privllm.serve.engine.scheduler import Batch, Job, check
+from privllm.serve.engine.base import Done, RequestRefused, SamplingSettings, Text
+from privllm.serve.engine.prompting import PromptFormat, encode_recent, open_folder
+from privllm.serve.engine.scheduler import Job, Scheduler, require_batching
 
 Emit = Callable[[str], None]
 
 
 class Conversation:
-    """A model and what was said so far."""
+    """A model and the messages so far."""
 
-    def __init__(self, model: PreTrainedModel, voice: Voice, settings: Settings) -> None:
-        self.voice, self.settings = voice, settings
+    def __init__(self, model: PreTrainedModel, prompt_format: PromptFormat, settings: SamplingSettings) -> None:
+        self.prompt_format = prompt_format
+        self.settings = settings
         self.messages: list[Message] = []
         self.turns = 0
-        self._batch = Batch(model, voice, 1)
+        self._scheduler = Scheduler(model, prompt_format, max_running=1)
 
     @classmethod
     @shortage_explained("Take a smaller model, or close other programs")
-    def open(cls, folder: Path, settings: Settings) -> "Conversation":
-        """The model in `folder`. Raises UserError when there is none."""
-        model, voice = open_folder(folder)
-        check(model, voice)
-        return cls(model, voice, settings)
+    def open(cls, folder: Path, settings: SamplingSettings) -> "Conversation":
+        """Open the model in `folder`. Raises UserError where there is none."""
+        model, prompt_format = open_folder(folder)
+        require_batching(model, prompt_format)
+        return cls(model, prompt_format, settings)
 
     def reply(self, message: str, emit: Emit) -> str:
-        """The model's answer; `emit` gets its text piece by piece. After an interrupt what was said until then is remembered.
+        """Return the model's reply; `emit` receives its text piece by piece.
 
-        Raises Refused where the model cannot read the message.
+        After an interrupt the text generated so far is remembered. Raises RequestRefused where the
+        model cannot read the message.
         """
-        asked, prompt = self._asked(message)
+        question = Message("user", message)
+        messages, prompt_ids = encode_recent(self.prompt_format, [*self.messages, question], self.settings)
         pieces: list[str] = []
 
-        def hear(event: Text | Done | Refused) -> None:
+        def on_event(event: Text | Done | RequestRefused) -> None:
             if isinstance(event, Text):
                 pieces.append(event.text)
                 emit(event.text)
 
         settings = replace(self.settings, seed=seed_of("chat", self.settings.seed, self.turns))
         self.turns += 1
-        self._batch.add(Job(prompt, settings, hear))
+        self._scheduler.add(Job(prompt_ids, settings, on_event))
         try:
-            while not self._batch.idle:
-                self._batch.step()
+            while not self._scheduler.idle:
+                self._scheduler.step()
         finally:
-            self._batch.clear()
+            self._scheduler.clear()
             text = "".join(pieces)
-            self.messages = [*asked, Message("assistant", text)] if self.voice.tuned else []
+            self.messages = [*messages, Message("assistant", text)] if self.prompt_format.tuned else []
         return text
 
-    def _asked(self, message: str) -> tuple[list[Message], list[int]]:
-        """The turns so far and this one, and their ids; the oldest leave where the model would not see all of them."""
-        earlier = self.messages
-        while True:
-            asked = [*earlier, Message("user", message)]
-            prompt = self.voice.ids(Ask(tuple(asked), "", self.settings))
-            if len(prompt) <= self.voice.context or not earlier:
-                return asked, prompt
-            earlier = earlier[2:]
 
+def chat(
+    folder: Path,
+    settings: SamplingSettings,
+    source: TextIO = sys.stdin,
+    console: Console | None = None,
+) -> None:
+    """Chat until the input ends (Ctrl-D); Ctrl-C stops a reply, or leaves where there is none.
 
-def chat(folder: Path, settings: Settings, source: TextIO = sys.stdin, console: Console | None = None) -> None:
-    """Talk until the input ends (Ctrl-D); Ctrl-C stops a reply, or leaves when there is none.
-
-    Raises UserError where no model is there, and for a line from a pipe that the model cannot read.
+    Raises UserError where there is no model, and for a line from a pipe that the model cannot read.
     """
     console = console or Console(highlight=False, markup=False)
-    person = source.isatty()
-    with console.status("loading the model") if person else nullcontext():
+    interactive = source.isatty()
+    with console.status("loading the model") if interactive else nullcontext():
         conversation = Conversation.open(folder, settings)
-    if person:
-        what = "Type a message" if conversation.voice.tuned else "This model continues text: type the beginning of one"
-        console.print(f"{what}. Ctrl-C stops a reply, Ctrl-D leaves.", style="dim")
+    tuned = conversation.prompt_format.tuned
+    if interactive:
+        invitation = "Type a message" if tuned else "This model continues text: type the beginning of one"
+        console.print(f"{invitation}. Ctrl-C stops a reply, Ctrl-D leaves.", style="dim")
 
     def show(text: str) -> None:
         console.out(printable(text, WORDS), end="", highlight=False)
         console.file.flush()
 
-    for message in _messages(source, console, person):
+    for message in _read_messages(source, console, interactive):
         try:
-            if not conversation.voice.tuned:
-                console.out(printable(message, WORDS), end="", style="dim" if person else None)
+            if not tuned:  # the text that the reply continues
+                console.out(printable(message, WORDS), end="", style="dim" if interactive else None)
             conversation.reply(message, show)
         except KeyboardInterrupt:
             console.out(" …", end="")
-        except Refused as error:
-            if not person:
+        except RequestRefused as error:
+            if not interactive:
                 raise UserError(error.message) from error
             console.print(printable(error.message), style="red", end="")
-        console.out("\n" if person else "")
+        console.out("\n" if interactive else "")
 
 
-def _messages(source: TextIO, console: Console, person: bool) -> Iterator[str]:
-    """Lines that say something."""
+def _read_messages(source: TextIO, console: Console, interactive: bool) -> Iterator[str]:
+    """Yield the lines that are not blank, stripped, until the input ends or Ctrl-C."""
     while True:
         try:
-            line = console.input("> ") if person else source.readline()
+            line = console.input("> ") if interactive else source.readline()
         except (EOFError, KeyboardInterrupt):
             break
-        if not person and not line:
+        end_of_file = not line and not interactive
+        if end_of_file:
             break
         if line.strip():
             yield line.strip()
-    if person:
+    if interactive:
         console.out("")

@@ -21,10 +21,10 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def edit(root: Path, old: str, new: str, file: str = "params.yaml") -> None:
+def edit(root: Path, old_text: str, new_text: str, file: str = "params.yaml") -> None:
     text = (root / file).read_text("utf-8")
-    assert old in text
-    (root / file).write_text(text.replace(old, new, 1), "utf-8")
+    assert old_text in text
+    (root / file).write_text(text.replace(old_text, new_text, 1), "utf-8")
 
 
 def test_what_is_delivered_is_sound(root: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_misspelt_key_of_every_section_is_found(root: Path, section: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "parts"),
+    ("old_text", "new_text", "expected_texts"),
     [
         ("  evidence: difference", "  evidens: difference", ["`gate.evidens`", "did you mean `gate.evidence`"]),
         ("  draws: 2000  # behind each interval, >= 100", "  draws: many", ["`gate.draws`", "many"]),
@@ -84,17 +84,17 @@ def test_a_misspelt_key_of_every_section_is_found(root: Path, section: str) -> N
         ("  address: ''", "  address: head", ["`executor.address`", "host:port"]),
     ],
 )
-def test_a_wrong_value_is_found_with_its_line(root: Path, old: str, new: str, parts: list[str]) -> None:
+def test_a_wrong_value_is_found_with_its_line(root: Path, old_text: str, new_text: str, expected_texts: list[str]) -> None:
     before = (root / "params.yaml").read_text("utf-8")
-    edit(root, old, new)
-    found = faults_of(root)
-    assert found, "nothing was found"
-    (fault,) = [one for one in found if parts[0] in one]
-    for part in parts:
-        assert part in fault
-    first = before[: before.index(old)].count("\n") + 1
+    edit(root, old_text, new_text)
+    faults = faults_of(root)
+    assert faults, "nothing was found"
+    (fault,) = [candidate for candidate in faults if expected_texts[0] in candidate]
+    for expected_text in expected_texts:
+        assert expected_text in fault
+    first = before[: before.index(old_text)].count("\n") + 1
     line = int(re.search(r"line (\d+)\)", fault)[1])
-    assert first - 8 <= line <= first + 1 + old.count("\n")
+    assert first - 8 <= line <= first + 1 + old_text.count("\n")
 
 
 def test_all_faults_are_said_at_once(root: Path) -> None:
@@ -109,11 +109,11 @@ def test_a_section_that_is_not_there_is_missed(root: Path) -> None:
     assert faults_of(root) == ["params.yaml has no `gate`, which the stage `gate` needs."]
 
 
-@pytest.mark.parametrize("own", ["params: [mine.x]", "params: ['mine[0]']", "deps: ['${mine.path}']"])
-def test_a_section_of_the_users_own_stages_is_theirs(root: Path, own: str) -> None:
+@pytest.mark.parametrize("declaration", ["params: [mine.x]", "params: ['mine[0]']", "deps: ['${mine.path}']"])
+def test_a_section_of_the_users_own_stages_is_theirs(root: Path, declaration: str) -> None:
     edit(root, "\nsplit:", "\nmine: {x: 1, 0: 2, path: data/base}\nsplit:")
     assert "unknown section `mine`" in faults_of(root)[0]
-    (root / "dvc.yaml").write_text((root / "dvc.yaml").read_text("utf-8") + f"\n  own:\n    cmd: cat in\n    {own}\n", "utf-8")
+    (root / "dvc.yaml").write_text((root / "dvc.yaml").read_text("utf-8") + f"\n  own:\n    cmd: cat in\n    {declaration}\n", "utf-8")
     assert not [fault for fault in faults_of(root) if "unknown" in fault]
 
 

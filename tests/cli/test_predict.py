@@ -16,7 +16,7 @@ RUNNER = CliRunner()
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in which the task `colours` was tuned."""
     monkeypatch.chdir(tmp_path)
     tokenizer = make_tokenizer(tmp_path / "tokenizer")
@@ -34,26 +34,26 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_lines_in_lines_out(here: Path) -> None:
+def test_lines_in_lines_out(folder: Path) -> None:
     asked = '{"text": "stone red", "id": "a"}\n{"text": "river"}\n'
     done = RUNNER.invoke(app, ["predict", "colours"], input=asked)
     assert done.exit_code == 0, done.output
     first, second = map(json.loads, done.stdout.splitlines())
     assert list(first) == ["id", "label", "probability"]
     assert list(second) == ["label", "probability"]
-    (here / "asked.jsonl").write_text(asked, "utf-8")
+    (folder / "asked.jsonl").write_text(asked, "utf-8")
     assert RUNNER.invoke(app, ["predict", "data/finetune/colours", "asked.jsonl"]).stdout == done.stdout
 
 
 @pytest.mark.parametrize(
-    ("words", "asked", "said"),
+    ("words", "asked", "message"),
     [
         (["predict", "shapes"], "", "data/finetune/shapes holds no tuned model (there are colours): run `dvc repro finetune@shapes`"),
         (["predict", "colours", "nowhere.jsonl"], "", "nowhere.jsonl is no file"),
         (["predict", "colours"], "{}\n", 'standard input, line 1: "text" is missing'),
     ],
 )
-def test_what_is_wrong_is_explained(words: list[str], asked: str, said: str) -> None:
+def test_what_is_wrong_is_explained(words: list[str], asked: str, message: str) -> None:
     done = RUNNER.invoke(app, words, input=asked)
     assert done.exit_code == 1
-    assert said in " ".join(done.stderr.split())
+    assert message in " ".join(done.stderr.split())

@@ -21,8 +21,8 @@ def test_no_models_yet() -> None:
 
 
 def test_promote_needs_a_commit() -> None:
-    found = CliRunner().invoke(app, ["promote"])
-    assert (found.exit_code, "git has no commit here" in found.output) == (1, True)
+    result = CliRunner().invoke(app, ["promote"])
+    assert (result.exit_code, "git has no commit here" in result.output) == (1, True)
     assert CliRunner().invoke(app, ["promote", "tiny"]).exit_code == 2
 
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from privllm.cli.app import app
 from privllm.core.work_paths import PEOPLE_FILE
-from privllm.serve.database import People
+from privllm.serve.database import Database
 from tests.feedback.cases import rating, vote
 from tests.workshop import ROOT, environment
 
@@ -19,49 +19,49 @@ RUNNER = CliRunner()
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def test_tokens_are_made_shown_and_revoked() -> None:
-    made = RUNNER.invoke(app, ["token", "new", "eva", "--requests-per-minute", "7"])
-    token = made.stdout.splitlines()[0]
+    result = RUNNER.invoke(app, ["token", "new", "eva", "--requests-per-minute", "7"])
+    token = result.stdout.splitlines()[0]
     assert token.startswith("privllm-")
-    shown = RUNNER.invoke(app, ["token", "list"]).stdout
-    assert "eva" in shown
-    assert "7/min" in shown
-    assert token not in shown
+    output = RUNNER.invoke(app, ["token", "list"]).stdout
+    assert "eva" in output
+    assert "7/min" in output
+    assert token not in output
     assert RUNNER.invoke(app, ["token", "revoke", "eva"]).exit_code == 0
     assert "revoked 20" in RUNNER.invoke(app, ["token", "list"]).stdout
     assert RUNNER.invoke(app, ["token", "revoke", "eva"]).exit_code == 1
 
 
 def test_feedback_is_exported_counted_and_offered_to_dvc() -> None:
-    people = People()
-    people.rate(rating("a"))
-    people.vote(vote("1", "left"))
+    database = Database()
+    database.rate(rating("a"))
+    database.vote(vote("1", "left"))
     first = RUNNER.invoke(app, ["feedback", "export"]).stdout
     files = "data/feedback/ratings.jsonl", "data/feedback/votes.jsonl"
     assert first == f"{files[0]}  1 new\n{files[1]}  1 new\nKeep them with the build: dvc add {files[0]} {files[1]}\n"
     assert "0 new" in RUNNER.invoke(app, ["feedback", "export"]).stdout
-    shown = RUNNER.invoke(app, ["feedback", "ranking"]).stdout
-    assert "1 votes" in shown
-    assert "75%" in shown
+    output = RUNNER.invoke(app, ["feedback", "ranking"]).stdout
+    assert "1 votes" in output
+    assert "75%" in output
 
 
 @pytest.mark.slow
-def test_dvc_add_is_run_where_it_is_asked_for(here: Path) -> None:
+def test_dvc_add_is_run_where_it_is_asked_for(folder: Path) -> None:
     from dvc.repo import Repo
 
-    Repo.init(str(here), no_scm=True).close()
-    People().vote(vote("1", "left"))
+    Repo.init(str(folder), no_scm=True).close()
+    Database().vote(vote("1", "left"))
     done = run("feedback", "export", "--dvc-add")
     assert done.returncode == 0, done.stderr
-    assert (here / "data/feedback/votes.jsonl.dvc").is_file()
-    People().vote(vote("2", "tie"))
+    assert (folder / "data/feedback/votes.jsonl.dvc").is_file()
+    Database().vote(vote("2", "tie"))
     assert run("feedback", "export", "--dvc-add").returncode == 0
-    assert len((here / "data/feedback/votes.jsonl").read_bytes().splitlines()) == 2
+    assert len((folder / "data/feedback/votes.jsonl").read_bytes().splitlines()) == 2
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
@@ -77,18 +77,18 @@ def test_it_listens_here_unless_there_are_tokens(exported: Callable[..., Path]) 
 
 @pytest.mark.torch
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["serve", "nowhere"], "nowhere is not there"),
         (["serve", "--engine", "ftp://x"], "--engine takes the address"),
         (["arena", "a", "b"], "is no DVC repository"),
     ],
 )
-def test_what_is_missing_is_explained(words: list[str], said: str) -> None:
+def test_what_is_missing_is_explained(words: list[str], message: str) -> None:
     done = RUNNER.invoke(app, words)
     assert done.exit_code == 1
     assert "\nerror: privllm" in done.stderr
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +98,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_serve_says_where_it_is_and_stops_on_demand(exported: Callable[..., Path], here: Path) -> None:
+def test_serve_says_where_it_is_and_stops_on_demand(exported: Callable[..., Path], folder: Path) -> None:
     command = [sys.executable, "-m", "privllm.cli", "serve", str(exported()), "--port", "0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(PYTHONPATH=str(ROOT)))
     assert server.stdout
@@ -112,6 +112,6 @@ def test_serve_says_where_it_is_and_stops_on_demand(exported: Callable[..., Path
     assert taken.exit_code == 1
     assert "choose another with --port" in taken.stderr
     server.terminate()
-    _, said = server.communicate(timeout=20)
-    assert "Traceback" not in said
-    assert (here / PEOPLE_FILE).is_file()
+    _, message = server.communicate(timeout=20)
+    assert "Traceback" not in message
+    assert (folder / PEOPLE_FILE).is_file()

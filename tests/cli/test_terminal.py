@@ -18,7 +18,7 @@ from privllm.manage.plan import RUNS, Plan, Step
 from privllm.manage.promote import Release
 from privllm.manage.rebuild_causes import Cause
 from privllm.manage.trace import Standing, Trace
-from privllm.serve.database import People
+from privllm.serve.database import Database
 from tests.feedback.cases import B, vote
 from tests.hostile import ESCAPED, EVIL, obeyed
 
@@ -42,7 +42,7 @@ RESULTS: dict[str, Any] = {
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "dvc.yaml").touch()
     for name, result in RESULTS.items():
@@ -109,19 +109,19 @@ def test_a_condition_that_broke_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not obeyed(done.stderr)
 
 
-def test_the_summary_of_hostile_reports(here: Path) -> None:
+def test_the_summary_of_hostile_reports(folder: Path) -> None:
     name = f"[/red][bold]{EVIL}".encode("utf-8", "replace").decode().replace("\x00", "").replace("/", "")
     for path, report in {
         "collect.json": {"documents": 1, "quarantined": {EVIL: 1}},
         "gate.json": {"incumbent": EVIL, "passed": True},
         f"evaluate/{name}.json": {"perplexity": 2.0},
     }.items():
-        (here / "reports" / path).parent.mkdir(parents=True, exist_ok=True)
-        (here / "reports" / path).write_text(json.dumps(report))
-    samples = here / "data/evaluate" / name / "samples.json"
+        (folder / "reports" / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "reports" / path).write_text(json.dumps(report))
+    samples = folder / "data/evaluate" / name / "samples.json"
     samples.parent.mkdir(parents=True)
     samples.write_text(json.dumps({"samples": [{"prompt": EVIL, "text": f"[/red]{EVIL}"}]}))
-    log = here / ".privllm/log.jsonl"
+    log = folder / ".privllm/log.jsonl"
     log.parent.mkdir()
     log.write_text(json.dumps({"stage": f"finetune@[/red]{EVIL}", "seconds": 1, "ended": 1}))
     done = RUNNER.invoke(app, ["summary"])
@@ -132,7 +132,7 @@ def test_the_summary_of_hostile_reports(here: Path) -> None:
 
 def test_people_and_models_with_hostile_names() -> None:
     model = Model(f"[/red]{EVIL}".encode("utf-8", "replace").decode(), "a" * 40, "a" * 32)
-    People().vote(vote("1", "left", model, B))
+    Database().vote(vote("1", "left", model, B))
     done = RUNNER.invoke(app, ["feedback", "ranking"])
     assert done.exit_code == 0, done.exception
     assert not obeyed(done.output)

@@ -118,7 +118,7 @@ def test_a_stage_that_runs_out_names_knobs_that_there_are(stage: str, tmp_path: 
 def test_a_model_that_does_not_fit_is_explained_where_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from privllm.serve import terminal_chat
     from privllm.serve.engine import local
-    from privllm.serve.engine.local import Batched
+    from privllm.serve.engine.local import LocalEngine
     from privllm.serve.terminal_chat import Conversation
     from privllm.train import predict_lines
 
@@ -126,7 +126,7 @@ def test_a_model_that_does_not_fit_is_explained_where_it_is_opened(tmp_path: Pat
     monkeypatch.setattr(terminal_chat, "open_folder", lambda *_: torch_takes(1 << 55))
     monkeypatch.setattr(predict_lines, "_json", lambda *_: torch_takes(1 << 55))
     with pytest.raises(UserError, match=r"memory ran out .* smaller model, or fewer callers at once \(`--batch`\)"):
-        Batched.open(tmp_path)
+        LocalEngine.open(tmp_path)
     with pytest.raises(UserError, match=r"memory ran out .* smaller model"):
         Conversation.open(tmp_path, None)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"memory ran out .* smaller model"):

@@ -4,16 +4,22 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 from privllm.feedback.records import Model
-from privllm.serve.engine.base import Ask, Done, Served, Text
+from privllm.serve.engine.base import Done, GenerationRequest, SamplingSettings, ServedModel, Text
+
+
+def completion(text: str, *settings: Any, **more_settings: Any) -> GenerationRequest:
+    """Return a request to continue `text`."""
+    return GenerationRequest(None, text, SamplingSettings(*settings, **more_settings))
 
 
 class Parrot:
     """Says `says`, word by word."""
 
     def __init__(self, name: str, revision: str, says: str, pause: float = 0.0) -> None:
-        self.served = Served(Model(name, revision, f"digest-of-{name}"), False, 1000)
+        self.served = ServedModel(Model(name, revision, f"digest-of-{name}"), False, 1000)
         self.says, self.pause, self.closed = says, pause, False
 
     async def start(self) -> None: ...
@@ -21,10 +27,10 @@ class Parrot:
     async def close(self) -> None:
         self.closed = True
 
-    async def size(self, ask: Ask) -> int:
+    async def count_tokens(self, ask: GenerationRequest) -> int:
         return 3
 
-    async def stream(self, ask: Ask) -> AsyncIterator[Text | Done]:
+    async def stream(self, ask: GenerationRequest) -> AsyncIterator[Text | Done]:
         for word in self.says.split(" "):
             await asyncio.sleep(self.pause)
             yield Text(f"{word} ")
@@ -38,12 +44,12 @@ class Failing(Parrot):
         super().__init__("m", "", "one two three")
         self.error, self.after = error, after
 
-    async def size(self, ask: Ask) -> int:
+    async def count_tokens(self, ask: GenerationRequest) -> int:
         if self.after < 0:
             raise self.error
         return 3
 
-    async def stream(self, ask: Ask) -> AsyncIterator[Text | Done]:
+    async def stream(self, ask: GenerationRequest) -> AsyncIterator[Text | Done]:
         for word in self.says.split(" ")[: self.after]:
             yield Text(f"{word} ")
         raise self.error
@@ -52,14 +58,14 @@ class Failing(Parrot):
 class Silent(Parrot):
     """Never says anything."""
 
-    async def stream(self, ask: Ask) -> AsyncIterator[Text | Done]:
+    async def stream(self, ask: GenerationRequest) -> AsyncIterator[Text | Done]:
         await asyncio.Event().wait()
         yield Text("")
 
 
 if __name__ == "__main__":
     from privllm.serve.app import arena_app, listen
-    from privllm.serve.database import People
+    from privllm.serve.database import Database
 
     parrots = [Parrot("old-model", "a" * 40, "one two"), Parrot("new-model", "b" * 40, "three four")]
-    listen(arena_app(parrots, People(Path(sys.argv[1]))), "127.0.0.1", 0, lambda url: print(url, flush=True))
+    listen(arena_app(parrots, Database(Path(sys.argv[1]))), "127.0.0.1", 0, lambda url: print(url, flush=True))

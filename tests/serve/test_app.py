@@ -8,10 +8,10 @@ import uvicorn
 
 from privllm.core.errors import UserError
 from privllm.engine.fingerprint import closure
-from privllm.serve.app import arena_app, chat_app, hosts_for, listen
+from privllm.serve.app import allowed_hosts, arena_app, chat_app, listen
 from privllm.serve.auth import new_token
-from privllm.serve.database import People
-from privllm.serve.middleware import LOCAL
+from privllm.serve.database import Database
+from privllm.serve.middleware import LOCAL_HOSTS
 from tests.serve.fakes import Parrot
 from tests.serve.live import live
 from tests.workshop import ROOT
@@ -27,20 +27,20 @@ def test_no_stage_depends_on_the_web(stage: str) -> None:
 
 
 def test_other_machines_need_tokens(tmp_path: Path) -> None:
-    people = People(tmp_path / "p.sqlite")
+    database = Database(tmp_path / "p.sqlite")
     for host in ("127.0.0.1", "127.8.8.8", "localhost", "::1"):
-        assert hosts_for(host, people) == LOCAL | {host}
+        assert allowed_hosts(host, database) == LOCAL_HOSTS | {host}
     for host in ("0.0.0.0", "::", "192.168.1.7", "example.org", ""):
         with pytest.raises(UserError, match="privllm token new"):
-            hosts_for(host, people)
-    new_token(people, "eva")
-    assert hosts_for("0.0.0.0", people) is None
+            allowed_hosts(host, database)
+    new_token(database, "eva")
+    assert allowed_hosts("0.0.0.0", database) is None
 
 
 def test_a_server_for_others_may_be_called_by_any_name_with_a_token(tmp_path: Path) -> None:
-    people = People(tmp_path / "p.sqlite")
-    token = new_token(people, "eva")
-    with live(chat_app(Parrot("m", "", "hi"), people, None)) as url:
+    database = Database(tmp_path / "p.sqlite")
+    token = new_token(database, "eva")
+    with live(chat_app(Parrot("m", "", "hi"), database, None)) as url:
         named = {"host": "llm.example.org"}
         assert httpx.get(f"{url}/v1/models", headers=named).status_code == 401
         assert httpx.get(f"{url}/v1/models", headers=named | {"authorization": f"Bearer {token}"}).status_code == 200
@@ -51,7 +51,7 @@ def test_no_telemetry_even_where_the_environment_asks_for_it(tmp_path: Path, mon
     with live(_collector(sent)) as collector:
         monkeypatch.setenv("FASTAPI_OTEL_AUTO_CONFIGURE", "true")
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
-        with live(chat_app(Parrot("m", "", "hi"), People(tmp_path / "p.sqlite"))) as url:
+        with live(chat_app(Parrot("m", "", "hi"), Database(tmp_path / "p.sqlite"))) as url:
             assert httpx.get(f"{url}/v1/models").status_code == 200
     assert sent == []
 
@@ -72,16 +72,16 @@ def _collector(sent: list[str]):
 
 def test_engines_are_closed_with_the_server(tmp_path: Path) -> None:
     parrot = Parrot("m", "", "hi")
-    with live(chat_app(parrot, People(tmp_path / "p.sqlite"))):
+    with live(chat_app(parrot, Database(tmp_path / "p.sqlite"))):
         assert not parrot.closed
     assert parrot.closed
 
 
 def test_a_port_that_is_taken_is_explained(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UserError, match="choose another with --port"):
-        listen(chat_app(Parrot("m", "", "hi"), People(tmp_path / "p.sqlite")), "127.0.0.1", taken.getsockname()[1], print)
+        listen(chat_app(Parrot("m", "", "hi"), Database(tmp_path / "p.sqlite")), "127.0.0.1", taken.getsockname()[1], print)
     with pytest.raises(UserError, match=r"cannot listen on 203\.0\.113\.1, port 0"):
-        listen(chat_app(Parrot("m", "", "hi"), People(tmp_path / "p.sqlite")), "203.0.113.1", 0, print)
+        listen(chat_app(Parrot("m", "", "hi"), Database(tmp_path / "p.sqlite")), "203.0.113.1", 0, print)
 
 
 @pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
@@ -102,7 +102,7 @@ def test_the_address_is_told_and_who_asks_what_is_not_logged(
 
     monkeypatch.setattr(uvicorn.Server, "run", run)
     try:
-        listen(chat_app(Parrot("m", "", "hi"), People(tmp_path / "p.sqlite")), host, 0, say)
+        listen(chat_app(Parrot("m", "", "hi"), Database(tmp_path / "p.sqlite")), host, 0, say)
     except UserError:
         assert host == "::1", "this machine has no IPv6"
         return
@@ -114,7 +114,7 @@ def test_the_address_is_told_and_who_asks_what_is_not_logged(
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/v1/models/", "/static/"])
 def test_there_are_no_pages_that_load_scripts_and_no_redirects(path: str, tmp_path: Path) -> None:
-    with live(chat_app(Parrot("m", "", "hi"), People(tmp_path / "p.sqlite"))) as url:
+    with live(chat_app(Parrot("m", "", "hi"), Database(tmp_path / "p.sqlite"))) as url:
         answer = httpx.get(url + path)
         assert (answer.status_code, "location" in answer.headers) == (404, False)
         assert answer.json()["error"]["type"] == "not_found_error"
@@ -122,7 +122,7 @@ def test_there_are_no_pages_that_load_scripts_and_no_redirects(path: str, tmp_pa
 
 def test_the_arena_has_no_api_that_would_name_its_models(tmp_path: Path) -> None:
     parrots = [Parrot("old", "", "x"), Parrot("new", "", "y")]
-    with live(arena_app(parrots, People(tmp_path / "p.sqlite"))) as url:
+    with live(arena_app(parrots, Database(tmp_path / "p.sqlite"))) as url:
         for path in ("/v1/models", "/v1/models/old", "/v1/completions"):
             assert httpx.get(url + path).status_code == 404
         assert httpx.get(url, headers={"host": "evil.example"}).status_code == 421

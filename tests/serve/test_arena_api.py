@@ -9,7 +9,7 @@ import pytest
 
 from privllm.serve.app import arena_app
 from privllm.serve.auth import new_token
-from privllm.serve.database import People
+from privllm.serve.database import Database
 from tests.serve.fakes import Parrot
 from tests.serve.live import live
 from tests.workshop import ROOT
@@ -37,31 +37,31 @@ def play(url: str, client: httpx.Client) -> tuple[str, dict[str, str], bytes]:
 
 
 def test_no_byte_before_the_vote_names_a_model(tmp_path: Path) -> None:
-    people = People(tmp_path / "p.sqlite")
-    with live(arena_app(parrots(), people)) as url, httpx.Client() as client:
-        seen, sides = [], set()
-        seen += [client.get(url + path).content for path in ("/", "/api/page", "/static/arena.js", "/static/style.css", "/v1/models")]
+    database = Database(tmp_path / "p.sqlite")
+    with live(arena_app(parrots(), database)) as url, httpx.Client() as client:
+        responses, sides = [], set()
+        responses += [client.get(url + path).content for path in ("/", "/api/page", "/static/arena.js", "/static/style.css", "/v1/models")]
         for _ in range(12):
             match, texts, content = play(url, client)
-            seen.append(content)
-            seen.append(client.post(f"{url}/api/match/{match}/vote", json={"choice": "neither"}).content)
+            responses.append(content)
+            responses.append(client.post(f"{url}/api/match/{match}/vote", json={"choice": "neither"}).content)
             sides.add(texts["left"])
         assert len(sides) == 2
-        everything = b"".join(seen)
+        everything = b"".join(responses)
         for secret in (b"old-model", b"new-model", OLD[:7].encode(), NEW[:7].encode(), b"digest-of", b"completion_tokens"):
             assert secret not in everything
-        told = client.post(f"{url}/api/match/{match}/vote", json={"choice": "left", "rater": " eva  k ", "reason": "why"}).json()
-        assert {told["left"]["revision"], told["right"]["revision"]} == {OLD, NEW}
-        (vote,) = people.votes()
+        result = client.post(f"{url}/api/match/{match}/vote", json={"choice": "left", "rater": " eva  k ", "reason": "why"}).json()
+        assert {result["left"]["revision"], result["right"]["revision"]} == {OLD, NEW}
+        (vote,) = database.votes()
         assert (vote.id, vote.rater, vote.choice, vote.reason, vote.messages[0].content) == (match, "eva k", "left", "why", "which?")
         assert {"left": vote.left.text, "right": vote.right.text} == texts
         assert vote.left.model.name == ("old-model" if texts["left"] == "one two " else "new-model")
         assert vote.decoding.seed == 7
-        assert [row["wins"] for row in told["ranking"]] == [1, 0]
+        assert [row["wins"] for row in result["ranking"]] == [1, 0]
 
 
 def test_a_match_takes_one_vote_and_only_when_it_has_ended(tmp_path: Path) -> None:
-    with live(arena_app(parrots(0.05), People(tmp_path / "p.sqlite"))) as url, httpx.Client() as client:
+    with live(arena_app(parrots(0.05), Database(tmp_path / "p.sqlite"))) as url, httpx.Client() as client:
         with client.stream("POST", f"{url}/api/match", json=ASKED) as answer:
             match = json.loads(next(answer.iter_lines()))["match"]
             assert client.post(f"{url}/api/match/{match}/vote", json={"choice": "left"}).status_code == 409
@@ -72,18 +72,18 @@ def test_a_match_takes_one_vote_and_only_when_it_has_ended(tmp_path: Path) -> No
 
 
 def test_a_match_belongs_to_the_token_that_asked_for_it(tmp_path: Path) -> None:
-    people = People(tmp_path / "p.sqlite")
-    eva, adam = ({"authorization": f"Bearer {new_token(people, name)}"} for name in ("eva", "adam"))
-    with live(arena_app(parrots(), people)) as url, httpx.Client(headers=eva) as hers, httpx.Client(headers=adam) as his:
+    database = Database(tmp_path / "p.sqlite")
+    eva, adam = ({"authorization": f"Bearer {new_token(database, name)}"} for name in ("eva", "adam"))
+    with live(arena_app(parrots(), database)) as url, httpx.Client(headers=eva) as hers, httpx.Client(headers=adam) as his:
         (first, _, _), (second, _, _) = play(url, hers), play(url, his)
         for match, stranger, asker, name in ((first, his, hers, "eva"), (second, hers, his, "adam")):
             refused = stranger.post(f"{url}/api/match/{match}/vote", json={"choice": "left", "rater": name})
             assert refused.status_code == 404
             assert b"-model" not in refused.content, "nor is it told who spoke"
             assert httpx.post(f"{url}/api/match/{match}/vote", json={"choice": "left"}).status_code == 401
-            assert name not in {vote.rater for vote in people.votes()}
+            assert name not in {vote.rater for vote in database.votes()}
             assert asker.post(f"{url}/api/match/{match}/vote", json={"choice": "right"}).status_code == 200
-    assert [(vote.id, vote.rater, vote.choice) for vote in people.votes()] == [(first, "eva", "right"), (second, "adam", "right")]
+    assert [(vote.id, vote.rater, vote.choice) for vote in database.votes()] == [(first, "eva", "right"), (second, "adam", "right")]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_match_belongs_to_the_token_that_asked_for_it(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_match_is_refused(body: dict, tmp_path: Path) -> None:
-    with live(arena_app(parrots(), People(tmp_path / "p.sqlite"))) as url:
+    with live(arena_app(parrots(), Database(tmp_path / "p.sqlite"))) as url:
         assert httpx.post(f"{url}/api/match", json=body).status_code == 400
 
 
@@ -124,4 +124,4 @@ def test_kill_during_votes_loses_none_that_was_answered(tmp_path: Path) -> None:
         list(pool.map(vote_on, range(6)))
     server.wait(10)
     assert len(answered) >= 40
-    assert {vote.id for vote in People(tmp_path / "p.sqlite").votes()} >= set(answered)
+    assert {vote.id for vote in Database(tmp_path / "p.sqlite").votes()} >= set(answered)

@@ -12,8 +12,8 @@ import pytest
 
 from privllm.serve.app import arena_app, chat_app
 from privllm.serve.auth import new_token
-from privllm.serve.database import People
-from privllm.serve.engine.local import Batched
+from privllm.serve.database import Database
+from privllm.serve.engine.local import LocalEngine
 from privllm.serve.feedback_export import export_feedback
 from tests.serve.fakes import Parrot
 from tests.serve.live import live
@@ -63,8 +63,8 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def test_a_chat_by_keyboard_is_corrected_and_kept(page: Any, exported: Callable[..., Path], tmp_path: Path) -> None:
-    people, engine = People(tmp_path / "p.sqlite"), Batched.open(exported())
-    with live(chat_app(engine, people)) as url:
+    database, engine = Database(tmp_path / "p.sqlite"), LocalEngine.open(exported())
+    with live(chat_app(engine, database)) as url:
         page.goto(url)
         page.wait_for_selector("#note:not([hidden])")
         assert "was not tuned to answer" in page.inner_text("#note")
@@ -107,7 +107,7 @@ def test_a_chat_by_keyboard_is_corrected_and_kept(page: Any, exported: Callable[
         page.get_by_role("button", name="Good").nth(1).click()
         until(page, "[...document.querySelectorAll('[role=status]')].filter(e => e.textContent === 'Saved.').length === 2")
         assert page.locator("img").count() == 0
-    export_feedback(people, tmp_path / "data/feedback")
+    export_feedback(database, tmp_path / "data/feedback")
     first, second = lines(tmp_path / "data/feedback/ratings.jsonl")
     assert first["messages"] == [{"role": "user", "content": "the page\n<img src=x onerror=alert(1)>"}]
     assert (first["reply"], first["thumb"], first["rater"]) == (reply, "down", "Eva")
@@ -121,8 +121,8 @@ def test_a_chat_by_keyboard_is_corrected_and_kept(page: Any, exported: Callable[
 
 @pytest.mark.parametrize(("key", "choice"), [("ArrowLeft", "left"), ("2", "right"), ("3", "tie"), ("ArrowDown", "both_bad")])
 def test_a_vote_is_blind_until_it_is_cast(page: Any, key: str, choice: str, tmp_path: Path) -> None:
-    people = People(tmp_path / "p.sqlite")
-    with live(arena_app([Parrot("old-model", OLD, "one two"), Parrot("new-model", NEW, "three <b>four</b>")], people)) as url:
+    database = Database(tmp_path / "p.sqlite")
+    with live(arena_app([Parrot("old-model", OLD, "one two"), Parrot("new-model", NEW, "three <b>four</b>")], database)) as url:
         page.goto(url)
         page.fill("#say", "which?")
         page.keyboard.press("Enter")
@@ -135,7 +135,7 @@ def test_a_vote_is_blind_until_it_is_cast(page: Any, key: str, choice: str, tmp_
         page.keyboard.press(key)
         page.wait_for_selector("table")
         assert {"old-model at a1a1a1a1a", "new-model at b2b2b2b2b"} <= set(re.findall(r"\w+-model at \w+", page.inner_text("#sides")))
-    export_feedback(people, tmp_path / "data/feedback")
+    export_feedback(database, tmp_path / "data/feedback")
     (vote,) = lines(tmp_path / "data/feedback/votes.jsonl")
     assert (vote["choice"], vote["reason"], vote["rater"]) == (choice, "123 why", "anonymous")
     assert {side: vote[side]["text"] for side in texts} == texts
@@ -144,9 +144,9 @@ def test_a_vote_is_blind_until_it_is_cast(page: Any, key: str, choice: str, tmp_
 
 
 def test_the_page_asks_for_the_token_and_keeps_it_for_the_tab(browser: Any, tmp_path: Path) -> None:
-    people = People(tmp_path / "p.sqlite")
-    token = new_token(people, "eva")
-    with live(chat_app(Parrot("m", "", "hello there"), people)) as url:
+    database = Database(tmp_path / "p.sqlite")
+    token = new_token(database, "eva")
+    with live(chat_app(Parrot("m", "", "hello there"), database)) as url:
         page = browser.new_page()
         page.goto(url)
         for typed in ("wrong", token):

@@ -8,8 +8,8 @@ import pytest
 from privllm.feedback.reading import check_names
 from privllm.serve.app import chat_app
 from privllm.serve.auth import new_token
-from privllm.serve.chat_api import STATIC, TYPES, rater_of
-from privllm.serve.database import People
+from privllm.serve.chat_api import MEDIA_TYPES, STATIC, rater_name
+from privllm.serve.database import Database
 from tests.feedback.cases import rating
 from tests.serve.fakes import Parrot
 from tests.serve.live import live
@@ -28,10 +28,10 @@ RATING: dict[str, Any] = {
 
 
 def test_a_rating_is_kept_as_it_was_given(tmp_path: Path) -> None:
-    people = People(tmp_path / "p.sqlite")
-    with live(chat_app(Parrot("m", "r" * 40, "hi"), people)) as url:
+    database = Database(tmp_path / "p.sqlite")
+    with live(chat_app(Parrot("m", "r" * 40, "hi"), database)) as url:
         assert httpx.post(f"{url}/api/rating", json=RATING).json() == {"edition": 1}
-        (kept,) = people.ratings()
+        (kept,) = database.ratings()
         assert (kept.id, kept.rater, kept.reply, kept.thumb, kept.correction, kept.reason) == (
             "chatcmpl-abc", "eva k", "<b>no</b>", "down", "yes", "it is",
         )  # fmt: skip
@@ -39,10 +39,10 @@ def test_a_rating_is_kept_as_it_was_given(tmp_path: Path) -> None:
         assert (kept.decoding.temperature, kept.decoding.seed, kept.messages[0].content) == (0.0, -3, "naïve?")
         changed = RATING | {"rater": "adam", "thumb": "up"}
         assert httpx.post(f"{url}/api/rating", json=changed).status_code == 409
-        token = new_token(people, "Eva", requests_per_minute=1)
+        token = new_token(database, "Eva", requests_per_minute=1)
         named = RATING | {"id": "chatcmpl-def"}
         assert httpx.post(f"{url}/api/rating", json=named, headers={"authorization": f"Bearer {token}"}).status_code == 200
-        assert people.ratings()[-1].rater == "Eva"
+        assert database.ratings()[-1].rater == "Eva"
         assert httpx.post(f"{url}/api/rating", json=named, headers={"authorization": f"Bearer {token}"}).status_code == 429
 
 
@@ -61,16 +61,16 @@ def test_a_rating_is_kept_as_it_was_given(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_rating_is_refused(change: dict[str, Any], status: int, tmp_path: Path) -> None:
-    people = People(tmp_path / "p.sqlite")
-    with live(chat_app(Parrot("m", "", "hi"), people)) as url:
+    database = Database(tmp_path / "p.sqlite")
+    with live(chat_app(Parrot("m", "", "hi"), database)) as url:
         assert httpx.post(f"{url}/api/rating", json=RATING | change).status_code == status
-    assert people.ratings() == []
+    assert database.ratings() == []
 
 
 def test_the_page_loads_nothing_from_elsewhere_and_runs_nothing_inline() -> None:
     for path in STATIC.iterdir():
         text = path.read_text("utf-8")
-        assert path.suffix in TYPES
+        assert path.suffix in MEDIA_TYPES
         for forbidden in (
             "http://",
             "https://",
@@ -97,5 +97,5 @@ def test_the_page_loads_nothing_from_elsewhere_and_runs_nothing_inline() -> None
 )
 def test_who_rates_has_a_name_that_the_next_build_takes(token: str, typed: str, kept: str) -> None:
     """It quarantines records of people whose names cannot be printed."""
-    assert rater_of(token, typed) == kept
-    check_names(replace(rating("1"), rater=rater_of(token, typed)))
+    assert rater_name(token, typed) == kept
+    check_names(replace(rating("1"), rater=rater_name(token, typed)))

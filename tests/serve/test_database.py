@@ -9,44 +9,44 @@ from pathlib import Path
 import pytest
 
 from privllm.core.errors import UserError
-from privllm.serve.database import People, Taken, Token
+from privllm.serve.database import AccessToken, AlreadyExists, Database
 from tests.feedback.cases import rating, vote
 
 
 @pytest.fixture
-def people(tmp_path: Path) -> People:
-    return People(tmp_path / "people.sqlite")
+def database(tmp_path: Path) -> Database:
+    return Database(tmp_path / "people.sqlite")
 
 
-def test_the_file_is_private_and_durable(people: People, tmp_path: Path) -> None:
+def test_the_file_is_private_and_durable(database: Database, tmp_path: Path) -> None:
     assert (tmp_path / "people.sqlite").stat().st_mode & 0o777 == 0o600
-    assert people._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert people._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert database._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert database._db.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
-def test_a_match_is_voted_on_once(people: People) -> None:
-    people.vote(vote("1", "left"))
-    with pytest.raises(Taken):
-        people.vote(vote("1", "right"))
-    people.vote(vote("2", "tie"))
-    assert [v.choice for v in people.votes()] == ["left", "tie"]
+def test_a_match_is_voted_on_once(database: Database) -> None:
+    database.vote(vote("1", "left"))
+    with pytest.raises(AlreadyExists):
+        database.vote(vote("1", "right"))
+    database.vote(vote("2", "tie"))
+    assert [v.choice for v in database.votes()] == ["left", "tie"]
 
 
-def test_a_rating_changes_until_it_is_exported_then_gets_an_edition(people: People) -> None:
-    assert people.rate(rating("1")) == 1
-    assert people.rate(rating("1", correction="yes")) == 1
-    with people.writing() as db:
+def test_a_rating_changes_until_it_is_exported_then_gets_an_edition(database: Database) -> None:
+    assert database.rate(rating("1")) == 1
+    assert database.rate(rating("1", correction="yes")) == 1
+    with database.writing() as db:
         db.execute("UPDATE records SET exported = 1")
-    assert people.rate(rating("1", correction="yes!")) == 2
-    assert [(r.edition, r.correction) for r in people.ratings()] == [(2, "yes!")]
-    with pytest.raises(Taken):
-        people.rate(replace(rating("1"), rater="adam"))
+    assert database.rate(rating("1", correction="yes!")) == 2
+    assert [(r.edition, r.correction) for r in database.ratings()] == [(2, "yes!")]
+    with pytest.raises(AlreadyExists):
+        database.rate(replace(rating("1"), rater="adam"))
 
 
 def test_what_is_no_database_is_explained(tmp_path: Path) -> None:
     (tmp_path / "people.sqlite").write_text("no database at all, but long enough to have a header " * 20)
     with pytest.raises(UserError, match="move it away"):
-        People(tmp_path / "people.sqlite")
+        Database(tmp_path / "people.sqlite")
 
 
 @pytest.mark.parametrize("place", ["a folder", "below a file"])
@@ -54,73 +54,77 @@ def test_what_cannot_be_opened_is_explained(place: str, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be used"):
-        People(tmp_path / ("folder" if place == "a folder" else "file/people.sqlite"))
+        Database(tmp_path / ("folder" if place == "a folder" else "file/people.sqlite"))
 
 
-def test_who_reads_does_not_wait_for_who_writes(people: People, tmp_path: Path) -> None:
+def test_who_reads_does_not_wait_for_who_writes(database: Database, tmp_path: Path) -> None:
     """Every call asks for tokens, in the thread that serves everybody: a slow export in another process would stop the server."""
-    people.vote(vote("1", "left"))
-    people.add_token(Token("eva", b"x", "now", "", 1, 1))
-    other = sqlite3.connect(tmp_path / "people.sqlite", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
+    database.vote(vote("1", "left"))
+    database.add_token(AccessToken("eva", b"x", "now", "", 1, 1))
+    second = sqlite3.connect(tmp_path / "people.sqlite", isolation_level=None)
+    second.execute("BEGIN IMMEDIATE")
     with ThreadPoolExecutor(2) as pool:
-        waiting = pool.submit(people.vote, vote("2", "right"))
-        reading = pool.submit(lambda: (people.tokens(), people.votes(), people.ratings()))
+        waiting = pool.submit(database.vote, vote("2", "right"))
+        reading = pool.submit(lambda: (database.tokens(), database.votes(), database.ratings()))
         try:
             tokens, votes, ratings = reading.result(timeout=20)
             assert not waiting.done()
         finally:
-            other.execute("ROLLBACK")
+            second.execute("ROLLBACK")
         waiting.result(timeout=20)
     assert ([token.name for token in tokens], [one.id for one in votes], ratings) == (["eva"], ["1"], [])
-    assert [one.id for one in people.votes()] == ["1", "2"]
+    assert [one.id for one in database.votes()] == ["1", "2"]
 
 
-def test_what_is_written_is_read_at_once_by_whoever_has_the_file_open(people: People, tmp_path: Path) -> None:
-    other = People(tmp_path / "people.sqlite")
-    assert other.tokens() == []
-    people.add_token(Token("eva", b"x", "2026-01-02", "", 1, 1))
-    other.add_token(Token("adam", b"y", "2026-01-01", "", 2, 3))
-    assert people.tokens() == other.tokens() == [Token("adam", b"y", "2026-01-01", "", 2, 3), Token("eva", b"x", "2026-01-02", "", 1, 1)]
-    assert people.revoke("eva", "then")
-    assert not other.revoke("eva", "later")
-    assert not other.revoke("nobody", "later")
-    assert [token.revoked for token in other.tokens()] == ["", "then"]
+def test_what_is_written_is_read_at_once_by_whoever_has_the_file_open(database: Database, tmp_path: Path) -> None:
+    second = Database(tmp_path / "people.sqlite")
+    assert second.tokens() == []
+    database.add_token(AccessToken("eva", b"x", "2026-01-02", "", 1, 1))
+    second.add_token(AccessToken("adam", b"y", "2026-01-01", "", 2, 3))
+    assert (
+        database.tokens()
+        == second.tokens()
+        == [AccessToken("adam", b"y", "2026-01-01", "", 2, 3), AccessToken("eva", b"x", "2026-01-02", "", 1, 1)]
+    )
+    assert database.revoke("eva", "then")
+    assert not second.revoke("eva", "later")
+    assert not second.revoke("nobody", "later")
+    assert [token.revoked for token in second.tokens()] == ["", "then"]
 
 
-@pytest.mark.parametrize("token", [Token("eva", b"other", "now", "", 1, 1), Token("other", b"x", "now", "", 1, 1)])
-def test_a_name_and_a_token_are_given_once(people: People, token: Token) -> None:
-    people.add_token(Token("eva", b"x", "now", "", 1, 1))
-    people.revoke("eva", "then")
-    with pytest.raises(Taken):
-        people.add_token(token)
-    assert len(people.tokens()) == 1
+@pytest.mark.parametrize("token", [AccessToken("eva", b"other", "now", "", 1, 1), AccessToken("other", b"x", "now", "", 1, 1)])
+def test_a_name_and_a_token_are_given_once(database: Database, token: AccessToken) -> None:
+    database.add_token(AccessToken("eva", b"x", "now", "", 1, 1))
+    database.revoke("eva", "then")
+    with pytest.raises(AlreadyExists):
+        database.add_token(token)
+    assert len(database.tokens()) == 1
 
 
-def test_a_write_that_fails_leaves_nothing(people: People) -> None:
+def test_a_write_that_fails_leaves_nothing(database: Database) -> None:
     def fail() -> None:
-        with people.writing() as db:
+        with database.writing() as db:
             db.execute("INSERT INTO records VALUES ('vote', 'x', 1, '{}', 0)")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         fail()
-    assert people.votes() == []
-    people.vote(vote("1", "left"))
-    assert [one.id for one in people.votes()] == ["1"]
+    assert database.votes() == []
+    database.vote(vote("1", "left"))
+    assert [one.id for one in database.votes()] == ["1"]
 
 
-def test_a_closed_file_is_closed(people: People) -> None:
-    people.close()
-    for act in (people.tokens, lambda: people.vote(vote("1", "left"))):
+def test_a_closed_file_is_closed(database: Database) -> None:
+    database.close()
+    for act in (database.tokens, lambda: database.vote(vote("1", "left"))):
         with pytest.raises(sqlite3.ProgrammingError, match="closed"):
             act()
 
 
 def _vote_until_killed(file: Path, pipe) -> None:
-    people = People(file)
+    database = Database(file)
     for i in range(100_000):
-        people.vote(vote(str(i), "left"))
+        database.vote(vote(str(i), "left"))
         pipe.send(i)
 
 
@@ -137,6 +141,6 @@ def test_kill_loses_no_vote_that_was_answered(tmp_path: Path) -> None:
             answered.append(ours.recv())
         except EOFError:
             break
-    kept = [int(v.id) for v in People(tmp_path / "p.sqlite").votes()]
+    kept = [int(v.id) for v in Database(tmp_path / "p.sqlite").votes()]
     assert kept[: len(answered)] == answered
     assert sqlite3.connect(tmp_path / "p.sqlite").execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -8,18 +8,18 @@ import pytest
 from privllm.core.errors import UserError
 from privllm.feedback.records import read_ratings, read_votes
 from privllm.serve import feedback_export
-from privllm.serve.database import People
+from privllm.serve.database import Database
 from privllm.serve.feedback_export import append, export_feedback
 from tests.feedback.cases import rating, vote
 
 
 @pytest.fixture
-def people(tmp_path: Path) -> People:
-    people = People(tmp_path / "people.sqlite")
-    people.rate(rating("a"))
-    people.vote(vote("1", "left"))
-    people.vote(vote("2", "both_bad"))
-    return people
+def database(tmp_path: Path) -> Database:
+    database = Database(tmp_path / "people.sqlite")
+    database.rate(rating("a"))
+    database.vote(vote("1", "left"))
+    database.vote(vote("2", "both_bad"))
+    return database
 
 
 @pytest.fixture
@@ -27,22 +27,22 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "data/feedback"
 
 
-def test_everything_comes_out_once(people: People, folder: Path) -> None:
-    assert export_feedback(people, folder) == {"ratings.jsonl": 1, "votes.jsonl": 2}
+def test_everything_comes_out_once(database: Database, folder: Path) -> None:
+    assert export_feedback(database, folder) == {"ratings.jsonl": 1, "votes.jsonl": 2}
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert export_feedback(people, folder) == {"ratings.jsonl": 0, "votes.jsonl": 0}
+    assert export_feedback(database, folder) == {"ratings.jsonl": 0, "votes.jsonl": 0}
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    people.vote(vote("3", "tie"))
-    people.rate(rating("a", correction="yes"))
-    assert export_feedback(people, folder) == {"ratings.jsonl": 1, "votes.jsonl": 1}
-    assert read_votes(folder / "votes.jsonl") == people.votes()
-    assert read_ratings(folder / "ratings.jsonl") == people.ratings() == [rating("a", 2, "yes")]
+    database.vote(vote("3", "tie"))
+    database.rate(rating("a", correction="yes"))
+    assert export_feedback(database, folder) == {"ratings.jsonl": 1, "votes.jsonl": 1}
+    assert read_votes(folder / "votes.jsonl") == database.votes()
+    assert read_ratings(folder / "ratings.jsonl") == database.ratings() == [rating("a", 2, "yes")]
     assert (folder / "votes.jsonl").read_bytes().startswith(before["votes.jsonl"])
     assert {path.name for path in folder.parent.iterdir()} == {"feedback"}
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_killed_at_any_moment_each_row_comes_out_once(people: People, folder: Path, moment: str, monkeypatch) -> None:
+def test_killed_at_any_moment_each_row_comes_out_once(database: Database, folder: Path, moment: str, monkeypatch) -> None:
     def killed(path: Path, lines: list[str]) -> None:
         if moment == "after":
             append(path, lines)
@@ -51,78 +51,78 @@ def test_killed_at_any_moment_each_row_comes_out_once(people: People, folder: Pa
     with monkeypatch.context() as patch:
         patch.setattr(feedback_export, "append", killed)
         with pytest.raises(KeyboardInterrupt):
-            export_feedback(people, folder)
-    export_feedback(people, folder)
+            export_feedback(database, folder)
+    export_feedback(database, folder)
     assert [len(path.read_bytes().splitlines()) for path in sorted(folder.iterdir())] == [1, 2]
 
 
-def test_a_link_into_the_cache_is_replaced_not_written_into(people: People, folder: Path, tmp_path: Path) -> None:
+def test_a_link_into_the_cache_is_replaced_not_written_into(database: Database, folder: Path, tmp_path: Path) -> None:
     cached = tmp_path / "cached"
     cached.write_text('{"id": "0"}\n')
     folder.mkdir(parents=True)
     os.link(cached, folder / "votes.jsonl")
-    export_feedback(people, folder)
+    export_feedback(database, folder)
     assert cached.read_text() == '{"id": "0"}\n'
     assert len((folder / "votes.jsonl").read_bytes().splitlines()) == 3
 
 
-def test_a_foreign_file_is_left_alone(people: People, folder: Path) -> None:
+def test_a_foreign_file_is_left_alone(database: Database, folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "votes.jsonl").write_text("my notes\n")
     with pytest.raises(UserError, match="line 1 is no record"):
-        export_feedback(people, folder)
+        export_feedback(database, folder)
     assert (folder / "votes.jsonl").read_text() == "my notes\n"
     (folder / "votes.jsonl").unlink()
-    assert export_feedback(people, folder) == {"ratings.jsonl": 0, "votes.jsonl": 2}  # the rating was appended before
+    assert export_feedback(database, folder) == {"ratings.jsonl": 0, "votes.jsonl": 2}  # the rating was appended before
 
 
-def test_a_last_line_without_an_end_stays_a_line_of_its_own(people: People, folder: Path) -> None:
+def test_a_last_line_without_an_end_stays_a_line_of_its_own(database: Database, folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "votes.jsonl").write_text('{"id": "0"}')
-    assert export_feedback(people, folder)["votes.jsonl"] == 2
+    assert export_feedback(database, folder)["votes.jsonl"] == 2
     lines = (folder / "votes.jsonl").read_text("utf-8").split("\n")
     assert (lines[0], len(lines), lines[-1]) == ('{"id": "0"}', 4, "")
-    assert [vote.id for vote in people.votes()] == ["1", "2"]
+    assert [vote.id for vote in database.votes()] == ["1", "2"]
 
 
-def test_what_stands_in_the_file_already_is_marked_and_not_written_again(people: People, folder: Path) -> None:
-    export_feedback(people, folder)
-    with people.writing() as db:
+def test_what_stands_in_the_file_already_is_marked_and_not_written_again(database: Database, folder: Path) -> None:
+    export_feedback(database, folder)
+    with database.writing() as db:
         db.execute("UPDATE records SET exported = 0")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert export_feedback(people, folder) == {"ratings.jsonl": 0, "votes.jsonl": 0}
+    assert export_feedback(database, folder) == {"ratings.jsonl": 0, "votes.jsonl": 0}
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    with people.writing() as db:
+    with database.writing() as db:
         assert db.execute("SELECT count(*) FROM records WHERE NOT exported").fetchone() == (0,)
 
 
-def test_an_edition_is_another_line(people: People, folder: Path) -> None:
-    export_feedback(people, folder)
+def test_an_edition_is_another_line(database: Database, folder: Path) -> None:
+    export_feedback(database, folder)
     for correction in ("one", "two"):
-        people.rate(rating("a", correction=correction))
-        assert export_feedback(people, folder)["ratings.jsonl"] == 1
+        database.rate(rating("a", correction=correction))
+        assert export_feedback(database, folder)["ratings.jsonl"] == 1
     editions = [json.loads(line)["edition"] for line in (folder / "ratings.jsonl").read_bytes().splitlines()]
     assert editions == [1, 2, 3]
 
 
-def test_a_failure_in_the_second_file_marks_nothing(people: People, folder: Path) -> None:
+def test_a_failure_in_the_second_file_marks_nothing(database: Database, folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "votes.jsonl").write_text("my notes\n")
     with pytest.raises(UserError, match="line 1 is no record"):
-        export_feedback(people, folder)
-    with people.writing() as db:
+        export_feedback(database, folder)
+    with database.writing() as db:
         assert db.execute("SELECT count(*) FROM records WHERE exported").fetchone() == (0,)
 
 
 @pytest.mark.parametrize("line", ["[]", "5", '{"edition": 1}', "{", '"x"', "null"])
-def test_lines_that_are_no_records_are_named(people: People, folder: Path, line: str) -> None:
+def test_lines_that_are_no_records_are_named(database: Database, folder: Path, line: str) -> None:
     folder.mkdir(parents=True)
     (folder / "votes.jsonl").write_text(f'{{"id": "0"}}\n{line}\n')
     with pytest.raises(UserError, match=r"votes\.jsonl, line 2 is no record of feedback"):
-        export_feedback(people, folder)
+        export_feedback(database, folder)
 
 
-def test_what_is_exported_is_on_the_disk_before_it_is_marked(people: People, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_exported_is_on_the_disk_before_it_is_marked(database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The order of things: all of the file's bytes, its name, the folders."""
     done: list[object] = []
     sync, rename = os.fsync, Path.replace

@@ -50,7 +50,7 @@ def test_where_nothing_is_it_says_what_builds_a_model_or_where_to_go(tmp_path: P
     with pytest.raises(UserError, match=r"is not the root of a build \(dvc\.yaml is missing\): go to the repository's folder"):
         require_model(Path("data/export/causal"))
     lay(tmp_path, "dvc.yaml")
-    with pytest.raises(UserError, match=r"has built no such model yet: `make run` builds it .*`dvc pull` fetches one"):
+    with pytest.raises(UserError, match=r"has not built that model yet: `make run` builds it .*`dvc pull` fetches one"):
         require_model(Path("data/export/causal"))
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from privllm.serve.limits import Bucket, Meter
+from privllm.serve.limits import RateLimiter, TokenBucket
 
 
 class Clock:
@@ -12,7 +12,7 @@ class Clock:
 
 def test_a_bucket_fills_steadily_and_not_over() -> None:
     clock = Clock()
-    bucket = Bucket(60, clock)
+    bucket = TokenBucket(60, clock)
     bucket.take(60)
     assert bucket.wait(1) == pytest.approx(1)
     clock.now = 30
@@ -24,20 +24,20 @@ def test_a_bucket_fills_steadily_and_not_over() -> None:
 
 def test_a_refused_request_costs_nothing_and_the_unused_comes_back() -> None:
     clock = Clock()
-    meter = Meter(2, 100, clock)
-    assert meter.admit(80) == 0
-    assert meter.admit(80) == pytest.approx(36)
-    meter.settle(80, 20)
-    assert meter.admit(80) == 0
-    assert meter.admit(0) == pytest.approx(30)  # two requests a minute
+    limiter = RateLimiter(2, 100, clock)
+    assert limiter.admit(80) == 0
+    assert limiter.admit(80) == pytest.approx(36)
+    limiter.settle(80, 20)
+    assert limiter.admit(80) == 0
+    assert limiter.admit(0) == pytest.approx(30)  # two requests a minute
     clock.now = 30
-    assert meter.admit(0) == 0
+    assert limiter.admit(0) == 0
 
 
 def test_nothing_is_saved_up_beyond_a_minute() -> None:
     """An idle hour, or more given back than was taken, leaves a minute's worth and no more."""
     clock = Clock()
-    bucket = Bucket(60, clock)
+    bucket = TokenBucket(60, clock)
     clock.now = 3600
     bucket.take(60)
     assert bucket.wait(1) == pytest.approx(1)
@@ -48,14 +48,14 @@ def test_nothing_is_saved_up_beyond_a_minute() -> None:
 
 @pytest.mark.parametrize(("amount", "seconds"), [(0, 0), (39, 0), (40, 0), (41, 1), (60, 20), (61, float("inf"))])
 def test_the_wait_is_for_what_is_missing(amount: int, seconds: float) -> None:
-    bucket = Bucket(60, Clock())
+    bucket = TokenBucket(60, Clock())
     bucket.take(20)
     assert bucket.wait(amount) == pytest.approx(seconds)
 
 
 def test_what_was_taken_too_much_is_waited_for() -> None:
     clock = Clock()
-    bucket = Bucket(60, clock)
+    bucket = TokenBucket(60, clock)
     bucket.take(90)
     assert bucket.wait(0) == pytest.approx(30)
     clock.now = 29
@@ -67,18 +67,18 @@ def test_what_was_taken_too_much_is_waited_for() -> None:
 def test_one_limit_does_not_eat_the_other() -> None:
     """Refused for want of requests no tokens go, and refused for want of tokens no request does."""
     clock = Clock()
-    meter = Meter(1, 100, clock)
-    assert meter.admit(60) == 0
-    assert meter.admit(10) == pytest.approx(60)
-    assert meter.tokens.wait(40) == 0
-    assert meter.tokens.wait(41) > 0
-    meter = Meter(2, 100, clock)
-    assert meter.admit(60) == 0
-    assert meter.admit(50) == pytest.approx(6)
-    assert meter.requests.wait(1) == 0
-    assert meter.requests.wait(2) > 0
+    limiter = RateLimiter(1, 100, clock)
+    assert limiter.admit(60) == 0
+    assert limiter.admit(10) == pytest.approx(60)
+    assert limiter.tokens.wait(40) == 0
+    assert limiter.tokens.wait(41) > 0
+    limiter = RateLimiter(2, 100, clock)
+    assert limiter.admit(60) == 0
+    assert limiter.admit(50) == pytest.approx(6)
+    assert limiter.requests.wait(1) == 0
+    assert limiter.requests.wait(2) > 0
 
 
 def test_exactly_a_minutes_worth_is_admitted_at_once() -> None:
-    assert Meter(1, 100, Clock()).admit(100) == 0
-    assert Meter(1, 100, Clock()).admit(101) == float("inf")
+    assert RateLimiter(1, 100, Clock()).admit(100) == 0
+    assert RateLimiter(1, 100, Clock()).admit(101) == float("inf")

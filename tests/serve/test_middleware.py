@@ -16,9 +16,9 @@ import pytest
 from privllm.serve import middleware
 from privllm.serve.app import chat_app
 from privllm.serve.auth import new_token
-from privllm.serve.database import People
-from privllm.serve.engine.base import Refused
-from privllm.serve.engine.local import Batched
+from privllm.serve.database import Database
+from privllm.serve.engine.base import RequestRefused
+from privllm.serve.engine.local import LocalEngine
 from privllm.serve.middleware import BODY_LIMIT
 from tests.serve.fakes import Failing, Parrot
 from tests.serve.live import live
@@ -29,16 +29,16 @@ JSON = {"content-type": "application/json"}
 
 @pytest.fixture(scope="module")
 def url(exported: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with live(chat_app(Batched.open(exported()), People(tmp_path_factory.mktemp("gate") / "people.sqlite"))) as url:
+    with live(chat_app(LocalEngine.open(exported()), Database(tmp_path_factory.mktemp("gate") / "people.sqlite"))) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def guarded(exported: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """(address, token) of a server that wants tokens."""
-    people = People(tmp_path_factory.mktemp("guarded") / "people.sqlite")
-    token = new_token(people, "eva")
-    with live(chat_app(Batched.open(exported()), people)) as url:
+    database = Database(tmp_path_factory.mktemp("guarded") / "people.sqlite")
+    token = new_token(database, "eva")
+    with live(chat_app(LocalEngine.open(exported()), database)) as url:
         yield url, token
 
 
@@ -81,7 +81,7 @@ def test_a_body_of_unknown_length_is_counted_as_it_comes(url: str) -> None:
 
 
 def test_a_body_that_never_ends_is_cut_off(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(middleware, "DRAINED", 3_000_000)
+    monkeypatch.setattr(middleware, "DRAIN_LIMIT", 3_000_000)
     sent = 0
 
     def endless() -> Iterator[bytes]:
@@ -219,7 +219,7 @@ def test_a_refusal_is_guarded_too(url: str) -> None:
 
 def test_unrated_chats_leave_no_trace(exported: Callable[..., Path], tmp_path: Path) -> None:
     file = tmp_path / "people.sqlite"
-    with live(chat_app(Batched.open(exported()), People(file))) as url:
+    with live(chat_app(LocalEngine.open(exported()), Database(file))) as url:
         secret = "zanzibar"
         asked = {"model": "handbook-1", "messages": [{"role": "user", "content": secret}], "max_tokens": 3}
         assert httpx.post(f"{url}/v1/chat/completions", json=asked).status_code == 200
@@ -238,7 +238,7 @@ def test_a_body_may_have_a_million_bytes_and_not_one_more(size: int, status: int
     body = json.dumps({"model": "m", "prompt": "x", "user": ""}).encode()
     body = body.replace(b'""', b'"%s"' % (b"x" * (size - len(body))))  # to its last byte it is needed
     assert len(body) == size
-    with live(chat_app(Parrot("m", "", "x"), People(tmp_path / "p.sqlite"))) as url:
+    with live(chat_app(Parrot("m", "", "x"), Database(tmp_path / "p.sqlite"))) as url:
         sent = (body[start : start + 70_000] for start in range(0, size, 70_000)) if chunked else body
         answer = httpx.post(f"{url}/v1/completions", content=sent, headers=JSON)
         assert ("content-length" in answer.request.headers) is not chunked
@@ -254,7 +254,7 @@ SECRET = "/srv/private/weights.safetensors"
 )
 @pytest.mark.parametrize("stream", [False, True])
 def test_what_fails_within_is_an_error_that_names_no_file(engine: Failing, stream: bool, tmp_path: Path) -> None:
-    with live(chat_app(engine, People(tmp_path / "p.sqlite"))) as url:
+    with live(chat_app(engine, Database(tmp_path / "p.sqlite"))) as url:
         answer = httpx.post(f"{url}/v1/completions", json={"model": "m", "prompt": "x", "stream": stream})
         assert answer.status_code == 500
         assert answer.json()["error"] == {
@@ -267,7 +267,7 @@ def test_what_fails_within_is_an_error_that_names_no_file(engine: Failing, strea
 
 
 def test_a_stream_that_fails_within_breaks_off_and_names_no_file(tmp_path: Path) -> None:
-    with live(chat_app(Failing(OSError(5, "Input/output error", SECRET), 1), People(tmp_path / "p.sqlite"))) as url:
+    with live(chat_app(Failing(OSError(5, "Input/output error", SECRET), 1), Database(tmp_path / "p.sqlite"))) as url:
         said = b""
         asked = {"model": "m", "prompt": "x", "stream": True}
         with suppress(httpx.HTTPError), httpx.stream("POST", f"{url}/v1/completions", json=asked) as answer:
@@ -279,15 +279,15 @@ def test_a_stream_that_fails_within_breaks_off_and_names_no_file(tmp_path: Path)
 
 
 def test_a_rating_that_cannot_be_kept_is_an_error_that_names_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    people = People(tmp_path / "p.sqlite")
+    database = Database(tmp_path / "p.sqlite")
 
     def full(rating: object) -> int:
         raise sqlite3.OperationalError(f"database or disk is full: {SECRET}")
 
-    monkeypatch.setattr(people, "rate", full)
+    monkeypatch.setattr(database, "rate", full)
     decoding = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 20, "seed": 7}
     said = {"id": "chatcmpl-1", "digest": "digest-of-m", "messages": [{"role": "user", "content": "?"}], "reply": "x", "thumb": "up"}
-    with live(chat_app(Parrot("m", "", "x"), people)) as url:
+    with live(chat_app(Parrot("m", "", "x"), database)) as url:
         answer = httpx.post(f"{url}/api/rating", json=said | {"decoding": decoding})
     assert answer.status_code == 500
     assert "private" not in answer.text
@@ -310,9 +310,9 @@ def test_hosts_are_told_apart_whatever_the_case_and_the_port(url: str) -> None:
 
 def test_refusals_carry_what_their_status_asks_for() -> None:
     for wait, header in ((0.0, "1"), (0.4, "1"), (1.0, "2"), (59.2, "60"), (None, None)):
-        assert middleware.refusal(Refused(429, "x", retry_after=wait)).headers.get("retry-after") == header
+        assert middleware.error_response(RequestRefused(429, "x", retry_after=wait)).headers.get("retry-after") == header
     for status in (400, 401, 403, 404, 408, 413, 415, 421, 429, 500):
-        headers = middleware.refusal(Refused(status, "x")).headers
+        headers = middleware.error_response(RequestRefused(status, "x")).headers
         assert (headers.get("connection") == "close") is (status in (408, 413))
         assert (headers.get("www-authenticate") == "Bearer") is (status == 401)
 
@@ -325,7 +325,7 @@ def test_a_second_origin_is_looked_at_too(url: str) -> None:
 
 @pytest.mark.parametrize("sent", [b"", b'{"model"'])
 def test_who_leaves_while_sending_is_no_mistake_of_ours(sent: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with live(chat_app(Parrot("m", "", "x"), People(tmp_path / "p.sqlite"))) as url:
+    with live(chat_app(Parrot("m", "", "x"), Database(tmp_path / "p.sqlite"))) as url:
         host = urlsplit(url).netloc
         head = f"POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
         with socket.create_connection((urlsplit(url).hostname or "", urlsplit(url).port or 0), timeout=10) as sock:
@@ -338,11 +338,11 @@ def test_who_leaves_while_sending_is_no_mistake_of_ours(sent: bytes, tmp_path: P
 
 
 def test_others_are_answered_while_a_rating_waits_for_the_file(tmp_path: Path) -> None:
-    people = People(tmp_path / "p.sqlite")
+    database = Database(tmp_path / "p.sqlite")
     export = sqlite3.connect(tmp_path / "p.sqlite", isolation_level=None)
     decoding = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 20, "seed": 7}
     said = {"id": "chatcmpl-1", "digest": "digest-of-m", "messages": [{"role": "user", "content": "?"}], "reply": "x", "thumb": "up"}
-    with live(chat_app(Parrot("m", "", "x"), people)) as url, ThreadPoolExecutor(1) as pool:
+    with live(chat_app(Parrot("m", "", "x"), database)) as url, ThreadPoolExecutor(1) as pool:
         export.execute("BEGIN IMMEDIATE")
         try:
             rating = pool.submit(httpx.post, f"{url}/api/rating", json=said | {"decoding": decoding}, timeout=60)

@@ -14,31 +14,31 @@ from openai import OpenAI
 from privllm.feedback.records import Message
 from privllm.serve.app import chat_app
 from privllm.serve.auth import new_token
-from privllm.serve.database import People
-from privllm.serve.engine.base import Ask, Done, Refused, Settings, Text
-from privllm.serve.engine.local import Batched
-from privllm.serve.limits import Meter
-from privllm.serve.openai_api import Stream, metered
+from privllm.serve.database import Database
+from privllm.serve.engine.base import Done, GenerationRequest, RequestRefused, SamplingSettings, Text
+from privllm.serve.engine.local import LocalEngine
+from privllm.serve.limits import RateLimiter
+from privllm.serve.openai_api import ClosingStreamingResponse, stream_limited
 from tests.serve.engine.test_scheduler import opened, oracle
-from tests.serve.fakes import Failing, Parrot, Silent
+from tests.serve.fakes import Failing, Parrot, Silent, completion
 from tests.serve.live import live
 
 NAME = "handbook-1"
 
 
 @pytest.fixture(scope="module")
-def engine(exported: Callable[..., Path]) -> Batched:
-    return Batched.open(exported(), "", 16, 16)
+def engine(exported: Callable[..., Path]) -> LocalEngine:
+    return LocalEngine.open(exported(), "", 16, 16)
 
 
 @pytest.fixture(scope="module")
-def client(engine: Batched, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenAI]:
-    with live(chat_app(engine, People(tmp_path_factory.mktemp("calls") / "people.sqlite"))) as url:
+def client(engine: LocalEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenAI]:
+    with live(chat_app(engine, Database(tmp_path_factory.mktemp("calls") / "people.sqlite"))) as url:
         yield OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
 
 
-def alone(folder: Path, text: str, settings: Settings) -> str:
-    return oracle(folder, opened(folder)[1].ids(Ask(None, text, settings)), settings)[0]
+def alone(folder: Path, text: str, settings: SamplingSettings) -> str:
+    return oracle(folder, opened(folder)[1].encode(GenerationRequest(None, text, settings)), settings)[0]
 
 
 def test_models_say_what_they_are(client: OpenAI) -> None:
@@ -51,7 +51,7 @@ def test_models_say_what_they_are(client: OpenAI) -> None:
 
 
 def test_chat_and_completion_say_what_generate_says(client: OpenAI, exported: Callable[..., Path]) -> None:
-    wanted = alone(exported(), "the page", Settings(20, 0.0))
+    wanted = alone(exported(), "the page", SamplingSettings(20, 0.0))
     messages = [{"role": "user", "content": "gone"}, {"role": "assistant", "content": "too"}, {"role": "user", "content": "the page"}]
     chat = client.chat.completions.create(model=NAME, messages=messages, max_completion_tokens=20, temperature=0)  # type: ignore[call-overload]
     assert chat.choices[0].message.content == wanted
@@ -59,14 +59,14 @@ def test_chat_and_completion_say_what_generate_says(client: OpenAI, exported: Ca
     text = client.completions.create(model=NAME, prompt="the page", max_tokens=20, temperature=0)
     assert text.choices[0].text == wanted
     assert text.usage == chat.usage
-    ids = opened(exported())[1].ids(Ask(None, "the page", Settings()))
+    ids = opened(exported())[1].encode(completion("the page"))
     assert (text.usage.prompt_tokens, text.usage.completion_tokens) == (len(ids), 20)  # type: ignore[union-attr]
     assert text.usage.total_tokens == len(ids) + 20  # type: ignore[union-attr]
 
 
 def test_streams_add_up_and_count(client: OpenAI, exported: Callable[..., Path]) -> None:
     asked = {"model": NAME, "max_tokens": 30, "temperature": 1.0, "top_p": 1.0, "seed": 4, "stream_options": {"include_usage": True}}
-    wanted = alone(exported(), "the row", Settings(30, 1.0, 1.0, 4))
+    wanted = alone(exported(), "the row", SamplingSettings(30, 1.0, 1.0, 4))
     chat = list(client.chat.completions.create(messages=[{"role": "user", "content": "the row"}], stream=True, **asked))  # type: ignore[call-overload]
     assert "".join(c.choices[0].delta.content or "" for c in chat if c.choices) == wanted
     assert chat[0].choices[0].delta.role == "assistant"
@@ -78,7 +78,7 @@ def test_streams_add_up_and_count(client: OpenAI, exported: Callable[..., Path])
 
 
 def test_a_stop_text_ends_it(client: OpenAI, exported: Callable[..., Path]) -> None:
-    wanted = alone(exported(), "the page", Settings(40, 0.0))
+    wanted = alone(exported(), "the page", SamplingSettings(40, 0.0))
     stop = wanted[9:12]
     made = client.completions.create(model=NAME, prompt="the page", max_tokens=40, temperature=0, stop=[stop])
     assert made.choices[0].text == wanted[: wanted.index(stop)]
@@ -88,8 +88,8 @@ def test_a_stop_text_ends_it(client: OpenAI, exported: Callable[..., Path]) -> N
 def test_a_tuned_model_answers_messages(exported: Callable[..., Path], tmp_path: Path) -> None:
     folder = exported(tuned=True)
     messages = [{"role": "user", "content": "the <|end|>"}, {"role": "assistant", "content": "row"}, {"role": "user", "content": "and?"}]
-    ids = opened(folder)[1].ids(Ask(tuple(Message(**m) for m in messages), "", Settings()))  # type: ignore[arg-type]
-    with live(chat_app(Batched.open(folder), People(tmp_path / "p.sqlite"))) as url:
+    ids = opened(folder)[1].encode(GenerationRequest(tuple(Message(**m) for m in messages), "", SamplingSettings()))  # type: ignore[arg-type]
+    with live(chat_app(LocalEngine.open(folder), Database(tmp_path / "p.sqlite"))) as url:
         client = OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
         made = client.chat.completions.create(model=NAME, messages=messages, max_tokens=8, temperature=0)  # type: ignore[call-overload]
         assert made.usage.prompt_tokens == len(ids)
@@ -149,10 +149,10 @@ def test_no_reply_is_mixed_up(client: OpenAI, exported: Callable[..., Path]) -> 
         return "".join(chunk.choices[0].text for chunk in chunks)
 
     with ThreadPoolExecutor(24) as pool:
-        assert list(pool.map(reply, texts)) == [alone(exported(), text, Settings(25, 0.0)) for text in texts]
+        assert list(pool.map(reply, texts)) == [alone(exported(), text, SamplingSettings(25, 0.0)) for text in texts]
 
 
-def test_a_vanished_client_stops_its_generation(client: OpenAI, engine: Batched) -> None:
+def test_a_vanished_client_stops_its_generation(client: OpenAI, engine: LocalEngine) -> None:
     asked = {"model": NAME, "prompt": "the", "max_tokens": 4096, "temperature": 0}
     stream = client.completions.create(stream=True, **asked)  # type: ignore[call-overload]
     next(iter(stream))
@@ -164,7 +164,7 @@ def test_a_vanished_client_stops_its_generation(client: OpenAI, engine: Batched)
     gone(engine)
 
 
-def gone(engine: Batched) -> None:
+def gone(engine: LocalEngine) -> None:
     deadline = time.monotonic() + 3
     while engine.running:
         assert time.monotonic() < deadline, "it is still generating"
@@ -172,7 +172,7 @@ def gone(engine: Batched) -> None:
 
 
 def test_overload_answers_429_and_says_when_to_come_back(exported: Callable[..., Path], tmp_path: Path) -> None:
-    with live(chat_app(Batched.open(exported(), "", 1, 1), People(tmp_path / "p.sqlite"))) as url:
+    with live(chat_app(LocalEngine.open(exported(), "", 1, 1), Database(tmp_path / "p.sqlite"))) as url:
         client = OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
         asked = {"model": NAME, "prompt": "the", "max_tokens": 4096, "temperature": 0, "stream": True}
         with ThreadPoolExecutor(2) as pool:
@@ -187,14 +187,14 @@ def test_overload_answers_429_and_says_when_to_come_back(exported: Callable[...,
 
 
 def test_tokens_are_wanted_once_there_are_some_and_limit_their_owner(
-    engine: Batched, tmp_path: Path, exported: Callable[..., Path]
+    engine: LocalEngine, tmp_path: Path, exported: Callable[..., Path]
 ) -> None:
-    people = People(tmp_path / "p.sqlite")
-    with live(chat_app(Batched.open(exported()), people)) as url:
+    database = Database(tmp_path / "p.sqlite")
+    with live(chat_app(LocalEngine.open(exported()), database)) as url:
         client = OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
         asked = {"model": NAME, "prompt": "the", "max_tokens": 5}
         client.completions.create(**asked)  # type: ignore[call-overload]
-        token = new_token(people, "eva", requests_per_minute=2, tokens_per_minute=300)
+        token = new_token(database, "eva", requests_per_minute=2, tokens_per_minute=300)
         for call in (client.models.list, lambda: client.completions.create(**asked)):  # type: ignore[call-overload]
             with pytest.raises(openai.AuthenticationError):
                 call()  # type: ignore[operator]
@@ -207,28 +207,28 @@ def test_tokens_are_wanted_once_there_are_some_and_limit_their_owner(
         with pytest.raises(openai.RateLimitError, match="limit for a minute") as refused:
             eva.completions.create(**asked)  # type: ignore[call-overload]
         assert 1 <= int(refused.value.response.headers["retry-after"]) <= 31
-        people.revoke("eva", "now")
+        database.revoke("eva", "now")
         with pytest.raises(openai.AuthenticationError):
             eva.models.list()
 
 
-ASK = Ask(None, "x", Settings(max_tokens=50))  # which may cost 53 tokens, as a parrot counts
+ASK = completion("x", max_tokens=50)  # which may cost 53 tokens, as a parrot counts
 
 
-def meter_of_100() -> Meter:
+def meter_of_100() -> RateLimiter:
     """A meter at which no time passes."""
-    return Meter(10, 100, lambda: 0.0)
+    return RateLimiter(10, 100, lambda: 0.0)
 
 
-def left_in(meter: Meter) -> int:
+def left_in(limiter: RateLimiter) -> int:
     """Tokens that could still be taken at once."""
-    return next(amount for amount in range(100, -1, -1) if meter.tokens.wait(amount) == 0)
+    return next(amount for amount in range(100, -1, -1) if limiter.tokens.wait(amount) == 0)
 
 
 class Greedy(Parrot):
     """Another server that claims to have used more than was asked for."""
 
-    async def stream(self, ask: Ask):
+    async def stream(self, ask: GenerationRequest):
         yield Done("length", 3, 500)
 
 
@@ -237,52 +237,52 @@ class Greedy(Parrot):
     [
         (Parrot("m", "", "one two"), 92),  # 3 were read, and 5 written, as it says itself
         (Greedy("m", "", ""), 47),
-        (Failing(Refused(502, "x"), after=0), 100),
-        (Failing(Refused(502, "x"), after=1), 96),
-        (Failing(Refused(502, "x"), after=2), 95),
+        (Failing(RequestRefused(502, "x"), after=0), 100),
+        (Failing(RequestRefused(502, "x"), after=1), 96),
+        (Failing(RequestRefused(502, "x"), after=2), 95),
         (Failing(OSError("x"), after=1), 96),
     ],
 )
 def test_what_a_reply_did_not_use_is_given_back_however_it_ends(engine: Parrot, left: int) -> None:
     async def main() -> None:
-        meter = meter_of_100()
+        limiter = meter_of_100()
         try:
-            async for _ in metered(engine, ASK, meter):
-                assert left_in(meter) == 47
-        except (Refused, OSError):
+            async for _ in stream_limited(engine, ASK, limiter):
+                assert left_in(limiter) == 47
+        except (RequestRefused, OSError):
             pass
-        assert left_in(meter) == left
+        assert left_in(limiter) == left
 
     asyncio.run(main())
 
 
 def test_who_leaves_gets_back_what_was_not_said() -> None:
     async def main() -> None:
-        meter = meter_of_100()
-        events = metered(Parrot("m", "", "one two three"), ASK, meter)
+        limiter = meter_of_100()
+        events = stream_limited(Parrot("m", "", "one two three"), ASK, limiter)
         await anext(events)
         await anext(events)
-        assert left_in(meter) == 47
+        assert left_in(limiter) == 47
         await events.aclose()  # type: ignore[attr-defined]
-        assert left_in(meter) == 95
-        first = asyncio.ensure_future(anext(metered(Silent("m", "", ""), ASK, meter)))
-        while left_in(meter) == 95:
+        assert left_in(limiter) == 95
+        first = asyncio.ensure_future(anext(stream_limited(Silent("m", "", ""), ASK, limiter)))
+        while left_in(limiter) == 95:
             await asyncio.sleep(0)
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
-        assert left_in(meter) == 95
+        assert left_in(limiter) == 95
 
     asyncio.run(main())
 
 
 def test_a_reply_that_is_refused_at_the_door_takes_nothing() -> None:
     async def main() -> None:
-        meter = meter_of_100()
-        with pytest.raises(Refused) as refused:
-            await anext(metered(Parrot("m", "", "x"), Ask(None, "x", Settings(max_tokens=98)), meter))
+        limiter = meter_of_100()
+        with pytest.raises(RequestRefused) as refused:
+            await anext(stream_limited(Parrot("m", "", "x"), completion("x", max_tokens=98), limiter))
         assert (refused.value.status, refused.value.retry_after) == (429, None)
-        assert left_in(meter) == 100
-        assert await anext(metered(Parrot("m", "", "x"), Ask(None, "x", Settings(max_tokens=97)), meter))
+        assert left_in(limiter) == 100
+        assert await anext(stream_limited(Parrot("m", "", "x"), completion("x", max_tokens=97), limiter))
 
     asyncio.run(main())
 
@@ -291,7 +291,7 @@ ENDINGS = {
     "whole": (Parrot("m", "", "one two"), {}),
     "stream": (Parrot("m", "", "one two"), {"stream": True}),
     "an error": (Failing(OSError("x")), {}),
-    "an error of a stream": (Failing(Refused(502, "x"), after=1), {"stream": True}),
+    "an error of a stream": (Failing(RequestRefused(502, "x"), after=1), {"stream": True}),
     "gone before a word": (Silent("m", "", ""), {}),
     "gone before a streamed word": (Silent("m", "", ""), {"stream": True}),
     "gone in the middle": (Parrot("m", "", "word " * 10_000, 0.001), {"stream": True}),
@@ -302,10 +302,10 @@ ENDINGS = {
 def test_after_any_ending_a_token_may_ask_for_as_much_again(name: str, tmp_path: Path) -> None:
     """A reply may cost 903 of 1,000 tokens; were they not given back, the next would be refused for most of a minute."""
     engine, more = ENDINGS[name]
-    people = People(tmp_path / "p.sqlite")
-    headers = {"authorization": f"Bearer {new_token(people, 'eva', 1000, 1000)}"}
+    database = Database(tmp_path / "p.sqlite")
+    headers = {"authorization": f"Bearer {new_token(database, 'eva', 1000, 1000)}"}
     asked = {"model": "m", "prompt": "x", "max_tokens": 900} | more
-    with live(chat_app(engine, people)) as url, httpx.Client(headers=headers, timeout=0.3 if "gone" in name else 10) as client:
+    with live(chat_app(engine, database)) as url, httpx.Client(headers=headers, timeout=0.3 if "gone" in name else 10) as client:
 
         def ask() -> int:
             """The status; of a reply that breaks off, that it began."""
@@ -327,9 +327,9 @@ def test_after_any_ending_a_token_may_ask_for_as_much_again(name: str, tmp_path:
 
 
 def test_one_persons_use_does_not_eat_anothers(tmp_path: Path) -> None:
-    people = People(tmp_path / "p.sqlite")
-    eva, adam = ({"authorization": f"Bearer {new_token(people, name, 2, 100)}"} for name in ("eva", "adam"))
-    with live(chat_app(Parrot("m", "", "x"), people)) as url:
+    database = Database(tmp_path / "p.sqlite")
+    eva, adam = ({"authorization": f"Bearer {new_token(database, name, 2, 100)}"} for name in ("eva", "adam"))
+    with live(chat_app(Parrot("m", "", "x"), database)) as url:
 
         def ask(headers: dict[str, str], most: int) -> int:
             return httpx.post(f"{url}/v1/completions", json={"model": "m", "prompt": "x", "max_tokens": most}, headers=headers).status_code
@@ -337,29 +337,29 @@ def test_one_persons_use_does_not_eat_anothers(tmp_path: Path) -> None:
         assert [ask(eva, 1), ask(eva, 1), ask(eva, 1)] == [200, 200, 429]
         assert [ask(adam, 1), ask(adam, 1), ask(adam, 1)] == [200, 200, 429]
         assert ask(eva, 1) == 429
-        new = {"authorization": f"Bearer {new_token(people, 'ada', 2, 100)}"}
+        new = {"authorization": f"Bearer {new_token(database, 'ada', 2, 100)}"}
         assert [ask(new, 98), ask(new, 97)] == [429, 200]
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/models/m"])
 def test_each_token_opens_for_its_own_time_only(path: str, tmp_path: Path) -> None:
-    people = People(tmp_path / "p.sqlite")
-    eva, adam = ({"authorization": f"Bearer {new_token(people, name)}"} for name in ("eva", "adam"))
-    with live(chat_app(Parrot("m", "", "x"), people)) as url:
-        people.revoke("eva", "now")
+    database = Database(tmp_path / "p.sqlite")
+    eva, adam = ({"authorization": f"Bearer {new_token(database, name)}"} for name in ("eva", "adam"))
+    with live(chat_app(Parrot("m", "", "x"), database)) as url:
+        database.revoke("eva", "now")
         assert [httpx.get(url + path, headers=headers).status_code for headers in (eva, adam)] == [401, 200]
 
 
 class Short(Parrot):
     """Ends without saying that it has ended."""
 
-    async def stream(self, ask: Ask):
+    async def stream(self, ask: GenerationRequest):
         yield Text("one ")
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_reply_without_an_end_broke_off(stream: bool, tmp_path: Path) -> None:
-    with live(chat_app(Short("m", "", ""), People(tmp_path / "p.sqlite"))) as url:
+    with live(chat_app(Short("m", "", ""), Database(tmp_path / "p.sqlite"))) as url:
         answer = httpx.post(f"{url}/v1/completions", json={"model": "m", "prompt": "x", "stream": stream})
     assert answer.status_code == (200 if stream else 502)
     assert "the reply broke off." in answer.text
@@ -389,7 +389,7 @@ def test_the_source_of_a_stream_is_closed_when_its_client_is_gone_while_it_does_
 
     async def main() -> None:
         pieces = source()
-        await asyncio.wait_for(Stream(pieces)({"type": "http", "asgi": {"spec_version": "2.3"}}, receive, send), 30)
+        await asyncio.wait_for(ClosingStreamingResponse(pieces)({"type": "http", "asgi": {"spec_version": "2.3"}}, receive, send), 30)
         assert closed == [True]
         with pytest.raises(StopAsyncIteration):
             await anext(pieces)

@@ -46,7 +46,7 @@ def test_each_revision_gets_its_own_export_and_nothing_else_moves(repository: Pa
 
 @pytest.mark.parametrize("name", ["nowhere", "--output=x", "", "first..main"])
 def test_an_unknown_revision_is_named(name: str, repository: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="git knows no revision"):
+    with pytest.raises(UserError, match="git does not know a revision"):
         fetch_export(name, repository, tmp_path)
 
 

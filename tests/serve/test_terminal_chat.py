@@ -11,14 +11,14 @@ from privllm.core.errors import UserError
 from privllm.export.config import ExportConfig
 from privllm.export.folder import ExportInputs, export
 from privllm.feedback.records import Message
-from privllm.serve.engine.base import Ask, Refused, Settings
-from privllm.serve.engine.prompting import Foreign
-from privllm.serve.engine.scheduler import Batch
+from privllm.serve.engine.base import GenerationRequest, RequestRefused, SamplingSettings
+from privllm.serve.engine.prompting import HuggingFaceFormat
+from privllm.serve.engine.scheduler import Scheduler
 from privllm.serve.terminal_chat import Conversation, Emit, chat
 from privllm.tokens.vocabulary import END
 from tests.hostile import ESCAPED, EVIL, obeyed
 
-SETTINGS = Settings(max_tokens=12, seed=5)
+SETTINGS = SamplingSettings(max_tokens=12, seed=5)
 
 
 @pytest.fixture
@@ -29,8 +29,8 @@ def conversation(exported: Callable[..., Path]) -> Conversation:
 def heard_by(conversation: Conversation, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """The prompts that the model is going to read."""
     prompts: list[list[int]] = []
-    add = Batch.add
-    monkeypatch.setattr(Batch, "add", lambda self, job: prompts.append(list(job.ids)) or add(self, job))
+    add = Scheduler.add
+    monkeypatch.setattr(Scheduler, "add", lambda self, job: prompts.append(list(job.ids)) or add(self, job))
     return prompts
 
 
@@ -61,7 +61,7 @@ def test_pieces_make_the_reply_and_it_is_remembered(conversation: Conversation) 
 def test_the_seed_and_the_words_decide(exported: Callable[..., Path]) -> None:
     said = []
     for seed in (5, 5, 6):
-        conversation = Conversation.open(exported(tuned=True), Settings(max_tokens=12, seed=seed))
+        conversation = Conversation.open(exported(tuned=True), SamplingSettings(max_tokens=12, seed=seed))
         said.append([conversation.reply(words, lambda _: None) for words in ("the page", "the page")])
     assert said[0] == said[1] != said[2]
     assert said[0][0] != said[0][1]
@@ -89,7 +89,7 @@ def test_the_oldest_turns_leave_where_the_model_would_not_see_all(conversation: 
     conversation.messages = list(old)
     conversation.reply("rows", lambda _: None)
     assert conversation.messages[:3] == [*old[2:], Message("user", "rows")]
-    assert prompts == [conversation.voice.ids(Ask((*old[2:], Message("user", "rows")), "", SETTINGS))]
+    assert prompts == [conversation.prompt_format.encode(GenerationRequest((*old[2:], Message("user", "rows")), "", SETTINGS))]
 
 
 @pytest.fixture
@@ -104,14 +104,14 @@ def foreign(exported: Callable[..., Path], tmp_path: Path) -> Path:
 
 def test_a_foreign_folder_is_put_by_its_own_template(foreign: Path, monkeypatch) -> None:
     conversation = Conversation.open(foreign, SETTINGS)
-    assert isinstance(conversation.voice, Foreign)
+    assert isinstance(conversation.prompt_format, HuggingFaceFormat)
     prompts = heard_by(conversation, monkeypatch)
     conversation.reply("the page", lambda _: None)
     assert prompts == [AutoTokenizer.from_pretrained(foreign)("<|user|>says the page<|end|><|assistant|>so")["input_ids"]]
 
 
 def test_what_a_model_cannot_read_is_said_and_the_next_line_is_answered(foreign: Path, monkeypatch) -> None:
-    with pytest.raises(Refused, match="special token"):
+    with pytest.raises(RequestRefused, match="special token"):
         Conversation.open(foreign, SETTINGS).reply("<|end|>", lambda _: None)
     with pytest.raises(UserError, match="special token"):
         chat(foreign, SETTINGS, io.StringIO("<|end|>\n"), Console(file=io.StringIO()))
@@ -163,12 +163,12 @@ def test_nothing_said_reaches_the_terminal_as_a_command(monkeypatch: pytest.Monk
     """Not what was typed, which a model without turns is seen to continue, nor what it answers."""
 
     class Parrot:
-        voice = SimpleNamespace(tuned=False)
+        prompt_format = SimpleNamespace(tuned=False)
 
         def reply(self, message: str, emit: Emit) -> str:
             for letter in message:
                 emit(letter)
-            raise Refused(400, f"{EVIL} cannot be read.")
+            raise RequestRefused(400, f"{EVIL} cannot be read.")
 
     class Person(io.StringIO):
         def isatty(self) -> bool:
@@ -192,4 +192,4 @@ def leave() -> str:
 
 def test_tuned_is_read_from_the_provenance(export_inputs: ExportInputs, tmp_path: Path) -> None:
     export(ExportConfig(chat=True), export_inputs, "causal", tmp_path)
-    assert Conversation.open(tmp_path, SETTINGS).voice.tuned
+    assert Conversation.open(tmp_path, SETTINGS).prompt_format.tuned

@@ -15,8 +15,8 @@ from privllm.feedback.records import Message
 from privllm.models.causal import CausalConfig
 from privllm.models.loading import build
 from privllm.models.special_tokens import END, END_OF_TEXT, vocabulary_size
-from privllm.serve.engine.base import Ask, Done, Settings
-from privllm.serve.engine.local import Batched
+from privllm.serve.engine.base import Done, GenerationRequest, SamplingSettings
+from privllm.serve.engine.local import LocalEngine
 from privllm.tokens.chat_format import Speech
 from privllm.train.align import recipe
 from privllm.train.align.config import AlignInputs, DpoConfig, SftConfig
@@ -92,10 +92,10 @@ def assert_stops(folder: Path, ends: list[int], last: int) -> None:
     assert prompt["input_ids"][0].tolist() == Speech(folder).prompt([("user", "red stone")])
 
     async def serve() -> list[object]:
-        engine = Batched.open(folder)
+        engine = LocalEngine.open(folder)
         await engine.start()
         try:
-            ask = Ask((Message("user", "red stone"),), "", Settings(max_tokens=LIMIT, temperature=0.0))
+            ask = GenerationRequest((Message("user", "red stone"),), "", SamplingSettings(max_tokens=LIMIT, temperature=0.0))
             return [event async for event in engine.stream(ask)]
         finally:
             await engine.close()
@@ -185,9 +185,9 @@ def test_a_folder_of_others_that_names_too_few_ends_is_served_to_its_templates_e
     from privllm.serve.engine.prompting import open_folder
 
     last = borrowed(shop, "as-it-came", CHATML)
-    assert open_folder(shop / "as-it-came")[1].ends == {1, last}
+    assert open_folder(shop / "as-it-came")[1].end_ids == {1, last}
     (shop / "as-it-came/chat_template.jinja").write_text(CHATML.replace("<|im_end|>", "."), "utf-8")
-    assert open_folder(shop / "as-it-came")[1].ends == {1}, "what anybody types ends no reply"
+    assert open_folder(shop / "as-it-came")[1].end_ids == {1}, "what anybody types ends no reply"
 
 
 def test_no_weight_is_touched(shop: Path, tmp_path: Path) -> None:

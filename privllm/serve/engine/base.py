@@ -1,6 +1,7 @@
-"""What the web needs of a model: how a reply is asked for, what comes back, and the ways in which it is refused.
+"""The interface of engines: requests for replies, the events that come back, and refusals.
 
-Two engines keep to it: `batched` (a model of this process) and `upstream` (another OpenAI-compatible server). Nothing here runs one.
+Two engines implement it: `local` (a model in this process) and `remote` (another OpenAI-compatible
+server). No model runs here.
 """
 
 from collections.abc import AsyncIterator
@@ -11,69 +12,81 @@ from privllm.feedback.records import Message, Model
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How a reply is drawn, and where it ends."""
+class SamplingSettings:
+    """Sampling parameters of a reply, and the conditions that end it."""
 
     max_tokens: int = 200  # >= 1
     temperature: float = 0.8  # 0 = always the likeliest token
     top_p: float = 0.95  # only the likeliest tokens that together reach this probability, (0, 1]
-    seed: int = 0  # the same seed and words give the same reply
-    stop: tuple[str, ...] = ()  # texts before which the reply ends
+    seed: int = 0  # the same seed and the same prompt give the same reply
+    stop: tuple[str, ...] = ()  # the reply ends before any of these texts
 
 
 @dataclass(frozen=True)
-class Ask:
+class GenerationRequest:
     """Messages to answer, or a text to continue."""
 
-    messages: tuple[Message, ...] | None
+    messages: tuple[Message, ...] | None  # None: continue `text`
     text: str
-    settings: Settings
+    settings: SamplingSettings
 
 
 @dataclass(frozen=True)
 class Text:
-    """The next piece of a reply: whole characters."""
+    """The next piece of a reply, in whole characters."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Done:
-    """The last event of a reply. Token counts are None where another server would not say them."""
+    """The last event of a reply. Token counts are None if a remote server does not report them."""
 
-    reason: str  # "stop": the model ended it, or a stop text did; "length": max_tokens did
+    reason: str  # "stop": the model ended the reply, or a stop text did; "length": max_tokens did
     prompt_tokens: int | None
     completion_tokens: int | None
 
 
 @dataclass(frozen=True)
-class Served:
-    """What is known of the model behind an engine. None: another server would not say."""
+class ServedModel:
+    """Description of an engine's model. None: a remote server does not report it."""
 
     model: Model
-    tuned: bool | None  # does it answer messages, or continue text
-    context: int | None  # tokens it sees at once
+    tuned: bool | None  # True: it answers messages; False: it continues text
+    context: int | None  # tokens the model can attend to at once
 
 
-class Refused(Exception):
-    """No reply will come: an HTTP status, what to tell, the parameter at fault, and when to come back."""
+class RequestRefused(Exception):
+    """A request that gets no reply: HTTP status, message, parameter, seconds until a retry."""
 
-    def __init__(self, status: int, message: str, param: str | None = None, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        param: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
-        self.status, self.message, self.param, self.retry_after = status, message, param, retry_after
+        self.status = status
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
 
 
 class Engine(Protocol):
-    """Both methods raise Refused. Closing the iterator stops the generation."""
+    """A model that streams replies. `count_tokens` and `stream` raise RequestRefused.
 
-    served: Served
+    Closing the iterator that `stream` returns cancels the generation.
+    """
+
+    served: ServedModel
 
     async def start(self) -> None: ...
 
-    async def size(self, ask: Ask) -> int:
-        """Tokens of the prompt, at least roughly; refuses what cannot be answered."""
+    async def count_tokens(self, request: GenerationRequest) -> int:
+        """Return the number of tokens of the prompt, at least roughly."""
         ...
 
-    def stream(self, ask: Ask) -> AsyncIterator[Text | Done]: ...
+    def stream(self, request: GenerationRequest) -> AsyncIterator[Text | Done]: ...
 
     async def close(self) -> None: ...

@@ -1,6 +1,7 @@
-"""Tokens to text as they come: whole characters, no control characters, and nothing of a stop text.
+"""Incremental detokenization: whole characters, no control characters, no stop texts.
 
-It decodes a little with the tokens before, since a tokenizer may write a space only between words. It knows no model.
+Each step decodes the new tokens together with the ones before them, because a tokenizer may write a
+space only between words. It does not know the model.
 """
 
 from collections.abc import Callable, Sequence
@@ -8,48 +9,63 @@ from collections.abc import Callable, Sequence
 from privllm.core.printable import without_controls
 
 Decode = Callable[[Sequence[int]], str]
-CUT = "\ufffd"  # what the bytes of half a character decode to
+REPLACEMENT = "\ufffd"  # what the bytes of an incomplete character decode to
 
 
-class Spoken:
-    """One reply. `add` and `rest` return what can be said now; `stopped` says that a stop text came."""
+class Detokenizer:
+    """Text of one reply, token by token. `stopped` is set once a stop text has come."""
 
     def __init__(self, decode: Decode, stop: Sequence[str] = ()) -> None:
-        self._decode, self._stop = decode, tuple(stop)
-        self._before: list[int] = []
-        self._waiting: list[int] = []
-        self._held = ""
+        self._decode = decode
+        self._stop = tuple(stop)
+        self._context_ids: list[int] = []  # already emitted; decoded again for the sake of spaces
+        self._pending_ids: list[int] = []  # may end within a character
+        self._held_text = ""  # may be the beginning of a stop text
         self.stopped = False
 
     def add(self, token: int) -> str:
-        self._waiting.append(token)
-        whole = self._decode([*self._before, *self._waiting])
-        return "" if whole.endswith(CUT) else self._say(whole)
+        """Add a token and return the text that became final; "" while a character is incomplete."""
+        self._pending_ids.append(token)
+        decoded = self._decode([*self._context_ids, *self._pending_ids])
+        if decoded.endswith(REPLACEMENT):
+            return ""
+        return self._emit(decoded)
 
-    def rest(self) -> str:
-        """What was held back, at the end: half characters as U+FFFD, the beginning of a stop text that did not go on."""
-        said = self._say(self._decode([*self._before, *self._waiting])) if self._waiting else ""
-        held, self._held = self._held, ""
-        return said if self.stopped else said + held
+    def flush(self) -> str:
+        """Return what was held back, at the end of a reply.
 
-    def _say(self, whole: str) -> str:
-        new = whole[len(self._decode(self._before)) :] if self._before else whole
-        self._before, self._waiting = self._waiting, []
-        return self._until_stop(without_controls(new))
+        An incomplete character becomes U+FFFD; the beginning of a stop text that did not come is
+        ordinary text.
+        """
+        text = ""
+        if self._pending_ids:
+            text = self._emit(self._decode([*self._context_ids, *self._pending_ids]))
+        held_text, self._held_text = self._held_text, ""
+        return text if self.stopped else text + held_text
 
-    def _until_stop(self, new: str) -> str:
+    def _emit(self, decoded: str) -> str:
+        emitted_length = len(self._decode(self._context_ids)) if self._context_ids else 0
+        self._context_ids, self._pending_ids = self._pending_ids, []
+        return self._cut_at_stop(without_controls(decoded[emitted_length:]))
+
+    def _cut_at_stop(self, new_text: str) -> str:
         if not self._stop:
-            return new
-        text = self._held + new
-        ends = [place for place in (text.find(stop) for stop in self._stop) if place >= 0]
-        if ends:
-            self.stopped, self._held = True, ""
-            return text[: min(ends)]
-        hold = max(_overlap(text, stop) for stop in self._stop)
-        self._held = text[len(text) - hold :]
-        return text[: len(text) - hold]
+            return new_text
+        text = self._held_text + new_text
+        positions = [text.find(stop) for stop in self._stop]
+        stop_positions = [position for position in positions if position >= 0]
+        if stop_positions:
+            self.stopped, self._held_text = True, ""
+            return text[: min(stop_positions)]
+        final_length = len(text) - max(_overlap(text, stop) for stop in self._stop)
+        self._held_text = text[final_length:]
+        return text[:final_length]
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of `text` that begins `stop`."""
-    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)
+    """Return the length of the longest end of `text` that is a proper beginning of `stop`."""
+    longest = min(len(text), len(stop) - 1)
+    for length in range(longest, 0, -1):
+        if text.endswith(stop[:length]):
+            return length
+    return 0

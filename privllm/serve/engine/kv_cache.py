@@ -1,8 +1,9 @@
-"""Keys and values of several sequences of different lengths, side by side, for decoding them together.
+"""KV cache of several sequences of different lengths, which are decoded together.
 
-Row r holds one sequence from column 0 on; what lies behind its length is masked, so nothing is padded, shifted or copied when
-sequences join, grow and leave: the last row moves into the hole. The tensors grow as needed and are dropped when nobody is left.
-A `transformers` cache for steps of one token; prompts are read with transformers' own and then copied in.
+Row r holds one sequence from column 0 on; columns beyond its length are masked. Nothing is padded
+or shifted when sequences join, grow and leave: the last row moves into the gap. The tensors grow as
+needed and are dropped when no sequence remains. It is a `transformers` cache for steps of one
+token; prompts are read with transformers' own cache and copied in.
 
 Shapes: R rows, H key/value heads, S columns, D head width.
 """
@@ -13,44 +14,46 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-COLUMNS = 64  # room grows by so many at least
+COLUMNS = 64  # the number of columns is a multiple of this
 
 
-class SlotLayer(CacheLayerMixin):
-    """One block's part; all of them share the table's lengths."""
+class KvCacheLayer(CacheLayerMixin):
+    """Keys and values of one attention layer; all layers share the lengths of `cache`."""
 
     is_sliding = False
 
-    def __init__(self, table: "Slots") -> None:
+    def __init__(self, cache: "KvCache") -> None:
         super().__init__()
-        self.table = table
+        self.cache = cache
         self.is_initialized = True
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        raise AssertionError("rows are added by Slots.add")
+        raise AssertionError("rows are added by KvCache.add")
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """key_states and value_states [R, H, 1, D] go to the end of each row; returns all up to the longest, [R, H, S, D]."""
-        rows, width = len(self.table.lengths), self.table.longest + 1
+        """Append [R, H, 1, D] to the rows; return all keys and values, [R, H, S, D]."""
+        rows = len(self.cache.lengths)
+        columns = self.cache.longest + 1
         assert key_states.shape[2] == 1, "one token a step"
         assert self.keys is not None
         assert self.values is not None
-        self.keys[self.table.row_R, :, self.table.end_R] = key_states[:, :, 0]
-        self.values[self.table.row_R, :, self.table.end_R] = value_states[:, :, 0]
-        return self.keys[:rows, :, :width], self.values[:rows, :, :width]
+        row_R, end_R = self.cache.row_R, self.cache.end_R
+        self.keys[row_R, :, end_R] = key_states[:, :, 0]
+        self.values[row_R, :, end_R] = value_states[:, :, 0]
+        return self.keys[:rows, :, :columns], self.values[:rows, :, :columns]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.table.longest + query_length, 0
+        return self.cache.longest + query_length, 0
 
     def get_seq_length(self) -> int:
-        return self.table.longest
+        return self.cache.longest
 
     def get_max_length(self) -> int:
         return -1
 
 
-class Slots(Cache):
-    """`lengths[r]` keys are in row r. `begin` before the model's step, `end` after it."""
+class KvCache(Cache):
+    """Cache with `lengths[r]` keys in row r. The model runs between `begin_step` and `end_step`."""
 
     def __init__(self, device: torch.device) -> None:
         super().__init__(layers=[])
@@ -63,19 +66,20 @@ class Slots(Cache):
     def longest(self) -> int:
         return max(self.lengths, default=0)
 
-    def add(self, read: Any) -> None:
-        """A new last row: the one sequence that `read`, a cache of transformers, holds."""
-        length = read.get_seq_length()
+    def add(self, prompt_cache: Any) -> None:
+        """Append a row: the one sequence in `prompt_cache`, a cache of transformers."""
+        length = prompt_cache.get_seq_length()
+        row = len(self.lengths)
         if not self.layers:
-            self.layers = [SlotLayer(self) for _ in read.layers]
-        self._reserve(read, len(self.lengths) + 1, max(self.longest, length) + 1)
-        for own, other in zip(self.layers, read.layers, strict=True):
-            own.keys[len(self.lengths), :, :length] = other.keys[0]
-            own.values[len(self.lengths), :, :length] = other.values[0]
+            self.layers = [KvCacheLayer(self) for _ in prompt_cache.layers]
+        self._reserve(prompt_cache, row + 1, max(self.longest, length) + 1)
+        for layer, prompt_layer in zip(self.layers, prompt_cache.layers, strict=True):
+            layer.keys[row, :, :length] = prompt_layer.keys[0]
+            layer.values[row, :, :length] = prompt_layer.values[0]
         self.lengths.append(length)
 
     def remove(self, row: int) -> None:
-        """The last row takes the place of `row`."""
+        """Remove `row`; the last row takes its place."""
         length = self.lengths.pop()
         last = len(self.lengths)
         if row < last:
@@ -86,30 +90,36 @@ class Slots(Cache):
         if not self.lengths:
             self.layers = []
 
-    def begin(self) -> tuple[Tensor, Tensor]:
-        """(positions [R, 1], keys [1, S]) of the step that follows: key k of row r is seen if k <= positions[r]."""
+    def begin_step(self) -> tuple[Tensor, Tensor]:
+        """Return (positions [R, 1], keys [1, S]); row r attends to key k if k <= positions[r]."""
         self._reserve(self, len(self.lengths), self.longest + 1)
         self.row_R = torch.arange(len(self.lengths), device=self.device)
         self.end_R = torch.tensor(self.lengths, device=self.device)
-        return self.end_R[:, None], torch.arange(self.longest + 1, device=self.device)[None]
+        key_S = torch.arange(self.longest + 1, device=self.device)
+        return self.end_R[:, None], key_S[None]
 
-    def end(self) -> None:
+    def end_step(self) -> None:
         self.lengths = [length + 1 for length in self.lengths]
 
     def _reserve(self, like: Any, rows: int, columns: int) -> None:
-        """Room for so many; `like` has tensors of the right head count, width and type."""
-        for own, other in zip(self.layers, like.layers, strict=True):
-            own.keys, own.values = (_room(held, of, rows, columns) for held, of in ((own.keys, other.keys), (own.values, other.values)))
+        """Make room for `rows` and `columns`; heads, width and type are those of `like`."""
+        for layer, like_layer in zip(self.layers, like.layers, strict=True):
+            layer.keys = _grow(layer.keys, like_layer.keys, rows, columns)
+            layer.values = _grow(layer.values, like_layer.values, rows, columns)
 
 
-def _room(held: Tensor | None, like: Tensor, rows: int, columns: int) -> Tensor:
-    had = (0, 0) if held is None else (held.shape[0], held.shape[2])
-    if held is not None and had[0] >= rows and had[1] >= columns:
-        return held
-    rows, columns = max(rows, had[0] if had[0] >= rows else 2 * had[0]), max(columns, had[1])
-    columns = -(-columns // COLUMNS) * COLUMNS
-    # Zeros, not whatever was there: a masked value still takes part as 0 * value, and 0 * nan is nan.
-    made = like.new_zeros(rows, like.shape[1], columns, like.shape[3])
-    if held is not None:
-        made[: had[0], :, : had[1]] = held
-    return made
+def _grow(tensor: Tensor | None, like: Tensor, rows: int, columns: int) -> Tensor:
+    """Return `tensor`, or a larger copy where it lacks room for `rows` and `columns`.
+
+    Rows are doubled, and columns are rounded up to a multiple of COLUMNS.
+    """
+    current_rows, current_columns = (0, 0) if tensor is None else (tensor.shape[0], tensor.shape[2])
+    if tensor is not None and current_rows >= rows and current_columns >= columns:
+        return tensor
+    new_rows = current_rows if current_rows >= rows else max(rows, 2 * current_rows)
+    new_columns = -(-max(columns, current_columns) // COLUMNS) * COLUMNS
+    # Zeros, not uninitialised memory: a masked value still takes part as 0 * value, and 0 * nan is nan.
+    grown = like.new_zeros(new_rows, like.shape[1], new_columns, like.shape[3])
+    if tensor is not None:
+        grown[:current_rows, :, :current_columns] = tensor
+    return grown

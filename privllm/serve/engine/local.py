@@ -1,7 +1,8 @@
-"""The engine in this process: one thread owns the model, asks come in from the event loop and pieces go back to it.
+"""The engine in this process: one thread owns the model and serves the event loop's requests.
 
-Too many asks at once are refused (429), and an ask that nobody listens to any more ends at the next step. One model, one thread, one
-event loop; to use several GPUs, or for speed on large models, put another server behind `upstream`.
+Requests beyond the limit are refused with 429, and a request whose client has disconnected ends at
+the next step. There is one model, one thread and one event loop; for several GPUs, or for speed on
+large models, put another server behind `remote`.
 """
 
 import asyncio
@@ -13,99 +14,113 @@ from threading import Condition, Thread
 from transformers import PreTrainedModel
 
 from privllm.core.out_of_memory import shortage_explained
-from privllm.serve.engine.base import Ask, Done, Refused, Served, Text
-from privllm.serve.engine.prompting import Voice, open_folder
-from privllm.serve.engine.scheduler import Batch, Job, check
+from privllm.serve.engine.base import Done, GenerationRequest, RequestRefused, ServedModel, Text
+from privllm.serve.engine.prompting import PromptFormat, open_folder
+from privllm.serve.engine.scheduler import Job, Scheduler, require_batching
 
-BATCH = 32  # replies made at once
-QUEUE = 64  # that may wait
+BATCH = 32  # replies generated at once
+QUEUE = 64  # replies that may wait
 RETRY_AFTER = 2.0  # seconds
 log = logging.getLogger(__name__)
-Event = Text | Done | Refused
+Event = Text | Done | RequestRefused
 
 
-class Batched:
-    """A model that speaks with up to `batch` callers at once, while `queue` more wait."""
+class LocalEngine:
+    """A model that generates up to `batch` replies at once, while `queue` more wait."""
 
-    def __init__(self, model: PreTrainedModel, voice: Voice, batch: int = BATCH, queue: int = QUEUE) -> None:
-        check(model, voice)
-        self.served = Served(voice.model, voice.tuned, voice.context)
-        self._voice, self._batch, self._most = voice, Batch(model, voice, batch), batch + queue
-        self._news = Condition()
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        prompt_format: PromptFormat,
+        batch: int = BATCH,
+        queue: int = QUEUE,
+    ) -> None:
+        require_batching(model, prompt_format)
+        self.served = ServedModel(prompt_format.model, prompt_format.tuned, prompt_format.context)
+        self._prompt_format = prompt_format
+        self._scheduler = Scheduler(model, prompt_format, batch)
+        self._max_requests = batch + queue
+        self._changed = Condition()  # guards the two below
         self._arrived: list[Job] = []
         self._closed = False
-        self._present = 0  # asks from arrival to last event, read and written by the event loop only
+        self._open_requests = 0  # read and written by the event loop only
         self._thread = Thread(target=self._work, name="model", daemon=True)
 
     @classmethod
     @shortage_explained("Serve a smaller model, or fewer callers at once (`--batch`), or close other programs")
-    def open(cls, folder: Path, revision: str = "", batch: int = BATCH, queue: int = QUEUE) -> "Batched":
-        """Raises UserError where `folder` holds no model that can be served."""
-        return cls(*open_folder(folder, revision), batch, queue)
+    def open(cls, folder: Path, revision: str = "", batch: int = BATCH, queue: int = QUEUE) -> "LocalEngine":
+        """Open the model in `folder`. Raises UserError where it holds none that can be served."""
+        model, prompt_format = open_folder(folder, revision)
+        return cls(model, prompt_format, batch, queue)
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._thread.start()
 
     async def close(self) -> None:
-        with self._news:
+        with self._changed:
             self._closed = True
-            self._news.notify()
+            self._changed.notify()
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join)
 
     @property
     def running(self) -> int:
-        """Replies that are being made, or wait to be."""
-        return len(self._batch.rows) + len(self._batch.waiting) + len(self._arrived)
+        """Number of replies that are being generated or wait to be."""
+        return len(self._scheduler.running) + len(self._scheduler.waiting) + len(self._arrived)
 
-    async def size(self, ask: Ask) -> int:
-        return len(await self._ids(ask))
+    async def count_tokens(self, request: GenerationRequest) -> int:
+        return len(await self._encode(request))
 
-    async def _ids(self, ask: Ask) -> list[int]:
-        ids = await asyncio.to_thread(self._voice.ids, ask)  # a long text must not hold up the others' replies
-        if len(ids) > self._voice.context:
-            where = "prompt" if ask.messages is None else "messages"
-            raise Refused(400, f"the prompt has {len(ids)} tokens, and this model sees {self._voice.context} at once: shorten it.", where)
+    async def _encode(self, request: GenerationRequest) -> list[int]:
+        # In a thread: encoding a long text must not delay other clients' replies.
+        ids = await asyncio.to_thread(self._prompt_format.encode, request)
+        context = self._prompt_format.context
+        if len(ids) > context:
+            param = "prompt" if request.messages is None else "messages"
+            message = f"the prompt has {len(ids)} tokens, and this model sees {context} at once: shorten it."
+            raise RequestRefused(400, message, param)
         return ids
 
-    async def stream(self, ask: Ask) -> AsyncIterator[Text | Done]:
-        if self._present >= self._most:
-            raise Refused(429, "too many replies are being made: try again shortly.", retry_after=RETRY_AFTER)
-        self._present += 1
-        events: asyncio.Queue[Event] = asyncio.Queue()
+    async def stream(self, request: GenerationRequest) -> AsyncIterator[Text | Done]:
+        if self._open_requests >= self._max_requests:
+            message = "too many replies are being generated: try again shortly."
+            raise RequestRefused(429, message, retry_after=RETRY_AFTER)
+        self._open_requests += 1
         job = None
         try:
-            ids = await self._ids(ask)
+            ids = await self._encode(request)
             loop = self._loop
-            job = Job(ids, ask.settings, lambda event: loop.call_soon_threadsafe(events.put_nowait, event))
-            with self._news:
+            events: asyncio.Queue[Event] = asyncio.Queue()
+            job = Job(ids, request.settings, lambda event: loop.call_soon_threadsafe(events.put_nowait, event))
+            with self._changed:
                 self._arrived.append(job)
-                self._news.notify()
+                self._changed.notify()
             while True:
                 event = await events.get()
-                if isinstance(event, Refused):
+                if isinstance(event, RequestRefused):
                     raise event
                 yield event
                 if isinstance(event, Done):
                     return
         finally:
-            self._present -= 1
+            self._open_requests -= 1
             if job:
                 job.cancelled = True
 
     def _work(self) -> None:
+        """Run steps of the model until the engine is closed."""
         while True:
-            with self._news:
-                self._news.wait_for(lambda: self._closed or self._arrived or not self._batch.idle)
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or self._arrived or not self._scheduler.idle)
                 arrived, self._arrived = self._arrived, []
             if self._closed:
                 return
             for job in arrived:
-                self._batch.add(job)
+                self._scheduler.add(job)
             try:
-                self._batch.step()
-            except Exception:  # out of memory, most likely: those who were there get an error, those who come find a fresh start
+                self._scheduler.step()
+            except Exception:  # most likely out of memory: current requests get an error, later ones a fresh start
                 log.exception("a step of the model failed")
-                for job in self._batch.clear():
-                    job.emit(Refused(500, "the model failed; the server's log says why."))
+                for job in self._scheduler.clear():
+                    job.emit(RequestRefused(500, "the model failed; the server's log says why."))

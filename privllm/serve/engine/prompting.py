@@ -1,8 +1,9 @@
-"""How a folder's model is read and written: prompts to ids, ids to text, and the tokens that end a reply.
+"""Prompt formats: messages to token ids, token ids to text, and the tokens that end a reply.
 
-`Own` is what `export` wrote: turns as they were learnt (`tokens.chat_format`), and no text that people type becomes a special token.
-`Foreign` is any other Hugging Face folder with a causal model: its own tokenizer and chat template, from local files, safetensors only,
-and no code from the folder.
+`ExportedFormat` is for folders that `export` wrote: turns as in training (`tokens.chat_format`),
+and no typed text becomes a special token. `HuggingFaceFormat` is for any other folder with a causal
+model: its own tokenizer and chat template, local files only, safetensors only, and no code from the
+folder.
 """
 
 import json
@@ -17,124 +18,184 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from privllm.core.errors import UserError
 from privllm.core.families import CAUSAL
 from privllm.engine.digests import digest_of
-from privllm.feedback.records import Model
+from privllm.feedback.records import Message, Model
 from privllm.models.loading import load
 from privllm.models.special_tokens import END_OF_TEXT, MARKS
-from privllm.serve.engine.base import Ask, Refused
+from privllm.serve.engine.base import GenerationRequest, RequestRefused, SamplingSettings
 from privllm.serve.folders import require_model
 from privllm.tokens.chat_format import Speech
 from privllm.tokens.chat_template import marks_in
 from privllm.tokens.encode import Encoder
 
+LOCAL_ONLY = {"local_files_only": True, "trust_remote_code": False}
 
-class Voice(Protocol):
+
+class PromptFormat(Protocol):
+    """Tokenizer and chat format of one model."""
+
     model: Model
-    tuned: bool
-    context: int
-    ends: frozenset[int]
-    never: tuple[int, ...]  # ids that are not drawn
+    tuned: bool  # True: the model answers messages; False: it continues text
+    context: int  # tokens the model can attend to at once
+    end_ids: frozenset[int]  # each of them ends a reply
+    banned_ids: tuple[int, ...]  # never sampled
 
-    def ids(self, ask: Ask) -> list[int]:
-        """The prompt. Raises Refused where the model cannot read it."""
+    def encode(self, request: GenerationRequest) -> list[int]:
+        """Return the ids of the prompt. Raises RequestRefused where the model cannot read it."""
         ...
 
     def decode(self, ids: Sequence[int]) -> str: ...
 
 
-def open_folder(folder: Path, revision: str = "") -> tuple[PreTrainedModel, Voice]:
-    """The model of `folder`, in eval mode, on the GPU where there is one. Raises UserError where there is none to serve."""
+def open_folder(folder: Path, revision: str = "") -> tuple[PreTrainedModel, PromptFormat]:
+    """Return the model of `folder`, in eval mode, on a GPU if possible, and its prompt format.
+
+    Raises UserError where `folder` holds no model that can be served.
+    """
     require_model(folder)
-    provenance = folder / "provenance.json"
-    if provenance.is_file():
-        model: PreTrainedModel = load(CAUSAL.name, folder)
-        voice: Voice = Own(folder, json.loads(provenance.read_text("utf-8")), revision, model.config.max_position_embeddings)
+    if (folder / "provenance.json").is_file():
+        model, prompt_format = _open_exported(folder, revision)
     else:
-        model, voice = _foreign(folder, revision)
+        model, prompt_format = _open_hugging_face(folder, revision)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return model.to(device).eval(), voice  # type: ignore[arg-type]
+    return model.to(device).eval(), prompt_format  # type: ignore[arg-type]
 
 
-class Own:
-    """A model that `export` wrote."""
+def encode_recent(
+    prompt_format: PromptFormat,
+    messages: Sequence[Message],
+    settings: SamplingSettings,
+) -> tuple[list[Message], list[int]]:
+    """Return the most recent of `messages` that fit the context, and their ids.
+
+    The oldest question and its reply are left out first; the last message always remains.
+    """
+    recent = list(messages)
+    while True:
+        ids = prompt_format.encode(GenerationRequest(tuple(recent), "", settings))
+        if len(ids) <= prompt_format.context or len(recent) == 1:
+            return recent, ids
+        recent = recent[min(2, len(recent) - 1) :]
+
+
+def _open_exported(folder: Path, revision: str) -> tuple[PreTrainedModel, PromptFormat]:
+    provenance = json.loads((folder / "provenance.json").read_text("utf-8"))
+    model = load(CAUSAL.name, folder)
+    return model, ExportedFormat(folder, provenance, revision, model.config.max_position_embeddings)
+
+
+def _open_hugging_face(folder: Path, revision: str) -> tuple[PreTrainedModel, PromptFormat]:
+    try:
+        config = AutoConfig.from_pretrained(folder, **LOCAL_ONLY)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            use_safetensors=True,
+            dtype="auto",
+            **LOCAL_ONLY,
+        )
+        context = config.get_text_config().max_position_embeddings
+        return model, HuggingFaceFormat(folder, revision, context, _configured_end_ids(model))
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise UserError(f"{folder} holds no causal model that transformers opens ({error}): put its own server behind --engine.") from error
+
+
+def _configured_end_ids(model: PreTrainedModel) -> frozenset[int]:
+    """Return the ids of generation_config.json's `eos_token_id`: one, several or none."""
+    end_ids: Any = model.generation_config.eos_token_id if model.generation_config else None
+    if end_ids is None:
+        return frozenset()
+    return frozenset(end_ids if isinstance(end_ids, list) else {end_ids})
+
+
+class ExportedFormat:
+    """Prompt format of a model that `export` wrote."""
 
     def __init__(self, folder: Path, provenance: dict[str, Any], revision: str, context: int) -> None:
         self.model = Model(provenance["name"], revision, provenance["digests"]["model"])
-        self.tuned, self.context = bool(provenance["chat"]), context
-        self._speech = Speech(folder)
-        marks = self._speech.marks
-        self.ends = frozenset(marks.ends if self.tuned else {END_OF_TEXT})
-        # A model that was hardly trained would say marks of turns, and people's feedback on that would be refused as an attack.
-        self.never: tuple[int, ...] = tuple(mark for mark in MARKS if mark not in self.ends)
+        self.tuned = bool(provenance["chat"])
+        self.context = context
+        self._chat_format = Speech(folder)
         self._encoder = Encoder.open(folder)
+        self.end_ids = frozenset(self._chat_format.marks.ends if self.tuned else {END_OF_TEXT})
+        # A model with little training would write marks of turns, and feedback on such a reply would
+        # be refused as an attack.
+        self.banned_ids = tuple(mark for mark in MARKS if mark not in self.end_ids)
 
-    def ids(self, ask: Ask) -> list[int]:
-        if ask.messages is None:
-            return [END_OF_TEXT, *self._encode(ask.text)]
-        for i, message in enumerate(ask.messages):
+    def encode(self, request: GenerationRequest) -> list[int]:
+        if request.messages is None:
+            return self._encode_text(request.text)
+        for index, message in enumerate(request.messages):
             if message.role == "system":
-                raise Refused(400, "this model knows the roles `user` and `assistant` only.", f"messages[{i}].role")
+                param = f"messages[{index}].role"
+                raise RequestRefused(400, "this model supports the roles `user` and `assistant` only.", param)
         if not self.tuned:
-            return [END_OF_TEXT, *self._encode(ask.messages[-1].content)]
-        return self._speech.prompt([(message.role, message.content) for message in ask.messages])
+            return self._encode_text(request.messages[-1].content)
+        return self._chat_format.prompt([(message.role, message.content) for message in request.messages])
 
-    def _encode(self, text: str) -> list[int]:
-        return self._encoder.encode([text])[0].tolist()
+    def _encode_text(self, text: str) -> list[int]:
+        return [END_OF_TEXT, *self._encoder.encode([text])[0].tolist()]
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._encoder.decode(np.array(ids, np.int32))
 
 
-class Foreign:
-    """Any other causal model. A message that holds one of its special tokens is refused: its tokenizer would obey it."""
+class HuggingFaceFormat:
+    """Prompt format of any other causal model.
 
-    def __init__(self, folder: Path, revision: str, context: int, ends: frozenset[int]) -> None:
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    A message that contains one of its special tokens is refused, because its tokenizer would read
+    it as that token.
+    """
+
+    def __init__(self, folder: Path, revision: str, context: int, end_ids: frozenset[int]) -> None:
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, **LOCAL_ONLY)
         self.model = Model(folder.resolve().name, revision, digest_of(sorted(folder.glob("*.safetensors"))))
-        self.tuned, self.context = bool(self._tokenizer.chat_template), context
-        self.never: tuple[int, ...] = ()
-        added = self._tokenizer.added_tokens_decoder.values()
-        self._special = {str(token) for token in added if token.special} | set(self._tokenizer.all_special_tokens)
-        self.ends = ends | ({self._tokenizer.eos_token_id} - {None}) | self._ends_of_turns()
+        self.tuned = bool(self._tokenizer.chat_template)
+        self.context = context
+        self.banned_ids: tuple[int, ...] = ()
+        added_tokens = self._tokenizer.added_tokens_decoder.values()
+        self._special_tokens = {str(token) for token in added_tokens if token.special}
+        self._special_tokens |= set(self._tokenizer.all_special_tokens)
+        self.end_ids = end_ids | ({self._tokenizer.eos_token_id} - {None}) | self._turn_end_ids()
 
-    def ids(self, ask: Ask) -> list[int]:
-        if ask.messages is None or not self.tuned:
-            text = ask.text if ask.messages is None else ask.messages[-1].content
-            self._harmless(text, "prompt" if ask.messages is None else "messages")
-            return self._tokenizer(text)["input_ids"] or [self._tokenizer.bos_token_id or self._tokenizer.eos_token_id or 0]
-        for i, message in enumerate(ask.messages):
-            self._harmless(message.content, f"messages[{i}].content")
-        turns = [{"role": m.role, "content": m.content} for m in ask.messages]
+    def encode(self, request: GenerationRequest) -> list[int]:
+        if request.messages is None:
+            return self._encode_text(request.text, "prompt")
+        if not self.tuned:
+            return self._encode_text(request.messages[-1].content, "messages")
+        for index, message in enumerate(request.messages):
+            self._require_no_special_tokens(message.content, f"messages[{index}].content")
+        turns = [{"role": message.role, "content": message.content} for message in request.messages]
         try:
-            return self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True)["input_ids"]
-        except Exception as error:  # jinja2's, and whatever a template raises by itself
-            raise Refused(400, f"the model's chat template does not take these messages: {error}", "messages") from error
+            encoding = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True)
+        except Exception as error:  # jinja2's errors, and those that a template raises by itself
+            reason = f"the model's chat template does not take these messages: {error}"
+            raise RequestRefused(400, reason, "messages") from error
+        return encoding["input_ids"]
 
-    def _ends_of_turns(self) -> set[int]:
-        """What the chat template puts behind a reply, where that is a special token: not every folder names it as an end."""
+    def _encode_text(self, text: str, param: str) -> list[int]:
+        self._require_no_special_tokens(text, param)
+        first_id = self._tokenizer.bos_token_id or self._tokenizer.eos_token_id or 0
+        return self._tokenizer(text)["input_ids"] or [first_id]
+
+    def _turn_end_ids(self) -> set[int]:
+        """Return the token that the chat template puts after a reply, where it is a special token.
+
+        Not every folder names that token among those that end a text.
+        """
         template, tokenizer = self._tokenizer.chat_template, self._tokenizer
         if not isinstance(template, str):
             return set()
         names = {role: text for role, text in tokenizer.special_tokens_map.items() if isinstance(text, str)}
         marks = marks_in(template, names, lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
-        return {marks.end[0]} if marks and tokenizer.convert_ids_to_tokens(marks.end[0]) in self._special else set()
+        if not marks:
+            return set()
+        end_id = marks.end[0]
+        return {end_id} if tokenizer.convert_ids_to_tokens(end_id) in self._special_tokens else set()
 
-    def _harmless(self, text: str, where: str) -> None:
-        for token in self._special:
+    def _require_no_special_tokens(self, text: str, param: str) -> None:
+        for token in self._special_tokens:
             if token in text:
-                raise Refused(400, f"`{token}` is a special token of this model and may not be typed.", where)
+                raise RequestRefused(400, f"`{token}` is a special token of this model and may not be typed.", param)
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-
-
-def _foreign(folder: Path, revision: str) -> tuple[PreTrainedModel, Foreign]:
-    local = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        config = AutoConfig.from_pretrained(folder, **local)
-        model = AutoModelForCausalLM.from_pretrained(folder, config=config, use_safetensors=True, dtype="auto", **local)
-        context = config.get_text_config().max_position_embeddings
-        ends: Any = model.generation_config.eos_token_id if model.generation_config else None
-        voice = Foreign(folder, revision, context, frozenset(ends if isinstance(ends, list) else {ends} - {None}))
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise UserError(f"{folder} holds no causal model that transformers opens ({error}): put its own server behind --engine.") from error
-    return model, voice

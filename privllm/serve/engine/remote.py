@@ -1,129 +1,190 @@
-"""The engine elsewhere: any OpenAI-compatible server that was named on the command line (vLLM, llama.cpp, another privllm).
+"""The engine on another OpenAI-compatible server (vLLM, llama.cpp, another privllm).
 
-Requests are built anew from what was checked here, so nothing else passes through; redirects and proxies are not followed, and no
-other address is ever called. Its key, where it wants one, is read from PRIVLLM_ENGINE_KEY. It starts and stops no server.
+Requests are built from validated fields only, so nothing else is passed on. Redirects and proxies
+are not followed, and no other address is ever called. The API key, where the server needs one, is
+read from PRIVLLM_ENGINE_KEY. It starts and stops no server.
 """
 
 import json
 import os
 from collections.abc import AsyncIterator
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
 
 from privllm.core.errors import UserError
 from privllm.feedback.records import Model
-from privllm.serve.engine.base import Ask, Done, Refused, Served, Text
+from privllm.serve.engine.base import Done, GenerationRequest, RequestRefused, ServedModel, Text
 
 KEY = "PRIVLLM_ENGINE_KEY"
 TIMEOUT = httpx.Timeout(10.0, read=300.0)  # seconds; a first token may take its time
-ERROR_BYTES = 20_000
-BYTES_PER_TOKEN = 4  # a guess, for limits only
-USUAL_WAIT, LONGEST_WAIT = 2.0, 3600.0  # seconds after which a caller may come back, where the other server says nothing, or anything
-CALLERS_FAULT = (400, 404, 413, 422)  # what a caller can mend, so what was said of it is passed on
+ERROR_BYTES = 20_000  # of an error's body that are read, at least
+BYTES_PER_TOKEN = 4  # an estimate, for rate limits only
+DEFAULT_RETRY_AFTER, MAX_RETRY_AFTER = 2.0, 3600.0  # seconds
+CLIENT_ERRORS = (400, 404, 413, 422)  # errors that the client can fix, so their message is passed on
 
 
-class Upstream:
-    """The first model that the server at `url` (".../v1") names, or the one called `model`."""
+class RemoteEngine:
+    """The first model that the server at `url` (".../v1") lists, or the one named `model`."""
 
     def __init__(self, url: str, model: str = "") -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UserError(f"--engine takes the address of an OpenAI-compatible server, such as http://127.0.0.1:8080/v1, not `{url}`.")
-        base = url.rstrip("/") + ("" if parts.path.strip("/") else "/v1")
-        headers = {"authorization": f"Bearer {os.environ[KEY]}"} if os.environ.get(KEY) else {}
-        self._client = httpx.AsyncClient(base_url=base, headers=headers, timeout=TIMEOUT, trust_env=False, follow_redirects=False)
-        try:
-            answer = httpx.get(f"{base}/models", headers=headers, timeout=10, trust_env=False, follow_redirects=False)
-            listed = {entry["id"]: entry for entry in answer.raise_for_status().json()["data"]}
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{base}/models does not answer as an OpenAI-compatible server does: {error}. Is it running?") from error
-        self._name = model or next(iter(listed), "")
-        if self._name not in listed:
-            raise UserError(f"{base} serves no model{f' `{model}`' if model else ''}: it has {', '.join(listed) or 'none'}.")
-        known = listed[self._name].get("privllm") or {}
-        self.served = Served(Model(self._name, "", known.get("digest", "")), known.get("tuned"), known.get("context"))
+        base = _base_url(url)
+        key = os.environ.get(KEY)
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        self._client = httpx.AsyncClient(
+            base_url=base,
+            headers=headers,
+            timeout=TIMEOUT,
+            trust_env=False,
+            follow_redirects=False,
+        )
+        models = _list_models(base, headers)
+        self._name = model or next(iter(models), "")
+        if self._name not in models:
+            name = f" `{model}`" if model else ""
+            raise UserError(f"{base} serves no model{name}: it has {', '.join(models) or 'none'}.")
+        extension = models[self._name].get("privllm") or {}  # what another privllm adds to OpenAI's format
+        digest = extension.get("digest", "")
+        self.served = ServedModel(Model(self._name, "", digest), extension.get("tuned"), extension.get("context"))
 
     async def start(self) -> None:
-        """It runs already."""
+        """Do nothing: the server runs already."""
 
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def size(self, ask: Ask) -> int:
-        texts = [ask.text] if ask.messages is None else [message.content for message in ask.messages]
-        return sum(len(text.encode("utf-8", "replace")) for text in texts) // BYTES_PER_TOKEN + 1
+    async def count_tokens(self, request: GenerationRequest) -> int:
+        texts = [request.text]
+        if request.messages is not None:
+            texts = [message.content for message in request.messages]
+        size = sum(len(text.encode("utf-8", "replace")) for text in texts)
+        return size // BYTES_PER_TOKEN + 1
 
-    async def stream(self, ask: Ask) -> AsyncIterator[Text | Done]:
-        cfg = asdict(ask.settings)
-        body = {"model": self._name, "stream": True, "stream_options": {"include_usage": True}, **cfg, "stop": list(cfg["stop"])}
-        if not body["stop"]:
-            del body["stop"]
-        if ask.messages is None:
-            path, body = "/completions", body | {"prompt": ask.text}
-        else:
-            path, body = "/chat/completions", body | {"messages": [asdict(message) for message in ask.messages]}
+    async def stream(self, request: GenerationRequest) -> AsyncIterator[Text | Done]:
+        path, body = self._call_of(request)
         try:
-            async with self._client.stream("POST", path, json=body) as answer:
-                if answer.status_code != 200:
-                    raise await _refused(answer)
-                async for event in _events(answer):
+            async with self._client.stream("POST", path, json=body) as response:
+                if response.status_code != 200:
+                    raise await _refusal(response)
+                async for event in _events(response):
                     yield event
         except httpx.HTTPError as error:
-            raise Refused(502, f"the server behind this one failed ({type(error).__name__}).") from error
+            raise RequestRefused(502, f"the server behind this one failed ({type(error).__name__}).") from error
+
+    def _call_of(self, request: GenerationRequest) -> tuple[str, dict[str, Any]]:
+        """Return the path and the body of the call that `request` becomes."""
+        body = {"model": self._name, "stream": True, "stream_options": {"include_usage": True}}
+        body |= asdict(request.settings)
+        stop = list(body.pop("stop"))  # type: ignore[call-overload]
+        if stop:
+            body["stop"] = stop
+        if request.messages is None:
+            return "/completions", body | {"prompt": request.text}
+        messages = [asdict(message) for message in request.messages]
+        return "/chat/completions", body | {"messages": messages}
 
 
-async def _events(answer: httpx.Response) -> AsyncIterator[Text | Done]:
-    """Texts, then one Done, of server-sent events."""
-    reason: str = "stop"
+def _base_url(url: str) -> str:
+    """Return `url`, with /v1 where it has no path. Raises UserError unless it is a URL of HTTP."""
+    parsed = urlsplit(url)
+    if parsed.scheme not in ("http", "https") or not parsed.hostname:
+        raise UserError(f"--engine takes the address of an OpenAI-compatible server, such as http://127.0.0.1:8080/v1, not `{url}`.")
+    suffix = "" if parsed.path.strip("/") else "/v1"
+    return url.rstrip("/") + suffix
+
+
+def _list_models(base: str, headers: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Return {name: entry} of the server's /models. Raises UserError for an unexpected answer."""
+    try:
+        response = httpx.get(
+            f"{base}/models",
+            headers=headers,
+            timeout=10,
+            trust_env=False,
+            follow_redirects=False,
+        )
+        entries = response.raise_for_status().json()["data"]
+        return {entry["id"]: entry for entry in entries}
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{base}/models does not answer as an OpenAI-compatible server does: {error}. Is it running?") from error
+
+
+async def _events(response: httpx.Response) -> AsyncIterator[Text | Done]:
+    """Yield Text events, then one Done, from the server-sent events of `response`."""
+    reason = "stop"
     usage: dict[str, Any] = {}
-    async for line in answer.aiter_lines():
+    async for line in response.aiter_lines():
         data = line.removeprefix("data:").strip()
         if not line.startswith("data:") or not data:
             continue
         if data == "[DONE]":
-            yield Done(reason, _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
+            yield Done(reason, _token_count(usage, "prompt_tokens"), _token_count(usage, "completion_tokens"))
             return
         try:
-            chunk: dict[str, Any] = json.loads(data)
-            if "error" in chunk:
-                raise Refused(502, "the server behind this one broke off; its log may say why.")
-            usage = chunk.get("usage") or usage
-            choice = (chunk.get("choices") or [{}])[0]
-            text = choice.get("text") or (choice.get("delta") or {}).get("content") or ""
-            if not (isinstance(text, str) and isinstance(usage, dict)):
-                raise TypeError("a text or the usage is of another type")
-        except (ValueError, AttributeError, TypeError) as error:
-            raise Refused(502, "the server behind this one sent something else than OpenAI's stream.") from error
-        reason = choice.get("finish_reason") or reason
-        if text:
-            yield Text(text)
-    raise Refused(502, "the reply broke off.")
+            chunk = _read_chunk(data)
+        except (ValueError, AttributeError, TypeError, LookupError) as error:
+            message = "the server behind this one did not answer in OpenAI's streaming format."
+            raise RequestRefused(502, message) from error
+        usage = chunk.usage or usage
+        reason = chunk.finish_reason or reason
+        if chunk.text:
+            yield Text(chunk.text)
+    raise RequestRefused(502, "the reply broke off.")
 
 
-def _count(usage: dict[str, Any], name: str) -> int | None:
-    value = usage.get(name)
-    return value if type(value) is int and value >= 0 else None
+class _Chunk(NamedTuple):
+    """The fields that we read of a chunk of OpenAI's stream."""
+
+    text: str
+    finish_reason: str | None
+    usage: dict[str, Any]
 
 
-async def _refused(answer: httpx.Response) -> Refused:
-    """What it said, where the caller can mend it; otherwise 502, and nothing of what it said: that may name files, or a part of our key."""
-    said = b""
-    async for part in answer.aiter_bytes():
-        said += part
-        if len(said) > ERROR_BYTES:
+def _read_chunk(data: str) -> _Chunk:
+    """Parse one event. Raises RequestRefused for an error, other exceptions for other formats."""
+    chunk: dict[str, Any] = json.loads(data)
+    if "error" in chunk:
+        raise RequestRefused(502, "the server behind this one broke off; its log may say why.")
+    usage = chunk.get("usage") or {}
+    choice = (chunk.get("choices") or [{}])[0]
+    delta = choice.get("delta") or {}
+    text = choice.get("text") or delta.get("content") or ""
+    if not isinstance(text, str) or not isinstance(usage, dict):
+        raise TypeError("a text or the usage is of another type")
+    return _Chunk(text, choice.get("finish_reason"), usage)
+
+
+def _token_count(usage: dict[str, Any], name: str) -> int | None:
+    count = usage.get(name)
+    return count if type(count) is int and count >= 0 else None
+
+
+async def _refusal(response: httpx.Response) -> RequestRefused:
+    """Return the error of `response` as ours.
+
+    Errors that the client can fix keep their message. Any other is a 502 without it: it might name
+    files, or repeat our key.
+    """
+    body = b""
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > ERROR_BYTES:
             break
-    if answer.status_code == 429:
-        wait = answer.headers.get("retry-after", "")
-        seconds = min(float(wait), LONGEST_WAIT) if wait.isdecimal() else USUAL_WAIT
-        return Refused(429, "the server behind this one is too busy: try again shortly.", retry_after=seconds)
-    unsaid = f"the server behind this one answered {answer.status_code}."
-    if answer.status_code not in CALLERS_FAULT:
-        return Refused(502, unsaid)
+    if response.status_code == 429:
+        message = "the server behind this one is too busy: try again shortly."
+        return RequestRefused(429, message, retry_after=_retry_after(response))
+    status_only = f"the server behind this one answered {response.status_code}."
+    if response.status_code not in CLIENT_ERRORS:
+        return RequestRefused(502, status_only)
     try:
-        error = json.loads(said)["error"]
-        return Refused(answer.status_code, str(error["message"]), error.get("param"))
+        error = json.loads(body)["error"]
+        return RequestRefused(response.status_code, str(error["message"]), error.get("param"))
     except (ValueError, KeyError, TypeError, AttributeError):
-        return Refused(answer.status_code, unsaid)
+        return RequestRefused(response.status_code, status_only)
+
+
+def _retry_after(response: httpx.Response) -> float:
+    header = response.headers.get("retry-after", "")
+    return min(float(header), MAX_RETRY_AFTER) if header.isdecimal() else DEFAULT_RETRY_AFTER

@@ -1,13 +1,15 @@
-"""Replies decoded together: sequences join and leave between two steps, each as if it were alone.
+"""Continuous batching: sequences join and leave between steps, with the replies they get alone.
 
-A prompt is read in parts of at most `PART` tokens, one part a step, so that a long one holds nobody up for long; then its keys and
-values become a row of `slots`, and every step adds one token to every row. Past the context the last half of it is read anew, as
-`models.generate` does. Rounding is the one thing neighbours touch: sums over a batch may differ in their last bits, which matters
-only where two tokens are equally likely to seven digits. It knows no threads and no web (see `batched`).
+A prompt is read in chunks of at most `PROMPT_CHUNK` tokens, one chunk a step, so that a long prompt
+does not delay the other replies; then its keys and values become a row of the KV cache, and every
+step adds one token to every row. A sequence longer than the context continues from its last half,
+as in `models.generate`. Batching changes only rounding: sums may differ in their last bits, which
+matters only where two tokens are equally likely to seven digits. It uses no threads and no web code
+(see `local`).
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,180 +18,230 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from privllm.core.errors import UserError
-from privllm.serve.engine.base import Done, Refused, Settings, Text
-from privllm.serve.engine.detokenizer import Spoken
-from privllm.serve.engine.kv_cache import Slots
-from privllm.serve.engine.prompting import Voice
-from privllm.serve.engine.sampling import draw
+from privllm.serve.engine.base import Done, RequestRefused, SamplingSettings, Text
+from privllm.serve.engine.detokenizer import Detokenizer
+from privllm.serve.engine.kv_cache import KvCache
+from privllm.serve.engine.prompting import PromptFormat
+from privllm.serve.engine.sampling import sample_rows
 
-PART = 512  # tokens of prompts read per step
-TOLERANCE = 2e-2  # of the spread of a row's logits, between reading a text at once and in a batch; half precision is that rough
+PROMPT_CHUNK = 512  # tokens of prompts read per step
+# Largest difference between logits alone and in a batch, as a share of the spread of a row's logits;
+# half precision is that rough.
+TOLERANCE = 2e-2
+ATTENTION_KINDS = {"full_attention", "sliding_attention"}
 
 
 @dataclass(eq=False)
 class Job:
-    """One reply being made. `emit` gets its events; set `cancelled` and it ends at the next step."""
+    """One reply being generated. `emit` receives events; `cancelled` ends it at the next step."""
 
     ids: list[int]  # prompt and reply so far
-    settings: Settings
-    emit: Callable[[Text | Done | Refused], object]
+    settings: SamplingSettings
+    emit: Callable[[Text | Done | RequestRefused], object]
     prompt_tokens: int = 0
-    made: int = 0
+    completion_tokens: int = 0
     cancelled: bool = False
-    spoken: Spoken | None = None
+    detokenizer: Detokenizer | None = None
     generator: torch.Generator = field(default_factory=torch.Generator)
-    unread: list[int] = field(default_factory=list)  # of the prompt
-    cache: DynamicCache | None = None  # what was read of it
+    unread_ids: list[int] = field(default_factory=list)  # of the prompt
+    prompt_cache: DynamicCache | None = None  # of the tokens already read
+
+    def emit_text(self, text: str) -> None:
+        if text:
+            self.emit(Text(text))
 
 
-class Batch:
-    """Up to `most` sequences at once, and those that wait."""
+class Scheduler:
+    """Up to `max_running` sequences decoded at once, and a queue of those that wait."""
 
-    def __init__(self, model: PreTrainedModel, voice: Voice, most: int) -> None:
-        self.model, self.voice, self.most = model, voice, most
-        self.slots = Slots(model.device)
-        self.rows: list[Job] = []  # row r of the slots
+    def __init__(self, model: PreTrainedModel, prompt_format: PromptFormat, max_running: int) -> None:
+        self.model = model
+        self.prompt_format = prompt_format
+        self.max_running = max_running
+        self.kv_cache = KvCache(model.device)
+        self.running: list[Job] = []  # running[r] is row r of the KV cache
         self.waiting: deque[Job] = deque()
-        self._masks = _mask_kinds(model)
+        self._windows = _attention_windows(model)
 
     def add(self, job: Job) -> None:
-        job.prompt_tokens, job.spoken = len(job.ids), Spoken(self.voice.decode, job.settings.stop)
+        job.prompt_tokens = len(job.ids)
+        job.detokenizer = Detokenizer(self.prompt_format.decode, job.settings.stop)
         job.generator.manual_seed(job.settings.seed)
-        job.unread, job.cache = job.ids[-self.voice.context :], DynamicCache()
+        job.unread_ids = job.ids[-self.prompt_format.context :]
+        job.prompt_cache = DynamicCache()
         self.waiting.append(job)
 
     @property
     def idle(self) -> bool:
-        return not self.rows and not self.waiting
+        return not self.running and not self.waiting
 
     def clear(self) -> list[Job]:
-        """Forget everybody; returns who was there."""
-        lost = [*self.rows, *self.waiting]
-        self.rows, self.slots = [], Slots(self.model.device)
+        """Drop all sequences, and return their jobs."""
+        dropped = [*self.running, *self.waiting]
+        self.running, self.kv_cache = [], KvCache(self.model.device)
         self.waiting.clear()
-        return lost
+        return dropped
 
     @torch.inference_mode()
     def step(self) -> None:
-        """Read a part of a prompt, if one waits, and add one token to every row."""
+        """Add one token to every row, then read a chunk of a waiting prompt."""
+        self._drop_cancelled()
+        self._requeue_full_rows()
+        self._decode()
+        self._read_prompts()
+
+    def _drop_cancelled(self) -> None:
         if any(job.cancelled for job in self.waiting):
             self.waiting = deque(job for job in self.waiting if not job.cancelled)
-        for row in reversed([row for row, job in enumerate(self.rows) if job.cancelled]):
-            self._drop(row)
-        for row in reversed([row for row, length in enumerate(self.slots.lengths) if length + 1 > self.voice.context]):
-            job = self.rows[row]
-            self._drop(row)
-            job.unread, job.cache = job.ids[-max(1, self.voice.context // 2) :], DynamicCache()
-            self.waiting.appendleft(job)
-        self._decode()
-        self._read()
+        self._drop_rows([row for row, job in enumerate(self.running) if job.cancelled])
 
-    def _read(self) -> None:
-        budget = PART
-        while budget > 0 and self.waiting and len(self.rows) < self.most:
+    def _requeue_full_rows(self) -> None:
+        """Let sequences that fill the context wait again, with its last half as their prompt."""
+        context = self.prompt_format.context
+        full_rows = [row for row, length in enumerate(self.kv_cache.lengths) if length + 1 > context]
+        for row in reversed(full_rows):
+            job = self.running[row]
+            self._drop_rows([row])
+            job.unread_ids = job.ids[-max(1, context // 2) :]
+            job.prompt_cache = DynamicCache()
+            self.waiting.appendleft(job)
+
+    def _read_prompts(self) -> None:
+        """Read up to PROMPT_CHUNK tokens of waiting prompts; a complete prompt starts its reply."""
+        budget = PROMPT_CHUNK
+        while budget > 0 and self.waiting and len(self.running) < self.max_running:
             job = self.waiting[0]
-            part, job.unread = job.unread[:budget], job.unread[budget:]
-            budget -= len(part)
-            ids = torch.tensor([part], device=self.model.device)
-            logits_1V = self.model(input_ids=ids, past_key_values=job.cache, use_cache=True, logits_to_keep=1).logits[:, -1]
-            if job.unread:
+            chunk, job.unread_ids = job.unread_ids[:budget], job.unread_ids[budget:]
+            budget -= len(chunk)
+            input_ids = torch.tensor([chunk], device=self.model.device)
+            output = self.model(input_ids=input_ids, past_key_values=job.prompt_cache, use_cache=True, logits_to_keep=1)
+            if job.unread_ids:
                 return
-            read, job.cache = job.cache, None
-            assert read is not None
-            (token,) = draw(logits_1V, [job.settings], [job.generator], self.voice.never)
-            if self._go_on(job, token):
-                self.slots.add(read)
-                self.rows.append(job)
-            self.waiting.popleft()  # only now: whatever failed above is told to who is still there
+            prompt_cache, job.prompt_cache = job.prompt_cache, None
+            assert prompt_cache is not None
+            (token,) = self._sample(output.logits[:, -1], [job])
+            if self._append(job, token):
+                self.kv_cache.add(prompt_cache)
+                self.running.append(job)
+            self.waiting.popleft()  # last: if a line above fails, the job is still among those that `clear` returns
 
     def _decode(self) -> None:
-        if not self.rows:
+        """Add one token to every row."""
+        if not self.running:
             return
-        positions_R1, keys_1S = self.slots.begin()
-        last = torch.tensor([[job.ids[-1]] for job in self.rows], device=self.model.device)
-        logits_RV = self.model(
-            input_ids=last,
+        logits_RV = self.next_logits([job.ids[-1] for job in self.running])
+        tokens = self._sample(logits_RV, self.running)
+        continues = [self._append(job, token) for job, token in zip(self.running, tokens, strict=True)]
+        self._drop_rows([row for row, goes_on in enumerate(continues) if not goes_on])
+
+    def next_logits(self, last_ids: Sequence[int]) -> Tensor:
+        """Return logits [R, V] after `last_ids`, one per row, and add these to the KV cache."""
+        positions_R1, keys_1S = self.kv_cache.begin_step()
+        output = self.model(
+            input_ids=torch.tensor([[token] for token in last_ids], device=self.model.device),
             attention_mask=self._mask(positions_R1, keys_1S),
             position_ids=positions_R1,
-            past_key_values=self.slots,
+            past_key_values=self.kv_cache,
             use_cache=True,
-        ).logits[:, -1]
-        self.slots.end()
-        tokens = draw(logits_RV, [job.settings for job in self.rows], [job.generator for job in self.rows], self.voice.never)
-        going = [self._go_on(job, token) for job, token in zip(self.rows, tokens, strict=True)]
-        for row in reversed([row for row, goes in enumerate(going) if not goes]):
-            self._drop(row)
+        )
+        self.kv_cache.end_step()
+        return output.logits[:, -1]
+
+    def _sample(self, logits_RV: Tensor, jobs: Sequence[Job]) -> list[int]:
+        settings = [job.settings for job in jobs]
+        generators = [job.generator for job in jobs]
+        return sample_rows(logits_RV, settings, generators, self.prompt_format.banned_ids)
 
     def _mask(self, positions_R1: Tensor, keys_1S: Tensor) -> Any:
-        """True where a key is seen, [R, 1, 1, S]; one for each kind of layer where the model mixes them."""
-        seen = {"full_attention": keys_1S <= positions_R1}
-        if window := self._masks.get("sliding_attention"):
-            seen["sliding_attention"] = seen["full_attention"] & (keys_1S > positions_R1 - window)
-        masks = {kind: seen[kind][:, None, None] for kind in self._masks}
+        """Return the attention mask [R, 1, 1, S], True where a key is attended to.
+
+        A model that mixes kinds of attention gets {kind: mask}.
+        """
+        masks = {}
+        for kind, window in self._windows.items():
+            visible_RS = keys_1S <= positions_R1
+            if window:
+                visible_RS &= keys_1S > positions_R1 - window
+            masks[kind] = visible_RS[:, None, None]
         return masks if len(masks) > 1 else next(iter(masks.values()))
 
-    def _drop(self, row: int) -> None:
-        self.slots.remove(row)
-        last = self.rows.pop()
-        if row < len(self.rows):
-            self.rows[row] = last
+    def _drop_rows(self, rows: Sequence[int]) -> None:
+        """Remove `rows`, in ascending order; each time the last row takes the free place."""
+        for row in reversed(rows):
+            self.kv_cache.remove(row)
+            last = self.running.pop()
+            if row < len(self.running):
+                self.running[row] = last
 
-    def _go_on(self, job: Job, token: int) -> bool:
-        """Say `token`; False where the reply ends with it."""
-        assert job.spoken is not None
-        over = token in self.voice.ends
-        if not over:
+    def _append(self, job: Job, token: int) -> bool:
+        """Append `token` to the reply and emit its text; return False if it ends the reply."""
+        detokenizer = job.detokenizer
+        assert detokenizer is not None
+        ended = token in self.prompt_format.end_ids
+        if not ended:
             job.ids.append(token)
-            job.made += 1
-            _say(job, job.spoken.add(token))
-        if not (over or job.spoken.stopped or job.made == job.settings.max_tokens):
+            job.completion_tokens += 1
+            job.emit_text(detokenizer.add(token))
+        stopped = ended or detokenizer.stopped
+        if not stopped and job.completion_tokens < job.settings.max_tokens:
             return True
-        _say(job, job.spoken.rest())
-        reason = "stop" if over or job.spoken.stopped else "length"
-        job.emit(Done(reason, job.prompt_tokens, job.made))
+        job.emit_text(detokenizer.flush())
+        reason = "stop" if ended or detokenizer.stopped else "length"
+        job.emit(Done(reason, job.prompt_tokens, job.completion_tokens))
         return False
 
 
-def _say(job: Job, text: str) -> None:
-    if text:
-        job.emit(Text(text))
+def _attention_windows(model: PreTrainedModel) -> dict[str, int]:
+    """Return {kind of attention: window, 0 for none} over the model's layers.
 
-
-def _mask_kinds(model: PreTrainedModel) -> dict[str, int]:
-    """{kind of attention: window, 0 for none} of the model's layers. Raises UserError for kinds whose memory is no list of keys."""
+    Raises UserError for kinds of layers whose state is not a list of keys.
+    """
     config = model.config.get_text_config()
     window = getattr(config, "sliding_window", None) or 0
-    kinds = set(getattr(config, "layer_types", None) or ["sliding_attention" if window else "full_attention"])
-    if other := kinds - {"full_attention", "sliding_attention"}:
-        raise UserError(f"layers of {', '.join(sorted(other))} cannot be batched here: put this model's own server behind --engine.")
+    default_kind = "sliding_attention" if window else "full_attention"
+    kinds = set(getattr(config, "layer_types", None) or [default_kind])
+    unsupported = kinds - ATTENTION_KINDS
+    if unsupported:
+        names = ", ".join(sorted(unsupported))
+        raise UserError(f"layers of {names} cannot be batched here: put this model's own server behind --engine.")
     return {kind: window if kind == "sliding_attention" else 0 for kind in sorted(kinds)}
 
 
 @torch.inference_mode()
-def check(model: PreTrainedModel, voice: Voice) -> None:
-    """Compare three texts of different lengths, decoded together, with each read alone. Raises UserError where they disagree.
+def require_batching(model: PreTrainedModel, prompt_format: PromptFormat) -> None:
+    """Raise UserError unless texts of different lengths get the same logits together as alone.
 
-    It is what makes "any causal model" honest: an architecture that reads masks or positions differently is found before it serves.
+    Any causal model may be served, so one that reads masks or positions differently must be found
+    before it serves.
     """
-    batch, low = Batch(model, voice, 3), 20
-    vocabulary = model.config.get_text_config().vocab_size
-    texts = [[low + (i * 7 + 3 * n) % max(1, vocabulary - low) for i in range(n)] for n in (9, 2, 5)]
+    texts = _probe_texts(model.config.get_text_config().vocab_size)
+    scheduler = Scheduler(model, prompt_format, len(texts))
     try:
         for ids in texts:
-            cache = DynamicCache()
-            model(input_ids=torch.tensor([ids[:-1]], device=model.device), past_key_values=cache, use_cache=True)
-            batch.slots.add(cache)
-        positions_R1, keys_1S = batch.slots.begin()
-        together = model(
-            input_ids=torch.tensor([[ids[-1]] for ids in texts], device=model.device),
-            attention_mask=batch._mask(positions_R1, keys_1S),
-            position_ids=positions_R1,
-            past_key_values=batch.slots,
-            use_cache=True,
-        ).logits[:, -1]
-        alone = torch.cat([model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[:, -1] for ids in texts])
+            prompt_cache = DynamicCache()
+            input_ids = torch.tensor([ids[:-1]], device=model.device)
+            model(input_ids=input_ids, past_key_values=prompt_cache, use_cache=True)
+            scheduler.kv_cache.add(prompt_cache)
+        batched_RV = scheduler.next_logits([ids[-1] for ids in texts])
+        alone_RV = torch.cat([_last_logits(model, ids) for ids in texts])
     except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError) as error:
         raise UserError(f"this kind of model cannot be batched here ({error}): put its own server behind --engine.") from error
-    worst = float(((together - alone).abs().amax(1) / alone.float().std(1).clamp_min(1e-6)).max())
-    if not worst < TOLERANCE * (10 if alone.dtype != torch.float32 else 1):
-        raise UserError(f"in a batch this model says something else (off by {worst:.3f}): put its own server behind --engine.")
+    difference_R = (batched_RV - alone_RV).abs().amax(1)
+    spread_R = alone_RV.float().std(1).clamp_min(1e-6)
+    worst = float((difference_R / spread_R).max())
+    tolerance = TOLERANCE if alone_RV.dtype == torch.float32 else 10 * TOLERANCE
+    if not worst < tolerance:  # also where it is nan
+        raise UserError(f"in a batch this model gives other results (off by {worst:.3f}): put its own server behind --engine.")
+
+
+def _probe_texts(vocabulary: int) -> list[list[int]]:
+    """Return three lists of ids, of different lengths, above the ids of special tokens."""
+    first_id = 20
+    ids = max(1, vocabulary - first_id)
+    return [[first_id + (i * 7 + 3 * length) % ids for i in range(length)] for length in (9, 2, 5)]
+
+
+def _last_logits(model: PreTrainedModel, ids: list[int]) -> Tensor:
+    """Return the logits [1, V] after `ids`, read at once and without a cache."""
+    input_ids = torch.tensor([ids], device=model.device)
+    return model(input_ids=input_ids, use_cache=False).logits[:, -1]

@@ -1,4 +1,4 @@
-// The arena: one message to two models, two nameless replies, one vote; then the names.
+// The arena: one message to two models, two replies without names, one vote; then the names.
 
 import { busy, byId, call, composer, lines, make, reveal, settings } from "./common.js";
 
@@ -39,8 +39,8 @@ async function play(message) {
   let playing = null;
   const ended = new Set();
   try {
-    const asked = { messages: [{ role: "user", content: message }], decoding: options.decoding() };
-    for await (const line of lines(await call("/api/match", asked, stopping.signal))) {
+    const payload = { messages: [{ role: "user", content: message }], decoding: options.decoding() };
+    for await (const line of lines(await call("/api/match", payload, stopping.signal))) {
       const event = JSON.parse(line);
       if (event.match) playing = event.match;
       if (event.text) text(event.side).textContent += event.text;
@@ -51,7 +51,7 @@ async function play(message) {
       }
     }
   } catch (error) {
-    tell(error.name === "AbortError" ? "Stopped: a vote needs two whole replies." : error.message, error.name !== "AbortError");
+    tell(error.name === "AbortError" ? "Stopped: a vote needs two complete replies." : error.message, error.name !== "AbortError");
   }
   for (const side of SIDES) byId(side).setAttribute("aria-busy", "false");
   stopping = null;
@@ -70,10 +70,10 @@ async function vote(choice) {
   if (!match) return;
   const voted = match;
   match = null; // one vote, however fast the keys
-  let told;
+  let result;
   try {
     const body = { choice, rater: options.rater(), reason: byId("reason").value };
-    told = await (await call(`/api/match/${voted}/vote`, body)).json();
+    result = await (await call(`/api/match/${voted}/vote`, body)).json();
   } catch (error) {
     match = voted;
     tell(error.message, true);
@@ -81,11 +81,11 @@ async function vote(choice) {
   }
   byId("voting").hidden = true;
   for (const side of SIDES) {
-    title(side).textContent = `${side === "left" ? "Left" : "Right"}: ${name(told[side])}`;
+    title(side).textContent = `${side === "left" ? "Left" : "Right"}: ${name(result[side])}`;
     if (choice === side || choice === "tie") byId(side).classList.add("chosen");
   }
-  tell(told.ranking.length ? "Your vote is saved. All votes so far:" : "Your vote is saved.");
-  if (told.ranking.length) byId("told").append(table(told.ranking));
+  tell(result.ranking.length ? "Your vote is saved. All votes so far:" : "Your vote is saved.");
+  if (result.ranking.length) byId("told").append(table(result.ranking));
   if (!matchMedia("(pointer: coarse)").matches) byId("say").focus({ preventScroll: true }); // a phone's keyboard would hide the names
 }
 
@@ -95,8 +95,8 @@ const percent = (share) => `${Math.round(share * 100)} %`;
 function table(ranking) {
   const row = (tag, cells) => make("tr", {}, ...cells.map((cell) => make(tag, {}, String(cell))));
   const head = row("th", ["model", "preferred", "95 % interval", "won", "tied", "lost", "both bad"]);
-  const rows = ranking.map((one) => row("td", [
-    name(one.model), percent(one.share), `${percent(one.low)} to ${percent(one.high)}`, one.wins, one.ties, one.losses, one.both_bad]));
+  const rows = ranking.map(({ model, share, low, high, wins, ties, losses, both_bad }) => row("td", [
+    name(model), percent(share), `${percent(low)} to ${percent(high)}`, wins, ties, losses, both_bad]));
   return make("div", { class: "scroll" }, make("table", {}, head, ...rows));
 }
 

@@ -1,4 +1,4 @@
-// The chat page: a conversation that streams, can be stopped and tried again, and is rated, corrected and explained.
+// The chat page: replies stream, can be stopped and tried again, and can be rated and corrected.
 
 import { busy, byId, call, composer, following, icon, lines, make, reveal, settings } from "./common.js";
 
@@ -36,26 +36,26 @@ async function reply() {
   busy(true);
   let mark = "";
   try {
-    const asked = { model: page.model.id, messages: turn.messages, stream: true, ...turn.decoding };
-    await stream(asked, turn, text);
+    const payload = { model: page.model.id, messages: turn.messages, stream: true, ...turn.decoding };
+    await stream(payload, turn, text);
   } catch (error) {
     mark = error.name === "AbortError" ? "Stopped." : error.message;
   }
   const failed = turn.failed = Boolean(mark) && mark !== "Stopped.";
   turn.element.setAttribute("aria-busy", "false");
-  if (conversation !== turns) return; // a new chat was begun meanwhile
+  if (conversation !== turns) return; // a new chat has begun meanwhile
   stopping = null;
   busy(false);
   turns.push(turn);
   following(() => {
     if (mark) turn.element.append(make("p", failed ? { class: "mark wrong", role: "alert" } : { class: "mark" }, mark));
-    for (const other of document.querySelectorAll(".again")) other.remove();
+    for (const button of document.querySelectorAll(".again")) button.remove();
     turn.element.append(tools(turn));
   });
 }
 
-async function stream(asked, turn, text) {
-  for await (const line of lines(await call("/v1/chat/completions", asked, stopping.signal))) {
+async function stream(payload, turn, text) {
+  for await (const line of lines(await call("/v1/chat/completions", payload, stopping.signal))) {
     if (!line.startsWith("data: ") || line === "data: [DONE]") continue;
     const chunk = JSON.parse(line.slice(6));
     if (chunk.error) throw new Error(chunk.error.message);
@@ -76,7 +76,7 @@ function retry(turn) {
 }
 
 function tools(turn) {
-  const button = (name, label, act, more = {}) => make("button", { type: "button", title: label, "aria-label": label, on: { click: act }, ...more },
+  const button = (name, label, act, attributes = {}) => make("button", { type: "button", title: label, "aria-label": label, on: { click: act }, ...attributes },
     icon(name), make("span", {}, label));
   const again = button("again", "Try again", () => retry(turn), { class: "again" });
   if (!turn.id) return make("div", { class: "tools" }, again);

@@ -1,4 +1,4 @@
-// What both pages share: elements, calls with the access token, streams, settings. Replies are only ever set as text.
+// Code of both pages: elements, calls with the access token, streams, settings. Replies are only ever set as text.
 
 export const byId = (id) => document.getElementById(id);
 
@@ -28,7 +28,7 @@ function askForToken() {
     const field = make("input", { type: "password", id: "token", autocomplete: "off", required: "" });
     const form = make("form", { method: "dialog" },
       make("label", {}, "Access token", field),
-      make("p", { class: "mark" }, "Whoever runs this server makes one with “privllm token new”. It is kept until this tab is closed."),
+      make("p", { class: "mark" }, "The owner of this server creates one with “privllm token new”. It is kept until this tab is closed."),
       make("button", { class: "main" }, "Open"));
     const dialog = make("dialog", { "aria-label": "Access token" }, form);
     dialog.addEventListener("cancel", (event) => event.preventDefault());
@@ -43,54 +43,54 @@ function askForToken() {
   });
 }
 
-// The response, or an Error with what the server said. Asks for the access token where one is wanted.
+// Returns the response, or throws an Error with the server's message. Asks for the access token where one is needed.
 export async function call(path, body = null, signal = null) {
   for (;;) {
     const headers = {};
     const token = sessionStorage.getItem(KEY);
     if (token) headers.Authorization = `Bearer ${token}`;
     if (body) headers["Content-Type"] = "application/json";
-    let answer;
+    let response;
     try {
-      answer = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal });
+      response = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal });
     } catch (error) {
       if (error.name === "AbortError") throw error;
       throw new Error("The server cannot be reached.");
     }
-    if (answer.ok) return answer;
-    if (answer.status === 401) {
+    if (response.ok) return response;
+    if (response.status === 401) {
       await askForToken();
       continue;
     }
-    const said = await answer.json().catch(() => null);
-    const message = said?.error?.message ?? `the server answered ${answer.status}.`;
+    const failure = await response.json().catch(() => null);
+    const message = failure?.error?.message ?? `the server answered ${response.status}.`;
     throw new Error(message[0].toUpperCase() + message.slice(1));
   }
 }
 
-// Lines of a response as they come.
-export async function* lines(answer) {
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
+// Yields the lines of a response as they come.
+export async function* lines(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let buffer = "";
   for (;;) {
     const { value, done } = await reader.read();
     if (done) break;
-    rest += value;
-    const whole = rest.split("\n");
-    rest = whole.pop();
-    yield* whole;
+    buffer += value;
+    const complete = buffer.split("\n");
+    buffer = complete.pop();
+    yield* complete;
   }
-  if (rest) yield rest;
+  if (buffer) yield buffer;
 }
 
 export const randomSeed = () => crypto.getRandomValues(new Uint32Array(1))[0] >>> 1;
 
-// The three settings, remembered name included; `decoding()` is what the next reply is drawn with.
+// The settings, the rater's stored name among them; `decoding()` returns the sampling parameters of the next reply.
 export function settings(page) {
-  const [temperature, most, rater, warmth] = ["temperature", "most", "rater", "warmth"].map(byId);
+  const [temperature, maxTokens, rater, warmth] = ["temperature", "most", "rater", "warmth"].map(byId);
   const show = () => { warmth.textContent = Number(temperature.value).toFixed(2); };
   temperature.value = page.usual.temperature;
-  most.value = page.usual.max_tokens;
+  maxTokens.value = page.usual.max_tokens;
   rater.value = page.rater || localStorage.getItem("privllm-rater") || "";
   rater.disabled = Boolean(page.rater);
   temperature.addEventListener("input", show);
@@ -101,7 +101,7 @@ export function settings(page) {
     decoding: () => ({
       temperature: Number(temperature.value),
       top_p: page.usual.top_p,
-      max_tokens: Math.min(4096, Math.max(1, Math.round(Number(most.value)) || page.usual.max_tokens)),
+      max_tokens: Math.min(4096, Math.max(1, Math.round(Number(maxTokens.value)) || page.usual.max_tokens)),
       seed: randomSeed(),
     }),
   };
@@ -136,7 +136,7 @@ export function busy(state) {
   byId("stop").hidden = !state;
 }
 
-// Follow the text unless the reader has scrolled up.
+// Keeps the end of the text in view, unless the reader has scrolled up.
 export function following(act) {
   const talk = byId("talk");
   const follow = talk.scrollHeight - talk.scrollTop - talk.clientHeight < 80;

@@ -7,16 +7,17 @@ from transformers import AutoTokenizer
 from privllm.core.errors import UserError
 from privllm.feedback.records import Message
 from privllm.models.special_tokens import END_OF_TEXT, MARKS
-from privllm.serve.engine.base import Ask, Refused, Settings
-from privllm.serve.engine.prompting import Foreign, open_folder
+from privllm.serve.engine.base import GenerationRequest, RequestRefused, SamplingSettings
+from privllm.serve.engine.prompting import HuggingFaceFormat, encode_recent, open_folder
 from privllm.tokens.chat_format import Exchange, Speech
 from privllm.tokens.vocabulary import END, SPECIALS
+from tests.serve.fakes import completion
 
 TURNS = (Message("user", "the page"), Message("assistant", "row"), Message("user", "its <|end|> own"))
 
 
-def ask(*messages: Message) -> Ask:
-    return Ask(messages, "", Settings())
+def ask(*messages: Message) -> GenerationRequest:
+    return GenerationRequest(messages, "", SamplingSettings())
 
 
 @pytest.fixture
@@ -30,58 +31,68 @@ def foreign(exported: Callable[..., Path], tmp_path: Path) -> Path:
 
 def test_a_tuned_model_gets_the_chat_template_and_typed_markers_stay_text(exported: Callable[..., Path]) -> None:
     folder = exported(tuned=True)
-    voice = open_folder(folder)[1]
-    ids = voice.ids(ask(*TURNS))
+    prompt_format = open_folder(folder)[1]
+    ids = prompt_format.encode(ask(*TURNS))
     assert ids.count(END) == 3
     plain = [Message(m.role, m.content.replace("<|end|>", "very")) for m in TURNS]
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     turns = [{"role": m.role, "content": m.content} for m in plain]
-    assert voice.ids(ask(*plain)) == tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]
-    assert END in voice.ends
+    assert prompt_format.encode(ask(*plain)) == tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]
+    assert END in prompt_format.end_ids
 
 
 def test_a_tuned_model_is_asked_as_it_was_taught(exported: Callable[..., Path]) -> None:
     """What `align` learns from is rendered by `Speech`; the reply it learnt to end is ended by the same token."""
-    voice, speech = open_folder(exported(tuned=True))[1], Speech(exported(tuned=True))
+    prompt_format, speech = open_folder(exported(tuned=True))[1], Speech(exported(tuned=True))
     found = speech.exchange([(m.role, m.content) for m in TURNS], ["its row"], 96)
     assert isinstance(found, Exchange)
-    assert voice.ids(ask(*TURNS)) == found.prompt
-    assert found.replies[0][-1] in voice.ends
+    assert prompt_format.encode(ask(*TURNS)) == found.prompt
+    assert found.replies[0][-1] in prompt_format.end_ids
 
 
 def test_an_untuned_model_continues_the_last_message(exported: Callable[..., Path]) -> None:
-    voice = open_folder(exported())[1]
-    ids = voice.ids(ask(*TURNS))
-    assert ids == voice.ids(Ask(None, "its <|end|> own", Settings()))
-    assert END not in voice.ends
+    prompt_format = open_folder(exported())[1]
+    ids = prompt_format.encode(ask(*TURNS))
+    assert ids == prompt_format.encode(completion("its <|end|> own"))
+    assert END not in prompt_format.end_ids
 
 
 @pytest.mark.parametrize("tuned", [False, True])
 def test_marks_of_turns_are_never_said_but_to_end(exported: Callable[..., Path], tuned: bool) -> None:
-    voice = open_folder(exported(tuned=tuned))[1]
-    assert set(voice.never) == set(range(len(SPECIALS))) - voice.ends
-    assert END_OF_TEXT in voice.ends
+    prompt_format = open_folder(exported(tuned=tuned))[1]
+    assert set(prompt_format.banned_ids) == set(range(len(SPECIALS))) - prompt_format.end_ids
+    assert END_OF_TEXT in prompt_format.end_ids
     assert (END_OF_TEXT, *MARKS) == tuple(range(len(SPECIALS)))
 
 
 def test_our_models_know_no_system_messages(exported: Callable[..., Path]) -> None:
-    with pytest.raises(Refused, match="`user` and `assistant` only") as refused:
-        open_folder(exported())[1].ids(ask(Message("system", "be good"), *TURNS))
+    with pytest.raises(RequestRefused, match="`user` and `assistant` only") as refused:
+        open_folder(exported())[1].encode(ask(Message("system", "be good"), *TURNS))
     assert (refused.value.status, refused.value.param) == (400, "messages[0].role")
 
 
 def test_any_other_folder_speaks_through_its_own_tokenizer(foreign: Path, exported: Callable[..., Path]) -> None:
-    voice = open_folder(foreign)[1]
-    assert isinstance(voice, Foreign)
-    assert voice.model.digest
-    assert voice.tuned
-    assert voice.ids(ask(TURNS[0])) == open_folder(exported(tuned=True))[1].ids(ask(TURNS[0]))
-    assert voice.decode(voice.ids(Ask(None, "the page", Settings()))) == "the page"
-    with pytest.raises(Refused, match="special token"):
-        voice.ids(ask(*TURNS))
-    with pytest.raises(Refused, match="chat template does not take") as refused:
-        voice.ids(ask(Message("system", "be good")))
+    prompt_format = open_folder(foreign)[1]
+    assert isinstance(prompt_format, HuggingFaceFormat)
+    assert prompt_format.model.digest
+    assert prompt_format.tuned
+    assert prompt_format.encode(ask(TURNS[0])) == open_folder(exported(tuned=True))[1].encode(ask(TURNS[0]))
+    assert prompt_format.decode(prompt_format.encode(completion("the page"))) == "the page"
+    with pytest.raises(RequestRefused, match="special token"):
+        prompt_format.encode(ask(*TURNS))
+    with pytest.raises(RequestRefused, match="chat template does not take") as refused:
+        prompt_format.encode(ask(Message("system", "be good")))
     assert refused.value.status == 400
+
+
+def test_the_most_recent_messages_that_fit_are_encoded(exported: Callable[..., Path]) -> None:
+    prompt_format = open_folder(exported(tuned=True))[1]
+    long = Message("user", "row " * 300)
+    settings = SamplingSettings()
+    assert encode_recent(prompt_format, TURNS, settings) == (list(TURNS), prompt_format.encode(ask(*TURNS)))
+    assert encode_recent(prompt_format, [long, *TURNS[1:]], settings) == ([TURNS[2]], prompt_format.encode(ask(TURNS[2])))
+    assert encode_recent(prompt_format, [long, TURNS[0]], settings)[0] == [TURNS[0]]
+    assert encode_recent(prompt_format, [*TURNS[:2], long], settings)[0] == [long]  # the last message always remains
 
 
 def test_what_cannot_be_served_is_explained(tmp_path: Path, foreign: Path) -> None:

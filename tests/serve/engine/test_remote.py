@@ -17,27 +17,28 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from privllm.core.errors import UserError
 from privllm.feedback.records import Message
 from privllm.serve.app import chat_app
-from privllm.serve.database import People
-from privllm.serve.engine.base import Ask, Settings
-from privllm.serve.engine.local import Batched
-from privllm.serve.engine.remote import Upstream
+from privllm.serve.database import Database
+from privllm.serve.engine.base import GenerationRequest, SamplingSettings
+from privllm.serve.engine.local import LocalEngine
+from privllm.serve.engine.remote import RemoteEngine
+from tests.serve.fakes import completion
 from tests.serve.live import live
 
 pytestmark = pytest.mark.slow  # each starts servers
 
 
 @pytest.fixture(scope="module")
-def chain(exported: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[OpenAI, OpenAI, Batched]]:
+def chain(exported: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[OpenAI, OpenAI, LocalEngine]]:
     """(a client of the front, a client of the back, the engine at the back)."""
-    folder, engine = tmp_path_factory.mktemp("chain"), Batched.open(exported(), "", 2, 0)
+    folder, engine = tmp_path_factory.mktemp("chain"), LocalEngine.open(exported(), "", 2, 0)
     with (
-        live(chat_app(engine, People(folder / "back.sqlite"))) as back,
-        live(chat_app(Upstream(back), People(folder / "p.sqlite"))) as front,
+        live(chat_app(engine, Database(folder / "back.sqlite"))) as back,
+        live(chat_app(RemoteEngine(back), Database(folder / "p.sqlite"))) as front,
     ):
         yield *(OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) for url in (front, back)), engine  # type: ignore[misc]
 
 
-def test_it_says_what_the_server_behind_says(chain: tuple[OpenAI, OpenAI, Batched]) -> None:
+def test_it_says_what_the_server_behind_says(chain: tuple[OpenAI, OpenAI, LocalEngine]) -> None:
     front, back, _ = chain
     assert front.models.list().data == back.models.list().data
     asked: dict[str, Any] = {"model": "handbook-1", "max_tokens": 20, "temperature": 1, "seed": 3, "stop": ["zzz"]}
@@ -49,7 +50,7 @@ def test_it_says_what_the_server_behind_says(chain: tuple[OpenAI, OpenAI, Batche
         assert make(front) == make(back)
 
 
-def test_its_refusals_come_through_and_closing_reaches_it(chain: tuple[OpenAI, OpenAI, Batched]) -> None:
+def test_its_refusals_come_through_and_closing_reaches_it(chain: tuple[OpenAI, OpenAI, LocalEngine]) -> None:
     front, _, engine = chain
     with pytest.raises(openai.BadRequestError, match="sees 96 at once"):
         front.completions.create(model="handbook-1", prompt="row " * 500)
@@ -95,7 +96,7 @@ ANSWERS: dict[str, tuple[Callable[[], Response], type[Exception]]] = {
 @pytest.mark.parametrize("name", ANSWERS)
 def test_a_server_that_breaks(name: str, tmp_path: Path) -> None:
     answer, raised = ANSWERS[name]
-    with live(broken(answer)) as back, live(chat_app(Upstream(f"{back}/v1/"), People(tmp_path / "p.sqlite"))) as front:
+    with live(broken(answer)) as back, live(chat_app(RemoteEngine(f"{back}/v1/"), Database(tmp_path / "p.sqlite"))) as front:
         client = OpenAI(base_url=f"{front}/v1", api_key="none", max_retries=0)
         with pytest.raises(raised) as refused:
             client.completions.create(model="m", prompt="x")
@@ -107,7 +108,7 @@ def test_a_server_that_breaks(name: str, tmp_path: Path) -> None:
 def test_true_usage_or_none(tmp_path: Path) -> None:
     with (
         live(broken(lambda: PlainTextResponse(CHUNK + "data: [DONE]\n\n"))) as back,
-        live(chat_app(Upstream(back), People(tmp_path / "p.sqlite"))) as front,
+        live(chat_app(RemoteEngine(back), Database(tmp_path / "p.sqlite"))) as front,
     ):
         made = OpenAI(base_url=f"{front}/v1", api_key="none").completions.create(model="m", prompt="x")
         assert (made.choices[0].text, made.usage) == ("hi", None)
@@ -116,11 +117,11 @@ def test_true_usage_or_none(tmp_path: Path) -> None:
 def test_what_is_no_server_is_explained() -> None:
     for url in ("ftp://x", "127.0.0.1:80", "file:///etc/passwd", "http://"):
         with pytest.raises(UserError, match="--engine takes the address"):
-            Upstream(url)
+            RemoteEngine(url)
     with pytest.raises(UserError, match="Is it running"):
-        Upstream("http://127.0.0.1:9")
+        RemoteEngine("http://127.0.0.1:9")
     with live(broken(lambda: Response())) as back, pytest.raises(UserError, match="no model `other`: it has m"):
-        Upstream(back, "other")
+        RemoteEngine(back, "other")
 
 
 def called(seen: list[tuple[str, str, str]]) -> FastAPI:
@@ -142,7 +143,7 @@ def test_no_redirect_is_followed_to_another_server(status: int, tmp_path: Path, 
     seen: list[tuple[str, str, str]] = []
     with live(called(seen)) as elsewhere:
         moved = PlainTextResponse("", status, {"location": f"{elsewhere}/v1/completions"})
-        with live(broken(lambda: moved)) as back, live(chat_app(Upstream(back), People(tmp_path / "p.sqlite"))) as front:
+        with live(broken(lambda: moved)) as back, live(chat_app(RemoteEngine(back), Database(tmp_path / "p.sqlite"))) as front:
             for stream in (False, True):
                 answer = httpx.post(f"{front}/v1/completions", json={"model": "m", "prompt": "x", "stream": stream})
                 assert (answer.status_code, "location" in answer.headers) == (502, False)
@@ -153,7 +154,7 @@ def test_no_redirect_is_followed_to_another_server(status: int, tmp_path: Path, 
             return PlainTextResponse("", status, {"location": f"{elsewhere}/v1/models"})
 
         with live(listed) as back, pytest.raises(UserError, match="does not answer as an OpenAI-compatible server"):
-            Upstream(back)
+            RemoteEngine(back)
         assert seen == []
 
 
@@ -164,8 +165,8 @@ def test_no_proxy_of_the_environment_is_used(tmp_path: Path, monkeypatch: pytest
             monkeypatch.setenv(name, proxy)
         for name in ("NO_PROXY", "no_proxy"):
             monkeypatch.delenv(name, raising=False)
-        engine = Upstream(back)
-        with live(chat_app(engine, People(tmp_path / "p.sqlite"))) as front, httpx.Client(trust_env=False) as client:
+        engine = RemoteEngine(back)
+        with live(chat_app(engine, Database(tmp_path / "p.sqlite"))) as front, httpx.Client(trust_env=False) as client:
             assert client.post(f"{front}/v1/completions", json={"model": "m", "prompt": "x"}).json()["choices"][0]["text"] == "hi"
     assert seen == []
 
@@ -174,7 +175,7 @@ def test_no_proxy_of_the_environment_is_used(tmp_path: Path, monkeypatch: pytest
 def test_the_servers_own_key_goes_behind_and_no_callers(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRIVLLM_ENGINE_KEY", key)
     seen: list[tuple[str, str, str]] = []
-    with live(called(seen)) as back, live(chat_app(Upstream(back), People(tmp_path / "p.sqlite"))) as front:
+    with live(called(seen)) as back, live(chat_app(RemoteEngine(back), Database(tmp_path / "p.sqlite"))) as front:
         httpx.post(f"{front}/v1/completions", json={"model": "m", "prompt": "x"}, headers={"authorization": "Bearer theirs"})
     assert [(method, path) for method, path, _ in seen] == [("GET", "/v1/models"), ("POST", "/v1/completions")]
     assert {given for _, _, given in seen} == {f"Bearer {key}" if key else ""}
@@ -186,7 +187,10 @@ def test_the_servers_own_key_goes_behind_and_no_callers(key: str, tmp_path: Path
 def test_only_what_a_caller_can_mend_is_passed_on(status: int, told: int, tmp_path: Path) -> None:
     """An error of the other server's own may name its files, or repeat a part of the key that it was given."""
     said = {"error": {"message": "Incorrect API key provided: sk-12, see /srv/private", "param": "prompt"}}
-    with live(broken(lambda: JSONResponse(said, status))) as back, live(chat_app(Upstream(back), People(tmp_path / "p.sqlite"))) as front:
+    with (
+        live(broken(lambda: JSONResponse(said, status))) as back,
+        live(chat_app(RemoteEngine(back), Database(tmp_path / "p.sqlite"))) as front,
+    ):
         answer = httpx.post(f"{front}/v1/completions", json={"model": "m", "prompt": "x"})
     assert answer.status_code == told
     assert ("sk-12" in answer.text) is (told == status)
@@ -195,7 +199,10 @@ def test_only_what_a_caller_can_mend_is_passed_on(status: int, told: int, tmp_pa
 
 def test_an_error_within_a_stream_is_told_without_its_words(tmp_path: Path) -> None:
     said = CHUNK + 'data: {"error": {"message": "CUDA at /srv/private"}}\n\n'
-    with live(broken(lambda: PlainTextResponse(said))) as back, live(chat_app(Upstream(back), People(tmp_path / "p.sqlite"))) as front:
+    with (
+        live(broken(lambda: PlainTextResponse(said))) as back,
+        live(chat_app(RemoteEngine(back), Database(tmp_path / "p.sqlite"))) as front,
+    ):
         answer = httpx.post(f"{front}/v1/completions", json={"model": "m", "prompt": "x", "stream": True})
     assert "broke off" in answer.text
     assert "private" not in answer.text
@@ -207,7 +214,7 @@ def test_an_error_within_a_stream_is_told_without_its_words(tmp_path: Path) -> N
 )
 def test_when_to_come_back_is_a_number_of_seconds(after: str, told: str, tmp_path: Path) -> None:
     busy = JSONResponse({"error": {"message": "busy"}}, 429, {"retry-after": after})
-    with live(broken(lambda: busy)) as back, live(chat_app(Upstream(back), People(tmp_path / "p.sqlite"))) as front:
+    with live(broken(lambda: busy)) as back, live(chat_app(RemoteEngine(back), Database(tmp_path / "p.sqlite"))) as front:
         answer = httpx.post(f"{front}/v1/completions", json={"model": "m", "prompt": "x"})
     assert (answer.status_code, answer.headers["retry-after"]) == (429, told)
 
@@ -215,7 +222,10 @@ def test_when_to_come_back_is_a_number_of_seconds(after: str, told: str, tmp_pat
 def test_usage_is_counted_only_where_it_is_a_count(tmp_path: Path) -> None:
     usage = '{"prompt_tokens": -3, "completion_tokens": "many"}'
     said = CHUNK + f'data: {{"choices": [], "usage": {usage}}}\n\ndata: [DONE]\n\n'
-    with live(broken(lambda: PlainTextResponse(said))) as back, live(chat_app(Upstream(back), People(tmp_path / "p.sqlite"))) as front:
+    with (
+        live(broken(lambda: PlainTextResponse(said))) as back,
+        live(chat_app(RemoteEngine(back), Database(tmp_path / "p.sqlite"))) as front,
+    ):
         assert httpx.post(f"{front}/v1/completions", json={"model": "m", "prompt": "x"}).json()["usage"] is None
 
 
@@ -230,7 +240,7 @@ def test_an_error_that_never_ends_is_not_read_to_its_end(tmp_path: Path) -> None
             await asyncio.sleep(0)  # here it is seen that the caller left
 
     answer = StreamingResponse(endless(), 400)
-    with live(broken(lambda: answer)) as back, live(chat_app(Upstream(back), People(tmp_path / "p.sqlite"))) as front:
+    with live(broken(lambda: answer)) as back, live(chat_app(RemoteEngine(back), Database(tmp_path / "p.sqlite"))) as front:
         told = httpx.post(f"{front}/v1/completions", json={"model": "m", "prompt": "x"}, timeout=30)
     assert (told.status_code, "answered 400" in told.text) == (400, True)
     assert sent < 50_000_000
@@ -238,9 +248,14 @@ def test_an_error_that_never_ends_is_not_read_to_its_end(tmp_path: Path) -> None
 
 def test_what_a_prompt_may_cost_is_guessed_from_its_bytes() -> None:
     with live(broken(Response)) as back:
-        engine = Upstream(back)
+        engine = RemoteEngine(back)
     messages = (Message("user", "abcd"), Message("assistant", "é" * 4), Message("user", "x" * 8))
     sizes = [
-        asyncio.run(engine.size(ask)) for ask in (Ask(None, "", Settings()), Ask(None, "x" * 40, Settings()), Ask(messages, "", Settings()))
+        asyncio.run(engine.count_tokens(ask))
+        for ask in (
+            completion(""),
+            completion("x" * 40),
+            GenerationRequest(messages, "", SamplingSettings()),
+        )
     ]
     assert sizes == [1, 11, 6]
