@@ -1,7 +1,7 @@
-"""What each number on the page means, in a sentence.
+"""Explanations of the numbers on the page, a sentence each.
 
-One table of (stage, key, label, sentence, format). It selects and formats; it computes nothing but what stands in
-a format.
+One table of (stage, key, label, sentence, format, headline). Numbers are selected and formatted, not
+computed.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,8 @@ from privllm.report.funnel import Reports
 
 @dataclass(frozen=True)
 class Fact:
+    """A number on the page, formatted, with its meaning."""
+
     label: str
     value: str
     meaning: str
@@ -24,7 +26,7 @@ def whole(value: Any) -> str:
 
 
 def short(value: float) -> str:
-    """1234567 -> 1.23 M, for numbers whose size matters more than their digits."""
+    """Format a number whose size matters more than its digits: 1234567 -> 1.23 M."""
     for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g} {unit}"
@@ -135,10 +137,10 @@ MEANINGS: tuple[tuple[str, str, str, str, Callable[[Any], str], bool], ...] = (
 
 
 def facts(reports: Reports) -> dict[str, list[Fact]]:
-    """{stage: facts}, only for numbers that are there."""
-    found: dict[str, list[Fact]] = {}
+    """Return {stage: facts} of the numbers that the reports have."""
+    by_stage: dict[str, list[Fact]] = {}
     for stage, key, label, meaning, form, headline in MEANINGS:
         value = (reports.get(stage) or {}).get(key)
         if value is not None:
-            found.setdefault(stage, []).append(Fact(label, form(value), meaning, headline))
-    return found
+            by_stage.setdefault(stage, []).append(Fact(label, form(value), meaning, headline))
+    return by_stage
