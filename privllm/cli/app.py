@@ -93,7 +93,7 @@ def check(
     """
     from privllm.engine.params_check import require_sound_params
     from privllm.engine.pipeline import PIPELINE
-    from privllm.manage.check import find_problems, mend
+    from privllm.manage.check import find_problems, fix_problems
 
     if not PIPELINE.is_file():
         raise UserError("there is no build here: run this from the root of the repository.")
@@ -105,7 +105,7 @@ def check(
         for line in problem.lines():
             say(line)
     if fix:
-        problems = mend(problems)
+        problems = fix_problems(problems)
     if problems:
         raise typer.Exit(1)
 
@@ -197,7 +197,7 @@ def compare(
             say_json(found.plain(), indent=1)
         else:
             console = Console(width=max(140, get_terminal_size((140, 24)).columns), highlight=False)
-            console.print(table(found, everything) if found.shown(everything) else "No metric differs.")
+            console.print(table(found, everything) if found.visible_rows(everything) else "No metric differs.")
             for line in ("", *found.notes):
                 say(line)
         lines = broken(found, conditions, fail_if_worse or [])
@@ -258,10 +258,10 @@ def forget(
     Their ids, digests and runs of 13 words, raw and cleaned, are searched in every output of the build. Then it names the revisions
     that still hold them, and the commands that purge those.
     """
-    from privllm.manage.forget import Terms, confirm
+    from privllm.manage.forget import ForgetOptions, confirm
     from privllm.manage.forget import forget as remove
 
-    remove(Path(), paths, Terms(say, None if yes else confirm, not no_repro))
+    remove(Path(), paths, ForgetOptions(say, None if yes else confirm, not no_repro))
 
 
 serving.add_to(app)

@@ -1,8 +1,9 @@
-"""What would betray that a forgotten document is still there: its id, its name, the digest of its bytes, and runs of 13 words of
-what it said, raw and cleaned. Runs are kept as 64-bit hashes, so that the note of what to look for is not itself a copy.
+"""Traces of forgotten documents to search the build for: id, source, digest of the bytes, and hashed
+runs of 13 words of the raw and of the cleaned text.
 
-The note (`.privllm/forget.parquet`) is written before anything is removed and lies there until absence has been proved, so a
-build that was interrupted, or put off, can be proved later.
+Word runs are kept as 64-bit hashes, so the file that lists what to search for is not itself a copy of
+the text. The file (`.privllm/forget.parquet`) is written before anything is removed and stays until the
+absence of the documents has been proved, so an interrupted or postponed build can be checked later.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,11 +23,11 @@ from privllm.dedup.shingles import shingles
 from privllm.manage.document_status import rows_of
 
 NOTE = Path(".privllm/forget.parquet")
-WORDS = 13  # in a run: as in tests of whether a benchmark was trained on
-FEWEST_CHARACTERS = 20  # of a text that is searched for as a whole because it has fewer words than a run
-BATCH = 500  # texts in memory together
+WORDS = 13  # in a run: the length commonly used to test whether a benchmark was in the training data
+FEWEST_CHARACTERS = 20  # of a text shorter than a run that is searched for as a whole
+BATCH = 500  # texts in memory at a time
 Item = TypeVar("Item")
-EVIDENCE = pa.schema(
+TRACES = pa.schema(
     [
         ("id", pa.string()),
         ("source", pa.string()),
@@ -37,8 +38,10 @@ EVIDENCE = pa.schema(
 
 
 @dataclass(frozen=True)
-class Evidence:
-    table: pa.Table  # EVIDENCE
+class ForgottenDocuments:
+    """Traces of the documents that must no longer be in the build."""
+
+    table: pa.Table  # TRACES
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -49,60 +52,79 @@ class Evidence:
 
     @cached_property
     def digests(self) -> set[str]:
-        return {digest for digests in self.table["digests"].to_pylist() for digest in digests}
+        return set().union(*self.table["digests"].to_pylist())
 
     @cached_property
     def names(self) -> set[str]:
-        """Ids, digests and sources: what nothing else is called."""
+        """Ids, digests and sources: strings that identify a document."""
         return self.ids | self.digests | set(self.table["source"].to_pylist())
 
     @cached_property
     def runs(self) -> np.ndarray:
-        """Every run of words, uint64, distinct and sorted."""
+        """Hashes of all word runs, uint64, distinct and sorted."""
         return np.unique(self.table["runs"].combine_chunks().flatten().to_numpy(zero_copy_only=False))
 
-    def among(self, hashes: np.ndarray) -> np.ndarray:
-        """Which of `hashes` are runs of a forgotten document, bool."""
+    def has_runs(self, hashes: np.ndarray) -> np.ndarray:
+        """Return a bool array: is each of `hashes` a word run of a forgotten document?"""
         if not len(self.runs):
             return np.zeros(len(hashes), bool)
-        places = np.minimum(np.searchsorted(self.runs, hashes), len(self.runs) - 1)
-        return self.runs[places] == hashes
+        positions = np.minimum(np.searchsorted(self.runs, hashes), len(self.runs) - 1)
+        return self.runs[positions] == hashes
 
-    def of(self, runs: np.ndarray, names: set[str]) -> list[str]:
-        """The sources that these runs and names tell of."""
-        rows = zip(*(self.table[column].to_pylist() for column in ("id", "source", "digests")), self.table["runs"], strict=True)
-        return sorted(
-            {
-                source
-                for identifier, source, digests, held in rows
-                if names & {identifier, source, *digests} or np.isin(runs, held.values.to_numpy(zero_copy_only=False)).any()
-            }
-        )
+    def sources_with(self, runs: np.ndarray, names: set[str]) -> list[str]:
+        """Return the sorted sources of the documents that have any of these word runs or names."""
+        sources = set()
+        ids, all_sources, digests = (self.table[name].to_pylist() for name in ("id", "source", "digests"))
+        for row, source in enumerate(all_sources):
+            document_runs = self.table["runs"][row].values.to_numpy(zero_copy_only=False)
+            has_name = not names.isdisjoint({ids[row], source, *digests[row]})
+            if has_name or np.isin(runs, document_runs).any():
+                sources.add(source)
+        return sorted(sources)
+
+    def without(self, ids: set[str]) -> "ForgottenDocuments":
+        """Return a copy that lacks the documents `ids`."""
+        stays = [identifier not in ids for identifier in self.table["id"].to_pylist()]
+        return ForgottenDocuments(self.table.filter(pa.array(stays, pa.bool_())))
+
+    def merged_with(self, second: "ForgottenDocuments") -> "ForgottenDocuments":
+        """Return the documents of both. A document whose text changed in between has two rows."""
+        return ForgottenDocuments(pa.concat_tables([self.table, second.table]).combine_chunks())
 
     def save(self, root: Path) -> None:
+        """Write the traces to `NOTE` below `root`."""
         write_table(self.table, root / NOTE)
 
 
-def gather(root: Path, documents: Iterable[Document | Refused], built: dict[str, str]) -> Evidence:
-    """The evidence of what is about to go, from the sources' `documents` and from all that the build has made of them.
+def load(path: Path) -> ForgottenDocuments:
+    """Read the file that `save` wrote; no documents where there is none."""
+    return ForgottenDocuments(read_table(path) if path.is_file() else TRACES.empty_table())
 
-    built: {id: source} of more documents, known to the build alone.
+
+def gather_traces(root: Path, documents: Iterable[Document | Refused], built: dict[str, str]) -> ForgottenDocuments:
+    """Return the traces of `documents`, which are still in the sources, and of all that the build made of them.
+
+    built: {id: source} of further documents that only the build still has.
     """
-    found = {identifier: _Traces(source) for identifier, source in built.items()}
+    traces = {identifier: _Traces(source) for identifier, source in built.items()}
     for batch in _batches(documents):
-        for document in batch:
-            found.setdefault(document_id(document.source), _Traces(document.source))
+        ids = [document_id(document.source) for document in batch]
+        for identifier, document in zip(ids, batch, strict=True):
+            traces.setdefault(identifier, _Traces(document.source))
         texts = [document.text if isinstance(document, Document) else "" for document in batch]
-        _add(found, [document_id(document.source) for document in batch], [document.digest for document in batch], texts)
+        _add_traces(traces, ids, [document.digest for document in batch], texts)
     for folder in ("collect", "clean", "clean/dropped", "dedup"):
-        for ids in _batches(sorted(found)):  # sorted, so that a batch lies in few shards
+        for ids in _batches(sorted(traces)):  # sorted, so that a batch lies in few shards
             rows = rows_of(root / "data" / folder, ids, ["id", "digest", "text"])
-            _add(found, list(rows), [row["digest"] for row in rows.values()], [row["text"] for row in rows.values()])
-    return Evidence(pa.Table.from_pylist([traces.row(identifier) for identifier, traces in sorted(found.items())], EVIDENCE))
+            digests = [row["digest"] for row in rows.values()]
+            texts = [row["text"] for row in rows.values()]
+            _add_traces(traces, list(rows), digests, texts)
+    table_rows = [traces[identifier].row(identifier) for identifier in sorted(traces)]
+    return ForgottenDocuments(pa.Table.from_pylist(table_rows, TRACES))
 
 
 class _Traces:
-    """What is known of one document."""
+    """Traces of one document, while they are being gathered."""
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -110,13 +132,17 @@ class _Traces:
         self.runs = np.zeros(0, np.uint64)
 
     def row(self, identifier: str) -> dict[str, object]:
-        return {"id": identifier, "source": self.source, "digests": sorted(self.digests), "runs": self.runs}
+        digests = sorted(self.digests)
+        return {"id": identifier, "source": self.source, "digests": digests, "runs": self.runs}
 
 
-def _add(found: dict[str, _Traces], ids: list[str], digests: list[str], texts: list[str]) -> None:
-    for identifier, digest, runs in zip(ids, digests, runs_of(texts), strict=True):
-        found[identifier].digests |= {digest} - {""}
-        found[identifier].runs = np.union1d(found[identifier].runs, runs)
+def _add_traces(traces: dict[str, _Traces], ids: list[str], digests: list[str], texts: list[str]) -> None:
+    """Add the digests and word runs of one version of some documents."""
+    for identifier, digest, runs in zip(ids, digests, hash_word_runs(texts), strict=True):
+        document = traces[identifier]
+        if digest:
+            document.digests.add(digest)
+        document.runs = np.union1d(document.runs, runs)
 
 
 def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
@@ -125,22 +151,14 @@ def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield batch
 
 
-def runs_of(texts: Sequence[str]) -> list[np.ndarray]:
-    """The hashes of the runs of `WORDS` words of each text, uint64; a shorter text is one run, a very short one none."""
+def hash_word_runs(texts: Sequence[str]) -> list[np.ndarray]:
+    """Return the hashes of the runs of `WORDS` words of each text, uint64.
+
+    A text with fewer words is one run, and one with fewer than `FEWEST_CHARACTERS` characters none.
+    """
     hashes, offsets = shingles(texts, WORDS)
-    runs = [hashes[start:end] for start, end in pairwise(offsets)]
-    return [found[:0] if len(text) < FEWEST_CHARACTERS else found for text, found in zip(texts, runs, strict=True)]
-
-
-def load(path: Path) -> Evidence:
-    """The note at `path`; nothing where there is none."""
-    return Evidence(read_table(path) if path.is_file() else EVIDENCE.empty_table())
-
-
-def merged(first: Evidence, second: Evidence) -> Evidence:
-    """Both: a document may then have two rows, of what it said at two times."""
-    return Evidence(pa.concat_tables([first.table, second.table]).combine_chunks())
-
-
-def without(evidence: Evidence, ids: set[str]) -> Evidence:
-    return Evidence(evidence.table.filter(pa.array([identifier not in ids for identifier in evidence.table["id"].to_pylist()], pa.bool_())))
+    runs = []
+    for text, (start, end) in zip(texts, pairwise(offsets), strict=True):
+        too_short = len(text) < FEWEST_CHARACTERS
+        runs.append(hashes[start:start] if too_short else hashes[start:end])
+    return runs

@@ -1,9 +1,10 @@
-"""Is anything of some documents left in the build? Every file that dvc.yaml declares as an output is read, and what is found in it
-is held against what the remaining documents say themselves.
+"""Verification that no trace of some documents is left in the build's outputs.
 
-Ids, digests and sources are looked for as whole strings, ids and digests also inside longer ones; runs of words in every string
-of Parquet, Arrow and JSON, in HTML and other text as written and as displayed, and in the text of packed tokens. In binary files
-(weights) only ids and digests can be. A find that a document which stays says too, read again from data/sources, is no evidence.
+Reads every file that dvc.yaml declares as an output. Ids, digests and sources are searched for as whole
+strings, ids and digests also inside longer strings; word runs in every string of Parquet, Arrow and JSON
+files, in HTML and other text as written and as displayed, and in the text of packed tokens. In binary
+files (weights) only ids and digests can be searched for. A match is no evidence where a remaining
+document, read again from data/sources, contains the same text.
 """
 
 import html
@@ -23,7 +24,7 @@ import pyarrow.parquet as pq
 from privllm.core.records import document_id
 from privllm.engine.executor import map_shards
 from privllm.engine.pipeline import declared_stages, outputs_of
-from privllm.manage.evidence import Evidence, load, runs_of
+from privllm.manage.forgotten_documents import ForgottenDocuments, hash_word_runs, load
 
 HEX_DIGITS = np.isin(np.arange(256), list(b"0123456789abcdef"))
 NAME_BYTES = 32  # of an id or digest, hexadecimal
@@ -33,11 +34,14 @@ ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 PROBE_BYTES = 8192
 BATCH_ROWS = 1000
 TOKENIZER = "data/tokenizer/tokenizer.json"
+DOCUMENT_COLUMNS = ["id", "source", "digest", "text"]
+# (digest, texts) of the document that data/sources holds under a source now; empty where there is none
+ReadSource = Callable[[str], Iterable[tuple[str, list[str]]]]
 
 
 @dataclass
-class Found:
-    """What of the evidence stands somewhere."""
+class Matches:
+    """Traces of forgotten documents that a text contains."""
 
     names: set[str] = field(default_factory=set)
     runs: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))  # distinct, sorted
@@ -45,158 +49,185 @@ class Found:
     def __bool__(self) -> bool:
         return bool(self.names) or len(self.runs) > 0
 
-    def add(self, other: "Found") -> None:
-        self.names = self.names | other.names
-        self.runs = np.union1d(self.runs, other.runs)
+    def add(self, more: "Matches") -> None:
+        self.names = self.names | more.names
+        self.runs = np.union1d(self.runs, more.runs)
 
-    def minus(self, other: "Found") -> "Found":
-        return Found(self.names - other.names, np.setdiff1d(self.runs, other.runs, assume_unique=True))
+    def minus(self, explained: "Matches") -> "Matches":
+        runs = np.setdiff1d(self.runs, explained.runs, assume_unique=True)
+        return Matches(self.names - explained.names, runs)
 
 
 @dataclass
-class Searched:
-    """One file: what was found, and by which other documents, in its rows, that may be explained."""
+class FileMatches:
+    """Matches in one file, and which remaining documents in its rows may explain them."""
 
-    found: Found
-    said_by: dict[str, Found]  # by source
+    matches: Matches
+    explained_by: dict[str, Matches]  # by source
     binary: bool
 
 
 @dataclass
-class Proof:
-    """`left` is empty where nothing but what other documents say was found."""
+class RemovalProof:
+    """Result of the search; `left` is empty where remaining documents explain every match."""
 
     files: int = 0
     bytes: int = 0
-    binary: int = 0  # files in which no words could be looked for
-    shared: Found = field(default_factory=Found)  # found, and said by documents that stay
-    sayers: dict[str, int] = field(default_factory=dict)  # source of a document that stays: runs it explains
-    left: dict[str, Found] = field(default_factory=dict)  # by file
+    binary: int = 0  # files in which no words could be searched for
+    shared: Matches = field(default_factory=Matches)  # matches that remaining documents contain too
+    explained_by: dict[str, int] = field(default_factory=dict)  # source of a remaining document: runs it explains
+    left: dict[str, Matches] = field(default_factory=dict)  # by file
 
 
-def outputs(root: Path) -> list[Path]:
-    """Every file that stands where dvc.yaml declares an output, a metric or a plot."""
-    paths = {root / path for stage in declared_stages(root).values() for path in outputs_of(stage)}
-    files = {file for path in paths for file in ([path] if path.is_file() else path.rglob("*"))}
+def output_files(root: Path) -> list[Path]:
+    """Return every file that exists where dvc.yaml declares an output, a metric or a plot, sorted."""
+    files: set[Path] = set()
+    for stage in declared_stages(root).values():
+        for output in outputs_of(stage):
+            path = root / output
+            files.update([path] if path.is_file() else path.rglob("*"))
     return sorted(file for file in files if file.is_file())
 
 
-def prove(root: Path, note: Path, read_again: Callable[[str], Iterable[tuple[str, list[str]]]]) -> Proof:
-    """Search every output for the evidence in the file `note`.
-
-    read_again(source): (digest, texts) of the document that the sources hold under that name today; nothing where there is none.
-    """
-    evidence = load(note)
-    paths = outputs(root)
-    searched = map_shards(search_file, [(path, note, root / TOKENIZER) for path in paths], "proof")
-    proof = Proof(len(paths), sum(path.stat().st_size for path in paths), sum(one.binary for one in searched))
-    for one in searched:
-        for source, said in one.said_by.items():
-            if said.minus(proof.shared):
-                _explain(proof, evidence, source, read_again)
-    for path, one in zip(paths, searched, strict=True):
-        if left := one.found.minus(proof.shared):
-            proof.left[str(path.relative_to(root))] = left
+def prove_removal(root: Path, note: Path, read_source: ReadSource) -> RemovalProof:
+    """Search every output for the traces in the file `note`."""
+    forgotten = load(note)
+    paths = output_files(root)
+    results = map_shards(search_file, [(path, note, root / TOKENIZER) for path in paths], "proof")
+    total_bytes = sum(path.stat().st_size for path in paths)
+    proof = RemovalProof(len(paths), total_bytes, sum(result.binary for result in results))
+    for result in results:
+        for source, matches in result.explained_by.items():
+            if matches.minus(proof.shared):
+                _explain(proof, forgotten, source, read_source)
+    for path, result in zip(paths, results, strict=True):
+        unexplained = result.matches.minus(proof.shared)
+        if unexplained:
+            proof.left[str(path.relative_to(root))] = unexplained
     return proof
 
 
-def _explain(proof: Proof, evidence: Evidence, source: str, read_again: Callable[[str], Iterable[tuple[str, list[str]]]]) -> None:
-    """Add what the document that is `source` today says itself to what is shared."""
-    for digest, texts in read_again(source):
-        said = _in_texts(texts, evidence)
-        said.names = {digest} & evidence.digests
-        if new := said.minus(proof.shared):
-            proof.sayers[source] = len(new.runs)
-            proof.shared.add(new)
+def _explain(proof: RemovalProof, forgotten: ForgottenDocuments, source: str, read_source: ReadSource) -> None:
+    """Add to the shared matches what the document now at `source` contains itself."""
+    for digest, texts in read_source(source):
+        matches = _search_texts(texts, forgotten)
+        matches.names = {digest} & forgotten.digests
+        unexplained = matches.minus(proof.shared)
+        if unexplained:
+            proof.explained_by[source] = len(unexplained.runs)
+            proof.shared.add(unexplained)
 
 
-def search_file(path: Path, note: Path, tokenizer: Path) -> Searched:
-    """What of the evidence in `note` stands in one file."""
-    evidence = _evidence(note, note.stat().st_mtime_ns)
-    said_by: dict[str, Found] = {}
+def search_file(path: Path, note: Path, tokenizer: Path) -> FileMatches:
+    """Search one file for the traces in the file `note`."""
+    forgotten = _load_cached(note, note.stat().st_mtime_ns)
     if path.suffix == ".parquet":
-        with pq.ParquetFile(path) as file:
-            found = _in_table(file.iter_batches(BATCH_ROWS, use_threads=False), evidence, said_by)
-        return Searched(found, said_by, False)
+        return _search_parquet(path, forgotten)
     if path.suffix == ".arrow":
-        with pa.memory_map(str(path)) as mapped:
-            batches = list(pa.ipc.open_stream(mapped))
-            found = _in_table(batches, evidence, said_by)
-            found.add(_in_texts(list(_unpacked(batches, tokenizer)), evidence))
-        return Searched(found, said_by, False)
+        return _search_arrow(path, forgotten, tokenizer)
     with path.open("rb") as file:
         if b"\0" in file.read(PROBE_BYTES):
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return Searched(Found(names_in(data) & evidence.names), {}, True)
+                names = hex_names(data) & forgotten.names
+            return FileMatches(Matches(names), {}, True)
     text = path.read_text("utf-8", "replace")
-    found = _in_texts([view for string in _strings(text, path.suffix) for view in views(string)], evidence)
-    return Searched(found, {}, False)
+    texts: list[str] = []
+    for string in _strings_in(text, path.suffix):
+        texts += views(string)
+    return FileMatches(_search_texts(texts, forgotten), {}, False)
 
 
 @lru_cache(1)
-def _evidence(note: Path, modified: int) -> Evidence:
+def _load_cached(note: Path, modified: int) -> ForgottenDocuments:
     return load(note)
 
 
-def _in_texts(texts: list[str], evidence: Evidence) -> Found:
-    """Evidence in strings, each by itself."""
-    found = Found(evidence.names.intersection(texts))
-    longer = [text for text in texts if len(text) > NAME_BYTES]
-    found.names |= evidence.names & names_in("\n".join(longer).encode("utf-8", "replace"))
-    runs = np.concatenate([np.zeros(0, np.uint64), *runs_of(texts)])
-    found.runs = np.unique(runs[evidence.among(runs)])
-    return found
+def _search_parquet(path: Path, forgotten: ForgottenDocuments) -> FileMatches:
+    explained_by: dict[str, Matches] = {}
+    with pq.ParquetFile(path) as file:
+        batches = file.iter_batches(BATCH_ROWS, use_threads=False)
+        matches = _search_table(batches, forgotten, explained_by)
+    return FileMatches(matches, explained_by, False)
 
 
-def _in_table(batches: Iterable[pa.RecordBatch], evidence: Evidence, said_by: dict[str, Found]) -> Found:
-    """Evidence in every string column. Rows of other documents go to `said_by`, but for what those before them say too."""
-    found, explained = Found(), Found()
+def _search_arrow(path: Path, forgotten: ForgottenDocuments, tokenizer: Path) -> FileMatches:
+    explained_by: dict[str, Matches] = {}
+    with pa.memory_map(str(path)) as mapped:
+        batches = list(pa.ipc.open_stream(mapped))
+        matches = _search_table(batches, forgotten, explained_by)
+        matches.add(_search_texts(list(_decode_packed(batches, tokenizer)), forgotten))
+    return FileMatches(matches, explained_by, False)
+
+
+def _search_texts(texts: list[str], forgotten: ForgottenDocuments) -> Matches:
+    """Search strings, each by itself."""
+    names = forgotten.names.intersection(texts)
+    long_texts = "\n".join(text for text in texts if len(text) > NAME_BYTES)
+    names |= forgotten.names & hex_names(long_texts.encode("utf-8", "replace"))
+    runs = np.concatenate([np.zeros(0, np.uint64), *hash_word_runs(texts)])
+    return Matches(names, np.unique(runs[forgotten.has_runs(runs)]))
+
+
+def _search_table(
+    batches: Iterable[pa.RecordBatch],
+    forgotten: ForgottenDocuments,
+    explained_by: dict[str, Matches],
+) -> Matches:
+    """Search every string column. Adds to `explained_by` the rows of remaining documents that explain a match."""
+    matches, explained = Matches(), Matches()
     for batch in batches:
         for column in batch.columns:
-            for strings in strings_of(column):
-                found.add(_in_texts([text for text in strings.to_pylist() if text is not None], evidence))
-        if not {"id", "source", "digest", "text"} <= set(batch.schema.names) or not found.minus(explained):
+            for strings in string_arrays(column):
+                texts = strings.drop_null().to_pylist()
+                matches.add(_search_texts(texts, forgotten))
+        if not set(DOCUMENT_COLUMNS) <= set(batch.schema.names) or not matches.minus(explained):
             continue
-        for row in batch.select(["id", "source", "digest", "text"]).to_pylist():
-            if row["id"] not in evidence.ids and row["id"] == document_id(row["source"]):
-                said = _in_texts([row["digest"], row["text"]], evidence)
-                if said.minus(explained):
-                    said_by[row["source"]] = said
-                    explained.add(said)
-    return found
+        for row in batch.select(DOCUMENT_COLUMNS).to_pylist():
+            if row["id"] in forgotten.ids or row["id"] != document_id(row["source"]):
+                continue
+            row_matches = _search_texts([row["digest"], row["text"]], forgotten)
+            if row_matches.minus(explained):
+                explained_by[row["source"]] = row_matches
+                explained.add(row_matches)
+    return matches
 
 
-def strings_of(column: pa.Array) -> Iterator[pa.Array]:
-    """The string arrays within a column, however nested."""
+def string_arrays(column: pa.Array) -> Iterator[pa.Array]:
+    """Yield the string arrays within a column, however nested."""
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         yield column
     elif pa.types.is_dictionary(kind):
-        yield from strings_of(column.dictionary)
+        yield from string_arrays(column.dictionary)
     elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        yield from strings_of(column.flatten())
+        yield from string_arrays(column.flatten())
     elif pa.types.is_struct(kind):
-        for part in column.flatten():
-            yield from strings_of(part)
+        for child in column.flatten():
+            yield from string_arrays(child)
 
 
-def _unpacked(batches: list[pa.RecordBatch], tokenizer: Path) -> Iterator[str]:
-    """The texts that a shard's rows were packed from: rows overlap by one token, and a boundary stands between documents."""
+def _decode_packed(batches: list[pa.RecordBatch], tokenizer: Path) -> Iterator[str]:
+    """Yield the texts that a shard was packed from: rows overlap by one token, boundaries separate documents."""
     from privllm.tokens.vocabulary import BOUNDARY
 
-    parts: list[np.ndarray] = []
+    chunks: list[np.ndarray] = []
     for batch in batches:
         if "input_ids" in batch.schema.names and len(batch):
-            column = batch.column("input_ids")
-            offsets = column.offsets.to_numpy()
-            kept = np.ones(offsets[-1] - offsets[0], bool)
-            kept[offsets[:-1] - offsets[0]] = False
-            kept[:1] |= not parts
-            parts.append(column.values.to_numpy()[offsets[0] : offsets[-1]][kept])
-    stream = np.concatenate(parts or [np.zeros(0, np.int32)])
-    for part in np.split(stream, np.flatnonzero(stream == BOUNDARY)):
-        if len(tokens := part[part != BOUNDARY]):
+            chunks.append(_without_overlap(batch.column("input_ids"), keep_first=not chunks))
+    stream = np.concatenate(chunks or [np.zeros(0, np.int32)])
+    for chunk in np.split(stream, np.flatnonzero(stream == BOUNDARY)):
+        tokens = chunk[chunk != BOUNDARY]
+        if len(tokens):
             yield _encoder(tokenizer).decode(tokens)
+
+
+def _without_overlap(column: pa.ListArray, keep_first: bool) -> np.ndarray:
+    """Return the tokens of all rows but the first of each, which repeats the last of the row before."""
+    offsets = column.offsets.to_numpy()
+    is_new = np.ones(offsets[-1] - offsets[0], bool)
+    is_new[offsets[:-1] - offsets[0]] = False
+    is_new[:1] = keep_first
+    return column.values.to_numpy()[offsets[0] : offsets[-1]][is_new]
 
 
 @lru_cache(1)
@@ -206,8 +237,8 @@ def _encoder(tokenizer: Path) -> Any:
     return Encoder.open(tokenizer.parent)
 
 
-def _strings(text: str, suffix: str) -> Iterator[str]:
-    """Every string of a JSON file, keys included; otherwise the whole text."""
+def _strings_in(text: str, suffix: str) -> Iterator[str]:
+    """Yield every string of a JSON file, keys included; for other files the whole text."""
     try:
         waiting = [json.loads(text)] if suffix == ".json" else [text]
     except ValueError:
@@ -223,26 +254,38 @@ def _strings(text: str, suffix: str) -> Iterator[str]:
 
 
 def views(text: str) -> set[str]:
-    """A text as it is, without the backslashes of JSON inside it, and each of these as a browser shows it, whole and in pieces."""
-    plain = {text, ESCAPE.sub(_unescaped, text)} if "\\" in text else {text}
-    shown = {html.unescape(TAG.sub(" ", one)) for one in plain if "<" in one or "&" in one}
-    pieces = {html.unescape(piece).strip() for one in plain if "<" in one for piece in TAG.split(one)}
-    return plain | shown | pieces | {line.strip() for line in text.splitlines()}
+    """Return a text in every form in which it may have been written.
+
+    As it is, line by line, without JSON's backslashes, and without HTML's tags and entities: whole, and
+    cut at each tag.
+    """
+    unescaped = {text, ESCAPE.sub(_unescape, text)} if "\\" in text else {text}
+    forms = set(unescaped)
+    for form in unescaped:
+        if "<" in form or "&" in form:
+            forms.add(html.unescape(TAG.sub(" ", form)))
+        if "<" in form:
+            forms |= {html.unescape(piece).strip() for piece in TAG.split(form)}
+    forms |= {line.strip() for line in text.splitlines()}
+    return forms
 
 
-def _unescaped(found: re.Match[str]) -> str:
-    code = found[1] or found[2]
-    return chr(int(code, 16)) if code else " " if found[3] in "nrtbf" else found[3]
+def _unescape(escape: re.Match[str]) -> str:
+    code = escape[1] or escape[2]
+    if code:
+        return chr(int(code, 16))
+    return " " if escape[3] in "nrtbf" else escape[3]
 
 
-def names_in(data: bytes | mmap.mmap) -> set[str]:
-    """Every run of exactly 32 hexadecimal digits."""
-    found = set()
+def hex_names(data: bytes | mmap.mmap) -> set[str]:
+    """Return every run of exactly 32 hexadecimal digits."""
+    names = set()
     for start in range(0, len(data), BLOCK_BYTES):
         block = data[max(0, start - NAME_BYTES - 1) : start + BLOCK_BYTES]
-        inside = np.zeros(len(block) + 2, bool)
-        inside[1:-1] = HEX_DIGITS[np.frombuffer(block, np.uint8)]
-        edges = np.flatnonzero(inside[1:] != inside[:-1])
-        begins = edges[::2][np.diff(edges)[::2] == NAME_BYTES]
-        found |= {block[begin : begin + NAME_BYTES].decode() for begin in begins.tolist()}
-    return found
+        is_digit = np.zeros(len(block) + 2, bool)
+        is_digit[1:-1] = HEX_DIGITS[np.frombuffer(block, np.uint8)]
+        edges = np.flatnonzero(is_digit[1:] != is_digit[:-1])
+        lengths = np.diff(edges)[::2]
+        begins = edges[::2][lengths == NAME_BYTES]
+        names |= {block[begin : begin + NAME_BYTES].decode() for begin in begins.tolist()}
+    return names
