@@ -105,7 +105,7 @@ def _compare(before: Contents, now: Contents) -> Changes:
 
 
 def _digests_now(files: Survey, sources: Path) -> dict[str, str]:
-    """Return the MD5 of each file by source; files that look unchanged since the last build are not read again."""
+    """Return the MD5 of each file by source, without reading files that look unchanged since the last build."""
     digests = {}
     names, remembered = files.files["source"].to_pylist(), recall(INDEX, files.files).to_pylist()
     for source, md5 in zip(names, remembered, strict=True):

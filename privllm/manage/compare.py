@@ -78,7 +78,7 @@ class Comparison:
         return [row for row in self.rows if not self._is_repeated(row) and (everything or self._differs(row))]
 
     def _is_repeated(self, row: Row) -> bool:
-        """Return whether a figure on common documents repeats the figure itself: both scored the same documents."""
+        """Return whether a figure on common documents repeats the plain figure."""
         overlap = self.documents.get(row.file)
         return row.metric.startswith(COMMON) and overlap is not None and overlap.same
 

@@ -39,7 +39,7 @@ class Fate:
     quarantine: Row | None = None  # digest, bytes, reason, detail
     clean: Row | None = None  # kept, language, language_score, placeholders, reason, detail
     dedup: Row | None = None  # kept, reason, cluster, survivor (id), survivor_source
-    pack: Row | None = None  # split, tokens, rows ([first, last] or None), again (the rows of each further copy), file
+    pack: Row | None = None  # split, tokens, rows ([first, last] or None), again (rows of further copies), file
     annotated: bool | None = None
 
 
@@ -204,7 +204,10 @@ def _add_copy(packed: dict[str, Row], document: Row, file: Path, begin: int, end
 
 
 def _rows(file: Path, begin: int, end: int) -> list[int] | None:
-    """Return the first and last row with the tokens `begin` to `end` (not included) as labels; see tokens/pack.py."""
+    """Return the first and last row with the tokens `begin` to `end` (not included) as labels.
+
+    See tokens/pack.py.
+    """
     if not file.is_file():
         return None
     with pa.memory_map(str(file)) as mapped:

@@ -117,7 +117,7 @@ class Build:
         return self._locks[path]
 
     def md5(self, stage_path: StagePath) -> str:
-        """Return the MD5 of what is at a path now, "" for nothing. DVC remembers it for files that look unchanged."""
+        """Return the MD5 of what is at a path now, "" for nothing. DVC caches it for unchanged files."""
         if stage_path.path not in self._md5:
             entry = stage_path.entry
             self._md5[stage_path.path] = entry.get_hash().value if entry.exists else ""
@@ -160,7 +160,7 @@ class Build:
         return md5s if is_complete else None
 
     def _run_in_lock(self, stage: Stage, deps: Mapping[str, str]) -> dict[str, Any]:
-        """Return the run that dvc.lock records, if its command, parameters and dependencies are the same; else {}."""
+        """Return the run in dvc.lock, if its command, parameters and dependencies are the same; else {}."""
         unchanged = (
             stage.locked.get("cmd") == stage.command
             and stage.recorded_params == stage.params
@@ -207,7 +207,7 @@ def _may_be_cached(stage: Stage, deps: Mapping[str, str]) -> bool:
 
 
 def _declared_sections(recorded: dict[str, Any], sections: Any) -> dict[str, Any]:
-    """Return the recorded parameters of the sections that dvc.yaml names; of all where it names the whole file."""
+    """Return the recorded parameters of the sections that dvc.yaml names, or of all if it names none."""
     if not sections:
         return dict(recorded)
     return {section: values for section, values in recorded.items() if section in sections}
@@ -219,7 +219,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def open_build() -> Iterator[Build]:
-    """Open the DVC repository whose root is the working directory. Raises UserError for one that DVC cannot read."""
+    """Open the DVC repository whose root is the working directory.
+
+    Raises UserError for one that DVC cannot read.
+    """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 

@@ -102,7 +102,7 @@ def load(path: Path) -> ForgottenDocuments:
 
 
 def gather_traces(root: Path, documents: Iterable[Document | Refused], built: dict[str, str]) -> ForgottenDocuments:
-    """Return the traces of `documents`, which are still in the sources, and of all that the build made of them.
+    """Return the traces of `documents`, which are still in the sources, and of what the build made of them.
 
     built: {id: source} of further documents that only the build still has.
     """

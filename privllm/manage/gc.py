@@ -178,7 +178,7 @@ def _free(path: Path, referenced: bool, result: Freed, dry_run: bool) -> None:
 
 
 def _drop_notes(cache: Cache, dropped_actions: Set[Path], dry_run: bool) -> int:
-    """Drop notes that lead to a dropped action, and of every other kind all but the newest; return how many."""
+    """Drop notes of dropped actions, and of every other kind all but the newest; return how many."""
     outdated: list[Path] = []
     for folder in (cache.folder / "privllm").glob("*/"):
         if folder.name == "actions":

@@ -140,7 +140,7 @@ def _packed(lock: bytes) -> tuple[str, bool] | None:
 
 
 def _pack_entry(stages: dict[str, Any], stage: str, key: str) -> str:
-    """Return the MD5 of data/pack among the entries `key` of a stage, or of its matrix; "" where it is not there."""
+    """Return the MD5 of data/pack among the entries `key` of a stage or its matrix; "" where it is missing."""
     for name, locked in stages.items():
         if name.partition("@")[0] != stage:
             continue

@@ -81,6 +81,6 @@ class PredictedHashes:
         return makers
 
     def fingerprint(self, path: str, content: str) -> dict[str, Any] | None:
-        """Return the fingerprint with the MD5 `content` that will be at `path`; None where its text is lost."""
+        """Return the fingerprint with the MD5 `content` that will be at `path`; None where it is lost."""
         data = self.prints.get(path) or self.build.content(content)
         return json.loads(data) if data else None

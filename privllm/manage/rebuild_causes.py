@@ -97,7 +97,10 @@ def _changes_within(module: str, before: Mapping[str, str], after: Mapping[str, 
         elif before[name] != after[name]:
             changes[name] = "changed"
     # A definition that is added or removed also changes the class or module around it: not worth a sentence.
-    surroundings = {name.rpartition(".")[0] or "<module>" for name, change in changes.items() if change != "changed"}
+    surroundings = set()
+    for name, change in changes.items():
+        if change != "changed":
+            surroundings.add(name.rpartition(".")[0] or "<module>")
     sentences = []
     for name, change in changes.items():
         if change == "changed" and name in surroundings:

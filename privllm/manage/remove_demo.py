@@ -60,8 +60,8 @@ def remove_demo(root: Path, sources: Path = SOURCES) -> RemovedDemo:
     if tasks:
         with replacing(path) as partial:
             partial.write_text(remaining_text, "utf-8")
-    pages, others = remove_pages(root / sources)
-    return RemovedDemo(sources / FOLDER, pages, tasks, others)
+    pages, other_files = remove_pages(root / sources)
+    return RemovedDemo(sources / FOLDER, pages, tasks, other_files)
 
 
 def demo_tasks(params: dict[str, Any]) -> list[str]:

@@ -19,9 +19,9 @@ NOTES = Path(".privllm")  # the log of durations, unfinished trainings, digests 
 
 
 def wipe(root: Path) -> list[str]:
-    """Remove every output, metric and plot that dvc.yaml declares, and leftovers of earlier families and tasks.
+    """Remove every output, metric and plot that dvc.yaml declares; return the removed paths.
 
-    Returns their paths.
+    Leftovers of earlier families and tasks are removed too.
     """
     removed = remove_leftovers(root)
     paths = {NOTES.as_posix()}

@@ -45,7 +45,7 @@ def source_name(word: str, folder: Path) -> str:
 
 
 def is_below(source: str, name: str) -> bool:
-    """Return whether the document `source` is `name`, a line of the JSONL file `name`, or in the folder `name`."""
+    """Return whether a document is `name` itself, a line of the JSONL file, or in the folder `name`."""
     if source == name or not name or source.startswith(f"{name}/"):
         return True
     file, mark, number = source.rpartition("#")

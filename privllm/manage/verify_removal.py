@@ -75,7 +75,7 @@ class RemovalProof:
     bytes: int = 0
     binary: int = 0  # files in which no words could be searched for
     shared: Matches = field(default_factory=Matches)  # matches that remaining documents contain too
-    explained_by: dict[str, int] = field(default_factory=dict)  # source of a remaining document: runs it explains
+    explained_by: dict[str, int] = field(default_factory=dict)  # by source of a remaining document: runs
     left: dict[str, Matches] = field(default_factory=dict)  # by file
 
 
@@ -173,7 +173,7 @@ def _search_table(
     forgotten: ForgottenDocuments,
     explained_by: dict[str, Matches],
 ) -> Matches:
-    """Search every string column. Adds to `explained_by` the rows of remaining documents that explain a match."""
+    """Search every string column; add to `explained_by` the remaining documents that explain a match."""
     matches, explained = Matches(), Matches()
     for batch in batches:
         for column in batch.columns:
@@ -207,7 +207,10 @@ def string_arrays(column: pa.Array) -> Iterator[pa.Array]:
 
 
 def _decode_packed(batches: list[pa.RecordBatch], tokenizer: Path) -> Iterator[str]:
-    """Yield the texts that a shard was packed from: rows overlap by one token, boundaries separate documents."""
+    """Yield the texts that a shard was packed from.
+
+    Rows overlap by one token, and boundaries separate documents.
+    """
     from privllm.tokens.vocabulary import BOUNDARY
 
     chunks: list[np.ndarray] = []

@@ -129,7 +129,8 @@ EXPLANATIONS: dict[str, list[Explanation]] = {
         Explanation(
             "validation_loss",
             "Validation loss",
-            "nats per token on held-out documents, by which training stops or decays. Far above the training loss means overfitting.",
+            "nats per token on held-out documents, which decides when training stops or decays. "
+            "A value far above the training loss means overfitting.",
             places(3),
         ),
         Explanation(

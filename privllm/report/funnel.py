@@ -60,10 +60,8 @@ def funnel(reports: Reports) -> Funnel:
     for before, step in pairwise(steps):
         lost = sum(loss.count for loss in step.lost)
         if before.count != step.count + lost:
-            disagreements.append(
-                f"{before.count:,} documents were {before.label}, but {step.count:,} {step.label} and {lost:,} dropped "
-                f"make {step.count + lost:,}."
-            )
+            remaining = f"{step.count:,} {step.label} and {lost:,} dropped make {step.count + lost:,}"
+            disagreements.append(f"{before.count:,} documents were {before.label}, but {remaining}.")
     return Funnel(tuple(steps), tuple(disagreements))
 
 

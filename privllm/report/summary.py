@@ -126,7 +126,7 @@ def _figures(reports: Reports, families: Mapping[str, Reports]) -> RenderableTyp
 
 
 def _people(reports: Reports, aligned: Reports) -> list[RenderableType]:
-    """Return what the model learnt from people, and the gate's verdict; nothing of a build that had neither."""
+    """Return what the model learnt from people, and the gate's verdict, as far as there are any."""
     lines = []
     if aligned.get("aligned"):
         lines.append(Text.assemble(("learnt  ", "bold"), _learnt(aligned)))
