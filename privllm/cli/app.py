@@ -102,7 +102,7 @@ def check(
     """
     from privllm.engine.params_check import require_sound_params
     from privllm.engine.pipeline import PIPELINE
-    from privllm.manage.check import find_problems, mend
+    from privllm.manage.check import find_problems, fix_problems
 
     if not PIPELINE.is_file():
         raise UserError("there is no build here: run this from the root of the repository.")
@@ -114,7 +114,7 @@ def check(
         for line in problem.lines():
             say(line)
     if fix:
-        problems = mend(problems)
+        problems = fix_problems(problems)
     if problems:
         raise typer.Exit(1)
 
@@ -213,7 +213,7 @@ def compare(
         else:
             columns = get_terminal_size((140, 24)).columns
             console = Console(width=max(140, columns), highlight=False)
-            console.print(table(comparison, everything) if comparison.shown(everything) else "No metric differs.")
+            console.print(table(comparison, everything) if comparison.visible_rows(everything) else "No metric differs.")
             for line in ("", *comparison.notes):
                 say(line)
         failures = broken(comparison, conditions, fail_if_worse or [])
@@ -283,12 +283,12 @@ def forget(
     Their ids, digests and runs of 13 words, raw and cleaned, are searched in every output of the
     build. Then it names the revisions that still hold them, and the commands that purge those.
     """
-    from privllm.manage.forget import Terms, confirm
+    from privllm.manage.forget import ForgetOptions, confirm
     from privllm.manage.forget import forget as forget_documents
 
     require_root()
-    terms = Terms(say, None if yes else confirm, not no_repro)
-    forget_documents(Path(), paths, terms)
+    options = ForgetOptions(say, None if yes else confirm, not no_repro)
+    forget_documents(Path(), paths, options)
 
 
 serving.add_to(app)

@@ -1,7 +1,8 @@
-"""Which documents were added, changed or removed since the last build, and how much work hangs on them.
+"""Documents that were added, changed or removed since the last build, and the shards that hold them.
 
-The last build's files are named by the folder that DVC recorded. Only files that changed are opened, and of those only JSON
-lines, whose former lines stand in collect's memory. That memory is shared by experiments, so it counts for equal bytes only.
+The files of the last build are in the folder listing that DVC recorded. Only files that changed are
+opened, and of those only JSONL files, whose former lines are in collect's memory. Experiments share
+that memory, so it is used only where the file's bytes are equal.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 
 from privllm.collect.documents import CollectedDocument, path_of, source_of
 from privllm.collect.file_index import recall
-from privllm.collect.files import survey
+from privllm.collect.files import Survey, survey
 from privllm.collect.readers.jsonl import JSONL, read_jsonl
 from privllm.collect.readers.registry import media_type
 from privllm.collect.recipe import CollectConfig
@@ -38,59 +39,91 @@ class Changes(NamedTuple):
     removed: list[str]
 
     def shards(self, bits: int) -> int:
-        """How many of `2**bits` shards hold one of them."""
-        return len({shard_of(document_id(source), bits) for source in (*self.added, *self.changed, *self.removed)})
+        """Return how many of `2**bits` shards hold one of the documents."""
+        sources = [*self.added, *self.changed, *self.removed]
+        return len({shard_of(document_id(source), bits) for source in sources})
 
 
-class Last(NamedTuple):
-    """What collect kept of the time when it ran last."""
+class LastCollect(NamedTuple):
+    """The memory and parameters of collect's last run."""
 
     memory: SeenFiles
     bits: int  # the corpus was cut into 2**bits shards
     max_bytes: int  # of a file, or a line of JSON lines
 
 
-def last_run(cache: Cache, code: bytes | None, section: Mapping[str, Any]) -> Last:
-    """Found by the fingerprint that collect ran with and by its section of the parameters; an empty memory where it is lost."""
-    cfg = CollectConfig(**{field.name: section[field.name] for field in fields(CollectConfig) if field.name in section})
+def last_collect(cache: Cache, code: bytes | None, section: Mapping[str, Any]) -> LastCollect:
+    """Look up collect's last run by the fingerprint `code` and the parameters that it ran with.
+
+    The memory is empty where it is lost.
+    """
+    names = {field.name for field in fields(CollectConfig)}
+    cfg = CollectConfig(**{name: value for name, value in section.items() if name in names})
     max_bytes = int(cfg.max_megabytes * 1e6)
     note = Store(cache, digest(code)).note("collect", max_bytes, cfg.shard_bits) if code else None
-    return Last(SeenFiles.load(note) if note else SeenFiles.empty(), cfg.shard_bits, max_bytes)
+    memory = SeenFiles.load(note) if note else SeenFiles.empty()
+    return LastCollect(memory, cfg.shard_bits, max_bytes)
 
 
-def changes_since(last: Last, recorded: Contents | None, sources: Path) -> Changes | None:
-    """Documents in `sources` against `recorded` {path below it: MD5}, or where that is lost against `last`; None where both are."""
+def changes_since(last: LastCollect, recorded: Contents | None, sources: Path) -> Changes | None:
+    """Return how the documents in `sources` differ from `recorded`, {path below it: MD5}.
+
+    Where `recorded` is lost they are compared with `last`; None where that is lost too.
+    """
     memory, _, max_bytes = last
     if recorded is None and not len(memory.files):
         return None
-    found = survey(sources, max_bytes)
-    known = zip(found.files["source"].to_pylist(), recall(SOURCES_INDEX, found.files).to_pylist(), strict=True)
-    now = {source: md5 or md5_of(path_of(source, sources)) for source, md5 in known}
-    refused = {row.source for row in found.refused if row.reason != "empty"}  # by name, size or kind, so most likely as before
+    files_now = survey(sources, max_bytes)
+    digests_now = _digests_now(files_now, sources)
     remembered = dict(zip(*(memory.files[name].to_pylist() for name in ("source", "md5")), strict=True))
-    places = {source: place for place, source in enumerate(remembered)}
-    before = remembered if recorded is None else dict(_documents(recorded, sources, refused))
-    old: dict[str, str] = {}
-    new: dict[str, str] = {}
-    for file in {name for name, _ in before.items() ^ now.items()}:
-        lines = dict(_lines(path_of(file, sources), sources, max_bytes)) if file in now and _is_jsonl(file) else {}
-        if file in now:
-            new |= lines if _is_jsonl(file) else {file: now[file]}
-        if file in before:
-            # Where its former lines are forgotten, all lines of today count as changed, or a removed file as one document.
-            same = _is_jsonl(file) and remembered.get(file) == before[file]
-            old |= (_entries(memory, places[file]) if same else {}) or dict.fromkeys(lines, "") or {file: before[file]}
-    both = sorted(old.keys() & new.keys())
-    return Changes(sorted(new.keys() - old.keys()), [name for name in both if old[name] != new[name]], sorted(old.keys() - new.keys()))
+    positions = {source: position for position, source in enumerate(remembered)}
+    digests_before = remembered
+    if recorded is not None:
+        # Refused for name, size or kind, so most likely refused before.
+        refused = {row.source for row in files_now.refused if row.reason != "empty"}
+        digests_before = dict(_readable(recorded, sources, refused))
+    documents_before: dict[str, str] = {}
+    documents_now: dict[str, str] = {}
+    for file in {name for name, _ in digests_before.items() ^ digests_now.items()}:
+        lines: dict[str, str] = {}
+        if file in digests_now and _is_jsonl(file):
+            lines = dict(_lines(path_of(file, sources), sources, max_bytes))
+            documents_now |= lines
+        elif file in digests_now:
+            documents_now[file] = digests_now[file]
+        if file in digests_before:
+            former_lines: dict[str, str] = {}
+            if _is_jsonl(file) and remembered.get(file) == digests_before[file]:
+                former_lines = _documents_of(memory, positions[file])
+            # Without its former lines, all lines of a file count as changed, or a removed file as one document.
+            documents_before |= former_lines or dict.fromkeys(lines, "") or {file: digests_before[file]}
+    return _compare(documents_before, documents_now)
 
 
-def _documents(recorded: Contents, sources: Path, refused: set[str]) -> Iterator[tuple[str, str]]:
-    """Of the files that DVC recorded those that collect reads."""
+def _compare(before: Contents, now: Contents) -> Changes:
+    added = sorted(now.keys() - before.keys())
+    removed = sorted(before.keys() - now.keys())
+    changed = [name for name in sorted(before.keys() & now.keys()) if before[name] != now[name]]
+    return Changes(added, changed, removed)
+
+
+def _digests_now(files: Survey, sources: Path) -> dict[str, str]:
+    """Return the MD5 of each file by source, without reading files that look unchanged since the last build."""
+    digests = {}
+    names, remembered = files.files["source"].to_pylist(), recall(SOURCES_INDEX, files.files).to_pylist()
+    for source, md5 in zip(names, remembered, strict=True):
+        digests[source] = md5 or md5_of(path_of(source, sources))
+    return digests
+
+
+def _readable(recorded: Contents, sources: Path, refused: set[str]) -> Iterator[tuple[str, str]]:
+    """Yield (source, MD5) of the recorded files that collect reads."""
     for relative, md5 in recorded.items():
-        hidden = any(part.startswith(".") for part in PurePosixPath(relative).parts)
-        if hidden or media_type(Path(relative)) is None or md5 == EMPTY:
+        is_hidden = any(name.startswith(".") for name in PurePosixPath(relative).parts)
+        if is_hidden or media_type(Path(relative)) is None or md5 == EMPTY:
             continue
-        if (source := source_of(sources / relative, sources)) not in refused:
+        source = source_of(sources / relative, sources)
+        if source not in refused:
             yield source, md5
 
 
@@ -104,8 +137,8 @@ def _lines(path: Path, sources: Path, max_bytes: int) -> Iterator[tuple[str, str
             yield row.source, row.digest
 
 
-def _entries(memory: SeenFiles, place: int) -> dict[str, str]:
-    """The documents that a file was made of."""
-    entries = memory.take(np.array([place])).entries
+def _documents_of(memory: SeenFiles, position: int) -> dict[str, str]:
+    """Return {source: digest} of the documents that were made of the file at a position."""
+    entries = memory.take(np.array([position])).entries
     entries = entries.filter(pc.equal(entries["reason"], ""))
     return dict(zip(entries["source"].to_pylist(), entries["digest"].to_pylist(), strict=True))

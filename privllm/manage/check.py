@@ -1,9 +1,10 @@
-"""check: what DVC cannot take, or cannot see, and the command that mends it.
+"""check: problems that DVC cannot handle, or cannot see, and the command that fixes each.
 
-DVC knows a file by its size, time and inode, hashes what a stage depends on after the stage has ended, and takes the working copy of
-the sources for the newest. So an edit can hide, and a colleague's can be undone. `collect` has written down what it read: the names
-that it read them under and their statuses (`.privllm/sources.arrow`), and the content as a whole (`engine.source_guard`).
-It asks DVC nothing, so it ends where DVC would wait for ever.
+DVC identifies a file by its size, time and inode, hashes what a stage depends on after the stage has
+ended, and takes the working copy of the sources for the newest version. So an edit can be missed, and a
+colleague's edit can be undone. `collect` records what it read: names and file statuses
+(`.privllm/sources.arrow`), and the content as a whole (`engine.source_guard`). Nothing here calls DVC, so
+the check ends even where DVC would hang.
 """
 
 import json
@@ -35,7 +36,7 @@ from privllm.engine.fingerprint import FOLDER, LOCK_FILE, foretell_fingerprints
 from privllm.engine.params_guard import explain_other_parameters, force_command, stages_with_other_parameters
 from privllm.engine.pipeline import declared_stages, outputs_of
 from privllm.engine.source_guard import COMMAND, LOCK, SAVED_TOO_LATE, SOURCES, content_named_in, saved_too_late
-from privllm.manage.history import blobs, git
+from privllm.manage.git_revisions import blobs, git
 
 CODE = ("privllm", "stages")
 FORCE_FINGERPRINT = "dvc repro --force fingerprint"
@@ -45,21 +46,27 @@ Problems = list["Problem"]
 
 
 class Problem(NamedTuple):
-    """What stands in the way of a right build."""
+    """A problem that prevents a correct build."""
 
-    says: str
+    message: str
     names: list[str]  # of the files concerned
-    command: str  # that mends it, for a person
-    mend: Callable[[], None] | None = None  # the same, where it can lose nothing
-    blocks_dvc: bool = False  # would DVC end in an error, or never
+    command: str  # that fixes it, for a person
+    fix: Callable[[], None] | None = None  # the same, where it can lose nothing
+    blocks_dvc: bool = False  # would DVC end in an error, or hang
 
     def lines(self) -> list[str]:
-        more = [f"  ... and {len(self.names) - NAMED:,} more"] if len(self.names) > NAMED else []
-        return [self.says, *(f"  {name}" for name in self.names[:NAMED]), *more, f"  -> {self.command}"]
+        """Return the problem for a terminal."""
+        lines = [self.message, *(f"  {name}" for name in self.names[:NAMED])]
+        if len(self.names) > NAMED:
+            lines.append(f"  ... and {len(self.names) - NAMED:,} more")
+        return [*lines, f"  -> {self.command}"]
 
 
 def find_problems(root: Path = Path()) -> Problems:
-    """Return what DVC would not say of the repository at `root`, what blocks it first."""
+    """Return what DVC would not report of the repository at `root`.
+
+    Where something blocks DVC, only that is returned.
+    """
     unusable = unusable_inputs(root)
     if unusable:
         return unusable
@@ -70,45 +77,57 @@ def find_problems(root: Path = Path()) -> Problems:
         problems += unseen_edits(root, touched_unseen(root / SOURCES_INDEX, files))
         problems += not_checked_out(root, with_digests(sources, files, root / SOURCES_INDEX))
     if saved_too_late(root):
-        problems.append(Problem(f"{SAVED_TOO_LATE.partition('. ')[0]}.", [], COMMAND, lambda: _dvc(COMMAND)))
-    if stages := stages_with_other_parameters(root):
-        command = force_command(stages)
-        problems.append(Problem(f"{explain_other_parameters(stages)}.", [], command, lambda: _dvc(command)))
+        message = SAVED_TOO_LATE.partition(". ")[0]
+        problems.append(Problem(f"{message}.", [], COMMAND, lambda: _run_dvc(COMMAND)))
+    misread_stages = stages_with_other_parameters(root)
+    if misread_stages:
+        command = force_command(misread_stages)
+        message = explain_other_parameters(misread_stages)
+        problems.append(Problem(f"{message}.", [], command, lambda: _run_dvc(command)))
     return problems
 
 
-def mend(problems: Problems) -> Problems:
-    """Do what can be done without losing anything; return what is left for a person."""
+def fix_problems(problems: Problems) -> Problems:
+    """Fix what can be fixed without losing anything; return the remaining problems, which need a person."""
     for problem in problems:
-        if problem.mend:
-            problem.mend()
-    return [problem for problem in problems if not problem.mend]
+        if problem.fix:
+            problem.fix()
+    return [problem for problem in problems if not problem.fix]
 
 
 def unusable_inputs(root: Path) -> Problems:
-    """Files in the folders that the build begins with which DVC fails at, or waits for without end."""
+    """Return the files in the build's input folders at which DVC fails or hangs."""
     names: dict[tuple[str, str], list[str]] = {}
     for folder in input_folders(root):
-        for path in _below(root / folder):
-            if reason := _why_unusable(path):
+        for path in _paths_below(root / folder):
+            reason = _why_unusable(path)
+            if reason:
                 names.setdefault(reason, []).append(str(path.relative_to(root)))
-    return [
-        Problem(f"DVC cannot take {what}:", [printable(name) for name in sorted(paths)], f"{verb} {_quoted(paths)}", blocks_dvc=True)
-        for (what, verb), paths in sorted(names.items())
-    ]
+    problems = []
+    for (description, command), paths in sorted(names.items()):
+        message = f"DVC cannot handle {description}:"
+        printable_names = [printable(name) for name in sorted(paths)]
+        problems.append(Problem(message, printable_names, f"{command} {_quoted(paths)}", blocks_dvc=True))
+    return problems
 
 
 def input_folders(root: Path) -> list[str]:
-    """The folders that stages depend on and no stage makes."""
-    stages = declared_stages(root)
-    made = {path for declared in stages.values() for path in outputs_of(declared)}
-    needed = {path for declared in stages.values() for path in declared.get("deps", [])}
-    inputs = [path for path in needed if not any(path == out or path.startswith(f"{out}/") for out in made)]
-    return sorted(path for path in inputs if (root / path).is_dir())
+    """Return the folders that stages depend on and no stage makes."""
+    outputs: set[str] = set()
+    deps: set[str] = set()
+    for stage in declared_stages(root).values():
+        outputs.update(outputs_of(stage))
+        deps.update(stage.get("deps", []))
+    return sorted(path for path in deps if not _is_made(path, outputs) and (root / path).is_dir())
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    """Every file, link and special file that DVC would come across."""
+def _is_made(path: str, outputs: set[str]) -> bool:
+    """Return whether a path is an output, or inside one."""
+    return any(path == output or path.startswith(f"{output}/") for output in outputs)
+
+
+def _paths_below(folder: Path) -> Iterator[Path]:
+    """Yield every file, link and special file that DVC would come across."""
     rules, start = DvcIgnore(folder), len(str(folder)) + 1
     waiting = [str(folder)]
     while waiting:
@@ -123,7 +142,7 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def _why_unusable(path: Path) -> tuple[str, str] | None:
-    """What keeps DVC from hashing a path, and the command that mends it; None where nothing does."""
+    """Return why DVC cannot hash a path, and the command that fixes it; None where it can."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -135,26 +154,35 @@ def _why_unusable(path: Path) -> tuple[str, str] | None:
         if S_ISLNK(status.st_mode):
             status = path.stat()
     except OSError:
-        return "a link that leads nowhere", "rm"
-    if S_ISREG(status.st_mode):
-        return None if os.access(path, os.R_OK) else ("a file that may not be read", "chmod u+r")
-    return None if S_ISDIR(status.st_mode) else ("a pipe, a socket or a device, for which it would wait without end", "rm")
+        return "a broken link", "rm"
+    if S_ISDIR(status.st_mode):
+        return None
+    if not S_ISREG(status.st_mode):
+        return "a pipe, a socket or a device, which it would wait for forever", "rm"
+    return None if os.access(path, os.R_OK) else ("a file without read permission", "chmod u+r")
 
 
 def _quoted(names: list[str]) -> str:
-    """Names as a shell takes them."""
-    quoted = [shlex.quote(name) if name.isprintable() else f"$'{_escaped(name)}'" for name in sorted(names)[:NAMED]]
-    return f"{' '.join(quoted)}{' ...' if len(names) > NAMED else ''}"
+    """Return names as arguments for a shell."""
+    arguments = []
+    for name in sorted(names)[:NAMED]:
+        arguments.append(shlex.quote(name) if name.isprintable() else f"$'{_escaped(name)}'")
+    if len(names) > NAMED:
+        arguments.append("...")
+    return " ".join(arguments)
 
 
 def _escaped(name: str) -> str:
-    """A name between $' and ' for a shell: bytes that are no printable ASCII as octal numbers."""
-    data = os.fsencode(name)
-    return "".join(chr(byte) if 32 <= byte < 127 and chr(byte) not in "'\\" else f"\\{byte:03o}" for byte in data)
+    """Return a name for use between $' and ' in a shell: all but printable ASCII as octal numbers."""
+    characters = []
+    for byte in os.fsencode(name):
+        is_plain = 32 <= byte < 127 and chr(byte) not in "'\\"
+        characters.append(chr(byte) if is_plain else f"\\{byte:03o}")
+    return "".join(characters)
 
 
 def unseen_edits(root: Path, files: pa.Table) -> Problems:
-    """Files of the sources with other content than `collect` read, which look unchanged to DVC."""
+    """Return the source files that differ from what `collect` read, but look unchanged to DVC."""
     changed: list[Path] = []
     for source, digest in zip(files["source"].to_pylist(), files["md5"].to_pylist(), strict=True):
         path = path_of(source, root / SOURCES)
@@ -163,9 +191,9 @@ def unseen_edits(root: Path, files: pa.Table) -> Problems:
                 changed.append(path)
     if not changed:
         return []
-    says = f"{len(changed):,} files in {SOURCES} were changed with equal size and time, which DVC takes for unchanged:"
+    message = f"{len(changed):,} files in {SOURCES} were edited but kept their size and time, so DVC does not see it:"
     names = [printable(str(path.relative_to(root))) for path in changed]
-    return [Problem(says, names, "privllm check --fix   (touches them)", lambda: _touch(changed))]
+    return [Problem(message, names, "privllm check --fix   (touches them)", lambda: _touch(changed))]
 
 
 def _touch(paths: list[Path]) -> None:
@@ -174,97 +202,119 @@ def _touch(paths: list[Path]) -> None:
 
 
 def not_checked_out(root: Path, files: pa.Table) -> Problems:
-    """Were other sources pulled or merged, and not checked out, so that `dvc repro` would take the old ones for the newest?
+    """Return a problem where sources were pulled or merged but not checked out.
 
-    `files` (KNOWN) are those that lie here. An edit of one's own also makes them differ from what git names. But a file that was
-    merged and not checked out is here as `collect` has read it, while data/sources.dvc names another than it did then. After a build
-    has undone a merge, what lies here is what an earlier commit names.
+    `dvc repro` would then take the old files for the newest. `files` (KNOWN) are those in data/sources
+    now. A user's own edit also makes them differ from what git names. But a file that was merged and not
+    checked out is still as `collect` read it, while data/sources.dvc names another content than it did
+    then. After a build has undone a merge, data/sources has what an earlier commit names.
     """
     note, cache = f"{SOURCES}.dvc", find_cache(root)
-    named, committed, working = content_named_in(root / note), content_named_in(blobs(root, [f"HEAD:./{note}"])[0]), content_of(files)
+    named, working = content_named_in(root / note), content_of(files)
+    committed = content_named_in(blobs(root, [f"HEAD:./{note}"])[0])
     index = load(root / SOURCES_INDEX)
     named_then = (index.schema.metadata or {}).get(b"named", b"").decode()
     if named and named_then and named not in (named_then, working):
-        names = _left_behind(cache, named, index, files)
+        names = _outdated_files(cache, named, index, files)
         command = f"dvc {'pull' if names is None else 'checkout'} {note}"
         if working != content_of(index):
-            command += "   (put your own edits aside before: it asks whether to overwrite them)"
+            command += "   (save your own edits elsewhere first: it asks whether to overwrite them)"
     elif committed and committed != working and working in older_versions(root, note):
-        names = _differing(cache, committed, working)
+        names = _differing_files(cache, committed, working)
         command = f"git checkout HEAD -- {note} && dvc {'pull' if names is None else 'checkout'} {note}"
     else:
         return []
     if names == []:
         return []
-    says = f"git names other documents than lie in {SOURCES}; `dvc repro` would undo what a merge, pull or checkout brought:"
-    return [Problem(says, [printable(f"{SOURCES}/{name}") for name in names or []], command)]
+    message = f"{SOURCES} is not what git names; `dvc repro` would undo the changes of a merge, pull or checkout:"
+    return [Problem(message, [printable(f"{SOURCES}/{name}") for name in names or []], command)]
 
 
-def _left_behind(cache: Cache | None, named: str, index: pa.Table, files: pa.Table) -> list[str] | None:
-    """Names of files that are here as `collect` read them, where `named` has another version; None where the cache lacks `named`."""
-    wanted = cache.listing(named) if cache else None
-    if wanted is None:
+def _outdated_files(cache: Cache | None, named: str, index: pa.Table, files: pa.Table) -> list[str] | None:
+    """Return the files that are still as `collect` read them, where the content `named` has another version.
+
+    None where the cache lacks `named`.
+    """
+    named_files = cache.listing(named) if cache else None
+    if named_files is None:
         return None
-    before, here = (dict(zip(paths_of(table), table["md5"].to_pylist(), strict=True)) for table in (index, files))
-    return sorted(name for name in wanted.keys() | before.keys() if here.get(name) == before.get(name) != wanted.get(name))
+    collected = dict(zip(paths_of(index), index["md5"].to_pylist(), strict=True))
+    current = dict(zip(paths_of(files), files["md5"].to_pylist(), strict=True))
+    outdated = []
+    for name in sorted(named_files.keys() | collected.keys()):
+        is_untouched = current.get(name) == collected.get(name)
+        if is_untouched and collected.get(name) != named_files.get(name):
+            outdated.append(name)
+    return outdated
 
 
 def older_versions(root: Path, note: str) -> set[str]:
-    """The contents that earlier commits name in the file `note`."""
-    commits = git(root, "log", f"--max-count={OLDER_VERSIONS}", "--skip=1", "--format=%H", "HEAD", "--", note).decode().split()
-    return {content_named_in(blob) for blob in blobs(root, [f"{commit}:./{note}" for commit in commits])} - {""}
+    """Return the contents that earlier commits name in the file `note`."""
+    log = git(root, "log", f"--max-count={OLDER_VERSIONS}", "--skip=1", "--format=%H", "HEAD", "--", note)
+    versions = blobs(root, [f"{commit}:./{note}" for commit in log.decode().split()])
+    return {content_named_in(version) for version in versions} - {""}
 
 
-def _differing(cache: Cache | None, wanted: str, here: str) -> list[str] | None:
-    """Names of the files in which two contents differ; None where the cache cannot tell."""
-    listings = [cache.listing(content) if cache else None for content in (wanted, here)]
-    if listings[0] is None or listings[1] is None:
+def _differing_files(cache: Cache | None, committed: str, working: str) -> list[str] | None:
+    """Return the names of the files in which two contents differ; None where the cache lacks one of them."""
+    if cache is None:
         return None
-    return sorted({name for name, _ in listings[0].items() ^ listings[1].items()})
+    committed_files, working_files = cache.listing(committed), cache.listing(working)
+    if committed_files is None or working_files is None:
+        return None
+    return sorted({name for name, _ in committed_files.items() ^ working_files.items()})
 
 
 def code_saved_too_late(root: Path) -> Problems:
-    """Was code saved after `fingerprint` had read it and before DVC looked at it?"""
+    """Return a problem where code was saved after `fingerprint` had read it and before DVC hashed it."""
     recorded = {path.stem: path.read_bytes() for path in (root / FOLDER).glob("*.json")}
     if not recorded:
         return []
     try:
-        foretold = foretell_fingerprints(root)
+        fingerprints = foretell_fingerprints(root)
     except UserError:
-        return []  # code that cannot be parsed: its stage says so
-    changed = sorted(stage for stage, content in foretold.items() if stage in recorded and json.loads(recorded[stage]) != content)
+        return []  # code that cannot be parsed: its stage reports it
+    changed = []
+    for stage, fingerprint in fingerprints.items():
+        if stage in recorded and json.loads(recorded[stage]) != fingerprint:
+            changed.append(stage)
     if not changed:
         return []
     if not _is_recorded_code(root):
-        return _code_with_an_old_time(root)
-    says = f"code was saved after `fingerprint` had read it and before DVC looked at it; it reaches {', '.join(changed)}."
-    return [Problem(says, [], FORCE_FINGERPRINT, lambda: _dvc(FORCE_FINGERPRINT))]
+        return _code_with_old_time(root)
+    stages = ", ".join(sorted(changed))
+    message = f"code was saved after `fingerprint` had read it and before DVC hashed it; it affects {stages}."
+    return [Problem(message, [], FORCE_FINGERPRINT, lambda: _run_dvc(FORCE_FINGERPRINT))]
 
 
-def _code_with_an_old_time(root: Path) -> Problems:
-    """Return the problem of code that was changed, though all of it looks older than the last fingerprint."""
-    files = [path for folder in CODE for path in (root / folder).rglob("*.py")] + [root / LOCK_FILE]
-    fingerprinted = min(path.stat().st_mtime_ns for path in (root / FOLDER).glob("*.json"))
-    if max(path.stat().st_mtime_ns for path in files) >= fingerprinted:
+def _code_with_old_time(root: Path) -> Problems:
+    """Return a problem if code was changed, but all of it looks older than the last fingerprint."""
+    files = [root / LOCK_FILE]
+    for folder in CODE:
+        files.extend((root / folder).rglob("*.py"))
+    fingerprint_time = min(path.stat().st_mtime_ns for path in (root / FOLDER).glob("*.json"))
+    if max(path.stat().st_mtime_ns for path in files) >= fingerprint_time:
         return []
-    says = f"code below {' and '.join(CODE)} was changed without a new time of change, and DVC may take it for unchanged."
-    return [Problem(says, [], "privllm check --fix   (touches it)", lambda: _touch(files))]
+    message = f"code in {' and '.join(CODE)} was changed without a new modification time, so DVC may take it for unchanged."
+    return [Problem(message, [], "privllm check --fix   (touches it)", lambda: _touch(files))]
 
 
 def _is_recorded_code(root: Path) -> bool:
-    """Does dvc.lock name the code that lies here, so that DVC sees nothing to do?"""
+    """Return whether dvc.lock names the current code, so that DVC sees nothing to do."""
     try:
         deps = parse_yaml((root / LOCK).read_text("utf-8"))["stages"]["fingerprint"]["deps"]
         recorded = {dep["path"]: dep.get("md5", "") for dep in deps}
     except (OSError, yaml.YAMLError, KeyError, TypeError):
         return False
-    code = {folder: content_of(with_digests(root / folder, tracked_files(root / folder), None)) for folder in CODE}
-    code[str(LOCK_FILE)] = md5_of(root / LOCK_FILE)
+    code = {str(LOCK_FILE): md5_of(root / LOCK_FILE)}
+    for folder in CODE:
+        files = with_digests(root / folder, tracked_files(root / folder), None)
+        code[folder] = content_of(files)
     return all(recorded.get(path, content) == content for path, content in code.items())
 
 
-def _dvc(command: str) -> None:
-    """Run a command of DVC's in the working directory, its output shown. Raises UserError where it fails."""
-    done = subprocess.run([sys.executable, "-P", "-m", "dvc", *shlex.split(command)[1:]], check=False)
-    if done.returncode:
+def _run_dvc(command: str) -> None:
+    """Run a DVC command in the working directory, its output visible. Raises UserError where it fails."""
+    process = subprocess.run([sys.executable, "-P", "-m", "dvc", *shlex.split(command)[1:]], check=False)
+    if process.returncode:
         raise UserError(f"`{command}` failed: see above.")

@@ -1,72 +1,52 @@
-"""Two revisions' figures beside each other: every number of the declared reports, what differs, how surely, and which is better.
+"""Comparison of two revisions: every number of the declared reports, its difference, interval and verdict.
 
-A revision is what git knows by a name, or the workspace. Nothing is checked out: metrics are read in git, the scores of single documents
-in DVC's cache, by dvc.lock. Where the cache lacks these there are figures without an interval, and the command that fetches them.
+A revision is whatever git resolves by a name, or the workspace. Nothing is checked out: metrics are read
+from git, the scores of single documents from DVC's cache, by dvc.lock. Where the cache lacks these,
+figures have no interval, and a note names the command that fetches them.
 """
 
-import json
-import math
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import yaml
 
 from privllm.core.errors import UserError
-from privllm.core.plain_yaml import parse_yaml
 from privllm.engine.cache import Cache, find_cache
-from privllm.engine.pipeline import expand_stages
-from privllm.manage.history import DIRECTORY, LARGEST, LOCK, NAMED, blobs, git
+from privllm.manage.git_revisions import DIRECTORY
+from privllm.manage.revision_metrics import RevisionMetrics, read_revision
 from privllm.stats.paired import LEAST, SCORES, Overlap, Paired, paired, read_scores
 
-WORKSPACE = "workspace"
-REPORTS = "reports/"
-REPEATED = "reports/metrics/"  # a few figures of the reports, for `dvc exp show`
 COMMON = "common."  # before a figure on the documents that both scored
-COMMIT = re.compile(r"[0-9a-f]{40,64}")
-TOKENIZER = "data/tokenizer"
 UP, DOWN = 1, -1
-GOOD = {"accuracy": UP, "bleu": UP, "chrf": UP, "bits_per_byte": DOWN} | dict.fromkeys(
-    ("loss", "train_loss", "validation_loss", "perplexity", "validation_perplexity"), DOWN
-)
-BY_TOKEN = set(GOOD) - {"bits_per_byte", "bleu", "chrf"}  # another vocabulary cuts other tokens: no longer the same question
+GOOD = {
+    "accuracy": UP,
+    "bleu": UP,
+    "chrf": UP,
+    "bits_per_byte": DOWN,
+    "loss": DOWN,
+    "train_loss": DOWN,
+    "validation_loss": DOWN,
+    "perplexity": DOWN,
+    "validation_perplexity": DOWN,
+}
+BY_TOKEN = set(GOOD) - {"bits_per_byte", "bleu", "chrf"}  # not comparable between vocabularies
 BETTER, WORSE, NO_DIFFERENCE, UNSURE = "better", "worse", "no difference shown", " (no interval)"
 OTHER_DOCUMENTS, OTHER_VOCABULARY = "other documents", "other vocabulary"
 
 
-@dataclass(frozen=True)
-class Side:
-    """One revision."""
-
-    name: str  # as it was typed
-    commit: str  # "" for the workspace
-    stages: dict[str, tuple[str, list[str]]]  # {report: its stage, and the stage's outputs}, for each that is declared
-    metrics: dict[str, dict[str, int | float]]  # {report: {dotted name: number}}, for each that is there
-    locked: dict[str, dict[str, str]]  # {stage: {path: MD5 of what it read and made}}
-
-    def __str__(self) -> str:
-        short = self.commit[:9]
-        return self.name if not short or self.name.startswith(short) else f"{self.name} ({short})"
-
-    def vocabulary(self, file: str) -> str:
-        stage, _ = self.stages.get(file, ("", []))
-        return self.locked.get(stage, {}).get(TOKENIZER, "")
-
-
 class Row(NamedTuple):
-    """One metric."""
+    """One metric in both revisions."""
 
     file: str  # evaluate/causal
-    metric: str  # by_source.notes.loss; COMMON goes before what the documents in common say
+    metric: str  # by_source.notes.loss; COMMON goes before a figure on the documents in common
     a: int | float | None  # None: that revision does not have it
     b: int | float | None
     difference: int | float | None  # b - a
     interval: tuple[float, float] | None
-    verdict: str  # "" where nobody knows which direction is good
+    verdict: str  # "" where it is not defined which direction is good
 
     @property
     def name(self) -> str:
@@ -75,203 +55,204 @@ class Row(NamedTuple):
 
 @dataclass
 class Comparison:
-    a: Side
-    b: Side
+    """All metrics of two revisions side by side."""
+
+    a: RevisionMetrics
+    b: RevisionMetrics
     rows: list[Row] = field(default_factory=list)
-    documents: dict[str, Overlap] = field(default_factory=dict)  # by file, where both revisions' scores could be read
+    documents: dict[str, Overlap] = field(default_factory=dict)  # by file, where both have scores
     notes: list[str] = field(default_factory=list)
 
     def plain(self) -> dict[str, Any]:
-        sides = {key: {"revision": side.name, "commit": side.commit} for key, side in (("a", self.a), ("b", self.b))}
-        documents = {file: one._asdict() for file, one in self.documents.items()}
-        return {**sides, "metrics": [row._asdict() for row in self.rows], "documents": documents, "notes": self.notes}
+        """Return the comparison as JSON values."""
+        return {
+            "a": {"revision": self.a.name, "commit": self.a.commit},
+            "b": {"revision": self.b.name, "commit": self.b.commit},
+            "metrics": [row._asdict() for row in self.rows],
+            "documents": {file: overlap._asdict() for file, overlap in self.documents.items()},
+            "notes": self.notes,
+        }
 
-    def shown(self, everything: bool) -> list[Row]:
-        """What a person wants to see: that which differs, or all. What only repeats is left out."""
-        twice = {file for file, overlap in self.documents.items() if overlap.same}
-        rows = [row for row in self.rows if not (row.file in twice and row.metric.startswith(COMMON))]
-        both = {file for file in self.a.metrics if file in self.b.metrics}
-        return rows if everything else [row for row in rows if row.file in both and (row.a != row.b or row.metric.startswith(COMMON))]
+    def visible_rows(self, everything: bool) -> list[Row]:
+        """Return the rows to show to a person: those that differ, or all, without repetitions."""
+        return [row for row in self.rows if not self._is_repeated(row) and (everything or self._differs(row))]
+
+    def _is_repeated(self, row: Row) -> bool:
+        """Return whether a figure on common documents repeats the plain figure."""
+        overlap = self.documents.get(row.file)
+        return row.metric.startswith(COMMON) and overlap is not None and overlap.same
+
+    def _differs(self, row: Row) -> bool:
+        if row.file not in self.a.metrics or row.file not in self.b.metrics:
+            return False
+        return row.a != row.b or row.metric.startswith(COMMON)
 
 
 def compare(root: Path, a: str, b: str, family: str = "") -> Comparison:
-    """Revision `b` against `a`. Raises UserError for what git or the build does not know, and where there is nothing to compare."""
-    found = Comparison(side_of(root, a), side_of(root, b))
-    files = [file for file in dict.fromkeys([*found.b.metrics, *found.a.metrics]) if not family or file.partition("/")[2] == family]
-    if not files:
-        known = ", ".join(sorted({file.partition("/")[2] for side in (found.a, found.b) for file in side.metrics} - {""})) or "none"
-        lack = f"no metrics of a family `{family}` (known: {known})" if family else "no metrics: run `dvc repro`, and commit reports"
-        raise UserError(f"{found.a} and {found.b} have {lack}.")
+    """Compare revision `b` with revision `a`.
+
+    Raises UserError for what git or the build does not know, and where there is nothing to compare.
+    """
+    comparison = Comparison(read_revision(root, a), read_revision(root, b))
+    files = _files_to_compare(comparison, family)
     cache = find_cache(root)
     for file in files:
-        missing = [side for side in (found.a, found.b) if file not in side.metrics]
+        without = [revision for revision in (comparison.a, comparison.b) if file not in revision.metrics]
         figures: dict[str, Paired] = {}
-        if missing:
-            found.notes.append(f"{file}: {missing[0]} has no such metrics.")
-        elif found.b.stages[file][0].partition("@")[0] == "evaluate":
-            figures = _figures(root, found, file, cache)
-        found.rows += _rows(found, file, figures)
-    return found
+        if without:
+            comparison.notes.append(f"{file}: {without[0]} has no such metrics.")
+        elif comparison.b.stages[file][0].partition("@")[0] == "evaluate":
+            figures = _paired_figures(root, comparison, file, cache)
+        comparison.rows += _rows(comparison, file, figures)
+    return comparison
 
 
-def _rows(found: Comparison, file: str, figures: Mapping[str, Paired]) -> Iterator[Row]:
-    a, b = (side.metrics.get(file, {}) for side in (found.a, found.b))
-    overlap, vocabularies = found.documents.get(file), {side.vocabulary(file) for side in (found.a, found.b)}
-    recut = len(vocabularies - {""}) > 1
-    if recut and any(_leaf(metric) in BY_TOKEN for metric in b):
-        found.notes.append(f"{file}: another vocabulary. Loss, perplexity and accuracy are by token, so only bits_per_byte compares.")
+def _files_to_compare(comparison: Comparison, family: str) -> list[str]:
+    """Return the reports of either revision, of one family if it is named.
+
+    Raises UserError where there are none.
+    """
+    all_files = list(dict.fromkeys([*comparison.b.metrics, *comparison.a.metrics]))
+    files = [file for file in all_files if not family or _family_of(file) == family]
+    if files:
+        return files
+    if family:
+        families = sorted({_family_of(file) for file in all_files} - {""})
+        lack = f"no metrics of a family `{family}` (known: {', '.join(families) or 'none'})"
+    else:
+        lack = "no metrics: run `dvc repro`, and commit reports"
+    raise UserError(f"{comparison.a} and {comparison.b} have {lack}.")
+
+
+def _family_of(file: str) -> str:
+    return file.partition("/")[2]
+
+
+def _rows(comparison: Comparison, file: str, figures: Mapping[str, Paired]) -> Iterator[Row]:
+    """Yield the rows of one report: its metrics, then the figures on documents in common."""
+    a, b = comparison.a.metrics.get(file, {}), comparison.b.metrics.get(file, {})
+    vocabularies = {comparison.a.vocabulary(file), comparison.b.vocabulary(file)} - {""}
+    other_vocabulary = len(vocabularies) > 1
+    if other_vocabulary and any(_last_name(metric) in BY_TOKEN for metric in b):
+        advice = "loss, perplexity and accuracy are per token"
+        comparison.notes.append(f"{file}: another vocabulary. Only bits_per_byte is comparable; {advice}.")
+    overlap = comparison.documents.get(file)
+    other_documents = overlap is not None and not overlap.same
     for metric in dict.fromkeys([*b, *a]):
-        old, new = a.get(metric), b.get(metric)
-        difference = None if old is None or new is None else _minus(new, old)
-        interval = figures[metric].interval if metric in figures and overlap and overlap.same else None
-        verdict = _verdict(metric, difference, interval, recut, bool(overlap and not overlap.same))
-        yield Row(file, metric, old, new, difference, None if verdict == OTHER_VOCABULARY else interval, verdict)
-    for metric, (old, new, difference, interval) in figures.items():
-        verdict = _verdict(metric, difference, interval, recut, False)
-        yield Row(file, COMMON + metric, old, new, difference, None if verdict == OTHER_VOCABULARY else interval, verdict)
+        value_a, value_b = a.get(metric), b.get(metric)
+        difference = None
+        if value_a is not None and value_b is not None:
+            difference = _minus(value_b, value_a)
+        interval = None
+        if metric in figures and overlap and overlap.same:
+            interval = figures[metric].interval
+        verdict = _verdict(metric, difference, interval, other_vocabulary, other_documents)
+        yield Row(file, metric, value_a, value_b, difference, _usable(interval, verdict), verdict)
+    for metric, (value_a, value_b, difference, interval) in figures.items():
+        verdict = _verdict(metric, difference, interval, other_vocabulary, False)
+        interval = _usable(interval, verdict)
+        yield Row(file, COMMON + metric, value_a, value_b, difference, interval, verdict)
 
 
-def _verdict(metric: str, difference: float | None, interval: tuple[float, float] | None, recut: bool, others: bool) -> str:
-    leaf = _leaf(metric)
-    if leaf not in GOOD or difference is None:
+def _usable(interval: tuple[float, float] | None, verdict: str) -> tuple[float, float] | None:
+    return None if verdict == OTHER_VOCABULARY else interval
+
+
+def _verdict(
+    metric: str,
+    difference: float | None,
+    interval: tuple[float, float] | None,
+    other_vocabulary: bool,
+    other_documents: bool,
+) -> str:
+    """Return whether `b` is better, as far as the interval, or without one the difference, can tell."""
+    name = _last_name(metric)
+    if name not in GOOD or difference is None:
         return ""
-    if recut and leaf in BY_TOKEN:
+    if other_vocabulary and name in BY_TOKEN:
         return OTHER_VOCABULARY
-    if others:
+    if other_documents:
         return OTHER_DOCUMENTS
     if interval:
-        low, high = (GOOD[leaf] * end for end in interval)
-        return NO_DIFFERENCE if min(low, high) <= 0 <= max(low, high) else BETTER if low > 0 else WORSE
-    return (BETTER if GOOD[leaf] * difference > 0 else WORSE) + UNSURE if difference else ""
+        low, high = sorted(GOOD[name] * end for end in interval)
+        if low <= 0 <= high:
+            return NO_DIFFERENCE
+        return BETTER if low > 0 else WORSE
+    if not difference:
+        return ""
+    return (BETTER if GOOD[name] * difference > 0 else WORSE) + UNSURE
 
 
-def _leaf(metric: str) -> str:
+def _last_name(metric: str) -> str:
     return metric.rpartition(".")[2]
 
 
 def _minus(b: int | float, a: int | float) -> int | float:
-    """b - a of the decimals as they are written: 0.31 - 0.3 is 0.01, or a limit of 0.01 would be broken by rounding."""
-    return b - a if isinstance(a, int) and isinstance(b, int) else float(Decimal(repr(b)) - Decimal(repr(a)))
+    """Return b - a of the decimals as they are written.
+
+    0.31 - 0.3 is 0.01; in binary it is not, and a limit of 0.01 would be broken by rounding.
+    """
+    if isinstance(a, int) and isinstance(b, int):
+        return b - a
+    return float(Decimal(repr(b)) - Decimal(repr(a)))
 
 
-def _figures(root: Path, found: Comparison, file: str, cache: Cache | None) -> dict[str, Paired]:
-    """Figures on the documents that both scored; `found` is told how many these are, or what is missing."""
+def _paired_figures(root: Path, comparison: Comparison, file: str, cache: Cache | None) -> dict[str, Paired]:
+    """Return the figures on the documents that both scored.
+
+    Notes how many these are, or which scores are missing.
+    """
     tables = []
-    for side in (found.a, found.b):
-        table, remedy = _scores(root, side, file, cache)
+    for revision in (comparison.a, comparison.b):
+        table = _read_scores(root, revision, file, cache)
         if table is None:
-            found.notes.append(f"{file}: no intervals, for this machine lacks the document scores of {side}: {remedy}")
+            reason = f"this machine lacks the document scores of {revision}"
+            comparison.notes.append(f"{file}: no intervals, because {reason}: {_how_to_get_scores(revision, file)}")
         else:
             tables.append(table)
     if len(tables) < 2:
         return {}
     overlap, figures = paired(*tables)
-    found.documents[file] = overlap
-    said = f"{file}: {overlap.common:,} documents scored by both"
-    said += f" ({overlap.changed:,} of them with other bytes: edited, or cut elsewhere)" if overlap.changed else ""
-    said += f", {overlap.only_a:,} only by {found.a}, {overlap.only_b:,} only by {found.b}" if overlap.only_a or overlap.only_b else ""
-    said += f"; an interval takes {LEAST}" if overlap.common < LEAST else ""
-    found.notes.append(f"{said}." if overlap.same else f"{said}. `{COMMON}` goes before figures on those in common.")
+    comparison.documents[file] = overlap
+    comparison.notes.append(_overlap_note(comparison, file, overlap))
     return figures
 
 
-def _scores(root: Path, side: Side, file: str, cache: Cache | None) -> tuple[pa.Table | None, str]:
-    """The scores of documents, or None and what would bring them."""
-    stage, outs = side.stages[file]
-    locked = side.locked.get(stage, {})
+def _overlap_note(comparison: Comparison, file: str, overlap: Overlap) -> str:
+    note = f"{file}: {overlap.common:,} documents scored by both"
+    if overlap.changed:
+        note += f" ({overlap.changed:,} of them with other bytes: edited, or cut elsewhere)"
+    if overlap.only_a or overlap.only_b:
+        note += f", {overlap.only_a:,} only by {comparison.a}, {overlap.only_b:,} only by {comparison.b}"
+    if overlap.common < LEAST:
+        note += f"; an interval needs {LEAST}"
+    if overlap.same:
+        return f"{note}."
+    return f"{note}. Names of figures on the documents in common begin with `{COMMON}`."
+
+
+def _read_scores(root: Path, revision: RevisionMetrics, file: str, cache: Cache | None) -> pa.Table | None:
+    """Read the scores of single documents from the workspace or the cache; None where neither has them."""
+    stage, outs = revision.stages[file]
+    locked = revision.locked.get(stage, {})
     for out in outs:
-        if not side.commit and (table := read_scores(root / out / SCORES)) is not None:
-            return table, ""
-        listing = (cache.listing(locked[out]) if cache and DIRECTORY.fullmatch(locked.get(out, "")) else None) or {}
-        if cache and SCORES in listing and (table := read_scores(cache.path(listing[SCORES]))) is not None:
-            return table, ""
-    known = [out for out in outs if out in locked]
-    if not known:
-        return None, f"its dvc.lock does not know {' '.join(outs)}; build it there with `dvc repro {stage}`."
-    return None, f"`dvc {'fetch --all-commits' if side.commit else 'pull'} {' '.join(known)}`, where a remote has them."
+        if not revision.commit:
+            table = read_scores(root / out / SCORES)
+            if table is not None:
+                return table
+        if cache and DIRECTORY.fullmatch(locked.get(out, "")):
+            listing = cache.listing(locked[out]) or {}
+            table = read_scores(cache.path(listing[SCORES])) if SCORES in listing else None
+            if table is not None:
+                return table
+    return None
 
 
-def side_of(root: Path, name: str) -> Side:
-    commit = "" if name == WORKSPACE else _commit(root, name)
-
-    def read(paths: list[str]) -> list[bytes]:
-        return blobs(root, [f"{commit}:./{path}" for path in paths]) if commit else [_file(root / path) for path in paths]
-
-    pipeline, params, lock = read(["dvc.yaml", "params.yaml", LOCK])
-    stages = _section(_mapping(pipeline, f"dvc.yaml of `{name}`", parse_yaml))
-    if not stages:
-        raise UserError(f"`{name}` has no stages in dvc.yaml: name a revision of this build, from the root of its repository.")
-    declared = expand_stages(stages, _mapping(params, f"params.yaml of `{name}`", parse_yaml))
-    files = {path: (stage, _paths(one, "outs")) for stage, one in declared.items() for path in _reports(one)}
-    metrics = {}
-    for path, data in zip(files, read(list(files)), strict=True):
-        if data:
-            metrics[_short(path)] = dict(_numbers(_mapping(data, f"{path} of `{name}`", json.loads)))
-    locked = {stage: _md5s(one) for stage, one in _section(_mapping(lock, f"{LOCK} of `{name}`", parse_yaml)).items()}
-    return Side(name, commit, {_short(path): found for path, found in files.items()}, metrics, locked)
-
-
-def _commit(root: Path, name: str) -> str:
-    """The commit of a branch, a tag, an abbreviation, `HEAD~2` or an experiment's name."""
-    if name and name.isprintable() and not name.startswith("-"):
-        if found := COMMIT.fullmatch(git(root, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").decode().strip()):
-            return found[0]
-        for line in git(root, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps").decode("utf-8", "replace").splitlines():
-            commit, _, ref = line.partition(" ")
-            if (experiment := NAMED.fullmatch(ref)) and experiment[1] == name:
-                return commit
-    raise UserError(
-        f"git knows no revision {name!r}: take a commit, a branch, a tag, an experiment (`dvc exp list`) or `{WORKSPACE}`, "
-        "from the root of the repository."
-    )
-
-
-def _file(path: Path) -> bytes:
-    return path.read_bytes() if path.is_file() and path.stat().st_size <= LARGEST else b""
-
-
-def _mapping(data: bytes, what: str, load: Callable[[bytes], Any]) -> dict[str, Any]:
-    """A file of git's or the workspace's as a mapping; {} for none."""
-    try:
-        value = load(data) if data else {}
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"{what} cannot be read: {' '.join(str(error).split())}. Compare a revision before or after that.") from error
-    return value if isinstance(value, dict) else {}
-
-
-def _section(file: Mapping[str, Any]) -> dict[str, Any]:
-    """`stages` of a dvc.yaml or dvc.lock."""
-    stages = file.get("stages")
-    return {name: one for name, one in stages.items() if isinstance(one, dict)} if isinstance(stages, dict) else {}
-
-
-def _paths(stage: Mapping[str, Any], key: str) -> list[str]:
-    """The paths that a stage declares; some are the key of a mapping of options."""
-    return [str(next(iter(entry)) if isinstance(entry, dict) else entry) for entry in stage.get(key) or []]
-
-
-def _reports(stage: Mapping[str, Any]) -> list[str]:
-    """The JSON files of numbers that a stage writes: its metrics, and what it puts into reports/, but for what only repeats these."""
-    plots = [path for path in _paths(stage, "plots") if path.startswith(REPORTS)]
-    paths = [path for path in [*plots, *_paths(stage, "metrics")] if not path.startswith(REPEATED)]
-    return [path for path in paths if path.endswith(".json") and "\n" not in path]
-
-
-def _md5s(locked: Mapping[str, Any]) -> dict[str, str]:
-    entries = [entry for key in ("deps", "outs") for entry in locked.get(key) or [] if isinstance(entry, dict)]
-    return {str(entry.get("path")): str(entry.get("md5")) for entry in entries}
-
-
-def _short(path: str) -> str:
-    return path.removeprefix(REPORTS).removesuffix(".json")
-
-
-def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, int | float]]:
-    """(dotted name, number) of every finite number in parsed JSON; of a list of objects none, for a place in it is no name."""
-    if isinstance(value, list) and any(isinstance(part, dict) for part in value):
-        return
-    if isinstance(value, dict | list):
-        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _numbers(part, f"{name}.{key}" if name else str(key))
-    elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        yield name, value
+def _how_to_get_scores(revision: RevisionMetrics, file: str) -> str:
+    """Return the command that brings missing scores."""
+    stage, outs = revision.stages[file]
+    locked_outs = [out for out in outs if out in revision.locked.get(stage, {})]
+    if not locked_outs:
+        return f"its dvc.lock does not have {' '.join(outs)}; build it there with `dvc repro {stage}`."
+    command = "fetch --all-commits" if revision.commit else "pull"
+    return f"`dvc {command} {' '.join(locked_outs)}`, where a remote has them."

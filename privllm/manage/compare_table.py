@@ -1,4 +1,4 @@
-"""A comparison of two revisions for eyes: one table, file by file."""
+"""Terminal table of a comparison of two revisions, file by file."""
 
 from rich.table import Table
 from rich.text import Text
@@ -9,34 +9,44 @@ from privllm.manage.compare import BETTER, WORSE, Comparison, Row
 STYLES = {BETTER: "green", WORSE: "red"}
 
 
-def table(found: Comparison, everything: bool) -> Table:
-    """What differs, or everything."""
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    made.add_column("metric", overflow="fold")
-    for title in (_text(str(found.a)), _text(str(found.b)), "difference", "95 % interval"):
-        made.add_column(title, justify="right", no_wrap=True)
-    made.add_column("verdict", no_wrap=True)
+def table(comparison: Comparison, everything: bool) -> Table:
+    """Return a table of the metrics that differ, or of all."""
+    result = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    result.add_column("metric", overflow="fold")
+    for title in (_text(str(comparison.a)), _text(str(comparison.b)), "difference", "95 % interval"):
+        result.add_column(title, justify="right", no_wrap=True)
+    result.add_column("verdict", no_wrap=True)
     file = ""
-    for row in found.shown(everything):
+    for row in comparison.visible_rows(everything):
         if row.file != file:
             file = row.file
-            made.add_row(_text(file, "bold"))
-        figures = number(row.a), number(row.b), number(row.difference, "+"), interval(row)
-        made.add_row(_text(f"  {row.metric}"), *figures, _text(row.verdict, STYLES.get(row.verdict, "")))
-    return made
+            result.add_row(_text(file, "bold"))
+        result.add_row(
+            _text(f"  {row.metric}"),
+            number(row.a),
+            number(row.b),
+            number(row.difference, "+"),
+            interval(row),
+            _text(row.verdict, STYLES.get(row.verdict, "")),
+        )
+    return result
 
 
 def _text(words: str, style: str = "") -> Text:
-    """Names are folders' and branches': no markup, and no character that a terminal would obey."""
+    """Return text without markup and control characters: anybody can name a folder or a branch."""
     return Text(printable(words), style)
 
 
 def interval(row: Row) -> str:
-    return f"{number(row.interval[0], '+')} to {number(row.interval[1], '+')}" if row.interval else ""
+    """Return "-0.010 to +0.002", or "" without an interval."""
+    if row.interval is None:
+        return ""
+    low, high = row.interval
+    return f"{number(low, '+')} to {number(high, '+')}"
 
 
 def number(value: float | None, sign: str = "") -> str:
-    """As many digits as reports have, without zeros at the end; "" for nothing."""
+    """Return a number with as many digits as reports have, without zeros at the end; "" for none."""
     if value is None:
         return ""
     if isinstance(value, int):

@@ -1,9 +1,9 @@
-"""What became of documents in the current build, read off the tables in data/ as they lie there.
+"""Status of documents in the current build, read from the tables in data/.
 
 Shards are chosen by id, so one document costs one shard of each stage. Texts are never read here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,14 @@ DATA = Path("data")
 CLUSTERS = "dedup/clusters/clusters.parquet"
 QUARANTINE = "collect/quarantine/quarantine.parquet"
 ABSENT, UNBUILT, UNFINISHED = "not in the build", "not built yet", "the build stops here"
+COLLECTED = ["id", "source", "media_type", "encoding", "digest"]
+CLEANED = ["id", "language", "language_score", "placeholders"]
 Row = dict[str, Any]
 
 
 @dataclass
 class Fate:
-    """One document's way. A part is None where the document, or the build, did not come so far."""
+    """What each stage made of one document; None where the document, or the build, did not get that far."""
 
     id: str
     source: str  # "" where only the id is known
@@ -37,21 +39,24 @@ class Fate:
     quarantine: Row | None = None  # digest, bytes, reason, detail
     clean: Row | None = None  # kept, language, language_score, placeholders, reason, detail
     dedup: Row | None = None  # kept, reason, cluster, survivor (id), survivor_source
-    pack: Row | None = None  # split, tokens, rows ([first, last] or None), again (the rows of each further copy), file
+    pack: Row | None = None  # split, tokens, rows ([first, last] or None), again (rows of further copies), file
     annotated: bool | None = None
 
 
 def sources_of(root: Path) -> dict[str, str]:
-    """{id: source} of everything that was collected or quarantined."""
-    found = {document_id(row["source"]): row["source"] for row in _quarantine(root)}
+    """Return {id: source} of everything that was collected or quarantined."""
+    sources = {document_id(row["source"]): row["source"] for row in _quarantine(root)}
     for path in shards_of(root / DATA / "collect"):
         table = read_table(path, ["id", "source"])
-        found.update(zip(table["id"].to_pylist(), table["source"].to_pylist(), strict=True))
-    return found
+        sources.update(zip(table["id"].to_pylist(), table["source"].to_pylist(), strict=True))
+    return sources
 
 
 def located(root: Path, name: str) -> dict[str, str]:
-    """{id: source} of the collected or quarantined documents that are `name` or lie below it. A file is looked up, a folder searched."""
+    """Return {id: source} of the collected or quarantined documents that are `name` or lie below it.
+
+    A file is looked up in its shard; for a folder all shards are read.
+    """
     identifier = document_id(name)
     if identifier in rows_of(root / DATA / "collect", [identifier], ["id"]):
         return {identifier: name}
@@ -59,54 +64,76 @@ def located(root: Path, name: str) -> dict[str, str]:
 
 
 def fates(root: Path, documents: dict[str, str]) -> list[Fate]:
-    """What became of `documents`, {id: source or ""}, in the order of their sources."""
-    data, ids = root / DATA, list(documents)
-    collected = rows_of(data / "collect", ids, ["id", "source", "media_type", "encoding", "digest"])
-    refused = {document_id(row["source"]): row for row in _quarantine(root)}
-    cleaned = rows_of(data / "clean", ids, ["id", "language", "language_score", "placeholders"])
-    dropped = rows_of(data / "clean/dropped", ids, ["id", "language", "language_score", "placeholders", "reason", "detail"])
-    clusters = _clusters(root, ids)
-    packed = _packed(data / "pack", ids)
-    annotated = rows_of(data / "annotate", ids, ["id"])
-    made = []
-    for identifier, source in documents.items():
+    """Return what became of `documents`, {id: source or ""}, in the order of their sources."""
+    tables = _StageTables(root, list(documents))
+    result = [tables.fate(identifier, source) for identifier, source in documents.items()]
+    return sorted(result, key=lambda fate: (fate.source, fate.id))
+
+
+class _StageTables:
+    """Rows of some documents in the tables of every stage, by id."""
+
+    def __init__(self, root: Path, ids: list[str]) -> None:
+        data = root / DATA
+        self.collect_folder = data / "collect"
+        self.collected = rows_of(self.collect_folder, ids, COLLECTED)
+        self.quarantined = {document_id(row["source"]): row for row in _quarantine(root)}
+        self.cleaned = rows_of(data / "clean", ids, CLEANED)
+        self.dropped = rows_of(data / "clean/dropped", ids, [*CLEANED, "reason", "detail"])
+        self.clusters = _clusters(root, ids)
+        self.packed = _packed(data / "pack", ids)
+        self.annotated = rows_of(data / "annotate", ids, ["id"])
+        self.has_annotations = (data / "annotate").is_dir()
+
+    def fate(self, identifier: str, source: str) -> Fate:
+        """Follow one document from stage to stage; the last stage that has it decides its fate."""
         fate = Fate(identifier, source, ABSENT, "")
-        if row := collected.get(identifier):
-            fate.source, fate.fate = row.pop("source"), UNFINISHED
-            fate.collect = row | {"shard": f"data/collect/{_shard(data / 'collect', identifier)}"}
-        elif row := refused.get(identifier):
-            fate.source, fate.fate, fate.why, fate.quarantine = row.pop("source"), "quarantined", _why(row), row
-        if row := cleaned.get(identifier):
-            fate.clean = row | {"kept": True, "reason": "", "detail": ""}
-        elif row := dropped.get(identifier):
-            fate.clean, fate.fate, fate.why = row | {"kept": False}, "dropped by clean", _why(row)
-        if row := clusters.get(identifier):
+        self._follow_collect(fate)
+        self._follow_clean(fate)
+        if row := self.clusters.get(identifier):
             fate.dedup = row
             if not row["kept"]:
-                fate.fate, fate.why = "dropped by dedup", f"{row['reason']}: {row['survivor_source'] or row['survivor']} stays"
-        if row := packed.get(identifier):
+                survivor = row["survivor_source"] or row["survivor"]
+                fate.fate, fate.why = "dropped by dedup", f"{row['reason']}: {survivor} stays"
+        if row := self.packed.get(identifier):
             fate.pack, fate.fate = row, row["split"]
-            fate.annotated = identifier in annotated if (data / "annotate").is_dir() else None
-        made.append(fate)
-    return sorted(made, key=lambda fate: (fate.source, fate.id))
+            fate.annotated = identifier in self.annotated if self.has_annotations else None
+        return fate
+
+    def _follow_collect(self, fate: Fate) -> None:
+        if row := self.collected.get(fate.id):
+            fate.source, fate.fate = row.pop("source"), UNFINISHED
+            shard = _shard(self.collect_folder, fate.id)
+            fate.collect = row | {"shard": f"data/collect/{shard}"}
+        elif row := self.quarantined.get(fate.id):
+            fate.source, fate.fate, fate.why = row.pop("source"), "quarantined", _why(row)
+            fate.quarantine = row
+
+    def _follow_clean(self, fate: Fate) -> None:
+        if row := self.cleaned.get(fate.id):
+            fate.clean = row | {"kept": True, "reason": "", "detail": ""}
+        elif row := self.dropped.get(fate.id):
+            fate.fate, fate.why = "dropped by clean", _why(row)
+            fate.clean = row | {"kept": False}
 
 
 def rows_of(folder: Path, ids: Iterable[str], columns: list[str]) -> dict[str, Row]:
-    """{id: row} of those of `ids` that are in the shards of a folder; rows without their id."""
+    """Return {id: row} of those of `ids` that are in a folder's shards; rows without their id."""
     by_shard: dict[str, list[str]] = {}
     for identifier in ids:
         by_shard.setdefault(_shard(folder, identifier), []).append(identifier)
-    found = {}
+    rows: dict[str, Row] = {}
     for name, members in by_shard.items():
         if (folder / name).is_file():
             table = read_table(folder / name, columns)
-            for row in table.filter(pc.is_in(table["id"], pa.array(members, pa.string()))).to_pylist():
-                found[row.pop("id")] = row
-    return found
+            selected = table.filter(pc.is_in(table["id"], pa.array(members, pa.string())))
+            rows.update((row.pop("id"), row) for row in selected.to_pylist())
+    return rows
 
 
 def _shard(folder: Path, identifier: str) -> str:
-    return shard_name(shard_of(identifier, max(0, len(shards_of(folder)) - 1).bit_length()))
+    bits = max(0, len(shards_of(folder)) - 1).bit_length()
+    return shard_name(shard_of(identifier, bits))
 
 
 def _quarantine(root: Path) -> list[Row]:
@@ -115,49 +142,72 @@ def _quarantine(root: Path) -> list[Row]:
 
 
 def _clusters(root: Path, ids: list[str]) -> dict[str, Row]:
-    """Rows of dedup's clusters for `ids`, each with who stays for it."""
+    """Return the rows of dedup's clusters for `ids`, each with the survivor of its cluster."""
     path = root / DATA / CLUSTERS
     if not path.is_file():
         return {}
     table = read_table(path)
-    own = table.filter(pc.is_in(table["id"], pa.array(ids, pa.string()))).to_pylist()
-    names = pa.array({row["cluster"] for row in own}, pa.string())
-    kept = table.filter(pc.and_(table["kept"], pc.is_in(table["cluster"], names)))
-    survivors = dict(zip(kept["cluster"].to_pylist(), kept["id"].to_pylist(), strict=True))
+    rows = table.filter(pc.is_in(table["id"], pa.array(ids, pa.string()))).to_pylist()
+    names = pa.array({row["cluster"] for row in rows}, pa.string())
+    kept_rows = table.filter(pc.and_(table["kept"], pc.is_in(table["cluster"], names)))
+    survivors = dict(zip(kept_rows["cluster"].to_pylist(), kept_rows["id"].to_pylist(), strict=True))
     sources = rows_of(root / DATA / "collect", survivors.values(), ["id", "source"])
-    found = {}
-    for row in own:
+    clusters = {}
+    for row in rows:
         survivor = survivors.get(row["cluster"], "")
-        row |= {"survivor": survivor, "survivor_source": sources.get(survivor, {}).get("source", "")}
-        found[row.pop("id")] = row
-    return found
+        source = sources.get(survivor, {}).get("source", "")
+        identifier = row.pop("id")
+        clusters[identifier] = row | {"survivor": survivor, "survivor_source": source}
+    return clusters
 
 
 def _packed(folder: Path, ids: list[str]) -> dict[str, Row]:
-    """Split, tokens and rows of `ids`: where a document's tokens lie follows from the lengths and copies of those before it."""
-    found: dict[str, Row] = {}
-    wanted = set(ids)
+    """Return split, tokens and rows of `ids`."""
+    packed: dict[str, Row] = {}
+    wanted_ids = set(ids)
     for name in sorted({_shard(folder / "documents", identifier) for identifier in ids}):
-        if not (folder / "documents" / name).is_file():
+        path = folder / "documents" / name
+        if not path.is_file():
             continue
-        table = read_table(
-            folder / "documents" / name, ["id", "split", "tokens", "copies"]
-        ).to_pylist()  # sorted by id, as they were packed
+        documents = read_table(path, ["id", "split", "tokens", "copies"]).to_pylist()
         for split in SPLITS:
-            own, end = [row for row in table if row["split"] == split], 0
-            for row in (own[i] for i in order_of(np.array([row["copies"] for row in own], np.int64))):
-                begin, end = end + 1, end + 1 + row["tokens"]  # behind a boundary
-                if row["id"] in wanted:
-                    file = folder / split / f"{Path(name).stem}.arrow"
-                    rows = _rows(file, begin, end) if row["tokens"] else None
-                    first = {"split": split, "tokens": row["tokens"], "rows": rows, "again": [], "file": f"data/pack/{split}/{file.name}"}
-                    if found.setdefault(row["id"], first) is not first and rows:
-                        found[row["id"]]["again"].append(rows)
-    return found
+            file = folder / split / f"{Path(name).stem}.arrow"
+            for document, begin, end in _positions([row for row in documents if row["split"] == split]):
+                if document["id"] in wanted_ids:
+                    _add_copy(packed, document, file, begin, end)
+    return packed
+
+
+def _positions(documents: list[Row]) -> Iterator[tuple[Row, int, int]]:
+    """Yield each copy of the documents of one stream, sorted by id, and where its tokens begin and end."""
+    end = 0
+    copies = np.array([document["copies"] for document in documents], np.int64)
+    for index in order_of(copies):
+        begin = end + 1  # after a boundary
+        end = begin + documents[index]["tokens"]
+        yield documents[index], begin, end
+
+
+def _add_copy(packed: dict[str, Row], document: Row, file: Path, begin: int, end: int) -> None:
+    """Add one copy of a document: the first as its row, each further one to `again`."""
+    rows = _rows(file, begin, end) if document["tokens"] else None
+    if document["id"] not in packed:
+        packed[document["id"]] = {
+            "split": document["split"],
+            "tokens": document["tokens"],
+            "rows": rows,
+            "again": [],
+            "file": f"data/pack/{document['split']}/{file.name}",
+        }
+    elif rows:
+        packed[document["id"]]["again"].append(rows)
 
 
 def _rows(file: Path, begin: int, end: int) -> list[int] | None:
-    """First and last row that hold the tokens `begin` to `end` (not included) of a stream as labels; see tokens/pack.py."""
+    """Return the first and last row with the tokens `begin` to `end` (not included) as labels.
+
+    See tokens/pack.py.
+    """
     if not file.is_file():
         return None
     with pa.memory_map(str(file)) as mapped:

@@ -1,7 +1,8 @@
-"""What DVC refers to: the objects that the workspace, a commit, a tag, a branch or an experiment may want back.
+"""Objects that DVC refers to from the workspace, a commit, a tag, a branch or an experiment.
 
-It asks DVC, as `dvc gc` does, so it sees what DVC sees: the entries of every directory too, and the working folders of experiments
-that are running. The objects of a directory whose list is lost are unknown to DVC as well. Nothing is fetched from a remote.
+DVC itself is asked, as `dvc gc` does: it sees the entries of every directory too, and the working folders
+of running experiments. The objects of a directory whose list is lost are unknown to DVC as well. Nothing
+is fetched from a remote.
 """
 
 import logging
@@ -15,26 +16,31 @@ EVERYTHING = {"all_branches": True, "all_tags": True, "all_commits": True, "all_
 
 
 def references(roots: list[Path], revisions: bool) -> set[str]:
-    """MD5s that the workspaces of some repositories refer to, and their running experiments; with `revisions` all of git too.
+    """Return the MD5s that the workspaces of some repositories, and their running experiments, refer to.
 
-    Raises UserError where DVC cannot read a revision: what it refers to would be unknown.
+    revisions: also what any revision in git refers to. Raises UserError where DVC cannot read a revision,
+    because its references would be unknown.
     """
     from dvc.exceptions import DvcException
 
-    found: set[str] = set()
+    md5s: set[str] = set()
     for root in roots:
         try:
-            found |= _used(root, EVERYTHING if revisions else {})
+            md5s |= _used(root, EVERYTHING if revisions else {})
             for folder in _running(root):
-                found |= _used(folder, {})
+                md5s |= _used(folder, {})
         except DvcException as error:
-            raise UserError(f"what {root.resolve()} refers to cannot be told, so nothing was dropped: {error}.") from error
-    return found
+            message = f"the references of {root.resolve()} cannot be read, so nothing was dropped: {error}."
+            raise UserError(message) from error
+    return md5s
 
 
 @contextmanager
 def exclusive(root: Path) -> Iterator[None]:
-    """Within it no DVC command of the repository at `root` writes down a result. Raises UserError where one is at it now."""
+    """Hold DVC's lock of the repository at `root`, so that no DVC command records a result meanwhile.
+
+    Raises UserError where a DVC command is running.
+    """
     from dvc.lock import LockError
     from dvc.repo import Repo
 
@@ -42,7 +48,7 @@ def exclusive(root: Path) -> Iterator[None]:
         try:
             repo.lock.lock()
         except LockError:
-            raise UserError("DVC is at work here: wait until it has ended, and try again.") from None
+            raise UserError("DVC is running here: wait until it has ended, and try again.") from None
         try:
             yield
         finally:
@@ -52,14 +58,16 @@ def exclusive(root: Path) -> Iterator[None]:
 def _used(root: Path, revisions: dict[str, bool]) -> set[str]:
     from dvc.repo import Repo
 
-    logging.getLogger("dvc").setLevel(logging.ERROR)  # it would warn of every stage that some revision had not built
+    logging.getLogger("dvc").setLevel(logging.ERROR)  # or it would warn of every stage that a revision did not build
     with Repo(str(root)) as repo:
-        repo.config["core"].pop("remote", None)  # or DVC would ask it for lists of directories that are not here
+        repo.config["core"].pop("remote", None)  # or DVC would ask it for missing directory lists
         used = repo.used_objs(**revisions, force=True)
-    return {info.value for infos in used.values() for info in infos if info.value}
+    infos = set().union(*used.values())
+    return {info.value for info in infos if info.value}
 
 
 def _running(root: Path) -> list[Path]:
-    """The folders in which DVC runs experiments beside the workspace."""
-    places = [*(root / ".dvc/tmp/exps").glob("*/dvc.yaml"), *(root / ".dvc/tmp/exps").glob("*/*/dvc.yaml")]
-    return sorted(path.parent for path in places if (path.parent / ".dvc").is_dir())
+    """Return the folders in which DVC runs experiments beside the workspace."""
+    experiments = root / ".dvc/tmp/exps"
+    pipelines = [*experiments.glob("*/dvc.yaml"), *experiments.glob("*/*/dvc.yaml")]
+    return sorted(path.parent for path in pipelines if (path.parent / ".dvc").is_dir())

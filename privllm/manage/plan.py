@@ -1,98 +1,37 @@
-"""`privllm plan`: what `dvc repro` would run, why, and for how long, before it runs.
+"""`privllm plan`: the stages that `dvc repro` would run, the reasons, and the expected time.
 
-Stage by stage in DVC's order: what its inputs will be is foretold, and what differs from its last run is why it runs. Nothing
-is run, and nothing in the workspace is written.
+Goes through the stages in DVC's order, predicts the inputs of each, and compares them with those of its
+last run. Nothing is run, and nothing in the workspace is written.
 """
 
 import json
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from textwrap import wrap
-from typing import Any, NamedTuple
+from typing import Any
 
 from privllm.core.errors import UserError
 from privllm.core.params import load_sections
-from privllm.core.printable import printable
-from privllm.core.work_paths import LOG_FILE
-from privllm.engine.fingerprint import FOLDER
-from privllm.engine.module_analysis import python_version
+from privllm.engine.fingerprint import FOLDER, python_version
 from privllm.engine.params_check import require_sound_params
 from privllm.engine.skipped_families import notes_of, skipped_stages
-from privllm.manage.check import find_problems
-from privllm.manage.durations import about, predict, read_log
-from privllm.manage.dvc_state import Build, Place, Stage, open_build
-from privllm.manage.forecast import PRINTS, Forecast
+from privllm.engine.stage import LOG_FILE
+from privllm.manage.check import FORCE_FINGERPRINT, find_problems
+from privllm.manage.durations import predict, read_log
+from privllm.manage.dvc_state import Build, Stage, StagePath, open_build
+from privllm.manage.planned_stages import CACHED, MAY_RUN, RUNS, UP_TO_DATE, Plan, PlannedStage
+from privllm.manage.predicted_hashes import PRINTS, PredictedHashes
 from privllm.manage.rebuild_causes import Cause, fingerprints, listed, parameters
 
-RUNS, MAY_RUN, CACHED, UP_TO_DATE = "runs", "may run", "from the run cache", "up to date"
 SOURCES = "data/sources"
-FOUND_AGAIN = {"command", "output"}  # causes after which the store knows every shard
+SHARDS_IN_STORE = {"command", "output"}  # kinds of causes after which the store still has every shard
 REPORTS = Path("reports")
 NAMES = 100  # documents named in the JSON
-
-
-class Step(NamedTuple):
-    stage: str
-    verdict: str  # RUNS, MAY_RUN (DVC skips it where its inputs come out equal), CACHED or UP_TO_DATE
-    causes: list[Cause]
-    share: float  # of its shards that are made anew, about
-    seconds: float | None  # about; None where no record says
-
-
-class Plan(NamedTuple):
-    steps: list[Step]
-    notes: list[str]
-
-    def seconds(self, *verdicts: str) -> float:
-        """Of the stages with these verdicts, as far as records say."""
-        return sum(step.seconds or 0.0 for step in self.steps if step.verdict in verdicts)
-
-    @property
-    def untimed(self) -> list[str]:
-        return [step.stage for step in self.steps if step.seconds is None]
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "stages": [
-                {
-                    "stage": step.stage,
-                    "verdict": step.verdict,
-                    "causes": [{"kind": cause.kind, "says": cause.says, **cause.values} for cause in step.causes],
-                    "seconds": None if step.seconds is None else round(step.seconds, 1),
-                }
-                for step in self.steps
-            ],
-            "seconds": round(self.seconds(RUNS), 1),
-            "seconds_at_most": round(self.seconds(RUNS, MAY_RUN), 1),
-            "seconds_unknown": self.untimed,
-            "notes": self.notes,
-        }
-
-    def lines(self, columns: int = 140) -> list[str]:
-        """For a terminal: a paragraph per stage that says its causes, and the time in all."""
-        width = max((len(step.stage) for step in self.steps), default=0)
-        shown = []
-        for step in self.steps:
-            time = about(step.seconds) if step.verdict in (RUNS, MAY_RUN) else ""
-            head = f"{step.stage:{width}}  {step.verdict:{len(CACHED)}}  {time:>14}  "
-            rows = [row for cause in step.causes for row in wrap(printable(cause.says), max(40, columns - len(head)))]
-            shown += [f"{head}{''.join(rows[:1])}".rstrip(), *(" " * len(head) + row for row in rows[1:])]
-        return [*shown, "", self._total(), *self.notes]
-
-    def _total(self) -> str:
-        verdicts = {step.verdict for step in self.steps}
-        if verdicts <= {UP_TO_DATE}:
-            return "Nothing would run."
-        parts = [f"In all {about(self.seconds(RUNS))}"] if self.seconds(RUNS, MAY_RUN) or not self.untimed else []
-        if parts and MAY_RUN in verdicts:
-            parts[0] += f", or {about(self.seconds(RUNS, MAY_RUN))} if all runs that may run"
-        if self.untimed:
-            parts.append(f"{'no' if parts else 'No'} record says how long {listed(self.untimed)} would take")
-        return f"{'; '.join(parts)}."
+CausesAndShare = tuple[list[Cause], float]  # why a stage runs, and the share of its shards that are made anew
 
 
 def make_plan(target: str | None = None, log: Path = LOG_FILE) -> Plan:
-    """What `dvc repro [target]` would do in the working directory, a repository's root.
+    """Return what `dvc repro [target]` would do in the working directory, a repository's root.
 
     Raises UserError where params.yaml has a fault, DVC cannot read the build, or its code cannot be parsed.
     """
@@ -100,122 +39,208 @@ def make_plan(target: str | None = None, log: Path = LOG_FILE) -> Plan:
     notes = _notes()
     with open_build() as build:
         planner = Planner(build, log)
-        return Plan([planner.step(stage) for stage in build.stages(target)], [*notes, *notes_of(planner.skipped)])
+        steps = [planner.plan_stage(stage) for stage in build.stages(target)]
+    return Plan(steps, [*notes, *notes_of(planner.skipped)])
 
 
 class Planner:
-    """Takes stages in the order of the build."""
+    """Plans stages one by one, in the order of the build."""
 
     def __init__(self, build: Build, log: Path) -> None:
         self.build = build
-        self.forecast = Forecast(build)
+        self.hashes = PredictedHashes(build)
         self.records = read_log(log)
         self.shares: dict[str, float] = {}
         self.skipped = skipped_stages(load_sections())
 
-    def step(self, stage: Stage) -> Step:
-        inputs = {dep.path: self.forecast.of(dep) for dep in stage.deps}
-        makers = {maker for path, md5 in inputs.items() if md5 is None for maker in self.forecast.makers_of(path)}
-        waiting = [] if stage.frozen else [name for name in self.shares if name in makers]  # in the order of the build
-        causes, own = ([], 0.0) if stage.frozen else self._causes(stage, inputs)
-        known = None if waiting else self.build.known_run(stage, {path: md5 or "" for path, md5 in inputs.items()})
-        if not causes and not waiting:
+    def plan_stage(self, stage: Stage) -> PlannedStage:
+        inputs = {dep.path: self.hashes.hash_of(dep) for dep in stage.deps}
+        upstream: list[str] = []  # stages that may change an input, in the order of the build
+        causes: list[Cause] = []
+        share = 0.0
+        if not stage.frozen:
+            upstream = self._upstream_stages(inputs)
+            causes, share = self._causes(stage, inputs)
+        cached_run = None
+        if not upstream:
+            cached_run = self.build.cached_run(stage, {path: md5 or "" for path, md5 in inputs.items()})
+        if not causes and not upstream:
             verdict = UP_TO_DATE
-            self.forecast.settle(stage, {out.path: out.recorded for out in stage.outs}, lies_there=True)
-        elif known:
+            self.hashes.record(stage, {out.path: out.recorded for out in stage.outs}, up_to_date=True)
+        elif cached_run:
             verdict = CACHED
-            self.forecast.settle(stage, known)
+            self.hashes.record(stage, cached_run)
         else:
             verdict = RUNS if causes else MAY_RUN
-            self.forecast.settle(stage, None)
-            causes = [*causes, *self._meaning(stage)] or [_upstream(waiting)]
-        share = self.shares[stage.name] = max([own, *(self.shares[name] for name in waiting)])
-        seconds = predict(self.records.get(stage.name, []), share) if verdict in (RUNS, MAY_RUN) and stage.name not in self.skipped else 0.0
-        return Step(stage.name, verdict, causes, share, seconds)
+            self.hashes.record(stage, None)
+            causes = [*causes, *self._changed_fingerprints(stage)] or [_upstream_cause(upstream)]
+        share = max([share, *(self.shares[name] for name in upstream)])
+        self.shares[stage.name] = share
+        seconds: float | None = 0.0
+        if verdict in (RUNS, MAY_RUN) and stage.name not in self.skipped:
+            seconds = predict(self.records.get(stage.name, []), share)
+        return PlannedStage(stage.name, verdict, causes, share, seconds)
 
-    def _causes(self, stage: Stage, inputs: dict[str, str | None]) -> tuple[list[Cause], float]:
-        """What differs from the last run, and the share of the shards that this makes anew."""
+    def _upstream_stages(self, inputs: dict[str, str | None]) -> list[str]:
+        """Return the stages that make the inputs whose content is unknown."""
+        makers: set[str] = set()
+        for path, md5 in inputs.items():
+            if md5 is None:
+                makers |= self.hashes.makers_of(path)
+        return [name for name in self.shares if name in makers]
+
+    def _causes(self, stage: Stage, inputs: dict[str, str | None]) -> CausesAndShare:
+        """Return what differs from the last run, and the share of the shards that this makes anew."""
         if not stage.locked:
             return [Cause("never built", "never built", {})], 1.0
-        found: list[Cause] = []
+        causes: list[Cause] = []
         if stage.locked.get("cmd") != stage.command:
-            found.append(Cause("command", "its command changed", {"old": stage.locked.get("cmd"), "new": stage.command}))
-        for file, values in stage.params.items():
-            found += parameters(stage.recorded_params[file], values)
-        changed = [(dep, md5) for dep in stage.deps if (md5 := inputs[dep.path]) is not None and md5 != dep.recorded]
-        own = stage.name.partition("@")[0]
-        others = [Path(dep.path).stem for dep, _ in changed if _is_print(dep) and Path(dep.path).stem != own]
-        found += [Cause("code", f"the code or libraries of {listed(others)} changed", {"stages": others})] if others else []
-        share = 1.0 if any(cause.kind not in FOUND_AGAIN for cause in found) else 0.0
-        for dep, md5 in changed:
-            if not (_is_print(dep) and Path(dep.path).stem in others):
-                more, part = self._documents(stage, dep, md5) if dep.path == SOURCES and md5 else self._input(dep, md5)
-                found += more
-                share = max(share, part)
-        found += [Cause("output", f"{path} {word}", {"path": path, "what": word}) for path, word in self.build.spoilt(stage).items()]
-        found += [Cause("always", "it always runs", {})] if stage.always else []
-        return found, share
+            values = {"old": stage.locked.get("cmd"), "new": stage.command}
+            causes.append(Cause("command", "its command changed", values))
+        for file, sections in stage.params.items():
+            causes += parameters(stage.recorded_params[file], sections)
+        changed_deps = list(_changed_deps(stage, inputs))
+        prints_of_others = [dep.path for dep, _ in changed_deps if _is_print(dep) and not _is_print_of(dep, stage)]
+        if prints_of_others:
+            stages = [Path(path).stem for path in prints_of_others]
+            says = f"the code or libraries of {listed(stages)} changed"
+            causes.append(Cause("code", says, {"stages": stages}))
+        share = 1.0 if any(cause.kind not in SHARDS_IN_STORE for cause in causes) else 0.0
+        for dep, md5 in changed_deps:
+            if dep.path not in prints_of_others:
+                dep_causes, dep_share = self._dep_causes(stage, dep, md5)
+                causes += dep_causes
+                share = max(share, dep_share)
+        for path, word in self.build.changed_outputs(stage).items():
+            causes.append(Cause("output", f"{path} {word}", {"path": path, "what": word}))
+        if stage.always:
+            causes.append(Cause("always", "it always runs", {}))
+        return causes, share
 
-    def _input(self, dep: Place, md5: str) -> tuple[list[Cause], float]:
-        """Why a dependency that is no folder of documents is another than it was, and the share of its files that are."""
-        if _is_print(dep) and md5 and (old := self.build.content(dep.recorded)) and (new := self.forecast.fingerprint(dep.path, md5)):
-            return fingerprints(json.loads(old), new) or [Cause("code", "its fingerprint changed", {})], 1.0
-        what = "is missing" if not md5 else "changed" if dep.recorded else "is new to this stage"
-        files = [self.build.listing(side) for side in (dep.recorded, md5)]
-        before, after = files[0] or {}, files[1] or {}
-        values: dict[str, Any] = {"path": dep.path, "what": what}
-        if not (before and after):
-            return [Cause("input", f"{dep.path} {what}", values)], 1.0
-        changed, total = len({name for name, _ in before.items() ^ after.items()}), len(before.keys() | after.keys())
-        return [
-            Cause("input", f"{dep.path} {what}, {changed:,} of {total:,} files", values | {"files": changed, "of": total})
-        ], changed / total
+    def _dep_causes(self, stage: Stage, dep: StagePath, md5: str) -> CausesAndShare:
+        """Return how a dependency differs, and the share of the shards that this makes anew."""
+        if dep.path == SOURCES and md5:
+            return self._documents(stage, dep, md5)
+        if _is_print(dep) and md5:
+            recorded = self.build.content(dep.recorded)
+            fingerprint = self.hashes.fingerprint(dep.path, md5) if recorded else None
+            if recorded and fingerprint:
+                causes = fingerprints(json.loads(recorded), fingerprint)
+                return causes or [Cause("code", "its fingerprint changed", {})], 1.0
+        return self._files(dep, md5)
 
-    def _documents(self, stage: Stage, dep: Place, md5: str) -> tuple[list[Cause], float]:
-        """What became of the documents, and the share of the shards that hold one of them."""
-        from privllm.manage.changed_documents import changes_since, last_run  # pyarrow and more, which other plans do without
+    def _files(self, dep: StagePath, md5: str) -> CausesAndShare:
+        """Return how a file or folder differs, and the share of the folder's files that do."""
+        change = "changed" if dep.recorded else "is new to this stage"
+        if not md5:
+            change = "is missing"
+        says = f"{dep.path} {change}"
+        values: dict[str, Any] = {"path": dep.path, "what": change}
+        before = self.build.listing(dep.recorded) or {}
+        after = self.build.listing(md5) or {}
+        if not before or not after:
+            return [Cause("input", says, values)], 1.0
+        changed = len({name for name, _ in before.items() ^ after.items()})
+        total = len(before.keys() | after.keys())
+        values |= {"files": changed, "of": total}
+        return [Cause("input", f"{says}, {changed:,} of {total:,} files", values)], changed / total
+
+    def _documents(self, stage: Stage, dep: StagePath, md5: str) -> CausesAndShare:
+        """Return which documents changed, and the share of the shards that hold one of them."""
+        # Imported here because it imports pyarrow and more, which other plans do without.
+        from privllm.manage.changed_documents import changes_since, last_collect
 
         section = stage.recorded_params.get("params.yaml", {}).get("collect", {})
-        code = next((self.build.content(place.recorded) for place in stage.deps if place.path == f"{PRINTS}/{stage.name}.json"), None)
-        last = last_run(self.build.cache, code, section)
+        last = last_collect(self.build.cache, self._recorded_fingerprint(stage), section)
         changes = changes_since(last, self.build.listing(dep.recorded), Path(dep.path))
         if changes is None:
-            return self._input(dep, md5)
-        counts = {name: len(sources) for name, sources in changes._asdict().items()}
+            return self._files(dep, md5)
+        by_change: dict[str, list[str]] = changes._asdict()
+        counts = {change: len(sources) for change, sources in by_change.items()}
         if not any(counts.values()):
             return [Cause("documents", f"{dep.path} changed, but none of its documents", counts)], 0.0
-        shards, of = changes.shards(last.bits), 2**last.bits
-        documents = _roughly(_report("collect").get("documents", 0) * shards / of)
-        tokens = _roughly(sum(_report("pack").get("tokens", {}).values()) * shards / of)
-        named = [f"{len(sources):,} {word} ({listed(sources)})" for word, sources in changes._asdict().items() if sources]
-        says = f"documents: {', '.join(named)}; {shards} of {of} shards"
-        says += f", about {documents:,} document{'s' * (documents != 1)}" if documents else ""
-        says += f" and {tokens:,} tokens" if documents and tokens else ""
-        names = {name: sources[:NAMES] for name, sources in changes._asdict().items()}
-        reach = {"names": names, "shards": shards, "of": of, "about_documents": documents, "about_tokens": tokens}
-        return [Cause("documents", says, {**counts, **reach})], shards / of
+        shards, total = changes.shards(last.bits), 2**last.bits
+        documents, tokens = _in_shards(shards / total)
+        values = {
+            **counts,
+            "names": {change: sources[:NAMES] for change, sources in by_change.items()},
+            "shards": shards,
+            "of": total,
+            "about_documents": documents,
+            "about_tokens": tokens,
+        }
+        says = f"documents: {_named_changes(by_change)}; {shards} of {total} shards"
+        if documents:
+            says += f", about {documents:,} document{'s' * (documents != 1)}"
+            says += f" and {tokens:,} tokens" if tokens else ""
+        return [Cause("documents", says, values)], shards / total
 
-    def _meaning(self, stage: Stage) -> list[Cause]:
-        """Of the stage that fingerprints the code: which stages' code comes out as something else."""
-        recorded = next((self.build.listing(out.recorded) or {} for out in stage.outs if out.path == PRINTS), {})
+    def _recorded_fingerprint(self, stage: Stage) -> bytes | None:
+        """Read the fingerprint with which a stage ran last; None where it has none or it is lost."""
+        for dep in stage.deps:
+            if _is_print_of(dep, stage):
+                return self.build.content(dep.recorded)
+        return None
+
+    def _changed_fingerprints(self, stage: Stage) -> list[Cause]:
+        """Return for the stage that fingerprints the code: whose fingerprints will differ."""
+        recorded: dict[str, str] = {}
+        for out in stage.outs:
+            if out.path == PRINTS:
+                recorded = self.build.listing(out.recorded) or {}
         if not recorded:
             return []
-        stages = [Path(path).stem for path in self.forecast.prints if recorded.get(Path(path).name) != self.forecast.after[path]]
-        says = f"it means something else to {listed(stages)}" if stages else "in nothing that counts (comments, docstrings, layout, unused)"
+        stages = []
+        for path in self.hashes.prints:
+            if recorded.get(Path(path).name) != self.hashes.after[path]:
+                stages.append(Path(path).stem)
+        says = "it changes no fingerprint (only comments, docstrings, layout or unused code)"
+        if stages:
+            says = f"it changes the fingerprint of {listed(stages)}"
         return [Cause("code", says, {"stages": stages})]
 
 
-def _is_print(dep: Place) -> bool:
+def _changed_deps(stage: Stage, inputs: dict[str, str | None]) -> Iterator[tuple[StagePath, str]]:
+    """Yield the dependencies whose content is known and differs from the last run's, with their MD5."""
+    for dep in stage.deps:
+        md5 = inputs[dep.path]
+        if md5 is not None and md5 != dep.recorded:
+            yield dep, md5
+
+
+def _is_print(dep: StagePath) -> bool:
     return dep.path.startswith(f"{PRINTS}/")
 
 
-def _upstream(stages: list[str]) -> Cause:
-    return Cause("upstream", f"if {' or '.join(stages)} makes something else", {"stages": stages})
+def _is_print_of(dep: StagePath, stage: Stage) -> bool:
+    """Return whether a dependency is the fingerprint of the stage itself."""
+    return dep.path == f"{PRINTS}/{stage.name.partition('@')[0]}.json"
+
+
+def _upstream_cause(stages: list[str]) -> Cause:
+    return Cause("upstream", f"if the outputs of {' or '.join(stages)} change", {"stages": stages})
+
+
+def _named_changes(by_change: dict[str, list[str]]) -> str:
+    """Return "2 added (a.txt, b.txt), 1 removed (c.txt)"."""
+    changes = []
+    for change, sources in by_change.items():
+        if sources:
+            changes.append(f"{len(sources):,} {change} ({listed(sources)})")
+    return ", ".join(changes)
+
+
+def _in_shards(share: float) -> tuple[int, int]:
+    """Estimate the documents and tokens in a share of the shards, from the last build's reports."""
+    documents = _report("collect").get("documents", 0)
+    tokens = sum(_report("pack").get("tokens", {}).values())
+    return _roughly(documents * share), _roughly(tokens * share)
 
 
 def _roughly(number: float) -> int:
-    """To two digits: more of them would promise more than a share of shards can say."""
-    return round(round(number), min(0, 2 - len(str(round(number)))))
+    """Round to two digits; a share of the shards allows no more precise estimate."""
+    digits = len(str(round(number)))
+    return round(round(number), min(0, 2 - digits))
 
 
 def _report(stage: str) -> dict[str, Any]:
@@ -225,15 +250,30 @@ def _report(stage: str) -> dict[str, Any]:
 
 
 def _notes() -> list[str]:
-    """What will stop the build, whatever runs, and what DVC does not see. Raises UserError where DVC could not even look."""
+    """Return what will stop the build, whatever runs, and what DVC does not see.
+
+    Raises UserError where DVC could not even read the repository.
+    """
     problems = find_problems()
-    if blocking := [line for problem in problems if problem.blocks_dvc for line in problem.lines()]:
+    blocking: list[str] = []
+    notes: list[str] = []
+    for problem in problems:
+        notes += ["", *problem.lines()]
+        if problem.blocks_dvc:
+            blocking += problem.lines()
+    if blocking:
         raise UserError("\n".join(blocking))
-    recorded = set()
+    current = python_version()
+    for version in sorted(_recorded_pythons() - {current}):
+        mismatch = f"The code was fingerprinted with Python {version}, and this is {current}"
+        notes.append(f"{mismatch}: run `{FORCE_FINGERPRINT}` first.")
+    return notes
+
+
+def _recorded_pythons() -> set[str]:
+    """Return the versions of Python in the fingerprints."""
+    versions = set()
     for path in FOLDER.glob("*.json"):
         with suppress(OSError, ValueError, KeyError):
-            recorded.add(json.loads(path.read_text("utf-8"))["python"])
-    return [line for problem in problems for line in ("", *problem.lines())] + [
-        f"The code was fingerprinted with Python {version} and this is {python_version()}: run `dvc repro --force fingerprint` first."
-        for version in sorted(recorded - {python_version()})
-    ]
+            versions.add(json.loads(path.read_text("utf-8"))["python"])
+    return versions

@@ -1,6 +1,6 @@
-"""Why a stage would run, as a sentence for people and as values for programs.
+"""Causes for which a stage would run, as a sentence for people and as values for programs.
 
-Differences between what the last build recorded and what is there now: parameters, code, libraries. Pure functions of both.
+Pure functions of what the last build recorded and what there is now: parameters, code, libraries.
 """
 
 import json
@@ -11,80 +11,109 @@ FEW = 3  # names in a sentence; the JSON has all
 
 
 class Cause(NamedTuple):
+    """One reason for which a stage would run."""
+
     kind: str  # never built, command, parameter, code, library, python, documents, input, output, always
     says: str  # a sentence without its full stop
     values: dict[str, Any]  # the same for programs, JSON
 
 
-def parameters(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Cause]:
-    """Values that differ, by dotted key. Both are {section: values}; a value that is missing is None."""
-    before, after = flat(old), flat(new)
-    keys = [key for key in sorted(before.keys() | after.keys()) if before.get(key, ...) != after.get(key, ...)]  # None is a value
-    return [
-        Cause(
-            "parameter",
-            f"{key}: {_shown(before, key)} -> {_shown(after, key)}",
-            {"key": key, "old": before.get(key), "new": after.get(key)},
-        )
-        for key in keys
-    ]
+def parameters(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[Cause]:
+    """Return the values that differ, by dotted key. Both are {section: values}; a missing value is None."""
+    before, after = flat(recorded), flat(current)
+    causes = []
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key, ...) == after.get(key, ...):  # None is a value
+            continue
+        says = f"{key}: {_value_text(before, key)} -> {_value_text(after, key)}"
+        causes.append(Cause("parameter", says, {"key": key, "old": before.get(key), "new": after.get(key)}))
+    return causes
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{dotted key: value}; lists and empty mappings are values."""
-    found: dict[str, Any] = {}
+    """Return {dotted key: value}; lists and empty mappings are values."""
+    flat_values: dict[str, Any] = {}
     for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
-    return found
+        if isinstance(value, Mapping) and value:
+            flat_values |= flat(value, f"{prefix}{key}.")
+        else:
+            flat_values[f"{prefix}{key}"] = value
+    return flat_values
 
 
-def _shown(values: Mapping[str, Any], key: str) -> str:
+def _value_text(values: Mapping[str, Any], key: str) -> str:
     return json.dumps(values[key], ensure_ascii=False, default=str) if key in values else "(none)"
 
 
-def fingerprints(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Cause]:
-    """What differs between two fingerprints of a stage: symbols (modules where a fingerprint has none), libraries, Python."""
-    found = []
-    if names := symbols(old, new):
-        found.append(Cause("code", listed(names), {"symbols": names}))
-    before, after = old.get("libraries", {}), new.get("libraries", {})
+def fingerprints(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[Cause]:
+    """Return what differs between two fingerprints of a stage: symbols, libraries, Python.
+
+    Whole modules stand for symbols where a fingerprint has none.
+    """
+    causes = []
+    names = symbols(recorded, current)
+    if names:
+        causes.append(Cause("code", listed(names), {"symbols": names}))
+    before, after = recorded.get("libraries", {}), current.get("libraries", {})
     for name in sorted(before.keys() | after.keys()):
         if before.get(name) != after.get(name):
+            says = f"{name} {before.get(name, '(none)')} -> {after.get(name, '(none)')}"
             values = {"name": name, "old": before.get(name), "new": after.get(name)}
-            found.append(Cause("library", f"{name} {before.get(name, '(none)')} -> {after.get(name, '(none)')}", values))
-    if old.get("python") != new.get("python"):
-        values = {"old": old.get("python"), "new": new.get("python")}
-        found.append(Cause("python", f"Python {values['old']} -> {values['new']}", values))
-    return found
+            causes.append(Cause("library", says, values))
+    if recorded.get("python") != current.get("python"):
+        values = {"old": recorded.get("python"), "new": current.get("python")}
+        causes.append(Cause("python", f"Python {values['old']} -> {values['new']}", values))
+    return causes
 
 
-def symbols(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Sentences such as "privllm.clean.pii.redact changed" about two fingerprints, module after module."""
-    found = []
-    for module in sorted(old["modules"].keys() | new["modules"].keys()):
-        if old["modules"].get(module) == new["modules"].get(module):
+def symbols(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """Return sentences such as "privllm.clean.pii.redact changed", module by module."""
+    modules_before, modules_after = recorded["modules"], current["modules"]
+    sentences: list[str] = []
+    for module in sorted(modules_before.keys() | modules_after.keys()):
+        if modules_before.get(module) == modules_after.get(module):
             continue
-        if module not in old["modules"] or module not in new["modules"]:
-            found.append(f"{module} is {'imported now' if module in new['modules'] else 'no longer imported'}")
+        before = recorded.get("symbols", {}).get(module)
+        after = current.get("symbols", {}).get(module)
+        if module not in modules_before:
+            sentences.append(f"{module} is imported now")
+        elif module not in modules_after:
+            sentences.append(f"{module} is no longer imported")
+        elif before and after:
+            sentences += _changes_within(module, before, after)
+        else:
+            sentences.append(f"{module} changed")
+    return sentences
+
+
+def _changes_within(module: str, before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each symbol of a module that was added, removed or changed."""
+    changes: dict[str, str] = {}
+    for name in sorted(before.keys() | after.keys()):
+        if name not in before:
+            changes[name] = "added"
+        elif name not in after:
+            changes[name] = "removed"
+        elif before[name] != after[name]:
+            changes[name] = "changed"
+    # A definition that is added or removed also changes the class or module around it: not worth a sentence.
+    surroundings = set()
+    for name, change in changes.items():
+        if change != "changed":
+            surroundings.add(name.rpartition(".")[0] or "<module>")
+    sentences = []
+    for name, change in changes.items():
+        if change == "changed" and name in surroundings:
             continue
-        before, after = (side.get("symbols", {}).get(module) for side in (old, new))
-        found += _within(module, before, after) if before and after else [f"{module} changed"]
-    return found
-
-
-def _within(module: str, before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    names = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
-    words = {name: "added" if name not in before else "removed" if name not in after else "changed" for name in names}
-    # A definition that comes or goes changes the outline it stands in too; that says nothing more.
-    outer = {name.rpartition(".")[0] or "<module>" for name, word in words.items() if word != "changed"}
-    return [
-        f"{module} changed outside its functions and classes" if name == "<module>" else f"{module}.{name} {word}"
-        for name, word in words.items()
-        if not (word == "changed" and name in outer)
-    ]
+        if name == "<module>":
+            sentences.append(f"{module} changed outside its functions and classes")
+        else:
+            sentences.append(f"{module}.{name} {change}")
+    return sentences
 
 
 def listed(names: list[str], few: int = FEW) -> str:
-    """The first few names, and how many more there are."""
-    more = len(names) - few
-    return ", ".join(names[:few]) + (f" and {more:,} more" if more > 0 else "")
+    """Return the first few names, and how many more there are."""
+    more_count = len(names) - few
+    text = ", ".join(names[:few])
+    return f"{text} and {more_count:,} more" if more_count > 0 else text

@@ -1,7 +1,8 @@
-"""Take the demo out again: its pages below data/sources/demo, and the tasks in params.yaml that are of those pages alone.
+"""Removal of the demo: its pages below data/sources/demo, and the tasks in params.yaml that use only these.
 
-A derived task is the demo's where its `source` begins with the demo's folder; a fine-tuning task is where its data are such a task's.
-params.yaml is edited as text, so that comments, order and everything else in it stay as people wrote them.
+A derived task belongs to the demo where its `source` begins with the demo's folder; a fine-tuning task
+where its data are the output of such a task. params.yaml is edited as text, so comments, order and
+everything else stay as people wrote them.
 """
 
 from collections.abc import Iterator
@@ -23,8 +24,8 @@ NAMED = 5
 
 
 @dataclass(frozen=True)
-class Removed:
-    """What was taken out, and what was left where the demo was."""
+class RemovedDemo:
+    """What was removed, and which files in the demo's folder were left."""
 
     folder: Path
     pages: int
@@ -32,19 +33,23 @@ class Removed:
     others: list[Path]
 
     def lines(self) -> Iterator[str]:
-        """For a person."""
+        """Yield lines for a terminal."""
         if self.pages:
-            yield f"{self.pages:,} pages of the demo are out of {self.folder}."
+            yield f"{self.pages:,} pages of the demo were removed from {self.folder}."
         if self.tasks:
-            yield f"{', '.join(self.tasks)} are out of {PARAMS} (`git diff {PARAMS}` shows them)."
+            yield f"{', '.join(self.tasks)} were removed from {PARAMS} (`git diff {PARAMS}` shows them)."
         if self.others:
-            named = ", ".join(str(path) for path in self.others[:NAMED]) + (", ..." if len(self.others) > NAMED else "")
-            yield f"Not of the demo, so they stay: {named}."
-        yield "Put your own documents into data/sources and say `dvc repro`." if self.pages or self.tasks else "There is no demo here."
+            names = ", ".join(str(path) for path in self.others[:NAMED])
+            more = ", ..." if len(self.others) > NAMED else ""
+            yield f"Not part of the demo, so they stay: {names}{more}."
+        if self.pages or self.tasks:
+            yield "Put your own documents into data/sources and run `dvc repro`."
+        else:
+            yield "There is no demo here."
 
 
-def remove_demo(root: Path, sources: Path = SOURCES) -> Removed:
-    """Take pages and tasks out of the repository at `root`; a second time there is nothing to take.
+def remove_demo(root: Path, sources: Path = SOURCES) -> RemovedDemo:
+    """Remove pages and tasks from the repository at `root`; repeating it removes nothing more.
 
     Raises UserError before it removes anything where the sources are not there or params.yaml cannot be edited.
     """
@@ -53,39 +58,51 @@ def remove_demo(root: Path, sources: Path = SOURCES) -> Removed:
     path = root / PARAMS
     text = path.read_text("utf-8") if path.is_file() else ""
     tasks = demo_tasks(parse_yaml(text) or {})
-    left = without(text, tasks)
+    remaining_text = without(text, tasks)
     if tasks:
         with replacing(path) as partial:
-            partial.write_text(left, "utf-8")
-    pages, others = remove_pages(root / sources)
-    return Removed(sources / FOLDER, pages, tasks, others)
+            partial.write_text(remaining_text, "utf-8")
+    pages, other_files = remove_pages(root / sources)
+    return RemovedDemo(sources / FOLDER, pages, tasks, other_files)
 
 
 def demo_tasks(params: dict[str, Any]) -> list[str]:
-    """The dotted names of the demo's tasks in params.yaml: those derived of its pages, and those tuned on what these give."""
-    derive, tuned = ((params.get(section) or {}).get(key) or {} for section, key in (("tasks", "derive"), ("finetune", "tasks")))
-    names = [name for name, task in derive.items() if str((task or {}).get("source", "")).startswith(f"^{FOLDER}/")]
-    data = {DERIVED.format(name) for name in names}
-    return [f"tasks.derive.{name}" for name in names] + [
-        f"finetune.tasks.{name}" for name, task in tuned.items() if (task or {}).get("data") in data
-    ]
+    """Return the dotted names of the demo's tasks in params.yaml.
+
+    These are the tasks derived from its pages, and the fine-tuning tasks that use their examples.
+    """
+    names: list[str] = []
+    demo_data: set[str] = set()
+    for name, task in _entries(params, "tasks", "derive").items():
+        if str((task or {}).get("source", "")).startswith(f"^{FOLDER}/"):
+            names.append(f"tasks.derive.{name}")
+            demo_data.add(DERIVED.format(name))
+    for name, task in _entries(params, "finetune", "tasks").items():
+        if (task or {}).get("data") in demo_data:
+            names.append(f"finetune.tasks.{name}")
+    return names
+
+
+def _entries(params: dict[str, Any], section: str, key: str) -> dict[str, Any]:
+    return (params.get(section) or {}).get(key) or {}
 
 
 def without(text: str, names: list[str]) -> str:
-    """The YAML `text` without the entries of these dotted names, all else as it was.
+    """Return the YAML `text` without the entries of these dotted names; all other text is unchanged.
 
-    Raises UserError where its lines are not laid out so that they can be taken out (an entry that shares its line with another).
+    Raises UserError where an entry cannot be cut out because it shares its line with another.
     """
-    wanted = parse_yaml(text) or {}
+    expected = parse_yaml(text) or {}
     try:
         for name in names:
-            _delete(wanted, name.split("."))
+            _delete(expected, name.split("."))
             text = _cut(text, name.split("."))
-        as_wanted = not names or parse_yaml(text) == wanted
+        is_expected = not names or parse_yaml(text) == expected
     except yaml.YAMLError:
-        as_wanted = False
-    if not as_wanted:
-        raise UserError(f"{PARAMS} is not laid out one key to a line, so nothing was removed: take {', '.join(names)} out by hand.")
+        is_expected = False
+    if not is_expected:
+        entries = ", ".join(names)
+        raise UserError(f"{PARAMS} does not have one key per line, so nothing was removed: take {entries} out by hand.")
     return text
 
 
@@ -97,30 +114,30 @@ def _delete(values: dict[str, Any], path: list[str]) -> None:
 
 
 def _cut(text: str, path: list[str]) -> str:
-    """Take out the lines of the entry at `path`; a mapping that has lost its last entry becomes `{}`."""
+    """Remove the lines of the entry at `path`; a mapping that has lost its last entry becomes `{}`."""
     lines = text.splitlines(keepends=True)
     section: Any = yaml.compose(text, Loader=yaml.SafeLoader)
-    above: yaml.ScalarNode | None = None  # the key whose mapping holds the entry
+    section_key: yaml.ScalarNode | None = None  # the key whose mapping holds the entry
     for name in path[:-1]:
-        above, section = _entry(section, name)
-    key, _ = _entry(section, path[-1])
+        section_key, section = _find_entry(section, name)
+    key, _ = _find_entry(section, path[-1])
     first, indent = key.start_mark.line, key.start_mark.column
     end = first + 1
     while end < len(lines) and _belongs(lines[end], indent):
         end += 1
-    while not lines[end - 1].strip():  # blank lines before the next section are that one's
+    while not lines[end - 1].strip():  # blank lines before the next section belong to that
         end -= 1
-    if len(section.value) == 1 and above is not None:
-        line, column = above.end_mark.line, above.end_mark.column + 1  # behind the colon
+    if len(section.value) == 1 and section_key is not None:
+        line, column = section_key.end_mark.line, section_key.end_mark.column + 1  # after the colon
         lines[line] = f"{lines[line][:column]} {{}}{lines[line][column:]}"
     return "".join(lines[:first] + lines[end:])
 
 
-def _entry(section: yaml.MappingNode, name: str) -> tuple[yaml.ScalarNode, yaml.Node]:
-    """The entry's key and value, with the places in the text where they stand."""
+def _find_entry(section: yaml.MappingNode, name: str) -> tuple[yaml.ScalarNode, yaml.Node]:
+    """Return an entry's key and value, with their positions in the text."""
     return next((key, value) for key, value in section.value if key.value == name)
 
 
 def _belongs(line: str, indent: int) -> bool:
-    """Is this line, behind an entry's key, still that entry's?"""
+    """Return whether a line after an entry's key still belongs to the entry."""
     return not line.strip() or len(line) - len(line.lstrip(" ")) > indent

@@ -1,4 +1,6 @@
-"""`make clean`: remove what the stages of dvc.yaml make. What people put in (sources, feedback, base, promoted) and DVC's cache stay.
+"""`make clean`: removal of everything that the stages of dvc.yaml make.
+
+What people put in (sources, feedback, base, promoted) and DVC's cache stay.
 
 python -m privllm.manage.remove_outputs      in the root of the repository
 """
@@ -16,10 +18,15 @@ from privllm.engine.pipeline import declared_stages, outputs_of
 
 
 def wipe(root: Path) -> list[str]:
-    """Remove every output, metric and plot that dvc.yaml declares, and what earlier families and tasks left; returns their paths."""
+    """Remove every output, metric and plot that dvc.yaml declares; return the removed paths.
+
+    Leftovers of earlier families and tasks are removed too.
+    """
     removed = remove_leftovers(root)
-    declared = {path for stage in declared_stages(root).values() for path in outputs_of(stage)}
-    for path in sorted(declared | {WORK_FOLDER.as_posix()}):
+    paths = {WORK_FOLDER.as_posix()}
+    for stage in declared_stages(root).values():
+        paths.update(outputs_of(stage))
+    for path in sorted(paths):
         if _inside(root, path) and os.path.lexists(root / path):
             _remove(root / path)
             removed.append(path)
@@ -27,9 +34,9 @@ def wipe(root: Path) -> list[str]:
 
 
 def _inside(root: Path, path: str) -> bool:
-    """Does it lie below the repository? A stage of somebody's own may write elsewhere, and what lies there may not be ours alone."""
-    place = (root / path).parent.resolve() / Path(path).name
-    return place.is_relative_to(root.resolve()) and place != root.resolve()
+    """Return whether a path is below the repository; what a user's stage writes elsewhere may be shared."""
+    resolved = (root / path).parent.resolve() / Path(path).name
+    return resolved.is_relative_to(root.resolve()) and resolved != root.resolve()
 
 
 def _remove(path: Path) -> None:

@@ -1,7 +1,8 @@
-"""data/sources as files and lines: what a path that a person typed means, what stands there, and taking it away.
+"""Files and JSONL lines in data/sources: resolving a path that a person typed, reading, and removal.
 
-A file is unlinked and a line of JSONL becomes an empty line, so that the others keep their numbers and with them their
-ids. Files are replaced, never written into: a tracked one may share its bytes with DVC's cache.
+A file is unlinked, and a line of JSONL becomes an empty line, so that the remaining lines keep their
+numbers and with them their ids. Files are replaced, never written into: a tracked file may share its
+bytes with DVC's cache.
 """
 
 import os
@@ -20,20 +21,22 @@ from privllm.core.errors import UserError
 
 SOURCES = Path("data/sources")
 PROBE_BYTES = 4
+LineNumbers = dict[Path, set[int]]  # numbers from 1, by JSONL file
 
 
 @dataclass
 class Selection:
-    """What is to be taken away, and which of the paths asked for are not there."""
+    """Files and lines to remove, and the requested paths that do not exist."""
 
     files: list[Path] = field(default_factory=list)
-    lines: dict[Path, set[int]] = field(default_factory=dict)  # numbers, from 1, by JSONL file
+    lines: LineNumbers = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)  # sources
 
 
 def source_name(word: str, folder: Path) -> str:
-    """`word` as the `source` of `core.records`: a path below data/sources, with or without these words in front.
+    """Return `word` as the `source` of `core.records`.
 
+    It is a path below data/sources, with or without this prefix.
     Raises UserError for a path that leads out of it.
     """
     path = _relative(word, folder)
@@ -43,63 +46,69 @@ def source_name(word: str, folder: Path) -> str:
 
 
 def is_below(source: str, name: str) -> bool:
-    """Is the document `source` the one called `name`, a line of that JSONL file, or in that folder?"""
-    head, mark, number = source.rpartition("#")
-    is_line = mark and number.isdigit() and head == name and media_type(Path(name)) == JSONL
-    return source == name or bool(is_line) or source.startswith(f"{name}/") or not name
+    """Return whether a document is `name` itself, a line of the JSONL file, or in the folder `name`."""
+    if source == name or not name or source.startswith(f"{name}/"):
+        return True
+    file, mark, number = source.rpartition("#")
+    return bool(mark) and number.isdigit() and file == name and media_type(Path(name)) == JSONL
 
 
 def select(folder: Path, words: list[str]) -> Selection:
-    """What `words` (files, folders, lines such as `notes.jsonl#12`) name below the sources' `folder`.
+    """Return what `words` (files, folders, lines such as `notes.jsonl#12`) name below the sources' `folder`.
 
     Raises UserError for all of the sources, and for a path that leads out of them.
     """
-    found = Selection()
-    held: dict[Path, set[int]] = {}
+    selection = Selection()
+    line_numbers: LineNumbers = {}
     for word in words:
         name = source_name(word, folder)
         if not name:
-            raise UserError(f"{word} is all of {SOURCES}: remove the folder itself, with what was built from it, if that is meant.")
+            advice = "remove the folder itself, with what was built from it, if that is meant."
+            raise UserError(f"{word} is all of {SOURCES}: {advice}")
         path = folder / _relative(word, folder)
         if not path.parent.resolve().is_relative_to(folder.resolve()):
             raise UserError(f"{word} leads out of {SOURCES} by a link: name the file where it is.")
         if path.is_symlink() or path.is_file():
-            found.files.append(path)
+            selection.files.append(path)
         elif path.is_dir():
-            found.files += files_below(path)
-        elif _has_line(path, folder, held):
-            file, line = _line(path)
-            found.lines.setdefault(file, set()).add(line)
+            selection.files += files_below(path)
+        elif _has_line(path, folder, line_numbers):
+            file, line = _split_line(path)
+            selection.lines.setdefault(file, set()).add(line)
         else:
-            found.missing.append(name)
-    found.files = sorted(set(found.files))
-    for file in found.files:
-        found.lines.pop(file, None)
-    return found
+            selection.missing.append(name)
+    selection.files = sorted(set(selection.files))
+    for file in selection.files:
+        selection.lines.pop(file, None)
+    return selection
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Every file and link below `folder`, hidden ones too; links to folders are not followed."""
-    found = []
-    for here, folders, names in os.walk(folder):
-        links = [name for name in folders if (Path(here) / name).is_symlink()]
-        found += [Path(here) / name for name in [*names, *links]]
-    return found
+    """Return every file and link below `folder`, hidden ones too; links to folders are not followed."""
+    paths: list[Path] = []
+    for parent, folders, files in os.walk(folder):
+        paths += [Path(parent, name) for name in files]
+        paths += [Path(parent, name) for name in folders if Path(parent, name).is_symlink()]
+    return paths
 
 
 def present(folder: Path, sources: Iterable[str]) -> set[str]:
-    """Those of `sources` that the folder holds, whatever they say now."""
-    held: dict[Path, set[int]] = {}
-    found = set()
+    """Return those of `sources` that the folder holds, whatever their content is now."""
+    line_numbers: LineNumbers = {}
+    present_sources = set()
     for source in sources:
-        path = folder / source.replace("\\\\", "\\")  # a name that is not UTF-8 is not found again: then it counts as gone
-        if os.path.lexists(path) or _has_line(path, folder, held):
-            found.add(source)
-    return found
+        # The name of a file that is not UTF-8 does not match again: the file then counts as gone.
+        path = folder / source.replace("\\\\", "\\")
+        if os.path.lexists(path) or _has_line(path, folder, line_numbers):
+            present_sources.add(source)
+    return present_sources
 
 
 def read(path: Path, folder: Path, max_bytes: int) -> Iterator[CollectedDocument | Quarantined]:
-    """What one file says, as `collect` reads it; a file that it passes over is a refusal without a digest."""
+    """Yield the documents of one file as `collect` reads them.
+
+    A file that `collect` passes over is a refusal without a digest.
+    """
     kind = media_type(path)
     if kind == JSONL:
         yield from read_jsonl(path, folder, max_bytes)
@@ -110,7 +119,7 @@ def read(path: Path, folder: Path, max_bytes: int) -> Iterator[CollectedDocument
 
 
 def read_selected(selection: Selection, folder: Path, max_bytes: int) -> Iterator[CollectedDocument | Quarantined]:
-    """What is to be taken away says this."""
+    """Yield the documents of the selected files and lines."""
     for path in selection.files:
         yield from read(path, folder, max_bytes)
     for path, numbers in selection.lines.items():
@@ -120,38 +129,37 @@ def read_selected(selection: Selection, folder: Path, max_bytes: int) -> Iterato
 
 
 def remove(selection: Selection, folder: Path) -> None:
-    """Take the selected files and lines away, and the folders that are left empty. Doing it twice does no harm."""
+    """Remove the selected files and lines, and the folders that become empty. May be repeated."""
     for path, numbers in selection.lines.items():
         blank(path, numbers, folder)
     for path in selection.files:
         path.unlink(missing_ok=True)
-        for above in path.parents:
-            if above == folder or not above.is_dir() or any(above.iterdir()):
+        for parent in path.parents:
+            if parent == folder or not parent.is_dir() or any(parent.iterdir()):
                 break
-            above.rmdir()
+            parent.rmdir()
 
 
 def blank(path: Path, numbers: set[int], folder: Path) -> None:
-    """Make these lines of a JSONL file empty; a reader sees the old file or the new one.
+    """Make these lines of a JSONL file empty. The file is replaced as a whole.
 
-    Raises UserError, the file unchanged, where the other lines would not stay as they are.
+    Raises UserError, the file unchanged, where the remaining lines would not stay as they are.
     """
     partial = path.with_name(f".partial.{path.name}")  # `collect` passes over hidden names
     try:
-        with path.open("rb") as old, partial.open("wb") as new:
-            new.writelines(_blanked(old, numbers))
-        expected = [row for row in numbered(path, folder) if row[0] not in numbers]
+        with path.open("rb") as source, partial.open("wb") as target:
+            target.writelines(_blanked(source, numbers))
+        expected = [(number, digest) for number, digest in numbered(path, folder) if number not in numbers]
         if list(numbered(partial, folder)) != expected:
-            raise UserError(
-                f"{path} cannot be cut into lines safely: take the lines {sorted(numbers)} out of it by hand, leaving them empty."
-            )
+            lines = ", ".join(map(str, sorted(numbers)))
+            raise UserError(f"{path} cannot be split into lines safely: make line {lines} empty by hand.")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
 def numbered(path: Path, folder: Path) -> Iterator[tuple[int, str]]:
-    """(number, digest) of each line of a JSONL file that is not blank; nothing for another file."""
+    """Yield (number, digest) of each line of a JSONL file that is not blank; nothing for another file."""
     if media_type(path) == JSONL and path.is_file():
         for row in read_jsonl(path, folder, 1 << 40):
             number = row.source.rpartition("#")[2]
@@ -160,40 +168,61 @@ def numbered(path: Path, folder: Path) -> Iterator[tuple[int, str]]:
 
 
 def _blanked(file: IO[bytes], numbers: set[int]) -> Iterator[bytes]:
+    """Yield the lines of a file; those in `numbers` are empty, but keep a byte order mark and their end."""
+    mark, encoding = _byte_order_mark(file)
+    newline = "\n".encode(encoding)
+    lines = file if len(newline) == 1 else _wide_lines(file.read(), encoding)
+    for number, line in enumerate(lines, start=1):
+        if number not in numbers:
+            yield line
+            continue
+        if number == 1:
+            yield mark
+        if line.endswith(newline):
+            yield newline
+
+
+def _byte_order_mark(file: IO[bytes]) -> tuple[bytes, str]:
+    """Return a file's byte order mark and the encoding that it stands for; UTF-8 without one."""
     head = file.read(PROBE_BYTES)
     file.seek(0)
-    mark, encoding = next(((mark, name) for mark, name in MARKS if head.startswith(mark)), (b"", "utf-8"))
-    newline = "\n".encode(encoding)
-    for number, line in enumerate(file if len(newline) == 1 else _wide_lines(file.read(), encoding), start=1):
-        if number in numbers:
-            yield (mark if number == 1 else b"") + (newline if line.endswith(newline) else b"")
-        else:
-            yield line
+    for mark, encoding in MARKS:
+        if head.startswith(mark):
+            return mark, encoding
+    return b"", "utf-8"
 
 
 def _wide_lines(data: bytes, encoding: str) -> Iterator[bytes]:
-    """Lines with their ends, of text whose characters are units of two or four bytes."""
+    """Yield lines with their ends, of text whose characters are units of two or four bytes."""
     width = len("\n".encode(encoding))
-    units = np.frombuffer(data[: len(data) // width * width], f"{'>' if encoding.endswith('be') else '<'}u{width}")
+    byte_order = ">" if encoding.endswith("be") else "<"
+    units = np.frombuffer(data[: len(data) // width * width], f"{byte_order}u{width}")
+    line_ends = (np.flatnonzero(units == ord("\n")) + 1) * width
     begin = 0
-    for end in [*((np.flatnonzero(units == ord("\n")) + 1) * width).tolist(), len(data)]:
+    for end in [*line_ends.tolist(), len(data)]:
         yield data[begin:end]
         begin = end
 
 
-def _line(path: Path) -> tuple[Path, int]:
-    """A JSONL file and a number from `file.jsonl#12`; 0 where the path names no line."""
+def _split_line(path: Path) -> tuple[Path, int]:
+    """Return the file and number of `file.jsonl#12`; the number is 0 where the path names no line."""
     name, mark, number = path.name.rpartition("#")
-    is_line = bool(mark) and number.isdigit() and name != "" and media_type(Path(name)) == JSONL
-    return (path.with_name(name), int(number)) if is_line else (path, 0)
+    if not (mark and name and number.isdigit()) or media_type(Path(name)) != JSONL:
+        return path, 0
+    return path.with_name(name), int(number)
 
 
-def _has_line(path: Path, folder: Path, held: dict[Path, set[int]]) -> bool:
-    """Does `path` name a line that is there, and not blank? `held` remembers the files' lines."""
-    file, line = _line(path)
-    if line and file not in held:
-        held[file] = {number for number, _ in numbered(file, folder)}
-    return line > 0 and line in held[file]
+def _has_line(path: Path, folder: Path, line_numbers: LineNumbers) -> bool:
+    """Return whether `path` names a line that exists and is not blank.
+
+    line_numbers: the lines of the files read so far, to read each file once.
+    """
+    file, line = _split_line(path)
+    if not line:
+        return False
+    if file not in line_numbers:
+        line_numbers[file] = {number for number, _ in numbered(file, folder)}
+    return line in line_numbers[file]
 
 
 def _relative(word: str, folder: Path) -> Path:

@@ -1,18 +1,19 @@
-"""What each number on the page means, in a sentence.
+"""Explanations of the numbers on the page, a sentence each.
 
-One table of (stage, key, label, sentence, format). It selects and formats; it computes nothing but what stands in
-a format.
+`EXPLANATIONS` lists the numbers of each stage. They are selected and formatted, not computed.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from privllm.report.funnel import Reports
 
 
 @dataclass(frozen=True)
 class Fact:
+    """A number on the page, formatted, with its meaning."""
+
     label: str
     value: str
     meaning: str
@@ -20,11 +21,12 @@ class Fact:
 
 
 def whole(value: Any) -> str:
+    """Format a whole number: 1,234."""
     return f"{value:,.0f}"
 
 
 def short(value: float) -> str:
-    """1234567 -> 1.23 M, for numbers whose size matters more than their digits."""
+    """Format a number whose size matters more than its digits: 1234567 -> 1.23 M."""
     for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g} {unit}"
@@ -32,113 +34,174 @@ def short(value: float) -> str:
 
 
 def places(digits: int) -> Callable[[Any], str]:
+    """Return a format with a fixed number of decimals."""
     return lambda value: f"{value:,.{digits}f}"
 
 
 def share(value: Any) -> str:
+    """Format a share as a percentage: 12.3%."""
     return f"{value:.1%}"
 
 
 def per_split(key: str) -> Callable[[Any], str]:
+    """Return a format for one split of a {split: number}."""
     return lambda value: short(value.get(key, 0))
 
 
-# stage, key, label, sentence, format, headline
-MEANINGS: tuple[tuple[str, str, str, str, Callable[[Any], str], bool], ...] = (
-    ("dedup", "kept", "Documents", "what is left after cleaning and deduplication; all later stages see these and no others.", whole, True),
-    (
-        "pack",
-        "tokens",
-        "Training tokens",
-        "pieces of text the model may learn from, those of the training split.",
-        per_split("train"),
-        True,
-    ),
-    ("pretrain", "parameters", "Parameters", "weights that training sets.", short, True),
-    (
-        "evaluate",
-        "perplexity",
-        "Held-out perplexity",
-        "how many tokens the model hesitates between, on documents it never saw. "
-        "Lower is better; compare only models of one family with the same tokenizer.",
-        places(2),
-        True,
-    ),
-    (
-        "evaluate",
-        "bits_per_byte",
-        "Bits per byte",
-        "how many bits the model needs for one byte of held-out text. Lower is "
-        "better; fair across tokenizers, not across families. A byte stored plainly takes 8.",
-        places(3),
-        True,
-    ),
-    ("evaluate", "accuracy", "Token accuracy", "how often the model's first guess is the token that stands there.", share, True),
-    (
-        "evaluate",
-        "bleu",
-        "BLEU",
-        "overlap of greedy continuations with what the document really says (0 to 1, corpus "
-        "BLEU, 13a tokens). Low is normal: many continuations are right.",
-        places(3),
-        False,
-    ),
-    ("evaluate", "chrf", "chrF", "the same overlap counted in characters (0 to 1), kinder to inflections.", places(3), False),
-    ("dedup", "clusters_of_many", "Clusters", "groups of documents that say (nearly) the same; one of each is kept.", whole, False),
-    ("dedup", "largest_cluster", "Largest cluster", "documents in the biggest such group.", whole, False),
-    ("tokenizer", "vocabulary", "Vocabulary", "different tokens the tokenizer knows.", whole, False),
-    (
-        "tokenizer",
-        "bytes_per_token",
-        "Bytes per token",
-        "how much text one token carries on average; more means shorter sequences.",
-        places(2),
-        False,
-    ),
-    ("pack", "context", "Context", "tokens the model sees at once in training.", whole, False),
-    (
-        "pretrain",
-        "start",
-        "Started from",
-        "scratch (fresh weights), the incumbent (the last promoted model) or a model below data/base.",
-        str,
-        False,
-    ),
-    ("pretrain", "start_loss", "Loss before the first step", "nats per held-out token that the start needed.", places(3), False),
-    ("pretrain", "rows_new", "New rows", "rows of training text that hold a document which is new to the start, or changed.", whole, False),
-    ("pretrain", "rows_known", "Known rows", "rows whose documents the start was trained on as they are.", whole, False),
-    (
-        "pretrain",
-        "replayed",
-        "Replayed",
-        "share of the rows trained on that were known ones, so that they are not forgotten.",
-        share,
-        False,
-    ),
-    ("pretrain", "steps", "Steps", "updates of the weights.", whole, False),
-    ("pretrain", "tokens", "Tokens seen", "tokens that passed through the model in training, repeats included.", short, False),
-    ("pretrain", "epochs", "Epochs", "how often the training text was gone through.", places(2), False),
-    ("pretrain", "train_loss", "Training loss", "nats per token at the end of training, on what it learns from.", places(3), False),
-    (
-        "pretrain",
-        "validation_loss",
-        "Validation loss",
-        "nats per token on held-back documents; training stops or decays by it. Far above the training loss means learning by heart.",
-        places(3),
-        False,
-    ),
-    ("pretrain", "validation_perplexity", "Validation perplexity", "e to the power of the validation loss.", places(2), False),
-    ("pretrain", "stopped_by", "Stopped by", "what ended training.", str, False),
-    ("annotate", "tokens", "Annotated tokens", "words and signs that were given a part of speech.", whole, False),
-    ("annotate", "entities", "Entities", "names of people, places and organisations that were marked.", whole, False),
-)
+class Explanation(NamedTuple):
+    """How one number of a report is labelled, formatted and explained."""
+
+    key: str  # of the stage's report
+    label: str
+    meaning: str  # a sentence
+    form: Callable[[Any], str]
+    headline: bool = False
+
+
+EXPLANATIONS: dict[str, list[Explanation]] = {
+    "dedup": [
+        Explanation(
+            "kept",
+            "Documents",
+            "documents left after cleaning and deduplication, which all later stages work on.",
+            whole,
+            headline=True,
+        ),
+        Explanation(
+            "clusters_of_many",
+            "Clusters",
+            "groups of equal or nearly equal documents; one of each group is kept.",
+            whole,
+        ),
+        Explanation("largest_cluster", "Largest cluster", "documents in the largest group.", whole),
+    ],
+    "pack": [
+        Explanation(
+            "tokens",
+            "Training tokens",
+            "pieces of text in the training split, which the model learns from.",
+            per_split("train"),
+            headline=True,
+        ),
+        Explanation("context", "Context", "tokens that the model sees at once in training.", whole),
+    ],
+    "pretrain": [
+        Explanation("parameters", "Parameters", "weights that training sets.", short, headline=True),
+        Explanation(
+            "start",
+            "Started from",
+            "scratch (random weights), the incumbent (the last promoted model) or a model below data/base.",
+            str,
+        ),
+        Explanation(
+            "start_loss",
+            "Loss before the first step",
+            "nats per held-out token before training.",
+            places(3),
+        ),
+        Explanation(
+            "rows_new",
+            "New rows",
+            "rows of training text with a document that the starting model was not trained on, or that changed since.",
+            whole,
+        ),
+        Explanation(
+            "rows_known",
+            "Known rows",
+            "rows whose documents the starting model was trained on, unchanged.",
+            whole,
+        ),
+        Explanation(
+            "replayed",
+            "Replayed",
+            "share of known rows among the rows trained on, which keeps the model from forgetting them.",
+            share,
+        ),
+        Explanation("steps", "Steps", "updates of the weights.", whole),
+        Explanation("tokens", "Tokens seen", "tokens processed in training, including repetitions.", short),
+        Explanation("epochs", "Epochs", "number of passes over the training text.", places(2)),
+        Explanation(
+            "train_loss",
+            "Training loss",
+            "nats per token on the training text at the end of training.",
+            places(3),
+        ),
+        Explanation(
+            "validation_loss",
+            "Validation loss",
+            "nats per token on held-out documents, which decides when training stops or decays. "
+            "A value far above the training loss means overfitting.",
+            places(3),
+        ),
+        Explanation(
+            "validation_perplexity",
+            "Validation perplexity",
+            "e to the power of the validation loss.",
+            places(2),
+        ),
+        Explanation("stopped_by", "Stopped by", "the reason why training ended.", str),
+    ],
+    "evaluate": [
+        Explanation(
+            "perplexity",
+            "Held-out perplexity",
+            "the number of tokens that the model is undecided between, on documents that it was not trained on. "
+            "Lower is better; compare only models of one family with the same tokenizer.",
+            places(2),
+            headline=True,
+        ),
+        Explanation(
+            "bits_per_byte",
+            "Bits per byte",
+            "bits that the model needs for one byte of held-out text. Lower is better; comparable between tokenizers, "
+            "but not between families. An uncompressed byte takes 8.",
+            places(3),
+            headline=True,
+        ),
+        Explanation(
+            "accuracy",
+            "Token accuracy",
+            "share of tokens that are the model's first guess.",
+            share,
+            headline=True,
+        ),
+        Explanation(
+            "bleu",
+            "BLEU",
+            "overlap of greedy continuations with the document's own text (0 to 1, corpus "
+            "BLEU, 13a tokens). Low is normal: many continuations are right.",
+            places(3),
+        ),
+        Explanation(
+            "chrf",
+            "chrF",
+            "the same overlap counted in characters (0 to 1), more tolerant of inflections.",
+            places(3),
+        ),
+    ],
+    "tokenizer": [
+        Explanation("vocabulary", "Vocabulary", "number of different tokens.", whole),
+        Explanation(
+            "bytes_per_token",
+            "Bytes per token",
+            "average length of a token; longer tokens mean shorter sequences.",
+            places(2),
+        ),
+    ],
+    "annotate": [
+        Explanation("tokens", "Annotated tokens", "words and punctuation marks with a part of speech.", whole),
+        Explanation("entities", "Entities", "names of people, places and organisations that were found.", whole),
+    ],
+}
 
 
 def facts(reports: Reports) -> dict[str, list[Fact]]:
-    """{stage: facts}, only for numbers that are there."""
-    found: dict[str, list[Fact]] = {}
-    for stage, key, label, meaning, form, headline in MEANINGS:
-        value = (reports.get(stage) or {}).get(key)
-        if value is not None:
-            found.setdefault(stage, []).append(Fact(label, form(value), meaning, headline))
-    return found
+    """Return {stage: facts} of the numbers that the reports have."""
+    by_stage: dict[str, list[Fact]] = {}
+    for stage, explanations in EXPLANATIONS.items():
+        report = reports.get(stage) or {}
+        for key, label, meaning, form, headline in explanations:
+            value = report.get(key)
+            if value is not None:
+                by_stage.setdefault(stage, []).append(Fact(label, form(value), meaning, headline))
+    return by_stage

@@ -1,10 +1,12 @@
-"""From files found to documents kept, as steps that add up.
+"""Funnel of the documents: how many were found, readable, clean and distinct, and the losses in between.
 
-Reads the stages' reports (plain dicts, any of them may be absent) and computes; it renders nothing. Where two
-stages disagree about how many documents passed between them, the funnel says so instead of hiding it.
+Computed from the stages' reports (plain dicts, any of them may be absent). Where two stages disagree
+about how many documents passed between them, the funnel says so.
 
-    >>> funnel({"collect": {"documents": 3, "quarantined": {"empty": 1}}}).steps
-    [Step(label='found', count=4, share=1.0, lost=()), Step(label='readable', count=3, share=0.75, lost=(Loss(reason='empty', count=1),))]
+    >>> for step in funnel({"collect": {"documents": 3, "quarantined": {"empty": 1}}}).steps:
+    ...     print(step)
+    FunnelStep(label='found', count=4, share=1.0, lost=())
+    FunnelStep(label='readable', count=3, share=0.75, lost=(Loss(reason='empty', count=1),))
 """
 
 from collections.abc import Mapping
@@ -18,21 +20,27 @@ Reports = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Loss:
+    """Documents that were dropped for one reason."""
+
     reason: str
     count: int
 
 
 @dataclass(frozen=True)
-class Step:
+class FunnelStep:
+    """Documents that remain after one step."""
+
     label: str
-    count: int  # documents that are still in after this step
-    share: float  # of what was found, [0, 1]
+    count: int  # documents that remain
+    share: float  # of the documents found, [0, 1]
     lost: tuple[Loss, ...]  # between the step before and this one
 
 
 @dataclass(frozen=True)
 class Funnel:
-    steps: tuple[Step, ...]
+    """All steps, and where their counts disagree."""
+
+    steps: tuple[FunnelStep, ...]
     disagreements: tuple[str, ...]  # sentences; empty when every document is accounted for
 
     @property
@@ -41,39 +49,46 @@ class Funnel:
 
 
 def funnel(reports: Reports) -> Funnel:
-    """The steps found, readable, clean, distinct; a step whose report is absent is left out."""
-    passed = _passed(reports)
-    first = passed[0][1] if passed else 0
-    steps = tuple(Step(label, count, count / first if first else 0.0, losses) for label, count, losses in passed)
-    problems = []
+    """Return the steps found, readable, clean, distinct; a step whose report is absent is left out."""
+    counts = _counts(reports)
+    total = counts[0][1] if counts else 0
+    steps = []
+    for label, count, step_losses in counts:
+        share = count / total if total else 0.0
+        steps.append(FunnelStep(label, count, share, step_losses))
+    disagreements = []
     for before, step in pairwise(steps):
         lost = sum(loss.count for loss in step.lost)
         if before.count != step.count + lost:
-            problems.append(
-                f"{before.count:,} documents were {before.label}, but {step.count:,} {step.label} and {lost:,} dropped "
-                f"make {step.count + lost:,}."
-            )
-    return Funnel(steps, tuple(problems))
+            remaining = f"{step.count:,} {step.label} and {lost:,} dropped make {step.count + lost:,}"
+            disagreements.append(f"{before.count:,} documents were {before.label}, but {remaining}.")
+    return Funnel(tuple(steps), tuple(disagreements))
 
 
-def _passed(reports: Reports) -> list[tuple[str, int, tuple[Loss, ...]]]:
-    collect, clean, dedup = (reports.get(stage) for stage in ("collect", "clean", "dedup"))
-    passed: list[tuple[str, int, tuple[Loss, ...]]] = []
+def _counts(reports: Reports) -> list[tuple[str, int, tuple[Loss, ...]]]:
+    """Return label, documents that remain, and losses of each step."""
+    counts: list[tuple[str, int, tuple[Loss, ...]]] = []
+    collect = reports.get("collect")
     if collect is not None:
         quarantined = losses(collect.get("quarantined"))
         readable = int(collect.get("documents", 0))
-        passed.append(("found", readable + sum(loss.count for loss in quarantined), ()))
-        passed.append(("readable", readable, quarantined))
-    for label, report in (("clean", clean), ("distinct", dedup)):
+        total = readable + sum(loss.count for loss in quarantined)
+        counts += [("found", total, ()), ("readable", readable, quarantined)]
+    for label, stage in (("clean", "clean"), ("distinct", "dedup")):
+        report = reports.get(stage)
         if report is None:
             continue
-        if not passed:
-            passed.append(("given", int(report.get("documents_in", 0)), ()))
-        passed.append((label, int(report.get("kept", 0)), losses(report.get("dropped"))))
-    return passed
+        if not counts:
+            counts.append(("given", int(report.get("documents_in", 0)), ()))
+        counts.append((label, int(report.get("kept", 0)), losses(report.get("dropped"))))
+    return counts
 
 
 def losses(counts: Mapping[str, int] | None) -> tuple[Loss, ...]:
-    """Reasons with a count above zero, largest first, equal ones by name."""
-    found = [Loss(NAMES.get(reason, reason.replace("_", " ")), int(count)) for reason, count in (counts or {}).items() if count]
-    return tuple(sorted(found, key=lambda loss: (-loss.count, loss.reason)))
+    """Return the reasons with a count above zero, largest first, equal ones by name."""
+    result = []
+    for reason, count in (counts or {}).items():
+        if count:
+            name = NAMES.get(reason, reason.replace("_", " "))
+            result.append(Loss(name, int(count)))
+    return tuple(sorted(result, key=lambda loss: (-loss.count, loss.reason)))

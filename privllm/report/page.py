@@ -1,7 +1,7 @@
-"""The build's one page: reports in, `index.html` out.
+"""HTML report of the build: the stages' reports in, `index.html` out.
 
-Everything is in the page itself (styles, charts as SVG): no script, no request, nothing that changes from run to
-run. It computes no result of its own; a stage that left no report is said to be absent.
+The page is self-contained (styles, charts as SVG): no script, no request, nothing that changes from run
+to run. It computes no results of its own, and says where a stage left no report.
 """
 
 import json
@@ -19,7 +19,7 @@ from privllm.core.report import write_whole
 from privllm.core.seed import digest
 from privllm.core.split import SPLITS
 from privllm.report import charts
-from privllm.report.explanations import facts
+from privllm.report.explanations import Fact, facts
 from privllm.report.funnel import funnel
 from privllm.report.tasks_table import tasks_table
 
@@ -28,7 +28,7 @@ FEW_TOKENS = 50  # a slice smaller than this is in the table, not in the chart
 MAX_BARS = 14
 SHARED = ("collect", "clean", "dedup", "validate", "annotate", "tokenizer", "pack")  # stages with one report
 OWN = ("pretrain", "evaluate", "export")  # stages with one for each family
-# kind of slice -> its title; the figure of its chart, and how it is written
+# kind of slice -> its title, the metric of its chart, and the number format
 SLICES = {
     "pos": ("part of speech", "accuracy", ".0%"),
     "source": ("source", "bits_per_byte", ".2f"),
@@ -36,7 +36,7 @@ SLICES = {
     "entity": ("entity", "accuracy", ".0%"),
     "media_type": ("kind of file", "bits_per_byte", ".2f"),
 }
-# stage, key, label of the table that sets the families side by side
+# stage, key, label of the table that compares the families
 COMPARED = (
     ("pretrain", "parameters", "Parameters"),
     ("pretrain", "tokens", "Tokens seen"),
@@ -54,9 +54,10 @@ COMPARED = (
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """Where the page's numbers lie; whatever is absent is left out of the page and said to be."""
+    """Paths of the page's numbers; the page says what is absent."""
 
-    reports: Path  # folder of <stage>.json, <stage>/<family>.json, and pretrain/<family>/ with plots/metrics/{train,validation}/loss.tsv
+    # <stage>.json, <stage>/<family>.json, and pretrain/<family>/ with plots/metrics/{train,validation}/loss.tsv
+    reports: Path
     families: tuple[str, ...] = ()
     evaluation: Path | None = None  # folder with <family>/samples.json
     fingerprints: tuple[Path, ...] = ()  # data/fingerprint/<stage>.json
@@ -66,13 +67,32 @@ class ReportInputs:
 
 def render_report(inputs: ReportInputs, out: Path) -> None:
     """Write the page to `out`. Raises UserError for a report that is not JSON."""
-    reports = {stage: read_object(path) for stage in SHARED if (path := inputs.reports / f"{stage}.json").is_file()}
+    reports = _read_reports({stage: inputs.reports / f"{stage}.json" for stage in SHARED})
     families = [_family(inputs, name) for name in inputs.families]
-    own = families[0]["reports"] if families else {}
+    first_family = families[0]["reports"] if families else {}
+    page = (
+        _environment()
+        .get_template(TEMPLATE)
+        .render(
+            reports=reports,
+            tasks=tasks_table(inputs.reports / "finetune"),
+            funnel=funnel(reports),
+            facts=facts(reports),
+            tiles=_headlines(facts(reports | first_family)),
+            splits=_splits(reports.get("pack")),
+            families=families,
+            compared=[row for row in COMPARED if _is_measured(families, stage=row[0], key=row[1])],
+            provenance=_provenance(inputs, families),
+        )
+    )
+    write_whole(out, page)
+
+
+def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
-        finalize=_shown,
+        finalize=_printable_value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -83,23 +103,31 @@ def render_report(inputs: ReportInputs, out: Path) -> None:
         "percent": lambda share: f"{share:.1%}",
         "fixed": lambda value: f"{value:.2f}",
     }
-    page = environment.get_template(TEMPLATE).render(
-        reports=reports,
-        tasks=tasks_table(inputs.reports / "finetune"),
-        funnel=funnel(reports),
-        facts=facts(reports),
-        tiles=[fact for found in facts(reports | own).values() for fact in found if fact.headline],
-        splits=_splits(reports.get("pack")),
-        families=families,
-        compared=[row for row in COMPARED if any(row[1] in family["reports"].get(row[0], {}) for family in families)],
-        provenance=_provenance(inputs, families),
-    )
-    write_whole(out, page)
+    return environment
+
+
+def _read_reports(paths: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    """Read the reports that exist, {stage: report}."""
+    return {stage: read_object(path) for stage, path in paths.items() if path.is_file()}
+
+
+def _headlines(stage_facts: Mapping[str, Sequence[Fact]]) -> list[Fact]:
+    headlines: list[Fact] = []
+    for all_facts in stage_facts.values():
+        headlines += [fact for fact in all_facts if fact.headline]
+    return headlines
+
+
+def _is_measured(families: Sequence[Mapping[str, Any]], stage: str, key: str) -> bool:
+    """Return whether any family's report has a figure."""
+    return any(key in family["reports"].get(stage, {}) for family in families)
 
 
 def _family(inputs: ReportInputs, name: str) -> dict[str, Any]:
-    """All that the page says of one family."""
-    reports = {stage: read_object(path) for stage in OWN if (path := inputs.reports / stage / f"{name}.json").is_file()}
+    """Return everything that the page shows of one family."""
+    reports = _read_reports({stage: inputs.reports / stage / f"{name}.json" for stage in OWN})
+    evaluation = reports.get("evaluate")
+    weak_spots = (evaluation or {}).get("weak_spots", ())
     return {
         "name": name,
         "what": inputs.descriptions.get(name, name),
@@ -107,53 +135,68 @@ def _family(inputs: ReportInputs, name: str) -> dict[str, Any]:
         "reports": reports,
         "facts": facts(reports),
         "loss": _loss(inputs.reports / "pretrain" / name, reports.get("pretrain")),
-        "slices": _slices(name, reports.get("evaluate")),
-        "spots": [spot | {"title": SLICES[spot["kind"]][0]} for spot in reports.get("evaluate", {}).get("weak_spots", ())],
+        "slices": _slices(name, evaluation),
+        "spots": [spot | {"title": SLICES[spot["kind"]][0]} for spot in weak_spots],
         "samples": _samples(inputs.evaluation / name if inputs.evaluation else None),
     }
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file."""
+    """Read the JSON object in a file. Raises UserError for anything else."""
     try:
         value = json.loads(path.read_text("utf-8"))
     except json.JSONDecodeError as error:
-        raise UserError(f"{path} is not valid JSON ({error}): delete it and run `dvc repro`, which writes it anew.") from error
+        raise UserError(f"{path} is not valid JSON ({error}): delete it and run `dvc repro` to rewrite it.") from error
     if not isinstance(value, dict):
-        raise UserError(f"{path} should hold a JSON object: delete it and run `dvc repro`, which writes it anew.")
+        raise UserError(f"{path} should hold a JSON object: delete it and run `dvc repro` to rewrite it.")
     return value
 
 
-def _shown(value: Any) -> Any:
-    """What stands in the page for a value: words may turn no others round, and half a character would not become UTF-8."""
-    return printable(value, WORDS) if isinstance(value, str) and not hasattr(value, "__html__") else value  # which is markup of ours
+def _printable_value(value: Any) -> Any:
+    """Return a value as it may stand in the page.
+
+    Without characters that reverse the text around them or that cannot be encoded as UTF-8.
+    """
+    is_markup = hasattr(value, "__html__")
+    return printable(value, WORDS) if isinstance(value, str) and not is_markup else value
 
 
 def show_count(value: float) -> str:
-    """A whole number with thousands separators: 1,234."""
+    """Format a whole number with thousands separators: 1,234."""
     return f"{value:,.0f}"
 
 
 def show_number(value: Any) -> str:
-    """Any value of a report or of params.yaml as a person reads it: whole numbers in full, others to four digits."""
+    """Format any value of a report or of params.yaml: whole numbers in full, others to four digits."""
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
-    return ", ".join(map(show_number, value)) if isinstance(value, list | tuple) else str(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(show_number, value))
+    return str(value)
 
 
 def _splits(pack: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Return documents, tokens, rows and bytes of each split."""
     if pack is None:
         return []
-    columns = ("documents", "tokens", "rows", "bytes")
-    return [{"name": split} | {column: int((pack.get(column) or {}).get(split, 0)) for column in columns} for split in SPLITS]
+    splits = []
+    for split in SPLITS:
+        row: dict[str, Any] = {"name": split}
+        for column in ("documents", "tokens", "rows", "bytes"):
+            row[column] = int((pack.get(column) or {}).get(split, 0))
+        splits.append(row)
+    return splits
 
 
 def _loss(folder: Path, pretrain: Mapping[str, Any] | None) -> str | None:
-    train, validation = (charts.read_curve(folder / "plots" / "metrics" / name / "loss.tsv") for name in ("train", "validation"))
+    """Return the chart of the training and validation loss; None without curves."""
+    plots = folder / "plots" / "metrics"
+    train = charts.read_curve(plots / "train" / "loss.tsv")
+    validation = charts.read_curve(plots / "validation" / "loss.tsv")
     if not train and not validation:
         return None
     steps, tokens = (pretrain or {}).get("steps"), (pretrain or {}).get("tokens")
@@ -161,21 +204,26 @@ def _loss(folder: Path, pretrain: Mapping[str, Any] | None) -> str | None:
 
 
 def _slices(family: str, evaluate: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """One entry for each way of slicing the held-out text: its table, and its chart where two bars are worth drawing."""
-    found = []
+    """Return table and chart of each way of slicing the held-out text; no chart for fewer than two bars."""
+    slices = []
     for kind, (title, metric, number_format) in SLICES.items():
         key = f"by_{kind}"
-        rows = sorted(((evaluate or {}).get(key) or {}).items(), key=lambda item: (-item[1].get("tokens", 0), item[0]))
-        bars = {name: row[metric] for name, row in rows[:MAX_BARS] if _worth_a_bar(name, row, metric)}
-        chart = charts.bar_chart(
-            f"{family} {key}", dict(sorted(bars.items(), key=lambda bar: -bar[1])), metric.replace("_", " "), number_format
-        )
-        if rows:
-            found.append({"title": title, "rows": rows, "chart": chart if len(bars) > 1 else None, "metric": metric.replace("_", " ")})
-    return found
+        values = (evaluate or {}).get(key) or {}
+        if not values:
+            continue
+        rows = sorted(values.items(), key=lambda item: (-item[1].get("tokens", 0), item[0]))
+        bars = {name: row[metric] for name, row in rows[:MAX_BARS] if _has_bar(name, row, metric)}
+        longest_first = dict(sorted(bars.items(), key=lambda bar: -bar[1]))
+        label = metric.replace("_", " ")
+        chart = None
+        if len(bars) > 1:
+            chart = charts.bar_chart(f"{family} {key}", longest_first, label, number_format)
+        slices.append({"title": title, "rows": rows, "chart": chart, "metric": label})
+    return slices
 
 
-def _worth_a_bar(name: str, row: Mapping[str, Any], metric: str) -> bool:
+def _has_bar(name: str, row: Mapping[str, Any], metric: str) -> bool:
+    """Return whether a slice is large enough for the chart."""
     return row.get("tokens", 0) >= FEW_TOKENS and metric in row and name != "unannotated"
 
 
@@ -185,33 +233,46 @@ def _samples(folder: Path | None) -> dict[str, Any] | None:
 
 
 def _provenance(inputs: ReportInputs, families: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    prints = [(path, read_object(path)) for path in sorted(inputs.fingerprints) if path.is_file()]
+    """Return the parameters, and the digests of code and data, that decide the page's numbers."""
+    params = []
+    for section, values in inputs.params.items():
+        params += [(f"{section}.{key}", value) for key, value in flatten(values)]
+    fingerprints = [_fingerprint(path) for path in sorted(inputs.fingerprints) if path.is_file()]
+    return {"params": params, "fingerprints": fingerprints, "digests": _digests(families)}
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    fingerprint = read_object(path)
     return {
-        "params": [(f"{section}.{key}", value) for section, values in inputs.params.items() for key, value in flatten(values)],
-        "fingerprints": [
-            {
-                "stage": path.stem,
-                "digest": digest(path.read_bytes()),
-                "modules": len(found.get("modules", {})),
-                "libraries": len(found.get("libraries", {})),
-            }
-            for path, found in prints
-        ],
-        "digests": [
-            (f"{what} ({family['name']})" if what == "model" else what, value)
-            for i, family in enumerate(families)
-            for what, value in sorted((family["reports"].get("export", {}).get("digests") or {}).items())
-            if i == 0 or what == "model"
-        ],
+        "stage": path.stem,
+        "digest": digest(path.read_bytes()),
+        "modules": len(fingerprint.get("modules", {})),
+        "libraries": len(fingerprint.get("libraries", {})),
     }
 
 
+def _digests(families: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return (name, digest) of the data, which all families share, and of each family's model."""
+    digests = []
+    for position, family in enumerate(families):
+        exported = family["reports"].get("export", {}).get("digests") or {}
+        for name, value in sorted(exported.items()):
+            if name == "model":
+                digests.append((f"model ({family['name']})", value))
+            elif position == 0:
+                digests.append((name, value))
+    return digests
+
+
 def flatten(values: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    """Dotted names and plain values of a section of params.yaml, in the order given."""
+    """Return dotted names and plain values of a section of params.yaml, in its order."""
     if not isinstance(values, Mapping):
         return [(prefix or "value", values)]
-    pairs = []
+    pairs: list[tuple[str, Any]] = []
     for key, value in values.items():
         name = f"{prefix}.{key}" if prefix else str(key)
-        pairs += flatten(value, name) if isinstance(value, Mapping) else [(name, value)]
+        if isinstance(value, Mapping):
+            pairs += flatten(value, name)
+        else:
+            pairs.append((name, value))
     return pairs

@@ -1,9 +1,12 @@
-"""The page in which `dvc plots show` and `dvc plots diff` draw. DVC's own loads the drawing library, vega, from a server elsewhere; in this
-one it stands itself, taken from vl-convert, which is installed. `make setup` writes it where .dvc/config names it (0.9 MB, not in git).
+"""HTML template for `dvc plots show` and `dvc plots diff` that needs no network.
+
+DVC's own template loads the drawing library, vega, from a server; this one contains it, copied from the
+installed vl-convert. `make setup` writes it where .dvc/config names it (0.9 MB, not in git).
 
     python -m privllm.report.plots_page .dvc/plots.html
 
-A browser is told to fetch nothing at all, and vega's menu has no "Open in Vega Editor", which would hand the figures to a web page.
+The page's security policy allows no requests, and vega's menu has no "Open in Vega Editor", which would
+send the figures to a web page.
 """
 
 import sys
@@ -12,14 +15,23 @@ from pathlib import Path
 from privllm.engine.digests import replacing
 
 DIALECT = "5."  # of vega-lite, in which DVC writes its plots
-POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob: file: 'self'"
-HIDDEN = "div[id^=reports_][id$=_json]"  # reports/*.json, which dvc.yaml declares as plots only for DVC's run cache to know them
+POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'unsafe-inline' 'unsafe-eval'",
+        "style-src 'unsafe-inline'",
+        "img-src data: blob: file: 'self'",
+    ]
+)
+# reports/*.json, which dvc.yaml declares as plots only so that DVC's run cache restores them
+HIDDEN = "div[id^=reports_][id$=_json]"
 # DVC calls `vegaEmbed(place, plot)`.
 DRAW = """
 const menu = {actions: {export: true, source: true, compiled: false, editor: false}};
 window.vegaEmbed = (place, plot) => vegaEmbed(place, plot, menu);
 """
-# In single braces what DVC fills in; the place of its own scripts, {scripts}, is left out. The library's names stay inside a function.
+# DVC fills in the names in single braces; {scripts}, its own scripts, is left out. The function keeps the
+# library's names out of the page's.
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -38,13 +50,13 @@ PAGE = """<!DOCTYPE html>
 
 
 def plots_page() -> str:
-    """The template: a page that needs no network."""
+    """Return the template: a page that needs no network."""
     import vl_convert
 
     versions = [version for version in vl_convert.get_vegalite_versions() if version.startswith(DIALECT)]
-    newest = max(versions, key=lambda version: [int(part) for part in version.split(".")])
+    newest = max(versions, key=lambda version: [int(number) for number in version.split(".")])
     library = vl_convert.javascript_bundle(DRAW, vl_version=newest)
-    assert "</script" not in library.lower(), "the page's own script would end there"
+    assert "</script" not in library.lower(), "it would end the page's script"
     return PAGE.replace("POLICY", POLICY).replace("HIDDEN", HIDDEN).replace("LIBRARY", library)
 
 

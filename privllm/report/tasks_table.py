@@ -1,6 +1,6 @@
-"""The page's table of tuned models: what each task's pretrained start reached, and a random one, on the same held-out examples.
+"""Table of the fine-tuned models: each task's scores from the pretrained and from random weights.
 
-It reads reports/finetune/*.json and computes nothing.
+Both were scored on the same held-out examples. Reads reports/finetune/*.json and computes nothing.
 """
 
 import json
@@ -11,7 +11,7 @@ LOWER_IS_BETTER = {"loss"}
 
 
 def tasks_table(folder: Path) -> list[dict[str, Any]]:
-    """One row for each task, by name; a task that was skipped has its reason and nothing else."""
+    """Return one row per task, by name; the row of a skipped task has its reason and nothing else."""
     rows = []
     for path in sorted(folder.glob("*.json")):
         report = json.loads(path.read_text("utf-8"))

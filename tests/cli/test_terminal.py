@@ -11,13 +11,14 @@ from privllm.cli.app import app
 from privllm.core.errors import UserError
 from privllm.feedback.records import Model
 from privllm.manage.audit import Audited, Fault
-from privllm.manage.compare import Comparison, Row, Side
+from privllm.manage.compare import Comparison, Row
 from privllm.manage.document_status import Fate
-from privllm.manage.history import Revision
-from privllm.manage.plan import RUNS, Plan, Step
+from privllm.manage.git_revisions import Revision
+from privllm.manage.planned_stages import RUNS, Plan, PlannedStage
 from privllm.manage.promote import Release
 from privllm.manage.rebuild_causes import Cause
-from privllm.manage.trace import Standing, Trace
+from privllm.manage.revision_metrics import RevisionMetrics
+from privllm.manage.trace import RevisionHoldings, Trace
 from privllm.serve.database import Database
 from tests.feedback.cases import B, vote
 from tests.hostile import ESCAPED, EVIL, obeyed
@@ -25,16 +26,16 @@ from tests.hostile import ESCAPED, EVIL, obeyed
 RUNNER = CliRunner()
 PART = {"media_type": EVIL, "encoding": EVIL, "digest": EVIL, "shard": EVIL}
 FATE = Fate(EVIL, EVIL, "train", EVIL, collect=PART, pack={"split": "train", "tokens": 3, "rows": None, "again": [], "file": EVIL})
-STANDING = Standing(Revision("abc1234", "2026-11-25", EVIL, (EVIL,), "", True), {"train": 1})
+HOLDINGS = RevisionHoldings(Revision("abc1234", "2026-11-25", EVIL, (EVIL,), "", True), {"train": 1})
 RESULTS: dict[str, Any] = {
-    "privllm.manage.plan.make_plan": Plan([Step(EVIL, RUNS, [Cause("documents", EVIL, {"names": [EVIL]})], 1.0, 2.0)], [EVIL]),
-    "privllm.manage.trace.trace": Trace(EVIL, [FATE, FATE], [STANDING]),
+    "privllm.manage.plan.make_plan": Plan([PlannedStage(EVIL, RUNS, [Cause("documents", EVIL, {"names": [EVIL]})], 1.0, 2.0)], [EVIL]),
+    "privllm.manage.trace.trace": Trace(EVIL, [FATE, FATE], [HOLDINGS]),
     "privllm.manage.audit.audit": [
         Audited(EVIL, skipped=EVIL),
         Audited("clean", faults=[Fault("clean", EVIL, "0" * 32, "1" * 32)]),
     ],
     "privllm.manage.compare.compare": Comparison(
-        Side(EVIL, EVIL, {}, {"clean": {EVIL: 1}}, {}), Side("workspace", "", {}, {"clean": {EVIL: 2}}, {}),
+        RevisionMetrics(EVIL, EVIL, {}, {"clean": {EVIL: 1}}, {}), RevisionMetrics("workspace", "", {}, {"clean": {EVIL: 2}}, {}),
         [Row("clean", EVIL, 1, 2, 1, None, "")], {}, [EVIL],
     ),
     "privllm.manage.promote.releases": [Release(EVIL, EVIL, EVIL, True, {EVIL: 1.0})],

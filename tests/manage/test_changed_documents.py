@@ -12,7 +12,7 @@ from privllm.core.records import document_id, shard_of
 from privllm.core.seed import digest
 from privllm.engine.cache import Cache
 from privllm.engine.store import Store
-from privllm.manage.changed_documents import Changes, Last, changes_since, last_run
+from privllm.manage.changed_documents import Changes, LastCollect, changes_since, last_collect
 
 CODE = b"what the code means"
 
@@ -30,7 +30,7 @@ class Corpus:
         self.lines("c.jsonl", "three", "four", "five")
         collect(CollectConfig(), self.sources, root / "out", Store(self.cache, digest(CODE)))
         self.recorded = {path.relative_to(self.sources).as_posix(): self.md5(path) for path in self.sources.rglob("*") if path.is_file()}
-        self.last = last_run(self.cache, CODE, {"shard_bits": 4})
+        self.last = last_collect(self.cache, CODE, {"shard_bits": 4})
 
     @staticmethod
     def md5(path: Path) -> str:
@@ -76,7 +76,7 @@ def test_what_collect_does_not_read_is_no_document(corpus: Corpus) -> None:
 
 
 def test_a_forgotten_memory_makes_all_lines_of_a_changed_file_count(corpus: Corpus) -> None:
-    forgotten = Last(SeenFiles.empty(), 4, 10**6)
+    forgotten = LastCollect(SeenFiles.empty(), 4, 10**6)
     corpus.lines("c.jsonl", "three", "FOUR", "five")
     assert corpus.changes(last=forgotten) == Changes([], ["c.jsonl#1", "c.jsonl#2", "c.jsonl#3"], [])
     (corpus.sources / "c.jsonl").unlink()
@@ -88,9 +88,9 @@ def test_a_forgotten_memory_makes_all_lines_of_a_changed_file_count(corpus: Corp
 def test_the_memory_is_found_by_code_and_parameters(corpus: Corpus) -> None:
     assert set(corpus.last.memory.files["source"].to_pylist()) == {"a.txt", "sub/b.html", "c.jsonl"}
     assert corpus.last.bits == 4
-    assert last_run(corpus.cache, CODE, {"max_megabytes": 1}).memory == SeenFiles.empty()
-    assert last_run(corpus.cache, b"other code", {}).memory == SeenFiles.empty()
-    assert last_run(corpus.cache, None, {}).max_bytes == 64_000_000
+    assert last_collect(corpus.cache, CODE, {"max_megabytes": 1}).memory == SeenFiles.empty()
+    assert last_collect(corpus.cache, b"other code", {}).memory == SeenFiles.empty()
+    assert last_collect(corpus.cache, None, {}).max_bytes == 64_000_000
 
 
 def test_nothing_is_written(corpus: Corpus, tmp_path: Path) -> None:

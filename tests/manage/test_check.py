@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from privllm.manage.check import Problem, find_problems, input_folders, mend
+from privllm.manage.check import Problem, find_problems, fix_problems, input_folders
 from tests.workshop import environment
 
 PIPELINE = """
@@ -42,7 +42,7 @@ def test_what_dvc_cannot_take_is_named_with_a_command(root: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(os.path.relpath(root / "data/sources/s"))
         problems = find_problems(root)
-    assert all(problem.blocks_dvc and not problem.mend for problem in problems)
+    assert all(problem.blocks_dvc and not problem.fix for problem in problems)
     assert [(problem.names, problem.command) for problem in problems] == [
         (["data/sources/.dvcignore"], "mv -t data data/sources/.dvcignore"),
         (["data/sources/gone", "data/sources/round"], "rm data/sources/gone data/sources/round"),
@@ -78,7 +78,7 @@ def test_many_files_are_counted_and_few_are_named() -> None:
 def test_only_what_loses_nothing_is_mended_by_itself() -> None:
     done: list[str] = []
     safe, unsafe = Problem("a", [], "touch", lambda: done.append("touched")), Problem("b", [], "rm")
-    assert mend([safe, unsafe]) == [unsafe]
+    assert fix_problems([safe, unsafe]) == [unsafe]
     assert done == ["touched"]
 
 

@@ -22,11 +22,12 @@ from privllm.cli.app import app
 from privllm.core.errors import UserError
 from privllm.core.tables import read_table, write_table
 from privllm.engine.cache import Cache
-from privllm.manage import history
+from privllm.manage import git_revisions
 from privllm.manage.compare import COMMON, Comparison, compare
 from privllm.manage.compare_table import number, table
 from privllm.manage.fail_conditions import OPERATORS, broken, parse
-from privllm.manage.history import blobs
+from privllm.manage.git_revisions import blobs
+from privllm.manage.revision_metrics import WORKSPACE, read_revision
 
 OUT = "data/evaluate/causal"
 PIPELINE = """
@@ -167,7 +168,7 @@ def test_every_number_is_compared_file_by_file(repository: Repository) -> None:
         "collect:edges.1": (2.5, 2.5, 0.0),
     }
     assert row_of(found, "bleu").difference == -0.01  # of what is written, not of the binary fractions
-    shown = [row.name for row in found.shown(False)]
+    shown = [row.name for row in found.visible_rows(False)]
     assert "collect:edges.0" not in shown
     assert {"collect:documents", "collect:reasons.long", "evaluate/causal:loss"} <= set(shown)
     assert {row.file for row in compare(repository.root, "v1", "v2", "causal").rows} == {"evaluate/causal"}
@@ -208,13 +209,13 @@ def test_a_revision_is_no_different_from_itself(repository: Repository) -> None:
     """The law: whatever it holds, nothing differs, and no condition of a rise is broken."""
     for name in ("v1", "v2", "workspace", "HEAD~1"):
         found = compare(repository.root, name, name)
-        assert found.shown(False) == []
+        assert found.visible_rows(False) == []
         assert {row.difference for row in found.rows} == {0}
         assert {row.interval for row in found.rows} <= {None, (0.0, 0.0)}
         assert {row.verdict for row in found.rows} <= {"", "no difference shown"}
         conditions = [parse(f"{row.name} {sign} 0") for row in found.rows for sign in (">", "<", "!=")]
         assert broken(found, conditions, ["loss", "bits_per_byte", "accuracy"]) == []
-    assert compare(repository.root, "v2", "workspace").shown(False) == []
+    assert compare(repository.root, "v2", "workspace").visible_rows(False) == []
 
 
 def test_the_workspace_is_what_lies_there_and_a_revision_is_what_git_has(repository: Repository) -> None:
@@ -234,7 +235,7 @@ def test_a_grown_corpus_is_compared_on_what_both_scored(repository: Repository) 
     assert row_of(found, "loss").difference > 0
     common = row_of(found, f"{COMMON}loss")
     assert (common.difference, common.verdict) == (-0.12, "better")
-    assert common in found.shown(False)
+    assert common in found.visible_rows(False)
     assert broken(found, [parse("loss > 0")], ["loss"])[0].startswith("loss > 0: evaluate/causal:loss went from")
     assert broken(found, [parse("evaluate/causal:common.loss > 0")], ["loss"]) == []
 
@@ -327,6 +328,13 @@ def test_a_metric_that_is_not_there_is_an_error(repository: Repository) -> None:
 # Revisions.
 
 
+def test_a_revision_is_shown_with_its_commit(repository: Repository) -> None:
+    revision = read_revision(repository.root, "v1")
+    assert str(revision) == f"v1 ({revision.commit[:9]})"
+    assert str(read_revision(repository.root, revision.commit)) == revision.commit
+    assert str(read_revision(repository.root, WORKSPACE)) == WORKSPACE
+
+
 @pytest.mark.parametrize("name", ["-x", "--output=x", "", "no-such", "a\nb", "\0", "HEAD:dvc.yaml", "^HEAD", "HEAD~99", "v1..v2"])
 def test_what_is_no_revision_is_refused(repository: Repository, name: str) -> None:
     for pair in ((name, "v1"), ("v1", name)):
@@ -358,7 +366,7 @@ def test_families_come_and_go(repository: Repository) -> None:
     repository.report("evaluate/masked", {"loss": 2.0})
     found = compare(repository.root, "v2", "workspace")
     assert "evaluate/masked: v2" in " ".join(found.notes)
-    assert found.shown(False) == []
+    assert found.visible_rows(False) == []
     with pytest.raises(UserError, match="is only in workspace"):
         broken(found, [parse("loss > 0")], [])
     with pytest.raises(UserError, match="known: causal, masked"):
@@ -382,7 +390,7 @@ def test_files_that_cannot_be_used(repository: Repository, monkeypatch: pytest.M
     repository.write("dvc.yaml", "stages: {}\n")
     with pytest.raises(UserError, match="no stages"):
         compare(repository.root, "v1", "workspace")
-    monkeypatch.setattr(history, "LARGEST", 150)
+    monkeypatch.setattr(git_revisions, "LARGEST", 150)
     names = [f"v1:./{path}" for path in ("none", "dvc.yaml", "params.yaml", "reports")]
     assert blobs(repository.root, names) == [b"", b"", b"families: [causal]\n", b""]
     assert blobs(repository.root.parent / "x", []) == []

@@ -118,5 +118,5 @@ def test_it_says_nothing(repository: Repository, capfd: pytest.CaptureFixture[st
 @pytest.mark.slow
 def test_dvc_and_it_do_not_meet(repository: Repository) -> None:
     repository.commit(1)
-    with exclusive(repository.root), pytest.raises(UserError, match="DVC is at work"), exclusive(repository.root):
+    with exclusive(repository.root), pytest.raises(UserError, match="DVC is running"), exclusive(repository.root):
         pass

@@ -22,11 +22,12 @@ from privllm.core.tables import read_folder, read_table, write_table
 from privllm.core.work_paths import FORGET_NOTE
 from privllm.dedup.recipe import DedupConfig, dedup
 from privllm.manage import forget as module
-from privllm.manage.evidence import gather, load, runs_of
-from privllm.manage.forget import Terms, _build, confirm, forget
-from privllm.manage.removal_proof import _unpacked, names_in, outputs, prove, strings_of, views
+from privllm.manage.forget import ForgetOptions, _build, confirm, forget
+from privllm.manage.forget_report import counted
+from privllm.manage.forgotten_documents import gather_traces, hash_word_runs, load
 from privllm.manage.source_files import blank, numbered, read, select
 from privllm.manage.trace import PROMOTED, trace
+from privllm.manage.verify_removal import _decode_packed, hex_names, output_files, prove_removal, string_arrays, views
 from privllm.tokens.encode import Encoder
 from privllm.tokens.pack import PackConfig, pack
 from privllm.tokens.trained_documents import TRAINED
@@ -88,7 +89,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def forgotten(root: Path, *words: str, **terms: object) -> str:
     """What `forget` says."""
     said: list[str] = []
-    forget(root, list(words), Terms(said.append, **terms))  # type: ignore[arg-type]
+    forget(root, list(words), ForgetOptions(said.append, **terms))  # type: ignore[arg-type]
     return "\n".join(said)
 
 
@@ -105,7 +106,7 @@ def test_what_is_forgotten_was_never_there(root: Path, source: str) -> None:
     known = source.removeprefix("data/sources/")
     before = {fate.source: fate.fate for fate in trace(root, ".").documents}
     said = forgotten(root, source)
-    assert "Nothing of them was found." in said
+    assert "No trace of them was found." in said
     assert "for 1 document:" in said
     assert nowhere(root, known)
     after = {fate.source: fate.fate for fate in trace(root, ".").documents}
@@ -123,21 +124,22 @@ def test_folders_go_and_nothing_else(root: Path) -> None:
 def test_shared_words_are_named_not_counted_as_left(root: Path) -> None:
     """All letters have a footer, and a copy says the same: neither proves that this file is still there."""
     said = forgotten(root, "post/ash.txt")
-    assert "No evidence, for documents that stay have them too" in said
+    assert "No evidence, because remaining documents have them too" in said
     assert "copy.txt (" in said
-    assert "Nothing of them was found." in said
+    assert "No trace of them was found." in said
     footer = forgotten(root, "post/elm.txt")
-    assert "No evidence, for documents that stay have them too" in footer
+    assert "No evidence, because remaining documents have them too" in footer
 
 
 def test_an_incumbent_that_learnt_them_is_said_to_carry_them(root: Path) -> None:
     learnt = pa.table([[document_id("post/birch.txt"), document_id("post/elm.txt")], ["1", "2"]], schema=TRAINED)
     write_table(learnt, root / PROMOTED / "documents.parquet")
     said = forgotten(root, "post/birch.txt")
-    assert "THE INCUMBENT CARRIES THEM: the last promoted model (data/promoted/model/incumbent) was trained on 1 of 1 document" in said
-    assert "Set every `start` to `scratch`" in said
+    assert "THE INCUMBENT WAS TRAINED ON THEM" in said
+    assert "the last promoted model (data/promoted/model/incumbent) was trained on 1 of 1 document" in said
+    assert "set every `start` to `scratch`" in said
     assert "So does this build's" not in said
-    assert "CARRIES" not in forgotten(root, "post/cedar.txt")  # which it never saw
+    assert "INCUMBENT" not in forgotten(root, "post/cedar.txt")  # which it never saw
 
 
 def test_a_build_that_starts_from_such_an_incumbent_is_not_rid_of_them(root: Path) -> None:
@@ -149,8 +151,8 @@ def test_a_build_that_starts_from_such_an_incumbent_is_not_rid_of_them(root: Pat
     (root / "params.yaml").write_text(yaml.safe_dump(PARAMS | {"pretrain": {"causal": {"start": "incumbent"}}}))
     said: list[str] = []
     with pytest.raises(UserError, match=r"left in data/start/causal/documents\.parquet"):
-        forget(root, ["post/birch.txt"], Terms(said.append))
-    assert "So does this build's: pretrain.causal.start in params.yaml is `incumbent`." in said
+        forget(root, ["post/birch.txt"], ForgetOptions(said.append))
+    assert "So does this build's model: pretrain.causal.start in params.yaml is `incumbent`." in said
 
 
 BIRCH = document_id("post/birch.txt")
@@ -181,12 +183,12 @@ def test_a_text_that_was_left_somewhere_is_found(root: Path, monkeypatch: pytest
     monkeypatch.setattr(module, "_build", careless)
     said: list[str] = []
     with pytest.raises(UserError, match=file):
-        forget(root, ["post/birch.txt"], Terms(said.append))
+        forget(root, ["post/birch.txt"], ForgetOptions(said.append))
     assert f"FOUND in {file}" in "\n".join(said)
     assert "of post/birch.txt" in "\n".join(said)
     monkeypatch.setattr(module, "_build", build)
     (root / file).unlink()
-    assert "Nothing of them was found." in forgotten(root, "post/birch.txt"), "the note of what to look for is kept until it is gone"
+    assert "No trace of them was found." in forgotten(root, "post/birch.txt"), "the note of what to look for is kept until it is gone"
     assert not (root / FORGET_NOTE).exists()
 
 
@@ -210,7 +212,7 @@ def test_tokens_are_read_as_words(root: Path) -> None:
     note = note_of(root, "post/fir.txt")
     (root / "data/sources/post/fir.txt").unlink()
     build(root)
-    assert not prove(root, note, module._reader(root)).left
+    assert not prove_removal(root, note, module.source_reader(root)).left
     split = next(split for split in SPLITS if (root / f"data/pack/{split}/00000.arrow").stat().st_size > 2000)
     path = root / f"data/pack/{split}/00000.arrow"
     rows = pa.ipc.open_stream(path).read_all()
@@ -219,7 +221,7 @@ def test_tokens_are_read_as_words(root: Path) -> None:
     cut = [[first, *tokens[:16]], *([tokens[i - 1], *tokens[i : i + 16]] for i in range(16, len(tokens), 16))]
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, rows.schema) as writer:
         writer.write_table(pa.table([cut, [[]] * len(cut)], schema=rows.schema))
-    assert list(prove(root, note, module._reader(root)).left) == [f"data/pack/{split}/00000.arrow"]
+    assert list(prove_removal(root, note, module.source_reader(root)).left) == [f"data/pack/{split}/00000.arrow"]
 
 
 def test_rows_are_put_together_as_they_were_cut(root: Path) -> None:
@@ -228,11 +230,11 @@ def test_rows_are_put_together_as_they_were_cut(root: Path) -> None:
     found = []
     for path in sorted((root / "data/pack").glob("*/*.arrow")):
         if path.parent.name in SPLITS:
-            found += list(_unpacked(list(pa.ipc.open_stream(path)), root / "data/tokenizer/tokenizer.json"))
+            found += list(_decode_packed(list(pa.ipc.open_stream(path)), root / "data/tokenizer/tokenizer.json"))
     assert sorted(found) == sorted(texts.values())
     tokens = Encoder.open(root / "data/tokenizer").encode([letter("fir")])[0].tolist()
     cut = pa.record_batch([pa.array([tokens[:5], tokens[4:]], pa.list_(pa.int32()))], names=["input_ids"])
-    assert list(_unpacked([cut], root / "data/tokenizer/tokenizer.json")) == [letter("fir")], "a shard that begins within a text"
+    assert list(_decode_packed([cut], root / "data/tokenizer/tokenizer.json")) == [letter("fir")], "a shard that begins within a text"
 
 
 def test_every_note_is_read_anew(root: Path) -> None:
@@ -244,7 +246,7 @@ def test_every_note_is_read_anew(root: Path) -> None:
         report.write_text("{}")
         build(root)
         report.write_text(json.dumps({"text": letter(name).removesuffix(FOOTER)}))
-        assert "reports/pack.json" in prove(root, note, module._reader(root)).left
+        assert "reports/pack.json" in prove_removal(root, note, module.source_reader(root)).left
 
 
 def test_words_of_all_that_was_made_of_a_page_are_looked_for(root: Path) -> None:
@@ -260,9 +262,9 @@ def test_words_of_all_that_was_made_of_a_page_are_looked_for(root: Path) -> None
     build(root)
     before = page.read_text()
     write(letter("poplar").removesuffix(FOOTER))  # edited, and not built again
-    evidence = gather(root, read(page, root / "data/sources", 10**9), {})
+    evidence = gather_traces(root, read(page, root / "data/sources", 10**9), {})
     for words in (text, before, page.read_text()):
-        assert evidence.among(runs_of([words])[0]).all(), words
+        assert evidence.has_runs(hash_word_runs([words])[0]).all(), words
 
 
 def test_words_of_what_clean_dropped_are_looked_for(root: Path) -> None:
@@ -270,23 +272,23 @@ def test_words_of_what_clean_dropped_are_looked_for(root: Path) -> None:
     page.write_text("<p>" + " ".join(f"<i class='c{i}'>{word}</i>" for i, word in enumerate(words.split())) + "</p>")
     build(root)
     assert trace(root, "post/short.html").documents[0].fate == "dropped by clean"
-    assert gather(root, read(page, root / "data/sources", 10**9), {}).among(runs_of([words])[0]).all()
+    assert gather_traces(root, read(page, root / "data/sources", 10**9), {}).has_runs(hash_word_runs([words])[0]).all()
 
 
 def test_a_file_that_was_not_read_and_one_of_few_words_can_be_forgotten(root: Path) -> None:
     """The first has no digest and the second no run of words; neither makes everything, or nothing, evidence."""
     refused = Quarantined("post/large.txt", "", 10**12, "too_large", "")
-    evidence = gather(root, [refused], {})
+    evidence = gather_traces(root, [refused], {})
     assert evidence.names == {"post/large.txt", document_id("post/large.txt")}
-    assert not evidence.among(runs_of([letter("fir")])[0]).any()
+    assert not evidence.has_runs(hash_word_runs([letter("fir")])[0]).any()
     (root / "data/sources/few.txt").write_text("Two words.")
     build(root)
-    assert "Nothing of them was found." in forgotten(root, "few.txt")
+    assert "No trace of them was found." in forgotten(root, "few.txt")
 
 
 def note_of(root: Path, word: str) -> Path:
     selection = select(root / "data/sources", [word])
-    gather(root, [row for path in selection.files for row in read(path, root / "data/sources", 10**9)], {}).save(root)
+    gather_traces(root, [row for path in selection.files for row in read(path, root / "data/sources", 10**9)], {}).save(root)
     return root / FORGET_NOTE
 
 
@@ -297,10 +299,10 @@ def test_weights_are_searched_for_ids_only(root: Path) -> None:
     (root / "data/report").mkdir()
     weights = root / "data/report/model.safetensors"
     weights.write_bytes(b"\0" * 10 + letter("fir").encode())
-    proof = prove(root, note, module._reader(root))
+    proof = prove_removal(root, note, module.source_reader(root))
     assert (proof.binary, proof.left) == (1, {})
     weights.write_bytes(b"\0\xff" + load(note).table["id"][0].as_py().encode() + b"\0")
-    assert list(prove(root, note, module._reader(root)).left) == ["data/report/model.safetensors"]
+    assert list(prove_removal(root, note, module.source_reader(root)).left) == ["data/report/model.safetensors"]
 
 
 def test_a_row_that_claims_to_be_another_document_explains_nothing(root: Path) -> None:
@@ -313,12 +315,12 @@ def test_a_row_that_claims_to_be_another_document_explains_nothing(root: Path) -
         table = read_table(path)
         i = table.schema.get_field_index("text")
         write_table(table.set_column(i, "text", pa.array([text] * len(table), pa.string())), path)
-    proof = prove(root, note, module._reader(root))
+    proof = prove_removal(root, note, module.source_reader(root))
     assert set(proof.left) == {"data/collect/00000.parquet", "data/collect/00001.parquet"}
 
 
 def test_every_declared_output_is_searched(root: Path) -> None:
-    found = {str(path.relative_to(root)) for path in outputs(root)}
+    found = {str(path.relative_to(root)) for path in output_files(root)}
     everything = {str(path.relative_to(root)) for path in (root / "data").rglob("*") if path.is_file() and "sources" not in path.parts}
     assert found == everything | {"reports/pack.json"}
 
@@ -330,7 +332,7 @@ def test_without_repro_nothing_is_built_and_the_next_call_proves(root: Path) -> 
     assert trace(root, "post/birch.txt").documents[0].fate != "not in the build"
     assert "its file is gone already" in forgotten(root, "post/birch.txt", repro=False)
     build(root)
-    assert "Nothing of them was found." in forgotten(root, "post/birch.txt"), "noted, though neither sources nor build know it now"
+    assert "No trace of them was found." in forgotten(root, "post/birch.txt"), "noted, though neither sources nor build know it now"
 
 
 def test_what_was_put_back_is_not_forgotten(root: Path) -> None:
@@ -344,9 +346,9 @@ def test_what_was_put_back_is_not_forgotten(root: Path) -> None:
 def test_an_edited_document_is_looked_for_as_it_was_and_as_it_is(root: Path) -> None:
     path = root / "data/sources/post/birch.txt"
     path.write_text(letter("poplar"))
-    evidence = gather(root, read(path, root / "data/sources", 10**9), {})
+    evidence = gather_traces(root, read(path, root / "data/sources", 10**9), {})
     for name in ("birch", "poplar"):
-        assert evidence.among(runs_of([letter(name)])[0]).all()
+        assert evidence.has_runs(hash_word_runs([letter(name)])[0]).all()
     assert len(evidence.digests) == 2
 
 
@@ -369,7 +371,7 @@ def test_interrupted_anywhere_it_goes_on(root: Path, monkeypatch: pytest.MonkeyP
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    for moment in ("remove", "_build", "prove"):
+    for moment in ("remove", "_build", "prove_removal"):
         with monkeypatch.context() as patch:
             patch.setattr(module, moment, interrupted)
             with pytest.raises(KeyboardInterrupt):
@@ -435,28 +437,28 @@ def test_a_blanked_line_leaves_the_others_as_they_were(tmp_path: Path) -> None:
 
 def test_runs_are_of_thirteen_words() -> None:
     words = [f"word{i}" for i in range(20)]
-    (runs,) = runs_of([" ".join(words)])
+    (runs,) = hash_word_runs([" ".join(words)])
     assert len(runs) == 8
-    assert np.isin(runs_of([" ".join(words[3:16]).upper() + "!"])[0], runs).all()
-    assert not np.isin(runs_of([" ".join(words[3:15])])[0], runs).any()
-    assert len(runs_of(["too short"])[0]) == 0
+    assert np.isin(hash_word_runs([" ".join(words[3:16]).upper() + "!"])[0], runs).all()
+    assert not np.isin(hash_word_runs([" ".join(words[3:15])])[0], runs).any()
+    assert len(hash_word_runs(["too short"])[0]) == 0
 
 
 def test_names_are_runs_of_exactly_32_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     name, other = "0123456789abcdef" * 2, "f" * 32
     data = f"{name} {other}a, {other[:-1]} x{other}".encode()
-    assert names_in(data) == {name, other}
-    assert names_in(b"") == set()
+    assert hex_names(data) == {name, other}
+    assert hex_names(b"") == set()
     for size in range(40, 90):  # wherever a block ends
-        monkeypatch.setattr("privllm.manage.removal_proof.BLOCK_BYTES", size)
-        assert names_in(data) >= {name, other}
+        monkeypatch.setattr("privllm.manage.verify_removal.BLOCK_BYTES", size)
+        assert hex_names(data) >= {name, other}
 
 
 def test_strings_within_columns() -> None:
     kind = pa.struct([("a", pa.list_(pa.string())), ("b", pa.struct([("c", pa.string())]))])
     nested = pa.array([{"a": ["x"], "b": {"c": "y"}}, None], kind)
     columns = [nested, pa.array(["z"]).dictionary_encode(), pa.array([1]), pa.array(["w"], pa.large_string())]
-    found = [text for column in columns for strings in strings_of(column) for text in strings.to_pylist() if text]
+    found = [text for column in columns for strings in string_arrays(column) for text in strings.to_pylist() if text]
     assert sorted(found) == ["w", "x", "y", "z"]
 
 
@@ -464,6 +466,10 @@ def test_views_of_a_text() -> None:
     assert {"plain"} == views("plain")
     assert "a & b" in views("<p>a &amp; b</p>")
     assert any("café at home" in view for view in views(r'{"text": "caf\u00e9\nat home"}'.replace(r"\n", " ")))
+
+
+def test_nouns_are_counted() -> None:
+    assert [counted(1, "line"), counted(1234, "line"), counted(0, "copy", "copies")] == ["1 line", "1,234 lines", "0 copies"]
 
 
 def test_older_builds_and_how_to_purge_them_are_named(root: Path) -> None:
@@ -508,7 +514,7 @@ def test_the_commands_on_a_real_build(shop: Workshop) -> None:
     tracked = (shop.root / "data/sources.dvc").read_text()
     done = shop.run(*privllm, "forget", "--yes", *words)
     assert "Running stage 'pack'" in done.stdout
-    assert "Nothing of them was found." in done.stdout
+    assert "No trace of them was found." in done.stdout
     assert "copy.txt (" in done.stdout, "the letter's copy still says it"
     assert "first (v1)" in done.stdout
     assert (shop.root / "data/sources.dvc").read_text() != tracked

@@ -242,7 +242,7 @@ def test_sizes(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "GB", "-1", "20 gibibytes", "1e9"])
 def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(UserError, match="is no size"):
+    with pytest.raises(UserError, match="is not a size"):
         parse_size(text)
 
 
@@ -265,7 +265,7 @@ def test_it_asks_before_it_empties_a_cache_that_others_may_use(tmp_path: Path, m
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """A DVC repository with a build in its cache, and the working directory."""
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=tmp_path, check=True, env=environment())
+    subprocess.run([sys.executable, "-P", "-m", "dvc", "init", "-q"], cwd=tmp_path, check=True, env=environment())
     monkeypatch.chdir(tmp_path)
     found = find_cache(tmp_path)
     assert found
@@ -282,7 +282,7 @@ def test_it_waits_for_no_build_of_dvc_and_drops_nothing_beside_one(repository: B
     assert len(before) == 3
     with exclusive(repository.root):
         foreseen = collect_garbage("0", dry_run=True, projects=[])
-        with pytest.raises(UserError, match="DVC is at work"):
+        with pytest.raises(UserError, match="DVC is running"):
             collect_garbage("0", dry_run=False, projects=[])
     assert repository.objects() == before
     assert collect_garbage("0", dry_run=False, projects=[]) == foreseen

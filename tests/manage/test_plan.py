@@ -16,8 +16,9 @@ from privllm.cli.app import app
 from privllm.core.errors import UserError
 from privllm.manage import plan as plan_module
 from privllm.manage.dvc_state import open_build
-from privllm.manage.forecast import Forecast
-from privllm.manage.plan import CACHED, MAY_RUN, RUNS, UP_TO_DATE, Plan, Step, make_plan
+from privllm.manage.plan import make_plan
+from privllm.manage.planned_stages import CACHED, MAY_RUN, RUNS, UP_TO_DATE, Plan, PlannedStage
+from privllm.manage.predicted_hashes import PredictedHashes
 from privllm.manage.rebuild_causes import Cause
 from tests.workshop import Workshop, make_workshop
 
@@ -183,13 +184,13 @@ CASES: dict[str, tuple[Callable[[Workshop], object], dict[str, str], list[str], 
         edit("privllm/three.py", "def", "# why\ndef"),
         NOTHING | {"fingerprint": RUNS},
         ["fingerprint"],
-        {"fingerprint": "privllm changed | in nothing that counts"},
+        {"fingerprint": "privllm changed | it changes no fingerprint"},
     ),
     "helper": (
         edit("privllm/three.py", "x + 1", "1 + x"),
         NOTHING | {"fingerprint": RUNS, "clean": RUNS, "report": MAY_RUN},
         ["fingerprint", "clean"],
-        {"fingerprint": "it means something else to clean", "clean": "privllm.three.helper changed"},
+        {"fingerprint": "it changes the fingerprint of clean", "clean": "privllm.three.helper changed"},
     ),
     "library": (
         edit("requirements.lock", "1.2.3", "1.3"),
@@ -201,7 +202,7 @@ CASES: dict[str, tuple[Callable[[Workshop], object], dict[str, str], list[str], 
         edit("params.yaml", "join: ' '", "join: '--'"),
         NOTHING | {"clean": RUNS, "report": MAY_RUN},
         ["clean", "report"],
-        {"clean": 'clean.join: " " -> "--"', "report": "if clean makes something else"},
+        {"clean": 'clean.join: " " -> "--"', "report": "if the outputs of clean change"},
     ),
     "documents": (
         edit_documents,
@@ -386,7 +387,7 @@ def test_the_command_prints_lines_or_one_json(shop: Workshop, tmp_path: Path, mo
 
 
 def test_what_a_name_could_do_to_a_terminal() -> None:
-    plan = Plan([Step("collect", RUNS, [Cause("documents", "1 added (\x1b[2Jred.txt)", {})], 1.0, None)], [])
+    plan = Plan([PlannedStage("collect", RUNS, [Cause("documents", "1 added (\x1b[2Jred.txt)", {})], 1.0, None)], [])
     assert r"1 added (\x1b[2Jred.txt)" in plan.lines()[0]
 
 
@@ -394,15 +395,15 @@ def test_a_path_below_what_the_run_cache_restores(shop: Workshop) -> None:
     """The forecast looks into a folder's listing, and knows who makes what."""
     with open_build() as build:
         stages = {stage.name: stage for stage in build.stages(None)}
-        forecast = Forecast(build)
-        assert forecast.of(stages["report"].deps[0]) == build.md5(stages["report"].deps[0])
-        forecast.settle(stages["fingerprint"], {"data/fingerprint": stages["fingerprint"].outs[0].recorded})
+        hashes = PredictedHashes(build)
+        assert hashes.hash_of(stages["report"].deps[0]) == build.md5(stages["report"].deps[0])
+        hashes.record(stages["fingerprint"], {"data/fingerprint": stages["fingerprint"].outs[0].recorded})
         (dep,) = (dep for dep in stages["clean"].deps if dep.path == "data/fingerprint/clean.json")
-        assert forecast.of(dep) == dep.recorded
-        assert forecast.makers_of(dep.path) == {"fingerprint"}
-        forecast.settle(stages["clean"], None)
+        assert hashes.hash_of(dep) == dep.recorded
+        assert hashes.makers_of(dep.path) == {"fingerprint"}
+        hashes.record(stages["clean"], None)
         (made,) = (dep for dep in stages["report"].deps if dep.path == "data/clean")
-        assert forecast.of(made) is None
+        assert hashes.hash_of(made) is None
 
 
 def test_the_real_build(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ def test_pages_and_tasks_go_and_all_else_stays(root: Path) -> None:
     cut = [line for line in lines if line not in kept]
     assert all(line.startswith("    ") for line in cut), "no comment or blank line outside the tasks"
     said = "\n".join(removed.lines())
-    assert "3 pages of the demo are out of data/sources/demo." in said
+    assert "3 pages of the demo were removed from data/sources/demo." in said
     assert "tasks.derive.docstring" in said
     assert "stay: " in said
     assert "notes.html" in said
@@ -121,7 +121,7 @@ def test_the_command(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.chdir(root)
     done = CliRunner().invoke(app, ["demo", "--remove"])
-    assert (done.exit_code, done.stdout.splitlines()[0]) == (0, "3 pages of the demo are out of data/sources/demo.")
+    assert (done.exit_code, done.stdout.splitlines()[0]) == (0, "3 pages of the demo were removed from data/sources/demo.")
     assert CliRunner().invoke(app, ["demo", "--when-empty"]).exit_code == 0, "the folder holds documents, so nothing happens"
     assert "There is no demo here." in CliRunner().invoke(app, ["demo", "--remove"]).stdout
     assert not (root / "data/sources/demo/json.html").exists()

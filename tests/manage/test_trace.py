@@ -20,9 +20,9 @@ from privllm.core.records import ANNOTATIONS, CLEAN, CLUSTERS, DEDUPED, DOCUMENT
 from privllm.core.split import SPLITS
 from privllm.core.tables import write_table
 from privllm.engine.cache import Cache
-from privllm.manage import history
+from privllm.manage import git_revisions
 from privllm.manage.document_status import fates, rows_of
-from privllm.manage.history import Revision, in_git, revisions, verdicts
+from privllm.manage.git_revisions import Revision, in_git, revisions, verdicts
 from privllm.manage.source_files import is_below, source_name
 from privllm.manage.trace import PROMOTED, lines_of, near_names, trace
 from privllm.tokens.mixture import order_of
@@ -120,7 +120,7 @@ def test_an_id_says_what_its_path_says(root: Path) -> None:
 
 def test_one_document_in_words(root: Path) -> None:
     said = "\n".join(lines_of(trace(root, "a.txt")))
-    for word in (document_id("a.txt"), "d-a.txt", "text/plain", "utf-8", "en (0.50)", "2 placeholders", "stays", "20 tokens"):
+    for word in (document_id("a.txt"), "d-a.txt", "text/plain", "utf-8", "en (0.50)", "2 placeholders", "dedup      kept", "20 tokens"):
         assert word in said
     assert len(re.findall("and again", said)) == 2
     assert "annotated  yes" in said
@@ -293,7 +293,7 @@ def test_a_document_that_is_gone_is_still_in_old_models(past: Path) -> None:
     assert {r["subject"]: r["documents"]["train"] for r in plain["revisions"]} == {
         "purged": 0, "held out": 0, "first model": 1, "packed": 1,
     }  # fmt: skip
-    with pytest.raises(UserError, match="3 of 4 revisions in git could be asked"):
+    with pytest.raises(UserError, match="3 of 4 revisions in git could be checked"):
         trace(past, "x.txt")
 
 
@@ -327,27 +327,27 @@ def test_builds_up_to_the_end_of_the_projects_own_are_no_revisions(past: Path, m
     git(past, "checkout", "-q", "main")
     before = [revision.subject for revision in revisions(past)]
     assert set(before) == {"packed", "first model", "held out", "purged", "a branch from before"}
-    monkeypatch.setattr(history, "END_OF_OWN_BUILDS", commit_of(past, "v1"))
+    monkeypatch.setattr(git_revisions, "END_OF_OWN_BUILDS", commit_of(past, "v1"))
     assert [revision.subject for revision in revisions(past)] == [name for name in before if name not in ("packed", "first model")]
-    assert len(trace(past, "a.txt").standings) == len(before) - 2
-    monkeypatch.setattr(history, "END_OF_OWN_BUILDS", "f" * 40)  # history that lacks the anchor: nothing is hidden
+    assert len(trace(past, "a.txt").holdings) == len(before) - 2
+    monkeypatch.setattr(git_revisions, "END_OF_OWN_BUILDS", "f" * 40)  # history that lacks the anchor: nothing is hidden
     assert [revision.subject for revision in revisions(past)] == before
 
 
 def test_a_clone_of_this_project_knows_no_build_but_its_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Six builds of the demo are in this project's history; whoever clones it sees only the build that they commit."""
-    known = subprocess.run(["git", "cat-file", "-e", history.END_OF_OWN_BUILDS], cwd=ROOT, capture_output=True).returncode == 0
+    known = subprocess.run(["git", "cat-file", "-e", git_revisions.END_OF_OWN_BUILDS], cwd=ROOT, capture_output=True).returncode == 0
     if not known:
         pytest.skip("this copy has no git history, or a shallow one")
     clone = tmp_path / "clone"
     clone.mkdir()
     git(clone, "init", "-q", "-b", "main")
     git(clone, "fetch", "-q", str(ROOT), "HEAD")
-    git(clone, "checkout", "-q", "-B", "main", history.END_OF_OWN_BUILDS)  # not at HEAD, where this copy's user may have built
+    git(clone, "checkout", "-q", "-B", "main", git_revisions.END_OF_OWN_BUILDS)  # not at HEAD, where this copy's user may have built
     assert revisions(clone) == []
     commit(clone, TRAINED.format("1" * 32 + ".dir"), "my first model")
     assert [revision.subject for revision in revisions(clone)] == ["my first model"]
-    monkeypatch.setattr(history, "END_OF_OWN_BUILDS", "f" * 40)
+    monkeypatch.setattr(git_revisions, "END_OF_OWN_BUILDS", "f" * 40)
     assert len(revisions(clone)) == 7
 
 

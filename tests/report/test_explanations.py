@@ -1,6 +1,6 @@
 import pytest
 
-from privllm.report.explanations import MEANINGS, facts, short
+from privllm.report.explanations import EXPLANATIONS, facts, short
 
 
 @pytest.mark.parametrize(("value", "shown"), [(0, "0"), (999, "999"), (1200, "1.2 k"), (5_812_000, "5.81 M"), (2.5e9, "2.5 B")])
@@ -15,6 +15,8 @@ def test_only_what_is_there() -> None:
     ]
 
 
-def test_every_number_is_explained_in_a_sentence() -> None:
-    assert all(meaning.endswith(".") and len(meaning) > 15 for _, _, _, meaning, _, _ in MEANINGS)
-    assert len({(stage, key) for stage, key, *_ in MEANINGS}) == len(MEANINGS)
+@pytest.mark.parametrize("stage", EXPLANATIONS)
+def test_every_number_is_explained_in_a_sentence(stage: str) -> None:
+    explanations = EXPLANATIONS[stage]
+    assert all(entry.meaning.endswith(".") and len(entry.meaning) > 15 for entry in explanations)
+    assert len({entry.key for entry in explanations}) == len(explanations)

@@ -59,7 +59,7 @@ def test_what_people_taught_and_what_the_gate_says(tmp_path: Path) -> None:
     (tmp_path / "align/causal.json").write_text(json.dumps(align))
     (tmp_path / "gate.json").write_text(json.dumps({"incumbent": "privllm@v1.0.0", "passed": False, "figures": {}}))
     text = " ".join(shown(tmp_path, tmp_path / "log.jsonl").split())
-    assert "1,200 corrections and 7 preferences of 2 people; agrees with 75% of 16 kept back, before with 50%" in text
+    assert "1,200 corrections and 7 preferences of 2 people; agrees with 75% of 16 held-out ones, before with 50%" in text
     assert "gate FAILED, see reports/gate.json, against privllm@v1.0.0" in text
     (tmp_path / "align/causal.json").write_text(json.dumps({"aligned": False, "passed_through": "nothing was said"}))
     (tmp_path / "gate.json").write_text(json.dumps({"incumbent": "", "passed": True, "figures": {}}))
