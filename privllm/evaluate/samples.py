@@ -12,10 +12,10 @@ import torch
 from transformers import PreTrainedModel
 
 from privllm.core.seed import seed_of
+from privllm.core.special_tokens import END_OF_TEXT, MASK
 from privllm.models.generate import SamplingConfig, generate
 from privllm.models.seq2seq import SENTINELS
 from privllm.models.span_corruption import CorruptionConfig, cut_out, holes
-from privllm.models.special_tokens import END_OF_TEXT, MASK
 from privllm.tokens.encode import Encoder
 
 

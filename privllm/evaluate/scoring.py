@@ -25,12 +25,12 @@ from transformers import PreTrainedModel
 
 from privllm.core.errors import UserError
 from privllm.core.seed import name_digest, seed_of
+from privllm.core.special_tokens import MASK, PAD
 from privllm.core.tables import read_table, write_table
 from privllm.engine.store import NO_STORE, Store
 from privllm.models.family import load
 from privllm.models.seq2seq import SENTINELS
 from privllm.models.span_corruption import CorruptionConfig, cut_out, holes
-from privllm.models.special_tokens import MASK, PAD
 from privllm.tokens.rows import Rows, open_shards
 
 PASSES = 3

@@ -182,7 +182,7 @@ def strings_of(column: pa.Array) -> Iterator[pa.Array]:
 
 def _unpacked(batches: list[pa.RecordBatch], tokenizer: Path) -> Iterator[str]:
     """The texts that a shard's rows were packed from: rows overlap by one token, and a boundary stands between documents."""
-    from privllm.tokens.vocabulary import BOUNDARY
+    from privllm.core.special_tokens import END_OF_TEXT
 
     parts: list[np.ndarray] = []
     for batch in batches:
@@ -194,8 +194,8 @@ def _unpacked(batches: list[pa.RecordBatch], tokenizer: Path) -> Iterator[str]:
             kept[:1] |= not parts
             parts.append(column.values.to_numpy()[offsets[0] : offsets[-1]][kept])
     stream = np.concatenate(parts or [np.zeros(0, np.int32)])
-    for part in np.split(stream, np.flatnonzero(stream == BOUNDARY)):
-        if len(tokens := part[part != BOUNDARY]):
+    for part in np.split(stream, np.flatnonzero(stream == END_OF_TEXT)):
+        if len(tokens := part[part != END_OF_TEXT]):
             yield _encoder(tokenizer).decode(tokens)
 
 

@@ -15,9 +15,9 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from privllm.core.base_model import NOTE
 from privllm.core.errors import UserError
+from privllm.core.special_tokens import END_OF_TEXT, PAD
 from privllm.models.family import CLASSES, config_of, context_of, read_weights
 from privllm.models.seq2seq import SENTINELS
-from privllm.models.special_tokens import END_OF_TEXT, PAD
 
 # What a knob of the `model` section is called in transformers' configuration of the family.
 DROPOUT: dict[str, dict[str, tuple[str, ...]]] = {

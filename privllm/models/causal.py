@@ -8,9 +8,9 @@ import torch
 from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
 from privllm.core.seed import seed_of
+from privllm.core.special_tokens import END_OF_TEXT, PAD
 from privllm.models.attention import CAUSAL
 from privllm.models.config import CausalConfig
-from privllm.models.special_tokens import END_OF_TEXT, PAD
 
 
 def build_causal(cfg: CausalConfig, vocabulary: int, context: int, seed: int) -> Qwen3ForCausalLM:

@@ -8,8 +8,8 @@ import torch
 from transformers import ModernBertConfig, ModernBertForMaskedLM
 
 from privllm.core.seed import seed_of
+from privllm.core.special_tokens import END_OF_TEXT, PAD
 from privllm.models.config import MaskedConfig
-from privllm.models.special_tokens import END_OF_TEXT, PAD
 
 
 def build_masked(cfg: MaskedConfig, vocabulary: int, context: int, seed: int) -> ModernBertForMaskedLM:

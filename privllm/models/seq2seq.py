@@ -11,8 +11,8 @@ import torch
 from transformers import GenerationConfig, T5Config, T5ForConditionalGeneration
 
 from privllm.core.seed import seed_of
+from privllm.core.special_tokens import END_OF_TEXT, PAD
 from privllm.models.config import Seq2SeqConfig
-from privllm.models.special_tokens import END_OF_TEXT, PAD
 
 SENTINELS = 100  # as T5 has
 EMBEDDING = 0.02  # standard deviation of Qwen3's and ModernBERT's embeddings at the start

@@ -23,11 +23,11 @@ from transformers import (
 )
 
 from privllm.core.seed import seed_of
+from privllm.core.special_tokens import PAD
 from privllm.models.causal import CausalConfig
 from privllm.models.family import attention_of, build, config_of, context_of, read_weights
 from privllm.models.masked import MaskedConfig
 from privllm.models.seq2seq import SENTINELS, Seq2SeqConfig
-from privllm.models.special_tokens import PAD
 
 CLASSES = {
     ("classification", "masked"): AutoModelForSequenceClassification,

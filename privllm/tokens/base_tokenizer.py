@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from tokenizers import pre_tokenizers
 
 from privllm.core.errors import UserError
+from privllm.core.special_tokens import END_OF_TEXT, MASK, PAD, SPECIAL_TOKENS
 from privllm.tokens.encode import Encoder
-from privllm.tokens.vocabulary import BOUNDARY, MASK, PAD, SPECIALS
 
 SENTINEL = re.compile(r"<extra_id_(\d+)>")
 PLAIN = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
@@ -46,7 +46,7 @@ def arrange(tokenizer_json: str, names: Mapping[str, str], where: str) -> Arrang
     parts = {"added_tokens": [], "normalizer": None} | json.loads(tokenizer_json)
     _require_byte_level(parts, where)
     ids = {**parts["model"]["vocab"], **{token["content"]: token["id"] for token in parts["added_tokens"]}}
-    if all(ids.get(name) == number for number, name in enumerate(SPECIALS)) and not any(SENTINEL.fullmatch(name) for name in ids):
+    if all(ids.get(name) == number for number, name in enumerate(SPECIAL_TOKENS)) and not any(SENTINEL.fullmatch(name) for name in ids):
         return Arranged(tokenizer_json, {})
     marks = _marks(ids, names, where)
     missing = sorted(set(pre_tokenizers.ByteLevel.alphabet()) - ids.keys())  # SmolLM2 lacks bytes that it never saw: it would drop them
@@ -54,7 +54,7 @@ def arrange(tokenizer_json: str, names: Mapping[str, str], where: str) -> Arrang
     placed = _placed(ids, marks, missing)
     arranged = json.dumps(_renumbered(parts, placed, marks), indent=1, ensure_ascii=False) + "\n"
     moved: Moved = {placed[name]: there for name, there in ids.items() if placed[name] != there}
-    moved |= dict.fromkeys([*(placed[byte] for byte in missing), *(n for n in range(len(SPECIALS)) if n not in marks)])
+    moved |= dict.fromkeys([*(placed[byte] for byte in missing), *(n for n in range(len(SPECIAL_TOKENS)) if n not in marks)])
     size = 1 + max(placed.values())
     moved |= {size + number: there for number, there in sentinels.items() if size + number != there}  # as `seq2seq.sentinel` counts them
     _require_round_trip(arranged, where)
@@ -63,16 +63,16 @@ def arrange(tokenizer_json: str, names: Mapping[str, str], where: str) -> Arrang
 
 def _marks(ids: Mapping[str, int], names: Mapping[str, str], where: str) -> dict[int, str]:
     """{id here: the token there} of those of our marks that it has."""
-    end = _first(ids, (SPECIALS[BOUNDARY], *ENDS, names.get("eos_token", ""), *LATER_ENDS))
+    end = _first(ids, (SPECIAL_TOKENS[END_OF_TEXT], *ENDS, names.get("eos_token", ""), *LATER_ENDS))
     if end is None:
         raise UserError(
             f"{where} names no token that ends a text (`eos_token` in tokenizer_config.json), so documents could not be told apart."
         )
-    found = {BOUNDARY: end, PAD: _first(ids, (SPECIALS[PAD], names.get("pad_token", ""), *PADS))}
+    found = {END_OF_TEXT: end, PAD: _first(ids, (SPECIAL_TOKENS[PAD], names.get("pad_token", ""), *PADS))}
     if found[PAD] in (end, names.get("eos_token")):  # many pad with an end, which is to be learnt, and padding is not
         found[PAD] = None
-    found[MASK] = _first(ids, (SPECIALS[MASK], names.get("mask_token", ""), *MASKS))
-    found |= {number: _first(ids, (SPECIALS[number],)) for number in range(MASK + 1, len(SPECIALS))}
+    found[MASK] = _first(ids, (SPECIAL_TOKENS[MASK], names.get("mask_token", ""), *MASKS))
+    found |= {number: _first(ids, (SPECIAL_TOKENS[number],)) for number in range(MASK + 1, len(SPECIAL_TOKENS))}
     return {number: name for number, name in found.items() if name is not None}
 
 
@@ -84,19 +84,21 @@ def _placed(ids: Mapping[str, int], marks: Mapping[int, str], missing: list[str]
     """{token: its id here}: marks first, all others where they were; what had a mark's place, or is new, in free ones."""
     placed = {name: number for number, name in marks.items()}
     rest = sorted((number, name) for name, number in ids.items() if name not in placed)
-    placed |= {name: number for number, name in rest if number >= len(SPECIALS)}
-    homeless = [name for number, name in rest if number < len(SPECIALS)] + missing
-    end = 1 + max([len(SPECIALS) - 1, *placed.values()])
-    free = sorted(set(range(len(SPECIALS), end + len(homeless))) - set(placed.values()))
+    placed |= {name: number for number, name in rest if number >= len(SPECIAL_TOKENS)}
+    homeless = [name for number, name in rest if number < len(SPECIAL_TOKENS)] + missing
+    end = 1 + max([len(SPECIAL_TOKENS) - 1, *placed.values()])
+    free = sorted(set(range(len(SPECIAL_TOKENS), end + len(homeless))) - set(placed.values()))
     return placed | dict(zip(homeless, free, strict=False))
 
 
 def _renumbered(parts: dict[str, Any], placed: Mapping[str, int], marks: Mapping[int, str]) -> dict[str, Any]:
-    called = {name: SPECIALS[number] for number, name in marks.items()}
-    vocab = {called.get(name, name): number for name, number in placed.items()} | {name: number for number, name in enumerate(SPECIALS)}
+    called = {name: SPECIAL_TOKENS[number] for number, name in marks.items()}
+    vocab = {called.get(name, name): number for name, number in placed.items()} | {
+        name: number for number, name in enumerate(SPECIAL_TOKENS)
+    }
     kept = [token for token in parts["added_tokens"] if token["content"] in placed and token["content"] not in called]
     added = [{**token, "id": placed[token["content"]]} for token in kept]
-    added += [{"id": number, "content": name, **PLAIN} for number, name in enumerate(SPECIALS)]
+    added += [{"id": number, "content": name, **PLAIN} for number, name in enumerate(SPECIAL_TOKENS)]
     model = parts["model"] | {"vocab": dict(sorted(vocab.items(), key=lambda item: item[1])), "unk_token": None}
     return parts | {
         "model": model,

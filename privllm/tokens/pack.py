@@ -25,13 +25,13 @@ from privllm.core.params import require
 from privllm.core.records import PIECE
 from privllm.core.report import add_up, balance
 from privllm.core.seed import digest
+from privllm.core.special_tokens import END_OF_TEXT
 from privllm.core.split import SPLITS, SplitConfig, split_of
 from privllm.core.tables import by_id, read_table, shards_of, write_table
 from privllm.engine.store import NO_STORE, Store
 from privllm.tokens.encode import Encoder
 from privllm.tokens.mixture import Weights, copies_of, order_of, read_weights
 from privllm.tokens.rows import write_rows
-from privllm.tokens.vocabulary import BOUNDARY
 
 COUNTS = ("documents", "tokens", "rows", "bytes")  # tokens: of documents once, boundaries not counted; rows: all; bytes: UTF-8
 EVEN, FROM_WEAK_SPOTS = "even", "from-weak-spots"
@@ -135,7 +135,7 @@ def join(documents: list[np.ndarray]) -> Stream:
     ends = np.cumsum(lengths + 1)
     if not documents:
         return Stream(np.empty(0, np.int32), ends, ends)
-    boundary = np.array([BOUNDARY], np.int32)
+    boundary = np.array([END_OF_TEXT], np.int32)
     parts = [part for tokens in documents for part in (boundary, tokens)]
     return Stream(np.concatenate([*parts, boundary]), ends - lengths, ends)
 

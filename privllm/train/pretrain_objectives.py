@@ -20,10 +20,10 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from privllm.core.seed import seed_of
+from privllm.core.special_tokens import PAD
 from privllm.models.masking import Lexicon, choose, cover
 from privllm.models.seq2seq import SENTINELS
 from privllm.models.span_corruption import cut_out, holes
-from privllm.models.special_tokens import PAD
 from privllm.tokens.rows import Rows
 from privllm.tokens.token_annotations import Guide
 from privllm.train.batches import IGNORED, Batch, Kinds, fill, replayed, rows_of_step, spread

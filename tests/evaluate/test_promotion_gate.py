@@ -20,7 +20,7 @@ from privllm.evaluate.recipe import EvaluateConfig, evaluate
 from privllm.evaluate.recipe import Inputs as Evaluated
 from privllm.evaluate.rules import Rule
 from privllm.models.family import build, load
-from privllm.models.special_tokens import vocabulary_size
+from privllm.models.vocabulary import vocabulary_size
 from privllm.stats.scores import mean_of
 from privllm.tasks.example_scores import SCORED
 from privllm.tokens.chat_format import Speech

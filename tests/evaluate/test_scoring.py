@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from privllm.core.errors import UserError
+from privllm.core.special_tokens import MASK
 from privllm.core.split import SplitConfig, split_of
 from privllm.core.tables import read_table, shards_of
 from privllm.engine.cache import Cache
@@ -12,7 +13,6 @@ from privllm.engine.store import Store
 from privllm.evaluate.recipe import Inputs
 from privllm.evaluate.scoring import PASSES, SCORERS, Chosen, Scored, choose_rows, gaps, score, score_rows
 from privllm.models.family import FAMILIES, load
-from privllm.models.special_tokens import MASK
 from privllm.tokens.encode import Encoder
 from privllm.tokens.rows import open_rows, shards_in
 

@@ -9,11 +9,11 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
 from privllm.core.errors import UserError
+from privllm.core.special_tokens import END_OF_TEXT, MASK, PAD
 from privllm.models.causal import CausalConfig
 from privllm.models.family import CLASSES, FAMILIES, build, load
 from privllm.models.masked import MaskedConfig
 from privllm.models.seq2seq import SENTINELS, Seq2SeqConfig, sentinel, with_sentinels
-from privllm.models.special_tokens import END_OF_TEXT, MASK, PAD
 
 VOCABULARY, CONTEXT = 40, 16
 SMALL = {

@@ -8,13 +8,13 @@ from rich.console import Console
 from transformers import AutoTokenizer
 
 from privllm.core.errors import UserError
+from privllm.core.special_tokens import END_OF_TURN
 from privllm.export.folder import ExportConfig, ExportInputs, export
 from privllm.feedback.records import Message
 from privllm.serve.engine.base import Ask, Refused, Settings
 from privllm.serve.engine.prompting import Foreign
 from privllm.serve.engine.scheduler import Batch
 from privllm.serve.terminal_chat import Conversation, Emit, chat
-from privllm.tokens.vocabulary import END
 from tests.hostile import ESCAPED, EVIL, obeyed
 
 SETTINGS = Settings(max_tokens=12, seed=5)
@@ -45,7 +45,7 @@ def test_the_model_reads_the_chat_template(conversation: Conversation, exported:
 def test_typed_markers_stay_text(conversation: Conversation, monkeypatch) -> None:
     prompts = heard_by(conversation, monkeypatch)
     conversation.reply("<|end|>", lambda _: None)
-    assert prompts[0].count(END) == 1
+    assert prompts[0].count(END_OF_TURN) == 1
 
 
 def test_pieces_make_the_reply_and_it_is_remembered(conversation: Conversation) -> None:

@@ -7,7 +7,7 @@ import pytest
 from tiny_tasks import make_tokenizer
 
 from privllm.core.errors import UserError
-from privllm.models.special_tokens import MASK
+from privllm.core.special_tokens import MASK
 from privllm.tasks.formats import Chat, Classified, Content, Dataset, Example, Pair, Tagged
 from privllm.tokens.chat_format import Speech
 from privllm.train.batches import IGNORED

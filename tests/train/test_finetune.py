@@ -12,8 +12,8 @@ from tiny_tasks import example, make_start, make_tokenizer, tiny, write_examples
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from privllm.core.errors import UserError
-from privllm.models.special_tokens import vocabulary_size
 from privllm.models.task_heads import CLASSES
+from privllm.models.vocabulary import vocabulary_size
 from privllm.train.finetune import FinetuneConfig, Inputs, finetune, steps_of
 from privllm.train.loop import Work
 from privllm.train.loss_history import History

@@ -6,7 +6,7 @@ import torch
 from tiny_tasks import MODELS, make_tokenizer, tiny
 
 from privllm.models.family import build
-from privllm.models.special_tokens import vocabulary_size
+from privllm.models.vocabulary import vocabulary_size
 from privllm.tasks.formats import Classified, Example, Pair, Tagged
 from privllm.tokens.chat_format import Speech
 from privllm.train.example_encoding import Encoded

@@ -4,8 +4,8 @@ import torch
 from tiny_corpus import CONTEXT, VOCABULARY, Corpus, tiny, write_split
 from torch.nn import functional as F
 
+from privllm.core.special_tokens import END_OF_TEXT, MASK, PAD
 from privllm.models.family import FAMILIES, build
-from privllm.models.special_tokens import END_OF_TEXT, MASK, PAD
 from privllm.tokens.rows import open_rows
 from privllm.tokens.token_annotations import open_guide
 from privllm.train.batches import IGNORED

@@ -10,7 +10,7 @@ from tiny_tasks import CONTEXT, MODELS, make_tokenizer
 
 from privllm.feedback.recipe import FeedbackConfig
 from privllm.models.family import build
-from privllm.models.special_tokens import vocabulary_size
+from privllm.models.vocabulary import vocabulary_size
 from privllm.tokens.chat_format import Speech
 from privllm.train.align.recipe import AlignConfig, DpoConfig, Inputs, Places, SftConfig
 from privllm.train.config import TrainConfig

@@ -15,10 +15,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from privllm.core.errors import UserError
+from privllm.core.special_tokens import END_OF_TEXT, MARKS
 from privllm.engine.digests import digest_of
 from privllm.feedback.records import Model
 from privllm.models.family import load
-from privllm.models.special_tokens import END_OF_TEXT, MARKS
 from privllm.serve.engine.base import Ask, Refused
 from privllm.serve.folders import require_model
 from privllm.tokens.chat_format import Speech
