@@ -9,12 +9,12 @@ from privllm.core.params import read_params
 from privllm.core.report import write_report
 from privllm.engine.stage import run
 from privllm.engine.store import open_store
-from privllm.validate.recipe import Inputs, ValidateConfig, validate
+from privllm.validate.recipe import ValidateConfig, ValidateInputs, validate
 
 
 def main(source: Path, collected: Path, cleaned: Path, promoted: Path, out: Path, docs: Path, report: Path) -> None:
     cfg = read_params("validate", ValidateConfig)
-    write_report(report, validate(cfg, Inputs(source, collected, cleaned, promoted), out, docs, open_store("validate")))
+    write_report(report, validate(cfg, ValidateInputs(source, collected, cleaned, promoted), out, docs, open_store("validate")))
 
 
 if __name__ == "__main__":

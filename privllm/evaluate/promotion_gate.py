@@ -33,7 +33,7 @@ from privllm.evaluate.recipe import EvaluateConfig
 from privllm.evaluate.rules import Figure, GateConfig, report_of
 from privllm.evaluate.scoring import choose_rows, score
 from privllm.evaluate.slices import Tally
-from privllm.feedback.preferences import Lesson, read_held_out, taught
+from privllm.feedback.preferences import FeedbackExample, encode_examples, read_held_out
 from privllm.models.family import config_of, context_of, load
 from privllm.models.reply_likelihood import Pair, agreement, preferred
 from privllm.stats.paired import LEAST, Paired, paired
@@ -169,10 +169,10 @@ def _beside(old: Score, new: Score, groups: list[str], draws: int) -> Figure:
     return Figure(round(old.value, 6), round(new.value, 6), interval, len(groups))
 
 
-def _agreement(lessons: list[Lesson], folder: Path, tokenizer: Path) -> dict[str, float]:
+def _agreement(lessons: list[FeedbackExample], folder: Path, tokenizer: Path) -> dict[str, float]:
     """{lesson: 1 where the model agrees, 0 where it does not}, of the lessons that it can read."""
     speech, model = Speech(tokenizer), load(CONVERSES, folder)
     context = context_of(model.config)
-    kept = taught(lessons, lambda lesson: speech.exchange(lesson.turns, lesson.replies, context)).kept
+    kept = encode_examples(lessons, lambda lesson: speech.exchange(lesson.turns, lesson.replies, context)).kept
     margins = preferred(model, [Pair(found.prompt, *found.replies) for _, found in kept])
     return {lesson.id: float(one) for (lesson, _), one in zip(kept, agreement(margins.mean), strict=True)}

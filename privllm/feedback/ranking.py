@@ -20,7 +20,7 @@ STEP_AT_MOST = 2.0  # of a strength, per Newton step
 
 
 @dataclass(frozen=True)
-class Standing:
+class RankedModel:
     """One model's votes, and how often it would be preferred to the average of the others."""
 
     model: Model
@@ -33,7 +33,7 @@ class Standing:
     high: float
 
 
-def ranking(votes: Sequence[Vote]) -> list[Standing]:
+def ranking(votes: Sequence[Vote]) -> list[RankedModel]:
     """Best first. Models with the same digest are the same model, whatever revision they were fetched from."""
     models: dict[str, Model] = {}
     for vote in votes:
@@ -57,7 +57,7 @@ def ranking(votes: Sequence[Vote]) -> list[Standing]:
         counts[j, {1.0: 2, 0.5: 1, 0.0: 0}[left]] += 1
     leads, errors = strengths(won)
     rows = [
-        Standing(model, *map(int, counts[i]), *(_logistic(leads[i] + margin) for margin in (0, -Z95 * errors[i], Z95 * errors[i])))
+        RankedModel(model, *map(int, counts[i]), *(_logistic(leads[i] + margin) for margin in (0, -Z95 * errors[i], Z95 * errors[i])))
         for i, model in enumerate(models.values())
     ]
     return sorted(rows, key=lambda row: -row.share)

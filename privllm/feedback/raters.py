@@ -16,9 +16,9 @@ from typing import Any
 from privllm.core.params import require
 from privllm.core.seed import name_digest, unit_interval
 from privllm.feedback.agreement import Units, alpha, reliabilities
-from privllm.feedback.reading import Refused, moment
+from privllm.feedback.reading import RefusedLine, moment
 from privllm.feedback.records import Vote
-from privllm.feedback.screening import Passed
+from privllm.feedback.screening import ScreenedRecord
 
 
 @dataclass
@@ -48,12 +48,12 @@ class Rater:
     named: tuple[str, ...]  # flood, disagrees
 
 
-Kept = tuple[list[Passed], list[Refused]]
+Kept = tuple[list[ScreenedRecord], list[RefusedLine]]
 
 
-def limit(cfg: RaterConfig, passed: Iterable[Passed]) -> Kept:
+def limit(cfg: RaterConfig, passed: Iterable[ScreenedRecord]) -> Kept:
     """One judgement per person and thing (the latest), and no more of anybody than the caps; what goes has a reason."""
-    refused: list[Refused] = []
+    refused: list[RefusedLine] = []
     kept = _latest(passed, lambda one: one.key, refused)
     kept = _latest(kept, lambda one: name_digest(one.rater, *thing_of(one)), refused)
     kept = _capped(kept, lambda one: f"{one.rater}/{one.opening}", cfg.max_per_prompt, "on one prompt", refused)
@@ -61,7 +61,7 @@ def limit(cfg: RaterConfig, passed: Iterable[Passed]) -> Kept:
     return sorted(kept, key=lambda one: one.key), refused
 
 
-def thing_of(one: Passed) -> tuple[str, ...]:
+def thing_of(one: ScreenedRecord) -> tuple[str, ...]:
     """What was judged: messages and reply, or messages and both replies whichever stood left."""
     said = [f"{message.role}:{message.content}" for message in one.record.messages]
     record = one.record
@@ -69,7 +69,7 @@ def thing_of(one: Passed) -> tuple[str, ...]:
     return type(record).__name__, name_digest(*said), *judged
 
 
-def value_of(one: Passed) -> str:
+def value_of(one: ScreenedRecord) -> str:
     """The judgement as others may share it: of a vote, whether the reply that sorts first won; "" where there is only a correction."""
     record = one.record
     if not isinstance(record, Vote):
@@ -79,8 +79,8 @@ def value_of(one: Passed) -> str:
     return "first" if (record.choice == "left") == (record.left.text < record.right.text) else "second"
 
 
-def _latest(passed: Iterable[Passed], key: Callable[[Passed], str], refused: list[Refused]) -> list[Passed]:
-    groups: defaultdict[str, list[Passed]] = defaultdict(list)
+def _latest(passed: Iterable[ScreenedRecord], key: Callable[[ScreenedRecord], str], refused: list[RefusedLine]) -> list[ScreenedRecord]:
+    groups: defaultdict[str, list[ScreenedRecord]] = defaultdict(list)
     for one in passed:
         groups[key(one)].append(one)
     kept = []
@@ -90,16 +90,18 @@ def _latest(passed: Iterable[Passed], key: Callable[[Passed], str], refused: lis
         for one in before:
             same = value_of(one) == value_of(last) and getattr(one.record, "correction", "") == getattr(last.record, "correction", "")
             reason = ("duplicate", "the same person said it already") if same else ("replaced", "the same person said otherwise later")
-            refused.append(Refused(one.line, *reason))
+            refused.append(RefusedLine(one.line, *reason))
     return kept
 
 
-def _age(one: Passed) -> tuple[Any, ...]:
+def _age(one: ScreenedRecord) -> tuple[Any, ...]:
     # A line's digest decides between equals, and its place only between equal lines.
     return getattr(one.record, "edition", 1), moment(one.record), one.line.digest, one.line.source
 
 
-def _capped(passed: list[Passed], key: Callable[[Passed], str], most: int, what: str, refused: list[Refused]) -> list[Passed]:
+def _capped(
+    passed: list[ScreenedRecord], key: Callable[[ScreenedRecord], str], most: int, what: str, refused: list[RefusedLine]
+) -> list[ScreenedRecord]:
     seen: Counter[str] = Counter()
     kept = []
     for one in sorted(passed, key=lambda one: (unit_interval("cap", one.key), one.key)):
@@ -107,11 +109,11 @@ def _capped(passed: list[Passed], key: Callable[[Passed], str], most: int, what:
         if seen[key(one)] <= most:
             kept.append(one)
         else:
-            refused.append(Refused(one.line, "flood", f"more than {most:,} of one person {what}"))
+            refused.append(RefusedLine(one.line, "flood", f"more than {most:,} of one person {what}"))
     return kept
 
 
-def shared_units(kept: Sequence[Passed]) -> dict[str, Units]:
+def shared_units(kept: Sequence[ScreenedRecord]) -> dict[str, Units]:
     """{kind: what each thing was called by each person}, for agreement."""
     units: dict[str, dict[tuple[str, ...], dict[str, str]]] = {"Rating": {}, "Vote": {}}
     for one in kept:
@@ -120,13 +122,13 @@ def shared_units(kept: Sequence[Passed]) -> dict[str, Units]:
     return {kind: list(things.values()) for kind, things in units.items()}
 
 
-def agreement(kept: Sequence[Passed]) -> dict[str, float | None]:
+def agreement(kept: Sequence[ScreenedRecord]) -> dict[str, float | None]:
     """Krippendorff's alpha of thumbs and of votes; None where nobody judged the same, or all said the same."""
     found = {kind: alpha(units) for kind, units in shared_units(kept).items()}
     return {name: None if found[kind] is None else round(found[kind], 4) for name, kind in (("thumbs", "Rating"), ("votes", "Vote"))}  # type: ignore[arg-type]
 
 
-def weigh(cfg: RaterConfig, passed: Sequence[Passed], kept: Sequence[Passed]) -> dict[str, Rater]:
+def weigh(cfg: RaterConfig, passed: Sequence[ScreenedRecord], kept: Sequence[ScreenedRecord]) -> dict[str, Rater]:
     """{pseudonym: what is known of the person}, by name. `passed` is what came through the door, `kept` what `limit` left."""
     remain = Counter(one.rater for one in kept)
     known = reliabilities(list(shared_units(kept).values()), cfg.prior_agreement, cfg.prior_units)
@@ -140,7 +142,7 @@ def weigh(cfg: RaterConfig, passed: Sequence[Passed], kept: Sequence[Passed]) ->
     return found
 
 
-def _prompts(passed: Sequence[Passed]) -> dict[str, Counter[str]]:
+def _prompts(passed: Sequence[ScreenedRecord]) -> dict[str, Counter[str]]:
     found: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for one in passed:
         found[one.rater][one.opening] += 1

@@ -20,31 +20,31 @@ NAME_CHARACTERS = 200  # of an id or a rater at most
 DETAIL_CHARACTERS = 120
 
 
-class Line(NamedTuple):
+class SourceLine(NamedTuple):
     source: str  # "votes.jsonl#12": file below the folder, and line from 1
     digest: str  # of its bytes, as `seed.digest` makes it
     bytes: int
 
 
-class Entry(NamedTuple):
-    line: Line
+class ParsedLine(NamedTuple):
+    line: SourceLine
     record: Rating | Vote
 
 
-class Refused(NamedTuple):
-    line: Line
+class RefusedLine(NamedTuple):
+    line: SourceLine
     reason: str  # too_long, encoding, json, schema; later steps have more
     detail: str
 
 
-def read_files(folder: Path, max_bytes: int) -> Iterator[Entry | Refused]:
+def read_files(folder: Path, max_bytes: int) -> Iterator[ParsedLine | RefusedLine]:
     """Every line of every `*.jsonl` at or below `folder`, in the order of names; lines of white space are left out."""
     for path in files_of(folder):
         with path.open("rb") as file:
             for number, (start, digest, size) in enumerate(lines_of(file, max_bytes), 1):
-                line = Line(f"{path.relative_to(folder).as_posix()}#{number}", digest, size)
+                line = SourceLine(f"{path.relative_to(folder).as_posix()}#{number}", digest, size)
                 if size > max_bytes:
-                    yield Refused(line, "too_long", f"{size:,} bytes")
+                    yield RefusedLine(line, "too_long", f"{size:,} bytes")
                 elif start.removeprefix(BOM).strip():
                     yield understand(line, start)
 
@@ -65,22 +65,22 @@ def lines_of(file: BinaryIO, max_bytes: int) -> Iterator[tuple[bytes, str, int]]
         yield start, hashed.hexdigest(), size
 
 
-def understand(line: Line, raw: bytes) -> Entry | Refused:
+def understand(line: SourceLine, raw: bytes) -> ParsedLine | RefusedLine:
     try:
         plain = json.loads(raw.removeprefix(BOM).decode("utf-8"), parse_constant=_no_number)
     except UnicodeDecodeError as error:
-        return Refused(line, "encoding", f"not UTF-8 at byte {error.start}")
+        return RefusedLine(line, "encoding", f"not UTF-8 at byte {error.start}")
     except RecursionError:
-        return Refused(line, "json", "nested too deeply")
+        return RefusedLine(line, "json", "nested too deeply")
     except ValueError as error:
-        return Refused(line, "json", _short(error))
+        return RefusedLine(line, "json", _short(error))
     try:
         record: Rating | Vote = from_plain(Vote, plain) if isinstance(plain, dict) and "choice" in plain else from_plain(Rating, plain)
         check_names(record)
         moment(record)
     except (ValueError, OverflowError) as error:
-        return Refused(line, "schema", _short(error))
-    return Entry(line, record)
+        return RefusedLine(line, "schema", _short(error))
+    return ParsedLine(line, record)
 
 
 def check_names(record: Rating | Vote) -> None:

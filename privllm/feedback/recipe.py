@@ -24,9 +24,9 @@ from privllm.core.printable import say
 from privllm.core.report import add_up, balance, write_json_lines
 from privllm.core.seed import name_digest, unit_interval
 from privllm.feedback.raters import Rater, RaterConfig, agreement, limit, thing_of, value_of, weigh
-from privllm.feedback.reading import Refused, files_of, read_files
+from privllm.feedback.reading import RefusedLine, files_of, read_files
 from privllm.feedback.records import Message, Vote
-from privllm.feedback.screening import LeftOver, Passed, Tidy, screen, texts_of
+from privllm.feedback.screening import CleanText, CountPersonalData, ScreenedRecord, screen, texts_of
 from privllm.feedback.topics import weak_topics
 
 Row = dict[str, Any]
@@ -53,15 +53,15 @@ class FeedbackConfig:
         require(0 < self.max_voice <= 1, "feedback.max_voice", "a share above 0, at most 1")
 
 
-def feedback(cfg: FeedbackConfig, source: Path, out: Path, tidy: Tidy, left_over: LeftOver, check: Check) -> dict[str, Any]:
+def feedback(cfg: FeedbackConfig, source: Path, out: Path, tidy: CleanText, left_over: CountPersonalData, check: Check) -> dict[str, Any]:
     """Write the six files above from every `*.jsonl` in `source`; returns the report. See `screening` for
     `tidy` and `left_over`."""
     tidy, left_over = lru_cache(REMEMBERED)(tidy), lru_cache(REMEMBERED)(left_over)  # a flood says one thing many times
-    passed: list[Passed] = []
-    refused: list[Refused] = []
+    passed: list[ScreenedRecord] = []
+    refused: list[RefusedLine] = []
     for found in read_files(source, cfg.max_kilobytes << 10):
-        result = screen(found, tidy, left_over) if not isinstance(found, Refused) else found
-        (refused if isinstance(result, Refused) else passed).append(result)  # type: ignore[arg-type]
+        result = screen(found, tidy, left_over) if not isinstance(found, RefusedLine) else found
+        (refused if isinstance(result, RefusedLine) else passed).append(result)  # type: ignore[arg-type]
     kept, limited = limit(cfg.raters, passed)
     raters = weigh(cfg.raters, passed, kept)
     refused += limited
@@ -88,14 +88,16 @@ def feedback(cfg: FeedbackConfig, source: Path, out: Path, tidy: Tidy, left_over
     return report | checked
 
 
-def held_out(cfg: FeedbackConfig, one: Passed) -> bool:
+def held_out(cfg: FeedbackConfig, one: ScreenedRecord) -> bool:
     return unit_interval("feedback", one.opening) < cfg.held_out
 
 
-def rows_of(cfg: FeedbackConfig, kept: Sequence[Passed], raters: Mapping[str, Rater]) -> tuple[dict[str, list[Row]], dict[str, int]]:
+def rows_of(
+    cfg: FeedbackConfig, kept: Sequence[ScreenedRecord], raters: Mapping[str, Rater]
+) -> tuple[dict[str, list[Row]], dict[str, int]]:
     """({file: rows}, how many records each use got). Every record has one use."""
     files: dict[str, list[Row]] = {"sft": [], "preferences": [], "thumbs": [], "held_out": []}
-    votes: list[Passed] = []
+    votes: list[ScreenedRecord] = []
     for one in kept:
         record = one.record
         row = {"id": one.key, "rater": one.rater, "weight": raters[one.rater].weight, "prompt": prompt_of(record.messages)}
@@ -112,12 +114,12 @@ def rows_of(cfg: FeedbackConfig, kept: Sequence[Passed], raters: Mapping[str, Ra
     return files, uses | {"preference_votes": voted, "undecided": len(votes) - voted}
 
 
-def preferences(votes: Iterable[Passed], raters: Mapping[str, Rater]) -> tuple[list[Row], int]:
+def preferences(votes: Iterable[ScreenedRecord], raters: Mapping[str, Rater]) -> tuple[list[Row], int]:
     """(rows by id, votes in them): of each two replies to one prompt the one with more weight behind it, by how much, at most 1.
 
     Ties and "both bad" prefer nothing; nor does a pair on which people cancel each other out.
     """
-    groups: defaultdict[tuple[str, ...], list[Passed]] = defaultdict(list)
+    groups: defaultdict[tuple[str, ...], list[ScreenedRecord]] = defaultdict(list)
     for one in votes:
         if value_of(one) in ("first", "second"):
             groups[thing_of(one)].append(one)
@@ -139,7 +141,7 @@ def prompt_of(messages: Iterable[Message]) -> list[Row]:
     return [asdict(message) for message in messages]
 
 
-def own_fields(one: Passed) -> Row:
+def own_fields(one: ScreenedRecord) -> Row:
     record = one.record
     if isinstance(record, Vote):
         sides = {"left": record.left.text, "right": record.right.text, "choice": record.choice}
@@ -148,12 +150,12 @@ def own_fields(one: Passed) -> Row:
     return {"kind": "rating", **said, "model": record.model.digest}
 
 
-def quarantine_of(refused: Iterable[Refused]) -> list[Row]:
+def quarantine_of(refused: Iterable[RefusedLine]) -> list[Row]:
     rows = [{**one.line._asdict(), "reason": one.reason, "detail": one.detail} for one in refused]
     return sorted(rows, key=lambda row: (row["source"].rpartition("#")[0], int(row["source"].rpartition("#")[2])))
 
 
-def table_of(cfg: FeedbackConfig, kept: Iterable[Passed], raters: Mapping[str, Rater]) -> list[Row]:
+def table_of(cfg: FeedbackConfig, kept: Iterable[ScreenedRecord], raters: Mapping[str, Rater]) -> list[Row]:
     """One row per kept record for `check`; `text` is all that it says."""
     return [
         {
@@ -165,7 +167,7 @@ def table_of(cfg: FeedbackConfig, kept: Iterable[Passed], raters: Mapping[str, R
     ]
 
 
-def totals_of(cfg: FeedbackConfig, report: Mapping[str, Any], kept: Sequence[Passed], raters: Mapping[str, Rater]) -> Row:
+def totals_of(cfg: FeedbackConfig, report: Mapping[str, Any], kept: Sequence[ScreenedRecord], raters: Mapping[str, Rater]) -> Row:
     voices = [rater.weight * rater.kept for rater in raters.values()]
     sides = [{one.opening for one in kept if held_out(cfg, one) is side} for side in (True, False)]
     return {

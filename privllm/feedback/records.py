@@ -61,7 +61,7 @@ class Rating:
 
 
 @dataclass(frozen=True)
-class Reply:
+class ModelReply:
     model: Model
     text: str
 
@@ -72,8 +72,8 @@ class Vote:
     rater: str
     time: str
     messages: tuple[Message, ...]
-    left: Reply  # as the voter saw them
-    right: Reply
+    left: ModelReply  # as the voter saw them
+    right: ModelReply
     decoding: Decoding
     choice: Choice
     reason: str

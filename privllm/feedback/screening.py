@@ -1,6 +1,6 @@
 """One rating or vote through the door: texts tidied and without personal data, and refused where they carry an attack or nothing.
 
-The door (`Tidy`, `LeftOver`) is given, since rooms do not import each other: it is the one that documents go through. Markup is never
+The door (`CleanText`, `CountPersonalData`) is given, since rooms do not import each other: it is the one that documents go through. Markup is never
 executed and our own tokenizer cannot be injected; but what is learnt is said again, to a page or to another model, so these are refused:
 control tokens of any chat format, and active HTML. HTML within code (a fence, or back ticks) is a sample and is kept; control tokens are
 refused there too. Control characters and invisible ones are removed, as from documents.
@@ -13,11 +13,11 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from privllm.core.seed import name_digest
-from privllm.feedback.reading import Entry, Line, Refused
-from privllm.feedback.records import Message, Rating, Reply, Vote
+from privllm.feedback.reading import ParsedLine, RefusedLine, SourceLine
+from privllm.feedback.records import Message, ModelReply, Rating, Vote
 
-Tidy = Callable[[str], tuple[str, dict[str, int]]]  # text -> (text, how many placeholders of each kind)
-LeftOver = Callable[[str], dict[str, int]]  # text -> how much personal data of each kind is still in it
+CleanText = Callable[[str], tuple[str, dict[str, int]]]  # text -> (text, how many placeholders of each kind)
+CountPersonalData = Callable[[str], dict[str, int]]  # text -> how much personal data of each kind is still in it
 
 CONTROL_TOKEN = re.compile(r"<[|｜][\w▁/ -]{1,40}[|｜]>|</?(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>")
 # What people send may not cost more than its length, and padding it may not hide anything: where a quantifier has no bound it is
@@ -31,8 +31,8 @@ ACTIVE_HTML = re.compile(
 CODE = re.compile(r"^[ \t]*+(`{3,}+|~{3,}+)[^\n]*+\n.*?(?:^[ \t]*+\1|\Z)|(?<!`)`[^`\n]++`(?!`)", re.DOTALL | re.MULTILINE)
 
 
-class Passed(NamedTuple):
-    line: Line
+class ScreenedRecord(NamedTuple):
+    line: SourceLine
     key: str  # 32 hexadecimal digits of kind, rater and id
     rater: str  # a pseudonym: 16 hexadecimal digits of what the person was called
     opening: str  # 32 hexadecimal digits of the conversation's first question; it decides the split
@@ -40,7 +40,7 @@ class Passed(NamedTuple):
     placeholders: Counter[str]
 
 
-def screen(entry: Entry, tidy: Tidy, left_over: LeftOver) -> Passed | Refused:
+def screen(entry: ParsedLine, tidy: CleanText, left_over: CountPersonalData) -> ScreenedRecord | RefusedLine:
     """`entry` without personal data, or why it is refused.
 
     `left_over` is the second pair of eyes: it refuses a record where the build's validation would stop for all of them.
@@ -54,10 +54,10 @@ def screen(entry: Entry, tidy: Tidy, left_over: LeftOver) -> Passed | Refused:
 
     record = with_texts(entry.record, clean)
     if fault := markup_of(record) or emptiness_of(record) or leftovers_of(record, left_over):
-        return Refused(entry.line, *fault)
+        return RefusedLine(entry.line, *fault)
     first = next(message.content for message in record.messages if message.role == "user")
     kind = type(record).__name__
-    return Passed(
+    return ScreenedRecord(
         entry.line,
         name_digest(kind, record.rater, record.id),
         name_digest("rater", record.rater)[:16],
@@ -70,7 +70,7 @@ def screen(entry: Entry, tidy: Tidy, left_over: LeftOver) -> Passed | Refused:
 def with_texts(record: Rating | Vote, change: Callable[[str], str]) -> Rating | Vote:
     messages = tuple(Message(message.role, change(message.content)) for message in record.messages)
     if isinstance(record, Vote):
-        left, right = (Reply(side.model, change(side.text)) for side in (record.left, record.right))
+        left, right = (ModelReply(side.model, change(side.text)) for side in (record.left, record.right))
         return replace(record, messages=messages, left=left, right=right, reason=change(record.reason))
     correction, reason = change(record.correction), change(record.reason)
     return replace(record, messages=messages, reply=change(record.reply), correction=correction, reason=reason)
@@ -94,7 +94,7 @@ def markup_of(record: Rating | Vote) -> tuple[str, str] | None:
     return None
 
 
-def leftovers_of(record: Rating | Vote, left_over: LeftOver) -> tuple[str, str] | None:
+def leftovers_of(record: Rating | Vote, left_over: CountPersonalData) -> tuple[str, str] | None:
     found = sorted({kind for text in texts_of(record) for kind, count in left_over(text).items() if count})
     return ("personal_data", f"still in it: {', '.join(found)}") if found else None
 

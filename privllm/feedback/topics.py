@@ -21,7 +21,7 @@ import numpy as np
 
 from privllm.feedback.raters import Rater
 from privllm.feedback.records import Rating
-from privllm.feedback.screening import Passed
+from privllm.feedback.screening import ScreenedRecord
 
 WORD = re.compile(r"[^\W\d_]{3,30}")
 PLACEHOLDER = re.compile(r"<[A-Z_]+>")  # what personal data was replaced by
@@ -32,7 +32,7 @@ ALPHA = 0.05
 DIGITS = 6
 
 
-def weak_topics(kept: Sequence[Passed], raters: Mapping[str, Rater]) -> list[dict[str, Any]]:
+def weak_topics(kept: Sequence[ScreenedRecord], raters: Mapping[str, Rater]) -> list[dict[str, Any]]:
     """The WORST topics whose `excess` of bad judgements over the rest lies above 0 with its whole interval, worst first."""
     ratings = [
         (one.opening, one.record, raters[one.rater].weight)

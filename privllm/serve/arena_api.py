@@ -20,7 +20,7 @@ from starlette.concurrency import run_in_threadpool
 
 from privllm.feedback.arena import Sides, sides
 from privllm.feedback.ranking import ranking
-from privllm.feedback.records import Choice, Message, Reply, Vote
+from privllm.feedback.records import Choice, Message, ModelReply, Vote
 from privllm.serve.auth import now
 from privllm.serve.chat_api import LONGEST, GivenDecoding, rater_of, static, usual
 from privllm.serve.database import Taken
@@ -103,7 +103,7 @@ def arena_pages(engines: Sequence[Engine], door: Door, secret: str) -> APIRouter
 
 
 def _vote(identifier: str, held: Match, given: GivenVote, models: Sequence[Any], rater: str) -> Vote:
-    left, right = (Reply(models[index], held.texts[name]) for name, index in zip(NAMES, held.sides, strict=True))
+    left, right = (ModelReply(models[index], held.texts[name]) for name, index in zip(NAMES, held.sides, strict=True))
     messages: tuple[Message, ...] = held.ask.messages or ()
     decoding = GivenDecoding(**{name: getattr(held.ask.settings, name) for name in GivenDecoding.model_fields}).record()
     return Vote(identifier, rater, now(), messages, left, right, decoding, given.choice, given.reason)

@@ -48,7 +48,7 @@ class Tagged:
 
 
 @dataclass(frozen=True)
-class Pair:
+class InputOutput:
     input: str
     output: str
 
@@ -58,7 +58,7 @@ class Chat:
     turns: tuple[tuple[str, str], ...]  # (user or assistant, what was said); the last is the assistant's
 
 
-Content = Classified | Tagged | Pair | Chat
+Content = Classified | Tagged | InputOutput | Chat
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Dataset:
     counts: dict[str, int]  # lines = blank + repeated + examples; repaired is how many labels were read as B-
 
 
-class Fault(Exception):
+class InvalidLine(Exception):
     """What is wrong with a line."""
 
 
@@ -105,10 +105,10 @@ def read_examples(path: Path, kind: str, labels: tuple[str, ...] = ()) -> Datase
                 counts["repeated"] += 1
                 continue
             if ids.setdefault(example.id, number) != number:
-                raise Fault(f"the id {_short(example.id)} stands on line {ids[example.id]} already; every example needs its own")
+                raise InvalidLine(f"the id {_short(example.id)} stands on line {ids[example.id]} already; every example needs its own")
             if examples and bool(example.split) != bool(examples[0].split):
-                raise Fault('some lines have "split" and others have none; give it to all of them, or to none')
-        except Fault as fault:
+                raise InvalidLine('some lines have "split" and others have none; give it to all of them, or to none')
+        except InvalidLine as fault:
             raise error_at(path, number, str(fault)) from None
         first[what] = number
         counts.update(examples=1, repaired=repaired)
@@ -131,7 +131,7 @@ def input_of(content: Content) -> str:
             return text
         case Tagged(tokens, _):
             return "\x1f".join(token or "" for token in tokens)
-        case Pair(given, _):
+        case InputOutput(given, _):
             return given
         case Chat(turns):
             return "\x1e".join("\x1f".join(turn) for turn in turns[:-1])
@@ -167,7 +167,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def example_of(number: int, value: Any, kind: str, labels: tuple[str, ...] = ()) -> tuple[Example, int]:
-    """The example that a line's JSON says, and how many of its labels were read as B-. Raises Fault."""
+    """The example that a line's JSON says, and how many of its labels were read as B-. Raises InvalidLine."""
     if not isinstance(value, dict):
         _fail(kind, "it must be a JSON object")
     missing, unknown = sorted(KEYS[kind] - set(value)), sorted(set(value) - KEYS[kind] - COMMON)
@@ -177,21 +177,21 @@ def example_of(number: int, value: Any, kind: str, labels: tuple[str, ...] = ())
     content, repaired = _content(kind, value, labels)
     common = {key: _text(value, key) if key in value else "" for key in sorted(COMMON)}
     if common["split"] and common["split"] not in SPLITS:
-        raise Fault(f'"split" is {_short(common["split"])}; it must be one of {", ".join(SPLITS)}')
+        raise InvalidLine(f'"split" is {_short(common["split"])}; it must be one of {", ".join(SPLITS)}')
     group = common["group"] or digest(input_of(content).encode())
     return Example(number, common["id"] or name_digest(kind, repr(content), common["split"]), group, common["split"], content), repaired
 
 
 def parse(line: bytes) -> Any:
-    """A line's JSON. Raises Fault."""
+    """A line's JSON. Raises InvalidLine."""
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError as error:
         try:
             line.decode("utf-8")
         except UnicodeDecodeError as broken:
-            raise Fault(f"byte {broken.start + 1} is not UTF-8; save the file as UTF-8") from None
-        raise Fault(f"it is not JSON ({error})") from None
+            raise InvalidLine(f"byte {broken.start + 1} is not UTF-8; save the file as UTF-8") from None
+        raise InvalidLine(f"it is not JSON ({error})") from None
 
 
 def _content(kind: str, value: dict[str, Any], labels: tuple[str, ...]) -> tuple[Content, int]:
@@ -202,27 +202,29 @@ def _content(kind: str, value: dict[str, Any], labels: tuple[str, ...]) -> tuple
     if kind == "tokens":
         return _tagged(value, labels)
     if kind == "text2text":
-        return Pair(_text(value, "input"), _text(value, "output")), 0
+        return InputOutput(_text(value, "input"), _text(value, "output")), 0
     return _chat(value), 0
 
 
 def _tagged(value: dict[str, Any], labels: tuple[str, ...]) -> tuple[Tagged, int]:
     tokens, tags = value["tokens"], value["labels"]
     if not isinstance(tokens, list) or not tokens or not all(token is None or (isinstance(token, str) and token) for token in tokens):
-        raise Fault('"tokens" must be a list of strings that are not empty (or null, for a word that is hidden)')
+        raise InvalidLine('"tokens" must be a list of strings that are not empty (or null, for a word that is hidden)')
     if not isinstance(tags, list) or not all(isinstance(tag, str) and tag for tag in tags):
-        raise Fault('"labels" must be a list of strings that are not empty')
+        raise InvalidLine('"labels" must be a list of strings that are not empty')
     if len(tokens) != len(tags):
-        raise Fault(f"it has {len(tokens)} tokens but {len(tags)} labels")
+        raise InvalidLine(f"it has {len(tokens)} tokens but {len(tags)} labels")
     for tag in tags:
         if tag != OUTSIDE and not (tag[:2] in ("B-", "I-") and tag[2:]):
-            raise Fault(f"the label {_short(tag)} is neither O nor B-TYPE nor I-TYPE")
+            raise InvalidLine(f"the label {_short(tag)} is neither O nor B-TYPE nor I-TYPE")
         if tag != OUTSIDE:
             _check_label(tag[2:], labels)
     read = as_bio(tuple(tags))
     content = Tagged(tuple(tokens), read)
     if any(tag != OUTSIDE for place, tag in enumerate(read) if place not in set(content.asked())):
-        raise Fault("it hides words (null), but gives a label to one that is not hidden: only hidden words are learnt there; make it O")
+        raise InvalidLine(
+            "it hides words (null), but gives a label to one that is not hidden: only hidden words are learnt there; make it O"
+        )
     return content, sum(a != b for a, b in zip(read, tags, strict=True))
 
 
@@ -236,27 +238,27 @@ def _chat(value: dict[str, Any]) -> Chat:
             _fail("chat", f'message {place + 1} must be an object with "role" and "content"')
         role = ("user", "assistant")[place % 2]
         if message["role"] != role:
-            raise Fault(f"message {place + 1} must be the {role}'s: user and assistant take turns, the user begins")
+            raise InvalidLine(f"message {place + 1} must be the {role}'s: user and assistant take turns, the user begins")
         turns.append((role, _text(message, "content")))
     if len(turns) % 2:
-        raise Fault("the last message must be the assistant's: it is what is learnt")
+        raise InvalidLine("the last message must be the assistant's: it is what is learnt")
     return Chat(tuple(turns))
 
 
 def _text(value: dict[str, Any], key: str) -> str:
     text = value[key]
     if not isinstance(text, str) or not text.strip():
-        raise Fault(f'"{key}" must be a string with something in it')
+        raise InvalidLine(f'"{key}" must be a string with something in it')
     return text
 
 
 def _check_label(label: str, labels: tuple[str, ...]) -> None:
     if labels and label not in labels:
-        raise Fault(f"the label {_short(label)} is unknown; params.yaml lists {', '.join(labels)}")
+        raise InvalidLine(f"the label {_short(label)} is unknown; params.yaml lists {', '.join(labels)}")
 
 
 def _fail(kind: str, what: str) -> NoReturn:
-    raise Fault(f"{what}; a line of {kind} looks like {SHAPES[kind]}")
+    raise InvalidLine(f"{what}; a line of {kind} looks like {SHAPES[kind]}")
 
 
 def _names(keys: list[str]) -> str:

@@ -15,10 +15,10 @@ from privllm.core.seed import name_digest
 
 UNLABELLED = {"PUNCT", "SYM", "SPACE", "X"}
 
-Line = dict[str, Any]
+JsonLine = dict[str, Any]
 
 
-def examples_of_grammar(hidden: float, text: str, annotation: Line) -> list[tuple[int, Line]]:
+def examples_of_grammar(hidden: float, text: str, annotation: JsonLine) -> list[tuple[int, JsonLine]]:
     """(number of the sentence, the example's own part of its line) of one annotated document; `annotation` is its row of ANNOTATIONS."""
     words = [text[start:end] for start, end in zip(annotation["token_start"], annotation["token_end"], strict=True)]
     made = []
@@ -45,7 +45,7 @@ def sentences_of(heads: list[int]) -> list[list[int]]:
     return sentences
 
 
-def _example(hidden: float, words: list[str], tags: list[str]) -> Line | None:
+def _example(hidden: float, words: list[str], tags: list[str]) -> JsonLine | None:
     """None where no word has a label."""
     labelled = [place for place, tag in enumerate(tags) if tag not in UNLABELLED and any(map(str.isalnum, words[place]))]
     if hidden and labelled:

@@ -41,7 +41,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
 SLOT = re.compile(r"\{(\w+)\}")
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
-Line = dict[str, Any]
+JsonLine = dict[str, Any]
 
 
 @dataclass
@@ -125,7 +125,7 @@ def derive(cfg: TasksConfig, split: SplitConfig, source: Path, annotations: Path
 def derive_shard(out: Path, cfg: DeriveConfig, split: SplitConfig, shard: Path, annotations: Path | None = None) -> dict[str, int]:
     """The examples of one shard of DEDUPED as JSON lines, by document id and place; returns counts."""
     counts: Counter[str] = Counter(documents=0, matched=0, examples=0)
-    lines: list[Line] = []
+    lines: list[JsonLine] = []
     known = {row["id"]: row for row in read_table(annotations).to_pylist()} if annotations else {}
     for row in sorted(_rows(shard), key=lambda row: row["id"]):
         found = examples_of(cfg, row["id"], row["source"], row["text"], known.get(row["id"]))
@@ -135,7 +135,9 @@ def derive_shard(out: Path, cfg: DeriveConfig, split: SplitConfig, shard: Path, 
     return dict(counts)
 
 
-def examples_of(cfg: DeriveConfig, identifier: str, source: str, text: str, annotation: Line | None = None) -> list[tuple[int, Line]]:
+def examples_of(
+    cfg: DeriveConfig, identifier: str, source: str, text: str, annotation: JsonLine | None = None
+) -> list[tuple[int, JsonLine]]:
     """(place, the example's own part of its line) of one document, in the order of their places; `annotation` is its row, if any."""
     whole = _extract([source], cfg.source)[0] if cfg.source else {}
     if whole is None:
@@ -144,7 +146,7 @@ def examples_of(cfg: DeriveConfig, identifier: str, source: str, text: str, anno
         found = examples_of_grammar(cfg.hidden, text, annotation) if annotation else []
     else:
         found = _by_pattern(cfg, identifier, whole, text)
-    made: dict[str, tuple[int, Line]] = {}
+    made: dict[str, tuple[int, JsonLine]] = {}
     for place, example in found:
         if len(_given(example).split()) >= cfg.min_words:
             made.setdefault(_given(example), (place, example))
@@ -152,25 +154,25 @@ def examples_of(cfg: DeriveConfig, identifier: str, source: str, text: str, anno
     return sorted(chosen, key=lambda item: item[0])
 
 
-def _by_pattern(cfg: DeriveConfig, identifier: str, whole: dict[str, str], text: str) -> list[tuple[int, Line]]:
+def _by_pattern(cfg: DeriveConfig, identifier: str, whole: dict[str, str], text: str) -> list[tuple[int, JsonLine]]:
     windows = _windows(text, cfg.window) if cfg.text else _passages(text, cfg.window)
     parts = _extract(windows, cfg.text) if cfg.text else [{PASSAGE: window} for window in windows]
     made = [(place, _fill(cfg, {**whole, **part}, seed_of(identifier, place))) for place, part in enumerate(parts) if part is not None]
     return [(place, example) for place, example in made if example]
 
 
-def _rows(shard: Path) -> Iterator[Line]:
+def _rows(shard: Path) -> Iterator[JsonLine]:
     for batch in pq.ParquetFile(shard).iter_batches(columns=["id", "source", "text", "cluster"], use_threads=False):
         yield from batch.to_pylist()
 
 
-def _shard_lines(folder: Path) -> Iterator[Line]:
+def _shard_lines(folder: Path) -> Iterator[JsonLine]:
     for path in sorted(folder.glob("*.jsonl")):
         with path.open(encoding="utf-8") as file:
             yield from map(json.loads, file)
 
 
-def _rank(line: Line) -> str:
+def _rank(line: JsonLine) -> str:
     """Who stays when there are too many: no order that a document could have a say in."""
     return name_digest("tasks", line["id"])
 
@@ -198,7 +200,7 @@ def _extract(texts: list[str], pattern: str) -> list[dict[str, str] | None]:
     return pc.extract_regex(pa.array(texts, pa.string()), rf"\A(?:{pattern})").to_pylist()
 
 
-def _fill(cfg: DeriveConfig, groups: dict[str, str], seed: int) -> Line | None:
+def _fill(cfg: DeriveConfig, groups: dict[str, str], seed: int) -> JsonLine | None:
     """An example from templates; None where a part comes out empty."""
     tidy = {name: " ".join(value.split()) for name, value in groups.items()}
     if cfg.hide:
@@ -219,21 +221,21 @@ def _fill(cfg: DeriveConfig, groups: dict[str, str], seed: int) -> Line | None:
     return made
 
 
-def _given(line: Line) -> str:
+def _given(line: JsonLine) -> str:
     if "tokens" in line:
         return " ".join(token or "_" for token in line["tokens"])
     return line["messages"][0]["content"] if "messages" in line else line.get("text") or line["input"]
 
 
-def _answer(line: Line) -> str:
+def _answer(line: JsonLine) -> str:
     return line["messages"][1]["content"] if "messages" in line else line.get("output", "")
 
 
-def _labels(line: Line) -> set[str]:
+def _labels(line: JsonLine) -> set[str]:
     return {line["label"]} if "label" in line else {tag[2:] for tag in line.get("labels", []) if tag != OUTSIDE}
 
 
-def _choose(cfg: DeriveConfig, lines: list[Line]) -> tuple[list[Line], dict[str, Any]]:
+def _choose(cfg: DeriveConfig, lines: list[JsonLine]) -> tuple[list[JsonLine], dict[str, Any]]:
     """The lines that stay: one of equal inputs, none whose input or answer stands in documents of two splits, none with a rare label."""
     lines = sorted(lines, key=lambda line: (line["group"], int(line["id"].rpartition("-")[2])))
     splits: dict[str, set[str]] = {}
@@ -244,7 +246,7 @@ def _choose(cfg: DeriveConfig, lines: list[Line]) -> tuple[list[Line], dict[str,
     one_sided = [
         line for line in lines if len(splits["given " + _given(line)]) == 1 and not (answers and len(splits["answer " + _answer(line)]) > 1)
     ]
-    first: dict[str, Line] = {}
+    first: dict[str, JsonLine] = {}
     for line in one_sided:
         first.setdefault(_given(line), line)
     labels = Counter(label for line in first.values() if line["split"] == "train" for label in _labels(line))

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from privllm.core.bio_labels import OUTSIDE
 from privllm.core.errors import UserError
-from privllm.tasks.formats import MAX_LINE_BYTES, Chat, Example, Fault, error_at, example_of, parse
+from privllm.tasks.formats import MAX_LINE_BYTES, Chat, Example, InvalidLine, error_at, example_of, parse
 
 UNKNOWN = "?"  # stands where an answer would
 ASKED = {
@@ -36,7 +36,7 @@ def read_inputs(file: BinaryIO, name: str, kind: str) -> Iterator[Example]:
         if line.strip():
             try:
                 yield _asked(number, parse(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line), kind)
-            except Fault as fault:
+            except InvalidLine as fault:
                 raise UserError(f"{name}, line {number}: {fault}. What is asked of this model looks like {ASKED[kind]}.") from None
 
 

@@ -60,7 +60,7 @@ class PackConfig:
         require(1 <= self.max_weight <= 10, "pack.max_weight", "between 1 and 10")
 
 
-class Stream(NamedTuple):
+class TokenStream(NamedTuple):
     """The tokens of one split of one shard, int32 [L], and where each document's tokens begin and end, int64 [D]."""
 
     tokens: np.ndarray
@@ -129,15 +129,15 @@ def pack_shard(out: Path, context: int, split: SplitConfig, tokenizer_file: Path
     return counts
 
 
-def join(documents: list[np.ndarray]) -> Stream:
+def join(documents: list[np.ndarray]) -> TokenStream:
     """One stream with a boundary before each document and one at the end; nothing at all without documents."""
     lengths = np.array([len(tokens) for tokens in documents], np.int64)
     ends = np.cumsum(lengths + 1)
     if not documents:
-        return Stream(np.empty(0, np.int32), ends, ends)
+        return TokenStream(np.empty(0, np.int32), ends, ends)
     boundary = np.array([END_OF_TEXT], np.int32)
     parts = [part for tokens in documents for part in (boundary, tokens)]
-    return Stream(np.concatenate([*parts, boundary]), ends - lengths, ends)
+    return TokenStream(np.concatenate([*parts, boundary]), ends - lengths, ends)
 
 
 def row_count(length: int, context: int) -> int:
@@ -157,7 +157,7 @@ def cut(tokens: np.ndarray, context: int) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(values))
 
 
-def pieces_of(stream: Stream, ids: pa.Array, context: int) -> pa.ListArray:
+def pieces_of(stream: TokenStream, ids: pa.Array, context: int) -> pa.ListArray:
     """For each row, its share of each document: `records.PIECE`, ordered by place."""
     first_row = (stream.begins - 1) // context
     spans = np.where(stream.ends > stream.begins, (stream.ends - 2) // context - first_row + 1, 0)  # rows that a document touches

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from privllm.core.bio_labels import OUTSIDE
-from privllm.tasks.formats import Chat, Classified, Dataset, Example, Pair, Tagged, line_error
+from privllm.tasks.formats import Chat, Classified, Dataset, Example, InputOutput, Tagged, line_error
 from privllm.tokens.chat_format import Speech
 from privllm.train.batches import IGNORED
 
@@ -43,13 +43,13 @@ class Coder:
                 return _encoded(inputs, [self.labels[label]])
             case Tagged():
                 return self._tagged(example, example.content)
-            case Pair(given, answer) if self.family == "seq2seq":
+            case InputOutput(given, answer) if self.family == "seq2seq":
                 inputs, labels = self.speech.ids(given), [*self.speech.ids(answer), self.speech.marks.stop]
                 if len(labels) > self.context:
                     raise self._too_long(example, len(labels))
                 inputs = self._head([*inputs, self.speech.marks.stop], self.context)
                 return _encoded(inputs, labels, inputs)
-            case Pair(given, answer):
+            case InputOutput(given, answer):
                 return self._turns(example, [("user", given), ("assistant", answer)])
             case Chat(turns):
                 return self._turns(example, list(turns))

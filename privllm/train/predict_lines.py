@@ -23,7 +23,7 @@ from privllm.core.out_of_memory import shortage_explained
 from privllm.models.family import config_of, context_of
 from privllm.models.task_heads import open_model
 from privllm.stats.scores import spans
-from privllm.tasks.formats import Chat, Classified, Dataset, Example, Pair, Tagged
+from privllm.tasks.formats import Chat, Classified, Dataset, Example, InputOutput, Tagged
 from privllm.tokens.chat_format import Speech
 from privllm.train.example_encoding import Coder, Encoded
 from privllm.train.finetune import FinetuneConfig
@@ -99,7 +99,7 @@ def _say(tuned: Tuned, examples: list[Example], encoded: list[Encoded]) -> list[
             case Tagged(tokens, _) as content:
                 sure_at = dict(zip(content.asked(), chances, strict=False))
                 found.append({"spans": [_span(tokens, span, sure_at) for span in sorted(spans(placed(content, labels)))]})
-            case Pair() | Chat():
+            case InputOutput() | Chat():
                 raise AssertionError("these have no labels")
     return found
 

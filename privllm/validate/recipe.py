@@ -26,14 +26,14 @@ from privllm.validate.statistics import columns_of, describe_shard, totals
 if TYPE_CHECKING:
     from privllm.validate.suite import Outcome
 
-__all__ = ["Inputs", "ValidateConfig", "validate"]
+__all__ = ["ValidateConfig", "ValidateInputs", "validate"]
 
 Tables = dict[str, pd.DataFrame]
 Changed = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
-class Inputs:
+class ValidateInputs:
     """What is judged: a folder of `records.DEDUPED` shards, two reports, and the summary of the build in use."""
 
     source: Path
@@ -42,7 +42,7 @@ class Inputs:
     promoted: Path
 
 
-def validate(cfg: ValidateConfig, inputs: Inputs, out: Path, docs: Path, store: Store = NO_STORE) -> dict[str, Any]:
+def validate(cfg: ValidateConfig, inputs: ValidateInputs, out: Path, docs: Path, store: Store = NO_STORE) -> dict[str, Any]:
     """Write `out/*.parquet`, `out/statistics.json`, `out/verdict.json` and `docs/index.html`; returns the report.
 
     Raises UserError when a critical expectation fails (all four are written by then), when there is no document, or
@@ -68,7 +68,7 @@ def validate(cfg: ValidateConfig, inputs: Inputs, out: Path, docs: Path, store: 
     return report(whole, found, changed)
 
 
-def readable(shards: list[dict[str, Any]], inputs: Inputs, out: Path) -> pa.Table:
+def readable(shards: list[dict[str, Any]], inputs: ValidateInputs, out: Path) -> pa.Table:
     """The statistics of all documents, of which there must be one at least."""
     if not sum(shard["documents"] for shard in shards):
         raise UserError(f"{inputs.source} holds no document: {inputs.clean_report} says why. Or add some to data/sources.")

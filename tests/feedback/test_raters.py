@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from privllm.core.errors import UserError
 from privllm.feedback.raters import RaterConfig, agreement, limit, thing_of, value_of, weigh
-from privllm.feedback.reading import Refused
+from privllm.feedback.reading import RefusedLine
 from privllm.feedback.records import Message
 from tests.feedback.said import rating, through, vote
 
@@ -98,7 +98,7 @@ def test_order_decides_nothing_and_nobody_is_lost(votes: list, rng: random.Rando
     assert weigh(cfg, shuffled, again) == weigh(cfg, said, kept)
 
 
-def flooded(found: list[Refused]) -> list[str]:
+def flooded(found: list[RefusedLine]) -> list[str]:
     return [one.detail for one in found if one.reason == "flood"]
 
 

@@ -13,7 +13,7 @@ from privllm.clean.clean_text import tidy
 from privllm.core.errors import UserError
 from privllm.core.params import read_params
 from privllm.core.seed import unit_interval
-from privllm.feedback.preferences import people_in, read_held_out, read_training
+from privllm.feedback.preferences import count_raters, read_held_out, read_training
 from privllm.feedback.raters import Rater
 from privllm.feedback.recipe import FeedbackConfig, feedback, held_out, preferences, totals_of
 from privllm.feedback.records import Message, to_line
@@ -30,7 +30,7 @@ def test_nothing_said_gives_empty_files_and_says_so(tmp_path: Path, capsys: pyte
     assert set(files) == {"sft", "preferences", "thumbs", "held_out", "raters", "quarantine"}
     assert not any(files.values())
     assert {path.read_bytes() for path in (tmp_path / "out").iterdir()} == {b"\n"}, "of an empty file DVC warns"
-    assert people_in(tmp_path / "out") == 0
+    assert count_raters(tmp_path / "out") == 0
     assert [len(part) for part in (*read_training(tmp_path / "out")[:2], *read_held_out(tmp_path / "out")[:2])] == [0, 0, 0, 0]
     assert report["lines"] == 0
     assert "holds no feedback that can be used yet" in capsys.readouterr().out

@@ -11,7 +11,7 @@ import pytest
 from privllm.core.records import DEDUPED, document_id, shard_name, shard_of
 from privllm.core.report import write_json
 from privllm.core.tables import write_table
-from privllm.validate.recipe import Inputs, ValidateConfig, validate
+from privllm.validate.recipe import ValidateConfig, ValidateInputs, validate
 
 BITS = 1
 FIRST, SECOND = ("amber", "birch", "cedar", "delta", "ember"), ("field", "grove", "haven", "inlet", "jetty", "knoll")
@@ -42,7 +42,7 @@ class Corpus:
     def __init__(self, folder: Path, rows: list[dict[str, Any]]) -> None:
         self.folder, self.out, self.docs = folder, folder / "data/validate", folder / "reports/validate"
         reports = folder / "reports"
-        self.inputs = Inputs(folder / "data/dedup", reports / "collect.json", reports / "clean.json", folder / "statistics.json")
+        self.inputs = ValidateInputs(folder / "data/dedup", reports / "collect.json", reports / "clean.json", folder / "statistics.json")
         for shard in range(2**BITS):
             mine = sorted((row for row in rows if shard_of(row["cluster"], BITS) == shard), key=lambda row: row["id"] or "")
             write_table(pa.Table.from_pylist(mine, DEDUPED), self.inputs.source / shard_name(shard))

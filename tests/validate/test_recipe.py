@@ -217,9 +217,9 @@ def watch(event, args):
         os.write(2, f"wrote {args[0]}\\n".encode()); os._exit(4)
 
 sys.addaudithook(watch)
-from privllm.validate.recipe import Inputs, ValidateConfig, validate
+from privllm.validate.recipe import ValidateInputs, ValidateConfig, validate
 root = Path(sys.argv[1])
-inputs = Inputs(root / "data/dedup", root / "reports/collect.json", root / "reports/clean.json", root / "statistics.json")
+inputs = ValidateInputs(root / "data/dedup", root / "reports/collect.json", root / "reports/clean.json", root / "statistics.json")
 report = validate(ValidateConfig(max_characters=600), inputs, root / "out", root / "docs")
 print(json.dumps(report))
 """

@@ -20,7 +20,7 @@ from privllm.core.params import require
 from privllm.core.printable import say
 from privllm.core.report import write_json
 from privllm.core.seed import unit_interval
-from privllm.feedback.preferences import Lesson, Taught, people_in, read_held_out, read_training, taught
+from privllm.feedback.preferences import EncodedExamples, FeedbackExample, count_raters, encode_examples, read_held_out, read_training
 from privllm.train.adapter_config import AdapterConfig
 
 CONVERSES = "causal"
@@ -88,8 +88,8 @@ class Places(NamedTuple):
 
 
 class Side(NamedTuple):
-    corrections: Taught
-    preferences: Taught
+    corrections: EncodedExamples
+    preferences: EncodedExamples
     other: int  # rows that say neither
 
 
@@ -124,7 +124,7 @@ def read_material(cfg: AlignConfig, inputs: Inputs) -> Material:
 
     speech, context, cut = Speech(inputs.tokenizer), _context(inputs.start), 0
 
-    def encode(lesson: Lesson) -> Any:
+    def encode(lesson: FeedbackExample) -> Any:
         nonlocal cut
         found = speech.exchange(lesson.turns, lesson.replies, context)
         cut += not isinstance(found, str) and found.cut
@@ -132,10 +132,10 @@ def read_material(cfg: AlignConfig, inputs: Inputs) -> Material:
 
     sides = []
     for corrections, preferences, other in (read_training(inputs.feedback), read_held_out(inputs.feedback)):
-        sides.append(Side(taught(corrections, encode), taught(preferences, encode), other))
+        sides.append(Side(encode_examples(corrections, encode), encode_examples(preferences, encode), other))
     openings = {lesson.opening for part in sides[0][:2] for lesson, _ in part.kept}
     validation = frozenset(opening for opening in openings if unit_interval("align", opening) < cfg.validation)
-    return Material(sides[0], sides[1], validation if validation < openings else frozenset(), cut, people_in(inputs.feedback))
+    return Material(sides[0], sides[1], validation if validation < openings else frozenset(), cut, count_raters(inputs.feedback))
 
 
 def counts_of(material: Material) -> dict[str, Any]:
