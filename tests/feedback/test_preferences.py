@@ -44,12 +44,12 @@ def test_no_conversation_is_on_both_sides(clean: Path) -> None:
 
 
 def test_the_opening_is_the_first_question_however_it_is_written(tmp_path: Path) -> None:
-    from privllm.feedback.preferences import _lesson
+    from privllm.feedback.preferences import _example
 
     prompts = [
         [{"role": "user", "content": text}, {"role": "assistant", "content": "x"}] for text in ("What  is it?", "what is it?\n", "No")
     ]
-    a, b, c = (_lesson({"id": "1", "prompt": prompt, "weight": 1}, "y").opening for prompt in prompts)
+    a, b, c = (_example({"id": "1", "prompt": prompt, "weight": 1}, "y").opening for prompt in prompts)
     assert a == b != c
 
 

@@ -15,7 +15,7 @@ from privllm.core.params import read_params
 from privllm.core.seed import unit_interval
 from privllm.feedback.preferences import count_raters, read_held_out, read_training
 from privllm.feedback.raters import Rater
-from privllm.feedback.recipe import FeedbackConfig, feedback, held_out, preferences, totals_of
+from privllm.feedback.recipe import FeedbackConfig, feedback, is_held_out, preferences, totals_of
 from privllm.feedback.records import Message, to_line
 from privllm.validate.feedback_suite import judge_feedback
 from privllm.validate.personal_data_left import leftovers
@@ -206,8 +206,8 @@ def test_a_conversation_is_kept_back_by_its_first_question_and_nothing_else(tmp_
 def test_a_conversation_that_lies_exactly_at_the_share_is_learnt() -> None:
     (one,) = through(rating("a", "q2", "up"))
     place = unit_interval("feedback", one.opening)
-    assert not held_out(FeedbackConfig(held_out=place), one)
-    assert held_out(FeedbackConfig(held_out=math.nextafter(place, 1)), one)
+    assert not is_held_out(FeedbackConfig(held_out=place), one)
+    assert is_held_out(FeedbackConfig(held_out=math.nextafter(place, 1)), one)
 
 
 QUARANTINED = {
