@@ -91,7 +91,7 @@ def test_rooms_import_only_what_lies_below(module: str) -> None:
 def test_sizes_and_headers(module: str) -> None:
     text = MODULES[module].read_text("utf-8")
     lines, tree = len(text.splitlines()), ast.parse(text)
-    assert lines <= (40 if module.startswith("stages.") else 300)
+    assert lines <= (40 if module.startswith("stages.") else 350)
     assert ast.get_docstring(tree), "a module opens by saying what it is for"
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
