@@ -19,7 +19,7 @@ from benchmarks.common import write_result
 from privllm.clean.clean_text import clean_text
 from privllm.core.seed import name_digest
 from privllm.feedback.recipe import FeedbackConfig, feedback
-from privllm.feedback.records import Choice, Decoding, Message, Model, Rating, Reply, Vote, to_line
+from privllm.feedback.records import Choice, Decoding, Message, Model, ModelReply, Rating, Vote, to_line
 from privllm.validate.feedback_suite import judge_feedback
 from privllm.validate.personal_data_left import leftovers
 
@@ -69,7 +69,7 @@ def compared(lead: float) -> Choice:
 
 def vote_of(rater: str, asked: tuple[Message, ...], one: str, left: str, other: str, right: str, choice: Choice) -> Vote:
     key = name_digest(rater, *(message.content for message in asked), one, left, other, right)
-    sides = Reply(Model(one, "", one), left), Reply(Model(other, "", other), right)
+    sides = ModelReply(Model(one, "", one), left), ModelReply(Model(other, "", other), right)
     return Vote(key, rater, TIME, asked, *sides, DECODING, choice, "")
 
 

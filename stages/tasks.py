@@ -10,7 +10,8 @@ from privllm.core.report import write_report
 from privllm.core.split import SplitConfig
 from privllm.engine.stage import run
 from privllm.engine.store import Store
-from privllm.tasks.recipe import TasksConfig, derive
+from privllm.tasks.config import TasksConfig
+from privllm.tasks.recipe import derive
 
 
 def main(source: Path, annotations: Path, out: Path, report: Path, store: Store) -> None:

@@ -16,7 +16,7 @@ from privllm.collect.recipe import CollectConfig
 from privllm.core.errors import UserError
 from privllm.core.split import SplitConfig
 from privllm.dedup.recipe import DedupConfig
-from privllm.tasks.recipe import DeriveConfig, TasksConfig
+from privllm.tasks.config import DeriveConfig, TasksConfig
 from privllm.tokens.pack import PackConfig
 from privllm.tokens.token_annotations import GuideConfig
 from privllm.tokens.vocabulary import TokenizerConfig

@@ -1,8 +1,8 @@
-"""Who reads annotations, and of which documents: it takes minutes to make them, and nobody shall wait for what nobody reads.
+"""Readers of annotations: which documents need any, since making them takes minutes.
 
 evaluate    of every family       the test documents, for slices by part of speech and by entity
 guide       of the masked family  all, where its masking looks at phrases (`spans`) or parts of speech (`weights_by_pos`)
-tasks       of the kind tokens    all, unless a family that is not built would alone have learnt from it
+tasks       of the kind tokens    all, unless only families that are not built learn from it
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,16 +17,21 @@ EVALUATED = ("test",)
 def splits_read(
     families: Sequence[str], masking: Mapping[str, Any], derive: Mapping[str, Any] | None, tasks: Mapping[str, Any] | None
 ) -> tuple[str, ...]:
-    """The splits whose annotations something reads, by what stands in params.yaml."""
-    guided = any(TRAITS[family].wants_annotations for family in families) and bool(masking.get("spans") or masking.get("weights_by_pos"))
-    return SPLITS if guided or any(_learnt(name, families, tasks or {}) for name in _of_annotations(derive or {})) else EVALUATED
+    """Return the splits whose annotations something reads, according to params.yaml."""
+    is_guided = bool(masking.get("spans") or masking.get("weights_by_pos"))
+    if is_guided and any(TRAITS[family].wants_annotations for family in families):
+        return SPLITS
+    for name, derived_task in (derive or {}).items():
+        if derived_task.get("kind") == "tokens" and _is_learnt(name, families, tasks or {}):
+            return SPLITS
+    return EVALUATED
 
 
-def _of_annotations(derive: Mapping[str, Any]) -> list[str]:
-    return [name for name, task in derive.items() if task.get("kind") == "tokens"]
+def _is_learnt(name: str, families: Sequence[str], tasks: Mapping[str, Any]) -> bool:
+    """Return whether a built family learns the derived task, or no task of `finetune` names it.
 
-
-def _learnt(name: str, families: Sequence[str], tasks: Mapping[str, Any]) -> bool:
-    """Does anybody want the derived task? One that no task of `finetune` names is for a use of the user's own."""
-    learners = [task["family"] for task in tasks.values() if task["data"] == f"data/tasks/{name}.jsonl"]
+    In the second case it is for a use of the user's own.
+    """
+    data = f"data/tasks/{name}.jsonl"
+    learners = [task["family"] for task in tasks.values() if task["data"] == data]
     return not learners or any(family in families for family in learners)

@@ -1,8 +1,8 @@
-"""Which documents are annotated: as many as the budget of characters allows, chosen by id.
+"""Selection of the documents to annotate: as many as the budget of characters allows, by a hash of the id.
 
-Those that judge the model come first (validation and test), then a share of those that train it, each part in the
-order of a hash of the id. A document added or removed moves the end of the list by about itself and changes no other choice.
-It reads the small columns of the corpus and keeps no text.
+Documents that evaluate the model come first (validation and test), then a share of those that train
+it, each group in the order of the hash. A document that is added or removed moves the end of the list
+by about itself and changes no other choice. Only the small columns of the corpus are read.
 """
 
 from collections.abc import Iterator
@@ -20,26 +20,32 @@ Candidate = tuple[bool, float, str, int, str, int]  # trains, place, id, shard, 
 def choose(
     sources: list[Path], split: SplitConfig, language: str, fraction: float, limit: int, max_characters: int
 ) -> list[dict[str, str]]:
-    """For each shard {id: split} of its chosen documents, ids sorted.
+    """Return {id: split} of the chosen documents of each shard, sorted by id.
 
-    Only documents in `language` (ISO 639-1), or in one that nobody asked for, are candidates; of each the first
-    `max_characters` count against `limit`.
+    Only documents in `language` (ISO 639-1), or whose language was not detected, are candidates; of
+    each the first `max_characters` count against `limit`.
     """
-    found = [candidate for shard, path in enumerate(sources) for candidate in _candidates(path, shard, split, language, fraction)]
-    chosen: list[dict[str, str]] = [{} for _ in sources]
-    for _, _, identifier, shard, name, characters in sorted(found):
-        limit -= min(characters, max_characters)
-        if limit < 0:
+    candidates: list[Candidate] = []
+    for shard, path in enumerate(sources):
+        candidates += _candidates(path, shard, split, language, fraction)
+    remaining = limit
+    by_shard: list[dict[str, str]] = [{} for _ in sources]
+    for _, _, identifier, shard, split_name, characters in sorted(candidates):
+        remaining -= min(characters, max_characters)
+        if remaining < 0:
             break
-        chosen[shard][identifier] = name
-    return [dict(sorted(of_shard.items())) for of_shard in chosen]
+        by_shard[shard][identifier] = split_name
+    return [dict(sorted(ids.items())) for ids in by_shard]
 
 
 def _candidates(path: Path, shard: int, split: SplitConfig, language: str, fraction: float) -> Iterator[Candidate]:
     table = read_table(path, ["id", "cluster", "language", "text"])
     lengths = pc.utf8_length(table["text"]).to_pylist()
-    columns = (table[name].to_pylist() for name in ("id", "cluster", "language"))
-    for identifier, cluster, spoken, characters in zip(*columns, lengths, strict=True):
-        name, place = split_of(split, cluster), unit_interval("annotate", identifier)
-        if characters and spoken in ("", language) and (name != "train" or place < fraction):
-            yield name == "train", place, identifier, shard, name, characters
+    columns = [table[name].to_pylist() for name in ("id", "cluster", "language")]
+    for identifier, cluster, document_language, characters in zip(*columns, lengths, strict=True):
+        if not characters or document_language not in ("", language):
+            continue
+        split_name, place = split_of(split, cluster), unit_interval("annotate", identifier)
+        is_training = split_name == "train"
+        if not is_training or place < fraction:
+            yield is_training, place, identifier, shard, split_name, characters

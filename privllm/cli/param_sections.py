@@ -27,7 +27,7 @@ from privllm.evaluate.config import EvaluateConfig
 from privllm.evaluate.rules import GateConfig
 from privllm.export.config import ExportConfig
 from privllm.feedback.recipe import FeedbackConfig
-from privllm.tasks.recipe import TasksConfig
+from privllm.tasks.config import TasksConfig
 from privllm.tokens.pack import PackConfig
 from privllm.tokens.token_annotations import GuideConfig
 from privllm.tokens.vocabulary import TokenizerConfig

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from transformers import PreTrainedModel
 
 from privllm.core.progress import bar
+from privllm.core.special_tokens import END_OF_TEXT
 from privllm.models.generate import SamplingConfig, generate
-from privllm.models.special_tokens import END_OF_TEXT
 
 Continuation = tuple[list[int], list[int]]  # what the model wrote, what follows in the document
 

@@ -34,7 +34,7 @@ from privllm.evaluate.recipe import EvaluateConfig
 from privllm.evaluate.rules import Figure, GateConfig, report_of
 from privllm.evaluate.scoring import choose_rows, score
 from privllm.evaluate.slices import Tally
-from privllm.feedback.preferences import Lesson, read_held_out, taught
+from privllm.feedback.preferences import FeedbackExample, encode_examples, read_held_out
 from privllm.models.loading import config_of, context_of, load
 from privllm.models.reply_likelihood import ReplyPair, agreement, preferred
 from privllm.stats.paired import LEAST, Paired, paired
@@ -194,15 +194,15 @@ def _compare(before: Score, after: Score, groups: list[str], draws: int) -> Figu
     return Figure(round(before.value, 6), round(after.value, 6), interval, len(groups))
 
 
-def _agreement(lessons: list[Lesson], family: str, folder: Path, tokenizer: Path) -> dict[str, float]:
+def _agreement(lessons: list[FeedbackExample], family: str, folder: Path, tokenizer: Path) -> dict[str, float]:
     """Return {lesson: 1 where the model agrees, 0 where it does not} of the lessons that it can read."""
     speech, model = Speech(tokenizer), load(family, folder)
     context = context_of(model.config)
 
-    def encode(lesson: Lesson) -> Any:
+    def encode(lesson: FeedbackExample) -> Any:
         return speech.exchange(lesson.turns, lesson.replies, context)
 
-    encoded = taught(lessons, encode).kept
+    encoded = encode_examples(lessons, encode).kept
     pairs = [ReplyPair(exchange.prompt, *exchange.replies) for _, exchange in encoded]
     values = agreement(preferred(model, pairs).mean).tolist()
     ids = [lesson.id for lesson, _ in encoded]

@@ -11,11 +11,11 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from privllm.core.seed import seed_of
+from privllm.core.special_tokens import END_OF_TEXT
 from privllm.models.config import CorruptionConfig
 from privllm.models.gap_filling import GapFiller
 from privllm.models.generate import SamplingConfig, generate
 from privllm.models.span_corruption import holes
-from privllm.models.special_tokens import END_OF_TEXT
 from privllm.tokens.encode import Encoder
 
 

@@ -21,13 +21,13 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from privllm.core.errors import UserError
 from privllm.core.report import write_json
+from privllm.core.special_tokens import PAD
 from privllm.engine.digests import digest_of
 from privllm.export.card import model_card
 from privllm.export.config import ExportConfig
 from privllm.models.family import FAMILIES
 from privllm.models.loading import load
 from privllm.models.seq2seq import with_sentinels
-from privllm.models.special_tokens import PAD
 from privllm.tokens.chat_template import FILE as TEMPLATE
 from privllm.tokens.encode import Encoder
 from privllm.train.chat_files import answer_turns

@@ -1,10 +1,11 @@
-"""What can be learnt from the rows that `feedback` wrote, and what a model can be judged by: corrections and preferences.
+"""Training and evaluation examples made of feedback: corrections and preferences.
 
-    sft.jsonl, preferences.jsonl  -> to learn from        held_out.jsonl  -> to judge by, never learnt
+    sft.jsonl, preferences.jsonl  -> to learn from        held_out.jsonl  -> to evaluate with, never learnt
 
-A correction is two things: a reply to imitate, and one that somebody preferred to what the model had said. Of what is held back, a vote
-for one side is a preference too; ties and plain thumbs are nothing of either kind.
-It reads and counts; whoever has a tokenizer says which rows fit a model (`taught`). Files are ours, so a wrong one is our own mistake.
+A correction gives two examples: a reply to imitate, and a preference of it over what the model had
+said. In the held-out part a vote for one side is a preference too; ties and plain thumbs give no
+example. Tokenizers are not known here: callers of `encode_examples` say which examples fit a model.
+The files are written by `feedback.recipe`, so a malformed one is a mistake of ours.
 """
 
 import json
@@ -17,86 +18,105 @@ from typing import Any, NamedTuple
 from privllm.core.report import balance
 from privllm.core.seed import name_digest
 
-Turns = tuple[tuple[str, str], ...]  # role, what was said
+Row = dict[str, Any]
+Turns = tuple[tuple[str, str], ...]  # (role, text)
+OTHER_SIDE = {"left": "right", "right": "left"}
 
 
 @dataclass(frozen=True)
-class Lesson:
+class FeedbackExample:
     """A prompt and the reply it should have had, or two replies of which the first was preferred."""
 
     id: str
-    opening: str  # a digest of the conversation's first question: what shares it stays together
+    opening: str  # digest of the conversation's first question; examples that share it stay in one split
     turns: Turns
     replies: tuple[str, ...]
-    weight: float  # how much it should count, [0, 1]
+    weight: float  # how much the example should count, [0, 1]
 
 
-class Lessons(NamedTuple):
-    """Those of one side."""
+class FeedbackExamples(NamedTuple):
+    """Examples of one split."""
 
-    corrections: list[Lesson]
-    preferences: list[Lesson]
+    corrections: list[FeedbackExample]
+    preferences: list[FeedbackExample]
     other: int  # rows that are neither
 
 
-class Taught(NamedTuple):
-    """What is left of lessons when they meet a model, and the reasons of the others."""
+class EncodedExamples(NamedTuple):
+    """Examples that a model can read, and the reasons why others were dropped."""
 
-    kept: list[tuple[Lesson, Any]]  # with what the model makes of it
-    dropped: dict[str, int]  # "weightless", and whatever the encoder says
+    kept: list[tuple[FeedbackExample, Any]]  # with what the encoder returned
+    dropped: dict[str, int]  # counts by reason: "weightless", or one that the encoder gave
 
     @property
     def rows(self) -> int:
         return len(self.kept) + sum(self.dropped.values())
 
 
-def read_training(folder: Path) -> Lessons:
-    """What may be learnt of data/feedback_clean."""
-    corrected = _rows(folder / "sft.jsonl")
-    voted = [_lesson(row, row["chosen"], row["rejected"]) for row in _rows(folder / "preferences.jsonl")]
-    return Lessons([_lesson(row, row["reply"]) for row in corrected], voted + _edits(corrected, "reply", "instead_of"), 0)
+def read_training(folder: Path) -> FeedbackExamples:
+    """Read the training examples of data/feedback_clean."""
+    corrected = _read_rows(folder / "sft.jsonl")
+    voted = _read_rows(folder / "preferences.jsonl")
+    corrections = [_example(row, row["reply"]) for row in corrected]
+    preferences = [_example(row, row["chosen"], row["rejected"]) for row in voted]
+    preferences += _preferred_corrections(corrected, "reply", "instead_of")
+    return FeedbackExamples(corrections, preferences, other=0)
 
 
-def read_held_out(folder: Path) -> Lessons:
-    """What was kept back in data/feedback_clean."""
-    rows = _rows(folder / "held_out.jsonl")
+def read_held_out(folder: Path) -> FeedbackExamples:
+    """Read the held-out examples of data/feedback_clean."""
+    rows = _read_rows(folder / "held_out.jsonl")
     corrected = [row for row in rows if row["kind"] == "rating" and row["correction"]]
-    votes = [row for row in rows if row["kind"] == "vote" and row["choice"] in ("left", "right")]
-    voted = [_lesson(row, row[row["choice"]], row["left" if row["choice"] == "right" else "right"]) for row in votes]
-    corrections = [_lesson(row, row["correction"]) for row in corrected]
-    return Lessons(corrections, voted + _edits(corrected, "correction", "reply"), len(rows) - len(corrected) - len(votes))
+    voted = [row for row in rows if row["kind"] == "vote" and row["choice"] in OTHER_SIDE]
+    corrections = [_example(row, row["correction"]) for row in corrected]
+    preferences = [_voted_example(row) for row in voted]
+    preferences += _preferred_corrections(corrected, "correction", "reply")
+    return FeedbackExamples(corrections, preferences, len(rows) - len(corrected) - len(voted))
 
 
-def _edits(rows: Iterable[dict[str, Any]], better: str, worse: str) -> list[Lesson]:
-    """Corrections as preferences; a reply that broke off before its first character is no other reply."""
-    return [_lesson(row, row[better], row[worse]) for row in rows if row[worse].strip()]
+def _voted_example(vote: Row) -> FeedbackExample:
+    choice = vote["choice"]
+    return _example(vote, vote[choice], vote[OTHER_SIDE[choice]])
 
 
-def taught(lessons: Iterable[Lesson], encode: Callable[[Lesson], Any]) -> Taught:
-    """`encode` gives what a model reads, or as text the reason why it cannot. A lesson without weight teaches nothing."""
-    lessons = list(lessons)
-    kept: list[tuple[Lesson, Any]] = []
+def _preferred_corrections(rows: Iterable[Row], better: str, worse: str) -> list[FeedbackExample]:
+    """Return corrections as preferences, but not over a reply that broke off before its first character."""
+    return [_example(row, row[better], row[worse]) for row in rows if row[worse].strip()]
+
+
+def encode_examples(
+    examples: Iterable[FeedbackExample],
+    encode: Callable[[FeedbackExample], Any],
+) -> EncodedExamples:
+    """Encode all examples that have a weight.
+
+    `encode` returns what a model reads, or a str: the reason why the model cannot read the example.
+    """
+    kept: list[tuple[FeedbackExample, Any]] = []
     dropped: Counter[str] = Counter()
-    for lesson in lessons:
-        found = encode(lesson) if lesson.weight > 0 else "weightless"
-        if isinstance(found, str):
-            dropped[found] += 1
+    total = 0
+    for example in examples:
+        total += 1
+        encoded = encode(example) if example.weight > 0 else "weightless"
+        if isinstance(encoded, str):
+            dropped[encoded] += 1
         else:
-            kept.append((lesson, found))
-    balance(len(lessons), len(kept), *dropped.values())
-    return Taught(kept, dict(sorted(dropped.items())))
+            kept.append((example, encoded))
+    balance(total, len(kept), *dropped.values())
+    return EncodedExamples(kept, dict(sorted(dropped.items())))
 
 
-def people_in(folder: Path) -> int:
-    """How many people's words count for something."""
-    return sum(row["kept"] > 0 and row["weight"] > 0 for row in _rows(folder / "raters.jsonl"))
+def count_raters(folder: Path) -> int:
+    """Return the number of people whose feedback counts."""
+    return sum(row["kept"] > 0 and row["weight"] > 0 for row in _read_rows(folder / "raters.jsonl"))
 
 
-def _lesson(row: dict[str, Any], *replies: str) -> Lesson:
+def _example(row: Row, *replies: str) -> FeedbackExample:
     turns = tuple((message["role"], message["content"]) for message in row["prompt"])
-    first = next((text for role, text in turns if role == "user"), "")
-    return Lesson(row["id"], name_digest("opening", " ".join(first.casefold().split())), turns, replies, float(row["weight"]))
+    first_question = next((text for role, text in turns if role == "user"), "")
+    opening = name_digest("opening", " ".join(first_question.casefold().split()))
+    return FeedbackExample(row["id"], opening, turns, replies, float(row["weight"]))
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def _read_rows(path: Path) -> list[Row]:
     return [json.loads(line) for line in path.read_bytes().splitlines() if line.strip()]

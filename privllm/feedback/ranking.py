@@ -1,8 +1,9 @@
-"""Who is better: Bradley and Terry (1952) over the arena's votes, with intervals.
+"""Ranking of models by the arena's votes: the Bradley-Terry model (1952), with intervals.
 
-P(i beats j) = 1 / (1 + exp(s_j - s_i)). A tie counts as half a win for each; "both bad" is counted and compares nothing. Every pair
-that met gets one imaginary tie, so that three wins out of three are not called certainty. Intervals are of the maximum's curvature
-(Fisher information). It draws nothing at random, and it does not say whether voters agree with each other.
+P(i beats j) = 1 / (1 + exp(s_j - s_i)). A tie counts as half a win for each; "both bad" is counted
+and compares nothing. Every pair that met gets one imaginary tie, so that three wins out of three are
+not called certainty. Intervals come from the curvature at the maximum (Fisher information). Nothing
+is drawn at random, and agreement between voters is not measured here: see `agreement`.
 """
 
 import math
@@ -16,11 +17,15 @@ from privllm.feedback.records import Model, Vote
 
 Z95 = 1.959964
 ROUNDS = 100
-STEP_AT_MOST = 2.0  # of a strength, per Newton step
+MAX_STEP = 2.0  # of a strength, per Newton step
+TOLERANCE = 1e-10  # of the last step
+
+WIN, TIE, LOSS, BOTH_BAD = range(4)  # columns of the counts
+OUTCOME_OF_POINTS = {1.0: WIN, 0.5: TIE, 0.0: LOSS}
 
 
 @dataclass(frozen=True)
-class Standing:
+class RankedModel:
     """One model's votes, and how often it would be preferred to the average of the others."""
 
     model: Model
@@ -33,57 +38,83 @@ class Standing:
     high: float
 
 
-def ranking(votes: Sequence[Vote]) -> list[Standing]:
-    """Best first. Models with the same digest are the same model, whatever revision they were fetched from."""
+def ranking(votes: Sequence[Vote]) -> list[RankedModel]:
+    """Return the models of all votes, best first.
+
+    Models with the same digest are the same model, whatever revision they were fetched from.
+    """
+    models = _models_of(votes)
+    if len(models) < 2:
+        return []
+    counts, won = _tally(votes, list(models))
+    leads, errors = strengths(won)
+    rows = []
+    for i, model in enumerate(models.values()):
+        wins, ties, losses, both_bad = map(int, counts[i])
+        margin = Z95 * errors[i]
+        share, low, high = map(_logistic, (leads[i], leads[i] - margin, leads[i] + margin))
+        rows.append(RankedModel(model, wins, ties, losses, both_bad, share, low, high))
+    return sorted(rows, key=lambda row: -row.share)
+
+
+def _models_of(votes: Sequence[Vote]) -> dict[str, Model]:
     models: dict[str, Model] = {}
     for vote in votes:
         for model in (vote.left.model, vote.right.model):
             models.setdefault(_key(model), model)
-    index = {key: i for i, key in enumerate(models)}
-    if len(index) < 2:
-        return []
-    counts = np.zeros((len(index), 4), int)  # wins, ties, losses, both bad
+    return models
+
+
+def _tally(votes: Sequence[Vote], keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return (counts int [models, 4], points of each model against each other [models, models]).
+
+    The counts are wins, ties, losses and votes that both replies are bad.
+    """
+    index = {key: i for i, key in enumerate(keys)}
+    counts = np.zeros((len(index), 4), int)
     won = np.zeros((len(index), len(index)))
     for vote in votes:
         i, j = index[_key(vote.left.model)], index[_key(vote.right.model)]
-        counted = points(vote)
-        if counted is None:
-            counts[[i, j], 3] += 1
+        comparison = points(vote)
+        if comparison is None:
+            counts[[i, j], BOTH_BAD] += 1
             continue
-        left = counted[2]
-        won[i, j] += left
-        won[j, i] += 1 - left
-        counts[i, {1.0: 0, 0.5: 1, 0.0: 2}[left]] += 1
-        counts[j, {1.0: 2, 0.5: 1, 0.0: 0}[left]] += 1
-    leads, errors = strengths(won)
-    rows = [
-        Standing(model, *map(int, counts[i]), *(_logistic(leads[i] + margin) for margin in (0, -Z95 * errors[i], Z95 * errors[i])))
-        for i, model in enumerate(models.values())
-    ]
-    return sorted(rows, key=lambda row: -row.share)
+        left_points = comparison[2]
+        won[i, j] += left_points
+        won[j, i] += 1 - left_points
+        counts[i, OUTCOME_OF_POINTS[left_points]] += 1
+        counts[j, OUTCOME_OF_POINTS[1 - left_points]] += 1
+    return counts, won
 
 
 def strengths(won: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(leads, standard errors), each [n], of models in won[n, n], where won[i, j] is the points of i against j.
+    """Return (leads, standard errors), each [n], of models in won[n, n]: the points of i against j.
 
-    A lead is the strength less the mean of the others'. A model that met nobody has lead 0 and an infinite error, and so have all
-    where the meetings fall into groups that never met: nothing compares them.
+    A lead is the strength less the mean of the others'. A model that met nobody has lead 0 and an
+    infinite error, and so have all models where the meetings fall into groups that never met.
     """
     met = won + won.T > 0
     won = won + met / 2
     games, n = won + won.T, len(won)
     s = np.zeros(n)
     for _ in range(ROUNDS):
-        p = 1 / (1 + np.exp(s[None, :] - s[:, None]))
-        step = np.linalg.pinv(_information(games, p)) @ (won - games * p).sum(1)
-        s += np.clip(step, -STEP_AT_MOST, STEP_AT_MOST)
-        if np.abs(step).max() < 1e-10:
+        p = _win_probabilities(s)
+        gradient = (won - games * p).sum(1)
+        step = np.linalg.pinv(_information(games, p)) @ gradient
+        s += np.clip(step, -MAX_STEP, MAX_STEP)
+        if np.abs(step).max() < TOLERANCE:
             break
-    information = _information(games, 1 / (1 + np.exp(s[None, :] - s[:, None])))
+    information = _information(games, _win_probabilities(s))
     scale = n / (n - 1)  # strengths add up to 0, so the mean of the others is -s / (n - 1)
+    leads = (s - s.mean()) * scale
     if np.linalg.matrix_rank(information) < n - 1:
-        return (s - s.mean()) * scale, np.full(n, np.inf)
-    return (s - s.mean()) * scale, np.sqrt(np.diag(np.linalg.pinv(information))) * scale
+        return leads, np.full(n, np.inf)
+    return leads, np.sqrt(np.diag(np.linalg.pinv(information))) * scale
+
+
+def _win_probabilities(s: np.ndarray) -> np.ndarray:
+    """Return P(i beats j), [n, n], of strengths `s` [n]."""
+    return 1 / (1 + np.exp(s[None, :] - s[:, None]))
 
 
 def _information(games: np.ndarray, p: np.ndarray) -> np.ndarray:

@@ -1,11 +1,13 @@
-"""Who said how much, and how much it counts: one judgement per person and thing, caps, and a weight with its reasons.
+"""Weights of raters: one judgement per person and judged item, caps per person, and reliability.
 
     weight = reliability * allowed / said      `agreement.reliabilities`; `prior_agreement` where nobody judged the same
 
-`allowed` is how much of what a person said the caps let through; copies count as said, so who says one thing 10,000 times is hardly heard.
+`said` counts all records of a person, copies included, and `allowed` how many of them the caps let
+through, so who repeats one record 10,000 times hardly counts.
 
-Everything is a function of the set of records: neither the order of lines nor that of files matters. Which records a cap keeps is chosen by
-a hash, so nobody can choose. It removes nobody: who is unreliable counts less and is named.
+Everything is a function of the set of records: neither the order of lines nor that of files matters.
+A hash chooses which records a cap keeps, so nobody can choose. Nobody is removed: unreliable people
+count less and are named.
 """
 
 from collections import Counter, defaultdict
@@ -16,9 +18,12 @@ from typing import Any
 from privllm.core.params import require
 from privllm.core.seed import name_digest, unit_interval
 from privllm.feedback.agreement import Units, alpha, reliabilities
-from privllm.feedback.reading import Refused, moment
-from privllm.feedback.records import Vote
-from privllm.feedback.screening import Passed
+from privllm.feedback.reading import RefusedLine, moment
+from privllm.feedback.records import Rating, Vote
+from privllm.feedback.screening import ScreenedRecord
+
+DIGITS = 4
+UNDECIDED = ("tie", "both_bad")
 
 
 @dataclass
@@ -39,109 +44,182 @@ class RaterConfig:
 
 @dataclass(frozen=True)
 class Rater:
-    rater: str
-    said: int  # records that passed the door, copies included
+    rater: str  # pseudonym
+    said: int  # records that passed the screening, copies included
     kept: int
-    shared: int  # kept judgements of things that others judged too
+    shared: int  # kept judgements of items that others judged too
     reliability: float
     weight: float
     named: tuple[str, ...]  # flood, disagrees
 
 
-Kept = tuple[list[Passed], list[Refused]]
+LimitedRecords = tuple[list[ScreenedRecord], list[RefusedLine]]
 
 
-def limit(cfg: RaterConfig, passed: Iterable[Passed]) -> Kept:
-    """One judgement per person and thing (the latest), and no more of anybody than the caps; what goes has a reason."""
-    refused: list[Refused] = []
-    kept = _latest(passed, lambda one: one.key, refused)
-    kept = _latest(kept, lambda one: name_digest(one.rater, *thing_of(one)), refused)
-    kept = _capped(kept, lambda one: f"{one.rater}/{one.opening}", cfg.max_per_prompt, "on one prompt", refused)
-    kept = _capped(kept, lambda one: one.rater, cfg.max_per_rater, "in all", refused)
-    return sorted(kept, key=lambda one: one.key), refused
+def limit(cfg: RaterConfig, screened: Iterable[ScreenedRecord]) -> LimitedRecords:
+    """Return (survivors by key, refused lines).
+
+    Of each person and judged item the latest judgement survives, and of each person no more than the
+    caps allow.
+    """
+    refused: list[RefusedLine] = []
+    survivors = _latest(screened, lambda record: record.key, refused)
+    survivors = _latest(survivors, lambda record: name_digest(record.rater, *judged_item(record)), refused)
+    survivors = _capped(survivors, _rater_and_opening, cfg.max_per_prompt, "on one prompt", refused)
+    survivors = _capped(survivors, lambda record: record.rater, cfg.max_per_rater, "in all", refused)
+    return sorted(survivors, key=lambda record: record.key), refused
 
 
-def thing_of(one: Passed) -> tuple[str, ...]:
-    """What was judged: messages and reply, or messages and both replies whichever stood left."""
-    said = [f"{message.role}:{message.content}" for message in one.record.messages]
-    record = one.record
-    judged = sorted([record.left.text, record.right.text]) if isinstance(record, Vote) else [record.reply]
-    return type(record).__name__, name_digest(*said), *judged
+def _rater_and_opening(screened: ScreenedRecord) -> str:
+    return f"{screened.rater}/{screened.opening}"
 
 
-def value_of(one: Passed) -> str:
-    """The judgement as others may share it: of a vote, whether the reply that sorts first won; "" where there is only a correction."""
-    record = one.record
+def judged_item(screened: ScreenedRecord) -> tuple[str, ...]:
+    """Return what was judged: messages and reply, or messages and both replies whichever was on the left."""
+    record = screened.record
+    messages = [f"{message.role}:{message.content}" for message in record.messages]
+    return type(record).__name__, name_digest(*messages), *_sorted_replies(record)
+
+
+def _sorted_replies(record: Rating | Vote) -> list[str]:
+    if isinstance(record, Vote):
+        return sorted([record.left.text, record.right.text])
+    return [record.reply]
+
+
+def judgement_of(screened: ScreenedRecord) -> str:
+    """Return the judgement as others may share it.
+
+    Of a vote that is whether the reply that sorts first won; "" where there is only a correction.
+    """
+    record = screened.record
     if not isinstance(record, Vote):
         return record.thumb
-    if record.choice in ("tie", "both_bad"):
+    if record.choice in UNDECIDED:
         return record.choice
-    return "first" if (record.choice == "left") == (record.left.text < record.right.text) else "second"
+    left_sorts_first = record.left.text < record.right.text
+    return "first" if (record.choice == "left") == left_sorts_first else "second"
 
 
-def _latest(passed: Iterable[Passed], key: Callable[[Passed], str], refused: list[Refused]) -> list[Passed]:
-    groups: defaultdict[str, list[Passed]] = defaultdict(list)
-    for one in passed:
-        groups[key(one)].append(one)
-    kept = []
+def _latest(
+    records: Iterable[ScreenedRecord],
+    group_key: Callable[[ScreenedRecord], str],
+    refused: list[RefusedLine],
+) -> list[ScreenedRecord]:
+    """Return the latest record of each group, and append all earlier ones to `refused`."""
+    groups: defaultdict[str, list[ScreenedRecord]] = defaultdict(list)
+    for record in records:
+        groups[group_key(record)].append(record)
+    latest_records = []
     for group in groups.values():
-        *before, last = sorted(group, key=_age)
-        kept.append(last)
-        for one in before:
-            same = value_of(one) == value_of(last) and getattr(one.record, "correction", "") == getattr(last.record, "correction", "")
-            reason = ("duplicate", "the same person said it already") if same else ("replaced", "the same person said otherwise later")
-            refused.append(Refused(one.line, *reason))
-    return kept
+        *earlier_records, latest = sorted(group, key=_age)
+        latest_records.append(latest)
+        refused += [_superseded(earlier, latest) for earlier in earlier_records]
+    return latest_records
 
 
-def _age(one: Passed) -> tuple[Any, ...]:
+def _superseded(earlier: ScreenedRecord, latest: ScreenedRecord) -> RefusedLine:
+    if judgement_of(earlier) == judgement_of(latest) and _correction_of(earlier) == _correction_of(latest):
+        return RefusedLine(earlier.line, "duplicate", "the same person said it already")
+    return RefusedLine(earlier.line, "replaced", "the same person said otherwise later")
+
+
+def _correction_of(screened: ScreenedRecord) -> str:
+    record = screened.record
+    return "" if isinstance(record, Vote) else record.correction
+
+
+def _age(screened: ScreenedRecord) -> tuple[Any, ...]:
     # A line's digest decides between equals, and its place only between equal lines.
-    return getattr(one.record, "edition", 1), moment(one.record), one.line.digest, one.line.source
+    record, line = screened.record, screened.line
+    edition = 1 if isinstance(record, Vote) else record.edition
+    return edition, moment(record), line.digest, line.source
 
 
-def _capped(passed: list[Passed], key: Callable[[Passed], str], most: int, what: str, refused: list[Refused]) -> list[Passed]:
-    seen: Counter[str] = Counter()
-    kept = []
-    for one in sorted(passed, key=lambda one: (unit_interval("cap", one.key), one.key)):
-        seen[key(one)] += 1
-        if seen[key(one)] <= most:
-            kept.append(one)
+def _capped(
+    records: list[ScreenedRecord],
+    group_key: Callable[[ScreenedRecord], str],
+    cap: int,
+    scope: str,
+    refused: list[RefusedLine],
+) -> list[ScreenedRecord]:
+    """Return at most `cap` records of each group, chosen by hash; append the others to `refused`."""
+    counts: Counter[str] = Counter()
+    survivors = []
+    for record in sorted(records, key=_hash_order):
+        group = group_key(record)
+        counts[group] += 1
+        if counts[group] <= cap:
+            survivors.append(record)
         else:
-            refused.append(Refused(one.line, "flood", f"more than {most:,} of one person {what}"))
-    return kept
+            refused.append(RefusedLine(record.line, "flood", f"more than {cap:,} of one person {scope}"))
+    return survivors
 
 
-def shared_units(kept: Sequence[Passed]) -> dict[str, Units]:
-    """{kind: what each thing was called by each person}, for agreement."""
+def _hash_order(screened: ScreenedRecord) -> tuple[float, str]:
+    return unit_interval("cap", screened.key), screened.key
+
+
+def shared_units(records: Sequence[ScreenedRecord]) -> dict[str, Units]:
+    """Return {"Rating" or "Vote": the judgements by rater of each judged item}, for agreement."""
     units: dict[str, dict[tuple[str, ...], dict[str, str]]] = {"Rating": {}, "Vote": {}}
-    for one in kept:
-        if value := value_of(one):
-            units[type(one.record).__name__].setdefault(thing_of(one), {})[one.rater] = value
-    return {kind: list(things.values()) for kind, things in units.items()}
+    for screened in records:
+        judgement = judgement_of(screened)
+        if judgement:
+            units_of_kind = units[type(screened.record).__name__]
+            units_of_kind.setdefault(judged_item(screened), {})[screened.rater] = judgement
+    return {kind: list(by_item.values()) for kind, by_item in units.items()}
 
 
-def agreement(kept: Sequence[Passed]) -> dict[str, float | None]:
-    """Krippendorff's alpha of thumbs and of votes; None where nobody judged the same, or all said the same."""
-    found = {kind: alpha(units) for kind, units in shared_units(kept).items()}
-    return {name: None if found[kind] is None else round(found[kind], 4) for name, kind in (("thumbs", "Rating"), ("votes", "Vote"))}  # type: ignore[arg-type]
+def agreement(records: Sequence[ScreenedRecord]) -> dict[str, float | None]:
+    """Return Krippendorff's alpha of thumbs and of votes; None where it is not defined."""
+    units = shared_units(records)
+    return {"thumbs": _rounded_alpha(units["Rating"]), "votes": _rounded_alpha(units["Vote"])}
 
 
-def weigh(cfg: RaterConfig, passed: Sequence[Passed], kept: Sequence[Passed]) -> dict[str, Rater]:
-    """{pseudonym: what is known of the person}, by name. `passed` is what came through the door, `kept` what `limit` left."""
-    remain = Counter(one.rater for one in kept)
-    known = reliabilities(list(shared_units(kept).values()), cfg.prior_agreement, cfg.prior_units)
-    found = {}
-    for rater, prompts in sorted(_prompts(passed).items()):
-        said, allowed = prompts.total(), min(cfg.max_per_rater, sum(min(n, cfg.max_per_prompt) for n in prompts.values()))
-        shared, reliability = known.get(rater, (0, cfg.prior_agreement))
-        named = ("flood",) * (allowed < said) + ("disagrees",) * (shared > 0 and reliability < cfg.named_below)
-        weight = reliability * allowed / said
-        found[rater] = Rater(rater, said, remain[rater], shared, round(reliability, 4), round(weight, 4), named)
-    return found
+def _rounded_alpha(units: Units) -> float | None:
+    value = alpha(units)
+    return None if value is None else round(value, DIGITS)
 
 
-def _prompts(passed: Sequence[Passed]) -> dict[str, Counter[str]]:
-    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for one in passed:
-        found[one.rater][one.opening] += 1
-    return found
+def weigh(
+    cfg: RaterConfig,
+    screened: Sequence[ScreenedRecord],
+    survivors: Sequence[ScreenedRecord],
+) -> dict[str, Rater]:
+    """Return {pseudonym: Rater}, sorted.
+
+    `screened` are the records that passed the screening, `survivors` those that `limit` left.
+    """
+    survivor_counts = Counter(record.rater for record in survivors)
+    unit_groups = list(shared_units(survivors).values())
+    reliability_of = reliabilities(unit_groups, cfg.prior_agreement, cfg.prior_units)
+    raters = {}
+    for rater, records_by_opening in sorted(_openings_by_rater(screened).items()):
+        said = records_by_opening.total()
+        allowed_by_opening = sum(min(count, cfg.max_per_prompt) for count in records_by_opening.values())
+        allowed = min(cfg.max_per_rater, allowed_by_opening)
+        shared, reliability = reliability_of.get(rater, (0, cfg.prior_agreement))
+        named = []
+        if allowed < said:
+            named.append("flood")
+        if shared > 0 and reliability < cfg.named_below:
+            named.append("disagrees")
+        raters[rater] = Rater(
+            rater,
+            said,
+            survivor_counts[rater],
+            shared,
+            round(reliability, DIGITS),
+            round(reliability * allowed / said, DIGITS),
+            tuple(named),
+        )
+    return raters
+
+
+def _openings_by_rater(records: Sequence[ScreenedRecord]) -> dict[str, Counter[str]]:
+    """Return {rater: number of records by opening}."""
+    openings: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for record in records:
+        openings[record.rater][record.opening] += 1
+    return openings

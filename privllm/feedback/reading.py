@@ -1,7 +1,8 @@
-"""Files of feedback, line by line: a rating or a vote as `feedback.records` defines them, or the reason why a line is neither.
+"""Reader of feedback files: each line is a rating or a vote (`feedback.records`), or is refused with a reason.
 
-Anybody may have written these files, so nothing here stops at a bad line, holds a long one in memory, or repeats what a bad line says:
-a refusal names its place, its digest and the field, and the person who may see the file can look there. It judges form, not content.
+Anybody may have written these files, so a bad line does not stop the reader, a long line is not held
+in memory, and nothing that a bad line says is repeated: a refusal names the line's place, its digest
+and the field, and people who may see the file can look there. Form is checked here, not content.
 """
 
 import json
@@ -13,91 +14,124 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 from privllm.core.seed import ID_BYTES
-from privllm.feedback.records import Rating, Vote, from_plain
+from privllm.feedback.records import Model, Rating, Vote, from_plain
 
 BOM = b"\xef\xbb\xbf"
 NAME_CHARACTERS = 200  # of an id or a rater at most
 DETAIL_CHARACTERS = 120
+CHUNK_BYTES = 1 << 20  # of a line that is longer than allowed
 
 
-class Line(NamedTuple):
+class SourceLine(NamedTuple):
     source: str  # "votes.jsonl#12": file below the folder, and line from 1
     digest: str  # of its bytes, as `seed.digest` makes it
     bytes: int
 
 
-class Entry(NamedTuple):
-    line: Line
+class ParsedLine(NamedTuple):
+    line: SourceLine
     record: Rating | Vote
 
 
-class Refused(NamedTuple):
-    line: Line
+class RefusedLine(NamedTuple):
+    line: SourceLine
     reason: str  # too_long, encoding, json, schema; later steps have more
     detail: str
 
 
-def read_files(folder: Path, max_bytes: int) -> Iterator[Entry | Refused]:
-    """Every line of every `*.jsonl` at or below `folder`, in the order of names; lines of white space are left out."""
+def read_files(folder: Path, max_bytes: int) -> Iterator[ParsedLine | RefusedLine]:
+    """Yield every line of every `*.jsonl` at or below `folder`, in the order of file names.
+
+    Lines of white space are left out.
+    """
     for path in files_of(folder):
+        name = path.relative_to(folder).as_posix()
         with path.open("rb") as file:
-            for number, (start, digest, size) in enumerate(lines_of(file, max_bytes), 1):
-                line = Line(f"{path.relative_to(folder).as_posix()}#{number}", digest, size)
+            for number, (content, digest, size) in enumerate(lines_of(file, max_bytes), 1):
+                line = SourceLine(f"{name}#{number}", digest, size)
                 if size > max_bytes:
-                    yield Refused(line, "too_long", f"{size:,} bytes")
-                elif start.removeprefix(BOM).strip():
-                    yield understand(line, start)
+                    yield RefusedLine(line, "too_long", f"{size:,} bytes")
+                elif content.removeprefix(BOM).strip():
+                    yield parse_line(line, content)
 
 
 def files_of(folder: Path) -> list[Path]:
-    return sorted((path for path in folder.rglob("*.jsonl") if path.is_file()), key=lambda path: path.relative_to(folder).as_posix())
+    """Return the feedback files at or below `folder`, by name."""
+    files = [path for path in folder.rglob("*.jsonl") if path.is_file()]
+    return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
 
 
 def lines_of(file: BinaryIO, max_bytes: int) -> Iterator[tuple[bytes, str, int]]:
-    """(its first `max_bytes` at most, digest, bytes) of every line, without the line end."""
-    while part := file.readline(max_bytes + 1):
-        start, hashed, size = part[:max_bytes].removesuffix(b"\n"), blake2b(digest_size=ID_BYTES), 0
-        while part:
-            kept = part.removesuffix(b"\n")
-            hashed.update(kept)
-            size += len(kept)
-            part = b"" if part.endswith(b"\n") else file.readline(1 << 20)
-        yield start, hashed.hexdigest(), size
+    """Yield (the first `max_bytes` at most, digest, bytes) of every line, without the line end."""
+    while chunk := file.readline(max_bytes + 1):
+        beginning = chunk[:max_bytes].removesuffix(b"\n")
+        line_digest = blake2b(digest_size=ID_BYTES)
+        size = 0
+        while chunk:
+            content = chunk.removesuffix(b"\n")
+            line_digest.update(content)
+            size += len(content)
+            chunk = b"" if chunk.endswith(b"\n") else file.readline(CHUNK_BYTES)
+        yield beginning, line_digest.hexdigest(), size
 
 
-def understand(line: Line, raw: bytes) -> Entry | Refused:
+def parse_line(line: SourceLine, content: bytes) -> ParsedLine | RefusedLine:
+    """Return the record that a line's bytes hold, or why there is none."""
     try:
-        plain = json.loads(raw.removeprefix(BOM).decode("utf-8"), parse_constant=_no_number)
+        text = content.removeprefix(BOM).decode("utf-8")
+        plain = json.loads(text, parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
-        return Refused(line, "encoding", f"not UTF-8 at byte {error.start}")
+        return RefusedLine(line, "encoding", f"not UTF-8 at byte {error.start}")
     except RecursionError:
-        return Refused(line, "json", "nested too deeply")
+        return RefusedLine(line, "json", "nested too deeply")
     except ValueError as error:
-        return Refused(line, "json", _short(error))
+        return RefusedLine(line, "json", _printable_detail(error))
     try:
-        record: Rating | Vote = from_plain(Vote, plain) if isinstance(plain, dict) and "choice" in plain else from_plain(Rating, plain)
+        record = _record_of(plain)
         check_names(record)
         moment(record)
     except (ValueError, OverflowError) as error:
-        return Refused(line, "schema", _short(error))
-    return Entry(line, record)
+        return RefusedLine(line, "schema", _printable_detail(error))
+    return ParsedLine(line, record)
+
+
+def _record_of(plain: Any) -> Rating | Vote:
+    if isinstance(plain, dict) and "choice" in plain:
+        return from_plain(Vote, plain)
+    return from_plain(Rating, plain)
 
 
 def check_names(record: Rating | Vote) -> None:
-    """Raise ValueError unless id, rater and what is known of models are short and printable; of a model nothing may be known."""
+    """Raise ValueError unless id, rater and the models' fields are short and printable.
+
+    A model's fields may be empty.
+    """
     for name in ("id", "rater"):
         value = getattr(record, name)
-        if not (value.strip() and value.isprintable() and len(value) <= NAME_CHARACTERS):
+        if not value.strip() or not _is_short_and_printable(value):
             raise ValueError(f"`{name}` must be 1 to {NAME_CHARACTERS} printable characters")
-    models = {"left.": record.left.model, "right.": record.right.model} if isinstance(record, Vote) else {"": record.model}
-    for side, model in models.items():
-        for name, value in asdict(model).items():
-            if not (value.isprintable() and len(value) <= NAME_CHARACTERS):
-                raise ValueError(f"`{side}model.{name}` must be at most {NAME_CHARACTERS} printable characters")
+    if isinstance(record, Vote):
+        _check_model(record.left.model, "left.model")
+        _check_model(record.right.model, "right.model")
+    else:
+        _check_model(record.model, "model")
+
+
+def _check_model(model: Model, field: str) -> None:
+    for name, value in asdict(model).items():
+        if not _is_short_and_printable(value):
+            raise ValueError(f"`{field}.{name}` must be at most {NAME_CHARACTERS} printable characters")
+
+
+def _is_short_and_printable(value: str) -> bool:
+    return value.isprintable() and len(value) <= NAME_CHARACTERS
 
 
 def moment(record: Rating | Vote) -> float:
-    """Seconds since 1970 of its time; without a zone it is UTC. Raises ValueError where it is no ISO 8601."""
+    """Return the record's time in seconds since 1970; a time without a zone is UTC.
+
+    Raises ValueError where it is not ISO 8601.
+    """
     try:
         time = datetime.fromisoformat(record.time)
         return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
@@ -105,10 +139,11 @@ def moment(record: Rating | Vote) -> float:
         raise ValueError("`time` must be ISO 8601") from None
 
 
-def _no_number(word: str) -> NoReturn:
+def _refuse_constant(word: str) -> NoReturn:
     raise ValueError(f"{word} is no number")
 
 
-def _short(error: Any) -> str:
-    """What is wrong, without what is not printable: a key may hold anything."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in str(error))[:DETAIL_CHARACTERS]
+def _printable_detail(error: Exception) -> str:
+    """Return the error's message, shortened and with unprintable characters replaced: a key may hold anything."""
+    characters = [sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in str(error)]
+    return "".join(characters)[:DETAIL_CHARACTERS]

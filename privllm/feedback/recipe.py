@@ -1,14 +1,15 @@
-"""feedback: what people said becomes corrections to learn from, preferences to align with, and a part that is kept back to judge by.
+"""Feedback stage: what people said becomes corrections, preferences, and a held-out part to evaluate with.
 
     sft.jsonl          prompt, reply (the correction), instead_of, weight     a rating with a correction
     preferences.jsonl  prompt, chosen, rejected, weight, votes           all votes on two replies to one prompt, added up
     thumbs.jsonl       prompt, reply, thumb, weight                      a rating without one
-    held_out.jsonl     ratings and votes of the prompts kept back, one by one
+    held_out.jsonl     ratings and votes of the held-out prompts, one by one
     raters.jsonl       `raters.Rater`, by pseudonym                      quarantine.jsonl   source, digest, bytes, reason, detail
 
-A conversation's first question decides its side, so all that was said of a prompt, and every later turn, lies on one. `weight` in [0, 1] is
-how much a row should count. A pseudonym is a plain hash: it keeps names out of what is shared, and whoever guesses a name can check it.
-No model is trained here, and quarantine repeats no text.
+A conversation's first question decides whether it is held out, so all feedback on a prompt, and on
+every later turn, is on one side. `weight` in [0, 1] is how much a row should count. A pseudonym is a
+plain hash: it keeps names out of shared files, but whoever guesses a name can check it. No model is
+trained here, and quarantine repeats no text.
 """
 
 import math
@@ -23,17 +24,19 @@ from privllm.core.params import require
 from privllm.core.printable import say
 from privllm.core.report import add_up, balance, write_json_lines
 from privllm.core.seed import name_digest, unit_interval
-from privllm.feedback.raters import Rater, RaterConfig, agreement, limit, thing_of, value_of, weigh
-from privllm.feedback.reading import Refused, files_of, read_files
+from privllm.feedback.raters import Rater, RaterConfig, agreement, judged_item, judgement_of, limit, weigh
+from privllm.feedback.reading import RefusedLine, files_of, read_files
 from privllm.feedback.records import Message, Vote
-from privllm.feedback.screening import LeftOver, Passed, Tidy, screen, texts_of
+from privllm.feedback.screening import CleanText, CountPersonalData, ScreenedRecord, screen, texts_of
 from privllm.feedback.topics import weak_topics
 
 Row = dict[str, Any]
-# Rows (`table_of`), one row of totals, limits of the warnings -> what goes into the report. Raises UserError to stop the build.
+# (rows of `table_of`, totals, limits of the warnings) -> entries of the report. Raises UserError to stop the build.
 Check = Callable[[list[Row], Row, Mapping[str, float]], Row]
-REMEMBERED = 64  # texts, each at most a line long
-DECIDED = 1e-4  # a weight below this is written as 0
+CACHED_TEXTS = 64  # each at most a line long; a flood repeats one text many times
+MIN_LEAD = 1e-4  # a smaller weight would be written as 0
+DIGITS = 4
+LIMITS = ("max_quarantined", "min_agreement", "max_voice")
 
 
 @dataclass
@@ -53,129 +56,231 @@ class FeedbackConfig:
         require(0 < self.max_voice <= 1, "feedback.max_voice", "a share above 0, at most 1")
 
 
-def feedback(cfg: FeedbackConfig, source: Path, out: Path, tidy: Tidy, left_over: LeftOver, check: Check) -> dict[str, Any]:
-    """Write the six files above from every `*.jsonl` in `source`; returns the report. See `screening` for
-    `tidy` and `left_over`."""
-    tidy, left_over = lru_cache(REMEMBERED)(tidy), lru_cache(REMEMBERED)(left_over)  # a flood says one thing many times
-    passed: list[Passed] = []
-    refused: list[Refused] = []
-    for found in read_files(source, cfg.max_kilobytes << 10):
-        result = screen(found, tidy, left_over) if not isinstance(found, Refused) else found
-        (refused if isinstance(result, Refused) else passed).append(result)  # type: ignore[arg-type]
-    kept, limited = limit(cfg.raters, passed)
-    raters = weigh(cfg.raters, passed, kept)
+def feedback(
+    cfg: FeedbackConfig,
+    source: Path,
+    out: Path,
+    clean_text: CleanText,
+    count_personal_data: CountPersonalData,
+    check: Check,
+) -> dict[str, Any]:
+    """Write the six files above from every `*.jsonl` in `source` and return the report.
+
+    See `screening` for `clean_text` and `count_personal_data`.
+    """
+    clean_text = lru_cache(CACHED_TEXTS)(clean_text)
+    count_personal_data = lru_cache(CACHED_TEXTS)(count_personal_data)
+    screened, refused = _read_and_screen(cfg, source, clean_text, count_personal_data)
+    survivors, limited = limit(cfg.raters, screened)
     refused += limited
-    lines = len(kept) + len(refused)
-    files, uses = rows_of(cfg, kept, raters)
-    balance(lines, len(refused), *uses.values())
-    files |= {"raters": [asdict(rater) for rater in raters.values()], "quarantine": quarantine_of(refused)}
+    raters = weigh(cfg.raters, screened, survivors)
+    files, uses = rows_of(cfg, survivors, raters)
+    line_count = len(survivors) + len(refused)
+    balance(line_count, len(refused), *uses.values())
+    files["raters"] = [asdict(rater) for rater in raters.values()]
+    files["quarantine"] = quarantine_of(refused)
     out.mkdir(parents=True, exist_ok=True)
     for name, rows in files.items():
         write_json_lines(out / f"{name}.jsonl", rows)
+    alphas = agreement(survivors)
     report: dict[str, Any] = {
         **uses,
-        **{"files": len(files_of(source)), "lines": lines, "kept": len(kept), "preferences": len(files["preferences"])},
-        "quarantined": dict(sorted(Counter(one.reason for one in refused).items())),
+        "files": len(files_of(source)),
+        "lines": line_count,
+        "kept": len(survivors),
+        "preferences": len(files["preferences"]),
+        "quarantined": dict(sorted(Counter(line.reason for line in refused).items())),
         "raters": len(raters),
         "named": {rater.rater: ", ".join(rater.named) for rater in raters.values() if rater.named},
-        "agreement": {name: value for name, value in agreement(kept).items() if value is not None},
-        "placeholders": add_up(one.placeholders for one in kept),
-        "weak_spots": weak_topics(kept, raters),
+        "agreement": {kind: value for kind, value in alphas.items() if value is not None},
+        "placeholders": add_up(record.placeholders for record in survivors),
+        "weak_spots": weak_topics(survivors, raters),
     }
-    if not kept:
-        say(f"{source} holds no feedback that can be used{'' if lines else ' yet'}: the files in {out} are empty but for the quarantine.")
-    checked = check(table_of(cfg, kept, raters), totals_of(cfg, report, kept, raters), limits_of(cfg)) if kept else {"expectations": 0}
-    return report | checked
+    if not survivors:
+        yet = "" if line_count else " yet"
+        say(f"{source} holds no feedback that can be used{yet}: the files in {out} are empty but for the quarantine.")
+        return report | {"expectations": 0}
+    totals = totals_of(cfg, report, survivors, raters)
+    return report | check(table_of(cfg, survivors, raters), totals, limits_of(cfg))
 
 
-def held_out(cfg: FeedbackConfig, one: Passed) -> bool:
-    return unit_interval("feedback", one.opening) < cfg.held_out
+def _read_and_screen(
+    cfg: FeedbackConfig,
+    source: Path,
+    clean_text: CleanText,
+    count_personal_data: CountPersonalData,
+) -> tuple[list[ScreenedRecord], list[RefusedLine]]:
+    """Return (records that passed the screening, refused lines)."""
+    screened: list[ScreenedRecord] = []
+    refused: list[RefusedLine] = []
+    for line in read_files(source, cfg.max_kilobytes << 10):
+        result = line if isinstance(line, RefusedLine) else screen(line, clean_text, count_personal_data)
+        if isinstance(result, RefusedLine):
+            refused.append(result)
+        else:
+            screened.append(result)
+    return screened, refused
 
 
-def rows_of(cfg: FeedbackConfig, kept: Sequence[Passed], raters: Mapping[str, Rater]) -> tuple[dict[str, list[Row]], dict[str, int]]:
-    """({file: rows}, how many records each use got). Every record has one use."""
+def is_held_out(cfg: FeedbackConfig, screened: ScreenedRecord) -> bool:
+    """Return whether the record's conversation is held out, by a hash of its first question."""
+    return unit_interval("feedback", screened.opening) < cfg.held_out
+
+
+def rows_of(
+    cfg: FeedbackConfig,
+    records: Sequence[ScreenedRecord],
+    raters: Mapping[str, Rater],
+) -> tuple[dict[str, list[Row]], dict[str, int]]:
+    """Return ({file: rows}, how many records each use got). Every record has one use."""
     files: dict[str, list[Row]] = {"sft": [], "preferences": [], "thumbs": [], "held_out": []}
-    votes: list[Passed] = []
-    for one in kept:
-        record = one.record
-        row = {"id": one.key, "rater": one.rater, "weight": raters[one.rater].weight, "prompt": prompt_of(record.messages)}
-        if held_out(cfg, one):
-            files["held_out"].append(row | own_fields(one))
+    votes: list[ScreenedRecord] = []
+    for screened in records:
+        record = screened.record
+        row = {
+            "id": screened.key,
+            "rater": screened.rater,
+            "weight": raters[screened.rater].weight,
+            "prompt": prompt_of(record.messages),
+        }
+        if is_held_out(cfg, screened):
+            files["held_out"].append(row | judgement_fields(screened))
         elif isinstance(record, Vote):
-            votes.append(one)
+            votes.append(screened)
         elif record.correction:
             files["sft"].append(row | {"reply": record.correction, "instead_of": record.reply})
         else:
             files["thumbs"].append(row | {"reply": record.reply, "thumb": record.thumb})
-    files["preferences"], voted = preferences(votes, raters)
+    files["preferences"], decided_votes = preferences(votes, raters)
     uses = {name: len(files[name]) for name in ("sft", "thumbs", "held_out")}
-    return files, uses | {"preference_votes": voted, "undecided": len(votes) - voted}
+    uses |= {"preference_votes": decided_votes, "undecided": len(votes) - decided_votes}
+    return files, uses
 
 
-def preferences(votes: Iterable[Passed], raters: Mapping[str, Rater]) -> tuple[list[Row], int]:
-    """(rows by id, votes in them): of each two replies to one prompt the one with more weight behind it, by how much, at most 1.
+def preferences(votes: Iterable[ScreenedRecord], raters: Mapping[str, Rater]) -> tuple[list[Row], int]:
+    """Return (rows by id, number of votes in them).
 
-    Ties and "both bad" prefer nothing; nor does a pair on which people cancel each other out.
+    Of each two replies to one prompt the reply with more weight behind it is preferred, by the
+    difference in weight, at most 1. Ties and "both bad" prefer nothing; neither does a pair on which
+    the votes cancel out.
     """
-    groups: defaultdict[tuple[str, ...], list[Passed]] = defaultdict(list)
-    for one in votes:
-        if value_of(one) in ("first", "second"):
-            groups[thing_of(one)].append(one)
-    rows, voted = [], 0
-    for thing, group in groups.items():
-        lead = math.fsum(raters[one.rater].weight * (1 if value_of(one) == "first" else -1) for one in group)
-        if abs(lead) < DECIDED:
+    groups: defaultdict[tuple[str, ...], list[ScreenedRecord]] = defaultdict(list)
+    for vote in votes:
+        if judgement_of(vote) in ("first", "second"):
+            groups[judged_item(vote)].append(vote)
+    rows, decided_votes = [], 0
+    for item, group in groups.items():
+        lead = math.fsum(_signed_weight(vote, raters) for vote in group)
+        if abs(lead) < MIN_LEAD:
             continue
-        *_, first, second = thing
+        *_, first, second = item
         chosen, rejected = (first, second) if lead > 0 else (second, first)
-        key = name_digest("preference", *thing)
-        row = {"id": key, "prompt": prompt_of(group[0].record.messages), "chosen": chosen, "rejected": rejected}
-        rows.append(row | {"weight": round(min(1.0, abs(lead)), 4), "votes": len(group)})
-        voted += len(group)
-    return sorted(rows, key=lambda row: row["id"]), voted
+        rows.append(
+            {
+                "id": name_digest("preference", *item),
+                "prompt": prompt_of(group[0].record.messages),
+                "chosen": chosen,
+                "rejected": rejected,
+                "weight": round(min(1.0, abs(lead)), DIGITS),
+                "votes": len(group),
+            }
+        )
+        decided_votes += len(group)
+    return sorted(rows, key=lambda row: row["id"]), decided_votes
+
+
+def _signed_weight(vote: ScreenedRecord, raters: Mapping[str, Rater]) -> float:
+    """Return the rater's weight, negative for a vote against the reply that sorts first."""
+    weight = raters[vote.rater].weight
+    return weight if judgement_of(vote) == "first" else -weight
 
 
 def prompt_of(messages: Iterable[Message]) -> list[Row]:
     return [asdict(message) for message in messages]
 
 
-def own_fields(one: Passed) -> Row:
-    record = one.record
+def judgement_fields(screened: ScreenedRecord) -> Row:
+    """Return the fields of a held-out row that say how its replies were judged."""
+    record = screened.record
     if isinstance(record, Vote):
-        sides = {"left": record.left.text, "right": record.right.text, "choice": record.choice}
-        return {"kind": "vote", **sides, "left_model": record.left.model.digest, "right_model": record.right.model.digest}
-    said = {"reply": record.reply, "thumb": record.thumb, "correction": record.correction}
-    return {"kind": "rating", **said, "model": record.model.digest}
-
-
-def quarantine_of(refused: Iterable[Refused]) -> list[Row]:
-    rows = [{**one.line._asdict(), "reason": one.reason, "detail": one.detail} for one in refused]
-    return sorted(rows, key=lambda row: (row["source"].rpartition("#")[0], int(row["source"].rpartition("#")[2])))
-
-
-def table_of(cfg: FeedbackConfig, kept: Iterable[Passed], raters: Mapping[str, Rater]) -> list[Row]:
-    """One row per kept record for `check`; `text` is all that it says."""
-    return [
-        {
-            **{"id": one.key, "source": one.line.source, "kind": type(one.record).__name__, "rater": one.rater, "opening": one.opening},
-            **{"side": "held out" if held_out(cfg, one) else "training", "weight": raters[one.rater].weight},
-            "text": "\n".join(texts_of(one.record)),
+        return {
+            "kind": "vote",
+            "left": record.left.text,
+            "right": record.right.text,
+            "choice": record.choice,
+            "left_model": record.left.model.digest,
+            "right_model": record.right.model.digest,
         }
-        for one in kept
-    ]
-
-
-def totals_of(cfg: FeedbackConfig, report: Mapping[str, Any], kept: Sequence[Passed], raters: Mapping[str, Rater]) -> Row:
-    voices = [rater.weight * rater.kept for rater in raters.values()]
-    sides = [{one.opening for one in kept if held_out(cfg, one) is side} for side in (True, False)]
     return {
-        **{"lines": report["lines"], "accounted": report["kept"] + sum(report["quarantined"].values())},
-        "quarantined": 1 - report["kept"] / report["lines"],
-        **{f"agreement_{kind}": report["agreement"].get(kind, math.nan) for kind in ("thumbs", "votes")},
-        "voice": max(voices) / total if (total := math.fsum(voices)) and len(voices) > 1 else math.nan,
-        "on_both_sides": len(sides[0] & sides[1]),
+        "kind": "rating",
+        "reply": record.reply,
+        "thumb": record.thumb,
+        "correction": record.correction,
+        "model": record.model.digest,
     }
 
 
+def quarantine_of(refused: Iterable[RefusedLine]) -> list[Row]:
+    """Return the rows of quarantine.jsonl, in the order of files and lines."""
+    by_place = sorted(refused, key=lambda refusal: _place(refusal.line.source))
+    return [{**refusal.line._asdict(), "reason": refusal.reason, "detail": refusal.detail} for refusal in by_place]
+
+
+def _place(source: str) -> tuple[str, int]:
+    file, _, number = source.rpartition("#")
+    return file, int(number)
+
+
+def table_of(
+    cfg: FeedbackConfig,
+    records: Iterable[ScreenedRecord],
+    raters: Mapping[str, Rater],
+) -> list[Row]:
+    """Return one row per record for `check`; `text` holds all texts of the record."""
+    return [
+        {
+            "id": screened.key,
+            "source": screened.line.source,
+            "kind": type(screened.record).__name__,
+            "rater": screened.rater,
+            "opening": screened.opening,
+            "side": "held out" if is_held_out(cfg, screened) else "training",
+            "weight": raters[screened.rater].weight,
+            "text": "\n".join(texts_of(screened.record)),
+        }
+        for screened in records
+    ]
+
+
+def totals_of(
+    cfg: FeedbackConfig,
+    report: Mapping[str, Any],
+    records: Sequence[ScreenedRecord],
+    raters: Mapping[str, Rater],
+) -> Row:
+    """Return the figures of all records for `check`; a figure that is not defined is NaN."""
+    held_out = {record.opening for record in records if is_held_out(cfg, record)}
+    training = {record.opening for record in records if not is_held_out(cfg, record)}
+    return {
+        "lines": report["lines"],
+        "accounted": report["kept"] + sum(report["quarantined"].values()),
+        "quarantined": 1 - report["kept"] / report["lines"],
+        "agreement_thumbs": report["agreement"].get("thumbs", math.nan),
+        "agreement_votes": report["agreement"].get("votes", math.nan),
+        "voice": _loudest_voice(raters),
+        "on_both_sides": len(held_out & training),
+    }
+
+
+def _loudest_voice(raters: Mapping[str, Rater]) -> float:
+    """Return the largest share of all weight that one person has; NaN where there are not several people."""
+    voices = [rater.weight * rater.kept for rater in raters.values()]
+    total = math.fsum(voices)
+    if not total or len(voices) < 2:
+        return math.nan
+    return max(voices) / total
+
+
 def limits_of(cfg: FeedbackConfig) -> dict[str, float]:
-    return {key: getattr(cfg, key) for key in ("max_quarantined", "min_agreement", "max_voice")}
+    """Return the limits above or below which `check` warns."""
+    return {key: getattr(cfg, key) for key in LIMITS}

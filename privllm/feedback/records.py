@@ -1,9 +1,11 @@
-"""What people said of replies, as it lies in data/feedback: one JSON object per line, keys as the fields below.
+"""Ratings and votes as they are stored in data/feedback: one JSON object per line, keys as the fields below.
 
-    ratings.jsonl   Rating   a thumb, a written correction and a reason for one reply; a later line with the same `id` replaces an earlier
+    ratings.jsonl   Rating   a thumb, a written correction and a reason for one reply;
+                             a later line with the same `id` replaces an earlier one
     votes.jsonl     Vote     which of two blind replies to the same messages was better
 
-It defines, reads and checks; `serve.feedback_export` writes. Nobody is named but by the pseudonym that was typed, or a token's name.
+Records are defined, read and checked here; `serve.feedback_export` writes them. People are named only
+by the pseudonym that they typed, or by their access token's name.
 """
 
 import json
@@ -28,7 +30,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Model:
-    """Which model spoke: equal digests are equal weights."""
+    """The model that replied: equal digests are equal weights."""
 
     name: str
     revision: str  # git commit it was fetched from; "" where it was served from a folder or another server
@@ -37,7 +39,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How the reply was drawn."""
+    """Sampling parameters of a reply."""
 
     temperature: float
     top_p: float
@@ -52,16 +54,16 @@ class Rating:
     rater: str
     time: str  # ISO 8601, UTC
     model: Model
-    messages: tuple[Message, ...]  # what the model was given, the last one the person's
-    reply: str  # what it said, as far as it came
+    messages: tuple[Message, ...]  # what the model was given, the last one is the person's
+    reply: str  # of the model; incomplete if it was cancelled
     decoding: Decoding
-    thumb: Thumb  # "" where none was given
-    correction: str  # what it should have said; "" where nothing was written
+    thumb: Thumb  # "" if there was none
+    correction: str  # what the model should have said; "" if nothing was written
     reason: str
 
 
 @dataclass(frozen=True)
-class Reply:
+class ModelReply:
     model: Model
     text: str
 
@@ -72,32 +74,39 @@ class Vote:
     rater: str
     time: str
     messages: tuple[Message, ...]
-    left: Reply  # as the voter saw them
-    right: Reply
+    left: ModelReply  # as the voter saw them
+    right: ModelReply
     decoding: Decoding
     choice: Choice
     reason: str
 
 
 def to_line(record: Rating | Vote) -> str:
-    """One line of JSON, without the line end."""
+    """Return one line of JSON, without the line end."""
     return json.dumps(asdict(record), ensure_ascii=False, allow_nan=False)
 
 
 def from_plain(schema: type[Record], plain: Any, where: str = "") -> Record:
-    """`schema` filled from plain values, no field missing, unknown, or of another type. Raises ValueError that names the field."""
+    """Return a `schema` filled from plain values.
+
+    Raises ValueError, which names the field, if a field is missing, unknown, or of another type.
+    """
     if not isinstance(plain, Mapping):
         raise ValueError(f"`{where or 'record'}` must be an object")
     hints = _hints(schema)  # type: ignore[arg-type]
     names = [field.name for field in fields(schema)]  # type: ignore[arg-type]
-    for name in (*sorted(set(plain) - set(names)), *(name for name in names if name not in plain)):
-        raise ValueError(f"`{_dotted(where, name)}` is {'missing' if name in names else 'unknown'}")
-    return schema(**{name: _value(hints[name], plain[name], _dotted(where, name)) for name in names})
+    for name in sorted(set(plain) - set(names)):
+        raise ValueError(f"`{_dotted(where, name)}` is unknown")
+    for name in names:
+        if name not in plain:
+            raise ValueError(f"`{_dotted(where, name)}` is missing")
+    values = {name: _value(hints[name], plain[name], _dotted(where, name)) for name in names}
+    return schema(**values)
 
 
 @cache
 def _hints(schema: type) -> dict[str, Any]:
-    return get_type_hints(schema)  # half of the time that a record takes
+    return get_type_hints(schema)  # half of the time that reading a record takes
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
@@ -106,13 +115,16 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
             raise ValueError(f"`{where}` must be a list")
-        return tuple(_value(get_args(hint)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+        item_hint = get_args(hint)[0]
+        return tuple(_value(item_hint, item, f"{where}[{i}]") for i, item in enumerate(value))
     if get_origin(hint) is Literal:
-        if value not in get_args(hint):
-            raise ValueError(f"`{where}` must be one of {', '.join(map(repr, get_args(hint)))}")
+        choices = get_args(hint)
+        if value not in choices:
+            raise ValueError(f"`{where}` must be one of {', '.join(map(repr, choices))}")
         return value
-    allowed = (int, float) if hint is float else (hint,)
-    if not isinstance(value, allowed) or (isinstance(value, bool) and hint is not bool):
+    allowed_types = (int, float) if hint is float else (hint,)
+    is_unwanted_bool = isinstance(value, bool) and hint is not bool
+    if is_unwanted_bool or not isinstance(value, allowed_types):
         raise ValueError(f"`{where}` must be of type {hint.__name__}")
     return hint(value)
 
@@ -122,25 +134,27 @@ def _dotted(where: str, name: str) -> str:
 
 
 def read_ratings(path: Path) -> list[Rating]:
-    """The last edition of every rating, in the order in which replies were first rated; none where there is no file.
+    """Return the last edition of every rating, in the order in which replies were first rated.
 
-    Raises UserError that names the line of what is no rating.
+    There are none if there is no file. Raises UserError, which names the line, for a malformed rating.
     """
     return list({rating.id: rating for rating in _read(Rating, path)}.values())
 
 
 def read_votes(path: Path) -> list[Vote]:
-    """Every vote, in the order of the file; none where there is no file. Raises UserError as `read_ratings` does."""
+    """Return every vote, in the order of the file, as `read_ratings` does."""
     return list({vote.id: vote for vote in _read(Vote, path)}.values())
 
 
 def _read(schema: type[Record], path: Path) -> list[Record]:
     if not path.is_file():
         return []
-    found = []
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):  # of bytes: text would be cut at U+2028 too
+    records = []
+    lines = path.read_bytes().splitlines()  # bytes, since text would be split at U+2028 too
+    for number, line in enumerate(lines, 1):
         try:
-            found.append(from_plain(schema, json.loads(line)))
+            records.append(from_plain(schema, json.loads(line)))
         except ValueError as error:
-            raise UserError(f"{path}, line {number} is no {schema.__name__.lower()}: {error}. Mend or delete the line.") from error
-    return found
+            kind = schema.__name__.lower()
+            raise UserError(f"{path}, line {number} is no {kind}: {error}. Fix or delete the line.") from error
+    return records

@@ -1,9 +1,11 @@
-"""One rating or vote through the door: texts tidied and without personal data, and refused where they carry an attack or nothing.
+"""Screening of one rating or vote: texts are cleaned, and records with attacks or without content refused.
 
-The door (`Tidy`, `LeftOver`) is given, since rooms do not import each other: it is the one that documents go through. Markup is never
-executed and our own tokenizer cannot be injected; but what is learnt is said again, to a page or to another model, so these are refused:
-control tokens of any chat format, and active HTML. HTML within code (a fence, or back ticks) is a sample and is kept; control tokens are
-refused there too. Control characters and invisible ones are removed, as from documents.
+`CleanText` and `CountPersonalData` are passed in, since rooms do not import each other: they are the
+functions that documents go through. Markup is never executed and our own tokenizer cannot be
+injected, but what is learnt is repeated, to a page or to another model. So these are refused:
+control tokens of any chat format, and active HTML. HTML within code (a fence, or back ticks) is a
+sample and is kept; control tokens are refused there too. Control characters and invisible ones are
+removed, as from documents.
 """
 
 import re
@@ -13,14 +15,15 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from privllm.core.seed import name_digest
-from privllm.feedback.reading import Entry, Line, Refused
-from privllm.feedback.records import Message, Rating, Reply, Vote
+from privllm.feedback.reading import ParsedLine, RefusedLine, SourceLine
+from privllm.feedback.records import Message, ModelReply, Rating, Vote
 
-Tidy = Callable[[str], tuple[str, dict[str, int]]]  # text -> (text, how many placeholders of each kind)
-LeftOver = Callable[[str], dict[str, int]]  # text -> how much personal data of each kind is still in it
+CleanText = Callable[[str], tuple[str, dict[str, int]]]  # text -> (text, number of placeholders of each kind)
+CountPersonalData = Callable[[str], dict[str, int]]  # text -> amount of personal data of each kind that is still in it
+RefusalReason = tuple[str, str]  # reason, detail
 
 CONTROL_TOKEN = re.compile(r"<[|｜][\w▁/ -]{1,40}[|｜]>|</?(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>")
-# What people send may not cost more than its length, and padding it may not hide anything: where a quantifier has no bound it is
+# Matching takes time linear in the text, and padding hides nothing: a quantifier without a bound is
 # possessive, or cannot pass the next place at which a match could begin.
 HANDLERS = "abort|animation|before|blur|change|click|copy|drag|drop|error|focus|input|key|load|mouse|paste|pointer|submit|toggle|touch"
 ACTIVE_HTML = re.compile(
@@ -31,59 +34,78 @@ ACTIVE_HTML = re.compile(
 CODE = re.compile(r"^[ \t]*+(`{3,}+|~{3,}+)[^\n]*+\n.*?(?:^[ \t]*+\1|\Z)|(?<!`)`[^`\n]++`(?!`)", re.DOTALL | re.MULTILINE)
 
 
-class Passed(NamedTuple):
-    line: Line
+class ScreenedRecord(NamedTuple):
+    line: SourceLine
     key: str  # 32 hexadecimal digits of kind, rater and id
-    rater: str  # a pseudonym: 16 hexadecimal digits of what the person was called
+    rater: str  # a pseudonym: 16 hexadecimal digits of the person's name
     opening: str  # 32 hexadecimal digits of the conversation's first question; it decides the split
-    record: Rating | Vote  # with tidy texts
+    record: Rating | Vote  # with cleaned texts
     placeholders: Counter[str]
 
 
-def screen(entry: Entry, tidy: Tidy, left_over: LeftOver) -> Passed | Refused:
-    """`entry` without personal data, or why it is refused.
+def screen(
+    parsed: ParsedLine,
+    clean_text: CleanText,
+    count_personal_data: CountPersonalData,
+) -> ScreenedRecord | RefusedLine:
+    """Return the record without personal data, or why it is refused.
 
-    `left_over` is the second pair of eyes: it refuses a record where the build's validation would stop for all of them.
+    `count_personal_data` is a second check: it refuses a record for which the build's validation
+    would stop the build.
     """
     placeholders: Counter[str] = Counter()
 
     def clean(text: str) -> str:
-        text, found = tidy(text)
-        placeholders.update(found)
-        return text
+        cleaned, counts = clean_text(text)
+        placeholders.update(counts)
+        return cleaned
 
-    record = with_texts(entry.record, clean)
-    if fault := markup_of(record) or emptiness_of(record) or leftovers_of(record, left_over):
-        return Refused(entry.line, *fault)
-    first = next(message.content for message in record.messages if message.role == "user")
+    record = with_texts(parsed.record, clean)
+    refusal = markup_of(record) or emptiness_of(record) or leftovers_of(record, count_personal_data)
+    if refusal:
+        return RefusedLine(parsed.line, *refusal)
+    first_question = next(message.content for message in record.messages if message.role == "user")
     kind = type(record).__name__
-    return Passed(
-        entry.line,
+    return ScreenedRecord(
+        parsed.line,
         name_digest(kind, record.rater, record.id),
         name_digest("rater", record.rater)[:16],
-        name_digest("opening", " ".join(first.casefold().split())),
+        name_digest("opening", " ".join(first_question.casefold().split())),
         record,
         placeholders,
     )
 
 
 def with_texts(record: Rating | Vote, change: Callable[[str], str]) -> Rating | Vote:
+    """Return a copy of the record with `change` applied to every text."""
     messages = tuple(Message(message.role, change(message.content)) for message in record.messages)
     if isinstance(record, Vote):
-        left, right = (Reply(side.model, change(side.text)) for side in (record.left, record.right))
-        return replace(record, messages=messages, left=left, right=right, reason=change(record.reason))
-    correction, reason = change(record.correction), change(record.reason)
-    return replace(record, messages=messages, reply=change(record.reply), correction=correction, reason=reason)
+        return replace(
+            record,
+            messages=messages,
+            left=ModelReply(record.left.model, change(record.left.text)),
+            right=ModelReply(record.right.model, change(record.right.text)),
+            reason=change(record.reason),
+        )
+    return replace(
+        record,
+        messages=messages,
+        reply=change(record.reply),
+        correction=change(record.correction),
+        reason=change(record.reason),
+    )
 
 
 def texts_of(record: Rating | Vote) -> list[str]:
-    """Every text that is anybody's words."""
-    said = [message.content for message in record.messages]
-    own = [record.left.text, record.right.text] if isinstance(record, Vote) else [record.reply, record.correction]
-    return [*said, *own, record.reason]
+    """Return every text of the record that a person or a model wrote."""
+    messages = [message.content for message in record.messages]
+    if isinstance(record, Vote):
+        return [*messages, record.left.text, record.right.text, record.reason]
+    return [*messages, record.reply, record.correction, record.reason]
 
 
-def markup_of(record: Rating | Vote) -> tuple[str, str] | None:
+def markup_of(record: Rating | Vote) -> RefusalReason | None:
+    """Return why the record is refused if a text holds a control token or active HTML."""
     for text in texts_of(record):
         if "<" not in text and "[" not in text and "=" not in text:
             continue
@@ -94,16 +116,23 @@ def markup_of(record: Rating | Vote) -> tuple[str, str] | None:
     return None
 
 
-def leftovers_of(record: Rating | Vote, left_over: LeftOver) -> tuple[str, str] | None:
-    found = sorted({kind for text in texts_of(record) for kind, count in left_over(text).items() if count})
-    return ("personal_data", f"still in it: {', '.join(found)}") if found else None
+def leftovers_of(record: Rating | Vote, count_personal_data: CountPersonalData) -> RefusalReason | None:
+    """Return why the record is refused if a text still holds personal data."""
+    kinds: set[str] = set()
+    for text in texts_of(record):
+        counts = count_personal_data(text)
+        kinds.update(kind for kind, count in counts.items() if count)
+    if not kinds:
+        return None
+    return "personal_data", f"still in it: {', '.join(sorted(kinds))}"
 
 
-def emptiness_of(record: Rating | Vote) -> tuple[str, str] | None:
-    users = [message for message in record.messages if message.role == "user"]
-    if not users or record.messages[-1].role != "user":
+def emptiness_of(record: Rating | Vote) -> RefusalReason | None:
+    """Return why the record is refused if it has no question or no judgement."""
+    questions = [message.content for message in record.messages if message.role == "user"]
+    if not questions or record.messages[-1].role != "user":
         return "no_prompt", "the last message is not a person's"
-    if not all(message.content.strip() for message in users):
+    if not all(question.strip() for question in questions):
         return "empty", "a person's message is empty"
     if isinstance(record, Vote):
         if record.left.text == record.right.text:

@@ -211,15 +211,15 @@ def _decode_packed(batches: list[pa.RecordBatch], tokenizer: Path) -> Iterator[s
 
     Rows overlap by one token, and boundaries separate documents.
     """
-    from privllm.tokens.vocabulary import BOUNDARY
+    from privllm.core.special_tokens import END_OF_TEXT
 
     chunks: list[np.ndarray] = []
     for batch in batches:
         if "input_ids" in batch.schema.names and len(batch):
             chunks.append(_without_overlap(batch.column("input_ids"), keep_first=not chunks))
     stream = np.concatenate(chunks or [np.zeros(0, np.int32)])
-    for chunk in np.split(stream, np.flatnonzero(stream == BOUNDARY)):
-        tokens = chunk[chunk != BOUNDARY]
+    for chunk in np.split(stream, np.flatnonzero(stream == END_OF_TEXT)):
+        tokens = chunk[chunk != END_OF_TEXT]
         if len(tokens):
             yield _encoder(tokenizer).decode(tokens)
 

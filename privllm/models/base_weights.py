@@ -15,9 +15,9 @@ from transformers import PreTrainedModel
 
 from privllm.core.base_model import NOTE
 from privllm.core.errors import UserError
+from privllm.core.special_tokens import END_OF_TEXT, PAD
 from privllm.models.family_model import FamilyModel
 from privllm.models.loading import MODELS, config_of, context_of, read_weights
-from privllm.models.special_tokens import END_OF_TEXT, PAD
 
 
 def open_start(

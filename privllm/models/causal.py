@@ -16,10 +16,11 @@ from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from privllm.core.families import CAUSAL
 from privllm.core.seed import seed_of
+from privllm.core.special_tokens import END_OF_TEXT, PAD
 from privllm.models.attention import FUSED_CAUSAL
 from privllm.models.config import CausalConfig
 from privllm.models.family_model import FamilyModel
-from privllm.models.special_tokens import END_OF_TEXT, IGNORED, PAD
+from privllm.models.vocabulary import IGNORED
 
 HeadLoss = Callable[[Tensor, Tensor, Tensor, str], Tensor]
 

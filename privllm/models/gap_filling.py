@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from privllm.core.special_tokens import END_OF_TEXT, MASK
 from privllm.models.seq2seq import SENTINELS
 from privllm.models.span_corruption import cut_out
-from privllm.models.special_tokens import END_OF_TEXT, MASK
 
 Gaps = list[tuple[int, int]]
 GapFiller = Callable[[PreTrainedModel, np.ndarray, Gaps], list[np.ndarray]]  # of a model, a row and its gaps

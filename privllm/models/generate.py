@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from privllm.core.params import require
-from privllm.models.special_tokens import END_OF_TEXT, MARKS
+from privllm.core.special_tokens import END_OF_TEXT, MARKS
 
 
 @dataclass

@@ -15,9 +15,10 @@ from transformers import AutoModelForMaskedLM, ModernBertConfig, ModernBertForMa
 
 from privllm.core.families import MASKED
 from privllm.core.seed import seed_of
+from privllm.core.special_tokens import END_OF_TEXT, PAD
 from privllm.models.config import MaskedConfig
 from privllm.models.family_model import FamilyModel
-from privllm.models.special_tokens import END_OF_TEXT, IGNORED, PAD
+from privllm.models.vocabulary import IGNORED
 
 
 def build_masked(cfg: MaskedConfig, vocabulary: int, context: int, seed: int) -> ModernBertForMaskedLM:

@@ -14,10 +14,10 @@ import numpy as np
 
 from privllm.core.params import require
 from privllm.core.records import POS_TAGS
-from privllm.models.special_tokens import END_OF_TEXT, MASK
+from privllm.core.special_tokens import END_OF_TEXT, MASK, SPECIAL_TOKENS
 
 MASKED_SHARE, RANDOM_SHARE = 0.8, 0.1
-SPECIALS = 6  # ids below are not text, and never put into one by chance
+SPECIALS = len(SPECIAL_TOKENS)  # ids below are not text, and never put into one by chance
 LETTER, DIGIT, OTHER = 1, 2, 0
 
 

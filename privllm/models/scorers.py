@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from privllm.core.special_tokens import MASK, PAD
 from privllm.models.config import CorruptionConfig
 from privllm.models.seq2seq import SENTINELS
 from privllm.models.span_corruption import cut_out, holes
-from privllm.models.special_tokens import MASK, PAD
 
 PASSES = 3
 

@@ -18,9 +18,10 @@ from transformers import AutoModelForSeq2SeqLM, GenerationConfig, T5Config, T5Fo
 
 from privllm.core.families import SEQ2SEQ
 from privllm.core.seed import seed_of
+from privllm.core.special_tokens import END_OF_TEXT, PAD
 from privllm.models.config import Seq2SeqConfig
 from privllm.models.family_model import FamilyModel
-from privllm.models.special_tokens import END_OF_TEXT, IGNORED, PAD
+from privllm.models.vocabulary import IGNORED
 
 SENTINELS = 100  # as T5 has
 EMBEDDING = 0.02  # standard deviation of Qwen3's and ModernBERT's embeddings at the start

@@ -10,9 +10,9 @@ of one length and labels of one length and nothing is padded. Which ones, a rand
 
 import numpy as np
 
+from privllm.core.special_tokens import END_OF_TEXT
 from privllm.models.config import CorruptionConfig
 from privllm.models.seq2seq import SENTINELS, sentinel
-from privllm.models.special_tokens import END_OF_TEXT
 
 
 def counts(cfg: CorruptionConfig, length: int) -> tuple[int, int]:

@@ -20,8 +20,8 @@ from transformers import AutoModelForSequenceClassification, AutoModelForTokenCl
 
 from privllm.core.families import TRAITS
 from privllm.core.seed import seed_of
+from privllm.core.special_tokens import PAD
 from privllm.models.loading import MODELS, attention_of, build, config_of, context_of, read_weights
-from privllm.models.special_tokens import PAD
 
 HEADS = {"classification": AutoModelForSequenceClassification, "tokens": AutoModelForTokenClassification}
 

@@ -20,7 +20,7 @@ from starlette.concurrency import run_in_threadpool
 
 from privllm.feedback.arena import Sides, sides
 from privllm.feedback.ranking import ranking
-from privllm.feedback.records import Choice, Decoding, Reply, Vote
+from privllm.feedback.records import Choice, Decoding, ModelReply, Vote
 from privllm.serve.auth import utc_now
 from privllm.serve.chat_api import (
     MAX_CHARACTERS,
@@ -131,8 +131,8 @@ def _vote(match: Match, payload: VoteRequest, engines: Sequence[Engine], rater: 
         rater=rater,
         time=utc_now(),
         messages=match.request.messages or (),
-        left=Reply(engines[left_index].served.model, match.texts["left"]),
-        right=Reply(engines[right_index].served.model, match.texts["right"]),
+        left=ModelReply(engines[left_index].served.model, match.texts["left"]),
+        right=ModelReply(engines[right_index].served.model, match.texts["right"]),
         decoding=Decoding(settings.temperature, settings.top_p, settings.max_tokens, settings.seed),
         choice=payload.choice,
         reason=payload.reason,

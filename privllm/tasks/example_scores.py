@@ -1,6 +1,6 @@
-"""What every held-out example of a task gave, kept so that the next revision's model can be compared on the same ones.
+"""Scores of every held-out example of a task, stored so that the next model is compared on the same examples.
 
-An example and its group are digests: what it says, and of which document, stays behind.
+Examples and groups are stored as digests, which reveal neither texts nor documents.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,36 +23,55 @@ SCORED = pa.schema(
 
 
 class Shared(NamedTuple):
-    """A score of both models, on the examples that both were asked."""
+    """A score of both models, on the examples that both have answered."""
 
     old: Score
     new: Score
     groups: list[str]
 
 
-def table_of(scores: Mapping[str, Score], answered: Sequence[int], examples: Sequence[Example]) -> pa.Table:
-    """SCORED; a score is of all examples, or of those that were `answered` in words."""
+def table_of(
+    scores: Mapping[str, Score],
+    answered: Sequence[int],
+    examples: Sequence[Example],
+) -> pa.Table:
+    """Return SCORED.
+
+    A score is of all examples, or of those at the indices `answered`, which were answered in words.
+    """
     rows = []
+    answered_examples = [examples[i] for i in answered]
     for name, score in sorted(scores.items()):
-        of = examples if len(score.over) == len(examples) else [examples[i] for i in answered]
-        for example, over, under in zip(of, score.over, score.under, strict=True):
-            names = {"example": name_digest("example", example.id, repr(example.content)), "group": name_digest("group", example.group)}
-            rows.append({"score": name, **names, "over": float(over), "under": float(under)})
+        scored_examples = examples if len(score.over) == len(examples) else answered_examples
+        for example, over, under in zip(scored_examples, score.over, score.under, strict=True):
+            row = {
+                "score": name,
+                "example": name_digest("example", example.id, repr(example.content)),
+                "group": name_digest("group", example.group),
+                "over": float(over),
+                "under": float(under),
+            }
+            rows.append(row)
     return pa.Table.from_pylist(rows, SCORED)
 
 
 def shared(old: Path, new: Path) -> dict[str, Shared]:
-    """{score: what both files have of it}; a score of no common example is left out."""
-    before = {(row["score"], row["example"]): row for row in read_table(old).to_pylist()}
-    found: dict[str, list[tuple[dict, dict]]] = {}
+    """Return {score: its values of the examples in both files}; a score without common examples is left out."""
+    earlier_rows = {(row["score"], row["example"]): row for row in read_table(old).to_pylist()}
+    pairs: dict[str, list[tuple[dict, dict]]] = {}
     for row in read_table(new).to_pylist():
-        if (row["score"], row["example"]) in before:
-            found.setdefault(row["score"], []).append((before[row["score"], row["example"]], row))
-    return {
-        name: Shared(_score([a for a, _ in rows]), _score([b for _, b in rows]), [b["group"] for _, b in rows])
-        for name, rows in found.items()
-    }
+        earlier_row = earlier_rows.get((row["score"], row["example"]))
+        if earlier_row:
+            pairs.setdefault(row["score"], []).append((earlier_row, row))
+    return {name: _shared_score(row_pairs) for name, row_pairs in pairs.items()}
+
+
+def _shared_score(row_pairs: Sequence[tuple[dict, dict]]) -> Shared:
+    earlier_rows, later_rows = zip(*row_pairs, strict=True)
+    return Shared(_score(earlier_rows), _score(later_rows), [row["group"] for row in later_rows])
 
 
 def _score(rows: Sequence[dict]) -> Score:
-    return Score(np.array([row["over"] for row in rows]), np.array([row["under"] for row in rows]))
+    over = np.array([row["over"] for row in rows])
+    under = np.array([row["under"] for row in rows])
+    return Score(over, under)

@@ -1,59 +1,73 @@
-"""Sentences and the parts of speech of their words, as `annotate` found them: examples of the kind tokens.
+"""Examples of the kind tokens: sentences and the parts of speech of their words, from annotations.
 
     "Return the list." -> {"tokens": ["Return", null, "list", "."], "labels": ["O", "B-DET", "O", "O"]}      hidden: 0.2
                           {"tokens": ["Return", "the", "list", "."], "labels": ["B-VERB", "B-DET", "B-NOUN", "O"]}    hidden: 0
 
-A sentence is what hangs on one root. Where words are hidden, only the rest of the sentence can tell what they are. Which words those are
-is a function of the sentence alone, so a sentence that stands in many documents is one example. White space is no word; marks and
-symbols have no label and are never hidden. It reads annotations and makes none.
+A sentence is all tokens with one root. Where words are hidden, only the rest of the sentence can tell
+what they are. Which words are hidden is a function of the sentence alone, so a sentence that occurs
+in many documents is one example. White space is not a word; punctuation and symbols have no label and
+are never hidden. Annotations are read here, not made.
 """
-
-from typing import Any
 
 from privllm.core.bio_labels import OUTSIDE
 from privllm.core.seed import name_digest
+from privllm.tasks.config import JsonLine, PlacedExample
 
 UNLABELLED = {"PUNCT", "SYM", "SPACE", "X"}
 
-Line = dict[str, Any]
 
+def examples_of_grammar(hidden: float, text: str, annotation: JsonLine) -> list[PlacedExample]:
+    """Return (number of the sentence, fields of the example) for the sentences of one document.
 
-def examples_of_grammar(hidden: float, text: str, annotation: Line) -> list[tuple[int, Line]]:
-    """(number of the sentence, the example's own part of its line) of one annotated document; `annotation` is its row of ANNOTATIONS."""
-    words = [text[start:end] for start, end in zip(annotation["token_start"], annotation["token_end"], strict=True)]
-    made = []
+    `annotation` is the document's row of ANNOTATIONS, and `hidden` the share of words to hide.
+    """
+    offsets = zip(annotation["token_start"], annotation["token_end"], strict=True)
+    words = [text[start:end] for start, end in offsets]
+    tags = annotation["pos"]
+    examples = []
     for number, sentence in enumerate(sentences_of(annotation["head"])):
         places = [place for place in sentence if words[place].strip()]
-        example = _example(hidden, [words[place] for place in places], [annotation["pos"][place] for place in places])
+        example = _example(hidden, [words[place] for place in places], [tags[place] for place in places])
         if example:
-            made.append((number, example))
-    return made
+            examples.append((number, example))
+    return examples
 
 
 def sentences_of(heads: list[int]) -> list[list[int]]:
-    """Places of the tokens of each sentence; `heads` has the place of each token's head, a root's is its own."""
+    """Return the places of the tokens of each sentence.
+
+    `heads` has the place of each token's head; a root is its own head.
+    """
     sentences: list[list[int]] = []
-    before = -1
+    previous_root = -1
     for place in range(len(heads)):
         root = place
         while heads[root] != root:
             root = heads[root]
-        if root != before:
+        if root != previous_root:
             sentences.append([])
         sentences[-1].append(place)
-        before = root
+        previous_root = root
     return sentences
 
 
-def _example(hidden: float, words: list[str], tags: list[str]) -> Line | None:
-    """None where no word has a label."""
-    labelled = [place for place, tag in enumerate(tags) if tag not in UNLABELLED and any(map(str.isalnum, words[place]))]
+def _example(hidden: float, words: list[str], tags: list[str]) -> JsonLine | None:
+    """Return the fields of an example; None where no word has a label."""
+    labelled = [place for place, tag in enumerate(tags) if _has_label(words[place], tag)]
     if hidden and labelled:
         sentence = " ".join(words)
-        lots = sorted(labelled, key=lambda place: name_digest(sentence, place))
-        labelled = lots[: max(1, round(hidden * len(lots)))]
+        by_hash = sorted(labelled, key=lambda place: name_digest(sentence, place))
+        labelled = by_hash[: max(1, round(hidden * len(by_hash)))]
     if not labelled:
         return None
-    asked = set(labelled)
-    tokens = [None if hidden and place in asked else word for place, word in enumerate(words)]
-    return {"tokens": tokens, "labels": [f"B-{tag}" if place in asked else OUTSIDE for place, tag in enumerate(tags)]}
+    tokens: list[str | None] = list(words)
+    labels = [OUTSIDE] * len(words)
+    for place in labelled:
+        labels[place] = f"B-{tags[place]}"
+        if hidden:
+            tokens[place] = None
+    return {"tokens": tokens, "labels": labels}
+
+
+def _has_label(word: str, tag: str) -> bool:
+    return tag not in UNLABELLED and any(map(str.isalnum, word))

@@ -1,8 +1,9 @@
-"""Which examples train, which choose, which judge.
+"""Split of a dataset's examples into train, validation and test.
 
-Where the file says so, it decides. Otherwise the split is a pure function of the example's group, by default a hash of its input:
-growth moves nothing, and equal inputs share a split. In either case no input that is trained on judges: such a held-out copy leaves,
-and is counted. It balances nothing.
+Where the file names splits, it decides. Otherwise the split is a pure function of the example's group,
+by default a hash of its input: a growing dataset moves no example, and equal inputs share a split. In
+either case an input that is trained on is not evaluated: a held-out copy is removed and counted.
+Classes are not balanced.
 """
 
 from dataclasses import dataclass
@@ -24,32 +25,49 @@ class Divided:
 
 
 def divide(dataset: Dataset, cfg: SplitConfig) -> Divided:
-    """Raises UserError for an empty split, one class only, or a held-out label that training never sees."""
-    parts: dict[str, list[Example]] = {split: [] for split in SPLITS}
+    """Return the examples of each split.
+
+    Raises UserError for an empty split, a single class, or a held-out label that training never sees.
+    """
+    by_split: dict[str, list[Example]] = {split: [] for split in SPLITS}
     for example in dataset.examples:
-        parts[example.split or split_of(cfg, example.group)].append(example)
-    taken: set[str] = set()
+        by_split[example.split or split_of(cfg, example.group)].append(example)
+    by_split = _without_copies(by_split)
+    _require_every_split(dataset, by_split)
+    labels: set[str] = set()
+    for example in by_split["train"]:
+        labels |= labels_of(example)
+    _check_labels(dataset, by_split, labels)
+    counts = {split: len(by_split[split]) for split in SPLITS}
+    example_count = len(dataset.examples)
+    counts |= {"examples": example_count, "seen_before": example_count - sum(counts.values())}
+    balance(example_count, counts["seen_before"], *(counts[split] for split in SPLITS))
+    train, validation, test = (tuple(by_split[split]) for split in SPLITS)
+    return Divided(train, validation, test, tuple(sorted(labels)), counts)
+
+
+def _without_copies(by_split: dict[str, list[Example]]) -> dict[str, list[Example]]:
+    """Return the examples without those whose input is in an earlier split."""
+    seen_inputs: set[str] = set()
+    unique: dict[str, list[Example]] = {}
+    for split, examples in by_split.items():
+        inputs = [input_of(example.content) for example in examples]
+        unique[split] = [example for example, text in zip(examples, inputs, strict=True) if text not in seen_inputs]
+        seen_inputs.update(inputs)
+    return unique
+
+
+def _require_every_split(dataset: Dataset, by_split: dict[str, list[Example]]) -> None:
+    remedy = "raise the shares of the split in params.yaml"
+    if dataset.examples[0].split:
+        remedy = "fix their `split`"
     for split in SPLITS:
-        own = {input_of(example.content) for example in parts[split]}
-        parts[split] = [example for example in parts[split] if input_of(example.content) not in taken]
-        taken |= own
-    for split in SPLITS:
-        if not parts[split]:
-            raise UserError(
-                f"{dataset.path} leaves no example for {split} ({len(dataset.examples)} in all): add examples, "
-                f"or {'mend their `split`' if dataset.examples[0].split else 'raise the shares of the split in params.yaml'}."
-            )
-    labels = tuple(sorted({label for example in parts["train"] for label in labels_of(example)}))
-    _check(dataset, parts, labels)
-    counts = {split: len(parts[split]) for split in SPLITS}
-    counts |= {"examples": len(dataset.examples), "seen_before": len(dataset.examples) - sum(counts.values())}
-    balance(counts["examples"], counts["seen_before"], *(counts[split] for split in SPLITS))
-    train, validation, test = (tuple(parts[split]) for split in SPLITS)
-    return Divided(train, validation, test, labels, counts)
+        if not by_split[split]:
+            raise UserError(f"{dataset.path} leaves no example for {split} ({len(dataset.examples)} in all): add examples, or {remedy}.")
 
 
 def labels_of(example: Example) -> set[str]:
-    """The class, or the entity types, of an example."""
+    """Return the class, or the entity types, of an example; none for the other kinds."""
     match example.content:
         case Classified(_, label):
             return {label}
@@ -58,20 +76,24 @@ def labels_of(example: Example) -> set[str]:
     return set()
 
 
-def _check(dataset: Dataset, parts: dict[str, list[Example]], labels: tuple[str, ...]) -> None:
+def _check_labels(dataset: Dataset, by_split: dict[str, list[Example]], labels: set[str]) -> None:
+    if dataset.kind not in ("classification", "tokens"):
+        return
+    first_line = by_split["train"][0].line
     if dataset.kind == "classification" and len(labels) < 2:
+        (label,) = labels
         raise UserError(
-            f"{dataset.path} has one class only in its training part ({labels[0]}, from line {parts['train'][0].line} on): "
+            f"{dataset.path} has one class only in its training part ({label}, from line {first_line} on): "
             "there is nothing to tell apart; add examples of another."
         )
-    if dataset.kind == "tokens" and not labels:
+    if not labels:
         raise UserError(
-            f"{dataset.path} marks no entity in its training part (from line {parts['train'][0].line} on, all labels are O): "
-            "there is nothing to find; add examples with entities."
+            f"{dataset.path} marks no entity in its training part (from line {first_line} on, all labels "
+            "are O): there is nothing to find; add examples with entities."
         )
     for split in SPLITS[1:]:
-        for example in parts[split]:
-            if dataset.kind in ("classification", "tokens") and (unknown := sorted(labels_of(example) - set(labels))):
-                raise line_error(
-                    dataset, example, f"the label {unknown[0]} is in the {split} part, but no example to train on has it; add some that do"
-                )
+        for example in by_split[split]:
+            unknown = sorted(labels_of(example) - labels)
+            if unknown:
+                fault = f"the label {unknown[0]} is in the {split} part, but no example to train on has it; add some that do"
+                raise line_error(dataset, example, fault)

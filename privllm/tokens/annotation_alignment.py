@@ -1,11 +1,12 @@
-"""From annotations of characters to tokens: each token's part of speech, and the annotated span it lies in.
+"""Alignment of annotations with tokens: each token's part of speech, and the annotated span it lies in.
 
-A token's part of speech is that of the annotated word which covers the token's first character that is no white space; a token of
-white space only is "SPACE", one that no word covers "unannotated" (annotation has a budget: whole documents and the ends of long ones are
-left out). Spans likewise. Places are computed from the bytes of the tokens, so they hold inside multi-byte characters too.
+A token's part of speech is that of the annotated word which covers the token's first character that
+is not white space; a token of white space only is "SPACE", one that no word covers "unannotated"
+(annotation has a budget: whole documents and the ends of long ones are left out). Spans likewise.
+Places are computed from the bytes of the tokens, so they are right inside multi-byte characters too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -17,7 +18,10 @@ PHRASES = {"NOUN", "PROPN", "VERB", "ADP", "NUM", "ADJ", "PRON"}  # a subtree be
 
 
 def token_bytes(vocabulary: Mapping[str, int]) -> np.ndarray:
-    """UTF-8 bytes of each token id: in a byte-level vocabulary every character of a token's name stands for one byte."""
+    """Return the UTF-8 bytes of each token id, int64 [ids].
+
+    In a byte-level vocabulary every character of a token's name stands for one byte.
+    """
     sizes = np.zeros(max(vocabulary.values()) + 1, np.int64)
     for name, index in vocabulary.items():
         sizes[index] = len(name)
@@ -25,66 +29,95 @@ def token_bytes(vocabulary: Mapping[str, int]) -> np.ndarray:
 
 
 def parts_of_speech(text: str, sizes: np.ndarray, annotation: Mapping[str, list]) -> np.ndarray:
-    """The part of speech (str [tokens]) of the tokens of `text`, whose bytes are `sizes`.
+    """Return the part of speech (str [tokens]) of the tokens of `text`, whose bytes are `sizes`.
 
-    `annotation` is a row of records.ANNOTATIONS (token_start, token_end in code points, pos), or {} for a document without one.
+    `annotation` is a row of records.ANNOTATIONS (token_start, token_end in code points, pos), or {}
+    for a document without one.
     """
     tags = np.full(len(text) + 1, UNCOVERED, object)
-    for begin, end, pos in zip(*(annotation.get(key, ()) for key in ("token_start", "token_end", "pos")), strict=True):
+    for begin, end, pos in _rows_of(annotation, "token_start", "token_end", "pos"):
         tags[begin:end] = pos
-    places, white = _places(text, sizes)
-    return np.where(white, WHITE, tags[places])
+    places, is_white = _places(text, sizes)
+    return np.where(is_white, WHITE, tags[places])
 
 
 def entities(text: str, sizes: np.ndarray, annotation: Mapping[str, list]) -> np.ndarray:
-    """The type of the entity (str [tokens]) that each token lies in, OUTSIDE, or what `parts_of_speech` says of tokens of no word."""
+    """Return the type of the entity (str [tokens]) that each token lies in.
+
+    It is OUTSIDE for other annotated tokens, and the part of speech for tokens of no word.
+    """
     labels = np.full(len(text) + 1, OUTSIDE, object)
-    for begin, end, label in zip(*(annotation.get(key, ()) for key in ("entity_start", "entity_end", "entity_label")), strict=True):
+    for begin, end, label in _rows_of(annotation, "entity_start", "entity_end", "entity_label"):
         labels[begin:end] = label
+    places, _ = _places(text, sizes)
     pos = parts_of_speech(text, sizes, annotation)
-    return np.where(np.isin(pos.astype(str), (UNCOVERED, WHITE)), pos, labels[_places(text, sizes)[0]])
+    is_no_word = np.isin(pos.astype(str), (UNCOVERED, WHITE))
+    return np.where(is_no_word, pos, labels[places])
 
 
-def spans_of(text: str, sizes: np.ndarray, annotation: Mapping[str, list], max_words: int) -> np.ndarray:
-    """The number (int32 [tokens], from 0; -1 outside) of the entity or phrase that each token of `text` lies in; no two overlap.
+def spans_of(
+    text: str,
+    sizes: np.ndarray,
+    annotation: Mapping[str, list],
+    max_words: int,
+) -> np.ndarray:
+    """Return the number (int32 [tokens], from 0; -1 outside) of the span that each token lies in.
 
-    Entities come first. A phrase is a dependency subtree of 2 to `max_words` words in one piece, longer ones before shorter.
+    A span is an entity or a phrase: a dependency subtree of 2 to `max_words` adjacent words. Spans do
+    not overlap: entities come first, then longer phrases before shorter ones.
     """
     numbers = np.full(len(text) + 1, -1, np.int32)
-    found = list(zip(*(annotation.get(key, ()) for key in ("entity_start", "entity_end")), strict=True))
-    for begin, end in [*found, *_phrases(annotation, max_words)]:
+    entity_spans = _rows_of(annotation, "entity_start", "entity_end")
+    for begin, end in [*entity_spans, *_phrases(annotation, max_words)]:
         if (numbers[begin:end] < 0).all():
             numbers[begin:end] = numbers.max() + 1
-    places, white = _places(text, sizes)
-    return np.where(white, -1, numbers[places]).astype(np.int32)
+    places, is_white = _places(text, sizes)
+    return np.where(is_white, -1, numbers[places]).astype(np.int32)
+
+
+def _rows_of(annotation: Mapping[str, list], *columns: str) -> Iterator[tuple]:
+    """Return the rows of these columns of an annotation; none where it is {}."""
+    return zip(*(annotation.get(column, ()) for column in columns), strict=True)
 
 
 def _phrases(annotation: Mapping[str, list], max_words: int) -> list[tuple[int, int]]:
-    """Where phrases begin and end, in code points, longest first."""
+    """Return (begin, end) of phrases in code points, longest first."""
     heads = annotation.get("head", ())
-    left, right, size = list(range(len(heads))), list(range(len(heads))), [1] * len(heads)
-    for word in range(len(heads)):
-        above = word
-        while heads[above] != above and size[heads[above]] <= max_words:  # beyond that it is no phrase anyway
-            above = heads[above]
-            left[above], right[above], size[above] = min(left[above], word), max(right[above], word), size[above] + 1
-    whole = [w for w in range(len(heads)) if 2 <= size[w] <= max_words and right[w] - left[w] + 1 == size[w]]
-    chosen = sorted((-size[w], left[w], right[w]) for w in whole if annotation["pos"][w] in PHRASES)
-    return [(annotation["token_start"][begin], annotation["token_end"][end]) for _, begin, end in chosen]
+    count = len(heads)
+    first_word, last_word, size = list(range(count)), list(range(count)), [1] * count  # of each word's subtree
+    for word in range(count):
+        head = word
+        while heads[head] != head and size[heads[head]] <= max_words:  # a larger subtree is no phrase anyway
+            head = heads[head]
+            first_word[head] = min(first_word[head], word)
+            last_word[head] = max(last_word[head], word)
+            size[head] += 1
+    phrases = []
+    for word in range(count):
+        is_adjacent = last_word[word] - first_word[word] + 1 == size[word]
+        if is_adjacent and 2 <= size[word] <= max_words and annotation["pos"][word] in PHRASES:
+            phrases.append((-size[word], first_word[word], last_word[word]))
+    starts, ends = annotation.get("token_start", ()), annotation.get("token_end", ())
+    return [(starts[first], ends[last]) for _, first, last in sorted(phrases)]
 
 
 def _places(text: str, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each token's first character that is no white space (int64 [tokens]), and whether it has none (bool [tokens])."""
+    """Return (int64 [tokens], bool [tokens]).
+
+    They are each token's first character that is not white space, and whether it has none.
+    """
     encoded = np.frombuffer(text.encode(), np.uint8)
-    assert int(sizes.sum()) == len(encoded), f"tokens of {int(sizes.sum())} bytes for a text of {len(encoded)}"
-    character = np.cumsum((encoded & 0xC0) != 0x80) - 1  # of each byte: continuation bytes belong to the one that led
+    byte_count = int(sizes.sum())
+    assert byte_count == len(encoded), f"tokens of {byte_count} bytes for a text of {len(encoded)}"
+    begins_character = (encoded & 0xC0) != 0x80  # other bytes continue one
+    character = np.cumsum(begins_character) - 1  # of each byte
     ends = np.cumsum(sizes)
     first, last = character[ends - sizes], character[ends - 1]
-    black = _next_black(text)[first]
-    return np.minimum(black, len(text)), black > last
+    not_white = _next_not_white(text)[first]
+    return np.minimum(not_white, len(text)), not_white > last
 
 
-def _next_black(text: str) -> np.ndarray:
-    """For each character, the place of the first one from it on that is no white space; len(text) where there is none."""
+def _next_not_white(text: str) -> np.ndarray:
+    """Return for each character the next place, from it on, without white space; len(text) if there is none."""
     places = np.array([len(text) if c.isspace() else i for i, c in enumerate(text)], np.int64)
     return np.minimum.accumulate(places[::-1])[::-1]

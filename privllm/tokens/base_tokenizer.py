@@ -1,11 +1,12 @@
-"""Other people's tokenizers in the layout of ours: the same split into tokens, with the ids 0 to 5 for our six marks.
+"""Tokenizers of base models in our layout: the same split into tokens, with the ids 0 to 5 for our special tokens.
 
     SmolLM2   <|endoftext|> 0   <|im_start|> 1       <|im_end|> 2        ...   last 49151
-    here      <|endoftext|> 0   <|pad|> 1 (new)      <|mask|> 2 (new)    ...   <|im_start|> 49152, <|im_end|> 49153, ...
+    ours      <|endoftext|> 0   <|pad|> 1 (new)      <|mask|> 2 (new)    ...   <|im_start|> 49152, <|im_end|> 49153, ...
 
-All that knows a boundary, a gap or a turn knows it by these ids, so a tokenizer that comes from elsewhere is renumbered once, here, and
-the rows of the weights that come with it are moved alike (`moved`). Its marks for the end of a text, padding and gaps become ours; what
-it lacks is new. Only byte-level BPE is taken: other kinds do not give every text back.
+All code recognises boundaries, masks and turns by these ids, so a tokenizer from elsewhere is
+renumbered once, here, and the rows of the weights that belong to it are moved in the same way
+(`moved`). Its special tokens for the end of a text, padding and masks become ours; missing ones are
+new. Only byte-level BPE is accepted: other kinds do not give every text back.
 """
 
 import json
@@ -16,130 +17,198 @@ from typing import Any, NamedTuple
 from tokenizers import pre_tokenizers
 
 from privllm.core.errors import UserError
+from privllm.core.special_tokens import END_OF_TEXT, MASK, PAD, SPECIAL_TOKENS
 from privllm.tokens.encode import Encoder
-from privllm.tokens.vocabulary import BOUNDARY, MASK, PAD, SPECIALS
 
 SENTINEL = re.compile(r"<extra_id_(\d+)>")
 PLAIN = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-# How others call them, best first. An instruction-tuned model's eos ends a turn, so what ends a document goes before it.
+# Names in other tokenizers, best first. An instruction-tuned model's eos ends a turn, so names of the
+# end of a document go before it.
 ENDS = ("<|end_of_text|>", "<|end▁of▁sentence|>")
 LATER_ENDS = ("</s>", "[SEP]")
 MASKS = ("[MASK]", "<mask>")
 PADS = ("[PAD]", "<pad>")
 AWKWARD = "Nothing, 12,345 naïve façades,\r\n\t数 🙂\x00\x04  \u00a0 don't  x\n\n "
 
-Moved = dict[int, int | None]  # {id here: id there, None for a new token}; all others are the same
+Moved = dict[int, int | None]  # {our id: id in the base tokenizer, None for a new token}; all others are equal
 
 
 class Arranged(NamedTuple):
-    """tokenizer.json in our layout, and which ids are other than they were."""
+    """A tokenizer.json in our layout, and the ids that changed."""
 
     tokenizer: str
     moved: Moved
 
 
 def arrange(tokenizer_json: str, names: Mapping[str, str], where: str) -> Arranged:
-    """`names` are special tokens by their role ("eos_token"), `where` is what to call it in an error.
+    """Return the tokenizer in our layout; one that is in it already is returned unchanged.
 
-    A tokenizer of ours comes back as it is. Raises UserError for one that is not byte-level BPE, or names no end of text.
+    `names` are its special tokens by role ("eos_token"), `where` is its name in an error. Raises
+    UserError for one that is not byte-level BPE, or names no end of text.
     """
-    parts = {"added_tokens": [], "normalizer": None} | json.loads(tokenizer_json)
-    _require_byte_level(parts, where)
-    ids = {**parts["model"]["vocab"], **{token["content"]: token["id"] for token in parts["added_tokens"]}}
-    if all(ids.get(name) == number for number, name in enumerate(SPECIALS)) and not any(SENTINEL.fullmatch(name) for name in ids):
+    definition = {"added_tokens": [], "normalizer": None} | json.loads(tokenizer_json)
+    _require_byte_level(definition, where)
+    base_ids = dict(definition["model"]["vocab"])
+    base_ids |= {token["content"]: token["id"] for token in definition["added_tokens"]}
+    if _is_in_our_layout(base_ids):
         return Arranged(tokenizer_json, {})
-    marks = _marks(ids, names, where)
-    missing = sorted(set(pre_tokenizers.ByteLevel.alphabet()) - ids.keys())  # SmolLM2 lacks bytes that it never saw: it would drop them
-    sentinels = {int(found[1]): ids.pop(name) for name in list(ids) if (found := SENTINEL.fullmatch(name))}
-    placed = _placed(ids, marks, missing)
-    arranged = json.dumps(_renumbered(parts, placed, marks), indent=1, ensure_ascii=False) + "\n"
-    moved: Moved = {placed[name]: there for name, there in ids.items() if placed[name] != there}
-    moved |= dict.fromkeys([*(placed[byte] for byte in missing), *(n for n in range(len(SPECIALS)) if n not in marks)])
-    size = 1 + max(placed.values())
-    moved |= {size + number: there for number, there in sentinels.items() if size + number != there}  # as `seq2seq.sentinel` counts them
+    base_names = _base_names(base_ids, names, where)
+    # SmolLM2 lacks bytes that it was never trained on, and would drop them.
+    new_bytes = sorted(set(pre_tokenizers.ByteLevel.alphabet()) - base_ids.keys())
+    sentinels = _pop_sentinels(base_ids)
+    ids = _new_ids(base_ids, base_names, new_bytes)
+    arranged = json.dumps(_renumbered(definition, ids, base_names), indent=1, ensure_ascii=False) + "\n"
     _require_round_trip(arranged, where)
-    return Arranged(arranged, dict(sorted(moved.items())))
+    return Arranged(arranged, _moved(base_ids, ids, base_names, new_bytes, sentinels))
 
 
-def _marks(ids: Mapping[str, int], names: Mapping[str, str], where: str) -> dict[int, str]:
-    """{id here: the token there} of those of our marks that it has."""
-    end = _first(ids, (SPECIALS[BOUNDARY], *ENDS, names.get("eos_token", ""), *LATER_ENDS))
+def _is_in_our_layout(ids: Mapping[str, int]) -> bool:
+    if any(SENTINEL.fullmatch(name) for name in ids):
+        return False
+    return all(ids.get(name) == number for number, name in enumerate(SPECIAL_TOKENS))
+
+
+def _pop_sentinels(ids: dict[str, int]) -> dict[int, int]:
+    """Remove T5's sentinels from `ids` and return {number of the sentinel: its id}."""
+    sentinels = {}
+    for name in list(ids):
+        match = SENTINEL.fullmatch(name)
+        if match:
+            sentinels[int(match[1])] = ids.pop(name)
+    return sentinels
+
+
+def _moved(
+    base_ids: Mapping[str, int],
+    ids: Mapping[str, int],
+    base_names: Mapping[int, str],
+    new_bytes: list[str],
+    sentinels: Mapping[int, int],
+) -> Moved:
+    """Return which row of the base model's weights each changed id takes, sorted by id."""
+    moved: Moved = {ids[name]: base_id for name, base_id in base_ids.items() if ids[name] != base_id}
+    moved |= dict.fromkeys(ids[byte] for byte in new_bytes)
+    moved |= dict.fromkeys(number for number in range(len(SPECIAL_TOKENS)) if number not in base_names)
+    size = 1 + max(ids.values())
+    for number, base_id in sentinels.items():
+        sentinel_id = size + number  # as `seq2seq.sentinel` counts them
+        if sentinel_id != base_id:
+            moved[sentinel_id] = base_id
+    return dict(sorted(moved.items()))
+
+
+def _base_names(ids: Mapping[str, int], names: Mapping[str, str], where: str) -> dict[int, str]:
+    """Return {our id: the base tokenizer's name} of those of our special tokens that it has."""
+    eos = names.get("eos_token", "")
+    end = _first_in(ids, (SPECIAL_TOKENS[END_OF_TEXT], *ENDS, eos, *LATER_ENDS))
     if end is None:
         raise UserError(
             f"{where} names no token that ends a text (`eos_token` in tokenizer_config.json), so documents could not be told apart."
         )
-    found = {BOUNDARY: end, PAD: _first(ids, (SPECIALS[PAD], names.get("pad_token", ""), *PADS))}
-    if found[PAD] in (end, names.get("eos_token")):  # many pad with an end, which is to be learnt, and padding is not
-        found[PAD] = None
-    found[MASK] = _first(ids, (SPECIALS[MASK], names.get("mask_token", ""), *MASKS))
-    found |= {number: _first(ids, (SPECIALS[number],)) for number in range(MASK + 1, len(SPECIALS))}
-    return {number: name for number, name in found.items() if name is not None}
+    pad = _first_in(ids, (SPECIAL_TOKENS[PAD], names.get("pad_token", ""), *PADS))
+    if pad in (end, names.get("eos_token")):  # many pad with an end, which is learnt while padding is not
+        pad = None
+    mask = _first_in(ids, (SPECIAL_TOKENS[MASK], names.get("mask_token", ""), *MASKS))
+    base_names = {END_OF_TEXT: end, PAD: pad, MASK: mask}
+    for number in range(MASK + 1, len(SPECIAL_TOKENS)):
+        base_names[number] = _first_in(ids, (SPECIAL_TOKENS[number],))
+    return {number: name for number, name in base_names.items() if name is not None}
 
 
-def _first(ids: Mapping[str, int], names: tuple[str, ...]) -> str | None:
+def _first_in(ids: Mapping[str, int], names: tuple[str, ...]) -> str | None:
     return next((name for name in names if name in ids), None)
 
 
-def _placed(ids: Mapping[str, int], marks: Mapping[int, str], missing: list[str]) -> dict[str, int]:
-    """{token: its id here}: marks first, all others where they were; what had a mark's place, or is new, in free ones."""
-    placed = {name: number for number, name in marks.items()}
-    rest = sorted((number, name) for name, number in ids.items() if name not in placed)
-    placed |= {name: number for number, name in rest if number >= len(SPECIALS)}
-    homeless = [name for number, name in rest if number < len(SPECIALS)] + missing
-    end = 1 + max([len(SPECIALS) - 1, *placed.values()])
-    free = sorted(set(range(len(SPECIALS), end + len(homeless))) - set(placed.values()))
-    return placed | dict(zip(homeless, free, strict=False))
+def _new_ids(
+    base_ids: Mapping[str, int],
+    base_names: Mapping[int, str],
+    new_bytes: list[str],
+) -> dict[str, int]:
+    """Return {token: its id in our layout}.
+
+    Special tokens get our ids and all others keep theirs. Tokens whose id is now taken, and new ones,
+    get the smallest free ids.
+    """
+    ids = {name: number for number, name in base_names.items()}
+    without_id = []
+    for base_id, name in sorted((base_id, name) for name, base_id in base_ids.items() if name not in ids):
+        if base_id < len(SPECIAL_TOKENS):
+            without_id.append(name)
+        else:
+            ids[name] = base_id
+    without_id += new_bytes
+    size = 1 + max([len(SPECIAL_TOKENS) - 1, *ids.values()])
+    free_ids = sorted(set(range(len(SPECIAL_TOKENS), size + len(without_id))) - set(ids.values()))
+    return ids | dict(zip(without_id, free_ids, strict=False))
 
 
-def _renumbered(parts: dict[str, Any], placed: Mapping[str, int], marks: Mapping[int, str]) -> dict[str, Any]:
-    called = {name: SPECIALS[number] for number, name in marks.items()}
-    vocab = {called.get(name, name): number for name, number in placed.items()} | {name: number for number, name in enumerate(SPECIALS)}
-    kept = [token for token in parts["added_tokens"] if token["content"] in placed and token["content"] not in called]
-    added = [{**token, "id": placed[token["content"]]} for token in kept]
-    added += [{"id": number, "content": name, **PLAIN} for number, name in enumerate(SPECIALS)]
-    model = parts["model"] | {"vocab": dict(sorted(vocab.items(), key=lambda item: item[1])), "unk_token": None}
-    return parts | {
-        "model": model,
-        "added_tokens": sorted(added, key=lambda token: token["id"]),
-        "normalizer": None,  # documents are NFC already, and what comes back is what was put in
-        "post_processor": None,  # marks are put in as ids, never by the tokenizer
+def _renumbered(
+    definition: dict[str, Any],
+    ids: Mapping[str, int],
+    base_names: Mapping[int, str],
+) -> dict[str, Any]:
+    """Return the definition with our ids and special tokens, and without steps that change texts."""
+    our_name = {base_name: SPECIAL_TOKENS[number] for number, base_name in base_names.items()}
+    vocabulary = {our_name.get(name, name): number for name, number in ids.items()}
+    vocabulary |= {name: number for number, name in enumerate(SPECIAL_TOKENS)}
+    added_tokens: list[dict[str, Any]] = [{"id": number, "content": name, **PLAIN} for number, name in enumerate(SPECIAL_TOKENS)]
+    for token in definition["added_tokens"]:
+        name = token["content"]
+        if name in ids and name not in our_name:
+            added_tokens.append({**token, "id": ids[name]})
+    by_id = dict(sorted(vocabulary.items(), key=lambda item: item[1]))
+    return definition | {
+        "model": definition["model"] | {"vocab": by_id, "unk_token": None},
+        "added_tokens": sorted(added_tokens, key=lambda token: token["id"]),
+        "normalizer": None,  # documents are NFC already, and decoding must give them back
+        "post_processor": None,  # special tokens are put in as ids, never by the tokenizer
         "truncation": None,
         "padding": None,
     }
 
 
-def _require_byte_level(parts: dict[str, Any], where: str) -> None:
-    model = parts.get("model") or {}
-    steps = _steps(parts.get("pre_tokenizer"), "pretokenizers")
-    decoders = _steps(parts.get("decoder"), "decoders")
-    normalizers = _steps(parts["normalizer"], "normalizers")
-    levels = [step for step in steps if step["type"] == "ByteLevel"]
-    others = any(model.get(key) for key in ("byte_fallback", "dropout", "continuing_subword_prefix", "end_of_word_suffix"))
-    fits = (
-        model.get("type") == "BPE"
-        and not others
-        and levels
-        and not any(step.get("add_prefix_space") for step in levels)
-        and [step["type"] for step in decoders] == ["ByteLevel"]
-        and {step["type"] for step in normalizers} <= {"NFC"}
-        and all(token["special"] or token["content"].isascii() for token in parts["added_tokens"])
+def _require_byte_level(definition: dict[str, Any], where: str) -> None:
+    model = definition.get("model") or {}
+    if _is_lossless_bpe(model) and _has_lossless_steps(definition):
+        return
+    raise UserError(
+        f"{where} is no byte-level BPE that gives every text back ({model.get('type')}; GPT-2, Llama 3, Qwen and SmolLM have one). "
+        "Learn a tokenizer of your own (`tokenizer.start: scratch`) and train from scratch, or start from another model."
     )
-    if not fits:
-        raise UserError(
-            f"{where} is no byte-level BPE that gives every text back ({model.get('type')}; GPT-2, Llama 3, Qwen and SmolLM have one). "
-            "Learn a tokenizer of your own (`tokenizer.start: scratch`) and train from scratch, or start from another model."
-        )
 
 
-def _steps(part: dict[str, Any] | None, inside: str) -> list[dict[str, Any]]:
-    """A step, or those of a sequence."""
-    return [] if part is None else part[inside] if part["type"] == "Sequence" else [part]
+def _is_lossless_bpe(model: dict[str, Any]) -> bool:
+    lossy_options = ("byte_fallback", "dropout", "continuing_subword_prefix", "end_of_word_suffix")
+    return model.get("type") == "BPE" and not any(model.get(option) for option in lossy_options)
+
+
+def _has_lossless_steps(definition: dict[str, Any]) -> bool:
+    """Return whether text becomes bytes, and bytes text, without any other change."""
+    pre_steps = _steps(definition.get("pre_tokenizer"), "pretokenizers")
+    decoders = _steps(definition.get("decoder"), "decoders")
+    normalizers = _steps(definition["normalizer"], "normalizers")
+    byte_levels = [step for step in pre_steps if step["type"] == "ByteLevel"]
+    if not byte_levels or any(step.get("add_prefix_space") for step in byte_levels):
+        return False
+    if [step["type"] for step in decoders] != ["ByteLevel"]:
+        return False
+    if not {step["type"] for step in normalizers} <= {"NFC"}:
+        return False
+    return all(token["special"] or token["content"].isascii() for token in definition["added_tokens"])
+
+
+def _steps(step: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:
+    """Return the step, or the steps of a sequence, which are below `key`."""
+    if step is None:
+        return []
+    return step[key] if step["type"] == "Sequence" else [step]
 
 
 def _require_round_trip(tokenizer_json: str, where: str) -> None:
-    """Nor may its own special tokens come out of a text that spells them."""
+    """Raise UserError unless a text comes back, and no special token is made of a text that spells it."""
     encoder = Encoder(tokenizer_json)
-    special = {token["id"]: token["content"] for token in json.loads(tokenizer_json)["added_tokens"] if token["special"]}
+    added_tokens = json.loads(tokenizer_json)["added_tokens"]
+    special = {token["id"]: token["content"] for token in added_tokens if token["special"]}
     text = AWKWARD + " ".join(special.values())
     (tokens,) = encoder.encode([text])
     if set(tokens.tolist()) & set(special) or encoder.decode(tokens) != text:

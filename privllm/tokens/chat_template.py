@@ -1,4 +1,4 @@
-"""The marks of turns in a tokenizer's own chat template, as ids.
+"""Marks of turns in a tokenizer's own chat template, as ids.
 
 transformers renders a whole conversation to text and then reads it, so a typed mark would be obeyed. Here the template is rendered once,
 around stand-ins, in the sandbox that transformers uses; what it puts between them are the marks. A template whose marks depend on anything
@@ -24,30 +24,46 @@ class TurnMarks(NamedTuple):
 
 
 def marks_in(template: str, names: dict[str, str], encode: Callable[[str], list[int]]) -> TurnMarks | None:
-    """`names` are special tokens by role (bos_token, ...); `encode` knows special tokens. None where the marks cannot be told."""
-    messages = [{"role": role, "content": text} for role, text in zip(("user", "assistant", "user"), STAND_INS, strict=True)]
+    """Return the marks of a template; None where they cannot be told.
+
+    `names` are special tokens by role (bos_token, ...); `encode` recognises special tokens.
+    """
+    roles = ("user", "assistant", "user")
+    messages = [{"role": role, "content": text} for role, text in zip(roles, STAND_INS, strict=True)]
     try:
-        found = _environment().from_string(template).render(messages=messages, add_generation_prompt=True, **names)
+        rendered = _environment().from_string(template).render(messages=messages, add_generation_prompt=True, **names)
     except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError):
         return None
-    parts = []
+    between = []  # ids before each stand-in
     for stand_in in STAND_INS:
-        before, here, found = found.partition(stand_in)
-        if not here:
+        before, separator, rendered = rendered.partition(stand_in)
+        if not separator:
             return None
-        parts.append(tuple(encode(before)))
-    head, to_assistant, to_user = parts
-    if tuple(encode(found)) != to_assistant:
+        between.append(tuple(encode(before)))
+    head, to_assistant, to_user = between
+    if tuple(encode(rendered)) != to_assistant:
         return None
-    same = next((i for i, (a, b) in enumerate(zip(to_assistant, to_user, strict=False)) if a != b), min(map(len, (to_assistant, to_user))))
-    end, user, assistant = to_user[:same], to_user[same:], to_assistant[same:]
-    if not end or not head or head[len(head) - len(user) :] != user:
+    common = _common_length(to_assistant, to_user)
+    end, user, assistant = to_user[:common], to_user[common:], to_assistant[common:]
+    begin_length = len(head) - len(user)
+    if not end or not head or head[begin_length:] != user:
         return None
-    return TurnMarks(head[: len(head) - len(user)], user, assistant, end)
+    return TurnMarks(head[:begin_length], user, assistant, end)
+
+
+def _common_length(first: Ids, second: Ids) -> int:
+    """Return how many ids at the beginning are equal."""
+    for length, (a, b) in enumerate(zip(first, second, strict=False)):
+        if a != b:
+            return length
+    return min(len(first), len(second))
 
 
 def template_with(marks: TurnMarks, decode: Callable[[Ids], str]) -> str:
-    """A chat template that puts `marks` around turns; `decode` writes special tokens out. It refuses other roles, as our own does."""
+    """Return a chat template that puts `marks` around turns; `decode` writes special tokens out.
+
+    It refuses other roles, as our own does.
+    """
     begin, user, assistant, end = (ascii(decode(ids)) for ids in marks)  # literals of Python, which are Jinja's too
     return (
         f"{{{{ {begin} }}}}{{% for message in messages %}}"

@@ -1,9 +1,10 @@
-"""pack: documents in, rows of tokens out; every shard packs itself.
+"""Pack stage: documents in, rows of tokens out; every shard packs itself.
 
-For each split a shard makes one stream: its documents in the order of their ids, each behind a boundary token, one more boundary
-at the end. Of the train split some may come again behind the others (`mixture`). Row k holds stream[k * context : (k + 1) * context + 1].
-A row's pieces say which documents' tokens lie at its positions 1 and up: those are the labels of that row, so the pieces of all rows
-partition every document's tokens, once for each time that it is packed.
+For each split a shard makes one stream: its documents in the order of their ids, each after a
+boundary token, and one more boundary at the end. Of the train split some documents may be repeated
+after all others (`mixture`). Row k holds stream[k * context : (k + 1) * context + 1]. A row's pieces
+say which documents' tokens are at its positions 1 and up: those are the labels of that row, so the
+pieces of all rows partition every document's tokens, once for each time that it is packed.
 
     context 4      | A0 A1 A2 | B0 |        (| is the boundary)
     row 0          | A0 A1 A2 |              pieces A: row_start 1, document_start 0, tokens 3
@@ -25,13 +26,13 @@ from privllm.core.params import require
 from privllm.core.records import PIECE
 from privllm.core.report import add_up, balance
 from privllm.core.seed import digest
+from privllm.core.special_tokens import END_OF_TEXT
 from privllm.core.split import SPLITS, SplitConfig, split_of
 from privllm.core.tables import by_id, read_table, shards_of, write_table
 from privllm.engine.store import NO_STORE, Store
 from privllm.tokens.encode import Encoder
 from privllm.tokens.mixture import Weights, copies_of, order_of, read_weights
 from privllm.tokens.rows import write_rows
-from privllm.tokens.vocabulary import BOUNDARY
 
 COUNTS = ("documents", "tokens", "rows", "bytes")  # tokens: of documents once, boundaries not counted; rows: all; bytes: UTF-8
 EVEN, FROM_WEAK_SPOTS = "even", "from-weak-spots"
@@ -60,8 +61,8 @@ class PackConfig:
         require(1 <= self.max_weight <= 10, "pack.max_weight", "between 1 and 10")
 
 
-class Stream(NamedTuple):
-    """The tokens of one split of one shard, int32 [L], and where each document's tokens begin and end, int64 [D]."""
+class TokenStream(NamedTuple):
+    """Tokens of one split of one shard, int32 [L], and where each document begins and ends, int64 [D]."""
 
     tokens: np.ndarray
     begins: np.ndarray
@@ -71,10 +72,11 @@ class Stream(NamedTuple):
 def pack(
     cfg: PackConfig, split: SplitConfig, source: Path, tokenizer: Path, out: Path, store: Store = NO_STORE, promoted: Path | None = None
 ) -> dict:
-    """Shards of DEDUPED in `source` to `out/{train,validation,test}/*.arrow` (ROWS) and `out/documents/*.parquet` (PACKED).
+    """Write rows of the shards of DEDUPED in `source` and return the report.
 
-    promoted: data/promoted/weak_spots.json. An even mixture does not read it; of another nothing but the weights reaches a shard.
-    Raises UserError when a split is left empty, or the weak spots cannot be read.
+    Writes `out/{train,validation,test}/*.arrow` (ROWS) and `out/documents/*.parquet` (PACKED). An even
+    mixture does not read `promoted` (data/promoted/weak_spots.json); of another one only the weights
+    reach a shard. Raises UserError when a split is left empty, or the weak spots cannot be read.
     """
     weights = read_weights(promoted, cfg.max_weight) if promoted and cfg.mixture == FROM_WEAK_SPOTS else {}
     jobs = [(cfg.context, split, tokenizer / "tokenizer.json", shard, weights) for shard in shards_of(source)]
@@ -98,75 +100,121 @@ def _require_every_split(split: SplitConfig, documents: dict[str, int], tokens: 
         )
 
 
-def pack_shard(out: Path, context: int, split: SplitConfig, tokenizer_file: Path, shard: Path, weights: Weights) -> dict[str, int]:
-    """Pack one shard; returns counts, "tokens train" and so on."""
+def pack_shard(
+    out: Path,
+    context: int,
+    split: SplitConfig,
+    tokenizer_file: Path,
+    shard: Path,
+    weights: Weights,
+) -> dict[str, int]:
+    """Pack one shard and return counts, "tokens train" and so on."""
     table = by_id(read_table(shard, ["id", "source", "text", "cluster"]))
     encoded = Encoder.open(tokenizer_file.parent).encode(table["text"])
-    sizes = pc.binary_length(table["text"].cast(pa.binary())).to_numpy()
-    splits = np.array([split_of(split, cluster) for cluster in table["cluster"].to_pylist()], dtype=object)
-    digests = pa.array([digest(text.encode()) for text in table["text"].to_pylist()], pa.string())
-    copies = copies_of(weights, table["id"].to_pylist(), table["source"].to_pylist(), sizes.tolist())
-    copies[splits != "train"] = 1
-    lengths = np.array([len(tokens) for tokens in encoded], np.int64)
-    again = copies - 1
-    counts = {"entered": len(table), "repeated documents": int((again > 0).sum()), "repeated copies": int(again.sum())}
-    counts["repeated tokens"] = int((again * lengths).sum())
+    columns = _packed_columns(table, encoded, split, weights)
+    counts = _repetitions(columns["copies"], columns["tokens"])
     packed = []
     for name in SPLITS:
-        chosen = np.flatnonzero(splits == name)
-        ids, order = table["id"].take(chosen).combine_chunks(), order_of(copies[chosen])
+        chosen = np.flatnonzero(columns["split"] == name)
+        of_split = {key: column[chosen] for key, column in columns.items()}
+        order = order_of(of_split["copies"])
         stream = join([encoded[i] for i in chosen[order]])
-        input_ids = cut(stream.tokens, context)
-        write_rows(input_ids, pieces_of(stream, ids.take(pa.array(order)), context), context, out / name / f"{shard.stem}.arrow")
-        first_rows = (stream.begins[: len(chosen)] - 1) // context
-        columns = [ids, pa.repeat(name, len(ids)), first_rows, copies[chosen], lengths[chosen], sizes[chosen], digests.take(chosen)]
-        packed.append(
-            pa.table([pa.array(c, t) if isinstance(c, np.ndarray) else c for c, t in zip(columns, PACKED.types, strict=True)], PACKED)
-        )
-        totals = (len(ids), int(lengths[chosen].sum()), len(input_ids), int(sizes[chosen].sum()))
-        counts |= {f"{count} {name}": total for count, total in zip(COUNTS, totals, strict=True)}
+        rows = cut(stream.tokens, context)
+        pieces = pieces_of(stream, pa.array(of_split["id"][order], pa.string()), context)
+        write_rows(rows, pieces, context, out / name / f"{shard.stem}.arrow")
+        of_split["first_row"] = (stream.begins[: len(chosen)] - 1) // context
+        arrays = [pa.array(of_split[field.name], field.type) for field in PACKED]
+        packed.append(pa.Table.from_arrays(arrays, schema=PACKED))
+        counts[f"documents {name}"] = len(chosen)
+        counts[f"tokens {name}"] = int(of_split["tokens"].sum())
+        counts[f"rows {name}"] = len(rows)
+        counts[f"bytes {name}"] = int(of_split["bytes"].sum())
     write_table(by_id(pa.concat_tables(packed)), out / "documents" / shard.name)
     return counts
 
 
-def join(documents: list[np.ndarray]) -> Stream:
-    """One stream with a boundary before each document and one at the end; nothing at all without documents."""
+def _packed_columns(
+    table: pa.Table,
+    encoded: list[np.ndarray],
+    split: SplitConfig,
+    weights: Weights,
+) -> dict[str, np.ndarray]:
+    """Return the columns of PACKED without first_row, for the documents of a shard."""
+    ids, sources, clusters = (table[name].to_pylist() for name in ("id", "source", "cluster"))
+    sizes = pc.binary_length(table["text"].cast(pa.binary())).to_numpy()
+    splits = np.array([split_of(split, cluster) for cluster in clusters], dtype=object)
+    copies = copies_of(weights, ids, sources, sizes.tolist())
+    copies[splits != "train"] = 1
+    return {
+        "id": np.array(ids, dtype=object),
+        "split": splits,
+        "copies": copies,
+        "tokens": np.array([len(tokens) for tokens in encoded], np.int64),
+        "bytes": sizes,
+        "digest": np.array([digest(text.encode()) for text in table["text"].to_pylist()], dtype=object),
+    }
+
+
+def _repetitions(copies: np.ndarray, tokens: np.ndarray) -> dict[str, int]:
+    repeats = copies - 1
+    return {
+        "entered": len(copies),
+        "repeated documents": int((repeats > 0).sum()),
+        "repeated copies": int(repeats.sum()),
+        "repeated tokens": int((repeats * tokens).sum()),
+    }
+
+
+def join(documents: list[np.ndarray]) -> TokenStream:
+    """Return a stream with a boundary before each document and one at the end; empty without documents."""
     lengths = np.array([len(tokens) for tokens in documents], np.int64)
     ends = np.cumsum(lengths + 1)
     if not documents:
-        return Stream(np.empty(0, np.int32), ends, ends)
-    boundary = np.array([BOUNDARY], np.int32)
-    parts = [part for tokens in documents for part in (boundary, tokens)]
-    return Stream(np.concatenate([*parts, boundary]), ends - lengths, ends)
+        return TokenStream(np.empty(0, np.int32), ends, ends)
+    boundary = np.array([END_OF_TEXT], np.int32)
+    pieces = []
+    for tokens in documents:
+        pieces += [boundary, tokens]
+    return TokenStream(np.concatenate([*pieces, boundary]), ends - lengths, ends)
 
 
 def row_count(length: int, context: int) -> int:
-    """How many rows a stream of `length` tokens gives: each has at least one label."""
+    """Return the number of rows of a stream of `length` tokens: each row has at least one label."""
     return max(0, -(-(length - 1) // context))
 
 
 def cut(tokens: np.ndarray, context: int) -> pa.ListArray:
-    """Rows of `context + 1` tokens that overlap by one; the last may be shorter."""
-    full, rest = divmod(max(0, len(tokens) - 1), context)
-    rows = np.empty((full, context + 1), np.int32)
-    rows[:, :-1] = tokens[: full * context].reshape(full, context)
-    rows[:, -1] = tokens[context : full * context + 1 : context]
-    values = np.concatenate([rows.ravel(), tokens[full * context :] if rest else tokens[:0]])
+    """Return rows of `context + 1` tokens that overlap by one; the last may be shorter."""
+    full_rows, remainder = divmod(max(0, len(tokens) - 1), context)
+    end = full_rows * context
+    rows = np.empty((full_rows, context + 1), np.int32)
+    rows[:, :-1] = tokens[:end].reshape(full_rows, context)
+    rows[:, -1] = tokens[context : end + 1 : context]
+    last_row = tokens[end:] if remainder else tokens[:0]
+    values = np.concatenate([rows.ravel(), last_row])
     assert len(values) < 2**31, "a shard's tokens do not fit Arrow's 32-bit offsets"
-    offsets = np.minimum(np.arange(row_count(len(tokens), context) + 1) * (context + 1), len(values))
-    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(values))
+    row_starts = np.arange(row_count(len(tokens), context) + 1) * (context + 1)
+    offsets = np.minimum(row_starts, len(values)).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
 
 
-def pieces_of(stream: Stream, ids: pa.Array, context: int) -> pa.ListArray:
-    """For each row, its share of each document: `records.PIECE`, ordered by place."""
+def pieces_of(stream: TokenStream, ids: pa.Array, context: int) -> pa.ListArray:
+    """Return each row's share of each document: `records.PIECE`, ordered by place."""
     first_row = (stream.begins - 1) // context
-    spans = np.where(stream.ends > stream.begins, (stream.ends - 2) // context - first_row + 1, 0)  # rows that a document touches
-    document = np.repeat(np.arange(len(ids)), spans)
-    ordinal = np.arange(len(document)) - np.repeat(np.cumsum(spans) - spans, spans)
-    row = first_row[document] + ordinal
+    last_row = (stream.ends - 2) // context
+    row_counts = np.where(stream.ends > stream.begins, last_row - first_row + 1, 0)  # rows of each document
+    document = np.repeat(np.arange(len(ids)), row_counts)  # of each piece, as all below
+    first_piece = np.repeat(np.cumsum(row_counts) - row_counts, row_counts)
+    row = first_row[document] + np.arange(len(document)) - first_piece
     begin = np.maximum(stream.begins[document], row * context + 1)
     end = np.minimum(stream.ends[document], (row + 1) * context + 1)
-    numbers = [begin - row * context, begin - stream.begins[document], end - begin]
-    columns = [ids.take(pa.array(document)), *(pa.array(column.astype(np.int32)) for column in numbers)]
-    offsets = np.searchsorted(row, np.arange(row_count(len(stream.tokens), context) + 1)).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.StructArray.from_arrays(columns, fields=list(PIECE)))
+    row_start = begin - row * context
+    document_start = begin - stream.begins[document]
+    columns = [
+        ids.take(pa.array(document)),
+        *(pa.array(column.astype(np.int32)) for column in (row_start, document_start, end - begin)),
+    ]
+    row_numbers = np.arange(row_count(len(stream.tokens), context) + 1)
+    offsets = np.searchsorted(row, row_numbers).astype(np.int32)
+    pieces = pa.StructArray.from_arrays(columns, fields=list(PIECE))
+    return pa.ListArray.from_arrays(pa.array(offsets), pieces)

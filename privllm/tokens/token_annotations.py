@@ -1,9 +1,10 @@
-"""guide: what annotations say of each token of the packed rows, for training that is guided by them.
+"""Annotations of each token of the packed rows, for training that is guided by them.
 
     data/guide/masked/{train,validation,test}/*.arrow    GUIDE, row by row beside data/pack
-    data/guide/{causal,seq2seq}/none.json                 these families are not guided: nothing, and always the same
+    data/guide/{causal,seq2seq}/none.json                 these families are not guided: always the same
 
-One folder for each family, so that a new annotation reaches only the family that looks at annotations. Every shard makes its own.
+There is one folder for each family, so that a new annotation reaches only the family that uses
+annotations. Every shard is made by itself.
 """
 
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from privllm.tokens.annotation_alignment import parts_of_speech, spans_of, token
 from privllm.tokens.encode import Encoder
 from privllm.tokens.rows import BATCH_ROWS, Rows, open_shards
 
+TokenAnnotations = tuple[np.ndarray, np.ndarray]  # of each token: part of speech (index into POS_TAGS), span (-1 outside)
 CODES = {tag: code for code, tag in enumerate(POS_TAGS)}
 
 
@@ -61,58 +63,80 @@ def make_guide(cfg: GuideConfig, inputs: GuideInputs, out: Path, store: Store = 
     return {key: counts.get(key, 0) for key in ("documents", "rows", "tokens", "spans")}
 
 
-def guide_shard(out: Path, cfg: GuideConfig, tokenizer: Path, documents: Path, annotations: Path, *rows: Path) -> dict[str, int]:
-    """Write one shard's guide for each split; counts of what is annotated."""
-    known = of_tokens(cfg, tokenizer, documents, annotations)
-    counts = {"documents": len(known), "rows": 0, "tokens": 0, "spans": 0}
+def guide_shard(
+    out: Path,
+    cfg: GuideConfig,
+    tokenizer: Path,
+    documents: Path,
+    annotations: Path,
+    *rows: Path,
+) -> dict[str, int]:
+    """Write one shard's guide for each split and return counts of what is annotated."""
+    by_document = of_tokens(cfg, tokenizer, documents, annotations)
+    counts = {"documents": len(by_document), "rows": 0, "tokens": 0, "spans": 0}
     for split, path in zip(SPLITS, rows, strict=True):
-        pos, span = [], []
+        pos_rows, span_rows = [], []
         packed = open_shards([path])
         for i in range(len(packed)):
-            codes, numbers = of_row(packed, i, known)
-            pos.append(codes)
-            span.append(numbers)
-            counts["rows"] += len(codes) > 0
-            counts["tokens"] += int((codes > 0).sum())
-            counts["spans"] += len(np.unique(numbers[numbers >= 0]))
-        columns = [_lists(pos, pa.uint8()), _lists(span, pa.int32())]
+            pos, spans = of_row(packed, i, by_document)
+            pos_rows.append(pos)
+            span_rows.append(spans)
+            counts["rows"] += len(pos) > 0
+            counts["tokens"] += int((pos > 0).sum())
+            counts["spans"] += len(np.unique(spans[spans >= 0]))
+        columns = [_lists(pos_rows, pa.uint8()), _lists(span_rows, pa.int32())]
         _write(pa.Table.from_arrays(columns, schema=GUIDE), out / split / path.name)
     return counts
 
 
-def of_tokens(cfg: GuideConfig, tokenizer: Path, documents: Path, annotations: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """By annotated document: the part of speech (index into POS_TAGS) and the span of each of its tokens."""
-    spans = {row["id"]: row for row in read_table(annotations).to_pylist()}
-    if not spans:
+def of_tokens(
+    cfg: GuideConfig,
+    tokenizer: Path,
+    documents: Path,
+    annotations: Path,
+) -> dict[str, TokenAnnotations]:
+    """Return {id: annotations of its tokens} of the annotated documents."""
+    annotation_of = {row["id"]: row for row in read_table(annotations).to_pylist()}
+    if not annotation_of:
         return {}
     encoder = Encoder.open(tokenizer.parent)
     sizes = token_bytes(encoder.reference.get_vocab())
     table = read_table(documents, ["id", "text"])
-    table = table.filter(pc.is_in(table["id"], pa.array(sorted(spans), pa.string())))
-    known = {}
-    for identifier, text, tokens in zip(table["id"].to_pylist(), table["text"].to_pylist(), encoder.encode(table["text"]), strict=True):
-        pos = parts_of_speech(text, sizes[tokens], spans[identifier])
-        codes = np.array([CODES.get(tag, CODES["X"]) for tag in pos], np.uint8)
-        known[identifier] = codes, spans_of(text, sizes[tokens], spans[identifier], cfg.max_words)
-    return known
+    table = table.filter(pc.is_in(table["id"], pa.array(sorted(annotation_of), pa.string())))
+    encoded = encoder.encode(table["text"])
+    by_document = {}
+    for row, tokens in zip(table.to_pylist(), encoded, strict=True):
+        annotation = annotation_of[row["id"]]
+        tags = parts_of_speech(row["text"], sizes[tokens], annotation)
+        pos = np.array([CODES.get(tag, CODES["X"]) for tag in tags], np.uint8)
+        spans = spans_of(row["text"], sizes[tokens], annotation, cfg.max_words)
+        by_document[row["id"]] = pos, spans
+    return by_document
 
 
-def of_row(rows: Rows, i: int, known: dict[str, tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Part of speech and span of the tokens of row `i`, both empty where none is known. Spans of different documents differ."""
+def of_row(rows: Rows, i: int, by_document: dict[str, TokenAnnotations]) -> TokenAnnotations:
+    """Return the annotations of the tokens of row `i`, empty where no token has any.
+
+    Spans of different documents have different numbers.
+    """
     length = len(rows.tokens(i))
-    codes, numbers = np.zeros(length, np.uint8), np.full(length, -1, np.int32)
+    row_pos, row_spans = np.zeros(length, np.uint8), np.full(length, -1, np.int32)
     for piece in rows.pieces(i):
-        if piece["id"] in known:
-            here = slice(piece["row_start"], piece["row_start"] + piece["tokens"])
-            there = slice(piece["document_start"], piece["document_start"] + piece["tokens"])
-            codes[here] = known[piece["id"]][0][there]
-            span = known[piece["id"]][1][there]
-            numbers[here] = np.where(span >= 0, span + numbers.max() + 1, -1)
-    return (codes, numbers) if codes.any() else (codes[:0], numbers[:0])
+        if piece["id"] not in by_document:
+            continue
+        document_pos, document_spans = by_document[piece["id"]]
+        in_row = slice(piece["row_start"], piece["row_start"] + piece["tokens"])
+        in_document = slice(piece["document_start"], piece["document_start"] + piece["tokens"])
+        row_pos[in_row] = document_pos[in_document]
+        spans = document_spans[in_document]
+        row_spans[in_row] = np.where(spans >= 0, spans + row_spans.max() + 1, -1)
+    if not row_pos.any():
+        return row_pos[:0], row_spans[:0]
+    return row_pos, row_spans
 
 
 class Guide:
-    """Random access to the guide of a split, in the order of its rows."""
+    """Guide of a split with random access, in the order of its rows."""
 
     def __init__(self, tables: list[pa.Table]) -> None:
         joined = pa.concat_tables(tables)
@@ -122,23 +146,29 @@ class Guide:
         return len(self._columns[0])
 
     def known(self) -> int:
-        """How many rows hold an annotated token."""
-        return int(pc.sum(pc.greater(pc.list_value_length(self._columns[0]), 0)).as_py() or 0)
+        """Return the number of rows with an annotated token."""
+        is_annotated = pc.greater(pc.list_value_length(self._columns[0]), 0)
+        return int(pc.sum(is_annotated).as_py() or 0)
 
-    def row(self, i: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-        """Part of speech (uint8, index into POS_TAGS) and span (int32, -1 outside) of the first `length` tokens of row `i`."""
-        pos, span = (column[i].values.to_numpy() for column in self._columns)
-        return (pos[:length], span[:length]) if len(pos) else (np.zeros(length, np.uint8), np.full(length, -1, np.int32))
+    def row(self, i: int, length: int) -> TokenAnnotations:
+        """Return part of speech (uint8) and span (int32) of the first `length` tokens of row `i`."""
+        pos, spans = (column[i].values.to_numpy() for column in self._columns)
+        if not len(pos):
+            return np.zeros(length, np.uint8), np.full(length, -1, np.int32)
+        return pos[:length], spans[:length]
 
 
 def open_guide(folder: Path) -> Guide:
-    """The guide of one split's folder."""
-    return Guide([pa.ipc.open_stream(pa.memory_map(str(path))).read_all() for path in sorted(folder.glob("*.arrow"))])
+    """Open the guide of one split's folder, memory-mapped."""
+    files = [pa.memory_map(str(path)) for path in sorted(folder.glob("*.arrow"))]
+    return Guide([pa.ipc.open_stream(file).read_all() for file in files])
 
 
 def _lists(arrays: list[np.ndarray], kind: pa.DataType) -> pa.ListArray:
     offsets = np.cumsum([0, *map(len, arrays)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate([*arrays, np.empty(0, kind.to_pandas_dtype())]), kind))
+    empty = np.empty(0, kind.to_pandas_dtype())  # there may be no arrays
+    values = pa.array(np.concatenate([*arrays, empty]), kind)
+    return pa.ListArray.from_arrays(pa.array(offsets), values)
 
 
 def _write(table: pa.Table, path: Path) -> None:

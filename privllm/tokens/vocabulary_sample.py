@@ -1,6 +1,7 @@
-"""What the vocabulary is learnt on: training documents chosen by id, apart from the others.
+"""Sample that the vocabulary is learnt on: training documents chosen by a hash of their ids.
 
-A document that is added, edited or removed outside the sample leaves its bytes alone, so `dvc` need not even start `tokenizer`.
+A document outside the sample that is added, edited or removed leaves the sample's bytes unchanged,
+so `dvc` does not even start `tokenizer`.
 """
 
 import shutil
@@ -18,8 +19,8 @@ from privllm.core.split import SplitConfig, split_of
 from privllm.core.tables import read_table, shards_of, write_table
 from privllm.engine.store import NO_STORE, Store
 
-SHARE = 4  # times a shard's even part of the sample are looked at first
-Place = tuple[float, str, int]  # place in [0, 1), id, bytes
+SHARE = 4  # times a shard's even share of the sample are listed at first
+Place = tuple[float, str, int]  # place in [0, 1) by a hash of the id, id, bytes
 SAMPLE = pa.schema([("place", pa.float64()), ("id", pa.string()), ("text", pa.string())])
 
 
@@ -31,53 +32,88 @@ class SampleConfig:
         require(0 < self.megabytes <= 1024, "sample.megabytes", "more than 0 and at most 1024")
 
 
-def write_sample(cfg: SampleConfig, split: SplitConfig, source: Path, out: Path, store: Store = NO_STORE) -> None:
-    """Training documents of shards of DEDUPED in the order of a hash of their ids, up to `cfg.megabytes`; the last is cut to fit.
+def write_sample(
+    cfg: SampleConfig,
+    split: SplitConfig,
+    source: Path,
+    out: Path,
+    store: Store = NO_STORE,
+) -> None:
+    """Write training documents of DEDUPED, in the order of their places, up to `cfg.megabytes`.
 
-    Writes SAMPLE files into `out`, one for each shard that has a part in it; one that is empty where none has.
+    The last document is cut to fit. Writes a SAMPLE file into `out` for each shard that contributes;
+    an empty one where none does.
     """
     shutil.rmtree(out, ignore_errors=True)
     shards, budget = shards_of(source), int(cfg.megabytes * 1_000_000)
-    share = max(1, SHARE * budget // len(shards))  # more than a shard most likely has in the sample, and less to look at than all
-    parts = _choose(store.map(places, [(shard, split, min(share, budget)) for shard in shards], out, "sample"), share, budget)
-    if parts is None:
-        parts = _choose(store.map(places, [(shard, split, budget) for shard in shards], out, "sample"), budget, budget)
-    jobs = [(shards[shard], tuple(part)) for shard, part in sorted((parts or {0: []}).items())]
+    # More than a shard is likely to contribute, and less to list than all of it.
+    share = min(budget, max(1, SHARE * budget // len(shards)))
+    by_shard = None
+    for listed_bytes in (share, budget):
+        listed = store.map(places, [(shard, split, listed_bytes) for shard in shards], out, "sample")
+        by_shard = _choose(listed, listed_bytes, budget)
+        if by_shard is not None:
+            break
+    jobs = [(shards[shard], tuple(chosen)) for shard, chosen in sorted((by_shard or {0: []}).items())]
     store.map(take_texts, jobs, out, "sample")
 
 
-def _choose(found: list[list[Place]], share: int, budget: int) -> dict[int, list[Place]] | None:
-    """What is taken of each shard that has a part; None where a shard that listed no more than `share` might have more."""
-    chosen: dict[int, list[Place]] = {}
-    last, left = 1.0, budget
-    for place, identifier, size, shard in sorted((*row, shard) for shard, rows in enumerate(found) for row in rows):
-        if left <= 0:
+def _choose(listed: list[list[Place]], share: int, budget: int) -> dict[int, list[Place]] | None:
+    """Return {shard: its documents in the sample}, each with the bytes to take.
+
+    `listed` are the first documents of each shard, up to `share` bytes. Returns None if a shard may
+    have further documents in the sample, which are not listed.
+    """
+    by_place = []
+    for shard, shard_places in enumerate(listed):
+        by_place += [(*place, shard) for place in shard_places]
+    by_place.sort()
+    by_shard: dict[int, list[Place]] = {}
+    last_place, remaining = 1.0, budget
+    for place, identifier, size, shard in by_place:
+        if remaining <= 0:
             break
-        chosen.setdefault(shard, []).append((place, identifier, min(size, left)))
-        last, left = place, left - size
-    cut = [rows[-1][0] for rows in found if share < budget and rows and sum(size for *_, size in rows) >= share]
-    return None if any(place < (last if left <= 0 else 1.0) for place in cut) else chosen
+        by_shard.setdefault(shard, []).append((place, identifier, min(size, remaining)))
+        last_place, remaining = place, remaining - size
+    if share < budget:
+        end = last_place if remaining <= 0 else 1.0
+        for shard_places in listed:
+            is_cut = sum(size for *_, size in shard_places) >= share
+            if is_cut and shard_places and shard_places[-1][0] < end:
+                return None
+    return by_shard
 
 
 def places(out: Path, shard: Path, split: SplitConfig, budget: int) -> list[Place]:
-    """The shard's first training documents, up to `budget` bytes and the one that goes beyond."""
+    """Return the shard's first training documents, up to `budget` bytes and the one that exceeds it."""
     table = read_table(shard, ["id", "cluster", "text"])
     sizes = pc.binary_length(table["text"].cast(pa.binary())).to_pylist()
-    rows = zip(table["id"].to_pylist(), table["cluster"].to_pylist(), sizes, strict=True)
-    found = sorted((unit_interval("tokenizer", i), i, size) for i, cluster, size in rows if size and split_of(split, cluster) == "train")
-    before = np.cumsum([0] + [size for *_, size in found])
-    return found[: int(np.searchsorted(before, budget))]
+    training: list[Place] = []
+    for identifier, cluster, size in zip(table["id"].to_pylist(), table["cluster"].to_pylist(), sizes, strict=True):
+        if size and split_of(split, cluster) == "train":
+            training.append((unit_interval("tokenizer", identifier), identifier, size))
+    training.sort()
+    bytes_before = np.cumsum([0] + [size for *_, size in training])
+    return training[: int(np.searchsorted(bytes_before, budget))]
 
 
 def take_texts(out: Path, shard: Path, chosen: tuple[Place, ...]) -> None:
     """Write the shard's chosen documents (place, id, bytes to take) as SAMPLE, in that order."""
     table = read_table(shard, ["id", "text"])
-    wanted = table.filter(pc.is_in(table["id"], pa.array([identifier for _, identifier, _ in chosen], pa.string())))
-    texts = dict(zip(wanted["id"].to_pylist(), wanted["text"].to_pylist(), strict=True))
-    rows = [{"place": place, "id": i, "text": texts[i].encode()[:size].decode("utf-8", "ignore")} for place, i, size in chosen]
+    ids = pa.array([identifier for _, identifier, _ in chosen], pa.string())
+    table = table.filter(pc.is_in(table["id"], ids))
+    text_of = dict(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True))
+    rows = []
+    for place, identifier, size in chosen:
+        beginning = text_of[identifier].encode()[:size].decode("utf-8", "ignore")
+        rows.append({"place": place, "id": identifier, "text": beginning})
     write_table(pa.Table.from_pylist(rows, SAMPLE), out / shard.name)
 
 
 def sample_texts(files: Sequence[Path]) -> list[str]:
-    """The texts of the sample, in the order of their places."""
-    return [text for *_, text in sorted((row["place"], row["id"], row["text"]) for path in files for row in read_table(path).to_pylist())]
+    """Return the texts of the sample, in the order of their places."""
+    rows = []
+    for path in files:
+        rows += read_table(path).to_pylist()
+    rows.sort(key=lambda row: (row["place"], row["id"]))
+    return [row["text"] for row in rows]

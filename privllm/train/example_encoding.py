@@ -11,8 +11,8 @@ import numpy as np
 
 from privllm.core.bio_labels import OUTSIDE
 from privllm.core.families import TRAITS
-from privllm.models.special_tokens import IGNORED
-from privllm.tasks.formats import Chat, Classified, Dataset, Example, Pair, Tagged, line_error
+from privllm.models.vocabulary import IGNORED
+from privllm.tasks.formats import Chat, Classified, Dataset, Example, InputOutput, Tagged, line_error
 from privllm.tokens.chat_format import Speech
 
 
@@ -45,13 +45,13 @@ class Coder:
                 return _encoded([*before, *text_ids, *after], [self.labels[label]])
             case Tagged():
                 return self._tagged(example, example.content)
-            case Pair(question, answer) if TRAITS[self.family].writes_separately:
+            case InputOutput(question, answer) if TRAITS[self.family].writes_separately:
                 labels = [*self.speech.ids(answer), self.speech.marks.stop]
                 if len(labels) > self.context:
                     raise self._too_long(example, len(labels))
                 inputs = self._head([*self.speech.ids(question), self.speech.marks.stop], self.context)
                 return _encoded(inputs, labels, inputs)
-            case Pair(question, answer):
+            case InputOutput(question, answer):
                 return self._turns(example, [("user", question), ("assistant", answer)])
             case Chat(turns):
                 return self._turns(example, list(turns))

@@ -25,8 +25,8 @@ from privllm.engine.digests import replacing
 from privllm.engine.skipped_families import skip
 from privllm.models.loading import config_of, context_of
 from privllm.models.seq2seq import with_sentinels
-from privllm.models.special_tokens import IGNORED
 from privllm.models.task_heads import open_model
+from privllm.models.vocabulary import IGNORED
 from privllm.stats.scores import Score, paired_interval
 from privllm.tasks.example_scores import FILE, table_of
 from privllm.tasks.formats import Dataset, read_examples

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from privllm.core.families import TRAITS
-from privllm.models.special_tokens import IGNORED
+from privllm.models.vocabulary import IGNORED
 from privllm.train.batches import Batch, fill, rows_of_step, spread
 from privllm.train.config import TrainConfig
 from privllm.train.example_encoding import Encoded

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from privllm.models.special_tokens import IGNORED
+from privllm.models.vocabulary import IGNORED
 from privllm.train.batches import Batch
 
 

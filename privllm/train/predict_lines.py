@@ -24,7 +24,7 @@ from privllm.core.out_of_memory import shortage_explained
 from privllm.models.loading import config_of, context_of
 from privllm.models.task_heads import open_model
 from privllm.stats.scores import spans
-from privllm.tasks.formats import Chat, Classified, Dataset, Example, Pair, Tagged
+from privllm.tasks.formats import Chat, Classified, Dataset, Example, InputOutput, Tagged
 from privllm.tokens.chat_format import Speech
 from privllm.train.example_encoding import Coder, Encoded
 from privllm.train.finetune import FinetuneConfig
@@ -112,7 +112,7 @@ def _predict(tuned: Tuned, examples: list[Example], encoded: list[Encoded]) -> l
                 predictions.append({"label": labels[0], "probability": round(chances[0], 4)})
             case Tagged() as content:
                 predictions.append({"spans": _spans(content, labels, chances)})
-            case Pair() | Chat():
+            case InputOutput() | Chat():
                 raise AssertionError("these have no labels")
     return predictions
 

@@ -16,7 +16,7 @@ from privllm.core.bio_labels import OUTSIDE
 from privllm.core.progress import bar
 from privllm.stats.scores import Score, accuracy, macro_f1, mean_of, span_f1
 from privllm.stats.text_overlap import exact_match, overlap, rouge_l, word_f1
-from privllm.tasks.formats import Chat, Classified, Example, Pair, Tagged
+from privllm.tasks.formats import Chat, Classified, Example, InputOutput, Tagged
 from privllm.tokens.chat_format import Speech
 from privllm.train.batches import fill, spread
 from privllm.train.example_encoding import Encoded
@@ -177,7 +177,7 @@ def answer_of(example: Example) -> Any:
             return label
         case Tagged(_, labels):
             return list(labels)
-        case Pair(_, answer):
+        case InputOutput(_, answer):
             return answer
         case Chat(turns):
             return turns[-1][1]

@@ -24,7 +24,7 @@ from privllm.core.printable import say
 from privllm.core.report import write_json
 from privllm.models.base_weights import note_of, open_start
 from privllm.models.loading import build
-from privllm.models.special_tokens import vocabulary_size
+from privllm.models.vocabulary import vocabulary_size
 from privllm.tokens.rows import open_rows
 from privllm.tokens.token_annotations import open_guide
 from privllm.tokens.trained_documents import known_rows

@@ -19,13 +19,14 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from privllm.core.seed import seed_of
+from privllm.core.special_tokens import PAD
 from privllm.models.causal import CAUSAL_MODEL, head_loss, next_token_loss
 from privllm.models.family_model import FamilyModel, Loss
 from privllm.models.masked import MASKED_MODEL
 from privllm.models.masking import Lexicon, choose, cover
 from privllm.models.seq2seq import SENTINELS, SEQ2SEQ_MODEL
 from privllm.models.span_corruption import cut_out, holes
-from privllm.models.special_tokens import IGNORED, PAD
+from privllm.models.vocabulary import IGNORED
 from privllm.tokens.rows import Rows
 from privllm.tokens.token_annotations import Guide
 from privllm.train.batches import Batch, Kinds, fill, replayed, rows_of_step, spread

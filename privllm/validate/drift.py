@@ -1,4 +1,4 @@
-"""Has the corpus become another one since the build that is in use?
+"""Drift of the corpus since the promoted build.
 
 A summary of the corpus (`out/statistics.json`) is small, holds counts only, and becomes `data/promoted/statistics.json`
 when a build is promoted. Two summaries are compared by the Population Stability Index over the same bins, with the
@@ -45,15 +45,19 @@ class DriftConfig:
 
 
 def summarise(documents: pa.Table) -> dict[str, Any]:
-    """Counts per bin, quantiles for people, and the mix of languages and of top folders of one corpus."""
+    """Return counts per bin, quantiles for people, and the mix of languages and of top folders of one corpus."""
     folders = sorted(counts_of(documents["folder"]).items(), key=lambda pair: (-pair[1], pair[0]))
-    named, rest = dict(folders[:MAX_FOLDERS]), sum(count for _, count in folders[MAX_FOLDERS:])
+    folder_counts = dict(folders[:MAX_FOLDERS])
+    other_count = sum(count for _, count in folders[MAX_FOLDERS:])
+    if other_count:
+        folder_counts[OTHER] = other_count
+    values = {name: documents[name].to_pylist() for name in EDGES}
     return {
         "documents": len(documents),
-        "histograms": {name: {"edges": edges, "counts": histogram(documents[name].to_pylist(), edges)} for name, edges in EDGES.items()},
-        "quantiles": {name: quantiles(documents[name].to_pylist()) for name in EDGES},
+        "histograms": {name: {"edges": edges, "counts": histogram(values[name], edges)} for name, edges in EDGES.items()},
+        "quantiles": {name: quantiles(values[name]) for name in EDGES},
         "languages": counts_of(documents["language"]),
-        "folders": named | ({OTHER: rest} if rest else {}),
+        "folders": folder_counts,
     }
 
 
@@ -65,13 +69,17 @@ def histogram(values: list[float], edges: list[float]) -> list[int]:
 
 
 def quantiles(values: list[float]) -> dict[str, float]:
-    """Nearest-rank quantiles, to four digits."""
+    """Return nearest-rank quantiles, to four digits."""
     ordered = sorted(values)
-    return {f"{share:g}": float(f"{ordered[math.ceil(share * len(ordered)) - 1]:.4g}") for share in QUANTILES}
+    result = {}
+    for share in QUANTILES:
+        rank = math.ceil(share * len(ordered))
+        result[f"{share:g}"] = float(f"{ordered[rank - 1]:.4g}")
+    return result
 
 
 def read_promoted(path: Path) -> dict[str, Any]:
-    """The summary of the build in use, {} when there is none yet. Raises UserError for anything else."""
+    """Return the promoted build's summary, {} if there is none yet. Raises UserError for anything else."""
     remedy = "promote a build again, or write `{}` into it to start afresh."
     if not path.is_file() or path.stat().st_size > MAX_BYTES:
         raise UserError(f"{path} is missing or larger than {MAX_BYTES} bytes; {remedy}")
@@ -85,35 +93,43 @@ def read_promoted(path: Path) -> dict[str, Any]:
 
 
 def _check(summary: Mapping[str, Any]) -> None:
+    """Raise an error unless the summary has our bins and whole counts."""
+    counts = [summary["documents"]]
+    for mix in MIXES.values():
+        counts += summary[mix].values()
     for name, edges in EDGES.items():
-        kept = summary["histograms"][name]
-        if kept["edges"] != edges or len(kept["counts"]) != len(edges):
+        stored = summary["histograms"][name]
+        if stored["edges"] != edges or len(stored["counts"]) != len(edges):
             raise ValueError(f"the bins of `{name}` are others")
-    counts = [summary["documents"], *(n for mix in MIXES.values() for n in summary[mix].values())]
-    counts += [n for name in EDGES for n in summary["histograms"][name]["counts"]]
+        counts += stored["counts"]
     if not all(isinstance(count, int) and count >= 0 for count in counts):
         raise ValueError("a count is no whole number")
 
 
-def bins(summary: Mapping[str, Any], other: Mapping[str, Any], measure: str) -> list[tuple[int, int]]:
-    """Pairs of counts of the two summaries, bin by bin, without the bins that are empty in both."""
+def bins(summary: Mapping[str, Any], promoted: Mapping[str, Any], measure: str) -> list[tuple[int, int]]:
+    """Return pairs of counts of the two summaries, bin by bin, without the bins that are empty in both."""
     if measure in EDGES:
-        pairs = list(zip(*(side["histograms"][measure]["counts"] for side in (summary, other)), strict=True))
+        histograms = [side["histograms"][measure]["counts"] for side in (summary, promoted)]
+        pairs = list(zip(*histograms, strict=True))
     else:
-        pairs = _pair_up(summary[MIXES[measure]], other[MIXES[measure]])
+        pairs = _pair_up(summary[MIXES[measure]], promoted[MIXES[measure]])
     return [pair for pair in pairs if any(pair)]
 
 
 def _pair_up(ours: Mapping[str, int], theirs: Mapping[str, int]) -> list[tuple[int, int]]:
+    """Return pairs of counts by name, and at the end one of all other names."""
     names = sorted({*ours, *theirs} - {OTHER})
     if OTHER in ours or OTHER in theirs:  # a name that one side does not list may be among its others
         names = [name for name in names if name in ours and name in theirs]
-    pairs = [(ours.get(name, 0), theirs.get(name, 0)) for name in names]
-    return [*pairs, (sum(ours.values()) - sum(a for a, _ in pairs), sum(theirs.values()) - sum(b for _, b in pairs))]
+    our_counts = [ours.get(name, 0) for name in names]
+    their_counts = [theirs.get(name, 0) for name in names]
+    our_others = sum(ours.values()) - sum(our_counts)
+    their_others = sum(theirs.values()) - sum(their_counts)
+    return [*zip(our_counts, their_counts, strict=True), (our_others, their_others)]
 
 
 def psi(pairs: list[tuple[int, int]]) -> float:
-    """Population Stability Index of two histograms: the sum of (p - q) ln(p / q), >= 0, 0 for equal shares.
+    """Return the Population Stability Index of two histograms: the sum of (p - q) ln(p / q), >= 0, 0 for equal shares.
 
     Half a document is added to every bin, so that an empty one does not make it infinite.
     """
@@ -123,7 +139,7 @@ def psi(pairs: list[tuple[int, int]]) -> float:
 
 
 def chance(pairs: list[tuple[int, int]]) -> float:
-    """The PSI that two samples of one population stay below in 999 of 1,000 cases.
+    """Return the PSI that two samples of one population stay below in 999 of 1,000 cases.
 
     PSI is about (1/n + 1/m) times a chi-squared variable with bins - 1 degrees of freedom (Yurdakul and Naranjo,
     Statistical properties of the population stability index, 2020); its quantile by Wilson and Hilferty (1931).
@@ -134,8 +150,11 @@ def chance(pairs: list[tuple[int, int]]) -> float:
 
 
 def drift(summary: Mapping[str, Any], promoted: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """{measure: {"psi", "chance"}} for `MEASURES`, to four decimals; {} when nothing is promoted."""
+    """Return {measure: {"psi", "chance"}} for `MEASURES`, to four decimals; {} when nothing is promoted."""
     if not promoted or not promoted["documents"]:
         return {}
-    paired = {measure: bins(summary, promoted, measure) for measure in MEASURES}
-    return {measure: {"psi": round(psi(pairs), 4), "chance": round(chance(pairs), 4)} for measure, pairs in paired.items()}
+    drifts = {}
+    for measure in MEASURES:
+        pairs = bins(summary, promoted, measure)
+        drifts[measure] = {"psi": round(psi(pairs), 4), "chance": round(chance(pairs), 4)}
+    return drifts

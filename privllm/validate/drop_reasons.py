@@ -1,7 +1,7 @@
-"""Why things were left out of the corpus, from the reports of `collect` and `clean`: one row for each reason.
+"""Reasons why files and documents were left out of the corpus, from the reports of `collect` and `clean`.
 
-A share is of what came to the stage that gave the reason: of all files, and lines of JSONL, what `collect` quarantined; of the documents
-what `clean` dropped.
+There is one row for each reason. A share is of the input of the stage that gave the reason: for what
+`collect` quarantined, of all files and lines of JSONL; for what `clean` dropped, of its documents.
 """
 
 import json
@@ -35,20 +35,21 @@ class Cleaned:
 
 
 def read_collected(path: Path) -> Collected:
-    """Raises UserError for a report that cannot be used."""
+    """Read collect's report. Raises UserError for one that cannot be used."""
     return Collected(**_read(path, ("entries", "documents"), "quarantined"))
 
 
 def read_cleaned(path: Path) -> Cleaned:
-    """Raises UserError for a report that cannot be used."""
+    """Read clean's report. Raises UserError for one that cannot be used."""
     return Cleaned(**_read(path, ("documents_in", "kept"), "dropped"))
 
 
 def _read(path: Path, counts: tuple[str, ...], by_reason: str) -> dict[str, Any]:
     try:
         report = json.loads(path.read_text("utf-8"))
-        found = {key: int(report[key]) for key in counts}
-        return found | {by_reason: {str(reason): int(count) for reason, count in report[by_reason].items()}}
+        figures: dict[str, Any] = {key: int(report[key]) for key in counts}
+        figures[by_reason] = {str(reason): int(count) for reason, count in report[by_reason].items()}
+        return figures
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path} cannot be used ({type(error).__name__}: {error}): `dvc repro --force {path.stem}` writes it anew."
@@ -56,14 +57,18 @@ def _read(path: Path, counts: tuple[str, ...], by_reason: str) -> dict[str, Any]
 
 
 def reasons(collected: Collected, cleaned: Cleaned) -> list[dict[str, Any]]:
-    """Rows of `COLUMNS`: of the two shares one is NaN, which no expectation judges."""
+    """Return rows of `COLUMNS`. One of the two shares is NaN, which no expectation judges."""
     return [
         *_rows("quarantined", collected.quarantined, collected.entries),
         *_rows("dropped", cleaned.dropped, cleaned.documents_in),
     ]
 
 
-def _rows(way: str, counts: Mapping[str, int], of: int) -> list[dict[str, Any]]:
-    unknown = {"quarantined": math.nan, "dropped": math.nan}
-    found = [(reason, count) for reason, count in sorted(counts.items()) if count]
-    return [{"reason": reason, "count": count, "of": of} | unknown | {way: count / max(1, of)} for reason, count in found]
+def _rows(column: str, counts: Mapping[str, int], total: int) -> list[dict[str, Any]]:
+    """Return a row for each reason that occurs, with its share of `total` in `column`."""
+    rows = []
+    for reason, count in sorted(counts.items()):
+        if count:
+            row = {"reason": reason, "count": count, "of": total, "quarantined": math.nan, "dropped": math.nan}
+            rows.append(row | {column: count / max(1, total)})
+    return rows

@@ -1,7 +1,8 @@
-"""What feedback must be like before a model may learn from it: a second suite for the machinery of `suite`.
+"""Expectations of feedback before a model may learn from it: a second suite for `suite`.
 
-It judges two tables: `feedback` (one row per kept rating or vote; of its text only counts) and `totals` (one row). A critical expectation
-stops the build, a warning is reported. It writes no Data Docs: the report says all there is.
+It judges two tables: `feedback` (one row per kept rating or vote; of its text only counts) and
+`totals` (one row). A critical expectation stops the build, a warning is reported. There are no Data
+Docs: the report has all results.
 """
 
 from collections.abc import Mapping
@@ -16,30 +17,40 @@ from privllm.validate.personal_data_left import leftovers_of_column
 
 
 def judge_feedback(rows: list[dict[str, Any]], totals: Mapping[str, Any], limits: Mapping[str, float]) -> dict[str, Any]:
-    """How many expectations there were and which warned. Raises UserError when a critical one fails.
+    """Return how many expectations there were and which warned.
 
-    `rows` and `totals` as `feedback.recipe.table_of` and `totals_of` make them; a total that is not known is NaN.
+    `rows` and `totals` are those of `feedback.recipe.table_of` and `totals_of`; a total that is not
+    known is NaN. Raises UserError when a critical expectation fails.
     """
-    from privllm.validate.suite import judge, outcomes  # late: it takes five seconds, and not every build has feedback
+    # Imported late: it takes five seconds, and not every build has feedback.
+    from privllm.validate.suite import judge, outcomes
 
-    found = leftovers_of_column(pa.array([row["text"] for row in rows], pa.string()))
-    frame = pd.DataFrame([{key: value for key, value in row.items() if key != "text"} for row in rows])
-    tables = {"feedback": frame.assign(**{kind: counts.to_pylist() for kind, counts in found.items()}), "totals": pd.DataFrame([totals])}
+    tables = {"feedback": _frame_without_texts(rows), "totals": pd.DataFrame([totals])}
     checks = {"feedback": record_checks(), "totals": total_checks(limits)}
-    seen = outcomes(judge(tables, checks), checks, tables)
-    stopped = [outcome for outcome in seen if outcome.failed_critical]
-    if stopped:
-        each = " ".join(f'"{one.check.name}": {one.observed}{where(one.which)}.' for one in stopped)
-        raise UserError(f"feedback failed its validation. {each} Remove these lines from data/feedback and run `dvc repro feedback` again.")
-    warned = [f"{one.check.name}: {one.observed}" for one in seen if not one.passed]
-    return {"expectations": len(seen), "warnings": len(warned), "warnings_of": warned}
+    results = outcomes(judge(tables, checks), checks, tables)
+    failed = [outcome for outcome in results if outcome.failed_critical]
+    if failed:
+        failures = " ".join(f'"{outcome.check.name}": {outcome.observed}{in_brackets(outcome.which)}.' for outcome in failed)
+        raise UserError(
+            f"feedback failed its validation. {failures} Remove these lines from data/feedback and run `dvc repro feedback` again.",
+        )
+    warnings = [f"{outcome.check.name}: {outcome.observed}" for outcome in results if not outcome.passed]
+    return {"expectations": len(results), "warnings": len(warnings), "warnings_of": warnings}
 
 
-def where(names: tuple[str, ...]) -> str:
+def _frame_without_texts(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return the rows with counts of left-over personal data in place of their texts."""
+    texts = pa.array([row["text"] for row in rows], pa.string())
+    counts = {kind: column.to_pylist() for kind, column in leftovers_of_column(texts).items()}
+    return pd.DataFrame(rows).drop(columns="text").assign(**counts)
+
+
+def in_brackets(names: tuple[str, ...]) -> str:
     return f" ({', '.join(names)})" if names else ""
 
 
 def record_checks() -> list[Check]:
+    """Return the expectations of every record."""
     return [
         Check("No two records share an id", "critical", "unique", {"column": "id"}),
         Check("Every id is 32 hexadecimal digits", "critical", "regex", {"column": "id", "regex": r"^[0-9a-f]{32}\Z"}),
@@ -55,19 +66,16 @@ def record_checks() -> list[Check]:
 
 
 def total_checks(limits: Mapping[str, float]) -> list[Check]:
-    quarantined, least, voice = limits["max_quarantined"], limits["min_agreement"], limits["max_voice"]
+    """Return the expectations of the totals."""
+    quarantined, alpha, voice = limits["max_quarantined"], limits["min_agreement"], limits["max_voice"]
     share = {"column": "quarantined", "max_value": quarantined}
+    thumbs = {"column": "agreement_thumbs", "min_value": alpha}
+    votes = {"column": "agreement_votes", "min_value": alpha}
     return [
         Check("Every line is kept or quarantined", "critical", "equal", {"column_A": "lines", "column_B": "accounted"}),
         Check("No prompt lies on both sides", "critical", "between", {"column": "on_both_sides", "max_value": 0}),
         Check(f"At most {quarantined:.0%} of the lines are quarantined", "warning", "between", share, "max_quarantined"),
-        *(
-            Check(f"People agree on {kind}: alpha of at least {least:g}", "warning", "between", agreeing(kind, least), "min_agreement")
-            for kind in ("thumbs", "votes")
-        ),
+        Check(f"People agree on thumbs: alpha of at least {alpha:g}", "warning", "between", thumbs, "min_agreement"),
+        Check(f"People agree on votes: alpha of at least {alpha:g}", "warning", "between", votes, "min_agreement"),
         Check(f"Nobody has over {voice:.0%} of all weight", "warning", "between", {"column": "voice", "max_value": voice}, "max_voice"),
     ]
-
-
-def agreeing(kind: str, least: float) -> dict[str, Any]:
-    return {"column": f"agreement_{kind}", "min_value": least}

@@ -61,41 +61,60 @@ IBAN_LENGTHS = {
 
 
 def leftovers(text: str) -> dict[str, int]:
-    """How many pieces of each of `KINDS` the text still holds."""
+    """Return how many pieces of each of `KINDS` the text still holds."""
     return {
         "emails": _count(EMAIL, text),
-        "cards": sum(is_card(found[0]) for found in CARD.finditer(text)),
-        "ibans": sum(is_iban(found[0]) for found in IBAN.finditer(text)),
+        "cards": sum(is_card(match[0]) for match in CARD.finditer(text)),
+        "ibans": sum(is_iban(match[0]) for match in IBAN.finditer(text)),
         "private_keys": _count(PRIVATE_KEY, text),
         "phones": _count(PHONE, text),
     }
 
 
 def leftovers_of_column(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
-    """`leftovers` of every text: {kind: int32 array}. One fast pass finds the few texts worth a closer look."""
-    found: dict[str, list[int]] = {kind: [0] * len(texts) for kind in KINDS}
-    for row in pc.indices_nonzero(pc.match_substring_regex(texts, CANDIDATE)).to_pylist():
+    """Return `leftovers` of every text: {kind: int32 array}.
+
+    One fast pass finds the few texts that may hold any.
+    """
+    counts: dict[str, list[int]] = {kind: [0] * len(texts) for kind in KINDS}
+    is_candidate = pc.match_substring_regex(texts, CANDIDATE)
+    for row in pc.indices_nonzero(is_candidate).to_pylist():
         for kind, count in leftovers(texts[row].as_py()).items():
-            found[kind][row] = count
-    return {kind: pa.array(counts, pa.int32()) for kind, counts in found.items()}
+            counts[kind][row] = count
+    return {kind: pa.array(column, pa.int32()) for kind, column in counts.items()}
 
 
 def is_card(text: str) -> bool:
-    """Whether the digits in `text` have a known issuer, its length, and a right check digit (Luhn, ISO/IEC 7812-1)."""
+    """Return whether the digits in `text` are a card number.
+
+    They must have a known issuer, its length, and a right check digit (Luhn, ISO/IEC 7812-1).
+    """
     digits = re.sub(r"[^0-9]", "", text)
-    known = any(low <= int(digits[: len(str(low))]) <= high and len(digits) in lengths for low, high, lengths in CARD_ISSUERS)
-    doubled = [int(digit) * (1 + place % 2) for place, digit in enumerate(reversed(digits))]
-    return known and sum(number // 10 + number % 10 for number in doubled) % 10 == 0
+    return any(_is_of_issuer(digits, *issuer) for issuer in CARD_ISSUERS) and _passes_luhn(digits)
+
+
+def _is_of_issuer(digits: str, low: int, high: int, lengths: tuple[int, ...]) -> bool:
+    prefix = int(digits[: len(str(low))])
+    return low <= prefix <= high and len(digits) in lengths
+
+
+def _passes_luhn(digits: str) -> bool:
+    total = 0
+    for place, digit in enumerate(reversed(digits)):
+        number = int(digit) * (1 + place % 2)
+        total += number // 10 + number % 10
+    return total % 10 == 0
 
 
 def is_iban(text: str) -> bool:
-    """Whether `text` begins with an IBAN: a country, its length, and check digits that leave 1 mod 97 (ISO 7064)."""
+    """Return whether `text` begins with an IBAN: a country, its length, and check digits that leave 1 mod 97 (ISO 7064)."""
     compact = re.sub(r"[^A-Z0-9]", "", text)
     length = IBAN_LENGTHS.get(compact[:2], 0)
     if not length or len(compact) < length:
         return False
-    turned = compact[4:length] + compact[:4]
-    return int("".join(str(int(sign, 36)) for sign in turned)) % 97 == 1
+    rearranged = compact[4:length] + compact[:4]
+    digits = "".join(str(int(character, 36)) for character in rearranged)
+    return int(digits) % 97 == 1
 
 
 def _count(pattern: re.Pattern[str], text: str) -> int:

@@ -1,4 +1,4 @@
-"""validate: stops the build when the corpus is not what it should be.
+"""Validate stage: stops the build when the corpus does not meet critical expectations.
 
 data/dedup + two reports + the promoted build's summary -> data/validate (statistics per document, `statistics.json`,
 `verdict.json`) and Data Docs. It changes no document and drops none.
@@ -34,7 +34,7 @@ Changed = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class ValidateInputs:
-    """What is judged: a folder of `records.DEDUPED` shards, two reports, and the summary of the build in use."""
+    """Inputs of the stage: a folder of `records.DEDUPED` shards, two reports, and the promoted build's summary."""
 
     source: Path
     collect_report: Path
@@ -43,7 +43,7 @@ class ValidateInputs:
 
 
 def validate(cfg: ValidateConfig, inputs: ValidateInputs, out: Path, docs: Path, store: Store = NO_STORE) -> dict[str, Any]:
-    """Write `out/*.parquet`, `out/statistics.json`, `out/verdict.json` and `docs/index.html`; returns the report.
+    """Write `out/*.parquet`, `out/statistics.json`, `out/verdict.json` and `docs/index.html`, and return the report.
 
     Raises UserError when a critical expectation fails (all four are written by then), when there is no document, or
     when the promoted summary cannot be read.
@@ -56,20 +56,21 @@ def validate(cfg: ValidateConfig, inputs: ValidateInputs, out: Path, docs: Path,
     collected, cleaned = read_collected(inputs.collect_report), read_cleaned(inputs.clean_report)
     whole = totals(documents, cfg.language, collected, cleaned)
     checks = expectations(cfg, columns_of(DEDUPED), changed)
-    left_out = pd.DataFrame(reasons(collected, cleaned), columns=COLUMNS).astype({"quarantined": float, "dropped": float})
-    tables = tables_of(shards, documents, whole, changed) | {"reasons": left_out}
-    found = judge_and_publish(tables, checks, docs)
-    stopped = [outcome for outcome in found if outcome.failed_critical]
+    tables = tables_of(shards, documents, whole, changed)
+    drop_reasons = pd.DataFrame(reasons(collected, cleaned), columns=COLUMNS)
+    tables["reasons"] = drop_reasons.astype({"quarantined": float, "dropped": float})
+    results = judge_and_publish(tables, checks, docs)
+    failed = [outcome for outcome in results if outcome.failed_critical]
     write_json(out / "statistics.json", summary)
-    # Later stages depend on the verdict: while the suite passes it holds nothing that a changed document changes.
-    write_json(out / "verdict.json", {"passed": not stopped, "expectations": len(found)})
-    if stopped:
-        raise UserError(complaint(stopped, docs))
-    return report(whole, found, changed)
+    # Later stages depend on the verdict: while the suite passes, no changed document changes it.
+    write_json(out / "verdict.json", {"passed": not failed, "expectations": len(results)})
+    if failed:
+        raise UserError(complaint(failed, docs))
+    return report(whole, results, changed)
 
 
 def readable(shards: list[dict[str, Any]], inputs: ValidateInputs, out: Path) -> pa.Table:
-    """The statistics of all documents, of which there must be one at least."""
+    """Return the statistics of all documents. Raises UserError where there are none."""
     if not sum(shard["documents"] for shard in shards):
         raise UserError(f"{inputs.source} holds no document: {inputs.clean_report} says why. Or add some to data/sources.")
     documents = pa.concat_tables([read_table(out / shard["shard"]) for shard in shards])
@@ -78,51 +79,77 @@ def readable(shards: list[dict[str, Any]], inputs: ValidateInputs, out: Path) ->
     return documents
 
 
-def tables_of(shards: list[dict[str, Any]], documents: pa.Table, whole: Mapping[str, Any], changed: Changed) -> Tables:
-    """Three of the tables that `expectations` speaks of. A drift that cannot be known is NaN, which no expectation judges."""
-    drifts = {f"drift_{measure}": changed.get(measure, {}).get("psi", math.nan) for measure in MEASURES}
-    return {"shards": pd.DataFrame(shards), "documents": documents.to_pandas(), "totals": pd.DataFrame([{**whole, **drifts}])}
+def tables_of(
+    shards: list[dict[str, Any]],
+    documents: pa.Table,
+    whole: Mapping[str, Any],
+    changed: Changed,
+) -> Tables:
+    """Return the tables `shards`, `documents` and `totals` of `expectations`.
+
+    A drift that is not known is NaN, which no expectation judges.
+    """
+    totals_row = dict(whole)
+    for measure in MEASURES:
+        totals_row[f"drift_{measure}"] = changed.get(measure, {}).get("psi", math.nan)
+    return {
+        "shards": pd.DataFrame(shards),
+        "documents": documents.to_pandas(),
+        "totals": pd.DataFrame([totals_row]),
+    }
 
 
 def judge_and_publish(tables: Tables, checks: dict[str, list[Check]], docs: Path) -> list["Outcome"]:
-    """The checks carried out, and Data Docs of it at `docs/index.html`."""
+    """Return the outcome of every check, and write Data Docs to `docs/index.html`."""
     # Imported late: Great Expectations takes five seconds, and every worker process imports this module.
     from privllm.validate.data_docs import write_docs
     from privllm.validate.suite import judge, outcomes
 
     results = judge(tables, checks)
-    found = outcomes(results, checks, tables)
-    write_docs(results, found, tables["totals"].to_dict("records")[0], docs / "index.html")
-    return found
+    by_check = outcomes(results, checks, tables)
+    (figures,) = tables["totals"].to_dict("records")
+    write_docs(results, by_check, figures, docs / "index.html")
+    return by_check
 
 
-def complaint(stopped: list["Outcome"], docs: Path) -> str:
-    """Which critical expectations failed, on what was observed, on which documents, and what to do."""
-    many = f"{len(stopped)} critical expectations failed" if len(stopped) > 1 else "a critical expectation failed"
-    each = " ".join(describe(outcome) for outcome in stopped)
-    return f"{many}, and nothing after `validate` runs. {each} Mend this and run `dvc repro` again. Every result: {docs / 'index.html'}."
+def complaint(failed: list["Outcome"], docs: Path) -> str:
+    """Return which critical expectations failed, what was observed on which documents, and what to do."""
+    subject = "a critical expectation failed"
+    if len(failed) > 1:
+        subject = f"{len(failed)} critical expectations failed"
+    details = " ".join(describe(outcome) for outcome in failed)
+    return (
+        f"{subject}, and nothing after `validate` runs. {details} Fix this and run `dvc repro` again. Every result: {docs / 'index.html'}."
+    )
 
 
 def describe(outcome: "Outcome") -> str:
-    """`"No document still holds an IBAN": 2 of 90 documents (mail/7.eml (0c...), ...); allowed: at most 0.`"""
+    """Return `"No document still holds an IBAN": 2 of 90 documents (mail/7.eml (0c...), ...); allowed: at most 0.`"""
     check = outcome.check
-    where = f" ({', '.join(outcome.which)}{', ...' if len(outcome.which) == LISTED else ''})" if outcome.which else ""
-    limit = f"; allowed: {check.allowed}" if check.allowed else ""
-    knob = f" (`validate.{check.parameter}` in params.yaml)" if check.parameter else ""
-    return f'"{check.name}": {outcome.observed}{where}{limit}{knob}.'
+    text = f'"{check.name}": {outcome.observed}'
+    if outcome.which:
+        ellipsis = ", ..." if len(outcome.which) == LISTED else ""
+        text += f" ({', '.join(outcome.which)}{ellipsis})"
+    if check.allowed:
+        text += f"; allowed: {check.allowed}"
+    if check.parameter:
+        text += f" (`validate.{check.parameter}` in params.yaml)"
+    return f"{text}."
 
 
-def report(whole: Mapping[str, Any], found: list["Outcome"], changed: Changed) -> dict[str, Any]:
-    """reports/validate.json."""
-    warned = [outcome for outcome in found if not outcome.passed]
-    shown = ("documents", "leftover_personal_data", "language")
-    rounded = ("survival_rate", "language_share", "mean_characters", "mean_words", "placeholder_density")
+COPIED = ("documents", "leftover_personal_data", "language")
+ROUNDED = ("survival_rate", "language_share", "mean_characters", "mean_words", "placeholder_density")
+
+
+def report(whole: Mapping[str, Any], results: list["Outcome"], changed: Changed) -> dict[str, Any]:
+    """Return reports/validate.json."""
+    warnings = [f"{outcome.check.name}: {outcome.observed}" for outcome in results if not outcome.passed]
     return {
-        **{key: whole[key] for key in shown},
-        **{key: round(whole[key], 4) for key in rounded},
-        "expectations": len(found),
+        **{key: whole[key] for key in COPIED},
+        **{key: round(whole[key], 4) for key in ROUNDED},
+        "expectations": len(results),
         "failed_critical": 0,
-        "warnings": len(warned),
-        "warnings_of": [f"{outcome.check.name}: {outcome.observed}" for outcome in warned],
+        "warnings": len(warnings),
+        "warnings_of": warnings,
         "drift": {measure: values["psi"] for measure, values in changed.items()},
     }

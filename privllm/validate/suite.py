@@ -1,4 +1,4 @@
-"""The checks of `expectations`, carried out by Great Expectations.
+"""Runner of the checks of `expectations`, by Great Expectations.
 
 It runs in an ephemeral context: no project folder, no account, no analytics, no progress bars. It sees ids, sources
 and numbers, never a text. Importing this takes five seconds, which is why only `recipe.validate` does, at its end.
@@ -31,12 +31,13 @@ KINDS: dict[str, type[gxe.Expectation]] = {
     "unique": gxe.ExpectColumnValuesToBeUnique,
 }
 # Great Expectations could name the failing rows itself (COMPLETE), at 20 seconds per 100,000 of them.
+AS_EXPECTED = "as expected"
 FORMAT = {"result_format": "BASIC", "partial_unexpected_count": LISTED}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One check after the fact; `which` names up to `LISTED` rows that fail it ("source (id)" for documents)."""
+    """Result of one check; `which` names up to `LISTED` rows that fail it ("source (id)" for documents)."""
 
     check: Check
     passed: bool
@@ -49,59 +50,75 @@ class Outcome:
 
 
 def judge(tables: Mapping[str, pd.DataFrame], checks: Mapping[str, list[Check]]) -> Results:
-    """Great Expectations' results for every table, in the order of `checks`."""
+    """Return Great Expectations' results for every table, in the order of `checks`."""
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     source = context.data_sources.add_pandas("corpus")
     results: Results = {}
-    for table, listed in checks.items():
-        batch = source.add_dataframe_asset(table).add_batch_definition_whole_dataframe("all").get_batch({"dataframe": tables[table]})
-        suite = gx.ExpectationSuite(name=table, expectations=[expectation_of(check) for check in listed])
-        found = batch.validate(suite, result_format=FORMAT)
-        results[table] = in_order(found, listed)
+    for table, table_checks in checks.items():
+        definition = source.add_dataframe_asset(table).add_batch_definition_whole_dataframe("all")
+        batch = definition.get_batch({"dataframe": tables[table]})
+        suite = gx.ExpectationSuite(name=table, expectations=[expectation_of(check) for check in table_checks])
+        results[table] = in_order(batch.validate(suite, result_format=FORMAT), table_checks)
     return results
 
 
 def expectation_of(check: Check) -> gxe.Expectation:
+    """Return Great Expectations' form of a check."""
     meta = {"name": check.name, "severity": check.severity}
-    return KINDS[check.kind](description=check.name, severity=FailureSeverity(check.severity), meta=meta, **check.limits)
+    severity = FailureSeverity(check.severity)
+    return KINDS[check.kind](description=check.name, severity=severity, meta=meta, **check.limits)
 
 
-def in_order(found: ExpectationSuiteValidationResult, checks: list[Check]) -> ExpectationSuiteValidationResult:
-    """The same results in the order of the checks: Great Expectations groups them by column, in an order of its own."""
+def in_order(result: ExpectationSuiteValidationResult, checks: list[Check]) -> ExpectationSuiteValidationResult:
+    """Return the same results in the order of the checks: Great Expectations groups them by column."""
     place = {check.name: index for index, check in enumerate(checks)}
-    found.results.sort(key=lambda result: place[result.expectation_config.meta["name"]])  # type: ignore[union-attr]
-    return found
+    result.results.sort(key=lambda single: place[single.expectation_config.meta["name"]])  # type: ignore[union-attr]
+    return result
 
 
-def outcomes(results: Results, checks: Mapping[str, list[Check]], tables: Mapping[str, pd.DataFrame]) -> list[Outcome]:
-    """What became of every check. An expectation that raised is a mistake of ours."""
-    pairs = [(table, pair) for table, found in results.items() for pair in zip(found.results, checks[table], strict=True)]
-    return [outcome_of(tables[table], table, result, check) for table, (result, check) in pairs]
+def outcomes(
+    results: Results,
+    checks: Mapping[str, list[Check]],
+    tables: Mapping[str, pd.DataFrame],
+) -> list[Outcome]:
+    """Return the outcome of every check. An expectation that raised is a mistake of ours."""
+    by_check = []
+    for table, suite_result in results.items():
+        for result, check in zip(suite_result.results, checks[table], strict=True):
+            by_check.append(outcome_of(tables[table], table, result, check))
+    return by_check
 
 
 def outcome_of(frame: pd.DataFrame, table: str, result: ExpectationValidationResult, check: Check) -> Outcome:
+    """Return the outcome of one check on a table, with the rows that fail it."""
     assert result.result, f"{check.name}: {result.exception_info}"
+    passed = bool(result.success)
     values = result.result["partial_unexpected_list"]
     if table == "totals":
-        return Outcome(check, bool(result.success), figures_of(check, values[0]) if values else "as expected", ())
-    rows = frame[frame[check.limits["column"]].isin(values)].head(LISTED).to_dict("records")
+        return Outcome(check, passed, figures_of(check, values[0]) if values else AS_EXPECTED, ())
+    is_failing = frame[check.limits["column"]].isin(values)
+    rows = frame[is_failing].head(LISTED).to_dict("records")
     if table == "reasons":
-        return Outcome(check, bool(result.success), ", ".join(map(reason_of, rows)) or "as expected", ())
+        return Outcome(check, passed, ", ".join(map(reason_of, rows)) or AS_EXPECTED, ())
     observed = f"{result.result['unexpected_count']} of {result.result['element_count']} {table}"
-    return Outcome(check, bool(result.success), observed, tuple(name_of(row) for row in rows))
+    return Outcome(check, passed, observed, tuple(name_of(row) for row in rows))
 
 
 def name_of(row: Mapping[Any, Any]) -> str:
-    return printable(row["shard"] if "shard" in row else f"{row['source']} ({row['id']})")
+    """Return what a row is called: a shard's file, or a document's source and id."""
+    if "shard" in row:
+        return printable(row["shard"])
+    return printable(f"{row['source']} ({row['id']})")
 
 
 def reason_of(row: Mapping[Any, Any]) -> str:
-    return f"{row['count']:,} of {row['of']:,} for {printable(row['reason'])}"
+    reason = printable(row["reason"])
+    return f"{row['count']:,} of {row['of']:,} for {reason}"
 
 
 def figures_of(check: Check, value: Any) -> str:
-    """The figure of the whole corpus that fails `check`, or the pair of them, for people."""
+    """Return the figure of the whole corpus that fails `check`, or the pair of them, as text."""
     if isinstance(value, tuple | list):
         return f"{check.limits['column_A']} {value[0]}, {check.limits['column_B']} {value[1]}"
     return f"{value:.4g}"

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from privllm.cli.app import app
-from privllm.models.special_tokens import vocabulary_size
+from privllm.models.vocabulary import vocabulary_size
 from privllm.train.finetune import FinetuneInputs, finetune
 from privllm.train.loop import Work
 from tests.train.tiny_tasks import make_start, make_tokenizer, tiny, write_examples

@@ -19,7 +19,7 @@ from privllm.evaluate.promotion_gate import GateConfig, GateInputs, GateSettings
 from privllm.evaluate.recipe import EvaluateConfig, EvaluateInputs, evaluate
 from privllm.evaluate.rules import Rule
 from privllm.models.loading import build, load
-from privllm.models.special_tokens import vocabulary_size
+from privllm.models.vocabulary import vocabulary_size
 from privllm.stats.scores import mean_of
 from privllm.tasks.example_scores import SCORED
 from privllm.tokens.chat_format import Speech

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from privllm.core.errors import UserError
+from privllm.core.special_tokens import MASK
 from privllm.core.split import SplitConfig, split_of
 from privllm.core.tables import read_table, shards_of
 from privllm.engine.cache import Cache
@@ -14,7 +15,6 @@ from privllm.evaluate.scoring import ChosenRows, ScoredPiece, choose_rows, score
 from privllm.models.family import FAMILIES
 from privllm.models.loading import load
 from privllm.models.scorers import PASSES, score_masked_tokens, score_next_tokens
-from privllm.models.special_tokens import MASK
 from privllm.tokens.encode import Encoder
 from privllm.tokens.rows import open_rows, shards_in
 

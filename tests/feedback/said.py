@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from privllm.clean.clean_text import clean_text
-from privllm.feedback.reading import Entry, Line
+from privllm.feedback.reading import ParsedLine, SourceLine
 from privllm.feedback.recipe import FeedbackConfig, feedback
-from privllm.feedback.records import Choice, Decoding, Message, Model, Rating, Reply, Thumb, Vote, to_line
-from privllm.feedback.screening import Passed, screen
+from privllm.feedback.records import Choice, Decoding, Message, Model, ModelReply, Rating, Thumb, Vote, to_line
+from privllm.feedback.screening import ScreenedRecord, screen
 from privllm.validate.personal_data_left import leftovers
 
 DECODING = Decoding(0.8, 0.95, 200, 7)
@@ -16,7 +16,7 @@ A, B = Model("a", "", "aa"), Model("b", "", "bb")
 
 
 def vote(rater: str, prompt: str, choice: Choice, number: int = 0, left: str = "one", right: str = "two", time: int = 0) -> Vote:
-    sides = Reply(A, left), Reply(B, right)
+    sides = ModelReply(A, left), ModelReply(B, right)
     key = f"{rater}/{prompt}/{number}"
     return Vote(key, rater, f"2026-11-23T10:00:{time:02}Z", (Message("user", prompt),), *sides, DECODING, choice, "")
 
@@ -26,9 +26,9 @@ def rating(rater: str, prompt: str, thumb: Thumb = "", correction: str = "", num
     return Rating(key, 1, rater, f"2026-11-23T10:00:{time:02}Z", A, said, reply, DECODING, thumb, correction, "")
 
 
-def through(*records: Rating | Vote) -> list[Passed]:
-    found = [screen(Entry(Line(f"f#{i}", f"{i:032x}", 1), record), clean_text, leftovers) for i, record in enumerate(records, 1)]
-    assert all(isinstance(one, Passed) for one in found), found
+def through(*records: Rating | Vote) -> list[ScreenedRecord]:
+    found = [screen(ParsedLine(SourceLine(f"f#{i}", f"{i:032x}", 1), record), clean_text, leftovers) for i, record in enumerate(records, 1)]
+    assert all(isinstance(one, ScreenedRecord) for one in found), found
     return found  # type: ignore[return-value]
 
 

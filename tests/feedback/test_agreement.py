@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privllm.feedback.agreement import alpha, evidence, reliabilities
+from privllm.feedback.agreement import alpha, disagreements, reliabilities
 
 # Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability", sections A, B and C; "." is a missing value.
 BINARY = ["0100000010", "1110010000"]
@@ -32,7 +32,7 @@ def test_alpha_is_not_known_where_nothing_is_shared_or_differs() -> None:
 
 @given(st.lists(st.dictionaries(st.sampled_from("abcd"), st.sampled_from("xyz"), min_size=2), min_size=2, max_size=12))
 def test_alpha_is_the_mean_of_the_raters_own(units: list[dict[str, str]]) -> None:
-    whole, each = alpha(units), evidence(units, {}).values()
+    whole, each = alpha(units), disagreements(units, {}).values()
     if whole is not None:
         chance = sum(one.expected for one in each) / sum(one.shared for one in each)
         own = sum(one.shared * (1 - one.observed / one.shared / chance) for one in each) / sum(one.shared for one in each)

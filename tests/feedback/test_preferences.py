@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from privllm.feedback.preferences import Lesson, people_in, read_held_out, read_training, taught
+from privllm.feedback.preferences import FeedbackExample, count_raters, encode_examples, read_held_out, read_training
 from privllm.feedback.recipe import FeedbackConfig
 from tests.feedback.said import lines_of, put, rating, run, vote
 
@@ -34,7 +34,7 @@ def test_all_rows_come_back(clean: Path) -> None:
     assert votes
     assert held.other
     assert all(one.replies == (f"It is {one.turns[0][1][8:-1]}.", "two") for one in votes)
-    assert people_in(clean) == 2
+    assert count_raters(clean) == 2
 
 
 def test_no_conversation_is_on_both_sides(clean: Path) -> None:
@@ -44,20 +44,21 @@ def test_no_conversation_is_on_both_sides(clean: Path) -> None:
 
 
 def test_the_opening_is_the_first_question_however_it_is_written(tmp_path: Path) -> None:
-    from privllm.feedback.preferences import _lesson
+    from privllm.feedback.preferences import _example
 
     prompts = [
         [{"role": "user", "content": text}, {"role": "assistant", "content": "x"}] for text in ("What  is it?", "what is it?\n", "No")
     ]
-    a, b, c = (_lesson({"id": "1", "prompt": prompt, "weight": 1}, "y").opening for prompt in prompts)
+    a, b, c = (_example({"id": "1", "prompt": prompt, "weight": 1}, "y").opening for prompt in prompts)
     assert a == b != c
 
 
 def test_what_is_not_taught_has_a_reason_and_all_add_up() -> None:
     lessons = [
-        Lesson(str(i), "o", (("user", "q"),), (text,), weight) for i, (text, weight) in enumerate([("a", 1), ("b", 0), ("", 1), ("c", 0.5)])
+        FeedbackExample(str(i), "o", (("user", "q"),), (text,), weight)
+        for i, (text, weight) in enumerate([("a", 1), ("b", 0), ("", 1), ("c", 0.5)])
     ]
-    found = taught(lessons, lambda lesson: lesson.replies[0].upper() or "empty" if not lesson.replies[0] else [lesson.replies[0]])
+    found = encode_examples(lessons, lambda lesson: lesson.replies[0].upper() or "empty" if not lesson.replies[0] else [lesson.replies[0]])
     assert [(lesson.id, ids) for lesson, ids in found.kept] == [("0", ["a"]), ("3", ["c"])]
     assert found.dropped == {"empty": 1, "weightless": 1}
     assert found.rows == 4
@@ -75,7 +76,7 @@ PROMPT = {"id": "1", "weight": 0.5, "prompt": [{"role": "user", "content": "q"}]
 
 @pytest.mark.parametrize(("weight", "kept"), [(0.0, 0), (0.0001, 1), (1.0, 1)])
 def test_any_weight_above_nothing_teaches(weight: float, kept: int) -> None:
-    found = taught([Lesson("1", "o", (), ("a",), weight)], lambda lesson: [1])
+    found = encode_examples([FeedbackExample("1", "o", (), ("a",), weight)], lambda lesson: [1])
     assert (len(found.kept), found.dropped) == (kept, {} if kept else {"weightless": 1})
 
 
@@ -99,4 +100,4 @@ def test_a_correction_of_nothing_prefers_nothing(tmp_path: Path, reply: str) -> 
 
 def test_people_count_whose_words_were_kept_and_weigh_something(tmp_path: Path) -> None:
     rows = [{"kept": kept, "weight": weight} for kept, weight in ((1, 0.1), (0, 0.5), (3, 0.0), (0, 0.0), (2, 1.0))]
-    assert people_in(written(tmp_path / "a", raters=rows)) == 2
+    assert count_raters(written(tmp_path / "a", raters=rows)) == 2

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privllm.core.errors import UserError
-from privllm.feedback.raters import RaterConfig, agreement, limit, thing_of, value_of, weigh
-from privllm.feedback.reading import Refused
+from privllm.feedback.raters import RaterConfig, agreement, judged_item, judgement_of, limit, weigh
+from privllm.feedback.reading import RefusedLine
 from privllm.feedback.records import Message
 from tests.feedback.said import rating, through, vote
 
@@ -33,7 +33,7 @@ def test_the_latest_word_of_a_person_on_a_thing_counts() -> None:
 
 def test_a_vote_means_the_same_whichever_side_it_was_on() -> None:
     one, other = through(vote("a", "q", "left"), vote("b", "q", "right", left="two", right="one"))
-    assert value_of(one) == value_of(other) == "first"
+    assert judgement_of(one) == judgement_of(other) == "first"
     assert agreement([one, other]) == {"thumbs": None, "votes": None}
 
 
@@ -98,7 +98,7 @@ def test_order_decides_nothing_and_nobody_is_lost(votes: list, rng: random.Rando
     assert weigh(cfg, shuffled, again) == weigh(cfg, said, kept)
 
 
-def flooded(found: list[Refused]) -> list[str]:
+def flooded(found: list[RefusedLine]) -> list[str]:
     return [one.detail for one in found if one.reason == "flood"]
 
 
@@ -177,7 +177,7 @@ def test_of_equally_old_words_the_line_decides() -> None:
 )
 def test_what_a_vote_says_of_the_reply_that_sorts_first(choice: str, left: str, right: str, value: str) -> None:
     (one,) = through(vote("x", "q", choice, left=left, right=right))  # type: ignore[arg-type]
-    assert value_of(one) == value
+    assert judgement_of(one) == value
 
 
 def test_a_reply_is_another_thing_after_other_turns_and_a_vote_another_than_a_rating() -> None:
@@ -186,7 +186,7 @@ def test_a_reply_is_another_thing_after_other_turns_and_a_vote_another_than_a_ra
         replace(rating("a", "q", "up"), messages=(Message("user", "q"), Message("assistant", "x"), Message("user", "q"))),
         vote("a", "q", "left", left="no", right="no more"),
     )
-    assert len({thing_of(one), thing_of(longer), thing_of(voted)}) == 3
+    assert len({judged_item(one), judged_item(longer), judged_item(voted)}) == 3
 
 
 def test_alpha_is_of_votes_and_of_thumbs_each_by_themselves() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privllm.core.seed import digest
-from privllm.feedback.reading import Entry, Refused, lines_of, moment, read_files
+from privllm.feedback.reading import ParsedLine, RefusedLine, lines_of, moment, read_files
 from privllm.feedback.recipe import FeedbackConfig
 from privllm.feedback.records import to_line
 from tests.feedback.said import put, rating, run, vote
@@ -45,10 +45,10 @@ def side(**changes: str) -> dict:
 def test_a_bad_line_is_refused_by_name_and_the_rest_is_read(tmp_path: Path, line: str | bytes, reason: str, detail: str) -> None:
     put(tmp_path / "deep/a.jsonl", vote("eva", "hi", "left"), line, " ", rating("eva", "hi", "up"))
     first, bad, last = read_files(tmp_path, 4_000 if reason == "too_long" else 1 << 20)
-    assert isinstance(first, Entry)
-    assert isinstance(last, Entry)
+    assert isinstance(first, ParsedLine)
+    assert isinstance(last, ParsedLine)
     assert last.line.source == "deep/a.jsonl#4"
-    assert isinstance(bad, Refused)
+    assert isinstance(bad, RefusedLine)
     assert (bad.reason, bad.line.source) == (reason, "deep/a.jsonl#2")
     assert detail in bad.detail
     assert len(bad.detail) <= 120
@@ -67,20 +67,20 @@ def test_lines_are_those_of_the_file_however_long(lines: list[bytes], ended: boo
 def test_what_is_no_jsonl_is_not_feedback_and_a_mark_at_the_start_is(tmp_path: Path) -> None:
     put(tmp_path / "votes.jsonl.dvc", "outs:")
     put(tmp_path / "a.jsonl", b"\xef\xbb\xbf" + to_line(vote("eva", "hi", "left")).encode())
-    assert [type(found) for found in read_files(tmp_path, 1 << 20)] == [Entry]
+    assert [type(found) for found in read_files(tmp_path, 1 << 20)] == [ParsedLine]
 
 
 @pytest.mark.parametrize("changes", [{"id": "x" * 200}, {"rater": "é" * 200}, {"left": side(name="x" * 200, digest="", revision="")}])
 def test_names_may_be_as_long_as_that(tmp_path: Path, changes: dict) -> None:
     put(tmp_path / "a.jsonl", json.dumps({**GOOD, **changes}))
-    assert [type(found) for found in read_files(tmp_path, 1 << 20)] == [Entry]
+    assert [type(found) for found in read_files(tmp_path, 1 << 20)] == [ParsedLine]
 
 
 @pytest.mark.parametrize(("time", "seconds"), [("1970-01-02", 86_400), ("1970-01-01T01:00:00Z", 3_600), ("1970-01-01T01:00:00+01:00", 0)])
 def test_a_time_without_a_zone_is_utc(time: str, seconds: float, tmp_path: Path) -> None:
     put(tmp_path / "a.jsonl", json.dumps({**RATED, "time": time}))
     [found] = read_files(tmp_path, 1 << 20)
-    assert isinstance(found, Entry)
+    assert isinstance(found, ParsedLine)
     assert moment(found.record) == seconds
 
 

@@ -13,9 +13,9 @@ from privllm.clean.clean_text import clean_text
 from privllm.core.errors import UserError
 from privllm.core.params import read_params
 from privllm.core.seed import unit_interval
-from privllm.feedback.preferences import people_in, read_held_out, read_training
+from privllm.feedback.preferences import count_raters, read_held_out, read_training
 from privllm.feedback.raters import Rater
-from privllm.feedback.recipe import FeedbackConfig, feedback, held_out, preferences, totals_of
+from privllm.feedback.recipe import FeedbackConfig, feedback, is_held_out, preferences, totals_of
 from privllm.feedback.records import Message, to_line
 from privllm.validate.feedback_suite import judge_feedback
 from privllm.validate.personal_data_left import leftovers
@@ -30,7 +30,7 @@ def test_nothing_said_gives_empty_files_and_says_so(tmp_path: Path, capsys: pyte
     assert set(files) == {"sft", "preferences", "thumbs", "held_out", "raters", "quarantine"}
     assert not any(files.values())
     assert {path.read_bytes() for path in (tmp_path / "out").iterdir()} == {b"\n"}, "of an empty file DVC warns"
-    assert people_in(tmp_path / "out") == 0
+    assert count_raters(tmp_path / "out") == 0
     assert [len(part) for part in (*read_training(tmp_path / "out")[:2], *read_held_out(tmp_path / "out")[:2])] == [0, 0, 0, 0]
     assert report["lines"] == 0
     assert "holds no feedback that can be used yet" in capsys.readouterr().out
@@ -206,8 +206,8 @@ def test_a_conversation_is_kept_back_by_its_first_question_and_nothing_else(tmp_
 def test_a_conversation_that_lies_exactly_at_the_share_is_learnt() -> None:
     (one,) = through(rating("a", "q2", "up"))
     place = unit_interval("feedback", one.opening)
-    assert not held_out(FeedbackConfig(held_out=place), one)
-    assert held_out(FeedbackConfig(held_out=math.nextafter(place, 1)), one)
+    assert not is_held_out(FeedbackConfig(held_out=place), one)
+    assert is_held_out(FeedbackConfig(held_out=math.nextafter(place, 1)), one)
 
 
 QUARANTINED = {

@@ -4,18 +4,18 @@ from dataclasses import replace
 import pytest
 
 from privllm.clean.clean_text import clean_text
-from privllm.feedback.reading import Entry, Line, Refused
+from privllm.feedback.reading import ParsedLine, RefusedLine, SourceLine
 from privllm.feedback.records import Message, Rating, Vote
 from privllm.feedback.screening import markup_of, screen
 from privllm.validate.personal_data_left import leftovers
 from tests.feedback.said import rating, through, vote
 
-LINE = Line("f#1", "0" * 32, 1)
+LINE = SourceLine("f#1", "0" * 32, 1)
 
 
 def refusal(record: Rating | Vote) -> str:
-    found = screen(Entry(LINE, record), clean_text, leftovers)
-    assert isinstance(found, Refused)
+    found = screen(ParsedLine(LINE, record), clean_text, leftovers)
+    assert isinstance(found, RefusedLine)
     return found.reason
 
 

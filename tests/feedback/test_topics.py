@@ -8,7 +8,7 @@ import pytest
 from privllm.feedback.raters import Rater, RaterConfig, limit, weigh
 from privllm.feedback.recipe import FeedbackConfig
 from privllm.feedback.records import Message, Rating
-from privllm.feedback.topics import LEAST, difference, topics_of, weak_topics, wilson, words_of
+from privllm.feedback.topics import MIN_CONVERSATIONS, difference, topics_of, weak_topics, wilson, words_of
 from tests.feedback.said import put, rating, run, through, vote
 
 VERBS = "open close clean paint weigh store move test".split()
@@ -50,7 +50,7 @@ def test_no_topic_is_named_where_nothing_is_worse() -> None:
 
 def test_few_conversations_are_no_topic_however_often_they_are_judged() -> None:
     good = [asked("pump", i, "up") for i in range(30)]
-    bad = [asked("valve", i, "down", rater) for i in range(LEAST - 1) for rater in "abcdef"]
+    bad = [asked("valve", i, "down", rater) for i in range(MIN_CONVERSATIONS - 1) for rater in "abcdef"]
     assert found(*good, *bad) == []
 
 

@@ -9,12 +9,12 @@ from tokenizers import Tokenizer
 
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
+from privllm.core.special_tokens import END_OF_TEXT, PAD
 from privllm.models.base_weights import note_of, open_start
 from privllm.models.causal import CausalConfig
 from privllm.models.loading import MODELS, build, load
 from privllm.models.masked import MaskedConfig
 from privllm.models.seq2seq import SENTINELS, Seq2SeqConfig
-from privllm.models.special_tokens import END_OF_TEXT, PAD
 from privllm.tokens.base_tokenizer import arrange
 from tests.foreign import NAMES, save_foreign
 

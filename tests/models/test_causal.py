@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM
 from privllm.core.errors import UserError
 from privllm.models.causal import CausalConfig, build_causal
 from privllm.models.loading import load
-from privllm.models.special_tokens import vocabulary_size
+from privllm.models.vocabulary import vocabulary_size
 
 SMALL = CausalConfig(layers=2, width=32, heads=4)
 

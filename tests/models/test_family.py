@@ -10,6 +10,7 @@ from tokenizers.models import BPE
 
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
+from privllm.core.special_tokens import END_OF_TEXT, MASK, PAD
 from privllm.models.causal import CausalConfig
 from privllm.models.family import FAMILIES
 from privllm.models.family_model import FamilyModel
@@ -17,7 +18,6 @@ from privllm.models.family_texts import TEXTS
 from privllm.models.loading import MODELS, build, load
 from privllm.models.masked import MaskedConfig
 from privllm.models.seq2seq import SENTINELS, Seq2SeqConfig, sentinel, with_sentinels
-from privllm.models.special_tokens import END_OF_TEXT, MASK, PAD
 from privllm.train.config import PretrainConfig
 
 VOCABULARY, CONTEXT = 40, 16

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from privllm.core.special_tokens import END_OF_TEXT
 from privllm.models.config import MaskedConfig, Seq2SeqConfig
 from privllm.models.gap_filling import unmask, write_spans
 from privllm.models.loading import build
-from privllm.models.special_tokens import END_OF_TEXT
 
 VOCABULARY = 40
 ROW = np.arange(6, 18, dtype=np.int32)

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from privllm.core.special_tokens import END_OF_TEXT, MARKS, PAD
 from privllm.models.causal import CausalConfig, build_causal
 from privllm.models.generate import SamplingConfig, generate, sample
-from privllm.models.special_tokens import END_OF_TEXT, MARKS, PAD
 
 CONTEXT = 16
 

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from privllm.core.errors import UserError
 from privllm.core.records import POS_TAGS
+from privllm.core.special_tokens import END_OF_TEXT, MASK
 from privllm.models.masking import SPECIALS, Lexicon, MaskingConfig, choose, cover
-from privllm.models.special_tokens import END_OF_TEXT, MASK
 
 NAMES = [
     "<|endoftext|>",

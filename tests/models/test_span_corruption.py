@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privllm.core.errors import UserError
+from privllm.core.special_tokens import END_OF_TEXT
 from privllm.models.seq2seq import SENTINELS
 from privllm.models.span_corruption import CorruptionConfig, counts, cut_out, holes
-from privllm.models.special_tokens import END_OF_TEXT
 
 VOCABULARY = 5000
 

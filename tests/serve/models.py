@@ -17,7 +17,7 @@ from privllm.models.causal import CausalConfig
 from privllm.models.loading import build
 from privllm.models.masked import MaskedConfig
 from privllm.models.seq2seq import Seq2SeqConfig
-from privllm.models.special_tokens import vocabulary_size
+from privllm.models.vocabulary import vocabulary_size
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 from privllm.tokens.vocabulary_sample import SampleConfig, write_sample
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from privllm.core.errors import UserError
-from privllm.tasks.formats import SHAPES, Chat, Classified, Pair, Tagged, input_of, line_error, read_examples
+from privllm.tasks.formats import SHAPES, Chat, Classified, InputOutput, Tagged, input_of, line_error, read_examples
 
 GOOD = {
     "classification": {"text": "a fine film", "label": "good"},
@@ -27,7 +27,7 @@ def written(folder: Path, *lines: object) -> Path:
     [
         ("classification", Classified("a fine film", "good")),
         ("tokens", Tagged(("Ada", "wrote"), ("B-PER", "O"))),
-        ("text2text", Pair("f(x)", "Return x.")),
+        ("text2text", InputOutput("f(x)", "Return x.")),
         ("chat", Chat((("user", "Hi"), ("assistant", "Hello.")))),
     ],
 )

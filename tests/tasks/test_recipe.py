@@ -14,8 +14,10 @@ from privllm.core.records import ANNOTATIONS, DEDUPED, document_id
 from privllm.core.split import SplitConfig, split_of
 from privllm.core.tables import by_id, read_table, write_table
 from privllm.engine.store import Store
+from privllm.tasks.config import DeriveConfig, TasksConfig, groups_of
 from privllm.tasks.formats import read_examples
-from privllm.tasks.recipe import DeriveConfig, TasksConfig, _choose, _fill, _passages, _windows, derive, examples_of, groups_of
+from privllm.tasks.patterns import _fill, _passages, _windows
+from privllm.tasks.recipe import _select, derive, examples_of
 
 NOTHING = Path("nowhere")  # annotations, for tasks that have no use for them
 SPLIT = SplitConfig(validation=0.2, test=0.2)
@@ -282,7 +284,7 @@ def test_a_label_needs_as_many_training_examples_as_were_asked_for(least: int, l
         {"id": f"{i:02}-0", "group": f"{i:02}", "split": split, "text": f"t{i}", "label": label}
         for i, (split, label) in enumerate([("train", "few")] * 2 + [("test", "few")] * 5 + [("train", "many")] * 3)
     ]
-    kept, counts = _choose(DeriveConfig("classification", min_examples=least), lines)
+    kept, counts = _select(DeriveConfig("classification", min_examples=least), lines)
     assert {line["label"] for line in kept} == labels
     assert counts["rare"] + len(kept) == 10
     assert counts["rare_labels"] == 2 - len(labels)
@@ -296,7 +298,7 @@ def test_equal_inputs_stay_once_and_equal_answers_may_repeat_within_a_split() ->
             [("train", "a", "x"), ("train", "a", "y"), ("train", "b", "x"), ("test", "c", "z"), ("train", "d", "z"), ("test", "b", "w")]
         )
     ]
-    kept, counts = _choose(DeriveConfig("text2text"), lines)
+    kept, counts = _select(DeriveConfig("text2text"), lines)
     assert [line["id"] for line in kept] == ["0-0"]
     assert (counts["repeated"], counts["across_splits"], counts["examples"]) == (1, 4, 1)
     assert "by_label" not in counts

@@ -101,9 +101,9 @@ def test_what_has_no_labels_is_divided_without_them(tmp_path: Path, kind: str) -
 
 
 @pytest.mark.parametrize(
-    ("missing", "advice"), [("train", "mend their `split`"), ("test", "mend their `split`"), ("", "raise the shares of the split")]
+    ("missing", "advice"), [("train", "fix their `split`"), ("test", "fix their `split`"), ("", "raise the shares of the split")]
 )
-def test_an_empty_split_is_named_with_what_mends_it(tmp_path: Path, missing: str, advice: str) -> None:
+def test_an_empty_split_is_named_with_its_remedy(tmp_path: Path, missing: str, advice: str) -> None:
     lines = [
         line for split in ("train", "validation", "test") if split != missing for line in dataset(["a", "bb"], split if missing else "")
     ]

@@ -5,7 +5,7 @@ import io
 import pytest
 
 from privllm.core.errors import UserError
-from privllm.tasks.formats import MAX_LINE_BYTES, Chat, Classified, Pair, Tagged
+from privllm.tasks.formats import MAX_LINE_BYTES, Chat, Classified, InputOutput, Tagged
 from privllm.tasks.unlabelled import read_inputs
 
 ASKED = [
@@ -14,8 +14,8 @@ ASKED = [
     ("tokens", b'{"tokens": ["Ada", "wrote"]}', Tagged(("Ada", "wrote"), ("O", "O"))),
     ("tokens", b'{"tokens": ["Ada"], "labels": ["B-PER"]}', Tagged(("Ada",), ("O",))),
     ("tokens", b'{"tokens": ["Ada", null], "labels": ["O", "B-PER"]}', Tagged(("Ada", None), ("O", "O"))),
-    ("text2text", b'{"input": "a"}', Pair("a", "?")),
-    ("text2text", b'{"input": "a", "output": "b"}', Pair("a", "?")),
+    ("text2text", b'{"input": "a"}', InputOutput("a", "?")),
+    ("text2text", b'{"input": "a", "output": "b"}', InputOutput("a", "?")),
     ("chat", b'{"messages": [{"role": "user", "content": "hi"}]}', Chat((("user", "hi"), ("assistant", "?")))),
     (
         "chat",

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from privllm.core.errors import UserError
+from privllm.core.special_tokens import END_OF_TEXT, MASK, PAD, SPECIAL_TOKENS
 from privllm.tokens.base_tokenizer import arrange
 from privllm.tokens.encode import Encoder
-from privllm.tokens.vocabulary import BOUNDARY, MASK, PAD, SPECIALS
 from tests.foreign import NAMES, foreign_tokenizer
 
 SPELT = ["<s>", "</s>", "<unk>", "<|user|>", "<|endoftext|>", " ", "\n", "report", "café"]
@@ -34,17 +34,17 @@ def test_a_text_is_the_same_tokens_under_other_numbers(text: str) -> None:
     plain["added_tokens"] = []
     theirs = Tokenizer.from_str(json.dumps(plain)).encode(text, add_special_tokens=False).ids
     assert [OURS.moved.get(token, token) for token in tokens.tolist()] == theirs
-    assert not set(tokens.tolist()) & set(range(len(SPECIALS)))
+    assert not set(tokens.tolist()) & set(range(len(SPECIAL_TOKENS)))
 
 
 def test_its_marks_become_ours_and_what_had_their_place_moves_behind() -> None:
     loaded, before = Tokenizer.from_str(OURS.tokenizer), Tokenizer.from_str(THEIRS)
-    assert [loaded.id_to_token(number) for number in range(len(SPECIALS))] == list(SPECIALS)
-    assert OURS.moved[BOUNDARY] == before.token_to_id("</s>") == 1
+    assert [loaded.id_to_token(number) for number in range(len(SPECIAL_TOKENS))] == list(SPECIAL_TOKENS)
+    assert OURS.moved[END_OF_TEXT] == before.token_to_id("</s>") == 1
     assert {number: OURS.moved[number] for number in (PAD, MASK, 3, 4, 5)} == dict.fromkeys((PAD, MASK, 3, 4, 5))
     assert OURS.moved[loaded.token_to_id("<s>")] == 0
     assert sorted(loaded.get_vocab().values()) == list(range(loaded.get_vocab_size()))
-    known = {name: OURS.moved.get(number, number) for name, number in loaded.get_vocab().items() if name not in SPECIALS}
+    known = {name: OURS.moved.get(number, number) for name, number in loaded.get_vocab().items() if name not in SPECIAL_TOKENS}
     assert known == {name: number for name, number in before.get_vocab().items() if name != "</s>"}
     assert json.loads(OURS.tokenizer)["post_processor"] is None
 
@@ -54,12 +54,12 @@ def test_all_the_marks_it_has_are_taken_over() -> None:
     text = foreign_tokenizer(specials)
     found = arrange(text, {}, "bert")
     before = Tokenizer.from_str(text)
-    assert [found.moved[number] for number in (BOUNDARY, PAD, MASK)] == [before.token_to_id(name) for name in specials[1:]]
+    assert [found.moved[number] for number in (END_OF_TEXT, PAD, MASK)] == [before.token_to_id(name) for name in specials[1:]]
     # An instruction-tuned model's eos ends a turn and pads; its documents end otherwise.
     text = foreign_tokenizer(("<|im_end|>", "<|endoftext|>"))
     chat = arrange(text, {"eos_token": "<|im_end|>", "pad_token": "<|im_end|>"}, "chat")
-    assert (chat.moved[BOUNDARY], chat.moved[PAD]) == (1, None)
-    assert Tokenizer.from_str(chat.tokenizer).token_to_id("<|im_end|>") >= len(SPECIALS)
+    assert (chat.moved[END_OF_TEXT], chat.moved[PAD]) == (1, None)
+    assert Tokenizer.from_str(chat.tokenizer).token_to_id("<|im_end|>") >= len(SPECIAL_TOKENS)
 
 
 def test_sentinels_are_told_apart_from_the_text_and_keep_their_numbers() -> None:

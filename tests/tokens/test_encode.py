@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, pre_tokenizers
 
+from privllm.core.special_tokens import PLACEHOLDERS, SPECIAL_TOKENS
 from privllm.tokens.encode import Encoder, without_specials
-from privllm.tokens.vocabulary import PLACEHOLDERS, SPECIALS
 
 AWKWARD = [
-    *SPECIALS,
+    *SPECIAL_TOKENS,
     *PLACEHOLDERS,
     "<|endoftext",
     "<EMA",
@@ -81,19 +81,19 @@ def test_the_list_of_disputed_letters_is_still_needed(all_pairs: Encoder) -> Non
         assert fast.encode(f"t{letter}e").tolist() != all_pairs.reference.encode(f"t{letter}e").ids
 
 
-@pytest.mark.parametrize("special", SPECIALS)
+@pytest.mark.parametrize("special", SPECIAL_TOKENS)
 def test_a_special_token_in_a_text_is_plain_text(encoder: Encoder, tokenizer: Path, special: str) -> None:
     text = f"see {special}{special} and <|{special}|>"
     naive = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
-    assert SPECIALS.index(special) in naive.encode(text).ids  # what an unguarded encoder would do
+    assert SPECIAL_TOKENS.index(special) in naive.encode(text).ids  # what an unguarded encoder would do
     for ids in (encoder.encode([text])[0].tolist(), encoder.reference.encode(text).ids):
-        assert not set(ids) & set(range(len(SPECIALS)))
+        assert not set(ids) & set(range(len(SPECIAL_TOKENS)))
         assert encoder.decode(encoder.encode([text])[0]) == text
 
 
 @pytest.mark.parametrize("placeholder", PLACEHOLDERS)
 def test_a_placeholder_is_one_token_in_both_engines(encoder: Encoder, placeholder: str) -> None:
-    expected = len(SPECIALS) + PLACEHOLDERS.index(placeholder)
+    expected = len(SPECIAL_TOKENS) + PLACEHOLDERS.index(placeholder)
     assert encoder.encode([f"a{placeholder}b"])[0].tolist().count(expected) == 1
     assert encoder.encode([placeholder])[0].tolist() == encoder.reference.encode(placeholder).ids == [expected]
 

@@ -11,9 +11,10 @@ import pytest
 
 import privllm.core.offline  # noqa: F401
 from privllm.core.errors import UserError
+from privllm.core.special_tokens import PLACEHOLDERS, SPECIAL_TOKENS
 from privllm.core.split import SplitConfig
 from privllm.tokens.encode import Encoder
-from privllm.tokens.vocabulary import PLACEHOLDERS, SPECIALS, TokenizerConfig, learn_tokenizer
+from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 from privllm.tokens.vocabulary_sample import SampleConfig, write_sample
 
 LEARN = """
@@ -41,7 +42,7 @@ def test_report_and_files(tokenizer: Path, small: TokenizerConfig, sample: Path,
 def test_special_tokens_come_first(tokenizer: Path) -> None:
     parts = json.loads((tokenizer / "tokenizer.json").read_text("utf-8"))
     assert [(token["id"], token["content"], token["special"]) for token in parts["added_tokens"]] == [
-        (i, content, content in SPECIALS) for i, content in enumerate(SPECIALS + PLACEHOLDERS)
+        (i, content, content in SPECIAL_TOKENS) for i, content in enumerate(SPECIAL_TOKENS + PLACEHOLDERS)
     ]
     assert parts["normalizer"] is None
 
@@ -70,7 +71,7 @@ def test_loads_with_transformers(tokenizer: Path) -> None:
 
     loaded = AutoTokenizer.from_pretrained(tokenizer)
     assert (loaded.bos_token_id, loaded.eos_token_id, loaded.pad_token_id, loaded.mask_token_id) == (0, 0, 1, 2)
-    assert loaded.all_special_tokens == list(SPECIALS)
+    assert loaded.all_special_tokens == list(SPECIAL_TOKENS)
     text = "the café <EMAIL> said <|endoftext|>"
     assert loaded(text, split_special_tokens=True)["input_ids"] == Encoder.open(tokenizer).encode([text])[0].tolist()
     ids: Any = loaded.apply_chat_template([{"role": "user", "content": "the house"}], add_generation_prompt=True, return_dict=False)

@@ -8,13 +8,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from privllm.core.special_tokens import END_OF_TEXT, END_OF_TURN
 from privllm.engine.digests import digest_of
 from privllm.export.config import ExportConfig
 from privllm.export.folder import ExportInputs, export
 from privllm.feedback.records import Message
 from privllm.models.causal import CausalConfig
 from privllm.models.loading import build
-from privllm.models.special_tokens import END, END_OF_TEXT, vocabulary_size
+from privllm.models.vocabulary import vocabulary_size
 from privllm.serve.engine.base import Done, GenerationRequest, SamplingSettings
 from privllm.serve.engine.local import LocalEngine
 from privllm.tokens.chat_format import Speech
@@ -50,7 +51,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("turns")
     tokenizer = make_tokenizer(root / "tokenizer")
     shape = CausalConfig(layers=1, width=32, heads=2, tie_embeddings=False)
-    saying_only(build("causal", shape, vocabulary_size(tokenizer), CONTEXT, seed=1), END).save_pretrained(root / "causal")
+    saying_only(build("causal", shape, vocabulary_size(tokenizer), CONTEXT, seed=1), END_OF_TURN).save_pretrained(root / "causal")
     make_rows(root / "rows", Speech(tokenizer))
     for kind in ("chat", "text2text", "classification"):
         write_examples(root / f"{kind}.jsonl", kind)
@@ -105,7 +106,7 @@ def assert_stops(folder: Path, ends: list[int], last: int) -> None:
 
 @pytest.mark.parametrize("kind", ["chat", "text2text"])
 def test_a_tuned_model_stops(shop: Path, tmp_path: Path, kind: str) -> None:
-    assert_stops(tuned(shop, tmp_path, kind), [END_OF_TEXT, END], END)
+    assert_stops(tuned(shop, tmp_path, kind), [END_OF_TEXT, END_OF_TURN], END_OF_TURN)
 
 
 def test_a_model_that_only_labels_names_no_end_of_turns(shop: Path, tmp_path: Path) -> None:
@@ -113,12 +114,12 @@ def test_a_model_that_only_labels_names_no_end_of_turns(shop: Path, tmp_path: Pa
 
 
 def test_an_aligned_model_and_its_export_stop(shop: Path, aligned: Path, tmp_path: Path) -> None:
-    assert_stops(aligned, [END_OF_TEXT, END], END)
-    assert_stops(exported(aligned, shop, tmp_path, chat=False), [END_OF_TEXT, END], END)
+    assert_stops(aligned, [END_OF_TEXT, END_OF_TURN], END_OF_TURN)
+    assert_stops(exported(aligned, shop, tmp_path, chat=False), [END_OF_TEXT, END_OF_TURN], END_OF_TURN)
 
 
 def test_an_export_that_is_said_to_chat_stops_and_another_is_as_it_was(shop: Path, tmp_path: Path) -> None:
-    assert_stops(exported(shop / "causal", shop, tmp_path / "chat", chat=True), [END_OF_TEXT, END], END)
+    assert_stops(exported(shop / "causal", shop, tmp_path / "chat", chat=True), [END_OF_TEXT, END_OF_TURN], END_OF_TURN)
     plain = exported(shop / "causal", shop, tmp_path / "plain", chat=False)
     for name in ("config.json", "generation_config.json"):
         assert (plain / name).read_bytes() == (shop / "causal" / name).read_bytes()

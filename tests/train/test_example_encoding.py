@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from privllm.core.errors import UserError
-from privllm.models.special_tokens import IGNORED, MASK
-from privllm.tasks.formats import Chat, Classified, Content, Dataset, Example, Pair, Tagged
+from privllm.core.special_tokens import MASK
+from privllm.models.vocabulary import IGNORED
+from privllm.tasks.formats import Chat, Classified, Content, Dataset, Example, InputOutput, Tagged
 from privllm.tokens.chat_format import Speech
 from privllm.train.example_encoding import Coder, Encoded, tags_of
 from tests.train.tiny_tasks import make_tokenizer
@@ -31,7 +32,7 @@ def learnt(encoded: Encoded) -> list[int]:
 
 
 def test_what_is_typed_is_text(speech: Speech) -> None:
-    encoded, _ = coded(speech, Pair("say <|end|><|assistant|>", "<|endoftext|>"))
+    encoded, _ = coded(speech, InputOutput("say <|end|><|assistant|>", "<|endoftext|>"))
     specials = [int(token) for token in encoded.inputs if token < 6]
     assert specials == [END_OF_TEXT, USER, END, ASSISTANT]
     assert learnt(encoded)[-1] == END
@@ -66,7 +67,7 @@ def test_old_turns_leave_first_then_the_input_is_cut_then_it_is_an_error(speech:
 
 
 def test_seq2seq_and_classes(speech: Speech) -> None:
-    encoded, cut = coded(speech, Pair("red stone river", "Ada"), "seq2seq", context=3)
+    encoded, cut = coded(speech, InputOutput("red stone river", "Ada"), "seq2seq", context=3)
     assert (encoded.inputs.tolist(), cut) == (speech.ids("red stone river")[:3], 1)
     assert encoded.labels.tolist() == [*speech.ids("Ada"), END_OF_TEXT]
     encoded, cut = coded(speech, Classified("red stone", "b"), "masked", labels=("a", "b"))

@@ -9,8 +9,8 @@ import pytest
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from privllm.core.errors import UserError
-from privllm.models.special_tokens import vocabulary_size
 from privllm.models.task_heads import CLASSES
+from privllm.models.vocabulary import vocabulary_size
 from privllm.train.finetune import FinetuneConfig, FinetuneInputs, finetune, steps_of
 from privllm.train.loop import Work
 from privllm.train.loss_history import History

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from privllm.models.special_tokens import IGNORED
 from privllm.models.task_heads import CLASSES, open_model
+from privllm.models.vocabulary import IGNORED
 from privllm.train.batches import fill
 from privllm.train.example_encoding import Encoded
 from privllm.train.finetune_objectives import Supervised, objective_for

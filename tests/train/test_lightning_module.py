@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from privllm.models.loading import MODELS, build
-from privllm.models.special_tokens import IGNORED
+from privllm.models.vocabulary import IGNORED
 from privllm.train.lightning_module import REST_RATE, make_optimizer
 from privllm.train.objective import blocks
 from tests.train.test_pretrain_objectives import objective_of

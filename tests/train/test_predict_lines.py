@@ -9,7 +9,7 @@ import pytest
 from privllm.core.bio_labels import as_bio
 from privllm.core.errors import UserError
 from privllm.core.report import write_json
-from privllm.models.special_tokens import vocabulary_size
+from privllm.models.vocabulary import vocabulary_size
 from privllm.tasks.formats import read_examples
 from privllm.tasks.unlabelled import read_inputs
 from privllm.train.finetune import FinetuneInputs, finetune

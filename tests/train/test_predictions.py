@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from privllm.models.loading import build
-from privllm.models.special_tokens import vocabulary_size
-from privllm.tasks.formats import Classified, Example, Pair, Tagged
+from privllm.models.vocabulary import vocabulary_size
+from privllm.tasks.formats import Classified, Example, InputOutput, Tagged
 from privllm.tokens.chat_format import Speech
 from privllm.train.example_encoding import Encoded
 from privllm.train.finetune_objectives import objective_for
@@ -57,5 +57,5 @@ def test_what_was_said_of_hidden_words_stands_in_their_places() -> None:
 def test_lines_of_predictions() -> None:
     assert as_line(Example(1, "a", "g", "", Classified("x", "good")), "bad") == {"id": "a", "expected": "good", "predicted": "bad"}
     assert as_line(Example(1, "a", "g", "", Tagged(("x",), ("O",))), ["O"])["expected"] == ["O"]
-    assert as_line(Example(1, "a", "g", "", Pair("x", "y")), "z")["expected"] == "y"
+    assert as_line(Example(1, "a", "g", "", InputOutput("x", "y")), "z")["expected"] == "y"
     assert HeldOutResults([], [], {}, {"macro_f1": 0.5}).plain() == {"macro_f1": 0.5}

@@ -3,8 +3,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from privllm.core.special_tokens import END_OF_TEXT, MASK, PAD
 from privllm.models.loading import MODELS, build
-from privllm.models.special_tokens import END_OF_TEXT, IGNORED, MASK, PAD
+from privllm.models.vocabulary import IGNORED
 from privllm.tokens.rows import open_rows
 from privllm.tokens.token_annotations import open_guide
 from privllm.train.pretrain_objectives import OBJECTIVES, Packed, Split

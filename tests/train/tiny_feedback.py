@@ -8,7 +8,7 @@ import numpy as np
 
 from privllm.feedback.recipe import FeedbackConfig
 from privllm.models.loading import build
-from privllm.models.special_tokens import vocabulary_size
+from privllm.models.vocabulary import vocabulary_size
 from privllm.tokens.chat_format import Speech
 from privllm.train.align.config import AlignConfig, AlignInputs, DpoConfig, Places, SftConfig
 from privllm.train.config import TrainConfig

@@ -17,10 +17,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from privllm.core.errors import UserError
 from privllm.core.families import CAUSAL
+from privllm.core.special_tokens import END_OF_TEXT, MARKS
 from privllm.engine.digests import digest_of
 from privllm.feedback.records import Message, Model
 from privllm.models.loading import load
-from privllm.models.special_tokens import END_OF_TEXT, MARKS
 from privllm.serve.engine.base import GenerationRequest, RequestRefused, SamplingSettings
 from privllm.serve.folders import require_model
 from privllm.tokens.chat_format import Speech

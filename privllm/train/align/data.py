@@ -6,15 +6,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from privllm.core.seed import unit_interval
-from privllm.feedback.preferences import Lesson, Lessons, Taught, people_in, read_held_out, read_training, taught
+from privllm.feedback.preferences import (
+    EncodedExamples,
+    FeedbackExample,
+    FeedbackExamples,
+    count_raters,
+    encode_examples,
+    read_held_out,
+    read_training,
+)
 from privllm.train.align.config import AlignConfig, AlignInputs
 
 
 class EncodedFeedback(NamedTuple):
     """The lessons of one split."""
 
-    corrections: Taught
-    preferences: Taught
+    corrections: EncodedExamples
+    preferences: EncodedExamples
     other: int  # rows that are neither
 
 
@@ -36,7 +44,7 @@ def read_material(cfg: AlignConfig, inputs: AlignInputs) -> Material:
     context = _context(inputs.start)
     cut = 0
 
-    def encode(lesson: Lesson) -> Any:
+    def encode(lesson: FeedbackExample) -> Any:
         nonlocal cut
         exchange = speech.exchange(lesson.turns, lesson.replies, context)
         if not isinstance(exchange, str):
@@ -49,12 +57,12 @@ def read_material(cfg: AlignConfig, inputs: AlignInputs) -> Material:
     validation = frozenset(opening for opening in openings if unit_interval("align", opening) < cfg.validation)
     if not validation < openings:  # nothing would be left to learn from
         validation = frozenset()
-    return Material(training, held_out, validation, cut, people_in(inputs.feedback))
+    return Material(training, held_out, validation, cut, count_raters(inputs.feedback))
 
 
-def _encode(lessons: Lessons, encode: Callable[[Lesson], Any]) -> EncodedFeedback:
+def _encode(lessons: FeedbackExamples, encode: Callable[[FeedbackExample], Any]) -> EncodedFeedback:
     corrections, preferences, other = lessons
-    return EncodedFeedback(taught(corrections, encode), taught(preferences, encode), other)
+    return EncodedFeedback(encode_examples(corrections, encode), encode_examples(preferences, encode), other)
 
 
 def counts_of(material: Material) -> dict[str, Any]:

@@ -5,12 +5,11 @@ import pytest
 from transformers import AutoTokenizer
 
 from privllm.core.errors import UserError
+from privllm.core.special_tokens import END_OF_TEXT, END_OF_TURN, MARKS, SPECIAL_TOKENS
 from privllm.feedback.records import Message
-from privllm.models.special_tokens import END_OF_TEXT, MARKS
 from privllm.serve.engine.base import GenerationRequest, RequestRefused, SamplingSettings
 from privllm.serve.engine.prompting import HuggingFaceFormat, encode_recent, open_folder
 from privllm.tokens.chat_format import Exchange, Speech
-from privllm.tokens.vocabulary import END, SPECIALS
 from tests.serve.fakes import completion
 
 TURNS = (Message("user", "the page"), Message("assistant", "row"), Message("user", "its <|end|> own"))
@@ -33,12 +32,12 @@ def test_a_tuned_model_gets_the_chat_template_and_typed_markers_stay_text(export
     folder = exported(tuned=True)
     prompt_format = open_folder(folder)[1]
     ids = prompt_format.encode(ask(*TURNS))
-    assert ids.count(END) == 3
+    assert ids.count(END_OF_TURN) == 3
     plain = [Message(m.role, m.content.replace("<|end|>", "very")) for m in TURNS]
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     turns = [{"role": m.role, "content": m.content} for m in plain]
     assert prompt_format.encode(ask(*plain)) == tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]
-    assert END in prompt_format.end_ids
+    assert END_OF_TURN in prompt_format.end_ids
 
 
 def test_a_tuned_model_is_asked_as_it_was_taught(exported: Callable[..., Path]) -> None:
@@ -54,15 +53,15 @@ def test_an_untuned_model_continues_the_last_message(exported: Callable[..., Pat
     prompt_format = open_folder(exported())[1]
     ids = prompt_format.encode(ask(*TURNS))
     assert ids == prompt_format.encode(completion("its <|end|> own"))
-    assert END not in prompt_format.end_ids
+    assert END_OF_TURN not in prompt_format.end_ids
 
 
 @pytest.mark.parametrize("tuned", [False, True])
 def test_marks_of_turns_are_never_said_but_to_end(exported: Callable[..., Path], tuned: bool) -> None:
     prompt_format = open_folder(exported(tuned=tuned))[1]
-    assert set(prompt_format.banned_ids) == set(range(len(SPECIALS))) - prompt_format.end_ids
+    assert set(prompt_format.banned_ids) == set(range(len(SPECIAL_TOKENS))) - prompt_format.end_ids
     assert END_OF_TEXT in prompt_format.end_ids
-    assert (END_OF_TEXT, *MARKS) == tuple(range(len(SPECIALS)))
+    assert (END_OF_TEXT, *MARKS) == tuple(range(len(SPECIAL_TOKENS)))
 
 
 def test_our_models_know_no_system_messages(exported: Callable[..., Path]) -> None:

@@ -1,7 +1,7 @@
 import torch
 
+from privllm.core.special_tokens import PAD
 from privllm.models.generate import SamplingConfig, sample
-from privllm.models.special_tokens import PAD
 from privllm.serve.engine.base import SamplingSettings
 from privllm.serve.engine.sampling import sample_rows
 
