@@ -5,8 +5,6 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mkdocs.structure.files import File, Files
-
 ROOT = Path(__file__).resolve().parent.parent
 OUTSIDE = {  # in the repository: in the documentation
     "CHANGELOG.md": "develop/changelog.md",
@@ -16,8 +14,10 @@ OUTSIDE = {  # in the repository: in the documentation
 LINK = re.compile(r"\]\(([^)#:]+)(#[^)]*)?\)")
 
 
-def on_files(files: Files, config: Any) -> Files:
+def on_files(files: Any, config: Any) -> Any:
     """Add the pages from outside to those of docs/."""
+    from mkdocs.structure.files import File  # here, since tests read this module without MkDocs
+
     for source, target in OUTSIDE.items():
         files.append(File.generated(config, target, abs_src_path=str(ROOT / source)))
     return files
