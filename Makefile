@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTEST := OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile
 
-.PHONY: help setup ray run test test-fast test-pythons test-all bench serve clean
+.PHONY: help setup ray docs run test test-fast test-pythons test-all bench serve clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -29,6 +29,14 @@ ray: .venv/ray ## what an executor over several machines needs (requirements-ray
 	pip install --no-deps --require-hashes -r requirements-ray.lock
 	@touch $@
 
+docs: .venv/docs ## the documentation as pages, in site/ (requirements-docs.lock)
+	python docs/tables.py
+	mkdocs build --quiet --strict
+
+.venv/docs: .venv/installed requirements-docs.lock
+	pip install --no-deps --require-hashes -r requirements-docs.lock
+	@touch $@
+
 run: setup ## documents to model: demo corpus if data/sources is empty, dvc repro, summary
 	@privllm demo --when-empty
 	@test -f data/sources.dvc || dvc add --quiet data/sources
@@ -39,13 +47,13 @@ run: setup ## documents to model: demo corpus if data/sources is empty, dvc repr
 test-fast: setup ## the tests that train nothing, build nothing and take no seconds, in two minutes
 	$(PYTEST) --hypothesis-profile=fast -m "not training and not build and not slow"
 
-test: setup ray ## all tests, in a quarter of an hour
+test: setup ray .venv/docs ## all tests, in a quarter of an hour
 	$(PYTEST)
 
 test-pythons: setup ## the tests that need neither torch nor Ray, with Python 3.12 and 3.13 too
 	python -m tests.pythons 3.12 3.13
 
-test-all: setup ray test-pythons ## all tests in their nightly depth, and the other Pythons, in about an hour
+test-all: setup ray .venv/docs test-pythons ## all tests in their nightly depth, and the other Pythons, in about an hour
 	PRIVLLM_NIGHTLY=1 $(PYTEST)
 
 bench: setup ## our figures against the peers', in turn

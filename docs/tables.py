@@ -1,77 +1,241 @@
-"""The README's tables, generated: stages from dvc.yaml, parameters from params.yaml, commands from the command line.
+"""The generated parts of the documentation: tables of docs/reference, the list of decisions, and the picture.
 
-`python docs/tables.py` rewrites README.md between its markers; tests/test_house.py fails when it would.
+`python docs/tables.py` writes them; tests/test_docs.py fails where it would change something. A table
+stands between `<!-- name -->` and `<!-- /name -->` in one page.
 """
 
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from docs.picture import pipeline_picture  # noqa: E402
+
+PICTURE = ROOT / "docs/pipeline.svg"
+DECISIONS = ROOT / "docs/develop/decisions"
+INPUTS = {  # what no stage writes, and where it comes from
+    "data/base": "you",
+    "data/sources": "you",
+    "data/feedback": "`privllm feedback export`",
+    "data/promoted/model": "`privllm promote`",
+    "data/promoted/statistics.json": "`privllm promote`",
+    "data/promoted/weak_spots.json": "`privllm promote`",
+}
+AREAS = ("build", "data", "training", "evaluation", "feedback", "serving", "operation")
+
+
+def stages() -> dict[str, dict[str, Any]]:
+    """Return the stages of dvc.yaml in order, each with all the `paths` that it writes."""
+    declared = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
+    described = {}
+    for name, entry in declared.items():
+        stage = entry.get("do", entry)
+        entries = [*stage["outs"], *stage.get("plots", []), *stage.get("metrics", [])]
+        paths = [plain_path(entry) for entry in entries]
+        described[name] = {
+            "desc": stage["desc"],
+            "params": [in_angles(section) for section in stage.get("params", [])],
+            "deps": [plain_path(path) for path in stage["deps"]],
+            "paths": paths,
+            "metrics": [plain_path(entry) for entry in stage.get("metrics", [])],
+        }
+    described["finetune"]["deps"] += ["data/tasks", "data/pretrain"]  # ${item.data} and ${item.start}
+    return described
+
+
+def plain_path(entry: Any) -> str:
+    """Return the path of an entry of `deps`, `outs`, `plots` or `metrics`, with `<family>` for a template."""
+    return in_angles(entry if isinstance(entry, str) else next(iter(entry)))
+
+
+def in_angles(text: str) -> str:
+    """Return `text` with DVC's templates as placeholders: `${item.family}` becomes `<family>`."""
+    return re.sub(r"\$\{(?:item\.)?(\w+)\}", r"<\1>", text.replace("${key}", "<task>"))
+
+
+def code(words: list[str]) -> str:
+    """Return words as inline code, separated by commas."""
+    return ", ".join(f"`{word}`" for word in words)
 
 
 def stages_table() -> str:
-    """One row per stage of dvc.yaml: what it does, and where its parameters and outputs are."""
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
+    """Return one row per stage of dvc.yaml: what it does, its parameters, what it writes."""
     rows = ["| stage | what it does | parameters | outputs |", "|---|---|---|---|"]
-    for name, stage in stages.items():
-        stage = stage.get("do", stage)
-        reports = [next(iter(entry)) for entry in [*stage.get("plots", []), *stage.get("metrics", [])] if isinstance(entry, dict)]
-        outs = [*stage["outs"], *reports]
-        stage = {key: value for key, value in stage.items() if key != "matrix"}
-        params = ", ".join(f"`{p}`" for p in stage.get("params", [])) or "none"
-        rows.append(f"| `{name}` | {stage['desc']} | {params} | {', '.join(f'`{path}`' for path in outs)} |")
-    return re.sub(r"\$\{(item\.)?(\w+)\}", r"<\2>", "\n".join(rows).replace("${key}", "<task>"))
+    for name, stage in stages().items():
+        rows.append(f"| `{name}` | {stage['desc']} | {code(stage['params']) or 'none'} | {code(stage['paths'])} |")
+    return "\n".join(rows)
 
 
 def parameters_table() -> str:
-    """One row per literal key of params.yaml, its comment being the explanation."""
-    rows = ["| parameter | default | meaning |", "|---|---|---|"]
+    """Return a table for each section of params.yaml; the comment of a key is its explanation."""
+    lines: list[str] = []
+    section = ""
     path: list[str] = []
     for line in (ROOT / "params.yaml").read_text("utf-8").splitlines():
-        found = re.match(r"( *)([a-z_0-9]+):(?: ([^#]*?))?(?:\s+# (.*))?$", line)
-        if not found:
+        entry = re.match(r"( *)([a-z_0-9]+):(?: ([^#]*?))?(?:\s+# (.*))?$", line)
+        if not entry:
             continue
-        path = [*path[: len(found[1]) // 2], found[2]]
-        if found[3]:
-            value = found[3].strip().replace("|", "\\|")
-            rows.append(f"| `{'.'.join(path)}` | `{value}` | {found[4] or ''} |")
-    return "\n".join(rows)
-
-
-def commands_table() -> str:
-    """One row per `privllm` command, with the first sentence of its help."""
-    rows = ["| command | what it does |", "|---|---|"]
-    for words, function in all_commands():
-        sentence = (function.__doc__ or "").strip().split("\n\n")[0]
-        rows.append(f"| `privllm {' '.join(words)}` | {' '.join(sentence.split())} |")
-    return "\n".join(rows)
+        indent, key, value, comment = entry.groups()
+        path = [*path[: len(indent) // 2], key]
+        if not value:
+            continue
+        if path[0] != section:
+            section = path[0]
+            lines += ["", f"## {section}", "", "| parameter | default | meaning |", "|---|---|---|"]
+        escaped = value.strip().replace("|", "\\|")
+        lines.append(f"| `{'.'.join(path)}` | `{escaped}` | {(comment or '').replace('<', '&lt;')} |")
+    return "\n".join(lines).strip()
 
 
 def all_commands() -> list[tuple[list[str], Callable[..., object]]]:
-    """(its words, its function) of every `privllm` command, those of groups last."""
+    """Return (its words, its function) of every `privllm` command, those of groups last."""
     from privllm.cli.app import app
 
-    found = []
+    commands = []
     for words, group in [([], app), *(([g.name], g.typer_instance) for g in app.registered_groups)]:
-        found += [([*words, command.name or command.callback.__name__], command.callback) for command in group.registered_commands]
-    return found
+        for command in group.registered_commands:
+            commands.append(([*words, command.name or command.callback.__name__], command.callback))
+    return commands
 
 
-TABLES = {"stages": stages_table, "parameters": parameters_table, "commands": commands_table}
+def commands_table() -> str:
+    """Return one row per `privllm` command, with the first sentence of its help."""
+    rows = ["| command | what it does |", "|---|---|"]
+    for words, function in all_commands():
+        summary = (function.__doc__ or "").strip().split("\n\n")[0]
+        name = " ".join(words)
+        rows.append(f"| [`privllm {name}`](#privllm-{name.replace(' ', '-')}) | {' '.join(summary.split())} |")
+    return "\n".join(rows)
 
 
-def with_tables(readme: str) -> str:
-    """`readme` with what stands between `<!-- name -->` and `<!-- /name -->` made anew."""
-    for name, table in TABLES.items():
-        body = table().replace("\\", "\\\\")
-        readme, count = re.subn(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", rf"\g<1>{body}\n\g<2>", readme, flags=re.DOTALL)
-        assert count == 1, f"README.md must hold one <!-- {name} --> ... <!-- /{name} -->"
-    return readme
+def command_sections() -> str:
+    """Return a section per command: its help, and a table of its arguments and options."""
+    import typer
+
+    from privllm.cli.app import app
+
+    root = typer.main.get_command(app)
+    sections = []
+    for words, function in all_commands():
+        command = root
+        for word in words:
+            command = command.commands[word]  # type: ignore[attr-defined]
+        help_text = "\n\n".join(" ".join(p.split()) for p in (function.__doc__ or "").strip().split("\n\n"))
+        sections.append(f"## privllm {' '.join(words)}\n\n{help_text}".replace("<", "&lt;"))
+        rows = [option_row(parameter) for parameter in command.params if parameter.name != "help"]
+        if rows:
+            sections.append("\n".join(["| argument or option | default | meaning |", "|---|---|---|", *rows]))
+    return "\n\n".join(sections)
+
+
+def option_row(parameter: Any) -> str:
+    """Return the table row of one argument or option of a command."""
+    if parameter.param_type_name == "argument":
+        name = (parameter.metavar or parameter.name).upper().strip("[]")
+        name = name if parameter.required else f"[{name}]"
+    else:
+        name = ", ".join(parameter.opts)
+    default = parameter.default
+    shown = "" if default in (None, False, "", ()) or callable(default) else f"`{default}`"
+    meaning = " ".join((getattr(parameter, "help", None) or "").split()).replace("|", "\\|").replace("<", "&lt;")
+    return f"| `{name}` | {shown} | {meaning} |"
+
+
+def files_table() -> str:
+    """Return one row per path that a stage reads or writes: who writes it, and which stages read it."""
+    every_stage = stages()
+    writers = {path: name for name, stage in every_stage.items() for path in stage["paths"]}
+    paths = {path: f"`{name}`" for path, name in writers.items()}
+    paths |= INPUTS
+    rows = ["| path | written by | read by |", "|---|---|---|"]
+    for path, writer in sorted(paths.items()):
+        readers = [name for name, stage in every_stage.items() if reads(stage["deps"], path)]
+        everyone = path == "data/fingerprint"
+        rows.append(f"| `{path}` | {writer} | {'every other stage' if everyone else code(readers)} |")
+    return "\n".join(rows)
+
+
+def reads(dependencies: list[str], path: str) -> bool:
+    """Return whether one of the dependencies is `path`, or lies in it, or is a folder around it."""
+    return any(f"{dep}/".startswith(f"{path}/") or f"{path}/".startswith(f"{dep}/") for dep in dependencies)
+
+
+def metrics_table() -> str:
+    """Return one row per file of figures: which command shows it."""
+    rows = ["| file | written by | shown by |", "|---|---|---|"]
+    for name, stage in stages().items():
+        for path in stage["paths"]:
+            if path.endswith(".json"):
+                at_a_glance = path in stage["metrics"]
+                shown_by = "`dvc exp show`, `dvc metrics diff`" if at_a_glance else "`privllm compare`, `dvc metrics diff --targets`"
+                rows.append(f"| `{path}` | `{name}` | {shown_by} |")
+    return "\n".join(rows)
+
+
+def decisions_table() -> str:
+    """Return the decisions by area, each a link with its title and date."""
+    lines: list[str] = []
+    decisions = [(path.name, *read_decision(path)) for path in sorted(DECISIONS.glob("*.md")) if path.name != "index.md"]
+    for area in AREAS:
+        lines += ["", f"## {area.capitalize()}", "", "| decision | date |", "|---|---|"]
+        lines += [f"| [{title}]({name}) | {date} |" for name, title, date, place in decisions if place == area]
+    unplaced = [name for name, _, _, place in decisions if place not in AREAS]
+    if unplaced:
+        raise SystemExit(f"{unplaced[0]}: its second line must be `*YYYY-MM · area*`, the area one of {', '.join(AREAS)}.")
+    return "\n".join(lines).strip()
+
+
+def read_decision(path: Path) -> tuple[str, str, str]:
+    """Return title, date and area of a decision, from its heading and the line below."""
+    heading = re.match(r"# (.+)\n\n\*(\d{4}-\d{2}) · (\w+)\*\n", path.read_text("utf-8"))
+    if not heading:
+        raise SystemExit(f"{path.name} must begin with `# Title`, an empty line and `*YYYY-MM · area*`.")
+    return heading[1], heading[2], heading[3]
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "stages": stages_table,
+    "parameters": parameters_table,
+    "commands": commands_table,
+    "options": command_sections,
+    "files": files_table,
+    "metrics": metrics_table,
+    "decisions": decisions_table,
+}
+PAGES = {
+    "reference/stages.md": ["stages"],
+    "reference/parameters.md": ["parameters"],
+    "reference/commands.md": ["commands", "options"],
+    "reference/files.md": ["files"],
+    "reference/metrics.md": ["metrics"],
+    "develop/decisions/index.md": ["decisions"],
+}
+
+
+def with_tables(page: str, names: list[str]) -> str:
+    """Return `page` with every named table between its markers made anew."""
+    for name in names:
+        body = TABLES[name]().replace("\\", "\\\\")
+        markers = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+        page, count = re.subn(markers, rf"\g<1>\n{body}\n\n\g<2>", page, flags=re.DOTALL)
+        assert count == 1, f"a page must hold one <!-- {name} --> ... <!-- /{name} -->"
+    return page
+
+
+def generated() -> Iterator[tuple[Path, str]]:
+    """Yield every generated file with the text that it should have."""
+    yield PICTURE, pipeline_picture(stages())
+    for name, tables in PAGES.items():
+        path = ROOT / "docs" / name
+        yield path, with_tables(path.read_text("utf-8"), tables)
 
 
 if __name__ == "__main__":
-    path = ROOT / "README.md"
-    path.write_text(with_tables(path.read_text("utf-8")), "utf-8")
+    for path, text in generated():
+        path.write_text(text, "utf-8")

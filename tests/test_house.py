@@ -1,4 +1,4 @@
-"""The repository checks its own manners: layers, heavy imports, sizes, names in five places, tables, dangerous calls."""
+"""The repository checks its own manners: layers, heavy imports, sizes, names in five places, dangerous calls."""
 
 import ast
 import fnmatch
@@ -89,17 +89,8 @@ def test_rooms_import_only_what_lies_below(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_sizes_and_headers(module: str) -> None:
-    text = MODULES[module].read_text("utf-8")
-    lines, tree = len(text.splitlines()), ast.parse(text)
-    assert lines <= (80 if module.startswith("stages.") else 350)
-    assert ast.get_docstring(tree), "a module opens by saying what it is for"
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef):
-            assert (node.end_lineno or 0) - node.lineno < 60, f"{module}.{node.name} is too long"
-            given = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
-            # A stage's parameters are the paths of its line in dvc.yaml, and its store.
-            assert len(given) <= (11 if module.startswith("stages.") else 8), f"{module}.{node.name} takes too much"
+def test_a_module_opens_by_saying_what_it_is_for(module: str) -> None:
+    assert ast.get_docstring(ast.parse(MODULES[module].read_text("utf-8")))
 
 
 def test_init_files_are_empty() -> None:
@@ -258,36 +249,13 @@ def test_imports_are_declared_and_locked() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     needs = [*project["dependencies"], *(need for extra in project["optional-dependencies"].values() for need in extra)]
     declared = {canonical(Requirement(need).name) for need in needs}
-    locked = {**locked_versions(ROOT / "requirements.lock"), **locked_versions(ROOT / "requirements-ray.lock")}
+    locked = {name for lock in ROOT.glob("requirements*.lock") for name in locked_versions(lock)}
     providers = importlib.metadata.packages_distributions()
     tops = {t.split(".")[0] for name, path in MODULES.items() for t in imports_of(path, name)} - {"privllm", "stages", ""}
     for top in tops - set(sys.stdlib_module_names):
         installed = providers.get(top, [top])  # an extra need not be installed (`make ray`); its distribution has its module's name
         assert {canonical(dist) for dist in installed} & declared, f"{top} is imported but not declared in pyproject.toml"
-    assert declared <= set(locked)
-
-
-def test_readme_tables_are_current() -> None:
-    sys.path.insert(0, str(ROOT))
-    from docs.tables import with_tables
-
-    readme = (ROOT / "README.md").read_text("utf-8")
-    assert with_tables(readme) == readme, "run `python docs/tables.py`"
-
-
-def test_readme_names_every_verb_and_command() -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    for verb in re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text("utf-8"), flags=re.MULTILINE):
-        assert f"make {verb}" in readme
-    for path in ("ARCHITECTURE.md", "CHANGELOG.md", "LICENSE", ".pre-commit-config.yaml", ".ci/run"):
-        assert (ROOT / path).is_file()
-
-
-def test_commits_in_the_readme_hold_the_parameters() -> None:
-    """A commit is a build; without the params.yaml that made it, it is another one."""
-    added = re.findall(r"git add (.+?) &&", (ROOT / "README.md").read_text("utf-8"))
-    assert len(added) > 3
-    assert [words for words in added if "-A" not in words.split() and "params.yaml" not in words.split()] == []
+    assert declared <= locked
 
 
 def test_families_are_named_in_one_place() -> None:
