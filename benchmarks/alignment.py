@@ -48,8 +48,9 @@ from privllm.validate.personal_data_left import leftovers
 OUT = ROOT / "benchmarks/out/alignment"
 CONTEXT = 64  # of plain text
 LONGER = 160  # tokens of the pairs that only judge
-DOCUMENTED = (
-    "argparse asyncio collections csv datetime decimal difflib email fractions functools gettext heapq html inspect itertools".split()
+DOCUMENTED = "argparse asyncio".split()
+DOCUMENTED += (
+    "collections csv datetime decimal difflib email fractions functools gettext heapq html inspect itertools".split()
 )
 DOCUMENTED += "json logging mailbox os pathlib pickle random re shutil socket sqlite3 statistics string subprocess tarfile textwrap".split()
 
@@ -89,16 +90,23 @@ def last_questions(data: Path, speech: Speech) -> Iterator[tuple[Vote, int]]:
 def judge_longer(data: Path, start: Path, model: Path, shortest: int, seed: int) -> dict[str, Any]:
     """Both models' verdicts on pairs of `shortest` to LONGER tokens whose question no vote of the training has."""
     speech = Speech(start)
-    learnt = {json.loads(line)["messages"][0]["content"] for line in (OUT / "feedback/votes.jsonl").read_text("utf-8").splitlines()}
+    learnt = {
+        json.loads(line)["messages"][0]["content"]
+        for line in (OUT / "feedback/votes.jsonl").read_text("utf-8").splitlines()
+    }
     pairs = [
         ReplyPair(found.prompt, *found.replies)
         for vote, tokens in last_questions(data, speech)
         if shortest <= tokens < LONGER and vote.messages[0].content not in learnt
-        for found in [speech.exchange([("user", vote.messages[0].content)], [vote.left.text, vote.right.text], 2 * LONGER)]
+        for found in [
+            speech.exchange([("user", vote.messages[0].content)], [vote.left.text, vote.right.text], 2 * LONGER)
+        ]
         if not isinstance(found, str)
     ]
     before, after = (preferred(load("causal", folder), pairs) for folder in (start, model))
-    return of_preferences(before, after, np.ones(len(pairs)), [str(i) for i in range(len(pairs))], seed, AlignConfig().draws)
+    return of_preferences(
+        before, after, np.ones(len(pairs)), [str(i) for i in range(len(pairs))], seed, AlignConfig().draws
+    )
 
 
 def write_text(speech: Speech, rows: Path) -> None:
@@ -111,7 +119,11 @@ def write_text(speech: Speech, rows: Path) -> None:
                 module = importlib.import_module(name)
                 parts = [
                     module,
-                    *(value for _, value in sorted(vars(module).items()) if inspect.isclass(value) or inspect.isroutine(value)),
+                    *(
+                        value
+                        for _, value in sorted(vars(module).items())
+                        if inspect.isclass(value) or inspect.isroutine(value)
+                    ),
                 ]
                 texts = [inspect.getdoc(part) or "" for part in parts]
                 tokens += [*speech.ids("\n\n".join(text for text in texts if len(text) > 80)), speech.marks.stop]
@@ -147,14 +159,19 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 def table(result: dict[str, Any]) -> str:
     report, longer = result["report"], result["longer"]
     lines = ["| SmolLM2-135M, LoRA rank 8, DPO | before | after | difference |", "|---|---|---|---|"]
-    words = {"reward_accuracy": "preferred reply gained more", "preference_accuracy": "preferred reply likelier per token"}
+    words = {
+        "reward_accuracy": "preferred reply gained more",
+        "preference_accuracy": "preferred reply likelier per token",
+    }
     for which, figures in (("pairs kept back", report), ("longer pairs", longer)):
         for name, said in words.items():
             one = figures[name]
             change = f"{one['difference']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]"
             lines.append(f"| {said}, {one['judged']} {which} | {one['before']:.3f} | {one['after']:.3f} | {change} |")
     text = report["text_loss"]
-    lines.append(f"| nats per token of plain text | {text['before']:.3f} | {text['after']:.3f} | {text['difference']:+.3f} |")
+    lines.append(
+        f"| nats per token of plain text | {text['before']:.3f} | {text['after']:.3f} | {text['difference']:+.3f} |"
+    )
     learnt, seconds = report["dpo"], result["seconds"]
     return "\n".join(lines) + f"\n{learnt['lessons']} pairs learnt from, {learnt['steps']} steps, {seconds} s in all\n"
 

@@ -9,7 +9,14 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "benchmarks" / "out"
-PEERS = ["datatrove==0.10.1", "tokenizers", "trafilatura==2.3.1", "lxml_html_clean==0.4.6", "xxhash<3.6", "fasttext-predict"]
+PEERS = [
+    "datatrove==0.10.1",
+    "tokenizers",
+    "trafilatura==2.3.1",
+    "lxml_html_clean==0.4.6",
+    "xxhash<3.6",
+    "fasttext-predict",
+]
 PEERS += ["spacy==3.8.18", "orjson", "nltk"]
 PEER_LIMIT = 900.0  # seconds; datatrove waits for ever on a worker that died
 
@@ -50,7 +57,9 @@ def said(command: list) -> dict:
     OUT.mkdir(exist_ok=True)
     with (OUT / "peer.log").open("wb") as log:
         try:
-            done = subprocess.run(words, cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=log, text=True, timeout=PEER_LIMIT)
+            done = subprocess.run(
+                words, cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=log, text=True, timeout=PEER_LIMIT
+            )
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
             raise SystemExit(f"{words[1]} failed ({error}); benchmarks/out/peer.log says why") from None
     return json.loads(done.stdout.strip().splitlines()[-1])

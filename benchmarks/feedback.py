@@ -38,9 +38,14 @@ def squality(path: Path) -> Iterator[Rating | Vote]:
                     rated = float(review["overall-rating"])
                     by_worker.setdefault(review["worker_id"], []).append((system, judged["response"], rated))
                     why = "; ".join(part for note in review["annotations"] for part in note["annotation"])
-                    key, thumb = name_digest(passage["passage-id"], number, system, review["worker_id"]), "up" if rated >= 50 else "down"
+                    key, thumb = (
+                        name_digest(passage["passage-id"], number, system, review["worker_id"]),
+                        "up" if rated >= 50 else "down",
+                    )
                     model = Model(system, "", system)
-                    yield Rating(key, 1, review["worker_id"], TIME, model, asked, judged["response"], DECODING, thumb, "", why)
+                    yield Rating(
+                        key, 1, review["worker_id"], TIME, model, asked, judged["response"], DECODING, thumb, "", why
+                    )
             for worker, seen in by_worker.items():
                 for left, right in combinations(seen, 2):
                     yield vote_of(worker, asked, left[0], left[1], right[0], right[1], compared(left[2] - right[2]))
@@ -67,7 +72,9 @@ def compared(lead: float) -> Choice:
     return "left" if lead > 0 else "right" if lead < 0 else "tie"
 
 
-def vote_of(rater: str, asked: tuple[Message, ...], one: str, left: str, other: str, right: str, choice: Choice) -> Vote:
+def vote_of(
+    rater: str, asked: tuple[Message, ...], one: str, left: str, other: str, right: str, choice: Choice
+) -> Vote:
     key = name_digest(rater, *(message.content for message in asked), one, left, other, right)
     sides = ModelReply(Model(one, "", one), left), ModelReply(Model(other, "", other), right)
     return Vote(key, rater, TIME, asked, *sides, DECODING, choice, "")
@@ -76,7 +83,11 @@ def vote_of(rater: str, asked: tuple[Message, ...], one: str, left: str, other: 
 def attacks(said: list[Rating | Vote]) -> Iterator[Rating | Vote]:
     rng, seen = random.Random(0), set()
     for one in said:
-        if isinstance(one, Vote) and one.rater != "people of hh-rlhf" and (pair := (one.messages, one.left, one.right)) not in seen:
+        if (
+            isinstance(one, Vote)
+            and one.rater != "people of hh-rlhf"
+            and (pair := (one.messages, one.left, one.right)) not in seen
+        ):
             seen.add(pair)
             yield vote_of("random", one.messages, "", one.left.text, "", one.right.text, rng.choice(["left", "right"]))
     flood = next(one for one in said if isinstance(one, Vote))
@@ -94,7 +105,11 @@ def measure(said: list[Rating | Vote]) -> dict:
         seconds = time.perf_counter() - start
         people = {name_digest("rater", one.rater)[:16]: one.rater for one in said}
         rows = [json.loads(line) for line in (out / "raters.jsonl").read_text("utf-8").splitlines()]
-        return {"seconds": round(seconds, 2), "report": report, "people": [row | {"who": people[row["rater"]]} for row in rows]}
+        return {
+            "seconds": round(seconds, 2),
+            "report": report,
+            "people": [row | {"who": people[row["rater"]]} for row in rows],
+        }
 
 
 def show(name: str, result: dict) -> None:
@@ -110,7 +125,9 @@ def show(name: str, result: dict) -> None:
 
 def main(folder: Path | None = None) -> None:
     if folder is None or not all((folder / name).is_file() for name in (RATINGS, PAIRS)):
-        print(f"feedback: skipped, for it needs a folder with {RATINGS} and {PAIRS}: python -m benchmarks.feedback FOLDER")
+        print(
+            f"feedback: skipped, for it needs a folder with {RATINGS} and {PAIRS}: python -m benchmarks.feedback FOLDER"
+        )
         return
     said = [*squality(folder / RATINGS), *harmless(folder / PAIRS)]
     results = {"people": measure(said), "people and two attackers": measure([*said, *attacks(said)])}

@@ -36,7 +36,9 @@ def run(data: Path, masking: MaskingConfig, seed: int, tokens: int) -> dict[str,
         out = Path(folder)
         inputs = PretrainInputs(data / "pack", data / "guide/masked", data / "tokenizer", data / "start/masked")
         pretrain("masked", cfg, inputs, out / "model", out / "live", Work(out / "work/masked", "benchmark"))
-        scored = EvaluateInputs(out / "model", data / "tokenizer", data / "pack/test", data / "dedup", data / "annotate")
+        scored = EvaluateInputs(
+            out / "model", data / "tokenizer", data / "pack/test", data / "dedup", data / "annotate"
+        )
         return evaluate(EvaluateConfig(bootstrap=0, samples=0), scored, "masked", out / "evaluate")
 
 
@@ -58,12 +60,16 @@ def main() -> None:
     rows = []
     names = ["all", *sorted(found["plain"][0]["by_pos"], key=lambda name: -found["plain"][0]["by_pos"][name]["tokens"])]
     for name in names:
-        losses = {arm: [one["loss"] if name == "all" else one["by_pos"][name]["loss"] for one in found[arm]] for arm in ARMS}
+        losses = {
+            arm: [one["loss"] if name == "all" else one["by_pos"][name]["loss"] for one in found[arm]] for arm in ARMS
+        }
         tokens = found["plain"][0]["tokens"] if name == "all" else found["plain"][0]["by_pos"][name]["tokens"]
         pairs = [guided - plain for plain, guided in zip(losses["plain"], losses["guided"], strict=True)]
         spread = stdev(pairs) if len(pairs) > 1 else 0.0
         means = {arm: round(mean(values), 4) for arm, values in losses.items()}
-        rows.append({"pos": name, "tokens": tokens, **means, "difference": round(mean(pairs), 4), "sd": round(spread, 4)})
+        rows.append(
+            {"pos": name, "tokens": tokens, **means, "difference": round(mean(pairs), 4), "sd": round(spread, 4)}
+        )
     print("| part of speech | test tokens | plain | guided | difference | sd over seeds |\n|---|---|---|---|---|---|")
     for row in rows:
         print("| " + " | ".join(str(value) for value in row.values()) + " |")

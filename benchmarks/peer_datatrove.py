@@ -46,11 +46,21 @@ def main(folder: str, out: str) -> None:
         paths = {name: str(work / name) for name in ("in", "clean", "sig", "buckets", "remove", "out")}
         start = time.perf_counter()
         filters = [GopherRepetitionFilter(), GopherQualityFilter(), PIIFormatter()]
-        stage(work, "clean", [JsonlReader(paths["in"]), Trafilatura(timeout=10), *filters, JsonlWriter(paths["clean"])], WORKERS)
+        stage(
+            work,
+            "clean",
+            [JsonlReader(paths["in"]), Trafilatura(timeout=10), *filters, JsonlWriter(paths["clean"])],
+            WORKERS,
+        )
         stage(work, "sig", [JsonlReader(paths["clean"]), MinhashDedupSignature(paths["sig"], config=config)], WORKERS)
         stage(work, "buckets", [MinhashDedupBuckets(paths["sig"], paths["buckets"], config=config)], config.num_buckets)
         stage(work, "cluster", [MinhashDedupCluster(paths["buckets"], paths["remove"], config=config)], 1)
-        stage(work, "filter", [JsonlReader(paths["clean"]), MinhashDedupFilter(paths["remove"]), JsonlWriter(paths["out"])], WORKERS)
+        stage(
+            work,
+            "filter",
+            [JsonlReader(paths["clean"]), MinhashDedupFilter(paths["remove"]), JsonlWriter(paths["out"])],
+            WORKERS,
+        )
         seconds = time.perf_counter() - start
         texts = [
             json.loads(line)["text"]
@@ -62,7 +72,13 @@ def main(folder: str, out: str) -> None:
         (Path(out) / f"{number:06d}.txt").write_text(text, "utf-8")
     print(
         json.dumps(
-            {"name": "datatrove", "pages": len(pages), "html_mb": round(megabytes, 1), "kept": len(texts), "seconds": round(seconds, 2)}
+            {
+                "name": "datatrove",
+                "pages": len(pages),
+                "html_mb": round(megabytes, 1),
+                "kept": len(texts),
+                "seconds": round(seconds, 2),
+            }
         )
     )
 

@@ -47,7 +47,9 @@ def main(text: str, tokenizer: str, seed: int = 0) -> None:
         return {"input_ids": ids, "labels": ids}
 
     def nats_of(x, y):
-        return F.cross_entropy(model(x.to(model.device)).logits.flatten(0, 1), y.flatten().to(model.device), reduction="sum")
+        return F.cross_entropy(
+            model(x.to(model.device)).logits.flatten(0, 1), y.flatten().to(model.device), reduction="sum"
+        )
 
     class Budget(TrainerCallback):
         def on_step_end(self, args, state, control, **unused):
@@ -76,7 +78,12 @@ def main(text: str, tokenizer: str, seed: int = 0) -> None:
         Trainer(model=model, args=args, train_dataset=rows, data_collator=collate, callbacks=[Budget()]).train()
     seconds = clock.seconds()
     model.eval()
-    facts = {"peer": "hf_trainer", "seed": seed, "tokens_per_s": round(tokens / seconds), "bpb": round(bits_per_byte(nats_of, corpus), 4)}
+    facts = {
+        "peer": "hf_trainer",
+        "seed": seed,
+        "tokens_per_s": round(tokens / seconds),
+        "bpb": round(bits_per_byte(nats_of, corpus), 4),
+    }
     print(json.dumps({**facts, "curve": clock.curve}))
 
 

@@ -84,7 +84,13 @@ def main(text: str, tokenizer: str, seed: int = 0) -> None:
         step += 1
         clock.mark(nats_of, corpus)
     speed = step * BATCH * CONTEXT / clock.seconds()
-    facts = {"peer": "nanogpt", "seed": seed, "steps": step, "tokens_per_s": round(speed), "bpb": round(bits_per_byte(nats_of, corpus), 4)}
+    facts = {
+        "peer": "nanogpt",
+        "seed": seed,
+        "steps": step,
+        "tokens_per_s": round(speed),
+        "bpb": round(bits_per_byte(nats_of, corpus), 4),
+    }
     print(json.dumps({**facts, "curve": clock.curve}))
 
 

@@ -26,11 +26,22 @@ def main(folder: str, tokenizer_file: str) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         data = Dataset.from_dict({"text": texts})
         start = time.perf_counter()
-        out = data.map(encode, batched=True, batch_size=100, num_proc=2, remove_columns=["text"], cache_file_name=f"{scratch}/ids.arrow")
+        out = data.map(
+            encode,
+            batched=True,
+            batch_size=100,
+            num_proc=2,
+            remove_columns=["text"],
+            cache_file_name=f"{scratch}/ids.arrow",
+        )
         seconds = time.perf_counter() - start
         tokens = sum(len(ids) for ids in out["ids"])
     megabytes = sum(len(text.encode()) for text in texts) / 1e6
-    print(json.dumps({"name": "datasets.map", "text_mb": round(megabytes, 2), "tokens": tokens, "seconds": round(seconds, 2)}))
+    print(
+        json.dumps(
+            {"name": "datasets.map", "text_mb": round(megabytes, 2), "tokens": tokens, "seconds": round(seconds, 2)}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -41,9 +41,14 @@ def main() -> None:
     better_peer = min(medians[name] for name in NAMES[1:])
     print(f"held-out bits per byte after 240 s, median of {args.rounds}")
     for name in NAMES:
-        print(f"  {name:16}  {medians[name]:.4f}  {statistics.median(run['tokens_per_s'] for run in results[name]):7.0f} tokens/s")
+        print(
+            f"  {name:16}  {medians[name]:.4f}  {statistics.median(run['tokens_per_s'] for run in results[name]):7.0f} tokens/s"
+        )
     print(f"  ours / better peer  {medians[NAMES[0]] / better_peer:.3f}  (must be <= 1)")
-    write_result("pretraining", {"medians": medians, "ours_over_better_peer": round(medians[NAMES[0]] / better_peer, 4), "runs": results})
+    write_result(
+        "pretraining",
+        {"medians": medians, "ours_over_better_peer": round(medians[NAMES[0]] / better_peer, 4), "runs": results},
+    )
 
 
 if __name__ == "__main__":

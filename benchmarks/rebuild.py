@@ -29,7 +29,11 @@ from benchmarks.passages import write_passages
 FILES = 1000  # of the JSONL layout
 EDITS = (1, 2, 3, 4, 5)  # an edit that happens to hit the tokenizer's sample (4 % of 200 MB) packs everything anew
 FIRST = ("collect", "clean", "dedup", "start", "tokenizer", "pack")
-ENV = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": ""}
+ENV = {
+    **os.environ,
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "PYTHONDONTWRITEBYTECODE": "",
+}
 
 
 class Bench:
@@ -46,7 +50,9 @@ class Bench:
         (root / "params.yaml").write_text(text.replace("  shard_bits: 4 ", f"  shard_bits: {shard_bits} "))
         assert f"shard_bits: {shard_bits} " in (root / "params.yaml").read_text()
         for name in ("base", "feedback", "promoted"):
-            shutil.copytree(ROOT / "data" / name, root / "data" / name, ignore=shutil.ignore_patterns("incumbent*", "*.jsonl"))
+            shutil.copytree(
+                ROOT / "data" / name, root / "data" / name, ignore=shutil.ignore_patterns("incumbent*", "*.jsonl")
+            )
         self.write(passages)
         self.init(links)
 
@@ -58,7 +64,9 @@ class Bench:
 
     def run(self, *command: str) -> float:
         start = time.perf_counter()
-        done = subprocess.run(command, cwd=self.root, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        done = subprocess.run(
+            command, cwd=self.root, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         if done.returncode:
             raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-3000:]}")
         return time.perf_counter() - start
@@ -80,7 +88,9 @@ class Bench:
                 folder = self.sources / f"{self.next // 1000:03d}"
                 folder.mkdir(exist_ok=True)
                 body = text.replace("&", "&amp;").replace("<", "&lt;")
-                page = f"<html><head><title>{self.next}</title></head><body><main><pre>{body}</pre></main></body></html>"
+                page = (
+                    f"<html><head><title>{self.next}</title></head><body><main><pre>{body}</pre></main></body></html>"
+                )
                 (folder / f"{self.next:06d}.html").write_text(page)
                 self.next += 1
 
@@ -91,7 +101,10 @@ class Bench:
             lines = one.read_text().splitlines(keepends=True)
             place = chance.randrange(len(lines))
             lines[place] = (
-                json.dumps({"text": json.loads(lines[place])["text"] + f"\nEdited, edition {seed}, with a few more words.\n"}) + "\n"
+                json.dumps(
+                    {"text": json.loads(lines[place])["text"] + f"\nEdited, edition {seed}, with a few more words.\n"}
+                )
+                + "\n"
             )
             replace(one, "".join(lines))
             replace(other, "".join(other.read_text().splitlines(keepends=True)[:-1]))
@@ -117,10 +130,15 @@ class Bench:
     def outputs(self) -> dict[str, str]:
         """MD5 of every output file, and of what dvc.lock says of each stage (it lists stages in the order of their first builds)."""
         lock = yaml.safe_load((self.root / "dvc.lock").read_text())["stages"]
-        stages = {f"dvc.lock {name}": hashlib.md5(json.dumps(lock[name], sort_keys=True).encode()).hexdigest() for name in lock}
+        stages = {
+            f"dvc.lock {name}": hashlib.md5(json.dumps(lock[name], sort_keys=True).encode()).hexdigest()
+            for name in lock
+        }
         names = [path for stage in FIRST for path in (self.root / "data" / stage).rglob("*") if path.is_file()]
         names += (self.root / "reports").glob("*.json")
-        return stages | {str(path.relative_to(self.root)): hashlib.md5(path.read_bytes()).hexdigest() for path in sorted(names)}
+        return stages | {
+            str(path.relative_to(self.root)): hashlib.md5(path.read_bytes()).hexdigest() for path in sorted(names)
+        }
 
     def log(self) -> list[dict]:
         path = self.root / ".privllm/log.jsonl"
@@ -202,7 +220,9 @@ def edit_of_the_least(bench: Bench, seed: int, links: str) -> float:
         least.sources = least.root / "data/sources"
         shutil.copytree(bench.sources, least.sources)
         least.init(links)
-        (least.root / "dvc.yaml").write_text("stages: {all: {cmd: date +%S > out, deps: [data/sources], outs: [out]}}\n")
+        (least.root / "dvc.yaml").write_text(
+            "stages: {all: {cmd: date +%S > out, deps: [data/sources], outs: [out]}}\n"
+        )
         least.run("dvc", "repro")
         least.edit_one_and_remove_one(seed)
         return least.run("dvc", "repro")
@@ -249,7 +269,9 @@ def measure(layout: str, passages: list[str], root: Path, shard_bits: int, links
     bench.run("dvc", "commit", "-f", "data/sources.dvc")
     step("the same from nothing", bench.run("dvc", "repro", "pack", "validate"))
     clean = bench.outputs()
-    found["differing outputs"] = sorted(name for name in incremental.keys() | clean.keys() if incremental.get(name) != clean.get(name))
+    found["differing outputs"] = sorted(
+        name for name in incremental.keys() | clean.keys() if incremental.get(name) != clean.get(name)
+    )
     step("an edit, commands only copy", edit_of_copying_commands(bench, len(EDITS) + 1))
     step("an edit, one empty stage", edit_of_the_least(bench, len(EDITS) + 2, links))
     return found
@@ -306,7 +328,10 @@ def main() -> None:
         print(f"  {'case':38} {'asked':>8} {'seen':>9}")
         for case, asked, seen, held in bound(results[-1]):
             print(f"  {case:38} {asked:>8} {seen:9.2f}  {'' if held else 'MISSED'}")
-        print(f"  peak memory of one process of a stage, clean build, MB: {results[-1]['clean build']['peak_mb']}", flush=True)
+        print(
+            f"  peak memory of one process of a stage, clean build, MB: {results[-1]['clean build']['peak_mb']}",
+            flush=True,
+        )
     write_result("rebuild", {"results": results})
 
 

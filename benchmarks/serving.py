@@ -28,7 +28,17 @@ PEOPLE = 64
 SECONDS = 60.0
 CORES = {0, 1}
 REPLY = 48  # tokens
-OPENINGS = ["The module", "Return the", "class", "If the file", "This function", "Raises", "A list of", "Changed in version", "Note that"]
+OPENINGS = [
+    "The module",
+    "Return the",
+    "class",
+    "If the file",
+    "This function",
+    "Raises",
+    "A list of",
+    "Changed in version",
+    "Note that",
+]
 WORDS = [f"{opening} {i}" for i, opening in enumerate(OPENINGS * 8)][:PEOPLE]
 
 
@@ -65,7 +75,9 @@ def oracle(folder: Path) -> dict[str, str]:
     return replies
 
 
-async def person(client: httpx.AsyncClient, ask: Callable[[str], tuple[str, dict]], words: str, tally: Tally, seconds: float) -> None:
+async def person(
+    client: httpx.AsyncClient, ask: Callable[[str], tuple[str, dict]], words: str, tally: Tally, seconds: float
+) -> None:
     """Asks again and again until the time is over; a reply that is under way then is cut off and not compared."""
     try:
         async with asyncio.timeout(seconds):
@@ -122,10 +134,14 @@ def memory(pid: int) -> float:
     return round(int(fields[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
 
 
-def measure(name: str, command: list[str], ask: Callable[[str, str], tuple[str, dict]], wanted: dict[str, str]) -> dict[str, Any]:
+def measure(
+    name: str, command: list[str], ask: Callable[[str, str], tuple[str, dict]], wanted: dict[str, str]
+) -> dict[str, Any]:
     """Start a server, let the people at it, stop it; one row of the table."""
     with tempfile.TemporaryDirectory() as folder, (OUT / "serving.log").open("wb") as log:
-        server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": str(ROOT)})
+        server = subprocess.Popen(
+            command, cwd=folder, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": str(ROOT)}
+        )
         try:
             os.sched_setaffinity(server.pid, CORES)
             url, model = ready(command, server)
@@ -161,7 +177,9 @@ def ready(command: list[str], server: subprocess.Popen) -> tuple[str, str]:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise RuntimeError(f"it ended with code {server.returncode}: {(OUT / 'serving.log').read_text('utf-8', 'replace')[-200:]}")
+            raise RuntimeError(
+                f"it ended with code {server.returncode}: {(OUT / 'serving.log').read_text('utf-8', 'replace')[-200:]}"
+            )
         try:
             listed = httpx.get(f"{url}/v1/models", timeout=5, trust_env=False)
             return url, listed.json()["data"][0]["id"] if listed.status_code == 200 else ""
@@ -186,7 +204,13 @@ def main() -> None:
     wanted = oracle(folder)
 
     def ask(model: str, words: str) -> tuple[str, dict]:
-        return "/v1/completions", {"model": model, "prompt": words, "max_tokens": REPLY, "temperature": 0, "stream": True}
+        return "/v1/completions", {
+            "model": model,
+            "prompt": words,
+            "max_tokens": REPLY,
+            "temperature": 0,
+            "stream": True,
+        }
 
     def ask_peer(model: str, words: str) -> tuple[str, dict]:
         return "/v1/completions", {
@@ -206,13 +230,19 @@ def main() -> None:
         peer = [program, "serve", "--port"]
         servers += [
             ("transformers serve", [*peer, "8103", str(folder)], ask_peer),
-            ("transformers serve --continuous-batching", [*peer, "8104", "--continuous-batching", str(folder)], ask_peer),
+            (
+                "transformers serve --continuous-batching",
+                [*peer, "8104", "--continuous-batching", str(folder)],
+                ask_peer,
+            ),
         ]
     rows = []
     for name, command, asks in servers:
         rows.append(measure(name, command, asks, wanted))
         print(json.dumps(rows[-1]), flush=True)
-    write_result("serving", {"people": PEOPLE, "seconds": SECONDS, "cores": len(CORES), "tokens a reply": REPLY, "rows": rows})
+    write_result(
+        "serving", {"people": PEOPLE, "seconds": SECONDS, "cores": len(CORES), "tokens a reply": REPLY, "rows": rows}
+    )
 
 
 if __name__ == "__main__":

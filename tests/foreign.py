@@ -9,16 +9,28 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, PreTrainedModel
 
-TEXTS = ["The committee met on Tuesday and read the report. It was agreed.", "def valve(x):\n    return x + 1  # café", "naïve 12 façades"]
+TEXTS = [
+    "The committee met on Tuesday and read the report. It was agreed.",
+    "def valve(x):\n    return x + 1  # café",
+    "naïve 12 façades",
+]
 NAMES = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
 CONFIGS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "causal": (AutoModelForCausalLM, {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}),
-    "masked": (AutoModelForMaskedLM, {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}),
+    "causal": (
+        AutoModelForCausalLM,
+        {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4},
+    ),
+    "masked": (
+        AutoModelForMaskedLM,
+        {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4},
+    ),
     "seq2seq": (AutoModelForSeq2SeqLM, {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 1, "num_heads": 4}),
 }
 
 
-def foreign_tokenizer(specials: Iterable[str] = ("<s>", "</s>", "<unk>"), texts: Iterable[str] = TEXTS, size: int = 340) -> str:
+def foreign_tokenizer(
+    specials: Iterable[str] = ("<s>", "</s>", "<unk>"), texts: Iterable[str] = TEXTS, size: int = 340
+) -> str:
     """tokenizer.json of a byte-level BPE in GPT-2's way, `specials` first, a mark put before every text."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()

@@ -10,7 +10,9 @@ WORDS = (
 EVIL = f"evil{''.join(WORDS)}name"
 FILE_NAME = EVIL.replace("\x00", "")  # a file can be called so; the surrogate stands for a byte that is no UTF-8
 ESCAPED = r"evil\x1b[2J\x07"  # how `EVIL` begins when it is shown
-_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufffe\ud800-\udfff]")
+_OBEYED = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufffe\ud800-\udfff]"
+)
 
 
 def obeyed(text: str, lines: int | None = None) -> list[str]:

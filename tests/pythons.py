@@ -61,10 +61,14 @@ def interpreter(version: str) -> str:
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     candidates = [shutil.which(f"python{version}"), *map(str, sorted(pyenv.glob(f"versions/{version}.*/bin/python")))]
     for candidate in filter(None, candidates):
-        answer = subprocess.run([candidate, "-c", "import sys; print(*sys.version_info[:2], sep='.')"], capture_output=True, text=True)
+        answer = subprocess.run(
+            [candidate, "-c", "import sys; print(*sys.version_info[:2], sep='.')"], capture_output=True, text=True
+        )
         if answer.stdout.strip() == version:
             return candidate
-    sys.exit(f"error: there is no Python {version} here: install it (`pyenv install {version}`), or run `make test` alone.")
+    sys.exit(
+        f"error: there is no Python {version} here: install it (`pyenv install {version}`), or run `make test` alone."
+    )
 
 
 def environment_of(version: str) -> Path:
@@ -104,7 +108,9 @@ def outcomes(python: str | Path, tests: Sequence[str], parallel: bool = True) ->
         command = [str(python), "-m", "pytest", "-p", "tests.pythons", *spread, f"@{listed}"]
         path = f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"
         kept = {variable: value for variable, value in os.environ.items() if not variable.startswith("PYTEST_XDIST")}
-        done = subprocess.run(command, cwd=ROOT, env={**kept, OUTCOMES: str(noted), "OMP_NUM_THREADS": "1", "PATH": path})
+        done = subprocess.run(
+            command, cwd=ROOT, env={**kept, OUTCOMES: str(noted), "OMP_NUM_THREADS": "1", "PATH": path}
+        )
         found: dict[str, str] = {}
         for line in noted.read_text("utf-8").splitlines():
             test, when, outcome = json.loads(line)
@@ -136,7 +142,9 @@ def main(versions: list[str]) -> None:
         code, found = outcomes(environment_of(version), expected)
         skipped = [test for test, outcome in found.items() if outcome == "skipped"]
         skipped_here = (
-            {test for test, outcome in outcomes(sys.executable, skipped, False)[1].items() if outcome == "skipped"} if skipped else set()
+            {test for test, outcome in outcomes(sys.executable, skipped, False)[1].items() if outcome == "skipped"}
+            if skipped
+            else set()
         )
         lacking = shortfall(expected, found, skipped_here)
         faults += [f"Python {version}: {line}" for line in ([f"pytest ended with {code}"] if code else []) + lacking]

@@ -22,7 +22,10 @@ from privllm.engine.pipeline import declared_stages, outputs_of
 from tests.workshop import ROOT, environment
 
 VERDICT = "data/validate/verdict.json"
-LISTS = ("data/collect/quarantine/quarantine.txt", "data/clean/dropped/dropped.txt")  # of what was left out, which their stages tell of
+LISTS = (
+    "data/collect/quarantine/quarantine.txt",
+    "data/clean/dropped/dropped.txt",
+)  # of what was left out, which their stages tell of
 INPUT, SHARD = "input", "00000"  # names of what lies in each folder that a stage reads, and of what a stand-in writes
 HALF, WHOLE = 2_000, 5_000  # bytes that a process may write before it is killed, and of all that it writes
 PASSING = re.compile(r"\.scratch/|\.partial$|\.[0-9a-f]{16}$")
@@ -91,7 +94,9 @@ runpy.run_module("stages.fingerprint", run_name="__main__", alter_sys=True)
 
 def make_small_repository(root: Path) -> dict[str, "Wired"]:
     """Its stages by the name of their file; of those with an item, the first."""
-    for path in [ROOT / name for name in ("dvc.yaml", "params.yaml", "requirements.lock")] + [*(ROOT / "stages").glob("*.py")]:
+    for path in [ROOT / name for name in ("dvc.yaml", "params.yaml", "requirements.lock")] + [
+        *(ROOT / "stages").glob("*.py")
+    ]:
         copy(path, root)
     for path in [*(ROOT / "privllm/core").glob("*.py"), *(ROOT / "privllm/engine").glob("*.py")]:
         copy(path, root)
@@ -156,7 +161,11 @@ def stand_in(module: str, names: set[str]) -> str:
     lines = [f'"""Stands in for {module}."""', "", "from privllm.stand_in import Anything, work", ""]
     for name in sorted(names):
         if name.isupper():
-            lines += [ast.unparse(node) for node in ours.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name]
+            lines += [
+                ast.unparse(node)
+                for node in ours.body
+                if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name
+            ]
         elif name[0].isupper():
             lines.append(f"class {name}(Anything): ...")
         else:
@@ -174,7 +183,11 @@ class Wired(NamedTuple):
     @property
     def report(self) -> Path:
         """None of `report`, whose output is the page."""
-        reports = [path for path in outputs_of(self.declared) if path.endswith(".json") and not path.startswith("reports/metrics/")]
+        reports = [
+            path
+            for path in outputs_of(self.declared)
+            if path.endswith(".json") and not path.startswith("reports/metrics/")
+        ]
         return self.root / next(iter(reports), "")
 
     @property
@@ -205,11 +218,20 @@ class Wired(NamedTuple):
         if self.stage == "fingerprint":
             command = [sys.executable, "-c", FINGERPRINT, *command[3:]]
         return subprocess.run(
-            command, cwd=self.root, env=environment(ORDERS=json.dumps(orders)), capture_output=True, text=True, timeout=60
+            command,
+            cwd=self.root,
+            env=environment(ORDERS=json.dumps(orders)),
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
 
     def files_of_half(self) -> tuple[list[str], list[str]]:
         """Where a write has ended half way: paths under a name that somebody reads, and those under one for the time being."""
-        paths = [path.relative_to(self.root) for path in self.root.rglob("*") if path.is_file() and path.stat().st_size == HALF]
+        paths = [
+            path.relative_to(self.root)
+            for path in self.root.rglob("*")
+            if path.is_file() and path.stat().st_size == HALF
+        ]
         passing = [path for path in paths if PASSING.search(str(path))]
         return [str(path) for path in paths if path not in passing], [str(path) for path in passing]

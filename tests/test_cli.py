@@ -25,7 +25,9 @@ def test_completion_is_offered() -> None:
 
 @pytest.mark.torch
 def test_a_missing_model_is_explained(tmp_path) -> None:
-    done = subprocess.run([sys.executable, "-m", "privllm.cli", "chat", str(tmp_path)], capture_output=True, text=True, input="")
+    done = subprocess.run(
+        [sys.executable, "-m", "privllm.cli", "chat", str(tmp_path)], capture_output=True, text=True, input=""
+    )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert str(tmp_path) in done.stderr
@@ -33,7 +35,9 @@ def test_a_missing_model_is_explained(tmp_path) -> None:
 
 def test_demo_leaves_other_documents_alone(tmp_path) -> None:
     (tmp_path / "mine.txt").write_text("words")
-    done = subprocess.run([sys.executable, "-m", "privllm.cli", "demo", "--sources", str(tmp_path)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "privllm.cli", "demo", "--sources", str(tmp_path)], capture_output=True, text=True
+    )
     assert done.returncode == 1
     assert "mine.txt" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

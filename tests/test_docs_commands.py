@@ -80,7 +80,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     (workshop.root / ".dvc/plots.html").touch()
     handbook = workshop.root.parent / "home/handbook"
     handbook.mkdir(parents=True)
-    (handbook / "rules.md").write_text("# Rules\n\n" + "The key of the house is with the committee, and that has to be the rule. " * 8)
+    (handbook / "rules.md").write_text(
+        "# Rules\n\n" + "The key of the house is with the committee, and that has to be the rule. " * 8
+    )
     workshop.commit("settings")
     return workshop
 

@@ -18,7 +18,9 @@ from tests.workshop import ROOT, Workshop, environment, make_workshop
 PAUSE = ROOT / "tests/pause"
 PATIENCE = 300.0  # seconds, for a machine that does much else; nothing waits that long
 
-MAY_MOUNT = subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True).returncode == 0
+MAY_MOUNT = (
+    subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True).returncode == 0
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,12 @@ def explained(done: subprocess.CompletedProcess[str], *words: str) -> None:
 
 def test_a_misspelt_parameter(shop: Workshop) -> None:
     shop.edit("params.yaml", "max_megabytes", "max_megabites")
-    explained(shop.run("dvc", "repro", "collect", check=False), "collect.max_megabites", "params.yaml, line", "collect.max_megabytes")
+    explained(
+        shop.run("dvc", "repro", "collect", check=False),
+        "collect.max_megabites",
+        "params.yaml, line",
+        "collect.max_megabytes",
+    )
 
 
 def test_a_wrongly_typed_parameter(shop: Workshop) -> None:
@@ -115,14 +122,20 @@ def test_a_full_disk(shop: Workshop) -> None:
     explained(done, "disk is full", "Nothing is lost")
 
 
-@pytest.mark.parametrize("point", ["os.mkdir data/{}", "os.rename data/{}", "open reports/{}.json"], ids=["begins", "writes", "ends"])
+@pytest.mark.parametrize(
+    "point", ["os.mkdir data/{}", "os.rename data/{}", "open reports/{}.json"], ids=["begins", "writes", "ends"]
+)
 @pytest.mark.parametrize("stage", ["collect", "dedup"])
 def test_ctrl_c_is_safe(shop: Workshop, tmp_path: Path, stage: str, point: str) -> None:
     """Interrupted where the stage itself says that it has come to, then repeated: the same bytes as without."""
     lock, fifo = (shop.root / "dvc.lock").read_bytes(), tmp_path / "paused"
     os.mkfifo(fifo)
     paused = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-    variables = {"PYTHONPATH": str(PAUSE), "PRIVLLM_PAUSE": f"{stage} {point.format(stage)}", "PRIVLLM_PAUSED": str(fifo)}
+    variables = {
+        "PYTHONPATH": str(PAUSE),
+        "PRIVLLM_PAUSE": f"{stage} {point.format(stage)}",
+        "PRIVLLM_PAUSED": str(fifo),
+    }
     process = subprocess.Popen(
         [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", stage],
         cwd=shop.root, env=environment() | variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,

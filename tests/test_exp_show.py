@@ -39,7 +39,9 @@ def shop(tmp_path: Path) -> Workshop:
 def expected() -> dict[str, dict[str, dict[str, float]]]:
     """{metrics file: what its stage writes into it}."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
-    evaluated = {f"reports/metrics/evaluate/{name}.json": {name: {"bits_per_byte": 2.123456}} for name in params["families"]}
+    evaluated = {
+        f"reports/metrics/evaluate/{name}.json": {name: {"bits_per_byte": 2.123456}} for name in params["families"]
+    }
     tasks = params["finetune"]["tasks"].items()
     tuned = {f"reports/metrics/finetune/{name}.json": {name: {MAIN[task["kind"]]: 0.123456}} for name, task in tasks}
     return evaluated | tuned
@@ -75,4 +77,6 @@ def test_what_differs_fits_as_a_whole(shop: Workshop) -> None:
 
 
 def names() -> list[str]:
-    return [f"{name}.{figure}" for figures in expected().values() for name, of_it in figures.items() for figure in of_it]
+    return [
+        f"{name}.{figure}" for figures in expected().values() for name, of_it in figures.items() for figure in of_it
+    ]

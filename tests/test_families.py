@@ -42,5 +42,7 @@ def test_a_task_of_a_family_that_is_not_built(tmp_path: Path) -> None:
     assert "Nothing would run." in planned
     assert note in planned
     logged = [json.loads(line) for line in (shop.root / ".privllm/log.jsonl").read_text("utf-8").splitlines()]
-    assert {"pretrain@masked", "pretrain@seq2seq", "finetune@gaps"} <= {line["stage"] for line in logged if line.get("skipped")}
+    assert {"pretrain@masked", "pretrain@seq2seq", "finetune@gaps"} <= {
+        line["stage"] for line in logged if line.get("skipped")
+    }
     assert "pretrain@causal" in {line["stage"] for line in logged if not line.get("skipped")}

@@ -23,10 +23,16 @@ from privllm.engine.pipeline import declared_stages, look_up, outputs_of
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted([*(ROOT / "privllm").rglob("*.py"), *(ROOT / "stages").glob("*.py")])
-MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in SOURCES if path.stem not in ("__init__", "__main__")}
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+    for path in SOURCES
+    if path.stem not in ("__init__", "__main__")
+}
 DVC = declared_stages(ROOT)  # a stage of a matrix is `stage@item`
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
-DECIDING = set(PARAMS) - PLACES  # where work is done decides nothing: were it declared, another cluster would rebuild everything
+DECIDING = (
+    set(PARAMS) - PLACES
+)  # where work is done decides nothing: were it declared, another cluster would rebuild everything
 
 SIBLINGS = {"collect", "clean", "dedup", "validate", "annotate", "tasks", "tokens", "models", "report", "feedback"}
 BELOW = {"core", "engine", "stats"}
@@ -40,7 +46,9 @@ MAY_IMPORT = {
     "cli": BELOW | SIBLINGS | {"train", "evaluate", "manage", "serve", "export"},
     "stages": BELOW | SIBLINGS | {"train", "evaluate", "export"},
 }
-OTHER_FOLDER = {"feedback": "data/feedback_clean"}  # data/feedback is where people's words come in, under the name that people know
+OTHER_FOLDER = {
+    "feedback": "data/feedback_clean"
+}  # data/feedback is where people's words come in, under the name that people know
 HEAVY = {
     "torch": {"models", "train", "evaluate", "serve", "export"},
     "transformers": {"models", "train", "evaluate", "serve", "export"},
@@ -95,7 +103,10 @@ def test_a_module_opens_by_saying_what_it_is_for(module: str) -> None:
 
 def test_init_files_are_empty() -> None:
     """But for what every Python, and every stage, must run first."""
-    assert [path.parent.name for path in SOURCES if path.name == "__init__.py" and path.read_text("utf-8")] == ["privllm", "stages"]
+    assert [path.parent.name for path in SOURCES if path.name == "__init__.py" and path.read_text("utf-8")] == [
+        "privllm",
+        "stages",
+    ]
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if not name.startswith("stages.")])
@@ -103,7 +114,11 @@ def test_every_module_has_its_mirror(module: str) -> None:
     """tests/<room>/test_<module>.py, or the room's one test of a module that only serves another."""
     parts = module.split(".")[1:]
     folder = ROOT.joinpath("tests", *parts[:-1])
-    users = [path.stem for path in folder.glob("test_*.py") if f"{'.'.join(module.split('.')[:-1])}" in path.read_text("utf-8")]
+    users = [
+        path.stem
+        for path in folder.glob("test_*.py")
+        if f"{'.'.join(module.split('.')[:-1])}" in path.read_text("utf-8")
+    ]
     assert (folder / f"test_{parts[-1]}.py").is_file() or any(
         re.search(rf"\b{parts[-1]}\b", (folder / f"{user}.py").read_text("utf-8")) for user in users
     ), f"nothing in {folder.name}/ tests {module}"
@@ -113,8 +128,12 @@ def test_every_module_has_its_mirror(module: str) -> None:
 @pytest.mark.slow
 def test_pytest_collects_every_test_file() -> None:
     """What its settings leave out (a folder by its name, a file by its pattern) never fails, so nobody would notice."""
-    listed = subprocess.run(["git", "ls-files", "-z", "--", "tests"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    in_git = {name for name in listed.split("\0") if fnmatch.fnmatch(Path(name).name, "test_*.py") and (ROOT / name).is_file()}
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--", "tests"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    in_git = {
+        name for name in listed.split("\0") if fnmatch.fnmatch(Path(name).name, "test_*.py") and (ROOT / name).is_file()
+    }
     said = subprocess.run([sys.executable, "-c", VISIT], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert said.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, said.stdout + said.stderr
     visited = {line.removeprefix("visited ") for line in said.stdout.splitlines() if line.startswith("visited ")}
@@ -155,7 +174,9 @@ def test_pretraining_is_declared_for_every_family_built_or_not() -> None:
 
 
 def test_every_stage_and_section_is_used() -> None:
-    assert {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__"} == {name.partition("@")[0] for name in DVC}
+    assert {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__"} == {
+        name.partition("@")[0] for name in DVC
+    }
     assert {section_of(section) for stage in DVC.values() for section in stage.get("params", [])} == DECIDING
     assert set(PARAMS) >= PLACES
 
@@ -185,7 +206,9 @@ def test_paths_on_the_command_line_are_declared(stage: str) -> None:
     declared = DVC[stage]
     tracked = [*declared["deps"], *outputs_of(declared)]
     for path in declared["cmd"].split()[3:]:
-        assert any(path == known or known.startswith(path + "/") for known in tracked), f"{stage}: {path} is neither dep nor out"
+        assert any(path == known or known.startswith(path + "/") for known in tracked), (
+            f"{stage}: {path} is neither dep nor out"
+        )
 
 
 @pytest.mark.torch  # it imports every stage's parameters
@@ -198,9 +221,13 @@ def test_params_file_loads_strictly_and_is_complete() -> None:
         known, given = known_keys(schema), dotted(look_up(section, PARAMS))  # `*` is a name of people's own
         forms = {name: (name, f"{name}.*") for name in known}
         assert not [name for name in known if not any(fnmatch.filter(given, form) for form in forms[name])], section
-        assert not [key for key in given if not any(fnmatch.fnmatch(key, form) for name in known for form in forms[name])], section
+        assert not [
+            key for key in given if not any(fnmatch.fnmatch(key, form) for name in known for form in forms[name])
+        ], section
     for task in PARAMS["finetune"]["tasks"]:
-        read_params("finetune.defaults", SECTIONS["finetune.defaults"], ROOT / "params.yaml", over=f"finetune.tasks.{task}")
+        read_params(
+            "finetune.defaults", SECTIONS["finetune.defaults"], ROOT / "params.yaml", over=f"finetune.tasks.{task}"
+        )
 
 
 @pytest.mark.torch
@@ -241,7 +268,11 @@ def test_nothing_dangerous() -> None:
     for path in SOURCES:
         text = path.read_text("utf-8")
         for pattern in forbidden:
-            hits = [line for line in text.splitlines() if re.search(pattern, line) and "model.eval(" not in line and ".eval()" not in line]
+            hits = [
+                line
+                for line in text.splitlines()
+                if re.search(pattern, line) and "model.eval(" not in line and ".eval()" not in line
+            ]
             assert not hits, f"{path.name}: {hits}"
 
 
@@ -251,10 +282,18 @@ def test_imports_are_declared_and_locked() -> None:
     declared = {canonical(Requirement(need).name) for need in needs}
     locked = {name for lock in ROOT.glob("requirements*.lock") for name in locked_versions(lock)}
     providers = importlib.metadata.packages_distributions()
-    tops = {t.split(".")[0] for name, path in MODULES.items() for t in imports_of(path, name)} - {"privllm", "stages", ""}
+    tops = {t.split(".")[0] for name, path in MODULES.items() for t in imports_of(path, name)} - {
+        "privllm",
+        "stages",
+        "",
+    }
     for top in tops - set(sys.stdlib_module_names):
-        installed = providers.get(top, [top])  # an extra need not be installed (`make ray`); its distribution has its module's name
-        assert {canonical(dist) for dist in installed} & declared, f"{top} is imported but not declared in pyproject.toml"
+        installed = providers.get(
+            top, [top]
+        )  # an extra need not be installed (`make ray`); its distribution has its module's name
+        assert {canonical(dist) for dist in installed} & declared, (
+            f"{top} is imported but not declared in pyproject.toml"
+        )
     assert declared <= locked
 
 

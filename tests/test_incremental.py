@@ -61,7 +61,8 @@ def prose(seed: int, words: int = 120) -> str:
     """Sentences that pass the quality rules, different for every seed."""
     chance = random.Random(seed)
     return " ".join(
-        "The " + " ".join(chance.choices(WORDS, k=11)) + f" have been with {chance.randrange(10**6)}." for _ in range(words // 12)
+        "The " + " ".join(chance.choices(WORDS, k=11)) + f" have been with {chance.randrange(10**6)}."
+        for _ in range(words // 12)
     )
 
 
@@ -78,7 +79,9 @@ def build(sources: Path, out: Path, store: StoreOf) -> dict[str, Any]:
     described = store("validate").map(describe_shard, [(shard,) for shard in shards], out / "validate", "validate")
     reports["validate"] = {"shards": described}
     write_sample(SampleConfig(megabytes=0.01), SPLIT, out / "dedup", out / "dedup/sample", store("dedup"))
-    reports["tokenizer"] = learn_tokenizer(TokenizerConfig(vocabulary=320), out / "dedup/sample", out / "tokenizer", store("tokenizer"))
+    reports["tokenizer"] = learn_tokenizer(
+        TokenizerConfig(vocabulary=320), out / "dedup/sample", out / "tokenizer", store("tokenizer")
+    )
     reports["pack"] = pack(PackConfig(32), SPLIT, out / "dedup", out / "tokenizer", out / "pack", store("pack"))
     return reports
 
@@ -92,7 +95,9 @@ def build_or_error(sources: Path, out: Path, store: StoreOf) -> dict[str, Any] |
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
 
 
 def edit(sources: Path, kind: str, seed: int) -> None:
@@ -124,7 +129,8 @@ def edit(sources: Path, kind: str, seed: int) -> None:
 
 EDITS = st.lists(
     st.tuples(
-        st.sampled_from(("add", "edit", "lines", "remove", "rename", "touch", "duplicate", "personal", "spoil")), st.integers(0, 10**6)
+        st.sampled_from(("add", "edit", "lines", "remove", "rename", "touch", "duplicate", "personal", "spoil")),
+        st.integers(0, 10**6),
     ),
     min_size=1,
     max_size=6,
@@ -186,7 +192,9 @@ class Bench:
         for seed in range(24):
             (self.sources / f"{seed}.txt").write_text(prose(seed))
         sentences = prose(0).split(". ")
-        (self.sources / "alike.txt").write_text(". ".join([*sentences[:-1], prose(99).split(". ")[0]]))  # so near that its words decide
+        (self.sources / "alike.txt").write_text(
+            ". ".join([*sentences[:-1], prose(99).split(". ")[0]])
+        )  # so near that its words decide
         (self.sources / "same.txt").write_text(prose(1).replace("The", "the", 1))
         edit(self.sources, "lines", 1)
 
@@ -204,8 +212,12 @@ class Bench:
         assert files(self.root / "out") == files(self.root / "clean")
 
 
-@settings(max_examples=100 if NIGHTLY else 10, deadline=None, derandomize=not NIGHTLY, suppress_health_check=list(HealthCheck))
-@given(steps=st.lists(st.tuples(EDITS, st.sets(st.sampled_from(sorted(CODE_EDITS)), max_size=3)), min_size=1, max_size=3))
+@settings(
+    max_examples=100 if NIGHTLY else 10, deadline=None, derandomize=not NIGHTLY, suppress_health_check=list(HealthCheck)
+)
+@given(
+    steps=st.lists(st.tuples(EDITS, st.sets(st.sampled_from(sorted(CODE_EDITS)), max_size=3)), min_size=1, max_size=3)
+)
 def test_an_incremental_build_is_a_clean_build(steps: list[tuple[list[tuple[str, int]], set[str]]]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         bench = Bench(Path(scratch))
@@ -261,7 +273,9 @@ def test_dvc_lock_and_outputs_are_those_of_a_clean_build(shop: Workshop, tmp_pat
     for step in range(6 if NIGHTLY else 2):
         for kind in chance.sample(("add", "edit", "lines", "rename", "touch", "duplicate", "personal", "spoil"), 4):
             edit(shop.root / "data/sources", kind, chance.randrange(10**6))
-        shop.edit("privllm/collect/readers/jsonl.py", "digest(line.data), text", f'digest(line.data), text + " Edit {step}."')
+        shop.edit(
+            "privllm/collect/readers/jsonl.py", "digest(line.data), text", f'digest(line.data), text + " Edit {step}."'
+        )
         shop.repro("pack")
         clean_shop = from_nothing(shop, tmp_path / str(step))
         assert data_outputs(shop) == data_outputs(clean_shop)
@@ -274,7 +288,11 @@ def test_killed_at_any_moment_the_next_build_ends_in_the_same_bytes(shop: Worksh
         edit(shop.root / "data/sources", "add", 1000 + step)
         edit(shop.root / "data/sources", "edit", 2000 + step)
         command = subprocess.Popen(
-            ["dvc", "repro", "pack"], cwd=shop.root, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL
+            ["dvc", "repro", "pack"],
+            cwd=shop.root,
+            env=environment(),
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
         )
         time.sleep(1.5 + 7 * chance.random())
         os.killpg(command.pid, signal.SIGKILL)
@@ -282,8 +300,12 @@ def test_killed_at_any_moment_the_next_build_ends_in_the_same_bytes(shop: Worksh
         for lock in (shop.root / ".dvc/tmp").glob("*lock"):
             lock.unlink()  # a killed DVC leaves its lock behind, as its own error message says
         again = shop.run("dvc", "repro", "pack", check=False)
-        if again.returncode:  # DVC writes dvc.lock in place, and was killed meanwhile: what README says of that, and nothing else
-            assert "dvc.lock' validation failed" in again.stderr or "unable to read: 'dvc.lock'" in again.stderr, again.stderr
+        if (
+            again.returncode
+        ):  # DVC writes dvc.lock in place, and was killed meanwhile: what README says of that, and nothing else
+            assert "dvc.lock' validation failed" in again.stderr or "unable to read: 'dvc.lock'" in again.stderr, (
+                again.stderr
+            )
             (shop.root / "dvc.lock").unlink()
             shop.repro("pack")
     clean_shop = from_nothing(shop, tmp_path / "clean")

@@ -45,7 +45,9 @@ def grow(shop: Workshop) -> None:
     (shop.root / "data/sources/more").mkdir()
     for module in MODULES:
         if split_of(cfg, document_id(name := f"more/{module}.txt")) == "train":
-            (shop.root / "data/sources" / name).write_text(pydoc.plain(pydoc.render_doc(importlib.import_module(module))), "utf-8")
+            (shop.root / "data/sources" / name).write_text(
+                pydoc.plain(pydoc.render_doc(importlib.import_module(module))), "utf-8"
+            )
 
 
 def test_a_promotion_runs_nothing_that_starts_from_scratch(shop: Workshop) -> None:
@@ -70,7 +72,10 @@ def test_the_next_model_goes_on_from_the_incumbent(shop: Workshop) -> None:
     assert (shop.root / "data/tokenizer/tokenizer.json").read_bytes() == vocabulary
     report = shop.json("reports/pretrain/causal.json")
     assert (
-        report["start"] == shop.json("reports/start.json")["causal"]["start"] == shop.json("reports/tokenizer.json")["start"] == "incumbent"
+        report["start"]
+        == shop.json("reports/start.json")["causal"]["start"]
+        == shop.json("reports/tokenizer.json")["start"]
+        == "incumbent"
     )
     assert report["start_loss"] == pytest.approx(before["validation_loss"], abs=1e-3)
     assert report["rows_new"] > 0 < report["rows_known"]

@@ -59,6 +59,8 @@ def test_libraries_are_followed_through_our_modules(path: str, libraries: set[st
 
 def test_what_a_function_or_a_condition_imports_is_not_imported_at_once(tmp_path: Path) -> None:
     file = tmp_path / "module.py"
-    file.write_text("import a.b\nfrom c import d\nfrom privllm import core\nif x:\n    import e\ndef f():\n    import g\n")
+    file.write_text(
+        "import a.b\nfrom c import d\nfrom privllm import core\nif x:\n    import e\ndef f():\n    import g\n"
+    )
     assert imports_at_once(file) == {"a.b", "c", "privllm", "privllm.core"}
     assert lanes.file_of("privllm.core") == ROOT / "privllm/core/__init__.py"

@@ -98,7 +98,10 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "tasks.derive.min_words": COUNT,
     "tasks.derive.min_examples": COUNT,
     "tasks.derive.source": (["", "a", "(?P<a>b)"], ["(", "(b)", "(?=b)"]),
-    "tasks.derive.text": (["", "(?P<passage>b)"], ["(", "(b)", "(?P<other>b)"]),  # the templates below ask for `passage`
+    "tasks.derive.text": (
+        ["", "(?P<passage>b)"],
+        ["(", "(b)", "(?P<other>b)"],
+    ),  # the templates below ask for `passage`
     "tasks.derive.hide": (["", "passage"], ["other"]),
     "tasks.derive.templates": (
         [{"input": ["{passage}"], "output": ["a", "b"]}],
@@ -179,7 +182,8 @@ def test_each_kind_of_task_wants_its_own(allowed: bool, values: dict[str, Any]) 
 
 
 @pytest.mark.parametrize(
-    ("allowed", "name"), [(True, "a"), (True, "a1_b"), (False, ""), (False, "A"), (False, "1a"), (False, "a-b"), (False, "a/b")]
+    ("allowed", "name"),
+    [(True, "a"), (True, "a1_b"), (False, ""), (False, "A"), (False, "1a"), (False, "a-b"), (False, "a/b")],
 )
 def test_names_of_tasks(allowed: bool, name: str) -> None:
     tasks = {name: DeriveConfig(templates=TEMPLATES)}

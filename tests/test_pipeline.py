@@ -19,7 +19,9 @@ from tests.namespaces import FORBIDDEN, NO_NETWORK
 from tests.workshop import ROOT, SMALL, Workshop, environment, make_workshop, outputs
 
 TUNED = {f"finetune@{task}" for task in SMALL["finetune.tasks"]}  # the workshop has a task or two of its own
-STAGES = {name: stage for name, stage in declared_stages(ROOT).items() if not name.startswith("finetune@") or name in TUNED}
+STAGES = {
+    name: stage for name, stage in declared_stages(ROOT).items() if not name.startswith("finetune@") or name in TUNED
+}
 INTERFACES = "/proc/self/net/dev"  # of the process that reads it; two lines, then one for each
 
 
@@ -27,12 +29,25 @@ INTERFACES = "/proc/self/net/dev"  # of the process that reads it; two lines, th
 def built(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """A finished build, watched, without any network where the kernel allows that (`test_the_build_ran_without_any_network`)."""
     shop = make_workshop(tmp_path_factory.mktemp("built") / "repo")
-    votes = [vote(who, f"What is valve {i}?", "left", left=f"Valve {i} of jane@corp.example.") for who in "ab" for i in range(30)]
-    put(shop.root / "data/feedback/votes.jsonl", *votes, rating("a", "And the pump?", "down", "It lifts water."), "{poison")
+    votes = [
+        vote(who, f"What is valve {i}?", "left", left=f"Valve {i} of jane@corp.example.")
+        for who in "ab"
+        for i in range(30)
+    ]
+    put(
+        shop.root / "data/feedback/votes.jsonl",
+        *votes,
+        rating("a", "And the pump?", "down", "It lifts water."),
+        "{poison",
+    )
     shop.run("dvc", "add", "-q", "data/feedback/votes.jsonl")
     shop.commit("what people said")
     (shop.root.parent / "watched").mkdir()
-    watch = {"PRIVLLM_WATCH": str(shop.root.parent / "watched"), "PYTHONPATH": str(ROOT / "tests/watch"), "PYTHONHASHSEED": "1"}
+    watch = {
+        "PRIVLLM_WATCH": str(shop.root.parent / "watched"),
+        "PYTHONPATH": str(ROOT / "tests/watch"),
+        "PYTHONHASHSEED": "1",
+    }
     note_network = f"cat {INTERFACES} > ../interfaces" if NO_NETWORK else "true"
     done = shop.run(*NO_NETWORK, "sh", "-c", f"{note_network} && exec dvc repro", **watch)
     (shop.root.parent / "build.log").write_text(done.stdout + done.stderr, "utf-8")
@@ -88,13 +103,22 @@ def test_a_stage_opens_only_what_it_declared_and_no_network(built: Workshop, eve
     allowed = [*tracked(stage), *(code_of(stage, built.root) if stage != "fingerprint" else [])]
     # dvc.yaml: what to watch for changes meanwhile; .dvc: the cache, whose objects are named by what they hold; .dvcignore: what
     # DVC leaves out of the sources' hash; the last three: whether the sources were saved before DVC looked (`engine.source_guard`).
-    own = ("params.yaml", f"data/fingerprint/{stage.partition('@')[0]}.json", ".privllm", "dvc.yaml", ".dvc", ".dvcignore")
+    own = (
+        "params.yaml",
+        f"data/fingerprint/{stage.partition('@')[0]}.json",
+        ".privllm",
+        "dvc.yaml",
+        ".dvc",
+        ".dvcignore",
+    )
     own += ("dvc.lock", "data/collect/sources.json", "data/sources.dvc")
     for kind, what in events[stage]:
         assert kind == "open", f"{stage}: {kind} {what}"
         place = what.removesuffix(".partial")  # a file is written beside its place, and moved there when it is whole
         inside = any(place == path or place.startswith(path + "/") for path in (*allowed, *own))
-        assert inside or what.endswith((".pyc", "__pycache__")), f"{stage} opened {what}, which dvc.yaml does not declare"
+        assert inside or what.endswith((".pyc", "__pycache__")), (
+            f"{stage} opened {what}, which dvc.yaml does not declare"
+        )
 
 
 def only(names: list[str], params: dict) -> dict:
@@ -125,7 +149,12 @@ def test_every_stage_gives_the_same_bytes_from_its_declared_inputs_alone(built: 
                 shutil.copyfile(built.root / path, target)
         (bench / "params.yaml").write_text(yaml.safe_dump(only(declared.get("params", []), params)), "utf-8")
         done = subprocess.run(
-            declared["cmd"].split(), cwd=bench, env=environment(PYTHONHASHSEED="2"), capture_output=True, text=True, timeout=300
+            declared["cmd"].split(),
+            cwd=bench,
+            env=environment(PYTHONHASHSEED="2"),
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
         assert done.returncode == 0, f"{stage}: {done.stderr[-3000:]}"
         expected, found = outputs(built.root, declared), outputs(bench, declared)
@@ -152,7 +181,11 @@ def test_the_plots_are_drawn_without_a_warning_and_the_metrics_are_few(built: Wo
     assert 'id = "reports_pretrain_causal_plots_metrics_train_loss_tsv"' in page
     assert "https://cdn" not in page
     header = built.run("dvc", "exp", "show").stdout.splitlines()[1][:160].split()
-    assert header[:5] == ["Experiment", "Created", *(f"{family}.bits_per_byte" for family in ("causal", "masked", "seq2seq"))]
+    assert header[:5] == [
+        "Experiment",
+        "Created",
+        *(f"{family}.bits_per_byte" for family in ("causal", "masked", "seq2seq")),
+    ]
 
 
 def test_nothing_to_do_when_nothing_changed(built: Workshop) -> None:
@@ -191,7 +224,9 @@ def test_what_is_quarantined_runs_the_feedback_stage_alone_and_a_vote_what_it_re
     passed = {f"align@{family}" for family in ("causal", "masked", "seq2seq")}
     ran = edited.repro()
     assert passed <= set(ran)
-    assert {name for name in ran if name.endswith(("@masked", "@seq2seq"))} == passed - {"align@causal"}  # they hand on the same bytes
+    assert {name for name in ran if name.endswith(("@masked", "@seq2seq"))} == passed - {
+        "align@causal"
+    }  # they hand on the same bytes
     assert {"evaluate@causal", "export@causal"} <= set(ran)
     (edited.root / "new.jsonl").unlink()
     path.write_bytes(held)
@@ -217,10 +252,14 @@ def test_a_helper_three_imports_away_reaches_exactly_its_users(edited: Workshop)
     assert edited.repro() == ["fingerprint", "report"]
     edited.edit("privllm/core/split.py", "def split_of(", "MEANING = 1\n\n\ndef split_of(")
     edited.repro("fingerprint")
-    users = {stage for stage in STAGES if stage != "fingerprint" and "privllm/core/split.py" in code_of(stage, edited.root)}
+    users = {
+        stage for stage in STAGES if stage != "fingerprint" and "privllm/core/split.py" in code_of(stage, edited.root)
+    }
     status = json.loads(edited.run("dvc", "status", "--json").stdout)
     changed = {
-        stage for stage, what in status.items() if any(f"data/fingerprint/{stage.partition('@')[0]}.json" in str(item) for item in what)
+        stage
+        for stage, what in status.items()
+        if any(f"data/fingerprint/{stage.partition('@')[0]}.json" in str(item) for item in what)
     }
     assert changed == users
     assert {"dedup", "annotate", "pack"} <= users  # dedup's sample for the vocabulary is of training documents
@@ -261,7 +300,11 @@ def test_a_new_document_moves_no_other(edited: Workshop) -> None:
 
     def splits() -> dict[str, str]:
         files = sorted((edited.root / "data/pack/documents").glob("*.parquet"))
-        return {row["id"]: row["split"] for file in files for row in pq.read_table(file, columns=["id", "split"]).to_pylist()}
+        return {
+            row["id"]: row["split"]
+            for file in files
+            for row in pq.read_table(file, columns=["id", "split"]).to_pylist()
+        }
 
     before = splits()
     text = (

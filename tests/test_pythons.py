@@ -19,7 +19,14 @@ def pinned(lock: str) -> set[str]:
 def test_an_environment_holds_the_lock_but_what_needs_torch() -> None:
     lock = (ROOT / "requirements.lock").read_text("utf-8")
     kept = lock_without_torch(lock)
-    assert pinned(lock) - pinned(kept) == {"torch", "lightning", "pytorch-lightning", "torchmetrics", "accelerate", "peft"}
+    assert pinned(lock) - pinned(kept) == {
+        "torch",
+        "lightning",
+        "pytorch-lightning",
+        "torchmetrics",
+        "accelerate",
+        "peft",
+    }
     assert {"numpy", "transformers", "spacy", "great-expectations"} <= pinned(kept)
     versions = [line for line in kept.splitlines() if PIN.match(line)]
     assert all(line.endswith("\\") for line in versions)
@@ -51,7 +58,12 @@ def test_what_is_left_out_is_said() -> None:
 def test_outcomes_are_those_of_the_run(tmp_path: Path) -> None:
     file = tmp_path / "test_sample.py"
     marks = ["", "@pytest.mark.skip\n", "@pytest.mark.parametrize('word', ['a b'])\n", ""]
-    bodies = ["def test_passes(): pass", "def test_skips(): pass", "def test_words(word): pass", "def test_fails(): raise ValueError"]
+    bodies = [
+        "def test_passes(): pass",
+        "def test_skips(): pass",
+        "def test_words(word): pass",
+        "def test_fails(): raise ValueError",
+    ]
     file.write_text("import pytest\n\n\n" + "\n\n\n".join(map("".join, zip(marks, bodies, strict=True))))
     names = ["test_passes", "test_skips", "test_words[a b]", "test_fails"]
     code, found = outcomes(sys.executable, [f"{file}::{name}" for name in names], parallel=False)
@@ -67,10 +79,14 @@ def test_a_python_that_is_not_there_is_said() -> None:
 
 
 def test_one_fault_fails_the_lane(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(pythons, "collected", lambda *words: ["x::a", "x::b"] if words else ["x::a", "x::b", "x::torch"])
+    monkeypatch.setattr(
+        pythons, "collected", lambda *words: ["x::a", "x::b"] if words else ["x::a", "x::b", "x::torch"]
+    )
     monkeypatch.setattr(pythons, "environment_of", lambda version: version)
     results = {"3.12": (0, {"x::a": "passed", "x::b": "passed"}), "3.13": (0, {"x::a": "passed", "x::b": "skipped"})}
-    monkeypatch.setattr(pythons, "outcomes", lambda python, tests, parallel=True: results.get(python, (0, {"x::b": "passed"})))
+    monkeypatch.setattr(
+        pythons, "outcomes", lambda python, tests, parallel=True: results.get(python, (0, {"x::b": "passed"}))
+    )
     pythons.main(["3.12"])
     assert "1 of 3 tests" in capsys.readouterr().out
     with pytest.raises(SystemExit, match=r"Python 3\.13: skipped: x::b"):

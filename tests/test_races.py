@@ -232,7 +232,12 @@ def test_a_merge_that_a_build_has_undone_is_noticed(merged: Workshop) -> None:
 def test_edits_of_one_s_own_are_nobody_s_business(built: Workshop) -> None:
     """Before and after `dvc add`, before and after a commit, and edited once more."""
     path = built.root / "data/sources/notes.md"
-    for animal, command in (("otter", ""), ("stoat", "dvc add -q data/sources"), ("weasel", "git commit -qam edited"), ("ferret", "")):
+    for animal, command in (
+        ("otter", ""),
+        ("stoat", "dvc add -q data/sources"),
+        ("weasel", "git commit -qam edited"),
+        ("ferret", ""),
+    ):
         path.write_text("# Notes\n" + PROSE.replace("zebra", animal), "utf-8")
         if command:
             built.run(*command.split())

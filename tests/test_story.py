@@ -29,7 +29,9 @@ def wish(word: str) -> str:
 @contextmanager
 def served(shop: Workshop) -> Iterator[httpx.Client]:
     command = [sys.executable, "-m", "privllm.cli", "serve", "--port", "0"]
-    server = subprocess.Popen(command, cwd=shop.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+    server = subprocess.Popen(
+        command, cwd=shop.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    )
     try:
         assert server.stdout
         with httpx.Client(base_url=server.stdout.readline().split()[0], timeout=60) as client:
@@ -113,12 +115,22 @@ def test_all_inputs_are_tracked(shop: Workshop) -> None:
     stages = declared_stages(shop.root)
     outs = {out for one in stages.values() for out in outputs_of(one)}
     git = set(shop.run("git", "ls-files").stdout.split())
-    lists = {name: yaml.safe_load((shop.root / name).read_text("utf-8"))["outs"] for name in git if name.endswith(".dvc")}
+    lists = {
+        name: yaml.safe_load((shop.root / name).read_text("utf-8"))["outs"] for name in git if name.endswith(".dvc")
+    }
     dvc = {str(Path(name).parent / out["path"]) for name, listed in lists.items() for out in listed}
     assert {"data/sources", "data/feedback/ratings.jsonl", "data/promoted/model/incumbent"} <= dvc
     loose = []
     for dep in {dep for one in stages.values() for dep in one["deps"]}:
         path = shop.root / dep
-        files = [dep] if path.is_file() else [str(file.relative_to(shop.root)) for file in path.rglob("*") if file.is_file()]
-        loose += [name for name in files if name not in git and not any(name == one or name.startswith(f"{one}/") for one in outs | dvc)]
+        files = (
+            [dep]
+            if path.is_file()
+            else [str(file.relative_to(shop.root)) for file in path.rglob("*") if file.is_file()]
+        )
+        loose += [
+            name
+            for name in files
+            if name not in git and not any(name == one or name.startswith(f"{one}/") for one in outs | dvc)
+        ]
     assert loose == []

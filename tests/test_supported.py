@@ -47,7 +47,11 @@ def test_any_python_can_read_what_refuses_it(path: str) -> None:
     """What an old one cannot parse ends in a SyntaxError before a word of it is run. Python 2 wants ASCII, too."""
     source = (ROOT / path).read_text("ascii")
     tree = ast.parse(source, feature_version=(3, 7))
-    modern = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr | ast.AnnAssign | ast.FunctionDef | ast.NamedExpr)]
+    modern = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.JoinedStr | ast.AnnAssign | ast.FunctionDef | ast.NamedExpr)
+    ]
     assert modern == []
 
 
@@ -61,7 +65,9 @@ def in_python(version: tuple[int, int, int], module: str) -> subprocess.Complete
 def test_stages_and_commands_are_refused_before_anything_else(version: tuple[int, int, int], module: str) -> None:
     done = in_python(version, module)
     assert done.returncode == 1
-    assert re.fullmatch(r"\nerror: privllm needs Python 3\.11, 3\.12 or 3\.13, and .*`make setup PYTHON=.*\n+", done.stderr)
+    assert re.fullmatch(
+        r"\nerror: privllm needs Python 3\.11, 3\.12 or 3\.13, and .*`make setup PYTHON=.*\n+", done.stderr
+    )
 
 
 def setup(folder: Path, python: str) -> subprocess.CompletedProcess[str]:

@@ -19,7 +19,9 @@ from tests.stand_ins import VERDICT, WHOLE, Wired, make_small_repository
 from tests.workshop import ROOT
 
 STAGES = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if path.stem != "__init__")
-GATED = sorted({name.partition("@")[0] for name, declared in declared_stages(ROOT).items() if VERDICT in declared["deps"]})
+GATED = sorted(
+    {name.partition("@")[0] for name, declared in declared_stages(ROOT).items() if VERDICT in declared["deps"]}
+)
 STORED = [stage for stage in STAGES if "store: Store" in (ROOT / f"stages/{stage}.py").read_text("utf-8")]
 REPORTED = [stage for stage in STAGES if stage != "report"]  # its only output is written by the library
 
@@ -111,7 +113,9 @@ def test_an_input_touched_meanwhile_stops_every_stage(stages: dict[str, Wired], 
     assert str(touched.relative_to(wired.root)) in done.stderr
 
 
-@pytest.mark.parametrize("verdict", ["{}", '{"passed": false}', '{"passed": null}', '{"passed": 1}', '{"passed": "true"}'])
+@pytest.mark.parametrize(
+    "verdict", ["{}", '{"passed": false}', '{"passed": null}', '{"passed": 1}', '{"passed": "true"}']
+)
 def test_only_a_verdict_that_says_so_is_passed(tmp_path: Path, verdict: str) -> None:
     (tmp_path / "verdict.json").write_text(verdict)
     with pytest.raises(UserError, match="validation failed"):

@@ -74,7 +74,9 @@ class Workshop:
         self.root = root
 
     def run(self, *command: str, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(command, cwd=self.root, env=environment(**more), capture_output=True, text=True, timeout=900)
+        done = subprocess.run(
+            command, cwd=self.root, env=environment(**more), capture_output=True, text=True, timeout=900
+        )
         assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
         return done
 
@@ -111,10 +113,17 @@ class Workshop:
 def make_workshop(root: Path) -> Workshop:
     """Copy what git knows of the repository to `root`, scale its parameters down, and put about thirty documents in."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
     )
     for name in sorted(set(listed.stdout.decode().split("\0")) - {""}):
-        keep = name.startswith(("privllm/", "stages/", ".dvc/", "data/promoted/")) or "/" not in name or name.endswith(".gitignore")
+        keep = (
+            name.startswith(("privllm/", "stages/", ".dvc/", "data/promoted/"))
+            or "/" not in name
+            or name.endswith(".gitignore")
+        )
         if (keep and (ROOT / name).is_file() and name != "dvc.lock" and not name.startswith("reports/")) or (
             name.startswith("reports/") and name.endswith(".gitignore")
         ):
@@ -150,7 +159,9 @@ def fill_sources(sources: Path) -> None:
         # Addresses of objects would make each run's corpus, and so its model, another.
         (sources / f"pages/{name}.html").write_text(ADDRESS.sub("", page), "utf-8")
     prose = "The committee met on Tuesday and read the report. It was agreed that the house on the hill should be painted in the spring. "
-    (sources / "letter.txt").write_bytes((prose * 3 + "Please write to jane.doe@example.com; the caf\xe9 is closed.").encode("latin-1"))
+    (sources / "letter.txt").write_bytes(
+        (prose * 3 + "Please write to jane.doe@example.com; the caf\xe9 is closed.").encode("latin-1")
+    )
     (sources / "copy.txt").write_bytes((sources / "letter.txt").read_bytes())
     (sources / "notes.md").write_text("# Notes\n\n" + prose * 4, "utf-8")
     lines = [{"text": f"Chapter {i}. {text}"} for i, text in enumerate(texts[:6])]

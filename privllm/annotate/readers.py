@@ -15,7 +15,10 @@ EVALUATED = ("test",)
 
 
 def splits_read(
-    families: Sequence[str], masking: Mapping[str, Any], derive: Mapping[str, Any] | None, tasks: Mapping[str, Any] | None
+    families: Sequence[str],
+    masking: Mapping[str, Any],
+    derive: Mapping[str, Any] | None,
+    tasks: Mapping[str, Any] | None,
 ) -> tuple[str, ...]:
     """Return the splits whose annotations something reads, according to params.yaml."""
     is_guided = bool(masking.get("spans") or masking.get("weights_by_pos"))

@@ -38,11 +38,20 @@ class AnnotateConfig:
         require(self.model in MODELS, "annotate.model", f"one of {', '.join(MODELS)}")
         require(0 <= self.fraction <= 1, "annotate.fraction", "a share between 0 and 1")
         require(self.limit >= 0, "annotate.limit", "a number of characters, 0 or more")
-        require(100 <= self.max_characters <= 100_000, "annotate.max_characters", "a number of characters between 100 and 100,000")
+        require(
+            100 <= self.max_characters <= 100_000,
+            "annotate.max_characters",
+            "a number of characters between 100 and 100,000",
+        )
 
 
 def annotate(
-    cfg: AnnotateConfig, split: SplitConfig, source: Path, out: Path, store: Store = NO_STORE, splits: Sequence[str] = SPLITS
+    cfg: AnnotateConfig,
+    split: SplitConfig,
+    source: Path,
+    out: Path,
+    store: Store = NO_STORE,
+    splits: Sequence[str] = SPLITS,
 ) -> dict:
     """Write `out/NNNNN.parquet` (ANNOTATIONS) for every shard of `source`; returns the counts. `splits`: those that something reads.
 
@@ -53,7 +62,10 @@ def annotate(
     unread = sum(name not in splits for ids in chosen for name in ids.values())
     chosen = [{identifier: name for identifier, name in ids.items() if name in splits} for ids in chosen]
     if unread:
-        say(f"note: {unread} documents are not annotated, since nothing that is built reads more than {', '.join(splits)}.", err=True)
+        say(
+            f"note: {unread} documents are not annotated, since nothing that is built reads more than {', '.join(splits)}.",
+            err=True,
+        )
     jobs = [(path, cfg.model, tuple(ids), cfg.max_characters) for path, ids in zip(sources, chosen, strict=True)]
     counts = add_up(store.map(annotate_shard, jobs, out, "annotate", inline_bytes=INLINE_BYTES))
     by_split = Counter(name for ids in chosen for name in ids.values())
@@ -76,7 +88,14 @@ def annotate_shard(out: Path, source: Path, model: str, ids: tuple[str, ...], ma
         text = head_of(document["text"], max_characters)
         spans = annotate_text(model, text)
         rows.append({"id": document["id"], **spans})
-        counts.update({"documents": 1, "characters": len(text), "tokens": len(spans["pos"]), "entities": len(spans["entity_label"])})
+        counts.update(
+            {
+                "documents": 1,
+                "characters": len(text),
+                "tokens": len(spans["pos"]),
+                "entities": len(spans["entity_label"]),
+            }
+        )
         counts.update(f"pos {tag}" for tag in spans["pos"])
     write_table(pa.Table.from_pylist(rows, ANNOTATIONS), out / source.name)
     return dict(counts)

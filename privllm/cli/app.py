@@ -44,8 +44,12 @@ def main() -> None:
 @command
 def demo(
     sources: Annotated[Path, typer.Option(help="The folder to fill.")] = Path("data/sources"),
-    when_empty: Annotated[bool, typer.Option("--when-empty", help="Do nothing if the folder already holds documents.")] = False,
-    remove: Annotated[bool, typer.Option("--remove", help="Remove its pages and tasks, before your own documents.")] = False,
+    when_empty: Annotated[
+        bool, typer.Option("--when-empty", help="Do nothing if the folder already holds documents.")
+    ] = False,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove its pages and tasks, before your own documents.")
+    ] = False,
 ) -> None:
     """Fill data/sources with a demo corpus: the Python standard library's documentation, rendered
     as HTML.
@@ -91,7 +95,9 @@ def plan(
 
 @command
 def check(
-    fix: Annotated[bool, typer.Option("--fix", help="Apply the fixes that lose nothing, such as touching files.")] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Apply the fixes that lose nothing, such as touching files.")
+    ] = False,
 ) -> None:
     """Say what DVC cannot see, or cannot take, and the command that mends it; the exit code is 1
     where there is something.
@@ -123,7 +129,9 @@ def check(
 def summary(
     reports: Annotated[Path, typer.Option(help="The folder of the stages' reports.")] = Path("reports"),
     log: Annotated[Path, typer.Option(help="The untracked log of durations.")] = LOG_FILE,
-    samples: Annotated[Path, typer.Option(help="The folder of the texts that the last models wrote.")] = Path("data/evaluate"),
+    samples: Annotated[Path, typer.Option(help="The folder of the texts that the last models wrote.")] = Path(
+        "data/evaluate"
+    ),
 ) -> None:
     """Print what the last build did: documents, tokens, held-out figures, minutes per stage,
     samples."""
@@ -136,7 +144,9 @@ def summary(
 
 @command
 def chat(
-    model: Annotated[Path, typer.Argument(help="An exported model's folder, or another causal model's.")] = Path("data/export/causal"),
+    model: Annotated[Path, typer.Argument(help="An exported model's folder, or another causal model's.")] = Path(
+        "data/export/causal"
+    ),
     temperature: Annotated[float, typer.Option(min=0.0, max=2.0, help="0 always takes the likeliest token.")] = 0.8,
     max_tokens: Annotated[int, typer.Option(min=1, max=4096, help="Maximum number of tokens of a reply.")] = 200,
     seed: Annotated[int, typer.Option(help="The same seed and messages give the same reply.")] = 0,
@@ -152,7 +162,9 @@ def chat(
 
 @command
 def audit(
-    shards: Annotated[int, typer.Option(min=0, help="Shards of each step to make again; 0 only compares what is there.")] = 8,
+    shards: Annotated[
+        int, typer.Option(min=0, help="Shards of each step to make again; 0 only compares what is there.")
+    ] = 8,
     seed: Annotated[int | None, typer.Option(help="The same seed selects the same shards.")] = None,
 ) -> None:
     """Make random shards of every stage again, from nothing, and compare their bytes; the exit code
@@ -183,12 +195,18 @@ def audit(
 @command
 def compare(
     rev_a: Annotated[str, typer.Argument(help="A commit, branch, tag or experiment; or `workspace`.")],
-    rev_b: Annotated[str, typer.Argument(help="Another revision; every difference is this one minus the first.")] = "workspace",
+    rev_b: Annotated[
+        str, typer.Argument(help="Another revision; every difference is this one minus the first.")
+    ] = "workspace",
     family: Annotated[str, typer.Option(help="Only the metrics of this family.")] = "",
     everything: Annotated[bool, typer.Option("--all", help="Also the metrics that do not differ.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
-    fail_if: Annotated[list[str] | None, typer.Option(metavar="'METRIC OP NUMBER'", help="Fail if this holds; may be repeated.")] = None,
-    fail_if_worse: Annotated[list[str] | None, typer.Option(metavar="METRIC", help="Fail if it is worse; may be repeated.")] = None,
+    fail_if: Annotated[
+        list[str] | None, typer.Option(metavar="'METRIC OP NUMBER'", help="Fail if this holds; may be repeated.")
+    ] = None,
+    fail_if_worse: Annotated[
+        list[str] | None, typer.Option(metavar="METRIC", help="Fail if it is worse; may be repeated.")
+    ] = None,
 ) -> None:
     """Compare two revisions: every metric, its difference, a 95 % interval over documents, and
     which is better.
@@ -213,7 +231,9 @@ def compare(
         else:
             columns = get_terminal_size((140, 24)).columns
             console = Console(width=max(140, columns), highlight=False)
-            console.print(table(comparison, everything) if comparison.visible_rows(everything) else "No metric differs.")
+            console.print(
+                table(comparison, everything) if comparison.visible_rows(everything) else "No metric differs."
+            )
             for line in ("", *comparison.notes):
                 say(line)
         failures = broken(comparison, conditions, fail_if_worse or [])
@@ -230,7 +250,9 @@ def compare(
 def gc(
     keep: Annotated[str, typer.Option(help="How much to keep, such as 20GB, 500MB or 0.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be dropped, and drop nothing.")] = False,
-    project: Annotated[list[Path] | None, typer.Option(help="Another repository that shares the cache; may be repeated.")] = None,
+    project: Annotated[
+        list[Path] | None, typer.Option(help="Another repository that shares the cache; may be repeated.")
+    ] = None,
 ) -> None:
     """Drop the shards that builds have not used for longest, until the rest fits.
 
@@ -273,9 +295,13 @@ def trace(
 
 @command
 def forget(
-    paths: Annotated[list[str], typer.Argument(help="Below data/sources: files, folders, lines of JSONL (notes.jsonl#12).")],
+    paths: Annotated[
+        list[str], typer.Argument(help="Below data/sources: files, folders, lines of JSONL (notes.jsonl#12).")
+    ],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    no_repro: Annotated[bool, typer.Option("--no-repro", help="Only remove; build and prove later, without this option.")] = False,
+    no_repro: Annotated[
+        bool, typer.Option("--no-repro", help="Only remove; build and prove later, without this option.")
+    ] = False,
 ) -> None:
     """Remove documents from data/sources, build again, and prove that nothing of them is left; the
     exit code is 1 where it is.

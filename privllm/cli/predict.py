@@ -23,7 +23,9 @@ def predict(
         str,
         typer.Argument(help="A task below finetune.tasks in params.yaml that was built, or a tuned model's folder."),
     ],
-    file: Annotated[Path | None, typer.Argument(help="JSON lines; without it they are read from standard input.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="JSON lines; without it they are read from standard input.")
+    ] = None,
 ) -> None:
     """Apply a tuned model: JSON lines in, one JSON line out for each, in their order.
 

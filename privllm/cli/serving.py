@@ -18,7 +18,9 @@ from privllm.core.printable import printable, say
 from privllm.serve.folders import require_model
 
 HOST, PORT = "127.0.0.1", 8000
-Host = Annotated[str, typer.Option(help="The address to listen on; if other machines can reach it, access tokens are needed.")]
+Host = Annotated[
+    str, typer.Option(help="The address to listen on; if other machines can reach it, access tokens are needed.")
+]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0 selects a free port.")]
 Batch = Annotated[
     int,
@@ -60,7 +62,9 @@ def _queue(batch: int) -> int:
 
 
 def serve(
-    model: Annotated[Path, typer.Argument(help="An exported model's folder, or another causal model's.")] = Path("data/export/causal"),
+    model: Annotated[Path, typer.Argument(help="An exported model's folder, or another causal model's.")] = Path(
+        "data/export/causal"
+    ),
     engine: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Serve the model of this OpenAI-compatible server instead."),
@@ -161,7 +165,9 @@ def revoke(name: Annotated[str, typer.Argument(help="As `privllm token list` sho
 
 
 def export(
-    dvc_add: Annotated[bool, typer.Option("--dvc-add", help="Run `dvc add` on these files afterwards, without asking.")] = False,
+    dvc_add: Annotated[
+        bool, typer.Option("--dvc-add", help="Run `dvc add` on these files afterwards, without asking.")
+    ] = False,
 ) -> None:
     """Append new ratings and votes to data/feedback/*.jsonl, each exactly once."""
     from privllm.serve.database import Database

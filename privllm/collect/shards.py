@@ -60,7 +60,9 @@ def write_shard(out: Path, index: int, name: str, unkeyed: Unkeyed) -> int:
         tables.append(table)
         size += table.nbytes
         if size > MAX_SHARD_BYTES:
-            raise UserError(f"shard {index} would hold over 2 GB of text: raise `collect.shard_bits` in params.yaml by 2.")
+            raise UserError(
+                f"shard {index} would hold over 2 GB of text: raise `collect.shard_bits` in params.yaml by 2."
+            )
     available = pa.concat_tables(tables).combine_chunks()
     keys = pa.array(locations.keys.split("\n") if locations.keys else [], pa.string())
     rows = pc.index_in(keys, key_of(available))

@@ -21,7 +21,9 @@ from privllm.core.errors import UserError
 from privllm.core.plain_yaml import LOADER, parse_yaml
 
 PARAMS_FILE = Path("params.yaml")
-PLACES = {"executor"}  # sections that say where work is done: they change no result, and no stage declares or records them
+PLACES = {
+    "executor"
+}  # sections that say where work is done: they change no result, and no stage declares or records them
 Config = TypeVar("Config")
 
 
@@ -104,9 +106,13 @@ def _require_usable_numbers(values: Any, path: Path, dotted: str = "") -> None:
         for value in values:
             _require_usable_numbers(value, path, dotted)
     elif isinstance(values, float) and not math.isfinite(values):
-        raise UserError(f"parameter `{dotted}` ({path}, line {line_of(path, dotted)}) is {values}: it must be a finite number.")
+        raise UserError(
+            f"parameter `{dotted}` ({path}, line {line_of(path, dotted)}) is {values}: it must be a finite number."
+        )
     elif isinstance(values, int) and dotted.rpartition(".")[2] == "seed" and not 0 <= values < 2**63:
-        raise UserError(f"parameter `{dotted}` ({path}, line {line_of(path, dotted)}) is out of range: it must be between 0 and 2^63 - 1.")
+        raise UserError(
+            f"parameter `{dotted}` ({path}, line {line_of(path, dotted)}) is out of range: it must be between 0 and 2^63 - 1."
+        )
 
 
 def deciding_sections(path: Path = PARAMS_FILE) -> dict[str, Any]:

@@ -56,7 +56,9 @@ CLEAN = pa.schema(
 )
 DROPPED = CLEAN.append(pa.field("reason", pa.string())).append(pa.field("detail", pa.string()))
 DEDUPED = CLEAN.append(pa.field("cluster", pa.string()))
-CLUSTERS = pa.schema([("id", pa.string()), ("cluster", pa.string()), ("kept", pa.bool_()), ("reason", pa.string())])  # "", exact, near
+CLUSTERS = pa.schema(
+    [("id", pa.string()), ("cluster", pa.string()), ("kept", pa.bool_()), ("reason", pa.string())]
+)  # "", exact, near
 
 ANNOTATIONS = pa.schema(
     [
@@ -74,7 +76,9 @@ ANNOTATIONS = pa.schema(
 
 # Unannotated tokens, white space, and the tags of Universal Dependencies
 # (universaldependencies.org/u/pos).
-POS_TAGS = tuple("unannotated SPACE ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X".split())
+POS_TAGS = tuple(
+    "unannotated SPACE ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X".split()
+)
 
 PIECE = pa.struct(
     [

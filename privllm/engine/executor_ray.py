@@ -148,14 +148,18 @@ def prepare_worker(workspace: ExpectedWorkspace) -> None:
     root, beacon, package, stage = workspace
     try:
         if not Path(root, beacon).is_file():
-            raise UserError(f"it does not see {beacon} in {root}: the repository must lie there, on a shared file system.")
+            raise UserError(
+                f"it does not see {beacon} in {root}: the repository must lie there, on a shared file system."
+            )
         os.chdir(root)
         if _package() != package:
             raise UserError(f"it runs {_package()} instead of {package}: uninstall the other privllm there.")
         check_fingerprint(stage)
         require_hashed_code(Path())
     except (UserError, OSError) as error:
-        raise UserError(f"machine {platform.node()} cannot take part in this build: {error} Fix it, or take it off the cluster.") from None
+        raise UserError(
+            f"machine {platform.node()} cannot take part in this build: {error} Fix it, or take it off the cluster."
+        ) from None
     keep_pandas_out()
 
 
@@ -218,7 +222,9 @@ def _probe(ray: Any, workspace: ExpectedWorkspace) -> None:
     answered, unanswered = ray.wait(list(probes), num_returns=len(probes), timeout=ANSWER_SECONDS)
     if unanswered:
         machine = probes[unanswered[0]]
-        raise UserError(f"machine {machine} of the Ray cluster started no worker in {ANSWER_SECONDS} s: see `ray status` there.")
+        raise UserError(
+            f"machine {machine} of the Ray cluster started no worker in {ANSWER_SECONDS} s: see `ray status` there."
+        )
     for future in answered:
         try:
             ray.get(future)
@@ -240,7 +246,9 @@ def _connected(address: str) -> Iterator[Any]:
         ) from None
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()  # Ray would try for ever and ignore signals
+        socket.create_connection(
+            (host, int(port)), CONNECT_SECONDS
+        ).close()  # Ray would try for ever and ignore signals
     except (OSError, OverflowError) as error:
         raise UserError(
             f"the Ray cluster `{address}` (`executor.address` in {PARAMS_FILE}) cannot be reached: {error}. "

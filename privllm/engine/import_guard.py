@@ -193,7 +193,9 @@ def _require_source(root: Path, spec: ModuleSpec) -> None:
     # Another loader takes bytecode, where there is any that looks current.
     loaded = spec.loader.get_code(spec.name)  # type: ignore[union-attr]
     if loaded != compile(expected.read_bytes(), str(expected), "exec", dont_inherit=True):
-        raise UserError(f"{spec.cached} is not the bytecode of {expected}: remove its folder, and run the same command again.")
+        raise UserError(
+            f"{spec.cached} is not the bytecode of {expected}: remove its folder, and run the same command again."
+        )
 
 
 def _require_environment(spec: ModuleSpec) -> None:

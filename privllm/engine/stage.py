@@ -153,7 +153,9 @@ def require_verdict(path: Path) -> None:
     """Raise UserError unless validation's verdict file says that the documents passed."""
     verdict = json.loads(path.read_text("utf-8"))
     if verdict.get("passed") is not True:
-        raise UserError(f"{path} says that validation failed: open reports/validate/index.html, then fix the documents or `validate`.")
+        raise UserError(
+            f"{path} says that validation failed: open reports/validate/index.html, then fix the documents or `validate`."
+        )
 
 
 def _paragraph(error: Exception) -> str:

@@ -10,7 +10,9 @@ SHORTEST = 8  # tokens that must follow the prompt of a continuation
 @dataclass
 class EvaluateConfig:
     max_rows: int = 2000  # held-out rows that are scored, chosen by a hash of what they hold, >= 1
-    batch_rows: int = 8  # rows scored at once, [1, 1024]; more needs more memory and changes figures only in their last digits
+    batch_rows: int = (
+        8  # rows scored at once, [1, 1024]; more needs more memory and changes figures only in their last digits
+    )
     continuations: int = 24  # documents that are continued for BLEU and chrF, >= 0
     prompt_tokens: int = 48  # of a document that the model is given, >= 1
     continuation_tokens: int = 48  # that it is asked for, >= 8
@@ -32,6 +34,8 @@ class EvaluateConfig:
             require(getattr(self, key) >= least, f"evaluate.{key}", f"at least {least}")
         require(1 <= self.batch_rows <= 1024, "evaluate.batch_rows", "between 1 and 1024")
         require(
-            self.sample_tokens >= 1 and self.temperature >= 0, "evaluate.sample_tokens", "at least 1, and evaluate.temperature at least 0"
+            self.sample_tokens >= 1 and self.temperature >= 0,
+            "evaluate.sample_tokens",
+            "at least 1, and evaluate.temperature at least 0",
         )
         require(0 <= self.bootstrap <= 100_000, "evaluate.bootstrap", "between 0 and 100000")

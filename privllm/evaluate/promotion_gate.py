@@ -48,7 +48,15 @@ from privllm.tokens.rows import open_rows, shards_in, write_rows
 
 TEST = "test"
 WEIGHTS = "model.safetensors"
-SCORES = pa.schema([("id", pa.string()), ("tokens", pa.int64()), ("bytes", pa.int64()), ("nats", pa.float64()), ("correct", pa.int64())])
+SCORES = pa.schema(
+    [
+        ("id", pa.string()),
+        ("tokens", pa.int64()),
+        ("bytes", pa.int64()),
+        ("nats", pa.float64()),
+        ("correct", pa.int64()),
+    ]
+)
 
 
 class GateInputs(NamedTuple):

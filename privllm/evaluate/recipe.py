@@ -76,7 +76,9 @@ def evaluate(
     chosen = choose_rows(shards_in(inputs.rows), cfg.max_rows)
     row_count = sum(len(shard_rows.rows) for shard_rows in chosen)
     if not row_count:
-        raise UserError(f"{inputs.rows} holds no document to judge the model by: add documents, or raise `split.test` in params.yaml.")
+        raise UserError(
+            f"{inputs.rows} holds no document to judge the model by: add documents, or raise `split.test` in params.yaml."
+        )
     scored: dict[str, list[ScoredPiece]] = defaultdict(list)
     for piece in score(family, inputs.model, chosen, cfg.batch_rows, out / "tokens", store):
         scored[piece.id].append(piece)

@@ -20,7 +20,9 @@ from privllm.core.params import require
 from privllm.core.printable import say
 
 DIFFERENCE, INTERVAL = "difference", "interval"
-KNOWN = re.compile(r"(?:\w+\.)?(?:bits_per_byte|forgetting|preferences)|tasks\.[\w-]+\.\w+")  # nothing else is ever measured
+KNOWN = re.compile(
+    r"(?:\w+\.)?(?:bits_per_byte|forgetting|preferences)|tasks\.[\w-]+\.\w+"
+)  # nothing else is ever measured
 
 
 @dataclass
@@ -55,7 +57,11 @@ class GateConfig:
         require(self.evidence in (DIFFERENCE, INTERVAL), "gate.evidence", f"{DIFFERENCE} or {INTERVAL}")
         require(self.draws >= 100, "gate.draws", "at least 100")
         for name in self.rules:
-            require(bool(KNOWN.fullmatch(name)), f"gate.rules.{name}", "the name of a figure, such as bits_per_byte or causal.preferences")
+            require(
+                bool(KNOWN.fullmatch(name)),
+                f"gate.rules.{name}",
+                "the name of a figure, such as bits_per_byte or causal.preferences",
+            )
 
 
 class Figure(NamedTuple):
@@ -177,7 +183,9 @@ def _verdict(broken_limits: list[str] | None) -> str:
 def require_pass(report: Mapping[str, Any]) -> None:
     """Print the figures; raise UserError where a rule is broken."""
     if not report["incumbent"]:
-        say("No model has been promoted yet, so there is nothing to compare with: passed. `privllm promote` promotes this one.")
+        say(
+            "No model has been promoted yet, so there is nothing to compare with: passed. `privllm promote` promotes this one."
+        )
     elif report["figures"]:
         for line in table_of(report["figures"]):
             say(line)

@@ -71,7 +71,9 @@ class AnnotatedDocument(NamedTuple):
     entities: np.ndarray  # `annotation_alignment.entities` of each
 
 
-Cells = dict[tuple[str, str], dict[str, Tally]]  # {(kind, name of a slice): {id of a document that has tokens in it: their sums}}
+Cells = dict[
+    tuple[str, str], dict[str, Tally]
+]  # {(kind, name of a slice): {id of a document that has tokens in it: their sums}}
 
 
 def tally(

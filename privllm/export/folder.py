@@ -47,9 +47,13 @@ class ExportInputs:
     tokenizer: Path  # data/tokenizer
     documents: Path  # data/dedup, digested only
     fingerprints: tuple[Path, ...] = ()  # data/fingerprint/<stage>.json
-    reports: Mapping[str, Path] = field(default_factory=dict)  # reports/<stage>.json, or reports/<stage>/<family>.json, by stage
+    reports: Mapping[str, Path] = field(
+        default_factory=dict
+    )  # reports/<stage>.json, or reports/<stage>/<family>.json, by stage
     params: Mapping[str, Any] = field(default_factory=dict)  # sections of params.yaml
-    learnt: Mapping[str, Path] = field(default_factory=dict)  # what training read besides: data/{pack, guide/<family>, start/<family>}
+    learnt: Mapping[str, Path] = field(
+        default_factory=dict
+    )  # what training read besides: data/{pack, guide/<family>, start/<family>}
 
 
 def export(cfg: ExportConfig, inputs: ExportInputs, family: str, out: Path) -> dict[str, Any]:
@@ -93,7 +97,9 @@ def _copy_files(inputs: ExportInputs, out: Path) -> None:
     optional = [inputs.model / GENERATION, inputs.tokenizer / TEMPLATE]
     for source in required:
         if not source.is_file():
-            raise UserError(f"{source} is missing, so there is nothing to export: run `dvc repro`, which makes it first.")
+            raise UserError(
+                f"{source} is missing, so there is nothing to export: run `dvc repro`, which makes it first."
+            )
         shutil.copyfile(source, out / source.name)
     for source in optional:
         if source.is_file():

@@ -54,7 +54,10 @@ def disagreements(units: Units, rater_weights: Mapping[str, float]) -> dict[str,
         for rater, value in unit.items():
             differing = (total - weight_of_value[value]) / (total - weights[rater])
             observed.setdefault(rater, []).append(differing)
-    return {rater: Disagreement(len(shares), math.fsum(shares), len(shares) * expected_rate) for rater, shares in sorted(observed.items())}
+    return {
+        rater: Disagreement(len(shares), math.fsum(shares), len(shares) * expected_rate)
+        for rater, shares in sorted(observed.items())
+    }
 
 
 def _expected_rate(units: Units) -> float:

@@ -31,7 +31,9 @@ ACTIVE_HTML = re.compile(
     r"(?:href|src|action)\s*+=\s*+[\"']?\s*+(?:javascript|vbscript|data\s*+:\s*+text/html)",
     re.IGNORECASE,
 )
-CODE = re.compile(r"^[ \t]*+(`{3,}+|~{3,}+)[^\n]*+\n.*?(?:^[ \t]*+\1|\Z)|(?<!`)`[^`\n]++`(?!`)", re.DOTALL | re.MULTILINE)
+CODE = re.compile(
+    r"^[ \t]*+(`{3,}+|~{3,}+)[^\n]*+\n.*?(?:^[ \t]*+\1|\Z)|(?<!`)`[^`\n]++`(?!`)", re.DOTALL | re.MULTILINE
+)
 
 
 class ScreenedRecord(NamedTuple):

@@ -98,7 +98,10 @@ class AuditStore(Store):
         """As in `Store`. Raises UserError where a job is not in the record: the stage was not built as it stands."""
         actions = self._recorded(function, jobs, label)
         spoilt = self._spoilt(actions)
-        rest = [None if i in spoilt or i in self._sample(function, len(jobs)) else action for i, action in enumerate(actions)]
+        rest = [
+            None if i in spoilt or i in self._sample(function, len(jobs)) else action
+            for i, action in enumerate(actions)
+        ]
         rest = self.record.restore(rest, out)
         again = [i for i, action in enumerate(rest) if action is None]
         values = super().map(function, [jobs[i] for i in again], out / AGAIN, label, resume, inline_bytes)
@@ -120,7 +123,12 @@ class AuditStore(Store):
             path = action_path(self.record.cache, self.record.key_of(function, job))  # type: ignore[arg-type]
             try:
                 action = json.loads(path.read_text("utf-8"))
-                actions.append({"value": action["value"], "files": {name: (md5, size) for name, (md5, size) in action["files"].items()}})
+                actions.append(
+                    {
+                        "value": action["value"],
+                        "files": {name: (md5, size) for name, (md5, size) in action["files"].items()},
+                    }
+                )
             except FileNotFoundError:
                 continue
             except (ValueError, KeyError, TypeError, AttributeError):
@@ -140,7 +148,9 @@ class AuditStore(Store):
         for name, actual in found.items():
             if actual != NOTHING:
                 self.found.compare(str(self._object(name)), name, actual)
-        return {i for i, action in enumerate(actions) if any(found[name] != name for name, _ in action["files"].values())}
+        return {
+            i for i, action in enumerate(actions) if any(found[name] != name for name, _ in action["files"].values())
+        }
 
     def _object(self, name: str) -> Path:
         assert self.record.cache
@@ -179,7 +189,9 @@ def audit(shards: int, seed: int) -> Iterator[Audited]:
     stages = declared_stages()
     results: list[Audited] = []
     for stage, declared in stages.items():
-        if words_of(declared, stage.partition("@")[0]) is not None and uses_store(stage):  # others are their owner's own
+        if words_of(declared, stage.partition("@")[0]) is not None and uses_store(
+            stage
+        ):  # others are their owner's own
             differing = {fault.file for result in results for fault in result.faults}
             results.append(audit_stage(stage, declared, cache, (shards, seed), differing))
             yield results[-1]
@@ -193,7 +205,9 @@ def uses_store(stage: str) -> bool:
     return "privllm.engine.store.Store" in imports_of(Path("stages") / f"{stage}.py", f"stages.{stage}")
 
 
-def audit_stage(stage: str, declared: dict[str, Any], cache: Cache, sample: tuple[int, int], differing: set[str]) -> Audited:
+def audit_stage(
+    stage: str, declared: dict[str, Any], cache: Cache, sample: tuple[int, int], differing: set[str]
+) -> Audited:
     """Run one stage as dvc.yaml `declared` it; `differing` are the workspace's files that are known not to be what they should be."""
     found = Audited(stage)
     outs = outputs_of(declared)
@@ -268,5 +282,8 @@ def _md5_of_value(value: Any) -> str:
 
 def table(faults: Sequence[Fault]) -> list[str]:
     """The faults in columns, MD5s in full: they are what one looks for in the cache."""
-    rows = [("stage", "recorded MD5", "recomputed MD5", "file"), *((f.stage, f.recorded, f.recomputed, f.file) for f in faults)]
+    rows = [
+        ("stage", "recorded MD5", "recomputed MD5", "file"),
+        *((f.stage, f.recorded, f.recomputed, f.file) for f in faults),
+    ]
     return [f"{stage:<10} {recorded:<32} {recomputed:<32} {file}" for stage, recorded, recomputed, file in rows]

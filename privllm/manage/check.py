@@ -295,7 +295,9 @@ def _code_with_old_time(root: Path) -> Problems:
     fingerprint_time = min(path.stat().st_mtime_ns for path in (root / FOLDER).glob("*.json"))
     if max(path.stat().st_mtime_ns for path in files) >= fingerprint_time:
         return []
-    message = f"code in {' and '.join(CODE)} was changed without a new modification time, so DVC may take it for unchanged."
+    message = (
+        f"code in {' and '.join(CODE)} was changed without a new modification time, so DVC may take it for unchanged."
+    )
     return [Problem(message, [], "privllm check --fix   (touches it)", lambda: _touch(files))]
 
 

@@ -101,7 +101,9 @@ def load(path: Path) -> ForgottenDocuments:
     return ForgottenDocuments(read_table(path) if path.is_file() else TRACES.empty_table())
 
 
-def gather_traces(root: Path, documents: Iterable[CollectedDocument | Quarantined], built: dict[str, str]) -> ForgottenDocuments:
+def gather_traces(
+    root: Path, documents: Iterable[CollectedDocument | Quarantined], built: dict[str, str]
+) -> ForgottenDocuments:
     """Return the traces of `documents`, which are still in the sources, and of what the build made of them.
 
     built: {id: source} of further documents that only the build still has.

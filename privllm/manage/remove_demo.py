@@ -54,7 +54,9 @@ def remove_demo(root: Path, sources: Path = SOURCES) -> RemovedDemo:
     Raises UserError before it removes anything where the sources are not there or params.yaml cannot be edited.
     """
     if not (root / sources).is_dir():
-        raise UserError(f"there is no folder {root / sources}, so nothing was removed: run this from the root of the repository.")
+        raise UserError(
+            f"there is no folder {root / sources}, so nothing was removed: run this from the root of the repository."
+        )
     path = root / PARAMS
     text = path.read_text("utf-8") if path.is_file() else ""
     tasks = demo_tasks(parse_yaml(text) or {})

@@ -15,7 +15,9 @@ class CausalConfig:
     heads: int = 4  # query heads per block
     kv_heads: int = 0  # key/value heads per block, a divisor of heads; 0 = as many as heads
     feedforward: int = 0  # inner width of the gated feed-forward part; 0 = 8/3 of width
-    attention_dropout: float = 0.0  # share of attention weights dropped while training, [0, 1); Qwen3 has no other dropout
+    attention_dropout: float = (
+        0.0  # share of attention weights dropped while training, [0, 1); Qwen3 has no other dropout
+    )
     tie_embeddings: bool = True  # one matrix for the input and the output embedding
     rope_theta: float = 10000.0  # base of the rotary position frequencies, > 1
 
@@ -23,7 +25,11 @@ class CausalConfig:
         require(1 <= self.layers <= 100, "model.layers", "between 1 and 100")
         require(self.heads >= 1 and self.width >= 2, "model.heads", "at least 1, and model.width at least 2")
         require(self.width % (2 * self.heads) == 0, "model.width", "a multiple of twice model.heads")
-        require(self.kv_heads >= 0 and self.heads % (self.kv_heads or self.heads) == 0, "model.kv_heads", "0 or a divisor of model.heads")
+        require(
+            self.kv_heads >= 0 and self.heads % (self.kv_heads or self.heads) == 0,
+            "model.kv_heads",
+            "0 or a divisor of model.heads",
+        )
         require(self.feedforward >= 0, "model.feedforward", "0 or more")
         require(0 <= self.attention_dropout < 1, "model.attention_dropout", "at least 0 and below 1")
         require(self.rope_theta > 1, "model.rope_theta", "above 1")
@@ -70,7 +76,9 @@ class Seq2SeqConfig:
         require(self.feedforward >= 0, "model.feedforward", "0 or more")
         require(0 <= self.dropout < 1, "model.dropout", "at least 0 and below 1")
         require(self.position_buckets >= 4, "model.position_buckets", "4 or more")
-        require(self.position_distance > self.position_buckets, "model.position_distance", "above model.position_buckets")
+        require(
+            self.position_distance > self.position_buckets, "model.position_distance", "above model.position_buckets"
+        )
 
 
 @dataclass

@@ -13,7 +13,9 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from privllm.core.families import FamilyTraits
 
-Loss = Callable[[PreTrainedModel, tuple[Tensor, ...], str], Tensor]  # of a model on a batch, reduced by "mean" or "sum"; in nats
+Loss = Callable[
+    [PreTrainedModel, tuple[Tensor, ...], str], Tensor
+]  # of a model on a batch, reduced by "mean" or "sum"; in nats
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,9 @@ class FamilyModel:
     auto_class: Any  # transformers' Auto class that loads it
     loss: Loss  # of pretraining
     dropout: Mapping[str, tuple[str, ...]]  # {knob of `config`: its names in transformers' configuration}
-    set_special_ids: Callable[[Any, int], None]  # (transformers' configuration, context) -> None; our special tokens' ids
+    set_special_ids: Callable[
+        [Any, int], None
+    ]  # (transformers' configuration, context) -> None; our special tokens' ids
     generation_config: Callable[[], GenerationConfig] | None = None  # of a family that writes
     extra_ids: int = 0  # behind those of the tokenizer
     fused_attention: frozenset[str] = frozenset()  # `model_type`s that `models.attention` supports

@@ -3,6 +3,7 @@
 It imports nothing, so that pages are written without torch, and that an edited sentence trains no model anew.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from privllm.core.families import CAUSAL, MASKED, SEQ2SEQ
@@ -42,3 +43,8 @@ TEXTS = {
         "print(tokenizer.decode(model.generate(**text, max_new_tokens=20)[0]))",
     ),
 }
+
+
+def describe_families(families: Sequence[str]) -> dict[str, str]:
+    """Return the report page's sentence for each family."""
+    return {family: TEXTS[family].description for family in families}

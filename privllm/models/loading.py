@@ -72,7 +72,9 @@ def read_weights(auto_class: Any, family: str, folder: Path, config: Any, whole:
         )
     except ValueError as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{folder} holds a {config.model_type} model, which is not of the {family} family: {reason}") from error
+        raise UserError(
+            f"{folder} holds a {config.model_type} model, which is not of the {family} family: {reason}"
+        ) from error
     missing = sorted(loading_info["missing_keys"])
     if whole and missing:
         raise UserError(

@@ -25,13 +25,17 @@ LETTER, DIGIT, OTHER = 1, 2, 0
 class MaskingConfig:
     rate: float = 0.3  # share of a row's tokens that are masked, (0, 0.9]
     whole_words: bool = True  # a word's tokens are masked together
-    spans: float = 0.0  # share of the budget that goes to annotated entities and phrases first, where there are any, [0, 1]
+    spans: float = (
+        0.0  # share of the budget that goes to annotated entities and phrases first, where there are any, [0, 1]
+    )
     weights_by_pos: dict[str, float] = field(default_factory=dict)  # e.g. {NOUN: 2.0}: how much likelier than 1; > 0
 
     def __post_init__(self) -> None:
         require(0 < self.rate <= 0.9, "masking.rate", "above 0 and at most 0.9")
         require(0 <= self.spans <= 1, "masking.spans", "between 0 and 1")
-        require(set(self.weights_by_pos) <= set(POS_TAGS), "masking.weights_by_pos", f"a mapping of {', '.join(POS_TAGS)}")
+        require(
+            set(self.weights_by_pos) <= set(POS_TAGS), "masking.weights_by_pos", f"a mapping of {', '.join(POS_TAGS)}"
+        )
         require(all(weight > 0 for weight in self.weights_by_pos.values()), "masking.weights_by_pos", "above 0")
 
 

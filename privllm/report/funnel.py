@@ -3,10 +3,9 @@
 Computed from the stages' reports (plain dicts, any of them may be absent). Where two stages disagree
 about how many documents passed between them, the funnel says so.
 
-    >>> for step in funnel({"collect": {"documents": 3, "quarantined": {"empty": 1}}}).steps:
-    ...     print(step)
-    FunnelStep(label='found', count=4, share=1.0, lost=())
-    FunnelStep(label='readable', count=3, share=0.75, lost=(Loss(reason='empty', count=1),))
+    >>> steps = funnel({"collect": {"documents": 3, "quarantined": {"empty": 1}}}).steps
+    >>> [(step.label, step.count, step.share) for step in steps]
+    [('found', 4, 1.0), ('readable', 3, 0.75)]
 """
 
 from collections.abc import Mapping

@@ -166,7 +166,8 @@ def _samples(family: str, report: Mapping[str, Any]) -> list[RenderableType]:
     for number, sample in enumerate(report.get("samples", [])[:SAMPLES], start=1):
         prompt, text = _one_line(sample.get("prompt", "")), _one_line(sample.get("text", ""))
         label = f"{printable(family)} {number}  "
-        separator = "" if TRAITS[family].continues_text else " "  # a continuation begins with its own space
+        is_continuation = family in TRAITS and TRAITS[family].continues_text
+        separator = "" if is_continuation else " "  # a continuation begins with its own space
         lines.append(Text.assemble((label, "bold"), (prompt, "dim"), separator, text))
     return lines
 

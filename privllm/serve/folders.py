@@ -21,11 +21,15 @@ def require_model(folder: Path) -> None:
         reason = json.loads(skipped_note.read_text("utf-8"))["skipped"]
         raise UserError(f"{folder} holds no model, since its task was skipped: {reason}")
     if not (folder / "config.json").is_file():
-        raise UserError(f"{folder} holds no model (config.json is missing): run `dvc repro`, or name the folder of another one.")
+        raise UserError(
+            f"{folder} holds no model (config.json is missing): run `dvc repro`, or name the folder of another one."
+        )
     if not any(folder.glob("*.safetensors")):
         raise UserError(f"{folder} holds no *.safetensors; weights in other formats could run code and are not opened.")
     if not any(any(folder.glob(pattern)) for pattern in TOKENIZERS):
-        raise UserError(f"{folder} holds a model without its tokenizer: name a folder that has both, such as data/export/causal.")
+        raise UserError(
+            f"{folder} holds a model without its tokenizer: name a folder that has both, such as data/export/causal."
+        )
 
 
 def _missing_folder(folder: Path) -> str:

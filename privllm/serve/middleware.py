@@ -26,7 +26,9 @@ DRAIN_LIMIT = 32_000_000  # bytes of a refused body that are discarded, so that 
 BODY_SECONDS = 20.0  # within which a body must arrive
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 HEADERS = {
-    "content-security-policy": ("default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"),
+    "content-security-policy": (
+        "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
+    ),
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "referrer-policy": "no-referrer",

@@ -23,7 +23,9 @@ from privllm.serve.engine.base import (
 
 MAX_TOKENS = 4096  # of a reply
 MAX_MESSAGES = 256
-UNTUNED_NOTE = "This model continues text and was not tuned to answer: a chat continues the last message, and sees none before it."
+UNTUNED_NOTE = (
+    "This model continues text and was not tuned to answer: a chat continues the last message, and sees none before it."
+)
 # Fields that are accepted with these values, which change nothing, and refused with any other.
 ACCEPTED_DEFAULTS: dict[str, tuple[Any, ...]] = {
     "frequency_penalty": (None, 0),

@@ -18,7 +18,13 @@ from privllm.tasks.formats import Example
 FILE = "scores.parquet"  # in data/finetune/<task>
 TASKS = "tasks"  # below the incumbent: <task>.parquet
 SCORED = pa.schema(
-    [("score", pa.string()), ("example", pa.string()), ("group", pa.string()), ("over", pa.float64()), ("under", pa.float64())]
+    [
+        ("score", pa.string()),
+        ("example", pa.string()),
+        ("group", pa.string()),
+        ("over", pa.float64()),
+        ("under", pa.float64()),
+    ]
 )
 
 

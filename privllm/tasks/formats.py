@@ -157,7 +157,12 @@ SHAPES = {
     "text2text": '{"input": "...", "output": "..."}',
     "chat": '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}',
 }
-KEYS = {"classification": {"text", "label"}, "tokens": {"tokens", "labels"}, "text2text": {"input", "output"}, "chat": {"messages"}}
+KEYS = {
+    "classification": {"text", "label"},
+    "tokens": {"tokens", "labels"},
+    "text2text": {"input", "output"},
+    "chat": {"messages"},
+}
 
 
 def error_at(path: Path | str, number: int, fault: str) -> UserError:
@@ -179,7 +184,9 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
                     raise error_at(path, number, f"it is longer than {MAX_LINE_BYTES:,} bytes")
                 yield number, line.removeprefix(BOM) if number == 1 else line
     except FileNotFoundError:
-        raise UserError(f"{path} is missing: put the dataset there, or name another file under `data` in params.yaml.") from None
+        raise UserError(
+            f"{path} is missing: put the dataset there, or name another file under `data` in params.yaml."
+        ) from None
 
 
 def example_of(
@@ -285,7 +292,9 @@ def _chat(value: dict[str, Any]) -> Chat:
             _fail("chat", f'message {place + 1} must be an object with "role" and "content"')
         role = ("user", "assistant")[place % 2]
         if message["role"] != role:
-            raise InvalidLine(f"message {place + 1} must be the {role}'s: user and assistant take turns, the user begins")
+            raise InvalidLine(
+                f"message {place + 1} must be the {role}'s: user and assistant take turns, the user begins"
+            )
         turns.append((role, _text(message, "content")))
     if len(turns) % 2:
         raise InvalidLine("the last message must be the assistant's: it is what is learnt")

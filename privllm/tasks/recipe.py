@@ -57,7 +57,9 @@ def derive(
         counts |= {key: total.get(key, 0) for key in ("documents", "matched")}
         example_count = total.get("examples", 0)
         counts["over_limit"] = max(0, example_count - task.max_examples)
-        balance(example_count, *(counts[key] for key in ("over_limit", "repeated", "across_splits", "rare", "examples")))
+        balance(
+            example_count, *(counts[key] for key in ("over_limit", "repeated", "across_splits", "rare", "examples"))
+        )
         write_json_lines(out / f"{name}.jsonl", lines)
         report[name] = counts
     return {"derived": report}

@@ -63,7 +63,9 @@ def _require_every_split(dataset: Dataset, by_split: dict[str, list[Example]]) -
         remedy = "fix their `split`"
     for split in SPLITS:
         if not by_split[split]:
-            raise UserError(f"{dataset.path} leaves no example for {split} ({len(dataset.examples)} in all): add examples, or {remedy}.")
+            raise UserError(
+                f"{dataset.path} leaves no example for {split} ({len(dataset.examples)} in all): add examples, or {remedy}."
+            )
 
 
 def labels_of(example: Example) -> set[str]:

@@ -45,7 +45,9 @@ def read_inputs(file: BinaryIO, name: str, kind: str) -> Iterator[Example]:
             yield _unanswered(number, parse(line), kind)
         except InvalidLine as fault:
             shape = ASKED[kind]
-            raise UserError(f"{name}, line {number}: {fault}. What is asked of this model looks like {shape}.") from None
+            raise UserError(
+                f"{name}, line {number}: {fault}. What is asked of this model looks like {shape}."
+            ) from None
 
 
 def _unanswered(number: int, value: Any, kind: str) -> Example:

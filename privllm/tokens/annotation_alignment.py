@@ -14,7 +14,15 @@ from privllm.core.records import POS_TAGS
 
 UNCOVERED, WHITE = POS_TAGS[:2]
 OUTSIDE = "outside"  # of every entity, in an annotated word
-PHRASES = {"NOUN", "PROPN", "VERB", "ADP", "NUM", "ADJ", "PRON"}  # a subtree below one of these is a phrase that reads as a whole
+PHRASES = {
+    "NOUN",
+    "PROPN",
+    "VERB",
+    "ADP",
+    "NUM",
+    "ADJ",
+    "PRON",
+}  # a subtree below one of these is a phrase that reads as a whole
 
 
 def token_bytes(vocabulary: Mapping[str, int]) -> np.ndarray:

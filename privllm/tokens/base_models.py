@@ -25,7 +25,12 @@ from privllm.engine.cache import find_cache, place
 from privllm.tokens.base_tokenizer import Arranged, arrange
 
 TOKENIZER = "tokenizer"
-TOKENIZER_FILE, CONFIG, WEIGHTS, INDEX = "tokenizer.json", "config.json", "model.safetensors", "model.safetensors.index.json"
+TOKENIZER_FILE, CONFIG, WEIGHTS, INDEX = (
+    "tokenizer.json",
+    "config.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+)
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -35,7 +40,11 @@ class Source:
     def __init__(self, key: str, folder: Path, tracked: Path) -> None:
         """Whatever is read must lie below `tracked`, or in DVC's cache, where links of DVC's lead."""
         cache = find_cache(Path())
-        self.key, self.folder, self.roots = key, folder, [tracked.resolve(), *([cache.folder.resolve()] if cache else [])]
+        self.key, self.folder, self.roots = (
+            key,
+            folder,
+            [tracked.resolve(), *([cache.folder.resolve()] if cache else [])],
+        )
 
     def path(self, name: str) -> Path | None:
         """The file of that name; None where there is none."""
@@ -97,11 +106,15 @@ def _sources(name: str, start: str, promoted: Path, base: Path) -> tuple[Source,
         source = Source(key, base / Path(start).name, base)
         if not source.folder.is_dir():
             there = ", ".join(sorted(path.name for path in base.iterdir() if path.is_dir())) if base.is_dir() else ""
-            raise source.error(f"{source.folder} is not there (below {base}: {there or 'nothing'}); a fetched repository needs `dvc pull`")
+            raise source.error(
+                f"{source.folder} is not there (below {base}: {there or 'nothing'}); a fetched repository needs `dvc pull`"
+            )
         return source, source
     model, tokenizer = (Source(key, promoted / INCUMBENT / part, promoted) for part in (name, TOKENIZER))
     if not (promoted / INCUMBENT).is_dir():
-        raise model.error(f"nothing has been promoted yet ({promoted / INCUMBENT} is not there): `privllm promote`, or take `scratch`")
+        raise model.error(
+            f"nothing has been promoted yet ({promoted / INCUMBENT} is not there): `privllm promote`, or take `scratch`"
+        )
     if not model.folder.is_dir():
         raise model.error(f"the promoted model has no part `{name}` ({model.folder} is not there): take `scratch`")
     return model, tokenizer
@@ -114,9 +127,15 @@ def _arranged(source: Source) -> Arranged:
             f"{source.folder} holds no {TOKENIZER_FILE}; `AutoTokenizer.from_pretrained(...).save_pretrained(...)` writes one"
         )
     named = source.json("special_tokens_map.json") | source.json("tokenizer_config.json")
-    plain = {role: value["content"] if isinstance(value, dict) else value for role, value in named.items() if role.endswith("_token")}
+    plain = {
+        role: value["content"] if isinstance(value, dict) else value
+        for role, value in named.items()
+        if role.endswith("_token")
+    }
     source.json(TOKENIZER_FILE)
-    return arrange(path.read_text("utf-8"), {role: value for role, value in plain.items() if isinstance(value, str)}, str(path))
+    return arrange(
+        path.read_text("utf-8"), {role: value for role, value in plain.items() if isinstance(value, str)}, str(path)
+    )
 
 
 def _take_model(family: str, source: Source, out: Path) -> None:
@@ -128,9 +147,13 @@ def _take_model(family: str, source: Source, out: Path) -> None:
     if kind not in TRAITS[family].model_types:
         fits = [name for name, traits in TRAITS.items() if kind in traits.model_types]
         other = f", which is of the {fits[0]} family" if fits else ""
-        raise source.error(f"{source.folder} holds a {kind} model{other}; a {family} one is {' or '.join(TRAITS[family].model_types)}")
+        raise source.error(
+            f"{source.folder} holds a {kind} model{other}; a {family} one is {' or '.join(TRAITS[family].model_types)}"
+        )
     if "quantization_config" in config:
-        raise source.error(f"{source.folder} holds quantized weights, which cannot be trained; take the model that they were made of")
+        raise source.error(
+            f"{source.folder} holds quantized weights, which cannot be trained; take the model that they were made of"
+        )
     _copy(source, CONFIG, out)
     for name in _weights(source):
         _copy(source, name, out)
@@ -142,7 +165,11 @@ def _weights(source: Source) -> list[str]:
         return [WEIGHTS]
     if not source.path(INDEX):
         pickled = sorted(path.name for pattern in PICKLED for path in source.folder.glob(pattern))
-        why = f"; {pickled[0]} is a pickle, which could run code and is not opened: save the model as safetensors" if pickled else ""
+        why = (
+            f"; {pickled[0]} is a pickle, which could run code and is not opened: save the model as safetensors"
+            if pickled
+            else ""
+        )
         raise source.error(f"{source.folder} holds no {WEIGHTS}{why}")
     shards = sorted(set(source.json(INDEX).get("weight_map", {}).values()))
     for name in shards:

@@ -151,7 +151,9 @@ def _renumbered(
     our_name = {base_name: SPECIAL_TOKENS[number] for number, base_name in base_names.items()}
     vocabulary = {our_name.get(name, name): number for name, number in ids.items()}
     vocabulary |= {name: number for number, name in enumerate(SPECIAL_TOKENS)}
-    added_tokens: list[dict[str, Any]] = [{"id": number, "content": name, **PLAIN} for number, name in enumerate(SPECIAL_TOKENS)]
+    added_tokens: list[dict[str, Any]] = [
+        {"id": number, "content": name, **PLAIN} for number, name in enumerate(SPECIAL_TOKENS)
+    ]
     for token in definition["added_tokens"]:
         name = token["content"]
         if name in ids and name not in our_name:
@@ -212,4 +214,6 @@ def _require_round_trip(tokenizer_json: str, where: str) -> None:
     text = AWKWARD + " ".join(special.values())
     (tokens,) = encoder.encode([text])
     if set(tokens.tolist()) & set(special) or encoder.decode(tokens) != text:
-        raise UserError(f"{where} does not give a text back, or makes special tokens of what a document says: it cannot be used here.")
+        raise UserError(
+            f"{where} does not give a text back, or makes special tokens of what a document says: it cannot be used here."
+        )

@@ -11,7 +11,11 @@ from typing import NamedTuple, NoReturn
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-STAND_INS = ("\ue000one\ue001", "\ue000two\ue001", "\ue000three\ue001")  # of a user, an assistant, a user; private use: nobody's words
+STAND_INS = (
+    "\ue000one\ue001",
+    "\ue000two\ue001",
+    "\ue000three\ue001",
+)  # of a user, an assistant, a user; private use: nobody's words
 FILE = "chat_template.jinja"  # where transformers looks for a template first
 Ids = tuple[int, ...]
 
@@ -75,7 +79,9 @@ def template_with(marks: TurnMarks, decode: Callable[[Ids], str]) -> str:
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
     environment.globals["raise_exception"] = _refuse
     return environment
 

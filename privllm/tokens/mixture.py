@@ -20,7 +20,12 @@ import numpy as np
 from privllm.core.errors import UserError
 from privllm.core.seed import unit_interval
 
-LENGTHS = ((1 << 10, "0-1 kB"), (4 << 10, "1-4 kB"), (16 << 10, "4-16 kB"), (64 << 10, "16-64 kB"))  # UTF-8 bytes, upper ends
+LENGTHS = (
+    (1 << 10, "0-1 kB"),
+    (4 << 10, "1-4 kB"),
+    (16 << 10, "4-16 kB"),
+    (64 << 10, "16-64 kB"),
+)  # UTF-8 bytes, upper ends
 LONGEST = "64 kB-"
 Spots = dict[str, list[dict[str, Any]]]
 Weights = dict[str, dict[str, float]]  # {kind: {slice: weight above 1}}, those of documents only

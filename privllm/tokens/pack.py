@@ -34,14 +34,22 @@ from privllm.tokens.encode import Encoder
 from privllm.tokens.mixture import Weights, copies_of, order_of, read_weights
 from privllm.tokens.rows import write_rows
 
-COUNTS = ("documents", "tokens", "rows", "bytes")  # tokens: of documents once, boundaries not counted; rows: all; bytes: UTF-8
+COUNTS = (
+    "documents",
+    "tokens",
+    "rows",
+    "bytes",
+)  # tokens: of documents once, boundaries not counted; rows: all; bytes: UTF-8
 EVEN, FROM_WEAK_SPOTS = "even", "from-weak-spots"
 PACKED = pa.schema(
     [
         ("id", pa.string()),
         ("split", pa.string()),
         ("first_row", pa.int64()),  # within its shard's file of that split
-        ("copies", pa.int64()),  # how often it is packed; the further ones follow behind all first ones (`mixture.order_of`)
+        (
+            "copies",
+            pa.int64(),
+        ),  # how often it is packed; the further ones follow behind all first ones (`mixture.order_of`)
         ("tokens", pa.int64()),  # of one copy
         ("bytes", pa.int64()),
         ("digest", pa.string()),  # `seed.digest` of the text, by which a model's next training knows it again
@@ -52,7 +60,9 @@ PACKED = pa.schema(
 @dataclass
 class PackConfig:
     context: int = 256  # tokens a model sees at once, [8, 65536]
-    mixture: str = EVEN  # even: every document once; from-weak-spots: those like where the promoted model was weak more often
+    mixture: str = (
+        EVEN  # even: every document once; from-weak-spots: those like where the promoted model was weak more often
+    )
     max_weight: float = 2.0  # how often at most on average, [1, 10]; without effect in an even mixture
 
     def __post_init__(self) -> None:
@@ -70,7 +80,13 @@ class TokenStream(NamedTuple):
 
 
 def pack(
-    cfg: PackConfig, split: SplitConfig, source: Path, tokenizer: Path, out: Path, store: Store = NO_STORE, promoted: Path | None = None
+    cfg: PackConfig,
+    split: SplitConfig,
+    source: Path,
+    tokenizer: Path,
+    out: Path,
+    store: Store = NO_STORE,
+    promoted: Path | None = None,
 ) -> dict:
     """Write rows of the shards of DEDUPED in `source` and return the report.
 

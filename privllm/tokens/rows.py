@@ -58,7 +58,9 @@ class Rows:
         """Which rows hold tokens of the documents `ids` and of no others: bool [rows]."""
         found = [np.zeros(0, bool)]
         for column in self._pieces:
-            others = np.concatenate([[0], np.cumsum(~pc.is_in(column.flatten().field("id"), ids).to_numpy(zero_copy_only=False))])
+            others = np.concatenate(
+                [[0], np.cumsum(~pc.is_in(column.flatten().field("id"), ids).to_numpy(zero_copy_only=False))]
+            )
             ends = np.cumsum(np.concatenate([[0], pc.list_value_length(column).to_numpy()]))
             found.append(others[ends[1:]] == others[ends[:-1]])
         return np.concatenate(found)

@@ -26,7 +26,9 @@ from privllm.tokens.annotation_alignment import parts_of_speech, spans_of, token
 from privllm.tokens.encode import Encoder
 from privllm.tokens.rows import BATCH_ROWS, Rows, open_shards
 
-TokenAnnotations = tuple[np.ndarray, np.ndarray]  # of each token: part of speech (index into POS_TAGS), span (-1 outside)
+TokenAnnotations = tuple[
+    np.ndarray, np.ndarray
+]  # of each token: part of speech (index into POS_TAGS), span (-1 outside)
 CODES = {tag: code for code, tag in enumerate(POS_TAGS)}
 
 

@@ -70,7 +70,9 @@ class SafeCheckpointIO(CheckpointIO):
         partial.replace(path)
         sync(partial.parent)
 
-    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
             assert metadata["key"] == self.key, "a checkpoint of another run: ask `resumable` first"
@@ -106,7 +108,9 @@ class KeepLatest(Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
         self.saved_step, self.saved_at = trainer.global_step, self.clock()
-        self.interrupts = Interrupts()  # only now: what is restored before may be half there, and is on the disk already
+        self.interrupts = (
+            Interrupts()
+        )  # only now: what is restored before may be half there, and is on the disk already
 
     def on_before_optimizer_step(self, trainer: lightning.Trainer, module: Any, optimizer: Any) -> None:
         assert self.interrupts is not None

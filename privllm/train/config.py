@@ -90,9 +90,13 @@ class FinetuneConfig(TrainConfig):
     family: str = MASKED.name  # of the model in `start`
     data: str = ""  # a file of JSON lines
     start: str = ""  # a Hugging Face folder on this machine, such as data/pretrain/masked
-    labels: list[str] = field(default_factory=list)  # those allowed (entity types for tokens); empty: whatever the file has
+    labels: list[str] = field(
+        default_factory=list
+    )  # those allowed (entity types for tokens); empty: whatever the file has
     optional: bool = False  # whether examples that do not suffice are a note instead of an error
-    compare_random: bool = False  # whether to train the same architecture from random weights too, and report the difference
+    compare_random: bool = (
+        False  # whether to train the same architecture from random weights too, and report the difference
+    )
     lora: AdapterConfig = field(default_factory=AdapterConfig)
     split: SplitConfig = field(default_factory=lambda: SplitConfig(0.1, 0.2))  # of files that do not say it themselves
     generated: int = 128  # held-out examples that are answered in words, >= 0; the loss is over all
@@ -102,7 +106,11 @@ class FinetuneConfig(TrainConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.kind in KINDS, "kind", ", ".join(KINDS))
-        require(self.family in families_of(self.kind), "family", f"one that does {self.kind}: {', '.join(families_of(self.kind))}")
+        require(
+            self.family in families_of(self.kind),
+            "family",
+            f"one that does {self.kind}: {', '.join(families_of(self.kind))}",
+        )
         require(self.lora.rank == 0 or self.optimizer == "adamw", "optimizer", "adamw where lora.rank is above 0")
         require(self.generated >= 0, "generated", "0 or more")
         require(self.max_new_tokens >= 1 and self.draws >= 1, "max_new_tokens", "at least 1, as must draws")

@@ -81,7 +81,9 @@ class Coder:
             raise self._too_long(example, self.speech.least(turns[-1][1]))
         self.cut += dialogue.cut
         tokens = dialogue.tokens
-        labels = [token if is_learnt else IGNORED for token, is_learnt in zip(tokens[1:], dialogue.learnt[1:], strict=True)]
+        labels = [
+            token if is_learnt else IGNORED for token, is_learnt in zip(tokens[1:], dialogue.learnt[1:], strict=True)
+        ]
         return _encoded(tokens[:-1], labels, tokens[: dialogue.answer_at])
 
     def _head(self, ids: list[int], room: int) -> list[int]:

@@ -73,7 +73,9 @@ class Arm(NamedTuple):
     judged: HeldOutResults
 
 
-def finetune(task: str, cfg: FinetuneConfig, inputs: FinetuneInputs, out: Path, live: Path, work: Work) -> dict[str, Any]:
+def finetune(
+    task: str, cfg: FinetuneConfig, inputs: FinetuneInputs, out: Path, live: Path, work: Work
+) -> dict[str, Any]:
     """Train, judge, write `out` and `live`; return the report.
 
     Raises UserError for examples that are wrong or do not suffice, unless the task is optional: then it says so and trains nothing.
@@ -106,12 +108,21 @@ def _prepare(cfg: FinetuneConfig, dataset: Dataset, start: Path, speech: Speech)
     context = context_of(config_of(start))
     coder = Coder(speech, cfg.family, dataset, context, labels)
     training, validation, test = (coder.encode(part) for part in (divided.train, divided.validation, divided.test))
-    training = [example for example in training if (example.labels != IGNORED).any()]  # what is asked may lie beyond the context
+    training = [
+        example for example in training if (example.labels != IGNORED).any()
+    ]  # what is asked may lie beyond the context
     return Prepared(divided, training, validation, test, labels, {**dataset.counts, **divided.counts, "cut": coder.cut})
 
 
 def _train(
-    cfg: FinetuneConfig, prepared: Prepared, inputs: FinetuneInputs, speech: Speech, work: Work, key: str, section: str, live: Path | None
+    cfg: FinetuneConfig,
+    prepared: Prepared,
+    inputs: FinetuneInputs,
+    speech: Speech,
+    work: Work,
+    key: str,
+    section: str,
+    live: Path | None,
 ) -> Arm:
     """Train one arm; it starts from random weights where there is no `live` to write its losses to."""
     fresh = live is None
@@ -168,7 +179,9 @@ def _random_arm(
     return results
 
 
-def _report(cfg: FinetuneConfig, dataset: Dataset, prepared: Prepared, arm: Arm, fresh: HeldOutResults | None) -> dict[str, Any]:
+def _report(
+    cfg: FinetuneConfig, dataset: Dataset, prepared: Prepared, arm: Arm, fresh: HeldOutResults | None
+) -> dict[str, Any]:
     history = arm.trained.history
     report: dict[str, Any] = {
         "kind": cfg.kind,
@@ -186,7 +199,11 @@ def _report(cfg: FinetuneConfig, dataset: Dataset, prepared: Prepared, arm: Arm,
     if fresh is not None:
         groups = [example.group for example in prepared.divided.test]
         differences = compare(arm.judged, fresh, groups, cfg.seed, cfg.draws)
-        report |= {"random": fresh.plain(), "difference": differences, "transfers": differences[MAIN[cfg.kind]]["better"]}
+        report |= {
+            "random": fresh.plain(),
+            "difference": differences,
+            "transfers": differences[MAIN[cfg.kind]]["better"],
+        }
     return report
 
 
@@ -216,7 +233,9 @@ def compare(
     return differences
 
 
-def _save(arm: Arm, fresh: HeldOutResults | None, prepared: Prepared, inputs: FinetuneInputs, facts: dict[str, Any], out: Path) -> None:
+def _save(
+    arm: Arm, fresh: HeldOutResults | None, prepared: Prepared, inputs: FinetuneInputs, facts: dict[str, Any], out: Path
+) -> None:
     """Write `out` as a folder that transformers loads by itself."""
     shutil.rmtree(out, ignore_errors=True)
     transformers.utils.logging.disable_progress_bar()

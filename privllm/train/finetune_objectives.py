@@ -24,7 +24,13 @@ class Supervised(Objective):
     """(inputs [B, T], attention mask [B, T] bool, labels [B, 1 | T | L])"""
 
     def __init__(
-        self, model: PreTrainedModel, cfg: TrainConfig, train: Sequence[Encoded], validation: Sequence[Encoded], pad: int, section: str
+        self,
+        model: PreTrainedModel,
+        cfg: TrainConfig,
+        train: Sequence[Encoded],
+        validation: Sequence[Encoded],
+        pad: int,
+        section: str,
     ) -> None:
         super().__init__(model, section)
         self.cfg, self.train, self.validation, self.pad = cfg, train, validation, pad
@@ -61,7 +67,9 @@ class OneLabel(Supervised):
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         inputs_BT, attended_BT, labels_B1 = batch
-        return self.model(input_ids=inputs_BT, attention_mask=attended_BT).logits, torch.ones_like(labels_B1, dtype=torch.bool)
+        return self.model(input_ids=inputs_BT, attention_mask=attended_BT).logits, torch.ones_like(
+            labels_B1, dtype=torch.bool
+        )
 
 
 class LabelPerToken(Supervised):
@@ -90,7 +98,9 @@ class SeparateReplyObjective(Supervised):
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         inputs_BT, attended_BT, labels_BL = batch
         is_label_BL = labels_BL != IGNORED
-        logits_BLV = self.model(input_ids=inputs_BT, attention_mask=attended_BT, labels=labels_BL, use_cache=False).logits
+        logits_BLV = self.model(
+            input_ids=inputs_BT, attention_mask=attended_BT, labels=labels_BL, use_cache=False
+        ).logits
         return logits_BLV[is_label_BL], is_label_BL
 
 

@@ -24,7 +24,10 @@ REST_RATE = 4.0  # embeddings and norms beside Muon learn faster than matrices: 
 # What a matrix inside a block is, by its module's name in each architecture; all others are taken whole.
 PARTS = {
     **dict.fromkeys(("q_proj", "SelfAttention.q", "EncDecAttention.q"), "query"),
-    **dict.fromkeys(("k_proj", "v_proj", "SelfAttention.k", "SelfAttention.v", "EncDecAttention.k", "EncDecAttention.v"), "key_value"),
+    **dict.fromkeys(
+        ("k_proj", "v_proj", "SelfAttention.k", "SelfAttention.v", "EncDecAttention.k", "EncDecAttention.v"),
+        "key_value",
+    ),
     **dict.fromkeys(("o_proj", "attn.Wo", "SelfAttention.o", "EncDecAttention.o"), "output"),
     "Wqkv": "all_three",
 }
@@ -60,7 +63,9 @@ def make_optimizer(model: PreTrainedModel, cfg: TrainConfig) -> Muon:
     Attention is orthogonalised head by head, a fifth of the work of whole matrices. At equal steps that cost 0.02 nats
     on a small model; within equal time it is the better bargain on a CPU.
     """
-    head = getattr(model, "head", None)  # ModernBERT's, which ends like a block; trained as "rest" it cost 0.3 nats (reports/LOG.md)
+    head = getattr(
+        model, "head", None
+    )  # ModernBERT's, which ends like a block; trained as "rest" it cost 0.3 nats (reports/LOG.md)
     parts = [*blocks(model), *([head] if isinstance(head, torch.nn.Module) else [])]
     inside = {id(parameter) for part in parts for parameter in part.parameters() if parameter.ndim == 2}
     kinds: dict[str, list[torch.nn.Parameter]] = {"rest": []}
@@ -71,7 +76,13 @@ def make_optimizer(model: PreTrainedModel, cfg: TrainConfig) -> Muon:
     kv_heads = getattr(model.config, "num_key_value_heads", None) or heads
     blocks_of = {"query": (heads, 1), "key_value": (kv_heads, 1), "output": (1, heads), "all_three": (3 * heads, 1)}
     groups: list[dict[str, Any]] = [
-        {"params": kinds[kind], "muon": muon, "blocks": blocks_of.get(kind, (1, 1)), "weight_decay": cfg.weight_decay, "rate": 1.0}
+        {
+            "params": kinds[kind],
+            "muon": muon,
+            "blocks": blocks_of.get(kind, (1, 1)),
+            "weight_decay": cfg.weight_decay,
+            "rate": 1.0,
+        }
         for kind in sorted(kinds.keys() - {"rest"})
     ]
     groups.append({"params": kinds["rest"], "weight_decay": 0.0, "rate": REST_RATE if muon else 1.0})

@@ -56,7 +56,9 @@ def train(objective: Objective, cfg: TrainConfig, steps: int, live: Path, work: 
     try:
         fit(trainer, module, resumable(work.folder, key))
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(*([f"step {keep.saved_step} of {module.schedule.end} is saved"] if keep.saved_step else [])) from None
+        raise KeyboardInterrupt(
+            *([f"step {keep.saved_step} of {module.schedule.end} is saved"] if keep.saved_step else [])
+        ) from None
     module.cpu()
     return Trained(history, module.schedule.end)
 
@@ -72,7 +74,9 @@ def key_of(cfg: Any, files: list[Path], code: str, compiled: bool) -> str:
     return name_digest(json.dumps(asdict(cfg), sort_keys=True), code, place, *contents)
 
 
-def make_trainer(cfg: TrainConfig, checkpoints: SafeCheckpointIO, callbacks: list[lightning.Callback]) -> lightning.Trainer:
+def make_trainer(
+    cfg: TrainConfig, checkpoints: SafeCheckpointIO, callbacks: list[lightning.Callback]
+) -> lightning.Trainer:
     """Return a Lightning trainer that writes no files by itself, and continues until a callback sets `should_stop`."""
     cuda = torch.cuda.is_available()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -103,7 +107,12 @@ def fit(trainer: lightning.Trainer, module: Training, checkpoint: Path | None) -
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            trainer.fit(module, Stream(module.objective.batch, lambda: trainer.global_step), ckpt_path=checkpoint, weights_only=True)
+            trainer.fit(
+                module,
+                Stream(module.objective.batch, lambda: trainer.global_step),
+                ckpt_path=checkpoint,
+                weights_only=True,
+            )
     except SystemExit:
         if trainer.interrupted:
             raise KeyboardInterrupt from None

@@ -55,7 +55,9 @@ def open_tuned(folder: Path) -> Tuned:
     if "kind" not in facts:
         tuned = sorted(path.parent.name for path in folder.parent.glob("*/predictions.jsonl"))
         hint = f"there are {', '.join(tuned)}" if tuned else "there are none yet"
-        raise UserError(f"{folder} holds no tuned model ({hint}): run `dvc repro finetune@{folder.name}`, or name another task.")
+        raise UserError(
+            f"{folder} holds no tuned model ({hint}): run `dvc repro finetune@{folder.name}`, or name another task."
+        )
     kind, family, max_new_tokens = facts["kind"], facts["family"], facts["config"]["max_new_tokens"]
     config = config_of(folder)
     labels: tuple[str, ...] = ()

@@ -22,7 +22,12 @@ from privllm.train.batches import fill, spread
 from privllm.train.example_encoding import Encoded
 from privllm.train.finetune_objectives import Supervised
 
-MAIN = {"classification": "accuracy", "tokens": "span_f1", "text2text": "loss", "chat": "loss"}  # what a task is judged by
+MAIN = {
+    "classification": "accuracy",
+    "tokens": "span_f1",
+    "text2text": "loss",
+    "chat": "loss",
+}  # what a task is judged by
 
 
 @dataclass(frozen=True)

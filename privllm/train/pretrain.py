@@ -44,7 +44,9 @@ class PretrainInputs(NamedTuple):
     start: Path  # data/start/<family>
 
 
-def pretrain(family: str, section: PretrainConfig, inputs: PretrainInputs, out: Path, live: Path, work: Work) -> dict[str, Any]:
+def pretrain(
+    family: str, section: PretrainConfig, inputs: PretrainInputs, out: Path, live: Path, work: Work
+) -> dict[str, Any]:
     """Train, write `out` (Hugging Face's format) and `live` (DVCLive's), and return the report.
 
     Raises UserError for an empty split, a tokenizer that is not ours or not the start's, or a loss that is no longer a number.
@@ -61,7 +63,14 @@ def pretrain(family: str, section: PretrainConfig, inputs: PretrainInputs, out: 
     objective.started = cfg.start != SCRATCH
     if compiled := prepare_compiler(cfg.compile, work.folder.parent / "compiled"):
         objective.compile()
-    files = [inputs.rows / "train", inputs.rows / "validation", inputs.rows / "documents", inputs.guide, inputs.tokenizer, inputs.start]
+    files = [
+        inputs.rows / "train",
+        inputs.rows / "validation",
+        inputs.rows / "documents",
+        inputs.guide,
+        inputs.tokenizer,
+        inputs.start,
+    ]
     steps = math.ceil(cfg.max_tokens / (cfg.batch_size * context))
     trained = train(objective, cfg, steps, live, work, key_of(cfg, files, work.code, compiled))
     report = _report(cfg, model, trained, len(training.rows)) | _start_report(cfg, trained, training.kinds)

@@ -46,7 +46,9 @@ class Packed(Objective):
 
     family_model: FamilyModel
 
-    def __init__(self, model: PreTrainedModel, cfg: Any, train: Split, validation: Split, vocabulary: Mapping[str, int]) -> None:
+    def __init__(
+        self, model: PreTrainedModel, cfg: Any, train: Split, validation: Split, vocabulary: Mapping[str, int]
+    ) -> None:
         super().__init__(model, f"pretrain.{self.family_model.name}")
         self.loss_of: Loss = self.family_model.loss
         self.cfg, self.train, self.validation, self.vocabulary = cfg, train, validation, vocabulary

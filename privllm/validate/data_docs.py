@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import privllm.core.offline  # noqa: F401  isort: skip
-from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult, ExpectationValidationResult
+from great_expectations.core.expectation_validation_result import (
+    ExpectationSuiteValidationResult,
+    ExpectationValidationResult,
+)
 from great_expectations.render import RenderedDocumentContent, RenderedSectionContent
 from great_expectations.render.renderer import ValidationResultsPageRenderer
 from great_expectations.render.view import DefaultJinjaPageView
@@ -22,7 +25,12 @@ from jinja2 import ChoiceLoader, DictLoader
 from privllm.validate.suite import Outcome, Results
 
 COUNTED = ("element_count", "unexpected_count", "unexpected_percent", "missing_count")
-TITLES = {"shards": "Shards", "documents": "Documents", "reasons": "What was left out", "totals": "The corpus as a whole"}
+TITLES = {
+    "shards": "Shards",
+    "documents": "Documents",
+    "reasons": "What was left out",
+    "totals": "The corpus as a whole",
+}
 FIGURES = {
     "documents": ("Documents", "{:,}"),
     "survival_rate": ("Survived reading and cleaning", "{:.1%}"),
@@ -93,7 +101,9 @@ footer { margin-top: 2rem; }
 def write_docs(results: Results, found: list[Outcome], figures: Mapping[str, Any], path: Path) -> None:
     """Write the page of all `results`; `figures` is the one row of the table `totals`."""
     sections = [section for table, result in results.items() for section in sections_of(table, result, figures)]
-    document = RenderedDocumentContent(sections=sections, renderer_type="ValidationResultsPageRenderer", page_title="Data Docs")
+    document = RenderedDocumentContent(
+        sections=sections, renderer_type="ValidationResultsPageRenderer", page_title="Data Docs"
+    )
     page = view().render(document, **heading(found, figures), style=STYLE)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(line.rstrip() for line in page.splitlines() if line.strip()) + "\n", "utf-8")
@@ -110,7 +120,9 @@ def view() -> DefaultJinjaPageView:
     return page
 
 
-def sections_of(table: str, result: ExpectationSuiteValidationResult, figures: Mapping[str, Any]) -> list[RenderedSectionContent]:
+def sections_of(
+    table: str, result: ExpectationSuiteValidationResult, figures: Mapping[str, Any]
+) -> list[RenderedSectionContent]:
     """One section per judged column, under its table's name; the overview (run ids, times, links) is left out."""
     each = [presented(found, figures if table == "totals" else {}) for found in result.results]
     plain = ExpectationSuiteValidationResult(bool(result.success), each, table, {}, result.statistics, {})
@@ -129,7 +141,9 @@ def presented(result: ExpectationValidationResult, figures: Mapping[str, Any]) -
     config.description = f"{config.description} <em>{config.meta['severity']}</em>"
     copied.result = {key: value for key, value in result.result.items() if key in COUNTED}
     judged = [figures.get(config.kwargs.get(key, ""), math.nan) for key in ("column", "column_A", "column_B")]
-    if observed := [f"{value:.4g}" if isinstance(value, float) else str(value) for value in judged if not math.isnan(value)]:
+    if observed := [
+        f"{value:.4g}" if isinstance(value, float) else str(value) for value in judged if not math.isnan(value)
+    ]:
         copied.result["observed_value"] = ", ".join(observed)
     return copied
 
@@ -142,6 +156,11 @@ def heading(found: list[Outcome], figures: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "failed": failed,
         "stopped": stopped,
-        "verdict": f"{passed}; {stopped} critical failed: the build stops." if stopped else f"{passed}; no critical one failed.",
-        "figures": [(label.format(language=html.escape(language)), text.format(figures[key])) for key, (label, text) in FIGURES.items()],
+        "verdict": f"{passed}; {stopped} critical failed: the build stops."
+        if stopped
+        else f"{passed}; no critical one failed.",
+        "figures": [
+            (label.format(language=html.escape(language)), text.format(figures[key]))
+            for key, (label, text) in FIGURES.items()
+        ],
     }

@@ -54,7 +54,9 @@ def summarise(documents: pa.Table) -> dict[str, Any]:
     values = {name: documents[name].to_pylist() for name in EDGES}
     return {
         "documents": len(documents),
-        "histograms": {name: {"edges": edges, "counts": histogram(values[name], edges)} for name, edges in EDGES.items()},
+        "histograms": {
+            name: {"edges": edges, "counts": histogram(values[name], edges)} for name, edges in EDGES.items()
+        },
         "quantiles": {name: quantiles(values[name]) for name in EDGES},
         "languages": counts_of(documents["language"]),
         "folders": folder_counts,

@@ -33,7 +33,9 @@ DRIFTS = {
 
 @dataclass
 class LossesConfig:
-    warn: float = 0.1  # share of what was found that is quarantined, or of the documents that is dropped, for any one reason; > 0
+    warn: float = (
+        0.1  # share of what was found that is quarantined, or of the documents that is dropped, for any one reason; > 0
+    )
     stop: float = 0.5  # the same, > warn and at most 1: above it the build stops
 
     def __post_init__(self) -> None:
@@ -51,7 +53,9 @@ class ValidateConfig:
     mostly: float = 0.95  # share of documents that a warning about single documents asks for, (0, 1]
     language: str = ""  # ISO 639-1; "" takes the most frequent, and a low share of it is then a warning only
     min_language_share: float = 0.5  # of the documents, [0, 1]; critical where `language` is named
-    min_survival: float = 0.2  # documents that clean kept / files, and lines of JSONL, that were found, [0, 1]; critical
+    min_survival: float = (
+        0.2  # documents that clean kept / files, and lines of JSONL, that were found, [0, 1]; critical
+    )
     losses: LossesConfig = field(default_factory=LossesConfig)
     drift: DriftConfig = field(default_factory=DriftConfig)
 
@@ -60,8 +64,16 @@ class ValidateConfig:
         for key in (*shares, "min_language_score", "mostly", "min_language_share", "min_survival"):
             require(0 <= getattr(self, key) <= 1, f"validate.{key}", "a share between 0 and 1")
         require(self.mostly > 0, "validate.mostly", "above 0")
-        require(re.fullmatch(r"|[a-z]{2,3}", self.language) is not None, "validate.language", "a code such as `en`, or empty")
-        require(1 <= self.min_characters < self.max_characters, "validate.min_characters", "at least 1 and below `max_characters`")
+        require(
+            re.fullmatch(r"|[a-z]{2,3}", self.language) is not None,
+            "validate.language",
+            "a code such as `en`, or empty",
+        )
+        require(
+            1 <= self.min_characters < self.max_characters,
+            "validate.min_characters",
+            "at least 1 and below `max_characters`",
+        )
 
 
 @dataclass(frozen=True)
@@ -81,10 +93,19 @@ class Check:
         return ", ".join(text.format(self.limits[key]) for key, text in words.items() if key in self.limits)
 
 
-def expectations(cfg: ValidateConfig, columns: str, changed: Mapping[str, Mapping[str, float]]) -> dict[str, list[Check]]:
+def expectations(
+    cfg: ValidateConfig, columns: str, changed: Mapping[str, Mapping[str, float]]
+) -> dict[str, list[Check]]:
     """{table: checks}. `columns` is how a shard's columns should read, `changed` the result of `drift.drift`."""
     return {
-        "shards": [Check("Every shard has the documented columns", "critical", "in set", {"column": "columns", "value_set": [columns]})],
+        "shards": [
+            Check(
+                "Every shard has the documented columns",
+                "critical",
+                "in set",
+                {"column": "columns", "value_set": [columns]},
+            )
+        ],
         "documents": [*_identity(), *_texts(cfg), *_personal_data()],
         "reasons": _losses(cfg.losses),
         "totals": [*_accounts(cfg), *_mixture(cfg), *_drift(cfg.drift, changed)],
@@ -102,11 +123,29 @@ def _identity() -> list[Check]:
 def _texts(cfg: ValidateConfig) -> list[Check]:
     least = {"column": "characters", "min_value": cfg.min_characters}
     return [
-        Check(f"Every document has at least {_plural(cfg.min_characters, 'character')}", "critical", "between", least, "min_characters"),
+        Check(
+            f"Every document has at least {_plural(cfg.min_characters, 'character')}",
+            "critical",
+            "between",
+            least,
+            "min_characters",
+        ),
         _mostly(cfg, f"at most {cfg.max_characters:,} characters", "characters", "max_characters"),
-        _mostly(cfg, f"at most {cfg.max_placeholder_density:g} placeholders per word", "placeholder_density", "max_placeholder_density"),
-        _mostly(cfg, f"at least {cfg.min_unique_words:.0%} different words among the first 1,000", "unique_words", "min_unique_words"),
-        _mostly(cfg, f"a language score of at least {cfg.min_language_score:g}", "language_score", "min_language_score"),
+        _mostly(
+            cfg,
+            f"at most {cfg.max_placeholder_density:g} placeholders per word",
+            "placeholder_density",
+            "max_placeholder_density",
+        ),
+        _mostly(
+            cfg,
+            f"at least {cfg.min_unique_words:.0%} different words among the first 1,000",
+            "unique_words",
+            "min_unique_words",
+        ),
+        _mostly(
+            cfg, f"a language score of at least {cfg.min_language_score:g}", "language_score", "min_language_score"
+        ),
     ]
 
 
@@ -118,13 +157,19 @@ def _mostly(cfg: ValidateConfig, what: str, column: str, key: str) -> Check:
 
 def _personal_data() -> list[Check]:
     limits = {kind: {"column": kind, "max_value": 0} for kind in LEFTOVERS}
-    return [Check(f"No document still holds {what}", "critical", "between", limits[kind]) for kind, what in LEFTOVERS.items()]
+    return [
+        Check(f"No document still holds {what}", "critical", "between", limits[kind])
+        for kind, what in LEFTOVERS.items()
+    ]
 
 
 def _losses(cfg: LossesConfig) -> list[Check]:
     """Two for each way out, of every single reason: what a total hides, such as one language or one kind of file, is most of it."""
     checks = []
-    for column, what in (("quarantined", "of what was found is quarantined"), ("dropped", "of the documents are dropped")):
+    for column, what in (
+        ("quarantined", "of what was found is quarantined"),
+        ("dropped", "of the documents are dropped"),
+    ):
         for key, severity in (("warn", "warning"), ("stop", "critical")):
             limits = {"column": column, "max_value": getattr(cfg, key)}
             name = f"At most {100 * limits['max_value']:g}% {what} for one reason"
@@ -136,8 +181,18 @@ def _accounts(cfg: ValidateConfig) -> list[Check]:
     survive = f"At least {cfg.min_survival:.0%} of what was found survives reading and cleaning"
     survival = {"column": "survival_rate", "min_value": cfg.min_survival}
     return [
-        Check("Clean saw every document that collect found", "critical", "equal", {"column_A": "collected", "column_B": "entered_clean"}),
-        Check("No document came from nowhere", "critical", "at least", {"column_A": "kept", "column_B": "documents", "or_equal": True}),
+        Check(
+            "Clean saw every document that collect found",
+            "critical",
+            "equal",
+            {"column_A": "collected", "column_B": "entered_clean"},
+        ),
+        Check(
+            "No document came from nowhere",
+            "critical",
+            "at least",
+            {"column_A": "kept", "column_B": "documents", "or_equal": True},
+        ),
         Check(survive, "critical", "between", survival, "min_survival"),
     ]
 
@@ -149,7 +204,13 @@ def _mixture(cfg: ValidateConfig) -> list[Check]:
     density = {"column": "placeholder_density", "max_value": cfg.max_mean_placeholder_density}
     dense = f"The corpus has at most {cfg.max_mean_placeholder_density:g} placeholders per word"
     return [
-        Check(f"At least {cfg.min_language_share:.0%} of the documents are {language}", severity, "between", share, "min_language_share"),
+        Check(
+            f"At least {cfg.min_language_share:.0%} of the documents are {language}",
+            severity,
+            "between",
+            share,
+            "min_language_share",
+        ),
         Check(dense, "critical", "between", density, "max_mean_placeholder_density"),
     ]
 
@@ -159,7 +220,10 @@ def _drift(cfg: DriftConfig, changed: Mapping[str, Mapping[str, float]]) -> list
     checks = []
     for measure in MEASURES:
         chance = changed.get(measure, {}).get("chance", 0.0)
-        for verb, severity, key in (("changed little", "warning", "warn"), ("did not become another", "critical", "stop")):
+        for verb, severity, key in (
+            ("changed little", "warning", "warn"),
+            ("did not become another", "critical", "stop"),
+        ):
             limits = {"column": f"drift_{measure}", "max_value": max(getattr(cfg, key), chance)}
             name = f"The {DRIFTS[measure]} {verb} since the promoted build"
             checks.append(Check(name, severity, "between", limits, f"drift.{key}"))

@@ -16,7 +16,9 @@ from privllm.validate.expectations import LEFTOVERS, Check
 from privllm.validate.personal_data_left import leftovers_of_column
 
 
-def judge_feedback(rows: list[dict[str, Any]], totals: Mapping[str, Any], limits: Mapping[str, float]) -> dict[str, Any]:
+def judge_feedback(
+    rows: list[dict[str, Any]], totals: Mapping[str, Any], limits: Mapping[str, float]
+) -> dict[str, Any]:
     """Return how many expectations there were and which warned.
 
     `rows` and `totals` are those of `feedback.recipe.table_of` and `totals_of`; a total that is not
@@ -30,7 +32,9 @@ def judge_feedback(rows: list[dict[str, Any]], totals: Mapping[str, Any], limits
     results = outcomes(judge(tables, checks), checks, tables)
     failed = [outcome for outcome in results if outcome.failed_critical]
     if failed:
-        failures = " ".join(f'"{outcome.check.name}": {outcome.observed}{in_brackets(outcome.which)}.' for outcome in failed)
+        failures = " ".join(
+            f'"{outcome.check.name}": {outcome.observed}{in_brackets(outcome.which)}.' for outcome in failed
+        )
         raise UserError(
             f"feedback failed its validation. {failures} Remove these lines from data/feedback and run `dvc repro feedback` again.",
         )
@@ -54,10 +58,25 @@ def record_checks() -> list[Check]:
     return [
         Check("No two records share an id", "critical", "unique", {"column": "id"}),
         Check("Every id is 32 hexadecimal digits", "critical", "regex", {"column": "id", "regex": r"^[0-9a-f]{32}\Z"}),
-        Check("Every record is a rating or a vote", "critical", "in set", {"column": "kind", "value_set": ["Rating", "Vote"]}),
+        Check(
+            "Every record is a rating or a vote",
+            "critical",
+            "in set",
+            {"column": "kind", "value_set": ["Rating", "Vote"]},
+        ),
         Check("Every person is a pseudonym", "critical", "regex", {"column": "rater", "regex": r"^[0-9a-f]{16}\Z"}),
-        Check("Every record is on one side", "critical", "in set", {"column": "side", "value_set": ["training", "held out"]}),
-        Check("Every weight is between 0 and 1", "critical", "between", {"column": "weight", "min_value": 0, "max_value": 1}),
+        Check(
+            "Every record is on one side",
+            "critical",
+            "in set",
+            {"column": "side", "value_set": ["training", "held out"]},
+        ),
+        Check(
+            "Every weight is between 0 and 1",
+            "critical",
+            "between",
+            {"column": "weight", "min_value": 0, "max_value": 1},
+        ),
         *(
             Check(f"No record still holds {what}", "critical", "between", {"column": kind, "max_value": 0})
             for kind, what in LEFTOVERS.items()
@@ -74,8 +93,16 @@ def total_checks(limits: Mapping[str, float]) -> list[Check]:
     return [
         Check("Every line is kept or quarantined", "critical", "equal", {"column_A": "lines", "column_B": "accounted"}),
         Check("No prompt lies on both sides", "critical", "between", {"column": "on_both_sides", "max_value": 0}),
-        Check(f"At most {quarantined:.0%} of the lines are quarantined", "warning", "between", share, "max_quarantined"),
+        Check(
+            f"At most {quarantined:.0%} of the lines are quarantined", "warning", "between", share, "max_quarantined"
+        ),
         Check(f"People agree on thumbs: alpha of at least {alpha:g}", "warning", "between", thumbs, "min_agreement"),
         Check(f"People agree on votes: alpha of at least {alpha:g}", "warning", "between", votes, "min_agreement"),
-        Check(f"Nobody has over {voice:.0%} of all weight", "warning", "between", {"column": "voice", "max_value": voice}, "max_voice"),
+        Check(
+            f"Nobody has over {voice:.0%} of all weight",
+            "warning",
+            "between",
+            {"column": "voice", "max_value": voice},
+            "max_voice",
+        ),
     ]

@@ -18,7 +18,9 @@ EMAIL = re.compile(
     r"(?<=[\w.%+-])@(?:[A-Za-z0-9-]{1,63}\.)+(?!(?:gif|png|jpe?g|svg|webp|html?|css|js|json|txt)\b)[A-Za-z]{2,24}(?![A-Za-z0-9_])"
 )
 # Cards are printed in groups of at least four with one separator; rows of shorter numbers are tables, and * / ^ make a formula.
-CARD = re.compile(rf"(?<![0-9*/^-])(?<![0-9][.,])[2-6][0-9]{{3}}({GAP})[0-9]{{4,6}}\1[0-9]{{4,5}}(?:\1[0-9]{{1,7}})?(?![0-9*/^])")
+CARD = re.compile(
+    rf"(?<![0-9*/^-])(?<![0-9][.,])[2-6][0-9]{{3}}({GAP})[0-9]{{4,6}}\1[0-9]{{4,5}}(?:\1[0-9]{{1,7}})?(?![0-9*/^])"
+)
 IBAN = re.compile(rf"(?<![A-Za-z0-9])[A-Z]{{2}}[0-9]{{2}}(?:{GAP}[A-Z0-9]){{11,27}}")
 PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 PHONE = re.compile(r"(?<![\w+])\+(?!99 ?9)[1-9](?:[ \u00a0.()/-]{0,2}[0-9]){8,14}(?![\w:]|[.-][0-9])")

@@ -42,7 +42,9 @@ class ValidateInputs:
     promoted: Path
 
 
-def validate(cfg: ValidateConfig, inputs: ValidateInputs, out: Path, docs: Path, store: Store = NO_STORE) -> dict[str, Any]:
+def validate(
+    cfg: ValidateConfig, inputs: ValidateInputs, out: Path, docs: Path, store: Store = NO_STORE
+) -> dict[str, Any]:
     """Write `out/*.parquet`, `out/statistics.json`, `out/verdict.json` and `docs/index.html`, and return the report.
 
     Raises UserError when a critical expectation fails (all four are written by then), when there is no document, or
@@ -72,10 +74,14 @@ def validate(cfg: ValidateConfig, inputs: ValidateInputs, out: Path, docs: Path,
 def readable(shards: list[dict[str, Any]], inputs: ValidateInputs, out: Path) -> pa.Table:
     """Return the statistics of all documents. Raises UserError where there are none."""
     if not sum(shard["documents"] for shard in shards):
-        raise UserError(f"{inputs.source} holds no document: {inputs.clean_report} says why. Or add some to data/sources.")
+        raise UserError(
+            f"{inputs.source} holds no document: {inputs.clean_report} says why. Or add some to data/sources."
+        )
     documents = pa.concat_tables([read_table(out / shard["shard"]) for shard in shards])
     if not len(documents):
-        raise UserError(f"no shard in {inputs.source} has the columns `{columns_of(DEDUPED)}`: run `dvc repro --force dedup`.")
+        raise UserError(
+            f"no shard in {inputs.source} has the columns `{columns_of(DEDUPED)}`: run `dvc repro --force dedup`."
+        )
     return documents
 
 
@@ -118,9 +124,8 @@ def complaint(failed: list["Outcome"], docs: Path) -> str:
     if len(failed) > 1:
         subject = f"{len(failed)} critical expectations failed"
     details = " ".join(describe(outcome) for outcome in failed)
-    return (
-        f"{subject}, and nothing after `validate` runs. {details} Fix this and run `dvc repro` again. Every result: {docs / 'index.html'}."
-    )
+    advice = f"Fix this and run `dvc repro` again. Every result: {docs / 'index.html'}."
+    return f"{subject}, and nothing after `validate` runs. {details} {advice}"
 
 
 def describe(outcome: "Outcome") -> str:

@@ -58,7 +58,9 @@ def columns_of(schema: pa.Schema) -> str:
 def describe_documents(documents: pa.Table) -> pa.Table:
     """One row of `STATISTICS` per row of `records.DEDUPED`; a null becomes "" or 0, which the suite then judges."""
     names = ("id", "source", "media_type", "text", "language", "language_score", "placeholders")
-    filled = {name: pc.fill_null(documents[name], "" if pa.types.is_string(documents[name].type) else 0) for name in names}
+    filled = {
+        name: pc.fill_null(documents[name], "" if pa.types.is_string(documents[name].type) else 0) for name in names
+    }
     texts = filled["text"].combine_chunks()
     words = words_of(texts)
     columns = {

@@ -20,14 +20,21 @@ def write_deduped(texts: dict[str, str], folder: Path) -> None:
     blank = {"media_type": "text/plain", "digest": "", "language": "en", "language_score": 1.0, "placeholders": 0}
     rows: list[dict] = []
     for source, text in texts.items():
-        rows.append({"id": document_id(source), "source": source, "text": text, "cluster": document_id(source), **blank})
+        rows.append(
+            {"id": document_id(source), "source": source, "text": text, "cluster": document_id(source), **blank}
+        )
     for shard in range(1 << BITS):
-        write_table(pa.Table.from_pylist([row for row in rows if shard_of(row["id"], BITS) == shard], DEDUPED), folder / shard_name(shard))
+        write_table(
+            pa.Table.from_pylist([row for row in rows if shard_of(row["id"], BITS) == shard], DEDUPED),
+            folder / shard_name(shard),
+        )
 
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    write_deduped({f"page{i}": f"Page {i} is about Berlin. Anna wrote it on Monday." for i in range(40)}, tmp_path / "dedup")
+    write_deduped(
+        {f"page{i}": f"Page {i} is about Berlin. Anna wrote it on Monday." for i in range(40)}, tmp_path / "dedup"
+    )
     return tmp_path
 
 
@@ -85,7 +92,9 @@ def test_what_nobody_reads_is_left_out_and_the_choice_stays(corpus: Path, capsys
 
 def test_a_long_document_is_annotated_in_part(tmp_path: Path) -> None:
     write_deduped({"long": "They walked home. " * 100}, tmp_path / "dedup")
-    report = annotate(AnnotateConfig(fraction=1.0, max_characters=100), SPLIT, tmp_path / "dedup", tmp_path / "annotate")
+    report = annotate(
+        AnnotateConfig(fraction=1.0, max_characters=100), SPLIT, tmp_path / "dedup", tmp_path / "annotate"
+    )
     row = next(iter(read_folder(tmp_path / "annotate").to_pylist()))
     assert report["characters"] == 94
     assert row["token_end"][-1] == 94

@@ -27,5 +27,7 @@ LEARNT = {
         (["causal"], PLAIN, None, None, JUDGED),
     ],
 )
-def test_who_reads(families: list[str], masking: dict, derive: dict | None, tasks: dict | None, expected: tuple[str, ...]) -> None:
+def test_who_reads(
+    families: list[str], masking: dict, derive: dict | None, tasks: dict | None, expected: tuple[str, ...]
+) -> None:
     assert splits_read(families, masking, derive, tasks) == expected

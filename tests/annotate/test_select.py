@@ -18,14 +18,18 @@ def write_deduped(texts: dict[str, str], folder: Path, language: str = "en", bit
     blank = {"media_type": "text/plain", "digest": "", "language": language, "language_score": 1.0, "placeholders": 0}
     rows: list[dict] = []
     for source, text in texts.items():
-        rows.append({"id": document_id(source), "source": source, "text": text, "cluster": document_id(source), **blank})
+        rows.append(
+            {"id": document_id(source), "source": source, "text": text, "cluster": document_id(source), **blank}
+        )
     paths = [folder / shard_name(shard) for shard in range(1 << bits)]
     for shard, path in enumerate(paths):
         write_table(pa.Table.from_pylist([row for row in rows if shard_of(row["id"], bits) == shard], DEDUPED), path)
     return paths
 
 
-def chosen(texts: dict[str, str], folder: Path, fraction: float = 0.3, limit: int = 10_000, language: str = "en") -> dict[str, str]:
+def chosen(
+    texts: dict[str, str], folder: Path, fraction: float = 0.3, limit: int = 10_000, language: str = "en"
+) -> dict[str, str]:
     shards = choose(write_deduped(texts, folder, language), SPLIT, "en", fraction, limit, 1_000)
     return {identifier: split for shard in shards for identifier, split in shard.items()}
 

@@ -61,7 +61,9 @@ def test_company_does_not_matter() -> None:
 def test_process_and_threads_do_not_matter() -> None:
     code = f"from privllm.annotate.spans import annotate_text; print(annotate_text({MODEL!r}, {SENTENCE * 20!r}))"
     environment = {**os.environ, "PYTHONHASHSEED": "4", "OMP_NUM_THREADS": "3", "BLIS_NUM_THREADS": "3"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
     assert done.stdout.strip() == str(annotate_text(MODEL, SENTENCE * 20))
 
 

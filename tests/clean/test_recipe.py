@@ -5,7 +5,17 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from privllm.clean.recipe import LIST, Clean, CleanConfig, Dropped, _shares, clean, clean_document, clean_shard, describe_languages
+from privllm.clean.recipe import (
+    LIST,
+    Clean,
+    CleanConfig,
+    Dropped,
+    _shares,
+    clean,
+    clean_document,
+    clean_shard,
+    describe_languages,
+)
 from privllm.core.errors import UserError
 from privllm.core.params import load_sections
 from privllm.core.records import CLEAN, DOCUMENTS, DROPPED, document_id, shard_name, shard_of
@@ -46,7 +56,8 @@ def write_documents(folder: Path, bits: int = 1) -> Path:
     ]
     for index in range(2**bits):
         write_table(
-            pa.Table.from_pylist([row for row in rows if shard_of(row["id"], bits) == index], DOCUMENTS), folder / shard_name(index)
+            pa.Table.from_pylist([row for row in rows if shard_of(row["id"], bits) == index], DOCUMENTS),
+            folder / shard_name(index),
         )
     return folder
 
@@ -95,7 +106,9 @@ def test_order_within_a_shard_is_by_id(tmp_path: Path) -> None:
     source = write_documents(tmp_path / "collect", bits=0) / shard_name(0)
     turned = tmp_path / "turned" / shard_name(0)
     write_table(read_table(source).take(list(reversed(range(len(TEXTS))))), turned)
-    assert clean_shard(tmp_path / "one", CleanConfig(), source, None) == clean_shard(tmp_path / "two", CleanConfig(), turned, None)
+    assert clean_shard(tmp_path / "one", CleanConfig(), source, None) == clean_shard(
+        tmp_path / "two", CleanConfig(), turned, None
+    )
     assert (tmp_path / "one" / shard_name(0)).read_bytes() == (tmp_path / "two" / shard_name(0)).read_bytes()
 
 
@@ -117,9 +130,18 @@ def test_languages_are_a_choice() -> None:
 
 
 def test_a_company_that_writes_german_keeps_its_documents(tmp_path: Path) -> None:
-    texts = {f"{i}.txt": f"Bericht {i}. {GERMAN}" for i in range(60)} | {f"e{i}.txt": f"Report {i}. {PROSE}" for i in range(25)}
+    texts = {f"{i}.txt": f"Bericht {i}. {GERMAN}" for i in range(60)} | {
+        f"e{i}.txt": f"Report {i}. {PROSE}" for i in range(25)
+    }
     rows = [
-        {"id": document_id(name), "source": name, "media_type": "text/plain", "encoding": "utf-8", "digest": name, "text": text}
+        {
+            "id": document_id(name),
+            "source": name,
+            "media_type": "text/plain",
+            "encoding": "utf-8",
+            "digest": name,
+            "text": text,
+        }
         for name, text in sorted(texts.items(), key=lambda item: document_id(item[0]))
     ]
     write_table(pa.Table.from_pylist(rows, DOCUMENTS), tmp_path / "collect" / shard_name(0))
@@ -136,7 +158,8 @@ def test_rare_languages_share_a_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("score", "least", "dropped"), [(0.64, 0.65, False), (0.65, 0.65, True), (0.89, 0.9, False), (0.9, 0.9, True), (0.0, 0.0, True)]
+    ("score", "least", "dropped"),
+    [(0.64, 0.65, False), (0.65, 0.65, True), (0.89, 0.9, False), (0.9, 0.9, True), (0.0, 0.0, True)],
 )
 def test_another_language_is_dropped_where_the_model_is_sure(
     score: float, least: float, dropped: bool, monkeypatch: pytest.MonkeyPatch

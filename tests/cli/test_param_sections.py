@@ -34,7 +34,9 @@ def test_what_is_delivered_is_sound(root: Path) -> None:
 def test_it_takes_nothing_heavy() -> None:
     """It runs in the first second of a build."""
     code = "import sys, privllm.cli.param_sections; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
     assert not HEAVY & set(loaded)
 
 
@@ -58,7 +60,11 @@ def test_a_misspelt_key_of_every_section_is_found(root: Path, section: str) -> N
         ("  evidence: difference", "  evidens: difference", ["`gate.evidens`", "did you mean `gate.evidence`"]),
         ("  draws: 2000  # behind each interval, >= 100", "  draws: many", ["`gate.draws`", "many"]),
         ("  draws: 2000  # behind each interval, >= 100", "  draws: 10", ["`gate.draws`", "at least 100"]),
-        ("    bits_per_byte: {max_increase: 0.02}", "    bits_per_byte: {}", ["`gate.rules.bits_per_byte`", "max_increase"]),
+        (
+            "    bits_per_byte: {max_increase: 0.02}",
+            "    bits_per_byte: {}",
+            ["`gate.rules.bits_per_byte`", "max_increase"],
+        ),
         ("      kv_heads: 0", "      kv_heads: 3", ["`pretrain.causal.model.kv_heads`", "divisor"]),
         ("      rate: 0.3", "      rate: 0", ["`pretrain.masked.masking.rate`", "above 0"]),
         ("      mean_span: 3.0", "      mean_span: 0.5", ["`pretrain.seq2seq.corruption.mean_span`"]),
@@ -69,11 +75,27 @@ def test_a_misspelt_key_of_every_section_is_found(root: Path, section: str) -> N
             "      kind: chat\n      family: masked",
             ["`finetune.tasks.questions.family`", "causal"],
         ),
-        ("      learning_rate: 0.006\n      max", "      learning_rat: 1\n      max", ["finetune.tasks.gaps.learning_rat"]),
-        ("      start: data/pretrain/seq2seq", "      start: data/pretrain/causal", ["`finetune.tasks.docstring.start`", "seq2seq"]),
-        ("data/tasks/docstring.jsonl", "data/tasks/docstrings.jsonl", ["`finetune.tasks.docstring.data`", "docstring, gaps, questions"]),
+        (
+            "      learning_rate: 0.006\n      max",
+            "      learning_rat: 1\n      max",
+            ["finetune.tasks.gaps.learning_rat"],
+        ),
+        (
+            "      start: data/pretrain/seq2seq",
+            "      start: data/pretrain/causal",
+            ["`finetune.tasks.docstring.start`", "seq2seq"],
+        ),
+        (
+            "data/tasks/docstring.jsonl",
+            "data/tasks/docstrings.jsonl",
+            ["`finetune.tasks.docstring.data`", "docstring, gaps, questions"],
+        ),
         ("      data: data/tasks/gaps.jsonl\n", "", ["`finetune.tasks.gaps`", "must say data itself"]),
-        ("    gaps:\n      kind: tokens\n      family", "    my gaps:\n      kind: tokens\n      family", ["`finetune.tasks.my gaps`"]),
+        (
+            "    gaps:\n      kind: tokens\n      family",
+            "    my gaps:\n      kind: tokens\n      family",
+            ["`finetune.tasks.my gaps`"],
+        ),
         ("  tasks:  # by name", "  more: 1\n  tasks:  # by name", ["`finetune.more`", "defaults, tasks"]),
         ("(?P<sentence>[A-Z]", "([A-Z]", ["`tasks.derive.docstring.text`"]),
         ("\nevaluate:", "\nevalute:", ["unknown section `evalute`", "did you mean `evaluate`"]),
@@ -84,7 +106,9 @@ def test_a_misspelt_key_of_every_section_is_found(root: Path, section: str) -> N
         ("  address: ''", "  address: head", ["`executor.address`", "host:port"]),
     ],
 )
-def test_a_wrong_value_is_found_with_its_line(root: Path, old_text: str, new_text: str, expected_texts: list[str]) -> None:
+def test_a_wrong_value_is_found_with_its_line(
+    root: Path, old_text: str, new_text: str, expected_texts: list[str]
+) -> None:
     before = (root / "params.yaml").read_text("utf-8")
     edit(root, old_text, new_text)
     faults = faults_of(root)
@@ -113,7 +137,9 @@ def test_a_section_that_is_not_there_is_missed(root: Path) -> None:
 def test_a_section_of_the_users_own_stages_is_theirs(root: Path, declaration: str) -> None:
     edit(root, "\nsplit:", "\nmine: {x: 1, 0: 2, path: data/base}\nsplit:")
     assert "unknown section `mine`" in faults_of(root)[0]
-    (root / "dvc.yaml").write_text((root / "dvc.yaml").read_text("utf-8") + f"\n  own:\n    cmd: cat in\n    {declaration}\n", "utf-8")
+    (root / "dvc.yaml").write_text(
+        (root / "dvc.yaml").read_text("utf-8") + f"\n  own:\n    cmd: cat in\n    {declaration}\n", "utf-8"
+    )
     assert not [fault for fault in faults_of(root) if "unknown" in fault]
 
 

@@ -48,7 +48,11 @@ def test_lines_in_lines_out(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "asked", "message"),
     [
-        (["predict", "shapes"], "", "data/finetune/shapes holds no tuned model (there are colours): run `dvc repro finetune@shapes`"),
+        (
+            ["predict", "shapes"],
+            "",
+            "data/finetune/shapes holds no tuned model (there are colours): run `dvc repro finetune@shapes`",
+        ),
         (["predict", "colours", "nowhere.jsonl"], "", "nowhere.jsonl is no file"),
         (["predict", "colours"], "{}\n", 'standard input, line 1: "text" is missing'),
     ],

@@ -100,7 +100,9 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_serve_says_where_it_is_and_stops_on_demand(exported: Callable[..., Path], folder: Path) -> None:
     command = [sys.executable, "-m", "privllm.cli", "serve", str(exported()), "--port", "0"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(PYTHONPATH=str(ROOT)))
+    server = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(PYTHONPATH=str(ROOT))
+    )
     assert server.stdout
     assert server.stderr
     assert server.stderr.readline() == f"loading {exported()} ...\n"

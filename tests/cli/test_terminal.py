@@ -25,7 +25,14 @@ from tests.hostile import ESCAPED, EVIL, obeyed
 
 RUNNER = CliRunner()
 PART = {"media_type": EVIL, "encoding": EVIL, "digest": EVIL, "shard": EVIL}
-FATE = Fate(EVIL, EVIL, "train", EVIL, collect=PART, pack={"split": "train", "tokens": 3, "rows": None, "again": [], "file": EVIL})
+FATE = Fate(
+    EVIL,
+    EVIL,
+    "train",
+    EVIL,
+    collect=PART,
+    pack={"split": "train", "tokens": 3, "rows": None, "again": [], "file": EVIL},
+)
 HOLDINGS = RevisionHoldings(Revision("abc1234", "2026-11-25", EVIL, (EVIL,), "", True), {"train": 1})
 RESULTS: dict[str, Any] = {
     "privllm.manage.plan.make_plan": Plan([PlannedStage(EVIL, RUNS, [Cause("documents", EVIL, {"names": [EVIL]})], 1.0, 2.0)], [EVIL]),
@@ -62,7 +69,9 @@ def test_names_are_shown_not_obeyed(words: str) -> None:
 
 def test_a_name_is_no_line_of_its_own() -> None:
     assert RUNNER.invoke(app, ["models"]).output.count("\n") == 2
-    assert RUNNER.invoke(app, ["trace", "x"]).output.count("\n") == 2 + len([FATE, FATE]) + 1 + 2  # one for revisions, one for the revision
+    assert (
+        RUNNER.invoke(app, ["trace", "x"]).output.count("\n") == 2 + len([FATE, FATE]) + 1 + 2
+    )  # one for revisions, one for the revision
 
 
 @pytest.mark.parametrize("words", ["plan --json", "trace x --json", "compare a b --json", "models --json"])
@@ -75,7 +84,13 @@ def test_programs_read_the_very_name(words: str) -> None:
 def strings_of(value: Any) -> set[str]:
     if isinstance(value, dict):
         return set(value) | strings_of(list(value.values()))
-    return {value} if isinstance(value, str) else set().union(*map(strings_of, value)) if isinstance(value, list) else set()
+    return (
+        {value}
+        if isinstance(value, str)
+        else set().union(*map(strings_of, value))
+        if isinstance(value, list)
+        else set()
+    )
 
 
 def says(*given: Any) -> None:
@@ -84,7 +99,8 @@ def says(*given: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "function"), [("forget x --yes", "privllm.manage.forget.forget"), ("promote", "privllm.manage.promote.promote")]
+    ("words", "function"),
+    [("forget x --yes", "privllm.manage.forget.forget"), ("promote", "privllm.manage.promote.promote")],
 )
 def test_what_is_said_underway_and_errors(words: str, function: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(function, says)
@@ -142,7 +158,9 @@ def test_people_and_models_with_hostile_names() -> None:
 
 @pytest.mark.torch
 def test_answers_of_a_model_are_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("privllm.train.predict_lines.open_tuned", lambda _: type("Tuned", (), {"kind": "classification"}))
+    monkeypatch.setattr(
+        "privllm.train.predict_lines.open_tuned", lambda _: type("Tuned", (), {"kind": "classification"})
+    )
     monkeypatch.setattr("privllm.train.predict_lines.answers", lambda *_: [{"text": EVIL}])
     done = RUNNER.invoke(app, ["predict", "x"], input="")
     assert not obeyed(done.output, lines=1)

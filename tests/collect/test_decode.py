@@ -128,7 +128,9 @@ def test_one_accent_far_into_english() -> None:
     assert decode(text.encode("cp1252")).text == text
 
 
-@pytest.mark.parametrize("data", [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\1\0", bytes(range(256)) * 8, b"\x7fELF\2\1\1" + bytes(64), b"a\0b"])
+@pytest.mark.parametrize(
+    "data", [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\1\0", bytes(range(256)) * 8, b"\x7fELF\2\1\1" + bytes(64), b"a\0b"]
+)
 def test_binary_is_named(data: bytes) -> None:
     with pytest.raises(Unreadable) as caught:
         decode(data)

@@ -57,14 +57,24 @@ def test_pages_are_equal_from_another_home_folder_time_zone_and_hash_seed(here: 
         "LANG": "de_DE.UTF-8",
         "TOKEN": "canary",
     }
-    subprocess.run([sys.executable, "-c", ELSEWHERE, str(there), *TELLTALES], env=foreign, cwd=home, check=True, timeout=60)
+    subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, str(there), *TELLTALES], env=foreign, cwd=home, check=True, timeout=60
+    )
     assert set(pages(here)) == {f"{name}.html" for name in TELLTALES}
     assert pages(here) == pages(there)
 
 
 def test_pages_tell_nothing_of_this_machine(here: Path) -> None:
     text = b"".join(pages(here).values()).decode()
-    private = {sys.prefix, sys.executable, str(Path.home()), str(Path.cwd()), str(Path(os.__file__).parent), "nonexistent", "0x7f"} - {"/"}
+    private = {
+        sys.prefix,
+        sys.executable,
+        str(Path.home()),
+        str(Path.cwd()),
+        str(Path(os.__file__).parent),
+        "nonexistent",
+        "0x7f",
+    } - {"/"}
     assert [word for word in private if word in text] == []
     assert "ConfigParser" in text
 
@@ -114,14 +124,23 @@ def test_modules_are_many_public_and_harmless() -> None:
     ],
 )
 def test_a_module_that_acts_when_imported_is_refused(tmp_path: Path, action: str) -> None:
-    guarded = f"import pathlib, pydoc_pages; pydoc_pages.restrict_to(pathlib.Path({str(tmp_path / 'pages')!r}))\n{action}"
+    guarded = (
+        f"import pathlib, pydoc_pages; pydoc_pages.restrict_to(pathlib.Path({str(tmp_path / 'pages')!r}))\n{action}"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", guarded], cwd=tmp_path, env={"PYTHONPATH": str(Path(demo.__file__).parent)}, capture_output=True, timeout=30
+        [sys.executable, "-c", guarded],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(Path(demo.__file__).parent)},
+        capture_output=True,
+        timeout=30,
     )
     assert b"PermissionError" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_default_value_shows_only_what_is_the_same_everywhere() -> None:
-    shown = [repr(pydoc_pages.Default(value)) for value in (1, None, "utf-8", ("=", ":"), "/home/zoe", dict, len, {"a"}, object())]
+    shown = [
+        repr(pydoc_pages.Default(value))
+        for value in (1, None, "utf-8", ("=", ":"), "/home/zoe", dict, len, {"a"}, object())
+    ]
     assert shown == ["1", "None", "'utf-8'", "('=', ':')", "(str)", "dict", "len", "(set)", "(object)"]

@@ -15,7 +15,9 @@ def test_names_that_are_not_utf8_stay_apart(tmp_path: Path) -> None:
     assert [path_of(source, tmp_path) for source in sources] == paths
 
 
-@given(st.binary(min_size=1, max_size=12).filter(lambda name: not {0, ord("/")} & {*name} and name not in (b".", b"..")))
+@given(
+    st.binary(min_size=1, max_size=12).filter(lambda name: not {0, ord("/")} & {*name} and name not in (b".", b".."))
+)
 def test_a_source_says_which_file_it_is(name: bytes) -> None:
     path = Path("folder") / os.fsdecode(name)
     assert path_of(source_of(path, Path("folder")), Path("folder")) == path

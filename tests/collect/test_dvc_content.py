@@ -26,9 +26,37 @@ def of_dvc(root: Path, sources: Path) -> str:
 
 
 FILES = (
-    *("a.txt", "b/c.md", "b.md", "b-c.md", "Ü/naïve \u2028 line.txt", "数.txt", "back\\slash.txt", 'quote".txt', "new\nline.txt"),
-    *("movie.mp4", "none.txt", ".hidden.txt", ".folder/deep/x.txt", ".folder/.y", "inner.dvc", ".gitignore", "lines.jsonl"),
-    *("skip/a.txt", "keep/skip.txt", "x.tmp", "keep/x.tmp", "keep/important.tmp", "deep/only here/z.txt", "__pycache__/m.pyc", "m.pyc"),
+    *(
+        "a.txt",
+        "b/c.md",
+        "b.md",
+        "b-c.md",
+        "Ü/naïve \u2028 line.txt",
+        "数.txt",
+        "back\\slash.txt",
+        'quote".txt',
+        "new\nline.txt",
+    ),
+    *(
+        "movie.mp4",
+        "none.txt",
+        ".hidden.txt",
+        ".folder/deep/x.txt",
+        ".folder/.y",
+        "inner.dvc",
+        ".gitignore",
+        "lines.jsonl",
+    ),
+    *(
+        "skip/a.txt",
+        "keep/skip.txt",
+        "x.tmp",
+        "keep/x.tmp",
+        "keep/important.tmp",
+        "deep/only here/z.txt",
+        "__pycache__/m.pyc",
+        "m.pyc",
+    ),
     *(".git/config", "own/.dvc/config", "own/o.txt", "b/.git"),
 )
 RULES: list[dict[str, str]] = [

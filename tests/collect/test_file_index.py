@@ -99,7 +99,11 @@ def test_what_is_remembered_is_what_was_equal(before: Rows, now: Rows) -> None:
         md5 = [f"{place:032x}" for place in range(len(before))]
         with patch.object(file_index, "time_ns", lambda: SAFE + TICK_NS):
             save(index, table(before).append_column("md5", pa.array(md5, pa.string())))
-        names = {row: name for row, name in zip(before.items(), md5, strict=True) if all(0 <= at < SAFE for at in row[1][1:3])}
+        names = {
+            row: name
+            for row, name in zip(before.items(), md5, strict=True)
+            if all(0 <= at < SAFE for at in row[1][1:3])
+        }
         assert recall(index, table(now)).to_pylist() == [names.get(row, "") for row in now.items()]
 
 
@@ -107,12 +111,16 @@ def test_what_is_remembered_is_what_was_equal(before: Rows, now: Rows) -> None:
 def test_a_listing_keeps_what_it_is_given(rows: Rows) -> None:
     columns = table(rows).to_pydict()
     assert list(columns) == FILES.names
-    assert list(zip(*columns.values(), strict=True)) == [(name, *(value % 2**64 for value in status)) for name, status in rows.items()]
+    assert list(zip(*columns.values(), strict=True)) == [
+        (name, *(value % 2**64 for value in status)) for name, status in rows.items()
+    ]
 
 
 def test_a_listing_of_very_many() -> None:
     rows = {f"{place:05d}": (place, 1, 2, 3) for place in range(10_000)}
-    assert table(rows).to_pylist() == [{"source": name, **dict(zip(STATUS, status, strict=True))} for name, status in rows.items()]
+    assert table(rows).to_pylist() == [
+        {"source": name, **dict(zip(STATUS, status, strict=True))} for name, status in rows.items()
+    ]
 
 
 def table(rows: Rows) -> pa.Table:

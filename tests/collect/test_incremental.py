@@ -42,7 +42,11 @@ class Corpus:
 
     def files(self, folder: Path | None = None) -> dict[str, bytes]:
         folder = folder or self.out
-        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+        return {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
 
     def clean(self, cfg: CollectConfig = CFG) -> tuple[dict, dict[str, bytes]]:
         """Report and bytes of a build that remembers nothing."""
@@ -73,7 +77,10 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Corpus:
 
 
 def write_lines(path: Path, count: int, changed: int = -1) -> None:
-    path.write_text("".join(json.dumps({"text": f"line {i} {'changed' * (i == changed)}"}) + "\n" for i in range(count)) + "no json\n")
+    path.write_text(
+        "".join(json.dumps({"text": f"line {i} {'changed' * (i == changed)}"}) + "\n" for i in range(count))
+        + "no json\n"
+    )
 
 
 def test_nothing_is_opened_twice(corpus: Corpus) -> None:
@@ -195,7 +202,10 @@ def test_a_file_changed_while_it_is_read_is_not_known(
     corpus.collect()
     assert edits
     written = corpus.files()[SOURCES_AS_READ]
-    assert written not in (untouched, corpus.clean()[1][SOURCES_AS_READ])  # so whatever DVC records, later stages refuse
+    assert written not in (
+        untouched,
+        corpus.clean()[1][SOURCES_AS_READ],
+    )  # so whatever DVC records, later stages refuse
     (note,) = (corpus.cache.folder / "privllm/collect").iterdir()
     memory = SeenFiles.load(note).files.to_pylist()
     assert {row["source"] for row in memory if not row["md5"]} == {"page3.html"}

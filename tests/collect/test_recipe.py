@@ -15,7 +15,10 @@ from privllm.engine import executor as core_shards
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*.parquet"))}
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*.parquet"))
+    }
 
 
 @pytest.fixture
@@ -43,10 +46,19 @@ def test_everything_is_counted_and_adds_up(sources: Path, tmp_path: Path) -> Non
     assert (report["files"], report["ignored"], report["documents"]) == (85, 1, 141)
     assert report["entries"] == report["documents"] + sum(report["quarantined"].values())
     rows = list(iterate_rows(out))
-    assert Counter(row["media_type"] for row in rows) == report["by_media_type"] == {"text/html": 40, "text/markdown": 40, "text/plain": 61}
+    assert (
+        Counter(row["media_type"] for row in rows)
+        == report["by_media_type"]
+        == {"text/html": 40, "text/markdown": 40, "text/plain": 61}
+    )
     assert Counter(row["encoding"] for row in rows) == report["by_encoding"]
     assert sum(len(row["text"]) for row in rows) == report["characters"]
-    assert [row["source"] for row in iterate_rows(out / "quarantine")] == ["blank.jsonl", "fake.txt", "many.jsonl#61", "photo.png"]
+    assert [row["source"] for row in iterate_rows(out / "quarantine")] == [
+        "blank.jsonl",
+        "fake.txt",
+        "many.jsonl#61",
+        "photo.png",
+    ]
     json.dumps(report)
 
 
@@ -76,7 +88,9 @@ def test_bytes_do_not_depend_on_how_the_work_was_cut(
     assert hashes(tmp_path / "again") == hashes(tmp_path / "once")
 
 
-def test_processes_write_what_one_process_writes(sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_write_what_one_process_writes(
+    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cfg = CollectConfig(shard_bits=1)
     for index in range(3):
         (sources / f"big{index}.txt").write_text(f"{index} lines of text\n" * 60_000)
@@ -149,13 +163,17 @@ def test_a_file_over_the_limit_is_quarantined_unread(sources: Path, tmp_path: Pa
     assert report["quarantined"]["too_large"] == 1
 
 
-def test_a_shard_too_big_for_arrow_is_the_users_to_mend(sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shard_too_big_for_arrow_is_the_users_to_mend(
+    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shards, "MAX_SHARD_BYTES", 1000)
     with pytest.raises(UserError, match=r"raise `collect\.shard_bits`"):
         collect(CollectConfig(shard_bits=0), sources, tmp_path / "out")
 
 
-@pytest.mark.parametrize("values", [{"shard_bits": -1}, {"shard_bits": 13}, {"max_megabytes": 0}, {"max_megabytes": 2000}])
+@pytest.mark.parametrize(
+    "values", [{"shard_bits": -1}, {"shard_bits": 13}, {"max_megabytes": 0}, {"max_megabytes": 2000}]
+)
 def test_parameters_out_of_range_are_named(values: dict[str, float]) -> None:
     with pytest.raises(UserError, match=f"collect.{next(iter(values))}"):
         CollectConfig(**values)  # type: ignore[arg-type]

@@ -40,8 +40,12 @@ def test_runs_are_sorted_and_together_hold_everything(tmp_path: Path, monkeypatc
     tables = [read_batch(path, 0) for path in written.written]
     assert [len(table) for table in tables] == [7] * 14 + [2]
     assert all(table["id"].to_pylist() == sorted(table["id"].to_pylist()) for table in tables)
-    assert sorted(name for table in tables for name in table["source"].to_pylist()) == sorted(row.source for row in everyone)
+    assert sorted(name for table in tables for name in table["source"].to_pylist()) == sorted(
+        row.source for row in everyone
+    )
 
 
 def test_a_table_of_no_rows_keeps_its_schema() -> None:
-    assert table_of([], DOCUMENTS) == pa.table({field.name: pa.array([], field.type) for field in DOCUMENTS}, schema=DOCUMENTS)
+    assert table_of([], DOCUMENTS) == pa.table(
+        {field.name: pa.array([], field.type) for field in DOCUMENTS}, schema=DOCUMENTS
+    )

@@ -10,7 +10,18 @@ def test_where_training_may_begin(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "Scratch", "data/base", "data/base/", "data/base/..", "data/base/.hidden", "data/base/a/b", "/models/x", "a/b"]
+    "value",
+    [
+        "",
+        "Scratch",
+        "data/base",
+        "data/base/",
+        "data/base/..",
+        "data/base/.hidden",
+        "data/base/a/b",
+        "/models/x",
+        "a/b",
+    ],
 )
 def test_anywhere_else_names_the_key_and_how_to_bring_it_in(value: str) -> None:
     with pytest.raises(UserError, match=r"`pretrain.causal.start`.*dvc add data/base/<name>"):

@@ -17,7 +17,9 @@ def test_only_the_cores_that_this_process_may_use_count(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(("machine", "cores"), [(8, 8), (None, 1)])
-def test_where_the_system_does_not_say_all_of_them_count(monkeypatch: pytest.MonkeyPatch, machine: int | None, cores: int) -> None:
+def test_where_the_system_does_not_say_all_of_them_count(
+    monkeypatch: pytest.MonkeyPatch, machine: int | None, cores: int
+) -> None:
     """As on macOS."""
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: machine)

@@ -13,10 +13,14 @@ from tests.workshop import ROOT, environment
 
 def without_libraries(module: str) -> subprocess.CompletedProcess[str]:
     """`-S` leaves site-packages out, as an interpreter outside .venv does."""
-    return subprocess.run([sys.executable, "-S", "-m", module], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [sys.executable, "-S", "-m", module], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=60
+    )
 
 
-@pytest.mark.parametrize("module", [*(f"stages.{path.stem}" for path in sorted((ROOT / "stages").glob("[a-z]*.py"))), "privllm.cli.app"])
+@pytest.mark.parametrize(
+    "module", [*(f"stages.{path.stem}" for path in sorted((ROOT / "stages").glob("[a-z]*.py"))), "privllm.cli.app"]
+)
 def test_without_the_environment_every_entry_says_how_to_get_it(module: str) -> None:
     done = without_libraries(module)
     assert done.returncode == 1
@@ -32,7 +36,9 @@ def importing(statement: str):
     return action
 
 
-def test_a_library_that_is_needed_later_is_explained_too(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_that_is_needed_later_is_explained_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("PRIVLLM_DEBUG", raising=False)
     assert call(importing("import no_such_library.part"), "privllm serve") == 1
     assert "privllm serve: the library `no_such_library` is not installed for" in capsys.readouterr().err
@@ -42,7 +48,8 @@ def test_a_library_that_is_needed_later_is_explained_too(capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize(
-    "statement", ["import privllm.core.no_such", "import yaml.no_such", "import json.no_such", "from json import no_such"]
+    "statement",
+    ["import privllm.core.no_such", "import yaml.no_such", "import json.no_such", "from json import no_such"],
 )
 def test_a_misspelt_module_is_our_mistake(statement: str) -> None:
     with pytest.raises(ImportError) as raised:

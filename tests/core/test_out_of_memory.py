@@ -45,7 +45,9 @@ def test_a_real_shortage_is_told_from_other_errors(take) -> None:
 def test_cuda_says_it_by_a_class_of_its_own() -> None:
     import torch
 
-    error = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.50 GiB. GPU 0 has a total capacity of 79.11 GiB of which")
+    error = torch.cuda.OutOfMemoryError(
+        "CUDA out of memory. Tried to allocate 20.50 GiB. GPU 0 has a total capacity of 79.11 GiB of which"
+    )
     assert ran_out(error)
     assert explain_shortage(error).startswith("the GPU's memory ran out (a piece of 22.01 GB was asked for).")
 
@@ -62,7 +64,10 @@ def test_cuda_says_it_by_a_class_of_its_own() -> None:
         (OSError(errno.ENOSPC, "No space left on device"), False),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied (4x8 and 9x3)"), False),
         (RuntimeError("CUDA error: device-side assert triggered"), False),
-        (UserError("a worker process was killed, most likely because memory ran out: CUDA error: out of memory"), False),
+        (
+            UserError("a worker process was killed, most likely because memory ran out: CUDA error: out of memory"),
+            False,
+        ),
         (KeyboardInterrupt(), False),
     ],
 )
@@ -76,7 +81,9 @@ def raise_in(knob: str, error: Exception) -> None:
 
 
 def test_the_paragraph_says_what_to_lower() -> None:
-    with pytest.raises(UserError, match=r"^memory ran out\. What was .* kept\. Lower `x.batch_size`, and run it again\.$"):
+    with pytest.raises(
+        UserError, match=r"^memory ran out\. What was .* kept\. Lower `x.batch_size`, and run it again\.$"
+    ):
         raise_in("x.batch_size", MemoryError())
     with pytest.raises(RuntimeError, match="shapes"):
         raise_in("x.batch_size", RuntimeError("shapes differ"))
@@ -88,7 +95,11 @@ STAGES = {  # what each calls, for which item, and the knobs that its paragraph 
         "causal",
         {"pretrain.causal.batch_size", "pretrain.causal.model", "pretrain.causal.precision", "pack.context"},
     ),
-    "finetune": ("finetune", "gaps", {"finetune.tasks.gaps.batch_size", "finetune.tasks.gaps.lora.rank", "finetune.tasks.gaps.precision"}),
+    "finetune": (
+        "finetune",
+        "gaps",
+        {"finetune.tasks.gaps.batch_size", "finetune.tasks.gaps.lora.rank", "finetune.tasks.gaps.precision"},
+    ),
     "align": ("align", "causal", {"align.batch_size", "align.lora.rank", "pretrain.causal.model"}),
     "evaluate": ("evaluate", "causal", {"evaluate.batch_rows", "pretrain.causal.model"}),
 }
@@ -96,7 +107,9 @@ STAGES = {  # what each calls, for which item, and the knobs that its paragraph 
 
 @pytest.mark.torch
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_that_runs_out_names_knobs_that_there_are(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_that_runs_out_names_knobs_that_there_are(
+    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module = importlib.import_module(f"stages.{stage}")
     function, item, knobs = STAGES[stage]
     # `pretrain` and `finetune` are imported where it is known that there is work for torch.
@@ -115,7 +128,9 @@ def test_a_stage_that_runs_out_names_knobs_that_there_are(stage: str, tmp_path: 
 
 
 @pytest.mark.torch
-def test_a_model_that_does_not_fit_is_explained_where_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_does_not_fit_is_explained_where_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from privllm.serve import terminal_chat
     from privllm.serve.engine import local
     from privllm.serve.engine.local import LocalEngine

@@ -54,7 +54,10 @@ def test_missing_section_means_defaults(tmp_path: Path) -> None:
         ("sample:\n  names: 3\n", ["sample.names", "line 2"]),
         ("sample:\n  learning_rate: -1\n", ["`sample.learning_rate`", "line 2", "above 0"]),
         ("sample:\n  names: []\n  inner:\n    depth: 0\n", ["`sample.inner.depth`", "line 4", "above 0"]),
-        ("sample:\n  own:\n    mine: {depth: 1}\n    other:\n      depth: 0\n", ["`sample.own.other", "line 4", "above 0"]),
+        (
+            "sample:\n  own:\n    mine: {depth: 1}\n    other:\n      depth: 0\n",
+            ["`sample.own.other", "line 4", "above 0"],
+        ),
         ("sample:\n  own:\n    mine: {depth: 9}\n", ["`sample.own`", "line 2", "below 9"]),
         ("sample: 3\n", ["sample", "line 1"]),
         ("sample: {learning_rate: [\n", ["not valid YAML"]),
@@ -72,7 +75,8 @@ def test_wrong_values_are_explained(tmp_path: Path, text: str, parts: list[str])
 
 def test_a_section_over_another(tmp_path: Path) -> None:
     path = params(
-        tmp_path, "sample:\n  all: {learning_rate: 0.5, inner: {depth: 3}}\n  one:\n    learning_rate: 0.7\n    two:\n      dept: 1\n"
+        tmp_path,
+        "sample:\n  all: {learning_rate: 0.5, inner: {depth: 3}}\n  one:\n    learning_rate: 0.7\n    two:\n      dept: 1\n",
     )
     assert read_params("sample.all", Sample, path) == Sample(0.5, inner=Inner(3))
     path.write_text(path.read_text().replace("    two:\n      dept: 1\n", ""))
@@ -122,7 +126,9 @@ def test_a_number_that_is_not_finite_is_refused_with_its_line(tmp_path: Path, va
         load_sections(path)
 
 
-@pytest.mark.parametrize(("seed", "is_usable"), [("-1", False), ("0", True), (str(2**63 - 1), True), (str(2**63), False)])
+@pytest.mark.parametrize(
+    ("seed", "is_usable"), [("-1", False), ("0", True), (str(2**63 - 1), True), (str(2**63), False)]
+)
 def test_a_seed_is_one_that_generators_take(tmp_path: Path, seed: str, is_usable: bool) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(f"a:\n  seed: {seed}\n")

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privllm.core.printable import WORDS, never_fail_to_print, printable, printable_json, say, say_json, without_controls
+from privllm.core.printable import (
+    WORDS,
+    never_fail_to_print,
+    printable,
+    printable_json,
+    say,
+    say_json,
+    without_controls,
+)
 from privllm.engine.stage import explain
 from tests.hostile import ESCAPED, EVIL, obeyed
 from tests.hostile import WORDS as HOSTILE
@@ -63,7 +71,12 @@ def test_nothing_is_left_to_obey_and_a_second_time_changes_nothing(text: str) ->
     assert shown.encode("utf-8").decode("utf-8") == shown
 
 
-@given(st.recursive(st.none() | st.text(st.characters()), lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters()), inner)))
+@given(
+    st.recursive(
+        st.none() | st.text(st.characters()),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters()), inner),
+    )
+)
 def test_json_means_the_same(value: object) -> None:
     text = printable_json(value)
     assert not obeyed(text, lines=0)
@@ -97,7 +110,9 @@ def test_an_error_of_several_lines_is_one_paragraph(capsys: pytest.CaptureFixtur
 
 def test_a_terminal_that_lacks_a_letter_is_no_error() -> None:
     code = "from privllm.core.printable import *; never_fail_to_print(); say('数 é'); print('数\\udce9')"
-    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONIOENCODING": "latin-1"}, cwd=ROOT, capture_output=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONIOENCODING": "latin-1"}, cwd=ROOT, capture_output=True
+    )
     assert (done.returncode, done.stdout) == (0, b"\\u6570 \xe9\n\\u6570\\udce9\n"), done.stderr
 
 
@@ -122,7 +137,9 @@ app()
 @pytest.mark.parametrize("code", [STAGE, COMMAND])
 def test_stages_and_commands_see_to_that(code: str, tmp_path: Path) -> None:
     env = {"PYTHONIOENCODING": "ascii", "PATH": "", "HOME": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-X", "utf8=0", "-c", code, str(tmp_path)], env=env, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8=0", "-c", code, str(tmp_path)], env=env, cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-300:]
     assert r"\u6570" in done.stdout
 

@@ -11,7 +11,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_folder_is_there_in_a_new_repository() -> None:
-    listed = subprocess.run(["git", "ls-files", str(PROMOTED)], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    listed = subprocess.run(
+        ["git", "ls-files", str(PROMOTED)], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
     assert str(MODEL / ".gitignore") in listed
     assert not any(str(MODEL / INCUMBENT) in path for path in listed)
 

@@ -34,7 +34,9 @@ def test_a_report_stays_until_the_next_one_is_whole(tmp_path: Path, monkeypatch:
     assert (tmp_path / "new/a.json").read_text() == before
     monkeypatch.undo()
     write_whole(tmp_path / "new/a.json", "after")
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.json"], "what was left half written is overwritten"
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.json"], (
+        "what was left half written is overwritten"
+    )
     assert (tmp_path / "new/a.json").read_text() == "after"
 
 
@@ -57,4 +59,8 @@ def test_a_report_has_no_empty_list(tmp_path) -> None:
     """DVC warns of one when it looks for what to plot."""
     figures = {"spots": [], "interval": [1, 2], "of": {"warnings": [], "none": {}, "count": 0}, "rows": [{"a": []}]}
     write_report(tmp_path / "r.json", figures)
-    assert json.loads((tmp_path / "r.json").read_text()) == {"interval": [1, 2], "of": {"none": {}, "count": 0}, "rows": [{"a": []}]}
+    assert json.loads((tmp_path / "r.json").read_text()) == {
+        "interval": [1, 2],
+        "of": {"none": {}, "count": 0},
+        "rows": [{"a": []}],
+    }

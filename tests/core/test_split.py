@@ -24,7 +24,8 @@ def test_a_larger_validation_share_never_moves_a_test_document(cluster: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("place", "split"), [(0.0, "test"), (0.2499, "test"), (0.25, "validation"), (0.4999, "validation"), (0.5, "train"), (0.9999, "train")]
+    ("place", "split"),
+    [(0.0, "test"), (0.2499, "test"), (0.25, "validation"), (0.4999, "validation"), (0.5, "train"), (0.9999, "train")],
 )
 def test_shares_end_where_they_say(place: float, split: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("privllm.core.split.unit_interval", lambda *parts: place)

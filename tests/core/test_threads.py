@@ -8,14 +8,20 @@ import pytest
 
 from privllm.core.threads import SLEEP
 
-FIRST = ("stages", "privllm.cli.app", "privllm.engine.executor_ray")  # what a stage, a command and a worker elsewhere import first
+FIRST = (
+    "stages",
+    "privllm.cli.app",
+    "privllm.engine.executor_ray",
+)  # what a stage, a command and a worker elsewhere import first
 
 
 def seen_by(module: str, **chosen: str) -> list[str]:
     """The variables once `module` is imported, and whether what loads OpenMP came along."""
     code = f"import os, sys, {module}; print(*(os.environ.get(name) for name in {list(SLEEP)}), 'torch' in sys.modules)"
     environment = {name: value for name, value in os.environ.items() if name not in SLEEP} | chosen
-    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout.split()
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    ).stdout.split()
 
 
 @pytest.mark.parametrize("module", FIRST)
@@ -24,7 +30,9 @@ def test_it_is_set_before_torch_is_loaded(module: str) -> None:
 
 
 def test_a_stage_has_it_before_numpy_too() -> None:
-    done = subprocess.run([sys.executable, "-c", "import sys, stages; print('numpy' in sys.modules)"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, stages; print('numpy' in sys.modules)"], capture_output=True, text=True
+    )
     assert done.stdout.strip() == "False", done.stderr
 
 

@@ -23,7 +23,9 @@ def reachable(edges: list[tuple[int, int]], start: int) -> set[int]:
 
 
 @given(EDGES, EDGES)
-def test_names_are_the_smallest_that_can_be_reached(first: list[tuple[int, int]], second: list[tuple[int, int]]) -> None:
+def test_names_are_the_smallest_that_can_be_reached(
+    first: list[tuple[int, int]], second: list[tuple[int, int]]
+) -> None:
     clusters = Clusters(20)
     for edges in (first, second):
         pairs = np.array(edges, np.int64).reshape(-1, 2).T

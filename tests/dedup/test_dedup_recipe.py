@@ -27,8 +27,16 @@ BITS = 2
 
 def write_clean(texts: dict[str, str], folder: Path) -> None:
     """The texts as clean's shards, in the order of the dict."""
-    blank: dict[str, str | float] = {"media_type": "text/plain", "digest": "", "language": "en", "language_score": 1.0, "placeholders": 0}
-    rows: list[dict] = [{"id": document_id(source), "source": source, "text": text, **blank} for source, text in texts.items()]
+    blank: dict[str, str | float] = {
+        "media_type": "text/plain",
+        "digest": "",
+        "language": "en",
+        "language_score": 1.0,
+        "placeholders": 0,
+    }
+    rows: list[dict] = [
+        {"id": document_id(source), "source": source, "text": text, **blank} for source, text in texts.items()
+    ]
     for shard in range(1 << BITS):
         mine = [row for row in rows if shard_of(row["id"], BITS) == shard]
         write_table(pa.Table.from_pylist(mine, CLEAN), folder / shard_name(shard))
@@ -107,7 +115,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_texts_without_a_word_are_compared_whole(tmp_path: Path) -> None:
     report, _ = run({"a": "...", "b": "!", "c": " ... "}, tmp_path)
-    assert report == {"documents_in": 3, "kept": 2, "dropped": {"exact": 1, "near": 0}, "clusters_of_many": 1, "largest_cluster": 2}
+    assert report == {
+        "documents_in": 3,
+        "kept": 2,
+        "dropped": {"exact": 1, "near": 0},
+        "clusters_of_many": 1,
+        "largest_cluster": 2,
+    }
 
 
 def test_what_is_written_and_counted(tmp_path: Path) -> None:
@@ -121,18 +135,32 @@ def test_what_is_written_and_counted(tmp_path: Path) -> None:
         "f": "!",
     }
     report, verdicts = run(texts, tmp_path)
-    assert report == {"documents_in": 6, "kept": 4, "dropped": {"exact": 1, "near": 1}, "clusters_of_many": 1, "largest_cluster": 3}
+    assert report == {
+        "documents_in": 6,
+        "kept": 4,
+        "dropped": {"exact": 1, "near": 1},
+        "clusters_of_many": 1,
+        "largest_cluster": 3,
+    }
     assert {source for source, verdict in verdicts.items() if verdict["kept"]} == {"c", "d", "e", "f"}
     assert {verdicts[source]["reason"] for source in "ab"} == {"exact", "near"}
     survivors = read_folder(tmp_path / "dedup")
     assert survivors.schema == DEDUPED
     assert survivors["id"].to_pylist() == sorted(document_id(source) for source in "cdef")
     cluster = dict(zip(survivors["source"].to_pylist(), survivors["cluster"].to_pylist(), strict=True))
-    assert cluster == {"c": min(map(document_id, "abc")), "d": document_id("d"), "e": document_id("e"), "f": document_id("f")}
+    assert cluster == {
+        "c": min(map(document_id, "abc")),
+        "d": document_id("d"),
+        "e": document_id("e"),
+        "f": document_id("f"),
+    }
     table = read_table(tmp_path / "dedup" / "clusters" / "clusters.parquet")
     assert table.schema == CLUSTERS
     assert table["id"].to_pylist() == sorted(map(document_id, "abcdef"))
-    assert sorted(contents(tmp_path / "dedup")) == [*(shard_name(i) for i in range(1 << BITS)), "clusters/clusters.parquet"]
+    assert sorted(contents(tmp_path / "dedup")) == [
+        *(shard_name(i) for i in range(1 << BITS)),
+        "clusters/clusters.parquet",
+    ]
 
 
 def test_identical_pages_become_one(tmp_path: Path) -> None:
@@ -177,7 +205,9 @@ BEFORE = {"same": "one two three four five six", "edited": "seven eight nine ten
 AFTER = {"same": BEFORE["same"], "edited": "seven eight nine ten twelve", "added": "a new one"}
 
 
-def test_an_edited_document_gets_a_new_signature_and_no_other_is_signed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_edited_document_gets_a_new_signature_and_no_other_is_signed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_clean(BEFORE, tmp_path / "before")
     write_clean(AFTER, tmp_path / "after")
     signed: list[str] = []

@@ -18,7 +18,10 @@ def test_everything_else_counts(other: str) -> None:
     assert normalised_digest(other) != normalised_digest("Hello, world")
 
 
-@given(st.text(st.characters(codec="utf-8", max_codepoint=0x2FF)), st.text(st.characters(codec="utf-8", max_codepoint=0x2FF)))
+@given(
+    st.text(st.characters(codec="utf-8", max_codepoint=0x2FF)),
+    st.text(st.characters(codec="utf-8", max_codepoint=0x2FF)),
+)
 def test_as_the_words_of_bytes_split(one: str, other: str) -> None:
     same_words = one.encode().split() == other.encode().split()
     assert (normalised_digest(one) == normalised_digest(other)) == same_words

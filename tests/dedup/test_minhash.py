@@ -49,8 +49,12 @@ def test_signature_ignores_order_and_repeats() -> None:
 @pytest.mark.parametrize("threads", ["1", "3"])
 def test_signatures_do_not_depend_on_the_process(threads: str) -> None:
     environment = {**os.environ, "PYTHONHASHSEED": "5", "RAYON_NUM_THREADS": threads}
-    run = subprocess.run([sys.executable, "-c", PRINT_SIGNATURE], env=environment, capture_output=True, text=True, check=True, timeout=60)
-    here = signatures(np.arange(1, 301, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15), np.array([0, 100, 300], np.uint64))
+    run = subprocess.run(
+        [sys.executable, "-c", PRINT_SIGNATURE], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    here = signatures(
+        np.arange(1, 301, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15), np.array([0, 100, 300], np.uint64)
+    )
     assert run.stdout.strip() == str(here.tolist())
 
 
@@ -63,7 +67,9 @@ def test_bands_catch_what_is_at_the_threshold(threshold: float) -> None:
 def test_pairs_at_the_threshold_share_a_bucket_and_strangers_do_not() -> None:
     found = signatures(*sets_with(0.8, 400, 300))
     met = {
-        pair for left, right in rounds(list(bands(found, rows_per_band(0.8)))) for pair in zip(left.tolist(), right.tolist(), strict=True)
+        pair
+        for left, right in rounds(list(bands(found, rows_per_band(0.8))))
+        for pair in zip(left.tolist(), right.tolist(), strict=True)
     }
     partners = {(2 * i, 2 * i + 1) for i in range(300)}
     assert len(partners & met) >= 0.97 * 300
@@ -79,7 +85,9 @@ def test_a_giant_bucket_stays_linear() -> None:
 @pytest.mark.parametrize("texts", [2, 9, 18])
 def test_small_buckets_compare_all_pairs(texts: int) -> None:
     same = np.ones((texts, PERMUTATIONS), np.uint32)
-    met = {pair for left, right in rounds(list(bands(same, 6))) for pair in zip(left.tolist(), right.tolist(), strict=True)}
+    met = {
+        pair for left, right in rounds(list(bands(same, 6))) for pair in zip(left.tolist(), right.tolist(), strict=True)
+    }
     assert met == {(i, j) for j in range(texts) for i in range(j)}
 
 

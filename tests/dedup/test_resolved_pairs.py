@@ -28,7 +28,11 @@ def test_pairs_are_known_by_their_texts_in_either_order(tmp_path: Path) -> None:
     assert np.isnan(ResolvedPairs(tmp_path / "note", pa.array(["a", "b"])).look_up(pairs((0, 1)))).all()
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=20), st.permutations("abcdef"), st.permutations("abcdef"))
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=20),
+    st.permutations("abcdef"),
+    st.permutations("abcdef"),
+)
 def test_as_a_dictionary_would(asked: list[tuple[int, int]], before: list[str], now: list[str]) -> None:
     """What is learnt of some texts is known of the same texts when they stand in other rows."""
     known = {frozenset((before[a], before[b])): a * b / 25 for a, b in asked}
@@ -39,7 +43,9 @@ def test_as_a_dictionary_would(asked: list[tuple[int, int]], before: list[str], 
         first.save()
         every = [(a, b) for a in range(6) for b in range(6)]
         values = ResolvedPairs(Path(folder, "note"), pa.array(now)).look_up(pairs(*every))
-    assert [None if np.isnan(value) else value for value in values] == [known.get(frozenset((now[a], now[b]))) for a, b in every]
+    assert [None if np.isnan(value) else value for value in values] == [
+        known.get(frozenset((now[a], now[b]))) for a, b in every
+    ]
 
 
 def test_rows_with_equal_texts_are_known_by_the_first(tmp_path: Path) -> None:

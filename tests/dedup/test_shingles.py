@@ -89,7 +89,9 @@ def test_characters_beyond_the_basic_plane_differ() -> None:
 def test_hashes_do_not_depend_on_the_process() -> None:
     code = "from privllm.dedup.shingles import shingles; print(shingles(['The cat sat on the mat.'], 5)[0].tolist())"
     environment = {**os.environ, "PYTHONHASHSEED": "77"}
-    printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=60).stdout
+    printed = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=60
+    ).stdout
     assert printed.strip() == str(shingles(["The cat sat on the mat."], 5)[0].tolist())
 
 

@@ -35,7 +35,9 @@ def die(path: Path) -> None:
 
 def said(address: str, function: object, stage: str = "clean") -> str:
     try:
-        RayExecutor(address, stage)(function, [(path,) for path in sorted(Path("data/collect").glob("*.parquet"))[:3]], "said", 0)  # type: ignore[arg-type]
+        RayExecutor(address, stage)(
+            function, [(path,) for path in sorted(Path("data/collect").glob("*.parquet"))[:3]], "said", 0
+        )  # type: ignore[arg-type]
     except UserError as error:
         return str(error)
     return ""
@@ -73,7 +75,9 @@ def main() -> None:
     os.chdir(sys.argv[1])
     cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
     second = cluster.add_node(**NODE)
-    Path("params.yaml").write_text(Path("params.yaml").read_text().replace("address: ''", f"address: {cluster.address}"))
+    Path("params.yaml").write_text(
+        Path("params.yaml").read_text().replace("address: ''", f"address: {cluster.address}")
+    )
     result: dict[str, object] = {"refuse": said(cluster.address, refuse)}
     cluster_module.RETRIES = 0  # each costs the start of a worker
     result["die"] = said(cluster.address, die)

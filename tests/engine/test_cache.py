@@ -20,7 +20,10 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def configure(path: Path, **values: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("[core]\n    analytics = false\n[cache]\n" + "".join(f"    {name} = {value}\n" for name, value in values.items()))
+    path.write_text(
+        "[core]\n    analytics = false\n[cache]\n"
+        + "".join(f"    {name} = {value}\n" for name, value in values.items())
+    )
 
 
 def test_where_dvc_keeps_it_unless_something_is_said(root: Path) -> None:
@@ -74,7 +77,9 @@ def test_a_configuration_that_cannot_be_read_says_nothing(root: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["hardlink", "reflink"])
 @pytest.mark.parametrize("works", [True, False])
-def test_a_link_that_does_not_work_becomes_a_copy(tmp_path: Path, kind: str, works: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_that_does_not_work_becomes_a_copy(
+    tmp_path: Path, kind: str, works: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a").write_text("text")
     (tmp_path / "b").write_text("in the way")
     tried: list[tuple[Path, Path]] = []

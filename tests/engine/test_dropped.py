@@ -25,7 +25,10 @@ ROWS = [
 
 
 def table(rows: list[tuple[str, str, str]]) -> pa.Table:
-    full = [{"source": source, "digest": "", "bytes": 0, "reason": reason, "detail": detail} for source, reason, detail in rows]
+    full = [
+        {"source": source, "digest": "", "bytes": 0, "reason": reason, "detail": detail}
+        for source, reason, detail in rows
+    ]
     return pa.Table.from_pylist(full, QUARANTINE)
 
 
@@ -51,7 +54,10 @@ def test_each_reason_has_a_line_the_commonest_first(tmp_path: Path, capsys: pyte
     print_dropped("collect", tmp_path / "list", 1200, "files")
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"collect left out 4 of 1,200 files; each of them, and why: {tmp_path / 'list'}"
-    assert [line.split() for line in said[1:]] == [["3", "unsupported", "a/1.pdf,", "b/10.pdf,", "..."], ["1", "binary", "c.txt"]]
+    assert [line.split() for line in said[1:]] == [
+        ["3", "unsupported", "a/1.pdf,", "b/10.pdf,", "..."],
+        ["1", "binary", "c.txt"],
+    ]
 
 
 def test_nothing_left_out_is_nothing_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,7 +96,10 @@ def test_stages_list_and_tell_what_they_left_out(
     said = capsys.readouterr().out
     assert not obeyed(said)
     lines = [" ".join(line.split()) for line in said.split("\n")]
-    assert "collect left out 5 of 7 files, and lines of JSONL; each of them, and why: data/collect/quarantine/quarantine.txt" in lines
+    assert (
+        "collect left out 5 of 7 files, and lines of JSONL; each of them, and why: data/collect/quarantine/quarantine.txt"
+        in lines
+    )
     assert lines[1].startswith(r"4 unsupported evil\x1b[2J")
     assert lines[1].endswith("fax.pdf, ...")
     assert lines[2] == "1 bad_json lines.jsonl#2"
@@ -107,7 +116,9 @@ def test_the_list_says_what_the_table_says(tmp_path: Path) -> None:
     for name in (b"caf\xe9.pdf", b"z.zip", b"empty.md"):
         (tmp_path / "sources" / os.fsdecode(name)).write_bytes(b"")
     collect(CollectConfig(), tmp_path / "sources", tmp_path / "out")
-    rows = [tuple(row[key] for key in ("reason", "source", "detail")) for row in iterate_rows(tmp_path / "out/quarantine")]
+    rows = [
+        tuple(row[key] for key in ("reason", "source", "detail")) for row in iterate_rows(tmp_path / "out/quarantine")
+    ]
     lines = (tmp_path / "out/quarantine/quarantine.txt").read_text("utf-8").splitlines()
     assert lines[1:] == sorted("\t".join(row) for row in rows)
     assert r"caf\xe9.pdf" in lines[2]

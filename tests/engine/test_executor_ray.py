@@ -38,7 +38,9 @@ def test_without_an_address_this_machine_works(tmp_path: Path, monkeypatch: pyte
     assert executor_of("clean") == RayExecutor("head:6379", "clean")
 
 
-@pytest.mark.parametrize("text", ["{adress: 'head:1'}", "{address: head}", "{address: 'ray://head:10001'}", "{address: 'head:'}"])
+@pytest.mark.parametrize(
+    "text", ["{adress: 'head:1'}", "{address: head}", "{address: 'ray://head:10001'}", "{address: 'head:'}"]
+)
 def test_a_wrong_address_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text(f"executor: {text}\n")
@@ -74,7 +76,9 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExpectedWorksp
     shutil.copyfile(ROOT / "requirements.lock", tmp_path / "requirements.lock")
     write_fingerprints(Path(), Path("data/fingerprint"))
     (tmp_path / "beacon").touch()
-    monkeypatch.setattr(executor_ray, "require_hashed_code", lambda root: None)  # privllm itself does not lie in this one
+    monkeypatch.setattr(
+        executor_ray, "require_hashed_code", lambda root: None
+    )  # privllm itself does not lie in this one
     return ExpectedWorkspace(str(tmp_path), "beacon", executor_ray._package(), "one")
 
 
@@ -82,17 +86,27 @@ def test_a_machine_that_sees_the_same_may_work(workspace: ExpectedWorkspace) -> 
     prepare_worker(workspace)
 
 
-def test_a_machine_that_loaded_code_from_elsewhere_is_named(workspace: ExpectedWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor_ray, "require_hashed_code", require_hashed_code)  # as it is: this privllm lies in another folder
+def test_a_machine_that_loaded_code_from_elsewhere_is_named(
+    workspace: ExpectedWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        executor_ray, "require_hashed_code", require_hashed_code
+    )  # as it is: this privllm lies in another folder
     with pytest.raises(UserError, match=f"machine {os.uname().nodename} .*was loaded from"):
         prepare_worker(workspace)
 
 
 @pytest.mark.parametrize(
     ("change", "why"),
-    [({"root": "/nowhere"}, "shared file system"), ({"beacon": "gone"}, "gone"), ({"package": "/other/__init__.py"}, "other privllm")],
+    [
+        ({"root": "/nowhere"}, "shared file system"),
+        ({"beacon": "gone"}, "gone"),
+        ({"package": "/other/__init__.py"}, "other privllm"),
+    ],
 )
-def test_a_machine_that_sees_something_else_is_named(workspace: ExpectedWorkspace, change: dict[str, str], why: str) -> None:
+def test_a_machine_that_sees_something_else_is_named(
+    workspace: ExpectedWorkspace, change: dict[str, str], why: str
+) -> None:
     with pytest.raises(UserError, match=f"machine {os.uname().nodename} .*{why}"):
         prepare_worker(workspace._replace(**change))
 
@@ -129,7 +143,9 @@ def make_repository(root: Path) -> None:
         shutil.copyfile(ROOT / name, root / name)
     params = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
     assert 2 ** params["collect"]["shard_bits"] == SHARDS
-    (root / "params.yaml").write_text("executor: {address: ''}\n" + yaml.safe_dump({k: v for k, v in params.items() if k != "executor"}))
+    (root / "params.yaml").write_text(
+        "executor: {address: ''}\n" + yaml.safe_dump({k: v for k, v in params.items() if k != "executor"})
+    )
     sources = root / "data/sources"
     sources.mkdir(parents=True)
     words = (ROOT / "README.md").read_text("utf-8").split()
@@ -137,11 +153,16 @@ def make_repository(root: Path) -> None:
     with (sources / "manual.jsonl").open("w") as file:
         for i in range(DOCUMENTS):
             # Characters that do not compress, for little work stays here; every fourth document has none and is kept.
-            codes = ["".join(chr(chosen.randrange(0x4E00, 0x9FA5)) for _ in range(8)) for _ in range(130 if i % 4 else 0)]
+            codes = [
+                "".join(chr(chosen.randrange(0x4E00, 0x9FA5)) for _ in range(8)) for _ in range(130 if i % 4 else 0)
+            ]
             text = " ".join(chosen.choices(words, k=100) + codes) + f". Write to no.{i}@example.com."
             file.write(json.dumps({"text": text}) + "\n")
     (root / ".dvc").mkdir()
-    for words in ("fingerprint data/fingerprint reports/fingerprint.json", "collect data/sources data/collect reports/collect.json"):
+    for words in (
+        "fingerprint data/fingerprint reports/fingerprint.json",
+        "collect data/sources data/collect reports/collect.json",
+    ):
         run(root, "-m", *f"stages.{words}".split())
 
 
@@ -159,7 +180,9 @@ def files(root: Path) -> dict[str, bytes]:
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray (`make ray`)")
 @pytest.mark.proof
 @pytest.mark.build
-@pytest.mark.skipif(not works(*NAMESPACE, "true"), reason="needs a network namespace with a loopback interface (`unshare -rn`, `ip`)")
+@pytest.mark.skipif(
+    not works(*NAMESPACE, "true"), reason="needs a network namespace with a loopback interface (`unshare -rn`, `ip`)"
+)
 def test_two_nodes_of_which_one_is_killed_make_the_same_bytes(tmp_path: Path) -> None:
     root = tmp_path / "repository"
     root.mkdir()
@@ -167,7 +190,16 @@ def test_two_nodes_of_which_one_is_killed_make_the_same_bytes(tmp_path: Path) ->
     assert sum(path.stat().st_size for path in (root / "data/collect").glob("*.parquet")) > INLINE_BYTES
     shutil.copytree(root, tmp_path / "local")
     run(tmp_path / "local", "-m", "stages.clean", "data/collect", "data/clean", "reports/clean.json")
-    command = [*NAMESPACE, "timeout", "-k", "1", "600", sys.executable, str(Path(__file__).with_name("cluster_run.py")), str(root)]
+    command = [
+        *NAMESPACE,
+        "timeout",
+        "-k",
+        "1",
+        "600",
+        sys.executable,
+        str(Path(__file__).with_name("cluster_run.py")),
+        str(root),
+    ]
     done = subprocess.run(command, env=environment(PYTHONPATH=str(root)), capture_output=True, text=True, cwd=root)
     assert done.returncode == 0, done.stderr[-3000:]
     said = json.loads(done.stdout.splitlines()[-1])

@@ -90,7 +90,9 @@ def test_what_will_be_written_is_foretold_without_writing(root: Path, monkeypatc
     files = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     parsed: list[Path] = []
     monkeypatch.setattr(analysis_cache, "analyses", {})
-    monkeypatch.setattr("privllm.engine.module_analysis._parse", lambda data, path: parsed.append(path) or ast.parse(data))
+    monkeypatch.setattr(
+        "privllm.engine.module_analysis._parse", lambda data, path: parsed.append(path) or ast.parse(data)
+    )
     foretold = foretell_fingerprints(root)
     assert parsed == [root / "privllm/three/deep.py"]
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == files

@@ -36,7 +36,9 @@ class Repository:
         assert not self.run("python -m stages.fingerprint data/fingerprint reports/fingerprint.json").returncode
 
     def run(self, command: str = START, **more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(command.split(), cwd=self.root, env=environment(**more), capture_output=True, text=True, timeout=120)
+        return subprocess.run(
+            command.split(), cwd=self.root, env=environment(**more), capture_output=True, text=True, timeout=120
+        )
 
     def refuses(self, *words: str, command: str = START, **more: str) -> None:
         done = self.run(command, **more)
@@ -100,7 +102,9 @@ def test_folders_and_files_that_hide_no_library_are_people_s_own(tmp_path: Path)
 
 def test_stale_bytecode_does_not_run(repository: Repository) -> None:
     repository.stale_bytecode("privllm/core/seed.py", "raise SystemExit(7)\n")
-    unguarded = subprocess.run(["python", "-c", "import privllm.core.seed"], cwd=repository.root, env=environment(), capture_output=True)
+    unguarded = subprocess.run(
+        ["python", "-c", "import privllm.core.seed"], cwd=repository.root, env=environment(), capture_output=True
+    )
     assert unguarded.returncode == 7, "Python itself no longer takes it, so this tests nothing"
     assert not repository.run().returncode
 
@@ -122,7 +126,9 @@ def test_a_module_beside_a_package_of_its_name_is_refused(repository: Repository
 def test_a_module_beside_a_package_is_refused_wherever_it_is_looked_for(tmp_path: Path) -> None:
     (tmp_path / "privllm/x").mkdir(parents=True)
     (tmp_path / "privllm/x.py").touch()
-    assert file_of(tmp_path, "privllm.x") == tmp_path / "privllm/x.py"  # Python takes the file before a folder that is no package
+    assert (
+        file_of(tmp_path, "privllm.x") == tmp_path / "privllm/x.py"
+    )  # Python takes the file before a folder that is no package
     (tmp_path / "privllm/x/__init__.py").touch()
     with pytest.raises(UserError, match="two modules"):
         file_of(tmp_path, "privllm.x")

@@ -47,7 +47,13 @@ def test_a_change_is_named(root: Path, change: str) -> None:
         (root / "single.txt").write_text("longer than before")
     else:
         (root / "params.yaml").write_text("a: {x: 2}\n")
-    named = {"edit": "in/one", "add": "in/deep/three", "remove": "A file in in/deep", "replace": "in/one", "single": "single.txt"}
+    named = {
+        "edit": "in/one",
+        "add": "in/deep/three",
+        "remove": "A file in in/deep",
+        "replace": "in/one",
+        "single": "single.txt",
+    }
     with pytest.raises(UserError, match=named.get(change, "params.yaml") + " was changed while this ran"):
         guard.verify()
 

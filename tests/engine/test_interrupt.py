@@ -98,7 +98,9 @@ def test_it_is_raised_at_once_or_at_the_release(interrupts: Interrupts, number: 
     interrupts.release()  # once is enough
 
 
-def test_one_that_a_destructor_swallowed_is_raised_by_the_next_release(interrupts: Interrupts, recwarn, monkeypatch) -> None:
+def test_one_that_a_destructor_swallowed_is_raised_by_the_next_release(
+    interrupts: Interrupts, recwarn, monkeypatch
+) -> None:
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
 
     class Swallowing:

@@ -19,7 +19,14 @@ stages:
 def test_what_no_stage_declares_any_more_goes_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "dvc.yaml").write_text(DVC_YAML)
     (tmp_path / "params.yaml").write_text("families: [a]\n")
-    for path in ("data/many/a/x", "data/many/b/x/y", "reports/many/a.json", "reports/many/b.json", "data/plain/x", "data/many/.gitignore"):
+    for path in (
+        "data/many/a/x",
+        "data/many/b/x/y",
+        "reports/many/a.json",
+        "reports/many/b.json",
+        "data/plain/x",
+        "data/many/.gitignore",
+    ):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("")
     assert remove_leftovers(tmp_path) == ["data/many/b", "reports/many/b.json"]

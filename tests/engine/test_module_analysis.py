@@ -40,7 +40,15 @@ def symbols(folder: Path, text: str) -> dict[str, str]:
 
 
 def test_symbols_are_functions_classes_methods_and_the_rest(tmp_path: Path) -> None:
-    assert set(symbols(tmp_path, SYMBOLS)) == {"<module>", "plain", "later", "Box", "Box.value", "Box.Lid", "Box.Lid.lift"}
+    assert set(symbols(tmp_path, SYMBOLS)) == {
+        "<module>",
+        "plain",
+        "later",
+        "Box",
+        "Box.value",
+        "Box.Lid",
+        "Box.Lid.lift",
+    }
 
 
 @pytest.mark.parametrize(
@@ -53,12 +61,18 @@ def test_symbols_are_functions_classes_methods_and_the_rest(tmp_path: Path) -> N
         ("new): ...", "new): pass", {"Box.value"}),
         ("lift(self): ...", "lift(self): return 1", {"Box.Lid.lift"}),
         ("class Box:", "class Box(dict):", {"Box"}),
-        ("def plain(x): return x\nasync def later(): ...", "async def later(): ...\ndef plain(x): return x", {"<module>"}),
+        (
+            "def plain(x): return x\nasync def later(): ...",
+            "async def later(): ...\ndef plain(x): return x",
+            {"<module>"},
+        ),
         ("LIMIT", "# why\nLIMIT", set()),
         ("def plain(x): return x", 'def plain(x):\n    """Words."""\n    return x', set()),
     ],
 )
-def test_an_edit_changes_its_symbol_and_with_it_the_module(tmp_path: Path, old: str, new: str, changed: set[str]) -> None:
+def test_an_edit_changes_its_symbol_and_with_it_the_module(
+    tmp_path: Path, old: str, new: str, changed: set[str]
+) -> None:
     assert old in SYMBOLS
     before, module = symbols(tmp_path, SYMBOLS), meaning(tmp_path / "m.py")
     after = symbols(tmp_path, SYMBOLS.replace(old, new))
@@ -68,7 +82,9 @@ def test_an_edit_changes_its_symbol_and_with_it_the_module(tmp_path: Path, old: 
 
 def test_relative_imports_are_resolved_and_ours_named_in_full(tmp_path: Path) -> None:
     path = tmp_path / "two.py"
-    path.write_text("from .three.deep import helper\nfrom .. import stages\nimport numpy.linalg as la\nfrom json import loads\n")
+    path.write_text(
+        "from .three.deep import helper\nfrom .. import stages\nimport numpy.linalg as la\nfrom json import loads\n"
+    )
     assert imports_of(path, "privllm.core.two") == {
         "privllm.core.three.deep", "privllm.core.three.deep.helper", "privllm", "privllm.stages", "numpy.linalg", "json",
     }  # fmt: skip

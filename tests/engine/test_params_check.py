@@ -49,7 +49,9 @@ def test_what_was_found_sound_is_not_asked_again(checker: Checker) -> None:
     assert checker.asked == 1
 
 
-@pytest.mark.parametrize("path", ["params.yaml", "dvc.yaml", "privllm/gate.py", "privllm/cli/param_sections.py", str(PARAMS_CHECK_FILE)])
+@pytest.mark.parametrize(
+    "path", ["params.yaml", "dvc.yaml", "privllm/gate.py", "privllm/cli/param_sections.py", str(PARAMS_CHECK_FILE)]
+)
 def test_an_edit_is_looked_at(checker: Checker, path: str) -> None:
     require_sound_params(checker.root)
     (checker.root / path).write_text("b: 2\n# longer\n")

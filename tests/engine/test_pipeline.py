@@ -158,7 +158,10 @@ def as_dvc_says(root: Path) -> dict[str, tuple[object, set[str], set[str]]]:
 
 
 def as_we_say() -> dict[str, tuple[object, set[str], set[str]]]:
-    return {name: (one["cmd"], set(one.get("deps", [])), set(pipeline.outputs_of(one))) for name, one in declared_stages().items()}
+    return {
+        name: (one["cmd"], set(one.get("deps", [])), set(pipeline.outputs_of(one)))
+        for name, one in declared_stages().items()
+    }
 
 
 def test_as_dvc_writes_them_out(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +199,9 @@ def test_our_own_stages_may_be_written_otherwise_too(root: Path) -> None:
         "    cmd: python -m stages.plain in out\n",
         "    cmd:\n      - echo begin\n      - |\n        nice python -m stages.plain \\\n          in out\n",
     )
-    (root / "dvc.yaml").write_text(text.replace('["many.${item.family}"]', '["many.${item.family}", more.yaml: [other]]'))
+    (root / "dvc.yaml").write_text(
+        text.replace('["many.${item.family}"]', '["many.${item.family}", more.yaml: [other]]')
+    )
     assert as_we_say() == as_dvc_says(root)
     assert declared_stage("each", ["data/many/a", "three.json"])[0] == "each@three"
     assert declared_stage("plain", ["in", "out"])[1]["deps"] == ["in"]

@@ -5,7 +5,13 @@ import pytest
 
 from privllm.core.errors import UserError
 from privllm.engine.pipeline import declared_stages
-from privllm.engine.source_guard import require_sources_as_read, saved_too_late, sources_as_read, sources_as_recorded, stages_after
+from privllm.engine.source_guard import (
+    require_sources_as_read,
+    saved_too_late,
+    sources_as_read,
+    sources_as_recorded,
+    stages_after,
+)
 from tests.workshop import ROOT
 
 LOCK = """

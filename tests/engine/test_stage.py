@@ -26,12 +26,24 @@ def raising(error: BaseException):
     ("error", "code", "words"),
     [
         (UserError("data/sources is empty; put files there."), 1, "data/sources is empty"),
-        (OSError(errno.ENOSPC, "No space left on device", "data/clean/0.parquet"), 1, "disk is full (data/clean/0.parquet)"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "data/clean/0.parquet"),
+            1,
+            "disk is full (data/clean/0.parquet)",
+        ),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "x"), 1, "No such file or directory (x)"),
         (MemoryError(), 1, "memory ran out"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), 1, "memory ran out"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."), 1, "memory ran out"),
-        (KeyboardInterrupt("step 7 of 9 is saved"), INTERRUPTED, "clean was interrupted (step 7 of 9 is saved). Nothing is lost"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
+            1,
+            "memory ran out",
+        ),
+        (
+            KeyboardInterrupt("step 7 of 9 is saved"),
+            INTERRUPTED,
+            "clean was interrupted (step 7 of 9 is saved). Nothing is lost",
+        ),
         (KeyboardInterrupt(), INTERRUPTED, "Nothing is lost"),
     ],
 )

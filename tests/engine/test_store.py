@@ -51,7 +51,12 @@ class Bench:
         self.calls.touch()
 
     def map(
-        self, function: object = shout, cfg: Config | None = None, code: str = "1", cache: Cache | None = None, borrow: bool = False
+        self,
+        function: object = shout,
+        cfg: Config | None = None,
+        code: str = "1",
+        cache: Cache | None = None,
+        borrow: bool = False,
     ) -> list[dict]:
         store = Store(cache or self.cache, code, Digests(self.root / "digests.json"))
         shutil.rmtree(self.root / "out", ignore_errors=True)
@@ -182,7 +187,9 @@ def test_an_object_that_is_not_whole_is_not_there_and_is_made_again(bench: Bench
     if harm == "gone":
         stored.unlink()
     elif harm != "unsealed":
-        stored.write_text({"cut": text[:-1], "longer": text + "b", "empty": "", "unsealed and other": text[:-1] + "x"}[harm])
+        stored.write_text(
+            {"cut": text[:-1], "longer": text + "b", "empty": "", "unsealed and other": text[:-1] + "x"}[harm]
+        )
     if harm in ("cut", "longer", "empty"):
         stored.chmod(0o444)
     assert not bench.cache.holds(md5_of(bench.root / "out/b"), len(text))
@@ -222,12 +229,16 @@ def test_what_dies_on_its_way_into_the_cache_is_no_object(tmp_path: Path, monkey
         patched.setattr("privllm.engine.cache.shutil.copyfile", half_of)
         with pytest.raises(DiskFull):
             cache.put(path)
-    assert [file for file in cache.folder.rglob("*") if file.is_file()] == [], "every attempt would fill the disk further"
+    assert [file for file in cache.folder.rglob("*") if file.is_file()] == [], (
+        "every attempt would fill the disk further"
+    )
     assert cache.path(cache.put(path)).read_text() == "four"
 
 
 @pytest.mark.parametrize("before", [None, "before"])
-def test_what_dies_on_its_way_out_of_the_cache_is_no_file(tmp_path: Path, before: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_dies_on_its_way_out_of_the_cache_is_no_file(
+    tmp_path: Path, before: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache, path = Cache(tmp_path / "cache", ("copy",)), tmp_path / "a"
     path.write_text("four")
     name = cache.put(path)
@@ -262,7 +273,9 @@ def test_an_action_whose_writing_dies_is_not_there(bench: Bench, monkeypatch: py
 
 
 @pytest.mark.parametrize("borrow", [False, True])
-def test_an_object_that_goes_between_asking_and_fetching_is_made_again(bench: Bench, borrow: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_object_that_goes_between_asking_and_fetching_is_made_again(
+    bench: Bench, borrow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`privllm gc` may run beside a build."""
     results, files = bench.map(), bench.files()
     bench.ran()
@@ -293,7 +306,10 @@ def test_inputs_that_were_digested_once_are_not_read_again(bench: Bench, monkeyp
 
 
 def test_what_would_be_made_is_known_before(bench: Bench) -> None:
-    store, jobs = Store(bench.cache, "1"), [(Config(), bench.root / "in" / name, Unkeyed(bench.calls)) for name in "abc"]
+    store, jobs = (
+        Store(bench.cache, "1"),
+        [(Config(), bench.root / "in" / name, Unkeyed(bench.calls)) for name in "abc"],
+    )
     assert store.missing(shout, jobs) == [0, 1, 2]
     store.map(shout, jobs, bench.root / "out", "shout")
     assert store.missing(shout, jobs) == []
@@ -383,7 +399,9 @@ def test_a_job_is_shown_its_last_version(bench: Bench) -> None:
 
     def run(text: str, name: str = "a") -> str:
         source.with_name(name).write_text(text)
-        return Store(bench.cache, "1").map(extend, [(source.with_name(name),)], bench.root / "out", "extend", resume=True)[0]
+        return Store(bench.cache, "1").map(
+            extend, [(source.with_name(name),)], bench.root / "out", "extend", resume=True
+        )[0]
 
     assert run("one") == "nothing"
     assert run("two") == "one one nothing"
@@ -418,14 +436,22 @@ def test_what_is_borrowed_is_read_and_not_copied(bench: Bench) -> None:
     (bench.root / "in/b").write_text("new")
     assert bench.map(borrow=True)[::2] == results[::2]
     assert [path.name for path in sorted((bench.root / "out").iterdir()) if path.is_symlink()] == ["a", "c"]
-    assert {name: text for name, text in bench.files().items() if "b" not in name} == {n: t for n, t in files.items() if "b" not in n}
+    assert {name: text for name, text in bench.files().items() if "b" not in name} == {
+        n: t for n, t in files.items() if "b" not in n
+    }
     bench.map()
     assert not any(path.is_symlink() for path in (bench.root / "out").rglob("*"))
 
 
 def test_two_attempts_at_a_job_do_not_meet(bench: Bench) -> None:
     """As when a cluster gives up a machine that still works: only the attempt that was heard of reaches `out`."""
-    task = (shout, bench.cache, "ab12", bench.root / "out/.scratch/0", (Config(), bench.root / "in/a", Unkeyed(bench.calls)))
+    task = (
+        shout,
+        bench.cache,
+        "ab12",
+        bench.root / "out/.scratch/0",
+        (Config(), bench.root / "in/a", Unkeyed(bench.calls)),
+    )
     heard, unheard = perform(*task), perform(*task)
     assert (heard["files"], heard["value"]) == (unheard["files"], unheard["value"])
     move_files(heard, bench.root / "out")

@@ -41,7 +41,11 @@ def text_of(number: int) -> str:
 
 def document(number: int) -> dict:
     source = f"{('manual', 'mail')[number % 2]}/{number}.txt" if number % 5 else f"{number}.html"
-    base = {"id": document_id(source), "source": source, "media_type": "text/html" if source.endswith("html") else "text/plain"}
+    base = {
+        "id": document_id(source),
+        "source": source,
+        "media_type": "text/html" if source.endswith("html") else "text/plain",
+    }
     rest = {"digest": "", "text": text_of(number), "language": "en", "language_score": 1.0, "placeholders": 0}
     return base | rest | {"cluster": base["id"]}
 
@@ -62,14 +66,21 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> EvaluateInputs:
     for shard in range(2**BITS):
         own = [row for row in rows if shard_of(row["id"], BITS) == shard]
         write_table(pa.Table.from_pylist(own, DEDUPED), root / "dedup" / shard_name(shard))
-        write_table(pa.Table.from_pylist([annotation(row) for row in own[::2]], ANNOTATIONS), root / "annotate" / shard_name(shard))
+        write_table(
+            pa.Table.from_pylist([annotation(row) for row in own[::2]], ANNOTATIONS),
+            root / "annotate" / shard_name(shard),
+        )
     split = SplitConfig(validation=0.1, test=0.3)
     write_sample(SampleConfig(), split, root / "dedup", root / "dedup/sample")
     learn_tokenizer(TokenizerConfig(vocabulary=310), root / "dedup/sample", root / "tokenizer")
     pack(PackConfig(CONTEXT), split, root / "dedup", root / "tokenizer", root / "pack")
     for family, cfg in MODELS.items():
-        build(family, cfg, vocabulary_size(root / "tokenizer"), CONTEXT, seed=3).save_pretrained(root / "pretrain" / family)
-    return EvaluateInputs(root / "pretrain/causal", root / "tokenizer", root / "pack" / "test", root / "dedup", root / "annotate")
+        build(family, cfg, vocabulary_size(root / "tokenizer"), CONTEXT, seed=3).save_pretrained(
+            root / "pretrain" / family
+        )
+    return EvaluateInputs(
+        root / "pretrain/causal", root / "tokenizer", root / "pack" / "test", root / "dedup", root / "annotate"
+    )
 
 
 @pytest.fixture(scope="session")

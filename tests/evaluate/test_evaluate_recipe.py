@@ -41,7 +41,9 @@ def test_slices_of_each_kind_add_up(made: tuple[dict, Path]) -> None:
     assert report["slices_compared"] >= 5
 
 
-def test_a_model_that_cannot_read_one_source_is_weak_there_and_pack_understands_it(inputs: EvaluateInputs, tmp_path: Path) -> None:
+def test_a_model_that_cannot_read_one_source_is_weak_there_and_pack_understands_it(
+    inputs: EvaluateInputs, tmp_path: Path
+) -> None:
     """Every document of `mail` is made to cost twice as much."""
     encoder = Encoder.open(inputs.tokenizer)
     sizes = token_bytes(encoder.reference.get_vocab())
@@ -99,7 +101,9 @@ def test_report_and_samples_are_json(made: tuple[dict, Path], tmp_path: Path) ->
 
 
 def test_bounded_by_rows(made: tuple[dict, Path], inputs: EvaluateInputs, tmp_path: Path) -> None:
-    report = evaluate(EvaluateConfig(**(SMALL | {"max_rows": 4, "continuations": 0, "bootstrap": 0})), inputs, "causal", tmp_path)
+    report = evaluate(
+        EvaluateConfig(**(SMALL | {"max_rows": 4, "continuations": 0, "bootstrap": 0})), inputs, "causal", tmp_path
+    )
     assert report["rows"] == 4
     assert 0 < report["tokens"] < made[0]["tokens"]
     assert not {"bleu", "interval"} & set(report)
@@ -107,7 +111,9 @@ def test_bounded_by_rows(made: tuple[dict, Path], inputs: EvaluateInputs, tmp_pa
 
 
 @pytest.mark.parametrize("family", ["masked", "seq2seq"])
-def test_the_other_families_have_the_same_figures_but_no_continuations(inputs_of, tmp_path: Path, family: str, made) -> None:
+def test_the_other_families_have_the_same_figures_but_no_continuations(
+    inputs_of, tmp_path: Path, family: str, made
+) -> None:
     report = evaluate(EvaluateConfig(**SMALL), inputs_of(family), family, tmp_path)
     assert set(made[0]) - set(report) == {"continuations", "bleu", "chrf"}
     assert json.loads((tmp_path / "samples.json").read_text("utf-8"))["samples"][0]["truth"]

@@ -43,7 +43,9 @@ def folders(inputs_of: Callable[[str], EvaluateInputs], tmp_path: Path) -> GateI
     (tmp_path / "feedback").mkdir()
     (tmp_path / "feedback/held_out.jsonl").touch()
     folders = tmp_path / "promoted", tmp_path / "align", tmp_path / "evaluate"
-    return GateInputs(*folders, one.rows.parent, one.documents, one.tokenizer, tmp_path / "feedback", tmp_path / "finetune")
+    return GateInputs(
+        *folders, one.rows.parent, one.documents, one.tokenizer, tmp_path / "feedback", tmp_path / "finetune"
+    )
 
 
 def promote(folders: GateInputs, *families: str, noise: float = 0.0) -> Path:
@@ -74,7 +76,9 @@ def test_a_model_is_as_good_as_itself(folders: GateInputs, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("family", ["causal", "masked"])
-def test_another_model_is_scored_as_evaluate_would(folders: GateInputs, inputs_of: Callable, family: str, tmp_path: Path) -> None:
+def test_another_model_is_scored_as_evaluate_would(
+    folders: GateInputs, inputs_of: Callable, family: str, tmp_path: Path
+) -> None:
     incumbent = promote(folders, family, noise=0.1)
     report = gate(SETTINGS, folders, tmp_path / "gate")
     evaluate(EVALUATE, inputs_of(family)._replace(model=incumbent / family), family, tmp_path / "again")
@@ -86,7 +90,9 @@ def test_another_model_is_scored_as_evaluate_would(folders: GateInputs, inputs_o
     assert figure["low"] <= figure["difference"] <= figure["high"]
 
 
-def test_forgetting_is_of_what_the_incumbent_was_judged_on_and_is_still_the_same(folders: GateInputs, tmp_path: Path) -> None:
+def test_forgetting_is_of_what_the_incumbent_was_judged_on_and_is_still_the_same(
+    folders: GateInputs, tmp_path: Path
+) -> None:
     incumbent = promote(folders, "causal", noise=0.1)
     known = read_table(incumbent / JUDGED / "causal.parquet")
     rows = known.to_pylist()
@@ -101,7 +107,9 @@ def test_another_tokenizer_and_a_shorter_context_read_the_same_bytes(folders: Ga
     incumbent = promote(folders, "causal")
     write_sample(SampleConfig(), SPLIT, folders.documents, folders.documents / "sample")
     learn_tokenizer(TokenizerConfig(vocabulary=300), folders.documents / "sample", incumbent / "tokenizer")
-    build("causal", MODELS["causal"], vocabulary_size(incumbent / "tokenizer"), CONTEXT // 2, 4).save_pretrained(incumbent / "causal")
+    build("causal", MODELS["causal"], vocabulary_size(incumbent / "tokenizer"), CONTEXT // 2, 4).save_pretrained(
+        incumbent / "causal"
+    )
     report = gate(SETTINGS, folders, tmp_path / "gate")
     ours, theirs = read_table(folders.scores / "causal/documents.parquet"), read_table(tmp_path / "gate/causal.parquet")
     assert theirs["id"].to_pylist() == ours["id"].to_pylist()
@@ -113,19 +121,32 @@ def test_another_tokenizer_and_a_shorter_context_read_the_same_bytes(folders: Ga
 def vote(number: int, chosen: str, rejected: str) -> str:
     prompt = [{"role": "user", "content": f"page {number}"}]
     sides = {"left": rejected, "right": chosen, "choice": "right"}
-    return json.dumps({"id": str(number), "kind": "vote", "prompt": prompt, "weight": 1.0, "correction": "", **sides}) + "\n"
+    return (
+        json.dumps({"id": str(number), "kind": "vote", "prompt": prompt, "weight": 1.0, "correction": "", **sides})
+        + "\n"
+    )
 
 
 def test_preferences_are_what_the_model_finds_likelier(folders: GateInputs, tmp_path: Path) -> None:
     """Each pair by hand, one forward pass a reply: the chosen one has the higher mean log-probability, or not."""
     promote(folders, "causal", noise=0.3)
-    replies = [("keeps every row", "reads less"), ("so", "the naïve store"), ("less", "page"), ("own", "row"), ("a", "the"), ("of", "in")]
+    replies = [
+        ("keeps every row", "reads less"),
+        ("so", "the naïve store"),
+        ("less", "page"),
+        ("own", "row"),
+        ("a", "the"),
+        ("of", "in"),
+    ]
     lines = [vote(number, *pair) for number, pair in enumerate(replies)]
     (folders.feedback / "held_out.jsonl").write_text("".join(lines) + vote(99, " ", "nothing"), "utf-8")
     figure = gate(SETTINGS, folders, tmp_path / "gate")["figures"]["causal.preferences"]
     assert figure["units"] == len(replies), "an empty reply cannot be judged"
     speech = Speech(folders.tokenizer)
-    for side, folder in (("incumbent", folders.promoted / "incumbent/causal"), ("candidate", folders.models / "causal")):
+    for side, folder in (
+        ("incumbent", folders.promoted / "incumbent/causal"),
+        ("candidate", folders.models / "causal"),
+    ):
         model, right = load("causal", folder), []
         for number, pair in enumerate(replies):
             prompt = speech.prompt([("user", f"page {number}")])
@@ -133,7 +154,13 @@ def test_preferences_are_what_the_model_finds_likelier(folders: GateInputs, tmp_
             for reply in pair:
                 tokens = torch.tensor([[*prompt, *speech.ids(reply), speech.marks.end[0]]])
                 with torch.inference_mode():
-                    found = model(tokens).logits[0].double().log_softmax(-1)[:-1].gather(1, tokens[0, 1:, None])[len(prompt) - 1 :]
+                    found = (
+                        model(tokens)
+                        .logits[0]
+                        .double()
+                        .log_softmax(-1)[:-1]
+                        .gather(1, tokens[0, 1:, None])[len(prompt) - 1 :]
+                    )
                 means.append(float(found.mean()))
             right.append(means[0] > means[1])
         assert figure[side] == pytest.approx(sum(right) / len(right), abs=1e-6)
@@ -142,7 +169,10 @@ def test_preferences_are_what_the_model_finds_likelier(folders: GateInputs, tmp_
 
 def test_tasks_are_compared_where_both_builds_have_them(folders: GateInputs, tmp_path: Path) -> None:
     incumbent = promote(folders, "causal")
-    rows = [{"score": "accuracy", "example": f"e{i}", "group": f"g{i}", "over": float(i % 2), "under": 1.0} for i in range(8)]
+    rows = [
+        {"score": "accuracy", "example": f"e{i}", "group": f"g{i}", "over": float(i % 2), "under": 1.0}
+        for i in range(8)
+    ]
     for task in ("kept", "dropped"):
         write_table(pa.Table.from_pylist(rows, SCORED), incumbent / "tasks" / f"{task}.parquet")
     better = [row | {"over": 1.0} for row in rows]
@@ -159,7 +189,9 @@ def rows_of(path: Path) -> list[dict]:
     return read_table(path).to_pylist()
 
 
-def test_weights_that_differ_in_the_last_bit_are_scored_anew_and_equal_ones_are_not(folders: GateInputs, tmp_path: Path) -> None:
+def test_weights_that_differ_in_the_last_bit_are_scored_anew_and_equal_ones_are_not(
+    folders: GateInputs, tmp_path: Path
+) -> None:
     """Scores of today's build are taken over for the incumbent only where it is the same file by the same tokenizer."""
     incumbent = promote(folders, "causal")
     scores = folders.scores / "causal/documents.parquet"
@@ -168,7 +200,10 @@ def test_weights_that_differ_in_the_last_bit_are_scored_anew_and_equal_ones_are_
     write_table(marked, scores)
     gate(SETTINGS, folders, tmp_path / "same")
     assert {row["nats"] for row in rows_of(tmp_path / "same/causal.parquet")} == {1.0}
-    for path, change in ((incumbent / "tokenizer/tokenizer.json", b"\n"), (incumbent / "causal/model.safetensors", b"")):
+    for path, change in (
+        (incumbent / "tokenizer/tokenizer.json", b"\n"),
+        (incumbent / "causal/model.safetensors", b""),
+    ):
         held = path.read_bytes()
         path.write_bytes(held + change if change else held[:-1] + bytes([held[-1] ^ 1]))
         gate(SETTINGS, folders, tmp_path / "other")
@@ -178,7 +213,9 @@ def test_weights_that_differ_in_the_last_bit_are_scored_anew_and_equal_ones_are_
 
 def test_a_broken_rule_is_in_the_report(folders: GateInputs, tmp_path: Path) -> None:
     promote(folders, "causal")
-    strict = SETTINGS._replace(gate=GateConfig(rules={"bits_per_byte": Rule(max_increase=-0.1), "masked.forgetting": Rule(max_increase=1)}))
+    strict = SETTINGS._replace(
+        gate=GateConfig(rules={"bits_per_byte": Rule(max_increase=-0.1), "masked.forgetting": Rule(max_increase=1)})
+    )
     report = gate(strict, folders, tmp_path / "gate")
     assert not report["passed"]
     assert report["figures"]["causal.bits_per_byte"]["verdict"] == "broken: max_increase -0.1"
@@ -197,7 +234,9 @@ def test_nothing_in_common_is_no_figure(folders: GateInputs, tmp_path: Path) -> 
     incumbent = promote(folders, "causal")
     known = read_table(incumbent / JUDGED / "causal.parquet")
     write_table(known.slice(0, 0), incumbent / JUDGED / "causal.parquet")
-    report = gate(SETTINGS._replace(gate=GateConfig({"forgetting": Rule(max_increase=0.1)})), folders, tmp_path / "gate")
+    report = gate(
+        SETTINGS._replace(gate=GateConfig({"forgetting": Rule(max_increase=0.1)})), folders, tmp_path / "gate"
+    )
     assert set(report["figures"]) == {"causal.bits_per_byte"}
     assert (report["passed"], report["not_measured"]) == (True, ["forgetting"])
 

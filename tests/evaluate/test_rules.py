@@ -44,7 +44,11 @@ def test_an_interval_keeps_a_limit_when_its_worse_end_does(middle: float, half: 
 
 
 def test_a_rule_is_for_its_figure_and_for_those_that_end_with_it() -> None:
-    rules = {"bits_per_byte": Rule(max_increase=0.1), "masked.bits_per_byte": Rule(max_increase=0.2), "preferences": Rule(max_decrease=0)}
+    rules = {
+        "bits_per_byte": Rule(max_increase=0.1),
+        "masked.bits_per_byte": Rule(max_increase=0.2),
+        "preferences": Rule(max_decrease=0),
+    }
     assert list(rules_for("masked.bits_per_byte", rules)) == ["bits_per_byte", "masked.bits_per_byte"]
     assert list(rules_for("causal.bits_per_byte", rules)) == ["bits_per_byte"]
     assert rules_for("causal.forgetting", rules) == {}
@@ -59,7 +63,10 @@ def test_what_is_asked_is_judged_and_the_rest_is_shown() -> None:
     }
     rules = {"bits_per_byte": Rule(max_increase=0.15), "preferences": Rule(max_decrease=-0.2)}
     assert judge(figures, rules, DIFFERENCE) == {"causal.bits_per_byte": [], "causal.preferences": []}
-    assert judge(figures, rules, INTERVAL) == {"causal.bits_per_byte": ["max_increase 0.15"], "causal.preferences": ["max_decrease -0.2"]}
+    assert judge(figures, rules, INTERVAL) == {
+        "causal.bits_per_byte": ["max_increase 0.15"],
+        "causal.preferences": ["max_decrease -0.2"],
+    }
     assert judge(figures, {"forgetting": Rule(max_increase=9)}, INTERVAL) == {"causal.forgetting": ["max_increase 9"]}
     shown = {name: figure.plain() | {"verdict": "kept"} for name, figure in figures.items()}
     lines = table_of(shown)
@@ -87,7 +94,9 @@ def test_names_of_nothing(name: str) -> None:
 def test_a_broken_rule_is_named() -> None:
     cfg = GateConfig(rules={"forgetting": Rule(max_increase=0.1), "preferences": Rule(max_decrease=0)})
     report = report_of(
-        cfg, "privllm@v1.0.0", {"causal.forgetting": Figure(2.0, 2.2, (0.1, 0.3), 9), "causal.bits_per_byte": Figure(2, 2, None, 1)}
+        cfg,
+        "privllm@v1.0.0",
+        {"causal.forgetting": Figure(2.0, 2.2, (0.1, 0.3), 9), "causal.bits_per_byte": Figure(2, 2, None, 1)},
     )
     with pytest.raises(UserError, match=r"worse than privllm@v1\.0\.0"):
         require_pass(report)
@@ -132,7 +141,11 @@ AT_THE_LIMIT = [
 
 @pytest.mark.parametrize(("incumbent", "candidate", "rule", "kept"), AT_THE_LIMIT)
 def test_a_rule_at_its_limit(incumbent: float, candidate: float, rule: dict[str, float], kept: bool) -> None:
-    report = report_of(GateConfig({"bits_per_byte": Rule(**rule)}), "v1", {"causal.bits_per_byte": Figure(incumbent, candidate, None, 9)})
+    report = report_of(
+        GateConfig({"bits_per_byte": Rule(**rule)}),
+        "v1",
+        {"causal.bits_per_byte": Figure(incumbent, candidate, None, 9)},
+    )
     assert report["passed"] is kept
     assert report["figures"]["causal.bits_per_byte"]["verdict"].startswith("kept" if kept else "broken: ")
 
@@ -149,20 +162,28 @@ def test_a_rule_at_its_limit(incumbent: float, candidate: float, rule: dict[str,
     ],
 )
 def test_an_interval_at_its_limit(interval: tuple[float, float] | None, rule: dict[str, float], kept: bool) -> None:
-    report = report_of(GateConfig({"forgetting": Rule(**rule)}, INTERVAL), "v1", {"causal.forgetting": Figure(1.0, 1.0, interval, 9)})
+    report = report_of(
+        GateConfig({"forgetting": Rule(**rule)}, INTERVAL), "v1", {"causal.forgetting": Figure(1.0, 1.0, interval, 9)}
+    )
     assert report["passed"] is kept
 
 
 def test_what_is_no_number_keeps_no_limit() -> None:
     up, down = Rule(max_increase=5), Rule(max_decrease=5)
     assert up.broken(math.nan, math.nan) == up.broken(0, math.inf) == up.broken(0, math.nan) == ["max_increase 5"]
-    assert down.broken(math.nan, math.nan) == down.broken(-math.inf, 0) == down.broken(math.nan, 0) == ["max_decrease 5"]
+    assert (
+        down.broken(math.nan, math.nan) == down.broken(-math.inf, 0) == down.broken(math.nan, 0) == ["max_decrease 5"]
+    )
     assert up.broken(-math.inf, 0) == down.broken(0, math.inf) == []
 
 
-@pytest.mark.parametrize(("incumbent", "candidate"), [(2.0, math.nan), (math.nan, 2.0), (2.0, math.inf), (math.inf, math.inf)])
+@pytest.mark.parametrize(
+    ("incumbent", "candidate"), [(2.0, math.nan), (math.nan, 2.0), (2.0, math.inf), (math.inf, math.inf)]
+)
 @pytest.mark.parametrize("rules", [{}, {"bits_per_byte": Rule(max_increase=9)}])
-def test_a_figure_that_is_no_number_stops_the_gate_by_name(incumbent: float, candidate: float, rules: dict[str, Rule]) -> None:
+def test_a_figure_that_is_no_number_stops_the_gate_by_name(
+    incumbent: float, candidate: float, rules: dict[str, Rule]
+) -> None:
     with pytest.raises(UserError, match=r"`causal\.bits_per_byte` is not a number"):
         report_of(GateConfig(rules), "v1", {"causal.bits_per_byte": Figure(incumbent, candidate, None, 9)})
 
@@ -175,17 +196,29 @@ def test_a_rule_for_which_nothing_was_measured_is_named_and_breaks_nothing() -> 
     }
     report = report_of(GateConfig(rules), "v1", {"causal.bits_per_byte": Figure(1.0, 9.0, None, 9)})
     assert (report["passed"], report["not_measured"]) == (True, list(rules))
-    assert report_of(GateConfig(rules), "v1", {}) == {"incumbent": "v1", "passed": True, "figures": {}, "not_measured": list(rules)}
+    assert report_of(GateConfig(rules), "v1", {}) == {
+        "incumbent": "v1",
+        "passed": True,
+        "figures": {},
+        "not_measured": list(rules),
+    }
     require_pass(report)
 
 
 def test_one_broken_rule_of_many_breaks_the_gate() -> None:
     figures = {"causal.bits_per_byte": Figure(1.0, 1.0, None, 9), "masked.bits_per_byte": Figure(1.0, 2.0, None, 9)}
-    report = report_of(GateConfig({"bits_per_byte": Rule(max_increase=0.5), "causal.bits_per_byte": Rule(max_increase=1)}), "v1", figures)
+    report = report_of(
+        GateConfig({"bits_per_byte": Rule(max_increase=0.5), "causal.bits_per_byte": Rule(max_increase=1)}),
+        "v1",
+        figures,
+    )
     assert [one["verdict"] for one in report["figures"].values()] == ["kept", "broken: max_increase 0.5"]
     assert not report["passed"]
     both = GateConfig({"bits_per_byte": Rule(max_increase=0.5), "masked.bits_per_byte": Rule(max_increase=0.1)})
-    assert report_of(both, "v1", figures)["figures"]["masked.bits_per_byte"]["verdict"] == "broken: max_increase 0.5, max_increase 0.1"
+    assert (
+        report_of(both, "v1", figures)["figures"]["masked.bits_per_byte"]["verdict"]
+        == "broken: max_increase 0.5, max_increase 0.1"
+    )
 
 
 def test_a_name_ends_a_figures_name_only_behind_a_dot() -> None:
@@ -205,7 +238,10 @@ def test_an_interval_needs_a_hundred_draws(draws: int, fits: bool) -> None:
 
 
 def test_the_table_says_what_was_measured(capsys: pytest.CaptureFixture) -> None:
-    figures = {"causal.bits_per_byte": Figure(2.0, 2.1, (0.02, 0.18), 1234), "causal.preferences": Figure(0.5, 0.25, None, 3)}
+    figures = {
+        "causal.bits_per_byte": Figure(2.0, 2.1, (0.02, 0.18), 1234),
+        "causal.preferences": Figure(0.5, 0.25, None, 3),
+    }
     report = report_of(GateConfig({"preferences": Rule(max_decrease=0.1)}), "v1", figures)
     with pytest.raises(UserError, match="worse than v1"):
         require_pass(report)

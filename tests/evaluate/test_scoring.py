@@ -43,7 +43,9 @@ def one_by_one(inputs: EvaluateInputs) -> dict[str, float]:
     return nats
 
 
-def scored(inputs: EvaluateInputs, out: Path, family: str = "causal", batch_rows: int = 8, limit: int = 10**6) -> list[ScoredPiece]:
+def scored(
+    inputs: EvaluateInputs, out: Path, family: str = "causal", batch_rows: int = 8, limit: int = 10**6
+) -> list[ScoredPiece]:
     return list(score(family, inputs.model, choose_rows(shards_in(inputs.rows), limit), batch_rows, out))
 
 
@@ -101,7 +103,9 @@ def test_seq2seq_scores_tokens_of_its_spans_only(inputs_of, tmp_path: Path) -> N
     inputs = inputs_of("seq2seq")
     found, everything = scored(inputs, tmp_path / "a", "seq2seq"), scored(inputs_of("causal"), tmp_path / "b")
     assert 0.1 < sum(len(p.places) for p in found) / sum(len(p.places) for p in everything) < 0.25
-    known = {(p.id, int(place)): int(label) for p in everything for place, label in zip(p.places, p.labels, strict=True)}
+    known = {
+        (p.id, int(place)): int(label) for p in everything for place, label in zip(p.places, p.labels, strict=True)
+    }
     assert all(known[p.id, int(place)] == label for p in found for place, label in zip(p.places, p.labels, strict=True))
 
 
@@ -116,7 +120,9 @@ def test_chosen_rows_are_nested_and_ascending(inputs: EvaluateInputs) -> None:
     assert len(all_of_them) == sum(bool(open_rows(inputs.rows).pieces(i)) for i in range(len(open_rows(inputs.rows))))
 
 
-def test_what_was_scored_is_not_scored_again(inputs: EvaluateInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_scored_is_not_scored_again(
+    inputs: EvaluateInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Store(Cache(tmp_path / "cache"), "code")
     chosen = [ChosenRows(one.shard, one.rows[:2]) for one in choose_rows(shards_in(inputs.rows), 10**6)]
     first = list(score("causal", inputs.model, chosen, 8, tmp_path / "one", store))

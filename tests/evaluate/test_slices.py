@@ -25,7 +25,13 @@ def test_parts_add_up_to_the_whole(tokens: list, data: st.DataObject) -> None:
 def test_figures_of_a_uniform_guess() -> None:
     tally = Tally()
     tally.add(np.array([1, 3]), np.array([math.log(256)] * 2), np.array([True, False]))
-    assert tally.figures() == {"tokens": 2, "loss": 5.545177, "perplexity": 256.0, "bits_per_byte": 4.0, "accuracy": 0.5}
+    assert tally.figures() == {
+        "tokens": 2,
+        "loss": 5.545177,
+        "perplexity": 256.0,
+        "bits_per_byte": 4.0,
+        "accuracy": 0.5,
+    }
 
 
 def test_interval_holds_the_mean_and_narrows_with_more_documents() -> None:
@@ -43,7 +49,9 @@ def test_interval_holds_the_mean_and_narrows_with_more_documents() -> None:
 def test_an_interval_by_listing_all_draws() -> None:
     """Of three documents there are 27 equally likely draws."""
     nats, sizes = np.array([10.0, 20.0, 60.0]), np.array([10, 10, 20])
-    every = [nats[list(draw)].sum() / math.log(2) / sizes[list(draw)].sum() for draw in itertools.product(range(3), repeat=3)]
+    every = [
+        nats[list(draw)].sum() / math.log(2) / sizes[list(draw)].sum() for draw in itertools.product(range(3), repeat=3)
+    ]
     low, high = bootstrap_interval(nats, sizes, 20_000, 0)
     assert (low, high) == pytest.approx(tuple(np.quantile(every, [0.025, 0.975], method="inverted_cdf")), abs=1e-6)
 
@@ -61,7 +69,12 @@ def test_figures_of_nothing_are_refused() -> None:
 def test_what_is_not_a_documents_own_token_is_found_out() -> None:
     sizes = np.array([1, 1, 2, 3])
     document = AnnotatedDocument(
-        "d", "mail/a.txt", "text/plain", np.array([1, 2, 3]), np.array(["NOUN", "VERB", "NOUN"]), np.array(["outside"] * 3)
+        "d",
+        "mail/a.txt",
+        "text/plain",
+        np.array([1, 2, 3]),
+        np.array(["NOUN", "VERB", "NOUN"]),
+        np.array(["outside"] * 3),
     )
     numbers = {"nats": np.array([1.0, 2.0]), "correct": np.array([True, False])}
     right = ScoredPiece("d", np.array([1, 2]), np.array([2, 3]), **numbers)
@@ -79,4 +92,10 @@ def test_what_is_not_a_documents_own_token_is_found_out() -> None:
 
 def test_figures_have_six_digits() -> None:
     found = Tally(tokens=3, bytes=7, nats=1.0, correct=2).figures()
-    assert found == {"tokens": 3, "loss": 0.333333, "perplexity": 1.395612, "bits_per_byte": 0.206099, "accuracy": 0.666667}
+    assert found == {
+        "tokens": 3,
+        "loss": 0.333333,
+        "perplexity": 1.395612,
+        "bits_per_byte": 0.206099,
+        "accuracy": 0.666667,
+    }

@@ -16,7 +16,9 @@ def corpus(seed: int, documents: int, source: float = 0.0, pos: float = 0.0) -> 
     for i in range(documents):
         name, lengths, hardness = SOURCES[i % len(SOURCES)], chance.integers(5, 120, len(POS)), chance.gamma(30, 0.1)
         for tag, tokens in zip(POS, lengths, strict=True):
-            cost = hardness + chance.normal(0, 2 / math.sqrt(tokens)) + source * (name == "mail") + pos * (tag == "NOUN")
+            cost = (
+                hardness + chance.normal(0, 2 / math.sqrt(tokens)) + source * (name == "mail") + pos * (tag == "NOUN")
+            )
             part = Tally(int(tokens), 4 * int(tokens), float(cost * tokens), 0)
             for key in (("all", "all"), ("by_source", name), ("by_pos", tag)):
                 own = cells.setdefault(key, {}).setdefault(f"d{i}", Tally())
@@ -33,7 +35,12 @@ def test_a_planted_weak_source_and_a_planted_weak_word_class_are_named() -> None
     assert mail["interval"][0] < 1.5 / math.log(2) / 4 < mail["interval"][1]
     assert noun["interval"][0] < 0.5 < noun["interval"][1]
     assert 0 < noun["interval"][0] < noun["excess"]
-    assert (mail["documents"], mail["unit"], noun["documents"], noun["unit"]) == (15, "bits per byte", 60, "nats per token")
+    assert (mail["documents"], mail["unit"], noun["documents"], noun["unit"]) == (
+        15,
+        "bits per byte",
+        60,
+        "nats per token",
+    )
 
 
 def test_excess_and_interval_are_those_of_an_obvious_loop() -> None:
@@ -91,7 +98,8 @@ def test_no_draws_no_weak_spots() -> None:
 
 def test_equal_costs_are_no_weak_spot_by_rounding() -> None:
     cells = {
-        key: {name: Tally(one.tokens, one.bytes, one.tokens / 3, 0) for name, one in parts.items()} for key, parts in corpus(4, 40).items()
+        key: {name: Tally(one.tokens, one.bytes, one.tokens / 3, 0) for name, one in parts.items()}
+        for key, parts in corpus(4, 40).items()
     }
     assert weak_spots(cells, 100, 0)[0] == []
 
@@ -102,8 +110,12 @@ def test_what_is_not_annotated_is_neither_a_slice_nor_the_rest() -> None:
     for name in ("unannotated", "SPACE"):
         cells["by_pos", name] = {identifier: Tally(500, 2000, 5000.0, 0) for identifier in cells["all", "all"]}
     assert weak_spots(cells, 200, 0) == before
-    cells["by_entity", "outside"] = {identifier: Tally(50, 200, 100.0 + i, 0) for i, identifier in enumerate(cells["all", "all"])}
-    cells["by_entity", "PERSON"] = {identifier: Tally(5, 20, 40.0 + i % 3, 0) for i, identifier in enumerate(cells["all", "all"])}
+    cells["by_entity", "outside"] = {
+        identifier: Tally(50, 200, 100.0 + i, 0) for i, identifier in enumerate(cells["all", "all"])
+    }
+    cells["by_entity", "PERSON"] = {
+        identifier: Tally(5, 20, 40.0 + i % 3, 0) for i, identifier in enumerate(cells["all", "all"])
+    }
     spots, looked_at = weak_spots(cells, 200, 0)
     assert ("entity", "PERSON") in [(spot["kind"], spot["slice"]) for spot in spots]
     assert looked_at == before[1] + 1
@@ -112,7 +124,9 @@ def test_what_is_not_annotated_is_neither_a_slice_nor_the_rest() -> None:
 def test_the_worst_are_named_first_and_not_too_many() -> None:
     cells = corpus(6, 40)
     for i in range(30):
-        cells["by_pos", f"T{i:02}"] = {name: Tally(10, 40, 10.0 * (1 + i) + j % 3, 0) for j, name in enumerate(cells["all", "all"])}
+        cells["by_pos", f"T{i:02}"] = {
+            name: Tally(10, 40, 10.0 * (1 + i) + j % 3, 0) for j, name in enumerate(cells["all", "all"])
+        }
     spots, _ = weak_spots(cells, 200, 0)
     assert [spot["slice"] for spot in spots] == [f"T{i:02}" for i in range(29, 29 - WORST, -1)]
     assert [spot["ratio"] for spot in spots] == sorted((spot["ratio"] for spot in spots), reverse=True)
@@ -123,7 +137,11 @@ def test_a_slice_and_its_rest_need_six_documents(documents: int, looked_at: int)
     names = [f"d{i}" for i in range(2 * documents)]
     parts = {name: Tally(10, 40, 10.0 + i % 3, 0) for i, name in enumerate(names)}
     inside = {name: parts[name] for name in names[:documents]}
-    cells: Cells = {("all", "all"): parts, ("by_source", "a"): inside, ("by_source", "b"): {n: parts[n] for n in names if n not in inside}}
+    cells: Cells = {
+        ("all", "all"): parts,
+        ("by_source", "a"): inside,
+        ("by_source", "b"): {n: parts[n] for n in names if n not in inside},
+    }
     assert weak_spots(cells, 50, 0)[1] == looked_at
 
 

@@ -2,7 +2,10 @@ from privllm.export.card import model_card
 
 
 def card(**changes: object) -> str:
-    return model_card({"name": "A", "family": "causal", "chat": False, "digests": {"code": "0"}, "params": {}, "reports": {}} | changes)
+    return model_card(
+        {"name": "A", "family": "causal", "chat": False, "digests": {"code": "0"}, "params": {}, "reports": {}}
+        | changes
+    )
 
 
 def test_says_what_is_not_there() -> None:

@@ -25,7 +25,9 @@ def test_stock_transformers_loads_and_generates(export_inputs: ExportInputs, tmp
     tokenizer = AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)
     made = model.generate(**tokenizer("the page", return_tensors="pt"), max_new_tokens=4, do_sample=False)
     assert made.shape[1] <= len(tokenizer("the page")["input_ids"]) + 4
-    chat = tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False, add_generation_prompt=True)
+    chat = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "hi"}], tokenize=False, add_generation_prompt=True
+    )
     assert chat == "<|endoftext|><|user|>hi<|end|><|assistant|>"
     assert report["parameters"] == model.num_parameters()
     assert report["logit_difference"] < 1e-3
@@ -42,7 +44,10 @@ def test_same_bytes_twice_and_nothing_of_this_machine(export_inputs: ExportInput
 
 def test_card_and_provenance_say_what_it_is(export_inputs: ExportInputs, tmp_path: Path) -> None:
     report = export(ExportConfig(name="Handbook | model"), export_inputs, "causal", tmp_path)
-    card, provenance = (tmp_path / "README.md").read_text("utf-8"), json.loads((tmp_path / "provenance.json").read_text("utf-8"))
+    card, provenance = (
+        (tmp_path / "README.md").read_text("utf-8"),
+        json.loads((tmp_path / "provenance.json").read_text("utf-8")),
+    )
     assert card.startswith("---\nlibrary_name: transformers\n")
     assert "| held-out perplexity | 12.5 |" in card
     assert "| `pretrain.model.width` | `32` |" in card
@@ -67,7 +72,9 @@ def test_a_missing_model_is_named(export_inputs: ExportInputs, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("family", ["masked", "seq2seq"])
-def test_every_family_loads_by_its_auto_class_with_equal_logits(export_inputs: ExportInputs, tmp_path: Path, family: str) -> None:
+def test_every_family_loads_by_its_auto_class_with_equal_logits(
+    export_inputs: ExportInputs, tmp_path: Path, family: str
+) -> None:
     inputs = replace(export_inputs, model=export_inputs.model.parent / family)
     assert export(ExportConfig(), inputs, family, tmp_path)["logit_difference"] < 1e-3
     card = (tmp_path / "README.md").read_text("utf-8")
@@ -126,13 +133,17 @@ def upstream(stage: str) -> set[str]:
     while waiting:
         name = waiting.pop()
         found.add(name)
-        makers = {made_by[path] for path in made_by for dep in DECLARED[name]["deps"] if f"{dep}/".startswith(f"{path}/")}
+        makers = {
+            made_by[path] for path in made_by for dep in DECLARED[name]["deps"] if f"{dep}/".startswith(f"{path}/")
+        }
         waiting += makers - found
     return found
 
 
 def test_what_is_upstream_is_found() -> None:
-    assert {"collect", "annotate", "feedback", "start", "guide", "pretrain@causal", "align@causal"} <= upstream("align@causal")
+    assert {"collect", "annotate", "feedback", "start", "guide", "pretrain@causal", "align@causal"} <= upstream(
+        "align@causal"
+    )
     assert not {"evaluate@causal", "gate", "tasks", "pretrain@masked"} & upstream("align@causal")
 
 
@@ -153,7 +164,9 @@ def changed(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_parameter_before_the_weights_is_in_the_card(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_parameter_before_the_weights_is_in_the_card(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     taken: list[ExportInputs] = []
     monkeypatch.setattr(stage, "read_params", lambda section, schema: schema())
@@ -196,7 +209,9 @@ def laid(root: Path, family: str) -> tuple[ExportInputs, list[Path]]:
         path.write_text("before")
     learnt = {"pack": root / "data/pack"} | {name: root / f"data/{name}/{family}" for name in ("guide", "start")}
     codes = tuple(root / "data/fingerprint" / f"{name}.json" for name in stage.DECIDES)
-    inputs = ExportInputs(root / f"data/align/{family}", root / "data/tokenizer", root / "data/dedup", codes, learnt=learnt)
+    inputs = ExportInputs(
+        root / f"data/align/{family}", root / "data/tokenizer", root / "data/dedup", codes, learnt=learnt
+    )
     return inputs, [path for path in files if "tokenizer" not in path.parts or path.name == "tokenizer.json"]
 
 
@@ -212,7 +227,9 @@ def test_every_input_of_the_weights_changes_a_digest(family: str, tmp_path: Path
     assert digests_of(inputs) == first
 
 
-def test_what_people_said_is_digested_where_the_model_learnt_from_it(export_inputs: ExportInputs, tmp_path: Path) -> None:
+def test_what_people_said_is_digested_where_the_model_learnt_from_it(
+    export_inputs: ExportInputs, tmp_path: Path
+) -> None:
     model = tmp_path / "model"
     shutil.copytree(export_inputs.model, model)
     (model / "training.json").write_text(json.dumps({"chat": True, "align": {"feedback": "f" * 32}}))
@@ -229,7 +246,15 @@ def test_the_stage_hands_over_every_folder_that_it_declares(tmp_path: Path, monk
     *paths, out, _ = (Path(word) for word in DECLARED["export@masked"]["cmd"].split()[3:])
     stage.main(*paths, out, tmp_path / "report.json")
     (inputs,) = taken
-    assert inputs.learnt == {"pack": Path("data/pack"), "guide": Path("data/guide/masked"), "start": Path("data/start/masked")}
-    assert (inputs.model, inputs.tokenizer, inputs.documents) == (Path("data/align/masked"), Path("data/tokenizer"), Path("data/dedup"))
+    assert inputs.learnt == {
+        "pack": Path("data/pack"),
+        "guide": Path("data/guide/masked"),
+        "start": Path("data/start/masked"),
+    }
+    assert (inputs.model, inputs.tokenizer, inputs.documents) == (
+        Path("data/align/masked"),
+        Path("data/tokenizer"),
+        Path("data/dedup"),
+    )
     declared = set(DECLARED["export@masked"]["deps"])
     assert {str(path) for path in (*inputs.fingerprints, *inputs.reports.values(), *inputs.learnt.values())} <= declared

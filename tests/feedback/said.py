@@ -15,19 +15,26 @@ DECODING = Decoding(0.8, 0.95, 200, 7)
 A, B = Model("a", "", "aa"), Model("b", "", "bb")
 
 
-def vote(rater: str, prompt: str, choice: Choice, number: int = 0, left: str = "one", right: str = "two", time: int = 0) -> Vote:
+def vote(
+    rater: str, prompt: str, choice: Choice, number: int = 0, left: str = "one", right: str = "two", time: int = 0
+) -> Vote:
     sides = ModelReply(A, left), ModelReply(B, right)
     key = f"{rater}/{prompt}/{number}"
     return Vote(key, rater, f"2026-11-23T10:00:{time:02}Z", (Message("user", prompt),), *sides, DECODING, choice, "")
 
 
-def rating(rater: str, prompt: str, thumb: Thumb = "", correction: str = "", number: int = 0, reply: str = "no", time: int = 0) -> Rating:
+def rating(
+    rater: str, prompt: str, thumb: Thumb = "", correction: str = "", number: int = 0, reply: str = "no", time: int = 0
+) -> Rating:
     key, said = f"{rater}/{prompt}/{number}", (Message("user", prompt),)
     return Rating(key, 1, rater, f"2026-11-23T10:00:{time:02}Z", A, said, reply, DECODING, thumb, correction, "")
 
 
 def through(*records: Rating | Vote) -> list[ScreenedRecord]:
-    found = [screen(ParsedLine(SourceLine(f"f#{i}", f"{i:032x}", 1), record), clean_text, leftovers) for i, record in enumerate(records, 1)]
+    found = [
+        screen(ParsedLine(SourceLine(f"f#{i}", f"{i:032x}", 1), record), clean_text, leftovers)
+        for i, record in enumerate(records, 1)
+    ]
     assert all(isinstance(one, ScreenedRecord) for one in found), found
     return found  # type: ignore[return-value]
 
@@ -36,7 +43,9 @@ def no_check(rows: list[dict[str, Any]], totals: dict[str, Any], limits: Any) ->
     return {}
 
 
-def run(folder: Path, out: Path, cfg: FeedbackConfig | None = None) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+def run(
+    folder: Path, out: Path, cfg: FeedbackConfig | None = None
+) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
     """(report, {name of the file: rows})."""
     report = feedback(cfg or FeedbackConfig(), folder, out, clean_text, leftovers, no_check)
     return report, {path.stem: lines_of(path) for path in sorted(out.glob("*.jsonl"))}

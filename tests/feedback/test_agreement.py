@@ -14,7 +14,9 @@ MISSING = ["123321412...", "1233224125.3", ".3332342251.", "12332441251."]
 
 
 def units_of(rows: list[str]) -> list[dict[str, str]]:
-    return [{str(rater): value for rater, value in enumerate(column) if value != "."} for column in zip(*rows, strict=True)]
+    return [
+        {str(rater): value for rater, value in enumerate(column) if value != "."} for column in zip(*rows, strict=True)
+    ]
 
 
 @pytest.mark.parametrize(("rows", "published"), [(BINARY, 0.095), (NOMINAL, 0.692), (MISSING, 0.743)])
@@ -35,7 +37,9 @@ def test_alpha_is_the_mean_of_the_raters_own(units: list[dict[str, str]]) -> Non
     whole, each = alpha(units), disagreements(units, {}).values()
     if whole is not None:
         chance = sum(one.expected for one in each) / sum(one.shared for one in each)
-        own = sum(one.shared * (1 - one.observed / one.shared / chance) for one in each) / sum(one.shared for one in each)
+        own = sum(one.shared * (1 - one.observed / one.shared / chance) for one in each) / sum(
+            one.shared for one in each
+        )
         assert own == pytest.approx(whole)
 
 
@@ -80,5 +84,8 @@ def test_the_prior_weighs_what_it_is_said_to_be_worth(prior_units: float, expect
 def test_reliability_lies_between_nothing_and_one() -> None:
     opposed = [{"a": "x", "b": "y"}, {"a": "y", "b": "x"}] * 20
     assert reliabilities([opposed], 0.5, 1)["a"] == (40, 0.0)
-    assert reliabilities([[{"a": "x", "b": "x"}] * 5], 0.25, 1)["a"] == (5, 0.25)  # all say the same, so nothing is shown
+    assert reliabilities([[{"a": "x", "b": "x"}] * 5], 0.25, 1)["a"] == (
+        5,
+        0.25,
+    )  # all say the same, so nothing is shown
     assert reliabilities([[{"a": "x"}]], 0.5, 1) == {}

@@ -28,7 +28,25 @@ def test_points() -> None:
 
 def test_whoever_has_the_secret_can_check_the_sides() -> None:
     """Literals: another draw would show the sides of matches that were played."""
-    assert [sides(2, "secret", str(i)) for i in range(8)] == [(1, 0), (0, 1), (1, 0), (1, 0), (0, 1), (0, 1), (0, 1), (1, 0)]
-    assert [sides(3, "secret", str(i)) for i in range(8)] == [(2, 1), (0, 2), (1, 0), (2, 0), (0, 2), (0, 1), (1, 2), (2, 1)]
+    assert [sides(2, "secret", str(i)) for i in range(8)] == [
+        (1, 0),
+        (0, 1),
+        (1, 0),
+        (1, 0),
+        (0, 1),
+        (0, 1),
+        (0, 1),
+        (1, 0),
+    ]
+    assert [sides(3, "secret", str(i)) for i in range(8)] == [
+        (2, 1),
+        (0, 2),
+        (1, 0),
+        (2, 0),
+        (0, 2),
+        (0, 1),
+        (1, 2),
+        (2, 1),
+    ]
     with pytest.raises(AssertionError, match="two models"):
         sides(1, "secret", "0")

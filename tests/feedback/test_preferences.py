@@ -12,7 +12,9 @@ from tests.feedback.said import lines_of, put, rating, run, vote
 
 @pytest.fixture
 def clean(tmp_path: Path) -> Path:
-    said = [vote(who, f"What is {i}?", "left" if i % 3 else "tie", left=f"It is {i}.") for who in "ab" for i in range(30)]
+    said = [
+        vote(who, f"What is {i}?", "left" if i % 3 else "tie", left=f"It is {i}.") for who in "ab" for i in range(30)
+    ]
     said += [rating("a", f"And {i}?", "down", f"Rather {i}." if i % 2 else "") for i in range(30)]
     put(tmp_path / "in/said.jsonl", *said)
     run(tmp_path / "in", tmp_path / "out", FeedbackConfig(held_out=0.4))
@@ -47,7 +49,8 @@ def test_the_opening_is_the_first_question_however_it_is_written(tmp_path: Path)
     from privllm.feedback.preferences import _example
 
     prompts = [
-        [{"role": "user", "content": text}, {"role": "assistant", "content": "x"}] for text in ("What  is it?", "what is it?\n", "No")
+        [{"role": "user", "content": text}, {"role": "assistant", "content": "x"}]
+        for text in ("What  is it?", "what is it?\n", "No")
     ]
     a, b, c = (_example({"id": "1", "prompt": prompt, "weight": 1}, "y").opening for prompt in prompts)
     assert a == b != c
@@ -58,7 +61,9 @@ def test_what_is_not_taught_has_a_reason_and_all_add_up() -> None:
         FeedbackExample(str(i), "o", (("user", "q"),), (text,), weight)
         for i, (text, weight) in enumerate([("a", 1), ("b", 0), ("", 1), ("c", 0.5)])
     ]
-    found = encode_examples(lessons, lambda lesson: lesson.replies[0].upper() or "empty" if not lesson.replies[0] else [lesson.replies[0]])
+    found = encode_examples(
+        lessons, lambda lesson: lesson.replies[0].upper() or "empty" if not lesson.replies[0] else [lesson.replies[0]]
+    )
     assert [(lesson.id, ids) for lesson, ids in found.kept] == [("0", ["a"]), ("3", ["c"])]
     assert found.dropped == {"empty": 1, "weightless": 1}
     assert found.rows == 4
@@ -80,9 +85,13 @@ def test_any_weight_above_nothing_teaches(weight: float, kept: int) -> None:
     assert (len(found.kept), found.dropped) == (kept, {} if kept else {"weightless": 1})
 
 
-@pytest.mark.parametrize(("choice", "replies"), [("left", ("l", "r")), ("right", ("r", "l")), ("tie", None), ("both_bad", None)])
+@pytest.mark.parametrize(
+    ("choice", "replies"), [("left", ("l", "r")), ("right", ("r", "l")), ("tie", None), ("both_bad", None)]
+)
 def test_what_a_held_out_vote_prefers(tmp_path: Path, choice: str, replies: tuple[str, str] | None) -> None:
-    held = read_held_out(written(tmp_path / "a", held_out=[PROMPT | {"kind": "vote", "choice": choice, "left": "l", "right": "r"}]))
+    held = read_held_out(
+        written(tmp_path / "a", held_out=[PROMPT | {"kind": "vote", "choice": choice, "left": "l", "right": "r"}])
+    )
     assert [one.replies for one in held.preferences] == ([replies] if replies else [])
     assert (held.corrections, held.other) == ([], 0 if replies else 1)
 
@@ -90,7 +99,9 @@ def test_what_a_held_out_vote_prefers(tmp_path: Path, choice: str, replies: tupl
 @pytest.mark.parametrize("reply", ["", " \n", "said"])
 def test_a_correction_of_nothing_prefers_nothing(tmp_path: Path, reply: str) -> None:
     rated = {"kind": "rating", "thumb": "down", "reply": reply, "correction": "better"}
-    held = read_held_out(written(tmp_path / "a", held_out=[PROMPT | rated, PROMPT | rated | {"id": "2", "correction": ""}]))
+    held = read_held_out(
+        written(tmp_path / "a", held_out=[PROMPT | rated, PROMPT | rated | {"id": "2", "correction": ""}])
+    )
     learnt = read_training(written(tmp_path / "b", sft=[PROMPT | {"reply": "better", "instead_of": reply}]))
     for side in (held, learnt):
         assert [one.replies for one in side.corrections] == [("better",)]

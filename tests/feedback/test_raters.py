@@ -105,7 +105,8 @@ def flooded(found: list[RefusedLine]) -> list[str]:
 @pytest.mark.parametrize(("said", "over"), [(19, 0), (20, 0), (21, 1), (40, 20)])
 def test_one_person_has_twenty_words_on_one_prompt(said: int, over: int) -> None:
     on_one = through(
-        *(vote("a", "q", "left", i, left=f"reply {i}") for i in range(said)), *(rating("a", "r", "up"), rating("b", "q", "up"))
+        *(vote("a", "q", "left", i, left=f"reply {i}") for i in range(said)),
+        *(rating("a", "r", "up"), rating("b", "q", "up")),
     )
     kept, refused = limit(RaterConfig(), on_one)
     assert flooded(refused) == ["more than 20 of one person on one prompt"] * over
@@ -118,7 +119,10 @@ def test_one_person_has_twenty_words_on_one_prompt(said: int, over: int) -> None
 @pytest.mark.parametrize(("said", "over"), [(1_999, 0), (2_000, 0), (2_001, 1)])
 def test_one_person_has_two_thousand_words_in_all(said: int, over: int) -> None:
     one, other = through(rating("a", "q", "up"), rating("b", "q", "up"))
-    many = [one._replace(key=f"{i:032x}", opening=f"{i:032x}", record=replace(one.record, reply=f"{i}")) for i in range(said)]
+    many = [
+        one._replace(key=f"{i:032x}", opening=f"{i:032x}", record=replace(one.record, reply=f"{i}"))
+        for i in range(said)
+    ]
     kept, refused = limit(RaterConfig(), [*many, other])
     assert flooded(refused) == ["more than 2,000 of one person in all"] * over
     assert len(kept) == said + 1 - over
@@ -127,7 +131,13 @@ def test_one_person_has_two_thousand_words_in_all(said: int, over: int) -> None:
 
 def test_the_defaults_of_caps_and_priors() -> None:
     assert vars(RaterConfig()) == {
-        **{"max_per_rater": 2_000, "max_per_prompt": 20, "prior_agreement": 0.5, "prior_units": 5.0, "named_below": 0.25}
+        **{
+            "max_per_rater": 2_000,
+            "max_per_prompt": 20,
+            "prior_agreement": 0.5,
+            "prior_units": 5.0,
+            "named_below": 0.25,
+        }
     }
 
 
@@ -171,7 +181,12 @@ def test_of_equally_old_words_the_line_decides() -> None:
 @pytest.mark.parametrize(
     ("choice", "left", "right", "value"),
     [
-        *(("left", "a", "b", "first"), ("right", "a", "b", "second"), ("left", "b", "a", "second"), ("right", "b", "a", "first")),
+        *(
+            ("left", "a", "b", "first"),
+            ("right", "a", "b", "second"),
+            ("left", "b", "a", "second"),
+            ("right", "b", "a", "first"),
+        ),
         *(("tie", "a", "b", "tie"), ("both_bad", "b", "a", "both_bad")),
     ],
 )
@@ -183,7 +198,9 @@ def test_what_a_vote_says_of_the_reply_that_sorts_first(choice: str, left: str, 
 def test_a_reply_is_another_thing_after_other_turns_and_a_vote_another_than_a_rating() -> None:
     one, longer, voted = through(
         rating("a", "q", "up"),
-        replace(rating("a", "q", "up"), messages=(Message("user", "q"), Message("assistant", "x"), Message("user", "q"))),
+        replace(
+            rating("a", "q", "up"), messages=(Message("user", "q"), Message("assistant", "x"), Message("user", "q"))
+        ),
         vote("a", "q", "left", left="no", right="no more"),
     )
     assert len({judged_item(one), judged_item(longer), judged_item(voted)}) == 3
@@ -197,7 +214,13 @@ def test_alpha_is_of_votes_and_of_thumbs_each_by_themselves() -> None:
 
 
 def test_who_is_named_agrees_less_than_was_said_and_shares_something() -> None:
-    said = through(vote("a", "q", "left"), vote("b", "q", "right"), vote("a", "r", "left"), vote("b", "r", "left"), vote("c", "s", "left"))
+    said = through(
+        vote("a", "q", "left"),
+        vote("b", "q", "right"),
+        vote("a", "r", "left"),
+        vote("b", "r", "left"),
+        vote("c", "s", "left"),
+    )
     a, c = said[0].rater, said[4].rater
     before = weigh(RaterConfig(), said, said)
     assert (before[a].shared, before[c].shared, before[c].reliability) == (2, 0, 0.5)

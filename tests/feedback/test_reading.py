@@ -42,7 +42,9 @@ def side(**changes: str) -> dict:
         ("x" * 5_000, "too_long", "5,000 bytes"),
     ],
 )
-def test_a_bad_line_is_refused_by_name_and_the_rest_is_read(tmp_path: Path, line: str | bytes, reason: str, detail: str) -> None:
+def test_a_bad_line_is_refused_by_name_and_the_rest_is_read(
+    tmp_path: Path, line: str | bytes, reason: str, detail: str
+) -> None:
     put(tmp_path / "deep/a.jsonl", vote("eva", "hi", "left"), line, " ", rating("eva", "hi", "up"))
     first, bad, last = read_files(tmp_path, 4_000 if reason == "too_long" else 1 << 20)
     assert isinstance(first, ParsedLine)
@@ -70,13 +72,17 @@ def test_what_is_no_jsonl_is_not_feedback_and_a_mark_at_the_start_is(tmp_path: P
     assert [type(found) for found in read_files(tmp_path, 1 << 20)] == [ParsedLine]
 
 
-@pytest.mark.parametrize("changes", [{"id": "x" * 200}, {"rater": "é" * 200}, {"left": side(name="x" * 200, digest="", revision="")}])
+@pytest.mark.parametrize(
+    "changes", [{"id": "x" * 200}, {"rater": "é" * 200}, {"left": side(name="x" * 200, digest="", revision="")}]
+)
 def test_names_may_be_as_long_as_that(tmp_path: Path, changes: dict) -> None:
     put(tmp_path / "a.jsonl", json.dumps({**GOOD, **changes}))
     assert [type(found) for found in read_files(tmp_path, 1 << 20)] == [ParsedLine]
 
 
-@pytest.mark.parametrize(("time", "seconds"), [("1970-01-02", 86_400), ("1970-01-01T01:00:00Z", 3_600), ("1970-01-01T01:00:00+01:00", 0)])
+@pytest.mark.parametrize(
+    ("time", "seconds"), [("1970-01-02", 86_400), ("1970-01-01T01:00:00Z", 3_600), ("1970-01-01T01:00:00+01:00", 0)]
+)
 def test_a_time_without_a_zone_is_utc(time: str, seconds: float, tmp_path: Path) -> None:
     put(tmp_path / "a.jsonl", json.dumps({**RATED, "time": time}))
     [found] = read_files(tmp_path, 1 << 20)

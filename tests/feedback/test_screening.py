@@ -20,7 +20,11 @@ def refusal(record: Rating | Vote) -> str:
 
 
 def test_personal_data_goes_from_every_text() -> None:
-    [one] = through(rating("jane@corp.example", "I am bob@corp.example", "up", "write to bob@corp.example", reply="+44 20 7946 0958"))
+    [one] = through(
+        rating(
+            "jane@corp.example", "I am bob@corp.example", "up", "write to bob@corp.example", reply="+44 20 7946 0958"
+        )
+    )
     assert "corp.example" not in repr(one.record).replace("rater='jane@corp.example'", "").replace(one.record.id, "")
     assert one.placeholders == {"EMAIL": 2, "PHONE": 1}
     assert "jane" not in one.rater + one.key
@@ -93,9 +97,18 @@ def test_a_control_token_has_one_to_forty_characters(characters: int, refused: b
 
 @pytest.mark.parametrize("place", range(6))
 def test_every_text_of_a_record_is_looked_at(place: int) -> None:
-    for bad, reason in (("<|end|>", "control_token"), ("<script>", "active_html"), ("It is +1 (555) 555-5555.", "personal_data")):
+    for bad, reason in (
+        ("<|end|>", "control_token"),
+        ("<script>", "active_html"),
+        ("It is +1 (555) 555-5555.", "personal_data"),
+    ):
         said = [bad if place == i else f"t{i}" for i in range(6)]
-        turns = Message("system", said[0]), Message("user", said[1]), Message("assistant", said[2]), Message("user", "so?")
+        turns = (
+            Message("system", said[0]),
+            Message("user", said[1]),
+            Message("assistant", said[2]),
+            Message("user", "so?"),
+        )
         rated = replace(rating("a", "q", "up", said[3], reply=said[4]), messages=turns, reason=said[5])
         voted = replace(vote("a", "q", "left", left=said[3], right=said[4]), messages=turns, reason=said[5])
         assert refusal(rated) == refusal(voted) == reason
@@ -104,7 +117,11 @@ def test_every_text_of_a_record_is_looked_at(place: int) -> None:
 def test_one_person_has_one_pseudonym_and_each_record_one_key() -> None:
     """Literals: another hash would take people's earlier words for other people's."""
     one, same, voted = through(rating("eva", "q", "up"), rating("eva", "q", "down"), vote("eva", "q", "left"))
-    assert (one.rater, one.key, one.opening) == ("8134871f91c4fc0d", "e798ba752f1cbdf96dcdec93bf2982d6", "14391dba15a9a09d44d7d63ba396a492")
+    assert (one.rater, one.key, one.opening) == (
+        "8134871f91c4fc0d",
+        "e798ba752f1cbdf96dcdec93bf2982d6",
+        "14391dba15a9a09d44d7d63ba396a492",
+    )
     assert (same.rater, same.key) == (one.rater, one.key)
     assert voted.rater == one.rater
     assert voted.key != one.key

@@ -24,15 +24,27 @@ def asked(thing: str, number: int, thumb: str, rater: str = "a", correction: str
 
 
 def test_the_topic_that_is_answered_badly_is_named() -> None:
-    said = [asked(thing, i, "down" if thing == "valve" or i % 5 == 0 else "up") for i in range(20) for thing in ("valve", "pump", "pipe")]
+    said = [
+        asked(thing, i, "down" if thing == "valve" or i % 5 == 0 else "up")
+        for i in range(20)
+        for thing in ("valve", "pump", "pipe")
+    ]
     (spot,) = found(*said)
-    assert (spot["kind"], spot["slice"], spot["conversations"], spot["judgements"], spot["bad"]) == ("feedback", "valve", 20, 20, 1.0)
+    assert (spot["kind"], spot["slice"], spot["conversations"], spot["judgements"], spot["bad"]) == (
+        "feedback",
+        "valve",
+        20,
+        20,
+        1.0,
+    )
     assert spot["excess"] == pytest.approx(0.8)
     assert 0 < spot["interval"][0] < 0.8 < spot["interval"][1]
 
 
 def test_a_correction_is_a_bad_judgement_and_a_vote_is_none() -> None:
-    said = [asked(thing, i, "", correction="So." if thing == "valve" else "") for i in range(20) for thing in ("valve",)]
+    said = [
+        asked(thing, i, "", correction="So." if thing == "valve" else "") for i in range(20) for thing in ("valve",)
+    ]
     said += [asked("pump", i, "up") for i in range(20)]
     votes = [vote("b", f"Which pipe is number {i}?", "both_bad") for i in range(20)]
     assert [spot["slice"] for spot in found(*said, *votes)] == ["valve"]
@@ -43,7 +55,9 @@ def test_no_topic_is_named_where_nothing_is_worse() -> None:
     alarms = 0
     for seed in range(40):
         chance = random.Random(seed)
-        said = [asked(thing, i, chance.choice(["up", "down"])) for i in range(24) for thing in ("valve", "pump", "pipe")]
+        said = [
+            asked(thing, i, chance.choice(["up", "down"])) for i in range(24) for thing in ("valve", "pump", "pipe")
+        ]
         alarms += bool(found(*said))
     assert alarms <= 2
 
@@ -61,14 +75,20 @@ def test_words_that_come_together_are_one_topic_and_placeholders_none() -> None:
 
 
 def test_a_person_who_counts_nothing_says_nothing() -> None:
-    said = through(*[asked("valve", i, "down", "m") for i in range(20)], *[asked("pump", i, "up", "a") for i in range(20)])
+    said = through(
+        *[asked("valve", i, "down", "m") for i in range(20)], *[asked("pump", i, "up", "a") for i in range(20)]
+    )
     weights = {one.rater: Rater(one.rater, 1, 0, 0, 1.0, float(one.record.rater == "a"), ()) for one in said}
     assert weak_topics(said, weights) == []
 
 
 def test_the_interval_is_newcombes() -> None:
     """Newcombe 1998, Statistics in Medicine 17, 873-890, table II, method 10: 56/70 and 48/80, 9/10 and 3/10, 10/10 and 0/10."""
-    for a, m, b, n, low, high in ((56, 70, 48, 80, 0.0524, 0.3339), (9, 10, 3, 10, 0.1705, 0.8090), (10, 10, 0, 10, 0.6075, 1.0)):
+    for a, m, b, n, low, high in (
+        (56, 70, 48, 80, 0.0524, 0.3339),
+        (9, 10, 3, 10, 0.1705, 0.8090),
+        (10, 10, 0, 10, 0.6075, 1.0),
+    ):
         assert difference(a / m, m, b / n, n, 0.05) == pytest.approx((low, high), abs=6e-5)
 
 
@@ -80,7 +100,10 @@ def test_wilson_solves_its_equation() -> None:
 
 
 def test_the_report_has_them_and_nobody_no_topics(tmp_path) -> None:
-    put(tmp_path / "in/a.jsonl", *[asked(thing, i, "down" if thing == "valve" else "up") for i in range(20) for thing in ("valve", "pump")])
+    put(
+        tmp_path / "in/a.jsonl",
+        *[asked(thing, i, "down" if thing == "valve" else "up") for i in range(20) for thing in ("valve", "pump")],
+    )
     report, _ = run(tmp_path / "in", tmp_path / "out", FeedbackConfig())
     assert [spot["slice"] for spot in report["weak_spots"]] == ["valve"]
     (tmp_path / "none").mkdir()
@@ -89,7 +112,9 @@ def test_the_report_has_them_and_nobody_no_topics(tmp_path) -> None:
 
 @pytest.mark.parametrize(("conversations", "named"), [(5, []), (6, ["valve"])])
 def test_a_topic_needs_six_conversations(conversations: int, named: list[str]) -> None:
-    said = [rating("a", f"valve {i}", "down") for i in range(conversations)] + [rating("a", f"pump {i}", "up") for i in range(40)]
+    said = [rating("a", f"valve {i}", "down") for i in range(conversations)] + [
+        rating("a", f"pump {i}", "up") for i in range(40)
+    ]
     assert [spot["slice"] for spot in found(*said)] == named
 
 
@@ -104,7 +129,9 @@ def test_a_word_in_more_than_half_of_all_conversations_is_no_topic() -> None:
 
 
 def test_at_most_ten_topics_are_named_the_worst_first() -> None:
-    said = [rating("a", f"topic{chr(97 + k)} {i}", "down" if i < 24 - k else "up") for k in range(12) for i in range(24)]
+    said = [
+        rating("a", f"topic{chr(97 + k)} {i}", "down" if i < 24 - k else "up") for k in range(12) for i in range(24)
+    ]
     said += [rating("a", f"pump {i}", "up") for i in range(400)]
     spots = found(*said)
     assert [spot["slice"] for spot in spots] == [f"topic{chr(97 + k)}" for k in range(10)]
@@ -131,6 +158,8 @@ def test_only_what_people_asked_is_read() -> None:
 
 
 def test_a_spot_counts_conversations_by_weight_and_judgements_by_number() -> None:
-    said = [asked("valve", i, "down", who) for i in range(10) for who in "ab"] + [asked("pump", i, "up") for i in range(30)]
+    said = [asked("valve", i, "down", who) for i in range(10) for who in "ab"] + [
+        asked("pump", i, "up") for i in range(30)
+    ]
     (spot,) = found(*said)
     assert (spot["conversations"], spot["judgements"], spot["bad"], spot["excess"]) == (10, 20, 1.0, 1.0)

@@ -99,7 +99,9 @@ def test_what_was_built_passes_and_nothing_is_touched(bench: Bench, shards: int)
     after = states(bench.root)
     assert {path: state for path, state in after.items() if not path.startswith(out)} == before
     made = {path.removeprefix(f"{out}/"): state[2] for path, state in after.items() if path.startswith(out)}
-    assert made == {path.removeprefix("built/"): state[2] for path, state in before.items() if path.startswith("built/")}
+    assert made == {
+        path.removeprefix("built/"): state[2] for path, state in before.items() if path.startswith("built/")
+    }
     assert values == bench.build()
 
 
@@ -109,7 +111,11 @@ def test_an_object_with_other_bytes_is_found_and_made_again(bench: Bench, shards
     tamper(bench.cache.path(name))
     found, _ = bench.audit(shards)
     (fault,) = found.faults
-    assert (fault.file, fault.recorded, fault.recomputed) == (str(bench.cache.path(name)), name, md5_of(bench.cache.path(name)))
+    assert (fault.file, fault.recorded, fault.recomputed) == (
+        str(bench.cache.path(name)),
+        name,
+        md5_of(bench.cache.path(name)),
+    )
     assert found.again == max(shards, 1)
     assert md5_of(bench.root / f"audited{shards}-0/c") == name, "what follows is judged by the right bytes"
 
@@ -165,7 +171,9 @@ def test_the_seed_chooses(bench: Bench) -> None:
     bench.accent.write_text("?")  # so that every shard that is made again tells
     chosen = {seed: tuple(fault.file for fault in bench.audit(2, seed)[0].faults) for seed in range(12)}
     assert chosen[3] == tuple(fault.file for fault in bench.audit(2, 3)[0].faults)
-    assert {file for files in chosen.values() for file in files} == {f"shout[{i}]: {name}" for i, name in enumerate(NAMES)}
+    assert {file for files in chosen.values() for file in files} == {
+        f"shout[{i}]: {name}" for i, name in enumerate(NAMES)
+    }
 
 
 LOUD = {
@@ -239,7 +247,9 @@ def test_files_of_the_workspace_are_compared(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("why", ["not recorded", "its input in/b", "reports/loud.json is missing", "is not the code"])
-def test_a_stage_that_cannot_be_judged_is_skipped_in_words(stage: Stage, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_that_cannot_be_judged_is_skipped_in_words(
+    stage: Stage, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(name: str) -> None:
         raise UserError("`stages.loud` is not the code")
 
@@ -270,7 +280,11 @@ def test_an_audit_of_nothing_is_an_error(stage: Stage, monkeypatch: pytest.Monke
 def test_own_stages_between_ours_are_passed_over(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit_module, "uses_store", lambda name: True)
     own = {"cmd": ["cat in/b > mine", "echo done"], "outs": ["mine"]}
-    many = {"matrix": {"x": [1, 2], "y": ["a"]}, "cmd": "python mine.py ${item.x} ${item.y}", "outs": ["mine/${item.x}"]}
+    many = {
+        "matrix": {"x": [1, 2], "y": ["a"]},
+        "cmd": "python mine.py ${item.x} ${item.y}",
+        "outs": ["mine/${item.x}"],
+    }
     (stage.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"before": own, "loud": LOUD, "after": many}}))
     assert [(found.stage, found.skipped) for found in audit(1, 0)] == [("loud", "")]
 
@@ -309,7 +323,13 @@ def test_real_stages(shop: Workshop) -> None:
     before = states(shop.root)
     code, lines = audited("--shards", "64")
     assert code == 0, lines
-    assert [line.split()[0] for line in lines if "the same bytes" in line] == ["collect", "clean", "dedup", "tokenizer", "pack"]
+    assert [line.split()[0] for line in lines if "the same bytes" in line] == [
+        "collect",
+        "clean",
+        "dedup",
+        "tokenizer",
+        "pack",
+    ]
     assert [line.split()[0] for line in lines if "skipped" in line] == [
         *("validate", "annotate", "tasks", "guide"),
         *(f"evaluate@{family}" for family in ("causal", "masked", "seq2seq")),
@@ -334,7 +354,9 @@ def test_real_stages(shop: Workshop) -> None:
         path.write_bytes(status[0])
         path.chmod(status[1])
 
-    action = next(path for path in sorted((cache / "privllm/actions").rglob("*.json")) if '"tokens train"' in path.read_text())
+    action = next(
+        path for path in sorted((cache / "privllm/actions").rglob("*.json")) if '"tokens train"' in path.read_text()
+    )
     kept = action.read_text()
     action.write_text(kept.replace('"tokens train": ', '"tokens train": 1'))
     for shards, words in (("0", "reports/pack.json"), ("64", "pack_shard")):

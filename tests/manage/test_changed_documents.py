@@ -29,7 +29,11 @@ class Corpus:
         (self.sources / "photo.jpg").write_text("no document")
         self.lines("c.jsonl", "three", "four", "five")
         collect(CollectConfig(), self.sources, root / "out", Store(self.cache, digest(CODE)))
-        self.recorded = {path.relative_to(self.sources).as_posix(): self.md5(path) for path in self.sources.rglob("*") if path.is_file()}
+        self.recorded = {
+            path.relative_to(self.sources).as_posix(): self.md5(path)
+            for path in self.sources.rglob("*")
+            if path.is_file()
+        }
         self.last = last_collect(self.cache, CODE, {"shard_bits": 4})
 
     @staticmethod

@@ -47,7 +47,10 @@ def test_what_dvc_cannot_take_is_named_with_a_command(root: Path) -> None:
         (["data/sources/.dvcignore"], "mv -t data data/sources/.dvcignore"),
         (["data/sources/gone", "data/sources/round"], "rm data/sources/gone data/sources/round"),
         (["data/feedback/caf\\udce9.jsonl"], "mv -t ELSEWHERE $'data/feedback/caf\\351.jsonl'"),
-        (["data/sources/deep/it's a pipe", "data/sources/s"], """rm 'data/sources/deep/it'"'"'s a pipe' data/sources/s"""),
+        (
+            ["data/sources/deep/it's a pipe", "data/sources/s"],
+            """rm 'data/sources/deep/it'"'"'s a pipe' data/sources/s""",
+        ),
     ]
 
 

@@ -43,7 +43,9 @@ stages:
 
 def scores(nats: dict[str, float], correct: int = 50, tokens: int = 100, size: int = 400) -> pa.Table:
     """What evaluate's DOCUMENT_SCORES say of documents of equal length."""
-    types = pa.schema([("id", pa.string()), ("nats", pa.float64()), *((name, pa.int64()) for name in ("tokens", "bytes", "correct"))])
+    types = pa.schema(
+        [("id", pa.string()), ("nats", pa.float64()), *((name, pa.int64()) for name in ("tokens", "bytes", "correct"))]
+    )
     same = {"tokens": tokens, "bytes": size, "correct": correct}
     return pa.Table.from_pylist([{"id": name, "nats": value, **same} for name, value in nats.items()], types)
 
@@ -52,7 +54,12 @@ def figures(table: pa.Table) -> dict[str, float]:
     total = {name: sum(table[name].to_pylist()) for name in ("nats", "tokens", "bytes", "correct")}
     loss = total["nats"] / total["tokens"]
     bits = total["nats"] / math.log(2) / total["bytes"]
-    found = {"loss": loss, "perplexity": math.exp(loss), "bits_per_byte": bits, "accuracy": total["correct"] / total["tokens"]}
+    found = {
+        "loss": loss,
+        "perplexity": math.exp(loss),
+        "bits_per_byte": bits,
+        "accuracy": total["correct"] / total["tokens"],
+    }
     return {name: round(value, 6) for name, value in found.items()}
 
 
@@ -75,7 +82,9 @@ class Repository:
 
     def git(self, *arguments: str) -> str:
         who = {f"GIT_{role}_{what}": "test@localhost" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-        return subprocess.run(["git", *arguments], cwd=self.root, check=True, capture_output=True, text=True, env=os.environ | who).stdout
+        return subprocess.run(
+            ["git", *arguments], cwd=self.root, check=True, capture_output=True, text=True, env=os.environ | who
+        ).stdout
 
     def write(self, path: str, text: str) -> None:
         (self.root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -226,7 +235,10 @@ def test_the_workspace_is_what_lies_there_and_a_revision_is_what_git_has(reposit
 
 
 def test_a_grown_corpus_is_compared_on_what_both_scored(repository: Repository) -> None:
-    grown = {name: value - 12 for name, value in some(40, 300).items() if name != "d000"} | {"new1": 900.0, "new2": 950.0}
+    grown = {name: value - 12 for name, value in some(40, 300).items() if name != "d000"} | {
+        "new1": 900.0,
+        "new2": 950.0,
+    }
     repository.model(scores(grown))
     found = compare(repository.root, "v1", "workspace")
     assert found.documents["evaluate/causal"] == (39, 1, 2, 0)
@@ -317,7 +329,11 @@ def test_conditions_speak_of_the_difference(repository: Repository) -> None:
 
 def test_a_metric_that_is_not_there_is_an_error(repository: Repository) -> None:
     found = compare(repository.root, "v1", "v2")
-    hints = {"bits_per_bite": "did you mean `bits_per_byte`", "collect:loss": "has a metric", "reasons.long": "is only in v2"}
+    hints = {
+        "bits_per_bite": "did you mean `bits_per_byte`",
+        "collect:loss": "has a metric",
+        "reasons.long": "is only in v2",
+    }
     for metric, hint in hints.items():
         with pytest.raises(UserError, match=hint):
             broken(found, [parse(f"{metric} > 0")], [])
@@ -335,7 +351,9 @@ def test_a_revision_is_shown_with_its_commit(repository: Repository) -> None:
     assert str(read_revision(repository.root, WORKSPACE)) == WORKSPACE
 
 
-@pytest.mark.parametrize("name", ["-x", "--output=x", "", "no-such", "a\nb", "\0", "HEAD:dvc.yaml", "^HEAD", "HEAD~99", "v1..v2"])
+@pytest.mark.parametrize(
+    "name", ["-x", "--output=x", "", "no-such", "a\nb", "\0", "HEAD:dvc.yaml", "^HEAD", "HEAD~99", "v1..v2"]
+)
 def test_what_is_no_revision_is_refused(repository: Repository, name: str) -> None:
     for pair in ((name, "v1"), ("v1", name)):
         with pytest.raises(UserError, match="git knows no revision"):
@@ -386,7 +404,9 @@ def test_files_that_cannot_be_used(repository: Repository, monkeypatch: pytest.M
         with pytest.raises(UserError, match=r"reports/collect\.json of `workspace` cannot be read"):
             compare(repository.root, "v1", "workspace")
     repository.write("reports/collect.json", '{"documents": NaN, "rows": 1e999, "kept": 3}')
-    assert [row.metric for row in compare(repository.root, "workspace", "workspace").rows if row.file == "collect"] == ["kept"]
+    assert [row.metric for row in compare(repository.root, "workspace", "workspace").rows if row.file == "collect"] == [
+        "kept"
+    ]
     repository.write("dvc.yaml", "stages: {}\n")
     with pytest.raises(UserError, match="no stages"):
         compare(repository.root, "v1", "workspace")

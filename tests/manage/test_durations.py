@@ -44,7 +44,9 @@ def test_a_faster_large_run_gives_no_negative_time() -> None:
 def test_the_log_with_a_torn_line(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     assert read_log(log) == {}
-    lines = [json.dumps({"stage": "pack", "seconds": i, "ended": i, "bytes": 5, "bytes_made": 3}) for i in range(RECENT + 2)]
+    lines = [
+        json.dumps({"stage": "pack", "seconds": i, "ended": i, "bytes": 5, "bytes_made": 3}) for i in range(RECENT + 2)
+    ]
     lines.append('{"stage": "pretrain", "seconds": 0.5, "ended": 1, "skipped": 1}')  # a note, not a training
     log.write_text("\n".join([*lines, '{"stage": "pretrain", "seconds": 60, "ended": 1}', "[1]", '{"stage": "cle']))
     runs = read_log(log)
@@ -55,4 +57,10 @@ def test_the_log_with_a_torn_line(tmp_path: Path) -> None:
 
 
 def test_people_read_times() -> None:
-    assert [about(s) for s in (None, 0.2, 12.3, 240, 9000)] == ["unknown", "under 1 s", "about 12 s", "about 4 min", "about 2.5 h"]
+    assert [about(s) for s in (None, 0.2, 12.3, 240, 9000)] == [
+        "unknown",
+        "under 1 s",
+        "about 12 s",
+        "about 4 min",
+        "about 2.5 h",
+    ]

@@ -19,15 +19,21 @@ class Repository:
     def __init__(self, root: Path) -> None:
         self.root = root
         (root / ".dvc").mkdir(parents=True)
-        (root / ".dvc/config").write_text("[core]\n    analytics = false\n    remote = far\n['remote \"far\"']\n    url = /nowhere\n")
+        (root / ".dvc/config").write_text(
+            "[core]\n    analytics = false\n    remote = far\n['remote \"far\"']\n    url = /nowhere\n"
+        )
         (root / ".dvc/.gitignore").write_text("/tmp\n/cache\n")
-        (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"made": {"cmd": "true", "outs": ["data"]}, "never": {"cmd": "no"}}}))
+        (root / "dvc.yaml").write_text(
+            yaml.safe_dump({"stages": {"made": {"cmd": "true", "outs": ["data"]}, "never": {"cmd": "no"}}})
+        )
         self.git("init", "-q", "-b", "main")
         self.git("config", "user.name", "Test")
         self.git("config", "user.email", "test@localhost")
 
     def git(self, *words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=self.root, env=environment(), capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["git", *words], cwd=self.root, env=environment(), capture_output=True, text=True, check=True
+        )
         return done.stdout.strip()
 
     def write(self, number: int) -> None:
@@ -37,7 +43,9 @@ class Repository:
         path.write_text(json.dumps([{"md5": name(number), "relpath": "file"}]))
         path.chmod(0o444)
         out = {"path": "data", "hash": "md5", "md5": folder, "size": 1, "nfiles": 1}
-        (self.root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": {"made": {"cmd": "true", "outs": [out]}}}))
+        (self.root / "dvc.lock").write_text(
+            yaml.safe_dump({"schema": "2.0", "stages": {"made": {"cmd": "true", "outs": [out]}}})
+        )
 
     def commit(self, number: int) -> str:
         self.write(number)
@@ -76,7 +84,9 @@ def test_every_corner_of_git_counts(repository: Repository) -> None:
     repository.git("checkout", "-q", "main")
     repository.write(7)
     assert files(references([repository.root], revisions=False)) == {7}
-    assert files(references([repository.root], revisions=True)) == {1, 2, 3, 4, 5, 7}, "what no name leads to is lost to git as well"
+    assert files(references([repository.root], revisions=True)) == {1, 2, 3, 4, 5, 7}, (
+        "what no name leads to is lost to git as well"
+    )
 
 
 def test_a_running_experiment_and_another_project_count(repository: Repository, tmp_path: Path) -> None:

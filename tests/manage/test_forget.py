@@ -101,7 +101,9 @@ def nowhere(root: Path, source: str) -> bool:
     return False
 
 
-@pytest.mark.parametrize("source", ["post/birch.txt", "post/old/willow.html", "many.jsonl#2", "data/sources/post/cedar.txt"])
+@pytest.mark.parametrize(
+    "source", ["post/birch.txt", "post/old/willow.html", "many.jsonl#2", "data/sources/post/cedar.txt"]
+)
 def test_what_is_forgotten_was_never_there(root: Path, source: str) -> None:
     known = source.removeprefix("data/sources/")
     before = {fate.source: fate.fate for fate in trace(root, ".").documents}
@@ -115,7 +117,11 @@ def test_what_is_forgotten_was_never_there(root: Path, source: str) -> None:
 
 
 def test_folders_go_and_nothing_else(root: Path) -> None:
-    kept = {path: path.read_bytes() for path in (root / "data/sources").rglob("*.*") if "old" not in path.parts and path.is_file()}
+    kept = {
+        path: path.read_bytes()
+        for path in (root / "data/sources").rglob("*.*")
+        if "old" not in path.parts and path.is_file()
+    }
     forgotten(root, "post/old")
     assert not (root / "data/sources/post/old").exists()
     assert {path: path.read_bytes() for path in (root / "data/sources").rglob("*.*") if path.is_file()} == kept
@@ -159,13 +165,19 @@ BIRCH = document_id("post/birch.txt")
 WITHOUT_FOOTER = letter("birch").removesuffix(FOOTER)
 LEFT = {
     "in a report": ("reports/pack.json", json.dumps({"examples": [{"text": f"x {WITHOUT_FOOTER}"}]})),
-    "escaped in a page": ("reports/report.json", json.dumps(json.dumps({"page": WITHOUT_FOOTER.replace(" ", "&#32;<b>", 20)}))),
+    "escaped in a page": (
+        "reports/report.json",
+        json.dumps(json.dumps({"page": WITHOUT_FOOTER.replace(" ", "&#32;<b>", 20)})),
+    ),
     "in HTML": ("data/report/index.html", f"<table><td>{WITHOUT_FOOTER.replace(' is ', ' <i>is</i> ')}</td></table>"),
     "by name": ("data/report/list.html", "<ul><li>post/birch.txt</li></ul>"),
     "in plain text": ("data/report/notes.txt", f"one\n{WITHOUT_FOOTER}\n"),
     "by name on a line": ("data/report/notes.txt", "one\n  post/birch.txt\ntwo\n"),
     "by name as a key": ("reports/pack.json", json.dumps({"documents": {"post/birch.txt": 3}})),
-    "by its id within a longer string": ("reports/pack.json", json.dumps({"example": f"drawn from {BIRCH}-17 by hash"})),
+    "by its id within a longer string": (
+        "reports/pack.json",
+        json.dumps({"example": f"drawn from {BIRCH}-17 by hash"}),
+    ),
     "by its digest": ("reports/pack.json", json.dumps({"digest": digest(letter("birch").encode())})),
     "in JSON that was cut": ("reports/pack.json", f'{{"text": "{WITHOUT_FOOTER}'),
 }
@@ -188,7 +200,9 @@ def test_a_text_that_was_left_somewhere_is_found(root: Path, monkeypatch: pytest
     assert "of post/birch.txt" in "\n".join(said)
     monkeypatch.setattr(module, "_build", build)
     (root / file).unlink()
-    assert "No trace of them was found." in forgotten(root, "post/birch.txt"), "the note of what to look for is kept until it is gone"
+    assert "No trace of them was found." in forgotten(root, "post/birch.txt"), (
+        "the note of what to look for is kept until it is gone"
+    )
     assert not (root / FORGET_NOTE).exists()
 
 
@@ -234,7 +248,9 @@ def test_rows_are_put_together_as_they_were_cut(root: Path) -> None:
     assert sorted(found) == sorted(texts.values())
     tokens = Encoder.open(root / "data/tokenizer").encode([letter("fir")])[0].tolist()
     cut = pa.record_batch([pa.array([tokens[:5], tokens[4:]], pa.list_(pa.int32()))], names=["input_ids"])
-    assert list(_decode_packed([cut], root / "data/tokenizer/tokenizer.json")) == [letter("fir")], "a shard that begins within a text"
+    assert list(_decode_packed([cut], root / "data/tokenizer/tokenizer.json")) == [letter("fir")], (
+        "a shard that begins within a text"
+    )
 
 
 def test_every_note_is_read_anew(root: Path) -> None:
@@ -255,7 +271,9 @@ def test_words_of_all_that_was_made_of_a_page_are_looked_for(root: Path) -> None
 
     def write(words: str) -> None:
         page.write_text(
-            "<html><body><p>" + " ".join(f"<b class='c{i}'>{word}</b>" for i, word in enumerate(words.split())) + "</p></body></html>"
+            "<html><body><p>"
+            + " ".join(f"<b class='c{i}'>{word}</b>" for i, word in enumerate(words.split()))
+            + "</p></body></html>"
         )
 
     write(text)
@@ -268,7 +286,10 @@ def test_words_of_all_that_was_made_of_a_page_are_looked_for(root: Path) -> None
 
 
 def test_words_of_what_clean_dropped_are_looked_for(root: Path) -> None:
-    page, words = root / "data/sources/post/short.html", "fifteen words of a page that is dropped because it is much too short for us"
+    page, words = (
+        root / "data/sources/post/short.html",
+        "fifteen words of a page that is dropped because it is much too short for us",
+    )
     page.write_text("<p>" + " ".join(f"<i class='c{i}'>{word}</i>" for i, word in enumerate(words.split())) + "</p>")
     build(root)
     assert trace(root, "post/short.html").documents[0].fate == "dropped by clean"
@@ -288,7 +309,9 @@ def test_a_file_that_was_not_read_and_one_of_few_words_can_be_forgotten(root: Pa
 
 def note_of(root: Path, word: str) -> Path:
     selection = select(root / "data/sources", [word])
-    gather_traces(root, [row for path in selection.files for row in read(path, root / "data/sources", 10**9)], {}).save(root)
+    gather_traces(root, [row for path in selection.files for row in read(path, root / "data/sources", 10**9)], {}).save(
+        root
+    )
     return root / FORGET_NOTE
 
 
@@ -321,7 +344,11 @@ def test_a_row_that_claims_to_be_another_document_explains_nothing(root: Path) -
 
 def test_every_declared_output_is_searched(root: Path) -> None:
     found = {str(path.relative_to(root)) for path in output_files(root)}
-    everything = {str(path.relative_to(root)) for path in (root / "data").rglob("*") if path.is_file() and "sources" not in path.parts}
+    everything = {
+        str(path.relative_to(root))
+        for path in (root / "data").rglob("*")
+        if path.is_file() and "sources" not in path.parts
+    }
     assert found == everything | {"reports/pack.json"}
 
 
@@ -332,7 +359,9 @@ def test_without_repro_nothing_is_built_and_the_next_call_proves(root: Path) -> 
     assert trace(root, "post/birch.txt").documents[0].fate != "not in the build"
     assert "its file is gone already" in forgotten(root, "post/birch.txt", repro=False)
     build(root)
-    assert "No trace of them was found." in forgotten(root, "post/birch.txt"), "noted, though neither sources nor build know it now"
+    assert "No trace of them was found." in forgotten(root, "post/birch.txt"), (
+        "noted, though neither sources nor build know it now"
+    )
 
 
 def test_what_was_put_back_is_not_forgotten(root: Path) -> None:
@@ -420,7 +449,13 @@ def test_wrong_paths_remove_nothing(root: Path) -> None:
 
 def test_a_blanked_line_leaves_the_others_as_they_were(tmp_path: Path) -> None:
     lines = [json.dumps({"text": f"line {i} é"}, ensure_ascii=False) for i in range(5)]
-    for encoding, end in (("utf-8", "\n"), ("utf-8-sig", "\r\n"), ("utf-16", "\n"), ("utf-32", "\n"), ("latin-1", "\n")):
+    for encoding, end in (
+        ("utf-8", "\n"),
+        ("utf-8-sig", "\r\n"),
+        ("utf-16", "\n"),
+        ("utf-32", "\n"),
+        ("latin-1", "\n"),
+    ):
         path = tmp_path / f"{encoding}.jsonl"
         path.write_bytes((end.join(lines)).encode(encoding))
         shared = tmp_path / "object"
@@ -428,7 +463,9 @@ def test_a_blanked_line_leaves_the_others_as_they_were(tmp_path: Path) -> None:
         shared.hardlink_to(path)
         before, whole = dict(numbered(path, tmp_path)), path.read_bytes()
         blank(path, {1, 5}, tmp_path)
-        assert dict(numbered(path, tmp_path)) == {number: digest for number, digest in before.items() if number not in (1, 5)}
+        assert dict(numbered(path, tmp_path)) == {
+            number: digest for number, digest in before.items() if number not in (1, 5)
+        }
         assert shared.read_bytes() == whole, "the bytes that DVC's cache may share are not written to"
         blank(path, {1, 5}, tmp_path)
         assert [number for number, _ in numbered(path, tmp_path)] == [2, 3, 4]
@@ -469,11 +506,19 @@ def test_views_of_a_text() -> None:
 
 
 def test_nouns_are_counted() -> None:
-    assert [counted(1, "line"), counted(1234, "line"), counted(0, "copy", "copies")] == ["1 line", "1,234 lines", "0 copies"]
+    assert [counted(1, "line"), counted(1234, "line"), counted(0, "copy", "copies")] == [
+        "1 line",
+        "1,234 lines",
+        "0 copies",
+    ]
 
 
 def test_older_builds_and_how_to_purge_them_are_named(root: Path) -> None:
-    for command in (["init", "-q"], ["add", "dvc.yaml"], ["-c", "user.name=T", "-c", "user.email=t@localhost", "commit", "-qm", "x"]):
+    for command in (
+        ["init", "-q"],
+        ["add", "dvc.yaml"],
+        ["-c", "user.name=T", "-c", "user.email=t@localhost", "commit", "-qm", "x"],
+    ):
         subprocess.run(["git", *command], cwd=root, check=True)
     (root / ".dvc/cache").mkdir(parents=True)
     (root / ".dvc/config").write_text("['remote \"far\"']\n    url = /mnt/far\n")

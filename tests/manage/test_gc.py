@@ -73,7 +73,10 @@ def history(bench: Bench, chance: random.Random, builds: int) -> list[tuple[dict
     """Some builds of sources that share contents, oldest first."""
     made = []
     for _ in range(builds):
-        texts = {name: chance.choice(["x", "yy", "zzz" * 50, "w" * 300]) for name in chance.sample(NAMES, chance.randint(1, len(NAMES)))}
+        texts = {
+            name: chance.choice(["x", "yy", "zzz" * 50, "w" * 300])
+            for name in chance.sample(NAMES, chance.randint(1, len(NAMES)))
+        }
         made.append((texts, chance.randint(1, 5)))
         bench.build(*made[-1])
     return made
@@ -113,7 +116,9 @@ def test_what_fits_stays(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("after", [0, 1, 3, 6])
-def test_stopped_at_any_moment_it_leaves_a_smaller_store(bench: Bench, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopped_at_any_moment_it_leaves_a_smaller_store(
+    bench: Bench, after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     past = history(bench, random.Random(1), 6)
     expected = [bench.build(*build) for build in past]
     left, free = [after], gc_module._free
@@ -152,7 +157,9 @@ def test_an_action_that_a_build_uses_meanwhile_stays(bench: Bench, monkeypatch: 
     assert kept.objects.keys() == bench.objects()
 
 
-def test_a_build_that_loses_its_objects_meanwhile_makes_them_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_that_loses_its_objects_meanwhile_makes_them_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = bench.build({"a": "x", "b": "yy"}, 3)
     find = Store._recorded_action
 
@@ -175,7 +182,9 @@ def test_what_cannot_be_read_goes(bench: Bench) -> None:
     assert bench.build({"a": "x", "b": "yy", "c": "zzz"}, 3) == expected
 
 
-@pytest.mark.parametrize("name", ["..../../in/a", "../../../../in/a", "/" * 2 + "{root}/in/a", "A" * 32, "0" * 31, "0" * 32 + ".dir"])
+@pytest.mark.parametrize(
+    "name", ["..../../in/a", "../../../../in/a", "/" * 2 + "{root}/in/a", "A" * 32, "0" * 31, "0" * 32 + ".dir"]
+)
 def test_an_action_that_names_a_path_instead_of_an_object_frees_nothing_outside(bench: Bench, name: str) -> None:
     """Whoever can write into a shared cache may not have somebody else's gc remove files of their choice."""
     bench.build({"a": "x"}, 3)
@@ -235,7 +244,9 @@ def test_a_note_whose_action_is_gone_already_goes(bench: Bench) -> None:
     assert len(list((bench.cache.folder / "privllm/last").iterdir())) == 1
 
 
-@pytest.mark.parametrize(("text", "size"), [("0", 0), ("20GB", 20 * 10**9), ("1.5 tb", 15 * 10**11), ("500MB", 5 * 10**8), ("7", 7)])
+@pytest.mark.parametrize(
+    ("text", "size"), [("0", 0), ("20GB", 20 * 10**9), ("1.5 tb", 15 * 10**11), ("500MB", 5 * 10**8), ("7", 7)]
+)
 def test_sizes(text: str, size: int) -> None:
     assert parse_size(text) == size
 
@@ -247,7 +258,13 @@ def test_what_is_no_size(text: str) -> None:
 
 
 def test_sizes_for_people() -> None:
-    assert [size_text(size) for size in (0, 999, 1000, 2_500_000, 3 * 10**12)] == ["0 B", "999 B", "1.0 KB", "2.5 MB", "3.0 TB"]
+    assert [size_text(size) for size in (0, 999, 1000, 2_500_000, 3 * 10**12)] == [
+        "0 B",
+        "999 B",
+        "1.0 KB",
+        "2.5 MB",
+        "3.0 TB",
+    ]
 
 
 def test_it_asks_before_it_empties_a_cache_that_others_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,7 +371,9 @@ def test_git_history_and_rebuilds_survive_in_a_real_repository(tmp_path: Path) -
     assert done.stdout == shown.stdout.replace("would drop", "dropped").replace("would free", "freed")
     assert (done.stderr, shown.stderr) == ("", "")
     gone = before - in_cache(shop)
-    shards = {md5 for path, md5 in never_committed.items() if path.endswith(".parquet")}  # what else there is, DVC has put there
+    shards = {
+        md5 for path, md5 in never_committed.items() if path.endswith(".parquet")
+    }  # what else there is, DVC has put there
     alone = shards - set(first.values()) - set(second.values()) - set(tried.values())
     assert alone
     assert {f"files/md5/{name[:2]}/{name[2:]}" for name in alone} <= gone
@@ -363,7 +382,9 @@ def test_git_history_and_rebuilds_survive_in_a_real_repository(tmp_path: Path) -
 
     assert shop.repro("dedup") == []
     assert built(shop) == second
-    (experiment,) = (ref for ref in shop.run("git", "for-each-ref", "--format=%(refname)").stdout.split() if ref.endswith("/tried"))
+    (experiment,) = (
+        ref for ref in shop.run("git", "for-each-ref", "--format=%(refname)").stdout.split() if ref.endswith("/tried")
+    )
     for revision, expected in (("main~1", first), (experiment, tried), ("main", second)):
         shop.run("git", "checkout", "-q", "-f", revision)
         shop.run("dvc", "checkout", "-q", "--allow-missing", "--force")

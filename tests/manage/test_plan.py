@@ -127,12 +127,18 @@ def verdicts(plan: Plan) -> dict[str, str]:
 
 
 def causes(plan: Plan, stage: str, kind: str | None = None) -> list[str]:
-    return [cause.says for step in plan.steps if step.stage == stage for cause in step.causes if kind in (None, cause.kind)]
+    return [
+        cause.says for step in plan.steps if step.stage == stage for cause in step.causes if kind in (None, cause.kind)
+    ]
 
 
 def contents(root: Path) -> dict[str, tuple[bytes, int]]:
     """Bytes and time of every file but git's and DVC's scratch space."""
-    files = (path for path in root.rglob("*") if path.is_file() and not {".git", "tmp", "__pycache__"} & set(path.relative_to(root).parts))
+    files = (
+        path
+        for path in root.rglob("*")
+        if path.is_file() and not {".git", "tmp", "__pycache__"} & set(path.relative_to(root).parts)
+    )
     return {str(path.relative_to(root)): (path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(files)}
 
 
@@ -219,7 +225,11 @@ CASES: dict[str, tuple[Callable[[Workshop], object], dict[str, str], list[str], 
     "no document": (
         write("data/sources/.notes", "hidden"),
         AFTER_COLLECT,
-        ["collect", "clean", "report"],  # the same shards, and another name for the content; collect's report counts what it ignored
+        [
+            "collect",
+            "clean",
+            "report",
+        ],  # the same shards, and another name for the content; collect's report counts what it ignored
         {"collect": "data/sources changed, but none of its documents"},
     ),
     "command": (
@@ -327,7 +337,10 @@ def test_times_follow_the_share_of_the_shards(shop: Workshop) -> None:
     plan = planned(shop)
     seconds = {step.stage: step.seconds for step in plan.steps}
     assert seconds == {"fingerprint": 0.0, "collect": 3.0, "clean": 30.0, "report": None}  # 1 s and a quarter of 8 s
-    assert plan.lines()[-1] == "In all about 3 s, or about 33 s if all runs that may run; no record says how long report would take."
+    assert (
+        plan.lines()[-1]
+        == "In all about 3 s, or about 33 s if all runs that may run; no record says how long report would take."
+    )
     assert (plan.as_json()["seconds"], plan.as_json()["seconds_at_most"]) == (3.0, 33.0)
     shop.set("collect.max_megabytes", 2)
     assert {step.stage: step.seconds for step in planned(shop).steps}["collect"] == 9.0
@@ -375,7 +388,10 @@ def test_the_command_prints_lines_or_one_json(shop: Workshop, tmp_path: Path, mo
     shop.set("clean.join", "--")
     shown = CliRunner().invoke(app, ["plan", "clean"])
     assert shown.exit_code == 0
-    assert [line.split()[:3] for line in shown.output.splitlines()[:2]] == [["fingerprint", "up", "to"], ["collect", "up", "to"]]
+    assert [line.split()[:3] for line in shown.output.splitlines()[:2]] == [
+        ["fingerprint", "up", "to"],
+        ["collect", "up", "to"],
+    ]
     assert 'clean.join: " " -> "--"' in shown.output
     found = json.loads(CliRunner().invoke(app, ["plan", "--json"]).output)
     assert {step["stage"]: step["verdict"] for step in found["stages"]} == NOTHING | {"clean": RUNS, "report": MAY_RUN}
@@ -413,14 +429,19 @@ def test_the_real_build(tmp_path_factory: pytest.TempPathFactory, monkeypatch: p
     shop.repro("dedup")
     shop.commit("built")
     shop.edit(
-        "privllm/clean/pii.py", "def redact(text: str) -> tuple[str, dict[str, int]]:", "def redact(text: str, *, new: int = 0) -> tuple:"
+        "privllm/clean/pii.py",
+        "def redact(text: str) -> tuple[str, dict[str, int]]:",
+        "def redact(text: str, *, new: int = 0) -> tuple:",
     )
     shop.edit("privllm/core/seed.py", "ID_BYTES", "# bytes of an id\nID_BYTES")
     shop.set("dedup.words", 6)
     (shop.root / "data/sources/letter.txt").write_text("Another letter.")
     plan = planned(shop, "dedup")
     assert verdicts(plan) == dict.fromkeys(("fingerprint", "collect", "clean", "dedup"), RUNS)
-    assert [causes(plan, stage)[0] for stage in ("clean", "dedup")] == ["privllm.clean.pii.redact changed", "dedup.words: 5 -> 6"]
+    assert [causes(plan, stage)[0] for stage in ("clean", "dedup")] == [
+        "privllm.clean.pii.redact changed",
+        "dedup.words: 5 -> 6",
+    ]
     assert causes(plan, "collect")[0].startswith("documents: 1 changed (letter.txt); 1 of 16 shards, about ")
     assert all(step.seconds is not None for step in plan.steps)
     assert set(holds(shop, plan, "dedup")) == {"fingerprint", "collect", "clean", "dedup"}

@@ -39,7 +39,10 @@ def model(root: Path, bits: float, passed: bool = True, incumbent: str = "") -> 
     write_json(data / "tokenizer/tokenizer.json", {})
     write_json(data / "validate/statistics.json", {"documents": 2})
     write_json(data / "start/causal/start.json", {})
-    packed = [{"id": name, "digest": f"digest {name}", "split": split} for name, split in (("a", "test"), ("b", "test"), ("c", "train"))]
+    packed = [
+        {"id": name, "digest": f"digest {name}", "split": split}
+        for name, split in (("a", "test"), ("b", "test"), ("c", "train"))
+    ]
     write_table(pa.Table.from_pylist(packed), data / "pack/documents/00000.parquet")
     write_json(reports / "evaluate/causal.json", {"bits_per_byte": bits, "weak_spots": [SPOT]})
     figures = {"causal.preferences": {"incumbent": 0.5, "candidate": 0.75}} if incumbent else {}
@@ -86,7 +89,9 @@ def test_the_first_promotion(shop: Workshop) -> None:
         "judged/causal.parquet",
         "tokenizer/tokenizer.json",
     ]
-    assert read_table(incumbent / "judged/causal.parquet").column_names == ["id", "bytes"], "names of documents stay behind"
+    assert read_table(incumbent / "judged/causal.parquet").column_names == ["id", "bytes"], (
+        "names of documents stay behind"
+    )
     assert json.loads((incumbent / "incumbent.json").read_text())["figures"] == {"causal.bits_per_byte": 2.5}
     assert json.loads((shop.root / "data/promoted/statistics.json").read_text()) == {"documents": 2}
     staged = shop.run("git", "diff", "--cached", "--name-only").stdout.split()

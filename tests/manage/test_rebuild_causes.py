@@ -21,12 +21,25 @@ def test_what_dvc_holds_for_equal_is_equal() -> None:
 
 def side(**modules: dict[str, str]) -> dict:
     """A fingerprint whose modules hash to their symbols."""
-    return {"python": "3.11", "modules": {name: str(found) for name, found in modules.items()}, "symbols": modules, "libraries": {}}
+    return {
+        "python": "3.11",
+        "modules": {name: str(found) for name, found in modules.items()},
+        "symbols": modules,
+        "libraries": {},
+    }
 
 
 def test_symbols_are_named_and_their_outline_is_not_named_for_them() -> None:
-    old = side(same={"f": "1"}, pii={"redact": "1", "Span": "1", "Span.end": "1", "gone": "1", "<module>": "1"}, lost={"g": "1"})
-    new = side(same={"f": "1"}, pii={"redact": "2", "Span": "2", "Span.end": "1", "Span.new": "1", "<module>": "2"}, fresh={"h": "1"})
+    old = side(
+        same={"f": "1"},
+        pii={"redact": "1", "Span": "1", "Span.end": "1", "gone": "1", "<module>": "1"},
+        lost={"g": "1"},
+    )
+    new = side(
+        same={"f": "1"},
+        pii={"redact": "2", "Span": "2", "Span.end": "1", "Span.new": "1", "<module>": "2"},
+        fresh={"h": "1"},
+    )
     assert symbols(old, new) == [
         "fresh is imported now", "lost is no longer imported", "pii.Span.new added", "pii.gone removed", "pii.redact changed",
     ]  # fmt: skip

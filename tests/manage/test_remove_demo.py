@@ -30,7 +30,11 @@ def root(tmp_path: Path) -> Path:
 
 
 def files(root: Path) -> list[str]:
-    return sorted(path.relative_to(root / "data/sources").as_posix() for path in (root / "data/sources").rglob("*") if path.is_file())
+    return sorted(
+        path.relative_to(root / "data/sources").as_posix()
+        for path in (root / "data/sources").rglob("*")
+        if path.is_file()
+    )
 
 
 def test_pages_and_tasks_go_and_all_else_stays(root: Path) -> None:
@@ -86,8 +90,15 @@ def test_the_demo_as_it_is_made_is_what_is_removed(tmp_path: Path, monkeypatch: 
 
 def test_its_tasks_are_those_that_look_for_its_pages() -> None:
     derive = {"a": {"source": "^demo/x"}, "b": {"source": "^demonstrations/"}, "c": {"source": ""}, "d": None}
-    tuned = {"one": {"data": "data/tasks/a.jsonl"}, "two": {"data": "data/tasks/b.jsonl"}, "a": {"data": "data/datasets/a.jsonl"}}
-    assert demo_tasks({"tasks": {"derive": derive}, "finetune": {"tasks": tuned}}) == ["tasks.derive.a", "finetune.tasks.one"]
+    tuned = {
+        "one": {"data": "data/tasks/a.jsonl"},
+        "two": {"data": "data/tasks/b.jsonl"},
+        "a": {"data": "data/datasets/a.jsonl"},
+    }
+    assert demo_tasks({"tasks": {"derive": derive}, "finetune": {"tasks": tuned}}) == [
+        "tasks.derive.a",
+        "finetune.tasks.one",
+    ]
     assert demo_tasks({}) == demo_tasks({"tasks": None, "finetune": {"tasks": None}}) == []
 
 
@@ -104,7 +115,9 @@ def test_entries_are_cut_out_of_the_text(text: str, left: str) -> None:
     assert without(text, ["a.x"]) == left
 
 
-@pytest.mark.parametrize("text", ["a: {x: 1, y: 2}\n", "{a: {x: 1}}\n", "a:\n  ? x\n  : 1\n  y: 2\n", "a: &b\n  x: 1\n"])
+@pytest.mark.parametrize(
+    "text", ["a: {x: 1, y: 2}\n", "{a: {x: 1}}\n", "a:\n  ? x\n  : 1\n  y: 2\n", "a: &b\n  x: 1\n"]
+)
 def test_what_cannot_be_cut_is_refused_before_anything_is_removed(root: Path, text: str) -> None:
     with pytest.raises(UserError, match=r"take a\.x out by hand"):
         without(text, ["a.x"])
@@ -121,8 +134,13 @@ def test_the_command(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.chdir(root)
     done = CliRunner().invoke(app, ["demo", "--remove"])
-    assert (done.exit_code, done.stdout.splitlines()[0]) == (0, "3 pages of the demo were removed from data/sources/demo.")
-    assert CliRunner().invoke(app, ["demo", "--when-empty"]).exit_code == 0, "the folder holds documents, so nothing happens"
+    assert (done.exit_code, done.stdout.splitlines()[0]) == (
+        0,
+        "3 pages of the demo were removed from data/sources/demo.",
+    )
+    assert CliRunner().invoke(app, ["demo", "--when-empty"]).exit_code == 0, (
+        "the folder holds documents, so nothing happens"
+    )
     assert "There is no demo here." in CliRunner().invoke(app, ["demo", "--remove"]).stdout
     assert not (root / "data/sources/demo/json.html").exists()
 

@@ -11,7 +11,12 @@ from privllm.engine.pipeline import declared_stages, outputs_of
 from privllm.manage.remove_outputs import wipe
 from tests.workshop import ROOT, environment
 
-OWNED = ("data/sources/a.txt", "data/feedback/votes.jsonl", "data/base/smollm2/config.json", "data/promoted/model/incumbent/config.json")
+OWNED = (
+    "data/sources/a.txt",
+    "data/feedback/votes.jsonl",
+    "data/base/smollm2/config.json",
+    "data/promoted/model/incumbent/config.json",
+)
 KEPT = (
     *OWNED,
     "data/promoted/statistics.json",
@@ -29,7 +34,12 @@ def root(tmp_path: Path) -> Path:
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     for path in [path for stage in declared_stages(ROOT).values() for path in outputs_of(stage)]:
         put(tmp_path, path if Path(path).suffix else f"{path}/deep/file")
-    for path in (*KEPT, ".privllm/log.jsonl", "data/pretrain/old_family/model.safetensors", "reports/evaluate/old_family.json"):
+    for path in (
+        *KEPT,
+        ".privllm/log.jsonl",
+        "data/pretrain/old_family/model.safetensors",
+        "reports/evaluate/old_family.json",
+    ):
         put(tmp_path, path)
     return tmp_path
 
@@ -50,7 +60,9 @@ def test_all_that_stages_make_goes_and_all_else_stays(root: Path) -> None:
     assert wipe(root) == []
 
 
-def test_a_stage_that_is_new_is_known_and_what_lies_elsewhere_is_left(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_stage_that_is_new_is_known_and_what_lies_elsewhere_is_left(
+    root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     put(elsewhere, "theirs")
     put(root, "data/mine/file")
@@ -71,7 +83,12 @@ def test_make_clean_says_what_it_removed_and_names_no_stage_itself(root: Path) -
     assert recipe
     assert not [name for name in declared_stages(ROOT) if re.search(rf"\b{name.partition('@')[0]}\b", recipe[1])]
     done = subprocess.run(
-        ["make", "-f", ROOT / "Makefile", "clean"], cwd=root, env=environment(), capture_output=True, text=True, check=True
+        ["make", "-f", ROOT / "Makefile", "clean"],
+        cwd=root,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "data/gate" in done.stdout
     assert files(root) == {*KEPT, "dvc.yaml", "params.yaml"}
@@ -81,7 +98,12 @@ def test_a_dvc_yaml_that_cannot_be_read_is_an_error_and_nothing_goes(root: Path)
     (root / "params.yaml").write_text("families: [causal]\n")
     before = files(root)
     done = subprocess.run(
-        ["make", "-f", ROOT / "Makefile", "clean"], cwd=root, env=environment(), capture_output=True, text=True, check=False
+        ["make", "-f", ROOT / "Makefile", "clean"],
+        cwd=root,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode != 0
     assert "error: DVC cannot read dvc.yaml" in done.stderr

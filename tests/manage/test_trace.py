@@ -16,7 +16,18 @@ from privllm.cli.app import app
 from privllm.collect.documents import source_of
 from privllm.collect.recipe import CollectConfig, collect
 from privllm.core.errors import UserError
-from privllm.core.records import ANNOTATIONS, CLEAN, CLUSTERS, DEDUPED, DOCUMENTS, DROPPED, QUARANTINE, document_id, shard_name, shard_of
+from privllm.core.records import (
+    ANNOTATIONS,
+    CLEAN,
+    CLUSTERS,
+    DEDUPED,
+    DOCUMENTS,
+    DROPPED,
+    QUARANTINE,
+    document_id,
+    shard_name,
+    shard_of,
+)
 from privllm.core.split import SPLITS
 from privllm.core.tables import write_table
 from privllm.engine.cache import Cache
@@ -35,7 +46,13 @@ from tests.workshop import ROOT
 BITS, CONTEXT = 1, 8
 PACK_OUT = "stages:\n  pack:\n    outs:\n    - path: data/pack\n      md5: {0}\n"
 TRAINED = PACK_OUT + "  pretrain:\n    deps:\n    - path: data/pack\n      md5: {0}\n"
-PACKED_SPLITS = {"a.txt": "train", "b.txt": "validation", "pages/c.html": "test", "many.jsonl#1": "train", "many.jsonl#3": "train"}
+PACKED_SPLITS = {
+    "a.txt": "train",
+    "b.txt": "validation",
+    "pages/c.html": "test",
+    "many.jsonl#1": "train",
+    "many.jsonl#3": "train",
+}
 LENGTHS = {"a.txt": 20, "b.txt": 5, "pages/c.html": 0, "many.jsonl#1": 7, "many.jsonl#3": 9}
 COPIES = {"a.txt": 3, "many.jsonl#3": 2}  # of the others one
 DROPPED_BY_CLEAN, DROPPED_BY_DEDUP, REFUSED = "short.txt", "copy.txt", "pages/image.html"
@@ -50,7 +67,14 @@ def by_shard(rows: list[dict], schema: pa.Schema, folder: Path) -> None:
 
 def document(source: str, **more: object) -> dict:
     identifier = document_id(source)
-    known = {"id": identifier, "source": source, "media_type": "text/plain", "encoding": "utf-8", "digest": f"d-{source}", "text": source}
+    known = {
+        "id": identifier,
+        "source": source,
+        "media_type": "text/plain",
+        "encoding": "utf-8",
+        "digest": f"d-{source}",
+        "text": source,
+    }
     return known | {"language": "en", "language_score": 0.5, "placeholders": 2, "cluster": identifier} | more
 
 
@@ -59,7 +83,11 @@ def write_pack(folder: Path, splits: dict[str, str]) -> None:
     rows = []
     for index in range(2**BITS):
         for split in SPLITS:
-            sources = [source for source, name in splits.items() if name == split and shard_of(document_id(source), BITS) == index]
+            sources = [
+                source
+                for source, name in splits.items()
+                if name == split and shard_of(document_id(source), BITS) == index
+            ]
             ids = sorted(document_id(source) for source in sources)
             lengths = {document_id(source): LENGTHS.get(source, 4) for source in sources}
             copies = {document_id(source): COPIES.get(source, 1) for source in sources}
@@ -67,7 +95,10 @@ def write_pack(folder: Path, splits: dict[str, str]) -> None:
             stream = join([np.arange(10, 10 + lengths[i], dtype=np.int32) for i in order])
             pieces = pieces_of(stream, pa.array(order, pa.string()), CONTEXT)
             write_rows(cut(stream.tokens, CONTEXT), pieces, CONTEXT, folder / split / f"{index:05d}.arrow")
-            rows += [{"id": i, "split": split, "first_row": 0, "copies": copies[i], "tokens": lengths[i], "bytes": 1} for i in ids]
+            rows += [
+                {"id": i, "split": split, "first_row": 0, "copies": copies[i], "tokens": lengths[i], "bytes": 1}
+                for i in ids
+            ]
     by_shard(rows, PACKED, folder / "documents")
 
 
@@ -85,12 +116,22 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     by_shard([*kept, copy], CLEAN, data / "clean")
     by_shard([short], DROPPED, data / "clean/dropped")
     by_shard(kept, DEDUPED, data / "dedup")
-    clusters = [{"id": row["id"], "cluster": row["cluster"], "kept": row is not copy, "reason": ""} for row in [*kept, copy]]
+    clusters = [
+        {"id": row["id"], "cluster": row["cluster"], "kept": row is not copy, "reason": ""} for row in [*kept, copy]
+    ]
     clusters[-1]["reason"] = "exact"
     write_table(pa.Table.from_pylist(clusters, CLUSTERS), data / "dedup/clusters/clusters.parquet")
     by_shard([{"id": document_id("a.txt")}], ANNOTATIONS, data / "annotate")
     write_pack(data / "pack", PACKED_SPLITS)
-    for source in [*PACKED_SPLITS, DROPPED_BY_CLEAN, DROPPED_BY_DEDUP, REFUSED, "new.txt", "pages/.hidden.txt", "pages/new.html"]:
+    for source in [
+        *PACKED_SPLITS,
+        DROPPED_BY_CLEAN,
+        DROPPED_BY_DEDUP,
+        REFUSED,
+        "new.txt",
+        "pages/.hidden.txt",
+        "pages/new.html",
+    ]:
         if "#" not in source:
             (data / "sources" / source).parent.mkdir(parents=True, exist_ok=True)
             (data / "sources" / source).write_text(source)
@@ -120,7 +161,16 @@ def test_an_id_says_what_its_path_says(root: Path) -> None:
 
 def test_one_document_in_words(root: Path) -> None:
     said = "\n".join(lines_of(trace(root, "a.txt")))
-    for word in (document_id("a.txt"), "d-a.txt", "text/plain", "utf-8", "en (0.50)", "2 placeholders", "dedup      kept", "20 tokens"):
+    for word in (
+        document_id("a.txt"),
+        "d-a.txt",
+        "text/plain",
+        "utf-8",
+        "en (0.50)",
+        "2 placeholders",
+        "dedup      kept",
+        "20 tokens",
+    ):
         assert word in said
     assert len(re.findall("and again", said)) == 2
     assert "annotated  yes" in said
@@ -164,7 +214,12 @@ def test_long_tables_are_cut(root: Path, tmp_path: Path) -> None:
 
 def test_unknown_names_get_near_ones(root: Path) -> None:
     wrong = document_id("a.txt")[:-2] + "00"
-    for word, near in (("pages/c.htm", "pages/c.html"), ("image.html", "pages/image.html"), (wrong, "a.txt"), ("0", "lists all documents")):
+    for word, near in (
+        ("pages/c.htm", "pages/c.html"),
+        ("image.html", "pages/image.html"),
+        (wrong, "a.txt"),
+        ("0", "lists all documents"),
+    ):
         with pytest.raises(UserError, match=re.escape(near)):
             trace(root, word)
     with pytest.raises(UserError, match="does not lie below"):
@@ -177,6 +232,7 @@ def test_a_hostile_name_is_found_and_shown(tmp_path: Path, monkeypatch: pytest.M
     name = f"{FILE_NAME}.txt"
     (tmp_path / "data/sources").mkdir(parents=True)
     (tmp_path / "data/sources" / name).write_text("words")
+    (tmp_path / "dvc.yaml").touch()
     collect(CollectConfig(shard_bits=BITS), tmp_path / "data/sources", tmp_path / "data/collect")
     shown = CliRunner().invoke(app, ["trace", name])
     assert shown.exit_code == 0, shown.output
@@ -215,7 +271,9 @@ def cached_pack(cache: Cache, scratch: Path, splits: dict[str, str]) -> str:
     """data/pack as DVC caches it; returns the directory object's name."""
     write_pack(scratch, splits)
     files = sorted(path for path in scratch.rglob("*") if path.is_file())
-    entries = [{"md5": put(cache, path.read_bytes()), "relpath": path.relative_to(scratch).as_posix()} for path in files]
+    entries = [
+        {"md5": put(cache, path.read_bytes()), "relpath": path.relative_to(scratch).as_posix()} for path in files
+    ]
     return put(cache, json.dumps(entries).encode(), ".dir")
 
 
@@ -317,7 +375,9 @@ def test_a_repository_below_gits_root(past: Path) -> None:
 
 
 def commit_of(root: Path, revision: str) -> str:
-    return subprocess.run(["git", "rev-parse", revision], cwd=root, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", "rev-parse", revision], cwd=root, check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def test_builds_up_to_the_end_of_the_projects_own_are_no_revisions(past: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,22 +388,33 @@ def test_builds_up_to_the_end_of_the_projects_own_are_no_revisions(past: Path, m
     before = [revision.subject for revision in revisions(past)]
     assert set(before) == {"packed", "first model", "held out", "purged", "a branch from before"}
     monkeypatch.setattr(git_revisions, "END_OF_OWN_BUILDS", commit_of(past, "v1"))
-    assert [revision.subject for revision in revisions(past)] == [name for name in before if name not in ("packed", "first model")]
+    assert [revision.subject for revision in revisions(past)] == [
+        name for name in before if name not in ("packed", "first model")
+    ]
     assert len(trace(past, "a.txt").holdings) == len(before) - 2
-    monkeypatch.setattr(git_revisions, "END_OF_OWN_BUILDS", "f" * 40)  # history that lacks the anchor: nothing is hidden
+    monkeypatch.setattr(
+        git_revisions, "END_OF_OWN_BUILDS", "f" * 40
+    )  # history that lacks the anchor: nothing is hidden
     assert [revision.subject for revision in revisions(past)] == before
 
 
 def test_a_clone_of_this_project_knows_no_build_but_its_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Six builds of the demo are in this project's history; whoever clones it sees only the build that they commit."""
-    known = subprocess.run(["git", "cat-file", "-e", git_revisions.END_OF_OWN_BUILDS], cwd=ROOT, capture_output=True).returncode == 0
+    known = (
+        subprocess.run(
+            ["git", "cat-file", "-e", git_revisions.END_OF_OWN_BUILDS], cwd=ROOT, capture_output=True
+        ).returncode
+        == 0
+    )
     if not known:
         pytest.skip("this copy has no git history, or a shallow one")
     clone = tmp_path / "clone"
     clone.mkdir()
     git(clone, "init", "-q", "-b", "main")
     git(clone, "fetch", "-q", str(ROOT), "HEAD")
-    git(clone, "checkout", "-q", "-B", "main", git_revisions.END_OF_OWN_BUILDS)  # not at HEAD, where this copy's user may have built
+    git(
+        clone, "checkout", "-q", "-B", "main", git_revisions.END_OF_OWN_BUILDS
+    )  # not at HEAD, where this copy's user may have built
     assert revisions(clone) == []
     commit(clone, TRAINED.format("1" * 32 + ".dir"), "my first model")
     assert [revision.subject for revision in revisions(clone)] == ["my first model"]
@@ -370,6 +441,7 @@ def test_without_git_there_are_no_revisions(tmp_path: Path) -> None:
 
 def test_the_command(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
+    (root / "dvc.yaml").touch()
     plain = CliRunner().invoke(app, ["trace", "a.txt", "--json"])
     assert plain.exit_code == 0
     assert json.loads(plain.stdout)["documents"][0]["pack"]["split"] == "train"

@@ -8,7 +8,9 @@ from privllm.models.causal import CausalConfig, build_causal
 
 def shaken_model(kv_heads: int = 0):
     """A small model none of whose matrices is zero any more."""
-    model = build_causal(CausalConfig(layers=2, width=32, heads=4, kv_heads=kv_heads), vocabulary=40, context=32, seed=0).eval()
+    model = build_causal(
+        CausalConfig(layers=2, width=32, heads=4, kv_heads=kv_heads), vocabulary=40, context=32, seed=0
+    ).eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -68,7 +70,9 @@ def test_no_mask_is_built_while_tracing(ids):
     seen = []
 
     def record(graph, example_inputs):
-        seen.extend(node.kwargs.get("attn_mask") for node in graph.graph.nodes if "scaled_dot_product" in str(node.target))
+        seen.extend(
+            node.kwargs.get("attn_mask") for node in graph.graph.nodes if "scaled_dot_product" in str(node.target)
+        )
         return graph.forward
 
     model = shaken_model()

@@ -23,7 +23,9 @@ SECTIONS = {
     "masked": MaskedConfig(layers=2, width=32, heads=2, dropout=0.25),
     "seq2seq": Seq2SeqConfig(encoder_layers=1, decoder_layers=1, width=32, heads=2, dropout=0.25),
 }
-KINDS = [(family, kind, tied) for family, traits in TRAITS.items() for kind in traits.model_types for tied in (True, False)]
+KINDS = [
+    (family, kind, tied) for family, traits in TRAITS.items() for kind in traits.model_types for tied in (True, False)
+]
 
 
 def logits(model: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
@@ -35,7 +37,9 @@ def logits(model: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize(("family", "kind", "tied"), KINDS)
 def test_logits_are_the_starts_under_our_numbers(family: str, kind: str, tied: bool, tmp_path: Path) -> None:
     more = {"tie_word_embeddings": tied}
-    theirs = save_foreign(tmp_path, family, kind, ("<s>", "</s>", "<unk>", *(["<extra_id_0>"] if family == "seq2seq" else [])), **more)
+    theirs = save_foreign(
+        tmp_path, family, kind, ("<s>", "</s>", "<unk>", *(["<extra_id_0>"] if family == "seq2seq" else [])), **more
+    )
     found = arrange((tmp_path / "tokenizer.json").read_text("utf-8"), NAMES, kind)
     size = 1 + max(Tokenizer.from_str(found.tokenizer).get_vocab().values())
     model = open_start(family, tmp_path, SECTIONS[family], size, 16, found.moved)
@@ -54,9 +58,13 @@ def test_logits_are_the_starts_under_our_numbers(family: str, kind: str, tied: b
     assert torch.allclose(made[..., ours], expected[..., there], atol=1e-4)
     assert len(ours) >= theirs.config.vocab_size - 1  # a token of its own for the end of a text took no row away
     assert (model.config.eos_token_id, model.config.pad_token_id) == (END_OF_TEXT, PAD)
-    assert {value for key, value in vars(model.config).items() if "dropout" in key and key != "classifier_dropout"} == {0.25}
+    assert {value for key, value in vars(model.config).items() if "dropout" in key and key != "classifier_dropout"} == {
+        0.25
+    }
     model.save_pretrained(tmp_path / "out")
-    assert torch.allclose(logits(MODELS[family].auto_class.from_pretrained(tmp_path / "out"), ours[lots]), made, atol=1e-5)
+    assert torch.allclose(
+        logits(MODELS[family].auto_class.from_pretrained(tmp_path / "out"), ours[lots]), made, atol=1e-5
+    )
     assert str(tmp_path) not in (tmp_path / "out/config.json").read_text("utf-8")
 
 
@@ -64,7 +72,9 @@ def test_new_tokens_begin_as_the_mean_of_the_others(tmp_path: Path) -> None:
     theirs = save_foreign(tmp_path, "causal", "llama")
     found = arrange((tmp_path / "tokenizer.json").read_text("utf-8"), NAMES, "llama")
     model = open_start("causal", tmp_path, SECTIONS["causal"], theirs.config.vocab_size + 5, 16, found.moved)
-    assert torch.allclose(model.get_input_embeddings().weight[PAD], theirs.get_input_embeddings().weight.mean(0), atol=1e-6)
+    assert torch.allclose(
+        model.get_input_embeddings().weight[PAD], theirs.get_input_embeddings().weight.mean(0), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("family", SECTIONS)
@@ -72,7 +82,9 @@ def test_ours_comes_back_with_every_weight(family: str, tmp_path: Path) -> None:
     begun = build(family, SECTIONS[family], 40, 16, 3)
     begun.save_pretrained(tmp_path)
     again = open_start(family, tmp_path, SECTIONS[family], 40, 16, {})
-    assert {name: part.tolist() for name, part in again.state_dict().items()} == {n: p.tolist() for n, p in begun.state_dict().items()}
+    assert {name: part.tolist() for name, part in again.state_dict().items()} == {
+        n: p.tolist() for n, p in begun.state_dict().items()
+    }
     again.save_pretrained(tmp_path / "again")
     for name in ("config.json", "model.safetensors"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / name).read_bytes()

@@ -24,8 +24,15 @@ def test_the_seed_alone_decides_the_weights_and_the_global_generator_is_left_alo
 
 
 def test_shape_follows_the_configuration():
-    config = build_causal(CausalConfig(layers=3, width=64, heads=4, kv_heads=2, rope_theta=500.0, tie_embeddings=False), 40, 16, 0).config
-    assert (config.num_hidden_layers, config.num_key_value_heads, config.head_dim, config.intermediate_size) == (3, 2, 16, 170)
+    config = build_causal(
+        CausalConfig(layers=3, width=64, heads=4, kv_heads=2, rope_theta=500.0, tie_embeddings=False), 40, 16, 0
+    ).config
+    assert (config.num_hidden_layers, config.num_key_value_heads, config.head_dim, config.intermediate_size) == (
+        3,
+        2,
+        16,
+        170,
+    )
     assert config.rope_parameters["rope_theta"] == 500.0
     assert not config.tie_word_embeddings
     block = 4 * 256 * 256 + 3 * 256 * 682 + 2 * 256 + 2 * 64  # attention, feed-forward, norms, norms of query and key
@@ -52,7 +59,15 @@ def test_an_empty_folder_is_the_users_to_mend(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"layers": 0}, {"width": 30}, {"kv_heads": 3}, {"attention_dropout": 1.0}, {"rope_theta": 1.0}, {"feedforward": -1}]
+    "wrong",
+    [
+        {"layers": 0},
+        {"width": 30},
+        {"kv_heads": 3},
+        {"attention_dropout": 1.0},
+        {"rope_theta": 1.0},
+        {"feedforward": -1},
+    ],
 )
 def test_values_out_of_range_are_refused(wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):

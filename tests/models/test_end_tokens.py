@@ -18,7 +18,9 @@ from privllm.models.end_tokens import ends_in, note_ends
         ([1, 3], None, (3,), [1, 3]),
     ],
 )
-def test_both_files_name_every_end(tmp_path: Path, config: Any, generation: Any, ends: tuple[int, ...], wanted: Any) -> None:
+def test_both_files_name_every_end(
+    tmp_path: Path, config: Any, generation: Any, ends: tuple[int, ...], wanted: Any
+) -> None:
     Qwen3Config(eos_token_id=config, hidden_size=32).save_pretrained(tmp_path)
     GenerationConfig(eos_token_id=generation, pad_token_id=1).save_pretrained(tmp_path)
     note_ends(tmp_path, ends)

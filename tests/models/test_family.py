@@ -80,12 +80,28 @@ def test_before_training_every_guess_is_nearly_as_good_as_any() -> None:
 
 def test_shapes_are_those_asked_for() -> None:
     masked = build(
-        "masked", MaskedConfig(layers=4, width=64, heads=4, local_attention=10, global_every=3, rope_theta=500.0), 40, 16, 0
+        "masked",
+        MaskedConfig(layers=4, width=64, heads=4, local_attention=10, global_every=3, rope_theta=500.0),
+        40,
+        16,
+        0,
     ).config
     assert masked.layer_types == ["full_attention", "sliding_attention", "sliding_attention", "full_attention"]
-    assert (masked.sliding_window, masked.rope_parameters["full_attention"]["rope_theta"], masked.intermediate_size) == (5, 500.0, 170)
-    both = build("seq2seq", Seq2SeqConfig(encoder_layers=3, decoder_layers=1, width=64, heads=4, feedforward=90), 40, 16, 0).config
-    assert (both.num_layers, both.num_decoder_layers, both.d_ff, both.d_kv, both.vocab_size) == (3, 1, 90, 16, 40 + SENTINELS)
+    assert (
+        masked.sliding_window,
+        masked.rope_parameters["full_attention"]["rope_theta"],
+        masked.intermediate_size,
+    ) == (5, 500.0, 170)
+    both = build(
+        "seq2seq", Seq2SeqConfig(encoder_layers=3, decoder_layers=1, width=64, heads=4, feedforward=90), 40, 16, 0
+    ).config
+    assert (both.num_layers, both.num_decoder_layers, both.d_ff, both.d_kv, both.vocab_size) == (
+        3,
+        1,
+        90,
+        16,
+        40 + SENTINELS,
+    )
     assert (both.decoder_start_token_id, both.eos_token_id) == (PAD, END_OF_TEXT)
 
 

@@ -26,7 +26,11 @@ def test_every_gap_is_filled_token_by_token() -> None:
         ([5, 5], [[], []]),
     ],
 )
-def test_spans_are_what_stands_behind_each_sentinel(output: list[int], expected: list[list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
-    model = build("seq2seq", Seq2SeqConfig(encoder_layers=1, decoder_layers=1, width=32, heads=2), VOCABULARY, 16, 0).eval()
+def test_spans_are_what_stands_behind_each_sentinel(
+    output: list[int], expected: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build(
+        "seq2seq", Seq2SeqConfig(encoder_layers=1, decoder_layers=1, width=32, heads=2), VOCABULARY, 16, 0
+    ).eval()
     monkeypatch.setattr(model, "generate", lambda *_, **__: torch.tensor([[0, *output]]))
     assert [tokens.tolist() for tokens in write_spans(model, ROW, GAPS)] == expected

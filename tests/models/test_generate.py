@@ -42,20 +42,32 @@ def test_cached_generation_equals_uncached(model, start):
 
 
 def test_the_seed_decides_and_global_randomness_does_not(model):
-    first, second = (generate(model, [5], SamplingConfig(max_new_tokens=12, temperature=2.0, top_p=1.0, seed=seed)) for seed in (1, 2))
+    first, second = (
+        generate(model, [5], SamplingConfig(max_new_tokens=12, temperature=2.0, top_p=1.0, seed=seed))
+        for seed in (1, 2)
+    )
     torch.rand(7)
-    assert generate(model, [5], SamplingConfig(max_new_tokens=12, temperature=2.0, top_p=1.0, seed=1)) == first != second
+    assert (
+        generate(model, [5], SamplingConfig(max_new_tokens=12, temperature=2.0, top_p=1.0, seed=1)) == first != second
+    )
 
 
 def test_goes_on_beyond_the_context(model):
     assert len(generate(model, list(range(2, 38)), SamplingConfig(max_new_tokens=50, temperature=1.0, seed=4))) <= 50
-    assert max(len(generate(model, [], SamplingConfig(max_new_tokens=50, temperature=1.0, seed=seed))) for seed in range(5)) > CONTEXT
+    assert (
+        max(
+            len(generate(model, [], SamplingConfig(max_new_tokens=50, temperature=1.0, seed=seed))) for seed in range(5)
+        )
+        > CONTEXT
+    )
 
 
 @given(st.lists(st.floats(-5, 5), min_size=4, max_size=12), st.integers(0, 4), st.floats(0.05, 1.0), st.integers(0, 99))
 def test_only_tokens_within_top_k_and_top_p_are_drawn(logits, top_k, top_p, seed):
     values = torch.tensor(logits)
-    token = sample(values, SamplingConfig(temperature=1.0, top_k=top_k, top_p=top_p), torch.Generator().manual_seed(seed), (PAD,))
+    token = sample(
+        values, SamplingConfig(temperature=1.0, top_k=top_k, top_p=top_p), torch.Generator().manual_seed(seed), (PAD,)
+    )
     allowed = values.clone()
     allowed[PAD] = -torch.inf
     likelier = allowed > allowed[token]
@@ -64,7 +76,13 @@ def test_only_tokens_within_top_k_and_top_p_are_drawn(logits, top_k, top_p, seed
     assert float(allowed.softmax(0)[likelier].sum()) < top_p + 1e-5
 
 
-SHARES = {7: 0.5, 2: 0.25, 5: 0.125, 9: 0.0625, 0: 0.0625}  # of tokens, exact in binary; the last two are equally likely
+SHARES = {
+    7: 0.5,
+    2: 0.25,
+    5: 0.125,
+    9: 0.0625,
+    0: 0.0625,
+}  # of tokens, exact in binary; the last two are equally likely
 
 
 @pytest.mark.parametrize(

@@ -37,14 +37,40 @@ def ids(*names: str) -> np.ndarray:
 
 def test_words_go_on_from_letter_to_letter_and_digit_to_digit() -> None:
     text = ids("Ġthe", "Ġva", "lve", "s", ".", "Ġ12", "34", "Ċ", "s", "Ã", "¯ve", "<|endoftext|>", "s")
-    assert LEXICON.goes_on(text).tolist() == [False, False, True, True, False, False, True, False, False, True, True, False, False]
+    assert LEXICON.goes_on(text).tolist() == [
+        False,
+        False,
+        True,
+        True,
+        False,
+        False,
+        True,
+        False,
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
-@given(st.lists(st.integers(0, len(NAMES) - 1), min_size=1, max_size=60), st.floats(0.05, 0.9), st.booleans(), st.integers(0, 2**32))
-def test_whole_words_are_chosen_up_to_the_budget_and_boundaries_never(tokens: list[int], rate: float, whole: bool, seed: int) -> None:
+@given(
+    st.lists(st.integers(0, len(NAMES) - 1), min_size=1, max_size=60),
+    st.floats(0.05, 0.9),
+    st.booleans(),
+    st.integers(0, 2**32),
+)
+def test_whole_words_are_chosen_up_to_the_budget_and_boundaries_never(
+    tokens: list[int], rate: float, whole: bool, seed: int
+) -> None:
     row = np.array(tokens, np.int32)
     chosen = choose(
-        MaskingConfig(rate, whole), row, LEXICON, np.zeros(len(row), np.uint8), NOTHING[: len(row)], np.random.default_rng(seed)
+        MaskingConfig(rate, whole),
+        row,
+        LEXICON,
+        np.zeros(len(row), np.uint8),
+        NOTHING[: len(row)],
+        np.random.default_rng(seed),
     )
     assert not chosen[row == END_OF_TEXT].any()
     words = np.cumsum(~LEXICON.goes_on(row)) if whole else np.arange(len(row))
@@ -88,7 +114,9 @@ def test_eight_in_ten_are_masked_one_made_up_one_left() -> None:
     assert (others == ID["lve"]).mean() == pytest.approx(0.5 + 0.5 / (len(NAMES) - SPECIALS), abs=0.03)
 
 
-@pytest.mark.parametrize("wrong", [{"rate": 0.0}, {"spans": 1.5}, {"weights_by_pos": {"NOON": 1.0}}, {"weights_by_pos": {"NOUN": 0.0}}])
+@pytest.mark.parametrize(
+    "wrong", [{"rate": 0.0}, {"spans": 1.5}, {"weights_by_pos": {"NOON": 1.0}}, {"weights_by_pos": {"NOUN": 0.0}}]
+)
 def test_values_out_of_range_name_the_key(wrong: dict) -> None:
     with pytest.raises(UserError, match=next(iter(wrong))):
         MaskingConfig(**wrong)

@@ -22,8 +22,18 @@ def scrambled(model: PreTrainedModel) -> PreTrainedModel:
 @pytest.fixture(scope="module", params=["ours", "llama"])
 def model(request: pytest.FixtureRequest) -> PreTrainedModel:
     if request.param == "ours":
-        return scrambled(build_causal(CausalConfig(layers=2, width=32, heads=4, attention_dropout=0.5), vocabulary=40, context=16, seed=0))
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 16}
+        return scrambled(
+            build_causal(
+                CausalConfig(layers=2, width=32, heads=4, attention_dropout=0.5), vocabulary=40, context=16, seed=0
+            )
+        )
+    shape = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 16,
+    }
     return scrambled(LlamaForCausalLM(LlamaConfig(vocab_size=40, **shape)))
 
 

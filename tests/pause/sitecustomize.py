@@ -17,7 +17,12 @@ def _start(prefix: str) -> None:
 
     def hook(event: str, args: tuple) -> None:
         nonlocal reached
-        if event != _event or reached or (os.getpid(), _thread.get_ident()) != own or not isinstance(args[0], str | os.PathLike):
+        if (
+            event != _event
+            or reached
+            or (os.getpid(), _thread.get_ident()) != own
+            or not isinstance(args[0], str | os.PathLike)
+        ):
             return
         writes = event != "open" or (isinstance(args[1], str) and "w" in args[1])
         if not (writes and os.path.abspath(os.fspath(args[0])).startswith(prefix)):

@@ -60,7 +60,9 @@ from privllm.report.charts import bar_chart
 for word in json.load(sys.stdin):
     print(json.dumps(bar_chart("s", {word: 1.0, "plain": 2.0}, "x", ".2f")), flush=True)
 """
-    done = subprocess.run([sys.executable, "-c", code], input=json.dumps([*WORDS, "plain"]), cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=json.dumps([*WORDS, "plain"]), cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0, f"{WORDS[done.stdout.count(chr(10))]!a}: {done.stderr[-300:]}"
     for word, line in zip(WORDS, done.stdout.splitlines(), strict=False):
         svg = json.loads(line)

@@ -3,7 +3,9 @@ import pytest
 from privllm.report.explanations import EXPLANATIONS, facts, short
 
 
-@pytest.mark.parametrize(("value", "shown"), [(0, "0"), (999, "999"), (1200, "1.2 k"), (5_812_000, "5.81 M"), (2.5e9, "2.5 B")])
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0, "0"), (999, "999"), (1200, "1.2 k"), (5_812_000, "5.81 M"), (2.5e9, "2.5 B")]
+)
 def test_short(value: float, shown: str) -> None:
     assert short(value) == shown
 

@@ -33,5 +33,9 @@ def test_absent_stages_are_left_out() -> None:
 
 
 def test_losses_are_named_and_sorted() -> None:
-    assert losses({"too_short": 2, "near": 5, "empty": 2, "none": 0}) == (Loss("near-duplicate", 5), Loss("empty", 2), Loss("too short", 2))
+    assert losses({"too_short": 2, "near": 5, "empty": 2, "none": 0}) == (
+        Loss("near-duplicate", 5),
+        Loss("empty", 2),
+        Loss("too short", 2),
+    )
     assert losses(None) == ()

@@ -32,7 +32,8 @@ REPORTS = {
         "warnings_of": ["mean <length>"],
         "drift": {"a_b": 0.5},
     },
-    "pack": {"documents": {"train": 4, "validation": 1, "test": 1}, "tokens": {"train": 1500}, "rows": {}, "bytes": {}} | REPEATED,
+    "pack": {"documents": {"train": 4, "validation": 1, "test": 1}, "tokens": {"train": 1500}, "rows": {}, "bytes": {}}
+    | REPEATED,
     "pretrain": {"parameters": 5_800_000, "steps": 10, "tokens": 1000},
     "evaluate": {
         "perplexity": 12.5,
@@ -81,7 +82,9 @@ def inputs_of(folder: Path, reports: dict) -> ReportInputs:
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(report))
     (folder / "pretrain").mkdir(exist_ok=True)
-    (folder / "pretrain/masked.json").write_text(json.dumps({"parameters": 7, "steps": 10, "tokens": 1000, "labels": 300}))
+    (folder / "pretrain/masked.json").write_text(
+        json.dumps({"parameters": 7, "steps": 10, "tokens": 1000, "labels": 300})
+    )
     for family, sample in (("causal", {}), ("masked", {"truth": "was there"})):
         path = folder / "texts" / family / "samples.json"
         path.parent.mkdir(parents=True)
@@ -94,7 +97,9 @@ def inputs_of(folder: Path, reports: dict) -> ReportInputs:
     print_file = folder / "print.json"
     print_file.write_text(json.dumps({"modules": {"a": "0"}, "libraries": {}}))
     params = {"pretrain": {"causal": {"model": {"width": 256}, "seed": 0}}}
-    return ReportInputs(folder, ("causal", "masked"), folder / "texts", (print_file,), params, {"causal": "Reads from left to right."})
+    return ReportInputs(
+        folder, ("causal", "masked"), folder / "texts", (print_file,), params, {"causal": "Reads from left to right."}
+    )
 
 
 @pytest.fixture
@@ -129,7 +134,10 @@ def test_text_from_documents_is_escaped(page: str) -> None:
 def test_hostile_names_and_texts_are_shown(tmp_path: Path) -> None:
     evaluated = {"by_source": {EVIL: {"tokens": 900, "bits_per_byte": 1.5}, "b": {"tokens": 900, "bits_per_byte": 1.5}}}
     found = REPORTS | {"evaluate": REPORTS["evaluate"] | evaluated | {"weak_spots": [SPOT | {"slice": EVIL}]}}
-    found |= {"validate": REPORTS["validate"] | {"warnings_of": [EVIL]}, "clean": REPORTS["clean"] | {"dropped": {EVIL: 2}}}
+    found |= {
+        "validate": REPORTS["validate"] | {"warnings_of": [EVIL]},
+        "clean": REPORTS["clean"] | {"dropped": {EVIL: 2}},
+    }
     inputs = inputs_of(tmp_path, found)
     sample = tmp_path / "texts/causal/samples.json"
     sample.write_text(json.dumps({"samples": [{"prompt": EVIL, "text": "two\n\tlines می\u200cخواهم" + EVIL}]}))
@@ -159,14 +167,19 @@ def test_says_the_numbers(page: str) -> None:
 
 def test_weak_spots_are_a_table_or_a_sentence(page: str, tmp_path: Path) -> None:
     assert "worst first, of 31 compared" in page
-    assert re.search(r"source <b>&lt;i&gt;</b></th><td>12</td><td>900</td><td>0.25 \[0.12, 0.38\]</td><td>bits per byte</td><td>1.50", page)
+    assert re.search(
+        r"source <b>&lt;i&gt;</b></th><td>12</td><td>900</td><td>0.25 \[0.12, 0.38\]</td><td>bits per byte</td><td>1.50",
+        page,
+    )
     assert "part of speech <b>VERB</b>" in page
     assert "2 training documents are repeated" in page
     assert "3 further copies hold 1,234 tokens" in page
     for compared, words in ((31, "None: none of 31 slices"), (0, "Too few documents were scored")):
         folder = tmp_path / str(compared)
         folder.mkdir()
-        found = {key: value for key, value in REPORTS["evaluate"].items() if key != "weak_spots"} | {"slices_compared": compared}
+        found = {key: value for key, value in REPORTS["evaluate"].items() if key != "weak_spots"} | {
+            "slices_compared": compared
+        }
         render_report(inputs_of(folder, REPORTS | {"evaluate": found}), folder / "index.html")
         assert words in (folder / "index.html").read_text("utf-8")
 
@@ -187,7 +200,10 @@ def test_disagreeing_stages_are_shown(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", sorted(REPORTS))
 def test_any_report_may_be_absent_or_bare(stage: str, tmp_path: Path) -> None:
-    for name, reports in (("absent", {key: value for key, value in REPORTS.items() if key != stage}), ("bare", REPORTS | {stage: {}})):
+    for name, reports in (
+        ("absent", {key: value for key, value in REPORTS.items() if key != stage}),
+        ("bare", REPORTS | {stage: {}}),
+    ):
         folder = tmp_path / name
         folder.mkdir()
         render_report(inputs_of(folder, reports), folder / "index.html")
@@ -197,7 +213,10 @@ def test_any_report_may_be_absent_or_bare(stage: str, tmp_path: Path) -> None:
 def test_nothing_at_all_is_said_to_be_absent(tmp_path: Path) -> None:
     render_report(ReportInputs(tmp_path), tmp_path / "index.html")
     page = (tmp_path / "index.html").read_text("utf-8")
-    assert all(f"<code>{stage}</code> has no report" in page for stage in ("collect", "clean", "validate", "pack", "pretrain", "evaluate"))
+    assert all(
+        f"<code>{stage}</code> has no report" in page
+        for stage in ("collect", "clean", "validate", "pack", "pretrain", "evaluate")
+    )
 
 
 def test_the_page_before_stays_until_the_new_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

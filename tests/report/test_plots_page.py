@@ -34,7 +34,9 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-m", "privllm.report.plots_page", template], cwd=ROOT, check=True, timeout=120)
     (root / "curves").mkdir()
     for name in ("train", "validation"):
-        (root / f"curves/{name}.tsv").write_text("step\tloss\n" + "".join(f"{step}\t{9 - step / 10}\n" for step in range(50)))
+        (root / f"curves/{name}.tsv").write_text(
+            "step\tloss\n" + "".join(f"{step}\t{9 - step / 10}\n" for step in range(50))
+        )
     (root / "reports/evaluate").mkdir(parents=True)
     (root / "reports/evaluate/causal.json").write_text(
         '{"loss": 1.5, "weak_spots": [{"kind": "source", "excess": 0.5}], "interval": [1, 2]}'
@@ -49,7 +51,9 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def configured(root: Path) -> Path:
     """Where .dvc/config says that the template lies, relative to itself."""
-    found = re.search(r"^\[plots\]\n\s+html_template = (\S+)$", (ROOT / ".dvc/config").read_text("utf-8"), flags=re.MULTILINE)
+    found = re.search(
+        r"^\[plots\]\n\s+html_template = (\S+)$", (ROOT / ".dvc/config").read_text("utf-8"), flags=re.MULTILINE
+    )
     assert found
     return root / ".dvc" / found[1]
 

@@ -28,7 +28,9 @@ def test_whole_summary(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("")
     samples = tmp_path / "texts/causal/samples.json"
     samples.parent.mkdir(parents=True)
-    samples.write_text(json.dumps({"samples": [{"prompt": "One", "text": " [bold]two[/bold]\x1b[2J" + "long " * 99}] * 5}))
+    samples.write_text(
+        json.dumps({"samples": [{"prompt": "One", "text": " [bold]two[/bold]\x1b[2J" + "long " * 99}] * 5})
+    )
     log = tmp_path / "log.jsonl"
     log.write_text('{"stage": "pack", "seconds": 75.2, "ended": 9}\n')
     text = shown(tmp_path, log, tmp_path / "texts")
@@ -54,12 +56,19 @@ def test_whole_summary(tmp_path: Path) -> None:
 
 def test_what_people_taught_and_what_the_gate_says(tmp_path: Path) -> None:
     used = {kind: {"used": number} for kind, number in (("corrections", 1200), ("preferences", 7))}
-    align = {"aligned": True, "people": 2, "training": used, "preference_accuracy": {"before": 0.5, "after": 0.75, "judged": 16}}
+    align = {
+        "aligned": True,
+        "people": 2,
+        "training": used,
+        "preference_accuracy": {"before": 0.5, "after": 0.75, "judged": 16},
+    }
     (tmp_path / "align").mkdir()
     (tmp_path / "align/causal.json").write_text(json.dumps(align))
     (tmp_path / "gate.json").write_text(json.dumps({"incumbent": "privllm@v1.0.0", "passed": False, "figures": {}}))
     text = " ".join(shown(tmp_path, tmp_path / "log.jsonl").split())
-    assert "1,200 corrections and 7 preferences of 2 people; agrees with 75% of 16 held-out ones, before with 50%" in text
+    assert (
+        "1,200 corrections and 7 preferences of 2 people; agrees with 75% of 16 held-out ones, before with 50%" in text
+    )
     assert "gate FAILED, see reports/gate.json, against privllm@v1.0.0" in text
     (tmp_path / "align/causal.json").write_text(json.dumps({"aligned": False, "passed_through": "nothing was said"}))
     (tmp_path / "gate.json").write_text(json.dumps({"incumbent": "", "passed": True, "figures": {}}))
@@ -68,7 +77,9 @@ def test_what_people_taught_and_what_the_gate_says(tmp_path: Path) -> None:
 
 def test_where_nothing_was_built_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"is not the root of a build \(dvc\.yaml is missing\): go to the repository's folder"):
+    with pytest.raises(
+        UserError, match=r"is not the root of a build \(dvc\.yaml is missing\): go to the repository's folder"
+    ):
         shown(Path("reports"), tmp_path / "log.jsonl")
     (tmp_path / "dvc.yaml").write_text("stages: {}")
     (tmp_path / "reports").mkdir()
@@ -86,10 +97,14 @@ def test_nothing_yet(tmp_path: Path) -> None:
 def test_the_last_run_of_each_stage_counts(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     runs = [("pack", 5, 10), ("clean", 2, 20), ("pack", 7, 30)]
-    log.write_text("".join(json.dumps({"stage": s, "seconds": n, "ended": e}) + "\n" for s, n, e in runs) + '{"stage": "cut')
+    log.write_text(
+        "".join(json.dumps({"stage": s, "seconds": n, "ended": e}) + "\n" for s, n, e in runs) + '{"stage": "cut'
+    )
     assert list(durations(log).items()) == [("clean", 2.0), ("pack", 7.0)]
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(0.04, "0.0 s"), (59.94, "59.9 s"), (65, "1 min 05 s"), (3600, "60 min 00 s")])
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.04, "0.0 s"), (59.94, "59.9 s"), (65, "1 min 05 s"), (3600, "60 min 00 s")]
+)
 def test_minutes(seconds: float, words: str) -> None:
     assert minutes(seconds) == words

@@ -14,7 +14,12 @@ def test_rows(tmp_path: Path) -> None:
     write_json(tmp_path / "c.json", {"skipped": "too few"})
     (tmp_path / "a").mkdir()
     one, two, three = tasks_table(tmp_path)
-    assert (one["pretrained"], one["random"], one["interval"], one["metric"]) == (1.5, None, None, "loss (lower is better)")
+    assert (one["pretrained"], one["random"], one["interval"], one["metric"]) == (
+        1.5,
+        None,
+        None,
+        "loss (lower is better)",
+    )
     assert (two["random"], two["difference"], two["interval"], two["transfers"]) == (2.0, -0.5, (-0.7, -0.1), True)
     assert three == {"task": "c", "skipped": "too few"}
     assert tasks_table(tmp_path / "none") == []

@@ -32,7 +32,14 @@ TEXT = "the store keeps every row in a page of its own and the page keeps the ro
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("serve")
-    row = {"media_type": "text/plain", "digest": "", "language": "en", "language_score": 1.0, "placeholders": 0, "cluster": "0"}
+    row = {
+        "media_type": "text/plain",
+        "digest": "",
+        "language": "en",
+        "language_score": 1.0,
+        "placeholders": 0,
+        "cluster": "0",
+    }
     rows = [row | {"id": document_id(str(i)), "source": str(i), "text": TEXT * 20} for i in range(3)]
     write_table(pa.Table.from_pylist(rows, DEDUPED), root / "dedup" / "00000.parquet")
     write_sample(SampleConfig(), SplitConfig(0, 0), root / "dedup", root / "dedup/sample")
@@ -48,7 +55,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def export_inputs(built: Path) -> ExportInputs:
     params = {"pretrain": {"seed": 3, "model": {"width": 32}}}
     figures = {"evaluate": built / "evaluate.json"}
-    return ExportInputs(built / "pretrain/causal", built / "tokenizer", built / "dedup", (built / "clean.json",), figures, params)
+    return ExportInputs(
+        built / "pretrain/causal", built / "tokenizer", built / "dedup", (built / "clean.json",), figures, params
+    )
 
 
 @pytest.fixture(scope="session")

@@ -79,7 +79,9 @@ def test_engines_are_closed_with_the_server(tmp_path: Path) -> None:
 
 def test_a_port_that_is_taken_is_explained(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UserError, match="choose another with --port"):
-        listen(chat_app(Parrot("m", "", "hi"), Database(tmp_path / "p.sqlite")), "127.0.0.1", taken.getsockname()[1], print)
+        listen(
+            chat_app(Parrot("m", "", "hi"), Database(tmp_path / "p.sqlite")), "127.0.0.1", taken.getsockname()[1], print
+        )
     with pytest.raises(UserError, match=r"cannot listen on 203\.0\.113\.1, port 0"):
         listen(chat_app(Parrot("m", "", "hi"), Database(tmp_path / "p.sqlite")), "203.0.113.1", 0, print)
 

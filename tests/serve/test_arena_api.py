@@ -40,7 +40,10 @@ def test_no_byte_before_the_vote_names_a_model(tmp_path: Path) -> None:
     database = Database(tmp_path / "p.sqlite")
     with live(arena_app(parrots(), database)) as url, httpx.Client() as client:
         responses, sides = [], set()
-        responses += [client.get(url + path).content for path in ("/", "/api/page", "/static/arena.js", "/static/style.css", "/v1/models")]
+        responses += [
+            client.get(url + path).content
+            for path in ("/", "/api/page", "/static/arena.js", "/static/style.css", "/v1/models")
+        ]
         for _ in range(12):
             match, texts, content = play(url, client)
             responses.append(content)
@@ -48,12 +51,27 @@ def test_no_byte_before_the_vote_names_a_model(tmp_path: Path) -> None:
             sides.add(texts["left"])
         assert len(sides) == 2
         everything = b"".join(responses)
-        for secret in (b"old-model", b"new-model", OLD[:7].encode(), NEW[:7].encode(), b"digest-of", b"completion_tokens"):
+        for secret in (
+            b"old-model",
+            b"new-model",
+            OLD[:7].encode(),
+            NEW[:7].encode(),
+            b"digest-of",
+            b"completion_tokens",
+        ):
             assert secret not in everything
-        result = client.post(f"{url}/api/match/{match}/vote", json={"choice": "left", "rater": " eva  k ", "reason": "why"}).json()
+        result = client.post(
+            f"{url}/api/match/{match}/vote", json={"choice": "left", "rater": " eva  k ", "reason": "why"}
+        ).json()
         assert {result["left"]["revision"], result["right"]["revision"]} == {OLD, NEW}
         (vote,) = database.votes()
-        assert (vote.id, vote.rater, vote.choice, vote.reason, vote.messages[0].content) == (match, "eva k", "left", "why", "which?")
+        assert (vote.id, vote.rater, vote.choice, vote.reason, vote.messages[0].content) == (
+            match,
+            "eva k",
+            "left",
+            "why",
+            "which?",
+        )
         assert {"left": vote.left.text, "right": vote.right.text} == texts
         assert vote.left.model.name == ("old-model" if texts["left"] == "one two " else "new-model")
         assert vote.decoding.seed == 7
@@ -74,7 +92,11 @@ def test_a_match_takes_one_vote_and_only_when_it_has_ended(tmp_path: Path) -> No
 def test_a_match_belongs_to_the_token_that_asked_for_it(tmp_path: Path) -> None:
     database = Database(tmp_path / "p.sqlite")
     eva, adam = ({"authorization": f"Bearer {new_token(database, name)}"} for name in ("eva", "adam"))
-    with live(arena_app(parrots(), database)) as url, httpx.Client(headers=eva) as hers, httpx.Client(headers=adam) as his:
+    with (
+        live(arena_app(parrots(), database)) as url,
+        httpx.Client(headers=eva) as hers,
+        httpx.Client(headers=adam) as his,
+    ):
         (first, _, _), (second, _, _) = play(url, hers), play(url, his)
         for match, stranger, asker, name in ((first, his, hers, "eva"), (second, hers, his, "adam")):
             refused = stranger.post(f"{url}/api/match/{match}/vote", json={"choice": "left", "rater": name})
@@ -83,7 +105,10 @@ def test_a_match_belongs_to_the_token_that_asked_for_it(tmp_path: Path) -> None:
             assert httpx.post(f"{url}/api/match/{match}/vote", json={"choice": "left"}).status_code == 401
             assert name not in {vote.rater for vote in database.votes()}
             assert asker.post(f"{url}/api/match/{match}/vote", json={"choice": "right"}).status_code == 200
-    assert [(vote.id, vote.rater, vote.choice) for vote in database.votes()] == [(first, "eva", "right"), (second, "adam", "right")]
+    assert [(vote.id, vote.rater, vote.choice) for vote in database.votes()] == [
+        (first, "eva", "right"),
+        (second, "adam", "right"),
+    ]
 
 
 @pytest.mark.parametrize(

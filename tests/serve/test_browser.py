@@ -19,7 +19,10 @@ from tests.serve.fakes import Parrot
 from tests.serve.live import live
 
 CHROMIUM = shutil.which("chromium")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed (apt-get install chromium)")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed (apt-get install chromium)"),
+]
 OLD, NEW = "a1" * 20, "b2" * 20
 
 
@@ -39,7 +42,10 @@ def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     size = {"viewport": {"width": 390, "height": 780}, "has_touch": True} if request.param == "phone" else {}
     context = browser.new_context(**size)
     page, wrong, asked = context.new_page(), [], []
-    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" and "401" not in message.text else None)
+    page.on(
+        "console",
+        lambda message: wrong.append(message.text) if message.type == "error" and "401" not in message.text else None,
+    )
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", lambda sent: asked.append(sent.url))
     page.set_default_timeout(15_000)
@@ -105,7 +111,9 @@ def test_a_chat_by_keyboard_is_corrected_and_kept(page: Any, exported: Callable[
         again = page.locator(".reply .text").nth(1).text_content()
         assert stopped.startswith(again[:5])
         page.get_by_role("button", name="Good").nth(1).click()
-        until(page, "[...document.querySelectorAll('[role=status]')].filter(e => e.textContent === 'Saved.').length === 2")
+        until(
+            page, "[...document.querySelectorAll('[role=status]')].filter(e => e.textContent === 'Saved.').length === 2"
+        )
         assert page.locator("img").count() == 0
     export_feedback(database, tmp_path / "data/feedback")
     first, second = lines(tmp_path / "data/feedback/ratings.jsonl")
@@ -114,15 +122,24 @@ def test_a_chat_by_keyboard_is_corrected_and_kept(page: Any, exported: Callable[
     assert (first["correction"], first["reason"]) == ("a <b>store</b> 🙂", "it was wrong")
     assert first["model"] == {"name": "handbook-1", "revision": "", "digest": engine.served.model.digest}
     assert (first["decoding"]["temperature"], first["decoding"]["max_tokens"]) == (0.0, 12)
-    assert (second["reply"], second["thumb"], second["correction"], second["decoding"]["max_tokens"]) == (again, "up", "", 5)
+    assert (second["reply"], second["thumb"], second["correction"], second["decoding"]["max_tokens"]) == (
+        again,
+        "up",
+        "",
+        5,
+    )
     assert second["messages"] == [{"role": "user", "content": "the row"}]  # an untuned model sees the last message only
     assert stopped not in (tmp_path / "data/feedback/ratings.jsonl").read_text("utf-8") or stopped == again
 
 
-@pytest.mark.parametrize(("key", "choice"), [("ArrowLeft", "left"), ("2", "right"), ("3", "tie"), ("ArrowDown", "both_bad")])
+@pytest.mark.parametrize(
+    ("key", "choice"), [("ArrowLeft", "left"), ("2", "right"), ("3", "tie"), ("ArrowDown", "both_bad")]
+)
 def test_a_vote_is_blind_until_it_is_cast(page: Any, key: str, choice: str, tmp_path: Path) -> None:
     database = Database(tmp_path / "p.sqlite")
-    with live(arena_app([Parrot("old-model", OLD, "one two"), Parrot("new-model", NEW, "three <b>four</b>")], database)) as url:
+    with live(
+        arena_app([Parrot("old-model", OLD, "one two"), Parrot("new-model", NEW, "three <b>four</b>")], database)
+    ) as url:
         page.goto(url)
         page.fill("#say", "which?")
         page.keyboard.press("Enter")
@@ -134,7 +151,9 @@ def test_a_vote_is_blind_until_it_is_cast(page: Any, key: str, choice: str, tmp_
         page.keyboard.press("Escape")
         page.keyboard.press(key)
         page.wait_for_selector("table")
-        assert {"old-model at a1a1a1a1a", "new-model at b2b2b2b2b"} <= set(re.findall(r"\w+-model at \w+", page.inner_text("#sides")))
+        assert {"old-model at a1a1a1a1a", "new-model at b2b2b2b2b"} <= set(
+            re.findall(r"\w+-model at \w+", page.inner_text("#sides"))
+        )
     export_feedback(database, tmp_path / "data/feedback")
     (vote,) = lines(tmp_path / "data/feedback/votes.jsonl")
     assert (vote["choice"], vote["reason"], vote["rater"]) == (choice, "123 why", "anonymous")

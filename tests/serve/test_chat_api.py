@@ -41,9 +41,13 @@ def test_a_rating_is_kept_as_it_was_given(tmp_path: Path) -> None:
         assert httpx.post(f"{url}/api/rating", json=changed).status_code == 409
         token = new_token(database, "Eva", requests_per_minute=1)
         named = RATING | {"id": "chatcmpl-def"}
-        assert httpx.post(f"{url}/api/rating", json=named, headers={"authorization": f"Bearer {token}"}).status_code == 200
+        assert (
+            httpx.post(f"{url}/api/rating", json=named, headers={"authorization": f"Bearer {token}"}).status_code == 200
+        )
         assert database.ratings()[-1].rater == "Eva"
-        assert httpx.post(f"{url}/api/rating", json=named, headers={"authorization": f"Bearer {token}"}).status_code == 429
+        assert (
+            httpx.post(f"{url}/api/rating", json=named, headers={"authorization": f"Bearer {token}"}).status_code == 429
+        )
 
 
 @pytest.mark.parametrize(

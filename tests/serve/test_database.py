@@ -92,7 +92,9 @@ def test_what_is_written_is_read_at_once_by_whoever_has_the_file_open(database: 
     assert [token.revoked for token in second.tokens()] == ["", "then"]
 
 
-@pytest.mark.parametrize("token", [AccessToken("eva", b"other", "now", "", 1, 1), AccessToken("other", b"x", "now", "", 1, 1)])
+@pytest.mark.parametrize(
+    "token", [AccessToken("eva", b"other", "now", "", 1, 1), AccessToken("other", b"x", "now", "", 1, 1)]
+)
 def test_a_name_and_a_token_are_given_once(database: Database, token: AccessToken) -> None:
     database.add_token(AccessToken("eva", b"x", "now", "", 1, 1))
     database.revoke("eva", "then")
@@ -130,7 +132,9 @@ def _vote_until_killed(file: Path, pipe) -> None:
 
 def test_kill_loses_no_vote_that_was_answered(tmp_path: Path) -> None:
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_vote_until_killed, args=(tmp_path / "p.sqlite", theirs))
+    process = multiprocessing.get_context("spawn").Process(
+        target=_vote_until_killed, args=(tmp_path / "p.sqlite", theirs)
+    )
     process.start()
     answered = [ours.recv() for _ in range(25)]
     assert process.pid

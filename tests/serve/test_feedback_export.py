@@ -42,7 +42,9 @@ def test_everything_comes_out_once(database: Database, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_killed_at_any_moment_each_row_comes_out_once(database: Database, folder: Path, moment: str, monkeypatch) -> None:
+def test_killed_at_any_moment_each_row_comes_out_once(
+    database: Database, folder: Path, moment: str, monkeypatch
+) -> None:
     def killed(path: Path, lines: list[str]) -> None:
         if moment == "after":
             append(path, lines)
@@ -122,7 +124,9 @@ def test_lines_that_are_no_records_are_named(database: Database, folder: Path, l
         export_feedback(database, folder)
 
 
-def test_what_is_exported_is_on_the_disk_before_it_is_marked(database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_exported_is_on_the_disk_before_it_is_marked(
+    database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The order of things: all of the file's bytes, its name, the folders."""
     done: list[object] = []
     sync, rename = os.fsync, Path.replace

@@ -26,7 +26,10 @@ def lay(folder: Path, *names: str) -> Path:
         ((), r"config\.json is missing\): run `dvc repro`"),
         (("model.safetensors", "tokenizer.json"), r"config\.json is missing"),
         (("config.json", "pytorch_model.bin", "tokenizer.json"), "could run code"),
-        (("config.json", "model.safetensors"), r"without its tokenizer: name a folder that has both, such as data/export/causal"),
+        (
+            ("config.json", "model.safetensors"),
+            r"without its tokenizer: name a folder that has both, such as data/export/causal",
+        ),
     ],
 )
 def test_what_a_folder_lacks_is_named(tmp_path: Path, names: tuple[str, ...], said: str) -> None:
@@ -45,9 +48,13 @@ def test_a_task_that_was_skipped_says_why(tmp_path: Path) -> None:
         require_model(tmp_path)
 
 
-def test_where_nothing_is_it_says_what_builds_a_model_or_where_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_is_it_says_what_builds_a_model_or_where_to_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"is not the root of a build \(dvc\.yaml is missing\): go to the repository's folder"):
+    with pytest.raises(
+        UserError, match=r"is not the root of a build \(dvc\.yaml is missing\): go to the repository's folder"
+    ):
         require_model(Path("data/export/causal"))
     lay(tmp_path, "dvc.yaml")
     with pytest.raises(UserError, match=r"has not built that model yet: `make run` builds it .*`dvc pull` fetches one"):
@@ -68,7 +75,9 @@ app()
 
 
 @pytest.mark.parametrize("words", [["serve", "{model}"], ["arena", "a", "b"]])
-def test_that_it_loads_is_said_before_torch_is_imported(exported: Callable[..., Path], tmp_path: Path, words: list[str]) -> None:
+def test_that_it_loads_is_said_before_torch_is_imported(
+    exported: Callable[..., Path], tmp_path: Path, words: list[str]
+) -> None:
     given = [word.format(model=exported()) for word in words]
     done = subprocess.run(
         [sys.executable, "-c", HEAVY % given],
@@ -84,11 +93,15 @@ def test_that_it_loads_is_said_before_torch_is_imported(exported: Callable[..., 
 
 @pytest.mark.parametrize("command", ["chat", "serve", "summary"])
 def test_the_wrong_place_is_told_without_torch(tmp_path: Path, command: str) -> None:
-    script = (
-        f"import sys; sys.argv[1:] = [{command!r}]\nfrom privllm.cli.app import app\ntry: app()\nfinally: print('torch' in sys.modules)"
-    )
+    script = f"import sys; sys.argv[1:] = [{command!r}]\nfrom privllm.cli.app import app\n"
+    script += "try: app()\nfinally: print('torch' in sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env=environment(PYTHONPATH=str(ROOT)), capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=environment(PYTHONPATH=str(ROOT)),
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 1
     assert done.stdout == "False\n"

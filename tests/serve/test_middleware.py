@@ -29,7 +29,9 @@ JSON = {"content-type": "application/json"}
 
 @pytest.fixture(scope="module")
 def url(exported: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with live(chat_app(LocalEngine.open(exported()), Database(tmp_path_factory.mktemp("gate") / "people.sqlite"))) as url:
+    with live(
+        chat_app(LocalEngine.open(exported()), Database(tmp_path_factory.mktemp("gate") / "people.sqlite"))
+    ) as url:
         yield url
 
 
@@ -100,11 +102,16 @@ def test_a_body_that_does_not_come(url: str, monkeypatch: pytest.MonkeyPatch) ->
     parts = urlsplit(url)
     with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=10) as sock:
         host = f"{parts.hostname}:{parts.port}".encode()
-        sock.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{" % host)
+        sock.sendall(
+            b"POST /v1/completions HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+            % host
+        )
         assert b" 408 " in sock.recv(65536)
 
 
-@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer privllm-guess", "Basic {}", "Bearer {}x", "Bearer {} {}"])
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", "Bearer privllm-guess", "Basic {}", "Bearer {}x", "Bearer {} {}"]
+)
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/models/x", "/api/page"])
 def test_no_token_and_wrong_ones(header: str | None, path: str, guarded: tuple[str, str]) -> None:
     url, token = guarded
@@ -139,7 +146,9 @@ def test_odd_paths_lead_nowhere(path: str, guarded: tuple[str, str]) -> None:
     url = guarded[0]
     host = urlsplit(url).netloc.encode()
     answer = raw(url, b"GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % (path.encode(), host))
-    assert answer.split()[1] in (b"404", b"400", b"401"), answer[:200]  # 401: an odd name of a model, asked for without a token
+    assert answer.split()[1] in (b"404", b"400", b"401"), answer[
+        :200
+    ]  # 401: an odd name of a model, asked for without a token
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"] if answer.split()[1] != b"400" else True
 
 
@@ -149,7 +158,8 @@ def test_methods(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "127.0.0.1@evil.example", "[", "localhost."]
+    "host",
+    ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "127.0.0.1@evil.example", "[", "localhost."],
 )
 def test_a_name_that_points_here_is_not_ours(host: str, url: str) -> None:
     """DNS rebinding: the browser believes that evil.example is this server."""
@@ -198,7 +208,8 @@ GUARDS = {
 
 
 @pytest.mark.parametrize(
-    ("path", "status"), [("/", 200), ("/v1/models", 200), ("/nowhere", 404), ("/static/style.css", 200), ("/v1/completions", 405)]
+    ("path", "status"),
+    [("/", 200), ("/v1/models", 200), ("/nowhere", 404), ("/static/style.css", 200), ("/v1/completions", 405)],
 )
 def test_every_answer_is_guarded(path: str, status: int, url: str) -> None:
     """By what is written here, not by what the code says of itself."""
@@ -234,7 +245,9 @@ def test_the_limit_leaves_room_for_what_is_useful() -> None:
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize(("size", "status"), [(1_000_000, 200), (1_000_001, 413)])
-def test_a_body_may_have_a_million_bytes_and_not_one_more(size: int, status: int, chunked: bool, tmp_path: Path) -> None:
+def test_a_body_may_have_a_million_bytes_and_not_one_more(
+    size: int, status: int, chunked: bool, tmp_path: Path
+) -> None:
     body = json.dumps({"model": "m", "prompt": "x", "user": ""}).encode()
     body = body.replace(b'""', b'"%s"' % (b"x" * (size - len(body))))  # to its last byte it is needed
     assert len(body) == size
@@ -250,7 +263,9 @@ SECRET = "/srv/private/weights.safetensors"
 
 
 @pytest.mark.parametrize(
-    "engine", [Failing(OSError(28, "No space left on device", SECRET), after) for after in (-1, 0)], ids=["counting", "speaking"]
+    "engine",
+    [Failing(OSError(28, "No space left on device", SECRET), after) for after in (-1, 0)],
+    ids=["counting", "speaking"],
 )
 @pytest.mark.parametrize("stream", [False, True])
 def test_what_fails_within_is_an_error_that_names_no_file(engine: Failing, stream: bool, tmp_path: Path) -> None:
@@ -278,7 +293,9 @@ def test_a_stream_that_fails_within_breaks_off_and_names_no_file(tmp_path: Path)
         assert b"private" not in said
 
 
-def test_a_rating_that_cannot_be_kept_is_an_error_that_names_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rating_that_cannot_be_kept_is_an_error_that_names_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     database = Database(tmp_path / "p.sqlite")
 
     def full(rating: object) -> int:
@@ -286,7 +303,13 @@ def test_a_rating_that_cannot_be_kept_is_an_error_that_names_no_file(tmp_path: P
 
     monkeypatch.setattr(database, "rate", full)
     decoding = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 20, "seed": 7}
-    said = {"id": "chatcmpl-1", "digest": "digest-of-m", "messages": [{"role": "user", "content": "?"}], "reply": "x", "thumb": "up"}
+    said = {
+        "id": "chatcmpl-1",
+        "digest": "digest-of-m",
+        "messages": [{"role": "user", "content": "?"}],
+        "reply": "x",
+        "thumb": "up",
+    }
     with live(chat_app(Parrot("m", "", "x"), database)) as url:
         answer = httpx.post(f"{url}/api/rating", json=said | {"decoding": decoding})
     assert answer.status_code == 500
@@ -303,14 +326,22 @@ def test_what_is_not_found_is_told_without_a_path_of_this_machine(path: str, url
 
 
 def test_hosts_are_told_apart_whatever_the_case_and_the_port(url: str) -> None:
-    for host, status in (("LOCALHOST", b"200"), ("localhost:1", b"200"), ("[::1]:80", b"200"), ("127.0.0.2", b"421"), ("::1", b"421")):
+    for host, status in (
+        ("LOCALHOST", b"200"),
+        ("localhost:1", b"200"),
+        ("[::1]:80", b"200"),
+        ("127.0.0.2", b"421"),
+        ("::1", b"421"),
+    ):
         answer = raw(url, b"GET /v1/models HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % host.encode())
         assert answer.split()[1] == status, host
 
 
 def test_refusals_carry_what_their_status_asks_for() -> None:
     for wait, header in ((0.0, "1"), (0.4, "1"), (1.0, "2"), (59.2, "60"), (None, None)):
-        assert middleware.error_response(RequestRefused(429, "x", retry_after=wait)).headers.get("retry-after") == header
+        assert (
+            middleware.error_response(RequestRefused(429, "x", retry_after=wait)).headers.get("retry-after") == header
+        )
     for status in (400, 401, 403, 404, 408, 413, 415, 421, 429, 500):
         headers = middleware.error_response(RequestRefused(status, "x")).headers
         assert (headers.get("connection") == "close") is (status in (408, 413))
@@ -318,13 +349,19 @@ def test_refusals_carry_what_their_status_asks_for() -> None:
 
 
 def test_a_second_origin_is_looked_at_too(url: str) -> None:
-    for origins, status in (([url, "https://evil.example"], 403), (["https://evil.example", url], 403), ([url, url], 200)):
+    for origins, status in (
+        ([url, "https://evil.example"], 403),
+        (["https://evil.example", url], 403),
+        ([url, url], 200),
+    ):
         headers = [("content-type", "application/json"), *(("origin", origin) for origin in origins)]
         assert httpx.post(f"{url}/v1/completions", content=json.dumps(ASKED), headers=headers).status_code == status
 
 
 @pytest.mark.parametrize("sent", [b"", b'{"model"'])
-def test_who_leaves_while_sending_is_no_mistake_of_ours(sent: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_who_leaves_while_sending_is_no_mistake_of_ours(
+    sent: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with live(chat_app(Parrot("m", "", "x"), Database(tmp_path / "p.sqlite"))) as url:
         host = urlsplit(url).netloc
         head = f"POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
@@ -341,7 +378,13 @@ def test_others_are_answered_while_a_rating_waits_for_the_file(tmp_path: Path) -
     database = Database(tmp_path / "p.sqlite")
     export = sqlite3.connect(tmp_path / "p.sqlite", isolation_level=None)
     decoding = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 20, "seed": 7}
-    said = {"id": "chatcmpl-1", "digest": "digest-of-m", "messages": [{"role": "user", "content": "?"}], "reply": "x", "thumb": "up"}
+    said = {
+        "id": "chatcmpl-1",
+        "digest": "digest-of-m",
+        "messages": [{"role": "user", "content": "?"}],
+        "reply": "x",
+        "thumb": "up",
+    }
     with live(chat_app(Parrot("m", "", "x"), database)) as url, ThreadPoolExecutor(1) as pool:
         export.execute("BEGIN IMMEDIATE")
         try:

@@ -52,7 +52,11 @@ def test_models_say_what_they_are(client: OpenAI) -> None:
 
 def test_chat_and_completion_say_what_generate_says(client: OpenAI, exported: Callable[..., Path]) -> None:
     wanted = alone(exported(), "the page", SamplingSettings(20, 0.0))
-    messages = [{"role": "user", "content": "gone"}, {"role": "assistant", "content": "too"}, {"role": "user", "content": "the page"}]
+    messages = [
+        {"role": "user", "content": "gone"},
+        {"role": "assistant", "content": "too"},
+        {"role": "user", "content": "the page"},
+    ]
     chat = client.chat.completions.create(model=NAME, messages=messages, max_completion_tokens=20, temperature=0)  # type: ignore[call-overload]
     assert chat.choices[0].message.content == wanted
     assert chat.choices[0].finish_reason == "length"
@@ -65,7 +69,14 @@ def test_chat_and_completion_say_what_generate_says(client: OpenAI, exported: Ca
 
 
 def test_streams_add_up_and_count(client: OpenAI, exported: Callable[..., Path]) -> None:
-    asked = {"model": NAME, "max_tokens": 30, "temperature": 1.0, "top_p": 1.0, "seed": 4, "stream_options": {"include_usage": True}}
+    asked = {
+        "model": NAME,
+        "max_tokens": 30,
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "seed": 4,
+        "stream_options": {"include_usage": True},
+    }
     wanted = alone(exported(), "the row", SamplingSettings(30, 1.0, 1.0, 4))
     chat = list(client.chat.completions.create(messages=[{"role": "user", "content": "the row"}], stream=True, **asked))  # type: ignore[call-overload]
     assert "".join(c.choices[0].delta.content or "" for c in chat if c.choices) == wanted
@@ -87,7 +98,11 @@ def test_a_stop_text_ends_it(client: OpenAI, exported: Callable[..., Path]) -> N
 
 def test_a_tuned_model_answers_messages(exported: Callable[..., Path], tmp_path: Path) -> None:
     folder = exported(tuned=True)
-    messages = [{"role": "user", "content": "the <|end|>"}, {"role": "assistant", "content": "row"}, {"role": "user", "content": "and?"}]
+    messages = [
+        {"role": "user", "content": "the <|end|>"},
+        {"role": "assistant", "content": "row"},
+        {"role": "user", "content": "and?"},
+    ]
     ids = opened(folder)[1].encode(GenerationRequest(tuple(Message(**m) for m in messages), "", SamplingSettings()))  # type: ignore[arg-type]
     with live(chat_app(LocalEngine.open(folder), Database(tmp_path / "p.sqlite"))) as url:
         client = OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
@@ -305,7 +320,10 @@ def test_after_any_ending_a_token_may_ask_for_as_much_again(name: str, tmp_path:
     database = Database(tmp_path / "p.sqlite")
     headers = {"authorization": f"Bearer {new_token(database, 'eva', 1000, 1000)}"}
     asked = {"model": "m", "prompt": "x", "max_tokens": 900} | more
-    with live(chat_app(engine, database)) as url, httpx.Client(headers=headers, timeout=0.3 if "gone" in name else 10) as client:
+    with (
+        live(chat_app(engine, database)) as url,
+        httpx.Client(headers=headers, timeout=0.3 if "gone" in name else 10) as client,
+    ):
 
         def ask() -> int:
             """The status; of a reply that breaks off, that it began."""
@@ -332,7 +350,9 @@ def test_one_persons_use_does_not_eat_anothers(tmp_path: Path) -> None:
     with live(chat_app(Parrot("m", "", "x"), database)) as url:
 
         def ask(headers: dict[str, str], most: int) -> int:
-            return httpx.post(f"{url}/v1/completions", json={"model": "m", "prompt": "x", "max_tokens": most}, headers=headers).status_code
+            return httpx.post(
+                f"{url}/v1/completions", json={"model": "m", "prompt": "x", "max_tokens": most}, headers=headers
+            ).status_code
 
         assert [ask(eva, 1), ask(eva, 1), ask(eva, 1)] == [200, 200, 429]
         assert [ask(adam, 1), ask(adam, 1), ask(adam, 1)] == [200, 200, 429]
@@ -389,7 +409,9 @@ def test_the_source_of_a_stream_is_closed_when_its_client_is_gone_while_it_does_
 
     async def main() -> None:
         pieces = source()
-        await asyncio.wait_for(ClosingStreamingResponse(pieces)({"type": "http", "asgi": {"spec_version": "2.3"}}, receive, send), 30)
+        await asyncio.wait_for(
+            ClosingStreamingResponse(pieces)({"type": "http", "asgi": {"spec_version": "2.3"}}, receive, send), 30
+        )
         assert closed == [True]
         with pytest.raises(StopAsyncIteration):
             await anext(pieces)

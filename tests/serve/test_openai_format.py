@@ -5,14 +5,24 @@ import pytest
 
 from privllm.feedback.records import Message, Model
 from privllm.serve.engine.base import Done, RequestRefused, ServedModel
-from privllm.serve.openai_format import ChatCompletionRequest, CompletionRequest, ResponseWriter, error_body, model_card, parse, usage
+from privllm.serve.openai_format import (
+    ChatCompletionRequest,
+    CompletionRequest,
+    ResponseWriter,
+    error_body,
+    model_card,
+    parse,
+    usage,
+)
 
 SERVED = ServedModel(Model("m", "", "d"), None, None)
 
 
 def test_seeds_are_drawn_where_none_is_given_and_defaults_are_those_of_the_terminal() -> None:
     body = b'{"model": "m", "prompt": "x"}'
-    first_settings, second_settings = (parse(CompletionRequest, body).to_generation_request().settings for _ in range(2))
+    first_settings, second_settings = (
+        parse(CompletionRequest, body).to_generation_request().settings for _ in range(2)
+    )
     assert first_settings.seed != second_settings.seed
     assert (first_settings.max_tokens, first_settings.temperature, first_settings.top_p) == (200, 0.8, 0.95)
 
@@ -81,7 +91,14 @@ def test_each_field_has_its_bounds_and_is_named_beyond_them(field: str, taken: t
 def test_a_chat_has_one_to_256_messages_and_the_last_is_the_users() -> None:
     for count in (1, 256):
         assert len(asked(messages=[MESSAGE] * count).to_generation_request().messages or ()) == count
-    for messages in ([], [MESSAGE] * 257, "x", [{"role": "user"}], [MESSAGE | {"name": "eva"}], [{"role": "tool", "content": "x"}]):
+    for messages in (
+        [],
+        [MESSAGE] * 257,
+        "x",
+        [{"role": "user"}],
+        [MESSAGE | {"name": "eva"}],
+        [{"role": "tool", "content": "x"}],
+    ):
         with pytest.raises(RequestRefused, match="messages"):
             asked(messages=messages)
     for role in ("assistant", "system", "developer"):
@@ -93,7 +110,9 @@ def test_a_chat_has_one_to_256_messages_and_the_last_is_the_users() -> None:
 def test_developers_are_the_system_and_parts_are_one_text() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     found = (
-        asked(messages=[{"role": "developer", "content": "be kind"}, {"role": "user", "content": parts}]).to_generation_request().messages
+        asked(messages=[{"role": "developer", "content": "be kind"}, {"role": "user", "content": parts}])
+        .to_generation_request()
+        .messages
     )
     assert found == (Message("system", "be kind"), Message("user", "ab"))
     with pytest.raises(RequestRefused, match="messages"):
@@ -110,7 +129,10 @@ def test_usage_is_told_only_to_who_asks() -> None:
 
 def test_a_prompt_is_one_text() -> None:
     for prompt in ("a", ["a"]):
-        assert parse(CompletionRequest, json.dumps({"model": "m", "prompt": prompt}).encode()).to_generation_request().text == "a"
+        assert (
+            parse(CompletionRequest, json.dumps({"model": "m", "prompt": prompt}).encode()).to_generation_request().text
+            == "a"
+        )
     for prompt in ([], ["a", "b"], 5, [5], None):
         with pytest.raises(RequestRefused, match="prompt"):
             parse(CompletionRequest, json.dumps({"model": "m", "prompt": prompt}).encode())
@@ -119,12 +141,19 @@ def test_a_prompt_is_one_text() -> None:
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        *((400, "invalid_request_error"), (401, "authentication_error"), (403, "permission_error"), (404, "not_found_error")),
+        *(
+            (400, "invalid_request_error"),
+            (401, "authentication_error"),
+            (403, "permission_error"),
+            (404, "not_found_error"),
+        ),
         *((429, "rate_limit_error"), (499, "invalid_request_error"), (500, "server_error"), (502, "server_error")),
     ],
 )
 def test_errors_have_openais_kinds(status: int, kind: str) -> None:
-    assert error_body(status, "why", "stop") == {"error": {"message": "why", "type": kind, "param": "stop", "code": None}}
+    assert error_body(status, "why", "stop") == {
+        "error": {"message": "why", "type": kind, "param": "stop", "code": None}
+    }
 
 
 @pytest.mark.parametrize("chat", [True, False])
@@ -134,7 +163,12 @@ def test_what_is_written_has_openais_form(chat: bool) -> None:
     counts = {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}
     assert writer.id.startswith("chatcmpl-" if chat else "cmpl-")
     assert len(writer.id) > 32
-    whole, piece, last, told = writer.response("hi", done), writer.text_chunk("h"), writer.last_chunk(done), writer.usage_chunk(done)
+    whole, piece, last, told = (
+        writer.response("hi", done),
+        writer.text_chunk("h"),
+        writer.last_chunk(done),
+        writer.usage_chunk(done),
+    )
     for part, name in ((whole, ""), *((part, ".chunk" if chat else "") for part in (piece, last, told))):
         assert {key: part[key] for key in common} == common
         assert part["object"] == ("chat.completion" if chat else "text_completion") + name
@@ -144,7 +178,9 @@ def test_what_is_written_has_openais_form(chat: bool) -> None:
     assert piece["choices"] == [
         {"index": 0, "logprobs": None, "finish_reason": None} | ({"delta": {"content": "h"}} if chat else {"text": "h"})
     ]
-    assert last["choices"] == [{"index": 0, "logprobs": None, "finish_reason": "length"} | ({"delta": {}} if chat else {"text": ""})]
+    assert last["choices"] == [
+        {"index": 0, "logprobs": None, "finish_reason": "length"} | ({"delta": {}} if chat else {"text": ""})
+    ]
     assert (told["choices"], told["usage"], whole["usage"]) == ([], counts, counts)
     first = writer.first_chunk()
     assert (first and first["choices"][0]["delta"]) == ({"role": "assistant", "content": ""} if chat else None)
@@ -155,8 +191,15 @@ def test_only_a_model_that_is_known_not_to_be_tuned_is_said_to_be_none(tuned: bo
     card = model_card(ServedModel(Model("m", "", "d"), tuned, 96))
     assert bool(card["privllm"]["note"]) is noted
     assert (card["created"], card["owned_by"]) == (0, "privllm")
-    assert (card["id"], card["object"], card["privllm"]["tuned"], card["privllm"]["context"]) == ("m", "model", tuned, 96)
+    assert (card["id"], card["object"], card["privllm"]["tuned"], card["privllm"]["context"]) == (
+        "m",
+        "model",
+        tuned,
+        96,
+    )
     assert (
-        ResponseWriter(ServedModel(Model("m", "", ""), None, None), True).response("", Done("stop", None, None))["system_fingerprint"]
+        ResponseWriter(ServedModel(Model("m", "", ""), None, None), True).response("", Done("stop", None, None))[
+            "system_fingerprint"
+        ]
         is None
     )

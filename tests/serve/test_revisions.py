@@ -33,7 +33,9 @@ def git(root: Path, *arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_each_revision_gets_its_own_export_and_nothing_else_moves(repository: Path, exported: Callable[..., Path], tmp_path: Path) -> None:
+def test_each_revision_gets_its_own_export_and_nothing_else_moves(
+    repository: Path, exported: Callable[..., Path], tmp_path: Path
+) -> None:
     for name, seed in (("first", 1), ("main", 2)):
         commit, folder = fetch_export(name, repository, tmp_path)
         assert commit == git(repository, "rev-parse", name)
@@ -56,7 +58,9 @@ def test_what_is_missing_is_said_with_what_to_do(repository: Path, tmp_path: Pat
     copy = tmp_path / "copy"
     shutil.copytree(repository, copy)
     (copy / ".dvc/cache").rename(tmp_path / "remote")  # a remote that has everything is not asked either
-    (copy / ".dvc/config").write_text(f"[core]\n    remote = there\n['remote \"there\"']\n    url = {tmp_path / 'remote'}\n")
+    (copy / ".dvc/config").write_text(
+        f"[core]\n    remote = there\n['remote \"there\"']\n    url = {tmp_path / 'remote'}\n"
+    )
     git(copy, "commit", "-q", "-am", "a remote")
     with pytest.raises(UserError, match=r"`main` \(\w{9}\) has no exported model in this machine's cache"):
         fetch_export("main", copy, tmp_path / "b")

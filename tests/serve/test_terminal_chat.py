@@ -34,11 +34,17 @@ def heard_by(conversation: Conversation, monkeypatch: pytest.MonkeyPatch) -> lis
     return prompts
 
 
-def test_the_model_reads_the_chat_template(conversation: Conversation, exported: Callable[..., Path], monkeypatch) -> None:
+def test_the_model_reads_the_chat_template(
+    conversation: Conversation, exported: Callable[..., Path], monkeypatch
+) -> None:
     prompts = heard_by(conversation, monkeypatch)
     conversation.messages = [Message("user", "the page"), Message("assistant", "row")]
     conversation.reply("its own", lambda _: None)
-    turns = [{"role": "user", "content": "the page"}, {"role": "assistant", "content": "row"}, {"role": "user", "content": "its own"}]
+    turns = [
+        {"role": "user", "content": "the page"},
+        {"role": "assistant", "content": "row"},
+        {"role": "user", "content": "its own"},
+    ]
     tokenizer = AutoTokenizer.from_pretrained(exported(tuned=True), local_files_only=True)
     assert prompts == [tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]]
 
@@ -85,11 +91,18 @@ def test_an_interrupt_keeps_what_was_said_and_nothing_goes_on(conversation: Conv
 
 def test_the_oldest_turns_leave_where_the_model_would_not_see_all(conversation: Conversation, monkeypatch) -> None:
     prompts = heard_by(conversation, monkeypatch)
-    old = [Message("user", "row " * 60), Message("assistant", "page " * 60), Message("user", "its"), Message("assistant", "own")]
+    old = [
+        Message("user", "row " * 60),
+        Message("assistant", "page " * 60),
+        Message("user", "its"),
+        Message("assistant", "own"),
+    ]
     conversation.messages = list(old)
     conversation.reply("rows", lambda _: None)
     assert conversation.messages[:3] == [*old[2:], Message("user", "rows")]
-    assert prompts == [conversation.prompt_format.encode(GenerationRequest((*old[2:], Message("user", "rows")), "", SETTINGS))]
+    assert prompts == [
+        conversation.prompt_format.encode(GenerationRequest((*old[2:], Message("user", "rows")), "", SETTINGS))
+    ]
 
 
 @pytest.fixture
@@ -98,7 +111,9 @@ def foreign(exported: Callable[..., Path], tmp_path: Path) -> Path:
     for path in exported().iterdir():
         if path.name not in ("provenance.json", "README.md"):
             (tmp_path / path.name).write_bytes(path.read_bytes())
-    (tmp_path / "chat_template.jinja").write_text("{% for m in messages %}<|user|>says {{ m.content }}<|end|>{% endfor %}<|assistant|>so")
+    (tmp_path / "chat_template.jinja").write_text(
+        "{% for m in messages %}<|user|>says {{ m.content }}<|end|>{% endfor %}<|assistant|>so"
+    )
     return tmp_path
 
 
@@ -107,7 +122,9 @@ def test_a_foreign_folder_is_put_by_its_own_template(foreign: Path, monkeypatch)
     assert isinstance(conversation.prompt_format, HuggingFaceFormat)
     prompts = heard_by(conversation, monkeypatch)
     conversation.reply("the page", lambda _: None)
-    assert prompts == [AutoTokenizer.from_pretrained(foreign)("<|user|>says the page<|end|><|assistant|>so")["input_ids"]]
+    assert prompts == [
+        AutoTokenizer.from_pretrained(foreign)("<|user|>says the page<|end|><|assistant|>so")["input_ids"]
+    ]
 
 
 def test_what_a_model_cannot_read_is_said_and_the_next_line_is_answered(foreign: Path, monkeypatch) -> None:

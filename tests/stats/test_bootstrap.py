@@ -25,4 +25,8 @@ def test_the_interval_of_a_mean_is_the_normal_one() -> None:
 
 def test_the_same_seed_gives_the_same_draws() -> None:
     columns = [np.arange(9.0)]
-    assert drawn_sums(columns, 20, 3).tolist() == drawn_sums(columns, 20, 3).tolist() != drawn_sums(columns, 20, 4).tolist()
+    assert (
+        drawn_sums(columns, 20, 3).tolist()
+        == drawn_sums(columns, 20, 3).tolist()
+        != drawn_sums(columns, 20, 4).tolist()
+    )

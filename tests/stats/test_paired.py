@@ -14,7 +14,9 @@ from privllm.stats.paired import LEAST, paired, read_scores
 
 def scores(nats: dict[str, float]) -> pa.Table:
     """What evaluate's DOCUMENT_SCORES say of documents of equal length."""
-    types = pa.schema([("id", pa.string()), ("nats", pa.float64()), *((name, pa.int64()) for name in ("tokens", "bytes", "correct"))])
+    types = pa.schema(
+        [("id", pa.string()), ("nats", pa.float64()), *((name, pa.int64()) for name in ("tokens", "bytes", "correct"))]
+    )
     return pa.Table.from_pylist(
         [{"id": name, "nats": value, "tokens": 100, "bytes": 400, "correct": 50} for name, value in nats.items()], types
     )
@@ -83,7 +85,11 @@ def test_the_figures_are_those_of_the_sums() -> None:
     assert {name: (one.a, one.b, one.difference) for name, one in found.items()} == {
         "loss": (2.0, 1.85, -0.15),
         "perplexity": (round(math.exp(2), 6), round(math.exp(1.85), 6), round(math.exp(1.85) - math.exp(2), 6)),
-        "bits_per_byte": (round(2 / math.log(2) / 4, 6), round(1.85 / math.log(2) / 4, 6), round(-0.15 / math.log(2) / 4, 6)),
+        "bits_per_byte": (
+            round(2 / math.log(2) / 4, 6),
+            round(1.85 / math.log(2) / 4, 6),
+            round(-0.15 / math.log(2) / 4, 6),
+        ),
         "accuracy": (0.5, 0.5, 0.0),
     }
     assert math.isfinite(paired(scores({"x": 1e9}), b)[1]["perplexity"].a)

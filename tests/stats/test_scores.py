@@ -29,7 +29,13 @@ def test_span_f1_of_seqeval() -> None:
 
 
 def test_spans_read_what_has_no_beginning_as_conlleval_does() -> None:
-    assert spans(["I-X", "I-X", "I-Y", "O", "B-Y", "B-Y", "I-X"]) == {(0, 2, "X"), (2, 3, "Y"), (4, 5, "Y"), (5, 6, "Y"), (6, 7, "X")}
+    assert spans(["I-X", "I-X", "I-Y", "O", "B-Y", "B-Y", "I-X"]) == {
+        (0, 2, "X"),
+        (2, 3, "Y"),
+        (4, 5, "Y"),
+        (5, 6, "Y"),
+        (6, 7, "X"),
+    }
     assert spans(["O", "O"]) == set()
     assert span_f1([["O"]], [["O"]]).value == 0
 
@@ -55,7 +61,13 @@ def test_spans_are_the_definition(labels: list[str]) -> None:
     assert spans(labels) == brute_spans(labels)
 
 
-@given(st.lists(st.tuples(LABELS, LABELS).map(lambda pair: tuple(part[: min(map(len, pair))] for part in pair)), min_size=1, max_size=5))
+@given(
+    st.lists(
+        st.tuples(LABELS, LABELS).map(lambda pair: tuple(part[: min(map(len, pair))] for part in pair)),
+        min_size=1,
+        max_size=5,
+    )
+)
 def test_span_f1_from_precision_and_recall(pairs: list[tuple[list[str], list[str]]]) -> None:
     expected = {(i, *span) for i, (a, _) in enumerate(pairs) for span in brute_spans(a)}
     found = {(i, *span) for i, (_, b) in enumerate(pairs) for span in brute_spans(b)}
@@ -88,13 +100,19 @@ def test_what_belongs_together_is_drawn_together() -> None:
     values = np.random.default_rng(0).normal(0.2, 1, 30)
     zeros = mean_of(np.zeros(30))
     one = paired_interval(mean_of(values), zeros, [str(i) for i in range(30)], seed=1)
-    many = paired_interval(mean_of(np.repeat(values, 10)), mean_of(np.zeros(300)), [str(i // 10) for i in range(300)], seed=1)
-    single = paired_interval(mean_of(np.repeat(values, 10)), mean_of(np.zeros(300)), [str(i) for i in range(300)], seed=1)
+    many = paired_interval(
+        mean_of(np.repeat(values, 10)), mean_of(np.zeros(300)), [str(i // 10) for i in range(300)], seed=1
+    )
+    single = paired_interval(
+        mean_of(np.repeat(values, 10)), mean_of(np.zeros(300)), [str(i) for i in range(300)], seed=1
+    )
     assert many[1] - many[0] == pytest.approx(one[1] - one[0], rel=0.1)
     assert single[1] - single[0] < 0.5 * (one[1] - one[0])
 
 
 def test_a_ratio_of_sums_is_no_mean_of_ratios() -> None:
     assert Score(np.array([1.0, 9.0]), np.array([1.0, 11.0])).value == pytest.approx(10 / 12)
-    low, high = paired_interval(Score(np.array([2.0, 0.0]), np.array([4.0, 0.0])), Score(np.zeros(2), np.zeros(2)), ["a", "b"], seed=0)
+    low, high = paired_interval(
+        Score(np.array([2.0, 0.0]), np.array([4.0, 0.0])), Score(np.zeros(2), np.zeros(2)), ["a", "b"], seed=0
+    )
     assert (low, high) == (0.0, 0.5)  # a draw without anything to find scores 0

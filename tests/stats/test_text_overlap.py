@@ -26,7 +26,9 @@ def test_bleu_by_hand() -> None:
 
 
 def test_short_output_is_penalised() -> None:
-    assert overlap(["the cat sat on the"], ["the cat sat on the mat"])["bleu"] == pytest.approx(math.exp(1 - 6 / 5), abs=1e-6)
+    assert overlap(["the cat sat on the"], ["the cat sat on the mat"])["bleu"] == pytest.approx(
+        math.exp(1 - 6 / 5), abs=1e-6
+    )
 
 
 def subsequence(a: tuple[str, ...], b: tuple[str, ...]) -> int:

@@ -78,8 +78,16 @@ def test_what_is_no_example_of_any_kind(tmp_path: Path, kind: str, line: str, pa
         ("text2text", {"output": ""}, '"output" must be a string with something in it'),
         ("chat", {"messages": []}, "at least two"),
         ("chat", {"messages": [{"role": "user", "content": "Hi"}] * 2}, "take turns"),
-        ("chat", {"messages": [*GOOD["chat"]["messages"], {"role": "user", "content": "Bye"}]}, "last message must be the assistant"),
-        ("chat", {"messages": [{"role": "system", "content": "Be kind"}, GOOD["chat"]["messages"][1]]}, "the user begins"),
+        (
+            "chat",
+            {"messages": [*GOOD["chat"]["messages"], {"role": "user", "content": "Bye"}]},
+            "last message must be the assistant",
+        ),
+        (
+            "chat",
+            {"messages": [{"role": "system", "content": "Be kind"}, GOOD["chat"]["messages"][1]]},
+            "the user begins",
+        ),
         ("chat", {"messages": [{"role": "user"}, GOOD["chat"]["messages"][1]]}, '"role" and "content"'),
     ],
 )
@@ -173,7 +181,9 @@ def test_a_file_may_have_two_gigabytes_and_not_a_byte_more(tmp_path: Path, more:
     path.write_text(json.dumps(GOOD["chat"]) + "\n", "utf-8")
     with path.open("r+b") as file:
         file.truncate((2 << 30) + more)  # a hole: no disk is filled
-    with pytest.raises(UserError, match="a dataset may have 2,147,483,648: cut it down" if more else "line 2: it is longer than"):
+    with pytest.raises(
+        UserError, match="a dataset may have 2,147,483,648: cut it down" if more else "line 2: it is longer than"
+    ):
         read_examples(path, "chat")
 
 
@@ -187,26 +197,40 @@ def test_what_a_person_wrote_is_repeated_in_part_only(tmp_path: Path, length: in
 
 
 def test_missing_and_unknown_keys_are_both_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r'"label" is missing and "a", "lable" is unknown; a line of classification looks like \{"text"'):
+    with pytest.raises(
+        UserError, match=r'"label" is missing and "a", "lable" is unknown; a line of classification looks like \{"text"'
+    ):
         read_examples(written(tmp_path, {"text": "x", "lable": "y", "a": 1}), "classification")
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_a_line_may_say_its_split_its_group_and_its_id(tmp_path: Path, split: str) -> None:
-    [one] = read_examples(written(tmp_path, GOOD["text2text"] | {"split": split, "group": "g", "id": "i"}), "text2text").examples
+    [one] = read_examples(
+        written(tmp_path, GOOD["text2text"] | {"split": split, "group": "g", "id": "i"}), "text2text"
+    ).examples
     assert (one.line, one.id, one.group, one.split) == (1, "i", "g", split)
 
 
 def test_equal_inputs_are_one_group_and_equal_contents_in_two_splits_are_two_examples(tmp_path: Path) -> None:
     first, second, third = read_examples(
-        written(tmp_path, {"input": "a", "output": "x"}, {"input": "a", "output": "y"}, {"input": "b", "output": "x"}), "text2text"
+        written(tmp_path, {"input": "a", "output": "x"}, {"input": "a", "output": "y"}, {"input": "b", "output": "x"}),
+        "text2text",
     ).examples
     assert first.group == second.group != third.group
     assert len({first.id, second.id, third.id}) == 3
     both = written(
-        tmp_path, GOOD["text2text"] | {"split": "train"}, GOOD["text2text"] | {"split": "test"}, GOOD["text2text"] | {"split": "test"}
+        tmp_path,
+        GOOD["text2text"] | {"split": "train"},
+        GOOD["text2text"] | {"split": "test"},
+        GOOD["text2text"] | {"split": "test"},
     )
-    assert read_examples(both, "text2text").counts == {"lines": 3, "blank": 0, "repeated": 1, "examples": 2, "repaired": 0}
+    assert read_examples(both, "text2text").counts == {
+        "lines": 3,
+        "blank": 0,
+        "repeated": 1,
+        "examples": 2,
+        "repaired": 0,
+    }
 
 
 @pytest.mark.parametrize(("id_", "where"), [("", "id"), (" ", "id"), (5, "id"), (None, "group"), ("", "split")])

@@ -19,7 +19,12 @@ def annotation(words: list[str], tags: list[str], heads: list[int], text: str) -
         at = text.index(word, at) if word else at
         starts.append(at)
         at += len(word)
-    return {"token_start": starts, "token_end": [s + len(w) for s, w in zip(starts, words, strict=True)], "pos": tags, "head": heads}
+    return {
+        "token_start": starts,
+        "token_end": [s + len(w) for s, w in zip(starts, words, strict=True)],
+        "pos": tags,
+        "head": heads,
+    }
 
 
 ROW = annotation(WORDS, TAGS, HEADS, TEXT)

@@ -24,7 +24,11 @@ SPLIT = SplitConfig(validation=0.2, test=0.2)
 SENTENCES = r"(?P<signature>\w+\([^()\n]*\))\n(?P<sentence>[A-Z][^.]*\.)"
 DOC = DeriveConfig("text2text", text=SENTENCES, templates={"input": ["{signature}"], "output": ["{sentence}"]})
 CATEGORY = DeriveConfig(
-    "classification", source=r"(?P<part>\w+)/", window=40, templates={"text": ["{passage}"], "label": ["{part}"]}, hide="part"
+    "classification",
+    source=r"(?P<part>\w+)/",
+    window=40,
+    templates={"text": ["{passage}"], "label": ["{part}"]},
+    hide="part",
 )
 
 
@@ -61,9 +65,14 @@ def test_the_labels_own_words_are_taken_out_of_the_text() -> None:
 
 def test_chat_takes_one_of_its_questions_by_hash() -> None:
     chat = DeriveConfig(
-        "chat", text=SENTENCES, templates={"user": ["What is {signature}?", "Explain {signature}."], "assistant": ["{sentence}"]}
+        "chat",
+        text=SENTENCES,
+        templates={"user": ["What is {signature}?", "Explain {signature}."], "assistant": ["{sentence}"]},
     )
-    found = [e["messages"][0]["content"] for _, e in examples_of(chat, "d", "s", "".join(f"f{i}()\nDo {i}.\n" for i in range(20)))]
+    found = [
+        e["messages"][0]["content"]
+        for _, e in examples_of(chat, "d", "s", "".join(f"f{i}()\nDo {i}.\n" for i in range(20)))
+    ]
     assert {question.split()[0] for question in found} == {"What", "Explain"}
 
 
@@ -89,13 +98,23 @@ def test_an_answer_across_splits_leaks_as_an_input_does(tmp_path: Path) -> None:
 def test_growth_moves_nothing(tmp_path: Path) -> None:
     texts = {f"a/{i}.txt": f"f{i}(x)\nReturn {i}.\n" for i in range(20)}
     derive(TasksConfig({"doc": DOC}), SPLIT, corpus(tmp_path / "one", texts), NOTHING, tmp_path / "before")
-    derive(TasksConfig({"doc": DOC}), SPLIT, corpus(tmp_path / "two", texts | {"b.txt": "new()\nNew.\n"}), NOTHING, tmp_path / "after")
+    derive(
+        TasksConfig({"doc": DOC}),
+        SPLIT,
+        corpus(tmp_path / "two", texts | {"b.txt": "new()\nNew.\n"}),
+        NOTHING,
+        tmp_path / "after",
+    )
     before, after = (lines(tmp_path / name / "doc.jsonl") for name in ("before", "after"))
     assert [line for line in after if line["input"] != "new()"] == before
 
 
 def test_rare_labels_and_what_is_too_much_are_left_out_and_counted(tmp_path: Path) -> None:
-    texts = {f"{name}/{i}.txt": f"{name} {i} with {len(name)} letters" for name, n in (("many", 30), ("few", 3)) for i in range(n)}
+    texts = {
+        f"{name}/{i}.txt": f"{name} {i} with {len(name)} letters"
+        for name, n in (("many", 30), ("few", 3))
+        for i in range(n)
+    }
     source = corpus(tmp_path / "dedup", texts)
     cfg = DeriveConfig(**{**vars(CATEGORY), "min_examples": 5})
     report = derive(TasksConfig({"category": cfg}), SPLIT, source, NOTHING, tmp_path / "out")["derived"]["category"]
@@ -115,7 +134,11 @@ def annotated(folder: Path, source: Path, tags: str) -> Path:
             words = row["text"].split()
             starts = [row["text"].index(word) for word in words]
             pos = [tags.split()[i % len(tags.split())] for i in range(len(words))]
-            known = {"id": row["id"], "token_start": starts, "token_end": [s + len(w) for s, w in zip(starts, words, strict=True)]}
+            known = {
+                "id": row["id"],
+                "token_start": starts,
+                "token_end": [s + len(w) for s, w in zip(starts, words, strict=True)],
+            }
             rows += [{key: [] for key in ANNOTATIONS.names} | known | {"pos": pos, "head": [0] * len(words)}]
         rows = [row for row in rows if not row["id"].endswith("0")]
         write_table(pa.Table.from_pylist(rows, ANNOTATIONS), folder / shard.name)
@@ -123,7 +146,9 @@ def annotated(folder: Path, source: Path, tags: str) -> Path:
 
 
 def test_annotated_sentences_become_examples(tmp_path: Path) -> None:
-    source = corpus(tmp_path / "dedup", {f"a/{i}.txt": f"the list{i} is new{i} ." for i in range(60)} | {"b.txt": "too few"})
+    source = corpus(
+        tmp_path / "dedup", {f"a/{i}.txt": f"the list{i} is new{i} ." for i in range(60)} | {"b.txt": "too few"}
+    )
     annotations = annotated(tmp_path / "annotate", source, "DET NOUN AUX ADJ PUNCT")
     cfg = DeriveConfig("tokens", source="a/", hidden=0.5, min_words=4, templates={})
     report = derive(TasksConfig({"gaps": cfg}), SPLIT, source, annotations, tmp_path / "out")["derived"]["gaps"]
@@ -132,7 +157,13 @@ def test_annotated_sentences_become_examples(tmp_path: Path) -> None:
     assert 40 < report["examples"] + report["across_splits"] + report["repeated"] == report["matched"] < 60
     assert set(report["by_label"]) == {"ADJ", "AUX", "DET", "NOUN"}
     assert read_examples(tmp_path / "out/gaps.jsonl", "tokens").counts["examples"] == len(found) == report["examples"]
-    rare = derive(TasksConfig({"gaps": DeriveConfig(**{**vars(cfg), "min_examples": 1000})}), SPLIT, source, annotations, tmp_path / "out")
+    rare = derive(
+        TasksConfig({"gaps": DeriveConfig(**{**vars(cfg), "min_examples": 1000})}),
+        SPLIT,
+        source,
+        annotations,
+        tmp_path / "out",
+    )
     assert (rare["derived"]["gaps"]["examples"], rare["derived"]["gaps"]["rare"]) == (0, report["examples"])
 
 
@@ -143,7 +174,9 @@ def test_annotations_reach_only_what_is_made_of_them(tmp_path: Path) -> None:
     jobs = {}
 
     class Watched(Store):
-        def map(self, function: Callable[..., Any], given: Sequence[Any], out: Path, label: str, **options: Any) -> list:
+        def map(
+            self, function: Callable[..., Any], given: Sequence[Any], out: Path, label: str, **options: Any
+        ) -> list:
             jobs[label] = [path.parent.name for job in given for path in job if isinstance(path, Path)]
             return super().map(function, given, out, label, **options)
 
@@ -153,13 +186,17 @@ def test_annotations_reach_only_what_is_made_of_them(tmp_path: Path) -> None:
 
 def test_a_corpus_in_which_nothing_is_found_gives_one_empty_line(tmp_path: Path) -> None:
     source = corpus(tmp_path / "dedup", {"a.txt": "prose only"})
-    assert derive(TasksConfig({"doc": DOC}), SPLIT, source, NOTHING, tmp_path / "out")["derived"]["doc"]["examples"] == 0
+    assert (
+        derive(TasksConfig({"doc": DOC}), SPLIT, source, NOTHING, tmp_path / "out")["derived"]["doc"]["examples"] == 0
+    )
     assert (tmp_path / "out/doc.jsonl").read_bytes() == b"\n"  # of an empty file DVC warns at every stage that needs it
 
 
 def test_no_pattern_takes_long_whatever_the_text() -> None:
     """The classical trap of backtracking: RE2 is linear in it."""
-    cfg = DeriveConfig("text2text", text=r"(?P<a>(?:x+x+)+)y(?P<b>.)", window=10_000, templates={"input": ["{a}"], "output": ["{b}"]})
+    cfg = DeriveConfig(
+        "text2text", text=r"(?P<a>(?:x+x+)+)y(?P<b>.)", window=10_000, templates={"input": ["{a}"], "output": ["{b}"]}
+    )
     start = time.perf_counter()
     assert examples_of(cfg, "d", "s", "x" * 10_000) == []
     assert time.perf_counter() - start < 2
@@ -295,7 +332,14 @@ def test_equal_inputs_stay_once_and_equal_answers_may_repeat_within_a_split() ->
     lines = [
         {"id": f"{i}-0", "group": str(i), "split": split, "input": given, "output": answer}
         for i, (split, given, answer) in enumerate(
-            [("train", "a", "x"), ("train", "a", "y"), ("train", "b", "x"), ("test", "c", "z"), ("train", "d", "z"), ("test", "b", "w")]
+            [
+                ("train", "a", "x"),
+                ("train", "a", "y"),
+                ("train", "b", "x"),
+                ("test", "c", "z"),
+                ("train", "d", "z"),
+                ("test", "b", "w"),
+            ]
         )
     ]
     kept, counts = _select(DeriveConfig("text2text"), lines)
@@ -313,6 +357,15 @@ def test_what_is_hidden_is_hidden_in_all_but_the_label() -> None:
 
 def test_the_defaults_of_a_task() -> None:
     assert vars(DeriveConfig()) == {
-        **{"kind": "text2text", "source": "", "text": "", "window": 500, "templates": {}, "hide": "", "hidden": 0.0, "min_words": 1},
+        **{
+            "kind": "text2text",
+            "source": "",
+            "text": "",
+            "window": 500,
+            "templates": {},
+            "hide": "",
+            "hidden": 0.0,
+            "min_words": 1,
+        },
         **{"per_document": 40, "max_examples": 20_000, "min_examples": 0},
     }

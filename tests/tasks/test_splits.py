@@ -47,15 +47,26 @@ def test_equal_inputs_share_a_split_and_groups_stay_together(tmp_path: Path) -> 
     sides = [{e.content.input for e in part} for part in (divided.train, divided.validation, divided.test)]
     assert sum(map(len, sides)) == len(set.union(*sides)) == 20
     grouped = divide(
-        read(tmp_path, [{**line, "input": str(i), "group": f"page {i % 20}"} for i, line in enumerate(lines)], "text2text"), HALF
+        read(
+            tmp_path,
+            [{**line, "input": str(i), "group": f"page {i % 20}"} for i, line in enumerate(lines)],
+            "text2text",
+        ),
+        HALF,
     )
     sides = [{e.group for e in part} for part in (grouped.train, grouped.validation, grouped.test)]
     assert sum(map(len, sides)) == len(set.union(*sides)) == 20
-    assert grouped.counts == divided.counts | {split: len(getattr(grouped, split)) for split in ("train", "validation", "test")}
+    assert grouped.counts == divided.counts | {
+        split: len(getattr(grouped, split)) for split in ("train", "validation", "test")
+    }
 
 
 def test_a_held_out_copy_of_what_is_trained_on_leaves_and_is_counted(tmp_path: Path) -> None:
-    lines = [*dataset(["a", "bb", "ccc"], "train"), *dataset(["a", "dd"], "validation"), *dataset(["dd", "bb", "e"], "test")]
+    lines = [
+        *dataset(["a", "bb", "ccc"], "train"),
+        *dataset(["a", "dd"], "validation"),
+        *dataset(["dd", "bb", "e"], "test"),
+    ]
     divided = divide(read(tmp_path, lines), HALF)
     assert [[e.content.text for e in part] for part in (divided.train, divided.validation, divided.test)] == [
         ["a", "bb", "ccc"],
@@ -72,12 +83,20 @@ def test_what_cannot_be_learnt_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"set\.jsonl has one class only in its training part \(odd, from line 1 on\)"):
         divide(read(tmp_path, [*dataset(["a"], "train"), *dataset(["b"], "validation"), *dataset(["c"], "test")]), HALF)
     unseen = [*dataset(["a", "bb"], "train"), *dataset(["c"], "validation"), *dataset(["d"], "test", "new")]
-    with pytest.raises(UserError, match=r"set\.jsonl, line 4: the label new is in the test part, but no example to train on has it"):
+    with pytest.raises(
+        UserError, match=r"set\.jsonl, line 4: the label new is in the test part, but no example to train on has it"
+    ):
         divide(read(tmp_path, unseen), HALF)
-    none = [{"tokens": [c], "labels": ["O"], "split": split} for c, split in zip("abc", ("train", "validation", "test"), strict=True)]
+    none = [
+        {"tokens": [c], "labels": ["O"], "split": split}
+        for c, split in zip("abc", ("train", "validation", "test"), strict=True)
+    ]
     with pytest.raises(UserError, match=r"set\.jsonl marks no entity in its training part"):
         divide(read(tmp_path, none, "tokens"), HALF)
-    named = [{"tokens": [c], "labels": [f"B-{c}"], "split": split} for c, split in zip("aab", ("train", "validation", "test"), strict=True)]
+    named = [
+        {"tokens": [c], "labels": [f"B-{c}"], "split": split}
+        for c, split in zip("aab", ("train", "validation", "test"), strict=True)
+    ]
     named[1]["tokens"] = ["x"]
     with pytest.raises(UserError, match=r"set\.jsonl, line 3: the label b"):
         divide(read(tmp_path, named, "tokens"), HALF)
@@ -92,7 +111,9 @@ def test_labels_of_an_example() -> None:
 def test_what_has_no_labels_is_divided_without_them(tmp_path: Path, kind: str) -> None:
     turns = [{"role": "user", "content": "{}"}, {"role": "assistant", "content": "same"}]
     lines = [
-        {"input": f"q{i}", "output": "same"} if kind == "text2text" else {"messages": [turns[0] | {"content": f"q{i}"}, turns[1]]}
+        {"input": f"q{i}", "output": "same"}
+        if kind == "text2text"
+        else {"messages": [turns[0] | {"content": f"q{i}"}, turns[1]]}
         for i in range(40)
     ]
     divided = divide(read(tmp_path, lines, kind), HALF)
@@ -101,11 +122,15 @@ def test_what_has_no_labels_is_divided_without_them(tmp_path: Path, kind: str) -
 
 
 @pytest.mark.parametrize(
-    ("missing", "advice"), [("train", "fix their `split`"), ("test", "fix their `split`"), ("", "raise the shares of the split")]
+    ("missing", "advice"),
+    [("train", "fix their `split`"), ("test", "fix their `split`"), ("", "raise the shares of the split")],
 )
 def test_an_empty_split_is_named_with_its_remedy(tmp_path: Path, missing: str, advice: str) -> None:
     lines = [
-        line for split in ("train", "validation", "test") if split != missing for line in dataset(["a", "bb"], split if missing else "")
+        line
+        for split in ("train", "validation", "test")
+        if split != missing
+        for line in dataset(["a", "bb"], split if missing else "")
     ]
     with pytest.raises(UserError, match=advice):
         divide(read(tmp_path, lines), SplitConfig(0.0, 0.0) if not missing else HALF)

@@ -24,7 +24,10 @@ SAMPLED = SampleConfig(megabytes=0.02)
 def make_texts(count: int) -> dict[str, str]:
     """Source name -> text; a pure function of `count`."""
     draw = random.Random(7)
-    return {f"notes/{n}.txt": " ".join(draw.choices(WORDS, k=draw.randint(5, 120))) + f".\n    x = {n}\n<EMAIL>" for n in range(count)}
+    return {
+        f"notes/{n}.txt": " ".join(draw.choices(WORDS, k=draw.randint(5, 120))) + f".\n    x = {n}\n<EMAIL>"
+        for n in range(count)
+    }
 
 
 def write_deduped(folder: Path, texts: dict[str, str], bits: int = 2) -> Path:
@@ -32,7 +35,14 @@ def write_deduped(folder: Path, texts: dict[str, str], bits: int = 2) -> Path:
     rows: list[dict[str, Any]] = []
     for source, text in texts.items():
         identifier = document_id(source)
-        row = {"id": identifier, "cluster": identifier, "source": source, "media_type": "text/plain", "digest": "", "text": text}
+        row = {
+            "id": identifier,
+            "cluster": identifier,
+            "source": source,
+            "media_type": "text/plain",
+            "digest": "",
+            "text": text,
+        }
         rows.append(row | {"language": "en", "language_score": 1.0, "placeholders": 1})
     for index in range(2**bits):
         shard = sorted((row for row in rows if shard_of(row["id"], bits) == index), key=lambda row: row["id"])

@@ -73,7 +73,10 @@ def test_a_base_brings_weights_and_tokenizer_and_nothing_else(places: Path) -> N
     assert found["causal/model.safetensors"] == (places / "base/llama/model.safetensors").read_bytes()
     assert found["causal/tokenizer.json"] == found["tokenizer/tokenizer.json"]
     assert json.loads(found["causal/start.json"])["moved"]["0"] == 1  # </s>
-    assert report["causal"] == {"start": "data/base/llama", "bytes": sum(len(found[name]) for name in found if name.startswith("causal"))}
+    assert report["causal"] == {
+        "start": "data/base/llama",
+        "bytes": sum(len(found[name]) for name in found if name.startswith("causal")),
+    }
     (places / "base/llama/README.md").write_text("other notes", "utf-8")
     take(places, causal="data/base/llama", tokenizer="data/base/llama")
     assert files(places / "out") == found
@@ -84,7 +87,8 @@ def test_the_incumbent_brings_what_it_was_trained_on(places: Path, tokenizer: Pa
     take(places, causal="incumbent", masked="scratch", tokenizer="incumbent")
     found = files(places / "out")
     assert sorted(name for name in found if name.startswith("causal")) == [
-        f"causal/{name}" for name in ("config.json", "documents.parquet", "model.safetensors", "start.json", "tokenizer.json")
+        f"causal/{name}"
+        for name in ("config.json", "documents.parquet", "model.safetensors", "start.json", "tokenizer.json")
     ]
     assert found["tokenizer/tokenizer.json"] == (tokenizer / "tokenizer.json").read_bytes()
     assert json.loads(found["causal/start.json"]) == {"start": "incumbent", "moved": {}}
@@ -96,7 +100,9 @@ def test_shards_are_taken_with_their_index(places: Path) -> None:
     index = {"weight_map": {"a": "model-1.safetensors"}}
     (base / "model.safetensors.index.json").write_text(json.dumps(index), "utf-8")
     take(places, causal="data/base/llama")
-    assert {"model-1.safetensors", "model.safetensors.index.json"} <= {path.name for path in (places / "out/causal").iterdir()}
+    assert {"model-1.safetensors", "model.safetensors.index.json"} <= {
+        path.name for path in (places / "out/causal").iterdir()
+    }
     (base / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../x.safetensors"}}), "utf-8")
     with pytest.raises(UserError, match=r"names \.\./x\.safetensors, which is no file of safetensors there"):
         take(places, causal="data/base/llama")
@@ -140,7 +146,9 @@ def without(name: str) -> Callable[[Path], None]:
         (lambda places: (places / "base/llama").rename(places / "base/lama"), "is not there .*lama"),
     ],
 )
-def test_what_cannot_be_used_is_refused_with_the_key(places: Path, change: Callable[[Path], None], message: str) -> None:
+def test_what_cannot_be_used_is_refused_with_the_key(
+    places: Path, change: Callable[[Path], None], message: str
+) -> None:
     change(places)
     with pytest.raises(UserError, match=rf"`pretrain\.causal\.start`.*{message}"):
         take(places, causal="data/base/llama")

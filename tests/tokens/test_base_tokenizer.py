@@ -44,7 +44,11 @@ def test_its_marks_become_ours_and_what_had_their_place_moves_behind() -> None:
     assert {number: OURS.moved[number] for number in (PAD, MASK, 3, 4, 5)} == dict.fromkeys((PAD, MASK, 3, 4, 5))
     assert OURS.moved[loaded.token_to_id("<s>")] == 0
     assert sorted(loaded.get_vocab().values()) == list(range(loaded.get_vocab_size()))
-    known = {name: OURS.moved.get(number, number) for name, number in loaded.get_vocab().items() if name not in SPECIAL_TOKENS}
+    known = {
+        name: OURS.moved.get(number, number)
+        for name, number in loaded.get_vocab().items()
+        if name not in SPECIAL_TOKENS
+    }
     assert known == {name: number for name, number in before.get_vocab().items() if name != "</s>"}
     assert json.loads(OURS.tokenizer)["post_processor"] is None
 
@@ -54,7 +58,9 @@ def test_all_the_marks_it_has_are_taken_over() -> None:
     text = foreign_tokenizer(specials)
     found = arrange(text, {}, "bert")
     before = Tokenizer.from_str(text)
-    assert [found.moved[number] for number in (END_OF_TEXT, PAD, MASK)] == [before.token_to_id(name) for name in specials[1:]]
+    assert [found.moved[number] for number in (END_OF_TEXT, PAD, MASK)] == [
+        before.token_to_id(name) for name in specials[1:]
+    ]
     # An instruction-tuned model's eos ends a turn and pads; its documents end otherwise.
     text = foreign_tokenizer(("<|im_end|>", "<|endoftext|>"))
     chat = arrange(text, {"eos_token": "<|im_end|>", "pad_token": "<|im_end|>"}, "chat")

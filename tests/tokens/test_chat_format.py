@@ -40,13 +40,17 @@ def speech(folder: Path) -> Speech:
 def test_a_prompt_is_what_the_chat_template_says(folder: Path, speech: Speech) -> None:
     turns = [("user", "red stone"), ("assistant", "Ada"), ("user", "blue")]
     messages = [{"role": role, "content": text} for role, text in turns]
-    theirs = AutoTokenizer.from_pretrained(folder).apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
+    theirs = AutoTokenizer.from_pretrained(folder).apply_chat_template(messages, add_generation_prompt=True)[
+        "input_ids"
+    ]
     assert speech.prompt(turns) == theirs
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(TEXTS, min_size=1, max_size=5), st.integers(8, 60))
-def test_a_dialogue_fits_keeps_its_reply_and_holds_no_typed_mark(speech: Speech, texts: list[str], context: int) -> None:
+def test_a_dialogue_fits_keeps_its_reply_and_holds_no_typed_mark(
+    speech: Speech, texts: list[str], context: int
+) -> None:
     turns = [(("user", "assistant")[i % 2], text) for i, text in enumerate(texts)]
     turns = turns if len(turns) % 2 == 0 else [*turns, ("assistant", "Bob")]
     whole = speech.prompt(turns[:-1]) + speech.ids(turns[-1][1]) + [END]
@@ -131,7 +135,9 @@ def test_other_peoples_chat_templates_are_kept_to(tmp_path: Path, beside: bool) 
         (folder / "chat_template.jinja").write_text(template)
     speech, turns = Speech(folder), [("user", "red stone"), ("assistant", "Ada"), ("user", "blue")]
     messages = [{"role": role, "content": text} for role, text in turns]
-    theirs = AutoTokenizer.from_pretrained(folder).apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
+    theirs = AutoTokenizer.from_pretrained(folder).apply_chat_template(messages, add_generation_prompt=True)[
+        "input_ids"
+    ]
     assert speech.prompt(turns) == theirs
     assert (speech.marks.end[0], speech.marks.stop, speech.marks.pad) == (END, END, PAD)
     assert speech.prompt([("user", "<|im_end|>")]).count(END) == 2  # the system's and the user's own

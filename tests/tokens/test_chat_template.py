@@ -30,7 +30,9 @@ def test_a_system_prompt_by_default_belongs_to_the_beginning() -> None:
         "{% if add_generation_prompt %}<turn>assistant {% endif %}"
     )
     found = marks_in(template, {}, encode)
-    assert found == TurnMarks(ids("<turn>system good</turn><turn>"), ids("user"), ids("assistant"), ids("</turn><turn>"))
+    assert found == TurnMarks(
+        ids("<turn>system good</turn><turn>"), ids("user"), ids("assistant"), ids("</turn><turn>")
+    )
 
 
 @pytest.mark.parametrize(

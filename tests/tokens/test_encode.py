@@ -66,12 +66,28 @@ def test_words_are_split_alike(all_pairs: Encoder, text: str) -> None:
 
 
 def test_words_are_split_alike_all_over_unicode(all_pairs: Encoder) -> None:
-    blocks = [(0x3400, 0x9FF0), (0xAC00, 0xD7A0), (0xE000, 0xF900), (0x12000, 0x14600), (0x17000, 0x187F0)]  # Han, Hangul, private, ...
+    blocks = [
+        (0x3400, 0x9FF0),
+        (0xAC00, 0xD7A0),
+        (0xE000, 0xF900),
+        (0x12000, 0x14600),
+        (0x17000, 0x187F0),
+    ]  # Han, Hangul, private, ...
     skipped = {c for begin, end in blocks for c in range(begin, end) if c % 16} | set(range(0xD800, 0xE000))
-    points = [*range(0x20000), *range(0x2B700, 0x2B750), *range(0x2CE90, 0x2CEB2), *range(0x32390, 0x323D0), *range(0x33460, 0x33490)]
+    points = [
+        *range(0x20000),
+        *range(0x2B700, 0x2B750),
+        *range(0x2CE90, 0x2CEB2),
+        *range(0x32390, 0x323D0),
+        *range(0x33460, 0x33490),
+    ]
     texts = [f"t{chr(c)}e1{chr(c)},{chr(c)} {chr(c)}\n" for c in points if c not in skipped]
     expected = all_pairs.reference.encode_batch_fast(texts)
-    differing = [text for text, ours, theirs in zip(texts, all_pairs.encode(texts), expected, strict=True) if ours.tolist() != theirs.ids]
+    differing = [
+        text
+        for text, ours, theirs in zip(texts, all_pairs.encode(texts), expected, strict=True)
+        if ours.tolist() != theirs.ids
+    ]
     assert differing == []
 
 

@@ -24,13 +24,18 @@ def test_what_promote_hands_on_gives_the_weights(tmp_path: Path) -> None:
     spot = {"kind": "source", "slice": "mail", "ratio": 1.25, "documents": 9}
     spots = [spot, {"kind": "length", "slice": "64 kB-", "ratio": 7.0}, {"kind": "pos", "slice": "NOUN", "ratio": 1.5}]
     write_json(tmp_path / "reports/evaluate/causal.json", {"loss": 1.0, "weak_spots": spots})
-    write_json(tmp_path / "reports/evaluate/masked.json", {"weak_spots": [spot | {"ratio": 1.5}, spot | {"slice": "wiki"}]})
+    write_json(
+        tmp_path / "reports/evaluate/masked.json", {"weak_spots": [spot | {"ratio": 1.5}, spot | {"slice": "wiki"}]}
+    )
     write_json(tmp_path / "reports/evaluate/seq2seq.json", {"weak_spots": []})
     write_json(tmp_path / "reports/feedback.json", {"weak_spots": [{"kind": "feedback", "slice": "valve"}]})
     found = weak_spots_of(tmp_path / "reports")
     assert list(found) == ["causal", "masked", "feedback"]
     write_json(tmp_path / "weak_spots.json", found)
-    assert read_weights(tmp_path / "weak_spots.json", 2.0) == {"source": {"mail": 1.5, "wiki": 1.25}, "length": {"64 kB-": 2.0}}
+    assert read_weights(tmp_path / "weak_spots.json", 2.0) == {
+        "source": {"mail": 1.5, "wiki": 1.25},
+        "length": {"64 kB-": 2.0},
+    }
     assert read_weights(tmp_path / "weak_spots.json", 1.0) == {}
 
 
@@ -38,7 +43,9 @@ def test_a_new_repository_has_no_weak_spots(tmp_path: Path) -> None:
     assert weak_spots_of(tmp_path) == {} == read_weights(Path("data/promoted/weak_spots.json"), 2.0)
 
 
-@pytest.mark.parametrize("text", ["[]", "{", '{"causal": {"a": 1}}', '{"causal": [{"kind": "source", "slice": "a"}]}', '{"a": [1]}'])
+@pytest.mark.parametrize(
+    "text", ["[]", "{", '{"causal": {"a": 1}}', '{"causal": [{"kind": "source", "slice": "a"}]}', '{"a": [1]}']
+)
 def test_a_file_that_holds_something_else_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "weak_spots.json").write_text(text)
     with pytest.raises(UserError, match=r"weak_spots\.json does not hold weak spots"):
@@ -55,7 +62,9 @@ def test_weights_are_kept_on_average_and_the_rest_stays() -> None:
 
 @given(st.floats(1.01, 5), st.floats(0, 3))
 def test_a_larger_weight_repeats_the_same_documents_and_more(weight: float, more: float) -> None:
-    few, many = (copies_of({"length": {"0-1 kB": w}}, IDS[:200], ["a"] * 200, [10] * 200) for w in (weight, weight + more))
+    few, many = (
+        copies_of({"length": {"0-1 kB": w}}, IDS[:200], ["a"] * 200, [10] * 200) for w in (weight, weight + more)
+    )
     assert (few <= many).all()
 
 
@@ -79,7 +88,14 @@ def test_the_promoted_file_is_json_in_the_house_style() -> None:
 @pytest.mark.parametrize(
     ("size", "name"),
     [
-        *((0, "0-1 kB"), (1_023, "0-1 kB"), (1_024, "1-4 kB"), (4_095, "1-4 kB"), (4_096, "4-16 kB"), (16_383, "4-16 kB")),
+        *(
+            (0, "0-1 kB"),
+            (1_023, "0-1 kB"),
+            (1_024, "1-4 kB"),
+            (4_095, "1-4 kB"),
+            (4_096, "4-16 kB"),
+            (16_383, "4-16 kB"),
+        ),
         *((16_384, "16-64 kB"), (65_535, "16-64 kB"), (65_536, "64 kB-")),
     ],
 )
@@ -99,7 +115,9 @@ def test_lengths_end_where_their_names_say(size: int, name: str) -> None:
         (1.23456, 2.0, 1.2346),
     ],
 )
-def test_a_weight_is_above_one_and_at_most_the_limit(tmp_path: Path, ratio: float, limit: float, weight: float | None) -> None:
+def test_a_weight_is_above_one_and_at_most_the_limit(
+    tmp_path: Path, ratio: float, limit: float, weight: float | None
+) -> None:
     write_json(tmp_path / "w.json", {"causal": [{"kind": "source", "slice": "mail", "ratio": ratio}]})
     assert read_weights(tmp_path / "w.json", limit) == ({"source": {"mail": weight}} if weight else {})
 
@@ -114,4 +132,17 @@ def test_whole_weights_leave_nothing_to_chance(weight: float, copies: set[int]) 
 
 def test_which_documents_come_twice_a_hash_of_the_id_says() -> None:
     """Literals: another hash would repeat other documents, and train every model anew."""
-    assert copies_of({"source": {"mail": 1.5}}, IDS[:12], ["mail/x"] * 12, [10] * 12).tolist() == [1, 2, 2, 2, 1, 2, 1, 2, 2, 1, 1, 2]
+    assert copies_of({"source": {"mail": 1.5}}, IDS[:12], ["mail/x"] * 12, [10] * 12).tolist() == [
+        1,
+        2,
+        2,
+        2,
+        1,
+        2,
+        1,
+        2,
+        2,
+        1,
+        1,
+        2,
+    ]

@@ -18,7 +18,17 @@ from privllm.engine.cache import Cache
 from privllm.engine.store import NO_STORE, Store
 from privllm.tokens.encode import Encoder
 from privllm.tokens.mixture import slices_of
-from privllm.tokens.pack import FROM_WEAK_SPOTS, PACKED, PackConfig, _require_every_split, cut, join, pack, pieces_of, row_count
+from privllm.tokens.pack import (
+    FROM_WEAK_SPOTS,
+    PACKED,
+    PackConfig,
+    _require_every_split,
+    cut,
+    join,
+    pack,
+    pieces_of,
+    row_count,
+)
 from privllm.tokens.rows import open_rows
 
 DOCUMENTS = st.lists(st.lists(st.integers(1, 99), max_size=30), max_size=8)
@@ -28,7 +38,9 @@ CONTEXT = 16
 def obvious(documents: list[list[int]], context: int) -> tuple[list[list[int]], list[list[tuple]]]:
     """Rows and pieces, one token at a time."""
     stream: list[tuple] = [
-        entry for name, tokens in enumerate(documents) for entry in [(0, None, None), *((t, name, i) for i, t in enumerate(tokens))]
+        entry
+        for name, tokens in enumerate(documents)
+        for entry in [(0, None, None), *((t, name, i) for i, t in enumerate(tokens))]
     ]
     stream += [(0, None, None)] if documents else []
     rows, pieces = [], []
@@ -67,16 +79,24 @@ def test_every_token_is_a_label_once_and_pieces_give_documents_back(documents: l
 
 
 @pytest.fixture(scope="module")
-def packed(deduped: Path, tokenizer: Path, split: SplitConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+def packed(
+    deduped: Path, tokenizer: Path, split: SplitConfig, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict]:
     out = tmp_path_factory.mktemp("pack")
     return out, pack(PackConfig(CONTEXT), split, deduped, tokenizer, out)
 
 
 def digest(folder: Path) -> dict[str, str]:
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
 
 
-def test_every_document_lies_in_its_split(packed: tuple[Path, dict], corpus: dict[str, str], tokenizer: Path, split: SplitConfig) -> None:
+def test_every_document_lies_in_its_split(
+    packed: tuple[Path, dict], corpus: dict[str, str], tokenizer: Path, split: SplitConfig
+) -> None:
     out, _ = packed
     encoder = Encoder.open(tokenizer)
     back: dict[str, dict[str, list[int]]] = {name: {} for name in SPLITS}
@@ -116,34 +136,55 @@ def test_documents_point_at_their_first_row(packed: tuple[Path, dict]) -> None:
         assert places[0] == row["first_row"]
 
 
-def test_same_bytes_again(packed: tuple[Path, dict], deduped: Path, tokenizer: Path, split: SplitConfig, tmp_path: Path) -> None:
+def test_same_bytes_again(
+    packed: tuple[Path, dict], deduped: Path, tokenizer: Path, split: SplitConfig, tmp_path: Path
+) -> None:
     assert pack(PackConfig(CONTEXT), split, deduped, tokenizer, tmp_path) == packed[1]
     assert digest(tmp_path) == digest(packed[0])
 
 
 def test_a_changed_document_rewrites_its_own_split_of_its_own_shard(
-    packed: tuple[Path, dict], corpus: dict[str, str], tokenizer: Path, split: SplitConfig, write: Callable[..., Path], tmp_path: Path
+    packed: tuple[Path, dict],
+    corpus: dict[str, str],
+    tokenizer: Path,
+    split: SplitConfig,
+    write: Callable[..., Path],
+    tmp_path: Path,
 ) -> None:
     source = next(iter(corpus))
-    pack(PackConfig(CONTEXT), split, write(tmp_path / "in", corpus | {source: "the house"}), tokenizer, tmp_path / "out")
+    pack(
+        PackConfig(CONTEXT), split, write(tmp_path / "in", corpus | {source: "the house"}), tokenizer, tmp_path / "out"
+    )
     before, after = digest(packed[0]), digest(tmp_path / "out")
     shard = shard_of(document_id(source), 2)
     name = split_of(split, document_id(source))
-    assert {path for path in before if before[path] != after[path]} == {f"{name}/{shard:05d}.arrow", f"documents/{shard:05d}.parquet"}
+    assert {path for path in before if before[path] != after[path]} == {
+        f"{name}/{shard:05d}.arrow",
+        f"documents/{shard:05d}.parquet",
+    }
 
 
 def test_a_shard_without_documents_still_has_its_files(
     corpus: dict[str, str], tokenizer: Path, split: SplitConfig, write: Callable[..., Path], tmp_path: Path
 ) -> None:
     sources = [source for source in corpus if shard_of(document_id(source), 2) != 3]
-    pack(PackConfig(CONTEXT), split, write(tmp_path / "in", {s: corpus[s] for s in sources}), tokenizer, tmp_path / "out")
+    pack(
+        PackConfig(CONTEXT), split, write(tmp_path / "in", {s: corpus[s] for s in sources}), tokenizer, tmp_path / "out"
+    )
     for name in SPLITS:
-        assert [path.name for path in sorted((tmp_path / "out" / name).iterdir())] == [f"{i:05d}.arrow" for i in range(4)]
+        assert [path.name for path in sorted((tmp_path / "out" / name).iterdir())] == [
+            f"{i:05d}.arrow" for i in range(4)
+        ]
         assert pa.ipc.open_stream(tmp_path / "out" / name / "00003.arrow").read_all().num_rows == 0
 
 
 def test_order_within_a_shard_does_not_matter(
-    packed: tuple[Path, dict], corpus: dict[str, str], tokenizer: Path, split: SplitConfig, write: Callable[..., Path], tmp_path: Path
+    packed: tuple[Path, dict],
+    corpus: dict[str, str],
+    tokenizer: Path,
+    split: SplitConfig,
+    write: Callable[..., Path],
+    tmp_path: Path,
 ) -> None:
     import pyarrow.parquet as pq
 
@@ -205,14 +246,20 @@ def test_weak_training_documents_come_again_and_no_others(
                 runs[-1].extend(tokens.tolist())
         own = {row["id"]: row["copies"] for row in documents if row["split"] == name}
         assert {identifier: len(runs) for identifier, runs in found.items()} == own
-        assert all(encoder.decode(np.array(run)) == texts[identifier] for identifier, runs in found.items() for run in runs)
+        assert all(
+            encoder.decode(np.array(run)) == texts[identifier] for identifier, runs in found.items() for run in runs
+        )
     again = [row for row in documents if row["copies"] > 1]
     assert {row["split"] for row in again} == {"train"}
     assert {slices_of("", row["bytes"])["length"] for row in again} == {"0-1 kB"}
     short = [row for row in documents if row["split"] == "train" and slices_of("", row["bytes"])["length"] == "0-1 kB"]
     assert 0.4 < len(again) / len(short) < 0.8
     report = weighted[1]
-    assert report["repeated"] == {"documents": len(again), "copies": len(again), "tokens": sum(row["tokens"] for row in again)}
+    assert report["repeated"] == {
+        "documents": len(again),
+        "copies": len(again),
+        "tokens": sum(row["tokens"] for row in again),
+    }
     assert report["weights"] == {"length": {"0-1 kB": 1.6}}
     assert {key: report[key] for key in ("documents", "tokens", "bytes")} == {
         key: packed[1][key] for key in ("documents", "tokens", "bytes")
@@ -228,7 +275,10 @@ def test_what_judges_the_model_never_changes_and_training_rows_are_only_added(
     assert [path for path in even if even[path] != weak[path] and path.startswith(("validation", "test"))] == []
     assert any(even[path] != weak[path] for path in even if path.startswith("train"))
     for path in sorted((packed[0] / "train").iterdir()):
-        before, after = (pa.ipc.open_stream(folder / "train" / path.name).read_all().to_pylist() for folder in (packed[0], weighted[0]))
+        before, after = (
+            pa.ipc.open_stream(folder / "train" / path.name).read_all().to_pylist()
+            for folder in (packed[0], weighted[0])
+        )
         assert after[: len(before) - 1] == before[:-1]
 
 
@@ -254,13 +304,20 @@ def test_even_to_weak_to_even_gives_the_first_bytes_back_from_the_store(
     write_json(nothing, {})
     even = PackConfig(CONTEXT)
     assert run(even, nothing) == (4, digest(packed[0]))
-    assert run(even, promoted) == (0, digest(packed[0]))  # other weak spots, and even a broken file, are nothing to an even mixture
+    assert run(even, promoted) == (
+        0,
+        digest(packed[0]),
+    )  # other weak spots, and even a broken file, are nothing to an even mixture
     assert run(PackConfig(CONTEXT, max_weight=3.0), tmp_path / "none") == (0, digest(packed[0]))
     assert run(WEAK, nothing) == (0, digest(packed[0]))
     assert run(WEAK, promoted) == (4, digest(weighted[0]))
     other = tmp_path / "other.json"
     write_json(
-        other, {"masked": [{"kind": "length", "slice": "0-1 kB", "ratio": 1.6, "documents": 99}], "feedback": [{"kind": "x", "slice": ""}]}
+        other,
+        {
+            "masked": [{"kind": "length", "slice": "0-1 kB", "ratio": 1.6, "documents": 99}],
+            "feedback": [{"kind": "x", "slice": ""}],
+        },
     )
     assert run(WEAK, other) == (0, digest(weighted[0]))  # the same weights
     assert run(even, promoted) == (0, digest(packed[0]))
@@ -283,7 +340,9 @@ def test_a_changed_document_of_a_weighted_mixture_rewrites_its_own_shard(
     pack(WEAK, split, changed, tokenizer, tmp_path / "clean", NO_STORE, promoted)
     assert digest(tmp_path / "out") == digest(tmp_path / "clean")
     before, shard = digest(weighted[0]), f"{shard_of(document_id(source), 2):05d}"
-    assert {path.rpartition("/")[2].partition(".")[0] for path in before if before[path] != digest(tmp_path / "out")[path]} == {shard}
+    assert {
+        path.rpartition("/")[2].partition(".")[0] for path in before if before[path] != digest(tmp_path / "out")[path]
+    } == {shard}
 
 
 @pytest.mark.parametrize("wrong", [{"context": 4}, {"mixture": "odd"}, {"max_weight": 0.5}])
@@ -317,7 +376,9 @@ def test_a_row_has_one_label_at_least_and_a_context_of_them_at_most(tokens: int,
     assert [label for row in found for label in row[1:]] == list(range(1, tokens))
 
 
-def test_documents_keep_what_the_next_training_knows_them_by(packed: tuple[Path, dict], corpus: dict[str, str], tokenizer: Path) -> None:
+def test_documents_keep_what_the_next_training_knows_them_by(
+    packed: tuple[Path, dict], corpus: dict[str, str], tokenizer: Path
+) -> None:
     encoder, texts = Encoder.open(tokenizer), {document_id(source): text for source, text in corpus.items()}
     rows = read_folder(packed[0] / "documents").to_pylist()
     assert [row["id"] for row in rows] == sorted(texts)

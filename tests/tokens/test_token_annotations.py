@@ -24,8 +24,17 @@ TAGS = ("NOUN", "VERB", "ADJ")
 def annotated(row: dict) -> dict:
     words = [word.span() for word in re.finditer(r"\S+", row["text"][:200])]
     spans = {"token_start": [begin for begin, _ in words], "token_end": [end for _, end in words]}
-    tree = {"pos": [TAGS[i % 3] for i in range(len(words))], "dep": ["x"] * len(words), "head": [max(0, i - 1) for i in range(len(words))]}
-    return {"id": row["id"]} | spans | tree | {"entity_start": [words[1][0]], "entity_end": [words[2][1]], "entity_label": ["ORG"]}
+    tree = {
+        "pos": [TAGS[i % 3] for i in range(len(words))],
+        "dep": ["x"] * len(words),
+        "head": [max(0, i - 1) for i in range(len(words))],
+    }
+    return (
+        {"id": row["id"]}
+        | spans
+        | tree
+        | {"entity_start": [words[1][0]], "entity_end": [words[2][1]], "entity_label": ["ORG"]}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +42,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, deduped: Path, tokenizer: P
     root = tmp_path_factory.mktemp("guide")
     pack(PackConfig(32), split, deduped, tokenizer, root / "pack")
     for shard in shards_of(deduped):
-        rows = [annotated(row) for row in read_table(shard, ["id", "text"]).to_pylist()[::2] if len(row["text"].split()) > 3]
+        rows = [
+            annotated(row) for row in read_table(shard, ["id", "text"]).to_pylist()[::2] if len(row["text"].split()) > 3
+        ]
         write_table(pa.Table.from_pylist(rows, ANNOTATIONS), root / "annotate" / shard.name)
     return GuideInputs(root / "pack", deduped, root / "annotate", tokenizer)
 
@@ -49,7 +60,10 @@ def test_each_token_of_each_row_has_what_its_document_says(inputs: GuideInputs, 
         for row in read_table(documents, ["id", "text"]).to_pylist():
             if row["id"] in spans:
                 own = sizes[encoder.encode([row["text"]])[0]]
-                expected[row["id"]] = parts_of_speech(row["text"], own, spans[row["id"]]), spans_of(row["text"], own, spans[row["id"]], 4)
+                expected[row["id"]] = (
+                    parts_of_speech(row["text"], own, spans[row["id"]]),
+                    spans_of(row["text"], own, spans[row["id"]], 4),
+                )
     known = 0
     for name in SPLITS:
         rows, guide = open_rows(inputs.rows / name), open_guide(tmp_path / "masked" / name)
@@ -83,13 +97,17 @@ def test_copies_of_a_document_are_guided_like_the_first(inputs: GuideInputs, spl
     test_each_token_of_each_row_has_what_its_document_says(inputs._replace(rows=tmp_path / "pack"), tmp_path / "guide")
 
 
-def test_families_that_look_at_no_annotation_get_the_same_bytes_whatever_it_says(inputs: GuideInputs, tmp_path: Path) -> None:
+def test_families_that_look_at_no_annotation_get_the_same_bytes_whatever_it_says(
+    inputs: GuideInputs, tmp_path: Path
+) -> None:
     for path in shards_of(inputs.annotations):
         write_table(read_table(path).slice(0, 0), tmp_path / "none" / path.name)
     make_guide(GuideConfig(), inputs, tmp_path / "a")
     counts = make_guide(GuideConfig(), inputs._replace(annotations=tmp_path / "none"), tmp_path / "b")
     for family in ("causal", "seq2seq"):
-        assert (tmp_path / "a" / family / "none.json").read_bytes() == (tmp_path / "b" / family / "none.json").read_bytes()
+        assert (tmp_path / "a" / family / "none.json").read_bytes() == (
+            tmp_path / "b" / family / "none.json"
+        ).read_bytes()
     assert counts["rows"] == counts["tokens"] == 0
     pos, span = open_guide(tmp_path / "b/masked/train").row(0, 5)
     assert (pos.tolist(), span.tolist()) == ([0] * 5, [-1] * 5)

@@ -48,12 +48,20 @@ def obvious(rows: Rows, known: set[str]) -> list[bool]:
 
 
 def test_rows_of_unchanged_documents_are_known(
-    packed: Path, corpus: dict[str, str], tokenizer: Path, split: SplitConfig, write: Callable[..., Path], tmp_path: Path
+    packed: Path,
+    corpus: dict[str, str],
+    tokenizer: Path,
+    split: SplitConfig,
+    write: Callable[..., Path],
+    tmp_path: Path,
 ) -> None:
     write_table(trained_documents(packed, tmp_path), tmp_path / "documents.parquet")
     assert known_rows(open_rows(packed / "train"), packed, tmp_path / "documents.parquet").all()
     training = [source for source in corpus if split_of(split, document_id(source)) == "train"]
-    edited = {training[0]: corpus[training[0]] + " And more.", **{f"new/{i}.txt": "the private lake " * 9 for i in range(5)}}
+    edited = {
+        training[0]: corpus[training[0]] + " And more.",
+        **{f"new/{i}.txt": "the private lake " * 9 for i in range(5)},
+    }
     grown = tmp_path / "grown"
     pack(PackConfig(CONTEXT), split, write(tmp_path / "in", corpus | edited), tokenizer, grown)
     rows = open_rows(grown / "train")
@@ -69,7 +77,9 @@ def test_a_model_of_which_nothing_is_written_knows_nothing(packed: Path, tmp_pat
     assert known_rows(rows, packed, tmp_path / "none").tolist() == obvious(rows, set())
 
 
-def test_of_two_earlier_texts_the_first_family_by_name_decides(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_two_earlier_texts_the_first_family_by_name_decides(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for family, text in (("masked", "2"), ("causal", "1")):
         rows = [{"id": "f" * 32, "digest": text * 32}]
         write_table(TRAINED.empty_table().from_pylist(rows, TRAINED), tmp_path / family / "documents.parquet")

@@ -48,9 +48,13 @@ def test_special_tokens_come_first(tokenizer: Path) -> None:
 
 
 @pytest.mark.parametrize(("hash_seed", "threads", "parallel"), [("1", "1", "false"), ("2", "4", "true")])
-def test_same_bytes_in_another_process(sample: Path, tokenizer: Path, tmp_path: Path, hash_seed: str, threads: str, parallel: str) -> None:
+def test_same_bytes_in_another_process(
+    sample: Path, tokenizer: Path, tmp_path: Path, hash_seed: str, threads: str, parallel: str
+) -> None:
     settings = {"PYTHONHASHSEED": hash_seed, "RAYON_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": parallel}
-    subprocess.run([sys.executable, "-c", LEARN, str(sample), str(tmp_path)], check=True, env=os.environ | settings, timeout=60)
+    subprocess.run(
+        [sys.executable, "-c", LEARN, str(sample), str(tmp_path)], check=True, env=os.environ | settings, timeout=60
+    )
     assert digest(tmp_path) == digest(tokenizer)
 
 
@@ -74,7 +78,9 @@ def test_loads_with_transformers(tokenizer: Path) -> None:
     assert loaded.all_special_tokens == list(SPECIAL_TOKENS)
     text = "the café <EMAIL> said <|endoftext|>"
     assert loaded(text, split_special_tokens=True)["input_ids"] == Encoder.open(tokenizer).encode([text])[0].tolist()
-    ids: Any = loaded.apply_chat_template([{"role": "user", "content": "the house"}], add_generation_prompt=True, return_dict=False)
+    ids: Any = loaded.apply_chat_template(
+        [{"role": "user", "content": "the house"}], add_generation_prompt=True, return_dict=False
+    )
     assert loaded.decode(ids) == "<|endoftext|><|user|>the house<|end|><|assistant|>"
     assert [ids[0], ids[1], ids[-2], ids[-1]] == [0, 3, 5, 4]
     with pytest.raises(Exception, match="a role is user or assistant"):

@@ -27,7 +27,9 @@ def texts_of(folder: Path) -> list[str]:
     return sample_texts(shards_of(folder))
 
 
-def test_it_is_the_first_training_documents_by_hash(corpus: dict[str, str], split: SplitConfig, deduped: Path, tmp_path: Path) -> None:
+def test_it_is_the_first_training_documents_by_hash(
+    corpus: dict[str, str], split: SplitConfig, deduped: Path, tmp_path: Path
+) -> None:
     write_sample(SMALL, split, deduped, tmp_path / "out")
     texts = texts_of(tmp_path / "out")
     expected = [corpus[source] for source in training_order(corpus, split)][: len(texts)]
@@ -53,7 +55,12 @@ def test_it_does_not_depend_on_the_number_of_shards(
 
 @pytest.mark.parametrize("factor", [0, 1, 2, 100])
 def test_how_much_is_looked_at_first_makes_no_difference(
-    corpus: dict[str, str], split: SplitConfig, deduped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factor: int
+    corpus: dict[str, str],
+    split: SplitConfig,
+    deduped: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    factor: int,
 ) -> None:
     """Also where it is too little, so that all has to be looked at."""
     monkeypatch.setattr(vocabulary_sample, "SHARE", factor)
@@ -61,7 +68,9 @@ def test_how_much_is_looked_at_first_makes_no_difference(
         write_sample(SampleConfig(kilobytes / 1000), split, deduped, tmp_path / "out")
         sizes = [len(text.encode()) for text in texts_of(tmp_path / "out")]
         whole = [len(corpus[source].encode()) for source in training_order(corpus, split)]
-        assert sum(sizes) in range(min(int(kilobytes * 1000), sum(whole)) - 3, min(int(kilobytes * 1000), sum(whole)) + 1)
+        assert sum(sizes) in range(
+            min(int(kilobytes * 1000), sum(whole)) - 3, min(int(kilobytes * 1000), sum(whole)) + 1
+        )
         assert sizes[:-1] == whole[: len(sizes) - 1]
 
 
@@ -73,14 +82,20 @@ def test_only_a_change_inside_changes_its_bytes(
     outside = {order[-1]: "Zyzzyva! " * 50, held_out: "Zyzzyva! " * 50}
     without = {source: text for source, text in corpus.items() if source != order[-2]}
     digests = {}
-    for name, texts in {"same": corpus, "outside": without | outside, "inside": corpus | {order[0]: "Zyzzyva! " * 50}}.items():
+    for name, texts in {
+        "same": corpus,
+        "outside": without | outside,
+        "inside": corpus | {order[0]: "Zyzzyva! " * 50},
+    }.items():
         write_sample(SMALL, split, write(tmp_path / name, texts), tmp_path / name / "sample")
         files = shards_of(tmp_path / name / "sample")
         digests[name] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     assert digests["same"] == digests["outside"] != digests["inside"]
 
 
-def test_what_an_earlier_run_left_is_removed(corpus: dict[str, str], split: SplitConfig, deduped: Path, tmp_path: Path) -> None:
+def test_what_an_earlier_run_left_is_removed(
+    corpus: dict[str, str], split: SplitConfig, deduped: Path, tmp_path: Path
+) -> None:
     write_sample(SampleConfig(), split, deduped, tmp_path / "out")
     write_sample(SampleConfig(megabytes=0.0001), split, deduped, tmp_path / "out")
     assert len(shards_of(tmp_path / "out")) == 1

@@ -14,7 +14,12 @@ from privllm.train.loss_history import History
 from privllm.train.muon import Muon
 
 BETWEEN = ("forward", "backward")  # moments of a step that is then abandoned
-WITHIN = ("update", "recorded", "measured", "taken")  # moments after which the step stays: the last two are of its held-out loss
+WITHIN = (
+    "update",
+    "recorded",
+    "measured",
+    "taken",
+)  # moments after which the step stays: the last two are of its held-out loss
 
 
 def strike_at(

@@ -40,7 +40,9 @@ CHATML = (
 def saying_only(model: PreTrainedModel, token: int) -> PreTrainedModel:
     """The model, which now says that token and nothing else: to whatever it reads, and again and again unless it is stopped."""
     for name, parameter in model.named_parameters():
-        parameter.zero_() if name.endswith(("o_proj.weight", "down_proj.weight", "lm_head.weight")) else parameter.fill_(1.0)
+        parameter.zero_() if name.endswith(
+            ("o_proj.weight", "down_proj.weight", "lm_head.weight")
+        ) else parameter.fill_(1.0)
     model.get_output_embeddings().weight[token] = 1.0
     return model
 
@@ -51,7 +53,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("turns")
     tokenizer = make_tokenizer(root / "tokenizer")
     shape = CausalConfig(layers=1, width=32, heads=2, tie_embeddings=False)
-    saying_only(build("causal", shape, vocabulary_size(tokenizer), CONTEXT, seed=1), END_OF_TURN).save_pretrained(root / "causal")
+    saying_only(build("causal", shape, vocabulary_size(tokenizer), CONTEXT, seed=1), END_OF_TURN).save_pretrained(
+        root / "causal"
+    )
     make_rows(root / "rows", Speech(tokenizer))
     for kind in ("chat", "text2text", "classification"):
         write_examples(root / f"{kind}.jsonl", kind)
@@ -71,13 +75,17 @@ def aligned(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     lessons = [row(i, chosen="Ada walks", rejected="Bob walks") for i in range(4)]
     feedback = write_lessons(place / "clean", preferences=lessons)
     cfg = tiny_align(sft=SftConfig(HARDLY), dpo=DpoConfig(HARDLY), min_steps=2, validation=0.0)
-    recipe.align("causal", cfg, AlignInputs(shop / "causal", feedback, shop / "rows", shop / "tokenizer"), places(place))
+    recipe.align(
+        "causal", cfg, AlignInputs(shop / "causal", feedback, shop / "rows", shop / "tokenizer"), places(place)
+    )
     return place / "out"
 
 
 def exported(model: Path, shop: Path, place: Path, chat: bool) -> Path:
     (shop / "nothing").mkdir(exist_ok=True)
-    export(ExportConfig(chat=chat), ExportInputs(model, shop / "tokenizer", shop / "nothing"), "causal", place / "export")
+    export(
+        ExportConfig(chat=chat), ExportInputs(model, shop / "tokenizer", shop / "nothing"), "causal", place / "export"
+    )
     return place / "export"
 
 
@@ -96,7 +104,9 @@ def assert_stops(folder: Path, ends: list[int], last: int) -> None:
         engine = LocalEngine.open(folder)
         await engine.start()
         try:
-            ask = GenerationRequest((Message("user", "red stone"),), "", SamplingSettings(max_tokens=LIMIT, temperature=0.0))
+            ask = GenerationRequest(
+                (Message("user", "red stone"),), "", SamplingSettings(max_tokens=LIMIT, temperature=0.0)
+            )
             return [event async for event in engine.stream(ask)]
         finally:
             await engine.close()
@@ -110,7 +120,10 @@ def test_a_tuned_model_stops(shop: Path, tmp_path: Path, kind: str) -> None:
 
 
 def test_a_model_that_only_labels_names_no_end_of_turns(shop: Path, tmp_path: Path) -> None:
-    assert json.loads((tuned(shop, tmp_path, "classification") / "config.json").read_text("utf-8"))["eos_token_id"] == END_OF_TEXT
+    assert (
+        json.loads((tuned(shop, tmp_path, "classification") / "config.json").read_text("utf-8"))["eos_token_id"]
+        == END_OF_TEXT
+    )
 
 
 def test_an_aligned_model_and_its_export_stop(shop: Path, aligned: Path, tmp_path: Path) -> None:
@@ -141,7 +154,9 @@ def borrowed(shop: Path, name: str, template: str, specials: tuple[str, ...] = (
     """A model of others in shop/<name>, that says its last special token and nothing else; returns that."""
     folder, specials = shop / name, ("<s>", "</s>", "<unk>", *specials)
     last = len(specials) - 1
-    saying_only(save_foreign(folder, "causal", "llama", specials, tie_word_embeddings=False), last).save_pretrained(folder)
+    saying_only(save_foreign(folder, "causal", "llama", specials, tie_word_embeddings=False), last).save_pretrained(
+        folder
+    )
     names = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(names), "utf-8")
     if template:
@@ -176,7 +191,11 @@ def test_a_template_that_says_something_else_than_was_taught_is_replaced(
     tokenizer = AutoTokenizer.from_pretrained(folder)
     with pytest.raises(Exception, match="a role is user or assistant"):
         tokenizer.apply_chat_template([{"role": "system", "content": "be"}, {"role": "user", "content": "red"}])
-    said = [{"role": "user", "content": "red"}, {"role": "assistant", "content": "it's {{ 7 }}\n\\n"}, {"role": "user", "content": "blue"}]
+    said = [
+        {"role": "user", "content": "red"},
+        {"role": "assistant", "content": "it's {{ 7 }}\n\\n"},
+        {"role": "user", "content": "blue"},
+    ]
     rendered = tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
     assert rendered.count(specials[-1]) == 3
     assert said[1]["content"] in rendered

@@ -24,7 +24,9 @@ leaves = st.one_of(
     ),
 )
 trees = st.recursive(
-    leaves, lambda t: st.one_of(st.lists(t, max_size=3), st.tuples(t, t), st.dictionaries(keys, t, max_size=3)), max_leaves=12
+    leaves,
+    lambda t: st.one_of(st.lists(t, max_size=3), st.tuples(t, t), st.dictionaries(keys, t, max_size=3)),
+    max_leaves=12,
 )
 
 
@@ -34,7 +36,11 @@ def same(one, other) -> bool:
     if isinstance(one, torch.Tensor):
         return one.dtype == other.dtype and one.shape == other.shape and torch.equal(one, other)
     if isinstance(one, dict):
-        return list(one) == list(other) and [type(k) for k in one] == [type(k) for k in other] and all(same(one[k], other[k]) for k in one)
+        return (
+            list(one) == list(other)
+            and [type(k) for k in one] == [type(k) for k in other]
+            and all(same(one[k], other[k]) for k in one)
+        )
     if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(same, one, other))
     return one == other
@@ -98,7 +104,9 @@ def test_a_write_that_dies_half_way_leaves_the_older_checkpoint_whole(tmp_path, 
 
 def test_its_bytes_are_on_the_disk_before_it_takes_the_name_and_the_name_after(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("privllm.train.checkpoint.sync", lambda path: seen.append((path.name, (tmp_path / NAME).exists())))
+    monkeypatch.setattr(
+        "privllm.train.checkpoint.sync", lambda path: seen.append((path.name, (tmp_path / NAME).exists()))
+    )
     SafeCheckpointIO("key").save_checkpoint({"step": 1}, tmp_path / NAME)
     assert seen == [(f"{NAME}.partial", False), (tmp_path.name, True)]
 
@@ -106,7 +114,9 @@ def test_its_bytes_are_on_the_disk_before_it_takes_the_name_and_the_name_after(t
 def steps_saved(seconds_of_steps: list[float], every: float, end: int = 100) -> list[int]:
     """At which steps, of those that take so long, a checkpoint is saved."""
     now, saved = [1000.0], []
-    trainer = SimpleNamespace(global_step=0, save_checkpoint=lambda path, weights_only: saved.append(trainer.global_step))
+    trainer = SimpleNamespace(
+        global_step=0, save_checkpoint=lambda path, weights_only: saved.append(trainer.global_step)
+    )
     module: Any = SimpleNamespace(schedule=SimpleNamespace(end=end))
     keep = KeepLatest(Path("work"), every, clock=lambda: now[0])
     keep.on_train_start(trainer, module)

@@ -13,7 +13,12 @@ def test_a_section_overrides_the_defaults_nested_ones_included(tmp_path: Path):
         "pretrain:\n  causal:\n    model:\n      layers: 2\n    optimizer: adamw\n  masked:\n    masking: {weights_by_pos: {NOUN: 2}}\n"
     )
     cfg = read_params("pretrain", PretrainConfig, file)
-    assert (cfg.causal.model.layers, cfg.causal.model.width, cfg.causal.optimizer, cfg.causal.batch_size) == (2, 256, "adamw", 4)
+    assert (cfg.causal.model.layers, cfg.causal.model.width, cfg.causal.optimizer, cfg.causal.batch_size) == (
+        2,
+        256,
+        "adamw",
+        4,
+    )
     assert cfg.masked.masking.weights_by_pos == {"NOUN": 2.0}
     assert cfg.seq2seq.model.encoder_layers == 4
 

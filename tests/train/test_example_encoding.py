@@ -21,7 +21,9 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Speech:
     return Speech(make_tokenizer(tmp_path_factory.mktemp("speech") / "tokenizer"))
 
 
-def coded(speech: Speech, content: Content, family: str = "causal", context: int = 64, labels: tuple[str, ...] = ()) -> tuple[Encoded, int]:
+def coded(
+    speech: Speech, content: Content, family: str = "causal", context: int = 64, labels: tuple[str, ...] = ()
+) -> tuple[Encoded, int]:
     example = Example(7, "id", "id", "", content)
     coder = Coder(speech, family, Dataset(Path("set.jsonl"), "any", (example,), {}), context, labels)
     return coder.encode([example])[0], coder.cut
@@ -49,7 +51,10 @@ def test_only_replies_are_learnt_of_several_turns(speech: Speech) -> None:
     for place, label in enumerate(encoded.labels[:-1]):
         assert label in (IGNORED, encoded.inputs[place + 1])
     assert encoded.prompt[-1] == ASSISTANT
-    assert speech.plain.decode(encoded.prompt[np.isin(encoded.prompt, range(6), invert=True)].tolist()) == "red stoneAdablue"
+    assert (
+        speech.plain.decode(encoded.prompt[np.isin(encoded.prompt, range(6), invert=True)].tolist())
+        == "red stoneAdablue"
+    )
 
 
 def test_old_turns_leave_first_then_the_input_is_cut_then_it_is_an_error(speech: Speech) -> None:

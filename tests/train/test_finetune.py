@@ -37,7 +37,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run(cfg: FinetuneConfig, shop: Path, place: Path, data: Path | None = None, code: str = "code", seconds: float = 0.0) -> dict:
+def run(
+    cfg: FinetuneConfig, shop: Path, place: Path, data: Path | None = None, code: str = "code", seconds: float = 0.0
+) -> dict:
     """With a checkpoint after every step, unless `seconds` says otherwise."""
     inputs = FinetuneInputs(data or shop / f"{cfg.kind}.jsonl", shop / cfg.family, shop / "tokenizer")
     return finetune("mine", cfg, inputs, place / "out", place / "live", Work(place / "work" / "mine", code, seconds))
@@ -68,7 +70,10 @@ def test_what_is_saved_says_what_was_predicted(shop: Path, tmp_path: Path) -> No
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
     assert sorted(model.config.label2id) == ["blue", "green", "red"]
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
-    asked = {line["id"]: line["predicted"] for line in map(json.loads, (tmp_path / "out/predictions.jsonl").read_text().splitlines())}
+    asked = {
+        line["id"]: line["predicted"]
+        for line in map(json.loads, (tmp_path / "out/predictions.jsonl").read_text().splitlines())
+    }
     from privllm.tasks.formats import read_examples
 
     examples = {e.id: e.content.text for e in read_examples(shop / "classification.jsonl", "classification").examples}
@@ -97,7 +102,9 @@ def die_at(step: int, arm: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("arm", "step"), [("random", 12), ("start", 12)])
-def test_interrupted_anywhere_and_started_again_gives_the_same_bytes(shop, tmp_path, unbroken, monkeypatch, arm, step) -> None:
+def test_interrupted_anywhere_and_started_again_gives_the_same_bytes(
+    shop, tmp_path, unbroken, monkeypatch, arm, step
+) -> None:
     cfg = tiny("classification", "masked", compare_random=True)
     with monkeypatch.context() as patched:
         die_at(step, arm, patched)
@@ -112,7 +119,8 @@ def test_interrupted_anywhere_and_started_again_gives_the_same_bytes(shop, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("section", "moment", "step"), [("(random start)", "forward", 7), (".mine", "backward", 9), (".mine", "measured", 10)]
+    ("section", "moment", "step"),
+    [("(random start)", "forward", 7), (".mine", "backward", 9), (".mine", "measured", 10)],
 )
 def test_a_signal_in_mid_step_loses_no_whole_one(shop, tmp_path, unbroken, monkeypatch, section, moment, step) -> None:
     cfg, whole = tiny("classification", "masked", compare_random=True), step - (moment in BETWEEN)
@@ -152,7 +160,9 @@ def test_what_comes_after_training_is_done_without_training_again(shop, tmp_path
     assert at > 10
 
 
-def test_a_judgement_of_the_random_start_that_was_half_written_is_made_again(shop, tmp_path, unbroken, monkeypatch) -> None:
+def test_a_judgement_of_the_random_start_that_was_half_written_is_made_again(
+    shop, tmp_path, unbroken, monkeypatch
+) -> None:
     from privllm.train import finetune as module
 
     def half(path: Path, value: object) -> None:

@@ -37,12 +37,16 @@ def examples(kind: str, family: str) -> list[Encoded]:
 
 
 def objective(starts: dict, kind: str, family: str) -> Supervised:
-    model = open_model(kind, family, starts[family], ("a", "b", "c") if kind in ("classification", "tokens") else (), seed=0)
+    model = open_model(
+        kind, family, starts[family], ("a", "b", "c") if kind in ("classification", "tokens") else (), seed=0
+    )
     # Blocks begin as the identity: without this no token would look at another.
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
-    return objective_for(kind, family)(model.eval(), tiny(kind, family), examples(kind, family), examples(kind, family), 1, "x")
+    return objective_for(kind, family)(
+        model.eval(), tiny(kind, family), examples(kind, family), examples(kind, family), 1, "x"
+    )
 
 
 @pytest.mark.parametrize(("kind", "family"), sorted(CLASSES))

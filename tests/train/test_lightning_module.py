@@ -22,7 +22,9 @@ def test_loss_is_the_cross_entropy_of_the_models_own_logits(corpus: Corpus):
     logits = objective.model(input_ids=inputs).logits
     kept = labels != IGNORED
     assert torch.allclose(objective.loss((inputs, labels)), F.cross_entropy(logits[kept], labels[kept]), atol=1e-5)
-    assert torch.allclose(objective.loss((inputs, labels), "sum"), F.cross_entropy(logits[kept], labels[kept], reduction="sum"), atol=1e-3)
+    assert torch.allclose(
+        objective.loss((inputs, labels), "sum"), F.cross_entropy(logits[kept], labels[kept], reduction="sum"), atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("family", MODELS)
@@ -40,7 +42,9 @@ def test_every_parameter_is_in_one_group_and_the_rest_does_not_decay(family, opt
     inside = {id(p) for part in (*blocks(model), getattr(model, "head", torch.nn.Module())) for p in part.parameters()}
     assert all(id(p) in inside and p.ndim == 2 for group in groups[:-1] for p in group["params"])
     for group in groups[:-1]:  # each part of a matrix is a whole number of rows and columns
-        assert all(p.shape[0] % group["blocks"][0] == 0 and p.shape[1] % group["blocks"][1] == 0 for p in group["params"])
+        assert all(
+            p.shape[0] % group["blocks"][0] == 0 and p.shape[1] % group["blocks"][1] == 0 for p in group["params"]
+        )
     assert {group["blocks"] for group in groups[:-1]} == {
         "causal": {(1, 1), (2, 1), (1, 2)},
         "masked": {(1, 1), (6, 1), (1, 2)},

@@ -49,12 +49,17 @@ CHANGES = {
     "which split is which": lambda given, _: (swap(given.files[0] / "0.arrow", given.files[1] / "0.arrow"), given)[1],
     "torch": lambda given, patch: (patch.setattr(torch, "__version__", "9.9"), given)[1],
     "threads": lambda given, patch: (patch.setattr(torch, "get_num_threads", lambda: 99), given)[1],
-    "a GPU": lambda given, patch: (patch.setattr(torch.cuda, "is_available", lambda: not torch.cuda.device_count()), given)[1],
+    "a GPU": lambda given, patch: (
+        patch.setattr(torch.cuda, "is_available", lambda: not torch.cuda.device_count()),
+        given,
+    )[1],
 }
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_each_thing_that_can_change_a_weight_is_in_the_key(given: Given, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_each_thing_that_can_change_a_weight_is_in_the_key(
+    given: Given, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     before = key_of(*given)
     assert key_of(*given) == before
     assert key_of(*CHANGES[name](given, monkeypatch)) != before

@@ -7,7 +7,9 @@ from privllm.train.muon import Muon, orthogonalise
 
 def spread_matrix(rows: int, columns: int, seed: int) -> torch.Tensor:
     """A random matrix with singular values from 0.3 to 3."""
-    u, _, v = torch.linalg.svd(torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed)), full_matrices=False)
+    u, _, v = torch.linalg.svd(
+        torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed)), full_matrices=False
+    )
     return u @ torch.diag(torch.linspace(3, 0.3, rows)) @ v
 
 
@@ -15,7 +17,9 @@ def spread_matrix(rows: int, columns: int, seed: int) -> torch.Tensor:
 @given(st.integers(1, 12), st.integers(0, 20), st.integers(0, 999), st.sampled_from([1e-6, 1.0, 1e4]))
 def test_singular_values_go_near_one_and_vectors_stay(rows, more, seed, scale):
     matrix = spread_matrix(rows, rows + more, seed)
-    u, _, v = torch.linalg.svd(matrix, full_matrices=False)  # the slow oracle: U V^T is the nearest semi-orthogonal matrix
+    u, _, v = torch.linalg.svd(
+        matrix, full_matrices=False
+    )  # the slow oracle: U V^T is the nearest semi-orthogonal matrix
     found = orthogonalise(scale * matrix[None])[0]
     inner = u.T @ found @ v.T
     assert torch.all((inner.diag() > 0.6) & (inner.diag() < 1.25))
@@ -24,7 +28,9 @@ def test_singular_values_go_near_one_and_vectors_stay(rows, more, seed, scale):
 
 def test_a_batch_is_its_matrices_one_by_one():
     matrices = torch.stack([spread_matrix(6, 10, seed) for seed in range(4)])
-    assert torch.allclose(orthogonalise(matrices), torch.stack([orthogonalise(m[None])[0] for m in matrices]), atol=1e-5)
+    assert torch.allclose(
+        orthogonalise(matrices), torch.stack([orthogonalise(m[None])[0] for m in matrices]), atol=1e-5
+    )
 
 
 def test_a_zero_gradient_moves_nothing():

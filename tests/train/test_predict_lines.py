@@ -29,7 +29,12 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
         start = make_start(family, root / "starts" / family, vocabulary_size(tokenizer))
         data = write_examples(root / f"{kind}.jsonl", kind)
         finetune(
-            kind, tiny(kind, family), FinetuneInputs(data, start, tokenizer), root / kind, root / "live" / kind, Work(root / "work", "x")
+            kind,
+            tiny(kind, family),
+            FinetuneInputs(data, start, tokenizer),
+            root / kind,
+            root / "live" / kind,
+            Work(root / "work", "x"),
         )
     return root
 
@@ -43,7 +48,10 @@ def ask(folder: Path, lines: list[dict]) -> list[dict]:
 def bio(line: dict, words: int) -> list[str]:
     labels = ["O"] * words
     for span in line["spans"]:
-        labels[span["start"] : span["end"]] = [f"B-{span['type']}", *[f"I-{span['type']}"] * (span["end"] - span["start"] - 1)]
+        labels[span["start"] : span["end"]] = [
+            f"B-{span['type']}",
+            *[f"I-{span['type']}"] * (span["end"] - span["start"] - 1),
+        ]
     return labels
 
 
@@ -53,7 +61,10 @@ def test_it_answers_as_it_was_judged(tuned: Path, kind: str) -> None:
     said = [json.loads(line) for line in (tuned / kind / "predictions.jsonl").read_text("utf-8").splitlines()]
     by_content = {one["id"]: one["predicted"] for one in said}
     examples = {one.id: one for one in read_examples(tuned / f"{kind}.jsonl", kind).examples}
-    lines = [json.loads((tuned / f"{kind}.jsonl").read_text("utf-8").splitlines()[examples[i].line - 1]) | {"id": i} for i in by_content]
+    lines = [
+        json.loads((tuned / f"{kind}.jsonl").read_text("utf-8").splitlines()[examples[i].line - 1]) | {"id": i}
+        for i in by_content
+    ]
     found = ask(tuned / kind, lines)
     assert [one["id"] for one in found] == list(by_content)
     for line, one in zip(lines, found, strict=True):
@@ -98,7 +109,9 @@ def test_what_was_cut_is_said(tuned: Path, kind: str, line: dict) -> None:
 
 
 def test_what_is_no_tuned_model_is_explained(tuned: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"there are chat, classification, text2text, tokens\): run `dvc repro finetune@nowhere`"):
+    with pytest.raises(
+        UserError, match=r"there are chat, classification, text2text, tokens\): run `dvc repro finetune@nowhere`"
+    ):
         open_tuned(tuned / "nowhere")
     with pytest.raises(UserError, match="holds no tuned model"):
         open_tuned(tuned / "starts" / "masked")

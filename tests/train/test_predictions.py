@@ -55,7 +55,11 @@ def test_what_was_said_of_hidden_words_stands_in_their_places() -> None:
 
 
 def test_lines_of_predictions() -> None:
-    assert as_line(Example(1, "a", "g", "", Classified("x", "good")), "bad") == {"id": "a", "expected": "good", "predicted": "bad"}
+    assert as_line(Example(1, "a", "g", "", Classified("x", "good")), "bad") == {
+        "id": "a",
+        "expected": "good",
+        "predicted": "bad",
+    }
     assert as_line(Example(1, "a", "g", "", Tagged(("x",), ("O",))), ["O"])["expected"] == ["O"]
     assert as_line(Example(1, "a", "g", "", InputOutput("x", "y")), "z")["expected"] == "y"
     assert HeldOutResults([], [], {}, {"macro_f1": 0.5}).plain() == {"macro_f1": 0.5}

@@ -52,10 +52,14 @@ def die() -> None:
     raise Killed
 
 
-def run(cfg: PretrainConfig, corpus: Corpus, place: Path, code: str = "code", family: str = "causal", seconds: float = 0.0) -> dict:
+def run(
+    cfg: PretrainConfig, corpus: Corpus, place: Path, code: str = "code", family: str = "causal", seconds: float = 0.0
+) -> dict:
     """With a checkpoint after every step, unless `seconds` says otherwise."""
     inputs = PretrainInputs(corpus.rows, corpus.guide, corpus.tokenizer, corpus.start)
-    return pretrain(family, cfg, inputs, place / "out", place / "live", Work(place / "work" / "pretrain", code, seconds))
+    return pretrain(
+        family, cfg, inputs, place / "out", place / "live", Work(place / "work" / "pretrain", code, seconds)
+    )
 
 
 def all_bytes(place: Path) -> dict[str, bytes]:
@@ -102,7 +106,9 @@ def test_files_report_and_a_second_run(corpus, tmp_path, cfg, unbroken):
 
 
 @pytest.mark.parametrize("step", [1, 2, 9, 30, 40])
-def test_interrupted_anywhere_and_started_again_gives_the_same_bytes(corpus, tmp_path, cfg, unbroken, monkeypatch, step):
+def test_interrupted_anywhere_and_started_again_gives_the_same_bytes(
+    corpus, tmp_path, cfg, unbroken, monkeypatch, step
+):
     with monkeypatch.context() as patched:
         die_at(step, patched)
         with pytest.raises(Killed):
@@ -198,7 +204,15 @@ def test_a_signal_abandons_the_step_in_flight_and_saves_the_last_whole_one(
 
 def test_signals_again_and_again_change_no_byte(corpus, tmp_path, cfg, unbroken, monkeypatch):
     begun = starts(monkeypatch)
-    for moment, step in (("forward", 4), ("backward", 5), ("measured", 6), ("taken", 12), ("update", 20), ("saved", 21), ("forward", 37)):
+    for moment, step in (
+        ("forward", 4),
+        ("backward", 5),
+        ("measured", 6),
+        ("taken", 12),
+        ("update", 20),
+        ("saved", 21),
+        ("forward", 37),
+    ):
         with monkeypatch.context() as patched:
             strike_at(moment, step, patched)
             with pytest.raises(KeyboardInterrupt):
@@ -276,7 +290,9 @@ def test_learns_a_repeating_text_by_heart(tmp_path, optimizer):
     write_split(tmp_path / "pack" / "validation", [[text[: CONTEXT + 1]]])
     write_tokenizer(tmp_path / "tokenizer", ["<|endoftext|>", "<|pad|>", "<|mask|>", *"abcdefgh"])
     cfg = tiny(optimizer=optimizer, learning_rate=0.02, max_tokens=60 * 4 * CONTEXT, patience=100, validate_every=30)
-    report = run(cfg, Corpus(tmp_path / "pack", tmp_path / "tokenizer", tmp_path, from_scratch(tmp_path / "start")), tmp_path)
+    report = run(
+        cfg, Corpus(tmp_path / "pack", tmp_path / "tokenizer", tmp_path, from_scratch(tmp_path / "start")), tmp_path
+    )
     assert report["validation_loss"] < 0.2
     model = load("causal", tmp_path / "out")
     assert generate(model, text[:8], SamplingConfig(max_new_tokens=8, temperature=0.0), never=()) == text[8:16]
@@ -355,7 +371,12 @@ def test_goes_on_from_the_incumbent_with_its_share_of_what_it_knew(tmp_path, inc
     corpus = grown(tmp_path, start, 12, 10)
     report = run(continued(), corpus, tmp_path / "whole")
     assert abs(report["start_loss"] - before["validation_loss"]) < 1e-4  # the held-out rows are the same
-    assert (report["start"], report["rows_known"], report["rows_new"], report["replayed"]) == ("incumbent", 12, 10, 0.25)
+    assert (report["start"], report["rows_known"], report["rows_new"], report["replayed"]) == (
+        "incumbent",
+        12,
+        10,
+        0.25,
+    )
     curve = (tmp_path / "whole/live/plots/metrics/validation/loss.tsv").read_text().split()[2:4]
     assert (curve[0], round(float(curve[1]), 6)) == ("0", report["start_loss"])
     assert as_json(tmp_path / "whole/out/config.json")["num_hidden_layers"] == 2
@@ -408,7 +429,9 @@ def test_a_corpus_packed_with_another_tokenizer_is_refused(tmp_path, incumbent):
         run(continued(), corpus, tmp_path)
 
 
-@pytest.mark.parametrize(("family", "kind"), [(family, kind) for family, traits in TRAITS.items() for kind in traits.model_types])
+@pytest.mark.parametrize(
+    ("family", "kind"), [(family, kind) for family, traits in TRAITS.items() for kind in traits.model_types]
+)
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_models_of_other_people_learn_in_every_family(tmp_path, family, kind, optimizer):
     corpus = make_corpus(tmp_path)

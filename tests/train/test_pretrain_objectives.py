@@ -62,7 +62,9 @@ def test_padding_has_no_say_and_a_batch_is_the_sum_of_its_rows(corpus, family):
         assert torch.allclose(whole, alone, rtol=1e-4)
         if family == "masked":  # cut the padding off instead of masking it
             short = tuple(part[:1, : lengths[0]] for part in together)
-            assert torch.allclose(objective.loss(short, "sum"), objective.loss(tuple(part[:1] for part in together), "sum"), rtol=1e-4)
+            assert torch.allclose(
+                objective.loss(short, "sum"), objective.loss(tuple(part[:1] for part in together), "sum"), rtol=1e-4
+            )
     assert objective.labels(together) == int((together[-1] != IGNORED).sum())
 
 
@@ -84,7 +86,9 @@ def test_masked_loss_is_that_of_the_whole_models_logits(corpus):
     inputs, seen, labels = objective.batch(0)
     logits = objective.model(input_ids=inputs, attention_mask=seen).logits
     kept = labels != IGNORED
-    assert torch.allclose(objective.loss((inputs, seen, labels)), F.cross_entropy(logits[kept], labels[kept]), atol=1e-5)
+    assert torch.allclose(
+        objective.loss((inputs, seen, labels)), F.cross_entropy(logits[kept], labels[kept]), atol=1e-5
+    )
 
 
 def test_spans_put_back_give_the_text(corpus):
@@ -94,6 +98,8 @@ def test_spans_put_back_give_the_text(corpus):
     for line, real, wanted in zip(inputs.numpy(), seen.numpy(), labels.numpy(), strict=True):
         written = wanted[wanted != IGNORED]
         assert written[-1] == END_OF_TEXT
-        holes = {int(part[0]): part[1:] for part in np.split(written[:-1], np.flatnonzero(written[:-1] >= VOCABULARY))[1:]}
+        holes = {
+            int(part[0]): part[1:] for part in np.split(written[:-1], np.flatnonzero(written[:-1] >= VOCABULARY))[1:]
+        }
         text = [token for one in line[real] for token in (holes[int(one)] if one >= VOCABULARY else [one])]
         assert tuple(text) in rows

@@ -27,7 +27,9 @@ class Corpus(NamedTuple):
     start: Path
 
 
-def write_split(folder: Path, shards: list[list[list[int]]], context: int = CONTEXT, pieces: list[list[str]] | None = None) -> None:
+def write_split(
+    folder: Path, shards: list[list[list[int]]], context: int = CONTEXT, pieces: list[list[str]] | None = None
+) -> None:
     """`pieces`: the documents of each row of a shard, for rows of which that matters."""
     for number, shard in enumerate(shards):
         ids = pa.array(shard, ROWS.field("input_ids").type)
@@ -41,7 +43,9 @@ def write_tokenizer(folder: Path, words: list[str]) -> None:
     from tokenizers.models import WordLevel
 
     folder.mkdir(parents=True)
-    Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token=words[0])).save(str(folder / "tokenizer.json"))
+    Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token=words[0])).save(
+        str(folder / "tokenizer.json")
+    )
 
 
 def counting_rows(rows: int, seed: int) -> list[list[int]]:
@@ -56,7 +60,12 @@ def make_corpus(folder: Path) -> Corpus:
     write_split(folder / "pack" / "validation", [counting_rows(5, 2)])
     words = ["<|endoftext|>", "<|pad|>", "<|mask|>"] + [f"word{i}" for i in range(3, VOCABULARY)]
     write_tokenizer(folder / "tokenizer", words)
-    return Corpus(folder / "pack", folder / "tokenizer", write_guide(folder / "guide", folder / "pack"), from_scratch(folder / "start"))
+    return Corpus(
+        folder / "pack",
+        folder / "tokenizer",
+        write_guide(folder / "guide", folder / "pack"),
+        from_scratch(folder / "start"),
+    )
 
 
 def from_scratch(folder: Path) -> Path:
@@ -68,8 +77,13 @@ def write_guide(folder: Path, rows: Path) -> Path:
     """Every second token a noun, the others verbs, and every third row known; spans of two tokens."""
     for split in ("train", "validation"):
         for shard in sorted((rows / split).glob("*.arrow")):
-            lengths = [len(tokens) for tokens in pa.ipc.open_stream(shard.read_bytes()).read_all()["input_ids"].to_pylist()]
-            pos = [[POS_TAGS.index(("NOUN", "VERB")[i % 2]) for i in range(n)] if row % 3 else [] for row, n in enumerate(lengths)]
+            lengths = [
+                len(tokens) for tokens in pa.ipc.open_stream(shard.read_bytes()).read_all()["input_ids"].to_pylist()
+            ]
+            pos = [
+                [POS_TAGS.index(("NOUN", "VERB")[i % 2]) for i in range(n)] if row % 3 else []
+                for row, n in enumerate(lengths)
+            ]
             span = [[i // 2 if i % 4 < 2 else -1 for i in range(n)] if row % 3 else [] for row, n in enumerate(lengths)]
             write_table_stream(pa.table([pos, span], schema=GUIDE), folder / split / shard.name)
     return folder
@@ -92,8 +106,12 @@ def tiny(**changes: object) -> PretrainConfig:
     values |= changes
     return PretrainConfig(
         CausalPretrain(model=CausalConfig(layers=2, width=32, heads=2, attention_dropout=0.1), **values),
-        MaskedPretrain(model=MaskedConfig(layers=2, width=32, heads=2, local_attention=4, global_every=2, dropout=0.1), **values),
-        Seq2SeqPretrain(model=Seq2SeqConfig(encoder_layers=1, decoder_layers=1, width=32, heads=2, dropout=0.1), **values),
+        MaskedPretrain(
+            model=MaskedConfig(layers=2, width=32, heads=2, local_attention=4, global_every=2, dropout=0.1), **values
+        ),
+        Seq2SeqPretrain(
+            model=Seq2SeqConfig(encoder_layers=1, decoder_layers=1, width=32, heads=2, dropout=0.1), **values
+        ),
     )
 
 

@@ -56,7 +56,9 @@ def said(votes: int = 40, corrections: int = 10) -> list[Rating | Vote]:
         good, bad = replies(i)
         for rater in ("one", "two"):
             left, right = (good, bad) if (i + len(rater)) % 2 else (bad, good)
-            lines.append(vote(rater, f"{NOUNS[i % 6]} {i}", "left" if left == good else "right", left=left, right=right))
+            lines.append(
+                vote(rater, f"{NOUNS[i % 6]} {i}", "left" if left == good else "right", left=left, right=right)
+            )
     return lines + [rating("one", f"the {NOUNS[i % 6]} {i}", "down", replies(i)[0]) for i in range(corrections)]
 
 
@@ -93,4 +95,9 @@ def write_lessons(folder: Path, sft: list[dict] = (), preferences: list[dict] = 
 
 
 def row(i: int, weight: float = 1.0, question: str = "", **more: Any) -> dict[str, Any]:
-    return {"id": str(i), "rater": "r", "weight": weight, "prompt": [{"role": "user", "content": question or f"red {i}"}]} | more
+    return {
+        "id": str(i),
+        "rater": "r",
+        "weight": weight,
+        "prompt": [{"role": "user", "content": question or f"red {i}"}],
+    } | more

@@ -47,7 +47,10 @@ def example(kind: str, i: int) -> dict[str, Any]:
     if kind == "classification":
         return {"text": f"{noise} {colour} {i}", "label": str(colour)}
     if kind == "tokens":
-        return {"tokens": [*noise.split(), str(name), str(verb), str(i)], "labels": ["O"] * len(noise.split()) + ["B-WHO", "O", "O"]}
+        return {
+            "tokens": [*noise.split(), str(name), str(verb), str(i)],
+            "labels": ["O"] * len(noise.split()) + ["B-WHO", "O", "O"],
+        }
     if kind == "text2text":
         return {"input": f"{noise} {colour} {i}", "output": str(colour)}
     return {"messages": [{"role": "user", "content": f"{noise} {i}"}, {"role": "assistant", "content": str(verb)}]}

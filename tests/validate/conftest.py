@@ -42,18 +42,29 @@ class Corpus:
     def __init__(self, folder: Path, rows: list[dict[str, Any]]) -> None:
         self.folder, self.out, self.docs = folder, folder / "data/validate", folder / "reports/validate"
         reports = folder / "reports"
-        self.inputs = ValidateInputs(folder / "data/dedup", reports / "collect.json", reports / "clean.json", folder / "statistics.json")
+        self.inputs = ValidateInputs(
+            folder / "data/dedup", reports / "collect.json", reports / "clean.json", folder / "statistics.json"
+        )
         for shard in range(2**BITS):
-            mine = sorted((row for row in rows if shard_of(row["cluster"], BITS) == shard), key=lambda row: row["id"] or "")
+            mine = sorted(
+                (row for row in rows if shard_of(row["cluster"], BITS) == shard), key=lambda row: row["id"] or ""
+            )
             write_table(pa.Table.from_pylist(mine, DEDUPED), self.inputs.source / shard_name(shard))
         self.report(collected=len(rows), entered=len(rows), kept=len(rows))
         write_json(self.inputs.promoted, {})
 
     def report(
-        self, collected: int, entered: int, kept: int, quarantined: dict[str, int] | None = None, dropped: dict[str, int] | None = None
+        self,
+        collected: int,
+        entered: int,
+        kept: int,
+        quarantined: dict[str, int] | None = None,
+        dropped: dict[str, int] | None = None,
     ) -> None:
         entries = collected + sum((quarantined or {}).values())
-        write_json(self.inputs.collect_report, {"documents": collected, "entries": entries, "quarantined": quarantined or {}})
+        write_json(
+            self.inputs.collect_report, {"documents": collected, "entries": entries, "quarantined": quarantined or {}}
+        )
         write_json(self.inputs.clean_report, {"documents_in": entered, "kept": kept, "dropped": dropped or {}})
 
     def validate(self, **changes: Any) -> dict[str, Any]:

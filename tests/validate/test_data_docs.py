@@ -36,7 +36,9 @@ class Elements(HTMLParser):
 def page(corpus: Callable[..., Any], document: Callable[..., dict[str, Any]]) -> str:
     evil = document(7, source="<img src=x onerror=alert(1)>/$id ${id} {{ 7*7 }}.txt", text="ask jo@example.com")
     obeyed_name = EVIL.replace("\udce9", r"\xe9")  # as `collect` calls a file whose name is no UTF-8
-    found = corpus([*(document(number) for number in range(9)), evil, document(8, source=obeyed_name, text="ask jo@example.com")])
+    found = corpus(
+        [*(document(number) for number in range(9)), evil, document(8, source=obeyed_name, text="ask jo@example.com")]
+    )
     with pytest.raises(UserError):
         found.validate(max_characters=600)
     return (found.docs / "index.html").read_text("utf-8")
@@ -45,7 +47,9 @@ def page(corpus: Callable[..., Any], document: Callable[..., dict[str, Any]]) ->
 def test_page_loads_nothing_and_runs_nothing(page: str) -> None:
     elements = Elements(page)
     assert not LOADING & set(elements.tags)
-    assert not [name for name, _ in elements.attributes if name.startswith("on") or name in ("src", "href", "srcset", "action")]
+    assert not [
+        name for name, _ in elements.attributes if name.startswith("on") or name in ("src", "href", "srcset", "action")
+    ]
     assert not re.search(r"https?://|//[a-z]+\.|@import|url\(", page)
 
 

@@ -25,7 +25,9 @@ DISTINCT = pytest.mark.parametrize("seed", range(3))
 @pytest.fixture
 def summary(document: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     def of(numbers: range, **changes: Any) -> dict[str, Any]:
-        return summarise(describe_documents(pa.Table.from_pylist([document(number, **changes) for number in numbers], DEDUPED)))
+        return summarise(
+            describe_documents(pa.Table.from_pylist([document(number, **changes) for number in numbers], DEDUPED))
+        )
 
     return of
 
@@ -71,11 +73,16 @@ def test_chance_covers_samples_of_one_population(seed: int) -> None:
 def test_every_value_falls_into_one_bin(values: list[float]) -> None:
     for edges in EDGES.values():
         counts = histogram(values, edges)
-        slow = [sum(low <= max(value, 0) < high for value in values) for low, high in zip(edges, [*edges[1:], math.inf], strict=True)]
+        slow = [
+            sum(low <= max(value, 0) < high for value in values)
+            for low, high in zip(edges, [*edges[1:], math.inf], strict=True)
+        ]
         assert counts == slow
 
 
-def test_summary_survives_the_disk_and_its_drift_is_zero(summary: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_summary_survives_the_disk_and_its_drift_is_zero(
+    summary: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
     write_json(tmp_path / "statistics.json", summary(range(30)))
     found = drift(summary(range(30)), read_promoted(tmp_path / "statistics.json"))
     assert list(found) == list(MEASURES)

@@ -17,7 +17,9 @@ def all_of(cfg: ValidateConfig, changed: dict | None = None) -> list[Check]:
 
 def test_number_and_order_depend_on_no_document() -> None:
     changed = {measure: {"psi": 0.5, "chance": 0.3} for measure in MEASURES}
-    assert [check.name for check in all_of(ValidateConfig())] == [check.name for check in all_of(ValidateConfig(), changed)]
+    assert [check.name for check in all_of(ValidateConfig())] == [
+        check.name for check in all_of(ValidateConfig(), changed)
+    ]
 
 
 def test_names_are_unique_and_parameters_exist() -> None:
@@ -44,11 +46,15 @@ def test_a_named_language_is_critical_and_the_most_frequent_one_a_warning() -> N
 
 def test_what_chance_explains_is_allowed_to_drift() -> None:
     [limit] = [
-        check.limits["max_value"] for check in all_of(ValidateConfig(), {"language": {"psi": 0.5, "chance": 0.9}}) if _stops_language(check)
+        check.limits["max_value"]
+        for check in all_of(ValidateConfig(), {"language": {"psi": 0.5, "chance": 0.9}})
+        if _stops_language(check)
     ]
     assert limit == 0.9
     [limit] = [
-        check.limits["max_value"] for check in all_of(ValidateConfig(), {"language": {"psi": 0.5, "chance": 0.1}}) if _stops_language(check)
+        check.limits["max_value"]
+        for check in all_of(ValidateConfig(), {"language": {"psi": 0.5, "chance": 0.1}})
+        if _stops_language(check)
     ]
     assert limit == 0.25
 
@@ -59,7 +65,14 @@ def _stops_language(check: Check) -> bool:
 
 @pytest.mark.parametrize(
     "values",
-    [{"mostly": 0.0}, {"min_survival": 1.5}, {"min_characters": 0}, {"max_characters": 1}, {"language": "english"}, {"language": "<b>"}],
+    [
+        {"mostly": 0.0},
+        {"min_survival": 1.5},
+        {"min_characters": 0},
+        {"max_characters": 1},
+        {"language": "english"},
+        {"language": "<b>"},
+    ],
 )
 def test_values_out_of_range_are_refused(values: dict) -> None:
     with pytest.raises(UserError, match=f"validate.{next(iter(values))}|validate.min_characters"):

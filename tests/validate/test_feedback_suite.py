@@ -14,7 +14,14 @@ TOTALS |= {"agreement_thumbs": math.nan, "agreement_votes": 0.9}
 
 
 def row(number: int, **other: Any) -> dict[str, Any]:
-    plain = {"id": f"{number:032x}", "source": f"a.jsonl#{number}", "kind": "Vote", "rater": "0" * 16, "side": "training", "weight": 0.5}
+    plain = {
+        "id": f"{number:032x}",
+        "source": f"a.jsonl#{number}",
+        "kind": "Vote",
+        "rater": "0" * 16,
+        "side": "training",
+        "weight": 0.5,
+    }
     return {**plain, "opening": "0" * 32, "text": "the pump <EMAIL>", **other}
 
 

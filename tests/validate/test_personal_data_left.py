@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from privllm.validate.personal_data_left import KINDS, is_card, is_iban, leftovers, leftovers_of_column
 
 # Test numbers that card schemes and the IBAN registry publish as examples.
-CARDS = ["4111 1111 1111 1111", "5555555555554444", "3782-822463-10005", "6011000990139424", "30569309025904", "4222222222222"]
+CARDS = [
+    "4111 1111 1111 1111",
+    "5555555555554444",
+    "3782-822463-10005",
+    "6011000990139424",
+    "30569309025904",
+    "4222222222222",
+]
 IBANS = [
     "GB82 WEST 1234 5698 7654 32",
     "DE89370400440532013000",

@@ -68,14 +68,17 @@ def test_when_it_stops_everything_is_written_first(stopped: tuple[Any, str]) -> 
 
 def test_one_fault_is_enough(corpus: Callable[..., Any], document: Document) -> None:
     with pytest.raises(
-        UserError, match=r'^a critical expectation failed, .* "No document still holds an IBAN": 1 of 31 documents \(a\.txt '
+        UserError,
+        match=r'^a critical expectation failed, .* "No document still holds an IBAN": 1 of 31 documents \(a\.txt ',
     ):
         corpus([*map(document, range(30)), document(99, source="a.txt", text=FAULTS["iban"][0]["text"])]).validate()
 
 
 def test_two_documents_with_one_id_stop_the_build(corpus: Callable[..., Any], document: Document) -> None:
     rows = [document(number) for number in range(30)]
-    with pytest.raises(UserError, match=r'"No two documents share an id": 2 of 31 documents \(.*notes/1\.txt .*copy\.txt'):
+    with pytest.raises(
+        UserError, match=r'"No two documents share an id": 2 of 31 documents \(.*notes/1\.txt .*copy\.txt'
+    ):
         corpus([*rows, {**rows[1], "source": "notes/copy.txt"}]).validate()
 
 
@@ -97,7 +100,9 @@ REPORTS = [
 
 
 @pytest.mark.parametrize(("counts", "message"), REPORTS)
-def test_documents_that_got_lost_stop_the_build(counts: tuple[int, int, int], message: str, corpus: Callable[..., Any]) -> None:
+def test_documents_that_got_lost_stop_the_build(
+    counts: tuple[int, int, int], message: str, corpus: Callable[..., Any]
+) -> None:
     found = corpus()
     found.report(*counts)
     with pytest.raises(UserError, match=message):
@@ -110,11 +115,19 @@ LEFT_OUT = [  # by reason, of 30 documents that remain: what is warned of, or wh
     ({"quarantined": {"unsupported": 4}}, f"At most 10% {FOUND}: 4 of 34 for unsupported", ""),
     ({"quarantined": {"binary": 3, "unsupported": 3}}, "", ""),  # neither reason alone
     ({"quarantined": {"unsupported": 30}}, f"At most 10% {FOUND}: 30 of 60 for unsupported", ""),
-    ({"quarantined": {"empty": 1, "unsupported": 32}}, "", f'"At most 50% {FOUND}": 32 of 63 for unsupported; allowed: at most 0.5'),
+    (
+        {"quarantined": {"empty": 1, "unsupported": 32}},
+        "",
+        f'"At most 50% {FOUND}": 32 of 63 for unsupported; allowed: at most 0.5',
+    ),
     ({"dropped": {"too_short": 3}}, "", ""),
     ({"dropped": {"too_short": 4}}, f"At most 10% {DOCUMENTS}: 4 of 34 for too_short", ""),
     ({"dropped": {"language": 30}}, f"At most 10% {DOCUMENTS}: 30 of 60 for language", ""),
-    ({"dropped": {"language": 31}}, "", "31 of 61 for language; allowed: at most 0.5 (`validate.losses.stop` in params.yaml)"),
+    (
+        {"dropped": {"language": 31}},
+        "",
+        "31 of 61 for language; allowed: at most 0.5 (`validate.losses.stop` in params.yaml)",
+    ),
 ]
 
 
@@ -138,7 +151,9 @@ def test_files_that_could_not_be_read_did_not_survive(corpus: Callable[..., Any]
     found.report(30, 30, 30, {"unsupported": 10})
     assert found.validate()["survival_rate"] == 0.75
     assert found.validate(min_survival=0.75)["failed_critical"] == 0
-    with pytest.raises(UserError, match=r"At least 76% of what was found survives reading and cleaning\": 0\.75; allowed"):
+    with pytest.raises(
+        UserError, match=r"At least 76% of what was found survives reading and cleaning\": 0\.75; allowed"
+    ):
         found.validate(min_survival=0.76)
 
 
@@ -157,7 +172,10 @@ def test_drift_stops_the_build_in_every_measure(corpus: Callable[..., Any], docu
     found.validate()
     shutil.copy(found.out / "statistics.json", found.inputs.promoted)
     assert found.validate()["drift"] == dict.fromkeys(MEASURES, 0.0)
-    rows = [document(number, source=f"new/{number}", text="same " * 9, language="de", placeholders=1) for number in range(60)]
+    rows = [
+        document(number, source=f"new/{number}", text="same " * 9, language="de", placeholders=1)
+        for number in range(60)
+    ]
     other = corpus(rows)
     shutil.copy(found.out / "statistics.json", other.inputs.promoted)
     with pytest.raises(UserError, match=r"`validate\.drift\.stop`") as stopped:
@@ -174,10 +192,15 @@ def test_warnings_are_reported_and_do_not_stop(corpus: Callable[..., Any]) -> No
     assert report["warnings_of"] == ["95% of the documents have at most 600 characters: 24 of 30 documents"]
 
 
-def test_a_sound_corpus_passes_and_its_verdict_says_nothing_of_its_documents(corpus: Callable[..., Any], document: Document) -> None:
+def test_a_sound_corpus_passes_and_its_verdict_says_nothing_of_its_documents(
+    corpus: Callable[..., Any], document: Document
+) -> None:
     found = corpus()
     report = found.validate()
-    assert {key: report[key] for key in ("documents", "failed_critical", "warnings", "survival_rate", "leftover_personal_data")} == {
+    assert {
+        key: report[key]
+        for key in ("documents", "failed_critical", "warnings", "survival_rate", "leftover_personal_data")
+    } == {
         "documents": 30,
         "failed_critical": 0,
         "warnings": 0,
@@ -232,7 +255,12 @@ def test_another_process_writes_equal_bytes_without_network_or_stray_files(corpu
     root, temporary = found.folder, found.folder / "temporary"
     temporary.mkdir()
     seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
-    changed = {"PYTHONHASHSEED": seed, "HOME": str(root / "home"), "TMPDIR": str(temporary), "GX_ANALYTICS_ENABLED": "true"}
+    changed = {
+        "PYTHONHASHSEED": seed,
+        "HOME": str(root / "home"),
+        "TMPDIR": str(temporary),
+        "GX_ANALYTICS_ENABLED": "true",
+    }
     command = [sys.executable, "-c", PROCESS, str(root)]
     there = subprocess.run(command, env={**os.environ, **changed}, capture_output=True, text=True)
     assert there.returncode == 0, there.stderr

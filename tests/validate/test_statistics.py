@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from privllm.core.records import DEDUPED
 from privllm.core.tables import read_table, write_table
 from privllm.validate.drop_reasons import Cleaned, Collected
-from privllm.validate.statistics import STATISTICS, describe_documents, describe_shard, folder_of, totals, unique_words, words_of
+from privllm.validate.statistics import (
+    STATISTICS,
+    describe_documents,
+    describe_shard,
+    folder_of,
+    totals,
+    unique_words,
+    words_of,
+)
 
 # Below Thai all scripts have spaces.
 SPACED = st.characters(max_codepoint=0x0DFF, exclude_categories=["Cs", "Cc"])
@@ -32,20 +40,37 @@ def test_a_page_without_spaces_is_more_than_one_word() -> None:
 def test_a_sound_corpus_in_chinese_passes(corpus: Callable[..., Any], document: Callable[..., dict[str, Any]]) -> None:
     """Three placeholders on a page of one thousand letters are few, though no space stands on it."""
     letters = "".join(chr(0x4E00 + 7 * i) for i in range(1000))
-    rows = [document(i, text=f"{letters[i:]}<PHONE>{letters[:i]}<EMAIL><PHONE>。", language="zh", placeholders=3) for i in range(30)]
+    rows = [
+        document(i, text=f"{letters[i:]}<PHONE>{letters[:i]}<EMAIL><PHONE>。", language="zh", placeholders=3)
+        for i in range(30)
+    ]
     report = corpus(rows).validate()
     assert (report["warnings"], report["placeholder_density"]) == (0, 0.003)
 
 
 def test_one_row_per_document(document: Callable[..., dict[str, Any]]) -> None:
-    rows = [document(1, text="Über alles\n\nüber jo@ex.org", placeholders=1, source="a/b/c.txt"), document(2, text="", language="")]
+    rows = [
+        document(1, text="Über alles\n\nüber jo@ex.org", placeholders=1, source="a/b/c.txt"),
+        document(2, text="", language=""),
+    ]
     found = describe_documents(pa.Table.from_pylist(rows, DEDUPED))
     assert found.schema == STATISTICS
     first, second = found.to_pylist()
-    assert (first["characters"], first["words"], first["placeholder_density"], first["folder"], first["emails"]) == (26, 4, 0.25, "a", 1)
+    assert (first["characters"], first["words"], first["placeholder_density"], first["folder"], first["emails"]) == (
+        26,
+        4,
+        0.25,
+        "a",
+        1,
+    )
     assert first["unique_words"] == 0.75
     assert first["language_score"] == pytest.approx(0.9)
-    assert (second["characters"], second["words"], second["placeholder_density"], second["language_score"]) == (0, 0, 0.0, None)
+    assert (second["characters"], second["words"], second["placeholder_density"], second["language_score"]) == (
+        0,
+        0,
+        0.0,
+        None,
+    )
 
 
 def test_null_values_are_judged_not_skipped(document: Callable[..., dict[str, Any]]) -> None:
@@ -79,7 +104,12 @@ def test_totals_add_up(document: Callable[..., dict[str, Any]]) -> None:
     described = describe_documents(pa.Table.from_pylist(rows, DEDUPED))
     counts = Collected(8, 6, {"binary": 2}), Cleaned(6, 4, {"empty": 2})
     found = totals(described, "", *counts)
-    assert (found["documents"], found["survival_rate"], found["language"], found["language_share"]) == (3, 0.5, "de", 2 / 3)
+    assert (found["documents"], found["survival_rate"], found["language"], found["language_share"]) == (
+        3,
+        0.5,
+        "de",
+        2 / 3,
+    )
     assert (found["mean_words"], found["placeholder_density"], found["leftover_personal_data"]) == (2, 1 / 6, 0)
     assert (found["collected"], found["entered_clean"], found["kept"]) == (6, 6, 4)
     assert totals(described, "fr", *counts)["language_share"] == 0

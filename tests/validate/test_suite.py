@@ -11,13 +11,21 @@ from privllm.validate.suite import LISTED, judge, outcomes
 
 VALUES = [0, 1, 5, 5, 9, 12]
 NAMES = ["", "a", "ab", "ab", "abc", "ff"]
-FRAME = pd.DataFrame({"source": [f"{row}.txt" for row in range(6)], "id": NAMES, "n": VALUES, "share": [value / 10 for value in VALUES]})
+FRAME = pd.DataFrame(
+    {"source": [f"{row}.txt" for row in range(6)], "id": NAMES, "n": VALUES, "share": [value / 10 for value in VALUES]}
+)
 OBVIOUS = [
     (Check("least", "critical", "between", {"column": "n", "min_value": 1}), [value < 1 for value in VALUES]),
     (Check("most", "critical", "between", {"column": "share", "max_value": 0.5}), [value > 5 for value in VALUES]),
-    (Check("set", "critical", "in set", {"column": "id", "value_set": ["a", "ab"]}), [name not in ("a", "ab") for name in NAMES]),
+    (
+        Check("set", "critical", "in set", {"column": "id", "value_set": ["a", "ab"]}),
+        [name not in ("a", "ab") for name in NAMES],
+    ),
     (Check("length", "critical", "length", {"column": "id", "min_value": 1}), [not name for name in NAMES]),
-    (Check("regex", "critical", "regex", {"column": "id", "regex": r"^[ab]+\Z"}), [name.strip("ab") != "" or not name for name in NAMES]),
+    (
+        Check("regex", "critical", "regex", {"column": "id", "regex": r"^[ab]+\Z"}),
+        [name.strip("ab") != "" or not name for name in NAMES],
+    ),
     (Check("unique", "critical", "unique", {"column": "id"}), [NAMES.count(name) > 1 for name in NAMES]),
 ]
 
@@ -35,7 +43,10 @@ def test_verdicts_and_failing_rows_are_the_obvious_ones() -> None:
 
 def test_mostly_allows_its_share() -> None:
     checks = {
-        "documents": [Check(str(share), "warning", "between", {"column": "n", "min_value": 1, "mostly": share}) for share in (0.8, 0.9)]
+        "documents": [
+            Check(str(share), "warning", "between", {"column": "n", "min_value": 1, "mostly": share})
+            for share in (0.8, 0.9)
+        ]
     }
     found = outcomes(judge({"documents": FRAME}, checks), checks, {"documents": FRAME})
     assert [outcome.passed for outcome in found] == [True, False]
@@ -53,14 +64,24 @@ LIMITS = [
 
 def test_limits_of_single_documents_at_their_edges() -> None:
     """One of twenty may be beyond, two may not; a score that is not known, of a text too short to tell, is none of them."""
-    sound = {"characters": 900, "placeholder_density": 0.0, "unique_words": 0.9, "language_score": 0.9, **dict.fromkeys(LEFTOVERS, 0)}
+    sound = {
+        "characters": 900,
+        "placeholder_density": 0.0,
+        "unique_words": 0.9,
+        "language_score": 0.9,
+        **dict.fromkeys(LEFTOVERS, 0),
+    }
     rows = [{"id": f"{i:032x}", "source": f"{i}.txt"} | sound for i in range(20)]
     checks = {"documents": expectations(ValidateConfig(), "", {})["documents"]}
 
     def failed(number: int, value_of: int) -> list[str]:
         changed = {name: limits[value_of] for name, *limits in LIMITS}
         tables = {"documents": pd.DataFrame([row | changed if i < number else row for i, row in enumerate(rows)])}
-        return [f"{one.check.name}: {one.observed}" for one in outcomes(judge(tables, checks), checks, tables) if not one.passed]
+        return [
+            f"{one.check.name}: {one.observed}"
+            for one in outcomes(judge(tables, checks), checks, tables)
+            if not one.passed
+        ]
 
     assert failed(20, 0) == []
     assert failed(1, 1) == []

@@ -12,7 +12,9 @@ import sys
 _folder = os.environ.get("PRIVLLM_WATCH")
 _named = [word.removeprefix("stages.") for word in sys.orig_argv if word.startswith("stages.")]
 if _named:
-    _item = os.path.splitext(os.path.basename(sys.orig_argv[-1]))[0]  # the report of a matrix's stage is reports/<stage>/<item>.json
+    _item = os.path.splitext(os.path.basename(sys.orig_argv[-1]))[
+        0
+    ]  # the report of a matrix's stage is reports/<stage>/<item>.json
     os.environ["PRIVLLM_WATCH_STAGE"] = _named[0] if _item in (_named[0], "index") else f"{_named[0]}@{_item}"
 _stage = os.environ.get("PRIVLLM_WATCH_STAGE")
 if any(

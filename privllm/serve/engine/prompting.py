@@ -96,7 +96,9 @@ def _open_hugging_face(folder: Path, revision: str) -> tuple[PreTrainedModel, Pr
         context = config.get_text_config().max_position_embeddings
         return model, HuggingFaceFormat(folder, revision, context, _configured_end_ids(model))
     except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise UserError(f"{folder} holds no causal model that transformers opens ({error}): put its own server behind --engine.") from error
+        raise UserError(
+            f"{folder} holds no causal model that transformers opens ({error}): put its own server behind --engine."
+        ) from error
 
 
 def _configured_end_ids(model: PreTrainedModel) -> frozenset[int]:

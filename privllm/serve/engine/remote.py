@@ -90,7 +90,9 @@ def _base_url(url: str) -> str:
     """Return `url`, with /v1 where it has no path. Raises UserError unless it is a URL of HTTP."""
     parsed = urlsplit(url)
     if parsed.scheme not in ("http", "https") or not parsed.hostname:
-        raise UserError(f"--engine takes the address of an OpenAI-compatible server, such as http://127.0.0.1:8080/v1, not `{url}`.")
+        raise UserError(
+            f"--engine takes the address of an OpenAI-compatible server, such as http://127.0.0.1:8080/v1, not `{url}`."
+        )
     suffix = "" if parsed.path.strip("/") else "/v1"
     return url.rstrip("/") + suffix
 
@@ -108,7 +110,9 @@ def _list_models(base: str, headers: dict[str, str]) -> dict[str, dict[str, Any]
         entries = response.raise_for_status().json()["data"]
         return {entry["id"]: entry for entry in entries}
     except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{base}/models does not answer as an OpenAI-compatible server does: {error}. Is it running?") from error
+        raise UserError(
+            f"{base}/models does not answer as an OpenAI-compatible server does: {error}. Is it running?"
+        ) from error
 
 
 async def _events(response: httpx.Response) -> AsyncIterator[Text | Done]:

@@ -225,13 +225,17 @@ def require_batching(model: PreTrainedModel, prompt_format: PromptFormat) -> Non
         batched_RV = scheduler.next_logits([ids[-1] for ids in texts])
         alone_RV = torch.cat([_last_logits(model, ids) for ids in texts])
     except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError) as error:
-        raise UserError(f"this kind of model cannot be batched here ({error}): put its own server behind --engine.") from error
+        raise UserError(
+            f"this kind of model cannot be batched here ({error}): put its own server behind --engine."
+        ) from error
     difference_R = (batched_RV - alone_RV).abs().amax(1)
     spread_R = alone_RV.float().std(1).clamp_min(1e-6)
     worst = float((difference_R / spread_R).max())
     tolerance = TOLERANCE if alone_RV.dtype == torch.float32 else 10 * TOLERANCE
     if not worst < tolerance:  # also where it is nan
-        raise UserError(f"in a batch this model gives other results (off by {worst:.3f}): put its own server behind --engine.")
+        raise UserError(
+            f"in a batch this model gives other results (off by {worst:.3f}): put its own server behind --engine."
+        )
 
 
 def _probe_texts(vocabulary: int) -> list[list[int]]:

@@ -18,7 +18,9 @@ class SftConfig:
     preferred: float = 0.5  # weight of a preferred reply beside a correction, [0, 1]; 0 = corrections alone
 
     def __post_init__(self) -> None:
-        require(self.learning_rate > 0 and self.epochs > 0, "align.sft.learning_rate", "above 0, as must align.sft.epochs")
+        require(
+            self.learning_rate > 0 and self.epochs > 0, "align.sft.learning_rate", "above 0, as must align.sft.epochs"
+        )
         require(0 <= self.preferred <= 1, "align.sft.preferred", "between 0 and 1")
 
 
@@ -29,7 +31,9 @@ class DpoConfig:
     beta: float = 0.1  # how closely the model holds to what it was before, > 0
 
     def __post_init__(self) -> None:
-        require(self.learning_rate > 0 and self.epochs > 0, "align.dpo.learning_rate", "above 0, as must align.dpo.epochs")
+        require(
+            self.learning_rate > 0 and self.epochs > 0, "align.dpo.learning_rate", "above 0, as must align.dpo.epochs"
+        )
         require(self.beta > 0, "align.dpo.beta", "above 0")
 
 
@@ -41,7 +45,9 @@ class AlignConfig:
     replay: float = 1.0  # weight of the loss on pretraining text in every step, against forgetting, >= 0
     batch_size: int = 8  # lessons a step, with half as many rows of pretraining text; >= 1
     min_steps: int = 60  # of each phase, however few lessons there are, >= 1
-    validation: float = 0.1  # share of the conversations that only say when to stop, by a hash of their first question, [0, 0.5]
+    validation: float = (
+        0.1  # share of the conversations that only say when to stop, by a hash of their first question, [0, 0.5]
+    )
     draws: int = 2000  # behind the interval of the held-out difference, >= 1
     seed: int = 0  # of the order of lessons and of replayed text, and of adapters
 

@@ -52,7 +52,11 @@ def test_a_bad_line_is_refused_and_the_next_goes_on(tmp_path: Path, line: bytes,
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-16-be", "cp1251", "cp932"])
 def test_other_encodings_than_utf8(tmp_path: Path, encoding: str) -> None:
-    texts = ["これは日本語の文章です。判定できるか。"] * 3 if encoding == "cp932" else ["Съешь же ещё этих мягких французских булок"] * 3
+    texts = (
+        ["これは日本語の文章です。判定できるか。"] * 3
+        if encoding == "cp932"
+        else ["Съешь же ещё этих мягких французских булок"] * 3
+    )
     mark = "\ufeff" if encoding == "utf-16-be" else ""
     data = (mark + "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)).encode(encoding)
     assert [row.text for row in read(tmp_path, data) if isinstance(row, CollectedDocument)] == texts
@@ -63,7 +67,11 @@ def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
     assert [(row.source, row.reason) for row in rows if isinstance(row, Quarantined)] == [("gone.jsonl", "unreadable")]
 
 
-@given(st.lists(st.binary(max_size=40).map(lambda data: data.replace(b"\n", b"")), max_size=8), st.integers(1, 50), st.booleans())
+@given(
+    st.lists(st.binary(max_size=40).map(lambda data: data.replace(b"\n", b"")), max_size=8),
+    st.integers(1, 50),
+    st.booleans(),
+)
 def test_lines_split_as_split_does_and_hold_no_more_than_the_limit(parts: list[bytes], limit: int, ended: bool) -> None:
     data = b"\n".join(parts) + (b"\n" if ended else b"")
     expected = data.removesuffix(b"\n").split(b"\n") if data else []

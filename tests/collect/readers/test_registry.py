@@ -26,7 +26,9 @@ def test_a_reader_has_a_module_of_its_own(name: str) -> None:
 
 @pytest.mark.parametrize(("reader", "suffix"), SUFFIXES)
 @pytest.mark.parametrize("data", [b"", b" \n\n ", bytes(100), Random(1).randbytes(100)])
-def test_a_file_without_documents_is_refused_with_a_reason(tmp_path: Path, reader: Reader, suffix: str, data: bytes) -> None:
+def test_a_file_without_documents_is_refused_with_a_reason(
+    tmp_path: Path, reader: Reader, suffix: str, data: bytes
+) -> None:
     path = tmp_path / f"a{suffix}"
     path.write_bytes(data)
     rows = list(reader.read(path, tmp_path, 1000))

@@ -6,7 +6,9 @@ from privllm.collect.documents import CollectedDocument, Quarantined
 from privllm.collect.readers.text import TextReader
 
 
-@pytest.mark.parametrize(("name", "media_type"), [("a.TXT", "text/plain"), ("b.md", "text/markdown"), (".text", "text/plain")])
+@pytest.mark.parametrize(
+    ("name", "media_type"), [("a.TXT", "text/plain"), ("b.md", "text/markdown"), (".text", "text/plain")]
+)
 def test_text_is_read_as_it_is(tmp_path: Path, name: str, media_type: str) -> None:
     (tmp_path / name).write_bytes("<b>é\r\n".encode("cp1252"))
     (row,) = TextReader().read(tmp_path / name, tmp_path, 1000)
@@ -14,7 +16,9 @@ def test_text_is_read_as_it_is(tmp_path: Path, name: str, media_type: str) -> No
     assert (row.source, row.media_type, row.encoding, row.text) == (name, media_type, "cp1252", "<b>é\r\n")
 
 
-@pytest.mark.parametrize(("data", "reason"), [(b" \n\t\n", "empty"), (b"\xef\xbb\xbf", "empty"), (bytes(100), "binary")])
+@pytest.mark.parametrize(
+    ("data", "reason"), [(b" \n\t\n", "empty"), (b"\xef\xbb\xbf", "empty"), (bytes(100), "binary")]
+)
 def test_a_file_without_text_is_refused_with_its_digest(tmp_path: Path, data: bytes, reason: str) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(data)

@@ -32,7 +32,12 @@ def test_characters_come_whole(built: Path) -> None:
 def test_a_space_that_a_tokenizer_writes_only_between_words() -> None:
     words = ["", "the", "row"]
     detokenizer = Detokenizer(lambda ids: " ".join(words[i] for i in ids))
-    assert [detokenizer.add(1), detokenizer.add(2), detokenizer.add(1), detokenizer.flush()] == ["the", " row", " the", ""]
+    assert [detokenizer.add(1), detokenizer.add(2), detokenizer.add(1), detokenizer.flush()] == [
+        "the",
+        " row",
+        " the",
+        "",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,9 @@ def test_a_failing_step_is_told_and_survived(exported: Callable[..., Path], monk
     asyncio.run(main())
 
 
-def test_as_many_wait_as_were_asked_for_and_not_one_more(exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_wait_as_were_asked_for_and_not_one_more(
+    exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """32 replies at once, 64 that wait. The model's thread does nothing here, so nobody leaves."""
     monkeypatch.setattr(LocalEngine, "_work", lambda self: None)
 

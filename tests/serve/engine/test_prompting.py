@@ -36,7 +36,10 @@ def test_a_tuned_model_gets_the_chat_template_and_typed_markers_stay_text(export
     plain = [Message(m.role, m.content.replace("<|end|>", "very")) for m in TURNS]
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     turns = [{"role": m.role, "content": m.content} for m in plain]
-    assert prompt_format.encode(ask(*plain)) == tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]
+    assert (
+        prompt_format.encode(ask(*plain))
+        == tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]
+    )
     assert END_OF_TURN in prompt_format.end_ids
 
 
@@ -89,7 +92,10 @@ def test_the_most_recent_messages_that_fit_are_encoded(exported: Callable[..., P
     long = Message("user", "row " * 300)
     settings = SamplingSettings()
     assert encode_recent(prompt_format, TURNS, settings) == (list(TURNS), prompt_format.encode(ask(*TURNS)))
-    assert encode_recent(prompt_format, [long, *TURNS[1:]], settings) == ([TURNS[2]], prompt_format.encode(ask(TURNS[2])))
+    assert encode_recent(prompt_format, [long, *TURNS[1:]], settings) == (
+        [TURNS[2]],
+        prompt_format.encode(ask(TURNS[2])),
+    )
     assert encode_recent(prompt_format, [long, TURNS[0]], settings)[0] == [TURNS[0]]
     assert encode_recent(prompt_format, [*TURNS[:2], long], settings)[0] == [long]  # the last message always remains
 

@@ -28,7 +28,9 @@ pytestmark = pytest.mark.slow  # each starts servers
 
 
 @pytest.fixture(scope="module")
-def chain(exported: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[OpenAI, OpenAI, LocalEngine]]:
+def chain(
+    exported: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[OpenAI, OpenAI, LocalEngine]]:
     """(a client of the front, a client of the back, the engine at the back)."""
     folder, engine = tmp_path_factory.mktemp("chain"), LocalEngine.open(exported(), "", 2, 0)
     with (
@@ -44,7 +46,11 @@ def test_it_says_what_the_server_behind_says(chain: tuple[OpenAI, OpenAI, LocalE
     asked: dict[str, Any] = {"model": "handbook-1", "max_tokens": 20, "temperature": 1, "seed": 3, "stop": ["zzz"]}
     for make in (
         lambda client: client.completions.create(prompt="the page", **asked).choices[0].text,
-        lambda client: client.chat.completions.create(messages=[{"role": "user", "content": "row"}], **asked).choices[0].message.content,
+        lambda client: (
+            client.chat.completions.create(messages=[{"role": "user", "content": "row"}], **asked)
+            .choices[0]
+            .message.content
+        ),
         lambda client: client.completions.create(prompt="the page", **asked).usage,
     ):
         assert make(front) == make(back)
@@ -54,7 +60,10 @@ def test_its_refusals_come_through_and_closing_reaches_it(chain: tuple[OpenAI, O
     front, _, engine = chain
     with pytest.raises(openai.BadRequestError, match="sees 96 at once"):
         front.completions.create(model="handbook-1", prompt="row " * 500)
-    held = [front.completions.create(model="handbook-1", prompt="the", max_tokens=4096, temperature=0, stream=True) for _ in range(2)]
+    held = [
+        front.completions.create(model="handbook-1", prompt="the", max_tokens=4096, temperature=0, stream=True)
+        for _ in range(2)
+    ]
     with pytest.raises(openai.RateLimitError):
         front.completions.create(model="handbook-1", prompt="the")
     for stream in held:
@@ -84,19 +93,34 @@ ANSWERS: dict[str, tuple[Callable[[], Response], type[Exception]]] = {
     "cut off": (lambda: PlainTextResponse(CHUNK), openai.InternalServerError),
     "no JSON": (lambda: PlainTextResponse("data: {\n\n"), openai.InternalServerError),
     "another form": (lambda: PlainTextResponse('data: {"choices": "x"}\n\n'), openai.InternalServerError),
-    "a number for a text": (lambda: PlainTextResponse('data: {"choices": [{"text": 5}]}\n\n'), openai.InternalServerError),
-    "a list for a usage": (lambda: PlainTextResponse('data: {"usage": [5], "choices": []}\n\n'), openai.InternalServerError),
+    "a number for a text": (
+        lambda: PlainTextResponse('data: {"choices": [{"text": 5}]}\n\n'),
+        openai.InternalServerError,
+    ),
+    "a list for a usage": (
+        lambda: PlainTextResponse('data: {"usage": [5], "choices": []}\n\n'),
+        openai.InternalServerError,
+    ),
     "failing": (lambda: PlainTextResponse("oops", 500), openai.InternalServerError),
     "its own key is wrong": (lambda: JSONResponse({"error": {"message": "key"}}, 401), openai.InternalServerError),
-    "elsewhere": (lambda: PlainTextResponse("", 307, {"location": "https://evil.example/"}), openai.InternalServerError),
-    "too busy": (lambda: JSONResponse({"error": {"message": "busy"}}, 429, {"retry-after": "7"}), openai.RateLimitError),
+    "elsewhere": (
+        lambda: PlainTextResponse("", 307, {"location": "https://evil.example/"}),
+        openai.InternalServerError,
+    ),
+    "too busy": (
+        lambda: JSONResponse({"error": {"message": "busy"}}, 429, {"retry-after": "7"}),
+        openai.RateLimitError,
+    ),
 }
 
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_a_server_that_breaks(name: str, tmp_path: Path) -> None:
     answer, raised = ANSWERS[name]
-    with live(broken(answer)) as back, live(chat_app(RemoteEngine(f"{back}/v1/"), Database(tmp_path / "p.sqlite"))) as front:
+    with (
+        live(broken(answer)) as back,
+        live(chat_app(RemoteEngine(f"{back}/v1/"), Database(tmp_path / "p.sqlite"))) as front,
+    ):
         client = OpenAI(base_url=f"{front}/v1", api_key="none", max_retries=0)
         with pytest.raises(raised) as refused:
             client.completions.create(model="m", prompt="x")
@@ -137,13 +161,18 @@ def called(seen: list[tuple[str, str, str]]) -> FastAPI:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_no_redirect_is_followed_to_another_server(status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_redirect_is_followed_to_another_server(
+    status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What people type, and the key, would go wherever the answer says."""
     monkeypatch.setenv("PRIVLLM_ENGINE_KEY", "secret")
     seen: list[tuple[str, str, str]] = []
     with live(called(seen)) as elsewhere:
         moved = PlainTextResponse("", status, {"location": f"{elsewhere}/v1/completions"})
-        with live(broken(lambda: moved)) as back, live(chat_app(RemoteEngine(back), Database(tmp_path / "p.sqlite"))) as front:
+        with (
+            live(broken(lambda: moved)) as back,
+            live(chat_app(RemoteEngine(back), Database(tmp_path / "p.sqlite"))) as front,
+        ):
             for stream in (False, True):
                 answer = httpx.post(f"{front}/v1/completions", json={"model": "m", "prompt": "x", "stream": stream})
                 assert (answer.status_code, "location" in answer.headers) == (502, False)
@@ -167,22 +196,30 @@ def test_no_proxy_of_the_environment_is_used(tmp_path: Path, monkeypatch: pytest
             monkeypatch.delenv(name, raising=False)
         engine = RemoteEngine(back)
         with live(chat_app(engine, Database(tmp_path / "p.sqlite"))) as front, httpx.Client(trust_env=False) as client:
-            assert client.post(f"{front}/v1/completions", json={"model": "m", "prompt": "x"}).json()["choices"][0]["text"] == "hi"
+            assert (
+                client.post(f"{front}/v1/completions", json={"model": "m", "prompt": "x"}).json()["choices"][0]["text"]
+                == "hi"
+            )
     assert seen == []
 
 
 @pytest.mark.parametrize("key", ["", "our-key"])
-def test_the_servers_own_key_goes_behind_and_no_callers(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_servers_own_key_goes_behind_and_no_callers(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PRIVLLM_ENGINE_KEY", key)
     seen: list[tuple[str, str, str]] = []
     with live(called(seen)) as back, live(chat_app(RemoteEngine(back), Database(tmp_path / "p.sqlite"))) as front:
-        httpx.post(f"{front}/v1/completions", json={"model": "m", "prompt": "x"}, headers={"authorization": "Bearer theirs"})
+        httpx.post(
+            f"{front}/v1/completions", json={"model": "m", "prompt": "x"}, headers={"authorization": "Bearer theirs"}
+        )
     assert [(method, path) for method, path, _ in seen] == [("GET", "/v1/models"), ("POST", "/v1/completions")]
     assert {given for _, _, given in seen} == {f"Bearer {key}" if key else ""}
 
 
 @pytest.mark.parametrize(
-    ("status", "told"), [(400, 400), (404, 404), (413, 413), (422, 422), (401, 502), (403, 502), (405, 502), (500, 502), (503, 502)]
+    ("status", "told"),
+    [(400, 400), (404, 404), (413, 413), (422, 422), (401, 502), (403, 502), (405, 502), (500, 502), (503, 502)],
 )
 def test_only_what_a_caller_can_mend_is_passed_on(status: int, told: int, tmp_path: Path) -> None:
     """An error of the other server's own may name its files, or repeat a part of the key that it was given."""
@@ -210,11 +247,15 @@ def test_an_error_within_a_stream_is_told_without_its_words(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("after", "told"), [("0", "1"), ("7", "8"), ("", "2"), ("soon", "2"), ("\u00b2", "2"), ("9" * 400, "3600"), ("-5", "2")]
+    ("after", "told"),
+    [("0", "1"), ("7", "8"), ("", "2"), ("soon", "2"), ("\u00b2", "2"), ("9" * 400, "3600"), ("-5", "2")],
 )
 def test_when_to_come_back_is_a_number_of_seconds(after: str, told: str, tmp_path: Path) -> None:
     busy = JSONResponse({"error": {"message": "busy"}}, 429, {"retry-after": after})
-    with live(broken(lambda: busy)) as back, live(chat_app(RemoteEngine(back), Database(tmp_path / "p.sqlite"))) as front:
+    with (
+        live(broken(lambda: busy)) as back,
+        live(chat_app(RemoteEngine(back), Database(tmp_path / "p.sqlite"))) as front,
+    ):
         answer = httpx.post(f"{front}/v1/completions", json={"model": "m", "prompt": "x"})
     assert (answer.status_code, answer.headers["retry-after"]) == (429, told)
 
@@ -240,7 +281,10 @@ def test_an_error_that_never_ends_is_not_read_to_its_end(tmp_path: Path) -> None
             await asyncio.sleep(0)  # here it is seen that the caller left
 
     answer = StreamingResponse(endless(), 400)
-    with live(broken(lambda: answer)) as back, live(chat_app(RemoteEngine(back), Database(tmp_path / "p.sqlite"))) as front:
+    with (
+        live(broken(lambda: answer)) as back,
+        live(chat_app(RemoteEngine(back), Database(tmp_path / "p.sqlite"))) as front,
+    ):
         told = httpx.post(f"{front}/v1/completions", json={"model": "m", "prompt": "x"}, timeout=30)
     assert (told.status_code, "answered 400" in told.text) == (400, True)
     assert sent < 50_000_000

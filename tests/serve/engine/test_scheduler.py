@@ -100,10 +100,15 @@ def test_a_long_prompt_is_read_in_parts(exported: Callable[..., Path], monkeypat
 def test_the_end_token_and_stop_texts_end_a_reply(exported: Callable[..., Path]) -> None:
     folder = exported(tuned=True)
     prompt_format = open_folder(folder)[1]
-    asked = [GenerationRequest((Message("user", f"{word} {i}"),), "", SamplingSettings(60, 1.3, 1.0, i)) for i, word in enumerate(WORDS)]
+    asked = [
+        GenerationRequest((Message("user", f"{word} {i}"),), "", SamplingSettings(60, 1.3, 1.0, i))
+        for i, word in enumerate(WORDS)
+    ]
     whole = talk(folder, [(0, ask) for ask in asked])
     assert {done.reason for _, done in whole} == {"stop", "length"}  # 326 tokens, two of which end a reply
-    longest, ask = max(((text, ask) for (text, _), ask in zip(whole, asked, strict=True)), key=lambda pair: len(pair[0]))
+    longest, ask = max(
+        ((text, ask) for (text, _), ask in zip(whole, asked, strict=True)), key=lambda pair: len(pair[0])
+    )
     stop = longest[7:10]
     stopped = GenerationRequest(ask.messages, "", dataclasses.replace(ask.settings, stop=("never said", stop)))
     ((text, done),) = talk(folder, [(0, stopped)])
@@ -115,7 +120,9 @@ def test_the_end_token_and_stop_texts_end_a_reply(exported: Callable[..., Path])
 def test_who_leaves_is_dropped_at_the_next_step(exported: Callable[..., Path]) -> None:
     model, prompt_format = open_folder(exported())
     scheduler = Scheduler(model, prompt_format, 2)
-    jobs = [Job(prompt_format.encode(completion("the")), SamplingSettings(max_tokens=50), lambda _: None) for _ in range(4)]
+    jobs = [
+        Job(prompt_format.encode(completion("the")), SamplingSettings(max_tokens=50), lambda _: None) for _ in range(4)
+    ]
     for job in jobs:
         scheduler.add(job)
     scheduler.step()
@@ -128,12 +135,21 @@ def test_who_leaves_is_dropped_at_the_next_step(exported: Callable[..., Path]) -
     assert jobs[0].completion_tokens == made
 
 
-SMALL = {"vocab_size": 200, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "head_dim": 8}
+SMALL = {
+    "vocab_size": 200,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "head_dim": 8,
+}
 SMALL |= {"num_key_value_heads": 2, "max_position_embeddings": 128}
 FAMILIES = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**SMALL)),
     "window": lambda: MistralForCausalLM(MistralConfig(**SMALL, sliding_window=4)),
-    "mixed": lambda: Qwen3ForCausalLM(Qwen3Config(**SMALL, use_sliding_window=True, sliding_window=4, max_window_layers=1)),
+    "mixed": lambda: Qwen3ForCausalLM(
+        Qwen3Config(**SMALL, use_sliding_window=True, sliding_window=4, max_window_layers=1)
+    ),
 }
 
 
@@ -143,10 +159,14 @@ def test_other_families_say_the_same_in_a_batch(family: str, exported: Callable[
     require_batching(FAMILIES[family]().eval(), open_folder(exported())[1])
 
 
-def test_a_model_that_disagrees_with_itself_is_refused(exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_disagrees_with_itself_is_refused(
+    exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, prompt_format = open_folder(exported())
     assert isinstance(prompt_format, ExportedFormat)
-    monkeypatch.setattr(Scheduler, "_mask", lambda self, positions, keys: (keys >= 0)[:, None, None].expand(len(positions), 1, 1, -1))
+    monkeypatch.setattr(
+        Scheduler, "_mask", lambda self, positions, keys: (keys >= 0)[:, None, None].expand(len(positions), 1, 1, -1)
+    )
     with pytest.raises(UserError, match="in a batch this model gives other results"):
         require_batching(model, prompt_format)
 
@@ -158,7 +178,9 @@ def test_a_model_whose_memory_is_no_list_of_keys_is_refused(exported: Callable[.
         scheduler_module._attention_windows(model)
 
 
-def test_a_model_that_cannot_take_masks_is_refused_and_not_a_crash(exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_cannot_take_masks_is_refused_and_not_a_crash(
+    exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, prompt_format = open_folder(exported())
 
     def mask(self: Scheduler, positions: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
@@ -170,7 +192,9 @@ def test_a_model_that_cannot_take_masks_is_refused_and_not_a_crash(exported: Cal
 
 
 @pytest.mark.parametrize(("off", "refused"), [(0.01, False), (0.05, True), (float("nan"), True)])
-def test_how_far_a_batch_may_be_off(off: float, refused: bool, exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_far_a_batch_may_be_off(
+    off: float, refused: bool, exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At most two hundredths of the spread of what is read alone; what is no number is off."""
     model, prompt_format = open_folder(exported())
     ask = type(model).forward
@@ -193,7 +217,9 @@ def test_forgetting_everybody_tells_who_was_there(exported: Callable[..., Path])
     model, prompt_format = open_folder(exported())
     scheduler = Scheduler(model, prompt_format, 1)
     assert scheduler.idle
-    jobs = [Job(prompt_format.encode(completion("the")), SamplingSettings(max_tokens=50), lambda _: None) for _ in range(3)]
+    jobs = [
+        Job(prompt_format.encode(completion("the")), SamplingSettings(max_tokens=50), lambda _: None) for _ in range(3)
+    ]
     for job in jobs:
         scheduler.add(job)
     assert not scheduler.idle
@@ -203,7 +229,9 @@ def test_forgetting_everybody_tells_who_was_there(exported: Callable[..., Path])
     assert scheduler.kv_cache.lengths == []
 
 
-def test_a_long_prompt_holds_up_nobody_who_speaks(exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_prompt_holds_up_nobody_who_speaks(
+    exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While it is read, seven tokens a step, everybody else gets a token a step."""
     monkeypatch.setattr(scheduler_module, "PROMPT_CHUNK", 7)
     model, prompt_format = open_folder(exported())

@@ -80,9 +80,14 @@ def test_files_counts_and_what_is_said_of_it(learnt: tuple[dict, Path], inputs: 
         *(f"out/{name}" for name in ("config.json", "generation_config.json", "model.safetensors")),
         *(f"out/{name}" for name in ("tokenizer.json", "tokenizer_config.json", "training.json")),
     ]
-    rows = {name: len((inputs.feedback / f"{name}.jsonl").read_bytes().splitlines()) for name in ("sft", "preferences", "held_out")}
+    rows = {
+        name: len((inputs.feedback / f"{name}.jsonl").read_bytes().splitlines())
+        for name in ("sft", "preferences", "held_out")
+    }
     assert report["training"]["corrections"] == {"rows": rows["sft"], "used": rows["sft"], "dropped": {}}
-    assert report["training"]["preferences"]["used"] == rows["preferences"] + rows["sft"], "a correction is a preference too"
+    assert report["training"]["preferences"]["used"] == rows["preferences"] + rows["sft"], (
+        "a correction is a preference too"
+    )
     held = report["held_out"]
     assert held["preferences"]["rows"] + held["other"] == rows["held_out"]
     for part in ("sft", "dpo"):
@@ -123,7 +128,9 @@ def test_interrupted_anywhere_and_started_again_gives_the_same_bytes(
     assert [at for _, at in begun] == begun_again  # what was done is not done again
 
 
-@pytest.mark.parametrize(("part", "moment", "step"), [("sft", "forward", 9), ("dpo", "backward", 13), ("dpo", "update", 13)])
+@pytest.mark.parametrize(
+    ("part", "moment", "step"), [("sft", "forward", 9), ("dpo", "backward", 13), ("dpo", "update", 13)]
+)
 def test_a_signal_in_mid_step_loses_no_whole_one(inputs, tmp_path, learnt, monkeypatch, part, moment, step) -> None:
     whole = step - (moment in BETWEEN)
     rarely = places(tmp_path)._replace(seconds=math.inf)
@@ -195,7 +202,9 @@ def test_without_feedback_the_same_bytes_go_on(inputs: AlignInputs, tmp_path: Pa
     assert all_bytes(tmp_path / "out") == all_bytes(inputs.start)
     assert not report["aligned"]
     assert report["passed_through"] in capsys.readouterr().out
-    assert json.loads((tmp_path / "live/passed_through.json").read_text()) == {"passed_through": report["passed_through"]}
+    assert json.loads((tmp_path / "live/passed_through.json").read_text()) == {
+        "passed_through": report["passed_through"]
+    }
 
 
 def test_passing_through_needs_no_torch(inputs: AlignInputs, tmp_path: Path) -> None:
@@ -212,7 +221,9 @@ assert not {"torch", "transformers", "lightning"} & set(sys.modules)
 """
     given = [*inputs._replace(feedback=feedback), *places(tmp_path)[:3]]
     environment = os.environ | {"PYTHONPATH": str(Path(privllm.__file__).parents[1])}
-    done = subprocess.run([sys.executable, "-c", script, *map(str, given)], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, given)], env=environment, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     assert all_bytes(tmp_path / "out") == all_bytes(inputs.start)
 
@@ -225,9 +236,14 @@ def test_lessons_that_cannot_be_used_are_counted_and_the_rest_is_learnt(inputs: 
         row(3, 0.0, chosen="Ada", rejected="Bob"),
         row(4, chosen="Ada sings", rejected=" "),
         row(5, question="red stone " * 40, chosen="Ada", rejected="Eve"),
-        row(6, chosen="Ada", rejected="Eve") | {"prompt": [{"role": "system", "content": "be"}, {"role": "user", "content": "red"}]},
+        row(6, chosen="Ada", rejected="Eve")
+        | {"prompt": [{"role": "system", "content": "be"}, {"role": "user", "content": "red"}]},
     ]
-    report = run(tiny(validation=0.0), inputs._replace(feedback=write_lessons(tmp_path / "clean", preferences=preferences)), tmp_path)
+    report = run(
+        tiny(validation=0.0),
+        inputs._replace(feedback=write_lessons(tmp_path / "clean", preferences=preferences)),
+        tmp_path,
+    )
     dropped = {"empty": 1, "same": 1, "system": 1, "too_long": 1, "weightless": 1}
     assert report["training"]["preferences"] == {"rows": 7, "used": 2, "dropped": dropped}
     assert (report["cut"], report["dpo"]["lessons"], report["dpo"]["validation_loss"]) == (1, 2, None)
@@ -238,7 +254,9 @@ def test_what_was_preferred_or_written_is_imitated_and_never_what_was_rejected(i
     speech, material = Speech(inputs.tokenizer), read_material(tiny(), inputs)
     sft, dpo = training.phases_of(tiny(), material)
     lessons = [*sft.train, *sft.validation]
-    assert len(lessons) == len(material.training.corrections.kept) + len(material.training.preferences.kept) - corrected(material)
+    assert len(lessons) == len(material.training.corrections.kept) + len(
+        material.training.preferences.kept
+    ) - corrected(material)
     for lesson in lessons:
         (reply,) = lesson.replies
         assert tiny_feedback.LIKED in speech.text(reply)
@@ -276,7 +294,12 @@ def answer(model: Path, tokenizer: Path, question: str) -> str:
 
     speech = Speech(tokenizer)
     return speech.text(
-        generate(load("causal", model), speech.prompt([("user", question)]), SamplingConfig(max_new_tokens=8, temperature=0), never=())
+        generate(
+            load("causal", model),
+            speech.prompt([("user", question)]),
+            SamplingConfig(max_new_tokens=8, temperature=0),
+            never=(),
+        )
     )
 
 
@@ -292,16 +315,24 @@ def test_preferences_alone_without_imitation_are_dpo_from_the_start(inputs: Alig
     assert all(".layers." in name and name.endswith("proj.weight") for name in changed)
 
 
-def test_lessons_of_one_conversation_are_all_learnt_though_it_would_be_for_validation(inputs: AlignInputs, tmp_path: Path) -> None:
+def test_lessons_of_one_conversation_are_all_learnt_though_it_would_be_for_validation(
+    inputs: AlignInputs, tmp_path: Path
+) -> None:
     feedback = write_lessons(tmp_path / "clean", sft=[row(i, question="red", reply=f"Ada {i}") for i in range(4)])
     for share in (0.0, 0.5):
         report = run(tiny(validation=share), inputs._replace(feedback=feedback), tmp_path)
-        assert (report["sft"]["lessons"], report["sft"]["validation"], report["conversations_for_validation"]) == (4, 0, 0)
+        assert (report["sft"]["lessons"], report["sft"]["validation"], report["conversations_for_validation"]) == (
+            4,
+            0,
+            0,
+        )
 
 
 def test_weights_decide_between_people_who_disagree(inputs: AlignInputs, tmp_path: Path) -> None:
     both = [
-        row(i, weight, question=f"red {i}", reply=reply) for i in range(12) for weight, reply in ((0.9, "Ada walks"), (0.05, "Bob sings"))
+        row(i, weight, question=f"red {i}", reply=reply)
+        for i in range(12)
+        for weight, reply in ((0.9, "Ada walks"), (0.05, "Bob sings"))
     ]
     run(tiny(**CLEARLY), inputs._replace(feedback=write_lessons(tmp_path / "clean", sft=both)), tmp_path)
     assert answer(tmp_path / "out", inputs.tokenizer, "red 3") == "Ada walks"
@@ -333,4 +364,7 @@ def test_wrong_parameters_are_explained() -> None:
 
 
 def test_the_planted_words_are_what_they_should_be() -> None:
-    assert all(tiny_feedback.LIKED in good and tiny_feedback.LIKED not in bad for good, bad in map(tiny_feedback.replies, range(20)))
+    assert all(
+        tiny_feedback.LIKED in good and tiny_feedback.LIKED not in bad
+        for good, bad in map(tiny_feedback.replies, range(20))
+    )
