@@ -80,9 +80,8 @@ def main(text: str, tokenizer: str, seed: int, changes: dict[str, Any]) -> None:
         pack(corpus.train, Path(folder) / "00000.arrow")
         rows = open_rows(Path(folder))
         schedule = replace(plan(UNPLANNED, cfg.warmup_steps, cfg.decay_fraction), decay_from=UNPLANNED - 1)
-        compiled = prepare_compiler(
-            cfg.compile, Path(folder) / "compiled"
-        )  # empty, so compiling is paid for within the budget
+        # empty, so compiling is paid for within the budget
+        compiled = prepare_compiler(cfg.compile, Path(folder) / "compiled")
         budget = Budget(corpus)
         model = build("causal", cfg.model, corpus.vocabulary, CONTEXT, seed)
         objective = OBJECTIVES["causal"](model, cfg, Split(rows), Split(rows), {})

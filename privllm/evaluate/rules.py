@@ -20,9 +20,8 @@ from privllm.core.params import require
 from privllm.core.printable import say
 
 DIFFERENCE, INTERVAL = "difference", "interval"
-KNOWN = re.compile(
-    r"(?:\w+\.)?(?:bits_per_byte|forgetting|preferences)|tasks\.[\w-]+\.\w+"
-)  # nothing else is ever measured
+# nothing else is ever measured
+KNOWN = re.compile(r"(?:\w+\.)?(?:bits_per_byte|forgetting|preferences)|tasks\.[\w-]+\.\w+")
 
 
 @dataclass

@@ -47,13 +47,11 @@ class ExportInputs:
     tokenizer: Path  # data/tokenizer
     documents: Path  # data/dedup, digested only
     fingerprints: tuple[Path, ...] = ()  # data/fingerprint/<stage>.json
-    reports: Mapping[str, Path] = field(
-        default_factory=dict
-    )  # reports/<stage>.json, or reports/<stage>/<family>.json, by stage
+    # reports/<stage>.json, or reports/<stage>/<family>.json, by stage
+    reports: Mapping[str, Path] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)  # sections of params.yaml
-    learnt: Mapping[str, Path] = field(
-        default_factory=dict
-    )  # what training read besides: data/{pack, guide/<family>, start/<family>}
+    # what training read besides: data/{pack, guide/<family>, start/<family>}
+    learnt: Mapping[str, Path] = field(default_factory=dict)
 
 
 def export(cfg: ExportConfig, inputs: ExportInputs, family: str, out: Path) -> dict[str, Any]:

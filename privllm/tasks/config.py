@@ -32,9 +32,8 @@ class DeriveConfig:
         ""  # RE2 pattern tried from the start of every line; empty: the text is cut into passages, group `passage`
     )
     window: int = 500  # characters that `text` sees from there on, or of a passage, [20, 10000]
-    templates: dict[str, list[str]] = field(
-        default_factory=dict
-    )  # what the example's parts are made of; of several one by hash
+    # what the example's parts are made of; of several one by hash
+    templates: dict[str, list[str]] = field(default_factory=dict)
     hide: str = ""  # a group whose words are taken out of a classification's text; empty: none
     hidden: float = 0.0  # of kind tokens: share of words that are hidden, and alone are asked for, [0, 1]; 0: all words are shown and asked
     min_words: int = 1  # an example's input has at least, >= 0

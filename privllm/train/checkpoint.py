@@ -108,9 +108,8 @@ class KeepLatest(Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
         self.saved_step, self.saved_at = trainer.global_step, self.clock()
-        self.interrupts = (
-            Interrupts()
-        )  # only now: what is restored before may be half there, and is on the disk already
+        # only now: what is restored before may be half there, and is on the disk already
+        self.interrupts = Interrupts()
 
     def on_before_optimizer_step(self, trainer: lightning.Trainer, module: Any, optimizer: Any) -> None:
         assert self.interrupts is not None

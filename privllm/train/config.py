@@ -90,9 +90,8 @@ class FinetuneConfig(TrainConfig):
     family: str = MASKED.name  # of the model in `start`
     data: str = ""  # a file of JSON lines
     start: str = ""  # a Hugging Face folder on this machine, such as data/pretrain/masked
-    labels: list[str] = field(
-        default_factory=list
-    )  # those allowed (entity types for tokens); empty: whatever the file has
+    # those allowed (entity types for tokens); empty: whatever the file has
+    labels: list[str] = field(default_factory=list)
     optional: bool = False  # whether examples that do not suffice are a note instead of an error
     compare_random: bool = (
         False  # whether to train the same architecture from random weights too, and report the difference

@@ -63,9 +63,8 @@ def make_optimizer(model: PreTrainedModel, cfg: TrainConfig) -> Muon:
     Attention is orthogonalised head by head, a fifth of the work of whole matrices. At equal steps that cost 0.02 nats
     on a small model; within equal time it is the better bargain on a CPU.
     """
-    head = getattr(
-        model, "head", None
-    )  # ModernBERT's, which ends like a block; trained as "rest" it cost 0.3 nats (reports/LOG.md)
+    # ModernBERT's, which ends like a block; trained as "rest" it cost 0.3 nats (reports/LOG.md)
+    head = getattr(model, "head", None)
     parts = [*blocks(model), *([head] if isinstance(head, torch.nn.Module) else [])]
     inside = {id(parameter) for part in parts for parameter in part.parameters() if parameter.ndim == 2}
     kinds: dict[str, list[torch.nn.Parameter]] = {"rest": []}

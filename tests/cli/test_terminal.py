@@ -69,9 +69,8 @@ def test_names_are_shown_not_obeyed(words: str) -> None:
 
 def test_a_name_is_no_line_of_its_own() -> None:
     assert RUNNER.invoke(app, ["models"]).output.count("\n") == 2
-    assert (
-        RUNNER.invoke(app, ["trace", "x"]).output.count("\n") == 2 + len([FATE, FATE]) + 1 + 2
-    )  # one for revisions, one for the revision
+    # one for revisions, one for the revision
+    assert RUNNER.invoke(app, ["trace", "x"]).output.count("\n") == 2 + len([FATE, FATE]) + 1 + 2
 
 
 @pytest.mark.parametrize("words", ["plan --json", "trace x --json", "compare a b --json", "models --json"])

@@ -35,9 +35,10 @@ def die(path: Path) -> None:
 
 def said(address: str, function: object, stage: str = "clean") -> str:
     try:
+        # type: ignore[arg-type]
         RayExecutor(address, stage)(
             function, [(path,) for path in sorted(Path("data/collect").glob("*.parquet"))[:3]], "said", 0
-        )  # type: ignore[arg-type]
+        )
     except UserError as error:
         return str(error)
     return ""

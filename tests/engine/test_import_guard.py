@@ -126,9 +126,8 @@ def test_a_module_beside_a_package_of_its_name_is_refused(repository: Repository
 def test_a_module_beside_a_package_is_refused_wherever_it_is_looked_for(tmp_path: Path) -> None:
     (tmp_path / "privllm/x").mkdir(parents=True)
     (tmp_path / "privllm/x.py").touch()
-    assert (
-        file_of(tmp_path, "privllm.x") == tmp_path / "privllm/x.py"
-    )  # Python takes the file before a folder that is no package
+    # Python takes the file before a folder that is no package
+    assert file_of(tmp_path, "privllm.x") == tmp_path / "privllm/x.py"
     (tmp_path / "privllm/x/__init__.py").touch()
     with pytest.raises(UserError, match="two modules"):
         file_of(tmp_path, "privllm.x")

@@ -392,9 +392,8 @@ def test_builds_up_to_the_end_of_the_projects_own_are_no_revisions(past: Path, m
         name for name in before if name not in ("packed", "first model")
     ]
     assert len(trace(past, "a.txt").holdings) == len(before) - 2
-    monkeypatch.setattr(
-        git_revisions, "END_OF_OWN_BUILDS", "f" * 40
-    )  # history that lacks the anchor: nothing is hidden
+    # history that lacks the anchor: nothing is hidden
+    monkeypatch.setattr(git_revisions, "END_OF_OWN_BUILDS", "f" * 40)
     assert [revision.subject for revision in revisions(past)] == before
 
 
@@ -412,9 +411,8 @@ def test_a_clone_of_this_project_knows_no_build_but_its_users(tmp_path: Path, mo
     clone.mkdir()
     git(clone, "init", "-q", "-b", "main")
     git(clone, "fetch", "-q", str(ROOT), "HEAD")
-    git(
-        clone, "checkout", "-q", "-B", "main", git_revisions.END_OF_OWN_BUILDS
-    )  # not at HEAD, where this copy's user may have built
+    # not at HEAD, where this copy's user may have built
+    git(clone, "checkout", "-q", "-B", "main", git_revisions.END_OF_OWN_BUILDS)
     assert revisions(clone) == []
     commit(clone, TRAINED.format("1" * 32 + ".dir"), "my first model")
     assert [revision.subject for revision in revisions(clone)] == ["my first model"]

@@ -17,9 +17,8 @@ def spread_matrix(rows: int, columns: int, seed: int) -> torch.Tensor:
 @given(st.integers(1, 12), st.integers(0, 20), st.integers(0, 999), st.sampled_from([1e-6, 1.0, 1e4]))
 def test_singular_values_go_near_one_and_vectors_stay(rows, more, seed, scale):
     matrix = spread_matrix(rows, rows + more, seed)
-    u, _, v = torch.linalg.svd(
-        matrix, full_matrices=False
-    )  # the slow oracle: U V^T is the nearest semi-orthogonal matrix
+    # the slow oracle: U V^T is the nearest semi-orthogonal matrix
+    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
     found = orthogonalise(scale * matrix[None])[0]
     inner = u.T @ found @ v.T
     assert torch.all((inner.diag() > 0.6) & (inner.diag() < 1.25))
