@@ -4,6 +4,7 @@
 stands between `<!-- name -->` and `<!-- /name -->` in one page.
 """
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -73,24 +74,33 @@ def stages_table() -> str:
 
 
 def parameters_table() -> str:
-    """Return a table for each section of params.yaml; the comment of a key is its explanation."""
+    """Return a table for each section: every parameter, its default, what params.yaml says, and what it means."""
+    from privllm.cli.knobs import knobs_of
+
     lines: list[str] = []
     section = ""
-    path: list[str] = []
-    for line in (ROOT / "params.yaml").read_text("utf-8").splitlines():
-        entry = re.match(r"( *)([a-z_0-9]+):(?: ([^#]*?))?(?:\s+# (.*))?$", line)
-        if not entry:
-            continue
-        indent, key, value, comment = entry.groups()
-        path = [*path[: len(indent) // 2], key]
-        if not value:
-            continue
-        if path[0] != section:
-            section = path[0]
-            lines += ["", f"## {section}", "", "| parameter | default | meaning |", "|---|---|---|"]
-        escaped = value.strip().replace("|", "\\|")
-        lines.append(f"| `{'.'.join(path)}` | `{escaped}` | {(comment or '').replace('<', '&lt;')} |")
+    for knob in knobs_of(root=ROOT):
+        if knob.key.partition(".")[0] != section:
+            section = knob.key.partition(".")[0]
+            header = "| parameter | default | in params.yaml | meaning, unit and range |"
+            lines += ["", f"## {section}", "", header, "|---|---|---|---|"]
+        is_own = knob.line is not None and knob.value != knob.default
+        value = f"`{in_cell(knob.value)}`" if is_own else ""
+        lines.append(f"| `{knob.key}` | `{in_cell(knob.default)}` | {value} | {knob.meaning.replace('<', '&lt;')} |")
     return "\n".join(lines).strip()
+
+
+def in_cell(value: Any) -> str:
+    """Return a value as YAML on one line, for a cell of a table."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
+    return text.replace("|", "\\|")
+
+
+def schema_text() -> str:
+    """Return the JSON schema of params.yaml, with which editors complete and check it."""
+    from privllm.cli.knobs import schema_of_params
+
+    return json.dumps(schema_of_params(), indent=1, ensure_ascii=False) + "\n"
 
 
 def all_commands() -> list[tuple[list[str], Callable[..., object]]]:
@@ -239,6 +249,7 @@ def with_tables(page: str, names: list[str]) -> str:
 def generated() -> Iterator[tuple[Path, str]]:
     """Yield every generated file with the text that it should have."""
     yield PICTURE, pipeline_picture(stages())
+    yield ROOT / "params.schema.json", schema_text()
     for name, tables in PAGES.items():
         path = ROOT / "docs" / name
         yield path, with_tables(path.read_text("utf-8"), tables)

@@ -48,9 +48,8 @@ class QualityConfig:
     min_alphabetic_words: float = 0.5  # share of words that have a letter, [0, 1]. Gopher: 0.8
     max_duplicate_lines: float = 0.8  # share of characters, [0, 1]. Gopher: 0.2
     max_duplicate_paragraphs: float = 0.5  # share of characters, [0, 1]. Gopher: 0.2
-    max_top_ngram: float = (
-        0.2  # share of characters in the commonest 2-, 3- or 4-gram, [0, 1]. Gopher: 0.20, 0.18, 0.16
-    )
+    # share of characters in the commonest 2-, 3- or 4-gram, [0, 1]. Gopher: 0.20, 0.18, 0.16
+    max_top_ngram: float = 0.2
     max_duplicate_ngrams: float = 0.7  # share of characters in repeated 8-grams, [0, 1]. Gopher: 0.12
 
     def __post_init__(self) -> None:

@@ -94,6 +94,31 @@ def plan(
 
 
 @command
+def params(
+    section: Annotated[str, typer.Argument(help="A section or a dotted name, such as clean.quality.")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="Those with their defaults too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
+) -> None:
+    """List the parameters that params.yaml sets to another value than the default: value, default,
+    line, unit and range.
+
+    With --all, or for a section, every parameter that there is. A parameter that params.yaml does
+    not have can be set there, or tried with `dvc exp run -S '+clean.quality.min_words=50'`.
+    """
+    from shutil import get_terminal_size
+
+    from privllm.cli.knobs import knobs_of, rows_of
+
+    knobs = knobs_of(section)
+    if as_json:
+        say_json([knob._asdict() for knob in knobs], indent=1)
+        return
+    width = get_terminal_size((140, 24)).columns
+    for line in rows_of(knobs, width, everything or bool(section)):
+        say(line)
+
+
+@command
 def check(
     fix: Annotated[
         bool, typer.Option("--fix", help="Apply the fixes that lose nothing, such as touching files.")

@@ -10,9 +10,8 @@ SHORTEST = 8  # tokens that must follow the prompt of a continuation
 @dataclass
 class EvaluateConfig:
     max_rows: int = 2000  # held-out rows that are scored, chosen by a hash of what they hold, >= 1
-    batch_rows: int = (
-        8  # rows scored at once, [1, 1024]; more needs more memory and changes figures only in their last digits
-    )
+    # rows scored at once, [1, 1024]; more needs more memory and changes figures only in their last digits
+    batch_rows: int = 8
     continuations: int = 24  # documents that are continued for BLEU and chrF, >= 0
     prompt_tokens: int = 48  # of a document that the model is given, >= 1
     continuation_tokens: int = 48  # that it is asked for, >= 8
@@ -20,7 +19,7 @@ class EvaluateConfig:
     sample_tokens: int = 120  # length of each, >= 1
     temperature: float = 0.8  # of the samples; 0 = always the likeliest token
     bootstrap: int = 1000  # draws behind the intervals; 0 = no interval, and no weak spots
-    seed: int = 0
+    seed: int = 0  # of the choice of documents and of what is drawn
 
     def __post_init__(self) -> None:
         minima = {

@@ -48,6 +48,7 @@ class Rule:
 
 @dataclass
 class GateConfig:
+    # by figure: `max_increase`, `max_decrease` or both; a figure without a rule is reported and not judged
     rules: dict[str, Rule] = field(default_factory=dict)
     evidence: str = DIFFERENCE  # what must keep a limit: the difference, or the worse end of its 95 % interval
     draws: int = 2000  # behind each interval, >= 100

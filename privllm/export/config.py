@@ -6,6 +6,5 @@ from dataclasses import dataclass
 @dataclass
 class ExportConfig:
     name: str = "privllm"  # title of the model card
-    chat: bool = (
-        False  # whether the model was tuned to answer, which `align` says by itself; otherwise it continues text
-    )
+    # whether the model was tuned to answer, which `align` says by itself; otherwise it continues text
+    chat: bool = False

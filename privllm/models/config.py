@@ -15,9 +15,8 @@ class CausalConfig:
     heads: int = 4  # query heads per block
     kv_heads: int = 0  # key/value heads per block, a divisor of heads; 0 = as many as heads
     feedforward: int = 0  # inner width of the gated feed-forward part; 0 = 8/3 of width
-    attention_dropout: float = (
-        0.0  # share of attention weights dropped while training, [0, 1); Qwen3 has no other dropout
-    )
+    # share of attention weights dropped while training, [0, 1); Qwen3 has no other dropout
+    attention_dropout: float = 0.0
     tie_embeddings: bool = True  # one matrix for the input and the output embedding
     rope_theta: float = 10000.0  # base of the rotary position frequencies, > 1
 

@@ -25,9 +25,8 @@ LETTER, DIGIT, OTHER = 1, 2, 0
 class MaskingConfig:
     rate: float = 0.3  # share of a row's tokens that are masked, (0, 0.9]
     whole_words: bool = True  # a word's tokens are masked together
-    spans: float = (
-        0.0  # share of the budget that goes to annotated entities and phrases first, where there are any, [0, 1]
-    )
+    # share of the budget that goes to annotated entities and phrases first, where there are any, [0, 1]
+    spans: float = 0.0
     weights_by_pos: dict[str, float] = field(default_factory=dict)  # e.g. {NOUN: 2.0}: how much likelier than 1; > 0
 
     def __post_init__(self) -> None:

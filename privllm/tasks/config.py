@@ -28,9 +28,8 @@ PlacedExample = tuple[int, JsonLine]  # place in the document, the fields of the
 class DeriveConfig:
     kind: str = "text2text"  # classification, text2text or chat, by patterns; tokens: sentences with parts of speech, where annotated
     source: str = ""  # RE2 pattern a document's path must match; its named groups can be used in `templates`; empty: all documents
-    text: str = (
-        ""  # RE2 pattern tried from the start of every line; empty: the text is cut into passages, group `passage`
-    )
+    # RE2 pattern tried from the start of every line; empty: the text is cut into passages, group `passage`
+    text: str = ""
     window: int = 500  # characters that `text` sees from there on, or of a passage, [20, 10000]
     # what the example's parts are made of; of several one by hash
     templates: dict[str, list[str]] = field(default_factory=dict)

@@ -60,9 +60,8 @@ PACKED = pa.schema(
 @dataclass
 class PackConfig:
     context: int = 256  # tokens a model sees at once, [8, 65536]
-    mixture: str = (
-        EVEN  # even: every document once; from-weak-spots: those like where the promoted model was weak more often
-    )
+    # even: every document once; from-weak-spots: those like where the promoted model was weak more often
+    mixture: str = EVEN
     max_weight: float = 2.0  # how often at most on average, [1, 10]; without effect in an even mixture
 
     def __post_init__(self) -> None:

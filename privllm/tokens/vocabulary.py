@@ -58,9 +58,8 @@ COMPARED_BYTES = 1_000_000  # of the sample are encoded by both libraries and co
 
 @dataclass
 class TokenizerConfig:
-    start: str = (
-        SCRATCH  # whose vocabulary: scratch (learnt here), incumbent (the last promoted one's), or data/base/<name>
-    )
+    # whose vocabulary: scratch (learnt here), incumbent (the last promoted one's), or data/base/<name>
+    start: str = SCRATCH
     vocabulary: int = 4096  # tokens at most, [300, 262144]; a small corpus may give fewer
     min_frequency: int = 2  # how often a pair must occur in the sample to be merged, [1, 1000000]
 

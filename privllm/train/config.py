@@ -93,9 +93,8 @@ class FinetuneConfig(TrainConfig):
     # those allowed (entity types for tokens); empty: whatever the file has
     labels: list[str] = field(default_factory=list)
     optional: bool = False  # whether examples that do not suffice are a note instead of an error
-    compare_random: bool = (
-        False  # whether to train the same architecture from random weights too, and report the difference
-    )
+    # whether to train the same architecture from random weights too, and report the difference
+    compare_random: bool = False
     lora: AdapterConfig = field(default_factory=AdapterConfig)
     split: SplitConfig = field(default_factory=lambda: SplitConfig(0.1, 0.2))  # of files that do not say it themselves
     generated: int = 128  # held-out examples that are answered in words, >= 0; the loss is over all

@@ -33,9 +33,8 @@ DRIFTS = {
 
 @dataclass
 class LossesConfig:
-    warn: float = (
-        0.1  # share of what was found that is quarantined, or of the documents that is dropped, for any one reason; > 0
-    )
+    # share of what was found that is quarantined, or of the documents that is dropped, for any one reason; > 0
+    warn: float = 0.1
     stop: float = 0.5  # the same, > warn and at most 1: above it the build stops
 
     def __post_init__(self) -> None:
@@ -53,9 +52,8 @@ class ValidateConfig:
     mostly: float = 0.95  # share of documents that a warning about single documents asks for, (0, 1]
     language: str = ""  # ISO 639-1; "" takes the most frequent, and a low share of it is then a warning only
     min_language_share: float = 0.5  # of the documents, [0, 1]; critical where `language` is named
-    min_survival: float = (
-        0.2  # documents that clean kept / files, and lines of JSONL, that were found, [0, 1]; critical
-    )
+    # documents that clean kept / files, and lines of JSONL, that were found, [0, 1]; critical
+    min_survival: float = 0.2
     losses: LossesConfig = field(default_factory=LossesConfig)
     drift: DriftConfig = field(default_factory=DriftConfig)
 

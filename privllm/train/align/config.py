@@ -45,9 +45,8 @@ class AlignConfig:
     replay: float = 1.0  # weight of the loss on pretraining text in every step, against forgetting, >= 0
     batch_size: int = 8  # lessons a step, with half as many rows of pretraining text; >= 1
     min_steps: int = 60  # of each phase, however few lessons there are, >= 1
-    validation: float = (
-        0.1  # share of the conversations that only say when to stop, by a hash of their first question, [0, 0.5]
-    )
+    # share of the conversations that only say when to stop, by a hash of their first question, [0, 0.5]
+    validation: float = 0.1
     draws: int = 2000  # behind the interval of the held-out difference, >= 1
     seed: int = 0  # of the order of lessons and of replayed text, and of adapters
 
