@@ -20,7 +20,7 @@ from privllm.core.report import write_json
 from privllm.engine.pipeline import declared_stages, outputs_of
 from privllm.engine.source_guard import LOCK, stages_after
 
-KEY = "parameters"  # in a stage's report
+KEY = "parameters_read"  # in a report; `parameters` is the size of a model there
 DIGITS = 16  # hexadecimal ones of a digest
 
 
