@@ -29,7 +29,12 @@ from privllm.engine.fingerprint import check_fingerprint
 from privllm.engine.import_guard import require_hashed_code
 from privllm.engine.input_guard import InputGuard
 from privllm.engine.module_analysis import imports_of
-from privllm.engine.params_guard import explain_other_parameters, force_command, stages_with_other_parameters
+from privllm.engine.params_guard import (
+    explain_other_parameters,
+    force_command,
+    record_parameters,
+    stages_with_other_parameters,
+)
 from privllm.engine.pipeline import PIPELINE, declared_stages, outputs_of, words_of
 from privllm.engine.source_guard import SAVED_TOO_LATE, saved_too_late
 from privllm.engine.stage import arguments
@@ -224,6 +229,7 @@ def audit_stage(
         store = AuditStore(cache, code_of(base), found, *sample)
         with quiet:
             main(**arguments(main, base, words), store=store)
+        record_parameters(declared, input_guard.params, AUDIT_FOLDER)
         _compare_workspace(found, outs)
         input_guard.verify()
     except UserError as error:
