@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from privllm.engine.params_guard import KEY, report_of
 from privllm.engine.pipeline import declared_stages, outputs_of
 from tests.feedback.said import put, rating, vote
 from tests.namespaces import FORBIDDEN, NO_NETWORK
@@ -112,6 +113,8 @@ def test_a_stage_opens_only_what_it_declared_and_no_network(built: Workshop, eve
         ".dvcignore",
     )
     own += ("dvc.lock", "data/collect/sources.json", "data/sources.dvc")
+    # Reports say which parameters their stages read (`engine.params_guard`), and that alone is looked at.
+    own += tuple(str(report_of(declared)) for declared in STAGES.values() if report_of(declared))
     for kind, what in events[stage]:
         assert kind == "open", f"{stage}: {kind} {what}"
         place = what.removesuffix(".partial")  # a file is written beside its place, and moved there when it is whole
@@ -157,8 +160,13 @@ def test_every_stage_gives_the_same_bytes_from_its_declared_inputs_alone(built: 
             timeout=300,
         )
         assert done.returncode == 0, f"{stage}: {done.stderr[-3000:]}"
+        if report := report_of(declared):  # without dvc.yaml the stage does not know which parameters it declares
+            figures = json.loads((built.root / report).read_text("utf-8"))
+            assert figures.pop(KEY, "") or not declared.get("params")
+            assert json.loads((bench / report).read_text("utf-8")) == figures, stage
         expected, found = outputs(built.root, declared), outputs(bench, declared)
         assert set(found) == set(expected), stage
+        expected.pop(str(report), None)
         assert [path for path in expected if expected[path] != found[path]] == [], stage
 
 

@@ -155,7 +155,7 @@ def test_an_edit_with_equal_size_and_time_is_noticed(built: Workshop) -> None:
 def test_an_edit_of_code_with_equal_size_and_time_is_noticed(built: Workshop) -> None:
     path = built.root / "privllm/clean/recipe.py"
     code, status = path.read_bytes(), path.stat()
-    edited = code.replace(b"NAMED = 0.01", b"NAMED = 0.02")
+    edited = code.replace(b"SHARE = 0.01", b"SHARE = 0.02")
     with path.open("r+b") as file:
         file.write(edited)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))

@@ -419,7 +419,7 @@ def test_the_build_is_waited_for_and_its_failure_told(tmp_path: Path, monkeypatc
     monkeypatch.setattr(sys, "executable", str(python))
     with pytest.raises(UserError, match="code 3"):
         _build(tmp_path)
-    assert (tmp_path / "said").read_text() == "-m dvc repro\n"
+    assert (tmp_path / "said").read_text() == "-P -m dvc repro\n"
     python.write_text("#!/bin/sh\nkill -INT $PPID; sleep 0.5; touch ended\n")
     with pytest.raises(KeyboardInterrupt):
         _build(tmp_path)
