@@ -75,18 +75,20 @@ def stages_table() -> str:
 
 def parameters_table() -> str:
     """Return a table for each section: every parameter, its default, what params.yaml says, and what it means."""
-    from privllm.cli.knobs import knobs_of
+    from privllm.cli.parameters import list_parameters
 
     lines: list[str] = []
     section = ""
-    for knob in knobs_of(root=ROOT):
-        if knob.key.partition(".")[0] != section:
-            section = knob.key.partition(".")[0]
+    for parameter in list_parameters(root=ROOT):
+        if parameter.key.partition(".")[0] != section:
+            section = parameter.key.partition(".")[0]
             header = "| parameter | default | in params.yaml | meaning, unit and range |"
             lines += ["", f"## {section}", "", header, "|---|---|---|---|"]
-        is_own = knob.line is not None and knob.value != knob.default
-        value = f"`{in_cell(knob.value)}`" if is_own else ""
-        lines.append(f"| `{knob.key}` | `{in_cell(knob.default)}` | {value} | {knob.meaning.replace('<', '&lt;')} |")
+        is_own = parameter.line is not None and parameter.value != parameter.default
+        value = f"`{in_cell(parameter.value)}`" if is_own else ""
+        lines.append(
+            f"| `{parameter.key}` | `{in_cell(parameter.default)}` | {value} | {parameter.meaning.replace('<', '&lt;')} |"
+        )
     return "\n".join(lines).strip()
 
 
@@ -98,7 +100,7 @@ def in_cell(value: Any) -> str:
 
 def schema_text() -> str:
     """Return the JSON schema of params.yaml, with which editors complete and check it."""
-    from privllm.cli.knobs import schema_of_params
+    from privllm.cli.parameters import schema_of_params
 
     return json.dumps(schema_of_params(), indent=1, ensure_ascii=False) + "\n"
 
@@ -248,8 +250,10 @@ def with_tables(page: str, names: list[str]) -> str:
 
 def generated() -> Iterator[tuple[Path, str]]:
     """Yield every generated file with the text that it should have."""
+    from privllm.cli.parameters import SCHEMA_FILE
+
     yield PICTURE, pipeline_picture(stages())
-    yield ROOT / "params.schema.json", schema_text()
+    yield ROOT / SCHEMA_FILE, schema_text()
     for name, tables in PAGES.items():
         path = ROOT / "docs" / name
         yield path, with_tables(path.read_text("utf-8"), tables)

@@ -34,11 +34,8 @@ def main(
     cfg = read_params("gate", GateConfig)
     figures = without_incumbent()
     if (promoted / INCUMBENT / MANIFEST).is_file():
-        from privllm.evaluate.promotion_gate import (
-            GateInputs,
-            GateSettings,
-            gate,
-        )  # imports torch, so only where there is work
+        # These import torch, so only where there is work.
+        from privllm.evaluate.promotion_gate import GateInputs, GateSettings, gate
         from privllm.evaluate.recipe import EvaluateConfig
 
         evaluation = read_params("evaluate", EvaluateConfig)

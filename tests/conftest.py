@@ -13,9 +13,9 @@ settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 settings.register_profile("ci", parent=settings.get_profile("default"), derandomize=True, print_blob=True)
-# `make test-fast` asks for it
+# `make test-fast` asks for this one by --hypothesis-profile.
 settings.register_profile("fast", parent=settings.get_profile("default"), max_examples=20)
-# ten times as many
+# Ten times as many examples as by default.
 settings.register_profile("nightly", parent=settings.get_profile("default"), max_examples=1000, print_blob=True)
 NIGHTLY = os.environ.get("PRIVLLM_NIGHTLY") == "1"
 settings.load_profile("nightly" if NIGHTLY else "ci" if os.environ.get("CI") else "default")

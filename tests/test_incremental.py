@@ -192,9 +192,8 @@ class Bench:
         for seed in range(24):
             (self.sources / f"{seed}.txt").write_text(prose(seed))
         sentences = prose(0).split(". ")
-        (self.sources / "alike.txt").write_text(
-            ". ".join([*sentences[:-1], prose(99).split(". ")[0]])
-        )  # so near that its words decide
+        # So near that its words decide.
+        (self.sources / "alike.txt").write_text(". ".join([*sentences[:-1], prose(99).split(". ")[0]]))
         (self.sources / "same.txt").write_text(prose(1).replace("The", "the", 1))
         edit(self.sources, "lines", 1)
 
@@ -300,9 +299,8 @@ def test_killed_at_any_moment_the_next_build_ends_in_the_same_bytes(shop: Worksh
         for lock in (shop.root / ".dvc/tmp").glob("*lock"):
             lock.unlink()  # a killed DVC leaves its lock behind, as its own error message says
         again = shop.run("dvc", "repro", "pack", check=False)
-        if (
-            again.returncode
-        ):  # DVC writes dvc.lock in place, and was killed meanwhile: what README says of that, and nothing else
+        if again.returncode:
+            # DVC writes dvc.lock in place and was killed meanwhile: what the troubleshooting guide says of that.
             assert "dvc.lock' validation failed" in again.stderr or "unable to read: 'dvc.lock'" in again.stderr, (
                 again.stderr
             )

@@ -12,6 +12,7 @@ import pytest
 from privllm.annotate.recipe import AnnotateConfig
 from privllm.clean.quality import QualityConfig
 from privllm.clean.recipe import CleanConfig
+from privllm.cli.param_sections import SECTIONS as ALL_SECTIONS
 from privllm.collect.recipe import CollectConfig
 from privllm.core.errors import UserError
 from privllm.core.split import SplitConfig
@@ -48,10 +49,13 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "collect.max_megabytes": ([TINY, 64, 1024], [0, -1, 1024.001, math.nan, math.inf]),
     "clean.max_html_characters": ([1_000, 1_000_000_000], [999, 0, 1_000_000_001]),
     "clean.min_language_score": SHARE,
-    "clean.languages": ([[], ["en"], ["en", "fr"]], [["EN"], ["e1"], [""], ["en", "De"], ["en-us"]]),
+    "clean.languages": ([[], ["en"], ["en", "fro"]], [["EN"], ["e1"], [""], ["e"], ["engl"], ["en", "De"], ["en-us"]]),
     "clean.quality.min_words": COUNT,
     "clean.quality.max_words": COUNT,
     "clean.quality.min_stop_words": ([0, 8], [-1, 9]),
+    "clean.quality.min_mean_word_length": ([0, 14], [BELOW_NONE, 14 + 1e-9, math.nan]),  # at most the longest
+    "clean.quality.max_mean_word_length": ([2.5, 100], [2.5 - 1e-9, 0, math.nan]),  # at least the shortest
+    "clean.quality.max_symbol_ratio": ([0, 9], [BELOW_NONE, -1, math.nan]),
     "clean.quality.max_bullet_lines": SHARE,
     "clean.quality.max_ellipsis_lines": SHARE,
     "clean.quality.min_alphabetic_words": SHARE,
@@ -114,8 +118,16 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
         ],
     ),
 }
-# Any number says something here, if not always something useful.
-FREE = {"clean.quality.min_mean_word_length", "clean.quality.max_mean_word_length", "clean.quality.max_symbol_ratio"}
+ELSEWHERE = {
+    "pretrain",
+    "finetune",
+    "align",
+    "evaluate",
+    "export",
+    "feedback",
+    "gate",
+    "executor",
+}  # the tests of their rooms
 TEMPLATES = {"input": ["{passage}"], "output": ["a"]}
 
 
@@ -150,7 +162,10 @@ def test_every_parameter_has_its_line() -> None:
         for field in fields(schema)
         if not is_dataclass(get_type_hints(schema)[field.name])
     }
-    assert named == LIMITS.keys() | FREE
+    assert named == LIMITS.keys()
+    assert {name.partition(".")[0] for name in SECTIONS} | ELSEWHERE == {
+        name.partition(".")[0] for name in ALL_SECTIONS
+    }
 
 
 CHAT, LABELLED = {"user": ["a"], "assistant": ["b"]}, {"text": ["{passage}"], "label": ["b"]}

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from privllm.engine.params_guard import KEY, report_of
+from privllm.engine.params_guard import KEY, report_in
 from privllm.engine.pipeline import declared_stages, outputs_of
 from tests.feedback.said import put, rating, vote
 from tests.namespaces import FORBIDDEN, NO_NETWORK
@@ -114,7 +114,7 @@ def test_a_stage_opens_only_what_it_declared_and_no_network(built: Workshop, eve
     )
     own += ("dvc.lock", "data/collect/sources.json", "data/sources.dvc")
     # Reports say which parameters their stages read (`engine.params_guard`), and that alone is looked at.
-    own += tuple(str(report_of(declared)) for declared in STAGES.values() if report_of(declared))
+    own += tuple(str(report_in(outputs_of(declared))) for declared in STAGES.values())
     for kind, what in events[stage]:
         assert kind == "open", f"{stage}: {kind} {what}"
         place = what.removesuffix(".partial")  # a file is written beside its place, and moved there when it is whole
@@ -160,7 +160,9 @@ def test_every_stage_gives_the_same_bytes_from_its_declared_inputs_alone(built: 
             timeout=300,
         )
         assert done.returncode == 0, f"{stage}: {done.stderr[-3000:]}"
-        if report := report_of(declared):  # without dvc.yaml the stage does not know which parameters it declares
+        if report := report_in(
+            outputs_of(declared)
+        ):  # without dvc.yaml the stage does not know which parameters it declares
             figures = json.loads((built.root / report).read_text("utf-8"))
             assert figures.pop(KEY, "") or not declared.get("params")
             assert json.loads((bench / report).read_text("utf-8")) == figures, stage

@@ -107,14 +107,14 @@ def params(
     """
     from shutil import get_terminal_size
 
-    from privllm.cli.knobs import knobs_of, rows_of
+    from privllm.cli.parameters import list_parameters, rows_of
 
-    knobs = knobs_of(section)
+    parameters = list_parameters(section)
     if as_json:
-        say_json([knob._asdict() for knob in knobs], indent=1)
+        say_json([parameter._asdict() for parameter in parameters], indent=1)
         return
     width = get_terminal_size((140, 24)).columns
-    for line in rows_of(knobs, width, everything or bool(section)):
+    for line in rows_of(parameters, width, everything or bool(section)):
         say(line)
 
 

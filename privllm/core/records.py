@@ -56,7 +56,7 @@ CLEAN = pa.schema(
 )
 DROPPED = CLEAN.append(pa.field("reason", pa.string())).append(pa.field("detail", pa.string()))
 DEDUPED = CLEAN.append(pa.field("cluster", pa.string()))
-# "", exact, near
+# `reason` of a document that was dropped is exact or near, else ""
 CLUSTERS = pa.schema([("id", pa.string()), ("cluster", pa.string()), ("kept", pa.bool_()), ("reason", pa.string())])
 
 ANNOTATIONS = pa.schema(

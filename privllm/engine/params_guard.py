@@ -6,19 +6,16 @@ read into its report, and every later stage, `privllm plan`, `check` and `audit`
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from privllm.core.errors import UserError
 from privllm.core.params import PARAMS_FILE, in_order
-from privllm.core.plain_yaml import parse_yaml
 from privllm.core.report import write_json
 from privllm.engine.pipeline import declared_stages, outputs_of
-from privllm.engine.source_guard import LOCK, stages_after
+from privllm.engine.source_guard import locked_stages, stages_after
 
 KEY = "parameters_read"  # in a report; `parameters` is the size of a model there
 DIGITS = 16  # hexadecimal ones of a digest
@@ -26,17 +23,17 @@ DIGITS = 16  # hexadecimal ones of a digest
 
 def record_parameters(declared: Mapping[str, Any], values: Mapping[str, Any], root: Path = Path()) -> None:
     """Add the digest of the parameters that a stage has read to the report that it has written."""
-    path = report_of(declared, root)
-    if values and path is not None and path.is_file():
-        report = json.loads(path.read_text("utf-8"))
-        write_json(path, report | {KEY: digest_of_parameters(values)})
+    path = report_in(outputs_of(declared))
+    if values and path is not None and (root / path).is_file():
+        report = json.loads((root / path).read_text("utf-8"))
+        write_json(root / path, report | {KEY: digest_of_parameters(values)})
 
 
-def report_of(declared: Mapping[str, Any], root: Path = Path()) -> Path | None:
-    """Return the path of the JSON report that a stage writes, None for a stage without one."""
-    for output in outputs_of(declared):
+def report_in(outputs: Iterable[str]) -> Path | None:
+    """Return the JSON report among the outputs of a stage, None for a stage without one."""
+    for output in outputs:
         if output.startswith("reports/") and output.endswith(".json") and not output.startswith("reports/metrics/"):
-            return root / output
+            return Path(output)
     return None
 
 
@@ -61,21 +58,23 @@ def _plain(value: Any) -> Any:
 
 
 def stages_with_other_parameters(root: Path = Path()) -> list[str]:
-    """Return the stages for which dvc.lock records other parameters than they have read, in the order of dvc.yaml."""
-    try:
-        recorded = parse_yaml((root / LOCK).read_text("utf-8"))["stages"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
-        return []
-    return [name for name, declared in declared_stages(root).items() if _differs(declared, recorded.get(name), root)]
+    """Return the stages for which dvc.lock records other parameters than they have read."""
+    return [stage for stage, entry in locked_stages(root).items() if _differs(entry, root)]
 
 
-def _differs(declared: Mapping[str, Any], recorded: Any, root: Path) -> bool:
-    path = report_of(declared, root)
+def _differs(entry: Mapping[str, Any], root: Path) -> bool:
+    """Return whether a stage's entry in dvc.lock has other parameters than its report says.
+
+    A stage that has not run, or that reads no parameters, does not differ.
+    """
+    path = report_in(output["path"] for output in entry.get("outs", []))
+    values = entry.get("params", {}).get(str(PARAMS_FILE))
+    if path is None or values is None:
+        return False
     try:
-        digest = json.loads(path.read_text("utf-8"))[KEY]  # type: ignore[union-attr]
-        values = recorded["params"][str(PARAMS_FILE)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False  # it has not run yet, or it reads no parameters
+        digest = json.loads((root / path).read_text("utf-8"))[KEY]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
     return bool(digest != digest_of_parameters(values))
 
 
@@ -85,7 +84,7 @@ def force_command(stages: list[str]) -> str:
 
 
 def explain_other_parameters(stages: list[str]) -> str:
-    """Return one sentence on what has happened to these stages."""
+    """Return a sentence, without its full stop, that says which stages read former values."""
     return (
         f"{PARAMS_FILE} was saved after `{'`, `'.join(stages)}` had read it and before DVC looked at it, so what was built is of the "
         "former values and DVC does not know"

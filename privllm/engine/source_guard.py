@@ -8,6 +8,7 @@ compares that with dvc.lock. Nothing else that a stage reads is undeclared in dv
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -37,17 +38,27 @@ def sources_as_read(root: Path = Path()) -> str:
         return ""
 
 
+def locked_stages(root: Path = Path()) -> dict[str, Any]:
+    """Return what dvc.lock records of each stage by name, without unusable entries; {} where there is no dvc.lock."""
+    try:
+        stages = _parse_lock((root / LOCK).read_text("utf-8"))["stages"].items()
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return {}
+    return {name: entry for name, entry in stages if isinstance(entry, dict)}
+
+
+@lru_cache(1)
+def _parse_lock(text: str) -> Any:
+    """Parse dvc.lock, once for all the checks of one process. The value must not be changed."""
+    return parse_yaml(text)
+
+
 def sources_as_recorded(root: Path = Path()) -> str:
     """Return the content of the sources that dvc.lock names for the last run of `collect`.
 
     "" where it names none.
     """
-    try:
-        locked = parse_yaml((root / LOCK).read_text("utf-8"))
-        entries = locked["stages"][STAGE]["deps"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
-        return ""
-    for entry in entries:
+    for entry in locked_stages(root).get(STAGE, {}).get("deps", []):
         if entry.get("path") == SOURCES:
             return str(entry.get("md5", ""))
     return ""

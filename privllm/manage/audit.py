@@ -1,9 +1,10 @@
-"""audit: does the store give back what the code would make now?
+"""audit: a check that the store returns what the code would make now.
 
-What a build takes from the store it believes. Here each stage that uses the store runs once more in this process, on the inputs
-in the workspace and into a scratch folder, and with a store that believes little: of the shards in the record a random sample is
-made again from nothing, by the code alone, and compared; of the others every object is read and compared with its name. What
-the stage makes of all that is then compared with the workspace, file by file. It writes only below `AUDIT_FOLDER`; it repairs nothing.
+A build trusts its store. The audit runs each stage that uses the store once more in this process, on
+the inputs in the workspace and into a scratch folder, with a store that trusts little: a random
+sample of the recorded shards is made again by the code alone and compared, and every object of the
+others is read and compared with its name. The stage's outputs are then compared with the workspace,
+file by file. Nothing is repaired, and nothing is written outside `AUDIT_FOLDER`.
 """
 
 import importlib
@@ -45,7 +46,7 @@ NOTHING = "-"  # in place of an MD5: there is no such file
 
 
 class Fault(NamedTuple):
-    """What is recorded, or lies in the cache or the workspace, and is not what comes out now."""
+    """A result in the record, the cache or the workspace that differs from what the code makes now."""
 
     stage: str
     file: str  # a path, or "function[3]: name" for a file in the record of the fourth job of a map
@@ -55,40 +56,42 @@ class Fault(NamedTuple):
 
 @dataclass
 class Audited:
-    """What was found out about one stage."""
+    """Findings about one stage."""
 
     stage: str
     shards: int = 0  # in its maps
-    again: int = 0  # of them, made again
+    remade: int = 0  # of them, made again
     files: int = 0  # in the workspace, compared
     faults: list[Fault] = field(default_factory=list)
     skipped: str = ""  # why it could not be audited, or not to the end
 
     def compare(self, file: str, recorded: str, recomputed: str) -> None:
-        """Note a fault where the two MD5s differ."""
+        """Add a fault if the two MD5s differ."""
         if recorded != recomputed:
             self.faults.append(Fault(self.stage, file, recorded, recomputed))
 
     def line(self) -> str:
-        """One line for a person."""
+        """Return the findings as a line for a terminal."""
         if self.skipped:
             return f"{self.stage:<10} skipped: {self.skipped}"
-        done = f"{self.shards} shards, {self.again} made again, {self.files} files in the workspace compared"
-        return f"{self.stage:<10} {done}: {f'{len(self.faults)} DIFFERENT' if self.faults else 'the same bytes'}"
+        counts = f"{self.shards} shards, {self.remade} made again, {self.files} files in the workspace compared"
+        verdict = f"{len(self.faults)} DIFFERENT" if self.faults else "the same bytes"
+        return f"{self.stage:<10} {counts}: {verdict}"
 
 
 class AuditStore(Store):
-    """To a stage it looks like a store without a cache; only its `map` has the record.
+    """A store that makes some shards again and compares them with the record.
 
-    So no stage can take anything from last time, and `collect` opens every source.
+    To a stage it looks like a store without a cache, so no stage can take anything from its last
+    run, and `collect` opens every source. Only `map` reads the record.
     """
 
-    def __init__(self, cache: Cache, code: str, found: Audited, shards: int, seed: int) -> None:
-        """`shards` of each map are made again, those that `seed` says."""
+    def __init__(self, cache: Cache, code: str, findings: Audited, shards: int, seed: int) -> None:
+        """Make `shards` of each map again, chosen by `seed`."""
         super().__init__(code=code)
         # No hard links: whatever a stage did to a file would be done to the cache.
         self.record = Store(Cache(cache.folder), code, self.digests)
-        self.found, self.shards, self.seed = found, shards, seed
+        self.findings, self.shards, self.seed = findings, shards, seed
 
     def map(
         self,
@@ -98,64 +101,76 @@ class AuditStore(Store):
         label: str,
         resume: bool = False,
         inline_bytes: int | None = None,
-        borrow: bool = False,  # all the same: what is compared lies in files of its own
+        borrow: bool = False,  # without effect: compared files are never shared
     ) -> list[Any]:
-        """As in `Store`. Raises UserError where a job is not in the record: the stage was not built as it stands."""
-        actions = self._recorded(function, jobs, label)
-        spoilt = self._spoilt(actions)
-        rest = [
-            None if i in spoilt or i in self._sample(function, len(jobs)) else action
-            for i, action in enumerate(actions)
-        ]
-        rest = self.record.restore(rest, out)
-        again = [i for i, action in enumerate(rest) if action is None]
-        values = super().map(function, [jobs[i] for i in again], out / AGAIN, label, resume, inline_bytes)
-        self._compare(function.__name__, [(i, actions[i]) for i in again], values, out / AGAIN)
+        """Do as `Store.map` does, and make a sample of the shards again.
+
+        Raises UserError where a job is not in the record: the stage was not built as it stands.
+        """
+        recorded_actions = self._recorded(function, jobs, label)
+        to_remake = self._damaged(recorded_actions) | self._sample(function, len(jobs))
+        to_restore = [None if index in to_remake else action for index, action in enumerate(recorded_actions)]
+        restored_actions = self.record.restore(to_restore, out)
+        remade = [index for index, action in enumerate(restored_actions) if action is None]
+        values = super().map(function, [jobs[index] for index in remade], out / AGAIN, label, resume, inline_bytes)
+        remade_actions = [(index, recorded_actions[index]) for index in remade]
+        self._compare(function.__name__, remade_actions, values, out / AGAIN)
         _move(out / AGAIN, out)
-        self.found.shards += len(jobs)
-        self.found.again += len(again)
-        made = dict(zip(again, values, strict=True))
-        return [made[i] if action is None else action["value"] for i, action in enumerate(rest)]
+        self.findings.shards += len(jobs)
+        self.findings.remade += len(remade)
+        remade_values = dict(zip(remade, values, strict=True))
+        results = []
+        for index, action in enumerate(restored_actions):
+            results.append(remade_values[index] if action is None else action["value"])
+        return results
 
     def _sample(self, function: Callable[..., Any], jobs: int) -> set[int]:
-        chosen = random.Random(seed_of(self.seed, self.found.stage, function.__name__))
-        return set(chosen.sample(range(jobs), min(self.shards, jobs)))
+        """Return the numbers of the jobs that are made again."""
+        seed = seed_of(self.seed, self.findings.stage, function.__name__)
+        size = min(self.shards, jobs)
+        return set(random.Random(seed).sample(range(jobs), size))
 
     def _recorded(self, function: Callable[..., Any], jobs: Sequence[Job], label: str) -> list[dict[str, Any]]:
-        """The jobs' actions, found without a trace: `privllm gc` must not take this for a use."""
+        """Return the recorded actions of the jobs, without a trace of having read them.
+
+        `privllm gc` must not take an audit for a use.
+        """
+        assert self.record.cache
         actions = []
         for job in jobs:
-            path = action_path(self.record.cache, self.record.key_of(function, job))  # type: ignore[arg-type]
+            path = action_path(self.record.cache, self.record.key_of(function, job))
             try:
                 action = json.loads(path.read_text("utf-8"))
-                actions.append(
-                    {
-                        "value": action["value"],
-                        "files": {name: (md5, size) for name, (md5, size) in action["files"].items()},
-                    }
-                )
+                files = {name: (md5, size) for name, (md5, size) in action["files"].items()}
+                actions.append({"value": action["value"], "files": files})
             except FileNotFoundError:
                 continue
             except (ValueError, KeyError, TypeError, AttributeError):
-                self.found.compare(str(path), md5_of(path), NOTHING)
+                self.findings.compare(str(path), md5_of(path), NOTHING)
         if len(actions) < len(jobs):
             raise UserError(
                 f"{len(jobs) - len(actions)} of {len(jobs)} shards ({label}) are not recorded. "
-                f"`dvc repro {self.found.stage}` builds them, with `--force` where it finds nothing to do."
+                f"`dvc repro {self.findings.stage}` builds them, with `--force` where it finds nothing to do."
             )
         return actions
 
-    def _spoilt(self, actions: list[dict[str, Any]]) -> set[int]:
-        """The actions of which an object is missing, which is no fault, or not what its name says."""
+    def _damaged(self, actions: list[dict[str, Any]]) -> set[int]:
+        """Return the numbers of the actions with an object that is missing or not what its name says.
+
+        Only the second is a fault.
+        """
         objects = sorted({name for action in actions for name, _ in action["files"].values()})
         with ThreadPoolExecutor(COPIERS) as threads:
-            found = dict(zip(objects, threads.map(self._md5_of_object, objects), strict=True))
-        for name, actual in found.items():
-            if actual != NOTHING:
-                self.found.compare(str(self._object(name)), name, actual)
-        return {
-            i for i, action in enumerate(actions) if any(found[name] != name for name, _ in action["files"].values())
-        }
+            actual_md5s = dict(zip(objects, threads.map(self._md5_of_object, objects), strict=True))
+        damaged_objects = {name for name, actual in actual_md5s.items() if actual != name}
+        for name in sorted(damaged_objects):
+            if actual_md5s[name] != NOTHING:
+                self.findings.compare(str(self._object(name)), name, actual_md5s[name])
+        damaged_actions = set()
+        for index, action in enumerate(actions):
+            if any(name in damaged_objects for name, _ in action["files"].values()):
+                damaged_actions.add(index)
+        return damaged_actions
 
     def _object(self, name: str) -> Path:
         assert self.record.cache
@@ -167,15 +182,18 @@ class AuditStore(Store):
         except FileNotFoundError:
             return NOTHING
 
-    def _compare(self, function: str, again: list[tuple[int, dict[str, Any]]], values: list[Any], folder: Path) -> None:
-        """What the record says of some jobs with what they have just made in `folder`."""
-        made = {path.relative_to(folder).as_posix(): md5_of(path) for path in _files(folder)}
-        for (i, action), value in zip(again, values, strict=True):
-            self.found.compare(f"{function}[{i}]: result", _md5_of_value(action["value"]), _md5_of_value(value))
-            for name, (recorded, _) in action["files"].items():
-                self.found.compare(f"{function}[{i}]: {name}", recorded, made.pop(name, NOTHING))
-        for name, extra in made.items():
-            self.found.compare(f"{function}: {name}", NOTHING, extra)
+    def _compare(
+        self, function: str, actions: list[tuple[int, dict[str, Any]]], values: list[Any], folder: Path
+    ) -> None:
+        """Compare the recorded actions of some jobs with what these have made in `folder`."""
+        new_md5s = {path.relative_to(folder).as_posix(): md5_of(path) for path in _files(folder)}
+        for (index, action), value in zip(actions, values, strict=True):
+            job = f"{function}[{index}]"
+            self.findings.compare(f"{job}: result", _md5_of_value(action["value"]), _md5_of_value(value))
+            for name, (recorded_md5, _) in action["files"].items():
+                self.findings.compare(f"{job}: {name}", recorded_md5, new_md5s.pop(name, NOTHING))
+        for name, new_md5 in new_md5s.items():
+            self.findings.compare(f"{function}: {name}", NOTHING, new_md5)
 
 
 def audit(shards: int, seed: int) -> Iterator[Audited]:
@@ -194,9 +212,8 @@ def audit(shards: int, seed: int) -> Iterator[Audited]:
     stages = declared_stages()
     results: list[Audited] = []
     for stage, declared in stages.items():
-        if words_of(declared, stage.partition("@")[0]) is not None and uses_store(
-            stage
-        ):  # others are their owner's own
+        is_ours = words_of(declared, stage.partition("@")[0]) is not None
+        if is_ours and uses_store(stage):
             differing = {fault.file for result in results for fault in result.faults}
             results.append(audit_stage(stage, declared, cache, (shards, seed), differing))
             yield results[-1]
@@ -213,8 +230,11 @@ def uses_store(stage: str) -> bool:
 def audit_stage(
     stage: str, declared: dict[str, Any], cache: Cache, sample: tuple[int, int], differing: set[str]
 ) -> Audited:
-    """Run one stage as dvc.yaml `declared` it; `differing` are the workspace's files that are known not to be what they should be."""
-    found = Audited(stage)
+    """Run one stage as dvc.yaml `declared` it and compare.
+
+    `differing` are the workspace's files that earlier stages of the audit did not confirm.
+    """
+    findings = Audited(stage)
     outs = outputs_of(declared)
     shutil.rmtree(AUDIT_FOLDER, ignore_errors=True)  # of an audit that was killed
     try:
@@ -225,22 +245,24 @@ def audit_stage(
         main = load_main(base)
         require_hashed_code(Path())
         words = [str(AUDIT_FOLDER / word) if _lies_in(word, outs) else word for word in words_of(declared, base) or []]
-        quiet = redirect_stdout(StringIO())  # what it left out, it said when it was built
-        store = AuditStore(cache, code_of(base), found, *sample)
-        with quiet:
+        store = AuditStore(cache, code_of(base), findings, *sample)
+        with redirect_stdout(StringIO()):  # what a stage leaves out was printed when it was built
             main(**arguments(main, base, words), store=store)
         record_parameters(declared, input_guard.params, AUDIT_FOLDER)
-        _compare_workspace(found, outs)
+        _compare_workspace(findings, outs)
         input_guard.verify()
     except UserError as error:
-        found.skipped = str(error)
+        findings.skipped = str(error)
     finally:
         shutil.rmtree(AUDIT_FOLDER, ignore_errors=True)
-    return found
+    return findings
 
 
 def load_main(stage: str) -> Callable[..., None]:
-    """`main` of the stage's file in the working directory. Raises UserError where Python would take another."""
+    """Return `main` of the stage's file in the working directory.
+
+    Raises UserError where Python would take another file.
+    """
     module = importlib.import_module(f"stages.{stage}")
     expected = (Path("stages") / f"{stage}.py").resolve()
     if module.__file__ is None or Path(module.__file__).resolve() != expected:
@@ -252,18 +274,24 @@ def _require(outs: list[str], deps: list[str], differing: set[str]) -> None:
     for path in [*outs, *deps]:
         if not Path(path).exists():
             raise UserError(f"{path} is missing. `dvc repro` builds it.")
-    if spoilt := sorted(path for path in differing if _lies_in(path, deps)):
-        raise UserError(f"its input {spoilt[0]} is not what it should be.")
+    differing_inputs = sorted(path for path in differing if _lies_in(path, deps))
+    if differing_inputs:
+        raise UserError(f"its input {differing_inputs[0]} is not what it should be.")
 
 
-def _compare_workspace(found: Audited, outs: list[str]) -> None:
-    """Every file below `outs`, as it stands and as it was made now."""
+def _compare_workspace(findings: Audited, outs: list[str]) -> None:
+    """Compare every file below `outs` in the workspace with the one that was made now."""
     for out in outs:
-        names = {path.relative_to(root).as_posix() for root in (Path(), AUDIT_FOLDER) for path in _files(root / out)}
+        names: set[str] = set()
+        for root in (Path(), AUDIT_FOLDER):
+            names.update(path.relative_to(root).as_posix() for path in _files(root / out))
         for name in sorted(names):
-            standing, made = (md5_of(path) if path.is_file() else NOTHING for path in (Path(name), AUDIT_FOLDER / name))
-            found.compare(name, standing, made)
-        found.files += len(names)
+            findings.compare(name, _md5_of_file(Path(name)), _md5_of_file(AUDIT_FOLDER / name))
+        findings.files += len(names)
+
+
+def _md5_of_file(path: Path) -> str:
+    return md5_of(path) if path.is_file() else NOTHING
 
 
 def _lies_in(path: str, places: list[str]) -> bool:
@@ -287,9 +315,9 @@ def _md5_of_value(value: Any) -> str:
 
 
 def table(faults: Sequence[Fault]) -> list[str]:
-    """The faults in columns, MD5s in full: they are what one looks for in the cache."""
-    rows = [
-        ("stage", "recorded MD5", "recomputed MD5", "file"),
-        *((f.stage, f.recorded, f.recomputed, f.file) for f in faults),
-    ]
-    return [f"{stage:<10} {recorded:<32} {recomputed:<32} {file}" for stage, recorded, recomputed, file in rows]
+    """Return the faults as lines in columns, with whole MD5s, which one looks for in the cache."""
+    heading = Fault(stage="stage", file="file", recorded="recorded MD5", recomputed="recomputed MD5")
+    lines = []
+    for row in (heading, *faults):
+        lines.append(f"{row.stage:<10} {row.recorded:<32} {row.recomputed:<32} {row.file}")
+    return lines

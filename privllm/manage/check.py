@@ -19,7 +19,6 @@ from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import NamedTuple
 
 import pyarrow as pa
-import yaml
 
 from privllm.collect.documents import path_of
 from privllm.collect.dvc_content import content_of, paths_of, tracked_files, with_digests
@@ -27,7 +26,6 @@ from privllm.collect.dvcignore import FILE as DVCIGNORE
 from privllm.collect.dvcignore import DvcIgnore
 from privllm.collect.file_index import load, touched_unseen
 from privllm.core.errors import UserError
-from privllm.core.plain_yaml import parse_yaml
 from privllm.core.printable import printable
 from privllm.core.work_paths import SOURCES_INDEX
 from privllm.engine.cache import Cache, find_cache
@@ -35,7 +33,14 @@ from privllm.engine.digests import md5_of
 from privllm.engine.fingerprint import FOLDER, LOCK_FILE, foretell_fingerprints
 from privllm.engine.params_guard import explain_other_parameters, force_command, stages_with_other_parameters
 from privllm.engine.pipeline import declared_stages, outputs_of
-from privllm.engine.source_guard import COMMAND, LOCK, SAVED_TOO_LATE, SOURCES, content_named_in, saved_too_late
+from privllm.engine.source_guard import (
+    COMMAND,
+    SAVED_TOO_LATE,
+    SOURCES,
+    content_named_in,
+    locked_stages,
+    saved_too_late,
+)
 from privllm.manage.git_revisions import blobs, git
 
 CODE = ("privllm", "stages")
@@ -304,9 +309,9 @@ def _code_with_old_time(root: Path) -> Problems:
 def _is_recorded_code(root: Path) -> bool:
     """Return whether dvc.lock names the current code, so that DVC sees nothing to do."""
     try:
-        deps = parse_yaml((root / LOCK).read_text("utf-8"))["stages"]["fingerprint"]["deps"]
+        deps = locked_stages(root)["fingerprint"]["deps"]
         recorded = {dep["path"]: dep.get("md5", "") for dep in deps}
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return False
     code = {str(LOCK_FILE): md5_of(root / LOCK_FILE)}
     for folder in CODE:

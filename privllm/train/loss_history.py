@@ -46,12 +46,10 @@ class History(Callback):
         self.points: list[tuple[str, int, float]] = []  # (metric, step, value)
         self.pending: list[float] = []  # training losses since the last point
         self.owed = False  # whether the held-out loss after this step is still to be measured
-        self.best, self.since_best, self.tokens, self.labels = (
-            math.inf,
-            0,
-            0,
-            0,
-        )  # tokens read, padding too; labels learnt
+        self.best = math.inf
+        self.since_best = 0
+        self.tokens = 0  # read, padding included
+        self.labels = 0  # learnt
         self.stopped_by = "max_tokens"
 
     def state_dict(self) -> dict[str, Any]:

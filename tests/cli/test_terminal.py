@@ -69,7 +69,7 @@ def test_names_are_shown_not_obeyed(words: str) -> None:
 
 def test_a_name_is_no_line_of_its_own() -> None:
     assert RUNNER.invoke(app, ["models"]).output.count("\n") == 2
-    # one for revisions, one for the revision
+    # At the end a heading for the revisions, and a line for the one there is.
     assert RUNNER.invoke(app, ["trace", "x"]).output.count("\n") == 2 + len([FATE, FATE]) + 1 + 2
 
 

@@ -35,7 +35,6 @@ def die(path: Path) -> None:
 
 def said(address: str, function: object, stage: str = "clean") -> str:
     try:
-        # type: ignore[arg-type]
         RayExecutor(address, stage)(
             function, [(path,) for path in sorted(Path("data/collect").glob("*.parquet"))[:3]], "said", 0
         )

@@ -76,7 +76,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExpectedWorksp
     shutil.copyfile(ROOT / "requirements.lock", tmp_path / "requirements.lock")
     write_fingerprints(Path(), Path("data/fingerprint"))
     (tmp_path / "beacon").touch()
-    # privllm itself does not lie in this one
+    # The folder does not hold privllm itself, which the check of code would refuse.
     monkeypatch.setattr(executor_ray, "require_hashed_code", lambda root: None)
     return ExpectedWorkspace(str(tmp_path), "beacon", executor_ray._package(), "one")
 
@@ -88,7 +88,7 @@ def test_a_machine_that_sees_the_same_may_work(workspace: ExpectedWorkspace) -> 
 def test_a_machine_that_loaded_code_from_elsewhere_is_named(
     workspace: ExpectedWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # as it is: this privllm lies in another folder
+    # The real check of code refuses a privllm that is loaded from another folder.
     monkeypatch.setattr(executor_ray, "require_hashed_code", require_hashed_code)
     with pytest.raises(UserError, match=f"machine {os.uname().nodename} .*was loaded from"):
         prepare_worker(workspace)

@@ -123,6 +123,12 @@ def test_a_module_beside_a_package_of_its_name_is_refused(repository: Repository
     repository.refuses("privllm/core/seed.py", "privllm/core/seed/__init__.py")
 
 
+@pytest.mark.parametrize("name", ["privllm.py", "stages.py"])
+def test_a_file_named_like_one_of_our_packages_is_refused_in_one_paragraph(repository: Repository, name: str) -> None:
+    repository.write(name, "x = 1")
+    repository.refuses(name)
+
+
 def test_a_module_beside_a_package_is_refused_wherever_it_is_looked_for(tmp_path: Path) -> None:
     (tmp_path / "privllm/x").mkdir(parents=True)
     (tmp_path / "privllm/x.py").touch()

@@ -10,7 +10,7 @@ from privllm.engine.params_guard import (
     KEY,
     digest_of_parameters,
     record_parameters,
-    report_of,
+    report_in,
     require_parameters_as_read,
     stages_with_other_parameters,
 )
@@ -25,9 +25,12 @@ stages:
 LOCK = """
 schema: '2.0'
 stages:
-  collect: {cmd: c, params: {params.yaml: {collect: {limit: 64}}}}
-  clean: {cmd: c, params: {params.yaml: {clean: {rate: 1e-05, words: 20}}}}
-  own: {cmd: c}
+  collect: {cmd: c, params: {params.yaml: {collect: {limit: 64}}}, outs: [{path: reports/collect.json}]}
+  clean:
+    cmd: c
+    params: {params.yaml: {clean: {rate: 1e-05, words: 20}}}
+    outs: [{path: data/clean}, {path: reports/clean.json}, {path: reports/metrics/clean.json}]
+  own: {cmd: c, outs: [{path: data/own}]}
 """
 COLLECT = {"plots": [{"reports/collect.json": {"cache": False}}]}
 CLEAN = {"metrics": ["reports/metrics/clean.json"], "plots": [{"reports/clean.json": {"cache": False}}]}
@@ -72,8 +75,8 @@ def test_a_stage_that_has_not_run_or_reads_nothing_differs_from_nothing(root: Pa
 
 
 def test_the_report_is_neither_a_metric_nor_the_page() -> None:
-    assert report_of(CLEAN) == Path("reports/clean.json")
-    assert report_of({"outs": ["reports/index.html", "data/a.json"]}) is None
+    assert report_in(["data/clean", "reports/metrics/clean.json", "reports/clean.json"]) == Path("reports/clean.json")
+    assert report_in(["reports/index.html", "data/a.json"]) is None
 
 
 def test_digests_tell_values_apart_but_not_how_a_number_or_the_order_is_written() -> None:

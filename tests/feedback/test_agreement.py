@@ -84,8 +84,6 @@ def test_the_prior_weighs_what_it_is_said_to_be_worth(prior_units: float, expect
 def test_reliability_lies_between_nothing_and_one() -> None:
     opposed = [{"a": "x", "b": "y"}, {"a": "y", "b": "x"}] * 20
     assert reliabilities([opposed], 0.5, 1)["a"] == (40, 0.0)
-    assert reliabilities([[{"a": "x", "b": "x"}] * 5], 0.25, 1)["a"] == (
-        5,
-        0.25,
-    )  # all say the same, so nothing is shown
+    # Where all say the same, agreement shows nothing.
+    assert reliabilities([[{"a": "x", "b": "x"}] * 5], 0.25, 1)["a"] == (5, 0.25)
     assert reliabilities([[{"a": "x"}]], 0.5, 1) == {}

@@ -94,7 +94,7 @@ def test_what_was_built_passes_and_nothing_is_touched(bench: Bench, shards: int)
     before = states(bench.root)
     found, values = bench.audit(shards)
     assert found.faults == []
-    assert (found.shards, found.again) == (5, min(shards, 5))
+    assert (found.shards, found.remade) == (5, min(shards, 5))
     out = f"audited{shards}-0"
     after = states(bench.root)
     assert {path: state for path, state in after.items() if not path.startswith(out)} == before
@@ -116,14 +116,14 @@ def test_an_object_with_other_bytes_is_found_and_made_again(bench: Bench, shards
         name,
         md5_of(bench.cache.path(name)),
     )
-    assert found.again == max(shards, 1)
+    assert found.remade == max(shards, 1)
     assert md5_of(bench.root / f"audited{shards}-0/c") == name, "what follows is judged by the right bytes"
 
 
 def test_a_lost_object_is_no_fault(bench: Bench) -> None:
     bench.cache.path(md5_of(bench.root / "built/c")).unlink()
     found, values = bench.audit(0)
-    assert (found.faults, found.again, len(values)) == ([], 1, 5)
+    assert (found.faults, found.remade, len(values)) == ([], 1, 5)
 
 
 def test_a_recorded_value_is_compared(bench: Bench) -> None:
@@ -163,7 +163,7 @@ def test_what_is_not_recorded_is_not_judged(bench: Bench) -> None:
 def test_a_result_that_depends_on_what_is_no_part_of_its_key_is_found(bench: Bench) -> None:
     bench.accent.write_text("?")
     found, _ = bench.audit(2)
-    assert len(found.faults) == found.again == 2
+    assert len(found.faults) == found.remade == 2
     assert {fault.recorded for fault in found.faults} <= {md5_of(bench.root / f"built/{name}") for name in NAMES}
 
 
@@ -225,7 +225,7 @@ def test_a_stage_passes_and_the_workspace_is_as_it_was(stage: Stage, capsys: pyt
     before = states(stage.root)
     found = stage.audit()
     assert capsys.readouterr().out == ""  # what a stage says when it is built is no news here
-    assert (found.faults, found.skipped, found.shards, found.again, found.files) == ([], "", 5, 1, 11)
+    assert (found.faults, found.skipped, found.shards, found.remade, found.files) == ([], "", 5, 1, 11)
     assert states(stage.root) == before
     assert "the same bytes" in found.line()
 

@@ -304,10 +304,8 @@ def test_even_to_weak_to_even_gives_the_first_bytes_back_from_the_store(
     write_json(nothing, {})
     even = PackConfig(CONTEXT)
     assert run(even, nothing) == (4, digest(packed[0]))
-    assert run(even, promoted) == (
-        0,
-        digest(packed[0]),
-    )  # other weak spots, and even a broken file, are nothing to an even mixture
+    # An even mixture reads no weak spots, not even a broken file of them.
+    assert run(even, promoted) == (0, digest(packed[0]))
     assert run(PackConfig(CONTEXT, max_weight=3.0), tmp_path / "none") == (0, digest(packed[0]))
     assert run(WEAK, nothing) == (0, digest(packed[0]))
     assert run(WEAK, promoted) == (4, digest(weighted[0]))

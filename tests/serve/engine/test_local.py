@@ -79,12 +79,10 @@ def test_too_many_are_refused_and_room_comes_back(exported: Callable[..., Path])
 def test_a_prompt_beyond_the_context_is_refused(exported: Callable[..., Path]) -> None:
     async def main() -> None:
         async with running(exported()) as engine:
-            for asked in (
-                engine.count_tokens(completion("row " * 500)),
-                anext(engine.stream(completion("row " * 500))),
-            ):  # type: ignore[arg-type]
+            request = completion("row " * 500)
+            for answer in (engine.count_tokens(request), anext(engine.stream(request))):
                 with pytest.raises(RequestRefused, match="this model sees 96 at once") as refused:
-                    await asked
+                    await answer
                 assert refused.value.param == "prompt"
 
     asyncio.run(main())

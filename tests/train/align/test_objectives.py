@@ -61,7 +61,7 @@ def test_by_hand() -> None:
 def test_preferring_is_what_the_paper_says(model, text) -> None:
     objective = Prefer(model, CFG, "align.dpo", PAIRS, [], LossTerms(text, 0.0, BETA))
     batch = objective.make(objective.train)
-    # as its reference is
+    # An untrained model equals its reference, so every pair costs log 2.
     assert objective.loss(batch).item() == pytest.approx((1 + 0.25 + 0.5) / 3 * math.log(2), rel=1e-5)
     before = [[slowly(model, one.prompt, reply) for reply in one.replies] for one in PAIRS]
     changed(model)

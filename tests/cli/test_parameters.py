@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from privllm.cli.app import app
-from privllm.cli.knobs import SCHEMA_FILE, comments_of, knobs_of, rows_of, schema_of_params
+from privllm.cli.parameters import SCHEMA_FILE, comments_of, list_parameters, rows_of, schema_of_params
 from privllm.core.errors import UserError
 from privllm.core.params import load_sections
 from tests.workshop import ROOT
@@ -42,25 +42,34 @@ def params(tmp_path: Path, text: str) -> Path:
 
 def test_a_value_of_params_yaml_has_its_line_and_another_its_default(tmp_path: Path) -> None:
     root = params(tmp_path, "dedup:\n  threshold: 0.7\n")
-    knobs = {knob.key: knob for knob in knobs_of("dedup", root)}
-    assert (knobs["dedup.threshold"].value, knobs["dedup.threshold"].default) == (0.7, 0.8)
-    assert knobs["dedup.threshold"].line == 2
-    assert (knobs["dedup.words"].value, knobs["dedup.words"].line) == (knobs["dedup.words"].default, None)
-    rows = list(rows_of(list(knobs.values()), 200, everything=False))
+    parameters = {parameter.key: parameter for parameter in list_parameters("dedup", root)}
+    assert (parameters["dedup.threshold"].value, parameters["dedup.threshold"].default) == (0.7, 0.8)
+    assert parameters["dedup.threshold"].line == 2
+    assert (parameters["dedup.words"].value, parameters["dedup.words"].line) == (
+        parameters["dedup.words"].default,
+        None,
+    )
+    rows = list(rows_of(list(parameters.values()), 200, everything=False))
     assert len(rows) == 1
     assert rows[0].startswith("dedup.threshold  0.7 (default 0.8), line 2  # ")
-    assert len(list(rows_of(list(knobs.values()), 200, everything=True))) == len(knobs)
+    assert len(list(rows_of(list(parameters.values()), 200, everything=True))) == len(parameters)
 
 
 def test_a_part_of_a_section_can_be_asked_for_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
     root = params(tmp_path, "split: {}\n")
-    assert {knob.key.rpartition(".")[0] for knob in knobs_of("clean.quality", root)} == {"clean.quality"}
+    assert {parameter.key.rpartition(".")[0] for parameter in list_parameters("clean.quality", root)} == {
+        "clean.quality"
+    }
     with pytest.raises(UserError, match="the sections are align, annotate"):
-        knobs_of("clean.qual", root)
+        list_parameters("clean.qual", root)
 
 
 def test_every_parameter_says_what_it_means() -> None:
-    silent = [knob.key for knob in knobs_of(root=ROOT) if not knob.meaning and not knob.key.endswith(".seed")]
+    silent = [
+        parameter.key
+        for parameter in list_parameters(root=ROOT)
+        if not parameter.meaning and not parameter.key.endswith(".seed")
+    ]
     assert silent == []
 
 

@@ -9,23 +9,22 @@ import inspect
 import io
 import textwrap
 import tokenize
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_args, get_type_hints
 
-from privllm.cli.param_sections import DEFAULTS, FAMILIES, SECTIONS, TASKS
+from privllm.cli.param_sections import DEFAULTS, FAMILIES, SECTIONS
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.params import PARAMS_FILE, line_of, load_sections
+from privllm.engine.pipeline import look_up
 
 SCHEMA_FILE = Path("params.schema.json")
-JSON_TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
 
-class Knob(NamedTuple):
+class Parameter(NamedTuple):
     """One parameter."""
 
     key: str  # dotted, as `dvc exp run -S` takes it
@@ -35,19 +34,21 @@ class Knob(NamedTuple):
     meaning: str
 
 
-def knobs_of(section: str = "", root: Path = Path()) -> list[Knob]:
+def list_parameters(section: str = "", root: Path = Path()) -> list[Parameter]:
     """Return the parameters below the dotted name `section`, or all of them.
 
     Raises UserError where there are none.
     """
     sections = load_sections(root / PARAMS_FILE)
-    knobs = []
+    parameters = []
     for name, schema in SECTIONS.items():
         for key, default, meaning in _walk(schema, name):
-            is_set, value = _look_up(sections, key)
-            line = line_of(root / PARAMS_FILE, key) if is_set else None
-            knobs.append(Knob(key, value if is_set else default, default, line, meaning))
-    chosen = [knob for knob in knobs if not section or f"{knob.key}.".startswith(f"{section}.")]
+            try:
+                value, line = look_up(key, sections), line_of(root / PARAMS_FILE, key)
+            except UserError:  # params.yaml does not set it
+                value, line = default, None
+            parameters.append(Parameter(key, value, default, line, meaning))
+    chosen = [parameter for parameter in parameters if not section or f"{parameter.key}.".startswith(f"{section}.")]
     if not chosen:
         names = ", ".join(sorted({name.partition(".")[0] for name in SECTIONS}))
         raise UserError(f"there are no parameters below `{section}`: the sections are {names}.")
@@ -69,16 +70,6 @@ def _default(field: Any) -> Any:
     if field.default_factory is not MISSING:
         return field.default_factory()
     return None if field.default is MISSING else field.default
-
-
-def _look_up(sections: Mapping[str, Any], key: str) -> tuple[bool, Any]:
-    """Return whether params.yaml sets a key, and its value."""
-    value: Any = sections
-    for name in key.split("."):
-        if not isinstance(value, dict) or name not in value:
-            return False, None
-        value = value[name]
-    return True, value
 
 
 @cache
@@ -116,77 +107,54 @@ def _comments_in(source: str) -> dict[str, str]:
 
 def schema_of_params() -> dict[str, Any]:
     """Return the JSON schema of params.yaml. Sections of other stages of dvc.yaml may stand beside ours."""
-    properties: dict[str, Any] = {
-        FAMILIES: {
-            "type": "array",
-            "items": {"enum": list(TRAITS)},
-            "minItems": 1,
-            "uniqueItems": True,
-            "description": "what is trained",
-        }
-    }
-    for name, schema in SECTIONS.items():
-        if name != DEFAULTS:
-            properties[name] = _schema_of(schema)
-    task = _schema_of(SECTIONS[DEFAULTS])
-    properties["finetune"] = {
+    from pydantic import TypeAdapter
+
+    adapters: list[Any] = [(name, "validation", TypeAdapter(schema)) for name, schema in SECTIONS.items()]
+    references, definitions = TypeAdapter.json_schemas(adapters)
+    for schema in set().union(*map(_dataclasses_in, SECTIONS.values())):
+        definition = definitions["$defs"][schema.__name__]
+        definition["additionalProperties"] = False
+        for name, entry in definition["properties"].items():
+            entry.pop("title", None)  # the name in capitals
+            if comment := comments_of(schema).get(name):
+                entry["description"] = comment
+    sections = {name: references[name, "validation"] for name in SECTIONS}
+    task = sections.pop(DEFAULTS)
+    sections["finetune"] = {
         "type": "object",
-        "properties": {
-            DEFAULTS.rpartition(".")[2]: task,
-            TASKS.rpartition(".")[2]: {"type": "object", "additionalProperties": task},
-        },
+        "properties": {"defaults": task, "tasks": {"type": "object", "additionalProperties": task}},
         "additionalProperties": False,
     }
+    sections[FAMILIES] = {"type": "array", "items": {"enum": list(TRAITS)}, "minItems": 1, "uniqueItems": True}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "params.yaml of privllm",
         "type": "object",
-        "properties": properties,
+        "properties": sections,
+        **definitions,
     }
 
 
-def _schema_of(kind: Any) -> dict[str, Any]:
-    """Return the JSON schema of a type: a dataclass, a container, a union or a plain value."""
-    if is_dataclass(kind):
-        return _schema_of_dataclass(kind)  # type: ignore[arg-type]
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, UnionType):
-        return {"anyOf": [_schema_of(argument) for argument in arguments]}
-    if origin is list:
-        return {"type": "array", "items": _schema_of(arguments[0])}
-    if origin is dict:
-        return {"type": "object", "additionalProperties": _schema_of(arguments[1])}
-    if kind is NoneType:
-        return {"type": "null"}
-    return {"type": JSON_TYPES[kind]} if kind in JSON_TYPES else {}
+def _dataclasses_in(kind: Any) -> set[Any]:
+    """Return the dataclasses in a type: itself, those of its fields, and those in containers."""
+    if not is_dataclass(kind):
+        return set().union(*map(_dataclasses_in, get_args(kind)))
+    fields_of_kind = get_type_hints(kind).values()
+    return set().union([kind], *map(_dataclasses_in, fields_of_kind))
 
 
-def _schema_of_dataclass(schema: type) -> dict[str, Any]:
-    hints = get_type_hints(schema)
-    properties = {}
-    for field in fields(schema):
-        entry = _schema_of(hints[field.name])
-        if not is_dataclass(hints[field.name]):
-            entry |= {"default": _default(field)}
-        meaning = comments_of(schema).get(field.name, "")
-        if meaning:
-            entry["description"] = meaning
-        properties[field.name] = entry
-    return {"type": "object", "properties": properties, "additionalProperties": False}
-
-
-def rows_of(knobs: Sequence[Knob], width: int, everything: bool) -> Iterator[str]:
+def rows_of(parameters: Sequence[Parameter], width: int, everything: bool) -> Iterator[str]:
     """Yield a line per parameter for a terminal; without `everything` only those that are set to another value."""
-    chosen = [knob for knob in knobs if everything or knob.value != knob.default]
+    chosen = [parameter for parameter in parameters if everything or parameter.value != parameter.default]
     if not chosen:
         yield "All of them have their defaults; --all lists them."
         return
-    key_width = max(len(knob.key) for knob in chosen)
-    for knob in chosen:
-        place = "default" if knob.line is None else f"line {knob.line}"
-        default = "" if knob.value == knob.default else f" (default {_short(knob.default)})"
-        meaning = f"  # {knob.meaning}" if knob.meaning else ""
-        line = f"{knob.key.ljust(key_width)}  {_short(knob.value)}{default}, {place}{meaning}"
+    key_width = max(len(parameter.key) for parameter in chosen)
+    for parameter in chosen:
+        place = "default" if parameter.line is None else f"line {parameter.line}"
+        default = "" if parameter.value == parameter.default else f" (default {_short(parameter.default)})"
+        meaning = f"  # {parameter.meaning}" if parameter.meaning else ""
+        line = f"{parameter.key.ljust(key_width)}  {_short(parameter.value)}{default}, {place}{meaning}"
         yield line if len(line) <= width else line[: width - 3] + "..."
 
 
