@@ -48,11 +48,12 @@ def list_parameters(section: str = "", root: Path = Path()) -> list[Parameter]:
             except UserError:  # params.yaml does not set it
                 value, line = default, None
             parameters.append(Parameter(key, value, default, line, meaning))
-    chosen = [parameter for parameter in parameters if not section or f"{parameter.key}.".startswith(f"{section}.")]
-    if not chosen:
+    if section:
+        parameters = [parameter for parameter in parameters if f"{parameter.key}.".startswith(f"{section}.")]
+    if not parameters:
         names = ", ".join(sorted({name.partition(".")[0] for name in SECTIONS}))
         raise UserError(f"there are no parameters below `{section}`: the sections are {names}.")
-    return chosen
+    return parameters
 
 
 def _walk(schema: type, prefix: str) -> Iterator[tuple[str, Any, str]]:
@@ -144,13 +145,14 @@ def _dataclasses_in(kind: Any) -> set[Any]:
 
 
 def rows_of(parameters: Sequence[Parameter], width: int, everything: bool) -> Iterator[str]:
-    """Yield a line per parameter for a terminal; without `everything` only those that are set to another value."""
-    chosen = [parameter for parameter in parameters if everything or parameter.value != parameter.default]
-    if not chosen:
+    """Yield a line per parameter for a terminal; without `everything` only those that differ from the default."""
+    if not everything:
+        parameters = [parameter for parameter in parameters if parameter.value != parameter.default]
+    if not parameters:
         yield "All of them have their defaults; --all lists them."
         return
-    key_width = max(len(parameter.key) for parameter in chosen)
-    for parameter in chosen:
+    key_width = max(len(parameter.key) for parameter in parameters)
+    for parameter in parameters:
         place = "default" if parameter.line is None else f"line {parameter.line}"
         default = "" if parameter.value == parameter.default else f" (default {_short(parameter.default)})"
         meaning = f"  # {parameter.meaning}" if parameter.meaning else ""

@@ -38,16 +38,15 @@ class Source:
     """A folder that a start is taken from; `key` is what names it in params.yaml."""
 
     def __init__(self, key: str, folder: Path, tracked: Path) -> None:
-        """Whatever is read must lie below `tracked`, or in DVC's cache, where links of DVC's lead."""
+        """Allow files below `tracked`, and in DVC's cache, to which links of DVC lead."""
+        self.key, self.folder = key, folder
+        self.roots = [tracked.resolve()]
         cache = find_cache(Path())
-        self.key, self.folder, self.roots = (
-            key,
-            folder,
-            [tracked.resolve(), *([cache.folder.resolve()] if cache else [])],
-        )
+        if cache:
+            self.roots.append(cache.folder.resolve())
 
     def path(self, name: str) -> Path | None:
-        """The file of that name; None where there is none."""
+        """Return the path of a file in the folder; None where there is none."""
         path = self.folder / name
         if not path.is_file():
             return None
@@ -57,40 +56,42 @@ class Source:
         return path
 
     def json(self, name: str) -> dict[str, Any]:
-        """The object in that file, {} where there is none."""
+        """Return the JSON object in a file of the folder; {} where there is none."""
         path = self.path(name)
         try:
-            found = json.loads(path.read_text("utf-8")) if path else {}
+            value = json.loads(path.read_text("utf-8")) if path else {}
         except ValueError as error:
             raise self.error(f"{path} is not valid JSON ({error})") from error
-        if not isinstance(found, dict):
+        if not isinstance(value, dict):
             raise self.error(f"{path} should hold a JSON object")
-        return found
+        return value
 
-    def error(self, what: str) -> UserError:
-        return UserError(f"`{self.key}` in params.yaml: {what}.")
+    def error(self, fault: str) -> UserError:
+        return UserError(f"`{self.key}` in params.yaml: {fault}.")
 
 
-def take_starts(wanted: Mapping[str, str], promoted: Path, base: Path, out: Path) -> dict[str, Any]:
-    """`wanted`: {a family, or "tokenizer": start}; `promoted` is data/promoted/model. Writes `out`; returns what was taken.
+def take_starts(starts: Mapping[str, str], promoted: Path, base: Path, out: Path) -> dict[str, Any]:
+    """Copy the model of each start into `out` and return the report.
 
-    Raises UserError for a start that is not there, of another family, pickled, or outside of what the build tracks.
+    `starts` is {a family, or "tokenizer": start}; `promoted` is data/promoted/model. Raises UserError
+    for a start that is missing, of another family, pickled, or outside of what the build tracks.
     """
     report: dict[str, Any] = {}
-    known: dict[Path, Arranged] = {}  # reading a large tokenizer takes seconds, and most builds name one
+    tokenizers: dict[Path, Arranged] = {}  # by folder: a large one takes seconds, and most builds name only one
     shutil.rmtree(out, ignore_errors=True)
-    for name, start in sorted(wanted.items()):
+    for name, start in sorted(starts.items()):
         target = out / name
         note: dict[str, Any] = {"start": start}
         if start != SCRATCH:
             model, tokenizer = _sources(name, start, promoted, base)
-            if tokenizer.folder not in known:
-                known[tokenizer.folder] = _arranged(tokenizer)
+            if tokenizer.folder not in tokenizers:
+                tokenizers[tokenizer.folder] = _arranged(tokenizer)
+            arranged = tokenizers[tokenizer.folder]
             target.mkdir(parents=True)
-            (target / TOKENIZER_FILE).write_text(known[tokenizer.folder].tokenizer, "utf-8")
+            (target / TOKENIZER_FILE).write_text(arranged.tokenizer, "utf-8")
             if name != TOKENIZER:
                 _take_model(name, model, target)
-                note |= {"moved": known[tokenizer.folder].moved}
+                note["moved"] = arranged.moved
             if name != TOKENIZER and start == INCUMBENT:
                 _copy(Source(model.key, promoted / INCUMBENT, promoted), DOCUMENTS, target)
         write_json(target / NOTE, note)
@@ -99,18 +100,20 @@ def take_starts(wanted: Mapping[str, str], promoted: Path, base: Path, out: Path
 
 
 def _sources(name: str, start: str, promoted: Path, base: Path) -> tuple[Source, Source]:
-    """Where a part's weights lie, and the tokenizer that belongs to them."""
+    """Return the folders of a start's weights and of the tokenizer that belongs to them."""
     key = "tokenizer.start" if name == TOKENIZER else f"pretrain.{name}.start"
     require_start(start, key)
     if start != INCUMBENT:
         source = Source(key, base / Path(start).name, base)
         if not source.folder.is_dir():
-            there = ", ".join(sorted(path.name for path in base.iterdir() if path.is_dir())) if base.is_dir() else ""
+            folders = sorted(path.name for path in base.glob("*") if path.is_dir())
+            available = ", ".join(folders) or "nothing"
             raise source.error(
-                f"{source.folder} is not there (below {base}: {there or 'nothing'}); a fetched repository needs `dvc pull`"
+                f"{source.folder} is not there (below {base}: {available}); a fetched repository needs `dvc pull`"
             )
         return source, source
-    model, tokenizer = (Source(key, promoted / INCUMBENT / part, promoted) for part in (name, TOKENIZER))
+    model = Source(key, promoted / INCUMBENT / name, promoted)
+    tokenizer = Source(key, promoted / INCUMBENT / TOKENIZER, promoted)
     if not (promoted / INCUMBENT).is_dir():
         raise model.error(
             f"nothing has been promoted yet ({promoted / INCUMBENT} is not there): `privllm promote`, or take `scratch`"
@@ -126,16 +129,16 @@ def _arranged(source: Source) -> Arranged:
         raise source.error(
             f"{source.folder} holds no {TOKENIZER_FILE}; `AutoTokenizer.from_pretrained(...).save_pretrained(...)` writes one"
         )
-    named = source.json("special_tokens_map.json") | source.json("tokenizer_config.json")
-    plain = {
-        role: value["content"] if isinstance(value, dict) else value
-        for role, value in named.items()
-        if role.endswith("_token")
-    }
-    source.json(TOKENIZER_FILE)
-    return arrange(
-        path.read_text("utf-8"), {role: value for role, value in plain.items() if isinstance(value, str)}, str(path)
-    )
+    settings = source.json("special_tokens_map.json") | source.json("tokenizer_config.json")
+    special_tokens = {}
+    for role, value in settings.items():
+        if not role.endswith("_token"):
+            continue
+        token = value["content"] if isinstance(value, dict) else value
+        if isinstance(token, str):
+            special_tokens[role] = token
+    source.json(TOKENIZER_FILE)  # raises where it is no JSON object
+    return arrange(path.read_text("utf-8"), special_tokens, str(path))
 
 
 def _take_model(family: str, source: Source, out: Path) -> None:
@@ -146,9 +149,9 @@ def _take_model(family: str, source: Source, out: Path) -> None:
     kind = config.get("model_type")
     if kind not in TRAITS[family].model_types:
         fits = [name for name, traits in TRAITS.items() if kind in traits.model_types]
-        other = f", which is of the {fits[0]} family" if fits else ""
+        right_family = f", which is of the {fits[0]} family" if fits else ""
         raise source.error(
-            f"{source.folder} holds a {kind} model{other}; a {family} one is {' or '.join(TRAITS[family].model_types)}"
+            f"{source.folder} holds a {kind} model{right_family}; a {family} one is {' or '.join(TRAITS[family].model_types)}"
         )
     if "quantization_config" in config:
         raise source.error(

@@ -41,10 +41,13 @@ def slices_of(source: str, size: int) -> dict[str, str]:
 
 
 def weak_spots_of(reports: Path) -> Spots:
-    """What data/promoted/weak_spots.json is to hold once the build of these `reports` is promoted."""
-    paths = [*sorted((reports / "evaluate").glob("*.json")), *reports.glob("feedback.json")]
-    found = {path.stem: json.loads(path.read_text("utf-8")).get("weak_spots") for path in paths}
-    return {name: spots for name, spots in found.items() if spots}
+    """Return the content of data/promoted/weak_spots.json for the promotion of a build with these `reports`."""
+    weak_spots = {}
+    for path in [*sorted((reports / "evaluate").glob("*.json")), *reports.glob("feedback.json")]:
+        spots = json.loads(path.read_text("utf-8")).get("weak_spots")
+        if spots:
+            weak_spots[path.stem] = spots
+    return weak_spots
 
 
 def read_weights(path: Path, limit: float) -> Weights:

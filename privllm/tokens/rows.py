@@ -55,15 +55,14 @@ class Rows:
         return self._pieces[chunk][row].as_py()
 
     def only_of(self, ids: pa.Array) -> np.ndarray:
-        """Which rows hold tokens of the documents `ids` and of no others: bool [rows]."""
-        found = [np.zeros(0, bool)]
+        """Return which rows hold tokens of the documents `ids` and of no others: bool [rows]."""
+        masks = [np.zeros(0, bool)]
         for column in self._pieces:
-            others = np.concatenate(
-                [[0], np.cumsum(~pc.is_in(column.flatten().field("id"), ids).to_numpy(zero_copy_only=False))]
-            )
-            ends = np.cumsum(np.concatenate([[0], pc.list_value_length(column).to_numpy()]))
-            found.append(others[ends[1:]] == others[ends[:-1]])
-        return np.concatenate(found)
+            is_foreign = ~pc.is_in(column.flatten().field("id"), ids).to_numpy(zero_copy_only=False)
+            foreign_before = np.concatenate([[0], np.cumsum(is_foreign)])  # pieces of other documents before each piece
+            edges = np.cumsum(np.concatenate([[0], pc.list_value_length(column).to_numpy()]))  # of the rows, in pieces
+            masks.append(foreign_before[edges[1:]] == foreign_before[edges[:-1]])
+        return np.concatenate(masks)
 
     def batch(self, indices: np.ndarray, pad: int) -> np.ndarray:
         """Rows [B] of `indices` as int32 [B, row_length], short ones filled up with `pad`."""

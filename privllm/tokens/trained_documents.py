@@ -18,30 +18,32 @@ TRAINED = pa.schema([("id", pa.string()), ("digest", pa.string())])  # digest: `
 
 
 def trained_documents(packed: Path, starts: Path) -> pa.Table:
-    """TRAINED, by id: the training split of `packed` (data/pack), and what the models in `starts` (data/start) had been trained on before.
+    """Return the documents that a model was trained on (TRAINED), by id.
 
-    Of a document that changed, the text of today counts.
+    They are the training split of `packed` (data/pack), and those of the models in `starts`
+    (data/start). If a document has changed, its current text counts.
     """
     table = read_folder(packed / "documents", ["id", "digest", "split"])
-    found = [table.filter(pc.equal(table["split"], "train")).select(TRAINED.names)]
+    documents = table.filter(pc.equal(table["split"], "train")).select(TRAINED.names)
     for path in sorted(starts.glob(f"*/{DOCUMENTS}")):
         earlier = read_documents(path)
-        found.append(earlier.filter(pc.invert(pc.is_in(earlier["id"], pa.concat_tables(found)["id"].combine_chunks()))))
-    return by_id(pa.concat_tables(found)).cast(TRAINED)
+        is_new = pc.invert(pc.is_in(earlier["id"], documents["id"].combine_chunks()))
+        documents = pa.concat_tables([documents, earlier.filter(is_new)])
+    return by_id(documents).cast(TRAINED)
 
 
 def read_documents(path: Path) -> pa.Table:
-    """TRAINED of a documents.parquet; empty where there is none."""
+    """Read the documents (TRAINED) of a documents.parquet; none where there is no file."""
     return read_table(path, TRAINED.names).cast(TRAINED) if path.is_file() else TRAINED.empty_table()
 
 
 def known_rows(rows: Rows, packed: Path, documents: Path) -> np.ndarray:
-    """Which rows of `packed` (data/pack) hold only documents that stand, unchanged, in the file `documents`: bool [rows]."""
+    """Return which rows of `packed` (data/pack) hold only unchanged documents of the file `documents`: bool [rows]."""
     table, earlier = read_folder(packed / "documents", TRAINED.names), read_documents(documents)
-    same = pc.is_in(_names(table), _names(earlier))
-    return rows.only_of(table["id"].filter(same).combine_chunks())
+    is_unchanged = pc.is_in(_names(table), _names(earlier))
+    return rows.only_of(table["id"].filter(is_unchanged).combine_chunks())
 
 
 def _names(table: pa.Table) -> pa.Array:
-    """Id and digest of each document as one string."""
+    """Return id and digest of each document as one string."""
     return pc.binary_join_element_wise(table["id"], table["digest"], " ").combine_chunks()
