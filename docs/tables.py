@@ -82,13 +82,12 @@ def parameters_table() -> str:
     for parameter in list_parameters(root=ROOT):
         if parameter.key.partition(".")[0] != section:
             section = parameter.key.partition(".")[0]
-            header = "| parameter | default | in params.yaml | meaning, unit and range |"
-            lines += ["", f"## {section}", "", header, "|---|---|---|---|"]
-        is_own = parameter.line is not None and parameter.value != parameter.default
-        value = f"`{in_cell(parameter.value)}`" if is_own else ""
-        lines.append(
-            f"| `{parameter.key}` | `{in_cell(parameter.default)}` | {value} | {parameter.meaning.replace('<', '&lt;')} |"
-        )
+            lines += ["", f"## {section}", "", "| parameter | default | meaning, unit and range |", "|---|---|---|"]
+        default = f"`{in_cell(parameter.default)}`"
+        if parameter.value != parameter.default:
+            default += f" (params.yaml: `{in_cell(parameter.value)}`)"
+        meaning = parameter.meaning.replace("<", "&lt;")
+        lines.append(f"| `{parameter.key}` | {default} | {meaning} |")
     return "\n".join(lines).strip()
 
 

@@ -37,10 +37,10 @@ Fault = tuple[str, str]  # reason and detail
 
 @dataclass
 class QualityConfig:
-    min_words: int = 20  # Gopher: 50
-    max_words: int = 0  # 0: no limit. Gopher: 100,000
-    min_mean_word_length: float = 2.5  # characters. Gopher: 3
-    max_mean_word_length: float = 14.0  # characters. Gopher: 10
+    min_words: int = 20  # words of a document, at least. Gopher: 50
+    max_words: int = 0  # words of a document, at most; 0: no limit. Gopher: 100,000
+    min_mean_word_length: float = 2.5  # characters, at least. Gopher: 3
+    max_mean_word_length: float = 14.0  # characters, at most. Gopher: 10
     min_stop_words: int = 2  # distinct ones, asked of English only, [0, 8]. Gopher: 2
     max_symbol_ratio: float = 0.3  # "#" and ellipses per word. Gopher: 0.1
     max_bullet_lines: float = 0.95  # share of lines, [0, 1]. Gopher: 0.9
