@@ -102,8 +102,8 @@ def params(
     """List the parameters that params.yaml sets to another value than the default: value, default,
     line, unit and range.
 
-    With --all, or for a section, every parameter that there is. A parameter that params.yaml does
-    not have can be set there, or tried with `dvc exp run -S '+clean.quality.min_words=50'`.
+    With --all, or for a section, every parameter is listed. `dvc exp run -S clean.quality.min_words=50`
+    tries a value; a parameter that params.yaml does not have takes a + before its name.
     """
     from shutil import get_terminal_size
 
