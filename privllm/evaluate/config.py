@@ -12,7 +12,7 @@ class EvaluateConfig:
     max_rows: int = 2000  # held-out rows that are scored, chosen by a hash of what they hold, >= 1
     # rows scored at once, [1, 1024]; more needs more memory and changes figures only in their last digits
     batch_rows: int = 8
-    continuations: int = 24  # documents that are continued for BLEU and chrF, >= 0
+    continuations: int = 16  # documents that are continued for BLEU and chrF, >= 0
     prompt_tokens: int = 48  # of a document that the model is given, >= 1
     continuation_tokens: int = 48  # that it is asked for, >= 8
     samples: int = 3  # texts for people to read, >= 0
