@@ -1,6 +1,6 @@
 """The knobs of the families' models, without the libraries that build them.
 
-So all of params.yaml can be checked before anything heavy is imported (`cli.param_sections`).
+So all of params.yaml can be checked before anything heavy is imported (`parameters.sections`).
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class CausalConfig:
 
 @dataclass
 class MaskedConfig:
-    layers: int = 6  # blocks, 1-100
+    layers: int = 4  # blocks, 1-100
     width: int = 256  # of the residual stream; a multiple of 2 * heads
     heads: int = 4  # per block
     feedforward: int = 0  # inner width of the gated feed-forward part; 0 = 8/3 of width

@@ -29,7 +29,8 @@ class TrainConfig:
     validation_rows: int = 64  # rows of held-out text each time, >= 1
     patience: int = 4  # validations without improvement before the decay is brought forward, >= 1
     min_delta: float = 0.002  # nats per token that count as an improvement, >= 0
-    compile: bool = True  # torch.compile; falls back with a note where there is no C++ compiler
+    # torch.compile, a gain from some 400 steps on; falls back with a note where there is no C++ compiler
+    compile: bool = False
     precision: str = "auto"  # 32, bf16, or auto: bf16 on CUDA, 32 on the CPU
     seed: int = 0  # of initialisation, data order and dropout
 
@@ -63,6 +64,7 @@ class CausalPretrain(FamilyPretrain):
 
 @dataclass
 class MaskedPretrain(FamilyPretrain):
+    learning_rate: float = 0.006  # peak, > 0
     model: MaskedConfig = field(default_factory=MaskedConfig)
     masking: MaskingConfig = field(default_factory=MaskingConfig)
 
@@ -86,6 +88,11 @@ class PretrainConfig:
 class FinetuneConfig(TrainConfig):
     """The section `finetune.defaults`, with a task of `finetune.tasks` over it."""
 
+    optimizer: str = "adamw"  # muon (for the matrices, AdamW for the rest) or adamw (for all)
+    learning_rate: float = 0.001  # peak, > 0
+    batch_size: int = 8  # examples a step, >= 1
+    max_tokens: int = 20_000  # budget of positions trained on, >= 1
+    warmup_steps: int = 10  # >= 0
     kind: str = "classification"  # classification, tokens, text2text or chat
     family: str = MASKED.name  # of the model in `start`
     data: str = ""  # a file of JSON lines
