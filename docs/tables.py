@@ -75,7 +75,7 @@ def stages_table() -> str:
 
 def parameters_table() -> str:
     """Return a table for each section: every parameter, its default, what params.yaml says, and what it means."""
-    from privllm.cli.parameters import list_parameters
+    from privllm.parameters.listing import list_parameters
 
     lines: list[str] = []
     section = ""
@@ -99,7 +99,7 @@ def in_cell(value: Any) -> str:
 
 def schema_text() -> str:
     """Return the JSON schema of params.yaml, with which editors complete and check it."""
-    from privllm.cli.parameters import schema_of_params
+    from privllm.parameters.listing import schema_of_params
 
     return json.dumps(schema_of_params(), indent=1, ensure_ascii=False) + "\n"
 
@@ -249,7 +249,7 @@ def with_tables(page: str, names: list[str]) -> str:
 
 def generated() -> Iterator[tuple[Path, str]]:
     """Yield every generated file with the text that it should have."""
-    from privllm.cli.parameters import SCHEMA_FILE
+    from privllm.parameters.listing import SCHEMA_FILE
 
     yield PICTURE, pipeline_picture(stages())
     yield ROOT / SCHEMA_FILE, schema_text()

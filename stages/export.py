@@ -7,11 +7,12 @@ data/start/<family>, data/fingerprint, reports
 
 from pathlib import Path
 
-from privllm.core.params import deciding_sections, read_params
+from privllm.core.params import read_params
 from privllm.core.report import write_report
 from privllm.engine.stage import run
 from privllm.export.config import ExportConfig
 from privllm.export.folder import ExportInputs, export
+from privllm.parameters.sections import effective_values
 
 # Stages whose reports the card has, of all families and of this one; and those whose code decides weights or figures.
 SHARED = ("collect", "clean", "dedup", "validate", "tokenizer", "pack")
@@ -35,9 +36,8 @@ def main(
 ) -> None:
     family = out.name
     cfg = read_params("export", ExportConfig)
-    sections = deciding_sections()
-    params = {name: sections[name] for name in sorted(SECTIONS)}
-    params["pretrain"] = sections["pretrain"][family]
+    params = effective_values([*SECTIONS, "pretrain"])
+    params["pretrain"] = params["pretrain"][family]
     stage_reports = {stage: reports / f"{stage}.json" for stage in SHARED}
     stage_reports |= {stage: reports / stage / f"{family}.json" for stage in OF_FAMILY}
     training_inputs = {"pack": pack, "guide": guide, "start": start}

@@ -8,6 +8,7 @@ from pathlib import Path
 from privllm.core.params import deciding_sections
 from privllm.engine.stage import run
 from privllm.models.family_texts import describe_families
+from privllm.parameters.sections import effective_values
 from privllm.report.page import OWN, SHARED, ReportInputs, render_report
 
 SHOWN = (*SHARED, "guide", *OWN)
@@ -16,9 +17,8 @@ SECTIONS = ("split", "sample", *SHOWN)
 
 
 def main(reports: Path, evaluation: Path, fingerprints: Path, out: Path) -> None:
-    sections = deciding_sections()
-    families = tuple(sections["families"])
-    params = {name: sections[name] for name in sorted(SECTIONS)}
+    families = tuple(deciding_sections()["families"])
+    params = effective_values(SECTIONS)
     params["pretrain"] = {family: params["pretrain"][family] for family in families}
     codes = tuple(fingerprints / f"{stage}.json" for stage in CODES)
     inputs = ReportInputs(reports, families, evaluation, codes, params, describe_families(families))

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.workshop import ROOT, Workshop, environment, make_workshop
 
@@ -47,6 +48,7 @@ def explained(done: subprocess.CompletedProcess[str], *words: str) -> None:
 
 
 def test_a_misspelt_parameter(shop: Workshop) -> None:
+    shop.set("collect.max_megabytes", 64)
     shop.edit("params.yaml", "max_megabytes", "max_megabites")
     explained(
         shop.run("dvc", "repro", "collect", check=False),
@@ -66,6 +68,7 @@ LATE = "gate.evidens", "params.yaml, line", "gate.evidence"
 
 @pytest.mark.parametrize("command", ["dvc repro", "dvc repro clean", "python -m privllm.cli plan"])
 def test_what_the_last_stage_would_refuse_is_said_by_the_first(shop: Workshop, command: str) -> None:
+    shop.set("gate.evidence", "difference")
     shop.edit("params.yaml", "evidence: difference", "evidens: difference")
     shop.set("collect.max_megabytes", 3)  # so that DVC starts a stage before the gate
     done = shop.run(*command.split(), check=False)
@@ -74,9 +77,16 @@ def test_what_the_last_stage_would_refuse_is_said_by_the_first(shop: Workshop, c
 
 
 def test_an_experiment_with_a_parameter_that_there_is_not(shop: Workshop) -> None:
-    done = shop.run("dvc", "exp", "run", "-S", "+pretrain.causal.lr=0.1", "-S", "collect.max_megabytes=3", check=False)
+    done = shop.run("dvc", "exp", "run", "-S", "+pretrain.causal.lr=0.1", "-S", "+collect.max_megabytes=3", check=False)
     explained(done, "pretrain.causal.lr", "params.yaml, line")
     assert "Running stage 'clean'" not in done.stdout
+
+
+def test_an_experiment_sets_a_parameter_that_params_yaml_leaves_out(shop: Workshop) -> None:
+    shop.run("dvc", "exp", "run", "-S", "+collect.shard_bits=1", "-S", "split.test=0.2", "collect")
+    params = yaml.safe_load((shop.root / "params.yaml").read_text("utf-8"))
+    assert (params["collect"], params["split"]["test"]) == ({"shard_bits": 1}, 0.2)
+    assert len(list((shop.root / "data/collect").glob("*.parquet"))) == 2
 
 
 def test_empty_sources(shop: Workshop) -> None:

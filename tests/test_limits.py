@@ -12,11 +12,11 @@ import pytest
 from privllm.annotate.recipe import AnnotateConfig
 from privllm.clean.quality import QualityConfig
 from privllm.clean.recipe import CleanConfig
-from privllm.cli.param_sections import SECTIONS as ALL_SECTIONS
 from privllm.collect.recipe import CollectConfig
 from privllm.core.errors import UserError
 from privllm.core.split import SplitConfig
 from privllm.dedup.recipe import DedupConfig
+from privllm.parameters.sections import SECTIONS as ALL_SECTIONS
 from privllm.tasks.config import DeriveConfig, TasksConfig
 from privllm.tokens.pack import PackConfig
 from privllm.tokens.token_annotations import GuideConfig

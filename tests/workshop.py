@@ -1,5 +1,6 @@
 """A copy of the repository with a small corpus and a small model, in which tests may build, edit and break things."""
 
+import fnmatch
 import json
 import os
 import shutil
@@ -10,6 +11,10 @@ from typing import Any
 
 import yaml
 
+from privllm.core.params import known_keys
+from privllm.parameters.sections import SECTIONS
+
+ABSENT = object()  # in place of a value that params.yaml leaves to its default
 ROOT = Path(__file__).resolve().parent.parent
 SMALL: dict[str, Any] = {
     "split.validation": 0.15,
@@ -67,6 +72,12 @@ def environment(**more: str) -> dict[str, str]:
     return kept | {"PATH": path, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"} | more
 
 
+def is_parameter(dotted: str) -> bool:
+    """Whether a dataclass of the build has the parameter, in params.yaml or not."""
+    names = [f"{section}.{key}" for section, schema in SECTIONS.items() for key in known_keys(schema)]
+    return any(fnmatch.fnmatch(dotted, name) for name in names)
+
+
 class Workshop:
     """A folder, the commands that run in it, and what DVC said of it."""
 
@@ -91,16 +102,18 @@ class Workshop:
         (self.root / path).write_text(text.replace(old, new, 1), "utf-8")
 
     def set(self, dotted: str, value: Any) -> Any:
-        """Change one parameter; returns the old value."""
+        """Change one parameter; returns the old value, ABSENT where params.yaml had none. ABSENT as `value` takes it out."""
         params = yaml.safe_load((self.root / "params.yaml").read_text("utf-8"))
         *path, key = dotted.split(".")
         section = params
         for part in path:
-            section = section[part]
-        assert key in section, f"{dotted} is no parameter"
-        old, section[key] = section[key], value
+            section = section.setdefault(part, {})
+        assert key in section or is_parameter(dotted), f"{dotted} is no parameter"
+        old_value = section.pop(key, ABSENT)
+        if value is not ABSENT:
+            section[key] = value
         (self.root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), "utf-8")
-        return old
+        return old_value
 
     def json(self, path: str) -> Any:
         return json.loads((self.root / path).read_text("utf-8"))

@@ -107,7 +107,7 @@ def params(
     """
     from shutil import get_terminal_size
 
-    from privllm.cli.parameters import list_parameters, rows_of
+    from privllm.parameters.listing import list_parameters, rows_of
 
     parameters = list_parameters(section)
     if as_json:

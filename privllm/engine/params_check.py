@@ -3,7 +3,7 @@
 It is not limited to the section of the stage that starts first.
 
 A stage reads its own section when it starts; a misspelt key of the last stage would be found after
-hours of training. The pairs of sections and dataclasses stand in `cli.param_sections`, above
+hours of training. The pairs of sections and dataclasses stand in `parameters.sections`, above
 everything. That module is run as a process and never imported: what a stage imports is part of its
 key, and an edit of the gate's code must not rebuild `collect`. The check runs only after an edit of
 params.yaml, of dvc.yaml or of that code; otherwise the note of the last check is enough.
@@ -22,7 +22,7 @@ from privllm.engine.digests import replacing
 from privllm.engine.import_guard import guarded_command
 from privllm.engine.pipeline import PIPELINE
 
-CHECKER = "privllm.cli.param_sections"
+CHECKER = "privllm.parameters.check"
 
 
 def require_sound_params(root: Path = Path(), remember: bool = True) -> None:

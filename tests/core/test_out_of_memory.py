@@ -6,13 +6,11 @@ import inspect
 from pathlib import Path
 
 import pytest
-import yaml
 
 from privllm.core.errors import UserError
 from privllm.core.out_of_memory import explain_shortage, ran_out, shortage_explained
-from privllm.engine.pipeline import look_up
-
-PARAMS = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text("utf-8"))
+from privllm.parameters.listing import list_parameters
+from tests.workshop import ROOT
 
 
 def torch_takes(size: int) -> None:
@@ -124,7 +122,7 @@ def test_a_stage_that_runs_out_names_knobs_that_there_are(
     for knob in knobs:
         assert f"`{knob}`" in str(raised.value)
         default = knob.replace(f"finetune.tasks.{item}", "finetune.defaults")
-        look_up(default, PARAMS)  # raises where there is none
+        assert list_parameters(default, ROOT)
 
 
 @pytest.mark.torch

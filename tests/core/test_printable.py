@@ -27,7 +27,7 @@ from tests.hostile import WORDS as HOSTILE
 ROOT = Path(__file__).resolve().parent.parent.parent
 OTHER_WAYS = {
     # Helper processes, which speak to their parent; it says what they said.
-    *("privllm/collect/pydoc_pages.py", "privllm/cli/param_sections.py", "privllm/engine/dvc_resolver.py"),
+    *("privllm/collect/pydoc_pages.py", "privllm/parameters/check.py", "privllm/engine/dvc_resolver.py"),
     # What speaks before anything of ours is imported, and the way itself.
     *("privllm/engine/interrupt.py", "privllm/core/printable.py", "privllm/engine/stage.py"),
 }

@@ -76,7 +76,7 @@ def main() -> None:
     cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
     second = cluster.add_node(**NODE)
     Path("params.yaml").write_text(
-        Path("params.yaml").read_text().replace("address: ''", f"address: {cluster.address}")
+        Path("params.yaml").read_text().replace("executor: {}", f"executor: {{address: {cluster.address}}}")
     )
     result: dict[str, object] = {"refuse": said(cluster.address, refuse)}
     cluster_module.RETRIES = 0  # each costs the start of a worker

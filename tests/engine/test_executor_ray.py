@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from privllm.collect.recipe import CollectConfig
 from privllm.core.errors import UserError
 from privllm.engine import executor_ray
 from privllm.engine.executor import INLINE_BYTES, map_shards
@@ -140,9 +141,9 @@ def make_repository(root: Path) -> None:
     for name in ("dvc.yaml", "requirements.lock"):
         shutil.copyfile(ROOT / name, root / name)
     params = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
-    assert 2 ** params["collect"]["shard_bits"] == SHARDS
+    assert 2 ** CollectConfig().shard_bits == SHARDS
     (root / "params.yaml").write_text(
-        "executor: {address: ''}\n" + yaml.safe_dump({k: v for k, v in params.items() if k != "executor"})
+        "executor: {}\n" + yaml.safe_dump({k: v for k, v in params.items() if k != "executor"})
     )
     sources = root / "data/sources"
     sources.mkdir(parents=True)

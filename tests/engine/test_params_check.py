@@ -20,15 +20,15 @@ class Checker:
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root, self.asked = root, 0
-        self.says: dict[str, list[str]] = {"faults": [], "code": ["privllm/cli/param_sections.py", "privllm/gate.py"]}
+        self.says: dict[str, list[str]] = {"faults": [], "code": ["privllm/parameters/check.py", "privllm/gate.py"]}
         self.code = 0
-        (root / "privllm/cli").mkdir(parents=True)
-        for name in ("params.yaml", "dvc.yaml", "privllm/gate.py", "privllm/cli/param_sections.py"):
+        (root / "privllm/parameters").mkdir(parents=True)
+        for name in ("params.yaml", "dvc.yaml", "privllm/gate.py", "privllm/parameters/check.py"):
             (root / name).write_text("a: 1\n")
         monkeypatch.setattr(subprocess, "run", self.run)
 
     def run(self, command: list[str], cwd: Path, **_: object) -> subprocess.CompletedProcess[str]:
-        assert (command, cwd) == (guarded_command("privllm.cli.param_sections"), self.root)
+        assert (command, cwd) == (guarded_command("privllm.parameters.check"), self.root)
         self.asked += 1
         return subprocess.CompletedProcess(
             command, self.code, "a library's greeting\n" + json.dumps(self.says) + "\n", "Traceback\nImportError: no x"
@@ -50,7 +50,7 @@ def test_what_was_found_sound_is_not_asked_again(checker: Checker) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["params.yaml", "dvc.yaml", "privllm/gate.py", "privllm/cli/param_sections.py", str(PARAMS_CHECK_FILE)]
+    "path", ["params.yaml", "dvc.yaml", "privllm/gate.py", "privllm/parameters/check.py", str(PARAMS_CHECK_FILE)]
 )
 def test_an_edit_is_looked_at(checker: Checker, path: str) -> None:
     require_sound_params(checker.root)
@@ -64,7 +64,7 @@ def test_an_edit_is_looked_at(checker: Checker, path: str) -> None:
 def test_code_that_is_gone_is_looked_at(checker: Checker) -> None:
     require_sound_params(checker.root)
     (checker.root / "privllm/gate.py").unlink()
-    checker.says["code"] = ["privllm/cli/param_sections.py"]
+    checker.says["code"] = ["privllm/parameters/check.py"]
     require_sound_params(checker.root)
     assert checker.asked == 2
 
@@ -92,7 +92,7 @@ def test_code_that_cannot_run_is_said(checker: Checker) -> None:
         require_sound_params(checker.root)
 
 
-@pytest.mark.parametrize("path", ["params.yaml", "dvc.yaml", "privllm/cli/param_sections.py"])
+@pytest.mark.parametrize("path", ["params.yaml", "dvc.yaml", "privllm/parameters/check.py"])
 def test_less_than_a_build_is_left_alone(checker: Checker, path: str) -> None:
     (checker.root / path).unlink()
     require_sound_params(checker.root)
@@ -100,7 +100,7 @@ def test_less_than_a_build_is_left_alone(checker: Checker, path: str) -> None:
 
 
 def test_the_real_check(tmp_path: Path) -> None:
-    """In a copy of what it needs: what it says is what `cli.param_sections` finds, and it is remembered."""
+    """In a copy of what it needs: what it says is what `parameters.sections` finds, and it is remembered."""
     import shutil
 
     shutil.copytree(ROOT / "privllm", tmp_path / "privllm", ignore=shutil.ignore_patterns("__pycache__"))
@@ -109,7 +109,7 @@ def test_the_real_check(tmp_path: Path) -> None:
     require_sound_params(tmp_path)
     assert "privllm/evaluate/rules.py" in json.loads((tmp_path / PARAMS_CHECK_FILE).read_text())["code"]
     params = tmp_path / "params.yaml"
-    params.write_text(params.read_text("utf-8").replace("evidence: difference", "evidens: difference"), "utf-8")
+    params.write_text(params.read_text("utf-8").replace("\ngate:\n", "\ngate:\n  evidens: interval\n"), "utf-8")
     with pytest.raises(UserError, match=r"`gate\.evidens` \(params\.yaml, line \d+\)"):
         require_sound_params(tmp_path)
 
@@ -118,5 +118,5 @@ def test_no_stage_has_the_check_in_its_key() -> None:
     """An edit of the gate's code must not collect again."""
     modules = closure(ROOT, "stages.collect")[0]
     assert "privllm.engine.params_check" in modules
-    assert not [name for name in modules if name.split(".")[1:2] in (["evaluate"], ["commands"], ["train"])]
+    assert not [name for name in modules if name.split(".")[1:2] in (["evaluate"], ["parameters"], ["train"])]
     assert params_check.CHECKER not in modules

@@ -18,7 +18,7 @@ if _named:
     os.environ["PRIVLLM_WATCH_STAGE"] = _named[0] if _item in (_named[0], "index") else f"{_named[0]}@{_item}"
 _stage = os.environ.get("PRIVLLM_WATCH_STAGE")
 if any(
-    name in word for word in sys.orig_argv for name in ("privllm.cli.param_sections", "privllm.engine.dvc_resolver")
+    name in word for word in sys.orig_argv for name in ("privllm.parameters.check", "privllm.engine.dvc_resolver")
 ):  # they look at the whole build, before a stage starts
     _stage = None
 

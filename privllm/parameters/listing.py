@@ -1,6 +1,6 @@
 """Parameters of the build: value, default, meaning, and where each is set; and the JSON schema of params.yaml.
 
-Everything is read from the dataclasses of `param_sections.SECTIONS`: types and defaults from the fields,
+Everything is read from the dataclasses of `sections.SECTIONS`: types and defaults from the fields,
 the meaning (unit and range) from the comment beside or above a field.
 """
 
@@ -10,16 +10,16 @@ import io
 import textwrap
 import tokenize
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_type_hints
 
-from privllm.cli.param_sections import DEFAULTS, FAMILIES, SECTIONS
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.params import PARAMS_FILE, line_of, load_sections
 from privllm.engine.pipeline import look_up
+from privllm.parameters.sections import DEFAULTS, FAMILIES, SECTIONS
 
 SCHEMA_FILE = Path("params.schema.json")
 
@@ -42,7 +42,7 @@ def list_parameters(section: str = "", root: Path = Path()) -> list[Parameter]:
     sections = load_sections(root / PARAMS_FILE)
     parameters = []
     for name, schema in SECTIONS.items():
-        for key, default, meaning in _walk(schema, name):
+        for key, default, meaning in _walk(schema(), name):
             try:
                 value, line = look_up(key, sections), line_of(root / PARAMS_FILE, key)
             except UserError:  # params.yaml does not set it
@@ -56,21 +56,15 @@ def list_parameters(section: str = "", root: Path = Path()) -> list[Parameter]:
     return parameters
 
 
-def _walk(schema: type, prefix: str) -> Iterator[tuple[str, Any, str]]:
-    """Yield (dotted key, default, meaning) of every field, those of nested dataclasses included."""
-    hints = get_type_hints(schema)
-    for field in fields(schema):
-        key = f"{prefix}.{field.name}"
-        if is_dataclass(hints[field.name]):
-            yield from _walk(hints[field.name], key)
+def _walk(defaults: Any, prefix: str) -> Iterator[tuple[str, Any, str]]:
+    """Yield (dotted key, default, meaning) of every field of a dataclass's object, those of nested ones included."""
+    schema: Any = type(defaults)
+    for field in fields(defaults):
+        key, default = f"{prefix}.{field.name}", getattr(defaults, field.name)
+        if is_dataclass(default):
+            yield from _walk(default, key)
         else:
-            yield key, _default(field), comments_of(schema).get(field.name, "")
-
-
-def _default(field: Any) -> Any:
-    if field.default_factory is not MISSING:
-        return field.default_factory()
-    return None if field.default is MISSING else field.default
+            yield key, default, comments_of(schema).get(field.name, "")
 
 
 @cache

@@ -1,8 +1,7 @@
-"""Sections of params.yaml with the dataclasses that read them, and a check of the whole file.
+"""A check of all of params.yaml, before anything is built.
 
-`python -m privllm.cli.param_sections` prints the faults as JSON, for `engine.params_check`. It must
-import nothing heavy: the dataclasses are defined apart from torch, spaCy and Great Expectations, so
-that the answer comes within a second.
+`python -m privllm.parameters.check` prints the faults as JSON, for `engine.params_check`. It must import nothing heavy,
+so that the answer comes within a second.
 """
 
 import difflib
@@ -13,52 +12,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from privllm.annotate.recipe import AnnotateConfig
-from privllm.clean.recipe import CleanConfig
-from privllm.collect.recipe import CollectConfig
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.params import PARAMS_FILE, line_of, load_sections, read_params
-from privllm.core.split import SplitConfig
-from privllm.dedup.recipe import DedupConfig
-from privllm.engine.executor_ray import ExecutorConfig
 from privllm.engine.pipeline import PIPELINE, TEMPLATE, declared_stages, look_up
-from privllm.evaluate.config import EvaluateConfig
-from privllm.evaluate.rules import GateConfig
-from privllm.export.config import ExportConfig
-from privllm.feedback.recipe import FeedbackConfig
-from privllm.tasks.config import TasksConfig
-from privllm.tokens.pack import PackConfig
-from privllm.tokens.token_annotations import GuideConfig
-from privllm.tokens.vocabulary import TokenizerConfig
-from privllm.tokens.vocabulary_sample import SampleConfig
-from privllm.train.align.config import AlignConfig
-from privllm.train.config import FinetuneConfig, PretrainConfig
-from privllm.validate.expectations import ValidateConfig
+from privllm.parameters.sections import DEFAULTS, FAMILIES, SECTIONS, TASKS
+from privllm.train.config import FinetuneConfig
 
-FAMILIES = "families"
-DEFAULTS, TASKS = "finetune.defaults", "finetune.tasks"
-SECTIONS: dict[str, type] = {
-    "split": SplitConfig,
-    "collect": CollectConfig,
-    "clean": CleanConfig,
-    "dedup": DedupConfig,
-    "validate": ValidateConfig,
-    "annotate": AnnotateConfig,
-    "tasks": TasksConfig,
-    "sample": SampleConfig,
-    "tokenizer": TokenizerConfig,
-    "pack": PackConfig,
-    "guide": GuideConfig,
-    "pretrain": PretrainConfig,
-    DEFAULTS: FinetuneConfig,
-    "align": AlignConfig,
-    "evaluate": EvaluateConfig,
-    "export": ExportConfig,
-    "feedback": FeedbackConfig,
-    "gate": GateConfig,
-    "executor": ExecutorConfig,
-}
 TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # a task's name is a folder's name, and part of a stage's name
 REQUIRED_TASK_KEYS = (
     "family",

@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from privllm.cli.app import app
-from privllm.cli.parameters import SCHEMA_FILE, comments_of, list_parameters, rows_of, schema_of_params
 from privllm.core.errors import UserError
 from privllm.core.params import load_sections
+from privllm.parameters.listing import SCHEMA_FILE, comments_of, list_parameters, rows_of, schema_of_params
 from tests.workshop import ROOT
 
 
