@@ -50,7 +50,7 @@ test-fast: setup ## the tests that train nothing, build nothing and take no seco
 test: setup ray .venv/docs ## all tests, in a quarter of an hour
 	$(PYTEST)
 
-test-pythons: setup ## the tests that need neither torch nor Ray, with Python 3.12 and 3.13 too
+test-pythons: setup ## the tests that need none of torch, Ray and MkDocs, with Python 3.12 and 3.13 too
 	python -m tests.pythons 3.12 3.13
 
 test-all: setup ray .venv/docs test-pythons ## all tests in their nightly depth, and the other Pythons, in about an hour

@@ -1,4 +1,4 @@
-"""`python -m tests.pythons 3.12 3.13`: the tests that need no torch and no Ray, with other Pythons, each in an environment of its own.
+"""`python -m tests.pythons 3.12 3.13`: the tests that need no torch, no Ray and no MkDocs, with other Pythons, each in an environment of its own.
 
 torch alone would fetch gigabytes for every Python, so an environment holds requirements.lock but what needs torch. Which tests that
 leaves is read off the same collection that `make test` runs (`tests/lanes.py`), and all of them must run: one that is lost on the way,
@@ -130,11 +130,11 @@ def left_out(every: Sequence[str], expected: Sequence[str]) -> str:
     """A line that says how many tests are not run, and of which files."""
     missing = Counter(test.partition("::")[0] for test in set(every) - set(expected))
     files = ", ".join(f"{file} {count}" for file, count in sorted(missing.items()))
-    return f"{len(every) - len(expected):,} of {len(every):,} tests need torch or Ray and are left out: {files}"
+    return f"{len(every) - len(expected):,} of {len(every):,} tests need torch, Ray or MkDocs and are left out: {files}"
 
 
 def main(versions: list[str]) -> None:
-    every, expected = collected(), collected("-m", "not torch and not ray")
+    every, expected = collected(), collected("-m", "not torch and not ray and not docs")
     print(left_out(every, expected), flush=True)
     faults: list[str] = []
     for version in versions:

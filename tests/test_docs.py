@@ -97,6 +97,7 @@ class Loads(HTMLParser):
 
 
 @pytest.mark.slow
+@pytest.mark.docs
 @pytest.mark.proof
 @pytest.mark.skipif(not MKDOCS, reason="needs MkDocs (`make docs`)")
 def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
