@@ -1,4 +1,4 @@
-"""`python -m tests.pythons 3.12 3.13`: the tests that need no torch, no Ray and no MkDocs, with other Pythons, each in an environment of its own.
+"""`python -m tests.pythons 3.12 3.13`: the tests that need no torch, Ray or MkDocs, each Python in an environment of its own.
 
 torch alone would fetch gigabytes for every Python, so an environment holds requirements.lock but what needs torch. Which tests that
 leaves is read off the same collection that `make test` runs (`tests/lanes.py`), and all of them must run: one that is lost on the way,

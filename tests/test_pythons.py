@@ -51,7 +51,7 @@ def test_a_test_that_is_never_run_or_newly_skipped_is_a_fault() -> None:
 
 def test_what_is_left_out_is_said() -> None:
     said = left_out(["x.py::a", "x.py::b", "y.py::c", "z.py::d"], ["x.py::a", "z.py::d"])
-    assert said == "2 of 4 tests need torch or Ray and are left out: x.py 1, y.py 1"
+    assert said == "2 of 4 tests need torch, Ray or MkDocs and are left out: x.py 1, y.py 1"
 
 
 @pytest.mark.slow
