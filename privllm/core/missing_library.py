@@ -7,7 +7,7 @@ This module imports nothing that could be missing.
 
 import sys
 
-OURS = ("privllm", "stages")
+OURS = ("privllm", "stages", "extensions")
 
 
 def missing_library(error: BaseException) -> str | None:

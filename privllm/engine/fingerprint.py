@@ -18,6 +18,7 @@ from typing import Any
 
 from privllm.core.errors import UserError
 from privllm.core.report import write_json
+from privllm.core.seed import digest
 from privllm.core.work_paths import MODULES_FILE
 from privllm.engine.import_guard import OURS, file_of, loaded_sources, require_no_shadows
 from privllm.engine.module_analysis import analyse, analyse_source, analysis_cache, imports_of, python_version
@@ -25,6 +26,7 @@ from privllm.engine.module_analysis import analyse, analyse_source, analysis_cac
 LOCK_FILE = Path("requirements.lock")
 FOLDER = Path("data/fingerprint")
 PRESENTATION = {"typer", "rich"}  # they print for people and decide no byte of any output
+RESOURCES = {".j2"}  # suffixes of files that are code in another language
 EXECUTION = {"ray"}  # it says where work is done, and whether it is installed must change no key
 
 
@@ -61,15 +63,16 @@ def fingerprint(root: Path, module: str) -> dict[str, Any]:
 
     {"python": "3.11", "modules": {name: hash}, "symbols": {name: {symbol: hash}}, "libraries":
     {distribution: locked version}}. Equal hashes of a module mean equal hashes of its symbols, and
-    the other way round.
+    the other way round. A template beside a module counts as one without symbols.
     """
     modules, libraries = closure(root, module)
     analyses = {name: analyse(path, name) for name, path in sorted(modules.items())}
+    meanings = {name: analysis.meaning for name, analysis in analyses.items()}
     locked = locked_versions(root / LOCK_FILE)
     distributions = distributions_below(libraries)
     return {
         "python": python_version(),
-        "modules": {name: analysis.meaning for name, analysis in analyses.items()},
+        "modules": meanings | resources_beside(modules),
         "symbols": {name: analysis.symbols for name, analysis in analyses.items()},
         "libraries": {dist: locked[dist] for dist in sorted(distributions & locked.keys())},
     }
@@ -98,6 +101,17 @@ def closure(root: Path, module: str) -> tuple[dict[str, Path], set[str]]:
             else:
                 foreign.add(top_level)
     return modules, foreign - set(sys.stdlib_module_names)
+
+
+def resources_beside(modules: dict[str, Path]) -> dict[str, str]:
+    """Return {"privllm.report/page.html.j2": hash} of the files that our modules read as if they were code."""
+    folders = {name.rpartition(".")[0]: path.parent for name, path in modules.items() if path.stem != "__init__"}
+    hashes = {}
+    for package, folder in sorted(folders.items()):
+        for path in sorted(folder.iterdir()):
+            if path.suffix in RESOURCES:
+                hashes[f"{package}/{path.name}"] = digest(path.read_bytes())
+    return hashes
 
 
 def canonical(name: str) -> str:
@@ -195,8 +209,8 @@ def _require_recorded_modules(stage: str, root: Path, recorded: dict[str, str], 
     analysis_cache.load(root / MODULES_FILE)
     modules, libraries = closure(root, f"stages.{stage}")
     require_no_shadows(root, libraries)
-    present = {(name, analyse(file, name).meaning) for name, file in modules.items()}
-    changed = sorted(present ^ set(recorded.items()))
+    present = {name: analyse(file, name).meaning for name, file in modules.items()} | resources_beside(modules)
+    changed = sorted(present.items() ^ recorded.items())
     if changed:
         raise UserError(
             f"`{changed[0][0]}` is not the code that {path} was made from; it was edited since, or while the code was "

@@ -1,6 +1,7 @@
 """Import guard: the code that runs in a stage is the code that was hashed.
 
-The fingerprint reads `privllm/` and `stages/` below the root; Python might load something else: a
+The fingerprint reads the project's `stages/` and `extensions/`, and the package privllm: below the root
+in a clone of its repository, else where it is installed. Python might load something else: a
 file in the root that is named like a library, bytecode that is older than its source (equal size
 and time of change), another clone that is installed, a package beside a module of its name. So
 `stages/__init__.py` calls `guard_imports` before anything else: our modules are compiled from the
@@ -21,7 +22,8 @@ from types import CodeType, ModuleType
 
 from privllm.core.errors import UserError
 
-OURS = ("privllm", "stages")
+PACKAGE = "privllm"
+OURS = (PACKAGE, "stages", "extensions")
 GUARDED = "PRIVLLM_GUARDED"  # in the environment of a stage: worker processes that it starts guard their imports too
 ENVIRONMENT_FOLDERS = ("site-packages", "dist-packages")
 STARTUP_HOOKS = {
@@ -30,12 +32,20 @@ STARTUP_HOOKS = {
 }  # Python's own way for an environment to set itself up, wherever they lie
 
 
+def package_folder(root: Path) -> Path:
+    """Return the folder that holds privllm: `root`, if it is a clone of the repository, else where this module lies."""
+    if (root / PACKAGE / "__init__.py").is_file():
+        return root
+    return Path(__file__).resolve().parents[2]
+
+
 def file_of(root: Path, name: str) -> Path | None:
-    """Return the file of our module `name` below `root`, None where there is none.
+    """Return the file of our module `name` in the project at `root`, None where there is none.
 
     Raises UserError where there are two: Python would take the package, whatever was hashed.
     """
-    base = root.joinpath(*name.split("."))
+    folder = package_folder(root) if name.partition(".")[0] == PACKAGE else root
+    base = folder.joinpath(*name.split("."))
     module, package = base.with_suffix(".py"), base / "__init__.py"
     if module.is_file() and package.is_file():
         raise UserError(f"{module} and {package} are two modules of one name ({name}): remove or rename one of them.")
@@ -97,7 +107,7 @@ def guard_imports(root: Path) -> None:
     sys.path[:] = [entry for entry in sys.path if _is_environment(entry)]
     sys.meta_path.insert(0, OwnModules(root))
     for name in list(sys.modules):
-        if name.partition(".")[0] == "privllm":
+        if name.partition(".")[0] == PACKAGE:
             del sys.modules[name]  # this module too: it may come from bytecode, and is imported again
 
 

@@ -19,7 +19,7 @@ from privllm.core.params import PARAMS_FILE
 from privllm.core.seed import digest
 from privllm.core.work_paths import PARAMS_CHECK_FILE
 from privllm.engine.digests import replacing
-from privllm.engine.import_guard import guarded_command
+from privllm.engine.import_guard import file_of, guarded_command
 from privllm.engine.pipeline import PIPELINE
 
 CHECKER = "privllm.parameters.check"
@@ -34,8 +34,7 @@ def require_sound_params(root: Path = Path(), remember: bool = True) -> None:
     own section.
     """
     files = [root / PIPELINE, root / PARAMS_FILE]
-    checker = root.joinpath(*CHECKER.split(".")).with_suffix(".py")
-    if not all(path.is_file() for path in (*files, checker)):
+    if not all(path.is_file() for path in files) or file_of(root, CHECKER) is None:
         return
     key = digest(b"\0".join(path.read_bytes() for path in files))
     if _was_checked(root, key):

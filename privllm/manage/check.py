@@ -31,6 +31,7 @@ from privllm.core.work_paths import SOURCES_INDEX
 from privllm.engine.cache import Cache, find_cache
 from privllm.engine.digests import md5_of
 from privllm.engine.fingerprint import FOLDER, LOCK_FILE, foretell_fingerprints
+from privllm.engine.import_guard import OURS
 from privllm.engine.params_guard import explain_other_parameters, force_command, stages_with_other_parameters
 from privllm.engine.pipeline import declared_stages, outputs_of
 from privllm.engine.source_guard import (
@@ -43,7 +44,6 @@ from privllm.engine.source_guard import (
 )
 from privllm.manage.git_revisions import blobs, git
 
-CODE = ("privllm", "stages")
 FORCE_FINGERPRINT = "dvc repro --force fingerprint"
 NAMED = 10  # files that are named on the terminal
 OLDER_VERSIONS = 50  # of data/sources.dvc in git that are looked at
@@ -295,14 +295,12 @@ def code_saved_too_late(root: Path) -> Problems:
 def _code_with_old_time(root: Path) -> Problems:
     """Return a problem if code was changed, but all of it looks older than the last fingerprint."""
     files = [root / LOCK_FILE]
-    for folder in CODE:
+    for folder in _code_folders(root):
         files.extend((root / folder).rglob("*.py"))
     fingerprint_time = min(path.stat().st_mtime_ns for path in (root / FOLDER).glob("*.json"))
     if max(path.stat().st_mtime_ns for path in files) >= fingerprint_time:
         return []
-    message = (
-        f"code in {' and '.join(CODE)} was changed without a new modification time, so DVC may take it for unchanged."
-    )
+    message = f"code in {' and '.join(_code_folders(root))} was changed without a new modification time, so DVC may take it for unchanged."
     return [Problem(message, [], "privllm check --fix   (touches it)", lambda: _touch(files))]
 
 
@@ -314,10 +312,15 @@ def _is_recorded_code(root: Path) -> bool:
     except (KeyError, TypeError):
         return False
     code = {str(LOCK_FILE): md5_of(root / LOCK_FILE)}
-    for folder in CODE:
+    for folder in _code_folders(root):
         files = with_digests(root / folder, tracked_files(root / folder), None)
         code[folder] = content_of(files)
     return all(recorded.get(path, content) == content for path, content in code.items())
+
+
+def _code_folders(root: Path) -> list[str]:
+    """Return the folders of code below `root`: in a project the package lies elsewhere."""
+    return [folder for folder in OURS if (root / folder).is_dir()]
 
 
 def _run_dvc(command: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.params import PARAMS_FILE, line_of, load_sections, read_params
+from privllm.engine.import_guard import OURS
 from privllm.engine.pipeline import PIPELINE, TEMPLATE, declared_stages, look_up
 from privllm.parameters.sections import DEFAULTS, FAMILIES, SECTIONS, TASKS
 from privllm.train.config import FinetuneConfig
@@ -187,13 +188,13 @@ def _missing_sections(sections: Mapping[str, Any], root: Path) -> Iterator[str]:
 
 
 def _loaded_files(root: Path) -> list[str]:
-    """Return the files of our modules that are loaded, below `root` and relative to it."""
+    """Return the files of our modules that are loaded; those below `root` relative to it."""
     files = {Path(__file__)}
     for name, module in sys.modules.items():
         file = getattr(module, "__file__", None)
-        if name.startswith("privllm") and file:
+        if name.partition(".")[0] in OURS and file:
             files.add(Path(file))
-    return sorted(str(file.relative_to(root)) for file in files if file.is_relative_to(root))
+    return sorted(str(file.relative_to(root) if file.is_relative_to(root) else file) for file in files)
 
 
 def main() -> None:

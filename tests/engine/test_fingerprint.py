@@ -14,9 +14,11 @@ from privllm.engine.fingerprint import (
     fingerprint,
     foretell_fingerprints,
     locked_versions,
+    resources_beside,
     write_fingerprints,
 )
 from privllm.engine.module_analysis import analysis_cache
+from tests.workshop import ROOT
 
 TREE = {
     "stages/a.py": "from privllm.one import run\nrun()\n",
@@ -149,3 +151,18 @@ def test_a_syntax_error_names_file_and_line(root: Path) -> None:
     (root / "privllm/one.py").write_text("x = (\n")
     with pytest.raises(UserError, match=r"one\.py, line 1"):
         prints(root)
+
+
+def test_a_template_beside_a_module_counts_as_code(tmp_path: Path) -> None:
+    """The report page is written by one; dvc.yaml of a project cannot name a file inside the package."""
+    folder = tmp_path / "privllm/report"
+    folder.mkdir(parents=True)
+    modules = {"privllm.report.page": folder / "page.py", "privllm": tmp_path / "privllm/__init__.py"}
+    (folder / "page.html.j2").write_text("<p>")
+    (folder / "notes.txt").write_text("not read")
+    before = resources_beside(modules)
+    assert list(before) == ["privllm.report/page.html.j2"]
+    (folder / "page.html.j2").write_text("<b>")
+    assert resources_beside(modules) != before
+    assert "privllm.report/template.html.j2" in fingerprint(ROOT, "stages.report")["modules"]
+    assert not [name for name in fingerprint(ROOT, "stages.collect")["modules"] if name.endswith(".j2")]

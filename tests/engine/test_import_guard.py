@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from privllm.core.errors import UserError
-from privllm.engine.import_guard import file_of, require_no_shadows
+from privllm.engine.import_guard import file_of, package_folder, require_no_shadows
 from tests.workshop import ROOT, environment
 
 pytestmark = pytest.mark.slow
@@ -131,12 +131,25 @@ def test_a_file_named_like_one_of_our_packages_is_refused_in_one_paragraph(repos
 
 def test_a_module_beside_a_package_is_refused_wherever_it_is_looked_for(tmp_path: Path) -> None:
     (tmp_path / "privllm/x").mkdir(parents=True)
+    (tmp_path / "privllm/__init__.py").touch()
     (tmp_path / "privllm/x.py").touch()
     # Python takes the file before a folder that is no package
     assert file_of(tmp_path, "privllm.x") == tmp_path / "privllm/x.py"
     (tmp_path / "privllm/x/__init__.py").touch()
     with pytest.raises(UserError, match="two modules"):
         file_of(tmp_path, "privllm.x")
+
+
+def test_in_a_project_the_package_is_the_installed_one_and_stages_are_the_projects(tmp_path: Path) -> None:
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages/own.py").touch()
+    assert file_of(tmp_path, "privllm.core.seed") == ROOT / "privllm/core/seed.py"
+    assert file_of(tmp_path, "stages.own") == tmp_path / "stages/own.py"
+    assert file_of(tmp_path, "stages.collect") is None
+    (tmp_path / "privllm").mkdir()  # a folder of documents, perhaps
+    assert package_folder(tmp_path) == ROOT
+    (tmp_path / "privllm/__init__.py").touch()
+    assert package_folder(tmp_path) == tmp_path
 
 
 def test_a_library_from_pythonpath_is_not_taken(repository: Repository) -> None:

@@ -23,6 +23,7 @@ class Checker:
         self.says: dict[str, list[str]] = {"faults": [], "code": ["privllm/parameters/check.py", "privllm/gate.py"]}
         self.code = 0
         (root / "privllm/parameters").mkdir(parents=True)
+        (root / "privllm/__init__.py").touch()
         for name in ("params.yaml", "dvc.yaml", "privllm/gate.py", "privllm/parameters/check.py"):
             (root / name).write_text("a: 1\n")
         monkeypatch.setattr(subprocess, "run", self.run)
