@@ -43,7 +43,8 @@ MAY_IMPORT = {
     **dict.fromkeys(("train", "evaluate", "manage"), BELOW | SIBLINGS),
     **dict.fromkeys(("serve", "export"), BELOW | SIBLINGS | {"train", "evaluate"}),
     "parameters": BELOW | SIBLINGS | {"train", "evaluate", "export"},
-    "cli": BELOW | SIBLINGS | {"train", "evaluate", "manage", "serve", "export", "parameters"},
+    "project": BELOW | SIBLINGS | {"manage"},
+    "cli": BELOW | SIBLINGS | {"train", "evaluate", "manage", "serve", "export", "parameters", "project"},
     "stages": BELOW | SIBLINGS | {"train", "evaluate", "export", "parameters"},
 }
 OTHER_FOLDER = {

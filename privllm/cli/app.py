@@ -42,6 +42,23 @@ def main() -> None:
 
 
 @command
+def init(
+    folder: Annotated[
+        Path, typer.Argument(help="The folder to make; it must be missing or empty.", show_default=False)
+    ],
+    no_git: Annotated[bool, typer.Option("--no-git", help="Make no git repository and no commit.")] = False,
+) -> None:
+    """Start a project: dvc.yaml, params.yaml, stages and the folders for documents, feedback and models.
+
+    The project is yours to change; `privllm upgrade` takes a newer version in. The first commands stand in its README.md.
+    """
+    from privllm.project.init import create_project
+
+    for line in create_project(folder, not no_git).lines():
+        say(line)
+
+
+@command
 def demo(
     sources: Annotated[Path, typer.Option(help="The folder to fill.")] = Path("data/sources"),
     when_empty: Annotated[

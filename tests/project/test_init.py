@@ -1,0 +1,91 @@
+"""`privllm init` makes a project that DVC and git know, and overwrites nothing."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from privllm.cli.app import app
+from privllm.core.errors import UserError
+from privllm.project.init import PRISTINE, create_project
+from privllm.project.template import WHOLE
+
+
+@pytest.fixture(autouse=True)
+def _no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page that plots are drawn in takes a second to make, and has tests of its own."""
+    monkeypatch.setattr("privllm.report.plots_page.plots_page", lambda: "<html></html>")
+
+
+def git(folder: Path, *words: str) -> str:
+    return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_project_is_committed_whole(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["init", str(tmp_path / "handbook")])
+    assert done.exit_code == 0, done.output
+    folder = tmp_path / "handbook"
+    assert f"  cd {folder}" in done.output
+    assert git(folder, "status", "--porcelain") == ""
+    in_git = set(git(folder, "ls-files").split())
+    assert {
+        "dvc.yaml",
+        "stages/collect.py",
+        ".dvc/config",
+        ".gitignore",
+        str(PRISTINE),
+        "extensions/README.md",
+    } <= in_git
+    assert ".dvc/plots.html" not in in_git
+    assert (folder / ".dvc/plots.html").is_file()
+    assert (folder / "data/sources").is_dir()
+    assert git(folder, "log", "--format=%s") == "Start a project of privllm\n"
+
+
+def test_pristine_texts_are_kept_for_an_upgrade(tmp_path: Path) -> None:
+    create_project(tmp_path / "x", use_git=False)
+    kept = json.loads((tmp_path / "x" / PRISTINE).read_text("utf-8"))["files"]
+    for path, text in kept.items():
+        if path not in WHOLE:
+            assert (tmp_path / "x" / path).read_text("utf-8") == text
+    assert kept.keys() >= WHOLE
+    assert not (tmp_path / "x/.git").exists()
+
+
+def test_an_existing_git_repository_is_used(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q", "-b", "trunk")
+    create_project(tmp_path)
+    assert git(tmp_path, "branch", "--show-current") == "trunk\n"
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"is not empty \(thesis.txt\)"):
+        create_project(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    with pytest.raises(UserError, match="is a file"):
+        create_project(tmp_path / "thesis.txt")
+
+
+def test_a_project_in_a_project_is_refused(tmp_path: Path) -> None:
+    create_project(tmp_path / "outer", use_git=False)
+    with pytest.raises(UserError, match="is a DVC repository already"):
+        create_project(tmp_path / "outer/data/inner")
+
+
+def test_without_git_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("privllm.project.init.which", lambda _: None)
+    with pytest.raises(UserError, match="--no-git"):
+        create_project(tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_commit_that_git_refuses_is_said(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    (tmp_path / ".git/hooks/pre-commit").write_text("#!/bin/sh\necho no today >&2\nexit 1\n")
+    (tmp_path / ".git/hooks/pre-commit").chmod(0o755)
+    with pytest.raises(UserError, match="`git commit` failed: no today"):
+        create_project(tmp_path)
+    assert (tmp_path / "dvc.yaml").is_file()

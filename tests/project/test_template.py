@@ -1,0 +1,68 @@
+"""A new project is this repository's dvc.yaml and stages, without what belongs to the repository alone."""
+
+import tomllib
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from privllm.engine.fingerprint import locked_versions
+from privllm.project.template import EXTRAS, PYTHON, package_name, project_files
+from tests.workshop import ROOT
+
+FILES = project_files("Acme handbook")
+
+
+def test_stages_and_dvc_yaml_are_the_repositorys_but_for_the_deps_of_fingerprint() -> None:
+    for path in (ROOT / "stages").glob("*.py"):
+        assert FILES[f"stages/{path.name}"] == path.read_bytes()
+    ours, theirs = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8")), yaml.safe_load(FILES["dvc.yaml"])
+    assert ours["stages"]["fingerprint"].pop("deps") == ["privllm", "stages", "requirements.lock"]
+    assert theirs["stages"]["fingerprint"].pop("deps") == ["stages", "extensions", "requirements.lock"]
+    assert ours == theirs
+    assert "privllm/" not in FILES["dvc.yaml"].decode()  # no stage depends on a file inside the package
+
+
+def test_parameters_are_the_repositorys_without_tasks() -> None:
+    ours, theirs = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8")), yaml.safe_load(FILES["params.yaml"])
+    assert len(FILES["params.yaml"].decode().splitlines()) <= 60
+    assert theirs == ours | {"tasks": {"derive": {}}, "finetune": {"defaults": {}, "tasks": {}}}
+
+
+def test_pins_of_uv_and_pip_are_the_same() -> None:
+    pins = locked_versions(ROOT / "requirements.lock")
+    constraints = [Requirement(line) for line in tomllib.loads(FILES["uv.toml"].decode())["constraint-dependencies"]]
+    assert {requirement.name: str(requirement.specifier) for requirement in constraints} == {
+        name: f"=={version}" for name, version in pins.items()
+    }
+
+
+def test_the_package_is_pinned_with_the_extras_that_there_are() -> None:
+    project = tomllib.loads(FILES["pyproject.toml"].decode())["project"]
+    ours = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    package = Requirement(project["dependencies"][0])
+    assert (package.name, str(package.specifier), package.extras) == ("privllm", f"=={ours['version']}", set(EXTRAS))
+    assert package.extras <= set(ours["optional-dependencies"])
+    assert project["requires-python"] == PYTHON == ours["requires-python"]
+    assert project["name"] == "acme-handbook"
+
+
+@pytest.mark.parametrize("path", [".github/workflows/build.yml", ".gitlab-ci.yml"])
+def test_continuous_integration_builds_and_compares(path: str) -> None:
+    text = FILES[path].decode()
+    yaml.safe_load(text)
+    assert "dvc repro" in text
+    assert "privllm compare HEAD workspace --fail-if" in text
+    assert "{torch}" not in text
+
+
+def test_the_readme_is_short() -> None:
+    assert len(FILES["README.md"].decode().splitlines()) <= 21
+    assert FILES["README.md"].decode().startswith("# Acme handbook\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected_name"), [("Acme_Handbook 2", "acme-handbook-2"), ("日本", "project"), ("..", "project")]
+)
+def test_any_folder_has_a_name_that_python_takes(name: str, expected_name: str) -> None:
+    assert package_name(name) == expected_name
