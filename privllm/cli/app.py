@@ -59,6 +59,29 @@ def init(
 
 
 @command
+def upgrade(
+    yes: Annotated[bool, typer.Option("--yes", help="Apply it without asking.")] = False,
+) -> None:
+    """Take the installed version of privllm into this project: its stages, dvc.yaml and lock, merged with your changes.
+
+    First it says what it would change, what contradicts your changes, and what `dvc repro` would rebuild, in documents and minutes.
+    Nothing is changed before you agree. The exit code is 1 where conflicts are left to you; git's marks show them in the files.
+    """
+    from privllm.project.upgrade import apply, cost_lines, plan_of, prepare_upgrade
+
+    prepared = prepare_upgrade()
+    for line in [*prepared.lines(), "", *cost_lines(plan_of(prepared))]:
+        say(line)
+    if not yes and not typer.confirm("\nApply it?", default=False):
+        say("Nothing was changed.")
+        return
+    apply(prepared)
+    say("Done: `git diff` shows it, `dvc repro` builds with it.")
+    if prepared.conflicts:
+        raise typer.Exit(1)
+
+
+@command
 def demo(
     sources: Annotated[Path, typer.Option(help="The folder to fill.")] = Path("data/sources"),
     when_empty: Annotated[

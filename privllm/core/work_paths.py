@@ -18,6 +18,9 @@ CHECKPOINTS = WORK_FOLDER / "work"  # <stage>/<family or task>: checkpoints of u
 
 AUDIT_FOLDER = WORK_FOLDER / "audit"  # scratch folder of `privllm audit`
 PROMOTION_FOLDER = WORK_FOLDER / "promote"  # what `privllm promote` copies, until it is whole
+UPGRADE_JOURNAL = (
+    WORK_FOLDER / "upgrade.json"
+)  # a project's files while an upgrade plans with others, `project.upgrade`
 FORGET_NOTE = WORK_FOLDER / "forget.parquet"  # what `privllm forget` has yet to prove absent
 
 ARENA_FOLDER = WORK_FOLDER / "arena"  # <commit>/export: exports of other revisions, `serve.revisions`

@@ -49,7 +49,7 @@ def create_project(folder: Path, use_git: bool = True) -> NewProject:
     folder.mkdir(parents=True, exist_ok=True)
     for path, content in files.items():
         _write(folder / path, content)
-    _write(folder / PRISTINE, pristine_text(files).encode())
+    _write(folder / PRISTINE, pristine_text(folder.resolve().name, files).encode())
     for name in FOLDERS:
         (folder / name).mkdir(parents=True, exist_ok=True)
     write_plots_page(folder)
@@ -58,10 +58,14 @@ def create_project(folder: Path, use_git: bool = True) -> NewProject:
     return NewProject(folder, len(files) + 1, use_git)
 
 
-def pristine_text(files: Mapping[str, bytes]) -> str:
-    """Return the content of PRISTINE: version, and of each file of the template its text, or its digest if it is never merged."""
+def pristine_text(name: str, files: Mapping[str, bytes]) -> str:
+    """Return the content of PRISTINE: name and version, and the text of each file of the template.
+
+    Of a file that is never merged it has the digest.
+    """
     texts = {path: digest(content) if path in WHOLE else content.decode() for path, content in files.items()}
-    return json.dumps({"version": version("privllm"), "files": texts}, indent=1, sort_keys=True) + "\n"
+    record = {"name": name, "version": version("privllm"), "files": texts}
+    return json.dumps(record, indent=1, sort_keys=True) + "\n"
 
 
 def write_plots_page(folder: Path) -> None:
