@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import ROOT, write_result
-from privllm.core.seed import name_digest, unit_interval
-from privllm.stats.scores import Score, accuracy, mean_of, paired_interval, span_f1
+from privllm.core.seed import name_digest, seed_of, unit_interval
+from privllm.stats.difference import difference
+from privllm.stats.scores import Score, accuracy, mean_of, span_f1
 from privllm.stats.text_overlap import rouge_l, word_f1
 from privllm.tasks.formats import read_examples
 from privllm.train.adapter_config import AdapterConfig
@@ -196,14 +197,13 @@ def measure(name: str, data: Path, arguments: argparse.Namespace) -> Line:
         "test": len(lines),
     }
     row["values"] = {column: round(value.value, 4) for column, value in columns.items()}
-    row["differences"] = {
-        column: [
-            round(end, 4)
-            for end in (score.value - columns["random"].value, *paired_interval(score, columns["random"], groups, 0))
-        ]
-        for column, score in columns.items()
-        if column != "random"
-    }
+    row["differences"] = {}
+    for column, score in columns.items():
+        if column == "random":
+            continue
+        measured = difference(columns["random"], score, groups, seed_of("bootstrap", 0))
+        assert measured.interval, "every task has held-out examples"
+        row["differences"][column] = [round(value, 4) for value in (measured.difference, *measured.interval)]
     return row
 
 

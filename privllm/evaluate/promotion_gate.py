@@ -27,6 +27,7 @@ import pyarrow.compute as pc
 from privllm.core.base_model import INCUMBENT
 from privllm.core.families import TRAITS
 from privllm.core.promoted import JUDGED, MANIFEST, TOKENIZER
+from privllm.core.seed import seed_of
 from privllm.core.split import SplitConfig, split_of
 from privllm.core.tables import by_id, read_table, shards_of, write_table
 from privllm.engine.store import NO_STORE, Store
@@ -37,8 +38,9 @@ from privllm.evaluate.slices import Tally
 from privllm.feedback.preferences import FeedbackExample, encode_examples, read_held_out
 from privllm.models.loading import config_of, context_of, load
 from privllm.models.reply_likelihood import ReplyPair, agreement, preferred
-from privllm.stats.paired import LEAST, Paired, paired
-from privllm.stats.scores import Score, paired_interval
+from privllm.stats.difference import LEAST_GROUPS, Difference, difference
+from privllm.stats.document_scores import compare_documents
+from privllm.stats.scores import Score
 from privllm.tasks.example_scores import FILE, TASKS, shared
 from privllm.tokens.annotation_alignment import token_bytes
 from privllm.tokens.chat_format import Speech
@@ -153,14 +155,14 @@ def by_document(
     tables = {"bits_per_byte": candidate_scores, "forgetting": candidate_scores.filter(is_unchanged)}
     for name, table in tables.items():
         in_both = incumbent_scores.filter(pc.is_in(incumbent_scores["id"], table["id"]))
-        overlap, comparison = paired(in_both, table, draws)
-        if comparison:
-            yield f"{family}.{name}", figure_of(comparison["bits_per_byte"], overlap.common)
+        overlap, differences = compare_documents(in_both, table, draws, ["bits_per_byte"])
+        if differences:
+            yield f"{family}.{name}", figure_of(differences["bits_per_byte"], overlap.common)
 
 
-def figure_of(comparison: Paired, units: int) -> Figure:
-    """Return a paired comparison as a figure of the gate."""
-    return Figure(comparison.a, comparison.b, comparison.interval, units)
+def figure_of(measured: Difference, units: int) -> Figure:
+    """Return the difference of candidate (b) and incumbent (a) as a figure of the gate."""
+    return Figure(measured.a, measured.b, measured.interval, units)
 
 
 def preferences(inputs: GateInputs, family: str, draws: int) -> dict[str, Figure]:
@@ -179,7 +181,7 @@ def preferences(inputs: GateInputs, family: str, draws: int) -> dict[str, Figure
     before = Score(weights * [incumbent_agrees[lesson.id] for lesson in in_both], weights)
     after = Score(weights * [candidate_agrees[lesson.id] for lesson in in_both], weights)
     openings = [lesson.opening for lesson in in_both]
-    return {f"{family}.preferences": _compare(before, after, openings, draws)}
+    return {f"{family}.preferences": compare_scores(before, after, openings, draws)}
 
 
 def of_tasks(promoted: Path, tuned: Path, draws: int) -> Iterator[tuple[str, Figure]]:
@@ -190,16 +192,13 @@ def of_tasks(promoted: Path, tuned: Path, draws: int) -> Iterator[tuple[str, Fig
         if not candidate_file.is_file():
             continue
         for name, scores in shared(incumbent_file, candidate_file).items():
-            yield f"tasks.{task}.{name}", _compare(scores.old, scores.new, scores.groups, draws)
+            yield f"tasks.{task}.{name}", compare_scores(scores.old, scores.new, scores.groups, draws)
 
 
-def _compare(before: Score, after: Score, groups: list[str], draws: int) -> Figure:
-    """Return the figure of two scores of the same things, which are drawn by group."""
-    interval = None
-    if len(set(groups)) >= LEAST:
-        low, high = paired_interval(after, before, groups, 0, draws)
-        interval = round(low, 6), round(high, 6)
-    return Figure(round(before.value, 6), round(after.value, 6), interval, len(groups))
+def compare_scores(before: Score, after: Score, groups: list[str], draws: int) -> Figure:
+    """Return the figure of two scores of the same examples, which are drawn by group."""
+    measured = difference(before, after, groups, seed_of("bootstrap", 0), draws, LEAST_GROUPS)
+    return figure_of(measured, len(groups))
 
 
 def _agreement(lessons: list[FeedbackExample], family: str, folder: Path, tokenizer: Path) -> dict[str, float]:

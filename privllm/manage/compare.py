@@ -17,7 +17,8 @@ from privllm.core.errors import UserError
 from privllm.engine.cache import Cache, find_cache
 from privllm.manage.git_revisions import DIRECTORY
 from privllm.manage.revision_metrics import RevisionMetrics, read_revision
-from privllm.stats.paired import LEAST, SCORES, Overlap, Paired, paired, read_scores
+from privllm.stats.difference import LEAST_GROUPS, Difference
+from privllm.stats.document_scores import SCORES, Overlap, compare_documents, read_scores
 
 COMMON = "common."  # before a figure on the documents that both scored
 UP, DOWN = 1, -1
@@ -98,11 +99,11 @@ def compare(root: Path, a: str, b: str, family: str = "") -> Comparison:
     cache = find_cache(root)
     for file in files:
         without = [revision for revision in (comparison.a, comparison.b) if file not in revision.metrics]
-        figures: dict[str, Paired] = {}
+        figures: dict[str, Difference] = {}
         if without:
             comparison.notes.append(f"{file}: {without[0]} has no such metrics.")
         elif comparison.b.stages[file][0].partition("@")[0] == "evaluate":
-            figures = _paired_figures(root, comparison, file, cache)
+            figures = _figures_in_common(root, comparison, file, cache)
         comparison.rows += _rows(comparison, file, figures)
     return comparison
 
@@ -128,7 +129,7 @@ def _family_of(file: str) -> str:
     return file.partition("/")[2]
 
 
-def _rows(comparison: Comparison, file: str, figures: Mapping[str, Paired]) -> Iterator[Row]:
+def _rows(comparison: Comparison, file: str, figures: Mapping[str, Difference]) -> Iterator[Row]:
     """Yield the rows of one report: its metrics, then the figures on documents in common."""
     a, b = comparison.a.metrics.get(file, {}), comparison.b.metrics.get(file, {})
     vocabularies = {comparison.a.vocabulary(file), comparison.b.vocabulary(file)} - {""}
@@ -197,7 +198,12 @@ def _minus(b: int | float, a: int | float) -> int | float:
     return float(Decimal(repr(b)) - Decimal(repr(a)))
 
 
-def _paired_figures(root: Path, comparison: Comparison, file: str, cache: Cache | None) -> dict[str, Paired]:
+def _figures_in_common(
+    root: Path,
+    comparison: Comparison,
+    file: str,
+    cache: Cache | None,
+) -> dict[str, Difference]:
     """Return the figures on the documents that both scored.
 
     Notes how many these are, or which scores are missing.
@@ -212,7 +218,7 @@ def _paired_figures(root: Path, comparison: Comparison, file: str, cache: Cache 
             tables.append(table)
     if len(tables) < 2:
         return {}
-    overlap, figures = paired(*tables)
+    overlap, figures = compare_documents(*tables)
     comparison.documents[file] = overlap
     comparison.notes.append(_overlap_note(comparison, file, overlap))
     return figures
@@ -224,8 +230,8 @@ def _overlap_note(comparison: Comparison, file: str, overlap: Overlap) -> str:
         note += f" ({overlap.changed:,} of them with other bytes: edited, or cut elsewhere)"
     if overlap.only_a or overlap.only_b:
         note += f", {overlap.only_a:,} only by {comparison.a}, {overlap.only_b:,} only by {comparison.b}"
-    if overlap.common < LEAST:
-        note += f"; an interval needs {LEAST}"
+    if overlap.common < LEAST_GROUPS:
+        note += f"; an interval needs {LEAST_GROUPS}"
     if overlap.same:
         return f"{note}."
     return f"{note}. Names of figures on the documents in common begin with `{COMMON}`."

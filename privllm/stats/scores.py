@@ -1,6 +1,6 @@
-"""Scores of labels (accuracy, macro F1, span F1), and the interval of the difference of two models.
+"""Scores of labels: accuracy, macro F1, span F1.
 
-Each score is a ratio of sums over examples (`Score`), so a bootstrap can draw examples again
+Each score is a ratio of sums over examples (`Score`), so `difference` can draw examples again
 whatever the score is. In span F1 an entity is correct when both its ends and its type are (Tjong
 Kim Sang and De Meulder 2003, conlleval). Scores of texts are in `text_overlap`.
 """
@@ -12,10 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from privllm.core.bio_labels import OUTSIDE, as_bio
-from privllm.core.seed import seed_of
-from privllm.stats.bootstrap import drawn_sums, interval_of
 
-DRAWS = 2000
 Span = tuple[int, int, str]  # first token, one past the last, type
 
 
@@ -39,6 +36,12 @@ def mean_of(values: Sequence[float] | np.ndarray) -> Score:
 def ratio(over: float, under: float) -> float:
     """Return over / under, 0 where `under` is 0."""
     return float(over / under) if under else 0.0
+
+
+def ratios(over: np.ndarray, under: np.ndarray) -> np.ndarray:
+    """Return `ratio` element by element."""
+    zeros = np.zeros_like(over)
+    return np.divide(over, under, out=zeros, where=under != 0)
 
 
 def accuracy(expected: Sequence[str], predicted: Sequence[str]) -> Score:
@@ -87,21 +90,3 @@ def span_f1(expected: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]
         twice_correct.append(2.0 * len(expected_spans & predicted_spans))
         occurrences.append(float(len(expected_spans) + len(predicted_spans)))
     return Score(np.array(twice_correct), np.array(occurrences))
-
-
-def paired_interval(a: Score, b: Score, groups: Sequence[str], seed: int, draws: int = DRAWS) -> tuple[float, float]:
-    """Return the 95 % interval of a.value - b.value over draws of the same examples for both.
-
-    Percentile bootstrap (Efron 1979). Groups are drawn, each with all its examples: passages of one
-    page are not independent of each other (Cameron et al. 2008).
-    """
-    _, group_numbers = np.unique(np.asarray(groups), return_inverse=True)
-    group_sums = [np.bincount(group_numbers, weights=values) for values in (a.over, a.under, b.over, b.under)]
-    a_over, a_under, b_over, b_under = drawn_sums(group_sums, draws, seed_of("bootstrap", seed))
-    return interval_of(_ratios(a_over, a_under) - _ratios(b_over, b_under))
-
-
-def _ratios(over: np.ndarray, under: np.ndarray) -> np.ndarray:
-    """Return `ratio` element by element."""
-    ratios = np.zeros_like(over)
-    return np.divide(over, under, out=ratios, where=under != 0)

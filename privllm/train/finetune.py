@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.report import write_json
+from privllm.core.seed import seed_of
 from privllm.core.tables import write_table
 from privllm.engine.digests import replacing
 from privllm.engine.skipped_families import skip
@@ -27,7 +28,8 @@ from privllm.models.loading import config_of, context_of
 from privllm.models.seq2seq import with_sentinels
 from privllm.models.task_heads import open_model
 from privllm.models.vocabulary import IGNORED
-from privllm.stats.scores import Score, paired_interval
+from privllm.stats.difference import difference
+from privllm.stats.scores import Score
 from privllm.tasks.example_scores import FILE, table_of
 from privllm.tasks.formats import Dataset, read_examples
 from privllm.tasks.splits import Divided, divide
@@ -221,15 +223,10 @@ def compare(
         score_groups = groups
         if len(score.over) != len(groups):
             score_groups = [groups[index] for index in pretrained.answered]
-        low, high = 0.0, 0.0
-        if score_groups:
-            low, high = paired_interval(score, random_score, score_groups, seed, draws)
-        differences[name] = {
-            "difference": round(score.value - random_score.value, 6),
-            "low": round(low, 6),
-            "high": round(high, 6),
-            "better": bool(high < 0 if name == "loss" else low > 0),
-        }
+        measured = difference(random_score, score, score_groups, seed_of("bootstrap", seed), draws)
+        low, high = measured.interval or (0.0, 0.0)
+        is_better = high < 0 if name == "loss" else low > 0
+        differences[name] = {"difference": measured.difference, "low": low, "high": high, "better": is_better}
     return differences
 
 

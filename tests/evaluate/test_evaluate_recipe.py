@@ -10,7 +10,7 @@ from privllm.evaluate.recipe import EvaluateConfig, EvaluateInputs, evaluate, re
 from privllm.evaluate.scoring import ScoredPiece, choose_rows, score
 from privllm.evaluate.slices import KINDS, tally
 from privllm.evaluate.weak_spots import weak_spots
-from privllm.stats.paired import SCORES, paired, read_scores
+from privllm.stats.document_scores import SCORES, compare_documents, read_scores
 from privllm.tokens.annotation_alignment import token_bytes
 from privllm.tokens.encode import Encoder
 from privllm.tokens.mixture import read_weights, weak_spots_of
@@ -79,9 +79,10 @@ def test_what_compare_reads_of_documents_is_what_the_report_says(made: tuple[dic
     report, out = made
     table = read_scores(out / SCORES)
     assert table is not None
-    overlap, found = paired(table, table)
+    overlap, differences = compare_documents(table, table)
     assert overlap == (report["documents"], 0, 0, 0)
-    assert {name: one.a for name, one in found.items()} == {name: report[name] for name in found}
+    figures = {name: measured.a for name, measured in differences.items()}
+    assert figures == {name: report[name] for name in differences}
 
 
 def test_same_bytes_twice(made: tuple[dict, Path], inputs: EvaluateInputs, tmp_path: Path) -> None:

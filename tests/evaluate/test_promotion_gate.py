@@ -15,7 +15,7 @@ from privllm.core.promoted import JUDGED, MANIFEST
 from privllm.core.report import write_json
 from privllm.core.split import SplitConfig
 from privllm.core.tables import read_table, write_table
-from privllm.evaluate.promotion_gate import GateConfig, GateInputs, GateSettings, _compare, gate
+from privllm.evaluate.promotion_gate import GateConfig, GateInputs, GateSettings, compare_scores, gate
 from privllm.evaluate.recipe import EvaluateConfig, EvaluateInputs, evaluate
 from privllm.evaluate.rules import Rule
 from privllm.models.loading import build, load
@@ -225,7 +225,7 @@ def test_a_broken_rule_is_in_the_report(folders: GateInputs, tmp_path: Path) -> 
 @pytest.mark.parametrize(("documents", "interval"), [(5, False), (6, True)])
 def test_an_interval_needs_six_groups(documents: int, interval: bool) -> None:
     old, new = (mean_of([value] * 12) for value in (0.25, 0.5))
-    figure = _compare(old, new, [f"g{i % documents}" for i in range(12)], 100)
+    figure = compare_scores(old, new, [f"g{i % documents}" for i in range(12)], 100)
     assert (figure.incumbent, figure.candidate, figure.difference, figure.units) == (0.25, 0.5, 0.25, 12)
     assert figure.interval == ((0.25, 0.25) if interval else None)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privllm.stats.scores import Score, accuracy, macro_f1, mean_of, paired_interval, span_f1, spans
+from privllm.stats.scores import Score, accuracy, macro_f1, span_f1, spans
 
 LABELS = st.lists(st.sampled_from(["O", "B-X", "I-X", "B-Y", "I-Y"]), min_size=1, max_size=8)
 
@@ -77,42 +77,5 @@ def test_span_f1_from_precision_and_recall(pairs: list[tuple[list[str], list[str
     assert span_f1([a for a, _ in pairs], [b for _, b in pairs]).value == pytest.approx(f1)
 
 
-def test_the_interval_of_a_difference_by_listing_all_draws() -> None:
-    """Of three examples there are 27 equally likely draws: many random ones approach their quantiles."""
-    a, b = np.array([1.0, 1.0, 0.0]), np.array([0.0, 1.0, 0.0])
-    every = [np.mean(a[list(draw)] - b[list(draw)]) for draw in itertools.product(range(3), repeat=3)]
-    interval = paired_interval(mean_of(a), mean_of(b), ["x", "y", "z"], seed=0, draws=20_000)
-    assert interval == pytest.approx(tuple(np.quantile(every, [0.025, 0.975], method="inverted_cdf")))
-
-
-def test_the_interval_covers_as_often_as_it_says() -> None:
-    """Normal differences of mean 0.3: about 95 of 100 intervals hold it."""
-    generator, held = np.random.default_rng(0), 0
-    for trial in range(200):
-        a, b = generator.normal(0.3, 1, 60), generator.normal(0, 1, 60)
-        low, high = paired_interval(mean_of(a), mean_of(b), [str(i) for i in range(60)], seed=trial, draws=300)
-        held += low <= 0.3 <= high
-    assert 0.89 <= held / 200 <= 0.98
-
-
-def test_what_belongs_together_is_drawn_together() -> None:
-    """Ten copies of each example say no more than one does."""
-    values = np.random.default_rng(0).normal(0.2, 1, 30)
-    zeros = mean_of(np.zeros(30))
-    one = paired_interval(mean_of(values), zeros, [str(i) for i in range(30)], seed=1)
-    many = paired_interval(
-        mean_of(np.repeat(values, 10)), mean_of(np.zeros(300)), [str(i // 10) for i in range(300)], seed=1
-    )
-    single = paired_interval(
-        mean_of(np.repeat(values, 10)), mean_of(np.zeros(300)), [str(i) for i in range(300)], seed=1
-    )
-    assert many[1] - many[0] == pytest.approx(one[1] - one[0], rel=0.1)
-    assert single[1] - single[0] < 0.5 * (one[1] - one[0])
-
-
 def test_a_ratio_of_sums_is_no_mean_of_ratios() -> None:
     assert Score(np.array([1.0, 9.0]), np.array([1.0, 11.0])).value == pytest.approx(10 / 12)
-    low, high = paired_interval(
-        Score(np.array([2.0, 0.0]), np.array([4.0, 0.0])), Score(np.zeros(2), np.zeros(2)), ["a", "b"], seed=0
-    )
-    assert (low, high) == (0.0, 0.5)  # a draw without anything to find scores 0

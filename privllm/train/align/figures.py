@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from privllm.core.seed import seed_of
 from privllm.models.reply_likelihood import (
     Margins,
     ReplyLikelihoods,
@@ -18,7 +19,8 @@ from privllm.models.reply_likelihood import (
     log_probabilities,
     preferred,
 )
-from privllm.stats.scores import Score, paired_interval
+from privllm.stats.difference import Difference, difference
+from privllm.stats.scores import Score
 from privllm.train.align.data import EncodedFeedback
 from privllm.train.pretrain_objectives import NextToken
 
@@ -63,7 +65,8 @@ def compare(
 
     Judgements count by their weight, and those of one conversation are drawn together.
     """
-    report: dict[str, Any] = {"text_loss": _both(before.text, after.text)}
+    text_loss = difference(before.text, after.text, groups=(), seed=seed)  # batches of rows are no groups to draw
+    report: dict[str, Any] = {"text_loss": _plain(text_loss)}
     preferences, corrections = held_out.preferences.kept, held_out.corrections.kept
     if preferences:
         weights = np.array([lesson.weight for lesson, _ in preferences])
@@ -108,19 +111,14 @@ def of_preferences(
     }
 
 
-def _both(before: Score, after: Score) -> dict[str, float]:
-    return {
-        "before": round(before.value, 6),
-        "after": round(after.value, 6),
-        "difference": round(after.value - before.value, 6),
-    }
-
-
 def _compared(before: Score, after: Score, openings: list[str], seed: int, draws: int) -> dict[str, Any]:
-    low, high = paired_interval(after, before, openings, seed, draws)
-    return _both(before, after) | {
-        "low": round(low, 6),
-        "high": round(high, 6),
-        "judged": len(openings),
-        "conversations": len(set(openings)),
-    }
+    measured = difference(before, after, openings, seed_of("bootstrap", seed), draws)
+    return _plain(measured) | {"judged": len(openings), "conversations": len(set(openings))}
+
+
+def _plain(measured: Difference) -> dict[str, float]:
+    """Return a difference as it stands in the report; `low` and `high` only where there is an interval."""
+    values = {"before": measured.a, "after": measured.b, "difference": measured.difference}
+    if measured.interval:
+        values["low"], values["high"] = measured.interval
+    return values

@@ -1,4 +1,4 @@
-"""paired: an interval of two models' difference, on the documents that both scored."""
+"""Scores of single documents: which both models scored, and the figures on these."""
 
 import math
 import random
@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from privllm.core.tables import write_table
-from privllm.stats.paired import LEAST, paired, read_scores
+from privllm.stats.difference import LEAST_GROUPS
+from privllm.stats.document_scores import compare_documents, read_scores
 
 
 def scores(nats: dict[str, float]) -> pa.Table:
@@ -27,62 +28,64 @@ def some(documents: int, mean: float, seed: int = 0) -> dict[str, float]:
     return {f"d{i:03}": mean + chance.gauss(0, 40) for i in range(documents)}
 
 
-def test_paired_is_an_obvious_loop() -> None:
+def test_a_difference_is_an_obvious_loop() -> None:
     """Slow and plain: draw documents, take both figures of them, sort the differences."""
     a, b = some(30, 300), {name: value + 3 for name, value in some(30, 300, seed=2).items()}
-    _, found = paired(scores(a), scores(b), draws=1500)
+    _, figures = compare_documents(scores(a), scores(b), draws=1500)
     chance, differences = random.Random(5), []
     for _ in range(1500):
         drawn = chance.choices(list(a), k=30)
         differences.append((sum(b[name] for name in drawn) - sum(a[name] for name in drawn)) / 3000)
     differences.sort()
-    interval = found["loss"].interval
+    interval = figures["loss"].interval
     assert interval is not None
     width = interval[1] - interval[0]
     assert interval == pytest.approx((differences[37], differences[1462]), abs=0.08 * width)
     gaps = np.array([b[name] - a[name] for name in a]) / 100
     normal = 1.96 * gaps.std() / math.sqrt(30)
     assert interval == pytest.approx((gaps.mean() - normal, gaps.mean() + normal), abs=0.08 * width)
-    assert found["loss"].difference == pytest.approx(gaps.mean(), abs=1e-6)
-    assert paired(scores(a), scores(b), draws=1500)[1] == found
+    assert figures["loss"].difference == pytest.approx(gaps.mean(), abs=1e-6)
+    assert compare_documents(scores(a), scores(b), draws=1500)[1] == figures
 
 
 def test_pairing_is_by_id_whatever_the_order() -> None:
     a, b = some(20, 300), some(20, 310)
     backwards = scores(dict(reversed(b.items())))
-    assert paired(scores(a), backwards) == paired(scores(a), scores(b))
+    assert compare_documents(scores(a), backwards) == compare_documents(scores(a), scores(b))
 
 
 def test_few_documents_have_no_interval() -> None:
-    for documents in (0, 1, LEAST - 1, LEAST):
+    for documents in (0, 1, LEAST_GROUPS - 1, LEAST_GROUPS):
         few = scores(dict(list(some(40, 290).items())[:documents]))
-        overlap, found = paired(few, scores(some(40, 300)))
+        overlap, differences = compare_documents(few, scores(some(40, 300)))
         assert overlap.common == documents
-        assert [one.interval is None for one in found.values()] == ([documents < LEAST] * 4 if documents else [])
+        assert [measured.interval is None for measured in differences.values()] == (
+            [documents < LEAST_GROUPS] * 4 if documents else []
+        )
 
 
 def test_what_both_scored_is_counted_and_what_is_empty_is_left_out() -> None:
     a, b = scores(some(10, 300)), scores(some(12, 310))
-    overlap, _ = paired(a, b)
+    overlap, _ = compare_documents(a, b)
     assert overlap == (10, 0, 2, 0)
     assert not overlap.same
-    assert paired(b, a)[0] == (10, 2, 0, 0)
-    assert not paired(b, a)[0].same
-    assert paired(a, a)[0].same
+    assert compare_documents(b, a)[0] == (10, 2, 0, 0)
+    assert not compare_documents(b, a)[0].same
+    assert compare_documents(a, a)[0].same
     other_bytes = a.set_column(a.column_names.index("bytes"), "bytes", pa.array([*[400] * 9, 401]))
-    overlap, _ = paired(a, other_bytes)
+    overlap, _ = compare_documents(a, other_bytes)
     assert overlap == (10, 0, 0, 1)
     assert not overlap.same
     for name in ("tokens", "bytes"):
         empty = a.set_column(a.column_names.index(name), name, pa.array([0, *a[name].to_pylist()[1:]]))
-        assert paired(empty, empty)[1]["loss"].a == paired(a.slice(1), a.slice(1))[1]["loss"].a
-    assert paired(a, scores({"other": 1.0}))[1] == {}
+        assert compare_documents(empty, empty)[1]["loss"].a == compare_documents(a.slice(1), a.slice(1))[1]["loss"].a
+    assert compare_documents(a, scores({"other": 1.0}))[1] == {}
 
 
 def test_the_figures_are_those_of_the_sums() -> None:
     a, b = scores({"x": 100.0, "y": 300.0}), scores({"x": 90.0, "y": 280.0})
-    found = paired(a, b)[1]
-    assert {name: (one.a, one.b, one.difference) for name, one in found.items()} == {
+    figures = compare_documents(a, b)[1]
+    assert {name: (figure.a, figure.b, figure.difference) for name, figure in figures.items()} == {
         "loss": (2.0, 1.85, -0.15),
         "perplexity": (round(math.exp(2), 6), round(math.exp(1.85), 6), round(math.exp(1.85) - math.exp(2), 6)),
         "bits_per_byte": (
@@ -92,7 +95,7 @@ def test_the_figures_are_those_of_the_sums() -> None:
         ),
         "accuracy": (0.5, 0.5, 0.0),
     }
-    assert math.isfinite(paired(scores({"x": 1e9}), b)[1]["perplexity"].a)
+    assert math.isfinite(compare_documents(scores({"x": 1e9}), b)[1]["perplexity"].a)
 
 
 def test_scores_that_cannot_be_used_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,10 +106,10 @@ def test_scores_that_cannot_be_used_are_none(tmp_path: Path, monkeypatch: pytest
     write_table(scores({"a": 1.0}).drop_columns(["bytes"]), path)
     assert read_scores(path) is None
     write_table(scores({"a": 1.0}), path)
-    found = read_scores(path)
-    assert found is not None
-    assert found.to_pylist() == [{"id": "a", "nats": 1.0, "tokens": 100, "bytes": 400, "correct": 50}]
-    monkeypatch.setattr("privllm.stats.paired.LARGEST", path.stat().st_size)
+    table = read_scores(path)
+    assert table is not None
+    assert table.to_pylist() == [{"id": "a", "nats": 1.0, "tokens": 100, "bytes": 400, "correct": 50}]
+    monkeypatch.setattr("privllm.stats.document_scores.LARGEST", path.stat().st_size)
     assert read_scores(path) is not None
-    monkeypatch.setattr("privllm.stats.paired.LARGEST", path.stat().st_size - 1)
+    monkeypatch.setattr("privllm.stats.document_scores.LARGEST", path.stat().st_size - 1)
     assert read_scores(path) is None
