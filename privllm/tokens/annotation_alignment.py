@@ -92,7 +92,8 @@ def _phrases(annotation: Mapping[str, list], max_words: int) -> list[tuple[int, 
     """Return (begin, end) of phrases in code points, longest first."""
     heads = annotation.get("head", ())
     count = len(heads)
-    first_word, last_word, size = list(range(count)), list(range(count)), [1] * count  # of each word's subtree
+    # of each word's subtree, which is the word itself until others turn out to depend on it
+    first_word, last_word, size = list(range(count)), list(range(count)), [1] * count
     for word in range(count):
         head = word
         while heads[head] != head and size[heads[head]] <= max_words:  # a larger subtree is no phrase anyway
@@ -102,11 +103,13 @@ def _phrases(annotation: Mapping[str, list], max_words: int) -> list[tuple[int, 
             size[head] += 1
     phrases = []
     for word in range(count):
-        is_adjacent = last_word[word] - first_word[word] + 1 == size[word]
-        if is_adjacent and 2 <= size[word] <= max_words and annotation["pos"][word] in PHRASES:
+        has_gap = last_word[word] - first_word[word] + 1 > size[word]
+        has_length = 2 <= size[word] <= max_words
+        if has_length and not has_gap and annotation["pos"][word] in PHRASES:
             phrases.append((-size[word], first_word[word], last_word[word]))
+    phrases.sort()
     starts, ends = annotation.get("token_start", ()), annotation.get("token_end", ())
-    return [(starts[first], ends[last]) for _, first, last in sorted(phrases)]
+    return [(starts[first], ends[last]) for _, first, last in phrases]
 
 
 def _places(text: str, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -120,12 +123,15 @@ def _places(text: str, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     begins_character = (encoded & 0xC0) != 0x80  # other bytes continue one
     character = np.cumsum(begins_character) - 1  # of each byte
     ends = np.cumsum(sizes)
-    first, last = character[ends - sizes], character[ends - 1]
-    not_white = _next_not_white(text)[first]
-    return np.minimum(not_white, len(text)), not_white > last
+    first_character = character[ends - sizes]
+    last_character = character[ends - 1]
+    first_not_white = _next_not_white(text)[first_character]
+    return np.minimum(first_not_white, len(text)), first_not_white > last_character
 
 
 def _next_not_white(text: str) -> np.ndarray:
     """Return for each character the next place, from it on, without white space; len(text) if there is none."""
-    places = np.array([len(text) if c.isspace() else i for i, c in enumerate(text)], np.int64)
-    return np.minimum.accumulate(places[::-1])[::-1]
+    is_white = np.array([character.isspace() for character in text], bool)
+    places = np.where(is_white, len(text), np.arange(len(text)))
+    smallest_from_the_end = np.minimum.accumulate(places[::-1])
+    return smallest_from_the_end[::-1]

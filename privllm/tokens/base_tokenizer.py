@@ -86,9 +86,15 @@ def _moved(
     sentinels: Mapping[int, int],
 ) -> Moved:
     """Return which row of the base model's weights each changed id takes, sorted by id."""
-    moved: Moved = {ids[name]: base_id for name, base_id in base_ids.items() if ids[name] != base_id}
-    moved |= dict.fromkeys(ids[byte] for byte in new_bytes)
-    moved |= dict.fromkeys(number for number in range(len(SPECIAL_TOKENS)) if number not in base_names)
+    moved: Moved = {}
+    for name, base_id in base_ids.items():
+        if ids[name] != base_id:
+            moved[ids[name]] = base_id
+    for byte in new_bytes:
+        moved[ids[byte]] = None
+    for number in range(len(SPECIAL_TOKENS)):
+        if number not in base_names:
+            moved[number] = None
     size = 1 + max(ids.values())
     for number, base_id in sentinels.items():
         sentinel_id = size + number  # as `seq2seq.sentinel` counts them
@@ -116,7 +122,11 @@ def _base_names(ids: Mapping[str, int], names: Mapping[str, str], where: str) ->
 
 
 def _first_in(ids: Mapping[str, int], names: tuple[str, ...]) -> str | None:
-    return next((name for name in names if name in ids), None)
+    """Return the first of these names that has an id."""
+    for name in names:
+        if name in ids:
+            return name
+    return None
 
 
 def _new_ids(
@@ -130,15 +140,17 @@ def _new_ids(
     get the smallest free ids.
     """
     ids = {name: number for number, name in base_names.items()}
+    other_tokens = [(base_id, name) for name, base_id in base_ids.items() if name not in ids]
     without_id = []
-    for base_id, name in sorted((base_id, name) for name, base_id in base_ids.items() if name not in ids):
+    for base_id, name in sorted(other_tokens):
         if base_id < len(SPECIAL_TOKENS):
             without_id.append(name)
         else:
             ids[name] = base_id
     without_id += new_bytes
-    size = 1 + max([len(SPECIAL_TOKENS) - 1, *ids.values()])
-    free_ids = sorted(set(range(len(SPECIAL_TOKENS), size + len(without_id))) - set(ids.values()))
+    first_id = len(SPECIAL_TOKENS)
+    end = max(first_id, 1 + max(ids.values())) + len(without_id)
+    free_ids = sorted(set(range(first_id, end)) - set(ids.values()))
     return ids | dict(zip(without_id, free_ids, strict=False))
 
 
@@ -181,7 +193,8 @@ def _require_byte_level(definition: dict[str, Any], where: str) -> None:
 
 def _is_lossless_bpe(model: dict[str, Any]) -> bool:
     lossy_options = ("byte_fallback", "dropout", "continuing_subword_prefix", "end_of_word_suffix")
-    return model.get("type") == "BPE" and not any(model.get(option) for option in lossy_options)
+    is_lossy = any(model.get(option) for option in lossy_options)
+    return model.get("type") == "BPE" and not is_lossy
 
 
 def _has_lossless_steps(definition: dict[str, Any]) -> bool:
@@ -213,7 +226,8 @@ def _require_round_trip(tokenizer_json: str, where: str) -> None:
     special = {token["id"]: token["content"] for token in added_tokens if token["special"]}
     text = AWKWARD + " ".join(special.values())
     (tokens,) = encoder.encode([text])
-    if set(tokens.tolist()) & set(special) or encoder.decode(tokens) != text:
+    makes_special_tokens = not special.keys().isdisjoint(tokens.tolist())
+    if makes_special_tokens or encoder.decode(tokens) != text:
         raise UserError(
             f"{where} does not give a text back, or makes special tokens of what a document says: it cannot be used here."
         )

@@ -9,6 +9,7 @@ file, and conversations are few. No model is used here.
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,8 +74,8 @@ class Speech:
     def text(self, ids: Sequence[int]) -> str:
         """Return what a model wrote, up to its first token that ends a reply."""
         end_ids = (self.marks.stop, self.marks.end[0], self.marks.pad)
-        end = next((place for place, token in enumerate(ids) if token in end_ids), None)
-        return self.plain.decode(list(ids)[:end], skip_special_tokens=False).strip()
+        written = list(takewhile(lambda token: token not in end_ids, ids))
+        return self.plain.decode(written, skip_special_tokens=False).strip()
 
     def prompt(self, turns: Sequence[Turn]) -> list[int]:
         """Return the ids of all turns, and the opening of the assistant's next one."""
@@ -95,22 +96,33 @@ class Speech:
         The oldest turns are left out first, up to a question each time; then the last question is cut
         at its end. Returns None where the reply alone does not fit.
         """
-        marks, room = self.marks, context + 1
+        room = context + 1 - len(self.marks.begin)
         contents = [self.ids(text) for _, text in turns]
         sizes = []
         for (role, _), content in zip(turns, contents, strict=True):
-            sizes.append(len(self._opening(role)) + len(content) + len(marks.end))
-        starts = [0, *(i for i, (role, _) in enumerate(turns[:-1]) if i and role == "user")]
+            sizes.append(len(self._opening(role)) + len(content) + len(self.marks.end))
+        starts = [0]
+        for i in range(1, len(turns) - 1):
+            role, _ = turns[i]
+            if role == "user":
+                starts.append(i)
         question = starts[-1]
-        question_room = room - len(marks.begin) - sum(sizes[question:]) + len(contents[question])
+        question_size = len(contents[question])
+        question_room = room - (sum(sizes[question:]) - question_size)
         if question_room < 1:
             return None
-        first = next((i for i in starts if len(marks.begin) + sum(sizes[i:]) <= room), question)
-        is_cut = first > 0 or len(contents[question]) > question_room
+        fitting_starts = [start for start in starts if sum(sizes[start:]) <= room]
+        first = fitting_starts[0] if fitting_starts else question
+        is_cut = first > 0 or question_size > question_room
         if first == question:
             contents[question] = contents[question][:question_room]
+        return self._joined(turns[first:], contents[first:], is_cut)
+
+    def _joined(self, turns: Sequence[Turn], contents: Sequence[list[int]], is_cut: bool) -> Dialogue:
+        """Return the turns, whose texts are `contents`, with all marks."""
+        marks = self.marks
         tokens, learnt, answer_at = list(marks.begin), [False] * len(marks.begin), 0
-        for (role, _), content in list(zip(turns, contents, strict=True))[first:]:
+        for (role, _), content in zip(turns, contents, strict=True):
             opening = self._opening(role)
             answer_at = len(tokens) + len(opening)
             tokens += [*opening, *content, *marks.end]
@@ -131,7 +143,8 @@ class Speech:
         encoded = [[*self.ids(reply), self.marks.end[0]] for reply in replies]
         if len({tuple(reply) for reply in encoded}) < len(encoded):
             return "same"
-        longest = max(zip(encoded, replies, strict=True), key=lambda pair: len(pair[0]))[1]
+        sizes = [len(reply) for reply in encoded]
+        longest = replies[sizes.index(max(sizes))]
         dialogue = self.dialogue([*turns, ("assistant", longest)], context)
         if dialogue is None:
             return "too_long"
@@ -152,7 +165,9 @@ def marks_of(tokenizer_json: str, encode: Callable[[str], list[int]], folder: Pa
     stop = _first_id(tokenizer, (names.get("eos_token"), "<|endoftext|>", "</s>", "[SEP]")) or 0
     pad = _first_id(tokenizer, (names.get("pad_token"), "<|pad|>", "<pad>", "[PAD]"))
     pad = stop if pad is None else pad
-    user, assistant, end = (find(SPECIAL_TOKENS[mark]) for mark in (USER, ASSISTANT, END_OF_TURN))
+    user = find(SPECIAL_TOKENS[USER])
+    assistant = find(SPECIAL_TOKENS[ASSISTANT])
+    end = find(SPECIAL_TOKENS[END_OF_TURN])
     if user is not None and assistant is not None and end is not None:
         return Marks((stop,), (user,), (assistant,), (end,), stop, pad, ((stop,), (stop,)))
     template = template_of(folder)
@@ -161,11 +176,14 @@ def marks_of(tokenizer_json: str, encode: Callable[[str], list[int]], folder: Pa
         return Marks(*turn_marks, stop, pad, ((), (stop,)))
     start, end = find("<|im_start|>"), find("<|im_end|>")
     if start is not None and end is not None:
-        user_opening, assistant_opening = (start, *encode("user\n")), (start, *encode("assistant\n"))
+        user_opening = (start, *encode("user\n"))
+        assistant_opening = (start, *encode("assistant\n"))
         return Marks((), user_opening, assistant_opening, (end, *encode("\n")), stop, pad, ((), (stop,)))
+    newline = tuple(encode("\n"))
     first, last = find("[CLS]"), find("[SEP]")
-    around = ((first,), (last,)) if first is not None and last is not None else ((), (stop,))
-    return Marks((), (), tuple(encode("\n")), (stop,), stop, pad, around)
+    if first is not None and last is not None:
+        return Marks((), (), newline, (stop,), stop, pad, ((first,), (last,)))
+    return Marks((), (), newline, (stop,), stop, pad, ((), (stop,)))
 
 
 def _first_id(tokenizer: Tokenizer, names: Sequence[str | None]) -> int | None:
@@ -178,11 +196,15 @@ def _first_id(tokenizer: Tokenizer, names: Sequence[str | None]) -> int | None:
 
 
 def _special_ids(tokenizer: Tokenizer) -> set[int]:
-    return {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+    added_tokens = tokenizer.get_added_tokens_decoder()
+    return {number for number, token in added_tokens.items() if token.special}
 
 
 def _marks_of_template(template: str, names: dict[str, str], tokenizer: Tokenizer) -> TurnMarks | None:
-    return marks_in(template, names, lambda text: tokenizer.encode(text, add_special_tokens=False).ids)
+    def encode(text: str) -> list[int]:
+        return tokenizer.encode(text, add_special_tokens=False).ids
+
+    return marks_in(template, names, encode)
 
 
 def agreeing_template(folder: Path) -> str:

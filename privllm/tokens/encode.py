@@ -62,10 +62,14 @@ class Encoder:
 
     def encode(self, texts: Sequence[str] | pa.Array | pa.ChunkedArray) -> list[np.ndarray]:
         """Return the token ids (int32) of each text."""
-        column = texts if isinstance(texts, pa.Array | pa.ChunkedArray) else pa.array(texts, pa.string())
+        column = texts
+        if not isinstance(column, pa.Array | pa.ChunkedArray):
+            column = pa.array(column, pa.string())
         disputed = pc.match_substring_regex(column, _DISPUTED).to_pylist()
-        texts_and_flags = zip(column.to_pylist(), disputed, strict=True)
-        return [self._encode(text, is_disputed) for text, is_disputed in texts_and_flags]
+        encoded = []
+        for text, is_disputed in zip(column.to_pylist(), disputed, strict=True):
+            encoded.append(self._encode(text, is_disputed))
+        return encoded
 
     def _encode(self, text: str, is_disputed: bool) -> np.ndarray:
         if is_disputed or self._fast is None:

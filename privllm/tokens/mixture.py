@@ -32,12 +32,16 @@ Weights = dict[str, dict[str, float]]  # {kind: {slice: weight above 1}}, those 
 
 
 def slices_of(source: str, size: int) -> dict[str, str]:
-    """{kind: slice} of a document by where it came from and its bytes of text: what `evaluate` and `pack` must agree on."""
-    folder, slash, _ = source.partition("/")
-    return {
-        "length": next((name for end, name in LENGTHS if size < end), LONGEST),
-        "source": folder if slash else ".",  # the first folder of its path
-    }
+    """Return {kind: slice} of a document by its source and its bytes of text, the same for `evaluate` and `pack`."""
+    first_folder, slash, _ = source.partition("/")
+    return {"length": _length_of(size), "source": first_folder if slash else "."}
+
+
+def _length_of(size: int) -> str:
+    for end, name in LENGTHS:
+        if size < end:
+            return name
+    return LONGEST
 
 
 def weak_spots_of(reports: Path) -> Spots:
@@ -51,18 +55,22 @@ def weak_spots_of(reports: Path) -> Spots:
 
 
 def read_weights(path: Path, limit: float) -> Weights:
-    """The weights, at most `limit`, that the weak spots in the file `path` give to documents.
+    """Return the weights, at most `limit`, that the weak spots in the file `path` give to documents.
 
     Raises UserError for a file that `promote` did not write.
     """
     weights: Weights = {}
+    kinds_of_documents = slices_of("", 0).keys()
     try:
         for spots in json.loads(path.read_text("utf-8")).values():
             for spot in spots:
                 kind, name = spot["kind"], spot["slice"]
-                if kind in slices_of("", 0) and (weight := round(min(limit, float(spot["ratio"])), 4)) > 1:
-                    of_kind = weights.setdefault(kind, {})
-                    of_kind[name] = max(weight, of_kind.get(name, weight))
+                if kind not in kinds_of_documents:
+                    continue
+                weight = round(min(limit, float(spot["ratio"])), 4)
+                if weight > 1:
+                    weight_of_slice = weights.setdefault(kind, {})
+                    weight_of_slice[name] = max(weight, weight_of_slice.get(name, weight))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
             f"{path} does not hold weak spots by family ({type(error).__name__}: {error}): restore it with `git checkout {path}`, or "
@@ -72,14 +80,33 @@ def read_weights(path: Path, limit: float) -> Weights:
 
 
 def copies_of(weights: Weights, ids: Sequence[str], sources: Sequence[str], sizes: Sequence[int]) -> np.ndarray:
-    """How often each document is packed: int64, >= 1. A weight of 2.3 is twice, and thrice for 30 % of the ids."""
+    """Return how often each document is packed, int64 >= 1.
+
+    A weight of 2.3 is twice, and thrice for 30 % of the ids.
+    """
     copies = np.ones(len(ids), np.int64)
-    for i, (identifier, source, size) in enumerate(zip(ids, sources, sizes, strict=True)) if weights else ():
-        weight = max(weights.get(kind, {}).get(name, 1.0) for kind, name in slices_of(source, size).items())
-        copies[i] = int(weight) + (unit_interval("mixture", identifier) < weight % 1)
+    if not weights:
+        return copies
+    for i, (identifier, source, size) in enumerate(zip(ids, sources, sizes, strict=True)):
+        weight = _weight_of(weights, source, size)
+        has_one_more = unit_interval("mixture", identifier) < weight % 1
+        copies[i] = int(weight) + has_one_more
     return copies
 
 
+def _weight_of(weights: Weights, source: str, size: int) -> float:
+    """Return the largest weight of the slices that a document lies in, 1 where none has one."""
+    largest = 1.0
+    for kind, name in slices_of(source, size).items():
+        largest = max(largest, weights.get(kind, {}).get(name, 1.0))
+    return largest
+
+
 def order_of(copies: np.ndarray) -> np.ndarray:
-    """In which order documents are packed (int64): all once, then those that come twice, and so on, so that copies lie far apart."""
-    return np.concatenate([np.flatnonzero(copies > turn) for turn in range(max(1, copies.max(initial=0)))])
+    """Return the order in which documents are packed (int64).
+
+    All come once, then those that come twice, and so on, so that copies lie far apart.
+    """
+    most_copies = max(1, copies.max(initial=0))
+    rounds = [np.flatnonzero(copies > copies_before) for copies_before in range(most_copies)]
+    return np.concatenate(rounds)

@@ -34,22 +34,15 @@ from privllm.tokens.encode import Encoder
 from privllm.tokens.mixture import Weights, copies_of, order_of, read_weights
 from privllm.tokens.rows import write_rows
 
-COUNTS = (
-    "documents",
-    "tokens",
-    "rows",
-    "bytes",
-)  # tokens: of documents once, boundaries not counted; rows: all; bytes: UTF-8
+# Tokens are those of each document once, without boundaries; rows are all; bytes are UTF-8.
+COUNTS = ("documents", "tokens", "rows", "bytes")
 EVEN, FROM_WEAK_SPOTS = "even", "from-weak-spots"
 PACKED = pa.schema(
     [
         ("id", pa.string()),
         ("split", pa.string()),
         ("first_row", pa.int64()),  # within its shard's file of that split
-        (
-            "copies",
-            pa.int64(),
-        ),  # how often it is packed; the further ones follow behind all first ones (`mixture.order_of`)
+        ("copies", pa.int64()),  # how often it is packed; see `mixture.order_of`
         ("tokens", pa.int64()),  # of one copy
         ("bytes", pa.int64()),
         ("digest", pa.string()),  # `seed.digest` of the text, by which a model's next training knows it again
@@ -96,7 +89,9 @@ def pack(
     weights = read_weights(promoted, cfg.max_weight) if promoted and cfg.mixture == FROM_WEAK_SPOTS else {}
     jobs = [(cfg.context, split, tokenizer / "tokenizer.json", shard, weights) for shard in shards_of(source)]
     total = add_up(store.map(pack_shard, jobs, out, "pack"))
-    report: dict = {count: {name: total.get(f"{count} {name}", 0) for name in SPLITS} for count in COUNTS}
+    report: dict = {}
+    for count in COUNTS:
+        report[count] = {name: total.get(f"{count} {name}", 0) for name in SPLITS}
     balance(total.get("entered", 0), *report["documents"].values())
     _require_every_split(split, report["documents"], report["tokens"])
     report["bytes_per_token"] = round(sum(report["bytes"].values()) / sum(report["tokens"].values()), 4)
@@ -200,7 +195,8 @@ def row_count(length: int, context: int) -> int:
 
 def cut(tokens: np.ndarray, context: int) -> pa.ListArray:
     """Return rows of `context + 1` tokens that overlap by one; the last may be shorter."""
-    full_rows, remainder = divmod(max(0, len(tokens) - 1), context)
+    label_count = max(0, len(tokens) - 1)
+    full_rows, remainder = divmod(label_count, context)
     end = full_rows * context
     rows = np.empty((full_rows, context + 1), np.int32)
     rows[:, :-1] = tokens[:end].reshape(full_rows, context)
@@ -208,28 +204,32 @@ def cut(tokens: np.ndarray, context: int) -> pa.ListArray:
     last_row = tokens[end:] if remainder else tokens[:0]
     values = np.concatenate([rows.ravel(), last_row])
     assert len(values) < 2**31, "a shard's tokens do not fit Arrow's 32-bit offsets"
-    row_starts = np.arange(row_count(len(tokens), context) + 1) * (context + 1)
+    rows_in_all = row_count(len(tokens), context)
+    row_starts = np.arange(rows_in_all + 1) * (context + 1)
     offsets = np.minimum(row_starts, len(values)).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
 
 
 def pieces_of(stream: TokenStream, ids: pa.Array, context: int) -> pa.ListArray:
     """Return each row's share of each document: `records.PIECE`, ordered by place."""
+    # of each document
     first_row = (stream.begins - 1) // context
     last_row = (stream.ends - 2) // context
-    row_counts = np.where(stream.ends > stream.begins, last_row - first_row + 1, 0)  # rows of each document
-    document = np.repeat(np.arange(len(ids)), row_counts)  # of each piece, as all below
-    first_piece = np.repeat(np.cumsum(row_counts) - row_counts, row_counts)
-    row = first_row[document] + np.arange(len(document)) - first_piece
-    begin = np.maximum(stream.begins[document], row * context + 1)
-    end = np.minimum(stream.ends[document], (row + 1) * context + 1)
-    row_start = begin - row * context
-    document_start = begin - stream.begins[document]
-    columns = [
-        ids.take(pa.array(document)),
-        *(pa.array(column.astype(np.int32)) for column in (row_start, document_start, end - begin)),
-    ]
+    piece_counts = np.where(stream.ends > stream.begins, last_row - first_row + 1, 0)
+    first_piece = np.cumsum(piece_counts) - piece_counts
+    # of each piece
+    document = np.repeat(np.arange(len(ids)), piece_counts)
+    pieces_before_in_document = np.arange(len(document)) - first_piece[document]
+    row = first_row[document] + pieces_before_in_document
+    row_begin = row * context  # in the stream; a row's labels are behind its first token
+    document_begin = stream.begins[document]
+    begin = np.maximum(document_begin, row_begin + 1)
+    end = np.minimum(stream.ends[document], row_begin + context + 1)
+
+    columns = [ids.take(pa.array(document))]
+    for numbers in (begin - row_begin, begin - document_begin, end - begin):
+        columns.append(pa.array(numbers.astype(np.int32)))
+    pieces = pa.StructArray.from_arrays(columns, fields=list(PIECE))
     row_numbers = np.arange(row_count(len(stream.tokens), context) + 1)
     offsets = np.searchsorted(row, row_numbers).astype(np.int32)
-    pieces = pa.StructArray.from_arrays(columns, fields=list(PIECE))
     return pa.ListArray.from_arrays(pa.array(offsets), pieces)

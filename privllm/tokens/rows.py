@@ -35,22 +35,23 @@ class Rows:
     def __init__(self, batches: list[pa.RecordBatch], row_length: int) -> None:
         self.row_length = row_length
         self._pieces = [batch.column("pieces") for batch in batches]
-        lists = [batch.column("input_ids") for batch in batches]
-        self._offsets = [column.offsets.to_numpy() for column in lists]
-        self._values = [column.values.to_numpy() for column in lists]
-        self._starts = np.cumsum([0] + [len(column) for column in lists])
+        token_lists = [batch.column("input_ids") for batch in batches]
+        self._offsets = [column.offsets.to_numpy() for column in token_lists]
+        self._values = [column.values.to_numpy() for column in token_lists]
+        row_counts = [len(column) for column in token_lists]
+        self._starts = np.cumsum([0, *row_counts])
 
     def __len__(self) -> int:
         return int(self._starts[-1])
 
     def tokens(self, i: int) -> np.ndarray:
-        """Row `i`: int32, a view of the file; 2 to `row_length` tokens."""
+        """Return row `i`: int32, a view of the file; 2 to `row_length` tokens."""
         chunk, row = self._find(i)
         begin, end = self._offsets[chunk][row : row + 2]
         return self._values[chunk][begin:end]
 
     def pieces(self, i: int) -> list[dict[str, Any]]:
-        """Which document's tokens lie where in row `i`: dicts of `records.PIECE`; boundaries belong to no piece."""
+        """Return which document's tokens lie where in row `i`, as dicts of `records.PIECE`; boundaries lie in none."""
         chunk, row = self._find(i)
         return self._pieces[chunk][row].as_py()
 
@@ -59,13 +60,13 @@ class Rows:
         masks = [np.zeros(0, bool)]
         for column in self._pieces:
             is_foreign = ~pc.is_in(column.flatten().field("id"), ids).to_numpy(zero_copy_only=False)
-            foreign_before = np.concatenate([[0], np.cumsum(is_foreign)])  # pieces of other documents before each piece
-            edges = np.cumsum(np.concatenate([[0], pc.list_value_length(column).to_numpy()]))  # of the rows, in pieces
-            masks.append(foreign_before[edges[1:]] == foreign_before[edges[:-1]])
+            foreign_before = _sums_before(is_foreign)  # pieces of other documents before each piece
+            row_edges = _sums_before(pc.list_value_length(column).to_numpy())  # the pieces before each row
+            masks.append(foreign_before[row_edges[1:]] == foreign_before[row_edges[:-1]])
         return np.concatenate(masks)
 
     def batch(self, indices: np.ndarray, pad: int) -> np.ndarray:
-        """Rows [B] of `indices` as int32 [B, row_length], short ones filled up with `pad`."""
+        """Return the rows [B] of `indices` as int32 [B, row_length], short ones filled up with `pad`."""
         filled = np.full((len(indices), self.row_length), pad, np.int32)
         for row, i in zip(filled, indices, strict=True):
             tokens = self.tokens(int(i))
@@ -76,16 +77,22 @@ class Rows:
         if not 0 <= i < len(self):
             raise IndexError(f"row {i} of {len(self)}")
         chunk = int(np.searchsorted(self._starts, i, side="right")) - 1
-        return chunk, i - int(self._starts[chunk])
+        row_in_chunk = i - int(self._starts[chunk])
+        return chunk, row_in_chunk
+
+
+def _sums_before(counts: np.ndarray) -> np.ndarray:
+    """Return the sum of all counts before each one, and the sum of all: int64 [counts + 1]."""
+    return np.cumsum(np.concatenate([[0], counts]))
 
 
 def open_rows(folder: Path) -> Rows:
-    """All shards of one split's folder, memory-mapped. Raises UserError where there are none."""
+    """Open all shards of one split's folder, memory-mapped. Raises UserError where there are none."""
     return open_shards(shards_in(folder))
 
 
 def shards_in(folder: Path) -> list[Path]:
-    """The shards of one split's folder, in order. Raises UserError where there are none."""
+    """Return the shards of one split's folder, in order. Raises UserError where there are none."""
     paths = sorted(folder.glob("*.arrow"))
     if not paths:
         raise UserError(f"{folder} holds no .arrow shards: run `dvc repro pack` first.")
@@ -93,8 +100,12 @@ def shards_in(folder: Path) -> list[Path]:
 
 
 def open_shards(paths: list[Path]) -> Rows:
-    """These shards of one split, memory-mapped."""
+    """Open these shards of one split, memory-mapped."""
     tables = [pa.ipc.open_stream(pa.memory_map(str(path))).read_all() for path in paths]
     contexts = {int(table.schema.metadata[b"context"]) for table in tables}
     assert len(contexts) == 1, f"shards of {paths[0].parent} were packed for different contexts {sorted(contexts)}"
-    return Rows([batch for table in tables for batch in table.to_batches() if len(batch)], contexts.pop() + 1)
+    batches: list[pa.RecordBatch] = []
+    for table in tables:
+        batches += [batch for batch in table.to_batches() if len(batch)]
+    (context,) = contexts
+    return Rows(batches, row_length=context + 1)

@@ -26,9 +26,8 @@ from privllm.tokens.annotation_alignment import parts_of_speech, spans_of, token
 from privllm.tokens.encode import Encoder
 from privllm.tokens.rows import BATCH_ROWS, Rows, open_shards
 
-TokenAnnotations = tuple[
-    np.ndarray, np.ndarray
-]  # of each token: part of speech (index into POS_TAGS), span (-1 outside)
+# Of each token: part of speech (index into POS_TAGS), span (-1 outside).
+TokenAnnotations = tuple[np.ndarray, np.ndarray]
 CODES = {tag: code for code, tag in enumerate(POS_TAGS)}
 
 
@@ -109,10 +108,11 @@ def of_tokens(
     by_document = {}
     for row, tokens in zip(table.to_pylist(), encoded, strict=True):
         annotation = annotation_of[row["id"]]
-        tags = parts_of_speech(row["text"], sizes[tokens], annotation)
-        pos = np.array([CODES.get(tag, CODES["X"]) for tag in tags], np.uint8)
-        spans = spans_of(row["text"], sizes[tokens], annotation, cfg.max_words)
-        by_document[row["id"]] = pos, spans
+        token_sizes = sizes[tokens]
+        tags = parts_of_speech(row["text"], token_sizes, annotation)
+        codes = [CODES.get(tag, CODES["X"]) for tag in tags]
+        spans = spans_of(row["text"], token_sizes, annotation, cfg.max_words)
+        by_document[row["id"]] = np.array(codes, np.uint8), spans
     return by_document
 
 
@@ -127,14 +127,19 @@ def of_row(rows: Rows, i: int, by_document: dict[str, TokenAnnotations]) -> Toke
         if piece["id"] not in by_document:
             continue
         document_pos, document_spans = by_document[piece["id"]]
-        in_row = slice(piece["row_start"], piece["row_start"] + piece["tokens"])
-        in_document = slice(piece["document_start"], piece["document_start"] + piece["tokens"])
+        in_row = _range(piece["row_start"], piece["tokens"])
+        in_document = _range(piece["document_start"], piece["tokens"])
         row_pos[in_row] = document_pos[in_document]
         spans = document_spans[in_document]
-        row_spans[in_row] = np.where(spans >= 0, spans + row_spans.max() + 1, -1)
+        next_number = row_spans.max() + 1
+        row_spans[in_row] = np.where(spans >= 0, spans + next_number, -1)
     if not row_pos.any():
         return row_pos[:0], row_spans[:0]
     return row_pos, row_spans
+
+
+def _range(start: int, length: int) -> slice:
+    return slice(start, start + length)
 
 
 class Guide:
@@ -167,10 +172,12 @@ def open_guide(folder: Path) -> Guide:
 
 
 def _lists(arrays: list[np.ndarray], kind: pa.DataType) -> pa.ListArray:
-    offsets = np.cumsum([0, *map(len, arrays)]).astype(np.int32)
+    """Return the arrays as one column of lists."""
+    lengths = [len(array) for array in arrays]
+    offsets = np.cumsum([0, *lengths]).astype(np.int32)
     empty = np.empty(0, kind.to_pandas_dtype())  # there may be no arrays
-    values = pa.array(np.concatenate([*arrays, empty]), kind)
-    return pa.ListArray.from_arrays(pa.array(offsets), values)
+    joined = np.concatenate([*arrays, empty])
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(joined, kind))
 
 
 def _write(table: pa.Table, path: Path) -> None:

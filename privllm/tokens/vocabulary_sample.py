@@ -50,11 +50,14 @@ def write_sample(
     share = min(budget, max(1, SHARE * budget // len(shards)))
     by_shard = None
     for listed_bytes in (share, budget):
-        listed = store.map(places, [(shard, split, listed_bytes) for shard in shards], out, "sample")
+        listing_jobs = [(shard, split, listed_bytes) for shard in shards]
+        listed = store.map(places, listing_jobs, out, "sample")
         by_shard = _choose(listed, listed_bytes, budget)
         if by_shard is not None:
             break
-    jobs = [(shards[shard], tuple(chosen)) for shard, chosen in sorted((by_shard or {0: []}).items())]
+    if not by_shard:
+        by_shard = {0: []}
+    jobs = [(shards[shard], tuple(documents)) for shard, documents in sorted(by_shard.items())]
     store.map(take_texts, jobs, out, "sample")
 
 
@@ -68,6 +71,7 @@ def _choose(listed: list[list[Place]], share: int, budget: int) -> dict[int, lis
     for shard, shard_places in enumerate(listed):
         by_place += [(*place, shard) for place in shard_places]
     by_place.sort()
+
     by_shard: dict[int, list[Place]] = {}
     last_place, remaining = 1.0, budget
     for place, identifier, size, shard in by_place:
@@ -89,12 +93,15 @@ def places(out: Path, shard: Path, split: SplitConfig, budget: int) -> list[Plac
     table = read_table(shard, ["id", "cluster", "text"])
     sizes = pc.binary_length(table["text"].cast(pa.binary())).to_pylist()
     training: list[Place] = []
-    for identifier, cluster, size in zip(table["id"].to_pylist(), table["cluster"].to_pylist(), sizes, strict=True):
+    ids, clusters = table["id"].to_pylist(), table["cluster"].to_pylist()
+    for identifier, cluster, size in zip(ids, clusters, sizes, strict=True):
         if size and split_of(split, cluster) == "train":
             training.append((unit_interval("tokenizer", identifier), identifier, size))
     training.sort()
-    bytes_before = np.cumsum([0] + [size for *_, size in training])
-    return training[: int(np.searchsorted(bytes_before, budget))]
+    training_sizes = [size for *_, size in training]
+    bytes_before = np.cumsum([0, *training_sizes])
+    count = int(np.searchsorted(bytes_before, budget))
+    return training[:count]
 
 
 def take_texts(out: Path, shard: Path, chosen: tuple[Place, ...]) -> None:
