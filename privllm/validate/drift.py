@@ -46,27 +46,36 @@ class DriftConfig:
 
 def summarise(documents: pa.Table) -> dict[str, Any]:
     """Return counts per bin, quantiles for people, and the mix of languages and of top folders of one corpus."""
-    folders = sorted(counts_of(documents["folder"]).items(), key=lambda pair: (-pair[1], pair[0]))
-    folder_counts = dict(folders[:MAX_FOLDERS])
-    other_count = sum(count for _, count in folders[MAX_FOLDERS:])
-    if other_count:
-        folder_counts[OTHER] = other_count
-    values = {name: documents[name].to_pylist() for name in EDGES}
+    histograms, quantiles_of = {}, {}
+    for name, edges in EDGES.items():
+        values = documents[name].to_pylist()
+        histograms[name] = {"edges": edges, "counts": histogram(values, edges)}
+        quantiles_of[name] = quantiles(values)
     return {
         "documents": len(documents),
-        "histograms": {
-            name: {"edges": edges, "counts": histogram(values[name], edges)} for name, edges in EDGES.items()
-        },
-        "quantiles": {name: quantiles(values[name]) for name in EDGES},
+        "histograms": histograms,
+        "quantiles": quantiles_of,
         "languages": counts_of(documents["language"]),
-        "folders": folder_counts,
+        "folders": _largest(counts_of(documents["folder"])),
     }
 
 
+def _largest(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the counts of the MAX_FOLDERS largest, and under OTHER the sum of the rest."""
+    ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    largest = dict(ranked[:MAX_FOLDERS])
+    other_count = sum(count for _, count in ranked[MAX_FOLDERS:])
+    if other_count:
+        largest[OTHER] = other_count
+    return largest
+
+
 def histogram(values: list[float], edges: list[float]) -> list[int]:
+    """Return how many values lie in each bin."""
     counts = [0] * len(edges)
     for value in values:
-        counts[max(0, bisect_right(edges, value) - 1)] += 1
+        bin_number = max(0, bisect_right(edges, value) - 1)
+        counts[bin_number] += 1
     return counts
 
 
@@ -120,14 +129,13 @@ def bins(summary: Mapping[str, Any], promoted: Mapping[str, Any], measure: str) 
 
 def _pair_up(ours: Mapping[str, int], theirs: Mapping[str, int]) -> list[tuple[int, int]]:
     """Return pairs of counts by name, and at the end one of all other names."""
-    names = sorted({*ours, *theirs} - {OTHER})
-    if OTHER in ours or OTHER in theirs:  # a name that one side does not list may be among its others
-        names = [name for name in names if name in ours and name in theirs]
-    our_counts = [ours.get(name, 0) for name in names]
-    their_counts = [theirs.get(name, 0) for name in names]
-    our_others = sum(ours.values()) - sum(our_counts)
-    their_others = sum(theirs.values()) - sum(their_counts)
-    return [*zip(our_counts, their_counts, strict=True), (our_others, their_others)]
+    names = ours.keys() | theirs.keys()
+    if OTHER in names:  # a name that one side does not list may be among its others
+        names = ours.keys() & theirs.keys()
+    pairs = [(ours.get(name, 0), theirs.get(name, 0)) for name in sorted(names - {OTHER})]
+    our_others = sum(ours.values()) - sum(our_count for our_count, _ in pairs)
+    their_others = sum(theirs.values()) - sum(their_count for _, their_count in pairs)
+    return [*pairs, (our_others, their_others)]
 
 
 def psi(pairs: list[tuple[int, int]]) -> float:
@@ -135,9 +143,14 @@ def psi(pairs: list[tuple[int, int]]) -> float:
 
     Half a document is added to every bin, so that an empty one does not make it infinite.
     """
-    ours, theirs = (sum(side) + len(pairs) / 2 for side in zip(*pairs, strict=True))
-    shares = [((a + 0.5) / ours, (b + 0.5) / theirs) for a, b in pairs]
-    return sum((p - q) * math.log(p / q) for p, q in shares)
+    our_total = sum(our_count for our_count, _ in pairs) + len(pairs) / 2
+    their_total = sum(their_count for _, their_count in pairs) + len(pairs) / 2
+    total = 0.0
+    for our_count, their_count in pairs:
+        p = (our_count + 0.5) / our_total
+        q = (their_count + 0.5) / their_total
+        total += (p - q) * math.log(p / q)
+    return total
 
 
 def chance(pairs: list[tuple[int, int]]) -> float:
@@ -147,8 +160,11 @@ def chance(pairs: list[tuple[int, int]]) -> float:
     Statistical properties of the population stability index, 2020); its quantile by Wilson and Hilferty (1931).
     """
     degrees = max(1, len(pairs) - 1)
-    root = 1 - 2 / (9 * degrees) + NormalDist().inv_cdf(0.999) * math.sqrt(2 / (9 * degrees))
-    return degrees * root**3 * sum(1 / max(1, sum(side)) for side in zip(*pairs, strict=True))
+    variance = 2 / (9 * degrees)
+    cube_root = 1 - variance + NormalDist().inv_cdf(0.999) * math.sqrt(variance)
+    our_size = max(1, sum(our_count for our_count, _ in pairs))
+    their_size = max(1, sum(their_count for _, their_count in pairs))
+    return degrees * cube_root**3 * (1 / our_size + 1 / their_size)
 
 
 def drift(summary: Mapping[str, Any], promoted: Mapping[str, Any]) -> dict[str, dict[str, float]]:

@@ -86,24 +86,22 @@ class Check:
 
     @property
     def allowed(self) -> str:
-        """The limits in words, "" where the name says it all."""
-        words = {"min_value": "at least {:g}", "max_value": "at most {:g}", "mostly": "in {:.0%} of them"}
-        return ", ".join(text.format(self.limits[key]) for key, text in words.items() if key in self.limits)
+        """Return the limits in words, "" where the name says it all."""
+        forms = {"min_value": "at least {:g}", "max_value": "at most {:g}", "mostly": "in {:.0%} of them"}
+        words = [form.format(self.limits[key]) for key, form in forms.items() if key in self.limits]
+        return ", ".join(words)
 
 
 def expectations(
     cfg: ValidateConfig, columns: str, changed: Mapping[str, Mapping[str, float]]
 ) -> dict[str, list[Check]]:
-    """{table: checks}. `columns` is how a shard's columns should read, `changed` the result of `drift.drift`."""
+    """Return {table: checks}.
+
+    `columns` is how a shard's columns should read, `changed` the result of `drift.drift`.
+    """
+    documented = {"column": "columns", "value_set": [columns]}
     return {
-        "shards": [
-            Check(
-                "Every shard has the documented columns",
-                "critical",
-                "in set",
-                {"column": "columns", "value_set": [columns]},
-            )
-        ],
+        "shards": [Check("Every shard has the documented columns", "critical", "in set", documented)],
         "documents": [*_identity(), *_texts(cfg), *_personal_data()],
         "reasons": _losses(cfg.losses),
         "totals": [*_accounts(cfg), *_mixture(cfg), *_drift(cfg.drift, changed)],
@@ -111,58 +109,48 @@ def expectations(
 
 
 def _identity() -> list[Check]:
+    digest = {"column": "id", "regex": r"^[0-9a-f]{32}\Z"}
+    named = {"column": "source", "min_value": 1}
     return [
         Check("No two documents share an id", "critical", "unique", {"column": "id"}),
-        Check("Every id is 32 hexadecimal digits", "critical", "regex", {"column": "id", "regex": r"^[0-9a-f]{32}\Z"}),
-        Check("Every document says where it came from", "critical", "length", {"column": "source", "min_value": 1}),
+        Check("Every id is 32 hexadecimal digits", "critical", "regex", digest),
+        Check("Every document says where it came from", "critical", "length", named),
     ]
 
 
 def _texts(cfg: ValidateConfig) -> list[Check]:
+    not_empty = f"Every document has at least {_plural(cfg.min_characters, 'character')}"
     least = {"column": "characters", "min_value": cfg.min_characters}
+    not_long = f"at most {cfg.max_characters:,} characters"
+    few_placeholders = f"at most {cfg.max_placeholder_density:g} placeholders per word"
+    many_words = f"at least {cfg.min_unique_words:.0%} different words among the first 1,000"
+    clear_language = f"a language score of at least {cfg.min_language_score:g}"
     return [
-        Check(
-            f"Every document has at least {_plural(cfg.min_characters, 'character')}",
-            "critical",
-            "between",
-            least,
-            "min_characters",
-        ),
-        _mostly(cfg, f"at most {cfg.max_characters:,} characters", "characters", "max_characters"),
-        _mostly(
-            cfg,
-            f"at most {cfg.max_placeholder_density:g} placeholders per word",
-            "placeholder_density",
-            "max_placeholder_density",
-        ),
-        _mostly(
-            cfg,
-            f"at least {cfg.min_unique_words:.0%} different words among the first 1,000",
-            "unique_words",
-            "min_unique_words",
-        ),
-        _mostly(
-            cfg, f"a language score of at least {cfg.min_language_score:g}", "language_score", "min_language_score"
-        ),
+        Check(not_empty, "critical", "between", least, "min_characters"),
+        _mostly(cfg, not_long, "characters", "max_characters"),
+        _mostly(cfg, few_placeholders, "placeholder_density", "max_placeholder_density"),
+        _mostly(cfg, many_words, "unique_words", "min_unique_words"),
+        _mostly(cfg, clear_language, "language_score", "min_language_score"),
     ]
 
 
 def _mostly(cfg: ValidateConfig, what: str, column: str, key: str) -> Check:
-    """A warning when fewer than `cfg.mostly` documents keep the limit `cfg.<key>`, whose name says which side it is."""
-    limits = {"column": column, f"{key[:3]}_value": getattr(cfg, key), "mostly": cfg.mostly}
+    """Return a warning for when fewer than `cfg.mostly` documents keep the limit `cfg.<key>`, a minimum or maximum by its name."""
+    side = "min_value" if key.startswith("min_") else "max_value"
+    limits = {"column": column, side: getattr(cfg, key), "mostly": cfg.mostly}
     return Check(f"{cfg.mostly:.0%} of the documents have {what}", "warning", "between", limits, key)
 
 
 def _personal_data() -> list[Check]:
-    limits = {kind: {"column": kind, "max_value": 0} for kind in LEFTOVERS}
-    return [
-        Check(f"No document still holds {what}", "critical", "between", limits[kind])
-        for kind, what in LEFTOVERS.items()
-    ]
+    checks = []
+    for kind, what in LEFTOVERS.items():
+        none_left = {"column": kind, "max_value": 0}
+        checks.append(Check(f"No document still holds {what}", "critical", "between", none_left))
+    return checks
 
 
 def _losses(cfg: LossesConfig) -> list[Check]:
-    """Two for each way out, of every single reason: what a total hides, such as one language or one kind of file, is most of it."""
+    """Return two for each way out, of every single reason: a total hides the loss of one language or one kind of file."""
     checks = []
     for column, what in (
         ("quarantined", "of what was found is quarantined"),
@@ -176,21 +164,13 @@ def _losses(cfg: LossesConfig) -> list[Check]:
 
 
 def _accounts(cfg: ValidateConfig) -> list[Check]:
+    all_cleaned = {"column_A": "collected", "column_B": "entered_clean"}
+    none_added = {"column_A": "kept", "column_B": "documents", "or_equal": True}
     survive = f"At least {cfg.min_survival:.0%} of what was found survives reading and cleaning"
     survival = {"column": "survival_rate", "min_value": cfg.min_survival}
     return [
-        Check(
-            "Clean saw every document that collect found",
-            "critical",
-            "equal",
-            {"column_A": "collected", "column_B": "entered_clean"},
-        ),
-        Check(
-            "No document came from nowhere",
-            "critical",
-            "at least",
-            {"column_A": "kept", "column_B": "documents", "or_equal": True},
-        ),
+        Check("Clean saw every document that collect found", "critical", "equal", all_cleaned),
+        Check("No document came from nowhere", "critical", "at least", none_added),
         Check(survive, "critical", "between", survival, "min_survival"),
     ]
 
@@ -199,22 +179,17 @@ def _mixture(cfg: ValidateConfig) -> list[Check]:
     language = f"in `{cfg.language}`" if cfg.language else "in one language"
     severity = "critical" if cfg.language else "warning"
     share = {"column": "language_share", "min_value": cfg.min_language_share}
+    common = f"At least {cfg.min_language_share:.0%} of the documents are {language}"
     density = {"column": "placeholder_density", "max_value": cfg.max_mean_placeholder_density}
     dense = f"The corpus has at most {cfg.max_mean_placeholder_density:g} placeholders per word"
     return [
-        Check(
-            f"At least {cfg.min_language_share:.0%} of the documents are {language}",
-            severity,
-            "between",
-            share,
-            "min_language_share",
-        ),
+        Check(common, severity, "between", share, "min_language_share"),
         Check(dense, "critical", "between", density, "max_mean_placeholder_density"),
     ]
 
 
 def _drift(cfg: DriftConfig, changed: Mapping[str, Mapping[str, float]]) -> list[Check]:
-    """Two per measure. A small corpus differs from itself by chance, so no limit is below what chance explains."""
+    """Return two per measure. A small corpus differs from itself by chance, so no limit is below what chance explains."""
     checks = []
     for measure in MEASURES:
         chance = changed.get(measure, {}).get("chance", 0.0)
@@ -222,11 +197,12 @@ def _drift(cfg: DriftConfig, changed: Mapping[str, Mapping[str, float]]) -> list
             ("changed little", "warning", "warn"),
             ("did not become another", "critical", "stop"),
         ):
-            limits = {"column": f"drift_{measure}", "max_value": max(getattr(cfg, key), chance)}
+            limit = max(getattr(cfg, key), chance)
+            limits = {"column": f"drift_{measure}", "max_value": limit}
             name = f"The {DRIFTS[measure]} {verb} since the promoted build"
             checks.append(Check(name, severity, "between", limits, f"drift.{key}"))
     return checks
 
 
 def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

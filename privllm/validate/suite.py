@@ -61,8 +61,10 @@ def judge(tables: Mapping[str, pd.DataFrame], checks: Mapping[str, list[Check]])
     for table, table_checks in checks.items():
         definition = source.add_dataframe_asset(table).add_batch_definition_whole_dataframe("all")
         batch = definition.get_batch({"dataframe": tables[table]})
-        suite = gx.ExpectationSuite(name=table, expectations=[expectation_of(check) for check in table_checks])
-        results[table] = in_order(batch.validate(suite, result_format=FORMAT), table_checks)
+        expectations = [expectation_of(check) for check in table_checks]
+        suite = gx.ExpectationSuite(name=table, expectations=expectations)
+        result = batch.validate(suite, result_format=FORMAT)
+        results[table] = in_order(result, table_checks)
     return results
 
 
@@ -99,11 +101,13 @@ def outcome_of(frame: pd.DataFrame, table: str, result: ExpectationValidationRes
     passed = bool(result.success)
     values = result.result["partial_unexpected_list"]
     if table == "totals":
-        return Outcome(check, passed, figures_of(check, values[0]) if values else AS_EXPECTED, ())
+        observed = figures_of(check, values[0]) if values else AS_EXPECTED
+        return Outcome(check, passed, observed, ())
     is_failing = frame[check.limits["column"]].isin(values)
     rows = frame[is_failing].head(LISTED).to_dict("records")
     if table == "reasons":
-        return Outcome(check, passed, ", ".join(map(reason_of, rows)) or AS_EXPECTED, ())
+        reasons = [reason_of(row) for row in rows]
+        return Outcome(check, passed, ", ".join(reasons) or AS_EXPECTED, ())
     observed = f"{result.result['unexpected_count']} of {result.result['element_count']} {table}"
     return Outcome(check, passed, observed, tuple(name_of(row) for row in rows))
 
