@@ -44,8 +44,8 @@ class Clusters:
             # joined in the next turn.
             np.minimum.at(self._parent, high, low)
             self._shorten_paths(high)
-            still_apart = self.are_apart(left, right)
-            left, right = left[still_apart], right[still_apart]
+            is_apart = self.are_apart(left, right)
+            left, right = left[is_apart], right[is_apart]
 
     def _shorten_paths(self, items: np.ndarray) -> None:
         """Halve the paths from `items` to their roots until they have one step."""

@@ -28,7 +28,9 @@ def signatures(hashes: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 
     matrix = RMinHash.digest_matrix_from_flat_token_hashes(hashes, offsets, PERMUTATIONS, SEED)
     numbers = chain.from_iterable(matrix.to_rows())
-    return np.fromiter(numbers, np.uint32, (len(offsets) - 1) * PERMUTATIONS).reshape(-1, PERMUTATIONS)
+    text_count = len(offsets) - 1
+    flat = np.fromiter(numbers, np.uint32, text_count * PERMUTATIONS)
+    return flat.reshape(-1, PERMUTATIONS)
 
 
 def rows_per_band(threshold: float) -> int:
@@ -68,8 +70,14 @@ def bands(signatures_NP: np.ndarray, rows: int) -> Iterator[Buckets]:
     for start in range(0, PERMUTATIONS - rows + 1, rows):
         keys = np.zeros(len(signatures_NP), np.uint64)
         for column in range(start, start + rows):
-            keys = (keys ^ (keys >> np.uint64(29)) ^ signatures_NP[:, column]) * np.uint64(0xBF58476D1CE4E5B9)
+            keys = _mixed(keys, signatures_NP[:, column])
         yield _buckets(keys)
+
+
+def _mixed(keys: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Return hashes of the keys and numbers: a shift, exclusive ors and a product modulo 2^64, as in SplitMix64."""
+    mixed = keys ^ (keys >> np.uint64(29)) ^ numbers
+    return mixed * np.uint64(0xBF58476D1CE4E5B9)
 
 
 def _buckets(keys: np.ndarray) -> Buckets:
@@ -81,7 +89,11 @@ def _buckets(keys: np.ndarray) -> Buckets:
     members = order[np.repeat(has_many, sizes)]
     sizes = sizes[has_many]
     ends = np.cumsum(sizes)
-    return Buckets(members, np.repeat(ends - sizes, sizes), np.repeat(ends, sizes))
+    return Buckets(
+        members=members,
+        first=np.repeat(ends - sizes, sizes),
+        end=np.repeat(ends, sizes),
+    )
 
 
 def _is_new(values: np.ndarray) -> np.ndarray:
@@ -108,9 +120,10 @@ def rounds(buckets: list[Buckets]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 def _distinct(pairs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     """Return the pairs of all buckets, each once, without pairs of a text with itself."""
-    empty = np.zeros(0, np.int64)
-    left = np.concatenate([empty, *(left for left, _ in pairs)])
-    right = np.concatenate([empty, *(right for _, right in pairs)])
+    empty = np.zeros(0, np.int64)  # there may be no pairs
+    left = np.concatenate([empty, *(bucket_left for bucket_left, _ in pairs)])
+    right = np.concatenate([empty, *(bucket_right for _, bucket_right in pairs)])
     differs = left != right
-    packed = np.unique(left[differs] << 32 | right[differs])
-    return packed >> 32, packed & 0xFFFFFFFF
+    packed = left[differs] << 32 | right[differs]
+    distinct = np.unique(packed)
+    return distinct >> 32, distinct & 0xFFFFFFFF

@@ -99,8 +99,10 @@ def _is_unchanged(documents: pa.Table, before: Before | None, name: str) -> pa.A
         return pa.repeat(False, len(documents))
     previous = read_table(before.inputs[name], ["id", "text"])
     previous_texts = dict(zip(previous["id"].to_pylist(), previous["text"].to_pylist(), strict=True))
-    rows = zip(documents["id"].to_pylist(), documents["text"].to_pylist(), strict=True)
-    return pa.array([previous_texts.get(identifier) == text for identifier, text in rows], pa.bool_())
+    is_unchanged = []
+    for identifier, text in zip(documents["id"].to_pylist(), documents["text"].to_pylist(), strict=True):
+        is_unchanged.append(previous_texts.get(identifier) == text)
+    return pa.array(is_unchanged, pa.bool_())
 
 
 def sign(documents: pa.Table, words: int) -> pa.Table:
@@ -108,12 +110,15 @@ def sign(documents: pa.Table, words: int) -> pa.Table:
     texts = documents["text"].to_pylist()
     hashes, offsets = shingles(texts, words)
     has_words = offsets[:-1] < offsets[1:]
-    rows = signatures(hashes, offsets).astype("<u4")
+    signatures_NP = signatures(hashes, offsets).astype("<u4")
+    stored_signatures = []
+    for signature, has_word in zip(signatures_NP, has_words, strict=True):
+        stored_signatures.append(signature.tobytes() if has_word else None)
     columns = {
         "id": documents["id"],
         "digest": [normalised_digest(text) for text in texts],
         "length": [len(text) for text in texts],
-        "signature": [row.tobytes() if has_word else None for row, has_word in zip(rows, has_words, strict=True)],
+        "signature": stored_signatures,
     }
     return pa.Table.from_pydict(columns, SIGNATURES)
 
@@ -157,8 +162,9 @@ def _read_signatures(signature_files: list[Path]) -> tuple[pa.Table, np.ndarray]
             "no document survived cleaning, so there is nothing to deduplicate: reports/clean.json counts the reasons, "
             "data/clean/dropped/ holds the texts; loosen `clean` in params.yaml or add documents to data/sources."
         )
-    order = pc.sort_indices(pa.concat_tables(table.select(["id"]) for table in tables)["id"])
-    return pa.concat_tables(tables).take(order).combine_chunks(), shards[order.to_numpy()]
+    documents = pa.concat_tables(tables)
+    order = pc.sort_indices(documents["id"])
+    return documents.take(order).combine_chunks(), shards[order.to_numpy()]
 
 
 def join_near(
@@ -175,7 +181,8 @@ def join_near(
     """
     margin = DOUBT * (threshold * (1 - threshold) / PERMUTATIONS) ** 0.5
     doubtful = np.zeros((2, 0), np.int64)
-    for left, right in rounds(list(bands(signatures_NP, rows_per_band(threshold)))):
+    buckets = list(bands(signatures_NP, rows_per_band(threshold)))
+    for left, right in rounds(buckets):
         is_apart = clusters.are_apart(rows[left], rows[right])
         left, right = left[is_apart], right[is_apart]
         estimate = similarity(signatures_NP, left, right)
@@ -205,9 +212,9 @@ def _join_doubtful(
     for start in range(0, pairs.shape[1], PAIRS_AT_ONCE):
         batch = pairs[:, start : start + PAIRS_AT_ONCE]
         batch = batch[:, clusters.are_apart(*batch)]
-        values = np.array([jaccard(sets[left], sets[right]) for left, right in batch.T.tolist()])
-        resolved.add(batch, values)
-        clusters.join(*batch[:, values >= threshold])
+        similarities = np.array([jaccard(sets[left], sets[right]) for left, right in batch.T.tolist()])
+        resolved.add(batch, similarities)
+        clusters.join(*batch[:, similarities >= threshold])
 
 
 def _shingle_reader(cfg: DedupConfig, sources: list[Path], ids: pa.Array, shards: np.ndarray) -> ReadSets:
@@ -217,10 +224,12 @@ def _shingle_reader(cfg: DedupConfig, sources: list[Path], ids: pa.Array, shards
         sets: dict[int, np.ndarray] = {}
         for shard in np.unique(shards[rows]).tolist():
             shard_rows = rows[shards[rows] == shard]
+            shard_ids = ids.take(pa.array(shard_rows))
             documents = read_table(sources[shard], ["id", "text"])
-            places = pc.index_in(ids.take(pa.array(shard_rows)), documents["id"])
+            places = pc.index_in(shard_ids, documents["id"])
             texts = documents["text"].take(places).to_pylist()
-            sets.update(zip(shard_rows.tolist(), shingle_sets(texts, cfg.words), strict=True))
+            shard_sets = shingle_sets(texts, cfg.words)
+            sets.update(zip(shard_rows.tolist(), shard_sets, strict=True))
         return sets
 
     return read_sets
@@ -242,8 +251,10 @@ def _choices_by_shard(table: pa.Table, shards: np.ndarray) -> dict[int, Choices]
             renamed[shard].append((identifier, cluster))
         else:
             dropped[shard].append(identifier)
-    affected = dropped.keys() | renamed.keys()
-    return {shard: (tuple(dropped[shard]), tuple(renamed[shard])) for shard in affected}
+    choices: dict[int, Choices] = {}
+    for shard in dropped.keys() | renamed.keys():
+        choices[shard] = tuple(dropped[shard]), tuple(renamed[shard])
+    return choices
 
 
 def write_survivors(out: Path, source: Path, dropped: tuple[str, ...], renamed: tuple[tuple[str, str], ...]) -> int:
@@ -252,7 +263,8 @@ def write_survivors(out: Path, source: Path, dropped: tuple[str, ...], renamed: 
     is_dropped = pc.is_in(documents["id"], pa.array(dropped, pa.string()))
     survivors = by_id(documents.filter(pc.invert(is_dropped)))
     cluster_names = dict(renamed)
-    clusters = [cluster_names.get(identifier, identifier) for identifier in survivors["id"].to_pylist()]
+    ids = survivors["id"].to_pylist()
+    clusters = [cluster_names.get(identifier, identifier) for identifier in ids]
     survivors = survivors.append_column("cluster", pa.array(clusters, pa.string()))
     write_table(survivors.cast(DEDUPED), out / source.name)
     return len(survivors)
@@ -260,7 +272,10 @@ def write_survivors(out: Path, source: Path, dropped: tuple[str, ...], renamed: 
 
 def _report(table: pa.Table, survivors: int) -> dict:
     """Return the counts of the report."""
-    dropped = {reason: pc.sum(pc.equal(table["reason"], reason)).as_py() for reason in ("exact", "near")}
+    dropped = {}
+    for reason in ("exact", "near"):
+        has_reason = pc.equal(table["reason"], reason)
+        dropped[reason] = pc.sum(has_reason).as_py()
     sizes = table["cluster"].value_counts().field("counts").to_numpy()
     balance(len(table), survivors, *dropped.values())
     return {

@@ -22,7 +22,8 @@ class ResolvedPairs:
     def __init__(self, file: Path | None, digests: pa.Array) -> None:
         """`digests[row]` names the text of a row."""
         self.file, self.digests = file, digests
-        self._names, self._values = np.zeros(0, np.int64), np.zeros(0)  # of the last run; names ascending
+        self._names = np.zeros(0, np.int64)  # of the last run, ascending
+        self._values = np.zeros(0)
         self._used: list[tuple[np.ndarray, np.ndarray]] = []  # names and values of this run
         if file:
             with suppress(OSError, pa.ArrowException), pa.OSFile(str(file)) as source:
@@ -31,11 +32,11 @@ class ResolvedPairs:
                     self._load(table.combine_chunks())
 
     def _load(self, table: pa.Table) -> None:
-        left, right = self._rows_of(table["left"]), self._rows_of(table["right"])
-        exists = (left >= 0) & (right >= 0)
-        names = _names(np.stack([left[exists], right[exists]]))
-        self._names, places = np.unique(names, return_index=True)
-        self._values = table["similarity"].to_numpy()[exists][places]
+        pairs = np.stack([self._rows_of(table["left"]), self._rows_of(table["right"])])
+        exists = (pairs >= 0).all(axis=0)
+        similarities = table["similarity"].to_numpy()[exists]
+        self._names, first_places = np.unique(_names(pairs[:, exists]), return_index=True)
+        self._values = similarities[first_places]
 
     def _rows_of(self, digests: pa.ChunkedArray) -> np.ndarray:
         """Return the first row with each digest, int64; -1 where the text is gone."""
@@ -46,8 +47,10 @@ class ResolvedPairs:
         """Return the similarities of pairs, float64 (pairs,); NaN where none was computed."""
         names = _names(pairs)
         places = np.searchsorted(self._names, names)
-        is_resolved = np.append(self._names, -1)[places] == names
-        values = np.where(is_resolved, np.append(self._values, np.nan)[places], np.nan)
+        known_names = np.append(self._names, -1)  # a name beyond all known ones has the last place
+        known_values = np.append(self._values, np.nan)
+        is_resolved = known_names[places] == names
+        values = np.where(is_resolved, known_values[places], np.nan)
         self._used.append((names[is_resolved], values[is_resolved]))
         return values
 
@@ -59,12 +62,15 @@ class ResolvedPairs:
         """Write the pairs that were looked up or added."""
         if self.file is None:
             return
-        all_names = np.concatenate([np.zeros(0, np.int64), *(names for names, _ in self._used)])
-        all_values = np.concatenate([np.zeros(0), *(values for _, values in self._used)])
-        names, places = np.unique(all_names, return_index=True)
-        left = self.digests.take(pa.array(names >> 32))
-        right = self.digests.take(pa.array(names & 0xFFFFFFFF))
-        table = pa.table([left, right, pa.array(all_values[places])], schema=PAIRS)
+        used = [(np.zeros(0, np.int64), np.zeros(0)), *self._used]  # there may be none
+        all_names = np.concatenate([names for names, _ in used])
+        all_values = np.concatenate([values for _, values in used])
+        names, first_places = np.unique(all_names, return_index=True)
+        left_rows, right_rows = names >> 32, names & 0xFFFFFFFF
+        left = self.digests.take(pa.array(left_rows))
+        right = self.digests.take(pa.array(right_rows))
+        similarities = pa.array(all_values[first_places])
+        table = pa.table([left, right, similarities], schema=PAIRS)
         with (
             replacing(self.file) as partial,
             pa.OSFile(str(partial), "wb") as sink,
@@ -75,4 +81,5 @@ class ResolvedPairs:
 
 def _names(pairs: np.ndarray) -> np.ndarray:
     """Return a number for each pair, equal for both orders of its rows."""
-    return pairs.min(axis=0) << 32 | pairs.max(axis=0)
+    smaller_row, larger_row = pairs.min(axis=0), pairs.max(axis=0)
+    return smaller_row << 32 | larger_row
