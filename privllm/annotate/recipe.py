@@ -7,9 +7,10 @@ The spans slice the evaluation by part of speech and by entity, can guide what i
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -52,50 +53,61 @@ def annotate(
     out: Path,
     store: Store = NO_STORE,
     splits: Sequence[str] = SPLITS,
-) -> dict:
-    """Write `out/NNNNN.parquet` (ANNOTATIONS) for every shard of `source`; returns the counts. `splits`: those that something reads.
+) -> dict[str, Any]:
+    """Write `out/NNNNN.parquet` (ANNOTATIONS) for every shard of `source`; return the counts.
+
+    splits: those that something reads.
 
     Raises UserError when the model is not installed.
     """
     sources = shards_of(source)
-    chosen = choose(sources, split, language_of(cfg.model), cfg.fraction, cfg.limit, cfg.max_characters)
-    unread = sum(name not in splits for ids in chosen for name in ids.values())
-    chosen = [{identifier: name for identifier, name in ids.items() if name in splits} for ids in chosen]
+    language = language_of(cfg.model)
+    split_by_id = choose(sources, split, language, cfg.fraction, cfg.limit, cfg.max_characters)
+    by_split: Counter[str] = Counter()
+    jobs = []
+    for path, split_of_document in zip(sources, split_by_id, strict=True):
+        by_split.update(split_of_document.values())
+        read_ids = tuple(identifier for identifier, name in split_of_document.items() if name in splits)
+        jobs.append((path, cfg.model, read_ids, cfg.max_characters))
+    unread = sum(count for name, count in by_split.items() if name not in splits)
     if unread:
+        names = ", ".join(splits)
         say(
-            f"note: {unread} documents are not annotated, since nothing that is built reads more than {', '.join(splits)}.",
+            f"note: {unread} documents are not annotated, since nothing that is built reads more than {names}.",
             err=True,
         )
-    jobs = [(path, cfg.model, tuple(ids), cfg.max_characters) for path, ids in zip(sources, chosen, strict=True)]
     counts = add_up(store.map(annotate_shard, jobs, out, "annotate", inline_bytes=INLINE_BYTES))
-    by_split = Counter(name for ids in chosen for name in ids.values())
-    balance(sum(by_split.values()), counts.get("documents", 0))
-    return {
-        **{key: counts.get(key, 0) for key in ("documents", "characters", "tokens", "entities")},
-        "by_pos": {key.removeprefix("pos "): count for key, count in counts.items() if key.startswith("pos ")},
-        "by_split": {name: by_split[name] for name in SPLITS},
-        **({"unread": unread} if unread else {}),
-    }
+    balance(by_split.total() - unread, counts.get("documents", 0))
+    return _report(counts, {name: by_split[name] if name in splits else 0 for name in SPLITS}, unread)
+
+
+def _report(counts: Mapping[str, int], by_split: dict[str, int], unread: int) -> dict[str, Any]:
+    """Return the counts of all shards as they stand in the report."""
+    report: dict[str, Any] = {key: counts.get(key, 0) for key in ("documents", "characters", "tokens", "entities")}
+    report["by_pos"] = {}
+    for key, count in counts.items():
+        if key.startswith("pos "):
+            report["by_pos"][key.removeprefix("pos ")] = count
+    report["by_split"] = by_split
+    if unread:
+        report["unread"] = unread
+    return report
 
 
 def annotate_shard(out: Path, source: Path, model: str, ids: tuple[str, ...], max_characters: int) -> dict[str, int]:
-    """Write the spans of the documents `ids` of one shard, sorted by id; returns counts, tokens of a tag as "pos TAG"."""
+    """Write the spans of the documents `ids` of one shard, sorted by id; return counts, tokens of a tag as "pos TAG"."""
     counts: Counter[str] = Counter()
     rows = []
     table = read_table(source, ["id", "text"])
-    chosen = table.filter(pc.is_in(table["id"], pa.array(ids, pa.string()))).sort_by("id")
-    for document in chosen.to_pylist():
+    is_selected = pc.is_in(table["id"], pa.array(ids, pa.string()))
+    for document in table.filter(is_selected).sort_by("id").to_pylist():
         text = head_of(document["text"], max_characters)
         spans = annotate_text(model, text)
         rows.append({"id": document["id"], **spans})
-        counts.update(
-            {
-                "documents": 1,
-                "characters": len(text),
-                "tokens": len(spans["pos"]),
-                "entities": len(spans["entity_label"]),
-            }
-        )
+        counts["documents"] += 1
+        counts["characters"] += len(text)
+        counts["tokens"] += len(spans["pos"])
+        counts["entities"] += len(spans["entity_label"])
         counts.update(f"pos {tag}" for tag in spans["pos"])
     write_table(pa.Table.from_pylist(rows, ANNOTATIONS), out / source.name)
     return dict(counts)

@@ -45,7 +45,8 @@ def _candidates(path: Path, shard: int, split: SplitConfig, language: str, fract
     for identifier, cluster, document_language, characters in zip(*columns, lengths, strict=True):
         if not characters or document_language not in ("", language):
             continue
-        split_name, place = split_of(split, cluster), unit_interval("annotate", identifier)
+        split_name = split_of(split, cluster)
+        place = unit_interval("annotate", identifier)
         is_training = split_name == "train"
         if not is_training or place < fraction:
             yield is_training, place, identifier, shard, split_name, characters

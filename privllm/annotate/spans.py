@@ -17,13 +17,13 @@ UNUSED = ("lemmatizer", "senter")  # a third of the time
 
 
 def language_of(model: str) -> str:
-    """ISO 639-1 code of the language a model is for."""
+    """Return the ISO 639-1 code of the language a model is for."""
     return model.partition("_")[0]
 
 
 @cache
 def pipeline(model: str) -> Any:
-    """The loaded spaCy pipeline, once per process. Raises UserError when it is not installed."""
+    """Return the loaded spaCy pipeline, once per process. Raises UserError when it is not installed."""
     assert model in MODELS
     try:
         # Named in an import statement, so that the stage's fingerprint has its version.
@@ -37,16 +37,20 @@ def pipeline(model: str) -> Any:
 
 
 def head_of(text: str, characters: int) -> str:
-    """The first `characters` of a text at most, cut at white space where there is any."""
+    """Return the first `characters` of a text at most, cut at white space where there is any."""
     if len(text) <= characters:
         return text
-    parts = text[: characters + 1].rstrip().rsplit(None, 1)
-    return text[:characters].rstrip() if text[characters].isspace() or len(parts) < 2 else parts[0]
+    ends_with_word = text[characters].isspace()
+    words_and_last = text[: characters + 1].rstrip().rsplit(None, 1)
+    if ends_with_word or len(words_and_last) < 2:
+        return text[:characters].rstrip()
+    return words_and_last[0]
 
 
 def annotate_text(model: str, text: str) -> dict[str, list]:
-    """The columns of ANNOTATIONS but the id; offsets in code points of `text`."""
-    document = pipeline(model)(text)
+    """Return the columns of ANNOTATIONS but the id; offsets in code points of `text`."""
+    annotate = pipeline(model)
+    document = annotate(text)
     return {
         "token_start": [token.idx for token in document],
         "token_end": [token.idx + len(token) for token in document],
