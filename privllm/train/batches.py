@@ -20,16 +20,25 @@ SHARES = 1_000_000  # a share is a whole number of these, so that what is due at
 Batch = tuple[Tensor, ...]  # [B, ...] each, the labels (int64, IGNORED where there is none) last
 
 
+def generator_of(*names: str | int) -> np.random.Generator:
+    """Return a generator of random numbers that are a pure function of `names`."""
+    return np.random.Generator(np.random.PCG64(seed_of(*names)))
+
+
 @lru_cache(maxsize=4)
 def permutation(seed: int, epoch: int, rows: int) -> np.ndarray:
     """Return the order of rows in an epoch: int64 [rows]."""
-    return np.random.Generator(np.random.PCG64(seed_of("order", seed, epoch))).permutation(rows)
+    return generator_of("order", seed, epoch).permutation(rows)
 
 
 def rows_of_step(seed: int, step: int, batch_size: int, rows: int) -> np.ndarray:
     """Return the rows of the batch of `step` (from 0): int64 [batch_size]."""
-    places = range(step * batch_size, (step + 1) * batch_size)
-    return np.array([permutation(seed, place // rows, rows)[place % rows] for place in places])
+    indices = []
+    for place in range(step * batch_size, (step + 1) * batch_size):
+        epoch, place_in_epoch = divmod(place, rows)
+        order = permutation(seed, epoch, rows)
+        indices.append(order[place_in_epoch])
+    return np.array(indices)
 
 
 class Kinds(NamedTuple):
@@ -62,27 +71,38 @@ def replayed(seed: int, step: int, batch_size: int, kinds: Kinds, replay: float)
 def _row_at(kind: str, rows: np.ndarray, place: int, seed: int) -> int:
     """Return the row at a place of the endless stream of one kind of rows."""
     epoch, place_in_epoch = divmod(place, len(rows))
-    return rows[permutation(seed_of(kind, seed), epoch, len(rows))[place_in_epoch]]
+    order = permutation(seed_of(kind, seed), epoch, len(rows))
+    return rows[order[place_in_epoch]]
 
 
 def spread(rows: int, limit: int) -> np.ndarray:
     """Return at most `limit` of `rows` indices, evenly spaced: int64, ascending."""
-    return np.unique(np.linspace(0, rows - 1, min(limit, rows)).round().astype(np.int64))
+    positions = np.linspace(0, rows - 1, min(limit, rows))
+    indices = positions.round().astype(np.int64)
+    return np.unique(indices)
 
 
 def fill(sequences: Sequence[np.ndarray], value: int) -> Tensor:
     """Return sequences of different lengths as int64 [B, longest], padded with `value`."""
-    filled = np.full((len(sequences), max(map(len, sequences))), value, np.int64)
+    longest = max(len(sequence) for sequence in sequences)
+    filled = np.full((len(sequences), longest), value, np.int64)
     for row, sequence in zip(filled, sequences, strict=True):
         row[: len(sequence)] = sequence
     return torch.from_numpy(filled)
+
+
+def within(lengths_B: Tensor, width: int) -> Tensor:
+    """Return which of `width` places lie within each length: bool [B, width]."""
+    places = torch.arange(width)
+    return places[None, :] < lengths_B[:, None]
 
 
 class Stream:
     """What Lightning takes for a data loader: the batches from the current step on, without end."""
 
     def __init__(self, batch: Callable[[int], Batch], first_step: Callable[[], int]) -> None:
-        self.batch, self.first_step = batch, first_step
+        self.batch = batch
+        self.first_step = first_step
 
     def __iter__(self) -> Iterator[Batch]:
         step = self.first_step()

@@ -26,14 +26,19 @@ PLAIN = (str, int, float, bool, type(None))
 
 
 def encode(value: Any, tensors: list[torch.Tensor]) -> Any:
-    """`value` as JSON that `decode` turns back exactly; tensors are moved to the list. Raises TypeError for other things."""
+    """Return `value` as JSON that `decode` turns back exactly; tensors are moved to the list.
+
+    Raises TypeError for other things.
+    """
     if isinstance(value, torch.Tensor):
         tensors.append(value)
         return {"tensor": len(tensors) - 1}
     if isinstance(value, dict):
-        return {"dict": [[encode(k, tensors), encode(v, tensors)] for k, v in value.items()]}
+        pairs = [[encode(key, tensors), encode(item, tensors)] for key, item in value.items()]
+        return {"dict": pairs}
     if isinstance(value, (list, tuple)):
-        return {type(value).__name__: [encode(item, tensors) for item in value]}
+        items = [encode(item, tensors) for item in value]
+        return {type(value).__name__: items}
     if type(value) not in PLAIN:
         raise TypeError(f"a checkpoint cannot hold a {type(value).__name__}: {value!r}")
     return value
@@ -47,7 +52,7 @@ def decode(value: Any, tensors: list[torch.Tensor]) -> Any:
     if kind == "tensor":
         return tensors[content]
     if kind == "dict":
-        return {decode(k, tensors): decode(v, tensors) for k, v in content}
+        return {decode(key, tensors): decode(item, tensors) for key, item in content}
     items = [decode(item, tensors) for item in content]
     return tuple(items) if kind == "tuple" else items
 
@@ -62,7 +67,9 @@ class SafeCheckpointIO(CheckpointIO):
         tensors: list[torch.Tensor] = []
         tree = json.dumps(encode(checkpoint, tensors))
         # Tied weights share memory, which safetensors refuses: every entry gets bytes of its own.
-        named = {str(i): tensor.detach().cpu().contiguous().clone() for i, tensor in enumerate(tensors)}
+        named = {}
+        for number, tensor in enumerate(tensors):
+            named[str(number)] = tensor.detach().cpu().contiguous().clone()
         partial = Path(f"{path}.partial")
         partial.parent.mkdir(parents=True, exist_ok=True)
         save_file(named, partial, metadata={"key": self.key, "tree": tree})
@@ -76,7 +83,8 @@ class SafeCheckpointIO(CheckpointIO):
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
             assert metadata["key"] == self.key, "a checkpoint of another run: ask `resumable` first"
-            tensors = [file.get_tensor(str(i)) for i in range(len(list(file.keys())))]
+            count = len(list(file.keys()))
+            tensors = [file.get_tensor(str(number)) for number in range(count)]
         return decode(json.loads(metadata["tree"]), tensors)
 
     def remove_checkpoint(self, path: str | Path) -> None:

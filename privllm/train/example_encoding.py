@@ -29,7 +29,10 @@ class Coder:
     """Encodes the examples of one dataset for one family; `cut` counts those that were too long."""
 
     def __init__(self, speech: Speech, family: str, dataset: Dataset, context: int, labels: tuple[str, ...]) -> None:
-        self.speech, self.family, self.dataset, self.context = speech, family, dataset, context
+        self.speech = speech
+        self.family = family
+        self.dataset = dataset
+        self.context = context
         self.labels = {label: number for number, label in enumerate(labels)}
         self.cut = 0
 
@@ -65,14 +68,23 @@ class Coder:
         inputs, labels, words = list(before), [IGNORED] * len(before), 0
         asked = set(content.asked())
         for place, (word, tag) in enumerate(zip(content.tokens, content.labels, strict=True)):
-            pieces = [self._mask(example)] if word is None else self.speech.ids(f" {word}" if place else word)
+            pieces = self._pieces_of(word, example, is_first=place == 0)
             if len(inputs) + len(pieces) + len(after) > self.context:
                 self.cut += 1
                 break
             inputs += pieces
-            labels += [self.labels[tag] if place in asked else IGNORED, *[IGNORED] * (len(pieces) - 1)]
+            labels.append(self.labels[tag] if place in asked else IGNORED)
+            labels += [IGNORED] * (len(pieces) - 1)
             words += 1
-        return _encoded([*inputs, *after], [*labels, *[IGNORED] * len(after)])._replace(words=words)
+        inputs += after
+        labels += [IGNORED] * len(after)
+        return _encoded(inputs, labels)._replace(words=words)
+
+    def _pieces_of(self, word: str | None, example: Example, is_first: bool) -> list[int]:
+        """Return the ids of a word of a text; the mask for a hidden one."""
+        if word is None:
+            return [self._mask(example)]
+        return self.speech.ids(word if is_first else f" {word}")
 
     def _turns(self, example: Example, turns: list[tuple[str, str]]) -> Encoded:
         """Encode turns one after the other, with next-token labels on the assistant's messages and their ends."""
@@ -81,10 +93,10 @@ class Coder:
             raise self._too_long(example, self.speech.least(turns[-1][1]))
         self.cut += dialogue.cut
         tokens = dialogue.tokens
-        labels = [
-            token if is_learnt else IGNORED for token, is_learnt in zip(tokens[1:], dialogue.learnt[1:], strict=True)
-        ]
-        return _encoded(tokens[:-1], labels, tokens[: dialogue.answer_at])
+        labels = []
+        for next_token, is_learnt in zip(tokens[1:], dialogue.learnt[1:], strict=True):
+            labels.append(next_token if is_learnt else IGNORED)
+        return _encoded(tokens[:-1], labels, prompt=tokens[: dialogue.answer_at])
 
     def _head(self, ids: list[int], room: int) -> list[int]:
         self.cut += len(ids) > room
@@ -102,8 +114,15 @@ class Coder:
 
 def tags_of(types: tuple[str, ...]) -> tuple[str, ...]:
     """Return the labels of a head that finds entities of these types."""
-    return (OUTSIDE, *(f"{mark}-{kind}" for kind in types for mark in "BI"))
+    labels = [OUTSIDE]
+    for kind in types:
+        labels += [f"B-{kind}", f"I-{kind}"]
+    return tuple(labels)
 
 
 def _encoded(inputs: Sequence[int], labels: Sequence[int], prompt: Sequence[int] = ()) -> Encoded:
-    return Encoded(np.array(inputs, np.int64), np.array(labels, np.int64), np.array(prompt, np.int64))
+    return Encoded(
+        inputs=np.array(inputs, np.int64),
+        labels=np.array(labels, np.int64),
+        prompt=np.array(prompt, np.int64),
+    )

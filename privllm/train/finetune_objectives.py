@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from privllm.core.families import TRAITS
 from privllm.models.vocabulary import IGNORED
-from privllm.train.batches import Batch, fill, rows_of_step, spread
+from privllm.train.batches import Batch, fill, rows_of_step, spread, within
 from privllm.train.config import TrainConfig
 from privllm.train.example_encoding import Encoded
 from privllm.train.objective import Objective
@@ -33,29 +33,35 @@ class Supervised(Objective):
         section: str,
     ) -> None:
         super().__init__(model, section)
-        self.cfg, self.train, self.validation, self.pad = cfg, train, validation, pad
+        self.cfg = cfg
+        self.train = train
+        self.validation = validation
+        self.pad = pad
 
     def batch(self, step: int) -> Batch:
-        indices = rows_of_step(self.cfg.seed, step, self.cfg.batch_size, len(self.train))
+        cfg = self.cfg
+        indices = rows_of_step(cfg.seed, step, cfg.batch_size, len(self.train))
         return self.make([self.train[index] for index in indices])
 
     def held_out(self) -> Iterator[Batch]:
+        size = self.cfg.batch_size
         indices = spread(len(self.validation), self.cfg.validation_rows)
-        for start in range(0, len(indices), self.cfg.batch_size):
-            batch_indices = indices[start : start + self.cfg.batch_size]
-            yield self.make([self.validation[index] for index in batch_indices])
+        selected = [self.validation[index] for index in indices]
+        for start in range(0, len(selected), size):
+            yield self.make(selected[start : start + size])
 
     def make(self, examples: Sequence[Encoded]) -> Batch:
         """Return the batch of these examples."""
         inputs = fill([example.inputs for example in examples], self.pad)
         lengths = torch.tensor([len(example.inputs) for example in examples])
-        attended = torch.arange(inputs.shape[1])[None, :] < lengths[:, None]
+        attended = within(lengths, inputs.shape[1])
         labels = fill([example.labels for example in examples], IGNORED)
         return inputs, attended, labels
 
     def loss(self, batch: Batch, reduction: str = "mean") -> Tensor:
+        labels = batch[-1]
         logits_NC, is_label = self.logits(batch)
-        return F.cross_entropy(logits_NC.float(), batch[-1][is_label], reduction=reduction)
+        return F.cross_entropy(logits_NC.float(), labels[is_label], reduction=reduction)
 
     @abstractmethod
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -67,9 +73,8 @@ class OneLabel(Supervised):
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         inputs_BT, attended_BT, labels_B1 = batch
-        return self.model(input_ids=inputs_BT, attention_mask=attended_BT).logits, torch.ones_like(
-            labels_B1, dtype=torch.bool
-        )
+        logits_BC = self.model(input_ids=inputs_BT, attention_mask=attended_BT).logits
+        return logits_BC, torch.ones_like(labels_B1, dtype=torch.bool)
 
 
 class LabelPerToken(Supervised):
@@ -89,7 +94,8 @@ class ReplyObjective(Supervised):
         inputs_BT, _, labels_BT = batch
         is_label_BT = labels_BT != IGNORED
         hidden_BTD = self.model.base_model(input_ids=inputs_BT, use_cache=False).last_hidden_state
-        return self.model.get_output_embeddings()(hidden_BTD[is_label_BT]), is_label_BT
+        logits_of = self.model.get_output_embeddings()
+        return logits_of(hidden_BTD[is_label_BT]), is_label_BT
 
 
 class SeparateReplyObjective(Supervised):
@@ -98,10 +104,8 @@ class SeparateReplyObjective(Supervised):
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         inputs_BT, attended_BT, labels_BL = batch
         is_label_BL = labels_BL != IGNORED
-        logits_BLV = self.model(
-            input_ids=inputs_BT, attention_mask=attended_BT, labels=labels_BL, use_cache=False
-        ).logits
-        return logits_BLV[is_label_BL], is_label_BL
+        output = self.model(input_ids=inputs_BT, attention_mask=attended_BT, labels=labels_BL, use_cache=False)
+        return output.logits[is_label_BL], is_label_BL
 
 
 LABELLERS: dict[str, type[Supervised]] = {"classification": OneLabel, "tokens": LabelPerToken}

@@ -36,7 +36,10 @@ PARTS = {
 class Training(lightning.LightningModule):
     def __init__(self, objective: Objective, cfg: TrainConfig, schedule: Schedule) -> None:
         super().__init__()
-        self.model, self.objective, self.cfg, self.schedule = objective.model, objective, cfg, schedule
+        self.model = objective.model
+        self.objective = objective
+        self.cfg = cfg
+        self.schedule = schedule
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         return self.objective.loss(batch)
@@ -58,19 +61,24 @@ class Training(lightning.LightningModule):
 
 
 def make_optimizer(model: PreTrainedModel, cfg: TrainConfig) -> Muon:
-    """Groups by what a parameter is; parameters that need no gradient are left out.
+    """Return an optimiser of groups by what a parameter is; parameters that need no gradient are left out.
 
     Attention is orthogonalised head by head, a fifth of the work of whole matrices. At equal steps that cost 0.02 nats
     on a small model; within equal time it is the better bargain on a CPU.
     """
     # ModernBERT's, which ends like a block; trained as "rest" it cost 0.3 nats (reports/LOG.md)
     head = getattr(model, "head", None)
-    parts = [*blocks(model), *([head] if isinstance(head, torch.nn.Module) else [])]
-    inside = {id(parameter) for part in parts for parameter in part.parameters() if parameter.ndim == 2}
+    block_modules = list(blocks(model))
+    if isinstance(head, torch.nn.Module):
+        block_modules.append(head)
+    matrices_inside: set[int] = set()
+    for module in block_modules:
+        matrices_inside |= {id(parameter) for parameter in module.parameters() if parameter.ndim == 2}
     kinds: dict[str, list[torch.nn.Parameter]] = {"rest": []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            kinds.setdefault(_kind(name) if id(parameter) in inside else "rest", []).append(parameter)
+            kind = _kind(name) if id(parameter) in matrices_inside else "rest"
+            kinds.setdefault(kind, []).append(parameter)
     heads, muon = model.config.num_attention_heads, cfg.optimizer == "muon"
     kv_heads = getattr(model.config, "num_key_value_heads", None) or heads
     blocks_of = {"query": (heads, 1), "key_value": (kv_heads, 1), "output": (1, heads), "all_three": (3 * heads, 1)}
@@ -90,7 +98,11 @@ def make_optimizer(model: PreTrainedModel, cfg: TrainConfig) -> Muon:
 
 def _kind(name: str) -> str:
     """Return the role of a matrix inside a block ("rest": a table of positions, which is no projection)."""
-    path = name.split(".")
-    if path[-2] == "relative_attention_bias":
+    modules = name.split(".")[:-1]
+    parent = modules[-1]
+    if parent == "relative_attention_bias":
         return "rest"
-    return PARTS.get(path[-2], PARTS.get(".".join(path[-3:-1]), "feedforward"))
+    for module_name in (parent, ".".join(modules[-2:])):
+        if module_name in PARTS:
+            return PARTS[module_name]
+    return "feedforward"

@@ -73,17 +73,21 @@ class History(Callback):
         self.labels += module.objective.labels(batch)
         self.tokens += batch[0].numel()
         self.pending.append(loss)
-        last = step >= module.schedule.end
-        if step % LOG_EVERY == 0 or last:
-            self.record("train/loss", step, sum(self.pending) / len(self.pending))
+        is_last = step >= module.schedule.end
+        if is_last or step % LOG_EVERY == 0:
+            mean_loss = sum(self.pending) / len(self.pending)
+            self.record("train/loss", step, mean_loss)
             self.pending = []
-        self.owed = step % module.cfg.validate_every == 0 or last
+        self.owed = is_last or step % module.cfg.validate_every == 0
 
     def first(self, name: str) -> float:
-        return next(value for metric, _, value in self.points if metric == name)
+        return self._values_of(name)[0]
 
     def latest(self, name: str) -> float:
-        return next(value for metric, _, value in reversed(self.points) if metric == name)
+        return self._values_of(name)[-1]
+
+    def _values_of(self, name: str) -> list[float]:
+        return [value for metric, _, value in self.points if metric == name]
 
     def record(self, name: str, step: int, value: float) -> None:
         self.points.append((name, step, value))
@@ -122,8 +126,11 @@ class Validate(Callback):
     def _take(self, module: Training, step: int, loss: float) -> None:
         history = self.history
         history.record("validation/loss", step, loss)
-        improved = loss < history.best - module.cfg.min_delta
-        history.best, history.since_best = (loss, 0) if improved else (history.best, history.since_best + 1)
+        if loss < history.best - module.cfg.min_delta:
+            history.best = loss
+            history.since_best = 0
+        else:
+            history.since_best += 1
         if history.since_best >= module.cfg.patience and step < module.schedule.decay_from:
             module.schedule = module.schedule.decay_now(step, module.cfg.decay_fraction)
             history.stopped_by = "plateau"
@@ -131,14 +138,18 @@ class Validate(Callback):
 
 @torch.no_grad()
 def held_out_loss(module: Training, shown: bool = False) -> float:
-    """Mean nats per held-out label, in eval mode and without compiling a second graph; `shown`: with a bar of its own."""
+    """Return the mean nats per held-out label, in eval mode and without compiling a second graph.
+
+    shown: with a bar of its own.
+    """
     nats, labels = 0.0, 0
     batches = list(module.objective.held_out())
     module.eval()
     progress = bar("held-out", total=len(batches)) if shown else nullcontext(lambda: None)
     with torch.compiler.set_stance("force_eager"), progress as advance:
         for batch in batches:
-            nats += float(module.objective.loss(tuple(part.to(module.device) for part in batch), "sum"))
+            on_device = tuple(tensor.to(module.device) for tensor in batch)
+            nats += float(module.objective.loss(on_device, "sum"))
             labels += module.objective.labels(batch)
             advance()
     module.train()

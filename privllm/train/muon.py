@@ -27,9 +27,11 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], lr: float, weight_decay: float = 0.0) -> None:
-        super().__init__(list(groups), {"lr": lr, "weight_decay": weight_decay, "muon": False, "blocks": (1, 1)})
+        defaults = {"lr": lr, "weight_decay": weight_decay, "muon": False, "blocks": (1, 1)}
+        super().__init__(list(groups), defaults)
         for group in self.param_groups:
-            assert not group["muon"] or all(p.ndim == 2 for p in group["params"]), "Muon takes matrices only"
+            if group["muon"]:
+                assert all(p.ndim == 2 for p in group["params"]), "Muon takes matrices only"
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -56,8 +58,10 @@ class Muon(torch.optim.Optimizer):
             state["mean"].lerp_(p.grad, 1 - BETA1)
             state["square"].mul_(BETA2).addcmul_(p.grad, p.grad, value=1 - BETA2)
             p.mul_(1 - group["lr"] * group["weight_decay"])
-            spread = (state["square"] / (1 - BETA2 ** state["step"])).sqrt_().add_(EPSILON)
-            p.addcdiv_(state["mean"], spread, value=-group["lr"] / (1 - BETA1 ** state["step"]))
+            mean_bias = 1 - BETA1 ** state["step"]
+            square_bias = 1 - BETA2 ** state["step"]
+            deviation = (state["square"] / square_bias).sqrt_().add_(EPSILON)
+            p.addcdiv_(state["mean"], deviation, value=-group["lr"] / mean_bias)
 
     def _muon(self, groups: list[dict[str, Any]]) -> None:
         """Update all groups: blocks of equal shape go through Newton-Schulz as one batch, whichever parameter they are of."""
@@ -76,7 +80,8 @@ class Muon(torch.optim.Optimizer):
                     shape = (block.shape[0], block.shape[1])
                     by_shape.setdefault(shape, []).append((block, target, group["lr"]))
         for (_, columns), entries in by_shape.items():
-            steps = orthogonalise(torch.stack([block for block, _, _ in entries]))
+            blocks = torch.stack([block for block, _, _ in entries])
+            steps = orthogonalise(blocks)
             for step, (_, target, lr) in zip(steps, entries, strict=True):
                 target.add_(step, alpha=-lr * 0.2 * columns**0.5)
 

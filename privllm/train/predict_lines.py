@@ -49,7 +49,8 @@ class Tuned:
 @shortage_explained("Take a task of a smaller model, or close other programs")
 def open_tuned(folder: Path) -> Tuned:
     """Return the model that `finetune` left in `folder`, in eval mode on the CPU. Raises UserError when there is none."""
-    skipped, facts = (_json(folder / name) for name in ("skipped.json", "training.json"))
+    skipped = _json(folder / "skipped.json")
+    facts = _json(folder / "training.json")
     if skipped:
         raise UserError(f"{folder} holds no model, since its task was skipped: {skipped['skipped']}")
     if "kind" not in facts:
@@ -78,7 +79,8 @@ def answers(tuned: Tuned, examples: Iterable[Example]) -> Iterator[dict[str, Any
             encoded_example, example_is_cut = _encode(tuned, example)
             encoded.append(encoded_example)
             is_cut.append(example_is_cut)
-        for example, prediction, cut in zip(batch, _predict(tuned, batch, encoded), is_cut, strict=True):
+        predictions = _predict(tuned, batch, encoded)
+        for example, prediction, cut in zip(batch, predictions, is_cut, strict=True):
             line: dict[str, Any] = {"id": example.id} if example.id else {}
             line |= prediction
             if cut:
@@ -87,21 +89,28 @@ def answers(tuned: Tuned, examples: Iterable[Example]) -> Iterator[dict[str, Any
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    """Return the content of a file, {} where there is none."""
+    if not path.is_file():
+        return {}
+    return json.loads(path.read_text("utf-8"))
 
 
 def _encode(tuned: Tuned, example: Example) -> tuple[Encoded, bool]:
+    """Return the encoded example, and whether its end was cut."""
     if isinstance(example.content, Classified):  # the encoder asks for a class that the head has
-        example = replace(example, content=replace(example.content, label=tuned.labels[0]))
-    nowhere = Dataset(Path("input"), tuned.kind, (example,), {})
-    coder = Coder(tuned.speech, tuned.family, nowhere, tuned.context, tuned.labels)
-    return coder.encode([example])[0], coder.cut > 0
+        content = replace(example.content, label=tuned.labels[0])
+        example = replace(example, content=content)
+    dataset = Dataset(Path("input"), tuned.kind, (example,), {})
+    coder = Coder(tuned.speech, tuned.family, dataset, tuned.context, tuned.labels)
+    (encoded,) = coder.encode([example])
+    return encoded, coder.cut > 0
 
 
 def _predict(tuned: Tuned, examples: list[Example], encoded: list[Encoded]) -> list[dict[str, Any]]:
     """Return what the line of each example has besides its id."""
     if not tuned.labels:
-        texts = write(tuned.model, encoded, tuned.speech, Limits(BATCH, len(encoded), tuned.max_new_tokens))
+        limits = Limits(BATCH, len(encoded), tuned.max_new_tokens)
+        texts = write(tuned.model, encoded, tuned.speech, limits)
         return [{"text": text} for text in texts]
     make = objective_for(tuned.kind, tuned.family)
     objective = make(tuned.model, FinetuneConfig(), [], [], tuned.speech.marks.pad, "predict")
@@ -124,7 +133,8 @@ def _spans(content: Tagged, labels: list[str], chances: list[float]) -> list[dic
     chance_of_token = dict(zip(content.asked(), chances, strict=False))
     lines = []
     for start, end, kind in sorted(spans(placed(content, labels))):
-        text = " ".join(token or HIDDEN for token in content.tokens[start:end])
-        least = min(chance_of_token[token] for token in range(start, end))
-        lines.append({"start": start, "end": end, "type": kind, "text": text, "probability": round(least, 4)})
+        words = [token or HIDDEN for token in content.tokens[start:end]]
+        least = min(chance_of_token[place] for place in range(start, end))
+        line = {"start": start, "end": end, "type": kind, "text": " ".join(words), "probability": round(least, 4)}
+        lines.append(line)
     return lines

@@ -18,16 +18,12 @@ from privllm.stats.scores import Score, accuracy, macro_f1, mean_of, span_f1
 from privllm.stats.text_overlap import exact_match, overlap, rouge_l, word_f1
 from privllm.tasks.formats import Chat, Classified, Example, InputOutput, Tagged
 from privllm.tokens.chat_format import Speech
-from privllm.train.batches import fill, spread
+from privllm.train.batches import fill, spread, within
 from privllm.train.example_encoding import Encoded
 from privllm.train.finetune_objectives import Supervised
 
-MAIN = {
-    "classification": "accuracy",
-    "tokens": "span_f1",
-    "text2text": "loss",
-    "chat": "loss",
-}  # what a task is judged by
+# What a task is judged by.
+MAIN = {"classification": "accuracy", "tokens": "span_f1", "text2text": "loss", "chat": "loss"}
 
 
 @dataclass(frozen=True)
@@ -79,9 +75,11 @@ def judge(
         return HeldOutResults(list(range(len(examples))), tags, scores)
     answered = spread(len(examples), limits.generated).tolist() if limits.generated else []
     references = [expected[index] for index in answered]
-    written = write(objective.model, [encoded[index] for index in answered], speech, limits)
+    questions = [encoded[index] for index in answered]
+    written = write(objective.model, questions, speech, limits)
     scores = {"loss": loss} | _text_scores(written, references)
-    return HeldOutResults(answered, written, scores, overlap(written, references) if written else {})
+    figures = overlap(written, references) if written else {}
+    return HeldOutResults(answered, written, scores, figures)
 
 
 def _text_scores(written: list[str], references: list[str]) -> dict[str, Score]:
@@ -104,11 +102,12 @@ def read(
     probabilities: list[list[float]] = [[] for _ in encoded]
     with torch.compiler.set_stance("force_eager"):
         for start in range(0, len(encoded), batch_size):
-            examples = encoded[start : start + batch_size]
-            batch = tuple(tensor.to(objective.model.device) for tensor in objective.make(examples))
+            on_cpu = objective.make(encoded[start : start + batch_size])
+            batch = tuple(tensor.to(objective.model.device) for tensor in on_cpu)
             logits_NC, is_label = objective.logits(batch)
             logits_NC = logits_NC.float()
-            losses_N = torch.nn.functional.cross_entropy(logits_NC, batch[-1][is_label], reduction="none")
+            expected_N = batch[-1][is_label]
+            losses_N = torch.nn.functional.cross_entropy(logits_NC, expected_N, reduction="none")
             best_N, labels_N = logits_NC.max(-1)
             probability_N = (best_N - logits_NC.logsumexp(-1)).exp()
             rows = is_label.nonzero()[:, 0].tolist()
@@ -161,7 +160,7 @@ def _padded_prompts(prompts: list[np.ndarray], pad: int, in_front: bool) -> tupl
         inputs_BT = reversed_BT.flip(1)
     else:
         inputs_BT = fill(prompts, pad)
-    attended_BT = torch.arange(inputs_BT.shape[1])[None, :] < lengths[:, None]
+    attended_BT = within(lengths, inputs_BT.shape[1])
     if in_front:
         attended_BT = attended_BT.flip(1)
     return inputs_BT, attended_BT.long()

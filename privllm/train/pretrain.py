@@ -97,18 +97,23 @@ def _model(family: str, cfg: Any, inputs: PretrainInputs, context: int) -> PreTr
 
 def _used(cfg: FamilyPretrain) -> dict[str, Any]:
     """Return the configuration, without the architecture where that came from elsewhere."""
-    return {key: value for key, value in asdict(cfg).items() if key != "model" or cfg.start == SCRATCH}
+    used = asdict(cfg)
+    if cfg.start != SCRATCH:
+        del used["model"]
+    return used
 
 
 def _start_report(cfg: FamilyPretrain, trained: Trained, kinds: Kinds | None) -> dict[str, Any]:
     """Return where training began: the held-out loss before the first step, and the share of replayed rows."""
     if cfg.start == SCRATCH:
         return {"start": SCRATCH}
-    report: dict[str, Any] = {"start": cfg.start, "start_loss": round(trained.history.first("validation/loss"), 6)}
+    start_loss = trained.history.first("validation/loss")
+    report: dict[str, Any] = {"start": cfg.start, "start_loss": round(start_loss, 6)}
     if kinds is not None:
         batches = [replayed(cfg.seed, step, cfg.batch_size, kinds, cfg.replay) for step in range(trained.steps)]
-        share = np.isin(np.concatenate(batches), kinds.known).mean()
-        report |= {"rows_known": len(kinds.known), "rows_new": len(kinds.new), "replayed": round(float(share), 6)}
+        rows_read = np.concatenate(batches)
+        share = float(np.isin(rows_read, kinds.known).mean())
+        report |= {"rows_known": len(kinds.known), "rows_new": len(kinds.new), "replayed": round(share, 6)}
     return report
 
 

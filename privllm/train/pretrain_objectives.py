@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from privllm.core.seed import seed_of
 from privllm.core.special_tokens import PAD
 from privllm.models.causal import CAUSAL_MODEL, head_loss, next_token_loss
 from privllm.models.family_model import FamilyModel, Loss
@@ -29,7 +28,7 @@ from privllm.models.span_corruption import cut_out, holes
 from privllm.models.vocabulary import IGNORED
 from privllm.tokens.rows import Rows
 from privllm.tokens.token_annotations import Guide
-from privllm.train.batches import Batch, Kinds, fill, replayed, rows_of_step, spread
+from privllm.train.batches import Batch, Kinds, fill, generator_of, replayed, rows_of_step, spread, within
 from privllm.train.objective import Objective
 
 
@@ -51,7 +50,10 @@ class Packed(Objective):
     ) -> None:
         super().__init__(model, f"pretrain.{self.family_model.name}")
         self.loss_of: Loss = self.family_model.loss
-        self.cfg, self.train, self.validation, self.vocabulary = cfg, train, validation, vocabulary
+        self.cfg = cfg
+        self.train = train
+        self.validation = validation
+        self.vocabulary = vocabulary
 
     def batch(self, step: int) -> Batch:
         cfg, kinds = self.cfg, self.train.kinds
@@ -59,19 +61,21 @@ class Packed(Objective):
             indices = rows_of_step(cfg.seed, step, cfg.batch_size, len(self.train.rows))
         else:
             indices = replayed(cfg.seed, step, cfg.batch_size, kinds, cfg.replay)
-        return self.make(self.train, indices, np.random.Generator(np.random.PCG64(seed_of("noise", cfg.seed, step))))
+        return self.make(self.train, indices, generator_of("noise", cfg.seed, step))
 
     def held_out(self) -> Iterator[Batch]:
         """Yield at most `validation_rows`, evenly spaced over the split, in batches of one shape.
 
         The last batch is filled up with ignored rows.
         """
-        chosen, size = spread(len(self.validation.rows), self.cfg.validation_rows), self.cfg.batch_size
-        for start in range(0, len(chosen), size):
-            indices = chosen[start : start + size]
-            chance = np.random.Generator(np.random.PCG64(seed_of("held-out noise", start)))
+        selected = spread(len(self.validation.rows), self.cfg.validation_rows)
+        size = self.cfg.batch_size
+        for start in range(0, len(selected), size):
+            indices = selected[start : start + size]
+            chance = generator_of("held-out noise", start)
             batch = self.make(self.validation, np.resize(indices, size), chance)
-            batch[-1][len(indices) :] = IGNORED
+            labels = batch[-1]
+            labels[len(indices) :] = IGNORED
             yield batch
 
     def loss(self, batch: Batch, reduction: str = "mean") -> Tensor:
@@ -90,9 +94,10 @@ class NextToken(Packed):
     def make(self, split: Split, indices: np.ndarray, chance: np.random.Generator) -> Batch:
         """Return inputs and next tokens; padding is recognised by length, so a pad id inside a row would be learnt."""
         tokens = torch.from_numpy(split.rows.batch(indices, PAD)).long()
-        lengths = torch.tensor([len(split.rows.tokens(int(index))) for index in indices])
-        is_padding = torch.arange(1, tokens.shape[1])[None, :] >= lengths[:, None]
-        return tokens[:, :-1], tokens[:, 1:].masked_fill(is_padding, IGNORED)
+        lengths = torch.tensor([len(split.rows.tokens(index)) for index in indices.tolist()])
+        is_padding = ~within(lengths, tokens.shape[1])
+        inputs, next_tokens = tokens[:, :-1], tokens[:, 1:]
+        return inputs, next_tokens.masked_fill(is_padding[:, 1:], IGNORED)
 
     def compile(self) -> None:
         super().compile()
@@ -110,17 +115,19 @@ class Gaps(Packed):
 
     def make(self, split: Split, indices: np.ndarray, chance: np.random.Generator) -> Batch:
         assert split.guide is not None
-        length = split.rows.row_length - 1
-        shape = (len(indices), length)
-        inputs, labels = np.full(shape, PAD, np.int64), np.full(shape, IGNORED, np.int64)
+        context = split.rows.row_length - 1
+        shape = (len(indices), context)
+        inputs = np.full(shape, PAD, np.int64)
+        labels = np.full(shape, IGNORED, np.int64)
         attended = np.zeros(shape, bool)
         for row, index in enumerate(indices.tolist()):
-            tokens = split.rows.tokens(index)[:length]
-            pos, span = split.guide.row(index, len(tokens))
+            tokens = split.rows.tokens(index)[:context]
+            length = len(tokens)
+            pos, span = split.guide.row(index, length)
             is_chosen = choose(self.cfg.masking, tokens, self.lexicon, pos, span, chance)
-            inputs[row, : len(tokens)] = cover(tokens, is_chosen, self.lexicon.size, chance)
-            labels[row, : len(tokens)] = np.where(is_chosen, tokens, IGNORED)
-            attended[row, : len(tokens)] = True
+            inputs[row, :length] = cover(tokens, is_chosen, self.lexicon.size, chance)
+            labels[row, :length] = np.where(is_chosen, tokens, IGNORED)
+            attended[row, :length] = True
         return torch.from_numpy(inputs), torch.from_numpy(attended), torch.from_numpy(labels)
 
 
@@ -131,16 +138,17 @@ class Spans(Packed):
 
     def make(self, split: Split, indices: np.ndarray, chance: np.random.Generator) -> Batch:
         vocabulary = self.model.config.vocab_size - SENTINELS
+        context = split.rows.row_length - 1
         row_inputs, row_labels = [], []
         for index in indices.tolist():
-            tokens = split.rows.tokens(index)[: split.rows.row_length - 1]
+            tokens = split.rows.tokens(index)[:context]
             spans = holes(self.cfg.corruption, len(tokens), chance)
             inputs, labels = cut_out(tokens, spans, vocabulary)
             row_inputs.append(inputs)
             row_labels.append(labels)
         inputs_BS = fill(row_inputs, PAD)
         lengths = torch.tensor([len(inputs) for inputs in row_inputs])
-        attended_BS = torch.arange(inputs_BS.shape[1])[None, :] < lengths[:, None]
+        attended_BS = within(lengths, inputs_BS.shape[1])
         return inputs_BS, attended_BS, fill(row_labels, IGNORED)
 
 

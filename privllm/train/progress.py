@@ -25,28 +25,40 @@ class ShowProgress(Callback):
             TextColumn("{task.completed}/{task.total} steps {task.fields[facts]}"),
             TimeRemainingColumn(),
         )
-        self.terminal, self.history, self.clock = console.is_terminal, history, clock
+        self.terminal = console.is_terminal
+        self.history = history
+        self.clock = clock
         self.bar = Progress(*columns, console=console, transient=True, disable=not self.terminal)
 
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
         step, section = trainer.global_step, module.objective.section
         self.task = self.bar.add_task(section, total=module.schedule.end, completed=step, facts="")
-        self.first_step, self.tokens_before, self.shown = step, self.history.tokens, len(self.history.points)
+        self.first_step = step
+        self.tokens_before = self.history.tokens
+        self.shown = len(self.history.points)
         self.lines = Lines(first=0.0, clock=self.clock)  # the first step already says how long the rest will take
-        self._say(f"{section}: {'goes on from' if step else 'begins at'} step {step}/{module.schedule.end}")
+        verb = "goes on from" if step else "begins at"
+        self._say(f"{section}: {verb} step {step}/{module.schedule.end}")
         self.bar.start()
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, *_: Any) -> None:
         step, end = trainer.global_step, module.schedule.end
-        speed = (self.history.tokens - self.tokens_before) / max(1e-9, self.clock() - self.lines.begun)
-        facts = f"loss {float(outputs['loss']):.3f}, {speed:,.0f} tokens/s"
+        tokens = self.history.tokens - self.tokens_before
+        seconds = max(1e-9, self.clock() - self.lines.begun)
+        loss = float(outputs["loss"])
+        facts = f"loss {loss:.3f}, {tokens / seconds:,.0f} tokens/s"
         self.bar.update(self.task, total=end, completed=step, facts=facts)
-        validations = [value for metric, _, value in self.history.points[self.shown :] if metric == "validation/loss"]
-        self.shown = len(self.history.points)
+        validations = self._new_validations()
         if self.lines.due() or validations:
-            held_out = "".join(f", held-out loss {loss:.4f}" for loss in validations)
-            left = self.lines.left(step - self.first_step, end - self.first_step)
-            self._say(f"{module.objective.section}: step {step}/{end}{held_out}, {facts}, {left}")
+            held_out = "".join(validations)
+            time_left = self.lines.left(step - self.first_step, end - self.first_step)
+            self._say(f"{module.objective.section}: step {step}/{end}{held_out}, {facts}, {time_left}")
+
+    def _new_validations(self) -> list[str]:
+        """Return the held-out losses that were not shown yet, as text."""
+        new_points = self.history.points[self.shown :]
+        self.shown = len(self.history.points)
+        return [f", held-out loss {loss:.4f}" for metric, _, loss in new_points if metric == "validation/loss"]
 
     def on_train_end(self, trainer: lightning.Trainer, module: Any) -> None:
         self.bar.stop()

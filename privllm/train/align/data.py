@@ -53,7 +53,8 @@ def read_material(cfg: AlignConfig, inputs: AlignInputs) -> Material:
 
     training = _encode(read_training(inputs.feedback), encode)
     held_out = _encode(read_held_out(inputs.feedback), encode)
-    openings = {lesson.opening for lesson, _ in (*training.corrections.kept, *training.preferences.kept)}
+    lessons = [*training.corrections.kept, *training.preferences.kept]
+    openings = {lesson.opening for lesson, _ in lessons}
     validation = frozenset(opening for opening in openings if unit_interval("align", opening) < cfg.validation)
     if not validation < openings:  # nothing would be left to learn from
         validation = frozenset()
@@ -62,7 +63,11 @@ def read_material(cfg: AlignConfig, inputs: AlignInputs) -> Material:
 
 def _encode(lessons: FeedbackExamples, encode: Callable[[FeedbackExample], Any]) -> EncodedFeedback:
     corrections, preferences, other = lessons
-    return EncodedFeedback(encode_examples(corrections, encode), encode_examples(preferences, encode), other)
+    return EncodedFeedback(
+        corrections=encode_examples(corrections, encode),
+        preferences=encode_examples(preferences, encode),
+        other=other,
+    )
 
 
 def counts_of(material: Material) -> dict[str, Any]:
@@ -78,4 +83,4 @@ def counts_of(material: Material) -> dict[str, Any]:
 def _context(start: Path) -> int:
     """Read how many tokens the model sees at once; transformers would tell it too, seconds later."""
     config = json.loads((start / "config.json").read_text("utf-8"))
-    return next(config[key] for key in ("max_position_embeddings", "n_positions") if config.get(key))
+    return config.get("max_position_embeddings") or config["n_positions"]

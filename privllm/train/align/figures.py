@@ -82,7 +82,8 @@ def compare(
 
 
 def _weighted_loss(likelihoods: ReplyLikelihoods, weights: np.ndarray) -> Score:
-    return Score(weights * -likelihoods.total, weights * likelihoods.tokens)
+    weighted_nats = weights * -likelihoods.total
+    return Score(weighted_nats, weights * likelihoods.tokens)
 
 
 def of_preferences(
@@ -100,8 +101,8 @@ def of_preferences(
     """
 
     def compared(margins_before: np.ndarray, margins_after: np.ndarray) -> dict[str, Any]:
-        score_before = Score(weights * agreement(margins_before), weights)
-        score_after = Score(weights * agreement(margins_after), weights)
+        score_before = Score(over=weights * agreement(margins_before), under=weights)
+        score_after = Score(over=weights * agreement(margins_after), under=weights)
         return _compared(score_before, score_after, openings, seed, draws)
 
     no_reward = np.zeros(len(weights))

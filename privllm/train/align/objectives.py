@@ -56,21 +56,25 @@ class LessonObjective(Objective):
         terms: LossTerms,
     ) -> None:
         super().__init__(model, section)
-        self.cfg, self.terms = cfg, terms
-        self.train, self.validation = self.prepare(train), self.prepare(validation)
+        self.cfg = cfg
+        self.terms = terms
+        self.train = self.prepare(train)
+        self.validation = self.prepare(validation)
 
     def batch(self, step: int) -> Batch:
-        indices = rows_of_step(self.cfg.seed, step, self.cfg.batch_size, len(self.train))
+        cfg = self.cfg
+        indices = rows_of_step(cfg.seed, step, cfg.batch_size, len(self.train))
         lessons = self.make([self.train[index] for index in indices])
         if not self.terms.replay:
             return lessons
         return (*lessons, *self.terms.text.batch(step))
 
     def held_out(self) -> Iterator[Batch]:
+        size = self.cfg.batch_size
         indices = spread(len(self.validation), self.cfg.validation_rows)
-        for start in range(0, len(indices), self.cfg.batch_size):
-            batch_indices = indices[start : start + self.cfg.batch_size]
-            yield self.make([self.validation[index] for index in batch_indices])
+        selected = [self.validation[index] for index in indices]
+        for start in range(0, len(selected), size):
+            yield self.make(selected[start : start + size])
 
     def loss(self, batch: Batch, reduction: str = "mean") -> Tensor:
         """Return the mean of the lessons' loss, with that of the replayed rows where there are any.
@@ -102,15 +106,18 @@ class Imitate(LessonObjective):
     """Supervised fine-tuning on the first reply of each lesson."""
 
     def make(self, lessons: Sequence[EncodedLesson]) -> Batch:
-        rows = rows_of([(lesson.prompt, lesson.replies[0]) for lesson in lessons])
-        return (*rows, torch.tensor([lesson.weight for lesson in lessons]))
+        exchanges = [(lesson.prompt, lesson.replies[0]) for lesson in lessons]
+        weights = torch.tensor([lesson.weight for lesson in lessons])
+        return (*rows_of(exchanges), weights)
 
     def lesson_loss(self, batch: Batch) -> Tensor:
         *rows, weights_B = batch
-        return (token_nats(self.model, *rows).sum(1) * weights_B).sum()
+        nats_B = token_nats(self.model, *rows).sum(1)
+        return (nats_B * weights_B).sum()
 
     def labels(self, batch: Batch) -> int:
-        return int(batch[2].sum())
+        _, _, is_reply_RT, _ = batch[: self.lesson_tensors]
+        return int(is_reply_RT.sum())
 
 
 class WeightedPair(NamedTuple):
@@ -150,11 +157,14 @@ class Prefer(LessonObjective):
 
     def lesson_loss(self, batch: Batch) -> Tensor:
         *rows, weights_B, reference_B = batch
-        chosen_B, rejected_B = (-token_nats(self.model, *rows).sum(1)).chunk(2)
-        return (weights_B * dpo_loss(chosen_B - rejected_B, reference_B, self.terms.beta)).sum()
+        nats_2B = token_nats(self.model, *rows).sum(1)
+        chosen_nats_B, rejected_nats_B = nats_2B.chunk(2)
+        losses_B = dpo_loss(rejected_nats_B - chosen_nats_B, reference_B, self.terms.beta)
+        return (weights_B * losses_B).sum()
 
     def labels(self, batch: Batch) -> int:
-        return len(batch[3])
+        weights_B = batch[3]
+        return len(weights_B)
 
 
 def dpo_loss(policy_B: Tensor, reference_B: Tensor, beta: float) -> Tensor:

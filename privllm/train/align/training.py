@@ -190,7 +190,8 @@ def _facts_of(cfg: AlignConfig, phase: Phase, trained: Trained) -> dict[str, Any
 
 def steps_of(cfg: AlignConfig, phase: Phase) -> int:
     """Return how many steps a phase takes at most."""
-    return max(cfg.min_steps, math.ceil(phase.cfg.epochs * len(phase.train) / cfg.batch_size))
+    lessons_read = phase.cfg.epochs * len(phase.train)
+    return max(cfg.min_steps, math.ceil(lessons_read / cfg.batch_size))
 
 
 def train_config_of(cfg: AlignConfig, phase: Phase, steps: int) -> TrainConfig:
@@ -215,7 +216,8 @@ def train_config_of(cfg: AlignConfig, phase: Phase, steps: int) -> TrainConfig:
 
 
 def _loss_terms(cfg: AlignConfig, phase: Phase, model: PreTrainedModel, inputs: AlignInputs) -> LossTerms:
-    return LossTerms(_text(cfg, model, inputs), cfg.replay, getattr(phase.cfg, "beta", math.nan))
+    beta = getattr(phase.cfg, "beta", math.nan)  # imitation has none
+    return LossTerms(text=_text(cfg, model, inputs), replay=cfg.replay, beta=beta)
 
 
 def _text(cfg: AlignConfig, model: PreTrainedModel, inputs: AlignInputs) -> NextToken:
@@ -232,9 +234,11 @@ def _text(cfg: AlignConfig, model: PreTrainedModel, inputs: AlignInputs) -> Next
 
 def _measure(family: str, cfg: AlignConfig, folder: Path, material: Material, inputs: AlignInputs) -> Measurements:
     model = to_device(load(family, folder))
-    return measure(model, material.held_out, _text(cfg, model, inputs), cfg.batch_size)
+    text = _text(cfg, model, inputs)
+    return measure(model, material.held_out, text, cfg.batch_size)
 
 
 def to_device(model: PreTrainedModel) -> PreTrainedModel:
     """Move a model to the GPU, where there is one."""
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return model.to(device)  # type: ignore[arg-type]
