@@ -107,34 +107,38 @@ def scores_of(settings: GateSettings, inputs: GateInputs, family: str, store: St
     """Return the incumbent's SCORES of today's held-out documents, by id."""
     folder = inputs.promoted / INCUMBENT / family
     tokenizer = inputs.promoted / INCUMBENT / TOKENIZER
-    same_tokens = filecmp.cmp(tokenizer / "tokenizer.json", inputs.tokenizer / "tokenizer.json", shallow=False)
+    tokenizer_file = tokenizer / "tokenizer.json"
+    same_tokens = filecmp.cmp(tokenizer_file, inputs.tokenizer / "tokenizer.json", shallow=False)
     if same_tokens and filecmp.cmp(folder / WEIGHTS, inputs.models / family / WEIGHTS, shallow=False):
         return read_table(inputs.scores / family / "documents.parquet", SCORES.names)
     context = context_of(config_of(folder))
+    tallies: dict[str, Tally] = defaultdict(Tally)
     with TemporaryDirectory(prefix="gate-") as scratch:
         rows = inputs.packed / TEST
         if not same_tokens or open_rows(rows).row_length - 1 > context:
             rows = Path(scratch, "rows")
-            tokenizer_file = tokenizer / "tokenizer.json"
             jobs = [(context, settings.split, tokenizer_file, shard) for shard in shards_of(inputs.documents)]
             store.map(pack_held_out, jobs, rows, "pack for the incumbent")
-        chosen = choose_rows(shards_in(rows), settings.evaluate.max_rows)
+        rows_by_shard = choose_rows(shards_in(rows), settings.evaluate.max_rows)
         token_sizes = token_bytes(Encoder.open(tokenizer).reference.get_vocab())
-        tallies: dict[str, Tally] = defaultdict(Tally)
-        pieces = score(family, folder, chosen, settings.evaluate.batch_rows, Path(scratch, "tokens"), store)
+        pieces = score(family, folder, rows_by_shard, settings.evaluate.batch_rows, Path(scratch, "tokens"), store)
         for piece in pieces:
             tallies[piece.id].add(token_sizes[piece.labels], piece.nats, piece.correct)
-    return pa.Table.from_pylist([{"id": name} | vars(tallies[name]) for name in sorted(tallies)], SCORES)
+    scores = [{"id": name} | vars(document_tally) for name, document_tally in sorted(tallies.items())]
+    return pa.Table.from_pylist(scores, SCORES)
 
 
 def pack_held_out(out: Path, context: int, split: SplitConfig, tokenizer_file: Path, shard: Path) -> None:
     """Write the held-out documents of one shard as rows of another tokenizer's tokens."""
     table = by_id(read_table(shard, ["id", "text", "cluster"]))
-    is_held_out = [split_of(split, cluster) == TEST for cluster in table["cluster"].to_pylist()]
-    table = table.filter(pa.array(is_held_out, pa.bool_()))
-    stream = join(list(Encoder.open(tokenizer_file.parent).encode(table["text"])))
-    pieces = pieces_of(stream, table["id"].combine_chunks(), context)
-    write_rows(cut(stream.tokens, context), pieces, context, out / f"{shard.stem}.arrow")
+    clusters = table["cluster"].to_pylist()
+    is_held_out = [split_of(split, cluster) == TEST for cluster in clusters]
+    held_out = table.filter(pa.array(is_held_out, pa.bool_()))
+    encoder = Encoder.open(tokenizer_file.parent)
+    stream = join(encoder.encode(held_out["text"]))
+    rows = cut(stream.tokens, context)
+    pieces = pieces_of(stream, held_out["id"].combine_chunks(), context)
+    write_rows(rows, pieces, context, out / f"{shard.stem}.arrow")
 
 
 def by_document(
@@ -178,8 +182,10 @@ def preferences(inputs: GateInputs, family: str, draws: int) -> dict[str, Figure
     if not in_both:
         return {}
     weights = np.array([lesson.weight for lesson in in_both])
-    before = Score(weights * [incumbent_agrees[lesson.id] for lesson in in_both], weights)
-    after = Score(weights * [candidate_agrees[lesson.id] for lesson in in_both], weights)
+    incumbent_share = np.array([incumbent_agrees[lesson.id] for lesson in in_both])
+    candidate_share = np.array([candidate_agrees[lesson.id] for lesson in in_both])
+    before = Score(over=weights * incumbent_share, under=weights)
+    after = Score(over=weights * candidate_share, under=weights)
     openings = [lesson.opening for lesson in in_both]
     return {f"{family}.preferences": compare_scores(before, after, openings, draws)}
 

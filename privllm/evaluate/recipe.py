@@ -72,15 +72,16 @@ def evaluate(
     store: Store = NO_STORE,
 ) -> dict[str, Any]:
     """Write `out` and return the report. Raises UserError when nothing is held out or the model is unusable."""
-    model, encoder = loaded(family, inputs.model), Encoder.open(inputs.tokenizer)
-    chosen = choose_rows(shards_in(inputs.rows), cfg.max_rows)
-    row_count = sum(len(shard_rows.rows) for shard_rows in chosen)
+    model = loaded(family, inputs.model)
+    encoder = Encoder.open(inputs.tokenizer)
+    rows_by_shard = choose_rows(shards_in(inputs.rows), cfg.max_rows)
+    row_count = sum(len(shard_rows.rows) for shard_rows in rows_by_shard)
     if not row_count:
         raise UserError(
             f"{inputs.rows} holds no document to judge the model by: add documents, or raise `split.test` in params.yaml."
         )
     scored: dict[str, list[ScoredPiece]] = defaultdict(list)
-    for piece in score(family, inputs.model, chosen, cfg.batch_rows, out / "tokens", store):
+    for piece in score(family, inputs.model, rows_by_shard, cfg.batch_rows, out / "tokens", store):
         scored[piece.id].append(piece)
     token_sizes = token_bytes(encoder.reference.get_vocab())
     documents = list(read_documents(inputs, encoder, token_sizes, set(scored)))
@@ -107,11 +108,13 @@ def _write_texts(
     sampled = _first(tokens_by_id, cfg.samples)
     fill_gaps = FAMILIES[family].fill_gaps
     if fill_gaps is not None:
-        write_json(samples_file, write_fillings(fill_gaps, model, encoder, sampled, cfg.sample_tokens))
+        fillings = write_fillings(fill_gaps, model, encoder, sampled, cfg.sample_tokens)
+        write_json(samples_file, fillings)
         return {}
     figures = _continuations(cfg, model, encoder, tokens_by_id)
     sampling = SamplingConfig(max_new_tokens=cfg.sample_tokens, temperature=cfg.temperature, seed=cfg.seed)
-    write_json(samples_file, write_samples(model, encoder, sampled, cfg.prompt_tokens // 2 or 1, sampling))
+    prompt_length = max(1, cfg.prompt_tokens // 2)
+    write_json(samples_file, write_samples(model, encoder, sampled, prompt_length, sampling))
     return figures
 
 
@@ -124,12 +127,8 @@ def _continuations(
     """Return BLEU and chrF of what the model writes after the beginnings of documents that are long enough."""
     least = cfg.prompt_tokens + SHORTEST
     long_enough = {identifier: tokens for identifier, tokens in tokens_by_id.items() if len(tokens) >= least}
-    pairs = continuations(
-        model,
-        _first(long_enough, cfg.continuations),
-        cfg.prompt_tokens,
-        cfg.continuation_tokens,
-    )
+    continued = _first(long_enough, cfg.continuations)
+    pairs = continuations(model, continued, cfg.prompt_tokens, cfg.continuation_tokens)
     if not pairs:
         return {"continuations": 0}
     written = [decode(encoder, tokens) for tokens, _ in pairs.values()]
@@ -201,6 +200,8 @@ def _figures(
     spots, slices_compared = weak_spots(cells, cfg.bootstrap, seed_of("weak spots", cfg.seed))
     report["weak_spots"] = spots
     report["slices_compared"] = slices_compared
-    for kind in KINDS:
-        report[kind] = {name: figures_of.figures() for (of, name), figures_of in tallies.items() if of == kind}
+    report |= {kind: {} for kind in KINDS}
+    for (kind, name), slice_tally in tallies.items():
+        if kind in KINDS:
+            report[kind][name] = slice_tally.figures()
     return report

@@ -91,7 +91,11 @@ class Figure(NamedTuple):
 
 def rules_for(name: str, rules: Mapping[str, Rule]) -> dict[str, Rule]:
     """Return the rules that apply to the figure `name`."""
-    return {key: rule for key, rule in rules.items() if _applies(key, name)}
+    applying = {}
+    for rule_name, rule in rules.items():
+        if _applies(rule_name, name):
+            applying[rule_name] = rule
+    return applying
 
 
 def _applies(rule: str, figure: str) -> bool:
@@ -122,19 +126,26 @@ def _range_of(figure: Figure, evidence: str) -> tuple[float, float]:
 def without_figure(figures: Iterable[str], rules: Mapping[str, Rule]) -> list[str]:
     """Return the rules for which nothing was measured."""
     names = list(figures)
-    return [rule for rule in rules if not any(_applies(rule, name) for name in names)]
+    not_measured = []
+    for rule in rules:
+        if not any(_applies(rule, name) for name in names):
+            not_measured.append(rule)
+    return not_measured
 
 
 def table_of(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return the report's figures as lines of text, in columns."""
     rows = [("figure", "incumbent", "candidate", "difference", "95 % interval", "of", "verdict")]
     for name, figure in figures.items():
+        interval = "too few"
+        if "low" in figure:
+            interval = f"{figure['low']:+.4f} to {figure['high']:+.4f}"
         row = (
             name,
             f"{figure['incumbent']:.4f}",
             f"{figure['candidate']:.4f}",
             f"{figure['difference']:+.4f}",
-            f"{figure['low']:+.4f} to {figure['high']:+.4f}" if "low" in figure else "too few",
+            interval,
             f"{figure['units']:,}",
             figure["verdict"],
         )
@@ -177,7 +188,9 @@ def _verdict(broken_limits: list[str] | None) -> str:
     """Return the verdict on a figure; None is for one without a rule."""
     if broken_limits is None:
         return "not asked"
-    return f"broken: {', '.join(broken_limits)}" if broken_limits else "kept"
+    if not broken_limits:
+        return "kept"
+    return f"broken: {', '.join(broken_limits)}"
 
 
 def require_pass(report: Mapping[str, Any]) -> None:

@@ -54,11 +54,13 @@ def write_fillings(
             continue
         generator = np.random.Generator(np.random.PCG64(seed_of("sample", identifier)))
         gaps = holes(CorruptionConfig(), len(row), generator)
+        guesses = fill_gaps(model, row, gaps)
+        cut_out = [row[begin:end] for begin, end in gaps]
         sample = {
             "id": identifier,
             "prompt": _around_gaps(encoder, row, gaps),
-            "text": _joined(encoder, fill_gaps(model, row, gaps)),
-            "truth": _joined(encoder, [row[begin:end] for begin, end in gaps]),
+            "text": _joined(encoder, guesses),
+            "truth": _joined(encoder, cut_out),
         }
         samples.append(sample)
     return {"decoding": {"temperature": 0.0}, "samples": samples}
@@ -76,7 +78,8 @@ def _around_gaps(encoder: Encoder, row: np.ndarray, gaps: list[tuple[int, int]])
 
 
 def _joined(encoder: Encoder, spans: Iterable[np.ndarray]) -> str:
-    return " | ".join(decode(encoder, span).strip() for span in spans)
+    texts = [decode(encoder, span).strip() for span in spans]
+    return " | ".join(texts)
 
 
 def decode(encoder: Encoder, tokens: Sequence[int] | np.ndarray) -> str:

@@ -61,11 +61,13 @@ def choose_rows(shards: list[Path], limit: int) -> list[ChosenRows]:
     for shard_number, shard in enumerate(shards):
         rows = open_shards([shard])
         for row in range(len(rows)):
-            if pieces := rows.pieces(row):
+            pieces = rows.pieces(row)
+            if pieces:
                 rank = name_digest("evaluate", pieces[0]["id"], pieces[0]["document_start"])
                 ranked.append((rank, shard_number, row))
+    ranked.sort()
     rows_by_shard: list[list[int]] = [[] for _ in shards]
-    for _, shard_number, row in sorted(ranked)[:limit]:
+    for _, shard_number, row in ranked[:limit]:
         rows_by_shard[shard_number].append(row)
     return [ChosenRows(shard, sorted(rows)) for shard, rows in zip(shards, rows_by_shard, strict=True)]
 
@@ -116,7 +118,9 @@ def score_shard(
         batch = indices[begin : begin + batch_rows]
         pieces += score_rows(FAMILIES[family].scorer, model, rows, batch)
     columns = zip(*pieces, strict=True)
-    arrays = [pa.array(list(column), kind) for column, kind in zip(columns, TOKEN_SCORES.types, strict=True)]
+    arrays = []
+    for column, kind in zip(columns, TOKEN_SCORES.types, strict=True):
+        arrays.append(pa.array(list(column), kind))
     write_table(pa.Table.from_arrays(arrays, schema=TOKEN_SCORES), out / f"{shard.stem}.parquet")
 
 
@@ -139,13 +143,14 @@ def _split_by_piece(tokens: np.ndarray, pieces: Sequence[dict[str, Any]], scores
     """Yield the scores of a row, piece by piece, their places counted within the document."""
     for piece in pieces:
         row_start = piece["row_start"]
-        inside = (scores.places >= row_start) & (scores.places < row_start + piece["tokens"])
-        nats = scores.nats[inside]
+        row_end = row_start + piece["tokens"]
+        is_inside = (scores.places >= row_start) & (scores.places < row_end)
+        nats = scores.nats[is_inside]
         if not np.isfinite(nats).all():
             raise UserError(
                 f"the model gives document {piece['id']} a loss that is not a number: its training diverged. "
                 "Lower the learning rate in params.yaml and run `dvc repro`."
             )
-        row_places = scores.places[inside]
+        row_places = scores.places[is_inside]
         document_places = row_places - row_start + piece["document_start"]
-        yield ScoredPiece(piece["id"], document_places, tokens[row_places], nats, scores.correct[inside])
+        yield ScoredPiece(piece["id"], document_places, tokens[row_places], nats, scores.correct[is_inside])

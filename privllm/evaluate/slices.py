@@ -71,9 +71,8 @@ class AnnotatedDocument(NamedTuple):
     entities: np.ndarray  # `annotation_alignment.entities` of each
 
 
-Cells = dict[
-    tuple[str, str], dict[str, Tally]
-]  # {(kind, name of a slice): {id of a document that has tokens in it: their sums}}
+# {(kind, name of a slice): {id of a document that has tokens in it: their sums}}
+Cells = dict[tuple[str, str], dict[str, Tally]]
 
 
 def tally(
@@ -92,11 +91,12 @@ def tally(
             sizes = token_sizes[piece.labels]
             for key in slices:
                 cells[key][document.id].add(sizes, piece.nats, piece.correct)
-            for kind, names in (("by_pos", document.pos[places]), ("by_entity", document.entities[places])):
+            for kind, names_of_tokens in (("by_pos", document.pos), ("by_entity", document.entities)):
+                names = names_of_tokens[places]
                 for name in np.unique(names.astype(str)):
-                    inside = names == name
+                    is_inside = names == name
                     cell = cells[kind, str(name)][document.id]
-                    cell.add(sizes[inside], piece.nats[inside], piece.correct[inside])
+                    cell.add(sizes[is_inside], piece.nats[is_inside], piece.correct[is_inside])
     return {key: dict(by_document) for key, by_document in cells.items()}
 
 
@@ -115,4 +115,5 @@ def bootstrap_interval(nats: np.ndarray, sizes: np.ndarray, draws: int, seed: in
     It is a percentile bootstrap (Efron 1979).
     """
     drawn_nats, drawn_bytes = drawn_sums((nats, sizes), draws, seed)
-    return [round(value, 6) for value in interval_of(drawn_nats / math.log(2) / drawn_bytes)]
+    low, high = interval_of(drawn_nats / math.log(2) / drawn_bytes)
+    return [round(low, 6), round(high, 6)]

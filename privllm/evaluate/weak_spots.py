@@ -55,17 +55,18 @@ def weak_spots(cells: Cells, draws: int, seed: int) -> tuple[list[dict[str, Any]
     compared = [candidate for candidate in slices(cells) if candidate.worth() >= LEAST]
     if not compared or draws <= 1:
         return [], 0
+    excesses, intervals = _bands(compared, draws, seed)
     spots = []
-    for candidate, excess, interval in zip(compared, *_bands(compared, draws, seed), strict=True):
-        if round(interval[0], DIGITS) > 0:
-            spots.append(_spot(candidate, excess, interval))
+    for candidate, excess, (low, high) in zip(compared, excesses, intervals, strict=True):
+        if round(low, DIGITS) > 0:
+            spots.append(_spot(candidate, excess, (low, high)))
     spots.sort(key=lambda spot: (-spot["ratio"], spot["kind"], spot["slice"]))
     return spots[:WORST], len(compared)
 
 
 def _spot(weak: Slice, excess: float, interval: tuple[float, float]) -> dict[str, Any]:
     """Return a weak slice as it stands in the report."""
-    rest = weak.rest_cost.sum() / weak.rest_units.sum()
+    cost_of_rest = weak.rest_cost.sum() / weak.rest_units.sum()
     return {
         "kind": weak.kind,
         "slice": weak.name,
@@ -74,7 +75,7 @@ def _spot(weak: Slice, excess: float, interval: tuple[float, float]) -> dict[str
         "tokens": weak.tokens,
         "excess": np.round(excess, DIGITS).tolist(),
         "interval": np.round(interval, DIGITS).tolist(),
-        "ratio": np.round(1 + excess / rest, DIGITS).tolist(),
+        "ratio": np.round(1 + excess / cost_of_rest, DIGITS).tolist(),
     }
 
 
@@ -111,7 +112,9 @@ def _columns(cell: dict[str, Tally], ids: list[str], unit: str) -> np.ndarray:
 
 def _effective(units: np.ndarray) -> float:
     """Return how many documents of equal length these are worth (Kish's effective sample size)."""
-    return float(units.sum() ** 2 / (units**2).sum()) if units.any() else 0.0
+    if not units.any():
+        return 0.0
+    return float(units.sum() ** 2 / (units**2).sum())
 
 
 def _bands(compared: list[Slice], draws: int, seed: int) -> tuple[list[float], list[tuple[float, float]]]:
@@ -125,16 +128,18 @@ def _bands(compared: list[Slice], draws: int, seed: int) -> tuple[list[float], l
     errors = np.nanstd(excess_of_draws, axis=1, ddof=1)  # a draw without any document of the slice does not count
     with np.errstate(divide="ignore", invalid="ignore"):
         deviations = np.abs(excess_of_draws - excess[:, None]) / errors[:, None]
-    largest = np.nan_to_num(deviations, posinf=0.0).max(axis=0)
-    width = float(np.quantile(largest, CERTAINTY))
-    freedom = np.array([candidate.worth() for candidate in compared]) - 1
+    largest_of_draws = np.nan_to_num(deviations, posinf=0.0).max(axis=0)
+    width = float(np.quantile(largest_of_draws, CERTAINTY))
     # Student's quantile from the normal one, to the first order in 1 / freedom.
-    reach = errors * (width + (width**3 + width) / (4 * freedom))
-    intervals = zip((excess - reach).tolist(), (excess + reach).tolist(), strict=True)
-    return excess.tolist(), list(intervals)
+    freedom = np.array([candidate.worth() for candidate in compared]) - 1
+    width_of_t = width + (width**3 + width) / (4 * freedom)
+    reach = errors * width_of_t
+    lows, highs = (excess - reach).tolist(), (excess + reach).tolist()
+    return excess.tolist(), list(zip(lows, highs, strict=True))
 
 
 def _excess(sums: np.ndarray) -> np.ndarray:
     """Return the slice's cost per unit minus that of the rest: [4, ...] -> [...]."""
+    cost, units, rest_cost, rest_units = sums
     with np.errstate(divide="ignore", invalid="ignore"):
-        return sums[0] / sums[1] - sums[2] / sums[3]
+        return cost / units - rest_cost / rest_units
