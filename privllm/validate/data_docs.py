@@ -98,19 +98,22 @@ footer { margin-top: 2rem; }
 """
 
 
-def write_docs(results: Results, found: list[Outcome], figures: Mapping[str, Any], path: Path) -> None:
+def write_docs(results: Results, outcomes: list[Outcome], figures: Mapping[str, Any], path: Path) -> None:
     """Write the page of all `results`; `figures` is the one row of the table `totals`."""
-    sections = [section for table, result in results.items() for section in sections_of(table, result, figures)]
+    sections: list[RenderedSectionContent] = []
+    for table, result in results.items():
+        sections += sections_of(table, result, figures)
     document = RenderedDocumentContent(
         sections=sections, renderer_type="ValidationResultsPageRenderer", page_title="Data Docs"
     )
-    page = view().render(document, **heading(found, figures), style=STYLE)
+    page = view().render(document, **heading(outcomes, figures), style=STYLE)
+    lines = [line.rstrip() + "\n" for line in page.splitlines() if line.strip()]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(line.rstrip() for line in page.splitlines() if line.strip()) + "\n", "utf-8")
+    path.write_text("".join(lines), "utf-8")
 
 
 def view() -> DefaultJinjaPageView:
-    """Great Expectations' view with our page around its sections and with element ids that are counted, not drawn."""
+    """Return Great Expectations' view with our page around its sections and with element ids that are counted, not drawn."""
     page = DefaultJinjaPageView()
     theirs = page.env.loader
     assert theirs is not None
@@ -123,44 +126,51 @@ def view() -> DefaultJinjaPageView:
 def sections_of(
     table: str, result: ExpectationSuiteValidationResult, figures: Mapping[str, Any]
 ) -> list[RenderedSectionContent]:
-    """One section per judged column, under its table's name; the overview (run ids, times, links) is left out."""
-    each = [presented(found, figures if table == "totals" else {}) for found in result.results]
-    plain = ExpectationSuiteValidationResult(bool(result.success), each, table, {}, result.statistics, {})
-    sections = ValidationResultsPageRenderer().render(plain).sections[1:]
+    """Return one section per judged column, under its table's name.
+
+    The overview (run ids, times, links) is left out.
+    """
+    table_figures = figures if table == "totals" else {}
+    results = [presented(single, table_figures) for single in result.results]
+    plain = ExpectationSuiteValidationResult(bool(result.success), results, table, {}, result.statistics, {})
+    _, *sections = ValidationResultsPageRenderer().render(plain).sections
     for section in sections:
         section.section_name = TITLES[table]
     return sections
 
 
 def presented(result: ExpectationValidationResult, figures: Mapping[str, Any]) -> ExpectationValidationResult:
-    """A copy that says its severity and, of the corpus as a whole, the figure judged. It has no failing values: they are
-    anyone's words, and Great Expectations' templates do not escape them; our own table shows those rows, escaped."""
+    """Return a copy that says its severity and, of the corpus as a whole, the figure judged.
+
+    It has no failing values: they are anyone's words, and Great Expectations' templates do not escape
+    them; our own table shows those rows, escaped.
+    """
     copied = deepcopy(result)
     config = copied.expectation_config
     assert config is not None
     config.description = f"{config.description} <em>{config.meta['severity']}</em>"
     copied.result = {key: value for key, value in result.result.items() if key in COUNTED}
-    judged = [figures.get(config.kwargs.get(key, ""), math.nan) for key in ("column", "column_A", "column_B")]
-    if observed := [
-        f"{value:.4g}" if isinstance(value, float) else str(value) for value in judged if not math.isnan(value)
-    ]:
-        copied.result["observed_value"] = ", ".join(observed)
+    judged_values = []
+    for key in ("column", "column_A", "column_B"):
+        column = config.kwargs.get(key, "")
+        value = figures.get(column, math.nan)
+        if not math.isnan(value):
+            judged_values.append(f"{value:.4g}" if isinstance(value, float) else str(value))
+    if judged_values:
+        copied.result["observed_value"] = ", ".join(judged_values)
     return copied
 
 
-def heading(found: list[Outcome], figures: Mapping[str, Any]) -> dict[str, Any]:
-    failed = [outcome for outcome in found if not outcome.passed]
+def heading(outcomes: list[Outcome], figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the page's template shows above the sections."""
+    failed = [outcome for outcome in outcomes if not outcome.passed]
     stopped = sum(outcome.failed_critical for outcome in failed)
-    passed = f"{len(found) - len(failed)} of {len(found)} expectations are met"
-    language = figures["language"] or "unknown"
-    return {
-        "failed": failed,
-        "stopped": stopped,
-        "verdict": f"{passed}; {stopped} critical failed: the build stops."
-        if stopped
-        else f"{passed}; no critical one failed.",
-        "figures": [
-            (label.format(language=html.escape(language)), text.format(figures[key]))
-            for key, (label, text) in FIGURES.items()
-        ],
-    }
+    passed = f"{len(outcomes) - len(failed)} of {len(outcomes)} expectations are met"
+    verdict = f"{passed}; no critical one failed."
+    if stopped:
+        verdict = f"{passed}; {stopped} critical failed: the build stops."
+    language = html.escape(figures["language"] or "unknown")
+    shown_figures = []
+    for key, (label, form) in FIGURES.items():
+        shown_figures.append((label.format(language=language), form.format(figures[key])))
+    return {"failed": failed, "stopped": stopped, "verdict": verdict, "figures": shown_figures}

@@ -48,7 +48,9 @@ def _read(path: Path, counts: tuple[str, ...], by_reason: str) -> dict[str, Any]
     try:
         report = json.loads(path.read_text("utf-8"))
         figures: dict[str, Any] = {key: int(report[key]) for key in counts}
-        figures[by_reason] = {str(reason): int(count) for reason, count in report[by_reason].items()}
+        figures[by_reason] = {}
+        for reason, count in report[by_reason].items():
+            figures[by_reason][str(reason)] = int(count)
         return figures
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(

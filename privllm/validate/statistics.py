@@ -38,7 +38,7 @@ UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Tibetan}\p{Myanma
 
 
 def describe_shard(out: Path, shard: Path) -> dict[str, Any]:
-    """Write the statistics of one shard of `data/dedup`; returns its name, its columns and its number of documents.
+    """Write the statistics of one shard of `data/dedup`; return its name, its columns and its number of documents.
 
     A shard with other columns than `records.DEDUPED` gets an empty table: its documents cannot be judged.
     """
@@ -46,41 +46,52 @@ def describe_shard(out: Path, shard: Path) -> dict[str, Any]:
     columns = columns_of(file.schema_arrow)
     tables = [STATISTICS.empty_table()]
     if columns == columns_of(DEDUPED):
-        tables += [describe_documents(pa.table(batch)) for batch in file.iter_batches(BATCH_ROWS, use_threads=False)]
+        for batch in file.iter_batches(BATCH_ROWS, use_threads=False):
+            tables.append(describe_documents(pa.table(batch)))
     write_table(pa.concat_tables(tables), out / shard.name)
     return {"shard": shard.name, "columns": columns, "documents": file.metadata.num_rows}
 
 
 def columns_of(schema: pa.Schema) -> str:
-    return ", ".join(f"{field.name}: {field.type}" for field in schema)
+    columns = [f"{field.name}: {field.type}" for field in schema]
+    return ", ".join(columns)
 
 
 def describe_documents(documents: pa.Table) -> pa.Table:
-    """One row of `STATISTICS` per row of `records.DEDUPED`; a null becomes "" or 0, which the suite then judges."""
-    names = ("id", "source", "media_type", "text", "language", "language_score", "placeholders")
-    filled = {
-        name: pc.fill_null(documents[name], "" if pa.types.is_string(documents[name].type) else 0) for name in names
-    }
+    """Return one row of `STATISTICS` per row of `records.DEDUPED`; a null becomes "" or 0, which the suite then judges."""
+    filled = {}
+    for name in ("id", "source", "media_type", "text", "language", "language_score", "placeholders"):
+        column = documents[name]
+        empty = "" if pa.types.is_string(column.type) else 0
+        filled[name] = pc.fill_null(column, empty)
     texts = filled["text"].combine_chunks()
     words = words_of(texts)
+    folders = [folder_of(source) for source in filled["source"].to_pylist()]
+    shares_of_different_words = [unique_words(text) for text in texts.to_pylist()]
+    has_no_language = pc.equal(filled["language"], "")
+    placeholders = pc.cast(filled["placeholders"], pa.float64())
     columns = {
         **filled,
-        "folder": pa.array([folder_of(source) for source in filled["source"].to_pylist()], pa.string()),
-        "language_score": pc.if_else(pc.equal(filled["language"], ""), None, filled["language_score"]),
+        "folder": pa.array(folders, pa.string()),
+        "language_score": pc.if_else(has_no_language, None, filled["language_score"]),
         "characters": pc.utf8_length(texts),
         "words": words,
-        "unique_words": pa.array([unique_words(text.as_py()) for text in texts], pa.float32()),
-        "placeholder_density": pc.divide(pc.cast(filled["placeholders"], pa.float64()), pc.max_element_wise(words, 1)),
+        "unique_words": pa.array(shares_of_different_words, pa.float32()),
+        "placeholder_density": pc.divide(placeholders, pc.max_element_wise(words, 1)),
         **leftovers_of_column(texts),
     }
     return pa.table({name: columns[name] for name in STATISTICS.names}).cast(STATISTICS)
 
 
 def words_of(texts: pa.Array) -> pa.Array:
-    """Number of runs of anything but white space in each text. Of scripts that write none each letter counts: a page would be one word."""
-    bare = pc.utf8_trim_whitespace(texts)
-    runs = pc.if_else(pc.equal(bare, ""), 0, pc.list_value_length(pc.utf8_split_whitespace(bare)))
-    return pc.add(runs, pc.count_substring_regex(texts, UNSPACED))
+    """Return the number of runs of anything but white space in each text.
+
+    Of scripts that write none each letter counts: a page would be one word.
+    """
+    trimmed = pc.utf8_trim_whitespace(texts)
+    run_counts = pc.list_value_length(pc.utf8_split_whitespace(trimmed))
+    run_counts = pc.if_else(pc.equal(trimmed, ""), 0, run_counts)
+    return pc.add(run_counts, pc.count_substring_regex(texts, UNSPACED))
 
 
 def folder_of(source: str) -> str:
@@ -88,14 +99,17 @@ def folder_of(source: str) -> str:
 
 
 def unique_words(text: str) -> float:
-    """Share of different words, case ignored, among the first `SAMPLE_WORDS`; 1 for a text without words."""
+    """Return the share of different words, case ignored, among the first `SAMPLE_WORDS`; 1 for a text without words."""
     words = text.lower().split(None, SAMPLE_WORDS)[:SAMPLE_WORDS]
     return len(set(words)) / len(words) if words else 1.0
 
 
 def totals(documents: pa.Table, language: str, collected: Collected, cleaned: Cleaned) -> dict[str, Any]:
-    """The corpus in one row. `language` is the one expected, "" for the most frequent. What survives is a share of all that was found,
-    whether it could be read or not."""
+    """Return the corpus in one row.
+
+    `language` is the one expected, "" for the most frequent. What survives is a share of all that was
+    found, whether it could be read or not.
+    """
     counts = counts_of(documents["language"])
     expected = language or max(counts, key=lambda name: (counts[name], name))
     words = pc.sum(documents["words"]).as_py()
@@ -115,6 +129,8 @@ def totals(documents: pa.Table, language: str, collected: Collected, cleaned: Cl
 
 
 def counts_of(column: pa.ChunkedArray) -> dict[str, int]:
-    """How often each value occurs, by value."""
-    pairs = pc.value_counts(column).to_pylist()
-    return dict(sorted((pair["values"], pair["counts"]) for pair in pairs))
+    """Return how often each value occurs, sorted by value."""
+    counts = {}
+    for pair in pc.value_counts(column).to_pylist():
+        counts[pair["values"]] = pair["counts"]
+    return dict(sorted(counts.items()))
