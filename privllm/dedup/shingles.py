@@ -53,7 +53,8 @@ def jaccard(left: np.ndarray, right: np.ndarray) -> float:
     if not len(left) or not len(right):
         return 0.0
     places = np.searchsorted(left, right)
-    common = int((left[np.minimum(places, len(left) - 1)] == right).sum())
+    nearest = left[np.minimum(places, len(left) - 1)]
+    common = int((nearest == right).sum())
     return common / (len(left) + len(right) - common)
 
 
@@ -72,8 +73,9 @@ def _batches(texts: Sequence[str]) -> list[list[str]]:
 
 def _shingles_of_batch(texts: list[str], words: int) -> tuple[np.ndarray, np.ndarray]:
     """Return (hashes of all shingles, number of shingles of each text)."""
-    word_hashes, places = _words("\n".join(texts) + "\n")
-    text_starts = np.cumsum([0] + [len(text) + 1 for text in texts])
+    joined = "".join(f"{text}\n" for text in texts)
+    word_hashes, places = _words(joined)
+    text_starts = np.cumsum([0, *(len(text) + 1 for text in texts)])
     bounds = np.searchsorted(places, text_starts)  # text i has the words bounds[i]:bounds[i + 1]
     first_words, word_counts = bounds[:-1], np.diff(bounds)
 
@@ -91,8 +93,9 @@ def _shingles_of_batch(texts: list[str], words: int) -> tuple[np.ndarray, np.nda
     grams[short_firsts] = short_grams
 
     shingle_counts = np.where(word_counts > 0, np.maximum(word_counts - words + 1, 1), 0)
+    crossing = _ranges(first_words + shingle_counts, word_counts - shingle_counts)  # n-grams that leave their text
     is_within_text = np.ones(len(word_hashes), bool)
-    is_within_text[_ranges(first_words + shingle_counts, word_counts - shingle_counts)] = False
+    is_within_text[crossing] = False
     return _mix(grams[is_within_text]), shingle_counts.astype(U64)
 
 
@@ -114,15 +117,17 @@ def _words(text: str) -> tuple[np.ndarray, np.ndarray]:
     # The sum over a word of number * BASE^place, as a difference of running sums, brought back to
     # place 1.
     powers, inverse_powers = _powers(BASE, len(points)), _powers(BASE_INVERSE, len(points))
-    running = np.concatenate([np.zeros(1, U64), np.cumsum(weights * powers)])
-    sums = np.diff(running[np.append(places, len(points))])
+    running_sums = np.concatenate([np.zeros(1, U64), np.cumsum(weights * powers)])
+    word_bounds = np.append(places, len(points))
+    sums = np.diff(running_sums[word_bounds])
     return _mix(sums * inverse_powers[places]), places
 
 
 def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Return start, start + 1, ... start + length - 1 for each pair, one after the other."""
-    before = np.cumsum(lengths) - lengths
-    return np.arange(lengths.sum()) + np.repeat(starts - before, lengths)
+    lengths_before = np.cumsum(lengths) - lengths
+    shifts = np.repeat(starts - lengths_before, lengths)
+    return np.arange(lengths.sum()) + shifts
 
 
 def _powers(base: np.uint64, count: int) -> np.ndarray:
@@ -145,8 +150,9 @@ def _alphabet() -> tuple[np.ndarray, np.ndarray]:
     """
     folded = np.zeros(BEYOND + 1, np.uint32)
     for point in range(BEYOND):
-        if _is_in_word(chr(point)):
-            folded[point] = ord(chr(point).lower()[0])
+        character = chr(point)
+        if _is_in_word(character):
+            folded[point] = ord(character.lower()[0])
     folded[BEYOND] = BEYOND
     is_word_alone = np.zeros(BEYOND + 1, bool)
     for first, last in UNSPACED:
