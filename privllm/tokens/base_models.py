@@ -25,12 +25,10 @@ from privllm.engine.cache import find_cache, place
 from privllm.tokens.base_tokenizer import Arranged, arrange
 
 TOKENIZER = "tokenizer"
-TOKENIZER_FILE, CONFIG, WEIGHTS, INDEX = (
-    "tokenizer.json",
-    "config.json",
-    "model.safetensors",
-    "model.safetensors.index.json",
-)
+TOKENIZER_FILE = "tokenizer.json"
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -163,22 +161,27 @@ def _take_model(family: str, source: Source, out: Path) -> None:
 
 
 def _weights(source: Source) -> list[str]:
-    """The files of its weights, the index of the shards among them."""
+    """Return the files of its weights, the index of the shards among them."""
     if source.path(WEIGHTS):
         return [WEIGHTS]
     if not source.path(INDEX):
-        pickled = sorted(path.name for pattern in PICKLED for path in source.folder.glob(pattern))
-        why = (
-            f"; {pickled[0]} is a pickle, which could run code and is not opened: save the model as safetensors"
-            if pickled
-            else ""
-        )
-        raise source.error(f"{source.folder} holds no {WEIGHTS}{why}")
-    shards = sorted(set(source.json(INDEX).get("weight_map", {}).values()))
+        raise source.error(f"{source.folder} holds no {WEIGHTS}{_pickle_hint(source.folder)}")
+    shard_of_weight = source.json(INDEX).get("weight_map", {})
+    shards = sorted(set(shard_of_weight.values()))
     for name in shards:
         if Path(name).name != name or not name.endswith(".safetensors") or not source.path(name):
             raise source.error(f"{INDEX} in {source.folder} names {name}, which is no file of safetensors there")
     return [INDEX, *shards]
+
+
+def _pickle_hint(folder: Path) -> str:
+    """Return why pickled weights do not count; "" where there are none."""
+    pickled: list[str] = []
+    for pattern in PICKLED:
+        pickled += [path.name for path in folder.glob(pattern)]
+    if not pickled:
+        return ""
+    return f"; {min(pickled)} is a pickle, which could run code and is not opened: save the model as safetensors"
 
 
 def _copy(source: Source, name: str, out: Path) -> None:

@@ -11,11 +11,8 @@ from typing import NamedTuple, NoReturn
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-STAND_INS = (
-    "\ue000one\ue001",
-    "\ue000two\ue001",
-    "\ue000three\ue001",
-)  # of a user, an assistant, a user; private use: nobody's words
+# Of a user, an assistant, a user, in characters of private use, which nobody writes.
+STAND_INS = ("\ue000one\ue001", "\ue000two\ue001", "\ue000three\ue001")
 FILE = "chat_template.jinja"  # where transformers looks for a template first
 Ids = tuple[int, ...]
 

@@ -125,17 +125,17 @@ def pack_shard(
     counts = _repetitions(columns["copies"], columns["tokens"])
     packed = []
     for name in SPLITS:
-        chosen = np.flatnonzero(columns["split"] == name)
-        of_split = {key: column[chosen] for key, column in columns.items()}
+        indices = np.flatnonzero(columns["split"] == name)
+        of_split = {key: column[indices] for key, column in columns.items()}
         order = order_of(of_split["copies"])
-        stream = join([encoded[i] for i in chosen[order]])
+        stream = join([encoded[i] for i in indices[order]])
         rows = cut(stream.tokens, context)
         pieces = pieces_of(stream, pa.array(of_split["id"][order], pa.string()), context)
         write_rows(rows, pieces, context, out / name / f"{shard.stem}.arrow")
-        of_split["first_row"] = (stream.begins[: len(chosen)] - 1) // context
+        of_split["first_row"] = (stream.begins[: len(indices)] - 1) // context
         arrays = [pa.array(of_split[field.name], field.type) for field in PACKED]
         packed.append(pa.Table.from_arrays(arrays, schema=PACKED))
-        counts[f"documents {name}"] = len(chosen)
+        counts[f"documents {name}"] = len(indices)
         counts[f"tokens {name}"] = int(of_split["tokens"].sum())
         counts[f"rows {name}"] = len(rows)
         counts[f"bytes {name}"] = int(of_split["bytes"].sum())

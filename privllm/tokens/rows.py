@@ -19,7 +19,7 @@ BATCH_ROWS = 1000  # rows of one Arrow record batch
 
 
 def write_rows(input_ids: pa.ListArray, pieces: pa.ListArray, context: int, path: Path) -> None:
-    """One shard, possibly empty. Equal rows give equal bytes; a reader never sees half a file."""
+    """Write one shard, possibly empty. Equal rows give equal bytes; a reader never sees half a file."""
     schema = ROWS.with_metadata({"context": str(context)})
     table = pa.Table.from_arrays([input_ids, pieces], schema=schema)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -34,14 +34,18 @@ def trained_documents(packed: Path, starts: Path) -> pa.Table:
 
 def read_documents(path: Path) -> pa.Table:
     """Read the documents (TRAINED) of a documents.parquet; none where there is no file."""
-    return read_table(path, TRAINED.names).cast(TRAINED) if path.is_file() else TRAINED.empty_table()
+    if not path.is_file():
+        return TRAINED.empty_table()
+    return read_table(path, TRAINED.names).cast(TRAINED)
 
 
 def known_rows(rows: Rows, packed: Path, documents: Path) -> np.ndarray:
     """Return which rows of `packed` (data/pack) hold only unchanged documents of the file `documents`: bool [rows]."""
-    table, earlier = read_folder(packed / "documents", TRAINED.names), read_documents(documents)
+    table = read_folder(packed / "documents", TRAINED.names)
+    earlier = read_documents(documents)
     is_unchanged = pc.is_in(_names(table), _names(earlier))
-    return rows.only_of(table["id"].filter(is_unchanged).combine_chunks())
+    unchanged_ids = table["id"].filter(is_unchanged).combine_chunks()
+    return rows.only_of(unchanged_ids)
 
 
 def _names(table: pa.Table) -> pa.Array:
