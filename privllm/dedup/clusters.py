@@ -39,7 +39,8 @@ class Clusters:
         """Join the clusters of left[i] and right[i], for all i."""
         while len(left):
             left_roots, right_roots = self.roots_of(left), self.roots_of(right)
-            low, high = np.minimum(left_roots, right_roots), np.maximum(left_roots, right_roots)
+            low = np.minimum(left_roots, right_roots)
+            high = np.maximum(left_roots, right_roots)
             # Where a root gets several parents at once, the smallest wins, and the other pairs are
             # joined in the next turn.
             np.minimum.at(self._parent, high, low)
@@ -68,7 +69,8 @@ def verdicts(ids: pa.Array, lengths: np.ndarray, exact: np.ndarray, roots: np.nd
     is_kept = _is_first_of_longest(lengths, roots)
     is_first_of_equals = _is_first_of_longest(lengths, exact)
     reason = np.where(is_kept, "", np.where(is_first_of_equals, "near", "exact"))
-    columns = [ids, ids.take(pa.array(roots)), pa.array(is_kept), pa.array(reason, pa.string())]
+    cluster_ids = ids.take(pa.array(roots))
+    columns = [ids, cluster_ids, pa.array(is_kept), pa.array(reason, pa.string())]
     return pa.table(columns, schema=CLUSTERS)
 
 

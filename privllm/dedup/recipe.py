@@ -44,7 +44,8 @@ DOUBT = 3.0  # standard errors around the threshold within which an estimate is 
 PAIRS_IN_DOUBT = 1 << 16  # that are resolved together; fewer cost one more reading of the corpus
 PAIRS_AT_ONCE = 1 << 10
 READERS = 2  # threads that read signatures
-Choices = tuple[tuple[str, ...], tuple[tuple[str, str], ...]]  # dropped ids; (id, cluster) of renamed clusters
+Renamed = tuple[tuple[str, str], ...]  # (id, cluster) of survivors whose cluster has another id
+Choices = tuple[tuple[str, ...], Renamed]  # dropped ids; renamed survivors
 NO_CHOICES: Choices = ((), ())
 ReadSets = Callable[[np.ndarray], dict[int, np.ndarray]]
 
@@ -66,7 +67,8 @@ def dedup(cfg: DedupConfig, source: Path, out: Path, store: Store = NO_STORE) ->
 
     Raises UserError when `source` holds no document.
     """
-    sources, workspace = shards_of(source), out / "signatures"
+    sources = shards_of(source)
+    workspace = out / "signatures"
     shutil.rmtree(workspace, ignore_errors=True)
     signing = [(path, cfg.words) for path in sources]
     store.map(signature_shard, signing, workspace, "signatures", resume=True, borrow=True)
@@ -75,7 +77,10 @@ def dedup(cfg: DedupConfig, source: Path, out: Path, store: Store = NO_STORE) ->
     shutil.rmtree(workspace, ignore_errors=True)
     write_table(table, out / "clusters" / "clusters.parquet")
     choices = _choices_by_shard(table, shards)
-    writing = [(path, *choices.get(index, NO_CHOICES)) for index, path in enumerate(sources)]
+    writing = []
+    for shard, path in enumerate(sources):
+        dropped, renamed = choices.get(shard, NO_CHOICES)
+        writing.append((path, dropped, renamed))
     survivors = store.map(write_survivors, writing, out, "dedup")
     return _report(table, sum(survivors))
 
@@ -257,7 +262,7 @@ def _choices_by_shard(table: pa.Table, shards: np.ndarray) -> dict[int, Choices]
     return choices
 
 
-def write_survivors(out: Path, source: Path, dropped: tuple[str, ...], renamed: tuple[tuple[str, str], ...]) -> int:
+def write_survivors(out: Path, source: Path, dropped: tuple[str, ...], renamed: Renamed) -> int:
     """Write the survivors of one shard with their cluster, sorted by id; return their number."""
     documents = read_table(source)
     is_dropped = pc.is_in(documents["id"], pa.array(dropped, pa.string()))

@@ -89,7 +89,8 @@ def _shingles_of_batch(texts: list[str], words: int) -> tuple[np.ndarray, np.nda
     short_firsts, short_counts = first_words[is_short], word_counts[is_short]
     short_grams = np.zeros(len(short_firsts), U64)  # of all words of a text
     for k in range(words):
-        short_grams += np.where(k < short_counts, padded[short_firsts + k] * powers[k], U64(0))
+        has_word = k < short_counts
+        short_grams += np.where(has_word, padded[short_firsts + k] * powers[k], U64(0))
     grams[short_firsts] = short_grams
 
     shingle_counts = np.where(word_counts > 0, np.maximum(word_counts - words + 1, 1), 0)
@@ -109,7 +110,7 @@ def _words(text: str) -> tuple[np.ndarray, np.ndarray]:
     is_start[1:] &= ~is_inside[:-1]
     if points.max() >= UNSPACED[0][0]:
         is_beyond = points >= BEYOND
-        weights[is_beyond] = _mix(points[is_beyond].astype(U64) + BASE) | U64(1)
+        weights[is_beyond] = _odd_numbers(points[is_beyond])
         is_single = is_word_alone.take(points, mode="clip")
         is_start |= is_single & is_inside
         is_start[1:] |= is_single[:-1] & is_inside[1:]
@@ -158,8 +159,13 @@ def _alphabet() -> tuple[np.ndarray, np.ndarray]:
     for first, last in UNSPACED:
         is_word_alone[first : last + 1] = True
     is_word_alone[BEYOND] = True
-    numbers = _mix(folded.astype(U64) + BASE) | U64(1)
-    return np.where(folded > 0, numbers, U64(0)), is_word_alone
+    numbers = np.where(folded > 0, _odd_numbers(folded), U64(0))
+    return numbers, is_word_alone
+
+
+def _odd_numbers(points: np.ndarray) -> np.ndarray:
+    """Return a hash of each code point, uint64, never 0."""
+    return _mix(points.astype(U64) + BASE) | U64(1)
 
 
 def _is_in_word(character: str) -> bool:

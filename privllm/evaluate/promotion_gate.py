@@ -88,7 +88,8 @@ def gate(settings: GateSettings, inputs: GateInputs, out: Path, store: Store = N
     incumbent = inputs.promoted / INCUMBENT
     draws = settings.gate.draws
     figures: dict[str, Figure] = {}
-    families = sorted(path.name for path in inputs.scores.iterdir() if (incumbent / path.name).is_dir())
+    families_built = sorted(path.name for path in inputs.scores.iterdir())
+    families = [family for family in families_built if (incumbent / family).is_dir()]
     for family in families:
         incumbent_scores = scores_of(settings, inputs, family, store)
         write_table(incumbent_scores, out / f"{family}.parquet")
@@ -154,9 +155,11 @@ def by_document(
     """
     judged_before = read_table(incumbent / JUDGED / f"{family}.parquet", ["id", "bytes"])
     sizes = dict(zip(judged_before["id"].to_pylist(), judged_before["bytes"].to_pylist(), strict=True))
-    documents = candidate_scores.select(["id", "bytes"]).to_pylist()
-    is_unchanged = pa.array([sizes.get(row["id"]) == row["bytes"] for row in documents], pa.bool_())
-    tables = {"bits_per_byte": candidate_scores, "forgetting": candidate_scores.filter(is_unchanged)}
+    is_unchanged = []
+    for row in candidate_scores.select(["id", "bytes"]).to_pylist():
+        is_unchanged.append(sizes.get(row["id"]) == row["bytes"])
+    unchanged = candidate_scores.filter(pa.array(is_unchanged, pa.bool_()))
+    tables = {"bits_per_byte": candidate_scores, "forgetting": unchanged}
     for name, table in tables.items():
         in_both = incumbent_scores.filter(pc.is_in(incumbent_scores["id"], table["id"]))
         overlap, differences = compare_documents(in_both, table, draws, ["bits_per_byte"])

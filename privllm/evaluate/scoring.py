@@ -84,7 +84,8 @@ def score(
 
     Raises UserError when the model's loss is not a number.
     """
-    config, weights = model / "config.json", model / "model.safetensors"
+    config = model / "config.json"
+    weights = model / "model.safetensors"
     not_empty = [shard_rows for shard_rows in chosen if shard_rows.rows]
     jobs = [(family, config, weights, shard, tuple(rows), batch_rows) for shard, rows in not_empty]
     store.map(score_shard, jobs, out, "evaluate", inline_bytes=ONE_PROCESS)

@@ -83,19 +83,27 @@ def slices(cells: Cells) -> Iterable[Slice]:
     """Yield every slice that can be compared with a rest."""
     ids = list(cells["all", "all"])
     for kind, unit in UNITS.items():
-        names = sorted(name for of, name in cells if of == f"by_{kind}" and name not in NO_WORD)
-        sums = {name: _columns(cells[f"by_{kind}", name], ids, unit) for name in names}
-        for name in names:
+        cells_of_kind = _cells_of(kind, cells)
+        sums = {name: _columns(cell, ids, unit) for name, cell in cells_of_kind.items()}
+        for name, (cost, units) in sums.items():
             if name == OUTSIDE:
                 continue
-            cost, units = sums[name]
-            rest_cost, rest_units = np.zeros((2, len(ids)))
-            for rest_name in names:
+            sums_of_rest = np.zeros((2, len(ids)))
+            for rest_name, rest_sums in sums.items():
                 if rest_name != name:
-                    rest_cost = rest_cost + sums[rest_name][0]
-                    rest_units = rest_units + sums[rest_name][1]
-            tokens = sum(tally.tokens for tally in cells[f"by_{kind}", name].values())
+                    sums_of_rest += rest_sums
+            rest_cost, rest_units = sums_of_rest
+            tokens = sum(tally.tokens for tally in cells_of_kind[name].values())
             yield Slice(kind, name, cost, units, rest_cost, rest_units, tokens)
+
+
+def _cells_of(kind: str, cells: Cells) -> dict[str, dict[str, Tally]]:
+    """Return {slice: sums by document} of the slices of a kind that hold words, sorted by name."""
+    of_kind = {}
+    for (cell_kind, name), cell in sorted(cells.items()):
+        if cell_kind == f"by_{kind}" and name not in NO_WORD:
+            of_kind[name] = cell
+    return of_kind
 
 
 def _columns(cell: dict[str, Tally], ids: list[str], unit: str) -> np.ndarray:

@@ -72,7 +72,8 @@ def _interval(
     transform: Transform,
 ) -> tuple[float, float] | None:
     group_numbers = _numbers_of(groups)
-    sums_by_group = [np.bincount(group_numbers, weights=values) for values in (a.over, a.under, b.over, b.under)]
+    columns = (a.over, a.under, b.over, b.under)
+    sums_by_group = [np.bincount(group_numbers, weights=values) for values in columns]
     a_over, a_under, b_over, b_under = drawn_sums(sums_by_group, draws, seed)
     differences = transform(ratios(b_over, b_under)) - transform(ratios(a_over, a_under))
     low, high = interval_of(differences)

@@ -87,8 +87,13 @@ def compare_documents(
     ids, rows_a, rows_b = np.intersect1d(ids_a, ids_b, return_indices=True)
     scores_a = {name: a[name].to_numpy()[rows_a] for name in COLUMNS}
     scores_b = {name: b[name].to_numpy()[rows_b] for name in COLUMNS}
-    changed = int((scores_a["bytes"] != scores_b["bytes"]).sum())
-    overlap = Overlap(len(ids), len(a) - len(ids), len(b) - len(ids), changed)
+    has_changed = scores_a["bytes"] != scores_b["bytes"]
+    overlap = Overlap(
+        common=len(ids),
+        only_a=len(a) - len(ids),
+        only_b=len(b) - len(ids),
+        changed=int(has_changed.sum()),
+    )
 
     is_scored = np.ones(len(ids), dtype=bool)
     for scores in (scores_a, scores_b):

@@ -62,7 +62,9 @@ def macro_f1(expected: Sequence[str], predicted: Sequence[str]) -> float:
         if expected_label == predicted_label:
             correct[expected_label] += 1
     occurrences = Counter(expected) + Counter(predicted)
-    scores = [ratio(2 * correct[label], occurrences[label]) for label in sorted(occurrences)]
+    scores = []
+    for label in sorted(occurrences):
+        scores.append(ratio(2 * correct[label], occurrences[label]))
     return float(np.mean(scores))
 
 

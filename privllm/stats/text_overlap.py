@@ -75,6 +75,9 @@ def _common_subsequence(a: Sequence[str], b: Sequence[str]) -> int:
         diagonal = 0
         for column, word_b in enumerate(b, 1):
             above = row[column]
-            row[column] = diagonal + 1 if word_a == word_b else max(above, row[column - 1])
+            if word_a == word_b:
+                row[column] = diagonal + 1
+            else:
+                row[column] = max(above, row[column - 1])
             diagonal = above
     return row[-1]

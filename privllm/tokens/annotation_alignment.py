@@ -93,7 +93,9 @@ def _phrases(annotation: Mapping[str, list], max_words: int) -> list[tuple[int, 
     heads = annotation.get("head", ())
     count = len(heads)
     # of each word's subtree, which is the word itself until others turn out to depend on it
-    first_word, last_word, size = list(range(count)), list(range(count)), [1] * count
+    first_word = list(range(count))
+    last_word = list(range(count))
+    size = [1] * count
     for word in range(count):
         head = word
         while heads[head] != head and size[heads[head]] <= max_words:  # a larger subtree is no phrase anyway

@@ -93,7 +93,8 @@ def take_starts(starts: Mapping[str, str], promoted: Path, base: Path, out: Path
             if name != TOKENIZER and start == INCUMBENT:
                 _copy(Source(model.key, promoted / INCUMBENT, promoted), DOCUMENTS, target)
         write_json(target / NOTE, note)
-        report[name] = {"start": start, "bytes": sum(path.stat().st_size for path in target.iterdir())}
+        size = sum(path.stat().st_size for path in target.iterdir())
+        report[name] = {"start": start, "bytes": size}
     return report
 
 

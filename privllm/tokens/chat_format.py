@@ -81,14 +81,17 @@ class Speech:
         """Return the ids of all turns, and the opening of the assistant's next one."""
         tokens = list(self.marks.begin)
         for role, text in turns:
-            tokens += [*self._opening(role), *self.ids(text), *self.marks.end]
-        return [*tokens, *self.marks.assistant]
+            tokens += self._opening(role)
+            tokens += self.ids(text)
+            tokens += self.marks.end
+        tokens += self.marks.assistant
+        return tokens
 
     def least(self, reply: str) -> int:
         """Return the number of tokens of the shortest dialogue that has this reply."""
         marks = self.marks
-        mark_count = len(marks.begin) + len(marks.user) + len(marks.assistant) + 2 * len(marks.end)
-        return mark_count + len(self.ids(reply))
+        all_marks = [*marks.begin, *marks.user, *marks.end, *marks.assistant, *marks.end]
+        return len(all_marks) + len(self.ids(reply))
 
     def dialogue(self, turns: Sequence[Turn], context: int) -> Dialogue | None:
         """Return the turns in at most `context + 1` tokens (the last is only ever a label).
@@ -121,7 +124,9 @@ class Speech:
     def _joined(self, turns: Sequence[Turn], contents: Sequence[list[int]], is_cut: bool) -> Dialogue:
         """Return the turns, whose texts are `contents`, with all marks."""
         marks = self.marks
-        tokens, learnt, answer_at = list(marks.begin), [False] * len(marks.begin), 0
+        tokens = list(marks.begin)
+        learnt = [False] * len(marks.begin)
+        answer_at = 0
         for (role, _), content in zip(turns, contents, strict=True):
             opening = self._opening(role)
             answer_at = len(tokens) + len(opening)

@@ -32,7 +32,8 @@ def marks_in(template: str, names: dict[str, str], encode: Callable[[str], list[
     roles = ("user", "assistant", "user")
     messages = [{"role": role, "content": text} for role, text in zip(roles, STAND_INS, strict=True)]
     try:
-        rendered = _environment().from_string(template).render(messages=messages, add_generation_prompt=True, **names)
+        compiled = _environment().from_string(template)
+        rendered = compiled.render(messages=messages, add_generation_prompt=True, **names)
     except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError):
         return None
     between = []  # ids before each stand-in
@@ -45,7 +46,8 @@ def marks_in(template: str, names: dict[str, str], encode: Callable[[str], list[
     if tuple(encode(rendered)) != to_assistant:
         return None
     common = _common_length(to_assistant, to_user)
-    end, user, assistant = to_user[:common], to_user[common:], to_assistant[common:]
+    end = to_user[:common]
+    user, assistant = to_user[common:], to_assistant[common:]
     begin_length = len(head) - len(user)
     if not end or not head or head[begin_length:] != user:
         return None

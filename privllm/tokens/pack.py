@@ -94,7 +94,8 @@ def pack(
         report[count] = {name: total.get(f"{count} {name}", 0) for name in SPLITS}
     balance(total.get("entered", 0), *report["documents"].values())
     _require_every_split(split, report["documents"], report["tokens"])
-    report["bytes_per_token"] = round(sum(report["bytes"].values()) / sum(report["tokens"].values()), 4)
+    all_bytes, all_tokens = sum(report["bytes"].values()), sum(report["tokens"].values())
+    report["bytes_per_token"] = round(all_bytes / all_tokens, 4)
     repeated = {count: total.get(f"repeated {count}", 0) for count in ("documents", "copies", "tokens")}
     return report | {"context": cfg.context, "weights": weights, "repeated": repeated}
 
@@ -155,13 +156,15 @@ def _packed_columns(
     splits = np.array([split_of(split, cluster) for cluster in clusters], dtype=object)
     copies = copies_of(weights, ids, sources, sizes.tolist())
     copies[splits != "train"] = 1
+    lengths = [len(tokens) for tokens in encoded]
+    digests = [digest(text.encode()) for text in table["text"].to_pylist()]
     return {
         "id": np.array(ids, dtype=object),
         "split": splits,
         "copies": copies,
-        "tokens": np.array([len(tokens) for tokens in encoded], np.int64),
+        "tokens": np.array(lengths, np.int64),
         "bytes": sizes,
-        "digest": np.array([digest(text.encode()) for text in table["text"].to_pylist()], dtype=object),
+        "digest": np.array(digests, dtype=object),
     }
 
 

@@ -103,7 +103,8 @@ def of_tokens(
     encoder = Encoder.open(tokenizer.parent)
     sizes = token_bytes(encoder.reference.get_vocab())
     table = read_table(documents, ["id", "text"])
-    table = table.filter(pc.is_in(table["id"], pa.array(sorted(annotation_of), pa.string())))
+    annotated_ids = pa.array(sorted(annotation_of), pa.string())
+    table = table.filter(pc.is_in(table["id"], annotated_ids))
     encoded = encoder.encode(table["text"])
     by_document = {}
     for row, tokens in zip(table.to_pylist(), encoded, strict=True):
@@ -122,7 +123,8 @@ def of_row(rows: Rows, i: int, by_document: dict[str, TokenAnnotations]) -> Toke
     Spans of different documents have different numbers.
     """
     length = len(rows.tokens(i))
-    row_pos, row_spans = np.zeros(length, np.uint8), np.full(length, -1, np.int32)
+    row_pos = np.zeros(length, np.uint8)
+    row_spans = np.full(length, -1, np.int32)
     for piece in rows.pieces(i):
         if piece["id"] not in by_document:
             continue

@@ -127,5 +127,6 @@ def reason_of(row: Mapping[Any, Any]) -> str:
 def figures_of(check: Check, value: Any) -> str:
     """Return the figure of the whole corpus that fails `check`, or the pair of them, as text."""
     if isinstance(value, tuple | list):
-        return f"{check.limits['column_A']} {value[0]}, {check.limits['column_B']} {value[1]}"
+        value_a, value_b = value
+        return f"{check.limits['column_A']} {value_a}, {check.limits['column_B']} {value_b}"
     return f"{value:.4g}"
