@@ -19,5 +19,5 @@ def answer_turns(folder: Path) -> None:
 
 
 def tokenizer_files(folder: Path) -> list[Path]:
-    """Those files of a Hugging Face folder that make its tokenizer."""
+    """Return the files of a Hugging Face folder that make its tokenizer."""
     return [*sorted(folder.glob("*token*.json")), *sorted(folder.glob("*.jinja"))]

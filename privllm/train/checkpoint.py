@@ -110,12 +110,16 @@ class KeepLatest(Callback):
     """
 
     def __init__(self, folder: Path, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.path, self.seconds, self.clock = folder / NAME, seconds, clock
+        self.path = folder / NAME
+        self.seconds = seconds
+        self.clock = clock
         self.interrupts: Interrupts | None = None
-        self.saved_step, self.saved_at = 0, 0.0
+        self.saved_step = 0
+        self.saved_at = 0.0
 
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
-        self.saved_step, self.saved_at = trainer.global_step, self.clock()
+        self.saved_step = trainer.global_step
+        self.saved_at = self.clock()
         # only now: what is restored before may be half there, and is on the disk already
         self.interrupts = Interrupts()
 
@@ -125,15 +129,17 @@ class KeepLatest(Callback):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, *_: Any) -> None:
         assert self.interrupts is not None
-        if trainer.global_step >= module.schedule.end or self.clock() - self.saved_at >= self.seconds:
+        is_last = trainer.global_step >= module.schedule.end
+        if is_last or self.clock() - self.saved_at >= self.seconds:
             self._save(trainer)
         self.interrupts.release()
 
     def on_exception(self, trainer: lightning.Trainer, module: Any, exception: BaseException) -> None:
-        whole = self.interrupts is not None and not self.interrupts.held
-        if not (whole and isinstance(exception, KeyboardInterrupt) and trainer.global_step > self.saved_step):
+        if self.interrupts is None or self.interrupts.held:  # the step is not whole
             return
-        assert self.interrupts is not None
+        has_unsaved_step = trainer.global_step > self.saved_step
+        if not has_unsaved_step or not isinstance(exception, KeyboardInterrupt):
+            return
         self.interrupts.hold()
         try:
             self._save(trainer)
@@ -145,4 +151,5 @@ class KeepLatest(Callback):
 
     def _save(self, trainer: lightning.Trainer) -> None:
         trainer.save_checkpoint(self.path, weights_only=False)
-        self.saved_step, self.saved_at = trainer.global_step, self.clock()
+        self.saved_step = trainer.global_step
+        self.saved_at = self.clock()

@@ -10,6 +10,7 @@ import json
 import math
 import shutil
 from dataclasses import asdict, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,7 +83,8 @@ def finetune(
 
     Raises UserError for examples that are wrong or do not suffice, unless the task is optional: then it says so and trains nothing.
     """
-    speech = Speech(inputs.start if (inputs.start / "tokenizer.json").is_file() else inputs.tokenizer)
+    has_tokenizer = (inputs.start / "tokenizer.json").is_file()
+    speech = Speech(inputs.start if has_tokenizer else inputs.tokenizer)
     try:
         dataset = read_examples(inputs.data, cfg.kind, tuple(cfg.labels))
         prepared = _prepare(cfg, dataset, inputs.start, speech)
@@ -95,9 +97,12 @@ def finetune(
     requested = asdict(cfg)
     cfg = replace(cfg, compile=compiled)  # as this machine can
     section = f"finetune.tasks.{task}"
-    fresh = _random_arm(cfg, prepared, inputs, speech, work, key, section) if cfg.compare_random else None
+    fresh = None
+    if cfg.compare_random:
+        fresh = _random_arm(cfg, prepared, inputs, speech, work, key, section)
     shutil.rmtree(live, ignore_errors=True)
-    arm = _train(cfg, prepared, inputs, speech, work._replace(folder=work.folder / "start"), key, section, live)
+    arm_work = work._replace(folder=work.folder / "start")
+    arm = _train(cfg, prepared, inputs, speech, arm_work, key, section, live)
     report = _report(cfg, dataset, prepared, arm, fresh)
     _save(arm, fresh, prepared, inputs, {"config": requested, **report}, out)
     shutil.rmtree(work.folder, ignore_errors=True)
@@ -105,15 +110,21 @@ def finetune(
 
 
 def _prepare(cfg: FinetuneConfig, dataset: Dataset, start: Path, speech: Speech) -> Prepared:
+    """Split the examples and encode them for the model."""
     divided = divide(dataset, cfg.split)
     labels = tags_of(divided.labels) if cfg.kind == "tokens" else divided.labels
     context = context_of(config_of(start))
     coder = Coder(speech, cfg.family, dataset, context, labels)
-    training, validation, test = (coder.encode(part) for part in (divided.train, divided.validation, divided.test))
-    training = [
-        example for example in training if (example.labels != IGNORED).any()
-    ]  # what is asked may lie beyond the context
-    return Prepared(divided, training, validation, test, labels, {**dataset.counts, **divided.counts, "cut": coder.cut})
+    encoded = coder.encode(divided.train)
+    has_labels = [bool((example.labels != IGNORED).any()) for example in encoded]  # they may lie beyond the context
+    return Prepared(
+        divided=divided,
+        train=list(compress(encoded, has_labels)),
+        validation=coder.encode(divided.validation),
+        test=coder.encode(divided.test),
+        labels=labels,
+        counts={**dataset.counts, **divided.counts, "cut": coder.cut},
+    )
 
 
 def _train(
@@ -131,7 +142,9 @@ def _train(
     if fresh:  # it must not stop early: it gets the whole budget
         cfg = replace(cfg, patience=NEVER)
     model = open_model(cfg.kind, cfg.family, inputs.start, prepared.labels, cfg.seed, fresh)
-    adapters = adapt(model, cfg.lora, cfg.seed) if cfg.lora.rank and not fresh else None
+    adapters = None
+    if cfg.lora.rank and not fresh:
+        adapters = adapt(model, cfg.lora, cfg.seed)
     make = objective_for(cfg.kind, cfg.family)
     objective = make(model, cfg, prepared.train, prepared.validation, speech.marks.pad, section)
     if cfg.compile:
@@ -147,11 +160,11 @@ def _train(
 
 def steps_of(cfg: FinetuneConfig, examples: list[Encoded]) -> int:
     """Return how many batches have about `max_tokens` tokens, labels that a decoder reads included."""
-    counts_labels = TRAITS[cfg.family].writes_separately
-    lengths = []
-    for example in examples:
-        lengths.append(len(example.inputs) + (len(example.labels) if counts_labels else 0))
-    return max(1, math.ceil(cfg.max_tokens / (cfg.batch_size * float(np.mean(lengths)))))
+    lengths = [len(example.inputs) for example in examples]
+    if TRAITS[cfg.family].writes_separately:
+        lengths += [len(example.labels) for example in examples]
+    tokens_per_batch = cfg.batch_size * (sum(lengths) / len(examples))
+    return max(1, math.ceil(cfg.max_tokens / tokens_per_batch))
 
 
 def _random_arm(
@@ -248,7 +261,8 @@ def _save(
             line["random"] = fresh.given[place]
         lines.append(json.dumps(line, ensure_ascii=False) + "\n")
     (out / "predictions.jsonl").write_text("".join(lines), "utf-8")
-    write_table(table_of(arm.judged.scores, arm.judged.answered, prepared.divided.test), out / FILE)
+    scores = table_of(arm.judged.scores, arm.judged.answered, prepared.divided.test)
+    write_table(scores, out / FILE)
 
 
 def _save_tokenizer(model: PreTrainedModel, inputs: FinetuneInputs, out: Path) -> None:

@@ -51,14 +51,16 @@ def train(objective: Objective, cfg: TrainConfig, steps: int, live: Path, work: 
     """
     module = Training(objective, cfg, plan(steps, cfg.warmup_steps, cfg.decay_fraction))
     module.train()  # all of it, for a model that was loaded is in eval mode until its first validation
-    history, keep = History(live), KeepLatest(work.folder, work.seconds)
-    trainer = make_trainer(cfg, SafeCheckpointIO(key), [history, keep, Validate(history), ShowProgress(history)])
+    history = History(live)
+    keep = KeepLatest(work.folder, work.seconds)
+    callbacks = [history, keep, Validate(history), ShowProgress(history)]
+    trainer = make_trainer(cfg, SafeCheckpointIO(key), callbacks)
     try:
         fit(trainer, module, resumable(work.folder, key))
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            *([f"step {keep.saved_step} of {module.schedule.end} is saved"] if keep.saved_step else [])
-        ) from None
+        if not keep.saved_step:
+            raise KeyboardInterrupt from None
+        raise KeyboardInterrupt(f"step {keep.saved_step} of {module.schedule.end} is saved") from None
     module.cpu()
     return Trained(history, module.schedule.end)
 
@@ -68,10 +70,13 @@ def key_of(cfg: Any, files: list[Path], code: str, compiled: bool) -> str:
 
     `cfg` is a dataclass; folders count whole.
     """
-    found = sorted(path for file in files for path in (file.rglob("*") if file.is_dir() else [file]) if path.is_file())
-    contents = [f"{path.name} {digest(path.read_bytes())}" for path in found]
-    place = f"{torch.__version__} {torch.get_num_threads()} {torch.cuda.is_available()} {compiled}"
-    return name_digest(json.dumps(asdict(cfg), sort_keys=True), code, place, *contents)
+    paths: list[Path] = []
+    for file in files:
+        paths += file.rglob("*") if file.is_dir() else [file]
+    contents = [f"{path.name} {digest(path.read_bytes())}" for path in sorted(paths) if path.is_file()]
+    settings = json.dumps(asdict(cfg), sort_keys=True)
+    machine = f"{torch.__version__} {torch.get_num_threads()} {torch.cuda.is_available()} {compiled}"
+    return name_digest(settings, code, machine, *contents)
 
 
 def make_trainer(
@@ -79,11 +84,12 @@ def make_trainer(
 ) -> lightning.Trainer:
     """Return a Lightning trainer that writes no files by itself, and continues until a callback sets `should_stop`."""
     cuda = torch.cuda.is_available()
+    is_mixed = cfg.precision == "bf16" or (cuda and cfg.precision == "auto")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     return lightning.Trainer(
         accelerator="gpu" if cuda else "cpu",
         devices=1,
-        precision="bf16-mixed" if cfg.precision == "bf16" or (cuda and cfg.precision == "auto") else "32-true",
+        precision="bf16-mixed" if is_mixed else "32-true",
         max_steps=-1,
         max_epochs=-1,
         gradient_clip_val=cfg.clip,
@@ -99,20 +105,16 @@ def make_trainer(
 
 
 def fit(trainer: lightning.Trainer, module: Training, checkpoint: Path | None) -> None:
-    """`trainer.fit`, from `checkpoint` if there is one.
+    """Call `trainer.fit`, from `checkpoint` if there is one.
 
     Raises KeyboardInterrupt on Ctrl-C and on SIGTERM, of which Lightning makes a SystemExit (the latter with code 0).
     """
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    batches = Stream(module.objective.batch, lambda: trainer.global_step)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            trainer.fit(
-                module,
-                Stream(module.objective.batch, lambda: trainer.global_step),
-                ckpt_path=checkpoint,
-                weights_only=True,
-            )
+            trainer.fit(module, batches, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:
         if trainer.interrupted:
             raise KeyboardInterrupt from None

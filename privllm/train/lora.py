@@ -18,17 +18,21 @@ HEADS = ("classifier", "score")  # what transformers calls the last matrix of a 
 
 
 def adapt(model: PreTrainedModel, cfg: AdapterConfig, seed: int) -> Any:
-    """Give `model` adapters, in place, and freeze the rest; returns what `merge` wants."""
-    inside = {
-        id(module) for block in blocks(model) for module in block.modules() if isinstance(module, torch.nn.Linear)
-    }
-    targets = [name for name, module in model.named_modules() if id(module) in inside]
+    """Give `model` adapters, in place, and freeze the rest; return what `merge` wants."""
+    matrices_inside: set[int] = set()
+    for block in blocks(model):
+        matrices_inside |= {id(module) for module in block.modules() if isinstance(module, torch.nn.Linear)}
+    targets = [name for name, module in model.named_modules() if id(module) in matrices_inside]
+    settings = LoraConfig(
+        r=cfg.rank,
+        lora_alpha=cfg.alpha,
+        lora_dropout=cfg.dropout,
+        target_modules=targets,
+        bias="none",
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of("adapters", seed))
-        wrapped = get_peft_model(
-            model,
-            LoraConfig(r=cfg.rank, lora_alpha=cfg.alpha, lora_dropout=cfg.dropout, target_modules=targets, bias="none"),
-        )
+        wrapped = get_peft_model(model, settings)
     for name, module in model.named_children():
         if name in HEADS:
             module.requires_grad_(True)

@@ -21,7 +21,8 @@ class Objective(ABC):
     started = False  # whether what the model can do before its first step is worth a point of the curve
 
     def __init__(self, model: PreTrainedModel, section: str) -> None:
-        self.model, self.section = model, section
+        self.model = model
+        self.section = section
 
     @abstractmethod
     def batch(self, step: int) -> Batch:

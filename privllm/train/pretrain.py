@@ -52,16 +52,19 @@ def pretrain(
     Raises UserError for an empty split, a tokenizer that is not ours or not the start's, or a loss that is no longer a number.
     """
     cfg = getattr(section, family)
-    training, validation = (_open(inputs, family, name) for name in ("train", "validation"))
+    training = _open(inputs, family, "train")
+    validation = _open(inputs, family, "validation")
     if cfg.start == INCUMBENT:
         is_known = known_rows(training.rows, inputs.rows, inputs.start / DOCUMENTS)
-        training = training._replace(kinds=Kinds(np.flatnonzero(is_known), np.flatnonzero(~is_known)))
+        kinds = Kinds(known=np.flatnonzero(is_known), new=np.flatnonzero(~is_known))
+        training = training._replace(kinds=kinds)
     context = training.rows.row_length - 1
     model = _model(family, cfg, inputs, context)
     vocabulary = Tokenizer.from_file(str(inputs.tokenizer / "tokenizer.json")).get_vocab()
     objective = OBJECTIVES[family](model, cfg, training, validation, vocabulary)
     objective.started = cfg.start != SCRATCH
-    if compiled := prepare_compiler(cfg.compile, work.folder.parent / "compiled"):
+    compiled = prepare_compiler(cfg.compile, work.folder.parent / "compiled")
+    if compiled:
         objective.compile()
     files = [
         inputs.rows / "train",
@@ -72,7 +75,8 @@ def pretrain(
         inputs.start,
     ]
     steps = math.ceil(cfg.max_tokens / (cfg.batch_size * context))
-    trained = train(objective, cfg, steps, live, work, key_of(cfg, files, work.code, compiled))
+    key = key_of(cfg, files, work.code, compiled)
+    trained = train(objective, cfg, steps, live, work, key)
     report = _report(cfg, model, trained, len(training.rows)) | _start_report(cfg, trained, training.kinds)
     save(model, {"config": _used(cfg), "compiled": compiled, **report}, out)
     shutil.rmtree(work.folder, ignore_errors=True)

@@ -152,4 +152,9 @@ class Spans(Packed):
         return inputs_BS, attended_BS, fill(row_labels, IGNORED)
 
 
-OBJECTIVES: dict[str, type[Packed]] = {objective.family_model.name: objective for objective in (NextToken, Gaps, Spans)}
+# by the name of the family
+OBJECTIVES: dict[str, type[Packed]] = {
+    CAUSAL_MODEL.name: NextToken,
+    MASKED_MODEL.name: Gaps,
+    SEQ2SEQ_MODEL.name: Spans,
+}

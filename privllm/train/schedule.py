@@ -21,8 +21,8 @@ class Schedule:
         rise = min(1.0, (step + 1) / max(1, self.warmup))
         if step < self.decay_from:
             return rise
-        gone = (step - self.decay_from + 1) / (self.end - self.decay_from + 1)
-        return rise * (1 - math.sqrt(gone))
+        decayed = (step - self.decay_from + 1) / (self.end - self.decay_from + 1)
+        return rise * (1 - math.sqrt(decayed))
 
     def decay_now(self, step: int, fraction: float) -> "Schedule":
         """Begin the decay at `step`; it lasts as large a share of the whole as was planned."""
@@ -33,4 +33,5 @@ class Schedule:
 def plan(steps: int, warmup: int, decay_fraction: float) -> Schedule:
     """Return the schedule of a run of `steps` steps whose last `decay_fraction` (0-0.9) is the decay."""
     assert steps >= 1
-    return Schedule(min(warmup, steps), steps - max(1, round(steps * decay_fraction)), steps)
+    decay = max(1, round(steps * decay_fraction))
+    return Schedule(warmup=min(warmup, steps), decay_from=steps - decay, end=steps)

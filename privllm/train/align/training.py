@@ -65,7 +65,8 @@ def train_on(
     """Write `places.out` and `places.live`; return the report."""
     transformers.utils.logging.disable_progress_bar()
     feedback_files = [inputs.feedback / name for name in FILES]
-    files = [inputs.start, *feedback_files, inputs.rows / "train", inputs.rows / "validation", inputs.tokenizer]
+    row_folders = [inputs.rows / "train", inputs.rows / "validation"]
+    files = [inputs.start, *feedback_files, *row_folders, inputs.tokenizer]
     key = key_of(cfg, files, places.code, compiled=False)
     report: dict[str, Any] = {"aligned": True, "conversations_for_validation": len(material.validation)} | counts
     before = _measure(family, cfg, inputs.start, material, inputs)
@@ -73,7 +74,8 @@ def train_on(
     model_folder = inputs.start
     for phase in phases:
         work = Work(places.work / phase.name, places.code, places.seconds)
-        report[phase.name] = _learn(family, cfg, phase, model_folder, inputs, work, f"{key} {phase.name}")
+        phase_key = f"{key} {phase.name}"
+        report[phase.name] = _learn(family, cfg, phase, model_folder, inputs, work, phase_key)
         model_folder = work.folder / "model"
     after = _measure(family, cfg, model_folder, material, inputs)
     report |= compare(before, after, material.held_out, cfg.seed, cfg.draws)
@@ -92,7 +94,9 @@ def train_on(
 
 def _training_facts(folder: Path) -> dict[str, Any]:
     path = folder / "training.json"
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    return json.loads(path.read_text("utf-8"))
 
 
 def phases_of(cfg: AlignConfig, material: Material) -> list[Phase]:
@@ -124,7 +128,8 @@ def _imitated(cfg: AlignConfig, material: Material) -> list[LessonOf]:
         return lessons
     for lesson, exchange in material.training.preferences.kept:
         if lesson.id not in corrected:
-            encoded = EncodedLesson(exchange.prompt, exchange.replies[:1], cfg.sft.preferred * lesson.weight)
+            preferred_reply = exchange.replies[:1]
+            encoded = EncodedLesson(exchange.prompt, preferred_reply, cfg.sft.preferred * lesson.weight)
             lessons.append(LessonOf(lesson.opening, encoded))
     return lessons
 
@@ -164,10 +169,14 @@ def _learn(
         phase.validation or phase.train,
         _loss_terms(cfg, phase, model, inputs),
     )
-    adapters = adapt(model.train(), cfg.lora, cfg.seed) if cfg.lora.rank else None
+    adapters = None
+    if cfg.lora.rank:
+        adapters = adapt(model.train(), cfg.lora, cfg.seed)
     trained = train(objective, train_cfg, steps, work.folder / "live", work, key)
     facts = _facts_of(cfg, phase, trained)
-    save(merge(adapters) if adapters is not None else model, {}, work.folder / "model")
+    if adapters is not None:
+        model = merge(adapters)
+    save(model, {}, work.folder / "model")
     partial = facts_file.with_suffix(".partial")
     write_json(partial, {"key": key, "facts": facts})
     partial.replace(facts_file)
