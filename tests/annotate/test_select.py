@@ -39,26 +39,26 @@ def pages(count: int) -> dict[str, str]:
 
 
 def test_every_judge_and_a_share_of_the_rest(tmp_path: Path) -> None:
-    found = chosen(pages(300), tmp_path, limit=1_000_000)
+    selected = chosen(pages(300), tmp_path, limit=1_000_000)
     for source in pages(300):
         identifier = document_id(source)
         split = split_of(SPLIT, identifier)
         expected = split != "train" or unit_interval("annotate", identifier) < 0.3
-        assert (identifier in found) == expected
-        assert found.get(identifier, split) == split
-    assert set(found.values()) == {"train", "validation", "test"}
+        assert (identifier in selected) == expected
+        assert selected.get(identifier, split) == split
+    assert set(selected.values()) == {"train", "validation", "test"}
 
 
 def test_the_budget_is_spent_on_judges_first(tmp_path: Path) -> None:
     everything = chosen(pages(300), tmp_path / "all", limit=1_000_000)
     judges = sum(split != "train" for split in everything.values())
-    found = chosen(pages(300), tmp_path / "some", limit=100 * (judges + 5))
-    assert len(found) == judges + 5
-    assert sum(split != "train" for split in found.values()) == judges
+    selected = chosen(pages(300), tmp_path / "some", limit=100 * (judges + 5))
+    assert len(selected) == judges + 5
+    assert sum(split != "train" for split in selected.values()) == judges
     few = chosen(pages(300), tmp_path / "few", limit=100 * (judges - 5) + 99)
     assert len(few) == judges - 5
     assert "train" not in few.values()
-    assert few.items() <= found.items() <= everything.items()
+    assert few.items() <= selected.items() <= everything.items()
 
 
 def test_one_document_more_changes_at_most_two_choices(tmp_path: Path) -> None:

@@ -11,15 +11,15 @@ EDGES = st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=40)
 
 
 def reachable(edges: list[tuple[int, int]], start: int) -> set[int]:
-    found, waiting = {start}, [start]
+    reached, waiting = {start}, [start]
     while waiting:
-        here = waiting.pop()
+        item = waiting.pop()
         for a, b in edges:
-            for one, other in ((a, b), (b, a)):
-                if one == here and other not in found:
-                    found.add(other)
-                    waiting.append(other)
-    return found
+            for left, right in ((a, b), (b, a)):
+                if left == item and right not in reached:
+                    reached.add(right)
+                    waiting.append(right)
+    return reached
 
 
 @given(EDGES, EDGES)

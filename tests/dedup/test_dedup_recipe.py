@@ -75,9 +75,9 @@ def brute_force(texts: dict[str, str], threshold: float) -> set[frozenset[str]]:
     """Connected components of the exact word-5-gram Jaccard graph."""
     sets = {source: plain_shingles(text) for source, text in texts.items()}
     group = {source: {source} for source in texts}
-    for one, other in combinations(texts, 2):
-        if len(sets[one] & sets[other]) / len(sets[one] | sets[other]) >= threshold:
-            merged = group[one] | group[other]
+    for left, right in combinations(texts, 2):
+        if len(sets[left] & sets[right]) / len(sets[left] | sets[right]) >= threshold:
+            merged = group[left] | group[right]
             group.update(dict.fromkeys(merged, merged))
     return {frozenset(members) for members in group.values()}
 
@@ -86,13 +86,13 @@ def brute_force(texts: dict[str, str], threshold: float) -> set[frozenset[str]]:
 def test_clusters_are_those_of_brute_force(seed: int, threshold: float, tmp_path: Path) -> None:
     texts = families(seed, 60)
     _, verdicts = run(texts, tmp_path, DedupConfig(threshold=threshold))
-    found: dict[str, set[str]] = {}
+    members_by_cluster: dict[str, set[str]] = {}
     for source, verdict in verdicts.items():
-        found.setdefault(verdict["cluster"], set()).add(source)
+        members_by_cluster.setdefault(verdict["cluster"], set()).add(source)
     expected = brute_force(texts, threshold)
-    assert {frozenset(members) for members in found.values()} == expected
+    assert {frozenset(members) for members in members_by_cluster.values()} == expected
     assert any(len(members) > 2 for members in expected)
-    for name, members in found.items():
+    for name, members in members_by_cluster.items():
         assert document_id(name) == min(map(document_id, members))
         best = min(members, key=lambda source: (-len(texts[source]), document_id(source)))
         assert [source for source in members if verdicts[source]["kept"]] == [best]
@@ -104,9 +104,9 @@ def test_order_of_arrival_changes_no_byte(rng: random.Random, seed: int) -> None
     texts = families(seed, 8)
     shuffled = list(texts.items())
     rng.shuffle(shuffled)
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-        assert run(texts, Path(one))[0] == run(dict(shuffled), Path(other))[0]
-        assert contents(Path(one) / "dedup") == contents(Path(other) / "dedup")
+    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
+        assert run(texts, Path(first))[0] == run(dict(shuffled), Path(second))[0]
+        assert contents(Path(first) / "dedup") == contents(Path(second) / "dedup")
 
 
 def contents(folder: Path) -> dict[str, bytes]:

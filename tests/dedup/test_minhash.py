@@ -32,8 +32,8 @@ def sets_with(similarity_: float, size: int, pairs: int) -> tuple[np.ndarray, np
 def test_estimate_is_unbiased_and_as_spread_as_promised(true: float, size: int) -> None:
     common = round(2 * size * true / (1 + true))
     exact = common / (2 * size - common)
-    found = signatures(*sets_with(true, size, 200))
-    estimates = similarity(found, np.arange(0, 400, 2), np.arange(1, 400, 2))
+    signed = signatures(*sets_with(true, size, 200))
+    estimates = similarity(signed, np.arange(0, 400, 2), np.arange(1, 400, 2))
     error = (exact * (1 - exact) / PERMUTATIONS) ** 0.5
     assert abs(estimates.mean() - exact) < 4 * error / 200**0.5
     assert estimates.std() < 1.3 * error
@@ -42,8 +42,8 @@ def test_estimate_is_unbiased_and_as_spread_as_promised(true: float, size: int) 
 def test_signature_ignores_order_and_repeats() -> None:
     numbers = np.arange(1, 50, dtype=np.uint64) * np.uint64(7919)
     both = np.concatenate([numbers, numbers[::-1], numbers[:9]])
-    one, other = signatures(both, np.array([0, len(numbers), len(both)], np.uint64))
-    assert np.array_equal(one, other)
+    first, second = signatures(both, np.array([0, len(numbers), len(both)], np.uint64))
+    assert np.array_equal(first, second)
 
 
 @pytest.mark.parametrize("threads", ["1", "3"])
@@ -52,10 +52,10 @@ def test_signatures_do_not_depend_on_the_process(threads: str) -> None:
     run = subprocess.run(
         [sys.executable, "-c", PRINT_SIGNATURE], env=environment, capture_output=True, text=True, check=True, timeout=60
     )
-    here = signatures(
+    signed = signatures(
         np.arange(1, 301, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15), np.array([0, 100, 300], np.uint64)
     )
-    assert run.stdout.strip() == str(here.tolist())
+    assert run.stdout.strip() == str(signed.tolist())
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7, 0.8, 0.9, 1.0])
@@ -65,10 +65,10 @@ def test_bands_catch_what_is_at_the_threshold(threshold: float) -> None:
 
 
 def test_pairs_at_the_threshold_share_a_bucket_and_strangers_do_not() -> None:
-    found = signatures(*sets_with(0.8, 400, 300))
+    signed = signatures(*sets_with(0.8, 400, 300))
     met = {
         pair
-        for left, right in rounds(list(bands(found, rows_per_band(0.8))))
+        for left, right in rounds(list(bands(signed, rows_per_band(0.8))))
         for pair in zip(left.tolist(), right.tolist(), strict=True)
     }
     partners = {(2 * i, 2 * i + 1) for i in range(300)}
@@ -92,6 +92,6 @@ def test_small_buckets_compare_all_pairs(texts: int) -> None:
 
 
 def test_no_texts() -> None:
-    found = signatures(np.zeros(0, np.uint64), np.zeros(1, np.uint64))
-    assert found.shape == (0, PERMUTATIONS)
-    assert all(len(left) == 0 for left, _ in rounds(list(bands(found, 6))))
+    signed = signatures(np.zeros(0, np.uint64), np.zeros(1, np.uint64))
+    assert signed.shape == (0, PERMUTATIONS)
+    assert all(len(left) == 0 for left, _ in rounds(list(bands(signed, 6))))

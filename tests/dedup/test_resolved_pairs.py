@@ -21,9 +21,9 @@ def test_pairs_are_known_by_their_texts_in_either_order(tmp_path: Path) -> None:
     first.add(pairs((0, 1), (1, 2)), np.array([0.25, 0.75]))
     first.save()
     second = ResolvedPairs(tmp_path / "note", pa.array(["c", "x", "b"]))
-    known = second.look_up(pairs((0, 2), (0, 1)))
-    assert known[0] == 0.75
-    assert np.isnan(known[1])
+    similarities = second.look_up(pairs((0, 2), (0, 1)))
+    assert similarities[0] == 0.75
+    assert np.isnan(similarities[1])
     second.save()
     assert np.isnan(ResolvedPairs(tmp_path / "note", pa.array(["a", "b"])).look_up(pairs((0, 1)))).all()
 
@@ -35,7 +35,7 @@ def test_pairs_are_known_by_their_texts_in_either_order(tmp_path: Path) -> None:
 )
 def test_as_a_dictionary_would(asked: list[tuple[int, int]], before: list[str], now: list[str]) -> None:
     """What is learnt of some texts is known of the same texts when they stand in other rows."""
-    known = {frozenset((before[a], before[b])): a * b / 25 for a, b in asked}
+    similarity_of = {frozenset((before[a], before[b])): a * b / 25 for a, b in asked}
     with TemporaryDirectory() as folder:
         first = ResolvedPairs(Path(folder, "note"), pa.array(before))
         for a, b in asked:
@@ -44,7 +44,7 @@ def test_as_a_dictionary_would(asked: list[tuple[int, int]], before: list[str], 
         every = [(a, b) for a in range(6) for b in range(6)]
         values = ResolvedPairs(Path(folder, "note"), pa.array(now)).look_up(pairs(*every))
     assert [None if np.isnan(value) else value for value in values] == [
-        known.get(frozenset((now[a], now[b]))) for a, b in every
+        similarity_of.get(frozenset((now[a], now[b]))) for a, b in every
     ]
 
 

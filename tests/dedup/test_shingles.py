@@ -16,8 +16,10 @@ LETTERS = "abcABC éÉßЖж.,-_'\n\t1"
 
 
 def plain(text: str, words: int) -> set[tuple[str, ...]]:
-    found = re.findall(r"\w+", text.lower())
-    return {tuple(found[i : i + words]) for i in range(max(1, len(found) - words + 1))} if found else set()
+    text_words = re.findall(r"\w+", text.lower())
+    return (
+        {tuple(text_words[i : i + words]) for i in range(max(1, len(text_words) - words + 1))} if text_words else set()
+    )
 
 
 def plain_jaccard(one: set, other: set) -> float:
@@ -26,7 +28,9 @@ def plain_jaccard(one: set, other: set) -> float:
 
 @given(st.lists(st.text(LETTERS, max_size=60), max_size=6), st.integers(1, 6))
 def test_as_many_shingles_as_tuples_of_words(texts: list[str], words: int) -> None:
-    assert [len(found) for found in shingle_sets(texts, words)] == [len(plain(text, words)) for text in texts]
+    assert [len(text_shingles) for text_shingles in shingle_sets(texts, words)] == [
+        len(plain(text, words)) for text in texts
+    ]
 
 
 @given(st.text(LETTERS, max_size=60), st.text(LETTERS, max_size=60), st.integers(1, 6))
@@ -39,7 +43,7 @@ def test_jaccard_is_that_of_the_tuples(one: str, other: str, words: int) -> None
 def test_a_text_has_its_shingles_in_any_company(texts: list[str], words: int) -> None:
     hashes, offsets = shingles(texts, words)
     alone = [shingles([text], words)[0] for text in texts]
-    assert offsets.tolist() == [0, *np.cumsum([len(found) for found in alone], dtype=int).tolist()]
+    assert offsets.tolist() == [0, *np.cumsum([len(text_shingles) for text_shingles in alone], dtype=int).tolist()]
     assert np.array_equal(hashes, np.concatenate([np.zeros(0, np.uint64), *alone]))
 
 
@@ -53,14 +57,14 @@ def test_texts_longer_than_a_batch_agree_with_the_oracle() -> None:
 
 
 def test_case_and_punctuation_do_not_count() -> None:
-    one, other = shingle_sets(["The cat (sat) on the mat.", "the CAT sat -- on the mat"], 5)
-    assert np.array_equal(one, other)
-    assert len(one) == 2
+    first, second = shingle_sets(["The cat (sat) on the mat.", "the CAT sat -- on the mat"], 5)
+    assert np.array_equal(first, second)
+    assert len(first) == 2
 
 
 def test_order_of_words_counts_in_short_texts_too() -> None:
     sets = shingle_sets(["a b", "b a", "ab", "a b c"], 5)
-    assert [len(found) for found in sets] == [1, 1, 1, 1]
+    assert [len(text_shingles) for text_shingles in sets] == [1, 1, 1, 1]
     assert len(np.unique(np.concatenate(sets))) == 4
 
 
@@ -78,7 +82,7 @@ def test_no_texts() -> None:
 
 
 def test_scripts_without_spaces_have_a_word_a_character() -> None:
-    assert [len(found) for found in shingle_sets(["我们今天去公园", "hello我们now今天"], 5)] == [3, 2]
+    assert [len(text_shingles) for text_shingles in shingle_sets(["我们今天去公园", "hello我们now今天"], 5)] == [3, 2]
 
 
 def test_characters_beyond_the_basic_plane_differ() -> None:

@@ -35,16 +35,16 @@ SETTINGS = GateSettings(GateConfig(rules={"bits_per_byte": Rule(max_increase=0.0
 @pytest.fixture
 def folders(inputs_of: Callable[[str], EvaluateInputs], tmp_path: Path) -> GateInputs:
     """Today's build, two families of it, and nothing promoted."""
-    one = inputs_of("causal")
+    causal = inputs_of("causal")
     for family in ("causal", "masked"):
-        shutil.copytree(one.model.parent / family, tmp_path / "align" / family)
+        shutil.copytree(causal.model.parent / family, tmp_path / "align" / family)
         evaluate(EVALUATE, inputs_of(family), family, tmp_path / "evaluate" / family)
     (tmp_path / "promoted").mkdir()
     (tmp_path / "feedback").mkdir()
     (tmp_path / "feedback/held_out.jsonl").touch()
     folders = tmp_path / "promoted", tmp_path / "align", tmp_path / "evaluate"
     return GateInputs(
-        *folders, one.rows.parent, one.documents, one.tokenizer, tmp_path / "feedback", tmp_path / "finetune"
+        *folders, causal.rows.parent, causal.documents, causal.tokenizer, tmp_path / "feedback", tmp_path / "finetune"
     )
 
 
@@ -72,7 +72,7 @@ def test_a_model_is_as_good_as_itself(folders: GateInputs, tmp_path: Path) -> No
     report = gate(SETTINGS, folders, tmp_path / "gate")
     assert (report["passed"], report["incumbent"], report["not_measured"]) == (True, "privllm@v1.0.0", [])
     assert set(report["figures"]) == {"causal.bits_per_byte", "causal.forgetting"}  # the incumbent has no masked model
-    assert {one["difference"] for one in report["figures"].values()} == {0.0}
+    assert {figure["difference"] for figure in report["figures"].values()} == {0.0}
 
 
 @pytest.mark.parametrize("family", ["causal", "masked"])
@@ -82,9 +82,12 @@ def test_another_model_is_scored_as_evaluate_would(
     incumbent = promote(folders, family, noise=0.1)
     report = gate(SETTINGS, folders, tmp_path / "gate")
     evaluate(EVALUATE, inputs_of(family)._replace(model=incumbent / family), family, tmp_path / "again")
-    expected, found = read_table(tmp_path / "again/documents.parquet"), read_table(tmp_path / f"gate/{family}.parquet")
-    for column in found.column_names:
-        assert found[column].to_pylist() == pytest.approx(expected[column].to_pylist()), column
+    expected, incumbent_scores = (
+        read_table(tmp_path / "again/documents.parquet"),
+        read_table(tmp_path / f"gate/{family}.parquet"),
+    )
+    for column in incumbent_scores.column_names:
+        assert incumbent_scores[column].to_pylist() == pytest.approx(expected[column].to_pylist()), column
     figure = report["figures"][f"{family}.bits_per_byte"]
     assert figure["incumbent"] != figure["candidate"]
     assert figure["low"] <= figure["difference"] <= figure["high"]
@@ -94,10 +97,10 @@ def test_forgetting_is_of_what_the_incumbent_was_judged_on_and_is_still_the_same
     folders: GateInputs, tmp_path: Path
 ) -> None:
     incumbent = promote(folders, "causal", noise=0.1)
-    known = read_table(incumbent / JUDGED / "causal.parquet")
-    rows = known.to_pylist()
+    judged = read_table(incumbent / JUDGED / "causal.parquet")
+    rows = judged.to_pylist()
     rows[0]["bytes"] += 1  # edited since
-    write_table(known.from_pylist(rows[: len(rows) // 2], known.schema), incumbent / JUDGED / "causal.parquet")
+    write_table(judged.from_pylist(rows[: len(rows) // 2], judged.schema), incumbent / JUDGED / "causal.parquet")
     figures = gate(SETTINGS, folders, tmp_path / "gate")["figures"]
     assert figures["causal.bits_per_byte"]["units"] == len(rows)
     assert figures["causal.forgetting"]["units"] == len(rows) // 2 - 1
@@ -154,14 +157,14 @@ def test_preferences_are_what_the_model_finds_likelier(folders: GateInputs, tmp_
             for reply in pair:
                 tokens = torch.tensor([[*prompt, *speech.ids(reply), speech.marks.end[0]]])
                 with torch.inference_mode():
-                    found = (
+                    likelihoods = (
                         model(tokens)
                         .logits[0]
                         .double()
                         .log_softmax(-1)[:-1]
                         .gather(1, tokens[0, 1:, None])[len(prompt) - 1 :]
                     )
-                means.append(float(found.mean()))
+                means.append(float(likelihoods.mean()))
             right.append(means[0] > means[1])
         assert figure[side] == pytest.approx(sum(right) / len(right), abs=1e-6)
     assert figure["low"] <= figure["difference"] <= figure["high"]
@@ -180,9 +183,9 @@ def test_tasks_are_compared_where_both_builds_have_them(folders: GateInputs, tmp
         write_table(pa.Table.from_pylist(better, SCORED), folders.tuned / task / "scores.parquet")
     figures = gate(SETTINGS, folders, tmp_path / "gate")["figures"]
     assert [name for name in figures if name.startswith("tasks.")] == ["tasks.kept.accuracy"]
-    one = figures["tasks.kept.accuracy"]
-    assert (one["incumbent"], one["candidate"], one["units"]) == (0.5, 1.0, 8)
-    assert 0 < one["low"] < 0.5 < one["high"]
+    figure = figures["tasks.kept.accuracy"]
+    assert (figure["incumbent"], figure["candidate"], figure["units"]) == (0.5, 1.0, 8)
+    assert 0 < figure["low"] < 0.5 < figure["high"]
 
 
 def rows_of(path: Path) -> list[dict]:
@@ -232,8 +235,8 @@ def test_an_interval_needs_six_groups(documents: int, interval: bool) -> None:
 
 def test_nothing_in_common_is_no_figure(folders: GateInputs, tmp_path: Path) -> None:
     incumbent = promote(folders, "causal")
-    known = read_table(incumbent / JUDGED / "causal.parquet")
-    write_table(known.slice(0, 0), incumbent / JUDGED / "causal.parquet")
+    judged = read_table(incumbent / JUDGED / "causal.parquet")
+    write_table(judged.slice(0, 0), incumbent / JUDGED / "causal.parquet")
     report = gate(
         SETTINGS._replace(gate=GateConfig({"forgetting": Rule(max_increase=0.1)})), folders, tmp_path / "gate"
     )

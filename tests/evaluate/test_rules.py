@@ -212,7 +212,7 @@ def test_one_broken_rule_of_many_breaks_the_gate() -> None:
         "v1",
         figures,
     )
-    assert [one["verdict"] for one in report["figures"].values()] == ["kept", "broken: max_increase 0.5"]
+    assert [figure["verdict"] for figure in report["figures"].values()] == ["kept", "broken: max_increase 0.5"]
     assert not report["passed"]
     both = GateConfig({"bits_per_byte": Rule(max_increase=0.5), "masked.bits_per_byte": Rule(max_increase=0.1)})
     assert (

@@ -26,12 +26,12 @@ def test_gaps_and_what_was_in_them_are_the_document(inputs_of, family: str) -> N
     model, encoder = load(family, inputs.model), Encoder.open(inputs.tokenizer)
     text = "the naïve store keeps every row in a page of its own"
     tokens = encoder.encode([text])[0].tolist()
-    (found,) = write_fillings(FAMILIES[family].fill_gaps, model, encoder, {"a": tokens, "b": tokens[:1]}, 1000)[
+    (sample,) = write_fillings(FAMILIES[family].fill_gaps, model, encoder, {"a": tokens, "b": tokens[:1]}, 1000)[
         "samples"
     ]
-    gaps, truth = found["prompt"].split(" [...] "), found["truth"].split(" | ")
-    assert len(gaps) == len(truth) + 1 == len(found["text"].split(" | ")) + 1
+    gaps, truth = sample["prompt"].split(" [...] "), sample["truth"].split(" | ")
+    assert len(gaps) == len(truth) + 1 == len(sample["text"].split(" | ")) + 1
     assert "".join(part for pair in zip(gaps, [*truth, ""], strict=True) for part in pair).replace(
         " ", ""
     ) == text.replace(" ", "")
-    assert found == write_fillings(FAMILIES[family].fill_gaps, model, encoder, {"a": tokens}, 1000)["samples"][0]
+    assert sample == write_fillings(FAMILIES[family].fill_gaps, model, encoder, {"a": tokens}, 1000)["samples"][0]

@@ -50,12 +50,12 @@ def scored(
 
 
 def test_equals_a_loop_over_the_unpacked_documents(inputs: EvaluateInputs, tmp_path: Path) -> None:
-    found: dict[str, float] = {}
+    nats_by_document: dict[str, float] = {}
     for piece in scored(inputs, tmp_path, batch_rows=5):
-        found[piece.id] = found.get(piece.id, 0.0) + float(piece.nats.sum())
+        nats_by_document[piece.id] = nats_by_document.get(piece.id, 0.0) + float(piece.nats.sum())
     expected = one_by_one(inputs)
     assert len(expected) >= 2
-    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+    assert {name: nats_by_document[name] for name in expected} == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -92,26 +92,34 @@ def test_masked_nats_are_those_of_one_gap_pattern_after_the_other(inputs_of) -> 
     row = rows.tokens(0)
     ((places, nats, _),) = score_masked_tokens(model, [row], [5])
     turn = np.random.Generator(np.random.PCG64(5)).permutation(len(row) - 1) % PASSES
-    for place, found in zip(places, nats, strict=True):
+    for place, nats_at_place in zip(places, nats, strict=True):
         seen = torch.tensor(np.where(turn == turn[place - 1], MASK, row[1:]))[None].long()
         with torch.inference_mode():
             expected = -model(input_ids=seen).logits[0, place - 1].double().log_softmax(0)[int(row[place])]
-        assert found == pytest.approx(float(expected), rel=1e-4)
+        assert nats_at_place == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_seq2seq_scores_tokens_of_its_spans_only(inputs_of, tmp_path: Path) -> None:
     inputs = inputs_of("seq2seq")
-    found, everything = scored(inputs, tmp_path / "a", "seq2seq"), scored(inputs_of("causal"), tmp_path / "b")
-    assert 0.1 < sum(len(p.places) for p in found) / sum(len(p.places) for p in everything) < 0.25
-    known = {
+    span_pieces, everything = scored(inputs, tmp_path / "a", "seq2seq"), scored(inputs_of("causal"), tmp_path / "b")
+    assert 0.1 < sum(len(p.places) for p in span_pieces) / sum(len(p.places) for p in everything) < 0.25
+    token_at = {
         (p.id, int(place)): int(label) for p in everything for place, label in zip(p.places, p.labels, strict=True)
     }
-    assert all(known[p.id, int(place)] == label for p in found for place, label in zip(p.places, p.labels, strict=True))
+    assert all(
+        token_at[p.id, int(place)] == label
+        for p in span_pieces
+        for place, label in zip(p.places, p.labels, strict=True)
+    )
 
 
 def test_chosen_rows_are_nested_and_ascending(inputs: EvaluateInputs) -> None:
     def rows(limit: int) -> list[tuple[str, int]]:
-        return [(one.shard.name, i) for one in choose_rows(shards_in(inputs.rows), limit) for i in one.rows]
+        return [
+            (shard_rows.shard.name, i)
+            for shard_rows in choose_rows(shards_in(inputs.rows), limit)
+            for i in shard_rows.rows
+        ]
 
     few, more, all_of_them = (rows(limit) for limit in (3, 6, 10**6))
     assert len(few) == 3
@@ -124,7 +132,9 @@ def test_what_was_scored_is_not_scored_again(
     inputs: EvaluateInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store(Cache(tmp_path / "cache"), "code")
-    chosen = [ChosenRows(one.shard, one.rows[:2]) for one in choose_rows(shards_in(inputs.rows), 10**6)]
+    chosen = [
+        ChosenRows(shard_rows.shard, shard_rows.rows[:2]) for shard_rows in choose_rows(shards_in(inputs.rows), 10**6)
+    ]
     first = list(score("causal", inputs.model, chosen, 8, tmp_path / "one", store))
     monkeypatch.setitem(FAMILIES, "causal", None)
     again = list(score("causal", inputs.model, chosen, 8, tmp_path / "two", store))

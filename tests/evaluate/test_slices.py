@@ -91,8 +91,8 @@ def test_what_is_not_a_documents_own_token_is_found_out() -> None:
 
 
 def test_figures_have_six_digits() -> None:
-    found = Tally(tokens=3, bytes=7, nats=1.0, correct=2).figures()
-    assert found == {
+    figures = Tally(tokens=3, bytes=7, nats=1.0, correct=2).figures()
+    assert figures == {
         "tokens": 3,
         "loss": 0.333333,
         "perplexity": 1.395612,

@@ -45,7 +45,7 @@ def test_a_planted_weak_source_and_a_planted_weak_word_class_are_named() -> None
 
 def test_excess_and_interval_are_those_of_an_obvious_loop() -> None:
     cells, draws, seed = corpus(2, 48, source=2.0), 80, 5
-    (found,), looked_at = weak_spots(cells, draws, seed)
+    (spot,), looked_at = weak_spots(cells, draws, seed)
     ids = list(cells["all", "all"])
 
     def excess(key: tuple[str, str], drawn: list[str]) -> float:
@@ -61,7 +61,7 @@ def test_excess_and_interval_are_those_of_an_obvious_loop() -> None:
     keys = [key for key in cells if key[0] != "all"]
     generator = np.random.default_rng(seed)
     drawn = [[ids[i] for i in generator.integers(0, len(ids), len(ids))] for _ in range(draws)]
-    values = {key: np.array([excess(key, one) for one in drawn]) for key in keys}
+    values = {key: np.array([excess(key, sample) for sample in drawn]) for key in keys}
     errors = {key: values[key].std(ddof=1) for key in keys}
     width = np.quantile(np.max([abs(values[key] - excess(key, ids)) / errors[key] for key in keys], axis=0), 0.95)
     key = ("by_source", "mail")
@@ -70,11 +70,11 @@ def test_excess_and_interval_are_those_of_an_obvious_loop() -> None:
     free = min(size.sum() ** 2 / (size**2).sum() for size in sizes) - 1
     reach = errors[key] * (width + (width**3 + width) / (4 * free))
     assert looked_at == len(keys)
-    assert found["excess"] == pytest.approx(excess(key, ids), abs=1e-6)
-    assert found["interval"] == pytest.approx([excess(key, ids) - reach, excess(key, ids) + reach], abs=1e-6)
+    assert spot["excess"] == pytest.approx(excess(key, ids), abs=1e-6)
+    assert spot["interval"] == pytest.approx([excess(key, ids) - reach, excess(key, ids) + reach], abs=1e-6)
     rest = sum(p.nats for k in keys if k[0] == "by_source" and k != key for p in cells[k].values()) / math.log(2)
     rest /= sum(p.bytes for k in keys if k[0] == "by_source" and k != key for p in cells[k].values())
-    assert found["ratio"] == pytest.approx(1 + excess(key, ids) / rest, abs=1e-6)
+    assert spot["ratio"] == pytest.approx(1 + excess(key, ids) / rest, abs=1e-6)
 
 
 @pytest.mark.parametrize("documents", [28, 60])
@@ -98,7 +98,7 @@ def test_no_draws_no_weak_spots() -> None:
 
 def test_equal_costs_are_no_weak_spot_by_rounding() -> None:
     cells = {
-        key: {name: Tally(one.tokens, one.bytes, one.tokens / 3, 0) for name, one in parts.items()}
+        key: {name: Tally(tally.tokens, tally.bytes, tally.tokens / 3, 0) for name, tally in parts.items()}
         for key, parts in corpus(4, 40).items()
     }
     assert weak_spots(cells, 100, 0)[0] == []
@@ -164,6 +164,6 @@ def test_a_spot_says_how_many_documents_and_tokens_it_is_made_of() -> None:
     cells = corpus(1, 60, source=1.5)
     [mail] = weak_spots(cells, 200, 0)[0]
     own = cells["by_source", "mail"].values()
-    assert (mail["documents"], mail["tokens"]) == (len(own), sum(one.tokens for one in own))
+    assert (mail["documents"], mail["tokens"]) == (len(own), sum(tally.tokens for tally in own))
     assert set(mail) == {"kind", "slice", "unit", "documents", "tokens", "excess", "interval", "ratio"}
     assert all(round(value, 6) == value for value in (mail["excess"], mail["ratio"], *mail["interval"]))

@@ -46,14 +46,14 @@ def brute_spans(labels: list[str]) -> set[tuple[int, int, str]]:
     def begins(i: int) -> bool:
         return labels[i][0] == "B" or (labels[i][0] == "I" and (i == 0 or labels[i - 1][2:] != labels[i][2:]))
 
-    found = set()
+    entities = set()
     for start, end in itertools.combinations(range(len(labels) + 1), 2):
         kind = labels[start][2:]
         inner = all(labels[i] == "I-" + kind for i in range(start + 1, end))
         ends = end == len(labels) or labels[end] != "I-" + kind
         if kind and begins(start) and inner and ends:
-            found.add((start, end, kind))
-    return found
+            entities.add((start, end, kind))
+    return entities
 
 
 @given(LABELS)
@@ -70,9 +70,9 @@ def test_spans_are_the_definition(labels: list[str]) -> None:
 )
 def test_span_f1_from_precision_and_recall(pairs: list[tuple[list[str], list[str]]]) -> None:
     expected = {(i, *span) for i, (a, _) in enumerate(pairs) for span in brute_spans(a)}
-    found = {(i, *span) for i, (_, b) in enumerate(pairs) for span in brute_spans(b)}
-    right = len(expected & found)
-    precision, recall = (right / len(side) if side else 0 for side in (found, expected))
+    predicted = {(i, *span) for i, (_, b) in enumerate(pairs) for span in brute_spans(b)}
+    right = len(expected & predicted)
+    precision, recall = (right / len(side) if side else 0 for side in (predicted, expected))
     f1 = 2 * precision * recall / (precision + recall) if right else 0
     assert span_f1([a for a, _ in pairs], [b for _, b in pairs]).value == pytest.approx(f1)
 

@@ -65,33 +65,33 @@ def test_from_scratch_is_one_line_whatever_was_promoted(places: Path, tokenizer:
 
 def test_a_base_brings_weights_and_tokenizer_and_nothing_else(places: Path) -> None:
     report = take(places, causal="data/base/llama", tokenizer="data/base/llama")
-    found = files(places / "out")
-    assert sorted(found) == [
+    copied_files = files(places / "out")
+    assert sorted(copied_files) == [
         *(f"causal/{name}" for name in ("config.json", "model.safetensors", "start.json", "tokenizer.json")),
         *(f"tokenizer/{name}" for name in ("start.json", "tokenizer.json")),
     ]
-    assert found["causal/model.safetensors"] == (places / "base/llama/model.safetensors").read_bytes()
-    assert found["causal/tokenizer.json"] == found["tokenizer/tokenizer.json"]
-    assert json.loads(found["causal/start.json"])["moved"]["0"] == 1  # </s>
+    assert copied_files["causal/model.safetensors"] == (places / "base/llama/model.safetensors").read_bytes()
+    assert copied_files["causal/tokenizer.json"] == copied_files["tokenizer/tokenizer.json"]
+    assert json.loads(copied_files["causal/start.json"])["moved"]["0"] == 1  # </s>
     assert report["causal"] == {
         "start": "data/base/llama",
-        "bytes": sum(len(found[name]) for name in found if name.startswith("causal")),
+        "bytes": sum(len(copied_files[name]) for name in copied_files if name.startswith("causal")),
     }
     (places / "base/llama/README.md").write_text("other notes", "utf-8")
     take(places, causal="data/base/llama", tokenizer="data/base/llama")
-    assert files(places / "out") == found
+    assert files(places / "out") == copied_files
 
 
 def test_the_incumbent_brings_what_it_was_trained_on(places: Path, tokenizer: Path) -> None:
     promote(places, tokenizer)
     take(places, causal="incumbent", masked="scratch", tokenizer="incumbent")
-    found = files(places / "out")
-    assert sorted(name for name in found if name.startswith("causal")) == [
+    copied_files = files(places / "out")
+    assert sorted(name for name in copied_files if name.startswith("causal")) == [
         f"causal/{name}"
         for name in ("config.json", "documents.parquet", "model.safetensors", "start.json", "tokenizer.json")
     ]
-    assert found["tokenizer/tokenizer.json"] == (tokenizer / "tokenizer.json").read_bytes()
-    assert json.loads(found["causal/start.json"]) == {"start": "incumbent", "moved": {}}
+    assert copied_files["tokenizer/tokenizer.json"] == (tokenizer / "tokenizer.json").read_bytes()
+    assert json.loads(copied_files["causal/start.json"]) == {"start": "incumbent", "moved": {}}
 
 
 def test_shards_are_taken_with_their_index(places: Path) -> None:

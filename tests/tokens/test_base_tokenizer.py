@@ -44,21 +44,21 @@ def test_its_marks_become_ours_and_what_had_their_place_moves_behind() -> None:
     assert {number: OURS.moved[number] for number in (PAD, MASK, 3, 4, 5)} == dict.fromkeys((PAD, MASK, 3, 4, 5))
     assert OURS.moved[loaded.token_to_id("<s>")] == 0
     assert sorted(loaded.get_vocab().values()) == list(range(loaded.get_vocab_size()))
-    known = {
+    base_ids = {
         name: OURS.moved.get(number, number)
         for name, number in loaded.get_vocab().items()
         if name not in SPECIAL_TOKENS
     }
-    assert known == {name: number for name, number in before.get_vocab().items() if name != "</s>"}
+    assert base_ids == {name: number for name, number in before.get_vocab().items() if name != "</s>"}
     assert json.loads(OURS.tokenizer)["post_processor"] is None
 
 
 def test_all_the_marks_it_has_are_taken_over() -> None:
     specials = ("[CLS]", "[SEP]", "[PAD]", "[MASK]")
     text = foreign_tokenizer(specials)
-    found = arrange(text, {}, "bert")
+    arranged = arrange(text, {}, "bert")
     before = Tokenizer.from_str(text)
-    assert [found.moved[number] for number in (END_OF_TEXT, PAD, MASK)] == [
+    assert [arranged.moved[number] for number in (END_OF_TEXT, PAD, MASK)] == [
         before.token_to_id(name) for name in specials[1:]
     ]
     # An instruction-tuned model's eos ends a turn and pads; its documents end otherwise.
@@ -70,11 +70,11 @@ def test_all_the_marks_it_has_are_taken_over() -> None:
 
 def test_sentinels_are_told_apart_from_the_text_and_keep_their_numbers() -> None:
     text = foreign_tokenizer(("</s>", "<extra_id_1>", "<extra_id_0>"))
-    found = arrange(text, {}, "t5")
-    loaded = Tokenizer.from_str(found.tokenizer)
+    arranged = arrange(text, {}, "t5")
+    loaded = Tokenizer.from_str(arranged.tokenizer)
     size = 1 + max(loaded.get_vocab().values())
     assert loaded.token_to_id("<extra_id_0>") is None
-    assert (found.moved[size], found.moved[size + 1]) == (2, 1)
+    assert (arranged.moved[size], arranged.moved[size + 1]) == (2, 1)
 
 
 def test_ours_comes_back_as_it_is(tokenizer: Path) -> None:
@@ -86,9 +86,9 @@ def test_ours_comes_back_as_it_is(tokenizer: Path) -> None:
 def test_bytes_that_it_lacks_are_added() -> None:
     parts = json.loads(THEIRS)
     del parts["model"]["vocab"]["Ć"]  # how byte-level vocabularies write the byte 6
-    found = arrange(json.dumps(parts), NAMES, "theirs")
-    assert Encoder(found.tokenizer).decode(Encoder(found.tokenizer).encode(["a\x06b"])[0]) == "a\x06b"
-    assert found.moved[Tokenizer.from_str(found.tokenizer).token_to_id("Ć")] is None
+    arranged = arrange(json.dumps(parts), NAMES, "theirs")
+    assert Encoder(arranged.tokenizer).decode(Encoder(arranged.tokenizer).encode(["a\x06b"])[0]) == "a\x06b"
+    assert arranged.moved[Tokenizer.from_str(arranged.tokenizer).token_to_id("Ć")] is None
 
 
 @pytest.mark.parametrize(

@@ -54,27 +54,27 @@ def test_a_dialogue_fits_keeps_its_reply_and_holds_no_typed_mark(
     turns = [(("user", "assistant")[i % 2], text) for i, text in enumerate(texts)]
     turns = turns if len(turns) % 2 == 0 else [*turns, ("assistant", "Bob")]
     whole = speech.prompt(turns[:-1]) + speech.ids(turns[-1][1]) + [END]
-    found = speech.dialogue(turns, context)
-    assert (found is None) == (speech.least(turns[-1][1]) > context)
-    if found is None:
+    dialogue = speech.dialogue(turns, context)
+    assert (dialogue is None) == (speech.least(turns[-1][1]) > context)
+    if dialogue is None:
         return
-    assert len(found.tokens) <= context + 1
-    assert found.cut == (len(whole) > context + 1)
-    assert found.tokens[found.answer_at :] == [*speech.ids(turns[-1][1]), END]
-    marks = [token for token in found.tokens if token < 6]
+    assert len(dialogue.tokens) <= context + 1
+    assert dialogue.cut == (len(whole) > context + 1)
+    assert dialogue.tokens[dialogue.answer_at :] == [*speech.ids(turns[-1][1]), END]
+    marks = [token for token in dialogue.tokens if token < 6]
     assert marks == [END_OF_TEXT, *[USER, END, ASSISTANT, END] * ((len(marks) - 1) // 4)]
-    if not found.cut:
-        assert found.tokens == whole
-        assert found.tokens[: found.answer_at] == speech.prompt(turns[:-1])
+    if not dialogue.cut:
+        assert dialogue.tokens == whole
+        assert dialogue.tokens[: dialogue.answer_at] == speech.prompt(turns[:-1])
 
 
 def test_turns_in_any_order_start_with_a_question_when_some_leave(speech: Speech) -> None:
     turns = [("assistant", "hello " * 9), ("user", "red"), ("user", "blue"), ("assistant", "Ada")]
-    found = speech.dialogue(turns, 16)
-    assert found is not None
-    assert found.cut
-    assert found.tokens[:2] == [END_OF_TEXT, USER]
-    assert found.tokens.count(USER) == 2
+    dialogue = speech.dialogue(turns, 16)
+    assert dialogue is not None
+    assert dialogue.cut
+    assert dialogue.tokens[:2] == [END_OF_TEXT, USER]
+    assert dialogue.tokens.count(USER) == 2
 
 
 def test_replies_share_a_prompt_that_leaves_room_for_the_longest(speech: Speech) -> None:
@@ -148,6 +148,6 @@ def test_any_other_tokenizer_still_tells_replies_apart(tmp_path: Path) -> None:
     write_json(folder / "tokenizer_config.json", {"eos_token": "<|endoftext|>"})
     speech = Speech(folder)
     assert speech.marks.around == ((USER,), (END,))
-    found = speech.exchange([("user", "red")], ["Ada", "Bob"], 32)
-    assert isinstance(found, Exchange)
-    assert [reply[-1] for reply in found.replies] == [END_OF_TEXT, END_OF_TEXT]
+    exchange = speech.exchange([("user", "red")], ["Ada", "Bob"], 32)
+    assert isinstance(exchange, Exchange)
+    assert [reply[-1] for reply in exchange.replies] == [END_OF_TEXT, END_OF_TEXT]

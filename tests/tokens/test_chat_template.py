@@ -19,8 +19,8 @@ def ids(text: str) -> tuple[int, ...]:
 
 
 def test_our_own_template() -> None:
-    found = marks_in(CHAT_TEMPLATE, {"bos_token": "<s>"}, encode)
-    assert found == TurnMarks(ids("<s>"), ids("<|user|>"), ids("<|assistant|>"), ids("<|end|>"))
+    turn_marks = marks_in(CHAT_TEMPLATE, {"bos_token": "<s>"}, encode)
+    assert turn_marks == TurnMarks(ids("<s>"), ids("<|user|>"), ids("<|assistant|>"), ids("<|end|>"))
 
 
 def test_a_system_prompt_by_default_belongs_to_the_beginning() -> None:
@@ -29,8 +29,8 @@ def test_a_system_prompt_by_default_belongs_to_the_beginning() -> None:
         "{% for m in messages %}<turn>{{ m.role }} {{ m.content }}</turn>{% endfor %}"
         "{% if add_generation_prompt %}<turn>assistant {% endif %}"
     )
-    found = marks_in(template, {}, encode)
-    assert found == TurnMarks(
+    turn_marks = marks_in(template, {}, encode)
+    assert turn_marks == TurnMarks(
         ids("<turn>system good</turn><turn>"), ids("user"), ids("assistant"), ids("</turn><turn>")
     )
 

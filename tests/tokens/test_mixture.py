@@ -16,8 +16,8 @@ IDS = [name_digest("document", i) for i in range(3000)]
 
 def test_a_document_lies_in_one_slice_of_each_kind() -> None:
     assert [slices_of(source, 0)["source"] for source in ("a/b/c.txt", "c.txt", "a/x.jsonl#12")] == ["a", ".", "a"]
-    found = [slices_of("", size)["length"] for size in (0, 1023, 1024, 4095, 16_384, 65_535, 65_536, 10**9)]
-    assert found == ["0-1 kB", "0-1 kB", "1-4 kB", "1-4 kB", "16-64 kB", "16-64 kB", "64 kB-", "64 kB-"]
+    lengths = [slices_of("", size)["length"] for size in (0, 1023, 1024, 4095, 16_384, 65_535, 65_536, 10**9)]
+    assert lengths == ["0-1 kB", "0-1 kB", "1-4 kB", "1-4 kB", "16-64 kB", "16-64 kB", "64 kB-", "64 kB-"]
 
 
 def test_what_promote_hands_on_gives_the_weights(tmp_path: Path) -> None:
@@ -29,9 +29,9 @@ def test_what_promote_hands_on_gives_the_weights(tmp_path: Path) -> None:
     )
     write_json(tmp_path / "reports/evaluate/seq2seq.json", {"weak_spots": []})
     write_json(tmp_path / "reports/feedback.json", {"weak_spots": [{"kind": "feedback", "slice": "valve"}]})
-    found = weak_spots_of(tmp_path / "reports")
-    assert list(found) == ["causal", "masked", "feedback"]
-    write_json(tmp_path / "weak_spots.json", found)
+    spots_by_report = weak_spots_of(tmp_path / "reports")
+    assert list(spots_by_report) == ["causal", "masked", "feedback"]
+    write_json(tmp_path / "weak_spots.json", spots_by_report)
     assert read_weights(tmp_path / "weak_spots.json", 2.0) == {
         "source": {"mail": 1.5, "wiki": 1.25},
         "length": {"64 kB-": 2.0},
@@ -124,9 +124,9 @@ def test_a_weight_is_above_one_and_at_most_the_limit(
 
 @pytest.mark.parametrize(("weight", "copies"), [(1.0, {1}), (2.0, {2}), (1.5, {1, 2}), (2.0001, {2, 3})])
 def test_whole_weights_leave_nothing_to_chance(weight: float, copies: set[int]) -> None:
-    found = copies_of({"source": {"mail": weight}}, IDS, ["mail/x"] * len(IDS), [10] * len(IDS))
-    assert set(found.tolist()) <= copies
-    assert min(found) == int(weight)
+    packed_copies = copies_of({"source": {"mail": weight}}, IDS, ["mail/x"] * len(IDS), [10] * len(IDS))
+    assert set(packed_copies.tolist()) <= copies
+    assert min(packed_copies) == int(weight)
     assert copies_of({}, IDS[:3], ["mail/x"] * 3, [10] * 3).tolist() == [1, 1, 1]
 
 

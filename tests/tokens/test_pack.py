@@ -46,12 +46,12 @@ def obvious(documents: list[list[int]], context: int) -> tuple[list[list[int]], 
     rows, pieces = [], []
     for start in range(0, len(stream) - 1, context):
         row = stream[start : start + context + 1]
-        found: dict[int, list[int]] = {}
+        piece_of_document: dict[int, list[int]] = {}
         for place, (_, name, i) in enumerate(row):
             if place > 0 and name is not None:
-                found.setdefault(name, [place, i, 0])[2] += 1
+                piece_of_document.setdefault(name, [place, i, 0])[2] += 1
         rows.append([token for token, _, _ in row])
-        pieces.append([(f"d{name}", *piece) for name, piece in found.items()])
+        pieces.append([(f"d{name}", *piece) for name, piece in piece_of_document.items()])
     return rows, pieces
 
 
@@ -235,19 +235,21 @@ def test_weak_training_documents_come_again_and_no_others(
     out, encoder, documents = weighted[0], Encoder.open(tokenizer), read_folder(weighted[0] / "documents").to_pylist()
     texts = {document_id(source): text for source, text in corpus.items()}
     for name in SPLITS:
-        rows, found = open_rows(out / name), {}
+        rows, runs_by_document = open_rows(out / name), {}
         for i in range(len(rows)):
             for piece in rows.pieces(i):
                 tokens = rows.tokens(i)[piece["row_start"] : piece["row_start"] + piece["tokens"]]
-                runs = found.setdefault(piece["id"], [])
+                runs = runs_by_document.setdefault(piece["id"], [])
                 if piece["document_start"] == 0:
                     runs.append([])
                 assert piece["document_start"] == len(runs[-1])
                 runs[-1].extend(tokens.tolist())
         own = {row["id"]: row["copies"] for row in documents if row["split"] == name}
-        assert {identifier: len(runs) for identifier, runs in found.items()} == own
+        assert {identifier: len(runs) for identifier, runs in runs_by_document.items()} == own
         assert all(
-            encoder.decode(np.array(run)) == texts[identifier] for identifier, runs in found.items() for run in runs
+            encoder.decode(np.array(run)) == texts[identifier]
+            for identifier, runs in runs_by_document.items()
+            for run in runs
         )
     again = [row for row in documents if row["copies"] > 1]
     assert {row["split"] for row in again} == {"train"}
@@ -368,10 +370,10 @@ def test_knobs_have_ends(knob: str, good: tuple, bad: tuple) -> None:
 
 @pytest.mark.parametrize(("tokens", "rows"), [(0, 0), (1, 0), (2, 1), (4, 1), (5, 1), (6, 2), (9, 2), (10, 3)])
 def test_a_row_has_one_label_at_least_and_a_context_of_them_at_most(tokens: int, rows: int) -> None:
-    found = cut(np.arange(tokens, dtype=np.int32), 4).to_pylist()
-    assert row_count(tokens, 4) == len(found) == rows
-    assert all(2 <= len(row) <= 5 for row in found)
-    assert [label for row in found for label in row[1:]] == list(range(1, tokens))
+    cut_rows = cut(np.arange(tokens, dtype=np.int32), 4).to_pylist()
+    assert row_count(tokens, 4) == len(cut_rows) == rows
+    assert all(2 <= len(row) <= 5 for row in cut_rows)
+    assert [label for row in cut_rows for label in row[1:]] == list(range(1, tokens))
 
 
 def test_documents_keep_what_the_next_training_knows_them_by(

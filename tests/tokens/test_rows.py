@@ -129,7 +129,7 @@ def test_a_shard_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(UserError, match="dvc repro pack"):
         open_rows(path.parent)
     write_shard(path, [3])
-    assert [one.name for one in path.parent.iterdir()] == ["00000.arrow"]
+    assert [file.name for file in path.parent.iterdir()] == ["00000.arrow"]
 
 
 def test_shards_of_two_contexts_are_no_split(folder: Path) -> None:

@@ -64,7 +64,7 @@ def test_each_token_of_each_row_has_what_its_document_says(inputs: GuideInputs, 
                     parts_of_speech(row["text"], own, spans[row["id"]]),
                     spans_of(row["text"], own, spans[row["id"]], 4),
                 )
-    known = 0
+    annotated_tokens = 0
     for name in SPLITS:
         rows, guide = open_rows(inputs.rows / name), open_guide(tmp_path / "masked" / name)
         assert len(rows) == len(guide)
@@ -72,20 +72,20 @@ def test_each_token_of_each_row_has_what_its_document_says(inputs: GuideInputs, 
             pos, span = guide.row(i, len(rows.tokens(i)))
             covered = np.zeros(len(pos), bool)
             for piece in rows.pieces(i):
-                here = slice(piece["row_start"], piece["row_start"] + piece["tokens"])
+                in_row = slice(piece["row_start"], piece["row_start"] + piece["tokens"])
                 there = slice(piece["document_start"], piece["document_start"] + piece["tokens"])
                 if piece["id"] not in expected:
                     continue
-                covered[here] = True
-                assert [POS_TAGS[code] for code in pos[here]] == expected[piece["id"]][0][there].tolist()
+                covered[in_row] = True
+                assert [POS_TAGS[code] for code in pos[in_row]] == expected[piece["id"]][0][there].tolist()
                 wanted = expected[piece["id"]][1][there]
-                assert ((span[here] >= 0) == (wanted >= 0)).all()
-                both = [set(zip(span[here].tolist(), wanted.tolist(), strict=True))]
+                assert ((span[in_row] >= 0) == (wanted >= 0)).all()
+                both = [set(zip(span[in_row].tolist(), wanted.tolist(), strict=True))]
                 assert len(both[0]) == len({a for a, _ in both[0]}) == len({b for _, b in both[0]})  # the same groups
             assert not pos[~covered].any()
             assert (span[~covered] == -1).all()
-            known += int((pos > 0).sum())
-    assert counts["tokens"] == known > 100
+            annotated_tokens += int((pos > 0).sum())
+    assert counts["tokens"] == annotated_tokens > 100
     assert counts["documents"] == len(expected)
 
 

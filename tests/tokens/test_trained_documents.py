@@ -27,12 +27,12 @@ def packed(deduped: Path, tokenizer: Path, split: SplitConfig, tmp_path_factory:
 def test_trained_documents_are_those_of_the_training_split_with_their_texts(
     packed: Path, corpus: dict[str, str], split: SplitConfig, tmp_path: Path
 ) -> None:
-    found = trained_documents(packed, tmp_path)
-    assert found.schema.equals(TRAINED)
+    trained = trained_documents(packed, tmp_path)
+    assert trained.schema.equals(TRAINED)
     texts = {document_id(source): text for source, text in corpus.items()}
     training = {name: digest(text.encode()) for name, text in texts.items() if split_of(split, name) == "train"}
-    assert dict(zip(*found.to_pydict().values(), strict=True)) == training
-    assert found["id"].to_pylist() == sorted(training)
+    assert dict(zip(*trained.to_pydict().values(), strict=True)) == training
+    assert trained["id"].to_pylist() == sorted(training)
 
 
 def test_what_earlier_incumbents_learnt_is_not_forgotten(packed: Path, tmp_path: Path) -> None:
@@ -65,10 +65,10 @@ def test_rows_of_unchanged_documents_are_known(
     grown = tmp_path / "grown"
     pack(PackConfig(CONTEXT), split, write(tmp_path / "in", corpus | edited), tokenizer, grown)
     rows = open_rows(grown / "train")
-    found = known_rows(rows, grown, tmp_path / "documents.parquet")
+    is_known = known_rows(rows, grown, tmp_path / "documents.parquet")
     unchanged = {document_id(source) for source in training} - {document_id(training[0])}
-    assert found.tolist() == obvious(rows, unchanged)
-    assert 0 < np.count_nonzero(found) < len(rows)
+    assert is_known.tolist() == obvious(rows, unchanged)
+    assert 0 < np.count_nonzero(is_known) < len(rows)
 
 
 def test_a_model_of_which_nothing_is_written_knows_nothing(packed: Path, tmp_path: Path) -> None:

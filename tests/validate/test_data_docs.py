@@ -36,12 +36,12 @@ class Elements(HTMLParser):
 def page(corpus: Callable[..., Any], document: Callable[..., dict[str, Any]]) -> str:
     evil = document(7, source="<img src=x onerror=alert(1)>/$id ${id} {{ 7*7 }}.txt", text="ask jo@example.com")
     obeyed_name = EVIL.replace("\udce9", r"\xe9")  # as `collect` calls a file whose name is no UTF-8
-    found = corpus(
+    trial = corpus(
         [*(document(number) for number in range(9)), evil, document(8, source=obeyed_name, text="ask jo@example.com")]
     )
     with pytest.raises(UserError):
-        found.validate(max_characters=600)
-    return (found.docs / "index.html").read_text("utf-8")
+        trial.validate(max_characters=600)
+    return (trial.docs / "index.html").read_text("utf-8")
 
 
 def test_page_loads_nothing_and_runs_nothing(page: str) -> None:

@@ -84,9 +84,9 @@ def test_summary_survives_the_disk_and_its_drift_is_zero(
     summary: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     write_json(tmp_path / "statistics.json", summary(range(30)))
-    found = drift(summary(range(30)), read_promoted(tmp_path / "statistics.json"))
-    assert list(found) == list(MEASURES)
-    assert all(values["psi"] == 0 for values in found.values())
+    drifts = drift(summary(range(30)), read_promoted(tmp_path / "statistics.json"))
+    assert list(drifts) == list(MEASURES)
+    assert all(values["psi"] == 0 for values in drifts.values())
 
 
 def test_other_language_and_other_lengths_show(summary: Callable[..., dict[str, Any]]) -> None:

@@ -41,29 +41,29 @@ FAULTS = {
 def stopped(corpus: Callable[..., Any], document: Document) -> tuple[Any, str]:
     """A corpus with one document of every fault, and what the build said when it stopped."""
     bad = [document(99, **{"source": f"bad/{fault}.txt", **changes}) for fault, (changes, _) in FAULTS.items()]
-    found = corpus([*map(document, range(30)), *bad])
+    trial = corpus([*map(document, range(30)), *bad])
     with pytest.raises(UserError) as error:
-        found.validate()
-    return found, str(error.value)
+        trial.validate()
+    return trial, str(error.value)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_bad_document_stops_the_build_by_name(fault: str, stopped: tuple[Any, str]) -> None:
     changes, expectation = FAULTS[fault]
-    said = stopped[1].split(f'"{expectation}": ')[1].split('"')[0]
+    failure = stopped[1].split(f'"{expectation}": ')[1].split('"')[0]
     same = [other for other, (_, name) in FAULTS.items() if name == expectation]
-    assert said.startswith(f"{len(same)} of {30 + len(FAULTS)} documents (")
-    assert changes.get("source", f"bad/{fault}.txt") + " (" in said
+    assert failure.startswith(f"{len(same)} of {30 + len(FAULTS)} documents (")
+    assert changes.get("source", f"bad/{fault}.txt") + " (" in failure
 
 
 def test_when_it_stops_everything_is_written_first(stopped: tuple[Any, str]) -> None:
-    found, said = stopped
+    trial, message = stopped
     expectations = {name for _, name in FAULTS.values()}
-    assert said.startswith(f"{len(expectations)} critical expectations failed, and nothing after `validate` runs. ")
-    assert said.endswith(f"Every result: {found.docs / 'index.html'}.")
-    assert json.loads((found.out / "verdict.json").read_text())["passed"] is False
-    assert (found.out / "statistics.json").is_file()
-    assert all(name in (found.docs / "index.html").read_text() for name in expectations)
+    assert message.startswith(f"{len(expectations)} critical expectations failed, and nothing after `validate` runs. ")
+    assert message.endswith(f"Every result: {trial.docs / 'index.html'}.")
+    assert json.loads((trial.out / "verdict.json").read_text())["passed"] is False
+    assert (trial.out / "statistics.json").is_file()
+    assert all(name in (trial.docs / "index.html").read_text() for name in expectations)
 
 
 def test_one_fault_is_enough(corpus: Callable[..., Any], document: Document) -> None:
@@ -83,10 +83,10 @@ def test_two_documents_with_one_id_stop_the_build(corpus: Callable[..., Any], do
 
 
 def test_a_shard_with_other_columns_stops_the_build(corpus: Callable[..., Any]) -> None:
-    found = corpus()
-    write_table(pa.table({"id": ["a"]}), found.inputs.source / "00007.parquet")
+    trial = corpus()
+    write_table(pa.table({"id": ["a"]}), trial.inputs.source / "00007.parquet")
     with pytest.raises(UserError, match=r'"Every shard has the documented columns": 1 of 3 shards \(00007\.parquet\)'):
-        found.validate()
+        trial.validate()
 
 
 REPORTS = [
@@ -103,10 +103,10 @@ REPORTS = [
 def test_documents_that_got_lost_stop_the_build(
     counts: tuple[int, int, int], message: str, corpus: Callable[..., Any]
 ) -> None:
-    found = corpus()
-    found.report(*counts)
+    trial = corpus()
+    trial.report(*counts)
     with pytest.raises(UserError, match=message):
-        found.validate()
+        trial.validate()
 
 
 FOUND, DOCUMENTS = "of what was found is quarantined for one reason", "of the documents are dropped for one reason"
@@ -135,26 +135,26 @@ LEFT_OUT = [  # by reason, of 30 documents that remain: what is warned of, or wh
 def test_what_one_reason_leaves_out_is_judged(
     left_out: dict[str, dict[str, int]], warning: str, stop: str, corpus: Callable[..., Any]
 ) -> None:
-    found = corpus()
+    trial = corpus()
     entered = 30 + sum(left_out.get("dropped", {}).values())
-    found.report(entered, entered, 30, **left_out)
+    trial.report(entered, entered, 30, **left_out)
     if stop:
         with pytest.raises(UserError, match=re.escape(stop)):
-            found.validate()
+            trial.validate()
     else:
-        assert found.validate()["warnings_of"] == ([warning] if warning else [])
+        assert trial.validate()["warnings_of"] == ([warning] if warning else [])
 
 
 def test_files_that_could_not_be_read_did_not_survive(corpus: Callable[..., Any]) -> None:
     """A folder of PDF once passed with a survival of 1.0."""
-    found = corpus()
-    found.report(30, 30, 30, {"unsupported": 10})
-    assert found.validate()["survival_rate"] == 0.75
-    assert found.validate(min_survival=0.75)["failed_critical"] == 0
+    trial = corpus()
+    trial.report(30, 30, 30, {"unsupported": 10})
+    assert trial.validate()["survival_rate"] == 0.75
+    assert trial.validate(min_survival=0.75)["failed_critical"] == 0
     with pytest.raises(
         UserError, match=r"At least 76% of what was found survives reading and cleaning\": 0\.75; allowed"
     ):
-        found.validate(min_survival=0.76)
+        trial.validate(min_survival=0.76)
 
 
 def test_a_corpus_in_another_language_than_named_stops_the_build(corpus: Callable[..., Any]) -> None:
@@ -168,16 +168,16 @@ def test_a_corpus_of_placeholders_stops_the_build(corpus: Callable[..., Any], do
 
 
 def test_drift_stops_the_build_in_every_measure(corpus: Callable[..., Any], document: Document) -> None:
-    found = corpus([document(number) for number in range(60)])
-    found.validate()
-    shutil.copy(found.out / "statistics.json", found.inputs.promoted)
-    assert found.validate()["drift"] == dict.fromkeys(MEASURES, 0.0)
+    trial = corpus([document(number) for number in range(60)])
+    trial.validate()
+    shutil.copy(trial.out / "statistics.json", trial.inputs.promoted)
+    assert trial.validate()["drift"] == dict.fromkeys(MEASURES, 0.0)
     rows = [
         document(number, source=f"new/{number}", text="same " * 9, language="de", placeholders=1)
         for number in range(60)
     ]
     other = corpus(rows)
-    shutil.copy(found.out / "statistics.json", other.inputs.promoted)
+    shutil.copy(trial.out / "statistics.json", other.inputs.promoted)
     with pytest.raises(UserError, match=r"`validate\.drift\.stop`") as stopped:
         other.validate(max_mean_placeholder_density=1.0)
     assert "5 critical expectations failed" in str(stopped.value)
@@ -195,8 +195,8 @@ def test_warnings_are_reported_and_do_not_stop(corpus: Callable[..., Any]) -> No
 def test_a_sound_corpus_passes_and_its_verdict_says_nothing_of_its_documents(
     corpus: Callable[..., Any], document: Document
 ) -> None:
-    found = corpus()
-    report = found.validate()
+    trial = corpus()
+    report = trial.validate()
     assert {
         key: report[key]
         for key in ("documents", "failed_critical", "warnings", "survival_rate", "leftover_personal_data")
@@ -207,8 +207,8 @@ def test_a_sound_corpus_passes_and_its_verdict_says_nothing_of_its_documents(
         "survival_rate": 1.0,
         "leftover_personal_data": 0,
     }
-    assert read_folder(found.out).schema == STATISTICS
-    verdict = (found.out / "verdict.json").read_bytes()
+    assert read_folder(trial.out).schema == STATISTICS
+    verdict = (trial.out / "verdict.json").read_bytes()
     assert json.loads(verdict) == {"passed": True, "expectations": report["expectations"]}
     other = corpus([document(number) for number in range(7)])
     other.validate(max_characters=100)
@@ -221,10 +221,10 @@ def test_no_documents_is_an_error_that_says_where_to_look(corpus: Callable[..., 
 
 
 def test_an_unusable_report_names_the_stage_to_run(corpus: Callable[..., Any]) -> None:
-    found = corpus()
-    write_json(found.inputs.clean_report, {"documents_in": 30})
+    trial = corpus()
+    write_json(trial.inputs.clean_report, {"documents_in": 30})
     with pytest.raises(UserError, match=r"clean\.json cannot be used \(KeyError: 'kept'\): `dvc repro --force clean`"):
-        found.validate()
+        trial.validate()
 
 
 PROCESS = """
@@ -250,9 +250,9 @@ print(json.dumps(report))
 
 @pytest.mark.slow
 def test_another_process_writes_equal_bytes_without_network_or_stray_files(corpus: Callable[..., Any]) -> None:
-    found = corpus()
-    here = found.validate(max_characters=600)
-    root, temporary = found.folder, found.folder / "temporary"
+    trial = corpus()
+    report = trial.validate(max_characters=600)
+    root, temporary = trial.folder, trial.folder / "temporary"
     temporary.mkdir()
     seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
     changed = {
@@ -262,11 +262,11 @@ def test_another_process_writes_equal_bytes_without_network_or_stray_files(corpu
         "GX_ANALYTICS_ENABLED": "true",
     }
     command = [sys.executable, "-c", PROCESS, str(root)]
-    there = subprocess.run(command, env={**os.environ, **changed}, capture_output=True, text=True)
-    assert there.returncode == 0, there.stderr
-    assert json.loads(there.stdout) == here
-    assert contents(root / "out") == contents(found.out)
-    assert contents(root / "docs") == contents(found.docs)
+    process = subprocess.run(command, env={**os.environ, **changed}, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert json.loads(process.stdout) == report
+    assert contents(root / "out") == contents(trial.out)
+    assert contents(root / "docs") == contents(trial.docs)
     assert not (root / "home").exists()
     assert not contents(temporary)
 

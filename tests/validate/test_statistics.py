@@ -53,9 +53,9 @@ def test_one_row_per_document(document: Callable[..., dict[str, Any]]) -> None:
         document(1, text="Über alles\n\nüber jo@ex.org", placeholders=1, source="a/b/c.txt"),
         document(2, text="", language=""),
     ]
-    found = describe_documents(pa.Table.from_pylist(rows, DEDUPED))
-    assert found.schema == STATISTICS
-    first, second = found.to_pylist()
+    described = describe_documents(pa.Table.from_pylist(rows, DEDUPED))
+    assert described.schema == STATISTICS
+    first, second = described.to_pylist()
     assert (first["characters"], first["words"], first["placeholder_density"], first["folder"], first["emails"]) == (
         26,
         4,
@@ -75,8 +75,8 @@ def test_one_row_per_document(document: Callable[..., dict[str, Any]]) -> None:
 
 def test_null_values_are_judged_not_skipped(document: Callable[..., dict[str, Any]]) -> None:
     row = document(1, id=None, text=None, source="x", placeholders=None)
-    [found] = describe_documents(pa.Table.from_pylist([row], DEDUPED)).to_pylist()
-    assert (found["id"], found["characters"], found["placeholders"]) == ("", 0, 0)
+    [described] = describe_documents(pa.Table.from_pylist([row], DEDUPED)).to_pylist()
+    assert (described["id"], described["characters"], described["placeholders"]) == ("", 0, 0)
 
 
 def test_share_of_different_words_is_taken_over_the_first_thousand() -> None:
@@ -90,8 +90,8 @@ def test_folder_is_the_first_part_of_the_source() -> None:
 
 def test_a_shard_with_other_columns_is_counted_and_described_by_an_empty_table(tmp_path: Path) -> None:
     write_table(pa.table({"id": ["a"], "text": ["b"]}), tmp_path / "00000.parquet")
-    found = describe_shard(tmp_path / "out", tmp_path / "00000.parquet")
-    assert found == {"shard": "00000.parquet", "columns": "id: string, text: string", "documents": 1}
+    counts = describe_shard(tmp_path / "out", tmp_path / "00000.parquet")
+    assert counts == {"shard": "00000.parquet", "columns": "id: string, text: string", "documents": 1}
     assert read_table(tmp_path / "out" / "00000.parquet").schema == STATISTICS
 
 
@@ -103,13 +103,13 @@ def test_totals_add_up(document: Callable[..., dict[str, Any]]) -> None:
     ]
     described = describe_documents(pa.Table.from_pylist(rows, DEDUPED))
     counts = Collected(8, 6, {"binary": 2}), Cleaned(6, 4, {"empty": 2})
-    found = totals(described, "", *counts)
-    assert (found["documents"], found["survival_rate"], found["language"], found["language_share"]) == (
+    sums = totals(described, "", *counts)
+    assert (sums["documents"], sums["survival_rate"], sums["language"], sums["language_share"]) == (
         3,
         0.5,
         "de",
         2 / 3,
     )
-    assert (found["mean_words"], found["placeholder_density"], found["leftover_personal_data"]) == (2, 1 / 6, 0)
-    assert (found["collected"], found["entered_clean"], found["kept"]) == (6, 6, 4)
+    assert (sums["mean_words"], sums["placeholder_density"], sums["leftover_personal_data"]) == (2, 1 / 6, 0)
+    assert (sums["collected"], sums["entered_clean"], sums["kept"]) == (6, 6, 4)
     assert totals(described, "fr", *counts)["language_share"] == 0

@@ -33,9 +33,9 @@ OBVIOUS = [
 def test_verdicts_and_failing_rows_are_the_obvious_ones() -> None:
     checks = {"documents": [check for check, _ in OBVIOUS]}
     tables = {"documents": FRAME.astype({"share": "float32"})}
-    found = outcomes(judge(tables, checks), checks, tables)
-    assert [outcome.check.name for outcome in found] == [check.name for check, _ in OBVIOUS]
-    for outcome, (_, fails) in zip(found, OBVIOUS, strict=True):
+    results = outcomes(judge(tables, checks), checks, tables)
+    assert [outcome.check.name for outcome in results] == [check.name for check, _ in OBVIOUS]
+    for outcome, (_, fails) in zip(results, OBVIOUS, strict=True):
         assert outcome.observed == f"{sum(fails)} of 6 documents"
         assert outcome.which == tuple(f"{row}.txt ({NAMES[row]})" for row in range(6) if fails[row])[:LISTED]
         assert outcome.failed_critical is any(fails)
@@ -48,9 +48,9 @@ def test_mostly_allows_its_share() -> None:
             for share in (0.8, 0.9)
         ]
     }
-    found = outcomes(judge({"documents": FRAME}, checks), checks, {"documents": FRAME})
-    assert [outcome.passed for outcome in found] == [True, False]
-    assert not any(outcome.failed_critical for outcome in found)
+    results = outcomes(judge({"documents": FRAME}, checks), checks, {"documents": FRAME})
+    assert [outcome.passed for outcome in results] == [True, False]
+    assert not any(outcome.failed_critical for outcome in results)
 
 
 # Column, a value that is just allowed, one just beyond, and what is said of two of twenty documents.
@@ -78,9 +78,9 @@ def test_limits_of_single_documents_at_their_edges() -> None:
         changed = {name: limits[value_of] for name, *limits in LIMITS}
         tables = {"documents": pd.DataFrame([row | changed if i < number else row for i, row in enumerate(rows)])}
         return [
-            f"{one.check.name}: {one.observed}"
-            for one in outcomes(judge(tables, checks), checks, tables)
-            if not one.passed
+            f"{outcome.check.name}: {outcome.observed}"
+            for outcome in outcomes(judge(tables, checks), checks, tables)
+            if not outcome.passed
         ]
 
     assert failed(20, 0) == []
@@ -99,7 +99,9 @@ def test_limits_of_the_whole_corpus_at_their_edges() -> None:
     checks = {"totals": expectations(ValidateConfig(), "", {})["totals"]}
     for row, failing in ((allowed, set()), (beyond, {check.name for check in checks["totals"][2:]})):
         tables = {"totals": pd.DataFrame([counts | row])}
-        assert {one.check.name for one in outcomes(judge(tables, checks), checks, tables) if not one.passed} == failing
+        assert {
+            outcome.check.name for outcome in outcomes(judge(tables, checks), checks, tables) if not outcome.passed
+        } == failing
 
 
 def test_what_is_not_known_is_not_judged() -> None:
