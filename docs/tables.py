@@ -105,24 +105,31 @@ def schema_text() -> str:
 
 
 def all_commands() -> list[tuple[list[str], Callable[..., object]]]:
-    """Return (its words, its function) of every `privllm` command, those of groups last."""
+    """Return (its words, its function) of every `privllm` command, in the order of `privllm --help`."""
     from privllm.cli.app import app
+    from privllm.cli.command_groups import ORDER
 
     commands = []
     for words, group in [([], app), *(([g.name], g.typer_instance) for g in app.registered_groups)]:
         for command in group.registered_commands:
             commands.append(([*words, command.name or command.callback.__name__], command.callback))
-    return commands
+    return sorted(commands, key=lambda command: ORDER.index(command[0][0]))
 
 
 def commands_table() -> str:
-    """Return one row per `privllm` command, with the first sentence of its help."""
-    rows = ["| command | what it does |", "|---|---|"]
+    """Return a table for each group of `privllm --help`: its commands, each with the first sentence of its help."""
+    from privllm.cli.command_groups import GROUP_OF
+
+    lines: list[str] = []
+    group = ""
     for words, function in all_commands():
+        if GROUP_OF[words[0]] != group:
+            group = GROUP_OF[words[0]]
+            lines += ["", f"**{group}**", "", "| command | what it does |", "|---|---|"]
         summary = (function.__doc__ or "").strip().split("\n\n")[0]
         name = " ".join(words)
-        rows.append(f"| [`privllm {name}`](#privllm-{name.replace(' ', '-')}) | {' '.join(summary.split())} |")
-    return "\n".join(rows)
+        lines.append(f"| [`privllm {name}`](#privllm-{name.replace(' ', '-')}) | {' '.join(summary.split())} |")
+    return "\n".join(lines).strip()
 
 
 def command_sections() -> str:

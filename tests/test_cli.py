@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from docs.tables import all_commands
 from privllm.cli.app import app
+from privllm.core.installed_version import installed_version
 
 RUNNER = CliRunner()
 
@@ -17,6 +18,11 @@ def test_help_teaches_every_command() -> None:
         result = RUNNER.invoke(app, [*words, "--help"])
         assert result.exit_code == 0
         assert (function.__doc__ or "missing").split(".")[0].split("\n")[0][:30] in result.output
+
+
+def test_the_version_is_shown() -> None:
+    done = RUNNER.invoke(app, ["--version"])
+    assert (done.exit_code, done.output) == (0, f"privllm {installed_version()}\n")
 
 
 def test_completion_is_offered() -> None:

@@ -16,8 +16,11 @@ import typer
 
 import privllm.core.offline  # noqa: F401  (first: it switches telemetry off)
 from privllm.cli import predict, promotion, serving
+from privllm.cli.command_groups import ORDER
 from privllm.cli.error_handling import commands_of
+from privllm.cli.help_screens import Group
 from privllm.core.errors import UserError
+from privllm.core.installed_version import installed_version
 from privllm.core.printable import never_fail_to_print, say, say_json
 from privllm.core.work_paths import LOG_FILE
 from privllm.engine.pipeline import require_root
@@ -25,18 +28,31 @@ from privllm.engine.stage import explain
 from privllm.serve.folders import require_model
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="privllm turns a folder of private documents into a private language model, as a build.\n\n"
     "Put files into data/sources, run `dvc repro`, then `privllm serve`.",
+    epilog="`privllm COMMAND --help` explains a command; docs/reference/commands.md has all of them, and the exit codes.",
 )
 
 
 command = commands_of(app)
 
 
+def show_version(wanted: bool) -> None:
+    """Print name and version, and leave."""
+    if wanted:
+        say(f"privllm {installed_version() or '(not installed)'}")
+        raise typer.Exit()
+
+
 @app.callback()
-def main() -> None:
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Print without errors on any terminal. As the root command it also keeps a single command's name."""
     never_fail_to_print()
 
@@ -385,3 +401,4 @@ def forget(
 serving.add_to(app)
 predict.add_to(app)
 promotion.add_to(app)
+app.registered_commands.sort(key=lambda registered: ORDER.index(registered.name or ""))

@@ -12,7 +12,9 @@ from typing import Annotated
 
 import typer
 
+from privllm.cli.command_groups import GROUP_OF
 from privllm.cli.error_handling import Command, commands_of
+from privllm.cli.help_screens import Group
 from privllm.core.errors import UserError
 from privllm.core.printable import printable, say
 from privllm.serve.folders import require_model
@@ -27,8 +29,8 @@ Batch = Annotated[
     typer.Option(min=1, max=1024, help="Replies generated at once; as many more, and at least 64, may wait."),
 ]
 
-token = typer.Typer(no_args_is_help=True, help="Access tokens of the server.")
-feedback = typer.Typer(no_args_is_help=True, help="Ratings and votes on replies.")
+token = typer.Typer(cls=Group, no_args_is_help=True, help="Access tokens of the server.")
+feedback = typer.Typer(cls=Group, no_args_is_help=True, help="Ratings and votes on replies.")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -41,8 +43,8 @@ def add_to(app: typer.Typer) -> None:
     for group, prefix, functions in groups:
         for function in functions:
             commands_of(group, prefix)(function)
-    app.add_typer(token, name="token")
-    app.add_typer(feedback, name="feedback")
+    app.add_typer(feedback, name="feedback", rich_help_panel=GROUP_OF["feedback"])
+    app.add_typer(token, name="token", rich_help_panel=GROUP_OF["token"])
 
 
 def _require_web_libraries() -> None:
@@ -133,7 +135,7 @@ def arena(
 
 def new(
     name: Annotated[str, typer.Argument(help="Name of the token's owner; ratings are stored under it.")],
-    requests_per_minute: Annotated[int, typer.Option(min=1)] = 120,
+    requests_per_minute: Annotated[int, typer.Option(min=1, help="More are refused until a minute is over.")] = 120,
     tokens_per_minute: Annotated[int, typer.Option(min=1, help="Of the model: read and written.")] = 100_000,
 ) -> None:
     """Make an access token, and show it this once. From the first one on every call needs one."""

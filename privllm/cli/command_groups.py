@@ -1,0 +1,15 @@
+"""Groups of commands in `privllm --help`, and their order. docs/reference/commands.md has the same.
+
+The first group is what a newcomer needs on the first day.
+"""
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "First day": ("demo", "summary", "chat", "serve"),
+    "Build": ("plan", "params", "check"),
+    "Models": ("compare", "promote", "models", "predict"),
+    "Feedback": ("arena", "feedback", "token"),
+    "Documents": ("trace", "forget"),
+    "Store": ("audit", "gc"),
+}
+ORDER = [name for names in GROUPS.values() for name in names]
+GROUP_OF = {name: group for group, names in GROUPS.items() for name in names}

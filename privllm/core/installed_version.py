@@ -1,0 +1,13 @@
+"""Version of privllm as it is installed: what pip has noted, not what a pyproject.toml says."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+DISTRIBUTION = "privllm"
+
+
+def installed_version() -> str | None:
+    """Return the version of the installed privllm, None where it is imported without being installed."""
+    try:
+        return version(DISTRIBUTION)
+    except PackageNotFoundError:
+        return None
