@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -48,3 +49,10 @@ def test_demo_leaves_other_documents_alone(tmp_path) -> None:
     assert "mine.txt" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
     assert RUNNER.invoke(app, ["demo", "--when-empty", "--sources", str(tmp_path)]).exit_code == 0
+
+
+def test_the_demo_is_made_nowhere_but_in_a_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = RUNNER.invoke(app, ["demo"])
+    assert (done.exit_code, "run this from the root of the repository" in done.stderr) == (1, True)
+    assert list(tmp_path.iterdir()) == []

@@ -27,6 +27,7 @@ from privllm.engine.pipeline import require_root
 from privllm.engine.stage import explain
 from privllm.serve.folders import require_model
 
+SOURCES = Path("data/sources")
 app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
@@ -99,7 +100,7 @@ def upgrade(
 
 @command
 def demo(
-    sources: Annotated[Path, typer.Option(help="The folder to fill.")] = Path("data/sources"),
+    sources: Annotated[Path, typer.Option(help="The folder to fill.")] = SOURCES,
     when_empty: Annotated[
         bool, typer.Option("--when-empty", help="Do nothing if the folder already holds documents.")
     ] = False,
@@ -121,6 +122,8 @@ def demo(
         return
     if when_empty and sources.is_dir() and any(sources.iterdir()):
         return
+    if sources == SOURCES:
+        require_root()
     pages = build_demo(sources)
     say(f"{pages} pages in {sources}")
 

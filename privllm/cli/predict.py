@@ -9,6 +9,7 @@ import typer
 from privllm.cli.error_handling import commands_of
 from privllm.core.errors import UserError
 from privllm.core.printable import say_json
+from privllm.engine.pipeline import require_root
 
 FOLDER = Path("data/finetune")
 
@@ -42,6 +43,8 @@ def predict(
 
     "cut": true is added where an input was longer than the model sees.
     """
+    if "/" not in task:
+        require_root()  # before torch is imported, which takes seconds
     from privllm.tasks.unlabelled import read_inputs
     from privllm.train.predict_lines import answers, open_tuned
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +17,12 @@ from privllm.cli.error_handling import Command, commands_of
 from privllm.cli.help_screens import Group
 from privllm.core.errors import UserError
 from privllm.core.printable import printable, say
+from privllm.core.work_paths import PEOPLE_FILE
+from privllm.engine.pipeline import PIPELINE, require_root
 from privllm.serve.folders import require_model
+
+if TYPE_CHECKING:
+    from privllm.serve.database import Database
 
 HOST, PORT = "127.0.0.1", 8000
 Host = Annotated[
@@ -51,6 +56,22 @@ def _require_web_libraries() -> None:
     missing = [name for name in ("fastapi", "httpx", "uvicorn") if find_spec(name) is None]
     if missing:
         raise UserError(f"{', '.join(missing)} is not installed here: pip install 'privllm[serve]'.")
+
+
+def _people_database() -> "Database":
+    """Return the database of tokens, ratings and votes, which lies where `privllm serve` runs.
+
+    Raises UserError in a folder that neither is the root of a build nor has served anybody; nothing
+    is created there.
+    """
+    if not PIPELINE.is_file() and not PEOPLE_FILE.is_file():
+        reason = f"neither a build ({PIPELINE}) nor what a server has stored ({PEOPLE_FILE})"
+        raise UserError(
+            f"{Path.cwd()} holds {reason}: go to the repository's folder, or to where `privllm serve` runs."
+        )
+    from privllm.serve.database import Database
+
+    return Database()
 
 
 def _announce_loading(name: Path | str) -> None:
@@ -113,6 +134,7 @@ def arena(
 ) -> None:
     """Compare two revisions' models blindly: a web page shows two replies without names, and takes
     votes. Ctrl-C stops it."""
+    require_root()
     _require_web_libraries()
     _announce_loading(f"{rev_a} and {rev_b}")
     from privllm.serve.app import allowed_hosts, arena_app, listen
@@ -139,18 +161,19 @@ def new(
     tokens_per_minute: Annotated[int, typer.Option(min=1, help="Of the model: read and written.")] = 100_000,
 ) -> None:
     """Make an access token, and show it this once. From the first one on every call needs one."""
+    database = _people_database()
     from privllm.serve.auth import new_token
-    from privllm.serve.database import Database
 
-    say(new_token(Database(), name, requests_per_minute, tokens_per_minute))
+    say(new_token(database, name, requests_per_minute, tokens_per_minute))
     say("Keep it: only its hash is stored, so it cannot be shown again.", err=True)
 
 
 def list_() -> None:
     """Show whose access tokens there are, and their limits."""
-    from privllm.serve.database import Database
-
-    for access in Database().tokens():
+    tokens = _people_database().tokens()
+    if not tokens:
+        say("There are no tokens yet: `privllm token new NAME` makes one.")
+    for access in tokens:
         if access.revoked:
             state = f"revoked {access.revoked}"
         else:
@@ -160,10 +183,10 @@ def list_() -> None:
 
 def revoke(name: Annotated[str, typer.Argument(help="As `privllm token list` shows it.")]) -> None:
     """Make an access token useless, at once."""
+    database = _people_database()
     from privllm.serve.auth import revoke_token
-    from privllm.serve.database import Database
 
-    revoke_token(Database(), name)
+    revoke_token(database, name)
 
 
 def export(
@@ -172,10 +195,10 @@ def export(
     ] = False,
 ) -> None:
     """Append new ratings and votes to data/feedback/*.jsonl, each exactly once."""
-    from privllm.serve.database import Database
+    database = _people_database()
     from privllm.serve.feedback_export import FOLDER, export_feedback
 
-    exported = export_feedback(Database())
+    exported = export_feedback(database)
     for name, count in exported.items():
         say(f"{FOLDER / name}  {count} new")
     files = [str(FOLDER / name) for name in exported if (FOLDER / name).is_file()]
@@ -184,9 +207,20 @@ def export(
     # The files, not their folder: git tracks the folder, because the build depends on it even where
     # there is no feedback yet.
     command = ["dvc", "add", *files]
-    if dvc_add or (sys.stdin.isatty() and typer.confirm(f"Run `{' '.join(command)}`?", default=True)):
-        raise typer.Exit(subprocess.run([sys.executable, "-m", *command], check=False).returncode)
-    say(f"Keep them with the build: {' '.join(command)}")
+    if not dvc_add and not (sys.stdin.isatty() and _agrees(f"Run `{' '.join(command)}`?")):
+        say(f"Keep them with the build: {' '.join(command)}")
+    elif subprocess.run([sys.executable, "-P", "-m", *command], check=False).returncode:
+        raise UserError(
+            f"`{' '.join(command)}` failed: see above. The files are written; run it again once that is fixed."
+        )
+
+
+def _agrees(question: str) -> bool:
+    """Ask a person; Enter is yes, the end of the input is no, and Ctrl-C ends the command."""
+    try:
+        return input(f"{question} [Y/n] ").strip().lower() in ("", "y", "yes")
+    except EOFError:
+        return False
 
 
 def ranking() -> None:
@@ -197,11 +231,13 @@ def ranking() -> None:
     from rich.text import Text
 
     from privllm.feedback.ranking import ranking as rank_models
-    from privllm.serve.database import Database
 
-    votes = Database().votes()
+    votes = _people_database().votes()
+    if not votes:
+        say("There are no votes yet: `privllm arena REV_A REV_B` collects them.")
+        return
     columns = ("model", "revision", "preferred", "95 %", "won", "tied", "lost", "both bad")
-    table = Table(*columns, title=f"{len(votes)} votes", box=None)
+    table = Table(*columns, title=f"{len(votes):,} vote{'s' * (len(votes) != 1)}", box=None)
     for row in rank_models(votes):
         table.add_row(
             Text(printable(row.model.name)),

@@ -19,6 +19,7 @@ RUNNER = CliRunner()
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in which the task `colours` was tuned."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").touch()
     tokenizer = make_tokenizer(tmp_path / "tokenizer")
     start = make_start("masked", tmp_path / "start", vocabulary_size(tokenizer))
     data = write_examples(tmp_path / "colours.jsonl", "classification")
@@ -61,3 +62,10 @@ def test_what_is_wrong_is_explained(words: list[str], asked: str, message: str) 
     done = RUNNER.invoke(app, words, input=asked)
     assert done.exit_code == 1
     assert message in " ".join(done.stderr.split())
+
+
+def test_in_another_folder_it_says_where_to_go(folder: Path) -> None:
+    (folder / "dvc.yaml").unlink()
+    done = RUNNER.invoke(app, ["predict", "colours"], input="")
+    assert (done.exit_code, "run this from the root of the repository" in done.stderr) == (1, True)
+    assert RUNNER.invoke(app, ["predict", "data/finetune/colours"], input="").exit_code == 0

@@ -1,5 +1,6 @@
 """The commands as they are typed, in a folder of their own."""
 
+import io
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from privllm.cli.app import app
+from privllm.cli.serving import _agrees
 from privllm.core.work_paths import PEOPLE_FILE
 from privllm.serve.database import Database
 from tests.feedback.cases import rating, vote
@@ -21,7 +23,33 @@ RUNNER = CliRunner()
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").touch()
     return tmp_path
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["token new eva", "token list", "token revoke eva", "feedback export", "feedback ranking", "arena a b"],
+)
+def test_nothing_is_made_in_another_folder(words: str, folder: Path) -> None:
+    (folder / "dvc.yaml").unlink()
+    done = RUNNER.invoke(app, words.split())
+    assert done.exit_code == 1
+    assert str(folder) in done.stderr
+    assert "the repository" in done.stderr
+    assert list(folder.iterdir()) == []
+
+
+def test_tokens_of_a_server_that_runs_outside_a_build(folder: Path) -> None:
+    """`privllm serve FOLDER` does, for any model, and has its database where it runs."""
+    (folder / "dvc.yaml").unlink()
+    Database()
+    assert RUNNER.invoke(app, ["token", "new", "eva"]).exit_code == 0
+
+
+def test_what_there_is_none_of_yet_is_said() -> None:
+    assert "`privllm token new NAME` makes one" in RUNNER.invoke(app, ["token", "list"]).stdout
+    assert "`privllm arena REV_A REV_B` collects them" in RUNNER.invoke(app, ["feedback", "ranking"]).stdout
 
 
 def test_tokens_are_made_shown_and_revoked() -> None:
@@ -46,7 +74,7 @@ def test_feedback_is_exported_counted_and_offered_to_dvc() -> None:
     assert first == f"{files[0]}  1 new\n{files[1]}  1 new\nKeep them with the build: dvc add {files[0]} {files[1]}\n"
     assert "0 new" in RUNNER.invoke(app, ["feedback", "export"]).stdout
     output = RUNNER.invoke(app, ["feedback", "ranking"]).stdout
-    assert "1 votes" in output
+    assert output.splitlines()[0].strip() == "1 vote"
     assert "75%" in output
 
 
@@ -62,6 +90,21 @@ def test_dvc_add_is_run_where_it_is_asked_for(folder: Path) -> None:
     Database().vote(vote("2", "tie"))
     assert run("feedback", "export", "--dvc-add").returncode == 0
     assert len((folder / "data/feedback/votes.jsonl").read_bytes().splitlines()) == 2
+
+
+@pytest.mark.slow
+def test_a_dvc_add_that_fails_is_an_error_of_ours() -> None:
+    """DVC ends with 255."""
+    Database().vote(vote("1", "left"))
+    done = run("feedback", "export", "--dvc-add")
+    assert done.returncode == 1
+    assert "`dvc add data/feedback/votes.jsonl` failed: see above" in done.stderr
+
+
+@pytest.mark.parametrize(("answer", "agrees"), [("\n", True), ("y\n", True), ("no\n", False), ("", False)])
+def test_a_question_is_answered(answer: str, agrees: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    assert _agrees("Run it?") is agrees
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
