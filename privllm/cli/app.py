@@ -5,6 +5,11 @@ the commands, so that `--help` is quick.
 """
 
 # ruff: noqa: E402
+import signal
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends without a traceback until it can be explained
+
 from privllm.engine.interrupt import explain_interrupts
 
 explain_interrupts()  # before anything is imported that may not be installed
@@ -24,7 +29,7 @@ from privllm.core.installed_version import installed_version
 from privllm.core.printable import never_fail_to_print, say, say_json
 from privllm.core.work_paths import LOG_FILE
 from privllm.engine.pipeline import require_root
-from privllm.engine.stage import explain
+from privllm.engine.stage import FAILED, MISUSED, explain
 from privllm.serve.folders import require_model
 
 SOURCES = Path("data/sources")
@@ -206,7 +211,7 @@ def check(
     if fix:
         problems = fix_problems(problems)
     if problems:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 @command
@@ -273,7 +278,7 @@ def audit(
     if faults:
         for line in ("", *table(faults)):
             say(line)
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 @command
@@ -323,11 +328,11 @@ def compare(
         failures = broken(comparison, conditions, fail_if_worse or [])
     except UserError as error:
         explain(f"privllm compare: {error}")
-        raise typer.Exit(2) from error
+        raise typer.Exit(MISUSED) from error
     for line in failures:
         say(f"FAILED  {line}", err=True)
     if failures:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 @command

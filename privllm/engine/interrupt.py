@@ -20,6 +20,12 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _default = sys.excepthook
 
 
+class Terminated(KeyboardInterrupt):
+    """An interrupt by SIGTERM, as systemd and batch systems end a program."""
+
+    exit_code = 128 + signal.SIGTERM  # as a shell says of a program that the signal has ended
+
+
 def explain_interrupts() -> None:
     """Print one sentence instead of a traceback from here on, while a stage is still importing.
 
@@ -27,14 +33,25 @@ def explain_interrupts() -> None:
     explains both.
     """
     sys.excepthook = _explain
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if in_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as `cli.app` sets it while this module is imported
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(number: int, _: FrameType | None) -> None:
+    raise Terminated
 
 
 def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         sys.stderr.write("\nerror: interrupted before anything was written. Run the same command again.\n\n")
+        exit_code = getattr(kind, "exit_code", None)
+        if exit_code:  # Python itself has one only for SIGINT
+            sys.stderr.flush()
+            os._exit(exit_code)
     # By name: `engine.import_guard` raises it during imports, and the class may have been imported
     # again since.
     elif kind.__name__ == "UserError" and os.environ.get("PRIVLLM_DEBUG") != "1":
@@ -46,7 +63,7 @@ def _explain(kind: type[BaseException], error: BaseException, trace: TracebackTy
 
 
 class Interrupts:
-    """Handlers by which `signals` raise KeyboardInterrupt at once.
+    """Handlers by which `signals` raise KeyboardInterrupt (SIGTERM: Terminated) at once.
 
     Between `hold` and `release` they wait for the release.
 
@@ -55,7 +72,8 @@ class Interrupts:
     """
 
     def __init__(self, signals: Iterable[signal.Signals] = SIGNALS, held: bool = False) -> None:
-        self.held, self.came = held, False
+        self.held = held
+        self.came: int | None = None  # the signal
         self._before: dict[signal.Signals, Any] = {}
         if threading.current_thread() is not threading.main_thread():
             return  # other threads get no signals
@@ -71,8 +89,8 @@ class Interrupts:
         """Raise KeyboardInterrupt if a signal came, and let the next one raise it at once."""
         self.held = False
         if self.came:
-            self.came = False
-            raise KeyboardInterrupt
+            came, self.came = self.came, None
+            raise _interrupt_of(came)
 
     def give_back(self) -> None:
         """Put back the handlers that were there before."""
@@ -80,9 +98,13 @@ class Interrupts:
             signal.signal(number, handler)
 
     def _take(self, number: int, _: FrameType | None) -> None:
-        self.came = True
+        self.came = number
         if not self.held:
-            raise KeyboardInterrupt
+            raise _interrupt_of(number)
+
+
+def _interrupt_of(number: int) -> KeyboardInterrupt:
+    return Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
 
 
 @contextmanager

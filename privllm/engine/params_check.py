@@ -14,7 +14,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from privllm.core.errors import UserError
+from privllm.core.errors import SeveralFaults, UserError
 from privllm.core.params import PARAMS_FILE
 from privllm.core.seed import digest
 from privllm.core.work_paths import PARAMS_CHECK_FILE
@@ -44,7 +44,7 @@ def require_sound_params(root: Path = Path(), remember: bool = True) -> None:
     if len(faults) == 1:
         raise UserError(faults[0])
     if faults:
-        raise UserError("\n".join([f"{PARAMS_FILE} has {len(faults)} faults.", *faults]))
+        raise SeveralFaults(f"{PARAMS_FILE} has {len(faults)} faults:", [f"  {fault}" for fault in faults])
     if remember:
         states = {path: _state(root / path) for path in outcome["code"]}
         with replacing(root / PARAMS_CHECK_FILE) as partial:

@@ -15,13 +15,13 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import privllm.core.offline  # noqa: F401  (first: it switches telemetry off)
-from privllm.core.errors import UserError
+from privllm.core.errors import SeveralFaults, UserError
 from privllm.core.missing_library import missing_library
 from privllm.core.out_of_memory import explain_shortage, ran_out
 from privllm.core.printable import never_fail_to_print, printable
@@ -36,8 +36,10 @@ from privllm.engine.pipeline import declared_stage
 from privllm.engine.source_guard import require_sources_as_read
 from privllm.engine.store import Store, open_store, work_counts
 
-INTERRUPTED = 130
-BROKEN_PIPE = 141  # as a shell says of a program that SIGPIPE has ended
+FAILED = 1
+MISUSED = 2  # the command line itself is wrong
+INTERRUPTED = 130  # as a shell says of a program that SIGINT has ended; `Terminated` has the code of SIGTERM
+BROKEN_PIPE = 141  # and of one that SIGPIPE has ended
 
 
 def run(main: Callable[..., None]) -> None:
@@ -116,7 +118,7 @@ def _checked(stage: str, words: list[str], action: Callable[[], None], start: fl
 def call(action: Callable[[], object], name: str) -> int:
     """Run `action` and return the exit code.
 
-    An error that people can fix becomes one paragraph on stderr.
+    An error that people can fix becomes one paragraph on stderr. docs/reference/commands.md has the codes.
     """
     debug = os.environ.get("PRIVLLM_DEBUG") == "1"
     try:
@@ -125,25 +127,28 @@ def call(action: Callable[[], object], name: str) -> int:
     except KeyboardInterrupt as interrupt:
         progress = f" ({interrupt})" if interrupt.args else ""
         explain(f"{name} was interrupted{progress}. Nothing is lost: run the same command again and it goes on.")
-        return INTERRUPTED
+        return getattr(interrupt, "exit_code", INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or flushing at the exit would fail once more
         return BROKEN_PIPE
     except (UserError, OSError, MemoryError) as error:
         if debug:
             raise
-        explain(f"{name}: {_paragraph(error)}")
-        return 1
+        if isinstance(error, SeveralFaults):
+            explain(f"{name}: {error.summary}", error.lines)
+        else:
+            explain(f"{name}: {_paragraph(error)}")
+        return FAILED
     except Exception as error:
         if not debug and (library := missing_library(error)):
             explain(f"{name}: {library}")
-            return 1
+            return FAILED
         if not debug and ran_out(error):  # torch raises a RuntimeError for it
             explain(f"{name}: {_paragraph(error)}")
-            return 1
+            return FAILED
         if hasattr(error, "format_message"):  # click's own usage errors
             explain(f"{name}: {error.format_message()}")
-            return 2
+            return MISUSED
         if hasattr(error, "exit_code"):  # click's way to leave
             return int(error.exit_code)
         raise
@@ -172,11 +177,12 @@ def _paragraph(error: Exception) -> str:
     return str(error)
 
 
-def explain(message: str) -> None:
-    """Write one paragraph for a person to stderr."""
+def explain(message: str, faults: Sequence[str] = ()) -> None:
+    """Write one paragraph for a person to stderr, and below it a line for each of the faults."""
     lines = [line.strip() for line in message.split("\n")]
     paragraph = " ".join(line for line in lines if line)
-    sys.stderr.write(f"\nerror: {printable(paragraph)}\n\n")
+    text = "\n".join(printable(line) for line in (paragraph, *faults))
+    sys.stderr.write(f"\nerror: {text}\n\n")
     sys.stderr.flush()
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from privllm.core.errors import UserError
+from privllm.core.errors import SeveralFaults
 from privllm.core.params import load_sections
 from privllm.engine.fingerprint import FOLDER, python_version
 from privllm.engine.params_check import require_sound_params
@@ -252,7 +252,7 @@ def _report(stage: str) -> dict[str, Any]:
 def _notes() -> list[str]:
     """Return what will stop the build, whatever runs, and what DVC does not see.
 
-    Raises UserError where DVC could not even read the repository.
+    Raises SeveralFaults where DVC could not even read the repository.
     """
     problems = find_problems()
     blocking: list[str] = []
@@ -262,7 +262,7 @@ def _notes() -> list[str]:
         if problem.blocks_dvc:
             blocking += problem.lines()
     if blocking:
-        raise UserError("\n".join(blocking))
+        raise SeveralFaults("DVC could not run the build:", [f"  {line}" for line in blocking])
     current = python_version()
     for version in sorted(_recorded_pythons() - {current}):
         mismatch = f"The code was fingerprinted with Python {version}, and this is {current}"

@@ -8,7 +8,7 @@ requests.
 import ipaddress
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from secrets import token_hex
 
 import uvicorn
@@ -111,7 +111,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def listen(app: FastAPI, host: str, port: int, on_ready: Callable[[str], None]) -> None:
-    """Serve until interrupted; `on_ready` receives the URL once it can be opened.
+    """Serve until interrupted, which is how a server ends; `on_ready` receives the URL once it can be opened.
 
     Raises UserError where the port is in use.
     """
@@ -136,4 +136,5 @@ def listen(app: FastAPI, host: str, port: int, on_ready: Callable[[str], None]) 
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         lifespan="on",
     )
-    uvicorn.Server(config).run(sockets=[server_socket])
+    with suppress(KeyboardInterrupt):  # uvicorn raises the signal once more after it has shut down
+        uvicorn.Server(config).run(sockets=[server_socket])

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from privllm.engine.interrupt import SIGNALS, Interrupts, interrupts_held
+from privllm.engine.interrupt import SIGNALS, Interrupts, Terminated, interrupts_held
 
 
 def said(statement: str) -> subprocess.CompletedProcess[str]:
@@ -25,6 +25,7 @@ def test_an_interrupt_is_explained() -> None:
 
 def test_sigterm_is_an_interrupt_too() -> None:
     done = said("import os, signal; os.kill(os.getpid(), signal.SIGTERM)")
+    assert done.returncode == 128 + signal.SIGTERM
     assert "interrupted" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -88,13 +89,16 @@ def interrupts():
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_it_is_raised_at_once_or_at_the_release(interrupts: Interrupts, number: signal.Signals) -> None:
-    with pytest.raises(KeyboardInterrupt):
+    expected = Terminated if number == signal.SIGTERM else KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt) as raised:
         os.kill(os.getpid(), number)
-    interrupts.came = False
+    assert raised.type is expected
+    interrupts.came = None
     interrupts.hold()
     os.kill(os.getpid(), number)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as raised:
         interrupts.release()
+    assert raised.type is expected
     interrupts.release()  # once is enough
 
 

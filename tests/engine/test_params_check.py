@@ -82,7 +82,7 @@ def test_faults_are_refused_every_time_and_all_of_them(checker: Checker) -> None
         with pytest.raises(UserError, match=r"^one is wrong\.$"):
             require_sound_params(checker.root)
     checker.says["faults"] = ["one is wrong.", "two is wrong."]
-    with pytest.raises(UserError, match=r"2 faults\.\none is wrong\.\ntwo is wrong\.$"):
+    with pytest.raises(UserError, match=r"2 faults:\n  one is wrong\.\n  two is wrong\.$"):
         require_sound_params(checker.root)
     assert checker.asked == 3
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import typer
 
-from privllm.core.errors import UserError
+from privllm.core.errors import SeveralFaults, UserError
 from privllm.engine import stage as stage_module
+from privllm.engine.interrupt import Terminated
 from privllm.engine.stage import INTERRUPTED, arguments, call, log_duration, peak_mb, takes_store
 from privllm.engine.store import Store
 
@@ -45,6 +46,7 @@ def raising(error: BaseException):
             "clean was interrupted (step 7 of 9 is saved). Nothing is lost",
         ),
         (KeyboardInterrupt(), INTERRUPTED, "Nothing is lost"),
+        (Terminated(), 143, "Nothing is lost"),
     ],
 )
 def test_errors_for_people(capsys, monkeypatch, error, code, words) -> None:
@@ -54,6 +56,11 @@ def test_errors_for_people(capsys, monkeypatch, error, code, words) -> None:
     assert words in shown
     assert "Traceback" not in shown
     assert len(shown.strip().splitlines()) == 1
+
+
+def test_each_of_several_faults_has_its_line_and_forges_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(raising(SeveralFaults("two are wrong:", ["  a", "  b\nerror: c"])), "clean") == 1
+    assert capsys.readouterr().err == "\nerror: clean: two are wrong:\n  a\n  b\\nerror: c\n\n"
 
 
 def test_our_own_mistakes_keep_their_traceback() -> None:
