@@ -4,7 +4,7 @@ The first group is what a newcomer needs on the first day.
 """
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "First day": ("demo", "summary", "chat", "serve"),
+    "First day": ("doctor", "demo", "summary", "chat", "serve"),
     "Build": ("plan", "params", "check"),
     "Models": ("compare", "promote", "models", "predict"),
     "Feedback": ("arena", "feedback", "token"),

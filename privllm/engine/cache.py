@@ -86,14 +86,15 @@ def place(source: Path, target: Path, links: tuple[str, ...]) -> None:
     for kind in links:
         if kind == "copy":
             break
-        link = _reflink if kind == "reflink" else os.link
+        link = reflink if kind == "reflink" else os.link
         with suppress(OSError):
             link(source, target)
             return
     shutil.copyfile(source, target)
 
 
-def _reflink(source: Path, target: Path) -> None:
+def reflink(source: Path, target: Path) -> None:
+    """Make `target` share the blocks of `source`. Raises OSError where the file system cannot."""
     if sys.platform != "linux":
         raise OSError("no reflinks")
     try:
@@ -104,6 +105,13 @@ def _reflink(source: Path, target: Path) -> None:
         raise
 
 
+def config_files(root: Path) -> tuple[Path, ...]:
+    """Return where DVC's configuration of the repository at `root` may lie; a later file overrides the ones before."""
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    dvc = root / ".dvc"
+    return Path("/etc/xdg/dvc/config"), home / "dvc/config", dvc / "config", dvc / "config.local"
+
+
 def find_cache(root: Path) -> Cache | None:
     """Return the cache of the DVC repository at `root` as DVC's own configuration sets it.
 
@@ -112,9 +120,8 @@ def find_cache(root: Path) -> Cache | None:
     dvc = root / ".dvc"
     if not dvc.is_dir():
         return None
-    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     folder, links = dvc / "cache", Cache.links
-    for file in (Path("/etc/xdg/dvc/config"), home / "dvc/config", dvc / "config", dvc / "config.local"):
+    for file in config_files(root):
         parser = configparser.ConfigParser(strict=False, interpolation=None)
         with suppress(configparser.Error, OSError):
             parser.read(file, "utf-8")

@@ -195,7 +195,7 @@ def check_fingerprint(stage: str, root: Path = Path()) -> set[str]:
         )
     _require_recorded_modules(stage, root, recorded["modules"], path)
     for dist, locked_version in recorded["libraries"].items():
-        installed_version = _installed_versions().get(dist, "(none)")
+        installed_version = installed_versions().get(dist, "(none)")
         if installed_version != locked_version:
             raise UserError(
                 f"{dist} {installed_version} is installed, but {LOCK_FILE} says {locked_version}: run `make setup`, "
@@ -235,7 +235,7 @@ def require_fingerprinted(stage: str, root: Path = Path()) -> None:
 
 
 @cache
-def _installed_versions() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
     """Return {distribution: version without a local part} of what is installed.
 
     Read from the names of the folders that describe distributions (PEP 427), which is fast.

@@ -18,5 +18,5 @@ def test_what_is_not_installed_has_none(monkeypatch: pytest.MonkeyPatch) -> None
     def lacks(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr("privllm.core.installed_version.version", lacks)
+    monkeypatch.setattr("importlib.metadata.version", lacks)
     assert installed_version() is None

@@ -91,7 +91,7 @@ def test_a_link_that_does_not_work_becomes_a_copy(
         target.write_text("linked")
 
     monkeypatch.setattr(os, "link", link)
-    monkeypatch.setattr(cache_module, "_reflink", link)
+    monkeypatch.setattr(cache_module, "reflink", link)
     place(tmp_path / "a", tmp_path / "b", (kind, "copy"))
     assert tried == [(tmp_path / "a", tmp_path / "b")]
     assert (tmp_path / "b").read_text() == ("linked" if works else "text")
@@ -112,7 +112,7 @@ def test_a_reflink_that_does_not_work_leaves_nothing(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(cache_module.fcntl, "ioctl", refuse)
     with pytest.raises(OSError, match=r"reflinks|file system"):
-        cache_module._reflink(tmp_path / "a", tmp_path / "b")
+        cache_module.reflink(tmp_path / "a", tmp_path / "b")
     assert not (tmp_path / "b").exists()
 
 

@@ -1,0 +1,167 @@
+"""`python -m tests.wheel`: privllm as people install it. Two wheels, an empty environment, a project, thirty documents, a question, an upgrade.
+
+Prints a transcript: each command with its seconds, then the sizes. The older wheel is of the first commit that has `privllm upgrade`;
+in a clone without history it is this tree with an older stage.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.workshop import ROOT, fill_sources
+
+SMALL = {  # what makes the project's model small
+    "families: [causal, masked, seq2seq]": "families: [causal]",
+    "vocabulary: 4096": "vocabulary: 600",
+    "context: 256": "context: 64",
+    "max_tokens: 180000": "max_tokens: 6000",
+    "layers: 6, width: 256, heads: 4": "layers: 2, width: 32, heads: 2",
+}
+ANSWER_SECONDS = 120
+
+
+class Shell:
+    """Commands in a folder, with an environment of their own first on PATH."""
+
+    def __init__(self, folder: Path, environment: Path) -> None:
+        self.folder = folder
+        names = ("HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "http_proxy", "https_proxy", "no_proxy")
+        kept = {name: value for name, value in os.environ.items() if name in names or name.startswith("PIP_")}
+        self.variables: Mapping[str, str] = kept | {"PATH": f"{environment}/bin{os.pathsep}/usr/bin{os.pathsep}/bin"}
+
+    def run(self, *command: str) -> str:
+        """Run a command, print it with its seconds, and return what it printed; leaves the process where it fails."""
+        start = time.perf_counter()
+        done = subprocess.run(command, cwd=self.folder, env=self.variables, capture_output=True, text=True, check=False)
+        print(f"{time.perf_counter() - start:7.1f} s  $ {' '.join(command)}", flush=True)
+        if done.returncode:
+            sys.exit(f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
+        return done.stdout
+
+
+def copy_tree(target: Path, revision: str) -> None:
+    """Copy what git has of a revision, or with "" the files as they are now."""
+    target.mkdir()
+    if revision:
+        archive = subprocess.run(["git", "archive", revision], cwd=ROOT, capture_output=True, check=True).stdout
+        subprocess.run(["tar", "-x", "-C", str(target)], input=archive, check=True)
+        return
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+    ).stdout
+    for name in filter(None, listed.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, target / name)
+
+
+def older_revision() -> str:
+    """Return the first commit that has `privllm upgrade`, "" in a clone without history."""
+    command = ["git", "log", "--format=%H", "--diff-filter=A", "--", "privllm/project/upgrade.py"]
+    commits = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    is_shallow = (ROOT / ".git/shallow").is_file()
+    return "" if is_shallow or not commits else commits[-1]
+
+
+def make_older(tree: Path) -> None:
+    """Give a tree the version 0.0.9, a stage with another text, and another rule of quality."""
+    edits = {
+        "pyproject.toml": ('version = "0.1.0"', 'version = "0.0.9"'),
+        "stages/collect.py": ('"""collect:', '"""collect, as it once was:'),
+        "privllm/clean/quality.py": ("min_words: int = 20", "min_words: int = 21"),
+    }
+    for path, (old_text, new_text) in edits.items():
+        text = (tree / path).read_text("utf-8")
+        assert old_text in text, f"{old_text!r} is not in {path}"
+        (tree / path).write_text(text.replace(old_text, new_text), "utf-8")
+
+
+def build_wheel(tree: Path, target: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"]
+    subprocess.run([*command, str(target), str(tree)], check=True)
+    return next(target.glob("*.whl"))
+
+
+def ask(shell: Shell) -> str:
+    """Start `privllm serve`, ask one question, and return the answer."""
+    command = ["privllm", "serve", "--port", "0"]
+    with subprocess.Popen(
+        command, cwd=shell.folder, env=shell.variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as server:
+        try:
+            assert server.stdout is not None
+            address = ""
+            for line in server.stdout:
+                if match := re.search(r"http://127\.0\.0\.1:\d+", line):
+                    address = match[0]
+                    break
+            body = json.dumps({"model": "privllm", "prompt": "The committee", "max_tokens": 8}).encode()
+            headers = {"Content-Type": "application/json"}
+            request = urllib.request.Request(f"{address}/v1/completions", body, headers)
+            with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as response:
+                return str(json.load(response)["choices"][0]["text"])
+        finally:
+            server.terminate()
+
+
+def megabytes(folder: Path) -> int:
+    files = {(path.stat().st_dev, path.stat().st_ino): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    return round(sum(files.values()) / 1e6)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="privllm-wheel-") as scratch:
+        folder = Path(scratch)
+        revision = older_revision()
+        copy_tree(folder / "older", revision)
+        copy_tree(folder / "newer", "")
+        make_older(folder / "older")
+        older = build_wheel(folder / "older", folder / "wheels-older")
+        newer = build_wheel(folder / "newer", folder / "wheels-newer")
+        environment = folder / "environment"
+        shell = Shell(folder, environment)
+        print(f"older wheel: {revision[:9] or 'this tree, edited'}")
+        subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+        lock = folder / "older/requirements.lock"
+        torch = re.search(r"^torch==\S+", lock.read_text("utf-8"), re.MULTILINE)
+        assert torch is not None
+        shell.run("pip", "install", "--quiet", torch[0])
+        shell.run("pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(lock))
+        shell.run("pip", "install", "--quiet", "--no-deps", str(older))
+        shell.run("privllm", "init", "handbook")
+        project = folder / "handbook"
+        shell.folder = project
+        fill_sources(project / "data/sources")
+        params = (project / "params.yaml").read_text("utf-8")
+        for old_text, new_text in SMALL.items():
+            assert old_text in params, old_text
+            params = params.replace(old_text, new_text)
+        (project / "params.yaml").write_text(params, "utf-8")
+        shell.run("dvc", "add", "--quiet", "data/sources")
+        shell.run("dvc", "repro")
+        assert "up to date" in shell.run("dvc", "repro")
+        assert ask(shell)
+        print("           `privllm serve` answered")
+        shell.run("git", "add", "--all")
+        shell.run("git", "-c", "user.name=x", "-c", "user.email=x@localhost", "commit", "--quiet", "--message", "Build")
+        shell.run("pip", "install", "--quiet", "--no-deps", str(newer))
+        said = shell.run("privllm", "upgrade", "--yes")
+        assert "From privllm 0.0.9 to 0.1.0:" in said, said
+        assert "stages/collect.py" in said, said
+        assert re.search(r"would then run \d+ of \d+ stages, over about \d+ documents", said), said
+        ran = re.findall(r"Running stage '([\w@]+)'", shell.run("dvc", "repro"))
+        assert {"fingerprint", "collect", "clean"} <= set(ran), ran
+        assert "up to date" in shell.run("dvc", "repro")
+        print(f"{megabytes(environment):,} MB of environment, {megabytes(project):,} MB of project and cache")
+
+
+if __name__ == "__main__":
+    main()
