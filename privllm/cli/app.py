@@ -20,7 +20,7 @@ from typing import Annotated
 import typer
 
 import privllm.core.offline  # noqa: F401  (first: it switches telemetry off)
-from privllm.cli import doctor, predict, promotion, serving
+from privllm.cli import completion, doctor, predict, promotion, serving
 from privllm.cli.command_groups import ORDER
 from privllm.cli.error_handling import commands_of
 from privllm.cli.help_screens import Group
@@ -135,7 +135,9 @@ def demo(
 
 @command
 def plan(
-    stage: Annotated[str | None, typer.Argument(help="Up to this stage; all of them otherwise.")] = None,
+    stage: Annotated[
+        str | None, typer.Argument(help="Up to this stage; all of them otherwise.", autocompletion=completion.stages)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
 ) -> None:
     """Say what `dvc repro` would run, why, and for about how long; nothing is run and nothing
@@ -159,7 +161,10 @@ def plan(
 
 @command
 def params(
-    section: Annotated[str, typer.Argument(help="A section or a dotted name, such as clean.quality.")] = "",
+    section: Annotated[
+        str,
+        typer.Argument(help="A section or a dotted name, such as clean.quality.", autocompletion=completion.parameters),
+    ] = "",
     everything: Annotated[bool, typer.Option("--all", help="Those with their defaults too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
 ) -> None:
@@ -283,11 +288,22 @@ def audit(
 
 @command
 def compare(
-    rev_a: Annotated[str, typer.Argument(help="A commit, branch, tag or experiment; or `workspace`.")],
+    rev_a: Annotated[
+        str,
+        typer.Argument(
+            help="A commit, branch, tag or experiment; or `workspace`.", autocompletion=completion.revisions
+        ),
+    ],
     rev_b: Annotated[
-        str, typer.Argument(help="Another revision; every difference is this one minus the first.")
+        str,
+        typer.Argument(
+            help="Another revision; every difference is this one minus the first.",
+            autocompletion=completion.revisions,
+        ),
     ] = "workspace",
-    family: Annotated[str, typer.Option(help="Only the metrics of this family.")] = "",
+    family: Annotated[
+        str, typer.Option(help="Only the metrics of this family.", autocompletion=completion.families)
+    ] = "",
     everything: Annotated[bool, typer.Option("--all", help="Also the metrics that do not differ.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
     fail_if: Annotated[

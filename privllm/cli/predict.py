@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from privllm.cli import completion
 from privllm.cli.error_handling import commands_of
 from privllm.core.errors import UserError
 from privllm.core.printable import say_json
@@ -22,7 +23,10 @@ def add_to(app: typer.Typer) -> None:
 def predict(
     task: Annotated[
         str,
-        typer.Argument(help="A task below finetune.tasks in params.yaml that was built, or a tuned model's folder."),
+        typer.Argument(
+            help="A task below finetune.tasks in params.yaml that was built, or a tuned model's folder.",
+            autocompletion=completion.tasks,
+        ),
     ],
     file: Annotated[
         Path | None, typer.Argument(help="JSON lines; without it they are read from standard input.")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from privllm.cli import completion
 from privllm.cli.command_groups import GROUP_OF
 from privllm.cli.error_handling import Command, commands_of
 from privllm.cli.help_screens import Group
@@ -94,7 +95,10 @@ def serve(
     ] = None,
     revision: Annotated[
         str,
-        typer.Option(help="Serve the model that this commit, tag (privllm@v1.1.0) or experiment exported."),
+        typer.Option(
+            help="Serve the model that this commit, tag (privllm@v1.1.0) or experiment exported.",
+            autocompletion=completion.revisions,
+        ),
     ] = "",
     host: Host = HOST,
     port: Port = PORT,
@@ -126,8 +130,13 @@ def serve(
 
 
 def arena(
-    rev_a: Annotated[str, typer.Argument(help="A commit, branch, tag or experiment with an exported model.")],
-    rev_b: Annotated[str, typer.Argument(help="Another revision.")],
+    rev_a: Annotated[
+        str,
+        typer.Argument(
+            help="A commit, branch, tag or experiment with an exported model.", autocompletion=completion.revisions
+        ),
+    ],
+    rev_b: Annotated[str, typer.Argument(help="Another revision.", autocompletion=completion.revisions)],
     host: Host = HOST,
     port: Port = PORT,
     batch: Batch = 8,

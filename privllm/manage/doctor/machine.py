@@ -12,7 +12,7 @@ from pathlib import Path
 from privllm.engine.cache import reflink
 from privllm.manage.doctor.finding import GIB, Finding, State, in_gb
 
-LOW_MEMORY = 3 * GIB  # torch with a small model, its optimizer and a batch stays below
+LOW_MEMORY = 3 * GIB  # a rule of thumb: torch, a small model with its optimizer, and the other programs
 LOW_DISK = 5 * GIB  # the libraries alone take 3
 LOW_SHARE, ENOUGH_DISK = 0.1, 50 * GIB  # a tenth of a disk is little, unless that is much
 UNLIMITED = 1 << 60  # cgroup 1 writes a number near 2^63 for "no limit"
