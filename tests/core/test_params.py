@@ -137,3 +137,9 @@ def test_a_seed_is_one_that_generators_take(tmp_path: Path, seed: str, is_usable
         return
     with pytest.raises(UserError, match=r"`a.seed` \(.*, line 2\) is out of range"):
         load_sections(path)
+
+
+def test_a_key_that_stands_twice_is_refused_with_both_lines(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("clean: {languages: []}\nsplit:\n  test: 0.1\n  test: 0.2\n")
+    with pytest.raises(UserError, match=r"params\.yaml is not valid YAML: `test` stands in line 3 and again in line 4"):
+        load_sections(tmp_path / "params.yaml")

@@ -52,3 +52,31 @@ def test_a_broken_file_that_is_nested_too_deeply_is_refused_too() -> None:
 def test_what_is_not_utf8_is_refused() -> None:
     with pytest.raises(yaml.YAMLError, match="not UTF-8"):
         parse_yaml(b"a: caf\xe9")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "`a` stands in line 1 and again in line 3"),
+        ("x:\n  a: 1\n  a: 1\n", "`a` stands in line 2 and again in line 3"),
+        ("x: [{a: 1, a: 2}]", "`a` stands in line 1 and again in line 1"),
+        ("x: {'a': 1, a: 2}", "`a` stands"),
+        ("b: {x: 1}\nc:\n  <<: &a {y: 1, y: 2}\n", "`y` stands in line 3"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_with_both_lines(text: str, message: str) -> None:
+    with pytest.raises(yaml.YAMLError, match=message):
+        parse_yaml(text)
+    nested = f"{text}\n# {'[' * MOST_NESTERS}"  # for the parser in Python
+    with pytest.raises(yaml.YAMLError, match=message):
+        parse_yaml(nested)
+
+
+def test_keys_that_are_not_equal_are_kept() -> None:
+    assert parse_yaml("1: a\n'1': b\n") == {1: "a", "1": "b"}
+
+
+def test_what_is_merged_may_be_overridden_also_where_it_is_merged_again() -> None:
+    text = "a: &a {x: 1, y: 1}\nb: &b\n  <<: *a\n  x: 2\nc:\n  <<: *b\n  y: 3\nd: *b\n"
+    assert parse_yaml(text) == yaml.safe_load(text)
+    assert parse_yaml(text)["c"] == {"x": 2, "y": 3}
