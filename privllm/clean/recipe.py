@@ -20,7 +20,7 @@ from privllm.clean import html, language
 from privllm.clean.clean_text import clean_text
 from privllm.clean.quality import QualityConfig, fault_of
 from privllm.core.errors import UserError
-from privllm.core.params import require
+from privllm.core.params import WrongValue, require
 from privllm.core.records import CLEAN, DROPPED
 from privllm.core.report import add_up, balance
 from privllm.core.tables import read_folder, read_table, shards_of, write_table
@@ -37,23 +37,27 @@ Row = dict[str, Any]
 @dataclass
 class CleanConfig:
     max_html_characters: int = 64_000_000  # a page with more is dropped unparsed, [1,000, 1,000,000,000]
-    languages: list[str] = field(default_factory=list)  # ISO 639-1 codes to keep, such as [en, de]; empty: all
+    languages: list[str] = field(default_factory=list)  # ISO 639 codes to keep, such as [en, de, 'no']; empty: all
     min_language_score: float = 0.65  # how sure the model must be before another language is dropped, [0, 1]
     quality: QualityConfig = field(default_factory=QualityConfig)
 
     def __post_init__(self) -> None:
-        are_codes = all(code.isalpha() and code.islower() and len(code) in (2, 3) for code in self.languages)
         require(
             1_000 <= self.max_html_characters <= 1_000_000_000,
             "clean.max_html_characters",
             "between 1,000 and 1,000,000,000",
         )
         require(0 <= self.min_language_score <= 1, "clean.min_language_score", "between 0 and 1")
-        require(
-            are_codes,
-            "clean.languages",
-            "a list of codes of two or three letters, such as [en, fr, 'no'] (no alone is false in YAML)",
-        )
+        for code in self.languages:
+            if code.lower() == "false":
+                raise WrongValue("clean.languages", "holds a false, which YAML makes of an unquoted no: write 'no'")
+            if code not in language.LANGUAGES:
+                nearest = language.nearest_language(code)
+                hint = (
+                    f"the nearest that it knows is `{nearest}`" if nearest else "they are ISO 639-1 codes, such as `en`"
+                )
+                fault = f"names `{code}`, which the language model does not know; {hint}"
+                raise WrongValue("clean.languages", fault)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,15 @@ import sys
 
 import pytest
 
-from privllm.clean.language import MIN_CHARACTERS, detect, model_path
+from privllm.clean.language import (
+    LANGUAGES,
+    MIN_CHARACTERS,
+    OTHER_NAMES,
+    _model,
+    detect,
+    model_path,
+    nearest_language,
+)
 
 SENTENCES = {
     "en": "The quick brown fox jumps over the lazy dog while the farmer sleeps in the shade of an old apple tree near the river.",
@@ -41,3 +49,19 @@ def test_the_downloader_is_never_imported() -> None:
 
 def test_model_is_a_file_of_the_package() -> None:
     assert model_path().is_file()
+
+
+def test_the_languages_are_those_of_the_model() -> None:
+    labels, _ = _model().predict("any text at all", k=1_000, threshold=-1.0)
+    assert {label.removeprefix("__label__") for label in labels} == LANGUAGES
+    assert set(OTHER_NAMES.values()) <= LANGUAGES
+    assert LANGUAGES.isdisjoint(OTHER_NAMES)
+
+
+@pytest.mark.parametrize(
+    ("code", "nearest"),
+    [("EN", "en"), ("en-US", "en"), ("pt_BR", "pt"), ("ger", "de"), ("jp", "ja"), ("english", "en"), ("spa", "es"),
+     ("iw", "he"), ("nb", "no"), ("vecc", "vec"), ("xx", ""), ("", "")],
+)  # fmt: skip
+def test_the_nearest_known_code(code: str, nearest: str) -> None:
+    assert nearest_language(code) == nearest

@@ -17,7 +17,7 @@ from privllm.clean.recipe import (
     describe_languages,
 )
 from privllm.core.errors import UserError
-from privllm.core.params import load_sections
+from privllm.core.params import load_sections, read_params
 from privllm.core.records import CLEAN, DOCUMENTS, DROPPED, document_id, shard_name, shard_of
 from privllm.core.seed import digest
 from privllm.core.tables import read_folder, read_table, write_table
@@ -193,5 +193,14 @@ def test_no_documents_is_explained(tmp_path: Path) -> None:
 
 
 def test_bad_parameters_are_explained() -> None:
-    with pytest.raises(UserError, match=r"clean\.languages"):
-        CleanConfig(languages=["English"])
+    with pytest.raises(UserError, match=r"clean\.languages.* names `English`.*the nearest that it knows is `en`"):
+        CleanConfig(languages=["de", "English"])
+    with pytest.raises(UserError, match=r"clean\.languages.* names `xx`.*ISO 639-1 codes, such as `en`"):
+        CleanConfig(languages=["xx"])
+
+
+def test_an_unquoted_no_is_explained_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("clean:\n  languages: [en, no]\n")
+    with pytest.raises(UserError, match=r"clean\.languages` \(.*line 2\) holds a false.*write 'no'"):
+        read_params("clean", CleanConfig, tmp_path / "params.yaml")
+    CleanConfig(languages=["en", "no"])
