@@ -197,8 +197,8 @@ def check(
     if there is something.
 
     Edits with equal size and time, edits that were saved while a stage ended, documents that were
-    merged and not checked out, pipes, dangling links, names that are not UTF-8. `make run` does
-    this first, and `privllm plan` says the same.
+    merged and not checked out, pipes, dangling links, names that are not UTF-8, files that are named
+    like a library. `make run` does this first, and `privllm plan` says the same.
     """
     from privllm.engine.params_check import require_sound_params
     from privllm.engine.pipeline import PIPELINE

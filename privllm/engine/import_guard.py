@@ -13,7 +13,7 @@ This protects from mistakes, not from an attacker who can write to the environme
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.machinery import ModuleSpec, SourceFileLoader, all_suffixes
 from importlib.util import spec_from_file_location
 from itertools import pairwise
@@ -137,16 +137,22 @@ def _is_environment(entry: str) -> bool:
     return entry == _standard_library() or entry.startswith(_standard_library() + os.sep)
 
 
-def require_no_shadows(root: Path, libraries: Iterable[str]) -> None:
-    """Raise UserError where a file in the root is named like a library or a module of Python."""
+def shadows(root: Path, libraries: Iterable[str]) -> Iterator[tuple[Path, str]]:
+    """Yield the files and packages in the root that are named like a library or a module of Python, with its name."""
     names = set(libraries) | sys.stdlib_module_names
     for entry in sorted(root.iterdir()):
         stem = entry.name.partition(".")[0]
         is_module = entry.name.removeprefix(stem) in all_suffixes() or (entry / "__init__.py").is_file()
         if stem in names and is_module:
-            raise UserError(
-                f"{entry.name} in {root.resolve()} is named like the library `{stem}`, which Python may take it for: rename it."
-            )
+            yield entry, stem
+
+
+def require_no_shadows(root: Path, libraries: Iterable[str]) -> None:
+    """Raise UserError where a file in the root is named like a library or a module of Python."""
+    for entry, library in shadows(root, libraries):
+        raise UserError(
+            f"{entry.name} in {root.resolve()} is named like the library `{library}`, which Python may take it for: rename it."
+        )
 
 
 def require_hashed_code(root: Path) -> None:

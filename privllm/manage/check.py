@@ -27,11 +27,12 @@ from privllm.collect.dvcignore import DvcIgnore
 from privllm.collect.file_index import load, touched_unseen
 from privllm.core.errors import UserError
 from privllm.core.printable import printable
-from privllm.core.work_paths import SOURCES_INDEX
+from privllm.core.work_paths import MODULES_FILE, SOURCES_INDEX
 from privllm.engine.cache import Cache, find_cache
 from privllm.engine.digests import md5_of
-from privllm.engine.fingerprint import FOLDER, LOCK_FILE, foretell_fingerprints
-from privllm.engine.import_guard import OURS
+from privllm.engine.fingerprint import FOLDER, LOCK_FILE, closure, foretell_fingerprints
+from privllm.engine.import_guard import OURS, shadows
+from privllm.engine.module_analysis import analysis_cache
 from privllm.engine.params_guard import explain_other_parameters, force_command, stages_with_other_parameters
 from privllm.engine.pipeline import declared_stages, outputs_of
 from privllm.engine.source_guard import (
@@ -76,7 +77,7 @@ def find_problems(root: Path = Path()) -> Problems:
     if unusable:
         return unusable
     sources = root / SOURCES
-    problems = code_saved_too_late(root)
+    problems = [*files_like_libraries(root), *code_saved_too_late(root)]
     if sources.is_dir():
         files = tracked_files(sources)
         problems += unseen_edits(root, touched_unseen(root / SOURCES_INDEX, files))
@@ -268,6 +269,27 @@ def _differing_files(cache: Cache | None, committed: str, working: str) -> list[
     if committed_files is None or working_files is None:
         return None
     return sorted({name for name, _ in committed_files.items() ^ working_files.items()})
+
+
+def files_like_libraries(root: Path) -> Problems:
+    """Return a problem for files in the root that Python may take for a library; every stage would refuse them."""
+    stems = {entry.name.partition(".")[0] for entry in root.iterdir()}
+    if not any(shadows(root, stems - set(OURS))):
+        return []  # nothing there can be imported, and reading all code takes seconds
+    libraries: set[str] = set()
+    analysis_cache.load(root / MODULES_FILE)
+    for path in sorted((root / "stages").glob("*.py")):
+        try:
+            libraries |= closure(root, f"stages.{path.stem}")[1]
+        except UserError:  # code that cannot be parsed: its stage reports it
+            continue
+    found = dict(shadows(root, libraries))
+    if not found:
+        return []
+    message = "Python may take these for libraries of their names, so every stage refuses to run:"
+    names = [printable(f"{entry.name} ({library})") for entry, library in found.items()]
+    first = next(iter(found)).name
+    return [Problem(message, names, f"mv {shlex.quote(first)} {shlex.quote(f'my_{first}')}   (or another name)")]
 
 
 def code_saved_too_late(root: Path) -> Problems:

@@ -89,3 +89,20 @@ def test_where_there_is_no_build_it_says_so(tmp_path: Path) -> None:
     done = subprocess.run(["privllm", "check"], cwd=tmp_path, env=environment(), capture_output=True, text=True)
     assert done.returncode == 1
     assert "run this from the root of the repository" in done.stderr
+
+
+def test_files_that_python_would_take_for_libraries_are_named(root: Path) -> None:
+    (root / "stages").mkdir()
+    (root / "stages/clean.py").write_text("import ftfy\n")
+    (root / "stages/broken.py").write_text("import (\n")
+    (root / "mine.py").touch()
+    (root / "numpy.py").touch()  # no stage imports it
+    assert find_problems(root) == []
+    (root / "json.py").touch()
+    (root / "ftfy").mkdir()
+    assert [problem.names for problem in find_problems(root)] == [["json.py (json)"]]
+    (root / "ftfy/__init__.py").touch()
+    (problem,) = find_problems(root)
+    assert problem.names == ["ftfy (ftfy)", "json.py (json)"]
+    assert problem.command == "mv ftfy my_ftfy   (or another name)"
+    assert fix_problems([problem]) == [problem]
