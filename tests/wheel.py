@@ -1,4 +1,4 @@
-"""`python -m tests.wheel`: privllm as people install it. Two wheels, an empty environment, a project, thirty documents, a question, an upgrade.
+"""`python -m tests.wheel`: privllm as people install it: an empty environment, a project, a question, an upgrade.
 
 Prints a transcript: each command with its seconds, then the sizes. The older wheel is of the first commit that has `privllm upgrade`;
 in a clone without history it is this tree with an older stage.
@@ -55,7 +55,10 @@ def copy_tree(target: Path, revision: str) -> None:
         subprocess.run(["tar", "-x", "-C", str(target)], input=archive, check=True)
         return
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
     ).stdout
     for name in filter(None, listed.decode().split("\0")):
         if (ROOT / name).is_file():
@@ -113,7 +116,9 @@ def ask(shell: Shell) -> str:
 
 
 def megabytes(folder: Path) -> int:
-    files = {(path.stat().st_dev, path.stat().st_ino): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    files = {
+        (path.stat().st_dev, path.stat().st_ino): path.stat().st_size for path in folder.rglob("*") if path.is_file()
+    }
     return round(sum(files.values()) / 1e6)
 
 

@@ -4,8 +4,8 @@ The first group is what a newcomer needs on the first day.
 """
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "First day": ("doctor", "demo", "summary", "chat", "serve"),
-    "Build": ("plan", "params", "check"),
+    "First day": ("init", "doctor", "demo", "summary", "chat", "serve"),
+    "Build": ("plan", "params", "check", "upgrade"),
     "Models": ("compare", "promote", "models", "predict"),
     "Feedback": ("arena", "feedback", "token"),
     "Documents": ("trace", "forget"),

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-from privllm.cli import completion
 from privllm.cli.param_sections import SECTIONS
 from privllm.cli.parameters import list_parameters
+
+from privllm.cli import completion
 from privllm.core.families import TRAITS
 from privllm.engine.pipeline import declared_stages
 from tests.workshop import ROOT, environment
