@@ -8,13 +8,23 @@ another machine.
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from privllm.engine.cache import Cache
 from privllm.engine.digests import md5_of, replacing, unique
 
 Job = tuple[Any, ...]  # arguments of a function
-Action = dict[str, Any]  # "value": what the function returned; "files": {name: (MD5, bytes)}
+# "code": digest of the stage's fingerprint; "inputs": MD5s of the files among the job's arguments;
+# "value": what the function returned; "files": {name: (MD5, bytes)}
+Action = dict[str, Any]
+
+
+class Identity(NamedTuple):
+    """What a job is recorded as: its key, and of what goes into the key the parts that can be looked up."""
+
+    key: str  # "" without a cache
+    code: str
+    inputs: list[str]
 
 
 def action_path(cache: Cache, key: str) -> Path:
@@ -25,7 +35,7 @@ def action_path(cache: Cache, key: str) -> Path:
     return cache.folder / "privllm" / "actions" / key[:2] / f"{key[2:]}.json"
 
 
-def perform(function: Callable[..., Any], cache: Cache | None, key: str, scratch: Path, job: Job) -> Action:
+def perform(function: Callable[..., Any], cache: Cache | None, identity: Identity, scratch: Path, job: Job) -> Action:
     """Run one job; return its action, and as "attempt" the folder of its files.
 
     A cluster may run a job again while another machine that no longer answers still works on it. So
@@ -41,9 +51,10 @@ def perform(function: Callable[..., Any], cache: Cache | None, key: str, scratch
         if path.is_file():
             md5 = cache.put(path) if cache else md5_of(path)
             files[path.relative_to(attempt).as_posix()] = md5, path.stat().st_size
+    action = {"code": identity.code, "inputs": identity.inputs, "value": value, "files": files}
     if cache:
-        write_json(action_path(cache, key), {"value": value, "files": files})
-    return {"value": value, "files": files, "attempt": attempt}
+        write_json(action_path(cache, identity.key), action)
+    return action | {"attempt": attempt}
 
 
 def move_files(action: Action, out: Path) -> Action:

@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +27,7 @@ from privllm.core.seed import digest
 from privllm.core.work_paths import DIGESTS_FILE
 from privllm.engine.actions import (
     Action,
+    Identity,
     Job,
     action_path,
     bytes_of_files,
@@ -42,7 +43,7 @@ from privllm.engine.executor_ray import executor_of
 from privllm.engine.fingerprint import FOLDER
 
 COPIERS = 4  # threads that fetch from the cache; copying does not hold Python's lock
-FORMAT = 1  # of an action's key and value
+FORMAT = 2  # of an action's key and value
 SCRATCH = ".scratch"  # folder in `out` where jobs write
 
 work_counts: Counter[str] = Counter()  # of this process's maps: shards, made, bytes, bytes_made; for the log
@@ -120,9 +121,10 @@ class Store:
             tasks = []
             for index in to_run:
                 job = jobs[index]
+                identity = Identity(keys[index], self.code, self._inputs_of(job))
                 if resume:
                     job = (*job, self._previous_result(function, job))
-                tasks.append((function, self.cache, keys[index], scratch / str(index), job))
+                tasks.append((function, self.cache, identity, scratch / str(index), job))
             finished_actions = self.executor(perform, tasks, label, inline_bytes)
             executed_actions = [move_files(action, out) for action in finished_actions]
             if resume:
@@ -170,6 +172,12 @@ class Store:
             return ""
         identity = [FORMAT, self.code, _name_of(function), self._jsonable(job)]
         return digest(json.dumps(identity, sort_keys=True, allow_nan=False).encode())
+
+    def _inputs_of(self, job: Job) -> list[str]:
+        """Return the MD5s of the files among a job's arguments, sorted; none without a cache."""
+        if self.cache is None:
+            return []
+        return sorted({self.digests.of(path) for path in _files_in(job)})
 
     def _jsonable(self, value: Any) -> Any:
         """Return `value` as JSON in which different values differ.
@@ -312,6 +320,21 @@ def _count_work(restored_actions: list[Action], executed_actions: list[Action]) 
     work_counts["bytes"] += restored_bytes + executed_bytes
     work_counts["made"] += len(executed_actions)
     work_counts["bytes_made"] += executed_bytes
+
+
+def _files_in(value: Any) -> Iterator[Path]:
+    """Yield the files that count in the key of a job with the argument `value`."""
+    if isinstance(value, Unkeyed):
+        return
+    if isinstance(value, Path):
+        yield value
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        yield from _files_in([getattr(value, field.name) for field in dataclasses.fields(value)])
+    elif isinstance(value, dict):
+        yield from _files_in(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _files_in(item)
 
 
 def _name_of(function: Callable[..., Any]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from privllm.engine.actions import action_path, move_files, perform
+from privllm.engine.actions import Identity, action_path, move_files, perform
 from privllm.engine.cache import Cache
 from privllm.engine.digests import TICK_NS, Digests, md5_of
 from privllm.engine.executor import files_in
@@ -37,6 +37,10 @@ def shout(out: Path, cfg: Config, source: Path, calls: Unkeyed) -> dict[str, int
 
 def whisper(out: Path, cfg: Config, source: Path, calls: Unkeyed) -> dict[str, int]:
     return shout(out, cfg, source, calls)
+
+
+def shout_nested(out: Path, places: object, source: Path, calls: Unkeyed) -> dict[str, int]:
+    return shout(out, Config(), source, calls)
 
 
 class Bench:
@@ -448,7 +452,7 @@ def test_two_attempts_at_a_job_do_not_meet(bench: Bench) -> None:
     task = (
         shout,
         bench.cache,
-        "ab12",
+        Identity("ab12", "1", []),
         bench.root / "out/.scratch/0",
         (Config(), bench.root / "in/a", Unkeyed(bench.calls)),
     )
@@ -457,6 +461,22 @@ def test_two_attempts_at_a_job_do_not_meet(bench: Bench) -> None:
     move_files(heard, bench.root / "out")
     assert (bench.root / "out/a").read_bytes() == (unheard["attempt"] / "a").read_bytes()
     assert list((bench.root / "out/.scratch").iterdir()) == [unheard["attempt"]]
+
+
+def test_an_action_says_whose_code_made_it_of_which_files(bench: Bench) -> None:
+    """So that `privllm push` can tell what belongs to the build; what is `Unkeyed` decides nothing."""
+
+    @dataclass
+    class Places:
+        folder: dict[str, list[Path]]
+
+    store = Store(bench.cache, "1")
+    places = Places({"more": [bench.root / "in/b"]})
+    jobs = [(places, bench.root / "in/a", Unkeyed(bench.calls))]
+    store.map(shout_nested, jobs, bench.root / "out", "shout")
+    action = json.loads(action_path(bench.cache, store.key_of(shout_nested, jobs[0])).read_text())
+    assert action["code"] == "1"
+    assert action["inputs"] == sorted([md5_of(bench.root / "in/a"), md5_of(bench.root / "in/b")])
 
 
 def test_results_are_the_same_fresh_and_found(bench: Bench) -> None:
