@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTEST := OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile
 
-.PHONY: help setup ray docs run test test-fast test-pythons test-all bench serve clean
+.PHONY: help setup ray s3 docs run test test-fast test-pythons test-all bench serve clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -29,6 +29,16 @@ ray: .venv/ray ## what an executor over several machines needs (requirements-ray
 	pip install --no-deps --require-hashes -r requirements-ray.lock
 	@touch $@
 
+s3: .venv/s3 ## what a remote on S3 needs (requirements-s3.lock)
+
+.venv/s3: .venv/installed requirements-s3.lock
+	pip install --no-deps --require-hashes -r requirements-s3.lock
+	@touch $@
+
+.venv/moto: .venv/s3 requirements-moto.lock
+	pip install --no-deps --require-hashes -r requirements-moto.lock
+	@touch $@
+
 docs: .venv/docs ## the documentation as pages, in site/ (requirements-docs.lock)
 	python docs/tables.py
 	mkdocs build --quiet --strict
@@ -47,13 +57,13 @@ run: setup ## documents to model: demo corpus if data/sources is empty, dvc repr
 test-fast: setup ## the tests that train nothing, build nothing and take no seconds, in two minutes
 	$(PYTEST) --hypothesis-profile=fast -m "not training and not build and not slow"
 
-test: setup ray .venv/docs ## all tests, in a quarter of an hour
+test: setup ray .venv/moto .venv/docs ## all tests, in a quarter of an hour
 	$(PYTEST)
 
 test-pythons: setup ## the tests that need none of torch, Ray and MkDocs, with Python 3.12 and 3.13 too
 	python -m tests.pythons 3.12 3.13
 
-test-all: setup ray .venv/docs test-pythons ## all tests in their nightly depth, and the other Pythons, in about an hour
+test-all: setup ray .venv/moto .venv/docs test-pythons ## all tests in their nightly depth, and the other Pythons, in about an hour
 	PRIVLLM_NIGHTLY=1 $(PYTEST)
 
 bench: setup ## our figures against the peers', in turn

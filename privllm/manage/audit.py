@@ -108,7 +108,7 @@ class AuditStore(Store):
         Raises UserError where a job is not in the record: the stage was not built as it stands.
         """
         recorded_actions = self._recorded(function, jobs, label)
-        to_remake = self._damaged(recorded_actions) | self._sample(function, len(jobs))
+        to_remake = self._damaged(recorded_actions) | self._sample(function, jobs)
         to_restore = [None if index in to_remake else action for index, action in enumerate(recorded_actions)]
         restored_actions = self.record.restore(to_restore, out)
         remade = [index for index, action in enumerate(restored_actions) if action is None]
@@ -124,21 +124,29 @@ class AuditStore(Store):
             results.append(remade_values[index] if action is None else action["value"])
         return results
 
-    def _sample(self, function: Callable[..., Any], jobs: int) -> set[int]:
+    def _sample(self, function: Callable[..., Any], jobs: Sequence[Job]) -> set[int]:
         """Return the numbers of the jobs that are made again."""
+        return self._draw(function, range(len(jobs)))
+
+    def _draw(self, function: Callable[..., Any], numbers: Sequence[int]) -> set[int]:
+        """Return `shards` of some numbers."""
         seed = seed_of(self.seed, self.findings.stage, function.__name__)
-        size = min(self.shards, jobs)
-        return set(random.Random(seed).sample(range(jobs), size))
+        size = min(self.shards, len(numbers))
+        return set(random.Random(seed).sample(numbers, size))
+
+    def _recorded_at(self, key: str) -> Path:
+        """Return where an action is recorded."""
+        assert self.record.cache
+        return action_path(self.record.cache, key)
 
     def _recorded(self, function: Callable[..., Any], jobs: Sequence[Job], label: str) -> list[dict[str, Any]]:
         """Return the recorded actions of the jobs, without a trace of having read them.
 
         `privllm gc` must not take an audit for a use.
         """
-        assert self.record.cache
         actions = []
         for job in jobs:
-            path = action_path(self.record.cache, self.record.key_of(function, job))
+            path = self._recorded_at(self.record.key_of(function, job))
             try:
                 action = json.loads(path.read_text("utf-8"))
                 files = {name: (md5, size) for name, (md5, size) in action["files"].items()}
@@ -196,6 +204,9 @@ class AuditStore(Store):
             self.findings.compare(f"{function}: {name}", NOTHING, new_md5)
 
 
+OpenRecord = Callable[[str, Audited], AuditStore]  # of a code, and of what is found about its stage
+
+
 def audit(shards: int, seed: int) -> Iterator[Audited]:
     """Audit every stage of the repository in the working directory that uses the store, one after the other.
 
@@ -209,13 +220,17 @@ def audit(shards: int, seed: int) -> Iterator[Audited]:
         raise UserError(SAVED_TOO_LATE)
     if misread := stages_with_other_parameters():
         raise UserError(f"{explain_other_parameters(misread)}. Run `{force_command(misread)}`, then `dvc repro`.")
+
+    def open_record(code: str, findings: Audited) -> AuditStore:
+        return AuditStore(cache, code, findings, shards, seed)
+
     stages = declared_stages()
     results: list[Audited] = []
     for stage, declared in stages.items():
         is_ours = words_of(declared, stage.partition("@")[0]) is not None
         if is_ours and uses_store(stage):
             differing = {fault.file for result in results for fault in result.faults}
-            results.append(audit_stage(stage, declared, cache, (shards, seed), differing))
+            results.append(audit_stage(stage, declared, open_record, differing))
             yield results[-1]
     if all(result.skipped and not result.faults for result in results):
         raise UserError("nothing could be audited: run `dvc repro` first.")
@@ -227,10 +242,8 @@ def uses_store(stage: str) -> bool:
     return "privllm.engine.store.Store" in imports_of(Path("stages") / f"{stage}.py", f"stages.{stage}")
 
 
-def audit_stage(
-    stage: str, declared: dict[str, Any], cache: Cache, sample: tuple[int, int], differing: set[str]
-) -> Audited:
-    """Run one stage as dvc.yaml `declared` it and compare.
+def audit_stage(stage: str, declared: dict[str, Any], open_record: OpenRecord, differing: set[str]) -> Audited:
+    """Run one stage as dvc.yaml `declared` it, with the store that `open_record` returns, and compare.
 
     `differing` are the workspace's files that earlier stages of the audit did not confirm.
     """
@@ -245,7 +258,7 @@ def audit_stage(
         main = load_main(base)
         require_hashed_code(Path())
         words = [str(AUDIT_FOLDER / word) if _lies_in(word, outs) else word for word in words_of(declared, base) or []]
-        store = AuditStore(cache, code_of(base), findings, *sample)
+        store = open_record(code_of(base), findings)
         with redirect_stdout(StringIO()):  # what a stage leaves out was printed when it was built
             main(**arguments(main, base, words), store=store)
         record_parameters(declared, input_guard.params, AUDIT_FOLDER)

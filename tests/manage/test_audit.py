@@ -209,7 +209,8 @@ class Stage:
         say("loud left out one of six files")
 
     def audit(self, *differing: str) -> Audited:
-        return audit_stage("loud", LOUD, Cache(self.root / ".dvc/cache"), (1, 0), set(differing))
+        cache = Cache(self.root / ".dvc/cache")
+        return audit_stage("loud", LOUD, lambda code, found: AuditStore(cache, code, found, 1, 0), set(differing))
 
 
 @pytest.fixture
