@@ -87,6 +87,7 @@ def older_build_lines(root: Path, ids: list[str]) -> Iterator[str]:
         yield "    # this cache is outside the repository: name all other projects that use it, or their data is lost"
     if _has_remote(root):
         yield "  dvc gc --workspace --cloud   # the same in the remote"
+        yield "  privllm push --prune   # and what `privllm push` sent of older builds"
     yield f"  rm -r {cache.folder / 'privllm'}   # what stages remember; the next build starts afresh"
     yield "Git's history needs no purge: it holds hashes of whole folders, counts and parameters, no text."
     if in_git(root, SOURCES):
