@@ -176,8 +176,8 @@ def open_remote(name: str, jobs: int | None) -> Iterator[Remote]:
     Whatever goes wrong with it in the block becomes a UserError that says where and why.
     """
     from dvc.exceptions import DvcException
+    from dvc.fs import RemoteMissingDepsError
     from dvc.repo import Repo
-    from dvc_objects.fs.errors import RemoteMissingDepsError
 
     if not Path(".dvc").is_dir():
         raise UserError("there is no DVC repository here: run this from the root of the repository.")

@@ -527,6 +527,7 @@ def test_older_builds_and_how_to_purge_them_are_named(root: Path) -> None:
         "revisions",
         "dvc gc --workspace ",
         "dvc gc --workspace --cloud",
+        "privllm push --prune",
         "git add params.yaml reports",
         "hashes of whole folders",
     ):

@@ -20,6 +20,7 @@ import yaml
 from privllm.core.errors import UserError
 from privllm.engine.cache import find_cache
 from privllm.manage import pull as pull_module
+from privllm.manage import remote as remote_module
 from privllm.manage.dvc_references import references
 from privllm.manage.pull import pull
 from privllm.manage.push import push
@@ -271,6 +272,27 @@ def test_what_is_no_action_is_refused_by_name(team: Team, clone: Workshop) -> No
         assert word in said
     assert result.taken == count - 4
     assert not (clone.root / ".privllm/pull").exists()
+
+
+def test_another_result_than_the_store_has_is_refused(team: Team, clone: Workshop) -> None:
+    pull("", None, 0, 0)
+    own = stored(clone)
+    liar = team.actions("clean")[0]
+    team.falsify(liar, lambda action: action.update(value=None))
+    result = pull("", None, 0, 0)
+    assert list(result.refused.values()) == ["the store here has another result for the same key"]
+    assert (result.taken, result.known, stored(clone)) == (0, own - 1, own)
+
+
+def test_what_is_too_much_is_refused(team: Team, clone: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    longest = max(path.stat().st_size for path in team.actions())
+    monkeypatch.setattr(pull_module, "MAX_BYTES", longest - 1)
+    result = pull("", None, 0, 0)
+    assert result.refused
+    assert all("longer than" in reason for reason in result.refused.values())
+    monkeypatch.setattr(remote_module, "MAX_ACTIONS", SHARDS - 1)
+    with pytest.raises(UserError, match=r"more than 15 files in .*: remove some"):
+        pull("", None, 0, 0)
 
 
 def swap_objects(team: Team) -> None:
