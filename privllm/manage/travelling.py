@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from privllm.core.progress import bar
 from privllm.engine.actions import action_path
 from privllm.engine.cache import Cache
 from privllm.engine.fingerprint import FOLDER
@@ -59,16 +60,23 @@ def travelling_stages() -> dict[str, str]:
 
 def read_local(cache: Cache, codes: Set[str]) -> dict[str, ActionRecord]:
     """Return {key: record} of the store's actions of these codes that are whole."""
+    paths = sorted((cache.folder / "privllm" / "actions").glob("??/*.json"))
     records = {}
-    for path in sorted((cache.folder / "privllm" / "actions").glob("??/*.json")):
-        key = path.parent.name + path.stem
-        try:
-            record = parse_action(path.read_bytes(), key, path)
-        except (OSError, ValueError):
-            continue  # of an older format, or dropped meanwhile by `privllm gc`
-        if record.code in codes:
-            records[key] = record
+    with bar(f"actions here ({len(paths):,})", max(len(paths), 1)) as advance:
+        for path in paths:
+            advance()
+            record = _local_record(path)
+            if record and record.code in codes:
+                records[record.key] = record
     return records
+
+
+def _local_record(path: Path) -> ActionRecord | None:
+    """Return the record of one of the store's actions, None for one of an older format or dropped by `privllm gc`."""
+    try:
+        return parse_action(path.read_bytes(), path.parent.name + path.stem, path)
+    except (OSError, ValueError):
+        return None
 
 
 def parse_action(content: bytes, key: str, path: Path) -> ActionRecord:
