@@ -10,6 +10,7 @@ small numbers, memory addresses.
 It imports no module of privllm, so that it also runs without the packages that privllm needs.
 """
 
+import functools
 import importlib
 import inspect
 import os
@@ -61,6 +62,7 @@ class Default:
         return repr(value) if is_plain or is_no_path else f"({type(value).__name__})"
 
 
+@functools.wraps(SIGNATURE)  # the page of `inspect` shows it
 def plain_signature(*arguments: Any, **options: Any) -> inspect.Signature:
     """Return `inspect.signature` with defaults that show no path, environment or address."""
     signature = SIGNATURE(*arguments, **options)
