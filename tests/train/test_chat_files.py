@@ -139,15 +139,15 @@ def test_an_export_that_is_said_to_chat_stops_and_another_is_as_it_was(shop: Pat
 
 
 def test_an_aligned_model_says_what_it_learnt_from(aligned: Path) -> None:
-    said = aligned.parent / "clean"
+    feedback = aligned.parent / "clean"
     noted = json.loads((aligned / "training.json").read_text("utf-8"))["align"]["feedback"]
     names = ("sft.jsonl", "preferences.jsonl", "held_out.jsonl", "raters.jsonl")
-    assert noted == digest_of(said / name for name in names)
+    assert noted == digest_of(feedback / name for name in names)
     for name in names:
-        before = (said / name).read_bytes()
-        (said / name).write_bytes(before + b"{}\n")
-        assert noted != digest_of(said / other for other in names)
-        (said / name).write_bytes(before)
+        before = (feedback / name).read_bytes()
+        (feedback / name).write_bytes(before + b"{}\n")
+        assert noted != digest_of(feedback / other for other in names)
+        (feedback / name).write_bytes(before)
 
 
 def borrowed(shop: Path, name: str, template: str, specials: tuple[str, ...] = ("<|im_start|>", "<|im_end|>")) -> int:
@@ -191,14 +191,14 @@ def test_a_template_that_says_something_else_than_was_taught_is_replaced(
     tokenizer = AutoTokenizer.from_pretrained(folder)
     with pytest.raises(Exception, match="a role is user or assistant"):
         tokenizer.apply_chat_template([{"role": "system", "content": "be"}, {"role": "user", "content": "red"}])
-    said = [
+    messages = [
         {"role": "user", "content": "red"},
         {"role": "assistant", "content": "it's {{ 7 }}\n\\n"},
         {"role": "user", "content": "blue"},
     ]
-    rendered = tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
+    rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     assert rendered.count(specials[-1]) == 3
-    assert said[1]["content"] in rendered
+    assert messages[1]["content"] in rendered
 
 
 def test_a_folder_of_others_that_names_too_few_ends_is_served_to_its_templates_end(shop: Path) -> None:

@@ -32,9 +32,9 @@ def given(tmp_path: Path) -> Given:
 
 
 def swap(one: Path, other: Path) -> None:
-    kept = one.read_bytes()
+    content = one.read_bytes()
     one.write_bytes(other.read_bytes())
-    other.write_bytes(kept)
+    other.write_bytes(content)
 
 
 CHANGES = {

@@ -19,8 +19,8 @@ def test_singular_values_go_near_one_and_vectors_stay(rows, more, seed, scale):
     matrix = spread_matrix(rows, rows + more, seed)
     # the slow oracle: U V^T is the nearest semi-orthogonal matrix
     u, _, v = torch.linalg.svd(matrix, full_matrices=False)
-    found = orthogonalise(scale * matrix[None])[0]
-    inner = u.T @ found @ v.T
+    orthogonal = orthogonalise(scale * matrix[None])[0]
+    inner = u.T @ orthogonal @ v.T
     assert torch.all((inner.diag() > 0.6) & (inner.diag() < 1.25))
     assert torch.allclose(inner, torch.diag(inner.diag()), atol=2e-2)
 

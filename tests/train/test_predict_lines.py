@@ -58,16 +58,16 @@ def bio(line: dict, words: int) -> list[str]:
 @pytest.mark.parametrize("kind", TASKS)
 def test_it_answers_as_it_was_judged(tuned: Path, kind: str) -> None:
     """The oracle: predictions.jsonl, which `finetune` wrote by itself."""
-    said = [json.loads(line) for line in (tuned / kind / "predictions.jsonl").read_text("utf-8").splitlines()]
-    by_content = {one["id"]: one["predicted"] for one in said}
+    predictions = [json.loads(line) for line in (tuned / kind / "predictions.jsonl").read_text("utf-8").splitlines()]
+    by_content = {one["id"]: one["predicted"] for one in predictions}
     examples = {one.id: one for one in read_examples(tuned / f"{kind}.jsonl", kind).examples}
     lines = [
         json.loads((tuned / f"{kind}.jsonl").read_text("utf-8").splitlines()[examples[i].line - 1]) | {"id": i}
         for i in by_content
     ]
-    found = ask(tuned / kind, lines)
-    assert [one["id"] for one in found] == list(by_content)
-    for line, one in zip(lines, found, strict=True):
+    replies = ask(tuned / kind, lines)
+    assert [one["id"] for one in replies] == list(by_content)
+    for line, one in zip(lines, replies, strict=True):
         expected = by_content[one["id"]]
         if kind == "tokens":
             assert bio(one, len(line["tokens"])) == list(as_bio(tuple(expected)))
@@ -80,17 +80,17 @@ def test_it_answers_as_it_was_judged(tuned: Path, kind: str) -> None:
 
 
 def test_only_hidden_words_are_answered_where_there_are_any(tuned: Path) -> None:
-    (found,) = ask(tuned / "tokens", [{"tokens": ["Ada", None, "Bob", "Eve"]}])
-    assert all((span["start"], span["end"], span["text"]) == (1, 2, "…") for span in found["spans"])
+    (reply,) = ask(tuned / "tokens", [{"tokens": ["Ada", None, "Bob", "Eve"]}])
+    assert all((span["start"], span["end"], span["text"]) == (1, 2, "…") for span in reply["spans"])
 
 
 def test_lines_keep_their_order_however_many(tuned: Path) -> None:
     lines = [{"id": str(i), "text": example("classification", i)["text"]} for i in range(2 * BATCH + 3)]
-    found = ask(tuned / "classification", lines)
-    assert [one["id"] for one in found] == [str(i) for i in range(2 * BATCH + 3)]
+    replies = ask(tuned / "classification", lines)
+    assert [reply["id"] for reply in replies] == [str(i) for i in range(2 * BATCH + 3)]
     (alone,) = ask(tuned / "classification", lines[5:6])
-    assert alone["label"] == found[5]["label"]
-    assert alone["probability"] == pytest.approx(found[5]["probability"], abs=1e-3)
+    assert alone["label"] == replies[5]["label"]
+    assert alone["probability"] == pytest.approx(replies[5]["probability"], abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_lines_keep_their_order_however_many(tuned: Path) -> None:
     ],
 )
 def test_what_was_cut_is_said(tuned: Path, kind: str, line: dict) -> None:
-    (found,) = ask(tuned / kind, [line])
-    assert found["cut"] is True
-    assert "id" not in found
+    (reply,) = ask(tuned / kind, [line])
+    assert reply["cut"] is True
+    assert "id" not in reply
 
 
 def test_what_is_no_tuned_model_is_explained(tuned: Path, tmp_path: Path) -> None:

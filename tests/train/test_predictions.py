@@ -34,7 +34,7 @@ def test_answers_do_not_depend_on_who_is_asked_beside(tokenizer, family: str) ->
     model = lively(family, vocabulary_size(tokenizer))
     asked = [Encoded(ids, ids, ids) for ids in (rng.integers(13, 300, n) for n in (2, 11, 5, 7))]
     together = write(model, asked, speech, Limits(4, 4, 6))
-    assert together == [write(model, [one], speech, Limits(1, 1, 6))[0] for one in asked]
+    assert together == [write(model, [question], speech, Limits(1, 1, 6))[0] for question in asked]
     assert len(set(together)) > 1
 
 

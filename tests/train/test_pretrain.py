@@ -251,7 +251,7 @@ def test_of_a_plateau_too_the_last_step_is_the_last(corpus, tmp_path, monkeypatc
 
 
 def test_where_an_interrupted_step_cannot_be_saved_the_message_says_so(corpus, tmp_path, cfg, unbroken, monkeypatch):
-    handlers = [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)]
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -265,7 +265,7 @@ def test_where_an_interrupted_step_cannot_be_saved_the_message_says_so(corpus, t
         patched.setattr("privllm.train.checkpoint.sync", full)
         with pytest.raises(UserError, match=r"after step 8, .*could not be saved \(No space left.*step 4 is what"):
             run(cfg, corpus, tmp_path / "stopped", seconds=math.inf)
-    assert [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)] == handlers
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
     run(cfg, corpus, tmp_path / "stopped")
     assert all_bytes(tmp_path / "stopped") == unbroken
 

@@ -30,21 +30,21 @@ def test_labels_are_the_next_tokens_and_padding_is_ignored(tmp_path, corpus):
 
 @pytest.mark.parametrize("family", MODELS)
 def test_a_batch_is_a_function_of_the_step(corpus, family):
-    one, other = objective_of(family, corpus), objective_of(family, corpus)
+    first, second = objective_of(family, corpus), objective_of(family, corpus)
     np.random.seed(1)
     torch.manual_seed(1)
     for step in (0, 7, 3):
-        assert all(torch.equal(a, b) for a, b in zip(one.batch(step), other.batch(step), strict=True))
-    assert not all(torch.equal(a, b) for a, b in zip(one.batch(0), one.batch(1), strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(first.batch(step), second.batch(step), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(first.batch(0), first.batch(1), strict=True))
 
 
 @pytest.mark.parametrize("family", MODELS)
 def test_held_out_batches_do_not_depend_on_the_seed_and_count_every_row_once(corpus, family):
-    found = [list(objective_of(family, corpus, seed=seed, batch_size=3).held_out()) for seed in (0, 1)]
-    for one, other in zip(*found, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    batches_by_seed = [list(objective_of(family, corpus, seed=seed, batch_size=3).held_out()) for seed in (0, 1)]
+    for batch_a, batch_b in zip(*batches_by_seed, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(batch_a, batch_b, strict=True))
     rows = len(open_rows(corpus.rows / "validation"))
-    assert sum(int((batch[-1] != IGNORED).any(1).sum()) for batch in found[0]) == rows
+    assert sum(int((batch[-1] != IGNORED).any(1).sum()) for batch in batches_by_seed[0]) == rows
 
 
 @pytest.mark.parametrize("family", MODELS)
@@ -85,9 +85,9 @@ def test_masked_loss_is_that_of_the_whole_models_logits(corpus):
     objective.model.eval()
     inputs, seen, labels = objective.batch(0)
     logits = objective.model(input_ids=inputs, attention_mask=seen).logits
-    kept = labels != IGNORED
+    is_label = labels != IGNORED
     assert torch.allclose(
-        objective.loss((inputs, seen, labels)), F.cross_entropy(logits[kept], labels[kept]), atol=1e-5
+        objective.loss((inputs, seen, labels)), F.cross_entropy(logits[is_label], labels[is_label]), atol=1e-5
     )
 
 
@@ -101,5 +101,7 @@ def test_spans_put_back_give_the_text(corpus):
         holes = {
             int(part[0]): part[1:] for part in np.split(written[:-1], np.flatnonzero(written[:-1] >= VOCABULARY))[1:]
         }
-        text = [token for one in line[real] for token in (holes[int(one)] if one >= VOCABULARY else [one])]
+        text: list[int] = []
+        for token in line[real].tolist():
+            text += holes[token].tolist() if token >= VOCABULARY else [token]
         assert tuple(text) in rows

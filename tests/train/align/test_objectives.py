@@ -54,8 +54,8 @@ def changed(model) -> None:
 
 def test_by_hand() -> None:
     """The chosen reply is 2 nats ahead, and was 1 behind: -log sigmoid(0.1 * 3) = log(1 + e^-0.3)."""
-    found = dpo_loss(torch.tensor([2.0, 0.0]), torch.tensor([-1.0, 0.0]), 0.1)
-    assert found.tolist() == pytest.approx([0.5543552, math.log(2)], abs=1e-6)
+    losses = dpo_loss(torch.tensor([2.0, 0.0]), torch.tensor([-1.0, 0.0]), 0.1)
+    assert losses.tolist() == pytest.approx([0.5543552, math.log(2)], abs=1e-6)
 
 
 def test_preferring_is_what_the_paper_says(model, text) -> None:
@@ -63,12 +63,14 @@ def test_preferring_is_what_the_paper_says(model, text) -> None:
     batch = objective.make(objective.train)
     # An untrained model equals its reference, so every pair costs log 2.
     assert objective.loss(batch).item() == pytest.approx((1 + 0.25 + 0.5) / 3 * math.log(2), rel=1e-5)
-    before = [[slowly(model, one.prompt, reply) for reply in one.replies] for one in PAIRS]
+    before = [[slowly(model, lesson.prompt, reply) for reply in lesson.replies] for lesson in PAIRS]
     changed(model)
     total = 0.0
-    for one, (old_chosen, old_rejected) in zip(PAIRS, before, strict=True):
-        chosen, rejected = (slowly(model, one.prompt, reply) for reply in one.replies)
-        total -= one.weight * math.log(1 / (1 + math.exp(-BETA * ((chosen - old_chosen) - (rejected - old_rejected)))))
+    for lesson, (old_chosen, old_rejected) in zip(PAIRS, before, strict=True):
+        chosen, rejected = (slowly(model, lesson.prompt, reply) for reply in lesson.replies)
+        total -= lesson.weight * math.log(
+            1 / (1 + math.exp(-BETA * ((chosen - old_chosen) - (rejected - old_rejected))))
+        )
     assert objective.loss(batch, "sum").item() == pytest.approx(total, rel=1e-4)
     assert objective.loss(batch).item() == pytest.approx(total / 3, rel=1e-4)
     assert objective.labels(batch) == 3
@@ -77,7 +79,7 @@ def test_preferring_is_what_the_paper_says(model, text) -> None:
 def test_imitating_is_weighted_cross_entropy_of_the_reply_alone(model, text) -> None:
     objective = Imitate(model, CFG, "align.sft", PAIRS, PAIRS, LossTerms(text, 0.0))
     (batch,) = objective.held_out()
-    nats = sum(-one.weight * slowly(model, one.prompt, one.replies[0]) for one in PAIRS)
+    nats = sum(-lesson.weight * slowly(model, lesson.prompt, lesson.replies[0]) for lesson in PAIRS)
     assert objective.labels(batch) == 3 + 2 + 1
     assert objective.loss(batch, "sum").item() == pytest.approx(nats, rel=1e-5)
     assert objective.loss(batch).item() == pytest.approx(nats / 6, rel=1e-5)

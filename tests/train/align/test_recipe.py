@@ -284,8 +284,8 @@ def test_corrections_alone_are_imitated(inputs: AlignInputs, tmp_path: Path) -> 
     report = run(tiny(**CLEARLY), inputs._replace(feedback=feedback), tmp_path)
     assert "dpo" not in report
     assert sorted(path.name for path in (tmp_path / "live").iterdir()) == ["sft"]
-    said = answer(tmp_path / "out", inputs.tokenizer, "red 3")
-    assert said == "Ada walks"
+    reply = answer(tmp_path / "out", inputs.tokenizer, "red 3")
+    assert reply == "Ada walks"
 
 
 def answer(model: Path, tokenizer: Path, question: str) -> str:
