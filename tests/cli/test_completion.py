@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from privllm.cli.param_sections import SECTIONS
-from privllm.cli.parameters import list_parameters
 
 from privllm.cli import completion
 from privllm.core.families import TRAITS
 from privllm.engine.pipeline import declared_stages
+from privllm.parameters.listing import list_parameters
+from privllm.parameters.sections import SECTIONS
 from tests.workshop import ROOT, environment
 
 # `privllm` as its script runs it; typer derives the names of its variables from the program's

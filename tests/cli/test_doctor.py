@@ -28,7 +28,12 @@ def test_a_line_for_each_check_and_a_verdict(monkeypatch: pytest.MonkeyPatch) ->
     finding(monkeypatch, WELL, LITTLE)
     done = RUNNER.invoke(app, ["doctor"])
     assert done.exit_code == 0
-    assert done.output.splitlines() == [*WELL.lines(140), *LITTLE.lines(140), "", "1 warning: a build works."]
+    assert done.output.splitlines() == [
+        *WELL.lines(140),
+        *LITTLE.lines(140),
+        "",
+        "1 warning: nothing that is needed is missing.",
+    ]
 
 
 def test_what_is_missing_is_an_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,7 @@ GUARDED = {
     "core/cores.py": "asks whether it is there",
     "engine/cache.py": "asks for the platform",
     "engine/stage.py": "a file that is not there is passed over",
+    "manage/doctor/machine.py": "likewise, and sysconf is asked",
 }
 
 

@@ -28,11 +28,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 OTHER_WAYS = {
     # Helper processes, which speak to their parent; it says what they said.
     *("privllm/collect/pydoc_pages.py", "privllm/parameters/check.py", "privllm/engine/dvc_resolver.py"),
+    "privllm/models/torch_probe.py",  # likewise
     # What speaks before anything of ours is imported, and the way itself.
     *("privllm/engine/interrupt.py", "privllm/core/printable.py", "privllm/engine/stage.py"),
 }
 RICH = {  # they print what rich was given; each has a test with a hostile name
-    *("privllm/cli/app.py", "privllm/cli/serving.py", "privllm/serve/terminal_chat.py"),
+    *("privllm/cli/app.py", "privllm/cli/doctor.py", "privllm/cli/serving.py", "privllm/serve/terminal_chat.py"),
     *("privllm/core/progress.py", "privllm/train/progress.py"),  # bars: names of stages and sections
 }
 

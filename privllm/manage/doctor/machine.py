@@ -86,8 +86,8 @@ def working_links(cache: Path, workspace: Path) -> set[str]:
     folder = existing_parent(cache)
     with (
         suppress(OSError),
-        tempfile.NamedTemporaryFile(dir=folder, prefix=".privllm-doctor-") as source,
-        tempfile.TemporaryDirectory(dir=workspace, prefix=".privllm-doctor-") as target,
+        tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as source,
+        tempfile.TemporaryDirectory(dir=workspace, prefix=".doctor-") as target,
     ):
         for kind, link in (("reflink", reflink), ("hardlink", os.link)):
             with suppress(OSError):

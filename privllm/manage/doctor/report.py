@@ -196,5 +196,5 @@ def verdict(findings: list[Finding]) -> str:
         counts.append(f"{missing} missing")
     if warnings:
         counts.append(f"{warnings} warning{'s' * (warnings != 1)}")
-    consequence = "run the commands above" if missing else "a build works"
+    consequence = "run the commands above" if missing else "nothing that is needed is missing"
     return f"{' and '.join(counts)}: {consequence}."

@@ -99,7 +99,7 @@ def test_nothing_is_left_behind(folder: Path) -> None:
     ("given", "sentence"),
     [
         (["ok"], "All is well."),
-        (["ok", "warning"], "1 warning: a build works."),
+        (["ok", "warning"], "1 warning: nothing that is needed is missing."),
         (["missing", "warning", "warning"], "1 missing and 2 warnings: run the commands above."),
     ],
 )
