@@ -191,6 +191,10 @@ def _figures(
 ) -> dict[str, Any]:
     tallies = {key: total(by_document.values()) for key, by_document in sorted(cells.items())}
     whole = tallies["all", "all"]
+    if not whole.bytes:
+        raise UserError(
+            "no token of the held-out documents could be scored: they are too few or too short. Add documents, or raise `split.test`."
+        )
     report: dict[str, Any] = whole.figures()
     report |= {"documents": len(document_scores), "rows": row_count, "bytes": whole.bytes}
     if cfg.bootstrap and len(document_scores) > 1:
@@ -202,6 +206,6 @@ def _figures(
     report["slices_compared"] = slices_compared
     report |= {kind: {} for kind in KINDS}
     for (kind, name), slice_tally in tallies.items():
-        if kind in KINDS:
+        if kind in KINDS and slice_tally.bytes:
             report[kind][name] = slice_tally.figures()
     return report
