@@ -2,7 +2,7 @@ r"""Text made safe to print: control characters become escapes, so no terminal o
 
 Anybody may have chosen the names of files, folders, branches and models, and so it is with what a
 model writes. A terminal obeys some characters (ESC moves its cursor, BEL rings, U+2028 and newlines
-forge lines, bidirectional marks reverse words), and the renderer of charts crashes on them. Each
+forge lines, bidirectional marks reverse words), and XML allows none of the control characters. Each
 such character becomes its escape, as in a string of Python: "a\x1b[2J". Backslashes stay, so text
 that was printable is unchanged.
 """

@@ -135,7 +135,7 @@ def _family(inputs: ReportInputs, name: str) -> dict[str, Any]:
         "reports": reports,
         "facts": facts(reports),
         "loss": _loss(inputs.reports / "pretrain" / name, reports.get("pretrain")),
-        "slices": _slices(name, evaluation),
+        "slices": _slices(evaluation),
         "spots": [spot | {"title": SLICES[spot["kind"]][0]} for spot in weak_spots],
         "samples": _samples(inputs.evaluation / name if inputs.evaluation else None),
     }
@@ -203,7 +203,7 @@ def _loss(folder: Path, pretrain: Mapping[str, Any] | None) -> str | None:
     return charts.loss_chart(train, validation, tokens / steps if steps and tokens else None)
 
 
-def _slices(family: str, evaluate: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+def _slices(evaluate: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """Return table and chart of each way of slicing the held-out text; no chart for fewer than two bars."""
     slices = []
     for kind, (title, metric, number_format) in SLICES.items():
@@ -217,7 +217,7 @@ def _slices(family: str, evaluate: Mapping[str, Any] | None) -> list[dict[str, A
         label = metric.replace("_", " ")
         chart = None
         if len(bars) > 1:
-            chart = charts.bar_chart(f"{family} {key}", longest_first, label, number_format)
+            chart = charts.bar_chart(longest_first, label, number_format)
         slices.append({"title": title, "rows": rows, "chart": chart, "metric": label})
     return slices
 

@@ -26,7 +26,7 @@ DECIDES = {
     "pretrain": {"torch", "lightning", "transformers", "tokenizers", "safetensors", "numpy"},
     "finetune": {"torch", "lightning", "transformers", "peft"},
     "evaluate": {"torch", "transformers", "sacrebleu"},
-    "report": {"jinja2", "altair", "vl-convert-python"},
+    "report": {"jinja2"},
 }
 
 
