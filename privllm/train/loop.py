@@ -44,7 +44,7 @@ class Trained(NamedTuple):
 
 
 def train(objective: Objective, cfg: TrainConfig, steps: int, live: Path, work: Work, key: str) -> Trained:
-    """Train `objective.model` in place for at most `steps`; losses go to `live` (DVCLive's files).
+    """Train `objective.model` in place for at most `steps`; losses go to `live` (`loss_files`).
 
     A checkpoint in `work.folder` is gone on from if its run had the same `key` (see `key_of`); whoever saves the result removes it.
     Raises UserError for a loss that is no longer a number, KeyboardInterrupt, which says what is saved, when it was asked to stop.

@@ -1,8 +1,7 @@
 """What is known of a training: losses recorded at the end of each step; between two, the held-out loss measured and a plateau noticed.
 
-The history is written with DVCLive (`plots/metrics/<name>.tsv` and `metrics.json`), whose halves that look for a
-repository or for DVC Studio are switched off. After a resume it is written anew from the checkpoint, so rows
-that a killed run wrote beyond it are gone.
+`loss_files` writes the history. After a resume it is written anew from the checkpoint, so rows that a killed run
+wrote beyond it are gone.
 """
 
 import math
@@ -12,7 +11,6 @@ from typing import Any
 
 import lightning
 import torch
-from dvclive import Live
 from lightning.pytorch.callbacks import Callback
 
 from privllm.core.errors import UserError
@@ -20,22 +18,10 @@ from privllm.core.progress import bar
 from privllm.engine.interrupt import interrupts_held
 from privllm.train.batches import Batch
 from privllm.train.lightning_module import Training
+from privllm.train.loss_files import LossFiles, Measurement
 
 STATE = ("points", "pending", "owed", "best", "since_best", "tokens", "labels", "stopped_by")  # what a checkpoint keeps
 LOG_EVERY = 10  # steps whose mean training loss is one point of the curve
-
-
-class QuietLive(Live):
-    """DVCLive that writes its files and does nothing else."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(str(folder), save_dvc_exp=False, dvcyaml=None, report=None)
-
-    def _init_dvc(self) -> None:
-        """No repository is opened (or made)."""
-
-    def _init_studio(self) -> None:
-        self._studio_events_to_skip.update(("start", "data", "done"))
 
 
 class History(Callback):
@@ -43,7 +29,7 @@ class History(Callback):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.points: list[tuple[str, int, float]] = []  # (metric, step, value)
+        self.points: list[Measurement] = []
         self.pending: list[float] = []  # training losses since the last point
         self.owed = False  # whether the held-out loss after this step is still to be measured
         self.best = math.inf
@@ -59,9 +45,7 @@ class History(Callback):
         vars(self).update(state)
 
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
-        self.live = QuietLive(self.folder)
-        for point in self.points:
-            self._write(*point)
+        self.files = LossFiles(self.folder, self.points)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Batch, _: int) -> None:
         step, loss = trainer.global_step, float(outputs["loss"])
@@ -91,12 +75,7 @@ class History(Callback):
 
     def record(self, name: str, step: int, value: float) -> None:
         self.points.append((name, step, value))
-        self._write(name, step, value)
-
-    def _write(self, name: str, step: int, value: float) -> None:
-        self.live.step = step
-        self.live.log_metric(name, value)
-        self.live.make_summary()
+        self.files.add(name, step, value)
 
 
 class Validate(Callback):

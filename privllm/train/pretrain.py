@@ -47,7 +47,7 @@ class PretrainInputs(NamedTuple):
 def pretrain(
     family: str, section: PretrainConfig, inputs: PretrainInputs, out: Path, live: Path, work: Work
 ) -> dict[str, Any]:
-    """Train, write `out` (Hugging Face's format) and `live` (DVCLive's), and return the report.
+    """Train, write `out` (Hugging Face's format) and `live` (`loss_files`), and return the report.
 
     Raises UserError for an empty split, a tokenizer that is not ours or not the start's, or a loss that is no longer a number.
     """
