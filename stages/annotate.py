@@ -1,6 +1,6 @@
 """annotate: documents in, parts of speech, dependencies and entities out.
 
-data/dedup, data/validate/verdict.json -> data/annotate, reports/annotate.json
+data/dedup, data/validate/verdict.json, data/base -> data/annotate, reports/annotate.json
 
 A share of the documents is annotated, chosen by id, of those splits whose annotations are read.
 """
@@ -24,14 +24,14 @@ SECTIONS = (
 )  # of params.yaml, `families`, and `masking` of the masked family
 
 
-def main(source: Path, verdict: Path, out: Path, report: Path, store: Store) -> None:
+def main(source: Path, verdict: Path, base: Path, out: Path, report: Path, store: Store) -> None:
     require_verdict(verdict)
     cfg = read_params("annotate", AnnotateConfig)
     split = read_params("split", SplitConfig)
     params = deciding_sections()
     masking = params["pretrain"][MASKED.name]["masking"]
     splits = splits_read(params["families"], masking, params["tasks"]["derive"], params["finetune"]["tasks"])
-    write_report(report, annotate(cfg, split, source, out, store, splits))
+    write_report(report, annotate(cfg, split, source, base, out, store, splits))
 
 
 if __name__ == "__main__":

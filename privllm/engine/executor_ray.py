@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import privllm
 import privllm.core.offline  # a worker on another machine imports this module before any other of ours
 from privllm.core.errors import UserError
+from privllm.core.missing_library import missing_library
 from privllm.core.params import PARAMS_FILE, read_params, require
 from privllm.core.progress import bar
 from privllm.core.tables import keep_pandas_out
@@ -241,8 +242,7 @@ def _connected(address: str) -> Iterator[Any]:
         import ray
     except ImportError as error:
         raise UserError(
-            f"`executor.address` in {PARAMS_FILE} names a Ray cluster, and Ray cannot be imported here ({error}): "
-            "run `pip install 'privllm[ray]'` (in the repository: `make ray`), or set it to ''."
+            f"`executor.address` in {PARAMS_FILE} names a Ray cluster, but {missing_library(error) or error} Or set it to ''."
         ) from None
     host, _, port = address.rpartition(":")
     try:

@@ -14,6 +14,7 @@ from privllm.core.errors import UserError
 from privllm.core.seed import digest
 from privllm.engine.digests import replacing
 from privllm.project.template import WHOLE, project_files, version
+from privllm.report.plots_page import TEMPLATE
 
 PRISTINE = Path(".privllm-template.json")  # the files as they were written, with which an upgrade compares
 FOLDERS = ("data/sources",)  # that hold no file of ours
@@ -70,9 +71,7 @@ def pristine_text(name: str, files: Mapping[str, bytes]) -> str:
 
 def write_plots_page(folder: Path) -> None:
     """Write the page that `dvc plots` draws in, which .dvc/config names and git leaves out."""
-    from privllm.report.plots_page import plots_page
-
-    _write(folder / ".dvc/plots.html", plots_page().encode())
+    _write(folder / ".dvc/plots.html", TEMPLATE.read_bytes())
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -11,17 +11,16 @@ changes. Tokenizers arrive in our layout (see `layout`), and start.json says whi
 no model: `models.base_weights` does.
 """
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from privllm.core.base_model import DOCUMENTS, INCUMBENT, NOTE, SCRATCH, require_start
-from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.report import write_json
-from privllm.engine.cache import find_cache, place
+from privllm.engine.cache import place
+from privllm.engine.tracked_folder import TrackedFolder
 from privllm.tokens.base_tokenizer import Arranged, arrange
 
 TOKENIZER = "tokenizer"
@@ -30,42 +29,6 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-
-
-class Source:
-    """A folder that a start is taken from; `key` is what names it in params.yaml."""
-
-    def __init__(self, key: str, folder: Path, tracked: Path) -> None:
-        """Allow files below `tracked`, and in DVC's cache, to which links of DVC lead."""
-        self.key, self.folder = key, folder
-        self.roots = [tracked.resolve()]
-        cache = find_cache(Path())
-        if cache:
-            self.roots.append(cache.folder.resolve())
-
-    def path(self, name: str) -> Path | None:
-        """Return the path of a file in the folder; None where there is none."""
-        path = self.folder / name
-        if not path.is_file():
-            return None
-        real = path.resolve()
-        if not any(real.is_relative_to(root) for root in self.roots):
-            raise self.error(f"{path} is a link to {real}, which the build does not track; put the file itself there")
-        return path
-
-    def json(self, name: str) -> dict[str, Any]:
-        """Return the JSON object in a file of the folder; {} where there is none."""
-        path = self.path(name)
-        try:
-            value = json.loads(path.read_text("utf-8")) if path else {}
-        except ValueError as error:
-            raise self.error(f"{path} is not valid JSON ({error})") from error
-        if not isinstance(value, dict):
-            raise self.error(f"{path} should hold a JSON object")
-        return value
-
-    def error(self, fault: str) -> UserError:
-        return UserError(f"`{self.key}` in params.yaml: {fault}.")
 
 
 def take_starts(starts: Mapping[str, str], promoted: Path, base: Path, out: Path) -> dict[str, Any]:
@@ -91,28 +54,23 @@ def take_starts(starts: Mapping[str, str], promoted: Path, base: Path, out: Path
                 _take_model(name, model, target)
                 note["moved"] = arranged.moved
             if name != TOKENIZER and start == INCUMBENT:
-                _copy(Source(model.key, promoted / INCUMBENT, promoted), DOCUMENTS, target)
+                _copy(TrackedFolder(model.key, promoted / INCUMBENT, promoted), DOCUMENTS, target)
         write_json(target / NOTE, note)
         size = sum(path.stat().st_size for path in target.iterdir())
         report[name] = {"start": start, "bytes": size}
     return report
 
 
-def _sources(name: str, start: str, promoted: Path, base: Path) -> tuple[Source, Source]:
+def _sources(name: str, start: str, promoted: Path, base: Path) -> tuple[TrackedFolder, TrackedFolder]:
     """Return the folders of a start's weights and of the tokenizer that belongs to them."""
     key = "tokenizer.start" if name == TOKENIZER else f"pretrain.{name}.start"
     require_start(start, key)
     if start != INCUMBENT:
-        source = Source(key, base / Path(start).name, base)
-        if not source.folder.is_dir():
-            folders = sorted(path.name for path in base.glob("*") if path.is_dir())
-            available = ", ".join(folders) or "nothing"
-            raise source.error(
-                f"{source.folder} is not there (below {base}: {available}); a fetched repository needs `dvc pull`"
-            )
+        source = TrackedFolder(key, base / Path(start).name, base)
+        source.require_folder()
         return source, source
-    model = Source(key, promoted / INCUMBENT / name, promoted)
-    tokenizer = Source(key, promoted / INCUMBENT / TOKENIZER, promoted)
+    model = TrackedFolder(key, promoted / INCUMBENT / name, promoted)
+    tokenizer = TrackedFolder(key, promoted / INCUMBENT / TOKENIZER, promoted)
     if not (promoted / INCUMBENT).is_dir():
         raise model.error(
             f"nothing has been promoted yet ({promoted / INCUMBENT} is not there): `privllm promote`, or take `scratch`"
@@ -122,7 +80,7 @@ def _sources(name: str, start: str, promoted: Path, base: Path) -> tuple[Source,
     return model, tokenizer
 
 
-def _arranged(source: Source) -> Arranged:
+def _arranged(source: TrackedFolder) -> Arranged:
     path = source.path(TOKENIZER_FILE)
     if path is None:
         raise source.error(
@@ -140,7 +98,7 @@ def _arranged(source: Source) -> Arranged:
     return arrange(path.read_text("utf-8"), special_tokens, str(path))
 
 
-def _take_model(family: str, source: Source, out: Path) -> None:
+def _take_model(family: str, source: TrackedFolder, out: Path) -> None:
     """Copy the configuration and the weights of a model of the family, and nothing else."""
     config = source.json(CONFIG)
     if not config:
@@ -161,7 +119,7 @@ def _take_model(family: str, source: Source, out: Path) -> None:
         _copy(source, name, out)
 
 
-def _weights(source: Source) -> list[str]:
+def _weights(source: TrackedFolder) -> list[str]:
     """Return the files of its weights, the index of the shards among them."""
     if source.path(WEIGHTS):
         return [WEIGHTS]
@@ -185,7 +143,7 @@ def _pickle_hint(folder: Path) -> str:
     return f"; {min(pickled)} is a pickle, which could run code and is not opened: save the model as safetensors"
 
 
-def _copy(source: Source, name: str, out: Path) -> None:
+def _copy(source: TrackedFolder, name: str, out: Path) -> None:
     path = source.path(name)
     if path is None:
         raise source.error(f"{source.folder / name} is missing")

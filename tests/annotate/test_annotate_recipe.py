@@ -1,16 +1,23 @@
 """annotate as a whole: what it writes, what it counts, and that it is the same again."""
 
+import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from privllm.annotate.packaged_model import packaged_folder
 from privllm.annotate.recipe import AnnotateConfig, annotate
+from privllm.annotate.select import choose
+from privllm.annotate.spans import language_of, own_pipeline
 from privllm.core.errors import UserError
 from privllm.core.records import ANNOTATIONS, DEDUPED, document_id, shard_name, shard_of
 from privllm.core.split import SplitConfig, split_of
-from privllm.core.tables import read_folder, write_table
+from privllm.core.tables import read_folder, shards_of, write_table
+from privllm.engine.cache import Cache
+from privllm.engine.store import Store, work_counts
 
 SPLIT = SplitConfig(validation=0.2, test=0.2)
 BITS = 2
@@ -43,7 +50,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_what_is_written_and_counted(corpus: Path) -> None:
-    report = annotate(AnnotateConfig(fraction=1.0), SPLIT, corpus / "dedup", corpus / "annotate")
+    report = annotate(AnnotateConfig(fraction=1.0), SPLIT, corpus / "dedup", corpus / "base", corpus / "annotate")
     table = read_folder(corpus / "annotate")
     assert sorted(contents(corpus / "annotate")) == [shard_name(i) for i in range(1 << BITS)]
     assert table.schema == ANNOTATIONS
@@ -62,7 +69,7 @@ def test_what_is_written_and_counted(corpus: Path) -> None:
 
 def test_the_same_bytes_again(corpus: Path) -> None:
     cfg = AnnotateConfig(limit=600)
-    reports = [annotate(cfg, SPLIT, corpus / "dedup", corpus / name) for name in ("one", "two")]
+    reports = [annotate(cfg, SPLIT, corpus / "dedup", corpus / "base", corpus / name) for name in ("one", "two")]
     assert reports[0] == reports[1]
     assert 0 < reports[0]["documents"] < 40
     assert contents(corpus / "one") == contents(corpus / "two")
@@ -70,7 +77,7 @@ def test_the_same_bytes_again(corpus: Path) -> None:
 
 def test_an_annotated_document_is_the_same_under_any_budget(corpus: Path) -> None:
     for limit in (300, 1_000):
-        annotate(AnnotateConfig(limit=limit), SPLIT, corpus / "dedup", corpus / str(limit))
+        annotate(AnnotateConfig(limit=limit), SPLIT, corpus / "dedup", corpus / "base", corpus / str(limit))
     few, many = ({row["id"]: row for row in read_folder(corpus / limit).to_pylist()} for limit in ("300", "1000"))
     assert 0 < len(few) < len(many)
     assert few.items() <= many.items()
@@ -78,8 +85,8 @@ def test_an_annotated_document_is_the_same_under_any_budget(corpus: Path) -> Non
 
 def test_what_nobody_reads_is_left_out_and_the_choice_stays(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cfg = AnnotateConfig(fraction=1.0)
-    whole = annotate(cfg, SPLIT, corpus / "dedup", corpus / "whole")
-    report = annotate(cfg, SPLIT, corpus / "dedup", corpus / "part", splits=("test",))
+    whole = annotate(cfg, SPLIT, corpus / "dedup", corpus / "base", corpus / "whole")
+    report = annotate(cfg, SPLIT, corpus / "dedup", corpus / "base", corpus / "part", splits=("test",))
     assert "unread" not in whole
     assert report["by_split"] == {"train": 0, "validation": 0, "test": whole["by_split"]["test"]}
     assert report["unread"] == whole["documents"] - report["documents"] > 0
@@ -93,7 +100,11 @@ def test_what_nobody_reads_is_left_out_and_the_choice_stays(corpus: Path, capsys
 def test_a_long_document_is_annotated_in_part(tmp_path: Path) -> None:
     write_deduped({"long": "They walked home. " * 100}, tmp_path / "dedup")
     report = annotate(
-        AnnotateConfig(fraction=1.0, max_characters=100), SPLIT, tmp_path / "dedup", tmp_path / "annotate"
+        AnnotateConfig(fraction=1.0, max_characters=100),
+        SPLIT,
+        tmp_path / "dedup",
+        tmp_path / "base",
+        tmp_path / "annotate",
     )
     row = next(iter(read_folder(tmp_path / "annotate").to_pylist()))
     assert report["characters"] == 94
@@ -103,7 +114,7 @@ def test_a_long_document_is_annotated_in_part(tmp_path: Path) -> None:
 @pytest.mark.parametrize("texts", [{}, {"a": ""}])
 def test_nothing_to_annotate_still_makes_every_shard(texts: dict[str, str], tmp_path: Path) -> None:
     write_deduped(texts, tmp_path / "dedup")
-    report = annotate(AnnotateConfig(), SPLIT, tmp_path / "dedup", tmp_path / "annotate")
+    report = annotate(AnnotateConfig(), SPLIT, tmp_path / "dedup", tmp_path / "base", tmp_path / "annotate")
     assert report == {
         "documents": 0,
         "characters": 0,
@@ -114,6 +125,76 @@ def test_nothing_to_annotate_still_makes_every_shard(texts: dict[str, str], tmp_
     }
     assert len(contents(tmp_path / "annotate")) == 1 << BITS
     assert read_folder(tmp_path / "annotate").schema == ANNOTATIONS
+
+
+def put_own_pipeline(base: Path) -> None:
+    """Put a pipeline of the user's own where params.yaml can name it."""
+    packaged = packaged_folder()
+    assert packaged
+    shutil.copytree(packaged, base / "own")
+
+
+def test_a_pipeline_of_ones_own(corpus: Path) -> None:
+    put_own_pipeline(corpus / "base")
+    packaged = annotate(AnnotateConfig(), SPLIT, corpus / "dedup", corpus / "base", corpus / "packaged")
+    own = annotate(AnnotateConfig(model="data/base/own"), SPLIT, corpus / "dedup", corpus / "base", corpus / "own")
+    assert own == packaged
+    assert contents(corpus / "own") == contents(corpus / "packaged")
+
+
+def test_another_pipeline_of_that_name_annotates_anew(corpus: Path) -> None:
+    put_own_pipeline(corpus / "base")
+    store = Store(Cache(corpus / "cache"), "code")
+    cfg = AnnotateConfig(model="data/base/own", limit=600)
+    shards_made = []
+    for _ in range(2):
+        before = work_counts["made"]
+        annotate(cfg, SPLIT, corpus / "dedup", corpus / "base", corpus / "annotate", store)
+        shards_made.append(work_counts["made"] - before)
+    (corpus / "base/own/README.md").write_text("another")
+    before = work_counts["made"]
+    annotate(cfg, SPLIT, corpus / "dedup", corpus / "base", corpus / "annotate", store)
+    assert [*shards_made, work_counts["made"] - before] == [1 << BITS, 0, 1 << BITS]
+
+
+@pytest.mark.parametrize(("language", "documents"), [("en", 40), ("fr", 0), ("xx", 40)])
+def test_a_pipeline_reads_documents_in_its_language(language: str, documents: int, corpus: Path) -> None:
+    put_own_pipeline(corpus / "base")
+    meta = json.loads((corpus / "base/own/meta.json").read_text("utf-8"))
+    (corpus / "base/own/meta.json").write_text(json.dumps(meta | {"lang": language}))
+    own = own_pipeline("data/base/own", corpus / "base")
+    chosen = choose(shards_of(corpus / "dedup"), SPLIT, language_of(own), 1.0, 100_000, 1_000)
+    assert sum(map(len, chosen)) == documents
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fault"),
+    [
+        ("config.cfg", None, r"holds no config\.cfg"),
+        ("meta.json", None, r"holds no meta\.json"),
+        ("meta.json", "{", "not valid JSON"),
+        ("meta.json", "{}", "names no `lang`"),
+    ],
+)
+def test_a_folder_that_is_no_pipeline(name: str, content: str | None, fault: str, corpus: Path) -> None:
+    put_own_pipeline(corpus / "base")
+    path = corpus / "base/own" / name
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(UserError, match=rf"annotate\.model.*{fault}"):
+        annotate(AnnotateConfig(model="data/base/own"), SPLIT, corpus / "dedup", corpus / "base", corpus / "annotate")
+
+
+def test_a_link_that_leads_elsewhere_is_refused(corpus: Path) -> None:
+    put_own_pipeline(corpus / "base")
+    (corpus / "elsewhere").write_text("")
+    (corpus / "base/own/notes").symlink_to(corpus / "elsewhere")
+    with pytest.raises(UserError, match="which the build does not track"):
+        annotate(AnnotateConfig(model="data/base/own"), SPLIT, corpus / "dedup", corpus / "base", corpus / "annotate")
+
+
+def test_a_pipeline_that_is_not_there(corpus: Path) -> None:
+    with pytest.raises(UserError, match=r"base/none is not there .*dvc pull"):
+        annotate(AnnotateConfig(model="data/base/none"), SPLIT, corpus / "dedup", corpus / "base", corpus / "annotate")
 
 
 @pytest.mark.parametrize("values", [{"model": "xx_unknown"}, {"fraction": 1.5}, {"limit": -1}, {"max_characters": 10}])

@@ -3,15 +3,17 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privllm.annotate.spans import MODELS, annotate_text, head_of, pipeline
+from privllm.annotate.packaged_model import NAME as MODEL
+from privllm.annotate.packaged_model import packaged_folder
+from privllm.annotate.spans import annotate_text, head_of, pipeline
 from privllm.core.errors import UserError
 
-MODEL = MODELS[0]
 SENTENCE = "Ada Lovelace wrote to Charles Babbage in London. "
 
 
@@ -93,8 +95,32 @@ def test_heads(text: str, head: str) -> None:
     assert head_of(text, 7) == head
 
 
-def test_a_missing_model_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("missing", ["spacy", MODEL])
+def test_what_is_not_installed_is_explained(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline.cache_clear()
-    monkeypatch.setitem(sys.modules, MODEL, None)
-    with pytest.raises(UserError, match=r"make setup.*pip install -r requirements\.lock"):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(
+        UserError, match=rf"`{missing}` is not installed.*pip install 'privllm\[annotate\]'.*annotate\.limit: 0"
+    ):
         pipeline(MODEL)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "words"), [("parser", "no dependencies"), ("ner", "no entities"), ("tagger", "no parts of speech")]
+)
+def test_a_pipeline_that_lacks_what_is_written_is_refused(attribute: str, words: str, tmp_path: Path) -> None:
+    import spacy
+
+    folder = packaged_folder()
+    assert folder
+    exclude = [attribute, "attribute_ruler"] if attribute == "tagger" else [attribute]
+    spacy.load(folder, exclude=exclude).to_disk(tmp_path / "partial")
+    with pytest.raises(UserError, match=words):
+        pipeline(str(tmp_path / "partial"))
+
+
+def test_a_folder_that_spacy_cannot_load_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.cfg").write_text("[nlp]\nlang = 'en'\npipeline = ['no_such_part']\n")
+    (tmp_path / "meta.json").write_text('{"lang": "en"}')
+    with pytest.raises(UserError, match=f"spaCy cannot load {tmp_path}"):
+        pipeline(str(tmp_path))

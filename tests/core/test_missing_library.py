@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from privllm.core.missing_library import missing_library
+from privllm.core.missing_library import EXTRAS, missing_library
 from privllm.engine.stage import call
 from tests.workshop import ROOT, environment
 
@@ -45,6 +45,15 @@ def test_a_library_that_is_needed_later_is_explained_too(
     monkeypatch.setenv("PRIVLLM_DEBUG", "1")
     with pytest.raises(ModuleNotFoundError):
         call(importing("import no_such_library"), "privllm serve")
+
+
+@pytest.mark.parametrize(("library", "extra"), EXTRAS.items())
+def test_a_library_of_an_extra_is_named_with_the_command(library: str, extra: str) -> None:
+    said = missing_library(ModuleNotFoundError(f"No module named {library!r}", name=library))
+    assert said
+    assert f"`{library}` is not installed for {sys.executable}" in said
+    assert f"`pip install 'privllm[{extra}]'`" in said
+    assert ("`make ray`" if extra == "ray" else "`make setup`") in said
 
 
 @pytest.mark.parametrize(
