@@ -9,7 +9,7 @@ PYTEST := OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: .venv/installed .dvc/plots.html ## make .venv and install requirements.lock
+setup: .venv/installed ## make .venv and install requirements.lock
 
 .venv/installed: requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "error: there is no $(PYTHON): install Python 3.11, 3.12 or 3.13, or name one: make setup PYTHON=python3.12" >&2; exit 1; }
@@ -19,9 +19,6 @@ setup: .venv/installed .dvc/plots.html ## make .venv and install requirements.lo
 	pip install --no-deps --require-hashes -r requirements.lock
 	pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
-
-.dvc/plots.html: .venv/installed
-	@python -P -m privllm.report.plots_page $@
 
 ray: .venv/ray ## what an executor over several machines needs (requirements-ray.lock)
 

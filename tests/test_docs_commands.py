@@ -77,7 +77,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     (workshop.root / ".venv/bin/privllm").write_text(COMMAND)
     (workshop.root / ".venv/bin/privllm").chmod(0o755)
     (workshop.root / ".venv/installed").touch()
-    (workshop.root / ".dvc/plots.html").touch()
     handbook = workshop.root.parent / "home/handbook"
     handbook.mkdir(parents=True)
     (handbook / "rules.md").write_text(

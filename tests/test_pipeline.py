@@ -182,9 +182,6 @@ def test_the_first_build_warns_of_nothing_empty(built: Workshop) -> None:
 
 def test_the_plots_are_drawn_without_a_warning_and_the_metrics_are_few(built: Workshop) -> None:
     """Reports are plots in name only: DVC reads them, and says nothing of them."""
-    from privllm.report.plots_page import plots_page
-
-    (built.root / ".dvc/plots.html").write_text(plots_page(), "utf-8")
     done = built.run("dvc", "plots", "show")
     assert "WARNING" not in done.stdout + done.stderr
     page = (built.root / "dvc_plots/index.html").read_text("utf-8")

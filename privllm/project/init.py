@@ -14,9 +14,8 @@ from privllm.core.errors import UserError
 from privllm.core.seed import digest
 from privllm.engine.digests import replacing
 from privllm.project.template import WHOLE, project_files, version
-from privllm.report.plots_page import TEMPLATE
 
-PRISTINE = Path(".privllm-template.json")  # the files as they were written, with which an upgrade compares
+PRISTINE = Path("privllm-template.json")  # the files as they were written, with which an upgrade compares
 FOLDERS = ("data/sources",)  # that hold no file of ours
 MAY_BE_THERE = {".git", ".venv"}
 
@@ -53,7 +52,6 @@ def create_project(folder: Path, use_git: bool = True) -> NewProject:
     _write(folder / PRISTINE, pristine_text(folder.resolve().name, files).encode())
     for name in FOLDERS:
         (folder / name).mkdir(parents=True, exist_ok=True)
-    write_plots_page(folder)
     if use_git:
         _commit(folder)
     return NewProject(folder, len(files) + 1, use_git)
@@ -67,11 +65,6 @@ def pristine_text(name: str, files: Mapping[str, bytes]) -> str:
     texts = {path: digest(content) if path in WHOLE else content.decode() for path, content in files.items()}
     record = {"name": name, "version": version("privllm"), "files": texts}
     return json.dumps(record, indent=1, sort_keys=True) + "\n"
-
-
-def write_plots_page(folder: Path) -> None:
-    """Write the page that `dvc plots` draws in, which .dvc/config names and git leaves out."""
-    _write(folder / ".dvc/plots.html", TEMPLATE.read_bytes())
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -24,7 +24,7 @@ from privllm.engine.pipeline import require_root
 from privllm.manage.durations import about
 from privllm.manage.plan import make_plan
 from privllm.manage.planned_stages import MAY_RUN, RUNS, Plan
-from privllm.project.init import PRISTINE, pristine_text, write_plots_page
+from privllm.project.init import PRISTINE, pristine_text
 from privllm.project.template import WHOLE, project_files, version
 
 UPDATED, MERGED, CONFLICT, ADDED, REMOVED, KEPT = "updated", "merged", "conflict", "added", "removed", "kept"
@@ -184,7 +184,6 @@ def apply(upgrade: Upgrade, root: Path = Path()) -> None:
             _put(root / change.path, change.content)
     with replacing(root / PRISTINE) as partial:
         partial.write_text(pristine_text(upgrade.name, project_files(upgrade.name)), "utf-8")
-    write_plots_page(root)
 
 
 def restore(root: Path = Path()) -> bool:

@@ -25,7 +25,7 @@ def test_without_the_environment_every_entry_says_how_to_get_it(module: str) -> 
     done = without_libraries(module)
     assert done.returncode == 1
     assert "is not installed for" in done.stderr
-    assert "`make setup`, and `source .venv/bin/activate`" in done.stderr
+    assert "`make setup`), and `source .venv/bin/activate`" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 

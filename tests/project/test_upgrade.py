@@ -86,7 +86,6 @@ PLAN = Plan(
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A project that an older version made, whose collect stage and dvc.yaml were others, and which changed both."""
-    monkeypatch.setattr("privllm.report.plots_page.plots_page", lambda: "<html></html>")
     create_project(tmp_path / "x", use_git=False)
     root = tmp_path / "x"
     monkeypatch.chdir(root)
