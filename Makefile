@@ -9,14 +9,14 @@ PYTEST := OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: .venv/installed ## make .venv and install requirements.lock
+setup: .venv/installed ## make .venv and install requirements.lock and requirements-dev.lock
 
-.venv/installed: requirements.lock pyproject.toml
+.venv/installed: requirements.lock requirements-dev.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "error: there is no $(PYTHON): install Python 3.11, 3.12 or 3.13, or name one: make setup PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) privllm/__init__.py  # it refuses a Python that privllm does not work with
 	$(PYTHON) -m venv .venv
 	pip install torch==2.13.0
-	pip install --no-deps --require-hashes -r requirements.lock
+	pip install --no-deps --require-hashes -r requirements.lock -r requirements-dev.lock
 	pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -1,6 +1,6 @@
 """`python -m tests.pythons 3.12 3.13`: the tests that need no torch, Ray or MkDocs, each Python in an environment of its own.
 
-torch alone would fetch gigabytes for every Python, so an environment holds requirements.lock but what needs torch. Which tests that
+torch alone would fetch gigabytes for every Python, so an environment holds the locks' libraries but what needs torch. Which tests that
 leaves is read off the same collection that `make test` runs (`tests/lanes.py`), and all of them must run: one that is lost on the way,
 or skipped where this Python does not skip it, fails the lane.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 from privllm.engine.fingerprint import canonical, requirements_of
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCK = ROOT / "requirements.lock"
+LOCKS = (ROOT / "requirements.lock", ROOT / "requirements-dev.lock")
 OUTCOMES = "PRIVLLM_OUTCOMES"  # the file to which a run, as a plugin of pytest, writes what became of each test
 PIN = re.compile(r"([A-Za-z0-9._-]+)==")
 
@@ -45,7 +45,7 @@ def needs_torch(distribution: str) -> bool:
 
 
 def lock_without_torch(lock: str) -> str:
-    """The lines of requirements.lock, without the distributions that need torch and their hashes."""
+    """The lines of a lock, without the distributions that need torch and their hashes."""
     lines: list[str] = []
     wanted = True
     for line in lock.splitlines():
@@ -72,9 +72,9 @@ def interpreter(version: str) -> str:
 
 
 def environment_of(version: str) -> Path:
-    """The Python of `.venv-<version>`, made or brought up to date where requirements.lock says something else than it was made of."""
+    """The Python of `.venv-<version>`, made or brought up to date where the locks say something else than it was made of."""
     folder = ROOT / f".venv-{version}"
-    pins = lock_without_torch(LOCK.read_text("utf-8"))
+    pins = lock_without_torch("".join(lock.read_text("utf-8") for lock in LOCKS))
     stamp, python = folder / "installed", folder / "bin/python"
     if not stamp.is_file() or stamp.read_text("utf-8") != pins:
         print(f"making {folder.name}", flush=True)

@@ -73,7 +73,7 @@ def test_stages_and_commands_are_refused_before_anything_else(version: tuple[int
 def setup(folder: Path, python: str) -> subprocess.CompletedProcess[str]:
     """`make setup` with that interpreter, where the Makefile and the refusal lie alone."""
     (folder / "privllm").mkdir()
-    for path in ("Makefile", "privllm/__init__.py", "requirements.lock", "pyproject.toml"):
+    for path in ("Makefile", "privllm/__init__.py", "requirements.lock", "requirements-dev.lock", "pyproject.toml"):
         (folder / path).write_bytes((ROOT / path).read_bytes())
     return subprocess.run(["make", "setup", f"PYTHON={python}"], cwd=folder, capture_output=True, text=True, timeout=60)
 

@@ -14,7 +14,7 @@ from privllm.engine.fingerprint import canonical, locked_versions
 from privllm.manage.remove_demo import demo_tasks, without
 from privllm.project.contents import FOLDER, PACKAGED, copied_files
 
-EXTRAS = ("serve",)  # of privllm, that the stages of dvc.yaml and `privllm serve` need
+EXTRAS = ("annotate", "serve")  # of privllm, that the stages of dvc.yaml and `privllm serve` need
 PYTHON = ">=3.11,<3.14"
 CODE_DEPS = ("deps: [privllm, stages, requirements.lock]", "deps: [stages, extensions, requirements.lock]")
 OWN_FILES = {  # {path in a project: file of this package}
