@@ -10,13 +10,14 @@ from privllm.collect.recipe import LIST, CollectConfig, collect
 from privllm.core.params import read_params
 from privllm.core.report import write_report
 from privllm.engine.dropped import print_dropped
+from privllm.engine.fingerprint import extensions_of
 from privllm.engine.stage import run
 from privllm.engine.store import Store
 
 
 def main(sources: Path, out: Path, report: Path, verify: bool, store: Store) -> None:
     cfg = read_params("collect", CollectConfig)
-    counts = collect(cfg, sources, out, store, verify)
+    counts = collect(cfg, sources, out, store, verify, extensions_of("collect"))
     write_report(report, counts)
     print_dropped("collect", out / "quarantine" / LIST, counts["entries"], "files, and lines of JSONL")
 

@@ -3,11 +3,13 @@
 data/feedback -> data/feedback_clean, reports/feedback.json
 """
 
+from functools import partial
 from pathlib import Path
 
 from privllm.clean.clean_text import clean_text
 from privllm.core.params import read_params
 from privllm.core.report import write_report
+from privllm.engine.fingerprint import extensions_of
 from privllm.engine.stage import run
 from privllm.feedback.recipe import FeedbackConfig, feedback
 from privllm.validate.feedback_suite import judge_feedback
@@ -16,7 +18,8 @@ from privllm.validate.personal_data_left import leftovers
 
 def main(source: Path, out: Path, report: Path) -> None:
     cfg = read_params("feedback", FeedbackConfig)
-    write_report(report, feedback(cfg, source, out, clean_text, leftovers, judge_feedback))
+    clean = partial(clean_text, extensions=extensions_of("feedback"))
+    write_report(report, feedback(cfg, source, out, clean, leftovers, judge_feedback))
 
 
 if __name__ == "__main__":

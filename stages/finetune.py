@@ -12,7 +12,7 @@ from privllm.core.params import read_params
 from privllm.core.report import write_json, write_report
 from privllm.core.work_paths import CHECKPOINTS
 from privllm.engine.executor_ray import ExecutorConfig
-from privllm.engine.fingerprint import FOLDER
+from privllm.engine.fingerprint import FOLDER, extensions_of
 from privllm.engine.skipped_families import reason_in, skip
 from privllm.engine.stage import require_verdict, run
 from privllm.train.config import FinetuneConfig
@@ -46,7 +46,7 @@ def main(
             f"Lower `{section}.batch_size`, or set `{section}.lora.rank` above 0 or `{section}.precision` to bf16, "
             "in params.yaml; or close other programs"
         ):
-            figures = finetune(name, cfg, inputs, out, live, work)
+            figures = finetune(name, cfg, inputs, out, live, work, extensions_of("finetune"))
     write_report(report, figures)
     main_metric = figures.get("main")
     write_json(metrics, {name: {main_metric: figures["test"][main_metric]} if main_metric else {}})

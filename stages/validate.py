@@ -8,6 +8,7 @@ from pathlib import Path
 
 from privllm.core.params import read_params
 from privllm.core.report import write_report
+from privllm.engine.fingerprint import extensions_of
 from privllm.engine.stage import run
 from privllm.engine.store import Store
 from privllm.validate.recipe import ValidateConfig, ValidateInputs, validate
@@ -25,7 +26,7 @@ def main(
 ) -> None:
     cfg = read_params("validate", ValidateConfig)
     inputs = ValidateInputs(source, collected, cleaned, promoted)
-    write_report(report, validate(cfg, inputs, out, docs, store))
+    write_report(report, validate(cfg, inputs, out, docs, store, extensions_of("validate")))
 
 
 if __name__ == "__main__":

@@ -194,7 +194,11 @@ def test_declared_params_are_those_the_stage_reads(name: str) -> None:
     declared = {section_of(section) for section in DVC[name].get("params", [])}
     assert "load_sections(" not in text, "an output must not say where it was made: use deciding_sections"
     if stage == "fingerprint":
-        assert declared == {"families", "finetune"}  # which stages there are, is all it asks
+        assert declared == {
+            "families",
+            "finetune",
+            "extensions",
+        }  # which stages and extensions there are, is all it asks
     elif (
         "deciding_sections(" in text or "effective_values(" in text
     ):  # it names what it takes, and all of that is declared

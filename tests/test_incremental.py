@@ -46,7 +46,7 @@ from privllm.tokens.pack import PackConfig, pack
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 from privllm.tokens.vocabulary_sample import SampleConfig, write_sample
 from privllm.validate import statistics
-from privllm.validate.statistics import describe_shard
+from privllm.validate.describe import describe_shard
 from tests.workshop import ROOT, Workshop, environment, make_workshop, outputs
 
 pytestmark = pytest.mark.slow

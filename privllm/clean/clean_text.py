@@ -1,9 +1,14 @@
 """The entry point for text of documents and of feedback: normal form, then placeholders."""
 
+from functools import partial
+
 from privllm.clean.normalise import normalise
+from privllm.clean.own_personal_data import personal_data, redact_own
 from privllm.clean.pii import redact
+from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 
 
-def clean_text(text: str) -> tuple[str, dict[str, int]]:
+def clean_text(text: str, extensions: Extensions = NO_EXTENSIONS) -> tuple[str, dict[str, int]]:
     """Return `text` in normal form without personal data, and the placeholders by kind."""
-    return redact(normalise(text))
+    finders = personal_data(extensions)
+    return redact(normalise(text), partial(redact_own, finders) if finders else None)

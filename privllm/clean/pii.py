@@ -15,6 +15,7 @@ from privllm.clean.secrets import redact_secrets
 
 MAX_ROUNDS = 50  # each hides one more neighbour in a run of numbers; real texts need two
 KINDS = ("EMAIL", "PHONE", "IP", "CARD", "IBAN", "SSN", "CREDENTIAL", "KEY")
+RedactOwn = Callable[[str, Counter[str]], str]
 
 _LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
 _EMAIL = re.compile(rf"(?<![\w.+%-])[\w.+%'-]{{1,128}}@(?:{_LABEL}\.){{1,8}}[^\W\d_]{{2,24}}(?![\w-])")
@@ -49,16 +50,18 @@ _COLONS = re.compile(":[0-9A-Fa-f]{1,4}:")
 _DIGITS = re.compile(r"\d[\d ().,/\-\u2010-\u2013]{4}[\d ().,/\-\u2010-\u2013]*\d")
 
 
-def redact(text: str) -> tuple[str, dict[str, int]]:
-    """Return `text` with placeholders, and the number of each kind that occurs.
+def redact(text: str, redact_own: RedactOwn | None = None) -> tuple[str, dict[str, int]]:
+    """Return `text` with placeholders, and the number of each kind that were put in.
 
-    It repeats until nothing is found, since a placeholder can end the run of digits that hid its
-    neighbour.
+    `redact_own` puts in those of a project's own kinds, and counts them. It repeats until nothing
+    is found, since a placeholder can end the run of digits that hid its neighbour.
     """
     counts: Counter[str] = Counter()
     for _ in range(MAX_ROUNDS):
         count_before = counts.total()
         text = _redact_once(text, counts)
+        if redact_own is not None:
+            text = redact_own(text, counts)
         if counts.total() == count_before:
             break
     return text, dict(sorted(counts.items()))

@@ -33,6 +33,14 @@ SHARES = (  # parameters in [0, 1]
 )
 Ids = npt.NDArray[np.int64]
 Fault = tuple[str, str]  # reason and detail
+REASONS = frozenset(  # for which `clean` drops a document; an own rule has another name
+    (
+        *("html_too_large", "html_unclosed_formatting", "html_too_deep", "empty", "language"),
+        *("too_short", "too_long", "mean_word_length", "symbol_ratio"),
+        *("too_few_stop_words", "few_alphabetic_words", "bullet_lines", "ellipsis_lines", "lorem_ipsum"),
+        *("javascript", "duplicate_lines", "duplicate_paragraphs", "top_ngram", "duplicate_ngrams"),
+    )
+)
 
 
 @dataclass

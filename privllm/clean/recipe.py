@@ -18,6 +18,8 @@ import pyarrow as pa
 
 from privllm.clean import html, language
 from privllm.clean.clean_text import clean_text
+from privllm.clean.own_personal_data import personal_data
+from privllm.clean.own_rules import own_fault_of, quality_rules
 from privllm.clean.quality import QualityConfig, fault_of
 from privllm.core.errors import UserError
 from privllm.core.params import WrongValue, require
@@ -25,6 +27,7 @@ from privllm.core.records import CLEAN, DROPPED
 from privllm.core.report import add_up, balance
 from privllm.core.tables import read_folder, read_table, shards_of, write_table
 from privllm.engine.dropped import COLUMNS, write_list
+from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 from privllm.engine.store import NO_STORE, Before, Store
 
 MIN_NAMED_SHARE = 0.01  # of the documents, from which a language is named in the report
@@ -78,18 +81,20 @@ class Dropped(Clean):
     detail: str
 
 
-def clean_document(cfg: CleanConfig, media_type: str, text: str) -> Clean | Dropped:
+def clean_document(
+    cfg: CleanConfig, media_type: str, text: str, extensions: Extensions = NO_EXTENSIONS
+) -> Clean | Dropped:
     """Return the document after all steps; "text/html" is parsed first."""
     if media_type == "text/html":
         try:
             text = html.extract(text, cfg.max_html_characters)
         except html.ParsingTooCostly as error:
             return Dropped("", "", 0.0, {}, *error.args)
-    text, placeholders = clean_text(text)
+    text, placeholders = clean_text(text, extensions)
     if not text.strip():
         return Dropped("", "", 0.0, {}, "empty", "no text in it")
     code, score = language.detect(text)
-    fault = _foreign(cfg, code, score) or fault_of(cfg.quality, text, code)
+    fault = _foreign(cfg, code, score) or fault_of(cfg.quality, text, code) or own_fault_of(extensions, text, code)
     if fault:
         return Dropped(text, code, score, placeholders, *fault)
     return Clean(text, code, score, placeholders)
@@ -104,7 +109,9 @@ def _foreign(cfg: CleanConfig, code: str, score: float) -> tuple[str, str] | Non
     return "language", f"{code} ({score:.2f})"
 
 
-def clean_shard(out: Path, cfg: CleanConfig, shard: Path, before: Before | None) -> dict[str, Any]:
+def clean_shard(
+    out: Path, cfg: CleanConfig, extensions: Extensions, shard: Path, before: Before | None
+) -> dict[str, Any]:
     """Clean one shard of DOCUMENTS into `out/NNNNN.parquet` and `out/dropped/NNNNN.parquet`.
 
     Returns {"counts": flat counts, "placeholders": {id: {kind: number}} of the documents that got
@@ -118,7 +125,7 @@ def clean_shard(out: Path, cfg: CleanConfig, shard: Path, before: Before | None)
     for document in sorted(read_table(shard).to_pylist(), key=itemgetter("id")):
         result = last_time.get(inputs_of_cleaning(document))
         if result is None:
-            result = clean_document(cfg, document["media_type"], document["text"])
+            result = _clean_row(cfg, extensions, document)
         counts["documents_in"] += 1
         counts["characters_in"] += len(document["text"])
         counts[f"language.{result.language or UNKNOWN}"] += 1
@@ -135,6 +142,14 @@ def clean_shard(out: Path, cfg: CleanConfig, shard: Path, before: Before | None)
     write_table(pa.Table.from_pylist(clean_rows, CLEAN), out / shard.name)
     write_table(pa.Table.from_pylist(dropped_rows, DROPPED), out / "dropped" / shard.name)
     return {"counts": dict(counts), "placeholders": placeholders}
+
+
+def _clean_row(cfg: CleanConfig, extensions: Extensions, document: Row) -> Clean | Dropped:
+    """Return `clean_document` of a row. Raises UserError, with its source, where an extension fails on it."""
+    try:
+        return clean_document(cfg, document["media_type"], document["text"], extensions)
+    except UserError as error:
+        raise UserError(f"{error} The document is {document['source']}.") from error
 
 
 def _row(document: Row, result: Clean) -> Row:
@@ -199,15 +214,18 @@ def describe_languages(report: dict[str, Any]) -> str:
     return ", ".join(f"{code} {shares[code]:.1%}" for code in codes)
 
 
-def clean(cfg: CleanConfig, source: Path, out: Path, store: Store = NO_STORE) -> dict[str, Any]:
+def clean(
+    cfg: CleanConfig, source: Path, out: Path, store: Store = NO_STORE, extensions: Extensions = NO_EXTENSIONS
+) -> dict[str, Any]:
     """Clean every shard of `source` (records.DOCUMENTS) into `out`; return the report.
 
-    Raises UserError where `source` has no shards.
+    Raises UserError where `source` has no shards, or an extension cannot be used.
     """
     shards = shards_of(source)
     if not shards:
         raise UserError(f"{source} has no documents: put files into data/sources and run `dvc repro collect`.")
-    results = store.map(clean_shard, [(cfg, shard) for shard in shards], out, "clean", resume=True)
+    quality_rules(extensions), personal_data(extensions)  # now, so that workers are forked with them
+    results = store.map(clean_shard, [(cfg, extensions, shard) for shard in shards], out, "clean", resume=True)
     counts = add_up(result["counts"] for result in results)
     placeholders = chain.from_iterable(result["placeholders"].values() for result in results)
     report: dict[str, Any] = {

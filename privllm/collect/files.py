@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 from privllm.collect.documents import Quarantined, Unreadable, size_or_zero, source_of
 from privllm.collect.dvcignore import DvcIgnore
 from privllm.collect.file_index import Listing
-from privllm.collect.readers.registry import SUFFIXES, reader_of
+from privllm.collect.readers.registry import reader_of, suffixes
 from privllm.engine.digests import Status, status_in
+from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 
 VISIBLE = "visible"
 IGNORED_BY_DVC = "ignored by DVC"
@@ -39,7 +40,7 @@ class Survey(NamedTuple):
     unread: pa.Table  # `file_index.FILES` of what is refused or ignored here, and tracked by DVC all the same
 
 
-def survey(sources: Path, max_bytes: int) -> Survey:
+def survey(sources: Path, max_bytes: int, extensions: Extensions = NO_EXTENSIONS) -> Survey:
     """List the files below `sources` that will be read, and those that will not."""
     to_read, unread, refused = Listing(), Listing(), list[Quarantined]()
     ignored = 0
@@ -56,7 +57,7 @@ def survey(sources: Path, max_bytes: int) -> Survey:
             continue
         try:
             status = _status(entry, home)
-            _check(entry.name, status[0], max_bytes)
+            _check(entry.name, status[0], max_bytes, extensions)
             to_read.add(source, status)
         except Unreadable as refusal:
             size = size_or_zero(Path(entry.path))
@@ -134,12 +135,12 @@ def _check_link(path: Path, home: Path) -> None:
         raise Unreadable("link_outside", "it leads out of the sources: put the file itself here")
 
 
-def _check(name: str, size: int, max_bytes: int) -> None:
+def _check(name: str, size: int, max_bytes: int, extensions: Extensions) -> None:
     """Raise `Unreadable` for a file of another format, of no bytes, or of too many."""
-    reader = reader_of(name)
+    reader = reader_of(name, extensions)
     if reader is None:
         suffix = Path(name).suffix.lower() or "no suffix"
-        detail = f"{suffix}: the suffixes read are {SUFFIXES}"
+        detail = f"{suffix}: the suffixes read are {suffixes(extensions)}"
         raise Unreadable("unsupported", detail.encode("utf-8", "replace").decode())
     if size > max_bytes and not reader.holds_many:
         raise Unreadable("too_large", "over collect.max_megabytes: split it, or raise the limit")

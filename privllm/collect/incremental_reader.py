@@ -20,6 +20,7 @@ from privllm.collect.seen_files import ENTRIES, FILES, SeenFiles, entry_of
 from privllm.collect.shard_runs import RunWriter, read_batch, table_of, write_run
 from privllm.engine.digests import md5_of, status_of
 from privllm.engine.executor import Executor
+from privllm.engine.extensions import Extensions
 from privllm.engine.source_guard import content_named_in
 
 READ_FILES = KNOWN.append(pa.field("rows", pa.int64()))  # and the number of its entries
@@ -112,7 +113,9 @@ def _concatenated(stems: list[Path], kind: str, schema: pa.Schema) -> pa.Table:
     return pa.concat_tables([schema.empty_table(), *tables])
 
 
-def read_group(stem: Path, sources: Path, max_bytes: int, shard_bits: int, *files: Path) -> None:
+def read_group(
+    stem: Path, sources: Path, max_bytes: int, shard_bits: int, extensions: Extensions, *files: Path
+) -> None:
     """Read `files` into runs, `<stem>.entries` (ENTRIES) and `<stem>.files` (READ_FILES).
 
     The MD5 of a file is "" where it could not be read or was changed meanwhile.
@@ -126,7 +129,7 @@ def read_group(stem: Path, sources: Path, max_bytes: int, shard_bits: int, *file
             status, md5 = status_of(path), md5_of(path)
         except OSError:
             status, md5 = (0, 0, 0, 0), ""
-        for row in read_file(path, sources, max_bytes):
+        for row in read_file(path, sources, max_bytes, extensions):
             entries.append(entry_of(row))
             if isinstance(row, CollectedDocument):
                 runs.add(row)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from privllm.collect.documents import path_of
+from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 
 GROUP_BYTES = 8 << 20
 GROUP_BYTES_A_SHARD = 1 << 14  # where shards are many, runs should be few: each shard's writer opens all of them
@@ -21,6 +22,7 @@ class ReadSettings(NamedTuple):
     sources: Path  # the folder
     max_bytes: int  # of a file, or of a document where a file holds many
     shard_bits: int
+    extensions: Extensions = NO_EXTENSIONS  # that hold further readers
 
 
 class ReadJobs(Sequence[tuple[Any, ...]]):

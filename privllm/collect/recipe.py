@@ -20,7 +20,7 @@ from privllm.collect.dvc_content import content_of
 from privllm.collect.files import survey
 from privllm.collect.incremental_reader import IncrementalReader
 from privllm.collect.read_jobs import ReadSettings
-from privllm.collect.readers.registry import SUFFIXES
+from privllm.collect.readers.registry import suffixes
 from privllm.collect.seen_files import SeenFiles
 from privllm.collect.shard_runs import bounds, table_of
 from privllm.collect.shards import TextLocations, keys_of, name_of, write_shard
@@ -31,6 +31,7 @@ from privllm.core.report import balance, write_json
 from privllm.core.tables import write_table
 from privllm.core.work_paths import SOURCES_INDEX
 from privllm.engine.dropped import write_list
+from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 from privllm.engine.source_guard import SOURCES_AS_READ
 from privllm.engine.store import NO_STORE, Store, Unkeyed
 
@@ -60,6 +61,7 @@ def collect(
     out: Path,
     store: Store = NO_STORE,
     verify: bool = False,
+    extensions: Extensions = NO_EXTENSIONS,
 ) -> dict[str, Any]:
     """Read `sources` into `out/NNNNN.parquet` (DOCUMENTS) and `out/quarantine/` (QUARANTINE).
 
@@ -68,14 +70,14 @@ def collect(
     left.
     """
     if not sources.is_dir():
-        raise UserError(f"{sources} is missing: put documents ({SUFFIXES}) there, or run `privllm demo`.")
-    files, refused, ignored, unread = survey(sources, cfg.max_bytes)
+        raise UserError(f"{sources} is missing: put documents ({suffixes(extensions)}) there, or run `privllm demo`.")
+    files, refused, ignored, unread = survey(sources, cfg.max_bytes, extensions)
     _clear(out)
     scratch = out / ".partial"
     scratch.mkdir(parents=True)
     note = store.note("collect", cfg.max_bytes, cfg.shard_bits)
     index = SOURCES_INDEX if store.cache else None
-    settings = ReadSettings(sources, cfg.max_bytes, cfg.shard_bits)
+    settings = ReadSettings(sources, cfg.max_bytes, cfg.shard_bits, extensions)
     reader = IncrementalReader(settings, scratch, store.executor, note, index, verify)
     try:
         seen = reader.read(files)
@@ -91,7 +93,7 @@ def collect(
     entry_count = len(seen.entries) + len(refused)
     balance(entry_count, document_count, sum(quarantined.values()))
     if not document_count:
-        raise UserError(_no_document(sources, out, refused, quarantined))
+        raise UserError(_no_document(sources, out, refused, quarantined, suffixes(extensions)))
     write_json(out / SOURCES_AS_READ, {"md5": content_of(reader.hashed_files())})
     documents = seen.entries.select(["characters", "media_type", "encoding"]).filter(is_document)
     return {
@@ -173,15 +175,19 @@ def _clear(out: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _no_document(sources: Path, out: Path, refused: list[Quarantined], quarantined: dict[str, int]) -> str:
+def _no_document(
+    sources: Path, out: Path, refused: list[Quarantined], quarantined: dict[str, int], read_suffixes: str
+) -> str:
     """Return the message for sources without one document."""
     if not quarantined:
-        return f"{sources} holds no documents: put files ({SUFFIXES}) there, or run `privllm demo` for some to try."
+        return (
+            f"{sources} holds no documents: put files ({read_suffixes}) there, or run `privllm demo` for some to try."
+        )
     reasons = ", ".join(f"{count} {reason}" for reason, count in quarantined.items())
     names = ", ".join(row.source for row in sorted(refused)[:3])
     examples = f" (for example {names})" if names else ""
     hint = " A line of JSONL needs its text under the key `text`." if "no_text" in quarantined else ""
     return (
         f"none of the {sum(quarantined.values())} entries in {sources} can be read: {reasons}{examples}. "
-        f"{out / 'quarantine' / LIST} says why for each; add files ({SUFFIXES}), or run `privllm demo`.{hint}"
+        f"{out / 'quarantine' / LIST} says why for each; add files ({read_suffixes}), or run `privllm demo`.{hint}"
     )

@@ -20,6 +20,7 @@ from privllm.core.errors import UserError
 from privllm.core.report import write_json
 from privllm.core.seed import digest
 from privllm.core.work_paths import MODULES_FILE
+from privllm.engine.extensions import Extensions, declared_extensions, modules_of_stage
 from privllm.engine.import_guard import OURS, file_of, loaded_sources, require_no_shadows
 from privllm.engine.module_analysis import analyse, analyse_source, analysis_cache, imports_of, python_version
 
@@ -55,17 +56,18 @@ def foretell_fingerprints(root: Path) -> dict[str, dict[str, Any]]:
 def _fingerprints(root: Path) -> dict[str, dict[str, Any]]:
     files = (root / "stages").glob("*.py")
     stages = sorted({path.stem for path in files} - {"__init__", "fingerprint"})
-    return {stage: fingerprint(root, f"stages.{stage}") for stage in stages}
+    extensions = declared_extensions(root)
+    return {stage: fingerprint(root, f"stages.{stage}", modules_of_stage(extensions, stage)) for stage in stages}
 
 
-def fingerprint(root: Path, module: str) -> dict[str, Any]:
-    """Return the fingerprint of `module` and all that it can import.
+def fingerprint(root: Path, module: str, extensions: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the fingerprint of `module`, of the extensions that it uses, and of all that these can import.
 
     {"python": "3.11", "modules": {name: hash}, "symbols": {name: {symbol: hash}}, "libraries":
-    {distribution: locked version}}. Equal hashes of a module mean equal hashes of its symbols, and
-    the other way round. A template beside a module counts as one without symbols.
+    {distribution: locked version}, "extensions": [name]}. Equal hashes of a module mean equal hashes
+    of its symbols, and the other way round. A template beside a module counts as one without symbols.
     """
-    modules, libraries = closure(root, module)
+    modules, libraries = closure(root, module, *extensions)
     analyses = {name: analyse(path, name) for name, path in sorted(modules.items())}
     meanings = {name: analysis.meaning for name, analysis in analyses.items()}
     locked = locked_versions(root / LOCK_FILE)
@@ -75,17 +77,18 @@ def fingerprint(root: Path, module: str) -> dict[str, Any]:
         "modules": meanings | resources_beside(modules),
         "symbols": {name: analysis.symbols for name, analysis in analyses.items()},
         "libraries": {dist: locked[dist] for dist in sorted(distributions & locked.keys())},
+        "extensions": list(extensions),
     }
 
 
-def closure(root: Path, module: str) -> tuple[dict[str, Path], set[str]]:
-    """Return our modules that `module` can import, with their files, and the names of all others.
+def closure(root: Path, *entrances: str) -> tuple[dict[str, Path], set[str]]:
+    """Return our modules that those at the entrances can import, with their files, and the names of all others.
 
     The latter are top-level names, without Python's own.
     """
     modules: dict[str, Path] = {}
     foreign: set[str] = set()
-    waiting = [module]
+    waiting = list(entrances)
     while waiting:
         name = waiting.pop()
         path = None if name in modules else file_of(root, name)
@@ -188,12 +191,14 @@ def check_fingerprint(stage: str, root: Path = Path()) -> set[str]:
     if not path.is_file():
         raise UserError(f"{path} is missing: run `dvc repro {stage}`, which makes it first.")
     recorded = json.loads(path.read_text("utf-8"))
+    if "extensions" not in recorded:
+        raise UserError(f"{path} was written by another version of this code: run `dvc repro {stage}`.")
     if recorded["python"] != python_version():
         raise UserError(
             f"this build was fingerprinted with Python {recorded['python']} and runs under {python_version()}: "
             "run `dvc repro --force fingerprint`, then `dvc repro`."
         )
-    _require_recorded_modules(stage, root, recorded["modules"], path)
+    _require_recorded_modules(stage, root, recorded, path)
     for dist, locked_version in recorded["libraries"].items():
         installed_version = installed_versions().get(dist, "(none)")
         if installed_version != locked_version:
@@ -204,18 +209,27 @@ def check_fingerprint(stage: str, root: Path = Path()) -> set[str]:
     return set(recorded["libraries"])
 
 
-def _require_recorded_modules(stage: str, root: Path, recorded: dict[str, str], path: Path) -> None:
+def _require_recorded_modules(stage: str, root: Path, recorded: dict[str, Any], path: Path) -> None:
     """Raise UserError where a module of the stage has another meaning than `path` has recorded."""
     analysis_cache.load(root / MODULES_FILE)
-    modules, libraries = closure(root, f"stages.{stage}")
+    modules, libraries = closure(root, f"stages.{stage}", *recorded["extensions"])
     require_no_shadows(root, libraries)
     present = {name: analyse(file, name).meaning for name, file in modules.items()} | resources_beside(modules)
-    changed = sorted(present.items() ^ recorded.items())
+    changed = sorted(present.items() ^ recorded["modules"].items())
     if changed:
         raise UserError(
             f"`{changed[0][0]}` is not the code that {path} was made from; it was edited since, or while the code was "
             f"being read. Run `dvc repro --force fingerprint`, then `dvc repro {stage}`."
         )
+
+
+def extensions_of(stage: str, root: Path = Path()) -> Extensions:
+    """Return the extensions that `data/fingerprint/<stage>.json` names, with which the stage runs.
+
+    A stage does not ask params.yaml: a reader that is added there must not run `clean` again.
+    """
+    recorded = json.loads((root / FOLDER / f"{stage}.json").read_text("utf-8"))
+    return Extensions(stage, tuple(recorded["extensions"]))
 
 
 def require_fingerprinted(stage: str, root: Path = Path()) -> None:

@@ -23,7 +23,8 @@ from types import CodeType, ModuleType
 from privllm.core.errors import UserError
 
 PACKAGE = "privllm"
-OURS = (PACKAGE, "stages", "extensions")
+EXTENSIONS = "extensions"  # folder of modules that params.yaml names
+OURS = (PACKAGE, "stages", EXTENSIONS)
 GUARDED = "PRIVLLM_GUARDED"  # in the environment of a stage: worker processes that it starts guard their imports too
 ENVIRONMENT_FOLDERS = ("site-packages", "dist-packages")
 STARTUP_HOOKS = {
@@ -71,8 +72,9 @@ class SourceOnlyLoader(SourceFileLoader):
 class OwnModules:
     """Finder of our modules where the fingerprint reads them, and nowhere else."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, names: tuple[str, ...] = OURS) -> None:
+        """`names` are the top-level packages that it answers for."""
+        self.root, self.names = root, names
 
     def find_spec(
         self,
@@ -80,14 +82,33 @@ class OwnModules:
         path: Sequence[str] | None = None,
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
-        if name.partition(".")[0] not in OURS:
+        if name.partition(".")[0] not in self.names:
             return None
         file = file_of(self.root, name)
+        if file is None and _is_folder_of_extensions(self.root, name):
+            folder_spec = ModuleSpec(name, None, is_package=True)
+            folder_spec.submodule_search_locations = [str(self.root.joinpath(*name.split(".")))]
+            return folder_spec
         if file is None:
             raise ModuleNotFoundError(f"No module named {name!r} in {self.root}", name=name)
         loader = SourceOnlyLoader(name, str(file))
         folders = [str(file.parent)] if file.name == "__init__.py" else None
         return spec_from_file_location(name, file, loader=loader, submodule_search_locations=folders)
+
+
+def _is_folder_of_extensions(root: Path, name: str) -> bool:
+    """Return whether `name` is a folder that needs no `__init__.py`: extensions/, or one below it."""
+    parts = name.split(".")
+    return parts[0] == EXTENSIONS and root.joinpath(*parts).is_dir()
+
+
+def find_extensions(root: Path) -> None:
+    """Let this process import extensions from source below `root`, as a guarded stage does anyway."""
+    for finder in sys.meta_path:
+        # Compared by name: that of a guarded stage was created before this module was imported again.
+        if type(finder).__name__ == OwnModules.__name__:
+            return
+    sys.meta_path.insert(0, OwnModules(root, (EXTENSIONS,)))
 
 
 def runs_a_stage() -> bool:

@@ -74,7 +74,7 @@ def analyse_source(source: bytes, path: Path, name: str) -> ModuleAnalysis:
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     key = f"{_rules()} {python_version()} {package} {digest(source)}"
     if key not in analysis_cache.analyses:
-        tree = _parse(source, path)
+        tree = parse_source(source, path)
         imports = sorted(_imports(tree, package))
         _remove_docstrings(tree)
         meaning = digest(ast.dump(tree).encode())
@@ -88,7 +88,8 @@ def _rules() -> str:
     return digest(Path(__file__).read_bytes())
 
 
-def _parse(source: bytes, path: Path) -> ast.Module:
+def parse_source(source: bytes, path: Path) -> ast.Module:
+    """Return the syntax tree of a module. Raises UserError, with its line, where it has none."""
     try:
         return ast.parse(source, filename=str(path))
     except SyntaxError as error:

@@ -25,6 +25,7 @@ from privllm.core.seed import digest
 from privllm.core.work_paths import SOURCES_INDEX
 from privllm.engine.cache import Cache
 from privllm.engine.digests import md5_of
+from privllm.engine.extensions import Extensions, extensions_for
 from privllm.engine.store import Store
 
 EMPTY = "d41d8cd98f00b204e9800998ecf8427e"  # the MD5 of no bytes
@@ -73,7 +74,8 @@ def changes_since(last: LastCollect, recorded: Contents | None, sources: Path) -
     memory, _, max_bytes = last
     if recorded is None and not len(memory.files):
         return None
-    files_now = survey(sources, max_bytes)
+    extensions = extensions_for("READERS")
+    files_now = survey(sources, max_bytes, extensions)
     digests_now = _digests_now(files_now, sources)
     remembered = dict(zip(*(memory.files[name].to_pylist() for name in ("source", "md5")), strict=True))
     positions = {source: position for position, source in enumerate(remembered)}
@@ -81,7 +83,7 @@ def changes_since(last: LastCollect, recorded: Contents | None, sources: Path) -
     if recorded is not None:
         # Refused for name, size or kind, so most likely refused before.
         refused = {row.source for row in files_now.refused if row.reason != "empty"}
-        digests_before = dict(_readable(recorded, sources, refused))
+        digests_before = dict(_readable(recorded, sources, refused, extensions))
     documents_before: dict[str, str] = {}
     documents_now: dict[str, str] = {}
     for file in {name for name, _ in digests_before.items() ^ digests_now.items()}:
@@ -116,11 +118,13 @@ def _digests_now(files: Survey, sources: Path) -> dict[str, str]:
     return digests
 
 
-def _readable(recorded: Contents, sources: Path, refused: set[str]) -> Iterator[tuple[str, str]]:
+def _readable(
+    recorded: Contents, sources: Path, refused: set[str], extensions: Extensions
+) -> Iterator[tuple[str, str]]:
     """Yield (source, MD5) of the recorded files that collect reads."""
     for relative, md5 in recorded.items():
         is_hidden = any(name.startswith(".") for name in PurePosixPath(relative).parts)
-        if is_hidden or media_type(Path(relative)) is None or md5 == EMPTY:
+        if is_hidden or media_type(Path(relative), extensions) is None or md5 == EMPTY:
             continue
         source = source_of(sources / relative, sources)
         if source not in refused:

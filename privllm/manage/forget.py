@@ -18,6 +18,7 @@ from privllm.core.params import read_params
 from privllm.core.printable import say
 from privllm.core.records import document_id
 from privllm.core.work_paths import FORGET_NOTE
+from privllm.engine.extensions import Extensions, extensions_for
 from privllm.engine.interrupt import interrupts_held
 from privllm.manage.document_status import sources_of
 from privllm.manage.forget_report import (
@@ -114,7 +115,9 @@ def _look_up(root: Path, words: list[str]) -> tuple[Selection, ForgottenDocument
             raise UserError(_unknown_name(name, folder, sources))
     if not _leaves_something(folder, selection):
         raise UserError(f"that is all of {SOURCES}, and a build needs documents: remove data/ itself if that is meant.")
-    selected = gather_traces(root, read_selected(selection, folder, _max_bytes(root)), built)
+    selected = gather_traces(
+        root, read_selected(selection, folder, _max_bytes(root), extensions_for("READERS", root)), built
+    )
     # A document that its owner has put back since is no longer to be forgotten.
     restored_ids = {document_id(source) for source in present(folder, saved_sources)}
     return selection, selected, saved.without(restored_ids)
@@ -173,6 +176,7 @@ def source_reader(root: Path) -> ReadSource:
 
     folder, max_bytes = root / SOURCES, _max_bytes(root)
     cfg = read_params("clean", CleanConfig, root / "params.yaml")
+    readers, finders = extensions_for("READERS", root), extensions_for("PERSONAL_DATA", root)
     documents: dict[Path, dict[str, CollectedDocument]] = {}  # of the last file, of which many lines may be asked for
 
     def read_source(source: str) -> list[tuple[str, list[str]]]:
@@ -183,19 +187,19 @@ def source_reader(root: Path) -> ReadSource:
             return []
         if path not in documents:
             documents.clear()
-            documents[path] = _documents_in(path, folder, max_bytes)
+            documents[path] = _documents_in(path, folder, max_bytes, readers)
         document = documents[path].get(source)
         if document is None:
             return []
-        clean_text = clean_document(cfg, document.media_type, document.text).text
+        clean_text = clean_document(cfg, document.media_type, document.text, finders).text
         return [(document.digest, [document.text, clean_text])]
 
     return read_source
 
 
-def _documents_in(path: Path, folder: Path, max_bytes: int) -> dict[str, CollectedDocument]:
+def _documents_in(path: Path, folder: Path, max_bytes: int, readers: Extensions) -> dict[str, CollectedDocument]:
     """Read the documents of one file, by source."""
-    rows = read(path, folder, max_bytes)
+    rows = read(path, folder, max_bytes, readers)
     return {row.source: row for row in rows if isinstance(row, CollectedDocument)}
 
 

@@ -18,6 +18,7 @@ from privllm.collect.documents import CollectedDocument, Quarantined, size_or_ze
 from privllm.collect.readers.jsonl import JSONL, read_jsonl
 from privllm.collect.readers.registry import media_type, read_file
 from privllm.core.errors import UserError
+from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 
 SOURCES = Path("data/sources")
 PROBE_BYTES = 4
@@ -104,24 +105,28 @@ def present(folder: Path, sources: Iterable[str]) -> set[str]:
     return present_sources
 
 
-def read(path: Path, folder: Path, max_bytes: int) -> Iterator[CollectedDocument | Quarantined]:
+def read(
+    path: Path, folder: Path, max_bytes: int, extensions: Extensions = NO_EXTENSIONS
+) -> Iterator[CollectedDocument | Quarantined]:
     """Yield the documents of one file as `collect` reads them.
 
     A file that `collect` passes over is a refusal without a digest.
     """
-    kind = media_type(path)
+    kind = media_type(path, extensions)
     if kind == JSONL:
         yield from read_jsonl(path, folder, max_bytes)
     elif kind is None or size_or_zero(path) > max_bytes or not path.is_file():
         yield Quarantined(source_of(path, folder), "", size_or_zero(path), "not_read", "")
     else:
-        yield from read_file(path, folder, max_bytes)
+        yield from read_file(path, folder, max_bytes, extensions)
 
 
-def read_selected(selection: Selection, folder: Path, max_bytes: int) -> Iterator[CollectedDocument | Quarantined]:
+def read_selected(
+    selection: Selection, folder: Path, max_bytes: int, extensions: Extensions
+) -> Iterator[CollectedDocument | Quarantined]:
     """Yield the documents of the selected files and lines."""
     for path in selection.files:
-        yield from read(path, folder, max_bytes)
+        yield from read(path, folder, max_bytes, extensions)
     for path, numbers in selection.lines.items():
         for row in read(path, folder, max_bytes):
             if int(row.source.rpartition("#")[2]) in numbers:

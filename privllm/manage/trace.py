@@ -21,6 +21,7 @@ from privllm.core.errors import UserError
 from privllm.core.records import document_id
 from privllm.core.split import SPLITS
 from privllm.engine.cache import find_cache
+from privllm.engine.extensions import extensions_for
 from privllm.manage.document_status import ABSENT, UNBUILT, Fate, fates, located, rows_of, sources_of
 from privllm.manage.git_revisions import UNKNOWN, VERDICTS, Revision, revisions, verdicts
 from privllm.manage.source_files import SOURCES, files_below, is_below, present, source_name
@@ -118,10 +119,11 @@ def _find(root: Path, word: str) -> dict[str, str]:
     name = source_name(word, folder)
     documents = located(root, name)
     path = folder / name
+    extensions = extensions_for("READERS", root)
     for file in files_below(path) if path.is_dir() else []:
         source = source_of(file, folder)
         is_hidden = "/." in f"/{source}"
-        if not media_type(file) or is_hidden:
+        if not media_type(file, extensions) or is_hidden:
             continue
         if not any(is_below(built_source, source) for built_source in documents.values()):
             documents[document_id(source)] = source

@@ -17,7 +17,8 @@ from privllm.core.families import TRAITS
 from privllm.core.params import PARAMS_FILE, line_of, load_sections, read_params
 from privllm.engine.import_guard import OURS
 from privllm.engine.pipeline import PIPELINE, TEMPLATE, declared_stages, look_up
-from privllm.parameters.sections import DEFAULTS, FAMILIES, SECTIONS, TASKS
+from privllm.parameters.extension_faults import extension_faults
+from privllm.parameters.sections import DEFAULTS, FAMILIES, LISTS, SECTIONS, TASKS
 from privllm.train.config import FinetuneConfig
 
 TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # a task's name is a folder's name, and part of a stage's name
@@ -38,6 +39,7 @@ def faults_of(root: Path = Path()) -> list[str]:
             *_family_faults(sections, root),
             *_schema_faults(sections, root),
             *_task_faults(sections, root),
+            *extension_faults(root),
         ]
         if not faults:  # with these faults DVC may not be able to list the stages
             faults += _missing_sections(sections, root)
@@ -54,7 +56,7 @@ def _at(root: Path, dotted: str) -> str:
 
 def _unknown_sections(sections: Mapping[str, Any], root: Path) -> Iterator[str]:
     """Yield a fault for each section that is neither ours nor named by a stage of dvc.yaml."""
-    our_sections = {FAMILIES, *(name.partition(".")[0] for name in SECTIONS)}
+    our_sections = {*LISTS, *(name.partition(".")[0] for name in SECTIONS)}
     unknown = [name for name in sections if name not in our_sections]
     if not unknown:
         return

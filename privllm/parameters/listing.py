@@ -19,7 +19,7 @@ from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.params import PARAMS_FILE, line_of, load_sections
 from privllm.engine.pipeline import look_up
-from privllm.parameters.sections import DEFAULTS, FAMILIES, SECTIONS
+from privllm.parameters.sections import DEFAULTS, EXTENSIONS, FAMILIES, SECTIONS
 
 SCHEMA_FILE = Path("params.schema.json")
 
@@ -121,6 +121,8 @@ def schema_of_params() -> dict[str, Any]:
         "additionalProperties": False,
     }
     sections[FAMILIES] = {"type": "array", "items": {"enum": list(TRAITS)}, "minItems": 1, "uniqueItems": True}
+    module = {"type": "string", "pattern": r"^extensions/.+\.py$"}
+    sections[EXTENSIONS] = {"type": "array", "items": module, "uniqueItems": True}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "params.yaml of privllm",

@@ -16,6 +16,7 @@ from privllm.core.params import PARAMS_FILE, read_params
 from privllm.core.split import SplitConfig
 from privllm.dedup.recipe import DedupConfig
 from privllm.engine.executor_ray import ExecutorConfig
+from privllm.engine.extensions import SECTION as EXTENSIONS
 from privllm.evaluate.config import EvaluateConfig
 from privllm.evaluate.rules import GateConfig
 from privllm.export.config import ExportConfig
@@ -30,6 +31,7 @@ from privllm.train.config import FinetuneConfig, PretrainConfig
 from privllm.validate.expectations import ValidateConfig
 
 FAMILIES = "families"
+LISTS = (FAMILIES, EXTENSIONS)  # sections that are lists, which no dataclass reads
 DEFAULTS, TASKS = "finetune.defaults", "finetune.tasks"
 SECTIONS: dict[str, type] = {
     "split": SplitConfig,

@@ -10,6 +10,7 @@ import json
 import math
 import shutil
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from privllm.core.report import write_json
 from privllm.core.seed import seed_of
 from privllm.core.tables import write_table
 from privllm.engine.digests import replacing
+from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 from privllm.engine.skipped_families import skip
 from privllm.models.loading import config_of, context_of
 from privllm.models.seq2seq import with_sentinels
@@ -33,6 +35,7 @@ from privllm.stats.difference import difference
 from privllm.stats.scores import Score
 from privllm.tasks.example_scores import FILE, table_of
 from privllm.tasks.formats import Dataset, read_examples
+from privllm.tasks.own_scores import own_scores
 from privllm.tasks.splits import Divided, divide
 from privllm.tokens.chat_format import Speech
 from privllm.tokens.vocabulary import TOKENIZER_CONFIG
@@ -43,7 +46,7 @@ from privllm.train.example_encoding import Coder, Encoded, tags_of
 from privllm.train.finetune_objectives import objective_for
 from privllm.train.loop import Trained, Work, key_of, train
 from privllm.train.lora import adapt, merge
-from privllm.train.predictions import MAIN, HeldOutResults, Limits, as_line, judge
+from privllm.train.predictions import MAIN, HeldOutResults, Limits, answer_of, as_line, judge
 
 NEVER = 1_000_000_000  # validations; patience that does not end
 CONVERSATIONS = {"chat", "text2text"}  # kinds of tasks that a family which converses learns as turns, see `encode`
@@ -66,6 +69,7 @@ class Prepared(NamedTuple):
     test: list[Encoded]
     labels: tuple[str, ...]  # of the head
     counts: dict[str, int]
+    extensions: Extensions  # that hold further scores
 
 
 class Arm(NamedTuple):
@@ -77,7 +81,13 @@ class Arm(NamedTuple):
 
 
 def finetune(
-    task: str, cfg: FinetuneConfig, inputs: FinetuneInputs, out: Path, live: Path, work: Work
+    task: str,
+    cfg: FinetuneConfig,
+    inputs: FinetuneInputs,
+    out: Path,
+    live: Path,
+    work: Work,
+    extensions: Extensions = NO_EXTENSIONS,
 ) -> dict[str, Any]:
     """Train, judge, write `out` and `live`; return the report.
 
@@ -87,11 +97,13 @@ def finetune(
     speech = Speech(inputs.start if has_tokenizer else inputs.tokenizer)
     try:
         dataset = read_examples(inputs.data, cfg.kind, tuple(cfg.labels))
-        prepared = _prepare(cfg, dataset, inputs.start, speech)
+        prepared = _prepare(cfg, dataset, inputs.start, speech, extensions)
     except UserError as error:
         if not cfg.optional:
             raise
         return skip(f"finetune.tasks.{task}", str(error), out, live)
+    right_answers = [answer_of(example) for example in prepared.divided.test]
+    own_scores(extensions, cfg.kind, right_answers, right_answers)  # a score that fails must not wait for the training
     compiled = prepare_compiler(cfg.compile, work.folder.parent / "compiled")
     key = key_of(cfg, [inputs.data, inputs.start, inputs.tokenizer], work.code, compiled)
     requested = asdict(cfg)
@@ -109,7 +121,7 @@ def finetune(
     return report
 
 
-def _prepare(cfg: FinetuneConfig, dataset: Dataset, start: Path, speech: Speech) -> Prepared:
+def _prepare(cfg: FinetuneConfig, dataset: Dataset, start: Path, speech: Speech, extensions: Extensions) -> Prepared:
     """Split the examples and encode them for the model."""
     divided = divide(dataset, cfg.split)
     labels = tags_of(divided.labels) if cfg.kind == "tokens" else divided.labels
@@ -124,6 +136,7 @@ def _prepare(cfg: FinetuneConfig, dataset: Dataset, start: Path, speech: Speech)
         test=coder.encode(divided.test),
         labels=labels,
         counts={**dataset.counts, **divided.counts, "cut": coder.cut},
+        extensions=extensions,
     )
 
 
@@ -154,7 +167,8 @@ def _train(
     if adapters is not None:
         objective.model = merge(adapters)
     limits = Limits(max(8, cfg.batch_size), cfg.generated, cfg.max_new_tokens)
-    judged = judge(objective, prepared.divided.test, prepared.test, prepared.labels, speech, limits)
+    score_more = partial(own_scores, prepared.extensions, cfg.kind)
+    judged = judge(objective, prepared.divided.test, prepared.test, prepared.labels, speech, limits, score_more)
     return Arm(objective.model, trained, judged)
 
 

@@ -4,7 +4,7 @@ Every score is per example (`stats.scores.Score`), so that two models can be com
 of all together and have no interval. `loss` is nats per label that counts (lower is better); of all others more is better.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from privllm.train.batches import fill, spread, within
 from privllm.train.example_encoding import Encoded
 from privllm.train.finetune_objectives import Supervised
 
+MoreScores = Callable[[Sequence[Any], Sequence[Any]], dict[str, Score]]  # of the right answers and the model's
 # What a task is judged by.
 MAIN = {"classification": "accuracy", "tokens": "span_f1", "text2text": "loss", "chat": "loss"}
 
@@ -55,15 +56,19 @@ def judge(
     labels: tuple[str, ...],
     speech: Speech,
     limits: Limits,
+    score_more: MoreScores,
 ) -> HeldOutResults:
-    """Answer the examples, in eval mode, and score the answers; `limits.generated` of them, evenly spaced, in words."""
+    """Answer the examples, in eval mode, and score the answers; `limits.generated` of them, evenly spaced, in words.
+
+    `score_more` gives the project's own scores.
+    """
     objective.model.eval()
     loss, guesses, _ = read(objective, encoded, limits.batch_size)
     expected = [answer_of(example) for example in examples]
     kind = type(examples[0].content)
     if kind is Classified:
         predicted = [labels[guess[0]] for guess in guesses]
-        scores = {"accuracy": accuracy(expected, predicted), "loss": loss}
+        scores = {"accuracy": accuracy(expected, predicted), "loss": loss} | score_more(expected, predicted)
         figures = {"macro_f1": round(macro_f1(expected, predicted), 6)}
         return HeldOutResults(list(range(len(examples))), predicted, scores, figures)
     if kind is Tagged:
@@ -71,13 +76,13 @@ def judge(
         for example, guess in zip(examples, guesses, strict=True):
             names = [labels[number] for number in guess]
             tags.append(placed(example.content, names))
-        scores = {"span_f1": span_f1(expected, tags), "loss": loss}
+        scores = {"span_f1": span_f1(expected, tags), "loss": loss} | score_more(expected, tags)
         return HeldOutResults(list(range(len(examples))), tags, scores)
     answered = spread(len(examples), limits.generated).tolist() if limits.generated else []
     references = [expected[index] for index in answered]
     questions = [encoded[index] for index in answered]
     written = write(objective.model, questions, speech, limits)
-    scores = {"loss": loss} | _text_scores(written, references)
+    scores = {"loss": loss} | _text_scores(written, references) | score_more(references, written)
     figures = overlap(written, references) if written else {}
     return HeldOutResults(answered, written, scores, figures)
 

@@ -13,6 +13,7 @@ from typing import Any
 from privllm.core.params import require
 from privllm.validate.drift import MEASURES, DriftConfig
 
+SEVERITIES = ("warning", "critical")
 LISTED = 5  # documents named for a failed expectation
 
 LEFTOVERS = {

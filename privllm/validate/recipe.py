@@ -17,11 +17,14 @@ from privllm.core.errors import UserError
 from privllm.core.records import DEDUPED
 from privllm.core.report import write_json
 from privllm.core.tables import read_table, shards_of
+from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 from privllm.engine.store import NO_STORE, Store
+from privllm.validate.describe import describe_shard
 from privllm.validate.drift import MEASURES, drift, read_promoted, summarise
 from privllm.validate.drop_reasons import COLUMNS, read_cleaned, read_collected, reasons
 from privllm.validate.expectations import LISTED, Check, ValidateConfig, expectations
-from privllm.validate.statistics import columns_of, describe_shard, totals
+from privllm.validate.own_expectations import own_checks, own_expectations
+from privllm.validate.statistics import columns_of, totals
 
 if TYPE_CHECKING:
     from privllm.validate.suite import Outcome
@@ -43,29 +46,38 @@ class ValidateInputs:
 
 
 def validate(
-    cfg: ValidateConfig, inputs: ValidateInputs, out: Path, docs: Path, store: Store = NO_STORE
+    cfg: ValidateConfig,
+    inputs: ValidateInputs,
+    out: Path,
+    docs: Path,
+    store: Store = NO_STORE,
+    extensions: Extensions = NO_EXTENSIONS,
 ) -> dict[str, Any]:
     """Write `out/*.parquet`, `out/statistics.json`, `out/verdict.json` and `docs/index.html`, and return the report.
 
-    Raises UserError when a critical expectation fails (all four are written by then), when there is no document, or
-    when the promoted summary cannot be read.
+    Raises UserError when a critical expectation fails (all four are written by then), when there is no document,
+    when the promoted summary cannot be read, or an extension cannot be used.
     """
     promoted = read_promoted(inputs.promoted)
-    shards = store.map(describe_shard, [(shard,) for shard in shards_of(inputs.source)], out, "validate")
+    own_expectations(extensions)  # now, so that workers are forked with them
+    jobs = [(shard, extensions) for shard in shards_of(inputs.source)]
+    shards = store.map(describe_shard, jobs, out, "validate")
     documents = readable(shards, inputs, out)
     summary = summarise(documents)
     changed = drift(summary, promoted)
     collected, cleaned = read_collected(inputs.collect_report), read_cleaned(inputs.clean_report)
     whole = totals(documents, cfg.language, collected, cleaned)
     checks = expectations(cfg, columns_of(DEDUPED), changed)
+    sentences = {check.name for table_checks in checks.values() for check in table_checks}
+    checks["documents"] += own_checks(extensions, sentences)
     tables = tables_of(shards, documents, whole, changed)
     drop_reasons = pd.DataFrame(reasons(collected, cleaned), columns=COLUMNS)
     tables["reasons"] = drop_reasons.astype({"quarantined": float, "dropped": float})
     results = judge_and_publish(tables, checks, docs)
     failed = [outcome for outcome in results if outcome.failed_critical]
     write_json(out / "statistics.json", summary)
-    # Later stages depend on the verdict: while the suite passes, no changed document changes it.
-    write_json(out / "verdict.json", {"passed": not failed, "expectations": len(results)})
+    # Later stages depend on the verdict: while the suite passes, no document and no new expectation changes it.
+    write_json(out / "verdict.json", {"passed": not failed})
     if failed:
         raise UserError(complaint(failed, docs))
     return report(whole, results, changed)

@@ -4,15 +4,11 @@ The texts pass through a batch at a time and are not kept; everything after this
 only. It judges nothing: `suite` does.
 """
 
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from privllm.core.records import DEDUPED
-from privllm.core.tables import write_table
 from privllm.validate.drop_reasons import Cleaned, Collected
 from privllm.validate.personal_data_left import KINDS, leftovers_of_column
 
@@ -33,23 +29,7 @@ STATISTICS = pa.schema(
     ]
 )
 SAMPLE_WORDS = 1000  # the share of different words falls with length (Heaps' law), so it is taken over equal lengths
-BATCH_ROWS = 256
 UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Tibetan}\p{Myanmar}\p{Khmer}\p{Yi}]"
-
-
-def describe_shard(out: Path, shard: Path) -> dict[str, Any]:
-    """Write the statistics of one shard of `data/dedup`; return its name, its columns and its number of documents.
-
-    A shard with other columns than `records.DEDUPED` gets an empty table: its documents cannot be judged.
-    """
-    file = pq.ParquetFile(shard)
-    columns = columns_of(file.schema_arrow)
-    tables = [STATISTICS.empty_table()]
-    if columns == columns_of(DEDUPED):
-        for batch in file.iter_batches(BATCH_ROWS, use_threads=False):
-            tables.append(describe_documents(pa.table(batch)))
-    write_table(pa.concat_tables(tables), out / shard.name)
-    return {"shard": shard.name, "columns": columns, "documents": file.metadata.num_rows}
 
 
 def columns_of(schema: pa.Schema) -> str:

@@ -21,6 +21,7 @@ from privllm.core.params import load_sections, read_params
 from privllm.core.records import CLEAN, DOCUMENTS, DROPPED, document_id, shard_name, shard_of
 from privllm.core.seed import digest
 from privllm.core.tables import read_folder, read_table, write_table
+from privllm.engine.extensions import NO_EXTENSIONS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROSE = (
@@ -106,8 +107,8 @@ def test_order_within_a_shard_is_by_id(tmp_path: Path) -> None:
     source = write_documents(tmp_path / "collect", bits=0) / shard_name(0)
     turned = tmp_path / "turned" / shard_name(0)
     write_table(read_table(source).take(list(reversed(range(len(TEXTS))))), turned)
-    assert clean_shard(tmp_path / "one", CleanConfig(), source, None) == clean_shard(
-        tmp_path / "two", CleanConfig(), turned, None
+    assert clean_shard(tmp_path / "one", CleanConfig(), NO_EXTENSIONS, source, None) == clean_shard(
+        tmp_path / "two", CleanConfig(), NO_EXTENSIONS, turned, None
     )
     assert (tmp_path / "one" / shard_name(0)).read_bytes() == (tmp_path / "two" / shard_name(0)).read_bytes()
 

@@ -93,7 +93,7 @@ def test_what_will_be_written_is_foretold_without_writing(root: Path, monkeypatc
     parsed: list[Path] = []
     monkeypatch.setattr(analysis_cache, "analyses", {})
     monkeypatch.setattr(
-        "privllm.engine.module_analysis._parse", lambda data, path: parsed.append(path) or ast.parse(data)
+        "privllm.engine.module_analysis.parse_source", lambda data, path: parsed.append(path) or ast.parse(data)
     )
     foretold = foretell_fingerprints(root)
     assert parsed == [root / "privllm/three/deep.py"]
@@ -105,7 +105,9 @@ def test_a_check_parses_nothing_that_is_remembered(root: Path, monkeypatch: pyte
     (root / "requirements.lock").write_text("")
     prints(root)
     monkeypatch.setattr(analysis_cache, "analyses", {})
-    monkeypatch.setattr("privllm.engine.module_analysis._parse", lambda data, path: pytest.fail(f"{path} was parsed"))
+    monkeypatch.setattr(
+        "privllm.engine.module_analysis.parse_source", lambda data, path: pytest.fail(f"{path} was parsed")
+    )
     check_fingerprint("a", root)
 
 

@@ -1,7 +1,6 @@
 """Statistics per document against an obvious implementation."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -10,12 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privllm.core.records import DEDUPED
-from privllm.core.tables import read_table, write_table
 from privllm.validate.drop_reasons import Cleaned, Collected
 from privllm.validate.statistics import (
     STATISTICS,
     describe_documents,
-    describe_shard,
     folder_of,
     totals,
     unique_words,
@@ -86,13 +83,6 @@ def test_share_of_different_words_is_taken_over_the_first_thousand() -> None:
 
 def test_folder_is_the_first_part_of_the_source() -> None:
     assert [folder_of(source) for source in ("a/b.txt", "b.jsonl#3", "a.zip/x/y")] == ["a", ".", "a.zip"]
-
-
-def test_a_shard_with_other_columns_is_counted_and_described_by_an_empty_table(tmp_path: Path) -> None:
-    write_table(pa.table({"id": ["a"], "text": ["b"]}), tmp_path / "00000.parquet")
-    counts = describe_shard(tmp_path / "out", tmp_path / "00000.parquet")
-    assert counts == {"shard": "00000.parquet", "columns": "id: string, text: string", "documents": 1}
-    assert read_table(tmp_path / "out" / "00000.parquet").schema == STATISTICS
 
 
 def test_totals_add_up(document: Callable[..., dict[str, Any]]) -> None:

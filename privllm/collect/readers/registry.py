@@ -1,13 +1,21 @@
-"""The formats that are read, and which of them a file has: its suffix decides."""
+"""The formats that are read, and which of them a file has: its suffix decides.
 
-from collections.abc import Iterator
+Formats of a project's own come from the dict READERS of its extensions, `{name: Reader}`; such a
+file is one document.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
-from privllm.collect.documents import CollectedDocument, Quarantined
+from privllm.collect.documents import CollectedDocument, Quarantined, source_of
 from privllm.collect.readers.html import HtmlReader
 from privllm.collect.readers.jsonl import JsonlReader
 from privllm.collect.readers.reader import Reader, suffix_of
 from privllm.collect.readers.text import TextReader
+from privllm.engine.extensions import NO_EXTENSIONS, Extensions
+from privllm.engine.load_extensions import Entry, entries_of
 
 READERS: dict[str, Reader] = {
     "html": HtmlReader(),
@@ -15,22 +23,93 @@ READERS: dict[str, Reader] = {
     "jsonl": JsonlReader(),
 }
 READER_BY_SUFFIX = {suffix: reader for reader in READERS.values() for suffix in reader.media_types}
-SUFFIXES = " ".join(READER_BY_SUFFIX)  # for messages
+SUFFIX = re.compile(r"\.[a-z0-9_-]+")
+MEDIA_TYPE = re.compile(r"[a-z0-9.+-]+/[a-z0-9.+-]+")
 
 
-def reader_of(path: Path | str) -> Reader | None:
+@cache
+def own_readers(extensions: Extensions) -> Mapping[str, tuple[Entry, Reader]]:
+    """Return {suffix: the reader of an extension}.
+
+    Raises UserError for a reader that cannot be used, and for a name or suffix that is taken.
+    """
+    readers: dict[str, tuple[Entry, Reader]] = {}
+    for name, entry in entries_of("READERS", extensions).items():
+        reader = entry.value
+        entry.require(name not in READERS, "is the name of a reader of privllm's: give yours another")
+        _require_reader(entry, reader)
+        for suffix in reader.media_types:
+            entry.require(suffix not in READER_BY_SUFFIX, f"reads {suffix}, which privllm reads itself")
+            earlier = readers[suffix][0].place if suffix in readers else ""
+            entry.require(not earlier, f"reads {suffix}, which the reader in {earlier} reads too")
+            readers[suffix] = entry, reader
+    return readers
+
+
+def _require_reader(entry: Entry, reader: Reader) -> None:
+    """Raise UserError unless a value is a `Reader` of files that are one document each."""
+    entry.require(
+        not isinstance(reader, type) and callable(getattr(reader, "read", None)), "must be an object with `read`"
+    )
+    types = getattr(reader, "media_types", None)
+    entry.require(isinstance(types, Mapping) and bool(types), "needs `media_types`: {suffix: media type}")
+    for suffix, kind in reader.media_types.items():
+        is_suffix = isinstance(suffix, str) and SUFFIX.fullmatch(suffix) is not None
+        entry.require(is_suffix, f"has the suffix {suffix!r}: it must be such as '.csv', in lower case")
+        is_type = isinstance(kind, str) and MEDIA_TYPE.fullmatch(kind) is not None
+        entry.require(is_type, f"has the media type {kind!r}: it must be such as 'text/csv', in lower case")
+    holds_one = getattr(reader, "holds_many", None) is False
+    entry.require(holds_one, "needs `holds_many = False`: what holds many documents is read as JSON lines (.jsonl)")
+
+
+def suffixes(extensions: Extensions = NO_EXTENSIONS) -> str:
+    """Return the suffixes that are read, for messages."""
+    return " ".join([*READER_BY_SUFFIX, *own_readers(extensions)])
+
+
+def reader_of(path: Path | str, extensions: Extensions = NO_EXTENSIONS) -> Reader | None:
     """Return the reader of a file, None where its format is not read."""
-    return READER_BY_SUFFIX.get(suffix_of(path))
+    suffix = suffix_of(path)
+    if suffix in READER_BY_SUFFIX or not extensions.modules:
+        return READER_BY_SUFFIX.get(suffix)
+    _, reader = own_readers(extensions).get(suffix, (None, None))
+    return reader
 
 
-def media_type(path: Path | str) -> str | None:
+def media_type(path: Path | str, extensions: Extensions = NO_EXTENSIONS) -> str | None:
     """Return the media type of a file, None where its format is not read."""
-    reader = reader_of(path)
+    reader = reader_of(path, extensions)
     return reader.media_types[suffix_of(path)] if reader else None
 
 
-def read_file(path: Path, sources: Path, max_bytes: int) -> Iterator[CollectedDocument | Quarantined]:
+def read_file(
+    path: Path, sources: Path, max_bytes: int, extensions: Extensions = NO_EXTENSIONS
+) -> Iterator[CollectedDocument | Quarantined]:
     """Yield the documents of a file whose format is read, and refusals with a reason."""
-    reader = reader_of(path)
+    reader = reader_of(path, extensions)
     assert reader is not None, path
-    yield from reader.read(path, sources, max_bytes)
+    if suffix_of(path) in READER_BY_SUFFIX:
+        yield from reader.read(path, sources, max_bytes)
+    else:
+        yield _read_by_own(path, sources, max_bytes, extensions)
+
+
+def _read_by_own(path: Path, sources: Path, max_bytes: int, extensions: Extensions) -> CollectedDocument | Quarantined:
+    """Return the one row that an extension's reader makes of a file. Raises UserError where it breaks its promises."""
+    entry, reader = own_readers(extensions)[suffix_of(path)]
+    with entry.blamed(str(path)):
+        rows = list(reader.read(path, sources, max_bytes))
+    is_one_row = len(rows) == 1 and isinstance(rows[0], CollectedDocument | Quarantined)
+    entry.require(is_one_row, f"gave {len(rows)} rows for {path}: it must yield one, a document or a refusal")
+    _require_row(entry, rows[0], path, sources)
+    return rows[0]
+
+
+def _require_row(entry: Entry, row: CollectedDocument | Quarantined, path: Path, sources: Path) -> None:
+    """Raise UserError for a row that is another file's, or no text."""
+    entry.require(row.source == source_of(path, sources), f"gave {path} the source {row.source!r}: use `read_one`")
+    if isinstance(row, Quarantined):
+        is_named = re.fullmatch(r"[a-z][a-z0-9_]*", str(row.reason)) is not None
+        entry.require(is_named, f"refused {path} for {row.reason!r}: a reason is a name such as 'no_text'")
+    else:
+        entry.require(isinstance(row.text, str), f"made no text of {path}, but a {type(row.text).__name__}")
