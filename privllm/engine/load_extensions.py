@@ -31,15 +31,15 @@ class Entry(NamedTuple):
             raise UserError(f"{self.place}: `{self.name}` {fault}.")
 
     @contextmanager
-    def blamed(self, deed: str) -> Iterator[None]:
-        """Raise what the entry's code raises within as a UserError that names the line; `deed` says what it was to do."""
+    def blamed(self, subject: str) -> Iterator[None]:
+        """Raise what the entry's code raises within as a UserError that names the line; `subject` says on what it failed."""
         try:
             yield
         except UserError:
             raise
         except Exception as error:
             place = _place_of(error) or self.place
-            raise UserError(f"{place}: `{self.name}` failed on {deed}, by {_described(error)}.") from error
+            raise UserError(f"{place}: `{self.name}` failed on {subject}: {_described(error)}.") from error
 
 
 def entries_of(kind: str, extensions: Extensions) -> dict[str, Entry]:

@@ -102,3 +102,18 @@ def test_too_little_to_learn_from(write: Callable[..., Path], tmp_path: Path) ->
 def test_out_of_range(key: str, value: int) -> None:
     with pytest.raises(UserError, match=rf"tokenizer\.{key}"):
         TokenizerConfig(**{key: value})
+
+
+def test_a_placeholder_of_an_own_kind_is_few_tokens(
+    write: Callable[..., Path], corpus: dict[str, str], tmp_path: Path
+) -> None:
+    """It is text to the vocabulary, which learns it where documents have it."""
+    texts = {source: text.replace("<EMAIL>", "by <CUSTOMER> today") for source, text in corpus.items()}
+    write_sample(
+        SampleConfig(megabytes=0.02), SplitConfig(0.2, 0.2), write(tmp_path / "in", texts), tmp_path / "sample"
+    )
+    learn_tokenizer(TokenizerConfig(vocabulary=400), tmp_path / "sample", tmp_path / "out")
+    encoder = Encoder.open(tmp_path / "out")
+    (ids,) = encoder.encode([" <CUSTOMER>"])
+    assert len(ids) <= 3
+    assert encoder.decode(ids) == " <CUSTOMER>"

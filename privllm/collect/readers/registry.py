@@ -112,4 +112,12 @@ def _require_row(entry: Entry, row: CollectedDocument | Quarantined, path: Path,
         is_named = re.fullmatch(r"[a-z][a-z0-9_]*", str(row.reason)) is not None
         entry.require(is_named, f"refused {path} for {row.reason!r}: a reason is a name such as 'no_text'")
     else:
-        entry.require(isinstance(row.text, str), f"made no text of {path}, but a {type(row.text).__name__}")
+        entry.require(_is_unicode(row.text), f"made a text of {path} that cannot be encoded: decode it as Unicode")
+
+
+def _is_unicode(text: object) -> bool:
+    """Return whether a value is a text without surrogates, which stand for bytes that were not decoded."""
+    try:
+        return isinstance(text, str) and text.encode() is not None
+    except UnicodeEncodeError:
+        return False

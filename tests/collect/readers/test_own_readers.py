@@ -1,0 +1,114 @@
+"""Readers of a project's own: suffixes that nobody else reads, and the promises of every reader."""
+
+from pathlib import Path
+
+import pytest
+
+from privllm.collect.documents import CollectedDocument, Quarantined
+from privllm.collect.files import survey
+from privllm.collect.readers.registry import media_type, own_readers, read_file, reader_of, suffixes
+from privllm.core.errors import UserError
+from privllm.engine.extensions import Extensions
+from tests.extend import TYPED, Extended, make_extended
+
+HOUSE = Extensions("", ("extensions.house",))
+READER = """class R:
+    media_types = {".abc": "text/abc"}
+    holds_many = False
+
+    def read(self, path, sources, max_bytes):
+        yield from rows(path, sources)
+
+
+"""
+MAIL = b"Subject: Tea\nContent-Type: text/plain; charset=utf-8\n\nAt f\xc3\xbcnf.\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Extended:
+    return make_extended(tmp_path / "project", monkeypatch)
+
+
+def write_reader(project: Extended, body: str = "return []") -> None:
+    imports = "from privllm.collect.documents import CollectedDocument, Quarantined, source_of\n\n\n"
+    rows = f"def rows(path, sources):\n    {body}\n\n\n"
+    project.write("extensions/house.py", f'{imports}{rows}{READER}READERS = {{"abc": R()}}\n')
+
+
+def test_the_reader_of_the_guide_reads_mail(project: Extended) -> None:
+    project.write("extensions/house.py", TYPED["extensions/mail.py"])
+    for name, data in {
+        "good.EML": MAIL,
+        "none.eml": b"Content-Type: text/html\n\nx",
+        "binary.eml": bytes(range(256)),
+    }.items():
+        (project.root / name).write_bytes(data)
+    assert reader_of("a.eml") is None
+    assert media_type("a.EML", HOUSE) == "message/rfc822"
+    assert suffixes(HOUSE).endswith(" .eml")
+    (row,) = read_file(project.root / "good.EML", project.root, 1000, HOUSE)
+    assert isinstance(row, CollectedDocument)
+    assert (row.source, row.media_type, row.encoding) == ("good.EML", "message/rfc822", "utf-8")
+    assert row.text == "Tea\n\nAt fünf.\n"
+    for name in ("none.eml", "gone.eml"):
+        (refusal,) = read_file(project.root / name, project.root, 1000, HOUSE)
+        assert isinstance(refusal, Quarantined)
+    list(read_file(project.root / "binary.eml", project.root, 1000, HOUSE))
+
+
+def test_files_of_an_own_format_are_read_and_named(project: Extended) -> None:
+    write_reader(project)
+    sources = project.root / "sources"
+    sources.mkdir()
+    for name in ("a.abc", "b.xyz", "c.txt"):
+        (sources / name).write_text("text")
+    assert survey(sources, 1000).files["source"].to_pylist() == ["c.txt"]
+    seen = survey(sources, 1000, HOUSE)
+    assert seen.files["source"].to_pylist() == ["a.abc", "c.txt"]
+    assert [row.detail for row in seen.refused] == [f".xyz: the suffixes read are {suffixes(HOUSE)}"]
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ("return []", "gave 0 rows for .*a.abc: it must yield one"),
+        ("return [1]", "gave 1 rows for .*a.abc: it must yield one"),
+        ("return 2 * [Quarantined(source_of(path, sources), '', 0, 'bad', 'x')]", "gave 2 rows"),
+        ("return [Quarantined('b.abc', '', 0, 'bad', 'x')]", "the source 'b.abc': use `read_one`"),
+        ("return [Quarantined('a.abc', '', 0, 'So bad', 'x')]", "a reason is a name such as"),
+        ("return [CollectedDocument('', 'a.abc', 'text/abc', 'utf-8', '', b'x')]", "cannot be encoded"),
+        ("return [CollectedDocument('', 'a.abc', 'text/abc', 'utf-8', '', 'a\\udc80')]", "cannot be encoded"),
+        ("raise KeyError('x')", "failed on .*a.abc: KeyError: 'x'"),
+    ],
+)
+def test_a_reader_that_breaks_its_promises_stops_the_build(project: Extended, body: str, fault: str) -> None:
+    write_reader(project, body)
+    (project.root / "a.abc").write_text("text")
+    with pytest.raises(UserError, match=f"extensions/house.py, line [0-9]+: `abc` .*{fault}"):
+        list(read_file(project.root / "a.abc", project.root, 1000, HOUSE))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ('{"abc"', '{"text"', "is the name of a reader of privllm's"),
+        ('".abc"', '".txt"', "reads .txt, which privllm reads itself"),
+        ('".abc"', '".ABC"', "in lower case"),
+        ('".abc"', '"abc"', "it must be such as '.csv'"),
+        ('"text/abc"', '"abc"', "it must be such as 'text/csv'"),
+        ('{".abc": "text/abc"}', "{}", "needs `media_types`"),
+        ('{".abc": "text/abc"}', '".abc"', "needs `media_types`"),
+        ("holds_many = False", "holds_many = True", "read as JSON lines"),
+        ("    holds_many = False\n", "", "needs `holds_many = False`"),
+        ("def read(", "def reads(", "must be an object with `read`"),
+        ("R()}", "R}", "must be an object with `read`"),
+        ('{"abc": R()}', '{"abc": R(), "other": R()}', "reads .abc, which the reader in extensions/house.py, line"),
+    ],
+)
+def test_a_reader_that_cannot_be_used_is_refused(project: Extended, old: str, new: str, fault: str) -> None:
+    write_reader(project)
+    code = (project.root / "extensions/house.py").read_text()
+    assert old in code
+    project.write("extensions/house.py", code.replace(old, new, 1))
+    with pytest.raises(UserError, match=f"extensions/house.py, line [0-9]+: .*{fault}"):
+        own_readers(HOUSE)
