@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTEST := OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile
 
-.PHONY: help setup ray s3 docs run test test-fast test-pythons test-all bench serve clean
+.PHONY: help setup ray s3 docs run test test-fast test-wheel test-pythons test-all bench serve clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -57,10 +57,13 @@ test-fast: setup ## the tests that train nothing, build nothing and take no seco
 test: setup ray .venv/moto .venv/docs ## all tests, in a quarter of an hour
 	$(PYTEST)
 
+test-wheel: setup ## privllm as people install it: a wheel, an empty environment, a project, an upgrade
+	python -m tests.wheel
+
 test-pythons: setup ## the tests that need none of torch, Ray and MkDocs, with Python 3.12 and 3.13 too
 	python -m tests.pythons 3.12 3.13
 
-test-all: setup ray .venv/moto .venv/docs test-pythons ## all tests in their nightly depth, and the other Pythons, in about an hour
+test-all: setup ray .venv/moto .venv/docs test-pythons test-wheel ## all tests in their nightly depth, the other Pythons and the wheel, in about an hour
 	PRIVLLM_NIGHTLY=1 $(PYTEST)
 
 bench: setup ## our figures against the peers', in turn

@@ -1,7 +1,7 @@
-"""`python -m tests.wheel`: privllm as people install it: an empty environment, a project, a question, an upgrade.
+"""`python -m tests.wheel`: docs/start/own-project.md as a reader follows it, in an empty environment, on thirty documents.
 
-Prints a transcript: each command with its seconds, then the sizes. The older wheel is of the first commit that has `privllm upgrade`;
-in a clone without history it is this tree with an older stage.
+Each command of the page is run, and printed with its seconds. privllm comes from two wheels: the older is of the first commit that has
+`privllm upgrade`, in a clone without history of this tree with an older stage.
 """
 
 import json
@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 import urllib.request
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from pathlib import Path
 from tests.workshop import ROOT, fill_sources
 
 SMALL = {  # what makes the project's model small
+    "split: {validation: 0.05, test: 0.05}": "split: {validation: 0.15, test: 0.15}",
     "families: [causal, masked, seq2seq]": "families: [causal]",
     "vocabulary: 4096": "vocabulary: 600",
     "context: 256": "context: 64",
@@ -26,6 +28,9 @@ SMALL = {  # what makes the project's model small
     "layers: 6, width: 256, heads: 4": "layers: 2, width: 32, heads: 2",
 }
 ANSWER_SECONDS = 120
+PAGE = ROOT / "docs/start/own-project.md"
+COMMAND = re.compile(r"^\$ (.+)$", re.MULTILINE)
+IDENTITY = {f"GIT_{role}_{key}": "reader@localhost" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
 
 
 class Shell:
@@ -35,7 +40,9 @@ class Shell:
         self.folder = folder
         names = ("HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "http_proxy", "https_proxy", "no_proxy")
         kept = {name: value for name, value in os.environ.items() if name in names or name.startswith("PIP_")}
-        self.variables: Mapping[str, str] = kept | {"PATH": f"{environment}/bin{os.pathsep}/usr/bin{os.pathsep}/bin"}
+        self.variables: Mapping[str, str] = (
+            kept | IDENTITY | {"PATH": f"{environment}/bin{os.pathsep}/usr/bin{os.pathsep}/bin"}
+        )
 
     def run(self, *command: str) -> str:
         """Run a command, print it with its seconds, and return what it printed; leaves the process where it fails."""
@@ -43,7 +50,8 @@ class Shell:
         done = subprocess.run(command, cwd=self.folder, env=self.variables, capture_output=True, text=True, check=False)
         print(f"{time.perf_counter() - start:7.1f} s  $ {' '.join(command)}", flush=True)
         if done.returncode:
-            sys.exit(f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
+            print(f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}", flush=True)  # before the folder is removed, which takes a while
+            sys.exit(1)
         return done.stdout
 
 
@@ -122,50 +130,82 @@ def megabytes(folder: Path) -> int:
     return round(sum(files.values()) / 1e6)
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="privllm-wheel-") as scratch:
-        folder = Path(scratch)
+class Reader:
+    """Somebody who follows the page, in a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.project = folder / "handbook"
+        self.environment = folder / ".venv"
+        self.shell = Shell(folder, self.environment)
         revision = older_revision()
         copy_tree(folder / "older", revision)
         copy_tree(folder / "newer", "")
         make_older(folder / "older")
-        older = build_wheel(folder / "older", folder / "wheels-older")
-        newer = build_wheel(folder / "newer", folder / "wheels-newer")
-        environment = folder / "environment"
-        shell = Shell(folder, environment)
+        self.older = build_wheel(folder / "older", folder / "wheels-older")
+        self.newer = build_wheel(folder / "newer", folder / "wheels-newer")
         print(f"older wheel: {revision[:9] or 'this tree, edited'}")
-        subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
-        lock = folder / "older/requirements.lock"
-        torch = re.search(r"^torch==\S+", lock.read_text("utf-8"), re.MULTILINE)
-        assert torch is not None
-        shell.run("pip", "install", "--quiet", torch[0])
-        shell.run("pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(lock))
-        shell.run("pip", "install", "--quiet", "--no-deps", str(older))
-        shell.run("privllm", "init", "handbook")
-        project = folder / "handbook"
-        shell.folder = project
-        fill_sources(project / "data/sources")
-        params = (project / "params.yaml").read_text("utf-8")
+        self.special = {
+            "python3 -m venv .venv && source .venv/bin/activate": self.make_environment,
+            "pip install 'privllm[annotate,serve]'": lambda: self.install(self.older, folder / "older"),
+            "privllm init handbook && cd handbook": self.start_project,
+            "cp -r ~/documents/* data/sources/": self.fill,
+            "privllm serve": self.serve,
+            "pip install --upgrade 'privllm[annotate,serve]'": lambda: self.install(self.newer, folder / "newer"),
+            "privllm upgrade": self.upgrade,
+        }
+
+    def follow(self, command: str) -> None:
+        """Run one command of the page."""
+        if command in self.special:
+            self.special[command]()
+            return
+        said = self.shell.run("bash", "-euc", command)
+        if command == "dvc repro":
+            assert "Running stage 'fingerprint'" in said
+            assert "up to date" in self.shell.run("dvc", "repro")
+
+    def make_environment(self) -> None:
+        subprocess.run([sys.executable, "-m", "venv", str(self.environment)], check=True)
+
+    def install(self, wheel: Path, tree: Path) -> None:
+        """Install a wheel with what its lock names, in place of an index that has both."""
+        lock = tree / "requirements.lock"
+        self.shell.run("pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(lock))
+        self.shell.run("pip", "install", "--quiet", "--no-deps", "--force-reinstall", str(wheel))
+
+    def start_project(self) -> None:
+        self.shell.run("privllm", "init", "handbook")
+        self.shell.folder = self.project
+
+    def fill(self) -> None:
+        fill_sources(self.project / "data/sources")
+        params = (self.project / "params.yaml").read_text("utf-8")
         for old_text, new_text in SMALL.items():
             assert old_text in params, old_text
             params = params.replace(old_text, new_text)
-        (project / "params.yaml").write_text(params, "utf-8")
-        shell.run("dvc", "add", "--quiet", "data/sources")
-        shell.run("dvc", "repro")
-        assert "up to date" in shell.run("dvc", "repro")
-        assert ask(shell)
+        (self.project / "params.yaml").write_text(params, "utf-8")
+
+    def serve(self) -> None:
+        assert ask(self.shell)
         print("           `privllm serve` answered")
-        shell.run("git", "add", "--all")
-        shell.run("git", "-c", "user.name=x", "-c", "user.email=x@localhost", "commit", "--quiet", "--message", "Build")
-        shell.run("pip", "install", "--quiet", "--no-deps", str(newer))
-        said = shell.run("privllm", "upgrade", "--yes")
+
+    def upgrade(self) -> None:
+        said = self.shell.run("privllm", "upgrade", "--yes")
         assert "From privllm 0.0.9 to 0.1.0:" in said, said
         assert "stages/collect.py" in said, said
         assert re.search(r"would then run \d+ of \d+ stages, over about \d+ documents", said), said
-        ran = re.findall(r"Running stage '([\w@]+)'", shell.run("dvc", "repro"))
-        assert {"fingerprint", "collect", "clean"} <= set(ran), ran
-        assert "up to date" in shell.run("dvc", "repro")
-        print(f"{megabytes(environment):,} MB of environment, {megabytes(project):,} MB of project and cache")
+        print(textwrap.indent(said, "           "))
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="privllm-wheel-") as scratch:
+        reader = Reader(Path(scratch))
+        for command in COMMAND.findall(PAGE.read_text("utf-8")):
+            reader.follow(command)
+        print(
+            f"{megabytes(reader.environment):,} MB of environment, {megabytes(reader.project):,} MB of project and cache"
+        )
 
 
 if __name__ == "__main__":

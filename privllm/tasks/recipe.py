@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from privllm.core.bio_labels import OUTSIDE
-from privllm.core.report import add_up, balance, write_json_lines
+from privllm.core.report import add_up, balance, write_json, write_json_lines
 from privllm.core.seed import name_digest
 from privllm.core.split import SplitConfig, split_of
 from privllm.core.tables import read_table, shards_of
@@ -40,7 +40,7 @@ def derive(
 ) -> dict[str, Any]:
     """Write `out/<name>.jsonl` for each task of `cfg.derive` and return the report.
 
-    A task may come out empty.
+    A task may come out empty. Without tasks there is a `none.json`.
     """
     out.mkdir(parents=True, exist_ok=True)
     workspace = out / ".shards"
@@ -62,6 +62,8 @@ def derive(
         )
         write_json_lines(out / f"{name}.jsonl", lines)
         report[name] = counts
+    if not cfg.derive:
+        write_json(out / "none.json", {})  # DVC warns of an empty folder
     return {"derived": report}
 
 

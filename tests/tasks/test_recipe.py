@@ -369,3 +369,10 @@ def test_the_defaults_of_a_task() -> None:
         },
         **{"per_document": 40, "max_examples": 20_000, "min_examples": 0},
     }
+
+
+def test_without_tasks_the_folder_is_not_empty(tmp_path: Path) -> None:
+    """Of an empty output DVC warns, and a new project has no tasks."""
+    source = corpus(tmp_path / "source", {"a.html": "text"})
+    assert derive(TasksConfig(), SPLIT, source, NOTHING, tmp_path / "out") == {"derived": {}}
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["none.json"]

@@ -1,0 +1,11 @@
+"""The page that a reader of `tests/wheel.py` follows has the commands that it knows how to follow."""
+
+from tests.wheel import COMMAND, PAGE
+
+
+def test_the_page_installs_starts_builds_serves_and_upgrades() -> None:
+    commands = COMMAND.findall(PAGE.read_text("utf-8"))
+    first_words = [" ".join(command.split()[:2]) for command in commands]
+    assert first_words.count("dvc repro") == 2
+    for words in ("pip install", "privllm init", "privllm doctor", "dvc add", "privllm serve", "privllm upgrade"):
+        assert words in first_words
