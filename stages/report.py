@@ -18,7 +18,7 @@ SECTIONS = ("split", "sample", *SHOWN)
 
 def main(reports: Path, evaluation: Path, fingerprints: Path, out: Path) -> None:
     families = tuple(deciding_sections()["families"])
-    params = effective_values(SECTIONS)
+    params = effective_values([*SECTIONS])
     params["pretrain"] = {family: params["pretrain"][family] for family in families}
     codes = tuple(fingerprints / f"{stage}.json" for stage in CODES)
     inputs = ReportInputs(reports, families, evaluation, codes, params, describe_families(families))

@@ -65,7 +65,7 @@ def work(*given, **named):
         store.map(stretch, [(Path(ORDERS["source"]),)], Path(ORDERS["out"]), "stand-in")
     if any(type(part) not in (list, dict) for part in given):  # else it only asks params.yaml what there is to do, and works later
         die_if("report")
-    return defaultdict(dict, padding="r" * WHOLE)
+    return defaultdict(lambda: defaultdict(dict), padding="r" * WHOLE)
 
 
 def stretch(out, source):

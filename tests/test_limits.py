@@ -49,7 +49,10 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "collect.max_megabytes": ([TINY, 64, 1024], [0, -1, 1024.001, math.nan, math.inf]),
     "clean.max_html_characters": ([1_000, 1_000_000_000], [999, 0, 1_000_000_001]),
     "clean.min_language_score": SHARE,
-    "clean.languages": ([[], ["en"], ["en", "fro"]], [["EN"], ["e1"], [""], ["e"], ["engl"], ["en", "De"], ["en-us"]]),
+    "clean.languages": (
+        [[], ["en"], ["en", "ceb"]],
+        [["fro"], ["EN"], ["e1"], [""], ["e"], ["engl"], ["en", "De"], ["en-us"]],
+    ),
     "clean.quality.min_words": COUNT,
     "clean.quality.max_words": COUNT,
     "clean.quality.min_stop_words": ([0, 8], [-1, 9]),

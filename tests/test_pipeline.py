@@ -76,6 +76,10 @@ def code_of(stage: str, root: Path) -> list[str]:
     modules = json.loads((root / f"data/fingerprint/{stage.partition('@')[0]}.json").read_text("utf-8"))["modules"]
     paths = []
     for name in modules:
+        package, is_template, file = name.partition("/")
+        if is_template:
+            paths.append(f"{package.replace('.', '/')}/{file}")
+            continue
         base = name.replace(".", "/")
         paths.append(f"{base}.py" if (root / f"{base}.py").is_file() else f"{base}/__init__.py")
     return paths

@@ -50,7 +50,9 @@ class Shell:
         done = subprocess.run(command, cwd=self.folder, env=self.variables, capture_output=True, text=True, check=False)
         print(f"{time.perf_counter() - start:7.1f} s  $ {' '.join(command)}", flush=True)
         if done.returncode:
-            print(f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}", flush=True)  # before the folder is removed, which takes a while
+            print(
+                f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}", flush=True
+            )  # before the folder is removed, which takes a while
             sys.exit(1)
         return done.stdout
 

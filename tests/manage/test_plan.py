@@ -440,7 +440,7 @@ def test_the_real_build(tmp_path_factory: pytest.TempPathFactory, monkeypatch: p
     assert verdicts(plan) == dict.fromkeys(("fingerprint", "collect", "clean", "dedup"), RUNS)
     assert [causes(plan, stage)[0] for stage in ("clean", "dedup")] == [
         "privllm.clean.pii.redact changed",
-        "dedup.words: 5 -> 6",
+        "dedup.words: (none) -> 6",
     ]
     assert causes(plan, "collect")[0].startswith("documents: 1 changed (letter.txt); 1 of 16 shards, about ")
     assert all(step.seconds is not None for step in plan.steps)
