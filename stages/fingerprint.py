@@ -1,6 +1,6 @@
 """fingerprint: source code in, one JSON per stage out with hashes of what its code means.
 
-privllm/ stages/ requirements.lock -> data/fingerprint/<stage>.json, reports/fingerprint.json
+privllm/ stages/ extensions/ requirements.lock -> data/fingerprint/<stage>.json, reports/fingerprint.json
 
 As the first stage, it also removes the outputs of families and tasks that params.yaml no longer
 names.

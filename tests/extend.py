@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from privllm.engine.extensions import KINDS
+from privllm.clean.own_personal_data import personal_data
+from privllm.clean.own_rules import quality_rules
+from privllm.collect.readers.registry import own_readers
 from privllm.engine.fingerprint import write_fingerprints
 from privllm.engine.import_guard import EXTENSIONS, OwnModules
 from privllm.engine.load_extensions import _entries_of
-from privllm.parameters.extension_faults import CHECKS
+from privllm.tasks.own_scores import task_scores
+from privllm.validate.own_expectations import own_expectations
 from tests.workshop import ROOT, environment
 
 GUIDE = (ROOT / "docs/guides/extensions.md").read_text("utf-8")
@@ -68,8 +71,8 @@ def make_extended(root: Path, monkeypatch: pytest.MonkeyPatch) -> Extended:
 def forget_extensions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this process import the extensions of another folder."""
     _entries_of.cache_clear()
-    for kind in KINDS:
-        CHECKS[kind].cache_clear()  # type: ignore[attr-defined]
+    for function in (own_readers, quality_rules, personal_data, own_expectations, task_scores):
+        function.cache_clear()
     monkeypatch.setattr(sys, "meta_path", [finder for finder in sys.meta_path if not isinstance(finder, OwnModules)])
     for name in [name for name in sys.modules if name.partition(".")[0] == EXTENSIONS]:
         monkeypatch.delitem(sys.modules, name)

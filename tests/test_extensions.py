@@ -13,8 +13,11 @@ from privllm.core.tables import read_folder
 from privllm.engine.extensions import KINDS, declared_extensions
 from privllm.engine.fingerprint import foretell_fingerprints
 from privllm.engine.pipeline import declared_stages
+from privllm.feedback.records import to_line
+from privllm.manage.forget import source_reader
 from privllm.project.init import create_project
-from tests.extend import GUIDE, TYPED, Extended
+from tests.extend import GUIDE, TYPED, Extended, forget_extensions
+from tests.feedback.said import rating
 from tests.workshop import environment
 
 PROSE = (
@@ -36,7 +39,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"data/sources/{number}.txt").write_text(text, "utf-8")
     (folder / "data/sources/loud.txt").write_text(f"{PROSE}Loud.".upper(), "utf-8")
     (folder / "data/sources/piers.eml").write_text(f"{MAIL}{PROSE}Mail.", "utf-8")
-    (folder / "data/feedback/said.jsonl").write_text("\n", "utf-8")
+    line = to_line(rating("ada", "Who is K-123456?", correction="K-123456 is a customer."))
+    (folder / "data/feedback/said.jsonl").write_text(line, "utf-8")
     return folder
 
 
@@ -109,6 +113,9 @@ def test_readers_rules_and_kinds_do_what_they_say_and_incremental_is_clean(proje
     assert extended["clean"]["dropped"] == {"shouting": 1}
     assert extended["clean"]["placeholders"] == {"CUSTOMER": 20}
     assert not any("K-10" in row["text"] for row in extended["data/clean"])
+    said = "".join(path.read_text("utf-8") for path in (project.root / "data/feedback_clean").glob("*.jsonl"))
+    assert "Who is <CUSTOMER>?" in said
+    assert "K-123456" not in said
     fresh = Extended(tmp_path / "fresh")
     shutil.copytree(project.root, fresh.root, ignore=shutil.ignore_patterns(".privllm", "cache", "collect", "clean"))
     run(fresh, *STAGES)
@@ -145,6 +152,7 @@ def test_dvc_runs_exactly_the_stages_that_the_plan_names(project: Extended) -> N
 
     subprocess.run(["git", "init", "-q"], cwd=project.root, check=True)
     dvc("add", "-q", "data/sources")
+    project.write("extensions/mail.py", TYPED["extensions/mail.py"])
     dvc("repro", "clean")
     project.write("extensions/shouting.py", TYPED["extensions/shouting.py"])
     plan = json.loads(project.run("-m", "privllm.cli", "plan", "clean", "--json").stdout)
@@ -154,8 +162,23 @@ def test_dvc_runs_exactly_the_stages_that_the_plan_names(project: Extended) -> N
     ran = [line.split("'")[1] for line in dvc("repro", "clean").splitlines() if line.startswith("Running stage")]
     assert ran == ["fingerprint", "clean"]
     assert json.loads((project.root / "reports/clean.json").read_text())["dropped"] == {"shouting": 1}
+    (project.root / "data/sources/more.eml").write_text(f"{MAIL}{PROSE}More.", "utf-8")
+    assert "documents: 1 added (more.eml)" in project.run("-m", "privllm.cli", "plan", "clean").stdout
+    (project.root / "data/sources/more.eml").unlink()
     audited = project.run("-m", "privllm.cli", "audit").stdout.splitlines()
     assert [line.split()[0] for line in audited if "the same bytes" in line] == ["collect", "clean"]
+
+
+def test_forget_searches_for_what_own_readers_and_kinds_made(
+    project: Extended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("mail", "customers"):
+        project.write(f"extensions/{name}.py", TYPED[f"extensions/{name}.py"])
+    forget_extensions(monkeypatch)
+    (project.root / "data/sources/piers.eml").write_text(f"{MAIL}{PROSE}By K-123456.", "utf-8")
+    ((_, (raw, clean)),) = source_reader(Path())("piers.eml")
+    assert raw.endswith("By K-123456.")
+    assert clean.endswith("By <CUSTOMER>.")
 
 
 def test_the_list_of_a_new_project_is_there_and_empty(project: Extended) -> None:

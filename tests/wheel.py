@@ -1,7 +1,7 @@
 """`python -m tests.wheel`: docs/start/own-project.md as a reader follows it, in an empty environment, on thirty documents.
 
 Each command of the page is run, and printed with its seconds. privllm comes from two wheels: the older is of the first commit that has
-`privllm upgrade`, in a clone without history of this tree with an older stage.
+that page, in a clone without history of this tree with an older stage.
 """
 
 import json
@@ -77,8 +77,8 @@ def copy_tree(target: Path, revision: str) -> None:
 
 
 def older_revision() -> str:
-    """Return the first commit that has `privllm upgrade`, "" in a clone without history."""
-    command = ["git", "log", "--format=%H", "--diff-filter=A", "--", "privllm/project/upgrade.py"]
+    """Return the first commit that has the page, "" in a clone without history."""
+    command = ["git", "log", "--format=%H", "--diff-filter=A", "--", "docs/start/own-project.md"]
     commits = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     is_shallow = (ROOT / ".git/shallow").is_file()
     return "" if is_shallow or not commits else commits[-1]

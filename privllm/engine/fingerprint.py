@@ -12,6 +12,7 @@ that escaped it.
 import json
 import re
 import sys
+from collections.abc import Set
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -238,9 +239,24 @@ def require_fingerprinted(stage: str, root: Path = Path()) -> None:
     For the end of a stage: much is imported where it is needed, and a file may have been edited by
     then.
     """
+    _require_meanings(stage, root, set(loaded_sources()))
+
+
+def require_fingerprinted_extensions(extensions: Extensions, root: Path = Path()) -> None:
+    """Raise UserError unless a stage's extensions, and what they import, are what its fingerprint names.
+
+    For each process that imports them. An audit runs several stages in one process, so extensions
+    of others may be loaded beside them.
+    """
+    used, _ = closure(root, *extensions.modules)
+    _require_meanings(extensions.stage, root, loaded_sources().keys() & used.keys())
+
+
+def _require_meanings(stage: str, root: Path, names: Set[str]) -> None:
+    """Raise UserError unless these loaded modules are what `data/fingerprint/<stage>.json` names."""
     recorded = json.loads((root / FOLDER / f"{stage}.json").read_text("utf-8"))["modules"]
     for name, (path, source) in sorted(loaded_sources().items()):
-        if analyse_source(source, path, name).meaning != recorded.get(name):
+        if name in names and analyse_source(source, path, name).meaning != recorded.get(name):
             raise UserError(
                 f"`{name}` was imported while {stage} ran, and its fingerprint names other code: it was edited meanwhile, "
                 "or it is imported in a way that the fingerprint does not see. "

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from privllm.core.errors import UserError
 from privllm.engine.extensions import KINDS, Extension, Extensions, read_extension
-from privllm.engine.fingerprint import require_fingerprinted
+from privllm.engine.fingerprint import require_fingerprinted_extensions
 from privllm.engine.import_guard import EXTENSIONS, find_extensions
 
 
@@ -50,7 +50,7 @@ def entries_of(kind: str, extensions: Extensions) -> dict[str, Entry]:
     """
     entries = _entries_of(kind, extensions.modules, Path.cwd())
     if extensions.stage and extensions.modules:
-        require_fingerprinted(extensions.stage)
+        require_fingerprinted_extensions(extensions)
     return entries
 
 

@@ -11,17 +11,19 @@ from privllm.clean.own_personal_data import personal_data
 from privllm.clean.own_rules import quality_rules
 from privllm.collect.readers.registry import own_readers
 from privllm.core.errors import UserError
+from privllm.core.params import read_params
 from privllm.engine.extensions import KINDS, SECTION, Extension, Extensions, declared_extensions
 from privllm.engine.pipeline import PIPELINE, written_stages
 from privllm.tasks.own_scores import task_scores
-from privllm.validate.own_expectations import own_expectations
+from privllm.validate.expectations import ValidateConfig, expectations, sentences_of
+from privllm.validate.own_expectations import own_checks
 
 FINGERPRINT = "fingerprint"  # the stage that reads extensions
 CHECKS: dict[str, Callable[[Extensions], Any]] = {
     "READERS": own_readers,
     "QUALITY_RULES": quality_rules,
     "PERSONAL_DATA": personal_data,
-    "EXPECTATIONS": own_expectations,
+    "EXPECTATIONS": lambda extensions: own_checks(extensions, _sentences()),
     "TASK_SCORES": task_scores,
 }
 
@@ -42,6 +44,11 @@ def extension_faults(root: Path) -> Iterator[str]:
                 CHECKS[kind](Extensions("", (extension.module,)))
             except UserError as error:
                 yield str(error)
+
+
+def _sentences() -> set[str]:
+    """Return the sentences of privllm's own expectations, in which some parameters stand."""
+    return sentences_of(expectations(read_params("validate", ValidateConfig), "", {}))
 
 
 def _undeclared(extensions: list[Extension], root: Path) -> Iterator[str]:

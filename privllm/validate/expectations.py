@@ -109,6 +109,11 @@ def expectations(
     }
 
 
+def sentences_of(checks: Mapping[str, list[Check]]) -> set[str]:
+    """Return the names of all checks, of which no two are equal."""
+    return {check.name for table_checks in checks.values() for check in table_checks}
+
+
 def _identity() -> list[Check]:
     digest = {"column": "id", "regex": r"^[0-9a-f]{32}\Z"}
     named = {"column": "source", "min_value": 1}

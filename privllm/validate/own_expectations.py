@@ -24,9 +24,7 @@ Figure = Callable[[str], float | None]
 class Expectation:
     """What the documents must be like; its name in EXPECTATIONS is the sentence that people read."""
 
-    figure: (
-        str | Figure
-    )  # a column, such as "words"; or a function of a clean text: a number, or None where there is none
+    figure: str | Figure  # a column, such as "words", or a function of a clean text; None is not judged
     min_value: float | None = None
     max_value: float | None = None
     severity: str = "warning"  # or "critical", which stops the build

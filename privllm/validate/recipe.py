@@ -22,7 +22,7 @@ from privllm.engine.store import NO_STORE, Store
 from privllm.validate.describe import describe_shard
 from privllm.validate.drift import MEASURES, drift, read_promoted, summarise
 from privllm.validate.drop_reasons import COLUMNS, read_cleaned, read_collected, reasons
-from privllm.validate.expectations import LISTED, Check, ValidateConfig, expectations
+from privllm.validate.expectations import LISTED, Check, ValidateConfig, expectations, sentences_of
 from privllm.validate.own_expectations import own_checks, own_expectations
 from privllm.validate.statistics import columns_of, totals
 
@@ -68,8 +68,7 @@ def validate(
     collected, cleaned = read_collected(inputs.collect_report), read_cleaned(inputs.clean_report)
     whole = totals(documents, cfg.language, collected, cleaned)
     checks = expectations(cfg, columns_of(DEDUPED), changed)
-    sentences = {check.name for table_checks in checks.values() for check in table_checks}
-    checks["documents"] += own_checks(extensions, sentences)
+    checks["documents"] += own_checks(extensions, sentences_of(checks))
     tables = tables_of(shards, documents, whole, changed)
     drop_reasons = pd.DataFrame(reasons(collected, cleaned), columns=COLUMNS)
     tables["reasons"] = drop_reasons.astype({"quarantined": float, "dropped": float})

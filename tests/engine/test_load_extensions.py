@@ -72,6 +72,17 @@ def test_an_edit_meanwhile_is_refused(project: Extended, path: str, start: str) 
     check_fingerprint("pack")
 
 
+def test_extensions_of_another_stage_may_be_loaded_too(project: Extended) -> None:
+    """An audit runs all stages in one process; a stage of a build has its own, and is stricter."""
+    project.write("stages/collect.py", "", listed=False)
+    project.write("extensions/mail.py", "READERS = {}\n")
+    project.fingerprint()
+    entries_of("READERS", extensions_of("collect"))
+    assert entries_of("QUALITY_RULES", extensions_of("clean"))
+    with pytest.raises(UserError, match=r"`extensions.mail` was imported while clean ran"):
+        require_fingerprinted("clean")
+
+
 def test_a_fingerprint_of_another_version_is_named(project: Extended) -> None:
     (project.root / "data/fingerprint/clean.json").write_text('{"python": "3.11", "modules": {}, "libraries": {}}')
     with pytest.raises(UserError, match="written by another version of this code: run `dvc repro clean`"):

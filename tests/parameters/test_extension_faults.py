@@ -13,6 +13,7 @@ from privllm.parameters.extension_faults import CHECKS, extension_faults
 from tests.extend import TYPED, Extended, make_extended
 from tests.workshop import ROOT
 
+IMPORT = "from privllm.validate.own_expectations import Expectation\n"
 CODE = "deps: [privllm, stages, requirements.lock]"
 
 
@@ -43,6 +44,7 @@ def test_what_the_guide_types_is_sound(project: Extended) -> None:
         ("QUALITY_RULES = {'too_short': len}\n", "is a reason of privllm's own"),
         ("PERSONAL_DATA = {'EMAIL': len}\n", "is a kind of privllm's own"),
         ("EXPECTATIONS = {'a': len}\n", "must be Expectation("),
+        (f"{IMPORT}EXPECTATIONS = {{'No two documents share an id': Expectation(len, 1)}}\n", "of privllm's own"),
         ("TASK_SCORES = {'a': len}\n", "must be TaskScore("),
         ("READERS = 3\n", "must be assigned once"),
     ],
@@ -62,7 +64,6 @@ def test_the_faults_of_all_extensions_are_found(project: Extended) -> None:
 def test_an_edit_that_dvc_would_not_notice_is_refused(project: Extended) -> None:
     project.write("extensions/house.py", "READERS = {}\n")
     pipeline = project.root / "dvc.yaml"
-    pipeline.write_text(pipeline.read_text().replace("stages, requirements", "stages, requirements", 1))
     for line, fault in (
         ("deps: [extensions, stages, requirements.lock]", "lies below no dependency of the stage `fingerprint`"),
         ("params: [families, finetune.tasks, extensions]", "does not depend on the parameter `extensions`"),

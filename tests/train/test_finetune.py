@@ -9,11 +9,15 @@ import pytest
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from privllm.core.errors import UserError
+from privllm.core.tables import read_table
+from privllm.engine.extensions import Extensions
 from privllm.models.task_heads import CLASSES
 from privllm.models.vocabulary import vocabulary_size
+from privllm.tasks.example_scores import FILE
 from privllm.train.finetune import FinetuneConfig, FinetuneInputs, finetune, steps_of
 from privllm.train.loop import Work
 from privllm.train.loss_history import History
+from tests.extend import make_extended
 from tests.train import tiny_tasks
 from tests.train.striking import BETWEEN, starts, strike_at
 from tests.train.tiny_tasks import example, make_start, make_tokenizer, tiny, write_examples
@@ -232,6 +236,48 @@ def test_wrong_parameters_are_explained(shop: Path) -> None:
             FinetuneConfig(**changes)
     with pytest.raises(UserError, match="adamw where"):
         FinetuneConfig(lora=type(FinetuneConfig().lora)(rank=2), optimizer="muon")
+
+
+@pytest.mark.parametrize("kind", ["chat", "classification", "tokens"])
+def test_a_score_of_an_extension_stands_beside_ours(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """With the difference and its interval, and a value for each example."""
+    project = make_extended(tmp_path / "project", monkeypatch)
+    code = "TASK_SCORES = {'lengths': TaskScore(('chat', 'classification', 'tokens'), lambda a, b: len(a) == len(b))}\n"
+    project.write("extensions/house.py", f"from privllm.tasks.own_scores import TaskScore\n\n{code}")
+    cfg = tiny(kind, "masked" if kind == "tokens" else "causal", compare_random=True)
+    inputs = FinetuneInputs(shop / f"{kind}.jsonl", shop / cfg.family, shop / "tokenizer")
+    work = Work(tmp_path / "work/mine", "code", 0.0)
+    extensions = Extensions("", ("extensions.house",))
+    report = finetune("mine", cfg, inputs, tmp_path / "out", tmp_path / "live", work, extensions)
+    for figures in (report["test"], report["random"]):
+        assert 0 <= figures["lengths"] <= 1
+    assert report["difference"]["lengths"].keys() == report["difference"]["loss"].keys()
+    rows = read_table(tmp_path / "out" / FILE).to_pylist()
+    predictions = (tmp_path / "out/predictions.jsonl").read_text().splitlines()
+    assert [row["score"] for row in rows].count("lengths") == len(predictions)
+
+
+def test_a_score_that_fails_does_not_wait_for_the_training(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make_extended(tmp_path / "project", monkeypatch)
+    code = "TASK_SCORES = {'mine': TaskScore(('chat',), lambda a, b: a / b)}\n"
+    project.write("extensions/house.py", f"from privllm.tasks.own_scores import TaskScore\n\n{code}")
+    monkeypatch.setattr("privllm.train.finetune.train", lambda *_: pytest.fail("it has trained"))
+    inputs = FinetuneInputs(shop / "chat.jsonl", shop / "causal", shop / "tokenizer")
+    work = Work(tmp_path / "work/mine", "code", 0.0)
+    with pytest.raises(UserError, match=r"extensions/house.py, line 3: `mine` failed on an answer: TypeError"):
+        finetune(
+            "mine",
+            tiny("chat", "causal"),
+            inputs,
+            tmp_path / "out",
+            tmp_path / "live",
+            work,
+            Extensions("", ("extensions.house",)),
+        )
 
 
 def test_the_budget_is_of_tokens(shop: Path) -> None:
