@@ -22,11 +22,12 @@ from privllm.core.report import write_json
 from privllm.core.seed import digest
 from privllm.core.work_paths import MODULES_FILE
 from privllm.engine.extensions import Extensions, declared_extensions, modules_of_stage
-from privllm.engine.import_guard import OURS, file_of, loaded_sources, require_no_shadows
+from privllm.engine.import_guard import OURS, PACKAGE, file_of, loaded_sources, package_folder, require_no_shadows
 from privllm.engine.module_analysis import analyse, analyse_source, analysis_cache, imports_of, python_version
 
 LOCK_FILE = Path("requirements.lock")
 FOLDER = Path("data/fingerprint")
+UPGRADE = "run `privllm upgrade`, then `dvc repro`"  # in a project where the package alone is another
 PRESENTATION = {"typer", "rich"}  # they print for people and decide no byte of any output
 RESOURCES = {".j2"}  # suffixes of files that are code in another language
 EXECUTION = {"ray"}  # it says where work is done, and whether it is installed must change no key
@@ -217,6 +218,10 @@ def _require_recorded_modules(stage: str, root: Path, recorded: dict[str, Any], 
     require_no_shadows(root, libraries)
     present = {name: analyse(file, name).meaning for name, file in modules.items()} | resources_beside(modules)
     changed = sorted(present.items() ^ recorded["modules"].items())
+    if changed and changed[0][0].startswith(f"{PACKAGE}.") and package_folder(root) != root:
+        raise UserError(
+            f"{path} was made with another version of privllm than the installed one ({changed[0][0]} differs): {UPGRADE}."
+        )
     if changed:
         raise UserError(
             f"`{changed[0][0]}` is not the code that {path} was made from; it was edited since, or while the code was "

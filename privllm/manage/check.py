@@ -31,7 +31,7 @@ from privllm.core.work_paths import MODULES_FILE, SOURCES_INDEX
 from privllm.engine.cache import Cache, find_cache
 from privllm.engine.digests import md5_of
 from privllm.engine.fingerprint import FOLDER, LOCK_FILE, closure, foretell_fingerprints
-from privllm.engine.import_guard import OURS, shadows
+from privllm.engine.import_guard import OURS, PACKAGE, package_folder, shadows
 from privllm.engine.module_analysis import analysis_cache
 from privllm.engine.params_guard import explain_other_parameters, force_command, stages_with_other_parameters
 from privllm.engine.pipeline import declared_stages, outputs_of
@@ -302,14 +302,21 @@ def code_saved_too_late(root: Path) -> Problems:
     except UserError:
         return []  # code that cannot be parsed: its stage reports it
     changed = []
+    changed_modules: set[str] = set()
     for stage, fingerprint in fingerprints.items():
-        if stage in recorded and json.loads(recorded[stage]) != fingerprint:
+        before = json.loads(recorded[stage]) if stage in recorded else fingerprint
+        if before != fingerprint:
             changed.append(stage)
+            changed_modules |= {name for name, _ in before["modules"].items() ^ fingerprint["modules"].items()}
     if not changed:
         return []
     if not _is_recorded_code(root):
         return _code_with_old_time(root)
     stages = ", ".join(sorted(changed))
+    only_package = all(name.partition(".")[0] == PACKAGE for name in changed_modules)
+    if only_package and package_folder(root) != root:
+        message = f"privllm was changed since the last build, which affects {stages}; DVC does not see it."
+        return [Problem(message, [], "privllm upgrade && dvc repro")]
     message = f"code was saved after `fingerprint` had read it and before DVC hashed it; it affects {stages}."
     return [Problem(message, [], FORCE_FINGERPRINT, lambda: _run_dvc(FORCE_FINGERPRINT))]
 

@@ -13,9 +13,8 @@ from typing import NamedTuple
 from privllm.core.errors import UserError
 from privllm.core.seed import digest
 from privllm.engine.digests import replacing
-from privllm.project.template import WHOLE, project_files, version
+from privllm.project.template import PRISTINE, WHOLE, package_code, project_files, version
 
-PRISTINE = Path("privllm-template.json")  # the files as they were written, with which an upgrade compares
 FOLDERS = ("data/sources",)  # that hold no file of ours
 MAY_BE_THERE = {".git", ".venv"}
 
@@ -58,12 +57,12 @@ def create_project(folder: Path, use_git: bool = True) -> NewProject:
 
 
 def pristine_text(name: str, files: Mapping[str, bytes]) -> str:
-    """Return the content of PRISTINE: name and version, and the text of each file of the template.
+    """Return the content of PRISTINE: name, version and code, and the text of each file of the template.
 
     Of a file that is never merged it has the digest.
     """
     texts = {path: digest(content) if path in WHOLE else content.decode() for path, content in files.items()}
-    record = {"name": name, "version": version("privllm"), "files": texts}
+    record = {"name": name, "version": version("privllm"), "code": package_code(), "files": texts}
     return json.dumps(record, indent=1, sort_keys=True) + "\n"
 
 

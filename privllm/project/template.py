@@ -10,13 +10,20 @@ from importlib.metadata import version
 from pathlib import Path
 
 from privllm.core.plain_yaml import parse_yaml
-from privllm.engine.fingerprint import canonical, locked_versions
+from privllm.core.seed import digest, name_digest
+from privllm.engine.fingerprint import RESOURCES, canonical, locked_versions
 from privllm.manage.remove_demo import demo_tasks, without
 from privllm.project.contents import FOLDER, PACKAGED, copied_files
 
 EXTRAS = ("annotate", "serve")  # of privllm, that the stages of dvc.yaml and `privllm serve` need
 PYTHON = ">=3.11,<3.14"
-CODE_DEPS = ("deps: [privllm, stages, requirements.lock]", "deps: [stages, extensions, requirements.lock]")
+PRISTINE = Path(
+    "privllm-template.json"
+)  # a project's files as they were written, and the code of privllm that wrote them
+CODE_DEPS = (
+    "deps: [privllm, stages, requirements.lock]",
+    f"deps: [stages, extensions, requirements.lock, {PRISTINE}]",
+)
 OWN_FILES = {  # {path in a project: file of this package}
     "README.md": "README.md",
     "pyproject.toml": "project.toml",
@@ -54,6 +61,17 @@ def project_files(name: str) -> dict[str, bytes]:
     return dict(sorted(files.items()))
 
 
+def package_code() -> str:
+    """Return one digest of the modules and templates of the installed package."""
+    package = FOLDER.parent
+    suffixes = (".py", *RESOURCES)
+    paths = sorted(path for path in package.rglob("*") if path.suffix in suffixes and PACKAGED not in path.parents)
+    names_and_digests: list[str] = []
+    for path in paths:
+        names_and_digests += [path.relative_to(package).as_posix(), digest(path.read_bytes())]
+    return name_digest("package", *names_and_digests)
+
+
 def package_name(name: str) -> str:
     """Return a project's name as pyproject.toml takes it: letters, digits and hyphens (PEP 508)."""
     words = re.findall(r"[a-z0-9]+", name.lower())
@@ -68,7 +86,7 @@ def _filled(text: str, values: Mapping[str, str]) -> str:
 
 
 def _without_package(pipeline: str) -> str:
-    """Return dvc.yaml whose `fingerprint` depends on the project's code and the lock, which names the package's version."""
+    """Return dvc.yaml whose `fingerprint` depends on the project's code, the lock, and the package's code by its digest."""
     before, after = CODE_DEPS
     assert pipeline.count(before) == 1, f"dvc.yaml must say `{before}` once"
     return pipeline.replace(before, after)

@@ -24,8 +24,8 @@ from privllm.engine.pipeline import require_root
 from privllm.manage.durations import about
 from privllm.manage.plan import make_plan
 from privllm.manage.planned_stages import MAY_RUN, RUNS, Plan
-from privllm.project.init import PRISTINE, pristine_text
-from privllm.project.template import WHOLE, project_files, version
+from privllm.project.init import pristine_text
+from privllm.project.template import PRISTINE, WHOLE, project_files, version
 
 UPDATED, MERGED, CONFLICT, ADDED, REMOVED, KEPT = "updated", "merged", "conflict", "added", "removed", "kept"
 FEW_MARKED_LINES = 12  # of a conflict, on a terminal
@@ -145,8 +145,9 @@ def plan_of(upgrade: Upgrade, root: Path = Path()) -> Plan:
 
     Files with conflicts stand in it as the project has them.
     """
-    without_conflicts = [change for change in upgrade.changes if change.kind != CONFLICT]
-    with _in_place(without_conflicts, root):
+    changes = [change for change in upgrade.changes if change.kind != CONFLICT]
+    changes.append(Change(str(PRISTINE), UPDATED, _new_pristine(upgrade).encode()))
+    with _in_place(changes, root):
         return make_plan()
 
 
@@ -182,8 +183,11 @@ def apply(upgrade: Upgrade, root: Path = Path()) -> None:
     for change in upgrade.changes:
         if change.kind != KEPT:
             _put(root / change.path, change.content)
-    with replacing(root / PRISTINE) as partial:
-        partial.write_text(pristine_text(upgrade.name, project_files(upgrade.name)), "utf-8")
+    _put(root / PRISTINE, _new_pristine(upgrade).encode())
+
+
+def _new_pristine(upgrade: Upgrade) -> str:
+    return pristine_text(upgrade.name, project_files(upgrade.name))
 
 
 def restore(root: Path = Path()) -> bool:

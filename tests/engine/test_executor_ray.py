@@ -89,7 +89,10 @@ def test_a_machine_that_sees_the_same_may_work(workspace: ExpectedWorkspace) -> 
 def test_a_machine_that_loaded_code_from_elsewhere_is_named(
     workspace: ExpectedWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The real check of code refuses a privllm that is loaded from another folder.
+    # The real check of code refuses a privllm that is loaded from another folder than the repository's.
+    package = Path(workspace.root, "privllm/__init__.py")
+    package.parent.mkdir()
+    package.touch()
     monkeypatch.setattr(executor_ray, "require_hashed_code", require_hashed_code)
     with pytest.raises(UserError, match=f"machine {os.uname().nodename} .*was loaded from"):
         prepare_worker(workspace)

@@ -168,3 +168,17 @@ def test_a_template_beside_a_module_counts_as_code(tmp_path: Path) -> None:
     assert resources_beside(modules) != before
     assert "privllm.report/template.html.j2" in fingerprint(ROOT, "stages.report")["modules"]
     assert not [name for name in fingerprint(ROOT, "stages.collect")["modules"] if name.endswith(".j2")]
+
+
+def test_in_a_project_another_package_than_was_fingerprinted_is_an_upgrade(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages/own.py").write_text("import privllm.core.seed\n")
+    (tmp_path / "requirements.lock").write_text("numpy==1\n")
+    content = fingerprint(tmp_path, "stages.own")
+    content["modules"]["privllm.core.seed"] = "another meaning"
+    (tmp_path / "data/fingerprint").mkdir(parents=True)
+    (tmp_path / "data/fingerprint/own.json").write_text(json.dumps(content | {"extensions": [], "libraries": {}}))
+    with pytest.raises(UserError, match="run `privllm upgrade`"):
+        check_fingerprint("own", tmp_path)

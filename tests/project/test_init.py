@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from privllm.cli.app import app
 from privllm.core.errors import UserError
-from privllm.project.init import PRISTINE, create_project
-from privllm.project.template import WHOLE
+from privllm.project.init import create_project
+from privllm.project.template import PRISTINE, WHOLE
 
 
 def git(folder: Path, *words: str) -> str:

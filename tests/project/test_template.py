@@ -1,12 +1,14 @@
 """A new project is this repository's dvc.yaml and stages, without what belongs to the repository alone."""
 
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
 
 from privllm.engine.fingerprint import locked_versions
+from privllm.project import template
 from privllm.project.template import EXTRAS, PYTHON, package_name, project_files
 from tests.workshop import ROOT
 
@@ -18,9 +20,29 @@ def test_stages_and_dvc_yaml_are_the_repositorys_but_for_the_deps_of_fingerprint
         assert FILES[f"stages/{path.name}"] == path.read_bytes()
     ours, theirs = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8")), yaml.safe_load(FILES["dvc.yaml"])
     assert ours["stages"]["fingerprint"].pop("deps") == ["privllm", "stages", "requirements.lock"]
-    assert theirs["stages"]["fingerprint"].pop("deps") == ["stages", "extensions", "requirements.lock"]
+    assert theirs["stages"]["fingerprint"].pop("deps") == [
+        *("stages", "extensions", "requirements.lock", "privllm-template.json")
+    ]
     assert ours == theirs
     assert "privllm/" not in FILES["dvc.yaml"].decode()  # no stage depends on a file inside the package
+
+
+def test_the_packages_code_has_one_digest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By which DVC notices an upgrade that changes no file of the project."""
+    (tmp_path / "project/template").mkdir(parents=True)
+    for name in ("a.py", "page.html.j2", "project/template/stage.py", "notes.txt"):
+        (tmp_path / name).write_text("1")
+    monkeypatch.setattr(template, "FOLDER", tmp_path / "project")
+    monkeypatch.setattr(template, "PACKAGED", tmp_path / "project/template")
+    before = template.package_code()
+    for name in ("project/template/stage.py", "notes.txt"):  # the first is in the files of the template
+        (tmp_path / name).write_text("2")
+    assert template.package_code() == before
+    digests = {before}
+    for name in ("a.py", "page.html.j2"):
+        (tmp_path / name).write_text("2")
+        digests.add(template.package_code())
+    assert len(digests) == 3
 
 
 def test_parameters_are_the_repositorys_without_tasks() -> None:

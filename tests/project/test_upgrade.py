@@ -14,8 +14,8 @@ from privllm.core.work_paths import UPGRADE_JOURNAL
 from privllm.manage.planned_stages import RUNS, UP_TO_DATE, Plan, PlannedStage
 from privllm.manage.rebuild_causes import Cause
 from privllm.project import init, upgrade
-from privllm.project.init import PRISTINE, create_project
-from privllm.project.template import WHOLE, project_files
+from privllm.project.init import create_project
+from privllm.project.template import PRISTINE, WHOLE, project_files
 from privllm.project.upgrade import (
     ADDED,
     CONFLICT,
@@ -197,3 +197,19 @@ def test_where_no_project_is_it_says_what_to_do(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"there is no dvc\.yaml"):
         prepare_upgrade()
+
+
+def test_an_upgrade_of_code_alone_is_seen_by_dvc(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file of the template differs; the digest of the package's code does, and `fingerprint` depends on the file that has it."""
+    CliRunner().invoke(app, ["upgrade", "--yes"])
+    before = (project / PRISTINE).read_text("utf-8")
+    monkeypatch.setattr(init, "package_code", lambda: "another")
+    seen = []
+    monkeypatch.setattr(upgrade, "make_plan", lambda: seen.append((project / PRISTINE).read_text("utf-8")) or PLAN)
+    prepared = prepare_upgrade()
+    assert prepared.changes == []
+    plan_of(prepared)
+    assert json.loads(seen[0])["code"] == "another"
+    assert (project / PRISTINE).read_text("utf-8") == before
+    upgrade.apply(prepared)
+    assert json.loads((project / PRISTINE).read_text("utf-8"))["code"] == "another"
