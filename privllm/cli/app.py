@@ -89,10 +89,13 @@ def upgrade(
     First it says what it would change, what contradicts your changes, and what `dvc repro` would rebuild, in documents and minutes.
     Nothing is changed before you agree. The exit code is 1 where conflicts are left to you; git's marks show them in the files.
     """
+    from shutil import get_terminal_size
+
     from privllm.project.upgrade import apply, cost_lines, plan_of, prepare_upgrade
 
     prepared = prepare_upgrade()
-    for line in [*prepared.lines(), "", *cost_lines(plan_of(prepared))]:
+    columns = get_terminal_size((140, 24)).columns
+    for line in [*prepared.lines(), "", *cost_lines(plan_of(prepared), columns)]:
         say(line)
     if not yes and not typer.confirm("\nApply it?", default=False):
         say("Nothing was changed.")

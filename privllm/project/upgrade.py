@@ -151,8 +151,8 @@ def plan_of(upgrade: Upgrade, root: Path = Path()) -> Plan:
         return make_plan()
 
 
-def cost_lines(plan: Plan) -> Iterator[str]:
-    """Yield what the plan rebuilds: stages, documents and minutes."""
+def cost_lines(plan: Plan, columns: int = 140) -> Iterator[str]:
+    """Yield what the plan rebuilds, in lines of at most `columns` characters: stages, documents and minutes."""
     steps = [step for step in plan.steps if step.verdict in (RUNS, MAY_RUN)]
     if not steps:
         yield "It rebuilds nothing."
@@ -167,7 +167,8 @@ def cost_lines(plan: Plan) -> Iterator[str]:
     )
     for step in steps:
         cause = step.causes[0].says if step.causes else ""
-        yield f"  {step.stage:20}  {step.verdict:8}  {cause}"
+        line = f"  {step.stage:20}  {step.verdict:8}  {cause}"
+        yield line if len(line) <= columns else f"{line[: columns - 3]}..."
 
 
 def _documents() -> int:

@@ -183,6 +183,12 @@ def test_a_killed_upgrade_is_taken_back_by_the_next(project: Path, monkeypatch: 
     assert not restore()
 
 
+def test_the_cost_fits_a_narrow_terminal() -> None:
+    long_cause = Cause("code", "privllm.clean.pii.redact changed, " * 9, {})
+    plan = Plan([PLAN.steps[1]._replace(causes=[long_cause])], [])
+    assert [len(line) <= 80 for line in cost_lines(plan, 80)][1:] == [True]
+
+
 def test_a_plan_without_work_says_so() -> None:
     assert list(cost_lines(Plan(PLAN.steps[:1], []))) == ["It rebuilds nothing."]
 
