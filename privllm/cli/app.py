@@ -20,7 +20,7 @@ from typing import Annotated
 import typer
 
 import privllm.core.offline  # noqa: F401  (first: it switches telemetry off)
-from privllm.cli import completion, doctor, predict, promotion, serving, team
+from privllm.cli import bundling, completion, doctor, predict, promotion, serving, team
 from privllm.cli.command_groups import ORDER
 from privllm.cli.error_handling import commands_of
 from privllm.cli.help_screens import Group
@@ -427,6 +427,7 @@ def forget(
 
 doctor.add_to(app)
 team.add_to(app)
+bundling.add_to(app)
 serving.add_to(app)
 predict.add_to(app)
 promotion.add_to(app)

@@ -9,7 +9,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Models": ("compare", "promote", "models", "predict"),
     "Feedback": ("arena", "feedback", "token"),
     "Documents": ("trace", "forget"),
-    "Store": ("push", "pull", "audit", "gc"),
+    "Store": ("push", "pull", "audit", "gc", "bundle"),
 }
 ORDER = [name for names in GROUPS.values() for name in names]
 GROUP_OF = {name: group for group, names in GROUPS.items() for name in names}

@@ -17,6 +17,7 @@ SOURCES_INDEX = WORK_FOLDER / "sources.arrow"  # statuses and MD5s of the source
 CHECKPOINTS = WORK_FOLDER / "work"  # <stage>/<family or task>: checkpoints of unfinished trainings
 
 AUDIT_FOLDER = WORK_FOLDER / "audit"  # scratch folder of `privllm audit`
+BUNDLE_FOLDER = WORK_FOLDER / "bundle"  # <machine>: wheels that `privllm bundle` downloaded
 PULL_FOLDER = WORK_FOLDER / "pull"  # actions from a remote, until `privllm pull` takes or refuses them
 PROMOTION_FOLDER = WORK_FOLDER / "promote"  # what `privllm promote` copies, until it is whole
 UPGRADE_JOURNAL = (

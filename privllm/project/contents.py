@@ -1,13 +1,15 @@
-"""Names of the files of a new project that are this repository's own, copied into the wheel when it is built.
+"""Names of files that are copied into the wheel when it is built: those of a new project that are this repository's own, and its pages.
 
 `setup.py` imports this before anything is installed, so it imports the standard library alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 PACKAGED = FOLDER / "template"  # in a wheel; a clone has the originals
+DOCUMENTATION = FOLDER / "documentation"  # likewise
+PAGES = ("README.md", "CHANGELOG.md", "docs/**/*.md", "docs/pipeline.svg")
 PATTERNS = (
     "dvc.yaml",
     "params.yaml",
@@ -34,7 +36,16 @@ def copied_files(repository: Path) -> Iterator[Path]:
 
     Raises FileNotFoundError where one is missing.
     """
-    for pattern in PATTERNS:
+    yield from _files(repository, PATTERNS)
+
+
+def documentation_files(repository: Path) -> Iterator[Path]:
+    """Yield the pages of the documentation, relative to `repository`, in order."""
+    yield from _files(repository, PAGES)
+
+
+def _files(repository: Path, patterns: Iterable[str]) -> Iterator[Path]:
+    for pattern in patterns:
         matches = sorted(repository.glob(pattern))
         if not matches:
             raise FileNotFoundError(f"there is no {pattern} in {repository}")
