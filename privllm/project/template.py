@@ -32,7 +32,7 @@ OWN_FILES = {  # {path in a project: file of this package}
     ".gitlab-ci.yml": "gitlab-ci.yml",
     "extensions/README.md": "extensions/README.md",
 }
-WHOLE = {"requirements.lock", "uv.toml", "params.schema.json"}  # made by a tool, so replaced and not merged
+WHOLE = {"requirements.lock", "params.schema.json"}  # made by a tool, so replaced and not merged
 
 
 def original_folder() -> Path:
@@ -41,7 +41,7 @@ def original_folder() -> Path:
 
 
 def project_files(name: str) -> dict[str, bytes]:
-    """Return {path: content} of all files of a new project that is called `name`, and of its `uv.toml`."""
+    """Return {path: content} of all files of a new project that is called `name`."""
     originals = original_folder()
     files = {path.as_posix(): (originals / path).read_bytes() for path in copied_files(originals)}
     files["dvc.yaml"] = _without_package(files["dvc.yaml"].decode()).encode()
@@ -54,10 +54,10 @@ def project_files(name: str) -> dict[str, bytes]:
         "torch": pins["torch"],
         "extras": ",".join(EXTRAS),
         "python": PYTHON,
+        "constraints": _constraints(pins),
     }
     for path, source in OWN_FILES.items():
         files[path] = _filled((FOLDER / "files" / source).read_text("utf-8"), values).encode()
-    files["uv.toml"] = _constraints(pins).encode()
     return dict(sorted(files.items()))
 
 
@@ -102,8 +102,8 @@ def _without_demo(params: str) -> str:
 
 
 def _constraints(pins: Mapping[str, str]) -> str:
-    """Return uv.toml: the pins of requirements.lock, so that `uv sync` installs what pip installs."""
-    lines = [f'  "{name}=={pins[name]}",' for name in sorted(pins)]
-    return "\n".join(
-        ["# The versions of requirements.lock, for `uv sync`.", "constraint-dependencies = [", *lines, "]", ""]
-    )
+    """Return the pins of requirements.lock as lines of a TOML array, so that `uv sync` installs what pip installs.
+
+    They stand in pyproject.toml, since uv reads constraints there alone.
+    """
+    return "\n".join(f'  "{name}=={pins[name]}",' for name in sorted(pins))
