@@ -17,9 +17,8 @@ from privllm.project.contents import FOLDER, PACKAGED, copied_files
 
 EXTRAS = ("annotate", "serve")  # of privllm, that the stages of dvc.yaml and `privllm serve` need
 PYTHON = ">=3.11,<3.14"
-PRISTINE = Path(
-    "privllm-template.json"
-)  # a project's files as they were written, and the code of privllm that wrote them
+# A project's files as they were written, and the digest of the code of privllm that wrote them.
+PRISTINE = Path("privllm-template.json")
 CODE_DEPS = (
     "deps: [privllm, stages, requirements.lock]",
     f"deps: [stages, extensions, requirements.lock, {PRISTINE}]",
