@@ -78,7 +78,7 @@ def _built(folder: Path) -> Path:
 
 
 def _installed_from() -> Path:
-    """Return the wheel that pip installed privllm from. Raises UserError where it is gone, or pip took it from an index."""
+    """Return the wheel that pip installed privllm from. Raises UserError where it is gone, or pip has not noted it."""
     try:
         noted = distribution(NAME).read_text("direct_url.json")
     except PackageNotFoundError:
@@ -86,6 +86,6 @@ def _installed_from() -> Path:
     address = urlparse(json.loads(noted)["url"]) if noted else None
     path = Path(url2pathname(address.path)) if address and address.scheme == "file" else None
     if path is None or path.suffix != ".whl" or not path.is_file():
-        place = f"{path}, which is gone" if path else "an index"
+        place = f"{path}, which is gone" if path else "an index or a folder of wheels"
         raise UserError(f"privllm was installed from {place}: name its wheel, `privllm bundle --wheel FILE.whl`.")
     return path

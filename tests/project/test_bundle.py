@@ -189,6 +189,12 @@ def test_another_python_or_a_folder_of_the_bundle_is_refused(unpacked: Path, tmp
     other.chmod(0o755)
     assert "is linux-riscv64-python3.9" in install(unpacked, tmp_path / "environment", python=str(other)).stderr
     assert "there is no python9" in install(unpacked, tmp_path / "environment", python="python9").stderr
+    other.write_text(f"#!/bin/sh\n[ $1 = -c ] && echo {this_target()}\n")
+    assert (
+        "cannot make an environment (on Debian" in install(unpacked, tmp_path / "environment", python=str(other)).stderr
+    )
+    nameless = subprocess.run(["sh", unpacked / "install.sh"], capture_output=True, text=True, check=False)
+    assert "name the folder of the new environment" in nameless.stderr
     assert "lies in the bundle itself" in install(unpacked, unpacked / "environment").stderr
 
 
@@ -201,10 +207,14 @@ def test_a_full_disk_is_said_before_anything_is_written(
         bundle._require_room(tmp_path / "x.tar", {"a": b"x" * 600_000})
 
 
-@pytest.mark.parametrize(("name", "words"), [("x.zip", "end it with .tar"), ("no/x.tar", "there is no folder")])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("x.zip", "end it with .tar"), ("folder.tar", "end it with .tar"), ("no/x.tar", "there is no folder")],
+)
 def test_an_archive_that_cannot_be_written_is_said_before_the_download(
     project: Path, tmp_path: Path, name: str, words: str
 ) -> None:
+    (tmp_path / "folder.tar").mkdir()
     with pytest.raises(UserError, match=words):
         pack(project, tmp_path / name)
 
