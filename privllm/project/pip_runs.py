@@ -14,6 +14,7 @@ from pathlib import Path
 from privllm.core.errors import UserError
 
 NO_WHEEL = re.compile(r"No matching distribution found for ([^\s;]+)")
+EXCLUDED = re.compile(r"Cannot install (\S+) because these package versions have conflicting dependencies")
 WRONG_HASH = re.compile(r"^\s+(\S+==\S+)[^\n]*:\n\s+Expected sha256", re.MULTILINE)
 FIXED_TIME = "315532800"  # 1980, the first that a wheel can say: the same bytes whenever it is built
 
@@ -64,8 +65,11 @@ def explanation(verb: str, output: str, machine: str) -> str:
         )
     if wrong := WRONG_HASH.search(output):
         return f"{wrong[1]} as the index has it has none of the hashes of requirements.lock: do not use that index."
-    if "ResolutionImpossible" in output:
-        return "constraints of pip's own settings (PIP_CONSTRAINT, pip.conf) contradict requirements.lock: take them out for this command."
+    if excluded := EXCLUDED.search(output):
+        return (
+            f"pip finds no {excluded[1]} for {machine} that its own settings allow: no index that it asks has one, "
+            "or a constraint (PIP_CONSTRAINT, pip.conf) excludes it."
+        )
     if "No space left on device" in output:
         return "the disk is full. Make room, and run the same command again: what was downloaded is kept."
     lines = [line for line in output.splitlines() if "error" in line.lower()] or output.splitlines() or ["no reason"]

@@ -188,6 +188,7 @@ def test_another_python_or_a_folder_of_the_bundle_is_refused(unpacked: Path, tmp
     other.write_text("#!/bin/sh\necho linux-riscv64-python3.9\n")
     other.chmod(0o755)
     assert "is linux-riscv64-python3.9" in install(unpacked, tmp_path / "environment", python=str(other)).stderr
+    assert "/bin/false does not run" in install(unpacked, tmp_path / "environment", python="/bin/false").stderr
     assert "there is no python9" in install(unpacked, tmp_path / "environment", python="python9").stderr
     other.write_text(f"#!/bin/sh\n[ $1 = -c ] && echo {this_target()}\n")
     assert (

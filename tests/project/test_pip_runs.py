@@ -23,7 +23,10 @@ WRONG_HASH = """ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREME
     [
         ("ERROR: No matching distribution found for torch==2.13.0+cpu\n", "pip finds no torch==2.13.0+cpu for moon"),
         (WRONG_HASH, "numpy==2.4.6 as the index has it"),
-        ("ERROR: ResolutionImpossible: for help\n", "contradict requirements.lock"),
+        (
+            "ERROR: Cannot install torch==2.13.0 because these package versions have conflicting dependencies.\n",
+            "no torch==2.13.0 for moon that its own settings allow",
+        ),
         ("ERROR: [Errno 28] No space left on device\n", "the disk is full"),
         ("WARNING: x\nERROR: connection broken\nbye\n", "failed: ERROR: connection broken"),
         ("", "failed: no reason"),

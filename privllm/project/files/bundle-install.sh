@@ -54,7 +54,8 @@ python=${PYTHON:-python@python@}
 command -v "$python" >/dev/null || fail "there is no $python: this bundle is for Python @python@; set PYTHON to one"
 found=$("$python" -c 'import platform, sys
 system = {"Darwin": "macos"}.get(platform.system(), platform.system().lower())
-print("%s-%s-python%d.%d" % (system, platform.machine(), sys.version_info[0], sys.version_info[1]))')
+print("%s-%s-python%d.%d" % (system, platform.machine(), sys.version_info[0], sys.version_info[1]))') ||
+    fail "$python does not run: set PYTHON to a Python @python@"
 [ "$found" = "@target@" ] || fail "this bundle is for @target@, and $python is $found: make one for it with privllm bundle"
 
 unfinished=yes
