@@ -65,7 +65,20 @@ def run(environment: Path, project: Path, commands: str) -> None:
     given["PATH"] = f"{environment}/bin{os.pathsep}/usr/sbin{os.pathsep}/usr/bin{os.pathsep}/sbin{os.pathsep}/bin"
     start = time.perf_counter()
     done = subprocess.run(
-        ["unshare", "--mount", "--net", "--propagation", "private", "sh", "-c", NAMESPACE],
+        # the end of its first process ends all, the server too
+        [
+            "unshare",
+            "--mount",
+            "--net",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            NAMESPACE,
+        ],
         env=given,
         capture_output=True,
         text=True,
