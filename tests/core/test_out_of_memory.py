@@ -114,7 +114,7 @@ def test_a_stage_that_runs_out_names_knobs_that_there_are(
     home = module if hasattr(module, function) else importlib.import_module(f"privllm.train.{function}")
     monkeypatch.setattr(home, function, lambda *_: torch_takes(1 << 55))
     (tmp_path / f"{stage}.json").write_text("{}")
-    for name, value in (("FOLDER", tmp_path), ("require_verdict", lambda _: None)):
+    for name, value in (("FOLDER", tmp_path), ("require_verdict", lambda _: None), ("extensions_of", lambda _: ())):
         monkeypatch.setattr(module, name, value, raising=False)
     paths = [Path(item)] * len(inspect.signature(module.main).parameters)
     with pytest.raises(UserError, match="memory ran out") as raised:

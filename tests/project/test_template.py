@@ -63,8 +63,6 @@ def test_pins_of_uv_and_pip_are_the_same() -> None:
 def test_uv_reads_constraints_where_they_stand() -> None:
     """In a uv.toml it passes over them."""
     assert "uv.toml" not in FILES
-    overridden = tomllib.loads(FILES["pyproject.toml"].decode())["tool"]["uv"]["override-dependencies"]
-    assert not {Requirement(line).name for line in overridden} & set(locked_versions(ROOT / "requirements.lock"))
 
 
 def test_the_package_is_pinned_with_the_extras_that_there_are() -> None:
