@@ -139,6 +139,12 @@ EXPLANATIONS: dict[str, list[Explanation]] = {
             "e to the power of the validation loss.",
             places(2),
         ),
+        Explanation(
+            "best_step",
+            "Kept step",
+            "the step after which the model had the weights that are kept: those with the lowest held-out loss.",
+            whole,
+        ),
         Explanation("stopped_by", "Stopped by", "the reason why training ended.", str),
     ],
     "evaluate": [

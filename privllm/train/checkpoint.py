@@ -22,6 +22,7 @@ from privllm.engine.digests import sync
 from privllm.engine.interrupt import Interrupts
 
 NAME = "latest.safetensors"
+BEST = "best.safetensors"
 PLAIN = (str, int, float, bool, type(None))
 
 
@@ -89,6 +90,42 @@ class SafeCheckpointIO(CheckpointIO):
 
     def remove_checkpoint(self, path: str | Path) -> None:
         Path(path).unlink(missing_ok=True)
+
+
+class BestWeights:
+    """The weights with the lowest held-out loss so far, and the optimiser's state beside them, in a file of `folder`.
+
+    A run that goes on from an earlier checkpoint may find a later run's file. It does not read it before it has come to
+    the step that writes it, and by then it has written the same bytes itself.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.path = folder / BEST
+        self.files = SafeCheckpointIO(key)
+
+    def save(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        content = {"weights": learnt_weights(model), "optimizer": optimizer.state_dict()}
+        self.files.save_checkpoint(content, self.path)
+
+    def restore(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
+        """Put the weights into the model, and with an optimiser its state into that."""
+        content = self.files.load_checkpoint(self.path)
+        put_weights(model, content["weights"])
+        if optimizer is not None:
+            optimizer.load_state_dict(content["optimizer"])
+
+
+def learnt_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return {name: parameter} of those that training changes, each once."""
+    return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def put_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Copy weights into the parameters of these names."""
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, weight in weights.items():
+            parameters[name].copy_(weight)
 
 
 def resumable(folder: Path, key: str) -> Path | None:

@@ -221,7 +221,8 @@ def _report(
         "epochs": round(arm.trained.steps * cfg.batch_size / len(prepared.train), 4),
         "stopped_by": history.stopped_by,
         "train_loss": round(history.latest("train/loss"), 6),
-        "validation_loss": round(history.latest("validation/loss"), 6),
+        "validation_loss": round(arm.trained.validation_loss, 6),
+        "best_step": arm.trained.best_step,
         "main": MAIN[cfg.kind],
         "test": arm.judged.plain(),
     }

@@ -19,7 +19,7 @@ import torch
 from privllm.core.seed import digest, name_digest
 from privllm.engine.interrupt import SIGNALS
 from privllm.train.batches import Stream
-from privllm.train.checkpoint import KeepLatest, SafeCheckpointIO, resumable
+from privllm.train.checkpoint import BestWeights, KeepLatest, SafeCheckpointIO, resumable
 from privllm.train.config import TrainConfig
 from privllm.train.lightning_module import Training
 from privllm.train.loss_history import History, Validate
@@ -37,10 +37,12 @@ class Work(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """The state after the last step."""
+    """What a training came to; the model has the weights that were kept."""
 
     history: History
     steps: int
+    best_step: int  # after which it had the weights that are kept
+    validation_loss: float  # of these, on the whole validation split
 
 
 def train(objective: Objective, cfg: TrainConfig, steps: int, live: Path, work: Work, key: str) -> Trained:
@@ -53,7 +55,8 @@ def train(objective: Objective, cfg: TrainConfig, steps: int, live: Path, work: 
     module.train()  # all of it, for a model that was loaded is in eval mode until its first validation
     history = History(live)
     keep = KeepLatest(work.folder, work.seconds)
-    callbacks = [history, keep, Validate(history), ShowProgress(history)]
+    validate = Validate(history, BestWeights(work.folder, key))
+    callbacks = [history, keep, validate, ShowProgress(history)]
     trainer = make_trainer(cfg, SafeCheckpointIO(key), callbacks)
     try:
         fit(trainer, module, resumable(work.folder, key))
@@ -62,7 +65,7 @@ def train(objective: Objective, cfg: TrainConfig, steps: int, live: Path, work: 
             raise KeyboardInterrupt from None
         raise KeyboardInterrupt(f"step {keep.saved_step} of {module.schedule.end} is saved") from None
     module.cpu()
-    return Trained(history, module.schedule.end)
+    return Trained(history, module.schedule.end, validate.kept_step, validate.kept_loss)
 
 
 def key_of(cfg: Any, files: list[Path], code: str, compiled: bool) -> str:

@@ -17,10 +17,21 @@ from privllm.core.errors import UserError
 from privllm.core.progress import bar
 from privllm.engine.interrupt import interrupts_held
 from privllm.train.batches import Batch
+from privllm.train.checkpoint import BestWeights, learnt_weights, put_weights
 from privllm.train.lightning_module import Training
 from privllm.train.loss_files import LossFiles, Measurement
 
-STATE = ("points", "pending", "owed", "best", "since_best", "tokens", "labels", "stopped_by")  # what a checkpoint keeps
+STATE = (
+    "points",
+    "pending",
+    "owed",
+    "best",
+    "best_step",
+    "since_best",
+    "tokens",
+    "labels",
+    "stopped_by",
+)  # what a checkpoint keeps
 LOG_EVERY = 10  # steps whose mean training loss is one point of the curve
 
 
@@ -33,6 +44,7 @@ class History(Callback):
         self.pending: list[float] = []  # training losses since the last point
         self.owed = False  # whether the held-out loss after this step is still to be measured
         self.best = math.inf
+        self.best_step = 0
         self.since_best = 0
         self.tokens = 0  # read, padding included
         self.labels = 0  # learnt
@@ -79,10 +91,16 @@ class History(Callback):
 
 
 class Validate(Callback):
-    """Measures the held-out loss where it is owed, and ends the training. It comes after `KeepLatest`: what it does can be done again."""
+    """Measures the held-out loss where it is owed, ends the training, and keeps the better of its best and its last weights.
 
-    def __init__(self, history: History) -> None:
+    It comes after `KeepLatest`: what it does can be done again.
+    """
+
+    def __init__(self, history: History, best_weights: BestWeights) -> None:
         self.history = history
+        self.best_weights = best_weights
+        self.kept_step = 0  # after which the model has the weights that are kept
+        self.kept_loss = math.inf  # held-out, on the whole validation split
 
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
         if module.objective.started and not self.history.points:
@@ -98,31 +116,47 @@ class Validate(Callback):
         if history.owed:
             loss = held_out_loss(module)
             with interrupts_held():  # all of it is in a checkpoint, or nothing
-                self._take(module, step, loss)
+                self._take(trainer.optimizers[0], module, step, loss)
                 history.owed = False
         trainer.should_stop = step >= module.schedule.end
 
-    def _take(self, module: Training, step: int, loss: float) -> None:
+    def _take(self, optimizer: torch.optim.Optimizer, module: Training, step: int, loss: float) -> None:
         history = self.history
         history.record("validation/loss", step, loss)
         if loss < history.best - module.cfg.min_delta:
-            history.best = loss
+            history.best, history.best_step = loss, step
             history.since_best = 0
+            if step < module.schedule.end:  # else they are the last, too
+                self.best_weights.save(module.model, optimizer)
         else:
             history.since_best += 1
         if history.since_best >= module.cfg.patience and step < module.schedule.decay_from:
-            module.schedule = module.schedule.decay_now(step, module.cfg.decay_fraction)
+            self.best_weights.restore(module.model, optimizer)
+            module.schedule = module.schedule.decay_now(step, history.best_step)
             history.stopped_by = "plateau"
+
+    def on_train_end(self, trainer: lightning.Trainer, module: Any) -> None:
+        """Keep the best weights where the last ones are worse on the whole validation split."""
+        self.kept_step, self.kept_loss = trainer.global_step, held_out_loss(module, whole=True)
+        if self.history.best_step in (0, trainer.global_step):
+            return
+        last_weights = {name: weight.clone() for name, weight in learnt_weights(module.model).items()}
+        self.best_weights.restore(module.model)
+        best_loss = held_out_loss(module, whole=True)
+        if best_loss < self.kept_loss:
+            self.kept_step, self.kept_loss = self.history.best_step, best_loss
+        else:
+            put_weights(module.model, last_weights)
 
 
 @torch.no_grad()
-def held_out_loss(module: Training, shown: bool = False) -> float:
+def held_out_loss(module: Training, shown: bool = False, whole: bool = False) -> float:
     """Return the mean nats per held-out label, in eval mode and without compiling a second graph.
 
-    shown: with a bar of its own.
+    shown: with a bar of its own; whole: of the whole validation split instead of a sample.
     """
     nats, labels = 0.0, 0
-    batches = list(module.objective.held_out())
+    batches = list(module.objective.held_out(whole))
     module.eval()
     progress = bar("held-out", total=len(batches)) if shown else nullcontext(lambda: None)
     with torch.compiler.set_stance("force_eager"), progress as advance:

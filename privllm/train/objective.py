@@ -29,8 +29,8 @@ class Objective(ABC):
         """Return the training batch of `step` (from 0): a pure function of it."""
 
     @abstractmethod
-    def held_out(self) -> Iterator[Batch]:
-        """Yield the batches of the held-out loss, the same ones each time."""
+    def held_out(self, whole: bool = False) -> Iterator[Batch]:
+        """Yield the batches of the held-out loss, the same ones each time: of a sample, or of the `whole` validation split."""
 
     @abstractmethod
     def loss(self, batch: Batch, reduction: str = "mean") -> Tensor:

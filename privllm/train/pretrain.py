@@ -142,7 +142,7 @@ def _open(inputs: PretrainInputs, family: str, split: str) -> Split:
 
 def _report(cfg: TrainConfig, model: PreTrainedModel, trained: Trained, rows: int) -> dict[str, Any]:
     history = trained.history
-    validation = history.latest("validation/loss")
+    validation = trained.validation_loss
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "steps": trained.steps,
@@ -152,5 +152,6 @@ def _report(cfg: TrainConfig, model: PreTrainedModel, trained: Trained, rows: in
         "train_loss": round(history.latest("train/loss"), 6),
         "validation_loss": round(validation, 6),
         "validation_perplexity": round(math.exp(min(validation, 700.0)), 4),
+        "best_step": trained.best_step,
         "stopped_by": history.stopped_by,
     }

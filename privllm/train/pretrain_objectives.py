@@ -63,12 +63,13 @@ class Packed(Objective):
             indices = replayed(cfg.seed, step, cfg.batch_size, kinds, cfg.replay)
         return self.make(self.train, indices, generator_of("noise", cfg.seed, step))
 
-    def held_out(self) -> Iterator[Batch]:
-        """Yield at most `validation_rows`, evenly spaced over the split, in batches of one shape.
+    def held_out(self, whole: bool = False) -> Iterator[Batch]:
+        """Yield at most `validation_rows`, evenly spaced over the split, or the `whole` of it, in batches of one shape.
 
         The last batch is filled up with ignored rows.
         """
-        selected = spread(len(self.validation.rows), self.cfg.validation_rows)
+        row_count = len(self.validation.rows)
+        selected = spread(row_count, row_count if whole else self.cfg.validation_rows)
         size = self.cfg.batch_size
         for start in range(0, len(selected), size):
             indices = selected[start : start + size]

@@ -7,6 +7,8 @@ at any step; the decay is 1 - sqrt, which Hägele et al. 2024 (arXiv 2405.18392)
 import math
 from dataclasses import dataclass, replace
 
+DECAY_OF_BEST = 0.15  # of the steps to the best weights; 10 to 20 % is enough (Hägele et al. 2024, section 4)
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -24,9 +26,9 @@ class Schedule:
         decayed = (step - self.decay_from + 1) / (self.end - self.decay_from + 1)
         return rise * (1 - math.sqrt(decayed))
 
-    def decay_now(self, step: int, fraction: float) -> "Schedule":
-        """Begin the decay at `step`; it lasts as large a share of the whole as was planned."""
-        length = max(1, round(step * fraction / (1 - fraction)))
+    def decay_now(self, step: int, best_step: int) -> "Schedule":
+        """Begin the decay at `step`, where training goes back to the weights of `best_step`; its length is a share of those steps."""
+        length = max(1, round(best_step * DECAY_OF_BEST))
         return replace(self, decay_from=step, end=min(self.end, step + length))
 
 

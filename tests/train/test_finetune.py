@@ -199,7 +199,9 @@ def test_adapters_are_merged_and_leave_the_rest_as_it_was(shop: Path, tmp_path: 
 
 def test_a_task_that_is_learnt_is_told_apart_from_chance(shop: Path, tmp_path: Path) -> None:
     """The colour in a text is its label: of three classes any start learns that."""
-    report = run(tiny("classification", "masked", max_tokens=2_000), shop, tmp_path)
+    lines = [json.dumps(example("classification", i)) for i in range(200)]
+    (tmp_path / "many.jsonl").write_text("\n".join(lines))
+    report = run(tiny("classification", "masked", max_tokens=6_000), shop, tmp_path, tmp_path / "many.jsonl")
     assert report["test"]["accuracy"] > 0.7
 
 

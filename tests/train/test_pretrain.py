@@ -23,7 +23,7 @@ from privllm.core.tables import write_table
 from privllm.models.generate import SamplingConfig, generate
 from privllm.models.loading import MODELS, load
 from privllm.tokens.trained_documents import TRAINED
-from privllm.train.checkpoint import NAME
+from privllm.train.checkpoint import BEST, NAME
 from privllm.train.config import PretrainConfig
 from privllm.train.loop import Work
 from privllm.train.loss_history import History
@@ -172,7 +172,7 @@ def test_an_interrupt_stays_one_and_nothing_half_written_is_left(corpus, tmp_pat
         with pytest.raises(KeyboardInterrupt):
             run(cfg, corpus, tmp_path / "stopped")
     assert signal.getsignal(signal.SIGINT) is handler
-    assert [path.name for path in (tmp_path / "stopped/work/pretrain").iterdir()] == [NAME]
+    assert {path.name for path in (tmp_path / "stopped/work/pretrain").iterdir()} == {NAME, BEST}
     run(cfg, corpus, tmp_path / "stopped")
     assert all_bytes(tmp_path / "stopped") == unbroken
 
@@ -253,8 +253,9 @@ def test_of_a_plateau_too_the_last_step_is_the_last(corpus, tmp_path, monkeypatc
 def test_where_an_interrupted_step_cannot_be_saved_the_message_says_so(corpus, tmp_path, cfg, unbroken, monkeypatch):
     handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
 
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+    def full(path: Path) -> None:
+        if path.name.startswith(NAME):
+            raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
         die_at(5, patched)
@@ -273,9 +274,10 @@ def test_where_an_interrupted_step_cannot_be_saved_the_message_says_so(corpus, t
 def test_a_plateau_brings_the_decay_forward(corpus, tmp_path):
     cfg = tiny(min_delta=100.0, patience=2, decay_fraction=0.25)  # nothing ever counts as an improvement but the first
     report = run(cfg, corpus, tmp_path)
-    assert (report["stopped_by"], report["steps"]) == ("plateau", 18 + 6)
+    # The best weights are those of step 6, so a decay of 15 % of that is one step.
+    assert (report["stopped_by"], report["steps"]) == ("plateau", 18 + 1)
     losses = (tmp_path / "live/plots/metrics/validation/loss.tsv").read_text().split()[2::2]
-    assert losses == ["6", "12", "18", "24"]
+    assert losses == ["6", "12", "18", "19"]
 
 
 def test_a_loss_that_is_no_number_tells_what_to_lower(corpus, tmp_path):

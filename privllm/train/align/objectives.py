@@ -69,9 +69,10 @@ class LessonObjective(Objective):
             return lessons
         return (*lessons, *self.terms.text.batch(step))
 
-    def held_out(self) -> Iterator[Batch]:
+    def held_out(self, whole: bool = False) -> Iterator[Batch]:
         size = self.cfg.batch_size
-        indices = spread(len(self.validation), self.cfg.validation_rows)
+        count = len(self.validation)
+        indices = spread(count, count if whole else self.cfg.validation_rows)
         selected = [self.validation[index] for index in indices]
         for start in range(0, len(selected), size):
             yield self.make(selected[start : start + size])

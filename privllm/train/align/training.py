@@ -192,7 +192,8 @@ def _facts_of(cfg: AlignConfig, phase: Phase, trained: Trained) -> dict[str, Any
         "steps": trained.steps,
         "epochs": round(trained.steps * cfg.batch_size / len(phase.train), 4),
         "train_loss": round(history.latest("train/loss"), 6),
-        "validation_loss": round(history.latest("validation/loss"), 6) if phase.validation else None,
+        "validation_loss": round(trained.validation_loss, 6) if phase.validation else None,
+        "best_step": trained.best_step,
         "stopped_by": "plateau" if history.stopped_by == "plateau" else "epochs",
     }
 
