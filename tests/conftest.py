@@ -1,6 +1,7 @@
 """What every test shares: offline switches, Hypothesis without wall-clock deadlines, lanes, and what CI must not skip."""
 
 import os
+import sys
 from collections.abc import Generator
 
 import pytest
@@ -26,6 +27,19 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     if isinstance(item, pytest.Function):
         for lane in sorted(lanes_of(item)):
             item.add_marker(lane)
+
+
+@pytest.fixture(autouse=True)
+def _no_extension_stays() -> Generator[None, None, None]:
+    """What a test has imported of a project's extensions is not there in the next one."""
+    yield
+    loaded = [name for name in sys.modules if name.partition(".")[0] == "extensions"]
+    if loaded:
+        from tests.extend import clear_caches
+
+        clear_caches()
+        for name in loaded:
+            del sys.modules[name]
 
 
 @pytest.hookimpl(wrapper=True)

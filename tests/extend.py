@@ -68,11 +68,16 @@ def make_extended(root: Path, monkeypatch: pytest.MonkeyPatch) -> Extended:
     return Extended(root)
 
 
-def forget_extensions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this process import the extensions of another folder."""
+def clear_caches() -> None:
+    """Forget what was read of extensions."""
     _entries_of.cache_clear()
     for function in (own_readers, quality_rules, personal_data, own_expectations, task_scores):
         function.cache_clear()
+
+
+def forget_extensions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process import the extensions and stages of another folder."""
+    clear_caches()
     monkeypatch.setattr(sys, "meta_path", [finder for finder in sys.meta_path if not isinstance(finder, OwnModules)])
-    for name in [name for name in sys.modules if name.partition(".")[0] == EXTENSIONS]:
+    for name in [name for name in sys.modules if name.partition(".")[0] in (EXTENSIONS, "stages")]:
         monkeypatch.delitem(sys.modules, name)

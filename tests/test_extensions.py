@@ -31,9 +31,7 @@ STAGES = ("fingerprint", "collect", "clean", "feedback")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("extended") / "project"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("privllm.report.plots_page.plots_page", lambda: "")
-        create_project(folder, use_git=False)
+    create_project(folder, use_git=False)
     for number in range(20):
         text = f"Part {number} by K-{100_000 + number}. {PROSE} {number * 7919}"
         (folder / f"data/sources/{number}.txt").write_text(text, "utf-8")

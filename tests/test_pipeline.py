@@ -353,9 +353,9 @@ def test_weak_spots_reach_pack_when_asked_and_even_gives_the_first_bytes_back(ed
 
 
 def test_experiments_one_and_queued(edited: Workshop) -> None:
-    edited.run("dvc", "exp", "run", "-n", "one", "-S", "pretrain.causal.weight_decay=0.3", "pretrain@causal")
+    edited.run("dvc", "exp", "run", "-n", "one", "-S", "+pretrain.causal.weight_decay=0.3", "pretrain@causal")
     edited.run("git", "reset", "-q", "--hard")
-    edited.run("dvc", "exp", "run", "--queue", "-S", "collect.max_megabytes=8,9", "collect")
+    edited.run("dvc", "exp", "run", "--queue", "-S", "+collect.max_megabytes=8,9", "collect")
     edited.run("dvc", "queue", "start", "-j", "1")
     deadline = time.monotonic() + 180
     while any(word in queue_status(edited) for word in ("Queued", "Running")) and time.monotonic() < deadline:

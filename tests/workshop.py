@@ -109,9 +109,11 @@ class Workshop:
         for part in path:
             section = section.setdefault(part, {})
         assert key in section or is_parameter(dotted), f"{dotted} is no parameter"
-        old_value = section.pop(key, ABSENT)
-        if value is not ABSENT:
-            section[key] = value
+        old_value = section.get(key, ABSENT)
+        if value is ABSENT:
+            del section[key]
+        else:
+            section[key] = value  # in its old place, as dvc.lock has it
         (self.root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), "utf-8")
         return old_value
 

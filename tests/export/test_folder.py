@@ -172,7 +172,7 @@ def test_every_parameter_before_the_weights_is_in_the_card(
     names = {name for before in upstream(f"align@{family}") for name in DECLARED[before].get("params", [])}
     # Which families and tasks there are, and where others start, changes no weight of this one.
     # What reads annotations says only which documents are annotated, and that is in the digest of `guide`.
-    others = {"families", "finetune.tasks", "tasks.derive", "pretrain.masked.masking"} | {
+    others = {"families", "extensions", "finetune.tasks", "tasks.derive", "pretrain.masked.masking"} | {
         f"pretrain.{other}.start" for other in FAMILIES if other != family
     }
     values = effective_values(SECTIONS)
