@@ -14,6 +14,7 @@ from privllm.engine.interrupt import explain_interrupts
 
 explain_interrupts()  # before anything is imported that may not be installed
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -63,6 +64,11 @@ def main(
     never_fail_to_print()
 
 
+def has_terminal() -> bool:
+    """Return whether somebody can be asked."""
+    return sys.stdin.isatty()
+
+
 @command
 def init(
     folder: Annotated[
@@ -95,15 +101,22 @@ def upgrade(
 
     prepared = prepare_upgrade()
     columns = get_terminal_size((140, 24)).columns
+    if not prepared.is_needed:
+        say(f"This project is of privllm {prepared.after} already: nothing to do.")
+        return
     for line in [*prepared.lines(), "", *cost_lines(plan_of(prepared), columns)]:
         say(line)
+    if not yes and not has_terminal():
+        raise UserError("nothing was changed, for there is no terminal to ask on: `privllm upgrade --yes` applies it.")
     if not yes and not typer.confirm("\nApply it?", default=False):
         say("Nothing was changed.")
         return
     apply(prepared)
-    say("Done: `git diff` shows it, `dvc repro` builds with it.")
     if prepared.conflicts:
+        paths = ", ".join(change.path for change in prepared.conflicts)
+        say(f"Done but for {paths}: resolve what git's marks (<<<<<<<) show there, then `dvc repro`.")
         raise typer.Exit(1)
+    say("Done: `git diff` shows it, `dvc repro` builds with it.")
 
 
 @command

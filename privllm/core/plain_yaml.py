@@ -41,6 +41,15 @@ def _require_unique_keys(node: yaml.MappingNode) -> None:
         first_lines[name] = line
 
 
+def _require_no_conflict(text: str) -> None:
+    """Raise YAMLError that says so where git has left its marks of a conflict."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith("<<<<<<< "):
+            raise yaml.YAMLError(
+                f"line {number} begins a conflict that git has marked: keep one side, or both, and remove the marks"
+            )
+
+
 class _Fast(_UniqueKeys, LOADER):  # type: ignore[misc, valid-type]
     """The loader for texts that nest as people nest."""
 
@@ -66,5 +75,6 @@ def _parsed(text: str) -> Any:
     try:
         return loader(text).get_single_data()
     except yaml.YAMLError:
+        _require_no_conflict(text)
         yaml.SafeLoader(text).get_single_data()  # its messages say more
         raise

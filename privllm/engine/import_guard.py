@@ -14,6 +14,7 @@ This protects from mistakes, not from an attacker who can write to the environme
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, SourceFileLoader, all_suffixes
 from importlib.util import spec_from_file_location
 from itertools import pairwise
@@ -24,7 +25,8 @@ from privllm.core.errors import UserError
 
 PACKAGE = "privllm"
 EXTENSIONS = "extensions"  # folder of modules that params.yaml names
-OURS = (PACKAGE, "stages", EXTENSIONS)
+STAGES = "stages"
+OURS = (PACKAGE, STAGES, EXTENSIONS)
 GUARDED = "PRIVLLM_GUARDED"  # in the environment of a stage: worker processes that it starts guard their imports too
 ENVIRONMENT_FOLDERS = ("site-packages", "dist-packages")
 STARTUP_HOOKS = {
@@ -109,6 +111,17 @@ def find_extensions(root: Path) -> None:
         if type(finder).__name__ == OwnModules.__name__:
             return
     sys.meta_path.insert(0, OwnModules(root, (EXTENSIONS,)))
+
+
+@contextmanager
+def stages_of(root: Path) -> Iterator[None]:
+    """Import stages of the project at `root` meanwhile: the command `privllm` has neither it nor its folder on its path."""
+    finder = OwnModules(root.resolve(), (STAGES,))
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
 
 
 def runs_a_stage() -> bool:

@@ -54,7 +54,7 @@ def require_sound_params(root: Path = Path(), remember: bool = True) -> None:
 def _run_checker(root: Path) -> dict[str, Any]:
     """Return the "faults" in params.yaml, and as "code" the files that were read to find them."""
     process = subprocess.run(guarded_command(CHECKER), cwd=root, capture_output=True, text=True)
-    if process.returncode:
+    if process.returncode or not process.stdout.strip():
         reason = (process.stderr.strip() or "it does not say why").splitlines()[-1]
         raise UserError(
             f"{PARAMS_FILE} could not be checked, since the code that reads it cannot be run (`python -m {CHECKER}`): {reason}."

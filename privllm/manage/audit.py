@@ -27,7 +27,7 @@ from privllm.engine.actions import Job, action_path
 from privllm.engine.cache import Cache, find_cache
 from privllm.engine.digests import md5_of
 from privllm.engine.fingerprint import check_fingerprint
-from privllm.engine.import_guard import require_hashed_code
+from privllm.engine.import_guard import require_hashed_code, stages_of
 from privllm.engine.input_guard import InputGuard
 from privllm.engine.module_analysis import imports_of
 from privllm.engine.params_guard import (
@@ -276,10 +276,13 @@ def load_main(stage: str) -> Callable[..., None]:
 
     Raises UserError where Python would take another file.
     """
-    module = importlib.import_module(f"stages.{stage}")
+    with stages_of(Path()):
+        module = importlib.import_module(f"stages.{stage}")
     expected = (Path("stages") / f"{stage}.py").resolve()
     if module.__file__ is None or Path(module.__file__).resolve() != expected:
-        raise UserError(f"this is not {expected}, but {module.__file__}: run `python -m privllm.cli audit` here.")
+        raise UserError(
+            f"this is not {expected}, but {module.__file__}: run it in a new process, from the root of the project."
+        )
     return module.main
 
 

@@ -27,7 +27,7 @@ from privllm.collect.dvcignore import DvcIgnore
 from privllm.collect.file_index import load, touched_unseen
 from privllm.core.errors import UserError
 from privllm.core.printable import printable
-from privllm.core.work_paths import MODULES_FILE, SOURCES_INDEX
+from privllm.core.work_paths import MODULES_FILE, SOURCES_INDEX, UPGRADE_JOURNAL
 from privllm.engine.cache import Cache, find_cache
 from privllm.engine.digests import md5_of
 from privllm.engine.fingerprint import FOLDER, LOCK_FILE, closure, foretell_fingerprints
@@ -77,7 +77,7 @@ def find_problems(root: Path = Path()) -> Problems:
     if unusable:
         return unusable
     sources = root / SOURCES
-    problems = [*files_like_libraries(root), *code_saved_too_late(root)]
+    problems = [*files_like_libraries(root), *unfinished_upgrade(root), *code_saved_too_late(root)]
     if sources.is_dir():
         files = tracked_files(sources)
         problems += unseen_edits(root, touched_unseen(root / SOURCES_INDEX, files))
@@ -290,6 +290,14 @@ def files_like_libraries(root: Path) -> Problems:
     names = [printable(f"{entry.name} ({library})") for entry, library in found.items()]
     first = next(iter(found)).name
     return [Problem(message, names, f"mv {shlex.quote(first)} {shlex.quote(f'my_{first}')}   (or another name)")]
+
+
+def unfinished_upgrade(root: Path) -> Problems:
+    """Return a problem where `privllm upgrade` was killed while it planned: its files are there though nobody agreed."""
+    if not (root / UPGRADE_JOURNAL).is_file():
+        return []
+    message = "`privllm upgrade` was killed while it planned, and left files that nobody has agreed to."
+    return [Problem(message, [], "privllm upgrade   (takes them back first)")]
 
 
 def code_saved_too_late(root: Path) -> Problems:

@@ -8,7 +8,7 @@ from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from privllm.engine.cache import find_cache
+from privllm.engine.cache import Cache, find_cache
 from privllm.engine.digests import md5_of
 from privllm.manage.dvc_references import references
 from privllm.manage.remote import Remote, open_remote
@@ -58,6 +58,9 @@ def push(remote_name: str, jobs: int | None, prune: bool) -> Pushed:
         assert cache
         result = Pushed(remote.url, remote.push_outputs())
         referenced = references([Path()], revisions=False)
+        # DVC takes a folder for whole where its list is there, which is not so after a push that was killed.
+        remote.forget_what_is_there()
+        result.files += remote.push_objects(_files_here(cache, referenced))
         result.missing = len([name for name in referenced if not cache.path(name).is_file()])
         local = read_local(cache, travelling_stages().keys())
         of_build = [local[key] for key in sorted(belonging(local, referenced))]
@@ -72,6 +75,11 @@ def push(remote_name: str, jobs: int | None, prune: bool) -> Pushed:
             remote.each("remove", remote.remove, surplus)
             result.removed = len(surplus)
     return result
+
+
+def _files_here(cache: Cache, names: Set[str]) -> set[str]:
+    """Return those of the objects that are files, not lists of folders, and are in the cache."""
+    return {name for name in names if not name.endswith(".dir") and cache.path(name).is_file()}
 
 
 def _send(remote: Remote, paths: dict[str, Path], codes: Set[str]) -> int:

@@ -48,6 +48,12 @@ class Remote:
         self.folder = repo.cloud.get_remote(name).path
         self.url = self.fs.unstrip_protocol(self.folder)
 
+    def forget_what_is_there(self) -> None:
+        """Drop DVC's notes of what the remote has, so that it looks."""
+        from dvc_data.hashfile.db import get_index
+
+        get_index(self.odb).clear()
+
     def push_outputs(self) -> int:
         """Do as `dvc push` does; return how many files were sent."""
         return self.repo.push(remote=self.name, jobs=self.jobs)

@@ -9,12 +9,15 @@ them back where one was killed.
 
 import base64
 import json
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from packaging.version import Version
 
 from privllm.core.errors import UserError
 from privllm.core.seed import digest
@@ -48,6 +51,8 @@ class Upgrade(NamedTuple):
     before: str  # version that made the project, or upgraded it last
     after: str  # the installed one
     changes: list[Change]
+    is_needed: bool  # whether a file, or privllm's own code, is another than the project knows
+    uncommitted: list[str]  # files that it would change and git does not have as they are
 
     @property
     def conflicts(self) -> list[Change]:
@@ -55,11 +60,10 @@ class Upgrade(NamedTuple):
 
     def lines(self) -> Iterator[str]:
         """Yield what it changes, for a terminal; of each conflict the lines that contradict."""
-        yield (
-            f"From privllm {self.before} to {self.after}:"
-            if self.changes
-            else f"The files are those of privllm {self.after}."
-        )
+        if not self.changes:
+            yield f"The files are those of privllm {self.after}; its code is another than this project was built with."
+            return
+        yield f"From privllm {self.before} to {self.after}:"
         for change in self.changes:
             yield f"  {change.kind:8}  {change.path}{change.note and f'   ({change.note})'}"
         for change in self.conflicts:
@@ -67,6 +71,8 @@ class Upgrade(NamedTuple):
             yield from (f"    {line}" for line in _marked_lines(change.content or b""))
         if any(change.path == "requirements.lock" and change.kind == UPDATED for change in self.changes):
             yield from ("", f"The lock changes too; install it first: {INSTALL}")
+        if self.uncommitted:
+            yield from ("", f"Not committed, so git cannot bring them back: {', '.join(self.uncommitted)}")
 
 
 def prepare_upgrade(root: Path = Path()) -> Upgrade:
@@ -75,16 +81,25 @@ def prepare_upgrade(root: Path = Path()) -> Upgrade:
     Raises UserError in a folder that `privllm init` did not make.
     """
     require_root(root)
-    restore(root)
+    if edited := restore(root):
+        raise UserError(
+            f"an upgrade was killed while it planned, and {', '.join(edited)} was edited since: it has privllm's changes and "
+            "yours. Look at `git diff`; the next `privllm upgrade` goes on from there."
+        )
     name, before_version, pristine = _read_pristine(root)
+    _require_newer(before_version)
     after = project_files(name)
     changes = []
     for path in sorted({*pristine, *after}):
         current = (root / path).read_bytes() if (root / path).is_file() else None
         change = merge(path, pristine.get(path), current, after.get(path))
+        if change and (root / path).is_symlink():
+            change = Change(path, KEPT, current, "a link, which is not followed: change what it leads to by hand")
         if change:
             changes.append(change)
-    return Upgrade(name, before_version, version("privllm"), changes)
+    is_needed = (root / PRISTINE).read_text("utf-8") != pristine_text(name, after)
+    uncommitted = _uncommitted(root, [change.path for change in changes if change.kind != KEPT])
+    return Upgrade(name, before_version, version("privllm"), changes, is_needed, uncommitted)
 
 
 def merge(path: str, pristine: str | None, current: bytes | None, after: bytes | None) -> Change | None:
@@ -94,7 +109,7 @@ def merge(path: str, pristine: str | None, current: bytes | None, after: bytes |
     if current == after or unchanged_by_us:
         return None
     if pristine is not None and current is None:
-        return Change(path, KEPT, None, "this project removed it")
+        return Change(path, KEPT, None, "this project has removed it, and it stays so")
     if after is None:
         assert current is not None
         if unchanged_by_them:
@@ -106,8 +121,10 @@ def merge(path: str, pristine: str | None, current: bytes | None, after: bytes |
         return Change(path, UPDATED, after)
     if path in WHOLE:
         return Change(path, KEPT, current, "this project changed it, and it cannot be merged: take privllm's by hand")
-    merged, conflicts = _merge_texts(current, (pristine or "").encode(), after)
-    return Change(path, CONFLICT if conflicts else MERGED, merged)
+    ends = b"\r\n" if b"\r\n" in current else b"\n"
+    unix_text = current.replace(b"\r\n", b"\n")
+    merged, conflicts = _merge_texts(unix_text, (pristine or "").encode(), after)
+    return Change(path, CONFLICT if conflicts else MERGED, merged.replace(b"\n", ends))
 
 
 def _pristine_of(path: str, content: bytes) -> str:
@@ -191,33 +208,53 @@ def _new_pristine(upgrade: Upgrade) -> str:
     return pristine_text(upgrade.name, project_files(upgrade.name))
 
 
-def restore(root: Path = Path()) -> bool:
-    """Bring back the files that an upgrade had put aside when it was killed; returns whether there were any."""
+def restore(root: Path = Path()) -> list[str]:
+    """Bring back the files that an upgrade had put aside when it was killed.
+
+    Returns those that were edited since, which stay as they are.
+    """
     journal = root / UPGRADE_JOURNAL
     if not journal.is_file():
-        return False
-    for path, content in json.loads(journal.read_text("utf-8")).items():
-        _put(root / path, None if content is None else base64.b64decode(content))
+        return []
+    edited = []
+    for path, (original, written) in json.loads(journal.read_text("utf-8")).items():
+        original_bytes = None if original is None else base64.b64decode(original)
+        present = _digest_of(root / path)
+        if present == written:
+            _put(root / path, original_bytes)
+        elif present != (None if original_bytes is None else digest(original_bytes)):
+            edited.append(path)
     journal.unlink()
-    return True
+    return edited
+
+
+def _digest_of(path: Path) -> str | None:
+    return digest(path.read_bytes()) if path.is_file() else None
 
 
 @contextmanager
 def _in_place(changes: Iterable[Change], root: Path) -> Iterator[None]:
     """Put the merged files in place, and the project's own back afterwards."""
-    originals: dict[str, str | None] = {}
+    journal: dict[str, tuple[str | None, str | None]] = {}  # {path: (content before, digest of what is written)}
     written = [change for change in changes if change.kind != KEPT]
     for change in written:
         path = root / change.path
-        originals[change.path] = base64.b64encode(path.read_bytes()).decode() if path.is_file() else None
+        original = base64.b64encode(path.read_bytes()).decode() if path.is_file() else None
+        journal[change.path] = (original, None if change.content is None else digest(change.content))
     with replacing(root / UPGRADE_JOURNAL) as partial:
-        partial.write_text(json.dumps(originals), "utf-8")
+        partial.write_text(json.dumps(journal), "utf-8")
+    hang_up = signal.signal(signal.SIGHUP, _interrupted)  # a terminal that is closed
     try:
         for change in written:
             _put(root / change.path, change.content)
         yield
     finally:
+        signal.signal(signal.SIGHUP, hang_up)
         restore(root)
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _put(path: Path, content: bytes | None) -> None:
@@ -234,11 +271,41 @@ def _read_pristine(root: Path) -> tuple[str, str, Mapping[str, str]]:
     """Return the project's name, the version and the files of PRISTINE. Raises UserError where it is missing or damaged."""
     try:
         record: dict[str, Any] = json.loads((root / PRISTINE).read_text("utf-8"))
-        return str(record["name"]), str(record["version"]), dict(record["files"])
+        name, before_version, files = str(record["name"]), str(record["version"]), dict(record["files"])
+        Version(before_version)
+        for path, text in files.items():
+            if not isinstance(text, str) or not _is_inside(path):
+                raise ValueError(f"it names {path}")
+        return name, before_version, files
     except FileNotFoundError:
         raise UserError(
             f"there is no {PRISTINE} here, so `privllm init` did not make this project, and there is nothing to compare with. "
             "Start one with `privllm init DIR`, and copy data and params.yaml there."
         ) from None
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{PRISTINE} is damaged ({error}): `git checkout {PRISTINE}` brings it back.") from None
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"{PRISTINE} is damaged ({reason}): `git checkout {PRISTINE}` brings it back.") from None
+
+
+def _is_inside(path: str) -> bool:
+    """Return whether a path of PRISTINE lies in the project."""
+    return not Path(path).is_absolute() and ".." not in Path(path).parts
+
+
+def _require_newer(before_version: str) -> None:
+    """Raise UserError where the installed privllm is older than the one that made the project."""
+    installed = version("privllm")
+    if Version(installed) < Version(before_version):
+        raise UserError(
+            f"this project is of privllm {before_version}, and {installed} is installed, which is older: "
+            f"`pip install 'privllm>={before_version}'`."
+        )
+
+
+def _uncommitted(root: Path, paths: list[str]) -> list[str]:
+    """Return those of the files that git has not as they are; none where there is no git."""
+    if not paths or not (root / ".git").exists():
+        return []
+    command = ["git", "-C", str(root), "status", "--porcelain", "-z", "--no-renames", "--", *paths]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return [entry[3:] for entry in done.stdout.split("\0") if entry and not entry.startswith("??")]

@@ -390,6 +390,20 @@ def test_an_interrupted_push_goes_on(team: Team, clone: Workshop, monkeypatch: p
     assert len(team.actions()) == count
 
 
+def test_a_push_that_was_killed_among_a_folders_files_is_made_whole(team: Team, clone: Workshop) -> None:
+    """The folder's list is there, so DVC takes all of its files for sent, and notes it."""
+    pull("", None, 0, 0)
+    push("", None, prune=False)
+    listing = next(name for name in references([Path()], revisions=False) if name.endswith(".dir"))
+    cache = find_cache(Path())
+    assert cache is not None
+    lost = sorted(cache.listing(listing).values())[:2]
+    for name in lost:
+        team.object(name).unlink()
+    push("", None, prune=False)
+    assert all(team.object(name).is_file() for name in lost)
+
+
 def test_an_interrupted_pull_takes_nothing_and_goes_on(
     team: Team, clone: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """`privllm init` makes a project that DVC and git know, and overwrites nothing."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from privllm.cli.app import app
 from privllm.core.errors import UserError
+from privllm.project import init
 from privllm.project.init import create_project
 from privllm.project.template import PRISTINE, WHOLE
 
@@ -82,3 +84,65 @@ def test_a_commit_that_git_refuses_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="`git commit` failed: no today"):
         create_project(tmp_path)
     assert (tmp_path / "dvc.yaml").is_file()
+
+
+def test_the_users_own_list_of_ignored_files_leaves_nothing_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ignored").write_text("*.lock\n*.yaml\ndata/\n")
+    (tmp_path / "config").write_text(f"[core]\n  excludesfile = {tmp_path / 'ignored'}\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
+    create_project(tmp_path / "x")
+    assert {"dvc.yaml", "requirements.lock", "data/promoted/weak_spots.json"} <= set(
+        git(tmp_path / "x", "ls-files").split()
+    )
+
+
+def test_an_init_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    write = init._write
+    written: list[Path] = []
+
+    def dying(path: Path, content: bytes) -> None:
+        written.append(path)
+        if len(written) == 5:
+            die()
+        write(path, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(init, "_write", dying)
+        with pytest.raises(KeyboardInterrupt):
+            create_project(tmp_path / "x")
+    assert not (tmp_path / "x/params.yaml").exists()
+    create_project(tmp_path / "x")
+    assert git(tmp_path / "x", "status", "--porcelain") == ""
+    assert not (tmp_path / "x" / init.UNFINISHED).exists()
+    with pytest.raises(UserError, match="is not empty"):
+        create_project(tmp_path / "x")
+
+
+def test_another_repository_that_git_is_pointed_at_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is within a hook."""
+    (tmp_path / "other").mkdir()
+    git(tmp_path / "other", "init", "-q")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "other/.git"))
+    create_project(tmp_path / "x")
+    monkeypatch.delenv("GIT_DIR")
+    assert git(tmp_path / "other", "status", "--porcelain") == ""
+    assert git(tmp_path / "x", "log", "--format=%s") == "Start a project of privllm\n"
+
+
+@pytest.mark.parametrize("name", [b"bad\xffname", b"two\nlines"])
+def test_a_name_that_no_file_can_hold_is_refused(tmp_path: Path, name: bytes) -> None:
+    with pytest.raises(UserError, match="name another folder"):
+        create_project(tmp_path / os.fsdecode(name))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_next_commands_can_be_pasted(tmp_path: Path) -> None:
+    made = create_project(tmp_path / "my folder", use_git=False)
+    assert f"  cd '{tmp_path / 'my folder'}'" in list(made.lines())

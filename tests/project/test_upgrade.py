@@ -1,6 +1,9 @@
 """An upgrade merges the template into a project, says first what that costs, and changes nothing before somebody agrees."""
 
 import json
+import os
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,8 @@ from typer.testing import CliRunner
 from privllm.cli.app import app
 from privllm.core.errors import UserError
 from privllm.core.work_paths import UPGRADE_JOURNAL
+from privllm.engine.pipeline import written_stages
+from privllm.manage.check import unfinished_upgrade
 from privllm.manage.planned_stages import RUNS, UP_TO_DATE, Plan, PlannedStage
 from privllm.manage.rebuild_causes import Cause
 from privllm.project import init, upgrade
@@ -107,8 +112,15 @@ def contents(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def test_it_says_what_it_would_do_and_does_nothing_without_consent(project: Path) -> None:
+def test_it_says_what_it_would_do_and_does_nothing_without_consent(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = contents(project)
+    alone = CliRunner().invoke(app, ["upgrade"])
+    assert alone.exit_code == 1
+    assert "`privllm upgrade --yes`" in alone.output
+    assert contents(project) == before
+    monkeypatch.setattr("privllm.cli.app.has_terminal", lambda: True)
     done = CliRunner().invoke(app, ["upgrade"], input="n\n")
     assert done.exit_code == 0, done.output
     assert "From privllm 0.0.9 to" in done.output
@@ -130,7 +142,7 @@ def test_with_consent_the_project_has_both_sides(project: Path) -> None:
     assert (project / "stages/collect.py").read_bytes() == project_files("x")["stages/collect.py"]
     assert not (project / "stages/gone.py").exists()
     again = CliRunner().invoke(app, ["upgrade", "--yes"])
-    assert "The files are those of privllm" in again.output
+    assert "nothing to do" in again.output
 
 
 def test_a_conflict_is_shown_and_left_to_people(project: Path) -> None:
@@ -140,7 +152,10 @@ def test_a_conflict_is_shown_and_left_to_people(project: Path) -> None:
     assert done.exit_code == 1
     assert "conflict  dvc.yaml" in done.output
     assert "<<<<<<< this project" in done.output
+    assert "Done but for dvc.yaml" in done.output
     assert "<<<<<<< this project" in (project / "dvc.yaml").read_text()
+    with pytest.raises(UserError, match="begins a conflict that git has marked"):
+        written_stages(project)
 
 
 def test_the_plan_is_made_of_the_merged_files_and_the_projects_own_come_back(
@@ -178,9 +193,68 @@ def test_a_killed_upgrade_is_taken_back_by_the_next(project: Path, monkeypatch: 
     monkeypatch.undo()
     monkeypatch.chdir(project)
     assert (project / UPGRADE_JOURNAL).is_file()
+    assert "nobody has agreed" in unfinished_upgrade(project)[0].message
     prepare_upgrade()
     assert contents(project) == before
     assert not restore()
+
+
+def test_what_was_edited_after_a_killed_upgrade_stays(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(upgrade, "restore", lambda *_: None)  # as after SIGKILL
+        plan_of(prepare_upgrade())
+    edited = (project / "stages/collect.py").read_text() + "# mine\n"
+    (project / "stages/collect.py").write_text(edited)
+    with pytest.raises(UserError, match=r"stages/collect\.py was edited since"):
+        prepare_upgrade()
+    assert (project / "stages/collect.py").read_text() == edited
+    assert (project / "stages/gone.py").is_file()  # what was not edited is back
+    assert any(change.path == "stages/collect.py" for change in prepare_upgrade().changes)
+
+
+def test_a_closed_terminal_takes_it_back(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = contents(project)
+    monkeypatch.setattr(upgrade, "make_plan", lambda: os.kill(os.getpid(), signal.SIGHUP))
+    with pytest.raises(KeyboardInterrupt):
+        plan_of(prepare_upgrade())
+    assert contents(project) == before
+
+
+@pytest.mark.parametrize("path", ["../outside.txt", "/tmp/outside.txt"])
+def test_a_template_that_leaves_the_project_is_damaged(project: Path, path: str) -> None:
+    record = json.loads((project / PRISTINE).read_text("utf-8"))
+    record["files"][path] = "x"
+    (project / PRISTINE).write_text(json.dumps(record))
+    with pytest.raises(UserError, match="is damaged"):
+        prepare_upgrade()
+
+
+def test_an_older_privllm_is_no_upgrade(project: Path) -> None:
+    record = json.loads((project / PRISTINE).read_text("utf-8"))
+    (project / PRISTINE).write_text(json.dumps(record | {"version": "9.0.0"}))
+    with pytest.raises(UserError, match="which is older"):
+        prepare_upgrade()
+
+
+def test_a_link_is_left_alone(project: Path) -> None:
+    (project / "elsewhere.py").write_bytes((project / "stages/collect.py").read_bytes())
+    (project / "stages/collect.py").unlink()
+    (project / "stages/collect.py").symlink_to("../elsewhere.py")
+    (change,) = [change for change in prepare_upgrade().changes if change.path == "stages/collect.py"]
+    assert (change.kind, "a link" in change.note) == (KEPT, True)
+
+
+def test_windows_line_ends_stay_and_do_not_conflict() -> None:
+    change = merge("dvc.yaml", BASE, OURS.replace(b"\n", b"\r\n"), THEIRS)
+    assert (change.kind, change.content) == (MERGED, b"A\r\nb\r\nc\r\nd\r\nE\r\n")
+
+
+def test_files_that_git_does_not_have_are_named(project: Path) -> None:
+    for words in (["init", "-q"], ["add", "-A"], ["-c", "user.name=x", "-c", "user.email=x", "commit", "-qm", "x"]):
+        subprocess.run(["git", *words], cwd=project, check=True)
+    assert prepare_upgrade().uncommitted == []
+    (project / "stages/collect.py").write_text("changed = 1\n")
+    assert prepare_upgrade().uncommitted == ["stages/collect.py"]
 
 
 def test_the_cost_fits_a_narrow_terminal() -> None:
