@@ -26,6 +26,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     shop.set("families", ["causal"])
     shop.set("finetune.tasks", {})
     shop.set("annotate.limit", 0)
+    shop.set("pretrain.causal.validation_rows", 100_000)  # all of them, so that two figures of it are of the same rows
     shop.repro("pretrain")
     promote(shop)
     return shop

@@ -13,6 +13,7 @@ from privllm.collect.recipe import CollectConfig, collect
 from privllm.core.records import QUARANTINE
 from privllm.core.tables import iterate_rows
 from privllm.engine.dropped import print_dropped, write_list
+from privllm.engine.extensions import NO_EXTENSIONS
 from privllm.engine.store import NO_STORE
 from tests.hostile import EVIL, FILE_NAME, WORDS, obeyed
 
@@ -91,6 +92,7 @@ def test_stages_list_and_tell_what_they_left_out(
     (tmp_path / "params.yaml").write_text("collect: {shard_bits: 1}\nclean: {}\n")
     for name, where in (("collect", "data/sources"), ("clean", "data/collect")):
         stage = importlib.import_module(f"stages.{name}")
+        monkeypatch.setattr(stage, "extensions_of", lambda _: NO_EXTENSIONS)
         more = [False] if name == "collect" else []
         stage.main(Path(where), Path(f"data/{name}"), Path(f"reports/{name}.json"), *more, NO_STORE)
     said = capsys.readouterr().out

@@ -104,7 +104,8 @@ def test_the_real_check(tmp_path: Path) -> None:
     """In a copy of what it needs: what it says is what `parameters.sections` finds, and it is remembered."""
     import shutil
 
-    shutil.copytree(ROOT / "privllm", tmp_path / "privllm", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in ("privllm", "stages"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copyfile(ROOT / name, tmp_path / name)
     require_sound_params(tmp_path)

@@ -81,6 +81,7 @@ def test_an_edit_that_dvc_would_not_notice_is_refused(project: Extended) -> None
 
 
 def test_an_edit_of_an_extension_is_checked_again(project: Extended) -> None:
+    project.write("stages/__init__.py", (ROOT / "stages/__init__.py").read_text("utf-8"), listed=False)
     project.write("extensions/house.py", "READERS = {}\n")
     require_sound_params()
     project.write("extensions/house.py", "READERS = {'mail': 1}\n")
