@@ -19,7 +19,7 @@ from privllm.engine.digests import replacing
 from privllm.project.template import PRISTINE, WHOLE, package_code, project_files, version
 
 FOLDERS = ("data/sources",)  # that hold no file of ours
-UNFINISHED = ".privllm-init-unfinished"  # there while the files are written, so that a killed `init` goes on
+UNFINISHED = "privllm-init-unfinished"  # there while the files are written, so that a killed `init` goes on
 MAY_BE_THERE = {".git", ".venv"}
 
 
