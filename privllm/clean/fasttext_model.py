@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 MAGIC, VERSION = 793712314, 12
 HIERARCHICAL_SOFTMAX, SUPERVISED = 1, 3
 CENTROIDS = 256  # of each part of a quantised vector
-MAX_KNOWN = 50_000  # words whose rows are remembered, about 15 MB; then they are forgotten
+MAX_REMEMBERED_WORDS = 50_000  # words whose rows are remembered, about 15 MB; then they are forgotten
 END = "</s>"  # the word that ends a text
 LABEL = "__label__"  # with which a label's name, and no word, begins
 SPACES = "\0\t\n\v\f\r"  # what separates words for fastText, beside the space
@@ -94,7 +94,7 @@ class Classifier:
         height, width = reader.values("qq")
         self.output = reader.array("<f4", height * width).reshape(height, width)[: labels - 1].T.copy()
         self.paths = _paths(counts)
-        self.known: dict[str, list[int]] = {}  # rows of words that were met; it changes no result
+        self.rows_of_word: dict[str, list[int]] = {}  # of words that were met before; it changes no result
 
     def predict(self, text: str) -> tuple[str, float]:
         """Return the likeliest label of a text and its probability, as fastText rounds it; ("", 0.0) without any words."""
@@ -118,13 +118,13 @@ class Classifier:
             words = [word for word in words if not word.startswith(LABEL)]
         if END in text and END in words:
             words = words[: words.index(END)]
-        new_words = set(words).difference(self.known)
-        if len(self.known) + len(new_words) > MAX_KNOWN:
-            self.known.clear()
+        new_words = set(words).difference(self.rows_of_word)
+        if len(self.rows_of_word) + len(new_words) > MAX_REMEMBERED_WORDS:
+            self.rows_of_word.clear()
             new_words = set(words)
         if new_words:
-            self.known |= self._rows_of_words(list(new_words))
-        rows = list(chain.from_iterable(map(self.known.__getitem__, words)))
+            self.rows_of_word |= self._rows_of_words(list(new_words))
+        rows = list(chain.from_iterable(map(self.rows_of_word.__getitem__, words)))
         if END in self.words:
             rows.append(self.words[END])
         return rows
@@ -134,15 +134,15 @@ class Classifier:
         lengths = np.array([len(word) + 2 for word in words])
         ends = np.cumsum(lengths)
         left = np.repeat(ends, lengths) - np.arange(ends[-1])  # characters from each to its word's end
-        own = np.full(len(left), -1, np.int32)
-        own[ends - lengths] = [self.words.get(word, -1) for word in words]
-        columns = [own]
+        word_rows = np.full(len(left), -1, np.int32)
+        word_rows[ends - lengths] = [self.words.get(word, -1) for word in words]
+        columns = [word_rows]
         for length, hashes in self._hashes("<" + "><".join(words) + ">"):
             columns.append(np.where(left >= length, self.rows[hashes % np.uint32(self.bucket)], -1))
         candidates = np.stack(columns, axis=1).ravel()
-        kept = np.flatnonzero(candidates >= 0)
-        rows = candidates[kept].tolist()
-        bounds = np.searchsorted(kept, ends * len(columns)).tolist()
+        present = np.flatnonzero(candidates >= 0)
+        rows = candidates[present].tolist()
+        bounds = np.searchsorted(present, ends * len(columns)).tolist()
         return {word: rows[start:end] for word, start, end in zip(words, [0, *bounds], bounds, strict=False)}
 
     def _hashes(self, text: str) -> list[tuple[int, NDArray[np.uint32]]]:

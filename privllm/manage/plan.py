@@ -232,8 +232,8 @@ def _named_changes(by_change: dict[str, list[str]]) -> str:
 
 def _in_shards(share: float) -> tuple[int, int]:
     """Estimate the documents and tokens in a share of the shards, from the last build's reports."""
-    documents = _report("collect").get("documents", 0)
-    tokens = sum(_report("pack").get("tokens", {}).values())
+    documents = last_report("collect").get("documents", 0)
+    tokens = sum(last_report("pack").get("tokens", {}).values())
     return _roughly(documents * share), _roughly(tokens * share)
 
 
@@ -243,8 +243,9 @@ def _roughly(number: float) -> int:
     return round(round(number), min(0, 2 - digits))
 
 
-def _report(stage: str) -> dict[str, Any]:
-    with suppress(OSError, ValueError):  # none yet, or a build is writing it
+def last_report(stage: str) -> dict[str, Any]:
+    """Return what a stage reported when it ran last, {} where it has not, or a build is writing it."""
+    with suppress(OSError, ValueError):
         return json.loads((REPORTS / f"{stage}.json").read_text("utf-8"))
     return {}
 

@@ -16,7 +16,7 @@ from privllm.core.errors import UserError
 from privllm.core.printable import printable
 from privllm.core.seed import digest
 from privllm.engine.digests import replacing
-from privllm.project.template import PRISTINE, WHOLE, package_code, project_files, version
+from privllm.project.template import PRISTINE, WHOLE, package_code, package_version, project_files
 
 FOLDERS = ("data/sources",)  # that hold no file of ours
 UNFINISHED = "privllm-init-unfinished"  # there while the files are written, so that a killed `init` goes on
@@ -69,7 +69,7 @@ def pristine_text(name: str, files: Mapping[str, bytes]) -> str:
     Of a file that is never merged it has the digest.
     """
     texts = {path: digest(content) if path in WHOLE else content.decode() for path, content in files.items()}
-    record = {"name": name, "version": version("privllm"), "code": package_code(), "files": texts}
+    record = {"name": name, "version": package_version(), "code": package_code(), "files": texts}
     return json.dumps(record, indent=1, sort_keys=True) + "\n"
 
 

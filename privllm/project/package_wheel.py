@@ -16,6 +16,7 @@ from urllib.request import url2pathname
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from privllm.core.errors import UserError
+from privllm.core.installed_version import DISTRIBUTION as NAME
 from privllm.engine.digests import replacing
 from privllm.project.contents import DOCUMENTATION, FOLDER, copied_files, documentation_files
 from privllm.project.pip_runs import build
@@ -23,7 +24,6 @@ from privllm.project.wheel_cache import Wheel, sha256_of
 
 CLONE = FOLDER.parents[1]
 BUILD_FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE")
-NAME = "privllm"
 
 
 def own_wheel(given: Path | None, folder: Path) -> Wheel:

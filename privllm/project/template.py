@@ -6,9 +6,10 @@ repository's: dvc.yaml, whose `fingerprint` names no file inside the package, an
 
 import re
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 
+from privllm.core.errors import UserError
+from privllm.core.installed_version import installed_version
 from privllm.core.plain_yaml import parse_yaml
 from privllm.core.seed import digest, name_digest
 from privllm.engine.fingerprint import RESOURCES, canonical, locked_versions
@@ -49,7 +50,7 @@ def project_files(name: str) -> dict[str, bytes]:
     values = {
         "name": name,
         "package": package_name(name),
-        "version": version("privllm"),
+        "version": package_version(),
         "torch": pins["torch"],
         "extras": ",".join(EXTRAS),
         "python": PYTHON,
@@ -58,6 +59,14 @@ def project_files(name: str) -> dict[str, bytes]:
     for path, source in OWN_FILES.items():
         files[path] = _filled((FOLDER / "files" / source).read_text("utf-8"), values).encode()
     return dict(sorted(files.items()))
+
+
+def package_version() -> str:
+    """Return the version of the installed privllm. Raises UserError where it is imported without being installed."""
+    version = installed_version()
+    if version is None:
+        raise UserError("privllm is not installed, so it has no version that a project could name: `pip install` it.")
+    return version
 
 
 def package_code() -> str:

@@ -25,10 +25,10 @@ from privllm.core.work_paths import UPGRADE_JOURNAL
 from privllm.engine.digests import replacing
 from privllm.engine.pipeline import require_root
 from privllm.manage.durations import about
-from privllm.manage.plan import make_plan
+from privllm.manage.plan import last_report, make_plan
 from privllm.manage.planned_stages import MAY_RUN, RUNS, Plan
 from privllm.project.init import pristine_text
-from privllm.project.template import PRISTINE, WHOLE, project_files, version
+from privllm.project.template import PRISTINE, WHOLE, package_version, project_files
 
 UPDATED, MERGED, CONFLICT, ADDED, REMOVED, KEPT = "updated", "merged", "conflict", "added", "removed", "kept"
 FEW_MARKED_LINES = 12  # of a conflict, on a terminal
@@ -47,10 +47,10 @@ class Change(NamedTuple):
 class Upgrade(NamedTuple):
     """An upgrade that can be applied."""
 
-    name: str  # of the project
     before: str  # version that made the project, or upgraded it last
     after: str  # the installed one
     changes: list[Change]
+    template: str  # content of PRISTINE afterwards
     is_needed: bool  # whether a file, or privllm's own code, is another than the project knows
     uncommitted: list[str]  # files that it would change and git does not have as they are
 
@@ -97,9 +97,10 @@ def prepare_upgrade(root: Path = Path()) -> Upgrade:
             change = Change(path, KEPT, current, "a link, which is not followed: change what it leads to by hand")
         if change:
             changes.append(change)
-    is_needed = (root / PRISTINE).read_text("utf-8") != pristine_text(name, after)
+    template = pristine_text(name, after)
+    is_needed = (root / PRISTINE).read_text("utf-8") != template
     uncommitted = _uncommitted(root, [change.path for change in changes if change.kind != KEPT])
-    return Upgrade(name, before_version, version("privllm"), changes, is_needed, uncommitted)
+    return Upgrade(before_version, package_version(), changes, template, is_needed, uncommitted)
 
 
 def merge(path: str, pristine: str | None, current: bytes | None, after: bytes | None) -> Change | None:
@@ -163,7 +164,7 @@ def plan_of(upgrade: Upgrade, root: Path = Path()) -> Plan:
     Files with conflicts stand in it as the project has them.
     """
     changes = [change for change in upgrade.changes if change.kind != CONFLICT]
-    changes.append(Change(str(PRISTINE), UPDATED, _new_pristine(upgrade).encode()))
+    changes.append(Change(str(PRISTINE), UPDATED, upgrade.template.encode()))
     with _in_place(changes, root):
         return make_plan()
 
@@ -175,7 +176,7 @@ def cost_lines(plan: Plan, columns: int = 140) -> Iterator[str]:
         yield "It rebuilds nothing."
         return
     shares = [step.share for step in steps if step.verdict == RUNS]
-    documents = round(_documents() * max(shares, default=0.0))
+    documents = round(last_report("collect").get("documents", 0) * max(shares, default=0.0))
     seconds = plan.seconds(RUNS, MAY_RUN)
     unknown = f"; no record says how long {', '.join(plan.untimed)} would take" if plan.untimed else ""
     yield (
@@ -188,24 +189,12 @@ def cost_lines(plan: Plan, columns: int = 140) -> Iterator[str]:
         yield line if len(line) <= columns else f"{line[: columns - 3]}..."
 
 
-def _documents() -> int:
-    """Return the documents of the last build, 0 where there was none."""
-    try:
-        return int(json.loads(Path("reports/collect.json").read_text("utf-8"))["documents"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
-
-
 def apply(upgrade: Upgrade, root: Path = Path()) -> None:
     """Write the merged files, and remember the template of the installed version."""
     for change in upgrade.changes:
         if change.kind != KEPT:
             _put(root / change.path, change.content)
-    _put(root / PRISTINE, _new_pristine(upgrade).encode())
-
-
-def _new_pristine(upgrade: Upgrade) -> str:
-    return pristine_text(upgrade.name, project_files(upgrade.name))
+    _put(root / PRISTINE, upgrade.template.encode())
 
 
 def restore(root: Path = Path()) -> list[str]:
@@ -294,7 +283,7 @@ def _is_inside(path: str) -> bool:
 
 def _require_newer(before_version: str) -> None:
     """Raise UserError where the installed privllm is older than the one that made the project."""
-    installed = version("privllm")
+    installed = package_version()
     if Version(installed) < Version(before_version):
         raise UserError(
             f"this project is of privllm {before_version}, and {installed} is installed, which is older: "

@@ -7,13 +7,15 @@ processes (rows are memory-mapped) and no global generator. What a batch is made
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from privllm.core.seed import seed_of
+
+Example = TypeVar("Example")
 
 SHARES = 1_000_000  # a share is a whole number of these, so that what is due at a place is exact
 
@@ -80,6 +82,13 @@ def spread(rows: int, limit: int) -> np.ndarray:
     positions = np.linspace(0, rows - 1, min(limit, rows))
     indices = positions.round().astype(np.int64)
     return np.unique(indices)
+
+
+def held_out_batches(examples: Sequence[Example], limit: int, size: int) -> Iterator[list[Example]]:
+    """Yield at most `limit` examples, evenly spaced, `size` at a time."""
+    selected = [examples[index] for index in spread(len(examples), limit)]
+    for start in range(0, len(selected), size):
+        yield selected[start : start + size]
 
 
 def fill(sequences: Sequence[np.ndarray], value: int) -> Tensor:

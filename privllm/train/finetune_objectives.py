@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from privllm.core.families import TRAITS
 from privllm.models.vocabulary import IGNORED
-from privllm.train.batches import Batch, fill, rows_of_step, spread, within
+from privllm.train.batches import Batch, fill, held_out_batches, rows_of_step, within
 from privllm.train.config import TrainConfig
 from privllm.train.example_encoding import Encoded
 from privllm.train.objective import Objective
@@ -44,12 +44,9 @@ class Supervised(Objective):
         return self.make([self.train[index] for index in indices])
 
     def held_out(self, whole: bool = False) -> Iterator[Batch]:
-        size = self.cfg.batch_size
-        count = len(self.validation)
-        indices = spread(count, count if whole else self.cfg.validation_rows)
-        selected = [self.validation[index] for index in indices]
-        for start in range(0, len(selected), size):
-            yield self.make(selected[start : start + size])
+        limit = len(self.validation) if whole else self.cfg.validation_rows
+        for examples in held_out_batches(self.validation, limit, self.cfg.batch_size):
+            yield self.make(examples)
 
     def make(self, examples: Sequence[Encoded]) -> Batch:
         """Return the batch of these examples."""

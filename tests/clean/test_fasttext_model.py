@@ -71,10 +71,10 @@ def test_words_that_fasttext_treats_in_its_own_way(words: list[str]) -> None:
 def test_what_is_remembered_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = sentences()[:20]
     expected = [ours().predict(text) for text in texts]
-    monkeypatch.setattr(fasttext_model, "MAX_KNOWN", 5)
+    monkeypatch.setattr(fasttext_model, "MAX_REMEMBERED_WORDS", 5)
     forgetful = Classifier(model_path().read_bytes())
     assert [forgetful.predict(text) for text in texts] == expected
-    assert len(forgetful.known) <= max(len(set(text.split(" "))) for text in texts)
+    assert len(forgetful.rows_of_word) <= max(len(set(text.split(" "))) for text in texts)
 
 
 def patched(place: int, form: str, value: int) -> bytes:

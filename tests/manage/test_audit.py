@@ -3,6 +3,8 @@
 import json
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from privllm.engine.pipeline import declared_stages
 from privllm.engine.store import Before, Store, Unkeyed, open_store
 from privllm.manage import audit as audit_module
 from privllm.manage.audit import NOTHING, Audited, AuditStore, audit, audit_stage, load_main, table, uses_store
-from tests.workshop import ROOT, Workshop, make_workshop
+from tests.workshop import ROOT, Workshop, environment, make_workshop
 
 NAMES = "abcde"
 
@@ -302,6 +304,17 @@ def test_the_stages_that_use_the_store_are_known(monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="run it in a new process"):
         load_main("clean")
+
+
+def test_stages_are_the_projects_also_for_the_installed_command(tmp_path: Path) -> None:
+    """Which has neither the project on its path nor a package `stages` beside it."""
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages/__init__.py").touch()
+    (tmp_path / "stages/own.py").write_text("def main() -> None: ...\n")
+    statement = "from privllm.manage.audit import load_main; print(load_main('own').__module__)"
+    command = [sys.executable, "-P", "-c", statement]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60)
+    assert done.stdout == "stages.own\n", done.stderr
 
 
 @pytest.fixture(scope="module")

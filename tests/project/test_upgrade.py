@@ -120,7 +120,7 @@ def test_it_says_what_it_would_do_and_does_nothing_without_consent(
     assert alone.exit_code == 1
     assert "`privllm upgrade --yes`" in alone.output
     assert contents(project) == before
-    monkeypatch.setattr("privllm.cli.app.has_terminal", lambda: True)
+    monkeypatch.setattr("privllm.cli.projects.has_terminal", lambda: True)
     done = CliRunner().invoke(app, ["upgrade"], input="n\n")
     assert done.exit_code == 0, done.output
     assert "From privllm 0.0.9 to" in done.output

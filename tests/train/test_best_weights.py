@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from privllm.train import loss_history
+from privllm.train.checkpoint import BestWeights, learnt_weights
 from privllm.train.loop import Work
 from privllm.train.pretrain import PretrainInputs, pretrain
 from tests.train.tiny_corpus import Corpus, tiny
@@ -133,6 +134,29 @@ def test_killed_after_the_best_and_started_again_gives_the_same_bytes(
         for place in (tmp_path / "whole", tmp_path / "stopped")
     )
     assert whole == again
+
+
+def test_the_optimisers_state_comes_back_with_the_weights(tmp_path: Path) -> None:
+    """Its momentum would lead on to where the plateau was."""
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(model.parameters())
+
+    def step() -> None:
+        model(torch.ones(1, 3)).square().sum().backward()
+        optimizer.step()
+
+    def momentum() -> list[torch.Tensor]:
+        return [state["exp_avg"].clone() for state in optimizer.state.values()]
+
+    step()
+    best = BestWeights(tmp_path, "key")
+    best.save(model, optimizer)
+    weights, moved = learnt_weights(model)["weight"].clone(), momentum()
+    step()
+    assert not all(map(torch.equal, momentum(), moved))
+    best.restore(model, optimizer)
+    assert torch.equal(learnt_weights(model)["weight"], weights)
+    assert all(map(torch.equal, momentum(), moved))
 
 
 def test_more_training_than_the_text_bears_is_not_kept(corpus: Corpus, tmp_path: Path) -> None:

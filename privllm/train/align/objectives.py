@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from privllm.models.reply_likelihood import ReplyPair, log_probabilities, rows_of, token_nats
-from privllm.train.batches import Batch, rows_of_step, spread
+from privllm.train.batches import Batch, held_out_batches, rows_of_step
 from privllm.train.config import TrainConfig
 from privllm.train.objective import Objective
 from privllm.train.pretrain_objectives import NextToken
@@ -70,12 +70,9 @@ class LessonObjective(Objective):
         return (*lessons, *self.terms.text.batch(step))
 
     def held_out(self, whole: bool = False) -> Iterator[Batch]:
-        size = self.cfg.batch_size
-        count = len(self.validation)
-        indices = spread(count, count if whole else self.cfg.validation_rows)
-        selected = [self.validation[index] for index in indices]
-        for start in range(0, len(selected), size):
-            yield self.make(selected[start : start + size])
+        limit = len(self.validation) if whole else self.cfg.validation_rows
+        for examples in held_out_batches(self.validation, limit, self.cfg.batch_size):
+            yield self.make(examples)
 
     def loss(self, batch: Batch, reduction: str = "mean") -> Tensor:
         """Return the mean of the lessons' loss, with that of the replayed rows where there are any.
