@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-PYTEST := OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup ray s3 docs run test test-fast test-wheel test-pythons test-all bench serve clean
 help: ## this list
