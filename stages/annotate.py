@@ -12,26 +12,19 @@ from privllm.annotate.recipe import AnnotateConfig, annotate
 from privllm.core.families import MASKED
 from privllm.core.params import deciding_sections, read_params
 from privllm.core.report import write_report
-from privllm.core.split import SplitConfig
 from privllm.engine.stage import require_verdict, run
 from privllm.engine.store import Store
 
-SECTIONS = (
-    "annotate",
-    "finetune",
-    "split",
-    "tasks",
-)  # of params.yaml, `families`, and `masking` of the masked family
+SECTIONS = ("annotate", "finetune", "tasks")  # of params.yaml, `families`, and `masking` of the masked family
 
 
 def main(source: Path, verdict: Path, base: Path, out: Path, report: Path, store: Store) -> None:
     require_verdict(verdict)
     cfg = read_params("annotate", AnnotateConfig)
-    split = read_params("split", SplitConfig)
     params = deciding_sections()
     masking = params["pretrain"][MASKED.name]["masking"]
     splits = splits_read(params["families"], masking, params["tasks"]["derive"], params["finetune"]["tasks"])
-    write_report(report, annotate(cfg, split, source, base, out, store, splits))
+    write_report(report, annotate(cfg, source, base, out, store, splits))
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ from privllm.tokens.vocabulary_sample import SampleConfig, write_sample
 
 def main(source: Path, out: Path, report: Path, store: Store) -> None:
     cfg = read_params("dedup", DedupConfig)
-    write_report(report, dedup(cfg, source, out, store))
-    sample = read_params("sample", SampleConfig)
     split = read_params("split", SplitConfig)
-    write_sample(sample, split, out, out / "sample", store)
+    write_report(report, dedup(cfg, split, source, out, store))
+    sample = read_params("sample", SampleConfig)
+    write_sample(sample, out, out / "sample", store)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from privllm.core.out_of_memory import shortage_explained
 from privllm.core.params import read_params
 from privllm.core.promoted import MANIFEST
 from privllm.core.report import write_json, write_report
-from privllm.core.split import SplitConfig
 from privllm.engine.stage import run
 from privllm.engine.store import Store
 from privllm.evaluate.rules import GateConfig, require_pass, without_incumbent
@@ -39,8 +38,7 @@ def main(
         from privllm.evaluate.recipe import EvaluateConfig
 
         evaluation = read_params("evaluate", EvaluateConfig)
-        split = read_params("split", SplitConfig)
-        settings = GateSettings(cfg, evaluation, split)
+        settings = GateSettings(cfg, evaluation)
         inputs = GateInputs(promoted, models, scores, packed, texts, tokenizer, feedback, finetuned)
         with shortage_explained("Lower `evaluate.batch_rows` in params.yaml, or close other programs"):
             figures = gate(settings, inputs, out, store)

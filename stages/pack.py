@@ -8,7 +8,6 @@ from pathlib import Path
 
 from privllm.core.params import read_params
 from privllm.core.report import write_report
-from privllm.core.split import SplitConfig
 from privllm.engine.stage import run
 from privllm.engine.store import Store
 from privllm.tokens.pack import PackConfig, pack
@@ -16,8 +15,7 @@ from privllm.tokens.pack import PackConfig, pack
 
 def main(source: Path, tokenizer: Path, promoted: Path, out: Path, report: Path, store: Store) -> None:
     cfg = read_params("pack", PackConfig)
-    split = read_params("split", SplitConfig)
-    write_report(report, pack(cfg, split, source, tokenizer, out, store, promoted))
+    write_report(report, pack(cfg, source, tokenizer, out, store, promoted))
 
 
 if __name__ == "__main__":

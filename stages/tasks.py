@@ -7,7 +7,6 @@ from pathlib import Path
 
 from privllm.core.params import read_params
 from privllm.core.report import write_report
-from privllm.core.split import SplitConfig
 from privllm.engine.stage import run
 from privllm.engine.store import Store
 from privllm.tasks.config import TasksConfig
@@ -16,8 +15,7 @@ from privllm.tasks.recipe import derive
 
 def main(source: Path, annotations: Path, out: Path, report: Path, store: Store) -> None:
     cfg = read_params("tasks", TasksConfig)
-    split = read_params("split", SplitConfig)
-    write_report(report, derive(cfg, split, source, annotations, out, store))
+    write_report(report, derive(cfg, source, annotations, out, store))
 
 
 if __name__ == "__main__":

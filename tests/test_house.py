@@ -170,6 +170,14 @@ def section_of(declared: str) -> str:
     return declared.partition(".")[0]
 
 
+def test_dedup_alone_divides_the_documents() -> None:
+    """Everything after it reads the column `split`; two more stages print the parameters of all."""
+    users = {module for module, path in MODULES.items() if "split_of(" in path.read_text("utf-8")}
+    assert users == {"privllm.core.split", "privllm.dedup.recipe", "privllm.tasks.splits"}  # of files without documents
+    told = {name.partition("@")[0] for name, declared in DVC.items() if "split" in declared.get("params", [])}
+    assert told == {"dedup", "export", "report"}
+
+
 def test_pretraining_is_declared_for_every_family_built_or_not() -> None:
     """What is not built leaves a note where a task's start would be."""
     assert [name for name in DVC if name.startswith("pretrain@")] == [f"pretrain@{family}" for family in TRAITS]

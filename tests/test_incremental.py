@@ -74,15 +74,15 @@ def build(sources: Path, out: Path, store: StoreOf) -> dict[str, Any]:
     shutil.rmtree(out, ignore_errors=True)
     reports = {"collect": collect(CollectConfig(shard_bits=2), sources, out / "collect", store("collect"))}
     reports["clean"] = clean(CleanConfig(), out / "collect", out / "clean", store("clean"))
-    reports["dedup"] = dedup(DedupConfig(), out / "clean", out / "dedup", store("dedup"))
+    reports["dedup"] = dedup(DedupConfig(), SPLIT, out / "clean", out / "dedup", store("dedup"))
     shards = sorted((out / "dedup").glob("*.parquet"))
     described = store("validate").map(describe_shard, [(shard,) for shard in shards], out / "validate", "validate")
     reports["validate"] = {"shards": described}
-    write_sample(SampleConfig(megabytes=0.01), SPLIT, out / "dedup", out / "dedup/sample", store("dedup"))
+    write_sample(SampleConfig(megabytes=0.01), out / "dedup", out / "dedup/sample", store("dedup"))
     reports["tokenizer"] = learn_tokenizer(
         TokenizerConfig(vocabulary=320), out / "dedup/sample", out / "tokenizer", store("tokenizer")
     )
-    reports["pack"] = pack(PackConfig(32), SPLIT, out / "dedup", out / "tokenizer", out / "pack", store("pack"))
+    reports["pack"] = pack(PackConfig(32), out / "dedup", out / "tokenizer", out / "pack", store("pack"))
     return reports
 
 

@@ -23,7 +23,7 @@ from privllm.core.params import require
 from privllm.core.printable import say
 from privllm.core.records import ANNOTATIONS
 from privllm.core.report import add_up, balance
-from privllm.core.split import SPLITS, SplitConfig
+from privllm.core.split import SPLITS
 from privllm.core.tables import read_table, shards_of, write_table
 from privllm.engine.store import NO_STORE, Store
 
@@ -56,7 +56,6 @@ class AnnotateConfig:
 
 def annotate(
     cfg: AnnotateConfig,
-    split: SplitConfig,
     source: Path,
     base: Path,
     out: Path,
@@ -75,7 +74,7 @@ def annotate(
     if cfg.model != packaged_model.NAME:
         own = own_pipeline(cfg.model, base)
         location, language, files = str(own.folder), language_of(own), tuple(own.files())
-    split_by_id = choose(sources, split, language, cfg.fraction, cfg.limit, cfg.max_characters)
+    split_by_id = choose(sources, language, cfg.fraction, cfg.limit, cfg.max_characters)
     by_split: Counter[str] = Counter()
     jobs = []
     for path, split_of_document in zip(sources, split_by_id, strict=True):

@@ -11,14 +11,13 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from privllm.core.seed import unit_interval
-from privllm.core.split import SplitConfig, split_of
 from privllm.core.tables import read_table
 
 Candidate = tuple[bool, float, str, int, str, int]  # trains, place, id, shard, split, characters
 
 
 def choose(
-    sources: list[Path], split: SplitConfig, language: str, fraction: float, limit: int, max_characters: int
+    sources: list[Path], language: str, fraction: float, limit: int, max_characters: int
 ) -> list[dict[str, str]]:
     """Return {id: split} of the chosen documents of each shard, sorted by id.
 
@@ -27,7 +26,7 @@ def choose(
     """
     candidates: list[Candidate] = []
     for shard, path in enumerate(sources):
-        candidates += _candidates(path, shard, split, language, fraction)
+        candidates += _candidates(path, shard, language, fraction)
     remaining = limit
     by_shard: list[dict[str, str]] = [{} for _ in sources]
     for _, _, identifier, shard, split_name, characters in sorted(candidates):
@@ -38,14 +37,13 @@ def choose(
     return [dict(sorted(ids.items())) for ids in by_shard]
 
 
-def _candidates(path: Path, shard: int, split: SplitConfig, language: str, fraction: float) -> Iterator[Candidate]:
-    table = read_table(path, ["id", "cluster", "language", "text"])
+def _candidates(path: Path, shard: int, language: str, fraction: float) -> Iterator[Candidate]:
+    table = read_table(path, ["id", "split", "language", "text"])
     lengths = pc.utf8_length(table["text"]).to_pylist()
-    columns = [table[name].to_pylist() for name in ("id", "cluster", "language")]
-    for identifier, cluster, document_language, characters in zip(*columns, lengths, strict=True):
+    columns = [table[name].to_pylist() for name in ("id", "split", "language")]
+    for identifier, split_name, document_language, characters in zip(*columns, lengths, strict=True):
         if not characters or (language and document_language not in ("", language)):
             continue
-        split_name = split_of(split, cluster)
         place = unit_interval("annotate", identifier)
         is_training = split_name == "train"
         if not is_training or place < fraction:

@@ -2,7 +2,7 @@
 
     collect    DOCUMENTS            data/collect/*.parquet      QUARANTINE   data/collect/quarantine/*.parquet
     clean      CLEAN                data/clean/*.parquet        DROPPED      data/clean/dropped/*.parquet
-    dedup      CLEAN + cluster      data/dedup/*.parquet        CLUSTERS     data/dedup/clusters/*.parquet
+    dedup      CLEAN, cluster, split data/dedup/*.parquet       CLUSTERS     data/dedup/clusters/*.parquet
                tokens.sample.SAMPLE data/dedup/sample/*.parquet
     annotate   ANNOTATIONS          data/annotate/*.parquet
     pack       ROWS                 data/pack/{train,validation,test}/*.arrow
@@ -55,7 +55,8 @@ CLEAN = pa.schema(
     ]
 )
 DROPPED = CLEAN.append(pa.field("reason", pa.string())).append(pa.field("detail", pa.string()))
-DEDUPED = CLEAN.append(pa.field("cluster", pa.string()))
+# `split` is one of `core.split.SPLITS`; stages after dedup read it here and nowhere else
+DEDUPED = CLEAN.append(pa.field("cluster", pa.string())).append(pa.field("split", pa.string()))
 # `reason` of a document that was dropped is exact or near, else ""
 CLUSTERS = pa.schema([("id", pa.string()), ("cluster", pa.string()), ("kept", pa.bool_()), ("reason", pa.string())])
 

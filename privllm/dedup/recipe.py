@@ -1,6 +1,6 @@
 """dedup: one document of each cluster of exact and near duplicates.
 
-data/clean -> data/dedup (survivors, with their cluster), data/dedup/clusters (every document, kept
+data/clean -> data/dedup (survivors, with their cluster and split), data/dedup/clusters (every document, kept
 or dropped)
 
 Signatures are computed shard by shard; `find_clusters` is the only step that sees the whole corpus,
@@ -24,6 +24,7 @@ from privllm.core.errors import UserError
 from privllm.core.params import require
 from privllm.core.records import DEDUPED
 from privllm.core.report import balance
+from privllm.core.split import SplitConfig, split_of
 from privllm.core.tables import by_id, read_table, shards_of, write_table
 from privllm.dedup.clusters import Clusters, verdicts
 from privllm.dedup.exact import first_of_each, normalised_digest
@@ -60,7 +61,7 @@ class DedupConfig:
         require(1 <= self.words <= 20, "dedup.words", "a number of words between 1 and 20")
 
 
-def dedup(cfg: DedupConfig, source: Path, out: Path, store: Store = NO_STORE) -> dict:
+def dedup(cfg: DedupConfig, split: SplitConfig, source: Path, out: Path, store: Store = NO_STORE) -> dict:
     """Write the survivors (DEDUPED) and `out/clusters/clusters.parquet` (CLUSTERS).
 
     Returns the counts of the report.
@@ -80,7 +81,7 @@ def dedup(cfg: DedupConfig, source: Path, out: Path, store: Store = NO_STORE) ->
     writing = []
     for shard, path in enumerate(sources):
         dropped, renamed = choices.get(shard, NO_CHOICES)
-        writing.append((path, dropped, renamed))
+        writing.append((path, dropped, renamed, split))
     survivors = store.map(write_survivors, writing, out, "dedup")
     return _report(table, sum(survivors))
 
@@ -262,15 +263,17 @@ def _choices_by_shard(table: pa.Table, shards: np.ndarray) -> dict[int, Choices]
     return choices
 
 
-def write_survivors(out: Path, source: Path, dropped: tuple[str, ...], renamed: Renamed) -> int:
-    """Write the survivors of one shard with their cluster, sorted by id; return their number."""
+def write_survivors(out: Path, source: Path, dropped: tuple[str, ...], renamed: Renamed, split: SplitConfig) -> int:
+    """Write the survivors of one shard with their cluster and split, sorted by id; return their number."""
     documents = read_table(source)
     is_dropped = pc.is_in(documents["id"], pa.array(dropped, pa.string()))
     survivors = by_id(documents.filter(pc.invert(is_dropped)))
     cluster_names = dict(renamed)
     ids = survivors["id"].to_pylist()
     clusters = [cluster_names.get(identifier, identifier) for identifier in ids]
+    splits = [split_of(split, cluster) for cluster in clusters]
     survivors = survivors.append_column("cluster", pa.array(clusters, pa.string()))
+    survivors = survivors.append_column("split", pa.array(splits, pa.string()))
     write_table(survivors.cast(DEDUPED), out / source.name)
     return len(survivors)
 

@@ -28,7 +28,6 @@ from privllm.core.base_model import INCUMBENT
 from privllm.core.families import TRAITS
 from privllm.core.promoted import JUDGED, MANIFEST, TOKENIZER
 from privllm.core.seed import seed_of
-from privllm.core.split import SplitConfig, split_of
 from privllm.core.tables import by_id, read_table, shards_of, write_table
 from privllm.engine.store import NO_STORE, Store
 from privllm.evaluate.recipe import EvaluateConfig
@@ -79,7 +78,6 @@ class GateSettings(NamedTuple):
 
     gate: GateConfig
     evaluate: EvaluateConfig
-    split: SplitConfig
 
 
 def gate(settings: GateSettings, inputs: GateInputs, out: Path, store: Store = NO_STORE) -> dict[str, Any]:
@@ -118,7 +116,7 @@ def scores_of(settings: GateSettings, inputs: GateInputs, family: str, store: St
         rows = inputs.packed / TEST
         if not same_tokens or open_rows(rows).row_length - 1 > context:
             rows = Path(scratch, "rows")
-            jobs = [(context, settings.split, tokenizer_file, shard) for shard in shards_of(inputs.documents)]
+            jobs = [(context, tokenizer_file, shard) for shard in shards_of(inputs.documents)]
             store.map(pack_held_out, jobs, rows, "pack for the incumbent")
         rows_by_shard = choose_rows(shards_in(rows), settings.evaluate.max_rows)
         token_sizes = token_bytes(Encoder.open(tokenizer).reference.get_vocab())
@@ -129,12 +127,10 @@ def scores_of(settings: GateSettings, inputs: GateInputs, family: str, store: St
     return pa.Table.from_pylist(scores, SCORES)
 
 
-def pack_held_out(out: Path, context: int, split: SplitConfig, tokenizer_file: Path, shard: Path) -> None:
+def pack_held_out(out: Path, context: int, tokenizer_file: Path, shard: Path) -> None:
     """Write the held-out documents of one shard as rows of another tokenizer's tokens."""
-    table = by_id(read_table(shard, ["id", "text", "cluster"]))
-    clusters = table["cluster"].to_pylist()
-    is_held_out = [split_of(split, cluster) == TEST for cluster in clusters]
-    held_out = table.filter(pa.array(is_held_out, pa.bool_()))
+    table = by_id(read_table(shard, ["id", "text", "split"]))
+    held_out = table.filter(pc.equal(table["split"], TEST))
     encoder = Encoder.open(tokenizer_file.parent)
     stream = join(encoder.encode(held_out["text"]))
     rows = cut(stream.tokens, context)

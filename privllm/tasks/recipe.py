@@ -22,7 +22,6 @@ import pyarrow.parquet as pq
 from privllm.core.bio_labels import OUTSIDE
 from privllm.core.report import add_up, balance, write_json, write_json_lines
 from privllm.core.seed import name_digest
-from privllm.core.split import SplitConfig, split_of
 from privllm.core.tables import read_table, shards_of
 from privllm.engine.store import NO_STORE, Store
 from privllm.tasks.config import HAVE_ANSWERS, DeriveConfig, JsonLine, PlacedExample, TasksConfig
@@ -32,7 +31,6 @@ from privllm.tasks.patterns import examples_by_pattern, extract
 
 def derive(
     cfg: TasksConfig,
-    split: SplitConfig,
     source: Path,
     annotations: Path,
     out: Path,
@@ -46,7 +44,7 @@ def derive(
     workspace = out / ".shards"
     report = {}
     for name, task in sorted(cfg.derive.items()):
-        jobs = _jobs(task, split, source, annotations)
+        jobs = _jobs(task, source, annotations)
         try:
             shard_counts = store.map(derive_shard, jobs, workspace, f"tasks: {name}")
             candidates = heapq.nsmallest(task.max_examples, _shard_lines(workspace), key=_hash_order)
@@ -67,21 +65,20 @@ def derive(
     return {"derived": report}
 
 
-def _jobs(task: DeriveConfig, split: SplitConfig, source: Path, annotations: Path) -> list[tuple]:
+def _jobs(task: DeriveConfig, source: Path, annotations: Path) -> list[tuple]:
     """Return the arguments of `derive_shard` for every shard.
 
     Annotations are passed to tasks of the kind tokens only, so that the others do not depend on them.
     """
     shards = shards_of(source)
     if task.kind == "tokens":
-        return [(task, split, *paths) for paths in zip(shards, shards_of(annotations), strict=True)]
-    return [(task, split, shard) for shard in shards]
+        return [(task, *paths) for paths in zip(shards, shards_of(annotations), strict=True)]
+    return [(task, shard) for shard in shards]
 
 
 def derive_shard(
     out: Path,
     cfg: DeriveConfig,
-    split: SplitConfig,
     shard: Path,
     annotations: Path | None = None,
 ) -> dict[str, int]:
@@ -93,7 +90,7 @@ def derive_shard(
         identifier = document["id"]
         annotation = annotation_of.get(identifier)
         examples = examples_of(cfg, identifier, document["source"], document["text"], annotation)
-        common = {"group": identifier, "split": split_of(split, document["cluster"])}
+        common = {"group": identifier, "split": document["split"]}
         lines += [{"id": f"{identifier}-{place}", **common, **example} for place, example in examples]
         counts.update(documents=1, matched=bool(examples), examples=len(examples))
     content = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
@@ -131,7 +128,7 @@ def examples_of(
 
 
 def _documents(shard: Path) -> Iterator[JsonLine]:
-    columns = ["id", "source", "text", "cluster"]
+    columns = ["id", "source", "text", "split"]
     for batch in pq.ParquetFile(shard).iter_batches(columns=columns, use_threads=False):
         yield from batch.to_pylist()
 

@@ -27,7 +27,7 @@ from privllm.core.records import PIECE
 from privllm.core.report import add_up, balance
 from privllm.core.seed import digest
 from privllm.core.special_tokens import END_OF_TEXT
-from privllm.core.split import SPLITS, SplitConfig, split_of
+from privllm.core.split import SPLITS
 from privllm.core.tables import by_id, read_table, shards_of, write_table
 from privllm.engine.store import NO_STORE, Store
 from privllm.tokens.encode import Encoder
@@ -73,7 +73,6 @@ class TokenStream(NamedTuple):
 
 def pack(
     cfg: PackConfig,
-    split: SplitConfig,
     source: Path,
     tokenizer: Path,
     out: Path,
@@ -87,42 +86,40 @@ def pack(
     reach a shard. Raises UserError when a split is left empty, or the weak spots cannot be read.
     """
     weights = read_weights(promoted, cfg.max_weight) if promoted and cfg.mixture == FROM_WEAK_SPOTS else {}
-    jobs = [(cfg.context, split, tokenizer / "tokenizer.json", shard, weights) for shard in shards_of(source)]
+    jobs = [(cfg.context, tokenizer / "tokenizer.json", shard, weights) for shard in shards_of(source)]
     total = add_up(store.map(pack_shard, jobs, out, "pack"))
     report: dict = {}
     for count in COUNTS:
         report[count] = {name: total.get(f"{count} {name}", 0) for name in SPLITS}
     balance(total.get("entered", 0), *report["documents"].values())
-    _require_every_split(split, report["documents"], report["tokens"])
+    _require_every_split(report["documents"], report["tokens"])
     all_bytes, all_tokens = sum(report["bytes"].values()), sum(report["tokens"].values())
     report["bytes_per_token"] = round(all_bytes / all_tokens, 4)
     repeated = {count: total.get(f"repeated {count}", 0) for count in ("documents", "copies", "tokens")}
     return report | {"context": cfg.context, "weights": weights, "repeated": repeated}
 
 
-def _require_every_split(split: SplitConfig, documents: dict[str, int], tokens: dict[str, int]) -> None:
+def _require_every_split(documents: dict[str, int], tokens: dict[str, int]) -> None:
     empty = [name for name in SPLITS if not tokens[name]]
     if empty:
         counts = ", ".join(f"{name} {count}" for name, count in documents.items())
         raise UserError(
             f"the corpus is too small to split: of {sum(documents.values())} documents, {' and '.join(empty)} got none with text "
-            f"({counts}) with `split.validation` {split.validation} and `split.test` {split.test}. "
-            "Add documents, or change these shares in params.yaml."
+            f"({counts}). Add documents, or change the shares `split.validation` and `split.test` in params.yaml."
         )
 
 
 def pack_shard(
     out: Path,
     context: int,
-    split: SplitConfig,
     tokenizer_file: Path,
     shard: Path,
     weights: Weights,
 ) -> dict[str, int]:
     """Pack one shard and return counts, "tokens train" and so on."""
-    table = by_id(read_table(shard, ["id", "source", "text", "cluster"]))
+    table = by_id(read_table(shard, ["id", "source", "text", "split"]))
     encoded = Encoder.open(tokenizer_file.parent).encode(table["text"])
-    columns = _packed_columns(table, encoded, split, weights)
+    columns = _packed_columns(table, encoded, weights)
     counts = _repetitions(columns["copies"], columns["tokens"])
     packed = []
     for name in SPLITS:
@@ -147,20 +144,19 @@ def pack_shard(
 def _packed_columns(
     table: pa.Table,
     encoded: list[np.ndarray],
-    split: SplitConfig,
     weights: Weights,
 ) -> dict[str, np.ndarray]:
     """Return the columns of PACKED without first_row, for the documents of a shard."""
-    ids, sources, clusters = (table[name].to_pylist() for name in ("id", "source", "cluster"))
+    ids, sources, splits = (table[name].to_pylist() for name in ("id", "source", "split"))
     sizes = pc.binary_length(table["text"].cast(pa.binary())).to_numpy()
-    splits = np.array([split_of(split, cluster) for cluster in clusters], dtype=object)
+    split_names = np.array(splits, dtype=object)
     copies = copies_of(weights, ids, sources, sizes.tolist())
-    copies[splits != "train"] = 1
+    copies[split_names != "train"] = 1
     lengths = [len(tokens) for tokens in encoded]
     digests = [digest(text.encode()) for text in table["text"].to_pylist()]
     return {
         "id": np.array(ids, dtype=object),
-        "split": splits,
+        "split": split_names,
         "copies": copies,
         "tokens": np.array(lengths, np.int64),
         "bytes": sizes,

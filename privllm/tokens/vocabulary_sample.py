@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 
 from privllm.core.params import require
 from privllm.core.seed import unit_interval
-from privllm.core.split import SplitConfig, split_of
 from privllm.core.tables import read_table, shards_of, write_table
 from privllm.engine.store import NO_STORE, Store
 
@@ -34,7 +33,6 @@ class SampleConfig:
 
 def write_sample(
     cfg: SampleConfig,
-    split: SplitConfig,
     source: Path,
     out: Path,
     store: Store = NO_STORE,
@@ -50,7 +48,7 @@ def write_sample(
     share = min(budget, max(1, SHARE * budget // len(shards)))
     by_shard = None
     for listed_bytes in (share, budget):
-        listing_jobs = [(shard, split, listed_bytes) for shard in shards]
+        listing_jobs = [(shard, listed_bytes) for shard in shards]
         listed = store.map(places, listing_jobs, out, "sample")
         by_shard = _choose(listed, listed_bytes, budget)
         if by_shard is not None:
@@ -88,14 +86,14 @@ def _choose(listed: list[list[Place]], share: int, budget: int) -> dict[int, lis
     return by_shard
 
 
-def places(out: Path, shard: Path, split: SplitConfig, budget: int) -> list[Place]:
+def places(out: Path, shard: Path, budget: int) -> list[Place]:
     """Return the shard's first training documents, up to `budget` bytes and the one that exceeds it."""
-    table = read_table(shard, ["id", "cluster", "text"])
+    table = read_table(shard, ["id", "split", "text"])
     sizes = pc.binary_length(table["text"].cast(pa.binary())).to_pylist()
     training: list[Place] = []
-    ids, clusters = table["id"].to_pylist(), table["cluster"].to_pylist()
-    for identifier, cluster, size in zip(ids, clusters, sizes, strict=True):
-        if size and split_of(split, cluster) == "train":
+    ids, splits = table["id"].to_pylist(), table["split"].to_pylist()
+    for identifier, split, size in zip(ids, splits, sizes, strict=True):
+        if size and split == "train":
             training.append((unit_interval("tokenizer", identifier), identifier, size))
     training.sort()
     training_sizes = [size for *_, size in training]

@@ -27,9 +27,9 @@ def write_deduped(texts: dict[str, str], folder: Path) -> None:
     blank = {"media_type": "text/plain", "digest": "", "language": "en", "language_score": 1.0, "placeholders": 0}
     rows: list[dict] = []
     for source, text in texts.items():
-        rows.append(
-            {"id": document_id(source), "source": source, "text": text, "cluster": document_id(source), **blank}
-        )
+        name = document_id(source)
+        ids = {"id": name, "source": source, "cluster": name, "split": split_of(SPLIT, name)}
+        rows.append(blank | ids | {"text": text})
     for shard in range(1 << BITS):
         write_table(
             pa.Table.from_pylist([row for row in rows if shard_of(row["id"], BITS) == shard], DEDUPED),
@@ -50,7 +50,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_what_is_written_and_counted(corpus: Path) -> None:
-    report = annotate(AnnotateConfig(fraction=1.0), SPLIT, corpus / "dedup", corpus / "base", corpus / "annotate")
+    report = annotate(AnnotateConfig(fraction=1.0), corpus / "dedup", corpus / "base", corpus / "annotate")
     table = read_folder(corpus / "annotate")
     assert sorted(contents(corpus / "annotate")) == [shard_name(i) for i in range(1 << BITS)]
     assert table.schema == ANNOTATIONS
@@ -69,7 +69,7 @@ def test_what_is_written_and_counted(corpus: Path) -> None:
 
 def test_the_same_bytes_again(corpus: Path) -> None:
     cfg = AnnotateConfig(limit=600)
-    reports = [annotate(cfg, SPLIT, corpus / "dedup", corpus / "base", corpus / name) for name in ("one", "two")]
+    reports = [annotate(cfg, corpus / "dedup", corpus / "base", corpus / name) for name in ("one", "two")]
     assert reports[0] == reports[1]
     assert 0 < reports[0]["documents"] < 40
     assert contents(corpus / "one") == contents(corpus / "two")
@@ -77,7 +77,7 @@ def test_the_same_bytes_again(corpus: Path) -> None:
 
 def test_an_annotated_document_is_the_same_under_any_budget(corpus: Path) -> None:
     for limit in (300, 1_000):
-        annotate(AnnotateConfig(limit=limit), SPLIT, corpus / "dedup", corpus / "base", corpus / str(limit))
+        annotate(AnnotateConfig(limit=limit), corpus / "dedup", corpus / "base", corpus / str(limit))
     few, many = ({row["id"]: row for row in read_folder(corpus / limit).to_pylist()} for limit in ("300", "1000"))
     assert 0 < len(few) < len(many)
     assert few.items() <= many.items()
@@ -85,8 +85,8 @@ def test_an_annotated_document_is_the_same_under_any_budget(corpus: Path) -> Non
 
 def test_what_nobody_reads_is_left_out_and_the_choice_stays(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cfg = AnnotateConfig(fraction=1.0)
-    whole = annotate(cfg, SPLIT, corpus / "dedup", corpus / "base", corpus / "whole")
-    report = annotate(cfg, SPLIT, corpus / "dedup", corpus / "base", corpus / "part", splits=("test",))
+    whole = annotate(cfg, corpus / "dedup", corpus / "base", corpus / "whole")
+    report = annotate(cfg, corpus / "dedup", corpus / "base", corpus / "part", splits=("test",))
     assert "unread" not in whole
     assert report["by_split"] == {"train": 0, "validation": 0, "test": whole["by_split"]["test"]}
     assert report["unread"] == whole["documents"] - report["documents"] > 0
@@ -101,7 +101,6 @@ def test_a_long_document_is_annotated_in_part(tmp_path: Path) -> None:
     write_deduped({"long": "They walked home. " * 100}, tmp_path / "dedup")
     report = annotate(
         AnnotateConfig(fraction=1.0, max_characters=100),
-        SPLIT,
         tmp_path / "dedup",
         tmp_path / "base",
         tmp_path / "annotate",
@@ -114,7 +113,7 @@ def test_a_long_document_is_annotated_in_part(tmp_path: Path) -> None:
 @pytest.mark.parametrize("texts", [{}, {"a": ""}])
 def test_nothing_to_annotate_still_makes_every_shard(texts: dict[str, str], tmp_path: Path) -> None:
     write_deduped(texts, tmp_path / "dedup")
-    report = annotate(AnnotateConfig(), SPLIT, tmp_path / "dedup", tmp_path / "base", tmp_path / "annotate")
+    report = annotate(AnnotateConfig(), tmp_path / "dedup", tmp_path / "base", tmp_path / "annotate")
     assert report == {
         "documents": 0,
         "characters": 0,
@@ -136,8 +135,8 @@ def put_own_pipeline(base: Path) -> None:
 
 def test_a_pipeline_of_ones_own(corpus: Path) -> None:
     put_own_pipeline(corpus / "base")
-    packaged = annotate(AnnotateConfig(), SPLIT, corpus / "dedup", corpus / "base", corpus / "packaged")
-    own = annotate(AnnotateConfig(model="data/base/own"), SPLIT, corpus / "dedup", corpus / "base", corpus / "own")
+    packaged = annotate(AnnotateConfig(), corpus / "dedup", corpus / "base", corpus / "packaged")
+    own = annotate(AnnotateConfig(model="data/base/own"), corpus / "dedup", corpus / "base", corpus / "own")
     assert own == packaged
     assert contents(corpus / "own") == contents(corpus / "packaged")
 
@@ -149,11 +148,11 @@ def test_another_pipeline_of_that_name_annotates_anew(corpus: Path) -> None:
     shards_made = []
     for _ in range(2):
         before = work_counts["made"]
-        annotate(cfg, SPLIT, corpus / "dedup", corpus / "base", corpus / "annotate", store)
+        annotate(cfg, corpus / "dedup", corpus / "base", corpus / "annotate", store)
         shards_made.append(work_counts["made"] - before)
     (corpus / "base/own/README.md").write_text("another")
     before = work_counts["made"]
-    annotate(cfg, SPLIT, corpus / "dedup", corpus / "base", corpus / "annotate", store)
+    annotate(cfg, corpus / "dedup", corpus / "base", corpus / "annotate", store)
     assert [*shards_made, work_counts["made"] - before] == [1 << BITS, 0, 1 << BITS]
 
 
@@ -163,7 +162,7 @@ def test_a_pipeline_reads_documents_in_its_language(language: str, documents: in
     meta = json.loads((corpus / "base/own/meta.json").read_text("utf-8"))
     (corpus / "base/own/meta.json").write_text(json.dumps(meta | {"lang": language}))
     own = own_pipeline("data/base/own", corpus / "base")
-    chosen = choose(shards_of(corpus / "dedup"), SPLIT, language_of(own), 1.0, 100_000, 1_000)
+    chosen = choose(shards_of(corpus / "dedup"), language_of(own), 1.0, 100_000, 1_000)
     assert sum(map(len, chosen)) == documents
 
 
@@ -181,7 +180,7 @@ def test_a_folder_that_is_no_pipeline(name: str, content: str | None, fault: str
     path = corpus / "base/own" / name
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(UserError, match=rf"annotate\.model.*{fault}"):
-        annotate(AnnotateConfig(model="data/base/own"), SPLIT, corpus / "dedup", corpus / "base", corpus / "annotate")
+        annotate(AnnotateConfig(model="data/base/own"), corpus / "dedup", corpus / "base", corpus / "annotate")
 
 
 def test_a_link_that_leads_elsewhere_is_refused(corpus: Path) -> None:
@@ -189,12 +188,12 @@ def test_a_link_that_leads_elsewhere_is_refused(corpus: Path) -> None:
     (corpus / "elsewhere").write_text("")
     (corpus / "base/own/notes").symlink_to(corpus / "elsewhere")
     with pytest.raises(UserError, match="which the build does not track"):
-        annotate(AnnotateConfig(model="data/base/own"), SPLIT, corpus / "dedup", corpus / "base", corpus / "annotate")
+        annotate(AnnotateConfig(model="data/base/own"), corpus / "dedup", corpus / "base", corpus / "annotate")
 
 
 def test_a_pipeline_that_is_not_there(corpus: Path) -> None:
     with pytest.raises(UserError, match=r"base/none is not there .*dvc pull"):
-        annotate(AnnotateConfig(model="data/base/none"), SPLIT, corpus / "dedup", corpus / "base", corpus / "annotate")
+        annotate(AnnotateConfig(model="data/base/none"), corpus / "dedup", corpus / "base", corpus / "annotate")
 
 
 @pytest.mark.parametrize("values", [{"model": "xx_unknown"}, {"fraction": 1.5}, {"limit": -1}, {"max_characters": 10}])

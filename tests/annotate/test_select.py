@@ -18,9 +18,9 @@ def write_deduped(texts: dict[str, str], folder: Path, language: str = "en", bit
     blank = {"media_type": "text/plain", "digest": "", "language": language, "language_score": 1.0, "placeholders": 0}
     rows: list[dict] = []
     for source, text in texts.items():
-        rows.append(
-            {"id": document_id(source), "source": source, "text": text, "cluster": document_id(source), **blank}
-        )
+        name = document_id(source)
+        ids = {"id": name, "source": source, "cluster": name, "split": split_of(SPLIT, name)}
+        rows.append(blank | ids | {"text": text})
     paths = [folder / shard_name(shard) for shard in range(1 << bits)]
     for shard, path in enumerate(paths):
         write_table(pa.Table.from_pylist([row for row in rows if shard_of(row["id"], bits) == shard], DEDUPED), path)
@@ -30,7 +30,7 @@ def write_deduped(texts: dict[str, str], folder: Path, language: str = "en", bit
 def chosen(
     texts: dict[str, str], folder: Path, fraction: float = 0.3, limit: int = 10_000, language: str = "en"
 ) -> dict[str, str]:
-    shards = choose(write_deduped(texts, folder, language), SPLIT, "en", fraction, limit, 1_000)
+    shards = choose(write_deduped(texts, folder, language), "en", fraction, limit, 1_000)
     return {identifier: split for shard in shards for identifier, split in shard.items()}
 
 
@@ -81,4 +81,4 @@ def test_only_the_language_of_the_model(language: str, some: bool, tmp_path: Pat
 def test_no_budget_no_text_no_documents(tmp_path: Path) -> None:
     assert chosen(pages(50), tmp_path / "a", limit=0) == {}
     assert chosen(dict.fromkeys(pages(50), ""), tmp_path / "b") == {}
-    assert choose(write_deduped({}, tmp_path / "c"), SPLIT, "en", 1.0, 100, 100) == [{}, {}]
+    assert choose(write_deduped({}, tmp_path / "c"), "en", 1.0, 100, 100) == [{}, {}]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from privllm.core.errors import UserError
 from privllm.core.records import CLEAN, CLUSTERS, DEDUPED, document_id, shard_name, shard_of
+from privllm.core.split import SplitConfig, split_of
 from privllm.core.tables import read_folder, read_table, write_table
 from privllm.dedup.clusters import Clusters
 from privllm.dedup.recipe import SIGNATURES, DedupConfig, dedup, join_near, sign, signature_shard
@@ -45,7 +46,7 @@ def write_clean(texts: dict[str, str], folder: Path) -> None:
 def run(texts: dict[str, str], folder: Path, cfg: DedupConfig | None = None) -> tuple[dict, dict[str, dict]]:
     """The report, and by source what clusters.parquet says of each document."""
     write_clean(texts, folder / "clean")
-    report = dedup(cfg or DedupConfig(), folder / "clean", folder / "dedup")
+    report = dedup(cfg or DedupConfig(), SplitConfig(), folder / "clean", folder / "dedup")
     sources = {document_id(source): source for source in texts}
     rows = read_table(folder / "dedup" / "clusters" / "clusters.parquet").to_pylist()
     return report, {sources[row["id"]]: {**row, "cluster": sources[row["cluster"]]} for row in rows}
@@ -154,6 +155,9 @@ def test_what_is_written_and_counted(tmp_path: Path) -> None:
         "e": document_id("e"),
         "f": document_id("f"),
     }
+    assert survivors["split"].to_pylist() == [
+        split_of(SplitConfig(), name) for name in survivors["cluster"].to_pylist()
+    ]
     table = read_table(tmp_path / "dedup" / "clusters" / "clusters.parquet")
     assert table.schema == CLUSTERS
     assert table["id"].to_pylist() == sorted(map(document_id, "abcdef"))
@@ -238,8 +242,8 @@ def test_what_is_remembered_at_one_threshold_joins_nothing_at_another(tmp_path: 
     write_clean(texts, tmp_path / "clean")
     for i, threshold in enumerate(THRESHOLDS):
         cfg = DedupConfig(threshold=threshold)
-        dedup(cfg, tmp_path / "clean", tmp_path / f"kept{i}", store)
-        dedup(cfg, tmp_path / "clean", tmp_path / f"anew{i}")
+        dedup(cfg, SplitConfig(), tmp_path / "clean", tmp_path / f"kept{i}", store)
+        dedup(cfg, SplitConfig(), tmp_path / "clean", tmp_path / f"anew{i}")
         assert contents(tmp_path / f"kept{i}") == contents(tmp_path / f"anew{i}"), threshold
     clusters = {(tmp_path / f"anew{i}/clusters/clusters.parquet").read_bytes() for i in range(len(THRESHOLDS))}
     assert len(clusters) == len(set(THRESHOLDS)), "the thresholds must tell something apart, or this proves nothing"
@@ -270,15 +274,15 @@ def test_an_edit_is_compared_anew_and_the_other_pairs_are_not(tmp_path: Path, mo
     compared: list[int] = []
     monkeypatch.setattr("privllm.dedup.recipe.jaccard", lambda one, other: compared.append(1) or jaccard(one, other))
     write_clean(texts, tmp_path / "clean")
-    dedup(DedupConfig(), tmp_path / "clean", tmp_path / "first", store)
+    dedup(DedupConfig(), SplitConfig(), tmp_path / "clean", tmp_path / "first", store)
     asked, name = len(compared), next(iter(texts))
     assert asked >= 20
     compared.clear()
     texts[name] += " and a few words more, which come to be read"
     write_clean(texts, tmp_path / "clean")
-    dedup(DedupConfig(), tmp_path / "clean", tmp_path / "edited", store)
+    dedup(DedupConfig(), SplitConfig(), tmp_path / "clean", tmp_path / "edited", store)
     assert len(compared) < asked / 4
-    dedup(DedupConfig(), tmp_path / "clean", tmp_path / "anew")
+    dedup(DedupConfig(), SplitConfig(), tmp_path / "clean", tmp_path / "anew")
     assert contents(tmp_path / "edited") == contents(tmp_path / "anew")
 
 

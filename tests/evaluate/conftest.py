@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from privllm.core.records import ANNOTATIONS, DEDUPED, document_id, shard_name, shard_of
-from privllm.core.split import SplitConfig
+from privllm.core.split import SplitConfig, split_of
 from privllm.core.tables import write_table
 from privllm.evaluate.recipe import EvaluateInputs
 from privllm.models.causal import CausalConfig
@@ -26,6 +26,7 @@ MODELS = {
     "masked": MaskedConfig(layers=2, width=32, heads=2, local_attention=4, global_every=2),
     "seq2seq": Seq2SeqConfig(encoder_layers=1, decoder_layers=1, width=32, heads=2),
 }
+SPLIT = SplitConfig(validation=0.1, test=0.3)
 TAGS = ("NOUN", "VERB", "ADJ")
 WORDS = "the naïve 数据 store keeps every façade 🙂 row in a page of its own, so <EMAIL> reads less".split()
 
@@ -47,7 +48,7 @@ def document(number: int) -> dict:
         "media_type": "text/html" if source.endswith("html") else "text/plain",
     }
     rest = {"digest": "", "text": text_of(number), "language": "en", "language_score": 1.0, "placeholders": 0}
-    return base | rest | {"cluster": base["id"]}
+    return base | rest | {"cluster": base["id"], "split": split_of(SPLIT, base["id"])}
 
 
 def annotation(row: dict) -> dict:
@@ -70,10 +71,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> EvaluateInputs:
             pa.Table.from_pylist([annotation(row) for row in own[::2]], ANNOTATIONS),
             root / "annotate" / shard_name(shard),
         )
-    split = SplitConfig(validation=0.1, test=0.3)
-    write_sample(SampleConfig(), split, root / "dedup", root / "dedup/sample")
+    write_sample(SampleConfig(), root / "dedup", root / "dedup/sample")
     learn_tokenizer(TokenizerConfig(vocabulary=310), root / "dedup/sample", root / "tokenizer")
-    pack(PackConfig(CONTEXT), split, root / "dedup", root / "tokenizer", root / "pack")
+    pack(PackConfig(CONTEXT), root / "dedup", root / "tokenizer", root / "pack")
     for family, cfg in MODELS.items():
         build(family, cfg, vocabulary_size(root / "tokenizer"), CONTEXT, seed=3).save_pretrained(
             root / "pretrain" / family

@@ -29,7 +29,7 @@ from tests.evaluate.conftest import CONTEXT, MODELS
 
 SPLIT = SplitConfig(validation=0.1, test=0.3)
 EVALUATE = EvaluateConfig(continuations=0, samples=0, bootstrap=0)
-SETTINGS = GateSettings(GateConfig(rules={"bits_per_byte": Rule(max_increase=0.01)}), EVALUATE, SPLIT)
+SETTINGS = GateSettings(GateConfig(rules={"bits_per_byte": Rule(max_increase=0.01)}), EVALUATE)
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_forgetting_is_of_what_the_incumbent_was_judged_on_and_is_still_the_same
 
 def test_another_tokenizer_and_a_shorter_context_read_the_same_bytes(folders: GateInputs, tmp_path: Path) -> None:
     incumbent = promote(folders, "causal")
-    write_sample(SampleConfig(), SPLIT, folders.documents, folders.documents / "sample")
+    write_sample(SampleConfig(), folders.documents, folders.documents / "sample")
     learn_tokenizer(TokenizerConfig(vocabulary=300), folders.documents / "sample", incumbent / "tokenizer")
     build("causal", MODELS["causal"], vocabulary_size(incumbent / "tokenizer"), CONTEXT // 2, 4).save_pretrained(
         incumbent / "causal"

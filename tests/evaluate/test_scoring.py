@@ -6,7 +6,6 @@ import torch
 
 from privllm.core.errors import UserError
 from privllm.core.special_tokens import MASK
-from privllm.core.split import SplitConfig, split_of
 from privllm.core.tables import read_table, shards_of
 from privllm.engine.cache import Cache
 from privllm.engine.store import Store
@@ -27,10 +26,10 @@ def one_by_one(inputs: EvaluateInputs) -> dict[str, float]:
     model, encoder = load("causal", inputs.model), Encoder.open(inputs.tokenizer)
     nats: dict[str, float] = {}
     for shard in shards_of(inputs.documents):
-        table = read_table(shard, ["id", "text", "cluster"]).sort_by("id")
+        table = read_table(shard, ["id", "text", "split"]).sort_by("id")
         stream, owner = [], []
         for row in table.to_pylist():
-            if split_of(SplitConfig(0.1, 0.3), row["cluster"]) == "test":
+            if row["split"] == "test":
                 tokens = encoder.encode([row["text"]])[0].tolist()
                 stream += [0, *tokens]
                 owner += ["", *[row["id"]] * len(tokens)]

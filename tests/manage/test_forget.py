@@ -61,10 +61,10 @@ def build(root: Path) -> None:
     split = read_params("split", SplitConfig, params)
     collect(read_params("collect", CollectConfig, params), data / "sources", data / "collect")
     clean(read_params("clean", CleanConfig, params), data / "collect", data / "clean")
-    dedup(read_params("dedup", DedupConfig, params), data / "clean", data / "dedup")
-    write_sample(read_params("sample", SampleConfig, params), split, data / "dedup", data / "dedup/sample")
+    dedup(read_params("dedup", DedupConfig, params), split, data / "clean", data / "dedup")
+    write_sample(read_params("sample", SampleConfig, params), data / "dedup", data / "dedup/sample")
     learn_tokenizer(read_params("tokenizer", TokenizerConfig, params), data / "dedup/sample", data / "tokenizer")
-    pack(read_params("pack", PackConfig, params), split, data / "dedup", data / "tokenizer", data / "pack")
+    pack(read_params("pack", PackConfig, params), data / "dedup", data / "tokenizer", data / "pack")
     (root / "reports").mkdir(exist_ok=True)
     (root / "reports/pack.json").write_text('{"documents": {"train": 3}}')
 

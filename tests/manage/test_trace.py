@@ -75,7 +75,11 @@ def document(source: str, **more: object) -> dict:
         "digest": f"d-{source}",
         "text": source,
     }
-    return known | {"language": "en", "language_score": 0.5, "placeholders": 2, "cluster": identifier} | more
+    return (
+        known
+        | {"language": "en", "language_score": 0.5, "placeholders": 2, "cluster": identifier, "split": "train"}
+        | more
+    )
 
 
 def write_pack(folder: Path, splits: dict[str, str]) -> None:

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from privllm.core.records import DEDUPED, document_id
-from privllm.core.split import SplitConfig
 from privllm.core.tables import write_table
 from privllm.export.config import ExportConfig
 from privllm.export.folder import ExportInputs, export
@@ -39,10 +38,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "language_score": 1.0,
         "placeholders": 0,
         "cluster": "0",
+        "split": "train",
     }
     rows = [row | {"id": document_id(str(i)), "source": str(i), "text": TEXT * 20} for i in range(3)]
     write_table(pa.Table.from_pylist(rows, DEDUPED), root / "dedup" / "00000.parquet")
-    write_sample(SampleConfig(), SplitConfig(0, 0), root / "dedup", root / "dedup/sample")
+    write_sample(SampleConfig(), root / "dedup", root / "dedup/sample")
     learn_tokenizer(TokenizerConfig(vocabulary=320), root / "dedup/sample", root / "tokenizer")
     for family, cfg in MODELS.items():
         build(family, cfg, vocabulary_size(root / "tokenizer"), 32, seed=1).save_pretrained(root / "pretrain" / family)

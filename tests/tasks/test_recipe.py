@@ -35,8 +35,10 @@ CATEGORY = DeriveConfig(
 def corpus(folder: Path, texts: dict[str, str]) -> Path:
     """`texts` by source as two shards of DEDUPED, every document a cluster of its own."""
     rows = [
-        dict.fromkeys(DEDUPED.names, "") | {"id": document_id(s), "cluster": document_id(s), "source": s, "text": t}
-        for s, t in texts.items()
+        dict.fromkeys(DEDUPED.names, "")
+        | {"id": name, "cluster": name, "split": split_of(SPLIT, name), "source": source, "text": text}
+        for source, text in texts.items()
+        for name in [document_id(source)]
     ]
     rows = [row | {"language_score": 0.0, "placeholders": 0} for row in rows]
     for shard in range(2):
@@ -79,7 +81,7 @@ def test_chat_takes_one_of_its_questions_by_hash() -> None:
 def test_examples_are_in_their_documents_split_and_reread(tmp_path: Path) -> None:
     texts = {f"a/{i}.txt": f"f{i}(x)\nReturn {i}.\ninit()\nInitialize.\n" for i in range(30)}
     source = corpus(tmp_path / "dedup", texts)
-    report = derive(TasksConfig({"doc": DOC}), SPLIT, source, NOTHING, tmp_path / "out")["derived"]["doc"]
+    report = derive(TasksConfig({"doc": DOC}), source, NOTHING, tmp_path / "out")["derived"]["doc"]
     found = lines(tmp_path / "out/doc.jsonl")
     assert all(line["split"] == split_of(SPLIT, line["group"]) for line in found)
     # What stands in documents of two splits is in none.
@@ -91,16 +93,15 @@ def test_examples_are_in_their_documents_split_and_reread(tmp_path: Path) -> Non
 
 def test_an_answer_across_splits_leaks_as_an_input_does(tmp_path: Path) -> None:
     source = corpus(tmp_path / "dedup", {f"a/{i}.txt": f"f{i}(x)\nReturn it.\n" for i in range(30)})
-    report = derive(TasksConfig({"doc": DOC}), SPLIT, source, NOTHING, tmp_path / "out")["derived"]["doc"]
+    report = derive(TasksConfig({"doc": DOC}), source, NOTHING, tmp_path / "out")["derived"]["doc"]
     assert (report["examples"], report["across_splits"]) == (0, 30)
 
 
 def test_growth_moves_nothing(tmp_path: Path) -> None:
     texts = {f"a/{i}.txt": f"f{i}(x)\nReturn {i}.\n" for i in range(20)}
-    derive(TasksConfig({"doc": DOC}), SPLIT, corpus(tmp_path / "one", texts), NOTHING, tmp_path / "before")
+    derive(TasksConfig({"doc": DOC}), corpus(tmp_path / "one", texts), NOTHING, tmp_path / "before")
     derive(
         TasksConfig({"doc": DOC}),
-        SPLIT,
         corpus(tmp_path / "two", texts | {"b.txt": "new()\nNew.\n"}),
         NOTHING,
         tmp_path / "after",
@@ -117,10 +118,10 @@ def test_rare_labels_and_what_is_too_much_are_left_out_and_counted(tmp_path: Pat
     }
     source = corpus(tmp_path / "dedup", texts)
     cfg = DeriveConfig(**{**vars(CATEGORY), "min_examples": 5})
-    report = derive(TasksConfig({"category": cfg}), SPLIT, source, NOTHING, tmp_path / "out")["derived"]["category"]
+    report = derive(TasksConfig({"category": cfg}), source, NOTHING, tmp_path / "out")["derived"]["category"]
     assert (report["by_label"], report["rare"], report["rare_labels"]) == ({"many": report["examples"]}, 3, 1)
     cfg.max_examples = 10
-    report = derive(TasksConfig({"category": cfg}), SPLIT, source, NOTHING, tmp_path / "out")["derived"]["category"]
+    report = derive(TasksConfig({"category": cfg}), source, NOTHING, tmp_path / "out")["derived"]["category"]
     assert report["over_limit"] == 23
     cfg = DeriveConfig(**{**vars(DOC), "per_document": 2})
     assert len(examples_of(cfg, "d", "s", "".join(f"f{i}()\nDo {i}.\n" for i in range(9)))) == 2
@@ -151,7 +152,7 @@ def test_annotated_sentences_become_examples(tmp_path: Path) -> None:
     )
     annotations = annotated(tmp_path / "annotate", source, "DET NOUN AUX ADJ PUNCT")
     cfg = DeriveConfig("tokens", source="a/", hidden=0.5, min_words=4, templates={})
-    report = derive(TasksConfig({"gaps": cfg}), SPLIT, source, annotations, tmp_path / "out")["derived"]["gaps"]
+    report = derive(TasksConfig({"gaps": cfg}), source, annotations, tmp_path / "out")["derived"]["gaps"]
     found = lines(tmp_path / "out/gaps.jsonl")
     assert all(line["split"] == split_of(SPLIT, line["group"]) and line["tokens"].count(None) == 2 for line in found)
     assert 40 < report["examples"] + report["across_splits"] + report["repeated"] == report["matched"] < 60
@@ -159,7 +160,6 @@ def test_annotated_sentences_become_examples(tmp_path: Path) -> None:
     assert read_examples(tmp_path / "out/gaps.jsonl", "tokens").counts["examples"] == len(found) == report["examples"]
     rare = derive(
         TasksConfig({"gaps": DeriveConfig(**{**vars(cfg), "min_examples": 1000})}),
-        SPLIT,
         source,
         annotations,
         tmp_path / "out",
@@ -180,15 +180,13 @@ def test_annotations_reach_only_what_is_made_of_them(tmp_path: Path) -> None:
             jobs[label] = [path.parent.name for job in given for path in job if isinstance(path, Path)]
             return super().map(function, given, out, label, **options)
 
-    derive(cfg, SPLIT, source, annotated(tmp_path / "annotate", source, "NOUN"), tmp_path / "out", Watched())
+    derive(cfg, source, annotated(tmp_path / "annotate", source, "NOUN"), tmp_path / "out", Watched())
     assert jobs == {"tasks: doc": ["dedup"] * 2, "tasks: gaps": ["dedup", "annotate"] * 2}
 
 
 def test_a_corpus_in_which_nothing_is_found_gives_one_empty_line(tmp_path: Path) -> None:
     source = corpus(tmp_path / "dedup", {"a.txt": "prose only"})
-    assert (
-        derive(TasksConfig({"doc": DOC}), SPLIT, source, NOTHING, tmp_path / "out")["derived"]["doc"]["examples"] == 0
-    )
+    assert derive(TasksConfig({"doc": DOC}), source, NOTHING, tmp_path / "out")["derived"]["doc"]["examples"] == 0
     assert (tmp_path / "out/doc.jsonl").read_bytes() == b"\n"  # of an empty file DVC warns at every stage that needs it
 
 
@@ -311,7 +309,7 @@ def test_an_example_has_as_many_words_as_were_asked_for(words: int, found: int) 
 def test_at_most_as_many_examples_as_were_asked_for(tmp_path: Path, limit: int) -> None:
     source = corpus(tmp_path / "dedup", {f"a/{i}.txt": f"f{i}(x)\nReturn {i}.\n" for i in range(10)})
     cfg = DeriveConfig(**{**vars(DOC), "max_examples": limit})
-    report = derive(TasksConfig({"doc": cfg}), SPLIT, source, NOTHING, tmp_path / "out")["derived"]["doc"]
+    report = derive(TasksConfig({"doc": cfg}), source, NOTHING, tmp_path / "out")["derived"]["doc"]
     assert (report["examples"], report["over_limit"]) == (min(limit, 10), max(0, 10 - limit))
 
 
@@ -374,5 +372,5 @@ def test_the_defaults_of_a_task() -> None:
 def test_without_tasks_the_folder_is_not_empty(tmp_path: Path) -> None:
     """Of an empty output DVC warns, and a new project has no tasks."""
     source = corpus(tmp_path / "source", {"a.html": "text"})
-    assert derive(TasksConfig(), SPLIT, source, NOTHING, tmp_path / "out") == {"derived": {}}
+    assert derive(TasksConfig(), source, NOTHING, tmp_path / "out") == {"derived": {}}
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["none.json"]

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from privllm.core.records import DEDUPED, document_id, shard_name, shard_of
-from privllm.core.split import SplitConfig
+from privllm.core.split import SplitConfig, split_of
 from privllm.core.tables import write_table
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 from privllm.tokens.vocabulary_sample import SampleConfig, write_sample
@@ -30,7 +30,7 @@ def make_texts(count: int) -> dict[str, str]:
     }
 
 
-def write_deduped(folder: Path, texts: dict[str, str], bits: int = 2) -> Path:
+def write_deduped(folder: Path, texts: dict[str, str], bits: int = 2, split: SplitConfig = SPLIT) -> Path:
     """Shards of DEDUPED, each document its own cluster."""
     rows: list[dict[str, Any]] = []
     for source, text in texts.items():
@@ -38,6 +38,7 @@ def write_deduped(folder: Path, texts: dict[str, str], bits: int = 2) -> Path:
         row = {
             "id": identifier,
             "cluster": identifier,
+            "split": split_of(split, identifier),
             "source": source,
             "media_type": "text/plain",
             "digest": "",
@@ -78,7 +79,7 @@ def deduped(tmp_path_factory: pytest.TempPathFactory, corpus: dict[str, str]) ->
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory, deduped: Path) -> Path:
     folder = tmp_path_factory.mktemp("sample")
-    write_sample(SAMPLED, SPLIT, deduped, folder)
+    write_sample(SAMPLED, deduped, folder)
     return folder
 
 

@@ -79,11 +79,9 @@ def test_every_token_is_a_label_once_and_pieces_give_documents_back(documents: l
 
 
 @pytest.fixture(scope="module")
-def packed(
-    deduped: Path, tokenizer: Path, split: SplitConfig, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, dict]:
+def packed(deduped: Path, tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     out = tmp_path_factory.mktemp("pack")
-    return out, pack(PackConfig(CONTEXT), split, deduped, tokenizer, out)
+    return out, pack(PackConfig(CONTEXT), deduped, tokenizer, out)
 
 
 def digest(folder: Path) -> dict[str, str]:
@@ -136,10 +134,8 @@ def test_documents_point_at_their_first_row(packed: tuple[Path, dict]) -> None:
         assert places[0] == row["first_row"]
 
 
-def test_same_bytes_again(
-    packed: tuple[Path, dict], deduped: Path, tokenizer: Path, split: SplitConfig, tmp_path: Path
-) -> None:
-    assert pack(PackConfig(CONTEXT), split, deduped, tokenizer, tmp_path) == packed[1]
+def test_same_bytes_again(packed: tuple[Path, dict], deduped: Path, tokenizer: Path, tmp_path: Path) -> None:
+    assert pack(PackConfig(CONTEXT), deduped, tokenizer, tmp_path) == packed[1]
     assert digest(tmp_path) == digest(packed[0])
 
 
@@ -152,9 +148,7 @@ def test_a_changed_document_rewrites_its_own_split_of_its_own_shard(
     tmp_path: Path,
 ) -> None:
     source = next(iter(corpus))
-    pack(
-        PackConfig(CONTEXT), split, write(tmp_path / "in", corpus | {source: "the house"}), tokenizer, tmp_path / "out"
-    )
+    pack(PackConfig(CONTEXT), write(tmp_path / "in", corpus | {source: "the house"}), tokenizer, tmp_path / "out")
     before, after = digest(packed[0]), digest(tmp_path / "out")
     shard = shard_of(document_id(source), 2)
     name = split_of(split, document_id(source))
@@ -165,12 +159,10 @@ def test_a_changed_document_rewrites_its_own_split_of_its_own_shard(
 
 
 def test_a_shard_without_documents_still_has_its_files(
-    corpus: dict[str, str], tokenizer: Path, split: SplitConfig, write: Callable[..., Path], tmp_path: Path
+    corpus: dict[str, str], tokenizer: Path, write: Callable[..., Path], tmp_path: Path
 ) -> None:
     sources = [source for source in corpus if shard_of(document_id(source), 2) != 3]
-    pack(
-        PackConfig(CONTEXT), split, write(tmp_path / "in", {s: corpus[s] for s in sources}), tokenizer, tmp_path / "out"
-    )
+    pack(PackConfig(CONTEXT), write(tmp_path / "in", {s: corpus[s] for s in sources}), tokenizer, tmp_path / "out")
     for name in SPLITS:
         assert [path.name for path in sorted((tmp_path / "out" / name).iterdir())] == [
             f"{i:05d}.arrow" for i in range(4)
@@ -182,7 +174,6 @@ def test_order_within_a_shard_does_not_matter(
     packed: tuple[Path, dict],
     corpus: dict[str, str],
     tokenizer: Path,
-    split: SplitConfig,
     write: Callable[..., Path],
     tmp_path: Path,
 ) -> None:
@@ -191,22 +182,22 @@ def test_order_within_a_shard_does_not_matter(
     source = write(tmp_path / "in", corpus)
     for path in source.iterdir():
         pq.write_table(pq.read_table(path).sort_by([("text", "descending")]), path)
-    pack(PackConfig(CONTEXT), split, source, tokenizer, tmp_path / "out")
+    pack(PackConfig(CONTEXT), source, tokenizer, tmp_path / "out")
     assert digest(tmp_path / "out") == digest(packed[0])
 
 
 def test_too_small_to_split(tokenizer: Path, write: Callable[..., Path], tmp_path: Path) -> None:
     source = write(tmp_path / "in", {"a.txt": "the house", "b.txt": "the lake"})
-    with pytest.raises(UserError, match=r"of 2 documents, .*got none.*split\.validation.*Add documents"):
-        pack(PackConfig(CONTEXT), SplitConfig(0.0, 0.01), source, tokenizer, tmp_path / "out")
+    with pytest.raises(UserError, match=r"of 2 documents, .*got none.*Add documents.*split\.validation"):
+        pack(PackConfig(CONTEXT), source, tokenizer, tmp_path / "out")
 
 
 def test_documents_without_text_do_not_make_a_split(
-    tokenizer: Path, split: SplitConfig, write: Callable[..., Path], tmp_path: Path
+    tokenizer: Path, write: Callable[..., Path], tmp_path: Path
 ) -> None:
     source = write(tmp_path / "in", {f"{n}.txt": "" for n in range(50)})
     with pytest.raises(UserError, match="of 50 documents, train and validation and test got none with text"):
-        pack(PackConfig(CONTEXT), split, source, tokenizer, tmp_path / "out")
+        pack(PackConfig(CONTEXT), source, tokenizer, tmp_path / "out")
 
 
 WEAK = PackConfig(CONTEXT, FROM_WEAK_SPOTS)
@@ -223,10 +214,10 @@ def promoted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def weighted(
-    deduped: Path, tokenizer: Path, split: SplitConfig, promoted: Path, tmp_path_factory: pytest.TempPathFactory
+    deduped: Path, tokenizer: Path, promoted: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict]:
     out = tmp_path_factory.mktemp("weighted")
-    return out, pack(WEAK, split, deduped, tokenizer, out, NO_STORE, promoted)
+    return out, pack(WEAK, deduped, tokenizer, out, NO_STORE, promoted)
 
 
 def test_weak_training_documents_come_again_and_no_others(
@@ -293,13 +284,12 @@ def test_even_to_weak_to_even_gives_the_first_bytes_back_from_the_store(
     weighted: tuple[Path, dict],
     deduped: Path,
     tokenizer: Path,
-    split: SplitConfig,
     promoted: Path,
     tmp_path: Path,
 ) -> None:
     def run(cfg: PackConfig, spots: Path) -> tuple[int, dict]:
         before = storing.work_counts["made"]
-        pack(cfg, split, deduped, tokenizer, tmp_path / "out", Store(Cache(tmp_path / "cache"), "code"), spots)
+        pack(cfg, deduped, tokenizer, tmp_path / "out", Store(Cache(tmp_path / "cache"), "code"), spots)
         return storing.work_counts["made"] - before, digest(tmp_path / "out")
 
     nothing = tmp_path / "weak_spots.json"
@@ -327,17 +317,16 @@ def test_a_changed_document_of_a_weighted_mixture_rewrites_its_own_shard(
     weighted: tuple[Path, dict],
     corpus: dict[str, str],
     tokenizer: Path,
-    split: SplitConfig,
     promoted: Path,
     write: Callable,
     tmp_path: Path,
 ) -> None:
     source = next(iter(corpus))
     store = Store(Cache(tmp_path / "cache"), "code")
-    pack(WEAK, split, write(tmp_path / "first", corpus), tokenizer, tmp_path / "out", store, promoted)
+    pack(WEAK, write(tmp_path / "first", corpus), tokenizer, tmp_path / "out", store, promoted)
     changed = write(tmp_path / "in", corpus | {source: "the house"})
-    pack(WEAK, split, changed, tokenizer, tmp_path / "out", store, promoted)
-    pack(WEAK, split, changed, tokenizer, tmp_path / "clean", NO_STORE, promoted)
+    pack(WEAK, changed, tokenizer, tmp_path / "out", store, promoted)
+    pack(WEAK, changed, tokenizer, tmp_path / "clean", NO_STORE, promoted)
     assert digest(tmp_path / "out") == digest(tmp_path / "clean")
     before, shard = digest(weighted[0]), f"{shard_of(document_id(source), 2):05d}"
     assert {
@@ -391,7 +380,6 @@ def test_documents_keep_what_the_next_training_knows_them_by(
 @pytest.mark.parametrize("empty", SPLITS)
 def test_each_split_that_is_left_empty_is_named(empty: str) -> None:
     counts = {name: 0 if name == empty else 5 for name in SPLITS}
-    with pytest.raises(UserError, match=rf"of 15 documents, {empty} got none with text") as caught:
-        _require_every_split(SplitConfig(0.1, 0.2), dict.fromkeys(SPLITS, 5), counts)
-    assert "`split.validation` 0.1 and `split.test` 0.2" in str(caught.value)
-    _require_every_split(SplitConfig(0.1, 0.2), dict.fromkeys(SPLITS, 5), dict.fromkeys(SPLITS, 1))
+    with pytest.raises(UserError, match=rf"of 15 documents, {empty} got none with text.*`split\.test`"):
+        _require_every_split(dict.fromkeys(SPLITS, 5), counts)
+    _require_every_split(dict.fromkeys(SPLITS, 5), dict.fromkeys(SPLITS, 1))

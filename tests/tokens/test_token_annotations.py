@@ -38,9 +38,9 @@ def annotated(row: dict) -> dict:
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory, deduped: Path, tokenizer: Path, split) -> GuideInputs:
+def inputs(tmp_path_factory: pytest.TempPathFactory, deduped: Path, tokenizer: Path) -> GuideInputs:
     root = tmp_path_factory.mktemp("guide")
-    pack(PackConfig(32), split, deduped, tokenizer, root / "pack")
+    pack(PackConfig(32), deduped, tokenizer, root / "pack")
     for shard in shards_of(deduped):
         rows = [
             annotated(row) for row in read_table(shard, ["id", "text"]).to_pylist()[::2] if len(row["text"].split()) > 3
@@ -89,10 +89,10 @@ def test_each_token_of_each_row_has_what_its_document_says(inputs: GuideInputs, 
     assert counts["documents"] == len(expected)
 
 
-def test_copies_of_a_document_are_guided_like_the_first(inputs: GuideInputs, split, tmp_path: Path) -> None:
+def test_copies_of_a_document_are_guided_like_the_first(inputs: GuideInputs, tmp_path: Path) -> None:
     write_json(tmp_path / "weak.json", {"masked": [{"kind": "length", "slice": "0-1 kB", "ratio": 3.5}]})
     cfg = PackConfig(32, FROM_WEAK_SPOTS, 4.0)
-    report = pack(cfg, split, inputs.documents, inputs.tokenizer, tmp_path / "pack", promoted=tmp_path / "weak.json")
+    report = pack(cfg, inputs.documents, inputs.tokenizer, tmp_path / "pack", promoted=tmp_path / "weak.json")
     assert report["repeated"]["copies"] > 2 * report["repeated"]["documents"]
     test_each_token_of_each_row_has_what_its_document_says(inputs._replace(rows=tmp_path / "pack"), tmp_path / "guide")
 

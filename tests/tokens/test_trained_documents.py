@@ -18,9 +18,9 @@ CONTEXT = 16
 
 
 @pytest.fixture(scope="module")
-def packed(deduped: Path, tokenizer: Path, split: SplitConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def packed(deduped: Path, tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("known")
-    pack(PackConfig(CONTEXT), split, deduped, tokenizer, out)
+    pack(PackConfig(CONTEXT), deduped, tokenizer, out)
     return out
 
 
@@ -63,7 +63,7 @@ def test_rows_of_unchanged_documents_are_known(
         **{f"new/{i}.txt": "the private lake " * 9 for i in range(5)},
     }
     grown = tmp_path / "grown"
-    pack(PackConfig(CONTEXT), split, write(tmp_path / "in", corpus | edited), tokenizer, grown)
+    pack(PackConfig(CONTEXT), write(tmp_path / "in", corpus | edited), tokenizer, grown)
     rows = open_rows(grown / "train")
     is_known = known_rows(rows, grown, tmp_path / "documents.parquet")
     unchanged = {document_id(source) for source in training} - {document_id(training[0])}

@@ -12,7 +12,6 @@ import pytest
 import privllm.core.offline  # noqa: F401
 from privllm.core.errors import UserError
 from privllm.core.special_tokens import PLACEHOLDERS, SPECIAL_TOKENS
-from privllm.core.split import SplitConfig
 from privllm.tokens.encode import Encoder
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 from privllm.tokens.vocabulary_sample import SampleConfig, write_sample
@@ -59,7 +58,7 @@ def test_same_bytes_in_another_process(
 
 
 def learn(cfg: TokenizerConfig, documents: Path, out: Path) -> None:
-    write_sample(SampleConfig(), SplitConfig(), documents, documents / "sample")
+    write_sample(SampleConfig(), documents, documents / "sample")
     learn_tokenizer(cfg, documents / "sample", out)
 
 
@@ -109,9 +108,7 @@ def test_a_placeholder_of_an_own_kind_is_few_tokens(
 ) -> None:
     """It is text to the vocabulary, which learns it where documents have it."""
     texts = {source: text.replace("<EMAIL>", "by <CUSTOMER> today") for source, text in corpus.items()}
-    write_sample(
-        SampleConfig(megabytes=0.02), SplitConfig(0.2, 0.2), write(tmp_path / "in", texts), tmp_path / "sample"
-    )
+    write_sample(SampleConfig(megabytes=0.02), write(tmp_path / "in", texts), tmp_path / "sample")
     learn_tokenizer(TokenizerConfig(vocabulary=400), tmp_path / "sample", tmp_path / "out")
     encoder = Encoder.open(tmp_path / "out")
     (ids,) = encoder.encode([" <CUSTOMER>"])

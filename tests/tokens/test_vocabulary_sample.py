@@ -30,7 +30,7 @@ def texts_of(folder: Path) -> list[str]:
 def test_it_is_the_first_training_documents_by_hash(
     corpus: dict[str, str], split: SplitConfig, deduped: Path, tmp_path: Path
 ) -> None:
-    write_sample(SMALL, split, deduped, tmp_path / "out")
+    write_sample(SMALL, deduped, tmp_path / "out")
     texts = texts_of(tmp_path / "out")
     expected = [corpus[source] for source in training_order(corpus, split)][: len(texts)]
     assert len(texts) > 3
@@ -40,15 +40,15 @@ def test_it_is_the_first_training_documents_by_hash(
 
 
 def test_all_where_there_is_less(corpus: dict[str, str], split: SplitConfig, deduped: Path, tmp_path: Path) -> None:
-    write_sample(SampleConfig(), split, deduped, tmp_path / "out")
+    write_sample(SampleConfig(), deduped, tmp_path / "out")
     assert texts_of(tmp_path / "out") == [corpus[source] for source in training_order(corpus, split)]
 
 
 def test_it_does_not_depend_on_the_number_of_shards(
-    corpus: dict[str, str], split: SplitConfig, deduped: Path, write: Callable[..., Path], tmp_path: Path
+    corpus: dict[str, str], deduped: Path, write: Callable[..., Path], tmp_path: Path
 ) -> None:
-    write_sample(SMALL, split, write(tmp_path / "in", corpus, bits=0), tmp_path / "one")
-    write_sample(SMALL, split, deduped, tmp_path / "many")
+    write_sample(SMALL, write(tmp_path / "in", corpus, bits=0), tmp_path / "one")
+    write_sample(SMALL, deduped, tmp_path / "many")
     assert len(shards_of(tmp_path / "one")) == 1 < len(shards_of(tmp_path / "many"))
     assert texts_of(tmp_path / "one") == texts_of(tmp_path / "many")
 
@@ -65,7 +65,7 @@ def test_how_much_is_looked_at_first_makes_no_difference(
     """Also where it is too little, so that all has to be looked at."""
     monkeypatch.setattr(vocabulary_sample, "SHARE", factor)
     for kilobytes in (0.1, 1, 5, 20, 100):
-        write_sample(SampleConfig(kilobytes / 1000), split, deduped, tmp_path / "out")
+        write_sample(SampleConfig(kilobytes / 1000), deduped, tmp_path / "out")
         sizes = [len(text.encode()) for text in texts_of(tmp_path / "out")]
         whole = [len(corpus[source].encode()) for source in training_order(corpus, split)]
         assert sum(sizes) in range(
@@ -87,23 +87,21 @@ def test_only_a_change_inside_changes_its_bytes(
         "outside": without | outside,
         "inside": corpus | {order[0]: "Zyzzyva! " * 50},
     }.items():
-        write_sample(SMALL, split, write(tmp_path / name, texts), tmp_path / name / "sample")
+        write_sample(SMALL, write(tmp_path / name, texts), tmp_path / name / "sample")
         files = shards_of(tmp_path / name / "sample")
         digests[name] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     assert digests["same"] == digests["outside"] != digests["inside"]
 
 
-def test_what_an_earlier_run_left_is_removed(
-    corpus: dict[str, str], split: SplitConfig, deduped: Path, tmp_path: Path
-) -> None:
-    write_sample(SampleConfig(), split, deduped, tmp_path / "out")
-    write_sample(SampleConfig(megabytes=0.0001), split, deduped, tmp_path / "out")
+def test_what_an_earlier_run_left_is_removed(corpus: dict[str, str], deduped: Path, tmp_path: Path) -> None:
+    write_sample(SampleConfig(), deduped, tmp_path / "out")
+    write_sample(SampleConfig(megabytes=0.0001), deduped, tmp_path / "out")
     assert len(shards_of(tmp_path / "out")) == 1
 
 
-def test_an_empty_one_is_a_file_all_the_same(split: SplitConfig, write: Callable[..., Path], tmp_path: Path) -> None:
+def test_an_empty_one_is_a_file_all_the_same(write: Callable[..., Path], tmp_path: Path) -> None:
     """DVC keeps no empty folders, and `tokenizer` depends on this one."""
-    write_sample(SMALL, split, write(tmp_path / "in", {}), tmp_path / "out")
+    write_sample(SMALL, write(tmp_path / "in", {}), tmp_path / "out")
     assert len(shards_of(tmp_path / "out")) == 1
     assert texts_of(tmp_path / "out") == []
 

@@ -32,6 +32,7 @@ def document(number: int, **changes: Any) -> dict[str, Any]:
         "language_score": 0.9,
         "placeholders": 0,
         "cluster": document_id(source),
+        "split": "train",
     }
     return row | changes
 
