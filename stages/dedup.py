@@ -1,4 +1,4 @@
-"""dedup: clean documents in, one of each cluster of duplicates out, and a sample of these.
+"""dedup: clean documents in, one of each cluster of duplicates out, what held-out ones have copied, and a sample.
 
 data/clean -> data/dedup, reports/dedup.json
 """
@@ -8,6 +8,7 @@ from pathlib import Path
 from privllm.core.params import read_params
 from privllm.core.report import write_report
 from privllm.core.split import SplitConfig
+from privllm.dedup.copied_runs import find_copied_runs
 from privllm.dedup.recipe import DedupConfig, dedup
 from privllm.engine.stage import run
 from privllm.engine.store import Store
@@ -17,7 +18,9 @@ from privllm.tokens.vocabulary_sample import SampleConfig, write_sample
 def main(source: Path, out: Path, report: Path, store: Store) -> None:
     cfg = read_params("dedup", DedupConfig)
     split = read_params("split", SplitConfig)
-    write_report(report, dedup(cfg, split, source, out, store))
+    counts = dedup(cfg, split, source, out, store)
+    counts["held_out"] = find_copied_runs(out, out / "copied", store)
+    write_report(report, counts)
     sample = read_params("sample", SampleConfig)
     write_sample(sample, out, out / "sample", store)
 

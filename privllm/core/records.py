@@ -3,7 +3,7 @@
     collect    DOCUMENTS            data/collect/*.parquet      QUARANTINE   data/collect/quarantine/*.parquet
     clean      CLEAN                data/clean/*.parquet        DROPPED      data/clean/dropped/*.parquet
     dedup      CLEAN, cluster, split data/dedup/*.parquet       CLUSTERS     data/dedup/clusters/*.parquet
-               tokens.sample.SAMPLE data/dedup/sample/*.parquet
+               tokens.sample.SAMPLE data/dedup/sample/*.parquet     COPIED_RUNS  data/dedup/copied/*.parquet
     annotate   ANNOTATIONS          data/annotate/*.parquet
     pack       ROWS                 data/pack/{train,validation,test}/*.arrow
 
@@ -59,6 +59,9 @@ DROPPED = CLEAN.append(pa.field("reason", pa.string())).append(pa.field("detail"
 DEDUPED = CLEAN.append(pa.field("cluster", pa.string())).append(pa.field("split", pa.string()))
 # `reason` of a document that was dropped is exact or near, else ""
 CLUSTERS = pa.schema([("id", pa.string()), ("cluster", pa.string()), ("kept", pa.bool_()), ("reason", pa.string())])
+
+# a run of words of a held-out document that also stands in training documents; rows by id and place, none of them touch
+COPIED_RUNS = pa.schema([("id", pa.string()), ("begin", pa.int64()), ("end", pa.int64())])  # bytes of the UTF-8 `text`
 
 ANNOTATIONS = pa.schema(
     [

@@ -48,6 +48,15 @@ def shingle_sets(texts: Sequence[str], words: int) -> list[np.ndarray]:
     return [np.unique(hashes[start:end]) for start, end in pairwise(offsets)]
 
 
+def word_spans(text: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return (begins, ends) of the words of a text: int64, in code points."""
+    weights, is_start = _classes(_code_points(text))
+    is_inside = weights != 0
+    ends_here = is_inside.copy()
+    ends_here[:-1] &= is_start[1:] | ~is_inside[1:]
+    return np.flatnonzero(is_start), np.flatnonzero(ends_here) + 1
+
+
 def jaccard(left: np.ndarray, right: np.ndarray) -> float:
     """Return the Jaccard similarity of two sorted sets of values; 0 if both are empty."""
     if not len(left) or not len(right):
@@ -102,18 +111,8 @@ def _shingles_of_batch(texts: list[str], words: int) -> tuple[np.ndarray, np.nda
 
 def _words(text: str) -> tuple[np.ndarray, np.ndarray]:
     """Return (hashes, places) of the words: uint64, and the index of their first characters."""
-    numbers, is_word_alone = _alphabet()
-    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-    weights = numbers.take(points, mode="clip")
-    is_inside = weights != 0
-    is_start = is_inside.copy()
-    is_start[1:] &= ~is_inside[:-1]
-    if points.max() >= UNSPACED[0][0]:
-        is_beyond = points >= BEYOND
-        weights[is_beyond] = _odd_numbers(points[is_beyond])
-        is_single = is_word_alone.take(points, mode="clip")
-        is_start |= is_single & is_inside
-        is_start[1:] |= is_single[:-1] & is_inside[1:]
+    points = _code_points(text)
+    weights, is_start = _classes(points)
     places = np.flatnonzero(is_start)
     # The sum over a word of number * BASE^place, as a difference of running sums, brought back to
     # place 1.
@@ -122,6 +121,27 @@ def _words(text: str) -> tuple[np.ndarray, np.ndarray]:
     word_bounds = np.append(places, len(points))
     sums = np.diff(running_sums[word_bounds])
     return _mix(sums * inverse_powers[places]), places
+
+
+def _code_points(text: str) -> np.ndarray:
+    """Return the code points of a text, uint32."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+def _classes(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return each character's number in the hash of its word (uint64, 0 between words), and whether it begins a word."""
+    numbers, is_word_alone = _alphabet()
+    weights = numbers.take(points, mode="clip")
+    is_inside = weights != 0
+    is_start = is_inside.copy()
+    is_start[1:] &= ~is_inside[:-1]
+    if len(points) and points.max() >= UNSPACED[0][0]:
+        is_beyond = points >= BEYOND
+        weights[is_beyond] = _odd_numbers(points[is_beyond])
+        is_single = is_word_alone.take(points, mode="clip")
+        is_start |= is_single & is_inside
+        is_start[1:] |= is_single[:-1] & is_inside[1:]
+    return weights, is_start
 
 
 def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:

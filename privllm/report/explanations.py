@@ -48,6 +48,12 @@ def per_split(key: str) -> Callable[[Any], str]:
     return lambda value: short(value.get(key, 0))
 
 
+def copied_of_test(value: Any) -> str:
+    """Format the copied share of the test split: 56.5% of 13,210 words."""
+    test = value.get("test", {})
+    return f"{share(test.get('copied_share', 0))} of {whole(test.get('words', 0))} words"
+
+
 class Explanation(NamedTuple):
     """How one number of a report is labelled, formatted and explained."""
 
@@ -74,6 +80,12 @@ EXPLANATIONS: dict[str, list[Explanation]] = {
             whole,
         ),
         Explanation("largest_cluster", "Largest cluster", "documents in the largest group.", whole),
+        Explanation(
+            "held_out",
+            "Copied test text",
+            "words of the test documents in runs of 13 or more that also stand in training documents; figures called clean leave them out.",
+            copied_of_test,
+        ),
     ],
     "pack": [
         Explanation(
