@@ -44,7 +44,7 @@ from privllm.tasks.example_scores import FILE, TASKS, shared
 from privllm.tokens.annotation_alignment import token_bytes
 from privllm.tokens.chat_format import Speech
 from privllm.tokens.encode import Encoder
-from privllm.tokens.pack import cut, join, pieces_of
+from privllm.tokens.pack import pack_rows
 from privllm.tokens.rows import open_rows, shards_in, write_rows
 
 TEST = "test"
@@ -132,10 +132,8 @@ def pack_held_out(out: Path, context: int, tokenizer_file: Path, shard: Path) ->
     table = by_id(read_table(shard, ["id", "text", "split"]))
     held_out = table.filter(pc.equal(table["split"], TEST))
     encoder = Encoder.open(tokenizer_file.parent)
-    stream = join(encoder.encode(held_out["text"]))
-    rows = cut(stream.tokens, context)
-    pieces = pieces_of(stream, held_out["id"].combine_chunks(), context)
-    write_rows(rows, pieces, context, out / f"{shard.stem}.arrow")
+    packed = pack_rows(encoder.encode(held_out["text"]), held_out["id"].combine_chunks(), context)
+    write_rows(packed.input_ids, packed.pieces, context, out / f"{shard.stem}.arrow")
 
 
 def by_document(

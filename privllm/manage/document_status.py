@@ -3,7 +3,7 @@
 Shards are chosen by id, so one document costs one shard of each stage. Texts are never read here.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from privllm.core.records import document_id, shard_name, shard_of
-from privllm.core.split import SPLITS
 from privllm.core.tables import read_table, shards_of
 from privllm.manage.source_files import is_below
-from privllm.tokens.mixture import order_of
 
 DATA = Path("data")
 CLUSTERS = "dedup/clusters/clusters.parquet"
@@ -39,7 +37,7 @@ class Fate:
     quarantine: Row | None = None  # digest, bytes, reason, detail
     clean: Row | None = None  # kept, language, language_score, placeholders, reason, detail
     dedup: Row | None = None  # kept, reason, cluster, survivor (id), survivor_source
-    pack: Row | None = None  # split, tokens, rows ([first, last] or None), again (rows of further copies), file
+    pack: Row | None = None  # split, tokens, copies, rows (runs [first, last], of all copies), file
     annotated: bool | None = None
 
 
@@ -162,57 +160,35 @@ def _clusters(root: Path, ids: list[str]) -> dict[str, Row]:
 
 
 def _packed(folder: Path, ids: list[str]) -> dict[str, Row]:
-    """Return split, tokens and rows of `ids`."""
-    packed: dict[str, Row] = {}
-    wanted_ids = set(ids)
-    for name in sorted({_shard(folder / "documents", identifier) for identifier in ids}):
-        path = folder / "documents" / name
-        if not path.is_file():
-            continue
-        documents = read_table(path, ["id", "split", "tokens", "copies"]).to_pylist()
-        for split in SPLITS:
-            file = folder / split / f"{Path(name).stem}.arrow"
-            for document, begin, end in _positions([row for row in documents if row["split"] == split]):
-                if document["id"] in wanted_ids:
-                    _add_copy(packed, document, file, begin, end)
+    """Return split, tokens, copies, rows and file of `ids`."""
+    packed = rows_of(folder / "documents", ids, ["id", "split", "tokens", "copies"])
+    by_file: dict[Path, list[str]] = {}
+    for identifier, document in packed.items():
+        name = Path(_shard(folder / "documents", identifier)).stem
+        by_file.setdefault(folder / document["split"] / f"{name}.arrow", []).append(identifier)
+    for file, members in by_file.items():
+        runs = _runs_of_rows(file, members)
+        for identifier in members:
+            split = packed[identifier]["split"]
+            packed[identifier] |= {"rows": runs[identifier], "file": f"data/pack/{split}/{file.name}"}
     return packed
 
 
-def _positions(documents: list[Row]) -> Iterator[tuple[Row, int, int]]:
-    """Yield each copy of the documents of one stream, sorted by id, and where its tokens begin and end."""
-    end = 0
-    copies = np.array([document["copies"] for document in documents], np.int64)
-    for index in order_of(copies):
-        begin = end + 1  # after a boundary
-        end = begin + documents[index]["tokens"]
-        yield documents[index], begin, end
-
-
-def _add_copy(packed: dict[str, Row], document: Row, file: Path, begin: int, end: int) -> None:
-    """Add one copy of a document: the first as its row, each further one to `again`."""
-    rows = _rows(file, begin, end) if document["tokens"] else None
-    if document["id"] not in packed:
-        packed[document["id"]] = {
-            "split": document["split"],
-            "tokens": document["tokens"],
-            "rows": rows,
-            "again": [],
-            "file": f"data/pack/{document['split']}/{file.name}",
-        }
-    elif rows:
-        packed[document["id"]]["again"].append(rows)
-
-
-def _rows(file: Path, begin: int, end: int) -> list[int] | None:
-    """Return the first and last row with the tokens `begin` to `end` (not included) as labels.
-
-    See tokens/pack.py.
-    """
+def _runs_of_rows(file: Path, ids: list[str]) -> dict[str, list[list[int]]]:
+    """Return the rows of a shard that hold something of each document, as runs [first, last]."""
     if not file.is_file():
-        return None
+        return {identifier: [] for identifier in ids}
     with pa.memory_map(str(file)) as mapped:
-        context = int(pa.ipc.open_stream(mapped).schema.metadata[b"context"])
-    return [(begin - 1) // context, (end - 2) // context]
+        pieces = pa.ipc.open_stream(mapped).read_all()["pieces"].combine_chunks()
+    row_of_piece = pc.list_parent_indices(pieces).to_numpy()
+    document_of_piece = pc.list_flatten(pieces).field("id")
+    runs = {}
+    for identifier in ids:
+        is_own = pc.equal(document_of_piece, identifier).to_numpy(zero_copy_only=False)
+        rows = np.unique(row_of_piece[is_own])
+        ends = np.flatnonzero(np.diff(rows) > 1) + 1
+        runs[identifier] = [[int(run[0]), int(run[-1])] for run in np.split(rows, ends) if len(run)]
+    return runs
 
 
 def _why(row: Row) -> str:

@@ -240,10 +240,10 @@ def _clean_line(row: dict[str, Any]) -> str:
 def _pack_line(row: dict[str, Any]) -> str:
     rows = "no rows"
     if row["rows"]:
-        first, last = row["rows"]
-        rows = f"rows {first} to {last} of {row['file']}"
-    rows += "".join(f", and again {first} to {last}" for first, last in row["again"])
-    return f"  packed     {row['split']}, {row['tokens']:,} tokens, {rows}"
+        runs = [str(first) if first == last else f"{first} to {last}" for first, last in row["rows"]]
+        rows = f"rows {', '.join(runs)} of {row['file']}"
+    copies = f", {row['copies']} times" if row["copies"] > 1 else ""
+    return f"  packed     {row['split']}, {row['tokens']:,} tokens{copies}, {rows}"
 
 
 def _table_lines(trace: Trace) -> Iterator[str]:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -207,30 +208,45 @@ def string_arrays(column: pa.Array) -> Iterator[pa.Array]:
 
 
 def _decode_packed(batches: list[pa.RecordBatch], tokenizer: Path) -> Iterator[str]:
-    """Yield the texts that a shard was packed from.
+    """Yield the texts that a shard was packed from, and then what no piece of a document names."""
+    parts_at: dict[str, dict[int, list[np.ndarray]]] = {}  # {id: {document_start: tokens of each copy}}
+    unnamed: list[np.ndarray] = []
+    last_token = -1
+    for batch in batches:
+        if "input_ids" not in batch.schema.names:
+            continue
+        pieces_of_rows = batch.column("pieces").to_pylist() if "pieces" in batch.schema.names else [[]] * len(batch)
+        for row, pieces in zip(batch.column("input_ids"), pieces_of_rows, strict=True):
+            tokens = row.values.to_numpy()
+            is_unnamed = np.ones(len(tokens), bool)
+            is_unnamed[0] = tokens[0] != last_token  # rows of one document overlap by one token
+            last_token = tokens[-1]
+            for piece in pieces:
+                begin, end = piece["row_start"], piece["row_start"] + piece["tokens"]
+                is_unnamed[begin - 1 : end] = False  # what precedes a piece is a boundary, or repeats the piece before
+                parts_of_document = parts_at.setdefault(piece["id"], {})
+                parts_of_document.setdefault(piece["document_start"], []).append(tokens[begin:end])
+            unnamed.append(tokens[is_unnamed])
+    encoder = _encoder(tokenizer)
+    for tokens in [*_whole_documents(parts_at), *_between_boundaries(unnamed)]:
+        if len(tokens):
+            yield encoder.decode(tokens)
 
-    Rows overlap by one token, and boundaries separate documents.
-    """
+
+def _whole_documents(parts_at: dict[str, dict[int, list[np.ndarray]]]) -> Iterator[np.ndarray]:
+    """Yield the tokens of each copy of each document."""
+    for parts_of_document in parts_at.values():
+        in_order = [parts_of_document[start] for start in sorted(parts_of_document)]
+        for parts in zip_longest(*in_order, fillvalue=np.zeros(0, np.int32)):
+            yield np.concatenate(parts)
+
+
+def _between_boundaries(parts: list[np.ndarray]) -> Iterator[np.ndarray]:
     from privllm.core.special_tokens import END_OF_TEXT
 
-    chunks: list[np.ndarray] = []
-    for batch in batches:
-        if "input_ids" in batch.schema.names and len(batch):
-            chunks.append(_without_overlap(batch.column("input_ids"), keep_first=not chunks))
-    stream = np.concatenate(chunks or [np.zeros(0, np.int32)])
-    for chunk in np.split(stream, np.flatnonzero(stream == END_OF_TEXT)):
-        tokens = chunk[chunk != END_OF_TEXT]
-        if len(tokens):
-            yield _encoder(tokenizer).decode(tokens)
-
-
-def _without_overlap(column: pa.ListArray, keep_first: bool) -> np.ndarray:
-    """Return the tokens of all rows but the first of each, which repeats the last of the row before."""
-    offsets = column.offsets.to_numpy()
-    is_new = np.ones(offsets[-1] - offsets[0], bool)
-    is_new[offsets[:-1] - offsets[0]] = False
-    is_new[:1] = keep_first
-    return column.values.to_numpy()[offsets[0] : offsets[-1]][is_new]
+    tokens = np.concatenate([np.zeros(0, np.int32), *parts])
+    for text in np.split(tokens, np.flatnonzero(tokens == END_OF_TEXT)):
+        yield text[text != END_OF_TEXT]
 
 
 @lru_cache(1)

@@ -19,6 +19,7 @@ from privllm.core.seed import seed_of
 from privllm.core.special_tokens import END_OF_TEXT, PAD
 from privllm.models.attention import FUSED_CAUSAL
 from privllm.models.config import CausalConfig
+from privllm.models.document_masks import chunk_starts
 from privllm.models.family_model import FamilyModel
 from privllm.models.vocabulary import IGNORED
 
@@ -53,9 +54,14 @@ def next_token_loss(
     reduction: str,
     head: HeadLoss = head_loss,
 ) -> Tensor:
-    """Return the loss on (inputs [B, T], labels [B, T]); `head` may be a compiled `head_loss`."""
-    inputs_BT, labels_BT = batch
-    hidden_BTD = model.model(input_ids=inputs_BT, use_cache=False).last_hidden_state
+    """Return the loss on (inputs [B, T], positions [B, T], labels [B, T]); `head` may be a compiled `head_loss`.
+
+    Positions that restart begin another chunk. transformers masks by them, and `attention` by `chunk_starts`.
+    """
+    inputs_BT, positions_BT, labels_BT = batch
+    starts_C = chunk_starts(positions_BT)
+    packed = {} if starts_C is None else {"position_ids": positions_BT, "chunk_starts": starts_C}
+    hidden_BTD = model.model(input_ids=inputs_BT, use_cache=False, **packed).last_hidden_state
     return head(hidden_BTD, model.lm_head.weight, labels_BT, reduction)
 
 

@@ -17,6 +17,7 @@ from privllm.core.families import MASKED
 from privllm.core.seed import seed_of
 from privllm.core.special_tokens import END_OF_TEXT, PAD
 from privllm.models.config import MaskedConfig
+from privllm.models.document_masks import chunk_starts, chunks_of, is_near, same_chunk
 from privllm.models.family_model import FamilyModel
 from privllm.models.vocabulary import IGNORED
 
@@ -33,14 +34,24 @@ def build_masked(cfg: MaskedConfig, vocabulary: int, context: int, seed: int) ->
 
 
 def masked_loss(model: Any, batch: tuple[Tensor, ...], reduction: str) -> Tensor:
-    """Return the loss on (inputs [B, T], attention mask [B, T] bool, labels [B, T])."""
-    inputs_BT, attended_BT, labels_BT = batch
-    mask = None if bool(attended_BT.all()) else attended_BT  # without one, attention keeps its fast kernel
-    hidden_BTD = model.model(input_ids=inputs_BT, attention_mask=mask).last_hidden_state
+    """Return the loss on (inputs [B, T], positions [B, T], labels [B, T]); positions that restart begin another chunk."""
+    inputs_BT, positions_BT, labels_BT = batch
+    packed: dict[str, Any] = {}
+    if chunk_starts(positions_BT) is not None:  # without a mask, attention keeps its fast kernel
+        packed = {"position_ids": positions_BT, "attention_mask": _masks(model.config, positions_BT)}
+    hidden_BTD = model.model(input_ids=inputs_BT, **packed).last_hidden_state
     is_label_BT = labels_BT != IGNORED
     # The head is half the work, and 7 of 10 tokens need none.
     logits_NV = model.decoder(model.head(hidden_BTD[is_label_BT]))
     return F.cross_entropy(logits_NV.float(), labels_BT[is_label_BT], reduction=reduction)
+
+
+def _masks(config: Any, positions_BT: Tensor) -> dict[str, Tensor]:
+    """Return the mask of each type of layer: the token's own chunk, all of it or what lies near."""
+    chunks_BT = chunks_of(positions_BT)
+    in_chunk = same_chunk(chunks_BT, chunks_BT)
+    near = is_near(positions_BT.shape[1], config.sliding_window, positions_BT.device)
+    return {"full_attention": in_chunk, "sliding_attention": in_chunk & near}
 
 
 def _set_special_ids(config: Any, context: int) -> None:

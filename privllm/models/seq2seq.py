@@ -20,6 +20,7 @@ from privllm.core.families import SEQ2SEQ
 from privllm.core.seed import seed_of
 from privllm.core.special_tokens import END_OF_TEXT, PAD
 from privllm.models.config import Seq2SeqConfig
+from privllm.models.document_masks import same_chunk
 from privllm.models.family_model import FamilyModel
 from privllm.models.vocabulary import IGNORED
 
@@ -51,12 +52,17 @@ def _zero_branch_outputs(block: Any) -> None:
 
 
 def span_loss(model: Any, batch: tuple[Tensor, ...], reduction: str) -> Tensor:
-    """Return the loss on (inputs [B, S], attention mask [B, S] bool, labels [B, L])."""
-    inputs_BS, attended_BS, labels_BL = batch
+    """Return the loss on (inputs [B, S], their chunks [B, S], decoder's inputs [B, L], their chunks [B, L], labels [B, L]).
+
+    Encoder and decoder see a token's own chunk alone. T5's positions are distances, so they need not restart.
+    """
+    inputs_BS, chunks_BS, decoder_inputs_BL, decoder_chunks_BL, labels_BL = batch
+    encoded = model.encoder(input_ids=inputs_BS, attention_mask=same_chunk(chunks_BS, chunks_BS))
     logits_BLV = model(
-        input_ids=inputs_BS,
-        attention_mask=attended_BS,
-        labels=labels_BL,
+        encoder_outputs=encoded,
+        attention_mask=same_chunk(decoder_chunks_BL, chunks_BS),
+        decoder_input_ids=decoder_inputs_BL,
+        decoder_attention_mask=same_chunk(decoder_chunks_BL, decoder_chunks_BL).tril(),
         use_cache=False,
     ).logits
     return F.cross_entropy(

@@ -4,8 +4,8 @@
     inputs     the <0> on the <1> today
     labels     <0> cat sat <1> mat <end>
 
-How many tokens are cut, and into how many spans, depends on the row's length alone, so that all full rows give inputs
-of one length and labels of one length and nothing is padded. Which ones, a random generator decides.
+How many tokens are cut, and into how many spans, depends on the text's length alone, so that all rows that one text
+fills give inputs of one length and labels of one length. Which ones, a random generator decides.
 """
 
 import numpy as np

@@ -102,11 +102,10 @@ def _weight_of(weights: Weights, source: str, size: int) -> float:
     return largest
 
 
-def order_of(copies: np.ndarray) -> np.ndarray:
-    """Return the order in which documents are packed (int64).
+def rounds_of(copies: np.ndarray) -> list[np.ndarray]:
+    """Return the indices of documents that are packed together (int64, ascending), round by round; one at least.
 
     All come once, then those that come twice, and so on, so that copies lie far apart.
     """
     most_copies = max(1, copies.max(initial=0))
-    rounds = [np.flatnonzero(copies > copies_before) for copies_before in range(most_copies)]
-    return np.concatenate(rounds)
+    return [np.flatnonzero(copies > copies_before) for copies_before in range(most_copies)]

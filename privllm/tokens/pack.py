@@ -1,19 +1,24 @@
 """Pack stage: documents in, rows of tokens out; every shard packs itself.
 
-For each split a shard makes one stream: its documents in the order of their ids, each after a
-boundary token, and one more boundary at the end. Of the train split some documents may be repeated
-after all others (`mixture`). Row k holds stream[k * context : (k + 1) * context + 1]. A row's pieces
-say which documents' tokens are at its positions 1 and up: those are the labels of that row, so the
-pieces of all rows partition every document's tokens, once for each time that it is packed.
+What a model reads of a document is a boundary token and the document's tokens; what it predicts there is the tokens
+and a boundary, the document's end. A document that fits into a row of `context` inputs stays whole. A longer one
+fills rows, and what remains of it is packed as a short document is: best-fit (see `best_fit`), several to a row. Such
+a chunk goes on where the row before it ended, so the inputs of all chunks partition every document's, and so do the
+labels. A row holds its chunks' inputs and, behind them, the label of the last one. A row's pieces say which
+document's tokens are labels at its positions 1 and up, and so where its chunks begin: one position earlier.
 
-    context 4      | A0 A1 A2 | B0 |        (| is the boundary)
-    row 0          | A0 A1 A2 |              pieces A: row_start 1, document_start 0, tokens 3
-    row 1                     | B0 |         pieces B: row_start 1, document_start 0, tokens 1
+    context 4      | A0 A1 A2 A3 A4       | B0        (| is the boundary)
+    row 0          | A0 A1 A2 A3           pieces A: row_start 1, document_start 0, tokens 4
+    row 1          A3 A4 | B0 |            pieces A: row_start 1, document_start 4, tokens 1
+                                                  B: row_start 3, document_start 0, tokens 1
 
-Nothing is padded, shuffled or dropped. A changed document rewrites the rows of its own shard only.
+Each split of a shard makes rows of its own, and each round of repeated documents (`mixture`) too, behind those of all
+documents. Nothing is shuffled or dropped; what stays empty at the end of rows is counted. A changed document rewrites
+the rows of its own shard only.
 """
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,8 +35,9 @@ from privllm.core.special_tokens import END_OF_TEXT
 from privllm.core.split import SPLITS
 from privllm.core.tables import by_id, read_table, shards_of, write_table
 from privllm.engine.store import NO_STORE, Store
+from privllm.tokens.best_fit import best_fit
 from privllm.tokens.encode import Encoder
-from privllm.tokens.mixture import Weights, copies_of, order_of, read_weights
+from privllm.tokens.mixture import Weights, copies_of, read_weights, rounds_of
 from privllm.tokens.rows import write_rows
 
 # Tokens are those of each document once, without boundaries; rows are all; bytes are UTF-8.
@@ -41,8 +47,8 @@ PACKED = pa.schema(
     [
         ("id", pa.string()),
         ("split", pa.string()),
-        ("first_row", pa.int64()),  # within its shard's file of that split
-        ("copies", pa.int64()),  # how often it is packed; see `mixture.order_of`
+        ("first_row", pa.int64()),  # within its shard's file of that split; -1 without tokens
+        ("copies", pa.int64()),  # how often it is packed; see `mixture.rounds_of`
         ("tokens", pa.int64()),  # of one copy
         ("bytes", pa.int64()),
         ("digest", pa.string()),  # `seed.digest` of the text, by which a model's next training knows it again
@@ -63,12 +69,22 @@ class PackConfig:
         require(1 <= self.max_weight <= 10, "pack.max_weight", "between 1 and 10")
 
 
-class TokenStream(NamedTuple):
-    """Tokens of one split of one shard, int32 [L], and where each document begins and ends, int64 [D]."""
+class PackedRows(NamedTuple):
+    """Rows of some documents, as columns of ROWS, and the row in which each document begins."""
 
-    tokens: np.ndarray
-    begins: np.ndarray
-    ends: np.ndarray
+    input_ids: pa.ListArray
+    pieces: pa.ListArray
+    first_rows: np.ndarray  # int64 [documents], -1 for one without tokens
+
+
+class Chunks(NamedTuple):
+    """Runs of inputs of documents, ordered by their place in the rows: int64 [chunks] each."""
+
+    document: np.ndarray
+    begin: np.ndarray  # within the document's inputs, which begin with the boundary
+    length: np.ndarray
+    row: np.ndarray
+    place: np.ndarray  # within the row
 
 
 def pack(
@@ -95,8 +111,18 @@ def pack(
     _require_every_split(report["documents"], report["tokens"])
     all_bytes, all_tokens = sum(report["bytes"].values()), sum(report["tokens"].values())
     report["bytes_per_token"] = round(all_bytes / all_tokens, 4)
+    report["padding"] = _padding_shares(total, cfg.context)
     repeated = {count: total.get(f"repeated {count}", 0) for count in ("documents", "copies", "tokens")}
     return report | {"context": cfg.context, "weights": weights, "repeated": repeated}
+
+
+def _padding_shares(total: dict[str, int], context: int) -> dict[str, float]:
+    """Return the share of the rows' positions that stay empty, by split."""
+    shares = {}
+    for name in SPLITS:
+        positions = total.get(f"rows {name}", 0) * context
+        shares[name] = round(total.get(f"padding {name}", 0) / max(1, positions), 4)
+    return shares
 
 
 def _require_every_split(documents: dict[str, int], tokens: dict[str, int]) -> None:
@@ -125,17 +151,20 @@ def pack_shard(
     for name in SPLITS:
         indices = np.flatnonzero(columns["split"] == name)
         of_split = {key: column[indices] for key, column in columns.items()}
-        order = order_of(of_split["copies"])
-        stream = join([encoded[i] for i in indices[order]])
-        rows = cut(stream.tokens, context)
-        pieces = pieces_of(stream, pa.array(of_split["id"][order], pa.string()), context)
+        rounds = []
+        for chosen in rounds_of(of_split["copies"]):
+            ids = pa.array(of_split["id"][chosen], pa.string())
+            rounds.append(pack_rows([encoded[i] for i in indices[chosen]], ids, context))
+        rows = pa.concat_arrays([packed_round.input_ids for packed_round in rounds])
+        pieces = pa.concat_arrays([packed_round.pieces for packed_round in rounds])
         write_rows(rows, pieces, context, out / name / f"{shard.stem}.arrow")
-        of_split["first_row"] = (stream.begins[: len(indices)] - 1) // context
+        of_split["first_row"] = rounds[0].first_rows
         arrays = [pa.array(of_split[field.name], field.type) for field in PACKED]
         packed.append(pa.Table.from_arrays(arrays, schema=PACKED))
         counts[f"documents {name}"] = len(indices)
         counts[f"tokens {name}"] = int(of_split["tokens"].sum())
         counts[f"rows {name}"] = len(rows)
+        counts[f"padding {name}"] = len(rows) * (context + 1) - len(rows.values)
         counts[f"bytes {name}"] = int(of_split["bytes"].sum())
     write_table(by_id(pa.concat_tables(packed)), out / "documents" / shard.name)
     return counts
@@ -174,61 +203,72 @@ def _repetitions(copies: np.ndarray, tokens: np.ndarray) -> dict[str, int]:
     }
 
 
-def join(documents: list[np.ndarray]) -> TokenStream:
-    """Return a stream with a boundary before each document and one at the end; empty without documents."""
+def pack_rows(documents: list[np.ndarray], ids: pa.Array, context: int) -> PackedRows:
+    """Return the rows of these documents' tokens (int32), best-fit; `ids` names the documents in their pieces."""
     lengths = np.array([len(tokens) for tokens in documents], np.int64)
-    ends = np.cumsum(lengths + 1)
-    if not documents:
-        return TokenStream(np.empty(0, np.int32), ends, ends)
+    chunks = chunks_of(lengths, context)
+    row_count = int(chunks.row.max(initial=-1)) + 1
+    first_rows = np.full(len(documents), -1, np.int64)
+    is_beginning = chunks.begin == 0
+    first_rows[chunks.document[is_beginning]] = chunks.row[is_beginning]
+    input_ids = _rows_of(documents, lengths, chunks, row_count)
+    pieces = _pieces_of(lengths, ids, chunks, row_count)
+    return PackedRows(input_ids, pieces, first_rows)
+
+
+def chunks_of(lengths: np.ndarray, context: int) -> Chunks:
+    """Return the chunks of documents with `lengths` tokens: those that fill rows, and then what remains, best-fit.
+
+    A document without tokens has none.
+    """
+    inputs = np.where(lengths > 0, lengths + 1, 0)  # the boundary before a document is an input too
+    full_rows, rests = np.divmod(inputs, context)
+    full_count = int(full_rows.sum())
+    full_document = np.repeat(np.arange(len(lengths)), full_rows)
+    full_before_document = np.cumsum(full_rows) - full_rows
+    full_begin = (np.arange(full_count) - full_before_document[full_document]) * context
+
+    with_rest = np.flatnonzero(rests)
+    bins = best_fit(rests[with_rest], context)
+    rest_document = with_rest[np.fromiter(chain.from_iterable(bins), np.int64, len(with_rest))]
+    rest_length = rests[rest_document]
+    rest_bin = np.repeat(np.arange(len(bins)), [len(pieces) for pieces in bins])
+    rest_before = np.cumsum(rest_length) - rest_length  # the inputs of all chunks before
+    first_of_bin = np.searchsorted(rest_bin, rest_bin)
+    return Chunks(
+        document=np.concatenate([full_document, rest_document]),
+        begin=np.concatenate([full_begin, full_rows[rest_document] * context]),
+        length=np.concatenate([np.full(full_count, context), rest_length]),
+        row=np.concatenate([np.arange(full_count), full_count + rest_bin]),
+        place=np.concatenate([np.zeros(full_count, np.int64), rest_before - rest_before[first_of_bin]]),
+    )
+
+
+def _rows_of(documents: list[np.ndarray], lengths: np.ndarray, chunks: Chunks, row_count: int) -> pa.ListArray:
+    """Return the tokens of each row: the inputs of its chunks, and the label of the last one."""
     boundary = np.array([END_OF_TEXT], np.int32)
-    pieces = []
-    for tokens in documents:
-        pieces += [boundary, tokens]
-    return TokenStream(np.concatenate([*pieces, boundary]), ends - lengths, ends)
-
-
-def row_count(length: int, context: int) -> int:
-    """Return the number of rows of a stream of `length` tokens: each row has at least one label."""
-    return max(0, -(-(length - 1) // context))
-
-
-def cut(tokens: np.ndarray, context: int) -> pa.ListArray:
-    """Return rows of `context + 1` tokens that overlap by one; the last may be shorter."""
-    label_count = max(0, len(tokens) - 1)
-    full_rows, remainder = divmod(label_count, context)
-    end = full_rows * context
-    rows = np.empty((full_rows, context + 1), np.int32)
-    rows[:, :-1] = tokens[:end].reshape(full_rows, context)
-    rows[:, -1] = tokens[context : end + 1 : context]
-    last_row = tokens[end:] if remainder else tokens[:0]
-    values = np.concatenate([rows.ravel(), last_row])
+    stream = np.concatenate([boundary, *chain.from_iterable((tokens, boundary) for tokens in documents)])
+    document_begins = np.cumsum(lengths + 1) - lengths - 1  # of the boundary before each document
+    begins = document_begins[chunks.document] + chunks.begin
+    is_last = np.diff(chunks.row, append=row_count) > 0
+    ends = begins + chunks.length + is_last
+    parts = [stream[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
+    values = np.concatenate([stream[:0], *parts])
     assert len(values) < 2**31, "a shard's tokens do not fit Arrow's 32-bit offsets"
-    rows_in_all = row_count(len(tokens), context)
-    row_starts = np.arange(rows_in_all + 1) * (context + 1)
-    offsets = np.minimum(row_starts, len(values)).astype(np.int32)
+    row_lengths = np.bincount(chunks.row, ends - begins, row_count)
+    offsets = np.concatenate([[0], np.cumsum(row_lengths)]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
 
 
-def pieces_of(stream: TokenStream, ids: pa.Array, context: int) -> pa.ListArray:
-    """Return each row's share of each document: `records.PIECE`, ordered by place."""
-    # of each document
-    first_row = (stream.begins - 1) // context
-    last_row = (stream.ends - 2) // context
-    piece_counts = np.where(stream.ends > stream.begins, last_row - first_row + 1, 0)
-    first_piece = np.cumsum(piece_counts) - piece_counts
-    # of each piece
-    document = np.repeat(np.arange(len(ids)), piece_counts)
-    pieces_before_in_document = np.arange(len(document)) - first_piece[document]
-    row = first_row[document] + pieces_before_in_document
-    row_begin = row * context  # in the stream; a row's labels are behind its first token
-    document_begin = stream.begins[document]
-    begin = np.maximum(document_begin, row_begin + 1)
-    end = np.minimum(stream.ends[document], row_begin + context + 1)
+def _pieces_of(lengths: np.ndarray, ids: pa.Array, chunks: Chunks, row_count: int) -> pa.ListArray:
+    """Return each row's share of each document's tokens: `records.PIECE`, ordered by place.
 
-    columns = [ids.take(pa.array(document))]
-    for numbers in (begin - row_begin, begin - document_begin, end - begin):
+    It may be none, where only the document's end remained.
+    """
+    token_ends = np.minimum(chunks.begin + chunks.length, lengths[chunks.document])
+    columns = [ids.take(pa.array(chunks.document))]
+    for numbers in (chunks.place + 1, chunks.begin, token_ends - chunks.begin):
         columns.append(pa.array(numbers.astype(np.int32)))
     pieces = pa.StructArray.from_arrays(columns, fields=list(PIECE))
-    row_numbers = np.arange(row_count(len(stream.tokens), context) + 1)
-    offsets = np.searchsorted(row, row_numbers).astype(np.int32)
+    offsets = np.searchsorted(chunks.row, np.arange(row_count + 1)).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), pieces)

@@ -1,12 +1,12 @@
 """Rows of tokens on disk: Arrow IPC streams that are memory-mapped, never loaded.
 
-The files are what HF `datasets` maps too: `Dataset.from_file(path)`, `load_dataset("arrow", data_files=...)`. Row k of a shard's
-stream holds `context + 1` tokens and shares one with its neighbour, so `inputs, labels = row[:-1], row[1:]` predicts every token
-once. Only the last row of a shard is shorter; `batch` pads. No torch here, no order, no sampling.
+The files are what HF `datasets` maps too: `Dataset.from_file(path)`, `load_dataset("arrow", data_files=...)`. A row holds
+`context + 1` tokens at most; `tokens.pack` says what they are, and `training_rows` makes inputs and labels of them. No torch
+here, no order, no sampling.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +14,20 @@ import pyarrow.compute as pc
 
 from privllm.core.errors import UserError
 from privllm.core.records import ROWS
+from privllm.core.special_tokens import END_OF_TEXT, PAD
 
 BATCH_ROWS = 1000  # rows of one Arrow record batch
+
+
+class TrainingRows(NamedTuple):
+    """Rows as a model is trained on them: int64 [B, context] each.
+
+    Positions count from 0 in each document's chunk, and in what stays empty at a row's end.
+    """
+
+    inputs: np.ndarray
+    positions: np.ndarray
+    labels: np.ndarray  # the next token; at the end of a document the boundary
 
 
 def write_rows(input_ids: pa.ListArray, pieces: pa.ListArray, context: int, path: Path) -> None:
@@ -65,13 +77,26 @@ class Rows:
             masks.append(foreign_before[row_edges[1:]] == foreign_before[row_edges[:-1]])
         return np.concatenate(masks)
 
-    def batch(self, indices: np.ndarray, pad: int) -> np.ndarray:
-        """Return the rows [B] of `indices` as int32 [B, row_length], short ones filled up with `pad`."""
-        filled = np.full((len(indices), self.row_length), pad, np.int32)
-        for row, i in zip(filled, indices, strict=True):
-            tokens = self.tokens(int(i))
-            row[: len(tokens)] = tokens
-        return filled
+    def chunk_starts(self, i: int) -> np.ndarray:
+        """Return where in row `i` each chunk of a document begins: int64, ascending from 0."""
+        chunk, row = self._find(i)
+        row_starts = self._pieces[chunk][row].values.field("row_start")
+        return row_starts.to_numpy().astype(np.int64) - 1
+
+    def training_rows(self, indices: np.ndarray, unlearnt: int) -> TrainingRows:
+        """Return the rows [B] of `indices`; the labels of what stays empty are `unlearnt`."""
+        shape = (len(indices), self.row_length - 1)
+        inputs = np.full(shape, PAD, np.int64)
+        labels = np.full(shape, unlearnt, np.int64)
+        positions = np.zeros(shape, np.int64)
+        for row, index in enumerate(indices.tolist()):
+            tokens, starts = self.tokens(index), self.chunk_starts(index)
+            length = len(tokens) - 1
+            inputs[row, :length] = tokens[:-1]
+            labels[row, :length] = tokens[1:]
+            labels[row, starts[1:] - 1] = END_OF_TEXT  # only a document that has ended is followed by another
+            positions[row] = _positions(np.append(starts, length), shape[1])
+        return TrainingRows(inputs, positions, labels)
 
     def _find(self, i: int) -> tuple[int, int]:
         if not 0 <= i < len(self):
@@ -79,6 +104,12 @@ class Rows:
         chunk = int(np.searchsorted(self._starts, i, side="right")) - 1
         row_in_chunk = i - int(self._starts[chunk])
         return chunk, row_in_chunk
+
+
+def _positions(starts: np.ndarray, width: int) -> np.ndarray:
+    """Return how far each of `width` places is from the last of `starts` before it: int64 [width]."""
+    ends = np.append(starts[1:], width)
+    return np.arange(width) - np.repeat(starts, ends - starts)
 
 
 def _sums_before(counts: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ from privllm.models.span_corruption import cut_out, holes
 from privllm.models.vocabulary import IGNORED
 from privllm.tokens.rows import Rows
 from privllm.tokens.token_annotations import Guide
-from privllm.train.batches import Batch, Kinds, fill, generator_of, replayed, rows_of_step, spread, within
+from privllm.train.batches import Batch, Kinds, fill, generator_of, replayed, rows_of_step, spread
 from privllm.train.objective import Objective
 
 
@@ -88,17 +88,12 @@ class Packed(Objective):
 
 
 class NextToken(Packed):
-    """(inputs [B, T], labels [B, T])"""
+    """(inputs [B, T], positions [B, T], labels [B, T])"""
 
     family_model = CAUSAL_MODEL
 
     def make(self, split: Split, indices: np.ndarray, chance: np.random.Generator) -> Batch:
-        """Return inputs and next tokens; padding is recognised by length, so a pad id inside a row would be learnt."""
-        tokens = torch.from_numpy(split.rows.batch(indices, PAD)).long()
-        lengths = torch.tensor([len(split.rows.tokens(index)) for index in indices.tolist()])
-        is_padding = ~within(lengths, tokens.shape[1])
-        inputs, next_tokens = tokens[:, :-1], tokens[:, 1:]
-        return inputs, next_tokens.masked_fill(is_padding[:, 1:], IGNORED)
+        return tuple(torch.from_numpy(part) for part in split.rows.training_rows(indices, IGNORED))
 
     def compile(self) -> None:
         super().compile()
@@ -106,7 +101,7 @@ class NextToken(Packed):
 
 
 class Gaps(Packed):
-    """(inputs [B, T], attention mask [B, T] bool, labels [B, T]); a row's last token, which the next row begins with, is left out."""
+    """(inputs [B, T], positions [B, T], labels [B, T])"""
 
     family_model = MASKED_MODEL
 
@@ -116,41 +111,52 @@ class Gaps(Packed):
 
     def make(self, split: Split, indices: np.ndarray, chance: np.random.Generator) -> Batch:
         assert split.guide is not None
-        context = split.rows.row_length - 1
-        shape = (len(indices), context)
-        inputs = np.full(shape, PAD, np.int64)
-        labels = np.full(shape, IGNORED, np.int64)
-        attended = np.zeros(shape, bool)
+        inputs, positions, _ = split.rows.training_rows(indices, IGNORED)
+        labels = np.full(inputs.shape, IGNORED, np.int64)
         for row, index in enumerate(indices.tolist()):
-            tokens = split.rows.tokens(index)[:context]
+            tokens = split.rows.tokens(index)[:-1]
             length = len(tokens)
             pos, span = split.guide.row(index, length)
             is_chosen = choose(self.cfg.masking, tokens, self.lexicon, pos, span, chance)
             inputs[row, :length] = cover(tokens, is_chosen, self.lexicon.size, chance)
             labels[row, :length] = np.where(is_chosen, tokens, IGNORED)
-            attended[row, :length] = True
-        return torch.from_numpy(inputs), torch.from_numpy(attended), torch.from_numpy(labels)
+        return torch.from_numpy(inputs), torch.from_numpy(positions), torch.from_numpy(labels)
 
 
 class Spans(Packed):
-    """(inputs [B, S], attention mask [B, S] bool, labels [B, L])"""
+    """(inputs [B, S], their chunks [B, S], the decoder's inputs [B, L], their chunks [B, L], labels [B, L])
+
+    Each chunk is corrupted for itself, and numbered from 1 in its row; padding is chunk 0.
+    """
 
     family_model = SEQ2SEQ_MODEL
 
     def make(self, split: Split, indices: np.ndarray, chance: np.random.Generator) -> Batch:
+        rows = [self._corrupted(split.rows, index, chance) for index in indices.tolist()]
+        inputs, input_chunks, decoder_inputs, decoder_chunks, labels = zip(*rows, strict=True)
+        return (
+            fill(inputs, PAD),
+            fill(input_chunks, 0),
+            fill(decoder_inputs, PAD),
+            fill(decoder_chunks, 0),
+            fill(labels, IGNORED),
+        )
+
+    def _corrupted(self, rows: Rows, index: int, chance: np.random.Generator) -> list[np.ndarray]:
+        """Return one row of each tensor of the batch. A chunk of one token is only read."""
         vocabulary = self.model.config.vocab_size - SENTINELS
-        context = split.rows.row_length - 1
-        row_inputs, row_labels = [], []
-        for index in indices.tolist():
-            tokens = split.rows.tokens(index)[:context]
-            spans = holes(self.cfg.corruption, len(tokens), chance)
-            inputs, labels = cut_out(tokens, spans, vocabulary)
-            row_inputs.append(inputs)
-            row_labels.append(labels)
-        inputs_BS = fill(row_inputs, PAD)
-        lengths = torch.tensor([len(inputs) for inputs in row_inputs])
-        attended_BS = within(lengths, inputs_BS.shape[1])
-        return inputs_BS, attended_BS, fill(row_labels, IGNORED)
+        nothing = np.zeros(0, np.int64)
+        row: list[list[np.ndarray]] = [[nothing] for _ in range(5)]
+        chunks = np.split(rows.tokens(index)[:-1], rows.chunk_starts(index)[1:])
+        for number, tokens in enumerate(chunks, start=1):
+            inputs, labels = tokens, nothing
+            if len(tokens) > 1:
+                inputs, labels = cut_out(tokens, holes(self.cfg.corruption, len(tokens), chance), vocabulary)
+            decoder_inputs = np.append(PAD, labels)[: len(labels)]  # PAD begins what T5's decoder writes
+            parts = (inputs, np.full(len(inputs), number), decoder_inputs, np.full(len(labels), number), labels)
+            for tensor, part in zip(row, parts, strict=True):
+                tensor.append(part)
+        return [np.concatenate(tensor) for tensor in row]
 
 
 # by the name of the family

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 from hashlib import md5
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +37,8 @@ from privllm.manage.document_status import fates, rows_of
 from privllm.manage.git_revisions import Revision, in_git, revisions, verdicts
 from privllm.manage.source_files import is_below, source_name
 from privllm.manage.trace import PROMOTED, lines_of, near_names, trace
-from privllm.tokens.mixture import order_of
-from privllm.tokens.pack import PACKED, cut, join, pieces_of
+from privllm.tokens.mixture import rounds_of
+from privllm.tokens.pack import PACKED, pack_rows
 from privllm.tokens.rows import write_rows
 from privllm.tokens.trained_documents import TRAINED as TRAINED_DOCUMENTS
 from tests.hostile import ESCAPED, FILE_NAME, obeyed
@@ -95,10 +96,13 @@ def write_pack(folder: Path, splits: dict[str, str]) -> None:
             ids = sorted(document_id(source) for source in sources)
             lengths = {document_id(source): LENGTHS.get(source, 4) for source in sources}
             copies = {document_id(source): COPIES.get(source, 1) for source in sources}
-            order = [ids[i] for i in order_of(np.array([copies[i] for i in ids], np.int64))]
-            stream = join([np.arange(10, 10 + lengths[i], dtype=np.int32) for i in order])
-            pieces = pieces_of(stream, pa.array(order, pa.string()), CONTEXT)
-            write_rows(cut(stream.tokens, CONTEXT), pieces, CONTEXT, folder / split / f"{index:05d}.arrow")
+            rounds = []
+            for chosen in rounds_of(np.array([copies[i] for i in ids], np.int64)):
+                names = [ids[i] for i in chosen]
+                tokens = [np.arange(10, 10 + lengths[i], dtype=np.int32) for i in names]
+                rounds.append(pack_rows(tokens, pa.array(names, pa.string()), CONTEXT))
+            columns = [pa.concat_arrays([getattr(part, name) for part in rounds]) for name in ("input_ids", "pieces")]
+            write_rows(*columns, CONTEXT, folder / split / f"{index:05d}.arrow")
             rows += [
                 {"id": i, "split": split, "first_row": 0, "copies": copies[i], "tokens": lengths[i], "bytes": 1}
                 for i in ids
@@ -176,22 +180,21 @@ def test_one_document_in_words(root: Path) -> None:
         "20 tokens",
     ):
         assert word in said
-    assert len(re.findall("and again", said)) == 2
+    assert "20 tokens, 3 times, rows " in said
     assert "annotated  yes" in said
     assert "annotated  no" in "\n".join(lines_of(trace(root, "b.txt")))
     assert "none in git" in said
 
 
 def test_rows_are_those_that_hold_its_pieces(root: Path) -> None:
-    """What follows from lengths is what the rows themselves say."""
     for fate in fates(root, {document_id(source): source for source in PACKED_SPLITS}):
         assert fate.pack
         pieces = pa.ipc.open_stream(root / fate.pack["file"]).read_all()["pieces"].to_pylist()
         held = [row for row, of_row in enumerate(pieces) if any(piece["id"] == fate.id for piece in of_row)]
-        told = [fate.pack["rows"], *fate.pack["again"]] if fate.pack["rows"] else []
-        assert len(told) == (COPIES.get(fate.source, 1) if held else 0)
+        told = fate.pack["rows"]
         assert sorted({row for first, last in told for row in range(first, last + 1)}) == held
-        assert told == sorted(told)
+        assert all(end + 1 < begin for (_, end), (begin, _) in pairwise(told)), "runs are as long as can be"
+        assert fate.pack["copies"] == COPIES.get(fate.source, 1)
         assert fate.pack["tokens"] == LENGTHS[fate.source]
 
 

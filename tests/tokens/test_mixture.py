@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from privllm.core.errors import UserError
 from privllm.core.report import write_json
 from privllm.core.seed import name_digest
-from privllm.tokens.mixture import copies_of, order_of, read_weights, slices_of, weak_spots_of
+from privllm.tokens.mixture import copies_of, read_weights, rounds_of, slices_of, weak_spots_of
 
 IDS = [name_digest("document", i) for i in range(3000)]
 
@@ -75,7 +75,9 @@ def test_the_heavier_of_two_weak_spots_counts() -> None:
 
 @given(st.lists(st.integers(1, 4), max_size=9))
 def test_all_come_once_before_any_comes_again(copies: list[int]) -> None:
-    order = order_of(np.array(copies, np.int64)).tolist()
+    rounds = rounds_of(np.array(copies, np.int64))
+    order = [index for chosen in rounds for index in chosen.tolist()]
+    assert len(rounds) == max([1, *copies])
     assert [order.count(i) for i in range(len(copies))] == copies
     turns = [order[:place].count(i) for place, i in enumerate(order)]
     assert list(zip(turns, order, strict=True)) == sorted(zip(turns, order, strict=True))

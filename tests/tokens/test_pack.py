@@ -23,11 +23,8 @@ from privllm.tokens.pack import (
     PACKED,
     PackConfig,
     _require_every_split,
-    cut,
-    join,
     pack,
-    pieces_of,
-    row_count,
+    pack_rows,
 )
 from privllm.tokens.rows import open_rows
 
@@ -35,47 +32,73 @@ DOCUMENTS = st.lists(st.lists(st.integers(1, 99), max_size=30), max_size=8)
 CONTEXT = 16
 
 
-def obvious(documents: list[list[int]], context: int) -> tuple[list[list[int]], list[list[tuple]]]:
-    """Rows and pieces, one token at a time."""
-    stream: list[tuple] = [
-        entry
-        for name, tokens in enumerate(documents)
-        for entry in [(0, None, None), *((t, name, i) for i, t in enumerate(tokens))]
-    ]
-    stream += [(0, None, None)] if documents else []
-    rows, pieces = [], []
-    for start in range(0, len(stream) - 1, context):
-        row = stream[start : start + context + 1]
-        piece_of_document: dict[int, list[int]] = {}
-        for place, (_, name, i) in enumerate(row):
-            if place > 0 and name is not None:
-                piece_of_document.setdefault(name, [place, i, 0])[2] += 1
-        rows.append([token for token, _, _ in row])
-        pieces.append([(f"d{name}", *piece) for name, piece in piece_of_document.items()])
-    return rows, pieces
-
-
-@given(documents=DOCUMENTS, context=st.integers(1, 12))
-def test_rows_and_pieces_are_those_of_the_obvious_implementation(documents: list[list[int]], context: int) -> None:
-    stream = join([np.array(tokens, np.int32) for tokens in documents])
+def packed_rows(documents: list[list[int]], context: int) -> tuple[list[list[int]], list[list[dict]]]:
+    """Rows and pieces as lists."""
     ids = pa.array([f"d{i}" for i in range(len(documents))], pa.string())
-    rows, pieces = obvious(documents, context)
-    assert cut(stream.tokens, context).to_pylist() == rows
-    assert [[tuple(piece.values()) for piece in row] for row in pieces_of(stream, ids, context).to_pylist()] == pieces
+    packed = pack_rows([np.array(tokens, np.int32) for tokens in documents], ids, context)
+    return packed.input_ids.to_pylist(), packed.pieces.to_pylist()
 
 
-@given(documents=DOCUMENTS, context=st.integers(1, 12))
-def test_every_token_is_a_label_once_and_pieces_give_documents_back(documents: list[list[int]], context: int) -> None:
-    stream = join([np.array(tokens, np.int32) for tokens in documents])
-    rows = cut(stream.tokens, context).to_pylist()
-    ids = pa.array([str(i) for i in range(len(documents))], pa.string())
-    assert [token for row in rows for token in row[1:]] == stream.tokens[1:].tolist()
-    back: dict[str, list[int]] = {str(i): [] for i in range(len(documents))}
-    for row, pieces in zip(rows, pieces_of(stream, ids, context).to_pylist(), strict=True):
-        for piece in pieces:
-            assert piece["document_start"] == len(back[piece["id"]])
-            back[piece["id"]] += row[piece["row_start"] : piece["row_start"] + piece["tokens"]]
-    assert list(back.values()) == documents
+def pairs_of(row: list[int], pieces: list[dict]) -> list[tuple[str, int, int, int]]:
+    """Read a row one token at a time: (document, place of the input, input, label)."""
+    begins = {piece["row_start"] - 1: piece for piece in pieces}
+    pairs, piece, place = [], None, 0
+    for position in range(len(row) - 1):
+        if position in begins:
+            piece, place = begins[position], begins[position]["document_start"]
+        label = 0 if position + 1 in begins else row[position + 1]
+        pairs.append((piece["id"], place, row[position], label))
+        place += 1
+    return pairs
+
+
+@given(documents=DOCUMENTS, context=st.integers(2, 12))
+def test_each_token_is_an_input_and_a_label_once_and_so_is_each_documents_end(
+    documents: list[list[int]], context: int
+) -> None:
+    rows, pieces = packed_rows(documents, context)
+    pairs = [pair for row, of_row in zip(rows, pieces, strict=True) for pair in pairs_of(row, of_row)]
+    wanted = []
+    for number, tokens in enumerate(documents):
+        inputs, labels = [0, *tokens], [*tokens, 0]
+        if tokens:
+            wanted += [(f"d{number}", *pair) for pair in zip(range(len(inputs)), inputs, labels, strict=True)]
+    assert sorted(pairs) == sorted(wanted)
+
+
+@given(documents=DOCUMENTS, context=st.integers(2, 12))
+def test_pieces_give_documents_back(documents: list[list[int]], context: int) -> None:
+    rows, pieces = packed_rows(documents, context)
+    back: dict[str, dict[int, int]] = {f"d{i}": {} for i in range(len(documents))}
+    for row, of_row in zip(rows, pieces, strict=True):
+        for piece in of_row:
+            labels = row[piece["row_start"] : piece["row_start"] + piece["tokens"]]
+            places = range(piece["document_start"], piece["document_start"] + piece["tokens"])
+            assert not back[piece["id"]].keys() & set(places)
+            back[piece["id"]] |= dict(zip(places, labels, strict=True))
+    assert [[tokens[place] for place in sorted(tokens)] for tokens in back.values()] == documents
+
+
+@given(documents=DOCUMENTS, context=st.integers(2, 12))
+def test_a_document_is_cut_only_where_it_is_longer_than_a_row(documents: list[list[int]], context: int) -> None:
+    rows, pieces = packed_rows(documents, context)
+    chunks = [(piece["id"], len(row)) for row, of_row in zip(rows, pieces, strict=True) for piece in of_row]
+    for number, tokens in enumerate(documents):
+        of_document = [length for name, length in chunks if name == f"d{number}"]
+        assert len(of_document) == (-(-(len(tokens) + 1) // context) if tokens else 0)
+        assert sum(length == context + 1 for length in of_document) >= len(of_document) - 1
+    assert all(2 <= len(row) <= context + 1 for row in rows)
+    filled = sorted(len(row) - 1 for row in rows)
+    assert len(filled) < 2 or filled[0] + filled[1] > context
+
+
+def test_the_example_of_the_header() -> None:
+    rows, pieces = packed_rows([[10, 11, 12, 13, 14], [20]], 4)
+    assert rows == [[0, 10, 11, 12, 13], [13, 14, 0, 20, 0]]
+    assert [[tuple(piece.values()) for piece in of_row] for of_row in pieces] == [
+        [("d0", 1, 0, 4)],
+        [("d0", 1, 4, 1), ("d1", 3, 0, 1)],
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -92,21 +115,33 @@ def digest(folder: Path) -> dict[str, str]:
     }
 
 
+def copies_in(folder: Path) -> dict[str, list[list[int]]]:
+    """{id: the tokens of each copy} of the rows of one split."""
+    tokens_at: dict[str, dict[int, list[int]]] = {}
+    rows = open_rows(folder)
+    for i in range(len(rows)):
+        for piece in rows.pieces(i):
+            places = tokens_at.setdefault(piece["id"], {})
+            for place in range(piece["tokens"]):
+                token = int(rows.tokens(i)[piece["row_start"] + place])
+                places.setdefault(piece["document_start"] + place, []).append(token)
+    copies = {}
+    for identifier, places in tokens_at.items():
+        columns = [places[place] for place in range(len(places))]
+        copies[identifier] = [list(tokens) for tokens in zip(*columns, strict=True)]
+    return copies
+
+
 def test_every_document_lies_in_its_split(
     packed: tuple[Path, dict], corpus: dict[str, str], tokenizer: Path, split: SplitConfig
 ) -> None:
     out, _ = packed
     encoder = Encoder.open(tokenizer)
-    back: dict[str, dict[str, list[int]]] = {name: {} for name in SPLITS}
-    for name in SPLITS:
-        rows = open_rows(out / name)
-        for i in range(len(rows)):
-            for piece in rows.pieces(i):
-                tokens = rows.tokens(i)[piece["row_start"] : piece["row_start"] + piece["tokens"]]
-                back[name].setdefault(piece["id"], []).extend(tokens.tolist())
+    back = {name: copies_in(out / name) for name in SPLITS}
     for source, text in corpus.items():
         identifier = document_id(source)
-        assert encoder.decode(np.array(back[split_of(split, identifier)][identifier])) == text
+        (tokens,) = back[split_of(split, identifier)][identifier]
+        assert encoder.decode(np.array(tokens)) == text
     assert sum(map(len, back.values())) == len(corpus)
 
 
@@ -123,6 +158,14 @@ def test_report_adds_up(packed: tuple[Path, dict], corpus: dict[str, str]) -> No
     assert sum(report["bytes"].values()) == sum(len(text.encode()) for text in corpus.values())
     assert report["bytes_per_token"] == round(sum(report["bytes"].values()) / sum(report["tokens"].values()), 4)
     assert report["context"] == CONTEXT
+
+
+def test_padding_is_counted(packed: tuple[Path, dict]) -> None:
+    out, report = packed
+    for name in SPLITS:
+        rows = open_rows(out / name)
+        labels = sum(len(rows.tokens(i)) - 1 for i in range(len(rows)))
+        assert report["padding"][name] == round(1 - labels / (len(rows) * CONTEXT), 4) > 0
 
 
 def test_documents_point_at_their_first_row(packed: tuple[Path, dict]) -> None:
@@ -226,15 +269,7 @@ def test_weak_training_documents_come_again_and_no_others(
     out, encoder, documents = weighted[0], Encoder.open(tokenizer), read_folder(weighted[0] / "documents").to_pylist()
     texts = {document_id(source): text for source, text in corpus.items()}
     for name in SPLITS:
-        rows, runs_by_document = open_rows(out / name), {}
-        for i in range(len(rows)):
-            for piece in rows.pieces(i):
-                tokens = rows.tokens(i)[piece["row_start"] : piece["row_start"] + piece["tokens"]]
-                runs = runs_by_document.setdefault(piece["id"], [])
-                if piece["document_start"] == 0:
-                    runs.append([])
-                assert piece["document_start"] == len(runs[-1])
-                runs[-1].extend(tokens.tolist())
+        runs_by_document = copies_in(out / name)
         own = {row["id"]: row["copies"] for row in documents if row["split"] == name}
         assert {identifier: len(runs) for identifier, runs in runs_by_document.items()} == own
         assert all(
@@ -272,7 +307,7 @@ def test_what_judges_the_model_never_changes_and_training_rows_are_only_added(
             pa.ipc.open_stream(folder / "train" / path.name).read_all().to_pylist()
             for folder in (packed[0], weighted[0])
         )
-        assert after[: len(before) - 1] == before[:-1]
+        assert after[: len(before)] == before
 
 
 def test_first_rows_hold_in_a_weighted_mixture_too(weighted: tuple[Path, dict]) -> None:
@@ -355,14 +390,6 @@ def test_knobs_have_ends(knob: str, good: tuple, bad: tuple) -> None:
         with pytest.raises(UserError, match=rf"pack\.{knob}"):
             PackConfig(**{knob: value})
     assert vars(PackConfig()) == {"context": 256, "mixture": "even", "max_weight": 2.0}
-
-
-@pytest.mark.parametrize(("tokens", "rows"), [(0, 0), (1, 0), (2, 1), (4, 1), (5, 1), (6, 2), (9, 2), (10, 3)])
-def test_a_row_has_one_label_at_least_and_a_context_of_them_at_most(tokens: int, rows: int) -> None:
-    cut_rows = cut(np.arange(tokens, dtype=np.int32), 4).to_pylist()
-    assert row_count(tokens, 4) == len(cut_rows) == rows
-    assert all(2 <= len(row) <= 5 for row in cut_rows)
-    assert [label for row in cut_rows for label in row[1:]] == list(range(1, tokens))
 
 
 def test_documents_keep_what_the_next_training_knows_them_by(

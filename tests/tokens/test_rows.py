@@ -6,7 +6,8 @@ import pytest
 
 import privllm.core.offline  # noqa: F401
 from privllm.core.errors import UserError
-from privllm.tokens.pack import cut, join, pieces_of
+from privllm.core.special_tokens import END_OF_TEXT, PAD
+from privllm.tokens.pack import pack_rows
 from privllm.tokens.rows import BATCH_ROWS, Rows, open_rows, write_rows
 
 CONTEXT = 8
@@ -22,9 +23,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def write_shard(path: Path, lengths: list[int], first: int = 0) -> None:
-    stream = join([np.arange(first + 1, first + 1 + length, dtype=np.int32) for length in lengths])
+    documents = [np.arange(first + 1, first + 1 + length, dtype=np.int32) for length in lengths]
     ids = pa.array([f"{first}-{i}" for i in range(len(lengths))], pa.string())
-    write_rows(cut(stream.tokens, CONTEXT), pieces_of(stream, ids, CONTEXT), CONTEXT, path)
+    packed = pack_rows(documents, ids, CONTEXT)
+    write_rows(packed.input_ids, packed.pieces, CONTEXT, path)
 
 
 def expected(folder: Path) -> list[dict]:
@@ -41,16 +43,31 @@ def test_random_access_over_shards(folder: Path) -> None:
         assert rows.pieces(i) == slow[i]["pieces"]
 
 
-def test_batch_pads_short_rows(folder: Path) -> None:
-    rows = open_rows(folder)
+def obvious(row: dict, unlearnt: int) -> tuple[list[int], list[int], list[int]]:
+    """Inputs, positions and labels of a row, one token at a time."""
+    starts = [piece["row_start"] - 1 for piece in row["pieces"]]
+    tokens = row["input_ids"]
+    inputs, positions, labels = [], [], []
+    position = 0
+    for place in range(CONTEXT):
+        is_padding = place >= len(tokens) - 1
+        position = 0 if place in [*starts, len(tokens) - 1] else position + 1
+        positions.append(position)
+        inputs.append(PAD if is_padding else tokens[place])
+        labels.append(unlearnt if is_padding else END_OF_TEXT if place + 1 in starts else tokens[place + 1])
+    return inputs, positions, labels
+
+
+def test_training_rows_are_those_of_the_obvious_implementation(folder: Path) -> None:
+    rows, slow = open_rows(folder), expected(folder)
     order = np.random.default_rng(0).permutation(len(rows))
-    batch = rows.batch(order, pad=-1)
-    assert batch.shape == (len(rows), CONTEXT + 1)
-    assert batch.dtype == np.int32
-    for row, i in zip(batch, order, strict=True):
-        tokens = rows.tokens(i).tolist()
-        assert row.tolist() == tokens + [-1] * (CONTEXT + 1 - len(tokens))
-    assert (batch == -1).any()
+    batch = rows.training_rows(order, unlearnt=-1)
+    for place, i in enumerate(order.tolist()):
+        assert tuple(part[place].tolist() for part in batch) == obvious(slow[i], -1)
+        assert rows.chunk_starts(i).tolist() == [piece["row_start"] - 1 for piece in slow[i]["pieces"]]
+    assert {part.shape for part in batch} == {(len(rows), CONTEXT)}
+    assert {part.dtype for part in batch} == {np.dtype(np.int64)}
+    assert (batch.labels == -1).any()
 
 
 def test_rows_are_views_of_the_file(folder: Path) -> None:
@@ -133,8 +150,7 @@ def test_a_shard_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_shards_of_two_contexts_are_no_split(folder: Path) -> None:
-    stream = join([np.arange(5, dtype=np.int32)])
-    ids = pa.array(["x"], pa.string())
-    write_rows(cut(stream.tokens, 4), pieces_of(stream, ids, 4), 4, folder / "00009.arrow")
+    packed = pack_rows([np.arange(5, dtype=np.int32)], pa.array(["x"], pa.string()), 4)
+    write_rows(packed.input_ids, packed.pieces, 4, folder / "00009.arrow")
     with pytest.raises(AssertionError, match="different contexts"):
         open_rows(folder)

@@ -354,7 +354,7 @@ def grown(tmp_path: Path, start: Path, known: int, new: int) -> Corpus:
     rows = [*counting_rows(known + 1, 3)[:known], *(row[::-1] for row in counting_rows(new + 1, 4)[:new])]
     names = [f"{i:032x}" for i in range(len(rows))]
     shutil.rmtree(corpus.rows / "train")
-    write_split(corpus.rows / "train", [rows], pieces=[[name] for name in names])
+    write_split(corpus.rows / "train", [rows], names=names)
     columns = {"id": names, "digest": ["d"] * len(names), "split": ["train"] * len(names)}
     write_table(pa.table(columns), corpus.rows / "documents/00000.parquet")
     shutil.copytree(start, tmp_path / "begun")

@@ -28,13 +28,15 @@ class Corpus(NamedTuple):
 
 
 def write_split(
-    folder: Path, shards: list[list[list[int]]], context: int = CONTEXT, pieces: list[list[str]] | None = None
+    folder: Path, shards: list[list[list[int]]], context: int = CONTEXT, names: list[str] | None = None
 ) -> None:
-    """`pieces`: the documents of each row of a shard, for rows of which that matters."""
+    """Each row is one document; `names` are those of the rows of a shard, where that matters."""
     for number, shard in enumerate(shards):
         ids = pa.array(shard, ROWS.field("input_ids").type)
-        held = [[{"id": name} for name in names] for names in pieces or [[]] * len(shard)]
-        pieces_of_rows = pa.array(held, ROWS.field("pieces").type)
+        pieces = []
+        for name, tokens in zip(names or [""] * len(shard), shard, strict=True):
+            pieces.append([{"id": name, "row_start": 1, "document_start": 0, "tokens": len(tokens) - 1}])
+        pieces_of_rows = pa.array(pieces, ROWS.field("pieces").type)
         write_rows(ids, pieces_of_rows, context, folder / f"{number:05d}.arrow")
 
 

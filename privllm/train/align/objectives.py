@@ -42,7 +42,7 @@ class LossTerms(NamedTuple):
 
 
 class LessonObjective(Objective):
-    """(inputs [R, T], labels [R, T], is_reply [R, T] bool, weights [B], ...) and, while training, (inputs, labels) of replayed rows."""
+    """(inputs [R, T], labels [R, T], is_reply [R, T] bool, weights [B], ...) and, while training, those of replayed rows."""
 
     lesson_tensors = 4  # of a batch; replayed rows stand behind them
 

@@ -105,7 +105,7 @@ def test_pretraining_goes_on_in_every_step_and_in_no_validation(model, text, kin
     batch, bare = with_text.batch(4), without.batch(4)
     assert all(a.equal(b) for a, b in zip(batch, with_text.batch(4), strict=True))
     assert not with_text.batch(5)[-1].equal(batch[-1])
-    assert len(bare) == kind.lesson_tensors == len(batch) - 2
+    assert len(bare) == kind.lesson_tensors == len(batch) - len(text.batch(4))
     expected = without.loss(bare).item() + 0.5 * text.loss(text.batch(4)).item()
     assert with_text.loss(batch).item() == pytest.approx(expected, rel=1e-5)
     assert [len(held) for held in with_text.held_out()] == [kind.lesson_tensors]
