@@ -141,9 +141,15 @@ EXPLANATIONS: dict[str, list[Explanation]] = {
         Explanation(
             "validation_loss",
             "Validation loss",
-            "nats per token on held-out documents, which decides when training stops or decays. "
+            "nats per token on held-out documents, without what they copy from training text; it decides when training stops or decays. "
             "A value far above the training loss means overfitting.",
             places(3),
+        ),
+        Explanation(
+            "validation_on",
+            "Validation loss is of",
+            "clean tokens; or all, where more than 90 % of the validation split's tokens are copied from training text.",
+            str,
         ),
         Explanation(
             "validation_perplexity",

@@ -25,6 +25,7 @@ from privllm.core.report import write_json
 from privllm.models.base_weights import note_of, open_start
 from privllm.models.loading import build
 from privllm.models.vocabulary import vocabulary_size
+from privllm.tokens.copied_tokens import open_copied
 from privllm.tokens.rows import open_rows
 from privllm.tokens.token_annotations import open_guide
 from privllm.tokens.trained_documents import known_rows
@@ -33,6 +34,9 @@ from privllm.train.compile_support import prepare_compiler
 from privllm.train.config import FamilyPretrain, PretrainConfig, TrainConfig
 from privllm.train.loop import Trained, Work, key_of, train
 from privllm.train.pretrain_objectives import OBJECTIVES, Split
+
+MOST_COPIED = 0.9  # of the validation split's tokens; where more are, what is left is too little to choose weights by
+CLEAN, ALL = "clean", "all"  # tokens that the held-out loss is of
 
 
 class PretrainInputs(NamedTuple):
@@ -54,6 +58,10 @@ def pretrain(
     cfg = getattr(section, family)
     training = _open(inputs, family, "train")
     validation = _open(inputs, family, "validation")
+    copied = open_copied(inputs.rows / "copied")
+    copied_share = copied.share_of(validation.rows)
+    if copied_share <= MOST_COPIED:
+        validation = validation._replace(copied=copied)
     if cfg.start == INCUMBENT:
         is_known = known_rows(training.rows, inputs.rows, inputs.start / DOCUMENTS)
         kinds = Kinds(known=np.flatnonzero(is_known), new=np.flatnonzero(~is_known))
@@ -70,6 +78,7 @@ def pretrain(
         inputs.rows / "train",
         inputs.rows / "validation",
         inputs.rows / "documents",
+        inputs.rows / "copied",
         inputs.guide,
         inputs.tokenizer,
         inputs.start,
@@ -78,6 +87,10 @@ def pretrain(
     key = key_of(cfg, files, work.code, compiled)
     trained = train(objective, cfg, steps, live, work, key)
     report = _report(cfg, model, trained, len(training.rows)) | _start_report(cfg, trained, training.kinds)
+    report |= {
+        "validation_on": ALL if validation.copied is None else CLEAN,
+        "validation_copied": round(copied_share, 6),
+    }
     save(model, {"config": _used(cfg), "compiled": compiled, **report}, out)
     shutil.rmtree(work.folder, ignore_errors=True)
     return report

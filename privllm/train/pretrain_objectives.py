@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from privllm.core.special_tokens import PAD
+from privllm.core.special_tokens import END_OF_TEXT, PAD
 from privllm.models.causal import CAUSAL_MODEL, head_loss, next_token_loss
 from privllm.models.family_model import FamilyModel, Loss
 from privllm.models.masked import MASKED_MODEL
@@ -26,6 +26,7 @@ from privllm.models.masking import Lexicon, choose, cover
 from privllm.models.seq2seq import SENTINELS, SEQ2SEQ_MODEL
 from privllm.models.span_corruption import cut_out, holes
 from privllm.models.vocabulary import IGNORED
+from privllm.tokens.copied_tokens import CopiedTokens
 from privllm.tokens.rows import Rows
 from privllm.tokens.token_annotations import Guide
 from privllm.train.batches import Batch, Kinds, fill, generator_of, replayed, rows_of_step, spread
@@ -38,6 +39,14 @@ class Split(NamedTuple):
     rows: Rows
     guide: Guide | None = None
     kinds: Kinds | None = None
+    copied: CopiedTokens | None = None  # of held-out rows: read, but no labels
+
+    def counted(self, index: int) -> np.ndarray:
+        """Return which tokens of a row count where they are labels: bool."""
+        length = len(self.rows.tokens(index))
+        if self.copied is None:
+            return np.ones(length, bool)
+        return ~self.copied.in_row(self.rows.pieces(index), length)
 
 
 class Packed(Objective):
@@ -66,10 +75,10 @@ class Packed(Objective):
     def held_out(self, whole: bool = False) -> Iterator[Batch]:
         """Yield at most `validation_rows`, evenly spaced over the split, or the `whole` of it, in batches of one shape.
 
-        The last batch is filled up with ignored rows.
+        The last batch is filled up with ignored rows. Rows of copied tokens alone are left out.
         """
-        row_count = len(self.validation.rows)
-        selected = spread(row_count, row_count if whole else self.cfg.validation_rows)
+        rows = self.held_out_rows
+        selected = rows[spread(len(rows), len(rows) if whole else self.cfg.validation_rows)]
         size = self.cfg.batch_size
         for start in range(0, len(selected), size):
             indices = selected[start : start + size]
@@ -78,6 +87,15 @@ class Packed(Objective):
             labels = batch[-1]
             labels[len(indices) :] = IGNORED
             yield batch
+
+    @cached_property
+    def held_out_rows(self) -> np.ndarray:
+        """The validation rows with a token that counts, int64, ascending."""
+        rows = range(len(self.validation.rows))
+        if self.validation.copied is None:
+            return np.array(rows)
+        # the boundary at its start counts in every row
+        return np.array([index for index in rows if self.validation.counted(index)[1:].any()])
 
     def loss(self, batch: Batch, reduction: str = "mean") -> Tensor:
         return self.loss_of(self.model, batch, reduction)
@@ -93,7 +111,12 @@ class NextToken(Packed):
     family_model = CAUSAL_MODEL
 
     def make(self, split: Split, indices: np.ndarray, chance: np.random.Generator) -> Batch:
-        return tuple(torch.from_numpy(part) for part in split.rows.training_rows(indices, IGNORED))
+        inputs, positions, labels = split.rows.training_rows(indices, IGNORED)
+        for row, index in enumerate(indices.tolist()):
+            of_row = labels[row, : len(split.rows.tokens(index)) - 1]
+            is_end = of_row == END_OF_TEXT  # in the place of the token before a chunk from within a document
+            of_row[~split.counted(index)[1:] & ~is_end] = IGNORED
+        return torch.from_numpy(inputs), torch.from_numpy(positions), torch.from_numpy(labels)
 
     def compile(self) -> None:
         super().compile()
@@ -119,7 +142,8 @@ class Gaps(Packed):
             pos, span = split.guide.row(index, length)
             is_chosen = choose(self.cfg.masking, tokens, self.lexicon, pos, span, chance)
             inputs[row, :length] = cover(tokens, is_chosen, self.lexicon.size, chance)
-            labels[row, :length] = np.where(is_chosen, tokens, IGNORED)
+            is_label = is_chosen & split.counted(index)[:-1]
+            labels[row, :length] = np.where(is_label, tokens, IGNORED)
         return torch.from_numpy(inputs), torch.from_numpy(positions), torch.from_numpy(labels)
 
 
@@ -132,7 +156,7 @@ class Spans(Packed):
     family_model = SEQ2SEQ_MODEL
 
     def make(self, split: Split, indices: np.ndarray, chance: np.random.Generator) -> Batch:
-        rows = [self._corrupted(split.rows, index, chance) for index in indices.tolist()]
+        rows = [self._corrupted(split, index, chance) for index in indices.tolist()]
         inputs, input_chunks, decoder_inputs, decoder_chunks, labels = zip(*rows, strict=True)
         return (
             fill(inputs, PAD),
@@ -142,17 +166,22 @@ class Spans(Packed):
             fill(labels, IGNORED),
         )
 
-    def _corrupted(self, rows: Rows, index: int, chance: np.random.Generator) -> list[np.ndarray]:
+    def _corrupted(self, split: Split, index: int, chance: np.random.Generator) -> list[np.ndarray]:
         """Return one row of each tensor of the batch. A chunk of one token is only read."""
+        rows = split.rows
         vocabulary = self.model.config.vocab_size - SENTINELS
         nothing = np.zeros(0, np.int64)
         row: list[list[np.ndarray]] = [[nothing] for _ in range(5)]
-        chunks = np.split(rows.tokens(index)[:-1], rows.chunk_starts(index)[1:])
-        for number, tokens in enumerate(chunks, start=1):
-            inputs, labels = tokens, nothing
+        later_starts = rows.chunk_starts(index)[1:]
+        chunks = np.split(rows.tokens(index)[:-1], later_starts)
+        counted_in_chunks = np.split(split.counted(index)[:-1], later_starts)
+        for number, (tokens, is_counted) in enumerate(zip(chunks, counted_in_chunks, strict=True), start=1):
+            inputs, written, labels = tokens, nothing, nothing
             if len(tokens) > 1:
-                inputs, labels = cut_out(tokens, holes(self.cfg.corruption, len(tokens), chance), vocabulary)
-            decoder_inputs = np.append(PAD, labels)[: len(labels)]  # PAD begins what T5's decoder writes
+                spans = holes(self.cfg.corruption, len(tokens), chance)
+                inputs, written = cut_out(tokens, spans, vocabulary)
+                _, labels = cut_out(np.where(is_counted, tokens, IGNORED), spans, vocabulary)
+            decoder_inputs = np.append(PAD, written)[: len(written)]  # PAD begins what T5's decoder writes
             parts = (inputs, np.full(len(inputs), number), decoder_inputs, np.full(len(labels), number), labels)
             for tensor, part in zip(row, parts, strict=True):
                 tensor.append(part)

@@ -22,6 +22,7 @@ from privllm.core.report import write_json
 from privllm.core.tables import write_table
 from privllm.models.generate import SamplingConfig, generate
 from privllm.models.loading import MODELS, load
+from privllm.tokens.copied_tokens import COPIED_TOKENS
 from privllm.tokens.trained_documents import TRAINED
 from privllm.train.checkpoint import BEST, NAME
 from privllm.train.config import PretrainConfig
@@ -444,3 +445,24 @@ def test_models_of_other_people_learn_in_every_family(tmp_path, family, kind, op
     report = run(cfg, corpus._replace(start=tmp_path / "base"), tmp_path, family=family)
     assert report["validation_loss"] < report["start_loss"]
     assert load(family, tmp_path / "out").config.model_type == kind
+
+
+def mark_copied(corpus: Corpus, tokens: int) -> None:
+    """The first tokens of every validation row, each the row of a document without a name."""
+    rows = [{"id": "", "begin": 0, "end": tokens}]
+    write_table(pa.Table.from_pylist(rows, COPIED_TOKENS), corpus.rows / "copied/00000.parquet")
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_the_held_out_loss_is_of_what_is_not_copied(tmp_path, family):
+    corpus = make_corpus(tmp_path)
+    everything = run(tiny(), corpus, tmp_path / "all", family=family)
+    mark_copied(corpus, 9)
+    clean = run(tiny(), corpus, tmp_path / "clean", family=family)
+    assert (everything["validation_on"], everything["validation_copied"]) == ("clean", 0)
+    assert clean["validation_on"] == "clean"
+    assert 0.5 < clean["validation_copied"] < 0.6
+    assert clean["validation_loss"] != everything["validation_loss"]
+    mark_copied(corpus, CONTEXT)  # nothing is left to choose weights by
+    all_copied = run(tiny(), corpus, tmp_path / "copied", family=family)
+    assert (all_copied["validation_on"], all_copied["validation_loss"]) == ("all", everything["validation_loss"])

@@ -11,12 +11,14 @@ from privllm.core.special_tokens import END_OF_TEXT, MASK, PAD
 from privllm.models.loading import MODELS, build
 from privllm.models.masking import MaskingConfig
 from privllm.models.vocabulary import IGNORED
+from privllm.tokens.copied_tokens import COPIED_TOKENS, CopiedTokens
 from privllm.tokens.pack import pack_rows
 from privllm.tokens.rows import open_rows, write_rows
 from privllm.tokens.token_annotations import open_guide
 from privllm.train.pretrain_objectives import OBJECTIVES, Packed, Split
 from tests.train.tiny_corpus import CONTEXT, VOCABULARY, Corpus, tiny, write_split, write_table_stream
 
+ROWS_OF_DOCUMENTS = 7  # of `packed_documents`, before those of `corpus`
 WORDS = {f"w{i}": i for i in range(VOCABULARY)}
 
 
@@ -104,6 +106,45 @@ def packed_documents(tmp_path) -> Split:
     no_spans = pa.array([[]] * len(packed.input_ids), GUIDE.field("span").type)
     write_table_stream(pa.table([nothing, no_spans], schema=GUIDE), tmp_path / "guide/train/00000.arrow")
     return Split(open_rows(tmp_path / "pack/train"), open_guide(tmp_path / "guide/train"))
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_copied_tokens_are_read_and_are_no_labels(corpus, packed_documents, family):
+    """Here the copied ones are those from number 20 on, so that a label tells whether it is one."""
+    indices = np.arange(ROWS_OF_DOCUMENTS)
+    spans = []
+    for index in indices.tolist():
+        tokens = packed_documents.rows.tokens(index)
+        for piece in packed_documents.rows.pieces(index):
+            shift = piece["document_start"] - piece["row_start"]
+            for place in range(piece["row_start"], piece["row_start"] + piece["tokens"]):
+                if tokens[place] >= 20:
+                    spans.append({"id": piece["id"], "begin": place + shift, "end": place + shift + 1})
+    copied = CopiedTokens(pa.Table.from_pylist(spans, COPIED_TOKENS))
+    objective = objective_of(family, corpus)
+    if family == "masked":
+        objective.cfg.masking = MaskingConfig(rate=0.9)
+    *read, labels = objective.make(packed_documents, indices, np.random.default_rng(1))
+    *still_read, clean_labels = objective.make(
+        packed_documents._replace(copied=copied), indices, np.random.default_rng(1)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(read, still_read, strict=True))
+    is_copied = (labels >= 20) & (labels < VOCABULARY)
+    assert 0 < int(is_copied.sum()) < int((labels != IGNORED).sum())
+    assert clean_labels.tolist() == labels.masked_fill(is_copied, IGNORED).tolist()
+
+
+def test_held_out_rows_are_those_with_a_token_that_counts(corpus, packed_documents):
+    """The two longest documents are copied: one fills a row, the other two and has its end elsewhere."""
+    objective = objective_of("causal", corpus)
+    whole = [{"id": "d2", "begin": 0, "end": 20}, {"id": "d6", "begin": 0, "end": 2 * CONTEXT}]
+    copied = CopiedTokens(pa.Table.from_pylist(whole, COPIED_TOKENS))
+    objective.validation = packed_documents._replace(copied=copied)
+    rows = packed_documents.rows
+    expected = [index for index in range(len(rows)) if {piece["id"] for piece in rows.pieces(index)} - {"d2", "d6"}]
+    assert objective.held_out_rows.tolist() == expected == list(range(3, len(rows)))
+    labels = torch.cat([batch[-1] for batch in objective.held_out(whole=True)])
+    assert int((labels != IGNORED).any(1).sum()) == len(expected)
 
 
 @pytest.mark.parametrize("family", MODELS)

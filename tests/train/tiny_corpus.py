@@ -10,9 +10,11 @@ import pyarrow as pa
 from privllm.core.base_model import NOTE, SCRATCH
 from privllm.core.records import GUIDE, POS_TAGS, ROWS
 from privllm.core.report import write_json
+from privllm.core.tables import write_table
 from privllm.models.causal import CausalConfig
 from privllm.models.masked import MaskedConfig
 from privllm.models.seq2seq import Seq2SeqConfig
+from privllm.tokens.copied_tokens import COPIED_TOKENS
 from privllm.tokens.rows import write_rows
 from privllm.train.config import CausalPretrain, MaskedPretrain, PretrainConfig, Seq2SeqPretrain
 
@@ -60,6 +62,7 @@ def counting_rows(rows: int, seed: int) -> list[list[int]]:
 def make_corpus(folder: Path) -> Corpus:
     write_split(folder / "pack" / "train", [counting_rows(9, 0), [], counting_rows(14, 1)])
     write_split(folder / "pack" / "validation", [counting_rows(5, 2)])
+    write_table(COPIED_TOKENS.empty_table(), folder / "pack" / "copied" / "00000.parquet")
     words = ["<|endoftext|>", "<|pad|>", "<|mask|>"] + [f"word{i}" for i in range(3, VOCABULARY)]
     write_tokenizer(folder / "tokenizer", words)
     return Corpus(
