@@ -12,7 +12,9 @@ from privllm.core.params import read_params
 from privllm.core.report import write_json, write_report
 from privllm.engine.stage import run
 from privllm.engine.store import Store
+from privllm.evaluate.baselines import baselines
 from privllm.evaluate.recipe import EvaluateConfig, EvaluateInputs, evaluate
+from privllm.stats.document_scores import SCORES
 
 
 def main(
@@ -33,6 +35,7 @@ def main(
         f"Lower `evaluate.batch_rows`, or train a smaller `pretrain.{family}.model`, in params.yaml; or close other programs"
     ):
         figures = evaluate(cfg, inputs, family, out, store)
+    figures["baselines"] = baselines(documents, out / SCORES, out, store)
     write_report(report, figures)
     write_json(metrics, {family: {"bits_per_byte": figures["bits_per_byte"]}})
 

@@ -38,14 +38,15 @@ FIRST = 2  # the first word, or byte
 Spans = dict[str, list[tuple[int, int]]]  # {id: copied runs, in bytes}
 
 
-def baselines(corpus: Path, ids: Sequence[str], out: Path, store: Store = NO_STORE) -> dict[str, Any]:
-    """Return bits per byte of those documents of data/dedup that are in the test split, beside which models are judged.
+def baselines(corpus: Path, judged: Path, out: Path, store: Store = NO_STORE) -> dict[str, Any]:
+    """Return bits per byte of the test documents of data/dedup that a model was judged by, to stand beside its own.
 
-    ids: of the documents that a model was judged by. Families that are judged by the same ones share the result.
-    out: for scratch files.
+    judged: the model's documents.parquet. Families that are judged by the same documents share the result. `out` is for
+    scratch files.
     """
+    ids = tuple(sorted(read_table(judged, ["id"])["id"].to_pylist()))
     files = [tuple(shards_of(folder)) for folder in (corpus, corpus / "sample", corpus / "copied")]
-    (figures,) = store.map(measure, [(tuple(sorted(ids)), *files)], out, "baselines")
+    (figures,) = store.map(measure, [(ids, *files)], out, "baselines")
     return figures
 
 
@@ -56,7 +57,7 @@ def measure(
     sample: tuple[Path, ...],
     copied: tuple[Path, ...],
 ) -> dict[str, Any]:
-    """Return the figures of `baselines`; it writes nothing."""
+    """Return the figures of `baselines`, without bits where no test document was judged; write nothing."""
     documents = by_id(_of(ids, shards, ["id", "text", "split"]))
     documents = documents.filter(pc.equal(documents["split"], "test"))
     texts = documents["text"].to_pylist()
@@ -65,6 +66,8 @@ def measure(
         spans.setdefault(row["id"], []).append((row["begin"], row["end"]))
     training_texts = _first(sample_texts(sample), TRAINING_BYTES)
     encoded = "".join(texts).encode()
+    if not encoded:
+        return {"documents": len(texts), "bytes": 0}
     figures = {name: 8 * size / len(encoded) for name, size in compressed_sizes(encoded).items()}
     model = WordModel(training_texts)
     copied_runs = [spans.get(identifier, []) for identifier in documents["id"].to_pylist()]

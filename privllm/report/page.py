@@ -19,6 +19,7 @@ from privllm.core.report import write_whole
 from privllm.core.seed import digest
 from privllm.core.split import SPLITS
 from privllm.report import charts
+from privllm.report.baselines import baseline_rows, learnt_text, worse_than_xz
 from privllm.report.explanations import Fact, facts
 from privllm.report.funnel import funnel
 from privllm.report.tasks_table import tasks_table
@@ -69,6 +70,8 @@ def render_report(inputs: ReportInputs, out: Path) -> None:
     """Write the page to `out`. Raises UserError for a report that is not JSON."""
     reports = _read_reports({stage: inputs.reports / f"{stage}.json" for stage in SHARED})
     families = [_family(inputs, name) for name in inputs.families]
+    evaluations = [family["reports"].get("evaluate", {}) for family in families]
+    warnings = [worse_than_xz(family["name"], report) for family, report in zip(families, evaluations, strict=True)]
     first_family = families[0]["reports"] if families else {}
     page = (
         _environment()
@@ -82,6 +85,9 @@ def render_report(inputs: ReportInputs, out: Path) -> None:
             splits=_splits(reports.get("pack")),
             families=families,
             compared=[row for row in COMPARED if _is_measured(families, stage=row[0], key=row[1])],
+            baselines=baseline_rows(evaluations),
+            learnt_text=learnt_text(evaluations),
+            worse_than_xz=[warning for warning in warnings if warning],
             provenance=_provenance(inputs, families),
         )
     )

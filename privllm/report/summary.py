@@ -17,6 +17,7 @@ from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.printable import printable
 from privllm.engine.pipeline import PIPELINE
+from privllm.report.baselines import baseline_rows, worse_than_xz
 from privllm.report.explanations import short
 from privllm.report.funnel import Reports, funnel
 
@@ -123,7 +124,11 @@ def _figures(reports: Reports, families: Mapping[str, Reports]) -> RenderableTyp
     for stage, key, label, form in HEADLINES:
         values = [family_reports.get(stage, {}).get(key) for family_reports in families.values()] or [None]
         table.add_row(label, *("not yet" if value is None else form(value) for value in values))
-    return table
+    evaluations = {name: family_reports.get("evaluate", {}) for name, family_reports in families.items()}
+    for label, bits in baseline_rows(list(evaluations.values())):
+        table.add_row(_text(f"  {label}"), *("" if value is None else f"{value:.3f}" for value in bits), style="dim")
+    warnings = [worse_than_xz(name, evaluation) for name, evaluation in evaluations.items()]
+    return Group(table, *(_text(warning, "bold red") for warning in warnings if warning))
 
 
 def _people(reports: Reports, aligned: Reports) -> list[RenderableType]:

@@ -131,8 +131,17 @@ def corpus(tmp_path: Path) -> Path:
     return folder
 
 
+def judged_by(folder: Path, ids: list[str]) -> Path:
+    write_table(pa.table({"id": ids}), folder / "documents.parquet")
+    return folder / "documents.parquet"
+
+
+def test_without_a_test_document_there_are_no_figures(corpus: Path, tmp_path: Path) -> None:
+    assert baselines(corpus, judged_by(tmp_path, ["v", "h1"]), tmp_path / "out") == {"documents": 1, "bytes": 0}
+
+
 def test_figures_are_of_the_test_documents_that_were_judged(corpus: Path, tmp_path: Path) -> None:
-    figures = baselines(corpus, ["v", "h2", "h0"], tmp_path / "out")
+    figures = baselines(corpus, judged_by(tmp_path, ["v", "h2", "h0"]), tmp_path / "out")
     texts = [HELD_OUT[0], HELD_OUT[2]]
     encoded = "".join(texts).encode()
     everything, clean = ngram_figures(WordModel(TRAINING), texts, [[(0, 18)], []])
@@ -148,7 +157,7 @@ def test_figures_are_of_the_test_documents_that_were_judged(corpus: Path, tmp_pa
 
 def test_the_model_learns_from_a_bounded_part(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TRAINING_BYTES", len(TRAINING[0]) + 3)
-    assert baselines(corpus, ["h0"], tmp_path / "out")["training_bytes"] == len(TRAINING[0])
+    assert baselines(corpus, judged_by(tmp_path, ["h0"]), tmp_path / "out")["training_bytes"] == len(TRAINING[0])
 
 
 def test_families_that_are_judged_alike_share_the_work(corpus: Path, tmp_path: Path) -> None:
@@ -161,6 +170,6 @@ def test_families_that_are_judged_alike_share_the_work(corpus: Path, tmp_path: P
         return [function(*job) for job in jobs]
 
     store = Store(Cache(tmp_path / "cache"), "code", executor=map_in_turn)
-    first = baselines(corpus, ["h0", "h2"], tmp_path / "causal", store)
-    assert baselines(corpus, ["h2", "h0"], tmp_path / "masked", store) == first
+    first = baselines(corpus, judged_by(tmp_path / "causal", ["h0", "h2"]), tmp_path / "causal", store)
+    assert baselines(corpus, judged_by(tmp_path / "masked", ["h2", "h0"]), tmp_path / "masked", store) == first
     assert len(ran) == 1

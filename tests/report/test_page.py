@@ -44,6 +44,8 @@ REPORTS = {
         "by_source": {"<i>": {"tokens": 900, "bits_per_byte": 1.85}},
         "weak_spots": [SPOT, SPOT | {"kind": "pos", "slice": "VERB", "unit": "nats per token"}],
         "slices_compared": 31,
+        "bits_per_byte": 1.674,
+        "baselines": {"training_bytes": 9_900_000, "bits_per_byte": {"gzip -9": 1.559, "xz -9e": 1.317}},
     },
     "export": {"digests": {"data": "ab" * 16}},
 }
@@ -182,6 +184,17 @@ def test_weak_spots_are_a_table_or_a_sentence(page: str, tmp_path: Path) -> None
         }
         render_report(inputs_of(folder, REPORTS | {"evaluate": found}), folder / "index.html")
         assert words in (folder / "index.html").read_text("utf-8")
+
+
+def test_baselines_stand_beside_every_model(page: str, tmp_path: Path) -> None:
+    assert re.search(r'<th scope="row">xz -9e</th><td>1.317</td><td>–</td>', page)
+    assert "that learnt from 9.9 MB of training text" in page
+    assert "causal needs 1.674 bits per byte, more than xz -9e" in page
+    better = tmp_path / "better"
+    better.mkdir()
+    evaluation = REPORTS["evaluate"] | {"bits_per_byte": 1.2}
+    render_report(inputs_of(better, REPORTS | {"evaluate": evaluation}), better / "index.html")
+    assert "more than xz -9e for" not in (better / "index.html").read_text("utf-8")
 
 
 def test_same_bytes_twice(page: str, tmp_path: Path) -> None:

@@ -54,6 +54,17 @@ def test_whole_summary(tmp_path: Path) -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_baselines_stand_below_the_figures_of_the_models(tmp_path: Path) -> None:
+    measured = {"training_bytes": 1, "bits_per_byte": {"xz -9e": 1.317}, "bits_per_byte_clean": {"5-gram": 1.9}}
+    (tmp_path / "evaluate").mkdir()
+    (tmp_path / "evaluate/causal.json").write_text(json.dumps({"bits_per_byte": 1.674, "baselines": measured}))
+    text = shown(tmp_path, tmp_path / "log.jsonl")
+    assert "1.317" in text
+    assert "5-gram, outside of copied runs" in text
+    assert "causal needs 1.674 bits per byte, more than xz -9e for the same documents" in " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= 80
+
+
 def test_what_people_taught_and_what_the_gate_says(tmp_path: Path) -> None:
     used = {kind: {"used": number} for kind, number in (("corrections", 1200), ("preferences", 7))}
     align = {
