@@ -1,13 +1,14 @@
 """The masking of a row's tokens: whole words or single tokens, at random, by part of speech, or phrase by phrase.
 
-A *unit* is what is masked together: a token, a word, or an annotated span (an entity or a phrase, see
-`tokens.token_annotations`). Units are drawn without replacement, each with its weight (Efraimidis & Spirakis 2006),
-until the row's budget is spent. Of the chosen tokens 80 % become <|mask|>, 10 % a random token, 10 % stay, all three
-to be guessed (Devlin et al. 2018); whole words as in their later release, spans as in Joshi et al. 2020 (SpanBERT).
+A *unit* is what is masked together: a token, a word (see `word_units`), or an annotated span (an entity or a phrase, see
+`tokens.token_annotations`). A word of more than an eighth of the budget counts as several, and so does a span of more
+than the spans' budget, so that no row is hidden whole. Units are drawn without replacement, each with its weight
+(Efraimidis & Spirakis 2006), until the row's budget is spent. Of the chosen tokens 80 % become <|mask|>, 10 % a random
+token, 10 % stay, all three to be guessed (Devlin et al. 2018); whole words as in their later release, spans as in Joshi
+et al. 2020 (SpanBERT).
 Boundaries between documents are never chosen.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,10 +16,12 @@ import numpy as np
 from privllm.core.params import require
 from privllm.core.records import POS_TAGS
 from privllm.core.special_tokens import END_OF_TEXT, MASK, SPECIAL_TOKENS
+from privllm.models.word_units import Lexicon, units_of
 
 MASKED_SHARE, RANDOM_SHARE = 0.8, 0.1
 SPECIALS = len(SPECIAL_TOKENS)  # ids below are not text, and never put into one by chance
-LETTER, DIGIT, OTHER = 1, 2, 0
+WORDS_IN_BUDGET = 8  # at least, where words are long
+LONGEST_WORD = 8  # tokens of a word that is masked together even where the budget is small
 
 
 @dataclass
@@ -38,39 +41,6 @@ class MaskingConfig:
         require(all(weight > 0 for weight in self.weights_by_pos.values()), "masking.weights_by_pos", "above 0")
 
 
-class Lexicon:
-    """Which tokens continue the word of the token before them, derived from their letters.
-
-    `vocabulary` maps a byte-level token's name to its id. Letters continue letters and digits continue digits; a byte
-    of a character beyond ASCII counts as a letter, so that no character is cut.
-    """
-
-    def __init__(self, vocabulary: Mapping[str, int]) -> None:
-        self.size = max(vocabulary.values()) + 1
-        self.first = np.zeros(self.size, np.int8)  # kind of a token's first character
-        self.last = np.zeros(self.size, np.int8)
-        for name, index in vocabulary.items():
-            if index >= SPECIALS:
-                self.first[index] = _kind(name[0])
-                self.last[index] = _kind(name[-1])
-
-    def goes_on(self, tokens: np.ndarray) -> np.ndarray:
-        """Return for each token (int [T]) whether it continues the word of the one before: bool [T]."""
-        first_kinds = self.first[tokens[1:]]
-        last_kinds = self.last[tokens[:-1]]
-        continues = (first_kinds == last_kinds) & (first_kinds != OTHER)
-        return np.concatenate([[False], continues])
-
-
-def _kind(character: str) -> int:
-    if not character.isascii():
-        # Byte-level vocabularies write space, newline, tab and return so.
-        return OTHER if character in "ĠĊĉč" else LETTER
-    if character.isalpha():
-        return LETTER
-    return DIGIT if character.isdigit() else OTHER
-
-
 def choose(
     cfg: MaskingConfig,
     tokens: np.ndarray,
@@ -87,14 +57,30 @@ def choose(
     is_chosen = np.zeros(len(tokens), bool)
     is_text = tokens != END_OF_TEXT
     if cfg.spans:
-        span_units = np.where(is_text, span, -1)
         span_budget = round(cfg.spans * budget)
+        span_units = _cut(np.where(is_text, span, -1), max(1, span_budget))
         _choose_units(is_chosen, span_units, np.ones(len(tokens)), span_budget, chance)
-    starts_unit = ~lexicon.goes_on(tokens) if cfg.whole_words else np.ones(len(tokens), bool)
-    units = np.where(is_text & ~is_chosen, np.cumsum(starts_unit) - 1, -1)
+    units = np.arange(len(tokens))
+    if cfg.whole_words:
+        units = units_of(lexicon, tokens, max(LONGEST_WORD, budget // WORDS_IN_BUDGET))
+    units = np.where(is_text & ~is_chosen, units, -1)
     weights_by_tag = np.array([cfg.weights_by_pos.get(tag, 1.0) for tag in POS_TAGS])
     _choose_units(is_chosen, units, weights_by_tag[pos], budget - int(is_chosen.sum()), chance)
     return is_chosen
+
+
+def _cut(unit_of: np.ndarray, longest: int) -> np.ndarray:
+    """Return units anew, those of more than `longest` tokens cut: int64 [T], -1 for none.
+
+    The tokens of a unit need not be adjacent: white space within a span lies in none.
+    """
+    _, numbers = np.unique(unit_of, return_inverse=True)
+    order = np.argsort(numbers, kind="stable")
+    first_place = np.searchsorted(numbers[order], numbers)
+    place_in_unit = np.empty(len(unit_of), np.int64)
+    place_in_unit[order] = np.arange(len(unit_of))
+    part = (place_in_unit - first_place) // longest
+    return np.where(unit_of >= 0, numbers * len(unit_of) + part, -1)
 
 
 def _choose_units(

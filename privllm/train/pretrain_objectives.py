@@ -22,10 +22,11 @@ from privllm.core.special_tokens import END_OF_TEXT, PAD
 from privllm.models.causal import CAUSAL_MODEL, head_loss, next_token_loss
 from privllm.models.family_model import FamilyModel, Loss
 from privllm.models.masked import MASKED_MODEL
-from privllm.models.masking import Lexicon, choose, cover
+from privllm.models.masking import choose, cover
 from privllm.models.seq2seq import SENTINELS, SEQ2SEQ_MODEL
 from privllm.models.span_corruption import cut_out, holes
 from privllm.models.vocabulary import IGNORED
+from privllm.models.word_units import Lexicon
 from privllm.tokens.copied_tokens import CopiedTokens
 from privllm.tokens.rows import Rows
 from privllm.tokens.token_annotations import Guide

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from privllm.core.errors import UserError
 from privllm.core.records import POS_TAGS
 from privllm.core.special_tokens import END_OF_TEXT, MASK
-from privllm.models.masking import SPECIALS, Lexicon, MaskingConfig, choose, cover
+from privllm.models.masking import LONGEST_WORD, SPECIALS, WORDS_IN_BUDGET, MaskingConfig, choose, cover
+from privllm.models.word_units import Lexicon, units_of
 
 NAMES = [
     "<|endoftext|>",
@@ -73,10 +74,11 @@ def test_whole_words_are_chosen_up_to_the_budget_and_boundaries_never(
         np.random.default_rng(seed),
     )
     assert not chosen[row == END_OF_TEXT].any()
-    words = np.cumsum(~LEXICON.goes_on(row)) if whole else np.arange(len(row))
+    budget = max(1, round(rate * len(row)))
+    words = units_of(LEXICON, row, max(LONGEST_WORD, budget // WORDS_IN_BUDGET)) if whole else np.arange(len(row))
     for word in np.unique(words):
         assert len(set(chosen[(words == word) & (row != END_OF_TEXT)])) <= 1
-    budget, longest = max(1, round(rate * len(row))), max(np.unique(words, return_counts=True)[1])
+    longest = max(np.unique(words, return_counts=True)[1])
     assert min(budget, int((row != END_OF_TEXT).sum())) <= chosen.sum() < budget + longest
 
 
@@ -90,6 +92,16 @@ def test_spans_are_hidden_whole_and_first() -> None:
         assert chosen[20:].sum() == 0
         assert {int(chosen[span == number].sum()) for number in range(5)} <= {0, 3}
         assert chosen.sum() == 6
+
+
+def test_a_span_or_a_word_of_a_whole_row_is_not_hidden_whole() -> None:
+    """An entity may have any length, and a row of letters is one word."""
+    row = np.full(200, ID["lve"], np.int32)
+    one_span = np.repeat([7, -1, 7], [50, 20, 130]).astype(np.int32)
+    for seed in range(20):
+        for cfg, span in ((MaskingConfig(spans=0.5), one_span), (MaskingConfig(), NOTHING[:200])):
+            chosen = choose(cfg, row, LEXICON, np.zeros(200, np.uint8), span, np.random.default_rng(seed))
+            assert 60 <= chosen.sum() <= 70
 
 
 def test_a_part_of_speech_that_weighs_more_is_chosen_more() -> None:
