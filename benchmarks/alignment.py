@@ -30,13 +30,13 @@ from benchmarks.common import ROOT, write_result
 from benchmarks.feedback import PAIRS, harmless
 from benchmarks.transfer import open_smollm2
 from privllm.clean.clean_text import clean_text
-from privllm.core.records import ROWS
 from privllm.core.seed import name_digest
 from privllm.feedback.recipe import FeedbackConfig, feedback
 from privllm.feedback.records import Vote, to_line
 from privllm.models.loading import load
 from privllm.models.reply_likelihood import ReplyPair, preferred
 from privllm.tokens.chat_format import Speech
+from privllm.tokens.pack import pack_rows
 from privllm.tokens.rows import write_rows
 from privllm.train.adapter_config import AdapterConfig
 from privllm.train.align.config import AlignConfig, AlignInputs, DpoConfig, Places, SftConfig
@@ -113,7 +113,7 @@ def write_text(speech: Speech, rows: Path) -> None:
     """Docstrings of the standard library as rows; every fifth module is held out."""
     shutil.rmtree(rows, ignore_errors=True)
     for side in ("train", "validation"):
-        tokens: list[int] = []
+        documents: list[np.ndarray] = []
         for place, name in enumerate(DOCUMENTED):
             if (place % 5 == 0) == (side == "validation"):
                 module = importlib.import_module(name)
@@ -126,10 +126,11 @@ def write_text(speech: Speech, rows: Path) -> None:
                     ),
                 ]
                 texts = [inspect.getdoc(part) or "" for part in parts]
-                tokens += [*speech.ids("\n\n".join(text for text in texts if len(text) > 80)), speech.marks.stop]
-        cut = [tokens[start : start + CONTEXT + 1] for start in range(0, len(tokens) - CONTEXT, CONTEXT)]
-        columns = (pa.array(cut, ROWS.field("input_ids").type), pa.array([[]] * len(cut), ROWS.field("pieces").type))
-        write_rows(*columns, CONTEXT, rows / side / "00000.arrow")
+                text = "\n\n".join(text for text in texts if len(text) > 80)
+                documents.append(np.array(speech.ids(text), np.int32))
+        ids = pa.array([str(number) for number in range(len(documents))], pa.string())
+        packed = pack_rows(documents, ids, CONTEXT)
+        write_rows(packed.input_ids, packed.pieces, CONTEXT, rows / side / "00000.arrow")
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:

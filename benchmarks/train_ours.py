@@ -14,16 +14,15 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
 import pyarrow as pa
 import torch
 import yaml
 from lightning.pytorch.callbacks import Callback
 from peer_corpus import BATCH, CONTEXT, HEADS, LAYERS, SECONDS, WIDTH, Clock, Corpus, bits_per_byte, load_corpus
 
-from privllm.core.records import ROWS
 from privllm.models.causal import CausalConfig
 from privllm.models.loading import build
+from privllm.tokens.pack import pack_rows
 from privllm.tokens.rows import open_rows, write_rows
 from privllm.train.checkpoint import SafeCheckpointIO
 from privllm.train.compile_support import prepare_compiler
@@ -59,17 +58,16 @@ class Budget(Callback):
 def nats(module: Training, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     module.eval()
     with torch.compiler.set_stance("force_eager"):
-        loss = module.objective.loss((x.to(module.device), y.to(module.device)), "sum")
+        positions = torch.arange(x.shape[1]).expand_as(x)
+        loss = module.objective.loss(tuple(part.to(module.device) for part in (x, positions, y)), "sum")
     module.train()
     return loss
 
 
 def pack(ids: torch.Tensor, path: Path) -> None:
-    """Rows as `pack` lays them: context + 1 tokens, the last of one the first of the next."""
-    rows = [ids[start : start + CONTEXT + 1].to(torch.int32).numpy() for start in range(0, len(ids) - 1, CONTEXT)]
-    offsets = np.cumsum([0, *map(len, rows)]).astype(np.int32)
-    column = pa.ListArray.from_arrays(offsets, np.concatenate(rows))
-    write_rows(column, pa.array([[]] * len(rows), ROWS.field("pieces").type), CONTEXT, path)
+    """The rows of one long document."""
+    packed = pack_rows([ids.to(torch.int32).numpy()], pa.array(["text"]), CONTEXT)
+    write_rows(packed.input_ids, packed.pieces, CONTEXT, path)
 
 
 def main(text: str, tokenizer: str, seed: int, changes: dict[str, Any]) -> None:
