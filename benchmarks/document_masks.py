@@ -1,6 +1,6 @@
 """Does attention that stops at documents help, and what does it cost? Three ways to fill rows, over contexts and seeds.
 
-    python -m benchmarks.document_masks BUILD [--contexts 256,1024] [--seeds 2] [--tokens 150000] [--bytes 1000]
+    python -m benchmarks.document_masks BUILD [--contexts 256,1024] [--seeds 1] [--tokens 100000] [--bytes 1000]
 
 BUILD is the folder of a repository in which `dvc repro pack` has run. Its documents are cut at line breaks into documents of
 about `--bytes`; every tenth document, before it is cut, is held out.
@@ -105,7 +105,7 @@ def write_stream(documents: list[np.ndarray], context: int, folder: Path) -> Row
 
 
 def measure(arm: str, corpus: Corpus, vocabulary: int, context: int, seed: int, tokens: int) -> dict[str, Any]:
-    shape = CausalConfig(layers=4, width=192, heads=3)
+    shape = CausalConfig(layers=3, width=128, heads=2)
     batch_size = POSITIONS // context
     cfg = CausalPretrain(model=shape, batch_size=batch_size, seed=seed, validate_every=10**6, validation_rows=1)
     with tempfile.TemporaryDirectory() as name:
@@ -144,8 +144,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("build", type=Path)
     parser.add_argument("--contexts", default="256,1024")
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--tokens", type=int, default=150_000)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--tokens", type=int, default=100_000)
     parser.add_argument("--bytes", type=int, default=1000)
     args = parser.parse_args()
     corpus = read_corpus(args.build / "data", args.bytes)

@@ -19,13 +19,14 @@ def test_loss_is_the_cross_entropy_of_the_models_own_logits(corpus: Corpus):
     inputs = torch.randint(2, VOCABULARY, (3, CONTEXT), generator=torch.Generator().manual_seed(0))
     labels = inputs.roll(-1, 1)
     labels[1, 5:] = IGNORED
+    positions = torch.arange(CONTEXT).expand(3, CONTEXT)
     logits = objective.model(input_ids=inputs).logits
     is_label = labels != IGNORED
     assert torch.allclose(
-        objective.loss((inputs, labels)), F.cross_entropy(logits[is_label], labels[is_label]), atol=1e-5
+        objective.loss((inputs, positions, labels)), F.cross_entropy(logits[is_label], labels[is_label]), atol=1e-5
     )
     assert torch.allclose(
-        objective.loss((inputs, labels), "sum"),
+        objective.loss((inputs, positions, labels), "sum"),
         F.cross_entropy(logits[is_label], labels[is_label], reduction="sum"),
         atol=1e-3,
     )
