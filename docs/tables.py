@@ -25,6 +25,7 @@ INPUTS = {  # what no stage writes, and where it comes from
     "data/sources": "you",
     "data/feedback": "`privllm feedback export`",
     "data/promoted/model": "`privllm promote`",
+    "data/promoted/sides": "`privllm promote`",
     "data/promoted/statistics.json": "`privllm promote`",
     "data/promoted/weak_spots.json": "`privllm promote`",
 }

@@ -57,8 +57,17 @@ CLEAN = pa.schema(
 DROPPED = CLEAN.append(pa.field("reason", pa.string())).append(pa.field("detail", pa.string()))
 # `split` is one of `core.split.SPLITS`; stages after dedup read it here and nowhere else
 DEDUPED = CLEAN.append(pa.field("cluster", pa.string())).append(pa.field("split", pa.string()))
-# `reason` of a document that was dropped is exact or near, else ""
-CLUSTERS = pa.schema([("id", pa.string()), ("cluster", pa.string()), ("kept", pa.bool_()), ("reason", pa.string())])
+CLUSTERS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("digest", pa.string()),  # of the text, white space normalised (`dedup.exact`)
+        ("cluster", pa.string()),
+        ("kept", pa.bool_()),
+        ("reason", pa.string()),  # why it was dropped: exact, near or other_side; else ""
+    ]
+)
+# A document of a promoted build and its side, a row for each version of its text; read by `dedup`, so that no document crosses
+SIDES = pa.schema([("id", pa.string()), ("digest", pa.string()), ("split", pa.string())])
 
 # a run of words of a held-out document that also stands in training documents; rows by id and place, none of them touch
 COPIED_RUNS = pa.schema([("id", pa.string()), ("begin", pa.int64()), ("end", pa.int64())])  # bytes of the UTF-8 `text`

@@ -1,13 +1,10 @@
-"""Clusters of duplicates from pairs, and which document of a cluster is kept.
+"""Clusters of duplicates from pairs.
 
 Union-find over whole arrays with numpy. Clusters are connected components, so two texts may share
 one through a third; the result does not depend on the order of the pairs.
 """
 
 import numpy as np
-import pyarrow as pa
-
-from privllm.core.records import CLUSTERS
 
 
 class Clusters:
@@ -55,31 +52,3 @@ class Clusters:
             if np.array_equal(grandparents, self._parent[items]):
                 return
             self._parent[items] = grandparents
-
-
-def verdicts(ids: pa.Array, lengths: np.ndarray, exact: np.ndarray, roots: np.ndarray) -> pa.Table:
-    """Return a row of CLUSTERS per document, sorted by id.
-
-    The cluster is its smallest id; the reason is "", "exact" or "near".
-
-    ids: sorted; exact: for each row the index of the first row with an equal text; roots: of the first row of its cluster.
-    The longest text of a cluster is kept, of equally long ones that of the smallest id. A document is dropped as "exact"
-    where a document that ranks before it has the same text, as "near" otherwise.
-    """
-    is_kept = _is_first_of_longest(lengths, roots)
-    is_first_of_equals = _is_first_of_longest(lengths, exact)
-    reason = np.where(is_kept, "", np.where(is_first_of_equals, "near", "exact"))
-    cluster_ids = ids.take(pa.array(roots))
-    columns = [ids, cluster_ids, pa.array(is_kept), pa.array(reason, pa.string())]
-    return pa.table(columns, schema=CLUSTERS)
-
-
-def _is_first_of_longest(lengths: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Return for each row whether it is the first of the longest rows of its group, bool."""
-    order = np.lexsort((-lengths, groups))  # stable, so equally long rows stay in order
-    ranked_groups = groups[order]
-    starts_group = np.ones(len(groups), bool)
-    starts_group[1:] = ranked_groups[1:] != ranked_groups[:-1]
-    is_first = np.zeros(len(groups), bool)
-    is_first[order[starts_group]] = True
-    return is_first

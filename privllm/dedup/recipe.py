@@ -1,7 +1,7 @@
-"""dedup: one document of each cluster of exact and near duplicates.
+"""dedup: exact and near duplicates leave, and what stays has its side of the split.
 
-data/clean -> data/dedup (survivors, with their cluster and split), data/dedup/clusters (every document, kept
-or dropped)
+data/clean, data/promoted/sides -> data/dedup (survivors, with their cluster and split), data/dedup/clusters
+(every document, kept or dropped)
 
 Signatures are computed shard by shard; `find_clusters` is the only step that sees the whole corpus,
 and it reads half a kilobyte a document. Where the estimated similarity of a pair is near the
@@ -22,15 +22,17 @@ import pyarrow.compute as pc
 
 from privllm.core.errors import UserError
 from privllm.core.params import require
-from privllm.core.records import DEDUPED
+from privllm.core.records import DEDUPED, SIDES
 from privllm.core.report import balance
-from privllm.core.split import SplitConfig, split_of
+from privllm.core.split import SPLITS, SplitConfig, split_of
 from privllm.core.tables import by_id, read_table, shards_of, write_table
-from privllm.dedup.clusters import Clusters, verdicts
+from privllm.dedup.clusters import Clusters
 from privllm.dedup.exact import first_of_each, normalised_digest
 from privllm.dedup.minhash import PERMUTATIONS, bands, rounds, rows_per_band, signatures, similarity
 from privllm.dedup.resolved_pairs import ResolvedPairs
 from privllm.dedup.shingles import jaccard, shingle_sets, shingles
+from privllm.dedup.sides import OTHER_SIDE, UNRECORDED, stand
+from privllm.dedup.survivors import AreNear, verdicts
 from privllm.engine.store import NO_STORE, Before, Store
 
 SIGNATURES = pa.schema(
@@ -46,8 +48,10 @@ PAIRS_IN_DOUBT = 1 << 16  # that are resolved together; fewer cost one more read
 PAIRS_AT_ONCE = 1 << 10
 READERS = 2  # threads that read signatures
 Renamed = tuple[tuple[str, str], ...]  # (id, cluster) of survivors whose cluster has another id
-Choices = tuple[tuple[str, ...], Renamed]  # dropped ids; renamed survivors
-NO_CHOICES: Choices = ((), ())
+Moved = tuple[tuple[str, str], ...]  # (id, split) of survivors whose recorded side their cluster's id does not give
+Choices = tuple[tuple[str, ...], Renamed, Moved]  # dropped ids; renamed survivors; moved ones
+NO_CHOICES: Choices = ((), (), ())
+NO_SIDES = SIDES.empty_table()
 ReadSets = Callable[[np.ndarray], dict[int, np.ndarray]]
 
 
@@ -61,10 +65,17 @@ class DedupConfig:
         require(1 <= self.words <= 20, "dedup.words", "a number of words between 1 and 20")
 
 
-def dedup(cfg: DedupConfig, split: SplitConfig, source: Path, out: Path, store: Store = NO_STORE) -> dict:
+def dedup(
+    cfg: DedupConfig,
+    split: SplitConfig,
+    source: Path,
+    out: Path,
+    store: Store = NO_STORE,
+    sides: pa.Table = NO_SIDES,
+) -> dict:
     """Write the survivors (DEDUPED) and `out/clusters/clusters.parquet` (CLUSTERS).
 
-    Returns the counts of the report.
+    sides: SIDES of promoted builds. Returns the counts of the report.
 
     Raises UserError when `source` holds no document.
     """
@@ -74,14 +85,16 @@ def dedup(cfg: DedupConfig, split: SplitConfig, source: Path, out: Path, store: 
     signing = [(path, cfg.words) for path in sources]
     store.map(signature_shard, signing, workspace, "signatures", resume=True, borrow=True)
     signature_files = [workspace / path.name for path in sources]
-    table, shards = find_clusters(cfg, sources, signature_files, store.note("pairs", cfg.words))
+    documents, shards = _read_signatures(signature_files)
+    note = store.note("pairs", cfg.words)
+    table, cluster_sides = find_clusters(cfg, sources, documents, shards, sides, note)
     shutil.rmtree(workspace, ignore_errors=True)
     write_table(table, out / "clusters" / "clusters.parquet")
-    choices = _choices_by_shard(table, shards)
+    moved = _moved(split, table, cluster_sides)
+    choices = _choices_by_shard(table, shards, moved)
     writing = []
     for shard, path in enumerate(sources):
-        dropped, renamed = choices.get(shard, NO_CHOICES)
-        writing.append((path, dropped, renamed, split))
+        writing.append((path, *choices.get(shard, NO_CHOICES), split))
     survivors = store.map(write_survivors, writing, out, "dedup")
     return _report(table, sum(survivors))
 
@@ -132,27 +145,32 @@ def sign(documents: pa.Table, words: int) -> pa.Table:
 def find_clusters(
     cfg: DedupConfig,
     sources: list[Path],
-    signature_files: list[Path],
+    documents: pa.Table,
+    shards: np.ndarray,
+    sides: pa.Table,
     note: Path | None,
 ) -> tuple[pa.Table, np.ndarray]:
-    """Return CLUSTERS of the whole corpus and the index of each document's shard.
+    """Return CLUSTERS of the whole corpus and the recorded side of each document's cluster.
 
-    note: where computed similarities are kept for the next run.
+    documents: SIGNATURES by id, each of a shard; note: where computed similarities are kept for the next run.
     """
-    table, shards = _read_signatures(signature_files)
-    ids, digests, lengths, signature = (column.chunk(0) for column in table.columns)
+    ids, digests, lengths, signature = (column.chunk(0) for column in documents.columns)
     exact = first_of_each(digests)
-    clusters = Clusters(len(table))
-    clusters.join(np.arange(len(table)), exact)
-    is_first = exact == np.arange(len(table))
+    clusters = Clusters(len(documents))
+    clusters.join(np.arange(len(documents)), exact)
+    is_first = exact == np.arange(len(documents))
     has_words = signature.is_valid().to_numpy(zero_copy_only=False)
     rows = np.flatnonzero(is_first & has_words)
     signatures_NP = np.frombuffer(signature.buffers()[1], "<u4").reshape(-1, PERMUTATIONS)
     resolved = ResolvedPairs(note, digests)
     read_sets = _shingle_reader(cfg, sources, ids, shards)
     join_near(cfg.threshold, rows, signatures_NP[rows], clusters, read_sets, resolved)
+    roots = clusters.roots()
+    standing, cluster_sides = stand(sides, ids, digests, roots)
+    are_near = _comparison(cfg.threshold, signatures_NP, read_sets, resolved)
+    table = verdicts(ids, digests, lengths.to_numpy(), exact, roots, standing, are_near)
     resolved.save()
-    return verdicts(ids, lengths.to_numpy(), exact, clusters.roots()), shards
+    return table, cluster_sides
 
 
 def _read_signatures(signature_files: list[Path]) -> tuple[pa.Table, np.ndarray]:
@@ -185,7 +203,7 @@ def join_near(
 
     signatures_NP: uint32 (rows, PERMUTATIONS); read_sets(rows) returns their distinct shingles, sorted.
     """
-    margin = DOUBT * (threshold * (1 - threshold) / PERMUTATIONS) ** 0.5
+    margin = _margin(threshold)
     doubtful = np.zeros((2, 0), np.int64)
     buckets = list(bands(signatures_NP, rows_per_band(threshold)))
     for left, right in rounds(buckets):
@@ -223,6 +241,36 @@ def _join_doubtful(
         clusters.join(*batch[:, similarities >= threshold])
 
 
+def _margin(threshold: float) -> float:
+    """Return how far from the threshold an estimate decides."""
+    return DOUBT * (threshold * (1 - threshold) / PERMUTATIONS) ** 0.5
+
+
+def _comparison(threshold: float, signatures_NP: np.ndarray, read_sets: ReadSets, resolved: ResolvedPairs) -> AreNear:
+    """Return a function that says which pairs reach the threshold, by the rule of `join_near`."""
+    sets: dict[int, np.ndarray] = {}
+
+    def are_near(pairs: np.ndarray, later: np.ndarray) -> np.ndarray:
+        estimate = similarity(signatures_NP, *pairs)
+        similarities = np.where(estimate > threshold, 1.0, 0.0)
+        doubtful = np.flatnonzero(np.abs(estimate - threshold) <= _margin(threshold))
+        similarities[doubtful] = resolved.look_up(pairs[:, doubtful])
+        unknown = np.flatnonzero(np.isnan(similarities))
+        for start in range(0, len(unknown), PAIRS_IN_DOUBT):
+            places = unknown[start : start + PAIRS_IN_DOUBT]
+            rows = np.unique(pairs[:, places])
+            if not sets.keys() >= set(rows.tolist()):
+                sets.clear()
+                # In a chain each survivor is compared with the rest of it, so the texts of all are read at once.
+                sets.update(read_sets(np.union1d(rows, later)))
+            exact = np.array([jaccard(sets[left], sets[right]) for left, right in pairs[:, places].T.tolist()])
+            resolved.add(pairs[:, places], exact)
+            similarities[places] = exact
+        return similarities >= threshold
+
+    return are_near
+
+
 def _shingle_reader(cfg: DedupConfig, sources: list[Path], ids: pa.Array, shards: np.ndarray) -> ReadSets:
     """Return a function that reads the texts of some rows again and returns their shingles."""
 
@@ -241,29 +289,48 @@ def _shingle_reader(cfg: DedupConfig, sources: list[Path], ids: pa.Array, shards
     return read_sets
 
 
-def _choices_by_shard(table: pa.Table, shards: np.ndarray) -> dict[int, Choices]:
-    """Return for each shard its dropped ids, and (id, cluster) of its renamed survivors.
+def _moved(split: SplitConfig, table: pa.Table, cluster_sides: np.ndarray) -> dict[str, str]:
+    """Return {id: split} of the survivors whose recorded side is not the one that their cluster's id gives."""
+    rows = np.flatnonzero((cluster_sides != UNRECORDED) & table["kept"].to_numpy())
+    survivors = table.take(pa.array(rows))
+    ids, clusters = survivors["id"].to_pylist(), survivors["cluster"].to_pylist()
+    moved = {}
+    for identifier, cluster, side in zip(ids, clusters, cluster_sides[rows].tolist(), strict=True):
+        if SPLITS[side] != split_of(split, cluster):
+            moved[identifier] = SPLITS[side]
+    return moved
+
+
+def _choices_by_shard(table: pa.Table, shards: np.ndarray, moved: dict[str, str]) -> dict[int, Choices]:
+    """Return for each shard its dropped ids, (id, cluster) of its renamed survivors, and (id, split) of its moved ones.
 
     A survivor is renamed if its cluster has another id. The survivors of a shard depend on nothing else.
     """
+    moved_rows = pc.is_in(table["id"], pa.array(sorted(moved), pa.string())).to_numpy()
     is_dropped = ~table["kept"].to_numpy()
     is_renamed = pc.not_equal(table["id"], table["cluster"]).to_numpy()
-    rows = np.flatnonzero(is_dropped | is_renamed)
+    rows = np.flatnonzero(is_dropped | is_renamed | moved_rows)
     selected = table.take(pa.array(rows)).select(["id", "cluster", "kept"]).to_pydict()
     dropped = defaultdict[int, list[str]](list)
     renamed = defaultdict[int, list[tuple[str, str]]](list)
+    crossing = defaultdict[int, list[tuple[str, str]]](list)
     for shard, identifier, cluster, is_kept in zip(shards[rows].tolist(), *selected.values(), strict=True):
-        if is_kept:
-            renamed[shard].append((identifier, cluster))
-        else:
+        if not is_kept:
             dropped[shard].append(identifier)
+            continue
+        if identifier != cluster:
+            renamed[shard].append((identifier, cluster))
+        if identifier in moved:
+            crossing[shard].append((identifier, moved[identifier]))
     choices: dict[int, Choices] = {}
-    for shard in dropped.keys() | renamed.keys():
-        choices[shard] = tuple(dropped[shard]), tuple(renamed[shard])
+    for shard in dropped.keys() | renamed.keys() | crossing.keys():
+        choices[shard] = tuple(dropped[shard]), tuple(renamed[shard]), tuple(crossing[shard])
     return choices
 
 
-def write_survivors(out: Path, source: Path, dropped: tuple[str, ...], renamed: Renamed, split: SplitConfig) -> int:
+def write_survivors(
+    out: Path, source: Path, dropped: tuple[str, ...], renamed: Renamed, moved: Moved, split: SplitConfig
+) -> int:
     """Write the survivors of one shard with their cluster and split, sorted by id; return their number."""
     documents = read_table(source)
     is_dropped = pc.is_in(documents["id"], pa.array(dropped, pa.string()))
@@ -271,7 +338,10 @@ def write_survivors(out: Path, source: Path, dropped: tuple[str, ...], renamed: 
     cluster_names = dict(renamed)
     ids = survivors["id"].to_pylist()
     clusters = [cluster_names.get(identifier, identifier) for identifier in ids]
-    splits = [split_of(split, cluster) for cluster in clusters]
+    recorded = dict(moved)
+    splits = []
+    for identifier, cluster in zip(ids, clusters, strict=True):
+        splits.append(recorded.get(identifier) or split_of(split, cluster))
     survivors = survivors.append_column("cluster", pa.array(clusters, pa.string()))
     survivors = survivors.append_column("split", pa.array(splits, pa.string()))
     write_table(survivors.cast(DEDUPED), out / source.name)
@@ -281,7 +351,7 @@ def write_survivors(out: Path, source: Path, dropped: tuple[str, ...], renamed: 
 def _report(table: pa.Table, survivors: int) -> dict:
     """Return the counts of the report."""
     dropped = {}
-    for reason in ("exact", "near"):
+    for reason in ("exact", "near", OTHER_SIDE):
         has_reason = pc.equal(table["reason"], reason)
         dropped[reason] = pc.sum(has_reason).as_py()
     sizes = table["cluster"].value_counts().field("counts").to_numpy()
@@ -292,4 +362,5 @@ def _report(table: pa.Table, survivors: int) -> dict:
         "dropped": dropped,
         "clusters_of_many": int((sizes > 1).sum()),
         "largest_cluster": int(sizes.max()),
+        "chained": survivors - len(pc.unique(table["cluster"].filter(table["kept"]))),
     }

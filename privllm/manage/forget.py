@@ -16,13 +16,17 @@ from privllm.collect.documents import CollectedDocument, source_of
 from privllm.core.errors import UserError
 from privllm.core.params import read_params
 from privllm.core.printable import say
-from privllm.core.records import document_id
+from privllm.core.promoted import SIDES_FILE, SIDES_FOLDER
+from privllm.core.records import SIDES, document_id
+from privllm.core.tables import read_table, write_table
 from privllm.core.work_paths import FORGET_NOTE
+from privllm.dedup.sides import without
 from privllm.engine.extensions import Extensions, extensions_for
 from privllm.engine.interrupt import interrupts_held
 from privllm.manage.document_status import sources_of
 from privllm.manage.forget_report import (
     NAMED,
+    counted,
     describe,
     incumbent_lines,
     older_build_lines,
@@ -43,6 +47,7 @@ from privllm.manage.source_files import (
     source_name,
 )
 from privllm.manage.trace import near_names
+from privllm.manage.tracked_input import track
 from privllm.manage.verify_removal import ReadSource, prove_removal
 
 Say = Callable[[str], None]
@@ -74,6 +79,7 @@ def forget(root: Path, words: list[str], options: ForgetOptions) -> None:
     forgotten.save(root)
     remove(selection, root / SOURCES)
     options.say(f"Removed {describe(selection)} from {SOURCES}.")
+    _remove_records(root, forgotten, options.say)
     if not options.repro:
         options.say(
             "Nothing is rebuilt or proved yet. Run `dvc repro`, or run this command again without --no-repro, "
@@ -121,6 +127,20 @@ def _look_up(root: Path, words: list[str]) -> tuple[Selection, ForgottenDocument
     # A document that its owner has put back since is no longer to be forgotten.
     restored_ids = {document_id(source) for source in present(folder, saved_sources)}
     return selection, selected, saved.without(restored_ids)
+
+
+def _remove_records(root: Path, forgotten: ForgottenDocuments, say: Say) -> None:
+    """Take the documents out of the recorded sides of the split."""
+    file = SIDES_FOLDER / SIDES_FILE
+    if not (root / file).is_file():
+        return
+    records = read_table(root / file, SIDES.names)
+    present = set(sources_of(root)) - forgotten.ids
+    left = without(records, forgotten.ids, forgotten.digests, present)
+    if len(left) < len(records):
+        write_table(left, root / file)
+        track(root, file)
+        say(f"Removed {counted(len(records) - len(left), 'record')} of their side of the split from {file}.")
 
 
 def _unknown_name(name: str, folder: Path, sources: dict[str, str]) -> str:

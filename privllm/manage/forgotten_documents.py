@@ -1,5 +1,5 @@
-"""Traces of forgotten documents to search the build for: id, source, digest of the bytes, and hashed
-runs of 13 words of the raw and of the cleaned text.
+"""Traces of forgotten documents to search the build for: id, source, digests of the bytes and of the
+texts, and hashed runs of 13 words of the raw and of the cleaned text.
 
 Word runs are kept as 64-bit hashes, so the file that lists what to search for is not itself a copy of
 the text. The file (`.privllm/forget.parquet`) is written before anything is removed and stays until the
@@ -20,6 +20,7 @@ from privllm.collect.documents import CollectedDocument, Quarantined
 from privllm.core.records import document_id
 from privllm.core.tables import read_table, write_table
 from privllm.core.work_paths import FORGET_NOTE
+from privllm.dedup.exact import normalised_digest
 from privllm.dedup.shingles import shingles
 from privllm.manage.document_status import rows_of
 
@@ -121,6 +122,8 @@ def gather_traces(
             digests = [row["digest"] for row in rows.values()]
             texts = [row["text"] for row in rows.values()]
             _add_traces(traces, list(rows), digests, texts)
+            for identifier, row in rows.items():
+                traces[identifier].digests.add(normalised_digest(row["text"]))  # which `dedup` knows a text by
     table_rows = [traces[identifier].row(identifier) for identifier in sorted(traces)]
     return ForgottenDocuments(pa.Table.from_pylist(table_rows, TRACES))
 

@@ -2,6 +2,7 @@
 
     data/promoted/statistics.json     statistics that the next corpus is compared with
     data/promoted/weak_spots.json     slices on which the model is worst, which `pack` may weigh up
+    data/promoted/sides/sides.parquet on which side of the split each document stood, for ever; tracked by DVC
     data/promoted/model/incumbent/    weights, tokenizer, ids of training and test documents; tracked by DVC
     privllm@v1.2.0                    the tag of the commit that built it, named as by GTO (https://dvc.org/doc/gto)
 
@@ -11,7 +12,6 @@ Builds nothing and checks nothing out, and leaves the commit of data/promoted to
 import json
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,12 +19,14 @@ from typing import Any, NamedTuple
 
 from privllm.core.base_model import DOCUMENTS, INCUMBENT
 from privllm.core.errors import UserError
-from privllm.core.promoted import JUDGED, MANIFEST, MODEL, PROMOTED, TOKENIZER
+from privllm.core.promoted import JUDGED, MANIFEST, MODEL, PROMOTED, SIDES_FILE, SIDES_FOLDER, TOKENIZER
 from privllm.core.report import write_json
 from privllm.core.tables import read_table, write_table
 from privllm.core.work_paths import PROMOTION_FOLDER
+from privllm.dedup.sides import merged, read_sides, sides_of
 from privllm.manage.git_revisions import LOCK, blobs, git, git_text
 from privllm.manage.revision_metrics import RevisionMetrics, read_revision
+from privllm.manage.tracked_input import run, track
 from privllm.tasks.example_scores import FILE, TASKS
 from privllm.tokens.mixture import weak_spots_of
 from privllm.tokens.trained_documents import trained_documents
@@ -91,12 +93,15 @@ def promote(root: Path, part: str, say: Callable[[str], None]) -> str:
     incumbent = root / MODEL / INCUMBENT
     shutil.rmtree(incumbent, ignore_errors=True)
     shutil.move(partial, incumbent)
-    _run(root, sys.executable, "-P", "-m", "dvc", "add", "--quiet", str(MODEL / INCUMBENT))
-    _run(root, "git", "add", "--", str(PROMOTED))
+    records = merged(read_sides(root / SIDES_FOLDER), sides_of(root / "data/dedup"))
+    write_table(records, root / SIDES_FOLDER / SIDES_FILE)
+    for path in (MODEL / INCUMBENT, SIDES_FOLDER / SIDES_FILE):
+        track(root, path)
+    run(root, "git", "add", "--", str(PROMOTED))
     judgement = "the first"
     if gate["incumbent"]:
         judgement = f"better than {gate['incumbent']} or as good by gate.rules"
-    _run(root, "git", "tag", "--annotate", tag, head, "--message", f"{tag}: {judgement}")
+    run(root, "git", "tag", "--annotate", tag, head, "--message", f"{tag}: {judgement}")
     say(f"{tag} is the incumbent now (commit {head[:9]}, {judgement}).")
     say(
         f"Its files are in {MODEL / INCUMBENT}, staged in git: `git commit -m 'Promote {tag}'` records them, "
@@ -152,7 +157,7 @@ def _passed_build(root: Path) -> tuple[str, dict[str, Any]]:
     if gate.get("passed") is not True:
         advice = "change data or parameters, run `dvc repro`, and promote a build that passes."
         raise UserError(f"{GATE} says that the gate was not passed: {advice}")
-    status = json.loads(_run(root, sys.executable, "-P", "-m", "dvc", "status", "--json") or "{}")
+    status = json.loads(run(root, sys.executable, "-P", "-m", "dvc", "status", "--json") or "{}")
     if status:
         stages = ", ".join(sorted(status)[:5])
         raise UserError(f"the build is not up to date ({stages}): run `dvc repro`, commit, then promote.")
@@ -171,11 +176,3 @@ def _gather_files(root: Path, out: Path, families: list[str]) -> None:
         shutil.copyfile(path, out / TASKS / f"{path.parent.name}.parquet")
     (out / TOKENIZER).mkdir(parents=True)
     shutil.copyfile(root / "data/tokenizer/tokenizer.json", out / TOKENIZER / "tokenizer.json")
-
-
-def _run(root: Path, *command: str) -> str:
-    process = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    if process.returncode:
-        error = " ".join(process.stderr.split()) or process.stdout.strip()
-        raise UserError(f"`{' '.join(command)}` failed: {error}")
-    return process.stdout

@@ -1,10 +1,11 @@
 """Verification that no trace of some documents is left in the build's outputs.
 
-Reads every file that dvc.yaml declares as an output. Ids, digests and sources are searched for as whole
-strings, ids and digests also inside longer strings; word runs in every string of Parquet, Arrow and JSON
-files, in HTML and other text as written and as displayed, and in the text of packed tokens. In binary
-files (weights) only ids and digests can be searched for. A match is no evidence where a remaining
-document, read again from data/sources, contains the same text.
+Reads every file that dvc.yaml declares as an output, and the sides that `privllm promote` recorded.
+Ids, digests and sources are searched for as whole strings, ids and digests also inside longer strings;
+word runs in every string of Parquet, Arrow and JSON files, in HTML and other text as written and as
+displayed, and in the text of packed tokens. In binary files (weights) only ids and digests can be
+searched for. A match is no evidence where a remaining document, read again from data/sources, contains
+the same text.
 """
 
 import html
@@ -22,7 +23,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from privllm.core.promoted import SIDES_FILE, SIDES_FOLDER
 from privllm.core.records import document_id
+from privllm.dedup.exact import normalised_digest
 from privllm.engine.executor import map_shards
 from privllm.engine.pipeline import declared_stages, outputs_of
 from privllm.manage.forgotten_documents import ForgottenDocuments, hash_word_runs, load
@@ -90,10 +93,15 @@ def output_files(root: Path) -> list[Path]:
     return sorted(file for file in files if file.is_file())
 
 
+def _kept_records(root: Path) -> list[Path]:
+    """Return the files with names of documents that commands wrote, and that a build reads."""
+    return [path for path in [root / SIDES_FOLDER / SIDES_FILE] if path.is_file()]
+
+
 def prove_removal(root: Path, note: Path, read_source: ReadSource) -> RemovalProof:
-    """Search every output for the traces in the file `note`."""
+    """Search every output, and what commands kept, for the traces in the file `note`."""
     forgotten = load(note)
-    paths = output_files(root)
+    paths = sorted([*output_files(root), *_kept_records(root)])
     results = map_shards(search_file, [(path, note, root / TOKENIZER) for path in paths], "proof")
     total_bytes = sum(path.stat().st_size for path in paths)
     proof = RemovalProof(len(paths), total_bytes, sum(result.binary for result in results))
@@ -112,7 +120,7 @@ def _explain(proof: RemovalProof, forgotten: ForgottenDocuments, source: str, re
     """Add to the shared matches what the document now at `source` contains itself."""
     for digest, texts in read_source(source):
         matches = _search_texts(texts, forgotten)
-        matches.names = {digest} & forgotten.digests
+        matches.names = {digest, *map(normalised_digest, texts)} & forgotten.digests
         unexplained = matches.minus(proof.shared)
         if unexplained:
             proof.explained_by[source] = len(unexplained.runs)

@@ -26,6 +26,7 @@ PATTERNS = (
     "data/finetune/.gitignore",
     "data/promoted/*.json",
     "data/promoted/model/.gitignore",
+    "data/promoted/sides/.gitignore",
     "reports/.gitignore",
     "reports/finetune/.gitignore",
 )

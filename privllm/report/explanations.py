@@ -76,7 +76,7 @@ EXPLANATIONS: dict[str, list[Explanation]] = {
         Explanation(
             "clusters_of_many",
             "Clusters",
-            "groups of equal or nearly equal documents; one of each group is kept.",
+            "groups of equal or nearly equal documents; one of each group is kept, and what is unlike that one.",
             whole,
         ),
         Explanation("largest_cluster", "Largest cluster", "documents in the largest group.", whole),

@@ -13,7 +13,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-NAMES = {"exact": "exact duplicate", "near": "near-duplicate"}  # the other reasons read well as they are
+NAMES = {
+    "exact": "exact duplicate",
+    "near": "near-duplicate",
+    "other_side": "recorded on the other side of the split",
+}  # the other reasons read well as they are
 Reports = Mapping[str, Mapping[str, Any]]
 
 

@@ -1,11 +1,10 @@
-"""Clusters against a search through a graph, survivors against a loop."""
+"""Clusters against a search through a graph."""
 
 import numpy as np
-import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privllm.dedup.clusters import Clusters, verdicts
+from privllm.dedup.clusters import Clusters
 
 EDGES = st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=40)
 
@@ -39,12 +38,3 @@ def test_a_long_chain_becomes_one() -> None:
     clusters.join(order, order + 1)
     assert not clusters.roots().any()
     assert not clusters.are_apart(np.array([5]), np.array([99_999])).any()
-
-
-def test_the_longest_stays_and_the_smallest_id_among_the_equally_long() -> None:
-    ids = pa.array(["a", "b", "c", "d", "e", "f"])
-    lengths = np.array([3, 9, 9, 9, 4, 2])
-    table = verdicts(ids, lengths, np.array([0, 1, 1, 3, 4, 4]), np.array([0, 0, 0, 0, 4, 4]))
-    assert table["cluster"].to_pylist() == ["a", "a", "a", "a", "e", "e"]
-    assert table["kept"].to_pylist() == [False, True, False, False, True, False]
-    assert table["reason"].to_pylist() == ["near", "", "exact", "near", "", "exact"]

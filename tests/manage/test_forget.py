@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import yaml
 
@@ -15,12 +16,14 @@ from privllm.collect.documents import Quarantined
 from privllm.collect.recipe import CollectConfig, collect
 from privllm.core.errors import UserError
 from privllm.core.params import read_params
+from privllm.core.promoted import SIDES_FILE, SIDES_FOLDER
 from privllm.core.records import document_id
 from privllm.core.seed import digest
 from privllm.core.split import SPLITS, SplitConfig
 from privllm.core.tables import read_folder, read_table, write_table
 from privllm.core.work_paths import FORGET_NOTE
 from privllm.dedup.recipe import DedupConfig, dedup
+from privllm.dedup.sides import merged, sides_of
 from privllm.manage import forget as module
 from privllm.manage.forget import ForgetOptions, _build, confirm, forget
 from privllm.manage.forget_report import counted
@@ -159,6 +162,48 @@ def test_a_build_that_starts_from_such_an_incumbent_is_not_rid_of_them(root: Pat
     with pytest.raises(UserError, match=r"left in data/start/causal/documents\.parquet"):
         forget(root, ["post/birch.txt"], ForgetOptions(said.append))
     assert "So does this build's model: pretrain.causal.start in params.yaml is `incumbent`." in said
+
+
+@pytest.fixture
+def recorded(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The build, once it was promoted; DVC is not asked."""
+    monkeypatch.setattr("privllm.manage.forget.track", lambda root, path: None)
+    sides = sides_of(root / "data/dedup")
+    moved = sides.filter(pc.equal(sides["id"], document_id("post/elm.txt")))
+    gone = moved.set_column(
+        0, "id", pa.array([document_id("before/elm.txt")])
+    )  # where the text lay in an earlier build
+    write_table(merged(sides, gone), root / SIDES_FOLDER / SIDES_FILE)
+    return root
+
+
+@pytest.mark.parametrize("source", ["post/elm.txt", "post/ash.txt", "many.jsonl#2"])
+def test_recorded_sides_go_with_their_documents(recorded: Path, source: str) -> None:
+    """Those of a copy that stays (of ash) stay; those of the same text under an earlier name (of elm) go."""
+    file = recorded / SIDES_FOLDER / SIDES_FILE
+    before = read_table(file)["id"].to_pylist()
+    said = forgotten(recorded, source)
+    expected = {document_id(source), *([document_id("before/elm.txt")] if "elm" in source else [])}
+    assert set(before) - set(read_table(file)["id"].to_pylist()) == expected
+    assert f"Removed {counted(len(expected), 'record')} of their side of the split" in said
+    assert "No trace of them was found." in said
+
+
+@pytest.mark.parametrize("column", ["id", "digest"])
+def test_a_recorded_side_that_was_left_is_found(recorded: Path, monkeypatch: pytest.MonkeyPatch, column: str) -> None:
+    file = recorded / SIDES_FOLDER / SIDES_FILE
+    records = read_table(file)
+    left = records.filter(pc.equal(records["id"], BIRCH))
+    if column == "digest":
+        left = left.set_column(0, "id", pa.array(["0" * 32]))
+
+    def careless(root: Path) -> None:
+        build(root)
+        write_table(left, file)
+
+    monkeypatch.setattr(module, "_build", careless)
+    with pytest.raises(UserError, match=r"left in data/promoted/sides/sides\.parquet"):
+        forgotten(recorded, "post/birch.txt")
 
 
 BIRCH = document_id("post/birch.txt")

@@ -12,13 +12,14 @@ from typer.testing import CliRunner
 
 from privllm.cli.app import app
 from privllm.core.errors import UserError
+from privllm.core.records import CLUSTERS
 from privllm.core.report import write_json
 from privllm.core.tables import read_table, write_table
 from privllm.manage.promote import PARTS, next_version, promote, releases, versions
 from tests.workshop import ROOT, Workshop
 
 SPOT = {"kind": "source", "slice": "mail", "ratio": 1.3}
-OUTS = ("align", "evaluate", "pack", "start", "tokenizer", "validate")
+OUTS = ("align", "dedup", "evaluate", "pack", "start", "tokenizer", "validate")
 PIPELINE = f"""
 stages:
   make:
@@ -37,12 +38,19 @@ def model(root: Path, bits: float, passed: bool = True, incumbent: str = "") -> 
     scores = pa.table({"id": ["a", "b"], "source": ["secret/a.txt", "b.txt"], "bytes": [10, 20], "nats": [1.0, 2.0]})
     write_table(scores, data / "evaluate/causal/documents.parquet")
     write_json(data / "tokenizer/tokenizer.json", {})
+    splits = (("a", "test"), ("b", "test"), ("c", "train"))
+    kept = [{"id": name, "cluster": name, "split": split} for name, split in splits]
+    write_table(pa.Table.from_pylist(kept), data / "dedup/00000.parquet")
+    names = [*"abc", "copy of c", "like a and c"]
+    reasons = ["", "", "", "exact", "other_side"]
+    clusters = pa.table(
+        [names, [f"text of {name}" for name in names], [*"abc", "c", "c"], [not reason for reason in reasons], reasons],
+        schema=CLUSTERS,
+    )
+    write_table(clusters, data / "dedup/clusters/clusters.parquet")
     write_json(data / "validate/statistics.json", {"documents": 2})
     write_json(data / "start/causal/start.json", {})
-    packed = [
-        {"id": name, "digest": f"digest {name}", "split": split}
-        for name, split in (("a", "test"), ("b", "test"), ("c", "train"))
-    ]
+    packed = [{"id": name, "digest": f"digest {name}", "split": split} for name, split in splits]
     write_table(pa.Table.from_pylist(packed), data / "pack/documents/00000.parquet")
     write_json(reports / "evaluate/causal.json", {"bits_per_byte": bits, "weak_spots": [SPOT]})
     figures = {"causal.preferences": {"incumbent": 0.5, "candidate": 0.75}} if incumbent else {}
@@ -53,9 +61,10 @@ def model(root: Path, bits: float, passed: bool = True, incumbent: str = "") -> 
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("promote")
     shop = Workshop(root)
-    for folder in ("data/promoted/model", "reports"):
+    for folder in ("data/promoted/model", "data/promoted/sides", "reports"):
         (root / folder).mkdir(parents=True)
-    shutil.copyfile(ROOT / "data/promoted/model/.gitignore", root / "data/promoted/model/.gitignore")
+    for note in ("data/promoted/model/.gitignore", "data/promoted/sides/.gitignore"):
+        shutil.copyfile(ROOT / note, root / note)
     write_json(root / "data/promoted/statistics.json", {})
     (root / "dvc.yaml").write_text(PIPELINE)
     model(root, 2.5)
@@ -96,7 +105,9 @@ def test_the_first_promotion(shop: Workshop) -> None:
     assert json.loads((shop.root / "data/promoted/statistics.json").read_text()) == {"documents": 2}
     staged = shop.run("git", "diff", "--cached", "--name-only").stdout.split()
     assert read_table(incumbent / "documents.parquet").to_pylist() == [{"id": "c", "digest": "digest c"}]
-    names = ("model/incumbent.dvc", "statistics.json", "weak_spots.json")
+    names = ("model/incumbent.dvc", "sides/sides.parquet.dvc", "statistics.json", "weak_spots.json")
+    sides = read_table(shop.root / "data/promoted/sides/sides.parquet").to_pylist()
+    assert {row["id"]: row["split"] for row in sides} == {"a": "test", "b": "test", "c": "train", "copy of c": "train"}
     assert staged == [f"data/promoted/{name}" for name in names]
     assert json.loads((shop.root / "data/promoted/weak_spots.json").read_text()) == {"causal": [SPOT]}
     shop.commit("Promote")
