@@ -28,6 +28,12 @@ def md5_of(path: Path) -> str:
     return hasher.hexdigest()
 
 
+def digest_of_file(path: Path) -> str:
+    """Return `seed.digest` of a file's bytes, without holding them all."""
+    with path.open("rb") as file:
+        return file_digest(file, lambda: blake2b(digest_size=ID_BYTES)).hexdigest()
+
+
 def digest_of(paths: Iterable[Path]) -> str:
     """Return one BLAKE2b-128 of the names and bytes of files, and of all below folders.
 
@@ -39,9 +45,7 @@ def digest_of(paths: Iterable[Path]) -> str:
         named_files += _named_files(path)
     names_and_digests: list[str] = []
     for name, file_path in sorted(named_files):
-        with file_path.open("rb") as file:
-            content = file_digest(file, lambda: blake2b(digest_size=ID_BYTES)).hexdigest()
-        names_and_digests += [name, content]
+        names_and_digests += [name, digest_of_file(file_path)]
     return name_digest("files", *names_and_digests)
 
 

@@ -67,10 +67,16 @@ class SafeCheckpointIO(CheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         tensors: list[torch.Tensor] = []
         tree = json.dumps(encode(checkpoint, tensors))
-        # Tied weights share memory, which safetensors refuses: every entry gets bytes of its own.
         named = {}
+        written: set[int] = set()  # where the memory of these begins
         for number, tensor in enumerate(tensors):
-            named[str(number)] = tensor.detach().cpu().contiguous().clone()
+            on_cpu = tensor.detach().cpu().contiguous()
+            memory = on_cpu.untyped_storage()
+            # Tied weights share memory, which safetensors refuses. All others are written from where they lie.
+            if memory.data_ptr() in written or memory.nbytes() != on_cpu.nbytes:
+                on_cpu = on_cpu.clone()
+            written.add(on_cpu.untyped_storage().data_ptr())
+            named[str(number)] = on_cpu
         partial = Path(f"{path}.partial")
         partial.parent.mkdir(parents=True, exist_ok=True)
         save_file(named, partial, metadata={"key": self.key, "tree": tree})

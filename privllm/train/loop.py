@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import lightning
 import torch
 
-from privllm.core.seed import digest, name_digest
+from privllm.core.seed import name_digest
+from privllm.engine.digests import digest_of_file
 from privllm.engine.interrupt import SIGNALS
 from privllm.train.batches import Stream
 from privllm.train.checkpoint import BestWeights, KeepLatest, SafeCheckpointIO, resumable
@@ -76,7 +77,7 @@ def key_of(cfg: Any, files: list[Path], code: str, compiled: bool) -> str:
     paths: list[Path] = []
     for file in files:
         paths += file.rglob("*") if file.is_dir() else [file]
-    contents = [f"{path.name} {digest(path.read_bytes())}" for path in sorted(paths) if path.is_file()]
+    contents = [f"{path.name} {digest_of_file(path)}" for path in sorted(paths) if path.is_file()]
     settings = json.dumps(asdict(cfg), sort_keys=True)
     machine = f"{torch.__version__} {torch.get_num_threads()} {torch.cuda.is_available()} {compiled}"
     return name_digest(settings, code, machine, *contents)

@@ -1,4 +1,6 @@
 import math
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from privllm.train.checkpoint import NAME, KeepLatest, SafeCheckpointIO, resumable
+from tests.workshop import ROOT
 
 keys = st.one_of(st.text(max_size=5), st.integers(), st.none(), st.booleans())
 leaves = st.one_of(
@@ -62,6 +65,27 @@ def test_tensors_that_share_memory_are_allowed(tmp_path):
     loaded = io.load_checkpoint(tmp_path / NAME)
     assert torch.equal(loaded["b"], shared[2:])
     assert torch.equal(loaded["c"], shared.view(2, 3).T)
+
+
+PEAKS = """
+import resource, sys, torch
+from pathlib import Path
+from privllm.train.checkpoint import SafeCheckpointIO
+
+weights = {"a": torch.ones(1 << 24), "b": torch.ones(1 << 24)}  # 128 MiB
+SafeCheckpointIO("key").save_checkpoint({"small": torch.ones(1)}, Path(sys.argv[1]))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+SafeCheckpointIO("key").save_checkpoint(weights, Path(sys.argv[1]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_weights_are_written_from_where_they_lie(tmp_path):
+    """A copy of them beside them would double what a training needs while it saves."""
+    said = subprocess.run(
+        [sys.executable, "-c", PEAKS, str(tmp_path / NAME)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert int(said.stdout) < 64 << 10  # KiB
 
 
 def test_only_the_run_that_wrote_it_may_go_on_from_it(tmp_path):

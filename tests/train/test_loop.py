@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import tracemalloc
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +36,19 @@ def swap(one: Path, other: Path) -> None:
     content = one.read_bytes()
     one.write_bytes(other.read_bytes())
     other.write_bytes(content)
+
+
+def test_weights_are_hashed_a_piece_at_a_time(given: Given) -> None:
+    size = 64 << 20
+    with given.files[2].open("wb") as file:
+        file.truncate(size)
+    tracemalloc.start()
+    try:
+        key_of(*given)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < size / 8
 
 
 CHANGES = {
