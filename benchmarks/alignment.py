@@ -144,7 +144,6 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         sft=SftConfig(preferred=0.0),
         dpo=DpoConfig(learning_rate=arguments.rate, epochs=arguments.epochs, beta=arguments.beta),
         lora=AdapterConfig(rank=8),
-        min_steps=1,
         replay=arguments.replay,
         validation=0.0,
         seed=arguments.seed,

@@ -1,6 +1,6 @@
 """Does masking guided by annotations help? Plain against guided whole-word masking, by part of speech, over seeds.
 
-    python -m benchmarks.masking BUILD [--seeds 3] [--tokens 60000]
+    python -m benchmarks.masking BUILD [--seeds 3] [--epochs 0.1]
 
 BUILD is the folder of a repository in which `dvc repro guide` has run. Both arms train the same ModernBERT on the same rows in
 the same order; only what is hidden differs. Both are scored alike (`evaluate.scoring`), on the whole test split. Where little is annotated
@@ -29,9 +29,9 @@ ARMS = {
 }
 
 
-def run(data: Path, masking: MaskingConfig, seed: int, tokens: int) -> dict[str, Any]:
+def run(data: Path, masking: MaskingConfig, seed: int, epochs: float) -> dict[str, Any]:
     """The evaluation report of one training."""
-    cfg = PretrainConfig(masked=replace(MaskedPretrain(compile=False, seed=seed, max_tokens=tokens), masking=masking))
+    cfg = PretrainConfig(masked=replace(MaskedPretrain(compile=False, seed=seed, epochs=epochs), masking=masking))
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         inputs = PretrainInputs(data / "pack", data / "guide/masked", data / "tokenizer", data / "start/masked")
@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("build", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--tokens", type=int, default=60_000)
+    parser.add_argument("--epochs", type=float, default=0.1)
     args = parser.parse_args()
     data = args.build / "data"
     guide = open_guide(data / "guide/masked/train")
@@ -55,7 +55,7 @@ def main() -> None:
     found: dict[str, list[dict[str, Any]]] = {arm: [] for arm in ARMS}
     for seed in range(args.seeds):
         for arm, masking in ARMS.items():
-            found[arm].append(run(data, masking, seed, args.tokens))
+            found[arm].append(run(data, masking, seed, args.epochs))
             print(f"seed {seed} {arm}: {found[arm][-1]['loss']:.4f} nats a token", file=sys.stderr, flush=True)
     rows = []
     names = ["all", *sorted(found["plain"][0]["by_pos"], key=lambda name: -found["plain"][0]["by_pos"][name]["tokens"])]
@@ -73,7 +73,7 @@ def main() -> None:
     print("| part of speech | test tokens | plain | guided | difference | sd over seeds |\n|---|---|---|---|---|---|")
     for row in rows:
         print("| " + " | ".join(str(value) for value in row.values()) + " |")
-    write_result("masking", {"seeds": args.seeds, "tokens": args.tokens, "guided_rows": round(guided, 4), "rows": rows})
+    write_result("masking", {"seeds": args.seeds, "epochs": args.epochs, "guided_rows": round(guided, 4), "rows": rows})
 
 
 if __name__ == "__main__":

@@ -108,12 +108,12 @@ SCORES: dict[str, Callable[[list, list], Score]] = {
 METRIC = {"classification": "accuracy", "tokens": "span_f1", "xquad": "f1", "qmsum": "rouge_l"}
 
 
-def config(kind: str, family: str, tokens: int, **more: Any) -> FinetuneConfig:
+def config(kind: str, family: str, epochs: float, **more: Any) -> FinetuneConfig:
     values: dict[str, Any] = {
         "optimizer": "adamw",
         "learning_rate": 1e-3,
         "batch_size": 8,
-        "max_tokens": tokens,
+        "epochs": epochs,
         "warmup_steps": 10,
     }
     values |= {"validate_every": 50, "validation_rows": 100, "compile": False, "generated": 100}
@@ -168,7 +168,7 @@ def tune(name: str, cfg: FinetuneConfig, data: Path, start: Path, tokenizer: Pat
 def measure(name: str, data: Path, arguments: argparse.Namespace) -> Line:
     kind, family, _, _ = TASKS[name]
     metric = METRIC.get(name) or METRIC[kind]
-    cfg = config(kind, family, arguments.tokens, compare_random=True, seed=arguments.seed)
+    cfg = config(kind, family, arguments.epochs, compare_random=True, seed=arguments.seed)
     report, lines = tune(name, cfg, data, arguments.pretrained / family, arguments.tokenizer)
     group_of = {example.id: example.group for example in read_examples(data, kind).examples}
     groups = [group_of[line["id"]] for line in lines]
@@ -178,7 +178,7 @@ def measure(name: str, data: Path, arguments: argparse.Namespace) -> Line:
         small = config(
             kind,
             "causal",
-            arguments.smollm2_tokens,
+            arguments.smollm2_epochs,
             lora=AdapterConfig(rank=8),
             learning_rate=5e-4,
             seed=arguments.seed,
@@ -238,8 +238,8 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, default=ROOT / "data/tokenizer")
     parser.add_argument("--smollm2", type=Path)
     parser.add_argument("--only", default=",".join(TASKS))
-    parser.add_argument("--tokens", type=int, default=60_000, help="budget of each of our arms")
-    parser.add_argument("--smollm2-tokens", type=int, default=20_000, help="budget of SmolLM2's")
+    parser.add_argument("--epochs", type=float, default=4.0, help="of each of our arms")
+    parser.add_argument("--smollm2-epochs", type=float, default=1.0, help="of SmolLM2's")
     parser.add_argument("--examples", type=int, default=0, help="of each task at most; 0: as many as it says")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -251,7 +251,7 @@ def main() -> None:
     (OUT / "transfer.md").write_text(table(rows), "utf-8")
     write_result(
         "transfer",
-        {"tokens": arguments.tokens, "smollm2_tokens": arguments.smollm2_tokens, "seed": arguments.seed, "rows": rows},
+        {"epochs": arguments.epochs, "smollm2_epochs": arguments.smollm2_epochs, "seed": arguments.seed, "rows": rows},
     )
 
 

@@ -69,7 +69,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     workshop.set("families", ["causal"])
     workshop.set("finetune.tasks", {})
     workshop.set("annotate.limit", 0)
-    workshop.set("pretrain.causal.max_tokens", 3_000)
+    workshop.set("pretrain.causal.epochs", 0.02)
     workshop.set("evaluate.continuations", 0)
     workshop.set("gate.rules", {"forgetting": {"max_increase": 1.0}})
     (workshop.root / ".venv/bin").mkdir(parents=True)

@@ -62,7 +62,7 @@ def test_the_next_model_goes_on_from_the_incumbent(shop: Workshop) -> None:
     before = shop.json("reports/pretrain/causal.json")
     vocabulary = (shop.root / "data/tokenizer/tokenizer.json").read_bytes()
     grow(shop)
-    for dotted, value in (("start", "incumbent"), ("replay", 0.1), ("learning_rate", 0.001), ("max_tokens", 10_240)):
+    for dotted, value in (("start", "incumbent"), ("replay", 0.1), ("learning_rate", 0.001), ("epochs", 0.5)):
         shop.set(f"pretrain.causal.{dotted}", value)
     refused = shop.run("dvc", "repro", "pretrain", check=False).stderr
     assert (shop.root / "data/tokenizer/tokenizer.json").read_bytes() != vocabulary

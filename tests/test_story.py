@@ -70,7 +70,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     made.set("families", ["causal"])
     made.set("finetune.tasks", {})
     made.set("annotate.limit", 0)
-    for key, usual in (("min_steps", 60), ("sft.epochs", 4.0), ("dpo.epochs", 4.0)):
+    for key, usual in (("sft.epochs", 4.0), ("dpo.epochs", 4.0)):
         made.set(f"align.{key}", usual)
     made.set("feedback.held_out", 0.5)
     made.set("gate.rules", {"forgetting": {"max_increase": LIMIT}, "preferences": {"max_decrease": -0.2}})

@@ -35,8 +35,8 @@ SMALL: dict[str, Any] = {
     "pretrain.seq2seq.model.heads": 2,
     **{
         f"pretrain.{family}.{key}": value
-        for family, tokens in (("causal", 12_000), ("masked", 3_000), ("seq2seq", 3_000))
-        for key, value in (("max_tokens", tokens), ("validate_every", 20), ("compile", False))
+        for family, epochs in (("causal", 0.08), ("masked", 0.02), ("seq2seq", 0.02))
+        for key, value in (("epochs", epochs), ("validate_every", 20), ("compile", False))
     },
     "tasks.derive.questions.source": "",  # its pages lie elsewhere
     "finetune.tasks": {
@@ -47,12 +47,11 @@ SMALL: dict[str, Any] = {
             "start": "data/pretrain/causal",
             "optional": True,
             "compare_random": True,
-            "max_tokens": 400,
+            "epochs": 0.1,
             "generated": 2,
             "max_new_tokens": 4,
         }
     },
-    "align.min_steps": 10,
     "align.sft.epochs": 1.0,
     "align.dpo.epochs": 1.0,
     "evaluate.continuations": 4,

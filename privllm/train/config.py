@@ -22,8 +22,10 @@ class TrainConfig:
     weight_decay: float = 0.1  # decoupled, of matrices inside the blocks, per unit of learning rate, >= 0
     clip: float = 1.0  # the gradient's norm at most, > 0
     batch_size: int = 4  # rows a step, >= 1; at these sizes small batches learn faster
-    max_tokens: int = 500_000  # budget of positions trained on, >= 1
-    warmup_steps: int = 20  # >= 0
+    epochs: float = (
+        1.0  # how often all rows are read, > 0; of rows that are told apart (`replay`) the new ones; 20 steps at least
+    )
+    warmup_steps: int = 20  # >= 0; a tenth of all steps where that is fewer
     decay_fraction: float = 0.5  # share of the steps over which the learning rate falls to 0, [0, 0.9]
     validate_every: int = 50  # steps, >= 1
     validation_rows: int = 64  # rows of held-out text each time, >= 1
@@ -37,9 +39,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         require(self.optimizer in ("muon", "adamw"), "optimizer", "muon or adamw")
         require(self.precision in ("auto", "32", "bf16"), "precision", '"auto", "32" or "bf16"')
-        for key in ("learning_rate", "clip"):
+        for key in ("learning_rate", "epochs", "clip"):
             require(getattr(self, key) > 0, key, "above 0")
-        for key in ("batch_size", "max_tokens", "validate_every", "validation_rows", "patience"):
+        for key in ("batch_size", "validate_every", "validation_rows", "patience"):
             require(getattr(self, key) >= 1, key, "at least 1")
         for key in ("weight_decay", "warmup_steps", "min_delta"):
             require(getattr(self, key) >= 0, key, "0 or more")
@@ -89,10 +91,12 @@ class FinetuneConfig(TrainConfig):
     """The section `finetune.defaults`, with a task of `finetune.tasks` over it."""
 
     optimizer: str = "adamw"  # muon (for the matrices, AdamW for the rest) or adamw (for all)
-    learning_rate: float = 0.001  # peak, > 0
-    batch_size: int = 8  # examples a step, >= 1
-    max_tokens: int = 20_000  # budget of positions trained on, >= 1
-    warmup_steps: int = 10  # >= 0
+    learning_rate: float = 0.001  # peak, > 0; lower where there are fewer examples than `batch_size`
+    batch_size: int = 8  # examples a step, >= 1; no example is twice in a step
+    # how often the examples are gone through, > 0; where they are few more often, until there are 60 steps, but not above 15 times
+    epochs: float = 4.0
+    warmup_steps: int = 10  # >= 0; a tenth of all steps where that is fewer
+    validate_every: int = 50  # steps, >= 1; a tenth of all steps where that is fewer
     kind: str = "classification"  # classification, tokens, text2text or chat
     family: str = MASKED.name  # of the model in `start`
     data: str = ""  # a file of JSON lines

@@ -7,7 +7,6 @@ random weights too, on the same batches and the whole budget; both are judged on
 """
 
 import json
-import math
 import shutil
 from dataclasses import asdict, replace
 from functools import partial
@@ -39,6 +38,7 @@ from privllm.tasks.own_scores import own_scores
 from privllm.tasks.splits import Divided, divide
 from privllm.tokens.chat_format import Speech
 from privllm.tokens.vocabulary import TOKENIZER_CONFIG
+from privllm.train.budget import lesson_budget
 from privllm.train.chat_files import answer_turns, tokenizer_files
 from privllm.train.compile_support import prepare_compiler
 from privllm.train.config import FinetuneConfig
@@ -77,6 +77,7 @@ class Arm(NamedTuple):
 
     model: PreTrainedModel
     trained: Trained
+    batch_size: int
     judged: HeldOutResults
 
 
@@ -152,8 +153,14 @@ def _train(
 ) -> Arm:
     """Train one arm; it starts from random weights where there is no `live` to write its losses to."""
     fresh = live is None
-    if fresh:  # it must not stop early: it gets the whole budget
-        cfg = replace(cfg, patience=NEVER)
+    budget = lesson_budget(len(prepared.train), cfg.epochs, cfg.batch_size, cfg.learning_rate)
+    cfg = replace(
+        cfg,
+        batch_size=budget.batch_size,
+        learning_rate=budget.learning_rate,
+        validate_every=min(cfg.validate_every, budget.validate_every),
+        patience=NEVER if fresh else cfg.patience,  # a random start must not stop early: it gets the whole budget
+    )
     model = open_model(cfg.kind, cfg.family, inputs.start, prepared.labels, cfg.seed, fresh)
     adapters = None
     if cfg.lora.rank and not fresh:
@@ -162,23 +169,13 @@ def _train(
     objective = make(model, cfg, prepared.train, prepared.validation, speech.marks.pad, section)
     if cfg.compile:
         objective.compile()
-    steps = steps_of(cfg, prepared.train)
-    trained = train(objective, cfg, steps, live or work.folder / "live", work, f"{key} {fresh}")
+    trained = train(objective, cfg, budget.steps, live or work.folder / "live", work, f"{key} {fresh}")
     if adapters is not None:
         objective.model = merge(adapters)
     limits = Limits(max(8, cfg.batch_size), cfg.generated, cfg.max_new_tokens)
     score_more = partial(own_scores, prepared.extensions, cfg.kind)
     judged = judge(objective, prepared.divided.test, prepared.test, prepared.labels, speech, limits, score_more)
-    return Arm(objective.model, trained, judged)
-
-
-def steps_of(cfg: FinetuneConfig, examples: list[Encoded]) -> int:
-    """Return how many batches have about `max_tokens` tokens, labels that a decoder reads included."""
-    lengths = [len(example.inputs) for example in examples]
-    if TRAITS[cfg.family].writes_separately:
-        lengths += [len(example.labels) for example in examples]
-    tokens_per_batch = cfg.batch_size * (sum(lengths) / len(examples))
-    return max(1, math.ceil(cfg.max_tokens / tokens_per_batch))
+    return Arm(objective.model, trained, cfg.batch_size, judged)
 
 
 def _random_arm(
@@ -218,7 +215,7 @@ def _report(
         "examples": prepared.counts,
         "labels": len(prepared.divided.labels),
         "steps": arm.trained.steps,
-        "epochs": round(arm.trained.steps * cfg.batch_size / len(prepared.train), 4),
+        "epochs": round(arm.trained.steps * arm.batch_size / len(prepared.train), 4),
         "stopped_by": history.stopped_by,
         "train_loss": round(history.latest("train/loss"), 6),
         "validation_loss": round(arm.trained.validation_loss, 6),

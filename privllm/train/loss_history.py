@@ -48,7 +48,7 @@ class History(Callback):
         self.since_best = 0
         self.tokens = 0  # read, padding included
         self.labels = 0  # learnt
-        self.stopped_by = "max_tokens"
+        self.stopped_by = "epochs"
 
     def state_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in STATE}

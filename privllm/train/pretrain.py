@@ -30,6 +30,7 @@ from privllm.tokens.rows import open_rows
 from privllm.tokens.token_annotations import open_guide
 from privllm.tokens.trained_documents import known_rows
 from privllm.train.batches import Kinds, replayed
+from privllm.train.budget import budget_warnings, pretraining_steps, rows_of_epoch
 from privllm.train.compile_support import prepare_compiler
 from privllm.train.config import FamilyPretrain, PretrainConfig, TrainConfig
 from privllm.train.loop import Trained, Work, key_of, train
@@ -83,17 +84,29 @@ def pretrain(
         inputs.tokenizer,
         inputs.start,
     ]
-    steps = math.ceil(cfg.max_tokens / (cfg.batch_size * context))
+    rows_read = _rows_of_epoch(cfg, training)
+    steps = pretraining_steps(cfg.epochs, rows_read, cfg.batch_size)
+    warnings = budget_warnings(cfg.epochs, rows_read * context, from_scratch=cfg.start == SCRATCH)
+    for warning in warnings:
+        say(f"note: pretrain.{family}: {warning}", err=True)
     key = key_of(cfg, files, work.code, compiled)
     trained = train(objective, cfg, steps, live, work, key)
-    report = _report(cfg, model, trained, len(training.rows)) | _start_report(cfg, trained, training.kinds)
+    report = _report(cfg, model, trained, rows_read) | _start_report(cfg, trained, training.kinds)
     report |= {
+        "warnings": warnings,
         "validation_on": ALL if validation.copied is None else CLEAN,
         "validation_copied": round(copied_share, 6),
     }
     save(model, {"config": _used(cfg), "compiled": compiled, **report}, out)
     shutil.rmtree(work.folder, ignore_errors=True)
     return report
+
+
+def _rows_of_epoch(cfg: FamilyPretrain, training: Split) -> int:
+    """Return how many rows are an epoch: all, or the new ones and the known ones that are replayed beside them."""
+    if training.kinds is None:
+        return len(training.rows)
+    return rows_of_epoch(len(training.kinds.known), len(training.kinds.new), cfg.replay)
 
 
 def _model(family: str, cfg: Any, inputs: PretrainInputs, context: int) -> PreTrainedModel:
@@ -153,7 +166,7 @@ def _open(inputs: PretrainInputs, family: str, split: str) -> Split:
     return Split(rows, guide)
 
 
-def _report(cfg: TrainConfig, model: PreTrainedModel, trained: Trained, rows: int) -> dict[str, Any]:
+def _report(cfg: TrainConfig, model: PreTrainedModel, trained: Trained, rows_of_epoch: int) -> dict[str, Any]:
     history = trained.history
     validation = trained.validation_loss
     return {
@@ -161,7 +174,7 @@ def _report(cfg: TrainConfig, model: PreTrainedModel, trained: Trained, rows: in
         "steps": trained.steps,
         "tokens": history.tokens,
         "labels": history.labels,
-        "epochs": round(trained.steps * cfg.batch_size / rows, 4),
+        "epochs": round(trained.steps * cfg.batch_size / rows_of_epoch, 4),
         "train_loss": round(history.latest("train/loss"), 6),
         "validation_loss": round(validation, 6),
         "validation_perplexity": round(math.exp(min(validation, 700.0)), 4),

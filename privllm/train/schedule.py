@@ -7,6 +7,7 @@ at any step; the decay is 1 - sqrt, which Hägele et al. 2024 (arXiv 2405.18392)
 import math
 from dataclasses import dataclass, replace
 
+WARMUP_SHARE = 0.1  # of the steps, at most
 DECAY_OF_BEST = 0.15  # of the steps to the best weights; 10 to 20 % is enough (Hägele et al. 2024, section 4)
 
 
@@ -36,4 +37,5 @@ def plan(steps: int, warmup: int, decay_fraction: float) -> Schedule:
     """Return the schedule of a run of `steps` steps whose last `decay_fraction` (0-0.9) is the decay."""
     assert steps >= 1
     decay = max(1, round(steps * decay_fraction))
-    return Schedule(warmup=min(warmup, steps), decay_from=steps - decay, end=steps)
+    longest_warmup = max(1, round(steps * WARMUP_SHARE))
+    return Schedule(warmup=min(warmup, longest_warmup), decay_from=steps - decay, end=steps)

@@ -26,7 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     out = tmp_path / "data/finetune/colours"
     finetune(
         "colours",
-        tiny("classification", "masked", max_tokens=20),
+        tiny("classification", "masked"),
         FinetuneInputs(data, start, tokenizer),
         out,
         tmp_path / "l",

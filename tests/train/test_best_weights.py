@@ -96,7 +96,7 @@ def test_without_a_plateau_too_the_best_is_kept(
     script = Script({6: 5.0, 12: 4.0, 40: 6.0}, whole=lambda step: 4.0 if step == 12 else 6.0)
     monkeypatch.setattr(loss_history, "held_out_loss", script)
     report = run(corpus, tmp_path, patience=100)
-    assert (report["best_step"], report["steps"], report["stopped_by"]) == (12, 40, "max_tokens")
+    assert (report["best_step"], report["steps"], report["stopped_by"]) == (12, 40, "epochs")
     assert is_same(saved(tmp_path), script.weights[12])
 
 
@@ -161,7 +161,7 @@ def test_the_optimisers_state_comes_back_with_the_weights(tmp_path: Path) -> Non
 
 def test_more_training_than_the_text_bears_is_not_kept(corpus: Corpus, tmp_path: Path) -> None:
     """Measured, not scripted: a high rate on few rows, whose last weights are worse than earlier ones."""
-    report = run(corpus, tmp_path, learning_rate=0.1, patience=2, max_tokens=120 * 4 * 16, validation_rows=1000)
+    report = run(corpus, tmp_path, learning_rate=0.1, patience=2, epochs=120 * 4 / 23, validation_rows=1000)
     losses = [float(line.split("\t")[1]) for line in curve(tmp_path)]
     assert report["validation_loss"] <= min(losses) + 1e-4
 

@@ -63,7 +63,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tuned(shop: Path, place: Path, kind: str = "chat", start: str = "causal") -> Path:
-    cfg = tiny(kind, "causal", learning_rate=HARDLY, max_tokens=200, generated=2)
+    cfg = tiny(kind, "causal", learning_rate=HARDLY, generated=2)
     inputs = FinetuneInputs(shop / f"{kind}.jsonl", shop / start, shop / "tokenizer")
     finetune("mine", cfg, inputs, place / "out", place / "live", Work(place / "work/mine", "code"))
     return place / "out"
@@ -74,7 +74,7 @@ def aligned(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("aligned")
     lessons = [row(i, chosen="Ada walks", rejected="Bob walks") for i in range(4)]
     feedback = write_lessons(place / "clean", preferences=lessons)
-    cfg = tiny_align(sft=SftConfig(HARDLY), dpo=DpoConfig(HARDLY), min_steps=2, validation=0.0)
+    cfg = tiny_align(sft=SftConfig(HARDLY), dpo=DpoConfig(HARDLY), validation=0.0)
     recipe.align(
         "causal", cfg, AlignInputs(shop / "causal", feedback, shop / "rows", shop / "tokenizer"), places(place)
     )

@@ -29,6 +29,7 @@ def test_a_section_overrides_the_defaults_nested_ones_included(tmp_path: Path):
         {"optimizer": "sgd"},
         {"learning_rate": 0.0},
         {"batch_size": 0},
+        {"epochs": 0.0},
         {"decay_fraction": 1.0},
         {"warmup_steps": -1},
         {"precision": "16"},

@@ -14,7 +14,7 @@ from privllm.engine.extensions import Extensions
 from privllm.models.task_heads import CLASSES
 from privllm.models.vocabulary import vocabulary_size
 from privllm.tasks.example_scores import FILE
-from privllm.train.finetune import FinetuneConfig, FinetuneInputs, finetune, steps_of
+from privllm.train.finetune import FinetuneConfig, FinetuneInputs, finetune
 from privllm.train.loop import Work
 from privllm.train.loss_history import History
 from tests.extend import make_extended
@@ -70,7 +70,7 @@ def test_every_kind_with_every_family(shop: Path, tmp_path: Path, kind: str, fam
 
 def test_what_is_saved_says_what_was_predicted(shop: Path, tmp_path: Path) -> None:
     """By transformers' own pipeline, which knows nothing of ours but the folder."""
-    run(tiny("classification", "causal", max_tokens=3000), shop, tmp_path)
+    run(tiny("classification", "causal", epochs=6.0), shop, tmp_path)
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
     assert sorted(model.config.label2id) == ["blue", "green", "red"]
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
@@ -187,7 +187,7 @@ def test_a_judgement_of_the_random_start_that_was_half_written_is_made_again(
 def test_adapters_are_merged_and_leave_the_rest_as_it_was(shop: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
-    cfg = tiny("text2text", "causal", max_tokens=400)
+    cfg = tiny("text2text", "causal")
     cfg.lora.rank = 2
     run(cfg, shop, tmp_path)
     before, after = load_file(shop / "causal/model.safetensors"), load_file(tmp_path / "out/model.safetensors")
@@ -201,7 +201,7 @@ def test_a_task_that_is_learnt_is_told_apart_from_chance(shop: Path, tmp_path: P
     """The colour in a text is its label: of three classes any start learns that."""
     lines = [json.dumps(example("classification", i)) for i in range(200)]
     (tmp_path / "many.jsonl").write_text("\n".join(lines))
-    report = run(tiny("classification", "masked", max_tokens=6_000), shop, tmp_path, tmp_path / "many.jsonl")
+    report = run(tiny("classification", "masked", epochs=4.0), shop, tmp_path, tmp_path / "many.jsonl")
     assert report["test"]["accuracy"] > 0.7
 
 
@@ -280,11 +280,3 @@ def test_a_score_that_fails_does_not_wait_for_the_training(
             work,
             Extensions("", ("extensions.house",)),
         )
-
-
-def test_the_budget_is_of_tokens(shop: Path) -> None:
-    from privllm.train.example_encoding import _encoded
-
-    examples = [_encoded(range(n), [1] * 3) for n in (4, 8)]
-    assert steps_of(tiny("classification", "masked", max_tokens=100), examples) == 5
-    assert steps_of(tiny("text2text", "seq2seq", max_tokens=100), examples) == 3

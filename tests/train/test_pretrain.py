@@ -98,10 +98,12 @@ def test_files_report_and_a_second_run(corpus, tmp_path, cfg, unbroken):
         "out/model.safetensors",
         "out/training.json",
     ]
-    assert (report["steps"], report["stopped_by"], report["epochs"]) == (40, "max_tokens", round(160 / 23, 4))
+    assert (report["steps"], report["stopped_by"], report["epochs"]) == (40, "epochs", round(160 / 23, 4))
     # 160 rows of the stream: six epochs of 23 rows, two of which hold 4 labels only, and 22 rows of the seventh.
     assert 40 * 4 * CONTEXT - 14 * 12 <= report["labels"] <= 40 * 4 * CONTEXT - 12 * 12
     assert report["tokens"] == 40 * 4 * CONTEXT
+    (warning,) = report["warnings"]
+    assert warning.startswith("368 tokens are few")
     assert as_json(tmp_path / "again" / "out" / "training.json")["config"]["model"]["width"] == 32
     assert not (tmp_path / "again" / "work" / "pretrain").exists()
 
@@ -292,7 +294,7 @@ def test_learns_a_repeating_text_by_heart(tmp_path, optimizer):
     write_split(tmp_path / "pack" / "train", [[text[i : i + CONTEXT + 1] for i in range(8)]])
     write_split(tmp_path / "pack" / "validation", [[text[: CONTEXT + 1]]])
     write_tokenizer(tmp_path / "tokenizer", ["<|endoftext|>", "<|pad|>", "<|mask|>", *"abcdefgh"])
-    cfg = tiny(optimizer=optimizer, learning_rate=0.02, max_tokens=60 * 4 * CONTEXT, patience=100, validate_every=30)
+    cfg = tiny(optimizer=optimizer, learning_rate=0.02, epochs=30, patience=100, validate_every=30)
     report = run(
         cfg, Corpus(tmp_path / "pack", tmp_path / "tokenizer", tmp_path, from_scratch(tmp_path / "start")), tmp_path
     )

@@ -15,6 +15,11 @@ def test_published_shape():
     assert schedule.factor(99) == pytest.approx(1 - math.sqrt(20 / 21))
 
 
+def test_a_short_run_warms_up_for_a_tenth_of_it():
+    assert plan(steps=30, warmup=20, decay_fraction=0.5).warmup == 3
+    assert plan(steps=4, warmup=20, decay_fraction=0.5).warmup == 1
+
+
 @given(st.integers(1, 500), st.integers(0, 50), st.floats(0, 0.9))
 def test_the_factor_stays_in_bounds_and_never_rises_after_the_warm_up(steps, warmup, fraction):
     schedule = plan(steps, warmup, fraction)

@@ -66,7 +66,7 @@ def tiny(kind: str, family: str, **changes: Any) -> FinetuneConfig:
         "optimizer": "adamw",
         "learning_rate": 0.003,
         "batch_size": 4,
-        "max_tokens": 500,
+        "epochs": 1.0,
         "warmup_steps": 2,
         "validate_every": 10,
         "generated": 8,

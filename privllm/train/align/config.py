@@ -14,7 +14,8 @@ FILES = ("sft.jsonl", "preferences.jsonl", "held_out.jsonl", "raters.jsonl")  # 
 @dataclass
 class SftConfig:
     learning_rate: float = 0.0005  # peak, > 0
-    epochs: float = 4.0  # how often the replies are gone through, > 0
+    # how often the replies are gone through, > 0; where they are few more often, until there are 60 steps, but not above 15 times
+    epochs: float = 4.0
     preferred: float = 0.5  # weight of a preferred reply beside a correction, [0, 1]; 0 = corrections alone
 
     def __post_init__(self) -> None:
@@ -27,7 +28,7 @@ class SftConfig:
 @dataclass
 class DpoConfig:
     learning_rate: float = 0.0002  # peak, > 0
-    epochs: float = 4.0  # how often the preferences are gone through, > 0
+    epochs: float = 4.0  # how often the preferences are gone through, > 0; few as in `sft`
     beta: float = 0.1  # how closely the model holds to what it was before, > 0
 
     def __post_init__(self) -> None:
@@ -43,8 +44,7 @@ class AlignConfig:
     dpo: DpoConfig = field(default_factory=DpoConfig)  # preferring one to another
     lora: AdapterConfig = field(default_factory=AdapterConfig)
     replay: float = 1.0  # weight of the loss on pretraining text in every step, against forgetting, >= 0
-    batch_size: int = 8  # lessons a step, with half as many rows of pretraining text; >= 1
-    min_steps: int = 60  # of each phase, however few lessons there are, >= 1
+    batch_size: int = 8  # lessons a step, each once, with half as many rows of pretraining text; >= 1
     # share of the conversations that only say when to stop, by a hash of their first question, [0, 0.5]
     validation: float = 0.1
     draws: int = 2000  # behind the interval of the held-out difference, >= 1
@@ -53,7 +53,7 @@ class AlignConfig:
     def __post_init__(self) -> None:
         require(self.replay >= 0, "align.replay", "0 or more")
         require(0 <= self.validation <= 0.5, "align.validation", "a share between 0 and 0.5")
-        for key in ("batch_size", "min_steps", "draws"):
+        for key in ("batch_size", "draws"):
             require(getattr(self, key) >= 1, f"align.{key}", "at least 1")
 
 

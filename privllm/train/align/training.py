@@ -25,6 +25,7 @@ from privllm.train.align.config import FILES, AlignConfig, AlignInputs, DpoConfi
 from privllm.train.align.data import Material
 from privllm.train.align.figures import Measurements, compare, measure
 from privllm.train.align.objectives import EncodedLesson, Imitate, LessonObjective, LossTerms, Prefer
+from privllm.train.budget import LessonBudget, lesson_budget
 from privllm.train.chat_files import answer_turns, tokenizer_files
 from privllm.train.config import TrainConfig
 from privllm.train.loop import Trained, Work, key_of, train
@@ -159,8 +160,8 @@ def _learn(
         if finished["key"] == key:
             return finished["facts"]
     model = to_device(load(family, start))
-    steps = steps_of(cfg, phase)
-    train_cfg = train_config_of(cfg, phase, steps)
+    budget = budget_of(cfg, phase)
+    train_cfg = train_config_of(cfg, phase, budget)
     objective = phase.objective(
         model,
         train_cfg,
@@ -172,8 +173,8 @@ def _learn(
     adapters = None
     if cfg.lora.rank:
         adapters = adapt(model.train(), cfg.lora, cfg.seed)
-    trained = train(objective, train_cfg, steps, work.folder / "live", work, key)
-    facts = _facts_of(cfg, phase, trained)
+    trained = train(objective, train_cfg, budget.steps, work.folder / "live", work, key)
+    facts = _facts_of(budget, phase, trained)
     if adapters is not None:
         model = merge(adapters)
     save(model, {}, work.folder / "model")
@@ -183,28 +184,27 @@ def _learn(
     return facts
 
 
-def _facts_of(cfg: AlignConfig, phase: Phase, trained: Trained) -> dict[str, Any]:
+def _facts_of(budget: LessonBudget, phase: Phase, trained: Trained) -> dict[str, Any]:
     """Return what the report says of a phase."""
     history = trained.history
     return {
         "lessons": len(phase.train),
         "validation": len(phase.validation),
         "steps": trained.steps,
-        "epochs": round(trained.steps * cfg.batch_size / len(phase.train), 4),
+        "epochs": round(trained.steps * budget.batch_size / len(phase.train), 4),
         "train_loss": round(history.latest("train/loss"), 6),
         "validation_loss": round(trained.validation_loss, 6) if phase.validation else None,
         "best_step": trained.best_step,
-        "stopped_by": "plateau" if history.stopped_by == "plateau" else "epochs",
+        "stopped_by": history.stopped_by,
     }
 
 
-def steps_of(cfg: AlignConfig, phase: Phase) -> int:
-    """Return how many steps a phase takes at most."""
-    lessons_read = phase.cfg.epochs * len(phase.train)
-    return max(cfg.min_steps, math.ceil(lessons_read / cfg.batch_size))
+def budget_of(cfg: AlignConfig, phase: Phase) -> LessonBudget:
+    """Return how long a phase lasts at most, by the number of its lessons."""
+    return lesson_budget(len(phase.train), phase.cfg.epochs, cfg.batch_size, phase.cfg.learning_rate)
 
 
-def train_config_of(cfg: AlignConfig, phase: Phase, steps: int) -> TrainConfig:
+def train_config_of(cfg: AlignConfig, phase: Phase, budget: LessonBudget) -> TrainConfig:
     """Return the settings of the loop.
 
     It trains in fp32 everywhere, for DPO takes small differences of large sums, and validates ten times; without
@@ -212,11 +212,11 @@ def train_config_of(cfg: AlignConfig, phase: Phase, steps: int) -> TrainConfig:
     """
     return TrainConfig(
         optimizer="adamw",
-        learning_rate=phase.cfg.learning_rate,
+        learning_rate=budget.learning_rate,
         weight_decay=0.0,
-        batch_size=cfg.batch_size,
-        warmup_steps=steps // 10,
-        validate_every=max(1, steps // 10) if phase.validation else steps,
+        batch_size=budget.batch_size,
+        warmup_steps=budget.steps // 10,
+        validate_every=budget.validate_every if phase.validation else budget.steps,
         patience=3 if phase.validation else NEVER,
         min_delta=0.0,  # a slow beginning is no plateau
         compile=False,

@@ -26,7 +26,7 @@ from tests.train import tiny_feedback
 from tests.train.striking import BETWEEN, starts, strike_at
 from tests.train.tiny_feedback import make_feedback, make_inputs, places, row, said, tiny, write_lessons
 
-CLEARLY = {"min_steps": 60, "sft": SftConfig(0.01), "validation": 0.0}
+CLEARLY = {"sft": SftConfig(0.01), "validation": 0.0}
 
 
 class Killed(Exception):
@@ -304,7 +304,7 @@ def answer(model: Path, tokenizer: Path, question: str) -> str:
 
 
 def test_preferences_alone_without_imitation_are_dpo_from_the_start(inputs: AlignInputs, tmp_path: Path) -> None:
-    cfg = tiny(sft=SftConfig(preferred=0.0), dpo=DpoConfig(0.02), lora=AdapterConfig(rank=4), min_steps=40)
+    cfg = tiny(sft=SftConfig(preferred=0.0), dpo=DpoConfig(0.02), lora=AdapterConfig(rank=4))
     feedback = make_feedback(tmp_path / "said", *said(corrections=0))
     report = run(cfg, inputs._replace(feedback=feedback), tmp_path)
     assert "sft" not in report
@@ -353,7 +353,6 @@ def test_wrong_parameters_are_explained() -> None:
     for make, part in (
         (lambda: AlignConfig(replay=-1), "align.replay"),
         (lambda: AlignConfig(validation=0.6), "align.validation"),
-        (lambda: AlignConfig(min_steps=0), "align.min_steps"),
         (lambda: SftConfig(preferred=2), "align.sft.preferred"),
         (lambda: SftConfig(epochs=0), "align.sft"),
         (lambda: DpoConfig(beta=0), "align.dpo.beta"),
