@@ -28,6 +28,24 @@ CONFIGS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
+SIZES = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 3}
+ARCHITECTURES: dict[str, tuple[Any, dict[str, Any]]] = {  # that a task may start from
+    "bert": (AutoModelForMaskedLM, SIZES | {"intermediate_size": 64}),
+    "distilbert": (AutoModelForMaskedLM, {"dim": 32, "n_heads": 4, "n_layers": 3, "hidden_dim": 64}),
+    "gpt2": (AutoModelForCausalLM, {"n_embd": 32, "n_head": 4, "n_layer": 3, "n_positions": 64}),
+    "llama": (AutoModelForCausalLM, SIZES | {"intermediate_size": 64, "num_key_value_heads": 2}),
+    "t5": (AutoModelForSeq2SeqLM, {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}),
+}
+
+
+def random_model(kind: str, **more: Any) -> PreTrainedModel:
+    """A language model of an architecture, as its class initialises it from a seed."""
+    auto, shape = ARCHITECTURES[kind]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return auto.from_config(AutoConfig.for_model(kind, vocab_size=340, **shape, **more))
+
+
 def foreign_tokenizer(
     specials: Iterable[str] = ("<s>", "</s>", "<unk>"), texts: Iterable[str] = TEXTS, size: int = 340
 ) -> str:

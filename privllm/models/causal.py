@@ -18,7 +18,7 @@ from privllm.core.families import CAUSAL
 from privllm.core.seed import seed_of
 from privllm.core.special_tokens import END_OF_TEXT, PAD
 from privllm.models.attention import FUSED_CAUSAL
-from privllm.models.config import CausalConfig
+from privllm.models.config import CausalConfig, inner_width
 from privllm.models.document_masks import chunk_starts
 from privllm.models.family_model import FamilyModel
 from privllm.models.vocabulary import IGNORED
@@ -77,7 +77,7 @@ def _transformers_config(cfg: CausalConfig, vocabulary: int, context: int) -> Qw
     return Qwen3Config(
         vocab_size=vocabulary,
         hidden_size=cfg.width,
-        intermediate_size=cfg.feedforward or cfg.width * 8 // 3,
+        intermediate_size=inner_width(cfg.feedforward, cfg.width),
         num_hidden_layers=cfg.layers,
         num_attention_heads=cfg.heads,
         num_key_value_heads=cfg.kv_heads or cfg.heads,

@@ -8,13 +8,25 @@ from dataclasses import dataclass
 from privllm.core.params import require
 
 
+def inner_width(feedforward: int, width: int) -> int:
+    """Return the inner width of a feed-forward part: `feedforward`, or 8/3 of `width` rounded up.
+
+    Rounded to a multiple of 256, which every quantiser's blocks divide; of 64 where that would widen a small model by too much.
+    """
+    if feedforward:
+        return feedforward
+    natural = width * 8 // 3
+    multiple = 256 if natural >= 512 else 64
+    return -(-natural // multiple) * multiple
+
+
 @dataclass
 class CausalConfig:
     layers: int = 6  # blocks, 1-100
     width: int = 256  # of the residual stream; a multiple of 2 * heads
     heads: int = 4  # query heads per block
     kv_heads: int = 0  # key/value heads per block, a divisor of heads; 0 = as many as heads
-    feedforward: int = 0  # inner width of the gated feed-forward part; 0 = 8/3 of width
+    feedforward: int = 0  # inner width of the gated feed-forward part; 0 = 8/3 of width, rounded up to a multiple of 256 (of 64 below 512)
     # share of attention weights dropped while training, [0, 1); Qwen3 has no other dropout
     attention_dropout: float = 0.0
     tie_embeddings: bool = True  # one matrix for the input and the output embedding
@@ -39,7 +51,7 @@ class MaskedConfig:
     layers: int = 4  # blocks, 1-100
     width: int = 256  # of the residual stream; a multiple of 2 * heads
     heads: int = 4  # per block
-    feedforward: int = 0  # inner width of the gated feed-forward part; 0 = 8/3 of width
+    feedforward: int = 0  # inner width of the gated feed-forward part; 0 = 8/3 of width, rounded up to a multiple of 256 (of 64 below 512)
     local_attention: int = 128  # tokens that a local block sees around each token, >= 2
     global_every: int = 3  # each such block, the first among them, sees the whole context, >= 1
     dropout: float = 0.0  # of embeddings, attention weights and feed-forward outputs while training, [0, 1)
@@ -62,7 +74,7 @@ class Seq2SeqConfig:
     decoder_layers: int = 4  # blocks, 1-100
     width: int = 256  # of the residual stream; a multiple of heads
     heads: int = 4  # per block
-    feedforward: int = 0  # inner width of the gated feed-forward part; 0 = 8/3 of width
+    feedforward: int = 0  # inner width of the gated feed-forward part; 0 = 8/3 of width, rounded up to a multiple of 256 (of 64 below 512)
     dropout: float = 0.0  # of embeddings, attention weights and both kinds of outputs while training, [0, 1)
     position_buckets: int = 32  # how many relative distances are told apart, >= 4
     position_distance: int = 128  # tokens; all beyond are one, > position_buckets

@@ -16,7 +16,7 @@ from transformers import AutoModelForMaskedLM, ModernBertConfig, ModernBertForMa
 from privllm.core.families import MASKED
 from privllm.core.seed import seed_of
 from privllm.core.special_tokens import END_OF_TEXT, PAD
-from privllm.models.config import MaskedConfig
+from privllm.models.config import MaskedConfig, inner_width
 from privllm.models.document_masks import chunk_starts, chunks_of, is_near, same_chunk
 from privllm.models.family_model import FamilyModel
 from privllm.models.vocabulary import IGNORED
@@ -67,7 +67,7 @@ def _transformers_config(cfg: MaskedConfig, vocabulary: int, context: int) -> Mo
     return ModernBertConfig(
         vocab_size=vocabulary,
         hidden_size=cfg.width,
-        intermediate_size=cfg.feedforward or cfg.width * 8 // 3,
+        intermediate_size=inner_width(cfg.feedforward, cfg.width),
         num_hidden_layers=cfg.layers,
         num_attention_heads=cfg.heads,
         max_position_embeddings=context,

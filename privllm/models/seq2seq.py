@@ -19,7 +19,7 @@ from transformers import AutoModelForSeq2SeqLM, GenerationConfig, T5Config, T5Fo
 from privllm.core.families import SEQ2SEQ
 from privllm.core.seed import seed_of
 from privllm.core.special_tokens import END_OF_TEXT, PAD
-from privllm.models.config import Seq2SeqConfig
+from privllm.models.config import Seq2SeqConfig, inner_width
 from privllm.models.document_masks import same_chunk
 from privllm.models.family_model import FamilyModel
 from privllm.models.vocabulary import IGNORED
@@ -105,7 +105,7 @@ def _transformers_config(cfg: Seq2SeqConfig, vocabulary: int, context: int) -> T
         vocab_size=vocabulary + SENTINELS,
         d_model=cfg.width,
         d_kv=cfg.width // cfg.heads,
-        d_ff=cfg.feedforward or cfg.width * 8 // 3,
+        d_ff=inner_width(cfg.feedforward, cfg.width),
         num_layers=cfg.encoder_layers,
         num_decoder_layers=cfg.decoder_layers,
         num_heads=cfg.heads,

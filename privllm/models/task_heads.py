@@ -20,7 +20,6 @@ from transformers import AutoModelForSequenceClassification, AutoModelForTokenCl
 
 from privllm.core.families import TRAITS
 from privllm.core.seed import seed_of
-from privllm.core.special_tokens import PAD
 from privllm.models.loading import MODELS, attention_of, build, config_of, context_of, read_weights
 
 HEADS = {"classification": AutoModelForSequenceClassification, "tokens": AutoModelForTokenClassification}
@@ -43,10 +42,13 @@ def open_model(
     family: str,
     folder: Path,
     labels: tuple[str, ...],
+    pad: int,
     seed: int,
     fresh: bool = False,
 ) -> PreTrainedModel:
     """Return the model in `folder`, in fp32 on the CPU, ready for training; `labels` name the classes of its head.
+
+    A head over a causal model looks at a text's last token that is not padding, so its model must know the `pad` that batches have.
 
     Raises UserError when the folder holds no model, or one of another family.
     """
@@ -57,8 +59,9 @@ def open_model(
         config.num_labels = len(labels)
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: number for number, label in enumerate(labels)}
-    if config.pad_token_id is None:
-        config.pad_token_id = PAD
+    pools_last_token = kind == "classification" and TRAITS[family].continues_text
+    if pools_last_token or config.pad_token_id is None:
+        config.pad_token_id = pad
     auto_class = CLASSES[kind, family]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of("head", seed))

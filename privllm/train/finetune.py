@@ -161,7 +161,7 @@ def _train(
         validate_every=min(cfg.validate_every, budget.validate_every),
         patience=NEVER if fresh else cfg.patience,  # a random start must not stop early: it gets the whole budget
     )
-    model = open_model(cfg.kind, cfg.family, inputs.start, prepared.labels, cfg.seed, fresh)
+    model = open_model(cfg.kind, cfg.family, inputs.start, prepared.labels, speech.marks.pad, cfg.seed, fresh)
     adapters = None
     if cfg.lora.rank and not fresh:
         adapters = adapt(model, cfg.lora, cfg.seed)

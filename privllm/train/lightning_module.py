@@ -13,22 +13,23 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from privllm.core.seed import seed_of
+from privllm.models.blocks import blocks, projections, text_config
 from privllm.train.batches import Batch
 from privllm.train.config import TrainConfig
 from privllm.train.muon import Muon
-from privllm.train.objective import Objective, blocks
+from privllm.train.objective import Objective
 from privllm.train.schedule import Schedule
 
 REST_RATE = 4.0  # embeddings and norms beside Muon learn faster than matrices: 1 and 2 gave a higher held-out loss, 8 hardly a lower
 
 # What a matrix inside a block is, by its module's name in each architecture; all others are taken whole.
 PARTS = {
-    **dict.fromkeys(("q_proj", "SelfAttention.q", "EncDecAttention.q"), "query"),
+    **dict.fromkeys(("q_proj", "q_lin", "self.query", "SelfAttention.q", "EncDecAttention.q"), "query"),
+    **dict.fromkeys(("k_proj", "v_proj", "k_lin", "v_lin", "self.key", "self.value"), "key_value"),
+    **dict.fromkeys(("SelfAttention.k", "SelfAttention.v", "EncDecAttention.k", "EncDecAttention.v"), "key_value"),
     **dict.fromkeys(
-        ("k_proj", "v_proj", "SelfAttention.k", "SelfAttention.v", "EncDecAttention.k", "EncDecAttention.v"),
-        "key_value",
+        ("o_proj", "out_lin", "attention.output.dense", "attn.Wo", "SelfAttention.o", "EncDecAttention.o"), "output"
     ),
-    **dict.fromkeys(("o_proj", "attn.Wo", "SelfAttention.o", "EncDecAttention.o"), "output"),
     "Wqkv": "all_three",
 }
 
@@ -66,21 +67,15 @@ def make_optimizer(model: PreTrainedModel, cfg: TrainConfig) -> Muon:
     Attention is orthogonalised head by head, a fifth of the work of whole matrices. At equal steps that cost 0.02 nats
     on a small model; within equal time it is the better bargain on a CPU.
     """
-    # ModernBERT's, which ends like a block; trained as "rest" it cost 0.3 nats (reports/LOG.md)
-    head = getattr(model, "head", None)
-    block_modules = list(blocks(model))
-    if isinstance(head, torch.nn.Module):
-        block_modules.append(head)
-    matrices_inside: set[int] = set()
-    for module in block_modules:
-        matrices_inside |= {id(parameter) for parameter in module.parameters() if parameter.ndim == 2}
+    matrices = _matrices(model)
     kinds: dict[str, list[torch.nn.Parameter]] = {"rest": []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            kind = _kind(name) if id(parameter) in matrices_inside else "rest"
+            kind = _kind(name) if id(parameter) in matrices else "rest"
             kinds.setdefault(kind, []).append(parameter)
-    heads, muon = model.config.num_attention_heads, cfg.optimizer == "muon"
-    kv_heads = getattr(model.config, "num_key_value_heads", None) or heads
+    config, muon = text_config(model), cfg.optimizer == "muon"
+    heads = config.num_attention_heads
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
     blocks_of = {"query": (heads, 1), "key_value": (kv_heads, 1), "output": (1, heads), "all_three": (3 * heads, 1)}
     groups: list[dict[str, Any]] = [
         {
@@ -96,13 +91,26 @@ def make_optimizer(model: PreTrainedModel, cfg: TrainConfig) -> Muon:
     return Muon(groups, lr=cfg.learning_rate)
 
 
+def _matrices(model: PreTrainedModel) -> set[int]:
+    """Return the ids of the weights that are matrices of the body: inside the blocks, and of a layer as wide as they are behind them.
+
+    The latter ends the body of a masked model; trained as "rest", ModernBERT's cost 0.3 nats (reports/LOG.md).
+    """
+    found: set[int] = set()
+    for block in blocks(model):
+        found |= {id(module.weight) for module in projections(block).values()}
+    width = text_config(model).hidden_size
+    output = model.get_output_embeddings()
+    for module in projections(model).values():
+        if module is not output and tuple(module.weight.shape) == (width, width):  # type: ignore[arg-type]
+            found.add(id(module.weight))
+    return found
+
+
 def _kind(name: str) -> str:
-    """Return the role of a matrix inside a block ("rest": a table of positions, which is no projection)."""
+    """Return the role of a matrix of the body."""
     modules = name.split(".")[:-1]
-    parent = modules[-1]
-    if parent == "relative_attention_bias":
-        return "rest"
-    for module_name in (parent, ".".join(modules[-2:])):
+    for module_name in (modules[-1], ".".join(modules[-2:]), ".".join(modules[-3:])):
         if module_name in PARTS:
             return PARTS[module_name]
     return "feedforward"

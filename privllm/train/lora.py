@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
+from privllm.core.errors import UserError
 from privllm.core.seed import seed_of
+from privllm.models.blocks import blocks, projections
 from privllm.train.adapter_config import AdapterConfig
-from privllm.train.objective import blocks
 
 HEADS = ("classifier", "score")  # what transformers calls the last matrix of a model that classifies
 
@@ -21,14 +23,19 @@ def adapt(model: PreTrainedModel, cfg: AdapterConfig, seed: int) -> Any:
     """Give `model` adapters, in place, and freeze the rest; return what `merge` wants."""
     matrices_inside: set[int] = set()
     for block in blocks(model):
-        matrices_inside |= {id(module) for module in block.modules() if isinstance(module, torch.nn.Linear)}
+        matrices_inside |= {id(module) for module in projections(block).values()}
     targets = [name for name, module in model.named_modules() if id(module) in matrices_inside]
+    if not targets:
+        raise UserError(f"a {model.config.model_type} model has no matrices that adapters fit: set `lora.rank` to 0.")
     settings = LoraConfig(
         r=cfg.rank,
         lora_alpha=cfg.alpha,
         lora_dropout=cfg.dropout,
         target_modules=targets,
         bias="none",
+        fan_in_fan_out=any(
+            isinstance(module, Conv1D) for module in model.modules()
+        ),  # of GPT-2, whose matrices are transposed
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of("adapters", seed))

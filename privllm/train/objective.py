@@ -5,12 +5,11 @@ Pretraining's are in `pretrain_objectives`.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from privllm.models.blocks import blocks
 from privllm.models.vocabulary import IGNORED
 from privllm.train.batches import Batch
 
@@ -44,11 +43,3 @@ class Objective(ABC):
         """Compile what of the model is worth it, block by block: equal blocks share one graph, a third of the time to compile the whole."""
         for block in blocks(self.model):
             block.compile()
-
-
-def blocks(model: PreTrainedModel) -> list[torch.nn.Module]:
-    """Return the transformer blocks of a model of any family, in order."""
-    base: Any = model.base_model
-    if model.config.is_encoder_decoder:
-        return [*base.encoder.block, *base.decoder.block]
-    return list(getattr(base, "layers", ()))

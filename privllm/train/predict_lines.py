@@ -66,8 +66,9 @@ def open_tuned(folder: Path) -> Tuned:
         labels = tuple(label for _, label in sorted(config.id2label.items()))
     shares_context = TRAITS[family].continues_text and not labels  # of prompt and answer
     room = context_of(config) - (max_new_tokens if shares_context else 0)
-    model = open_model(kind, family, folder, labels, 0).eval()
-    return Tuned(model, kind, family, labels, Speech(folder), room, max_new_tokens)
+    speech = Speech(folder)
+    model = open_model(kind, family, folder, labels, speech.marks.pad, 0).eval()
+    return Tuned(model, kind, family, labels, speech, room, max_new_tokens)
 
 
 def answers(tuned: Tuned, examples: Iterable[Example]) -> Iterator[dict[str, Any]]:

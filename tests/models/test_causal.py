@@ -6,6 +6,7 @@ from transformers import AutoModelForCausalLM
 
 from privllm.core.errors import UserError
 from privllm.models.causal import CausalConfig, build_causal
+from privllm.models.config import inner_width
 from privllm.models.loading import load
 from privllm.models.vocabulary import vocabulary_size
 
@@ -31,11 +32,11 @@ def test_shape_follows_the_configuration():
         3,
         2,
         16,
-        170,
+        192,
     )
     assert config.rope_parameters["rope_theta"] == 500.0
     assert not config.tie_word_embeddings
-    block = 4 * 256 * 256 + 3 * 256 * 682 + 2 * 256 + 2 * 64  # attention, feed-forward, norms, norms of query and key
+    block = 4 * 256 * 256 + 3 * 256 * 768 + 2 * 256 + 2 * 64  # attention, feed-forward, norms, norms of query and key
     assert build_causal(CausalConfig(), 4096, 256, 0).num_parameters() == 4096 * 256 + 6 * block + 256
 
 
@@ -72,3 +73,20 @@ def test_an_empty_folder_is_the_users_to_mend(tmp_path):
 def test_values_out_of_range_are_refused(wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):
         CausalConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("feedforward", "width", "inner"),
+    [
+        (0, 32, 128),
+        (0, 128, 384),
+        (0, 191, 512),
+        (0, 192, 512),
+        (0, 256, 768),
+        (0, 384, 1024),
+        (0, 512, 1536),
+        (90, 256, 90),
+    ],
+)
+def test_the_feed_forward_width_is_one_that_quantisers_take(feedforward, width, inner):
+    assert inner_width(feedforward, width) == inner

@@ -39,12 +39,12 @@ def test_the_body_is_the_pretrained_one_or_a_fresh_one(starts: dict[str, Path], 
     labels = ("a", "b", "c") if kind in ("classification", "tokens") else ()
     for fresh, seed in ((False, 99), (True, 5)):
         state = torch.random.get_rng_state()
-        model = open_model(kind, family, starts[family], labels, seed=5, fresh=fresh)
+        model = open_model(kind, family, starts[family], labels, pad=1, seed=5, fresh=fresh)
         assert torch.random.get_rng_state().equal(state)
         body = build(family, MODELS[family], 64, 24, seed).base_model.state_dict()
         found = {name.removeprefix(model.base_model_prefix + "."): value for name, value in model.state_dict().items()}
         assert all(found[name].equal(value) for name, value in body.items())
-        again = open_model(kind, family, starts[family], labels, seed=5, fresh=fresh).state_dict()
+        again = open_model(kind, family, starts[family], labels, pad=1, seed=5, fresh=fresh).state_dict()
         assert all(again[name].equal(value) for name, value in model.state_dict().items())
         assert context_of(model.config) == 24
         assert not labels or model.config.id2label == {0: "a", 1: "b", 2: "c"}
@@ -52,14 +52,14 @@ def test_the_body_is_the_pretrained_one_or_a_fresh_one(starts: dict[str, Path], 
 
 def test_the_masked_heads_own_layer_comes_along(starts: dict[str, Path]) -> None:
     pretrained = build("masked", MODELS["masked"], 64, 24, seed=99)
-    tuned = open_model("classification", "masked", starts["masked"], ("a", "b"), seed=0)
+    tuned = open_model("classification", "masked", starts["masked"], ("a", "b"), pad=1, seed=0)
     assert tuned.head.dense.weight.equal(pretrained.head.dense.weight)
 
 
 def test_what_cannot_be_opened_is_explained(starts: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no trained model"):
-        open_model("chat", "causal", tmp_path, (), 0)
+        open_model("chat", "causal", tmp_path, (), 1, 0)
     with pytest.raises(UserError, match="t5 model, which is not of the causal family"):
-        open_model("chat", "causal", starts["seq2seq"], (), 0)
+        open_model("chat", "causal", starts["seq2seq"], (), 1, 0)
     assert families_of("classification") == ["causal", "masked"]
     assert {(kind, family) for kind in KINDS for family in families_of(kind)} == set(CLASSES)

@@ -1,5 +1,7 @@
 """A batch is the sum of its rows: padding counts nowhere, whatever the family and kind."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from privllm.models.vocabulary import IGNORED
 from privllm.train.batches import fill
 from privllm.train.example_encoding import Encoded
 from privllm.train.finetune_objectives import Supervised, objective_for
+from tests.foreign import random_model
 from tests.train.tiny_tasks import MODELS, make_start, tiny
 
 VOCABULARY = 64
@@ -38,7 +41,7 @@ def examples(kind: str, family: str) -> list[Encoded]:
 
 def objective(starts: dict, kind: str, family: str) -> Supervised:
     model = open_model(
-        kind, family, starts[family], ("a", "b", "c") if kind in ("classification", "tokens") else (), seed=0
+        kind, family, starts[family], ("a", "b", "c") if kind in ("classification", "tokens") else (), pad=1, seed=0
     )
     # Blocks begin as the identity: without this no token would look at another.
     generator = torch.Generator().manual_seed(0)
@@ -69,3 +72,22 @@ def test_batches_are_functions_of_the_step_and_held_out_ones_are_all(starts: dic
 
 def test_fill() -> None:
     assert fill([np.array([5]), np.array([6, 7])], 1).tolist() == [[5, 1], [6, 7]]
+
+
+@pytest.mark.parametrize("declared", [None, 3])
+def test_a_classifier_over_a_base_that_names_another_padding_pools_no_padding(
+    tmp_path: Path, declared: int | None
+) -> None:
+    """Each text by itself, as transformers does it without padding, is the oracle."""
+    random_model("llama", pad_token_id=declared).save_pretrained(tmp_path)
+    pad = 7  # of the tokenizer
+    model = open_model("classification", "causal", tmp_path, ("a", "b", "c"), pad, seed=0).eval()
+    texts = [np.array(ids) for ids in ([20, 21, 22, 23, 24, 25], [30, 31], [40, 3, 41])]
+    rows = [Encoded(ids, np.array([0]), ids) for ids in texts]
+    of = objective_for("classification", "causal")(model, tiny("classification", "causal"), rows, rows, pad, "x")
+    with torch.no_grad():
+        together = of.logits(of.make(rows))[0]
+        alone = torch.stack(
+            [model.score(model.model(torch.tensor(ids)[None]).last_hidden_state[0, -1]) for ids in texts]
+        )
+    assert together.allclose(alone, atol=1e-5)

@@ -5,10 +5,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from privllm.models.blocks import blocks
 from privllm.models.loading import MODELS, build
 from privllm.models.vocabulary import IGNORED
+from privllm.train.config import TrainConfig
 from privllm.train.lightning_module import REST_RATE, make_optimizer
-from privllm.train.objective import blocks
+from tests.foreign import ARCHITECTURES, random_model
 from tests.train.test_pretrain_objectives import objective_of
 from tests.train.tiny_corpus import CONTEXT, VOCABULARY, Corpus, tiny
 
@@ -55,6 +57,73 @@ def test_every_parameter_is_in_one_group_and_the_rest_does_not_decay(family, opt
         "masked": {(1, 1), (6, 1), (1, 2)},
         "seq2seq": {(1, 1), (2, 1), (1, 2)},
     }[family]
+
+
+MATRICES = {  # of each architecture, the modules whose weights go to Muon, and those of a layer behind the blocks
+    "bert": (
+        ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"),
+        ("intermediate.dense", "output.dense"),
+        ("cls.predictions.transform.dense",),
+    ),
+    "distilbert": (
+        ("attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin"),
+        ("ffn.lin1", "ffn.lin2"),
+        ("vocab_transform",),
+    ),
+    "gpt2": (("attn.c_attn", "attn.c_proj"), ("mlp.c_fc", "mlp.c_proj"), ()),
+    "llama": (
+        ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"),
+        ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"),
+        (),
+    ),
+    "t5": (
+        (
+            "SelfAttention.q",
+            "SelfAttention.k",
+            "SelfAttention.v",
+            "SelfAttention.o",
+            "EncDecAttention.q",
+            "EncDecAttention.k",
+            "EncDecAttention.v",
+            "EncDecAttention.o",
+        ),
+        ("DenseReluDense.wi", "DenseReluDense.wo"),
+        (),
+    ),
+}
+
+
+HEADS = {  # parts, rows by columns, in which attention is orthogonalised
+    "bert": {(4, 1), (1, 4)},
+    "distilbert": {(4, 1), (1, 4)},
+    "gpt2": set(),  # one matrix for all three, transposed: taken whole
+    "llama": {(4, 1), (2, 1), (1, 4)},
+    "t5": {(4, 1), (1, 4)},
+}
+
+
+def expected_matrices(kind: str, names: list[str]) -> set[str]:
+    """The oracle: by the names that each architecture gives its layers."""
+    attention, feed_forward, behind = MATRICES[kind]
+    ends = tuple(f".{name}.weight" for name in (*attention, *feed_forward))
+    inside = {name for name in names if name.endswith(ends)}
+    return inside | {f"{name}.weight" for name in behind}
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_what_goes_to_muon_decays_and_neither_in_other_peoples_architectures(kind: str, optimizer: str) -> None:
+    model = random_model(kind)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = make_optimizer(model, TrainConfig(optimizer=optimizer, weight_decay=0.1)).param_groups
+    *matrices, rest = [({names[id(p)] for p in group["params"]}, group) for group in groups]
+    assert set().union(*(found for found, _ in matrices)) == expected_matrices(kind, list(names.values()))
+    for _, group in matrices:
+        assert (group["muon"], group["weight_decay"], group["rate"]) == (optimizer == "muon", 0.1, 1.0)
+    assert (rest[1]["muon"], rest[1]["weight_decay"]) == (False, 0.0)
+    assert set(names.values()) == rest[0].union(*(found for found, _ in matrices))
+    by_head = {group["blocks"] for _, group in matrices} - {(1, 1)}
+    assert by_head == HEADS[kind]
 
 
 @pytest.mark.parametrize("family", MODELS)

@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from privllm.core.errors import UserError
+from privllm.models.blocks import blocks, projections
 from privllm.models.loading import build
 from privllm.train.adapter_config import AdapterConfig
 from privllm.train.lora import adapt, merge
+from tests.foreign import ARCHITECTURES, random_model
 from tests.train.tiny_tasks import MODELS
 
 
@@ -46,3 +48,19 @@ def test_adapters_are_functions_of_the_seed() -> None:
 def test_wrong_parameters_are_explained(wrong: dict) -> None:
     with pytest.raises(UserError, match=r"lora\."):
         AdapterConfig(**wrong)
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_adapters_of_other_peoples_architectures_are_where_the_matrices_are(kind: str) -> None:
+    model = random_model(kind)
+    expected = [len(projections(block)) for block in blocks(model)]
+    wrapped = adapt(model, AdapterConfig(rank=2), seed=0)
+    assert sum(1 for name, _ in model.named_parameters() if "lora_A" in name) == sum(expected) > 0
+    assert set(merge(wrapped).state_dict()) == set(random_model(kind).state_dict())
+
+
+def test_a_model_in_which_no_adapter_fits_is_refused_by_name() -> None:
+    model = random_model("llama")
+    model.model.layers = torch.nn.ModuleList(torch.nn.LayerNorm(2) for _ in range(3))
+    with pytest.raises(UserError, match="a llama model has no matrices that adapters fit"):
+        adapt(model, AdapterConfig(rank=2), seed=0)
