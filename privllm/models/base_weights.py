@@ -53,9 +53,9 @@ def open_start(
 
 def _adapt(family_model: FamilyModel, config: Any, cfg: Any, context: int) -> None:
     """Set our special ids, which decide what an embedding never learns, and our dropout."""
-    for knob, names in family_model.dropout.items():
-        for name in names:
-            setattr(config, name, getattr(cfg, knob))
+    for name in family_model.dropout:
+        if hasattr(config, name):
+            setattr(config, name, cfg.dropout)
     config.eos_token_id = END_OF_TEXT
     config.pad_token_id = PAD
     family_model.set_special_ids(config, context)

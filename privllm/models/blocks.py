@@ -42,10 +42,10 @@ def projections(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
 
 def _longest_list(part: torch.nn.Module, layers: int) -> list[torch.nn.Module]:
     """Return the outermost list that has as many entries as the model has layers, else the longest one."""
-    lists = _outermost_lists(part)
+    lists = [list(modules) for modules in _outermost_lists(part)]
     if not lists:
         return []
-    return list(max(lists, key=lambda candidate: (len(candidate) == layers, len(candidate))))
+    return max(lists, key=lambda candidate: (len(candidate) == layers, len(candidate)))
 
 
 def _outermost_lists(module: torch.nn.Module) -> list[torch.nn.ModuleList]:

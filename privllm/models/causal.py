@@ -83,7 +83,6 @@ def _transformers_config(cfg: CausalConfig, vocabulary: int, context: int) -> Qw
         num_key_value_heads=cfg.kv_heads or cfg.heads,
         head_dim=cfg.width // cfg.heads,
         max_position_embeddings=context,
-        attention_dropout=cfg.attention_dropout,
         tie_word_embeddings=cfg.tie_embeddings,
         rope_parameters={"rope_type": "default", "rope_theta": cfg.rope_theta},
         bos_token_id=None,
@@ -106,7 +105,7 @@ CAUSAL_MODEL = FamilyModel(
     build=build_causal,
     auto_class=AutoModelForCausalLM,
     loss=next_token_loss,
-    dropout={"attention_dropout": ("attention_dropout",)},
+    dropout=("resid_pdrop", "embd_pdrop", "attn_pdrop"),
     set_special_ids=_set_special_ids,
     generation_config=_generation_config,
     fused_attention=frozenset({"qwen3"}),  # no sliding windows, no biases

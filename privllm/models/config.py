@@ -27,8 +27,7 @@ class CausalConfig:
     heads: int = 4  # query heads per block
     kv_heads: int = 0  # key/value heads per block, a divisor of heads; 0 = as many as heads
     feedforward: int = 0  # inner width of the gated feed-forward part; 0 = 8/3 of width, rounded up to a multiple of 256 (of 64 below 512)
-    # share of attention weights dropped while training, [0, 1); Qwen3 has no other dropout
-    attention_dropout: float = 0.0
+    dropout: float = 0.0  # of embeddings and both kinds of outputs while training, [0, 1)
     tie_embeddings: bool = True  # one matrix for the input and the output embedding
     rope_theta: float = 10000.0  # base of the rotary position frequencies, > 1
 
@@ -42,7 +41,7 @@ class CausalConfig:
             "0 or a divisor of model.heads",
         )
         require(self.feedforward >= 0, "model.feedforward", "0 or more")
-        require(0 <= self.attention_dropout < 1, "model.attention_dropout", "at least 0 and below 1")
+        require(0 <= self.dropout < 1, "model.dropout", "at least 0 and below 1")
         require(self.rope_theta > 1, "model.rope_theta", "above 1")
 
 

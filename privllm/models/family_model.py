@@ -4,7 +4,7 @@ One `FamilyModel` for each family, written in the family's own file and listed i
 need is in `models.family`, so that an edit there trains nothing anew.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,9 @@ class FamilyModel:
     build: Callable[[Any, int, int, int], PreTrainedModel]  # (config, vocabulary, context, seed) -> a fresh model
     auto_class: Any  # transformers' Auto class that loads it
     loss: Loss  # of pretraining
-    dropout: Mapping[str, tuple[str, ...]]  # {knob of `config`: its names in transformers' configuration}
+    dropout: tuple[
+        str, ...
+    ]  # its names in transformers' configuration; of an architecture that has none, `train.dropout`
     set_special_ids: Callable[
         [Any, int], None
     ]  # (transformers' configuration, context) -> None; our special tokens' ids

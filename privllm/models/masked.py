@@ -93,6 +93,6 @@ MASKED_MODEL = FamilyModel(
     build=build_masked,
     auto_class=AutoModelForMaskedLM,
     loss=masked_loss,
-    dropout={"dropout": ("attention_dropout", "embedding_dropout", "mlp_dropout")},
+    dropout=("attention_dropout", "embedding_dropout", "mlp_dropout"),
     set_special_ids=_set_special_ids,
 )

@@ -42,6 +42,7 @@ from privllm.train.budget import lesson_budget
 from privllm.train.chat_files import answer_turns, tokenizer_files
 from privllm.train.compile_support import prepare_compiler
 from privllm.train.config import FinetuneConfig
+from privllm.train.dropout import add_dropout, rate_of
 from privllm.train.example_encoding import Coder, Encoded, tags_of
 from privllm.train.finetune_objectives import objective_for
 from privllm.train.loop import Trained, Work, key_of, train
@@ -165,6 +166,7 @@ def _train(
     adapters = None
     if cfg.lora.rank and not fresh:
         adapters = adapt(model, cfg.lora, cfg.seed)
+    add_dropout(model, cfg.family, rate_of(inputs.start))
     make = objective_for(cfg.kind, cfg.family)
     objective = make(model, cfg, prepared.train, prepared.validation, speech.marks.pad, section)
     if cfg.compile:

@@ -27,15 +27,14 @@ def adapt(model: PreTrainedModel, cfg: AdapterConfig, seed: int) -> Any:
     targets = [name for name, module in model.named_modules() if id(module) in matrices_inside]
     if not targets:
         raise UserError(f"a {model.config.model_type} model has no matrices that adapters fit: set `lora.rank` to 0.")
+    is_transposed = any(isinstance(module, Conv1D) for module in model.modules())  # as GPT-2's
     settings = LoraConfig(
         r=cfg.rank,
         lora_alpha=cfg.alpha,
         lora_dropout=cfg.dropout,
         target_modules=targets,
         bias="none",
-        fan_in_fan_out=any(
-            isinstance(module, Conv1D) for module in model.modules()
-        ),  # of GPT-2, whose matrices are transposed
+        fan_in_fan_out=is_transposed,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of("adapters", seed))

@@ -33,6 +33,7 @@ from privllm.train.batches import Kinds, replayed
 from privllm.train.budget import budget_warnings, pretraining_steps, rows_of_epoch
 from privllm.train.compile_support import prepare_compiler
 from privllm.train.config import FamilyPretrain, PretrainConfig, TrainConfig
+from privllm.train.dropout import RATE, add_dropout
 from privllm.train.loop import Trained, Work, key_of, train
 from privllm.train.pretrain_objectives import OBJECTIVES, Split
 
@@ -69,6 +70,7 @@ def pretrain(
         training = training._replace(kinds=kinds)
     context = training.rows.row_length - 1
     model = _model(family, cfg, inputs, context)
+    add_dropout(model, family, cfg.model.dropout)
     vocabulary = Tokenizer.from_file(str(inputs.tokenizer / "tokenizer.json")).get_vocab()
     objective = OBJECTIVES[family](model, cfg, training, validation, vocabulary)
     objective.started = cfg.start != SCRATCH
@@ -97,7 +99,7 @@ def pretrain(
         "validation_on": ALL if validation.copied is None else CLEAN,
         "validation_copied": round(copied_share, 6),
     }
-    save(model, {"config": _used(cfg), "compiled": compiled, **report}, out)
+    save(model, {"config": _used(cfg), RATE: cfg.model.dropout, "compiled": compiled, **report}, out)
     shutil.rmtree(work.folder, ignore_errors=True)
     return report
 

@@ -65,7 +65,7 @@ def test_an_empty_folder_is_the_users_to_mend(tmp_path):
         {"layers": 0},
         {"width": 30},
         {"kv_heads": 3},
-        {"attention_dropout": 1.0},
+        {"dropout": 1.0},
         {"rope_theta": 1.0},
         {"feedforward": -1},
     ],

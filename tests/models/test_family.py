@@ -91,7 +91,7 @@ def test_shapes_are_those_asked_for() -> None:
         masked.sliding_window,
         masked.rope_parameters["full_attention"]["rope_theta"],
         masked.intermediate_size,
-    ) == (5, 500.0, 170)
+    ) == (5, 500.0, 192)
     both = build(
         "seq2seq", Seq2SeqConfig(encoder_layers=3, decoder_layers=1, width=64, heads=4, feedforward=90), 40, 16, 0
     ).config

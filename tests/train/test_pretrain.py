@@ -309,8 +309,8 @@ def test_empty_splits_are_the_users_to_mend(corpus, tmp_path, cfg):
         run(cfg, corpus, tmp_path)
 
 
-def test_dropout_of_attention_is_on_while_training_and_depends_on_the_step(corpus, tmp_path, cfg, unbroken):
-    cfg.causal.model.attention_dropout = 0.0
+def test_dropout_is_on_while_training_and_depends_on_the_step(corpus, tmp_path, cfg, unbroken):
+    cfg.causal.model.dropout = 0.0
     run(cfg, corpus, tmp_path / "without")
     assert all_bytes(tmp_path / "without")["out/model.safetensors"] != unbroken["out/model.safetensors"]
     assert torch.isfinite(load("causal", tmp_path / "without" / "out").lm_head.weight).all()

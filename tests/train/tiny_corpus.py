@@ -110,7 +110,7 @@ def tiny(**changes: object) -> PretrainConfig:
     }
     values |= changes
     return PretrainConfig(
-        CausalPretrain(model=CausalConfig(layers=2, width=32, heads=2, attention_dropout=0.1), **values),
+        CausalPretrain(model=CausalConfig(layers=2, width=32, heads=2, dropout=0.1), **values),
         MaskedPretrain(
             model=MaskedConfig(layers=2, width=32, heads=2, local_attention=4, global_every=2, dropout=0.1), **values
         ),

@@ -28,6 +28,7 @@ from privllm.train.align.objectives import EncodedLesson, Imitate, LessonObjecti
 from privllm.train.budget import LessonBudget, lesson_budget
 from privllm.train.chat_files import answer_turns, tokenizer_files
 from privllm.train.config import TrainConfig
+from privllm.train.dropout import add_dropout, rate_of
 from privllm.train.loop import Trained, Work, key_of, train
 from privllm.train.lora import adapt, merge
 from privllm.train.pretrain import save
@@ -173,6 +174,7 @@ def _learn(
     adapters = None
     if cfg.lora.rank:
         adapters = adapt(model.train(), cfg.lora, cfg.seed)
+    add_dropout(model, family, rate_of(inputs.start))
     trained = train(objective, train_cfg, budget.steps, work.folder / "live", work, key)
     facts = _facts_of(budget, phase, trained)
     if adapters is not None:

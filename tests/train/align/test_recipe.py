@@ -149,10 +149,21 @@ def test_dropout_is_on_from_the_first_step_and_when_a_run_goes_on(inputs, tmp_pa
     """A model that was loaded is in eval mode."""
     start = tmp_path / "start"
     shutil.copytree(inputs.start, start)
-    config = json.loads((start / "config.json").read_text())
-    (start / "config.json").write_text(json.dumps(config | {"attention_dropout": 0.3}))
+    facts = json.loads((start / "training.json").read_text())
     cfg, given = tiny(dpo=DpoConfig(epochs=0.1)), inputs._replace(start=start)
-    run(cfg, given, tmp_path / "whole")
+    (start / "training.json").write_text(json.dumps(facts | {"dropout": 0.3}))
+    modes = []
+    record = History.on_train_batch_end
+
+    def watching(self, trainer, module, *args):
+        modes.append(module.model.training)
+        record(self, trainer, module, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(History, "on_train_batch_end", watching)
+        run(cfg, given, tmp_path / "whole")
+    assert modes
+    assert all(modes)
     for step in (1, 3, 7):  # none is followed by a validation, which would set the mode
         with monkeypatch.context() as patched:
             strike_at("update", step, patched, "align.sft")
