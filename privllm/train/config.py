@@ -22,9 +22,7 @@ class TrainConfig:
     weight_decay: float = 0.1  # decoupled, of matrices inside the blocks, per unit of learning rate, >= 0
     clip: float = 1.0  # the gradient's norm at most, > 0
     batch_size: int = 4  # rows a step, >= 1; at these sizes small batches learn faster
-    epochs: float = (
-        1.0  # how often all rows are read, > 0; of rows that are told apart (`replay`) the new ones; 20 steps at least
-    )
+    epochs: float = 1.0  # how often all rows are read, > 0; from the incumbent on the new rows; 20 steps at least
     warmup_steps: int = 20  # >= 0; a tenth of all steps where that is fewer
     decay_fraction: float = 0.5  # share of the steps over which the learning rate falls to 0, [0, 0.9]
     validate_every: int = 50  # steps, >= 1

@@ -124,7 +124,7 @@ def test_interrupted_anywhere_and_started_again_gives_the_same_bytes(
 
 @pytest.mark.parametrize(
     ("section", "moment", "step"),
-    [("(random start)", "forward", 7), (".mine", "backward", 9), (".mine", "measured", 10)],
+    [("(random start)", "forward", 7), (".mine", "backward", 9), (".mine", "measured", 12)],
 )
 def test_a_signal_in_mid_step_loses_no_whole_one(shop, tmp_path, unbroken, monkeypatch, section, moment, step) -> None:
     cfg, whole = tiny("classification", "masked", compare_random=True), step - (moment in BETWEEN)
