@@ -127,9 +127,21 @@ def params(
     ] = "",
     everything: Annotated[bool, typer.Option("--all", help="Those with their defaults too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
+    suggest: Annotated[
+        bool, typer.Option("--suggest", help="Suggest values for this corpus and machine, and write them.")
+    ] = False,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.1, help="With --suggest: how long all families may train.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --suggest: write nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --suggest: do not ask.")] = False,
 ) -> None:
     """List the parameters that params.yaml sets to another value than the default: value, default,
     line, unit and range.
+
+    --suggest measures how fast this machine trains for some seconds, and proposes the model's shape,
+    context, batch, epochs, learning rate, dropout and weight decay for the corpus, each with its reason.
+    It writes them into params.yaml when you agree; the build reads that file alone.
 
     With --all, or for a section, every parameter is listed. `dvc exp run -S clean.quality.min_words=50`
     tries a value; a parameter that params.yaml does not have takes a + before its name.
@@ -138,6 +150,11 @@ def params(
 
     from privllm.parameters.listing import list_parameters, rows_of
 
+    if suggest:
+        write_suggestions(minutes, dry_run, yes)
+        return
+    if minutes is not None or dry_run or yes:
+        raise UserError("--minutes, --dry-run and --yes go with --suggest: add it, or leave them out.")
     parameters = list_parameters(section)
     if as_json:
         say_json([parameter._asdict() for parameter in parameters], indent=1)
@@ -145,6 +162,23 @@ def params(
     width = get_terminal_size((140, 24)).columns
     for line in rows_of(parameters, width, everything or bool(section)):
         say(line)
+
+
+def write_suggestions(minutes: float | None, dry_run: bool, yes: bool) -> None:
+    """Print what is suggested, and write it into params.yaml where the user agrees."""
+    from privllm.core.params import PARAMS_FILE
+    from privllm.engine.params_check import require_sound_params
+    from privllm.parameters.suggest import suggest
+
+    require_root()
+    require_sound_params(remember=False)
+    suggestions = suggest(minutes)
+    for line in suggestions.lines():
+        say(line)
+    if dry_run or suggestions.before == suggestions.after:
+        return
+    if yes or typer.confirm(f"\nWrite this into {PARAMS_FILE}?", default=False):
+        PARAMS_FILE.write_text(suggestions.after, "utf-8")
 
 
 @command

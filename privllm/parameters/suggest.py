@@ -1,0 +1,172 @@
+"""`privllm params --suggest`: values for this corpus and this machine, literally in params.yaml; the build reads only those.
+
+    reports/pack.json (before a build, the bytes in data/sources), params.yaml, a measured speed -> suggestions, the edited params.yaml
+
+The rules are in `suggestion`; here is what they need to know, and what becomes of their values.
+"""
+
+import difflib
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from privllm.core.base_model import SCRATCH
+from privllm.core.errors import UserError
+from privllm.core.families import TRAITS
+from privllm.core.params import PARAMS_FILE, load_sections, read_params
+from privllm.core.split import SplitConfig
+from privllm.parameters.edit import set_values
+from privllm.parameters.sections import FAMILIES
+from privllm.parameters.suggestion import (
+    CorpusFacts,
+    FamilyPlan,
+    Setting,
+    Speed,
+    context_for,
+    plan_family,
+)
+from privllm.tokens.pack import PackConfig
+from privllm.tokens.vocabulary import TokenizerConfig
+from privllm.train.config import PretrainConfig
+
+PACK_REPORT = Path("reports/pack.json")
+SOURCES = Path("data/sources")
+BYTES_PER_TOKEN = 3.6  # of English with 4,096 tokens
+TEXT_SHARE = {
+    ".html": 0.25,
+    ".htm": 0.25,
+    ".xml": 0.4,
+    ".jsonl": 0.8,
+    ".json": 0.8,
+}  # of a file's bytes; else all of them
+LAYERS = ("layers", "encoder_layers", "decoder_layers")  # of the families' `model` sections
+
+
+class Suggestions(NamedTuple):
+    """What is suggested, and the file with it."""
+
+    corpus: CorpusFacts
+    device: str
+    context: Setting
+    families: dict[str, FamilyPlan]
+    before: str
+    after: str
+
+    def lines(self) -> Iterator[str]:
+        """Yield the suggestions with their reasons, and the difference to the file."""
+        yield f"{self.corpus.tokens:,} training tokens ({self.corpus.source}); trained on {self.device}"
+        yield from _rows([self.context])
+        for family, family_plan in self.families.items():
+            yield ""
+            yield f"pretrain.{family}, about {family_plan.seconds / 60:.1f} minutes"
+            yield from _rows(family_plan.settings)
+            for warning in family_plan.warnings:
+                yield f"  note: {warning}"
+        yield ""
+        if self.before == self.after:
+            yield f"{PARAMS_FILE} says so already."
+            return
+        before, after = self.before.splitlines(), self.after.splitlines()
+        yield from difflib.unified_diff(before, after, str(PARAMS_FILE), "suggested", n=0, lineterm="")
+
+
+def _rows(settings: list[Setting]) -> Iterator[str]:
+    for setting in settings:
+        yield f"  {setting.key} {setting.value}: {setting.reason}"
+
+
+def suggest(minutes: float | None, root: Path = Path()) -> Suggestions:
+    """Return what to set in the build at `root`, whose families train for `minutes` altogether.
+
+    Raises UserError where there are neither documents nor the report of a build, or params.yaml has a fault.
+    """
+    from privllm.train.speed_probe import device_name, has_gpu, tokens_per_second
+
+    path = root / PARAMS_FILE
+    families = load_sections(path).get(FAMILIES) or list(TRAITS)
+    pretrain = read_params("pretrain", PretrainConfig, path)
+    vocabulary = read_params("tokenizer", TokenizerConfig, path).vocabulary
+    corpus = corpus_facts(root)
+    context = context_for(corpus, has_gpu())
+    used_context = (
+        read_params("pack", PackConfig, path).context if _starts_from_base(pretrain, families) else context.value
+    )
+    if used_context != context.value:
+        context = Setting(context.key, used_context, "as it is: a base model sees no more than it was made for")
+    seconds = None if minutes is None else 60 * minutes / len(families)
+    plans: dict[str, FamilyPlan] = {}
+    values = {context.key: context.value}
+    for family in families:
+        cfg = getattr(pretrain, family)
+
+        def speed(
+            shape: tuple[int, int, int], context: int, batch_size: int, family: str = family, cfg: Any = cfg
+        ) -> float:
+            model = _with_shape(cfg.model, shape)
+            return tokens_per_second(family, model, replace(cfg, batch_size=batch_size), vocabulary, context)
+
+        family_plan = _plan(cfg, family, corpus, int(context.value), has_gpu(), speed, seconds)
+        plans[family] = family_plan
+        for setting in family_plan.settings:
+            values[f"pretrain.{family}.{setting.key}"] = setting.value
+    before = path.read_text("utf-8")
+    return Suggestions(corpus, device_name(), context, plans, before, set_values(before, values))
+
+
+def _starts_from_base(pretrain: PretrainConfig, families: list[str]) -> bool:
+    return any(getattr(pretrain, family).start != SCRATCH for family in families)
+
+
+def _plan(
+    cfg: Any, family: str, corpus: CorpusFacts, context: int, gpu: bool, speed: Speed, seconds: float | None
+) -> FamilyPlan:
+    """Return the plan of a family, with the keys that its own `model` section has."""
+    shipped_rate = type(cfg)().learning_rate
+    shape = None
+    if cfg.start != SCRATCH:  # the base's is not known before it is read; the speed is that of the section's shape
+        layers = next(getattr(cfg.model, key) for key in LAYERS if hasattr(cfg.model, key))
+        shape = (layers, cfg.model.width, cfg.model.heads)
+    made = plan_family(corpus, context, gpu, shipped_rate, speed, seconds, shape)
+    settings = []
+    for setting in made.settings:
+        if setting.key != "model.layers" or hasattr(cfg.model, "layers"):
+            settings.append(setting)
+            continue
+        for key in LAYERS[1:]:
+            settings.append(setting._replace(key=f"model.{key}", value=_half(int(setting.value))))
+    return made._replace(settings=settings)
+
+
+def _half(layers: int) -> int:
+    """Return the layers of an encoder or a decoder: together they have about as many as one stack."""
+    return max(1, round(layers / 2))
+
+
+def _with_shape(model: Any, shape: tuple[int, int, int]) -> Any:
+    layers, width, heads = shape
+    if hasattr(model, "layers"):
+        return replace(model, layers=layers, width=width, heads=heads)
+    return replace(model, encoder_layers=_half(layers), decoder_layers=_half(layers), width=width, heads=heads)
+
+
+def corpus_facts(root: Path = Path()) -> CorpusFacts:
+    """Return the size of the training text: as it was packed, else estimated from the sources."""
+    with suppress(OSError, ValueError, KeyError):
+        report = json.loads((root / PACK_REPORT).read_text("utf-8"))
+        tokens, documents = report["tokens"]["train"], report["documents"]["train"]
+        return CorpusFacts(tokens, round(tokens / max(1, documents)), f"{PACK_REPORT}")
+    split = read_params("split", SplitConfig, root / PARAMS_FILE)
+    text_bytes, files = 0.0, 0
+    for file in (root / SOURCES).rglob("*"):
+        if file.is_file():
+            text_bytes += file.stat().st_size * TEXT_SHARE.get(file.suffix.lower(), 1.0)
+            files += 1
+    tokens = round(text_bytes / BYTES_PER_TOKEN * (1 - split.validation - split.test))
+    if not tokens:
+        raise UserError(f"{SOURCES} holds no documents, and {PACK_REPORT} none of a build: put documents there first.")
+    return CorpusFacts(
+        tokens, round(text_bytes / BYTES_PER_TOKEN / files), f"estimated from {files:,} files in {SOURCES}"
+    )

@@ -1,0 +1,82 @@
+"""A measured speed: how many positions a model of some shape trains on in a second, on this machine.
+
+It runs whole steps (forward, backward, optimiser) on random tokens for a few seconds. Data, held-out passes and checkpoints are left out;
+they take a few per cent.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from privllm.core.families import TRAITS
+from privllm.models.loading import MODELS, build
+from privllm.models.vocabulary import IGNORED
+from privllm.train.config import TrainConfig
+from privllm.train.lightning_module import make_optimizer
+
+PROBE_SECONDS = 3.0
+LEAST_STEPS = 2  # measured ones; one more before them is not
+LEARNT = 0.3  # share of a row that a masked model learns, which an encoder-decoder writes
+
+
+def device_name() -> str:
+    """Return what will train, in words."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    threads = torch.get_num_threads()
+    return f"the CPU with {threads} thread{'s' * (threads != 1)}"
+
+
+def has_gpu() -> bool:
+    return torch.cuda.is_available()
+
+
+def tokens_per_second(
+    family: str,
+    shape: Any,
+    cfg: TrainConfig,
+    vocabulary: int,
+    context: int,
+    seconds: float = PROBE_SECONDS,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Return the positions a second of training a fresh model; `shape` is the family's `model` section."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model: Any = build(family, shape, vocabulary, context, cfg.seed)
+    model.to(device)
+    model.train()
+    optimizer = make_optimizer(model, cfg)
+    batch = [tensor.to(device) for tensor in _random_batch(family, cfg.batch_size, context, vocabulary)]
+    steps, began = -1, 0.0
+    while True:
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda" and cfg.precision != "32"):
+            loss = MODELS[family].loss(model, tuple(batch), "mean")
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        loss.item()  # a GPU has finished then
+        steps += 1
+        if steps == 0:
+            began = clock()  # the first step allocates
+        elapsed = clock() - began
+        if steps >= LEAST_STEPS and elapsed >= seconds:
+            return steps * cfg.batch_size * context / elapsed
+
+
+def _random_batch(family: str, rows: int, context: int, vocabulary: int) -> tuple[Tensor, ...]:
+    """Return a batch in the form of the family's loss."""
+    generator = torch.Generator().manual_seed(0)
+    inputs_BT = torch.randint(vocabulary, (rows, context), generator=generator)
+    traits = TRAITS[family]
+    if traits.continues_text:
+        return inputs_BT, inputs_BT
+    attended_BT = torch.ones_like(inputs_BT, dtype=torch.bool)
+    learnt = max(1, round(LEARNT * context))
+    if traits.writes_separately:
+        return inputs_BT, attended_BT, inputs_BT[:, :learnt].contiguous()
+    labels_BT = torch.full_like(inputs_BT, IGNORED)
+    labels_BT[:, :learnt] = inputs_BT[:, :learnt]
+    return inputs_BT, attended_BT, labels_BT

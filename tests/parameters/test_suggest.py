@@ -1,0 +1,101 @@
+"""Suggestions for a corpus: where the figures come from, and that the file afterwards is one that the build takes."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from privllm.cli.app import app
+from privllm.core.errors import UserError
+from privllm.core.params import read_params
+from privllm.core.report import write_json
+from privllm.parameters.suggest import corpus_facts, suggest
+from privllm.train.config import PretrainConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+RUNNER = CliRunner()
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A build with documents, on a machine of known speed."""
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    (tmp_path / "data/sources").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("privllm.train.speed_probe.tokens_per_second", lambda *_: 3000.0)
+    monkeypatch.setattr("privllm.train.speed_probe.has_gpu", lambda: False)
+    return tmp_path
+
+
+def test_before_a_build_the_sources_are_estimated(project: Path) -> None:
+    (project / "data/sources/a.txt").write_text("x" * 36_000)
+    (project / "data/sources/b.html").write_text("x" * 144_000)
+    facts = corpus_facts()
+    assert facts.tokens == round(20_000 * 0.9)
+    assert facts.document_tokens == 10_000
+    assert "estimated from 2 files" in facts.source
+
+
+def test_after_a_build_its_report_counts(project: Path) -> None:
+    (project / "data/sources/a.txt").write_text("x" * 36_000)
+    write_json(project / "reports/pack.json", {"tokens": {"train": 900_000}, "documents": {"train": 3000}})
+    assert corpus_facts() == (facts := corpus_facts())
+    assert (facts.tokens, facts.document_tokens) == (900_000, 300)
+
+
+def test_without_documents_there_is_nothing_to_suggest(project: Path) -> None:
+    with pytest.raises(UserError, match="data/sources holds no documents"):
+        corpus_facts()
+
+
+def test_what_is_written_is_what_was_suggested_and_is_read_by_the_build(project: Path) -> None:
+    write_json(project / "reports/pack.json", {"tokens": {"train": 900_000}, "documents": {"train": 3000}})
+    suggestions = suggest(minutes=30)
+    Path("params.yaml").write_text(suggestions.after, "utf-8")
+    pretrain = read_params("pretrain", PretrainConfig)
+    for family, plan in suggestions.families.items():
+        cfg = getattr(pretrain, family)
+        for setting in plan.settings:
+            value = cfg
+            for name in setting.key.split("."):
+                value = getattr(value, name)
+            assert value == setting.value, setting.key
+    assert pretrain.seq2seq.model.encoder_layers + pretrain.seq2seq.model.decoder_layers == pretrain.causal.model.layers
+    assert suggestions.before.count("#") == suggestions.after.count("#")
+    again = suggest(minutes=30)
+    assert again.before == again.after
+
+
+def test_the_command_shows_the_difference_and_asks(project: Path) -> None:
+    write_json(project / "reports/pack.json", {"tokens": {"train": 900_000}, "documents": {"train": 3000}})
+    before = Path("params.yaml").read_text("utf-8")
+    looked = RUNNER.invoke(app, ["params", "--suggest", "--minutes", "30", "--dry-run"])
+    assert looked.exit_code == 0, looked.output
+    assert "+pack: {context: 512, mixture: even}" in looked.output
+    assert "900,000 training tokens (reports/pack.json)" in looked.output
+    assert "starts from a base" in looked.output
+    refused = RUNNER.invoke(app, ["params", "--suggest", "--minutes", "30"], input="n\n")
+    assert "Write this into params.yaml?" in refused.output
+    assert Path("params.yaml").read_text("utf-8") == before
+    agreed = RUNNER.invoke(app, ["params", "--suggest", "--minutes", "30", "--yes"])
+    assert agreed.exit_code == 0, agreed.output
+    assert Path("params.yaml").read_text("utf-8") != before
+    assert "says so already" in RUNNER.invoke(app, ["params", "--suggest", "--minutes", "30"]).output
+
+
+def test_options_of_suggest_need_it(project: Path) -> None:
+    done = RUNNER.invoke(app, ["params", "--minutes", "3"])
+    assert done.exit_code != 0
+
+
+def test_a_start_from_a_base_keeps_shape_and_context(project: Path) -> None:
+    write_json(project / "reports/pack.json", {"tokens": {"train": 900_000}, "documents": {"train": 3000}})
+    text = Path("params.yaml").read_text("utf-8")
+    Path("params.yaml").write_text(
+        text.replace("  causal:\n    start: scratch", "  causal:\n    start: incumbent"), "utf-8"
+    )
+    suggestions = suggest(minutes=None)
+    assert suggestions.context.value == 256
+    assert not [setting for setting in suggestions.families["causal"].settings if setting.key == "model.layers"]
