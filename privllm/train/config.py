@@ -25,7 +25,7 @@ class TrainConfig:
     epochs: float = 1.0  # how often all rows are read, > 0; from the incumbent on the new rows; 20 steps at least
     warmup_steps: int = 20  # >= 0; a tenth of all steps where that is fewer
     decay_fraction: float = 0.5  # share of the steps over which the learning rate falls to 0, [0, 0.9]
-    validate_every: int = 50  # steps, >= 1
+    validate_every: int = 0  # steps, >= 0; 0: as seldom as keeps validation at 2 % of the training
     validation_rows: int = 64  # rows of held-out text each time, >= 1
     patience: int = 4  # validations without improvement before the decay is brought forward, >= 1
     min_delta: float = 0.002  # nats per token that count as an improvement, >= 0
@@ -39,9 +39,9 @@ class TrainConfig:
         require(self.precision in ("auto", "32", "bf16"), "precision", '"auto", "32" or "bf16"')
         for key in ("learning_rate", "epochs", "clip"):
             require(getattr(self, key) > 0, key, "above 0")
-        for key in ("batch_size", "validate_every", "validation_rows", "patience"):
+        for key in ("batch_size", "validation_rows", "patience"):
             require(getattr(self, key) >= 1, key, "at least 1")
-        for key in ("weight_decay", "warmup_steps", "min_delta"):
+        for key in ("weight_decay", "warmup_steps", "min_delta", "validate_every"):
             require(getattr(self, key) >= 0, key, "0 or more")
         require(0 <= self.decay_fraction <= 0.9, "decay_fraction", "between 0 and 0.9")
 
@@ -94,7 +94,8 @@ class FinetuneConfig(TrainConfig):
     # how often the examples are gone through, > 0; where they are few more often, until there are 60 steps, but not above 15 times
     epochs: float = 4.0
     warmup_steps: int = 10  # >= 0; a tenth of all steps where that is fewer
-    validate_every: int = 50  # steps, >= 1; a tenth of all steps where that is fewer
+    # steps, >= 0, a tenth of all steps where that is fewer; 0: as seldom as keeps validation at 2 % of the training
+    validate_every: int = 50
     kind: str = "classification"  # classification, tokens, text2text or chat
     family: str = MASKED.name  # of the model in `start`
     data: str = ""  # a file of JSON lines

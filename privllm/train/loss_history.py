@@ -20,6 +20,7 @@ from privllm.train.batches import Batch
 from privllm.train.checkpoint import BestWeights, learnt_weights, put_weights
 from privllm.train.lightning_module import Training
 from privllm.train.loss_files import LossFiles, Measurement
+from privllm.train.objective import Objective
 
 STATE = (
     "points",
@@ -33,6 +34,8 @@ STATE = (
     "stopped_by",
 )  # what a checkpoint keeps
 LOG_EVERY = 10  # steps whose mean training loss is one point of the curve
+VALIDATION_SHARE = 0.02  # of the time of training, between the first step and the last
+STEP_COST = 3  # of a training step in forward passes: one, and a backward pass that costs twice as much
 
 
 class History(Callback):
@@ -58,6 +61,7 @@ class History(Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
         self.files = LossFiles(self.folder, self.points)
+        self.interval = module.cfg.validate_every or affordable_interval(module.objective)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Batch, _: int) -> None:
         step, loss = trainer.global_step, float(outputs["loss"])
@@ -74,7 +78,7 @@ class History(Callback):
             mean_loss = sum(self.pending) / len(self.pending)
             self.record("train/loss", step, mean_loss)
             self.pending = []
-        self.owed = is_last or step % module.cfg.validate_every == 0
+        self.owed = is_last or step % self.interval == 0
 
     def first(self, name: str) -> float:
         return self._values_of(name)[0]
@@ -147,6 +151,15 @@ class Validate(Callback):
             self.kept_step, self.kept_loss = self.history.best_step, best_loss
         else:
             put_weights(module.model, last_weights)
+
+
+def affordable_interval(objective: Objective) -> int:
+    """Return the steps between two validations that keep them at VALIDATION_SHARE of the training.
+
+    It is a function of the number of held-out batches, which are as large as a step's: no clock decides what is trained.
+    """
+    forward_passes = sum(1 for _ in objective.held_out())
+    return max(1, math.ceil(forward_passes / (STEP_COST * VALIDATION_SHARE)))
 
 
 @torch.no_grad()

@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import pytest
+
+from privllm.train import loss_history
+from privllm.train.loss_history import STEP_COST, VALIDATION_SHARE, affordable_interval
+from tests.train.test_pretrain import Killed, all_bytes, die_at, run
+from tests.train.test_pretrain_objectives import objective_of
+from tests.train.tiny_corpus import Corpus, tiny
+
+
+@pytest.mark.parametrize("rows", [1, 3, 5, 100])
+@pytest.mark.parametrize("batch_size", [1, 2, 4])
+def test_validation_costs_its_share_of_forward_passes_and_not_much_less(corpus: Corpus, rows: int, batch_size: int):
+    objective = objective_of("causal", corpus, validation_rows=rows, batch_size=batch_size)
+    held_out_passes = len(list(objective.held_out()))
+    interval = affordable_interval(objective)
+    assert held_out_passes <= VALIDATION_SHARE * STEP_COST * interval
+    assert held_out_passes > VALIDATION_SHARE * STEP_COST * (interval - 1)
+
+
+def validated_after(place: Path) -> list[int]:
+    lines = (place / "live/plots/metrics/validation/loss.tsv").read_text().splitlines()[1:]
+    return [int(line.split("\t")[0]) for line in lines]
+
+
+def test_a_run_validates_as_often_as_it_can_afford_killed_or_not(corpus: Corpus, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(loss_history, "VALIDATION_SHARE", 0.05)  # 2 batches: every 14 steps
+    cfg = tiny(validate_every=0)
+    run(cfg, corpus, tmp_path / "whole")
+    assert validated_after(tmp_path / "whole") == [14, 28, 40]
+    with monkeypatch.context() as patched:
+        die_at(20, patched)
+        with pytest.raises(Killed):
+            run(cfg, corpus, tmp_path / "killed")
+    run(cfg, corpus, tmp_path / "killed")
+    assert all_bytes(tmp_path / "killed") == all_bytes(tmp_path / "whole")
+
+
+def test_a_number_of_steps_that_is_given_counts(corpus: Corpus, tmp_path: Path):
+    run(tiny(validate_every=15), corpus, tmp_path)
+    assert validated_after(tmp_path) == [15, 30, 40]
