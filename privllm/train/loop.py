@@ -9,6 +9,7 @@ import logging
 import math
 import signal
 import warnings
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ import torch
 from privllm.core.seed import name_digest
 from privllm.engine.digests import digest_of_file
 from privllm.engine.interrupt import SIGNALS
+from privllm.models.lean_blocks import lean_blocks
 from privllm.train.batches import Stream
 from privllm.train.checkpoint import BestWeights, KeepLatest, SafeCheckpointIO, resumable
 from privllm.train.config import TrainConfig
@@ -59,8 +61,10 @@ def train(objective: Objective, cfg: TrainConfig, steps: int, live: Path, work: 
     validate = Validate(history, BestWeights(work.folder, key))
     callbacks = [history, keep, validate, ShowProgress(history)]
     trainer = make_trainer(cfg, SafeCheckpointIO(key), callbacks)
+    is_plain = trainer.precision == "32-true" and not torch.cuda.is_available()
     try:
-        fit(trainer, module, resumable(work.folder, key))
+        with lean_blocks(objective.model) if is_plain else nullcontext():
+            fit(trainer, module, resumable(work.folder, key))
     except KeyboardInterrupt:
         if not keep.saved_step:
             raise KeyboardInterrupt from None

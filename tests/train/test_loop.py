@@ -12,8 +12,9 @@ import yaml
 
 from privllm.core.errors import UserError
 from privllm.engine.executor_ray import ExecutorConfig
-from privllm.train.loop import key_of
-from tests.train.tiny_corpus import tiny
+from privllm.train.loop import Work, key_of, train
+from tests.train.test_pretrain_objectives import objective_of
+from tests.train.tiny_corpus import Corpus, tiny
 
 
 class Given(NamedTuple):
@@ -116,3 +117,20 @@ def test_the_minutes_reach_the_training(stage: str, item: str, tmp_path: Path, m
 def test_minutes_below_nothing_are_refused() -> None:
     with pytest.raises(UserError, match=r"executor\.checkpoint_minutes"):
         ExecutorConfig(checkpoint_minutes=-1)
+
+
+@pytest.mark.parametrize(("precision", "is_lean"), [("32", True), ("bf16", False)])
+def test_fp32_on_a_cpu_trains_through_lean_blocks(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, is_lean: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    seen = []
+
+    def look(trainer: Any, module: Any, checkpoint: Any) -> None:
+        seen.append("forward" in vars(module.model.model.norm))
+
+    monkeypatch.setattr("privllm.train.loop.fit", look)
+    objective = objective_of("causal", corpus, precision=precision)
+    train(objective, objective.cfg, 1, tmp_path / "live", Work(tmp_path / "work", "code"), "key")
+    assert seen == [is_lean]
+    assert "forward" not in vars(objective.model.model.norm)
