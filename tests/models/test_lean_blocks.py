@@ -19,11 +19,14 @@ def model_of(kv_heads: int = 0) -> torch.nn.Module:
     return model.train()
 
 
-def batch_of(rows: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+def batch_of(rows: int = 3) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Rows, the second of two documents."""
     tokens = torch.randint(0, VOCABULARY, (rows, CONTEXT + 1), generator=torch.Generator().manual_seed(0))
     labels = tokens[:, 1:].clone()
     labels[0, :5] = IGNORED
-    return tokens[:, :-1], labels
+    positions = torch.arange(CONTEXT).repeat(rows, 1)
+    positions[1, 7:] -= 7
+    return tokens[:, :-1], positions, labels
 
 
 def stock_head(hidden, weight, labels, reduction):
@@ -54,7 +57,7 @@ def test_loss_and_gradients_are_those_of_stock_transformers(kv_heads, reduction)
 
 def test_positions_and_masks_count_as_they_do_in_stock():
     model = model_of().eval()
-    inputs, _ = batch_of()
+    inputs, _, _ = batch_of()
     positions = torch.arange(CONTEXT).remainder(5).expand(3, -1)
     attended = torch.ones(3, CONTEXT)
     attended[1, 8:] = 0
