@@ -26,6 +26,7 @@ INPUTS = {  # what no stage writes, and where it comes from
     "data/feedback": "`privllm feedback export`",
     "data/promoted/model": "`privllm promote`",
     "data/promoted/sides": "`privllm promote`",
+    "data/vocabulary": "`privllm promote`, `privllm vocabulary keep`",
     "data/promoted/statistics.json": "`privllm promote`",
     "data/promoted/weak_spots.json": "`privllm promote`",
 }

@@ -1,6 +1,6 @@
-"""tokenizer: a sample of documents in, a byte-level BPE vocabulary (or that of the base) out.
+"""tokenizer: a sample of documents in, a byte-level BPE vocabulary (or that of the base, or the kept one) out.
 
-data/dedup/sample, data/start/tokenizer -> data/tokenizer, reports/tokenizer.json
+data/dedup/sample, data/start/tokenizer, data/vocabulary -> data/tokenizer, reports/tokenizer.json
 """
 
 from pathlib import Path
@@ -9,12 +9,16 @@ from privllm.core.params import read_params
 from privllm.core.report import write_report
 from privllm.engine.stage import run
 from privllm.engine.store import Store
+from privllm.tokens.kept_vocabulary import kept_for, settings_of
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
+from privllm.tokens.vocabulary_sample import SampleConfig
 
 
-def main(sample: Path, start: Path, out: Path, report: Path, store: Store) -> None:
+def main(sample: Path, start: Path, vocabulary: Path, out: Path, report: Path, store: Store) -> None:
     cfg = read_params("tokenizer", TokenizerConfig)
-    write_report(report, learn_tokenizer(cfg, sample, out, store, start))
+    sampled = read_params("sample", SampleConfig)
+    kept = kept_for(vocabulary, settings_of(cfg, sampled))
+    write_report(report, learn_tokenizer(cfg, sample, out, store, start, kept))
 
 
 if __name__ == "__main__":

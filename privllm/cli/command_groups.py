@@ -5,7 +5,7 @@ The first group is what a newcomer needs on the first day.
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "First day": ("init", "doctor", "demo", "summary", "chat", "serve"),
-    "Build": ("plan", "params", "check", "upgrade"),
+    "Build": ("plan", "params", "check", "vocabulary", "upgrade"),
     "Models": ("compare", "promote", "models", "predict"),
     "Feedback": ("arena", "feedback", "token"),
     "Documents": ("trace", "forget"),

@@ -1,4 +1,4 @@
-"""The commands that put models to use: `privllm promote` and `privllm models`.
+"""The commands for what stays from build to build: `privllm promote`, `privllm models` and `privllm vocabulary`.
 
 Each parses, calls one function of `privllm.manage`, and prints.
 """
@@ -23,9 +23,16 @@ class VersionPart(StrEnum):
     patch = "patch"
 
 
+class VocabularyAction(StrEnum):
+    """What `privllm vocabulary` does."""
+
+    keep = "keep"
+    drop = "drop"
+
+
 def add_to(app: typer.Typer) -> None:
     """Register the commands of this module."""
-    for function in (promote, models):
+    for function in (promote, models, vocabulary):
         commands_of(app)(function)
 
 
@@ -46,6 +53,24 @@ def promote(
     from privllm.manage.promote import promote as promote_build
 
     promote_build(Path(), part.value, say)
+
+
+def vocabulary(
+    action: Annotated[
+        VocabularyAction, typer.Argument(help="keep: for all later builds; drop: the next build learns one.")
+    ],
+) -> None:
+    """Keep the vocabulary that this build learnt, or have one learnt anew.
+
+    A kept one is in data/vocabulary (`dvc add`), staged in git, and `dvc repro` uses it until
+    `tokenizer` or `sample` in params.yaml change. An edited document then packs its own shard again,
+    and not every one. `privllm promote` keeps it too.
+    """
+    from privllm.manage.vocabulary import drop, keep
+
+    require_root()
+    function = keep if action == VocabularyAction.keep else drop
+    function(Path(), say)
 
 
 def models(

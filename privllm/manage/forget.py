@@ -49,6 +49,7 @@ from privllm.manage.source_files import (
 from privllm.manage.trace import near_names
 from privllm.manage.tracked_input import track
 from privllm.manage.verify_removal import ReadSource, prove_removal
+from privllm.manage.vocabulary import learnt_on, remove_kept
 
 Say = Callable[[str], None]
 Ask = Callable[[str], bool]
@@ -130,12 +131,16 @@ def _look_up(root: Path, words: list[str]) -> tuple[Selection, ForgottenDocument
 
 
 def _remove_records(root: Path, forgotten: ForgottenDocuments, say: Say) -> None:
-    """Take the documents out of the recorded sides of the split."""
+    """Take the documents out of the recorded sides of the split, and remove a kept vocabulary that was learnt on them."""
+    present = set(sources_of(root)) - forgotten.ids
+    learnt = learnt_on(root, forgotten.ids, forgotten.digests, present)
+    if learnt:
+        remove_kept(root)
+        say(f"Removed the kept vocabulary, which was learnt on {learnt} of them: the next build learns one anew.")
     file = SIDES_FOLDER / SIDES_FILE
     if not (root / file).is_file():
         return
     records = read_table(root / file, SIDES.names)
-    present = set(sources_of(root)) - forgotten.ids
     left = without(records, forgotten.ids, forgotten.digests, present)
     if len(left) < len(records):
         write_table(left, root / file)

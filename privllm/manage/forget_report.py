@@ -79,7 +79,7 @@ def older_build_lines(root: Path, ids: list[str]) -> Iterator[str]:
     is_shared = cache.folder.resolve() != (root / ".dvc/cache").resolve()
     yield ""
     yield f"DVC's cache ({cache.folder}) still holds older builds. To purge it, losing the data of all older builds:"
-    to_commit = ("params.yaml", "dvc.lock", "reports", f"{SOURCES}.dvc", "data/promoted")
+    to_commit = ("params.yaml", "dvc.lock", "reports", f"{SOURCES}.dvc", "data/promoted", "data/vocabulary")
     files = " ".join(name for name in to_commit if (root / name).exists())
     yield f"  git add {files} && git commit -m 'Forget'   # so that this build has a commit"
     yield f"  dvc gc --workspace{' --projects OTHER' if is_shared else ''}   # keeps this build only"

@@ -3,6 +3,7 @@
     data/promoted/statistics.json     statistics that the next corpus is compared with
     data/promoted/weak_spots.json     slices on which the model is worst, which `pack` may weigh up
     data/promoted/sides/sides.parquet on which side of the split each document stood, for ever; tracked by DVC
+    data/vocabulary/kept/             the vocabulary, which later builds use; tracked by DVC
     data/promoted/model/incumbent/    weights, tokenizer, ids of training and test documents; tracked by DVC
     privllm@v1.2.0                    the tag of the commit that built it, named as by GTO (https://dvc.org/doc/gto)
 
@@ -17,8 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from privllm.core.base_model import DOCUMENTS, INCUMBENT
+from privllm.core.base_model import DOCUMENTS, INCUMBENT, SCRATCH
 from privllm.core.errors import UserError
+from privllm.core.params import read_params
 from privllm.core.promoted import JUDGED, MANIFEST, MODEL, PROMOTED, SIDES_FILE, SIDES_FOLDER, TOKENIZER
 from privllm.core.report import write_json
 from privllm.core.tables import read_table, write_table
@@ -27,9 +29,11 @@ from privllm.dedup.sides import merged, read_sides, sides_of
 from privllm.manage.git_revisions import LOCK, blobs, git, git_text
 from privllm.manage.revision_metrics import RevisionMetrics, read_revision
 from privllm.manage.tracked_input import run, track
+from privllm.manage.vocabulary import write_kept
 from privllm.tasks.example_scores import FILE, TASKS
 from privllm.tokens.mixture import weak_spots_of
 from privllm.tokens.trained_documents import trained_documents
+from privllm.tokens.vocabulary import TokenizerConfig
 
 NAME = "privllm"
 GATE = "reports/gate.json"
@@ -97,6 +101,8 @@ def promote(root: Path, part: str, say: Callable[[str], None]) -> str:
     write_table(records, root / SIDES_FOLDER / SIDES_FILE)
     for path in (MODEL / INCUMBENT, SIDES_FOLDER / SIDES_FILE):
         track(root, path)
+    if read_params("tokenizer", TokenizerConfig, root / "params.yaml").start == SCRATCH:
+        write_kept(root)
     run(root, "git", "add", "--", str(PROMOTED))
     judgement = "the first"
     if gate["incumbent"]:

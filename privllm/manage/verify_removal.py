@@ -1,6 +1,6 @@
 """Verification that no trace of some documents is left in the build's outputs.
 
-Reads every file that dvc.yaml declares as an output, and the sides that `privllm promote` recorded.
+Reads every file that dvc.yaml declares as an output, and what `privllm promote` recorded.
 Ids, digests and sources are searched for as whole strings, ids and digests also inside longer strings;
 word runs in every string of Parquet, Arrow and JSON files, in HTML and other text as written and as
 displayed, and in the text of packed tokens. In binary files (weights) only ids and digests can be
@@ -29,6 +29,7 @@ from privllm.dedup.exact import normalised_digest
 from privllm.engine.executor import map_shards
 from privllm.engine.pipeline import declared_stages, outputs_of
 from privllm.manage.forgotten_documents import ForgottenDocuments, hash_word_runs, load
+from privllm.tokens.kept_vocabulary import KEPT, VOCABULARY
 
 HEX_DIGITS = np.isin(np.arange(256), list(b"0123456789abcdef"))
 NAME_BYTES = 32  # of an id or digest, hexadecimal
@@ -95,7 +96,8 @@ def output_files(root: Path) -> list[Path]:
 
 def _kept_records(root: Path) -> list[Path]:
     """Return the files with names of documents that commands wrote, and that a build reads."""
-    return [path for path in [root / SIDES_FOLDER / SIDES_FILE] if path.is_file()]
+    paths = [root / SIDES_FOLDER / SIDES_FILE, *(root / VOCABULARY / KEPT).glob("*")]
+    return [path for path in paths if path.is_file()]
 
 
 def prove_removal(root: Path, note: Path, read_source: ReadSource) -> RemovalProof:

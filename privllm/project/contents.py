@@ -27,6 +27,7 @@ PATTERNS = (
     "data/promoted/*.json",
     "data/promoted/model/.gitignore",
     "data/promoted/sides/.gitignore",
+    "data/vocabulary/.gitignore",
     "reports/.gitignore",
     "reports/finetune/.gitignore",
 )

@@ -44,6 +44,7 @@ def summary_table(reports: Path, log: Path, samples: Path | None = None) -> Rend
     sections: list[RenderableType] = [
         _documents(shared),
         _figures(shared, by_family),
+        *_vocabulary(shared.get("tokenizer") or {}),
         *_people(shared, _read(reports / "align/causal.json")),
         _minutes(durations(log)),
     ]
@@ -129,6 +130,17 @@ def _figures(reports: Reports, families: Mapping[str, Reports]) -> RenderableTyp
         table.add_row(_text(f"  {label}"), *("" if value is None else f"{value:.3f}" for value in bits), style="dim")
     warnings = [worse_than_xz(name, evaluation) for name, evaluation in evaluations.items()]
     return Group(table, *(_text(warning, "bold red") for warning in warnings if warning))
+
+
+def _vocabulary(report: Mapping[str, Any]) -> list[RenderableType]:
+    """Return a warning where the kept vocabulary fits new documents badly."""
+    if report.get("fits", True):
+        return []
+    words = (
+        f"it fits the {report['new_documents']:,} new documents of its sample badly, with {report['new_bytes_per_token']:.2f} "
+        f"bytes a token where it was learnt on {report['learnt_bytes_per_token']:.2f}. `privllm vocabulary drop` has one learnt anew."
+    )
+    return [Text.assemble(("vocabulary  ", "bold red"), words)]
 
 
 def _people(reports: Reports, aligned: Reports) -> list[RenderableType]:

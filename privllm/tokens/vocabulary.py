@@ -31,7 +31,8 @@ from privllm.core.special_tokens import (
 from privllm.core.tables import shards_of
 from privllm.engine.store import NO_STORE, Store
 from privllm.tokens.encode import WORDS, Encoder
-from privllm.tokens.vocabulary_sample import sample_texts
+from privllm.tokens.kept_vocabulary import Kept, fit
+from privllm.tokens.vocabulary_sample import sample_documents, sample_texts
 
 SMALLEST = 300  # 256 bytes, special tokens, placeholders, and a few merges
 LARGEST = 262_144
@@ -76,17 +77,21 @@ def learn_tokenizer(
     out: Path,
     store: Store = NO_STORE,
     start: Path | None = None,
+    kept: Kept | None = None,
 ) -> dict:
     """Write `out/tokenizer.json` and `out/tokenizer_config.json` and return the report.
 
     The tokenizer is learnt on the SAMPLE files in `sample`, unless `start` (data/start/tokenizer)
-    holds one. Raises UserError when the sample is empty, or too small to learn from.
+    holds one, or one is `kept`. Raises UserError when the sample is empty, or too small to learn from.
     """
-    job = [cfg, tuple(shards_of(sample))]
+    job = (cfg, tuple(shards_of(sample)))
     base_tokenizer = start / "tokenizer.json" if start else None
     if base_tokenizer and base_tokenizer.is_file():
-        job.append(base_tokenizer)
-    (report,) = store.map(learn, [tuple(job)], out, "tokenizer")
+        (report,) = store.map(learn, [(*job, base_tokenizer)], out, "tokenizer")
+    elif kept:
+        (report,) = store.map(take_kept, [(*job, *kept)], out, "tokenizer")
+    else:
+        (report,) = store.map(learn, [job], out, "tokenizer")
     return report
 
 
@@ -104,6 +109,22 @@ def learn(
             "Add documents, or lower `split.validation` and `split.test` in params.yaml."
         )
     content = base_tokenizer.read_text("utf-8") if base_tokenizer else train(cfg, texts)
+    return _write(out, cfg, content, texts) | {"kept": False}
+
+
+def take_kept(
+    out: Path, cfg: TokenizerConfig, sample: tuple[Path, ...], tokenizer: Path, documents: Path, bytes_per_token: float
+) -> dict[str, Any]:
+    """Write a copy of the kept tokenizer (`Kept`), and return the report with how well it fits what is new."""
+    ids_and_texts = sample_documents(sample)
+    ids, texts = [identifier for identifier, _ in ids_and_texts], [text for _, text in ids_and_texts]
+    report = _write(out, cfg, tokenizer.read_text("utf-8"), texts)
+    new = fit(Kept(tokenizer, documents, bytes_per_token), Encoder.open(out), ids, texts)
+    return report | {"kept": True} | new
+
+
+def _write(out: Path, cfg: TokenizerConfig, content: str, texts: list[str]) -> dict[str, Any]:
+    """Write the files of a tokenizer.json and return what it makes of the sample."""
     (out / "tokenizer.json").write_text(content, "utf-8")
     write_json(out / "tokenizer_config.json", TOKENIZER_CONFIG)
     encoder = Encoder.open(out)

@@ -117,8 +117,13 @@ def take_texts(out: Path, shard: Path, chosen: tuple[Place, ...]) -> None:
 
 def sample_texts(files: Sequence[Path]) -> list[str]:
     """Return the texts of the sample, in the order of their places."""
+    return [text for _, text in sample_documents(files)]
+
+
+def sample_documents(files: Sequence[Path]) -> list[tuple[str, str]]:
+    """Return (id, text) of the sample, in the order of their places."""
     rows = []
     for path in files:
         rows += read_table(path).to_pylist()
     rows.sort(key=lambda row: (row["place"], row["id"]))
-    return [row["text"] for row in rows]
+    return [(row["id"], row["text"]) for row in rows]

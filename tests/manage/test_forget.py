@@ -32,6 +32,7 @@ from privllm.manage.source_files import blank, numbered, read, select
 from privllm.manage.trace import PROMOTED, trace
 from privllm.manage.verify_removal import _decode_packed, hex_names, output_files, prove_removal, string_arrays, views
 from privllm.tokens.encode import Encoder
+from privllm.tokens.kept_vocabulary import DOCUMENTS, KEPT, SAMPLED, VOCABULARY
 from privllm.tokens.pack import PackConfig, pack
 from privllm.tokens.trained_documents import TRAINED
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
@@ -186,6 +187,18 @@ def test_recorded_sides_go_with_their_documents(recorded: Path, source: str) -> 
     expected = {document_id(source), *([document_id("before/elm.txt")] if "elm" in source else [])}
     assert set(before) - set(read_table(file)["id"].to_pylist()) == expected
     assert f"Removed {counted(len(expected), 'record')} of their side of the split" in said
+    assert "No trace of them was found." in said
+
+
+@pytest.mark.parametrize(("source", "stays"), [("post/birch.txt", False), ("post/cedar.txt", True)])
+def test_a_kept_vocabulary_goes_with_a_document_of_its_sample(root: Path, source: str, stays: bool) -> None:
+    kept = root / VOCABULARY / KEPT
+    write_table(pa.table([[BIRCH], ["0" * 32]], schema=SAMPLED), kept / DOCUMENTS)
+    (root / VOCABULARY / f"{KEPT}.dvc").write_text("outs: []")
+    said = forgotten(root, source)
+    assert ("Removed the kept vocabulary, which was learnt on 1 of them" in said) is not stays
+    assert kept.exists() is stays
+    assert (root / VOCABULARY / f"{KEPT}.dvc").exists() is stays
     assert "No trace of them was found." in said
 
 

@@ -16,6 +16,7 @@ from privllm.core.records import CLUSTERS
 from privllm.core.report import write_json
 from privllm.core.tables import read_table, write_table
 from privllm.manage.promote import PARTS, next_version, promote, releases, versions
+from privllm.tokens.vocabulary_sample import SAMPLE
 from tests.workshop import ROOT, Workshop
 
 SPOT = {"kind": "source", "slice": "mail", "ratio": 1.3}
@@ -26,7 +27,7 @@ stages:
     cmd: cp -r made/data/. data && cp -r made/reports/. reports
     deps: [made]
     outs: [{", ".join(f"data/{out}" for out in OUTS)}]
-    metrics: [reports/evaluate/causal.json: {{cache: false}}, reports/gate.json: {{cache: false}}]
+    metrics: [reports/evaluate/causal.json: {{cache: false}}, reports/tokenizer.json: {{cache: false}}, reports/gate.json: {{cache: false}}]
 """
 
 
@@ -48,6 +49,8 @@ def model(root: Path, bits: float, passed: bool = True, incumbent: str = "") -> 
         schema=CLUSTERS,
     )
     write_table(clusters, data / "dedup/clusters/clusters.parquet")
+    write_table(pa.Table.from_pylist([], SAMPLE), data / "dedup/sample/00000.parquet")
+    write_json(reports / "tokenizer.json", {"bytes_per_token": 4.0})
     write_json(data / "validate/statistics.json", {"documents": 2})
     write_json(data / "start/causal/start.json", {})
     packed = [{"id": name, "digest": f"digest {name}", "split": split} for name, split in splits]
@@ -61,12 +64,13 @@ def model(root: Path, bits: float, passed: bool = True, incumbent: str = "") -> 
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("promote")
     shop = Workshop(root)
-    for folder in ("data/promoted/model", "data/promoted/sides", "reports"):
+    for folder in ("data/promoted/model", "data/promoted/sides", "data/vocabulary", "reports"):
         (root / folder).mkdir(parents=True)
-    for note in ("data/promoted/model/.gitignore", "data/promoted/sides/.gitignore"):
+    for note in ("data/promoted/model/.gitignore", "data/promoted/sides/.gitignore", "data/vocabulary/.gitignore"):
         shutil.copyfile(ROOT / note, root / note)
     write_json(root / "data/promoted/statistics.json", {})
     (root / "dvc.yaml").write_text(PIPELINE)
+    (root / "params.yaml").write_text("{}")
     model(root, 2.5)
     shop.run("git", "init", "-q", "-b", "main")
     shop.run("git", "config", "user.name", "Test")
@@ -105,6 +109,8 @@ def test_the_first_promotion(shop: Workshop) -> None:
     assert json.loads((shop.root / "data/promoted/statistics.json").read_text()) == {"documents": 2}
     staged = shop.run("git", "diff", "--cached", "--name-only").stdout.split()
     assert read_table(incumbent / "documents.parquet").to_pylist() == [{"id": "c", "digest": "digest c"}]
+    assert staged.pop() == "data/vocabulary/kept.dvc"
+    assert (shop.root / "data/vocabulary/kept/tokenizer.json").read_text() == "{}\n"
     names = ("model/incumbent.dvc", "sides/sides.parquet.dvc", "statistics.json", "weak_spots.json")
     sides = read_table(shop.root / "data/promoted/sides/sides.parquet").to_pylist()
     assert {row["id"]: row["split"] for row in sides} == {"a": "test", "b": "test", "c": "train", "copy of c": "train"}

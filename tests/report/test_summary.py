@@ -86,6 +86,14 @@ def test_what_people_taught_and_what_the_gate_says(tmp_path: Path) -> None:
     assert not {"learnt", "gate"} & set(shown(tmp_path, tmp_path / "log.jsonl").split())
 
 
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_kept_vocabulary_that_fits_badly_is_said(tmp_path: Path, fits: bool) -> None:
+    report = {"fits": fits, "new_documents": 1200, "new_bytes_per_token": 2.5, "learnt_bytes_per_token": 4.25}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(report))
+    said = " ".join(shown(tmp_path, tmp_path / "log.jsonl").split())
+    assert ("1,200 new documents" in said and "privllm vocabulary drop" in said) is not fits
+
+
 def test_where_nothing_was_built_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
