@@ -21,7 +21,6 @@ from privllm.models.attention import FUSED_CAUSAL
 from privllm.models.config import CausalConfig, inner_width
 from privllm.models.document_masks import chunk_starts
 from privllm.models.family_model import FamilyModel
-from privllm.models.lean_blocks import head_can_be_lean, lean_head_loss
 from privllm.models.vocabulary import IGNORED
 
 HeadLoss = Callable[[Tensor, Tensor, Tensor, str], Tensor]
@@ -40,8 +39,6 @@ def build_causal(cfg: CausalConfig, vocabulary: int, context: int, seed: int) ->
 
 def head_loss(hidden_BTD: Tensor, weight_VD: Tensor, labels_BT: Tensor, reduction: str) -> Tensor:
     """Return the cross-entropy of the logits hidden @ weight.T, which a compiler need not keep."""
-    if head_can_be_lean(hidden_BTD, weight_VD):
-        return lean_head_loss(hidden_BTD, weight_VD, labels_BT, reduction)
     logits_BTV = F.linear(hidden_BTD, weight_VD)
     return F.cross_entropy(
         logits_BTV.flatten(0, 1).float(),

@@ -1,11 +1,12 @@
-"""Qwen3's own arithmetic in fewer passes over memory, while a model trains: norms, rotary positions, and the loss of the head.
+"""Qwen3's own arithmetic in fewer passes over memory, while a model trains: norms and rotary positions.
 
-On a CPU a step of a small model is a third elementwise work, and stock transformers lets autograd keep and re-read each
-intermediate result. Here each of the three has its derivative written out. Only `forward` of the model's own modules is
+Beside matrix products they cost most of a small model's step on a CPU, since stock transformers lets autograd keep and
+re-read each intermediate result. Here both have their derivative written out. Only `forward` of the model's own modules is
 replaced, and put back after: parameters, their names and what is saved stay stock. Nothing is replaced in other architectures,
-under `torch.compile`, which fuses by itself, on a GPU, and under autocast.
+and under `torch.compile`, which fuses by itself. Whoever trains decides where it pays (`train.loop`: in fp32 on a CPU). The
+loss of the head is left to torch: made in parts, together with its gradient, it took as long.
 
-Shapes: B rows, T tokens, H heads, D width (of the model, or of a head), N = B * T, V vocabulary.
+Shapes: B rows, T tokens, H heads, D width (of the model, or of a head).
 """
 
 from collections.abc import Callable, Iterator
@@ -16,14 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention, Qwen3RMSNorm, eager_attention_forward
-
-from privllm.models.vocabulary import IGNORED
-
-HEAD_ROWS = 256  # rows of logits at once: 4 MB at 4096 tokens, so they stay in the cache between two passes
 
 
 @contextmanager
@@ -142,49 +138,3 @@ def _turn(heads: Tensor, cos: Tensor, sin: Tensor, direction: float) -> Tensor:
     turned[..., :half].addcmul_(heads[..., half:], sin[..., :half], value=-direction)
     turned[..., half:].addcmul_(heads[..., :half], sin[..., half:], value=direction)
     return turned
-
-
-def head_can_be_lean(hidden_BTD: Tensor, weight_VD: Tensor) -> bool:
-    """Return whether `lean_head_loss` is right here: gradients are wanted, in fp32, on a CPU, and nothing compiles."""
-    is_learnt = torch.is_grad_enabled() and hidden_BTD.requires_grad and weight_VD.requires_grad
-    is_plain = hidden_BTD.dtype == weight_VD.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    return is_learnt and is_plain and hidden_BTD.device.type == "cpu" and not torch.compiler.is_compiling()
-
-
-def lean_head_loss(hidden_BTD: Tensor, weight_VD: Tensor, labels_BT: Tensor, reduction: str) -> Tensor:
-    """Return the cross-entropy of the logits hidden @ weight.T over labels that are not IGNORED: their "mean", or "sum".
-
-    Gradients are made with the loss, some rows of logits at a time (Hsu et al. 2024, Liger Kernel, arXiv 2410.10989), so
-    that all logits never exist at once.
-    """
-    return _HeadLoss.apply(hidden_BTD.flatten(0, 1), weight_VD, labels_BT.flatten(), reduction)
-
-
-class _HeadLoss(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, reduction: str) -> Tensor:
-        counted_N = labels_N != IGNORED
-        scale = 1.0 / counted_N.sum() if reduction == "mean" else torch.ones(())
-        nats = torch.zeros(())
-        hidden_gradient = torch.empty_like(hidden_ND)
-        weight_gradient = torch.zeros_like(weight_VD)
-        for start in range(0, len(hidden_ND), HEAD_ROWS):
-            rows = slice(start, start + HEAD_ROWS)
-            hidden, counted = hidden_ND[rows], counted_N[rows].unsqueeze(1)
-            labels = labels_N[rows].clamp_min(0).unsqueeze(1)
-            log_probabilities = F.log_softmax(F.linear(hidden, weight_VD), dim=-1)
-            nats -= (log_probabilities.gather(1, labels) * counted).sum()
-            logits_gradient = log_probabilities.exp_()
-            logits_gradient.scatter_add_(1, labels, torch.full_like(labels, -1, dtype=logits_gradient.dtype))
-            logits_gradient.mul_(counted * scale)
-            torch.mm(logits_gradient, weight_VD, out=hidden_gradient[rows])
-            weight_gradient.addmm_(logits_gradient.T, hidden)
-        ctx.save_for_backward(hidden_gradient, weight_gradient)
-        return nats * scale
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        (gradient,) = gradients
-        hidden_gradient, weight_gradient = ctx.saved_tensors
-        return hidden_gradient * gradient, weight_gradient * gradient, None, None

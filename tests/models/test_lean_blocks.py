@@ -2,8 +2,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from privllm.models.causal import CausalConfig, build_causal, head_loss, next_token_loss
-from privllm.models.lean_blocks import HEAD_ROWS, head_can_be_lean, lean_blocks, lean_head_loss, rms_norm, rotate
+from privllm.models.causal import CausalConfig, build_causal, next_token_loss
+from privllm.models.lean_blocks import lean_blocks, rms_norm, rotate
 from privllm.models.vocabulary import IGNORED
 
 VOCABULARY, CONTEXT = 64, 12
@@ -29,16 +29,9 @@ def batch_of(rows: int = 3) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return tokens[:, :-1], positions, labels
 
 
-def stock_head(hidden, weight, labels, reduction):
-    logits = hidden @ weight.T
-    return torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction=reduction
-    )
-
-
-def learnt(model, head, reduction) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+def learnt(model, reduction) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     model.zero_grad()
-    loss = next_token_loss(model, batch_of(), reduction, head)
+    loss = next_token_loss(model, batch_of(), reduction)
     loss.backward()
     return loss.detach(), {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
@@ -47,9 +40,9 @@ def learnt(model, head, reduction) -> tuple[torch.Tensor, dict[str, torch.Tensor
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_loss_and_gradients_are_those_of_stock_transformers(kv_heads, reduction):
     model = model_of(kv_heads)
-    loss, gradients = learnt(model, stock_head, reduction)
+    loss, gradients = learnt(model, reduction)
     with lean_blocks(model):
-        lean_loss, lean_gradients = learnt(model, lean_head_loss, reduction)
+        lean_loss, lean_gradients = learnt(model, reduction)
     assert torch.allclose(lean_loss, loss, rtol=1e-6)
     for name, gradient in gradients.items():
         assert torch.allclose(lean_gradients[name], gradient, rtol=1e-5, atol=1e-5 * float(gradient.abs().max())), name
@@ -67,27 +60,6 @@ def test_positions_and_masks_count_as_they_do_in_stock():
             with lean_blocks(model):
                 found = model(input_ids=inputs, **options).logits
         assert torch.allclose(found, expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("rows", [1, HEAD_ROWS - 1, HEAD_ROWS, 2 * HEAD_ROWS + 3])
-def test_the_head_in_parts_is_the_head_at_once(rows):
-    generator = torch.Generator().manual_seed(rows)
-    found = []
-    for head in (stock_head, lean_head_loss):
-        hidden = torch.randn(1, rows, 8, generator=generator.manual_seed(rows), requires_grad=True)
-        weight = torch.randn(VOCABULARY, 8, generator=generator, requires_grad=True)
-        labels = torch.randint(0, VOCABULARY, (1, rows), generator=generator)
-        labels[0, 1::3] = IGNORED
-        (head(hidden, weight, labels, "mean") * 0.5).backward()  # as of one loss among others
-        found.append((hidden.grad, weight.grad))
-    for stock, lean in zip(*found, strict=True):
-        assert torch.allclose(stock, lean, atol=1e-6)
-
-
-def test_a_label_as_unlikely_as_fp32_can_say_has_a_finite_loss():
-    hidden = torch.tensor([[[1000.0]]], requires_grad=True)
-    weight = torch.tensor([[1.0], [-1.0]], requires_grad=True)
-    assert lean_head_loss(hidden, weight, torch.tensor([[1]]), "sum").item() == 2000.0
 
 
 def test_derivatives_are_those_of_finite_differences():
@@ -127,15 +99,3 @@ def test_other_architectures_and_compiled_blocks_are_left_alone():
     for model in (LlamaForCausalLM(config), compiled):
         with lean_blocks(model):
             assert is_stock(model)
-
-
-def test_the_head_is_lean_only_where_it_learns_in_fp32():
-    hidden, weight = torch.zeros(1, 2, 4, requires_grad=True), torch.zeros(8, 4, requires_grad=True)
-    assert head_can_be_lean(hidden, weight)
-    assert not head_can_be_lean(hidden, weight.detach())
-    assert not head_can_be_lean(hidden.bfloat16(), weight.bfloat16())
-    with torch.no_grad():
-        assert not head_can_be_lean(hidden, weight)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert not head_can_be_lean(hidden, weight)
-        assert head_loss(hidden, weight, torch.zeros(1, 2, dtype=torch.long), "sum").isfinite()
