@@ -36,6 +36,9 @@ CONTEXT = 128
 VOCABULARY = 2048
 ARMS: dict[str, dict[str, Any]] = {  # epochs, dropout, weight decay
     "plain-1": {"epochs": 1.0},
+    "plain-2": {"epochs": 2.0},
+    "plain-4": {"epochs": 4.0},
+    "both-4": {"epochs": 4.0, "dropout": 0.1, "weight_decay": 1.0},
     "plain-8": {"epochs": 8.0},
     "dropout-8": {"epochs": 8.0, "dropout": 0.1},
     "decay-8": {"epochs": 8.0, "weight_decay": 1.0},
