@@ -10,7 +10,7 @@ GAPS = {
     "family": "masked",
     "data": "data/tasks/gaps.jsonl",
     "start": "data/pretrain/masked",
-    "max_tokens": 400,
+    "epochs": 0.1,
 }
 
 

@@ -18,7 +18,7 @@ from privllm.train.finetune import FinetuneConfig
 CONTEXT = 32
 WORDS = "red green blue stone river cloud Ada Bob Eve walks sings sleeps the a".split()
 MODELS = {
-    "causal": CausalConfig(layers=2, width=32, heads=2),
+    "causal": CausalConfig(layers=2, width=32, heads=2, feedforward=85),  # whose start prefers neither reply
     "masked": MaskedConfig(layers=2, width=32, heads=2),
     "seq2seq": Seq2SeqConfig(encoder_layers=1, decoder_layers=1, width=32, heads=2),
 }
