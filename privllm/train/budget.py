@@ -12,6 +12,8 @@ LEAST_STEPS = 20  # of a pretraining: below, warm-up and decay are most of it
 LESSON_STEPS = 60  # of a fine-tuning, as long as no example is seen more than `MOST_SHOWN` times
 MOST_SHOWN = 15  # times, unless `epochs` asks for more: as often as LIMA's 1,000 (Zhou et al. 2023, arXiv 2305.11206)
 VALIDATIONS = 10  # of a fine-tuning at least
+LOOKS = 6  # validations of a pretraining at least, which cost a short one some 3 % of its time
+LEAST_BETWEEN = 10  # steps between two validations of a pretraining
 
 FAR_BELOW = 0.5  # epochs
 MOST_EPOCHS = 16.0  # beyond, a repetition teaches next to nothing (Muennighoff et al. 2023, arXiv 2305.16264)
@@ -37,6 +39,11 @@ def rows_of_epoch(known: int, new: int, replay: float) -> int:
     if replay == 1 or not known or not new:
         return known + new
     return math.ceil(round(new / (1 - replay), 6))
+
+
+def steps_between_validations(validate_every: int, steps: int) -> int:
+    """Return `validate_every`, or a share of the steps of a short pretraining, which else would be over before a plateau shows."""
+    return min(validate_every, max(LEAST_BETWEEN, steps // LOOKS))
 
 
 class LessonBudget(NamedTuple):

@@ -25,8 +25,9 @@ class TrainConfig:
     epochs: float = 1.0  # how often all rows are read, > 0; from the incumbent on the new rows; 20 steps at least
     warmup_steps: int = 20  # >= 0; a tenth of all steps where that is fewer
     decay_fraction: float = 0.5  # share of the steps over which the learning rate falls to 0, [0, 0.9]
-    validate_every: int = 0  # steps, >= 0; 0: as seldom as keeps validation at 2 % of the training
-    validation_rows: int = 64  # rows of held-out text each time, >= 1
+    # steps, >= 0; 0: as seldom as keeps validation at 2 % of the training; a sixth of all steps where that is fewer
+    validate_every: int = 0
+    validation_rows: int = 32  # rows of held-out text each time, >= 1
     patience: int = 4  # validations without improvement before the decay is brought forward, >= 1
     min_delta: float = 0.002  # nats per token that count as an improvement, >= 0
     # torch.compile, a gain from some 400 steps on; falls back with a note where there is no C++ compiler

@@ -8,7 +8,7 @@ It evaluates nothing beyond the held-out loss.
 
 import math
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,11 +30,12 @@ from privllm.tokens.rows import open_rows
 from privllm.tokens.token_annotations import open_guide
 from privllm.tokens.trained_documents import known_rows
 from privllm.train.batches import Kinds, replayed
-from privllm.train.budget import budget_warnings, pretraining_steps, rows_of_epoch
+from privllm.train.budget import budget_warnings, pretraining_steps, rows_of_epoch, steps_between_validations
 from privllm.train.compile_support import prepare_compiler
 from privllm.train.config import FamilyPretrain, PretrainConfig, TrainConfig
 from privllm.train.dropout import RATE, add_dropout
 from privllm.train.loop import Trained, Work, key_of, train
+from privllm.train.loss_history import affordable_interval
 from privllm.train.pretrain_objectives import OBJECTIVES, Split
 
 MOST_COPIED = 0.9  # of the validation split's tokens; where more are, what is left is too little to choose weights by
@@ -92,7 +93,9 @@ def pretrain(
     for warning in warnings:
         say(f"note: pretrain.{family}: {warning}", err=True)
     key = key_of(cfg, files, work.code, compiled)
-    trained = train(objective, cfg, steps, live, work, key)
+    asked_or_affordable = cfg.validate_every or affordable_interval(objective)
+    loop_cfg = replace(cfg, validate_every=steps_between_validations(asked_or_affordable, steps))
+    trained = train(objective, loop_cfg, steps, live, work, key)
     report = _report(cfg, model, trained, rows_read) | _start_report(cfg, trained, training.kinds)
     report |= {
         "warnings": warnings,

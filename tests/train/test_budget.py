@@ -13,6 +13,7 @@ from privllm.train.budget import (
     lesson_budget,
     pretraining_steps,
     rows_of_epoch,
+    steps_between_validations,
     steps_of,
 )
 
@@ -32,6 +33,11 @@ def test_parts_of_an_epoch_and_what_rounding_must_not_do():
     assert steps_of(160 / 23, 23, 4) == 40  # 40.00000000000001
     assert steps_of(0.001, 3, 8) == 1
     assert pretraining_steps(0.001, 100, 4) == 20
+
+
+@pytest.mark.parametrize(("every", "steps", "between"), [(50, 1000, 50), (50, 196, 19), (50, 40, 10), (6, 40, 6)])
+def test_a_short_pretraining_is_looked_at_more_often(every, steps, between):
+    assert steps_between_validations(every, steps) == between
 
 
 @given(st.integers(1, 200), st.integers(1, 200), st.floats(0, 0.95))
