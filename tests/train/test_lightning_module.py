@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from privllm.models.blocks import blocks
+from privllm.models.config import inner_width
 from privllm.models.loading import MODELS, build
 from privllm.models.vocabulary import IGNORED
 from privllm.train.config import TrainConfig
@@ -53,9 +54,9 @@ def test_every_parameter_is_in_one_group_and_the_rest_does_not_decay(family, opt
             p.shape[0] % group["blocks"][0] == 0 and p.shape[1] % group["blocks"][1] == 0 for p in group["params"]
         )
     assert {group["blocks"] for group in groups[:-1]} == {
-        "causal": {(1, 1), (2, 1), (1, 2)},
-        "masked": {(1, 1), (6, 1), (1, 2)},
-        "seq2seq": {(1, 1), (2, 1), (1, 2)},
+        "causal": {(2, 1), (1, 2)},
+        "masked": {(1, 1), (6, 1), (2, 1), (1, 2)},
+        "seq2seq": {(2, 1), (1, 2)},
     }[family]
 
 
@@ -93,10 +94,10 @@ MATRICES = {  # of each architecture, the modules whose weights go to Muon, and 
 }
 
 
-HEADS = {  # parts, rows by columns, in which attention is orthogonalised
+HEADS = {  # parts, rows by columns, in which matrices are orthogonalised
     "bert": {(4, 1), (1, 4)},
     "distilbert": {(4, 1), (1, 4)},
-    "gpt2": set(),  # one matrix for all three, transposed: taken whole
+    "gpt2": {(4, 1), (1, 4)},
     "llama": {(4, 1), (2, 1), (1, 4)},
     "t5": {(4, 1), (1, 4)},
 }
@@ -124,6 +125,15 @@ def test_what_goes_to_muon_decays_and_neither_in_other_peoples_architectures(kin
     assert set(names.values()) == rest[0].union(*(found for found, _ in matrices))
     by_head = {group["blocks"] for _, group in matrices} - {(1, 1)}
     assert by_head == HEADS[kind]
+
+
+def test_feed_forward_matrices_are_orthogonalised_by_parts_of_the_residual_stream():
+    cfg = tiny().causal
+    groups = make_optimizer(build("causal", cfg.model, VOCABULARY, CONTEXT, 0), cfg).param_groups
+    width, inner = 32, inner_width(0, 32)
+    of_shape = {tuple(p.shape): group["blocks"] for group in groups[:-1] for p in group["params"]}
+    assert of_shape[inner, width] == (1, cfg.model.heads)
+    assert of_shape[width, inner] == (cfg.model.heads, 1)
 
 
 @pytest.mark.parametrize("family", MODELS)

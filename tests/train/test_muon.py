@@ -2,7 +2,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privllm.train.muon import Muon, orthogonalise
+from privllm.train.muon import COEFFICIENTS, Muon, left_factors, orthogonalise
 
 
 def spread_matrix(rows: int, columns: int, seed: int) -> torch.Tensor:
@@ -19,17 +19,30 @@ def test_singular_values_go_near_one_and_vectors_stay(rows, more, seed, scale):
     matrix = spread_matrix(rows, rows + more, seed)
     # the slow oracle: U V^T is the nearest semi-orthogonal matrix
     u, _, v = torch.linalg.svd(matrix, full_matrices=False)
-    orthogonal = orthogonalise(scale * matrix[None])[0]
+    orthogonal = orthogonalise(scale * matrix)
     inner = u.T @ orthogonal @ v.T
     assert torch.all((inner.diag() > 0.6) & (inner.diag() < 1.25))
     assert torch.allclose(inner, torch.diag(inner.diag()), atol=2e-2)
 
 
 def test_a_batch_is_its_matrices_one_by_one():
-    matrices = torch.stack([spread_matrix(6, 10, seed) for seed in range(4)])
-    assert torch.allclose(
-        orthogonalise(matrices), torch.stack([orthogonalise(m[None])[0] for m in matrices]), atol=1e-5
-    )
+    matrices = [spread_matrix(6, 10, seed) for seed in range(4)]
+    one_by_one = torch.stack([left_factors([matrix])[0] for matrix in matrices])
+    assert torch.allclose(left_factors(matrices), one_by_one, atol=1e-5)
+
+
+def polynomials(matrix: torch.Tensor) -> torch.Tensor:
+    """The slow way: the polynomials of the matrix itself, one after the other."""
+    x = matrix / torch.linalg.matrix_norm(matrix @ matrix.T).sqrt()
+    for a, b, c in COEFFICIENTS:
+        x = a * x + b * (x @ x.T @ x) + c * (x @ x.T @ x @ x.T @ x)
+    return x
+
+
+@given(st.integers(1, 12), st.integers(0, 20), st.integers(0, 999))
+def test_the_gram_matrix_is_a_short_cut_and_no_other_result(rows, more, seed):
+    matrix = torch.randn(rows, rows + more, generator=torch.Generator().manual_seed(seed))
+    assert torch.allclose(orthogonalise(matrix), polynomials(matrix.double()).float(), atol=1e-4)
 
 
 def test_a_zero_gradient_moves_nothing():
@@ -57,7 +70,7 @@ def test_first_step_of_a_tall_matrix_by_the_formula():
     weight = torch.nn.Parameter(torch.ones(9, 4))
     weight.grad = gradient.clone()
     Muon([{"params": [weight], "muon": True}], lr=0.1, weight_decay=0.5).step()
-    expected = 0.95 - 0.1 * 0.2 * 9**0.5 * orthogonalise(gradient.T[None])[0].T
+    expected = 0.95 - 0.1 * 0.2 * 9**0.5 * orthogonalise(gradient.T).T
     assert torch.allclose(weight.detach(), expected, atol=1e-5)
 
 
