@@ -51,14 +51,14 @@ def sqlite_doc() -> Path:
     return folder
 
 
-def said(command: list) -> dict:
-    """Run a script and return the JSON of its last line; what it says on stderr goes to `benchmarks/out/peer.log`."""
+def said(command: list, limit: float = PEER_LIMIT) -> dict:
+    """Run a script for at most `limit` seconds and return the JSON of its last line; its stderr goes to `benchmarks/out/peer.log`."""
     words = [str(word) for word in command]
     OUT.mkdir(exist_ok=True)
     with (OUT / "peer.log").open("wb") as log:
         try:
             done = subprocess.run(
-                words, cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=log, text=True, timeout=PEER_LIMIT
+                words, cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=log, text=True, timeout=limit
             )
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
             raise SystemExit(f"{words[1]} failed ({error}); benchmarks/out/peer.log says why") from None

@@ -1,7 +1,8 @@
-"""Peer: a script in nanoGPT's manner. `TEXT TOKENIZER.json [SEED]`; prints one JSON line.
+"""Peer: a script in nanoGPT's manner. `FOLDER SEED SECONDS RATE [compiled]`; prints one JSON line.
 
 GPT-2 blocks with learned positions and a feed-forward part four times as wide, windows from random places, AdamW
-(betas 0.9 and 0.99, decay 0.1 on matrices, fused), warm-up and a cosine to a tenth, gradients clipped at 1, all compiled.
+(betas 0.9 and 0.99, decay 0.1 on matrices, fused), warm-up and a cosine to a tenth, gradients clipped at 1, the best weights
+kept. "compiled": by torch.compile, whose time is on the clock.
 """
 
 import json
@@ -10,11 +11,9 @@ import sys
 from pathlib import Path
 
 import torch
-from peer_corpus import BATCH, CONTEXT, HEADS, LAYERS, SECONDS, WIDTH, Clock, bits_per_byte, load_corpus
+from peer_corpus import BATCH, CONTEXT, HEADS, LAYERS, WARMUP, WIDTH, BestOf, Clock, cosine, load_corpus
 from torch import nn
 from torch.nn import functional as F
-
-PEAK, WARMUP = 1e-3, 50
 
 
 class Block(nn.Module):
@@ -53,46 +52,47 @@ class GPT(nn.Module):
         return F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction=reduction)
 
 
-def make_optimiser(model: GPT) -> torch.optim.AdamW:
+def make_optimiser(model: GPT, rate: float) -> torch.optim.AdamW:
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=PEAK, betas=(0.9, 0.99), fused=True)
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99), fused=True)
 
 
-def main(text: str, tokenizer: str, seed: int = 0) -> None:
+def main(folder: Path, seed: int, seconds: float, rate: float, compiled: bool) -> None:
     torch.manual_seed(seed)
-    corpus = load_corpus(Path(text), Path(tokenizer))
+    corpus = load_corpus(folder)
+    ids = corpus.train.ids
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = GPT(corpus.vocabulary).to(device)
-    compiled, optimiser = torch.compile(model), make_optimiser(model)
+    optimiser = make_optimiser(model, rate)
+    trained = torch.compile(model) if compiled else model
 
     def nats_of(x, y):
         return model(x.to(device), y.to(device), "sum")
 
     clock, step = Clock(), 0
-    while (seconds := clock.seconds()) < SECONDS:
-        cosine = 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * seconds / SECONDS))
+    best = BestOf(model, nats_of, corpus, clock, seconds)
+    while clock.seconds() < seconds:
         for group in optimiser.param_groups:
-            group["lr"] = PEAK * min(1.0, (step + 1) / WARMUP) * cosine
-        starts = torch.randint(len(corpus.train) - CONTEXT - 1, (BATCH,))
-        windows = torch.stack([corpus.train[start : start + CONTEXT + 1] for start in starts]).to(device)
-        compiled(windows[:, :-1].contiguous(), windows[:, 1:].contiguous()).backward()
+            group["lr"] = rate * min(1.0, (step + 1) / WARMUP) * cosine(clock.seconds() / seconds)
+        starts = torch.randint(len(ids) - CONTEXT - 1, (BATCH,))
+        windows = torch.stack([ids[start : start + CONTEXT + 1] for start in starts]).to(device)
+        trained(windows[:, :-1].contiguous(), windows[:, 1:].contiguous()).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         step += 1
-        clock.mark(nats_of, corpus)
-    speed = step * BATCH * CONTEXT / clock.seconds()
+        best.look()
+    took, tokens = clock.seconds(), step * BATCH * CONTEXT
     facts = {
-        "peer": "nanogpt",
-        "seed": seed,
+        "seconds": round(took, 1),
         "steps": step,
-        "tokens_per_s": round(speed),
-        "bpb": round(bits_per_byte(nats_of, corpus), 4),
+        "tokens_per_s": round(tokens / took),
+        "epochs": round(tokens / len(ids), 2),
     }
-    print(json.dumps({**facts, "curve": clock.curve}))
+    print(json.dumps({**facts, **best.result()}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:4]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), *map(float, sys.argv[3:5]), "compiled" in sys.argv)

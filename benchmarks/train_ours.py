@@ -1,13 +1,18 @@
-"""Our `pretrain`, by the clock: `TEXT TOKENIZER.json [SEED] [key=value ...]`; prints one JSON line.
+"""Our `pretrain`, by the clock: `FOLDER SEED SECONDS [key=value ...]`; prints one JSON line.
 
-The same text, shape and seconds as peer_hf_trainer.py and peer_nanogpt.py. It runs the stage's own module, data,
-optimiser and trainer; only the end differs: the stage plans for tokens, this for seconds, so the schedule is
-planned anew from the speed so far until the time is up. `key=value` sets a parameter of `pretrain.causal`.
+The stage's own module, data, optimiser, trainer and callbacks, with the shipped parameters (`key=value` changes one of
+`pretrain.causal`): validation, logging and checkpoints are on the clock, and their shares are measured. Only the number of
+steps is found here. A stage has it from params.yaml; this takes the speed of some steps of a model that is thrown away,
+and corrects the schedule by the speed so far when the decay is about to begin.
 """
 
 import json
 import sys
 import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,89 +23,167 @@ import pyarrow as pa
 import torch
 import yaml
 from lightning.pytorch.callbacks import Callback
-from peer_corpus import BATCH, CONTEXT, HEADS, LAYERS, SECONDS, WIDTH, Clock, Corpus, bits_per_byte, load_corpus
+from peer_corpus import BATCH, CONTEXT, FEEDFORWARD, HEADS, LAYERS, WIDTH, Clock, Corpus, bits_per_byte, load_corpus
 
+from privllm.engine.executor_ray import ExecutorConfig
 from privllm.models.causal import CausalConfig
+from privllm.models.lean_blocks import lean_blocks
 from privllm.models.loading import build
 from privllm.tokens.pack import pack_rows
 from privllm.tokens.rows import open_rows, write_rows
-from privllm.train.checkpoint import SafeCheckpointIO
+from privllm.train.budget import steps_between_validations
+from privllm.train.checkpoint import BestWeights, KeepLatest, SafeCheckpointIO
 from privllm.train.compile_support import prepare_compiler
 from privllm.train.config import CausalPretrain
-from privllm.train.lightning_module import Training
+from privllm.train.dropout import add_dropout
+from privllm.train.lightning_module import Training, make_optimizer
 from privllm.train.loop import fit, make_trainer
+from privllm.train.loss_history import History, Validate, affordable_interval
 from privllm.train.pretrain_objectives import OBJECTIVES, Split
+from privllm.train.progress import ShowProgress
 from privllm.train.schedule import plan
 
-UNPLANNED = 10**9  # steps
+PROBED, WARMED = 12, 3  # steps of the probe, and those of them that are not counted
+HOOKS = ("on_train_batch_start", "on_before_optimizer_step", "on_train_batch_end", "on_train_end")
 
 
 class Budget(Callback):
-    """Ends at `SECONDS`; the decay takes the last `decay_fraction` of them."""
+    """Starts the clock, and makes the end fit the seconds when the planned decay begins; a plateau's decay is left alone."""
 
-    def __init__(self, corpus: Corpus) -> None:
-        self.corpus, self.clock = corpus, Clock()
+    def __init__(self, seconds: float, history: History) -> None:
+        self.seconds, self.history = seconds, history
+        self.clock = Clock()
+        self.is_planned = False
 
     def on_train_start(self, trainer: Any, module: Training) -> None:
         self.clock = Clock()
 
     def on_train_batch_end(self, trainer: Any, module: Training, *_: Any) -> None:
-        self.clock.mark(lambda x, y: nats(module, x, y), self.corpus)
         step, seconds = trainer.global_step, self.clock.seconds()
-        if seconds >= SECONDS * (1 - module.cfg.decay_fraction):
-            begun = min(module.schedule.decay_from, step)
-            left = (SECONDS - seconds) / (seconds / step)
-            module.schedule = replace(module.schedule, decay_from=begun, end=max(step + 1, round(step + left)))
-        trainer.should_stop = seconds >= SECONDS
+        until_decay = self.seconds * (1 - module.cfg.decay_fraction)
+        is_due = step >= module.schedule.decay_from or seconds >= until_decay
+        if self.is_planned or self.history.stopped_by == "plateau" or not is_due:
+            return
+        steps_left = max(1, round((self.seconds - seconds) / (seconds / step)))
+        module.schedule = replace(module.schedule, decay_from=step, end=step + steps_left)
+        self.is_planned = True
 
 
-@torch.no_grad()
-def nats(module: Training, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    module.eval()
-    with torch.compiler.set_stance("force_eager"):
-        positions = torch.arange(x.shape[1]).expand_as(x)
-        loss = module.objective.loss(tuple(part.to(module.device) for part in (x, positions, y)), "sum")
-    module.train()
-    return loss
+class Shares:
+    """Seconds inside callbacks, by what they are for."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+
+    def watch(self, callback: Callback, purpose: str) -> Callback:
+        for hook in HOOKS:
+            setattr(callback, hook, self._timed(getattr(callback, hook), purpose))
+        return callback
+
+    def _timed(self, method: Any, purpose: str) -> Any:
+        def timed(*args: Any) -> Any:
+            begun = time.perf_counter()
+            try:
+                return method(*args)
+            finally:
+                self.seconds[purpose] += time.perf_counter() - begun
+
+        return timed
 
 
-def pack(ids: torch.Tensor, path: Path) -> None:
-    """The rows of one long document."""
-    packed = pack_rows([ids.to(torch.int32).numpy()], pa.array(["text"]), CONTEXT)
-    write_rows(packed.input_ids, packed.pieces, CONTEXT, path)
-
-
-def main(text: str, tokenizer: str, seed: int, changes: dict[str, Any]) -> None:
-    corpus = load_corpus(Path(text), Path(tokenizer))
-    shape = CausalConfig(layers=LAYERS, width=WIDTH, heads=HEADS)
-    cfg = CausalPretrain(**{"model": shape, "batch_size": BATCH, "seed": seed, **changes})
+@contextmanager
+def packed(ids: dict[str, torch.Tensor]) -> Iterator[dict[str, Split]]:
+    """Rows as `pack` lays them, of a text that is one document."""
     with tempfile.TemporaryDirectory() as folder:
-        pack(corpus.train, Path(folder) / "00000.arrow")
-        rows = open_rows(Path(folder))
-        schedule = replace(plan(UNPLANNED, cfg.warmup_steps, cfg.decay_fraction), decay_from=UNPLANNED - 1)
-        # empty, so compiling is paid for within the budget
-        compiled = prepare_compiler(cfg.compile, Path(folder) / "compiled")
-        budget = Budget(corpus)
-        model = build("causal", cfg.model, corpus.vocabulary, CONTEXT, seed)
-        objective = OBJECTIVES["causal"](model, cfg, Split(rows), Split(rows), {})
-        if compiled:
-            objective.compile()
-        module = Training(objective, cfg, schedule)
-        trainer = make_trainer(cfg, SafeCheckpointIO("benchmark"), [budget])
-        fit(trainer, module, None)
-        seconds, steps = budget.clock.seconds(), trainer.global_step
-        bpb = bits_per_byte(lambda x, y: nats(module, x, y), corpus)
-    facts = {
-        "peer": "privllm",
-        "seed": seed,
-        "steps": steps,
-        "tokens_per_s": round(steps * cfg.batch_size * CONTEXT / seconds),
-        "bpb": round(bpb, 4),
+        splits = {}
+        for part, tokens in ids.items():
+            rows = pack_rows([tokens.to(torch.int32).numpy()], pa.array([part]), CONTEXT)
+            write_rows(rows.input_ids, rows.pieces, CONTEXT, Path(folder) / part / "00000.arrow")
+            splits[part] = Split(open_rows(Path(folder) / part))
+        yield splits
+
+
+def config(seed: int, changes: dict[str, Any]) -> CausalPretrain:
+    shape = CausalConfig(layers=LAYERS, width=WIDTH, heads=HEADS, feedforward=FEEDFORWARD)
+    return CausalPretrain(**{"model": shape, "batch_size": BATCH, "seed": seed, **changes})
+
+
+def seconds_a_step(cfg: CausalPretrain, vocabulary: int, splits: dict[str, Split]) -> float:
+    """Return what a step takes here, of a model that is thrown away."""
+    model = build("causal", cfg.model, vocabulary, CONTEXT, cfg.seed).train()
+    add_dropout(model, "causal", cfg.model.dropout)
+    objective = OBJECTIVES["causal"](model, cfg, splits["train"], splits["validation"], {})
+    optimiser = make_optimizer(model, cfg)
+    begun = time.perf_counter()
+    with lean_blocks(model):
+        for step in range(PROBED):
+            if step == WARMED:
+                begun = time.perf_counter()
+            objective.loss(objective.batch(step)).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), cfg.clip)
+            optimiser.step()
+            optimiser.zero_grad()
+    return (time.perf_counter() - begun) / (PROBED - WARMED)
+
+
+def train(
+    corpus: Corpus, cfg: CausalPretrain, seconds: float, splits: dict[str, Split], folder: Path
+) -> dict[str, Any]:
+    steps = max(1, round(seconds / seconds_a_step(cfg, corpus.vocabulary, splits)))
+    model = build("causal", cfg.model, corpus.vocabulary, CONTEXT, cfg.seed)
+    add_dropout(model, "causal", cfg.model.dropout)
+    objective = OBJECTIVES["causal"](model, cfg, splits["train"], splits["validation"], {})
+    compiled = prepare_compiler(cfg.compile, folder / "compiled")  # which is empty, so compiling is on the clock
+    if compiled:
+        objective.compile()
+    interval = cfg.validate_every or affordable_interval(objective)
+    cfg = replace(cfg, validate_every=steps_between_validations(interval, steps))
+    module = Training(objective, cfg, plan(steps, cfg.warmup_steps, cfg.decay_fraction))
+    module.train()
+    shares, history = Shares(), History(folder / "live")
+    keep = KeepLatest(folder / "work", 60 * ExecutorConfig().checkpoint_minutes)
+    validate = Validate(history, BestWeights(folder / "work", "benchmark"))
+    budget = Budget(seconds, history)
+    callbacks = [
+        shares.watch(history, "logging"),
+        shares.watch(keep, "checkpoints"),
+        budget,
+        shares.watch(validate, "validation"),
+        shares.watch(ShowProgress(history), "logging"),
+    ]
+    with lean_blocks(model):
+        fit(make_trainer(cfg, SafeCheckpointIO("benchmark"), callbacks), module, None)
+    took = budget.clock.seconds()
+    model.eval()
+
+    @torch.no_grad()
+    def nats_of(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        positions = torch.arange(x.shape[1]).expand_as(x)
+        return objective.loss(tuple(part.to(model.device) for part in (x, positions, y)), "sum")
+
+    trained_steps = module.schedule.end
+    return {
+        "seconds": round(took, 1),
+        "steps": trained_steps,
+        "tokens_per_s": round(history.tokens / took),
+        "epochs": round(history.tokens / len(corpus.train.ids), 2),
+        "bpb": round(bits_per_byte(nats_of, corpus.held_out), 4),
+        "validation_bpb": round(bits_per_byte(nats_of, corpus.validation), 4),
+        "best_step": validate.kept_step,
+        "stopped_by": history.stopped_by,
+        "planned_steps": steps,
+        "shares": {purpose: round(spent / took, 4) for purpose, spent in sorted(shares.seconds.items())},
     }
-    print(json.dumps({**facts, "compiled": compiled, **changes, "curve": budget.clock.curve}))
+
+
+def main(folder: Path, seed: int, seconds: float, changes: dict[str, Any]) -> None:
+    corpus = load_corpus(folder)
+    cfg = config(seed, changes)
+    ids = {"train": corpus.train.ids, "validation": corpus.validation.ids}
+    with packed(ids) as splits, tempfile.TemporaryDirectory() as scratch:
+        print(json.dumps(train(corpus, cfg, seconds, splits, Path(scratch)) | changes))
 
 
 if __name__ == "__main__":
-    numbers = [argument for argument in sys.argv[3:] if "=" not in argument]
-    settings = {key: yaml.safe_load(value) for key, value in (a.split("=", 1) for a in sys.argv[3:] if "=" in a)}
-    main(sys.argv[1], sys.argv[2], int(numbers[0]) if numbers else 0, settings)
+    settings = {key: yaml.safe_load(value) for key, value in (a.split("=", 1) for a in sys.argv[4:])}
+    main(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), settings)
