@@ -13,7 +13,7 @@ from privllm.stats.bootstrap import drawn_sums, interval_of
 from privllm.stats.scores import Score, ratios
 
 DRAWS = 2000
-LEAST_GROUPS = 6  # fewer agree all by chance more often than once in twenty: 2 * 2**-5 > 0.05
+LEAST_GROUPS = 10  # of fewer an interval holds the truth less often than it says, see docs/explain/statistics.md
 DIGITS = 6
 
 Transform = Callable[[np.ndarray], np.ndarray]

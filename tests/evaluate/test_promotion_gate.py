@@ -140,6 +140,10 @@ def test_preferences_are_what_the_model_finds_likelier(folders: GateInputs, tmp_
         ("own", "row"),
         ("a", "the"),
         ("of", "in"),
+        ("keeps", "reads"),
+        ("every row", "so"),
+        ("the page", "own"),
+        ("in a page", "less"),
     ]
     lines = [vote(number, *pair) for number, pair in enumerate(replies)]
     (folders.feedback / "held_out.jsonl").write_text("".join(lines) + vote(99, " ", "nothing"), "utf-8")
@@ -174,7 +178,7 @@ def test_tasks_are_compared_where_both_builds_have_them(folders: GateInputs, tmp
     incumbent = promote(folders, "causal")
     rows = [
         {"score": "accuracy", "example": f"e{i}", "group": f"g{i}", "over": float(i % 2), "under": 1.0}
-        for i in range(8)
+        for i in range(12)
     ]
     for task in ("kept", "dropped"):
         write_table(pa.Table.from_pylist(rows, SCORED), incumbent / "tasks" / f"{task}.parquet")
@@ -184,7 +188,7 @@ def test_tasks_are_compared_where_both_builds_have_them(folders: GateInputs, tmp
     figures = gate(SETTINGS, folders, tmp_path / "gate")["figures"]
     assert [name for name in figures if name.startswith("tasks.")] == ["tasks.kept.accuracy"]
     figure = figures["tasks.kept.accuracy"]
-    assert (figure["incumbent"], figure["candidate"], figure["units"]) == (0.5, 1.0, 8)
+    assert (figure["incumbent"], figure["candidate"], figure["units"]) == (0.5, 1.0, 12)
     assert 0 < figure["low"] < 0.5 < figure["high"]
 
 
@@ -225,8 +229,8 @@ def test_a_broken_rule_is_in_the_report(folders: GateInputs, tmp_path: Path) -> 
     assert report["not_measured"] == ["masked.forgetting"]
 
 
-@pytest.mark.parametrize(("documents", "interval"), [(5, False), (6, True)])
-def test_an_interval_needs_six_groups(documents: int, interval: bool) -> None:
+@pytest.mark.parametrize(("documents", "interval"), [(9, False), (10, True)])
+def test_an_interval_needs_ten_groups(documents: int, interval: bool) -> None:
     old, new = (mean_of([value] * 12) for value in (0.25, 0.5))
     figure = compare_scores(old, new, [f"g{i % documents}" for i in range(12)], 100)
     assert (figure.incumbent, figure.candidate, figure.difference, figure.units) == (0.25, 0.5, 0.25, 12)

@@ -123,14 +123,14 @@ def test_a_transform_makes_the_figure_of_each_draw() -> None:
 
 
 @pytest.mark.parametrize(
-    ("groups", "least", "has_interval"), [(0, 1, False), (0, 0, False), (1, 1, True), (5, 6, False), (6, 6, True)]
+    ("groups", "least", "has_interval"), [(0, 1, False), (0, 0, False), (1, 1, True), (9, 10, False), (10, 10, True)]
 )
 def test_too_few_groups_have_no_interval(groups: int, least: int, has_interval: bool) -> None:
     names = [f"g{i % groups}" for i in range(12)] if groups else []
     a, b = mean_of([0.25] * len(names)), mean_of([0.5] * len(names))
     interval = difference(a, b, names, 0, 100, least).interval
     assert interval == ((0.25, 0.25) if has_interval else None)
-    assert LEAST_GROUPS == 6
+    assert LEAST_GROUPS == 10
 
 
 def test_an_interval_that_is_not_finite_is_none() -> None:
