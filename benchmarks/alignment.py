@@ -87,7 +87,7 @@ def last_questions(data: Path, speech: Speech) -> Iterator[tuple[Vote, int]]:
         yield vote, len(speech.prompt(turns)) + max(len(speech.ids(side.text)) for side in (vote.left, vote.right))
 
 
-def judge_longer(data: Path, start: Path, model: Path, shortest: int, seed: int) -> dict[str, Any]:
+def judge_longer(data: Path, start: Path, model: Path, shortest: int) -> dict[str, Any]:
     """Both models' verdicts on pairs of `shortest` to LONGER tokens whose question no vote of the training has."""
     speech = Speech(start)
     learnt = {
@@ -104,9 +104,7 @@ def judge_longer(data: Path, start: Path, model: Path, shortest: int, seed: int)
         if not isinstance(found, str)
     ]
     before, after = (preferred(load("causal", folder), pairs) for folder in (start, model))
-    return of_preferences(
-        before, after, np.ones(len(pairs)), [str(i) for i in range(len(pairs))], seed, AlignConfig().draws
-    )
+    return of_preferences(before, after, np.ones(len(pairs)), [str(i) for i in range(len(pairs))])
 
 
 def write_text(speech: Speech, rows: Path) -> None:
@@ -152,7 +150,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     places = Places(OUT / "model", OUT / "live", OUT / "work", "benchmark")
     report = align("causal", cfg, AlignInputs(start, OUT / "clean", OUT / "rows", start), places)
     seconds = round(time.perf_counter() - begun)
-    longer = judge_longer(arguments.data, start, OUT / "model", arguments.longest, arguments.seed)
+    longer = judge_longer(arguments.data, start, OUT / "model", arguments.longest)
     return {"votes": votes, "seconds": seconds, "report": report, "longer": longer}
 
 

@@ -27,7 +27,6 @@ import pyarrow.compute as pc
 from privllm.core.base_model import INCUMBENT
 from privllm.core.families import TRAITS
 from privllm.core.promoted import JUDGED, MANIFEST, TOKENIZER
-from privllm.core.seed import seed_of
 from privllm.core.tables import by_id, read_table, shards_of, write_table
 from privllm.engine.store import NO_STORE, Store
 from privllm.evaluate.recipe import EvaluateConfig
@@ -37,7 +36,7 @@ from privllm.evaluate.slices import Tally
 from privllm.feedback.preferences import FeedbackExample, encode_examples, read_held_out
 from privllm.models.loading import config_of, context_of, load
 from privllm.models.reply_likelihood import ReplyPair, agreement, preferred
-from privllm.stats.difference import LEAST_GROUPS, Difference, difference
+from privllm.stats.difference import Difference, difference
 from privllm.stats.document_scores import compare_documents
 from privllm.stats.scores import Score
 from privllm.tasks.example_scores import FILE, TASKS, shared
@@ -84,7 +83,6 @@ def gate(settings: GateSettings, inputs: GateInputs, out: Path, store: Store = N
     """Write `out` and return the report, whose `passed` is the answer."""
     out.mkdir(parents=True, exist_ok=True)
     incumbent = inputs.promoted / INCUMBENT
-    draws = settings.gate.draws
     figures: dict[str, Figure] = {}
     families_built = sorted(path.name for path in inputs.scores.iterdir())
     families = [family for family in families_built if (incumbent / family).is_dir()]
@@ -92,12 +90,12 @@ def gate(settings: GateSettings, inputs: GateInputs, out: Path, store: Store = N
         incumbent_scores = scores_of(settings, inputs, family, store)
         write_table(incumbent_scores, out / f"{family}.parquet")
         candidate_scores = read_table(inputs.scores / family / "documents.parquet", SCORES.names)
-        figures |= dict(by_document(incumbent, family, incumbent_scores, candidate_scores, draws))
+        figures |= dict(by_document(incumbent, family, incumbent_scores, candidate_scores))
     measured = {name.partition(".")[0] for name in figures}
     for family in families:
         if family in measured and TRAITS[family].can_converse:
-            figures |= preferences(inputs, family, draws)
-    figures |= dict(of_tasks(incumbent / TASKS, inputs.tuned, draws))
+            figures |= preferences(inputs, family)
+    figures |= dict(of_tasks(incumbent / TASKS, inputs.tuned))
     version = json.loads((incumbent / MANIFEST).read_text("utf-8"))["version"]
     return report_of(settings.gate, version, figures)
 
@@ -141,7 +139,6 @@ def by_document(
     family: str,
     incumbent_scores: pa.Table,
     candidate_scores: pa.Table,
-    draws: int,
 ) -> Iterator[tuple[str, Figure]]:
     """Yield (name, figure) of the held-out documents that both models read, and of those judged before.
 
@@ -156,7 +153,7 @@ def by_document(
     tables = {"bits_per_byte": candidate_scores, "forgetting": unchanged}
     for name, table in tables.items():
         in_both = incumbent_scores.filter(pc.is_in(incumbent_scores["id"], table["id"]))
-        overlap, differences = compare_documents(in_both, table, draws, ["bits_per_byte"])
+        overlap, differences = compare_documents(in_both, table, ["bits_per_byte"])
         if differences:
             yield f"{family}.{name}", figure_of(differences["bits_per_byte"], overlap.common)
 
@@ -166,7 +163,7 @@ def figure_of(measured: Difference, units: int) -> Figure:
     return Figure(measured.a, measured.b, measured.interval, units)
 
 
-def preferences(inputs: GateInputs, family: str, draws: int) -> dict[str, Figure]:
+def preferences(inputs: GateInputs, family: str) -> dict[str, Figure]:
     """Return how often each model finds the reply likelier that people preferred.
 
     It is {} where no judgement that both can read was kept back.
@@ -184,10 +181,10 @@ def preferences(inputs: GateInputs, family: str, draws: int) -> dict[str, Figure
     before = Score(over=weights * incumbent_share, under=weights)
     after = Score(over=weights * candidate_share, under=weights)
     openings = [lesson.opening for lesson in in_both]
-    return {f"{family}.preferences": compare_scores(before, after, openings, draws)}
+    return {f"{family}.preferences": compare_scores(before, after, openings)}
 
 
-def of_tasks(promoted: Path, tuned: Path, draws: int) -> Iterator[tuple[str, Figure]]:
+def of_tasks(promoted: Path, tuned: Path) -> Iterator[tuple[str, Figure]]:
     """Yield (name, figure) of every score of every task that both builds have."""
     for incumbent_file in sorted(promoted.glob("*.parquet")):
         task = incumbent_file.stem
@@ -195,13 +192,12 @@ def of_tasks(promoted: Path, tuned: Path, draws: int) -> Iterator[tuple[str, Fig
         if not candidate_file.is_file():
             continue
         for name, scores in shared(incumbent_file, candidate_file).items():
-            yield f"tasks.{task}.{name}", compare_scores(scores.old, scores.new, scores.groups, draws)
+            yield f"tasks.{task}.{name}", compare_scores(scores.old, scores.new, scores.groups)
 
 
-def compare_scores(before: Score, after: Score, groups: list[str], draws: int) -> Figure:
-    """Return the figure of two scores of the same examples, which are drawn by group."""
-    measured = difference(before, after, groups, seed_of("bootstrap", 0), draws, LEAST_GROUPS)
-    return figure_of(measured, len(groups))
+def compare_scores(before: Score, after: Score, groups: list[str]) -> Figure:
+    """Return the figure of two scores of the same examples, whose groups the interval counts."""
+    return figure_of(difference(before, after, groups), len(groups))
 
 
 def _agreement(lessons: list[FeedbackExample], family: str, folder: Path, tokenizer: Path) -> dict[str, float]:

@@ -51,11 +51,9 @@ class GateConfig:
     # by figure: `max_increase`, `max_decrease` or both; a figure without a rule is reported and not judged
     rules: dict[str, Rule] = field(default_factory=dict)
     evidence: str = DIFFERENCE  # what must keep a limit: the difference, or the worse end of its 95 % interval
-    draws: int = 2000  # behind each interval, >= 100
 
     def __post_init__(self) -> None:
         require(self.evidence in (DIFFERENCE, INTERVAL), "gate.evidence", f"{DIFFERENCE} or {INTERVAL}")
-        require(self.draws >= 100, "gate.draws", "at least 100")
         for name in self.rules:
             require(
                 bool(KNOWN.fullmatch(name)),

@@ -120,9 +120,12 @@ def aligned(report: Mapping[str, Any]) -> str:
     if accuracy:
         sentences += (
             f" Of {accuracy['judged']:,} judgements that were kept back it agrees with {accuracy['after']:.0%}, "
-            f"before with {accuracy['before']:.0%}; the 95 % interval of the difference is "
-            f"{accuracy['low']:+.1%} to {accuracy['high']:+.1%}."
+            f"before with {accuracy['before']:.0%}"
         )
+        interval = "too few for an interval of the difference"
+        if "low" in accuracy:
+            interval = f"the 95 % interval of the difference is {accuracy['low']:+.1%} to {accuracy['high']:+.1%}"
+        sentences += f"; {interval}."
     return sentences
 
 

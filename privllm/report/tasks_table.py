@@ -34,6 +34,6 @@ def _row(task: str, report: dict[str, Any]) -> dict[str, Any]:
         "random": report.get("random", {}).get(main),
         "pretrained": report["test"][main],
         "difference": difference and difference["difference"],
-        "interval": difference and (difference["low"], difference["high"]),
+        "interval": difference and "low" in difference and (difference["low"], difference["high"]),
         "transfers": report.get("transfers"),
     }

@@ -11,9 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from privllm.core.seed import seed_of
 from privllm.core.tables import read_table
-from privllm.stats.difference import DRAWS, LEAST_GROUPS, Difference, Transform, difference
+from privllm.stats.difference import Difference, Transform, difference
 from privllm.stats.scores import Score
 
 SCORES = "documents.parquet"
@@ -74,7 +73,6 @@ def read_scores(path: Path) -> pa.Table | None:
 def compare_documents(
     a: pa.Table,
     b: pa.Table,
-    draws: int = DRAWS,
     figures: Sequence[str] = tuple(FIGURES),
 ) -> tuple[Overlap, dict[str, Difference]]:
     """Return the documents that both tables score, and {figure: its difference on them}.
@@ -108,9 +106,6 @@ def compare_documents(
             Score(scores_a[figure.over][is_scored], scores_a[figure.under][is_scored]),
             Score(scores_b[figure.over][is_scored], scores_b[figure.under][is_scored]),
             documents,
-            seed_of("compare"),
-            draws,
-            LEAST_GROUPS,
             figure.transform,
         )
     return overlap, differences

@@ -110,7 +110,6 @@ class FinetuneConfig(TrainConfig):
     split: SplitConfig = field(default_factory=lambda: SplitConfig(0.1, 0.2))  # of files that do not say it themselves
     generated: int = 128  # held-out examples that are answered in words, >= 0; the loss is over all
     max_new_tokens: int = 48  # of such an answer, >= 1
-    draws: int = 2000  # behind each interval, >= 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -122,4 +121,4 @@ class FinetuneConfig(TrainConfig):
         )
         require(self.lora.rank == 0 or self.optimizer == "adamw", "optimizer", "adamw where lora.rank is above 0")
         require(self.generated >= 0, "generated", "0 or more")
-        require(self.max_new_tokens >= 1 and self.draws >= 1, "max_new_tokens", "at least 1, as must draws")
+        require(self.max_new_tokens >= 1, "max_new_tokens", "at least 1")

@@ -21,7 +21,6 @@ from transformers import PreTrainedModel
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.report import write_json
-from privllm.core.seed import seed_of
 from privllm.core.tables import write_table
 from privllm.engine.digests import replacing
 from privllm.engine.extensions import NO_EXTENSIONS, Extensions
@@ -227,7 +226,7 @@ def _report(
     }
     if fresh is not None:
         groups = [example.group for example in prepared.divided.test]
-        differences = compare(arm.judged, fresh, groups, cfg.seed, cfg.draws)
+        differences = compare(arm.judged, fresh, groups)
         report |= {
             "random": fresh.plain(),
             "difference": differences,
@@ -240,20 +239,20 @@ def compare(
     pretrained: HeldOutResults,
     random: HeldOutResults,
     groups: list[str],
-    seed: int,
-    draws: int,
 ) -> dict[str, dict[str, Any]]:
-    """Return by score: how much `pretrained` is above `random`, the 95 % interval, and whether all of it says better."""
+    """Return by score: how much `pretrained` is above `random`, the 95 % interval where there is one, and whether all of it says better."""
     differences = {}
     for name, score in pretrained.scores.items():
         random_score = random.scores[name]
         score_groups = groups
         if len(score.over) != len(groups):
             score_groups = [groups[index] for index in pretrained.answered]
-        measured = difference(random_score, score, score_groups, seed_of("bootstrap", seed), draws)
-        low, high = measured.interval or (0.0, 0.0)
-        is_better = high < 0 if name == "loss" else low > 0
-        differences[name] = {"difference": measured.difference, "low": low, "high": high, "better": is_better}
+        measured = difference(random_score, score, score_groups)
+        differences[name] = {"difference": measured.difference, "better": False}
+        if measured.interval:
+            low, high = measured.interval
+            is_better = high < 0 if name == "loss" else low > 0
+            differences[name] |= {"low": low, "high": high, "better": is_better}
     return differences
 
 

@@ -232,7 +232,7 @@ def test_a_broken_rule_is_in_the_report(folders: GateInputs, tmp_path: Path) -> 
 @pytest.mark.parametrize(("documents", "interval"), [(9, False), (10, True)])
 def test_an_interval_needs_ten_groups(documents: int, interval: bool) -> None:
     old, new = (mean_of([value] * 12) for value in (0.25, 0.5))
-    figure = compare_scores(old, new, [f"g{i % documents}" for i in range(12)], 100)
+    figure = compare_scores(old, new, [f"g{i % documents}" for i in range(12)])
     assert (figure.incumbent, figure.candidate, figure.difference, figure.units) == (0.25, 0.5, 0.25, 12)
     assert figure.interval == ((0.25, 0.25) if interval else None)
 

@@ -106,7 +106,7 @@ def test_a_broken_rule_is_named() -> None:
 
 
 def test_settings_that_mean_nothing_are_refused() -> None:
-    for wrong in ({"evidence": "hunch"}, {"draws": 1}, {"rules": {"bits_per_bite": Rule(max_increase=1)}}):
+    for wrong in ({"evidence": "hunch"}, {"rules": {"bits_per_bite": Rule(max_increase=1)}}):
         with pytest.raises(UserError, match="gate"):
             GateConfig(**wrong)
     assert GateConfig(evidence=INTERVAL).rules == {}
@@ -225,16 +225,6 @@ def test_a_name_ends_a_figures_name_only_behind_a_dot() -> None:
     rules = {"bits_per_byte": Rule(max_increase=0)}
     assert rules_for("causal.my_bits_per_byte", rules) == {}
     assert without_figure(["causal.my_bits_per_byte"], rules) == ["bits_per_byte"]
-
-
-@pytest.mark.parametrize(("draws", "fits"), [(99, False), (100, True)])
-def test_an_interval_needs_a_hundred_draws(draws: int, fits: bool) -> None:
-    if fits:
-        assert GateConfig(draws=draws).draws == draws
-    else:
-        with pytest.raises(UserError, match=r"gate\.draws"):
-            GateConfig(draws=draws)
-    assert GateConfig() == GateConfig({}, "difference", 2000)
 
 
 def test_the_table_says_what_was_measured(capsys: pytest.CaptureFixture) -> None:

@@ -108,6 +108,10 @@ def test_a_model_that_was_aligned_is_served_as_it_was_taught(export_inputs: Expo
     card = (tmp_path / "out/README.md").read_text("utf-8")
     assert "learnt from 3 corrections and 1,200 preferences (people whose words counted: 2" in card
     assert "it agrees with 75%, before with 50%; the 95 % interval of the difference is +10.0% to +40.0%" in card
+    few = {key: value for key, value in judged.items() if key not in ("low", "high")}
+    (tmp_path / "align.json").write_text(json.dumps(aligned | {"preference_accuracy": few}))
+    export(ExportConfig(), inputs, "causal", tmp_path / "few")
+    assert "before with 50%; too few for an interval" in (tmp_path / "few/README.md").read_text("utf-8")
     (model / "training.json").write_text(json.dumps({"chat": False}))
     assert not export(ExportConfig(), inputs, "causal", tmp_path / "plain")["chat"]
 

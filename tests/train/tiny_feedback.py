@@ -76,7 +76,7 @@ def make_inputs(root: Path) -> AlignInputs:
 
 def tiny(**changes: Any) -> AlignConfig:
     values: dict[str, Any] = {"sft": SftConfig(0.002), "dpo": DpoConfig(0.001), "batch_size": 4}
-    return AlignConfig(**(values | {"draws": 200, "validation": 0.15} | changes))
+    return AlignConfig(**(values | {"validation": 0.15} | changes))
 
 
 def places(folder: Path, code: str = "code") -> Places:

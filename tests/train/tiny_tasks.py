@@ -71,7 +71,6 @@ def tiny(kind: str, family: str, **changes: Any) -> FinetuneConfig:
         "validate_every": 10,
         "generated": 8,
         "max_new_tokens": 3,
-        "draws": 50,
         "compile": False,
     }
     return FinetuneConfig(kind=kind, family=family, **(values | changes))

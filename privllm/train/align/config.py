@@ -47,14 +47,12 @@ class AlignConfig:
     batch_size: int = 8  # lessons a step, each once, with half as many rows of pretraining text; >= 1
     # share of the conversations that only say when to stop, by a hash of their first question, [0, 0.5]
     validation: float = 0.1
-    draws: int = 2000  # behind the interval of the held-out difference, >= 1
     seed: int = 0  # of the order of lessons and of replayed text, and of adapters
 
     def __post_init__(self) -> None:
         require(self.replay >= 0, "align.replay", "0 or more")
         require(0 <= self.validation <= 0.5, "align.validation", "a share between 0 and 0.5")
-        for key in ("batch_size", "draws"):
-            require(getattr(self, key) >= 1, f"align.{key}", "at least 1")
+        require(self.batch_size >= 1, "align.batch_size", "at least 1")
 
 
 class AlignInputs(NamedTuple):

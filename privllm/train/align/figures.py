@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from privllm.core.seed import seed_of
 from privllm.models.reply_likelihood import (
     Margins,
     ReplyLikelihoods,
@@ -58,26 +57,24 @@ def compare(
     before: Measurements,
     after: Measurements,
     held_out: EncodedFeedback,
-    seed: int,
-    draws: int,
 ) -> dict[str, Any]:
     """Return {figure: before, after, difference, and for feedback its 95 % interval}; a figure of nothing is left out.
 
-    Judgements count by their weight, and those of one conversation are drawn together.
+    Judgements count by their weight, and those of one conversation are one group.
     """
-    text_loss = difference(before.text, after.text, groups=(), seed=seed)  # batches of rows are no groups to draw
+    text_loss = difference(before.text, after.text, groups=())  # batches of rows are no groups
     report: dict[str, Any] = {"text_loss": _plain(text_loss)}
     preferences, corrections = held_out.preferences.kept, held_out.corrections.kept
     if preferences:
         weights = np.array([lesson.weight for lesson, _ in preferences])
         openings = [lesson.opening for lesson, _ in preferences]
-        report |= of_preferences(before.margins, after.margins, weights, openings, seed, draws)
+        report |= of_preferences(before.margins, after.margins, weights, openings)
     if corrections:
         weights = np.array([lesson.weight for lesson, _ in corrections])
         openings = [lesson.opening for lesson, _ in corrections]
         loss_before = _weighted_loss(before.corrections, weights)
         loss_after = _weighted_loss(after.corrections, weights)
-        report["correction_loss"] = _compared(loss_before, loss_after, openings, seed, draws)
+        report["correction_loss"] = _compared(loss_before, loss_after, openings)
     return report
 
 
@@ -91,8 +88,6 @@ def of_preferences(
     after: Margins,
     weights: np.ndarray,
     openings: list[str],
-    seed: int,
-    draws: int,
 ) -> dict[str, Any]:
     """Return {preference_accuracy, reward_accuracy}, each with its interval; `weights`, `openings`: of each pair.
 
@@ -103,7 +98,7 @@ def of_preferences(
     def compared(margins_before: np.ndarray, margins_after: np.ndarray) -> dict[str, Any]:
         score_before = Score(over=weights * agreement(margins_before), under=weights)
         score_after = Score(over=weights * agreement(margins_after), under=weights)
-        return _compared(score_before, score_after, openings, seed, draws)
+        return _compared(score_before, score_after, openings)
 
     no_reward = np.zeros(len(weights))
     return {
@@ -112,8 +107,8 @@ def of_preferences(
     }
 
 
-def _compared(before: Score, after: Score, openings: list[str], seed: int, draws: int) -> dict[str, Any]:
-    measured = difference(before, after, openings, seed_of("bootstrap", seed), draws)
+def _compared(before: Score, after: Score, openings: list[str]) -> dict[str, Any]:
+    measured = difference(before, after, openings)
     return _plain(measured) | {"judged": len(openings), "conversations": len(set(openings))}
 
 

@@ -80,7 +80,7 @@ def train_on(
         report[phase.name] = _learn(family, cfg, phase, model_folder, inputs, work, phase_key)
         model_folder = work.folder / "model"
     after = _measure(family, cfg, model_folder, material, inputs)
-    report |= compare(before, after, material.held_out, cfg.seed, cfg.draws)
+    report |= compare(before, after, material.held_out)
     align_facts = {"config": asdict(cfg), "feedback": digest_of(feedback_files), **report}
     facts = _training_facts(inputs.start) | {"chat": True, "align": align_facts}
     save(load(family, model_folder), facts, places.out)
