@@ -1,12 +1,13 @@
-"""evaluate: a model and held-out rows in, figures by slice, document by document, and samples out.
+"""evaluate: a model and held-out documents in, figures by slice, document by document, and samples out.
 
-data/align/<family>, data/tokenizer, data/pack, data/dedup, data/annotate
+data/align/<family>, data/tokenizer, data/dedup, data/annotate, data/start/<family>
     -> data/evaluate/<family>, reports/evaluate/<family>.json,
        reports/metrics/evaluate/<family>.json (for `dvc exp show`)
 """
 
 from pathlib import Path
 
+from privllm.core.families import TRAITS
 from privllm.core.out_of_memory import shortage_explained
 from privllm.core.params import read_params
 from privllm.core.report import write_json, write_report
@@ -20,9 +21,9 @@ from privllm.stats.document_scores import SCORES
 def main(
     model: Path,
     tokenizer: Path,
-    packed: Path,
     documents: Path,
     annotations: Path,
+    start: Path,
     out: Path,
     report: Path,
     metrics: Path,
@@ -30,14 +31,16 @@ def main(
 ) -> None:
     family = out.name
     cfg = read_params("evaluate", EvaluateConfig)
-    inputs = EvaluateInputs(model, tokenizer, packed / "test", documents, annotations)
+    inputs = EvaluateInputs(model, tokenizer, documents, annotations, start)
     with shortage_explained(
         f"Lower `evaluate.batch_rows`, or train a smaller `pretrain.{family}.model`, in params.yaml; or close other programs"
     ):
         figures = evaluate(cfg, inputs, family, out, store)
     figures["baselines"] = baselines(documents, out / SCORES, out, store)
     write_report(report, figures)
-    write_json(metrics, {family: {"bits_per_byte": figures["bits_per_byte"]}})
+    traits = TRAITS[family]
+    shown = [name for name in (traits.bits, traits.clean_bits) if name in figures]
+    write_json(metrics, {family: {name: figures[name] for name in shown}})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """gate: this build's model compared with the incumbent; fails where a rule is broken.
 
-data/promoted/model, data/align, data/evaluate, data/pack, data/dedup, data/tokenizer,
+data/promoted/model, data/align, data/evaluate, data/dedup, data/tokenizer,
 data/feedback_clean, data/finetune
     -> data/gate, whose verdict.json is written without an incumbent too; reports/gate.json
 """
@@ -21,7 +21,6 @@ def main(
     promoted: Path,
     models: Path,
     scores: Path,
-    packed: Path,
     texts: Path,
     tokenizer: Path,
     feedback: Path,
@@ -39,7 +38,7 @@ def main(
 
         evaluation = read_params("evaluate", EvaluateConfig)
         settings = GateSettings(cfg, evaluation)
-        inputs = GateInputs(promoted, models, scores, packed, texts, tokenizer, feedback, finetuned)
+        inputs = GateInputs(promoted, models, scores, texts, tokenizer, feedback, finetuned)
         with shortage_explained("Lower `evaluate.batch_rows` in params.yaml, or close other programs"):
             figures = gate(settings, inputs, out, store)
     write_json(out / "verdict.json", {key: figures[key] for key in ("incumbent", "passed")})

@@ -55,7 +55,7 @@ SMALL: dict[str, Any] = {
     "align.sft.epochs": 1.0,
     "align.dpo.epochs": 1.0,
     "evaluate.continuations": 4,
-    "evaluate.max_rows": 40,
+    "evaluate.max_bytes": 40_000,
     "evaluate.bootstrap": 50,
 }
 PAGES = """

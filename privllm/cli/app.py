@@ -310,8 +310,8 @@ def compare(
     """Compare two revisions: every metric, its difference, a 95 % interval over documents, and
     which is better.
 
-    For CI: `--fail-if "bits_per_byte > 0.01"` or
-    `--fail-if "evaluate/causal:bits_per_byte > 0.01"`. The exit code is 1 where that holds, and 2
+    For CI: `--fail-if "bits_per_byte_clean > 0.01"` or
+    `--fail-if "evaluate/causal:bits_per_byte_clean > 0.01"`. The exit code is 1 where that holds, and 2
     where it cannot be decided: a wrong expression, or a metric or a revision that does not exist.
     """
     from shutil import get_terminal_size

@@ -6,6 +6,8 @@ Everything that differs from family to family is asked here, never by name. How 
 
 from dataclasses import dataclass
 
+CLEAN = "_clean"
+
 
 @dataclass(frozen=True)
 class FamilyTraits:
@@ -18,6 +20,14 @@ class FamilyTraits:
     continues_text: bool = False  # it writes on from a prompt; the others fill gaps
     wants_annotations: bool = False  # its training can be guided by annotations (`data/guide`)
     writes_separately: bool = False  # an encoder reads the prompt, a decoder writes the answer
+    # What its held-out cost is called. Only a model that gives a text a probability has bits per byte of it; the
+    # others are asked for tokens of which both sides are seen, which is not comparable.
+    bits: str = "bits_per_byte"
+
+    @property
+    def clean_bits(self) -> str:
+        """Return the name of the same figure of what was not copied from training."""
+        return f"{self.bits}{CLEAN}"
 
 
 CAUSAL = FamilyTraits(
@@ -33,12 +43,14 @@ MASKED = FamilyTraits(
     model_types=("modernbert",),
     task_kinds=("classification", "tokens"),
     wants_annotations=True,
+    bits="pseudo_bits_per_byte",
 )
 SEQ2SEQ = FamilyTraits(
     name="seq2seq",
     model_types=("t5",),
     task_kinds=("text2text",),
     writes_separately=True,
+    bits="denoising_bits_per_byte",
 )
 TRAITS = {traits.name: traits for traits in (CAUSAL, MASKED, SEQ2SEQ)}
 

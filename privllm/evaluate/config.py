@@ -9,8 +9,9 @@ SHORTEST = 8  # tokens that must follow the prompt of a continuation
 
 @dataclass
 class EvaluateConfig:
-    max_rows: int = 2000  # held-out rows that are scored, chosen by a hash of what they hold, >= 1
-    # rows scored at once, [1, 1024]; more needs more memory and changes figures only in their last digits
+    # bytes of each held-out split that are scored, >= 1: whole documents by a hash of their id, until they hold so many
+    max_bytes: int = 1_000_000
+    # windows scored at once, [1, 1024]; more needs more memory and changes figures only in their last digits
     batch_rows: int = 8
     continuations: int = 16  # documents that are continued for BLEU and chrF, >= 0
     prompt_tokens: int = 48  # of a document that the model is given, >= 1
@@ -18,12 +19,12 @@ class EvaluateConfig:
     samples: int = 3  # texts for people to read, >= 0
     sample_tokens: int = 120  # length of each, >= 1
     temperature: float = 0.8  # of the samples; 0 = always the likeliest token
-    bootstrap: int = 1000  # draws behind the intervals; 0 = no interval, and no weak spots
+    bootstrap: int = 1000  # draws behind the weak spots; 0 = none
     seed: int = 0  # of the choice of documents and of what is drawn
 
     def __post_init__(self) -> None:
         minima = {
-            "max_rows": 1,
+            "max_bytes": 1,
             "continuations": 0,
             "prompt_tokens": 1,
             "continuation_tokens": SHORTEST,

@@ -1,21 +1,23 @@
 """gate: is this build's model at least as good as the one in use? Both are measured on the same things, and rules decide.
 
-    bits_per_byte    on the held-out documents of today's corpus, each model by its own tokenizer
+    <bits>_clean     on documents of today's test split, each model by its own tokenizer, as far as they were not copied from training;
+                     what a family's bits per byte are called: `core.families`
     forgetting       the same, on those of them that the incumbent was judged on when it was promoted, if they are unchanged
     preferences      how often a model that converses agrees with the votes and corrections that were kept back, by weight
     tasks.<task>     the scores of tuned models, on the held-out examples that both were asked
 
-    data/promoted/model/incumbent, data/align, data/evaluate, data/pack, data/dedup, data/tokenizer, data/feedback_clean/held_out.jsonl,
+    data/promoted/model/incumbent, data/align, data/evaluate, data/dedup, data/tokenizer, data/feedback_clean/held_out.jsonl,
     data/finetune
         -> data/gate/<family>.parquet (SCORES, the incumbent's)
 
-A family that the incumbent lacks is not judged, and without an incumbent nothing is. It changes no model and promotes none.
+Documents that the incumbent, or one that it began as, was trained on are left out for both models, and counted; `evaluate`
+leaves out those of this build's model. A family that the incumbent lacks is not judged, and without an incumbent
+nothing is. It changes no model and promotes none.
 """
 
 import filecmp
 import json
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -24,29 +26,27 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from privllm.core.base_model import INCUMBENT
+from privllm.core.base_model import DOCUMENTS, INCUMBENT
 from privllm.core.families import TRAITS
 from privllm.core.promoted import JUDGED, MANIFEST, TOKENIZER
-from privllm.core.tables import by_id, read_table, shards_of, write_table
+from privllm.core.tables import read_table, write_table
 from privllm.engine.store import NO_STORE, Store
-from privllm.evaluate.recipe import EvaluateConfig
+from privllm.evaluate.held_out import is_clean, read_copied, shards_with, trained_on
+from privllm.evaluate.recipe import TEST, EvaluateConfig
 from privllm.evaluate.rules import Figure, GateConfig, report_of
-from privllm.evaluate.scoring import choose_rows, score
-from privllm.evaluate.slices import Tally
+from privllm.evaluate.scoring import ModelFiles, score
 from privllm.feedback.preferences import FeedbackExample, encode_examples, read_held_out
-from privllm.models.loading import config_of, context_of, load
+from privllm.models.loading import context_of, load
 from privllm.models.reply_likelihood import ReplyPair, agreement, preferred
 from privllm.stats.difference import Difference, difference
-from privllm.stats.document_scores import compare_documents
+from privllm.stats.document_scores import CLEAN_BITS, compare_documents
 from privllm.stats.scores import Score
 from privllm.tasks.example_scores import FILE, TASKS, shared
 from privllm.tokens.annotation_alignment import token_bytes
 from privllm.tokens.chat_format import Speech
 from privllm.tokens.encode import Encoder
-from privllm.tokens.pack import pack_rows
-from privllm.tokens.rows import open_rows, shards_in, write_rows
+from privllm.tokens.trained_documents import read_documents as read_trained
 
-TEST = "test"
 WEIGHTS = "model.safetensors"
 SCORES = pa.schema(
     [
@@ -55,6 +55,8 @@ SCORES = pa.schema(
         ("bytes", pa.int64()),
         ("nats", pa.float64()),
         ("correct", pa.int64()),
+        ("clean_bytes", pa.int64()),
+        ("clean_nats", pa.float64()),
     ]
 )
 
@@ -65,7 +67,6 @@ class GateInputs(NamedTuple):
     promoted: Path  # data/promoted/model
     models: Path  # data/align
     scores: Path  # data/evaluate
-    packed: Path  # data/pack
     documents: Path  # data/dedup
     tokenizer: Path  # data/tokenizer
     feedback: Path  # data/feedback_clean
@@ -86,10 +87,15 @@ def gate(settings: GateSettings, inputs: GateInputs, out: Path, store: Store = N
     figures: dict[str, Figure] = {}
     families_built = sorted(path.name for path in inputs.scores.iterdir())
     families = [family for family in families_built if (incumbent / family).is_dir()]
+    trained = read_trained(incumbent / DOCUMENTS)
+    left_out = {}
     for family in families:
-        incumbent_scores = scores_of(settings, inputs, family, store)
+        judged = judged_by_candidate(inputs, family)
+        known = trained_on(inputs.documents, judged["id"].to_pylist(), trained)
+        candidate_scores = judged.filter(pc.invert(pc.is_in(judged["id"], pa.array(sorted(known), pa.string()))))
+        left_out[family] = len(known)
+        incumbent_scores = scores_of(settings, inputs, family, candidate_scores, store)
         write_table(incumbent_scores, out / f"{family}.parquet")
-        candidate_scores = read_table(inputs.scores / family / "documents.parquet", SCORES.names)
         figures |= dict(by_document(incumbent, family, incumbent_scores, candidate_scores))
     measured = {name.partition(".")[0] for name in figures}
     for family in families:
@@ -97,41 +103,60 @@ def gate(settings: GateSettings, inputs: GateInputs, out: Path, store: Store = N
             figures |= preferences(inputs, family)
     figures |= dict(of_tasks(incumbent / TASKS, inputs.tuned))
     version = json.loads((incumbent / MANIFEST).read_text("utf-8"))["version"]
-    return report_of(settings.gate, version, figures)
+    return report_of(settings.gate, version, figures, left_out)
 
 
-def scores_of(settings: GateSettings, inputs: GateInputs, family: str, store: Store) -> pa.Table:
-    """Return the incumbent's SCORES of today's held-out documents, by id."""
-    folder = inputs.promoted / INCUMBENT / family
-    tokenizer = inputs.promoted / INCUMBENT / TOKENIZER
-    tokenizer_file = tokenizer / "tokenizer.json"
-    same_tokens = filecmp.cmp(tokenizer_file, inputs.tokenizer / "tokenizer.json", shallow=False)
-    if same_tokens and filecmp.cmp(folder / WEIGHTS, inputs.models / family / WEIGHTS, shallow=False):
-        return read_table(inputs.scores / family / "documents.parquet", SCORES.names)
-    context = context_of(config_of(folder))
-    tallies: dict[str, Tally] = defaultdict(Tally)
+def judged_by_candidate(inputs: GateInputs, family: str) -> pa.Table:
+    """Return this build's SCORES of documents of the test split, by id."""
+    table = read_table(inputs.scores / family / "documents.parquet", ["split", *SCORES.names])
+    return table.filter(pc.equal(table["split"], TEST)).select(SCORES.names)
+
+
+def scores_of(
+    settings: GateSettings, inputs: GateInputs, family: str, candidate_scores: pa.Table, store: Store
+) -> pa.Table:
+    """Return the incumbent's SCORES of the documents that this build's model was judged on, by id."""
+    files = ModelFiles(family, inputs.promoted / INCUMBENT / family, inputs.promoted / INCUMBENT / TOKENIZER)
+    same_tokens = filecmp.cmp(files.tokenizer / "tokenizer.json", inputs.tokenizer / "tokenizer.json", shallow=False)
+    if same_tokens and filecmp.cmp(files.folder / WEIGHTS, inputs.models / family / WEIGHTS, shallow=False):
+        return candidate_scores
+    ids_by_shard = shards_with(inputs.documents, candidate_scores["id"].to_pylist())
+    rows = []
     with TemporaryDirectory(prefix="gate-") as scratch:
-        rows = inputs.packed / TEST
-        if not same_tokens or open_rows(rows).row_length - 1 > context:
-            rows = Path(scratch, "rows")
-            jobs = [(context, tokenizer_file, shard) for shard in shards_of(inputs.documents)]
-            store.map(pack_held_out, jobs, rows, "pack for the incumbent")
-        rows_by_shard = choose_rows(shards_in(rows), settings.evaluate.max_rows)
-        token_sizes = token_bytes(Encoder.open(tokenizer).reference.get_vocab())
-        pieces = score(family, folder, rows_by_shard, settings.evaluate.batch_rows, Path(scratch, "tokens"), store)
-        for piece in pieces:
-            tallies[piece.id].add(token_sizes[piece.labels], piece.nats, piece.correct)
-    scores = [{"id": name} | vars(document_tally) for name, document_tally in sorted(tallies.items())]
-    return pa.Table.from_pylist(scores, SCORES)
+        scores = score(files, ids_by_shard, settings.evaluate.batch_rows, Path(scratch), store)
+        clean_of = _clean_tokens(inputs.documents, files.tokenizer, ids_by_shard)
+        for document in scores:
+            sizes, clean = clean_of[document.id]
+            counted, is_counted = sizes[document.places], clean[document.places]
+            row = {
+                "id": document.id,
+                "tokens": len(counted),
+                "bytes": int(counted.sum()),
+                "nats": float(document.nats.sum()),
+                "correct": int(document.correct.sum()),
+                "clean_bytes": int(counted[is_counted].sum()),
+                "clean_nats": float(document.nats[is_counted].sum()),
+            }
+            rows.append(row)
+    rows.sort(key=lambda row: row["id"])
+    return pa.Table.from_pylist(rows, SCORES)
 
 
-def pack_held_out(out: Path, context: int, tokenizer_file: Path, shard: Path) -> None:
-    """Write the held-out documents of one shard as rows of another tokenizer's tokens."""
-    table = by_id(read_table(shard, ["id", "text", "split"]))
-    held_out = table.filter(pc.equal(table["split"], TEST))
-    encoder = Encoder.open(tokenizer_file.parent)
-    packed = pack_rows(encoder.encode(held_out["text"]), held_out["id"].combine_chunks(), context)
-    write_rows(packed.input_ids, packed.pieces, context, out / f"{shard.stem}.arrow")
+def _clean_tokens(
+    documents: Path, tokenizer: Path, ids_by_shard: Mapping[Path, Sequence[str]]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return the bytes of each token of each document and of its end, and which were not copied from training."""
+    encoder = Encoder.open(tokenizer)
+    token_sizes = token_bytes(encoder.reference.get_vocab())
+    clean_of = {}
+    for shard, ids in ids_by_shard.items():
+        table = read_table(shard, ["id", "text"])
+        table = table.filter(pc.is_in(table["id"], pa.array(ids, pa.string())))
+        copied_of = read_copied(documents, shard)
+        for identifier, tokens in zip(table["id"].to_pylist(), encoder.encode(table["text"]), strict=True):
+            sizes = token_sizes[tokens]
+            clean_of[identifier] = np.append(sizes, 0), is_clean(sizes, copied_of.get(identifier, []))
+    return clean_of
 
 
 def by_document(
@@ -140,7 +165,7 @@ def by_document(
     incumbent_scores: pa.Table,
     candidate_scores: pa.Table,
 ) -> Iterator[tuple[str, Figure]]:
-    """Yield (name, figure) of the held-out documents that both models read, and of those judged before.
+    """Yield (name, figure) of the clean text of documents that both models read, and of those judged before.
 
     The latter are documents that the incumbent was judged on when it was promoted, and whose size is unchanged.
     """
@@ -150,12 +175,14 @@ def by_document(
     for row in candidate_scores.select(["id", "bytes"]).to_pylist():
         is_unchanged.append(sizes.get(row["id"]) == row["bytes"])
     unchanged = candidate_scores.filter(pa.array(is_unchanged, pa.bool_()))
-    tables = {"bits_per_byte": candidate_scores, "forgetting": unchanged}
+    tables = {TRAITS[family].clean_bits: candidate_scores, "forgetting": unchanged}
+    with_clean = incumbent_scores.filter(pc.greater(incumbent_scores["clean_bytes"], 0))
     for name, table in tables.items():
-        in_both = incumbent_scores.filter(pc.is_in(incumbent_scores["id"], table["id"]))
-        overlap, differences = compare_documents(in_both, table, ["bits_per_byte"])
+        both = table.filter(pc.greater(table["clean_bytes"], 0))
+        in_both = with_clean.filter(pc.is_in(with_clean["id"], both["id"]))
+        overlap, differences = compare_documents(in_both, both, [CLEAN_BITS])
         if differences:
-            yield f"{family}.{name}", figure_of(differences["bits_per_byte"], overlap.common)
+            yield f"{family}.{name}", figure_of(differences[CLEAN_BITS], overlap.common)
 
 
 def figure_of(measured: Difference, units: int) -> Figure:

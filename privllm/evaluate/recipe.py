@@ -1,17 +1,22 @@
-"""evaluate: a trained model and held-out rows in, figures out.
+"""evaluate: a trained model and held-out documents in, figures out.
 
-    data/pretrain/<family>, data/tokenizer, data/pack/test, data/dedup, data/annotate
+    data/align/<family>, data/tokenizer, data/dedup, data/annotate, data/start/<family>
         -> tokens/*.parquet     nats of every token scored, shard by shard (TOKEN_SCORES)
            documents.parquet    one row for each document scored (DOCUMENT_SCORES), kept for later comparisons
            slices.parquet       one row for each slice (SLICES); the slices of one kind add up to "all"
            samples.json         fixed-seed texts
 
-It trains nothing and chooses no model: what is measured here must not steer this training. Its weak spots may steer
-the next one, but they name a source or a length, never a document (`tokens.mixture`).
+Both held-out splits are scored. People and the next training choose by figures of the validation split: those of the
+report itself, slices, weak spots, texts. What stands under "test" is of the test split, which nobody chooses by: the gate
+and the model card report it. It trains nothing and chooses no model. Weak spots may steer the next training, but they name
+a source or a length, never a document (`tokens.mixture`).
+
+Figures come twice: of all text, and `_clean`, of what was not copied from training (`held_out`). Slices and weak spots
+are of clean text.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,47 +26,68 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from transformers import PreTrainedModel
 
+from privllm.core.base_model import DOCUMENTS
 from privllm.core.errors import UserError
+from privllm.core.families import TRAITS
 from privllm.core.report import write_json
 from privllm.core.seed import name_digest, seed_of
-from privllm.core.tables import read_table, shards_of, write_table
+from privllm.core.special_tokens import END_OF_TEXT
+from privllm.core.tables import read_table, write_table
 from privllm.engine.store import NO_STORE, Store
 from privllm.evaluate.config import SHORTEST, EvaluateConfig
 from privllm.evaluate.continuations import continuations
+from privllm.evaluate.held_out import HELD_OUT, Choice, choose_documents, is_clean, read_copied
 from privllm.evaluate.samples import decode, write_fillings, write_samples
-from privllm.evaluate.scoring import ScoredPiece, choose_rows, loaded, score
-from privllm.evaluate.slices import KINDS, AnnotatedDocument, Cells, bootstrap_interval, tally, total
+from privllm.evaluate.scoring import ModelFiles, loaded, score
+from privllm.evaluate.slices import END, KINDS, AnnotatedDocument, Cells, Tally, tally, total
 from privllm.evaluate.weak_spots import weak_spots
 from privllm.models.family import FAMILIES
 from privllm.models.generate import SamplingConfig
+from privllm.stats.difference import interval_of
+from privllm.stats.scores import Score
 from privllm.stats.text_overlap import overlap
 from privllm.tokens.annotation_alignment import entities, parts_of_speech, token_bytes
 from privllm.tokens.encode import Encoder
-from privllm.tokens.rows import shards_in
+from privllm.tokens.trained_documents import read_documents as read_trained
 
+VALIDATION, TEST = HELD_OUT
+SUMS = [
+    ("tokens", pa.int64()),  # scored, ends of documents included; a family that hides only some scores only those
+    ("bytes", pa.int64()),  # UTF-8, of those tokens
+    ("nats", pa.float64()),
+    ("correct", pa.int64()),
+]
 DOCUMENT_SCORES = pa.schema(
     [
         ("id", pa.string()),
+        ("split", pa.string()),
         ("source", pa.string()),
         ("media_type", pa.string()),
-        ("tokens", pa.int64()),  # scored: all, unless `max_rows` cut the document or the family hides only some
-        ("bytes", pa.int64()),  # UTF-8, of those tokens
-        ("nats", pa.float64()),
-        ("correct", pa.int64()),
+        *SUMS,
+        ("clean_bytes", pa.int64()),  # of the tokens that lie outside of what was copied from training
+        ("clean_nats", pa.float64()),
     ]
 )
 SPANS = ["id", "token_start", "token_end", "pos", "entity_start", "entity_end", "entity_label"]
-SLICES = pa.schema([("kind", pa.string()), ("name", pa.string()), *list(DOCUMENT_SCORES)[3:]])
+SLICES = pa.schema([("kind", pa.string()), ("name", pa.string()), *SUMS])
 
 
 class EvaluateInputs(NamedTuple):
     """The folders that `evaluate` reads."""
 
-    model: Path  # data/pretrain/<family>
+    model: Path  # data/align/<family>
     tokenizer: Path  # data/tokenizer
-    rows: Path  # data/pack/test
     documents: Path  # data/dedup
     annotations: Path  # data/annotate
+    start: Path  # data/start/<family>
+
+
+class Measured(NamedTuple):
+    """The documents of one split and the sums of their tokens by slice, of all text and of clean text."""
+
+    documents: list[AnnotatedDocument]
+    all: Cells
+    clean: Cells
 
 
 def evaluate(
@@ -74,24 +100,33 @@ def evaluate(
     """Write `out` and return the report. Raises UserError when nothing is held out or the model is unusable."""
     model = loaded(family, inputs.model)
     encoder = Encoder.open(inputs.tokenizer)
-    rows_by_shard = choose_rows(shards_in(inputs.rows), cfg.max_rows)
-    row_count = sum(len(shard_rows.rows) for shard_rows in rows_by_shard)
-    if not row_count:
-        raise UserError(
-            f"{inputs.rows} holds no document to judge the model by: add documents, or raise `split.test` in params.yaml."
-        )
-    scored: dict[str, list[ScoredPiece]] = defaultdict(list)
-    for piece in score(family, inputs.model, rows_by_shard, cfg.batch_rows, out / "tokens", store):
-        scored[piece.id].append(piece)
-    token_sizes = token_bytes(encoder.reference.get_vocab())
-    documents = list(read_documents(inputs, encoder, token_sizes, set(scored)))
-    document_ids = {document.id for document in documents}
-    assert document_ids == set(scored), "a held-out row names a document that is not in the corpus"
-    cells = tally(documents, scored, token_sizes)
-    document_scores = _write_tables(out, cells, documents)
-    report = _figures(cfg, cells, document_scores, row_count)
-    report |= _write_texts(cfg, family, model, encoder, documents, out / "samples.json")
-    return report
+    chosen = choose_documents(inputs.documents, cfg.max_bytes, read_trained(inputs.start / DOCUMENTS))
+    _require_both_splits(chosen, inputs.documents)
+    files = ModelFiles(family, inputs.model, inputs.tokenizer)
+    pieces = score(files, chosen.ids_by_shard, cfg.batch_rows, out / "tokens", store)
+    scored = {document.id: document for document in pieces}
+    documents = list(read_documents(inputs, encoder, chosen.ids_by_shard))
+    by_split: dict[str, Measured] = {}
+    for split in HELD_OUT:
+        of_split = [document for document in documents if chosen.split_of[document.id] == split]
+        by_split[split] = Measured(of_split, tally(of_split, scored, False), tally(of_split, scored, True))
+    _write_tables(out, by_split)
+    report = _figures(cfg, family, by_split[VALIDATION], chosen.left_out[VALIDATION])
+    report |= _write_texts(cfg, family, model, encoder, by_split[VALIDATION].documents, out / "samples.json")
+    return report | {TEST: _sums(family, by_split[TEST], chosen.left_out[TEST])}
+
+
+def _require_both_splits(chosen: Choice, documents: Path) -> None:
+    """Raise UserError where a split has no document to judge by."""
+    for split in HELD_OUT:
+        if split not in chosen.split_of.values():
+            known = ""
+            if chosen.left_out[split]:
+                known = f" (the model was trained before on all {chosen.left_out[split]:,} that there are)"
+            raise UserError(
+                f"{documents} holds no document of the {split} split to judge the model by{known}: "
+                f"add documents, or raise `split.{split}` in params.yaml."
+            )
 
 
 def _write_texts(
@@ -104,7 +139,7 @@ def _write_texts(
 ) -> dict[str, Any]:
     """Write the samples; return what the report says of continuations, {} for a family that fills gaps."""
     by_hash = sorted(documents, key=lambda document: name_digest("continue", document.id))
-    tokens_by_id = {document.id: document.tokens.tolist() for document in by_hash}
+    tokens_by_id = {document.id: document.tokens[:-1].tolist() for document in by_hash}
     sampled = _first(tokens_by_id, cfg.samples)
     fill_gaps = FAMILIES[family].fill_gaps
     if fill_gaps is not None:
@@ -142,70 +177,93 @@ def _first(documents: dict[str, list[int]], limit: int) -> dict[str, list[int]]:
 
 
 def read_documents(
-    inputs: EvaluateInputs,
-    encoder: Encoder,
-    token_sizes: np.ndarray,
-    document_ids: set[str],
+    inputs: EvaluateInputs, encoder: Encoder, ids_by_shard: Mapping[Path, Sequence[str]]
 ) -> Iterator[AnnotatedDocument]:
     """Yield these documents with their tokens and annotations, in shard order, by id within a shard."""
-    ids = pa.array(sorted(document_ids), pa.string())
-    for shard, annotated in zip(shards_of(inputs.documents), shards_of(inputs.annotations), strict=True):
+    token_sizes = token_bytes(encoder.reference.get_vocab())
+    for shard, ids in ids_by_shard.items():
+        wanted = pa.array(ids, pa.string())
         table = read_table(shard, ["id", "source", "media_type", "text"])
-        table = table.filter(pc.is_in(table["id"], ids)).sort_by("id")
-        annotations = read_table(annotated, SPANS)
-        annotations = annotations.filter(pc.is_in(annotations["id"], ids))
+        table = table.filter(pc.is_in(table["id"], wanted)).sort_by("id")
+        annotations = read_table(inputs.annotations / shard.name, SPANS)
+        annotations = annotations.filter(pc.is_in(annotations["id"], wanted))
         annotations_of = {row["id"]: row for row in annotations.to_pylist()}
+        copied_of = read_copied(inputs.documents, shard)
         for row, tokens in zip(table.to_pylist(), encoder.encode(table["text"]), strict=True):
-            aligned = row["text"], token_sizes[tokens], annotations_of.get(row["id"], {})
+            sizes = token_sizes[tokens]
+            aligned = row["text"], sizes, annotations_of.get(row["id"], {})
             yield AnnotatedDocument(
                 id=row["id"],
                 source=row["source"],
                 media_type=row["media_type"],
-                tokens=tokens,
-                pos=parts_of_speech(*aligned),
-                entities=entities(*aligned),
+                size=int(sizes.sum()),
+                tokens=np.append(tokens, END_OF_TEXT),
+                sizes=np.append(sizes, 0),
+                pos=np.append(parts_of_speech(*aligned), END),
+                entities=np.append(entities(*aligned), END),
+                clean=is_clean(sizes, copied_of.get(row["id"], [])),
             )
 
 
-def _write_tables(out: Path, cells: Cells, documents: Sequence[AnnotatedDocument]) -> list[dict[str, Any]]:
-    """Write slices.parquet and documents.parquet; return the rows of the latter (DOCUMENT_SCORES)."""
+def _write_tables(out: Path, by_split: Mapping[str, Measured]) -> None:
+    """Write slices.parquet, of clean validation text, and documents.parquet, of both splits."""
     slice_rows = []
-    for (kind, name), tallies in sorted(cells.items()):
+    for (kind, name), tallies in sorted(by_split[VALIDATION].clean.items()):
         slice_rows.append({"kind": kind, "name": name} | vars(total(tallies.values())))
     write_table(pa.Table.from_pylist(slice_rows, SLICES), out / "slices.parquet")
-    by_id = {document.id: document for document in documents}
     document_rows = []
-    for identifier, document_tally in sorted(cells["all", "all"].items()):
-        document = by_id[identifier]
-        row = {"id": identifier, "source": document.source, "media_type": document.media_type}
-        document_rows.append(row | vars(document_tally))
+    for split, measured in by_split.items():
+        by_id = {document.id: document for document in measured.documents}
+        clean = measured.clean.get(("all", "all"), {})
+        for identifier, sums in measured.all.get(("all", "all"), {}).items():
+            document, of_clean = by_id[identifier], clean.get(identifier, Tally())
+            row = {"id": identifier, "split": split, "source": document.source, "media_type": document.media_type}
+            row |= vars(sums) | {"clean_bytes": of_clean.bytes, "clean_nats": of_clean.nats}
+            document_rows.append(row)
+    document_rows.sort(key=lambda row: row["id"])
     write_table(pa.Table.from_pylist(document_rows, DOCUMENT_SCORES), out / "documents.parquet")
-    return document_rows
 
 
-def _figures(
-    cfg: EvaluateConfig,
-    cells: Cells,
-    document_scores: list[dict[str, Any]],
-    row_count: int,
-) -> dict[str, Any]:
-    tallies = {key: total(by_document.values()) for key, by_document in sorted(cells.items())}
-    whole = tallies["all", "all"]
+def _sums(family: str, measured: Measured, left_out: int) -> dict[str, Any]:
+    """Return the figures of all text of a split, bits per byte of its clean text, and their intervals over documents."""
+    traits = TRAITS[family]
+    of_all = measured.all.get(("all", "all"), {})
+    whole = total(of_all.values())
     if not whole.bytes:
         raise UserError(
-            "no token of the held-out documents could be scored: they are too few or too short. Add documents, or raise `split.test`."
+            "no token of the held-out documents could be scored: they are too few or too short. Add documents, or raise "
+            "`split.validation` and `split.test`."
         )
-    report: dict[str, Any] = whole.figures()
-    report |= {"documents": len(document_scores), "rows": row_count, "bytes": whole.bytes}
-    if cfg.bootstrap and len(document_scores) > 1:
-        nats = np.array([row["nats"] for row in document_scores])
-        sizes = np.array([row["bytes"] for row in document_scores])
-        report["interval"] = bootstrap_interval(nats, sizes, cfg.bootstrap, seed_of("bootstrap", cfg.seed))
-    spots, slices_compared = weak_spots(cells, cfg.bootstrap, seed_of("weak spots", cfg.seed))
+    report: dict[str, Any] = whole.figures(traits.bits)
+    report |= {"documents": len(of_all), "bytes": whole.bytes, "left_out": left_out}
+    of_clean = {name: sums for name, sums in measured.clean.get(("all", "all"), {}).items() if sums.bytes}
+    clean = total(of_clean.values())
+    report |= {"clean_documents": len(of_clean), "clean_bytes": clean.bytes}
+    if clean.bytes:
+        report[traits.clean_bits] = clean.figures(traits.bits)[traits.bits]
+    for name, by_document in (("interval", of_all), ("clean_interval", of_clean)):
+        if interval := _interval(by_document):
+            report[name] = list(interval)
+    return report
+
+
+def _interval(by_document: Mapping[str, Tally]) -> tuple[float, float] | None:
+    """Return the 95 % interval of bits per byte over documents; None for too few."""
+    tallies = list(by_document.values())
+    bits = np.array([sums.nats / math.log(2) for sums in tallies])
+    sizes = np.array([sums.bytes for sums in tallies], float)
+    return interval_of(Score(bits, sizes), list(by_document))
+
+
+def _figures(cfg: EvaluateConfig, family: str, measured: Measured, left_out: int) -> dict[str, Any]:
+    """Return the figures of a split, its slices and its weak spots."""
+    report = _sums(family, measured, left_out)
+    spots, slices_compared = weak_spots(measured.clean, cfg.bootstrap, seed_of("weak spots", cfg.seed))
     report["weak_spots"] = spots
     report["slices_compared"] = slices_compared
     report |= {kind: {} for kind in KINDS}
-    for (kind, name), slice_tally in tallies.items():
+    for (kind, name), by_document in sorted(measured.clean.items()):
+        slice_tally = total(by_document.values())
         if kind in KINDS and slice_tally.bytes:
-            report[kind][name] = slice_tally.figures()
+            report[kind][name] = slice_tally.figures(TRAITS[family].bits)
     return report

@@ -2,8 +2,8 @@
 
     gate:
       rules:
-        bits_per_byte: {max_increase: 0.01}       of every family
-        causal.preferences: {max_decrease: 0.02}  of that one
+        bits_per_byte_clean: {max_increase: 0.01}  of every family that has it
+        causal.forgetting: {max_increase: 0.02}    of that one
 
 A rule applies to the figure of its name, and to all whose name ends with it behind a dot. A figure without a rule is
 reported, and breaks nothing.
@@ -16,12 +16,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from privllm.core.errors import UserError
+from privllm.core.families import TRAITS
 from privllm.core.params import require
 from privllm.core.printable import say
 
 DIFFERENCE, INTERVAL = "difference", "interval"
 # nothing else is ever measured
-KNOWN = re.compile(r"(?:\w+\.)?(?:bits_per_byte|forgetting|preferences)|tasks\.[\w-]+\.\w+")
+KNOWN = re.compile(
+    rf"(?:\w+\.)?(?:{'|'.join(traits.clean_bits for traits in TRAITS.values())}|forgetting|preferences)|tasks\.[\w-]+\.\w+"
+)
 
 
 @dataclass
@@ -58,7 +61,7 @@ class GateConfig:
             require(
                 bool(KNOWN.fullmatch(name)),
                 f"gate.rules.{name}",
-                "the name of a figure, such as bits_per_byte or causal.preferences",
+                "the name of a figure, such as bits_per_byte_clean or causal.preferences",
             )
 
 
@@ -158,11 +161,16 @@ def table_of(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def without_incumbent() -> dict[str, Any]:
     """Return the report of a build that has nothing to be compared with."""
-    return {"incumbent": "", "passed": True, "figures": {}}
+    return {"incumbent": "", "passed": True, "figures": {}, "left_out": {}}
 
 
-def report_of(cfg: GateConfig, incumbent: str, figures: dict[str, Figure]) -> dict[str, Any]:
-    """Return the report: what was measured, and which rules it breaks. Raises UserError for a figure that is not a number."""
+def report_of(
+    cfg: GateConfig, incumbent: str, figures: dict[str, Figure], left_out: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+    """Return the report: what was measured, and which rules it breaks. Raises UserError for a figure that is not a number.
+
+    `left_out` counts by family the documents that judged nothing.
+    """
     for name, figure in figures.items():
         if not math.isfinite(figure.difference):
             raise UserError(
@@ -179,6 +187,7 @@ def report_of(cfg: GateConfig, incumbent: str, figures: dict[str, Figure]) -> di
         "passed": not any(broken.values()),
         "figures": reported,
         "not_measured": without_figure(figures, cfg.rules),
+        "left_out": dict(left_out or {}),
     }
 
 
@@ -200,6 +209,9 @@ def require_pass(report: Mapping[str, Any]) -> None:
     elif report["figures"]:
         for line in table_of(report["figures"]):
             say(line)
+        if any(report["left_out"].values()):
+            counts = ", ".join(f"{family} {count:,}" for family, count in report["left_out"].items())
+            say(f"Left out for both, because the incumbent was trained on them: {counts} documents.")
     if not report["passed"]:
         raise UserError(
             f"the model is worse than {report['incumbent']} by more than `gate.rules` allows: see the table above, or reports/gate.json. "

@@ -1,33 +1,39 @@
-"""Nats of each token of the held-out rows, shard by shard: which rows are scored, and where the scores are stored.
+"""Nats of each token of held-out documents, shard by shard: windows of whole documents, and where the scores are stored.
 
-How a row is scored differs from family to family, see `models.scorers`. Every document token is a label in exactly
-one row (see `tokens.pack`). Boundaries between documents are read but not scored. What is hidden depends on the
-row's content alone. It sums nothing: `slices` does. Through a store, rows are scored shard by shard and once.
+How a window is scored differs from family to family, see `models.scorers`. Every token of a document, and its end, is
+scored in at most one window (see `windows`; what a family never hides is not scored). What is hidden depends on the
+document and the window's place alone. It sums nothing: `slices` does. Through a store, documents are scored shard by shard
+and once. Any model scores any documents by its own tokenizer and context, so two models are judged on the same text.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from transformers import PreTrainedModel
 
 from privllm.core.errors import UserError
-from privllm.core.seed import name_digest, seed_of
-from privllm.core.tables import read_table, write_table
+from privllm.core.families import TRAITS
+from privllm.core.seed import seed_of
+from privllm.core.tables import by_id, read_table, write_table
 from privllm.engine.store import NO_STORE, Store
+from privllm.evaluate.windows import Window, stream_of, windows
 from privllm.models.family import FAMILIES
-from privllm.models.loading import load
-from privllm.models.scorers import RowScores, Scorer
-from privllm.tokens.rows import Rows, open_shards
+from privllm.models.loading import context_of, load
+from privllm.models.scorers import Scorer
+from privllm.tokens.encode import Encoder
 
 ONE_PROCESS = 1 << 62  # bytes: torch uses all cores by itself
+LONG_WINDOW = 512  # tokens; of longer ones fewer are scored at once
 TOKEN_SCORES = pa.schema(
     [
         ("id", pa.string()),
-        ("place", pa.list_(pa.int32())),  # within the document's tokens
+        ("place", pa.list_(pa.int32())),  # within the document's tokens; their number for the end of the document
         ("label", pa.list_(pa.int32())),
         ("nats", pa.list_(pa.float64())),
         ("correct", pa.list_(pa.bool_())),  # whether it was the likeliest
@@ -35,8 +41,8 @@ TOKEN_SCORES = pa.schema(
 )
 
 
-class ScoredPiece(NamedTuple):
-    """The scored tokens of a piece of a document, one entry a token."""
+class ScoredDocument(NamedTuple):
+    """The scored tokens of a document, one entry a token."""
 
     id: str
     places: np.ndarray  # int64, ascending
@@ -45,60 +51,42 @@ class ScoredPiece(NamedTuple):
     correct: np.ndarray  # whether the token was the likeliest
 
 
-class ChosenRows(NamedTuple):
-    """Rows of one shard of a split."""
+class ModelFiles(NamedTuple):
+    """What decides how a model scores a text."""
 
-    shard: Path
-    rows: list[int]
-
-
-def choose_rows(shards: list[Path], limit: int) -> list[ChosenRows]:
-    """Return at most `limit` rows that hold a label, by shard, ascending.
-
-    The choice depends on what is in a row, not on its place.
-    """
-    ranked = []
-    for shard_number, shard in enumerate(shards):
-        rows = open_shards([shard])
-        for row in range(len(rows)):
-            pieces = rows.pieces(row)
-            if pieces:
-                rank = name_digest("evaluate", pieces[0]["id"], pieces[0]["document_start"])
-                ranked.append((rank, shard_number, row))
-    ranked.sort()
-    rows_by_shard: list[list[int]] = [[] for _ in shards]
-    for _, shard_number, row in ranked[:limit]:
-        rows_by_shard[shard_number].append(row)
-    return [ChosenRows(shard, sorted(rows)) for shard, rows in zip(shards, rows_by_shard, strict=True)]
+    family: str
+    folder: Path  # config.json, model.safetensors
+    tokenizer: Path  # a folder with tokenizer.json
 
 
 def score(
-    family: str,
-    model: Path,
-    chosen: list[ChosenRows],
+    files: ModelFiles,
+    ids_by_shard: Mapping[Path, Sequence[str]],
     batch_rows: int,
     out: Path,
     store: Store = NO_STORE,
-) -> Iterator[ScoredPiece]:
-    """Yield the scored pieces of documents in these rows, in order, and write them to `out` (TOKEN_SCORES), one file a shard.
+) -> Iterator[ScoredDocument]:
+    """Yield the scores of these documents, in order, and write them to `out` (TOKEN_SCORES), one file a shard.
 
     Raises UserError when the model's loss is not a number.
     """
-    config = model / "config.json"
-    weights = model / "model.safetensors"
-    not_empty = [shard_rows for shard_rows in chosen if shard_rows.rows]
-    jobs = [(family, config, weights, shard, tuple(rows), batch_rows) for shard, rows in not_empty]
+    config = files.folder / "config.json"
+    weights = files.folder / "model.safetensors"
+    tokenizer = files.tokenizer / "tokenizer.json"
+    jobs = [
+        (files.family, config, weights, tokenizer, shard, tuple(ids), batch_rows) for shard, ids in ids_by_shard.items()
+    ]
     store.map(score_shard, jobs, out, "evaluate", inline_bytes=ONE_PROCESS)
-    for shard, _ in not_empty:
-        yield from _read_pieces(out / f"{shard.stem}.parquet")
+    for shard in ids_by_shard:
+        yield from _read_scores(out / f"{shard.stem}.parquet")
 
 
-def _read_pieces(path: Path) -> Iterator[ScoredPiece]:
+def _read_scores(path: Path) -> Iterator[ScoredDocument]:
     table = read_table(path)
     ids, *lists = (table[name] for name in TOKEN_SCORES.names)
     for identifier, *values in zip(ids.to_pylist(), *lists, strict=True):
         arrays = [value.values.to_numpy(zero_copy_only=False) for value in values]
-        yield ScoredPiece(identifier, *arrays)
+        yield ScoredDocument(identifier, *arrays)
 
 
 def score_shard(
@@ -106,21 +94,21 @@ def score_shard(
     family: str,
     config: Path,
     weights: Path,
+    tokenizer: Path,
     shard: Path,
-    indices: tuple[int, ...],
+    ids: tuple[str, ...],
     batch_rows: int,
 ) -> None:
-    """Write the TOKEN_SCORES of these rows of one shard."""
+    """Write the TOKEN_SCORES of these documents of one shard of texts."""
     assert config.parent == weights.parent
     model = loaded(family, config.parent)
-    rows = open_shards([shard])
-    pieces: list[ScoredPiece] = []
-    for begin in range(0, len(indices), batch_rows):
-        batch = indices[begin : begin + batch_rows]
-        pieces += score_rows(FAMILIES[family].scorer, model, rows, batch)
-    columns = zip(*pieces, strict=True)
+    table = read_table(shard, ["id", "text"])
+    table = by_id(table.filter(pc.is_in(table["id"], pa.array(ids, pa.string()))))
+    encoded = Encoder.open(tokenizer.parent).encode(table["text"])
+    streams = dict(zip(table["id"].to_pylist(), map(stream_of, encoded), strict=True))
+    scored = score_streams(family, model, streams, batch_rows)
     arrays = []
-    for column, kind in zip(columns, TOKEN_SCORES.types, strict=True):
+    for column, kind in zip(zip(*scored, strict=True), TOKEN_SCORES.types, strict=True):
         arrays.append(pa.array(list(column), kind))
     write_table(pa.Table.from_arrays(arrays, schema=TOKEN_SCORES), out / f"{shard.stem}.parquet")
 
@@ -128,30 +116,50 @@ def score_shard(
 loaded = lru_cache(maxsize=1)(load)  # once, to score and to write samples
 
 
-def score_rows(scorer: Scorer, model: PreTrainedModel, rows: Rows, indices: tuple[int, ...]) -> list[ScoredPiece]:
-    """Return the scored pieces of documents in a batch of rows."""
-    tokens_of_rows = [rows.tokens(index) for index in indices]
-    pieces_of_rows = [rows.pieces(index) for index in indices]
-    seeds = [seed_of("hidden", pieces[0]["id"], pieces[0]["document_start"]) for pieces in pieces_of_rows]
-    scores_of_rows = scorer(model, tokens_of_rows, seeds)
-    scored: list[ScoredPiece] = []
-    for tokens, pieces, scores in zip(tokens_of_rows, pieces_of_rows, scores_of_rows, strict=True):
-        scored += _split_by_piece(tokens, pieces, scores)
-    return scored
+def score_streams(
+    family: str, model: PreTrainedModel, streams: Mapping[str, np.ndarray], batch_rows: int
+) -> list[ScoredDocument]:
+    """Return the scores of documents, given as {id: stream}, in that order."""
+    context = context_of(model.config)
+    reads_one_way = TRAITS[family].continues_text
+    jobs: list[tuple[str, Window]] = []
+    for identifier, stream in streams.items():
+        jobs += [(identifier, window) for window in windows(len(stream), context, reads_one_way)]
+    jobs.sort(key=lambda job: job[1].begin - job[1].end)  # windows of like length are padded least
+    parts: dict[str, list[ScoredDocument]] = defaultdict(list)
+    first = 0
+    while first < len(jobs):
+        _, longest = jobs[first]
+        rows = min(batch_rows, max(1, batch_rows * LONG_WINDOW // (longest.end - longest.begin)))
+        batch = jobs[first : first + rows]
+        first += rows
+        for part in _score_batch(FAMILIES[family].scorer, model, streams, batch):
+            parts[part.id].append(part)
+    return [_joined(identifier, parts[identifier]) for identifier in streams]
 
 
-def _split_by_piece(tokens: np.ndarray, pieces: Sequence[dict[str, Any]], scores: RowScores) -> Iterator[ScoredPiece]:
-    """Yield the scores of a row, piece by piece, their places counted within the document."""
-    for piece in pieces:
-        row_start = piece["row_start"]
-        row_end = row_start + piece["tokens"]
-        is_inside = (scores.places >= row_start) & (scores.places < row_end)
-        nats = scores.nats[is_inside]
+def _score_batch(
+    scorer: Scorer, model: PreTrainedModel, streams: Mapping[str, np.ndarray], batch: list[tuple[str, Window]]
+) -> Iterator[ScoredDocument]:
+    """Yield the scores of each window. Raises UserError for a loss that is not a number."""
+    rows = [streams[identifier][window.begin : window.end] for identifier, window in batch]
+    seeds = [seed_of("hidden", identifier, window.begin) for identifier, window in batch]
+    for (identifier, window), scores in zip(batch, scorer(model, rows, seeds), strict=True):
+        is_new = scores.places + window.begin >= window.scored_from
+        nats = scores.nats[is_new]
         if not np.isfinite(nats).all():
             raise UserError(
-                f"the model gives document {piece['id']} a loss that is not a number: its training diverged. "
+                f"the model gives document {identifier} a loss that is not a number: its training diverged. "
                 "Lower the learning rate in params.yaml and run `dvc repro`."
             )
-        row_places = scores.places[is_inside]
-        document_places = row_places - row_start + piece["document_start"]
-        yield ScoredPiece(piece["id"], document_places, tokens[row_places], nats, scores.correct[is_inside])
+        stream_places = scores.places[is_new] + window.begin
+        labels = streams[identifier][stream_places]
+        yield ScoredDocument(identifier, stream_places - 1, labels, nats, scores.correct[is_new])
+
+
+def _joined(identifier: str, parts: list[ScoredDocument]) -> ScoredDocument:
+    """Return the scores of a document's windows in the order of its text."""
+    parts = [part for part in parts if len(part.places)] or parts[:1]
+    parts.sort(key=lambda part: int(part.places[0]) if len(part.places) else 0)
+    columns = [np.concatenate(arrays) for arrays in list(zip(*parts, strict=True))[1:]]
+    return ScoredDocument(identifier, *columns)

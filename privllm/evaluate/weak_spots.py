@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from privllm.evaluate.slices import Cells, Tally
+from privllm.evaluate.slices import END, Cells, Tally
 from privllm.stats.bootstrap import drawn_sums
 from privllm.tokens.annotation_alignment import OUTSIDE, UNCOVERED, WHITE
 
 UNITS = {"source": "bits per byte", "length": "bits per byte", "pos": "nats per token", "entity": "nats per token"}
-NO_WORD = {UNCOVERED, WHITE}  # of these slices nothing is compared
+NO_WORD = {UNCOVERED, WHITE, END}  # of these slices nothing is compared
 LEAST = 6  # documents that a slice, and the rest, must be worth
 WORST = 10  # weak spots that are named
 CERTAINTY = 0.95
@@ -81,7 +81,7 @@ def _spot(weak: Slice, excess: float, interval: tuple[float, float]) -> dict[str
 
 def slices(cells: Cells) -> Iterable[Slice]:
     """Yield every slice that can be compared with a rest."""
-    ids = list(cells["all", "all"])
+    ids = list(cells.get(("all", "all"), {}))
     for kind, unit in UNITS.items():
         cells_of_kind = _cells_of(kind, cells)
         sums = {name: _columns(cell, ids, unit) for name, cell in cells_of_kind.items()}

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from privllm.core.errors import UserError
+from privllm.core.families import TRAITS
 from privllm.engine.cache import Cache, find_cache
 from privllm.manage.git_revisions import DIRECTORY
 from privllm.manage.revision_metrics import RevisionMetrics, read_revision
 from privllm.stats.difference import LEAST_GROUPS, Difference
-from privllm.stats.document_scores import SCORES, Overlap, compare_documents, read_scores
+from privllm.stats.document_scores import BITS, CLEAN_BITS, SCORES, Overlap, compare_documents, read_scores
 
 COMMON = "common."  # before a figure on the documents that both scored
 UP, DOWN = 1, -1
@@ -26,14 +27,16 @@ GOOD = {
     "accuracy": UP,
     "bleu": UP,
     "chrf": UP,
-    "bits_per_byte": DOWN,
+    **{name: DOWN for traits in TRAITS.values() for name in (traits.bits, traits.clean_bits)},
     "loss": DOWN,
     "train_loss": DOWN,
     "validation_loss": DOWN,
     "perplexity": DOWN,
     "validation_perplexity": DOWN,
 }
-BY_TOKEN = set(GOOD) - {"bits_per_byte", "bleu", "chrf"}  # not comparable between vocabularies
+# not comparable between vocabularies
+BY_TOKEN = {"accuracy", "loss", "train_loss", "validation_loss", "perplexity", "validation_perplexity"}
+CHOSEN_BY = "validation"  # the split whose documents are compared: people choose by this
 BETTER, WORSE, NO_DIFFERENCE, UNSURE = "better", "worse", "no difference shown", " (no interval)"
 OTHER_DOCUMENTS, OTHER_VOCABULARY = "other documents", "other vocabulary"
 
@@ -136,7 +139,7 @@ def _rows(comparison: Comparison, file: str, figures: Mapping[str, Difference]) 
     other_vocabulary = len(vocabularies) > 1
     if other_vocabulary and any(_last_name(metric) in BY_TOKEN for metric in b):
         advice = "loss, perplexity and accuracy are per token"
-        comparison.notes.append(f"{file}: another vocabulary. Only bits_per_byte is comparable; {advice}.")
+        comparison.notes.append(f"{file}: another vocabulary. Only bits per byte are comparable; {advice}.")
     overlap = comparison.documents.get(file)
     other_documents = overlap is not None and not overlap.same
     for metric in dict.fromkeys([*b, *a]):
@@ -221,11 +224,13 @@ def _figures_in_common(
     overlap, figures = compare_documents(*tables)
     comparison.documents[file] = overlap
     comparison.notes.append(_overlap_note(comparison, file, overlap))
-    return figures
+    traits = TRAITS[_family_of(file)]
+    own_names = {BITS: traits.bits, CLEAN_BITS: traits.clean_bits}
+    return {own_names.get(name, name): measured for name, measured in figures.items()}
 
 
 def _overlap_note(comparison: Comparison, file: str, overlap: Overlap) -> str:
-    note = f"{file}: {overlap.common:,} documents scored by both"
+    note = f"{file}: {overlap.common:,} {CHOSEN_BY} documents scored by both"
     if overlap.changed:
         note += f" ({overlap.changed:,} of them with other bytes: edited, or cut elsewhere)"
     if overlap.only_a or overlap.only_b:
@@ -243,12 +248,12 @@ def _read_scores(root: Path, revision: RevisionMetrics, file: str, cache: Cache 
     locked = revision.locked.get(stage, {})
     for out in outs:
         if not revision.commit:
-            table = read_scores(root / out / SCORES)
+            table = read_scores(root / out / SCORES, CHOSEN_BY)
             if table is not None:
                 return table
         if cache and DIRECTORY.fullmatch(locked.get(out, "")):
             listing = cache.listing(locked[out]) or {}
-            table = read_scores(cache.path(listing[SCORES])) if SCORES in listing else None
+            table = read_scores(cache.path(listing[SCORES]), CHOSEN_BY) if SCORES in listing else None
             if table is not None:
                 return table
     return None

@@ -24,7 +24,7 @@ OPERATORS: dict[str, Callable[[float, float], bool]] = {
 }
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?"
 EXPRESSION = re.compile(rf"\s*([^<>=!]*[^<>=!\s])\s*({'|'.join(OPERATORS)})\s*({NUMBER})\s*", re.ASCII)
-NO_INTERVAL = "only loss, perplexity, bits_per_byte and accuracy of the stage evaluate have one"
+NO_INTERVAL = "only loss, perplexity, accuracy and bits per byte of the validation split have one, in reports of the stage evaluate"
 
 
 class Condition(NamedTuple):

@@ -18,8 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow.compute as pc
+
 from privllm.core.base_model import DOCUMENTS, INCUMBENT, SCRATCH
 from privllm.core.errors import UserError
+from privllm.core.families import TRAITS
 from privllm.core.params import read_params
 from privllm.core.promoted import JUDGED, MANIFEST, MODEL, PROMOTED, SIDES_FILE, SIDES_FOLDER, TOKENIZER
 from privllm.core.report import write_json
@@ -49,7 +52,9 @@ class Release(NamedTuple):
     commit: str
     date: str  # of the tag, ISO 8601
     incumbent: bool  # whether data/promoted holds it now
-    figures: dict[str, float]  # bits_per_byte of each family, and what the gate measured of preferences
+    figures: dict[
+        str, float
+    ]  # clean bits per byte of each family on the test split, and what the gate measured of preferences
 
     def plain(self) -> dict[str, Any]:
         """Return the release as JSON values."""
@@ -133,8 +138,10 @@ def figures_of(revision: RevisionMetrics) -> dict[str, float]:
     figures = {}
     for file, metrics in revision.metrics.items():
         stage, _, family = file.partition("/")
-        if stage == "evaluate" and "bits_per_byte" in metrics:
-            figures[f"{family}.bits_per_byte"] = float(metrics["bits_per_byte"])
+        if stage == "evaluate" and family in TRAITS:
+            clean_bits = TRAITS[family].clean_bits
+            if f"test.{clean_bits}" in metrics:
+                figures[f"{family}.{clean_bits}"] = float(metrics[f"test.{clean_bits}"])
         preferences = metrics.get("figures.causal.preferences.candidate")
         if file == "gate" and preferences is not None:
             figures["causal.preferences"] = float(preferences)
@@ -174,7 +181,8 @@ def _gather_files(root: Path, out: Path, families: list[str]) -> None:
     """Copy the incumbent's files below `out`."""
     for family in families:
         shutil.copytree(root / "data/align" / family, out / family)
-        scores = read_table(root / "data/evaluate" / family / "documents.parquet", ["id", "bytes"])
+        scores = read_table(root / "data/evaluate" / family / "documents.parquet", ["id", "bytes", "split"])
+        scores = scores.filter(pc.equal(scores["split"], "test")).select(["id", "bytes"])
         write_table(scores, out / JUDGED / f"{family}.parquet")
     write_table(trained_documents(root / "data/pack", root / "data/start"), out / DOCUMENTS)
     for path in sorted((root / "data/finetune").glob(f"*/{FILE}")):

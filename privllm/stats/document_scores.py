@@ -10,13 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from privllm.core.tables import read_table
 from privllm.stats.difference import Difference, Transform, difference
 from privllm.stats.scores import Score
 
 SCORES = "documents.parquet"
-COLUMNS = ("nats", "tokens", "bytes", "correct")
+BITS, CLEAN_BITS = "bits_per_byte", "bits_per_byte_clean"  # a family may call them otherwise: `core.families`
+COLUMNS = ("nats", "tokens", "bytes", "correct", "clean_nats", "clean_bytes")
 LARGEST = 1 << 30  # bytes of a table that is read
 
 
@@ -39,7 +41,8 @@ def _bits(nats: np.ndarray) -> np.ndarray:
 FIGURES = {
     "loss": Figure("nats", "tokens", np.asarray),
     "perplexity": Figure("nats", "tokens", _perplexity),
-    "bits_per_byte": Figure("nats", "bytes", _bits),
+    BITS: Figure("nats", "bytes", _bits),
+    CLEAN_BITS: Figure("clean_nats", "clean_bytes", _bits),
     "accuracy": Figure("correct", "tokens", np.asarray),
 }
 
@@ -57,15 +60,16 @@ class Overlap(NamedTuple):
         return not (self.only_a or self.only_b or self.changed)
 
 
-def read_scores(path: Path) -> pa.Table | None:
-    """Return the scores of documents (id, `COLUMNS`).
+def read_scores(path: Path, split: str) -> pa.Table | None:
+    """Return the scores of the documents of a split (id, `COLUMNS`).
 
     None where there is no such table, or an unusable one.
     """
     try:
         if path.stat().st_size > LARGEST:
             return None
-        return read_table(path, ["id", *COLUMNS])
+        table = read_table(path, ["id", "split", *COLUMNS])
+        return table.filter(pc.equal(table["split"], split)).drop_columns(["split"])
     except (OSError, ValueError, KeyError, pa.ArrowException):
         return None
 
@@ -77,8 +81,8 @@ def compare_documents(
 ) -> tuple[Overlap, dict[str, Difference]]:
     """Return the documents that both tables score, and {figure: its difference on them}.
 
-    Each document is a group of its own, joined by id. The figures are empty where no document is
-    scored by both.
+    Each document is a group of its own, joined by id. A document counts for a figure where both have something of it; a
+    figure of no document is left out.
     """
     ids_a = np.array(a["id"].to_pylist(), dtype=object)
     ids_b = np.array(b["id"].to_pylist(), dtype=object)
@@ -93,19 +97,16 @@ def compare_documents(
         changed=int(has_changed.sum()),
     )
 
-    is_scored = np.ones(len(ids), dtype=bool)
-    for scores in (scores_a, scores_b):
-        is_scored &= (scores["bytes"] > 0) & (scores["tokens"] > 0)
-    if not is_scored.any():
-        return overlap, {}
-    documents = ids[is_scored].tolist()
     differences = {}
     for name in figures:
         figure = FIGURES[name]
+        is_scored = (scores_a[figure.under] > 0) & (scores_b[figure.under] > 0)
+        if not is_scored.any():
+            continue
         differences[name] = difference(
             Score(scores_a[figure.over][is_scored], scores_a[figure.under][is_scored]),
             Score(scores_b[figure.over][is_scored], scores_b[figure.under][is_scored]),
-            documents,
+            ids[is_scored].tolist(),
             figure.transform,
         )
     return overlap, differences

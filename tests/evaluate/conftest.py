@@ -9,13 +9,13 @@ import pytest
 from privllm.core.records import ANNOTATIONS, DEDUPED, document_id, shard_name, shard_of
 from privllm.core.split import SplitConfig, split_of
 from privllm.core.tables import write_table
+from privllm.evaluate.held_out import COPIED
 from privllm.evaluate.recipe import EvaluateInputs
 from privllm.models.causal import CausalConfig
 from privllm.models.loading import build
 from privllm.models.masked import MaskedConfig
 from privllm.models.seq2seq import Seq2SeqConfig
 from privllm.models.vocabulary import vocabulary_size
-from privllm.tokens.pack import PackConfig, pack
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 from privllm.tokens.vocabulary_sample import SampleConfig, write_sample
 
@@ -60,6 +60,19 @@ def annotation(row: dict) -> dict:
     return {"id": row["id"]} | spans | tags | entities | {"entity_label": ["ORG"] * len(named)}
 
 
+def copies(rows: list[dict]) -> list[dict]:
+    """Of every third held-out document ten bytes were copied, of every seventh all."""
+    held_out = [row for row in rows if row["split"] != "train"]
+    found = []
+    for place, row in enumerate(held_out):
+        length = len(row["text"].encode())
+        if place % 7 == 0:
+            found.append({"id": row["id"], "begin": 0, "end": length})
+        elif place % 3 == 0:
+            found.append({"id": row["id"], "begin": 5, "end": 15})
+    return found
+
+
 @pytest.fixture(scope="session")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> EvaluateInputs:
     root = tmp_path_factory.mktemp("evaluate")
@@ -71,15 +84,15 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> EvaluateInputs:
             pa.Table.from_pylist([annotation(row) for row in own[::2]], ANNOTATIONS),
             root / "annotate" / shard_name(shard),
         )
+        write_table(pa.Table.from_pylist(copies(own), COPIED), root / "dedup/copied" / shard_name(shard))
     write_sample(SampleConfig(), root / "dedup", root / "dedup/sample")
     learn_tokenizer(TokenizerConfig(vocabulary=310), root / "dedup/sample", root / "tokenizer")
-    pack(PackConfig(CONTEXT), root / "dedup", root / "tokenizer", root / "pack")
     for family, cfg in MODELS.items():
         build(family, cfg, vocabulary_size(root / "tokenizer"), CONTEXT, seed=3).save_pretrained(
             root / "pretrain" / family
         )
     return EvaluateInputs(
-        root / "pretrain/causal", root / "tokenizer", root / "pack" / "test", root / "dedup", root / "annotate"
+        root / "pretrain/causal", root / "tokenizer", root / "dedup", root / "annotate", root / "start/causal"
     )
 
 

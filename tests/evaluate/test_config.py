@@ -9,7 +9,7 @@ from privllm.evaluate.config import SHORTEST, EvaluateConfig
 @pytest.mark.parametrize(
     ("key", "least", "most"),
     [
-        ("max_rows", 1, None),
+        ("max_bytes", 1, None),
         ("batch_rows", 1, 1024),
         ("continuations", 0, None),
         ("prompt_tokens", 1, None),

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import torch
 
 from privllm.core.errors import UserError
+from privllm.core.families import TRAITS
 from privllm.core.promoted import JUDGED, MANIFEST
 from privllm.core.report import write_json
 from privllm.core.split import SplitConfig
@@ -23,13 +25,14 @@ from privllm.models.vocabulary import vocabulary_size
 from privllm.stats.scores import mean_of
 from privllm.tasks.example_scores import SCORED
 from privllm.tokens.chat_format import Speech
+from privllm.tokens.trained_documents import TRAINED
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 from privllm.tokens.vocabulary_sample import SampleConfig, write_sample
 from tests.evaluate.conftest import CONTEXT, MODELS
 
 SPLIT = SplitConfig(validation=0.1, test=0.3)
 EVALUATE = EvaluateConfig(continuations=0, samples=0, bootstrap=0)
-SETTINGS = GateSettings(GateConfig(rules={"bits_per_byte": Rule(max_increase=0.01)}), EVALUATE)
+SETTINGS = GateSettings(GateConfig(rules={"bits_per_byte_clean": Rule(max_increase=0.01)}), EVALUATE)
 
 
 @pytest.fixture
@@ -43,9 +46,17 @@ def folders(inputs_of: Callable[[str], EvaluateInputs], tmp_path: Path) -> GateI
     (tmp_path / "feedback").mkdir()
     (tmp_path / "feedback/held_out.jsonl").touch()
     folders = tmp_path / "promoted", tmp_path / "align", tmp_path / "evaluate"
-    return GateInputs(
-        *folders, causal.rows.parent, causal.documents, causal.tokenizer, tmp_path / "feedback", tmp_path / "finetune"
-    )
+    return GateInputs(*folders, causal.documents, causal.tokenizer, tmp_path / "feedback", tmp_path / "finetune")
+
+
+def judged(folders: GateInputs, family: str = "causal") -> pa.Table:
+    """This build's scores of the test split."""
+    table = read_table(folders.scores / family / "documents.parquet")
+    return table.filter(pc.equal(table["split"], "test"))
+
+
+def clean_documents(table: pa.Table) -> int:
+    return sum(size > 0 for size in table["clean_bytes"].to_pylist())
 
 
 def promote(folders: GateInputs, *families: str, noise: float = 0.0) -> Path:
@@ -60,8 +71,7 @@ def promote(folders: GateInputs, *families: str, noise: float = 0.0) -> Path:
             model.save_pretrained(incumbent / family)
         else:
             shutil.copytree(folders.models / family, incumbent / family)
-        scores = read_table(folders.scores / family / "documents.parquet", ["id", "bytes"])
-        write_table(scores, incumbent / JUDGED / f"{family}.parquet")
+        write_table(judged(folders, family).select(["id", "bytes"]), incumbent / JUDGED / f"{family}.parquet")
     shutil.copytree(folders.tokenizer, incumbent / "tokenizer", dirs_exist_ok=True)
     write_json(incumbent / MANIFEST, {"version": "privllm@v1.0.0"})
     return incumbent
@@ -71,7 +81,10 @@ def test_a_model_is_as_good_as_itself(folders: GateInputs, tmp_path: Path) -> No
     promote(folders, "causal")
     report = gate(SETTINGS, folders, tmp_path / "gate")
     assert (report["passed"], report["incumbent"], report["not_measured"]) == (True, "privllm@v1.0.0", [])
-    assert set(report["figures"]) == {"causal.bits_per_byte", "causal.forgetting"}  # the incumbent has no masked model
+    assert set(report["figures"]) == {
+        "causal.bits_per_byte_clean",
+        "causal.forgetting",
+    }  # the incumbent has no masked model
     assert {figure["difference"] for figure in report["figures"].values()} == {0.0}
 
 
@@ -82,13 +95,12 @@ def test_another_model_is_scored_as_evaluate_would(
     incumbent = promote(folders, family, noise=0.1)
     report = gate(SETTINGS, folders, tmp_path / "gate")
     evaluate(EVALUATE, inputs_of(family)._replace(model=incumbent / family), family, tmp_path / "again")
-    expected, incumbent_scores = (
-        read_table(tmp_path / "again/documents.parquet"),
-        read_table(tmp_path / f"gate/{family}.parquet"),
-    )
+    expected = read_table(tmp_path / "again/documents.parquet")
+    expected = expected.filter(pc.equal(expected["split"], "test"))
+    incumbent_scores = read_table(tmp_path / f"gate/{family}.parquet")
     for column in incumbent_scores.column_names:
         assert incumbent_scores[column].to_pylist() == pytest.approx(expected[column].to_pylist()), column
-    figure = report["figures"][f"{family}.bits_per_byte"]
+    figure = report["figures"][f"{family}.{TRAITS[family].clean_bits}"]
     assert figure["incumbent"] != figure["candidate"]
     assert figure["low"] <= figure["difference"] <= figure["high"]
 
@@ -97,13 +109,31 @@ def test_forgetting_is_of_what_the_incumbent_was_judged_on_and_is_still_the_same
     folders: GateInputs, tmp_path: Path
 ) -> None:
     incumbent = promote(folders, "causal", noise=0.1)
-    judged = read_table(incumbent / JUDGED / "causal.parquet")
-    rows = judged.to_pylist()
+    today = judged(folders)
+    today = today.filter(pc.greater(today["clean_bytes"], 0))
+    rows = today.select(["id", "bytes"]).to_pylist()
     rows[0]["bytes"] += 1  # edited since
-    write_table(judged.from_pylist(rows[: len(rows) // 2], judged.schema), incumbent / JUDGED / "causal.parquet")
+    table = pa.Table.from_pylist(rows[: len(rows) // 2], today.select(["id", "bytes"]).schema)
+    write_table(table, incumbent / JUDGED / "causal.parquet")
     figures = gate(SETTINGS, folders, tmp_path / "gate")["figures"]
-    assert figures["causal.bits_per_byte"]["units"] == len(rows)
+    assert figures["causal.bits_per_byte_clean"]["units"] == len(rows) < len(judged(folders))
     assert figures["causal.forgetting"]["units"] == len(rows) // 2 - 1
+
+
+def test_what_the_incumbent_or_an_ancestor_was_trained_on_is_left_out_for_both(
+    folders: GateInputs, tmp_path: Path
+) -> None:
+    incumbent = promote(folders, "causal", noise=0.1)
+    before = gate(SETTINGS, folders, tmp_path / "before")
+    clean = [row["id"] for row in judged(folders).to_pylist() if row["clean_bytes"]]
+    trained = [{"id": name, "digest": "of a text that an ancestor read"} for name in clean[:2]]
+    write_table(pa.Table.from_pylist(trained, TRAINED), incumbent / "documents.parquet")
+    report = gate(SETTINGS, folders, tmp_path / "gate")
+    assert (before["left_out"], report["left_out"]) == ({"causal": 0}, {"causal": 2})
+    assert not {row["id"] for row in rows_of(tmp_path / "gate/causal.parquet")} & set(clean[:2])
+    for name in ("causal.bits_per_byte_clean", "causal.forgetting"):
+        assert report["figures"][name]["units"] == before["figures"][name]["units"] - 2
+        assert report["figures"][name]["candidate"] != before["figures"][name]["candidate"]
 
 
 def test_another_tokenizer_and_a_shorter_context_read_the_same_bytes(folders: GateInputs, tmp_path: Path) -> None:
@@ -114,11 +144,11 @@ def test_another_tokenizer_and_a_shorter_context_read_the_same_bytes(folders: Ga
         incumbent / "causal"
     )
     report = gate(SETTINGS, folders, tmp_path / "gate")
-    ours, theirs = read_table(folders.scores / "causal/documents.parquet"), read_table(tmp_path / "gate/causal.parquet")
+    ours, theirs = judged(folders), read_table(tmp_path / "gate/causal.parquet")
     assert theirs["id"].to_pylist() == ours["id"].to_pylist()
     assert theirs["bytes"].to_pylist() == ours["bytes"].to_pylist()
     assert sum(theirs["tokens"].to_pylist()) > sum(ours["tokens"].to_pylist())
-    assert report["figures"]["causal.bits_per_byte"]["units"] == len(ours)
+    assert report["figures"]["causal.bits_per_byte_clean"]["units"] == clean_documents(ours)
 
 
 def vote(number: int, chosen: str, rejected: str) -> str:
@@ -221,11 +251,13 @@ def test_weights_that_differ_in_the_last_bit_are_scored_anew_and_equal_ones_are_
 def test_a_broken_rule_is_in_the_report(folders: GateInputs, tmp_path: Path) -> None:
     promote(folders, "causal")
     strict = SETTINGS._replace(
-        gate=GateConfig(rules={"bits_per_byte": Rule(max_increase=-0.1), "masked.forgetting": Rule(max_increase=1)})
+        gate=GateConfig(
+            rules={"bits_per_byte_clean": Rule(max_increase=-0.1), "masked.forgetting": Rule(max_increase=1)}
+        )
     )
     report = gate(strict, folders, tmp_path / "gate")
     assert not report["passed"]
-    assert report["figures"]["causal.bits_per_byte"]["verdict"] == "broken: max_increase -0.1"
+    assert report["figures"]["causal.bits_per_byte_clean"]["verdict"] == "broken: max_increase -0.1"
     assert report["not_measured"] == ["masked.forgetting"]
 
 
@@ -239,12 +271,12 @@ def test_an_interval_needs_ten_groups(documents: int, interval: bool) -> None:
 
 def test_nothing_in_common_is_no_figure(folders: GateInputs, tmp_path: Path) -> None:
     incumbent = promote(folders, "causal")
-    judged = read_table(incumbent / JUDGED / "causal.parquet")
-    write_table(judged.slice(0, 0), incumbent / JUDGED / "causal.parquet")
+    before = read_table(incumbent / JUDGED / "causal.parquet")
+    write_table(before.slice(0, 0), incumbent / JUDGED / "causal.parquet")
     report = gate(
         SETTINGS._replace(gate=GateConfig({"forgetting": Rule(max_increase=0.1)})), folders, tmp_path / "gate"
     )
-    assert set(report["figures"]) == {"causal.bits_per_byte"}
+    assert set(report["figures"]) == {"causal.bits_per_byte_clean"}
     assert (report["passed"], report["not_measured"]) == (True, ["forgetting"])
 
 
@@ -252,7 +284,7 @@ def test_a_candidate_whose_losses_are_no_numbers_does_not_pass(folders: GateInpu
     promote(folders, "causal")
     scores = folders.scores / "causal/documents.parquet"
     table = read_table(scores)
-    nats = [math.nan, *table["nats"].to_pylist()[1:]]
-    write_table(table.set_column(table.column_names.index("nats"), "nats", pa.array(nats)), scores)
-    with pytest.raises(UserError, match=r"`causal\.bits_per_byte` is not a number"):
+    nats = pa.array([math.nan] * len(table))
+    write_table(table.set_column(table.column_names.index("clean_nats"), "clean_nats", nats), scores)
+    with pytest.raises(UserError, match=r"`causal\.bits_per_byte_clean` is not a number"):
         gate(SETTINGS, folders, tmp_path / "gate")

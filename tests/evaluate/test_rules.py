@@ -45,26 +45,26 @@ def test_an_interval_keeps_a_limit_when_its_worse_end_does(middle: float, half: 
 
 def test_a_rule_is_for_its_figure_and_for_those_that_end_with_it() -> None:
     rules = {
-        "bits_per_byte": Rule(max_increase=0.1),
-        "masked.bits_per_byte": Rule(max_increase=0.2),
+        "bits_per_byte_clean": Rule(max_increase=0.1),
+        "masked.bits_per_byte_clean": Rule(max_increase=0.2),
         "preferences": Rule(max_decrease=0),
     }
-    assert list(rules_for("masked.bits_per_byte", rules)) == ["bits_per_byte", "masked.bits_per_byte"]
-    assert list(rules_for("causal.bits_per_byte", rules)) == ["bits_per_byte"]
+    assert list(rules_for("masked.bits_per_byte_clean", rules)) == ["bits_per_byte_clean", "masked.bits_per_byte_clean"]
+    assert list(rules_for("causal.bits_per_byte_clean", rules)) == ["bits_per_byte_clean"]
     assert rules_for("causal.forgetting", rules) == {}
-    assert without_figure(["causal.bits_per_byte"], rules) == ["masked.bits_per_byte", "preferences"]
+    assert without_figure(["causal.bits_per_byte_clean"], rules) == ["masked.bits_per_byte_clean", "preferences"]
 
 
 def test_what_is_asked_is_judged_and_the_rest_is_shown() -> None:
     figures = {
-        "causal.bits_per_byte": Figure(2.0, 2.1, (0.02, 0.18), 40),
+        "causal.bits_per_byte_clean": Figure(2.0, 2.1, (0.02, 0.18), 40),
         "causal.forgetting": Figure(2.0, 2.4, None, 3),
         "causal.preferences": Figure(0.5, 0.75, (0.1, 0.4), 16),
     }
-    rules = {"bits_per_byte": Rule(max_increase=0.15), "preferences": Rule(max_decrease=-0.2)}
-    assert judge(figures, rules, DIFFERENCE) == {"causal.bits_per_byte": [], "causal.preferences": []}
+    rules = {"bits_per_byte_clean": Rule(max_increase=0.15), "preferences": Rule(max_decrease=-0.2)}
+    assert judge(figures, rules, DIFFERENCE) == {"causal.bits_per_byte_clean": [], "causal.preferences": []}
     assert judge(figures, rules, INTERVAL) == {
-        "causal.bits_per_byte": ["max_increase 0.15"],
+        "causal.bits_per_byte_clean": ["max_increase 0.15"],
         "causal.preferences": ["max_decrease -0.2"],
     }
     assert judge(figures, {"forgetting": Rule(max_increase=9)}, INTERVAL) == {"causal.forgetting": ["max_increase 9"]}
@@ -81,12 +81,14 @@ def test_a_rule_without_a_usable_limit_is_refused(limit: dict[str, float]) -> No
         Rule(**limit)
 
 
-@pytest.mark.parametrize("name", ["bits_per_byte", "masked.forgetting", "causal.preferences", "tasks.questions.loss"])
+@pytest.mark.parametrize(
+    "name", ["bits_per_byte_clean", "masked.forgetting", "causal.preferences", "tasks.questions.loss"]
+)
 def test_names_of_figures(name: str) -> None:
     assert KNOWN.fullmatch(name)
 
 
-@pytest.mark.parametrize("name", ["bits_per_bite", "causal.loss", "", "tasks.questions", "a.b.bits_per_byte"])
+@pytest.mark.parametrize("name", ["bits_per_bite", "causal.loss", "", "tasks.questions", "a.b.bits_per_byte_clean"])
 def test_names_of_nothing(name: str) -> None:
     assert not KNOWN.fullmatch(name)
 
@@ -96,13 +98,13 @@ def test_a_broken_rule_is_named() -> None:
     report = report_of(
         cfg,
         "privllm@v1.0.0",
-        {"causal.forgetting": Figure(2.0, 2.2, (0.1, 0.3), 9), "causal.bits_per_byte": Figure(2, 2, None, 1)},
+        {"causal.forgetting": Figure(2.0, 2.2, (0.1, 0.3), 9), "causal.bits_per_byte_clean": Figure(2, 2, None, 1)},
     )
     with pytest.raises(UserError, match=r"worse than privllm@v1\.0\.0"):
         require_pass(report)
     assert report["not_measured"] == ["preferences"]
     assert report["figures"]["causal.forgetting"]["verdict"] == "broken: max_increase 0.1"
-    assert report["figures"]["causal.bits_per_byte"]["verdict"] == "not asked"
+    assert report["figures"]["causal.bits_per_byte_clean"]["verdict"] == "not asked"
 
 
 def test_settings_that_mean_nothing_are_refused() -> None:
@@ -142,12 +144,12 @@ AT_THE_LIMIT = [
 @pytest.mark.parametrize(("incumbent", "candidate", "rule", "kept"), AT_THE_LIMIT)
 def test_a_rule_at_its_limit(incumbent: float, candidate: float, rule: dict[str, float], kept: bool) -> None:
     report = report_of(
-        GateConfig({"bits_per_byte": Rule(**rule)}),
+        GateConfig({"bits_per_byte_clean": Rule(**rule)}),
         "v1",
-        {"causal.bits_per_byte": Figure(incumbent, candidate, None, 9)},
+        {"causal.bits_per_byte_clean": Figure(incumbent, candidate, None, 9)},
     )
     assert report["passed"] is kept
-    assert report["figures"]["causal.bits_per_byte"]["verdict"].startswith("kept" if kept else "broken: ")
+    assert report["figures"]["causal.bits_per_byte_clean"]["verdict"].startswith("kept" if kept else "broken: ")
 
 
 @pytest.mark.parametrize(
@@ -180,56 +182,62 @@ def test_what_is_no_number_keeps_no_limit() -> None:
 @pytest.mark.parametrize(
     ("incumbent", "candidate"), [(2.0, math.nan), (math.nan, 2.0), (2.0, math.inf), (math.inf, math.inf)]
 )
-@pytest.mark.parametrize("rules", [{}, {"bits_per_byte": Rule(max_increase=9)}])
+@pytest.mark.parametrize("rules", [{}, {"bits_per_byte_clean": Rule(max_increase=9)}])
 def test_a_figure_that_is_no_number_stops_the_gate_by_name(
     incumbent: float, candidate: float, rules: dict[str, Rule]
 ) -> None:
-    with pytest.raises(UserError, match=r"`causal\.bits_per_byte` is not a number"):
-        report_of(GateConfig(rules), "v1", {"causal.bits_per_byte": Figure(incumbent, candidate, None, 9)})
+    with pytest.raises(UserError, match=r"`causal\.bits_per_byte_clean` is not a number"):
+        report_of(GateConfig(rules), "v1", {"causal.bits_per_byte_clean": Figure(incumbent, candidate, None, 9)})
 
 
 def test_a_rule_for_which_nothing_was_measured_is_named_and_breaks_nothing() -> None:
     rules = {
         "preferences": Rule(max_decrease=0.02),
         "tasks.questions.rouge_l": Rule(max_decrease=0),
-        "masked.bits_per_byte": Rule(max_increase=0),
+        "masked.bits_per_byte_clean": Rule(max_increase=0),
     }
-    report = report_of(GateConfig(rules), "v1", {"causal.bits_per_byte": Figure(1.0, 9.0, None, 9)})
+    report = report_of(GateConfig(rules), "v1", {"causal.bits_per_byte_clean": Figure(1.0, 9.0, None, 9)})
     assert (report["passed"], report["not_measured"]) == (True, list(rules))
     assert report_of(GateConfig(rules), "v1", {}) == {
         "incumbent": "v1",
         "passed": True,
         "figures": {},
         "not_measured": list(rules),
+        "left_out": {},
     }
     require_pass(report)
 
 
 def test_one_broken_rule_of_many_breaks_the_gate() -> None:
-    figures = {"causal.bits_per_byte": Figure(1.0, 1.0, None, 9), "masked.bits_per_byte": Figure(1.0, 2.0, None, 9)}
+    figures = {
+        "causal.bits_per_byte_clean": Figure(1.0, 1.0, None, 9),
+        "masked.bits_per_byte_clean": Figure(1.0, 2.0, None, 9),
+    }
     report = report_of(
-        GateConfig({"bits_per_byte": Rule(max_increase=0.5), "causal.bits_per_byte": Rule(max_increase=1)}),
+        GateConfig({"bits_per_byte_clean": Rule(max_increase=0.5), "causal.bits_per_byte_clean": Rule(max_increase=1)}),
         "v1",
         figures,
     )
     assert [figure["verdict"] for figure in report["figures"].values()] == ["kept", "broken: max_increase 0.5"]
     assert not report["passed"]
-    both = GateConfig({"bits_per_byte": Rule(max_increase=0.5), "masked.bits_per_byte": Rule(max_increase=0.1)})
+    both = GateConfig(
+        {"bits_per_byte_clean": Rule(max_increase=0.5), "masked.bits_per_byte_clean": Rule(max_increase=0.1)}
+    )
     assert (
-        report_of(both, "v1", figures)["figures"]["masked.bits_per_byte"]["verdict"]
+        report_of(both, "v1", figures)["figures"]["masked.bits_per_byte_clean"]["verdict"]
         == "broken: max_increase 0.5, max_increase 0.1"
     )
 
 
 def test_a_name_ends_a_figures_name_only_behind_a_dot() -> None:
-    rules = {"bits_per_byte": Rule(max_increase=0)}
-    assert rules_for("causal.my_bits_per_byte", rules) == {}
-    assert without_figure(["causal.my_bits_per_byte"], rules) == ["bits_per_byte"]
+    rules = {"bits_per_byte_clean": Rule(max_increase=0)}
+    assert rules_for("causal.my_bits_per_byte_clean", rules) == {}
+    assert without_figure(["causal.my_bits_per_byte_clean"], rules) == ["bits_per_byte_clean"]
 
 
 def test_the_table_says_what_was_measured(capsys: pytest.CaptureFixture) -> None:
     figures = {
-        "causal.bits_per_byte": Figure(2.0, 2.1, (0.02, 0.18), 1234),
+        "causal.bits_per_byte_clean": Figure(2.0, 2.1, (0.02, 0.18), 1234),
         "causal.preferences": Figure(0.5, 0.25, None, 3),
     }
     report = report_of(GateConfig({"preferences": Rule(max_decrease=0.1)}), "v1", figures)
@@ -237,10 +245,18 @@ def test_the_table_says_what_was_measured(capsys: pytest.CaptureFixture) -> None
         require_pass(report)
     assert [line.split("  ") for line in _columns(capsys.readouterr().out)] == [
         ["figure", "incumbent", "candidate", "difference", "95 % interval", "of", "verdict"],
-        ["causal.bits_per_byte", "2.0000", "2.1000", "+0.1000", "+0.0200 to +0.1800", "1,234", "not asked"],
+        ["causal.bits_per_byte_clean", "2.0000", "2.1000", "+0.1000", "+0.0200 to +0.1800", "1,234", "not asked"],
         ["causal.preferences", "0.5000", "0.2500", "-0.2500", "too few", "3", "broken: max_decrease 0.1"],
     ]
 
 
 def _columns(text: str) -> list[str]:
     return [re.sub(" {2,}", "  ", line) for line in text.splitlines()]
+
+
+def test_documents_that_were_left_out_are_said(capsys: pytest.CaptureFixture) -> None:
+    figures = {"causal.forgetting": Figure(1.0, 1.0, None, 9)}
+    require_pass(report_of(GateConfig({}), "v1", figures, {"causal": 0}))
+    assert "Left out" not in capsys.readouterr().out
+    require_pass(report_of(GateConfig({}), "v1", figures, {"causal": 3, "masked": 1200}))
+    assert "the incumbent was trained on them: causal 3, masked 1,200 documents." in capsys.readouterr().out

@@ -44,20 +44,27 @@ stages:
 def scores(nats: dict[str, float], correct: int = 50, tokens: int = 100, size: int = 400) -> pa.Table:
     """What evaluate's DOCUMENT_SCORES say of documents of equal length."""
     types = pa.schema(
-        [("id", pa.string()), ("nats", pa.float64()), *((name, pa.int64()) for name in ("tokens", "bytes", "correct"))]
+        [
+            *(("id", pa.string()), ("split", pa.string()), ("nats", pa.float64()), ("clean_nats", pa.float64())),
+            *((name, pa.int64()) for name in ("tokens", "bytes", "correct", "clean_bytes")),
+        ]
     )
-    same = {"tokens": tokens, "bytes": size, "correct": correct}
-    return pa.Table.from_pylist([{"id": name, "nats": value, **same} for name, value in nats.items()], types)
+    same = {"split": "validation", "tokens": tokens, "bytes": size, "correct": correct, "clean_bytes": size // 2}
+    rows = [{"id": name, "nats": value, "clean_nats": value / 2, **same} for name, value in nats.items()]
+    of_test = {"id": "test", "split": "test", "nats": 9e9, "clean_nats": 9e9, "tokens": 1, "bytes": 1, "clean_bytes": 1}
+    return pa.Table.from_pylist([*rows, of_test | {"correct": 0}], types)
 
 
 def figures(table: pa.Table) -> dict[str, float]:
-    total = {name: sum(table[name].to_pylist()) for name in ("nats", "tokens", "bytes", "correct")}
+    rows = [row for row in table.to_pylist() if row["split"] == "validation"]
+    total = {name: sum(row[name] for row in rows) for name in ("nats", "tokens", "bytes", "correct")}
     loss = total["nats"] / total["tokens"]
     bits = total["nats"] / math.log(2) / total["bytes"]
     found = {
         "loss": loss,
         "perplexity": math.exp(loss),
         "bits_per_byte": bits,
+        "bits_per_byte_clean": bits,
         "accuracy": total["correct"] / total["tokens"],
     }
     return {name: round(value, 6) for name, value in found.items()}
@@ -242,7 +249,7 @@ def test_a_grown_corpus_is_compared_on_what_both_scored(repository: Repository) 
     repository.model(scores(grown))
     found = compare(repository.root, "v1", "workspace")
     assert found.documents["evaluate/causal"] == (39, 1, 2, 0)
-    assert "39 documents scored by both, 1 only by v1" in " ".join(found.notes)
+    assert "39 validation documents scored by both, 1 only by v1" in " ".join(found.notes)
     assert (row_of(found, "loss").verdict, row_of(found, "loss").interval) == ("other documents", None)
     assert row_of(found, "loss").difference > 0
     common = row_of(found, f"{COMMON}loss")

@@ -36,7 +36,8 @@ def model(root: Path, bits: float, passed: bool = True, incumbent: str = "") -> 
     data, reports = root / "made/data", root / "made/reports"
     write_json(data / "align/causal/config.json", {"model_type": "qwen3"})
     (data / "align/causal/model.safetensors").write_bytes(f"weights {bits}".encode())
-    scores = pa.table({"id": ["a", "b"], "source": ["secret/a.txt", "b.txt"], "bytes": [10, 20], "nats": [1.0, 2.0]})
+    scores = pa.table({"id": ["a", "b", "v"], "source": ["secret/a.txt", "b.txt", "v.txt"], "bytes": [10, 20, 30]})
+    scores = scores.append_column("split", pa.array(["test", "test", "validation"]))
     write_table(scores, data / "evaluate/causal/documents.parquet")
     write_json(data / "tokenizer/tokenizer.json", {})
     splits = (("a", "test"), ("b", "test"), ("c", "train"))
@@ -55,7 +56,10 @@ def model(root: Path, bits: float, passed: bool = True, incumbent: str = "") -> 
     write_json(data / "start/causal/start.json", {})
     packed = [{"id": name, "digest": f"digest {name}", "split": split} for name, split in splits]
     write_table(pa.Table.from_pylist(packed), data / "pack/documents/00000.parquet")
-    write_json(reports / "evaluate/causal.json", {"bits_per_byte": bits, "weak_spots": [SPOT]})
+    write_json(
+        reports / "evaluate/causal.json",
+        {"bits_per_byte": 9.0, "weak_spots": [SPOT], "test": {"bits_per_byte_clean": bits}},
+    )
     figures = {"causal.preferences": {"incumbent": 0.5, "candidate": 0.75}} if incumbent else {}
     write_json(reports / "gate.json", {"passed": passed, "incumbent": incumbent, "figures": figures})
 
@@ -105,7 +109,7 @@ def test_the_first_promotion(shop: Workshop) -> None:
     assert read_table(incumbent / "judged/causal.parquet").column_names == ["id", "bytes"], (
         "names of documents stay behind"
     )
-    assert json.loads((incumbent / "incumbent.json").read_text())["figures"] == {"causal.bits_per_byte": 2.5}
+    assert json.loads((incumbent / "incumbent.json").read_text())["figures"] == {"causal.bits_per_byte_clean": 2.5}
     assert json.loads((shop.root / "data/promoted/statistics.json").read_text()) == {"documents": 2}
     staged = shop.run("git", "diff", "--cached", "--name-only").stdout.split()
     assert read_table(incumbent / "documents.parquet").to_pylist() == [{"id": "c", "digest": "digest c"}]
@@ -132,9 +136,13 @@ def test_a_second_one_and_the_list(shop: Workshop) -> None:
     assert (newest.tag, newest.incumbent, newest.figures) == (
         "privllm@v1.0.1",
         True,
-        {"causal.bits_per_byte": 2.25, "causal.preferences": 0.75},
+        {"causal.bits_per_byte_clean": 2.25, "causal.preferences": 0.75},
     )
-    assert (oldest.tag, oldest.incumbent, oldest.figures) == ("privllm@v1.0.0", False, {"causal.bits_per_byte": 2.5})
+    assert (oldest.tag, oldest.incumbent, oldest.figures) == (
+        "privllm@v1.0.0",
+        False,
+        {"causal.bits_per_byte_clean": 2.5},
+    )
     said = CliRunner().invoke(app, ["models"]).stdout.splitlines()
     assert [line.split()[:2] for line in said[1:]] == [["*", "privllm@v1.0.1"], ["privllm@v1.0.0", oldest.commit[:9]]]
     assert json.loads(CliRunner().invoke(app, ["models", "--json"]).stdout)[0]["tag"] == "privllm@v1.0.1"

@@ -89,7 +89,7 @@ def test_a_misspelt_key_of_every_section_is_found(root: Path, section: str) -> N
     ("parameter", "value", "expected_texts"),
     [
         ("gate.evidens", "interval", ["`gate.evidens`", "did you mean `gate.evidence`"]),
-        ("gate.rules.bits_per_byte", {}, ["`gate.rules.bits_per_byte`", "max_increase"]),
+        ("gate.rules.bits_per_byte_clean", {}, ["`gate.rules.bits_per_byte_clean`", "max_increase"]),
         ("pretrain.causal.model.kv_heads", 3, ["`pretrain.causal.model.kv_heads`", "divisor"]),
         ("pretrain.masked.masking.rate", 0, ["`pretrain.masked.masking.rate`", "above 0"]),
         ("pretrain.seq2seq.corruption.mean_span", 0.5, ["`pretrain.seq2seq.corruption.mean_span`"]),

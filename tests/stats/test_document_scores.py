@@ -17,10 +17,18 @@ from privllm.stats.document_scores import compare_documents, read_scores
 def scores(nats: dict[str, float]) -> pa.Table:
     """What evaluate's DOCUMENT_SCORES say of documents of equal length."""
     types = pa.schema(
-        [("id", pa.string()), ("nats", pa.float64()), *((name, pa.int64()) for name in ("tokens", "bytes", "correct"))]
+        [
+            *(("id", pa.string()), ("split", pa.string()), ("nats", pa.float64()), ("clean_nats", pa.float64())),
+            *((name, pa.int64()) for name in ("tokens", "bytes", "correct", "clean_bytes")),
+        ]
     )
     return pa.Table.from_pylist(
-        [{"id": name, "nats": value, "tokens": 100, "bytes": 400, "correct": 50} for name, value in nats.items()], types
+        [
+            {"id": name, "split": "test", "nats": value, "tokens": 100, "bytes": 400, "correct": 50}
+            | {"clean_nats": value / 2, "clean_bytes": 100}
+            for name, value in nats.items()
+        ],
+        types,
     )
 
 
@@ -51,7 +59,7 @@ def test_few_documents_have_no_interval() -> None:
         overlap, differences = compare_documents(few, scores(some(40, 300)))
         assert overlap.common == documents
         assert [measured.interval is None for measured in differences.values()] == (
-            [documents < LEAST_GROUPS] * 4 if documents else []
+            [documents < LEAST_GROUPS] * 5 if documents else []
         )
 
 
@@ -67,9 +75,10 @@ def test_what_both_scored_is_counted_and_what_is_empty_is_left_out() -> None:
     overlap, _ = compare_documents(a, other_bytes)
     assert overlap == (10, 0, 0, 1)
     assert not overlap.same
-    for name in ("tokens", "bytes"):
+    for name, figure in (("tokens", "loss"), ("bytes", "bits_per_byte"), ("clean_bytes", "bits_per_byte_clean")):
         empty = a.set_column(a.column_names.index(name), name, pa.array([0, *a[name].to_pylist()[1:]]))
-        assert compare_documents(empty, empty)[1]["loss"].a == compare_documents(a.slice(1), a.slice(1))[1]["loss"].a
+        assert compare_documents(empty, empty)[1][figure].a == compare_documents(a.slice(1), a.slice(1))[1][figure].a
+        assert compare_documents(a, empty)[1][figure].a == compare_documents(a.slice(1), a.slice(1))[1][figure].a
     assert compare_documents(a, scores({"other": 1.0}))[1] == {}
 
 
@@ -84,6 +93,11 @@ def test_the_figures_are_those_of_the_sums() -> None:
             round(1.85 / math.log(2) / 4, 6),
             round(-0.15 / math.log(2) / 4, 6),
         ),
+        "bits_per_byte_clean": (
+            round(1 / math.log(2), 6),
+            round(0.925 / math.log(2), 6),
+            round(-0.075 / math.log(2), 6),
+        ),
         "accuracy": (0.5, 0.5, 0.0),
     }
     assert math.isfinite(compare_documents(scores({"x": 1e9}), b)[1]["perplexity"].a)
@@ -91,16 +105,26 @@ def test_the_figures_are_those_of_the_sums() -> None:
 
 def test_scores_that_cannot_be_used_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "documents.parquet"
-    assert read_scores(path) is None
+    assert read_scores(path, "test") is None
     path.write_bytes(b"PAR1 spoilt")
-    assert read_scores(path) is None
+    assert read_scores(path, "test") is None
     write_table(scores({"a": 1.0}).drop_columns(["bytes"]), path)
-    assert read_scores(path) is None
+    assert read_scores(path, "test") is None
     write_table(scores({"a": 1.0}), path)
-    table = read_scores(path)
+    table = read_scores(path, "test")
     assert table is not None
-    assert table.to_pylist() == [{"id": "a", "nats": 1.0, "tokens": 100, "bytes": 400, "correct": 50}]
+    expected = {
+        "id": "a",
+        "nats": 1.0,
+        "tokens": 100,
+        "bytes": 400,
+        "correct": 50,
+        "clean_nats": 0.5,
+        "clean_bytes": 100,
+    }
+    assert table.to_pylist() == [expected]
+    assert len(read_scores(path, "validation") or []) == 0
     monkeypatch.setattr("privllm.stats.document_scores.LARGEST", path.stat().st_size)
-    assert read_scores(path) is not None
+    assert read_scores(path, "test") is not None
     monkeypatch.setattr("privllm.stats.document_scores.LARGEST", path.stat().st_size - 1)
-    assert read_scores(path) is None
+    assert read_scores(path, "test") is None

@@ -320,7 +320,7 @@ def test_preferences_alone_without_imitation_are_dpo_from_the_start(inputs: Alig
     feedback = make_feedback(tmp_path / "said", *said(corrections=0))
     report = run(cfg, inputs._replace(feedback=feedback), tmp_path)
     assert "sft" not in report
-    assert report["preference_accuracy"]["low"] > 0
+    assert report["preference_accuracy"]["difference"] > 0
     before, after = (load("causal", folder).state_dict() for folder in (inputs.start, tmp_path / "out"))
     changed = {name for name in before if not before[name].equal(after[name])}
     assert changed
