@@ -175,12 +175,46 @@ EXPLANATIONS: dict[str, list[Explanation]] = {
             headline=True,
         ),
         Explanation(
-            "bits_per_byte",
-            "Bits per byte",
-            "bits that the model needs for one byte of held-out text. Lower is better; comparable between tokenizers, "
-            "but not between families. An uncompressed byte takes 8.",
+            "bits_per_byte_clean",
+            "Bits per byte, clean",
+            "bits that the model needs for one byte of held-out text that does not also stand in training. Lower is better; "
+            "comparable between tokenizers. An uncompressed byte takes 8.",
             places(3),
             headline=True,
+        ),
+        Explanation(
+            "bits_per_byte",
+            "Bits per byte, all",
+            "the same of all held-out text, copies of training text included.",
+            places(3),
+        ),
+        Explanation(
+            "pseudo_bits_per_byte_clean",
+            "Pseudo-bits per byte, clean",
+            "bits that the model needs for a byte of hidden tokens of which it sees both sides. No probability of a text, so "
+            "not comparable with bits per byte; of held-out text that does not also stand in training.",
+            places(3),
+            headline=True,
+        ),
+        Explanation(
+            "pseudo_bits_per_byte",
+            "Pseudo-bits per byte, all",
+            "the same of all held-out text.",
+            places(3),
+        ),
+        Explanation(
+            "denoising_bits_per_byte_clean",
+            "Denoising bits per byte, clean",
+            "bits that the model needs for a byte of spans cut out of a text, from what is around them. Not comparable with "
+            "bits per byte; of held-out text that does not also stand in training.",
+            places(3),
+            headline=True,
+        ),
+        Explanation(
+            "denoising_bits_per_byte",
+            "Denoising bits per byte, all",
+            "the same of all held-out text.",
+            places(3),
         ),
         Explanation(
             "accuracy",

@@ -22,6 +22,7 @@ from privllm.report import charts
 from privllm.report.baselines import baseline_rows, learnt_text, worse_than_xz
 from privllm.report.explanations import Fact, facts
 from privllm.report.funnel import funnel
+from privllm.report.held_out import BITS, bits_name, held_out_lines, judged
 from privllm.report.tasks_table import tasks_table
 
 TEMPLATE = "template.html.j2"
@@ -32,10 +33,10 @@ OWN = ("pretrain", "evaluate", "export")  # stages with one for each family
 # kind of slice -> its title, the metric of its chart, and the number format
 SLICES = {
     "pos": ("part of speech", "accuracy", ".0%"),
-    "source": ("source", "bits_per_byte", ".2f"),
-    "length": ("length", "bits_per_byte", ".2f"),
+    "source": ("source", BITS, ".2f"),
+    "length": ("length", BITS, ".2f"),
     "entity": ("entity", "accuracy", ".0%"),
-    "media_type": ("kind of file", "bits_per_byte", ".2f"),
+    "media_type": ("kind of file", BITS, ".2f"),
 }
 # stage, key, label of the table that compares the families
 COMPARED = (
@@ -47,6 +48,11 @@ COMPARED = (
     ("evaluate", "loss", "Test loss (nats a token)"),
     ("evaluate", "perplexity", "Test perplexity"),
     ("evaluate", "bits_per_byte", "Test bits per byte"),
+    ("evaluate", "bits_per_byte_clean", "Test bits per byte, not copied from training"),
+    ("evaluate", "pseudo_bits_per_byte", "Test pseudo-bits per byte"),
+    ("evaluate", "pseudo_bits_per_byte_clean", "Test pseudo-bits per byte, not copied"),
+    ("evaluate", "denoising_bits_per_byte", "Test denoising bits per byte"),
+    ("evaluate", "denoising_bits_per_byte_clean", "Test denoising bits per byte, not copied"),
     ("evaluate", "accuracy", "Test token accuracy"),
     ("evaluate", "bleu", "BLEU of continuations"),
     ("evaluate", "chrf", "chrF of continuations"),
@@ -132,8 +138,10 @@ def _is_measured(families: Sequence[Mapping[str, Any]], stage: str, key: str) ->
 def _family(inputs: ReportInputs, name: str) -> dict[str, Any]:
     """Return everything that the page shows of one family."""
     reports = _read_reports({stage: inputs.reports / stage / f"{name}.json" for stage in OWN})
-    evaluation = reports.get("evaluate")
-    weak_spots = (evaluation or {}).get("weak_spots", ())
+    evaluation = reports.get("evaluate", {})
+    if evaluation:
+        reports["evaluate"] = judged(evaluation)
+    weak_spots = evaluation.get("weak_spots", ())
     return {
         "name": name,
         "what": inputs.descriptions.get(name, name),
@@ -141,6 +149,7 @@ def _family(inputs: ReportInputs, name: str) -> dict[str, Any]:
         "reports": reports,
         "facts": facts(reports),
         "loss": _loss(inputs.reports / "pretrain" / name, reports.get("pretrain")),
+        "held_out": held_out_lines(evaluation),
         "slices": _slices(evaluation),
         "spots": [spot | {"title": SLICES[spot["kind"]][0]} for spot in weak_spots],
         "samples": _samples(inputs.evaluation / name if inputs.evaluation else None),
@@ -217,6 +226,8 @@ def _slices(evaluate: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         values = (evaluate or {}).get(key) or {}
         if not values:
             continue
+        if metric == BITS:
+            metric = bits_name(next(iter(values.values())))
         rows = sorted(values.items(), key=lambda item: (-item[1].get("tokens", 0), item[0]))
         bars = {name: row[metric] for name, row in rows[:MAX_BARS] if _has_bar(name, row, metric)}
         longest_first = dict(sorted(bars.items(), key=lambda bar: -bar[1]))
@@ -224,7 +235,7 @@ def _slices(evaluate: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         chart = None
         if len(bars) > 1:
             chart = charts.bar_chart(longest_first, label, number_format)
-        slices.append({"title": title, "rows": rows, "chart": chart, "metric": label})
+        slices.append({"title": title, "rows": rows, "chart": chart, "metric": label, "bits": bits_name(rows[0][1])})
     return slices
 
 

@@ -20,13 +20,13 @@ from privllm.engine.pipeline import PIPELINE
 from privllm.report.baselines import baseline_rows, worse_than_xz
 from privllm.report.explanations import short
 from privllm.report.funnel import Reports, funnel
+from privllm.report.held_out import held_out_lines, judged
 
 SAMPLES = 2  # of each family
 SAMPLE_CHARACTERS = 240
 HEADLINES = (
     ("pretrain", "parameters", "parameters", short),
     ("evaluate", "perplexity", "held-out perplexity", lambda value: f"{value:,.2f}"),
-    ("evaluate", "bits_per_byte", "held-out bits per byte", lambda value: f"{value:.3f}"),
 )
 
 
@@ -45,6 +45,7 @@ def summary_table(reports: Path, log: Path, samples: Path | None = None) -> Rend
         _documents(shared),
         _figures(shared, by_family),
         *_vocabulary(shared.get("tokenizer") or {}),
+        *_held_out(by_family),
         *_people(shared, _read(reports / "align/causal.json")),
         _minutes(durations(log)),
     ]
@@ -123,7 +124,7 @@ def _figures(reports: Reports, families: Mapping[str, Reports]) -> RenderableTyp
     tokens = (reports.get("pack") or {}).get("tokens")
     table.add_row("tokens to train on", "not yet" if tokens is None else short(tokens.get("train", 0)))
     for stage, key, label, form in HEADLINES:
-        values = [family_reports.get(stage, {}).get(key) for family_reports in families.values()] or [None]
+        values = [judged(family_reports.get(stage, {})).get(key) for family_reports in families.values()] or [None]
         table.add_row(label, *("not yet" if value is None else form(value) for value in values))
     evaluations = {name: family_reports.get("evaluate", {}) for name, family_reports in families.items()}
     for label, bits in baseline_rows(list(evaluations.values())):
@@ -141,6 +142,16 @@ def _vocabulary(report: Mapping[str, Any]) -> list[RenderableType]:
         f"bytes a token where it was learnt on {report['learnt_bytes_per_token']:.2f}. `privllm vocabulary drop` has one learnt anew."
     )
     return [Text.assemble(("vocabulary  ", "bold red"), words)]
+
+
+def _held_out(families: Mapping[str, Reports]) -> list[RenderableType]:
+    """Return the held-out figures of each family with their intervals, as far as there are any."""
+    table = _table("held out", "split", "value", "95 % interval", "documents", "left out")
+    for name, reports in families.items():
+        for line in held_out_lines(reports.get("evaluate") or {}):
+            counts = f"{line.documents:,}", f"{line.left_out:,}"
+            table.add_row(_text(f"{name}: {line.label}"), line.split, f"{line.value:.3f}", line.interval, *counts)
+    return [table] if table.row_count else []
 
 
 def _people(reports: Reports, aligned: Reports) -> list[RenderableType]:

@@ -20,7 +20,7 @@ def test_whole_summary(tmp_path: Path) -> None:
         "collect": {"documents": 1204, "quarantined": {"empty": 3}},
         "clean": {"kept": 1200, "dropped": {"too_short": 4}},
         "pack": {"tokens": {"train": 1_170_000}},
-        "evaluate/causal": {"perplexity": 58.123, "bits_per_byte": 1.8341},
+        "evaluate/causal": {"perplexity": 3.5, "test": {"perplexity": 58.123, "bits_per_byte": 1.8341, "documents": 9}},
         "evaluate/masked": {"perplexity": 9.125},
     }.items():
         (tmp_path / f"{stage}.json").parent.mkdir(exist_ok=True)

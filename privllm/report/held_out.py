@@ -1,0 +1,56 @@
+"""The held-out figures of a family as people read them: those of the test split, of all text and of clean text, a line each.
+
+What is called bits per byte differs from family to family (`core.families`): the name ends alike.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from privllm.core.families import CLEAN
+
+BITS = "bits_per_byte"
+TOO_FEW = "too few"
+
+
+class HeldOutLine(NamedTuple):
+    """One figure of the table."""
+
+    split: str
+    label: str  # pseudo bits per byte, all text
+    value: float
+    interval: str  # "1.20 to 1.40", or TOO_FEW
+    documents: int
+    left_out: int  # documents that the model was trained on before
+
+
+def judged(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return evaluate's report with the figures of the test split in the place of those of the validation split."""
+    return {**evaluation, **evaluation.get("test", {})}
+
+
+def bits_name(figures: Mapping[str, Any]) -> str:
+    """Return what bits per byte are called in these figures."""
+    names = [name for name in figures if name.endswith(BITS)]
+    return names[0] if names else BITS
+
+
+def held_out_lines(evaluation: Mapping[str, Any]) -> list[HeldOutLine]:
+    """Return the table of a family, test before validation; empty where nothing was measured."""
+    lines = []
+    for split, figures in (("test", evaluation.get("test", {})), ("validation", evaluation)):
+        name = bits_name(figures)
+        for key, text, prefix in ((name, "all text", ""), (f"{name}{CLEAN}", "not copied from training", "clean_")):
+            if key not in figures:
+                continue
+            interval = figures.get(f"{prefix}interval")
+            lines.append(
+                HeldOutLine(
+                    split=split,
+                    label=f"{name.replace('_', ' ')}, {text}",
+                    value=figures[key],
+                    interval=f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else TOO_FEW,
+                    documents=figures.get(f"{prefix}documents", 0),
+                    left_out=figures.get("left_out", 0),
+                )
+            )
+    return lines

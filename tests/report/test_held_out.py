@@ -1,0 +1,27 @@
+"""The table of held-out figures: the test split first, each with its interval or "too few"."""
+
+from privllm.report.held_out import bits_name, held_out_lines, judged
+
+VALIDATION = {"denoising_bits_per_byte": 1.5, "documents": 9, "left_out": 0, "bleu": 0.25, "perplexity": 3.0}
+TEST = {"denoising_bits_per_byte": 1.75, "denoising_bits_per_byte_clean": 2.0, "documents": 23, "clean_documents": 12}
+TEST |= {"interval": [1.5, 2.0], "clean_interval": [1.75, 2.25], "left_out": 4}
+
+
+def test_lines_say_split_text_interval_and_counts() -> None:
+    lines = held_out_lines(VALIDATION | {"test": TEST})
+    assert [tuple(line) for line in lines] == [
+        ("test", "denoising bits per byte, all text", 1.75, "1.500 to 2.000", 23, 4),
+        ("test", "denoising bits per byte, not copied from training", 2.0, "1.750 to 2.250", 12, 4),
+        ("validation", "denoising bits per byte, all text", 1.5, "too few", 9, 0),
+    ]
+    assert held_out_lines({}) == []
+
+
+def test_the_headline_is_of_the_test_split() -> None:
+    figures = judged(VALIDATION | {"test": TEST})
+    assert (figures["denoising_bits_per_byte"], figures["documents"], figures["bleu"]) == (1.75, 23, 0.25)
+
+
+def test_the_name_is_that_of_all_text() -> None:
+    assert bits_name({"loss": 1, "pseudo_bits_per_byte": 2, "pseudo_bits_per_byte_clean": 3}) == "pseudo_bits_per_byte"
+    assert bits_name({}) == "bits_per_byte"
