@@ -39,8 +39,8 @@ def main(
     figures["baselines"] = baselines(documents, out / SCORES, out, store)
     write_report(report, figures)
     traits = TRAITS[family]
-    shown = [name for name in (traits.bits, traits.clean_bits) if name in figures]
-    write_json(metrics, {family: {name: figures[name] for name in shown}})
+    name = traits.clean_bits if traits.clean_bits in figures else traits.bits
+    write_json(metrics, {family: {name: figures[name]}})
 
 
 if __name__ == "__main__":

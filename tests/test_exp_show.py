@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from privllm.core.families import TRAITS
 from privllm.engine.pipeline import declared_stages
 from tests.workshop import ROOT, Workshop
 
@@ -40,7 +41,8 @@ def expected() -> dict[str, dict[str, dict[str, float]]]:
     """{metrics file: what its stage writes into it}."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
     evaluated = {
-        f"reports/metrics/evaluate/{name}.json": {name: {"bits_per_byte": 2.123456}} for name in params["families"]
+        f"reports/metrics/evaluate/{name}.json": {name: {TRAITS[name].clean_bits: 2.123456}}
+        for name in params["families"]
     }
     tasks = params["finetune"]["tasks"].items()
     tuned = {f"reports/metrics/finetune/{name}.json": {name: {MAIN[task["kind"]]: 0.123456}} for name, task in tasks}

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from privllm.core.families import TRAITS
 from privllm.engine.params_guard import KEY, report_in
 from privllm.engine.pipeline import declared_stages, outputs_of
 from tests.feedback.said import put, rating, vote
@@ -195,7 +196,7 @@ def test_the_plots_are_drawn_without_a_warning_and_the_metrics_are_few(built: Wo
     assert header[:5] == [
         "Experiment",
         "Created",
-        *(f"{family}.bits_per_byte" for family in ("causal", "masked", "seq2seq")),
+        *(f"{name}.{traits.clean_bits}" for name, traits in TRAITS.items()),
     ]
 
 
