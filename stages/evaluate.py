@@ -40,7 +40,7 @@ def main(
     write_report(report, figures)
     traits = TRAITS[family]
     name = traits.clean_bits if traits.clean_bits in figures else traits.bits
-    write_json(metrics, {family: {name: figures[name]}})
+    write_json(metrics, {name: figures[name]})
 
 
 if __name__ == "__main__":

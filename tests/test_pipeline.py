@@ -196,7 +196,7 @@ def test_the_plots_are_drawn_without_a_warning_and_the_metrics_are_few(built: Wo
     assert header[:5] == [
         "Experiment",
         "Created",
-        *(f"{name}.{traits.clean_bits}" for name, traits in TRAITS.items()),
+        *(traits.clean_bits for traits in TRAITS.values()),
     ]
 
 

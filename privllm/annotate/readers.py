@@ -1,6 +1,6 @@
 """Readers of annotations: which documents need any, since making them takes minutes.
 
-evaluate    of every family       the test documents, for slices by part of speech and by entity
+evaluate    of every family       the validation documents, for slices by part of speech and by entity
 guide       of the masked family  all, where its masking looks at phrases (`spans`) or parts of speech (`weights_by_pos`)
 tasks       of the kind tokens    all, unless only families that are not built learn from it
 """
@@ -11,7 +11,7 @@ from typing import Any
 from privllm.core.families import TRAITS
 from privllm.core.split import SPLITS
 
-EVALUATED = ("test",)
+EVALUATED = ("validation",)
 
 
 def splits_read(

@@ -43,14 +43,14 @@ MASKED = FamilyTraits(
     model_types=("modernbert",),
     task_kinds=("classification", "tokens"),
     wants_annotations=True,
-    bits="pseudo_bits_per_byte",
+    bits="pseudo_bits",
 )
 SEQ2SEQ = FamilyTraits(
     name="seq2seq",
     model_types=("t5",),
     task_kinds=("text2text",),
     writes_separately=True,
-    bits="denoising_bits_per_byte",
+    bits="denoising_bits",
 )
 TRAITS = {traits.name: traits for traits in (CAUSAL, MASKED, SEQ2SEQ)}
 

@@ -189,7 +189,7 @@ EXPLANATIONS: dict[str, list[Explanation]] = {
             places(3),
         ),
         Explanation(
-            "pseudo_bits_per_byte_clean",
+            "pseudo_bits_clean",
             "Pseudo-bits per byte, clean",
             "bits that the model needs for a byte of hidden tokens of which it sees both sides. No probability of a text, so "
             "not comparable with bits per byte; of held-out text that does not also stand in training.",
@@ -197,13 +197,13 @@ EXPLANATIONS: dict[str, list[Explanation]] = {
             headline=True,
         ),
         Explanation(
-            "pseudo_bits_per_byte",
+            "pseudo_bits",
             "Pseudo-bits per byte, all",
             "the same of all held-out text.",
             places(3),
         ),
         Explanation(
-            "denoising_bits_per_byte_clean",
+            "denoising_bits_clean",
             "Denoising bits per byte, clean",
             "bits that the model needs for a byte of spans cut out of a text, from what is around them. Not comparable with "
             "bits per byte; of held-out text that does not also stand in training.",
@@ -211,7 +211,7 @@ EXPLANATIONS: dict[str, list[Explanation]] = {
             headline=True,
         ),
         Explanation(
-            "denoising_bits_per_byte",
+            "denoising_bits",
             "Denoising bits per byte, all",
             "the same of all held-out text.",
             places(3),

@@ -1,12 +1,12 @@
 """The held-out figures of a family as people read them: those of the test split, of all text and of clean text, a line each.
 
-What is called bits per byte differs from family to family (`core.families`): the name ends alike.
+What bits per byte are called differs from family to family (`core.families`).
 """
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from privllm.core.families import CLEAN
+from privllm.core.families import CLEAN, TRAITS
 
 BITS = "bits_per_byte"
 TOO_FEW = "too few"
@@ -30,8 +30,14 @@ def judged(evaluation: Mapping[str, Any]) -> dict[str, Any]:
 
 def bits_name(figures: Mapping[str, Any]) -> str:
     """Return what bits per byte are called in these figures."""
-    names = [name for name in figures if name.endswith(BITS)]
-    return names[0] if names else BITS
+    known = [traits.bits for traits in TRAITS.values() if traits.bits in figures]
+    return known[0] if known else BITS
+
+
+def spoken(name: str) -> str:
+    """Return the name of a figure as people say it: pseudo bits per byte."""
+    words = name.replace("_", " ")
+    return words if words.endswith("per byte") else f"{words} per byte"
 
 
 def held_out_lines(evaluation: Mapping[str, Any]) -> list[HeldOutLine]:
@@ -46,7 +52,7 @@ def held_out_lines(evaluation: Mapping[str, Any]) -> list[HeldOutLine]:
             lines.append(
                 HeldOutLine(
                     split=split,
-                    label=f"{name.replace('_', ' ')}, {text}",
+                    label=f"{spoken(name)}, {text}",
                     value=figures[key],
                     interval=f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else TOO_FEW,
                     documents=figures.get(f"{prefix}documents", 0),

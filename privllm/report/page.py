@@ -22,7 +22,7 @@ from privllm.report import charts
 from privllm.report.baselines import baseline_rows, learnt_text, worse_than_xz
 from privllm.report.explanations import Fact, facts
 from privllm.report.funnel import funnel
-from privllm.report.held_out import BITS, bits_name, held_out_lines, judged
+from privllm.report.held_out import BITS, bits_name, held_out_lines, judged, spoken
 from privllm.report.tasks_table import tasks_table
 
 TEMPLATE = "template.html.j2"
@@ -49,10 +49,10 @@ COMPARED = (
     ("evaluate", "perplexity", "Test perplexity"),
     ("evaluate", "bits_per_byte", "Test bits per byte"),
     ("evaluate", "bits_per_byte_clean", "Test bits per byte, not copied from training"),
-    ("evaluate", "pseudo_bits_per_byte", "Test pseudo-bits per byte"),
-    ("evaluate", "pseudo_bits_per_byte_clean", "Test pseudo-bits per byte, not copied"),
-    ("evaluate", "denoising_bits_per_byte", "Test denoising bits per byte"),
-    ("evaluate", "denoising_bits_per_byte_clean", "Test denoising bits per byte, not copied"),
+    ("evaluate", "pseudo_bits", "Test pseudo-bits per byte"),
+    ("evaluate", "pseudo_bits_clean", "Test pseudo-bits per byte, not copied"),
+    ("evaluate", "denoising_bits", "Test denoising bits per byte"),
+    ("evaluate", "denoising_bits_clean", "Test denoising bits per byte, not copied"),
     ("evaluate", "accuracy", "Test token accuracy"),
     ("evaluate", "bleu", "BLEU of continuations"),
     ("evaluate", "chrf", "chrF of continuations"),
@@ -226,16 +226,19 @@ def _slices(evaluate: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         values = (evaluate or {}).get(key) or {}
         if not values:
             continue
+        bits = bits_name(next(iter(values.values())))
         if metric == BITS:
-            metric = bits_name(next(iter(values.values())))
+            metric = bits
         rows = sorted(values.items(), key=lambda item: (-item[1].get("tokens", 0), item[0]))
         bars = {name: row[metric] for name, row in rows[:MAX_BARS] if _has_bar(name, row, metric)}
         longest_first = dict(sorted(bars.items(), key=lambda bar: -bar[1]))
-        label = metric.replace("_", " ")
+        label = spoken(bits) if metric == bits else metric
         chart = None
         if len(bars) > 1:
             chart = charts.bar_chart(longest_first, label, number_format)
-        slices.append({"title": title, "rows": rows, "chart": chart, "metric": label, "bits": bits_name(rows[0][1])})
+        slices.append(
+            {"title": title, "rows": rows, "chart": chart, "metric": label, "bits": bits, "bits_label": spoken(bits)}
+        )
     return slices
 
 

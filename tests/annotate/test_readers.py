@@ -4,7 +4,7 @@ import pytest
 
 from privllm.annotate.readers import splits_read
 
-ALL, JUDGED = ("train", "validation", "test"), ("test",)
+ALL, JUDGED = ("train", "validation", "test"), ("validation",)
 PLAIN = {"spans": 0.0, "weights_by_pos": {}}
 GAPS = {"gaps": {"kind": "tokens"}, "docstring": {"kind": "text2text"}}
 LEARNT = {

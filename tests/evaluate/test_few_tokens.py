@@ -34,9 +34,7 @@ def test_a_document_without_a_clean_byte_counts_nowhere_in_clean() -> None:
     clean = {name: sums for name, sums in every.items() if name > "d05"} | {"d00": Tally(1, 0, 2.0, 0)}
     report = _figures(CONFIG, "masked", Measured([], {("all", "all"): every}, {("all", "all"): clean}), 3)
     assert (report["documents"], report["clean_documents"], report["left_out"]) == (12, 6, 3)
-    assert report["pseudo_bits_per_byte_clean"] == pytest.approx(
-        sum(26.0 + i for i in range(6)) / 240 / 0.693147, rel=1e-5
-    )
+    assert report["pseudo_bits_clean"] == pytest.approx(sum(26.0 + i for i in range(6)) / 240 / 0.693147, rel=1e-5)
     assert "interval" in report
     assert "clean_interval" not in report, "six documents are too few"
 

@@ -71,11 +71,11 @@ def test_what_is_not_a_documents_own_token_is_found_out() -> None:
 
 
 def test_figures_have_six_digits() -> None:
-    figures = Tally(tokens=3, bytes=7, nats=1.0, correct=2).figures("pseudo_bits_per_byte")
+    figures = Tally(tokens=3, bytes=7, nats=1.0, correct=2).figures("pseudo_bits")
     assert figures == {
         "tokens": 3,
         "loss": 0.333333,
         "perplexity": 1.395612,
-        "pseudo_bits_per_byte": 0.206099,
+        "pseudo_bits": 0.206099,
         "accuracy": 0.666667,
     }

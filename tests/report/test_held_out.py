@@ -2,8 +2,8 @@
 
 from privllm.report.held_out import bits_name, held_out_lines, judged
 
-VALIDATION = {"denoising_bits_per_byte": 1.5, "documents": 9, "left_out": 0, "bleu": 0.25, "perplexity": 3.0}
-TEST = {"denoising_bits_per_byte": 1.75, "denoising_bits_per_byte_clean": 2.0, "documents": 23, "clean_documents": 12}
+VALIDATION = {"denoising_bits": 1.5, "documents": 9, "left_out": 0, "bleu": 0.25, "perplexity": 3.0}
+TEST = {"denoising_bits": 1.75, "denoising_bits_clean": 2.0, "documents": 23, "clean_documents": 12}
 TEST |= {"interval": [1.5, 2.0], "clean_interval": [1.75, 2.25], "left_out": 4}
 
 
@@ -19,9 +19,9 @@ def test_lines_say_split_text_interval_and_counts() -> None:
 
 def test_the_headline_is_of_the_test_split() -> None:
     figures = judged(VALIDATION | {"test": TEST})
-    assert (figures["denoising_bits_per_byte"], figures["documents"], figures["bleu"]) == (1.75, 23, 0.25)
+    assert (figures["denoising_bits"], figures["documents"], figures["bleu"]) == (1.75, 23, 0.25)
 
 
 def test_the_name_is_that_of_all_text() -> None:
-    assert bits_name({"loss": 1, "pseudo_bits_per_byte": 2, "pseudo_bits_per_byte_clean": 3}) == "pseudo_bits_per_byte"
+    assert bits_name({"loss": 1, "pseudo_bits": 2, "pseudo_bits_clean": 3}) == "pseudo_bits"
     assert bits_name({}) == "bits_per_byte"
