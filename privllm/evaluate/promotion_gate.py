@@ -121,7 +121,7 @@ def scores_of(
     if same_tokens and filecmp.cmp(files.folder / WEIGHTS, inputs.models / family / WEIGHTS, shallow=False):
         return candidate_scores
     ids_by_shard = shards_with(inputs.documents, candidate_scores["id"].to_pylist())
-    rows = []
+    rows: list[dict[str, Any]] = []
     with TemporaryDirectory(prefix="gate-") as scratch:
         scores = score(files, ids_by_shard, settings.evaluate.batch_rows, Path(scratch), store)
         clean_of = _clean_tokens(inputs.documents, files.tokenizer, ids_by_shard)
