@@ -34,6 +34,7 @@ from privllm.core import records
 from privllm.core.errors import UserError
 from privllm.core.split import SplitConfig
 from privllm.dedup import recipe as deduplicating
+from privllm.dedup.copied_runs import find_copied_runs
 from privllm.dedup.recipe import DedupConfig, dedup
 from privllm.engine.cache import Cache
 from privllm.engine.digests import TICK_NS, Digests
@@ -42,6 +43,7 @@ from privllm.engine.store import NO_STORE, Store
 from privllm.tokens import pack as packing
 from privllm.tokens import vocabulary
 from privllm.tokens import vocabulary_sample as sampling
+from privllm.tokens.copied_tokens import write_copied_tokens
 from privllm.tokens.pack import PackConfig, pack
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 from privllm.tokens.vocabulary_sample import SampleConfig, write_sample
@@ -76,13 +78,16 @@ def build(sources: Path, out: Path, store: StoreOf) -> dict[str, Any]:
     reports["clean"] = clean(CleanConfig(), out / "collect", out / "clean", store("clean"))
     reports["dedup"] = dedup(DedupConfig(), SPLIT, out / "clean", out / "dedup", store("dedup"))
     shards = sorted((out / "dedup").glob("*.parquet"))
-    described = store("validate").map(describe_shard, [(shard,) for shard in shards], out / "validate", "validate")
+    reports["dedup"]["held_out"] = find_copied_runs(out / "dedup", out / "dedup/copied", store("dedup"))
+    describing = [(shard, out / "dedup/copied" / shard.name) for shard in shards]
+    described = store("validate").map(describe_shard, describing, out / "validate", "validate")
     reports["validate"] = {"shards": described}
     write_sample(SampleConfig(megabytes=0.01), out / "dedup", out / "dedup/sample", store("dedup"))
     reports["tokenizer"] = learn_tokenizer(
         TokenizerConfig(vocabulary=320), out / "dedup/sample", out / "tokenizer", store("tokenizer")
     )
     reports["pack"] = pack(PackConfig(32), out / "dedup", out / "tokenizer", out / "pack", store("pack"))
+    write_copied_tokens(out / "dedup", out / "tokenizer", out / "pack/copied", store("pack"))
     return reports
 
 

@@ -14,6 +14,7 @@ from privllm.core.params import require
 from privllm.validate.drift import MEASURES, DriftConfig
 
 SEVERITIES = ("warning", "critical")
+COPIED_SHARE = "copied_share"  # of the held-out text, in the table `totals`
 LISTED = 5  # documents named for a failed expectation
 
 LEFTOVERS = {
@@ -55,12 +56,14 @@ class ValidateConfig:
     min_language_share: float = 0.5  # of the documents, [0, 1]; critical where `language` is named
     # documents that clean kept / files, and lines of JSONL, that were found, [0, 1]; critical
     min_survival: float = 0.2
+    # share of the held-out text that training documents hold too, in runs of 13 words or more, [0, 1]
+    max_copied: float = 0.3
     losses: LossesConfig = field(default_factory=LossesConfig)
     drift: DriftConfig = field(default_factory=DriftConfig)
 
     def __post_init__(self) -> None:
         shares = ("max_placeholder_density", "max_mean_placeholder_density", "min_unique_words")
-        for key in (*shares, "min_language_score", "mostly", "min_language_share", "min_survival"):
+        for key in (*shares, "min_language_score", "mostly", "min_language_share", "min_survival", "max_copied"):
             require(0 <= getattr(self, key) <= 1, f"validate.{key}", "a share between 0 and 1")
         require(self.mostly > 0, "validate.mostly", "above 0")
         require(
@@ -187,10 +190,13 @@ def _mixture(cfg: ValidateConfig) -> list[Check]:
     share = {"column": "language_share", "min_value": cfg.min_language_share}
     common = f"At least {cfg.min_language_share:.0%} of the documents are {language}"
     density = {"column": "placeholder_density", "max_value": cfg.max_mean_placeholder_density}
+    copied = {"column": COPIED_SHARE, "max_value": cfg.max_copied}
+    held_out = f"At most {cfg.max_copied:.0%} of the held-out text is copied from training documents"
     dense = f"The corpus has at most {cfg.max_mean_placeholder_density:g} placeholders per word"
     return [
         Check(common, severity, "between", share, "min_language_share"),
         Check(dense, "critical", "between", density, "max_mean_placeholder_density"),
+        Check(held_out, "warning", "between", copied, "max_copied"),
     ]
 
 

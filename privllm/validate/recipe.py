@@ -19,6 +19,7 @@ from privllm.core.report import write_json
 from privllm.core.tables import read_table, shards_of
 from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 from privllm.engine.store import NO_STORE, Store
+from privllm.validate.copied_sources import explained
 from privllm.validate.describe import describe_shard
 from privllm.validate.drift import MEASURES, drift, read_promoted, summarise
 from privllm.validate.drop_reasons import COLUMNS, read_cleaned, read_collected, reasons
@@ -60,7 +61,7 @@ def validate(
     """
     promoted = read_promoted(inputs.promoted)
     own_expectations(extensions)  # now, so that workers are forked with them
-    jobs = [(shard, extensions) for shard in shards_of(inputs.source)]
+    jobs = [(shard, inputs.source / "copied" / shard.name, extensions) for shard in shards_of(inputs.source)]
     shards = store.map(describe_shard, jobs, out, "validate")
     documents = readable(shards, inputs, out)
     summary = summarise(documents)
@@ -72,7 +73,7 @@ def validate(
     tables = tables_of(shards, documents, whole, changed)
     drop_reasons = pd.DataFrame(reasons(collected, cleaned), columns=COLUMNS)
     tables["reasons"] = drop_reasons.astype({"quarantined": float, "dropped": float})
-    results = judge_and_publish(tables, checks, docs)
+    results = [explained(outcome, documents) for outcome in judge_and_publish(tables, checks, docs)]
     failed = [outcome for outcome in results if outcome.failed_critical]
     write_json(out / "statistics.json", summary)
     # Later stages depend on the verdict: while the suite passes, no document and no new expectation changes it.
@@ -154,7 +155,7 @@ def describe(outcome: "Outcome") -> str:
 
 
 COPIED = ("documents", "leftover_personal_data", "language")
-ROUNDED = ("survival_rate", "language_share", "mean_characters", "mean_words", "placeholder_density")
+ROUNDED = ("survival_rate", "language_share", "mean_characters", "mean_words", "placeholder_density", "copied_share")
 
 
 def report(whole: Mapping[str, Any], results: list["Outcome"], changed: Changed) -> dict[str, Any]:

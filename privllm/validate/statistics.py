@@ -4,11 +4,14 @@ The texts pass through a batch at a time and are not kept; everything after this
 only. It judges nothing: `suite` does.
 """
 
+from collections import Counter
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from privllm.core.records import COPIED_RUNS
+from privllm.core.split import SPLITS
 from privllm.validate.drop_reasons import Cleaned, Collected
 from privllm.validate.personal_data_left import KINDS, leftovers_of_column
 
@@ -26,8 +29,11 @@ STATISTICS = pa.schema(
         ("placeholders", pa.int32()),
         ("placeholder_density", pa.float32()),  # placeholders per word
         *((kind, pa.int32()) for kind in KINDS),  # personal data still there
+        ("held_out_bytes", pa.int64()),  # UTF-8, of a validation or test document; 0 for one of training
+        ("copied_bytes", pa.int64()),  # of those, in runs that training documents hold too
     ]
 )
+_, *HELD_OUT = SPLITS
 SAMPLE_WORDS = 1000  # the share of different words falls with length (Heaps' law), so it is taken over equal lengths
 UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Tibetan}\p{Myanmar}\p{Khmer}\p{Yi}]"
 
@@ -37,10 +43,13 @@ def columns_of(schema: pa.Schema) -> str:
     return ", ".join(columns)
 
 
-def describe_documents(documents: pa.Table) -> pa.Table:
-    """Return one row of `STATISTICS` per row of `records.DEDUPED`; a null becomes "" or 0, which the suite then judges."""
+def describe_documents(documents: pa.Table, copied_runs: pa.Table) -> pa.Table:
+    """Return one row of `STATISTICS` per row of `records.DEDUPED`; a null becomes "" or 0, which the suite then judges.
+
+    copied_runs: `records.COPIED_RUNS` of these documents, and maybe of others.
+    """
     filled = {}
-    for name in ("id", "source", "media_type", "text", "language", "language_score", "placeholders"):
+    for name in ("id", "source", "media_type", "text", "language", "language_score", "placeholders", "split"):
         column = documents[name]
         empty = "" if pa.types.is_string(column.type) else 0
         filled[name] = pc.fill_null(column, empty)
@@ -59,8 +68,18 @@ def describe_documents(documents: pa.Table) -> pa.Table:
         "unique_words": pa.array(shares_of_different_words, pa.float32()),
         "placeholder_density": pc.divide(placeholders, pc.max_element_wise(words, 1)),
         **leftovers_of_column(texts),
+        "held_out_bytes": pc.if_else(pc.is_in(filled["split"], pa.array(HELD_OUT)), pc.binary_length(texts), 0),
+        "copied_bytes": copied_bytes(filled["id"], copied_runs),
     }
     return pa.table({name: columns[name] for name in STATISTICS.names}).cast(STATISTICS)
+
+
+def copied_bytes(ids: pa.ChunkedArray, copied_runs: pa.Table) -> pa.Array:
+    """Return how many bytes of each document lie in copied runs."""
+    bytes_of: Counter[str] = Counter()
+    for identifier, begin, end in zip(*(copied_runs[name].to_pylist() for name in COPIED_RUNS.names), strict=True):
+        bytes_of[identifier] += end - begin
+    return pa.array([bytes_of[identifier] for identifier in ids.to_pylist()], pa.int64())
 
 
 def words_of(texts: pa.Array) -> pa.Array:
@@ -93,6 +112,7 @@ def totals(documents: pa.Table, language: str, collected: Collected, cleaned: Cl
     counts = counts_of(documents["language"])
     expected = language or max(counts, key=lambda name: (counts[name], name))
     words = pc.sum(documents["words"]).as_py()
+    held_out_bytes, copied = (pc.sum(documents[name]).as_py() for name in ("held_out_bytes", "copied_bytes"))
     return {
         "documents": len(documents),
         "collected": collected.documents,
@@ -104,6 +124,7 @@ def totals(documents: pa.Table, language: str, collected: Collected, cleaned: Cl
         "mean_characters": pc.sum(documents["characters"]).as_py() / len(documents),
         "mean_words": words / len(documents),
         "placeholder_density": pc.sum(documents["placeholders"]).as_py() / max(1, words),
+        "copied_share": copied / max(1, held_out_bytes),
         "leftover_personal_data": sum(pc.sum(documents[kind]).as_py() for kind in KINDS),
     }
 

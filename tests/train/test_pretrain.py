@@ -40,6 +40,7 @@ from tests.train.tiny_corpus import (
     from_scratch,
     make_corpus,
     tiny,
+    write_no_copies,
     write_split,
     write_tokenizer,
 )
@@ -293,6 +294,7 @@ def test_learns_a_repeating_text_by_heart(tmp_path, optimizer):
     text = [10, 9, 4, 7, 7, 3, 5, 8] * 3
     write_split(tmp_path / "pack" / "train", [[text[i : i + CONTEXT + 1] for i in range(8)]])
     write_split(tmp_path / "pack" / "validation", [[text[: CONTEXT + 1]]])
+    write_no_copies(tmp_path / "pack")
     write_tokenizer(tmp_path / "tokenizer", ["<|endoftext|>", "<|pad|>", "<|mask|>", *"abcdefgh"])
     cfg = tiny(optimizer=optimizer, learning_rate=0.02, epochs=30, patience=100, validate_every=30)
     report = run(

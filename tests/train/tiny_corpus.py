@@ -42,6 +42,10 @@ def write_split(
         write_rows(ids, pieces_of_rows, context, folder / f"{number:05d}.arrow")
 
 
+def write_no_copies(packed: Path) -> None:
+    write_table(COPIED_TOKENS.empty_table(), packed / "copied" / "00000.parquet")
+
+
 def write_tokenizer(folder: Path, words: list[str]) -> None:
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
@@ -62,7 +66,7 @@ def counting_rows(rows: int, seed: int) -> list[list[int]]:
 def make_corpus(folder: Path) -> Corpus:
     write_split(folder / "pack" / "train", [counting_rows(9, 0), [], counting_rows(14, 1)])
     write_split(folder / "pack" / "validation", [counting_rows(5, 2)])
-    write_table(COPIED_TOKENS.empty_table(), folder / "pack" / "copied" / "00000.parquet")
+    write_no_copies(folder / "pack")
     words = ["<|endoftext|>", "<|pad|>", "<|mask|>"] + [f"word{i}" for i in range(3, VOCABULARY)]
     write_tokenizer(folder / "tokenizer", words)
     return Corpus(

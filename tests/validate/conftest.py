@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from privllm.core.records import DEDUPED, document_id, shard_name, shard_of
+from privllm.core.records import COPIED_RUNS, DEDUPED, document_id, shard_name, shard_of
 from privllm.core.report import write_json
 from privllm.core.tables import write_table
 from privllm.validate.recipe import ValidateConfig, ValidateInputs, validate
@@ -51,8 +51,12 @@ class Corpus:
                 (row for row in rows if shard_of(row["cluster"], BITS) == shard), key=lambda row: row["id"] or ""
             )
             write_table(pa.Table.from_pylist(mine, DEDUPED), self.inputs.source / shard_name(shard))
+            self.copied(shard, [])
         self.report(collected=len(rows), entered=len(rows), kept=len(rows))
         write_json(self.inputs.promoted, {})
+
+    def copied(self, shard: int, runs: list[dict[str, Any]]) -> None:
+        write_table(pa.Table.from_pylist(runs, COPIED_RUNS), self.inputs.source / "copied" / shard_name(shard))
 
     def report(
         self,

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privllm.core.errors import UserError
-from privllm.core.records import DEDUPED
+from privllm.core.records import COPIED_RUNS, DEDUPED
 from privllm.core.report import write_json
 from privllm.validate.drift import EDGES, MEASURES, OTHER, bins, chance, drift, histogram, psi, read_promoted, summarise
 from privllm.validate.statistics import describe_documents
@@ -26,7 +26,10 @@ DISTINCT = pytest.mark.parametrize("seed", range(3))
 def summary(document: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     def of(numbers: range, **changes: Any) -> dict[str, Any]:
         return summarise(
-            describe_documents(pa.Table.from_pylist([document(number, **changes) for number in numbers], DEDUPED))
+            describe_documents(
+                pa.Table.from_pylist([document(number, **changes) for number in numbers], DEDUPED),
+                COPIED_RUNS.empty_table(),
+            )
         )
 
     return of
@@ -98,7 +101,7 @@ def test_other_language_and_other_lengths_show(summary: Callable[..., dict[str, 
 
 def test_many_folders_are_kept_by_size_and_the_rest_as_others(document: Callable[..., dict[str, Any]]) -> None:
     rows = [document(number, source=f"{number % 70:02d}/{number}.txt") for number in range(100)]
-    folders = summarise(describe_documents(pa.Table.from_pylist(rows, DEDUPED)))["folders"]
+    folders = summarise(describe_documents(pa.Table.from_pylist(rows, DEDUPED), COPIED_RUNS.empty_table()))["folders"]
     assert len(folders) == 51
     assert folders["00"] == 2
     assert sum(folders.values()) == 100

@@ -85,6 +85,7 @@ def test_two_documents_with_one_id_stop_the_build(corpus: Callable[..., Any], do
 def test_a_shard_with_other_columns_stops_the_build(corpus: Callable[..., Any]) -> None:
     trial = corpus()
     write_table(pa.table({"id": ["a"]}), trial.inputs.source / "00007.parquet")
+    trial.copied(7, [])
     with pytest.raises(UserError, match=r'"Every shard has the documented columns": 1 of 3 shards \(00007\.parquet\)'):
         trial.validate()
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privllm.core.records import DEDUPED
+from privllm.core.records import COPIED_RUNS, DEDUPED
 from privllm.validate.drop_reasons import Cleaned, Collected
 from privllm.validate.statistics import (
     STATISTICS,
@@ -19,6 +19,7 @@ from privllm.validate.statistics import (
     words_of,
 )
 
+NO_RUNS = COPIED_RUNS.empty_table()
 # Below Thai all scripts have spaces.
 SPACED = st.characters(max_codepoint=0x0DFF, exclude_categories=["Cs", "Cc"])
 TEXTS = st.text(SPACED | st.sampled_from(" \n\t\u00a0\u2003\u3000🙂안"), max_size=60)
@@ -50,7 +51,7 @@ def test_one_row_per_document(document: Callable[..., dict[str, Any]]) -> None:
         document(1, text="Über alles\n\nüber jo@ex.org", placeholders=1, source="a/b/c.txt"),
         document(2, text="", language=""),
     ]
-    described = describe_documents(pa.Table.from_pylist(rows, DEDUPED))
+    described = describe_documents(pa.Table.from_pylist(rows, DEDUPED), NO_RUNS)
     assert described.schema == STATISTICS
     first, second = described.to_pylist()
     assert (first["characters"], first["words"], first["placeholder_density"], first["folder"], first["emails"]) == (
@@ -72,7 +73,7 @@ def test_one_row_per_document(document: Callable[..., dict[str, Any]]) -> None:
 
 def test_null_values_are_judged_not_skipped(document: Callable[..., dict[str, Any]]) -> None:
     row = document(1, id=None, text=None, source="x", placeholders=None)
-    [described] = describe_documents(pa.Table.from_pylist([row], DEDUPED)).to_pylist()
+    [described] = describe_documents(pa.Table.from_pylist([row], DEDUPED), NO_RUNS).to_pylist()
     assert (described["id"], described["characters"], described["placeholders"]) == ("", 0, 0)
 
 
@@ -91,7 +92,7 @@ def test_totals_add_up(document: Callable[..., dict[str, Any]]) -> None:
         document(2, text="three four five", language="de", placeholders=1),
         document(3, text="six", language="de"),
     ]
-    described = describe_documents(pa.Table.from_pylist(rows, DEDUPED))
+    described = describe_documents(pa.Table.from_pylist(rows, DEDUPED), NO_RUNS)
     counts = Collected(8, 6, {"binary": 2}), Cleaned(6, 4, {"empty": 2})
     sums = totals(described, "", *counts)
     assert (sums["documents"], sums["survival_rate"], sums["language"], sums["language_share"]) == (
@@ -103,3 +104,21 @@ def test_totals_add_up(document: Callable[..., dict[str, Any]]) -> None:
     assert (sums["mean_words"], sums["placeholder_density"], sums["leftover_personal_data"]) == (2, 1 / 6, 0)
     assert (sums["collected"], sums["entered_clean"], sums["kept"]) == (6, 6, 4)
     assert totals(described, "fr", *counts)["language_share"] == 0
+
+
+def test_copied_bytes_are_those_of_held_out_documents(document: Callable[..., dict[str, Any]]) -> None:
+    rows = [
+        document(1, text="naïve café"),
+        document(2, text="naïve café", split="validation"),
+        document(3, text="sixteen letters!", split="test"),
+    ]
+    second = rows[1]["id"]
+    runs = [(second, 0, 6), (second, 7, 12), ("elsewhere", 0, 99)]
+    columns = dict(zip(COPIED_RUNS.names, zip(*runs, strict=True), strict=True))
+    described = describe_documents(pa.Table.from_pylist(rows, DEDUPED), pa.table(columns, COPIED_RUNS))
+    assert described["held_out_bytes"].to_pylist() == [0, 12, 16]
+    assert described["copied_bytes"].to_pylist() == [0, 11, 0]
+    sums = totals(described, "", Collected(3, 3, {}), Cleaned(3, 3, {}))
+    assert sums["copied_share"] == 11 / 28
+    none_held_out = describe_documents(pa.Table.from_pylist(rows[:1], DEDUPED), NO_RUNS)
+    assert totals(none_held_out, "", Collected(1, 1, {}), Cleaned(1, 1, {}))["copied_share"] == 0
