@@ -45,7 +45,7 @@ from privllm.models.family import FAMILIES
 from privllm.models.generate import SamplingConfig
 from privllm.stats.difference import interval_of
 from privllm.stats.scores import Score
-from privllm.stats.text_overlap import overlap
+from privllm.stats.text_overlap import overlap, overlap_intervals
 from privllm.tokens.annotation_alignment import entities, parts_of_speech, token_bytes
 from privllm.tokens.encode import Encoder
 from privllm.tokens.trained_documents import read_documents as read_trained
@@ -168,7 +168,7 @@ def _continuations(
         return {"continuations": 0}
     written = [decode(encoder, tokens) for tokens, _ in pairs.values()]
     expected = [decode(encoder, tokens) for _, tokens in pairs.values()]
-    return {"continuations": len(pairs), **overlap(written, expected)}
+    return {"continuations": len(pairs), **overlap(written, expected), **overlap_intervals(written, expected)}
 
 
 def _first(documents: dict[str, list[int]], limit: int) -> dict[str, list[int]]:

@@ -12,7 +12,11 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
 from sacrebleu.metrics import BLEU, CHRF
+
+from privllm.stats.difference import LEAST_GROUPS
+from privllm.stats.jackknife import half_width
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 MAX_WORDS = 1000  # at the beginning of a text that ROUGE-L compares: the work grows with their square
@@ -23,6 +27,29 @@ def overlap(written: Sequence[str], expected: Sequence[str]) -> dict[str, float]
     bleu = BLEU().corpus_score(list(written), [list(expected)]).score
     chrf = CHRF().corpus_score(list(written), [list(expected)]).score
     return {"bleu": round(bleu / 100, 6), "chrf": round(chrf / 100, 6)}
+
+
+def overlap_intervals(written: Sequence[str], expected: Sequence[str]) -> dict[str, tuple[float, float] | None]:
+    """Return the 95 % intervals of `overlap`, "bleu_interval" and "chrf_interval"; None for fewer texts than LEAST_GROUPS.
+
+    A text is a group: both scores are functions of sums over texts (matches and lengths of n-grams), of which the jackknife
+    leaves one out at a time.
+    """
+    intervals: dict[str, tuple[float, float] | None] = {}
+    for name, metric in (("bleu_interval", BLEU()), ("chrf_interval", CHRF())):
+        intervals[name] = _interval(metric, written, expected) if len(written) >= LEAST_GROUPS else None
+    return intervals
+
+
+def _interval(metric: BLEU | CHRF, written: Sequence[str], expected: Sequence[str]) -> tuple[float, float]:
+    sums_by_text = np.array(metric._extract_corpus_statistics(list(written), [list(expected)]), float).T
+
+    def score(sums: np.ndarray) -> np.ndarray:
+        return np.array([metric._compute_score_from_stats(column.tolist()).score / 100 for column in sums.T])
+
+    (value,) = score(sums_by_text.sum(axis=1, keepdims=True))
+    reach = half_width(score, sums_by_text, [np.ones(len(written))])
+    return round(max(0.0, value - reach), 6), round(min(1.0, value + reach), 6)
 
 
 def rouge_l(written: str, expected: str) -> float:

@@ -56,7 +56,6 @@ REPORTS = {
         "by_source": {"<i>": {"tokens": 900, "bits_per_byte": 1.85}},
         "weak_spots": [SPOT, SPOT | {"kind": "pos", "slice": "VERB", "unit": "nats per token"}],
         "slices_compared": 31,
-        "bits_per_byte": 1.674,
         "baselines": {"training_bytes": 9_900_000, "bits_per_byte": {"gzip -9": 1.559, "xz -9e": 1.317}},
     },
     "export": {"digests": {"data": "ab" * 16}},
@@ -211,6 +210,20 @@ def test_baselines_stand_beside_every_model(page: str, tmp_path: Path) -> None:
     evaluation = REPORTS["evaluate"] | {"bits_per_byte": 1.2}
     render_report(inputs_of(better, REPORTS | {"evaluate": evaluation}), better / "index.html")
     assert "more than xz -9e for" not in (better / "index.html").read_text("utf-8")
+
+
+def test_scores_of_continuations_have_intervals_or_are_too_few(page: str, tmp_path: Path) -> None:
+    assert "BLEU and chrF are of" not in page
+    measured = {"continuations": 16, "bleu_interval": [0.01, 0.05], "chrf_interval": [0.2, 0.3]}
+    for more, words in (
+        ({}, "of 16 continuations: BLEU lies between 0.01 and 0.05, chrF between 0.2 and 0.3"),
+        ({"bleu_interval": None, "chrf_interval": None}, "of 16 continuations, too few for an interval"),
+    ):
+        folder = tmp_path / str(len(more))
+        folder.mkdir()
+        evaluation = REPORTS["evaluate"] | measured | more
+        render_report(inputs_of(folder, REPORTS | {"evaluate": evaluation}), folder / "index.html")
+        assert words in (folder / "index.html").read_text("utf-8")
 
 
 def test_same_bytes_twice(page: str, tmp_path: Path) -> None:
