@@ -1,12 +1,23 @@
 """Best-fit-decreasing bin packing: which pieces of documents share a row (Ding et al. 2024, arXiv 2404.10830).
 
 The largest pieces are placed first, each where it leaves least. It uses 11/9 of the fewest possible bins at
-most (Johnson 1973), and hardly any space stays empty where there are many small pieces.
+most (Johnson 1973), and hardly any space stays empty where there are many small pieces. Where all are large (each a
+little more than half a row, say), `fill_gaps` cuts some of them.
 """
 
+import heapq
 from collections import defaultdict
+from typing import NamedTuple
 
 import numpy as np
+
+
+class Part(NamedTuple):
+    """The part of a piece that lies in one bin."""
+
+    index: int  # of the piece
+    begin: int  # within the piece
+    length: int
 
 
 def best_fit(sizes: np.ndarray, capacity: int) -> list[list[int]]:
@@ -36,3 +47,36 @@ def best_fit(sizes: np.ndarray, capacity: int) -> list[list[int]]:
             bins_by_space[space_left].append(number)
             spaces |= 1 << space_left
     return bins
+
+
+def fill_gaps(bins: list[list[int]], sizes: np.ndarray, capacity: int, allowed: int) -> list[list[Part]]:
+    """Return bins that leave at most `allowed` empty where that can be, by cutting as few pieces as are needed.
+
+    Bins are dissolved, the emptiest first, into the gaps of the others, the largest first. A part of a piece that goes
+    on elsewhere fills its bin, so it is the last one there.
+    """
+    parts_of_bins = [[Part(index, 0, int(sizes[index])) for index in indices] for indices in bins]
+    gaps = [capacity - sum(part.length for part in parts) for parts in parts_of_bins]
+    empty = sum(gaps)
+    emptiest_first = [(-gap, number) for number, gap in enumerate(gaps)]  # by gaps as they were
+    heapq.heapify(emptiest_first)
+    dissolved: set[int] = set()
+    while empty > allowed and empty >= capacity and emptiest_first:
+        _, donor = heapq.heappop(emptiest_first)
+        dissolved.add(donor)
+        empty -= capacity
+        waiting = parts_of_bins[donor]
+        parts_of_bins[donor] = []
+        while waiting:
+            part = waiting.pop()
+            _, number = emptiest_first[0]
+            length = min(part.length, gaps[number])
+            parts_of_bins[number].append(part._replace(length=length))
+            gaps[number] -= length
+            if length < part.length:
+                waiting.append(Part(part.index, part.begin + length, part.length - length))
+            if gaps[number]:
+                heapq.heapreplace(emptiest_first, (-gaps[number], number))
+            else:
+                heapq.heappop(emptiest_first)
+    return [parts for number, parts in enumerate(parts_of_bins) if number not in dissolved]

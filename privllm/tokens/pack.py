@@ -13,8 +13,8 @@ document's tokens are labels at its positions 1 and up, and so where its chunks 
                                                   B: row_start 3, document_start 0, tokens 1
 
 Each split of a shard makes rows of its own, and each round of repeated documents (`mixture`) too, behind those of all
-documents. Nothing is shuffled or dropped; what stays empty at the end of rows is counted. A changed document rewrites
-the rows of its own shard only.
+documents. Nothing is shuffled or dropped; what stays empty at the end of rows is counted, and where it would be more than
+`MOST_PADDING`, some documents are cut to fill rows. A changed document rewrites the rows of its own shard only.
 """
 
 from dataclasses import dataclass
@@ -35,13 +35,14 @@ from privllm.core.special_tokens import END_OF_TEXT
 from privllm.core.split import SPLITS
 from privllm.core.tables import by_id, read_table, shards_of, write_table
 from privllm.engine.store import NO_STORE, Store
-from privllm.tokens.best_fit import best_fit
+from privllm.tokens.best_fit import best_fit, fill_gaps
 from privllm.tokens.encode import Encoder
 from privllm.tokens.mixture import Weights, copies_of, read_weights, rounds_of
 from privllm.tokens.rows import write_rows
 
 # Tokens are those of each document once, without boundaries; rows are all; bytes are UTF-8.
 COUNTS = ("documents", "tokens", "rows", "bytes")
+MOST_PADDING = 0.02  # of the inputs of a split of a shard; beyond it documents are cut to fill rows
 EVEN, FROM_WEAK_SPOTS = "even", "from-weak-spots"
 PACKED = pa.schema(
     [
@@ -219,7 +220,7 @@ def pack_rows(documents: list[np.ndarray], ids: pa.Array, context: int) -> Packe
 def chunks_of(lengths: np.ndarray, context: int) -> Chunks:
     """Return the chunks of documents with `lengths` tokens: those that fill rows, and then what remains, best-fit.
 
-    A document without tokens has none.
+    Where that leaves more than `MOST_PADDING` empty, some of what remains is cut. A document without tokens has none.
     """
     inputs = np.where(lengths > 0, lengths + 1, 0)  # the boundary before a document is an input too
     full_rows, rests = np.divmod(inputs, context)
@@ -229,15 +230,16 @@ def chunks_of(lengths: np.ndarray, context: int) -> Chunks:
     full_begin = (np.arange(full_count) - full_before_document[full_document]) * context
 
     with_rest = np.flatnonzero(rests)
-    bins = best_fit(rests[with_rest], context)
-    rest_document = with_rest[np.fromiter(chain.from_iterable(bins), np.int64, len(with_rest))]
-    rest_length = rests[rest_document]
-    rest_bin = np.repeat(np.arange(len(bins)), [len(pieces) for pieces in bins])
+    whole = best_fit(rests[with_rest], context)
+    bins = fill_gaps(whole, rests[with_rest], context, allowed=int(MOST_PADDING * inputs.sum()))
+    rest_index, rest_begin, rest_length = np.array(list(chain.from_iterable(bins)), np.int64).reshape(-1, 3).T
+    rest_document = with_rest[rest_index]
+    rest_bin = np.repeat(np.arange(len(bins)), [len(parts) for parts in bins])
     rest_before = np.cumsum(rest_length) - rest_length  # the inputs of all chunks before
     first_of_bin = np.searchsorted(rest_bin, rest_bin)
     return Chunks(
         document=np.concatenate([full_document, rest_document]),
-        begin=np.concatenate([full_begin, full_rows[rest_document] * context]),
+        begin=np.concatenate([full_begin, full_rows[rest_document] * context + rest_begin]),
         length=np.concatenate([np.full(full_count, context), rest_length]),
         row=np.concatenate([np.arange(full_count), full_count + rest_bin]),
         place=np.concatenate([np.zeros(full_count, np.int64), rest_before - rest_before[first_of_bin]]),

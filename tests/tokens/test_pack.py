@@ -16,10 +16,12 @@ from privllm.core.tables import read_folder
 from privllm.engine import store as storing
 from privllm.engine.cache import Cache
 from privllm.engine.store import NO_STORE, Store
+from privllm.tokens.best_fit import best_fit
 from privllm.tokens.encode import Encoder
 from privllm.tokens.mixture import slices_of
 from privllm.tokens.pack import (
     FROM_WEAK_SPOTS,
+    MOST_PADDING,
     PACKED,
     PackConfig,
     _require_every_split,
@@ -80,16 +82,32 @@ def test_pieces_give_documents_back(documents: list[list[int]], context: int) ->
 
 
 @given(documents=DOCUMENTS, context=st.integers(2, 12))
-def test_a_document_is_cut_only_where_it_is_longer_than_a_row(documents: list[list[int]], context: int) -> None:
+def test_a_document_is_cut_only_where_it_is_longer_than_a_row_or_saves_one(
+    documents: list[list[int]], context: int
+) -> None:
     rows, pieces = packed_rows(documents, context)
+    rests = np.array([(len(tokens) + 1) % context for tokens in documents if tokens], np.int64)
+    full_rows = sum((len(tokens) + 1) // context for tokens in documents if tokens)
+    row_count = full_rows + len(best_fit(rests[rests > 0], context))
+    inputs = sum(len(tokens) + 1 for tokens in documents if tokens)
+    assert all(2 <= len(row) <= context + 1 for row in rows)
+    if len(rows) < row_count:
+        assert row_count * context - inputs > MOST_PADDING * inputs - 1
+        return
+    assert len(rows) == row_count
     chunks = [(piece["id"], len(row)) for row, of_row in zip(rows, pieces, strict=True) for piece in of_row]
     for number, tokens in enumerate(documents):
         of_document = [length for name, length in chunks if name == f"d{number}"]
         assert len(of_document) == (-(-(len(tokens) + 1) // context) if tokens else 0)
         assert sum(length == context + 1 for length in of_document) >= len(of_document) - 1
-    assert all(2 <= len(row) <= context + 1 for row in rows)
-    filled = sorted(len(row) - 1 for row in rows)
-    assert len(filled) < 2 or filled[0] + filled[1] > context
+
+
+def test_documents_of_one_length_waste_little() -> None:
+    """Each is a little more than half a row."""
+    rows, _ = packed_rows([[7] * 129] * 300, 256)
+    labels = sum(len(row) - 1 for row in rows)
+    assert labels == 300 * 130
+    assert 1 - labels / (len(rows) * 256) < MOST_PADDING + 0.001
 
 
 def test_the_example_of_the_header() -> None:
