@@ -15,7 +15,7 @@ import numpy as np
 class Part(NamedTuple):
     """The part of a piece that lies in one bin."""
 
-    index: int  # of the piece
+    piece: int  # an index
     begin: int  # within the piece
     length: int
 
@@ -74,7 +74,7 @@ def fill_gaps(bins: list[list[int]], sizes: np.ndarray, capacity: int, allowed: 
             parts_of_bins[number].append(part._replace(length=length))
             gaps[number] -= length
             if length < part.length:
-                waiting.append(Part(part.index, part.begin + length, part.length - length))
+                waiting.append(Part(part.piece, part.begin + length, part.length - length))
             if gaps[number]:
                 heapq.heapreplace(emptiest_first, (-gaps[number], number))
             else:

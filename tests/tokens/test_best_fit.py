@@ -59,15 +59,15 @@ def test_gaps_are_filled_as_far_as_that_saves_bins(sizes: list[int], allowed: in
         assert 0 < fill <= CAPACITY
         for place, part in enumerate(parts):
             assert part.length > 0
-            covered[part.index] += range(part.begin, part.begin + part.length)
-            goes_on = part.begin + part.length < sizes[part.index]
+            covered[part.piece] += range(part.begin, part.begin + part.length)
+            goes_on = part.begin + part.length < sizes[part.piece]
             assert not goes_on or (place == len(parts) - 1 and fill == CAPACITY)
-        assert len({part.index for part in parts}) == len(parts)
+        assert len({part.piece for part in parts}) == len(parts)
     assert all(sorted(places) == list(range(sizes[index])) for index, places in covered.items())
     empty = len(bins) * CAPACITY - sum(sizes)
     assert empty <= allowed or empty < CAPACITY
     if len(whole) * CAPACITY - sum(sizes) <= allowed:
-        assert [[part.index for part in parts] for parts in bins] == whole
+        assert [[part.piece for part in parts] for parts in bins] == whole
 
 
 def test_pieces_of_a_little_more_than_half_a_bin_do_not_waste_the_other_half() -> None:
