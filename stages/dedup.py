@@ -10,7 +10,6 @@ from privllm.core.report import write_report
 from privllm.core.split import SplitConfig
 from privllm.dedup.copied_runs import find_copied_runs
 from privllm.dedup.recipe import DedupConfig, dedup
-from privllm.dedup.sides import read_sides
 from privllm.engine.stage import run
 from privllm.engine.store import Store
 from privllm.tokens.vocabulary_sample import SampleConfig, write_sample
@@ -19,7 +18,7 @@ from privllm.tokens.vocabulary_sample import SampleConfig, write_sample
 def main(source: Path, sides: Path, out: Path, report: Path, store: Store) -> None:
     cfg = read_params("dedup", DedupConfig)
     split = read_params("split", SplitConfig)
-    counts = dedup(cfg, split, source, out, store, read_sides(sides))
+    counts = dedup(cfg, split, source, out, store, sides)
     counts["held_out"] = find_copied_runs(out, out / "copied", store)
     write_report(report, counts)
     sample = read_params("sample", SampleConfig)

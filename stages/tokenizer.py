@@ -9,7 +9,6 @@ from privllm.core.params import read_params
 from privllm.core.report import write_report
 from privllm.engine.stage import run
 from privllm.engine.store import Store
-from privllm.tokens.kept_vocabulary import kept_for, settings_of
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 from privllm.tokens.vocabulary_sample import SampleConfig
 
@@ -17,8 +16,7 @@ from privllm.tokens.vocabulary_sample import SampleConfig
 def main(sample: Path, start: Path, vocabulary: Path, out: Path, report: Path, store: Store) -> None:
     cfg = read_params("tokenizer", TokenizerConfig)
     sampled = read_params("sample", SampleConfig)
-    kept = kept_for(vocabulary, settings_of(cfg, sampled))
-    write_report(report, learn_tokenizer(cfg, sample, out, store, start, kept))
+    write_report(report, learn_tokenizer(cfg, sample, out, store, start, vocabulary, sampled))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from privllm.dedup.exact import first_of_each, normalised_digest
 from privllm.dedup.minhash import PERMUTATIONS, bands, rounds, rows_per_band, signatures, similarity
 from privllm.dedup.resolved_pairs import ResolvedPairs
 from privllm.dedup.shingles import jaccard, shingle_sets, shingles
-from privllm.dedup.sides import OTHER_SIDE, UNRECORDED, stand
+from privllm.dedup.sides import OTHER_SIDE, UNRECORDED, read_sides, stand
 from privllm.dedup.survivors import AreNear, verdicts
 from privllm.engine.store import NO_STORE, Before, Store
 
@@ -51,7 +51,6 @@ Renamed = tuple[tuple[str, str], ...]  # (id, cluster) of survivors whose cluste
 Moved = tuple[tuple[str, str], ...]  # (id, split) of survivors whose recorded side their cluster's id does not give
 Choices = tuple[tuple[str, ...], Renamed, Moved]  # dropped ids; renamed survivors; moved ones
 NO_CHOICES: Choices = ((), (), ())
-NO_SIDES = SIDES.empty_table()
 ReadSets = Callable[[np.ndarray], dict[int, np.ndarray]]
 
 
@@ -71,14 +70,15 @@ def dedup(
     source: Path,
     out: Path,
     store: Store = NO_STORE,
-    sides: pa.Table = NO_SIDES,
+    sides: Path | None = None,
 ) -> dict:
     """Write the survivors (DEDUPED) and `out/clusters/clusters.parquet` (CLUSTERS).
 
-    sides: SIDES of promoted builds. Returns the counts of the report.
+    sides: the folder of recorded sides. Returns the counts of the report.
 
-    Raises UserError when `source` holds no document.
+    Raises UserError when `source` holds no document, or the recorded sides were not fetched.
     """
+    recorded = read_sides(sides) if sides else SIDES.empty_table()
     sources = shards_of(source)
     workspace = out / "signatures"
     shutil.rmtree(workspace, ignore_errors=True)
@@ -87,7 +87,7 @@ def dedup(
     signature_files = [workspace / path.name for path in sources]
     documents, shards = _read_signatures(signature_files)
     note = store.note("pairs", cfg.words)
-    table, cluster_sides = find_clusters(cfg, sources, documents, shards, sides, note)
+    table, cluster_sides = find_clusters(cfg, sources, documents, shards, recorded, note)
     shutil.rmtree(workspace, ignore_errors=True)
     write_table(table, out / "clusters" / "clusters.parquet")
     moved = _moved(split, table, cluster_sides)

@@ -31,8 +31,8 @@ from privllm.core.special_tokens import (
 from privllm.core.tables import shards_of
 from privllm.engine.store import NO_STORE, Store
 from privllm.tokens.encode import WORDS, Encoder
-from privllm.tokens.kept_vocabulary import Kept, fit
-from privllm.tokens.vocabulary_sample import sample_documents, sample_texts
+from privllm.tokens.kept_vocabulary import Kept, fit, kept_for, settings_of
+from privllm.tokens.vocabulary_sample import SampleConfig, sample_documents, sample_texts
 
 SMALLEST = 300  # 256 bytes, special tokens, placeholders, and a few merges
 LARGEST = 262_144
@@ -77,13 +77,16 @@ def learn_tokenizer(
     out: Path,
     store: Store = NO_STORE,
     start: Path | None = None,
-    kept: Kept | None = None,
+    vocabulary: Path | None = None,
+    sampled: SampleConfig | None = None,
 ) -> dict:
     """Write `out/tokenizer.json` and `out/tokenizer_config.json` and return the report.
 
     The tokenizer is learnt on the SAMPLE files in `sample`, unless `start` (data/start/tokenizer)
-    holds one, or one is `kept`. Raises UserError when the sample is empty, or too small to learn from.
+    holds one, or `vocabulary` (data/vocabulary) one that was learnt with `cfg` and `sampled`.
+    Raises UserError when the sample is empty, or too small to learn from.
     """
+    kept = kept_for(vocabulary, settings_of(cfg, sampled)) if vocabulary and sampled else None
     job = (cfg, tuple(shards_of(sample)))
     base_tokenizer = start / "tokenizer.json" if start else None
     if base_tokenizer and base_tokenizer.is_file():

@@ -68,7 +68,8 @@ def edit(texts: dict[str, str], kind: str, chance: random.Random) -> dict[str, s
 def build(
     texts: dict[str, str], cfg: DedupConfig, split: SplitConfig, sides: pa.Table, folder: Path, store: Store = NO_STORE
 ) -> Path:
-    dedup(cfg, split, write_clean(texts, folder / "clean"), folder / "dedup", store, sides)
+    write_table(sides, folder / "sides" / SIDES_FILE)
+    dedup(cfg, split, write_clean(texts, folder / "clean"), folder / "dedup", store, folder / "sides")
     return folder / "dedup"
 
 

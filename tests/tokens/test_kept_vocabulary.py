@@ -13,7 +13,7 @@ from privllm.core.report import write_json
 from privllm.core.tables import shards_of, write_table
 from privllm.engine.cache import Cache
 from privllm.engine.store import NO_STORE, Store
-from privllm.tokens.kept_vocabulary import DOCUMENTS, KEPT, NOTE, SAMPLED, TOKENIZER, Kept, kept_for, settings_of
+from privllm.tokens.kept_vocabulary import DOCUMENTS, KEPT, NOTE, SAMPLED, TOKENIZER, kept_for, settings_of
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 from privllm.tokens.vocabulary_sample import SampleConfig, sample_documents, write_sample
 
@@ -42,12 +42,6 @@ def kept(small: TokenizerConfig, corpus: dict[str, str], write: Callable[..., Pa
     return tmp_path / "vocabulary"
 
 
-def taken(folder: Path, small: TokenizerConfig) -> Kept:
-    found = kept_for(folder, settings_of(small, SAMPLED_BYTES))
-    assert found is not None
-    return found
-
-
 def test_an_edit_of_the_sample_changes_no_byte_of_it(
     kept: Path, small: TokenizerConfig, corpus: dict[str, str], write: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -57,7 +51,7 @@ def test_an_edit_of_the_sample_changes_no_byte_of_it(
     store = Store(Cache(tmp_path / "cache"), "code")
     for some_store, name in ((NO_STORE, "clean"), (store, "first run"), (store, "second run")):
         out = tmp_path / name
-        report = learn_tokenizer(small, tmp_path / "second/sample", out, some_store, None, taken(kept, small))
+        report = learn_tokenizer(small, tmp_path / "second/sample", out, some_store, None, kept, SAMPLED_BYTES)
         for file in ("tokenizer.json", "tokenizer_config.json"):
             assert (out / file).read_bytes() == (tmp_path / "learnt" / file).read_bytes()
         assert (report["kept"], report["new_documents"], report["fits"]) == (True, 0, True)
@@ -78,7 +72,7 @@ def test_it_says_how_it_fits_new_documents(
     if fits:
         new = {f"new/{n}.txt": text for n, text in enumerate(list(corpus.values()) * 3)}
     write_sample(SAMPLED_BYTES, write(tmp_path / "grown", corpus | new), tmp_path / "grown/sample")
-    report = learn_tokenizer(small, tmp_path / "grown/sample", tmp_path / "out", NO_STORE, None, taken(kept, small))
+    report = learn_tokenizer(small, tmp_path / "grown/sample", tmp_path / "out", NO_STORE, None, kept, SAMPLED_BYTES)
     in_sample = {identifier for identifier, _ in sample_documents(shards_of(tmp_path / "grown/sample"))}
     assert report["new_documents"] == len(in_sample & {document_id(source) for source in new}) > 0
     assert report["fits"] is fits
@@ -88,13 +82,14 @@ def test_it_says_how_it_fits_new_documents(
 def test_other_settings_ask_for_another_one(kept: Path, small: TokenizerConfig) -> None:
     for changed in (replace(small, vocabulary=500), replace(small, min_frequency=3)):
         assert kept_for(kept, settings_of(changed, SAMPLED_BYTES)) is None
+    assert kept_for(kept, settings_of(small, SAMPLED_BYTES))
     assert kept_for(kept, settings_of(small, SampleConfig())) is None
 
 
 def test_a_start_goes_before_it(kept: Path, small: TokenizerConfig, tmp_path: Path) -> None:
     other = tmp_path / "start"
     learn_tokenizer(replace(small, vocabulary=350), tmp_path / "first/sample", other)
-    learn_tokenizer(small, tmp_path / "first/sample", tmp_path / "out", NO_STORE, other, taken(kept, small))
+    learn_tokenizer(small, tmp_path / "first/sample", tmp_path / "out", NO_STORE, other, kept, SAMPLED_BYTES)
     assert (tmp_path / "out/tokenizer.json").read_bytes() == (other / "tokenizer.json").read_bytes()
 
 
