@@ -19,7 +19,7 @@ def main(sources: Path, out: Path, report: Path, verify: bool, store: Store) -> 
     cfg = read_params("collect", CollectConfig)
     counts = collect(cfg, sources, out, store, verify, extensions_of("collect"))
     write_report(report, counts)
-    print_dropped("collect", out / "quarantine" / LIST, counts["entries"], "files, and lines of JSONL")
+    print_dropped("collect", out / "quarantine" / LIST, counts["entries"], "files, and documents inside files")
 
 
 if __name__ == "__main__":

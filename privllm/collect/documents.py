@@ -30,6 +30,12 @@ class Quarantined(NamedTuple):
     detail: str
 
 
+class PassedOver(NamedTuple):
+    """A part of a container that is nobody's document: what a system or an office program left there."""
+
+    source: str
+
+
 class Unreadable(Exception):
     """A refusal to make a document: a `reason` to count by, a `detail` that helps to fix it."""
 

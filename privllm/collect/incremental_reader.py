@@ -14,16 +14,17 @@ import pyarrow.compute as pc
 from privllm.collect.documents import CollectedDocument, source_of
 from privllm.collect.dvc_content import with_digests
 from privllm.collect.file_index import KNOWN, recall, save, unsigned
+from privllm.collect.read_file import Remembered, RememberedParts, rows_of_file
 from privllm.collect.read_jobs import GROUP_BYTES, GROUP_BYTES_A_SHARD, ReadJobs, ReadSettings, groups
-from privllm.collect.readers.registry import read_file
-from privllm.collect.seen_files import ENTRIES, FILES, SeenFiles, entry_of
+from privllm.collect.seen_files import ENTRIES, FILES, Entry, SeenFiles, entry_of
 from privllm.collect.shard_runs import RunWriter, read_batch, table_of, write_run
 from privllm.engine.digests import md5_of, status_of
 from privllm.engine.executor import Executor
 from privllm.engine.extensions import Extensions
 from privllm.engine.source_guard import content_named_in
 
-READ_FILES = KNOWN.append(pa.field("rows", pa.int64()))  # and the number of its entries
+# and the number of its entries, and of those that are remembered though the file was opened
+READ_FILES = KNOWN.append(pa.field("rows", pa.int64())).append(pa.field("taken_over", pa.int64()))
 
 
 class IncrementalReader:
@@ -49,20 +50,24 @@ class IncrementalReader:
 
     def read(self, files: pa.Table) -> SeenFiles:
         """Return the entries of all `files` (file_index.FILES), remembered or read now."""
-        md5, remembered = self._remembered(files)
+        md5, remembered, containers = self._remembered(files)
         pa.default_memory_pool().release_unused()
         self.unopened = len(remembered.files)
         is_known = pc.not_equal(md5, "")
-        opened_files, opened_entries = self._read_now(files.filter(pc.invert(is_known)))
+        opened_files, opened_entries = self._read_now(files.filter(pc.invert(is_known)), containers)
         unchanged = files.filter(is_known)
         for name in ("md5", "rows"):
             unchanged = unchanged.append_column(name, remembered.files[name])
+        unchanged = unchanged.append_column("taken_over", pa.repeat(0, len(unchanged)))
         self.files = pa.concat_tables([unchanged.cast(READ_FILES), opened_files])
         entries = pa.concat_tables([remembered.entries, opened_entries])
         return SeenFiles.of(self.files.select(FILES.names), entries)
 
-    def _remembered(self, files: pa.Table) -> tuple[pa.ChunkedArray, SeenFiles]:
-        """Return the MD5 of each file, "" if it has to be read, and the entries of the others."""
+    def _remembered(self, files: pa.Table) -> tuple[pa.ChunkedArray, SeenFiles, SeenFiles]:
+        """Return the MD5 of each file, "" if it has to be read, the entries of the others, and former ones of those.
+
+        The former entries are of containers, whose parts may be unchanged.
+        """
         last = SeenFiles.load(self.note) if self.note else SeenFiles.empty()
         self.previous_shards = last.shards
         md5 = pa.repeat("", len(files))
@@ -71,7 +76,11 @@ class IncrementalReader:
         rows = pc.index_in(files["source"], last.files["source"])
         has_equal_bytes = pc.fill_null(pc.equal(last.files["md5"].take(rows), md5), False)
         md5 = pc.if_else(has_equal_bytes, md5, "")
-        return md5, last.take(rows.filter(pc.not_equal(md5, "")).to_numpy())
+        is_known = pc.not_equal(md5, "")
+        former_rows = rows.filter(pc.and_(pc.invert(is_known), pc.is_valid(rows)))
+        holds_many = pc.greater(last.files["rows"].take(former_rows), 1)
+        containers = SeenFiles.empty() if self.verify else last.take(former_rows.filter(holds_many).to_numpy())
+        return md5, last.take(rows.filter(is_known).to_numpy()), containers
 
     def hash_only(self, files: pa.Table) -> None:
         """Compute the MD5 of `files` (file_index.FILES) that DVC hashes and nobody reads."""
@@ -82,22 +91,26 @@ class IncrementalReader:
         files = pa.concat_tables([self.files.select(KNOWN.names), self.unread])
         return files.filter(pc.not_equal(files["md5"], ""))
 
-    def _read_now(self, files: pa.Table) -> tuple[pa.Table, pa.Table]:
-        """Read `files` (file_index.FILES) into runs; return their READ_FILES and ENTRIES."""
+    def _read_now(self, files: pa.Table, containers: SeenFiles) -> tuple[pa.Table, pa.Table]:
+        """Read `files` (file_index.FILES) into runs; return their READ_FILES and ENTRIES.
+
+        containers: those of them whose unchanged parts are taken over.
+        """
         job_count = len(list(self.scratch.glob("*.entries")))  # of earlier calls
         group_bytes = max(GROUP_BYTES, GROUP_BYTES_A_SHARD << self.settings.shard_bits)
         file_groups = groups(files["bytes"].to_pylist(), group_bytes)
         stems = [self.scratch / f"{job_count + i:06d}" for i in range(len(file_groups))]
-        jobs = ReadJobs(stems, self.settings, files["source"], file_groups)
+        jobs = ReadJobs(stems, self.settings, files["source"], file_groups, containers)
         self.execute(read_group, jobs, "collect")
         self.runs = sorted(self.scratch.glob("*.documents"))
         return _concatenated(stems, "files", READ_FILES), _concatenated(stems, "entries", ENTRIES)
 
     def read_again(self, rows: np.ndarray) -> None:
-        """Read the files in some `rows` of `files` into runs, unless they have been opened."""
-        missing = self.files.take(pa.array(rows[rows < self.unopened]))
+        """Read the files in some `rows` of `files` into runs, unless all of their texts have been read."""
+        taken_over = self.files["taken_over"].to_numpy()
+        missing = self.files.take(pa.array(rows[(rows < self.unopened) | (taken_over[rows] > 0)]))
         if len(missing):
-            self._read_now(missing)
+            self._read_now(missing, SeenFiles.empty())
 
     def remember(self, seen: SeenFiles) -> None:
         """Save the state of the sources for the next run."""
@@ -114,14 +127,22 @@ def _concatenated(stems: list[Path], kind: str, schema: pa.Schema) -> pa.Table:
 
 
 def read_group(
-    stem: Path, sources: Path, max_bytes: int, shard_bits: int, extensions: Extensions, *files: Path
+    stem: Path,
+    sources: Path,
+    max_bytes: int,
+    shard_bits: int,
+    extensions: Extensions,
+    containers: SeenFiles,
+    *files: Path,
 ) -> None:
     """Read `files` into runs, `<stem>.entries` (ENTRIES) and `<stem>.files` (READ_FILES).
 
-    The MD5 of a file is "" where it could not be read or was changed meanwhile.
+    The MD5 of a file is "" where it could not be read or was changed meanwhile. `containers` are the
+    former entries of some of the files.
     """
     runs = RunWriter(stem, shard_bits)
-    entries: list[tuple[object, ...]] = []
+    former_entries = containers.entries_by_file()
+    entries: list[Entry] = []
     read_files: list[tuple[object, ...]] = []
     for path in files:
         entries_before = len(entries)
@@ -129,13 +150,19 @@ def read_group(
             status, md5 = status_of(path), md5_of(path)
         except OSError:
             status, md5 = (0, 0, 0, 0), ""
-        for row in read_file(path, sources, max_bytes, extensions):
+        source, taken_over = source_of(path, sources), 0
+        remembered = RememberedParts(former_entries.get(source, ()))
+        for row in rows_of_file(path, sources, max_bytes, extensions, remembered):
+            if isinstance(row, Remembered):
+                entries += row.entries
+                taken_over += len(row.entries)
+                continue
             entries.append(entry_of(row))
             if isinstance(row, CollectedDocument):
                 runs.add(row)
         if md5 and status_of(path) != status:
             md5 = ""
-        read_files.append((source_of(path, sources), *unsigned(status), md5, len(entries) - entries_before))
+        read_files.append((source, *unsigned(status), md5, len(entries) - entries_before, taken_over))
     runs.flush()
     write_run([table_of(read_files, READ_FILES)], stem.with_name(f"{stem.name}.files"))
     write_run([table_of(entries, ENTRIES)], stem.with_name(f"{stem.name}.entries"))

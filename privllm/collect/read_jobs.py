@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from privllm.collect.documents import path_of
+from privllm.collect.seen_files import SeenFiles
 from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 
 GROUP_BYTES = 8 << 20
@@ -34,11 +35,13 @@ class ReadJobs(Sequence[tuple[Any, ...]]):
         settings: ReadSettings,
         files: pa.ChunkedArray,  # sources
         file_groups: list[tuple[int, int]],
+        containers: SeenFiles,  # the former entries of some of the files
     ) -> None:
         self.stems = stems
         self.settings = settings
         self.files = files
         self.file_groups = file_groups
+        self.containers = containers
 
     def __len__(self) -> int:
         return len(self.file_groups)
@@ -47,7 +50,8 @@ class ReadJobs(Sequence[tuple[Any, ...]]):
         first, last = self.file_groups[index]
         sources = self.files.slice(first, last - first).to_pylist()
         paths = [path_of(source, self.settings.sources) for source in sources]
-        return self.stems[index], *self.settings, *paths
+        containers = self.containers.only(sources)
+        return self.stems[index], *self.settings, containers, *paths
 
 
 def groups(sizes: Sequence[int], max_bytes: int) -> list[tuple[int, int]]:

@@ -21,7 +21,7 @@ from privllm.collect.files import survey
 from privllm.collect.incremental_reader import IncrementalReader
 from privllm.collect.read_jobs import ReadSettings
 from privllm.collect.readers.registry import suffixes
-from privllm.collect.seen_files import SeenFiles
+from privllm.collect.seen_files import PASSED_OVER, SeenFiles
 from privllm.collect.shard_runs import bounds, table_of
 from privllm.collect.shards import TextLocations, keys_of, name_of, write_shard
 from privllm.core.errors import UserError
@@ -66,7 +66,7 @@ def collect(
     """Read `sources` into `out/NNNNN.parquet` (DOCUMENTS) and `out/quarantine/` (QUARANTINE).
 
     Files that look as they did last time are not opened, unless `verify`. Returns counts: entries
-    (files, and lines of JSONL) = documents + quarantined. Raises UserError where no document is
+    (files, and parts of files that hold many) = documents + quarantined. Raises UserError where no document is
     left.
     """
     if not sources.is_dir():
@@ -85,12 +85,15 @@ def collect(
         del files, unread
         pa.default_memory_pool().release_unused()  # to the system: the next steps need as much again
         is_document = pc.equal(seen.entries["reason"], "")
-        quarantined = _write_quarantine(out / "quarantine", refused, seen.entries.filter(pc.invert(is_document)))
+        is_passed_over = pc.equal(seen.entries["reason"], PASSED_OVER)
+        passed_over = pc.sum(is_passed_over).as_py() or 0
+        is_refused = pc.invert(pc.or_(is_document, is_passed_over))
+        quarantined = _write_quarantine(out / "quarantine", refused, seen.entries.filter(is_refused))
         document_count = _write_shards(cfg, out, store, reader, seen)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     reader.remember(seen._replace(shards=_written_shards(cfg, out, store)))
-    entry_count = len(seen.entries) + len(refused)
+    entry_count = len(seen.entries) - passed_over + len(refused)
     balance(entry_count, document_count, sum(quarantined.values()))
     if not document_count:
         raise UserError(_no_document(sources, out, refused, quarantined, suffixes(extensions)))
@@ -98,7 +101,7 @@ def collect(
     documents = seen.entries.select(["characters", "media_type", "encoding"]).filter(is_document)
     return {
         "files": len(seen.files) + len(refused),
-        "ignored": ignored,
+        "ignored": ignored + passed_over,
         "entries": entry_count,
         "documents": document_count,
         "quarantined": quarantined,

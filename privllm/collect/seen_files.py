@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from privllm.collect.documents import CollectedDocument, Quarantined
+from privllm.collect.documents import CollectedDocument, PassedOver, Quarantined
 from privllm.engine.digests import replacing
 
 FILES = pa.schema([("source", pa.string()), ("md5", pa.string()), ("rows", pa.int64())])
@@ -30,15 +30,32 @@ ENTRIES = pa.schema(  # a document, or why there is none ("reason" is "" for a d
         ("detail", pa.string()),
     ]
 )
+PASSED_OVER = "passed over"  # the reason of a part that is counted as ignored, not as quarantined
 SHARDS = pa.schema([("md5", pa.string()), ("bytes", pa.int64())])
 
 
-def entry_of(row: CollectedDocument | Quarantined) -> tuple[object, ...]:
-    """Return a row of ENTRIES."""
+class Entry(NamedTuple):
+    """A row of ENTRIES."""
+
+    id: str
+    source: str
+    media_type: str
+    encoding: str
+    digest: str
+    characters: int
+    bytes: int
+    reason: str
+    detail: str
+
+
+def entry_of(row: CollectedDocument | Quarantined | PassedOver) -> Entry:
+    """Return what is remembered of a row."""
     if isinstance(row, CollectedDocument):
         characters = len(row.text)
-        return (row.id, row.source, row.media_type, row.encoding, row.digest, characters, 0, "", "")
-    return ("", row.source, "", "", row.digest, 0, row.bytes, row.reason, row.detail)
+        return Entry(row.id, row.source, row.media_type, row.encoding, row.digest, characters, 0, "", "")
+    if isinstance(row, PassedOver):
+        return Entry("", row.source, "", "", "", 0, 0, PASSED_OVER, "")
+    return Entry("", row.source, "", "", row.digest, 0, row.bytes, row.reason, row.detail)
 
 
 class SeenFiles(NamedTuple):
@@ -87,6 +104,23 @@ class SeenFiles(NamedTuple):
         """Return for each entry the row of its file, int32."""
         rows = np.arange(len(self.files), dtype=np.int32)
         return pa.array(np.repeat(rows, self.files["rows"].to_numpy()))
+
+    def only(self, sources: Sequence[str]) -> "SeenFiles":
+        """Return those of the files that are among `sources`, with their entries."""
+        if not len(self.files):
+            return self
+        is_asked = pc.is_in(self.files["source"], pa.array(sources, pa.string()))
+        return self.take(np.flatnonzero(is_asked.to_numpy()))
+
+    def entries_by_file(self) -> dict[str, list[Entry]]:
+        """Return the entries of each file, by its source."""
+        by_file: dict[str, list[Entry]] = {}
+        place = 0
+        for source, count in zip(self.files["source"].to_pylist(), self.files["rows"].to_pylist(), strict=True):
+            rows = self.entries.slice(place, count).to_pylist()
+            by_file[source] = [Entry(**row) for row in rows]
+            place += count
+        return by_file
 
     def take(self, file_rows: Sequence[int] | np.ndarray) -> "SeenFiles":
         """Return the files in some rows, in that order, with their entries."""

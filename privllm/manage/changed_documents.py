@@ -1,7 +1,7 @@
 """Documents that were added, changed or removed since the last build, and the shards that hold them.
 
 The files of the last build are in the folder listing that DVC recorded. Only files that changed are
-opened, and of those only JSONL files, whose former lines are in collect's memory. Experiments share
+opened, and of those only files that hold many documents, whose former parts are in collect's memory. Experiments share
 that memory, so it is used only where the file's bytes are equal.
 """
 
@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 from privllm.collect.documents import CollectedDocument, path_of, source_of
 from privllm.collect.file_index import recall
 from privllm.collect.files import Survey, survey
-from privllm.collect.readers.jsonl import JSONL, read_jsonl
-from privllm.collect.readers.registry import media_type
+from privllm.collect.read_file import read_file
+from privllm.collect.readers.registry import media_type, reader_of
 from privllm.collect.recipe import CollectConfig
 from privllm.collect.seen_files import SeenFiles
 from privllm.core.records import document_id, shard_of
@@ -87,18 +87,18 @@ def changes_since(last: LastCollect, recorded: Contents | None, sources: Path) -
     documents_before: dict[str, str] = {}
     documents_now: dict[str, str] = {}
     for file in {name for name, _ in digests_before.items() ^ digests_now.items()}:
-        lines: dict[str, str] = {}
-        if file in digests_now and _is_jsonl(file):
-            lines = dict(_lines(path_of(file, sources), sources, max_bytes))
-            documents_now |= lines
+        parts: dict[str, str] = {}
+        if file in digests_now and _holds_many(file):
+            parts = dict(_parts(path_of(file, sources), sources, max_bytes, extensions))
+            documents_now |= parts
         elif file in digests_now:
             documents_now[file] = digests_now[file]
         if file in digests_before:
-            former_lines: dict[str, str] = {}
-            if _is_jsonl(file) and remembered.get(file) == digests_before[file]:
-                former_lines = _documents_of(memory, positions[file])
-            # Without its former lines, all lines of a file count as changed, or a removed file as one document.
-            documents_before |= former_lines or dict.fromkeys(lines, "") or {file: digests_before[file]}
+            former_parts: dict[str, str] = {}
+            if _holds_many(file) and remembered.get(file) == digests_before[file]:
+                former_parts = _documents_of(memory, positions[file])
+            # Without its former parts, all parts of a file count as changed, or a removed file as one document.
+            documents_before |= former_parts or dict.fromkeys(parts, "") or {file: digests_before[file]}
     return _compare(documents_before, documents_now)
 
 
@@ -131,12 +131,13 @@ def _readable(
             yield source, md5
 
 
-def _is_jsonl(source: str) -> bool:
-    return media_type(Path(source)) == JSONL
+def _holds_many(source: str) -> bool:
+    reader = reader_of(source)
+    return reader is not None and reader.holds_many
 
 
-def _lines(path: Path, sources: Path, max_bytes: int) -> Iterator[tuple[str, str]]:
-    for row in read_jsonl(path, sources, max_bytes):
+def _parts(path: Path, sources: Path, max_bytes: int, extensions: Extensions) -> Iterator[tuple[str, str]]:
+    for row in read_file(path, sources, max_bytes, extensions):
         if isinstance(row, CollectedDocument):
             yield row.source, row.digest
 

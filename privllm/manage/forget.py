@@ -37,6 +37,7 @@ from privllm.manage.forgotten_documents import ForgottenDocuments, gather_traces
 from privllm.manage.source_files import (
     SOURCES,
     Selection,
+    file_holding,
     files_below,
     is_below,
     present,
@@ -205,10 +206,8 @@ def source_reader(root: Path) -> ReadSource:
     documents: dict[Path, dict[str, CollectedDocument]] = {}  # of the last file, of which many lines may be asked for
 
     def read_source(source: str) -> list[tuple[str, list[str]]]:
-        path = folder / source
-        if not path.is_file():
-            path = folder / source.rpartition("#")[0]
-        if not path.is_file():
+        path = file_holding(source, folder)
+        if path is None:
             return []
         if path not in documents:
             documents.clear()

@@ -1,4 +1,4 @@
-"""Files and JSONL lines in data/sources: resolving a path that a person typed, reading, and removal.
+"""Files in data/sources and the documents inside them: resolving a path that a person typed, reading, and removal.
 
 A file is unlinked, and a line of JSONL becomes an empty line, so that the remaining lines keep their
 numbers and with them their ids. Files are replaced, never written into: a tracked file may share its
@@ -14,15 +14,18 @@ from typing import IO
 import numpy as np
 
 from privllm.collect.decode import MARKS
-from privllm.collect.documents import CollectedDocument, Quarantined, size_or_zero, source_of
+from privllm.collect.documents import CollectedDocument, Quarantined, path_of, size_or_zero, source_of
+from privllm.collect.read_file import read_file
 from privllm.collect.readers.jsonl import JSONL, read_jsonl
-from privllm.collect.readers.registry import media_type, read_file
+from privllm.collect.readers.registry import media_type, reader_of
+from privllm.collect.source_file import SourceFile
 from privllm.core.errors import UserError
 from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 
 SOURCES = Path("data/sources")
 PROBE_BYTES = 4
 LineNumbers = dict[Path, set[int]]  # numbers from 1, by JSONL file
+Parts = dict[Path, list[str]]  # sources, by container
 
 
 @dataclass
@@ -47,20 +50,35 @@ def source_name(word: str, folder: Path) -> str:
 
 
 def is_below(source: str, name: str) -> bool:
-    """Return whether a document is `name` itself, a line of the JSONL file, or in the folder `name`."""
+    """Return whether a document is `name` itself, or lies in the folder or in the container `name`."""
     if source == name or not name or source.startswith(f"{name}/"):
         return True
-    file, mark, number = source.rpartition("#")
-    return bool(mark) and number.isdigit() and file == name and media_type(Path(name)) == JSONL
+    reader = reader_of(name)
+    return source.startswith(f"{name}#") and reader is not None and reader.holds_many
+
+
+def file_holding(source: str, folder: Path) -> Path | None:
+    """Return the file that a document lies in: `source` itself, or the container before one of its "#"."""
+    path = path_of(source, folder)
+    if path.is_file():
+        return path
+    marks = [place for place, character in enumerate(source) if character == "#"]
+    for place in marks:
+        container = path_of(source[:place], folder)
+        if container.is_file() and is_below(source, source[:place]):
+            return container
+    return None
 
 
 def select(folder: Path, words: list[str]) -> Selection:
     """Return what `words` (files, folders, lines such as `notes.jsonl#12`) name below the sources' `folder`.
 
-    Raises UserError for all of the sources, and for a path that leads out of them.
+    Raises UserError for all of the sources, for a path that leads out of them, and for a part of a
+    file that privllm does not write.
     """
     selection = Selection()
     line_numbers: LineNumbers = {}
+    parts: Parts = {}
     for word in words:
         name = source_name(word, folder)
         if not name:
@@ -76,12 +94,31 @@ def select(folder: Path, words: list[str]) -> Selection:
         elif _has_line(path, folder, line_numbers):
             file, line = _split_line(path)
             selection.lines.setdefault(file, set()).add(line)
+        elif container := _container_of(name, folder, parts):
+            raise UserError(
+                f"{name} lies inside {container.name}, which privllm reads and does not write: take it out of there with "
+                "the program that made the file, and run the same command again."
+            )
         else:
             selection.missing.append(name)
     selection.files = sorted(set(selection.files))
     for file in selection.files:
         selection.lines.pop(file, None)
     return selection
+
+
+def _container_of(name: str, folder: Path, parts: Parts) -> Path | None:
+    """Return the container that has a part `name`, None where there is none.
+
+    parts: the sources in the containers read so far.
+    """
+    container = file_holding(name, folder)
+    if container is None or container == path_of(name, folder):
+        return None
+    if container not in parts:
+        rows = read_file(container, folder, 1 << 40)
+        parts[container] = [row.source for row in rows]
+    return container if any(is_below(source, name) for source in parts[container]) else None
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -96,11 +133,13 @@ def files_below(folder: Path) -> list[Path]:
 def present(folder: Path, sources: Iterable[str]) -> set[str]:
     """Return those of `sources` that the folder holds, whatever their content is now."""
     line_numbers: LineNumbers = {}
+    parts: Parts = {}
     present_sources = set()
     for source in sources:
         # The name of a file that is not UTF-8 does not match again: the file then counts as gone.
         path = folder / source.replace("\\\\", "\\")
-        if os.path.lexists(path) or _has_line(path, folder, line_numbers):
+        is_there = os.path.lexists(path) or _has_line(path, folder, line_numbers)
+        if is_there or _container_of(source, folder, parts):
             present_sources.add(source)
     return present_sources
 
@@ -112,10 +151,9 @@ def read(
 
     A file that `collect` passes over is a refusal without a digest.
     """
-    kind = media_type(path, extensions)
-    if kind == JSONL:
-        yield from read_jsonl(path, folder, max_bytes)
-    elif kind is None or size_or_zero(path) > max_bytes or not path.is_file():
+    reader = reader_of(path, extensions)
+    is_too_large = size_or_zero(path) > max_bytes and not (reader and reader.holds_many)
+    if reader is None or is_too_large or not path.is_file():
         yield Quarantined(source_of(path, folder), "", size_or_zero(path), "not_read", "")
     else:
         yield from read_file(path, folder, max_bytes, extensions)
@@ -166,7 +204,7 @@ def blank(path: Path, numbers: set[int], folder: Path) -> None:
 def numbered(path: Path, folder: Path) -> Iterator[tuple[int, str]]:
     """Yield (number, digest) of each line of a JSONL file that is not blank; nothing for another file."""
     if media_type(path) == JSONL and path.is_file():
-        for row in read_jsonl(path, folder, 1 << 40):
+        for row in read_jsonl(SourceFile.at(path, folder), 1 << 40):
             number = row.source.rpartition("#")[2]
             if number.isdigit():
                 yield int(number), row.digest

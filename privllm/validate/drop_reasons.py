@@ -1,7 +1,7 @@
 """Reasons why files and documents were left out of the corpus, from the reports of `collect` and `clean`.
 
 There is one row for each reason. A share is of the input of the stage that gave the reason: for what
-`collect` quarantined, of all files and lines of JSONL; for what `clean` dropped, of its documents.
+`collect` quarantined, of all files and documents inside files; for what `clean` dropped, of its documents.
 """
 
 import json
@@ -20,7 +20,7 @@ COLUMNS = ("reason", "count", "of", "quarantined", "dropped")
 class Collected:
     """Counts of collect's report."""
 
-    entries: int  # files, and lines of JSONL, that were found
+    entries: int  # files, and documents inside files, that were found
     documents: int
     quarantined: dict[str, int]  # by reason
 

@@ -54,7 +54,7 @@ class ValidateConfig:
     mostly: float = 0.95  # share of documents that a warning about single documents asks for, (0, 1]
     language: str = ""  # ISO 639-1; "" takes the most frequent, and a low share of it is then a warning only
     min_language_share: float = 0.5  # of the documents, [0, 1]; critical where `language` is named
-    # documents that clean kept / files, and lines of JSONL, that were found, [0, 1]; critical
+    # documents that clean kept / files, and documents inside files, that were found, [0, 1]; critical
     min_survival: float = 0.2
     # share of the held-out text that training documents hold too, in runs of 13 words or more, [0, 1]
     max_copied: float = 0.3

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 
 from privllm.collect import file_index, incremental_reader, recipe
+from privllm.collect.readers.text import TextReader
 from privllm.collect.recipe import CollectConfig, collect
 from privllm.collect.seen_files import SeenFiles
+from privllm.collect.source_file import SourceFile
 from privllm.core import records
 from privllm.engine.cache import Cache
 from privllm.engine.digests import TICK_NS, Digests
@@ -190,7 +193,7 @@ def test_a_file_changed_while_it_is_read_is_not_known(
     corpus: Corpus, edit: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its digest was taken before the edit and its text after it: nothing may say that they belong together."""
-    page, read, edits = corpus.sources / "page3.html", incremental_reader.read_file, []
+    page, read, edits = corpus.sources / "page3.html", incremental_reader.rows_of_file, []
     untouched = corpus.clean()[1][SOURCES_AS_READ]
 
     def rows(path: Path, *rest: Any) -> Iterator[Any]:
@@ -198,7 +201,7 @@ def test_a_file_changed_while_it_is_read_is_not_known(
             edits.append(edit(page))
         return read(path, *rest)
 
-    monkeypatch.setattr(incremental_reader, "read_file", rows)
+    monkeypatch.setattr(incremental_reader, "rows_of_file", rows)
     corpus.collect()
     assert edits
     written = corpus.files()[SOURCES_AS_READ]
@@ -209,6 +212,45 @@ def test_a_file_changed_while_it_is_read_is_not_known(
     assert {row["source"] for row in memory if not row["md5"]} == {"page3.html"}
     report = corpus.collect()
     assert corpus.opened == ["page3.html"]
+    assert (report, corpus.files()) == corpus.clean()
+
+
+def write_archive(path: Path, texts: dict[str, str]) -> None:
+    with zipfile.ZipFile(path, "w") as opened:
+        for name, text in texts.items():
+            opened.writestr(name, text)
+
+
+def test_of_an_archive_only_the_changed_member_is_read(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, texts = corpus.sources / "many.zip", {f"{number}.txt": f"text {number}" for number in range(20)}
+    read: list[str] = []
+    read_text = TextReader.read
+
+    def counted(self: TextReader, file: SourceFile, max_bytes: int) -> Iterator[Any]:
+        read.append(file.source)
+        return read_text(self, file, max_bytes)
+
+    monkeypatch.setattr(TextReader, "read", counted)
+    write_archive(path, texts)
+    corpus.collect()
+    texts["7.txt"] = "edited"
+    del texts["3.txt"]
+    texts = {"new.txt": "new", **texts}
+    write_archive(path, texts)
+    read.clear()
+    report = corpus.collect()
+    assert sorted(read) == ["many.zip#7.txt", "many.zip#new.txt"]
+    assert (report, corpus.files()) == corpus.clean()
+
+
+def test_members_whose_shard_is_lost_are_read_again(corpus: Corpus) -> None:
+    path, texts = corpus.sources / "many.zip", {f"{number}.txt": f"text {number}" for number in range(20)}
+    write_archive(path, texts)
+    corpus.collect()
+    texts["7.txt"] = "edited"
+    write_archive(path, texts)
+    shutil.rmtree(corpus.cache.folder / "files")
+    report = corpus.collect()
     assert (report, corpus.files()) == corpus.clean()
 
 
@@ -231,5 +273,7 @@ def test_random_edits_equal_a_clean_build(corpus: Corpus) -> None:
                 path.write_bytes(bytes(40))
         (corpus.sources / f"new{step}.html").write_text(f"<p>new at {step}")
         write_lines(corpus.sources / "many.jsonl", chance.randrange(20, 40), chance.randrange(20))
+        members = {f"{number}.txt": f"text {chance.randrange(3)}" for number in chance.sample(range(30), 20)}
+        write_archive(corpus.sources / "many.zip", members)
         report = corpus.collect()
         assert (report, corpus.files()) == corpus.clean(), step

@@ -99,7 +99,7 @@ def test_stages_list_and_tell_what_they_left_out(
     assert not obeyed(said)
     lines = [" ".join(line.split()) for line in said.split("\n")]
     assert (
-        "collect left out 5 of 7 files, and lines of JSONL; each of them, and why: data/collect/quarantine/quarantine.txt"
+        "collect left out 5 of 7 files, and documents inside files; each of them, and why: data/collect/quarantine/quarantine.txt"
         in lines
     )
     assert lines[1].startswith(r"4 unsupported evil\x1b[2J")
@@ -115,7 +115,7 @@ def test_stages_list_and_tell_what_they_left_out(
 def test_the_list_says_what_the_table_says(tmp_path: Path) -> None:
     (tmp_path / "sources").mkdir()
     (tmp_path / "sources/a.txt").write_text("words")
-    for name in (b"caf\xe9.pdf", b"z.zip", b"empty.md"):
+    for name in (b"caf\xe9.pdf", b"z.mp4", b"empty.md"):
         (tmp_path / "sources" / os.fsdecode(name)).write_bytes(b"")
     collect(CollectConfig(), tmp_path / "sources", tmp_path / "out")
     rows = [

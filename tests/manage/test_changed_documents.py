@@ -13,6 +13,7 @@ from privllm.core.seed import digest
 from privllm.engine.cache import Cache
 from privllm.engine.store import Store
 from privllm.manage.changed_documents import Changes, LastCollect, changes_since, last_collect
+from tests.collect.readers.test_archive import zipped
 
 CODE = b"what the code means"
 
@@ -22,7 +23,7 @@ class Corpus:
 
     def __init__(self, root: Path) -> None:
         self.sources, self.cache = Path("data/sources"), Cache(root / "cache", ("copy",))
-        (self.sources / "sub").mkdir(parents=True)
+        (self.sources / "sub").mkdir(parents=True, exist_ok=True)
         (self.sources / "a.txt").write_text("one")
         (self.sources / "sub/b.html").write_text("<p>two")
         (self.sources / "empty.txt").write_text("")
@@ -105,3 +106,13 @@ def test_nothing_is_written(corpus: Corpus, tmp_path: Path) -> None:
     before = seen()
     corpus.changes()
     assert seen() == before
+
+
+def test_members_of_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    archive = Path("data/sources/a.zip")
+    archive.parent.mkdir(parents=True)
+    archive.write_bytes(zipped({"one.txt": b"one", "two.txt": b"two", "three.txt": b"three"}))
+    corpus = Corpus(tmp_path)
+    archive.write_bytes(zipped({"one.txt": b"one", "two.txt": b"edited", "new.txt": b"new"}))
+    assert corpus.changes() == Changes(["a.zip#new.txt"], ["a.zip#two.txt"], ["a.zip#three.txt"])

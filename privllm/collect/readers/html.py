@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import ClassVar
 
 from privllm.collect.decode import decode
-from privllm.collect.documents import CollectedDocument, Quarantined
-from privllm.collect.readers.reader import Reader, read_one
+from privllm.collect.readers.reader import Reader, Row, read_one
+from privllm.collect.source_file import SourceFile
 
 MEDIA_TYPE = "text/html"
 
@@ -18,6 +17,6 @@ class HtmlReader(Reader):
     media_types: ClassVar = dict.fromkeys((".html", ".htm", ".xhtml"), MEDIA_TYPE)
     holds_many = False
 
-    def read(self, path: Path, sources: Path, max_bytes: int) -> Iterator[CollectedDocument | Quarantined]:
+    def read(self, file: SourceFile, max_bytes: int) -> Iterator[Row]:
         """Yield the page, or why it cannot be read."""
-        yield read_one(path, sources, MEDIA_TYPE, partial(decode, markup=True))
+        yield read_one(file, MEDIA_TYPE, partial(decode, markup=True))

@@ -7,14 +7,14 @@ line is refused by itself and the next ones are read. At most one line is in mem
 import codecs
 import io
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO, Any, ClassVar, NamedTuple, Protocol
 
 import orjson
 
 from privllm.collect.decode import MARKS, WIDE, decode, detect, strict
-from privllm.collect.documents import CollectedDocument, Quarantined, Unreadable, size_or_zero, source_of
+from privllm.collect.documents import CollectedDocument, Quarantined, Unreadable
 from privllm.collect.readers.reader import Reader, not_opened, require_text
+from privllm.collect.source_file import SourceFile
 from privllm.core.records import document_id
 from privllm.core.seed import digest
 
@@ -29,14 +29,14 @@ class JsonlReader(Reader):
     media_types: ClassVar = {".jsonl": JSONL}
     holds_many = True
 
-    def read(self, path: Path, sources: Path, max_bytes: int) -> Iterator[CollectedDocument | Quarantined]:
+    def read(self, file: SourceFile, max_bytes: int) -> Iterator[CollectedDocument | Quarantined]:
         """Yield `read_jsonl`, and a reason where all lines are blank."""
         is_blank = True
-        for row in read_jsonl(path, sources, max_bytes):
+        for row in read_jsonl(file, max_bytes):
             is_blank = False
             yield row
         if is_blank:
-            yield Quarantined(source_of(path, sources), "", size_or_zero(path), "empty", "nothing but blank lines")
+            yield Quarantined(file.source, "", file.size, "empty", "nothing but blank lines")
 
 
 class Readline(Protocol):
@@ -53,19 +53,18 @@ class JsonLine(NamedTuple):
     bytes: int
 
 
-def read_jsonl(path: Path, sources: Path, max_bytes: int) -> Iterator[CollectedDocument | Quarantined]:
+def read_jsonl(file: SourceFile, max_bytes: int) -> Iterator[CollectedDocument | Quarantined]:
     """Yield for each line that is not blank its document, or why it is none."""
-    source = source_of(path, sources)
     try:
-        with path.open("rb") as file:
-            encoding = _encoding(file.read(PROBE_BYTES))
-            file.seek(0)
-            stream = _Recoded(file, encoding) if encoding in WIDE else file
+        with file.open() as opened:
+            encoding = _encoding(opened.read(PROBE_BYTES))
+            opened.seek(0)
+            stream = _Recoded(opened, encoding) if encoding in WIDE else opened
             for line in read_lines(stream, max_bytes):
                 if line.data and not line.data.isspace():
-                    yield _document(line, f"{source}#{line.number}", encoding, max_bytes)
+                    yield _document(line, f"{file.source}#{line.number}", encoding, max_bytes)
     except OSError as error:
-        yield not_opened(path, sources, error)
+        yield not_opened(file, error)
 
 
 def read_lines(stream: Readline, max_bytes: int) -> Iterator[JsonLine]:

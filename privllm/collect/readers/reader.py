@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from privllm.collect.decode import Decoded
-from privllm.collect.documents import CollectedDocument, Quarantined, Unreadable, size_or_zero, source_of
+from privllm.collect.documents import CollectedDocument, PassedOver, Quarantined, Unreadable, size_or_zero
+from privllm.collect.source_file import SourceFile
 from privllm.core.records import document_id
 from privllm.core.seed import digest
+
+Row = CollectedDocument | Quarantined | PassedOver
 
 
 class Reader(Protocol):
@@ -20,14 +23,15 @@ class Reader(Protocol):
 
     media_types: ClassVar[Mapping[str, str]]  # by suffix, in lower case and with its dot
     holds_many: ClassVar[bool]  # a file is not one document, but holds several
+    signatures: ClassVar[tuple[bytes, ...]] = ()  # first bytes by which a file is known that is called a text
 
-    def read(self, path: Path, sources: Path, max_bytes: int) -> Iterator[CollectedDocument | Quarantined]:
-        """Yield the documents of the file `path` below `sources`, and refusals with a named reason.
+    def read(self, file: SourceFile, max_bytes: int) -> Iterator[Row | SourceFile]:
+        """Yield the documents of `file`, refusals with a named reason, and files inside it, to be read by their own readers.
 
         It yields at least one row, so that no file disappears silently, and raises nothing for a
-        file that is damaged or gone. Documents of a file that holds many have the sources "name#1",
-        "name#2" ..., and `max_bytes` limits each of them; a file that is one document is already
-        known to be within the limit.
+        file that is damaged or gone. Documents of a file that holds many have sources that stay
+        when their neighbours change ("name#key"), and `max_bytes` limits each of them; a file that
+        is one document is already known to be within the limit.
         """
         ...
 
@@ -39,17 +43,16 @@ def suffix_of(path: Path | str) -> str:
 
 
 def read_one(
-    path: Path,
-    sources: Path,
+    file: SourceFile,
     media_type: str,
     decode: Callable[[bytes], Decoded],
 ) -> CollectedDocument | Quarantined:
     """Return a file's one document, or why it is none; `decode` may raise `Unreadable`."""
-    source = source_of(path, sources)
+    source = file.source
     try:
-        data = path.read_bytes()
+        data = file.read()
     except OSError as error:
-        return not_opened(path, sources, error)
+        return not_opened(file, error)
     data_digest = digest(data)
     try:
         text, encoding = decode(data)
@@ -65,7 +68,7 @@ def require_text(text: str) -> None:
         raise Unreadable("empty", "nothing but white space")
 
 
-def not_opened(path: Path, sources: Path, error: OSError) -> Quarantined:
+def not_opened(file: SourceFile, error: OSError) -> Quarantined:
     """Return the row of a file that could not be opened."""
-    detail = error.strerror or "cannot be opened"
-    return Quarantined(source_of(path, sources), "", size_or_zero(path), "unreadable", detail)
+    size = size_or_zero(file.path) if file.path else len(file.data)
+    return Quarantined(file.source, "", size, "unreadable", error.strerror or "cannot be opened")

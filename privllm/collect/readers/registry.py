@@ -5,15 +5,17 @@ file is one document.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from privllm.collect.documents import CollectedDocument, Quarantined, source_of
+from privllm.collect.documents import CollectedDocument, Quarantined
+from privllm.collect.readers.archive import ArchiveReader
 from privllm.collect.readers.html import HtmlReader
 from privllm.collect.readers.jsonl import JsonlReader
 from privllm.collect.readers.reader import Reader, suffix_of
 from privllm.collect.readers.text import TextReader
+from privllm.collect.source_file import SourceFile
 from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 from privllm.engine.load_extensions import Entry, entries_of
 
@@ -21,7 +23,10 @@ READERS: dict[str, Reader] = {
     "html": HtmlReader(),
     "text": TextReader(),
     "jsonl": JsonlReader(),
+    "archive": ArchiveReader(),
 }
+TEXT_READERS = [READERS[name] for name in ("html", "text", "jsonl")]
+HEAD_BYTES = 16
 READER_BY_SUFFIX = {suffix: reader for reader in READERS.values() for suffix in reader.media_types}
 SUFFIX = re.compile(r"\.[a-z0-9_-]+")
 MEDIA_TYPE = re.compile(r"[a-z0-9.+-]+/[a-z0-9.+-]+")
@@ -82,37 +87,42 @@ def media_type(path: Path | str, extensions: Extensions = NO_EXTENSIONS) -> str 
     return reader.media_types[suffix_of(path)] if reader else None
 
 
-def read_file(
-    path: Path, sources: Path, max_bytes: int, extensions: Extensions = NO_EXTENSIONS
-) -> Iterator[CollectedDocument | Quarantined]:
-    """Yield the documents of a file whose format is read, and refusals with a reason."""
-    reader = reader_of(path, extensions)
-    assert reader is not None, path
-    if suffix_of(path) in READER_BY_SUFFIX:
-        yield from reader.read(path, sources, max_bytes)
-    else:
-        yield _read_by_own(path, sources, max_bytes, extensions)
+def reader_for(file: SourceFile, extensions: Extensions = NO_EXTENSIONS) -> Reader | None:
+    """Return the reader of a file by its suffix, or by its first bytes where these are another format's.
+
+    A PDF called ".txt" is a PDF.
+    """
+    reader = reader_of(file.name, extensions)
+    if reader is None or reader not in TEXT_READERS:
+        return reader
+    try:
+        with file.open() as opened:
+            head = opened.read(HEAD_BYTES)
+    except OSError:
+        return reader
+    for other in READERS.values():
+        if head.startswith(tuple(other.signatures)):
+            return other
+    return reader
 
 
-def _read_by_own(path: Path, sources: Path, max_bytes: int, extensions: Extensions) -> CollectedDocument | Quarantined:
+def row_by_own(file: SourceFile, max_bytes: int, extensions: Extensions) -> CollectedDocument | Quarantined:
     """Return the one row that an extension's reader makes of a file. Raises UserError where it breaks its promises."""
-    entry, reader = own_readers(extensions)[suffix_of(path)]
-    with entry.blamed(str(path)):
-        rows = list(reader.read(path, sources, max_bytes))
-    is_one_row = len(rows) == 1 and isinstance(rows[0], CollectedDocument | Quarantined)
-    entry.require(is_one_row, f"gave {len(rows)} rows for {path}: it must yield one, a document or a refusal")
-    _require_row(entry, rows[0], path, sources)
-    return rows[0]
-
-
-def _require_row(entry: Entry, row: CollectedDocument | Quarantined, path: Path, sources: Path) -> None:
-    """Raise UserError for a row that is another file's, or no text."""
-    entry.require(row.source == source_of(path, sources), f"gave {path} the source {row.source!r}: use `read_one`")
+    entry, reader = own_readers(extensions)[suffix_of(file.name)]
+    place = str(file.path or file.source)
+    with entry.blamed(place):
+        rows = list(reader.read(file, max_bytes))
+    (row,) = rows if len(rows) == 1 else (None,)
+    if not isinstance(row, CollectedDocument | Quarantined):
+        entry.require(False, f"gave {len(rows)} rows for {place}: it must yield one, a document or a refusal")
+        raise AssertionError
+    entry.require(row.source == file.source, f"gave {place} the source {row.source!r}: use `read_one`")
     if isinstance(row, Quarantined):
         is_named = re.fullmatch(r"[a-z][a-z0-9_]*", str(row.reason)) is not None
-        entry.require(is_named, f"refused {path} for {row.reason!r}: a reason is a name such as 'no_text'")
+        entry.require(is_named, f"refused {place} for {row.reason!r}: a reason is a name such as 'no_text'")
     else:
-        entry.require(_is_unicode(row.text), f"made a text of {path} that cannot be encoded: decode it as Unicode")
+        entry.require(_is_unicode(row.text), f"made a text of {place} that cannot be encoded: decode it as Unicode")
+    return row
 
 
 def _is_unicode(text: object) -> bool:

@@ -1,12 +1,11 @@
 """Plain text and Markdown: one document a file, read as it is."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import ClassVar
 
 from privllm.collect.decode import decode
-from privllm.collect.documents import CollectedDocument, Quarantined
-from privllm.collect.readers.reader import Reader, read_one, suffix_of
+from privllm.collect.readers.reader import Reader, Row, read_one, suffix_of
+from privllm.collect.source_file import SourceFile
 
 
 class TextReader(Reader):
@@ -20,6 +19,6 @@ class TextReader(Reader):
     }
     holds_many = False
 
-    def read(self, path: Path, sources: Path, max_bytes: int) -> Iterator[CollectedDocument | Quarantined]:
+    def read(self, file: SourceFile, max_bytes: int) -> Iterator[Row]:
         """Yield the text, or why it cannot be read."""
-        yield read_one(path, sources, self.media_types[suffix_of(path)], decode)
+        yield read_one(file, self.media_types[suffix_of(file.name)], decode)

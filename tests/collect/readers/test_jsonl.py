@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from privllm.collect.documents import CollectedDocument, Quarantined
 from privllm.collect.readers.jsonl import read_jsonl, read_lines
+from privllm.collect.source_file import SourceFile
 from privllm.core.records import document_id
 
 LIMIT = 200
@@ -16,7 +17,7 @@ LIMIT = 200
 def read(tmp_path: Path, data: bytes) -> list[CollectedDocument | Quarantined]:
     path = tmp_path / "a.jsonl"
     path.write_bytes(data)
-    return list(read_jsonl(path, tmp_path, LIMIT))
+    return list(read_jsonl(SourceFile.at(path, tmp_path), LIMIT))
 
 
 def test_one_document_a_line_numbered_from_one(tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_other_encodings_than_utf8(tmp_path: Path, encoding: str) -> None:
 
 
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
-    rows = list(read_jsonl(tmp_path / "gone.jsonl", tmp_path, LIMIT))
+    rows = list(read_jsonl(SourceFile.at(tmp_path / "gone.jsonl", tmp_path), LIMIT))
     assert [(row.source, row.reason) for row in rows if isinstance(row, Quarantined)] == [("gone.jsonl", "unreadable")]
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from privllm.collect.documents import CollectedDocument, Quarantined
 from privllm.collect.files import survey
-from privllm.collect.readers.registry import media_type, own_readers, read_file, reader_of, suffixes
+from privllm.collect.read_file import read_file
+from privllm.collect.readers.registry import media_type, own_readers, reader_of, suffixes
 from privllm.core.errors import UserError
 from privllm.engine.extensions import Extensions
 from tests.extend import TYPED, Extended, make_extended
@@ -16,8 +17,8 @@ READER = """class R:
     media_types = {".abc": "text/abc"}
     holds_many = False
 
-    def read(self, path, sources, max_bytes):
-        yield from rows(path, sources)
+    def read(self, file, max_bytes):
+        yield from rows(file)
 
 
 """
@@ -30,8 +31,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Extended:
 
 
 def write_reader(project: Extended, body: str = "return []") -> None:
-    imports = "from privllm.collect.documents import CollectedDocument, Quarantined, source_of\n\n\n"
-    rows = f"def rows(path, sources):\n    {body}\n\n\n"
+    imports = "from privllm.collect.documents import CollectedDocument, Quarantined\n\n\n"
+    rows = f"def rows(file):\n    {body}\n\n\n"
     project.write("extensions/house.py", f'{imports}{rows}{READER}READERS = {{"abc": R()}}\n')
 
 
@@ -73,7 +74,7 @@ def test_files_of_an_own_format_are_read_and_named(project: Extended) -> None:
     [
         ("return []", "gave 0 rows for .*a.abc: it must yield one"),
         ("return [1]", "gave 1 rows for .*a.abc: it must yield one"),
-        ("return 2 * [Quarantined(source_of(path, sources), '', 0, 'bad', 'x')]", "gave 2 rows"),
+        ("return 2 * [Quarantined(file.source, '', 0, 'bad', 'x')]", "gave 2 rows"),
         ("return [Quarantined('b.abc', '', 0, 'bad', 'x')]", "the source 'b.abc': use `read_one`"),
         ("return [Quarantined('a.abc', '', 0, 'So bad', 'x')]", "a reason is a name such as"),
         ("return [CollectedDocument('', 'a.abc', 'text/abc', 'utf-8', '', b'x')]", "cannot be encoded"),

@@ -7,8 +7,9 @@ from random import Random
 import pytest
 
 from privllm.collect.documents import Quarantined
+from privllm.collect.read_file import read_file
 from privllm.collect.readers.reader import Reader
-from privllm.collect.readers.registry import READER_BY_SUFFIX, READERS, media_type, read_file, reader_of
+from privllm.collect.readers.registry import READER_BY_SUFFIX, READERS, media_type, reader_of
 
 SUFFIXES = [(reader, suffix) for reader in READERS.values() for suffix in reader.media_types]
 
@@ -31,7 +32,7 @@ def test_a_file_without_documents_is_refused_with_a_reason(
 ) -> None:
     path = tmp_path / f"a{suffix}"
     path.write_bytes(data)
-    rows = list(reader.read(path, tmp_path, 1000))
+    rows = list(read_file(path, tmp_path, 1000))
     assert rows
     for row in rows:
         assert isinstance(row, Quarantined)

@@ -4,6 +4,7 @@ import pytest
 
 from privllm.collect.documents import CollectedDocument, Quarantined
 from privllm.collect.readers.text import TextReader
+from privllm.collect.source_file import SourceFile
 
 
 @pytest.mark.parametrize(
@@ -11,7 +12,7 @@ from privllm.collect.readers.text import TextReader
 )
 def test_text_is_read_as_it_is(tmp_path: Path, name: str, media_type: str) -> None:
     (tmp_path / name).write_bytes("<b>é\r\n".encode("cp1252"))
-    (row,) = TextReader().read(tmp_path / name, tmp_path, 1000)
+    (row,) = TextReader().read(SourceFile.at(tmp_path / name, tmp_path), 1000)
     assert isinstance(row, CollectedDocument)
     assert (row.source, row.media_type, row.encoding, row.text) == (name, media_type, "cp1252", "<b>é\r\n")
 
@@ -22,6 +23,6 @@ def test_text_is_read_as_it_is(tmp_path: Path, name: str, media_type: str) -> No
 def test_a_file_without_text_is_refused_with_its_digest(tmp_path: Path, data: bytes, reason: str) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(data)
-    (row,) = TextReader().read(path, tmp_path, 1000)
+    (row,) = TextReader().read(SourceFile.at(path, tmp_path), 1000)
     assert isinstance(row, Quarantined)
     assert (row.reason, row.bytes, len(row.digest)) == (reason, len(data), 32)

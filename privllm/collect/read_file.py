@@ -1,0 +1,154 @@
+"""Reading one file below the sources, and the files inside it, whatever their formats.
+
+A container (an archive, a mailbox) is unpacked within limits, so that no file, however it was made,
+fills the memory or takes for ever. What a part of a container was read as is taken over from the
+last run where its source and its bytes are the same.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from privllm.collect.documents import CollectedDocument, PassedOver, Quarantined
+from privllm.collect.readers.reader import Row, suffix_of
+from privllm.collect.readers.registry import READERS, reader_for, row_by_own, suffixes
+from privllm.collect.seen_files import Entry
+from privllm.collect.source_file import SourceFile
+from privllm.core.seed import digest
+from privllm.engine.extensions import NO_EXTENSIONS, Extensions
+
+MAX_DEPTH = 6  # containers inside each other, a mail's attachments included
+MAX_PARTS = 1_000_000  # of one file
+MAX_UNPACKED = 64 << 30  # bytes of all parts of one file
+HOUSEKEEPING = (".DS_Store", "._", "~$", ".~lock.", "Thumbs.db", "desktop.ini")  # beginnings of file names
+
+
+class Remembered(NamedTuple):
+    """What a part of a container was read as in the last run: entries, whose texts are in the shards."""
+
+    entries: list[Entry]
+
+
+class RememberedParts:
+    """The entries that the last run made of the parts of one container."""
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self._entries = sorted(entries, key=lambda entry: entry.source)
+        self._sources = [entry.source for entry in self._entries]
+
+    def look_up(self, part: SourceFile) -> Remembered | None:
+        """Return the entries of a part with the same source and bytes, and of what lies inside it."""
+        place = bisect_left(self._sources, part.source)
+        if place == len(self._sources) or self._sources[place] != part.source:
+            return None
+        own = self._entries[place]
+        if own.digest != digest(part.data):
+            return None
+        begin = bisect_left(self._sources, f"{part.source}/")
+        end = bisect_left(self._sources, f"{part.source}0")  # the character after "/"
+        return Remembered([own, *self._entries[begin:end]])
+
+
+NOTHING_REMEMBERED = RememberedParts()
+
+
+def read_file(
+    path: Path,
+    sources: Path,
+    max_bytes: int,
+    extensions: Extensions = NO_EXTENSIONS,
+) -> Iterator[CollectedDocument | Quarantined]:
+    """Yield the documents of a file, and refusals with a reason."""
+    for row in rows_of_file(path, sources, max_bytes, extensions):
+        if isinstance(row, CollectedDocument | Quarantined):
+            yield row
+
+
+def rows_of_file(
+    path: Path,
+    sources: Path,
+    max_bytes: int,
+    extensions: Extensions = NO_EXTENSIONS,
+    remembered: RememberedParts = NOTHING_REMEMBERED,
+) -> Iterator[Row | Remembered]:
+    """Yield the rows of a file; of parts whose entries are remembered only these."""
+    reading = _Reading(max_bytes, extensions, remembered)
+    yield from reading.rows(SourceFile.at(path, sources), 0)
+
+
+@dataclass
+class _Reading:
+    """The reading of one file, and what it has unpacked."""
+
+    max_bytes: int
+    extensions: Extensions
+    remembered: RememberedParts
+    parts: int = 0
+    unpacked: int = 0  # bytes
+    sources: set[str] = field(default_factory=set)  # of the parts
+
+    def rows(self, file: SourceFile, depth: int) -> Iterator[Row | Remembered]:
+        """Yield the rows of a file that a reader is there for."""
+        for row in _read(file, self.max_bytes, self.extensions):
+            if isinstance(row, SourceFile):
+                yield from self._rows_of_part(self._with_own_source(row), depth + 1)
+            else:
+                yield row
+
+    def _rows_of_part(self, part: SourceFile, depth: int) -> Iterator[Row | Remembered]:
+        self.parts += 1
+        self.unpacked += part.size
+        if is_housekeeping(part.name):
+            yield PassedOver(part.source)
+        elif fault := self._fault_of(part, depth):
+            yield Quarantined(part.source, digest(part.data), part.size, *fault)
+        elif remembered := self.remembered.look_up(part):
+            yield remembered
+        else:
+            yield from self.rows(part, depth)
+
+    def _fault_of(self, part: SourceFile, depth: int) -> tuple[str, str] | None:
+        """Return the reason and detail why a part is not read."""
+        reader = reader_for(part, self.extensions)
+        if depth > MAX_DEPTH:
+            return "too_deep", f"over {MAX_DEPTH} containers inside each other: unpack it yourself"
+        if self.parts > MAX_PARTS or self.unpacked > MAX_UNPACKED:
+            return (
+                "too_much",
+                f"the file holds over {MAX_PARTS:,} parts or {MAX_UNPACKED >> 30} GiB: unpack it yourself",
+            )
+        if not part.size:
+            return "empty", "no bytes"
+        if reader is None:
+            return "unsupported", f"{suffix_of(part.name)[:20]}: the suffixes read are {suffixes(self.extensions)}"
+        if part.size > self.max_bytes and not reader.holds_many:
+            return "too_large", "over collect.max_megabytes: split it, or raise the limit"
+        return None
+
+    def _with_own_source(self, part: SourceFile) -> SourceFile:
+        """Return a part under a source that no other part has: two may have one name, not one name and the same bytes."""
+        if part.source in self.sources:
+            part = replace(part, source=f"{part.source}~{digest(part.data)}")
+        number = 2
+        while part.source in self.sources:
+            part = replace(part, source=f"{part.source.rpartition('~~')[0] or part.source}~~{number}")
+            number += 1
+        self.sources.add(part.source)
+        return part
+
+
+def is_housekeeping(name: str) -> bool:
+    """Return whether a name inside a container is that of a lock file, or of what a desktop keeps in every folder."""
+    folders, _, last = name.replace("\\", "/").rpartition("/")
+    return "__MACOSX" in folders.split("/") or last.startswith(HOUSEKEEPING)
+
+
+def _read(file: SourceFile, max_bytes: int, extensions: Extensions) -> Iterator[Row | SourceFile]:
+    reader = reader_for(file, extensions)
+    assert reader is not None, file.source
+    if reader in READERS.values():
+        yield from reader.read(file, max_bytes)
+    else:
+        yield row_by_own(file, max_bytes, extensions)

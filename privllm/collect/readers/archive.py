@@ -1,0 +1,207 @@
+"""Archives: ZIP, tar and single compressed files; what lies inside is read by its own reader.
+
+Nothing is written to disk, links inside an archive are not followed, and no member is unpacked
+beyond the limits: its own size, and how many times larger than the archive all members together
+may be. What a damaged archive still gives is read, and the damage is a row of the quarantine.
+"""
+
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, BinaryIO, ClassVar, NamedTuple, cast
+
+from privllm.collect.documents import Quarantined
+from privllm.collect.readers.reader import Reader, Row, not_opened
+from privllm.collect.source_file import SourceFile
+
+MAX_RATIO = 300  # unpacked bytes for each byte of the archive; texts come to 10, logs to 100
+FREE_BYTES = 64 << 20  # that any archive may unpack to, however small it is
+BLOCK = 1 << 20
+DAMAGE = (
+    *(OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError),
+    # What else the standard library raises for archives that were made to break it.
+    *(NotImplementedError, RuntimeError, OverflowError, KeyError, IndexError),
+)
+Open = Callable[[BinaryIO], Any]
+COMPRESSED: dict[bytes, Open] = {  # by first bytes
+    b"\x1f\x8b\x08": gzip.open,
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\x00": lzma.LZMAFile,
+}
+TAR_SUFFIXES = (".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
+
+
+class _TooMuch(Exception):
+    """An archive unpacks to more than is allowed."""
+
+
+class _Member(NamedTuple):
+    name: str
+    size: int  # as the archive says
+    open: Callable[[], BinaryIO]
+
+
+class ArchiveReader(Reader):
+    """Archives and compressed files."""
+
+    media_types: ClassVar = {
+        ".zip": "application/zip",
+        ".tar": "application/x-tar",
+        ".tgz": "application/gzip",
+        ".tbz2": "application/x-bzip2",
+        ".txz": "application/x-xz",
+        ".gz": "application/gzip",
+        ".bz2": "application/x-bzip2",
+        ".xz": "application/x-xz",
+    }
+    holds_many = True
+    signatures = (*COMPRESSED, b"PK\x03\x04", b"PK\x05\x06")
+
+    def read(self, file: SourceFile, max_bytes: int) -> Iterator[Row | SourceFile]:
+        """Yield the members, and why some, or the rest, cannot be read."""
+        found = False
+        try:
+            with file.open() as opened:
+                allowance = _Allowance(max(FREE_BYTES, MAX_RATIO * file.size), max_bytes)
+                for member in _members(file, opened, allowance):
+                    found = True
+                    yield _unpacked(file, member, allowance)
+        except OSError as error:
+            yield not_opened(file, error) if error.errno else _damaged(file, error)
+        except _TooMuch:
+            detail = f"it unpacks to over {MAX_RATIO} times its size: unpack it yourself, if it is no attack"
+            yield Quarantined(file.source, "", file.size, "too_much", detail)
+        except DAMAGE as error:
+            yield _damaged(file, error)
+        else:
+            if not found:
+                yield Quarantined(file.source, "", file.size, "empty", "an archive without files")
+
+
+class _Allowance:
+    """The bytes that one archive may still unpack to."""
+
+    def __init__(self, total: int, max_bytes: int) -> None:
+        self.left, self.max_bytes = total, max_bytes
+
+    def read(self, opened: BinaryIO) -> bytes:
+        """Return all bytes of a member, or one more than a member may have. Raises `_TooMuch`."""
+        blocks: list[bytes] = []
+        size = 0
+        while size <= self.max_bytes and (block := opened.read(BLOCK)):
+            blocks.append(block)
+            size += len(block)
+            self.spend(len(block))
+        return b"".join(blocks)
+
+    def spend(self, count: int) -> None:
+        """Take note of unpacked bytes. Raises `_TooMuch`."""
+        self.left -= count
+        if self.left < 0:
+            raise _TooMuch
+
+
+class _Bounded(io.RawIOBase):
+    """An unpacked stream that ends where its allowance does, headers of a tar included, and gives all that comes before damage."""
+
+    def __init__(self, stream: Any, allowance: _Allowance) -> None:
+        self.stream, self.left = stream, allowance.left
+        self.damage: Exception | None = None
+
+    def read(self, count: int = -1) -> bytes:
+        if count > self.left:
+            raise _TooMuch
+        if self.damage:
+            raise self.damage
+        data = bytearray()
+        try:
+            while len(data) < count and (piece := self.stream.read1(count - len(data))):
+                data += piece
+        except DAMAGE as error:
+            if not data:
+                raise
+            self.damage = error
+        self.left -= len(data)
+        return bytes(data)
+
+
+def _unpacked(file: SourceFile, member: _Member, allowance: _Allowance) -> SourceFile | Quarantined:
+    """Return a member with its bytes, or why they cannot be had. Raises `_TooMuch`."""
+    part = file.inside(member.name, b"")
+    detail = "over collect.max_megabytes: split it, or raise the limit"
+    if member.size > allowance.max_bytes:
+        allowance.spend(member.size)  # a tar is read through to its next member
+        return Quarantined(part.source, "", member.size, "too_large", detail)
+    try:
+        with member.open() as opened:
+            data = allowance.read(opened)
+    except DAMAGE as error:
+        reason = "encrypted" if "password" in str(error) or "encrypted" in str(error) else "damaged"
+        return Quarantined(part.source, "", member.size, reason, _detail(error))
+    if len(data) > allowance.max_bytes:
+        return Quarantined(part.source, "", len(data), "too_large", detail)
+    return file.inside(member.name, data)
+
+
+def _members(file: SourceFile, opened: BinaryIO, allowance: _Allowance) -> Iterator[_Member]:
+    """Yield the members of an archive by what its first bytes say; folders and links are no members."""
+    head = opened.read(8)
+    opened.seek(0)
+    if head.startswith(b"PK"):
+        yield from _members_of_zip(opened)
+        return
+    name = file.name.lower()
+    magic = next((magic for magic in COMPRESSED if head.startswith(magic)), None)
+    unpacked = COMPRESSED[magic](opened) if magic else opened
+    if name.endswith(TAR_SUFFIXES):
+        with tarfile.open(fileobj=cast(BinaryIO, _Bounded(unpacked, allowance)), mode="r|") as archive:
+            yield from _members_of_tar(archive)
+    elif magic is None:
+        raise zipfile.BadZipFile("the first bytes are those of no archive")
+    else:
+        yield _Member(_stem(file.name), 0, lambda: unpacked)
+
+
+def _stem(name: str) -> str:
+    """Return the name of what a compressed file holds."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    stem, dot, suffix = last.rpartition(".")
+    return stem if dot and f".{suffix.lower()}" in (".gz", ".bz2", ".xz") else last
+
+
+def _members_of_zip(opened: BinaryIO) -> Iterator[_Member]:
+    with zipfile.ZipFile(opened) as archive:
+        for info in archive.infolist():
+            is_link = (info.external_attr >> 28) == 0xA
+            if not info.is_dir() and not is_link:
+                yield _Member(info.filename, info.file_size, partial(_open_zipped, archive, info))
+
+
+def _open_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
+    return cast(BinaryIO, archive.open(info))
+
+
+def _members_of_tar(archive: tarfile.TarFile) -> Iterator[_Member]:
+    for info in archive:
+        if info.isreg():
+            yield _Member(info.name, info.size, partial(_open_member, archive, info))
+
+
+def _open_member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> BinaryIO:
+    opened = archive.extractfile(info)
+    assert opened is not None, "a regular member has bytes"
+    return cast(BinaryIO, opened)
+
+
+def _damaged(file: SourceFile, error: Exception) -> Quarantined:
+    return Quarantined(file.source, "", file.size, "damaged", _detail(error))
+
+
+def _detail(error: Exception) -> str:
+    return str(error)[:200] or type(error).__name__

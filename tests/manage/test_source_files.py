@@ -1,0 +1,41 @@
+"""Names that people type, of what lies inside a file."""
+
+from pathlib import Path
+
+import pytest
+
+from privllm.core.errors import UserError
+from privllm.manage.source_files import file_holding, is_below, present, select
+from tests.collect.readers.test_archive import zipped
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "a.zip").write_bytes(zipped({"b/one.txt": b"one", "two.txt": b"two"}))
+    (tmp_path / "c#d.txt").write_text("a file with a mark in its name")
+    return tmp_path
+
+
+def test_a_member_lies_below_its_archive_and_its_folder() -> None:
+    for name in ("", "a.zip", "a.zip#b", "a.zip#b/one.txt"):
+        assert is_below("a.zip#b/one.txt", name)
+    for name in ("a.zi", "a.zip#one.txt", "b", "a.txt"):
+        assert not is_below("a.zip#b/one.txt", name)
+    assert not is_below("a.txt#1", "a.txt")  # a text holds no parts
+
+
+def test_the_file_of_a_document_is_found_by_its_marks(folder: Path) -> None:
+    assert file_holding("a.zip#b/one.txt", folder) == folder / "a.zip"
+    assert file_holding("c#d.txt", folder) == folder / "c#d.txt"
+    assert file_holding("gone.zip#one.txt", folder) is None
+
+
+def test_members_are_present_while_the_archive_has_them(folder: Path) -> None:
+    assert present(folder, ["a.zip#two.txt", "a.zip#gone.txt", "c#d.txt"]) == {"a.zip#two.txt", "c#d.txt"}
+
+
+def test_a_member_is_not_taken_out_of_an_archive(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"a\.zip#two\.txt lies inside a\.zip, which privllm reads and does not write"):
+        select(folder, ["a.zip#two.txt"])
+    assert select(folder, ["a.zip#gone.txt"]).missing == ["a.zip#gone.txt"]
+    assert select(folder, ["a.zip"]).files == [folder / "a.zip"]
