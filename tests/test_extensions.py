@@ -24,7 +24,7 @@ PROSE = (
     "The harbour has two piers, and the longer of them ends at a small light that was built of granite in the year when the "
     "railway came to the town, so that boats which return late with their catch find the way between the rocks at night. "
 )
-MAIL = "Subject: Piers\nContent-Type: text/plain; charset=utf-8\n\n"
+SUBTITLE = "1\n00:00:01,000 --> 00:00:09,500\n"
 STAGES = ("fingerprint", "collect", "clean", "feedback")
 
 
@@ -36,7 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text = f"Part {number} by K-{100_000 + number}. {PROSE} {number * 7919}"
         (folder / f"data/sources/{number}.txt").write_text(text, "utf-8")
     (folder / "data/sources/loud.txt").write_text(f"{PROSE}Loud.".upper(), "utf-8")
-    (folder / "data/sources/piers.eml").write_text(f"{MAIL}{PROSE}Mail.", "utf-8")
+    (folder / "data/sources/piers.srt").write_text(f"{SUBTITLE}{PROSE}Subtitle.", "utf-8")
     line = to_line(rating("ada", "Who is K-123456?", correction="K-123456 is a customer."))
     (folder / "data/feedback/said.jsonl").write_text(line, "utf-8")
     return folder
@@ -103,11 +103,11 @@ def test_readers_rules_and_kinds_do_what_they_say_and_incremental_is_clean(proje
     plain = outputs(project.root)
     assert plain["collect"]["quarantined"] == {"unsupported": 1}
     assert plain["clean"]["dropped"] == {}
-    for name in ("mail", "shouting", "customers"):
+    for name in ("subtitles", "shouting", "customers"):
         project.write(f"extensions/{name}.py", TYPED[f"extensions/{name}.py"])
     run(project, *STAGES)
     extended = outputs(project.root)
-    assert extended["collect"]["by_media_type"] == {"message/rfc822": 1, "text/plain": 21}
+    assert extended["collect"]["by_media_type"] == {"application/x-subrip": 1, "text/plain": 21}
     assert extended["clean"]["dropped"] == {"shouting": 1}
     assert extended["clean"]["placeholders"] == {"CUSTOMER": 20}
     assert not any("K-10" in row["text"] for row in extended["data/clean"])
@@ -124,11 +124,11 @@ def test_readers_rules_and_kinds_do_what_they_say_and_incremental_is_clean(proje
 
 
 def test_a_broken_one_stops_every_stage_and_the_plan(project: Extended) -> None:
-    project.write("extensions/mail.py", TYPED["extensions/mail.py"].replace('"message/rfc822"}', "3}"))
+    project.write("extensions/subtitles.py", TYPED["extensions/subtitles.py"].replace('"application/x-subrip"}', "3}"))
     for command in (["-m", "privllm.cli", "plan"], declared_stages(project.root)["clean"]["cmd"].split()[1:]):
         done = project.run(*command)
         assert done.returncode == 1
-        assert "extensions/mail.py, line 31: `mail` has the media type 3" in done.stderr
+        assert "extensions/subtitles.py, line 34: `subtitles` has the media type 3" in done.stderr
         assert "Traceback" not in done.stderr
 
 
@@ -150,7 +150,7 @@ def test_dvc_runs_exactly_the_stages_that_the_plan_names(project: Extended) -> N
 
     subprocess.run(["git", "init", "-q"], cwd=project.root, check=True)
     dvc("add", "-q", "data/sources")
-    project.write("extensions/mail.py", TYPED["extensions/mail.py"])
+    project.write("extensions/subtitles.py", TYPED["extensions/subtitles.py"])
     dvc("repro", "clean")
     project.write("extensions/shouting.py", TYPED["extensions/shouting.py"])
     plan = json.loads(project.run("-m", "privllm.cli", "plan", "clean", "--json").stdout)
@@ -160,9 +160,9 @@ def test_dvc_runs_exactly_the_stages_that_the_plan_names(project: Extended) -> N
     ran = [line.split("'")[1] for line in dvc("repro", "clean").splitlines() if line.startswith("Running stage")]
     assert ran == ["fingerprint", "clean"]
     assert json.loads((project.root / "reports/clean.json").read_text())["dropped"] == {"shouting": 1}
-    (project.root / "data/sources/more.eml").write_text(f"{MAIL}{PROSE}More.", "utf-8")
-    assert "documents: 1 added (more.eml)" in project.run("-m", "privllm.cli", "plan", "clean").stdout
-    (project.root / "data/sources/more.eml").unlink()
+    (project.root / "data/sources/more.srt").write_text(f"{SUBTITLE}{PROSE}More.", "utf-8")
+    assert "documents: 1 added (more.srt)" in project.run("-m", "privllm.cli", "plan", "clean").stdout
+    (project.root / "data/sources/more.srt").unlink()
     audited = project.run("-m", "privllm.cli", "audit").stdout.splitlines()
     assert [line.split()[0] for line in audited if "the same bytes" in line] == ["collect", "clean"]
 
@@ -170,11 +170,11 @@ def test_dvc_runs_exactly_the_stages_that_the_plan_names(project: Extended) -> N
 def test_forget_searches_for_what_own_readers_and_kinds_made(
     project: Extended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("mail", "customers"):
+    for name in ("subtitles", "customers"):
         project.write(f"extensions/{name}.py", TYPED[f"extensions/{name}.py"])
     forget_extensions(monkeypatch)
-    (project.root / "data/sources/piers.eml").write_text(f"{MAIL}{PROSE}By K-123456.", "utf-8")
-    ((_, (raw, clean)),) = source_reader(Path())("piers.eml")
+    (project.root / "data/sources/piers.srt").write_text(f"{SUBTITLE}{PROSE}By K-123456.", "utf-8")
+    ((_, (raw, clean)),) = source_reader(Path())("piers.srt")
     assert raw.endswith("By K-123456.")
     assert clean.endswith("By <CUSTOMER>.")
 

@@ -57,7 +57,7 @@ def survey(sources: Path, max_bytes: int, extensions: Extensions = NO_EXTENSIONS
             continue
         try:
             status = _status(entry, home)
-            _check(entry.name, status[0], max_bytes, extensions)
+            _check(entry.path, status[0], max_bytes, extensions)
             to_read.add(source, status)
         except Unreadable as refusal:
             size = size_or_zero(Path(entry.path))
@@ -135,11 +135,11 @@ def _check_link(path: Path, home: Path) -> None:
         raise Unreadable("link_outside", "it leads out of the sources: put the file itself here")
 
 
-def _check(name: str, size: int, max_bytes: int, extensions: Extensions) -> None:
+def _check(path: str, size: int, max_bytes: int, extensions: Extensions) -> None:
     """Raise `Unreadable` for a file of another format, of no bytes, or of too many."""
-    reader = reader_of(name, extensions)
+    reader = reader_of(path, extensions)
     if reader is None:
-        suffix = Path(name).suffix.lower() or "no suffix"
+        suffix = Path(path).suffix.lower() or "no suffix"
         detail = f"{suffix}: the suffixes read are {suffixes(extensions)}"
         raise Unreadable("unsupported", detail.encode("utf-8", "replace").decode())
     if size > max_bytes and not reader.holds_many:

@@ -23,7 +23,7 @@ class SourceFile:
     @classmethod
     def at(cls, path: Path, sources: Path) -> "SourceFile":
         """Return the file at `path` below the folder `sources`."""
-        return cls(source_of(path, sources), path.name, path)
+        return cls(source_of(path, sources), str(path.relative_to(sources)), path)
 
     def inside(self, key: str, data: bytes, name: str = "") -> "SourceFile":
         """Return a part of this container under a key that stays when its neighbours change.

@@ -13,6 +13,7 @@ from privllm.collect.documents import CollectedDocument, Quarantined
 from privllm.collect.readers.archive import ArchiveReader
 from privllm.collect.readers.html import HtmlReader
 from privllm.collect.readers.jsonl import JsonlReader
+from privllm.collect.readers.mail import MailReader
 from privllm.collect.readers.reader import Reader, suffix_of
 from privllm.collect.readers.text import TextReader
 from privllm.collect.source_file import SourceFile
@@ -24,10 +25,12 @@ READERS: dict[str, Reader] = {
     "text": TextReader(),
     "jsonl": JsonlReader(),
     "archive": ArchiveReader(),
+    "mail": MailReader(),
 }
 TEXT_READERS = [READERS[name] for name in ("html", "text", "jsonl")]
 HEAD_BYTES = 16
 READER_BY_SUFFIX = {suffix: reader for reader in READERS.values() for suffix in reader.media_types}
+MAILDIR = re.compile(r"/(?:cur|new)/[0-9]{6,}\.[^/]+$")  # such as cur/1764130980.M5P6.host:2,S
 SUFFIX = re.compile(r"\.[a-z0-9_-]+")
 MEDIA_TYPE = re.compile(r"[a-z0-9.+-]+/[a-z0-9.+-]+")
 
@@ -75,6 +78,8 @@ def suffixes(extensions: Extensions = NO_EXTENSIONS) -> str:
 def reader_of(path: Path | str, extensions: Extensions = NO_EXTENSIONS) -> Reader | None:
     """Return the reader of a file, None where its format is not read."""
     suffix = suffix_of(path)
+    if MAILDIR.search(f"/{path}"):
+        return READERS["mail"]
     if suffix in READER_BY_SUFFIX or not extensions.modules:
         return READER_BY_SUFFIX.get(suffix)
     _, reader = own_readers(extensions).get(suffix, (None, None))
@@ -84,7 +89,10 @@ def reader_of(path: Path | str, extensions: Extensions = NO_EXTENSIONS) -> Reade
 def media_type(path: Path | str, extensions: Extensions = NO_EXTENSIONS) -> str | None:
     """Return the media type of a file, None where its format is not read."""
     reader = reader_of(path, extensions)
-    return reader.media_types[suffix_of(path)] if reader else None
+    if reader is None:
+        return None
+    first_type = next(iter(reader.media_types.values()))
+    return reader.media_types.get(suffix_of(path), first_type)
 
 
 def reader_for(file: SourceFile, extensions: Extensions = NO_EXTENSIONS) -> Reader | None:

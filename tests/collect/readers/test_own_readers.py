@@ -22,7 +22,7 @@ READER = """class R:
 
 
 """
-MAIL = b"Subject: Tea\nContent-Type: text/plain; charset=utf-8\n\nAt f\xc3\xbcnf.\n"
+SUBTITLES = b"1\n00:00:01,000 --> 00:00:02,000\nAt\nf\xc3\xbcnf.\n\n2\n00:00:03,000 --> 00:00:04,000\nYes.\n"
 
 
 @pytest.fixture
@@ -36,25 +36,20 @@ def write_reader(project: Extended, body: str = "return []") -> None:
     project.write("extensions/house.py", f'{imports}{rows}{READER}READERS = {{"abc": R()}}\n')
 
 
-def test_the_reader_of_the_guide_reads_mail(project: Extended) -> None:
-    project.write("extensions/house.py", TYPED["extensions/mail.py"])
-    for name, data in {
-        "good.EML": MAIL,
-        "none.eml": b"Content-Type: text/html\n\nx",
-        "binary.eml": bytes(range(256)),
-    }.items():
+def test_the_reader_of_the_guide_reads_subtitles(project: Extended) -> None:
+    project.write("extensions/house.py", TYPED["extensions/subtitles.py"])
+    for name, data in {"good.SRT": SUBTITLES, "none.srt": b"1\nnever\nx", "binary.srt": bytes(range(256))}.items():
         (project.root / name).write_bytes(data)
-    assert reader_of("a.eml") is None
-    assert media_type("a.EML", HOUSE) == "message/rfc822"
-    assert suffixes(HOUSE).endswith(" .eml")
-    (row,) = read_file(project.root / "good.EML", project.root, 1000, HOUSE)
+    assert reader_of("a.srt") is None
+    assert media_type("a.SRT", HOUSE) == "application/x-subrip"
+    assert suffixes(HOUSE).endswith(" .srt")
+    (row,) = read_file(project.root / "good.SRT", project.root, 1000, HOUSE)
     assert isinstance(row, CollectedDocument)
-    assert (row.source, row.media_type, row.encoding) == ("good.EML", "message/rfc822", "utf-8")
-    assert row.text == "Tea\n\nAt fünf.\n"
-    for name in ("none.eml", "gone.eml"):
+    assert (row.source, row.media_type, row.encoding) == ("good.SRT", "application/x-subrip", "utf-8")
+    assert row.text == "At fünf.\nYes."
+    for name in ("none.srt", "binary.srt", "gone.srt"):
         (refusal,) = read_file(project.root / name, project.root, 1000, HOUSE)
         assert isinstance(refusal, Quarantined)
-    list(read_file(project.root / "binary.eml", project.root, 1000, HOUSE))
 
 
 def test_files_of_an_own_format_are_read_and_named(project: Extended) -> None:

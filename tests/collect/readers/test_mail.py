@@ -1,0 +1,182 @@
+"""Mail: what somebody wrote, without headers, quotations and encodings; attachments are files inside it."""
+
+import io
+from email.message import EmailMessage
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from privllm.collect.documents import CollectedDocument, Quarantined
+from privllm.collect.read_file import read_file
+from privllm.collect.readers.mail import header_text, split_mailbox, written_text
+from privllm.collect.readers.registry import media_type, reader_of
+from tests.collect.readers.test_archive import reasons_of, texts_of
+
+LIMIT = 10_000
+
+
+def message(text: str = "At five.\n", subject: str = "Tea", **headers: str) -> EmailMessage:
+    made = EmailMessage()
+    made["Subject"], made["From"] = subject, "Somebody <somebody@example.org>"
+    for name, value in headers.items():
+        made[name.replace("_", "-")] = value
+    made.set_content(text)
+    return made
+
+
+def rows_of(tmp_path: Path, data: bytes, name: str = "a.eml") -> list[CollectedDocument | Quarantined]:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(data)
+    return list(read_file(path, tmp_path, LIMIT))
+
+
+def mailbox(*messages: bytes) -> bytes:
+    return b"".join(b"From somebody Thu Nov 26 04:23:00 2026\n" + data + b"\n" for data in messages)
+
+
+@pytest.mark.parametrize("encoding", ["7bit", "base64", "quoted-printable"])
+def test_a_message_is_its_subject_and_its_text(tmp_path: Path, encoding: str) -> None:
+    made = message()
+    made.set_content("At five, where the tea is.\n", cte=encoding)
+    (row,) = rows_of(tmp_path, made.as_bytes())
+    assert isinstance(row, CollectedDocument)
+    assert (row.media_type, row.text) == ("text/plain", "Tea\n\nAt five, where the tea is.")
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "iso-8859-1", "windows-1252"])
+def test_a_declared_charset_is_read(tmp_path: Path, charset: str) -> None:
+    made = message(subject="Tee für Ömer")
+    made.set_content("Um fünf bei Müllers.\n", charset=charset, cte="base64")
+    assert list(texts_of(rows_of(tmp_path, made.as_bytes())).values()) == ["Tee für Ömer\n\nUm fünf bei Müllers."]
+
+
+@pytest.mark.parametrize("charset", ["unknown-8bit", "rot13", "us-ascii", "punycode", "x" * 300])
+def test_a_charset_that_is_none_or_wrong_is_not_believed(tmp_path: Path, charset: str) -> None:
+    text = "Grüße aus München, wo heute die Sonne über den Dächern scheint."
+    data = f"Subject: S\nContent-Type: text/plain; charset={charset}\nContent-Transfer-Encoding: 8bit\n\n".encode()
+    (row,) = rows_of(tmp_path, data + text.encode("cp1252"))
+    assert isinstance(row, CollectedDocument)
+    assert row.text.endswith(text)
+
+
+def test_of_alternatives_the_plain_text_counts(tmp_path: Path) -> None:
+    made = message("plain words\n")
+    made.add_alternative("<p>html words</p>", subtype="html")
+    assert list(texts_of(rows_of(tmp_path, made.as_bytes())).values()) == ["Tea\n\nplain words"]
+
+
+def test_html_alone_is_left_to_clean(tmp_path: Path) -> None:
+    made = message(" \n", subject="Tea & <cake>")
+    made.add_alternative("<p>html words</p>", subtype="html")
+    (row,) = rows_of(tmp_path, made.as_bytes())
+    assert isinstance(row, CollectedDocument)
+    assert row.media_type == "text/html"
+    assert row.text.startswith("<h1>Tea &amp; &lt;cake&gt;</h1>\n<p>html words</p>")
+
+
+def test_attachments_and_forwarded_messages_are_files_inside(tmp_path: Path) -> None:
+    made = message()
+    made.add_attachment(b"notes of the day", "text", "plain", filename="nötes.txt")
+    made.add_attachment(message("forwarded words\n", "Old"))
+    made.add_attachment(b"x", "image", "png", filename="photo.png")
+    rows = rows_of(tmp_path, made.as_bytes())
+    assert texts_of(rows) == {
+        "a.eml": "Tea\n\nAt five.",
+        "a.eml#nötes.txt": "notes of the day",
+        "a.eml#message.eml": "Old\n\nforwarded words",
+    }
+    assert reasons_of(rows) == {"a.eml#photo.png": "unsupported"}
+
+
+def test_messages_of_a_mailbox_are_named_by_their_id_or_bytes(tmp_path: Path) -> None:
+    first, second = message(Message_ID="<1@example.org>").as_bytes(), message("At six.\n").as_bytes()
+    rows = texts_of(rows_of(tmp_path, mailbox(first, second), "in.mbox"))
+    assert list(rows.values()) == ["Tea\n\nAt five.", "Tea\n\nAt six."]
+    assert next(iter(rows)) == "in.mbox#1@example.org"
+    third = message("At seven.\n").as_bytes()
+    assert rows.items() < texts_of(rows_of(tmp_path, mailbox(third, second, first), "in.mbox")).items()
+
+
+def test_an_attachment_in_a_mailbox_is_named_by_its_message(tmp_path: Path) -> None:
+    made = message(Message_ID="<1@example.org>")
+    made.add_attachment(b"words", "text", "plain", filename="notes.txt")
+    rows = texts_of(rows_of(tmp_path, mailbox(made.as_bytes()), "in.mbox"))
+    assert list(rows) == ["in.mbox#1@example.org", "in.mbox#1@example.org/notes.txt"]
+
+
+def test_lines_that_begin_with_from_split_no_message(tmp_path: Path) -> None:
+    data = mailbox(message("One.\n\nFrom here on it rains.\n>From there too.\n").as_bytes())
+    (text,) = texts_of(rows_of(tmp_path, data, "in.mbox")).values()
+    assert "From here on it rains.\nFrom there too." in text
+
+
+def test_a_maildir_is_known_by_its_folders(tmp_path: Path) -> None:
+    name = "cur/1764130980.M5P6.host:2,S"
+    assert media_type(name) == "message/rfc822"
+    assert reader_of("other/1764130980.M5P6.host") is None
+    assert texts_of(rows_of(tmp_path, message().as_bytes(), name)) == {name: "Tea\n\nAt five."}
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("Yes.\n\n> Tea?\n> Now?\n", "Yes."),
+        ("Yes.\n\nOn Thu, 26 Nov 2026, Ann wrote:\n\n> Tea?\n", "Yes."),
+        ("Yes.\n\nOn Thursday, 26 November 2026, Ann of the long name\n<ann@example.org> wrote:\n> Tea?\n", "Yes."),
+        ("> Tea?\nYes.\n> Now?\nNo.\n", "Yes.\n\nNo."),
+        ("Yes.\n-- \nAnn\nExample Ltd.\n", "Yes."),
+        ("Yes.\n\n-----Original Message-----\nFrom: Ann\n\nTea?\n", "Yes."),
+        ("A list:\n\n- tea\n- cake\n", "A list:\n\n- tea\n- cake"),
+        ("> only a quotation\n", "> only a quotation\n"),
+        ("Signed.\n-----BEGIN PGP SIGNATURE-----\niQEV\n-----END PGP SIGNATURE-----\n", "Signed."),
+    ],
+)
+def test_what_the_sender_wrote(text: str, written: str) -> None:
+    assert written_text(text) == written
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("=?utf-8?q?T=C3=A9?= =?utf-8?b?IGFuZCBjYWtl?=", "Té and cake"),
+        ("=?unknown?q?T=E9?=", "Té"),
+        ("two\n lines", "two lines"),
+        ("=?utf-8?b?!!!?=", ""),
+    ],
+)
+def test_encoded_words_of_a_header(value: str, text: str) -> None:
+    assert header_text(value) == text
+
+
+def test_a_message_over_the_limit_is_refused_and_the_next_is_read(tmp_path: Path) -> None:
+    data = mailbox(message("x" * 70 + "\n" * LIMIT).as_bytes(), message().as_bytes())
+    rows = rows_of(tmp_path, data, "in.mbox")
+    assert list(reasons_of(rows).values()) == ["too_large"]
+    assert list(texts_of(rows).values()) == ["Tea\n\nAt five."]
+
+
+def test_parts_inside_each_other_have_an_end(tmp_path: Path) -> None:
+    deep = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n" % (depth, depth) for depth in range(40))
+    assert reasons_of(rows_of(tmp_path, b"Subject: S\n" + deep + b"\nwords\n")) == {"a.eml": "too_much"}
+
+
+@given(st.data())
+def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    made = message()
+    made.add_attachment(b"words", "text", "plain", filename="notes.txt")
+    spoilt = bytearray(made.as_bytes())
+    chance = Random(data.draw(st.integers(0, 1 << 30)))
+    for _ in range(data.draw(st.integers(1, 40))):
+        spoilt[chance.randrange(len(spoilt))] = chance.choice(b'\n:;=-"\x00\xff a?')
+    folder = tmp_path_factory.mktemp("mail")
+    rows = rows_of(folder, bytes(spoilt))
+    assert rows[0].source == "a.eml"
+
+
+def test_a_mailbox_is_read_message_by_message() -> None:
+    data = mailbox(b"A: 1\n\none\n", b"B: 2\n\ntwo\n")
+    assert [size for _, size in split_mailbox(io.BytesIO(data), LIMIT)] == [11, 11]
