@@ -7,6 +7,7 @@ This module imports nothing that could be missing.
 """
 
 import sys
+from importlib.util import find_spec
 
 OURS = ("privllm", "stages", "extensions")
 EXTRAS = {  # {module: the extra in pyproject.toml that installs it}, of all that we import and not every build needs
@@ -16,6 +17,7 @@ EXTRAS = {  # {module: the extra in pyproject.toml that installs it}, of all tha
     "httpx": "serve",
     "starlette": "serve",
     "uvicorn": "serve",
+    "pypdfium2": "documents",
     "ray": "ray",
 }
 
@@ -30,6 +32,11 @@ def missing_library(error: BaseException) -> str | None:
     if not name or "." in name or name in OURS or name in sys.stdlib_module_names:
         return None
     return not_installed(name)
+
+
+def installed(name: str) -> bool:
+    """Return whether a library is there, without importing it."""
+    return find_spec(name) is not None
 
 
 def not_installed(name: str) -> str:

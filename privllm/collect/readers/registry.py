@@ -14,6 +14,7 @@ from privllm.collect.readers.archive import ArchiveReader
 from privllm.collect.readers.html import HtmlReader
 from privllm.collect.readers.jsonl import JsonlReader
 from privllm.collect.readers.mail import MailReader
+from privllm.collect.readers.pdf import PdfReader
 from privllm.collect.readers.reader import Reader, suffix_of
 from privllm.collect.readers.text import TextReader
 from privllm.collect.source_file import SourceFile
@@ -26,6 +27,7 @@ READERS: dict[str, Reader] = {
     "jsonl": JsonlReader(),
     "archive": ArchiveReader(),
     "mail": MailReader(),
+    "pdf": PdfReader(),
 }
 TEXT_READERS = [READERS[name] for name in ("html", "text", "jsonl")]
 HEAD_BYTES = 16

@@ -1,0 +1,238 @@
+"""The text of a PDF as light Markdown: paragraphs in reading order, headings by the size of their letters.
+
+PDFium gives characters in the order of the page's content with hyphens at line ends marked. Lines
+that many pages repeat at their top or bottom, and page numbers, are left out. A page without a
+text layer gives nothing; a document without any is `needs_ocr`.
+
+It runs in a process of its own (`parser_process`), for PDFium is C++ and files are anybody's.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from ctypes import c_double
+from typing import Any, NamedTuple
+
+from privllm.collect.parsed import NoText, Parsed
+
+MAX_PAGES = 20_000
+HYPHEN = "\ufffe"  # PDFium's mark for a hyphen at the end of a line; it has joined the two lines
+HEADING_RATIO = 1.12  # to the size of most letters
+MAX_HEADING = 200  # characters
+LEVELS = 4  # of headings
+MARGIN_LINES = 3  # at the top, and at the bottom, that may be a running header or footer
+REPEATED = 3  # pages that repeat such a line
+NUMBER = re.compile(r"\d+|\b[ivxlc]+\b")
+PAGE_NUMBER = re.compile(
+    r"(?:page |seite |p\. ?|- ?|\[)?(?:\d{1,5}|[ivxlc]{1,8})(?: ?-|\]| ?(?:/|of|von) ?\d{1,5})?", re.IGNORECASE
+)
+DATE = re.compile(r"D:(\d{4})(\d\d)(\d\d)")
+LEADER = re.compile(r"(?: ?\.){5,} ?\w{0,6}$")  # dots between an entry of a table of contents and its page
+SENTENCE_END = (".", "!", "?", ":", ";", "\u3002", '"', "\u201d")
+BULLET = re.compile(r"^(?:[\u2022\u25cf\u25aa\u25e6\u2219\u00b7\u25a0\uf0b7\u2013-]|\(?\d{1,3}[.)]|\(?[a-z][.)]) ")
+
+
+class Line(NamedTuple):
+    """A line of a page, in points from the lower left corner."""
+
+    text: str
+    size: float  # of its letters
+    left: float
+    right: float
+    bottom: float
+    top: float
+
+
+def pdf_text(data: bytes) -> Parsed:
+    """Return the text of a PDF. Raises `NoText`."""
+    import pypdfium2
+    from pypdfium2 import raw
+
+    try:
+        document = pypdfium2.PdfDocument(data)
+    except pypdfium2.PdfiumError as error:
+        if "password" in str(error).lower():
+            raise NoText("encrypted", "a password is needed: save it without one") from None
+        raise NoText("damaged", str(error)[:200]) from None
+    try:
+        if len(document) > MAX_PAGES:
+            raise NoText("too_large", f"over {MAX_PAGES} pages: split it")
+        pages = [_lines_of_page(document, number, raw) for number in range(len(document))]
+        metadata = document.get_metadata_dict()
+    finally:
+        document.close()
+    if not any(pages):
+        raise NoText("needs_ocr", f"none of its {len(pages)} pages has a text layer: run OCR (such as ocrmypdf) on it")
+    text = "\n\n".join(_blocks(_without_margins(pages)))
+    title, author = (_one_line(metadata.get(key, "")) for key in ("Title", "Author"))
+    return Parsed(text, title, author, _day(metadata.get("CreationDate", "")))
+
+
+def _lines_of_page(document: Any, number: int, raw: Any) -> list[Line]:
+    """Return the lines of a page that are not blank, in reading order; none where the page is damaged."""
+    from pypdfium2 import PdfiumError
+
+    try:
+        page = document[number]
+        text_page = page.get_textpage()
+    except PdfiumError:
+        return []
+    text = text_page.get_text_range()
+    lines: list[Line] = []
+    begin = 0
+    for piece in text.split("\n"):
+        words = piece.rstrip("\r")
+        if words.strip():
+            line = _measured(words, begin, text_page.raw, raw)
+            if lines and _is_beside(lines[-1], line):
+                line = _merged(lines.pop(), line)
+            lines.append(line)
+        begin += len(piece) + 1
+    text_page.close()
+    page.close()
+    return lines
+
+
+def _measured(words: str, begin: int, text_page: Any, raw: Any) -> Line:
+    """Return a line with the place of its first and last letter."""
+    first = begin + len(words) - len(words.lstrip())
+    last = begin + len(words.rstrip()) - 1
+    left, right, _, top = _box(text_page, first, raw)
+    _, last_right, bottom, _ = _box(text_page, last, raw)  # lower, where two lines were joined at a hyphen
+    middle = (first + last) // 2
+    size = max(raw.FPDFText_GetFontSize(text_page, first), raw.FPDFText_GetFontSize(text_page, middle))
+    text = LEADER.sub("", " ".join(words.replace(HYPHEN, "").replace("\u00ad", "").split()))
+    # A size of 1 stands in for one that the page's matrix holds.
+    return Line(text, size if size > 2 else top - bottom, left, max(right, last_right), bottom, top)
+
+
+def _is_beside(before: Line, line: Line) -> bool:
+    """Return whether a piece goes on at the height where another ends, such as an exponent."""
+    height = min(before.top - before.bottom, line.top - line.bottom)
+    overlap = min(before.top, line.top) - max(before.bottom, line.bottom)
+    gap = line.left - before.right
+    return overlap > 0.3 * height > 0 and -0.3 * before.size < gap < before.size
+
+
+def _merged(before: Line, line: Line) -> Line:
+    """Return two pieces of one line as a line."""
+    separator = "" if line.left - before.right < 0.15 * before.size else " "
+    return Line(
+        f"{before.text}{separator}{line.text}",
+        max(before.size, line.size),
+        before.left,
+        line.right,
+        min(before.bottom, line.bottom),
+        max(before.top, line.top),
+    )
+
+
+def _box(text_page: Any, index: int, raw: Any) -> tuple[float, float, float, float]:
+    """Return left, right, bottom, top of a character; zeros where it has no place."""
+    edges = [c_double() for _ in range(4)]
+    if not raw.FPDFText_GetCharBox(text_page, index, *edges):
+        return 0.0, 0.0, 0.0, 0.0
+    left, right, bottom, top = (edge.value for edge in edges)
+    return left, right, bottom, top
+
+
+def _without_margins(pages: list[list[Line]]) -> list[list[Line]]:
+    """Return pages without running headers and footers and without page numbers."""
+    counts: Counter[str] = Counter()
+    for lines in pages:
+        counts.update({_pattern(lines[place].text) for place in _margins(lines)})
+    least = max(REPEATED, len(pages) // 20)
+    kept = []
+    for lines in pages:
+        dropped = set()
+        for place in _margins(lines):
+            text = lines[place].text
+            is_edge = place in (0, len(lines) - 1)
+            if counts[_pattern(text)] >= least or (is_edge and len(pages) > 1 and PAGE_NUMBER.fullmatch(text)):
+                dropped.add(place)
+        kept.append([line for place, line in enumerate(lines) if place not in dropped])
+    return kept if any(kept) else pages
+
+
+def _margins(lines: list[Line]) -> list[int]:
+    """Return the places of the lines at the top and at the bottom of a page, by height."""
+    by_height = sorted(range(len(lines)), key=lambda place: lines[place].top)
+    if len(by_height) <= 2 * MARGIN_LINES:
+        return by_height
+    return by_height[:MARGIN_LINES] + by_height[-MARGIN_LINES:]
+
+
+def _pattern(text: str) -> str:
+    """Return a line as what it has in common with that of other pages."""
+    return NUMBER.sub("#", text.lower())
+
+
+def _blocks(pages: list[list[Line]]) -> Iterator[str]:
+    """Yield headings and paragraphs."""
+    sizes = _heading_sizes(pages)
+    paragraph: list[Line] = []
+    for lines in pages:
+        is_first = True
+        for line in lines:
+            level = sizes.get(round(line.size, 1), 0) if len(line.text) <= MAX_HEADING else 0
+            goes_on = paragraph and _goes_on(paragraph[-1], line, is_first)
+            if level != (sizes.get(round(paragraph[-1].size, 1), 0) if paragraph else 0):
+                goes_on = False
+            if paragraph and not goes_on:
+                yield _joined(paragraph, sizes)
+                paragraph = []
+            paragraph.append(line)
+            is_first = False
+    if paragraph:
+        yield _joined(paragraph, sizes)
+
+
+def _heading_sizes(pages: list[list[Line]]) -> dict[float, int]:
+    """Return the level of headings, from 1, by the size of their letters."""
+    letters: Counter[float] = Counter()
+    for lines in pages:
+        for line in lines:
+            letters[round(line.size, 1)] += len(line.text)
+    body = letters.most_common(1)[0][0]
+    larger = sorted((size for size in letters if size > body * HEADING_RATIO), reverse=True)
+    return {size: min(level, LEVELS) for level, size in enumerate(larger, 1)}
+
+
+def _goes_on(before: Line, line: Line, is_new_page: bool) -> bool:
+    """Return whether a line belongs to the paragraph of the line before it."""
+    if BULLET.match(line.text) or abs(before.size - line.size) > 0.15 * before.size:
+        return False
+    if is_new_page:
+        return not before.text.endswith(SENTENCE_END) and line.text[:1].islower()
+    gap = before.bottom - line.top
+    if gap < -before.size:  # upwards: the next column
+        return not before.text.endswith(SENTENCE_END) and line.text[:1].islower()
+    is_indented = line.left - before.left > 0.8 * line.size and before.text.endswith(SENTENCE_END)
+    return gap < 0.9 * max(line.size, 1.0) and not is_indented
+
+
+def _joined(lines: list[Line], sizes: dict[float, int]) -> str:
+    """Return a paragraph, or a heading with its mark."""
+    text = lines[0].text
+    for line in lines[1:]:
+        if text.endswith("-") and not text.endswith(" -") and line.text[:1].islower():
+            text = text[:-1] + line.text
+        else:
+            text = f"{text} {line.text}"
+    level = sizes.get(round(lines[0].size, 1), 0)
+    if level and len(text) <= MAX_HEADING and any(character.isalpha() for character in text):
+        return f"{'#' * level} {text}"
+    bullet = BULLET.match(text)
+    if bullet and not bullet[0][0].isalnum() and bullet[0][0] != "(":
+        return f"- {text[bullet.end() :]}"
+    return text
+
+
+def _day(date: str) -> str:
+    """Return the day of a PDF's date, such as "D:20261126042300Z"."""
+    found = DATE.match(date)
+    return "-".join(found.groups()) if found else ""
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
