@@ -129,9 +129,9 @@ def test_an_empty_folder_says_what_to_do(tmp_path: Path) -> None:
 def test_only_unreadable_files_says_why(tmp_path: Path) -> None:
     sources = tmp_path / "sources"
     sources.mkdir()
-    (sources / "a.pdf").write_bytes(b"%PDF-1.4")
+    (sources / "a.mp4").write_bytes(b"video")
     (sources / "b.txt").write_bytes(bytes(99))
-    with pytest.raises(UserError, match=r"none of the 2 entries.*1 binary, 1 unsupported.*a\.pdf"):
+    with pytest.raises(UserError, match=r"none of the 2 entries.*1 binary, 1 unsupported.*a\.mp4"):
         collect(CollectConfig(), sources, tmp_path / "out")
     assert len(list(iterate_rows(tmp_path / "out" / "quarantine"))) == 2
     assert not (tmp_path / "out" / ".partial").exists()
