@@ -79,7 +79,7 @@ def _figures(counts: dict[str, int], split: str) -> dict[str, float]:
 def hash_held_out(out: Path, shard: Path) -> int:
     """Write the distinct windows of a shard's held-out documents, sorted; return their number."""
     hashes, _ = shingles(_documents_of(shard, HELD_OUT)["text"].to_pylist(), WINDOW)
-    distinct_hashes = np.unique(hashes)
+    distinct_hashes = _distinct(hashes)
     _write_hashes(distinct_hashes, out / f"{shard.stem}.bin")
     return len(distinct_hashes)
 
@@ -89,7 +89,7 @@ def find_in_training(out: Path, shard: Path, held_out_file: Path) -> int:
     documents = _documents_of(shard, [TRAIN])
     hashes, _ = shingles(documents["text"].to_pylist(), WINDOW)
     held_out_hashes = np.memmap(held_out_file, HASH, "r")
-    found_hashes = _common(np.unique(hashes), held_out_hashes)
+    found_hashes = _common(_distinct(hashes), held_out_hashes)
     _write_hashes(found_hashes, out / f"{shard.stem}.bin")
     return len(found_hashes)
 
@@ -158,8 +158,16 @@ def _common(hashes: np.ndarray, sorted_hashes: np.ndarray) -> np.ndarray:
     return hashes[_is_among(hashes, sorted_hashes)]
 
 
+def _distinct(hashes: np.ndarray) -> np.ndarray:
+    """Return the different hashes, sorted. (np.unique takes them through a hash table first, at ten times the time.)"""
+    hashes = np.sort(hashes)
+    is_first = np.ones(len(hashes), bool)
+    is_first[1:] = hashes[1:] != hashes[:-1]
+    return hashes[is_first]
+
+
 def _union(parts: Iterable[np.ndarray]) -> np.ndarray:
-    return np.unique(np.concatenate([np.zeros(0, HASH), *parts]))
+    return _distinct(np.concatenate([np.zeros(0, HASH), *parts]))
 
 
 def _read_hashes(path: Path) -> np.ndarray:
