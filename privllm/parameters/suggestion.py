@@ -123,9 +123,10 @@ def plan_family(
         chosen, tokens_per_second, batch = candidate, measured, candidate_batch
     possible = math.inf if seconds is None else seconds * tokens_per_second / corpus.tokens
     epochs = float(f"{min(wanted, possible):.2g}")
+    batch = batch_for(epochs * corpus.tokens, context, gpu)
     settings = []
     if from_scratch:
-        settings += _shape_settings(chosen, corpus.tokens, seconds)
+        settings += _shape_settings(chosen, corpus.tokens, seconds if epochs >= LEAST_EPOCHS else None)
     settings += [
         batch,
         Setting("epochs", epochs, _reason_of_epochs(corpus.tokens, epochs, wanted, tokens_per_second)),
