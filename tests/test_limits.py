@@ -85,6 +85,7 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "validate.max_characters": ([2, 10**9], [1, 0]),  # above min_characters
     "validate.max_placeholder_density": SHARE,
     "validate.max_mean_placeholder_density": SHARE,
+    "validate.max_copied": SHARE,
     "validate.min_unique_words": SHARE,
     "validate.min_language_score": SHARE,
     "validate.min_language_share": SHARE,

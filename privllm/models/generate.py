@@ -74,5 +74,6 @@ def sample(logits_V: Tensor, cfg: SamplingConfig, generator: torch.Generator, ne
     keep_V = before_V < cfg.top_p  # the first always, and the one that reaches top_p
     if cfg.top_k:
         keep_V[cfg.top_k :] = False
-    rank = torch.multinomial(probabilities_V * keep_V, 1, generator=generator)
-    return int(ids_V[rank])
+    # In the order of ids: two tokens that are nearly as likely as each other may change places by rounding, and the draw must not.
+    weights_V = torch.zeros_like(probabilities_V).scatter_(0, ids_V, probabilities_V * keep_V)
+    return int(torch.multinomial(weights_V, 1, generator=generator))

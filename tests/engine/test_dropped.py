@@ -85,7 +85,7 @@ def test_stages_list_and_tell_what_they_left_out(
     monkeypatch.chdir(tmp_path)
     sources = tmp_path / "data/sources"
     sources.mkdir(parents=True)
-    for name in ("scan.pdf", "report.docx", "fax.pdf", f"{FILE_NAME}.pdf"):
+    for name in ("scan.mp4", "report.mov", "fax.mp4", f"{FILE_NAME}.mp4"):
         (sources / name).write_bytes(b"%PDF-1.4")
     (sources / f"{FILE_NAME}.txt").write_text("Only three words.")
     (sources / "lines.jsonl").write_text('{"text": "Nor has this."}\n{broken\n')
@@ -103,7 +103,7 @@ def test_stages_list_and_tell_what_they_left_out(
         in lines
     )
     assert lines[1].startswith(r"4 unsupported evil\x1b[2J")
-    assert lines[1].endswith("fax.pdf, ...")
+    assert lines[1].endswith("fax.mp4, ...")
     assert lines[2] == "1 bad_json lines.jsonl#2"
     assert lines[3] == "clean found these languages: unknown 100.0%"
     assert lines[4] == "clean left out 2 of 2 documents; each of them, and why: data/clean/dropped/dropped.txt"
@@ -115,7 +115,7 @@ def test_stages_list_and_tell_what_they_left_out(
 def test_the_list_says_what_the_table_says(tmp_path: Path) -> None:
     (tmp_path / "sources").mkdir()
     (tmp_path / "sources/a.txt").write_text("words")
-    for name in (b"caf\xe9.pdf", b"z.mp4", b"empty.md"):
+    for name in (b"caf\xe9.mp4", b"z.mp4", b"empty.md"):
         (tmp_path / "sources" / os.fsdecode(name)).write_bytes(b"")
     collect(CollectConfig(), tmp_path / "sources", tmp_path / "out")
     rows = [
@@ -123,4 +123,4 @@ def test_the_list_says_what_the_table_says(tmp_path: Path) -> None:
     ]
     lines = (tmp_path / "out/quarantine/quarantine.txt").read_text("utf-8").splitlines()
     assert lines[1:] == sorted("\t".join(row) for row in rows)
-    assert r"caf\xe9.pdf" in lines[2]
+    assert r"caf\xe9.mp4" in lines[2]

@@ -40,7 +40,7 @@ def test_what_the_guide_types_is_sound(project: Extended) -> None:
 @pytest.mark.parametrize(
     ("code", "fault"),
     [
-        ("READERS = {'mail': 1}\n", "extensions/house.py, line 1: `mail` must be an object with `read`."),
+        ("READERS = {'minutes': 1}\n", "extensions/house.py, line 1: `minutes` must be an object with `read`."),
         ("QUALITY_RULES = {'too_short': len}\n", "is a reason of privllm's own"),
         ("PERSONAL_DATA = {'EMAIL': len}\n", "is a kind of privllm's own"),
         ("EXPECTATIONS = {'a': len}\n", "must be Expectation("),
@@ -56,7 +56,7 @@ def test_a_fault_of_each_kind_is_found(project: Extended, code: str, fault: str)
 
 
 def test_the_faults_of_all_extensions_are_found(project: Extended) -> None:
-    project.write("extensions/a.py", "READERS = {'mail': 1}\n")
+    project.write("extensions/a.py", "READERS = {'minutes': 1}\n")
     project.write("extensions/b.py", "QUALITY_RULES = {'a': 1}\nPERSONAL_DATA = {'A1': 1}\n")
     assert len(faults_of(Path())) == 3
 
@@ -84,6 +84,6 @@ def test_an_edit_of_an_extension_is_checked_again(project: Extended) -> None:
     project.write("stages/__init__.py", (ROOT / "stages/__init__.py").read_text("utf-8"), listed=False)
     project.write("extensions/house.py", "READERS = {}\n")
     require_sound_params()
-    project.write("extensions/house.py", "READERS = {'mail': 1}\n")
-    with pytest.raises(UserError, match="`mail` must be an object with `read`"):
+    project.write("extensions/house.py", "READERS = {'minutes': 1}\n")
+    with pytest.raises(UserError, match="`minutes` must be an object with `read`"):
         require_sound_params()
