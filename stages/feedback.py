@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from privllm.clean.clean_text import clean_text
+from privllm.clean.recipe import CleanConfig
 from privllm.core.params import read_params
 from privllm.core.report import write_report
 from privllm.engine.fingerprint import extensions_of
@@ -18,7 +19,8 @@ from privllm.validate.personal_data_left import leftovers
 
 def main(source: Path, out: Path, report: Path) -> None:
     cfg = read_params("feedback", FeedbackConfig)
-    clean = partial(clean_text, extensions=extensions_of("feedback"))
+    pii = read_params("clean", CleanConfig).pii
+    clean = partial(clean_text, extensions=extensions_of("feedback"), pii=pii)
     write_report(report, feedback(cfg, source, out, clean, leftovers, judge_feedback))
 
 

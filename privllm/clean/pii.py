@@ -2,111 +2,183 @@
 
 `redact` is pure, idempotent and linear in the text's length: every quantifier is bounded, or cannot
 restart inside what it has read. It finds what has a form (addresses, numbers, keys); names of
-people and places have none and are not searched. Left on purpose: loopback, unspecified, multicast
-and documentation addresses, netmasks, and numbers that fail the checksum of their form.
+people and places have none and are not searched here. Left on purpose: loopback, unspecified, multicast
+and documentation addresses, networks and netmasks, numbers of versions and sections, and numbers that
+fail the checksum of their form.
 """
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
 
 from privllm.clean import pii_checks
-from privllm.clean.secrets import redact_secrets
+from privllm.clean.phones import redact_phones, require_country
+from privllm.clean.secrets import places_of_secrets, redact_private_keys, redact_secrets
 
 MAX_ROUNDS = 50  # each hides one more neighbour in a run of numbers; real texts need two
 KINDS = ("EMAIL", "PHONE", "IP", "CARD", "IBAN", "SSN", "CREDENTIAL", "KEY")
 RedactOwn = Callable[[str, Counter[str]], str]
 
+
+@dataclass
+class PiiConfig:
+    countries: list[str] = field(default_factory=list)  # whose phone numbers count without a country code: [DE, AT]
+
+    def __post_init__(self) -> None:
+        for code in self.countries:
+            require_country(code, "clean.pii.countries")
+
+
 _LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
-_EMAIL = re.compile(rf"(?<![\w.+%-])[\w.+%'-]{{1,128}}@(?:{_LABEL}\.){{1,8}}[^\W\d_]{{2,24}}(?![\w-])")
+_EMAIL = re.compile(
+    rf"(?<![\w.+%-])(?P<user>[\w.+%-][\w.+%'-]{{0,127}})(?:@|%40)(?:{_LABEL}\.){{1,8}}[^\W\d_]{{2,24}}(?![\w-])",
+    re.IGNORECASE,
+)
+_OPEN, _CLOSE = r"[ \t]?[(\[{<][ \t]?", r"[ \t]?[)\]}>][ \t]?"
+_SPELLED_EMAIL = re.compile(  # bob (at) corp (dot) example, bob AT corp DOT example
+    rf"(?<![\w.+%-])[\w.+-]{{1,64}}(?:{_OPEN}at{_CLOSE}{_LABEL}(?:(?:\.|{_OPEN}dot{_CLOSE}|[ \t]dot[ \t]){_LABEL}){{1,8}}"
+    rf"|[ \t]at[ \t]{_LABEL}(?:[ \t]dot[ \t]{_LABEL}){{0,7}}[ \t]dot[ \t](?:[a-z]{{2}}|com|org|net|edu|gov|info|example))(?![\w-])",
+    re.IGNORECASE,
+)
+# A pattern that begins with a class and looks back after it is searched several times faster than one that looks back first.
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d\d(?:[ -]?[A-Za-z0-9]){11,40}")
 _CARD = re.compile(
-    r"(?<![\w.,-])(?:\d{12,19}|\d{4}([ -])\d{4}\1\d{4}(?:\1\d{1,4}(?:\1\d{1,3})?)?|\d{4}([ -])\d{6}\2\d{4,5})(?![\w-]|[.,]\d)"
+    r"\d(?<![\w.,-].)(?:\d{11,18}|\d{3}([ -])\d{4}\1\d{4}(?:\1\d{1,4}(?:\1\d{1,3})?)?|\d{3}([ -])\d{6}\2\d{4,5})(?![\w-]|[.,]\d)"
 )
-_SSN = re.compile(r"(?<![\w.-])(?!000|666|9)\d{3}([ -])(?!00)\d\d\1(?!0000)\d{4}(?![\w-]|\.\d)")
+_SSN = re.compile(r"\d(?<![\w.-].)(?<!9)(?!(?<=0)00|(?<=6)66)\d\d([ -])(?!00)\d\d\1(?!0000)\d{4}(?![\w-]|\.\d)")
 _SSN_NAMED = re.compile(r"(?i)(?<!\w)(ssn|social security(?: (?:number|no\.?))?)((?: is|:|=|#)? ?)\d{9}(?!\w)")
-_IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d|-\d)")
-_IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:(?:\d{1,3}\.){3}\d{1,3}|[0-9A-Fa-f]{0,4})(?![\w:])")
+_HAS_SSN = re.compile("ssn|social security")
+_IPV4 = re.compile(r"[0-9](?<![\w.].)[0-9]{0,2}\.(?:[0-9]{1,3}\.){2}[0-9]{1,3}(?!\w|\.\d|-\d(?!\d{0,2}\.\d{1,3}\.\d))")
+_IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:(?:[0-9]{1,3}\.){3}[0-9]{1,3}|[0-9A-Fa-f]{0,4})(?![\w:])")
 
-_SEP = r"[ .\-\u2010-\u2013]{0,2}"
-_EXTENSION = r"(?:[ ,]{0,2}(?:x|ext\.?|extension)[ .:]{0,2}\d{1,6})?"
-_PHONE = re.compile(
-    r"(?<![\w.+/=$#-])(?:"
-    rf"(?:\+|00(?=[1-9]))\d{{1,3}}(?:{_SEP}(?:\(\d{{1,5}}\)|\d{{1,5}})){{2,6}}"  # +44 (0)20 7946 0958
-    rf"|(?:\+?1{_SEP})?(?:\([2-9]\d\d\) ?|[2-9]\d\d(?P<us>[.\- ]))[.-]?[2-9]\d\d[.\- ]\d{{4}}"  # (212) 555-0100
-    r"|0(?!\d-\d\d-\d{4})\d{1,4}(?P<nat>[ -])\d{2,4}(?:(?P=nat)\d{2,4}){1,4}"  # 020 7946 0958
-    r"|0\d{2,4}-\d{6,8}"  # 0961-7596216
-    r"|\(0\d{1,4}\) ?\d{2,4}(?:[ -]?\d{2,4}){1,3}"  # (0171) 123 4567
-    rf"){_EXTENSION}(?![\w/]|[.\-:]\d)"
+# Most lines hold nothing, so the text is first searched for lines that may: as bytes, one for each character, in lower
+# case and with 0 for every digit. Each pattern begins with plain characters, which is what makes a search fast.
+_SHADE = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ123456789", b"abcdefghijklmnopqrstuvwxyz000000000")
+_OTHER_DIGIT = re.compile(r"[^\W_\x00-\x7f](?<=\d)")
+_OTHER_DIGITS_FROM, _NO_DIGITS = 0x660, (0x2000, 0xA620)  # the first decimal digit beyond latin-1; a range without any
+_SEPARATORS = rb"[ ().,/?\-]{0,3}"  # what latin-1 lacks, such as a dash, is a question mark
+_TRIGGERS = (
+    re.compile(rb"0(?<!00)(?:0{0,2}\.0{1,3}\.0{1,3}\.0|(?!000-00-00(?!0))(?:" + _SEPARATORS + rb"0){6})"),
+    re.compile(rb"@[^\s@]{0,64}\."),
+    re.compile(rb"%00[^\s%]{0,64}\."),
+    re.compile(rb"at(?<=[(\[{< ]at)[ \t]?[)\]}>]"),
+    re.compile(rb" dot "),
+    re.compile(rb":[0-9a-f]{1,4}:[0-9a-f]{0,4}:"),
 )
-_PHONE_NAMED = re.compile(
-    r"(?i)(?<![\w-])((?:tele)?phone|tel|fax|mobile|cell|whatsapp|call|dial)((?: (?:number|no|is|me|us|at|on)){0,3}[.:#]{0,2}[ \t]{0,4})"
-    rf"[+(]?\d(?:[ ().\-/]{{0,3}}\d){{6,14}}{_EXTENSION}(?!\w)"
-)
-# Triggers: only lines with a match are searched further. They start with a plain character or
-# class, which is fast.
-_AT = re.compile("@")
-_COLONS = re.compile(":[0-9A-Fa-f]{1,4}:")
-_DIGITS = re.compile(r"\d[\d ().,/\-\u2010-\u2013]{4}[\d ().,/\-\u2010-\u2013]*\d")
 
 
-def redact(text: str, redact_own: RedactOwn | None = None) -> tuple[str, dict[str, int]]:
+def redact(text: str, redact_own: RedactOwn | None = None, countries: Sequence[str] = ()) -> tuple[str, dict[str, int]]:
     """Return `text` with placeholders, and the number of each kind that were put in.
 
-    `redact_own` puts in those of a project's own kinds, and counts them. It repeats until nothing
-    is found, since a placeholder can end the run of digits that hid its neighbour.
+    `redact_own` puts in those of a project's own kinds, and counts them. `countries` are those whose phone numbers are
+    found without a country code (ISO 3166). It repeats until nothing is found, since a placeholder can end the run
+    of digits that hid its neighbour.
     """
     counts: Counter[str] = Counter()
     for _ in range(MAX_ROUNDS):
+        text = _redact_known(text, counts, countries)
+        if redact_own is None:
+            break
         count_before = counts.total()
-        text = _redact_once(text, counts)
-        if redact_own is not None:
-            text = redact_own(text, counts)
+        text = redact_own(text, counts)
         if counts.total() == count_before:
             break
     return text, dict(sorted(counts.items()))
 
 
-def _redact_once(text: str, counts: Counter[str]) -> str:
-    text = redact_secrets(text, counts)
-    text = on_lines(text, _AT, lambda line: _redact_emails(line, counts))
-    text = on_lines(text, _COLONS, lambda line: _redact_ipv6(line, counts))
-    return on_lines(text, _DIGITS, lambda line: _redact_numbers(line, counts))
+def _redact_known(text: str, counts: Counter[str], countries: Sequence[str]) -> str:
+    """Return `text` with placeholders of `KINDS`, of which no more are found."""
+    text = redact_private_keys(text, counts)
+    shade = _shade(text)
+    places = places_of_secrets(text, shade)
+    for trigger in _TRIGGERS:
+        places += [match.start() for match in trigger.finditer(shade)]
+    return on_lines(text, places, partial(_redact_line, counts=counts, countries=countries))
 
 
-def _redact_emails(line: str, counts: Counter[str]) -> str:
-    return _replace(_EMAIL, "EMAIL", pii_checks.is_email, line, counts)
+def _shade(text: str) -> bytes:
+    """Return a byte for each character of `text`: lower case, 0 for digits, a question mark for what latin-1 lacks."""
+    try:
+        return text.encode("latin-1").translate(_SHADE)
+    except UnicodeEncodeError:
+        if _may_have_other_digits(text):
+            text = _OTHER_DIGIT.sub("0", text)
+        return text.encode("latin-1", "replace").translate(_SHADE)
 
 
-def _redact_ipv6(line: str, counts: Counter[str]) -> str:
-    return _replace(_IPV6, "IP", pii_checks.is_private_ipv6, line, counts)
+def _may_have_other_digits(text: str) -> bool:
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    is_beyond = (points >= _OTHER_DIGITS_FROM) & ((points < _NO_DIGITS[0]) | (points >= _NO_DIGITS[1]))
+    return bool(is_beyond.any())
 
 
-def _redact_numbers(line: str, counts: Counter[str]) -> str:
-    line = _redact_ibans(line, counts)
-    line = _replace(_CARD, "CARD", pii_checks.is_card, line, counts)
-    line = _replace(_IPV4, "IP", pii_checks.is_private_ipv4, line, counts)
-    line = _replace(_SSN, "SSN", _always, line, counts)
-    line = _replace_named(_SSN_NAMED, "SSN", line, counts)
-    line = _replace_named(_PHONE_NAMED, "PHONE", line, counts)
-    return _replace(_PHONE, "PHONE", pii_checks.is_phone, line, counts)
-
-
-def on_lines(text: str, trigger: re.Pattern[str], change: Callable[[str], str]) -> str:
-    """Return `text` with `change` applied to every line that holds a match of `trigger`."""
+def on_lines(text: str, places: Sequence[int], change: Callable[[str], str]) -> str:
+    """Return `text` with `change` applied to every line in which one of `places` lies."""
     pieces: list[str] = []
     done = 0  # characters of `text` in `pieces`
-    match = trigger.search(text)
-    while match:
-        start = text.rfind("\n", done, match.start()) + 1 or done
-        end = text.find("\n", match.end())
+    for place in sorted(places):
+        if place < done:
+            continue
+        start = text.rfind("\n", done, place) + 1 or done
+        end = text.find("\n", place)
         if end < 0:
             end = len(text)
         pieces.append(text[done:start])
         pieces.append(change(text[start:end]))
         done = end
-        match = trigger.search(text, end)
     return "".join(pieces) + text[done:] if pieces else text
+
+
+def _redact_line(line: str, counts: Counter[str], countries: Sequence[str]) -> str:
+    for _ in range(MAX_ROUNDS):
+        count_before = counts.total()
+        line = redact_secrets(line, counts)
+        line = _redact_emails(line, counts)
+        if line.count(":") >= 3:
+            line = _replace(_IPV6, "IP", pii_checks.is_private_ipv6, line, counts)
+        line = _redact_numbers(line, counts, countries)
+        if counts.total() == count_before:
+            break
+    return line
+
+
+def _redact_emails(line: str, counts: Counter[str]) -> str:
+    if "@" in line or "%40" in line:
+        line = _EMAIL.sub(lambda match: _email_placeholder(match, counts), line)
+    if _SPELLED_AT.search(line.lower()):
+        line = _replace(_SPELLED_EMAIL, "EMAIL", pii_checks.is_email, line, counts)
+    return line
+
+
+_SPELLED_AT = re.compile(r"[(\[{<] ?at ?[)\]}>]|\bdot\b")
+
+
+_STRING_PREFIX = re.compile("[befnruBEFNRU]{1,2}'")  # of a literal in Python or SQL
+
+
+def _email_placeholder(match: re.Match[str], counts: Counter[str]) -> str:
+    """Return a placeholder behind a quote that only begins with the address, or the match where it is no address."""
+    if not pii_checks.is_email(match):
+        return match[0]
+    counts["EMAIL"] += 1
+    prefix = _STRING_PREFIX.match(match["user"])
+    is_quoted = prefix and match.string.startswith("'", match.end())
+    return f"{prefix[0]}<EMAIL>" if prefix and is_quoted else "<EMAIL>"
+
+
+def _redact_numbers(line: str, counts: Counter[str], countries: Sequence[str]) -> str:
+    line = _redact_ibans(line, counts)
+    line = _replace(_CARD, "CARD", pii_checks.is_card, line, counts)
+    if line.count(".") >= 3:
+        line = _replace(_IPV4, "IP", pii_checks.is_private_ipv4, line, counts)
+    line = _replace(_SSN, "SSN", _always, line, counts)
+    if _HAS_SSN.search(line.lower()):
+        line = _replace_named(_SSN_NAMED, "SSN", line, counts)
+    return redact_phones(line, counts, countries)
 
 
 def _replace(

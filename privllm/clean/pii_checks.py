@@ -1,14 +1,14 @@
 """Checks of candidates that `pii` found by their form: checksums, ranges and context.
 
-They are pure predicates on regular expression matches; the context is at most 24 characters to the
+They are pure predicates on regular expression matches; the context is at most 64 characters to the
 left.
 """
 
 import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from itertools import pairwise
 
-CONTEXT = 24  # characters to the left that are read
+CONTEXT = 64  # characters to the left that are read
+ADDRESS_CONTEXT = 24  # of them, in which a word such as "host" makes a number an address
 
 # Reserved for examples: RFC 5737, RFC 3849.
 DOCUMENTATION_V4 = [IPv4Network(net) for net in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")]
@@ -19,17 +19,23 @@ _FILE_ENDING = re.compile(
     "png|jpe?g|gif|svg|webp|ico|css|jsx?|tsx?|json|html?|md|txt|py|so|dll|exe|zip|gz",
     re.IGNORECASE,
 )
+# Words whose number is a version or a section, and lists of such numbers behind one of them.
 _VERSION_WORD = re.compile(
-    r"(?:\bv|versions?|release|rev|revision|build|section|chapter|oid|upgrade to|sqlite|python)"
-    r"[ .:=(]{0,3}$",
+    r"(?:\bv|versions?|release|rev|revision|build|sections?|chapters?|clauses?|paragraphs?|appendix|figure|table|item|step"
+    r"|abschnitt|kapitel|ziffer|oid|upgrade to|sqlite|python)"
+    r"[ .:=(]{0,3}(?:\d[\d.]*(?:,| and| or| to| und|-|\u2013|;){1,2} ?)*$",
     re.IGNORECASE,
 )
 _ADDRESS_WORD = re.compile(
-    r"(?:ip|ipv4|host|addr|address|server|ping|gateway|dns|received|client)\b",
+    r"(?:ip|ipv4|host|addr|address|server|ping|gateway|dns|received|client|from|listen|bind|subnet|proxy|login|port)\b",
     re.IGNORECASE,
 )
-
-_PHONE_EXTENSION = re.compile("x|ext", re.IGNORECASE)
+_HEADING_BEFORE = re.compile(r"[ \t#*\u2022]*$")
+_HEADING_AFTER = re.compile(r"\.?[ \t]+[^\W\d_a-z]|\.[ \t]|\.?$")  # "24.2.2.4. Collations", "24.2.2.4 Collations"
+_PORT_OR_MASK = re.compile(r":\d{2,5}\b|/\d{1,2}\b")
+_MASK = re.compile(r"/(\d{1,2})(?![\d.])")
+_FILE_NAME_BEFORE = re.compile(r"[A-Za-z]-$")
+_CARD_WORD = re.compile(r"card\b[^\d\n]{0,32}$", re.IGNORECASE)
 
 # ISO/IEC 7812 prefixes of the large issuers, with the lengths they use.
 _CARD_FORMS = re.compile(
@@ -67,9 +73,11 @@ def is_email(match: re.Match[str]) -> bool:
 
 
 def is_card(match: re.Match[str]) -> bool:
-    """Return whether a match has the form and the checksum of a payment card's number."""
+    """Return whether a match has the checksum of a payment card's number, and an issuer's form or a card's name before it."""
     digits = _digits(match)
-    return bool(_CARD_FORMS.fullmatch(digits)) and len(set(digits)) > 1 and luhn(digits)
+    if len(set(digits)) == 1 or not luhn(digits):
+        return False
+    return bool(_CARD_FORMS.fullmatch(digits) or _CARD_WORD.search(_text_before(match)))
 
 
 def luhn(digits: str) -> bool:
@@ -97,22 +105,44 @@ def iban_end(candidate: str) -> int:
 
 
 def is_private_ipv4(match: re.Match[str]) -> bool:
-    """Return whether a match is an address: not reserved, no netmask, no version number."""
+    """Return whether a match is a host's address: not reserved, no network or netmask, no version or section number."""
     octets = match[0].split(".")
     if not all(_is_octet(octet) for octet in octets):
         return False
     address = IPv4Address(match[0])
     if address.is_loopback or address.is_unspecified or address.is_multicast or octets[0] in ("0", "255"):
         return False
-    if any(address in network for network in DOCUMENTATION_V4):
+    if any(address in network for network in DOCUMENTATION_V4) or _is_network(match, address):
         return False
     context = _text_before(match)
-    if _VERSION_WORD.search(context):
+    if _VERSION_WORD.search(context) or _FILE_NAME_BEFORE.search(context):
         return False
-    if _ADDRESS_WORD.search(context):
+    is_bracketed = context.endswith("[") and match.string.startswith("]", match.end())
+    if is_bracketed or _PORT_OR_MASK.match(match.string, match.end()) or context.endswith(("://", "@")):
         return True
     numbers = [int(octet) for octet in octets]
-    return numbers[0] >= 10 or max(numbers) >= 100
+    if max(numbers) >= 100:
+        return True
+    if _is_heading(match):
+        return False
+    return numbers[0] == 10 or _ADDRESS_WORD.search(context[-ADDRESS_CONTEXT:]) is not None
+
+
+def _is_network(match: re.Match[str], address: IPv4Address) -> bool:
+    """Return whether an address is followed by a mask and is that of the whole network: 10.1.0.0/16 names no host."""
+    mask = _MASK.match(match.string, match.end())
+    if mask is None or not 1 <= int(mask[1]) <= 30:
+        return False
+    return int(address) % (1 << (32 - int(mask[1]))) == 0
+
+
+def _is_heading(match: re.Match[str]) -> bool:
+    """Return whether a number stands where that of a section does: before a title, at the beginning of a line."""
+    line_start = match.string.rfind("\n", 0, match.start()) + 1
+    before = match.string[line_start : match.start()]
+    if len(before) > CONTEXT or _HEADING_BEFORE.fullmatch(before) is None:
+        return False
+    return _HEADING_AFTER.match(match.string, match.end()) is not None
 
 
 def _is_octet(digits: str) -> bool:
@@ -122,39 +152,17 @@ def _is_octet(digits: str) -> bool:
 
 
 def is_private_ipv6(match: re.Match[str]) -> bool:
-    """Return whether a match is an address: four groups and a digit, since `a::b` is C++."""
+    """Return whether a match is an address: four groups and a digit, since `a::b` is C++, and no bytes."""
     groups = [group for group in match[0].split(":") if group]
     if len(groups) < 4 or not any(character.isdigit() for character in match[0]):
+        return False
+    if "::" not in match[0] and all(len(group) == 2 for group in groups):  # bytes, as of an EUI-64
         return False
     try:
         address = IPv6Address(match[0])
     except ValueError:
         return False
     return not (address.is_loopback or address.is_unspecified or address.is_multicast or address in DOCUMENTATION_V6)
-
-
-def is_phone(match: re.Match[str]) -> bool:
-    """Return whether a match has 8 to 15 digits (ITU-T E.164) and is no part of a table.
-
-    Numbers that increase in equal steps, such as 01 02 03 04 05 in a dump, are no phone number.
-    """
-    number = _PHONE_EXTENSION.split(match[0])[0]
-    groups = re.findall(r"\d+", number)
-    digits = "".join(groups)
-    if not 8 <= len(digits) <= 15 or len(set(digits)) <= 2:
-        return False
-    steps = {int(after) - int(before) for before, after in pairwise(groups)}
-    if len(groups) > 3 and len(steps) == 1:
-        return False
-    return not _is_in_a_row(match)
-
-
-def _is_in_a_row(match: re.Match[str]) -> bool:
-    """Return whether only a space separates a match from another number, as in a table."""
-    text_after = match.string[match.end() : match.end() + 2]
-    number_before = re.search(r"\d[ \t]$", _text_before(match))
-    number_after = re.match(r"[ \t]\d", text_after)
-    return bool(number_before or number_after)
 
 
 def _digits(match: re.Match[str]) -> str:

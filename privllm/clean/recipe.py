@@ -20,6 +20,7 @@ from privllm.clean import html, language
 from privllm.clean.clean_text import clean_text
 from privllm.clean.own_personal_data import personal_data
 from privllm.clean.own_rules import own_fault_of, quality_rules
+from privllm.clean.pii import PiiConfig
 from privllm.clean.quality import QualityConfig, fault_of
 from privllm.core.errors import UserError
 from privllm.core.params import WrongValue, require
@@ -42,6 +43,7 @@ class CleanConfig:
     max_html_characters: int = 64_000_000  # a page with more is dropped unparsed, [1,000, 1,000,000,000]
     languages: list[str] = field(default_factory=list)  # ISO 639 codes to keep, such as [en, de, 'no']; empty: all
     min_language_score: float = 0.65  # how sure the model must be before another language is dropped, [0, 1]
+    pii: PiiConfig = field(default_factory=PiiConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
 
     def __post_init__(self) -> None:
@@ -90,7 +92,7 @@ def clean_document(
             text = html.extract(text, cfg.max_html_characters)
         except html.ParsingTooCostly as error:
             return Dropped("", "", 0.0, {}, *error.args)
-    text, placeholders = clean_text(text, extensions)
+    text, placeholders = clean_text(text, extensions, cfg.pii)
     if not text.strip():
         return Dropped("", "", 0.0, {}, "empty", "no text in it")
     code, score = language.detect(text)

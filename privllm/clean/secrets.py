@@ -19,11 +19,6 @@ _KNOWN_KEY = re.compile(
     r"|xox[abeoprs]-[A-Za-z0-9-]{10,250}|sk-[A-Za-z0-9_-]{20,250}|AIza[A-Za-z0-9_-]{35}|[rs]k_(?:live|test)_[A-Za-z0-9]{10,250}|hf_[A-Za-z0-9]{30,60}"
     r"|npm_[A-Za-z0-9]{36}|pypi-[A-Za-z0-9_-]{50,250}|eyJ[A-Za-z0-9_-]{8,4000}\.eyJ[A-Za-z0-9_-]{8,4000}\.[A-Za-z0-9_-]{0,1000})(?![A-Za-z0-9_])"
 )
-_KEY_PREFIXES = (
-    *("AKIA", "ASIA", "ABIA", "ACCA"),
-    *("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-"),
-    *("xox", "sk-", "AIza", "k_live_", "k_test_", "hf_", "npm_", "pypi-", "eyJ"),
-)
 _URL_LOGIN = re.compile(r"(?<=://)[^\s/@:<>\"']{1,128}:[^\s/@<>\"']{1,256}(?=@)")
 _HEADER = re.compile(
     r"(?i)(?<!\w)((?:proxy-)?authorization[\"']?[ \t]{0,4}[:=,][ \t]{0,4}[\"']?(?:bearer|basic|token|apikey|digest)[ \t]{1,4})"
@@ -36,39 +31,73 @@ _ASSIGNED = re.compile(
     # Quoted, it may be several words.
     r"(?P<quote>[\"'`]?)(?P<value>(?<=[\"'])[^\"'<>\n]{4,128}(?=[\"'])|[^\s\"'`<>,;(){}\[\]&|]{4,512})(?P<after>[\"'`(\[{.]?)"
 )
-# Searched in lower case, each by itself: a pattern that starts with plain characters is searched
-# ten times faster.
-_STEMS = {
-    "pass": "pass",
-    "pwd": "pwd",
-    "secret": "secret",
-    "key": "key(?<=[_isenght-]key)",
-    "token": "token",
-    "credential": "credential",
-}
-_ANY_NAME = {stem: re.compile(form + r"[a-z_-]{0,12}[\"']?(?:[ \t]{0,4}[:=]| is )") for stem, form in _STEMS.items()}
+# Where a secret may stand, in a text of lower case with 0 for every digit (`pii` makes it). A pattern that starts with a
+# plain character is searched ten times faster, so each starts in the middle and looks back.
+_ASSIGNMENT = rb"[a-z_-]{0,12}[\"']?(?:[ \t]{0,4}[:=]| is )"
+_TRIGGERS = (
+    re.compile(
+        rb"_(?:(?<=gh[pousr]_)[a-z0]{36}|(?<=github_pat_)\w{22}|(?<=k_live_|k_test_)\w{10}|(?<=hf_)\w{30}|(?<=npm_)\w{36})"
+    ),
+    re.compile(rb"-(?:(?<=glpat-)[\w-]{20}|(?<=xox[abeoprs]-)[a-z0-]{10}|(?<=sk-)[\w-]{20}|(?<=pypi-)[\w-]{50})"),
+    re.compile(rb"://[^\s/@:<>\"']{1,128}:[^\s/@<>\"']{1,256}@"),
+    re.compile(rb"bearer "),
+    re.compile(rb"z(?<=authoriz)ation"),
+    re.compile(rb"p(?:ass|wd)" + _ASSIGNMENT),
+    re.compile(rb"k(?:ey(?<=[_isenght-]key)|en(?<=token))" + _ASSIGNMENT),
+    re.compile(rb"cre(?:dential|t(?<=secret))" + _ASSIGNMENT),
+)
+_CASED_TRIGGERS = (
+    re.compile(r"A(?:KIA|SIA|BIA|CCA)[A-Z0-9]{16}"),
+    re.compile(r"J(?<=eyJ)(?<![A-Za-z0-9_-]eyJ)[\w-]{8,4000}\.eyJ"),
+    re.compile(r"AIza[\w-]{35}"),
+)
+_HAS_STEM = re.compile("pass|pwd|secret|key|token|credential")
 # Words that stand in the place of a secret in code and manuals.
 _NO_SECRET = re.compile(
     "none|null|nil|true|false|undefined|str|string|bytes|text|int|bool|char|varchar|optional|required|default|empty|password|passwd|pwd|pass|secret"
     "|token|key|value|your|yourpassword|changeme|getpass|input|self|args|environ|example|x{4,}|not|used|[*.]{4,}"
 )
+# "The password is MD5-encrypted", "password: 8-character": words of prose that have a digit.
+_PROSE = re.compile(
+    r"\w*\d\w*(?:-[a-z]+)*-(?:[a-z]+ed|bits?|bytes?|characters?|digits?|letters?|words?|only|like|style|safe|compatible|long|way|fold)"
+    r"|(?:md|sha-?|utf-?|base|aes-?|rc|crypt|pbkdf|[23]?des|argon)-?\d*"
+)
 MIN_KEY_CHARACTERS = 16
 MIN_KEY_ENTROPY = 3.0  # bits a character; English words have about 2.5 at this length, random base64 about 4
 
 
-def redact_secrets(text: str, counts: Counter[str]) -> str:
-    """Return `text` with placeholders for keys and credentials, which are added to `counts`."""
+def redact_private_keys(text: str, counts: Counter[str]) -> str:
+    """Return `text` with placeholders for private keys, the only secrets of several lines."""
     if "-----BEGIN" in text:
         text = _replace(_PEM, "KEY", text, counts)
-    if any(prefix in text for prefix in _KEY_PREFIXES):
-        text = _replace(_KNOWN_KEY, "KEY", text, counts)
-    if "@" in text and "://" in text:
-        text = _replace(_URL_LOGIN, "CREDENTIAL", text, counts)
-    if "earer " in text:
-        text = _replace(_BEARER, "CREDENTIAL", text, counts, prefix=r"\1")
-    if "uthorization" in text or "UTHORIZATION" in text:
-        text = _replace(_HEADER, "CREDENTIAL", text, counts, prefix=r"\1")
-    return _redact_assigned(text, counts)
+    return text
+
+
+def places_of_secrets(text: str, shade: bytes) -> list[int]:
+    """Return a place in each secret, of all that `redact_secrets` finds, or that may be one.
+
+    shade: a byte for each character of `text`, in lower case and with 0 for digits.
+    """
+    places: list[int] = []
+    for trigger in _TRIGGERS:
+        places += [match.start() for match in trigger.finditer(shade)]
+    for cased in _CASED_TRIGGERS:
+        places += [match.start() for match in cased.finditer(text)]
+    return places
+
+
+def redact_secrets(line: str, counts: Counter[str]) -> str:
+    """Return a line with placeholders for keys and credentials, which are added to `counts`."""
+    line = _replace(_KNOWN_KEY, "KEY", line, counts)
+    if "@" in line and "://" in line:
+        line = _replace(_URL_LOGIN, "CREDENTIAL", line, counts)
+    if "earer " in line:
+        line = _replace(_BEARER, "CREDENTIAL", line, counts, prefix=r"\1")
+    if "uthorization" in line or "UTHORIZATION" in line:
+        line = _replace(_HEADER, "CREDENTIAL", line, counts, prefix=r"\1")
+    if _HAS_STEM.search(line.lower()):
+        line = _ASSIGNED.sub(lambda match: _redact_assignment(match, counts), line)
+    return line
 
 
 def _replace(pattern: re.Pattern[str], kind: str, text: str, counts: Counter[str], prefix: str = "") -> str:
@@ -77,45 +106,6 @@ def _replace(pattern: re.Pattern[str], kind: str, text: str, counts: Counter[str
     if count:
         counts[kind] += count
     return text
-
-
-def _redact_assigned(text: str, counts: Counter[str]) -> str:
-    """Put placeholders in place of secrets that are assigned to a name.
-
-    `_ASSIGNED` never reaches beyond a line, so only lines that hold a name are searched.
-    """
-    lowered = text.lower()
-    places = _places_of_names(lowered)
-    if not places:
-        return text
-    if len(lowered) != len(text):  # a letter such as the dotted capital I grew, so places differ
-        return _redact_assignments(text, counts)
-    pieces: list[str] = []
-    done = 0  # characters of `text` in `pieces`
-    for place in places:
-        if place < done:
-            continue
-        start = text.rfind("\n", done, place) + 1 or done
-        end = text.find("\n", place)
-        if end < 0:
-            end = len(text)
-        pieces.append(text[done:start])
-        pieces.append(_redact_assignments(text[start:end], counts))
-        done = end
-    return "".join(pieces) + text[done:]
-
-
-def _places_of_names(lowered: str) -> list[int]:
-    """Return where names stand to which a secret may be assigned, ascending."""
-    places: set[int] = set()
-    for stem, name in _ANY_NAME.items():
-        if stem in lowered:
-            places.update(match.start() for match in name.finditer(lowered))
-    return sorted(places)
-
-
-def _redact_assignments(text: str, counts: Counter[str]) -> str:
-    return _ASSIGNED.sub(lambda match: _redact_assignment(match, counts), text)
 
 
 def _redact_assignment(match: re.Match[str], counts: Counter[str]) -> str:
@@ -135,7 +125,7 @@ def _redact_assignment(match: re.Match[str], counts: Counter[str]) -> str:
 def _is_password(value: str, sign: str, quote: str, after: str) -> bool:
     """Return whether the value of a password's name is one, and no expression or prose."""
     bare = value.strip(".,!?*:").lower()
-    if not bare or _NO_SECRET.fullmatch(bare):
+    if not bare or _NO_SECRET.fullmatch(bare) or (not quote and _PROSE.fullmatch(bare)):
         return False
     if after in ("(", "[") or value.startswith(("$", "%", "{", "*", "\\", "/", "~")):
         return False

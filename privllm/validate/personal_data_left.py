@@ -24,7 +24,7 @@ CARD = re.compile(
 )
 IBAN = re.compile(rf"(?<![A-Za-z0-9])[A-Z]{{2}}[0-9]{{2}}(?:{GAP}[A-Z0-9]){{11,27}}")
 PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
-PHONE = re.compile(r"(?<![\w+])\+(?!99 ?9)[1-9](?:[ \u00a0.()/-]{0,2}[0-9]){8,14}(?![\w:]|[.-][0-9])")
+PHONE = re.compile(r"(?<![\w+])\+(?!99 ?9)[1-9](?:[ \u00a0.()/-]{0,2}[0-9]){8,14}(?![\w:]|[ .-][0-9])")
 
 # What any of the above needs, in RE2's terms (no look-around), so that whole columns are searched at once.
 CANDIDATE = (
@@ -50,6 +50,11 @@ CARD_ISSUERS = (
     (36, 36, (14,)),
     (38, 39, (14,)),
 )
+# Country codes that ITU-T E.164 does not assign, and numbers of North America that its plan does not have.
+NO_COUNTRY = re.compile(
+    r"21[04579]|259|28|29[23456]|38[48]|42[2456789]|671|684|69[3-9]|80[1-79]|83|85[14789]|87[1-79]|88[4579]|89|969|978|99[0179]"
+    r"|1(?![2-9][0-9]{2}[2-9][0-9]{6}$)"
+)
 # Lengths from the SWIFT IBAN registry (ISO 13616).
 IBAN_LENGTHS = {
     **dict.fromkeys(("AD", "CZ", "ES", "RO", "SA", "SE", "SK"), 24),
@@ -70,7 +75,7 @@ def leftovers(text: str) -> dict[str, int]:
         "cards": _count(CARD, text, is_card),
         "ibans": _count(IBAN, text, is_iban),
         "private_keys": _count(PRIVATE_KEY, text),
-        "phones": _count(PHONE, text),
+        "phones": _count(PHONE, text, is_international),
     }
 
 
@@ -109,6 +114,12 @@ def _passes_luhn(digits: str) -> bool:
         number = int(digit) * (1 + place % 2)
         total += number // 10 + number % 10
     return total % 10 == 0
+
+
+def is_international(text: str) -> bool:
+    """Return whether a number behind a + begins with a country code that is assigned: +2147483647 is an integer."""
+    digits = re.sub(r"[^0-9]", "", text)
+    return NO_COUNTRY.match(digits) is None
 
 
 def is_iban(text: str) -> bool:
