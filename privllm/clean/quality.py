@@ -14,17 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from privllm.core.params import require
+from privllm.core.scripts import UNSPACED_BLOCKS, WORD_SEPARATORS
 
 STOP_WORDS = frozenset(("the", "be", "to", "of", "and", "that", "have", "with"))  # Gopher's eight
 BULLETS = ("•", "-", "*", "‣", "◦", "▪", "·", "–")
 MAX_NGRAM_WORDS = 20_000  # of the beginning, to limit the cost; the shares hardly change after that
-# Thai and Lao, Tibetan, Myanmar, Khmer and its neighbours, kana, ideographs and Yi: written without
-# spaces.
-UNSPACED_BLOCKS = (
-    *((0x0E00, 0x0EFF), (0x0F00, 0x109F), (0x1780, 0x17FF), (0x1950, 0x19DF), (0x1A20, 0x1AAF)),
-    *((0x3040, 0x30FF), (0x31F0, 0x31FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xA000, 0xA48C), (0xA9E0, 0xA9FF)),
-    *((0xAA60, 0xAADF), (0xF900, 0xFAFF), (0xFF66, 0xFF9F), (0x20000, 0x3FFFF)),
-)
 NOTICE_WORDS = 100  # a text about JavaScript or about lorem ipsum is longer than a notice or a blank page
 NOTICE_PHRASES = ("enable", "disabled", "requires", "turn on")
 SHARES = (  # parameters in [0, 1]
@@ -111,7 +105,12 @@ def words_of(text: str) -> tuple[list[str], list[str]]:
 
     In the other scripts each letter, with its marks, counts as a word.
     """
-    if text.isascii() or _UNSPACED.search(text) is None:
+    if text.isascii():
+        words = text.split()
+        return words, words
+    for separator in WORD_SEPARATORS:
+        text = text.replace(separator, " ")
+    if _UNSPACED.search(text) is None:
         words = text.split()
         return words, words
     words = _UNSPACED.sub(r" \g<0>", text).split()

@@ -16,14 +16,12 @@ from itertools import pairwise
 
 import numpy as np
 
+from privllm.core.scripts import UNSPACED_BLOCKS
+
 U64 = np.uint64
 BATCH_CHARACTERS = 1 << 17  # fits in the processor's cache: twice as fast as a million
 BASE = U64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2^64
 BASE_INVERSE = U64(pow(0x9E3779B97F4A7C15, -1, 1 << 64))
-UNSPACED = (  # Thai ... CJK
-    *((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF)),
-    *((0x3040, 0x30FF), (0x3400, 0x9FFF), (0xF900, 0xFAFF)),
-)
 BEYOND = 0xFFFF  # represents all characters outside the basic plane in the tables of `_alphabet`
 
 
@@ -135,7 +133,7 @@ def _classes(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     is_inside = weights != 0
     is_start = is_inside.copy()
     is_start[1:] &= ~is_inside[:-1]
-    if len(points) and points.max() >= UNSPACED[0][0]:
+    if len(points) and points.max() >= UNSPACED_BLOCKS[0][0]:
         is_beyond = points >= BEYOND
         weights[is_beyond] = _odd_numbers(points[is_beyond])
         is_single = is_word_alone.take(points, mode="clip")
@@ -176,7 +174,7 @@ def _alphabet() -> tuple[np.ndarray, np.ndarray]:
             folded[point] = ord(character.lower()[0])
     folded[BEYOND] = BEYOND
     is_word_alone = np.zeros(BEYOND + 1, bool)
-    for first, last in UNSPACED:
+    for first, last in UNSPACED_BLOCKS:
         is_word_alone[first : last + 1] = True
     is_word_alone[BEYOND] = True
     numbers = np.where(folded > 0, _odd_numbers(folded), U64(0))

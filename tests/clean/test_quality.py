@@ -173,6 +173,7 @@ def test_a_letter_of_a_script_without_spaces_is_a_word_with_its_marks() -> None:
     assert words_of("abc 日本語def ก็ดี") == (["abc", "日", "本", "語def", "ก็", "ดี"], ["abc"])
     assert words_of("ကော်မတီ ཚོགས།")[0] == ["ကော်", "မ", "တီ", "ཚོ", "ག", "ས།"]
     assert words_of("naïve מילה 안녕 नमस्ते")[0] == ["naïve", "מילה", "안녕", "नमस्ते"]
+    assert words_of("ሁሉም\u1361ሰው፡ነፃ")[0] == ["ሁሉም", "ሰው", "ነፃ"]
 
 
 def test_scripts_without_spaces_have_rules_too() -> None:
