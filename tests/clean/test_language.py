@@ -11,6 +11,7 @@ from privllm.clean.language import (
     OTHER_NAMES,
     _model,
     detect,
+    detect_all,
     model_path,
     nearest_language,
 )
@@ -33,6 +34,33 @@ def test_detects(code: str) -> None:
 def test_short_text_is_not_judged() -> None:
     assert detect("x" * (MIN_CHARACTERS - 1)) == ("", 0.0)
     assert detect("\n\t " * 1000) == ("", 0.0)
+
+
+def lines(code: str, count: int) -> str:
+    """Lines that differ, since a text is not one sentence a hundred times."""
+    words = SENTENCES[code].split()
+    return "\n".join(" ".join(words[i % 5 :] + words[: i % 5]) for i in range(count))
+
+
+def test_a_text_is_judged_from_its_beginning_to_its_end() -> None:
+    english_first = lines("en", 12) + "\n" + lines("de", 80)
+    german_first = lines("de", 80) + "\n" + lines("en", 12)
+    for text in (english_first, german_first):
+        code, score = detect(text)
+        assert code == "de"
+        assert 0.65 < score < 0.9, "a part is of another language"
+    assert detect(lines("de", 92))[1] > 0.9
+
+
+def test_a_mixed_text_says_so() -> None:
+    found = detect_all(lines("fr", 40) + "\n" + lines("ru", 40))
+    assert {code for code, _ in found} == {"fr", "ru"}
+    assert all(0.3 < score < 0.65 for _, score in found), "too low for `clean.languages` to drop the text"
+    assert len(detect_all(lines("en", 80))) == 1
+
+
+def test_white_space_is_no_reason_not_to_tell() -> None:
+    assert detect(SENTENCES["en"].replace(" ", " " * 200))[0] == "en"
 
 
 def test_line_breaks_do_not_matter() -> None:
