@@ -13,6 +13,25 @@ from typing import Any
 
 from privllm.core.errors import UserError
 
+# What to turn where a reason takes too much; a reason that is not here is of the file itself, or of an own rule.
+PARAMETERS = {
+    "too_large": "collect.max_megabytes",
+    "language": "clean.languages",
+    "html_too_large": "clean.max_html_characters",
+    "too_short": "clean.quality.min_words",
+    "too_long": "clean.quality.max_words",
+    "mean_word_length": "clean.quality.max_mean_word_length",
+    "symbol_ratio": "clean.quality.max_symbol_ratio",
+    "too_few_stop_words": "clean.quality.min_stop_words",
+    "few_alphabetic_words": "clean.quality.min_alphabetic_words",
+    "bullet_lines": "clean.quality.max_bullet_lines",
+    "ellipsis_lines": "clean.quality.max_ellipsis_lines",
+    "duplicate_lines": "clean.quality.max_duplicate_lines",
+    "duplicate_paragraphs": "clean.quality.max_duplicate_paragraphs",
+    "top_ngram": "clean.quality.max_top_ngram",
+    "duplicate_ngrams": "clean.quality.max_duplicate_ngrams",
+}
+NAMED = 3  # reasons in a sentence, the most frequent
 COLUMNS = ("reason", "count", "of", "quarantined", "dropped")
 
 
@@ -64,6 +83,18 @@ def reasons(collected: Collected, cleaned: Cleaned) -> list[dict[str, Any]]:
         *_rows("quarantined", collected.quarantined, collected.entries),
         *_rows("dropped", cleaned.dropped, cleaned.documents_in),
     ]
+
+
+def describe_losses(collected: Collected, cleaned: Cleaned) -> str:
+    """Return the most frequent reasons with what to turn: "clean dropped 299 for too_short (clean.quality.min_words)"; "" for none."""
+    losses = [(count, "collect quarantined", reason) for reason, count in collected.quarantined.items() if count]
+    losses += [(count, "clean dropped", reason) for reason, count in cleaned.dropped.items() if count]
+    losses.sort(key=lambda loss: (-loss[0], loss[2]))
+    parts = []
+    for count, verb, reason in losses[:NAMED]:
+        parameter = f" (`{PARAMETERS[reason]}`)" if reason in PARAMETERS else ""
+        parts.append(f"{verb} {count:,} for {reason}{parameter}")
+    return ", ".join(parts)
 
 
 def _rows(column: str, counts: Mapping[str, int], total: int) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from privllm.engine.store import NO_STORE, Store
 from privllm.validate.copied_sources import explained
 from privllm.validate.describe import describe_shard
 from privllm.validate.drift import MEASURES, drift, read_promoted, summarise
-from privllm.validate.drop_reasons import COLUMNS, read_cleaned, read_collected, reasons
+from privllm.validate.drop_reasons import COLUMNS, describe_losses, read_cleaned, read_collected, reasons
 from privllm.validate.expectations import LISTED, Check, ValidateConfig, expectations, sentences_of
 from privllm.validate.own_expectations import own_checks, own_expectations
 from privllm.validate.statistics import columns_of, totals
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ValidateConfig", "ValidateInputs", "validate"]
 
+OF_LOSSES = ("min_survival", "losses.stop")  # parameters of checks whose failure has its causes in earlier stages
 Tables = dict[str, pd.DataFrame]
 Changed = Mapping[str, Mapping[str, float]]
 
@@ -79,15 +80,17 @@ def validate(
     # Later stages depend on the verdict: while the suite passes, no document and no new expectation changes it.
     write_json(out / "verdict.json", {"passed": not failed})
     if failed:
-        raise UserError(complaint(failed, docs))
+        raise UserError(complaint(failed, docs, describe_losses(collected, cleaned)))
     return report(whole, results, changed)
 
 
 def readable(shards: list[dict[str, Any]], inputs: ValidateInputs, out: Path) -> pa.Table:
     """Return the statistics of all documents. Raises UserError where there are none."""
     if not sum(shard["documents"] for shard in shards):
+        losses = describe_losses(read_collected(inputs.collect_report), read_cleaned(inputs.clean_report))
+        why = f"{losses}; " if losses else ""
         raise UserError(
-            f"{inputs.source} holds no document: {inputs.clean_report} says why. Or add some to data/sources."
+            f"{inputs.source} holds no document: {why}{inputs.clean_report} says why. Or add some to data/sources."
         )
     documents = pa.concat_tables([read_table(out / shard["shard"]) for shard in shards])
     if not len(documents):
@@ -130,12 +133,19 @@ def judge_and_publish(tables: Tables, checks: dict[str, list[Check]], docs: Path
     return by_check
 
 
-def complaint(failed: list["Outcome"], docs: Path) -> str:
-    """Return which critical expectations failed, what was observed on which documents, and what to do."""
+def complaint(failed: list["Outcome"], docs: Path, losses: str = "") -> str:
+    """Return which critical expectations failed, what was observed on which documents, and what to do.
+
+    losses: reasons for which too little survives, and their parameters.
+    """
     subject = "a critical expectation failed"
     if len(failed) > 1:
         subject = f"{len(failed)} critical expectations failed"
     details = " ".join(describe(outcome) for outcome in failed)
+    if losses and any(outcome.check.parameter in OF_LOSSES for outcome in failed):
+        details += (
+            f" Why: {losses}; data/clean/dropped/dropped.txt and data/collect/quarantine/quarantine.txt name each."
+        )
     advice = f"Fix this and run `dvc repro` again. Every result: {docs / 'index.html'}."
     return f"{subject}, and nothing after `validate` runs. {details} {advice}"
 

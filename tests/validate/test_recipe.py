@@ -13,10 +13,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from privllm.clean.quality import REASONS
 from privllm.core.errors import UserError
 from privllm.core.report import write_json
 from privllm.core.tables import read_folder, write_table
 from privllm.validate.drift import MEASURES, DriftConfig
+from privllm.validate.drop_reasons import PARAMETERS
 from privllm.validate.statistics import STATISTICS
 
 Document = Callable[..., dict[str, Any]]
@@ -108,6 +110,34 @@ def test_documents_that_got_lost_stop_the_build(
     trial.report(*counts)
     with pytest.raises(UserError, match=message):
         trial.validate()
+
+
+def test_where_too_little_survives_the_reasons_and_their_parameters_are_named(corpus: Callable[..., Any]) -> None:
+    """As of a folder with 300 files of one sentence."""
+    trial = corpus()
+    trial.report(330, 330, 30, dropped={"too_short": 298, "language": 2}, quarantined={"unsupported": 1})
+    with pytest.raises(UserError) as stopped:
+        trial.validate()
+    why = (
+        "Why: clean dropped 298 for too_short (`clean.quality.min_words`), clean dropped 2 for language (`clean.languages`), "
+        "collect quarantined 1 for unsupported; data/clean/dropped/dropped.txt"
+    )
+    assert why in str(stopped.value)
+
+
+def test_every_reason_of_a_rule_has_its_parameter() -> None:
+    """Those without one are of the file itself: no limit would let it pass."""
+    of_the_file = {
+        "empty",
+        "binary",
+        "garbage",
+        "html_unclosed_formatting",
+        "html_too_deep",
+        "lorem_ipsum",
+        "javascript",
+    }
+    assert REASONS - of_the_file == PARAMETERS.keys() - {"too_large"}
+    assert {parameter.partition(".")[0] for parameter in PARAMETERS.values()} == {"clean", "collect"}
 
 
 FOUND, DOCUMENTS = "of what was found is quarantined for one reason", "of the documents are dropped for one reason"
