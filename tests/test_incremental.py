@@ -150,7 +150,7 @@ def other_words(made: Any, *_: Any) -> Any:
     return made._replace(text=text) if isinstance(made, CollectedDocument) else dataclasses.replace(made, text=text)
 
 
-def stricter(fault: tuple[str, str] | None, _: Any, text: str, __: str) -> tuple[str, str] | None:
+def stricter(fault: tuple[str, str] | None, text: str) -> tuple[str, str] | None:
     return fault or (("short", "by a new rule") if text.count("corner") < 8 else None)
 
 
@@ -159,7 +159,7 @@ CODE_EDITS: dict[str, tuple[ModuleType, str, Callable[..., Any]]] = {
     "collect lines": (jsonl, "_document", other_words),
     "collect files": (text, "read_one", other_words),
     "clean text": (cleaning, "clean_document", other_words),
-    "clean quality": (cleaning, "fault_of", stricter),
+    "clean quality": (cleaning, "garbage_of", stricter),
     "dedup exact": (deduplicating, "normalised_digest", lambda name, _: name[:1] * 32),
     "dedup near": (deduplicating, "jaccard", lambda similarity, *_: 1 - similarity),
     "dedup estimates": (deduplicating, "similarity", lambda estimates, *_: estimates * 0),

@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from privllm.annotate.recipe import AnnotateConfig
+from privllm.clean.pii import PiiConfig
 from privllm.clean.quality import QualityConfig
 from privllm.clean.recipe import CleanConfig
 from privllm.collect.recipe import CollectConfig
@@ -28,6 +29,7 @@ from privllm.validate.expectations import ValidateConfig
 SECTIONS: dict[str, type] = {
     "collect": CollectConfig,
     "clean": CleanConfig,
+    "clean.pii": PiiConfig,
     "clean.quality": QualityConfig,
     "dedup": DedupConfig,
     "sample": SampleConfig,
@@ -47,6 +49,8 @@ COUNT = ([0, 1, 10**9], [-1])
 LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "collect.shard_bits": ([0, 1, 12], [-1, 13]),
     "collect.max_megabytes": ([TINY, 64, 1024], [0, -1, 1024.001, math.nan, math.inf]),
+    "clean.profile": (["private", "web"], ["", "Web", "gopher"]),
+    "clean.pii.countries": ([[], ["DE"], ["DK", "NO"]], [["de"], ["XX"], ["DEU"], [""], ["DE", "false"]]),
     "clean.max_html_characters": ([1_000, 1_000_000_000], [999, 0, 1_000_000_001]),
     "clean.min_language_score": SHARE,
     "clean.languages": (

@@ -108,8 +108,8 @@ def test_code_saved_before_dvc_looks_is_noticed_and_the_named_command_helps(buil
 
 def test_a_parameter_saved_before_dvc_looks_is_noticed_and_the_named_command_reads_it(built: Workshop) -> None:
     (built.root / "data/sources/notes.md").write_text("# Notes\n" + PROSE.replace("zebra", "llama"), "utf-8")
-    before = "min_words: 20"
-    output = save_when(built, "clean", "params.yaml", "min_words: 500", "dedup", before)
+    before = "languages: []"
+    output = save_when(built, "clean", "params.yaml", "languages: [de]", "dedup", before)
     command = "dvc repro --single-item --force clean"
     assert command in output
     assert command in built.run("dvc", "repro", "dedup", check=False).stderr  # and it is not forgotten
@@ -117,8 +117,8 @@ def test_a_parameter_saved_before_dvc_looks_is_noticed_and_the_named_command_rea
     assert command in built.run("privllm", "audit", check=False).stderr
     assert "llama" in texts(built)
     built.run("privllm", "check", "--fix")
-    assert "llama" not in texts(built)  # a short text
-    built.edit("params.yaml", "min_words: 500", before)
+    assert "llama" not in texts(built)  # an English text
+    built.edit("params.yaml", "languages: [de]", before)
     built.repro("clean")
     assert "llama" in texts(built)
     assert built.run("privllm", "check").stdout == "Nothing hides from DVC.\n"

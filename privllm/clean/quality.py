@@ -1,7 +1,8 @@
 """Quality rules: named limits on statistics of a text, which is never changed.
 
-They follow Gopher (Rae et al. 2021, appendix A.1 and table A1) and C4 (Raffel et al. 2020, section
-2.2). Their thresholds were set for web prose; the defaults here let reference documentation pass,
+`garbage_of` finds what is no text in any corpus. The rules of `fault_of` are for pages of the web: `clean.profile: web`
+drops what breaks one, `private` only lists it. They follow Gopher (Rae et al. 2021, appendix A.1 and table A1) and C4
+(Raffel et al. 2020, section 2.2). Their thresholds were set for web prose; the defaults here let reference documentation pass,
 which repeats itself, is full of identifiers and comes in short pages. Where a default differs, the
 published figure stands beside it.
 """
@@ -27,9 +28,14 @@ SHARES = (  # parameters in [0, 1]
 )
 Ids = npt.NDArray[np.int64]
 Fault = tuple[str, str]  # reason and detail
+MAX_UNREADABLE = 0.05  # share of characters that stand for bytes without a meaning
+MIN_ALPHANUMERIC = 0.1  # share of letters and digits in what is no white space
+MAX_ENCODED = 0.5  # share of characters in words such as those of base64
+GARBAGE_SAMPLE = 20_000  # characters, half of the beginning and half of the end
+_ENCODED_WORD = re.compile(r"[A-Za-z0-9+/=_-]{60,}")  # MIME breaks its lines after 76, PEM after 64
 REASONS = frozenset(  # for which `clean` drops a document; an own rule has another name
     (
-        *("html_too_large", "html_unclosed_formatting", "html_too_deep", "empty", "language"),
+        *("html_too_large", "html_unclosed_formatting", "html_too_deep", "empty", "language", "binary", "garbage"),
         *("too_short", "too_long", "mean_word_length", "symbol_ratio"),
         *("too_few_stop_words", "few_alphabetic_words", "bullet_lines", "ellipsis_lines", "lorem_ipsum"),
         *("javascript", "duplicate_lines", "duplicate_paragraphs", "top_ngram", "duplicate_ngrams"),
@@ -62,6 +68,23 @@ class QualityConfig:
         lengths = 0 <= self.min_mean_word_length <= self.max_mean_word_length
         require(lengths, "clean.quality.max_mean_word_length", "at least min_mean_word_length, which is at least 0")
         require(self.min_words >= 0 and self.max_words >= 0, "clean.quality.min_words", "0 or more, like max_words")
+
+
+def garbage_of(text: str) -> Fault | None:
+    """Return why a text is none: bytes without a meaning, signs without words, or encoded data; None where it is one."""
+    unreadable = text.count("\ufffd") / max(1, len(text))
+    if unreadable > MAX_UNREADABLE:
+        return "binary", f"{unreadable:.2f} of all characters are unreadable, at most {MAX_UNREADABLE}"
+    sample = text if len(text) <= GARBAGE_SAMPLE else text[: GARBAGE_SAMPLE // 2] + text[-GARBAGE_SAMPLE // 2 :]
+    words = sample.split()
+    total = max(1, sum(map(len, words)))
+    alphanumeric = sum(map(str.isalnum, "".join(words))) / total
+    if alphanumeric < MIN_ALPHANUMERIC:
+        return "garbage", f"{alphanumeric:.2f} of all characters are letters or digits, at least {MIN_ALPHANUMERIC}"
+    encoded = sum(len(word) for word in words if _ENCODED_WORD.fullmatch(word)) / total
+    if encoded > MAX_ENCODED:
+        return "garbage", f"{encoded:.2f} of all characters are encoded data, at most {MAX_ENCODED}"
+    return None
 
 
 def fault_of(cfg: QualityConfig, text: str, language: str) -> Fault | None:
@@ -124,7 +147,8 @@ def _fault_in_word_lengths(cfg: QualityConfig, words: list[str], spaced: list[st
     mean = sum(map(len, spaced)) / max(1, len(spaced))
     if cfg.min_mean_word_length <= mean <= cfg.max_mean_word_length:
         return None
-    return "mean_word_length", f"{mean:.1f} characters"
+    allowed = f"{cfg.min_mean_word_length:g} to {cfg.max_mean_word_length:g}"
+    return "mean_word_length", f"{mean:.1f} characters, {allowed}"
 
 
 def _fault_in_words(cfg: QualityConfig, text: str, words: list[str], language: str) -> Fault | None:
@@ -132,14 +156,14 @@ def _fault_in_words(cfg: QualityConfig, text: str, words: list[str], language: s
     ellipses = text.count("…") + text.count("...")
     symbols = max(text.count("#"), ellipses) / len(words)
     if symbols > cfg.max_symbol_ratio:
-        return "symbol_ratio", f"{symbols:.2f} per word"
+        return "symbol_ratio", f"{symbols:.2f} per word, at most {cfg.max_symbol_ratio:g}"
     if language == "en":
         stop_words = _stop_word_count(cfg, words)
         if stop_words < cfg.min_stop_words:
-            return "too_few_stop_words", f"{stop_words} of {len(STOP_WORDS)}"
+            return "too_few_stop_words", f"{stop_words} of {len(STOP_WORDS)}, at least {cfg.min_stop_words}"
     alphabetic = _alphabetic_share(words, cfg.min_alphabetic_words)
     if alphabetic < cfg.min_alphabetic_words:
-        return "few_alphabetic_words", f"{alphabetic:.2f} of all words"
+        return "few_alphabetic_words", f"{alphabetic:.2f} of all words, at least {cfg.min_alphabetic_words:g}"
     return None
 
 
@@ -164,10 +188,10 @@ def _fault_in_lines(cfg: QualityConfig, lines: list[str]) -> Fault | None:
     """Apply the limits on bullet points and on lines that are cut off."""
     bullets = sum(line.startswith(BULLETS) for line in lines) / len(lines)
     if bullets > cfg.max_bullet_lines:
-        return "bullet_lines", f"{bullets:.2f} of all lines"
+        return "bullet_lines", f"{bullets:.2f} of all lines, at most {cfg.max_bullet_lines:g}"
     ellipses = sum(line.endswith(("…", "...")) for line in lines) / len(lines)
     if ellipses > cfg.max_ellipsis_lines:
-        return "ellipsis_lines", f"{ellipses:.2f} of all lines"
+        return "ellipsis_lines", f"{ellipses:.2f} of all lines, at most {cfg.max_ellipsis_lines:g}"
     return None
 
 
@@ -180,9 +204,9 @@ def _fault_of_notices(text: str, words: list[str]) -> Fault | None:
     head = text[:100_000].lower()
     is_short = len(words) < NOTICE_WORDS
     if "lorem ipsum" in head and (is_short or head.count("dolor") * 200 > len(words)):
-        return "lorem_ipsum", ""
+        return "lorem_ipsum", f"a text to fill a page, of {len(words)} words"
     if is_short and "javascript" in head and any(word in head for word in NOTICE_PHRASES):
-        return "javascript", "a notice that it is switched off"
+        return "javascript", f"a notice that it is switched off, of {len(words)} words, fewer than {NOTICE_WORDS}"
     return None
 
 
@@ -190,19 +214,19 @@ def _fault_in_repetition(cfg: QualityConfig, text: str, lines: list[str], words:
     """Apply the limits on repeated lines, paragraphs and n-grams."""
     share = duplicate_share(lines)
     if share > cfg.max_duplicate_lines:
-        return "duplicate_lines", f"{share:.2f} of all characters"
+        return "duplicate_lines", f"{share:.2f} of all characters, at most {cfg.max_duplicate_lines:g}"
     share = duplicate_share([paragraph for paragraph in text.split("\n\n") if paragraph.strip()])
     if share > cfg.max_duplicate_paragraphs:
-        return "duplicate_paragraphs", f"{share:.2f} of all characters"
+        return "duplicate_paragraphs", f"{share:.2f} of all characters, at most {cfg.max_duplicate_paragraphs:g}"
     words = words[:MAX_NGRAM_WORDS]
     top_bound, duplicates_bound = ngram_bounds(words)
     if top_bound <= cfg.max_top_ngram and duplicates_bound <= cfg.max_duplicate_ngrams:
         return None
     top, duplicates = ngram_shares(words)
     if top > cfg.max_top_ngram:
-        return "top_ngram", f"{top:.2f} of all characters"
+        return "top_ngram", f"{top:.2f} of all characters, at most {cfg.max_top_ngram:g}"
     if duplicates > cfg.max_duplicate_ngrams:
-        return "duplicate_ngrams", f"{duplicates:.2f} of all characters"
+        return "duplicate_ngrams", f"{duplicates:.2f} of all characters, at most {cfg.max_duplicate_ngrams:g}"
     return None
 
 

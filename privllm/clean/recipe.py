@@ -21,7 +21,7 @@ from privllm.clean.clean_text import clean_text
 from privllm.clean.own_personal_data import personal_data
 from privllm.clean.own_rules import own_fault_of, quality_rules
 from privllm.clean.pii import PiiConfig
-from privllm.clean.quality import QualityConfig, fault_of
+from privllm.clean.quality import Fault, QualityConfig, fault_of, garbage_of
 from privllm.core.errors import UserError
 from privllm.core.params import WrongValue, require
 from privllm.core.records import CLEAN, DROPPED
@@ -35,11 +35,17 @@ MIN_NAMED_SHARE = 0.01  # of the documents, from which a language is named in th
 OTHERS = "others"
 UNKNOWN = "unknown"  # language of a text that is too short to tell
 LIST = "dropped.txt"  # beside the shards of dropped documents
+FLAGGED_LIST = "flagged.txt"  # beside the shards of those that stay
+MIXED = "mixed_languages"  # a flag, and no reason to drop a document
+PROFILES = ("private", "web")
 Row = dict[str, Any]
+_FLAGS = pa.schema([(name, pa.string()) for name in COLUMNS])
 
 
 @dataclass
 class CleanConfig:
+    # private: drop only what is empty, binary or garbage, and list what breaks a rule of quality; web: drop that too
+    profile: str = "private"
     max_html_characters: int = 64_000_000  # a page with more is dropped unparsed, [1,000, 1,000,000,000]
     languages: list[str] = field(default_factory=list)  # ISO 639 codes to keep, such as [en, de, 'no']; empty: all
     min_language_score: float = 0.65  # how sure the model must be before another language is dropped, [0, 1]
@@ -47,6 +53,7 @@ class CleanConfig:
     quality: QualityConfig = field(default_factory=QualityConfig)
 
     def __post_init__(self) -> None:
+        require(self.profile in PROFILES, "clean.profile", " or ".join(PROFILES))
         require(
             1_000 <= self.max_html_characters <= 1_000_000_000,
             "clean.max_html_characters",
@@ -73,6 +80,7 @@ class Clean:
     language: str  # "" where the text was too short to tell
     language_score: float
     placeholders: dict[str, int]  # how many of each kind
+    flag: Fault | None = field(default=None, kw_only=True)  # a rule that it breaks, though it is kept
 
 
 @dataclass(frozen=True)
@@ -95,11 +103,17 @@ def clean_document(
     text, placeholders = clean_text(text, extensions, cfg.pii)
     if not text.strip():
         return Dropped("", "", 0.0, {}, "empty", "no text in it")
-    code, score = language.detect(text)
-    fault = _foreign(cfg, code, score) or fault_of(cfg.quality, text, code) or own_fault_of(extensions, text, code)
+    (code, score), *others = language.detect_all(text)
+    fault = _foreign(cfg, code, score) or garbage_of(text)
+    flag = None if fault else fault_of(cfg.quality, text, code)
+    if cfg.profile == "web":
+        fault = fault or flag
+    fault = fault or own_fault_of(extensions, text, code)
     if fault:
         return Dropped(text, code, score, placeholders, *fault)
-    return Clean(text, code, score, placeholders)
+    if others and not flag:
+        flag = MIXED, ", ".join(f"{name} ({part:.2f})" for name, part in [(code, score), *others])
+    return Clean(text, code, score, placeholders, flag=flag)
 
 
 def _foreign(cfg: CleanConfig, code: str, score: float) -> tuple[str, str] | None:
@@ -108,7 +122,7 @@ def _foreign(cfg: CleanConfig, code: str, score: float) -> tuple[str, str] | Non
         return None
     if code in cfg.languages or score < cfg.min_language_score:
         return None
-    return "language", f"{code} ({score:.2f})"
+    return "language", f"{code} ({score:.2f}), kept: {', '.join(cfg.languages)}"
 
 
 def clean_shard(
@@ -117,11 +131,12 @@ def clean_shard(
     """Clean one shard of DOCUMENTS into `out/NNNNN.parquet` and `out/dropped/NNNNN.parquet`.
 
     Returns {"counts": flat counts, "placeholders": {id: {kind: number}} of the documents that got
-    some}.
+    some, "flags": {id: {source, reason, detail}} of those that are kept and break a rule}.
     """
     last_time = last_results(before, shard.name)
     counts: Counter[str] = Counter(documents_in=0, kept=0, characters_in=0, characters_out=0)
     placeholders: dict[str, dict[str, int]] = {}
+    flags: dict[str, dict[str, str]] = {}
     clean_rows: list[Row] = []
     dropped_rows: list[Row] = []
     for document in sorted(read_table(shard).to_pylist(), key=itemgetter("id")):
@@ -133,6 +148,9 @@ def clean_shard(
         counts[f"language.{result.language or UNKNOWN}"] += 1
         if result.placeholders:
             placeholders[document["id"]] = result.placeholders
+        if result.flag:
+            reason, detail = result.flag
+            flags[document["id"]] = {"source": document["source"], "reason": reason, "detail": detail}
         row = _row(document, result)
         if isinstance(result, Dropped):
             counts[f"dropped.{result.reason}"] += 1
@@ -143,7 +161,7 @@ def clean_shard(
             clean_rows.append(row)
     write_table(pa.Table.from_pylist(clean_rows, CLEAN), out / shard.name)
     write_table(pa.Table.from_pylist(dropped_rows, DROPPED), out / "dropped" / shard.name)
-    return {"counts": dict(counts), "placeholders": placeholders}
+    return {"counts": dict(counts), "placeholders": placeholders, "flags": flags}
 
 
 def _clean_row(cfg: CleanConfig, extensions: Extensions, document: Row) -> Clean | Dropped:
@@ -186,7 +204,9 @@ def last_results(before: Before | None, name: str) -> dict[tuple[str, str], Clea
     for file in (name, f"dropped/{name}"):
         for row in read_table(before.files[file]).to_pylist():
             placeholders = before.value["placeholders"].get(row["id"], {})
-            result = Clean(row["text"], row["language"], row["language_score"], placeholders)
+            flag = before.value["flags"].get(row["id"])
+            flag = (flag["reason"], flag["detail"]) if flag else None
+            result = Clean(row["text"], row["language"], row["language_score"], placeholders, flag=flag)
             if "reason" in row:
                 result = Dropped(**vars(result), reason=row["reason"], detail=row["detail"])
             results[inputs[row["id"]]] = result
@@ -230,15 +250,18 @@ def clean(
     results = store.map(clean_shard, [(cfg, extensions, shard) for shard in shards], out, "clean", resume=True)
     counts = add_up(result["counts"] for result in results)
     placeholders = chain.from_iterable(result["placeholders"].values() for result in results)
+    flags = list(chain.from_iterable(result["flags"].values() for result in results))
     report: dict[str, Any] = {
         "documents_in": counts["documents_in"],
         "kept": counts["kept"],
         "characters_in": counts["characters_in"],
         "characters_out": counts["characters_out"],
         "dropped": _counts_below(counts, "dropped"),
+        "flagged": dict(sorted(Counter(flag["reason"] for flag in flags).items())),
         "by_language": _shares(_counts_below(counts, "language")),
         "placeholders": add_up(placeholders),
     }
     balance(report["documents_in"], report["kept"], *report["dropped"].values())
     write_list(read_folder(out / "dropped", list(COLUMNS)), out / "dropped" / LIST)
+    write_list(pa.Table.from_pylist(flags, _FLAGS), out / FLAGGED_LIST)
     return report

@@ -35,8 +35,8 @@ def write_list(rows: pa.Table, path: Path) -> None:
                 file.write("\t".join(map(printable, row)) + "\n")
 
 
-def print_dropped(stage: str, path: Path, total: int, unit: str) -> None:
-    """Print how many of `total` units ("files") the list at `path` names, by reason.
+def print_dropped(stage: str, path: Path, total: int, unit: str, verb: str = "left out") -> None:
+    """Print how many of `total` units ("files") the list at `path` names, by reason; `verb` says what was done to them.
 
     Prints nothing for an empty list.
     """
@@ -48,7 +48,7 @@ def print_dropped(stage: str, path: Path, total: int, unit: str) -> None:
             examples.setdefault(reason, []).append(source)
     if not counts:
         return
-    say(f"{stage} left out {counts.total():,} of {total:,} {unit}; each of them, and why: {path}")
+    say(f"{stage} {verb} {counts.total():,} of {total:,} {unit}; each of them, and why: {path}")
     for reason, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         sources = examples[reason] + (["..."] if count > EXAMPLES else [])
         say(f"  {count:>9,}  {reason:<22}  {', '.join(sources)}")

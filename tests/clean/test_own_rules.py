@@ -50,7 +50,7 @@ def test_a_rule_drops_what_ours_keep_and_sees_clean_text(project: Extended) -> N
 
 def test_ours_come_first(project: Extended) -> None:
     rule(project, "return 'never asked'")
-    result = clean_document(CleanConfig(), "text/plain", "short", HOUSE)
+    result = clean_document(CleanConfig(profile="web"), "text/plain", "short", HOUSE)
     assert isinstance(result, Dropped)
     assert result.reason == "too_short"
 

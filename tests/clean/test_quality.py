@@ -11,6 +11,7 @@ from privllm.clean.quality import (
     QualityConfig,
     duplicate_share,
     fault_of,
+    garbage_of,
     ngram_bounds,
     ngram_shares,
     words_of,
@@ -160,7 +161,12 @@ def test_stop_words_are_asked_of_english_only() -> None:
     text = " ".join(WORDS)
     assert fault_of(QualityConfig(), text, "de") is None
     assert fault_of(QualityConfig(), text, "") is None  # too short to tell, or of no known language
-    assert fault_of(QualityConfig(), text, "en") == ("too_few_stop_words", "0 of 8")
+    assert fault_of(QualityConfig(), text, "en") == ("too_few_stop_words", "0 of 8, at least 2")
+
+
+@pytest.mark.parametrize("text", [PROSE, *OTHERS.values(), "x", "3.50 EUR", "ཀ་ཁ་ག"])
+def test_no_text_is_garbage(text: str) -> None:
+    assert garbage_of(text) is None
 
 
 @pytest.mark.parametrize("language", OTHERS)
@@ -178,9 +184,9 @@ def test_a_letter_of_a_script_without_spaces_is_a_word_with_its_marks() -> None:
 
 def test_scripts_without_spaces_have_rules_too() -> None:
     assert fault_of(QualityConfig(), "日本語の短い文", "ja") == ("too_short", "7 words, at least 20")
-    assert fault_of(QualityConfig(), "今すぐ買う" * 20, "ja") == ("top_ngram", "0.80 of all characters")
+    assert fault_of(QualityConfig(), "今すぐ買う" * 20, "ja") == ("top_ngram", "0.80 of all characters, at most 0.2")
     mixed = "日本 " + "x" * 40 + (" " + "y" * 40) * 19
-    assert fault_of(QualityConfig(), mixed, "ja") == ("mean_word_length", "40.0 characters")
+    assert fault_of(QualityConfig(), mixed, "ja") == ("mean_word_length", "40.0 characters, 2.5 to 14")
 
 
 def test_ranges() -> None:

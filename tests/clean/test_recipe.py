@@ -22,6 +22,7 @@ from privllm.core.records import CLEAN, DOCUMENTS, DROPPED, document_id, shard_n
 from privllm.core.seed import digest
 from privllm.core.tables import read_folder, read_table, write_table
 from privllm.engine.extensions import NO_EXTENSIONS
+from privllm.engine.store import Before
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROSE = (
@@ -64,7 +65,9 @@ def write_documents(folder: Path, bits: int = 1) -> Path:
 
 
 def test_every_document_leaves_by_one_door(tmp_path: Path) -> None:
-    report = clean(CleanConfig(languages=["en"]), write_documents(tmp_path / "collect"), tmp_path / "clean")
+    report = clean(
+        CleanConfig(profile="web", languages=["en"]), write_documents(tmp_path / "collect"), tmp_path / "clean"
+    )
     kept, dropped = read_folder(tmp_path / "clean"), read_folder(tmp_path / "clean" / "dropped")
     assert kept.schema == CLEAN
     assert dropped.schema == DROPPED
@@ -79,6 +82,7 @@ def test_every_document_leaves_by_one_door(tmp_path: Path) -> None:
         "documents_in": 6,
         "kept": 2,
         "dropped": {"empty": 1, "html_too_deep": 1, "language": 1, "too_short": 1},
+        "flagged": {},
         "by_language": {"de": 0.1667, "en": 0.3333, "unknown": 0.5},
         "placeholders": {"EMAIL": 4},
         "characters_in": sum(len(text) for _, text in TEXTS.values()),
@@ -87,7 +91,7 @@ def test_every_document_leaves_by_one_door(tmp_path: Path) -> None:
 
 
 def test_what_is_dropped_is_redacted_too(tmp_path: Path) -> None:
-    clean(CleanConfig(languages=["en"]), write_documents(tmp_path / "collect"), tmp_path / "clean")
+    clean(CleanConfig(profile="web", languages=["en"]), write_documents(tmp_path / "collect"), tmp_path / "clean")
     for folder in (tmp_path / "clean", tmp_path / "clean" / "dropped"):
         table = read_folder(folder)
         assert not any("@" in text for text in table["text"].to_pylist())
@@ -165,22 +169,82 @@ def test_rare_languages_share_a_name() -> None:
 def test_another_language_is_dropped_where_the_model_is_sure(
     score: float, least: float, dropped: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("privllm.clean.language.detect", lambda text: ("de", score))
+    monkeypatch.setattr("privllm.clean.language.detect_all", lambda text: [("de", score)])
     found = clean_document(CleanConfig(languages=["en"], min_language_score=least), "text/plain", PROSE)
     assert isinstance(found, Dropped) is dropped
-    assert not dropped or (found.reason, found.detail) == ("language", f"de ({score:.2f})")  # type: ignore[union-attr]
+    assert not dropped or (found.reason, found.detail) == ("language", f"de ({score:.2f}), kept: en")  # type: ignore[union-attr]
     assert CleanConfig().min_language_score == 0.65
 
 
 def test_what_was_dropped_is_listed(tmp_path: Path) -> None:
-    clean(CleanConfig(languages=["en"]), write_documents(tmp_path / "collect"), tmp_path / "clean")
+    clean(CleanConfig(profile="web", languages=["en"]), write_documents(tmp_path / "collect"), tmp_path / "clean")
     assert (tmp_path / "clean/dropped" / LIST).read_text("utf-8").splitlines() == [
         "reason\tsource\tdetail",
         "empty\te.html\tno text in it",
         "html_too_deep\tf.html\tmore than 512 elements deep, with 5000 tags",
-        "language\tc.txt\tde (0.99)",
+        "language\tc.txt\tde (0.99), kept: en",
         "too_short\td.txt\t3 words, at least 20",
     ]
+
+
+SHORT = {
+    "faq": "Q: Are you open on Sundays?\nA: No.",
+    "log": "2024-03-01 10:00:01 ERR 17\n2024-03-01 10:00:02 ERR 17\n" * 30,
+    "invoice": "Invoice 4711\nPos 1  Bolt M6  40  0.12  4.80\nPos 2  Nut M6  40  0.08  3.20\nSum  8.00",
+    "prices": "\n".join(f"• {i}.99 {i}" for i in range(40)),
+    "buttons": "Click here to go on. " * 30,
+}
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_a_private_text_is_kept_and_what_a_page_would_be_dropped_for_is_said(name: str) -> None:
+    as_page = clean_document(CleanConfig(profile="web"), "text/plain", SHORT[name])
+    assert isinstance(as_page, Dropped)
+    private = clean_document(CleanConfig(), "text/plain", SHORT[name])
+    assert type(private) is Clean
+    assert private.flag == (as_page.reason, as_page.detail)
+    assert "at least" in as_page.detail or "at most" in as_page.detail, "value and limit"
+
+
+GARBAGE = {
+    "binary": "ID3 \ufffd\ufffd word \ufffd\ufffd\ufffd of sound",
+    "garbage": "UklGRiQAAABXQVZFZm10IBAAAAABAAEARKwAAIhYAQACABAAZGF0YQAAAABVVVVVVVVVVVVVVVVV\n" * 9,
+}
+
+
+@pytest.mark.parametrize("profile", ["private", "web"])
+@pytest.mark.parametrize("reason", GARBAGE)
+def test_garbage_is_dropped_from_any_corpus(reason: str, profile: str) -> None:
+    found = clean_document(CleanConfig(profile=profile), "text/plain", GARBAGE[reason])
+    assert isinstance(found, Dropped)
+    assert found.reason == reason
+    assert "at most" in found.detail
+    ruled = clean_document(CleanConfig(profile=profile), "text/plain", "-----+-----\n|     |     |\n" * 9)
+    assert isinstance(ruled, Dropped)
+    assert ruled.reason == "garbage"
+
+
+def test_what_is_flagged_is_counted_listed_and_taken_over(tmp_path: Path) -> None:
+    source = write_documents(tmp_path / "collect", bits=0)
+    report = clean(CleanConfig(), source, tmp_path / "one")
+    assert report["flagged"] == {"too_short": 1}
+    assert (tmp_path / "one/flagged.txt").read_text("utf-8").splitlines() == [
+        "reason\tsource\tdetail",
+        "too_short\td.txt\t3 words, at least 20",
+    ]
+    shard = shard_name(0)
+    value = clean_shard(tmp_path / "two", CleanConfig(), NO_EXTENSIONS, source / shard, None)
+    files = {name: tmp_path / "two" / name for name in (shard, f"dropped/{shard}")}
+    before = Before({shard: source / shard}, files, value)
+    assert clean_shard(tmp_path / "three", CleanConfig(), NO_EXTENSIONS, source / shard, before) == value
+
+
+def test_a_mixed_document_is_flagged() -> None:
+    mixed = clean_document(CleanConfig(), "text/plain", f"{PROSE}\n{PROSE}\n{GERMAN}\n{GERMAN}")
+    assert mixed.flag
+    assert mixed.flag[0] == "mixed_languages"
+    assert "de (" in mixed.flag[1]
+    assert "en (" in mixed.flag[1]
 
 
 def test_cleaning_its_own_result_changes_nothing() -> None:

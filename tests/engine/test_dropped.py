@@ -89,7 +89,7 @@ def test_stages_list_and_tell_what_they_left_out(
         (sources / name).write_bytes(b"%PDF-1.4")
     (sources / f"{FILE_NAME}.txt").write_text("Only three words.")
     (sources / "lines.jsonl").write_text('{"text": "Nor has this."}\n{broken\n')
-    (tmp_path / "params.yaml").write_text("collect: {shard_bits: 1}\nclean: {}\n")
+    (tmp_path / "params.yaml").write_text("collect: {shard_bits: 1}\nclean: {profile: web}\n")
     for name, where in (("collect", "data/sources"), ("clean", "data/collect")):
         stage = importlib.import_module(f"stages.{name}")
         monkeypatch.setattr(stage, "extensions_of", lambda _: NO_EXTENSIONS)
