@@ -35,11 +35,12 @@ PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
 DECIDING = set(PARAMS) - PLACES
 
 SIBLINGS = {"collect", "clean", "dedup", "validate", "annotate", "tasks", "tokens", "models", "report", "feedback"}
-BELOW = {"core", "engine", "stats"}
+BELOW = {"core", "engine", "stats", "nlp"}
 MAY_IMPORT = {
     "core": set(),
     "engine": {"core"},
     "stats": {"core", "engine"},
+    "nlp": {"core"},
     **dict.fromkeys(SIBLINGS, BELOW),
     **dict.fromkeys(("train", "evaluate", "manage"), BELOW | SIBLINGS),
     **dict.fromkeys(("serve", "export"), BELOW | SIBLINGS | {"train", "evaluate"}),
@@ -56,7 +57,7 @@ HEAVY = {
     "transformers": {"models", "train", "evaluate", "serve", "export"},
     "lightning": {"train"},
     "great_expectations": {"validate"},
-    "spacy": {"annotate"},
+    "spacy": {"annotate", "nlp"},
     "fastapi": {"serve"},
     "starlette": {"serve"},
     "httpx": {"serve"},

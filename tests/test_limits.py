@@ -50,6 +50,7 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "collect.shard_bits": ([0, 1, 12], [-1, 13]),
     "collect.max_megabytes": ([TINY, 64, 1024], [0, -1, 1024.001, math.nan, math.inf]),
     "clean.profile": (["private", "web"], ["", "Web", "gopher"]),
+    "clean.pii.names": (["off", "replace", "False"], ["on", "", "Replace"]),
     "clean.pii.countries": ([[], ["DE"], ["DK", "NO"]], [["de"], ["XX"], ["DEU"], [""], ["DE", "false"]]),
     "clean.max_html_characters": ([1_000, 1_000_000_000], [999, 0, 1_000_000_001]),
     "clean.min_language_score": SHARE,

@@ -15,7 +15,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from privllm.annotate import packaged_model
 from privllm.annotate.select import choose
 from privllm.annotate.spans import KEY, annotate_text, head_of, language_of, own_pipeline
 from privllm.core.base_model import BASE
@@ -26,6 +25,7 @@ from privllm.core.report import add_up, balance
 from privllm.core.split import SPLITS
 from privllm.core.tables import read_table, shards_of, write_table
 from privllm.engine.store import NO_STORE, Store
+from privllm.nlp import packaged_model
 
 Files = tuple[tuple[str, Path], ...]  # (name below the pipeline's folder, path)
 INLINE_BYTES = 256 << 10  # of shards: a second process must pay for loading the pipeline once more

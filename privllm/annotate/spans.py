@@ -11,10 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from privllm.annotate import packaged_model
 from privllm.core.errors import UserError
-from privllm.core.missing_library import missing_library, not_installed
+from privllm.core.missing_library import missing_library
 from privllm.engine.tracked_folder import TrackedFolder
+from privllm.nlp import packaged_model
 
 KEY = "annotate.model"
 ANY_LANGUAGE = "xx"  # what spaCy calls the language of a pipeline for all
@@ -50,18 +50,13 @@ def pipeline(location: str) -> Any:
     Raises UserError where spaCy or the packaged pipeline is not installed, where that is not the recorded one, or where
     a pipeline does not write what ANNOTATIONS holds.
     """
+    wanted = f"`{KEY}` in params.yaml is {location}"
+    if location == packaged_model.NAME:
+        return packaged_model.load_packaged(UNUSED, wanted, WITHOUT)
     try:
         import spacy
     except ImportError as error:
-        raise UserError(
-            f"`{KEY}` in params.yaml is {location}, but {missing_library(error) or error} {WITHOUT}"
-        ) from error
-    if location == packaged_model.NAME:
-        folder = packaged_model.packaged_folder()
-        if folder is None:
-            raise UserError(f"`{KEY}` in params.yaml is {location}, but {not_installed(location)} {WITHOUT}")
-        packaged_model.require_recorded_files(folder)
-        return spacy.load(folder, exclude=UNUSED)
+        raise UserError(f"{wanted}, but {missing_library(error) or error} {WITHOUT}") from error
     return _own(spacy, location)
 
 

@@ -2,7 +2,7 @@
 
 `redact` is pure, idempotent and linear in the text's length: every quantifier is bounded, or cannot
 restart inside what it has read. It finds what has a form (addresses, numbers, keys); names of
-people and places have none and are not searched here. Left on purpose: loopback, unspecified, multicast
+people have none (`names` finds them), and those of places are not searched. Left on purpose: loopback, unspecified, multicast
 and documentation addresses, networks and netmasks, numbers of versions and sections, and numbers that
 fail the checksum of their form.
 """
@@ -16,8 +16,10 @@ from functools import partial
 import numpy as np
 
 from privllm.clean import pii_checks
+from privllm.clean.names import NAMES, OFF
 from privllm.clean.phones import redact_phones, require_country
 from privllm.clean.secrets import places_of_secrets, redact_private_keys, redact_secrets
+from privllm.core.params import require
 
 MAX_ROUNDS = 50  # each hides one more neighbour in a run of numbers; real texts need two
 KINDS = ("EMAIL", "PHONE", "IP", "CARD", "IBAN", "SSN", "CREDENTIAL", "KEY")
@@ -27,8 +29,12 @@ RedactOwn = Callable[[str, Counter[str]], str]
 @dataclass
 class PiiConfig:
     countries: list[str] = field(default_factory=list)  # whose phone numbers count without a country code: [DE, AT]
+    names: str = OFF  # off, replace: names of persons, in English texts, by the extra `annotate`
 
     def __post_init__(self) -> None:
+        if self.names in ("False", "false"):  # what YAML makes of an unquoted off
+            self.names = OFF
+        require(self.names in NAMES, "clean.pii.names", " or ".join(NAMES))
         for code in self.countries:
             require_country(code, "clean.pii.countries")
 

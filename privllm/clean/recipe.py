@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from privllm.clean import html, language
+from privllm.clean import html, language, names
 from privllm.clean.clean_text import clean_text
 from privllm.clean.own_personal_data import personal_data
 from privllm.clean.own_rules import own_fault_of, quality_rules
@@ -146,6 +146,8 @@ def clean_shard(
         counts["documents_in"] += 1
         counts["characters_in"] += len(document["text"])
         counts[f"language.{result.language or UNKNOWN}"] += 1
+        if cfg.pii.names == names.REPLACE and result.language not in names.LANGUAGES:
+            counts["names_unsearched"] += 1
         if result.placeholders:
             placeholders[document["id"]] = result.placeholders
         if result.flag:
@@ -247,6 +249,8 @@ def clean(
     if not shards:
         raise UserError(f"{source} has no documents: put files into data/sources and run `dvc repro collect`.")
     quality_rules(extensions), personal_data(extensions)  # now, so that workers are forked with them
+    if cfg.pii.names == names.REPLACE:
+        names.require_recogniser()
     results = store.map(clean_shard, [(cfg, extensions, shard) for shard in shards], out, "clean", resume=True)
     counts = add_up(result["counts"] for result in results)
     placeholders = chain.from_iterable(result["placeholders"].values() for result in results)
@@ -261,6 +265,8 @@ def clean(
         "by_language": _shares(_counts_below(counts, "language")),
         "placeholders": add_up(placeholders),
     }
+    if "names_unsearched" in counts:
+        report["names_unsearched"] = counts["names_unsearched"]  # documents in other languages than the recogniser's
     balance(report["documents_in"], report["kept"], *report["dropped"].values())
     write_list(read_folder(out / "dropped", list(COLUMNS)), out / "dropped" / LIST)
     write_list(pa.Table.from_pylist(flags, _FLAGS), out / FLAGGED_LIST)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from privllm.annotate.packaged_model import packaged_folder
 from privllm.annotate.recipe import AnnotateConfig, annotate
 from privllm.annotate.select import choose
 from privllm.annotate.spans import language_of, own_pipeline
@@ -18,6 +17,7 @@ from privllm.core.split import SplitConfig, split_of
 from privllm.core.tables import read_folder, shards_of, write_table
 from privllm.engine.cache import Cache
 from privllm.engine.store import Store, work_counts
+from privllm.nlp.packaged_model import packaged_folder
 
 SPLIT = SplitConfig(validation=0.2, test=0.2)
 BITS = 2

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privllm.annotate.packaged_model import NAME as MODEL
-from privllm.annotate.packaged_model import packaged_folder
 from privllm.annotate.spans import annotate_text, head_of, pipeline
 from privllm.core.errors import UserError
+from privllm.nlp.packaged_model import NAME as MODEL
+from privllm.nlp.packaged_model import packaged_folder
 
 SENTENCE = "Ada Lovelace wrote to Charles Babbage in London. "
 

