@@ -37,6 +37,7 @@ MIN_CHARACTERS = 100  # below this the model guesses
 SAMPLE_CHARACTERS = 250
 MAX_SAMPLES = 5  # from the beginning to the end, equally far apart
 MIN_SHARE = 0.2  # of the samples' characters, from which a second language makes a text a mixed one
+MIN_CERTAINTY = 0.5  # mean score of those samples; code is taken for any language, with a low one
 
 
 def nearest_language(code: str) -> str:
@@ -58,8 +59,8 @@ def detect(text: str) -> tuple[str, float]:
 def detect_all(text: str) -> list[tuple[str, float]]:
     """Return the languages of a text, (ISO 639 code, score), the commonest first; [("", 0.0)] if it is too short to tell.
 
-    The first has the highest score; another has at least `MIN_SHARE` of them. A score is the mean over
-    all samples of the model's, 0 for those in another language, so those of a mixed text are low.
+    The first has the highest score; another has at least `MIN_SHARE` of the samples and `MIN_CERTAINTY`. A score is the
+    mean over all samples of the model's, 0 for those in another language, so those of a mixed text are low.
     """
     samples = [sample for sample in _samples(text) if len(sample) >= MIN_CHARACTERS]
     if not samples:
@@ -73,7 +74,12 @@ def detect_all(text: str) -> list[tuple[str, float]]:
         characters[code] = characters.get(code, 0) + len(sample)
         scores[code] = scores.get(code, 0.0) + min(1.0, score) * len(sample)
     first, *others = sorted(characters, key=lambda code: (-scores[code], code))
-    codes = [first, *(code for code in others if characters[code] >= MIN_SHARE * total)]
+    codes = [first]
+    for code in others:
+        is_large = characters[code] >= MIN_SHARE * total
+        is_certain = scores[code] >= MIN_CERTAINTY * characters[code]
+        if is_large and is_certain:
+            codes.append(code)
     return [(code, scores[code] / total) for code in codes]
 
 

@@ -59,6 +59,11 @@ def test_a_mixed_text_says_so() -> None:
     assert len(detect_all(lines("en", 80))) == 1
 
 
+def test_code_within_prose_is_no_second_language() -> None:
+    code = "\n".join(f"dx{i} = qz[{i}] ^ (kr << {i % 7}); vb({i}, -0x{i:x});" for i in range(40))
+    assert [found for found, _ in detect_all(f"{lines('en', 20)}\n{code}")] == ["en"]
+
+
 def test_white_space_is_no_reason_not_to_tell() -> None:
     assert detect(SENTENCES["en"].replace(" ", " " * 200))[0] == "en"
 
