@@ -349,6 +349,7 @@ def test_words_of_what_clean_dropped_are_looked_for(root: Path) -> None:
         "fifteen words of a page that is dropped because it is much too short for us",
     )
     page.write_text("<p>" + " ".join(f"<i class='c{i}'>{word}</i>" for i, word in enumerate(words.split())) + "</p>")
+    (root / "params.yaml").write_text(yaml.safe_dump(PARAMS | {"clean": {"profile": "web"}}))
     build(root)
     assert trace(root, "post/short.html").documents[0].fate == "dropped by clean"
     assert gather_traces(root, read(page, root / "data/sources", 10**9), {}).has_runs(hash_word_runs([words])[0]).all()
