@@ -37,11 +37,12 @@ _DATE = (
 _SEP = rf"(?:[.\-/\u2010-\u2013]{{0,2}}| [.\-/\u2010-\u2013]?(?!{_DATE})|[.\-/\u2010-\u2013] )"
 _EXTENSION = r"(?:[ ,]{0,2}(?:x|ext\.?|extension)[ .:]{0,2}\d{1,6})?"
 _FORMS = (
-    rf"(?:\+|00(?=[1-9]))\d{{1,3}}(?:{_SEP}(?:\(\d{{1,5}}\)|\d{{1,5}})){{2,6}}"  # +44 (0)20 7946 0958
+    rf"(?:\+|00(?=[1-9])|\(\+(?=\d{{1,3}}\)))\d{{1,3}}\)?(?:{_SEP}(?:\(\d{{1,5}}\)|\d{{1,5}})){{2,6}}"  # +44 (0)20 7946 0958
     rf"|(?:\+?1{_SEP})?(?:\([2-9]\d\d\) ?|[2-9]\d\d[.\- ])[.-]?[2-9]\d\d[.\- ]\d{{4}}"  # (212) 555-0100
     rf"|0(?!\d-\d\d-\d{{4}})\d{{1,4}}(?P<nat>[ -])(?!{_DATE})\d{{2,4}}(?:(?P=nat)(?!{_DATE})\d{{2,4}}){{1,4}}"  # 020 7946 0958
     r"|0[1-9](?:\.\d\d){4}"  # 01.42.68.53.00
-    r"|0[1-9](?:\d{1,3} ?[/-] ?\d{2,8}(?:[ -]\d{2,4}){0,4}|\d{1,3} \d{5,8}|[ -]\d{8})"  # 030/123 45 67, 0171 2345678, 06-12345678
+    # 030/123 45 67, 0171 2345678, 06-12345678, and no 07102-2992 of a US address
+    r"|0(?!\d{4}-\d{4}(?!\d))[1-9](?:\d{1,3} ?[/-] ?\d{2,8}(?:[ -]\d{2,4}){0,4}|\d{1,3} \d{5,8}|[ -]\d{8})"
     rf"|\(0\d{{1,4}}\)[ -]?\d{{2,4}}(?:[ -]?(?!{_DATE})\d{{2,4}}){{1,3}}"  # (0171) 123 4567
 )
 _START = re.compile(r"[+(\d](?<![\w.+/=$#-].)")
@@ -53,7 +54,7 @@ _NAMES = (
     r"|cell(?:ular|phone)?|celular|portable|whatsapp|hotline|call|dial|ring|sms"
 )
 _JOINT = r"(?:[ \t](?:numbers?|no|nr|nummer|is|me|us|him|her|at|on|under|unter|au)){0,3}[.:#=]{0,2}[ \t]{0,4}"
-_DIGIT_RUN = rf"[+(]?\d(?:(?:[().\-/]{{0,3}}| [ (]?(?!{_DATE})|[)/-] )\d){{6,14}}"
+_DIGIT_RUN = rf"[+(]?\d(?:(?:[().\-/]{{0,3}}| [ (]?(?!{_DATE})|[)/-] |\. (?=\d{{3}}))\d){{6,14}}"
 _NAMED = re.compile(
     rf"(?i)(?<![\w-])(?P<words>(?:{_NAMES}){_JOINT})(?:(?:{_FORMS}){_EXTENSION}{_AFTER}|(?!{_DATE}){_DIGIT_RUN}{_EXTENSION}(?!\w))"
 )
@@ -151,7 +152,7 @@ def is_phone(match: re.Match[str]) -> bool:
     digits = "".join(groups)
     if len(digits) not in DIGITS or len(set(digits)) <= 2:
         return False
-    if number.startswith("+"):
+    if number.startswith(("+", "(+")):
         return _has_country_code(digits)
     is_pairs = all(len(group) == 2 for group in groups)
     if is_pairs and (len(groups) > 5 or _BYTE_AFTER.match(match.string, match.end())):

@@ -12,6 +12,7 @@ from privllm.validate.personal_data_left import leftovers
 BY_FORM = [
     "+351912345678",
     "+49/30/1234567",
+    "(+225) 0771 1719",
     "0049 171 2345678",
     "(914)555-0186",
     "(212).456.7890",
@@ -52,6 +53,10 @@ def test_behind_words_any_groups_are_a_number(words: str, number: str) -> None:
     assert redact(f"it takes {number} of them") == (f"it takes {number} of them", {})
 
 
+def test_a_dot_behind_the_area_is_no_end() -> None:
+    assert redact("Tlf: 0312. 439 2850/ Fax: 0312. 439 9347")[0] == "Tlf: <PHONE>/ Fax: <PHONE>"
+
+
 NO_NUMBERS = [
     "integers up to +2147483647 and -2147483648",
     "+4294967295",
@@ -62,6 +67,7 @@ NO_NUMBERS = [
     "| 0000: 02 23 44 30 13 40 ac 34 df 3d bf 9a 19 49 39 15 |",
     "| 44 30 13 04 ac",
     "12/345/67890",
+    "Newark, NJ 07102-2992",
     "call f(1000, 2000, 3000)",
     "/img/plans/AB-10-01-07-17.jpg",
     "ISBN 978-0-306-40615-7",

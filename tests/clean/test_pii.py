@@ -43,6 +43,7 @@ FOUND = [
     (f"x\n{PEM}\ny", "x\n<KEY>\ny"),
     (f"jwt={JWT}", "jwt=<KEY>"),
     ("api_key: 9f8e7d6c5b4a39281706f5e4d3c2b1a0", "api_key: <KEY>"),
+    ("<1234@www.NT-NETWORK>", "<<EMAIL>>"),
     ("mailto:john.doe%40corp.example?subject=x", "mailto:<EMAIL>?subject=x"),
     ("john.doe (at) corp (dot) example, bob[at]b.example", "<EMAIL>, <EMAIL>"),
     ("write to bob at corp dot example now", "write to <EMAIL> now"),
