@@ -72,7 +72,7 @@ _REACHED = re.compile(
 )
 # Searched in lower case, which is several times faster than without regard to case.
 _HAS_WORD = re.compile(f"{_NAMES}|{_CONTACT}")
-_SEVEN_DIGITS = re.compile(r"\d(?:[ ().,/\-\u2010-\u2013]{0,3}\d){6}")
+SEVEN_DIGITS = re.compile(r"\d(?:[ ().,/\-\u2010-\u2013]{0,3}\d){6}")
 _EXTENSION_MARK = re.compile("x|ext", re.IGNORECASE)
 _PLACEHOLDER = "<PHONE>"
 
@@ -89,12 +89,10 @@ def require_country(code: str, key: str) -> None:
 
 
 def redact_phones(line: str, counts: Counter[str], countries: Sequence[str] = ()) -> str:
-    """Return a line with placeholders for phone numbers, which are added to `counts`.
+    """Return a line that has `SEVEN_DIGITS` with placeholders for phone numbers, which are added to `counts`.
 
     countries: ISO 3166 codes of those whose numbers are found without a country code and without words before them.
     """
-    if _SEVEN_DIGITS.search(line) is None:
-        return line
     has_word = _HAS_WORD.search(line.lower()) is not None
     if has_word:
         line = _replace(_NAMED, _always, line, counts)

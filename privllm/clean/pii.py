@@ -17,7 +17,7 @@ import numpy as np
 
 from privllm.clean import pii_checks
 from privllm.clean.names import NAMES, OFF
-from privllm.clean.phones import redact_phones, require_country
+from privllm.clean.phones import SEVEN_DIGITS, redact_phones, require_country
 from privllm.clean.secrets import places_of_secrets, redact_private_keys, redact_secrets
 from privllm.core.params import require
 
@@ -141,13 +141,13 @@ def on_lines(text: str, places: Sequence[int], change: Callable[[str], str]) -> 
 
 def _redact_line(line: str, counts: Counter[str], countries: Sequence[str]) -> str:
     for _ in range(MAX_ROUNDS):
-        count_before = counts.total()
+        line_before = line
         line = redact_secrets(line, counts)
         line = _redact_emails(line, counts)
         if line.count(":") >= 3:
             line = _replace(_IPV6, "IP", pii_checks.is_private_ipv6, line, counts)
         line = _redact_numbers(line, counts, countries)
-        if counts.total() == count_before:
+        if line == line_before:
             break
     return line
 
@@ -177,10 +177,14 @@ def _email_placeholder(match: re.Match[str], counts: Counter[str]) -> str:
 
 
 def _redact_numbers(line: str, counts: Counter[str], countries: Sequence[str]) -> str:
-    line = _redact_ibans(line, counts)
-    line = _replace(_CARD, "CARD", pii_checks.is_card, line, counts)
+    has_seven_digits = SEVEN_DIGITS.search(line) is not None  # which an address of four numbers need not have
+    if has_seven_digits:
+        line = _redact_ibans(line, counts)
+        line = _replace(_CARD, "CARD", pii_checks.is_card, line, counts)
     if line.count(".") >= 3:
         line = _replace(_IPV4, "IP", pii_checks.is_private_ipv4, line, counts)
+    if not has_seven_digits:
+        return line
     line = _replace(_SSN, "SSN", _always, line, counts)
     if _HAS_SSN.search(line.lower()):
         line = _replace_named(_SSN_NAMED, "SSN", line, counts)
