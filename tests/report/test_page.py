@@ -20,6 +20,7 @@ REPORTS = {
         "documents_in": 9,
         "kept": 7,
         "dropped": {"too_short": 2},
+        "flagged": {"bullet_lines": 3},
         "placeholders": {"EMAIL": 4},
         "by_language": {"de": 0.7059, "en": 0.2941},
     },
@@ -180,6 +181,11 @@ def test_says_the_numbers(page: str) -> None:
         "ab" * 16,
     ):
         assert words in page, words
+
+
+def test_what_is_kept_and_flagged_is_counted(page: str) -> None:
+    assert "flagged.txt" in page
+    assert re.search(r"bullet_lines</th><td>3<", page)
 
 
 def test_weak_spots_are_a_table_or_a_sentence(page: str, tmp_path: Path) -> None:
