@@ -3,11 +3,9 @@
 data/feedback -> data/feedback_clean, reports/feedback.json
 """
 
-from functools import partial
 from pathlib import Path
 
-from privllm.clean.clean_text import clean_text
-from privllm.clean.recipe import CleanConfig
+from privllm.clean.recipe import CleanConfig, text_cleaner
 from privllm.core.params import read_params
 from privllm.core.report import write_report
 from privllm.engine.fingerprint import extensions_of
@@ -19,8 +17,7 @@ from privllm.validate.personal_data_left import leftovers
 
 def main(source: Path, out: Path, report: Path) -> None:
     cfg = read_params("feedback", FeedbackConfig)
-    pii = read_params("clean", CleanConfig).pii
-    clean = partial(clean_text, extensions=extensions_of("feedback"), pii=pii)
+    clean = text_cleaner(read_params("clean", CleanConfig), extensions_of("feedback"))
     write_report(report, feedback(cfg, source, out, clean, leftovers, judge_feedback))
 
 

@@ -25,7 +25,8 @@ VERDICT = "data/validate/verdict.json"
 LISTS = (
     "data/collect/quarantine/quarantine.txt",
     "data/clean/dropped/dropped.txt",
-)  # of what was left out, which their stages tell of
+    "data/clean/flagged.txt",
+)  # of what was left out or flagged, which their stages tell of
 INPUT, SHARD = "input", "00000"  # names of what lies in each folder that a stage reads, and of what a stand-in writes
 HALF, WHOLE = 2_000, 5_000  # bytes that a process may write before it is killed, and of all that it writes
 PASSING = re.compile(r"\.scratch/|\.partial$|\.[0-9a-f]{16}$")

@@ -8,7 +8,9 @@ Documents are not compared with each other (dedup does that) and not split.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -114,6 +116,11 @@ def clean_document(
     if others and not flag:
         flag = MIXED, ", ".join(f"{name} ({part:.2f})" for name, part in [(code, score), *others])
     return Clean(text, code, score, placeholders, flag=flag)
+
+
+def text_cleaner(cfg: CleanConfig, extensions: Extensions) -> Callable[[str], tuple[str, dict[str, int]]]:
+    """Return `clean_text` with these parameters: for what people say, in which no document is dropped."""
+    return partial(clean_text, extensions=extensions, pii=cfg.pii)
 
 
 def _foreign(cfg: CleanConfig, code: str, score: float) -> tuple[str, str] | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from privllm.clean.pii import PiiConfig
 from privllm.clean.recipe import (
     LIST,
     Clean,
@@ -15,6 +16,7 @@ from privllm.clean.recipe import (
     clean_document,
     clean_shard,
     describe_languages,
+    text_cleaner,
 )
 from privllm.core.errors import UserError
 from privllm.core.params import load_sections, read_params
@@ -122,6 +124,11 @@ def test_a_cleaned_document() -> None:
     assert type(result) is Clean
     assert result.text == TEXTS["b.txt"][1].replace("alice@corp.example", "<EMAIL>")
     assert (result.language, result.placeholders) == ("en", {"EMAIL": 1})
+
+
+def test_what_people_say_is_cleaned_with_the_same_parameters() -> None:
+    clean_reply = text_cleaner(CleanConfig(pii=PiiConfig(countries=["DK"])), NO_EXTENSIONS)
+    assert clean_reply("it is 71 33 52 22, yes") == ("it is <PHONE>, yes", {"PHONE": 1})
 
 
 def test_languages_are_a_choice() -> None:
