@@ -37,12 +37,14 @@ _DATE = (
 _SEP = rf"(?:[.\-/\u2010-\u2013]{{0,2}}| [.\-/\u2010-\u2013]?(?!{_DATE})|[.\-/\u2010-\u2013] )"
 _EXTENSION = r"(?:[ ,]{0,2}(?:x|ext\.?|extension)[ .:]{0,2}\d{1,6})?"
 _FORMS = (
-    rf"(?:\+|00(?=[1-9])|\(\+(?=\d{{1,3}}\)))\d{{1,3}}\)?(?:{_SEP}(?:\(\d{{1,5}}\)|\d{{1,5}})){{2,6}}"  # +44 (0)20 7946 0958
+    r"\+\d{1,3} ?(?:\(0\) ?)?\d{2,5} [/\u2013-] \d{2,8}(?:[ -]\d{1,4}){0,3}"  # +49 (0) 30 / 123 456-78
+    r"|\(\d{2,3}\) ?\d{4,5}-\d{4}"  # (11) 91234-5678
+    rf"|(?:\+|00(?=[1-9])|\(\+(?=\d{{1,3}}\)))\d{{1,3}}\)?(?:{_SEP}(?:\(\d{{1,5}}\)|\d{{1,5}})){{2,6}}"  # +44 (0)20 7946 0958
     rf"|(?:\+?1{_SEP})?(?:\([2-9]\d\d\) ?|[2-9]\d\d[.\- ])[.-]?[2-9]\d\d[.\- ]\d{{4}}"  # (212) 555-0100
     rf"|0(?!\d-\d\d-\d{{4}})\d{{1,4}}(?P<nat>[ -])(?!{_DATE})\d{{2,4}}(?:(?P=nat)(?!{_DATE})\d{{2,4}}){{1,4}}"  # 020 7946 0958
     r"|0[1-9](?:\.\d\d){4}"  # 01.42.68.53.00
     # 030/123 45 67, 0171 2345678, 06-12345678, and no 07102-2992 of a US address
-    r"|0(?!\d{4}-\d{4}(?!\d))[1-9](?:\d{1,3} ?[/-] ?\d{2,8}(?:[ -]\d{2,4}){0,4}|\d{1,3} \d{5,8}|[ -]\d{8})"
+    r"|0(?!\d{4}-\d{4}(?!\d))[1-9](?:\d{1,3} ?[/-] ?\d{2,8}(?:[ -]\d{1,4}){0,4}|\d{1,3} \d{5,8}|[ -]\d{8})"
     rf"|\(0\d{{1,4}}\)[ -]?\d{{2,4}}(?:[ -]?(?!{_DATE})\d{{2,4}}){{1,3}}"  # (0171) 123 4567
 )
 _START = re.compile(r"[+(\d](?<![\w.+/=$#-].)")
@@ -51,9 +53,9 @@ _PHONE = re.compile(rf"(?:{_FORMS}){_EXTENSION}{_AFTER}")
 
 _NAMES = (
     r"(?:tele|smart)?phones?|telefones?|tel(?:[eé]f(?:on|ono|ax))?|t[eé]l(?:[eé]phone)?|tlf|fax|facsimile|mobiles?|mobil|m[oó]vil|handy|natel|gsm"
-    r"|cell(?:ular|phone)?|celular|portable|whatsapp|hotline|call|dial|ring|sms"
+    r"|cell(?:ular|phone)?|celular|portable|whatsapp|hotline|rufnummer|durchwahl|call|dial|ring|sms"
 )
-_JOINT = r"(?:[ \t](?:numbers?|no|nr|nummer|is|me|us|him|her|at|on|under|unter|au)){0,3}[.:#=]{0,2}[ \t]{0,4}"
+_JOINT = r"(?:[ \t.-]{1,2}(?:numbers?|no|nr|nummer|is|me|us|him|her|at|on|under|unter|au)){0,3}(?: \([a-z]{1,12}\))?[.:#=]{0,2}[ \t]{0,4}"
 _DIGIT_RUN = rf"[+(]?\d(?:(?:[().\-/]{{0,3}}| [ (]?(?!{_DATE})|[)/-] |\. (?=\d{{3}}))\d){{6,14}}"
 _NAMED = re.compile(
     rf"(?i)(?<![\w-])(?P<words>(?:{_NAMES}){_JOINT})(?:(?:{_FORMS}){_EXTENSION}{_AFTER}|(?!{_DATE}){_DIGIT_RUN}{_EXTENSION}(?!\w))"

@@ -53,7 +53,7 @@ _SPELLED_EMAIL = re.compile(  # bob (at) corp (dot) example, bob AT corp DOT exa
 # A pattern that begins with a class and looks back after it is searched several times faster than one that looks back first.
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d\d(?:[ -]?[A-Za-z0-9]){11,40}")
 _CARD = re.compile(
-    r"\d(?<![\w.,-].)(?:\d{11,18}|\d{3}([ -])\d{4}\1\d{4}(?:\1\d{1,4}(?:\1\d{1,3})?)?|\d{3}([ -])\d{6}\2\d{4,5})(?![\w-]|[.,]\d)"
+    r"\d(?<![\w.,-].)(?:\d{11,18}|\d{3}([ .-])\d{4}\1\d{4}(?:\1\d{1,4}(?:\1\d{1,3})?)?|\d{3}([ -])\d{6}\2\d{4,5})(?![\w-]|[.,]\d)"
 )
 _SSN = re.compile(r"\d(?<![\w.-].)(?<!9)(?!(?<=0)00|(?<=6)66)\d\d([ -])(?!00)\d\d\1(?!0000)\d{4}(?![\w-]|\.\d)")
 _SSN_NAMED = re.compile(r"(?i)(?<!\w)(ssn|social security(?: (?:number|no\.?))?)((?: is|:|=|#)? ?)\d{9}(?!\w)")

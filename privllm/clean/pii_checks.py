@@ -21,8 +21,8 @@ _FILE_ENDING = re.compile(
 )
 # Words whose number is a version or a section, and lists of such numbers behind one of them.
 _VERSION_WORD = re.compile(
-    r"(?:\bv|versions?|release|rev|revision|build|sections?|chapters?|clauses?|paragraphs?|appendix|figure|table|item|step"
-    r"|abschnitt|kapitel|ziffer|oid|upgrade to|sqlite|python)"
+    r"(?:\b(?:v|nr|no|art|article|item|step|oid|windows)|versions?|release|rev|revision|build|sections?|chapters?|clauses?|paragraphs?|appendix|figure|table"
+    r"|abschnitt|kapitel|ziffer|upgrade to|sqlite|python)"
     r"[ .:=(]{0,3}(?:\d[\d.]*(?:,| and| or| to| und|-|\u2013|;){1,2} ?)*$",
     re.IGNORECASE,
 )

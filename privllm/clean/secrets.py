@@ -26,7 +26,7 @@ _HEADER = re.compile(
 )
 _BEARER = re.compile(r"(?<!\w)([Bb]earer )(?=[A-Za-z._~+/-]{0,64}\d)[A-Za-z0-9._~+/-]{16,4096}={0,2}")
 _ASSIGNED = re.compile(
-    r"(?i)(?<![^\W_])(?P<name>pass(?:word|wd|phrase|code)?|pwd|secret(?:[_-]?(?:access[_-]?)?key)?|token|credentials?"
+    r"(?i)(?<![^\W_])(?P<name>pass(?:word|wd|phrase|code|wort)?|pwd|kennwort|secret(?:[_-]?(?:access[_-]?)?key)?|token|credentials?"
     r"|(?:api|access|private|encryption|signing|auth)[_-]?(?:key|token))(?P<is>[\"']?(?:[ \t]{0,4}(?::=|=>|=|:)[ \t]{0,4}| is ))"
     # Quoted, it may be several words.
     r"(?P<quote>[\"'`]?)(?P<value>(?<=[\"'])[^\"'<>\n]{4,128}(?=[\"'])|[^\s\"'`<>,;(){}\[\]&|]{4,512})(?P<after>[\"'`(\[{.]?)"
@@ -43,7 +43,7 @@ _TRIGGERS = (
     re.compile(rb"bearer "),
     re.compile(rb"z(?<=authoriz)ation"),
     re.compile(rb"p(?:ass|wd)" + _ASSIGNMENT),
-    re.compile(rb"k(?:ey(?<=[_isenght-]key)|en(?<=token))" + _ASSIGNMENT),
+    re.compile(rb"k(?:ey(?<=[_isenght-]key)|en(?<=token)|ennwort)" + _ASSIGNMENT),
     re.compile(rb"cre(?:dential|t(?<=secret))" + _ASSIGNMENT),
 )
 _CASED_TRIGGERS = (
@@ -51,7 +51,7 @@ _CASED_TRIGGERS = (
     re.compile(r"J(?<=eyJ)(?<![A-Za-z0-9_-]eyJ)[\w-]{8,4000}\.eyJ"),
     re.compile(r"AIza[\w-]{35}"),
 )
-_HAS_STEM = re.compile("pass|pwd|secret|key|token|credential")
+_HAS_STEM = re.compile("pass|pwd|kennwort|secret|key|token|credential")
 # Words that stand in the place of a secret in code and manuals.
 _NO_SECRET = re.compile(
     "none|null|nil|true|false|undefined|str|string|bytes|text|int|bool|char|varchar|optional|required|default|empty|password|passwd|pwd|pass|secret"
@@ -112,7 +112,7 @@ def _redact_assignment(match: re.Match[str], counts: Counter[str]) -> str:
     """Return the assignment with a placeholder, or as it is where its value is no secret."""
     name, value, after = match["name"].lower(), match["value"], match["after"]
     before = match["name"] + match["is"] + match["quote"]
-    is_password_name = name.startswith(("pass", "pwd", "secret", "credential"))
+    is_password_name = name.startswith(("pass", "pwd", "kennwort", "secret", "credential"))
     if is_password_name and _is_password(value, match["is"], match["quote"], after):
         counts["CREDENTIAL"] += 1
         return f"{before}<CREDENTIAL>{after}"

@@ -51,6 +51,8 @@ FOUND = [
     ("from 10.0.0.7-10.0.0.9, host 41.17.96.26", "from <IP>-<IP>, host <IP>"),
     ("10.1.2.3  server1", "<IP>  server1"),
     ("http://41.17.96.26/, 41.17.96.26:8080 and [41.17.96.26]", "http://<IP>/, <IP>:8080 and [<IP>]"),
+    ("4111.1111.1111.1111", "<CARD>"),
+    ("Passwort: geheim123, Kennwort=geheim", "Passwort: <CREDENTIAL>, Kennwort=<CREDENTIAL>"),
     ("my credit card 060426070011 was lost", "my credit card <CARD> was lost"),
     ("\u0664\u0665 Tel \u0660\u0663\u0660\u0661\u0662\u0663\u0664\u0665\u0666\u0667", "\u0664\u0665 Tel <PHONE>"),
 ]
@@ -77,6 +79,7 @@ KEPT = [
     "24.2.2.4. Nondeterministic Collations\n  24.2.2.4 Collations\nsee Section 43.7.2.1 and 9.1.2.3",
     "10.1.2.3 Titles of it\nSections 10.2.1.1, 10.2.1.2 and 10.2.1.3",
     "11.8.5.2, 11.8.7, etc; zlib 12.3.4.5 in foo-10.1.2.3.tgz; 1:12.3.3.3.dfsg",
+    "Nr. 10.12.3.4 and Windows 10.0.19.45",
     "the networks 10.1.0.0/16 and 192.168.4.0/24",
     "macaddr8 '08:00:2b:01:02:03:04:05'",
     "the password is MD5-encrypted; password: 8-character, secret is sha256",
