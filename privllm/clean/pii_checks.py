@@ -5,13 +5,13 @@ left.
 """
 
 import re
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv6Address, IPv6Network
 
 CONTEXT = 64  # characters to the left that are read
 ADDRESS_CONTEXT = 24  # of them, in which a word such as "host" makes a number an address
 
 # Reserved for examples: RFC 5737, RFC 3849.
-DOCUMENTATION_V4 = [IPv4Network(net) for net in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")]
+DOCUMENTATION_V4 = ((192, 0, 2), (198, 51, 100), (203, 0, 113))
 DOCUMENTATION_V6 = IPv6Network("2001:db8::/32")
 
 # A file name such as logo@2x.png has the form of an address.
@@ -20,21 +20,19 @@ _FILE_ENDING = re.compile(
     re.IGNORECASE,
 )
 # Words whose number is a version or a section, and lists of such numbers behind one of them.
-_VERSION_WORD = re.compile(
-    r"(?:\b(?:v|nr|no|art|article|item|step|oid|windows)|versions?|release|rev|revision|build|sections?|chapters?|clauses?|paragraphs?|appendix|figure|table"
-    r"|abschnitt|kapitel|ziffer|upgrade to|sqlite|python)"
-    r"[ .:=(]{0,3}(?:\d[\d.]*(?:,| and| or| to| und|-|\u2013|;){1,2} ?)*$",
-    re.IGNORECASE,
+_VERSION_WORD = re.compile(  # in lower case
+    r"(?:\b(?:v|nr|no|art|article|item|step|oid|windows)|versions?|release|rev|revision|build|sections?|chapters?|clauses?"
+    r"|paragraphs?|appendix|figure|table|abschnitt|kapitel|ziffer|upgrade to|sqlite|python)"
+    r"[ .:=(]{0,3}(?:\d[\d.]*(?:,| and| or| to| und|-|\u2013|;){1,2} ?)*$"
 )
-_ADDRESS_WORD = re.compile(
-    r"(?:ip|ipv4|host|addr|address|server|ping|gateway|dns|received|client|from|listen|bind|subnet|proxy|login|port)\b",
-    re.IGNORECASE,
+_ADDRESS_WORD = re.compile(  # likewise
+    r"(?:ip|ipv4|host|addr|address|server|ping|gateway|dns|received|client|from|listen|bind|subnet|proxy|login|port)\b"
 )
 _HEADING_BEFORE = re.compile(r"[ \t#*\u2022]*$")
 _HEADING_AFTER = re.compile(r"\.?[ \t]+[^\W\d_a-z]|\.[ \t]|\.?$")  # "24.2.2.4. Collations", "24.2.2.4 Collations"
 _PORT_OR_MASK = re.compile(r":\d{2,5}\b|/\d{1,2}\b")
 _MASK = re.compile(r"/(\d{1,2})(?![\d.])")
-_FILE_NAME_BEFORE = re.compile(r"[A-Za-z]-$")
+_FILE_NAME_BEFORE = re.compile(r"[a-z]-$")
 _CARD_WORD = re.compile(r"card\b[^\d\n]{0,32}$", re.IGNORECASE)
 
 # ISO/IEC 7812 prefixes of the large issuers, with the lengths they use.
@@ -107,40 +105,46 @@ def iban_end(candidate: str) -> int:
 def is_private_ipv4(match: re.Match[str]) -> bool:
     """Return whether a match is a host's address: not reserved, no network or netmask, no version or section number."""
     octets = match[0].split(".")
-    if not all(_is_octet(octet) for octet in octets):
+    if not all(map(_is_octet, octets)):
         return False
-    address = IPv4Address(match[0])
-    if address.is_loopback or address.is_unspecified or address.is_multicast or octets[0] in ("0", "255"):
-        return False
-    if any(address in network for network in DOCUMENTATION_V4) or _is_network(match, address):
-        return False
-    context = _text_before(match)
-    if _VERSION_WORD.search(context) or _FILE_NAME_BEFORE.search(context):
-        return False
-    is_bracketed = context.endswith("[") and match.string.startswith("]", match.end())
-    if is_bracketed or _PORT_OR_MASK.match(match.string, match.end()) or context.endswith(("://", "@")):
-        return True
     numbers = [int(octet) for octet in octets]
-    if max(numbers) >= 100:
-        return True
-    if _is_heading(match):
+    if _is_reserved(numbers) or _is_network(match, numbers):
         return False
-    return numbers[0] == 10 or _ADDRESS_WORD.search(context[-ADDRESS_CONTEXT:]) is not None
+    context = _text_before(match).lower()
+    is_bracketed = context.endswith("[") and match.string.startswith("]", match.end())
+    has_place = (
+        is_bracketed or context.endswith(("://", "@")) or _PORT_OR_MASK.match(match.string, match.end()) is not None
+    )
+    is_large = max(numbers) >= 100  # than sections and versions are
+    if not has_place and not is_large:
+        if _is_heading(match):
+            return False
+        if numbers[0] != 10 and _ADDRESS_WORD.search(context[-ADDRESS_CONTEXT:]) is None:
+            return False
+    return _VERSION_WORD.search(context) is None and _FILE_NAME_BEFORE.search(context) is None
 
 
-def _is_network(match: re.Match[str], address: IPv4Address) -> bool:
+def _is_reserved(numbers: list[int]) -> bool:
+    """Return whether an address is unspecified, loopback, multicast, a mask, or for documentation (RFC 5737)."""
+    first = numbers[0]
+    return first in (0, 127, 255) or 224 <= first <= 239 or tuple(numbers[:3]) in DOCUMENTATION_V4
+
+
+def _is_network(match: re.Match[str], numbers: list[int]) -> bool:
     """Return whether an address is followed by a mask and is that of the whole network: 10.1.0.0/16 names no host."""
     mask = _MASK.match(match.string, match.end())
     if mask is None or not 1 <= int(mask[1]) <= 30:
         return False
-    return int(address) % (1 << (32 - int(mask[1]))) == 0
+    return int.from_bytes(numbers) % (1 << (32 - int(mask[1]))) == 0
 
 
 def _is_heading(match: re.Match[str]) -> bool:
     """Return whether a number stands where that of a section does: before a title, at the beginning of a line."""
-    line_start = match.string.rfind("\n", 0, match.start()) + 1
-    before = match.string[line_start : match.start()]
-    if len(before) > CONTEXT or _HEADING_BEFORE.fullmatch(before) is None:
+    window_start = max(0, match.start() - CONTEXT)
+    line_start = match.string.rfind("\n", window_start, match.start()) + 1
+    if not line_start and window_start:
+        return False  # too far from the beginning of its line
+    if _HEADING_BEFORE.fullmatch(match.string, line_start, match.start()) is None:
         return False
     return _HEADING_AFTER.match(match.string, match.end()) is not None
 

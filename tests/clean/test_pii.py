@@ -163,6 +163,13 @@ def test_luhn_catches_every_single_wrong_digit(digits: str) -> None:
         "eyJa.",
         "GB82 ",
         "tel ",
+        "1.1.1.1 ",
+        "Section 1.1.1.1 and ",
+        "a (at) b (dot) ",
+        "a%40",
+        "call me at 12-34 ",
+        "+49 1 / ",
+        "://a:b@",
         "Authorization: Bearer ",
     ],
 )
