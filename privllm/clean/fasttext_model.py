@@ -234,5 +234,6 @@ def _log(values: Float) -> Float:
 
 
 def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the values in single precision, as doubles."""
-    return values.astype(np.float32).astype(np.float64)
+    """Return the values in single precision, as doubles; those that are too large for it are infinite."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32).astype(np.float64)

@@ -31,6 +31,11 @@ def test_detects(code: str) -> None:
     assert 0.8 < score <= 1.0
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_certain_answer_is_no_overflow() -> None:
+    assert detect("모든 사람은 " * 30)[0] == "ko"
+
+
 def test_short_text_is_not_judged() -> None:
     assert detect("x" * (MIN_CHARACTERS - 1)) == ("", 0.0)
     assert detect("\n\t " * 1000) == ("", 0.0)
