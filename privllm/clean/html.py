@@ -1,32 +1,25 @@
-"""Text of HTML pages: the main content, with line structure and indentation.
+"""Text of HTML pages: the main content, as light Markdown or plain.
 
-Resiliparse (Bevendorff et al. 2018, on lexbor) parses once; two extractions are compared and one is
-taken whole. Blocks are not ranked, repaired or rewritten, links are not followed and no script
-runs.
+Resiliparse (Bevendorff et al. 2018, on lexbor) parses once. `page_blocks` reads what it repaired, `main_content`
+chooses, `page_text` writes. Links are not followed and no script runs.
 
-Resiliparse does not recurse, so no input makes it run out of stack. But its main-content heuristics
-take time that grows with the square of the depth, nested lists are indented, and HTML's rule for
-unclosed formatting elements copies each of them into every block that follows. `ParsingTooCostly`
-is raised before any of these costs arise.
+Nothing here recurses, so no input makes it run out of stack. But what a page costs can grow with its size times its depth,
+and HTML's rule for unclosed formatting elements copies each of them into every block that follows.
+`ParsingTooCostly` is raised before these costs arise.
 """
 
 import re
 from collections import Counter
 
-from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree
+
+from privllm.clean.main_content import choose
+from privllm.clean.page_blocks import Page, read_blocks
+from privllm.clean.page_text import write
 
 MAX_DEPTH = 512  # what Chromium's parser allows (kMaximumHTMLParserDOMTreeDepth)
 MIN_DEPTH = 64  # allowed at any size
 MAX_COPIES = 20_000_000  # nodes times depth, and formatting elements times tags: about 1 GB at the worst
-MIN_SHARE = 0.5  # of the page without its furniture: a smaller main-content extraction has lost the page
-MIN_LANDMARK_SHARE = 0.1  # of the same: a smaller <main> is a stub that a script would have filled
-
-FURNITURE = [
-    *("nav", "header", "footer", "aside", "dialog", "iframe", "button", "select"),
-    *(f"[role={role}]" for role in ("navigation", "banner", "contentinfo", "dialog")),
-    "[aria-hidden=true]",
-]
 
 _FORMATTING = re.compile(r"<(/?)(b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u)[\s>/]", re.IGNORECASE)
 
@@ -73,38 +66,19 @@ def _refuse_depth(tree: HTMLTree, tags: int) -> None:
         raise ParsingTooCostly("html_too_deep", f"more than {limit} elements deep, with {tags} tags")
 
 
-def extract(markup: str, max_characters: int) -> str:
-    """Return the main content of a page as plain text. Raises `ParsingTooCostly`.
+def extract(markup: str, max_characters: int, layout: str = "markdown") -> str:
+    """Return the main content of a page in a layout of `page_text.FORMATS`. Raises `ParsingTooCostly`."""
+    page = read_page(markup, max_characters)
+    kept = choose(page)
+    return write([block for block, is_kept in zip(page.blocks, kept, strict=True) if is_kept], layout)
 
-    The heuristics win unless they keep less than half of the text without navigation, headers,
-    footers and the like, which happens on reference pages, tables and listings.
-    """
+
+def read_page(markup: str, max_characters: int) -> Page:
+    """Return all blocks of a page. Raises `ParsingTooCostly`."""
     refuse_bombs(markup, max_characters)
     tree = HTMLTree.parse(markup)
     if tree.document is None:
-        return ""
+        return Page()
     _refuse_depth(tree, markup.count("<"))
-    whole = _text(tree, skip_elements=FURNITURE)
-    landmark = _landmark(tree)
-    if len(landmark) > MIN_LANDMARK_SHARE * len(whole):
-        whole = landmark
-    main = _text(tree, main_content=True)
-    return main if len(main) > MIN_SHARE * len(whole) else whole
-
-
-def _landmark(tree: HTMLTree) -> str:
-    """Return the text of the page's <main>, "" where it has none."""
-    main = tree.document.query_selector("main, [role=main]") if tree.document else None
-    if main is None:
-        return ""
-    return _text(HTMLTree.parse(main.html), skip_elements=FURNITURE)
-
-
-def _text(tree: HTMLTree, main_content: bool = False, skip_elements: list[str] | None = None) -> str:
-    return extract_plain_text(
-        tree,
-        preserve_formatting=True,
-        alt_texts=False,
-        main_content=main_content,
-        skip_elements=skip_elements,
-    )
+    top = tree.body or tree.document  # a page of frames has no body
+    return read_blocks(top.html)

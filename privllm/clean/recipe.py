@@ -22,6 +22,7 @@ from privllm.clean import html, language, names
 from privllm.clean.clean_text import clean_text
 from privllm.clean.own_personal_data import personal_data
 from privllm.clean.own_rules import own_fault_of, quality_rules
+from privllm.clean.page_text import FORMATS
 from privllm.clean.pii import PiiConfig
 from privllm.clean.quality import Fault, QualityConfig, fault_of, garbage_of
 from privllm.core.errors import UserError
@@ -48,6 +49,7 @@ _FLAGS = pa.schema([(name, pa.string()) for name in COLUMNS])
 class CleanConfig:
     # private: drop only what is empty, binary or garbage, and list what breaks a rule of quality; web: drop that too
     profile: str = "private"
+    format: str = "markdown"  # of pages: markdown (headings, lists, tables and code keep their signs) or text
     max_html_characters: int = 64_000_000  # a page with more is dropped unparsed, [1,000, 1,000,000,000]
     languages: list[str] = field(default_factory=list)  # ISO 639 codes to keep, such as [en, de, 'no']; empty: all
     min_language_score: float = 0.65  # how sure the model must be before another language is dropped, [0, 1]
@@ -56,6 +58,7 @@ class CleanConfig:
 
     def __post_init__(self) -> None:
         require(self.profile in PROFILES, "clean.profile", " or ".join(PROFILES))
+        require(self.format in FORMATS, "clean.format", f"one of {', '.join(FORMATS)}")
         require(
             1_000 <= self.max_html_characters <= 1_000_000_000,
             "clean.max_html_characters",
@@ -99,7 +102,7 @@ def clean_document(
     """Return the document after all steps; "text/html" is parsed first."""
     if media_type == "text/html":
         try:
-            text = html.extract(text, cfg.max_html_characters)
+            text = html.extract(text, cfg.max_html_characters, cfg.format)
         except html.ParsingTooCostly as error:
             return Dropped("", "", 0.0, {}, *error.args)
     text, placeholders = clean_text(text, extensions, cfg.pii)

@@ -98,3 +98,58 @@ def test_a_large_page_on_one_line_is_read() -> None:
 def test_size_limit() -> None:
     with pytest.raises(ParsingTooCostly, match="html_too_large"):
         extract("<p>" + "x" * 100, 50)
+
+
+def around(markup: str) -> str:
+    """Return the text of a page that has `markup` amid an article."""
+    return extract(f"<body><main><h1>Survey</h1>{ARTICLE}{markup}{ARTICLE}</main></body>", LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("<ul><li><span class=x>Who holds the keys</span></li><li><span>Where they hang</span></li></ul>", "- Who holds the keys\n- Where they hang"),
+        ("<address>3 Quay Street, Wexby</address>", "3 Quay Street, Wexby"),
+        ("<details><summary>When we open</summary><p>At eight on Fridays.</p></details>", "When we open\n\nAt eight on Fridays."),
+        ("<div>words outside<div>words inside</div>and the end</div>", "words outside\n\nwords inside\n\nand the end"),
+        ("<p>A ninth <nobr>harbour master</nobr> came.</p>", "A ninth harbour master came."),
+        ("<script>if (2 < 3 && '</i' > 1) { y = '<p>'; }</script><p>Below the script.</p>", "Below the script."),
+        ("<div><span style='display:block'>4 June</span><span style='display:block'>Tide table</span></div>", "4 June\n\nTide table"),
+        ("<table><tr><th>Boat<th>Crew<tr><td>Ada<td>4</table>", "| Boat | Crew |\n| --- | --- |\n| Ada | 4 |"),
+        ("<table><tr><td><table><tr><td>left<td>right</table><td>outside</table>", "| left | right |\n| --- | --- |\n\noutside"),
+        ("<figure><img src=a><figcaption>The cat, asleep</figcaption></figure>", "The cat, asleep"),
+        ("<p><label>Name of the cat:</label> Tom</p>", "Name of the cat: Tom"),
+        ("<pre>a = 1\n  b</pre>", "```\na = 1\n  b\n```"),
+    ],
+)  # fmt: skip
+def test_what_stands_amid_an_article_is_kept(markup: str, text: str) -> None:
+    assert f"\n\n{text}\n\n" in around(markup)
+
+
+def test_lists_directly_below_the_body_are_kept() -> None:
+    items = ["the first of them is long enough to be a sentence.", "the second of them, too, says something."]
+    page = f"<html><body>{ARTICLE}<ul>{''.join(f'<li>{item}</li>' for item in items)}</ul>{ARTICLE}</body></html>"
+    assert all(f"- {item}" in extract(page, LIMIT) for item in items)
+
+
+def test_menu_in_a_layout_of_tables_goes() -> None:
+    menu = "<td><a href=/>Start</a><br><a href=/n>Reports</a><br><a href=/c>Imprint</a></td>"
+    text = extract(f"<table><tr>{menu}<td>{ARTICLE}<table><tr><td>Year<td>1987</table></td></table>", LIMIT)
+    assert "| Year | 1987 |" in text
+    assert "Imprint" not in text
+
+
+def test_teasers_stand_on_lines_of_their_own() -> None:
+    teasers = "".join(
+        f"<div><a href=/{n}><h2>Story {n}</h2></a><p>What happened at place {n}.</p></div>" for n in range(9)
+    )
+    text = extract(f"<h1>Today</h1>{teasers}", LIMIT)
+    assert all(f"\n\nWhat happened at place {n}." in f"\n\n{text}" for n in range(9))
+
+
+def test_text_has_no_signs_of_markdown() -> None:
+    page = f"<h1>Cats</h1>{ARTICLE}<ul><li>one</li><li>two</li></ul>{ARTICLE}"
+    assert "# Cats" in extract(page, LIMIT)
+    plain = extract(page, LIMIT, "text")
+    assert "Cats\n" in plain
+    assert not any(sign in plain for sign in ("#", "- one"))

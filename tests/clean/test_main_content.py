@@ -1,0 +1,133 @@
+"""Which blocks are content: the tree's sums against obvious ones, the laws of choosing, and the table of weights."""
+
+import random
+
+import pytest
+from resiliparse.parse.html import HTMLTree
+
+from privllm.clean.main_content import FLAGS, _Tree, choose, features, scores, threshold
+from privllm.clean.main_content_weights import WEIGHTS
+from privllm.clean.page_blocks import Page, read_blocks
+from tests.clean.test_page_blocks import random_page
+
+SENTENCE = "The council agreed on the plan, but the harbour will stay closed until the engineers have seen it."
+MENU = "<nav><ul><li><a href=/>Home</a></li><li><a href=/a>About us</a></li><li><a href=/c>Contact</a></li></ul></nav>"
+
+
+def page_of(markup: str) -> Page:
+    body = HTMLTree.parse(markup).body
+    assert body is not None
+    return read_blocks(body.html)
+
+
+def content_of(markup: str) -> list[str]:
+    page = page_of(markup)
+    return [block.text for block, is_kept in zip(page.blocks, choose(page), strict=True) if is_kept]
+
+
+def ancestors(page: Page, element: int) -> list[int]:
+    """Return the element and all that it stands in."""
+    chain = []
+    while element >= 0:
+        chain.append(element)
+        element = page.elements[element].parent
+    return chain
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_sums_of_the_tree_are_those_of_its_blocks(seed: int) -> None:
+    page = page_of(random_page(random.Random(seed)) + f"<div><p>{SENTENCE}</p><div><p>{SENTENCE}</p></div></div>")
+    tree = _Tree(page)
+    for element in range(len(page.elements)):
+        below = [block for block in page.blocks if element in ancestors(page, block.element)]
+        assert tree.characters[element] == sum(len(block.text) for block in below)
+        assert tree.link_characters[element] == sum(block.link_characters for block in below)
+        assert tree.blocks[element] == len(below)
+        assert tree.prose[element] == sum(len(block.text) for block in below if tree.is_prose(block))
+
+
+def test_spine_leads_to_where_most_prose_stands() -> None:
+    page = page_of(f"<div><p>{SENTENCE}</p></div><main><div id=x>{f'<p>{SENTENCE}</p>' * 4}</div><div>no</div></main>")
+    steps = {
+        page.elements[index].name + page.elements[index].attributes: step
+        for index, step in enumerate(_Tree(page).above_spine)
+    }
+    assert steps["main"] == 1
+    assert steps[' div id="x"'.strip()] == 0
+    assert [_Tree(page).above_spine[block.element] for block in page.blocks] == [2, 0, 0, 0, 0, 1]
+
+
+def test_score_is_the_sum_of_the_weights_of_what_is_true() -> None:
+    page = page_of(MENU + f"<h1>News</h1><p>{SENTENCE}</p>")
+    tree = _Tree(page)
+    for score, names in zip(scores(page, tree), features(page, tree), strict=True):
+        assert score == (WEIGHTS["always"] + sum(WEIGHTS.get(name, 0) for name in names)) / 100
+        assert len(names) == len(set(names))
+
+
+def test_weights_name_what_can_be_true() -> None:
+    """A name that no feature has would be a weight that nothing uses."""
+    page = page_of(MENU + f"<h1>News ©</h1><p>{SENTENCE}</p><ul><li>x</li></ul><table><tr><td>a<td>b</table>")
+    prefixes = {
+        " ".join(word for word in name.split() if not word.isdigit()).split(" ")[0]
+        for names in features(page, _Tree(page))
+        for name in names
+    }
+    kinds = {
+        "summary",
+        "figcaption",
+        "caption",
+        "blockquote",
+        "address",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "dt",
+        "dd",
+        "td",
+        "th",
+        "pre",
+    }
+    for name in WEIGHTS:
+        first, _, rest = name.partition(" ")
+        assert name == "always" or first in prefixes | kinds | {"near"}, name
+        assert first not in ("in", "near") or rest in FLAGS, name
+
+
+def test_menus_go_and_articles_stay() -> None:
+    related = "".join(f"<li><a href=/{n}>Another story, number {n}</a></li>" for n in range(6))
+    article = f"<h1>Harbour closed</h1>{f'<p>{SENTENCE}</p>' * 6}"
+    page = (
+        f"{MENU}<article>{article}</article><div class=related><ul>{related}</ul></div><footer>© Harbour News</footer>"
+    )
+    assert content_of(page) == ["Harbour closed", *[SENTENCE] * 6]
+
+
+def test_short_blocks_between_content_are_content_unless_marked() -> None:
+    paragraphs = f"<p>{SENTENCE}</p>" * 4
+    short = "<h2>Hours</h2><div>Open daily</div>"
+    assert "Open daily" in content_of(f"<main>{paragraphs}{short}{paragraphs}</main>")
+    assert "Open daily" not in content_of(f"<main>{paragraphs}<div class=newsletter>{short}</div>{paragraphs}</main>")
+    assert "Hours" in content_of(f"<main><h2>Hours</h2>{paragraphs}</main>")
+
+
+def test_a_list_and_a_table_stay_or_go_whole() -> None:
+    items = "".join(f"<li><a href={n}.html>Part {n}</a></li>" for n in range(60))
+    kept = content_of(f"<body><ul>{items}</ul></body>")
+    assert len(kept) in (0, 60)
+    rows = "".join(f"<tr><td>{n}<td>{SENTENCE if n % 9 == 0 else n}" for n in range(60))
+    assert len(content_of(f"<body><h1>Numbers</h1><table>{rows}</table></body>")) in (1, 61)
+
+
+def test_a_page_without_certain_content_keeps_its_best() -> None:
+    page = page_of(MENU)
+    assert threshold(page, [0.1] * len(page.blocks)) == pytest.approx(0.07)
+    assert choose(Page()) == []
+
+
+def test_choice_is_the_same_at_every_call() -> None:
+    page = random_page(random.Random(5))
+    assert content_of(page) == content_of(page)

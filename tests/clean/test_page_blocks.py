@@ -1,0 +1,152 @@
+"""Blocks of pages: every word in order, lists, tables and code as they are built, and no input that costs too much."""
+
+import random
+import re
+import time
+from html.parser import HTMLParser
+
+import pytest
+from resiliparse.parse.html import HTMLTree
+
+from privllm.clean.page_blocks import MAX_CELL, Block, read_blocks, without_raw_text
+
+
+def blocks_of(markup: str) -> list[Block]:
+    body = HTMLTree.parse(markup).body
+    assert body is not None
+    return read_blocks(body.html).blocks
+
+
+def texts(markup: str) -> list[str]:
+    return [block.text for block in blocks_of(markup)]
+
+
+class SlowText(HTMLParser):
+    """All words outside of what no reader sees, by the standard library."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[str] = []
+
+    def handle_data(self, data: str) -> None:
+        self.words += data.split()
+
+
+def random_page(generator: random.Random) -> str:
+    """Return a page of nested elements, well formed, in which each word occurs once."""
+    number = 0
+    pieces: list[str] = []
+
+    def fill(depth: int) -> None:
+        nonlocal number
+        for _ in range(generator.randint(1, 4)):
+            number += 1
+            name = generator.choice(["div", "section", "ul", "ol", "table", "p", "pre", "h2", "blockquote", "dl"])
+            if depth == 0 or name in ("p", "pre", "h2"):
+                pieces.append(f"<{name if depth else 'p'}>w{number} <b>x{number}</b> </{name if depth else 'p'}>")
+                continue
+            inner = {"ul": "li", "ol": "li", "dl": "dd"}.get(name, "")
+            if name == "table":
+                pieces.append("<table><tbody><tr><td>")
+                fill(depth - 1)
+                pieces.append(f"</td><td>y{number}</td></tr></tbody></table>")
+                continue
+            pieces.append(f"<{name}>" + (f"<{inner}>" if inner else f"z{number} "))
+            fill(depth - 1)
+            pieces.append((f"</{inner}>" if inner else "") + f"</{name}>")
+
+    fill(4)
+    return "".join(pieces)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_no_word_is_lost_doubled_or_moved(seed: int) -> None:
+    page = random_page(random.Random(seed))
+    slow = SlowText()
+    slow.feed(page)
+    assert " ".join(texts(page)).split() == slow.words
+
+
+def test_scripts_styles_comments_and_controls_are_left_out() -> None:
+    page = """<body>one<script>if (1 < 2 && "</p" > 1) { x = "<b>"; }</script><style>p > a {}</style><!-- a > b <p>no -->
+    <svg><title>no</title><svg></svg>no</svg><select><option>no</select><textarea>no</textarea><iframe>no</iframe> two"""
+    assert " ".join(texts(page)).split() == ["one", "two"]
+
+
+def test_old_elements_of_raw_text_are_code() -> None:
+    assert [block.kind for block in blocks_of("<p>one<xmp><b>a</b></xmp><p>two")] == ["p", "pre", "p"]
+    assert texts("<p>one<xmp><b>a</b></xmp>")[1] == "<b>a</b>"
+    assert without_raw_text("<p>a</p><script>never closed") == "<p>a</p>"
+
+
+def test_what_scripts_would_replace_is_read() -> None:
+    assert texts("<div id=app></div><noscript><p>The page itself</p></noscript>") == ["The page itself"]
+
+
+def test_elements_in_line_join_and_those_shown_as_blocks_part() -> None:
+    assert texts("<p>pension <nobr>fund</nobr> gr<i>e</i>w</p>") == ["pension fund grew"]
+    assert texts("<div><span style='display:block'>3 May</span><span style='display: block'>Rain</span></div>") == [
+        "3 May",
+        "Rain",
+    ]
+    assert texts("<p>first<br>second</p>") == ["first\nsecond"]
+    assert texts("<div>outer<div>inner</div>tail</div>") == ["outer", "inner", "tail"]
+
+
+def test_a_button_is_text_only_where_it_is_a_heading() -> None:
+    assert texts("<h3><button>Why?</button></h3><p>Because.</p><button>Buy</button>") == ["Why?", "Because."]
+
+
+def test_items_have_markers_and_indents() -> None:
+    page = "<ul><li>a<ol><li>b</li><li><p>c</p><p>d</p></li></ol></li><li>e</li></ul>"
+    assert [(block.marker, block.indent, block.text) for block in blocks_of(page)] == [
+        ("- ", 0, "a"),
+        ("1. ", 2, "b"),
+        ("2. ", 2, "c"),
+        ("", 5, "d"),
+        ("- ", 0, "e"),
+    ]
+
+
+def test_code_keeps_its_lines() -> None:
+    page = "<pre>\nif x:\n    <b>return</b> 1 &lt; 2\n</pre><pre><div>a</div><div>  b</div></pre>"
+    assert texts(page) == ["if x:\n    return 1 < 2", "a\n  b"]
+
+
+def test_rows_of_data_are_blocks_and_layouts_are_not() -> None:
+    data = "<table><caption>Prices</caption><tr><th>Plan<th>Price<tr><td>Team<td><p>29</p></table>"
+    assert [block.cells for block in blocks_of(data)] == [(), ("Plan", "Price"), ("Team", "29")]
+    gap = "<table><tr><td>a<td><td>c<tr><td>d</table>"
+    assert [block.cells for block in blocks_of(gap)] == [("a", "", "c"), ("d", "", "")]
+    nested = "<table><tr><td><table><tr><td>one<td>two</table><td>outer</table>"
+    assert [block.cells for block in blocks_of(nested)] == [("one", "two"), ()]
+    for layout in ("<p>a<p>b", "<ul><li>a</ul>", "<pre>a</pre>", "x" * (MAX_CELL + 1)):
+        assert not any(block.cells for block in blocks_of(f"<table><tr><td>{layout}<td>c</table>"))
+
+
+def test_links_count_where_they_lead_somewhere() -> None:
+    assert [b.link_characters for b in blocks_of("<p><a href=x>four</a> more</p><p><a name=x>none</a></p>")] == [4, 0]
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        "<ul><li>x" * 150 + "<li>y" * 20_000,
+        "<table><tr><td>" * 80 + "x",
+        "<table>" + "<tr><td>x<td>y" * 50_000,
+        "<p>" + "<" * 200_000,
+        "<svg><style>" + '&lt;a "' * 200_000 + "</style></svg><p>x",
+        "<plaintext>" + '<a "' * 200_000,
+        "<p>" + "<!--" * 100_000,
+        "<pre>" + "<div>x</div>" * 100_000,
+        "<p>" + "word\n" * 500_000,
+        "<p " + " ".join(f"a{i}='" + "x" * 50 + "'" for i in range(50_000)) + ">y",
+    ],
+    ids=lambda markup: re.sub(r"\W+", "-", markup[:20]),
+)
+def test_cost_is_linear(markup: str) -> None:
+    body = HTMLTree.parse(markup).body
+    assert body is not None
+    start = time.process_time()
+    read_blocks(body.html)
+    assert time.process_time() - start < 5
