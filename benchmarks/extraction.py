@@ -26,6 +26,7 @@ from resiliparse.parse.html import HTMLTree
 from benchmarks.common import OUT, peers_python, write_result
 from privllm.clean.html import extract
 from privllm.collect.decode import decode
+from privllm.collect.documents import Unreadable
 
 ROUNDS = 5
 SHINGLE = 4  # words, as in article-extraction-benchmark
@@ -55,6 +56,7 @@ class Case:
 
     page: str
     truth: str
+    site: str
     kind: str = ""
     needed: list[str] = field(default_factory=list)  # snippets that must be there
     unwanted: list[str] = field(default_factory=list)  # snippets of boilerplate
@@ -63,12 +65,15 @@ class Case:
 def read_wcxb(folder: Path) -> list[Case]:
     """Return the pages of WCXB in `folder`, by name."""
     cases: list[Case] = []
+    sites = json.loads((folder / "metadata.json").read_text("utf-8"))
     for path in sorted((folder / "ground-truth").glob("*.json")):
         described = json.loads(path.read_text("utf-8"))
         truth = described["ground_truth"]
         kind = described["_internal"]["page_type"]["primary"]
         page = gzip.decompress((folder / "html" / f"{path.stem}.html.gz").read_bytes()).decode("utf-8", "replace")
-        cases.append(Case(page, truth["main_content"], kind, truth["with"], truth["without"]))
+        cases.append(
+            Case(page, truth["main_content"], sites[path.stem]["domain"], kind, truth["with"], truth["without"])
+        )
     return cases
 
 
@@ -78,7 +83,7 @@ def read_aeb(folder: Path) -> list[Case]:
     truths = json.loads((folder / "ground-truth.json").read_text("utf-8"))
     for name, described in sorted(truths.items()):
         page = gzip.decompress((folder / "html" / f"{name}.html.gz").read_bytes()).decode("utf-8", "replace")
-        cases.append(Case(page, described["articleBody"]))
+        cases.append(Case(page, described["articleBody"], name))
     return cases
 
 
@@ -215,7 +220,10 @@ def describe_manual(folder: Path) -> dict[str, object]:
     pages_of_line: Counter[str] = Counter()
     paths = sorted(path for path in folder.rglob("*.html*") if path.is_file() and not path.is_symlink())
     for path in paths:
-        page = decode(path.read_bytes(), markup=True).text
+        try:
+            page = decode(path.read_bytes(), markup=True).text
+        except Unreadable:  # Debian keeps some compressed
+            continue
         text = extract(page, MAX_CHARACTERS)
         line_of_words = f" {' '.join(words_of(text))} "
         for item in prose_items(page):

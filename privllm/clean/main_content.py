@@ -102,78 +102,7 @@ def _names(prefix: str, flags: int) -> tuple[str, ...]:
     return tuple(f"{prefix} {flag}" for flag in FLAGS if flags & _BIT[flag])
 
 
-def choose(page: Page) -> list[bool]:
-    """Return for each block whether it is content."""
-    tree = _Tree(page)
-    probabilities = _shared_by_lists(page, [1 / (1 + exp(-score)) for score in scores(page, tree)])
-    limit = threshold(page, probabilities)
-    kept = [probability > limit for probability in probabilities]
-    _fill_gaps(page, tree, kept)
-    return kept
-
-
-def _shared_by_lists(page: Page, probabilities: list[float]) -> list[float]:
-    """Return the probabilities, for the items of a list and the rows of a table those of all of it, by length."""
-    wholes = [_whole(page, block) for block in page.blocks]
-    weighted: dict[int, float] = defaultdict(float)
-    lengths: Counter[int] = Counter()
-    for whole, block, probability in zip(wholes, page.blocks, probabilities, strict=True):
-        weighted[whole] += len(block.text) * probability
-        lengths[whole] += len(block.text)
-    return [
-        probability if whole < 0 else weighted[whole] / lengths[whole]
-        for whole, probability in zip(wholes, probabilities, strict=True)
-    ]
-
-
-def _whole(page: Page, block: Block) -> int:
-    """Return the list or table whose item or row a block is, -1 for none."""
-    if block.cells:
-        return block.table
-    element = page.elements[block.element]
-    return element.parent if element.name == "li" else -1
-
-
-def _fill_gaps(page: Page, tree: "_Tree", kept: list[bool]) -> None:
-    """Keep short blocks between content, and headings of what follows, unless they are marked as something else."""
-    last = -1
-    for index, is_kept in enumerate(list(kept)):
-        if not is_kept:
-            continue
-        gap = range(last + 1, index)
-        last = index
-        plain = [tree.is_plain(page.blocks[place]) for place in gap]
-        if gap.start and len(gap) <= MAX_GAP and all(plain):
-            kept[gap.start : gap.stop] = plain
-            continue
-        for place in reversed(gap):
-            block = page.blocks[place]
-            if block.kind not in HEADINGS or not tree.is_plain(block):
-                break
-            kept[place] = True
-
-
-def threshold(page: Page, probabilities: list[float]) -> float:
-    """Return the probability from which a block is content on this page."""
-    weighted = 0.0
-    total = 0.0
-    for block, probability in zip(page.blocks, probabilities, strict=True):
-        weighted += len(block.text) * probability * probability
-        total += len(block.text) * probability
-    return min(CERTAIN, ENOUGH * weighted / total) if total else CERTAIN
-
-
-def scores(page: Page, tree: "_Tree") -> list[float]:
-    """Return the logit of each block."""
-    weights = WEIGHTS.get
-    return [sum(map(weights, names, repeat(0)), WEIGHTS["always"]) / 100 for names in features(page, tree)]
-
-
-def _step(value: float, edges: tuple[float, ...]) -> int:
-    return bisect_right(edges, value)
-
-
-class _Tree:
+class Tree:
     """What is known of each element: flags of it and around it, sums of the text below it, and how near the spine it is.
 
     The spine leads from <body> down to where most prose stands: at each element to the child with more than half of it.
@@ -272,7 +201,97 @@ class _Tree:
         return parent, grandparent if grandparent >= 0 else parent
 
 
-def features(page: Page, tree: _Tree) -> list[list[str]]:
+def choose(page: Page) -> list[bool]:
+    """Return for each block whether it is content."""
+    tree = Tree(page)
+    probabilities = _shared_by_lists(page, [1 / (1 + exp(-score)) for score in scores(page, tree)])
+    limit = threshold(page, probabilities)
+    kept = [probability > limit for probability in probabilities]
+    _keep_lists_of_content(page, tree, kept)
+    _fill_gaps(page, tree, kept)
+    return kept
+
+
+def _keep_lists_of_content(page: Page, tree: Tree, kept: list[bool]) -> None:
+    """Keep lists and tables without many links in a part of the page, or beside one, of which something is content."""
+    has_content = [False] * len(page.elements)
+    for block, is_kept in zip(page.blocks, kept, strict=True):
+        element = block.element if is_kept else -1
+        while element >= 0 and not has_content[element]:
+            has_content[element] = True
+            element = page.elements[element].parent
+    for index, block in enumerate(page.blocks):
+        whole = -1 if kept[index] else _whole(page, block)
+        if whole < 0 or not tree.is_plain(block):
+            continue
+        is_plain = 2 * tree.link_characters[whole] <= tree.characters[whole]
+        if is_plain and any(has_content[element] for element in tree.parents(whole)):
+            kept[index] = True
+
+
+def _shared_by_lists(page: Page, probabilities: list[float]) -> list[float]:
+    """Return the probabilities, for the items of a list and the rows of a table those of all of it, by length."""
+    wholes = [_whole(page, block) for block in page.blocks]
+    weighted: dict[int, float] = defaultdict(float)
+    lengths: Counter[int] = Counter()
+    for whole, block, probability in zip(wholes, page.blocks, probabilities, strict=True):
+        weighted[whole] += len(block.text) * probability
+        lengths[whole] += len(block.text)
+    return [
+        probability if whole < 0 else weighted[whole] / lengths[whole]
+        for whole, probability in zip(wholes, probabilities, strict=True)
+    ]
+
+
+def _whole(page: Page, block: Block) -> int:
+    """Return the list or table whose item or row a block is, -1 for none."""
+    if block.cells:
+        return block.table
+    element = page.elements[block.element]
+    return element.parent if element.name == "li" else -1
+
+
+def _fill_gaps(page: Page, tree: Tree, kept: list[bool]) -> None:
+    """Keep short blocks between content, and headings of what follows, unless they are marked as something else."""
+    last = -1
+    for index, is_kept in enumerate(list(kept)):
+        if not is_kept:
+            continue
+        gap = range(last + 1, index)
+        last = index
+        plain = [tree.is_plain(page.blocks[place]) for place in gap]
+        if gap.start and len(gap) <= MAX_GAP and all(plain):
+            kept[gap.start : gap.stop] = plain
+            continue
+        for place in reversed(gap):
+            block = page.blocks[place]
+            if block.kind not in HEADINGS or not tree.is_plain(block):
+                break
+            kept[place] = True
+
+
+def threshold(page: Page, probabilities: list[float]) -> float:
+    """Return the probability from which a block is content on this page."""
+    weighted = 0.0
+    total = 0.0
+    for block, probability in zip(page.blocks, probabilities, strict=True):
+        weighted += len(block.text) * probability * probability
+        total += len(block.text) * probability
+    return min(CERTAIN, ENOUGH * weighted / total) if total else CERTAIN
+
+
+def scores(page: Page, tree: Tree) -> list[float]:
+    """Return the logit of each block."""
+    weights = WEIGHTS.get
+    return [sum(map(weights, names, repeat(0)), WEIGHTS["always"]) / 100 for names in features(page, tree)]
+
+
+def _step(value: float, edges: tuple[float, ...]) -> int:
+    """Return how many edges are not above a value."""
+    return bisect_right(edges, value)
+
+
+def features(page: Page, tree: Tree) -> list[list[str]]:
     """Return for each block the names of what is true of it."""
     blocks = page.blocks
     sizes = [_size(block) for block in blocks]
