@@ -137,6 +137,7 @@ def texts_of(samples: list[Sample], table: dict[str, int]) -> list[str]:
     """Return what the product would choose with this table."""
     texts: list[str] = []
     with mock.patch.object(main_content, "WEIGHTS", table):
+        main_content.weight_of.cache_clear()
         for sample in samples:
             kept = main_content.choose(sample.page)
             texts.append(

@@ -12,18 +12,22 @@ of which all blocks look alike does not come out empty.
 import re
 from bisect import bisect_right
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from functools import lru_cache
-from itertools import repeat
+from itertools import compress
 from math import exp
 
 from privllm.clean.main_content_weights import WEIGHTS
-from privllm.clean.page_blocks import HEADINGS, Block, Element, Page
+from privllm.clean.page_blocks import HEADINGS, Block, Page
 
 ENOUGH = 0.7  # of the probability of the page's content
 CERTAIN = 0.65  # a probability that is enough on every page
 MAX_GAP = 20  # blocks between content that may be content too
 PROSE = 80  # characters, from which a block with few links counts as prose
 MAX_WORDS = 50  # of a class and an id that are looked at
+
+LOOKED_AT = 600  # characters in which pauses are counted
+Key = tuple[str | int, ...]  # a group of facts, by name
 
 LANDMARKS = {  # element or role -> what it says
     "nav": "nav", "navigation": "nav", "menu": "nav", "tablist": "nav", "header": "header", "banner": "header",
@@ -80,11 +84,11 @@ def _flags_of_word(word: str) -> int:
     return flags
 
 
-def _flags_of(name: str, attributes: str) -> int:
-    """Return the flags of an element of its own."""
+def _flags_of(name: str, attributes: str) -> tuple[int, int]:
+    """Return what an element itself says: (landmarks, words)."""
     flags = _BIT[LANDMARKS[name]] if name in LANDMARKS else 0
     if not attributes:
-        return flags
+        return flags, 0
     if "role=" in attributes:
         role = _ROLE.search(attributes)
         if role and role[1] in LANDMARKS:
@@ -94,12 +98,7 @@ def _flags_of(name: str, attributes: str) -> int:
     if name != "body":  # whose classes are about the whole page
         for word in _WORD.findall(" ".join(_NAMES.findall(attributes)))[:MAX_WORDS]:
             flags |= _flags_of_word(word.lower())
-    return flags
-
-
-@lru_cache(65_536)
-def _names(prefix: str, flags: int) -> tuple[str, ...]:
-    return tuple(f"{prefix} {flag}" for flag in FLAGS if flags & _BIT[flag])
+    return flags & _LANDMARK_BITS, flags & ~_LANDMARK_BITS
 
 
 class Tree:
@@ -119,30 +118,43 @@ class Tree:
         self.blocks = [0] * count
         self.prose = [0] * count
         self.above_spine = [0] * count  # steps from the spine's end up to where the element leaves it
+        self.with_text = self._find_text(page.blocks)
         self._read_flags()
         self._add_up(page.blocks)
         self._find_spine()
 
+    def _find_text(self, blocks: list[Block]) -> list[int]:
+        """Return the elements that have text below them, in order; the others are half of a page, and of no interest."""
+        is_found = bytearray(len(self.elements))
+        for block in blocks:
+            element = block.element
+            while element >= 0 and not is_found[element]:
+                is_found[element] = 1
+                element = self.elements[element].parent
+        return list(compress(range(len(self.elements)), is_found))
+
     def _read_flags(self) -> None:
-        known: dict[tuple[str, str], int] = {}
-        own: list[int] = []
-        for index, element in enumerate(self.elements):
+        known: dict[tuple[str, str], tuple[int, int]] = {}
+        own = [0] * len(self.elements)
+        around, near, all_words = self.around, self.near, self.all_words
+        for index in self.with_text:
+            element = self.elements[index]
             key = (element.name, element.attributes)
             flags = known.get(key)
             if flags is None:
                 flags = known[key] = _flags_of(*key)
+            landmarks, words = flags
+            own[index] = words
             parent = element.parent
-            landmarks, words = flags & _LANDMARK_BITS, flags & ~_LANDMARK_BITS
-            own.append(words)
             if parent < 0:
-                self.around[index], self.near[index], self.all_words[index] = landmarks, words, words
+                around[index], near[index], all_words[index] = landmarks, words, words
                 continue
-            if element.name == "header" and self.around[parent] & _MAIN:
+            if landmarks and element.name == "header" and around[parent] & _MAIN:
                 landmarks = landmarks & ~_BIT["header"] | _BIT["within header"]
             grandparent = self.elements[parent].parent
-            self.around[index] = self.around[parent] | landmarks
-            self.all_words[index] = self.all_words[parent] | words
-            self.near[index] = words | own[parent] | (own[grandparent] if grandparent >= 0 else 0)
+            around[index] = around[parent] | landmarks
+            all_words[index] = all_words[parent] | words
+            near[index] = words | own[parent] | (own[grandparent] if grandparent >= 0 else 0)
 
     def is_prose(self, block: Block) -> bool:
         """Return whether a block reads like a paragraph, and stands where content can."""
@@ -171,7 +183,7 @@ class Tree:
             self.blocks[element] += 1
             if self.is_prose(block):
                 self.prose[element] += len(block.text)
-        for index in range(len(self.elements) - 1, 0, -1):
+        for index in reversed(self.with_text):
             parent = self.elements[index].parent
             if parent >= 0:
                 self.characters[parent] += self.characters[index]
@@ -180,19 +192,30 @@ class Tree:
                 self.prose[parent] += self.prose[index]
 
     def _find_spine(self) -> None:
-        place = 0  # on the spine, of the element that was put there last
-        on_spine: list[int] = []  # of each element: place on the spine where it, or what it stands in, leaves it
+        level = -1  # of the element that was put on the spine last
         end = -1
-        for index, element in enumerate(self.elements):
-            parent = element.parent
-            is_next = parent == end and (parent < 0 or 2 * self.prose[index] > self.prose[parent])
-            if is_next:
+        leaves_at = [0] * len(self.elements)  # level on the spine at which an element, or what it stands in, leaves it
+        for index in self.with_text:
+            parent = self.elements[index].parent
+            if parent == end and (parent < 0 or 2 * self.prose[index] > self.prose[parent]):
                 end = index
-                on_spine.append(place)
-                place += 1
-            else:
-                on_spine.append(on_spine[parent] if parent >= 0 else 0)
-        self.above_spine = [place - 1 - level for level in on_spine]
+                level += 1
+                leaves_at[index] = level
+            elif parent >= 0:
+                leaves_at[index] = leaves_at[parent]
+        for index in self.with_text:
+            self.above_spine[index] = level - leaves_at[index]
+
+    def containers(self, element: int) -> Key:
+        """Return what is known of where an element stands."""
+        parent, grandparent = self.parents(element)
+        return (
+            "containers",
+            min(4, self.above_spine[element]),
+            _share(self.link_characters[parent], self.characters[parent]),
+            _mean(self.characters[parent], self.blocks[parent]),
+            _mean(self.characters[grandparent], self.blocks[grandparent]),
+        )
 
     def parents(self, element: int) -> tuple[int, int]:
         """Return the parent and the grandparent of an element, itself where it has none."""
@@ -282,8 +305,60 @@ def threshold(page: Page, probabilities: list[float]) -> float:
 
 def scores(page: Page, tree: Tree) -> list[float]:
     """Return the logit of each block."""
-    weights = WEIGHTS.get
-    return [sum(map(weights, names, repeat(0)), WEIGHTS["always"]) / 100 for names in features(page, tree)]
+    always = WEIGHTS["always"]
+    return [sum(map(weight_of, keys), always) / 100 for keys in _keys(page, tree)]
+
+
+def features(page: Page, tree: Tree) -> list[list[str]]:
+    """Return for each block the names of what is true of it."""
+    return [[name for key in keys for name in _names_of(key)] for keys in _keys(page, tree)]
+
+
+@lru_cache(65_536)
+def weight_of(key: Key) -> int:
+    """Return the sum of the weights of what a key says."""
+    return sum(WEIGHTS.get(name, 0) for name in _names_of(key))
+
+
+def _names_of(key: Key) -> Iterator[str]:
+    """Yield the names of what a key says: each of them is a line of the table."""
+    about = key[0]
+    if about == "block":
+        _, kind, length, links, ends_sentence, pauses, has_sign = key
+        yield f"length {length}"
+        yield f"length {length} links {links}"
+        yield f"{kind} links {links}"
+        yield f"ends a sentence {ends_sentence}"
+        yield f"pauses {pauses}"
+        if has_sign:
+            yield "copyright sign"
+    elif about == "containers":
+        _, above_spine, links, mean, upper_mean = key
+        yield f"above spine {above_spine}"
+        yield f"parent links {links}"
+        yield f"parent mean {mean}"
+        yield f"grandparent mean {upper_mean}"
+    elif about == "template":
+        _, mean, links, count, repeated = key
+        yield f"template mean {mean} links {links}"
+        yield f"template count {count}"
+        yield f"repeated {repeated}"
+    elif about == "prose":
+        _, since, until, before, after = key
+        yield f"since prose {since}"
+        yield f"until prose {until}"
+        yield f"prose before {before}"
+        yield f"prose after {after}"
+    elif about == "place":
+        _, place, title = key
+        yield f"place {place}"
+        yield f"title {title}"
+    elif about == "flags":
+        _, around, near = key
+        yield from (f"in {flag}" for flag in FLAGS if int(around) & _BIT[flag])
+        yield from (f"near {flag}" for flag in FLAGS if int(near) & _BIT[flag])
+    else:  # previous or next
+        yield " ".join(map(str, key))
 
 
 def _step(value: float, edges: tuple[float, ...]) -> int:
@@ -291,82 +366,76 @@ def _step(value: float, edges: tuple[float, ...]) -> int:
     return bisect_right(edges, value)
 
 
-def features(page: Page, tree: Tree) -> list[list[str]]:
-    """Return for each block the names of what is true of it."""
+def _keys(page: Page, tree: Tree) -> list[tuple[Key, ...]]:
+    """Return for each block what is true of it, in groups: tuples that many blocks share."""
     blocks = page.blocks
     sizes = [_size(block) for block in blocks]
-    sides = [
-        "none",
-        *(f"{block.kind} {length // 2} {links // 2}" for block, (length, links) in zip(blocks, sizes, strict=True)),
-        "none",
-    ]
-    templates = [_template(page, block) for block in blocks]
-    template_counts = Counter(templates)
-    template_lengths: Counter[tuple[str, ...]] = Counter()
-    template_links: Counter[tuple[str, ...]] = Counter()
-    text_counts: Counter[str] = Counter()
-    for block, template in zip(blocks, templates, strict=True):
-        template_lengths[template] += len(block.text)
-        template_links[template] += block.link_characters
-        text_counts[block.text] += 1
+    sides: list[Key] = [("none",)]
+    sides += [(block.kind, length // 2, links // 2) for block, (length, links) in zip(blocks, sizes, strict=True)]
+    sides.append(("none",))
+    templates, template_of = _templates(page)
+    text_counts = Counter(block.text for block in blocks)
     is_prose = [tree.is_prose(block) for block in blocks]
     since, until = _distances(is_prose), _distances(is_prose[::-1])[::-1]
     prose = sum(len(block.text) for block, is_one in zip(blocks, is_prose, strict=True) if is_one)
     first_title = next((index for index, block in enumerate(blocks) if block.kind == "h1"), -1)
     total = max(1, sum(len(block.text) for block in blocks))
     passed = passed_prose = 0
-    result: list[list[str]] = []
+    result: list[tuple[Key, ...]] = []
     for index, block in enumerate(blocks):
-        length, links = sizes[index]
-        element, kind, text = block.element, block.kind, block.text
-        parent, grandparent = tree.parents(element)
-        template = templates[index]
-        template_length = template_lengths[template]
+        element, text = block.element, block.text
         own_prose = len(text) if is_prose[index] else 0
-        names = [
-            f"length {length}",
-            f"length {length} links {links}",
-            f"{kind} links {links}",
-            f"ends a sentence {_END_OF_SENTENCE.search(text) is not None}",
-            f"pauses {_step(len(_PAUSES.findall(text)), (1, 2, 4, 8))}",
-            f"above spine {min(4, tree.above_spine[element])}",
-            f"parent links {_share(tree.link_characters[parent], tree.characters[parent])}",
-            f"grandparent mean {_mean(tree.characters[grandparent], tree.blocks[grandparent])}",
-            f"parent mean {_mean(tree.characters[parent], tree.blocks[parent])}",
-            f"repeated {min(3, text_counts[text])}",
-            f"template mean {_mean(template_length, template_counts[template])} "
-            f"links {_step(template_links[template] / template_length, (0.05, 0.5, 0.9))}",
-            f"template count {_step(template_counts[template], (2, 4, 8, 20))}",
-            f"since prose {since[index]}",
-            f"until prose {until[index]}",
-            f"prose before {_part(passed_prose, prose)}",
-            f"prose after {_part(prose - passed_prose - own_prose, prose)}",
-            f"place {_step(passed / total, (0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95))}",
-            f"title {0 if first_title < 0 else 1 if index < first_title else 2 if index == first_title else 3}",
-        ]
-        if "©" in text:
-            names.append("copyright sign")
-        before, after = sides[index], sides[index + 2]
-        names += [f"previous {before}", f"next {after}"]
-        names += _names("in", tree.around[element])
-        names += _names("near", tree.near[element])
-        result.append(names)
+        prose_after = prose - passed_prose - own_prose
+        pauses = _step(len(_PAUSES.findall(text, 0, LOOKED_AT)), (1, 2, 4, 8))
+        ends_sentence = _END_OF_SENTENCE.search(text[-4:]) is not None
+        title = 0 if first_title < 0 else 1 if index < first_title else 2 if index == first_title else 3
+        result.append(
+            (
+                ("block", block.kind, *sizes[index], ends_sentence, pauses, "©" in text),
+                tree.containers(element),
+                (*templates[template_of[index]], min(3, text_counts[text])),
+                ("prose", since[index], until[index], _part(passed_prose, prose), _part(prose_after, prose)),
+                ("place", _step(passed / total, (0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)), title),
+                ("previous", *sides[index]),
+                ("next", *sides[index + 2]),
+                ("flags", tree.around[element], tree.near[element]),
+            )
+        )
         passed += len(text)
         passed_prose += own_prose
     return result
+
+
+def _templates(page: Page) -> tuple[list[Key], list[int]]:
+    """Return the templates that blocks are of, and for each block which: same element, attributes and parent."""
+    numbers: dict[tuple[str, ...], int] = {}
+    counts: list[int] = []
+    lengths: list[int] = []
+    links: list[int] = []
+    template_of: list[int] = []
+    for block in page.blocks:
+        element = page.elements[block.element]
+        parent = page.elements[element.parent].attributes if element.parent >= 0 else ""
+        number = numbers.setdefault((element.name, element.attributes, parent, block.kind), len(counts))
+        if number == len(counts):
+            counts.append(0)
+            lengths.append(0)
+            links.append(0)
+        counts[number] += 1
+        lengths[number] += len(block.text)
+        links[number] += block.link_characters
+        template_of.append(number)
+    templates: list[Key] = []
+    for count, length, linked in zip(counts, lengths, links, strict=True):
+        link_share = _step(linked / length, (0.05, 0.5, 0.9))
+        templates.append(("template", _mean(length, count), link_share, _step(count, (2, 4, 8, 20))))
+    return templates, template_of
 
 
 def _size(block: Block) -> tuple[int, int]:
     """Return steps of a block's length and of its share of links."""
     length = len(block.text)
     return _step(length, (10, 25, 50, 100, 200, 500)), _step(block.link_characters / length, (0.01, 0.25, 0.6, 0.9))
-
-
-def _template(page: Page, block: Block) -> tuple[str, ...]:
-    """Return what blocks have in common that one template wrote."""
-    element: Element = page.elements[block.element]
-    parent = page.elements[element.parent].attributes if element.parent >= 0 else ""
-    return element.name, element.attributes, parent, block.kind
 
 
 def _share(part: int, whole: int) -> int:
