@@ -23,6 +23,8 @@ BLOCK_ELEMENTS = frozenset(
 )
 LEFT_OUT = frozenset("svg template object canvas video audio select textarea map datalist button head".split())
 HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
+SPECIAL = LEFT_OUT | {"a", "br", "hr"}
+LINE_BREAK = "\0"  # of <br>; HTML has no such character
 CELLS = frozenset(("td", "th"))
 LISTS = frozenset(("ul", "ol", "menu", "dir"))
 # What a block is, where the element itself says it, and what the elements in it inherit.
@@ -116,7 +118,6 @@ class _Reading:
         self.open: list[int] = []  # indices of open elements
         self.pieces: list[str] = []  # of the block that is being read
         self.link_characters = 0  # of this block
-        self.is_link = False
         self.preformatted: list[int] = []  # open <pre>
         self.next_numbers: list[int] = []  # of each open list; 0 where it has bullets
         self.items: list[_Item] = []
@@ -126,6 +127,8 @@ class _Reading:
         """Return the page."""
         left_out = ""  # name of the element that is being left out
         levels = 0  # of elements of this name that are open
+        is_link = False
+        pieces, preformatted = self.pieces, self.preformatted
         for slash, name, attributes, text in _TAG.findall(markup):
             if left_out:
                 if name != left_out:
@@ -135,26 +138,27 @@ class _Reading:
                     continue
                 left_out = ""
             elif name in BLOCK_ELEMENTS:
-                self._flush()
+                if pieces:
+                    self._flush()
                 if slash:
                     self._close(name)
                 else:
                     self._open(name, attributes)
-            elif name == "a":
-                self.is_link = not slash and "href" in attributes
-            elif name == "br":
-                self.pieces.append("\n")
-            elif name == "hr":
-                self._flush()
-            elif name in LEFT_OUT:
-                if not slash and not (name == "button" and self._is_named_by_button()):
+            elif name in SPECIAL:
+                if name == "a":
+                    is_link = not slash and "href" in attributes
+                elif name == "br":
+                    pieces.append(LINE_BREAK)
+                elif name == "hr":
+                    self._flush()
+                elif not slash and not (name == "button" and self._is_named_by_button()):
                     left_out, levels = name, 1
                     continue
-            elif "display:" in attributes and _SHOWN_AS_BLOCK.search(attributes):
+            elif attributes and "display:" in attributes and _SHOWN_AS_BLOCK.search(attributes):
                 self._flush()
-            if text:
-                self.pieces.append(text if self.preformatted else text.replace("\n", " "))
-                if self.is_link:
+            if text and (pieces or preformatted or not text.isspace()):
+                pieces.append(text)
+                if is_link:
                     self.link_characters += len(text)
         self._flush()
         return self.page
@@ -218,9 +222,9 @@ class _Reading:
         if "&" in text:
             text = html.unescape(text)
         if self.preformatted:
-            self._add_preformatted(text, link_characters)
+            self._add_preformatted(text.replace(LINE_BREAK, "\n"), link_characters)
             return
-        text = _joined_lines(text) if "\n" in text else " ".join(text.split())
+        text = _joined_lines(text) if LINE_BREAK in text else " ".join(text.split())
         if not text or not self.open:
             return
         element = self.open[-1]
@@ -255,7 +259,7 @@ class _Reading:
 
 def _joined_lines(text: str) -> str:
     """Return the lines that are not empty, with single spaces."""
-    lines = [" ".join(line.split()) for line in text.split("\n")]
+    lines = [" ".join(line.split()) for line in text.split(LINE_BREAK)]
     return "\n".join(filter(None, lines))
 
 
