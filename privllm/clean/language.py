@@ -34,8 +34,8 @@ OTHER_NAMES = {  # ISO 639-2 and 639-3 codes, countries and old codes that peopl
     "ukr": "uk", "vie": "vi", "zho": "zh",
 }  # fmt: skip
 MIN_CHARACTERS = 100  # below this the model guesses
-SAMPLE_CHARACTERS = 250
-MAX_SAMPLES = 5  # from the beginning to the end, equally far apart
+SAMPLE_CHARACTERS = 200
+MAX_SAMPLES = 5  # from the beginning to the end, equally far apart; odd
 MIN_SHARE = 0.2  # of the samples' characters, from which a second language makes a text a mixed one
 MIN_CERTAINTY = 0.5  # mean score of those samples; code is taken for any language, with a low one
 
@@ -65,10 +65,13 @@ def detect_all(text: str) -> list[tuple[str, float]]:
     samples = [sample for sample in _samples(text) if len(sample) >= MIN_CHARACTERS]
     if not samples:
         return [("", 0.0)]
-    total = sum(map(len, samples))
+    total = 0
     characters: dict[str, int] = {}
     scores: dict[str, float] = {}
-    for sample in samples:
+    for place, sample in enumerate([*samples[::2], *samples[1::2]]):  # first, middle, last, and those between
+        if place == len(samples[::2]) and len(characters) == 1:
+            break  # they agree
+        total += len(sample)
         label, score = _model().predict(sample)
         code = label.removeprefix("__label__")
         characters[code] = characters.get(code, 0) + len(sample)
@@ -86,6 +89,7 @@ def detect_all(text: str) -> list[tuple[str, float]]:
 def _samples(text: str) -> list[str]:
     """Return pieces of a text without line breaks, from its beginning, middle and end; a short one is one piece."""
     count = min(MAX_SAMPLES, len(text) // SAMPLE_CHARACTERS)
+    count -= 1 - count % 2  # an odd number of them has a middle
     if count < 2:
         return [" ".join(text.split())]
     last_start = len(text) - SAMPLE_CHARACTERS

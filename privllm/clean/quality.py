@@ -31,8 +31,10 @@ Fault = tuple[str, str]  # reason and detail
 MAX_UNREADABLE = 0.05  # share of characters that stand for bytes without a meaning
 MIN_ALPHANUMERIC = 0.1  # share of letters and digits in what is no white space
 MAX_ENCODED = 0.5  # share of characters in words such as those of base64
-GARBAGE_SAMPLE = 20_000  # characters, half of the beginning and half of the end
-_ENCODED_WORD = re.compile(r"[A-Za-z0-9+/=_-]{60,}")  # MIME breaks its lines after 76, PEM after 64
+GARBAGE_SAMPLE = 4_000  # characters, half of the beginning and half of the end
+_NOT_ALPHANUMERIC = re.compile(r"[\W_]+")
+MIN_ENCODED = 60  # characters of a word; MIME breaks its lines after 76, PEM after 64
+_ENCODED_WORD = re.compile(rf"(?<!\S)[A-Za-z0-9+/=_-]{{{MIN_ENCODED},}}(?!\S)")
 REASONS = frozenset(  # for which `clean` drops a document; an own rule has another name
     (
         *("html_too_large", "html_unclosed_formatting", "html_too_deep", "empty", "language", "binary", "garbage"),
@@ -76,12 +78,14 @@ def garbage_of(text: str) -> Fault | None:
     if unreadable > MAX_UNREADABLE:
         return "binary", f"{unreadable:.2f} of all characters are unreadable, at most {MAX_UNREADABLE}"
     sample = text if len(text) <= GARBAGE_SAMPLE else text[: GARBAGE_SAMPLE // 2] + text[-GARBAGE_SAMPLE // 2 :]
-    words = sample.split()
-    total = max(1, sum(map(len, words)))
-    alphanumeric = sum(map(str.isalnum, "".join(words))) / total
+    lengths = [len(word) for word in sample.split()]
+    total = max(1, sum(lengths))
+    alphanumeric = len(_NOT_ALPHANUMERIC.sub("", sample)) / total
     if alphanumeric < MIN_ALPHANUMERIC:
         return "garbage", f"{alphanumeric:.2f} of all characters are letters or digits, at least {MIN_ALPHANUMERIC}"
-    encoded = sum(len(word) for word in words if _ENCODED_WORD.fullmatch(word)) / total
+    if max(lengths, default=0) < MIN_ENCODED:
+        return None
+    encoded = sum(map(len, _ENCODED_WORD.findall(sample))) / total
     if encoded > MAX_ENCODED:
         return "garbage", f"{encoded:.2f} of all characters are encoded data, at most {MAX_ENCODED}"
     return None
