@@ -68,8 +68,9 @@ _ROLE = re.compile(r'\brole="([a-z]+)"')
 _NAMES = re.compile(r'\b(?:class|id|itemprop)="([^"]*)"')
 _HIDDEN = re.compile(r'display:\s*+none|\shidden\b|aria-hidden="true"')
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
-_END_OF_SENTENCE = re.compile(r"[.!?:;。！？…][\"”’')\]]*$")
-_PAUSES = re.compile(r"[.!?,;](?=\s|$)|[。！？，；、]")
+_ENDS = frozenset(".!?:;。！？…")  # of sentences
+_CLOSING = "\"”’')]"  # what may stand after the end of a sentence
+_PAUSES = (". ", ", ", "! ", "? ", "; ", "。", "！", "？", "，", "；", "、")
 MIN_PART = 4  # letters; shorter words must be the whole word
 
 
@@ -84,6 +85,7 @@ def _flags_of_word(word: str) -> int:
     return flags
 
 
+@lru_cache(16_384)
 def _flags_of(name: str, attributes: str) -> tuple[int, int]:
     """Return what an element itself says: (landmarks, words)."""
     flags = _BIT[LANDMARKS[name]] if name in LANDMARKS else 0
@@ -93,7 +95,7 @@ def _flags_of(name: str, attributes: str) -> tuple[int, int]:
         role = _ROLE.search(attributes)
         if role and role[1] in LANDMARKS:
             flags |= _BIT[LANDMARKS[role[1]]]
-    if _HIDDEN.search(attributes):
+    if ("hidden" in attributes or "none" in attributes) and _HIDDEN.search(attributes):
         flags |= _BIT["hidden"]
     if name != "body":  # whose classes are about the whole page
         for word in _WORD.findall(" ".join(_NAMES.findall(attributes)))[:MAX_WORDS]:
@@ -134,16 +136,11 @@ class Tree:
         return list(compress(range(len(self.elements)), is_found))
 
     def _read_flags(self) -> None:
-        known: dict[tuple[str, str], tuple[int, int]] = {}
         own = [0] * len(self.elements)
         around, near, all_words = self.around, self.near, self.all_words
         for index in self.with_text:
             element = self.elements[index]
-            key = (element.name, element.attributes)
-            flags = known.get(key)
-            if flags is None:
-                flags = known[key] = _flags_of(*key)
-            landmarks, words = flags
+            landmarks, words = _flags_of(element.name, element.attributes)
             own[index] = words
             parent = element.parent
             if parent < 0:
@@ -386,8 +383,9 @@ def _keys(page: Page, tree: Tree) -> list[tuple[Key, ...]]:
         element, text = block.element, block.text
         own_prose = len(text) if is_prose[index] else 0
         prose_after = prose - passed_prose - own_prose
-        pauses = _step(len(_PAUSES.findall(text, 0, LOOKED_AT)), (1, 2, 4, 8))
-        ends_sentence = _END_OF_SENTENCE.search(text[-4:]) is not None
+        beginning = f"{text[:LOOKED_AT]} "
+        pauses = _step(sum(map(beginning.count, _PAUSES)), (1, 2, 4, 8))
+        ends_sentence = text.rstrip(_CLOSING)[-1:] in _ENDS
         title = 0 if first_title < 0 else 1 if index < first_title else 2 if index == first_title else 3
         result.append(
             (

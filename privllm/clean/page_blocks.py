@@ -32,7 +32,7 @@ OWN_KINDS = HEADINGS | CELLS | frozenset("p li dt dd pre blockquote figcaption c
 INHERITED_KINDS = HEADINGS | CELLS | frozenset("li dt dd pre figcaption caption summary".split())
 NAMED_BY_BUTTONS = HEADINGS | {"summary", "dt"}  # the headings of parts that unfold
 
-_RAW = re.compile(r"<(?:(script|style|iframe|noembed|noframes|xmp|plaintext)\b[^<>]*>|!--)")
+_RAW = re.compile(r"<(?:(script|style|svg|iframe|noembed|noframes|xmp|plaintext)(?=[\s>])[^<>]*>|!--)")
 _TAG = re.compile(r"<(/?)([a-z][^\s<>/]*+)([^<>]*+)>([^<]*+)")  # in attributes lexbor writes &lt; and &gt;
 _SHOWN_AS_BLOCK = re.compile(r"display:\s*+(?:block|flex|grid|table|list-item)")
 
@@ -93,7 +93,7 @@ def read_blocks(markup: str) -> Page:
 
 
 def without_raw_text(markup: str) -> str:
-    """Return the markup without comments and without elements whose content is no markup, but for those shown as text."""
+    """Return the markup without comments, drawings and elements whose content is no markup, but for those shown as text."""
     pieces: list[str] = []
     place = 0
     while (start := _RAW.search(markup, place)) is not None:
@@ -103,6 +103,10 @@ def without_raw_text(markup: str) -> str:
         end = markup.find(end_tag, start.end())
         if end < 0:
             return "".join(pieces)
+        if name == "svg" and markup.find("<svg", start.end(), end) >= 0:  # the end is that of another
+            pieces.append(start[0])
+            place = start.end()
+            continue
         if name in ("xmp", "plaintext"):
             pieces += ["<pre>", html.escape(markup[start.end() : end]), "</pre>"]
         place = end + len(end_tag)

@@ -73,6 +73,17 @@ def test_scripts_styles_comments_and_controls_are_left_out() -> None:
     assert " ".join(texts(page)).split() == ["one", "two"]
 
 
+def test_elements_of_own_names_are_read() -> None:
+    page = (
+        "<p><svg-icon>one</svg-icon> <script-note>two</script-note></p><p>three</p><svg><path></path></svg><p>four</p>"
+    )
+    assert " ".join(texts(page)).split() == ["one", "two", "three", "four"]
+
+
+def test_a_drawing_in_a_drawing_is_left_out_whole() -> None:
+    assert texts("<p>one</p><svg><svg><path></svg><text>no</text></svg><p>two</p>") == ["one", "two"]
+
+
 def test_old_elements_of_raw_text_are_code() -> None:
     assert [block.kind for block in blocks_of("<p>one<xmp><b>a</b></xmp><p>two")] == ["p", "pre", "p"]
     assert texts("<p>one<xmp><b>a</b></xmp>")[1] == "<b>a</b>"
