@@ -48,6 +48,7 @@ texts = [trafilatura.extract(page) or "" for page in pages]
 print(json.dumps([time.process_time() - start, texts]))
 """
 _WORD = re.compile(r"\w+")
+_LINE_END = re.compile(r"<(?:br|/?p|/?div|/?dd|/?dt|/?pre)\b[^>]*>")
 
 
 @dataclass
@@ -207,7 +208,9 @@ def prose_items(page: str) -> Iterator[str]:
         own = item.clone_node(True)
         for left_out in own.query_selector_all("ul, ol, table, script, style, noscript, button, select"):
             left_out.parent.remove_child(left_out)
-        words = words_of(own.text or "")
+        # lines and paragraphs end words, which the text of a node does not show
+        parted = HTMLTree.parse(_LINE_END.sub(r" \g<0>", own.html)).body
+        words = words_of(parted.text or "") if parted is not None else []
         linked = sum(len(words_of(link.text or "")) for link in own.query_selector_all("a[href]"))
         if len(words) >= MIN_ITEM_WORDS and 2 * linked < len(words):
             yield " ".join(words[:ITEM_WORDS])
