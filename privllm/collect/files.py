@@ -19,7 +19,9 @@ import pyarrow.compute as pc
 from privllm.collect.documents import Quarantined, Unreadable, size_or_zero, source_of
 from privllm.collect.dvcignore import DvcIgnore
 from privllm.collect.file_index import Listing
-from privllm.collect.readers.registry import reader_of, suffixes
+from privllm.collect.readers.reader import NO_CODE
+from privllm.collect.readers.registry import is_code, reader_of, suffixes
+from privllm.collect.source_file import DEFAULT_OPTIONS, ReadOptions
 from privllm.engine.digests import Status, status_in
 from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 
@@ -40,7 +42,9 @@ class Survey(NamedTuple):
     unread: pa.Table  # `file_index.FILES` of what is refused or ignored here, and tracked by DVC all the same
 
 
-def survey(sources: Path, max_bytes: int, extensions: Extensions = NO_EXTENSIONS) -> Survey:
+def survey(
+    sources: Path, max_bytes: int, extensions: Extensions = NO_EXTENSIONS, options: ReadOptions = DEFAULT_OPTIONS
+) -> Survey:
     """List the files below `sources` that will be read, and those that will not."""
     to_read, unread, refused = Listing(), Listing(), list[Quarantined]()
     ignored = 0
@@ -57,7 +61,7 @@ def survey(sources: Path, max_bytes: int, extensions: Extensions = NO_EXTENSIONS
             continue
         try:
             status = _status(entry, home)
-            _check(entry.path, status[0], max_bytes, extensions)
+            _check(entry.path, status[0], max_bytes, extensions, options)
             to_read.add(source, status)
         except Unreadable as refusal:
             size = size_or_zero(Path(entry.path))
@@ -135,13 +139,15 @@ def _check_link(path: Path, home: Path) -> None:
         raise Unreadable("link_outside", "it leads out of the sources: put the file itself here")
 
 
-def _check(path: str, size: int, max_bytes: int, extensions: Extensions) -> None:
+def _check(path: str, size: int, max_bytes: int, extensions: Extensions, options: ReadOptions) -> None:
     """Raise `Unreadable` for a file of another format, of no bytes, or of too many."""
     reader = reader_of(path, extensions)
     if reader is None:
         suffix = Path(path).suffix.lower() or "no suffix"
         detail = f"{suffix}: the suffixes read are {suffixes(extensions)}"
         raise Unreadable("unsupported", detail.encode("utf-8", "replace").decode())
+    if is_code(reader) and not options.code:
+        raise Unreadable(*NO_CODE)
     if size > max_bytes and not reader.holds_many:
         raise Unreadable("too_large", "over collect.max_megabytes: split it, or raise the limit")
     if size == 0:

@@ -18,6 +18,7 @@ from privllm.collect.read_file import Remembered, RememberedParts, rows_of_file
 from privllm.collect.read_jobs import GROUP_BYTES, GROUP_BYTES_A_SHARD, ReadJobs, ReadSettings, groups
 from privllm.collect.seen_files import ENTRIES, FILES, Entry, SeenFiles, entry_of
 from privllm.collect.shard_runs import RunWriter, read_batch, table_of, write_run
+from privllm.collect.source_file import ReadOptions
 from privllm.engine.digests import md5_of, status_of
 from privllm.engine.executor import Executor
 from privllm.engine.extensions import Extensions
@@ -132,6 +133,7 @@ def read_group(
     max_bytes: int,
     shard_bits: int,
     extensions: Extensions,
+    options: ReadOptions,
     containers: SeenFiles,
     *files: Path,
 ) -> None:
@@ -152,7 +154,7 @@ def read_group(
             status, md5 = (0, 0, 0, 0), ""
         source, taken_over = source_of(path, sources), 0
         remembered = RememberedParts(former_entries.get(source, ()))
-        for row in rows_of_file(path, sources, max_bytes, extensions, remembered):
+        for row in rows_of_file(path, sources, max_bytes, extensions, remembered, options):
             if isinstance(row, Remembered):
                 entries += row.entries
                 taken_over += len(row.entries)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from privllm.collect.documents import CollectedDocument, PassedOver, Quarantined
-from privllm.collect.readers.reader import Row, suffix_of
-from privllm.collect.readers.registry import READERS, reader_for, row_by_own, suffixes
+from privllm.collect.readers.reader import NO_CODE, Row, suffix_of
+from privllm.collect.readers.registry import READERS, is_code, reader_for, row_by_own, suffixes
 from privllm.collect.seen_files import Entry
-from privllm.collect.source_file import SourceFile
+from privllm.collect.source_file import DEFAULT_OPTIONS, ReadOptions, SourceFile
 from privllm.core.seed import digest
 from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 
@@ -59,9 +59,10 @@ def read_file(
     sources: Path,
     max_bytes: int,
     extensions: Extensions = NO_EXTENSIONS,
+    options: ReadOptions = DEFAULT_OPTIONS,
 ) -> Iterator[CollectedDocument | Quarantined]:
     """Yield the documents of a file, and refusals with a reason."""
-    for row in rows_of_file(path, sources, max_bytes, extensions):
+    for row in rows_of_file(path, sources, max_bytes, extensions, options=options):
         if isinstance(row, CollectedDocument | Quarantined):
             yield row
 
@@ -72,10 +73,11 @@ def rows_of_file(
     max_bytes: int,
     extensions: Extensions = NO_EXTENSIONS,
     remembered: RememberedParts = NOTHING_REMEMBERED,
+    options: ReadOptions = DEFAULT_OPTIONS,
 ) -> Iterator[Row | Remembered]:
     """Yield the rows of a file; of parts whose entries are remembered only these."""
     reading = _Reading(max_bytes, extensions, remembered)
-    yield from reading.rows(SourceFile.at(path, sources), 0)
+    yield from reading.rows(SourceFile.at(path, sources, options), 0)
 
 
 @dataclass
@@ -123,6 +125,8 @@ class _Reading:
             return "empty", "no bytes"
         if reader is None:
             return "unsupported", f"{suffix_of(part.name)[:20]}: the suffixes read are {suffixes(self.extensions)}"
+        if is_code(reader) and not part.options.code:
+            return NO_CODE
         if part.size > self.max_bytes and not reader.holds_many:
             return "too_large", "over collect.max_megabytes: split it, or raise the limit"
         return None

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from privllm.collect.documents import path_of
 from privllm.collect.seen_files import SeenFiles
+from privllm.collect.source_file import DEFAULT_OPTIONS, ReadOptions
 from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 
 GROUP_BYTES = 8 << 20
@@ -24,6 +25,7 @@ class ReadSettings(NamedTuple):
     max_bytes: int  # of a file, or of a document where a file holds many
     shard_bits: int
     extensions: Extensions = NO_EXTENSIONS  # that hold further readers
+    options: ReadOptions = DEFAULT_OPTIONS
 
 
 class ReadJobs(Sequence[tuple[Any, ...]]):

@@ -24,6 +24,7 @@ from privllm.collect.readers.registry import suffixes
 from privllm.collect.seen_files import PASSED_OVER, SeenFiles
 from privllm.collect.shard_runs import bounds, table_of
 from privllm.collect.shards import TextLocations, keys_of, name_of, write_shard
+from privllm.collect.source_file import ReadOptions
 from privllm.core.errors import UserError
 from privllm.core.params import require
 from privllm.core.records import MAX_SHARD_BITS, QUARANTINE, shard_name
@@ -43,16 +44,29 @@ IDENTITY = ["id", "digest", "encoding"]  # columns of an entry that determine a 
 class CollectConfig:
     shard_bits: int = 4  # the corpus is cut into 2^shard_bits shards, [0, 12]; a change rebuilds everything
     max_megabytes: float = 64  # a longer file, or line of a JSONL, is quarantined; (0, 1024]
+    text_key: str = "text"  # where the text is: key of JSON objects, column of tables
+    code: bool = False  # read source code and notebooks
 
     def __post_init__(self) -> None:
         allowed = f"a whole number from 0 to {MAX_SHARD_BITS}"
         require(0 <= self.shard_bits <= MAX_SHARD_BITS, "collect.shard_bits", allowed)
         require(0 < self.max_megabytes <= 1024, "collect.max_megabytes", "above 0 and at most 1024")
+        require(bool(self.text_key.strip()), "collect.text_key", "a name such as text or body")
 
     @property
     def max_bytes(self) -> int:
         """The limit in bytes."""
         return int(self.max_megabytes * 1e6)
+
+    @property
+    def options(self) -> ReadOptions:
+        """What readers are told."""
+        return ReadOptions(self.text_key, self.code)
+
+    @property
+    def memory(self) -> tuple[str | int, ...]:
+        """What the memory of the last run is kept by: it is of no use to a run with other values."""
+        return "collect", self.max_bytes, self.shard_bits, self.text_key, int(self.code)
 
 
 def collect(
@@ -71,13 +85,13 @@ def collect(
     """
     if not sources.is_dir():
         raise UserError(f"{sources} is missing: put documents ({suffixes(extensions)}) there, or run `privllm demo`.")
-    files, refused, ignored, unread = survey(sources, cfg.max_bytes, extensions)
+    files, refused, ignored, unread = survey(sources, cfg.max_bytes, extensions, cfg.options)
     _clear(out)
     scratch = out / ".partial"
     scratch.mkdir(parents=True)
-    note = store.note("collect", cfg.max_bytes, cfg.shard_bits)
+    note = store.note(*map(str, cfg.memory))
     index = SOURCES_INDEX if store.cache else None
-    settings = ReadSettings(sources, cfg.max_bytes, cfg.shard_bits, extensions)
+    settings = ReadSettings(sources, cfg.max_bytes, cfg.shard_bits, extensions, cfg.options)
     reader = IncrementalReader(settings, scratch, store.executor, note, index, verify)
     try:
         seen = reader.read(files)
@@ -96,7 +110,7 @@ def collect(
     entry_count = len(seen.entries) - passed_over + len(refused)
     balance(entry_count, document_count, sum(quarantined.values()))
     if not document_count:
-        raise UserError(_no_document(sources, out, refused, quarantined, suffixes(extensions)))
+        raise UserError(_no_document(sources, out, refused, quarantined, suffixes(extensions), cfg.text_key))
     write_json(out / SOURCES_AS_READ, {"md5": content_of(reader.hashed_files())})
     documents = seen.entries.select(["characters", "media_type", "encoding"]).filter(is_document)
     return {
@@ -124,7 +138,7 @@ def _write_shards(cfg: CollectConfig, out: Path, store: Store, reader: Increment
     read again.
     """
     shards = _documents_by_shard(seen, cfg.shard_bits)
-    names = [name_of(keys_of(documents)) for documents in shards]
+    names = [name_of(keys_of(documents), cfg.text_key) for documents in shards]
     probes = [(index, name, Unkeyed(None)) for index, name in enumerate(names)]
     missing = store.missing(write_shard, probes)
 
@@ -179,7 +193,12 @@ def _clear(out: Path) -> None:
 
 
 def _no_document(
-    sources: Path, out: Path, refused: list[Quarantined], quarantined: dict[str, int], read_suffixes: str
+    sources: Path,
+    out: Path,
+    refused: list[Quarantined],
+    quarantined: dict[str, int],
+    read_suffixes: str,
+    text_key: str,
 ) -> str:
     """Return the message for sources without one document."""
     if not quarantined:
@@ -189,7 +208,8 @@ def _no_document(
     reasons = ", ".join(f"{count} {reason}" for reason, count in quarantined.items())
     names = ", ".join(row.source for row in sorted(refused)[:3])
     examples = f" (for example {names})" if names else ""
-    hint = " A line of JSONL needs its text under the key `text`." if "no_text" in quarantined else ""
+    hint = f" Lines of JSONL and rows of tables need their text under the key `{text_key}` (collect.text_key)."
+    hint = hint if "no_text" in quarantined else ""
     return (
         f"none of the {sum(quarantined.values())} entries in {sources} can be read: {reasons}{examples}. "
         f"{out / 'quarantine' / LIST} says why for each; add files ({read_suffixes}), or run `privllm demo`.{hint}"

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from privllm.collect.shard_runs import read_batch
+from privllm.collect.source_file import DEFAULT_OPTIONS
 from privllm.core.errors import UserError
 from privllm.core.records import DOCUMENTS, shard_name
 from privllm.core.seed import digest
@@ -44,15 +45,15 @@ def keys_of(documents: pa.Table) -> str:
     return "\n".join(key_of(documents).to_pylist())
 
 
-def name_of(keys: str) -> str:
-    """Return a digest of the keys of a shard's documents."""
-    return digest(keys.encode())
+def name_of(keys: str, text_key: str = DEFAULT_OPTIONS.text_key) -> str:
+    """Return a digest of the keys of a shard's documents, and of the key that texts of JSON objects were taken from."""
+    return digest(f"{text_key}\n{keys}".encode())
 
 
 def write_shard(out: Path, index: int, name: str, unkeyed: Unkeyed) -> int:
     """Write shard `index` and return its number of documents.
 
-    `name` is `name_of(locations.keys)`, by which the store knows the shard.
+    `name` is `name_of(locations.keys, ...)`, by which the store knows the shard.
     """
     locations: TextLocations = unkeyed.value
     tables, size = [DOCUMENTS.empty_table()], 0

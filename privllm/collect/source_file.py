@@ -1,14 +1,24 @@
 """What readers are given: a file below the sources, or one that lies inside another (a member of an archive, an attachment)."""
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from privllm.collect.documents import source_of
 from privllm.core.seed import digest
 
 MAX_KEY = 240  # characters of a part's name; what is longer ends in a digest
+
+
+class ReadOptions(NamedTuple):
+    """What people decide about the reading of formats."""
+
+    text_key: str = "text"  # of JSON objects, and the column of tables
+    code: bool = False  # source code and notebooks are read
+
+
+DEFAULT_OPTIONS = ReadOptions()
 
 
 @dataclass(frozen=True)
@@ -19,19 +29,24 @@ class SourceFile:
     name: str  # whose suffix tells its format
     path: Path | None = None  # None inside a container
     data: bytes = b""  # inside a container
+    options: ReadOptions = DEFAULT_OPTIONS
 
     @classmethod
-    def at(cls, path: Path, sources: Path) -> "SourceFile":
+    def at(cls, path: Path, sources: Path, options: ReadOptions = DEFAULT_OPTIONS) -> "SourceFile":
         """Return the file at `path` below the folder `sources`."""
-        return cls(source_of(path, sources), str(path.relative_to(sources)), path)
+        return cls(source_of(path, sources), str(path.relative_to(sources)), path, options=options)
 
     def inside(self, key: str, data: bytes, name: str = "") -> "SourceFile":
         """Return a part of this container under a key that stays when its neighbours change.
 
         `name` says the format where the key does not.
         """
+        return replace(self, source=self.source_inside(key), name=name or key, path=None, data=data)
+
+    def source_inside(self, key: str) -> str:
+        """Return the source of a part under a key."""
         separator = "#" if self.path else "/"
-        return SourceFile(f"{self.source}{separator}{clean_key(key)}", name or key, data=data)
+        return f"{self.source}{separator}{clean_key(key)}"
 
     @property
     def size(self) -> int:

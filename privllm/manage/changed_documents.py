@@ -17,9 +17,10 @@ from privllm.collect.documents import CollectedDocument, path_of, source_of
 from privllm.collect.file_index import recall
 from privllm.collect.files import Survey, survey
 from privllm.collect.read_file import read_file
-from privllm.collect.readers.registry import media_type, reader_of
+from privllm.collect.readers.registry import is_code, reader_of
 from privllm.collect.recipe import CollectConfig
 from privllm.collect.seen_files import SeenFiles
+from privllm.collect.source_file import ReadOptions
 from privllm.core.records import document_id, shard_of
 from privllm.core.seed import digest
 from privllm.core.work_paths import SOURCES_INDEX
@@ -50,7 +51,7 @@ class LastCollect(NamedTuple):
 
     memory: SeenFiles
     bits: int  # the corpus was cut into 2**bits shards
-    max_bytes: int  # of a file, or a line of JSON lines
+    cfg: CollectConfig
 
 
 def last_collect(cache: Cache, code: bytes | None, section: Mapping[str, Any]) -> LastCollect:
@@ -60,10 +61,9 @@ def last_collect(cache: Cache, code: bytes | None, section: Mapping[str, Any]) -
     """
     names = {field.name for field in fields(CollectConfig)}
     cfg = CollectConfig(**{name: value for name, value in section.items() if name in names})
-    max_bytes = int(cfg.max_megabytes * 1e6)
-    note = Store(cache, digest(code)).note("collect", max_bytes, cfg.shard_bits) if code else None
+    note = Store(cache, digest(code)).note(*map(str, cfg.memory)) if code else None
     memory = SeenFiles.load(note) if note else SeenFiles.empty()
-    return LastCollect(memory, cfg.shard_bits, max_bytes)
+    return LastCollect(memory, cfg.shard_bits, cfg)
 
 
 def changes_since(last: LastCollect, recorded: Contents | None, sources: Path) -> Changes | None:
@@ -71,11 +71,11 @@ def changes_since(last: LastCollect, recorded: Contents | None, sources: Path) -
 
     Where `recorded` is lost they are compared with `last`; None where that is lost too.
     """
-    memory, _, max_bytes = last
+    memory, _, cfg = last
     if recorded is None and not len(memory.files):
         return None
     extensions = extensions_for("READERS")
-    files_now = survey(sources, max_bytes, extensions)
+    files_now = survey(sources, cfg.max_bytes, extensions, cfg.options)
     digests_now = _digests_now(files_now, sources)
     remembered = dict(zip(*(memory.files[name].to_pylist() for name in ("source", "md5")), strict=True))
     positions = {source: position for position, source in enumerate(remembered)}
@@ -83,13 +83,13 @@ def changes_since(last: LastCollect, recorded: Contents | None, sources: Path) -
     if recorded is not None:
         # Refused for name, size or kind, so most likely refused before.
         refused = {row.source for row in files_now.refused if row.reason != "empty"}
-        digests_before = dict(_readable(recorded, sources, refused, extensions))
+        digests_before = dict(_readable(recorded, sources, refused, extensions, cfg.options))
     documents_before: dict[str, str] = {}
     documents_now: dict[str, str] = {}
     for file in {name for name, _ in digests_before.items() ^ digests_now.items()}:
         parts: dict[str, str] = {}
         if file in digests_now and _holds_many(file):
-            parts = dict(_parts(path_of(file, sources), sources, max_bytes, extensions))
+            parts = dict(_parts(path_of(file, sources), sources, cfg, extensions))
             documents_now |= parts
         elif file in digests_now:
             documents_now[file] = digests_now[file]
@@ -119,12 +119,13 @@ def _digests_now(files: Survey, sources: Path) -> dict[str, str]:
 
 
 def _readable(
-    recorded: Contents, sources: Path, refused: set[str], extensions: Extensions
+    recorded: Contents, sources: Path, refused: set[str], extensions: Extensions, options: ReadOptions
 ) -> Iterator[tuple[str, str]]:
     """Yield (source, MD5) of the recorded files that collect reads."""
     for relative, md5 in recorded.items():
         is_hidden = any(name.startswith(".") for name in PurePosixPath(relative).parts)
-        if is_hidden or media_type(Path(relative), extensions) is None or md5 == EMPTY:
+        reader = reader_of(Path(relative), extensions)
+        if is_hidden or reader is None or (is_code(reader) and not options.code) or md5 == EMPTY:
             continue
         source = source_of(sources / relative, sources)
         if source not in refused:
@@ -136,8 +137,8 @@ def _holds_many(source: str) -> bool:
     return reader is not None and reader.holds_many
 
 
-def _parts(path: Path, sources: Path, max_bytes: int, extensions: Extensions) -> Iterator[tuple[str, str]]:
-    for row in read_file(path, sources, max_bytes, extensions):
+def _parts(path: Path, sources: Path, cfg: CollectConfig, extensions: Extensions) -> Iterator[tuple[str, str]]:
+    for row in read_file(path, sources, cfg.max_bytes, extensions, cfg.options):
         if isinstance(row, CollectedDocument):
             yield row.source, row.digest
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from privllm.collect.documents import CollectedDocument, source_of
+from privllm.collect.source_file import ReadOptions
 from privllm.core.errors import UserError
 from privllm.core.params import read_params
 from privllm.core.printable import say
@@ -42,6 +43,7 @@ from privllm.manage.source_files import (
     is_below,
     present,
     read,
+    read_options,
     read_selected,
     remove,
     select,
@@ -109,7 +111,8 @@ def _look_up(root: Path, words: list[str]) -> tuple[Selection, ForgottenDocument
     Raises UserError for paths that name nothing.
     """
     folder = root / SOURCES
-    selection = select(folder, words)
+    options = read_options(root)
+    selection = select(folder, words, options)
     names = [source_name(word, folder) for word in words]
     sources = sources_of(root)
     saved = load(root / FORGET_NOTE)
@@ -124,10 +127,10 @@ def _look_up(root: Path, words: list[str]) -> tuple[Selection, ForgottenDocument
     if not _leaves_something(folder, selection):
         raise UserError(f"that is all of {SOURCES}, and a build needs documents: remove data/ itself if that is meant.")
     selected = gather_traces(
-        root, read_selected(selection, folder, _max_bytes(root), extensions_for("READERS", root)), built
+        root, read_selected(selection, folder, _max_bytes(root), extensions_for("READERS", root), options), built
     )
     # A document that its owner has put back since is no longer to be forgotten.
-    restored_ids = {document_id(source) for source in present(folder, saved_sources)}
+    restored_ids = {document_id(source) for source in present(folder, saved_sources, options)}
     return selection, selected, saved.without(restored_ids)
 
 
@@ -200,7 +203,7 @@ def source_reader(root: Path) -> ReadSource:
     """Return a function that reads the document under a source now: digest, and raw and clean text."""
     from privllm.clean.recipe import CleanConfig, clean_document
 
-    folder, max_bytes = root / SOURCES, _max_bytes(root)
+    folder, max_bytes, options = root / SOURCES, _max_bytes(root), read_options(root)
     cfg = read_params("clean", CleanConfig, root / "params.yaml")
     readers, finders = extensions_for("READERS", root), extensions_for("PERSONAL_DATA", root)
     documents: dict[Path, dict[str, CollectedDocument]] = {}  # of the last file, of which many lines may be asked for
@@ -211,7 +214,7 @@ def source_reader(root: Path) -> ReadSource:
             return []
         if path not in documents:
             documents.clear()
-            documents[path] = _documents_in(path, folder, max_bytes, readers)
+            documents[path] = _documents_in(path, folder, max_bytes, readers, options)
         document = documents[path].get(source)
         if document is None:
             return []
@@ -221,9 +224,11 @@ def source_reader(root: Path) -> ReadSource:
     return read_source
 
 
-def _documents_in(path: Path, folder: Path, max_bytes: int, readers: Extensions) -> dict[str, CollectedDocument]:
+def _documents_in(
+    path: Path, folder: Path, max_bytes: int, readers: Extensions, options: ReadOptions
+) -> dict[str, CollectedDocument]:
     """Read the documents of one file, by source."""
-    rows = read(path, folder, max_bytes, readers)
+    rows = read(path, folder, max_bytes, readers, options)
     return {row.source: row for row in rows if isinstance(row, CollectedDocument)}
 
 

@@ -10,7 +10,7 @@ from privllm.core.params import load_sections
 from privllm.engine.cache import find_cache
 from privllm.manage.forgotten_documents import WORDS, ForgottenDocuments
 from privllm.manage.git_revisions import in_git
-from privllm.manage.source_files import SOURCES, Selection, present
+from privllm.manage.source_files import SOURCES, Selection, present, read_options
 from privllm.manage.trace import PROMOTED, count_trained_on, holdings_lines, revision_holdings
 from privllm.manage.verify_removal import RemovalProof
 
@@ -28,7 +28,7 @@ def removal_lines(
     documents = counted(len(selected), "document")
     yield f"To be forgotten: {documents}, in {describe(selection)} of {SOURCES}:"
     sources = sorted(set(selected.table["source"].to_pylist()))
-    existing = present(root / SOURCES, sources[:SHOWN])
+    existing = present(root / SOURCES, sources[:SHOWN], read_options(root))
     for source in sources[:SHOWN]:
         comment = "" if source in existing else "  (in the build only: its file is gone already)"
         yield f"  {source}{comment}"

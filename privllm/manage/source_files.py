@@ -17,9 +17,11 @@ from privllm.collect.decode import MARKS
 from privllm.collect.documents import CollectedDocument, Quarantined, path_of, size_or_zero, source_of
 from privllm.collect.read_file import read_file
 from privllm.collect.readers.jsonl import JSONL, read_jsonl
-from privllm.collect.readers.registry import media_type, reader_of
-from privllm.collect.source_file import SourceFile
+from privllm.collect.readers.registry import is_code, media_type, reader_of
+from privllm.collect.recipe import CollectConfig
+from privllm.collect.source_file import DEFAULT_OPTIONS, ReadOptions, SourceFile
 from privllm.core.errors import UserError
+from privllm.core.params import PARAMS_FILE, read_params
 from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 
 SOURCES = Path("data/sources")
@@ -35,6 +37,12 @@ class Selection:
     files: list[Path] = field(default_factory=list)
     lines: LineNumbers = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)  # sources
+
+
+def read_options(root: Path) -> ReadOptions:
+    """Return what params.yaml says about the reading of formats."""
+    path = root / PARAMS_FILE
+    return read_params("collect", CollectConfig, path).options if path.is_file() else DEFAULT_OPTIONS
 
 
 def source_name(word: str, folder: Path) -> str:
@@ -70,7 +78,7 @@ def file_holding(source: str, folder: Path) -> Path | None:
     return None
 
 
-def select(folder: Path, words: list[str]) -> Selection:
+def select(folder: Path, words: list[str], options: ReadOptions = DEFAULT_OPTIONS) -> Selection:
     """Return what `words` (files, folders, lines such as `notes.jsonl#12`) name below the sources' `folder`.
 
     Raises UserError for all of the sources, for a path that leads out of them, and for a part of a
@@ -94,7 +102,7 @@ def select(folder: Path, words: list[str]) -> Selection:
         elif _has_line(path, folder, line_numbers):
             file, line = _split_line(path)
             selection.lines.setdefault(file, set()).add(line)
-        elif container := _container_of(name, folder, parts):
+        elif container := _container_of(name, folder, parts, options):
             raise UserError(
                 f"{name} lies inside {container.name}, which privllm reads and does not write: take it out of there with "
                 "the program that made the file, and run the same command again."
@@ -107,7 +115,7 @@ def select(folder: Path, words: list[str]) -> Selection:
     return selection
 
 
-def _container_of(name: str, folder: Path, parts: Parts) -> Path | None:
+def _container_of(name: str, folder: Path, parts: Parts, options: ReadOptions) -> Path | None:
     """Return the container that has a part `name`, None where there is none.
 
     parts: the sources in the containers read so far.
@@ -116,7 +124,7 @@ def _container_of(name: str, folder: Path, parts: Parts) -> Path | None:
     if container is None or container == path_of(name, folder):
         return None
     if container not in parts:
-        rows = read_file(container, folder, 1 << 40)
+        rows = read_file(container, folder, 1 << 40, options=options)
         parts[container] = [row.source for row in rows]
     return container if any(is_below(source, name) for source in parts[container]) else None
 
@@ -130,7 +138,7 @@ def files_below(folder: Path) -> list[Path]:
     return paths
 
 
-def present(folder: Path, sources: Iterable[str]) -> set[str]:
+def present(folder: Path, sources: Iterable[str], options: ReadOptions = DEFAULT_OPTIONS) -> set[str]:
     """Return those of `sources` that the folder holds, whatever their content is now."""
     line_numbers: LineNumbers = {}
     parts: Parts = {}
@@ -139,13 +147,17 @@ def present(folder: Path, sources: Iterable[str]) -> set[str]:
         # The name of a file that is not UTF-8 does not match again: the file then counts as gone.
         path = folder / source.replace("\\\\", "\\")
         is_there = os.path.lexists(path) or _has_line(path, folder, line_numbers)
-        if is_there or _container_of(source, folder, parts):
+        if is_there or _container_of(source, folder, parts, options):
             present_sources.add(source)
     return present_sources
 
 
 def read(
-    path: Path, folder: Path, max_bytes: int, extensions: Extensions = NO_EXTENSIONS
+    path: Path,
+    folder: Path,
+    max_bytes: int,
+    extensions: Extensions = NO_EXTENSIONS,
+    options: ReadOptions = DEFAULT_OPTIONS,
 ) -> Iterator[CollectedDocument | Quarantined]:
     """Yield the documents of one file as `collect` reads them.
 
@@ -153,20 +165,24 @@ def read(
     """
     reader = reader_of(path, extensions)
     is_too_large = size_or_zero(path) > max_bytes and not (reader and reader.holds_many)
-    if reader is None or is_too_large or not path.is_file():
+    if reader is None or is_too_large or (is_code(reader) and not options.code) or not path.is_file():
         yield Quarantined(source_of(path, folder), "", size_or_zero(path), "not_read", "")
     else:
-        yield from read_file(path, folder, max_bytes, extensions)
+        yield from read_file(path, folder, max_bytes, extensions, options)
 
 
 def read_selected(
-    selection: Selection, folder: Path, max_bytes: int, extensions: Extensions
+    selection: Selection,
+    folder: Path,
+    max_bytes: int,
+    extensions: Extensions,
+    options: ReadOptions = DEFAULT_OPTIONS,
 ) -> Iterator[CollectedDocument | Quarantined]:
     """Yield the documents of the selected files and lines."""
     for path in selection.files:
-        yield from read(path, folder, max_bytes, extensions)
+        yield from read(path, folder, max_bytes, extensions, options)
     for path, numbers in selection.lines.items():
-        for row in read(path, folder, max_bytes):
+        for row in read(path, folder, max_bytes, options=options):
             if int(row.source.rpartition("#")[2]) in numbers:
                 yield row
 

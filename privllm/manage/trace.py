@@ -24,7 +24,7 @@ from privllm.engine.cache import find_cache
 from privllm.engine.extensions import extensions_for
 from privllm.manage.document_status import ABSENT, UNBUILT, Fate, fates, located, rows_of, sources_of
 from privllm.manage.git_revisions import UNKNOWN, VERDICTS, Revision, revisions, verdicts
-from privllm.manage.source_files import SOURCES, files_below, is_below, present, source_name
+from privllm.manage.source_files import SOURCES, files_below, is_below, present, read_options, source_name
 from privllm.tokens.trained_documents import read_documents
 
 PROMOTED = Path("data/promoted/model/incumbent")
@@ -82,7 +82,7 @@ def trace(root: Path, word: str) -> Trace:
     holdings = revision_holdings(root, list(documents))
     document_fates = fates(root, documents)
     absent_sources = [fate.source for fate in document_fates if fate.fate == ABSENT and fate.source]
-    unbuilt_sources = present(root / SOURCES, absent_sources)
+    unbuilt_sources = present(root / SOURCES, absent_sources, read_options(root))
     for fate in document_fates:
         if fate.source in unbuilt_sources:
             fate.fate = UNBUILT

@@ -12,6 +12,8 @@ from privllm.core.errors import UserError
 from privllm.core.records import DOCUMENTS, QUARANTINE, shard_of
 from privllm.core.tables import iterate_rows, read_table, shards_of
 from privllm.engine import executor as core_shards
+from privllm.engine.cache import Cache
+from privllm.engine.store import Store
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -177,3 +179,24 @@ def test_a_shard_too_big_for_arrow_is_the_users_to_mend(
 def test_parameters_out_of_range_are_named(values: dict[str, float]) -> None:
     with pytest.raises(UserError, match=f"collect.{next(iter(values))}"):
         CollectConfig(**values)  # type: ignore[arg-type]
+
+
+def test_another_key_is_another_text_of_the_same_line(tmp_path: Path) -> None:
+    """The line's digest stays, so neither the last run's memory nor its shards may be taken over."""
+    sources, out = tmp_path / "sources", tmp_path / "out"
+    sources.mkdir()
+    (sources / "a.jsonl").write_text('{"text": "this", "body": "that"}\n')
+    cache = Cache(tmp_path / "cache")
+    texts = []
+    for text_key in ("text", "body", "text"):
+        collect(CollectConfig(text_key=text_key), sources, out, Store(cache, "0"))
+        texts += [row["text"] for row in iterate_rows(out)]
+    assert texts == ["this", "that", "this"]
+
+
+def test_without_a_text_the_message_names_the_key(tmp_path: Path) -> None:
+    sources = tmp_path / "sources"
+    sources.mkdir()
+    (sources / "a.jsonl").write_text('{"body": "that"}\n')
+    with pytest.raises(UserError, match=r"under the key `story` \(collect.text_key\)"):
+        collect(CollectConfig(text_key="story"), sources, tmp_path / "out")

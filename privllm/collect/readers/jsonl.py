@@ -1,4 +1,4 @@
-"""JSON lines: one document a line, its text under the key `text`.
+"""JSON lines: one document a line, its text under the key `text` (or what `collect.text_key` says).
 
 Other keys are left alone. A line is its own document with its own id (`file.jsonl#12`), so a bad
 line is refused by itself and the next ones are read. At most one line is in memory.
@@ -62,7 +62,7 @@ def read_jsonl(file: SourceFile, max_bytes: int) -> Iterator[CollectedDocument |
             stream = _Recoded(opened, encoding) if encoding in WIDE else opened
             for line in read_lines(stream, max_bytes):
                 if line.data and not line.data.isspace():
-                    yield _document(line, f"{file.source}#{line.number}", encoding, max_bytes)
+                    yield _document(line, f"{file.source}#{line.number}", encoding, max_bytes, file.options.text_key)
     except OSError as error:
         yield not_opened(file, error)
 
@@ -113,26 +113,39 @@ def _encoding(head: bytes) -> str:
     return detect(whole_lines) or "utf-8"
 
 
-def _document(line: JsonLine, source: str, encoding: str, max_bytes: int) -> CollectedDocument | Quarantined:
+def _document(
+    line: JsonLine, source: str, encoding: str, max_bytes: int, text_key: str
+) -> CollectedDocument | Quarantined:
     is_whole = line.bytes <= max_bytes
     try:
         if not is_whole:
             raise Unreadable("too_large", "over collect.max_megabytes: split it, or raise the limit")
         value, used_encoding = _parse(line.data, encoding)
-        text = _text_of(value)
+        text = text_of(value, text_key, "line")
     except Unreadable as refusal:
         data_digest = digest(line.data) if is_whole else ""
         return Quarantined(source, data_digest, line.bytes, refusal.reason, refusal.detail)
     return CollectedDocument(document_id(source), source, "text/plain", used_encoding, digest(line.data), text)
 
 
-def _text_of(value: Any) -> str:
-    """Return the text of a line's value. Raises `Unreadable`."""
-    text = value.get("text") if isinstance(value, dict) else None
+def text_of(value: Any, text_key: str, what: str) -> str:
+    """Return the text of a JSON value. Raises `Unreadable`.
+
+    what: a word for it, such as "line".
+    """
+    text = value.get(text_key) if isinstance(value, dict) else None
     if not isinstance(text, str):
-        raise Unreadable("no_text", "the line must be a JSON object with a string under `text`")
+        detail = f"the {what} must be a JSON object with a string under {text_key!r} (collect.text_key)"
+        names = [name for name, member in value.items() if isinstance(member, str)] if isinstance(value, dict) else []
+        raise Unreadable("no_text", f"{detail}; it has strings under {shown(names)}" if names else detail)
     require_text(text)
     return text
+
+
+def shown(names: list[str]) -> str:
+    """Return the first of some names, for messages."""
+    listed = ", ".join(name[:40] for name in names[:12])
+    return f"{listed} ..." if len(names) > 12 else listed
 
 
 def _parse(data: bytes, encoding: str) -> tuple[Any, str]:

@@ -16,6 +16,8 @@ from privllm.core.records import document_id
 from privllm.core.seed import digest
 
 Row = CollectedDocument | Quarantined | PassedOver
+NO_CODE = ("code", "source code is read where params.yaml says `collect: {code: true}`")
+TOO_LARGE = "over collect.max_megabytes: split it, or raise the limit"
 
 
 class Reader(Protocol):

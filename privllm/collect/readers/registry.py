@@ -30,6 +30,7 @@ READERS: dict[str, Reader] = {
     "pdf": PdfReader(),
 }
 TEXT_READERS = [READERS[name] for name in ("html", "text", "jsonl")]
+CODE_READERS: list[Reader] = []
 HEAD_BYTES = 16
 READER_BY_SUFFIX = {suffix: reader for reader in READERS.values() for suffix in reader.media_types}
 MAILDIR = re.compile(r"/(?:cur|new)/[0-9]{6,}\.[^/]+$")  # such as cur/1764130980.M5P6.host:2,S
@@ -86,6 +87,11 @@ def reader_of(path: Path | str, extensions: Extensions = NO_EXTENSIONS) -> Reade
         return READER_BY_SUFFIX.get(suffix)
     _, reader = own_readers(extensions).get(suffix, (None, None))
     return reader
+
+
+def is_code(reader: Reader) -> bool:
+    """Return whether a reader's files are read only where `collect.code` says so."""
+    return reader in CODE_READERS
 
 
 def media_type(path: Path | str, extensions: Extensions = NO_EXTENSIONS) -> str | None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from privllm.collect.documents import CollectedDocument, Quarantined
 from privllm.collect.readers.jsonl import read_jsonl, read_lines
-from privllm.collect.source_file import SourceFile
+from privllm.collect.source_file import ReadOptions, SourceFile
 from privllm.core.records import document_id
 
 LIMIT = 200
@@ -81,3 +81,14 @@ def test_lines_split_as_split_does_and_hold_no_more_than_the_limit(parts: list[b
     assert all(len(line.data) <= limit + 1 for line in found)
     for line, part in zip(found[1:], expected[1:], strict=True):
         assert line.data == part or line.bytes > limit
+
+
+def test_the_text_may_stand_under_another_key(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"text": "not this", "body": "this"}\n{"text": "other", "title": "x"}\n')
+    rows = read_jsonl(SourceFile.at(path, tmp_path, ReadOptions(text_key="body")), LIMIT)
+    good, bad = rows
+    assert isinstance(good, CollectedDocument)
+    assert good.text == "this"
+    assert isinstance(bad, Quarantined)
+    assert "'body' (collect.text_key); it has strings under text, title" in bad.detail
