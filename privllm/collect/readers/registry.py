@@ -17,6 +17,7 @@ from privllm.collect.readers.mail import MailReader
 from privllm.collect.readers.pdf import PdfReader
 from privllm.collect.readers.reader import Reader, suffix_of
 from privllm.collect.readers.text import TextReader
+from privllm.collect.readers.warc import WarcReader
 from privllm.collect.source_file import SourceFile
 from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 from privllm.engine.load_extensions import Entry, entries_of
@@ -28,6 +29,7 @@ READERS: dict[str, Reader] = {
     "archive": ArchiveReader(),
     "mail": MailReader(),
     "pdf": PdfReader(),
+    "warc": WarcReader(),
 }
 TEXT_READERS = [READERS[name] for name in ("html", "text", "jsonl")]
 CODE_READERS: list[Reader] = []
@@ -80,13 +82,20 @@ def suffixes(extensions: Extensions = NO_EXTENSIONS) -> str:
 
 def reader_of(path: Path | str, extensions: Extensions = NO_EXTENSIONS) -> Reader | None:
     """Return the reader of a file, None where its format is not read."""
-    suffix = suffix_of(path)
+    suffix = _known_suffix(path)
     if MAILDIR.search(f"/{path}"):
         return READERS["mail"]
     if suffix in READER_BY_SUFFIX or not extensions.modules:
         return READER_BY_SUFFIX.get(suffix)
     _, reader = own_readers(extensions).get(suffix, (None, None))
     return reader
+
+
+def _known_suffix(path: Path | str) -> str:
+    """Return the suffix of a file: the last two where these are a format's (".warc.gz")."""
+    pieces = str(path).rpartition("/")[2].lower().rsplit(".", 2)
+    double = f".{'.'.join(pieces[1:])}"
+    return double if len(pieces) > 2 and double in READER_BY_SUFFIX else suffix_of(path)
 
 
 def is_code(reader: Reader) -> bool:
@@ -100,7 +109,7 @@ def media_type(path: Path | str, extensions: Extensions = NO_EXTENSIONS) -> str 
     if reader is None:
         return None
     first_type = next(iter(reader.media_types.values()))
-    return reader.media_types.get(suffix_of(path), first_type)
+    return reader.media_types.get(_known_suffix(path), first_type)
 
 
 def reader_for(file: SourceFile, extensions: Extensions = NO_EXTENSIONS) -> Reader | None:
