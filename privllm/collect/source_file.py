@@ -14,7 +14,7 @@ MAX_KEY = 240  # characters of a part's name; what is longer ends in a digest
 class ReadOptions(NamedTuple):
     """What people decide about the reading of formats."""
 
-    text_key: str = "text"  # of JSON objects, and the column of tables
+    text_key: str = "text"  # key of JSON objects, column of tables
     code: bool = False  # source code and notebooks are read
 
 

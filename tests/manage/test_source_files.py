@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from privllm.core.errors import UserError
-from privllm.manage.source_files import file_holding, is_below, present, select
+from privllm.manage.source_files import file_holding, is_below, present, read_options, select
 from tests.collect.readers.test_archive import zipped
 
 
@@ -39,3 +39,14 @@ def test_a_member_is_not_taken_out_of_an_archive(folder: Path) -> None:
         select(folder, ["a.zip#two.txt"])
     assert select(folder, ["a.zip#gone.txt"]).missing == ["a.zip#gone.txt"]
     assert select(folder, ["a.zip"]).files == [folder / "a.zip"]
+
+
+def test_rows_of_a_table_are_known_by_the_column_that_holds_the_texts(folder: Path) -> None:
+    """Without the option the table is refused as a whole, and no name in it is known."""
+    (folder / "a.csv").write_text("id,body\nx1,one\nx2,two\n")
+    (folder / "params.yaml").write_text("collect: {text_key: body}\n")
+    options = read_options(folder)
+    assert present(folder, ["a.csv#x2", "a.csv#x3"], options) == {"a.csv#x2"}
+    with pytest.raises(UserError, match=r"a\.csv#x1 lies inside a\.csv"):
+        select(folder, ["a.csv#x1"], options)
+    assert select(folder, ["a.csv#x1"]).missing == ["a.csv#x1"]

@@ -57,7 +57,7 @@ def read_jsonl(file: SourceFile, max_bytes: int) -> Iterator[CollectedDocument |
     """Yield for each line that is not blank its document, or why it is none."""
     try:
         with file.open() as opened:
-            encoding = _encoding(opened.read(PROBE_BYTES))
+            encoding = encoding_of(opened.read(PROBE_BYTES))
             opened.seek(0)
             stream = _Recoded(opened, encoding) if encoding in WIDE else opened
             for line in read_lines(stream, max_bytes):
@@ -102,7 +102,7 @@ class _Recoded:
         return self.text.readline(limit).removeprefix("\ufeff").encode()
 
 
-def _encoding(head: bytes) -> str:
+def encoding_of(head: bytes) -> str:
     """Return the encoding of a file's first bytes: UTF-8 (RFC 8259), or what spreadsheets write."""
     for mark, name in MARKS:
         if head.startswith(mark):

@@ -11,7 +11,10 @@ from pathlib import Path
 
 from privllm.collect.documents import CollectedDocument, Quarantined
 from privllm.collect.readers.archive import ArchiveReader
+from privllm.collect.readers.arrow_table import ArrowTableReader
+from privllm.collect.readers.csv_table import CsvTableReader
 from privllm.collect.readers.html import HtmlReader
+from privllm.collect.readers.json_file import JsonFileReader
 from privllm.collect.readers.jsonl import JsonlReader
 from privllm.collect.readers.mail import MailReader
 from privllm.collect.readers.pdf import PdfReader
@@ -30,8 +33,11 @@ READERS: dict[str, Reader] = {
     "mail": MailReader(),
     "pdf": PdfReader(),
     "warc": WarcReader(),
+    "csv_table": CsvTableReader(),
+    "json_file": JsonFileReader(),
+    "arrow_table": ArrowTableReader(),
 }
-TEXT_READERS = [READERS[name] for name in ("html", "text", "jsonl")]
+TEXT_READERS = [READERS[name] for name in ("html", "text", "jsonl", "csv_table", "json_file")]
 CODE_READERS: list[Reader] = []
 HEAD_BYTES = 16
 READER_BY_SUFFIX = {suffix: reader for reader in READERS.values() for suffix in reader.media_types}

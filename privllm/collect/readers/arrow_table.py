@@ -1,0 +1,113 @@
+"""Tables of Arrow and Parquet, and datasets that Hugging Face's `save_to_disk` wrote: every row is a document.
+
+The text is in the column `collect.text_key`. A table is read batch by batch, and of its columns only the text and the key.
+"""
+
+from collections.abc import Iterator
+from typing import Any, BinaryIO, ClassVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from privllm.collect.documents import Quarantined, Unreadable
+from privllm.collect.readers.reader import Reader, Row, not_opened
+from privllm.collect.rows import Rows, key_column, require_column
+from privllm.collect.source_file import SourceFile
+
+PARQUET, ARROW = "application/vnd.apache.parquet", "application/vnd.apache.arrow.stream"
+ARROW_FILE = b"ARROW1"
+BATCH_ROWS = 1024
+MAX_BATCH_BYTES = 1 << 30
+MAX_CHUNK_BYTES = 2 << 30  # of a column in a row group, unpacked
+DAMAGE = (pa.ArrowException, ValueError, OverflowError, MemoryError, EOFError, TypeError, KeyError, UnicodeError)
+
+
+class ArrowTableReader(Reader):
+    """Tables in Parquet, and in Arrow's formats for files and streams."""
+
+    media_types: ClassVar = {".parquet": PARQUET, ".arrow": ARROW, ".feather": ARROW}
+    holds_many = True
+    signatures = (b"PAR1", ARROW_FILE)
+
+    def read(self, file: SourceFile, max_bytes: int) -> Iterator[Row]:
+        """Yield the rows, and why some, or the rest, are no documents."""
+        found = False
+        try:
+            with file.open() as opened:
+                for row in _rows(file, opened, max_bytes):
+                    found = True
+                    yield row
+            if not found:
+                raise Unreadable("empty", "a table without rows")
+        except Unreadable as refusal:
+            yield Quarantined(file.source, "", file.size, refusal.reason, refusal.detail)
+        except OSError as error:
+            yield not_opened(file, error) if error.errno else _damaged(file, error)
+        except DAMAGE as error:
+            yield _damaged(file, error)
+
+
+def _rows(file: SourceFile, opened: BinaryIO, max_bytes: int) -> Iterator[Row]:
+    head = opened.read(len(ARROW_FILE))
+    opened.seek(0)
+    if not head.strip():
+        raise Unreadable("empty", "no bytes")
+    if head.startswith(b"PAR1"):
+        table = pq.ParquetFile(opened)
+        names, batches = table.schema_arrow.names, None
+    elif head == ARROW_FILE:
+        reader = pa.ipc.open_file(opened)
+        names = reader.schema.names
+        batches = (reader.get_batch(index) for index in range(reader.num_record_batches))
+    else:
+        batches = pa.ipc.open_stream(opened)
+        names = batches.schema.names
+    text_key = file.options.text_key
+    require_column(text_key, names)
+    key = key_column(names)
+    columns = [text_key, *([key] if key and key != text_key else [])]
+    if batches is None:
+        _require_chunks(table)
+        batches = table.iter_batches(BATCH_ROWS, columns=columns, use_threads=False)
+    rows = Rows(file, "text/plain", max_bytes)
+    for batch in batches:
+        texts = _texts(batch, text_key)
+        keys = _values(batch.column(batch.schema.get_field_index(key))) if key else [None] * len(texts)
+        for text, value in zip(texts, keys, strict=True):
+            yield rows.row(text, value)
+
+
+def _texts(batch: pa.RecordBatch, text_key: str) -> list[Any]:
+    """Return a batch's texts. Raises `Unreadable` for a column of another type."""
+    column = batch.column(batch.schema.get_field_index(text_key))
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+        detail = f"its column {text_key!r} (collect.text_key) holds {kind}, not strings"
+        raise Unreadable("no_text", detail)
+    if batch.nbytes > MAX_BATCH_BYTES:
+        raise Unreadable("too_large", f"a batch of {batch.nbytes:,} bytes: write smaller ones")
+    return _values(column)
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """Return a column's values; offsets that a damaged file spoilt are refused first."""
+    column.validate(full=True)
+    if pa.types.is_dictionary(column.type):
+        column = pc.cast(column, column.type.value_type)
+    return column.to_pylist()
+
+
+def _require_chunks(table: pq.ParquetFile) -> None:
+    """Raise `Unreadable` where one column of a row group would fill the memory."""
+    metadata = table.metadata
+    for group in range(metadata.num_row_groups):
+        chunks = metadata.row_group(group)
+        for column in range(chunks.num_columns):
+            size = chunks.column(column).total_uncompressed_size
+            if size > MAX_CHUNK_BYTES:
+                raise Unreadable("too_large", f"a column of {size:,} bytes in a row group: write smaller groups")
+
+
+def _damaged(file: SourceFile, error: Exception) -> Quarantined:
+    return Quarantined(file.source, "", file.size, "damaged", str(error)[:200] or type(error).__name__)
