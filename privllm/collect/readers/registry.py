@@ -12,11 +12,13 @@ from pathlib import Path
 from privllm.collect.documents import CollectedDocument, Quarantined
 from privllm.collect.readers.archive import ArchiveReader
 from privllm.collect.readers.arrow_table import ArrowTableReader
+from privllm.collect.readers.code import CodeReader
 from privllm.collect.readers.csv_table import CsvTableReader
 from privllm.collect.readers.html import HtmlReader
 from privllm.collect.readers.json_file import JsonFileReader
 from privllm.collect.readers.jsonl import JsonlReader
 from privllm.collect.readers.mail import MailReader
+from privllm.collect.readers.notebook import NotebookReader
 from privllm.collect.readers.pdf import PdfReader
 from privllm.collect.readers.reader import Reader, suffix_of
 from privllm.collect.readers.text import TextReader
@@ -36,9 +38,11 @@ READERS: dict[str, Reader] = {
     "csv_table": CsvTableReader(),
     "json_file": JsonFileReader(),
     "arrow_table": ArrowTableReader(),
+    "code": CodeReader(),
+    "notebook": NotebookReader(),
 }
 TEXT_READERS = [READERS[name] for name in ("html", "text", "jsonl", "csv_table", "json_file")]
-CODE_READERS: list[Reader] = []
+CODE_READERS = [READERS[name] for name in ("code", "notebook")]
 HEAD_BYTES = 16
 READER_BY_SUFFIX = {suffix: reader for reader in READERS.values() for suffix in reader.media_types}
 MAILDIR = re.compile(r"/(?:cur|new)/[0-9]{6,}\.[^/]+$")  # such as cur/1764130980.M5P6.host:2,S
@@ -82,8 +86,9 @@ def _require_reader(entry: Entry, reader: Reader) -> None:
 
 
 def suffixes(extensions: Extensions = NO_EXTENSIONS) -> str:
-    """Return the suffixes that are read, for messages."""
-    return " ".join([*READER_BY_SUFFIX, *own_readers(extensions)])
+    """Return the suffixes that are read, but those of code, for messages."""
+    texts = [suffix for suffix, reader in READER_BY_SUFFIX.items() if not is_code(reader)]
+    return " ".join([*texts, *own_readers(extensions)])
 
 
 def reader_of(path: Path | str, extensions: Extensions = NO_EXTENSIONS) -> Reader | None:
