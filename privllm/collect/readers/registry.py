@@ -21,6 +21,7 @@ from privllm.collect.readers.mail import MailReader
 from privllm.collect.readers.notebook import NotebookReader
 from privllm.collect.readers.pdf import PdfReader
 from privllm.collect.readers.reader import Reader, suffix_of
+from privllm.collect.readers.rst import RstReader
 from privllm.collect.readers.text import TextReader
 from privllm.collect.readers.warc import WarcReader
 from privllm.collect.source_file import SourceFile
@@ -40,8 +41,9 @@ READERS: dict[str, Reader] = {
     "arrow_table": ArrowTableReader(),
     "code": CodeReader(),
     "notebook": NotebookReader(),
+    "rst": RstReader(),
 }
-TEXT_READERS = [READERS[name] for name in ("html", "text", "jsonl", "csv_table", "json_file")]
+TEXT_READERS = [READERS[name] for name in ("html", "text", "rst", "jsonl", "csv_table", "json_file")]
 CODE_READERS = [READERS[name] for name in ("code", "notebook")]
 HEAD_BYTES = 16
 READER_BY_SUFFIX = {suffix: reader for reader in READERS.values() for suffix in reader.media_types}
