@@ -17,6 +17,7 @@ from privllm.collect.readers.csv_table import CsvTableReader
 from privllm.collect.readers.html import HtmlReader
 from privllm.collect.readers.json_file import JsonFileReader
 from privllm.collect.readers.jsonl import JsonlReader
+from privllm.collect.readers.latex import LatexReader
 from privllm.collect.readers.mail import MailReader
 from privllm.collect.readers.notebook import NotebookReader
 from privllm.collect.readers.pdf import PdfReader
@@ -42,8 +43,9 @@ READERS: dict[str, Reader] = {
     "code": CodeReader(),
     "notebook": NotebookReader(),
     "rst": RstReader(),
+    "latex": LatexReader(),
 }
-TEXT_READERS = [READERS[name] for name in ("html", "text", "rst", "jsonl", "csv_table", "json_file")]
+TEXT_READERS = [READERS[name] for name in ("html", "text", "rst", "latex", "jsonl", "csv_table", "json_file")]
 CODE_READERS = [READERS[name] for name in ("code", "notebook")]
 HEAD_BYTES = 16
 READER_BY_SUFFIX = {suffix: reader for reader in READERS.values() for suffix in reader.media_types}

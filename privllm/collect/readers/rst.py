@@ -147,6 +147,7 @@ class _Conversion:
                 argument if name not in ("math", "parsed-literal") and re.fullmatch(r"[\w+#-]{1,20}", argument) else ""
             )
             lines = [argument, *block] if kind == "math" and argument else block
+            lines = [inline(line) for line in lines] if kind == "parsed-literal" else lines
             yield from ("", *_fenced(lines, language, prefix), "")
             return
         if argument and kind not in UNTITLED:
