@@ -21,7 +21,7 @@ class Rows:
 
     def __init__(self, file: SourceFile, media_type: str, max_bytes: int) -> None:
         self.file, self.media_type, self.max_bytes = file, media_type, max_bytes
-        self._sources: set[str] = set()
+        self._sources: dict[str, int] = {}  # and the number of the last row that was told apart by one
 
     def row(self, text: object, key: object, encoding: str = "utf-8") -> CollectedDocument | Quarantined:
         """Return the document of a row, or why it is none.
@@ -53,11 +53,12 @@ class Rows:
         source = self.file.source_inside(name or text_digest)
         if name and source in self._sources:
             source = self.file.source_inside(f"{name}~{text_digest}")
-        first, number = source, 2
+        first, number = source, self._sources.get(source, 1)
         while source in self._sources:
-            source = f"{first}~~{number}"
             number += 1
-        self._sources.add(source)
+            source = f"{first}~~{number}"
+        self._sources[first] = number
+        self._sources.setdefault(source, 1)
         return source
 
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from privllm.collect.documents import Quarantined, Unreadable
+from privllm.collect.readers.archive import FREE_BYTES, MAX_RATIO
 from privllm.collect.readers.reader import Reader, Row, not_opened
 from privllm.collect.rows import Rows, key_column, require_column
 from privllm.collect.source_file import SourceFile
@@ -71,10 +72,14 @@ def _rows(file: SourceFile, opened: BinaryIO, max_bytes: int) -> Iterator[Row]:
         _require_chunks(table)
         batches = table.iter_batches(BATCH_ROWS, columns=columns, use_threads=False)
     rows = Rows(file, "text/plain", max_bytes)
+    left = max(FREE_BYTES, MAX_RATIO * file.size)
     for batch in batches:
         texts = _texts(batch, text_key)
         keys = _values(batch.column(batch.schema.get_field_index(key))) if key else [None] * len(texts)
         for text, value in zip(texts, keys, strict=True):
+            left -= len(text or "")
+            if left < 0:
+                raise Unreadable("too_much", f"its texts are over {MAX_RATIO} times its size: write them out yourself")
             yield rows.row(text, value)
 
 

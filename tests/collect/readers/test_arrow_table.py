@@ -89,3 +89,15 @@ def test_columns_and_batches_that_would_fill_the_memory_are_refused(
     assert reasons_of(rows_of(tmp_path, written(TABLE, "parquet"), "parquet")) == {"a.parquet": "too_large"}
     monkeypatch.setattr(arrow_table, "MAX_BATCH_BYTES", 10)
     assert reasons_of(rows_of(tmp_path, written(TABLE, "arrow"), "arrow")) == {"a.arrow": "too_large"}
+
+
+def test_a_table_that_unpacks_to_too_much_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parquet writes a text that recurs once."""
+    monkeypatch.setattr(arrow_table, "FREE_BYTES", 1000)
+    monkeypatch.setattr(arrow_table, "MAX_RATIO", 2)
+    made = io.BytesIO()
+    pq.write_table(pa.table({"text": ["y" * 400] * 1000}), made)
+    data = made.getvalue()
+    rows = rows_of(tmp_path, data, "parquet")
+    assert reasons_of(rows) == {"a.parquet": "too_much"}
+    assert 0 < len(texts_of(rows)) <= max(1000, 2 * len(data)) / 400
