@@ -51,7 +51,7 @@ class LastCollect(NamedTuple):
 
     memory: SeenFiles
     bits: int  # the corpus was cut into 2**bits shards
-    cfg: CollectConfig
+    cfg: CollectConfig  # that it ran with
 
 
 def last_collect(cache: Cache, code: bytes | None, section: Mapping[str, Any]) -> LastCollect:

@@ -81,7 +81,7 @@ def test_what_collect_does_not_read_is_no_document(corpus: Corpus) -> None:
 
 
 def test_a_forgotten_memory_makes_all_lines_of_a_changed_file_count(corpus: Corpus) -> None:
-    forgotten = LastCollect(SeenFiles.empty(), 4, 10**6)
+    forgotten = LastCollect(SeenFiles.empty(), 4, CollectConfig(max_megabytes=1))
     corpus.lines("c.jsonl", "three", "FOUR", "five")
     assert corpus.changes(last=forgotten) == Changes([], ["c.jsonl#1", "c.jsonl#2", "c.jsonl#3"], [])
     (corpus.sources / "c.jsonl").unlink()
@@ -95,7 +95,7 @@ def test_the_memory_is_found_by_code_and_parameters(corpus: Corpus) -> None:
     assert corpus.last.bits == 4
     assert last_collect(corpus.cache, CODE, {"max_megabytes": 1}).memory == SeenFiles.empty()
     assert last_collect(corpus.cache, b"other code", {}).memory == SeenFiles.empty()
-    assert last_collect(corpus.cache, None, {}).max_bytes == 64_000_000
+    assert last_collect(corpus.cache, None, {}).cfg.max_bytes == 64_000_000
 
 
 def test_nothing_is_written(corpus: Corpus, tmp_path: Path) -> None:
@@ -116,3 +116,16 @@ def test_members_of_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     corpus = Corpus(tmp_path)
     archive.write_bytes(zipped({"one.txt": b"one", "two.txt": b"edited", "new.txt": b"new"}))
     assert corpus.changes() == Changes(["a.zip#new.txt"], ["a.zip#two.txt"], ["a.zip#three.txt"])
+
+
+def test_code_counts_where_collect_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of code that is gone was no document of a build without it."""
+    monkeypatch.chdir(tmp_path)
+    code = Path("data/sources/a.py")
+    code.parent.mkdir(parents=True)
+    code.write_text("fox()\n")
+    corpus = Corpus(tmp_path)
+    code.unlink()
+    assert corpus.changes() == Changes([], [], [])
+    reading = corpus.last._replace(cfg=CollectConfig(code=True))
+    assert corpus.changes(last=reading) == Changes([], [], ["a.py"])
