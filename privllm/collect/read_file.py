@@ -89,7 +89,9 @@ class _Reading:
     remembered: RememberedParts
     parts: int = 0
     unpacked: int = 0  # bytes
-    sources: set[str] = field(default_factory=set)  # of the parts
+    sources: dict[str, int] = field(
+        default_factory=dict
+    )  # of the parts; the number of the last that was told apart by one
 
     def rows(self, file: SourceFile, depth: int) -> Iterator[Row | Remembered]:
         """Yield the rows of a file that a reader is there for."""
@@ -135,11 +137,12 @@ class _Reading:
         """Return a part under a source that no other part has: two may have one name, not one name and the same bytes."""
         if part.source in self.sources:
             part = replace(part, source=f"{part.source}~{digest(part.data)}")
-        number = 2
+        first, number = part.source, self.sources.get(part.source, 1)
         while part.source in self.sources:
-            part = replace(part, source=f"{part.source.rpartition('~~')[0] or part.source}~~{number}")
             number += 1
-        self.sources.add(part.source)
+            part = replace(part, source=f"{first}~~{number}")
+        self.sources[first] = number
+        self.sources.setdefault(part.source, 1)
         return part
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import time
 import zlib
 from pathlib import Path
 from random import Random
@@ -196,3 +197,10 @@ def test_a_warc_compressed_with_zstandard(tmp_path: Path) -> None:
     writer.write(record(answer()))
     writer.close()
     assert list(texts_of(rows_of(tmp_path, made.getvalue(), "a.warc.zst")).values()) == [PAGE.decode()]
+
+
+def test_one_page_many_times_takes_no_more_time_than_many_pages(tmp_path: Path) -> None:
+    began = time.process_time()
+    rows = rows_of(tmp_path, record(answer()) * 10_000)
+    assert time.process_time() - began < 10  # searching each name from 2 on takes minutes
+    assert len({row.source for row in rows}) == 10_000
