@@ -16,12 +16,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, BinaryIO, ClassVar, NamedTuple, cast
 
+from privllm.collect.allowance import FREE_BYTES, MAX_RATIO, TooMuch
 from privllm.collect.documents import Quarantined
 from privllm.collect.readers.reader import Reader, Row, not_opened
 from privllm.collect.source_file import SourceFile
 
-MAX_RATIO = 300  # unpacked bytes for each byte of the archive; texts come to 10, logs to 100
-FREE_BYTES = 64 << 20  # that any archive may unpack to, however small it is
 BLOCK = 1 << 20
 DAMAGE = (
     *(OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError),
@@ -37,14 +36,13 @@ COMPRESSED: dict[bytes, Open] = {  # by first bytes
 TAR_SUFFIXES = (".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
 
 
-class _TooMuch(Exception):
-    """An archive unpacks to more than is allowed."""
+class Member(NamedTuple):
+    """A file in an archive."""
 
-
-class _Member(NamedTuple):
-    name: str
+    key: str  # its path
     size: int  # as the archive says
     open: Callable[[], BinaryIO]
+    name: str = ""  # that tells its format, where the key does not
 
 
 class ArchiveReader(Reader):
@@ -65,33 +63,17 @@ class ArchiveReader(Reader):
 
     def read(self, file: SourceFile, max_bytes: int) -> Iterator[Row | SourceFile]:
         """Yield the members, and why some, or the rest, cannot be read."""
-        found = False
-        try:
-            with file.open() as opened:
-                allowance = _Allowance(max(FREE_BYTES, MAX_RATIO * file.size), max_bytes)
-                for member in _members(file, opened, allowance):
-                    found = True
-                    yield _unpacked(file, member, allowance)
-        except OSError as error:
-            yield not_opened(file, error) if error.errno else _damaged(file, error)
-        except _TooMuch:
-            detail = f"it unpacks to over {MAX_RATIO} times its size: unpack it yourself, if it is no attack"
-            yield Quarantined(file.source, "", file.size, "too_much", detail)
-        except DAMAGE as error:
-            yield _damaged(file, error)
-        else:
-            if not found:
-                yield Quarantined(file.source, "", file.size, "empty", "an archive without files")
+        yield from read_members(file, max_bytes, _members)
 
 
-class _Allowance:
+class Allowance:
     """The bytes that one archive may still unpack to."""
 
     def __init__(self, total: int, max_bytes: int) -> None:
         self.left, self.max_bytes = total, max_bytes
 
     def read(self, opened: BinaryIO) -> bytes:
-        """Return all bytes of a member, or one more than a member may have. Raises `_TooMuch`."""
+        """Return all bytes of a member, or one more than a member may have. Raises `TooMuch`."""
         blocks: list[bytes] = []
         size = 0
         while size <= self.max_bytes and (block := opened.read(BLOCK)):
@@ -101,22 +83,22 @@ class _Allowance:
         return b"".join(blocks)
 
     def spend(self, count: int) -> None:
-        """Take note of unpacked bytes. Raises `_TooMuch`."""
+        """Take note of unpacked bytes. Raises `TooMuch`."""
         self.left -= count
         if self.left < 0:
-            raise _TooMuch
+            raise TooMuch
 
 
 class _Bounded(io.RawIOBase):
     """An unpacked stream that ends where its allowance does, headers of a tar included, and gives all that comes before damage."""
 
-    def __init__(self, stream: Any, allowance: _Allowance) -> None:
+    def __init__(self, stream: Any, allowance: Allowance) -> None:
         self.stream, self.left = stream, allowance.left
         self.damage: Exception | None = None
 
     def read(self, count: int = -1) -> bytes:
         if count > self.left:
-            raise _TooMuch
+            raise TooMuch
         if self.damage:
             raise self.damage
         data = bytearray()
@@ -131,9 +113,32 @@ class _Bounded(io.RawIOBase):
         return bytes(data)
 
 
-def _unpacked(file: SourceFile, member: _Member, allowance: _Allowance) -> SourceFile | Quarantined:
-    """Return a member with its bytes, or why they cannot be had. Raises `_TooMuch`."""
-    part = file.inside(member.name, b"")
+def read_members(
+    file: SourceFile, max_bytes: int, members: Callable[[SourceFile, BinaryIO, Allowance], Iterator[Member]]
+) -> Iterator[Row | SourceFile]:
+    """Yield what `members` finds in an archive, and why some, or the rest, cannot be read."""
+    found = False
+    try:
+        with file.open() as opened:
+            allowance = Allowance(max(FREE_BYTES, MAX_RATIO * file.size), max_bytes)
+            for member in members(file, opened, allowance):
+                found = True
+                yield _unpacked(file, member, allowance)
+    except OSError as error:
+        yield not_opened(file, error) if error.errno else _damaged(file, error)
+    except TooMuch:
+        detail = f"it unpacks to over {MAX_RATIO} times its size: unpack it yourself, if it is no attack"
+        yield Quarantined(file.source, "", file.size, "too_much", detail)
+    except DAMAGE as error:
+        yield _damaged(file, error)
+    else:
+        if not found:
+            yield Quarantined(file.source, "", file.size, "empty", "an archive without files")
+
+
+def _unpacked(file: SourceFile, member: Member, allowance: Allowance) -> SourceFile | Quarantined:
+    """Return a member with its bytes, or why they cannot be had. Raises `TooMuch`."""
+    part = file.inside(member.key, b"")
     detail = "over collect.max_megabytes: split it, or raise the limit"
     if member.size > allowance.max_bytes:
         allowance.spend(member.size)  # a tar is read through to its next member
@@ -146,10 +151,10 @@ def _unpacked(file: SourceFile, member: _Member, allowance: _Allowance) -> Sourc
         return Quarantined(part.source, "", member.size, reason, _detail(error))
     if len(data) > allowance.max_bytes:
         return Quarantined(part.source, "", len(data), "too_large", detail)
-    return file.inside(member.name, data)
+    return file.inside(member.key, data, member.name)
 
 
-def _members(file: SourceFile, opened: BinaryIO, allowance: _Allowance) -> Iterator[_Member]:
+def _members(file: SourceFile, opened: BinaryIO, allowance: Allowance) -> Iterator[Member]:
     """Yield the members of an archive by what its first bytes say; folders and links are no members."""
     head = opened.read(8)
     opened.seek(0)
@@ -165,7 +170,7 @@ def _members(file: SourceFile, opened: BinaryIO, allowance: _Allowance) -> Itera
     elif magic is None:
         raise zipfile.BadZipFile("the first bytes are those of no archive")
     else:
-        yield _Member(_stem(file.name), 0, lambda: unpacked)
+        yield Member(_stem(file.name), 0, lambda: unpacked)
 
 
 def _stem(name: str) -> str:
@@ -175,22 +180,22 @@ def _stem(name: str) -> str:
     return stem if dot and f".{suffix.lower()}" in (".gz", ".bz2", ".xz") else last
 
 
-def _members_of_zip(opened: BinaryIO) -> Iterator[_Member]:
+def _members_of_zip(opened: BinaryIO) -> Iterator[Member]:
     with zipfile.ZipFile(opened) as archive:
         for info in archive.infolist():
             is_link = (info.external_attr >> 28) == 0xA
             if not info.is_dir() and not is_link:
-                yield _Member(info.filename, info.file_size, partial(_open_zipped, archive, info))
+                yield Member(info.filename, info.file_size, partial(_open_zipped, archive, info))
 
 
 def _open_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
     return cast(BinaryIO, archive.open(info))
 
 
-def _members_of_tar(archive: tarfile.TarFile) -> Iterator[_Member]:
+def _members_of_tar(archive: tarfile.TarFile) -> Iterator[Member]:
     for info in archive:
         if info.isreg():
-            yield _Member(info.name, info.size, partial(_open_member, archive, info))
+            yield Member(info.name, info.size, partial(_open_member, archive, info))
 
 
 def _open_member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> BinaryIO:
