@@ -20,7 +20,7 @@ from privllm.collect.documents import Quarantined, Unreadable, size_or_zero, sou
 from privllm.collect.dvcignore import DvcIgnore
 from privllm.collect.file_index import Listing
 from privllm.collect.readers.reader import NO_CODE
-from privllm.collect.readers.registry import is_code, reader_of, suffixes
+from privllm.collect.readers.registry import is_code, reader_of, why_not_read
 from privllm.collect.source_file import DEFAULT_OPTIONS, ReadOptions
 from privllm.engine.digests import Status, status_in
 from privllm.engine.extensions import NO_EXTENSIONS, Extensions
@@ -143,9 +143,7 @@ def _check(path: str, size: int, max_bytes: int, extensions: Extensions, options
     """Raise `Unreadable` for a file of another format, of no bytes, or of too many."""
     reader = reader_of(path, extensions)
     if reader is None:
-        suffix = Path(path).suffix.lower() or "no suffix"
-        detail = f"{suffix}: the suffixes read are {suffixes(extensions)}"
-        raise Unreadable("unsupported", detail.encode("utf-8", "replace").decode())
+        raise Unreadable("unsupported", why_not_read(path, extensions))
     if is_code(reader) and not options.code:
         raise Unreadable(*NO_CODE)
     if size > max_bytes and not reader.holds_many:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from privllm.collect.documents import CollectedDocument, PassedOver, Quarantined
-from privllm.collect.readers.reader import NO_CODE, Row, suffix_of
-from privllm.collect.readers.registry import READERS, is_code, reader_for, row_by_own, suffixes
+from privllm.collect.readers.reader import NO_CODE, Row
+from privllm.collect.readers.registry import READERS, is_code, reader_for, row_by_own, why_not_read
 from privllm.collect.seen_files import Entry
 from privllm.collect.source_file import DEFAULT_OPTIONS, ReadOptions, SourceFile
 from privllm.core.seed import digest
@@ -126,7 +126,7 @@ class _Reading:
         if not part.size:
             return "empty", "no bytes"
         if reader is None:
-            return "unsupported", f"{suffix_of(part.name)[:20]}: the suffixes read are {suffixes(self.extensions)}"
+            return "unsupported", why_not_read(part.name, self.extensions)
         if is_code(reader) and not part.options.code:
             return NO_CODE
         if part.size > self.max_bytes and not reader.holds_many:

@@ -26,7 +26,7 @@ DOCUMENTS = pa.schema(
             "source",
             pa.string(),
         ),  # path relative to data/sources, "/"-separated; "#12" appended for line 12 of a JSONL
-        ("media_type", pa.string()),  # text/html, text/plain, text/markdown, text/x-python ...
+        ("media_type", pa.string()),  # text/html, text/plain, text/x-python ..., of an office file its own
         ("encoding", pa.string()),  # what the bytes were decoded with
         ("digest", pa.string()),  # `seed.digest` of the raw bytes
         ("text", pa.string()),

@@ -20,12 +20,14 @@ from privllm.collect.readers.jsonl import JsonlReader
 from privllm.collect.readers.latex import LatexReader
 from privllm.collect.readers.mail import MailReader
 from privllm.collect.readers.notebook import NotebookReader
+from privllm.collect.readers.office import KINDS, OfficeReader
 from privllm.collect.readers.pdf import PdfReader
 from privllm.collect.readers.reader import Reader, suffix_of
 from privllm.collect.readers.rst import RstReader
 from privllm.collect.readers.text import TextReader
 from privllm.collect.readers.warc import WarcReader
 from privllm.collect.source_file import SourceFile
+from privllm.collect.zip_kind import ZIP_SIGNATURES, kind_of_zip
 from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 from privllm.engine.load_extensions import Entry, entries_of
 
@@ -36,6 +38,7 @@ READERS: dict[str, Reader] = {
     "archive": ArchiveReader(),
     "mail": MailReader(),
     "pdf": PdfReader(),
+    "office": OfficeReader(),
     "warc": WarcReader(),
     "csv_table": CsvTableReader(),
     "json_file": JsonFileReader(),
@@ -46,9 +49,11 @@ READERS: dict[str, Reader] = {
     "latex": LatexReader(),
 }
 TEXT_READERS = [READERS[name] for name in ("html", "text", "rst", "latex", "jsonl", "csv_table", "json_file")]
+ZIP_READERS = [READERS[name] for name in ("archive", "office")]
 CODE_READERS = [READERS[name] for name in ("code", "notebook")]
 HEAD_BYTES = 16
 READER_BY_SUFFIX = {suffix: reader for reader in READERS.values() for suffix in reader.media_types}
+NEWER = {".doc": ".docx", ".xls": ".xlsx", ".ppt": ".pptx", ".xlsb": ".xlsx", ".rtf": ".docx"}  # to be saved as
 MAILDIR = re.compile(r"/(?:cur|new)/[0-9]{6,}\.[^/]+$")  # such as cur/1764130980.M5P6.host:2,S
 SUFFIX = re.compile(r"\.[a-z0-9_-]+")
 MEDIA_TYPE = re.compile(r"[a-z0-9.+-]+/[a-z0-9.+-]+")
@@ -95,6 +100,14 @@ def suffixes(extensions: Extensions = NO_EXTENSIONS) -> str:
     return " ".join([*texts, *own_readers(extensions)])
 
 
+def why_not_read(name: str, extensions: Extensions = NO_EXTENSIONS) -> str:
+    """Return, for a file whose format is not read, what to do."""
+    suffix = Path(name).suffix.lower()[:20] or "no suffix"
+    if suffix in NEWER:
+        return f"{suffix}: save it as {NEWER[suffix]}"
+    return f"{suffix}: the suffixes read are {suffixes(extensions)}".encode("utf-8", "replace").decode()
+
+
 def reader_of(path: Path | str, extensions: Extensions = NO_EXTENSIONS) -> Reader | None:
     """Return the reader of a file, None where its format is not read."""
     suffix = _known_suffix(path)
@@ -128,20 +141,23 @@ def media_type(path: Path | str, extensions: Extensions = NO_EXTENSIONS) -> str 
 
 
 def reader_for(file: SourceFile, extensions: Extensions = NO_EXTENSIONS) -> Reader | None:
-    """Return the reader of a file by its suffix, or by its first bytes where these are another format's.
+    """Return the reader of a file by its suffix, or by its bytes where these are another format's.
 
-    A PDF called ".txt" is a PDF.
+    A PDF called ".txt" is a PDF, and a Word document called ".zip" is a Word document.
     """
     reader = reader_of(file.name, extensions)
-    if reader is None or reader not in TEXT_READERS:
+    if reader not in TEXT_READERS and reader not in ZIP_READERS:
         return reader
     try:
         with file.open() as opened:
             head = opened.read(HEAD_BYTES)
+            kind = kind_of_zip(opened) if head.startswith(ZIP_SIGNATURES) else ""
     except OSError:
         return reader
+    if kind in KINDS:
+        return READERS["office"]
     for other in READERS.values():
-        if head.startswith(tuple(other.signatures)):
+        if reader in TEXT_READERS and head.startswith(tuple(other.signatures)):
             return other
     return reader
 

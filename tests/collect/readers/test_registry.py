@@ -9,7 +9,7 @@ import pytest
 from privllm.collect.documents import Quarantined
 from privllm.collect.read_file import read_file
 from privllm.collect.readers.reader import Reader
-from privllm.collect.readers.registry import READER_BY_SUFFIX, READERS, media_type, reader_of
+from privllm.collect.readers.registry import READER_BY_SUFFIX, READERS, media_type, reader_of, why_not_read
 
 SUFFIXES = [(reader, suffix) for reader in READERS.values() for suffix in reader.media_types]
 
@@ -51,3 +51,9 @@ def test_a_file_that_is_gone_is_refused(tmp_path: Path, suffix: str) -> None:
 def test_other_formats_have_no_reader() -> None:
     for name in ("movie.mp4", "README", "txt", "folder.txt/notes", ""):
         assert reader_of(name) is media_type(name) is None
+
+
+def test_a_format_that_is_not_read_says_what_to_do() -> None:
+    assert why_not_read("folder.txt/letter.DOC") == ".doc: save it as .docx"
+    assert why_not_read("movie.mp4").startswith(".mp4: the suffixes read are .html ")
+    assert why_not_read("README").startswith("no suffix: ")
