@@ -14,13 +14,14 @@ from privllm.collect.readers.archive import ArchiveReader
 from privllm.collect.readers.arrow_table import ArrowTableReader
 from privllm.collect.readers.code import CodeReader
 from privllm.collect.readers.csv_table import CsvTableReader
+from privllm.collect.readers.epub import EpubReader
 from privllm.collect.readers.html import HtmlReader
 from privllm.collect.readers.json_file import JsonFileReader
 from privllm.collect.readers.jsonl import JsonlReader
 from privllm.collect.readers.latex import LatexReader
 from privllm.collect.readers.mail import MailReader
 from privllm.collect.readers.notebook import NotebookReader
-from privllm.collect.readers.office import KINDS, OfficeReader
+from privllm.collect.readers.office import OfficeReader
 from privllm.collect.readers.pdf import PdfReader
 from privllm.collect.readers.reader import Reader, suffix_of
 from privllm.collect.readers.rst import RstReader
@@ -39,6 +40,7 @@ READERS: dict[str, Reader] = {
     "mail": MailReader(),
     "pdf": PdfReader(),
     "office": OfficeReader(),
+    "epub": EpubReader(),
     "warc": WarcReader(),
     "csv_table": CsvTableReader(),
     "json_file": JsonFileReader(),
@@ -49,7 +51,7 @@ READERS: dict[str, Reader] = {
     "latex": LatexReader(),
 }
 TEXT_READERS = [READERS[name] for name in ("html", "text", "rst", "latex", "jsonl", "csv_table", "json_file")]
-ZIP_READERS = [READERS[name] for name in ("archive", "office")]
+ZIP_READERS = [READERS[name] for name in ("archive", "office", "epub")]
 CODE_READERS = [READERS[name] for name in ("code", "notebook")]
 HEAD_BYTES = 16
 READER_BY_SUFFIX = {suffix: reader for reader in READERS.values() for suffix in reader.media_types}
@@ -154,8 +156,8 @@ def reader_for(file: SourceFile, extensions: Extensions = NO_EXTENSIONS) -> Read
             kind = kind_of_zip(opened) if head.startswith(ZIP_SIGNATURES) else ""
     except OSError:
         return reader
-    if kind in KINDS:
-        return READERS["office"]
+    if kind:
+        return READERS["epub" if kind == "epub" else "office"]
     for other in READERS.values():
         if reader in TEXT_READERS and head.startswith(tuple(other.signatures)):
             return other

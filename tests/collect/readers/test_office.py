@@ -10,7 +10,7 @@ from tests.office_files import zip_of
 WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 
 
-@pytest.mark.parametrize("name", ["a.docx", "a.DOCX", "a.docm", "a.txt", "a.zip", "a.xlsx"])
+@pytest.mark.parametrize("name", ["a.docx", "a.DOCX", "a.docm", "a.txt", "a.zip", "a.xlsx", "a.epub"])
 def test_an_office_document_is_known_by_its_parts(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(GOOD["docx"])
     (row,) = read_file(tmp_path / name, tmp_path, 10_000)

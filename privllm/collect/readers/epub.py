@@ -1,0 +1,87 @@
+"""EPUB books: each chapter is a part, `book.epub#text/chapter1.xhtml`, which the reader of HTML reads.
+
+The order of the chapters is that of the book's spine. Its table of contents, pictures and styles are left out.
+"""
+
+import posixpath
+from collections.abc import Iterator
+from functools import partial
+from typing import BinaryIO, ClassVar
+from urllib.parse import unquote
+from xml.etree.ElementTree import Element
+
+from privllm.collect.allowance import TooMuch
+from privllm.collect.documents import Quarantined
+from privllm.collect.office_package import Package
+from privllm.collect.parsed import NoText
+from privllm.collect.readers.archive import Allowance, Member, read_members
+from privllm.collect.readers.html import HtmlReader
+from privllm.collect.readers.reader import Reader, Row, suffix_of
+from privllm.collect.source_file import SourceFile
+
+MEDIA_TYPE = "application/epub+zip"
+PAGES = ("application/xhtml+xml", "text/html", "text/x-oeb1-document")
+CONTAINER, ENCRYPTION = "META-INF/container.xml", "META-INF/encryption.xml"
+MAX_LISTS = 16 << 20  # bytes of the lists of a book's files
+FONTS = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")  # ways to make only fonts unreadable
+
+
+class EpubReader(Reader):
+    """Books in EPUB 2 and 3."""
+
+    media_types: ClassVar = {".epub": MEDIA_TYPE}
+    holds_many = True
+
+    def read(self, file: SourceFile, max_bytes: int) -> Iterator[Row | SourceFile]:
+        """Yield the chapters, and why some, or all, cannot be read."""
+        try:
+            yield from read_members(file, max_bytes, _chapters)
+        except NoText as refusal:
+            yield Quarantined(file.source, "", file.size, refusal.reason, refusal.detail)
+
+
+def _chapters(file: SourceFile, opened: BinaryIO, allowance: Allowance) -> Iterator[Member]:
+    """Yield the pages of the spine in their order. Raises `NoText`, where a list of the book is damaged."""
+    book = Package(opened, MAX_LISTS)
+    try:
+        _require_readable(book)
+        root = _required(book, CONTAINER).find("{container}rootfiles/{container}rootfile")
+        content = root.get("full-path", "") if root is not None else ""
+        pages = list(_pages(_required(book, content), posixpath.dirname(content)))
+    except TooMuch:
+        raise NoText("too_large", f"the lists of its files are over {MAX_LISTS >> 20} MB") from None
+    if not pages:
+        raise NoText("empty", "a book without chapters")
+    for part, name in pages:
+        yield Member(part, book.size(part), partial(book.open, part), name)
+
+
+def _required(book: Package, part: str) -> Element:
+    tree = book.tree(part)
+    if tree is None:
+        raise NoText("damaged", f"it lacks {part or 'the list of its files'}")
+    return tree
+
+
+def _require_readable(book: Package) -> None:
+    """Raise `NoText` for a book whose chapters are encrypted; fonts may be."""
+    tree = book.tree(ENCRYPTION)
+    for method in tree.iter("{enc}EncryptionMethod") if tree is not None else ():
+        if method.get("Algorithm") not in FONTS:
+            raise NoText("encrypted", "it is protected against copying (DRM)")
+
+
+def _pages(package: Element, folder: str) -> Iterator[tuple[str, str]]:
+    """Yield part and name of each page of the spine once; the name tells that a page is HTML."""
+    items = {entry.get("id", ""): entry for entry in package.iterfind("{opf}manifest/{opf}item")}
+    found: set[str] = set()
+    for reference in package.iterfind("{opf}spine/{opf}itemref"):
+        entry = items.get(reference.get("idref", ""))
+        if entry is None or "nav" in entry.get("properties", "").split():
+            continue
+        part = posixpath.normpath(posixpath.join(folder, unquote(entry.get("href", ""))))
+        is_named = suffix_of(part) in HtmlReader.media_types
+        is_page = entry.get("media-type", "") in PAGES
+        if part not in found:
+            found.add(part)
+            yield part, f"{part}.xhtml" if is_page and not is_named else part
