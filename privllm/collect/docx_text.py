@@ -15,7 +15,6 @@ from privllm.collect.parsed import NoText, Parsed
 
 WITHIN = {"{w}ins", "{w}moveTo", "{w}smartTag", "{w}customXml", "{w}hyperlink", "{w}fldSimple", "{w}dir", "{w}bdo"}
 OFF = {"0", "false", "off"}
-MAX_INHERITED = 50  # styles that are based on each other
 NO_LEVEL = 9  # the outline level of body text
 SPECIAL = {"{w}tab": " ", "{w}cr": "\n", "{w}noBreakHyphen": "-", "{w}ptab": " "}
 
@@ -57,7 +56,7 @@ class _Document:
         trees = {
             name: package.tree(f"{folder}/{name}.xml") for name in ("styles", "numbering", "footnotes", "endnotes")
         }
-        self.styles = _styles(trees["styles"])
+        self.styles = _Styles(trees["styles"])
         self.lists = _lists(trees["numbering"])
         self.note_elements = {name: _notes(trees[name]) for name in ("footnotes", "endnotes")}
         self.counters: dict[str, list[int]] = {}
@@ -97,7 +96,7 @@ class _Document:
     def _paragraph(self, element: Element) -> Iterator[Block]:
         """Yield a paragraph, and the text boxes that are anchored in it."""
         own = element.find("{w}pPr")
-        style = self.styles.get(_value(own, "{w}pStyle"), Style())
+        style = self.styles.of(_value(own, "{w}pStyle"))
         outer, self.boxes = self.boxes, []
         text = "" if style.is_hidden else "".join(self._inline(element)).strip()
         boxes, self.boxes = self.boxes, outer
@@ -151,7 +150,7 @@ class _Document:
         yield from self._content(run)
 
     def _has_hidden_style(self, own: Element) -> bool:
-        return self.styles.get(_value(own, "{w}rStyle"), Style()).is_hidden
+        return self.styles.of(_value(own, "{w}rStyle")).is_hidden
 
     def _content(self, run: Element) -> Iterator[str]:
         for element in run:
@@ -202,6 +201,23 @@ class _Document:
         return cells
 
 
+class _Styles:
+    """The styles of a document by id. A document has hundreds, and uses a few."""
+
+    def __init__(self, tree: Element | None) -> None:
+        self._elements = {style.get("{w}styleId", ""): style for style in (tree if tree is not None else ())}
+        self._known: dict[str, Style] = {}
+
+    def of(self, name: str) -> Style:
+        """Return a style; what it does not say is that of the style that it is based on."""
+        if name not in self._known:
+            self._known[name] = Style()  # for styles that are based on each other
+            element = self._elements.get(name)
+            if element is not None:
+                self._known[name] = _derived(element, self.of(_value(element, "{w}basedOn")))
+        return self._known[name]
+
+
 def _rows(element: Element) -> Iterator[Element]:
     """Yield the rows of a table that are neither hidden nor deleted."""
     for row in _within(element, "{w}tr"):
@@ -234,23 +250,6 @@ def _text_boxes(element: Element) -> Iterator[Element]:
             yield child
         else:
             yield from _text_boxes(_chosen(child) if child.tag == "{mc}AlternateContent" else child)
-
-
-def _styles(tree: Element | None) -> dict[str, Style]:
-    """Return the styles by id; what one does not say is that of the style that it is based on."""
-    elements = {style.get("{w}styleId", ""): style for style in (tree if tree is not None else ())}
-    styles: dict[str, Style] = {}
-    for name in elements:
-        line: list[Element] = []
-        ancestor = name
-        while ancestor in elements and len(line) < MAX_INHERITED:
-            line.append(elements[ancestor])
-            ancestor = _value(elements[ancestor], "{w}basedOn")
-        style = Style()
-        for element in reversed(line):
-            style = _derived(element, style)
-        styles[name] = style
-    return styles
 
 
 def _derived(element: Element, base: Style) -> Style:
