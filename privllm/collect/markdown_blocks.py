@@ -28,15 +28,24 @@ def item(text: str, depth: int, number: int = 0) -> Block:
 
 def table(rows: Iterable[list[str]]) -> list[Block]:
     """Return a table as one block, none where all cells are empty. Empty rows and columns are left out."""
-    lined = [[one_line(cell).replace("|", "\\|") for cell in row] for row in rows]
-    filled = [row for row in lined if any(row)]
-    places = sorted({place for row in filled for place, cell in enumerate(row) if cell})
+    return sparse_table(dict(enumerate(row)) for row in rows)
+
+
+def sparse_table(rows: Iterable[dict[int, str]]) -> list[Block]:
+    """Return `table` of rows of cells by their columns."""
+    filled: list[dict[int, str]] = []
+    for row in rows:
+        lined = {place: one_line(cell).replace("|", "\\|") for place, cell in row.items()}
+        cells = {place: cell for place, cell in lined.items() if cell}
+        if cells:
+            filled.append(cells)
     if not filled:
         return []
-    cells = sum(1 for row in filled for cell in row if cell)
-    if len(filled) * len(places) > MAX_EMPTY_SHARE * cells + FREE_CELLS:
-        return [Block("\n".join(_row([cell for cell in row if cell]) for row in filled))]
-    lines = [_row([row[place] if place < len(row) else "" for place in places]) for row in filled]
+    places = sorted(set().union(*filled))
+    count = sum(len(cells) for cells in filled)
+    if len(filled) * len(places) > MAX_EMPTY_SHARE * count + FREE_CELLS:
+        return [Block("\n".join(_row([cells[place] for place in sorted(cells)]) for cells in filled))]
+    lines = [_row([cells.get(place, "") for place in places]) for cells in filled]
     lines.insert(1, _row(["---"] * len(places)))
     return [Block("\n".join(lines))]
 

@@ -7,7 +7,7 @@ text and sheets, and what tracked changes deleted are left out.
 from collections.abc import Iterable, Iterator
 from xml.etree.ElementTree import Element
 
-from privllm.collect.markdown_blocks import Block, heading, item, joined, table
+from privllm.collect.markdown_blocks import Block, heading, item, joined, sparse_table
 from privllm.collect.office_package import Package, text_of
 from privllm.collect.parsed import NoText, Parsed
 
@@ -35,7 +35,7 @@ SHAPES = {
 }
 MARGINS = {"header", "footer", "date-time", "page-number", "page"}  # classes of a slide's frames that repeat
 SHEET_PARTS = {"{table}table-rows", "{table}table-header-rows", "{table}table-row-group"}
-MAX_REPEATED = 100  # times that a cell or row with something in it is written
+MAX_COPIES = 100_000  # cells of a document that are written once more, as a cell or its row is repeated
 MAX_SPACES = 100
 
 
@@ -70,6 +70,7 @@ class _Document:
         self.parents: dict[str, str] = {}  # of styles
         self.numbered: dict[str, set[int]] = {}  # levels of list styles that count
         self.met: list[Element] = []  # notes
+        self.copies = 0  # of cells, written so far
         for tree in trees:
             for style in tree.iter("{style}style"):
                 self._add_style(style)
@@ -198,23 +199,27 @@ class _Document:
         rows = list(_rows(element))
         if all(len(row) < 2 for row in rows):
             return [block for row in rows for cell in row for block in self.blocks(cell)]
-        return table(self._line(row) for row in rows)
+        return sparse_table(self._line(row) for row in rows)
 
-    def _line(self, row: Element) -> list[str]:
-        """Return the texts of a row's cells."""
-        line: list[str] = []
-        empty = 0
+    def _line(self, row: Element) -> dict[int, str]:
+        """Return the texts of a row's cells by their columns."""
+        line: dict[int, str] = {}
+        column = 0
         for cell in row:
             if cell.tag not in ("{table}table-cell", "{table}covered-table-cell"):
                 continue
             text = self._cell(cell)
             times = _integer(cell.get("{table}number-columns-repeated", ""), 1)
-            if not text:
-                empty += times
-                continue
-            line += [""] * min(empty, MAX_REPEATED) + [text] * min(times, MAX_REPEATED)
-            empty = 0
+            if text:
+                line |= dict.fromkeys(range(column, column + self._bounded(times, 1)), text)
+            column += times
         return line
+
+    def _bounded(self, times: int, cells: int) -> int:
+        """Return how often a cell, or a row of so many, is written that is repeated; all copies of a document are bounded."""
+        allowed = 1 + min(max(times - 1, 0), max(MAX_COPIES - self.copies, 0) // cells)
+        self.copies += (allowed - 1) * cells
+        return allowed
 
     def _cell(self, cell: Element) -> str:
         """Return the text of a cell; a date as YYYY-MM-DD."""
@@ -228,17 +233,18 @@ class _Document:
             if sheet.get("{table}style-name", "") in self.hidden:
                 continue
             name: list[Block] = [heading(sheet.get("{table}name", ""), 2)]
-            lines: list[list[str]] = []
+            lines: list[dict[int, str]] = []
             for row in _rows(sheet):
                 line = self._line(row)
                 if line:
-                    lines += [line] * min(_integer(row.get("{table}number-rows-repeated", ""), 1), MAX_REPEATED)
+                    times = _integer(row.get("{table}number-rows-repeated", ""), 1)
+                    lines += [line] * self._bounded(times, len(line))
                     continue
-                tables = table(lines)
+                tables = sparse_table(lines)
                 yield from name if tables else ()
                 yield from tables
                 name, lines = [] if tables else name, []
-            tables = table(lines)
+            tables = sparse_table(lines)
             yield from [*name, *tables] if tables else ()
 
     def _slides(self, element: Element) -> Iterator[Block]:

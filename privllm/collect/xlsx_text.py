@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
-from privllm.collect.markdown_blocks import Block, heading, joined, table
+from privllm.collect.markdown_blocks import Block, heading, joined, sparse_table
 from privllm.collect.office_package import Package, properties
 from privllm.collect.parsed import NoText, Parsed
 
@@ -70,17 +70,10 @@ def _tables(rows: list[tuple[int, dict[int, str]]]) -> Iterator[Block]:
 
 
 def _table(rows: list[dict[int, str]]) -> list[Block]:
-    """Return a table of cells by their columns; columns without any are left out."""
-    places = {column: place for place, column in enumerate(sorted({column for cells in rows for column in cells}))}
-    if len(places) == 1:
+    """Return a table; one that has a single column is its texts."""
+    if len(set().union(*rows)) == 1:
         return [Block(text) for cells in rows for text in cells.values()]
-    lines: list[list[str]] = []
-    for cells in rows:
-        line = [""] * (places[max(cells)] + 1)
-        for column, text in cells.items():
-            line[places[column]] = text
-        lines.append(line)
-    return table(lines)
+    return sparse_table(rows)
 
 
 class _Sheet:
@@ -89,7 +82,7 @@ class _Sheet:
     def __init__(self, package: Package, part: str, strings: list[str], styles: Styles) -> None:
         self.rows: list[tuple[int, dict[int, str]]] = []
         self._short, self._strings, self._styles = package.short, strings, styles
-        self._hidden: list[range] = []  # columns
+        self._hidden_columns = bytearray(MAX_COLUMN + 1)  # 1 where a column is hidden
         self._row, self._column = 0, 0
         self._cells: dict[int, str] = {}
         self._is_hidden = False
@@ -113,7 +106,8 @@ class _Sheet:
         elif tag == "{s}rPh":
             self._is_phonetic = True
         elif tag == "{s}col" and attributes.get("hidden", "0") in ("1", "true"):
-            self._hidden.append(range(_integer(attributes.get("min", "")), _integer(attributes.get("max", "")) + 1))
+            first, last = _integer(attributes.get("min", "")), min(_integer(attributes.get("max", "")), MAX_COLUMN)
+            self._hidden_columns[first : last + 1] = b"\1" * (last + 1 - first)
 
     def _data(self, text: str) -> None:
         if self._is_text:
@@ -122,7 +116,7 @@ class _Sheet:
     def _end(self, name: str) -> None:
         tag = self._short(name)
         if tag == "{s}c":
-            if self._pieces and not any(self._column in columns for columns in self._hidden):
+            if self._pieces and not self._hidden_columns[min(self._column, MAX_COLUMN)]:
                 self._keep("".join(self._pieces))
         elif tag in ("{s}v", "{s}t"):
             self._is_text = False

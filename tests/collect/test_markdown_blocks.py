@@ -1,4 +1,4 @@
-from privllm.collect.markdown_blocks import Block, heading, item, joined, table
+from privllm.collect.markdown_blocks import Block, heading, item, joined, sparse_table, table
 
 
 def test_blocks_are_joined_as_markdown() -> None:
@@ -24,3 +24,7 @@ def test_a_table_leaves_out_what_is_empty() -> None:
 def test_a_table_that_is_nearly_empty_is_written_without_its_empty_cells() -> None:
     (block,) = table([[""] * number + ["a"] for number in range(1000)])
     assert block.text == "\n".join(["| a |"] * 1000)
+
+
+def test_cells_may_come_by_their_columns() -> None:
+    assert sparse_table([{7: "b", 3: "a"}, {7: "c"}]) == table([["a", "b"], ["", "c"]])

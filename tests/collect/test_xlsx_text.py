@@ -82,6 +82,12 @@ def test_a_sparse_sheet_stays_small() -> None:
     assert len(text_of(sheet(*rows))) < 50_000
 
 
+def test_many_hidden_columns_cost_little() -> None:
+    columns = "<cols>" + '<col min="1" max="99999999" hidden="1"/>' * 1000 + "</cols>"
+    cells = sheet("".join(cell(f"B{number}", number) for number in range(1, 1000)))
+    assert text_of(columns + cells) == ""
+
+
 def test_a_binary_workbook_says_what_to_do() -> None:
     with pytest.raises(NoText) as refusal:
         office_text(ooxml("xl/workbook.bin", {"xl/workbook.bin": "x"}))
