@@ -7,7 +7,6 @@ file uses; the strict and the transitional namespaces of OOXML are one.
 
 import posixpath
 import zipfile
-import zlib
 from collections.abc import Callable
 from typing import Any, BinaryIO, cast
 from xml.etree.ElementTree import Element, TreeBuilder
@@ -15,6 +14,7 @@ from xml.parsers import expat
 
 from privllm.collect.allowance import TooMuch
 from privllm.collect.parsed import NoText
+from privllm.collect.zip_kind import DAMAGE
 
 BLOCK = 1 << 16  # bytes
 OOXML, STRICT, ODF = (
@@ -48,10 +48,6 @@ PREFIXES = {
     "http://www.idpf.org/2007/opf": "opf",
     "http://www.w3.org/2001/04/xmlenc#": "enc",
 }
-DAMAGE = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError),
-    *(NotImplementedError, OverflowError, KeyError, IndexError, expat.ExpatError),
-)
 
 
 class Names(dict[str, str]):
@@ -121,10 +117,9 @@ class Package:
                         raise TooMuch
                     parser.Parse(block, False)
                 parser.Parse(b"", True)
-        except RuntimeError as error:
-            raise NoText("encrypted" if "encrypted" in str(error) else "damaged", f"{part}: {_detail(error)}") from None
-        except DAMAGE as error:
-            raise NoText("damaged", f"{part}: {_detail(error)}") from None
+        except (*DAMAGE, expat.ExpatError) as error:
+            reason = "encrypted" if "is encrypted" in str(error) else "damaged"
+            raise NoText(reason, f"{part}: {_detail(error)}") from None
 
     def short(self, name: str) -> str:
         """Return a name such as "{w}p" for one of expat."""

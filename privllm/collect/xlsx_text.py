@@ -148,7 +148,7 @@ class _Sheet:
             return value
         if self._style in self._styles.dates:
             return _date(number, self._styles.first_day, self._style in self._styles.times) or value
-        return f"{number:.15g}"
+        return value if value.isdecimal() else f"{number:.15g}"
 
 
 def _strings(tree: Element | None) -> list[str]:

@@ -1,5 +1,7 @@
 """What a ZIP file is: an office document or a book, by the names in it, or an archive of files."""
 
+import lzma
+import struct
 import zipfile
 import zlib
 from typing import BinaryIO
@@ -9,6 +11,10 @@ ODF_KINDS = {b"text": "odt", b"spreadsheet": "ods", b"presentation": "odp"}
 ODF_TYPE = b"application/vnd.oasis.opendocument."
 OOXML_KINDS = {"word/": "docx", "ppt/": "pptx", "xl/": "xlsx"}
 MAX_MIMETYPE = 100  # bytes
+DAMAGE = (  # what the standard library raises for a ZIP file that is damaged, or was made to break it
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, ValueError),
+    *(NotImplementedError, RuntimeError, OverflowError, LookupError),
+)
 ZIP_SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
 
 
@@ -24,7 +30,7 @@ def kind_of_zip(opened: BinaryIO) -> str:
             if MIMETYPE in names and "content.xml" in names:
                 with archive.open(MIMETYPE) as member:
                     return _odf_kind(member.read(MAX_MIMETYPE))
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, RuntimeError, zlib.error):
+    except DAMAGE:
         return ""  # its reader says what is wrong with it
     return ""
 

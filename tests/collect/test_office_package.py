@@ -48,6 +48,7 @@ def test_an_outside_definition_is_not_opened() -> None:
 def test_damaged_xml_says_where() -> None:
     assert reason_of("<a><b></a>") == "damaged"
     assert reason_of("") == "damaged"
+    assert reason_of('<?xml version="1.0" encoding="UTF98"?><a/>') == "damaged"
     with pytest.raises(NoText, match="damaged"):
         Package(io.BytesIO(b"no ZIP file"), ALLOWANCE)
 
