@@ -2,6 +2,7 @@
 
 import pytest
 
+from privllm.collect.odf_text import MAX_SPACES
 from privllm.collect.office_text import office_text
 from privllm.collect.parsed import NoText, Parsed
 from tests.office_files import odf_of
@@ -40,6 +41,10 @@ def test_headings_and_paragraphs() -> None:
 def test_pieces_of_a_paragraph_are_joined_as_they_are_shown() -> None:
     body = '<text:span>De</text:span>ep<text:s text:c="2"/>water <text:a>here</text:a><text:tab/>and<text:line-break/>there'
     assert text_of(p(body)) == "Deep  water here and\nthere"
+
+
+def test_spaces_that_are_counted_are_bounded() -> None:
+    assert len(text_of(p('a<text:s text:c="9999999"/>b'))) == MAX_SPACES + 2
 
 
 def test_lists_are_numbered_or_not_by_their_style() -> None:
