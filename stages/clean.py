@@ -5,7 +5,7 @@ data/collect -> data/clean, reports/clean.json
 
 from pathlib import Path
 
-from privllm.clean.recipe import FLAGGED_LIST, LIST, CleanConfig, clean, describe_languages
+from privllm.clean.recipe import FLAGGED_LIST, LIST, CleanConfig, clean, describe_languages, judged
 from privllm.core.params import read_params
 from privllm.core.printable import say
 from privllm.core.report import write_report
@@ -20,8 +20,12 @@ def main(source: Path, out: Path, report: Path, store: Store) -> None:
     counts = clean(cfg, source, out, store, extensions_of("clean"))
     write_report(report, counts)
     say(f"clean found these languages: {describe_languages(counts)}")
-    print_dropped("clean", out / "dropped" / LIST, counts["documents_in"], "documents")
-    print_dropped("clean", out / FLAGGED_LIST, counts["kept"], "documents", verb="kept but flagged")
+    unit = "documents"
+    if counts["cut"]:
+        unit = "documents and sections"
+        say(f"clean cut {counts['cut']:,} long documents into {counts['sections']:,} sections (`clean.section_words`)")
+    print_dropped("clean", out / "dropped" / LIST, judged(counts), unit)
+    print_dropped("clean", out / FLAGGED_LIST, counts["kept"], unit, verb="kept but flagged")
 
 
 if __name__ == "__main__":

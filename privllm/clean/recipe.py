@@ -1,7 +1,8 @@
 """clean: plain text in normal form, without personal data, in chosen languages, of good quality.
 
 Cleaning a document is a pure function, and every dropped document has a named reason and a place.
-Documents are not compared with each other (dedup does that) and not split.
+A long document becomes sections, each judged by itself (`sections`). Documents are not compared with each other
+(dedup does that).
 
     >>> clean_document(CleanConfig(), "text/plain", "Write to bob@corp.example.").reason
     'too_short'
@@ -25,9 +26,10 @@ from privllm.clean.own_rules import own_fault_of, quality_rules
 from privllm.clean.page_text import FORMATS
 from privllm.clean.pii import PiiConfig
 from privllm.clean.quality import Fault, QualityConfig, fault_of, garbage_of
+from privllm.clean.sections import cut
 from privllm.core.errors import UserError
 from privllm.core.params import WrongValue, require
-from privllm.core.records import CLEAN, DROPPED
+from privllm.core.records import CLEAN, DROPPED, document_id, whole_source
 from privllm.core.report import add_up, balance
 from privllm.core.tables import read_folder, read_table, shards_of, write_table
 from privllm.engine.dropped import COLUMNS, write_list
@@ -53,12 +55,18 @@ class CleanConfig:
     max_html_characters: int = 64_000_000  # a page with more is dropped unparsed, [1,000, 1,000,000,000]
     languages: list[str] = field(default_factory=list)  # ISO 639 codes to keep, such as [en, de, 'no']; empty: all
     min_language_score: float = 0.65  # how sure the model must be before another language is dropped, [0, 1]
+    section_words: int = 2_000  # of a document with more than twice as many; 0: cut none, 0 or [100, 1,000,000]
     pii: PiiConfig = field(default_factory=PiiConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
 
     def __post_init__(self) -> None:
         require(self.profile in PROFILES, "clean.profile", " or ".join(PROFILES))
         require(self.format in FORMATS, "clean.format", f"one of {', '.join(FORMATS)}")
+        require(
+            self.section_words == 0 or 100 <= self.section_words <= 1_000_000,
+            "clean.section_words",
+            "0, or between 100 and 1,000,000",
+        )
         require(
             1_000 <= self.max_html_characters <= 1_000_000_000,
             "clean.max_html_characters",
@@ -99,7 +107,35 @@ class Dropped(Clean):
 def clean_document(
     cfg: CleanConfig, media_type: str, text: str, extensions: Extensions = NO_EXTENSIONS
 ) -> Clean | Dropped:
-    """Return the document after all steps; "text/html" is parsed first."""
+    """Return the document, uncut, after all steps; "text/html" is parsed first."""
+    plain = _plain_text(cfg, media_type, text, extensions)
+    return plain if isinstance(plain, Dropped) else _judged(cfg, *plain, extensions)
+
+
+def clean_sections(
+    cfg: CleanConfig, source: str, media_type: str, text: str, extensions: Extensions = NO_EXTENSIONS
+) -> dict[str, Clean | Dropped]:
+    """Return what becomes of a document by source: of its sections, or of the whole where it is not cut."""
+    plain = _plain_text(cfg, media_type, text, extensions)
+    if isinstance(plain, Dropped):
+        return {source: plain}
+    plain_text, placeholders = plain
+    sections = cut(source, plain_text, cfg.section_words)
+    if not sections:
+        return {source: _judged(cfg, plain_text, placeholders, extensions)}
+    results = {}
+    left = Counter(placeholders)  # a text may have had such words before
+    for section in sections:
+        found = Counter({kind: min(section.text.count(f"<{kind}>"), left[kind]) for kind in placeholders})
+        left -= found
+        results[section.source] = _judged(cfg, section.text, dict(+found), extensions)
+    return results
+
+
+def _plain_text(
+    cfg: CleanConfig, media_type: str, text: str, extensions: Extensions
+) -> tuple[str, dict[str, int]] | Dropped:
+    """Return the clean text and its placeholders by kind, before it is judged."""
     if media_type == "text/html":
         try:
             text = html.extract(text, cfg.max_html_characters, cfg.format)
@@ -108,6 +144,10 @@ def clean_document(
     text, placeholders = clean_text(text, extensions, cfg.pii)
     if not text.strip():
         return Dropped("", "", 0.0, {}, "empty", "no text in it")
+    return text, placeholders
+
+
+def _judged(cfg: CleanConfig, text: str, placeholders: dict[str, int], extensions: Extensions) -> Clean | Dropped:
     (code, score), *others = language.detect_all(text)
     fault = _foreign(cfg, code, score) or garbage_of(text)
     flag = None if fault else fault_of(cfg.quality, text, code)
@@ -144,51 +184,57 @@ def clean_shard(
     some, "flags": {id: {source, reason, detail}} of those that are kept and break a rule}.
     """
     last_time = last_results(before, shard.name)
-    counts: Counter[str] = Counter(documents_in=0, kept=0, characters_in=0, characters_out=0)
+    counts: Counter[str] = Counter(documents_in=0, cut=0, sections=0, kept=0, characters_in=0, characters_out=0)
     placeholders: dict[str, dict[str, int]] = {}
     flags: dict[str, dict[str, str]] = {}
     clean_rows: list[Row] = []
     dropped_rows: list[Row] = []
-    for document in sorted(read_table(shard).to_pylist(), key=itemgetter("id")):
-        result = last_time.get(inputs_of_cleaning(document))
-        if result is None:
-            result = _clean_row(cfg, extensions, document)
+    for document in read_table(shard).to_pylist():
+        results = last_time.get(inputs_of_cleaning(document))
+        if results is None:
+            results = _clean_row(cfg, extensions, document)
         counts["documents_in"] += 1
         counts["characters_in"] += len(document["text"])
-        counts[f"language.{result.language or UNKNOWN}"] += 1
-        if cfg.pii.names == names.REPLACE and result.language not in names.LANGUAGES:
-            counts["names_unsearched"] += 1
-        if result.placeholders:
-            placeholders[document["id"]] = result.placeholders
-        if result.flag:
-            reason, detail = result.flag
-            flags[document["id"]] = {"source": document["source"], "reason": reason, "detail": detail}
-        row = _row(document, result)
-        if isinstance(result, Dropped):
-            counts[f"dropped.{result.reason}"] += 1
-            dropped_rows.append(row | {"reason": result.reason, "detail": result.detail})
-        else:
-            counts["kept"] += 1
-            counts["characters_out"] += len(result.text)
-            clean_rows.append(row)
+        if results.keys() != {document["source"]}:
+            counts["cut"] += 1
+            counts["sections"] += len(results)
+        for source, result in results.items():
+            counts[f"language.{result.language or UNKNOWN}"] += 1
+            if cfg.pii.names == names.REPLACE and result.language not in names.LANGUAGES:
+                counts["names_unsearched"] += 1
+            row = _row(document, source, result)
+            if result.placeholders:
+                placeholders[row["id"]] = result.placeholders
+            if result.flag:
+                reason, detail = result.flag
+                flags[row["id"]] = {"source": source, "reason": reason, "detail": detail}
+            if isinstance(result, Dropped):
+                counts[f"dropped.{result.reason}"] += 1
+                dropped_rows.append(row | {"reason": result.reason, "detail": result.detail})
+            else:
+                counts["kept"] += 1
+                counts["characters_out"] += len(result.text)
+                clean_rows.append(row)
+    clean_rows.sort(key=itemgetter("id"))
+    dropped_rows.sort(key=itemgetter("id"))
     write_table(pa.Table.from_pylist(clean_rows, CLEAN), out / shard.name)
     write_table(pa.Table.from_pylist(dropped_rows, DROPPED), out / "dropped" / shard.name)
     return {"counts": dict(counts), "placeholders": placeholders, "flags": flags}
 
 
-def _clean_row(cfg: CleanConfig, extensions: Extensions, document: Row) -> Clean | Dropped:
-    """Return `clean_document` of a row. Raises UserError, with its source, where an extension fails on it."""
+def _clean_row(cfg: CleanConfig, extensions: Extensions, document: Row) -> dict[str, Clean | Dropped]:
+    """Return `clean_sections` of a row. Raises UserError, with its source, where an extension fails on it."""
     try:
-        return clean_document(cfg, document["media_type"], document["text"], extensions)
+        return clean_sections(cfg, document["source"], document["media_type"], document["text"], extensions)
     except UserError as error:
         raise UserError(f"{error} The document is {document['source']}.") from error
 
 
-def _row(document: Row, result: Clean) -> Row:
-    """Return a row of CLEAN."""
+def _row(document: Row, source: str, result: Clean) -> Row:
+    """Return a row of CLEAN: of a document, or of its section `source`."""
     return {
-        "id": document["id"],
-        "source": document["source"],
+        "id": document["id"] if source == document["source"] else document_id(source),
+        "source": source,
         "media_type": document["media_type"],
         "digest": document["digest"],
         "text": result.text,
@@ -198,21 +244,21 @@ def _row(document: Row, result: Clean) -> Row:
     }
 
 
-def inputs_of_cleaning(document: Row) -> tuple[str, str]:
-    """Return all that `clean_document` reads of a document.
+def inputs_of_cleaning(document: Row) -> tuple[str, str, str]:
+    """Return all that `clean_sections` reads of a document.
 
     Not its digest: the same raw bytes become another text where the code of `collect` was edited.
     """
-    return document["media_type"], document["text"]
+    return document["source"], document["media_type"], document["text"]
 
 
-def last_results(before: Before | None, name: str) -> dict[tuple[str, str], Clean]:
-    """Return the last run's results for the shard `name`, by what was read of each document."""
+def last_results(before: Before | None, name: str) -> dict[tuple[str, str, str], dict[str, Clean]]:
+    """Return the last run's results for the shard `name`, {source: result}, by what was read of each document."""
     if before is None:
         return {}
-    documents = read_table(before.inputs[name], ["id", "media_type", "text"]).to_pylist()
-    inputs = {document["id"]: inputs_of_cleaning(document) for document in documents}
-    results: dict[tuple[str, str], Clean] = {}
+    documents = read_table(before.inputs[name], ["source", "media_type", "text"]).to_pylist()
+    inputs = {document["source"]: inputs_of_cleaning(document) for document in documents}
+    results: dict[tuple[str, str, str], dict[str, Clean]] = {}
     for file in (name, f"dropped/{name}"):
         for row in read_table(before.files[file]).to_pylist():
             placeholders = before.value["placeholders"].get(row["id"], {})
@@ -221,7 +267,9 @@ def last_results(before: Before | None, name: str) -> dict[tuple[str, str], Clea
             result = Clean(row["text"], row["language"], row["language_score"], placeholders, flag=flag)
             if "reason" in row:
                 result = Dropped(**vars(result), reason=row["reason"], detail=row["detail"])
-            results[inputs[row["id"]]] = result
+            source = row["source"]
+            document = source if source in inputs else whole_source(source)
+            results.setdefault(inputs[document], {})[source] = result
     return results
 
 
@@ -239,6 +287,11 @@ def _shares(languages: dict[str, int]) -> dict[str, float]:
     if rare:
         counts[OTHERS] = rare
     return {code: round(count / total, 4) for code, count in counts.items()}
+
+
+def judged(report: dict[str, Any]) -> int:
+    """Return how many documents and sections of documents were kept or dropped."""
+    return int(report["documents_in"] - report["cut"] + report["sections"])
 
 
 def describe_languages(report: dict[str, Any]) -> str:
@@ -267,6 +320,8 @@ def clean(
     flags = list(chain.from_iterable(result["flags"].values() for result in results))
     report: dict[str, Any] = {
         "documents_in": counts["documents_in"],
+        "cut": counts["cut"],  # of the documents
+        "sections": counts["sections"],  # that these became
         "kept": counts["kept"],
         "characters_in": counts["characters_in"],
         "characters_out": counts["characters_out"],
@@ -277,7 +332,7 @@ def clean(
     }
     if "names_unsearched" in counts:
         report["names_unsearched"] = counts["names_unsearched"]  # documents in other languages than the recogniser's
-    balance(report["documents_in"], report["kept"], *report["dropped"].values())
+    balance(judged(report), report["kept"], *report["dropped"].values())
     write_list(read_folder(out / "dropped", list(COLUMNS)), out / "dropped" / LIST)
     write_list(pa.Table.from_pylist(flags, _FLAGS), out / FLAGGED_LIST)
     return report

@@ -11,6 +11,9 @@ A document's `id` is a hash of where it came from (relative path, and line withi
 documents), so an edited document keeps its id and its shard. Neighbouring lines of a file share a
 shard, so adding, editing or removing a file of a hundred documents changes one shard, not a
 hundred.
+
+`clean` cuts long documents into sections, which are documents from then on. A section's source is that of its
+document with "#s:" and 16 hexadecimal digits behind it, and it lies in its document's shard.
 """
 
 import re
@@ -115,21 +118,38 @@ GUIDE = pa.schema(  # beside each row of ROWS; both lists are empty where no tok
 MAX_SHARD_BITS = 12
 SHARD_DIGITS = 4  # of an id, hexadecimal, say its shard
 LINE = re.compile("(.+)#([0-9]{1,18})", re.DOTALL)  # a source that is a line of a file
+SECTION = re.compile("(.+)#s:[0-9a-f]{16}", re.DOTALL)  # a source that is a section of a document
+SECTION_DIGITS = 16
 LINES = 128  # of a file that share a shard; few enough for a long file to fill all shards alike
 
 
 def document_id(source: str) -> str:
     """Return the id of the document that came from `source`: a hash of the source.
 
-    If the source is a line of a file, the first digits are those of its block of lines.
+    If the source is a line of a file, the first digits are those of its block of lines; if it is a section, those of
+    its document.
     """
     source_digest = name_digest("document", source)
+    section = SECTION.fullmatch(source)
+    if section:
+        return document_id(section[1])[:SHARD_DIGITS] + source_digest[SHARD_DIGITS:]
     line = LINE.fullmatch(source)
     if not line:
         return source_digest
     file, number = line[1], int(line[2])
     block_digest = name_digest("lines", file, (number - 1) // LINES)
     return block_digest[:SHARD_DIGITS] + source_digest[SHARD_DIGITS:]
+
+
+def section_source(source: str, name: str) -> str:
+    """Return the source of the section `name`, hexadecimal digits, of a document."""
+    return f"{source}#s:{name[:SECTION_DIGITS]}"
+
+
+def whole_source(source: str) -> str:
+    """Return the source of the document that a section was cut from, and any other source as it is."""
+    section = SECTION.fullmatch(source)
+    return section[1] if section else source
 
 
 def shard_of(identifier: str, bits: int) -> int:

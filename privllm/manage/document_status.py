@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from privllm.core.records import document_id, shard_name, shard_of
+from privllm.core.records import document_id, shard_name, shard_of, whole_source
 from privllm.core.tables import read_table, shards_of
 from privllm.manage.source_files import is_below
 
@@ -21,7 +21,8 @@ CLUSTERS = "dedup/clusters/clusters.parquet"
 QUARANTINE = "collect/quarantine/quarantine.parquet"
 ABSENT, UNBUILT, UNFINISHED = "not in the build", "not built yet", "the build stops here"
 COLLECTED = ["id", "source", "media_type", "encoding", "digest"]
-CLEANED = ["id", "language", "language_score", "placeholders"]
+FOLDERS = ("collect", "clean", "clean/dropped")  # where a document, or a section of one, has its first row
+CLEANED = ["id", "source", "language", "language_score", "placeholders"]
 Row = dict[str, Any]
 
 
@@ -42,23 +43,43 @@ class Fate:
 
 
 def sources_of(root: Path) -> dict[str, str]:
-    """Return {id: source} of everything that was collected or quarantined."""
+    """Return {id: source} of everything that was collected or quarantined, and of sections."""
     sources = {document_id(row["source"]): row["source"] for row in _quarantine(root)}
-    for path in shards_of(root / DATA / "collect"):
-        table = read_table(path, ["id", "source"])
-        sources.update(zip(table["id"].to_pylist(), table["source"].to_pylist(), strict=True))
+    for folder in FOLDERS:
+        for path in shards_of(root / DATA / folder):
+            table = read_table(path, ["id", "source"])
+            sources.update(zip(table["id"].to_pylist(), table["source"].to_pylist(), strict=True))
     return sources
 
 
 def located(root: Path, name: str) -> dict[str, str]:
-    """Return {id: source} of the collected or quarantined documents that are `name` or lie below it.
+    """Return {id: source} of the documents that are `name` or lie below it.
 
-    A file is looked up in its shard; for a folder all shards are read.
+    A document that was cut is replaced by its sections. A file is looked up in its shard; for a folder all shards are
+    read.
     """
     identifier = document_id(name)
-    if identifier in rows_of(root / DATA / "collect", [identifier], ["id"]):
-        return {identifier: name}
-    return {identifier: source for identifier, source in sources_of(root).items() if is_below(source, name)}
+    for folder in FOLDERS:
+        if identifier in rows_of(root / DATA / folder, [identifier], ["id"]):
+            return sections_of(root, identifier, name) or {identifier: name}
+    found = {identifier: source for identifier, source in sources_of(root).items() if is_below(source, name)}
+    cut = {whole_source(source) for source in found.values() if whole_source(source) != source}
+    return {identifier: source for identifier, source in found.items() if source not in cut}
+
+
+def sections_of(root: Path, identifier: str, source: str) -> dict[str, str]:
+    """Return {id: source} of the sections that a document was cut into; they lie in its shard."""
+    sections = {}
+    for folder in FOLDERS[1:]:
+        path = root / DATA / folder / _shard(root / DATA / folder, identifier)
+        if not path.is_file():
+            continue
+        table = read_table(path, ["id", "source"])
+        table = table.filter(pc.starts_with(table["source"], f"{source}#s:"))
+        for section, name in zip(table["id"].to_pylist(), table["source"].to_pylist(), strict=True):
+            if whole_source(name) == source:
+                sections[section] = name
+    return sections
 
 
 def fates(root: Path, documents: dict[str, str]) -> list[Fate]:
@@ -109,8 +130,10 @@ class _StageTables:
 
     def _follow_clean(self, fate: Fate) -> None:
         if row := self.cleaned.get(fate.id):
+            fate.source, fate.fate = row.pop("source"), UNFINISHED
             fate.clean = row | {"kept": True, "reason": "", "detail": ""}
         elif row := self.dropped.get(fate.id):
+            fate.source = row.pop("source")
             fate.fate, fate.why = "dropped by clean", _why(row)
             fate.clean = row | {"kept": False}
 
@@ -149,7 +172,7 @@ def _clusters(root: Path, ids: list[str]) -> dict[str, Row]:
     names = pa.array({row["cluster"] for row in rows}, pa.string())
     kept_rows = table.filter(pc.and_(table["kept"], pc.is_in(table["cluster"], names)))
     survivors = dict(zip(kept_rows["cluster"].to_pylist(), kept_rows["id"].to_pylist(), strict=True))
-    sources = rows_of(root / DATA / "collect", survivors.values(), ["id", "source"])
+    sources = rows_of(root / DATA / "clean", survivors.values(), ["id", "source"])
     clusters = {}
     for row in rows:
         survivor = survivors.get(row["cluster"], "")

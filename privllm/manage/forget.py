@@ -18,7 +18,7 @@ from privllm.core.errors import UserError
 from privllm.core.params import read_params
 from privllm.core.printable import say
 from privllm.core.promoted import SIDES_FILE, SIDES_FOLDER
-from privllm.core.records import SIDES, document_id
+from privllm.core.records import SIDES, document_id, whole_source
 from privllm.core.tables import read_table, write_table
 from privllm.core.work_paths import FORGET_NOTE
 from privllm.dedup.sides import without
@@ -201,7 +201,7 @@ def _prove(root: Path, forgotten: ForgottenDocuments, say: Say) -> None:
 
 def source_reader(root: Path) -> ReadSource:
     """Return a function that reads the document under a source now: digest, and raw and clean text."""
-    from privllm.clean.recipe import CleanConfig, clean_document
+    from privllm.clean.recipe import CleanConfig, clean_document, clean_sections
 
     folder, max_bytes, options = root / SOURCES, _max_bytes(root), read_options(root)
     cfg = read_params("clean", CleanConfig, root / "params.yaml")
@@ -215,11 +215,13 @@ def source_reader(root: Path) -> ReadSource:
         if path not in documents:
             documents.clear()
             documents[path] = _documents_in(path, folder, max_bytes, readers, options)
-        document = documents[path].get(source)
+        document = documents[path].get(source) or documents[path].get(whole_source(source))
         if document is None:
             return []
-        clean_text = clean_document(cfg, document.media_type, document.text, finders).text
-        return [(document.digest, [document.text, clean_text])]
+        content = (document.media_type, document.text, finders)
+        sections = clean_sections(cfg, document.source, *content)
+        clean_texts = [clean_document(cfg, *content).text, *(section.text for section in sections.values())]
+        return [(document.digest, [document.text, *clean_texts])]
 
     return read_source
 

@@ -22,6 +22,7 @@ from privllm.collect.recipe import CollectConfig
 from privllm.collect.source_file import DEFAULT_OPTIONS, ReadOptions, SourceFile
 from privllm.core.errors import UserError
 from privllm.core.params import PARAMS_FILE, read_params
+from privllm.core.records import whole_source
 from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 
 SOURCES = Path("data/sources")
@@ -58,8 +59,8 @@ def source_name(word: str, folder: Path) -> str:
 
 
 def is_below(source: str, name: str) -> bool:
-    """Return whether a document is `name` itself, or lies in the folder or in the container `name`."""
-    if source == name or not name or source.startswith(f"{name}/"):
+    """Return whether a document is `name` itself or a section of it, or lies in the folder or container `name`."""
+    if source == name or not name or source.startswith(f"{name}/") or whole_source(source) == name:
         return True
     reader = reader_of(name)
     return source.startswith(f"{name}#") and reader is not None and reader.holds_many
@@ -102,6 +103,11 @@ def select(folder: Path, words: list[str], options: ReadOptions = DEFAULT_OPTION
         elif _has_line(path, folder, line_numbers):
             file, line = _split_line(path)
             selection.lines.setdefault(file, set()).add(line)
+        elif whole_source(name) != name and present(folder, [name], options):
+            raise UserError(
+                f"{name} is a section of {whole_source(name)}, which is cut anew at each build: take the passage out of "
+                "the file and run `dvc repro`, or forget the whole document."
+            )
         elif container := _container_of(name, folder, parts, options):
             raise UserError(
                 f"{name} lies inside {container.name}, which privllm reads and does not write: take it out of there with "
@@ -139,15 +145,19 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def present(folder: Path, sources: Iterable[str], options: ReadOptions = DEFAULT_OPTIONS) -> set[str]:
-    """Return those of `sources` that the folder holds, whatever their content is now."""
+    """Return those of `sources` that the folder holds, whatever their content is now.
+
+    It holds a section if it holds the section's document.
+    """
     line_numbers: LineNumbers = {}
     parts: Parts = {}
     present_sources = set()
     for source in sources:
         # The name of a file that is not UTF-8 does not match again: the file then counts as gone.
-        path = folder / source.replace("\\\\", "\\")
+        document = whole_source(source)
+        path = folder / document.replace("\\\\", "\\")
         is_there = os.path.lexists(path) or _has_line(path, folder, line_numbers)
-        if is_there or _container_of(source, folder, parts, options):
+        if is_there or _container_of(document, folder, parts, options):
             present_sources.add(source)
     return present_sources
 

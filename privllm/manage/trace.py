@@ -22,7 +22,7 @@ from privllm.core.records import document_id
 from privllm.core.split import SPLITS
 from privllm.engine.cache import find_cache
 from privllm.engine.extensions import extensions_for
-from privllm.manage.document_status import ABSENT, UNBUILT, Fate, fates, located, rows_of, sources_of
+from privllm.manage.document_status import ABSENT, UNBUILT, Fate, fates, located, rows_of, sections_of, sources_of
 from privllm.manage.git_revisions import UNKNOWN, VERDICTS, Revision, revisions, verdicts
 from privllm.manage.source_files import SOURCES, files_below, is_below, present, read_options, source_name
 from privllm.tokens.trained_documents import read_documents
@@ -115,7 +115,8 @@ def _find(root: Path, word: str) -> dict[str, str]:
     folder = root / SOURCES
     if ID.fullmatch(word) and not (folder / word).exists():
         row = rows_of(root / "data/collect", [word], ["id", "source"]).get(word)
-        return {word: row["source"] if row else sources_of(root).get(word, "")}
+        source = row["source"] if row else sources_of(root).get(word, "")
+        return sections_of(root, word, source) or {word: source}
     name = source_name(word, folder)
     documents = located(root, name)
     path = folder / name

@@ -18,6 +18,7 @@ NAMES = {
     "near": "near-duplicate",
     "other_side": "recorded on the other side of the split",
 }  # the other reasons read well as they are
+IN_SECTIONS = "in sections"  # the step at which long documents are cut
 Reports = Mapping[str, Mapping[str, Any]]
 
 
@@ -35,7 +36,7 @@ class FunnelStep:
 
     label: str
     count: int  # documents that remain
-    share: float  # of the documents found, [0, 1]
+    share: float  # of the documents found, [0, 1]; cutting documents into sections leaves it as it is
     lost: tuple[Loss, ...]  # between the step before and this one
 
 
@@ -47,6 +48,11 @@ class Funnel:
     disagreements: tuple[str, ...]  # sentences; empty when every document is accounted for
 
     @property
+    def gained(self) -> int:
+        """How many more there are because long documents were cut."""
+        return sum(step.count - before.count for before, step in pairwise(self.steps) if step.label == IN_SECTIONS)
+
+    @property
     def lost(self) -> int:
         return sum(loss.count for step in self.steps for loss in step.lost)
 
@@ -54,13 +60,17 @@ class Funnel:
 def funnel(reports: Reports) -> Funnel:
     """Return the steps found, readable, clean, distinct; a step whose report is absent is left out."""
     counts = _counts(reports)
-    total = counts[0][1] if counts else 0
-    steps = []
+    total: float = counts[0][1] if counts else 0
+    steps: list[FunnelStep] = []
     for label, count, step_losses in counts:
+        if label == IN_SECTIONS:
+            total *= count / max(1, steps[-1].count)
         share = count / total if total else 0.0
         steps.append(FunnelStep(label, count, share, step_losses))
     disagreements = []
     for before, step in pairwise(steps):
+        if step.label == IN_SECTIONS:
+            continue
         lost = sum(loss.count for loss in step.lost)
         if before.count != step.count + lost:
             remaining = f"{step.count:,} {step.label} and {lost:,} dropped make {step.count + lost:,}"
@@ -83,6 +93,8 @@ def _counts(reports: Reports) -> list[tuple[str, int, tuple[Loss, ...]]]:
             continue
         if not counts:
             counts.append(("given", int(report.get("documents_in", 0)), ()))
+        if report.get("cut"):
+            counts.append((IN_SECTIONS, counts[-1][1] - int(report["cut"]) + int(report["sections"]), ()))
         counts.append((label, int(report.get("kept", 0)), losses(report.get("dropped"))))
     return counts
 

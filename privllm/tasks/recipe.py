@@ -20,6 +20,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from privllm.core.bio_labels import OUTSIDE
+from privllm.core.records import whole_source
 from privllm.core.report import add_up, balance, write_json, write_json_lines
 from privllm.core.seed import name_digest
 from privllm.core.tables import read_table, shards_of
@@ -109,7 +110,7 @@ def examples_of(
 
     `annotation` is the document's row of ANNOTATIONS, if it has one.
     """
-    source_groups = extract([source], cfg.source)[0] if cfg.source else {}
+    source_groups = extract([whole_source(source)], cfg.source)[0] if cfg.source else {}
     if source_groups is None:
         return []
     if cfg.kind != "tokens":

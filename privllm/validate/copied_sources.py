@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from privllm.core.printable import printable
-from privllm.core.records import LINE
+from privllm.core.records import LINE, whole_source
 from privllm.validate.expectations import COPIED_SHARE, LISTED
 
 if TYPE_CHECKING:
@@ -40,8 +40,9 @@ def worst_sources(documents: pa.Table) -> list[tuple[str, float]]:
     held_out: Counter[str] = Counter()
     copied: Counter[str] = Counter()
     for folder, source, held_out_bytes, copied_bytes in rows:
-        line = LINE.fullmatch(source)
-        name = folder if has_folders else line[1] if line else source
+        document = whole_source(source)
+        line = LINE.fullmatch(document)
+        name = folder if has_folders else line[1] if line else document
         held_out[name] += held_out_bytes
         copied[name] += copied_bytes
     most_copied = sorted(copied, key=lambda name: (-copied[name], name))

@@ -49,8 +49,15 @@ class Cleaned:
     """Counts of clean's report."""
 
     documents_in: int
-    kept: int
-    dropped: dict[str, int]  # by reason
+    kept: int  # documents, and sections of those that were cut
+    dropped: dict[str, int]  # the same, by reason
+    cut: int = 0  # of the documents
+    sections: int = 0  # that they were cut into
+
+    @property
+    def judged(self) -> int:
+        """Number of the documents, and of the sections of those that were cut."""
+        return self.documents_in - self.cut + self.sections
 
 
 def read_collected(path: Path) -> Collected:
@@ -60,7 +67,7 @@ def read_collected(path: Path) -> Collected:
 
 def read_cleaned(path: Path) -> Cleaned:
     """Read clean's report. Raises UserError for one that cannot be used."""
-    return Cleaned(**_read(path, ("documents_in", "kept"), "dropped"))
+    return Cleaned(**_read(path, ("documents_in", "cut", "sections", "kept"), "dropped"))
 
 
 def _read(path: Path, counts: tuple[str, ...], by_reason: str) -> dict[str, Any]:
@@ -81,7 +88,7 @@ def reasons(collected: Collected, cleaned: Cleaned) -> list[dict[str, Any]]:
     """Return rows of `COLUMNS`. One of the two shares is NaN, which no expectation judges."""
     return [
         *_rows("quarantined", collected.quarantined, collected.entries),
-        *_rows("dropped", cleaned.dropped, cleaned.documents_in),
+        *_rows("dropped", cleaned.dropped, cleaned.judged),
     ]
 
 

@@ -107,7 +107,7 @@ def totals(documents: pa.Table, language: str, collected: Collected, cleaned: Cl
     """Return the corpus in one row.
 
     `language` is the one expected, "" for the most frequent. What survives is a share of all that was
-    found, whether it could be read or not.
+    found, whether it could be read or not; a document that was cut counts as the share of its sections does.
     """
     counts = counts_of(documents["language"])
     expected = language or max(counts, key=lambda name: (counts[name], name))
@@ -118,7 +118,7 @@ def totals(documents: pa.Table, language: str, collected: Collected, cleaned: Cl
         "collected": collected.documents,
         "entered_clean": cleaned.documents_in,
         "kept": cleaned.kept,
-        "survival_rate": cleaned.kept / max(1, collected.entries),
+        "survival_rate": cleaned.kept * cleaned.documents_in / max(1, collected.entries * cleaned.judged),
         "language": expected,
         "language_share": counts.get(expected, 0) / len(documents),
         "mean_characters": pc.sum(documents["characters"]).as_py() / len(documents),

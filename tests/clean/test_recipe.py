@@ -82,6 +82,8 @@ def test_every_document_leaves_by_one_door(tmp_path: Path) -> None:
     }
     assert report == {
         "documents_in": 6,
+        "cut": 0,
+        "sections": 0,
         "kept": 2,
         "dropped": {"empty": 1, "html_too_deep": 1, "language": 1, "too_short": 1},
         "flagged": {},

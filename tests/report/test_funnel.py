@@ -39,3 +39,14 @@ def test_losses_are_named_and_sorted() -> None:
         Loss("too short", 2),
     )
     assert losses(None) == ()
+
+
+def test_cutting_documents_adds_some_and_keeps_the_share() -> None:
+    """9 of 10 are readable, one of these becomes 12 sections; of 20 half are clean."""
+    counts = {"documents_in": 9, "cut": 1, "sections": 12, "kept": 10, "dropped": {"too_short": 10}}
+    result = funnel({"collect": {"documents": 9, "quarantined": {"empty": 1}}, "clean": counts})
+    shown = [(step.label, step.count, round(step.share, 3)) for step in result.steps]
+    assert shown == [("found", 10, 1.0), ("readable", 9, 0.9), ("in sections", 20, 0.9), ("clean", 10, 0.45)]
+    assert (result.gained, result.lost, result.disagreements) == (11, 11, ())
+    counts["kept"] = 9
+    assert len(funnel({"collect": {"documents": 9, "quarantined": {"empty": 1}}, "clean": counts}).disagreements) == 1

@@ -70,7 +70,10 @@ class Corpus:
         write_json(
             self.inputs.collect_report, {"documents": collected, "entries": entries, "quarantined": quarantined or {}}
         )
-        write_json(self.inputs.clean_report, {"documents_in": entered, "kept": kept, "dropped": dropped or {}})
+        write_json(
+            self.inputs.clean_report,
+            {"documents_in": entered, "cut": 0, "sections": 0, "kept": kept, "dropped": dropped or {}},
+        )
 
     def validate(self, **changes: Any) -> dict[str, Any]:
         return validate(ValidateConfig(**changes), self.inputs, self.out, self.docs)

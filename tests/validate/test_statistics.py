@@ -122,3 +122,10 @@ def test_copied_bytes_are_those_of_held_out_documents(document: Callable[..., di
     assert sums["copied_share"] == 11 / 28
     none_held_out = describe_documents(pa.Table.from_pylist(rows[:1], DEDUPED), NO_RUNS)
     assert totals(none_held_out, "", Collected(1, 1, {}), Cleaned(1, 1, {}))["copied_share"] == 0
+
+
+def test_survival_of_documents_that_were_cut_is_a_share(document: Callable[..., dict[str, Any]]) -> None:
+    """Two of four files are read, one of these becomes nine sections; half of the ten are kept: a quarter survives."""
+    described = describe_documents(pa.Table.from_pylist([document(1)], DEDUPED), NO_RUNS)
+    sums = totals(described, "en", Collected(4, 2, {}), Cleaned(2, 5, {"too_short": 5}, cut=1, sections=9))
+    assert (sums["survival_rate"], sums["entered_clean"]) == (0.25, 2)
