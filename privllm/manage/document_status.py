@@ -22,7 +22,7 @@ QUARANTINE = "collect/quarantine/quarantine.parquet"
 ABSENT, UNBUILT, UNFINISHED = "not in the build", "not built yet", "the build stops here"
 COLLECTED = ["id", "source", "media_type", "encoding", "digest"]
 FOLDERS = ("collect", "clean", "clean/dropped")  # where a document, or a section of one, has its first row
-CLEANED = ["id", "source", "language", "language_score", "placeholders"]
+CLEANED = ["id", "source", "media_type", "language", "language_score", "placeholders"]
 Row = dict[str, Any]
 
 
