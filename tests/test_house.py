@@ -46,7 +46,8 @@ MAY_IMPORT = {
     **dict.fromkeys(("serve", "export"), BELOW | SIBLINGS | {"train", "evaluate"}),
     "parameters": BELOW | SIBLINGS | {"train", "evaluate", "export"},
     "project": BELOW | SIBLINGS | {"manage"},
-    "cli": BELOW | SIBLINGS | {"train", "evaluate", "manage", "serve", "export", "parameters", "project"},
+    "fetch": {"core"},
+    "cli": BELOW | SIBLINGS | {"train", "evaluate", "manage", "serve", "export", "parameters", "project", "fetch"},
     "stages": BELOW | SIBLINGS | {"train", "evaluate", "export", "parameters"},
 }
 OTHER_FOLDER = {

@@ -20,7 +20,7 @@ from typing import Annotated
 import typer
 
 import privllm.core.offline  # noqa: F401  (first: it switches telemetry off)
-from privllm.cli import bundling, completion, doctor, predict, projects, promotion, serving, showing, team
+from privllm.cli import bundling, completion, doctor, fetching, predict, projects, promotion, serving, showing, team
 from privllm.cli.command_groups import ORDER
 from privllm.cli.error_handling import commands_of
 from privllm.cli.help_screens import Group
@@ -418,6 +418,7 @@ def forget(
 
 projects.add_to(app)
 doctor.add_to(app)
+fetching.add_to(app)
 showing.add_to(app)
 team.add_to(app)
 bundling.add_to(app)

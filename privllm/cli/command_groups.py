@@ -8,7 +8,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Build": ("plan", "params", "check", "vocabulary", "upgrade"),
     "Models": ("compare", "promote", "models", "predict"),
     "Feedback": ("arena", "feedback", "token"),
-    "Documents": ("show", "trace", "forget"),
+    "Documents": ("fetch", "show", "trace", "forget"),
     "Store": ("push", "pull", "audit", "gc", "bundle"),
 }
 ORDER = [name for names in GROUPS.values() for name in names]
