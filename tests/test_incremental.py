@@ -158,7 +158,7 @@ def stricter(fault: tuple[str, str] | None, text: str) -> tuple[str, str] | None
 CODE_EDITS: dict[str, tuple[ModuleType, str, Callable[..., Any]]] = {
     "collect lines": (jsonl, "_document", other_words),
     "collect files": (text, "read_one", other_words),
-    "clean text": (cleaning, "clean_document", other_words),
+    "clean text": (cleaning, "_judged", other_words),
     "clean quality": (cleaning, "garbage_of", stricter),
     "dedup exact": (deduplicating, "normalised_digest", lambda name, _: name[:1] * 32),
     "dedup near": (deduplicating, "jaccard", lambda similarity, *_: 1 - similarity),

@@ -8,13 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privllm.clean.recipe import CleanConfig, clean, clean_sections
+from privllm.clean import recipe
+from privllm.clean.recipe import CleanConfig, clean, clean_sections, clean_shard
 from privllm.clean.sections import _blocks, cut
 from privllm.core.errors import UserError
 from privllm.core.records import DOCUMENTS, SHARD_DIGITS, document_id, shard_name, whole_source
 from privllm.core.seed import digest
 from privllm.core.split import SPLITS, SplitConfig, split_of
 from privllm.core.tables import read_folder, write_table
+from privllm.engine.extensions import NO_EXTENSIONS
+from privllm.engine.store import Before
 
 WORDS = 200
 
@@ -173,3 +176,38 @@ def test_each_section_is_judged_by_itself() -> None:
 def test_a_bad_number_of_words_is_explained(words: int) -> None:
     with pytest.raises(UserError, match=r"clean\.section_words.*0, or between 100"):
         CleanConfig(section_words=words)
+
+
+def test_an_incremental_run_writes_what_a_run_from_nothing_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a shard of two books, one is edited; the other is taken over, dropped sections and placeholders too."""
+    cfg = CleanConfig(section_words=WORDS)
+    text = (
+        f"{book(4, 5)}\n\n# Junk\n\n{'buy now buy now ' * 80}\n\n# Last\n\n{prose(5, 190)} Write to bob@corp.example."
+    )
+
+    def write(folder: str, texts: dict[str, str]) -> Path:
+        columns = list(
+            zip(
+                *((document_id(name), name, "text/markdown", "utf-8", "", text) for name, text in texts.items()),
+                strict=True,
+            )
+        )
+        write_table(pa.table([list(column) for column in columns], DOCUMENTS), tmp_path / folder / shard_name(0))
+        return tmp_path / folder / shard_name(0)
+
+    first = write("first", {"a.md": text, "b.md": text})
+    second = write("second", {"a.md": text, "b.md": text.replace("# Last", "# Other")})
+    value = clean_shard(tmp_path / "one", cfg, NO_EXTENSIONS, first, None)
+    clean_run = clean_shard(tmp_path / "clean", cfg, NO_EXTENSIONS, second, None)
+    files = {name: tmp_path / "one" / name for name in (shard_name(0), f"dropped/{shard_name(0)}")}
+    cleaned: list[str] = []
+    monkeypatch.setattr(recipe, "clean_sections", lambda *rest: cleaned.append(rest[1]) or clean_sections(*rest))
+    before = Before(inputs={first.name: first}, files=files, value=value)
+    assert clean_shard(tmp_path / "two", cfg, NO_EXTENSIONS, second, before) == clean_run
+    assert cleaned == ["b.md"]
+    assert any(name.startswith("dropped.") for name in clean_run["counts"])
+    assert clean_run["placeholders"]
+    for name in files:
+        assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "clean" / name).read_bytes()

@@ -63,6 +63,8 @@ def test_the_labels_own_words_are_taken_out_of_the_text() -> None:
     (_, example), *_ = examples_of(CATEGORY, "d", "email/x.txt", "An eMail of xemail_y.header emails")
     assert example == {"text": "An of .header", "label": "email"}
     assert examples_of(CATEGORY, "d", "email.txt", "its path does not match") == []
+    of_section = examples_of(CATEGORY, "d", f"email/x.txt#s:{1:016x}", "An eMail of xemail_y.header emails")
+    assert [found for _, found in of_section] == [example], "a section is judged by its document's path"
 
 
 def test_chat_takes_one_of_its_questions_by_hash() -> None:

@@ -25,6 +25,9 @@ def test_folders_come_by_copied_bytes() -> None:
 def test_files_of_a_single_folder_with_their_lines_together() -> None:
     rows = [("a/x.jsonl#1", 10, 10), ("a/x.jsonl#2", 30, 0), ("a/y.txt", 10, 9), ("b/training.txt", 0, 0)]
     assert worst_sources(described(rows)) == [("a/x.jsonl", 0.25), ("a/y.txt", 0.9)]
+    sections = [(f"a/book.md#s:{number:016x}", 10, number) for number in range(2)]
+    lines = [(f"a/x.jsonl#{number}#s:{number:016x}", 10, 10) for number in range(2)]
+    assert worst_sources(described(sections + lines)) == [("a/x.jsonl", 1.0), ("a/book.md", 0.05)]
     many = [(f"a/{number}", 100, number) for number in range(9)]
     assert [name for name, _ in worst_sources(described(many))] == ["a/8", "a/7", "a/6", "a/5", "a/4"]
 
