@@ -18,7 +18,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -166,7 +165,7 @@ CODE_EDITS: dict[str, tuple[ModuleType, str, Callable[..., Any]]] = {
     "dedup sample": (sampling, "unit_interval", lambda place, *_: 1 - place),
     "validate": (statistics, "unique_words", lambda share, _: share / 2),
     "tokenizer": (vocabulary, "sample_texts", lambda texts, _: texts[::2]),
-    "pack": (packing, "join", lambda stream, _: stream._replace(tokens=np.minimum(stream.tokens, 290))),
+    "pack": (packing, "pack_rows", lambda rows, *_: rows._replace(first_rows=rows.first_rows[::-1].copy())),
 }
 
 

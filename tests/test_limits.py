@@ -55,6 +55,7 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "clean.pii.names": (["off", "replace", "False"], ["on", "", "Replace"]),
     "clean.pii.countries": ([[], ["DE"], ["DK", "NO"]], [["de"], ["XX"], ["DEU"], [""], ["DE", "false"]]),
     "clean.format": (["markdown", "text"], ["html", "", "Markdown"]),
+    "clean.section_words": ([0, 100, 1_000_000], [-1, 1, 99, 1_000_001]),
     "clean.max_html_characters": ([1_000, 1_000_000_000], [999, 0, 1_000_000_001]),
     "clean.min_language_score": SHARE,
     "clean.languages": (

@@ -165,7 +165,7 @@ def test_personal_data_are_counted_where_they_were() -> None:
 def test_each_section_is_judged_by_itself() -> None:
     junk = "\n\n".join(["buy now buy now buy now buy now buy now"] * 40)
     text = f"{book(4, 5)}\n\n# Advertisement\n\n{junk}\n\n# Last\n\n{prose(5, 190)}"
-    results = clean_sections(CleanConfig(section_words=WORDS), "book.md", "text/markdown", text)
+    results = clean_sections(CleanConfig(profile="web", section_words=WORDS), "book.md", "text/markdown", text)
     dropped = [result for result in results.values() if getattr(result, "reason", "")]
     assert 1 <= len(dropped) <= 2
     assert all("buy now" in result.text for result in dropped)
@@ -182,7 +182,7 @@ def test_an_incremental_run_writes_what_a_run_from_nothing_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a shard of two books, one is edited; the other is taken over, dropped sections and placeholders too."""
-    cfg = CleanConfig(section_words=WORDS)
+    cfg = CleanConfig(profile="web", section_words=WORDS)
     text = (
         f"{book(4, 5)}\n\n# Junk\n\n{'buy now buy now ' * 80}\n\n# Last\n\n{prose(5, 190)} Write to bob@corp.example."
     )
