@@ -38,6 +38,7 @@ from privllm.engine.store import NO_STORE, Store
 WINDOW = 13  # words
 TRAIN, *HELD_OUT = SPLITS
 HASH = np.dtype("<u8")
+ALL = "windows.bin"
 COUNTS = ("documents", "mostly_copied", "words", "copied_words")
 
 
@@ -52,8 +53,9 @@ def find_copied_runs(documents: Path, out: Path, store: Store = NO_STORE) -> dic
     held_out, found, copied = (workspace / name for name in ("held_out", "found", "copied"))
     windows = store.map(hash_held_out, [(shard,) for shard in shards], held_out, "copied runs", borrow=True)
     held_out_files = [held_out / f"{shard.stem}.bin" for shard in shards]
-    everything = workspace / "all.bin"
-    _write_hashes(_union(map(_read_hashes, held_out_files)), everything)
+    # An action as well, so that what follows from it travels with the build (`privllm push`).
+    store.map(unite, [(tuple(held_out_files),)], workspace / "all", "copied runs", borrow=True)
+    everything = workspace / "all" / ALL
 
     jobs = [(shard, everything) for shard in shards] if any(windows) else []
     store.map(find_in_training, jobs, found, "copied runs", borrow=True)
@@ -82,6 +84,13 @@ def hash_held_out(out: Path, shard: Path) -> int:
     distinct_hashes = _distinct(hashes)
     _write_hashes(distinct_hashes, out / f"{shard.stem}.bin")
     return len(distinct_hashes)
+
+
+def unite(out: Path, files: tuple[Path, ...]) -> int:
+    """Write the distinct windows of some files as one, sorted; return their number."""
+    hashes = _union(map(_read_hashes, files))
+    _write_hashes(hashes, out / ALL)
+    return len(hashes)
 
 
 def find_in_training(out: Path, shard: Path, held_out_file: Path) -> int:

@@ -44,7 +44,10 @@ def said(address: str, function: object, stage: str = "clean") -> str:
 
 
 def attempts() -> set[str]:
-    return {path.name for path in Path("data/clean/.scratch").glob("*")}
+    try:
+        return {path.name for path in Path("data/clean/.scratch").iterdir()}
+    except FileNotFoundError:  # not there yet, or no longer
+        return set()
 
 
 def finished(before: int) -> int:

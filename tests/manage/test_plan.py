@@ -430,8 +430,8 @@ def test_the_real_build(tmp_path_factory: pytest.TempPathFactory, monkeypatch: p
     shop.commit("built")
     shop.edit(
         "privllm/clean/pii.py",
-        "def redact(text: str, redact_own: RedactOwn | None = None) -> tuple[str, dict[str, int]]:",
-        "def redact(text: str, redact_own: RedactOwn | None = None, *, new: int = 0) -> tuple:",
+        "def redact(text: str, redact_own: RedactOwn | None = None, countries: Sequence[str] = ()) -> tuple[str, dict[str, int]]:",
+        "def redact(text: str, redact_own: RedactOwn | None = None, countries: Sequence[str] = (), *, new: int = 0) -> tuple:",
     )
     shop.edit("privllm/core/seed.py", "ID_BYTES", "# bytes of an id\nID_BYTES")
     shop.set("dedup.words", 6)
