@@ -126,7 +126,7 @@ def test_code_that_changed_since_its_fingerprint_does_not_run(shop: Workshop) ->
 @pytest.mark.skipif(not MAY_MOUNT, reason="this kernel does not let a user mount a small disk")
 def test_a_full_disk(shop: Workshop) -> None:
     size = sum(path.stat().st_size for path in (shop.root / "data/dedup").rglob("*.parquet"))
-    command = "python -m stages.dedup data/clean data/dedup reports/dedup.json"
+    command = "python -m stages.dedup data/clean data/promoted/sides data/dedup reports/dedup.json"
     script = f"mount -t tmpfs -o size={size // 3 // 4096 * 4096} tmpfs data/dedup && exec {command}"
     done = shop.run("unshare", "-rm", "sh", "-c", script, check=False)
     explained(done, "disk is full", "Nothing is lost")

@@ -33,8 +33,8 @@ def test_a_task_of_a_family_that_is_not_built(tmp_path: Path) -> None:
     assert (shop.root / "data/export/causal/model.safetensors").is_file()
 
     annotated = shop.json("reports/annotate.json")
-    assert annotated["by_split"]["train"] == annotated["by_split"]["validation"] == 0
-    assert annotated["by_split"]["test"] > 0 < annotated["unread"]
+    assert annotated["by_split"]["train"] == annotated["by_split"]["test"] == 0
+    assert annotated["by_split"]["validation"] > 0 < annotated["unread"]
     assert shop.json("reports/evaluate/causal.json")["by_pos"]
 
     assert shop.repro() == []
