@@ -136,8 +136,8 @@ def train(
     compiled = prepare_compiler(cfg.compile, folder / "compiled")  # which is empty, so compiling is on the clock
     if compiled:
         objective.compile()
-    interval = cfg.validate_every or affordable_interval(objective)
-    cfg = replace(cfg, validate_every=steps_between_validations(interval, steps))
+    affordable = steps_between_validations(affordable_interval(objective), steps)
+    cfg = replace(cfg, validate_every=cfg.validate_every or affordable)
     module = Training(objective, cfg, plan(steps, cfg.warmup_steps, cfg.decay_fraction))
     module.train()
     shares, history = Shares(), History(folder / "live")

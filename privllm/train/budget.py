@@ -41,9 +41,9 @@ def rows_of_epoch(known: int, new: int, replay: float) -> int:
     return math.ceil(round(new / (1 - replay), 6))
 
 
-def steps_between_validations(validate_every: int, steps: int) -> int:
-    """Return `validate_every`, or a share of the steps of a short pretraining, which else would be over before a plateau shows."""
-    return min(validate_every, max(LEAST_BETWEEN, steps // LOOKS))
+def steps_between_validations(affordable: int, steps: int) -> int:
+    """Return `affordable`, or a share of the steps of a short pretraining, which else would be over before a plateau shows."""
+    return min(affordable, max(LEAST_BETWEEN, steps // LOOKS))
 
 
 class LessonBudget(NamedTuple):

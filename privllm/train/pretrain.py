@@ -93,8 +93,8 @@ def pretrain(
     for warning in warnings:
         say(f"note: pretrain.{family}: {warning}", err=True)
     key = key_of(cfg, files, work.code, compiled)
-    asked_or_affordable = cfg.validate_every or affordable_interval(objective)
-    loop_cfg = replace(cfg, validate_every=steps_between_validations(asked_or_affordable, steps))
+    affordable = steps_between_validations(affordable_interval(objective), steps)
+    loop_cfg = replace(cfg, validate_every=cfg.validate_every or affordable)
     trained = train(objective, loop_cfg, steps, live, work, key)
     report = _report(cfg, model, trained, rows_read) | _start_report(cfg, trained, training.kinds)
     report |= {

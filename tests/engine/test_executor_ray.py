@@ -208,7 +208,9 @@ def test_two_nodes_of_which_one_is_killed_make_the_same_bytes(tmp_path: Path) ->
     assert said["killed"]["code"] == 0
     assert 0 < said["killed"]["finished_at_kill"] < SHARDS
     assert said["killed"]["jobs"] == SHARDS < said["killed"]["attempts"]
-    assert len(files(tmp_path / "local")) == 2 * SHARDS + 3  # kept, dropped, the lists of these and of the flagged, the report
+    assert (
+        len(files(tmp_path / "local")) == 2 * SHARDS + 3
+    )  # kept, dropped, the lists of these and of the flagged, the report
     assert files(root) == files(tmp_path / "local")
     assert said["left"] == []
     assert said["refuse"].endswith(".parquet is wrong")

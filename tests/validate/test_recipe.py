@@ -254,7 +254,7 @@ def test_no_documents_is_an_error_that_says_where_to_look(corpus: Callable[..., 
 def test_an_unusable_report_names_the_stage_to_run(corpus: Callable[..., Any]) -> None:
     trial = corpus()
     write_json(trial.inputs.clean_report, {"documents_in": 30})
-    with pytest.raises(UserError, match=r"clean\.json cannot be used \(KeyError: 'kept'\): `dvc repro --force clean`"):
+    with pytest.raises(UserError, match=r"clean\.json cannot be used \(KeyError: 'cut'\): `dvc repro --force clean`"):
         trial.validate()
 
 
