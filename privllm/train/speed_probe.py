@@ -67,16 +67,17 @@ def tokens_per_second(
 
 
 def _random_batch(family: str, rows: int, context: int, vocabulary: int) -> tuple[Tensor, ...]:
-    """Return a batch in the form of the family's loss."""
+    """Return a batch in the form of the family's loss; each row is one document."""
     generator = torch.Generator().manual_seed(0)
     inputs_BT = torch.randint(vocabulary, (rows, context), generator=generator)
     traits = TRAITS[family]
+    positions_BT = torch.arange(context).repeat(rows, 1)
     if traits.continues_text:
-        return inputs_BT, inputs_BT
-    attended_BT = torch.ones_like(inputs_BT, dtype=torch.bool)
+        return inputs_BT, positions_BT, inputs_BT
     learnt = max(1, round(LEARNT * context))
     if traits.writes_separately:
-        return inputs_BT, attended_BT, inputs_BT[:, :learnt].contiguous()
+        written_BL = inputs_BT[:, :learnt].contiguous()
+        return inputs_BT, torch.ones_like(inputs_BT), written_BL, torch.ones_like(written_BL), written_BL
     labels_BT = torch.full_like(inputs_BT, IGNORED)
     labels_BT[:, :learnt] = inputs_BT[:, :learnt]
-    return inputs_BT, attended_BT, labels_BT
+    return inputs_BT, positions_BT, labels_BT
