@@ -174,7 +174,7 @@ def test_forget_searches_for_what_own_readers_and_kinds_made(
         project.write(f"extensions/{name}.py", TYPED[f"extensions/{name}.py"])
     forget_extensions(monkeypatch)
     (project.root / "data/sources/piers.srt").write_text(f"{SUBTITLE}{PROSE}By K-123456.", "utf-8")
-    ((_, (raw, clean)),) = source_reader(Path())("piers.srt")
+    ((_, (raw, clean, *_)),) = source_reader(Path())("piers.srt")
     assert raw.endswith("By K-123456.")
     assert clean.endswith("By <CUSTOMER>.")
 

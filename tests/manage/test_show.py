@@ -46,7 +46,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (sources / "inbox.mbox").write_text(MAIL.format(PROSE.replace("Databases", "Mails")))
     (root / "params.yaml").write_text("collect: {}\n")
     collect(CollectConfig(shard_bits=1), sources, root / "data/collect")
-    clean(CleanConfig(section_words=200), root / "data/collect", root / "data/clean")
+    clean(CleanConfig(profile="web", section_words=200), root / "data/collect", root / "data/clean")
     dedup(DedupConfig(threshold=0.5), SplitConfig(), root / "data/clean", root / "data/dedup")
     (sources / "new.txt").write_text("Not built: dave@corp.example")
     return root
@@ -67,7 +67,7 @@ def test_a_kept_page_is_shown_from_its_markup_to_its_clean_text(root: Path) -> N
     shown = show(root, "page.html")
     assert shown.replaced == [Replaced("alice@corp.example", "<EMAIL>")]
     assert "<main>" in kinds(shown.cleaning, "gone")
-    assert kinds(shown.cleaning, "new").split() == ["<EMAIL>"]
+    assert kinds(shown.cleaning, "new").split() == ["#", "<EMAIL>"]
     (row,) = [
         row
         for path in (root / "data/clean").glob("*.parquet")
