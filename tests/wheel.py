@@ -77,11 +77,15 @@ def copy_tree(target: Path, revision: str) -> None:
 
 
 def older_revision() -> str:
-    """Return the first commit that has the page, "" in a clone without history."""
+    """Return the first commit that has the page, "" in a clone without history, and where params.yaml was another then."""
     command = ["git", "log", "--format=%H", "--diff-filter=A", "--", "docs/start/own-project.md"]
     commits = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     is_shallow = (ROOT / ".git/shallow").is_file()
-    return "" if is_shallow or not commits else commits[-1]
+    if is_shallow or not commits:
+        return ""
+    show = ["git", "show", f"{commits[-1]}:params.yaml"]
+    params = subprocess.run(show, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return commits[-1] if all(text in params for text in SMALL) else ""
 
 
 def make_older(tree: Path) -> None:
