@@ -114,11 +114,8 @@ class Bench:
             other.unlink()
 
     def keep_vocabulary(self) -> None:
-        """As in a second revision, whose model goes on from the first."""
-        own = self.root / "data/base/own"
-        own.mkdir()
-        shutil.copyfile(self.root / "data/tokenizer/tokenizer.json", own / "tokenizer.json")
-        self.toggle("  start: scratch  # whose vocabulary", "  start: data/base/own  # whose vocabulary")
+        """As after a promotion, which keeps it."""
+        self.run("privllm", "vocabulary", "keep")
         self.run("dvc", "repro", "pack")
         self.log()
 
@@ -252,9 +249,9 @@ def measure(layout: str, passages: list[str], root: Path, shard_bits: int, links
         step(f"1 edited, 1 removed ({seed})", bench.run("dvc", "repro", "pack"))
     bench.add(passages[-2 * more : -more])
     step("1 % new", bench.run("dvc", "repro", "pack"))
-    bench.toggle("min_words: 20 ", "min_words: 21 ")
+    bench.toggle("languages: []", "languages: [en]")
     step("parameter changed", bench.run("dvc", "repro", "pack"))
-    bench.toggle("min_words: 21 ", "min_words: 20 ")
+    bench.toggle("languages: [en]", "languages: []")
     step("parameter toggled back", bench.run("dvc", "repro", "pack"))
     bench.keep_vocabulary()
     bench.add(passages[-more:])

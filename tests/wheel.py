@@ -1,7 +1,7 @@
 """`python -m tests.wheel`: docs/start/own-project.md as a reader follows it, in an empty environment, on thirty documents.
 
 Each command of the page is run, and printed with its seconds. privllm comes from two wheels: the older is of the first commit that has
-that page, in a clone without history of this tree with an older stage.
+that page. In a clone without history, and where params.yaml was another in that commit, it is this tree with an older stage.
 """
 
 import json

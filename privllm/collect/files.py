@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from privllm.collect.documents import Quarantined, Unreadable, size_or_zero, source_of
 from privllm.collect.dvcignore import DvcIgnore
 from privllm.collect.file_index import Listing
-from privllm.collect.readers.reader import NO_CODE
+from privllm.collect.readers.reader import NO_CODE, TOO_LARGE
 from privllm.collect.readers.registry import is_code, reader_of, why_not_read
 from privllm.collect.source_file import DEFAULT_OPTIONS, ReadOptions
 from privllm.engine.digests import Status, status_in
@@ -147,6 +147,6 @@ def _check(path: str, size: int, max_bytes: int, extensions: Extensions, options
     if is_code(reader) and not options.code:
         raise Unreadable(*NO_CODE)
     if size > max_bytes and not reader.holds_many:
-        raise Unreadable("too_large", "over collect.max_megabytes: split it, or raise the limit")
+        raise Unreadable("too_large", TOO_LARGE)
     if size == 0:
         raise Unreadable("empty", "no bytes")

@@ -27,7 +27,7 @@ PARSERS: dict[str, Callable[[bytes], Parsed]] = {"pdf": pdf_text, "office": offi
 CPU_SECONDS = 60  # for each file
 MEMORY = 4 << 30  # bytes of address space
 FRAME = struct.Struct(">I")
-MAX_ANSWER = 1 << 30  # bytes
+MAX_FRAME = 1 << 30  # bytes of a request or an answer
 
 
 class _Child(NamedTuple):
@@ -88,13 +88,15 @@ def _end_of(child: subprocess.Popen[bytes]) -> tuple[str, str]:
 
 
 def _read_frame(stream: Any) -> bytes | None:
-    """Return the next frame, None at the end of the stream."""
+    """Return the next frame, None at the end of the stream and for one over `MAX_FRAME`."""
     head = stream.read(FRAME.size)
     if len(head) < FRAME.size:
         return None
     (size,) = FRAME.unpack(head)
+    if size > MAX_FRAME:
+        return None
     data: bytes = stream.read(size)
-    return data if len(data) == size <= MAX_ANSWER else None
+    return data if len(data) == size else None
 
 
 def main(source: BinaryIO, sink: BinaryIO) -> None:

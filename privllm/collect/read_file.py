@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from privllm.collect.documents import CollectedDocument, PassedOver, Quarantined
-from privllm.collect.readers.reader import NO_CODE, Row
+from privllm.collect.readers.reader import NO_CODE, TOO_LARGE, Row
 from privllm.collect.readers.registry import READERS, is_code, reader_for, row_by_own, why_not_read
 from privllm.collect.seen_files import Entry
 from privllm.collect.source_file import DEFAULT_OPTIONS, ReadOptions, SourceFile
@@ -89,9 +89,8 @@ class _Reading:
     remembered: RememberedParts
     parts: int = 0
     unpacked: int = 0  # bytes
-    sources: dict[str, int] = field(
-        default_factory=dict
-    )  # of the parts; the number of the last that was told apart by one
+    # Of the parts; for each the number that the last part of the same name and bytes got.
+    sources: dict[str, int] = field(default_factory=dict)
 
     def rows(self, file: SourceFile, depth: int) -> Iterator[Row | Remembered]:
         """Yield the rows of a file that a reader is there for."""
@@ -119,10 +118,8 @@ class _Reading:
         if depth > MAX_DEPTH:
             return "too_deep", f"over {MAX_DEPTH} containers inside each other: unpack it yourself"
         if self.parts > MAX_PARTS or self.unpacked > MAX_UNPACKED:
-            return (
-                "too_much",
-                f"the file holds over {MAX_PARTS:,} parts or {MAX_UNPACKED >> 30} GiB: unpack it yourself",
-            )
+            limits = f"{MAX_PARTS:,} parts or {MAX_UNPACKED >> 30} GiB"
+            return "too_much", f"the file holds over {limits}: unpack it yourself"
         if not part.size:
             return "empty", "no bytes"
         if reader is None:
@@ -130,7 +127,7 @@ class _Reading:
         if is_code(reader) and not part.options.code:
             return NO_CODE
         if part.size > self.max_bytes and not reader.holds_many:
-            return "too_large", "over collect.max_megabytes: split it, or raise the limit"
+            return "too_large", TOO_LARGE
         return None
 
     def _with_own_source(self, part: SourceFile) -> SourceFile:

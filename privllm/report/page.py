@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
-from privllm.core.printable import WORDS, printable
 from privllm.core.report import write_whole
 from privllm.core.seed import digest
 from privllm.core.split import SPLITS
@@ -23,6 +22,7 @@ from privllm.report.baselines import baseline_rows, learnt_text, worse_than_xz
 from privllm.report.explanations import Fact, facts
 from privllm.report.funnel import funnel
 from privllm.report.held_out import BITS, bits_name, held_out_lines, judged, spoken
+from privllm.report.page_environment import page_environment
 from privllm.report.tasks_table import tasks_table
 
 TEMPLATE = "template.html.j2"
@@ -101,14 +101,7 @@ def render_report(inputs: ReportInputs, out: Path) -> None:
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        finalize=_printable_value,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(Path(__file__).parent)
     environment.filters |= {
         "count": show_count,
         "number": show_number,
@@ -165,15 +158,6 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{path} should hold a JSON object: delete it and run `dvc repro` to rewrite it.")
     return value
-
-
-def _printable_value(value: Any) -> Any:
-    """Return a value as it may stand in the page.
-
-    Without characters that reverse the text around them or that cannot be encoded as UTF-8.
-    """
-    is_markup = hasattr(value, "__html__")
-    return printable(value, WORDS) if isinstance(value, str) and not is_markup else value
 
 
 def show_count(value: float) -> str:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import resource
 import signal
 from collections.abc import Iterator
 
@@ -72,6 +73,21 @@ def test_a_parser_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) 
         except Unreadable as refusal:
             reasons.add(refusal.reason)
     assert reasons == {"too_slow"}
+
+
+def test_a_frame_that_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parser_process, "MAX_FRAME", 3)
+    stream = io.BytesIO(FRAME.pack(4) + b"abcd")
+    assert parser_process._read_frame(stream) is None
+    assert stream.read() == b"abcd"
+    assert parser_process._read_frame(io.BytesIO(FRAME.pack(3) + b"abc")) == b"abc"
+
+
+def test_the_child_limits_its_memory_and_leaves_no_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[tuple[int, tuple[int, int]]] = []
+    monkeypatch.setattr(parser_process.resource, "setrlimit", lambda kind, values: limits.append((kind, values)))
+    main(io.BytesIO(), io.BytesIO())
+    assert limits == [(resource.RLIMIT_AS, (4 << 30, 4 << 30)), (resource.RLIMIT_CORE, (0, 0))]
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, parser: object) -> dict[str, str]:

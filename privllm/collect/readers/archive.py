@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, ClassVar, NamedTuple, cast
 
 from privllm.collect.allowance import FREE_BYTES, MAX_RATIO, TooMuch
 from privllm.collect.documents import Quarantined
-from privllm.collect.readers.reader import Reader, Row, not_opened
+from privllm.collect.readers.reader import TOO_LARGE, Reader, Row, not_opened
 from privllm.collect.source_file import SourceFile
 
 BLOCK = 1 << 20
@@ -117,12 +117,12 @@ def read_members(
     file: SourceFile, max_bytes: int, members: Callable[[SourceFile, BinaryIO, Allowance], Iterator[Member]]
 ) -> Iterator[Row | SourceFile]:
     """Yield what `members` finds in an archive, and why some, or the rest, cannot be read."""
-    found = False
+    is_empty = True
     try:
         with file.open() as opened:
             allowance = Allowance(max(FREE_BYTES, MAX_RATIO * file.size), max_bytes)
             for member in members(file, opened, allowance):
-                found = True
+                is_empty = False
                 yield _unpacked(file, member, allowance)
     except OSError as error:
         yield not_opened(file, error) if error.errno else _damaged(file, error)
@@ -132,17 +132,16 @@ def read_members(
     except DAMAGE as error:
         yield _damaged(file, error)
     else:
-        if not found:
+        if is_empty:
             yield Quarantined(file.source, "", file.size, "empty", "an archive without files")
 
 
 def _unpacked(file: SourceFile, member: Member, allowance: Allowance) -> SourceFile | Quarantined:
     """Return a member with its bytes, or why they cannot be had. Raises `TooMuch`."""
     part = file.inside(member.key, b"")
-    detail = "over collect.max_megabytes: split it, or raise the limit"
     if member.size > allowance.max_bytes:
         allowance.spend(member.size)  # a tar is read through to its next member
-        return Quarantined(part.source, "", member.size, "too_large", detail)
+        return Quarantined(part.source, "", member.size, "too_large", TOO_LARGE)
     try:
         with member.open() as opened:
             data = allowance.read(opened)
@@ -150,7 +149,7 @@ def _unpacked(file: SourceFile, member: Member, allowance: Allowance) -> SourceF
         reason = "encrypted" if "password" in str(error) or "encrypted" in str(error) else "damaged"
         return Quarantined(part.source, "", member.size, reason, _detail(error))
     if len(data) > allowance.max_bytes:
-        return Quarantined(part.source, "", len(data), "too_large", detail)
+        return Quarantined(part.source, "", len(data), "too_large", TOO_LARGE)
     return file.inside(member.key, data, member.name)
 
 

@@ -13,7 +13,7 @@ import orjson
 
 from privllm.collect.decode import MARKS, WIDE, decode, detect, strict
 from privllm.collect.documents import CollectedDocument, Quarantined, Unreadable
-from privllm.collect.readers.reader import Reader, not_opened, require_text
+from privllm.collect.readers.reader import TOO_LARGE, Reader, not_opened, require_text
 from privllm.collect.source_file import SourceFile
 from privllm.core.records import document_id
 from privllm.core.seed import digest
@@ -119,7 +119,7 @@ def _document(
     is_whole = line.bytes <= max_bytes
     try:
         if not is_whole:
-            raise Unreadable("too_large", "over collect.max_megabytes: split it, or raise the limit")
+            raise Unreadable("too_large", TOO_LARGE)
         value, used_encoding = _parse(line.data, encoding)
         text = text_of(value, text_key, "line")
     except Unreadable as refusal:

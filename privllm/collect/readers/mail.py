@@ -20,7 +20,7 @@ from typing import BinaryIO, ClassVar, NamedTuple
 
 from privllm.collect.decode import SUPERSETS, decode, strict
 from privllm.collect.documents import CollectedDocument, Quarantined, Unreadable
-from privllm.collect.readers.reader import Reader, Row, not_opened, require_text
+from privllm.collect.readers.reader import TOO_LARGE, Reader, Row, not_opened, require_text
 from privllm.collect.source_file import SourceFile
 from privllm.core.records import document_id
 from privllm.core.seed import digest
@@ -29,6 +29,7 @@ MAIL, MAILBOX = "message/rfc822", "application/mbox"
 MAX_PARTS = 1000  # of one message
 MAX_DEPTH = 30  # of parts inside each other
 FROM_LINE = re.compile(rb"From \S.*\d{4}")  # "From somebody Thu Nov 26 04:23:00 2026"
+MESSAGE_ID = re.compile(rb"^message-id:\s*<([^>\s]{1,200})>", re.MULTILINE | re.IGNORECASE)
 ESCAPED_FROM = re.compile(rb"^>(>*From )", re.MULTILINE)
 SIGNATURE = re.compile(r"^-- ?$", re.MULTILINE)
 # What mail programs write above a reply that they quote as a whole, in the languages of most mail.
@@ -44,8 +45,9 @@ PGP = re.compile(
 QUOTED = re.compile(r"^[ \t]*(?:>|\w{1,3}> ).*$")
 # "On Thu, 26 Nov 2026, somebody wrote:" and its like: a line with a digit that ends in a colon, before a quotation.
 ATTRIBUTION = re.compile(r"^(?=.*\d|.*@|.*(?:wrote|writes|schrieb|\u00e9crit|escribi\u00f3)).{0,200}:[ \t]*$")
-
+# Its first line, where a mail program broke it in two.
 ATTRIBUTION_BEGIN = re.compile(r"^(?:On|Am|Le|El|Il|Op|Em|In) .{0,200}\d")
+MAX_SIGNATURE = 12  # lines; what follows "-- " in more lines is no signature
 NO_CHARSETS = ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "utf-7")
 
 
@@ -79,18 +81,17 @@ class MailReader(Reader):
 
 def _messages(file: SourceFile, opened: BinaryIO, max_bytes: int) -> Iterator[Row | SourceFile]:
     """Yield the messages of a mailbox; at most one is in memory."""
-    found = False
+    is_empty = True
     for data, size in split_mailbox(opened, max_bytes):
-        found = True
+        is_empty = False
         message = ESCAPED_FROM.sub(rb"\1", data)
         key = _message_id(message) or digest(message)
         part = file.inside(key, message, "message.eml")
         if size > max_bytes:
-            detail = "over collect.max_megabytes: split it, or raise the limit"
-            yield Quarantined(part.source, "", size, "too_large", detail)
+            yield Quarantined(part.source, "", size, "too_large", TOO_LARGE)
         else:
             yield part
-    if not found:
+    if is_empty:
         yield Quarantined(file.source, "", file.size, "empty", "no message begins with a line `From `")
 
 
@@ -115,8 +116,8 @@ def split_mailbox(opened: BinaryIO, max_bytes: int) -> Iterator[tuple[bytes, int
 def _message_id(data: bytes) -> str:
     """Return the Message-ID of a message, "" where it has none."""
     head = data[: 1 << 16].replace(b"\r\n", b"\n").partition(b"\n\n")[0]
-    found = re.search(rb"^message-id:\s*<([^>\s]{1,200})>", head, re.MULTILINE | re.IGNORECASE)
-    return found[1].decode("ascii", "backslashreplace") if found else ""
+    header = MESSAGE_ID.search(head)
+    return header[1].decode("ascii", "backslashreplace") if header else ""
 
 
 def _message(file: SourceFile, data: bytes, max_bytes: int) -> Iterator[Row | SourceFile]:
@@ -124,7 +125,7 @@ def _message(file: SourceFile, data: bytes, max_bytes: int) -> Iterator[Row | So
     data_digest = digest(data)
     try:
         if len(data) > max_bytes:
-            raise Unreadable("too_large", "over collect.max_megabytes: split it, or raise the limit")
+            raise Unreadable("too_large", TOO_LARGE)
         parts = _Parts(file, BytesParser(policy=policy.compat32).parsebytes(data))
         if not parts.is_mail:
             raise Unreadable("no_mail", "it does not begin with the headers of a message")
@@ -262,30 +263,34 @@ def written_text(text: str) -> str:
     """
     text = text.replace("\r\n", "\n")
     body = PGP.sub("", text)
-    if found := ORIGINAL.search(body):
-        body = body[: found.start()]
+    if original := ORIGINAL.search(body):
+        body = body[: original.start()]
     signatures = list(SIGNATURE.finditer(body))
-    if signatures and body[signatures[-1].end() :].count("\n") <= 12:
+    if signatures and body[signatures[-1].end() :].count("\n") <= MAX_SIGNATURE:
         body = body[: signatures[-1].start()]
-    kept: list[str] = []
+    written_lines: list[str] = []
     for line in body.split("\n"):
         if not QUOTED.match(line):
-            kept.append(line)
+            written_lines.append(line)
             continue
-        _drop_attribution(kept)
-    written = re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip("\n")
+        _drop_attribution(written_lines)
+    written = re.sub(r"\n{3,}", "\n\n", "\n".join(written_lines)).strip("\n")
     return written if written.strip() else text
 
 
-def _drop_attribution(kept: list[str]) -> None:
-    """Remove "... wrote:" from the end of the lines before a quotation."""
-    while kept and not kept[-1].strip():
-        kept.pop()
-    if kept and ATTRIBUTION.match(kept[-1]):
-        kept.pop()
-        if kept and ATTRIBUTION_BEGIN.match(kept[-1]):  # it was broken once
-            kept.pop()
-    elif len(kept) > 1 and ATTRIBUTION_BEGIN.match(kept[-2]) and kept[-1].rstrip().endswith(":"):
-        del kept[-2:]
-    if kept:
-        kept.append("")
+def _drop_attribution(written_lines: list[str]) -> None:
+    """Remove "... wrote:" from the end of the lines above a quotation."""
+    while written_lines and not written_lines[-1].strip():
+        written_lines.pop()
+    if written_lines and ATTRIBUTION.match(written_lines[-1]):
+        written_lines.pop()
+        if written_lines and ATTRIBUTION_BEGIN.match(written_lines[-1]):  # it was broken once
+            written_lines.pop()
+    elif (
+        len(written_lines) > 1
+        and ATTRIBUTION_BEGIN.match(written_lines[-2])
+        and written_lines[-1].rstrip().endswith(":")
+    ):
+        del written_lines[-2:]
+    if written_lines:
+        written_lines.append("")

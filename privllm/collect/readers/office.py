@@ -7,7 +7,7 @@ from typing import ClassVar
 from privllm.collect.decode import Decoded
 from privllm.collect.documents import Quarantined
 from privllm.collect.parser_process import parse
-from privllm.collect.readers.reader import Reader, Row, not_opened, read_one
+from privllm.collect.readers.reader import TOO_LARGE, Reader, Row, not_opened, read_one
 from privllm.collect.source_file import SourceFile
 from privllm.collect.zip_kind import kind_of_zip
 
@@ -43,9 +43,7 @@ class OfficeReader(Reader):
             yield not_opened(file, error)
             return
         if size > max_bytes:  # one that is called an archive was let through
-            yield Quarantined(
-                file.source, "", size, "too_large", "over collect.max_megabytes: split it, or raise the limit"
-            )
+            yield Quarantined(file.source, "", size, "too_large", TOO_LARGE)
         else:
             yield read_one(file, KINDS.get(kind, ""), partial(_decoded, kind))
 

@@ -1,7 +1,6 @@
 """PDF: the text layer as light Markdown. A file without one is quarantined as `needs_ocr`."""
 
 from collections.abc import Iterator
-from functools import partial
 from typing import ClassVar
 
 from privllm.collect.decode import Decoded
@@ -26,8 +25,8 @@ class PdfReader(Reader):
         """Yield the document, or why it cannot be read. Raises UserError where PDFium is not installed."""
         if not installed(LIBRARY):
             raise UserError(f"{file.source} is a PDF, but {not_installed(LIBRARY)}")
-        yield read_one(file, PDF, partial(_decoded, "pdf"))
+        yield read_one(file, PDF, _decoded)
 
 
-def _decoded(parser: str, data: bytes) -> Decoded:
-    return Decoded(parse(parser, data).text, parser)
+def _decoded(data: bytes) -> Decoded:
+    return Decoded(parse("pdf", data).text, "pdf")
