@@ -22,6 +22,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A build with documents, on a machine of known speed."""
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copyfile(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "stages", tmp_path / "stages")
     (tmp_path / "data/sources").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("privllm.train.speed_probe.tokens_per_second", lambda *_: 3000.0)
