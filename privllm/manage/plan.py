@@ -22,6 +22,7 @@ from privllm.manage.dvc_state import Build, Stage, StagePath, open_build
 from privllm.manage.planned_stages import CACHED, MAY_RUN, RUNS, UP_TO_DATE, Plan, PlannedStage
 from privllm.manage.predicted_hashes import PRINTS, PredictedHashes
 from privllm.manage.rebuild_causes import Cause, fingerprints, listed, parameters
+from privllm.report.summary import vocabulary_misfit
 
 SOURCES = "data/sources"
 SHARDS_IN_STORE = {"command", "output"}  # kinds of causes after which the store still has every shard
@@ -251,7 +252,7 @@ def last_report(stage: str) -> dict[str, Any]:
 
 
 def _notes() -> list[str]:
-    """Return what will stop the build, whatever runs, and what DVC does not see.
+    """Return what will stop the build, whatever runs, what DVC does not see, and where the vocabulary has aged.
 
     Raises SeveralFaults where DVC could not even read the repository.
     """
@@ -268,6 +269,9 @@ def _notes() -> list[str]:
     for version in sorted(_recorded_pythons() - {current}):
         mismatch = f"The code was fingerprinted with Python {version}, and this is {current}"
         notes.append(f"{mismatch}: run `{FORCE_FINGERPRINT}` first.")
+    words = vocabulary_misfit(last_report("tokenizer"))
+    if words:
+        notes.append(f"vocabulary: {words}")
     return notes
 
 

@@ -41,10 +41,11 @@ def summary_table(reports: Path, log: Path, samples: Path | None = None) -> Rend
     shared = {path.stem: _read(path) for path in sorted(reports.glob("*.json"))}
     families = sorted(path.stem for path in reports.glob("evaluate/*.json"))
     by_family = {name: _family_reports(reports, name) for name in families}
+    misfit = vocabulary_misfit(shared.get("tokenizer") or {})
     sections: list[RenderableType] = [
         _documents(shared),
         _figures(shared, by_family),
-        *_vocabulary(shared.get("tokenizer") or {}),
+        *([Text.assemble(("vocabulary  ", "bold red"), misfit)] if misfit else []),
         *_held_out(by_family),
         *_people(shared, _read(reports / "align/causal.json")),
         _minutes(durations(log)),
@@ -133,15 +134,14 @@ def _figures(reports: Reports, families: Mapping[str, Reports]) -> RenderableTyp
     return Group(table, *(_text(warning, "bold red") for warning in warnings if warning))
 
 
-def _vocabulary(report: Mapping[str, Any]) -> list[RenderableType]:
-    """Return a warning where the kept vocabulary fits new documents badly."""
+def vocabulary_misfit(report: Mapping[str, Any]) -> str | None:
+    """Return a sentence where the kept vocabulary fits new documents badly, from the report of the stage `tokenizer`."""
     if report.get("fits", True):
-        return []
-    words = (
+        return None
+    return (
         f"it fits the {report['new_documents']:,} new documents of its sample badly, with {report['new_bytes_per_token']:.2f} "
         f"bytes a token where it was learnt on {report['learnt_bytes_per_token']:.2f}. `privllm vocabulary drop` has one learnt anew."
     )
-    return [Text.assemble(("vocabulary  ", "bold red"), words)]
 
 
 def _held_out(families: Mapping[str, Reports]) -> list[RenderableType]:

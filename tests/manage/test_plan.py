@@ -384,6 +384,14 @@ def test_another_python_is_noted(shop: Workshop, monkeypatch: pytest.MonkeyPatch
     assert make_plan().notes[0].startswith("The code was fingerprinted with Python 3.1")
 
 
+def test_a_vocabulary_that_has_aged_is_noted(shop: Workshop) -> None:
+    report = {"fits": False, "new_documents": 1200, "new_bytes_per_token": 2.5, "learnt_bytes_per_token": 4.25}
+    (shop.root / "reports/tokenizer.json").write_text(json.dumps(report))
+    assert [note for note in make_plan().notes if "1,200 new documents" in note and "privllm vocabulary drop" in note]
+    (shop.root / "reports/tokenizer.json").write_text(json.dumps(report | {"fits": True}))
+    assert not [note for note in make_plan().notes if "vocabulary" in note]
+
+
 def test_the_command_prints_lines_or_one_json(shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.set("clean.join", "--")
     shown = CliRunner().invoke(app, ["plan", "clean"])
