@@ -12,7 +12,7 @@ def baseline_rows(evaluations: Sequence[Mapping[str, Any]]) -> list[Row]:
     """Return the table's rows, (label, bits per byte of each family's documents), in the order of the first report with any."""
     baselines = [evaluation.get("baselines", {}) for evaluation in evaluations]
     rows: list[Row] = []
-    for key, label in ((BITS, "{}"), (CLEAN, "{}, outside of copied runs")):
+    for key, label in ((BITS, "{}"), (CLEAN, "{}, not copied from training")):
         names = {name: None for figures in baselines for name in figures.get(key, {})}
         for name in names:
             rows.append((label.format(name), [figures.get(key, {}).get(name) for figures in baselines]))

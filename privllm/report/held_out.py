@@ -16,9 +16,10 @@ class HeldOutLine(NamedTuple):
     """One figure of the table."""
 
     split: str
+    is_clean: bool  # of text that was not copied from training
     label: str  # pseudo bits per byte, all text
     value: float
-    interval: str  # "1.20 to 1.40", or TOO_FEW
+    interval: str  # "1.200–1.400", or TOO_FEW
     documents: int
     left_out: int  # documents that the model was trained on before
 
@@ -52,9 +53,10 @@ def held_out_lines(evaluation: Mapping[str, Any]) -> list[HeldOutLine]:
             lines.append(
                 HeldOutLine(
                     split=split,
+                    is_clean=key != name,
                     label=f"{spoken(name)}, {text}",
                     value=figures[key],
-                    interval=f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else TOO_FEW,
+                    interval=f"{interval[0]:.3f}–{interval[1]:.3f}" if interval else TOO_FEW,
                     documents=figures.get(f"{prefix}documents", 0),
                     left_out=figures.get("left_out", 0),
                 )

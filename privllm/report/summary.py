@@ -22,6 +22,7 @@ from privllm.report.explanations import short
 from privllm.report.funnel import Reports, funnel
 from privllm.report.held_out import held_out_lines, judged
 
+HELD_OUT = ("test", "validation")
 SAMPLES = 2  # of each family
 SAMPLE_CHARACTERS = 240
 HEADLINES = (
@@ -128,8 +129,6 @@ def _figures(reports: Reports, families: Mapping[str, Reports]) -> RenderableTyp
         values = [judged(family_reports.get(stage, {})).get(key) for family_reports in families.values()] or [None]
         table.add_row(label, *("not yet" if value is None else form(value) for value in values))
     evaluations = {name: family_reports.get("evaluate", {}) for name, family_reports in families.items()}
-    for label, bits in baseline_rows(list(evaluations.values())):
-        table.add_row(_text(f"  {label}"), *("" if value is None else f"{value:.3f}" for value in bits), style="dim")
     warnings = [worse_than_xz(name, evaluation) for name, evaluation in evaluations.items()]
     return Group(table, *(_text(warning, "bold red") for warning in warnings if warning))
 
@@ -145,12 +144,24 @@ def vocabulary_misfit(report: Mapping[str, Any]) -> str | None:
 
 
 def _held_out(families: Mapping[str, Reports]) -> list[RenderableType]:
-    """Return the held-out figures of each family with their intervals, as far as there are any."""
-    table = _table("held out", "split", "value", "95 % interval", "documents", "left out")
+    """Return the held-out figures of each family with their intervals, a column for each split, and what compressors need."""
+    table = _table("held-out bits per byte (95 %)", *HELD_OUT)
+    counts: dict[str, tuple[int, int]] = {}  # of a split: documents judged, documents left out
     for name, reports in families.items():
-        for line in held_out_lines(reports.get("evaluate") or {}):
-            counts = f"{line.documents:,}", f"{line.left_out:,}"
-            table.add_row(_text(f"{name}: {line.label}"), line.split, f"{line.value:.3f}", line.interval, *counts)
+        lines = held_out_lines(reports.get("evaluate") or {})
+        for is_clean in (False, True):
+            cells = {line.split: f"{line.value:.3f} ({line.interval})" for line in lines if line.is_clean == is_clean}
+            kind = lines[0].label.partition("bits per byte")[0] if lines else ""  # "pseudo ", of masked ones
+            label = "  not copied from training" if is_clean else f"{name} {kind}".rstrip()
+            if cells:
+                table.add_row(_text(label), *(cells.get(split, "") for split in HELD_OUT))
+        counts |= {line.split: (line.documents, line.left_out) for line in lines if not line.is_clean}
+    for label, bits in baseline_rows([reports.get("evaluate") or {} for reports in families.values()]):
+        values = [f"{value:.3f}" for value in bits if value is not None]
+        table.add_row(_text(label), values[0], style="dim")
+    for row, label in enumerate(("documents", "left out (trained on before)")):
+        if any(count[row] for count in counts.values()):
+            table.add_row(_text(label), *(f"{counts[split][row]:,}" if split in counts else "" for split in HELD_OUT))
     return [table] if table.row_count else []
 
 

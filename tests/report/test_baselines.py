@@ -13,7 +13,7 @@ def test_rows_have_a_figure_for_each_family() -> None:
         ("gzip -9", [None, 1.5]),
         ("xz -9e", [None, 1.317]),
         ("5-gram", [None, 1.2]),
-        ("5-gram, outside of copied runs", [None, 1.9]),
+        ("5-gram, not copied from training", [None, 1.9]),
     ]
     assert baseline_rows([{}, {"baselines": {"documents": 0, "bytes": 0}}]) == []
 

@@ -10,9 +10,9 @@ TEST |= {"interval": [1.5, 2.0], "clean_interval": [1.75, 2.25], "left_out": 4}
 def test_lines_say_split_text_interval_and_counts() -> None:
     lines = held_out_lines(VALIDATION | {"test": TEST})
     assert [tuple(line) for line in lines] == [
-        ("test", "denoising bits per byte, all text", 1.75, "1.500 to 2.000", 23, 4),
-        ("test", "denoising bits per byte, not copied from training", 2.0, "1.750 to 2.250", 12, 4),
-        ("validation", "denoising bits per byte, all text", 1.5, "too few", 9, 0),
+        ("test", False, "denoising bits per byte, all text", 1.75, "1.500–2.000", 23, 4),
+        ("test", True, "denoising bits per byte, not copied from training", 2.0, "1.750–2.250", 12, 4),
+        ("validation", False, "denoising bits per byte, all text", 1.5, "too few", 9, 0),
     ]
     assert held_out_lines({}) == []
 

@@ -172,7 +172,7 @@ def test_says_the_numbers(page: str) -> None:
         "1.5 k",
         "Figures of the <b>test split</b>: 12 documents (1,234 tokens)",
         "7 documents were left out",
-        "all text</th><td>1.85</td><td>1.800 to 1.900</td><td>test</td><td>12</td><td>7</td>",
+        "all text</th><td>1.85</td><td>1.800–1.900</td><td>test</td><td>12</td><td>7</td>",
         "not copied from training</th><td>1.95</td><td>too few</td><td>test</td><td>9</td><td>7</td>",
         "all text</th><td>1.75</td><td>too few</td><td>validation</td><td>2</td><td>0</td>",
         "pretrain.causal.model.width",

@@ -60,9 +60,30 @@ def test_baselines_stand_below_the_figures_of_the_models(tmp_path: Path) -> None
     (tmp_path / "evaluate/causal.json").write_text(json.dumps({"bits_per_byte": 1.674, "baselines": measured}))
     text = shown(tmp_path, tmp_path / "log.jsonl")
     assert "1.317" in text
-    assert "5-gram, outside of copied runs" in text
+    assert "5-gram, not copied from training" in text
     assert "causal needs 1.674 bits per byte, more than xz -9e for the same documents" in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_held_out_figures_keep_a_line_each_in_80_columns(tmp_path: Path) -> None:
+    (tmp_path / "evaluate").mkdir()
+    for family, name in (("causal", "bits_per_byte"), ("masked", "pseudo_bits"), ("seq2seq", "denoising_bits")):
+        figures = {name: 12.5, f"{name}_clean": 13.25, "interval": [11.5, 13.5], "documents": 9999, "left_out": 1200}
+        (tmp_path / "evaluate" / f"{family}.json").write_text(json.dumps(figures | {"test": figures}))
+    lines = shown(tmp_path, tmp_path / "log.jsonl").splitlines()
+    begin = next(number for number, line in enumerate(lines) if line.startswith("held-out bits"))
+    table = [" ".join(line.split()) for line in lines[begin : begin + 9]]
+    assert table == [
+        "held-out bits per byte (95 %) test validation",
+        "causal 12.500 (11.500–13.500) 12.500 (11.500–13.500)",
+        "not copied from training 13.250 (too few) 13.250 (too few)",
+        "masked pseudo 12.500 (11.500–13.500) 12.500 (11.500–13.500)",
+        "not copied from training 13.250 (too few) 13.250 (too few)",
+        "seq2seq denoising 12.500 (11.500–13.500) 12.500 (11.500–13.500)",
+        "not copied from training 13.250 (too few) 13.250 (too few)",
+        "documents 9,999 9,999",
+        "left out (trained on before) 1,200 1,200",
+    ]
 
 
 def test_what_people_taught_and_what_the_gate_says(tmp_path: Path) -> None:
