@@ -65,13 +65,14 @@ _LANDMARK_BITS = sum(_BIT[flag] for flag in FLAGS if not flag.startswith("word "
 _MAIN = _BIT["main"] | _BIT["article"]
 
 _ROLE = re.compile(r'\brole="([a-z]+)"')
-_NAMES = re.compile(r'\b(?:class|id|itemprop)="([^"]*)"')
+_NAMES = re.compile(r'\b(?:class|id|itemprop|summary)="([^"]*)"')
 _HIDDEN = re.compile(r'display:\s*+none|\shidden\b|aria-hidden="true"')
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _ENDS = frozenset(".!?:;。！？…")  # of sentences
 _CLOSING = "\"”’')]"  # what may stand after the end of a sentence
 _PAUSES = (". ", ", ", "! ", "? ", "; ", "。", "！", "？", "，", "；", "、")
-MIN_PART = 4  # letters; shorter words must be the whole word
+MIN_PART = 4  # letters; shorter words must be the whole word, or one of `PREFIXES`
+PREFIXES = frozenset(("nav",))  # navheader, navbar
 
 
 @lru_cache(65_536)
@@ -80,7 +81,8 @@ def _flags_of_word(word: str) -> int:
     flags = 0
     for name, words in WORDS.items():
         for listed in words.split():
-            if word == listed or (len(listed) >= MIN_PART and listed in word):
+            is_part = len(listed) >= MIN_PART and listed in word
+            if word == listed or is_part or (listed in PREFIXES and word.startswith(listed)):
                 flags |= _BIT[f"word {name}"]
     return flags
 
@@ -283,11 +285,24 @@ def _fill_gaps(page: Page, tree: Tree, kept: list[bool]) -> None:
         if gap.start and len(gap) <= MAX_GAP and all(plain):
             kept[gap.start : gap.stop] = plain
             continue
+        if not gap.start:
+            _keep_opening(page, plain, kept)
         for place in reversed(gap):
             block = page.blocks[place]
             if block.kind not in HEADINGS or not tree.is_plain(block):
                 break
             kept[place] = True
+
+
+def _keep_opening(page: Page, plain: list[bool], kept: list[bool]) -> None:
+    """Keep what stands between the page's title and its first content where code is among it: the synopsis of a manual."""
+    begin = len(plain)
+    while begin and plain[begin - 1]:
+        begin -= 1
+    titles = [place for place in range(begin, len(plain)) if page.blocks[place].kind in HEADINGS]
+    has_code = any(block.kind == "pre" for block in page.blocks[begin : len(plain)])
+    if (len(titles) > 1 or (titles and has_code)) and len(plain) - titles[0] <= MAX_GAP:
+        kept[titles[0] : len(plain)] = [True] * (len(plain) - titles[0])
 
 
 def threshold(page: Page, probabilities: list[float]) -> float:

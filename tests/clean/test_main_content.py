@@ -111,3 +111,29 @@ def test_a_page_without_certain_content_keeps_its_best() -> None:
 def test_choice_is_the_same_at_every_call() -> None:
     page = random_page(random.Random(5))
     assert content_of(page) == content_of(page)
+
+
+NAVIGATION_TABLE = (
+    '<div class="navheader"><table summary="Navigation header"><tr><th colspan=3>ABORT</th></tr>'
+    "<tr><td><a href=/p>Prev</a></td><th>SQL Commands</th><td><a href=/n>Next</a></td></tr></table></div>"
+)
+
+
+@pytest.mark.parametrize("marked", ['class="navheader"', 'summary="Navigation header"'])
+def test_tables_that_lead_to_neighbours_go(marked: str) -> None:
+    table = NAVIGATION_TABLE.replace('class="navheader"', "").replace('summary="Navigation header"', "")
+    table = table.replace("<table", f"<table {marked}")
+    assert content_of(f"{table}<h2>ABORT</h2>{f'<p>{SENTENCE}</p>' * 4}") == ["ABORT", *[SENTENCE] * 4]
+
+
+@pytest.mark.parametrize("synopsis", ["<pre>ABORT [ WORK ]</pre>", "<p>abort [ WORK ]</p>"])
+def test_a_synopsis_between_title_and_prose_stays(synopsis: str) -> None:
+    opening = f"<h2>ABORT</h2><p>abort it</p><h3>Synopsis</h3>{synopsis}<h3>Description</h3>"
+    kept = content_of(f"{NAVIGATION_TABLE}<div>{opening}{f'<p>{SENTENCE}</p>' * 6}</div>")
+    assert kept[:5] == [
+        "ABORT",
+        "abort it",
+        "Synopsis",
+        synopsis[synopsis.index(">") + 1 : synopsis.rindex("<")],
+        "Description",
+    ]
