@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
+HOUSEKEEPING = (".DS_Store", "._", "~$", ".~lock.", "Thumbs.db", "desktop.ini")  # beginnings of file names
 ESCAPED = re.compile(rb"\\(\\|x[0-9a-f]{2})")
 
 
@@ -42,6 +43,12 @@ class Unreadable(Exception):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason, detail)
         self.reason, self.detail = reason, detail
+
+
+def is_housekeeping(name: str) -> bool:
+    """Return whether a name is that of a lock file, or of what a desktop keeps in every folder."""
+    folders, _, last = name.replace("\\", "/").rpartition("/")
+    return "__MACOSX" in folders.split("/") or last.startswith(HOUSEKEEPING)
 
 
 def source_of(path: Path | str, sources: Path) -> str:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from privllm.collect.documents import Quarantined, Unreadable, size_or_zero, source_of
+from privllm.collect.documents import Quarantined, Unreadable, is_housekeeping, size_or_zero, source_of
 from privllm.collect.dvcignore import DvcIgnore
 from privllm.collect.file_index import Listing
 from privllm.collect.readers.reader import NO_CODE, TOO_LARGE
@@ -38,7 +38,7 @@ class Survey(NamedTuple):
 
     files: pa.Table  # `file_index.FILES` to be read, with the status that the survey saw, sorted by source
     refused: list[Quarantined]
-    ignored: int  # hidden names, DVC's own files, and what DVC ignores
+    ignored: int  # hidden names, lock files, DVC's own files, and what DVC ignores
     unread: pa.Table  # `file_index.FILES` of what is refused or ignored here, and tracked by DVC all the same
 
 
@@ -54,8 +54,8 @@ def survey(
             ignored += 1
             continue
         source = source_of(entry.path, sources)
-        is_housekeeping = entry.name.startswith(".") or entry.name.endswith(".dvc")
-        if fate == BELOW_HIDDEN or is_housekeeping:
+        is_ignored = entry.name.startswith(".") or entry.name.endswith(".dvc") or is_housekeeping(source)
+        if fate == BELOW_HIDDEN or is_ignored:
             ignored += fate != BELOW_HIDDEN  # a hidden folder counts once
             _list_regular(unread, entry, source)
             continue

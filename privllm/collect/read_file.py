@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from privllm.collect.documents import CollectedDocument, PassedOver, Quarantined
+from privllm.collect.documents import CollectedDocument, PassedOver, Quarantined, is_housekeeping
 from privllm.collect.readers.reader import NO_CODE, TOO_LARGE, Row
 from privllm.collect.readers.registry import READERS, is_code, reader_for, row_by_own, why_not_read
 from privllm.collect.seen_files import Entry
@@ -22,7 +22,6 @@ from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 MAX_DEPTH = 6  # containers inside each other, a mail's attachments included
 MAX_PARTS = 1_000_000  # of one file
 MAX_UNPACKED = 64 << 30  # bytes of all parts of one file
-HOUSEKEEPING = (".DS_Store", "._", "~$", ".~lock.", "Thumbs.db", "desktop.ini")  # beginnings of file names
 
 
 class Remembered(NamedTuple):
@@ -141,12 +140,6 @@ class _Reading:
         self.sources[first] = number
         self.sources.setdefault(part.source, 1)
         return part
-
-
-def is_housekeeping(name: str) -> bool:
-    """Return whether a name inside a container is that of a lock file, or of what a desktop keeps in every folder."""
-    folders, _, last = name.replace("\\", "/").rpartition("/")
-    return "__MACOSX" in folders.split("/") or last.startswith(HOUSEKEEPING)
 
 
 def _read(file: SourceFile, max_bytes: int, extensions: Extensions) -> Iterator[Row | SourceFile]:

@@ -1,10 +1,11 @@
 import os
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privllm.collect.documents import path_of, source_of
+from privllm.collect.documents import is_housekeeping, path_of, source_of
 
 
 def test_names_that_are_not_utf8_stay_apart(tmp_path: Path) -> None:
@@ -26,3 +27,22 @@ def test_a_source_says_which_file_it_is(name: bytes) -> None:
 @given(st.text("\\xe9a0é", max_size=12).filter(bool))
 def test_so_does_one_that_looks_escaped(name: str) -> None:
     assert path_of(source_of(Path("folder", name), Path("folder")), Path("folder")) == Path("folder", name)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("__MACOSX/a.txt", True),
+        ("a/__MACOSX/._a", True),
+        ("a/.DS_Store", True),
+        ("~$a.docx", True),
+        (".~lock.a.odt#", True),
+        ("a/Thumbs.db", True),
+        ("a/desktop.ini", True),
+        ("a.txt", False),
+        ("my__MACOSX/a.txt", False),
+        ("~a.txt", False),
+    ],
+)
+def test_housekeeping_is_known_by_its_name(name: str, expected: bool) -> None:
+    assert is_housekeeping(name) is expected

@@ -32,8 +32,12 @@ def test_housekeeping_is_counted_not_read(tmp_path: Path) -> None:
     (tmp_path / ".git" / "notes.txt").write_text("not a document")
     (tmp_path / ".gitignore").write_text("*")
     (tmp_path / "big.dvc").write_text("outs:")
+    (tmp_path / "~$report.docx").write_bytes(b"\x05owner")
+    (tmp_path / "Thumbs.db").write_bytes(b"pictures")
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "__MACOSX" / "notes.txt").write_text("not a document")
     found = survey(tmp_path, LIMIT)
-    assert (len(found.files), found.refused, found.ignored) == (0, [], 3)
+    assert (len(found.files), found.refused, found.ignored) == (0, [], 6)
 
 
 def test_every_refusal_has_its_reason(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from privllm.collect import read_file as reading
 from privllm.collect.documents import Quarantined
-from privllm.collect.read_file import RememberedParts, is_housekeeping, read_file
+from privllm.collect.read_file import RememberedParts, read_file
 from privllm.collect.seen_files import Entry
 from privllm.collect.source_file import SourceFile
 from privllm.core.seed import digest
@@ -26,25 +26,6 @@ def test_a_part_is_remembered_by_source_and_bytes_with_what_lies_inside() -> Non
     assert [row.source for row in found.entries] == names[:3]
     assert parts.look_up(SourceFile("in.mbox#1", "1.eml", data=b"edited")) is None
     assert parts.look_up(SourceFile("in.mbox#3", "3.eml", data=b"mail")) is None
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("__MACOSX/a.txt", True),
-        ("a/__MACOSX/._a", True),
-        ("a/.DS_Store", True),
-        ("~$a.docx", True),
-        (".~lock.a.odt#", True),
-        ("a/Thumbs.db", True),
-        ("a/desktop.ini", True),
-        ("a.txt", False),
-        ("my__MACOSX/a.txt", False),
-        ("~a.txt", False),
-    ],
-)
-def test_housekeeping_is_known_by_its_name(name: str, expected: bool) -> None:
-    assert is_housekeeping(name) is expected
 
 
 @pytest.mark.parametrize(("limit", "value"), [("MAX_PARTS", 3), ("MAX_UNPACKED", 15)])
