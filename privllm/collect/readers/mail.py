@@ -179,7 +179,7 @@ class _Parts:
             for inner in part.get_payload():
                 self._take(inner, depth + 1)  # type: ignore[arg-type]
         elif _is_text(part):
-            self.bodies.append(_body_of(part))
+            self._add_text(part)
         else:
             self._add_file(part, "", _bytes_of(part))
 
@@ -188,12 +188,25 @@ class _Parts:
         alternatives = [inner for inner in part.get_payload() if isinstance(inner, Message)]
         plain = [inner for inner in alternatives if inner.get_content_type() == "text/plain" and _is_text(inner)]
         for inner in plain:
-            body = _body_of(inner)
-            if body.text.strip():
-                self.bodies.append(body)
+            if self._add_text(inner):
                 return
         for inner in alternatives[-1:]:
             self._take(inner, depth + 1)
+
+    def _add_text(self, part: Message) -> bool:
+        """Add a text to the message, and return whether it says something.
+
+        One of no known encoding becomes a file inside, to be refused by its name: the rest of the mail can be read.
+        """
+        try:
+            body = _body_of(part)
+        except Unreadable:
+            suffix = mimetypes.guess_extension(part.get_content_type()) or ".txt"
+            self.files.append(self.file.inside(f"text{len(self.files) + 1}{suffix}", _bytes_of(part)))
+            return False
+        if body.text.strip():
+            self.bodies.append(body)
+        return bool(body.text.strip())
 
     def _add_file(self, part: Message, name: str, data: bytes) -> None:
         given = header_text(part.get_filename() or "")

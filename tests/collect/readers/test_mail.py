@@ -1,5 +1,6 @@
 """Mail: what somebody wrote, without headers, quotations and encodings; attachments are files inside it."""
 
+import base64
 import io
 from email.message import EmailMessage
 from pathlib import Path
@@ -180,3 +181,17 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory,
 def test_a_mailbox_is_read_message_by_message() -> None:
     data = mailbox(b"A: 1\n\none\n", b"B: 2\n\ntwo\n")
     assert [size for _, size in split_mailbox(io.BytesIO(data), LIMIT)] == [11, 11]
+
+
+def test_a_text_of_no_encoding_is_refused_by_its_name_and_the_rest_is_read(tmp_path: Path) -> None:
+    noise = base64.encodebytes(Random(0).randbytes(3000)).decode()
+    parts = [
+        f"Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: base64\n\n{noise}",
+        "Content-Type: text/plain\n\nAt six, then.\n",
+        "Content-Type: text/plain\nContent-Disposition: attachment; filename=cups.txt\n\nBring the good cups.\n",
+    ]
+    head = "Subject: Tea\nContent-Type: multipart/mixed; boundary=X\n\n"
+    rows = rows_of(tmp_path, (head + "".join(f"--X\n{part}\n" for part in parts) + "--X--\n").encode())
+    assert texts_of(rows) == {"a.eml": "Tea\n\nAt six, then.", "a.eml#cups.txt": "Bring the good cups.\n"}
+    (refused,) = [row for row in rows if isinstance(row, Quarantined)]
+    assert refused.source == "a.eml#text1.txt"
