@@ -1,7 +1,7 @@
-"""dedup: exact and near duplicates leave, and what stays has its side of the split.
+"""dedup: repeated lines, exact and near duplicates leave, and what stays has its side of the split.
 
 data/clean, data/promoted/sides -> data/dedup (survivors, with their cluster and split), data/dedup/clusters
-(every document, kept or dropped)
+(every document, kept or dropped), data/dedup/repeated_lines.txt (what was removed at the ends of pages)
 
 Signatures are computed shard by shard; `find_clusters` is the only step that sees the whole corpus,
 and it reads half a kilobyte a document. Where the estimated similarity of a pair is near the
@@ -29,6 +29,7 @@ from privllm.core.tables import by_id, read_table, shards_of, write_table
 from privllm.dedup.clusters import Clusters
 from privllm.dedup.exact import first_of_each, normalised_digest
 from privllm.dedup.minhash import PERMUTATIONS, bands, rounds, rows_per_band, signatures, similarity
+from privllm.dedup.repeated_lines import LIST, remove_repeated_lines
 from privllm.dedup.resolved_pairs import ResolvedPairs
 from privllm.dedup.shingles import jaccard, shingle_sets, shingles
 from privllm.dedup.sides import OTHER_SIDE, UNRECORDED, read_sides, stand
@@ -79,7 +80,9 @@ def dedup(
     Raises UserError when `source` holds no document, or the recorded sides were not fetched.
     """
     recorded = read_sides(sides) if sides else SIDES.empty_table()
-    sources = shards_of(source)
+    repeated = out / "repeated"
+    shutil.rmtree(repeated, ignore_errors=True)
+    sources, removed = remove_repeated_lines(shards_of(source), repeated, store)
     workspace = out / "signatures"
     shutil.rmtree(workspace, ignore_errors=True)
     signing = [(path, cfg.words) for path in sources]
@@ -96,7 +99,9 @@ def dedup(
     for shard, path in enumerate(sources):
         writing.append((path, *choices.get(shard, NO_CHOICES), split))
     survivors = store.map(write_survivors, writing, out, "dedup")
-    return _report(table, sum(survivors))
+    (repeated / LIST).replace(out / LIST)
+    shutil.rmtree(repeated)
+    return _report(table, sum(survivors)) | {"repeated_lines": removed}
 
 
 def signature_shard(out: Path, source: Path, words: int, before: Before | None) -> int:
