@@ -6,6 +6,7 @@ Every tokenizer of a build has these ids: `tokens.vocabulary` learns its own wit
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|pad|>", "<|mask|>", "<|user|>", "<|assistant|>", "<|end|>")
 END_OF_TEXT, PAD, MASK, USER, ASSISTANT, END_OF_TURN = range(len(SPECIAL_TOKENS))
+TURN_MARKS = (USER, ASSISTANT, END_OF_TURN)
 
 # A model that was hardly trained may generate these, and a person may not write them.
 MARKS = (PAD, MASK, USER, ASSISTANT, END_OF_TURN)

@@ -1,8 +1,8 @@
 """A model to train on, loaded from the folder that `tokens.base_models` filled: in fp32, its rows in the order of our ids.
 
 The architecture is the folder's. Of the family's `model` section only dropout counts, which is no part of the
-weights. Tokens that the base model did not have begin as the mean of those it had (Hewitt 2021), so that they are
-neither likely nor impossible.
+weights. Tokens that the base model did not have begin near the mean of those it had (Hewitt 2021), so that they are
+neither likely nor impossible, and each at a place of its own, so that no two marks of turns are one.
 """
 
 import json
@@ -15,9 +15,12 @@ from transformers import PreTrainedModel
 
 from privllm.core.base_model import NOTE
 from privllm.core.errors import UserError
+from privllm.core.seed import seed_of
 from privllm.core.special_tokens import END_OF_TEXT, PAD
 from privllm.models.family_model import FamilyModel
 from privllm.models.loading import MODELS, config_of, context_of, read_weights
+
+NOISE = 0.1  # of a new token's row, in standard deviations of the rows there are
 
 
 def open_start(
@@ -63,7 +66,7 @@ def _adapt(family_model: FamilyModel, config: Any, cfg: Any, context: int) -> No
 
 @torch.no_grad()
 def arrange_rows(model: PreTrainedModel, size: int, moved: dict[int, int | None]) -> None:
-    """Resize `model` to `size` ids; the row of each is the one it had in the base model, or the mean of all."""
+    """Resize `model` to `size` ids; the row of each is the one it had in the base model, or near the mean of all."""
     rows_before = {name: tensor.detach().clone() for name, tensor in _rows_of(model).items()}
     size_before = len(rows_before["inputs"])
     if size == size_before and not moved:
@@ -78,7 +81,13 @@ def arrange_rows(model: PreTrainedModel, size: int, moved: dict[int, int | None]
     for name, tensor in _rows_of(model).items():
         before = rows_before[name]
         tensor.copy_(before.mean(0).expand_as(tensor))
+        if tensor.dim() == 2:  # tied tensors get the same noise twice, and are set anew each time
+            tensor += NOISE * before.std(0) * _noise(tensor.shape).to(tensor)
         tensor[torch.tensor(ids)] = before[torch.tensor(base_ids)]
+
+
+def _noise(shape: torch.Size) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed_of("new tokens")))
 
 
 def _rows_of(model: PreTrainedModel) -> dict[str, torch.Tensor]:

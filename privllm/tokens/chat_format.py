@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer
 
-from privllm.core.special_tokens import ASSISTANT, END_OF_TURN, SPECIAL_TOKENS, USER
+from privllm.core.special_tokens import ASSISTANT, END_OF_TURN, SPECIAL_TOKENS, TURN_MARKS, USER
 from privllm.tokens.chat_template import FILE, TurnMarks, marks_in, template_with
 from privllm.tokens.encode import without_specials
 
@@ -70,6 +70,12 @@ class Speech:
 
     def ids(self, text: str) -> list[int]:
         return self.plain.encode(text, add_special_tokens=False).ids
+
+    def own_turn_marks(self) -> list[int]:
+        """Return the marks of turns that are ours: those of a base model's own template it knows already."""
+        ids = dict.fromkeys((*self.marks.user, *self.marks.assistant, *self.marks.end))
+        own = [SPECIAL_TOKENS[mark] for mark in TURN_MARKS]
+        return [mark for mark in ids if self.plain.id_to_token(mark) in own]
 
     def text(self, ids: Sequence[int]) -> str:
         """Return what a model wrote, up to its first token that ends a reply."""

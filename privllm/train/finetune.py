@@ -164,7 +164,8 @@ def _train(
     model = open_model(cfg.kind, cfg.family, inputs.start, prepared.labels, speech.marks.pad, cfg.seed, fresh)
     adapters = None
     if cfg.lora.rank and not fresh:
-        adapters = adapt(model, cfg.lora, cfg.seed)
+        marks = speech.own_turn_marks() if cfg.kind in CONVERSATIONS else []
+        adapters = adapt(model, cfg.lora, cfg.seed, marks)
     add_dropout(model, cfg.family, rate_of(inputs.start))
     make = objective_for(cfg.kind, cfg.family)
     objective = make(model, cfg, prepared.train, prepared.validation, speech.marks.pad, section)

@@ -1,9 +1,11 @@
 """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685), by peft: a few matrices learn beside weights that stay as they are.
 
-Every matrix inside a block gets one; heads that are new are learnt whole. `merge` adds them to the weights, so that what is saved is an
+Every matrix inside a block gets one; heads that are new are learnt whole, and so are the rows of tokens that the base model
+never saw, such as the marks of turns: else no reply could end. `merge` adds them to the weights, so that what is saved is an
 ordinary model.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -19,8 +21,8 @@ from privllm.train.adapter_config import AdapterConfig
 HEADS = ("classifier", "score")  # what transformers calls the last matrix of a model that classifies
 
 
-def adapt(model: PreTrainedModel, cfg: AdapterConfig, seed: int) -> Any:
-    """Give `model` adapters, in place, and freeze the rest; return what `merge` wants."""
+def adapt(model: PreTrainedModel, cfg: AdapterConfig, seed: int, new_tokens: Iterable[int] = ()) -> Any:
+    """Give `model` adapters, in place, and freeze all but the rows of `new_tokens`; return what `merge` wants."""
     matrices_inside: set[int] = set()
     for block in blocks(model):
         matrices_inside |= {id(module) for module in projections(block).values()}
@@ -35,6 +37,7 @@ def adapt(model: PreTrainedModel, cfg: AdapterConfig, seed: int) -> Any:
         target_modules=targets,
         bias="none",
         fan_in_fan_out=is_transposed,
+        trainable_token_indices=_learnt_rows(model, sorted(set(new_tokens))),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of("adapters", seed))
@@ -43,6 +46,17 @@ def adapt(model: PreTrainedModel, cfg: AdapterConfig, seed: int) -> Any:
         if name in HEADS:
             module.requires_grad_(True)
     return wrapped
+
+
+def _learnt_rows(model: PreTrainedModel, tokens: list[int]) -> dict[str, list[int]] | None:
+    """Return the names of the embeddings, of input and output where these are two, each with the rows that learn."""
+    if not tokens:
+        return None
+    inputs: Any = model.get_input_embeddings()
+    output: Any = model.get_output_embeddings()
+    is_tied = output is None or output.weight is inputs.weight
+    learning = {id(inputs)} if is_tied else {id(inputs), id(output)}
+    return {name: tokens for name, module in model.named_modules() if id(module) in learning}
 
 
 def merge(wrapped: Any) -> PreTrainedModel:

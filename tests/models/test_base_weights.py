@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
-from privllm.core.special_tokens import END_OF_TEXT, PAD
+from privllm.core.special_tokens import END_OF_TEXT, PAD, TURN_MARKS
 from privllm.models.base_weights import note_of, open_start
 from privllm.models.causal import CausalConfig
 from privllm.models.loading import MODELS, build, load
@@ -67,13 +67,16 @@ def test_logits_are_the_starts_under_our_numbers(family: str, kind: str, tied: b
     assert str(tmp_path) not in (tmp_path / "out/config.json").read_text("utf-8")
 
 
-def test_new_tokens_begin_as_the_mean_of_the_others(tmp_path: Path) -> None:
+def test_new_tokens_begin_near_the_mean_of_the_others_and_apart(tmp_path: Path) -> None:
     theirs = save_foreign(tmp_path, "causal", "llama")
     found = arrange((tmp_path / "tokenizer.json").read_text("utf-8"), NAMES, "llama")
     model = open_start("causal", tmp_path, SECTIONS["causal"], theirs.config.vocab_size + 5, 16, found.moved)
-    assert torch.allclose(
-        model.get_input_embeddings().weight[PAD], theirs.get_input_embeddings().weight.mean(0), atol=1e-6
-    )
+    rows, known = model.get_input_embeddings().weight, theirs.get_input_embeddings().weight
+    distances = [(rows[mark] - known.mean(0)).norm() for mark in (PAD, *TURN_MARKS)]
+    assert 0 < max(distances) < 0.3 * (known - known.mean(0)).norm(dim=1).mean()
+    assert len({tuple(rows[mark].tolist()) for mark in (PAD, *TURN_MARKS)}) == 4
+    again = open_start("causal", tmp_path, SECTIONS["causal"], theirs.config.vocab_size + 5, 16, found.moved)
+    assert again.get_input_embeddings().weight.equal(rows)
 
 
 @pytest.mark.parametrize("family", SECTIONS)

@@ -1,6 +1,7 @@
 """Turns as ids: what the chat template says, whatever is typed; and of what is too long, what stays."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -151,3 +152,10 @@ def test_any_other_tokenizer_still_tells_replies_apart(tmp_path: Path) -> None:
     exchange = speech.exchange([("user", "red")], ["Ada", "Bob"], 32)
     assert isinstance(exchange, Exchange)
     assert [reply[-1] for reply in exchange.replies] == [END_OF_TEXT, END_OF_TEXT]
+
+
+def test_marks_of_turns_that_are_ours_are_told_from_a_base_models(folder: Path) -> None:
+    speech = Speech(folder)
+    assert sorted(speech.own_turn_marks()) == [USER, ASSISTANT, END]
+    speech.marks = replace(speech.marks, user=(PAD,), assistant=(PAD,), end=(PAD,))
+    assert speech.own_turn_marks() == []

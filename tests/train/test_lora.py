@@ -64,3 +64,27 @@ def test_a_model_in_which_no_adapter_fits_is_refused_by_name() -> None:
     model.model.layers = torch.nn.ModuleList(torch.nn.LayerNorm(2) for _ in range(3))
     with pytest.raises(UserError, match="a llama model has no matrices that adapters fit"):
         adapt(model, AdapterConfig(rank=2), seed=0)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_rows_of_new_tokens_learn_and_no_others(kind: str, tied: bool) -> None:
+    model = random_model(kind, tie_word_embeddings=tied)
+    ids = torch.tensor([[3, 6, 5, 4, 8, 7]])
+    before = [
+        matrix.weight.detach().clone() for matrix in (model.get_input_embeddings(), model.get_output_embeddings())
+    ]
+    wrapped = adapt(model, AdapterConfig(rank=2), seed=0, new_tokens=[3, 4, 5])
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
+    model.train()(input_ids=ids, labels=ids).loss.backward()
+    optimizer.step()
+    with torch.no_grad():
+        adapted = model.eval()(input_ids=ids).logits
+        merged = merge(wrapped)
+        assert merged(input_ids=ids).logits.allclose(adapted, atol=1e-5)
+    after = [merged.get_input_embeddings().weight, merged.get_output_embeddings().weight]
+    for old, new in zip(before, after, strict=True):
+        changed = (old != new).any(1).nonzero().flatten().tolist()
+        assert changed == [3, 4, 5]
+    assert (after[0] is after[1]) is tied
+    assert set(merged.state_dict()) == set(random_model(kind).state_dict())

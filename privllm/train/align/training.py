@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from privllm.core.report import write_json
 from privllm.core.seed import seed_of
+from privllm.core.special_tokens import TURN_MARKS
 from privllm.engine.digests import digest_of
 from privllm.models.loading import load
 from privllm.tokens.rows import open_rows
@@ -173,7 +174,7 @@ def _learn(
     )
     adapters = None
     if cfg.lora.rank:
-        adapters = adapt(model.train(), cfg.lora, cfg.seed)
+        adapters = adapt(model.train(), cfg.lora, cfg.seed, TURN_MARKS)
     add_dropout(model, family, rate_of(inputs.start))
     trained = train(objective, train_cfg, budget.steps, work.folder / "live", work, key)
     facts = _facts_of(budget, phase, trained)
