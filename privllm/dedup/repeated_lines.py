@@ -9,7 +9,8 @@ pages is none. Only runs at a page's two ends are removed, so what a manual says
     trimmed pages, by shard                                a function of the shard and R within l_s
 
 So an edit costs its own shard, and others only where a line becomes repeated, or no longer is. Lines are compared by 64-bit
-hashes. Other documents than pages are never touched.
+hashes. Other documents than pages are never touched, and neither are pages that share most of their text, such as
+contracts of one form.
 """
 
 from collections import Counter
@@ -33,7 +34,10 @@ PAGE = "text/html"
 MIN_PAGES = 10  # of a site on which a line must stand
 MIN_SHARE = 0.25  # of the site's pages
 END = 40  # lines of a page that are its beginning, and as many its end
-MAX_LINE = 300  # characters; a longer one is a paragraph
+MAX_LINE = 200  # characters; a longer one is a paragraph
+MAX_REMOVED = (
+    0.4  # of a page's characters; where more is repeated the pages are versions of one document, and stay whole
+)
 LIST = "repeated_lines.txt"
 FENCE = "```"
 COUNTED = np.dtype([("line", "<u8"), ("site", "<u8"), ("pages", "<u4")])
@@ -152,7 +156,7 @@ def _is_among(hashes: frozenset[int], site: str, line: str) -> bool:
 
 
 def trim(text: str, is_repeated: IsRepeated) -> tuple[str, list[str]]:
-    """Return a text without the repeated lines at its ends, and those lines; a text of nothing else stays whole."""
+    """Return a text without the repeated lines at its ends, and those lines; one that is mostly repeated stays whole."""
     lines = text.split("\n")
     begin = _run(lines, is_repeated)
     while begin and begin < len(lines) and lines[begin].startswith("|") and not says_something(lines[begin]):
@@ -163,7 +167,9 @@ def trim(text: str, is_repeated: IsRepeated) -> tuple[str, list[str]]:
     if end <= begin:
         return text, []
     removed = [line.strip() for line in [*lines[:begin], *lines[end:]] if says_something(line)]
-    return ("\n".join(lines[begin:end]).strip("\n"), removed) if removed else (text, [])
+    if not removed or sum(map(len, removed)) > MAX_REMOVED * len(text):
+        return text, []
+    return "\n".join(lines[begin:end]).strip("\n"), removed
 
 
 def _run(lines: Iterable[str], is_repeated: IsRepeated) -> int:

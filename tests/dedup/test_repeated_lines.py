@@ -16,6 +16,7 @@ from privllm.engine.cache import Cache
 from privllm.engine.store import NO_STORE, Store
 
 BITS = 2
+WORDS = "Words of a page, and more of them than a menu has: a page that shares most of its text stays whole."
 MENU = ["Home", "Products", "| Prev | Next |", "## On this site"]
 Pages = dict[str, str]  # {source: text}
 
@@ -45,7 +46,7 @@ def trimmed(
 
 
 def page(number: int, begin: str = "Home\nProducts\n\n", end: str = "\n\nCopyright the house") -> str:
-    return f"{begin}# Title {number}\n\nWords of page {number}.{end}"
+    return f"{begin}# Title {number}\n\n{WORDS} {number}.{end}"
 
 
 def test_menus_and_notices_go_from_both_ends_and_are_listed(tmp_path: Path) -> None:
@@ -72,6 +73,12 @@ def test_a_line_must_stand_on_a_quarter_of_its_site(tmp_path: Path, others: int,
     assert (texts["site/0.html"] == page(0, "", "")) is goes
 
 
+def test_versions_of_one_document_stay_whole(tmp_path: Path) -> None:
+    begin, end = "\n".join(f"Clause {n}." for n in range(20)), "\n".join(f"Signature {n}." for n in range(5))
+    pages = {f"site/{number}.html": f"{begin}\nThe sum is {number} euros.\n{end}" for number in range(20)}
+    assert trimmed(pages, tmp_path)[:2] == (pages, {"pages": 0, "lines": 0})
+
+
 def test_sites_do_not_add_up(tmp_path: Path) -> None:
     pages = {f"site{number % 2}/{number}.html": page(number) for number in range(18)}
     assert trimmed(pages, tmp_path)[0] == pages
@@ -85,16 +92,16 @@ def test_other_documents_than_pages_stay(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("Home\n\nWords.", "Words."),
-        ("Words.\n\nHome\n", "Words."),
-        ("Words.\n\nHome\n\nMore.", "Words.\n\nHome\n\nMore."),  # between its own words
-        ("Home\n## On this site\n\nWords.", "## On this site\n\nWords."),  # the heading of what follows
-        ("Words.\n\n## On this site\n\nHome", "Words."),
-        ("| Prev | Next |\n| --- | --- |\n\nWords.", "Words."),
-        ("Words.\n\n| Prev | Next |\n| --- | --- |", "Words."),
-        ("Words.\n\n```\nHome\n```", "Words.\n\n```\nHome\n```"),  # code
+        (f"Home\n\n{WORDS}", WORDS),
+        (f"{WORDS}\n\nHome\n", WORDS),
+        (f"{WORDS}\n\nHome\n\nMore.", f"{WORDS}\n\nHome\n\nMore."),  # between its own words
+        (f"Home\n## On this site\n\n{WORDS}", f"## On this site\n\n{WORDS}"),  # the heading of what follows
+        (f"{WORDS}\n\n## On this site\n\nHome", WORDS),
+        (f"| Prev | Next |\n| --- | --- |\n\n{WORDS}", WORDS),
+        (f"{WORDS}\n\n| Prev | Next |\n| --- | --- |", WORDS),
+        (f"{WORDS}\n\n```\nHome\n```", f"{WORDS}\n\n```\nHome\n```"),  # code
         ("Home\n\nProducts", "Home\n\nProducts"),  # nothing else
-        ("    Words.\n\nHome", "    Words."),
+        (f"    {WORDS}\n\nHome", f"    {WORDS}"),
         ("", ""),
     ],
 )
@@ -117,7 +124,7 @@ def test_site_of_a_page(source: str, site: str) -> None:
     assert site_of(source) == site
 
 
-LINES = st.lists(st.sampled_from([*MENU, "Words.", "More words.", "", "---", "```", "Unique"]), max_size=6)
+LINES = st.lists(st.sampled_from([*MENU, WORDS, "More words.", "", "---", "```", "Unique"]), max_size=6)
 
 
 def plain(pages: Pages) -> Pages:
