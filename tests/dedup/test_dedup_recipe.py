@@ -132,6 +132,7 @@ def test_texts_without_a_word_are_compared_whole(tmp_path: Path) -> None:
         "clusters_of_many": 1,
         "largest_cluster": 2,
         "chained": 0,
+        "repeated_lines": {"pages": 0, "lines": 0},
     }
 
 
@@ -153,6 +154,7 @@ def test_what_is_written_and_counted(tmp_path: Path) -> None:
         "clusters_of_many": 1,
         "largest_cluster": 3,
         "chained": 0,
+        "repeated_lines": {"pages": 0, "lines": 0},
     }
     assert {source for source, verdict in verdicts.items() if verdict["kept"]} == {"c", "d", "e", "f"}
     assert {verdicts[source]["reason"] for source in "ab"} == {"exact", "near"}
@@ -175,6 +177,7 @@ def test_what_is_written_and_counted(tmp_path: Path) -> None:
     assert sorted(contents(tmp_path / "dedup")) == [
         *(shard_name(i) for i in range(1 << BITS)),
         "clusters/clusters.parquet",
+        "repeated_lines.txt",
     ]
 
 
@@ -187,6 +190,7 @@ def test_identical_pages_become_one(tmp_path: Path) -> None:
         "clusters_of_many": 1,
         "largest_cluster": 2000,
         "chained": 0,
+        "repeated_lines": {"pages": 0, "lines": 0},
     }
 
 
