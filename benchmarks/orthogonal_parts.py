@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 import privllm.train.muon as muon
 from benchmarks.common import write_result
 from benchmarks.peer_corpus import split_lines
-from privllm.models.causal import next_token_loss
+from benchmarks.step import loss_of
 from privllm.models.config import CausalConfig
 from privllm.models.loading import build
 from privllm.tokens.vocabulary import TokenizerConfig
@@ -57,7 +57,7 @@ def run(
         rows = torch.stack([ids["train"][start : start + context + 1] for start in starts])
         for group in optimiser.param_groups:
             group["lr"] = group["rate"] * cfg.learning_rate * schedule.factor(step)
-        next_token_loss(model, (rows[:, :-1], rows[:, 1:]), "mean").backward()
+        loss_of(model, rows[:, :-1], rows[:, 1:], "mean").backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), cfg.clip)
         begun = time.process_time()
         optimiser.step()
@@ -72,7 +72,7 @@ def held_out_loss(model: Any, ids: torch.Tensor, context: int) -> float:
     tokens = len(ids[:-1]) // context * context
     inputs, labels = ids[:tokens].view(-1, context), ids[1 : tokens + 1].view(-1, context)
     pairs = zip(inputs.split(16), labels.split(16), strict=True)
-    return sum(float(next_token_loss(model, pair, "sum")) for pair in pairs) / tokens
+    return sum(float(loss_of(model, *pair, "sum")) for pair in pairs) / tokens
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ import torch
 
 from benchmarks.common import write_result
 from privllm.models.causal import CausalConfig, next_token_loss
+from privllm.models.config import inner_width
 from privllm.models.lean_blocks import lean_blocks
 from privllm.models.loading import build
 from privllm.train.config import CausalPretrain
@@ -28,11 +29,17 @@ GEMM = 2048  # rows and columns
 
 def flop_of(cfg: CausalConfig, vocabulary: int) -> float:
     """Return the floating-point operations of a forward and backward pass: three products of each matrix, and of attention's two."""
-    feedforward = cfg.feedforward or cfg.width * 8 // 3
+    feedforward = inner_width(cfg.feedforward, cfg.width)
     weights = cfg.layers * (4 * cfg.width**2 + 3 * cfg.width * feedforward) + vocabulary * cfg.width
     tokens = BATCH * CONTEXT
     attention = cfg.layers * BATCH * 2 * 2 * CONTEXT**2 * cfg.width / 2
     return 3 * (2 * tokens * weights + attention)
+
+
+def loss_of(model: Any, inputs: torch.Tensor, labels: torch.Tensor, reduction: str) -> torch.Tensor:
+    """Return the loss on rows that each hold one document."""
+    positions = torch.arange(inputs.shape[1]).expand(len(inputs), -1)
+    return next_token_loss(model, (inputs, positions, labels), reduction)
 
 
 def seconds_of(work: Callable[[], Any]) -> float:
@@ -67,7 +74,7 @@ class Arm:
 
     def _loss(self, tokens: torch.Tensor) -> torch.Tensor:
         if self.is_ours:
-            return next_token_loss(self.model, (tokens[:, :-1], tokens[:, 1:]), "mean")
+            return loss_of(self.model, tokens[:, :-1], tokens[:, 1:], "mean")
         return self.model(input_ids=tokens[:, :-1], labels=tokens[:, :-1]).loss
 
     def medians(self) -> dict[str, float]:
