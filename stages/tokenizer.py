@@ -6,7 +6,9 @@ data/dedup/sample, data/start/tokenizer, data/vocabulary -> data/tokenizer, repo
 from pathlib import Path
 
 from privllm.core.params import read_params
+from privllm.core.printable import say
 from privllm.core.report import write_report
+from privllm.core.vocabulary_fit import misfit
 from privllm.engine.stage import run
 from privllm.engine.store import Store
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
@@ -16,7 +18,10 @@ from privllm.tokens.vocabulary_sample import SampleConfig
 def main(sample: Path, start: Path, vocabulary: Path, out: Path, report: Path, store: Store) -> None:
     cfg = read_params("tokenizer", TokenizerConfig)
     sampled = read_params("sample", SampleConfig)
-    write_report(report, learn_tokenizer(cfg, sample, out, store, start, vocabulary, sampled))
+    counts = learn_tokenizer(cfg, sample, out, store, start, vocabulary, sampled)
+    write_report(report, counts)
+    if words := misfit(counts):
+        say(f"vocabulary: {words}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 
 from privllm.core.errors import SeveralFaults
 from privllm.core.params import load_sections
+from privllm.core.vocabulary_fit import misfit
 from privllm.engine.fingerprint import FOLDER, python_version
 from privllm.engine.params_check import require_sound_params
 from privllm.engine.skipped_families import notes_of, skipped_stages
@@ -22,7 +23,6 @@ from privllm.manage.dvc_state import Build, Stage, StagePath, open_build
 from privllm.manage.planned_stages import CACHED, MAY_RUN, RUNS, UP_TO_DATE, Plan, PlannedStage
 from privllm.manage.predicted_hashes import PRINTS, PredictedHashes
 from privllm.manage.rebuild_causes import Cause, fingerprints, listed, parameters
-from privllm.report.summary import vocabulary_misfit
 
 SOURCES = "data/sources"
 SHARDS_IN_STORE = {"command", "output"}  # kinds of causes after which the store still has every shard
@@ -269,7 +269,7 @@ def _notes() -> list[str]:
     for version in sorted(_recorded_pythons() - {current}):
         mismatch = f"The code was fingerprinted with Python {version}, and this is {current}"
         notes.append(f"{mismatch}: run `{FORCE_FINGERPRINT}` first.")
-    words = vocabulary_misfit(last_report("tokenizer"))
+    words = misfit(last_report("tokenizer"))
     if words:
         notes.append(f"vocabulary: {words}")
     return notes

@@ -43,6 +43,7 @@ class Shown:
     cleaning: list[Segment] = field(default_factory=list)  # from the raw to the clean text
     replaced: list[Replaced] = field(default_factory=list)
     survivor: list[Segment] = field(default_factory=list)  # from its own clean text to that of the survivor
+    repeated: list[str] = field(default_factory=list)  # lines that its site repeats, and `dedup` removed
     entities: list[Entity] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)  # as they are packed
 
@@ -58,6 +59,8 @@ class Shown:
             rows.append(("clean", self._cleaned(row)))
         if row := self.fate.dedup:
             verdict = f"dropped: {self.fate.why}" if not row["kept"] else "kept"
+            if self.repeated:
+                verdict += f" without lines that its site repeats ({'; '.join(self.repeated[:NAMED])})"
             rows.append(("dedup", f"{verdict}; cluster {row['cluster']}, survivor {row['survivor']}"))
         if self.fate.annotated is not None:
             found = f"{len(self.entities)} names" if self.fate.annotated else "not among the documents chosen for it"
@@ -102,8 +105,12 @@ def show(root: Path, word: str) -> Shown:
     if shown.fate.dedup and not shown.fate.dedup["kept"]:
         survivor = _text(root, ("clean",), shown.fate.dedup["survivor"])
         shown.survivor = word_diff(clean, survivor) if survivor is not None else []
+    kept = _text(root, ("dedup",), shown.fate.id)
+    if kept is not None and kept in clean:
+        before, _, after = clean.partition(kept)
+        shown.repeated = [line.strip() for line in f"{before}\n{after}".split("\n") if line.strip()]
     if shown.fate.annotated:
-        shown.entities = _entities(root, shown.fate.id, clean)
+        shown.entities = _entities(root, shown.fate.id, clean if kept is None else kept)
     if shown.fate.pack:
         shown.tokens = _tokens(root, shown.fate)
     return shown

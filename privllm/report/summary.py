@@ -16,6 +16,7 @@ from rich.text import Text
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.printable import printable
+from privllm.core.vocabulary_fit import misfit
 from privllm.engine.pipeline import PIPELINE
 from privllm.report.baselines import baseline_rows, worse_than_xz
 from privllm.report.explanations import short
@@ -42,11 +43,11 @@ def summary_table(reports: Path, log: Path, samples: Path | None = None) -> Rend
     shared = {path.stem: _read(path) for path in sorted(reports.glob("*.json"))}
     families = sorted(path.stem for path in reports.glob("evaluate/*.json"))
     by_family = {name: _family_reports(reports, name) for name in families}
-    misfit = vocabulary_misfit(shared.get("tokenizer") or {})
+    words = misfit(shared.get("tokenizer") or {})
     sections: list[RenderableType] = [
         _documents(shared),
         _figures(shared, by_family),
-        *([Text.assemble(("vocabulary  ", "bold red"), misfit)] if misfit else []),
+        *([Text.assemble(("vocabulary  ", "bold red"), words)] if words else []),
         *_held_out(by_family),
         *_people(shared, _read(reports / "align/causal.json")),
         _minutes(durations(log)),
@@ -131,16 +132,6 @@ def _figures(reports: Reports, families: Mapping[str, Reports]) -> RenderableTyp
     evaluations = {name: family_reports.get("evaluate", {}) for name, family_reports in families.items()}
     warnings = [worse_than_xz(name, evaluation) for name, evaluation in evaluations.items()]
     return Group(table, *(_text(warning, "bold red") for warning in warnings if warning))
-
-
-def vocabulary_misfit(report: Mapping[str, Any]) -> str | None:
-    """Return a sentence where the kept vocabulary fits new documents badly, from the report of the stage `tokenizer`."""
-    if report.get("fits", True):
-        return None
-    return (
-        f"it fits the {report['new_documents']:,} new documents of its sample badly, with {report['new_bytes_per_token']:.2f} "
-        f"bytes a token where it was learnt on {report['learnt_bytes_per_token']:.2f}. `privllm vocabulary drop` has one learnt anew."
-    )
 
 
 def _held_out(families: Mapping[str, Reports]) -> list[RenderableType]:

@@ -5,6 +5,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pyarrow as pa
@@ -221,3 +222,21 @@ def test_the_command_writes_to_the_terminal_or_a_page(root: Path, monkeypatch: p
     said = CliRunner().invoke(app, ["show", "short.txt", "--html", "short.html"])
     assert "short.html shows short.txt, with the personal data" in said.output
     assert (root / "short.html").is_file()
+
+
+def test_lines_that_its_site_repeats_are_named(tmp_path: Path) -> None:
+    notice = "This page belongs to the handbook of the house on the hill, and may not leave it."
+    sources = tmp_path / "data/sources/site"
+    sources.mkdir(parents=True)
+    words = [word.strip(".,") for word in PROSE.split()]
+    for number in range(12):
+        chosen = Random(number)
+        paragraphs = "".join(f"<p>{' '.join(chosen.choices(words, k=60))}.</p>" for _ in range(3))
+        page = f"<html><body><main><h1>Page {number}</h1>{paragraphs}<p>{notice}</p></main></body></html>"
+        (sources / f"{number}.html").write_text(page)
+    collect(CollectConfig(shard_bits=1), sources.parent, tmp_path / "data/collect")
+    clean(CleanConfig(), tmp_path / "data/collect", tmp_path / "data/clean")
+    dedup(DedupConfig(), SplitConfig(), tmp_path / "data/clean", tmp_path / "data/dedup")
+    shown = show(tmp_path, "site/3.html")
+    assert shown.repeated == [notice]
+    assert dict(shown.steps())["dedup"].startswith(f"kept without lines that its site repeats ({notice})")
