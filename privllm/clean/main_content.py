@@ -295,7 +295,7 @@ def _fill_gaps(page: Page, tree: Tree, kept: list[bool]) -> None:
 
 
 def _keep_opening(page: Page, plain: list[bool], kept: list[bool]) -> None:
-    """Keep what stands between the page's title and its first content where code is among it: the synopsis of a manual."""
+    """Keep what stands between the page's title and its first content where code or a second heading is among it: a synopsis."""
     begin = len(plain)
     while begin and plain[begin - 1]:
         begin -= 1

@@ -27,7 +27,7 @@ from privllm.core.records import CLEAN, whole_source
 from privllm.core.report import add_up
 from privllm.core.seed import name_digest
 from privllm.core.tables import read_table, write_table
-from privllm.engine.dropped import write_list
+from privllm.engine.dropped import COLUMNS, write_list
 from privllm.engine.store import NO_STORE, Store
 
 PAGE = "text/html"
@@ -189,7 +189,7 @@ def _run(lines: Iterable[str], is_repeated: IsRepeated) -> int:
 
 
 def _write_removed(removed: list[dict[str, Any]], path: Path) -> None:
-    """Write the list of removed lines, the commonest of a site first."""
+    """Write the list of removed lines, each with its site and its number of pages."""
     totals: Counter[str] = Counter()
     for value in removed:
         totals.update(value["removed"])
@@ -197,5 +197,4 @@ def _write_removed(removed: list[dict[str, Any]], path: Path) -> None:
     for key, number in totals.items():
         site, _, line = key.partition("\t")
         rows.append({"reason": f"on {number} pages", "source": site, "detail": line})
-    columns = pa.schema([(name, pa.string()) for name in ("reason", "source", "detail")])
-    write_list(pa.Table.from_pylist(rows, columns), path)
+    write_list(pa.Table.from_pylist(rows, pa.schema([(name, pa.string()) for name in COLUMNS])), path)

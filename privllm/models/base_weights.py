@@ -77,17 +77,19 @@ def arrange_rows(model: PreTrainedModel, size: int, moved: dict[int, int | None]
         if base_id is not None and base_id < size_before:
             ids.append(our_id)
             base_ids.append(base_id)
+    new_ids = sorted(set(range(size)) - set(ids))
     model.resize_token_embeddings(size, mean_resizing=False)
     for name, tensor in _rows_of(model).items():
         before = rows_before[name]
         tensor.copy_(before.mean(0).expand_as(tensor))
-        if tensor.dim() == 2:  # tied tensors get the same noise twice, and are set anew each time
-            tensor += NOISE * before.std(0) * _noise(tensor.shape).to(tensor)
+        if tensor.dim() == 2 and new_ids:  # a bias has nothing to tell tokens apart by
+            tensor[torch.tensor(new_ids)] += NOISE * before.std(0) * _noise(len(new_ids), tensor.shape[1]).to(tensor)
         tensor[torch.tensor(ids)] = before[torch.tensor(base_ids)]
 
 
-def _noise(shape: torch.Size) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed_of("new tokens")))
+def _noise(rows: int, width: int) -> torch.Tensor:
+    """Return normal noise, the same at every call: tied matrices are set twice."""
+    return torch.randn(rows, width, generator=torch.Generator().manual_seed(seed_of("new tokens")))
 
 
 def _rows_of(model: PreTrainedModel) -> dict[str, torch.Tensor]:
