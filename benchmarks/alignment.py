@@ -31,6 +31,7 @@ from benchmarks.feedback import PAIRS, harmless
 from benchmarks.transfer import open_smollm2
 from privllm.clean.clean_text import clean_text
 from privllm.core.seed import name_digest
+from privllm.core.special_tokens import own_ids
 from privllm.feedback.recipe import FeedbackConfig, feedback
 from privllm.feedback.records import Vote, to_line
 from privllm.models.loading import load
@@ -127,7 +128,7 @@ def write_text(speech: Speech, rows: Path) -> None:
                 text = "\n\n".join(text for text in texts if len(text) > 80)
                 documents.append(np.array(speech.ids(text), np.int32))
         ids = pa.array([str(number) for number in range(len(documents))], pa.string())
-        packed = pack_rows(documents, ids, CONTEXT)
+        packed = pack_rows(documents, ids, CONTEXT, own_ids(0))
         write_rows(packed.input_ids, packed.pieces, CONTEXT, rows / side / "00000.arrow")
 
 

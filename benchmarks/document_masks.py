@@ -30,14 +30,15 @@ import torch
 from benchmarks.common import write_result
 from privllm.core.records import PIECE
 from privllm.core.seed import name_digest
-from privllm.core.special_tokens import END_OF_TEXT
+from privllm.core.special_tokens import END_OF_TEXT, own_ids
 from privllm.core.tables import read_folder
 from privllm.models.config import CausalConfig
 from privllm.models.loading import build
-from privllm.models.vocabulary import IGNORED, vocabulary_size
+from privllm.models.vocabulary import IGNORED
 from privllm.tokens.encode import Encoder
 from privllm.tokens.pack import pack_rows
 from privllm.tokens.rows import Rows, open_rows, write_rows
+from privllm.tokens.special_ids import special_ids
 from privllm.train.batches import Batch
 from privllm.train.config import CausalPretrain
 from privllm.train.loop import Work, train
@@ -89,7 +90,7 @@ def read_corpus(data: Path, size: int) -> Corpus:
 
 def write_best_fit(documents: list[np.ndarray], context: int, folder: Path) -> Rows:
     ids = pa.array([str(number) for number in range(len(documents))], pa.string())
-    packed = pack_rows(documents, ids, context)
+    packed = pack_rows(documents, ids, context, SPECIAL)
     write_rows(packed.input_ids, packed.pieces, context, folder / "00000.arrow")
     return open_rows(folder)
 
@@ -104,6 +105,9 @@ def write_stream(documents: list[np.ndarray], context: int, folder: Path) -> Row
     return open_rows(folder)
 
 
+SPECIAL = own_ids(4096)
+
+
 def measure(arm: str, corpus: Corpus, vocabulary: int, context: int, seed: int, tokens: int) -> dict[str, Any]:
     shape = CausalConfig(layers=3, width=128, heads=2)
     batch_size = POSITIONS // context
@@ -114,14 +118,14 @@ def measure(arm: str, corpus: Corpus, vocabulary: int, context: int, seed: int, 
         rows = write(corpus.train, context, folder / "train")
         held_out = write_best_fit(corpus.held_out, context, folder / "held_out")
         objective_class = NextToken if arm == "masked" else AcrossDocuments
-        model = build("causal", shape, vocabulary, context, seed)
+        model = build("causal", shape, own_ids(vocabulary), context, seed)
         one_row = Split(open_rows(folder / "held_out"))
         objective = objective_class(model, cfg, Split(rows), one_row, {})
         began = time.process_time()
         steps = math.ceil(tokens / POSITIONS)
         train(objective, cfg, steps, folder / "live", Work(folder / "work", "benchmark"), "benchmark")
         seconds = time.process_time() - began
-        judge = NextToken(model.eval(), cfg, Split(held_out), Split(held_out), {})
+        judge = NextToken(model.eval(), cfg, Split(held_out), Split(held_out), SPECIAL)
         nats, labels = 0.0, 0
         with torch.no_grad():
             for start in range(0, len(held_out), 4):
@@ -149,7 +153,7 @@ def main() -> None:
     parser.add_argument("--bytes", type=int, default=1000)
     args = parser.parse_args()
     corpus = read_corpus(args.build / "data", args.bytes)
-    vocabulary = vocabulary_size(args.build / "data/tokenizer")
+    vocabulary = special_ids(args.build / "data/tokenizer").size
     lengths = [len(document) for document in corpus.train]
     print(f"{len(lengths):,} documents of {mean(lengths):.0f} tokens, {len(corpus.held_out):,} held out", flush=True)
     results = []

@@ -19,6 +19,7 @@ import privllm.train.muon as muon
 from benchmarks.common import write_result
 from benchmarks.peer_corpus import split_lines
 from benchmarks.step import loss_of
+from privllm.core.special_tokens import own_ids
 from privllm.models.config import CausalConfig
 from privllm.models.loading import build
 from privllm.tokens.vocabulary import TokenizerConfig
@@ -47,7 +48,7 @@ def run(
     """Return the held-out loss in nats a token after so many steps, and what an optimiser step took."""
     in_parts, muon.COEFFICIENTS = ARMS[arm]
     cfg = CausalPretrain(model=shape, seed=seed)
-    model = build("causal", shape, 4096, context, seed).train()
+    model = build("causal", shape, own_ids(4096), context, seed).train()
     optimiser = make_arm(model, cfg, in_parts)
     schedule = plan(steps, cfg.warmup_steps, cfg.decay_fraction)
     chance = np.random.default_rng(seed)

@@ -63,14 +63,16 @@ def oracle(folder: Path) -> dict[str, str]:
     from privllm.serve.engine.base import GenerationRequest, SamplingSettings
     from privllm.serve.engine.detokenizer import Detokenizer
     from privllm.serve.engine.prompting import open_folder
+    from privllm.tokens.special_ids import special_ids
 
     torch.set_num_threads(1)
     model, prompt_format = open_folder(folder)
+    special = special_ids(folder)
     replies = {}
     for words in WORDS:
         prompt = prompt_format.encode(GenerationRequest(None, words, SamplingSettings()))
         detokenizer = Detokenizer(prompt_format.decode)
-        pieces = [detokenizer.add(token) for token in generate(model, prompt, SamplingConfig(REPLY, 0.0))]
+        pieces = [detokenizer.add(token) for token in generate(model, prompt, SamplingConfig(REPLY, 0.0), special)]
         replies[words] = "".join(pieces) + detokenizer.flush()
     return replies
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks.common import write_result
+from privllm.core.special_tokens import own_ids
 from privllm.models.causal import CausalConfig, next_token_loss
 from privllm.models.config import inner_width
 from privllm.models.lean_blocks import lean_blocks
@@ -54,7 +55,7 @@ class Arm:
     def __init__(self, vocabulary: int, is_ours: bool) -> None:
         cfg = CausalPretrain()
         self.model = build(
-            "causal", CausalConfig(layers=LAYERS, width=WIDTH, heads=HEADS), vocabulary, CONTEXT, 0
+            "causal", CausalConfig(layers=LAYERS, width=WIDTH, heads=HEADS), own_ids(vocabulary), CONTEXT, 0
         ).train()
         self.is_ours = is_ours
         if is_ours:

@@ -25,6 +25,7 @@ import yaml
 from lightning.pytorch.callbacks import Callback
 from peer_corpus import BATCH, CONTEXT, FEEDFORWARD, HEADS, LAYERS, WIDTH, Clock, Corpus, bits_per_byte, load_corpus
 
+from privllm.core.special_tokens import own_ids
 from privllm.engine.executor_ray import ExecutorConfig
 from privllm.models.causal import CausalConfig
 from privllm.models.lean_blocks import lean_blocks
@@ -97,7 +98,7 @@ def packed(ids: dict[str, torch.Tensor]) -> Iterator[dict[str, Split]]:
     with tempfile.TemporaryDirectory() as folder:
         splits = {}
         for part, tokens in ids.items():
-            rows = pack_rows([tokens.to(torch.int32).numpy()], pa.array([part]), CONTEXT)
+            rows = pack_rows([tokens.to(torch.int32).numpy()], pa.array([part]), CONTEXT, own_ids(0))
             write_rows(rows.input_ids, rows.pieces, CONTEXT, Path(folder) / part / "00000.arrow")
             splits[part] = Split(open_rows(Path(folder) / part))
         yield splits
@@ -110,9 +111,9 @@ def config(seed: int, changes: dict[str, Any]) -> CausalPretrain:
 
 def seconds_a_step(cfg: CausalPretrain, vocabulary: int, splits: dict[str, Split]) -> float:
     """Return what a step takes here, of a model that is thrown away."""
-    model = build("causal", cfg.model, vocabulary, CONTEXT, cfg.seed).train()
+    model = build("causal", cfg.model, own_ids(vocabulary), CONTEXT, cfg.seed).train()
     add_dropout(model, "causal", cfg.model.dropout)
-    objective = OBJECTIVES["causal"](model, cfg, splits["train"], splits["validation"], {})
+    objective = OBJECTIVES["causal"](model, cfg, splits["train"], splits["validation"], own_ids(vocabulary))
     optimiser = make_optimizer(model, cfg)
     begun = time.perf_counter()
     with lean_blocks(model):
@@ -130,9 +131,9 @@ def train(
     corpus: Corpus, cfg: CausalPretrain, seconds: float, splits: dict[str, Split], folder: Path
 ) -> dict[str, Any]:
     steps = max(1, round(seconds / seconds_a_step(cfg, corpus.vocabulary, splits)))
-    model = build("causal", cfg.model, corpus.vocabulary, CONTEXT, cfg.seed)
+    model = build("causal", cfg.model, own_ids(corpus.vocabulary), CONTEXT, cfg.seed)
     add_dropout(model, "causal", cfg.model.dropout)
-    objective = OBJECTIVES["causal"](model, cfg, splits["train"], splits["validation"], {})
+    objective = OBJECTIVES["causal"](model, cfg, splits["train"], splits["validation"], own_ids(corpus.vocabulary))
     compiled = prepare_compiler(cfg.compile, folder / "compiled")  # which is empty, so compiling is on the clock
     if compiled:
         objective.compile()

@@ -47,9 +47,12 @@ def random_model(kind: str, **more: Any) -> PreTrainedModel:
 
 
 def foreign_tokenizer(
-    specials: Iterable[str] = ("<s>", "</s>", "<unk>"), texts: Iterable[str] = TEXTS, size: int = 340
+    specials: Iterable[str] = ("<s>", "</s>", "<unk>"),
+    texts: Iterable[str] = TEXTS,
+    size: int = 340,
+    before_text: bool = True,
 ) -> str:
-    """tokenizer.json of a byte-level BPE in GPT-2's way, `specials` first, a mark put before every text."""
+    """tokenizer.json of a byte-level BPE in GPT-2's way, `specials` first, of which the first is put before every text."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -61,8 +64,30 @@ def foreign_tokenizer(
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    first = next(iter(specials))
-    tokenizer.post_processor = processors.TemplateProcessing(single=f"{first} $A", special_tokens=[(first, 0)])
+    if before_text:
+        first = next(iter(specials))
+        tokenizer.post_processor = processors.TemplateProcessing(single=f"{first} $A", special_tokens=[(first, 0)])
+    return tokenizer.to_str()
+
+
+def sentencepiece_tokenizer(texts: Iterable[str] = TEXTS, prepend: bool = True) -> str:
+    """tokenizer.json as Llama 2 has it: BPE over characters, a token for every byte, "▁" for a space and before a text."""
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    replace = normalizers.Replace(" ", "▁")
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), replace]) if prepend else replace
+    strip = [decoders.Strip(" ", 1, 0)] if prepend else []
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *strip]
+    )
+    # Sentencepiece's byte tokens are no special tokens, so they are put into the vocabulary by hand.
+    trainer = trainers.BpeTrainer(vocab_size=340, special_tokens=["<s>", "</s>", "<unk>"], show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    definition = json.loads(tokenizer.to_str())
+    vocabulary = definition["model"]["vocab"]
+    for byte in range(256):
+        vocabulary[f"<0x{byte:02X}>"] = len(vocabulary)
+    tokenizer = Tokenizer.from_str(json.dumps(definition))
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     return tokenizer.to_str()
 
 

@@ -18,6 +18,7 @@ class FamilyTraits:
     task_kinds: tuple[str, ...]  # what it can be fine-tuned for
     can_converse: bool = False  # it answers turns, so people can rate its replies
     continues_text: bool = False  # it writes on from a prompt; the others fill gaps
+    has_mask: bool = False  # its objective hides tokens behind a token of the vocabulary
     wants_annotations: bool = False  # its training can be guided by annotations (`data/guide`)
     writes_separately: bool = False  # an encoder reads the prompt, a decoder writes the answer
     # What its held-out cost is called. Only a model that gives a text a probability has bits per byte of it; the
@@ -42,6 +43,7 @@ MASKED = FamilyTraits(
     name="masked",
     model_types=("modernbert",),
     task_kinds=("classification", "tokens"),
+    has_mask=True,
     wants_annotations=True,
     bits="pseudo_bits",
 )

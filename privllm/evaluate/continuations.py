@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from transformers import PreTrainedModel
 
 from privllm.core.progress import bar
-from privllm.core.special_tokens import END_OF_TEXT
+from privllm.core.special_tokens import SpecialIds
 from privllm.models.generate import SamplingConfig, generate
 
 Continuation = tuple[list[int], list[int]]  # what the model wrote, what follows in the document
@@ -16,6 +16,7 @@ Continuation = tuple[list[int], list[int]]  # what the model wrote, what follows
 
 def continuations(
     model: PreTrainedModel,
+    special: SpecialIds,
     documents: Mapping[str, Sequence[int]],
     prompt: int,
     length: int,
@@ -26,7 +27,7 @@ def continuations(
         for identifier, tokens in documents.items():
             expected = list(tokens[prompt : prompt + length])
             cfg = SamplingConfig(max_new_tokens=len(expected), temperature=0.0)
-            output = generate(model, [END_OF_TEXT, *tokens[:prompt]], cfg)
+            output = generate(model, [special.begin, *tokens[:prompt]], cfg, special)
             written[identifier] = (output, expected)
             advance()
     return written

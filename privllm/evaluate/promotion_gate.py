@@ -42,7 +42,6 @@ from privllm.stats.difference import Difference, difference
 from privllm.stats.document_scores import CLEAN_BITS, compare_documents
 from privllm.stats.scores import Score
 from privllm.tasks.example_scores import FILE, TASKS, shared
-from privllm.tokens.annotation_alignment import token_bytes
 from privllm.tokens.chat_format import Speech
 from privllm.tokens.encode import Encoder
 from privllm.tokens.trained_documents import read_documents as read_trained
@@ -147,14 +146,13 @@ def _clean_tokens(
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return the bytes of each token of each document and of its end, and which were not copied from training."""
     encoder = Encoder.open(tokenizer)
-    token_sizes = token_bytes(encoder.reference.get_vocab())
     clean_of = {}
     for shard, ids in ids_by_shard.items():
         table = read_table(shard, ["id", "text"])
         table = table.filter(pc.is_in(table["id"], pa.array(ids, pa.string())))
         copied_of = read_copied(documents, shard)
         for identifier, tokens in zip(table["id"].to_pylist(), encoder.encode(table["text"]), strict=True):
-            sizes = token_sizes[tokens]
+            sizes = encoder.byte_sizes(tokens)
             clean_of[identifier] = np.append(sizes, 0), is_clean(sizes, copied_of.get(identifier, []))
     return clean_of
 

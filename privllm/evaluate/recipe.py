@@ -31,7 +31,7 @@ from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.report import write_json
 from privllm.core.seed import name_digest, seed_of
-from privllm.core.special_tokens import END_OF_TEXT
+from privllm.core.special_tokens import SpecialIds
 from privllm.core.tables import read_table, write_table
 from privllm.engine.store import NO_STORE, Store
 from privllm.evaluate.config import SHORTEST, EvaluateConfig
@@ -46,8 +46,9 @@ from privllm.models.generate import SamplingConfig
 from privllm.stats.difference import interval_of
 from privllm.stats.scores import Score
 from privllm.stats.text_overlap import overlap, overlap_intervals
-from privllm.tokens.annotation_alignment import entities, parts_of_speech, token_bytes
+from privllm.tokens.annotation_alignment import entities, parts_of_speech
 from privllm.tokens.encode import Encoder
+from privllm.tokens.special_ids import special_ids
 from privllm.tokens.trained_documents import read_documents as read_trained
 
 VALIDATION, TEST = HELD_OUT
@@ -100,19 +101,20 @@ def evaluate(
     """Write `out` and return the report. Raises UserError when nothing is held out or the model is unusable."""
     model = loaded(family, inputs.model)
     encoder = Encoder.open(inputs.tokenizer)
+    special = special_ids(inputs.tokenizer)
     chosen = choose_documents(inputs.documents, cfg.max_bytes, read_trained(inputs.start / DOCUMENTS))
     _require_both_splits(chosen, inputs.documents)
     files = ModelFiles(family, inputs.model, inputs.tokenizer)
     pieces = score(files, chosen.ids_by_shard, cfg.batch_rows, out / "tokens", store)
     scored = {document.id: document for document in pieces}
-    documents = list(read_documents(inputs, encoder, chosen.ids_by_shard))
+    documents = list(read_documents(inputs, encoder, special, chosen.ids_by_shard))
     by_split: dict[str, Measured] = {}
     for split in HELD_OUT:
         of_split = [document for document in documents if chosen.split_of[document.id] == split]
         by_split[split] = Measured(of_split, tally(of_split, scored, False), tally(of_split, scored, True))
     _write_tables(out, by_split)
     report = _figures(cfg, family, by_split[VALIDATION], chosen.left_out[VALIDATION])
-    report |= _write_texts(cfg, family, model, encoder, by_split[VALIDATION].documents, out / "samples.json")
+    report |= _write_texts(cfg, family, model, special, encoder, by_split[VALIDATION].documents, out / "samples.json")
     return report | {TEST: _sums(family, by_split[TEST], chosen.left_out[TEST])}
 
 
@@ -133,6 +135,7 @@ def _write_texts(
     cfg: EvaluateConfig,
     family: str,
     model: PreTrainedModel,
+    special: SpecialIds,
     encoder: Encoder,
     documents: Sequence[AnnotatedDocument],
     samples_file: Path,
@@ -143,19 +146,20 @@ def _write_texts(
     sampled = _first(tokens_by_id, cfg.samples)
     fill_gaps = FAMILIES[family].fill_gaps
     if fill_gaps is not None:
-        fillings = write_fillings(fill_gaps, model, encoder, sampled, cfg.sample_tokens)
+        fillings = write_fillings(fill_gaps, model, special, encoder, sampled, cfg.sample_tokens)
         write_json(samples_file, fillings)
         return {}
-    figures = _continuations(cfg, model, encoder, tokens_by_id)
+    figures = _continuations(cfg, model, special, encoder, tokens_by_id)
     sampling = SamplingConfig(max_new_tokens=cfg.sample_tokens, temperature=cfg.temperature, seed=cfg.seed)
     prompt_length = max(1, cfg.prompt_tokens // 2)
-    write_json(samples_file, write_samples(model, encoder, sampled, prompt_length, sampling))
+    write_json(samples_file, write_samples(model, special, encoder, sampled, prompt_length, sampling))
     return figures
 
 
 def _continuations(
     cfg: EvaluateConfig,
     model: PreTrainedModel,
+    special: SpecialIds,
     encoder: Encoder,
     tokens_by_id: dict[str, list[int]],
 ) -> dict[str, Any]:
@@ -163,7 +167,7 @@ def _continuations(
     least = cfg.prompt_tokens + SHORTEST
     long_enough = {identifier: tokens for identifier, tokens in tokens_by_id.items() if len(tokens) >= least}
     continued = _first(long_enough, cfg.continuations)
-    pairs = continuations(model, continued, cfg.prompt_tokens, cfg.continuation_tokens)
+    pairs = continuations(model, special, continued, cfg.prompt_tokens, cfg.continuation_tokens)
     if not pairs:
         return {"continuations": 0}
     written = [decode(encoder, tokens) for tokens, _ in pairs.values()]
@@ -177,10 +181,9 @@ def _first(documents: dict[str, list[int]], limit: int) -> dict[str, list[int]]:
 
 
 def read_documents(
-    inputs: EvaluateInputs, encoder: Encoder, ids_by_shard: Mapping[Path, Sequence[str]]
+    inputs: EvaluateInputs, encoder: Encoder, special: SpecialIds, ids_by_shard: Mapping[Path, Sequence[str]]
 ) -> Iterator[AnnotatedDocument]:
     """Yield these documents with their tokens and annotations, in shard order, by id within a shard."""
-    token_sizes = token_bytes(encoder.reference.get_vocab())
     for shard, ids in ids_by_shard.items():
         wanted = pa.array(ids, pa.string())
         table = read_table(shard, ["id", "source", "media_type", "text"])
@@ -190,14 +193,14 @@ def read_documents(
         annotations_of = {row["id"]: row for row in annotations.to_pylist()}
         copied_of = read_copied(inputs.documents, shard)
         for row, tokens in zip(table.to_pylist(), encoder.encode(table["text"]), strict=True):
-            sizes = token_sizes[tokens]
+            sizes = encoder.byte_sizes(tokens)
             aligned = row["text"], sizes, annotations_of.get(row["id"], {})
             yield AnnotatedDocument(
                 id=row["id"],
                 source=row["source"],
                 media_type=row["media_type"],
                 size=int(sizes.sum()),
-                tokens=np.append(tokens, END_OF_TEXT),
+                tokens=np.append(tokens, special.end),
                 sizes=np.append(sizes, 0),
                 pos=np.append(parts_of_speech(*aligned), END),
                 entities=np.append(entities(*aligned), END),

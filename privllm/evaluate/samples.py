@@ -11,7 +11,7 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from privllm.core.seed import seed_of
-from privllm.core.special_tokens import END_OF_TEXT
+from privllm.core.special_tokens import SpecialIds
 from privllm.models.config import CorruptionConfig
 from privllm.models.gap_filling import GapFiller
 from privllm.models.generate import SamplingConfig, generate
@@ -21,6 +21,7 @@ from privllm.tokens.encode import Encoder
 
 def write_samples(
     model: PreTrainedModel,
+    special: SpecialIds,
     encoder: Encoder,
     documents: Mapping[str, Sequence[int]],
     prompt: int,
@@ -31,7 +32,7 @@ def write_samples(
     for identifier, tokens in documents.items():
         seeded = replace(cfg, seed=seed_of("sample", cfg.seed, identifier))
         opening = tokens[:prompt]
-        text = generate(model, [END_OF_TEXT, *opening], seeded)
+        text = generate(model, [special.begin, *opening], seeded, special)
         samples.append({"id": identifier, "prompt": decode(encoder, opening), "text": decode(encoder, text)})
     return {"decoding": asdict(cfg), "samples": samples}
 
@@ -39,6 +40,7 @@ def write_samples(
 def write_fillings(
     fill_gaps: GapFiller,
     model: PreTrainedModel,
+    special: SpecialIds,
     encoder: Encoder,
     documents: Mapping[str, Sequence[int]],
     length: int,
@@ -54,7 +56,7 @@ def write_fillings(
             continue
         generator = np.random.Generator(np.random.PCG64(seed_of("sample", identifier)))
         gaps = holes(CorruptionConfig(), len(row), generator)
-        guesses = fill_gaps(model, row, gaps)
+        guesses = fill_gaps(model, special, row, gaps)
         cut_out = [row[begin:end] for begin, end in gaps]
         sample = {
             "id": identifier,

@@ -7,8 +7,8 @@ and once. Any model scores any documents by its own tokenizer and context, so tw
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,13 +20,15 @@ from transformers import PreTrainedModel
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.seed import seed_of
+from privllm.core.special_tokens import SpecialIds
 from privllm.core.tables import by_id, read_table, write_table
 from privllm.engine.store import NO_STORE, Store
 from privllm.evaluate.windows import Window, stream_of, windows
 from privllm.models.family import FAMILIES
 from privllm.models.loading import context_of, load
-from privllm.models.scorers import Scorer
+from privllm.models.scorers import RowScores
 from privllm.tokens.encode import Encoder
+from privllm.tokens.special_ids import special_ids
 
 ONE_PROCESS = 1 << 62  # bytes: torch uses all cores by itself
 LONG_WINDOW = 512  # tokens; of longer ones fewer are scored at once
@@ -73,8 +75,10 @@ def score(
     config = files.folder / "config.json"
     weights = files.folder / "model.safetensors"
     tokenizer = files.tokenizer / "tokenizer.json"
+    special = special_ids(files.tokenizer)
     jobs = [
-        (files.family, config, weights, tokenizer, shard, tuple(ids), batch_rows) for shard, ids in ids_by_shard.items()
+        (files.family, config, weights, tokenizer, special, shard, tuple(ids), batch_rows)
+        for shard, ids in ids_by_shard.items()
     ]
     store.map(score_shard, jobs, out, "evaluate", inline_bytes=ONE_PROCESS)
     for shard in ids_by_shard:
@@ -95,6 +99,7 @@ def score_shard(
     config: Path,
     weights: Path,
     tokenizer: Path,
+    special: SpecialIds,
     shard: Path,
     ids: tuple[str, ...],
     batch_rows: int,
@@ -105,8 +110,9 @@ def score_shard(
     table = read_table(shard, ["id", "text"])
     table = by_id(table.filter(pc.is_in(table["id"], pa.array(ids, pa.string()))))
     encoded = Encoder.open(tokenizer.parent).encode(table["text"])
-    streams = dict(zip(table["id"].to_pylist(), map(stream_of, encoded), strict=True))
-    scored = score_streams(family, model, streams, batch_rows)
+    documents = zip(table["id"].to_pylist(), encoded, strict=True)
+    streams = {identifier: stream_of(tokens, special) for identifier, tokens in documents}
+    scored = score_streams(family, model, special, streams, batch_rows)
     arrays = []
     for column, kind in zip(zip(*scored, strict=True), TOKEN_SCORES.types, strict=True):
         arrays.append(pa.array(list(column), kind))
@@ -117,7 +123,7 @@ loaded = lru_cache(maxsize=1)(load)  # once, to score and to write samples
 
 
 def score_streams(
-    family: str, model: PreTrainedModel, streams: Mapping[str, np.ndarray], batch_rows: int
+    family: str, model: PreTrainedModel, special: SpecialIds, streams: Mapping[str, np.ndarray], batch_rows: int
 ) -> list[ScoredDocument]:
     """Return the scores of documents, given as {id: stream}, in that order."""
     context = context_of(model.config)
@@ -125,6 +131,7 @@ def score_streams(
     jobs: list[tuple[str, Window]] = []
     for identifier, stream in streams.items():
         jobs += [(identifier, window) for window in windows(len(stream), context, reads_one_way)]
+    score_rows = partial(FAMILIES[family].scorer, model, special)
     jobs.sort(key=lambda job: job[1].begin - job[1].end)  # windows of like length are padded least
     parts: dict[str, list[ScoredDocument]] = defaultdict(list)
     first = 0
@@ -133,18 +140,20 @@ def score_streams(
         rows = min(batch_rows, max(1, batch_rows * LONG_WINDOW // (longest.end - longest.begin)))
         batch = jobs[first : first + rows]
         first += rows
-        for part in _score_batch(FAMILIES[family].scorer, model, streams, batch):
+        for part in _score_batch(score_rows, streams, batch):
             parts[part.id].append(part)
     return [_joined(identifier, parts[identifier]) for identifier in streams]
 
 
 def _score_batch(
-    scorer: Scorer, model: PreTrainedModel, streams: Mapping[str, np.ndarray], batch: list[tuple[str, Window]]
+    score_rows: Callable[[list[np.ndarray], list[int]], list[RowScores]],
+    streams: Mapping[str, np.ndarray],
+    batch: list[tuple[str, Window]],
 ) -> Iterator[ScoredDocument]:
     """Yield the scores of each window. Raises UserError for a loss that is not a number."""
     rows = [streams[identifier][window.begin : window.end] for identifier, window in batch]
     seeds = [seed_of("hidden", identifier, window.begin) for identifier, window in batch]
-    for (identifier, window), scores in zip(batch, scorer(model, rows, seeds), strict=True):
+    for (identifier, window), scores in zip(batch, score_rows(rows, seeds), strict=True):
         is_new = scores.places + window.begin >= window.scored_from
         nats = scores.nats[is_new]
         if not np.isfinite(nats).all():

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from privllm.core.special_tokens import END_OF_TEXT
+from privllm.core.special_tokens import SpecialIds
 
 LONGEST = 2048  # tokens of a window, whatever the model could read: logits of more do not fit in memory
 
@@ -26,10 +26,9 @@ class Window(NamedTuple):
     scored_from: int
 
 
-def stream_of(tokens: np.ndarray) -> np.ndarray:
+def stream_of(tokens: np.ndarray, special: SpecialIds) -> np.ndarray:
     """Return a document's tokens between two boundaries (int32)."""
-    boundary = np.array([END_OF_TEXT], np.int32)
-    return np.concatenate([boundary, tokens.astype(np.int32), boundary])
+    return np.concatenate([[special.begin], tokens, [special.end]]).astype(np.int32)
 
 
 def windows(length: int, context: int, overlap: bool) -> Iterator[Window]:

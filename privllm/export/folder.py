@@ -21,18 +21,16 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from privllm.core.errors import UserError
 from privllm.core.report import write_json
-from privllm.core.special_tokens import PAD
 from privllm.engine.digests import digest_of
 from privllm.export.card import model_card
 from privllm.export.config import ExportConfig
 from privllm.models.family import FAMILIES
 from privllm.models.loading import load
 from privllm.models.seq2seq import with_sentinels
-from privllm.tokens.chat_template import FILE as TEMPLATE
 from privllm.tokens.encode import Encoder
-from privllm.train.chat_files import answer_turns
+from privllm.train.chat_files import answer_turns, tokenizer_files
 
-COPIED = {"model": ("model.safetensors", "config.json"), "tokenizer": ("tokenizer.json", "tokenizer_config.json")}
+REQUIRED = {"model": ("model.safetensors", "config.json"), "tokenizer": ("tokenizer.json", "tokenizer_config.json")}
 GENERATION = "generation_config.json"  # of families that write
 CHECKED_TEXT = "Nothing leaves the machine: 12,345 naïve façades, 数 and 🙂.\n\n\tTabs too."
 CHECKED_TOKENS = 32
@@ -59,7 +57,7 @@ def export(cfg: ExportConfig, inputs: ExportInputs, family: str, out: Path) -> d
     out.mkdir(parents=True, exist_ok=True)
     _copy_files(inputs, out)
     tokenizer_file = out / "tokenizer.json"
-    if FAMILIES[family].model.extra_ids:
+    if FAMILIES[family].model.has_sentinels:
         tokenizer_file.write_text(with_sentinels(tokenizer_file.read_text("utf-8")), "utf-8")
     answers_messages = cfg.chat or _training_facts(inputs.model).get("chat", False)
     chat = FAMILIES[family].traits.can_converse and answers_messages
@@ -90,9 +88,12 @@ def export(cfg: ExportConfig, inputs: ExportInputs, family: str, out: Path) -> d
 
 def _copy_files(inputs: ExportInputs, out: Path) -> None:
     """Copy the files of the model and of the tokenizer. Raises UserError when a required one is missing."""
-    required = [inputs.model / name for name in COPIED["model"]]
-    required += [inputs.tokenizer / name for name in COPIED["tokenizer"]]
-    optional = [inputs.model / GENERATION, inputs.tokenizer / TEMPLATE]
+    required = [inputs.model / name for name in REQUIRED["model"]]
+    required += [inputs.tokenizer / name for name in REQUIRED["tokenizer"]]
+    optional = [
+        inputs.model / GENERATION,
+        *(path for path in tokenizer_files(inputs.tokenizer) if path not in required),
+    ]
     for source in required:
         if not source.is_file():
             raise UserError(
@@ -164,8 +165,9 @@ def _checked_ids(inputs: ExportInputs, out: Path) -> list[int]:
 
 def _logits(model: PreTrainedModel, inputs_BT: torch.Tensor) -> torch.Tensor:
     """Return logits [B, T, V]; a decoder reads the same tokens, shifted right by one."""
-    if not model.config.is_encoder_decoder:
+    config: Any = model.config
+    if not config.is_encoder_decoder:
         return model(inputs_BT).logits
-    start_B1 = torch.full_like(inputs_BT[:, :1], PAD)
+    start_B1 = torch.full_like(inputs_BT[:, :1], config.decoder_start_token_id)
     decoder_inputs_BT = torch.cat([start_B1, inputs_BT[:, :-1]], 1)
     return model(inputs_BT, decoder_input_ids=decoder_inputs_BT).logits

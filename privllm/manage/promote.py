@@ -188,5 +188,4 @@ def _gather_files(root: Path, out: Path, families: list[str]) -> None:
     for path in sorted((root / "data/finetune").glob(f"*/{FILE}")):
         (out / TASKS).mkdir(exist_ok=True)
         shutil.copyfile(path, out / TASKS / f"{path.parent.name}.parquet")
-    (out / TOKENIZER).mkdir(parents=True)
-    shutil.copyfile(root / "data/tokenizer/tokenizer.json", out / TOKENIZER / "tokenizer.json")
+    shutil.copytree(root / "data/tokenizer", out / TOKENIZER)

@@ -25,11 +25,13 @@ import pyarrow.parquet as pq
 
 from privllm.core.promoted import SIDES_FILE, SIDES_FOLDER
 from privllm.core.records import document_id
+from privllm.core.special_tokens import SpecialIds
 from privllm.dedup.exact import normalised_digest
 from privllm.engine.executor import map_shards
 from privllm.engine.pipeline import declared_stages, outputs_of
 from privllm.manage.forgotten_documents import ForgottenDocuments, hash_word_runs, load
 from privllm.tokens.kept_vocabulary import KEPT, VOCABULARY
+from privllm.tokens.special_ids import special_ids
 
 HEX_DIGITS = np.isin(np.arange(256), list(b"0123456789abcdef"))
 NAME_BYTES = 32  # of an id or digest, hexadecimal
@@ -238,7 +240,7 @@ def _decode_packed(batches: list[pa.RecordBatch], tokenizer: Path) -> Iterator[s
                 parts_of_document.setdefault(piece["document_start"], []).append(tokens[begin:end])
             unnamed.append(tokens[is_unnamed])
     encoder = _encoder(tokenizer)
-    for tokens in [*_whole_documents(parts_at), *_between_boundaries(unnamed)]:
+    for tokens in [*_whole_documents(parts_at), *_between_boundaries(unnamed, special_ids(tokenizer.parent))]:
         if len(tokens):
             yield encoder.decode(tokens)
 
@@ -251,12 +253,11 @@ def _whole_documents(parts_at: dict[str, dict[int, list[np.ndarray]]]) -> Iterat
             yield np.concatenate(parts)
 
 
-def _between_boundaries(parts: list[np.ndarray]) -> Iterator[np.ndarray]:
-    from privllm.core.special_tokens import END_OF_TEXT
-
+def _between_boundaries(parts: list[np.ndarray], special: SpecialIds) -> Iterator[np.ndarray]:
+    boundaries = (special.begin, special.end)
     tokens = np.concatenate([np.zeros(0, np.int32), *parts])
-    for text in np.split(tokens, np.flatnonzero(tokens == END_OF_TEXT)):
-        yield text[text != END_OF_TEXT]
+    for text in np.split(tokens, np.flatnonzero(np.isin(tokens, boundaries))):
+        yield text[~np.isin(text, boundaries)]
 
 
 @lru_cache(1)

@@ -1,11 +1,12 @@
-"""A model to train on, loaded from the folder that `tokens.base_models` filled: in fp32, its rows in the order of our ids.
+"""A model to train on, loaded from the folder that `tokens.base_models` filled: in fp32, with a row for every id of its tokenizer.
 
-The architecture is the folder's. Of the family's `model` section only dropout counts, which is no part of the
-weights. Tokens that the base model did not have begin near the mean of those it had (Hewitt 2021), so that they are
-neither likely nor impossible, and each at a place of its own, so that no two marks of turns are one.
+The architecture, the ids and the settings of generation are the folder's; of the family's `model` section only dropout counts,
+which is no part of the weights. A token that was added begins near one that the base model knows and that is used like it, or
+near the mean of all (Hewitt 2021) where there is none; each at a place of its own, so that no two marks of turns are one.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +17,35 @@ from transformers import PreTrainedModel
 from privllm.core.base_model import NOTE
 from privllm.core.errors import UserError
 from privllm.core.seed import seed_of
-from privllm.core.special_tokens import END_OF_TEXT, PAD
+from privllm.core.special_tokens import SpecialIds
 from privllm.models.family_model import FamilyModel
-from privllm.models.loading import MODELS, config_of, context_of, read_weights
+from privllm.models.loading import LIMITS, MODELS, config_of, context_of, read_weights
 
 NOISE = 0.1  # of a new token's row, in standard deviations of the rows there are
+
+Added = Mapping[int, int | None]  # {id of a new token: id of the one that it begins near, None for the mean of all}
 
 
 def open_start(
     family: str,
     folder: Path,
     cfg: Any,
-    vocabulary: int,
+    special: SpecialIds,
     context: int,
-    moved: dict[int, int | None],
+    added: Added,
 ) -> PreTrainedModel:
-    """Return the model in `folder` for `vocabulary` ids, in training mode on the CPU.
+    """Return the model in `folder` for the vocabulary of `special`, in training mode on the CPU.
 
-    `cfg` is the family's `model` section; `moved` is {our id: its id in the base model, None for a new token}.
-    Raises UserError for a context beyond the model's, or weights that are not all there.
+    `cfg` is the family's own `model` section. Raises UserError for a context beyond the model's, or weights that are
+    not all there.
     """
     family_model = MODELS[family]
     config = config_of(folder)
-    _adapt(family_model, config, cfg, context)
+    _set_dropout(family_model, config, cfg.dropout)
+    if not _has_limit(config):
+        config.n_positions = context  # T5 has no limit of its own; this is what it is trained on
+    if config.is_encoder_decoder and getattr(config, "decoder_start_token_id", None) is None:
+        config.decoder_start_token_id = special.pad
     longest = context_of(config)
     if context > longest:
         raise UserError(
@@ -48,43 +55,41 @@ def open_start(
     transformers.utils.logging.set_verbosity_error()  # missing weights are reported by `read_weights`
     transformers.utils.logging.disable_progress_bar()
     model = read_weights(family_model.auto_class, family, folder, config, whole=True)
-    arrange_rows(model, vocabulary + family_model.extra_ids, moved)
-    if family_model.generation_config is not None:  # nobody else's settings of generation
-        model.generation_config = family_model.generation_config()
+    size = special.size
+    if family_model.has_sentinels:
+        size = max(size, 1 + max(special.sentinels))
+    add_rows(model, size, added)
     return model.train()
 
 
-def _adapt(family_model: FamilyModel, config: Any, cfg: Any, context: int) -> None:
-    """Set our special ids, which decide what an embedding never learns, and our dropout."""
+def _has_limit(config: Any) -> bool:
+    return any(getattr(config, key, None) for key in LIMITS)
+
+
+def _set_dropout(family_model: FamilyModel, config: Any, dropout: float) -> None:
     for name in family_model.dropout:
         if hasattr(config, name):
-            setattr(config, name, cfg.dropout)
-    config.eos_token_id = END_OF_TEXT
-    config.pad_token_id = PAD
-    family_model.set_special_ids(config, context)
+            setattr(config, name, dropout)
 
 
 @torch.no_grad()
-def arrange_rows(model: PreTrainedModel, size: int, moved: dict[int, int | None]) -> None:
-    """Resize `model` to `size` ids; the row of each is the one it had in the base model, or near the mean of all."""
+def add_rows(model: PreTrainedModel, size: int, added: Added) -> None:
+    """Make room for `size` ids, and set the rows of new tokens; rows that the base model has beyond them stay."""
     rows_before = {name: tensor.detach().clone() for name, tensor in _rows_of(model).items()}
     size_before = len(rows_before["inputs"])
-    if size == size_before and not moved:
+    new_ids = sorted({*added, *range(size_before, size)})
+    if not new_ids:
         return
-    ids, base_ids = [], []
-    for our_id in range(size):
-        base_id = moved.get(our_id, our_id)
-        if base_id is not None and base_id < size_before:
-            ids.append(our_id)
-            base_ids.append(base_id)
-    new_ids = sorted(set(range(size)) - set(ids))
-    model.resize_token_embeddings(size, mean_resizing=False)
+    if size > size_before:
+        model.resize_token_embeddings(size, mean_resizing=False)
+    begin_near = [added.get(token) for token in new_ids]
     for name, tensor in _rows_of(model).items():
         before = rows_before[name]
-        tensor.copy_(before.mean(0).expand_as(tensor))
-        if tensor.dim() == 2 and new_ids:  # a bias has nothing to tell tokens apart by
-            tensor[torch.tensor(new_ids)] += NOISE * before.std(0) * _noise(len(new_ids), tensor.shape[1]).to(tensor)
-        tensor[torch.tensor(ids)] = before[torch.tensor(base_ids)]
+        mean = before.mean(0)
+        rows = torch.stack([mean if near is None else before[near] for near in begin_near])
+        if tensor.dim() == 2:  # a bias has nothing to tell tokens apart by
+            rows = rows + NOISE * before.std(0) * _noise(len(new_ids), tensor.shape[1]).to(tensor)
+        tensor[torch.tensor(new_ids)] = rows
 
 
 def _noise(rows: int, width: int) -> torch.Tensor:
@@ -104,7 +109,7 @@ def _rows_of(model: PreTrainedModel) -> dict[str, torch.Tensor]:
 
 
 def note_of(folder: Path) -> dict[str, Any]:
-    """Read what `folder` (data/start/<family>) holds: "start", and "moved"."""
+    """Read what `folder` (data/start/<family>) holds: "start", the tokens that were "added", and whether it can "chat"."""
     note = json.loads((folder / NOTE).read_text("utf-8"))
-    moved = {int(our_id): base_id for our_id, base_id in note.get("moved", {}).items()}
-    return note | {"moved": moved}
+    added = {int(token): near for token, near in note.get("added", {}).items()}
+    return {"chat": False} | note | {"added": added}

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from privllm.core.families import CAUSAL
 from privllm.core.seed import seed_of
-from privllm.core.special_tokens import END_OF_TEXT, PAD
+from privllm.core.special_tokens import SpecialIds
 from privllm.models.attention import FUSED_CAUSAL
 from privllm.models.config import CausalConfig, inner_width
 from privllm.models.document_masks import chunk_starts
@@ -26,14 +26,14 @@ from privllm.models.vocabulary import IGNORED
 HeadLoss = Callable[[Tensor, Tensor, Tensor, str], Tensor]
 
 
-def build_causal(cfg: CausalConfig, vocabulary: int, context: int, seed: int) -> Qwen3ForCausalLM:
+def build_causal(cfg: CausalConfig, ids: SpecialIds, context: int, seed: int) -> Qwen3ForCausalLM:
     """Return a fresh model in fp32, initialised from `seed` alone (the global generator is left as it was)."""
-    config = _transformers_config(cfg, vocabulary, context)
+    config = _transformers_config(cfg, ids, context)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of("init", seed))
         model = Qwen3ForCausalLM._from_config(config, attn_implementation=FUSED_CAUSAL)
         _zero_branch_outputs(model)
-    model.generation_config = _generation_config()
+    model.generation_config = GenerationConfig(bos_token_id=None, eos_token_id=ids.end, pad_token_id=ids.pad)
     return model
 
 
@@ -65,17 +65,9 @@ def next_token_loss(
     return head(hidden_BTD, model.lm_head.weight, labels_BT, reduction)
 
 
-def _generation_config() -> GenerationConfig:
-    return GenerationConfig(bos_token_id=None, eos_token_id=END_OF_TEXT, pad_token_id=PAD)
-
-
-def _set_special_ids(config: Any, context: int) -> None:
-    config.bos_token_id = None
-
-
-def _transformers_config(cfg: CausalConfig, vocabulary: int, context: int) -> Qwen3Config:
+def _transformers_config(cfg: CausalConfig, ids: SpecialIds, context: int) -> Qwen3Config:
     return Qwen3Config(
-        vocab_size=vocabulary,
+        vocab_size=ids.size,
         hidden_size=cfg.width,
         intermediate_size=inner_width(cfg.feedforward, cfg.width),
         num_hidden_layers=cfg.layers,
@@ -86,8 +78,8 @@ def _transformers_config(cfg: CausalConfig, vocabulary: int, context: int) -> Qw
         tie_word_embeddings=cfg.tie_embeddings,
         rope_parameters={"rope_type": "default", "rope_theta": cfg.rope_theta},
         bos_token_id=None,
-        eos_token_id=END_OF_TEXT,
-        pad_token_id=PAD,
+        eos_token_id=ids.end,
+        pad_token_id=ids.pad,
     )
 
 
@@ -106,7 +98,5 @@ CAUSAL_MODEL = FamilyModel(
     auto_class=AutoModelForCausalLM,
     loss=next_token_loss,
     dropout=("resid_pdrop", "embd_pdrop", "attn_pdrop"),
-    set_special_ids=_set_special_ids,
-    generation_config=_generation_config,
     fused_attention=frozenset({"qwen3"}),  # no sliding windows, no biases
 )

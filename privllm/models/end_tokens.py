@@ -20,6 +20,8 @@ def note_ends(folder: Path, ends: Iterable[int]) -> None:
         ids += ends_in(config)
     unique_ids = list(dict.fromkeys([*ids, *ends]))
     for name, config in configs.items():
+        if ends_in(config) == unique_ids:  # as the base model came
+            continue
         updated = config | {KEY: unique_ids if len(unique_ids) > 1 else unique_ids[0]}
         # As transformers writes it.
         (folder / name).write_text(json.dumps(updated, indent=2, sort_keys=True) + "\n", "utf-8")

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from privllm.core.families import FamilyTraits
+from privllm.core.special_tokens import SpecialIds
 
 Loss = Callable[
     [PreTrainedModel, tuple[Tensor, ...], str], Tensor
@@ -24,17 +25,13 @@ class FamilyModel:
 
     traits: FamilyTraits
     config: type  # dataclass of the section `pretrain.<family>.model`
-    build: Callable[[Any, int, int, int], PreTrainedModel]  # (config, vocabulary, context, seed) -> a fresh model
+    build: Callable[[Any, SpecialIds, int, int], PreTrainedModel]  # (config, ids, context, seed) -> a fresh model
     auto_class: Any  # transformers' Auto class that loads it
     loss: Loss  # of pretraining
     dropout: tuple[
         str, ...
     ]  # its names in transformers' configuration; of an architecture that has none, `train.dropout`
-    set_special_ids: Callable[
-        [Any, int], None
-    ]  # (transformers' configuration, context) -> None; our special tokens' ids
-    generation_config: Callable[[], GenerationConfig] | None = None  # of a family that writes
-    extra_ids: int = 0  # behind those of the tokenizer
+    has_sentinels: bool = False  # its vocabulary has tokens that stand for spans cut out of a text
     fused_attention: frozenset[str] = frozenset()  # `model_type`s that `models.attention` supports
 
     @property

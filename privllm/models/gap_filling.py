@@ -10,36 +10,35 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from privllm.core.special_tokens import END_OF_TEXT, MASK
-from privllm.models.seq2seq import SENTINELS
+from privllm.core.special_tokens import SpecialIds
 from privllm.models.span_corruption import cut_out
 
 Gaps = list[tuple[int, int]]
-GapFiller = Callable[[PreTrainedModel, np.ndarray, Gaps], list[np.ndarray]]  # of a model, a row and its gaps
+# of a model, its tokenizer's special ids, a row and its gaps
+GapFiller = Callable[[PreTrainedModel, SpecialIds, np.ndarray, Gaps], list[np.ndarray]]
 
 
 @torch.inference_mode()
-def unmask(model: PreTrainedModel, row: np.ndarray, gaps: Gaps) -> list[np.ndarray]:
+def unmask(model: PreTrainedModel, special: SpecialIds, row: np.ndarray, gaps: Gaps) -> list[np.ndarray]:
     """Return the likeliest token at each masked place, gap by gap."""
     ids = torch.from_numpy(row).long()[None].clone()
     for begin, end in gaps:
-        ids[0, begin:end] = MASK
+        ids[0, begin:end] = special.required_mask
     likeliest = model(input_ids=ids).logits[0].argmax(-1).numpy()
     return [likeliest[begin:end] for begin, end in gaps]
 
 
 @torch.inference_mode()
-def write_spans(model: Any, row: np.ndarray, gaps: Gaps) -> list[np.ndarray]:
+def write_spans(model: Any, special: SpecialIds, row: np.ndarray, gaps: Gaps) -> list[np.ndarray]:
     """Return what the decoder writes behind each sentinel; nothing for those that it leaves out."""
-    vocabulary = model.config.vocab_size - SENTINELS
-    inputs, labels = cut_out(row, gaps, vocabulary)
+    inputs, labels = cut_out(row, gaps, special)
     input_ids = torch.from_numpy(inputs)[None]
     output = model.generate(input_ids, do_sample=False, max_new_tokens=2 * len(labels))[0].numpy()[1:]
-    is_sentinel = output >= vocabulary
-    ends = [*np.flatnonzero(is_sentinel | (output == END_OF_TEXT)).tolist(), len(output)]
+    is_sentinel = np.isin(output, special.sentinels)
+    ends = [*np.flatnonzero(is_sentinel | (output == special.end)).tolist(), len(output)]
     spans = []
     for number in range(len(gaps)):
-        places = np.flatnonzero(output == vocabulary + number)
+        places = np.flatnonzero(output == special.sentinels[number])
         if not len(places):
             spans.append(output[:0])
             continue

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from privllm.core.params import require
-from privllm.core.special_tokens import END_OF_TEXT, MARKS
+from privllm.core.special_tokens import SpecialIds
 
 
 @dataclass
@@ -35,16 +35,17 @@ def generate(
     model: PreTrainedModel,
     prompt: Sequence[int],
     cfg: SamplingConfig,
-    never: Sequence[int] = MARKS,
+    special: SpecialIds,
 ) -> list[int]:
-    """Return new token ids after `prompt`, up to an end of text (not included), none of them in `never`.
+    """Return new token ids after `prompt`, up to an end of text (not included), no other special ones among them.
 
     An empty prompt starts a new document. Of a text longer than the model's context the last half context is kept
     and read again, so generation can continue for as long as it is asked to.
     """
     generator = torch.Generator().manual_seed(cfg.seed)
     context = model.config.max_position_embeddings
-    text = list(prompt) or [END_OF_TEXT]
+    text = list(prompt) or [special.begin]
+    never = special.never_written((special.end,))
     unread, cache = text[-context:], DynamicCache(config=model.config)
     new_tokens: list[int] = []
     while len(new_tokens) < cfg.max_new_tokens:
@@ -54,7 +55,7 @@ def generate(
         output = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
         logits_V = output.logits[0, -1].float().cpu()
         token = sample(logits_V, cfg, generator, never)
-        if token == END_OF_TEXT:
+        if token == special.end:
             break
         text.append(token)
         new_tokens.append(token)

@@ -3,23 +3,27 @@
 Nothing is ever downloaded, no pickle is opened, and no code that lies beside a model is run.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoConfig, PreTrainedModel
 
 from privllm.core.errors import UserError
+from privllm.core.special_tokens import SpecialIds
 from privllm.models.attention import FUSED_CAUSAL
 from privllm.models.causal import CAUSAL_MODEL
 from privllm.models.masked import MASKED_MODEL
 from privllm.models.seq2seq import SEQ2SEQ_MODEL
 
+LIMITS = ("max_position_embeddings", "n_positions")  # what a configuration may call the longest text
 MODELS = {model.name: model for model in (CAUSAL_MODEL, MASKED_MODEL, SEQ2SEQ_MODEL)}
 
 
-def build(family: str, cfg: Any, vocabulary: int, context: int, seed: int) -> PreTrainedModel:
-    """Return a fresh model for `vocabulary` ids and `context` tokens, in fp32; `cfg` is the family's own dataclass."""
-    return MODELS[family].build(cfg, vocabulary, context, seed)
+def build(family: str, cfg: Any, ids: SpecialIds, context: int, seed: int) -> PreTrainedModel:
+    """Return a fresh model for the vocabulary `ids` and `context` tokens, in fp32; `cfg` is the family's own dataclass."""
+    return MODELS[family].build(cfg, ids, context, seed)
 
 
 def load(family: str, folder: Path) -> PreTrainedModel:
@@ -39,9 +43,18 @@ def config_of(folder: Path) -> Any:
     return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
+def dtype_of(folder: Path) -> torch.dtype:
+    """Return the precision of the weights in `folder`, as its config.json says: fp32 where there is none."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    name = config.get("dtype") or config.get("torch_dtype") or "float32"
+    dtype = getattr(torch, str(name), torch.float32)
+    return dtype if isinstance(dtype, torch.dtype) and dtype.is_floating_point else torch.float32
+
+
 def context_of(config: Any) -> int:
     """Return how many tokens the model was made to see at once."""
-    for key in ("max_position_embeddings", "n_positions"):
+    for key in LIMITS:
         if context := getattr(config, key, None):
             return context
     raise AssertionError("a model of every family has a limit")

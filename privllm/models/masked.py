@@ -15,18 +15,18 @@ from transformers import AutoModelForMaskedLM, ModernBertConfig, ModernBertForMa
 
 from privllm.core.families import MASKED
 from privllm.core.seed import seed_of
-from privllm.core.special_tokens import END_OF_TEXT, PAD
+from privllm.core.special_tokens import SpecialIds
 from privllm.models.config import MaskedConfig, inner_width
 from privllm.models.document_masks import chunk_starts, chunks_of, is_near, same_chunk
 from privllm.models.family_model import FamilyModel
 from privllm.models.vocabulary import IGNORED
 
 
-def build_masked(cfg: MaskedConfig, vocabulary: int, context: int, seed: int) -> ModernBertForMaskedLM:
+def build_masked(cfg: MaskedConfig, ids: SpecialIds, context: int, seed: int) -> ModernBertForMaskedLM:
     """Return a fresh model in fp32, initialised from `seed` alone (the global generator is left as it was)."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed_of("init", seed))
-        model = ModernBertForMaskedLM(_transformers_config(cfg, vocabulary, context))
+        model = ModernBertForMaskedLM(_transformers_config(cfg, ids, context))
         for layer in model.model.layers:  # every block starts as the identity, as in `causal`
             layer.attn.Wo.weight.zero_()
             layer.mlp.Wo.weight.zero_()
@@ -54,18 +54,14 @@ def _masks(config: Any, positions_BT: Tensor) -> dict[str, Tensor]:
     return {"full_attention": in_chunk, "sliding_attention": in_chunk & near}
 
 
-def _set_special_ids(config: Any, context: int) -> None:
-    config.bos_token_id = config.cls_token_id = config.sep_token_id = END_OF_TEXT
-
-
-def _transformers_config(cfg: MaskedConfig, vocabulary: int, context: int) -> ModernBertConfig:
+def _transformers_config(cfg: MaskedConfig, ids: SpecialIds, context: int) -> ModernBertConfig:
     layer_types = []
     for layer in range(cfg.layers):
         is_global = layer % cfg.global_every == 0
         layer_types.append("full_attention" if is_global else "sliding_attention")
     rope = {"rope_type": "default", "rope_theta": cfg.rope_theta}
     return ModernBertConfig(
-        vocab_size=vocabulary,
+        vocab_size=ids.size,
         hidden_size=cfg.width,
         intermediate_size=inner_width(cfg.feedforward, cfg.width),
         num_hidden_layers=cfg.layers,
@@ -78,11 +74,11 @@ def _transformers_config(cfg: MaskedConfig, vocabulary: int, context: int) -> Mo
         embedding_dropout=cfg.dropout,
         mlp_dropout=cfg.dropout,
         classifier_pooling="mean",  # no text here begins with a token of its own for the whole
-        pad_token_id=PAD,
-        bos_token_id=END_OF_TEXT,
-        eos_token_id=END_OF_TEXT,
-        cls_token_id=END_OF_TEXT,
-        sep_token_id=END_OF_TEXT,
+        pad_token_id=ids.pad,
+        bos_token_id=ids.begin,
+        eos_token_id=ids.end,
+        cls_token_id=ids.begin,
+        sep_token_id=ids.end,
         tie_word_embeddings=True,
     )
 
@@ -94,5 +90,4 @@ MASKED_MODEL = FamilyModel(
     auto_class=AutoModelForMaskedLM,
     loss=masked_loss,
     dropout=("attention_dropout", "embedding_dropout", "mlp_dropout"),
-    set_special_ids=_set_special_ids,
 )

@@ -10,16 +10,16 @@ Boundaries between documents are never chosen.
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
 from privllm.core.params import require
 from privllm.core.records import POS_TAGS
-from privllm.core.special_tokens import END_OF_TEXT, MASK, SPECIAL_TOKENS
+from privllm.core.special_tokens import SpecialIds
 from privllm.models.word_units import Lexicon, units_of
 
 MASKED_SHARE, RANDOM_SHARE = 0.8, 0.1
-SPECIALS = len(SPECIAL_TOKENS)  # ids below are not text, and never put into one by chance
 WORDS_IN_BUDGET = 8  # at least, where words are long
 LONGEST_WORD = 8  # tokens of a word that is masked together even where the budget is small
 
@@ -47,6 +47,7 @@ def choose(
     lexicon: Lexicon,
     pos: np.ndarray,
     span: np.ndarray,
+    special: SpecialIds,
     chance: np.random.Generator,
 ) -> np.ndarray:
     """Return which tokens of a row are to be guessed: bool [T].
@@ -55,7 +56,7 @@ def choose(
     """
     budget = max(1, round(cfg.rate * len(tokens)))
     is_chosen = np.zeros(len(tokens), bool)
-    is_text = tokens != END_OF_TEXT
+    is_text = ~np.isin(tokens, (special.begin, special.end))
     if cfg.spans:
         span_budget = round(cfg.spans * budget)
         span_units = _cut(np.where(is_text, span, -1), max(1, span_budget))
@@ -105,11 +106,18 @@ def _choose_units(
     is_chosen |= np.isin(unit_of, units[order[:count]])
 
 
-def cover(tokens: np.ndarray, is_chosen: np.ndarray, vocabulary: int, chance: np.random.Generator) -> np.ndarray:
-    """Return the model's input (int64 [T]): the chosen tokens masked, replaced at random, or unchanged."""
+def cover(tokens: np.ndarray, is_chosen: np.ndarray, special: SpecialIds, chance: np.random.Generator) -> np.ndarray:
+    """Return the model's input (int64 [T]): the chosen tokens masked, replaced by any that is text, or unchanged."""
+    text_ids = _text_ids(special)
     lot = chance.random(len(tokens))
-    random_tokens = chance.integers(SPECIALS, vocabulary, len(tokens))
+    random_tokens = text_ids[chance.integers(0, len(text_ids), len(tokens))]
     is_masked = is_chosen & (lot < MASKED_SHARE)
     is_random = is_chosen & (lot >= MASKED_SHARE) & (lot < MASKED_SHARE + RANDOM_SHARE)
-    inputs = np.where(is_masked, MASK, tokens)
+    inputs = np.where(is_masked, special.required_mask, tokens)
     return np.where(is_random, random_tokens, inputs).astype(np.int64)
+
+
+@lru_cache(1)
+def _text_ids(special: SpecialIds) -> np.ndarray:
+    """Return the ids of a vocabulary that are text: int64, ascending."""
+    return np.setdiff1d(np.arange(special.size), special.special)

@@ -19,9 +19,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from privllm.core.special_tokens import MASK, PAD
+from privllm.core.special_tokens import SpecialIds
 from privllm.models.config import CorruptionConfig
-from privllm.models.seq2seq import SENTINELS
 from privllm.models.span_corruption import cut_out, holes
 
 PASSES = 3
@@ -35,22 +34,27 @@ class RowScores(NamedTuple):
     correct: np.ndarray  # whether it was the likeliest
 
 
-Scorer = Callable[[PreTrainedModel, list[np.ndarray], list[int]], list[RowScores]]  # of a model, rows and their seeds
+# of a model, its tokenizer's special ids, rows and their seeds
+Scorer = Callable[[PreTrainedModel, SpecialIds, list[np.ndarray], list[int]], list[RowScores]]
 
 
 @torch.inference_mode()
-def score_next_tokens(model: PreTrainedModel, rows: list[np.ndarray], seeds: list[int]) -> list[RowScores]:
+def score_next_tokens(
+    model: PreTrainedModel, special: SpecialIds, rows: list[np.ndarray], seeds: list[int]
+) -> list[RowScores]:
     """Score every token but the first, which belongs to the row before or is a boundary."""
-    ids, _ = _padded(rows, model)
+    ids, _ = _padded(rows, special.pad, model)
     logits = model(input_ids=ids[:, :-1], use_cache=False).logits
     nats, correct = _compare(logits, ids[:, 1:])
     return _all_but_first(rows, nats, correct)
 
 
 @torch.inference_mode()
-def score_masked_tokens(model: PreTrainedModel, rows: list[np.ndarray], seeds: list[int]) -> list[RowScores]:
+def score_masked_tokens(
+    model: PreTrainedModel, special: SpecialIds, rows: list[np.ndarray], seeds: list[int]
+) -> list[RowScores]:
     """Score every token but the first, which belongs to the row before; a third of a row is hidden at a time."""
-    ids, is_token = _padded([row[1:] for row in rows], model)
+    ids, is_token = _padded([row[1:] for row in rows], special.pad, model)
     pass_of = np.zeros(ids.shape, np.int64)
     for i, (row, seed) in enumerate(zip(rows, seeds, strict=True)):
         length = len(row) - 1
@@ -59,7 +63,7 @@ def score_masked_tokens(model: PreTrainedModel, rows: list[np.ndarray], seeds: l
     correct = np.zeros(ids.shape, bool)
     for number in range(PASSES):
         hidden = torch.from_numpy(pass_of == number).to(ids.device) & is_token
-        logits = model(input_ids=ids.masked_fill(hidden, MASK), attention_mask=is_token).logits
+        logits = model(input_ids=ids.masked_fill(hidden, special.required_mask), attention_mask=is_token).logits
         pass_nats, pass_correct = _compare(logits, ids)
         where = hidden.cpu().numpy()
         nats[where] = pass_nats[where]
@@ -68,21 +72,22 @@ def score_masked_tokens(model: PreTrainedModel, rows: list[np.ndarray], seeds: l
 
 
 @torch.inference_mode()
-def score_spans(model: PreTrainedModel, rows: list[np.ndarray], seeds: list[int]) -> list[RowScores]:
+def score_spans(
+    model: PreTrainedModel, special: SpecialIds, rows: list[np.ndarray], seeds: list[int]
+) -> list[RowScores]:
     """Score the tokens of spans, cut out as T5 does; a row's first token belongs to the row before and is left out."""
-    vocabulary = model.config.vocab_size - SENTINELS
     inputs: list[np.ndarray] = []
     labels: list[np.ndarray] = []
     places: list[np.ndarray] = []
     for row, seed in zip(rows, seeds, strict=True):
         first = 1 if len(row) > 2 else 0  # of two tokens one must stay
         spans = holes(CorruptionConfig(), len(row) - first, np.random.Generator(np.random.PCG64(seed)))
-        row_inputs, row_labels = cut_out(row[first:], spans, vocabulary)
+        row_inputs, row_labels = cut_out(row[first:], spans, special)
         inputs.append(row_inputs)
         labels.append(row_labels)
         places.append(_places_of_labels(spans, first))
-    ids, is_token = _padded(inputs, model)
-    label_ids, _ = _padded(labels, model)
+    ids, is_token = _padded(inputs, special.pad, model)
+    label_ids, _ = _padded(labels, special.pad, model)
     logits = model(input_ids=ids, attention_mask=is_token, labels=label_ids, use_cache=False).logits
     nats, correct = _compare(logits, label_ids)
     scores = []
@@ -110,10 +115,10 @@ def _all_but_first(rows: list[np.ndarray], nats: np.ndarray, correct: np.ndarray
     return scores
 
 
-def _padded(rows: list[np.ndarray], model: PreTrainedModel) -> tuple[Tensor, Tensor]:
+def _padded(rows: list[np.ndarray], pad: int, model: PreTrainedModel) -> tuple[Tensor, Tensor]:
     """Return rows as int64 [B, T] on the model's device, padded, and which positions are tokens (bool [B, T])."""
     lengths = np.array([len(row) for row in rows])
-    ids = np.full((len(rows), lengths.max()), PAD, np.int64)
+    ids = np.full((len(rows), lengths.max()), pad, np.int64)
     for i, row in enumerate(rows):
         ids[i, : len(row)] = row
     is_token = np.arange(ids.shape[1])[None, :] < lengths[:, None]

@@ -2,7 +2,7 @@
 
 The encoder reads a text in both directions, the decoder writes one token by token (Raffel et al. 2020,
 arXiv 1910.10683; Shazeer 2020, arXiv 2002.05202, for the gated feed-forward layers). Its vocabulary is the
-tokenizer's and, behind it, `SENTINELS` tokens that stand for spans cut out of a text; `with_sentinels` adds them
+tokenizer's and, behind it, sentinels, tokens that stand for spans cut out of a text; `with_sentinels` adds them
 to the tokenizer that is exported with the model.
 
 Shapes: B rows, S tokens that the encoder reads, L labels, V vocabulary.
@@ -18,27 +18,28 @@ from transformers import AutoModelForSeq2SeqLM, GenerationConfig, T5Config, T5Fo
 
 from privllm.core.families import SEQ2SEQ
 from privllm.core.seed import seed_of
-from privllm.core.special_tokens import END_OF_TEXT, PAD
+from privllm.core.special_tokens import SENTINELS, SpecialIds
 from privllm.models.config import Seq2SeqConfig, inner_width
 from privllm.models.document_masks import same_chunk
 from privllm.models.family_model import FamilyModel
 from privllm.models.vocabulary import IGNORED
 
-SENTINELS = 100  # as T5 has
 EMBEDDING = 0.02  # standard deviation of Qwen3's and ModernBERT's embeddings at the start
 
 
-def build_seq2seq(cfg: Seq2SeqConfig, vocabulary: int, context: int, seed: int) -> T5ForConditionalGeneration:
+def build_seq2seq(cfg: Seq2SeqConfig, ids: SpecialIds, context: int, seed: int) -> T5ForConditionalGeneration:
     """Return a fresh model in fp32, initialised from `seed` alone (the global generator is left as it was)."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed_of("init", seed))
-        model = T5ForConditionalGeneration(_transformers_config(cfg, vocabulary, context))
+        model = T5ForConditionalGeneration(_transformers_config(cfg, ids, context))
         for block in (*model.encoder.block, *model.decoder.block):
             _zero_branch_outputs(block)
         # T5 begins with embeddings of variance 1. With blocks that are the identity this predicts with
         # certainty that each token follows itself, so they are scaled to give logits of the causal family's size.
         model.shared.weight.mul_(EMBEDDING * cfg.width**0.5)
-    model.generation_config = _generation_config()
+    model.generation_config = GenerationConfig(
+        decoder_start_token_id=ids.pad, eos_token_id=ids.end, pad_token_id=ids.pad
+    )
     return model
 
 
@@ -73,15 +74,11 @@ def span_loss(model: Any, batch: tuple[Tensor, ...], reduction: str) -> Tensor:
     )
 
 
-def sentinel(vocabulary: int, number: int) -> int:
-    """Return the id of the `number`-th sentinel of a model whose tokenizer has `vocabulary` ids."""
-    assert 0 <= number < SENTINELS
-    return vocabulary + number
-
-
 def with_sentinels(tokenizer_json: str) -> str:
-    """Return the same tokenizer with `<extra_id_0>` and so on as special tokens behind its last id."""
+    """Return the tokenizer with `<extra_id_0>` and so on as special tokens behind its last id, unless it has them."""
     tokenizer = json.loads(tokenizer_json)
+    if any(token["content"] == "<extra_id_0>" for token in tokenizer["added_tokens"]):
+        return tokenizer_json
     ids = [*tokenizer["model"]["vocab"].values(), *(token["id"] for token in tokenizer["added_tokens"])]
     first_id = 1 + max(ids)
     options = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
@@ -91,18 +88,9 @@ def with_sentinels(tokenizer_json: str) -> str:
     return json.dumps(tokenizer, indent=1, ensure_ascii=False) + "\n"
 
 
-def _generation_config() -> GenerationConfig:
-    return GenerationConfig(decoder_start_token_id=PAD, eos_token_id=END_OF_TEXT, pad_token_id=PAD)
-
-
-def _set_special_ids(config: Any, context: int) -> None:
-    config.decoder_start_token_id = PAD
-    config.n_positions = getattr(config, "n_positions", None) or context  # T5 has no limit of its own
-
-
-def _transformers_config(cfg: Seq2SeqConfig, vocabulary: int, context: int) -> T5Config:
+def _transformers_config(cfg: Seq2SeqConfig, ids: SpecialIds, context: int) -> T5Config:
     config = T5Config(
-        vocab_size=vocabulary + SENTINELS,
+        vocab_size=max(ids.size, 1 + max(ids.sentinels)),
         d_model=cfg.width,
         d_kv=cfg.width // cfg.heads,
         d_ff=inner_width(cfg.feedforward, cfg.width),
@@ -113,10 +101,10 @@ def _transformers_config(cfg: Seq2SeqConfig, vocabulary: int, context: int) -> T
         relative_attention_max_distance=cfg.position_distance,
         dropout_rate=cfg.dropout,
         feed_forward_proj="gated-gelu",
-        pad_token_id=PAD,
-        eos_token_id=END_OF_TEXT,
+        pad_token_id=ids.pad,
+        eos_token_id=ids.end,
     )
-    config.decoder_start_token_id = PAD
+    config.decoder_start_token_id = ids.pad
     config.n_positions = context  # T5 has no limit of its own; this is what it is trained on
     return config
 
@@ -128,7 +116,5 @@ SEQ2SEQ_MODEL = FamilyModel(
     auto_class=AutoModelForSeq2SeqLM,
     loss=span_loss,
     dropout=("dropout_rate",),
-    set_special_ids=_set_special_ids,
-    generation_config=_generation_config,
-    extra_ids=SENTINELS,
+    has_sentinels=True,
 )

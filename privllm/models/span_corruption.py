@@ -10,9 +10,8 @@ fills give inputs of one length and labels of one length. Which ones, a random g
 
 import numpy as np
 
-from privllm.core.special_tokens import END_OF_TEXT
+from privllm.core.special_tokens import SENTINELS, SpecialIds
 from privllm.models.config import CorruptionConfig
-from privllm.models.seq2seq import SENTINELS, sentinel
 
 
 def counts(cfg: CorruptionConfig, length: int) -> tuple[int, int]:
@@ -39,18 +38,18 @@ def holes(cfg: CorruptionConfig, length: int, chance: np.random.Generator) -> li
     return spans
 
 
-def cut_out(tokens: np.ndarray, spans: list[tuple[int, int]], vocabulary: int) -> tuple[np.ndarray, np.ndarray]:
+def cut_out(tokens: np.ndarray, spans: list[tuple[int, int]], special: SpecialIds) -> tuple[np.ndarray, np.ndarray]:
     """Return (inputs, labels), int64, of one row: lengths length - cut + spans, and cut + spans + 1."""
     inputs: list[np.ndarray] = []
     labels: list[np.ndarray] = []
     text_start = 0
     for number, (begin, end) in enumerate(spans):
-        mark = np.array([sentinel(vocabulary, number)])
+        mark = np.array([special.sentinels[number]])
         inputs += [tokens[text_start:begin], mark]
         labels += [mark, tokens[begin:end]]
         text_start = end
     inputs.append(tokens[text_start:])
-    labels.append(np.array([END_OF_TEXT]))
+    labels.append(np.array([special.end]))
     return np.concatenate(inputs).astype(np.int64), np.concatenate(labels).astype(np.int64)
 
 

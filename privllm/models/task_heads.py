@@ -20,6 +20,7 @@ from transformers import AutoModelForSequenceClassification, AutoModelForTokenCl
 
 from privllm.core.families import TRAITS
 from privllm.core.seed import seed_of
+from privllm.core.special_tokens import SENTINELS, own_ids
 from privllm.models.loading import MODELS, attention_of, build, config_of, context_of, read_weights
 
 HEADS = {"classification": AutoModelForSequenceClassification, "tokens": AutoModelForTokenClassification}
@@ -86,7 +87,7 @@ def _reset_to_initial_weights(model: PreTrainedModel, family: str, folder: Path,
         return
     family_model = MODELS[family]
     cfg = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(family_model.config), architecture))
-    vocabulary = model.config.vocab_size - family_model.extra_ids
-    initial = build(family, cfg, vocabulary, context_of(model.config), seed).state_dict()
+    size = model.config.vocab_size - (SENTINELS if family_model.has_sentinels else 0)
+    initial = build(family, cfg, own_ids(size), context_of(model.config), seed).state_dict()
     _, unexpected = model.load_state_dict(initial, strict=False)
     assert len(unexpected) < len(initial) / 2, "the model in training.json is another one"

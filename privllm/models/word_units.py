@@ -9,12 +9,10 @@ that can be seen, so each of their characters, with its marks, is one. A charact
 """
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 
 import numpy as np
-
-from privllm.core.special_tokens import SPECIAL_TOKENS
 
 OTHER, LETTER, DIGIT, ALONE, MARK = range(5)  # kinds of characters
 JOINERS = (0x200C, 0x200D)  # zero-width, inside the words of Persian and of scripts of India
@@ -63,12 +61,12 @@ def kinds_of_characters() -> np.ndarray:
 class Lexicon:
     """Bytes of the tokens of a byte-level vocabulary, {name: id}, and so the words that rows of them are made of."""
 
-    def __init__(self, vocabulary: Mapping[str, int]) -> None:
+    def __init__(self, vocabulary: Mapping[str, int], special: Collection[int]) -> None:
         self.size = max(vocabulary.values()) + 1
         bytes_of = [b"\0"] * self.size  # of a special token too: it is no text, and no word reaches across it
         byte_of = _bytes_of_names()
         for name, index in vocabulary.items():
-            if index >= len(SPECIAL_TOKENS):
+            if index not in special:
                 bytes_of[index] = b"".join(byte_of.get(character) or character.encode() for character in name)
         self._lengths = np.array([len(token) for token in bytes_of], np.int64)
         self._begins = np.cumsum(self._lengths) - self._lengths

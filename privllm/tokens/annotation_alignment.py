@@ -25,17 +25,6 @@ PHRASES = {
 }  # a subtree below one of these is a phrase that reads as a whole
 
 
-def token_bytes(vocabulary: Mapping[str, int]) -> np.ndarray:
-    """Return the UTF-8 bytes of each token id, int64 [ids].
-
-    In a byte-level vocabulary every character of a token's name stands for one byte.
-    """
-    sizes = np.zeros(max(vocabulary.values()) + 1, np.int64)
-    for name, index in vocabulary.items():
-        sizes[index] = len(name)
-    return sizes
-
-
 def parts_of_speech(text: str, sizes: np.ndarray, annotation: Mapping[str, list]) -> np.ndarray:
     """Return the part of speech (str [tokens]) of the tokens of `text`, whose bytes are `sizes`.
 

@@ -2,17 +2,17 @@
 
     data/promoted/model/incumbent/{<family>, tokenizer, documents.parquet}    the last promoted revision's
     data/base/<name>                                                          a Hugging Face folder that people put there
-        -> data/start/<family>     start.json; config.json, safetensors and tokenizer.json where it is not from scratch;
-                                   documents.parquet, what the incumbent was trained on
-           data/start/tokenizer    start.json; tokenizer.json
+        -> data/start/<family>     start.json; config.json, generation_config.json, safetensors and tokenizer.json where it is not
+                                   from scratch; documents.parquet, what the incumbent was trained on
+           data/start/tokenizer    start.json; the files of the tokenizer, its chat template among them
 
 Everything behind depends on these copies and never on the places they come from: with `scratch` they are one line that no promotion
-changes. Tokenizers arrive in our layout (see `layout`), and start.json says which rows of the weights are other than they were. It loads
-no model: `models.base_weights` does.
+changes. Files stay as they are, but for what `base_tokenizer` has to add to tokenizer.json; start.json says which ids that gave. It
+loads no model: `models.base_weights` does.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,20 @@ from privllm.core.families import TRAITS
 from privllm.core.report import write_json
 from privllm.engine.cache import place
 from privllm.engine.tracked_folder import TrackedFolder
-from privllm.tokens.base_tokenizer import Arranged, arrange
+from privllm.tokens.base_tokenizer import BaseTokenizer, complete
+from privllm.tokens.chat_format import has_turns, template_of
+from privllm.tokens.chat_template import FILE as TEMPLATE
+from privllm.tokens.special_ids import roles_of
 
 TOKENIZER = "tokenizer"
 TOKENIZER_FILE = "tokenizer.json"
+TOKENIZER_SETTINGS = (
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    TEMPLATE,
+)  # beside it, where a folder has them
 CONFIG = "config.json"
+GENERATION = "generation_config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -38,26 +47,31 @@ def take_starts(starts: Mapping[str, str], promoted: Path, base: Path, out: Path
     for a start that is missing, of another family, pickled, or outside of what the build tracks.
     """
     report: dict[str, Any] = {}
-    tokenizers: dict[Path, Arranged] = {}  # by folder: a large one takes seconds, and most builds name only one
+    families = starts.keys() & TRAITS.keys()
+    completed: dict[Path, BaseTokenizer] = {}  # by folder: a large one takes seconds, and most builds name only one
     shutil.rmtree(out, ignore_errors=True)
     for name, start in sorted(starts.items()):
         target = out / name
         note: dict[str, Any] = {"start": start}
+        report[name] = {"start": start}
         if start != SCRATCH:
             model, tokenizer = _sources(name, start, promoted, base)
-            if tokenizer.folder not in tokenizers:
-                tokenizers[tokenizer.folder] = _arranged(tokenizer)
-            arranged = tokenizers[tokenizer.folder]
+            if tokenizer.folder not in completed:
+                completed[tokenizer.folder] = _completed(tokenizer, families)
+            found = completed[tokenizer.folder]
             target.mkdir(parents=True)
-            (target / TOKENIZER_FILE).write_text(arranged.tokenizer, "utf-8")
-            if name != TOKENIZER:
+            (target / TOKENIZER_FILE).write_text(found.tokenizer, "utf-8")
+            if name == TOKENIZER:
+                for file in TOKENIZER_SETTINGS:
+                    _copy_optional(tokenizer, file, target)
+                report[name]["added"] = found.names()
+            else:
                 _take_model(name, model, target)
-                note["moved"] = arranged.moved
+                note |= {"added": found.added, "chat": _converses(model)}
             if name != TOKENIZER and start == INCUMBENT:
                 _copy(TrackedFolder(model.key, promoted / INCUMBENT, promoted), DOCUMENTS, target)
         write_json(target / NOTE, note)
-        size = sum(path.stat().st_size for path in target.iterdir())
-        report[name] = {"start": start, "bytes": size}
+        report[name]["bytes"] = sum(path.stat().st_size for path in target.iterdir())
     return report
 
 
@@ -80,22 +94,32 @@ def _sources(name: str, start: str, promoted: Path, base: Path) -> tuple[Tracked
     return model, tokenizer
 
 
-def _arranged(source: TrackedFolder) -> Arranged:
+def _completed(source: TrackedFolder, families: Collection[str]) -> BaseTokenizer:
+    """Return the tokenizer of a folder with what the build's families need beside it."""
     path = source.path(TOKENIZER_FILE)
     if path is None:
         raise source.error(
             f"{source.folder} holds no {TOKENIZER_FILE}; `AutoTokenizer.from_pretrained(...).save_pretrained(...)` writes one"
         )
-    settings = source.json("special_tokens_map.json") | source.json("tokenizer_config.json")
-    special_tokens = {}
-    for role, value in settings.items():
-        if not role.endswith("_token"):
-            continue
-        token = value["content"] if isinstance(value, dict) else value
-        if isinstance(token, str):
-            special_tokens[role] = token
+    names = roles_of(source.json("special_tokens_map.json") | source.json("tokenizer_config.json"))
     source.json(TOKENIZER_FILE)  # raises where it is no JSON object
-    return arrange(path.read_text("utf-8"), special_tokens, str(path))
+    converses = any(TRAITS[family].can_converse for family in families)
+    fills_gaps = any(TRAITS[family].has_mask for family in families)
+    return complete(
+        path.read_text("utf-8"),
+        names,
+        str(path),
+        needs_turns=converses and not has_turns(source.folder),
+        needs_mask=fills_gaps,
+    )
+
+
+def _converses(source: TrackedFolder) -> bool:
+    """Return whether the model in a folder answers messages: as training noted it, or as its chat template says."""
+    facts = source.json("training.json")
+    if facts:
+        return bool(facts.get("chat", False))
+    return bool(template_of(source.folder)) and has_turns(source.folder)
 
 
 def _take_model(family: str, source: TrackedFolder, out: Path) -> None:
@@ -115,6 +139,7 @@ def _take_model(family: str, source: TrackedFolder, out: Path) -> None:
             f"{source.folder} holds quantized weights, which cannot be trained; take the model that they were made of"
         )
     _copy(source, CONFIG, out)
+    _copy_optional(source, GENERATION, out)
     for name in _weights(source):
         _copy(source, name, out)
 
@@ -141,6 +166,11 @@ def _pickle_hint(folder: Path) -> str:
     if not pickled:
         return ""
     return f"; {min(pickled)} is a pickle, which could run code and is not opened: save the model as safetensors"
+
+
+def _copy_optional(source: TrackedFolder, name: str, out: Path) -> None:
+    if source.path(name):
+        _copy(source, name, out)
 
 
 def _copy(source: TrackedFolder, name: str, out: Path) -> None:

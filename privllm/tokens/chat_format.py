@@ -15,12 +15,14 @@ from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer
 
-from privllm.core.special_tokens import ASSISTANT, END_OF_TURN, SPECIAL_TOKENS, TURN_MARKS, USER
+from privllm.core.special_tokens import END_OF_TEXT, SPECIAL_TOKENS, TURN_MARKS, USER
 from privllm.tokens.chat_template import FILE, TurnMarks, marks_in, template_with
 from privllm.tokens.encode import without_specials
+from privllm.tokens.special_ids import names_in, special_ids
 
 ROLES = ("user", "assistant")
-Turn = tuple[str, str]  # one of ROLES, what was said
+SYSTEM = "system"  # the role of instructions, which may only stand first
+Turn = tuple[str, str]  # SYSTEM or one of ROLES, what was said
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,11 @@ class Marks:
     begin: tuple[int, ...]
     user: tuple[int, ...]
     assistant: tuple[int, ...]
-    end: tuple[int, ...]  # of a turn
+    end: tuple[int, ...]  # of an assistant's turn
+    user_end: tuple[int, ...]
+    system: tuple[tuple[int, ...], tuple[int, ...]] | None  # around a system prompt; None where it is folded
+    folded: str  # what joins a system prompt and the first user's text, where both are one turn
+    last: int  # place in `end` of the token that ends a reply
     stop: int  # the end of what a model writes
     pad: int
     around: tuple[tuple[int, ...], tuple[int, ...]]  # before and after a text that is classified
@@ -38,7 +44,12 @@ class Marks:
     @property
     def ends(self) -> tuple[int, ...]:
         """Return the tokens that end a reply."""
-        return tuple(dict.fromkeys((self.stop, self.end[0])))
+        return tuple(dict.fromkeys((self.stop, self.end[self.last])))
+
+    @property
+    def written_end(self) -> tuple[int, ...]:
+        """Return the part of `end` that a model learns to write."""
+        return self.end[: self.last + 1]
 
 
 class Dialogue(NamedTuple):
@@ -64,9 +75,9 @@ class Speech:
     def __init__(self, folder: Path) -> None:
         text = (folder / "tokenizer.json").read_text("utf-8")
         self.plain = Tokenizer.from_str(without_specials(text))
+        self.special = special_ids(folder)
         self.marks = marks_of(text, self.ids, folder)
-        names = (_named(folder).get("mask_token"), "<|mask|>", "[MASK]", "<mask>")
-        self.mask = _first_id(Tokenizer.from_str(text), names)  # what a masked model reads for a hidden word
+        self.mask = self.special.mask  # what a masked model reads for a hidden word
 
     def ids(self, text: str) -> list[int]:
         return self.plain.encode(text, add_special_tokens=False).ids
@@ -79,79 +90,77 @@ class Speech:
 
     def text(self, ids: Sequence[int]) -> str:
         """Return what a model wrote, up to its first token that ends a reply."""
-        end_ids = (self.marks.stop, self.marks.end[0], self.marks.pad)
+        end_ids = (*self.marks.ends, self.marks.pad)
         written = list(takewhile(lambda token: token not in end_ids, ids))
         return self.plain.decode(written, skip_special_tokens=False).strip()
 
     def prompt(self, turns: Sequence[Turn]) -> list[int]:
         """Return the ids of all turns, and the opening of the assistant's next one."""
-        tokens = list(self.marks.begin)
-        for role, text in turns:
-            tokens += self._opening(role)
-            tokens += self.ids(text)
-            tokens += self.marks.end
-        tokens += self.marks.assistant
-        return tokens
+        rendered = self._rendered(turns)
+        tokens: list[int] = []
+        for turn in rendered:
+            tokens += turn.tokens
+        return [*tokens, *self.marks.assistant]
 
     def least(self, reply: str) -> int:
         """Return the number of tokens of the shortest dialogue that has this reply."""
-        marks = self.marks
-        all_marks = [*marks.begin, *marks.user, *marks.end, *marks.assistant, *marks.end]
-        return len(all_marks) + len(self.ids(reply))
+        shortest = self._rendered([("user", ""), ("assistant", reply)])
+        return sum(len(turn.tokens) for turn in shortest)
 
     def dialogue(self, turns: Sequence[Turn], context: int) -> Dialogue | None:
         """Return the turns in at most `context + 1` tokens (the last is only ever a label).
 
         The oldest turns are left out first, up to a question each time; then the last question is cut
-        at its end. Returns None where the reply alone does not fit.
+        at its end. A system prompt stays. Returns None where the reply alone does not fit.
         """
-        room = context + 1 - len(self.marks.begin)
-        contents = [self.ids(text) for _, text in turns]
-        sizes = []
-        for (role, _), content in zip(turns, contents, strict=True):
-            sizes.append(len(self._opening(role)) + len(content) + len(self.marks.end))
-        starts = [0]
-        for i in range(1, len(turns) - 1):
-            role, _ = turns[i]
-            if role == "user":
-                starts.append(i)
-        question = starts[-1]
-        question_size = len(contents[question])
-        question_room = room - (sum(sizes[question:]) - question_size)
-        if question_room < 1:
+        instructions = [turn for turn in turns[:1] if turn[0] == SYSTEM]
+        said = turns[len(instructions) :]
+        starts = [0, *(i for i in range(1, len(said) - 1) if said[i][0] == "user")]
+        for start in starts:
+            rendered = self._rendered([*instructions, *said[start:]])
+            excess = sum(len(turn.tokens) for turn in rendered) - (context + 1)
+            if excess <= 0:
+                return _joined(rendered, is_cut=start > 0)
+        question = rendered[0]
+        kept = len(question.content) - excess
+        if kept < 1 or question.role != "user":
             return None
-        fitting_starts = [start for start in starts if sum(sizes[start:]) <= room]
-        first = fitting_starts[0] if fitting_starts else question
-        is_cut = first > 0 or question_size > question_room
-        if first == question:
-            contents[question] = contents[question][:question_room]
-        return self._joined(turns[first:], contents[first:], is_cut)
+        shortened = question._replace(content=question.content[:kept])
+        return _joined([shortened, *rendered[1:]], is_cut=True)
 
-    def _joined(self, turns: Sequence[Turn], contents: Sequence[list[int]], is_cut: bool) -> Dialogue:
-        """Return the turns, whose texts are `contents`, with all marks."""
+    def _rendered(self, turns: Sequence[Turn]) -> list["_Turn"]:
+        """Return the turns with their marks; what begins a conversation, a system prompt too, belongs to the first one."""
         marks = self.marks
-        tokens = list(marks.begin)
-        learnt = [False] * len(marks.begin)
-        answer_at = 0
-        for (role, _), content in zip(turns, contents, strict=True):
-            opening = self._opening(role)
-            answer_at = len(tokens) + len(opening)
-            tokens += [*opening, *content, *marks.end]
-            learnt += [False] * len(opening)
-            learnt += [role == "assistant"] * (len(content) + 1)
-            learnt += [False] * (len(marks.end) - 1)
-        return Dialogue(tokens, learnt, answer_at, is_cut)
+        begin: tuple[int, ...] = marks.begin
+        user = marks.user
+        if turns and turns[0][0] == SYSTEM:
+            instructions, turns = turns[0][1], turns[1:]
+            opens = bool(turns) and turns[0][0] == "user"
+            if not opens:
+                turns = [("user", instructions), *turns]
+            elif marks.system is not None:
+                before, after = marks.system
+                begin, user = (*before, *self.ids(instructions)), after
+            else:
+                turns = [("user", f"{instructions}{marks.folded}{turns[0][1]}"), *turns[1:]]
+        rendered = []
+        for role, text in turns:
+            opening, end = (user, marks.user_end) if role == "user" else (marks.assistant, marks.end)
+            rendered.append(_Turn(role, (*begin, *opening), self.ids(text), end, marks.last + 1))
+            begin, user = (), marks.user
+        return rendered
 
     def exchange(self, turns: Sequence[Turn], replies: Sequence[str], context: int) -> Exchange | str:
         """Return replies to one prompt, which is cut so that the longest reply fits.
 
-        Returns a str where they cannot be used: empty, system, same or too_long.
+        Returns a str where they cannot be used: empty, roles, same or too_long.
         """
         if any(not reply.strip() for reply in replies):
             return "empty"
-        if any(role not in ROLES for role, _ in turns):
-            return "system"  # `serve` refuses it too
-        encoded = [[*self.ids(reply), self.marks.end[0]] for reply in replies]
+        said = turns[1:] if turns and turns[0][0] == SYSTEM else turns
+        if any(role not in ROLES for role, _ in said):
+            return "roles"  # `serve` refuses them too
+        encoded = [[*self.ids(reply), *self.marks.written_end] for reply in replies]
         if len({tuple(reply) for reply in encoded}) < len(encoded):
             return "same"
         sizes = [len(reply) for reply in encoded]
@@ -161,40 +170,97 @@ class Speech:
             return "too_long"
         return Exchange(dialogue.tokens[: dialogue.answer_at], encoded, dialogue.cut)
 
-    def _opening(self, role: str) -> tuple[int, ...]:
-        return self.marks.user if role == "user" else self.marks.assistant
+
+class _Turn(NamedTuple):
+    """One turn as ids."""
+
+    role: str
+    opening: tuple[int, ...]  # with what begins the conversation, where it is the first turn
+    content: list[int]
+    end: tuple[int, ...]
+    written: int  # tokens of the end of an assistant's turn that a model learns to write
+
+    @property
+    def tokens(self) -> list[int]:
+        return [*self.opening, *self.content, *self.end]
+
+
+def _joined(turns: Sequence[_Turn], is_cut: bool) -> Dialogue:
+    tokens: list[int] = []
+    learnt: list[bool] = []
+    answer_at = 0
+    for turn in turns:
+        answer_at = len(tokens) + len(turn.opening)
+        tokens += turn.tokens
+        is_assistant = turn.role == "assistant"
+        learnt += [False] * len(turn.opening)
+        learnt += [is_assistant] * len(turn.content)
+        learnt += [is_assistant and place < turn.written for place in range(len(turn.end))]
+    return Dialogue(tokens, learnt, answer_at, is_cut)
 
 
 def marks_of(tokenizer_json: str, encode: Callable[[str], list[int]], folder: Path) -> Marks:
-    """Return the marks of a tokenizer: our own, those of its chat template, of ChatML, or of BERT.
+    """Return the marks of a tokenizer: those of its chat template, our own, of ChatML, or of BERT.
 
     Any other tokenizer's end of text serves for all of them.
     """
     tokenizer = Tokenizer.from_str(tokenizer_json)
-    names = _named(folder)
+    names = names_in(folder)
     find = tokenizer.token_to_id
     stop = _first_id(tokenizer, (names.get("eos_token"), "<|endoftext|>", "</s>", "[SEP]")) or 0
     pad = _first_id(tokenizer, (names.get("pad_token"), "<|pad|>", "<pad>", "[PAD]"))
     pad = stop if pad is None else pad
-    user = find(SPECIAL_TOKENS[USER])
-    assistant = find(SPECIAL_TOKENS[ASSISTANT])
-    end = find(SPECIAL_TOKENS[END_OF_TURN])
-    if user is not None and assistant is not None and end is not None:
-        return Marks((stop,), (user,), (assistant,), (end,), stop, pad, ((stop,), (stop,)))
-    template = template_of(folder)
+    first, last = find("[CLS]"), find("[SEP]")
+    around: tuple[tuple[int, ...], tuple[int, ...]] = ((), (stop,))
+    if find(SPECIAL_TOKENS[USER]) == USER:  # our own vocabulary
+        around = ((stop,), (stop,))
+    elif first is not None and last is not None:
+        around = ((first,), (last,))
+    turn_marks = known_turns(tokenizer, names, template_of(folder), encode)
+    if turn_marks is None:
+        newline = tuple(encode("\n"))
+        turn_marks = TurnMarks((), (), newline, (stop,), (stop,))
+    special = _special_ids(tokenizer)
+    end = turn_marks.end
+    last_place = next((place for place, token in enumerate(end) if token in special), 0)
+    return Marks(*turn_marks, last_place, stop, pad, around)
+
+
+def known_turns(
+    tokenizer: Tokenizer, names: dict[str, str], template: str, encode: Callable[[str], list[int]]
+) -> TurnMarks | None:
+    """Return the marks of turns that a model with this tokenizer has been taught, or that were added for it to learn.
+
+    None where there are none. `encode` reads a text without special tokens.
+    """
+    find = tokenizer.token_to_id
     turn_marks = _marks_of_template(template, names, tokenizer) if template else None
-    if turn_marks and turn_marks.end[0] in _special_ids(tokenizer):  # or typed text could end a reply
-        return Marks(*turn_marks, stop, pad, ((), (stop,)))
+    if turn_marks and not _special_ids(tokenizer).isdisjoint(turn_marks.end):  # or typed text could end a reply
+        return turn_marks
+    user, assistant, end = (find(SPECIAL_TOKENS[mark]) for mark in TURN_MARKS)
+    if user is not None and assistant is not None and end is not None:
+        boundary = find(SPECIAL_TOKENS[END_OF_TEXT])
+        begin = () if boundary is None else (boundary,)
+        return TurnMarks(begin, (user,), (assistant,), (end,), (end,))
     start, end = find("<|im_start|>"), find("<|im_end|>")
     if start is not None and end is not None:
         user_opening = (start, *encode("user\n"))
         assistant_opening = (start, *encode("assistant\n"))
-        return Marks((), user_opening, assistant_opening, (end, *encode("\n")), stop, pad, ((), (stop,)))
-    newline = tuple(encode("\n"))
-    first, last = find("[CLS]"), find("[SEP]")
-    if first is not None and last is not None:
-        return Marks((), (), newline, (stop,), stop, pad, ((first,), (last,)))
-    return Marks((), (), newline, (stop,), stop, pad, ((), (stop,)))
+        turn_end = (end, *encode("\n"))
+        system = (start, *encode("system\n")), (*turn_end, *user_opening)
+        return TurnMarks((), user_opening, assistant_opening, turn_end, turn_end, system)
+    return None
+
+
+def has_turns(folder: Path) -> bool:
+    """Return whether the model with the tokenizer in `folder` was taught turns, or its tokenizer has marks for them."""
+    tokenizer = Tokenizer.from_str((folder / "tokenizer.json").read_text("utf-8"))
+    plain = Tokenizer.from_str(without_specials((folder / "tokenizer.json").read_text("utf-8")))
+
+    def encode(text: str) -> list[int]:
+        return plain.encode(text, add_special_tokens=False).ids
+
+    return known_turns(tokenizer, names_in(folder), template_of(folder), encode) is not None
 
 
 def _first_id(tokenizer: Tokenizer, names: Sequence[str | None]) -> int | None:
@@ -222,8 +288,10 @@ def agreeing_template(folder: Path) -> str:
     """Return a chat template that puts the same marks as `Speech`; "" where the tokenizer's own does."""
     tokenizer = Tokenizer.from_str((folder / "tokenizer.json").read_text("utf-8"))
     marks = Speech(folder).marks
-    turn_marks = TurnMarks(marks.begin, marks.user, marks.assistant, marks.end)
-    if _marks_of_template(template_of(folder), _named(folder), tokenizer) == turn_marks:
+    turn_marks = TurnMarks(
+        marks.begin, marks.user, marks.assistant, marks.end, marks.user_end, marks.system, marks.folded
+    )
+    if _marks_of_template(template_of(folder), names_in(folder), tokenizer) == turn_marks:
         return ""
     return template_with(turn_marks, lambda ids: tokenizer.decode(list(ids), skip_special_tokens=False))
 
@@ -235,15 +303,6 @@ def template_of(folder: Path) -> str:
         return file.read_text("utf-8")
     template = _read_config(folder).get("chat_template")
     return template if isinstance(template, str) else ""
-
-
-def _named(folder: Path) -> dict[str, str]:
-    """Return special tokens by their role, as tokenizer_config.json names them."""
-    named = {}
-    for key, value in _read_config(folder).items():
-        if key.endswith("_token") and value:
-            named[key] = value["content"] if isinstance(value, dict) else value
-    return named
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -2,7 +2,10 @@
 
 transformers renders a whole conversation to text and then reads it, so a typed mark would be obeyed. Here the template is rendered once,
 around stand-ins, in the sandbox that transformers uses; what it puts between them are the marks. A template whose marks depend on anything
-but the role (dates, tools, thoughts that are left out) gives none.
+but the role (tools, thoughts that are left out) gives none.
+
+    ChatML     <|im_start|>user\n one <|im_end|>\n  <|im_start|>assistant\n two <|im_end|>\n     every turn ends alike
+    Mistral    [INST] one [/INST] two </s>                                                   only the assistant's has an end
 """
 
 from collections.abc import Callable
@@ -11,17 +14,29 @@ from typing import NamedTuple, NoReturn
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-# Of a user, an assistant, a user, in characters of private use, which nobody writes.
+# Of a user, an assistant, a user, and a system prompt, in characters of private use, which nobody writes.
 STAND_INS = ("\ue000one\ue001", "\ue000two\ue001", "\ue000three\ue001")
+SYSTEM = "\ue000system\ue001"
+FOLDED = "\n\n"  # between a system prompt and the user's text, where both are one turn
+# Jinja that takes a system prompt off the messages: `turns` are the others, `system` goes before the first one's text.
+FOLD = (
+    "{% if messages[0]['role'] == 'system' %}{% set turns = messages[1:] %}{% set system = messages[0]['content'] + '\\n\\n' %}"
+    "{% if not turns or turns[0]['role'] != 'user' %}{{ raise_exception('a user speaks after the system prompt') }}{% endif %}"
+    "{% else %}{% set turns = messages %}{% set system = '' %}{% endif %}"
+)
+ROLES_REFUSED = "a role is user or assistant, and system for the first message"
 FILE = "chat_template.jinja"  # where transformers looks for a template first
 Ids = tuple[int, ...]
 
 
 class TurnMarks(NamedTuple):
-    begin: Ids
-    user: Ids
-    assistant: Ids
-    end: Ids
+    begin: Ids  # of a conversation without a system prompt
+    user: Ids  # before a user's text
+    assistant: Ids  # before an assistant's text
+    end: Ids  # after an assistant's text
+    user_end: Ids  # after a user's text: `end`, or nothing where an assistant's opening says it
+    system: tuple[Ids, Ids] | None = None  # before a system prompt, and between it and the first user's text
+    folded: str = FOLDED  # without `system`: what joins a system prompt and the first user's text to one
 
 
 def marks_in(template: str, names: dict[str, str], encode: Callable[[str], list[int]]) -> TurnMarks | None:
@@ -29,29 +44,55 @@ def marks_in(template: str, names: dict[str, str], encode: Callable[[str], list[
 
     `names` are special tokens by role (bos_token, ...); `encode` recognises special tokens.
     """
-    roles = ("user", "assistant", "user")
-    messages = [{"role": role, "content": text} for role, text in zip(roles, STAND_INS, strict=True)]
-    try:
-        compiled = _environment().from_string(template)
-        rendered = compiled.render(messages=messages, add_generation_prompt=True, **names)
-    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError):
+    rendered = _between_stand_ins(template, names, STAND_INS)
+    if rendered is None:
         return None
-    between = []  # ids before each stand-in
-    for stand_in in STAND_INS:
-        before, separator, rendered = rendered.partition(stand_in)
-        if not separator:
-            return None
-        between.append(tuple(encode(before)))
-    head, to_assistant, to_user = between
-    if tuple(encode(rendered)) != to_assistant:
+    head, to_assistant, to_user, last = (tuple(encode(text)) for text in rendered)
+    if last != to_assistant:
         return None
     common = _common_length(to_assistant, to_user)
-    end = to_user[:common]
-    user, assistant = to_user[common:], to_assistant[common:]
+    user_end, user, assistant = to_user[:common], to_user[common:], to_assistant[common:]
+    end = user_end
+    if (
+        not end
+    ):  # as Mistral's: the user's turn opens as the conversation does, and what is before that ends the assistant's
+        opening_length = _common_length(head[::-1], to_user[::-1])
+        end, user = to_user[: len(to_user) - opening_length], to_user[len(to_user) - opening_length :]
     begin_length = len(head) - len(user)
     if not end or not head or head[begin_length:] != user:
         return None
-    return TurnMarks(head[:begin_length], user, assistant, end)
+    marks = TurnMarks(head[:begin_length], user, assistant, end, user_end)
+    return _with_system(marks, rendered[0], _between_stand_ins(template, names, (SYSTEM, *STAND_INS)), encode)
+
+
+def _between_stand_ins(template: str, names: dict[str, str], texts: tuple[str, ...]) -> list[str] | None:
+    """Return what the template puts before, between and after these texts of turns; None where it does not take them."""
+    roles = ("system", "user", "assistant", "user")[-len(texts) :]
+    messages = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
+    try:
+        compiled = _environment().from_string(template)
+        rest = compiled.render(messages=messages, add_generation_prompt=True, **names)
+    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError):
+        return None
+    between = []
+    for text in texts:
+        before, separator, rest = rest.partition(text)
+        if not separator:
+            return None
+        between.append(before)
+    return [*between, rest]
+
+
+def _with_system(
+    marks: TurnMarks, head: str, rendered: list[str] | None, encode: Callable[[str], list[int]]
+) -> TurnMarks:
+    """Return the marks with those of a system prompt; one that the template leaves out or refuses is folded."""
+    if rendered is None:
+        return marks
+    before, after, *_ = rendered
+    if before == head:  # the prompt is the beginning of the user's text
+        return marks._replace(folded=after)
+    return marks._replace(system=(tuple(encode(before)), tuple(encode(after))))
 
 
 def _common_length(first: Ids, second: Ids) -> int:
@@ -65,14 +106,15 @@ def _common_length(first: Ids, second: Ids) -> int:
 def template_with(marks: TurnMarks, decode: Callable[[Ids], str]) -> str:
     """Return a chat template that puts `marks` around turns; `decode` writes special tokens out.
 
-    It refuses other roles, as our own does.
+    A system prompt becomes the beginning of the first user's text, as our own template does it.
     """
-    begin, user, assistant, end = (ascii(decode(ids)) for ids in marks)  # literals of Python, which are Jinja's too
+    # literals of Python, which are Jinja's too
+    begin, user, assistant, end, user_end = (ascii(decode(ids)) for ids in marks[:5])
     return (
-        f"{{{{ {begin} }}}}{{% for message in messages %}}"
-        f"{{% if message['role'] == 'user' %}}{{{{ {user} }}}}{{% elif message['role'] == 'assistant' %}}{{{{ {assistant} }}}}"
-        "{% else %}{{ raise_exception('a role is user or assistant') }}{% endif %}"
-        f"{{{{ message['content'] + {end} }}}}{{% endfor %}}"
+        f"{{{{ {begin} }}}}{FOLD}{{% for message in turns %}}"
+        f"{{% if message['role'] == 'user' %}}{{{{ {user} + (system if loop.first else '') + message['content'] + {user_end} }}}}"
+        f"{{% elif message['role'] == 'assistant' %}}{{{{ {assistant} + message['content'] + {end} }}}}"
+        f"{{% else %}}{{{{ raise_exception('{ROLES_REFUSED}') }}}}{{% endif %}}{{% endfor %}}"
         f"{{% if add_generation_prompt %}}{{{{ {assistant} }}}}{{% endif %}}"
     )
 

@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 from privllm.core.errors import UserError
 from privllm.core.tables import by_id, read_table, shards_of, write_table
 from privllm.engine.store import NO_STORE, Store
-from privllm.tokens.annotation_alignment import token_bytes
 from privllm.tokens.encode import Encoder
 from privllm.tokens.rows import Rows
 
@@ -36,10 +35,9 @@ def align_shard(out: Path, shard: Path, copied_runs: Path, tokenizer_file: Path)
     documents = read_table(shard, ["id", "text"])
     documents = by_id(documents.filter(pc.is_in(documents["id"], runs["id"])))
     encoder = Encoder.open(tokenizer_file.parent)
-    sizes = token_bytes(encoder.reference.get_vocab())
     places: dict[str, np.ndarray] = {}
     for identifier, tokens in zip(documents["id"].to_pylist(), encoder.encode(documents["text"]), strict=True):
-        places[identifier] = np.cumsum(sizes[tokens])
+        places[identifier] = np.cumsum(encoder.byte_sizes(tokens))
     rows: list[dict[str, Any]] = []
     for run in runs.to_pylist():
         begin, end = tokens_of(places[run["id"]], run["begin"], run["end"])

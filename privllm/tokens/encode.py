@@ -15,6 +15,7 @@ import re
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import gigatoken
 import numpy as np
@@ -24,6 +25,9 @@ from tokenizers import Tokenizer
 
 # Llama 3's split (Meta 2024), after OpenAI's cl100k_base: digits in groups of three, runs of white space kept whole.
 WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+
+LISTS = {"normalizer": "normalizers", "pre_tokenizer": "pretokenizers", "decoder": "decoders"}  # of a sequence of steps
+BYTE = re.compile(r"<0x[0-9A-F]{2}>")  # how sentencepiece names a byte of a character that it has no token for
 
 # Letters and numbers that came with Unicode 17 (unicode.org, DerivedAge.txt): gigatoken 0.10.0 knows them,
 # the Oniguruma within tokenizers 0.23.3 (Unicode 16) does not, so the two split words differently there.
@@ -76,11 +80,59 @@ class Encoder:
             return np.array(self.reference.encode(text, add_special_tokens=False).ids, np.int32)
         return self._fast.encode(text).astype(np.int32)
 
+    def byte_sizes(self, tokens: np.ndarray) -> np.ndarray:
+        """Return how many UTF-8 bytes of the text each token of a whole document is: int64 [tokens]."""
+        sizes = self._sizes[tokens]
+        if self._puts_space_in_front and len(sizes):
+            sizes[0] -= 1  # which is no part of the text
+        return sizes
+
+    @cached_property
+    def _sizes(self) -> np.ndarray:
+        """Return the bytes of each id: int64 [ids]."""
+        vocabulary = self.reference.get_vocab()
+        size_of = _byte_level_size if self._is_byte_level else _metaspace_size
+        sizes = np.zeros(max(vocabulary.values()) + 1, np.int64)
+        for name, index in vocabulary.items():
+            sizes[index] = size_of(name)
+        return sizes
+
+    @cached_property
+    def _is_byte_level(self) -> bool:
+        return any(step["type"] == "ByteLevel" for step in steps_of(self._json, "decoder"))
+
+    @cached_property
+    def _puts_space_in_front(self) -> bool:
+        """Return whether a text is encoded as if a space stood before it, as sentencepiece does."""
+        steps = [*steps_of(self._json, "normalizer"), *steps_of(self._json, "pre_tokenizer")]
+        return any(
+            step["type"] == "Prepend" or (step["type"] == "Metaspace" and step.get("prepend_scheme") != "never")
+            for step in steps
+        )
+
     def decode(self, tokens: np.ndarray) -> str:
         """Return the text of the tokens; ids cut in the middle of a character give U+FFFD."""
         if self._fast is None:
             return self.reference.decode(tokens.tolist(), skip_special_tokens=False)
         return self._fast.decode(tokens.astype(np.uint32)).decode("utf-8", "replace")
+
+
+def steps_of(tokenizer_json: str, part: str) -> list[dict[str, Any]]:
+    """Return the steps of a part of a tokenizer.json: "normalizer", "pre_tokenizer" or "decoder"."""
+    step = json.loads(tokenizer_json).get(part)
+    if step is None:
+        return []
+    return step[LISTS[part]] if step["type"] == "Sequence" else [step]
+
+
+def _byte_level_size(name: str) -> int:
+    """Return the bytes of a token of which every character stands for one."""
+    return len(name)
+
+
+def _metaspace_size(name: str) -> int:
+    """Return the bytes of a token as sentencepiece names it: "\u2581" for a space, "<0x0A>" for one byte."""
+    return 1 if BYTE.fullmatch(name) else len(name.replace("\u2581", " ").encode())
 
 
 @lru_cache(1)

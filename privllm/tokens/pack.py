@@ -1,11 +1,12 @@
 """Pack stage: documents in, rows of tokens out; every shard packs itself.
 
 What a model reads of a document is a boundary token and the document's tokens; what it predicts there is the tokens
-and a boundary, the document's end. A document that fits into a row of `context` inputs stays whole. A longer one
-fills rows, and what remains of it is packed as a short document is: best-fit (see `best_fit`), several to a row. Such
-a chunk goes on where the row before it ended, so the inputs of all chunks partition every document's, and so do the
-labels. A row holds its chunks' inputs and, behind them, the label of the last one. A row's pieces say which
-document's tokens are labels at its positions 1 and up, and so where its chunks begin: one position earlier.
+and a boundary, the document's end. Both boundaries are one token in our own vocabulary, and may be two in a base model's.
+A document that fits into a row of `context` inputs stays whole. A longer one fills rows, and what remains of it is packed
+as a short document is: best-fit (see `best_fit`), several to a row. Such a chunk goes on where the row before it ended, so
+the inputs of all chunks partition every document's, and so do the labels. A row holds its chunks' inputs and, behind them,
+the label of the last one. A row's pieces say which document's tokens are labels at its positions 1 and up, and so where its
+chunks begin: one position earlier.
 
     context 4      | A0 A1 A2 A3 A4       | B0        (| is the boundary)
     row 0          | A0 A1 A2 A3           pieces A: row_start 1, document_start 0, tokens 4
@@ -31,7 +32,7 @@ from privllm.core.params import require
 from privllm.core.records import PIECE
 from privllm.core.report import add_up, balance
 from privllm.core.seed import digest
-from privllm.core.special_tokens import END_OF_TEXT
+from privllm.core.special_tokens import SpecialIds
 from privllm.core.split import SPLITS
 from privllm.core.tables import by_id, read_table, shards_of, write_table
 from privllm.engine.store import NO_STORE, Store
@@ -39,6 +40,7 @@ from privllm.tokens.best_fit import best_fit, fill_gaps
 from privllm.tokens.encode import Encoder
 from privllm.tokens.mixture import Weights, copies_of, read_weights, rounds_of
 from privllm.tokens.rows import write_rows
+from privllm.tokens.special_ids import special_ids
 
 # Tokens are those of each document once, without boundaries; rows are all; bytes are UTF-8.
 COUNTS = ("documents", "tokens", "rows", "bytes")
@@ -82,7 +84,7 @@ class Chunks(NamedTuple):
     """Runs of inputs of documents, ordered by their place in the rows: int64 [chunks] each."""
 
     document: np.ndarray
-    begin: np.ndarray  # within the document's inputs, which begin with the boundary
+    begin: np.ndarray  # within the document's inputs, of which the first stands before its tokens
     length: np.ndarray
     row: np.ndarray
     place: np.ndarray  # within the row
@@ -103,7 +105,8 @@ def pack(
     reach a shard. Raises UserError when a split is left empty, or the weak spots cannot be read.
     """
     weights = read_weights(promoted, cfg.max_weight) if promoted and cfg.mixture == FROM_WEAK_SPOTS else {}
-    jobs = [(cfg.context, tokenizer / "tokenizer.json", shard, weights) for shard in shards_of(source)]
+    special = special_ids(tokenizer)
+    jobs = [(cfg.context, tokenizer / "tokenizer.json", special, shard, weights) for shard in shards_of(source)]
     total = add_up(store.map(pack_shard, jobs, out, "pack"))
     report: dict = {}
     for count in COUNTS:
@@ -140,6 +143,7 @@ def pack_shard(
     out: Path,
     context: int,
     tokenizer_file: Path,
+    special: SpecialIds,
     shard: Path,
     weights: Weights,
 ) -> dict[str, int]:
@@ -155,7 +159,7 @@ def pack_shard(
         rounds = []
         for chosen in rounds_of(of_split["copies"]):
             ids = pa.array(of_split["id"][chosen], pa.string())
-            rounds.append(pack_rows([encoded[i] for i in indices[chosen]], ids, context))
+            rounds.append(pack_rows([encoded[i] for i in indices[chosen]], ids, context, special))
         rows = pa.concat_arrays([packed_round.input_ids for packed_round in rounds])
         pieces = pa.concat_arrays([packed_round.pieces for packed_round in rounds])
         write_rows(rows, pieces, context, out / name / f"{shard.stem}.arrow")
@@ -204,7 +208,7 @@ def _repetitions(copies: np.ndarray, tokens: np.ndarray) -> dict[str, int]:
     }
 
 
-def pack_rows(documents: list[np.ndarray], ids: pa.Array, context: int) -> PackedRows:
+def pack_rows(documents: list[np.ndarray], ids: pa.Array, context: int, special: SpecialIds) -> PackedRows:
     """Return the rows of these documents' tokens (int32), best-fit; `ids` names the documents in their pieces."""
     lengths = np.array([len(tokens) for tokens in documents], np.int64)
     chunks = chunks_of(lengths, context)
@@ -212,7 +216,7 @@ def pack_rows(documents: list[np.ndarray], ids: pa.Array, context: int) -> Packe
     first_rows = np.full(len(documents), -1, np.int64)
     is_beginning = chunks.begin == 0
     first_rows[chunks.document[is_beginning]] = chunks.row[is_beginning]
-    input_ids = _rows_of(documents, lengths, chunks, row_count)
+    input_ids = _rows_of(documents, lengths, chunks, row_count, special)
     pieces = _pieces_of(lengths, ids, chunks, row_count)
     return PackedRows(input_ids, pieces, first_rows)
 
@@ -222,7 +226,7 @@ def chunks_of(lengths: np.ndarray, context: int) -> Chunks:
 
     Where that leaves more than `MOST_PADDING` empty, some of what remains is cut. A document without tokens has none.
     """
-    inputs = np.where(lengths > 0, lengths + 1, 0)  # the boundary before a document is an input too
+    inputs = np.where(lengths > 0, lengths + 1, 0)  # what stands before a document is an input too
     full_rows, rests = np.divmod(inputs, context)
     full_count = int(full_rows.sum())
     full_document = np.repeat(np.arange(len(lengths)), full_rows)
@@ -246,11 +250,13 @@ def chunks_of(lengths: np.ndarray, context: int) -> Chunks:
     )
 
 
-def _rows_of(documents: list[np.ndarray], lengths: np.ndarray, chunks: Chunks, row_count: int) -> pa.ListArray:
+def _rows_of(
+    documents: list[np.ndarray], lengths: np.ndarray, chunks: Chunks, row_count: int, special: SpecialIds
+) -> pa.ListArray:
     """Return the tokens of each row: the inputs of its chunks, and the label of the last one."""
-    boundary = np.array([END_OF_TEXT], np.int32)
-    stream = np.concatenate([boundary, *chain.from_iterable((tokens, boundary) for tokens in documents)])
-    document_begins = np.cumsum(lengths + 1) - lengths - 1  # of the boundary before each document
+    before, after = (np.array([mark], np.int32) for mark in (special.begin, special.end))
+    stream = np.concatenate([before[:0], *chain.from_iterable((before, tokens, after) for tokens in documents)])
+    document_begins = np.cumsum(lengths + 2) - lengths - 2  # of what stands before each document
     begins = document_begins[chunks.document] + chunks.begin
     is_last = np.diff(chunks.row, append=row_count) > 0
     ends = begins + chunks.length + is_last

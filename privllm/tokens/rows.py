@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from privllm.core.errors import UserError
 from privllm.core.records import ROWS
-from privllm.core.special_tokens import END_OF_TEXT, PAD
+from privllm.core.special_tokens import SpecialIds
 
 BATCH_ROWS = 1000  # rows of one Arrow record batch
 
@@ -27,7 +27,7 @@ class TrainingRows(NamedTuple):
 
     inputs: np.ndarray
     positions: np.ndarray
-    labels: np.ndarray  # the next token; at the end of a document the boundary
+    labels: np.ndarray  # the next token; at the end of a document what stands after it
 
 
 def write_rows(input_ids: pa.ListArray, pieces: pa.ListArray, context: int, path: Path) -> None:
@@ -83,10 +83,10 @@ class Rows:
         row_starts = self._pieces[chunk][row].values.field("row_start")
         return row_starts.to_numpy().astype(np.int64) - 1
 
-    def training_rows(self, indices: np.ndarray, unlearnt: int) -> TrainingRows:
+    def training_rows(self, indices: np.ndarray, special: SpecialIds, unlearnt: int) -> TrainingRows:
         """Return the rows [B] of `indices`; the labels of what stays empty are `unlearnt`."""
         shape = (len(indices), self.row_length - 1)
-        inputs = np.full(shape, PAD, np.int64)
+        inputs = np.full(shape, special.pad, np.int64)
         labels = np.full(shape, unlearnt, np.int64)
         positions = np.zeros(shape, np.int64)
         for row, index in enumerate(indices.tolist()):
@@ -94,7 +94,7 @@ class Rows:
             length = len(tokens) - 1
             inputs[row, :length] = tokens[:-1]
             labels[row, :length] = tokens[1:]
-            labels[row, starts[1:] - 1] = END_OF_TEXT  # only a document that has ended is followed by another
+            labels[row, starts[1:] - 1] = special.end  # only a document that has ended is followed by another
             positions[row] = _positions(np.append(starts, length), shape[1])
         return TrainingRows(inputs, positions, labels)
 

@@ -22,7 +22,7 @@ from privllm.core.report import add_up, write_json
 from privllm.core.split import SPLITS
 from privllm.core.tables import read_table, shards_of
 from privllm.engine.store import NO_STORE, Store
-from privllm.tokens.annotation_alignment import parts_of_speech, spans_of, token_bytes
+from privllm.tokens.annotation_alignment import parts_of_speech, spans_of
 from privllm.tokens.encode import Encoder
 from privllm.tokens.rows import BATCH_ROWS, Rows, open_shards
 
@@ -101,7 +101,6 @@ def of_tokens(
     if not annotation_of:
         return {}
     encoder = Encoder.open(tokenizer.parent)
-    sizes = token_bytes(encoder.reference.get_vocab())
     table = read_table(documents, ["id", "text"])
     annotated_ids = pa.array(sorted(annotation_of), pa.string())
     table = table.filter(pc.is_in(table["id"], annotated_ids))
@@ -109,7 +108,7 @@ def of_tokens(
     by_document = {}
     for row, tokens in zip(table.to_pylist(), encoded, strict=True):
         annotation = annotation_of[row["id"]]
-        token_sizes = sizes[tokens]
+        token_sizes = encoder.byte_sizes(tokens)
         tags = parts_of_speech(row["text"], token_sizes, annotation)
         codes = [CODES.get(tag, CODES["X"]) for tag in tags]
         spans = spans_of(row["text"], token_sizes, annotation, cfg.max_words)

@@ -7,6 +7,7 @@ Nothing is encoded for training here: see `pack`.
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from privllm.core.base_model import SCRATCH, require_start
+from privllm.core.base_model import NOTE, SCRATCH, require_start
 from privllm.core.errors import UserError
 from privllm.core.params import require
 from privllm.core.report import write_json
@@ -30,6 +31,7 @@ from privllm.core.special_tokens import (
 )
 from privllm.core.tables import shards_of
 from privllm.engine.store import NO_STORE, Store
+from privllm.tokens.chat_template import FOLD, ROLES_REFUSED
 from privllm.tokens.encode import WORDS, Encoder
 from privllm.tokens.kept_vocabulary import Kept, fit, kept_for, settings_of
 from privllm.tokens.vocabulary_sample import SampleConfig, sample_documents, sample_texts
@@ -38,9 +40,9 @@ SMALLEST = 300  # 256 bytes, special tokens, placeholders, and a few merges
 LARGEST = 262_144
 
 CHAT_TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}"
-    "{% if message['role'] not in ['user', 'assistant'] %}{{ raise_exception('a role is user or assistant') }}{% endif %}"
-    "{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
+    f"{{{{ bos_token }}}}{FOLD}{{% for message in turns %}}"
+    f"{{% if message['role'] not in ['user', 'assistant'] %}}{{{{ raise_exception('{ROLES_REFUSED}') }}}}{{% endif %}}"
+    "{{ '<|' + message['role'] + '|>' + (system if loop.first else '') + message['content'] + '<|end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 TOKENIZER_CONFIG = {
@@ -88,9 +90,9 @@ def learn_tokenizer(
     """
     kept = kept_for(vocabulary, settings_of(cfg, sampled)) if vocabulary and sampled else None
     job = (cfg, tuple(shards_of(sample)))
-    base_tokenizer = start / "tokenizer.json" if start else None
-    if base_tokenizer and base_tokenizer.is_file():
-        (report,) = store.map(learn, [(*job, base_tokenizer)], out, "tokenizer")
+    base_files = tuple(path for path in sorted(start.iterdir()) if path.name != NOTE) if start else ()
+    if base_files:
+        (report,) = store.map(take_base, [(*job, base_files)], out, "tokenizer")
     elif kept:
         (report,) = store.map(take_kept, [(*job, *kept)], out, "tokenizer")
     else:
@@ -98,21 +100,29 @@ def learn_tokenizer(
     return report
 
 
-def learn(
-    out: Path,
-    cfg: TokenizerConfig,
-    sample: tuple[Path, ...],
-    base_tokenizer: Path | None = None,
-) -> dict[str, Any]:
-    """Write the tokenizer of a sample, or a copy of `base_tokenizer`, and return the report."""
+def learn(out: Path, cfg: TokenizerConfig, sample: tuple[Path, ...]) -> dict[str, Any]:
+    """Write the tokenizer of a sample, and return the report."""
+    texts = _require_texts(sample)
+    return _write(out, cfg, train(cfg, texts), texts) | {"kept": False}
+
+
+def take_base(out: Path, cfg: TokenizerConfig, sample: tuple[Path, ...], base: tuple[Path, ...]) -> dict[str, Any]:
+    """Copy the files of a base model's tokenizer, and return the report of what it makes of the sample."""
+    texts = _require_texts(sample)
+    for path in base:
+        shutil.copyfile(path, out / path.name)
+    return _measured(out, cfg, texts) | {"kept": False}
+
+
+def _require_texts(sample: tuple[Path, ...]) -> list[str]:
+    """Return the texts of a sample. Raises UserError where there are none."""
     texts = sample_texts(sample)
     if not texts:
         raise UserError(
             "the tokenizer has nothing to learn from: no document with text is in the training split. "
             "Add documents, or lower `split.validation` and `split.test` in params.yaml."
         )
-    content = base_tokenizer.read_text("utf-8") if base_tokenizer else train(cfg, texts)
-    return _write(out, cfg, content, texts) | {"kept": False}
+    return texts
 
 
 def take_kept(
@@ -127,9 +137,13 @@ def take_kept(
 
 
 def _write(out: Path, cfg: TokenizerConfig, content: str, texts: list[str]) -> dict[str, Any]:
-    """Write the files of a tokenizer.json and return what it makes of the sample."""
+    """Write the files of a tokenizer.json of ours and return what it makes of the sample."""
     (out / "tokenizer.json").write_text(content, "utf-8")
     write_json(out / "tokenizer_config.json", TOKENIZER_CONFIG)
+    return _measured(out, cfg, texts)
+
+
+def _measured(out: Path, cfg: TokenizerConfig, texts: list[str]) -> dict[str, Any]:
     encoder = Encoder.open(out)
     token_count = _assert_round_trip(encoder, texts)
     sample_bytes = sum(len(text.encode()) for text in texts)

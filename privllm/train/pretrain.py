@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 import transformers
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
@@ -22,11 +23,12 @@ from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.printable import say
 from privllm.core.report import write_json
-from privllm.models.base_weights import note_of, open_start
-from privllm.models.loading import build
-from privllm.models.vocabulary import vocabulary_size
+from privllm.core.special_tokens import SpecialIds
+from privllm.models.base_weights import Added, note_of, open_start
+from privllm.models.loading import build, dtype_of
 from privllm.tokens.copied_tokens import open_copied
 from privllm.tokens.rows import open_rows
+from privllm.tokens.special_ids import special_ids
 from privllm.tokens.token_annotations import open_guide
 from privllm.tokens.trained_documents import known_rows
 from privllm.train.batches import Kinds, replayed
@@ -70,10 +72,13 @@ def pretrain(
         kinds = Kinds(known=np.flatnonzero(is_known), new=np.flatnonzero(~is_known))
         training = training._replace(kinds=kinds)
     context = training.rows.row_length - 1
-    model = _model(family, cfg, inputs, context)
+    special = special_ids(inputs.tokenizer)
+    note = note_of(inputs.start)
+    assert note["start"] == cfg.start, "data/start is of other parameters"
+    model = _model(family, cfg, inputs, context, special, note["added"])
     add_dropout(model, family, cfg.model.dropout)
     vocabulary = Tokenizer.from_file(str(inputs.tokenizer / "tokenizer.json")).get_vocab()
-    objective = OBJECTIVES[family](model, cfg, training, validation, vocabulary)
+    objective = OBJECTIVES[family](model, cfg, training, validation, special, vocabulary)
     objective.started = cfg.start != SCRATCH
     compiled = prepare_compiler(cfg.compile, work.folder.parent / "compiled")
     if compiled:
@@ -102,7 +107,8 @@ def pretrain(
         "validation_on": ALL if validation.copied is None else CLEAN,
         "validation_copied": round(copied_share, 6),
     }
-    save(model, {"config": _used(cfg), RATE: cfg.model.dropout, "compiled": compiled, **report}, out)
+    facts = {"config": _used(cfg), RATE: cfg.model.dropout, "compiled": compiled, "chat": note["chat"], **report}
+    save(model, facts, out, dtype_of(inputs.start))
     shutil.rmtree(work.folder, ignore_errors=True)
     return report
 
@@ -114,20 +120,19 @@ def _rows_of_epoch(cfg: FamilyPretrain, training: Split) -> int:
     return rows_of_epoch(len(training.kinds.known), len(training.kinds.new), cfg.replay)
 
 
-def _model(family: str, cfg: Any, inputs: PretrainInputs, context: int) -> PreTrainedModel:
+def _model(
+    family: str, cfg: Any, inputs: PretrainInputs, context: int, special: SpecialIds, added: Added
+) -> PreTrainedModel:
     """Return a fresh model, or the base model."""
-    size = vocabulary_size(inputs.tokenizer)
-    note = note_of(inputs.start)
-    assert note["start"] == cfg.start, "data/start is of other parameters"
     if cfg.start == SCRATCH:
-        return build(family, cfg.model, size, context, cfg.seed)
+        return build(family, cfg.model, special, context, cfg.seed)
     if (inputs.start / "tokenizer.json").read_bytes() != (inputs.tokenizer / "tokenizer.json").read_bytes():
         raise UserError(
             f"`pretrain.{family}.start` is {cfg.start}, but the corpus was packed with another tokenizer than that model's: set "
             f"`tokenizer.start` in params.yaml to {cfg.start} too (then families that start elsewhere must start from scratch)."
         )
     say(f"note: pretrain.{family} starts from {cfg.start}; of pretrain.{family}.model only dropout is used.", err=True)
-    return open_start(family, inputs.start, cfg.model, size, context, note["moved"])
+    return open_start(family, inputs.start, cfg.model, special, context, added)
 
 
 def _used(cfg: FamilyPretrain) -> dict[str, Any]:
@@ -152,11 +157,11 @@ def _start_report(cfg: FamilyPretrain, trained: Trained, kinds: Kinds | None) ->
     return report
 
 
-def save(model: PreTrainedModel, facts: dict[str, Any], out: Path) -> None:
-    """Write `out` as a Hugging Face folder, with the facts in training.json."""
+def save(model: PreTrainedModel, facts: dict[str, Any], out: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write `out` as a Hugging Face folder, its weights rounded to `dtype`, with the facts in training.json."""
     shutil.rmtree(out, ignore_errors=True)
     transformers.utils.logging.disable_progress_bar()
-    model.save_pretrained(out)
+    model.to(dtype).save_pretrained(out)  # type: ignore[arg-type]
     write_json(out / "training.json", facts)
 
 

@@ -11,6 +11,7 @@ different seeds are about the same holes. Shapes: B rows, T context, D width, V 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import cached_property, partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,12 +19,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from privllm.core.special_tokens import END_OF_TEXT, PAD
+from privllm.core.special_tokens import SpecialIds
 from privllm.models.causal import CAUSAL_MODEL, head_loss, next_token_loss
 from privllm.models.family_model import FamilyModel, Loss
 from privllm.models.masked import MASKED_MODEL
 from privllm.models.masking import choose, cover
-from privllm.models.seq2seq import SENTINELS, SEQ2SEQ_MODEL
+from privllm.models.seq2seq import SEQ2SEQ_MODEL
 from privllm.models.span_corruption import cut_out, holes
 from privllm.models.vocabulary import IGNORED
 from privllm.models.word_units import Lexicon
@@ -51,18 +52,25 @@ class Split(NamedTuple):
 
 
 class Packed(Objective):
-    """Batches of packed rows; `vocabulary` maps the tokenizer's tokens to ids."""
+    """Batches of packed rows; `special` and `vocabulary` (its tokens to ids) are of the tokenizer that packed them."""
 
     family_model: FamilyModel
 
     def __init__(
-        self, model: PreTrainedModel, cfg: Any, train: Split, validation: Split, vocabulary: Mapping[str, int]
+        self,
+        model: PreTrainedModel,
+        cfg: Any,
+        train: Split,
+        validation: Split,
+        special: SpecialIds,
+        vocabulary: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         super().__init__(model, f"pretrain.{self.family_model.name}")
         self.loss_of: Loss = self.family_model.loss
         self.cfg = cfg
         self.train = train
         self.validation = validation
+        self.special = special
         self.vocabulary = vocabulary
 
     def batch(self, step: int) -> Batch:
@@ -112,10 +120,10 @@ class NextToken(Packed):
     family_model = CAUSAL_MODEL
 
     def make(self, split: Split, indices: np.ndarray, chance: np.random.Generator) -> Batch:
-        inputs, positions, labels = split.rows.training_rows(indices, IGNORED)
+        inputs, positions, labels = split.rows.training_rows(indices, self.special, IGNORED)
         for row, index in enumerate(indices.tolist()):
             of_row = labels[row, : len(split.rows.tokens(index)) - 1]
-            is_end = of_row == END_OF_TEXT  # in the place of the token before a chunk from within a document
+            is_end = of_row == self.special.end  # in the place of the token before a chunk from within a document
             of_row[~split.counted(index)[1:] & ~is_end] = IGNORED
         return torch.from_numpy(inputs), torch.from_numpy(positions), torch.from_numpy(labels)
 
@@ -131,18 +139,18 @@ class Gaps(Packed):
 
     @cached_property
     def lexicon(self) -> Lexicon:
-        return Lexicon(self.vocabulary)
+        return Lexicon(self.vocabulary, frozenset(self.special.special))
 
     def make(self, split: Split, indices: np.ndarray, chance: np.random.Generator) -> Batch:
         assert split.guide is not None
-        inputs, positions, _ = split.rows.training_rows(indices, IGNORED)
+        inputs, positions, _ = split.rows.training_rows(indices, self.special, IGNORED)
         labels = np.full(inputs.shape, IGNORED, np.int64)
         for row, index in enumerate(indices.tolist()):
             tokens = split.rows.tokens(index)[:-1]
             length = len(tokens)
             pos, span = split.guide.row(index, length)
-            is_chosen = choose(self.cfg.masking, tokens, self.lexicon, pos, span, chance)
-            inputs[row, :length] = cover(tokens, is_chosen, self.lexicon.size, chance)
+            is_chosen = choose(self.cfg.masking, tokens, self.lexicon, pos, span, self.special, chance)
+            inputs[row, :length] = cover(tokens, is_chosen, self.special, chance)
             is_label = is_chosen & split.counted(index)[:-1]
             labels[row, :length] = np.where(is_label, tokens, IGNORED)
         return torch.from_numpy(inputs), torch.from_numpy(positions), torch.from_numpy(labels)
@@ -160,9 +168,9 @@ class Spans(Packed):
         rows = [self._corrupted(split, index, chance) for index in indices.tolist()]
         inputs, input_chunks, decoder_inputs, decoder_chunks, labels = zip(*rows, strict=True)
         return (
-            fill(inputs, PAD),
+            fill(inputs, self.special.pad),
             fill(input_chunks, 0),
-            fill(decoder_inputs, PAD),
+            fill(decoder_inputs, self.special.pad),
             fill(decoder_chunks, 0),
             fill(labels, IGNORED),
         )
@@ -170,7 +178,7 @@ class Spans(Packed):
     def _corrupted(self, split: Split, index: int, chance: np.random.Generator) -> list[np.ndarray]:
         """Return one row of each tensor of the batch. A chunk of one token is only read."""
         rows = split.rows
-        vocabulary = self.model.config.vocab_size - SENTINELS
+        first_read: Any = self.model.config.decoder_start_token_id
         nothing = np.zeros(0, np.int64)
         row: list[list[np.ndarray]] = [[nothing] for _ in range(5)]
         later_starts = rows.chunk_starts(index)[1:]
@@ -180,9 +188,9 @@ class Spans(Packed):
             inputs, written, labels = tokens, nothing, nothing
             if len(tokens) > 1:
                 spans = holes(self.cfg.corruption, len(tokens), chance)
-                inputs, written = cut_out(tokens, spans, vocabulary)
-                _, labels = cut_out(np.where(is_counted, tokens, IGNORED), spans, vocabulary)
-            decoder_inputs = np.append(PAD, written)[: len(written)]  # PAD begins what T5's decoder writes
+                inputs, written = cut_out(tokens, spans, self.special)
+                _, labels = cut_out(np.where(is_counted, tokens, IGNORED), spans, self.special)
+            decoder_inputs = np.append(first_read, written)[: len(written)]
             parts = (inputs, np.full(len(inputs), number), decoder_inputs, np.full(len(labels), number), labels)
             for tensor, part in zip(row, parts, strict=True):
                 tensor.append(part)

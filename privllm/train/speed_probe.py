@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from privllm.core.families import TRAITS
+from privllm.core.special_tokens import own_ids
 from privllm.models.loading import MODELS, build
 from privllm.models.vocabulary import IGNORED
 from privllm.train.config import TrainConfig
@@ -45,7 +46,7 @@ def tokens_per_second(
 ) -> float:
     """Return the positions a second of training a fresh model; `shape` is the family's `model` section."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model: Any = build(family, shape, vocabulary, context, cfg.seed)
+    model: Any = build(family, shape, own_ids(vocabulary), context, cfg.seed)
     model.to(device)
     model.train()
     optimizer = make_optimizer(model, cfg)

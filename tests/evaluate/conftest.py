@@ -15,7 +15,7 @@ from privllm.models.causal import CausalConfig
 from privllm.models.loading import build
 from privllm.models.masked import MaskedConfig
 from privllm.models.seq2seq import Seq2SeqConfig
-from privllm.models.vocabulary import vocabulary_size
+from privllm.tokens.special_ids import special_ids
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 from privllm.tokens.vocabulary_sample import SampleConfig, write_sample
 
@@ -88,9 +88,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> EvaluateInputs:
     write_sample(SampleConfig(), root / "dedup", root / "dedup/sample")
     learn_tokenizer(TokenizerConfig(vocabulary=310), root / "dedup/sample", root / "tokenizer")
     for family, cfg in MODELS.items():
-        build(family, cfg, vocabulary_size(root / "tokenizer"), CONTEXT, seed=3).save_pretrained(
-            root / "pretrain" / family
-        )
+        build(family, cfg, special_ids(root / "tokenizer"), CONTEXT, seed=3).save_pretrained(root / "pretrain" / family)
     return EvaluateInputs(
         root / "pretrain/causal", root / "tokenizer", root / "dedup", root / "annotate", root / "start/causal"
     )

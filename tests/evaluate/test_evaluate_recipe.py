@@ -17,6 +17,7 @@ from privllm.evaluate.weak_spots import weak_spots
 from privllm.stats.document_scores import SCORES, compare_documents, read_scores
 from privllm.tokens.encode import Encoder
 from privllm.tokens.mixture import read_weights, weak_spots_of
+from privllm.tokens.special_ids import special_ids
 from privllm.tokens.trained_documents import TRAINED
 
 SMALL = {"continuations": 2, "prompt_tokens": 6, "continuation_tokens": 8, "sample_tokens": 6, "bootstrap": 50}
@@ -52,7 +53,7 @@ def test_a_model_that_cannot_read_one_source_is_weak_there_and_pack_understands_
     chosen = choose_documents(inputs.documents, 10**6, TRAINED.empty_table()).ids_by_shard
     pieces = score(ModelFiles("causal", inputs.model, inputs.tokenizer), chosen, 8, tmp_path / "tokens")
     scored = {document.id: document for document in pieces}
-    documents = list(read_documents(inputs, encoder, chosen))
+    documents = list(read_documents(inputs, encoder, special_ids(inputs.tokenizer), chosen))
     for document in documents:
         if document.source.startswith("mail/"):
             scored[document.id] = scored[document.id]._replace(nats=scored[document.id].nats * 2)

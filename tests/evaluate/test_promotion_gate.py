@@ -21,10 +21,10 @@ from privllm.evaluate.promotion_gate import GateConfig, GateInputs, GateSettings
 from privllm.evaluate.recipe import EvaluateConfig, EvaluateInputs, evaluate
 from privllm.evaluate.rules import Rule
 from privllm.models.loading import build, load
-from privllm.models.vocabulary import vocabulary_size
 from privllm.stats.scores import mean_of
 from privllm.tasks.example_scores import SCORED
 from privllm.tokens.chat_format import Speech
+from privllm.tokens.special_ids import special_ids
 from privllm.tokens.trained_documents import TRAINED
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 from privllm.tokens.vocabulary_sample import SampleConfig, write_sample
@@ -140,7 +140,7 @@ def test_another_tokenizer_and_a_shorter_context_read_the_same_bytes(folders: Ga
     incumbent = promote(folders, "causal")
     write_sample(SampleConfig(), folders.documents, folders.documents / "sample")
     learn_tokenizer(TokenizerConfig(vocabulary=300), folders.documents / "sample", incumbent / "tokenizer")
-    build("causal", MODELS["causal"], vocabulary_size(incumbent / "tokenizer"), CONTEXT // 2, 4).save_pretrained(
+    build("causal", MODELS["causal"], special_ids(incumbent / "tokenizer"), CONTEXT // 2, 4).save_pretrained(
         incumbent / "causal"
     )
     report = gate(SETTINGS, folders, tmp_path / "gate")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from privllm.core.errors import UserError
-from privllm.core.special_tokens import END_OF_TEXT, MASK
+from privllm.core.special_tokens import END_OF_TEXT, MASK, SpecialIds, own_ids
 from privllm.core.tables import read_table
 from privllm.engine.cache import Cache
 from privllm.engine.store import Store
@@ -19,6 +19,7 @@ from privllm.models.family import FAMILIES
 from privllm.models.loading import load
 from privllm.models.scorers import PASSES, score_masked_tokens
 from privllm.tokens.encode import Encoder
+from privllm.tokens.special_ids import special_ids
 from privllm.tokens.trained_documents import TRAINED
 
 CONTEXT = 16
@@ -89,8 +90,9 @@ def test_masked_nats_are_those_of_one_gap_pattern_after_the_other(inputs_of: Inp
     inputs = inputs_of("masked")
     model = load("masked", inputs.model)
     (text, *_) = texts_of(inputs).values()
-    row = stream_of(Encoder.open(inputs.tokenizer).encode([text])[0])[: CONTEXT + 1]
-    ((places, nats, _),) = score_masked_tokens(model, [row], [5])
+    special = special_ids(inputs.tokenizer)
+    row = stream_of(Encoder.open(inputs.tokenizer).encode([text])[0], special)[: CONTEXT + 1]
+    ((places, nats, _),) = score_masked_tokens(model, special, [row], [5])
     turn = np.random.Generator(np.random.PCG64(5)).permutation(len(row) - 1) % PASSES
     for place, nats_at_place in zip(places, nats, strict=True):
         seen = torch.tensor(np.where(turn == turn[place - 1], MASK, row[1:]))[None].long()
@@ -121,9 +123,11 @@ def test_an_edit_scores_its_own_shard_again(
     ran: list[str] = []
     score_streams_before = scoring.score_streams
 
-    def counted(family: str, model: torch.nn.Module, streams: dict, batch_rows: int) -> list[ScoredDocument]:
+    def counted(
+        family: str, model: torch.nn.Module, special: SpecialIds, streams: dict, batch_rows: int
+    ) -> list[ScoredDocument]:
         ran.extend(streams)
-        return score_streams_before(family, model, streams, batch_rows)
+        return score_streams_before(family, model, special, streams, batch_rows)
 
     monkeypatch.setattr(scoring, "score_streams", counted)
     again = list(score(files, chosen, 8, tmp_path / "two", store))
@@ -140,4 +144,4 @@ def test_a_diverged_model_is_reported(inputs: EvaluateInputs) -> None:
     with torch.no_grad():
         model.model.norm.weight.fill_(torch.nan)
     with pytest.raises(UserError, match=r"document d .* diverged"):
-        score_streams("causal", model, {"d": stream_of(np.array([5, 6]))}, 8)
+        score_streams("causal", model, own_ids(9), {"d": stream_of(np.array([5, 6]), own_ids(9))}, 8)

@@ -1,10 +1,13 @@
 """Windows: every token is scored once, and sees as much as was promised."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from privllm.core.special_tokens import own_ids
 from privllm.evaluate.windows import LONGEST, stream_of, windows
 
 LENGTHS, CONTEXTS = st.integers(2, 200), st.integers(2, 40)
@@ -44,4 +47,4 @@ def test_windows_of_ten_tokens(overlap: bool, expected: list[int]) -> None:
 
 
 def test_a_stream_begins_and_ends_with_the_boundary() -> None:
-    assert stream_of(np.array([5, 6])).tolist() == [0, 5, 6, 0]
+    assert stream_of(np.array([5, 6]), replace(own_ids(9), begin=7, end=8)).tolist() == [7, 5, 6, 8]

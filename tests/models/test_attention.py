@@ -2,6 +2,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
+from privllm.core.special_tokens import own_ids
 from privllm.models.attention import FUSED_CAUSAL
 from privllm.models.causal import CausalConfig, build_causal
 
@@ -9,7 +10,7 @@ from privllm.models.causal import CausalConfig, build_causal
 def shaken_model(kv_heads: int = 0):
     """A small model none of whose matrices is zero any more."""
     model = build_causal(
-        CausalConfig(layers=2, width=32, heads=4, kv_heads=kv_heads), vocabulary=40, context=32, seed=0
+        CausalConfig(layers=2, width=32, heads=4, kv_heads=kv_heads), ids=own_ids(40), context=32, seed=0
     ).eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():

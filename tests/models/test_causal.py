@@ -5,10 +5,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from privllm.core.errors import UserError
+from privllm.core.special_tokens import own_ids
 from privllm.models.causal import CausalConfig, build_causal
 from privllm.models.config import inner_width
 from privllm.models.loading import load
-from privllm.models.vocabulary import vocabulary_size
+from privllm.tokens.special_ids import special_ids
 
 SMALL = CausalConfig(layers=2, width=32, heads=4)
 
@@ -17,7 +18,7 @@ def test_the_seed_alone_decides_the_weights_and_the_global_generator_is_left_alo
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    first, second, other = (build_causal(SMALL, 40, 16, seed) for seed in (0, 0, 1))
+    first, second, other = (build_causal(SMALL, own_ids(40), 16, seed) for seed in (0, 0, 1))
     assert torch.equal(torch.rand(1), expected)
     for name, weight in first.state_dict().items():
         assert torch.equal(weight, second.state_dict()[name])
@@ -26,7 +27,10 @@ def test_the_seed_alone_decides_the_weights_and_the_global_generator_is_left_alo
 
 def test_shape_follows_the_configuration():
     config = build_causal(
-        CausalConfig(layers=3, width=64, heads=4, kv_heads=2, rope_theta=500.0, tie_embeddings=False), 40, 16, 0
+        CausalConfig(layers=3, width=64, heads=4, kv_heads=2, rope_theta=500.0, tie_embeddings=False),
+        own_ids(40),
+        16,
+        0,
     ).config
     assert (config.num_hidden_layers, config.num_key_value_heads, config.head_dim, config.intermediate_size) == (
         3,
@@ -37,11 +41,11 @@ def test_shape_follows_the_configuration():
     assert config.rope_parameters["rope_theta"] == 500.0
     assert not config.tie_word_embeddings
     block = 4 * 256 * 256 + 3 * 256 * 768 + 2 * 256 + 2 * 64  # attention, feed-forward, norms, norms of query and key
-    assert build_causal(CausalConfig(), 4096, 256, 0).num_parameters() == 4096 * 256 + 6 * block + 256
+    assert build_causal(CausalConfig(), own_ids(4096), 256, 0).num_parameters() == 4096 * 256 + 6 * block + 256
 
 
 def test_saved_model_is_plain_transformers(tmp_path):
-    model = build_causal(SMALL, 40, 16, 0)
+    model = build_causal(SMALL, own_ids(40), 16, 0)
     torch.nn.init.normal_(model.model.layers[0].mlp.down_proj.weight)
     model.save_pretrained(tmp_path)
     stock, ours = AutoModelForCausalLM.from_pretrained(tmp_path), load("causal", tmp_path)
@@ -56,7 +60,7 @@ def test_an_empty_folder_is_the_users_to_mend(tmp_path):
     with pytest.raises(UserError, match="dvc repro pretrain"):
         load("causal", tmp_path)
     with pytest.raises(UserError, match="dvc repro tokenizer"):
-        vocabulary_size(tmp_path)
+        special_ids(tmp_path)
 
 
 @pytest.mark.parametrize(

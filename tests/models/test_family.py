@@ -10,14 +10,14 @@ from tokenizers.models import BPE
 
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
-from privllm.core.special_tokens import END_OF_TEXT, MASK, PAD
+from privllm.core.special_tokens import END_OF_TEXT, MASK, PAD, SENTINELS, own_ids
 from privllm.models.causal import CausalConfig
 from privllm.models.family import FAMILIES
 from privllm.models.family_model import FamilyModel
 from privllm.models.family_texts import TEXTS
 from privllm.models.loading import MODELS, build, load
 from privllm.models.masked import MaskedConfig
-from privllm.models.seq2seq import SENTINELS, Seq2SeqConfig, sentinel, with_sentinels
+from privllm.models.seq2seq import Seq2SeqConfig, with_sentinels
 from privllm.train.config import PretrainConfig
 
 VOCABULARY, CONTEXT = 40, 16
@@ -47,7 +47,7 @@ def test_every_family_is_complete() -> None:
 @pytest.mark.parametrize("family", MODELS)
 def test_initialised_from_the_seed_alone(family: str) -> None:
     state = torch.random.get_rng_state()
-    first, second, other = (build(family, SMALL[family], VOCABULARY, CONTEXT, seed) for seed in (0, 0, 1))
+    first, second, other = (build(family, SMALL[family], own_ids(VOCABULARY), CONTEXT, seed) for seed in (0, 0, 1))
     assert torch.equal(torch.random.get_rng_state(), state)
     same = [torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True)]
     differ = [torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True)]
@@ -57,7 +57,7 @@ def test_initialised_from_the_seed_alone(family: str) -> None:
 
 @pytest.mark.parametrize("family", MODELS)
 def test_stock_classes_load_it_with_equal_logits(family: str, tmp_path: Path) -> None:
-    model = build(family, SMALL[family], VOCABULARY, CONTEXT, 0).eval()
+    model = build(family, SMALL[family], own_ids(VOCABULARY), CONTEXT, 0).eval()
     with torch.no_grad():  # so that the branches say something
         for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.05)
@@ -73,7 +73,7 @@ def test_before_training_every_guess_is_nearly_as_good_as_any() -> None:
     """T5's own start is sure that each token follows itself."""
     ids = torch.randint(6, VOCABULARY, (2, CONTEXT), generator=torch.Generator().manual_seed(0))
     for family in MODELS:
-        model = build(family, SMALL[family], VOCABULARY, CONTEXT, 0).eval()
+        model = build(family, SMALL[family], own_ids(VOCABULARY), CONTEXT, 0).eval()
         entropy = torch.distributions.Categorical(logits=logits(model, ids)).entropy().mean()
         assert entropy > 0.9 * torch.tensor(float(model.config.vocab_size)).log(), family
 
@@ -82,7 +82,7 @@ def test_shapes_are_those_asked_for() -> None:
     masked = build(
         "masked",
         MaskedConfig(layers=4, width=64, heads=4, local_attention=10, global_every=3, rope_theta=500.0),
-        40,
+        own_ids(40),
         16,
         0,
     ).config
@@ -93,7 +93,11 @@ def test_shapes_are_those_asked_for() -> None:
         masked.intermediate_size,
     ) == (5, 500.0, 192)
     both = build(
-        "seq2seq", Seq2SeqConfig(encoder_layers=3, decoder_layers=1, width=64, heads=4, feedforward=90), 40, 16, 0
+        "seq2seq",
+        Seq2SeqConfig(encoder_layers=3, decoder_layers=1, width=64, heads=4, feedforward=90),
+        own_ids(40),
+        16,
+        0,
     ).config
     assert (both.num_layers, both.num_decoder_layers, both.d_ff, both.d_kv, both.vocab_size) == (
         3,
@@ -124,7 +128,7 @@ def test_impossible_shapes_name_the_key(schema: type, wrong: dict) -> None:
 def test_a_folder_of_another_family_or_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no trained model"):
         load("masked", tmp_path)
-    build("causal", SMALL["causal"], VOCABULARY, CONTEXT, 0).save_pretrained(tmp_path)
+    build("causal", SMALL["causal"], own_ids(VOCABULARY), CONTEXT, 0).save_pretrained(tmp_path)
     with pytest.raises(UserError, match="not of the masked family"):
         load("masked", tmp_path)
 
@@ -133,9 +137,10 @@ def test_sentinels_follow_the_last_id_and_are_no_text(tmp_path: Path) -> None:
     tokenizer = Tokenizer(BPE({"<|endoftext|>": 0, "a": 1, "b": 2}, []))
     tokenizer.add_special_tokens(["<|endoftext|>"])
     more = Tokenizer.from_str(with_sentinels(tokenizer.to_str()))
-    assert more.token_to_id("<extra_id_0>") == sentinel(3, 0) == 3
+    assert more.token_to_id("<extra_id_0>") == 3 == own_ids(3).sentinels[0]
     assert more.get_vocab_size() == 3 + SENTINELS
     assert more.encode("a<extra_id_7>b").ids == [1, 10, 2]
     assert more.decode([1, 10, 2]).replace(" ", "") == "ab"
     assert json.loads(more.to_str())["added_tokens"][-1]["special"]
+    assert with_sentinels(more.to_str()) == more.to_str()
     assert MASK == 2

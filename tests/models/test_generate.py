@@ -5,16 +5,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privllm.core.special_tokens import END_OF_TEXT, MARKS, PAD
+from privllm.core.special_tokens import END_OF_TEXT, PAD, own_ids
 from privllm.models.causal import CausalConfig, build_causal
 from privllm.models.generate import SamplingConfig, generate, sample
 
 CONTEXT = 16
+SPECIAL = own_ids(40)
 
 
 @pytest.fixture(scope="module")
 def model():
-    model = build_causal(CausalConfig(layers=2, width=32, heads=4), vocabulary=40, context=CONTEXT, seed=0).eval()
+    model = build_causal(CausalConfig(layers=2, width=32, heads=4), own_ids(40), context=CONTEXT, seed=0).eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -27,7 +28,7 @@ def greedy_without_cache(model, prompt: list[int], tokens: int) -> list[int]:
     text = list(prompt)
     for _ in range(tokens):
         logits = model(input_ids=torch.tensor([text]), use_cache=False).logits[0, -1]
-        logits[list(MARKS)] = -torch.inf
+        logits[1:6] = -torch.inf
         if int(logits.argmax()) == END_OF_TEXT:
             break
         text.append(int(logits.argmax()))
@@ -38,25 +39,31 @@ def greedy_without_cache(model, prompt: list[int], tokens: int) -> list[int]:
 def test_cached_generation_equals_uncached(model, start):
     prompt = [start, start + 5, start + 9]
     cfg = SamplingConfig(max_new_tokens=CONTEXT - 3, temperature=0.0)
-    assert generate(model, prompt, cfg) == greedy_without_cache(model, prompt, CONTEXT - 3)
+    assert generate(model, prompt, cfg, SPECIAL) == greedy_without_cache(model, prompt, CONTEXT - 3)
 
 
 def test_the_seed_decides_and_global_randomness_does_not(model):
     first, second = (
-        generate(model, [5], SamplingConfig(max_new_tokens=12, temperature=2.0, top_p=1.0, seed=seed))
+        generate(model, [5], SamplingConfig(max_new_tokens=12, temperature=2.0, top_p=1.0, seed=seed), SPECIAL)
         for seed in (1, 2)
     )
     torch.rand(7)
     assert (
-        generate(model, [5], SamplingConfig(max_new_tokens=12, temperature=2.0, top_p=1.0, seed=1)) == first != second
+        generate(model, [5], SamplingConfig(max_new_tokens=12, temperature=2.0, top_p=1.0, seed=1), SPECIAL)
+        == first
+        != second
     )
 
 
 def test_goes_on_beyond_the_context(model):
-    assert len(generate(model, list(range(2, 38)), SamplingConfig(max_new_tokens=50, temperature=1.0, seed=4))) <= 50
+    assert (
+        len(generate(model, list(range(2, 38)), SamplingConfig(max_new_tokens=50, temperature=1.0, seed=4), SPECIAL))
+        <= 50
+    )
     assert (
         max(
-            len(generate(model, [], SamplingConfig(max_new_tokens=50, temperature=1.0, seed=seed))) for seed in range(5)
+            len(generate(model, [], SamplingConfig(max_new_tokens=50, temperature=1.0, seed=seed), SPECIAL))
+            for seed in range(5)
         )
         > CONTEXT
     )

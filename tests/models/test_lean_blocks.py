@@ -2,6 +2,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from privllm.core.special_tokens import own_ids
 from privllm.models.causal import CausalConfig, build_causal, next_token_loss
 from privllm.models.lean_blocks import lean_blocks, rms_norm, rotate
 from privllm.models.vocabulary import IGNORED
@@ -11,7 +12,7 @@ VOCABULARY, CONTEXT = 64, 12
 
 def model_of(kv_heads: int = 0) -> torch.nn.Module:
     """With noise everywhere, since matrices that begin as zero would hide what comes before them."""
-    model = build_causal(CausalConfig(layers=2, width=32, heads=4, kv_heads=kv_heads), VOCABULARY, CONTEXT, 0)
+    model = build_causal(CausalConfig(layers=2, width=32, heads=4, kv_heads=kv_heads), own_ids(VOCABULARY), CONTEXT, 0)
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from privllm.core.errors import UserError
 from privllm.core.records import POS_TAGS
-from privllm.core.special_tokens import END_OF_TEXT, MASK
-from privllm.models.masking import LONGEST_WORD, SPECIALS, WORDS_IN_BUDGET, MaskingConfig, choose, cover
+from privllm.core.special_tokens import END_OF_TEXT, MASK, own_ids
+from privllm.models.masking import LONGEST_WORD, WORDS_IN_BUDGET, MaskingConfig, choose, cover
 from privllm.models.word_units import Lexicon, units_of
 
 NAMES = [
@@ -27,7 +27,8 @@ NAMES = [
     "Ã",
     "¯ve",
 ]
-LEXICON = Lexicon({name: i for i, name in enumerate(NAMES)})
+SPECIALS = 6  # ids below are no text
+LEXICON = Lexicon({name: i for i, name in enumerate(NAMES)}, range(6))
 ID = {name: i for i, name in enumerate(NAMES)}
 NOTHING = np.full(1000, -1, np.int32)
 
@@ -71,6 +72,7 @@ def test_whole_words_are_chosen_up_to_the_budget_and_boundaries_never(
         LEXICON,
         np.zeros(len(row), np.uint8),
         NOTHING[: len(row)],
+        own_ids(LEXICON.size),
         np.random.default_rng(seed),
     )
     assert not chosen[row == END_OF_TEXT].any()
@@ -88,7 +90,9 @@ def test_spans_are_hidden_whole_and_first() -> None:
     span[span == 0] += np.repeat(np.arange(5), 3)
     for seed in range(20):
         cfg = MaskingConfig(rate=0.15, spans=1.0)
-        chosen = choose(cfg, row, LEXICON, np.zeros(40, np.uint8), span, np.random.default_rng(seed))
+        chosen = choose(
+            cfg, row, LEXICON, np.zeros(40, np.uint8), span, own_ids(LEXICON.size), np.random.default_rng(seed)
+        )
         assert chosen[20:].sum() == 0
         assert {int(chosen[span == number].sum()) for number in range(5)} <= {0, 3}
         assert chosen.sum() == 6
@@ -100,7 +104,9 @@ def test_a_span_or_a_word_of_a_whole_row_is_not_hidden_whole() -> None:
     one_span = np.repeat([7, -1, 7], [50, 20, 130]).astype(np.int32)
     for seed in range(20):
         for cfg, span in ((MaskingConfig(spans=0.5), one_span), (MaskingConfig(), NOTHING[:200])):
-            chosen = choose(cfg, row, LEXICON, np.zeros(200, np.uint8), span, np.random.default_rng(seed))
+            chosen = choose(
+                cfg, row, LEXICON, np.zeros(200, np.uint8), span, own_ids(LEXICON.size), np.random.default_rng(seed)
+            )
             assert 60 <= chosen.sum() <= 70
 
 
@@ -110,7 +116,7 @@ def test_a_part_of_speech_that_weighs_more_is_chosen_more() -> None:
     counts = np.zeros(2)
     for seed in range(200):
         cfg = MaskingConfig(rate=0.05, weights_by_pos={"NOUN": 3.0})
-        chosen = choose(cfg, row, LEXICON, pos, NOTHING[:200], np.random.default_rng(seed))
+        chosen = choose(cfg, row, LEXICON, pos, NOTHING[:200], own_ids(LEXICON.size), np.random.default_rng(seed))
         counts += [chosen[::2].sum(), chosen[1::2].sum()]
     assert counts[0] / counts[1] == pytest.approx(3.0, rel=0.15)
 
@@ -118,7 +124,7 @@ def test_a_part_of_speech_that_weighs_more_is_chosen_more() -> None:
 def test_eight_in_ten_are_masked_one_made_up_one_left() -> None:
     row = np.full(20_000, ID["lve"], np.int32)
     chosen = np.arange(20_000) % 2 == 0
-    seen = cover(row, chosen, LEXICON.size, np.random.default_rng(0))
+    seen = cover(row, chosen, own_ids(LEXICON.size), np.random.default_rng(0))
     assert (seen[~chosen] == row[~chosen]).all()
     assert (seen[chosen] == MASK).mean() == pytest.approx(0.8, abs=0.02)
     others = seen[chosen & (seen != MASK)]

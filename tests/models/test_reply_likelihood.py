@@ -5,6 +5,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
+from privllm.core.special_tokens import own_ids
 from privllm.models.causal import CausalConfig, build_causal
 from privllm.models.reply_likelihood import ReplyPair, agreement, log_probabilities, preferred, rows_of
 
@@ -22,7 +23,7 @@ def scrambled(model: PreTrainedModel) -> PreTrainedModel:
 @pytest.fixture(scope="module", params=["ours", "llama"])
 def model(request: pytest.FixtureRequest) -> PreTrainedModel:
     if request.param == "ours":
-        made = build_causal(CausalConfig(layers=2, width=32, heads=4), vocabulary=40, context=16, seed=0)
+        made = build_causal(CausalConfig(layers=2, width=32, heads=4), own_ids(40), context=16, seed=0)
         for layer in made.model.layers:
             layer.self_attn.attention_dropout = 0.5  # a likelihood must not see it
         return scrambled(made)

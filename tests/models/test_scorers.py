@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from privllm.core.special_tokens import own_ids
 from privllm.models.config import CausalConfig, MaskedConfig, Seq2SeqConfig
 from privllm.models.family import FAMILIES
 from privllm.models.loading import build
@@ -17,8 +18,8 @@ SEEDS = [3, 4, 5]
 
 
 def scores_of(family: str, rows: list[np.ndarray], seeds: list[int]) -> list[RowScores]:
-    model = build(family, SMALL[family], VOCABULARY, CONTEXT, 0).eval()
-    return FAMILIES[family].scorer(model, rows, seeds)
+    model = build(family, SMALL[family], own_ids(VOCABULARY), CONTEXT, 0).eval()
+    return FAMILIES[family].scorer(model, own_ids(VOCABULARY), rows, seeds)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privllm.core.errors import UserError
-from privllm.core.special_tokens import END_OF_TEXT
+from privllm.core.special_tokens import END_OF_TEXT, own_ids
 from privllm.models.seq2seq import SENTINELS
 from privllm.models.span_corruption import CorruptionConfig, counts, cut_out, holes
 
@@ -16,7 +16,7 @@ def test_what_is_cut_out_and_what_stays_give_the_text(length: int, density: floa
     cfg = CorruptionConfig(density, mean)
     tokens = np.arange(6, 6 + length)
     spans = holes(cfg, length, np.random.default_rng(seed))
-    inputs, labels = cut_out(tokens, spans, VOCABULARY)
+    inputs, labels = cut_out(tokens, spans, own_ids(VOCABULARY))
     cut, number = counts(cfg, length)
     assert (len(inputs), len(labels)) == (length - cut + number, cut + number + 1)
     assert labels[-1] == END_OF_TEXT
@@ -29,7 +29,7 @@ def test_what_is_cut_out_and_what_stays_give_the_text(length: int, density: floa
 
 
 def test_by_hand() -> None:
-    inputs, labels = cut_out(np.array([10, 11, 12, 13, 14, 15, 16]), [(1, 3), (5, 6)], 100)
+    inputs, labels = cut_out(np.array([10, 11, 12, 13, 14, 15, 16]), [(1, 3), (5, 6)], own_ids(100))
     assert inputs.tolist() == [10, 100, 13, 14, 101, 16]
     assert labels.tolist() == [100, 11, 12, 101, 15, END_OF_TEXT]
 

@@ -9,6 +9,7 @@ import torch
 
 from privllm.core.errors import UserError
 from privllm.core.families import families_of
+from privllm.core.special_tokens import own_ids
 from privllm.models.causal import CausalConfig
 from privllm.models.loading import build, context_of
 from privllm.models.masked import MaskedConfig
@@ -29,7 +30,7 @@ def starts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {}
     for family, cfg in MODELS.items():
         found[family] = tmp_path_factory.mktemp(family)
-        build(family, cfg, 64, 24, seed=99).save_pretrained(found[family])
+        build(family, cfg, own_ids(64), 24, seed=99).save_pretrained(found[family])
         (found[family] / "training.json").write_text(json.dumps({"config": {"model": asdict(cfg)}}))
     return found
 
@@ -41,7 +42,7 @@ def test_the_body_is_the_pretrained_one_or_a_fresh_one(starts: dict[str, Path], 
         state = torch.random.get_rng_state()
         model = open_model(kind, family, starts[family], labels, pad=1, seed=5, fresh=fresh)
         assert torch.random.get_rng_state().equal(state)
-        body = build(family, MODELS[family], 64, 24, seed).base_model.state_dict()
+        body = build(family, MODELS[family], own_ids(64), 24, seed).base_model.state_dict()
         found = {name.removeprefix(model.base_model_prefix + "."): value for name, value in model.state_dict().items()}
         assert all(found[name].equal(value) for name, value in body.items())
         again = open_model(kind, family, starts[family], labels, pad=1, seed=5, fresh=fresh).state_dict()
@@ -51,7 +52,7 @@ def test_the_body_is_the_pretrained_one_or_a_fresh_one(starts: dict[str, Path], 
 
 
 def test_the_masked_heads_own_layer_comes_along(starts: dict[str, Path]) -> None:
-    pretrained = build("masked", MODELS["masked"], 64, 24, seed=99)
+    pretrained = build("masked", MODELS["masked"], own_ids(64), 24, seed=99)
     tuned = open_model("classification", "masked", starts["masked"], ("a", "b"), pad=1, seed=0)
     assert tuned.head.dense.weight.equal(pretrained.head.dense.weight)
 

@@ -16,7 +16,7 @@ from privllm.models.causal import CausalConfig
 from privllm.models.loading import build
 from privllm.models.masked import MaskedConfig
 from privllm.models.seq2seq import Seq2SeqConfig
-from privllm.models.vocabulary import vocabulary_size
+from privllm.tokens.special_ids import special_ids
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 from privllm.tokens.vocabulary_sample import SampleConfig, write_sample
 
@@ -45,7 +45,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_sample(SampleConfig(), root / "dedup", root / "dedup/sample")
     learn_tokenizer(TokenizerConfig(vocabulary=320), root / "dedup/sample", root / "tokenizer")
     for family, cfg in MODELS.items():
-        build(family, cfg, vocabulary_size(root / "tokenizer"), 32, seed=1).save_pretrained(root / "pretrain" / family)
+        build(family, cfg, special_ids(root / "tokenizer"), 32, seed=1).save_pretrained(root / "pretrain" / family)
     (root / "evaluate.json").write_text(json.dumps({"perplexity": 12.5, "bits_per_byte": 1.9}))
     (root / "clean.json").write_text(json.dumps({"modules": {"privllm.clean": "0"}}))
     return root
@@ -68,7 +68,7 @@ def exported(built: Path) -> Callable[..., Path]:
         folder = built / f"export-{tuned}-{seed}"
         if not folder.is_dir():
             shape = CausalConfig(layers=2, width=32, heads=4, kv_heads=2)
-            model = build("causal", shape, vocabulary_size(built / "tokenizer"), 96, seed)
+            model = build("causal", shape, special_ids(built / "tokenizer"), 96, seed)
             generator = torch.Generator().manual_seed(seed)
             for parameter in model.parameters():  # or every block were the identity, and attention untested
                 if parameter.ndim == 2:

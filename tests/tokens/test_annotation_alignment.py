@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privllm.tokens.annotation_alignment import entities, parts_of_speech, spans_of, token_bytes
+from privllm.tokens.annotation_alignment import entities, parts_of_speech, spans_of
 
 
 def sizes_of(*tokens: bytes) -> np.ndarray:
@@ -56,10 +56,6 @@ def test_one_token_per_character_is_tagged_by_that_character(text: str, data: st
     tags = parts_of_speech(text, np.array([len(c.encode()) for c in text]), spans).tolist()
     covering = [next((f"P{end}" for end in ends if i < end), "unannotated") for i in range(len(text))]
     assert tags == ["SPACE" if c.isspace() else tag for c, tag in zip(text, covering, strict=True)]
-
-
-def test_byte_level_names_are_as_long_as_their_bytes() -> None:
-    assert token_bytes({"Ġthe": 1, "Ã¯": 0, "<EMAIL>": 3}).tolist() == [2, 4, 0, 7]
 
 
 TREE = {  # "The old valve leaks near the big pump ." with its dependencies; "big pump" is also an entity

@@ -15,6 +15,7 @@ from privllm.tokens.trained_documents import TRAINED
 from tests.foreign import save_foreign
 
 FAMILIES = ("causal", "masked", "seq2seq")
+TAKEN = ("config.json", "generation_config.json", "model.safetensors", "start.json", "tokenizer.json")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def promote(places: Path, tokenizer: Path) -> None:
         kind = {"causal": "qwen3", "masked": "modernbert"}[family]
         (incumbent / family / "config.json").write_text(json.dumps({"model_type": kind}), "utf-8")
         (incumbent / family / "model.safetensors").write_bytes(b"weights")
-        (incumbent / family / "training.json").write_text("{}", "utf-8")
+        (incumbent / family / "training.json").write_text('{"chat": true}', "utf-8")
     shutil.copytree(tokenizer, incumbent / "tokenizer")
     write_table(pa.table([["a"], ["b"]], schema=TRAINED), incumbent / "documents.parquet")
 
@@ -67,12 +68,19 @@ def test_a_base_brings_weights_and_tokenizer_and_nothing_else(places: Path) -> N
     report = take(places, causal="data/base/llama", tokenizer="data/base/llama")
     copied_files = files(places / "out")
     assert sorted(copied_files) == [
-        *(f"causal/{name}" for name in ("config.json", "model.safetensors", "start.json", "tokenizer.json")),
-        *(f"tokenizer/{name}" for name in ("start.json", "tokenizer.json")),
+        *(f"causal/{name}" for name in TAKEN),
+        *(f"tokenizer/{name}" for name in ("start.json", "tokenizer.json", "tokenizer_config.json")),
     ]
     assert copied_files["causal/model.safetensors"] == (places / "base/llama/model.safetensors").read_bytes()
     assert copied_files["causal/tokenizer.json"] == copied_files["tokenizer/tokenizer.json"]
-    assert json.loads(copied_files["causal/start.json"])["moved"]["0"] == 1  # </s>
+    for name in ("config.json", "generation_config.json"):
+        assert copied_files[f"causal/{name}"] == (places / "base/llama" / name).read_bytes()
+    assert json.loads(copied_files["causal/start.json"]) == {
+        "start": "data/base/llama",
+        "added": {"337": 1, "338": 1, "339": 1},  # marks of turns, near </s>
+        "chat": False,
+    }
+    assert report["tokenizer"]["added"] == ["<|user|>", "<|assistant|>", "<|end|>"]
     assert report["causal"] == {
         "start": "data/base/llama",
         "bytes": sum(len(copied_files[name]) for name in copied_files if name.startswith("causal")),
@@ -88,10 +96,16 @@ def test_the_incumbent_brings_what_it_was_trained_on(places: Path, tokenizer: Pa
     copied_files = files(places / "out")
     assert sorted(name for name in copied_files if name.startswith("causal")) == [
         f"causal/{name}"
-        for name in ("config.json", "documents.parquet", "model.safetensors", "start.json", "tokenizer.json")
+        for name in (
+            "config.json",
+            "documents.parquet",
+            "model.safetensors",
+            "start.json",
+            "tokenizer.json",
+        )  # no more there
     ]
     assert copied_files["tokenizer/tokenizer.json"] == (tokenizer / "tokenizer.json").read_bytes()
-    assert json.loads(copied_files["causal/start.json"]) == {"start": "incumbent", "moved": {}}
+    assert json.loads(copied_files["causal/start.json"]) == {"start": "incumbent", "added": {}, "chat": True}
 
 
 def test_shards_are_taken_with_their_index(places: Path) -> None:
@@ -168,3 +182,28 @@ def test_an_incumbent_that_is_not_there(places: Path, tokenizer: Path) -> None:
 def test_other_words_are_refused(places: Path) -> None:
     with pytest.raises(UserError, match=r"`tokenizer\.start` in params\.yaml is `\.\./models`"):
         take(places, tokenizer="../models")
+
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def test_a_model_that_can_speak_keeps_its_voice(tmp_path: Path) -> None:
+    """Its ids, template and settings stay to the byte, and nothing is added."""
+    folder = tmp_path / "base/speaker"
+    save_foreign(folder, "causal", "qwen2", ("<|endoftext|>", "<|im_start|>", "<|im_end|>"))
+    names = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "chat_template": CHATML}
+    (folder / "tokenizer_config.json").write_text(json.dumps(names), "utf-8")
+    report = take(tmp_path, causal="data/base/speaker", tokenizer="data/base/speaker")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (tmp_path / "out/tokenizer" / name).read_bytes() == (folder / name).read_bytes()
+    note = json.loads((tmp_path / "out/causal/start.json").read_text("utf-8"))
+    assert note == {"start": "data/base/speaker", "added": {}, "chat": True}
+    assert report["tokenizer"]["added"] == []
+
+
+def test_a_mask_is_added_where_the_masked_family_is_built(places: Path) -> None:
+    report = take(places, causal="data/base/llama", masked="scratch", tokenizer="data/base/llama")
+    assert report["tokenizer"]["added"][-1] == "<|mask|>"

@@ -1,4 +1,4 @@
-"""Other people's tokenizers: the same tokens under other numbers, and nothing that a document says becomes a mark."""
+"""Other people's tokenizers: every id stays, what is missing is added behind, and nothing that a document says becomes a mark."""
 
 import json
 import unicodedata
@@ -10,85 +10,66 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from privllm.core.errors import UserError
-from privllm.core.special_tokens import END_OF_TEXT, MASK, PAD, SPECIAL_TOKENS
-from privllm.tokens.base_tokenizer import arrange
+from privllm.tokens.base_tokenizer import BaseTokenizer, complete
 from privllm.tokens.encode import Encoder
-from tests.foreign import NAMES, foreign_tokenizer
+from tests.foreign import NAMES, foreign_tokenizer, sentencepiece_tokenizer
 
-SPELT = ["<s>", "</s>", "<unk>", "<|user|>", "<|endoftext|>", " ", "\n", "report", "café"]
-THEIRS = foreign_tokenizer()
-OURS = arrange(THEIRS, NAMES, "theirs")
+SPELT = ["<s>", "</s>", "<unk>", "<|user|>", "<|endoftext|>", " ", "\n", "report", "café", "▁", "<0x0A>"]
+THEIRS = {"byte-level": foreign_tokenizer(), "sentencepiece": sentencepiece_tokenizer()}
+
+
+def completed(text: str, names: dict[str, str] = NAMES, turns: bool = True, mask: bool = True) -> BaseTokenizer:
+    return complete(text, names, "mine", needs_turns=turns, needs_mask=mask)
 
 
 def changed(**parts: object) -> str:
-    return json.dumps(json.loads(THEIRS) | parts)
+    return json.dumps(json.loads(THEIRS["byte-level"]) | parts)
 
 
-@given(st.lists(st.one_of(st.sampled_from(SPELT), st.text(max_size=8)), max_size=8).map("".join))
-def test_a_text_is_the_same_tokens_under_other_numbers(text: str) -> None:
-    encoder = Encoder(OURS.tokenizer)
-    (tokens,) = encoder.encode([text])
-    assert encoder.decode(tokens) == text  # theirs gives back its NFC
-    (tokens,) = encoder.encode([text := unicodedata.normalize("NFC", text)])
-    plain = json.loads(THEIRS)
+@pytest.mark.parametrize("kind", THEIRS)
+def test_a_text_is_the_same_ids_and_comes_back(kind: str) -> None:
+    ours, special = Encoder(completed(THEIRS[kind]).tokenizer), {0, 1, 2}
+    plain = json.loads(THEIRS[kind])
     plain["added_tokens"] = []
-    theirs = Tokenizer.from_str(json.dumps(plain)).encode(text, add_special_tokens=False).ids
-    assert [OURS.moved.get(token, token) for token in tokens.tolist()] == theirs
-    assert not set(tokens.tolist()) & set(range(len(SPECIAL_TOKENS)))
+    theirs = Tokenizer.from_str(json.dumps(plain))
+
+    @given(st.lists(st.one_of(st.sampled_from(SPELT), st.text(max_size=8)), max_size=8).map("".join))
+    def check(text: str) -> None:
+        text = unicodedata.normalize("NFC", text).replace("▁", "_")  # which sentencepiece takes for a space
+        (tokens,) = ours.encode([text])
+        assert tokens.tolist() == theirs.encode(text, add_special_tokens=False).ids
+        assert not special & set(tokens.tolist())
+        assert ours.decode(tokens) == text
+        assert int(ours.byte_sizes(tokens).sum()) == len(text.encode())
+
+    check()
 
 
-def test_its_marks_become_ours_and_what_had_their_place_moves_behind() -> None:
-    loaded, before = Tokenizer.from_str(OURS.tokenizer), Tokenizer.from_str(THEIRS)
-    assert [loaded.id_to_token(number) for number in range(len(SPECIAL_TOKENS))] == list(SPECIAL_TOKENS)
-    assert OURS.moved[END_OF_TEXT] == before.token_to_id("</s>") == 1
-    assert {number: OURS.moved[number] for number in (PAD, MASK, 3, 4, 5)} == dict.fromkeys((PAD, MASK, 3, 4, 5))
-    assert OURS.moved[loaded.token_to_id("<s>")] == 0
-    assert sorted(loaded.get_vocab().values()) == list(range(loaded.get_vocab_size()))
-    base_ids = {
-        name: OURS.moved.get(number, number)
-        for name, number in loaded.get_vocab().items()
-        if name not in SPECIAL_TOKENS
-    }
-    assert base_ids == {name: number for name, number in before.get_vocab().items() if name != "</s>"}
-    assert json.loads(OURS.tokenizer)["post_processor"] is None
+@pytest.mark.parametrize("kind", THEIRS)
+def test_what_is_missing_is_added_behind_and_begins_near_the_end_of_a_text(kind: str) -> None:
+    before = Tokenizer.from_str(THEIRS[kind])
+    found = completed(THEIRS[kind])
+    after = Tokenizer.from_str(found.tokenizer)
+    size = before.get_vocab_size()
+    assert found.added == dict.fromkeys(range(size, size + 4), before.token_to_id("</s>"))
+    assert found.names() == ["<|user|>", "<|assistant|>", "<|end|>", "<|mask|>"]
+    assert before.get_vocab().items() < after.get_vocab().items()
+    assert completed(found.tokenizer)[1] == {}  # nothing is added twice
 
 
-def test_all_the_marks_it_has_are_taken_over() -> None:
-    specials = ("[CLS]", "[SEP]", "[PAD]", "[MASK]")
-    text = foreign_tokenizer(specials)
-    arranged = arrange(text, {}, "bert")
-    before = Tokenizer.from_str(text)
-    assert [arranged.moved[number] for number in (END_OF_TEXT, PAD, MASK)] == [
-        before.token_to_id(name) for name in specials[1:]
-    ]
-    # An instruction-tuned model's eos ends a turn and pads; its documents end otherwise.
-    text = foreign_tokenizer(("<|im_end|>", "<|endoftext|>"))
-    chat = arrange(text, {"eos_token": "<|im_end|>", "pad_token": "<|im_end|>"}, "chat")
-    assert (chat.moved[END_OF_TEXT], chat.moved[PAD]) == (1, None)
-    assert Tokenizer.from_str(chat.tokenizer).token_to_id("<|im_end|>") >= len(SPECIAL_TOKENS)
-
-
-def test_sentinels_are_told_apart_from_the_text_and_keep_their_numbers() -> None:
-    text = foreign_tokenizer(("</s>", "<extra_id_1>", "<extra_id_0>"))
-    arranged = arrange(text, {}, "t5")
-    loaded = Tokenizer.from_str(arranged.tokenizer)
-    size = 1 + max(loaded.get_vocab().values())
-    assert loaded.token_to_id("<extra_id_0>") is None
-    assert (arranged.moved[size], arranged.moved[size + 1]) == (2, 1)
-
-
-def test_ours_comes_back_as_it_is(tokenizer: Path) -> None:
+def test_one_that_lacks_nothing_stays_byte_for_byte(tokenizer: Path) -> None:
     text = (tokenizer / "tokenizer.json").read_text("utf-8")
-    assert arrange(text, {}, "ours") == (text, {})
-    assert arrange(OURS.tokenizer, {}, "again") == (OURS.tokenizer, {})
+    assert completed(text, {}, turns=False) == (text, {})
+    assert completed(THEIRS["byte-level"], turns=False, mask=False) == (THEIRS["byte-level"], {})
 
 
 def test_bytes_that_it_lacks_are_added() -> None:
-    parts = json.loads(THEIRS)
+    parts = json.loads(THEIRS["byte-level"])
     del parts["model"]["vocab"]["Ć"]  # how byte-level vocabularies write the byte 6
-    arranged = arrange(json.dumps(parts), NAMES, "theirs")
-    assert Encoder(arranged.tokenizer).decode(Encoder(arranged.tokenizer).encode(["a\x06b"])[0]) == "a\x06b"
-    assert arranged.moved[Tokenizer.from_str(arranged.tokenizer).token_to_id("Ć")] is None
+    found = completed(json.dumps(parts), turns=False, mask=False)
+    encoder = Encoder(found.tokenizer)
+    assert encoder.decode(encoder.encode(["a\x06b"])[0]) == "a\x06b"
+    assert found.added == {Tokenizer.from_str(found.tokenizer).token_to_id("Ć"): None}
 
 
 @pytest.mark.parametrize(
@@ -101,29 +82,29 @@ def test_bytes_that_it_lacks_are_added() -> None:
     ],
 )
 def test_what_does_not_give_every_text_back_is_refused(parts: dict) -> None:
-    with pytest.raises(UserError, match="mine is no byte-level BPE"):
-        arrange(changed(**parts), NAMES, "mine")
+    with pytest.raises(UserError, match="mine is neither byte-level BPE nor sentencepiece BPE with byte fallback"):
+        completed(changed(**parts))
 
 
 def test_without_an_end_of_text_it_is_refused() -> None:
     with pytest.raises(UserError, match="names no token that ends a text"):
-        arrange(foreign_tokenizer(("<unk>",)), {}, "mine")
+        completed(foreign_tokenizer(("<unk>",)), {})
 
 
 def test_special_tokens_that_a_text_could_spell_are_refused() -> None:
-    parts = json.loads(THEIRS)
+    parts = json.loads(THEIRS["byte-level"])
     parts["added_tokens"].append({**parts["added_tokens"][0], "id": parts["model"]["vocab"]["e"], "content": "e"})
     with pytest.raises(UserError, match="makes special tokens of what a document says"):
-        arrange(json.dumps(parts), NAMES, "mine")
+        completed(json.dumps(parts))
 
 
 @pytest.mark.parametrize(("content", "special", "taken"), [("zz", False, True), ("é", False, False), ("é", True, True)])
 def test_an_added_word_must_be_plain_letters_unless_it_is_a_mark(content: str, special: bool, taken: bool) -> None:
     """Byte-level text has no such letters, so what is added beside it would not come back."""
-    parts = json.loads(THEIRS)
+    parts = json.loads(THEIRS["byte-level"])
     parts["added_tokens"].append({**parts["added_tokens"][0], "id": 5000, "content": content, "special": special})
     if taken:
-        assert arrange(json.dumps(parts), NAMES, "mine")
+        assert completed(json.dumps(parts))
     else:
-        with pytest.raises(UserError, match="mine is no byte-level BPE"):
-            arrange(json.dumps(parts), NAMES, "mine")
+        with pytest.raises(UserError, match="mine is neither"):
+            completed(json.dumps(parts))

@@ -96,7 +96,7 @@ def test_what_cannot_be_used_has_a_reason(speech: Speech) -> None:
     asked = [("user", "red")]
     assert speech.exchange(asked, ["Ada", " \n"], 64) == "empty"
     assert speech.exchange(asked, ["Ada", "Ada"], 64) == "same"
-    assert speech.exchange([("system", "be good"), *asked], ["Ada"], 64) == "system"
+    assert speech.exchange([*asked, ("system", "be good")], ["Ada"], 64) == "roles"
     assert speech.exchange(asked, ["Ada " * 40, "Bob"], 32) == "too_long"
 
 

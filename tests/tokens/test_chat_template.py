@@ -2,10 +2,26 @@
 
 import pytest
 
-from privllm.tokens.chat_template import TurnMarks, marks_in
+from privllm.tokens.chat_template import TurnMarks, marks_in, template_with
 from privllm.tokens.vocabulary import CHAT_TEMPLATE
 
 WORDS: dict[str, int] = {}
+# As Mistral, Llama 2 and Gemma publish theirs (huggingface.co), without the parts for tools.
+MISTRAL = (
+    "<s>{% for m in messages %}{% if m.role == 'user' %}<inst>{{ m.content }}</inst>{% elif m.role == 'assistant' %}"
+    "{{ m.content }}</s>{% else %}{{ raise_exception('no') }}{% endif %}{% endfor %}"
+)
+LLAMA_2 = (
+    "{% if messages[0].role == 'system' %}{% set rest = messages[1:] %}{% set first = '<sys>' + messages[0].content + '</sys>' %}"
+    "{% else %}{% set rest = messages %}{% set first = '' %}{% endif %}{% for m in rest %}{% if m.role == 'user' %}"
+    "<s><inst>{{ (first if loop.first else '') + m.content }}</inst>{% else %}{{ m.content }}</s>{% endif %}{% endfor %}"
+)
+GEMMA = (
+    "<bos>{% if messages[0].role == 'system' %}{% set rest = messages[1:] %}{% set first = messages[0].content + ' || ' %}"
+    "{% else %}{% set rest = messages %}{% set first = '' %}{% endif %}{% for m in rest %}<turn>"
+    "{{ 'model' if m.role == 'assistant' else 'user' }} <nl>{{ (first if loop.first else '') + m.content }}</turn>{% endfor %}"
+    "{% if add_generation_prompt %}<turn>model <nl>{% endif %}"
+)
 
 
 def encode(text: str) -> list[int]:
@@ -18,9 +34,15 @@ def ids(text: str) -> tuple[int, ...]:
     return tuple(encode(text))
 
 
+def decode(numbers: tuple[int, ...]) -> str:
+    names = {number: word for word, number in WORDS.items()}
+    return "".join(names[number] for number in numbers)
+
+
 def test_our_own_template() -> None:
     turn_marks = marks_in(CHAT_TEMPLATE, {"bos_token": "<s>"}, encode)
-    assert turn_marks == TurnMarks(ids("<s>"), ids("<|user|>"), ids("<|assistant|>"), ids("<|end|>"))
+    end = ids("<|end|>")
+    assert turn_marks == TurnMarks(ids("<s>"), ids("<|user|>"), ids("<|assistant|>"), end, end, None, "\n\n")
 
 
 def test_a_system_prompt_by_default_belongs_to_the_beginning() -> None:
@@ -30,9 +52,49 @@ def test_a_system_prompt_by_default_belongs_to_the_beginning() -> None:
         "{% if add_generation_prompt %}<turn>assistant {% endif %}"
     )
     turn_marks = marks_in(template, {}, encode)
+    end = ids("</turn><turn>")
     assert turn_marks == TurnMarks(
-        ids("<turn>system good</turn><turn>"), ids("user"), ids("assistant"), ids("</turn><turn>")
+        ids("<turn>system good</turn><turn>"),
+        ids("user"),
+        ids("assistant"),
+        end,
+        end,
+        system=(ids("<turn>system"), ids("</turn><turn>user")),
     )
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        (MISTRAL, TurnMarks(ids("<s>"), ids("<inst>"), ids("</inst>"), ids("</s>"), ())),
+        (
+            LLAMA_2,
+            TurnMarks((), ids("<s><inst>"), ids("</inst>"), ids("</s>"), (), (ids("<s><inst><sys>"), ids("</sys>"))),
+        ),
+        (
+            GEMMA,
+            TurnMarks(
+                ids("<bos><turn>"),
+                ids("user<nl>"),
+                ids("model<nl>"),
+                ids("</turn><turn>"),
+                ids("</turn><turn>"),
+                None,
+                " || ",
+            ),
+        ),
+    ],
+)
+def test_templates_of_other_families(template: str, expected: TurnMarks) -> None:
+    assert marks_in(template, {}, encode) == expected
+
+
+def test_a_template_made_of_marks_puts_the_same_marks() -> None:
+    for marks in (
+        TurnMarks(ids("<s>"), ids("<u>"), ids("<a>"), ids("<e>"), ids("<e>")),
+        TurnMarks(ids("<s>"), ids("<u>"), ids("<a>"), ids("<e>"), ()),
+    ):
+        assert marks_in(template_with(marks, decode), {}, encode) == marks
 
 
 @pytest.mark.parametrize(

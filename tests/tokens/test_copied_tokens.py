@@ -13,7 +13,6 @@ from privllm.core.errors import UserError
 from privllm.core.records import COPIED_RUNS, document_id, shard_name, shard_of
 from privllm.core.split import SplitConfig, split_of
 from privllm.core.tables import read_folder, write_table
-from privllm.tokens.annotation_alignment import token_bytes
 from privllm.tokens.copied_tokens import COPIED_TOKENS, CopiedTokens, open_copied, tokens_of, write_copied_tokens
 from privllm.tokens.encode import Encoder
 from privllm.tokens.pack import PackConfig, pack
@@ -47,7 +46,6 @@ def marked(
     deduped, packed = tmp_path_factory.mktemp("deduped"), tmp_path_factory.mktemp("packed")
     write(deduped, corpus)
     encoder = Encoder.open(tokenizer)
-    sizes = token_bytes(encoder.reference.get_vocab())
     rows, expected = [], {}
     for source, text in sorted(corpus.items(), key=lambda item: document_id(item[0])):
         identifier, byte_count = document_id(source), len(text.encode())
@@ -60,7 +58,7 @@ def marked(
         ]  # in <EMAIL>
         rows += [{"id": identifier, "begin": begin, "end": end} for begin, end in spans]
         bytes_copied = {place for span in spans for place in range(*span)}
-        ends = np.cumsum(sizes[encoder.encode([text])[0]]).tolist()
+        ends = np.cumsum(encoder.byte_sizes(encoder.encode([text])[0])).tolist()
         starts = [0, *ends[:-1]]
         expected[identifier] = {
             token for token, bounds in enumerate(zip(starts, ends, strict=True)) if bytes_copied & set(range(*bounds))

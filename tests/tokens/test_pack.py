@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from privllm.core.errors import UserError
 from privllm.core.records import document_id, shard_of
 from privllm.core.report import write_json
+from privllm.core.special_tokens import own_ids
 from privllm.core.split import SPLITS, SplitConfig, split_of
 from privllm.core.tables import read_folder
 from privllm.engine import store as storing
@@ -37,7 +38,7 @@ CONTEXT = 16
 def packed_rows(documents: list[list[int]], context: int) -> tuple[list[list[int]], list[list[dict]]]:
     """Rows and pieces as lists."""
     ids = pa.array([f"d{i}" for i in range(len(documents))], pa.string())
-    packed = pack_rows([np.array(tokens, np.int32) for tokens in documents], ids, context)
+    packed = pack_rows([np.array(tokens, np.int32) for tokens in documents], ids, context, own_ids(0))
     return packed.input_ids.to_pylist(), packed.pieces.to_pylist()
 
 

@@ -6,7 +6,7 @@ import pytest
 
 import privllm.core.offline  # noqa: F401
 from privllm.core.errors import UserError
-from privllm.core.special_tokens import END_OF_TEXT, PAD
+from privllm.core.special_tokens import END_OF_TEXT, PAD, own_ids
 from privllm.tokens.pack import pack_rows
 from privllm.tokens.rows import BATCH_ROWS, Rows, open_rows, write_rows
 
@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 def write_shard(path: Path, lengths: list[int], first: int = 0) -> None:
     documents = [np.arange(first + 1, first + 1 + length, dtype=np.int32) for length in lengths]
     ids = pa.array([f"{first}-{i}" for i in range(len(lengths))], pa.string())
-    packed = pack_rows(documents, ids, CONTEXT)
+    packed = pack_rows(documents, ids, CONTEXT, own_ids(0))
     write_rows(packed.input_ids, packed.pieces, CONTEXT, path)
 
 
@@ -61,7 +61,7 @@ def obvious(row: dict, unlearnt: int) -> tuple[list[int], list[int], list[int]]:
 def test_training_rows_are_those_of_the_obvious_implementation(folder: Path) -> None:
     rows, slow = open_rows(folder), expected(folder)
     order = np.random.default_rng(0).permutation(len(rows))
-    batch = rows.training_rows(order, unlearnt=-1)
+    batch = rows.training_rows(order, own_ids(0), unlearnt=-1)
     for place, i in enumerate(order.tolist()):
         assert tuple(part[place].tolist() for part in batch) == obvious(slow[i], -1)
         assert rows.chunk_starts(i).tolist() == [piece["row_start"] - 1 for piece in slow[i]["pieces"]]
@@ -150,7 +150,7 @@ def test_a_shard_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_shards_of_two_contexts_are_no_split(folder: Path) -> None:
-    packed = pack_rows([np.arange(5, dtype=np.int32)], pa.array(["x"], pa.string()), 4)
+    packed = pack_rows([np.arange(5, dtype=np.int32)], pa.array(["x"], pa.string()), 4, own_ids(0))
     write_rows(packed.input_ids, packed.pieces, 4, folder / "00009.arrow")
     with pytest.raises(AssertionError, match="different contexts"):
         open_rows(folder)

@@ -12,7 +12,7 @@ from privllm.core.records import ANNOTATIONS, POS_TAGS
 from privllm.core.report import write_json
 from privllm.core.split import SPLITS
 from privllm.core.tables import read_table, shards_of, write_table
-from privllm.tokens.annotation_alignment import parts_of_speech, spans_of, token_bytes
+from privllm.tokens.annotation_alignment import parts_of_speech, spans_of
 from privllm.tokens.encode import Encoder
 from privllm.tokens.pack import FROM_WEAK_SPOTS, PackConfig, pack
 from privllm.tokens.rows import open_rows
@@ -53,13 +53,12 @@ def test_each_token_of_each_row_has_what_its_document_says(inputs: GuideInputs, 
     cfg = GuideConfig(max_words=4)
     counts = make_guide(cfg, inputs, tmp_path)
     encoder = Encoder.open(inputs.tokenizer)
-    sizes = token_bytes(encoder.reference.get_vocab())
     expected = {}
     for documents, annotations in zip(shards_of(inputs.documents), shards_of(inputs.annotations), strict=True):
         spans = {row["id"]: row for row in read_table(annotations).to_pylist()}
         for row in read_table(documents, ["id", "text"]).to_pylist():
             if row["id"] in spans:
-                own = sizes[encoder.encode([row["text"]])[0]]
+                own = encoder.byte_sizes(encoder.encode([row["text"]])[0])
                 expected[row["id"]] = (
                     parts_of_speech(row["text"], own, spans[row["id"]]),
                     spans_of(row["text"], own, spans[row["id"]], 4),

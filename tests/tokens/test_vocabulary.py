@@ -82,8 +82,13 @@ def test_loads_with_transformers(tokenizer: Path) -> None:
     )
     assert loaded.decode(ids) == "<|endoftext|><|user|>the house<|end|><|assistant|>"
     assert [ids[0], ids[1], ids[-2], ids[-1]] == [0, 3, 5, 4]
+    system = {"role": "system", "content": "Be kind."}
+    asked = [system, {"role": "user", "content": "the house"}]
+    assert loaded.apply_chat_template(asked, tokenize=False) == "<|endoftext|><|user|>Be kind.\n\nthe house<|end|>"
+    with pytest.raises(Exception, match="a user speaks after the system prompt"):
+        loaded.apply_chat_template([system])
     with pytest.raises(Exception, match="a role is user or assistant"):
-        loaded.apply_chat_template([{"role": "system", "content": "x"}])
+        loaded.apply_chat_template([*asked, system])
 
 
 def test_nothing_to_learn_from(write: Callable[..., Path], tmp_path: Path) -> None:

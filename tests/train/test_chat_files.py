@@ -15,10 +15,10 @@ from privllm.export.folder import ExportInputs, export
 from privllm.feedback.records import Message
 from privllm.models.causal import CausalConfig
 from privllm.models.loading import build
-from privllm.models.vocabulary import vocabulary_size
 from privllm.serve.engine.base import Done, GenerationRequest, SamplingSettings
 from privllm.serve.engine.local import LocalEngine
 from privllm.tokens.chat_format import Speech
+from privllm.tokens.special_ids import special_ids
 from privllm.train.align import recipe
 from privllm.train.align.config import AlignInputs, DpoConfig, SftConfig
 from privllm.train.finetune import FinetuneInputs, finetune
@@ -53,7 +53,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("turns")
     tokenizer = make_tokenizer(root / "tokenizer")
     shape = CausalConfig(layers=1, width=32, heads=2, tie_embeddings=False)
-    saying_only(build("causal", shape, vocabulary_size(tokenizer), CONTEXT, seed=1), END_OF_TURN).save_pretrained(
+    saying_only(build("causal", shape, special_ids(tokenizer), CONTEXT, seed=1), END_OF_TURN).save_pretrained(
         root / "causal"
     )
     make_rows(root / "rows", Speech(tokenizer))
@@ -171,6 +171,7 @@ def test_a_borrowed_model_keeps_its_template_and_names_the_end_in_it(shop: Path,
     assert_stops(folder, [1, last], last)
 
 
+PHI_MARKS = ("<|user|>", "<|assistant|>", "<|end|>")
 PHI = "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}<|assistant|>\n"
 
 
@@ -179,7 +180,7 @@ PHI = "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfo
     [
         ("no-template", "", ("<|im_start|>", "<|im_end|>")),
         ("dated", "{{ strftime_now('%Y') }}" + CHATML, ("<|im_start|>", "<|im_end|>")),
-        ("other-marks", PHI, ("<|user|>", "<|assistant|>", "<|end|>")),
+        ("no-line-break", PHI, PHI_MARKS),  # Jinja drops the one at the template's end
     ],
 )
 def test_a_template_that_says_something_else_than_was_taught_is_replaced(
@@ -190,7 +191,7 @@ def test_a_template_that_says_something_else_than_was_taught_is_replaced(
     assert_stops(folder, [1, last], last)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     with pytest.raises(Exception, match="a role is user or assistant"):
-        tokenizer.apply_chat_template([{"role": "system", "content": "be"}, {"role": "user", "content": "red"}])
+        tokenizer.apply_chat_template([{"role": "user", "content": "red"}, {"role": "system", "content": "be"}])
     messages = [
         {"role": "user", "content": "red"},
         {"role": "assistant", "content": "it's {{ 7 }}\n\\n"},
@@ -199,6 +200,14 @@ def test_a_template_that_says_something_else_than_was_taught_is_replaced(
     rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     assert rendered.count(specials[-1]) == 3
     assert messages[1]["content"] in rendered
+
+
+def test_a_template_with_marks_that_are_called_like_ours_is_kept(shop: Path, tmp_path: Path) -> None:
+    template = PHI.replace("<|assistant|>\n", "{{ '<|assistant|>\n' }}")
+    last = borrowed(shop, "phi", template, PHI_MARKS)
+    folder = tuned(shop, tmp_path, start="phi")
+    assert_stops(folder, [1, last], last)
+    assert (folder / "chat_template.jinja").read_text("utf-8") == template
 
 
 def test_a_folder_of_others_that_names_too_few_ends_is_served_to_its_templates_end(shop: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from privllm.core.report import write_json
+from privllm.core.special_tokens import own_ids
 from privllm.models.loading import build
 from privllm.train.adapter_config import AdapterConfig
 from privllm.train.dropout import BRANCH_ENDS, add_dropout, rate_of
@@ -75,7 +76,7 @@ def test_the_global_generator_decides_what_is_dropped() -> None:
 
 @pytest.mark.parametrize("family", ["masked", "seq2seq"])
 def test_a_class_that_has_its_own_gets_none_of_ours(family: str) -> None:
-    model = build(family, MODELS[family], 64, 24, seed=0)
+    model = build(family, MODELS[family], own_ids(64), 24, seed=0)
     add_dropout(model, family, RATE)
     assert not any(module._forward_hooks for module in model.modules())
 

@@ -12,8 +12,8 @@ from privllm.core.errors import UserError
 from privllm.core.tables import read_table
 from privllm.engine.extensions import Extensions
 from privllm.models.task_heads import CLASSES
-from privllm.models.vocabulary import vocabulary_size
 from privllm.tasks.example_scores import FILE
+from privllm.tokens.special_ids import special_ids
 from privllm.train.finetune import FinetuneConfig, FinetuneInputs, finetune
 from privllm.train.loop import Work
 from privllm.train.loss_history import History
@@ -34,7 +34,7 @@ class Killed(Exception):
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """tokenizer/, <family>/ and <kind>.jsonl"""
     root = tmp_path_factory.mktemp("finetune")
-    size = vocabulary_size(make_tokenizer(root / "tokenizer"))
+    size = special_ids(make_tokenizer(root / "tokenizer")).size
     for family in tiny_tasks.MODELS:
         make_start(family, root / family, size)
     for kind in ("classification", "tokens", "text2text", "chat"):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from privllm.core.special_tokens import own_ids
 from privllm.models.blocks import blocks
 from privllm.models.config import inner_width
 from privllm.models.loading import MODELS, build
@@ -39,7 +40,7 @@ def test_loss_is_the_cross_entropy_of_the_models_own_logits(corpus: Corpus):
 @pytest.mark.parametrize(("optimizer", "rate"), [("muon", REST_RATE), ("adamw", 1.0)])
 def test_every_parameter_is_in_one_group_and_the_rest_does_not_decay(family, optimizer, rate):
     cfg = getattr(tiny(optimizer=optimizer), family)
-    model = build(family, cfg.model, VOCABULARY, CONTEXT, 0)
+    model = build(family, cfg.model, own_ids(VOCABULARY), CONTEXT, 0)
     groups = make_optimizer(model, cfg).param_groups
     grouped = [id(p) for group in groups for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in model.parameters())
@@ -129,7 +130,7 @@ def test_what_goes_to_muon_decays_and_neither_in_other_peoples_architectures(kin
 
 def test_feed_forward_matrices_are_orthogonalised_by_parts_of_the_residual_stream():
     cfg = tiny().causal
-    groups = make_optimizer(build("causal", cfg.model, VOCABULARY, CONTEXT, 0), cfg).param_groups
+    groups = make_optimizer(build("causal", cfg.model, own_ids(VOCABULARY), CONTEXT, 0), cfg).param_groups
     width, inner = 32, inner_width(0, 32)
     of_shape = {tuple(p.shape): group["blocks"] for group in groups[:-1] for p in group["params"]}
     assert of_shape[inner, width] == (1, cfg.model.heads)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from privllm.core.errors import UserError
+from privllm.core.special_tokens import own_ids
 from privllm.models.blocks import blocks, projections
 from privllm.models.loading import build
 from privllm.train.adapter_config import AdapterConfig
@@ -14,7 +15,7 @@ from tests.train.tiny_tasks import MODELS
 
 @pytest.mark.parametrize("family", MODELS)
 def test_merging_keeps_what_was_learnt(family: str) -> None:
-    model = build(family, MODELS[family], 64, 24, seed=0)
+    model = build(family, MODELS[family], own_ids(64), 24, seed=0)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     wrapped = adapt(model, AdapterConfig(rank=3), seed=0)
     learnt = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -31,12 +32,14 @@ def test_merging_keeps_what_was_learnt(family: str) -> None:
         assert merged(**asked).logits.allclose(adapted, atol=1e-5)
     after = merged.state_dict()
     assert set(after) == set(before)
-    assert not adapted.allclose(build(family, MODELS[family], 64, 24, seed=0).eval()(**asked).logits, atol=1e-3)
+    assert not adapted.allclose(
+        build(family, MODELS[family], own_ids(64), 24, seed=0).eval()(**asked).logits, atol=1e-3
+    )
 
 
 def test_adapters_are_functions_of_the_seed() -> None:
     def weights(seed: int) -> list[torch.Tensor]:
-        model = build("causal", MODELS["causal"], 64, 24, seed=0)
+        model = build("causal", MODELS["causal"], own_ids(64), 24, seed=0)
         adapt(model, AdapterConfig(rank=2), seed)
         return [p for name, p in model.named_parameters() if "lora_A" in name]
 

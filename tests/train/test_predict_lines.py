@@ -9,9 +9,9 @@ import pytest
 from privllm.core.bio_labels import as_bio
 from privllm.core.errors import UserError
 from privllm.core.report import write_json
-from privllm.models.vocabulary import vocabulary_size
 from privllm.tasks.formats import read_examples
 from privllm.tasks.unlabelled import read_inputs
+from privllm.tokens.special_ids import special_ids
 from privllm.train.finetune import FinetuneInputs, finetune
 from privllm.train.loop import Work
 from privllm.train.predict_lines import BATCH, answers, open_tuned
@@ -26,7 +26,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("apply")
     tokenizer = make_tokenizer(root / "tokenizer")
     for kind, family in TASKS.items():
-        start = make_start(family, root / "starts" / family, vocabulary_size(tokenizer))
+        start = make_start(family, root / "starts" / family, special_ids(tokenizer).size)
         data = write_examples(root / f"{kind}.jsonl", kind)
         finetune(
             kind,

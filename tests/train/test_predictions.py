@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from privllm.core.special_tokens import own_ids
 from privllm.models.loading import build
-from privllm.models.vocabulary import vocabulary_size
 from privllm.tasks.formats import Classified, Example, InputOutput, Tagged
 from privllm.tokens.chat_format import Speech
+from privllm.tokens.special_ids import special_ids
 from privllm.train.example_encoding import Encoded
 from privllm.train.finetune_objectives import objective_for
 from privllm.train.predictions import HeldOutResults, Limits, as_line, placed, read, write
@@ -21,7 +22,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory):
 
 def lively(family: str, vocabulary: int) -> torch.nn.Module:
     """A model whose tokens look at each other, which a fresh one's do not."""
-    model = build(family, MODELS[family], vocabulary, 32, seed=3)
+    model = build(family, MODELS[family], own_ids(vocabulary), 32, seed=3)
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
         parameter.data += 0.2 * torch.randn(parameter.shape, generator=generator)
@@ -31,7 +32,7 @@ def lively(family: str, vocabulary: int) -> torch.nn.Module:
 @pytest.mark.parametrize("family", ["causal", "seq2seq"])
 def test_answers_do_not_depend_on_who_is_asked_beside(tokenizer, family: str) -> None:
     speech, rng = Speech(tokenizer), np.random.default_rng(0)
-    model = lively(family, vocabulary_size(tokenizer))
+    model = lively(family, special_ids(tokenizer).size)
     asked = [Encoded(ids, ids, ids) for ids in (rng.integers(13, 300, n) for n in (2, 11, 5, 7))]
     together = write(model, asked, speech, Limits(4, 4, 6))
     assert together == [write(model, [question], speech, Limits(1, 1, 6))[0] for question in asked]
@@ -39,7 +40,7 @@ def test_answers_do_not_depend_on_who_is_asked_beside(tokenizer, family: str) ->
 
 
 def test_losses_by_example_add_up(tokenizer) -> None:
-    size, rng = vocabulary_size(tokenizer), np.random.default_rng(0)
+    size, rng = special_ids(tokenizer).size, np.random.default_rng(0)
     asked = [Encoded(ids, np.where(ids % 2, ids, -100), ids) for ids in (rng.integers(13, 300, n) for n in (4, 12, 7))]
     of = objective_for("chat", "causal")(lively("causal", size), tiny("chat", "causal"), asked, asked, 1, "x")
     score, guesses, sure = read(of, asked, batch_size=2)

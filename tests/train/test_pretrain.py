@@ -23,6 +23,7 @@ from privllm.core.tables import write_table
 from privllm.models.generate import SamplingConfig, generate
 from privllm.models.loading import MODELS, load
 from privllm.tokens.copied_tokens import COPIED_TOKENS
+from privllm.tokens.special_ids import special_ids
 from privllm.tokens.trained_documents import TRAINED
 from privllm.train.checkpoint import BEST, NAME
 from privllm.train.config import PretrainConfig
@@ -302,7 +303,12 @@ def test_learns_a_repeating_text_by_heart(tmp_path, optimizer):
     )
     assert report["validation_loss"] < 0.2
     model = load("causal", tmp_path / "out")
-    assert generate(model, text[:8], SamplingConfig(max_new_tokens=8, temperature=0.0), never=()) == text[8:16]
+    assert (
+        generate(
+            model, text[:8], SamplingConfig(max_new_tokens=8, temperature=0.0), special_ids(tmp_path / "tokenizer")
+        )
+        == text[8:16]
+    )
 
 
 def test_empty_splits_are_the_users_to_mend(corpus, tmp_path, cfg):

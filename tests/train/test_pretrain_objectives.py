@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from privllm.core.records import GUIDE
-from privllm.core.special_tokens import END_OF_TEXT, MASK, PAD
+from privllm.core.special_tokens import END_OF_TEXT, MASK, PAD, own_ids
 from privllm.models.loading import MODELS, build
 from privllm.models.masking import MaskingConfig
 from privllm.models.vocabulary import IGNORED
@@ -25,7 +25,9 @@ WORDS = {f"w{i}": i for i in range(VOCABULARY)}
 def objective_of(family: str, corpus: Corpus, **changes) -> Packed:
     cfg = getattr(tiny(**changes), family)
     splits = [Split(open_rows(corpus.rows / name), open_guide(corpus.guide / name)) for name in ("train", "validation")]
-    return OBJECTIVES[family](build(family, cfg.model, VOCABULARY, CONTEXT, 0), cfg, *splits, WORDS)
+    return OBJECTIVES[family](
+        build(family, cfg.model, own_ids(VOCABULARY), CONTEXT, 0), cfg, *splits, own_ids(VOCABULARY), WORDS
+    )
 
 
 def test_labels_are_the_next_tokens_and_padding_is_ignored(tmp_path, corpus):
@@ -100,7 +102,9 @@ def packed_documents(tmp_path) -> Split:
     lengths = [5, 3, 20, 1, 9, 2, CONTEXT * 2, 4, 7, 11]
     rng = np.random.default_rng(3)
     documents = [rng.integers(6, VOCABULARY, length).astype(np.int32) for length in lengths]
-    packed = pack_rows(documents, pa.array([f"d{i}" for i in range(len(lengths))], pa.string()), CONTEXT)
+    packed = pack_rows(
+        documents, pa.array([f"d{i}" for i in range(len(lengths))], pa.string()), CONTEXT, own_ids(VOCABULARY)
+    )
     write_rows(packed.input_ids, packed.pieces, CONTEXT, tmp_path / "pack/train/00000.arrow")
     nothing = pa.array([[]] * len(packed.input_ids), GUIDE.field("pos").type)
     no_spans = pa.array([[]] * len(packed.input_ids), GUIDE.field("span").type)

@@ -8,8 +8,8 @@ import numpy as np
 
 from privllm.feedback.recipe import FeedbackConfig
 from privllm.models.loading import build
-from privllm.models.vocabulary import vocabulary_size
 from privllm.tokens.chat_format import Speech
+from privllm.tokens.special_ids import special_ids
 from privllm.train.align.config import AlignConfig, AlignInputs, DpoConfig, Places, SftConfig
 from privllm.train.config import TrainConfig
 from privllm.train.loop import Work, train
@@ -35,9 +35,11 @@ def make_start(folder: Path, rows: Path, tokenizer: Path) -> Path:
     """A model that knows the rule."""
     from privllm.tokens.rows import open_rows
 
-    model = build("causal", MODELS["causal"], vocabulary_size(tokenizer), CONTEXT, seed=1)
+    model = build("causal", MODELS["causal"], special_ids(tokenizer), CONTEXT, seed=1)
     cfg = TrainConfig(learning_rate=0.003, batch_size=8, compile=False, warmup_steps=5, validate_every=60)
-    text = NextToken(model, cfg, Split(open_rows(rows / "train")), Split(open_rows(rows / "validation")), {})
+    text = NextToken(
+        model, cfg, Split(open_rows(rows / "train")), Split(open_rows(rows / "validation")), special_ids(tokenizer)
+    )
     train(text, cfg, 60, folder / "live", Work(folder / "work", "code"), "key")
     save(model, {"config": {"seed": 0}}, folder / "start")
     return folder / "start"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from privllm.core.report import write_json
+from privllm.core.special_tokens import own_ids
 from privllm.models.causal import CausalConfig
 from privllm.models.loading import build
 from privllm.models.masked import MaskedConfig
@@ -35,7 +36,7 @@ def make_tokenizer(folder: Path) -> Path:
 
 def make_start(family: str, folder: Path, vocabulary: int) -> Path:
     """What `pretrain` leaves, but for the training."""
-    build(family, MODELS[family], vocabulary, CONTEXT, seed=1).save_pretrained(folder)
+    build(family, MODELS[family], own_ids(vocabulary), CONTEXT, seed=1).save_pretrained(folder)
     write_json(folder / "training.json", {"config": {"model": asdict(MODELS[family])}})
     return folder
 

@@ -17,7 +17,6 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from privllm.core.errors import UserError
 from privllm.core.families import CAUSAL
-from privllm.core.special_tokens import END_OF_TEXT, MARKS
 from privllm.engine.digests import digest_of
 from privllm.feedback.records import Message, Model
 from privllm.models.loading import load
@@ -26,6 +25,7 @@ from privllm.serve.folders import require_model
 from privllm.tokens.chat_format import Speech
 from privllm.tokens.chat_template import marks_in
 from privllm.tokens.encode import Encoder
+from privllm.tokens.special_ids import special_ids
 
 LOCAL_ONLY = {"local_files_only": True, "trust_remote_code": False}
 
@@ -118,10 +118,11 @@ class ExportedFormat:
         self.context = context
         self._chat_format = Speech(folder)
         self._encoder = Encoder.open(folder)
-        self.end_ids = frozenset(self._chat_format.marks.ends if self.tuned else {END_OF_TEXT})
+        self._special = special_ids(folder)
+        self.end_ids = frozenset(self._chat_format.marks.ends if self.tuned else {self._special.end})
         # A model with little training would write marks of turns, and feedback on such a reply would
         # be refused as an attack.
-        self.banned_ids = tuple(mark for mark in MARKS if mark not in self.end_ids)
+        self.banned_ids = self._special.never_written(tuple(self.end_ids))
 
     def encode(self, request: GenerationRequest) -> list[int]:
         if request.messages is None:
@@ -135,7 +136,7 @@ class ExportedFormat:
         return self._chat_format.prompt([(message.role, message.content) for message in request.messages])
 
     def _encode_text(self, text: str) -> list[int]:
-        return [END_OF_TEXT, *self._encoder.encode([text])[0].tolist()]
+        return [self._special.begin, *self._encoder.encode([text])[0].tolist()]
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._encoder.decode(np.array(ids, np.int32))

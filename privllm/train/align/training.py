@@ -18,10 +18,11 @@ from transformers import PreTrainedModel
 
 from privllm.core.report import write_json
 from privllm.core.seed import seed_of
-from privllm.core.special_tokens import TURN_MARKS
 from privllm.engine.digests import digest_of
-from privllm.models.loading import load
+from privllm.models.loading import dtype_of, load
+from privllm.tokens.chat_format import Speech
 from privllm.tokens.rows import open_rows
+from privllm.tokens.special_ids import special_ids
 from privllm.train.align.config import FILES, AlignConfig, AlignInputs, DpoConfig, Places, SftConfig
 from privllm.train.align.data import Material
 from privllm.train.align.figures import Measurements, compare, measure
@@ -84,7 +85,7 @@ def train_on(
     report |= compare(before, after, material.held_out)
     align_facts = {"config": asdict(cfg), "feedback": digest_of(feedback_files), **report}
     facts = _training_facts(inputs.start) | {"chat": True, "align": align_facts}
-    save(load(family, model_folder), facts, places.out)
+    save(load(family, model_folder), facts, places.out, dtype_of(inputs.start))
     for path in tokenizer_files(inputs.tokenizer):  # so that one can talk to the model in the folder as it is
         shutil.copyfile(path, places.out / path.name)
     answer_turns(places.out)
@@ -174,7 +175,7 @@ def _learn(
     )
     adapters = None
     if cfg.lora.rank:
-        adapters = adapt(model.train(), cfg.lora, cfg.seed, TURN_MARKS)
+        adapters = adapt(model.train(), cfg.lora, cfg.seed, Speech(inputs.tokenizer).own_turn_marks())
     add_dropout(model, family, rate_of(inputs.start))
     trained = train(objective, train_cfg, budget.steps, work.folder / "live", work, key)
     facts = _facts_of(budget, phase, trained)
@@ -242,7 +243,7 @@ def _text(cfg: AlignConfig, model: PreTrainedModel, inputs: AlignInputs) -> Next
     )
     training = Split(open_rows(inputs.rows / "train"))
     validation = Split(open_rows(inputs.rows / "validation"))
-    return NextToken(model, train_cfg, training, validation, {})
+    return NextToken(model, train_cfg, training, validation, special_ids(inputs.tokenizer))
 
 
 def _measure(family: str, cfg: AlignConfig, folder: Path, material: Material, inputs: AlignInputs) -> Measurements:

@@ -5,7 +5,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from privllm.core.errors import UserError
-from privllm.core.special_tokens import END_OF_TEXT, END_OF_TURN, MARKS, SPECIAL_TOKENS
+from privllm.core.special_tokens import END_OF_TEXT, END_OF_TURN, SPECIAL_TOKENS
 from privllm.feedback.records import Message
 from privllm.serve.engine.base import GenerationRequest, RequestRefused, SamplingSettings
 from privllm.serve.engine.prompting import HuggingFaceFormat, encode_recent, open_folder
@@ -64,7 +64,7 @@ def test_marks_of_turns_are_never_said_but_to_end(exported: Callable[..., Path],
     prompt_format = open_folder(exported(tuned=tuned))[1]
     assert set(prompt_format.banned_ids) == set(range(len(SPECIAL_TOKENS))) - prompt_format.end_ids
     assert END_OF_TEXT in prompt_format.end_ids
-    assert (END_OF_TEXT, *MARKS) == tuple(range(len(SPECIAL_TOKENS)))
+    assert {*prompt_format.end_ids, *prompt_format.banned_ids} == set(range(len(SPECIAL_TOKENS)))
 
 
 def test_our_models_know_no_system_messages(exported: Callable[..., Path]) -> None:

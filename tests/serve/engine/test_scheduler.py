@@ -18,6 +18,7 @@ from privllm.serve.engine.base import Done, GenerationRequest, SamplingSettings,
 from privllm.serve.engine.detokenizer import Detokenizer
 from privllm.serve.engine.prompting import ExportedFormat, open_folder
 from privllm.serve.engine.scheduler import Job, Scheduler, require_batching
+from privllm.tokens.special_ids import special_ids
 from tests.serve.fakes import completion
 
 WORDS = "the store keeps every row in a page of its own and 🙂 naïve façades".split()
@@ -30,7 +31,7 @@ def oracle(folder: Path, ids: list[int], settings: SamplingSettings) -> tuple[st
     """The text, and how many tokens it took."""
     model, prompt_format = opened(folder)
     cfg = SamplingConfig(settings.max_tokens, settings.temperature, 0, settings.top_p, settings.seed)
-    made, detokenizer = generate(model, ids, cfg), Detokenizer(prompt_format.decode)
+    made, detokenizer = generate(model, ids, cfg, special_ids(folder)), Detokenizer(prompt_format.decode)
     return "".join(map(detokenizer.add, made)) + detokenizer.flush(), len(made)
 
 

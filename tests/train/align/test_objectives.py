@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from privllm.core.special_tokens import own_ids
 from privllm.models.loading import build
 from privllm.tokens.rows import open_rows
 from privllm.train.align.objectives import EncodedLesson, Imitate, LossTerms, Prefer, dpo_loss
@@ -25,7 +26,7 @@ PAIRS = [
 
 @pytest.fixture
 def model():
-    model = build("causal", MODELS["causal"], VOCABULARY, CONTEXT, seed=0).eval()
+    model = build("causal", MODELS["causal"], own_ids(VOCABULARY), CONTEXT, seed=0).eval()
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():  # blocks begin as the identity
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
@@ -37,7 +38,7 @@ def text(model, tmp_path) -> NextToken:
     rng = np.random.default_rng(0)
     write_split(tmp_path, [[rng.integers(6, VOCABULARY, CONTEXT + 1).tolist() for _ in range(9)]], CONTEXT)
     rows = Split(open_rows(tmp_path))
-    return NextToken(model, TrainConfig(batch_size=2, compile=False), rows, rows, {})
+    return NextToken(model, TrainConfig(batch_size=2, compile=False), rows, rows, own_ids(VOCABULARY))
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import privllm
 from privllm.core.errors import UserError
@@ -250,16 +251,16 @@ def test_lessons_that_cannot_be_used_are_counted_and_the_rest_is_learnt(inputs: 
         row(4, chosen="Ada sings", rejected=" "),
         row(5, question="red stone " * 40, chosen="Ada", rejected="Eve"),
         row(6, chosen="Ada", rejected="Eve")
-        | {"prompt": [{"role": "system", "content": "be"}, {"role": "user", "content": "red"}]},
+        | {"prompt": [{"role": "system", "content": "be"}, {"role": "user", "content": "red"}]},  # is read too
     ]
     report = run(
         tiny(validation=0.0),
         inputs._replace(feedback=write_lessons(tmp_path / "clean", preferences=preferences)),
         tmp_path,
     )
-    dropped = {"empty": 1, "same": 1, "system": 1, "too_long": 1, "weightless": 1}
-    assert report["training"]["preferences"] == {"rows": 7, "used": 2, "dropped": dropped}
-    assert (report["cut"], report["dpo"]["lessons"], report["dpo"]["validation_loss"]) == (1, 2, None)
+    dropped = {"empty": 1, "same": 1, "too_long": 1, "weightless": 1}
+    assert report["training"]["preferences"] == {"rows": 7, "used": 3, "dropped": dropped}
+    assert (report["cut"], report["dpo"]["lessons"], report["dpo"]["validation_loss"]) == (1, 3, None)
     assert not {"preference_accuracy", "reward_accuracy", "correction_loss"} & set(report)
 
 
@@ -303,17 +304,10 @@ def test_corrections_alone_are_imitated(inputs: AlignInputs, tmp_path: Path) -> 
 
 def answer(model: Path, tokenizer: Path, question: str) -> str:
     """As `serve` would ask, greedily."""
-    from privllm.models.generate import SamplingConfig, generate
-
     speech = Speech(tokenizer)
-    return speech.text(
-        generate(
-            load("causal", model),
-            speech.prompt([("user", question)]),
-            SamplingConfig(max_new_tokens=8, temperature=0),
-            never=(),
-        )
-    )
+    prompt = torch.tensor([speech.prompt([("user", question)])])
+    written = load("causal", model).generate(prompt, max_new_tokens=8, do_sample=False)
+    return speech.text(written[0, prompt.shape[1] :].tolist())
 
 
 def test_preferences_alone_without_imitation_are_dpo_from_the_start(inputs: AlignInputs, tmp_path: Path) -> None:
