@@ -33,8 +33,19 @@ class FamilyTraits:
 
 CAUSAL = FamilyTraits(
     name="causal",
-    # Blocks called `layers` and a plain output layer.
-    model_types=("llama", "mistral", "qwen2", "qwen3"),
+    # Tested one by one: the loss is that of the model's own forward pass, also of several documents in a row.
+    model_types=(
+        "llama",
+        "mistral",
+        "qwen2",
+        "qwen3",
+        "gemma2",
+        "gemma3_text",
+        "phi3",
+        "smollm3",
+        "olmo2",
+        "gpt2",
+    ),
     task_kinds=("classification", "text2text", "chat"),
     can_converse=True,
     continues_text=True,

@@ -23,7 +23,7 @@ from privllm.models.document_masks import chunk_starts
 from privllm.models.family_model import FamilyModel
 from privllm.models.vocabulary import IGNORED
 
-HeadLoss = Callable[[Tensor, Tensor, Tensor, str], Tensor]
+HeadLoss = Callable[[Tensor, Tensor, Tensor, str, float | None], Tensor]
 
 
 def build_causal(cfg: CausalConfig, ids: SpecialIds, context: int, seed: int) -> Qwen3ForCausalLM:
@@ -37,9 +37,9 @@ def build_causal(cfg: CausalConfig, ids: SpecialIds, context: int, seed: int) ->
     return model
 
 
-def head_loss(hidden_BTD: Tensor, weight_VD: Tensor, labels_BT: Tensor, reduction: str) -> Tensor:
-    """Return the cross-entropy of the logits hidden @ weight.T, which a compiler need not keep."""
-    logits_BTV = F.linear(hidden_BTD, weight_VD)
+def head_loss(hidden_BTD: Tensor, weight_VD: Tensor, labels_BT: Tensor, reduction: str, cap: float | None) -> Tensor:
+    """Return the cross-entropy of the logits hidden @ weight.T, bounded by `cap`, which a compiler need not keep."""
+    logits_BTV = bounded(F.linear(hidden_BTD, weight_VD), cap)
     return F.cross_entropy(
         logits_BTV.flatten(0, 1).float(),
         labels_BT.flatten(),
@@ -60,9 +60,26 @@ def next_token_loss(
     """
     inputs_BT, positions_BT, labels_BT = batch
     starts_C = chunk_starts(positions_BT)
-    packed = {} if starts_C is None else {"position_ids": positions_BT, "chunk_starts": starts_C}
-    hidden_BTD = model.model(input_ids=inputs_BT, use_cache=False, **packed).last_hidden_state
-    return head(hidden_BTD, model.lm_head.weight, labels_BT, reduction)
+    packed = {} if starts_C is None else {"position_ids": positions_BT}
+    if starts_C is not None and model.config._attn_implementation == FUSED_CAUSAL:
+        packed["chunk_starts"] = starts_C
+    hidden_BTD = model.base_model(input_ids=inputs_BT, use_cache=False, **packed).last_hidden_state
+    return head(hidden_BTD, model.get_output_embeddings().weight, labels_BT, reduction, cap_of(model))
+
+
+def logits_of(model: Any, hidden_ND: Tensor) -> Tensor:
+    """Return the logits [N, V] of hidden states, as the model's own forward pass gives them."""
+    return bounded(model.get_output_embeddings()(hidden_ND), cap_of(model))
+
+
+def cap_of(model: Any) -> float | None:
+    """Return the size that no logit of the model exceeds; None where there is no bound."""
+    return getattr(model.config, "final_logit_softcapping", None)
+
+
+def bounded(logits: Tensor, cap: float | None) -> Tensor:
+    """Return logits that stay below `cap`, as Gemma 2's do (Gemma Team 2024, arXiv 2408.00118)."""
+    return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
 def _transformers_config(cfg: CausalConfig, ids: SpecialIds, context: int) -> Qwen3Config:

@@ -64,6 +64,8 @@ def attention_of(family: str, config: Any) -> dict[str, str]:
     """Return the option that gives a model our attention, or {} where `attention` does not support it."""
     if config.model_type in MODELS[family].fused_attention:
         return {"attn_implementation": FUSED_CAUSAL}
+    if getattr(config, "attn_logit_softcapping", None):
+        return {"attn_implementation": "eager"}  # fast kernels leave the cap out
     return {}
 
 

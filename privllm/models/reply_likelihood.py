@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from privllm.models.causal import logits_of
+
 Ids = Sequence[int] | np.ndarray
 
 
@@ -50,7 +52,7 @@ def token_nats(model: PreTrainedModel, inputs_RT: Tensor, labels_RT: Tensor, is_
     """
     language_model: Any = model
     hidden_RTD = language_model.base_model(input_ids=inputs_RT, use_cache=False).last_hidden_state
-    logits_NV = language_model.get_output_embeddings()(hidden_RTD[is_reply_RT])
+    logits_NV = logits_of(language_model, hidden_RTD[is_reply_RT])
     nats_RT = torch.zeros(labels_RT.shape, device=labels_RT.device)
     nats_RT[is_reply_RT] = F.cross_entropy(logits_NV.float(), labels_RT[is_reply_RT], reduction="none")
     return nats_RT

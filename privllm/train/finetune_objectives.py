@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from privllm.core.families import TRAITS
+from privllm.models.causal import logits_of
 from privllm.models.vocabulary import IGNORED
 from privllm.train.batches import Batch, fill, held_out_batches, rows_of_step, within
 from privllm.train.config import TrainConfig
@@ -92,8 +93,7 @@ class ReplyObjective(Supervised):
         inputs_BT, _, labels_BT = batch
         is_label_BT = labels_BT != IGNORED
         hidden_BTD = self.model.base_model(input_ids=inputs_BT, use_cache=False).last_hidden_state
-        logits_of = self.model.get_output_embeddings()
-        return logits_of(hidden_BTD[is_label_BT]), is_label_BT
+        return logits_of(self.model, hidden_BTD[is_label_BT]), is_label_BT
 
 
 class SeparateReplyObjective(Supervised):

@@ -1,15 +1,19 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
 from privllm.core.errors import UserError
+from privllm.core.families import TRAITS
 from privllm.core.special_tokens import own_ids
-from privllm.models.causal import CausalConfig, build_causal
+from privllm.models.causal import CausalConfig, build_causal, next_token_loss
 from privllm.models.config import inner_width
 from privllm.models.loading import load
+from privllm.models.reply_likelihood import log_probabilities
 from privllm.tokens.special_ids import special_ids
+from tests.foreign import foreign_model
 
 SMALL = CausalConfig(layers=2, width=32, heads=4)
 
@@ -94,3 +98,26 @@ def test_values_out_of_range_are_refused(wrong):
 )
 def test_the_feed_forward_width_is_one_that_quantisers_take(feedforward, width, inner):
     assert inner_width(feedforward, width) == inner
+
+
+@pytest.mark.parametrize("kind", TRAITS["causal"].model_types)
+def test_the_loss_of_a_row_is_that_of_its_documents_alone(kind: str, tmp_path: Path) -> None:
+    """Of every architecture: by the model's own forward pass, and no document looks into another."""
+    foreign_model("causal", kind, 40).save_pretrained(tmp_path)
+    model, stock = load("causal", tmp_path), AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    generator = torch.Generator().manual_seed(0)
+    first, second = (torch.randint(2, 40, (1, length), generator=generator) for length in (9, 7))
+    alone = 0.0
+    for tokens in (first, second):
+        logits = stock(tokens[:, :-1]).logits
+        alone += float(torch.nn.functional.cross_entropy(logits[0], tokens[0, 1:], reduction="sum"))
+    inputs = torch.cat([first[:, :-1], second[:, :-1]], 1)
+    positions = torch.tensor([[*range(8), *range(6)]])
+    labels = torch.cat([first[:, 1:], second[:, 1:]], 1)
+    with torch.no_grad():
+        together = float(next_token_loss(model, (inputs, positions, labels), "sum"))
+    assert together == pytest.approx(alone, rel=1e-4)
+    prompt, reply = first[0, :4], first[0, 4:]
+    nats = -log_probabilities(model, [(prompt.numpy(), reply.numpy())]).total[0]
+    expected = torch.nn.functional.cross_entropy(stock(first[:, :-1]).logits[0, 3:], reply, reduction="sum")
+    assert nats == pytest.approx(float(expected), rel=1e-4)

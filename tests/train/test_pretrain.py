@@ -450,7 +450,7 @@ def test_models_of_other_people_learn_in_every_family(tmp_path, family, kind, op
     corpus = make_corpus(tmp_path)
     foreign_model(family, kind, VOCABULARY).save_pretrained(tmp_path / "base")
     shutil.copyfile(corpus.tokenizer / "tokenizer.json", tmp_path / "base/tokenizer.json")
-    write_json(tmp_path / "base" / NOTE, {"start": "data/base/x", "moved": {"1": None, "7": 1}})
+    write_json(tmp_path / "base" / NOTE, {"start": "data/base/x", "added": {"7": 1}})
     cfg = tiny(start="data/base/x", optimizer=optimizer, learning_rate=0.005)
     report = run(cfg, corpus._replace(start=tmp_path / "base"), tmp_path, family=family)
     assert report["validation_loss"] < report["start_loss"]
