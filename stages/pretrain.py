@@ -35,7 +35,7 @@ def main(
     work = Work(CHECKPOINTS / "pretrain" / family, code, seconds)
     inputs = PretrainInputs(rows, guide, tokenizer, start)
     with shortage_explained(
-        f"Lower `{section}.batch_size` or `pack.context`, take a smaller `{section}.model` (or `{section}.start`), "
+        f"Lower `{section}.batch_size` or `pack.context`, take a smaller `{section}.model` (or `base`), "
         f"or set `{section}.precision` to bf16, in params.yaml; or close other programs"
     ):
         write_report(report, pretrain(family, cfg, inputs, out, live, work))

@@ -7,6 +7,7 @@ A family that is not built gets a note instead.
 
 from pathlib import Path
 
+from privllm.core.base_model import starts_in
 from privllm.core.families import TRAITS
 from privllm.core.params import deciding_sections
 from privllm.core.report import write_report
@@ -14,15 +15,13 @@ from privllm.engine.skipped_families import leave_note, not_built
 from privllm.engine.stage import run
 from privllm.tokens.base_models import take_starts
 
-SECTIONS = ("tokenizer",)  # of params.yaml; of it `start` is read, and that of each family in `pretrain`
+SECTIONS = ("base",)  # of params.yaml, and `families`
 
 
 def main(promoted: Path, base: Path, out: Path, report: Path) -> None:
     params = deciding_sections()
     families = params["families"]
-    starts = {family: params["pretrain"][family]["start"] for family in families}
-    starts["tokenizer"] = params["tokenizer"]["start"]
-    write_report(report, take_starts(starts, promoted, base, out))
+    write_report(report, take_starts(starts_in(params, families), promoted, base, out))
     for family in sorted(set(TRAITS) - set(families)):
         leave_note(not_built(family), out / family)
 

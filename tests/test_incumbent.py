@@ -63,12 +63,13 @@ def test_the_next_model_goes_on_from_the_incumbent(shop: Workshop) -> None:
     before = shop.json("reports/pretrain/causal.json")
     vocabulary = (shop.root / "data/tokenizer/tokenizer.json").read_bytes()
     grow(shop)
-    for dotted, value in (("start", "incumbent"), ("replay", 0.1), ("learning_rate", 0.001), ("epochs", 0.5)):
+    shop.set("base", {"causal": "incumbent", "tokenizer": "scratch"})
+    for dotted, value in (("replay", 0.1), ("learning_rate", 0.001), ("epochs", 0.5)):
         shop.set(f"pretrain.causal.{dotted}", value)
     refused = shop.run("dvc", "repro", "pretrain", check=False).stderr
     assert (shop.root / "data/tokenizer/tokenizer.json").read_bytes() != vocabulary
-    assert "set `tokenizer.start` in params.yaml to incumbent too" in refused
-    shop.set("tokenizer.start", "incumbent")
+    assert "a build has one vocabulary" in refused
+    shop.set("base", "incumbent")
     ran = shop.repro("pretrain")
     assert "pretrain@causal" in ran
     assert (shop.root / "data/tokenizer/tokenizer.json").read_bytes() == vocabulary
@@ -94,11 +95,10 @@ def test_the_next_model_goes_on_from_the_incumbent(shop: Workshop) -> None:
 def test_a_model_of_somebody_elses_becomes_a_build_of_ours(shop: Workshop) -> None:
     save_foreign(shop.root / "data/base/tiny", "causal", "llama")
     shop.run("dvc", "add", "-q", "data/base/tiny")
-    for dotted in ("tokenizer", "pretrain.causal"):
-        shop.set(f"{dotted}.start", "data/base/tiny")
+    shop.set("base", "data/base/tiny")
     shop.repro("evaluate", "export")
     config = shop.json("data/export/causal/config.json")
-    assert (config["model_type"], config["hidden_size"], config["eos_token_id"]) == ("llama", 32, 0)
+    assert (config["model_type"], config["hidden_size"], config["eos_token_id"]) == ("llama", 32, 1)
     report = shop.json("reports/pretrain/causal.json")
     assert report["validation_loss"] < report["start_loss"]
     assert "rows_known" not in report

@@ -80,10 +80,6 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "sample.megabytes": ([TINY, 8, 1024], [0, -1, 1024.001, math.nan, math.inf]),
     "split.validation": ([0, 0.5], [BELOW_NONE, 0.5 + 1e-9, math.nan]),
     "split.test": ([0, 0.5], [BELOW_NONE, 0.5 + 1e-9, math.nan]),
-    "tokenizer.start": (
-        ["scratch", "incumbent", "data/base/a"],
-        ["", "none", "data/base", "data/base/", "data/base/a/b", "data/base/.a", "/a"],
-    ),
     "tokenizer.vocabulary": ([300, 262_144], [299, 0, 262_145]),
     "tokenizer.min_frequency": ([1, 1_000_000], [0, -1, 1_000_001]),
     "pack.context": ([8, 65_536], [7, 0, 65_537]),

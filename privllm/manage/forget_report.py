@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from privllm.core.base_model import INCUMBENT
+from privllm.core.base_model import INCUMBENT, starts_in
+from privllm.core.families import TRAITS
 from privllm.core.params import load_sections
 from privllm.engine.cache import find_cache
 from privllm.manage.forgotten_documents import WORDS, ForgottenDocuments
@@ -112,7 +113,7 @@ def incumbent_lines(root: Path, ids: list[str]) -> Iterator[str]:
     if keys:
         yield f"So does this build's model: {', '.join(keys)} in params.yaml is `{INCUMBENT}`."
     yield (
-        "  To replace it, set every `start` to `scratch`, or to a base model that was not trained on them, then run "
+        "  To replace it, set `base` to `scratch`, or to a base model that was not trained on them, then run "
         "`dvc repro` and `privllm promote`."
     )
 
@@ -120,10 +121,8 @@ def incumbent_lines(root: Path, ids: list[str]) -> Iterator[str]:
 def _starts_from_incumbent(root: Path) -> list[str]:
     """Return the keys of params.yaml that start this build from the incumbent."""
     params = load_sections(root / "params.yaml")
-    sections = {"tokenizer": params.get("tokenizer")}
-    for family, values in (params.get("pretrain") or {}).items():
-        sections[f"pretrain.{family}"] = values
-    return [f"{name}.start" for name, values in sections.items() if (values or {}).get("start") == INCUMBENT]
+    starts = starts_in(params, params.get("families") or TRAITS).values()
+    return list(dict.fromkeys(start.key for start in starts if start.place == INCUMBENT))
 
 
 def describe(selection: Selection) -> str:

@@ -23,7 +23,6 @@ import pyarrow.compute as pc
 from privllm.core.base_model import DOCUMENTS, INCUMBENT, SCRATCH
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
-from privllm.core.params import read_params
 from privllm.core.promoted import JUDGED, MANIFEST, MODEL, PROMOTED, SIDES_FILE, SIDES_FOLDER, TOKENIZER
 from privllm.core.report import write_json
 from privllm.core.tables import read_table, write_table
@@ -36,7 +35,6 @@ from privllm.manage.vocabulary import write_kept
 from privllm.tasks.example_scores import FILE, TASKS
 from privllm.tokens.mixture import weak_spots_of
 from privllm.tokens.trained_documents import trained_documents
-from privllm.tokens.vocabulary import TokenizerConfig
 
 NAME = "privllm"
 GATE = "reports/gate.json"
@@ -106,7 +104,7 @@ def promote(root: Path, part: str, say: Callable[[str], None]) -> str:
     write_table(records, root / SIDES_FOLDER / SIDES_FILE)
     for path in (MODEL / INCUMBENT, SIDES_FOLDER / SIDES_FILE):
         track(root, path)
-    if read_params("tokenizer", TokenizerConfig, root / "params.yaml").start == SCRATCH:
+    if json.loads((root / "reports/tokenizer.json").read_text("utf-8"))["start"] == SCRATCH:
         write_kept(root)
     run(root, "git", "add", "--", str(PROMOTED))
     judgement = "the first"

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from privllm.core.base_model import SCRATCH
+from privllm.core.base_model import SCRATCH, starts_in
+from privllm.core.base_model import TOKENIZER as TOKENIZER_START
 from privllm.core.errors import UserError
-from privllm.core.params import read_params
+from privllm.core.families import TRAITS
+from privllm.core.params import load_sections, read_params
 from privllm.core.report import write_json
 from privllm.core.tables import read_folder, read_table, write_table
 from privllm.dedup.exact import normalised_digest
@@ -31,9 +33,9 @@ def keep(root: Path, say: Say) -> None:
 
     Raises UserError where none was learnt, or where the build is not up to date.
     """
-    cfg = read_params("tokenizer", TokenizerConfig, root / "params.yaml")
-    if cfg.start != SCRATCH:
-        raise UserError(f"`tokenizer.start` in params.yaml is {cfg.start}: that vocabulary stays without being kept.")
+    start = starts_in(load_sections(root / "params.yaml"), TRAITS)[TOKENIZER_START]
+    if start.place != SCRATCH:
+        raise UserError(f"`{start.key}` in params.yaml is {start.place}: that vocabulary stays without being kept.")
     if not (root / REPORT).is_file():
         raise UserError("there is no vocabulary yet: run `dvc repro tokenizer`, then keep it.")
     status = json.loads(run(root, sys.executable, "-P", "-m", "dvc", "status", "--json", "tokenizer") or "{}")

@@ -49,7 +49,7 @@ def open_start(
     longest = context_of(config)
     if context > longest:
         raise UserError(
-            f"pack.context is {context} tokens, but the model that pretrain.{family}.start names sees {longest} at once: "
+            f"pack.context is {context} tokens, but the model that `base` names for {family} sees {longest} at once: "
             f"lower pack.context to {longest}, or train from scratch."
         )
     transformers.utils.logging.set_verbosity_error()  # missing weights are reported by `read_weights`

@@ -64,7 +64,13 @@ def next_token_loss(
     if starts_C is not None and model.config._attn_implementation == FUSED_CAUSAL:
         packed["chunk_starts"] = starts_C
     hidden_BTD = model.base_model(input_ids=inputs_BT, use_cache=False, **packed).last_hidden_state
-    return head(hidden_BTD, model.get_output_embeddings().weight, labels_BT, reduction, cap_of(model))
+    output = model.get_output_embeddings()
+    if type(output) is not torch.nn.Linear:  # adapters learn some of its rows, which its weight does not show
+        logits_BTV = logits_of(model, hidden_BTD)
+        return F.cross_entropy(
+            logits_BTV.flatten(0, 1).float(), labels_BT.flatten(), ignore_index=IGNORED, reduction=reduction
+        )
+    return head(hidden_BTD, output.weight, labels_BT, reduction, cap_of(model))
 
 
 def logits_of(model: Any, hidden_ND: Tensor) -> Tensor:

@@ -12,13 +12,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from privllm.core.base_model import starts_in
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
-from privllm.core.params import PARAMS_FILE, line_of, load_sections, read_params
+from privllm.core.params import PARAMS_FILE, WrongValue, line_of, load_sections, read_params
 from privllm.engine.import_guard import OURS
 from privllm.engine.pipeline import PIPELINE, TEMPLATE, declared_stages, look_up
 from privllm.parameters.extension_faults import extension_faults
-from privllm.parameters.sections import DEFAULTS, FAMILIES, LISTS, SECTIONS, TASKS
+from privllm.parameters.sections import DEFAULTS, FAMILIES, SECTIONS, TASKS, WITHOUT_DATACLASS
 from privllm.train.config import FinetuneConfig
 
 TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # a task's name is a folder's name, and part of a stage's name
@@ -37,6 +38,7 @@ def faults_of(root: Path = Path()) -> list[str]:
         sections = load_sections(root / PARAMS_FILE)
         faults = [
             *_family_faults(sections, root),
+            *_base_faults(sections, root),
             *_schema_faults(sections, root),
             *_task_faults(sections, root),
             *extension_faults(root),
@@ -56,7 +58,7 @@ def _at(root: Path, dotted: str) -> str:
 
 def _unknown_sections(sections: Mapping[str, Any], root: Path) -> Iterator[str]:
     """Yield a fault for each section that is neither ours nor named by a stage of dvc.yaml."""
-    our_sections = {*LISTS, *(name.partition(".")[0] for name in SECTIONS)}
+    our_sections = {*WITHOUT_DATACLASS, *(name.partition(".")[0] for name in SECTIONS)}
     unknown = [name for name in sections if name not in our_sections]
     if not unknown:
         return
@@ -89,6 +91,14 @@ def _family_faults(sections: Mapping[str, Any], root: Path) -> Iterator[str]:
     if not _valid_families(families):
         choices = ", ".join(TRAITS)
         yield f"{_at(root, FAMILIES)} is {families}: it must be a list of one or more of {choices}, each once."
+
+
+def _base_faults(sections: Mapping[str, Any], root: Path) -> Iterator[str]:
+    families = sections.get(FAMILIES)
+    try:
+        starts_in(sections, families if _valid_families(families) else TRAITS)  # type: ignore[arg-type]
+    except WrongValue as error:
+        yield f"{_at(root, error.key)} {error.fault}."
 
 
 def _valid_families(families: Any) -> bool:

@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_type_hints
 
+from privllm.core.base_model import SECTION as BASE
+from privllm.core.base_model import TOKENIZER
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.params import PARAMS_FILE, line_of, load_sections
@@ -121,6 +123,9 @@ def schema_of_params() -> dict[str, Any]:
         "additionalProperties": False,
     }
     sections[FAMILIES] = {"type": "array", "items": {"enum": list(TRAITS)}, "minItems": 1, "uniqueItems": True}
+    place = {"type": "string", "pattern": r"^(scratch|incumbent|data/base/[^/\\.][^/\\]*)$"}
+    by_family = dict.fromkeys((*TRAITS, TOKENIZER), place)
+    sections[BASE] = {"oneOf": [place, {"type": "object", "properties": by_family, "additionalProperties": False}]}
     module = {"type": "string", "pattern": r"^extensions/.+\.py$"}
     sections[EXTENSIONS] = {"type": "array", "items": module, "uniqueItems": True}
     return {

@@ -12,6 +12,7 @@ from typing import Any
 from privllm.annotate.recipe import AnnotateConfig
 from privllm.clean.recipe import CleanConfig
 from privllm.collect.recipe import CollectConfig
+from privllm.core.base_model import SECTION as BASE
 from privllm.core.params import PARAMS_FILE, read_params
 from privllm.core.split import SplitConfig
 from privllm.dedup.recipe import DedupConfig
@@ -31,7 +32,7 @@ from privllm.train.config import FinetuneConfig, PretrainConfig
 from privllm.validate.expectations import ValidateConfig
 
 FAMILIES = "families"
-LISTS = (FAMILIES, EXTENSIONS)  # sections that are lists, which no dataclass reads
+WITHOUT_DATACLASS = (FAMILIES, BASE, EXTENSIONS)  # sections that are lists or one word
 DEFAULTS, TASKS = "finetune.defaults", "finetune.tasks"
 SECTIONS: dict[str, type] = {
     "split": SplitConfig,

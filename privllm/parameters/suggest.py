@@ -7,13 +7,13 @@ The rules are in `suggestion`; here is what they need to know, and what becomes 
 
 import difflib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from privllm.core.base_model import SCRATCH
+from privllm.core.base_model import SCRATCH, Start, starts_in
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.params import PARAMS_FILE, load_sections, read_params
@@ -87,13 +87,12 @@ def suggest(minutes: float | None, root: Path = Path()) -> Suggestions:
 
     path = root / PARAMS_FILE
     families = load_sections(path).get(FAMILIES) or list(TRAITS)
+    starts = starts_in(load_sections(path), families)
     pretrain = read_params("pretrain", PretrainConfig, path)
     vocabulary = read_params("tokenizer", TokenizerConfig, path).vocabulary
     corpus = corpus_facts(root)
     context = context_for(corpus, has_gpu())
-    used_context = (
-        read_params("pack", PackConfig, path).context if _starts_from_base(pretrain, families) else context.value
-    )
+    used_context = read_params("pack", PackConfig, path).context if _begins_elsewhere(starts) else context.value
     if used_context != context.value:
         context = Setting(context.key, used_context, "as it is: a base model sees no more than it was made for")
     seconds = None if minutes is None else 60 * minutes / len(families)
@@ -108,7 +107,9 @@ def suggest(minutes: float | None, root: Path = Path()) -> Suggestions:
             model = _with_shape(cfg.model, shape)
             return tokens_per_second(family, model, replace(cfg, batch_size=batch_size), vocabulary, context)
 
-        family_plan = _plan(cfg, family, corpus, int(context.value), has_gpu(), speed, seconds)
+        family_plan = _plan(
+            cfg, family, corpus, int(context.value), has_gpu(), speed, seconds, starts[family].place != SCRATCH
+        )
         plans[family] = family_plan
         for setting in family_plan.settings:
             values[f"pretrain.{family}.{setting.key}"] = setting.value
@@ -116,17 +117,24 @@ def suggest(minutes: float | None, root: Path = Path()) -> Suggestions:
     return Suggestions(corpus, device_name(), context, plans, before, set_values(before, values))
 
 
-def _starts_from_base(pretrain: PretrainConfig, families: list[str]) -> bool:
-    return any(getattr(pretrain, family).start != SCRATCH for family in families)
+def _begins_elsewhere(starts: Mapping[str, Start]) -> bool:
+    return any(start.place != SCRATCH for start in starts.values())
 
 
 def _plan(
-    cfg: Any, family: str, corpus: CorpusFacts, context: int, gpu: bool, speed: Speed, seconds: float | None
+    cfg: Any,
+    family: str,
+    corpus: CorpusFacts,
+    context: int,
+    gpu: bool,
+    speed: Speed,
+    seconds: float | None,
+    begins_elsewhere: bool,
 ) -> FamilyPlan:
     """Return the plan of a family, with the keys that its own `model` section has."""
     shipped_rate = type(cfg)().learning_rate
     shape = None
-    if cfg.start != SCRATCH:  # the base's is not known before it is read; the speed is that of the section's shape
+    if begins_elsewhere:  # the base's is not known before it is read; the speed is that of the section's shape
         layers = next(getattr(cfg.model, key) for key in LAYERS if hasattr(cfg.model, key))
         shape = (layers, cfg.model.width, cfg.model.heads)
     made = plan_family(corpus, context, gpu, shipped_rate, speed, seconds, shape)

@@ -40,5 +40,5 @@ def worse_than_xz(family: str, evaluation: Mapping[str, Any]) -> str:
         return ""
     return (
         f"{family} needs {own:.3f} bits per byte, more than {XZ} for the same documents ({of_xz:.3f}): it has learnt less than what "
-        f"repeats within them. Train longer or on more text, or let `pretrain.{family}.start` name a model below data/base."
+        f"repeats within them. Train longer or on more text, or let `base` name a model below data/base."
     )

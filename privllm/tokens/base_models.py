@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from privllm.core.base_model import DOCUMENTS, INCUMBENT, NOTE, SCRATCH, require_start
+from privllm.core.base_model import DOCUMENTS, INCUMBENT, NOTE, SCRATCH, TOKENIZER, Start
 from privllm.core.families import TRAITS
 from privllm.core.report import write_json
 from privllm.engine.cache import place
@@ -26,7 +26,6 @@ from privllm.tokens.chat_format import has_turns, template_of
 from privllm.tokens.chat_template import FILE as TEMPLATE
 from privllm.tokens.special_ids import roles_of
 
-TOKENIZER = "tokenizer"
 TOKENIZER_FILE = "tokenizer.json"
 TOKENIZER_SETTINGS = (
     "tokenizer_config.json",
@@ -40,21 +39,22 @@ INDEX = "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
-def take_starts(starts: Mapping[str, str], promoted: Path, base: Path, out: Path) -> dict[str, Any]:
+def take_starts(starts: Mapping[str, Start], promoted: Path, base: Path, out: Path) -> dict[str, Any]:
     """Copy the model of each start into `out` and return the report.
 
-    `starts` is {a family, or "tokenizer": start}; `promoted` is data/promoted/model. Raises UserError
+    `starts` is {a family, or TOKENIZER: where it begins}; `promoted` is data/promoted/model. Raises UserError
     for a start that is missing, of another family, pickled, or outside of what the build tracks.
     """
     report: dict[str, Any] = {}
     families = starts.keys() & TRAITS.keys()
     completed: dict[Path, BaseTokenizer] = {}  # by folder: a large one takes seconds, and most builds name only one
     shutil.rmtree(out, ignore_errors=True)
-    for name, start in sorted(starts.items()):
+    begun = _by_family(starts, promoted, base)
+    for name, start in sorted(begun.items()):
         target = out / name
-        note: dict[str, Any] = {"start": start}
-        report[name] = {"start": start}
-        if start != SCRATCH:
+        note: dict[str, Any] = {"start": start.place}
+        report[name] = {"start": start.place}
+        if start.place != SCRATCH:
             model, tokenizer = _sources(name, start, promoted, base)
             if tokenizer.folder not in completed:
                 completed[tokenizer.folder] = _completed(tokenizer, families)
@@ -68,20 +68,61 @@ def take_starts(starts: Mapping[str, str], promoted: Path, base: Path, out: Path
             else:
                 _take_model(name, model, target)
                 note |= {"added": found.added, "chat": _converses(model)}
-            if name != TOKENIZER and start == INCUMBENT:
+            if name != TOKENIZER and start.place == INCUMBENT:
                 _copy(TrackedFolder(model.key, promoted / INCUMBENT, promoted), DOCUMENTS, target)
         write_json(target / NOTE, note)
         report[name]["bytes"] = sum(path.stat().st_size for path in target.iterdir())
     return report
 
 
-def _sources(name: str, start: str, promoted: Path, base: Path) -> tuple[TrackedFolder, TrackedFolder]:
+def _by_family(starts: Mapping[str, Start], promoted: Path, base: Path) -> dict[str, Start]:
+    """Return the starts; a family that a shared model is not of begins from scratch."""
+    begun = dict(starts)
+    for name, start in starts.items():
+        if name == TOKENIZER or not start.is_shared or start.place == SCRATCH:
+            continue
+        if start.place == INCUMBENT:
+            fits = (promoted / INCUMBENT / name).is_dir() or not (promoted / INCUMBENT).is_dir()
+        else:
+            fits = _kind_of(_base_folder(start, base)) in TRAITS[name].model_types
+        if not fits:
+            begun[name] = start._replace(place=SCRATCH)
+    model = starts.get(TOKENIZER)
+    if model and model.is_shared and all(start.place == SCRATCH for name, start in begun.items() if name != TOKENIZER):
+        _require_any(model, [name for name in starts if name != TOKENIZER], base)
+    return begun
+
+
+def _require_any(start: Start, families: Collection[str], base: Path) -> None:
+    """Raise UserError where a shared model is of none of the families that are built."""
+    if start.place in (SCRATCH, INCUMBENT):
+        return
+    source = _base_folder(start, base)
+    supported = [f"{family} ({', '.join(TRAITS[family].model_types)})" for family in sorted(families)]
+    raise source.error(
+        f"{source.folder} holds a {_kind_of(source)} model, which no family can begin with: {'; '.join(supported)}"
+    )
+
+
+def _base_folder(start: Start, base: Path) -> TrackedFolder:
+    source = TrackedFolder(start.key, base / Path(start.place).name, base)
+    source.require_folder()
+    return source
+
+
+def _kind_of(source: TrackedFolder) -> str:
+    """Return transformers' name for the architecture of a model."""
+    config = source.json(CONFIG)
+    if not config:
+        raise source.error(f"{source.folder} holds no {CONFIG}, so it is no Hugging Face model")
+    return str(config.get("model_type"))
+
+
+def _sources(name: str, start: Start, promoted: Path, base: Path) -> tuple[TrackedFolder, TrackedFolder]:
     """Return the folders of a start's weights and of the tokenizer that belongs to them."""
-    key = "tokenizer.start" if name == TOKENIZER else f"pretrain.{name}.start"
-    require_start(start, key)
-    if start != INCUMBENT:
-        source = TrackedFolder(key, base / Path(start).name, base)
-        source.require_folder()
+    key = start.key
+    if start.place != INCUMBENT:
+        source = _base_folder(start, base)
         return source, source
     model = TrackedFolder(key, promoted / INCUMBENT / name, promoted)
     tokenizer = TrackedFolder(key, promoted / INCUMBENT / TOKENIZER, promoted)
@@ -124,17 +165,14 @@ def _converses(source: TrackedFolder) -> bool:
 
 def _take_model(family: str, source: TrackedFolder, out: Path) -> None:
     """Copy the configuration and the weights of a model of the family, and nothing else."""
-    config = source.json(CONFIG)
-    if not config:
-        raise source.error(f"{source.folder} holds no {CONFIG}, so it is no Hugging Face model")
-    kind = config.get("model_type")
+    kind = _kind_of(source)
     if kind not in TRAITS[family].model_types:
         fits = [name for name, traits in TRAITS.items() if kind in traits.model_types]
         right_family = f", which is of the {fits[0]} family" if fits else ""
         raise source.error(
             f"{source.folder} holds a {kind} model{right_family}; a {family} one is {' or '.join(TRAITS[family].model_types)}"
         )
-    if "quantization_config" in config:
+    if "quantization_config" in source.json(CONFIG):
         raise source.error(
             f"{source.folder} holds quantized weights, which cannot be trained; take the model that they were made of"
         )

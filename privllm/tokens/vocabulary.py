@@ -15,7 +15,7 @@ from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from privllm.core.base_model import NOTE, SCRATCH, require_start
+from privllm.core.base_model import NOTE, SCRATCH
 from privllm.core.errors import UserError
 from privllm.core.params import require
 from privllm.core.report import write_json
@@ -61,14 +61,11 @@ COMPARED_BYTES = 1_000_000  # of the sample are encoded by both libraries and co
 
 @dataclass
 class TokenizerConfig:
-    # whose vocabulary: scratch (learnt here), incumbent (the last promoted one's), or data/base/<name>
-    start: str = SCRATCH
     vocabulary: int = 4096  # tokens at most, [300, 262144]; a small corpus may give fewer
     min_frequency: int = 2  # how often a pair must occur in the sample to be merged, [1, 1000000]
 
     def __post_init__(self) -> None:
         allowed_sizes = f"between {SMALLEST} and {LARGEST} tokens"
-        require_start(self.start, "tokenizer.start")
         require(SMALLEST <= self.vocabulary <= LARGEST, "tokenizer.vocabulary", allowed_sizes)
         require(1 <= self.min_frequency <= 1_000_000, "tokenizer.min_frequency", "between 1 and 1000000")
 
@@ -90,6 +87,7 @@ def learn_tokenizer(
     """
     kept = kept_for(vocabulary, settings_of(cfg, sampled)) if vocabulary and sampled else None
     job = (cfg, tuple(shards_of(sample)))
+    place = json.loads((start / NOTE).read_text("utf-8"))["start"] if start else SCRATCH
     base_files = tuple(path for path in sorted(start.iterdir()) if path.name != NOTE) if start else ()
     if base_files:
         (report,) = store.map(take_base, [(*job, base_files)], out, "tokenizer")
@@ -97,7 +95,7 @@ def learn_tokenizer(
         (report,) = store.map(take_kept, [(*job, *kept)], out, "tokenizer")
     else:
         (report,) = store.map(learn, [job], out, "tokenizer")
-    return report
+    return {"start": place} | report
 
 
 def learn(out: Path, cfg: TokenizerConfig, sample: tuple[Path, ...]) -> dict[str, Any]:
@@ -148,7 +146,6 @@ def _measured(out: Path, cfg: TokenizerConfig, texts: list[str]) -> dict[str, An
     token_count = _assert_round_trip(encoder, texts)
     sample_bytes = sum(len(text.encode()) for text in texts)
     return {
-        "start": cfg.start,
         "vocabulary": encoder.reference.get_vocab_size(),
         "sample_documents": len(texts),
         "sample_bytes": sample_bytes,

@@ -5,7 +5,6 @@ It imports nothing that trains, so that all of params.yaml can be checked at onc
 
 from dataclasses import dataclass, field
 
-from privllm.core.base_model import SCRATCH, require_start
 from privllm.core.families import MASKED, families_of
 from privllm.core.params import require
 from privllm.core.split import SplitConfig
@@ -48,13 +47,27 @@ class TrainConfig:
 
 
 @dataclass
+class FromBase:
+    """What differs where training goes on from a base model: its architecture comes with it, and it forgets by large steps."""
+
+    optimizer: str = "adamw"  # muon or adamw
+    learning_rate: float = 0.0003  # peak, > 0
+    epochs: float = 1.0  # how often all rows are read, > 0; 20 steps at least
+    lora: AdapterConfig = field(default_factory=lambda: AdapterConfig(rank=16, alpha=32))  # by rank 0 all weights learn
+
+    def __post_init__(self) -> None:
+        require(self.optimizer in ("muon", "adamw"), "from_base.optimizer", "muon or adamw")
+        for key in ("learning_rate", "epochs"):
+            require(getattr(self, key) > 0, f"from_base.{key}", "above 0")
+
+
+@dataclass
 class FamilyPretrain(TrainConfig):
-    start: str = SCRATCH  # scratch, incumbent (the last promoted model), or data/base/<name>; the architecture then comes with it
+    from_base: FromBase = field(default_factory=FromBase)
     replay: float = 0.05  # of incumbent: share of rows whose documents it knows unchanged, [0, 1]; 1 = no distinction
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_start(self.start, "start")
         require(0 <= self.replay <= 1, "replay", "between 0 and 1")
 
 

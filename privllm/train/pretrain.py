@@ -18,25 +18,27 @@ import transformers
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
-from privllm.core.base_model import DOCUMENTS, INCUMBENT, SCRATCH
+from privllm.core.base_model import BASE, DOCUMENTS, INCUMBENT, SCRATCH
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.printable import say
 from privllm.core.report import write_json
 from privllm.core.special_tokens import SpecialIds
-from privllm.models.base_weights import Added, note_of, open_start
+from privllm.models.base_weights import note_of, open_start
 from privllm.models.loading import build, dtype_of
 from privllm.tokens.copied_tokens import open_copied
 from privllm.tokens.rows import open_rows
 from privllm.tokens.special_ids import special_ids
 from privllm.tokens.token_annotations import open_guide
 from privllm.tokens.trained_documents import known_rows
+from privllm.train.adapter_config import AdapterConfig
 from privllm.train.batches import Kinds, replayed
 from privllm.train.budget import budget_warnings, pretraining_steps, rows_of_epoch, steps_between_validations
 from privllm.train.compile_support import prepare_compiler
 from privllm.train.config import FamilyPretrain, PretrainConfig, TrainConfig
 from privllm.train.dropout import RATE, add_dropout
 from privllm.train.loop import Trained, Work, key_of, train
+from privllm.train.lora import adapt, merge
 from privllm.train.loss_history import affordable_interval
 from privllm.train.pretrain_objectives import OBJECTIVES, Split
 
@@ -67,19 +69,29 @@ def pretrain(
     copied_share = copied.share_of(validation.rows)
     if copied_share <= MOST_COPIED:
         validation = validation._replace(copied=copied)
-    if cfg.start == INCUMBENT:
+    note = note_of(inputs.start)
+    start = note["start"]
+    adapter = AdapterConfig()
+    if BASE.fullmatch(start):
+        adapter = cfg.from_base.lora
+        cfg = replace(
+            cfg,
+            optimizer=cfg.from_base.optimizer,
+            learning_rate=cfg.from_base.learning_rate,
+            epochs=cfg.from_base.epochs,
+        )
+    if start == INCUMBENT:
         is_known = known_rows(training.rows, inputs.rows, inputs.start / DOCUMENTS)
         kinds = Kinds(known=np.flatnonzero(is_known), new=np.flatnonzero(~is_known))
         training = training._replace(kinds=kinds)
     context = training.rows.row_length - 1
     special = special_ids(inputs.tokenizer)
-    note = note_of(inputs.start)
-    assert note["start"] == cfg.start, "data/start is of other parameters"
-    model = _model(family, cfg, inputs, context, special, note["added"])
+    model = _model(family, cfg, inputs, context, special, note)
     add_dropout(model, family, cfg.model.dropout)
     vocabulary = Tokenizer.from_file(str(inputs.tokenizer / "tokenizer.json")).get_vocab()
     objective = OBJECTIVES[family](model, cfg, training, validation, special, vocabulary)
-    objective.started = cfg.start != SCRATCH
+    objective.started = start != SCRATCH
+    adapters = adapt(model, adapter, cfg.seed, note["added"]) if adapter.rank else None
     compiled = prepare_compiler(cfg.compile, work.folder.parent / "compiled")
     if compiled:
         objective.compile()
@@ -94,20 +106,23 @@ def pretrain(
     ]
     rows_read = _rows_of_epoch(cfg, training)
     steps = pretraining_steps(cfg.epochs, rows_read, cfg.batch_size)
-    warnings = budget_warnings(cfg.epochs, rows_read * context, from_scratch=cfg.start == SCRATCH)
+    warnings = budget_warnings(cfg.epochs, rows_read * context, from_scratch=start == SCRATCH)
     for warning in warnings:
         say(f"note: pretrain.{family}: {warning}", err=True)
     key = key_of(cfg, files, work.code, compiled)
     affordable = steps_between_validations(affordable_interval(objective), steps)
     loop_cfg = replace(cfg, validate_every=cfg.validate_every or affordable)
     trained = train(objective, loop_cfg, steps, live, work, key)
-    report = _report(cfg, model, trained, rows_read) | _start_report(cfg, trained, training.kinds)
+    if adapters is not None:
+        model = merge(adapters)
+    report = _report(cfg, model, trained, rows_read) | _start_report(start, cfg, trained, training.kinds)
     report |= {
         "warnings": warnings,
         "validation_on": ALL if validation.copied is None else CLEAN,
         "validation_copied": round(copied_share, 6),
     }
-    facts = {"config": _used(cfg), RATE: cfg.model.dropout, "compiled": compiled, "chat": note["chat"], **report}
+    report["lora"] = adapter.rank
+    facts = {"config": _used(start, cfg), RATE: cfg.model.dropout, "compiled": compiled, "chat": note["chat"], **report}
     save(model, facts, out, dtype_of(inputs.start))
     shutil.rmtree(work.folder, ignore_errors=True)
     return report
@@ -121,34 +136,35 @@ def _rows_of_epoch(cfg: FamilyPretrain, training: Split) -> int:
 
 
 def _model(
-    family: str, cfg: Any, inputs: PretrainInputs, context: int, special: SpecialIds, added: Added
+    family: str, cfg: Any, inputs: PretrainInputs, context: int, special: SpecialIds, note: dict[str, Any]
 ) -> PreTrainedModel:
     """Return a fresh model, or the base model."""
-    if cfg.start == SCRATCH:
+    start = note["start"]
+    if start == SCRATCH:
         return build(family, cfg.model, special, context, cfg.seed)
     if (inputs.start / "tokenizer.json").read_bytes() != (inputs.tokenizer / "tokenizer.json").read_bytes():
         raise UserError(
-            f"`pretrain.{family}.start` is {cfg.start}, but the corpus was packed with another tokenizer than that model's: set "
-            f"`tokenizer.start` in params.yaml to {cfg.start} too (then families that start elsewhere must start from scratch)."
+            f"`base` in params.yaml names {start} for {family}, but the corpus was packed with another tokenizer than that model's: "
+            "a build has one vocabulary, so families that begin elsewhere must begin from scratch."
         )
-    say(f"note: pretrain.{family} starts from {cfg.start}; of pretrain.{family}.model only dropout is used.", err=True)
-    return open_start(family, inputs.start, cfg.model, special, context, added)
+    say(f"note: pretrain.{family} starts from {start}; of pretrain.{family}.model only dropout is used.", err=True)
+    return open_start(family, inputs.start, cfg.model, special, context, note["added"])
 
 
-def _used(cfg: FamilyPretrain) -> dict[str, Any]:
+def _used(start: str, cfg: FamilyPretrain) -> dict[str, Any]:
     """Return the configuration, without the architecture where that came from elsewhere."""
     used = asdict(cfg)
-    if cfg.start != SCRATCH:
+    if start != SCRATCH:
         del used["model"]
     return used
 
 
-def _start_report(cfg: FamilyPretrain, trained: Trained, kinds: Kinds | None) -> dict[str, Any]:
+def _start_report(start: str, cfg: FamilyPretrain, trained: Trained, kinds: Kinds | None) -> dict[str, Any]:
     """Return where training began: the held-out loss before the first step, and the share of replayed rows."""
-    if cfg.start == SCRATCH:
+    if start == SCRATCH:
         return {"start": SCRATCH}
     start_loss = trained.history.first("validation/loss")
-    report: dict[str, Any] = {"start": cfg.start, "start_loss": round(start_loss, 6)}
+    report: dict[str, Any] = {"start": start, "start_loss": round(start_loss, 6)}
     if kinds is not None:
         batches = [replayed(cfg.seed, step, cfg.batch_size, kinds, cfg.replay) for step in range(trained.steps)]
         rows_read = np.concatenate(batches)

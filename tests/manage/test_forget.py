@@ -147,7 +147,7 @@ def test_an_incumbent_that_learnt_them_is_said_to_carry_them(root: Path) -> None
     said = forgotten(root, "post/birch.txt")
     assert "THE INCUMBENT WAS TRAINED ON THEM" in said
     assert "the last promoted model (data/promoted/model/incumbent) was trained on 1 of 1 document" in said
-    assert "set every `start` to `scratch`" in said
+    assert "set `base` to `scratch`" in said
     assert "So does this build's" not in said
     assert "INCUMBENT" not in forgotten(root, "post/cedar.txt")  # which it never saw
 
@@ -158,11 +158,13 @@ def test_a_build_that_starts_from_such_an_incumbent_is_not_rid_of_them(root: Pat
         write_table(learnt, path / "documents.parquet")
     declared = {"start": {"cmd": "true", "outs": ["data/start"]}}
     (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES | declared}))
-    (root / "params.yaml").write_text(yaml.safe_dump(PARAMS | {"pretrain": {"causal": {"start": "incumbent"}}}))
+    (root / "params.yaml").write_text(
+        yaml.safe_dump(PARAMS | {"base": {"causal": "incumbent", "tokenizer": "scratch"}})
+    )
     said: list[str] = []
     with pytest.raises(UserError, match=r"left in data/start/causal/documents\.parquet"):
         forget(root, ["post/birch.txt"], ForgetOptions(said.append))
-    assert "So does this build's model: pretrain.causal.start in params.yaml is `incumbent`." in said
+    assert "So does this build's model: base.causal in params.yaml is `incumbent`." in said
 
 
 @pytest.fixture

@@ -100,7 +100,7 @@ def test_a_text_counts_under_another_name_unless_it_is_still_there(shop: Worksho
 
 
 def test_what_cannot_be_kept_is_said(shop: Workshop) -> None:
-    (shop.root / "params.yaml").write_text("tokenizer: {start: incumbent}\n")
+    (shop.root / "params.yaml").write_text("base: incumbent\n")
     with pytest.raises(UserError, match="stays without being kept"):
         keep(shop.root, print)
     (shop.root / "params.yaml").write_text(PARAMS)

@@ -93,7 +93,8 @@ def test_a_misspelt_key_of_every_section_is_found(root: Path, section: str) -> N
         ("pretrain.causal.model.kv_heads", 3, ["`pretrain.causal.model.kv_heads`", "divisor"]),
         ("pretrain.masked.masking.rate", 0, ["`pretrain.masked.masking.rate`", "above 0"]),
         ("pretrain.seq2seq.corruption.mean_span", 0.5, ["`pretrain.seq2seq.corruption.mean_span`"]),
-        ("pretrain.causal.start", "/models/mine", ["`pretrain.causal.start`", "data/base/<name>"]),
+        ("base", "/models/mine", ["`base`", "data/base/<name>"]),
+        ("base", {"causal": "incumbent", "masked": "data/base/x"}, ["`base`", "several models", "`base.tokenizer`"]),
         ("finetune.defaults.lora.rank", -1, ["`finetune.defaults.lora.rank`", "0 or more"]),
         ("finetune.tasks.questions.family", "masked", ["`finetune.tasks.questions.family`", "causal"]),
         ("finetune.tasks.gaps.learning_rat", 1, ["finetune.tasks.gaps.learning_rat"]),
@@ -160,3 +161,17 @@ def test_a_start_that_is_not_built(root: Path) -> None:
 def test_what_is_no_parameters_file_is_said(root: Path) -> None:
     (root / "params.yaml").write_text("a: [")
     assert "not valid YAML" in faults_of(root)[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        ({"causal": "/models/mine"}, "`base.causal`"),
+        ({"causl": "scratch"}, "`base.causl`"),
+    ],
+)
+def test_a_place_that_is_named_for_one_family_is_checked_too(root: Path, value: dict[str, str], fault: str) -> None:
+    change(root, "base", value)
+    (found,) = faults_of(root)
+    assert fault in found
+    assert "must be" in found

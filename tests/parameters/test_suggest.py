@@ -94,9 +94,7 @@ def test_options_of_suggest_need_it(project: Path) -> None:
 def test_a_start_from_a_base_keeps_shape_and_context(project: Path) -> None:
     write_json(project / "reports/pack.json", {"tokens": {"train": 900_000}, "documents": {"train": 3000}})
     text = Path("params.yaml").read_text("utf-8")
-    Path("params.yaml").write_text(
-        text.replace("  causal:\n    start: scratch", "  causal:\n    start: incumbent"), "utf-8"
-    )
+    Path("params.yaml").write_text(text.replace("base: scratch", "base: {causal: incumbent}"), "utf-8")
     suggestions = suggest(minutes=None)
     assert suggestions.context.value == 256
     assert not [setting for setting in suggestions.families["causal"].settings if setting.key == "model.layers"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from privllm.core.base_model import Start, starts_in
 from privllm.core.errors import UserError
 from privllm.core.tables import write_table
 from privllm.tokens.base_models import take_starts
@@ -47,7 +48,15 @@ def promote(places: Path, tokenizer: Path) -> None:
 
 
 def take(places: Path, **wanted: str) -> dict:
-    return take_starts(wanted, places / "promoted", places / "base", places / "out")
+    starts = {name: Start(place, f"base.{name}") for name, place in wanted.items()}
+    return take_starts(starts, places / "promoted", places / "base", places / "out")
+
+
+def take_shared(places: Path, place: str, *families: str) -> dict[str, str]:
+    """Where each family and the vocabulary begin, by one `base` for all of them."""
+    starts = starts_in({"base": place}, families)
+    report = take_starts(starts, places / "promoted", places / "base", places / "out")
+    return {name: of_name["start"] for name, of_name in report.items()}
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -164,12 +173,12 @@ def test_what_cannot_be_used_is_refused_with_the_key(
     places: Path, change: Callable[[Path], None], message: str
 ) -> None:
     change(places)
-    with pytest.raises(UserError, match=rf"`pretrain\.causal\.start`.*{message}"):
+    with pytest.raises(UserError, match=rf"`base\.causal`.*{message}"):
         take(places, causal="data/base/llama")
 
 
 def test_an_incumbent_that_is_not_there(places: Path, tokenizer: Path) -> None:
-    with pytest.raises(UserError, match=r"`pretrain\.seq2seq\.start`.*nothing has been promoted yet"):
+    with pytest.raises(UserError, match=r"`base\.seq2seq`.*nothing has been promoted yet"):
         take(places, seq2seq="incumbent")
     promote(places, tokenizer)
     with pytest.raises(UserError, match="has no part `seq2seq`"):
@@ -179,9 +188,27 @@ def test_an_incumbent_that_is_not_there(places: Path, tokenizer: Path) -> None:
         take(places, causal="incumbent")
 
 
-def test_other_words_are_refused(places: Path) -> None:
-    with pytest.raises(UserError, match=r"`tokenizer\.start` in params\.yaml is `\.\./models`"):
-        take(places, tokenizer="../models")
+def test_one_base_is_for_the_family_that_it_is_of_and_its_vocabulary_for_all(places: Path, tokenizer: Path) -> None:
+    base = "data/base/llama"
+    assert take_shared(places, base, *FAMILIES) == {
+        "causal": base,
+        "masked": "scratch",
+        "seq2seq": "scratch",
+        "tokenizer": base,
+    }
+    with pytest.raises(
+        UserError, match=r"`base` .*holds a llama model, which no family can begin with: masked \(modernbert\)"
+    ):
+        take_shared(places, base, "masked")
+    with pytest.raises(UserError, match="nothing has been promoted yet"):
+        take_shared(places, "incumbent", "causal")
+    promote(places, tokenizer)
+    assert take_shared(places, "incumbent", *FAMILIES) == {
+        "causal": "incumbent",
+        "masked": "incumbent",
+        "seq2seq": "scratch",
+        "tokenizer": "incumbent",
+    }
 
 
 CHATML = (

@@ -25,12 +25,14 @@ from privllm.models.loading import MODELS, load
 from privllm.tokens.copied_tokens import COPIED_TOKENS
 from privllm.tokens.special_ids import special_ids
 from privllm.tokens.trained_documents import TRAINED
+from privllm.train.adapter_config import AdapterConfig
 from privllm.train.checkpoint import BEST, NAME
-from privllm.train.config import PretrainConfig
+from privllm.train.config import FromBase, PretrainConfig
 from privllm.train.loop import Work
 from privllm.train.loss_history import History
 from privllm.train.pretrain import PretrainInputs, pretrain
 from tests.foreign import foreign_model
+from tests.train.adapters import assert_only_adapters_learnt
 from tests.train.striking import BETWEEN, WITHIN, starts, strike_at
 from tests.train.tiny_corpus import (
     CONTEXT,
@@ -355,7 +357,7 @@ def incumbent(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     for name in ("config.json", "model.safetensors"):
         shutil.copyfile(place / "out" / name, start / name)
     shutil.copyfile(corpus.tokenizer / "tokenizer.json", start / "tokenizer.json")
-    write_json(start / NOTE, {"start": "incumbent", "moved": {}})
+    write_json(start / NOTE, {"start": "incumbent", "added": {}})
     return start, report
 
 
@@ -374,7 +376,7 @@ def grown(tmp_path: Path, start: Path, known: int, new: int) -> Corpus:
 
 
 def continued(**changes: object) -> PretrainConfig:
-    cfg = tiny(**({"learning_rate": 0.002, "start": "incumbent", "replay": 0.25} | changes))
+    cfg = tiny(**({"learning_rate": 0.002, "replay": 0.25} | changes))
     cfg.causal.model.layers = 7  # the architecture is the start's
     return cfg
 
@@ -438,23 +440,38 @@ def test_a_corpus_packed_with_another_tokenizer_is_refused(tmp_path, incumbent):
     corpus = grown(tmp_path, incumbent[0], 12, 10)
     text = (corpus.tokenizer / "tokenizer.json").read_text("utf-8")
     (corpus.tokenizer / "tokenizer.json").write_text(text.replace("word7", "word_7"), "utf-8")
-    with pytest.raises(UserError, match=r"`tokenizer\.start` in params\.yaml to incumbent"):
+    with pytest.raises(
+        UserError, match=r"`base` in params\.yaml names incumbent for causal.*a build has one vocabulary"
+    ):
         run(continued(), corpus, tmp_path)
 
 
 @pytest.mark.parametrize(
     ("family", "kind"), [(family, kind) for family, traits in TRAITS.items() for kind in traits.model_types]
 )
-@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
-def test_models_of_other_people_learn_in_every_family(tmp_path, family, kind, optimizer):
+@pytest.mark.parametrize(("optimizer", "rank"), [("muon", 0), ("adamw", 0), ("adamw", 4)])
+def test_models_of_other_people_learn_in_every_family(tmp_path, family, kind, optimizer, rank):
     corpus = make_corpus(tmp_path)
     foreign_model(family, kind, VOCABULARY).save_pretrained(tmp_path / "base")
     shutil.copyfile(corpus.tokenizer / "tokenizer.json", tmp_path / "base/tokenizer.json")
     write_json(tmp_path / "base" / NOTE, {"start": "data/base/x", "added": {"7": 1}})
-    cfg = tiny(start="data/base/x", optimizer=optimizer, learning_rate=0.005)
+    cfg = tiny(from_base=FromBase(optimizer, 0.005, 2.0, AdapterConfig(rank)))
     report = run(cfg, corpus._replace(start=tmp_path / "base"), tmp_path, family=family)
     assert report["validation_loss"] < report["start_loss"]
     assert load(family, tmp_path / "out").config.model_type == kind
+    assert report["lora"] == rank
+
+
+def test_of_a_base_model_adapters_and_added_tokens_learn_and_its_precision_stays(tmp_path):
+    corpus = make_corpus(tmp_path)
+    foreign_model("causal", "llama", VOCABULARY).to(torch.bfloat16).save_pretrained(tmp_path / "base")
+    shutil.copyfile(corpus.tokenizer / "tokenizer.json", tmp_path / "base/tokenizer.json")
+    write_json(tmp_path / "base" / NOTE, {"start": "data/base/x", "added": {"7": 1}, "chat": True})
+    run(tiny(from_base=FromBase(learning_rate=0.005, epochs=2.0)), corpus._replace(start=tmp_path / "base"), tmp_path)
+    assert as_json(tmp_path / "out/config.json")["dtype"] == "bfloat16"
+    assert as_json(tmp_path / "out/training.json")["chat"]
+    before, after = load("causal", tmp_path / "base"), load("causal", tmp_path / "out")
+    assert_only_adapters_learnt(before.state_dict(), after.state_dict(), (7,))
 
 
 def mark_copied(corpus: Corpus, tokens: int) -> None:
