@@ -34,6 +34,7 @@ from privllm.core.seed import name_digest, seed_of
 from privllm.core.special_tokens import SpecialIds
 from privllm.core.tables import read_table, write_table
 from privllm.engine.store import NO_STORE, Store
+from privllm.evaluate.base_comparison import compare_with_base
 from privllm.evaluate.config import SHORTEST, EvaluateConfig
 from privllm.evaluate.continuations import continuations
 from privllm.evaluate.held_out import HELD_OUT, Choice, choose_documents, is_clean, read_copied
@@ -115,7 +116,13 @@ def evaluate(
     _write_tables(out, by_split)
     report = _figures(cfg, family, by_split[VALIDATION], chosen.left_out[VALIDATION])
     report |= _write_texts(cfg, family, model, special, encoder, by_split[VALIDATION].documents, out / "samples.json")
-    return report | {TEST: _sums(family, by_split[TEST], chosen.left_out[TEST])}
+    report[TEST] = _sums(family, by_split[TEST], chosen.left_out[TEST])
+    del model  # two need not lie in memory
+    loaded.cache_clear()
+    of_test = by_split[TEST].documents
+    if begun := compare_with_base(family, inputs.start, special, of_test, scored, cfg.batch_rows):
+        report[TEST]["before"] = begun
+    return report
 
 
 def _require_both_splits(chosen: Choice, documents: Path) -> None:

@@ -52,14 +52,27 @@ def open_start(
             f"pack.context is {context} tokens, but the model that `base` names for {family} sees {longest} at once: "
             f"lower pack.context to {longest}, or train from scratch."
         )
+    return _with_all_rows(family_model, folder, config, special, added).train()
+
+
+def load_base(family: str, folder: Path, special: SpecialIds) -> PreTrainedModel:
+    """Return the model in `folder` as training begins with it, in eval mode on the CPU."""
+    added = note_of(folder)["added"]
+    return _with_all_rows(MODELS[family], folder, config_of(folder), special, added).eval()
+
+
+def _with_all_rows(
+    family_model: FamilyModel, folder: Path, config: Any, special: SpecialIds, added: Added
+) -> PreTrainedModel:
+    """Return the model with a row for every id of its tokenizer."""
     transformers.utils.logging.set_verbosity_error()  # missing weights are reported by `read_weights`
     transformers.utils.logging.disable_progress_bar()
-    model = read_weights(family_model.auto_class, family, folder, config, whole=True)
+    model = read_weights(family_model.auto_class, family_model.name, folder, config, whole=True)
     size = special.size
     if family_model.has_sentinels:
         size = max(size, 1 + max(special.sentinels))
     add_rows(model, size, added)
-    return model.train()
+    return model
 
 
 def _has_limit(config: Any) -> bool:

@@ -62,3 +62,20 @@ def held_out_lines(evaluation: Mapping[str, Any]) -> list[HeldOutLine]:
                 )
             )
     return lines
+
+
+class BaseLine(NamedTuple):
+    """The base model that a family's training began with, beside what became of it."""
+
+    label: str  # data/base/smollm2, before
+    text: str  # 1.122, now -0.041 (-0.052 to -0.030)
+
+
+def base_line(evaluation: Mapping[str, Any]) -> BaseLine | None:
+    """Return how the base model did on the test split's clean text; None where training began from scratch."""
+    before = evaluation.get("test", {}).get("before")
+    if not before:
+        return None
+    interval = f"{before['interval'][0]:+.3f} to {before['interval'][1]:+.3f}" if before["interval"] else TOO_FEW
+    bits = next(before[traits.clean_bits] for traits in TRAITS.values() if traits.clean_bits in before)
+    return BaseLine(f"{before['base']} before", f"{bits:.3f}, so {before['difference']:+.3f} ({interval})")

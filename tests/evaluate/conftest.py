@@ -6,7 +6,9 @@ from collections.abc import Callable
 import pyarrow as pa
 import pytest
 
+from privllm.core.base_model import NOTE
 from privllm.core.records import ANNOTATIONS, DEDUPED, document_id, shard_name, shard_of
+from privllm.core.report import write_json
 from privllm.core.split import SplitConfig, split_of
 from privllm.core.tables import write_table
 from privllm.evaluate.held_out import COPIED
@@ -89,6 +91,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> EvaluateInputs:
     learn_tokenizer(TokenizerConfig(vocabulary=310), root / "dedup/sample", root / "tokenizer")
     for family, cfg in MODELS.items():
         build(family, cfg, special_ids(root / "tokenizer"), CONTEXT, seed=3).save_pretrained(root / "pretrain" / family)
+    write_json(root / "start/causal" / NOTE, {"start": "scratch"})
     return EvaluateInputs(
         root / "pretrain/causal", root / "tokenizer", root / "dedup", root / "annotate", root / "start/causal"
     )

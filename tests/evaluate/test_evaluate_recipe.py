@@ -5,6 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from privllm.core.base_model import NOTE
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.report import write_json
@@ -92,6 +93,7 @@ def test_what_the_start_was_trained_on_judges_nothing(
     known = [row["id"] for row in read_table(made[1] / "documents.parquet").to_pylist() if row["split"] == "test"][:3]
     trained = [{"id": name, "digest": ""} for name in known]
     write_table(pa.Table.from_pylist(trained, TRAINED), tmp_path / "start/documents.parquet")
+    write_json(tmp_path / "start" / NOTE, {"start": "incumbent"})
     report = evaluate(EvaluateConfig(**SMALL), inputs._replace(start=tmp_path / "start"), "causal", tmp_path / "out")
     assert (report["left_out"], report["test"]["left_out"]) == (0, 3)
     assert report["test"]["documents"] == made[0]["test"]["documents"] - 3

@@ -1,6 +1,6 @@
 """The table of held-out figures: the test split first, each with its interval or "too few"."""
 
-from privllm.report.held_out import bits_name, held_out_lines, judged
+from privllm.report.held_out import base_line, bits_name, held_out_lines, judged
 
 VALIDATION = {"denoising_bits": 1.5, "documents": 9, "left_out": 0, "bleu": 0.25, "perplexity": 3.0}
 TEST = {"denoising_bits": 1.75, "denoising_bits_clean": 2.0, "documents": 23, "clean_documents": 12}
@@ -25,3 +25,19 @@ def test_the_headline_is_of_the_test_split() -> None:
 def test_the_name_is_that_of_all_text() -> None:
     assert bits_name({"loss": 1, "pseudo_bits": 2, "pseudo_bits_clean": 3}) == "pseudo_bits"
     assert bits_name({}) == "bits_per_byte"
+
+
+def test_a_base_model_is_a_line_of_its_own() -> None:
+    before = {
+        "base": "data/base/x",
+        "bits_per_byte_clean": 1.1,
+        "difference": -0.05,
+        "interval": [-0.07, -0.03],
+        "documents": 12,
+    }
+    assert base_line({"test": {"before": before}}) == ("data/base/x before", "1.100, so -0.050 (-0.070 to -0.030)")
+    assert base_line({"test": {"before": before | {"interval": None}}}) == (
+        "data/base/x before",
+        "1.100, so -0.050 (too few)",
+    )
+    assert base_line({"test": {}}) is base_line({}) is None
