@@ -50,7 +50,7 @@ def compare_with_base(
         bits = np.array([_clean_bits(by_document[identifier], of_model[identifier]) for identifier in clean])
         sizes = np.array([_clean_bytes(by_document[identifier], of_model[identifier]) for identifier in clean], float)
         scores.append(Score(bits, sizes))
-    measured = difference(*scores, clean)
+    measured = difference(scores[0], scores[1], clean)
     return {
         "base": place,
         TRAITS[family].clean_bits: measured.a,
