@@ -63,6 +63,7 @@ HEAVY = {
     "starlette": {"serve"},
     "httpx": {"serve"},
     "uvicorn": {"serve"},
+    "gguf": {"export", "base"},
 }
 
 
@@ -301,7 +302,7 @@ def test_what_only_an_extra_installs_is_named_with_it() -> None:
     for module, path in MODULES.items():
         for target in imports_of(path, module):
             top = target.split(".")[0]
-            for extra in ("annotate", "documents", "serve", "ray"):
+            for extra in ("annotate", "documents", "gguf", "serve", "ray"):
                 names = {canonical(Requirement(need).name) for need in project["optional-dependencies"][extra]}
                 if canonical(top) in names - core:
                     wanted[top] = extra
