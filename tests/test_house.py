@@ -46,8 +46,11 @@ MAY_IMPORT = {
     **dict.fromkeys(("serve", "export"), BELOW | SIBLINGS | {"train", "evaluate"}),
     "parameters": BELOW | SIBLINGS | {"train", "evaluate", "export"},
     "project": BELOW | SIBLINGS | {"manage"},
+    "base": BELOW | SIBLINGS | {"manage", "export"},
     "fetch": {"core"},
-    "cli": BELOW | SIBLINGS | {"train", "evaluate", "manage", "serve", "export", "parameters", "project", "fetch"},
+    "cli": BELOW
+    | SIBLINGS
+    | {"train", "evaluate", "manage", "serve", "export", "parameters", "project", "base", "fetch"},
     "stages": BELOW | SIBLINGS | {"train", "evaluate", "export", "parameters"},
 }
 OTHER_FOLDER = {

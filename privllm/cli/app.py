@@ -21,6 +21,7 @@ import typer
 
 import privllm.core.offline  # noqa: F401  (first: it switches telemetry off)
 from privllm.cli import (
+    base,
     bundling,
     completion,
     doctor,
@@ -438,4 +439,5 @@ serving.add_to(app)
 predict.add_to(app)
 promotion.add_to(app)
 handing_over.add_to(app)
+base.add_to(app)
 app.registered_commands.sort(key=lambda registered: ORDER.index(registered.name or ""))
