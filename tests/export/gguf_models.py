@@ -42,7 +42,8 @@ def tiny_model(folder: Path, kind: str, tokenizer: Path, rows: int = 384, **chan
     generator = torch.Generator().manual_seed(1)
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
-        parameter.data = 1 + 0.3 * noise if "norm" in name else 0.3 * noise
+        weights = 1 + 0.3 * noise if "norm" in name else 0.3 * noise
+        parameter.data = weights.half().float()  # what fp16 holds as it is
     model.save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(tokenizer / name, folder / name)

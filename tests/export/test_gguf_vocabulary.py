@@ -1,5 +1,5 @@
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,19 @@ from privllm.tokens.encode import WORDS
 TEXTS = ["the store keeps every row in a page of its own", "and the page keeps the rows 12 345"] * 3
 
 
-def byte_level(*steps: pre_tokenizers.PreTokenizer, ignore_merges: bool = False) -> Tokenizer:
-    """A byte-level BPE with other steps before the bytes."""
+def byte_level(
+    *steps: pre_tokenizers.PreTokenizer, ignore_merges: bool = False, texts: Sequence[str] = TEXTS, size: int = 300
+) -> Tokenizer:
+    """A byte-level BPE with other steps before the bytes, learnt on a few sentences or on other texts."""
     tokenizer = Tokenizer(models.BPE(ignore_merges=ignore_merges))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(list(steps)) if len(steps) > 1 else steps[0]
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     special = ["<|end|>", "<|begin|>", "<|turn|>", "<|eom|>", "<|call|>"]
     trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+        vocab_size=size, special_tokens=special, initial_alphabet=alphabet, show_progress=False
     )
-    tokenizer.train_from_iterator(TEXTS, trainer)
+    tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
 
 
@@ -84,16 +86,16 @@ def test_our_own_vocabulary(exported: Callable[..., Path]) -> None:
     assert vocabulary.ends == [0, 5]
 
 
-@pytest.mark.parametrize(
-    ("steps", "ignores_merges", "name"),
-    [
-        ((words(WORDS), to_bytes(False)), False, "smaug-bpe"),
-        ((words(WORDS), to_bytes(False)), True, "llama-bpe"),
-        ((words(QWEN_WORDS), to_bytes(False)), False, "qwen2"),
-        ((pre_tokenizers.Digits(individual_digits=True), to_bytes(True)), False, "smollm"),
-        ((to_bytes(True),), False, "gpt-2"),
-    ],
-)
+KNOWN = [  # (steps, whether whole words skip the merges, llama.cpp's name)
+    ((words(WORDS), to_bytes(False)), False, "smaug-bpe"),
+    ((words(WORDS), to_bytes(False)), True, "llama-bpe"),
+    ((words(QWEN_WORDS), to_bytes(False)), False, "qwen2"),
+    ((pre_tokenizers.Digits(individual_digits=True), to_bytes(True)), False, "smollm"),
+    ((to_bytes(True),), False, "gpt-2"),
+]
+
+
+@pytest.mark.parametrize(("steps", "ignores_merges", "name"), KNOWN)
 def test_a_split_is_known_by_its_pattern(
     steps: tuple[pre_tokenizers.PreTokenizer, ...], ignores_merges: bool, name: str
 ) -> None:

@@ -1,23 +1,29 @@
 """Files that we write, read by the real llama.cpp, and a model of it read back; in the nightly lane."""
 
 import math
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 from tokenizers import Tokenizer
+from tokenizers.pre_tokenizers import PreTokenizer
 from transformers import AutoModelForCausalLM
 
+from privllm.base.gguf_folder import convert_gguf
+from privllm.base.gguf_tokenizer import write_tokenizer
 from privllm.core.report import write_json
 from privllm.export.gguf import write_gguf
+from privllm.export.gguf_vocabulary import Kind
 from privllm.models.causal import CausalConfig
 from privllm.models.loading import build
 from privllm.tokens.encode import without_specials
 from privllm.tokens.vocabulary import TOKENIZER_CONFIG, TokenizerConfig, train
 from privllm.train.chat_files import answer_turns
-from tests.export.gguf_models import LLAMA3, tiny_model
+from tests.export.gguf_models import LLAMA3, tiny_model, values_of
 from tests.export.llama_cpp import Ask, install
 from tests.export.nasty_texts import nasty_texts
+from tests.export.test_gguf_vocabulary import KNOWN, byte_level, folder_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONTEXT, STEPS = 128, 60
@@ -49,6 +55,56 @@ def trained(ask: Ask, tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.eval().save_pretrained(folder)
     answer_turns(folder)
     return folder
+
+
+@pytest.mark.parametrize(("steps", "ignores_merges", "name"), KNOWN)
+def test_every_split_gives_the_same_ids_there(
+    ask: Ask, tmp_path: Path, steps: tuple[PreTokenizer, ...], ignores_merges: bool, name: str
+) -> None:
+    source = [path.read_text("utf-8") for path in sorted((ROOT / "tests/export").glob("*.py"))]
+    tokenizer = byte_level(*steps, ignore_merges=ignores_merges, texts=[*source, *nasty_texts(400)], size=2000)
+    tokenizer_folder = folder_of(tokenizer, tmp_path / "tokenizer", eos_token="<|end|>")
+    folder = tiny_model(tmp_path / "model", "qwen3", tokenizer_folder, rows=2000)
+    write_gguf(folder, "f16", tmp_path / "m.gguf", "m")
+    assert values_of(tmp_path / "m.gguf")["tokenizer.ggml.pre"] == name
+    texts = nasty_texts()
+    answer = ask(tmp_path / "m.gguf", texts=texts)
+    assert answer["ids"] == [tokenizer.encode(text).ids for text in texts]
+    convert_gguf(tmp_path / "m.gguf", tmp_path / "back")
+    back = Tokenizer.from_file(str(tmp_path / "back/tokenizer.json"))
+    assert answer["ids"] == [back.encode(text).ids for text in texts]
+
+
+def test_a_sentencepiece_gives_the_same_ids_there(ask: Ask, tmp_path: Path) -> None:
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    words = [word for word, _ in Counter(f"▁{word}" for word in text.split()).most_common(300)]
+    pieces = {word[:end] for word in words for end in range(2, len(word) + 1)}
+    letters = sorted(set("".join(words)))
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{number:02X}>" for number in range(256))]
+    first = len(tokens)
+    tokens += [*sorted(pieces, key=lambda piece: (len(piece), piece)), *letters]
+    values = {
+        "model": "llama",
+        "tokens": tokens,
+        "scores": [0.0] * first + [float(-number) for number in range(len(tokens) - first)],
+        "token_type": [
+            Kind.UNKNOWN,
+            Kind.CONTROL,
+            Kind.CONTROL,
+            *[Kind.BYTE] * 256,
+            *[Kind.NORMAL] * (len(tokens) - first),
+        ],
+        **{"bos_token_id": 1, "eos_token_id": 2, "unknown_token_id": 0, "add_bos_token": True},
+    }
+    (tmp_path / "tokenizer").mkdir()
+    write_tokenizer({f"tokenizer.ggml.{key}": value for key, value in values.items()}, tmp_path / "tokenizer", "t")
+    folder = tiny_model(tmp_path / "model", "llama", tmp_path / "tokenizer", rows=len(tokens) + 5)
+    write_gguf(folder, "f16", tmp_path / "m.gguf", "m")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    texts = [*nasty_texts(), *text.splitlines()[:100]]
+    assert ask(tmp_path / "m.gguf", texts=texts)["ids"] == [
+        tokenizer.encode(text, add_special_tokens=False).ids for text in texts
+    ]
 
 
 def reference(folder: Path) -> tuple[Tokenizer, list[int], list[int], list[int], float]:
@@ -99,8 +155,7 @@ def test_every_architecture_is_the_same_model_there(
     ask: Ask, trained: Path, tmp_path: Path, kind: str, changes: dict[str, object]
 ) -> None:
     folder = tiny_model(tmp_path / "model", kind, trained, rows=1000, **changes)
-    _, prompt, written, scored, nats = reference(folder)
+    _, _, _, scored, nats = reference(folder)
     write_gguf(folder, "f16", tmp_path / "m.gguf", "m")
-    answer = ask(tmp_path / "m.gguf", prompt=prompt, length=len(written), scored=scored)
-    assert answer["nats"] == pytest.approx(nats, rel=5e-3)
-    assert answer["written"][:8] == written[:8]
+    # A random model's likeliest tokens are nearly equal, so what it writes says little; a wrong rotation changes this by half a percent.
+    assert ask(tmp_path / "m.gguf", scored=scored)["nats"] == pytest.approx(nats, rel=5e-4)
