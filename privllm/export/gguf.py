@@ -30,8 +30,10 @@ from privllm.export.gguf_layout import (
     FREQUENCIES,
     HEAD_SIZES,
     OUTPUT,
+    Rotation,
     heads_of_pairs,
     paired,
+    required_names,
     rotation_of,
     tensor_names,
 )
@@ -79,15 +81,16 @@ def write_gguf(folder: Path, kind: str, out: Path, name: str) -> Written:
     architecture = ARCHITECTURES[config.model_type]
     sources, notes = _sources(folder, config, architecture, kind)
     rows = next(source.shape[0] for source in sources if source.name == EMBEDDING)
+    rotation = rotation_of(config, _head_size(config), str(folder))
     vocabulary = read_vocabulary(folder, rows, _ends_of(folder))
     description, not_described = modelfile(out.name, folder, architecture, vocabulary)
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as partial:
         writer = GGUFWriter(partial, architecture)
-        _describe(writer, config, name, kind, rows)
+        _describe(writer, config, rotation, name, kind, rows)
         _add_vocabulary(writer, vocabulary)
         try:
-            parameters = _write_weights(writer, config, sources)
+            parameters = _write_weights(writer, rotation.factors, sources)
         finally:
             writer.close()
     out.with_suffix(".Modelfile").write_text(description, "utf-8")
@@ -140,23 +143,15 @@ def _sources(folder: Path, config: Any, architecture: str, kind: str) -> tuple[l
     strange = [key for key in files if key not in known and not key.endswith(PASSED_OVER)]
     if strange:
         raise UserError(f"{folder} has the weight {min(strange)}, which llama.cpp's {architecture} does not have.")
-    _require_whole(folder, config, architecture, {source.name for source in sources})
+    for _, key in required_names(architecture, config.num_hidden_layers):
+        if key not in files:
+            raise UserError(f"{folder} lacks the weight {key}: take a folder that has all of them.")
     notes = []
     if odd:
         notes.append(
             f"{len(odd)} matrices stay f16, for their rows are no multiple of {BLOCK} long ({odd[0]} among them)."
         )
     return sources, notes
-
-
-def _require_whole(folder: Path, config: Any, architecture: str, names: set[str]) -> None:
-    """Raise UserError where a weight is missing: all weights but biases are needed, and norms of heads by Qwen 3 alone."""
-    for name, key in tensor_names(config.num_hidden_layers):
-        of_heads = name.endswith(("attn_q_norm.weight", "attn_k_norm.weight")) and architecture != "qwen3"
-        bias_of_qwen2 = architecture == "qwen2" and name.endswith(("attn_q.bias", "attn_k.bias", "attn_v.bias"))
-        optional = name == OUTPUT or of_heads or (name.endswith(".bias") and not bias_of_qwen2)
-        if name not in names and not optional:
-            raise UserError(f"{folder} lacks the weight {key}: take a folder that has all of them.")
 
 
 def _type_of(name: str, shape: tuple[int, ...], kind: str, tied: bool) -> GGMLQuantizationType:
@@ -193,18 +188,17 @@ def _ends_of(folder: Path) -> dict[str, Any]:
     return values
 
 
-def _describe(writer: GGUFWriter, config: Any, name: str, kind: str, rows: int) -> None:
+def _describe(writer: GGUFWriter, config: Any, rotation: Rotation, name: str, kind: str, rows: int) -> None:
     """Add what is not of the tokenizer: the model's name, its shape, and the type of its numbers."""
-    head_size = _head_size(config)
     writer.add_string("general.type", "model")
     writer.add_string("general.name", name)
     writer.add_uint32("general.file_type", FILE_TYPES[kind])
     writer.add_uint32("general.quantization_version", 2)
     counts = {key: getattr(config, attribute) for key, attribute in COUNTS.items()} | {"vocab_size": rows}
-    counts |= dict.fromkeys(HEAD_SIZES, head_size)
+    counts |= dict.fromkeys(HEAD_SIZES, _head_size(config))
     for key, count in counts.items():
         writer.add_uint32(f"{writer.arch}.{key}", count)
-    values = {EPSILON: float(config.rms_norm_eps)} | rotation_of(config, head_size, name).values
+    values = {EPSILON: float(config.rms_norm_eps)} | rotation.values
     _add_values(writer, f"{writer.arch}.", values)
 
 
@@ -233,9 +227,8 @@ def _add_values(writer: GGUFWriter, prefix: str, values: Mapping[str, str | bool
         writer.add_key_value(f"{prefix}{key}", value, kinds[type(value)])
 
 
-def _write_weights(writer: GGUFWriter, config: Any, sources: list[Source]) -> int:
+def _write_weights(writer: GGUFWriter, factors: np.ndarray | None, sources: list[Source]) -> int:
     """Write the list of the weights, and the weights; return how many numbers they are."""
-    factors = rotation_of(config, _head_size(config), "").factors
     if factors is not None:
         writer.add_tensor_info(FREQUENCIES, factors.shape, factors.dtype, factors.nbytes)
     for source in sources:

@@ -68,6 +68,18 @@ def tensor_names(blocks: int) -> Iterator[tuple[str, str]]:
                 yield f"blk.{block}.{ours}.{kind}", f"model.layers.{block}.{theirs}.{kind}"
 
 
+def required_names(architecture: str, blocks: int) -> Iterator[tuple[str, str]]:
+    """Yield those of `tensor_names` without which a model is not whole: the output may be the embedding, and most have no biases."""
+    for ours, theirs in tensor_names(blocks):
+        norm_of_qwen3 = ours.endswith(("attn_q_norm.weight", "attn_k_norm.weight"))
+        if ours == OUTPUT or (norm_of_qwen3 and architecture != "qwen3"):
+            continue
+        bias_of_qwen2 = architecture == "qwen2" and ours.endswith(("attn_q.bias", "attn_k.bias", "attn_v.bias"))
+        if ours.endswith(".bias") and not bias_of_qwen2:
+            continue
+        yield ours, theirs
+
+
 def heads_of_pairs(architecture: str, name: str, heads: int, kv_heads: int) -> int:
     """Return the number of heads whose rows change places in the weight of this GGUF name; 0 where none do."""
     if architecture != "llama":

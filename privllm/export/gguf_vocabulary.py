@@ -65,7 +65,15 @@ def read_vocabulary(folder: Path, rows: int, config: Mapping[str, Any]) -> Vocab
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise UserError(f"{folder} holds no tokenizer.json, without which a model reads no text.")
-    definition = json.loads(path.read_text("utf-8"))
+    try:
+        definition = json.loads(path.read_text("utf-8"))
+        Tokenizer.from_file(str(path))
+    except Exception as error:  # `tokenizers` raises plain exceptions
+        raise UserError(f"{path} cannot be read ({error}).") from error
+    if definition["model"]["type"] != "BPE":
+        raise UserError(
+            f"{path} is a {definition['model']['type']} tokenizer, which is not written as GGUF here: only BPE is."
+        )
     settings = _settings(folder)
     pieces = definition["model"].get("byte_fallback") is True and not _byte_level(definition)
     values: dict[str, str | bool | int] = {"model": "llama" if pieces else "gpt2"}
@@ -92,10 +100,8 @@ def read_vocabulary(folder: Path, rows: int, config: Mapping[str, Any]) -> Vocab
 
 
 def split_name(definition: Mapping[str, Any], where: str) -> str:
-    """Return llama.cpp's name of the split into words. Raises UserError for a tokenizer, or a split, that it does not have."""
+    """Return llama.cpp's name of the split into words. Raises UserError for one that it does not have."""
     model = definition["model"]
-    if model["type"] != "BPE":
-        raise UserError(f"{where} is a {model['type']} tokenizer, which is not written as GGUF here: only BPE is.")
     if model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
         raise UserError(f"{where} marks parts of words by a prefix or suffix, which llama.cpp does not read.")
     steps = []

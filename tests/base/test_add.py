@@ -74,6 +74,12 @@ def test_a_build_may_begin_with_it(root: Path, model: Path, tmp_path: Path) -> N
     assert report["causal"]["start"] == folder == "data/base/m"
 
 
+def test_what_lies_there_already_is_not_copied_onto_itself(root: Path, model: Path) -> None:
+    shutil.copytree(model, root / "data/base/mine")
+    with pytest.raises(UserError, match="dvc add data/base/mine"):
+        add(root, Path("data/base/mine"))
+
+
 def test_a_second_add_of_the_same_changes_nothing(root: Path, model: Path) -> None:
     assert not add(root, model, "a").was_there
     before = (root / "data/base/a.dvc").read_bytes()

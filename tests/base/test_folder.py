@@ -108,6 +108,8 @@ def added(model: Path, out: Path) -> None:
         ({"model_type": "gemma3_text"}, "holds a gemma3_text model, which the build cannot train"),
         ({"model_type": "own", "auto_map": {"AutoModel": "x.X"}}, "code that lies beside it, which is never run"),
         ({"quantization_config": {"bits": 4}}, "quantized weights"),
+        ({"num_hidden_layers": 3}, r"not whole: model\.layers\.2\."),
+        ({"num_hidden_layers": 10**12}, r"not whole: model\.layers\.2\."),
         ({"vocab_size": 100}, "are of different models"),
     ],
 )

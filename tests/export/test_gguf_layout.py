@@ -1,6 +1,10 @@
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
@@ -12,10 +16,11 @@ from privllm.export.gguf_layout import (
     heads_of_pairs,
     llama3_factors,
     paired,
+    required_names,
     rotation_of,
     tensor_names,
 )
-from tests.export.gguf_models import LLAMA3
+from tests.export.gguf_models import LLAMA3, tiny_model
 
 
 def config(**rope: object) -> LlamaConfig:
@@ -30,6 +35,15 @@ def test_names_are_told_apart_in_both_directions() -> None:
     names = list(tensor_names(3))
     assert len({ours for ours, _ in names}) == len({theirs for _, theirs in names}) == len(names)
     assert ("blk.2.attn_q.weight", "model.layers.2.self_attn.q_proj.weight") in names
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_what_is_required_is_what_a_plain_model_has(kind: str, tmp_path: Path, exported: Callable[..., Path]) -> None:
+    folder = tiny_model(tmp_path / "m", kind, exported())
+    with safe_open(folder / "model.safetensors", framework="np") as file:
+        present = set(file.keys())
+    required = {theirs for _, theirs in required_names(ARCHITECTURES[kind], 2)}
+    assert required | {"lm_head.weight"} == present
 
 
 @pytest.mark.parametrize("shape", [(8,), (8, 3)])

@@ -124,12 +124,20 @@ def test_other_splits_are_refused(tokenizer: Tokenizer) -> None:
     [
         (models.WordPiece({"[UNK]": 0}, unk_token="[UNK]"), "is a WordPiece tokenizer"),
         (models.Unigram([("a", 0.0)], 0, False), "is a Unigram tokenizer"),
+        (models.Unigram([("a", 0.0)], 0, True), "is a Unigram tokenizer"),
         (models.BPE(end_of_word_suffix="</w>"), "by a prefix or suffix"),
     ],
 )
-def test_other_tokenizers_are_refused(model: models.Model, said: str) -> None:
+def test_other_tokenizers_are_refused(model: models.Model, said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=said):
-        split_name(json.loads(Tokenizer(model).to_str()), "t")
+        read_vocabulary(folder_of(Tokenizer(model), tmp_path / "t"), 10, {})
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_a_file_that_is_no_tokenizer_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text(text)
+    with pytest.raises(UserError, match=r"tokenizer\.json cannot be read"):
+        read_vocabulary(tmp_path, 10, {})
 
 
 def test_a_sentencepiece_has_scores(tmp_path: Path) -> None:
