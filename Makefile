@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTEST := OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup ray s3 docs run test test-fast test-wheel test-pythons test-all bench serve clean
+.PHONY: help setup ray s3 docs run run-base test test-fast test-wheel test-pythons test-all bench serve clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -50,6 +50,9 @@ run: setup ## documents to model: demo corpus if data/sources is empty, dvc repr
 	@privllm check --fix
 	dvc repro
 	@privllm summary
+
+run-base: setup ## an open model and Debian's handbooks to a model that knows them and still talks, in demo-base/
+	python -m benchmarks.run_base
 
 test-fast: setup ## the tests that train nothing, build nothing and take no seconds, in two minutes
 	$(PYTEST) --hypothesis-profile=fast -m "not training and not build and not slow"

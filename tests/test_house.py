@@ -46,8 +46,11 @@ MAY_IMPORT = {
     **dict.fromkeys(("serve", "export"), BELOW | SIBLINGS | {"train", "evaluate"}),
     "parameters": BELOW | SIBLINGS | {"train", "evaluate", "export"},
     "project": BELOW | SIBLINGS | {"manage"},
+    "base": BELOW | SIBLINGS | {"manage", "export"},
     "fetch": {"core"},
-    "cli": BELOW | SIBLINGS | {"train", "evaluate", "manage", "serve", "export", "parameters", "project", "fetch"},
+    "cli": BELOW
+    | SIBLINGS
+    | {"train", "evaluate", "manage", "serve", "export", "parameters", "project", "base", "fetch"},
     "stages": BELOW | SIBLINGS | {"train", "evaluate", "export", "parameters"},
 }
 OTHER_FOLDER = {
@@ -63,6 +66,7 @@ HEAVY = {
     "starlette": {"serve"},
     "httpx": {"serve"},
     "uvicorn": {"serve"},
+    "gguf": {"export", "base"},
 }
 
 
@@ -301,7 +305,7 @@ def test_what_only_an_extra_installs_is_named_with_it() -> None:
     for module, path in MODULES.items():
         for target in imports_of(path, module):
             top = target.split(".")[0]
-            for extra in ("annotate", "documents", "serve", "ray"):
+            for extra in ("annotate", "documents", "gguf", "serve", "ray"):
                 names = {canonical(Requirement(need).name) for need in project["optional-dependencies"][extra]}
                 if canonical(top) in names - core:
                     wanted[top] = extra

@@ -20,7 +20,20 @@ from typing import Annotated
 import typer
 
 import privllm.core.offline  # noqa: F401  (first: it switches telemetry off)
-from privllm.cli import bundling, completion, doctor, fetching, predict, projects, promotion, serving, showing, team
+from privllm.cli import (
+    base,
+    bundling,
+    completion,
+    doctor,
+    fetching,
+    handing_over,
+    predict,
+    projects,
+    promotion,
+    serving,
+    showing,
+    team,
+)
 from privllm.cli.command_groups import ORDER
 from privllm.cli.error_handling import commands_of
 from privllm.cli.help_screens import Group
@@ -425,4 +438,6 @@ bundling.add_to(app)
 serving.add_to(app)
 predict.add_to(app)
 promotion.add_to(app)
+handing_over.add_to(app)
+base.add_to(app)
 app.registered_commands.sort(key=lambda registered: ORDER.index(registered.name or ""))

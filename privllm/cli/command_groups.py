@@ -6,7 +6,7 @@ The first group is what a newcomer needs on the first day.
 GROUPS: dict[str, tuple[str, ...]] = {
     "First day": ("init", "doctor", "demo", "summary", "chat", "serve"),
     "Build": ("plan", "params", "check", "vocabulary", "upgrade"),
-    "Models": ("compare", "promote", "models", "predict"),
+    "Models": ("compare", "promote", "models", "predict", "export", "base"),
     "Feedback": ("arena", "feedback", "token"),
     "Documents": ("fetch", "show", "trace", "forget"),
     "Store": ("push", "pull", "audit", "gc", "bundle"),

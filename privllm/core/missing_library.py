@@ -18,6 +18,7 @@ EXTRAS = {  # {module: the extra in pyproject.toml that installs it}, of all tha
     "starlette": "serve",
     "uvicorn": "serve",
     "pypdfium2": "documents",
+    "gguf": "gguf",
     "ray": "ray",
 }
 

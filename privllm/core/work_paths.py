@@ -16,6 +16,7 @@ PARAMS_CHECK_FILE = WORK_FOLDER / "params.json"  # last check of params.yaml, `e
 SOURCES_INDEX = WORK_FOLDER / "sources.arrow"  # statuses and MD5s of the source files, `collect.recipe`
 CHECKPOINTS = WORK_FOLDER / "work"  # <stage>/<family or task>: checkpoints of unfinished trainings
 
+BASE_FOLDER = WORK_FOLDER / "base"  # <name>: what `privllm base add` copies, until it is whole
 AUDIT_FOLDER = WORK_FOLDER / "audit"  # scratch folder of `privllm audit`
 BUNDLE_FOLDER = WORK_FOLDER / "bundle"  # <machine>: wheels that `privllm bundle` downloaded
 PULL_FOLDER = WORK_FOLDER / "pull"  # actions from a remote, until `privllm pull` takes or refuses them

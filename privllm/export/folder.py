@@ -4,12 +4,14 @@
                   model.safetensors config.json generation_config.json tokenizer.json tokenizer_config.json
                   provenance.json   digests, parameters and figures, for programs
                   README.md         the same for people (a Hugging Face model card)
+                  <name>-<type>.gguf, .Modelfile    of a family that continues text, where `export.gguf` names types
 
 The family's Auto class (see `models.family`) and `AutoTokenizer` read it as it is; that is checked after writing.
-It converts no weights and uploads nothing.
+It uploads nothing.
 """
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +22,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
 from privllm.core.errors import UserError
+from privllm.core.printable import say
 from privllm.core.report import write_json
 from privllm.engine.digests import digest_of
 from privllm.export.card import model_card
@@ -76,6 +79,9 @@ def export(cfg: ExportConfig, inputs: ExportInputs, family: str, out: Path) -> d
     write_json(out / "provenance.json", provenance)
     (out / "README.md").write_text(model_card(provenance), "utf-8")
     difference, parameters = check(inputs, family, out)
+    if FAMILIES[family].traits.continues_text:
+        for kind in cfg.gguf:
+            _write_gguf(cfg, kind, out)
     size = sum(path.stat().st_size for path in out.iterdir() if path.is_file())
     return {
         "parameters": parameters,
@@ -84,6 +90,28 @@ def export(cfg: ExportConfig, inputs: ExportInputs, family: str, out: Path) -> d
         "logit_difference": difference,
         "chat": chat,
     }
+
+
+def _write_gguf(cfg: ExportConfig, kind: str, out: Path) -> None:
+    """Write the model in `out` for llama.cpp beside it, and print what is other than people may expect."""
+    from privllm.export.gguf import write_gguf  # only here: the library is an extra
+
+    for note in write_gguf(out, kind, out / file_name(cfg.name, kind), cfg.name).notes:
+        say(note)
+
+
+def file_name(name: str, kind: str) -> str:
+    """Return the name of a GGUF file: of letters, digits and dashes, so that no shell and no Modelfile needs quotes."""
+    plain = re.sub(r"[^\w.]+", "-", name, flags=re.ASCII).strip("-.") or "model"
+    return f"{plain}-{kind}.gguf"
+
+
+def name_of(folder: Path) -> str:
+    """Return the name of the model in `folder`: the one that the build gave it, or the folder's."""
+    provenance = folder / "provenance.json"
+    if provenance.is_file():
+        return json.loads(provenance.read_text("utf-8"))["name"]
+    return folder.resolve().name
 
 
 def _copy_files(inputs: ExportInputs, out: Path) -> None:

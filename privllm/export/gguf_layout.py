@@ -1,0 +1,133 @@
+"""What a GGUF file calls the numbers and the weights that a Hugging Face folder holds, for the architectures that we can write and read.
+
+    config.json   num_hidden_layers                            qwen3.block_count
+    safetensors   model.layers.0.self_attn.q_proj.weight       blk.0.attn_q.weight
+
+Mistral's models are Llama's to llama.cpp. It rotates Llama's queries and keys by neighbouring pairs, where transformers pairs the halves of
+a head, so their rows change places (`paired`, `halved`). Nothing is opened here.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from privllm.core.errors import UserError
+
+ARCHITECTURES = {
+    "qwen3": "qwen3",
+    "qwen2": "qwen2",
+    "llama": "llama",
+    "mistral": "llama",
+}  # {`model_type`: GGUF's name}
+COUNTS = {  # {GGUF's key behind the architecture: transformers'}
+    "context_length": "max_position_embeddings",
+    "embedding_length": "hidden_size",
+    "block_count": "num_hidden_layers",
+    "feed_forward_length": "intermediate_size",
+    "attention.head_count": "num_attention_heads",
+    "attention.head_count_kv": "num_key_value_heads",
+    "vocab_size": "vocab_size",
+}
+HEAD_SIZES = ("attention.key_length", "attention.value_length", "rope.dimension_count")  # all are `head_dim` here
+EPSILON, BASE = "attention.layer_norm_rms_epsilon", "rope.freq_base"
+SCALING = "rope.scaling."
+FREQUENCIES = "rope_freqs.weight"  # Llama 3.1's factors of the rotary frequencies, which transformers computes
+EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
+OUTER = {EMBEDDING: "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight", OUTPUT: "lm_head.weight"}
+IN_BLOCK = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+Weights = TypeVar("Weights", bound=Any)  # an array of numpy, or a tensor
+
+
+class Rotation(NamedTuple):
+    """How positions turn queries and keys."""
+
+    values: dict[str, str | int | float]  # by GGUF's key behind the architecture
+    factors: np.ndarray | None = None  # [head_dim / 2], where each frequency has its own
+
+
+def tensor_names(blocks: int) -> Iterator[tuple[str, str]]:
+    """Yield (GGUF's name, transformers' name) of every weight that a model with so many blocks may have."""
+    yield from OUTER.items()
+    for block in range(blocks):
+        for ours, theirs in IN_BLOCK.items():
+            for kind in ("weight", "bias"):
+                yield f"blk.{block}.{ours}.{kind}", f"model.layers.{block}.{theirs}.{kind}"
+
+
+def required_names(architecture: str, blocks: int) -> Iterator[tuple[str, str]]:
+    """Yield those of `tensor_names` without which a model is not whole: the output may be the embedding, and most have no biases."""
+    for ours, theirs in tensor_names(blocks):
+        norm_of_qwen3 = ours.endswith(("attn_q_norm.weight", "attn_k_norm.weight"))
+        if ours == OUTPUT or (norm_of_qwen3 and architecture != "qwen3"):
+            continue
+        bias_of_qwen2 = architecture == "qwen2" and ours.endswith(("attn_q.bias", "attn_k.bias", "attn_v.bias"))
+        if ours.endswith(".bias") and not bias_of_qwen2:
+            continue
+        yield ours, theirs
+
+
+def heads_of_pairs(architecture: str, name: str, heads: int, kv_heads: int) -> int:
+    """Return the number of heads whose rows change places in the weight of this GGUF name; 0 where none do."""
+    if architecture != "llama":
+        return 0
+    part = name.split(".")[-2]
+    return {"attn_q": heads, "attn_k": kv_heads}.get(part, 0)
+
+
+def paired(weights: Weights, heads: int) -> Weights:
+    """Return rows [heads * head_dim, ...] with the halves of each head interleaved, as llama.cpp wants them."""
+    shape = weights.shape
+    return weights.reshape(heads, 2, shape[0] // heads // 2, *shape[1:]).swapaxes(1, 2).reshape(shape)
+
+
+def halved(weights: Weights, heads: int) -> Weights:
+    """Return rows [heads * head_dim, ...] as transformers wants them; it undoes `paired`."""
+    shape = weights.shape
+    return weights.reshape(heads, shape[0] // heads // 2, 2, *shape[1:]).swapaxes(1, 2).reshape(shape)
+
+
+def rotation_of(config: Any, head_size: int, where: str) -> Rotation:
+    """Return the rotary positions of transformers' configuration. Raises UserError for a kind that llama.cpp lacks."""
+    rope = dict(config.rope_parameters or {})
+    kind = rope.pop("rope_type", "default")
+    base = float(rope.pop("rope_theta"))
+    values: dict[str, str | int | float] = {BASE: base}
+    if rope.pop("partial_rotary_factor", 1.0) != 1.0:
+        raise UserError(f"{where} turns only a part of each head by position, which is not written as GGUF here.")
+    if kind == "default":
+        return Rotation(values)
+    if kind == "llama3":
+        return Rotation(values, llama3_factors(base, head_size, rope))
+    if kind in ("linear", "yarn"):
+        values |= {f"{SCALING}type": kind, f"{SCALING}factor": float(rope.pop("factor"))}
+        original = rope.pop("original_max_position_embeddings", None)
+        if original:
+            values[f"{SCALING}original_context_length"] = int(original)
+        if not rope:
+            return Rotation(values)
+    others = f" with {', '.join(sorted(rope))}" if rope else ""
+    raise UserError(f"{where} has rotary positions of the kind `{kind}`{others}, which is not written as GGUF here.")
+
+
+def llama3_factors(base: float, head_size: int, rope: dict[str, Any]) -> np.ndarray:
+    """Return what each rotary frequency [head_size / 2] is divided by (Llama 3.1, Meta 2024)."""
+    frequencies = base ** (-np.arange(0, head_size, 2, dtype=np.float64) / head_size)
+    context = rope["original_max_position_embeddings"]
+    low, high, factor = rope["low_freq_factor"], rope["high_freq_factor"], rope["factor"]
+    turns = context * frequencies / (2 * math.pi)  # within the context that the model was first trained with
+    share = np.clip((turns - low) / (high - low), 0, 1)  # of the frequency as it was
+    return (1 / (share + (1 - share) / factor)).astype(np.float32)
