@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from privllm.base.add import NEXT, add, name_of
+from privllm.core.base_model import starts_in
 from privllm.core.errors import UserError
 from privllm.core.work_paths import BASE_FOLDER
 from privllm.export.gguf import write_gguf
@@ -69,7 +70,7 @@ def test_a_folder_is_dvcs_and_its_note_is_staged(root: Path, model: Path) -> Non
 def test_a_build_may_begin_with_it(root: Path, model: Path, tmp_path: Path) -> None:
     write_gguf(model, "q8_0", tmp_path / "m.gguf", "m")
     folder = str(add(root, tmp_path / "m.gguf").folder)
-    starts = {"causal": folder, "tokenizer": folder}
+    starts = starts_in({"base": folder}, ["causal"])
     report = take_starts(starts, root / "data/promoted/model", root / "data/base", tmp_path / "start")
     assert report["causal"]["start"] == folder == "data/base/m"
 

@@ -105,7 +105,7 @@ def added(model: Path, out: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"model_type": "gemma3_text"}, "holds a gemma3_text model, which the build cannot train"),
+        ({"model_type": "gpt_neox"}, "holds a gpt_neox model, which the build cannot train"),
         ({"model_type": "own", "auto_map": {"AutoModel": "x.X"}}, "code that lies beside it, which is never run"),
         ({"quantization_config": {"bits": 4}}, "quantized weights"),
         ({"num_hidden_layers": 3}, r"not whole: model\.layers\.2\."),

@@ -27,8 +27,8 @@ def config(**rope: object) -> LlamaConfig:
     return LlamaConfig(rope_parameters={"rope_theta": 1e4, **rope}, max_position_embeddings=128)
 
 
-def test_every_architecture_of_the_family_can_be_handed_over() -> None:
-    assert set(ARCHITECTURES) == set(CAUSAL.model_types)
+def test_every_architecture_that_can_be_handed_over_can_be_trained() -> None:
+    assert set(ARCHITECTURES) <= set(CAUSAL.model_types)
 
 
 def test_names_are_told_apart_in_both_directions() -> None:
