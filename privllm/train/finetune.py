@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
+from privllm.core.printable import say
 from privllm.core.report import write_json
 from privllm.core.tables import write_table
 from privllm.engine.digests import replacing
@@ -32,8 +33,9 @@ from privllm.models.vocabulary import IGNORED
 from privllm.stats.difference import difference
 from privllm.stats.scores import Score
 from privllm.tasks.example_scores import FILE, table_of
-from privllm.tasks.formats import Dataset, read_examples
+from privllm.tasks.formats import Dataset
 from privllm.tasks.own_scores import own_scores
+from privllm.tasks.read_dataset import read_examples, summary_of, told_of
 from privllm.tasks.splits import Divided, divide
 from privllm.tokens.chat_format import Speech
 from privllm.tokens.vocabulary import TOKENIZER_CONFIG
@@ -55,7 +57,7 @@ CONVERSATIONS = {"chat", "text2text"}  # kinds of tasks that a family which conv
 class FinetuneInputs(NamedTuple):
     """What `finetune` reads."""
 
-    data: Path  # JSON lines
+    data: Path  # a file that `tasks.row_files` reads
     start: Path  # a Hugging Face folder; its own tokenizer, if it has one, goes before
     tokenizer: Path  # data/tokenizer
 
@@ -103,6 +105,8 @@ def finetune(
         if not cfg.optional:
             raise
         return skip(f"finetune.tasks.{task}", str(error), out, live)
+    for line in told_of(dataset):
+        say(line, err=True)
     right_answers = [answer_of(example) for example in prepared.divided.test]
     own_scores(extensions, cfg.kind, right_answers, right_answers)  # a score that fails must not wait for the training
     compiled = prepare_compiler(cfg.compile, work.folder.parent / "compiled")
@@ -214,6 +218,7 @@ def _report(
     report: dict[str, Any] = {
         "kind": cfg.kind,
         "family": cfg.family,
+        "data": summary_of(dataset),
         "examples": prepared.counts,
         "labels": len(prepared.divided.labels),
         "steps": arm.trained.steps,

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from privllm.core.errors import UserError
 from privllm.core.split import SplitConfig
-from privllm.tasks.formats import Classified, Dataset, Example, Tagged, read_examples
+from privllm.tasks.formats import Classified, Dataset, Example, Tagged
+from privllm.tasks.read_dataset import read_examples
 from privllm.tasks.splits import divide, labels_of
 
 HALF = SplitConfig(validation=0.25, test=0.25)

@@ -79,7 +79,7 @@ def test_what_is_saved_says_what_was_predicted(shop: Path, tmp_path: Path) -> No
         line["id"]: line["predicted"]
         for line in map(json.loads, (tmp_path / "out/predictions.jsonl").read_text().splitlines())
     }
-    from privllm.tasks.formats import read_examples
+    from privllm.tasks.read_dataset import read_examples
 
     examples = {e.id: e.content.text for e in read_examples(shop / "classification.jsonl", "classification").examples}
     classify = pipeline("text-classification", model=model, tokenizer=tokenizer)

@@ -10,7 +10,7 @@ from privllm.core.bio_labels import as_bio
 from privllm.core.errors import UserError
 from privllm.core.report import write_json
 from privllm.models.vocabulary import vocabulary_size
-from privllm.tasks.formats import read_examples
+from privllm.tasks.read_dataset import read_examples
 from privllm.tasks.unlabelled import read_inputs
 from privllm.train.finetune import FinetuneInputs, finetune
 from privllm.train.loop import Work
