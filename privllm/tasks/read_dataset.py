@@ -74,7 +74,7 @@ def read_examples(path: Path, kind: str, labels: tuple[str, ...] = ()) -> Datase
         raise _no_examples(file, kind, skipped)
     balance(counts["lines"], counts["blank"], counts["repeated"], counts["skipped"], counts["examples"])
     assert told is not None
-    notes = (*_notes(path, told, counts), *labelled.notes())
+    notes = (*_notes(told, counts), *labelled.notes())
     return Dataset(path, kind, tuple(examples), dict(counts), file.unit, told.form.name, notes, tuple(skipped))
 
 
@@ -133,7 +133,7 @@ class _Labelled:
         if not self.numbered:
             return []
         meaning = f"named {', '.join(self.names)}, in this order" if self.names else "their own names"
-        return [f"the labels of {self.file.path} are numbers: they are {meaning}"]
+        return [f"its labels are numbers: they are {meaning}"]
 
 
 def _check_split_is_given_like(file: RowFile, example: Example, earlier: Sequence[Example]) -> None:
@@ -154,13 +154,13 @@ def _no_examples(file: RowFile, kind: str, skipped: Sequence[Skipped]) -> UserEr
     )
 
 
-def _notes(path: Path, told: Told, counts: Counter[str]) -> list[str]:
+def _notes(told: Told, counts: Counter[str]) -> list[str]:
     notes = []
     if told.ignored:
-        notes.append(f"{path} is read as {told.form.name}; its columns {quoted(list(told.ignored))} are not read")
+        notes.append(f"it is read as {told.form.name}; its columns {quoted(list(told.ignored))} are not read")
     for name, words in CHANGES.items():
         if counts[name]:
-            notes.append(f"{path}: {counts[name]:,} {words}")
+            notes.append(f"{counts[name]:,} {words}")
     return notes
 
 
@@ -175,7 +175,7 @@ def summary_of(dataset: Dataset) -> Row:
 
 def told_of(dataset: Dataset) -> list[str]:
     """Return the lines that the terminal gets to see."""
-    lines = [f"note: {note}." for note in dataset.notes]
+    lines = [f"note: {dataset.path}: {note}." for note in dataset.notes]
     if not dataset.skipped:
         return lines
     used = f"{dataset.counts['examples']:,} are used"

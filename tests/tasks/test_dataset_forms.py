@@ -109,9 +109,7 @@ def test_a_column_of_nothing_tells_nothing(tmp_path: Path) -> None:
     row = {"text": "a", "label": "x", "sentence": None, "category": None}
     dataset = read_examples(written(tmp_path, row), "classification")
     assert dataset.form == "text and label"
-    assert dataset.notes == (
-        f'{tmp_path}/set.jsonl is read as text and label; its columns "sentence", "category" are not read',
-    )
+    assert dataset.notes == ('it is read as text and label; its columns "sentence", "category" are not read',)
 
 
 def test_numbers_name_rows_too_and_contexts_are_groups() -> None:

@@ -64,7 +64,7 @@ def test_what_was_changed_or_ignored_is_said(tmp_path: Path) -> None:
     assert dataset.examples[0].content == Chat((("user", "Hi"), ("assistant", "Hello.")))
     assert (dataset.counts["tool_turns"], dataset.counts["openings"]) == (1, 1)
     assert told_of(dataset) == [
-        f'note: {path} is read as ShareGPT conversations; its columns "source" are not read.',
+        f'note: {path}: it is read as ShareGPT conversations; its columns "source" are not read.',
         f"note: {path}: 1 calls and answers of tools are left out.",
         f"note: {path}: 1 messages of the assistant before the first question are left out.",
     ]
@@ -112,9 +112,7 @@ def test_equal_inputs_are_one_group_and_equal_contents_in_two_splits_are_two_exa
 def test_labels_that_are_numbers_are_named(tmp_path: Path) -> None:
     numbered = written(tmp_path, *({"text": str(i), "label": i % 2} for i in range(4)))
     assert labels_in(numbered) == ["0", "1", "0", "1"]
-    assert read_examples(numbered, "classification").notes == (
-        f"the labels of {numbered} are numbers: they are their own names",
-    )
+    assert read_examples(numbered, "classification").notes == ("its labels are numbers: they are their own names",)
     assert labels_in(numbered, ["neg", "pos"]) == ["neg", "pos", "neg", "pos"]
     assert labels_in(numbered, ["0", "1"]) == ["0", "1", "0", "1"]
     names = {"info": {"features": {"label": {"names": ["bad", "good"], "_type": "ClassLabel"}}}}
@@ -124,7 +122,7 @@ def test_labels_that_are_numbers_are_named(tmp_path: Path) -> None:
     dataset = read_examples(path, "classification")
     assert [example.content for example in dataset.examples] == [Classified("a", "good"), Classified("b", "bad")]
     assert [(row.line, row.reason) for row in dataset.skipped] == [(3, "no_label"), (4, "unknown_label")]
-    assert dataset.notes == (f"the labels of {path} are numbers: they are named bad, good, in this order",)
+    assert dataset.notes == ("its labels are numbers: they are named bad, good, in this order",)
     assert told_of(dataset)[1] == f"note: 2 rows of {path} hold no example and are skipped; 2 are used."
 
 
