@@ -18,6 +18,8 @@ EXTRAS = {  # {module: the extra in pyproject.toml that installs it}, of all tha
     "starlette": "serve",
     "uvicorn": "serve",
     "pypdfium2": "documents",
+    "sklearn": "baselines",
+    "threadpoolctl": "baselines",
     "ray": "ray",
 }
 
