@@ -49,6 +49,7 @@ from privllm.train.finetune_objectives import objective_for
 from privllm.train.loop import Trained, Work, key_of, train
 from privllm.train.lora import adapt, merge
 from privllm.train.predictions import MAIN, HeldOutResults, Limits, answer_of, as_line, judge
+from privllm.train.task_baselines import compared_with_baselines
 
 NEVER = 1_000_000_000  # validations; patience that does not end
 CONVERSATIONS = {"chat", "text2text"}  # kinds of tasks that a family which converses learns as turns, see `encode`
@@ -121,6 +122,10 @@ def finetune(
     arm_work = work._replace(folder=work.folder / "start")
     arm = _train(cfg, prepared, inputs, speech, arm_work, key, section, live)
     report = _report(cfg, dataset, prepared, arm, fresh)
+    score_more = partial(own_scores, extensions, cfg.kind)
+    report["baselines"] = compared_with_baselines(cfg.kind, prepared.divided, arm.judged, score_more)
+    for sentence in report["baselines"].get("sentences", ()):
+        say(f"finetune@{task}: {sentence}", err=True)
     _save(arm, fresh, prepared, inputs, {"config": requested, **report}, out)
     shutil.rmtree(work.folder, ignore_errors=True)
     return report
