@@ -36,7 +36,7 @@ from privllm.tasks.example_scores import FILE, table_of
 from privllm.tasks.formats import Dataset
 from privllm.tasks.own_scores import own_scores
 from privllm.tasks.read_dataset import read_examples, summary_of, told_of
-from privllm.tasks.splits import Divided, divide
+from privllm.tasks.splits import Divided, divide, without
 from privllm.tokens.chat_format import Speech
 from privllm.tokens.vocabulary import TOKENIZER_CONFIG
 from privllm.train.budget import lesson_budget
@@ -66,6 +66,7 @@ class FinetuneInputs(NamedTuple):
 class Prepared(NamedTuple):
     """Examples, encoded for the model."""
 
+    dataset: Dataset
     divided: Divided
     train: list[Encoded]
     validation: list[Encoded]
@@ -106,7 +107,7 @@ def finetune(
         if not cfg.optional:
             raise
         return skip(f"finetune.tasks.{task}", str(error), out, live)
-    for line in told_of(dataset):
+    for line in told_of(prepared.dataset):
         say(line, err=True)
     right_answers = [answer_of(example) for example in prepared.divided.test]
     own_scores(extensions, cfg.kind, right_answers, right_answers)  # a score that fails must not wait for the training
@@ -115,15 +116,13 @@ def finetune(
     requested = asdict(cfg)
     cfg = replace(cfg, compile=compiled)  # as this machine can
     section = f"finetune.tasks.{task}"
-    fresh = None
-    if cfg.compare_random:
-        fresh = _random_arm(cfg, prepared, inputs, speech, work, key, section)
+    fresh = _random_arm(cfg, prepared, inputs, speech, work, key, section) if cfg.compare_random else None
     shutil.rmtree(live, ignore_errors=True)
     arm_work = work._replace(folder=work.folder / "start")
     arm = _train(cfg, prepared, inputs, speech, arm_work, key, section, live)
-    report = _report(cfg, dataset, prepared, arm, fresh)
-    score_more = partial(own_scores, extensions, cfg.kind)
-    report["baselines"] = compared_with_baselines(cfg.kind, prepared.divided, arm.judged, score_more)
+    report = _report(cfg, prepared, arm, fresh)
+    own = partial(own_scores, extensions, cfg.kind)
+    report["baselines"] = compared_with_baselines(cfg.kind, prepared.divided, arm.judged, own)
     for sentence in report["baselines"].get("sentences", ()):
         say(f"finetune@{task}: {sentence}", err=True)
     _save(arm, fresh, prepared, inputs, {"config": requested, **report}, out)
@@ -137,13 +136,15 @@ def _prepare(cfg: FinetuneConfig, dataset: Dataset, start: Path, speech: Speech,
     labels = tags_of(divided.labels) if cfg.kind == "tokens" else divided.labels
     context = context_of(config_of(start))
     coder = Coder(speech, cfg.family, dataset, context, labels)
-    encoded = coder.encode(divided.train)
+    encoded, validation, test = map(coder.encode_fitting, (divided.train, divided.validation, divided.test))
+    dataset, divided = without(dataset, divided, coder.skipped)
     has_labels = [bool((example.labels != IGNORED).any()) for example in encoded]  # they may lie beyond the context
     return Prepared(
+        dataset=dataset,
         divided=divided,
         train=list(compress(encoded, has_labels)),
-        validation=coder.encode(divided.validation),
-        test=coder.encode(divided.test),
+        validation=validation,
+        test=test,
         labels=labels,
         counts={**dataset.counts, **divided.counts, "cut": coder.cut},
         extensions=extensions,
@@ -216,14 +217,12 @@ def _random_arm(
     return results
 
 
-def _report(
-    cfg: FinetuneConfig, dataset: Dataset, prepared: Prepared, arm: Arm, fresh: HeldOutResults | None
-) -> dict[str, Any]:
+def _report(cfg: FinetuneConfig, prepared: Prepared, arm: Arm, fresh: HeldOutResults | None) -> dict[str, Any]:
     history = arm.trained.history
     report: dict[str, Any] = {
         "kind": cfg.kind,
         "family": cfg.family,
-        "data": summary_of(dataset),
+        "data": summary_of(prepared.dataset),
         "examples": prepared.counts,
         "labels": len(prepared.divided.labels),
         "steps": arm.trained.steps,
