@@ -17,6 +17,7 @@ from privllm.tasks.line_faults import InvalidLine, quoted, text_of
 
 Row = dict[str, Any]
 COMMON = ("id", "group", "split")  # of any form, where they are there
+VALIDATION = ("dev", "val", "valid")  # other names of that split
 SYSTEM = "system"
 TEXTS, LABELS, TAGS = ("text", "sentence", "content"), ("label", "labels", "category"), ("labels", "ner_tags", "tags")
 PAIRS = (("input", "output"), ("source", "target"), ("document", "summary"), ("article", "highlights"))
@@ -144,6 +145,8 @@ def native(form: Form, row: Row) -> Row:
         if value is not None:
             is_number = isinstance(value, int) and not isinstance(value, bool)
             line[key] = str(value) if is_number else value
+    if line.get("split") in VALIDATION:
+        line["split"] = "validation"
     return line
 
 

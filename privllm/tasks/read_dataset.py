@@ -4,6 +4,7 @@ What is wrong with one row costs that row. What is wrong with the file is an err
 some rows have and others not, numbers as tags without names, or not one row that can be used.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ from privllm.tasks.row_files import RowFile, open_rows
 
 SHOWN = 5  # skipped rows on the terminal
 MAX_NAMED = 1000  # and in the report
+DIGITS = re.compile(r"-?(0|[1-9][0-9]{0,8})")
 BASE = ("lines", "blank", "repeated", "skipped", "examples", "repaired")
 CHANGES = {  # what a note says of them
     "tool_turns": "calls and answers of tools are left out",
@@ -112,6 +114,7 @@ class _Labelled:
 
     def _name(self, number: int, label: Any) -> Any:
         """Return the name of a label that is a number; any other as it is."""
+        label = self._number(label)
         if not isinstance(label, int) or isinstance(label, bool):
             return label
         if str(label) in self.allowed:
@@ -127,6 +130,14 @@ class _Labelled:
         if label >= len(self.names):
             raise InvalidLine(f"the label {label} has no name; there are {len(self.names)} of them", "unknown_label")
         return self.names[label]
+
+    def _number(self, label: Any) -> Any:
+        """Return the number that a table has as digits, and pandas as a fraction where some rows have none; any other label as it is."""
+        if isinstance(label, float) and label.is_integer():
+            return int(label)
+        if self.file.is_table and isinstance(label, str) and DIGITS.fullmatch(label):
+            return int(label)
+        return label
 
     def notes(self) -> list[str]:
         """Return what people should know of the labels."""

@@ -47,9 +47,14 @@ class RowFile:
     names: Names = field(default_factory=dict)
     values: Sequence[Any] | None = None  # of a file that is read as a whole
 
+    @property
+    def is_table(self) -> bool:
+        """Return whether all its values are texts, so that a number is digits."""
+        return self.path.suffix.lower() in DELIMITERS
+
     def __iter__(self) -> Iterator[Placed]:
         suffix = self.path.suffix.lower()
-        if suffix in DELIMITERS:
+        if self.is_table:
             return _table_rows(self.path, DELIMITERS[suffix])
         if suffix == PARQUET:
             return _parquet_rows(self.path)
@@ -128,7 +133,7 @@ def _parsed(line: bytes) -> Any:
 
 
 def _object(value: Any) -> Any:
-    return value if isinstance(value, dict) else InvalidLine("it must be a JSON object", "wrong_type")
+    return value if isinstance(value, dict | InvalidLine) else InvalidLine("it must be a JSON object", "wrong_type")
 
 
 def _numbered(values: Sequence[Any]) -> Iterator[Placed]:
@@ -167,8 +172,12 @@ def _questions(article: Any) -> Iterator[Any]:
         yield article
         return
     for paragraph in article["paragraphs"]:
-        for question in paragraph.get("qas", []):
-            yield {**question, "context": paragraph.get("context")}
+        questions = paragraph.get("qas") if isinstance(paragraph, dict) else None
+        if not isinstance(questions, list):
+            yield InvalidLine("it is a paragraph of SQuAD without its list of questions (qas)", "wrong_type")
+            continue
+        for question in questions:
+            yield {**question, "context": paragraph.get("context")} if isinstance(question, dict) else question
 
 
 def _table_rows(path: Path, delimiter: str) -> Iterator[Placed]:

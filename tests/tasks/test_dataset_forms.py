@@ -119,6 +119,10 @@ def test_numbers_name_rows_too_and_contexts_are_groups() -> None:
         "output": "b",
         "id": "7",
     }
+    assert [native(plain, {"input": "a", "output": "b", "split": name})["split"] for name in ("dev", "test")] == [
+        "validation",
+        "test",
+    ]
     (squad,) = (form for form in FORMS["text2text"] if form.name == "SQuAD with answers")
     rows = [{"question": q, "context": c, "answers": ["a"]} for q, c in (("1", "x"), ("2", "x"), ("1", "y"))]
     first, second, third = (native(squad, row)["group"] for row in rows)

@@ -115,6 +115,10 @@ def test_labels_that_are_numbers_are_named(tmp_path: Path) -> None:
     assert read_examples(numbered, "classification").notes == ("its labels are numbers: they are their own names",)
     assert labels_in(numbered, ["neg", "pos"]) == ["neg", "pos", "neg", "pos"]
     assert labels_in(numbered, ["0", "1"]) == ["0", "1", "0", "1"]
+    (tmp_path / "set.csv").write_text("text,label\na,1\nb,0\nc,-1\n")
+    assert labels_in(tmp_path / "set.csv", ["neg", "pos"]) == ["pos", "neg"]
+    assert labels_in(tmp_path / "set.csv") == ["1", "0"]
+    assert labels_in(written(tmp_path, GOOD | {"label": "01"}, GOOD | {"label": 2.0})) == ["01", "2"]
     names = {"info": {"features": {"label": {"names": ["bad", "good"], "_type": "ClassLabel"}}}}
     table = pa.table({"text": ["a", "b", "c", "d"], "label": [1, 0, -1, 2]})
     path = tmp_path / "set.parquet"

@@ -77,6 +77,9 @@ def test_articles_of_squad_are_unpacked_and_names_of_numbers_found(tmp_path: Pat
     }
     (row,) = open_rows(write(tmp_path, "a.json", json.dumps(nested)))
     assert row == (1, {"id": "1", "question": "q", "answers": [], "context": "c"})
+    broken = {"data": [{"paragraphs": [5, {"qas": 5}, {"context": "c", "qas": ["x"]}]}]}
+    rows = [row for _, row in open_rows(write(tmp_path, "e.json", json.dumps(broken)))]
+    assert [row.reason for row in rows if isinstance(row, InvalidLine)] == ["wrong_type"] * 3
     file = open_rows(write(tmp_path, "b.json", json.dumps({"names": ["O", "B-X"], "data": [{"tags": [1]}]})))
     assert file.names == {"": ("O", "B-X")}
     assert list(open_rows(write(tmp_path, "c.json", json.dumps({"text": "a"}, indent=1)))) == [(1, {"text": "a"})]
