@@ -45,6 +45,9 @@ def _beside(report: dict[str, Any]) -> dict[str, Any]:
     baselines = report.get("baselines") or {}
     judged_by = baselines.get("judged_by")
     sentences = [*baselines.get("sentences", []), *_worth_of_start(report.get("transfers"))]
+    skipped = report["examples"].get("skipped")
+    if skipped:
+        sentences.append(f"Rows of its file that could not be used: {skipped:,}.")
     if not judged_by:
         return {"judged_by": None, "beside": [], "beaten": None, "sentences": sentences}
     beside = [(name, scores[judged_by]) for name, scores in baselines["scores"].items()]

@@ -39,7 +39,8 @@ def test_the_model_stands_beside_its_baselines(tmp_path: Path) -> None:
         "sentences": ["The model loses to the strongest baseline."],
     }
     write_json(tmp_path / "a.json", report | {"baselines": baselines, "transfers": True})
-    write_json(tmp_path / "b.json", report | {"baselines": {}, "transfers": False})
+    lossy = {"examples": report["examples"] | {"skipped": 1234}}
+    write_json(tmp_path / "b.json", report | lossy | {"baselines": {}, "transfers": False})
     first, second = tasks_table(tmp_path)
     assert (first["judged_by"], first["model"], first["beside"], first["beaten"]) == (
         "rouge l",
@@ -49,4 +50,7 @@ def test_the_model_stands_beside_its_baselines(tmp_path: Path) -> None:
     )
     assert first["sentences"] == [*baselines["sentences"], "Its start is worth more than random weights."]
     assert (second["judged_by"], second["beside"]) == (None, [])
-    assert second["sentences"] == ["Its start is not shown to be worth more than random weights."]
+    assert second["sentences"] == [
+        "Its start is not shown to be worth more than random weights.",
+        "Rows of its file that could not be used: 1,234.",
+    ]
