@@ -62,17 +62,24 @@ def turns_of(messages: Any) -> tuple[tuple[Turn, ...], Counter[str]]:
 
 def role_of(message: Any) -> str | None:
     """Return whose a message is; None where nobody can tell."""
-    if not isinstance(message, dict):
-        return None
-    name = next((message[role_key] for role_key, _ in KEYS if role_key in message), None)
+    keys = _keys_of(message)
+    name = message[keys[0]] if keys else None
     return ROLES.get(name) if isinstance(name, str) else None
 
 
+def _keys_of(message: Any) -> tuple[str, str] | None:
+    """Return the names of a message's two parts; a table may have both pairs, one of them empty."""
+    for pair in KEYS:
+        if isinstance(message, dict) and message.get(pair[0]) is not None:
+            return pair
+    return None
+
+
 def _turn(message: Any, place: int) -> Turn:
-    keys = [pair for pair in KEYS if isinstance(message, dict) and pair[0] in message]
-    if not keys:
+    keys = _keys_of(message)
+    if keys is None:
         raise InvalidLine(f'message {place} must be an object with "role" and "content"', "wrong_type")
-    role_key, text_key = keys[0]
+    role_key, text_key = keys
     role = role_of(message)
     if role is None:
         raise InvalidLine(

@@ -19,6 +19,7 @@ RESULT = {"role": "tool", "content": "5"}
     [
         ([Q, A], "user:Hi assistant:Hello.", {}),
         ([{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello."}], "user:Hi assistant:Hello.", {}),
+        ([{"role": None, "content": None, "from": "human", "value": "Hi"}, A], "user:Hi assistant:Hello.", {}),
         ([SYSTEM, Q, A], "system:Be kind. user:Hi assistant:Hello.", {}),
         ([{"role": "developer", "content": "Be kind."}, Q, A], "system:Be kind. user:Hi assistant:Hello.", {}),
         ([{"from": "system", "value": ""}, Q, A], "user:Hi assistant:Hello.", {}),
