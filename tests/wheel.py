@@ -153,11 +153,13 @@ class Reader:
         print(f"older wheel: {revision[:9] or 'this tree, edited'}")
         self.special = {
             "python3 -m venv .venv && source .venv/bin/activate": self.make_environment,
-            "pip install 'privllm[annotate,documents,serve]'": lambda: self.install(self.older, folder / "older"),
+            "pip install 'privllm[annotate,baselines,documents,serve]'": lambda: self.install(
+                self.older, folder / "older"
+            ),
             "privllm init handbook && cd handbook": self.start_project,
             "cp -r ~/documents/* data/sources/": self.fill,
             "privllm serve": self.serve,
-            "pip install --upgrade 'privllm[annotate,documents,serve]'": lambda: self.install(
+            "pip install --upgrade 'privllm[annotate,baselines,documents,serve]'": lambda: self.install(
                 self.newer, folder / "newer"
             ),
             "privllm upgrade": self.upgrade,

@@ -34,7 +34,7 @@ def predict(
 ) -> None:
     """Apply a tuned model: JSON lines in, one JSON line out for each, in their order.
 
-    Lines look like those the task was tuned on, without the answer, and may have an "id", which
+    Lines look like privllm's own of the task's kind, without the answer, and may have an "id", which
     comes back:
 
     {"text": "..."} gives {"label": "...", "probability": 0.93}

@@ -19,6 +19,8 @@ EXTRAS = {  # {module: the extra in pyproject.toml that installs it}, of all tha
     "uvicorn": "serve",
     "pypdfium2": "documents",
     "gguf": "gguf",
+    "sklearn": "baselines",
+    "threadpoolctl": "baselines",
     "ray": "ray",
 }
 

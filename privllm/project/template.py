@@ -16,7 +16,12 @@ from privllm.engine.fingerprint import RESOURCES, canonical, locked_versions
 from privllm.manage.remove_demo import demo_tasks, without
 from privllm.project.contents import FOLDER, PACKAGED, copied_files
 
-EXTRAS = ("annotate", "documents", "serve")  # of privllm, that the stages of dvc.yaml and `privllm serve` need
+EXTRAS = (
+    "annotate",
+    "baselines",
+    "documents",
+    "serve",
+)  # of privllm, that the stages of dvc.yaml and `privllm serve` need
 PYTHON = ">=3.11,<3.14"
 # A project's files as they were written, and the digest of the code of privllm that wrote them.
 PRISTINE = Path("privllm-template.json")

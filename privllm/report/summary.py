@@ -22,6 +22,7 @@ from privllm.report.baselines import baseline_rows, worse_than_xz
 from privllm.report.explanations import short
 from privllm.report.funnel import Reports, funnel
 from privllm.report.held_out import base_line, held_out_lines, judged
+from privllm.report.tasks_table import tasks_table
 
 HELD_OUT = ("test", "validation")
 SAMPLES = 2  # of each family
@@ -49,6 +50,7 @@ def summary_table(reports: Path, log: Path, samples: Path | None = None) -> Rend
         _figures(shared, by_family),
         *([Text.assemble(("vocabulary  ", "bold red"), words)] if words else []),
         *_held_out(by_family),
+        *_tasks(reports / "finetune"),
         *_people(shared, _read(reports / "align/causal.json")),
         _minutes(durations(log)),
     ]
@@ -157,6 +159,21 @@ def _held_out(families: Mapping[str, Reports]) -> list[RenderableType]:
         if any(count[row] for count in counts.values()):
             table.add_row(_text(label), *(f"{counts[split][row]:,}" if split in counts else "" for split in HELD_OUT))
     return [table] if table.row_count else []
+
+
+def _tasks(folder: Path) -> list[RenderableType]:
+    """Return each tuned model's score with the baselines' below it, and a sentence of who is stronger."""
+    table = _table("tasks", "score", "value")
+    sentences = []
+    for row in tasks_table(folder):
+        if not row.get("judged_by"):
+            continue
+        table.add_row(_text(row["task"]), _text(row["judged_by"]), f"{row['model']:.3f}")
+        for name, value in row["beside"]:
+            table.add_row(_text(f"  {name}"), "", f"{value:.3f}", style="dim")
+        style = "" if row["beaten"] else "bold red"
+        sentences.append(Text.assemble((f"{printable(row['task'])}  ", style), printable(" ".join(row["sentences"]))))
+    return [Group(table, *sentences)] if sentences else []
 
 
 def _people(reports: Reports, aligned: Reports) -> list[RenderableType]:

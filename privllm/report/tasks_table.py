@@ -1,6 +1,6 @@
-"""Table of the fine-tuned models: each task's scores from the pretrained and from random weights.
+"""Table of the fine-tuned models: each task's scores from the pretrained and from random weights, and of baselines without a model.
 
-Both were scored on the same held-out examples. Reads reports/finetune/*.json and computes nothing.
+All were scored on the same held-out examples. Reads reports/finetune/*.json and computes nothing.
 """
 
 import json
@@ -36,4 +36,32 @@ def _row(task: str, report: dict[str, Any]) -> dict[str, Any]:
         "difference": difference and difference["difference"],
         "interval": difference and "low" in difference and (difference["low"], difference["high"]),
         "transfers": report.get("transfers"),
+        **_beside(report),
     }
+
+
+def _beside(report: dict[str, Any]) -> dict[str, Any]:
+    """Return the model's score beside those of baselines, and what people read of it; without baselines `judged_by` is None."""
+    baselines = report.get("baselines") or {}
+    judged_by = baselines.get("judged_by")
+    sentences = [*baselines.get("sentences", []), *_worth_of_start(report.get("transfers"))]
+    skipped = report["examples"].get("skipped")
+    if skipped:
+        sentences.append(f"Rows of its file that could not be used: {skipped:,}.")
+    if not judged_by:
+        return {"judged_by": None, "beside": [], "beaten": None, "sentences": sentences}
+    beside = [(name, scores[judged_by]) for name, scores in baselines["scores"].items()]
+    return {
+        "judged_by": judged_by.replace("_", " "),
+        "model": report["test"][judged_by],
+        "beside": beside,
+        "beaten": baselines["beaten"],
+        "sentences": sentences,
+    }
+
+
+def _worth_of_start(transfers: bool | None) -> list[str]:
+    if transfers is None:
+        return []
+    verb = "is" if transfers else "is not shown to be"
+    return [f"Its start {verb} worth more than random weights."]

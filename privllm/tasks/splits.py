@@ -6,13 +6,15 @@ either case an input that is trained on is not evaluated: a held-out copy is rem
 Classes are not balanced.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from privllm.core.bio_labels import OUTSIDE
 from privllm.core.errors import UserError
 from privllm.core.report import balance
 from privllm.core.split import SPLITS, SplitConfig, split_of
-from privllm.tasks.formats import Classified, Dataset, Example, Tagged, input_of, line_error
+from privllm.tasks.formats import Classified, Dataset, Example, Skipped, Tagged, input_of, line_error
+from privllm.tasks.line_faults import error_at
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,33 @@ def divide(dataset: Dataset, cfg: SplitConfig) -> Divided:
     balance(example_count, counts["seen_before"], *(counts[split] for split in SPLITS))
     train, validation, test = (tuple(by_split[split]) for split in SPLITS)
     return Divided(train, validation, test, tuple(sorted(labels)), counts)
+
+
+def without(dataset: Dataset, divided: Divided, skipped: Sequence[Skipped]) -> tuple[Dataset, Divided]:
+    """Return both without examples that turned out to be of no use, which the dataset then has among its skipped rows.
+
+    Raises UserError for a split that they leave empty.
+    """
+    if not skipped:
+        return dataset, divided
+    lines = {row.line for row in skipped}
+    by_split = {}
+    for split in SPLITS:
+        by_split[split] = [example for example in getattr(divided, split) if example.line not in lines]
+        if not by_split[split]:
+            first = skipped[0]
+            raise error_at(
+                dataset.path, first.line, f"{first.fault}. So it is with all examples for {split}", dataset.unit
+            )
+    counts = divided.counts | {split: len(examples) for split, examples in by_split.items()}
+    counts["examples"] -= len(lines)
+    balance(counts["examples"], counts["seen_before"], *(counts[split] for split in SPLITS))
+    train, validation, test = (tuple(by_split[split]) for split in SPLITS)
+    moved = {"examples": dataset.counts["examples"] - len(lines), "skipped": dataset.counts["skipped"] + len(lines)}
+    return (
+        replace(dataset, counts=dataset.counts | moved, skipped=tuple(sorted((*dataset.skipped, *skipped)))),
+        Divided(train, validation, test, divided.labels, counts),
+    )
 
 
 def _without_copies(by_split: dict[str, list[Example]]) -> dict[str, list[Example]]:

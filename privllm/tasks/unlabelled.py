@@ -16,7 +16,10 @@ from typing import Any, BinaryIO
 
 from privllm.core.bio_labels import OUTSIDE
 from privllm.core.errors import UserError
-from privllm.tasks.formats import BOM, MAX_LINE_BYTES, Chat, Example, InvalidLine, error_at, example_of, parse
+from privllm.tasks.chat_turns import ASSISTANT, USER, role_of
+from privllm.tasks.formats import Chat, Example, example_of
+from privllm.tasks.line_faults import InvalidLine, error_at
+from privllm.tasks.row_files import BOM, MAX_LINE_BYTES, parse
 
 UNKNOWN = "?"  # in place of an answer
 ASKED = {
@@ -52,7 +55,9 @@ def read_inputs(file: BinaryIO, name: str, kind: str) -> Iterator[Example]:
 
 def _unanswered(number: int, value: Any, kind: str) -> Example:
     identifier = str(value.get("id", "")) if isinstance(value, dict) else ""
-    example, _ = example_of(number, _with_unknown_answer(value, kind), kind)
+    example, changes = example_of(number, _with_unknown_answer(value, kind), kind)
+    if changes["tool_turns"]:
+        raise InvalidLine("it has messages of tools, which no model here was tuned on", "tool_turns")
     content = example.content
     if isinstance(content, Chat):
         content = Chat((*content.turns[:-1], ("assistant", UNKNOWN)))
@@ -74,6 +79,6 @@ def _with_unknown_answer(value: Any, kind: str) -> Any:
     messages = value.get("messages")
     if not isinstance(messages, list) or not messages:
         return value
-    if not isinstance(messages[-1], dict) or messages[-1].get("role") != "user":
+    if role_of(messages[-1]) != USER:
         return value
-    return {**value, "messages": [*messages, {"role": "assistant", "content": UNKNOWN}]}
+    return {**value, "messages": [*messages, {"role": ASSISTANT, "content": UNKNOWN}]}

@@ -112,9 +112,9 @@ class FinetuneConfig(TrainConfig):
     validate_every: int = 50
     kind: str = "classification"  # classification, tokens, text2text or chat
     family: str = MASKED.name  # of the model in `start`
-    data: str = ""  # a file of JSON lines
+    data: str = ""  # a file of examples: JSON Lines, JSON, CSV, TSV or Parquet
     start: str = ""  # a Hugging Face folder on this machine, such as data/pretrain/masked
-    # those allowed (entity types for tokens); empty: whatever the file has
+    # those allowed (entity types for tokens), in the order of labels that are numbers (then all tags); empty: whatever the file has
     labels: list[str] = field(default_factory=list)
     optional: bool = False  # whether examples that do not suffice are a note instead of an error
     # whether to train the same architecture from random weights too, and report the difference

@@ -1,7 +1,7 @@
 """Labelled examples to token ids: what a model reads, and which of its places are to be learnt.
 
 Turns are rendered by `tokens.chat_format`, so nothing in an example can become a special token. Inputs that are too long are cut at their
-end and counted (of a chat, the oldest turns leave); an answer that is too long is an error, which names its line.
+end and counted (of a chat, the oldest turns leave); an example whose answer is too long is left out and named.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,9 @@ import numpy as np
 from privllm.core.bio_labels import OUTSIDE
 from privllm.core.families import TRAITS
 from privllm.models.vocabulary import IGNORED
-from privllm.tasks.formats import Chat, Classified, Dataset, Example, InputOutput, Tagged, line_error
+from privllm.tasks.chat_turns import EMPTY_LINE, SYSTEM, USER, Turn
+from privllm.tasks.formats import Chat, Classified, Dataset, Example, InputOutput, Skipped, Tagged, line_error
+from privllm.tasks.line_faults import InvalidLine, error_at
 from privllm.tokens.chat_format import Speech
 
 
@@ -26,7 +28,7 @@ class Encoded(NamedTuple):
 
 
 class Coder:
-    """Encodes the examples of one dataset for one family; `cut` counts those that were too long."""
+    """Encodes the examples of one dataset for one family; `cut` counts the inputs that were too long, `skipped` names such answers."""
 
     def __init__(self, speech: Speech, family: str, dataset: Dataset, context: int, labels: tuple[str, ...]) -> None:
         self.speech = speech
@@ -35,9 +37,25 @@ class Coder:
         self.context = context
         self.labels = {label: number for number, label in enumerate(labels)}
         self.cut = 0
+        self.skipped: list[Skipped] = []
 
     def encode(self, examples: Sequence[Example]) -> list[Encoded]:
-        return [self._encode(example) for example in examples]
+        """Return the encoded examples. Raises UserError for one whose answer does not fit."""
+        encoded = self.encode_fitting(examples)
+        if len(encoded) < len(examples):
+            line, _, fault = self.skipped[-1]
+            raise error_at(self.dataset.path, line, fault, self.dataset.unit)
+        return encoded
+
+    def encode_fitting(self, examples: Sequence[Example]) -> list[Encoded]:
+        """Return the encoded examples, without those whose answer does not fit: they are in `skipped`."""
+        encoded = []
+        for example in examples:
+            try:
+                encoded.append(self._encode(example))
+            except InvalidLine as fault:
+                self.skipped.append(Skipped(example.line, fault.reason, str(fault)))
+        return encoded
 
     def _encode(self, example: Example) -> Encoded:
         match example.content:
@@ -51,13 +69,13 @@ class Coder:
             case InputOutput(question, answer) if TRAITS[self.family].writes_separately:
                 labels = [*self.speech.ids(answer), self.speech.marks.stop]
                 if len(labels) > self.context:
-                    raise self._too_long(example, len(labels))
+                    raise self._too_long(len(labels))
                 inputs = self._head([*self.speech.ids(question), self.speech.marks.stop], self.context)
                 return _encoded(inputs, labels, inputs)
             case InputOutput(question, answer):
                 return self._turns(example, [("user", question), ("assistant", answer)])
             case Chat(turns):
-                return self._turns(example, list(turns))
+                return self._turns(example, with_system_folded(turns))
 
     def _tagged(self, example: Example, content: Tagged) -> Encoded:
         """Encode words with labels.
@@ -90,7 +108,7 @@ class Coder:
         """Encode turns one after the other, with next-token labels on the assistant's messages and their ends."""
         dialogue = self.speech.dialogue(turns, self.context)
         if dialogue is None:
-            raise self._too_long(example, self.speech.least(turns[-1][1]))
+            raise self._too_long(self.speech.least(turns[-1][1]))
         self.cut += dialogue.cut
         tokens = dialogue.tokens
         labels = []
@@ -107,9 +125,18 @@ class Coder:
             raise line_error(self.dataset, example, "it hides a word (null), but the model's tokenizer has no mask")
         return self.speech.mask
 
-    def _too_long(self, example: Example, tokens: int) -> Exception:
+    def _too_long(self, tokens: int) -> InvalidLine:
         fault = f"its answer needs {tokens} tokens, marks included, but the model sees {self.context} at once; shorten the answer"
-        return line_error(self.dataset, example, fault)
+        return InvalidLine(fault, "answer_too_long")
+
+
+def with_system_folded(turns: Sequence[Turn]) -> list[Turn]:
+    """Return the turns with the system's text before the first question, for `Speech` knows user and assistant alone."""
+    (role, system), *others = turns
+    if role != SYSTEM:
+        return list(turns)
+    (_, question), *rest = others
+    return [(USER, system + EMPTY_LINE + question), *rest]
 
 
 def tags_of(types: tuple[str, ...]) -> tuple[str, ...]:

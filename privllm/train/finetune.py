@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
+from privllm.core.printable import say
 from privllm.core.report import write_json
 from privllm.core.tables import write_table
 from privllm.engine.digests import replacing
@@ -32,9 +33,10 @@ from privllm.models.vocabulary import IGNORED
 from privllm.stats.difference import difference
 from privllm.stats.scores import Score
 from privllm.tasks.example_scores import FILE, table_of
-from privllm.tasks.formats import Dataset, read_examples
+from privllm.tasks.formats import Dataset
 from privllm.tasks.own_scores import own_scores
-from privllm.tasks.splits import Divided, divide
+from privllm.tasks.read_dataset import read_examples, summary_of, told_of
+from privllm.tasks.splits import Divided, divide, without
 from privllm.tokens.chat_format import Speech
 from privllm.tokens.vocabulary import TOKENIZER_CONFIG
 from privllm.train.budget import lesson_budget
@@ -47,6 +49,7 @@ from privllm.train.finetune_objectives import objective_for
 from privllm.train.loop import Trained, Work, key_of, train
 from privllm.train.lora import adapt, merge
 from privllm.train.predictions import MAIN, HeldOutResults, Limits, answer_of, as_line, judge
+from privllm.train.task_baselines import compared_with_baselines
 
 NEVER = 1_000_000_000  # validations; patience that does not end
 CONVERSATIONS = {"chat", "text2text"}  # kinds of tasks that a family which converses learns as turns, see `encode`
@@ -55,7 +58,7 @@ CONVERSATIONS = {"chat", "text2text"}  # kinds of tasks that a family which conv
 class FinetuneInputs(NamedTuple):
     """What `finetune` reads."""
 
-    data: Path  # JSON lines
+    data: Path  # a file that `tasks.row_files` reads
     start: Path  # a Hugging Face folder; its own tokenizer, if it has one, goes before
     tokenizer: Path  # data/tokenizer
 
@@ -63,6 +66,7 @@ class FinetuneInputs(NamedTuple):
 class Prepared(NamedTuple):
     """Examples, encoded for the model."""
 
+    dataset: Dataset
     divided: Divided
     train: list[Encoded]
     validation: list[Encoded]
@@ -103,6 +107,8 @@ def finetune(
         if not cfg.optional:
             raise
         return skip(f"finetune.tasks.{task}", str(error), out, live)
+    for line in told_of(prepared.dataset):
+        say(line, err=True)
     right_answers = [answer_of(example) for example in prepared.divided.test]
     own_scores(extensions, cfg.kind, right_answers, right_answers)  # a score that fails must not wait for the training
     compiled = prepare_compiler(cfg.compile, work.folder.parent / "compiled")
@@ -110,13 +116,15 @@ def finetune(
     requested = asdict(cfg)
     cfg = replace(cfg, compile=compiled)  # as this machine can
     section = f"finetune.tasks.{task}"
-    fresh = None
-    if cfg.compare_random:
-        fresh = _random_arm(cfg, prepared, inputs, speech, work, key, section)
+    fresh = _random_arm(cfg, prepared, inputs, speech, work, key, section) if cfg.compare_random else None
     shutil.rmtree(live, ignore_errors=True)
     arm_work = work._replace(folder=work.folder / "start")
     arm = _train(cfg, prepared, inputs, speech, arm_work, key, section, live)
-    report = _report(cfg, dataset, prepared, arm, fresh)
+    report = _report(cfg, prepared, arm, fresh)
+    own = partial(own_scores, extensions, cfg.kind)
+    report["baselines"] = compared_with_baselines(cfg.kind, prepared.divided, arm.judged, own)
+    for sentence in report["baselines"].get("sentences", ()):
+        say(f"finetune@{task}: {sentence}", err=True)
     _save(arm, fresh, prepared, inputs, {"config": requested, **report}, out)
     shutil.rmtree(work.folder, ignore_errors=True)
     return report
@@ -128,13 +136,15 @@ def _prepare(cfg: FinetuneConfig, dataset: Dataset, start: Path, speech: Speech,
     labels = tags_of(divided.labels) if cfg.kind == "tokens" else divided.labels
     context = context_of(config_of(start))
     coder = Coder(speech, cfg.family, dataset, context, labels)
-    encoded = coder.encode(divided.train)
+    encoded, validation, test = map(coder.encode_fitting, (divided.train, divided.validation, divided.test))
+    dataset, divided = without(dataset, divided, coder.skipped)
     has_labels = [bool((example.labels != IGNORED).any()) for example in encoded]  # they may lie beyond the context
     return Prepared(
+        dataset=dataset,
         divided=divided,
         train=list(compress(encoded, has_labels)),
-        validation=coder.encode(divided.validation),
-        test=coder.encode(divided.test),
+        validation=validation,
+        test=test,
         labels=labels,
         counts={**dataset.counts, **divided.counts, "cut": coder.cut},
         extensions=extensions,
@@ -207,13 +217,12 @@ def _random_arm(
     return results
 
 
-def _report(
-    cfg: FinetuneConfig, dataset: Dataset, prepared: Prepared, arm: Arm, fresh: HeldOutResults | None
-) -> dict[str, Any]:
+def _report(cfg: FinetuneConfig, prepared: Prepared, arm: Arm, fresh: HeldOutResults | None) -> dict[str, Any]:
     history = arm.trained.history
     report: dict[str, Any] = {
         "kind": cfg.kind,
         "family": cfg.family,
+        "data": summary_of(prepared.dataset),
         "examples": prepared.counts,
         "labels": len(prepared.divided.labels),
         "steps": arm.trained.steps,

@@ -23,6 +23,7 @@ from privllm.train.example_encoding import Encoded
 from privllm.train.finetune_objectives import Supervised
 
 MoreScores = Callable[[Sequence[Any], Sequence[Any]], dict[str, Score]]  # of the right answers and the model's
+KIND_OF = {Classified: "classification", Tagged: "tokens", InputOutput: "text2text", Chat: "chat"}
 # What a task is judged by.
 MAIN = {"classification": "accuracy", "tokens": "span_f1", "text2text": "loss", "chat": "loss"}
 
@@ -65,29 +66,39 @@ def judge(
     objective.model.eval()
     loss, guesses, _ = read(objective, encoded, limits.batch_size)
     expected = [answer_of(example) for example in examples]
-    kind = type(examples[0].content)
-    if kind is Classified:
-        predicted = [labels[guess[0]] for guess in guesses]
-        scores = {"accuracy": accuracy(expected, predicted), "loss": loss} | score_more(expected, predicted)
-        figures = {"macro_f1": round(macro_f1(expected, predicted), 6)}
-        return HeldOutResults(list(range(len(examples))), predicted, scores, figures)
-    if kind is Tagged:
-        tags = []
+    kind = KIND_OF[type(examples[0].content)]
+    answered = list(range(len(examples)))
+    given: list[Any]
+    if kind == "classification":
+        given = [labels[guess[0]] for guess in guesses]
+    elif kind == "tokens":
+        given = []
         for example, guess in zip(examples, guesses, strict=True):
             names = [labels[number] for number in guess]
-            tags.append(placed(example.content, names))
-        scores = {"span_f1": span_f1(expected, tags), "loss": loss} | score_more(expected, tags)
-        return HeldOutResults(list(range(len(examples))), tags, scores)
-    answered = spread(len(examples), limits.generated).tolist() if limits.generated else []
-    references = [expected[index] for index in answered]
-    questions = [encoded[index] for index in answered]
-    written = write(objective.model, questions, speech, limits)
-    scores = {"loss": loss} | _text_scores(written, references) | score_more(references, written)
-    figures = overlap(written, references) if written else {}
-    return HeldOutResults(answered, written, scores, figures)
+            given.append(placed(example.content, names))
+    else:
+        answered = spread(len(examples), limits.generated).tolist() if limits.generated else []
+        given = write(objective.model, [encoded[index] for index in answered], speech, limits)
+    scores, figures = scores_of(kind, [expected[index] for index in answered], given, score_more)
+    return HeldOutResults(answered, given, {"loss": loss} | scores, figures)
 
 
-def _text_scores(written: list[str], references: list[str]) -> dict[str, Score]:
+def scores_of(
+    kind: str, expected: Sequence[Any], given: Sequence[Any], score_more: MoreScores
+) -> tuple[dict[str, Score], dict[str, float]]:
+    """Return the scores of answers by example, and those of all together."""
+    if kind == "classification":
+        scores = {"accuracy": accuracy(expected, given)}
+        figures = {"macro_f1": round(macro_f1(expected, given), 6)}
+    elif kind == "tokens":
+        scores, figures = {"span_f1": span_f1(expected, given)}, {}
+    else:
+        scores = _text_scores(given, expected)
+        figures = overlap(given, expected) if given else {}
+    return scores | score_more(expected, given), figures
+
+
+def _text_scores(written: Sequence[str], references: Sequence[str]) -> dict[str, Score]:
     scores = {}
     for name, measure in (("rouge_l", rouge_l), ("exact_match", exact_match), ("f1", word_f1)):
         values = [measure(text, reference) for text, reference in zip(written, references, strict=True)]

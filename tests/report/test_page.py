@@ -292,3 +292,18 @@ def test_numbers_are_shown_for_people() -> None:
         "yes", "none", "12,345", "0.0001235", "1,234.6", "1, 2.5", "x",
     ]  # fmt: skip
     assert flatten({"a": {"b": 1}, "c": [2]}) == [("a.b", 1), ("c", [2])]
+
+
+def test_tuned_models_stand_beside_their_baselines(tmp_path: Path) -> None:
+    baselines = {"judged_by": "span_f1", "scores": {EVIL: {"span_f1": 0.625}}, "beaten": False, "sentences": [EVIL]}
+    report = {"main": "span_f1", "family": "masked", "examples": {"train": 9, "test": 3}, "test": {"span_f1": 0.5}}
+    (tmp_path / "finetune").mkdir()
+    (tmp_path / "finetune/names.json").write_text(json.dumps(report | {"baselines": baselines}))
+    (tmp_path / "finetune/other.json").write_text(json.dumps(report))
+    render_report(ReportInputs(tmp_path), tmp_path / "index.html")
+    page = (tmp_path / "index.html").read_text("utf-8")
+    Outline(page)
+    assert "Beside answers without a language model" in page
+    assert "<td>the model</td><td>span f1</td><td>0.5" in page
+    assert "0.625" in page
+    assert not obeyed(page)

@@ -65,6 +65,22 @@ def test_baselines_stand_below_the_figures_of_the_models(tmp_path: Path) -> None
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_tuned_models_stand_above_their_baselines(tmp_path: Path) -> None:
+    baselines = {"judged_by": "accuracy", "scores": {"majority": {"accuracy": 0.6}}, "beaten": False}
+    baselines |= {"sentences": ["The model loses to the strongest baseline, majority: accuracy 0.500 against 0.600."]}
+    report = {"main": "accuracy", "family": "masked", "examples": {"train": 9, "test": 3}, "test": {"accuracy": 0.5}}
+    (tmp_path / "finetune").mkdir()
+    (tmp_path / "finetune/tickets.json").write_text(json.dumps(report | {"baselines": baselines}))
+    (tmp_path / "finetune/other.json").write_text(json.dumps({"skipped": "no examples"}))
+    (tmp_path / "collect.json").write_text("{}")
+    text = shown(tmp_path, tmp_path / "log.jsonl")
+    lines = [line.split() for line in text.splitlines()]
+    assert ["tickets", "accuracy", "0.500"] in lines
+    assert ["majority", "0.600"] in lines
+    assert "tickets  The model loses to the strongest baseline" in text
+    assert "other" not in text
+
+
 def test_held_out_figures_keep_a_line_each_in_80_columns(tmp_path: Path) -> None:
     (tmp_path / "evaluate").mkdir()
     for family, name in (("causal", "bits_per_byte"), ("masked", "pseudo_bits"), ("seq2seq", "denoising_bits")):

@@ -15,8 +15,8 @@ from privllm.core.split import SplitConfig, split_of
 from privllm.core.tables import by_id, read_table, write_table
 from privllm.engine.store import Store
 from privllm.tasks.config import DeriveConfig, TasksConfig, groups_of
-from privllm.tasks.formats import read_examples
 from privllm.tasks.patterns import _fill, _passages, _windows
+from privllm.tasks.read_dataset import read_examples
 from privllm.tasks.recipe import _select, derive, examples_of
 
 NOTHING = Path("nowhere")  # annotations, for tasks that have no use for them

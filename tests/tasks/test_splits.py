@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from privllm.core.errors import UserError
 from privllm.core.split import SplitConfig
-from privllm.tasks.formats import Classified, Dataset, Example, Tagged, read_examples
-from privllm.tasks.splits import divide, labels_of
+from privllm.tasks.formats import Classified, Dataset, Example, Skipped, Tagged
+from privllm.tasks.read_dataset import read_examples
+from privllm.tasks.splits import divide, labels_of, without
 
 HALF = SplitConfig(validation=0.25, test=0.25)
 
@@ -151,3 +152,17 @@ def test_a_label_is_unknown_in_either_held_out_part(tmp_path: Path, split: str) 
     ]
     with pytest.raises(UserError, match=f"the label new is in the {split} part"):
         divide(read(tmp_path, lines), HALF)
+
+
+def test_what_turns_out_to_be_of_no_use_leaves_both_and_is_named(tmp_path: Path) -> None:
+    data = read(tmp_path, [*dataset([f"text {i}{'!' * (i % 3)}" for i in range(40)]), {"text": "no label"}])
+    divided = divide(data, HALF)
+    gone = Skipped(divided.test[0].line, "answer_too_long", "it is too long")
+    kept, rest = without(data, divided, [gone])
+    assert rest.test == divided.test[1:]
+    assert rest.counts["examples"] == kept.counts["examples"] == 39
+    assert (kept.counts["lines"], kept.counts["skipped"]) == (41, 2)
+    assert kept.skipped == (gone, *data.skipped)
+    assert without(data, divided, []) == (data, divided)
+    with pytest.raises(UserError, match=f"line {gone.line}: it is too long. So it is with all examples for test"):
+        without(data, divided, [gone._replace(line=example.line) for example in divided.test])

@@ -5,7 +5,8 @@ import io
 import pytest
 
 from privllm.core.errors import UserError
-from privllm.tasks.formats import MAX_LINE_BYTES, Chat, Classified, InputOutput, Tagged
+from privllm.tasks.formats import Chat, Classified, InputOutput, Tagged
+from privllm.tasks.row_files import MAX_LINE_BYTES
 from privllm.tasks.unlabelled import read_inputs
 
 ASKED = [
@@ -17,6 +18,7 @@ ASKED = [
     ("text2text", b'{"input": "a"}', InputOutput("a", "?")),
     ("text2text", b'{"input": "a", "output": "b"}', InputOutput("a", "?")),
     ("chat", b'{"messages": [{"role": "user", "content": "hi"}]}', Chat((("user", "hi"), ("assistant", "?")))),
+    ("chat", b'{"messages": [{"from": "human", "value": "hi"}]}', Chat((("user", "hi"), ("assistant", "?")))),
     (
         "chat",
         b'{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]}',
@@ -50,8 +52,14 @@ def test_a_stream_is_read_line_by_line() -> None:
         ("classification", b"[]", "it must be a JSON object"),
         ("tokens", b'{"tokens": "Ada"}', "must be a list of strings"),
         ("tokens", b'{"tokens": []}', "must be a list of strings"),
-        ("chat", b'{"messages": []}', "must be a list of at least two"),
-        ("chat", b'{"messages": [{"role": "assistant", "content": "hi"}]}', "at least two"),
+        ("chat", b'{"messages": []}', "must be a list that is not empty"),
+        ("chat", b'{"messages": [{"role": "assistant", "content": "hi"}]}', "no question"),
+        ("chat", b'{"messages": [{"role": "user", "content": "a"}, {"role": "tool", "content": "b"}]}', "no question"),
+        (
+            "chat",
+            b'{"messages": [{"role": "tool", "content": "b"}, {"role": "user", "content": "a"}]}',
+            "messages of tools",
+        ),
         ("text2text", b'{"input": " "}', '"input" must be a string with something in it'),
         ("text2text", b'{"input": "a", "id": 3}', '"id" must be a string'),
         ("text2text", b'{"input": "' + b"a" * MAX_LINE_BYTES + b'"}', "longer than"),

@@ -79,7 +79,7 @@ def test_what_is_saved_says_what_was_predicted(shop: Path, tmp_path: Path) -> No
         line["id"]: line["predicted"]
         for line in map(json.loads, (tmp_path / "out/predictions.jsonl").read_text().splitlines())
     }
-    from privllm.tasks.formats import read_examples
+    from privllm.tasks.read_dataset import read_examples
 
     examples = {e.id: e.content.text for e in read_examples(shop / "classification.jsonl", "classification").examples}
     classify = pipeline("text-classification", model=model, tokenizer=tokenizer)
@@ -218,12 +218,36 @@ def test_what_does_not_suffice_is_an_error_or_where_it_may_be_a_note(shop: Path,
 
 
 @pytest.mark.parametrize("family", ["causal", "seq2seq"])
-def test_an_answer_longer_than_the_context_names_its_line(shop: Path, tmp_path: Path, family: str) -> None:
+def test_an_answer_longer_than_the_context_costs_its_line_and_is_named(
+    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], family: str
+) -> None:
     lines = [example("text2text", i) for i in range(60)]
     lines[41]["output"] = "red " * 40
-    (tmp_path / "long.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    with pytest.raises(UserError, match=r"long\.jsonl, line 42: its answer needs \d+ tokens.*sees 32 at once"):
-        run(tiny("text2text", family), shop, tmp_path, tmp_path / "long.jsonl")
+    (tmp_path / "long.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + "{half")
+    report = run(tiny("text2text", family), shop, tmp_path, tmp_path / "long.jsonl")
+    counts = report["examples"]
+    assert (counts["lines"], counts["skipped"], counts["examples"]) == (61, 2, 59)
+    assert counts["train"] + counts["validation"] + counts["test"] == 59
+    assert report["data"]["skipped"] == {"answer_too_long": 1, "not_json": 1}
+    assert list(report["data"]["skipped_rows"]) == ["line 42", "line 61"]
+    said = capsys.readouterr().err
+    assert "long.jsonl, line 42: its answer needs" in said
+    assert "2 lines of" in said
+
+
+@pytest.mark.parametrize(("kind", "family"), [("chat", "causal"), ("classification", "masked"), ("tokens", "masked")])
+def test_the_report_holds_the_baselines_and_the_terminal_says_who_is_stronger(
+    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, family: str
+) -> None:
+    report = run(tiny(kind, family), shop, tmp_path)
+    baselines = report["baselines"]
+    assert baselines["strongest"] in baselines["scores"]
+    for scores in baselines["scores"].values():
+        assert scores.keys() == report["test"].keys() - {"loss"}
+    said = capsys.readouterr().err
+    for sentence in baselines["sentences"]:
+        assert f"finetune@mine: {sentence}" in said
+    assert json.loads((tmp_path / "out/training.json").read_text())["baselines"] == baselines
 
 
 def test_wrong_parameters_are_explained(shop: Path) -> None:

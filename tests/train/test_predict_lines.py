@@ -9,7 +9,7 @@ import pytest
 from privllm.core.bio_labels import as_bio
 from privllm.core.errors import UserError
 from privllm.core.report import write_json
-from privllm.tasks.formats import read_examples
+from privllm.tasks.read_dataset import read_examples
 from privllm.tasks.unlabelled import read_inputs
 from privllm.tokens.special_ids import special_ids
 from privllm.train.finetune import FinetuneInputs, finetune
