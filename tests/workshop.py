@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -181,20 +182,12 @@ def keep_stages(root: Path, names: Collection[str]) -> None:
 
 def fill_sources(sources: Path) -> None:
     """Thirty documents as people have them: HTML, Latin-1, JSON lines, personal data, duplicates, and what cannot be read."""
-    import importlib
-    import inspect
-    import pydoc
-
-    from privllm.collect.pydoc_pages import ADDRESS
-
     (sources / "pages").mkdir(parents=True)
     texts = []
     for name in PAGES:
-        module = importlib.import_module(name)
-        texts.append(inspect.getdoc(module) or name)
-        page = pydoc.html.page(name, pydoc.html.document(module, name))
-        # Addresses of objects would make each run's corpus, and so its model, another.
-        (sources / f"pages/{name}.html").write_text(ADDRESS.sub("", page), "utf-8")
+        text, page = manual_of(name)
+        texts.append(text)
+        (sources / f"pages/{name}.html").write_text(page, "utf-8")
     prose = "The committee met on Tuesday and read the report. It was agreed that the house on the hill should be painted in the spring. "
     (sources / "letter.txt").write_bytes(
         (prose * 3 + "Please write to jane.doe@example.com; the caf\xe9 is closed.").encode("latin-1")
@@ -205,6 +198,21 @@ def fill_sources(sources: Path) -> None:
     (sources / "chapters.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + "{broken\n", "utf-8")
     (sources / "empty.html").write_bytes(b"")
     (sources / "image.html").write_bytes(bytes(range(256)) * 8)
+
+
+@cache
+def manual_of(name: str) -> tuple[str, str]:
+    """The first words on a module of Python's, and the page on it."""
+    import importlib
+    import inspect
+    import pydoc
+
+    from privllm.collect.pydoc_pages import ADDRESS
+
+    module = importlib.import_module(name)
+    page = pydoc.html.page(name, pydoc.html.document(module, name))
+    # Addresses of objects would make each run's corpus, and so its model, another.
+    return inspect.getdoc(module) or name, ADDRESS.sub("", page)
 
 
 def outputs(root: Path, stage: dict[str, Any]) -> dict[str, bytes]:
