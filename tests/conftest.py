@@ -31,10 +31,11 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that build and then those that train: a long one that is begun last leaves the other cores idle."""
+    """Begin with the files that build, then those that train or are slow: a long one that is begun last leaves the other cores idle."""
 
     def weight(item: pytest.Item) -> int:
-        return 2 * (item.get_closest_marker("build") is not None) + (item.get_closest_marker("training") is not None)
+        lightest_first = ("slow", "training", "build")
+        return sum(2**place for place, name in enumerate(lightest_first) if item.get_closest_marker(name))
 
     heaviest: dict[Path, int] = {}
     for item in items:

@@ -86,7 +86,7 @@ class Names:
         print("visited", module_path)
         return Unread.from_parent(parent, path=module_path)
 
-sys.exit(pytest.main(["--collect-only", "-s", "-p", "no:cacheprovider"], plugins=[Names()]))
+sys.exit(pytest.main(["--collect-only", "--noconftest", "-s", "-p", "no:cacheprovider"], plugins=[Names()]))
 """
 
 
@@ -148,6 +148,10 @@ def test_pytest_collects_every_test_file() -> None:
     visited = {line.removeprefix("visited ") for line in said.stdout.splitlines() if line.startswith("visited ")}
     assert "tests/manage/test_gc.py" in in_git
     assert in_git - {Path(path).relative_to(ROOT).as_posix() for path in visited} == set()
+    for path in (ROOT / "tests").rglob("conftest.py"):  # they import torch for seconds, and so were not asked
+        assert not re.search(
+            "collect_ignore|pytest_ignore_collect|pytest_collect_(file|directory)", path.read_text("utf-8")
+        ), path
 
 
 @pytest.mark.parametrize("name", DVC)

@@ -32,6 +32,7 @@ if any(Path(word).name == "dvc" for word in sys.orig_argv[:2]):
 
     dvc.stage.Stage.save = save_after_an_edit
 """
+STAGES = ("fingerprint", "collect", "clean", "dedup")
 PROSE = """
 The zebra went to the market on Monday, and it was seen by all the people who live in the house on the hill.
 Nobody had told them that a zebra would come, so they were glad to have been at the window in the morning.
@@ -41,7 +42,7 @@ In the evening the mayor wrote a letter about the zebra, which was read to the c
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    shop = make_workshop(tmp_path_factory.mktemp("races") / "repo")
+    shop = make_workshop(tmp_path_factory.mktemp("races") / "repo", STAGES)
     shop.repro("clean")
     shop.commit("built")
     (shop.root.parent / "hook").mkdir()

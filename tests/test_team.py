@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.workshop import ROOT, Workshop, make_workshop
 
@@ -83,11 +82,7 @@ class Team:
         (root / "bin").mkdir()
         (root / "bin/privllm").write_text(COMMAND)
         (root / "bin/privllm").chmod(0o755)
-        shop = make_workshop(root / "first")
-        declared = yaml.safe_load((shop.root / "dvc.yaml").read_text())
-        stages = {stage: entry for stage, entry in declared["stages"].items() if stage in KEPT}
-        (shop.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
-        shop.commit("fewer stages")
+        shop = make_workshop(root / "first", KEPT)
         shop.run("git", "clone", "-q", "--bare", str(shop.root), str(root / "hub.git"))
         shop.run("git", "remote", "add", "origin", str(root / "hub.git"))
         shop.run("git", "fetch", "-q")

@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -102,19 +104,25 @@ class Workshop:
 
     def set(self, dotted: str, value: Any) -> Any:
         """Change one parameter; returns the old value, ABSENT where params.yaml had none. ABSENT as `value` takes it out."""
+        return self.set_all({dotted: value})[dotted]
+
+    def set_all(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Change many parameters as `set` does; returns their old values."""
         params = yaml.safe_load((self.root / "params.yaml").read_text("utf-8"))
-        *path, key = dotted.split(".")
-        section = params
-        for part in path:
-            section = section.setdefault(part, {})
-        assert key in section or is_parameter(dotted), f"{dotted} is no parameter"
-        old_value = section.get(key, ABSENT)
-        if value is ABSENT:
-            del section[key]
-        else:
-            section[key] = value  # in its old place, as dvc.lock has it
+        old_values = {}
+        for dotted, value in values.items():
+            *path, key = dotted.split(".")
+            section = params
+            for part in path:
+                section = section.setdefault(part, {})
+            assert key in section or is_parameter(dotted), f"{dotted} is no parameter"
+            old_values[dotted] = section.get(key, ABSENT)
+            if value is ABSENT:
+                del section[key]
+            else:
+                section[key] = value  # in its old place, as dvc.lock has it
         (self.root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), "utf-8")
-        return old_value
+        return old_values
 
     def json(self, path: str) -> Any:
         return json.loads((self.root / path).read_text("utf-8"))
@@ -124,8 +132,12 @@ class Workshop:
         self.run("git", "commit", "-qm", message)
 
 
-def make_workshop(root: Path) -> Workshop:
-    """Copy what git knows of the repository to `root`, scale its parameters down, and put about thirty documents in."""
+def make_workshop(root: Path, stages: Collection[str] = ()) -> Workshop:
+    """Copy what git knows of the repository to `root`, scale its parameters down, and put about thirty documents in.
+
+    With only these `stages` (all of them without): each command of DVC reads and checks all that dvc.yaml declares, and `fingerprint`
+    the code of all, which are most of the time of a test that is about a few.
+    """
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -145,8 +157,9 @@ def make_workshop(root: Path) -> Workshop:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target)
     shop = Workshop(root)
-    for dotted, value in SMALL.items():
-        shop.set(dotted, value)
+    shop.set_all(SMALL)
+    if stages:
+        keep_stages(root, stages)
     fill_sources(root / "data/sources")
     shop.run("git", "init", "-q", "-b", "main")
     shop.run("git", "config", "user.name", "Test")  # `dvc exp run` commits too
@@ -156,22 +169,25 @@ def make_workshop(root: Path) -> Workshop:
     return shop
 
 
+def keep_stages(root: Path, names: Collection[str]) -> None:
+    """Take all other stages out of dvc.yaml, and their code away."""
+    declared = yaml.safe_load((root / "dvc.yaml").read_text("utf-8"))
+    kept = {name: stage for name, stage in declared["stages"].items() if name in names}
+    assert len(kept) == len(names), f"not all of these are stages: {names}"
+    (root / "dvc.yaml").write_text(yaml.safe_dump(declared | {"stages": kept}, sort_keys=False), "utf-8")
+    for path in (root / "stages").glob("*.py"):
+        if path.stem not in {*names, "__init__"}:
+            path.unlink()
+
+
 def fill_sources(sources: Path) -> None:
     """Thirty documents as people have them: HTML, Latin-1, JSON lines, personal data, duplicates, and what cannot be read."""
-    import importlib
-    import inspect
-    import pydoc
-
-    from privllm.collect.pydoc_pages import ADDRESS
-
     (sources / "pages").mkdir(parents=True)
     texts = []
     for name in PAGES:
-        module = importlib.import_module(name)
-        texts.append(inspect.getdoc(module) or name)
-        page = pydoc.html.page(name, pydoc.html.document(module, name))
-        # Addresses of objects would make each run's corpus, and so its model, another.
-        (sources / f"pages/{name}.html").write_text(ADDRESS.sub("", page), "utf-8")
+        text, page = manual_of(name)
+        texts.append(text)
+        (sources / f"pages/{name}.html").write_text(page, "utf-8")
     prose = "The committee met on Tuesday and read the report. It was agreed that the house on the hill should be painted in the spring. "
     (sources / "letter.txt").write_bytes(
         (prose * 3 + "Please write to jane.doe@example.com; the caf\xe9 is closed.").encode("latin-1")
@@ -182,6 +198,21 @@ def fill_sources(sources: Path) -> None:
     (sources / "chapters.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + "{broken\n", "utf-8")
     (sources / "empty.html").write_bytes(b"")
     (sources / "image.html").write_bytes(bytes(range(256)) * 8)
+
+
+@cache
+def manual_of(name: str) -> tuple[str, str]:
+    """The first words on a module of Python's, and the page on it."""
+    import importlib
+    import inspect
+    import pydoc
+
+    from privllm.collect.pydoc_pages import ADDRESS
+
+    module = importlib.import_module(name)
+    page = pydoc.html.page(name, pydoc.html.document(module, name))
+    # Addresses of objects would make each run's corpus, and so its model, another.
+    return inspect.getdoc(module) or name, ADDRESS.sub("", page)
 
 
 def outputs(root: Path, stage: dict[str, Any]) -> dict[str, bytes]:

@@ -75,10 +75,12 @@ def analyse_source(source: bytes, path: Path, name: str) -> ModuleAnalysis:
     key = f"{_rules()} {python_version()} {package} {digest(source)}"
     if key not in analysis_cache.analyses:
         tree = parse_source(source, path)
-        imports = sorted(_imports(tree, package))
-        _remove_docstrings(tree)
-        meaning = digest(ast.dump(tree).encode())
-        analysis_cache.analyses[key] = ModuleAnalysis(imports, meaning, _symbols(tree))
+        nodes = list(ast.walk(tree))
+        imports = sorted(_imports(nodes, package))
+        _remove_docstrings(nodes)
+        symbols = _symbols(tree)
+        meaning = digest(json.dumps(symbols).encode())
+        analysis_cache.analyses[key] = ModuleAnalysis(imports, meaning, symbols)
     return ModuleAnalysis(*analysis_cache.analyses[key])  # those that were loaded are lists
 
 
@@ -98,8 +100,8 @@ def parse_source(source: bytes, path: Path) -> ast.Module:
         ) from error
 
 
-def _remove_docstrings(tree: ast.Module) -> None:
-    for node in ast.walk(tree):
+def _remove_docstrings(nodes: list[ast.AST]) -> None:
+    for node in nodes:
         if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         if ast.get_docstring(node, clean=False) is not None:
@@ -121,18 +123,20 @@ def _symbols(node: ast.Module | ast.ClassDef, name: str = "") -> dict[str, str]:
             continue
         symbol = f"{name}.{statement.name}" if name else statement.name
         outline.body.append(ast.Expr(ast.Constant(symbol)))
-        definitions = {symbol: digest(ast.dump(statement).encode())}
-        if isinstance(statement, ast.ClassDef):
-            definitions = _symbols(statement, symbol)
+        definitions = _symbols(statement, symbol) if isinstance(statement, ast.ClassDef) else {symbol: _hash(statement)}
         for key, value in definitions.items():
             symbols[key] = digest(f"{symbols[key]} {value}".encode()) if key in symbols else value
-    return symbols | {name or "<module>": digest(ast.dump(outline).encode())}
+    return symbols | {name or "<module>": _hash(outline)}
 
 
-def _imports(tree: ast.Module, package: str) -> set[str]:
-    """Return the names that the module imports, wherever the statements stand."""
+def _hash(node: ast.AST) -> str:
+    return digest(ast.dump(node).encode())
+
+
+def _imports(nodes: list[ast.AST], package: str) -> set[str]:
+    """Return the names that the nodes of a module import, wherever the statements stand."""
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

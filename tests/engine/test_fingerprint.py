@@ -2,6 +2,7 @@
 
 import ast
 import json
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from privllm.core.errors import UserError
 from privllm.core.work_paths import MODULES_FILE
 from privllm.engine.fingerprint import (
+    _providers,
+    canonical,
     check_fingerprint,
     distributions_below,
     fingerprint,
@@ -122,6 +125,11 @@ def test_what_other_rules_understood_is_not_believed(root: Path, monkeypatch: py
 def test_transitive_libraries_without_extras() -> None:
     below = distributions_below({"ftfy"})
     assert below == {"ftfy", "wcwidth"}
+
+
+def test_installed_modules_are_found_as_the_standard_library_finds_them() -> None:
+    expected = {name: {canonical(dist) for dist in dists} for name, dists in packages_distributions().items()}
+    assert {name: set(dists) for name, dists in _providers().items()} == expected
 
 
 def test_lock_lines_with_markers_and_hashes(root: Path) -> None:

@@ -345,7 +345,7 @@ def in_cache(shop: Workshop) -> set[str]:
 
 def test_git_history_and_rebuilds_survive_in_a_real_repository(tmp_path: Path) -> None:
     """Two commits, an experiment, and a build that nobody committed."""
-    shop = make_workshop(tmp_path / "repo")
+    shop = make_workshop(tmp_path / "repo", ("fingerprint", *STAGES))
     shop.set("clean.profile", "web")
     shop.repro("dedup")
     shop.commit("first")

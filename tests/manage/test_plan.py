@@ -432,7 +432,7 @@ def test_a_path_below_what_the_run_cache_restores(shop: Workshop) -> None:
 
 def test_the_real_build(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its data stages on thirty documents, a function, a parameter and three documents edited."""
-    shop = make_workshop(tmp_path_factory.mktemp("real") / "repo")
+    shop = make_workshop(tmp_path_factory.mktemp("real") / "repo", ("fingerprint", "collect", "clean", "dedup"))
     monkeypatch.chdir(shop.root)
     shop.repro("dedup")
     shop.commit("built")

@@ -28,6 +28,7 @@ from privllm.manage.remote import Remote, named_actions
 from privllm.manage.travelling import needed_objects, parse_action, read_local, travelling_stages
 from tests.workshop import Workshop, environment, make_workshop
 
+STAGES = ("fingerprint", "collect", "clean", "dedup")
 SHARDS = 16
 
 
@@ -99,7 +100,7 @@ def stored(shop: Workshop) -> int:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Team:
     root = tmp_path_factory.mktemp("team")
-    builder = make_workshop(root / "builder")
+    builder = make_workshop(root / "builder", STAGES)
     builder.repro("dedup")
     builder.run("dvc", "remote", "add", "-d", "storage", str(root / "remote"))
     builder.commit("built")
