@@ -12,7 +12,6 @@ import numpy as np
 from privllm.core.bio_labels import OUTSIDE
 from privllm.core.families import TRAITS
 from privllm.models.vocabulary import IGNORED
-from privllm.tasks.chat_turns import EMPTY_LINE, SYSTEM, USER, Turn
 from privllm.tasks.formats import Chat, Classified, Dataset, Example, InputOutput, Skipped, Tagged, line_error
 from privllm.tasks.line_faults import InvalidLine, error_at
 from privllm.tokens.chat_format import Speech
@@ -75,7 +74,7 @@ class Coder:
             case InputOutput(question, answer):
                 return self._turns(example, [("user", question), ("assistant", answer)])
             case Chat(turns):
-                return self._turns(example, with_system_folded(turns))
+                return self._turns(example, list(turns))
 
     def _tagged(self, example: Example, content: Tagged) -> Encoded:
         """Encode words with labels.
@@ -128,15 +127,6 @@ class Coder:
     def _too_long(self, tokens: int) -> InvalidLine:
         fault = f"its answer needs {tokens} tokens, marks included, but the model sees {self.context} at once; shorten the answer"
         return InvalidLine(fault, "answer_too_long")
-
-
-def with_system_folded(turns: Sequence[Turn]) -> list[Turn]:
-    """Return the turns with the system's text before the first question, for `Speech` knows user and assistant alone."""
-    (role, system), *others = turns
-    if role != SYSTEM:
-        return list(turns)
-    (_, question), *rest = others
-    return [(USER, system + EMPTY_LINE + question), *rest]
 
 
 def tags_of(types: tuple[str, ...]) -> tuple[str, ...]:

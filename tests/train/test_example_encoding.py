@@ -10,7 +10,7 @@ from privllm.core.special_tokens import MASK
 from privllm.models.vocabulary import IGNORED
 from privllm.tasks.formats import Chat, Classified, Content, Dataset, Example, InputOutput, Tagged
 from privllm.tokens.chat_format import Speech
-from privllm.train.example_encoding import Coder, Encoded, tags_of, with_system_folded
+from privllm.train.example_encoding import Coder, Encoded, tags_of
 from tests.train.tiny_tasks import make_tokenizer
 
 END_OF_TEXT, PAD, USER, ASSISTANT, END = 0, 1, 3, 4, 5
@@ -62,7 +62,6 @@ def test_the_systems_text_opens_the_first_question(speech: Speech) -> None:
     folded, _ = coded(speech, Chat((("system", "green"), *spoken)))
     written, _ = coded(speech, Chat((("user", "green\n\nred"), *spoken[1:])))
     assert folded.inputs.tolist() == written.inputs.tolist()
-    assert with_system_folded(spoken) == list(spoken)
 
 
 def test_old_turns_leave_first_then_the_input_is_cut_then_it_is_an_error(speech: Speech) -> None:
