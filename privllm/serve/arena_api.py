@@ -34,7 +34,8 @@ from privllm.serve.engine.base import Engine, GenerationRequest, RequestRefused,
 from privllm.serve.limits import RateLimiter
 from privllm.serve.middleware import Authenticator, admit, read_body
 from privllm.serve.openai_api import ClosingStreamingResponse, stream_limited
-from privllm.serve.openai_format import MAX_MESSAGES, UNTUNED_NOTE, ChatMessage, StrictModel, parse
+from privllm.serve.openai_requests import MAX_MESSAGES, ChatMessage, StrictModel, parse
+from privllm.serve.openai_responses import UNTUNED_NOTE
 
 MAX_OPEN_MATCHES = 200  # matches without a vote; the oldest is dropped first
 SIDES = ("left", "right")

@@ -19,7 +19,7 @@ from privllm.serve import auth
 from privllm.serve.database import Database
 from privllm.serve.engine.base import RequestRefused
 from privllm.serve.limits import RateLimiter
-from privllm.serve.openai_format import error_body
+from privllm.serve.openai_responses import error_body
 
 BODY_LIMIT = 1_000_000  # bytes
 DRAIN_LIMIT = 32_000_000  # bytes of a refused body that are discarded, so that its sender reads the response
@@ -116,8 +116,7 @@ def error_response(refused: RequestRefused) -> JSONResponse:
         headers["connection"] = "close"  # otherwise the server would read the body to its end, which may never come
     if refused.retry_after is not None:
         headers["retry-after"] = str(max(1, round(refused.retry_after + 0.5)))
-    body = error_body(refused.status, refused.message, refused.param)
-    return JSONResponse(body, refused.status, headers)
+    return JSONResponse(error_body(refused), refused.status, headers)
 
 
 async def read_body(request: Request) -> bytes:

@@ -18,15 +18,8 @@ from starlette.types import Receive, Scope, Send
 from privllm.serve.engine.base import Done, Engine, GenerationRequest, RequestRefused, Text
 from privllm.serve.limits import RateLimiter
 from privllm.serve.middleware import Authenticator, admit, read_body
-from privllm.serve.openai_format import (
-    BaseRequest,
-    ChatCompletionRequest,
-    CompletionRequest,
-    ResponseWriter,
-    error_body,
-    model_card,
-    parse,
-)
+from privllm.serve.openai_requests import BaseRequest, ChatCompletionRequest, CompletionRequest, parse
+from privllm.serve.openai_responses import ResponseWriter, error_body, model_card
 
 Result = TypeVar("Result")
 BROKE_OFF = "the reply broke off."
@@ -74,7 +67,9 @@ def openai_router(engine: Engine, authenticator: Authenticator) -> APIRouter:
 def _require_served(engine: Engine, name: str) -> None:
     served_name = engine.served.model.name
     if name != served_name:
-        raise RequestRefused(404, f"the model `{name}` is not served here; `{served_name}` is.", "model")
+        raise RequestRefused(
+            404, f"the model `{name}` is not served here; `{served_name}` is.", "model", code="model_not_found"
+        )
 
 
 async def _respond(
@@ -149,9 +144,9 @@ async def _chunks(
                 yield _server_sent(writer.usage_chunk(event))
             yield b"data: [DONE]\n\n"
         except RequestRefused as error:
-            yield _server_sent(error_body(error.status, error.message))
+            yield _server_sent(error_body(error))
         except StopAsyncIteration:
-            yield _server_sent(error_body(502, BROKE_OFF))
+            yield _server_sent(error_body(RequestRefused(502, BROKE_OFF)))
 
 
 def _server_sent(value: dict[str, Any]) -> bytes:

@@ -119,13 +119,12 @@ REFUSED = {
     "response_format": {"response_format": {"type": "json_object"}},
     "frequency_penalty": {"frequency_penalty": 0.5},
     "logit_bias": {"logit_bias": {"1": 1}},
-    "reasoning_effort": {"reasoning_effort": "low"},
     "temperature": {"temperature": 3},
     "top_p": {"top_p": 0},
     "max_tokens": {"max_tokens": 0},
     "stop": {"stop": ["a"] * 5},
     "messages": {"messages": []},
-    "messages.0.role": {"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}]},
+    "messages[0].role": {"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}]},
 }
 
 

@@ -57,7 +57,7 @@ class ServedModel:
 
 
 class RequestRefused(Exception):
-    """A request that gets no reply: HTTP status, message, parameter, seconds until a retry."""
+    """A request that gets no reply: HTTP status, message, parameter, seconds until a retry, OpenAI's code."""
 
     def __init__(
         self,
@@ -65,12 +65,14 @@ class RequestRefused(Exception):
         message: str,
         param: str | None = None,
         retry_after: float | None = None,
+        code: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.param = param
         self.retry_after = retry_after
+        self.code = code
 
 
 class Engine(Protocol):
