@@ -43,7 +43,8 @@ class ResponseWriter:
         if self.chat:
             content = {"message": {"role": "assistant", "content": text, "refusal": None}}
         choice = _choice(content, done.reason)
-        return self._common | {"object": self._object, "choices": [choice], "usage": usage(done)}
+        body = self._common | {"object": self._object, "choices": [choice], "usage": usage(done)}
+        return body | _extension(done)
 
     def first_chunk(self) -> dict[str, Any] | None:
         """Return the first chunk of a chat, which names the role; None for other requests."""
@@ -57,7 +58,7 @@ class ResponseWriter:
 
     def last_chunk(self, done: Done) -> dict[str, Any]:
         content: dict[str, Any] = {"delta": {}} if self.chat else {"text": ""}
-        return self._chunk(content, done.reason)
+        return self._chunk(content, done.reason) | _extension(done)
 
     def usage_chunk(self, done: Done) -> dict[str, Any]:
         """Return the chunk that `stream_options.include_usage` requests."""
@@ -70,6 +71,11 @@ class ResponseWriter:
 
 def _choice(content: dict[str, Any], reason: str | None) -> dict[str, Any]:
     return {"index": 0, "logprobs": None, "finish_reason": reason} | content
+
+
+def _extension(done: Done) -> dict[str, Any]:
+    """Return how many messages the model did not see, where there are any."""
+    return {"privllm": {"left_out": done.left_out}} if done.left_out else {}
 
 
 def usage(done: Done) -> dict[str, int] | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from openai import AsyncOpenAI, OpenAI
+from openai import AsyncOpenAI, BadRequestError, OpenAI
 from openai.types.chat import ChatCompletionMessageParam
 
 from privllm.serve.app import chat_app
@@ -51,6 +51,38 @@ def test_parse_and_stream_helpers_take_our_replies(tmp_path: Path) -> None:
             assert (made.choices[0].message.content, made.choices[0].finish_reason) == ("one two ", "stop")
             again = [HELLO, made.choices[0].message, HELLO]
             client.chat.completions.parse(model=NAME, messages=again)  # type: ignore[arg-type]
+
+
+def test_a_conversation_goes_on_for_as_long_as_one_likes(client: OpenAI) -> None:
+    messages, left_out = [], []
+    for turn in range(12):
+        messages.append({"role": "user", "content": f"the page {turn} keeps every row"})
+        made = client.chat.completions.create(model=NAME, messages=messages, max_tokens=12, temperature=0)  # type: ignore[call-overload]
+        messages.append(made.choices[0].message)
+        left_out.append(((made.model_extra or {}).get("privllm") or {"left_out": 0})["left_out"])
+        assert made.usage.total_tokens <= 96
+    assert left_out == sorted(left_out)
+    assert (left_out[0], left_out[-1] % 2) == (0, 0)
+    assert left_out[-1] > 10
+    *_, last = client.chat.completions.create(
+        model=NAME, messages=messages[:-1], max_tokens=12, temperature=0, stream=True
+    )  # type: ignore[call-overload]
+    assert last.model_extra["privllm"] == {"left_out": left_out[-1]}  # type: ignore[index]
+
+
+def test_a_message_that_never_fits_has_openais_code(client: OpenAI) -> None:
+    for stream in (False, True):
+        with pytest.raises(BadRequestError) as refused:
+            client.chat.completions.create(
+                model=NAME, messages=[{"role": "user", "content": "row " * 500}], stream=stream
+            )
+        assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "messages")
+
+
+def test_a_reply_ends_with_the_context(client: OpenAI) -> None:
+    made = client.chat.completions.create(model=NAME, messages=[HELLO], max_tokens=4096, temperature=0)
+    assert made.usage.total_tokens == 96  # type: ignore[union-attr]
+    assert made.choices[0].finish_reason == "length"
 
 
 def test_all_that_a_client_may_add_is_taken(client: OpenAI) -> None:

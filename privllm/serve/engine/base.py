@@ -42,9 +42,10 @@ class Text:
 class Done:
     """The last event of a reply. Token counts are None if a remote server does not report them."""
 
-    reason: str  # "stop": the model ended the reply, or a stop text did; "length": max_tokens did
+    reason: str  # "stop": the model ended the reply, or a stop text did; "length": max_tokens or the context did
     prompt_tokens: int | None
     completion_tokens: int | None
+    left_out: int = 0  # messages, the oldest, that the model was not given for lack of room
 
 
 @dataclass(frozen=True)

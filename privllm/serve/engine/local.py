@@ -8,6 +8,7 @@ large models, put another server behind `remote`.
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Condition, Thread
 
@@ -15,6 +16,7 @@ from transformers import PreTrainedModel
 
 from privllm.core.out_of_memory import shortage_explained
 from privllm.serve.engine.base import Done, GenerationRequest, RequestRefused, ServedModel, Text
+from privllm.serve.engine.fitting import Prompt, fit
 from privllm.serve.engine.prompting import PromptFormat, open_folder
 from privllm.serve.engine.scheduler import Job, Scheduler, require_batching
 
@@ -70,17 +72,11 @@ class LocalEngine:
         return len(self._scheduler.running) + len(self._scheduler.waiting) + len(self._arrived)
 
     async def count_tokens(self, request: GenerationRequest) -> int:
-        return len(await self._encode(request))
+        return len((await self._fit(request)).ids)
 
-    async def _encode(self, request: GenerationRequest) -> list[int]:
+    async def _fit(self, request: GenerationRequest) -> Prompt:
         # In a thread: encoding a long text must not delay other clients' replies.
-        ids = await asyncio.to_thread(self._prompt_format.encode, request)
-        context = self._prompt_format.context
-        if len(ids) > context:
-            param = "prompt" if request.messages is None else "messages"
-            message = f"the prompt has {len(ids)} tokens, and this model sees {context} at once: shorten it."
-            raise RequestRefused(400, message, param)
-        return ids
+        return await asyncio.to_thread(fit, self._prompt_format, request)
 
     async def stream(self, request: GenerationRequest) -> AsyncIterator[Text | Done]:
         if self._open_requests >= self._max_requests:
@@ -89,10 +85,11 @@ class LocalEngine:
         self._open_requests += 1
         job = None
         try:
-            ids = await self._encode(request)
+            prompt = await self._fit(request)
+            settings = replace(request.settings, max_tokens=prompt.max_tokens)
             loop = self._loop
             events: asyncio.Queue[Event] = asyncio.Queue()
-            job = Job(ids, request.settings, lambda event: loop.call_soon_threadsafe(events.put_nowait, event))
+            job = Job(prompt.ids, settings, lambda event: loop.call_soon_threadsafe(events.put_nowait, event))
             with self._changed:
                 self._arrived.append(job)
                 self._changed.notify()
@@ -100,9 +97,10 @@ class LocalEngine:
                 event = await events.get()
                 if isinstance(event, RequestRefused):
                     raise event
-                yield event
                 if isinstance(event, Done):
+                    yield replace(event, left_out=prompt.left_out)
                     return
+                yield event
         finally:
             self._open_requests -= 1
             if job:

@@ -19,9 +19,9 @@ from privllm.core.errors import UserError
 from privllm.core.families import CAUSAL
 from privllm.core.special_tokens import END_OF_TEXT, MARKS
 from privllm.engine.digests import digest_of
-from privllm.feedback.records import Message, Model
+from privllm.feedback.records import Model
 from privllm.models.loading import load
-from privllm.serve.engine.base import GenerationRequest, RequestRefused, SamplingSettings
+from privllm.serve.engine.base import GenerationRequest, RequestRefused
 from privllm.serve.folders import require_model
 from privllm.tokens.chat_format import Speech
 from privllm.tokens.chat_template import marks_in
@@ -58,23 +58,6 @@ def open_folder(folder: Path, revision: str = "") -> tuple[PreTrainedModel, Prom
         model, prompt_format = _open_hugging_face(folder, revision)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return model.to(device).eval(), prompt_format  # type: ignore[arg-type]
-
-
-def encode_recent(
-    prompt_format: PromptFormat,
-    messages: Sequence[Message],
-    settings: SamplingSettings,
-) -> tuple[list[Message], list[int]]:
-    """Return the most recent of `messages` that fit the context, and their ids.
-
-    The oldest question and its reply are left out first; the last message always remains.
-    """
-    recent = list(messages)
-    while True:
-        ids = prompt_format.encode(GenerationRequest(tuple(recent), "", settings))
-        if len(ids) <= prompt_format.context or len(recent) == 1:
-            return recent, ids
-        recent = recent[min(2, len(recent) - 1) :]
 
 
 def _open_exported(folder: Path, revision: str) -> tuple[PreTrainedModel, PromptFormat]:

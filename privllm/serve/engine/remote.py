@@ -117,14 +117,15 @@ def _list_models(base: str, headers: dict[str, str]) -> dict[str, dict[str, Any]
 
 async def _events(response: httpx.Response) -> AsyncIterator[Text | Done]:
     """Yield Text events, then one Done, from the server-sent events of `response`."""
-    reason = "stop"
+    reason, left_out = "stop", 0
     usage: dict[str, Any] = {}
     async for line in response.aiter_lines():
         data = line.removeprefix("data:").strip()
         if not line.startswith("data:") or not data:
             continue
         if data == "[DONE]":
-            yield Done(reason, _token_count(usage, "prompt_tokens"), _token_count(usage, "completion_tokens"))
+            read, written = _token_count(usage, "prompt_tokens"), _token_count(usage, "completion_tokens")
+            yield Done(reason, read, written, left_out)
             return
         try:
             chunk = _read_chunk(data)
@@ -133,6 +134,7 @@ async def _events(response: httpx.Response) -> AsyncIterator[Text | Done]:
             raise RequestRefused(502, message) from error
         usage = chunk.usage or usage
         reason = chunk.finish_reason or reason
+        left_out = chunk.left_out or left_out
         if chunk.text:
             yield Text(chunk.text)
     raise RequestRefused(502, "the reply broke off.")
@@ -144,6 +146,7 @@ class _Chunk(NamedTuple):
     text: str
     finish_reason: str | None
     usage: dict[str, Any]
+    left_out: int  # as another privllm says
 
 
 def _read_chunk(data: str) -> _Chunk:
@@ -157,7 +160,8 @@ def _read_chunk(data: str) -> _Chunk:
     text = choice.get("text") or delta.get("content") or ""
     if not isinstance(text, str) or not isinstance(usage, dict):
         raise TypeError("a text or the usage is of another type")
-    return _Chunk(text, choice.get("finish_reason"), usage)
+    left_out = _token_count(chunk.get("privllm") or {}, "left_out")
+    return _Chunk(text, choice.get("finish_reason"), usage, left_out or 0)
 
 
 def _token_count(usage: dict[str, Any], name: str) -> int | None:
@@ -184,7 +188,8 @@ async def _refusal(response: httpx.Response) -> RequestRefused:
         return RequestRefused(502, status_only)
     try:
         error = json.loads(body)["error"]
-        return RequestRefused(response.status_code, str(error["message"]), error.get("param"))
+        message, param, code = str(error["message"]), error.get("param"), error.get("code")
+        return RequestRefused(response.status_code, message, param, code=code if isinstance(code, str) else None)
     except (ValueError, KeyError, TypeError, AttributeError):
         return RequestRefused(response.status_code, status_only)
 

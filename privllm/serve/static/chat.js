@@ -42,6 +42,7 @@ async function reply() {
     mark = error.name === "AbortError" ? "Stopped." : error.message;
   }
   const failed = turn.failed = Boolean(mark) && mark !== "Stopped.";
+  if (!failed) mark = [mark, ...notes(turn)].filter(Boolean).join(" ");
   turn.element.setAttribute("aria-busy", "false");
   if (conversation !== turns) return; // a new chat has begun meanwhile
   stopping = null;
@@ -61,11 +62,24 @@ async function stream(payload, turn, text) {
     if (chunk.error) throw new Error(chunk.error.message);
     turn.id = chunk.id;
     turn.digest = chunk.system_fingerprint ?? "";
+    turn.ended = chunk.choices[0]?.finish_reason ?? turn.ended;
+    turn.leftOut = chunk.privllm?.left_out ?? turn.leftOut;
     const piece = chunk.choices[0]?.delta?.content;
     if (!piece) continue;
     turn.content += piece;
     following(() => { text.textContent = turn.content; });
   }
+}
+
+// What is to be known about a reply: that it was cut, and what the model did not see. A rating is of what it saw.
+function notes(turn) {
+  const found = [];
+  if (turn.ended === "length") found.push("Cut off at the longest reply that was allowed, or that the model has room for.");
+  if (turn.leftOut) {
+    turn.messages = turn.messages.slice(turn.leftOut);
+    found.push(`The first ${turn.leftOut} messages were left out: the conversation is longer than what the model sees at once.`);
+  }
+  return found;
 }
 
 function retry(turn) {

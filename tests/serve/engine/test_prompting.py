@@ -8,7 +8,7 @@ from privllm.core.errors import UserError
 from privllm.core.special_tokens import END_OF_TEXT, END_OF_TURN, MARKS, SPECIAL_TOKENS
 from privllm.feedback.records import Message
 from privllm.serve.engine.base import GenerationRequest, RequestRefused, SamplingSettings
-from privllm.serve.engine.prompting import HuggingFaceFormat, encode_recent, open_folder
+from privllm.serve.engine.prompting import HuggingFaceFormat, open_folder
 from privllm.tokens.chat_format import Exchange, Speech
 from tests.serve.fakes import completion
 
@@ -85,19 +85,6 @@ def test_any_other_folder_speaks_through_its_own_tokenizer(foreign: Path, export
     with pytest.raises(RequestRefused, match="chat template does not take") as refused:
         prompt_format.encode(ask(Message("system", "be good")))
     assert refused.value.status == 400
-
-
-def test_the_most_recent_messages_that_fit_are_encoded(exported: Callable[..., Path]) -> None:
-    prompt_format = open_folder(exported(tuned=True))[1]
-    long = Message("user", "row " * 300)
-    settings = SamplingSettings()
-    assert encode_recent(prompt_format, TURNS, settings) == (list(TURNS), prompt_format.encode(ask(*TURNS)))
-    assert encode_recent(prompt_format, [long, *TURNS[1:]], settings) == (
-        [TURNS[2]],
-        prompt_format.encode(ask(TURNS[2])),
-    )
-    assert encode_recent(prompt_format, [long, TURNS[0]], settings)[0] == [TURNS[0]]
-    assert encode_recent(prompt_format, [*TURNS[:2], long], settings)[0] == [long]  # the last message always remains
 
 
 def test_what_cannot_be_served_is_explained(tmp_path: Path, foreign: Path) -> None:
