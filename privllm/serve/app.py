@@ -24,7 +24,8 @@ from privllm.serve.chat_api import chat_router
 from privllm.serve.database import Database
 from privllm.serve.engine.base import Engine, RequestRefused
 from privllm.serve.middleware import LOCAL_HOSTS, Authenticator, SecurityMiddleware, error_response
-from privllm.serve.openai_api import ClientDisconnected, openai_router
+from privllm.serve.openai_api import openai_router
+from privllm.serve.reply_streams import ClientDisconnected
 
 SHUTDOWN_SECONDS = 3  # that replies get to end when the server stops
 CLIENT_CLOSED_REQUEST = 499  # nginx's status; no client reads it

@@ -33,9 +33,9 @@ from privllm.serve.database import AlreadyExists
 from privllm.serve.engine.base import Engine, GenerationRequest, RequestRefused, SamplingSettings, Text
 from privllm.serve.limits import RateLimiter
 from privllm.serve.middleware import Authenticator, admit, read_body
-from privllm.serve.openai_api import ClosingStreamingResponse, stream_limited
-from privllm.serve.openai_requests import MAX_MESSAGES, ChatMessage, StrictModel, parse
+from privllm.serve.openai_fields import MAX_MESSAGES, ChatMessage, StrictModel, parse
 from privllm.serve.openai_responses import UNTUNED_NOTE
+from privllm.serve.reply_streams import ClosingStreamingResponse, stream_limited
 
 MAX_OPEN_MATCHES = 200  # matches without a vote; the oldest is dropped first
 SIDES = ("left", "right")
@@ -146,8 +146,8 @@ async def _play(match: Match, engines: Sequence[Engine], limiter: RateLimiter | 
 
     async def generate(side: str, engine: Engine) -> None:
         try:
-            async with aclosing(stream_limited(engine, match.request, limiter)) as events:  # type: ignore[type-var]
-                async for event in events:
+            async with aclosing(stream_limited(engine, [match.request], limiter)) as events:  # type: ignore[type-var]
+                async for _, event in events:
                     if isinstance(event, Text):
                         match.texts[side] += event.text
                         await lines.put({"side": side, "text": event.text})

@@ -20,7 +20,8 @@ from privllm.serve.auth import utc_now
 from privllm.serve.database import AlreadyExists
 from privllm.serve.engine.base import RequestRefused, SamplingSettings, ServedModel
 from privllm.serve.middleware import Authenticator, admit, read_body
-from privllm.serve.openai_requests import MAX_MESSAGES, MAX_TOKENS, ChatMessage, StrictModel, parse
+from privllm.serve.openai_fields import MAX_MESSAGES, ChatMessage, StrictModel, parse
+from privllm.serve.openai_requests import MAX_TOKENS
 from privllm.serve.openai_responses import model_card
 
 STATIC = Path(__file__).parent / "static"

@@ -1,66 +1,21 @@
-"""OpenAI's wire format of what clients send: validation, and requests for engines.
+"""OpenAI's requests: bounds of their fields, and what they ask of engines.
 
-Fields that we do not know are ignored, as vLLM and llama.cpp ignore them, and null is a field's
-default: a reply object sent back as a message is a message. What would change the answer and cannot
-be done here (tools, images, grammars) is refused by name, not ignored. Defaults are those of
-`privllm chat`. No limits are known but those of a single request.
+Which fields are ignored or refused is said in `openai_fields`. Defaults are those of `privllm chat`.
+No limits are known but those of a single request.
 """
 
+from dataclasses import replace
 from secrets import randbelow
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any
 
-import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field
 
-from privllm.feedback.records import Message
 from privllm.serve.engine.base import GenerationRequest, RequestRefused, SamplingSettings
+from privllm.serve.openai_fields import MAX_MESSAGES, ChatMessage, OpenModel
 
 MAX_TOKENS = 4096  # of a reply
-MAX_MESSAGES = 4096
-# Fields that would change the answer and that we do not have, each with the values that change nothing.
-UNSUPPORTED: dict[str, tuple[Any, ...]] = {
-    "add_generation_prompt": (True,),
-    "audio": (),
-    "bad_words": ([],),
-    "best_of": (1,),
-    "chat_template": (),
-    "chat_template_kwargs": ({},),
-    "continue_final_message": (False,),
-    "echo": (False,),
-    "frequency_penalty": (0,),
-    "function_call": ("none", "auto"),
-    "functions": ([],),
-    "grammar": ("",),
-    "guided_choice": (),
-    "guided_grammar": (),
-    "guided_json": (),
-    "guided_regex": (),
-    "ignore_eos": (False,),
-    "json_schema": (),
-    "length_penalty": (1,),
-    "logit_bias": ({},),
-    "logprobs": (False,),
-    "min_p": (0,),
-    "min_tokens": (0,),
-    "modalities": (["text"],),
-    "n": (1,),
-    "presence_penalty": (0,),
-    "prompt_logprobs": (),
-    "repeat_penalty": (1,),
-    "repetition_penalty": (1,),
-    "response_format": ({"type": "text"},),
-    "stop_token_ids": ([],),
-    "structured_outputs": (),
-    "suffix": ("",),
-    "tool_choice": ("none", "auto"),
-    "top_k": (-1, 0),
-    "top_logprobs": (0,),
-    "use_beam_search": (False,),
-    "web_search_options": (),
-}
-UNSUPPORTED_IN_MESSAGES = ("audio", "function_call", "tool_calls")
-PART_TYPES = ("text", "refusal")
-Schema = TypeVar("Schema", bound=BaseModel)
+MAX_CHOICES = 64  # replies to one request; so many may always wait
+MAX_LOGPROBS = 20  # as vLLM
 
 
 def _check_temperature(value: float | None) -> float | None:
@@ -69,50 +24,11 @@ def _check_temperature(value: float | None) -> float | None:
     return value
 
 
-class StrictModel(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class OpenModel(BaseModel):
-    """A model whose unknown fields are ignored."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-
 class StreamOptions(OpenModel):
     include_usage: bool | None = None
 
 
-class TextPart(OpenModel):
-    text: str
-
-
-class RefusalPart(OpenModel):
-    refusal: str
-
-
-class ChatMessage(OpenModel):
-    """One message; `name` and what else a reply object holds are ignored."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart | RefusalPart] | None = None
-    refusal: str | None = None
-
-    @model_validator(mode="after")
-    def _says_something(self) -> "ChatMessage":
-        if self.content is None and self.refusal is None:
-            raise ValueError("a message needs `content`")
-        return self
-
-    def to_message(self) -> Message:
-        """Return the message as one text; parts are lines, as in vLLM and llama.cpp."""
-        role = "system" if self.role == "developer" else self.role
-        if self.content is None:
-            return Message(role, self.refusal or "")
-        if isinstance(self.content, str):
-            return Message(role, self.content)
-        texts = [part.text if isinstance(part, TextPart) else part.refusal for part in self.content]
-        return Message(role, "\n".join(texts))
+Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 
 
 class BaseRequest(OpenModel):
@@ -126,6 +42,12 @@ class BaseRequest(OpenModel):
         AfterValidator(_check_temperature),
     ] = None
     top_p: Annotated[float | None, Field(gt=0, le=1, allow_inf_nan=False)] = None
+    top_k: Annotated[int, Field(ge=-1, le=10**9)] = 0  # -1 and 0: all
+    min_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+    repetition_penalty: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] = 1.0
+    presence_penalty: Penalty = 0.0
+    frequency_penalty: Penalty = 0.0
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] = 1
     seed: Annotated[int | None, Field(ge=-(2**63), lt=2**63)] = None
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None
     stream: bool | None = None
@@ -135,15 +57,42 @@ class BaseRequest(OpenModel):
         defaults = SamplingSettings()
         stop_texts = [self.stop] if isinstance(self.stop, str) else self.stop or []
         return SamplingSettings(
-            max_tokens=self.max_tokens or defaults.max_tokens,
+            max_tokens=defaults.max_tokens if self.max_tokens is None else self.max_tokens,
             temperature=defaults.temperature if self.temperature is None else self.temperature,
             top_p=self.top_p or defaults.top_p,
             seed=randbelow(2**31) if self.seed is None else self.seed,
             stop=tuple(text for text in stop_texts if text),
+            top_k=max(0, self.top_k),
+            min_p=self.min_p,
+            repetition_penalty=self.repetition_penalty,
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
+            logprobs=self.told_logprobs,
         )
 
-    def to_generation_request(self) -> GenerationRequest:
+    def to_generation_requests(self) -> list[GenerationRequest]:
+        """Return a request for each choice: `n` of each prompt in turn, each with a seed of its own."""
+        choices = [replace(prompt, echo=self.wants_echo) for prompt in self.prompts() for _ in range(self.n)]
+        if len(choices) > MAX_CHOICES:
+            message = f"`n`: a request may ask for {MAX_CHOICES} replies, and this one asks for {len(choices)}."
+            raise RequestRefused(400, message, "n", code="invalid_value")
+        seeds = [choice.settings.seed + index % self.n for index, choice in enumerate(choices)]
+        return [
+            replace(choice, settings=replace(choice.settings, seed=seed))
+            for choice, seed in zip(choices, seeds, strict=True)
+        ]
+
+    def prompts(self) -> list[GenerationRequest]:
         raise NotImplementedError
+
+    @property
+    def told_logprobs(self) -> int | None:
+        """Return how many alternatives are told with each token; None: no log-probabilities."""
+        raise NotImplementedError
+
+    @property
+    def wants_echo(self) -> bool:
+        return False
 
     @property
     def wants_usage(self) -> bool:
@@ -153,103 +102,54 @@ class BaseRequest(OpenModel):
 class ChatCompletionRequest(BaseRequest):
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
     max_completion_tokens: Annotated[int | None, Field(ge=1, le=MAX_TOKENS)] = None
+    logprobs: bool = False
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] = 0
 
-    def to_generation_request(self) -> GenerationRequest:
+    def prompts(self) -> list[GenerationRequest]:
         if self.messages[-1].role != "user":
             raise RequestRefused(400, "the last message must be the user's.", "messages")
+        if self.top_logprobs and not self.logprobs:
+            message = "`top_logprobs`: send `logprobs: true` too."
+            raise RequestRefused(400, message, "top_logprobs", code="invalid_value")
         self.max_tokens = self.max_completion_tokens or self.max_tokens
         messages = tuple(message.to_message() for message in self.messages)
-        return GenerationRequest(messages, "", self.settings())
+        return [GenerationRequest(messages, "", self.settings())]
+
+    @property
+    def told_logprobs(self) -> int | None:
+        return self.top_logprobs if self.logprobs else None
 
 
 class CompletionRequest(BaseRequest):
-    prompt: str | Annotated[list[str], Field(min_length=1, max_length=1)]
+    """Texts to continue, or their tokens."""
 
-    def to_generation_request(self) -> GenerationRequest:
-        text = self.prompt if isinstance(self.prompt, str) else self.prompt[0]
-        return GenerationRequest(None, text, self.settings())
+    prompt: str | list[str] | list[int] | list[list[int]]
+    max_tokens: Annotated[int | None, Field(ge=0, le=MAX_TOKENS)] = None  # 0 where only the prompt is looked at
+    logprobs: Annotated[int | None, Field(ge=0, le=MAX_LOGPROBS)] = None
+    echo: bool = False
 
+    def prompts(self) -> list[GenerationRequest]:
+        if self.max_tokens == 0 and not self.echo:
+            message = "`max_tokens`: must be at least 1, unless `echo` asks for the prompt."
+            raise RequestRefused(400, message, "max_tokens", code="invalid_value")
+        prompts: list[Any] = [self.prompt]
+        if isinstance(self.prompt, list) and self.prompt and not isinstance(self.prompt[0], int):
+            prompts = self.prompt
+        settings = self.settings()
+        requests = []
+        for prompt in prompts:
+            if prompt == []:
+                raise RequestRefused(400, "`prompt`: holds nothing to continue.", "prompt", code="invalid_value")
+            if isinstance(prompt, str):
+                requests.append(GenerationRequest(None, prompt, settings))
+            else:
+                requests.append(GenerationRequest(None, "", settings, tuple(prompt)))
+        return requests
 
-def parse(schema: type[Schema], body: bytes) -> Schema:
-    """Return the request in `body`. Raises RequestRefused (400) that names the wrong field."""
-    try:
-        fields = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise RequestRefused(400, f"the body is not JSON: {error}.") from None
-    if not isinstance(fields, dict):
-        raise RequestRefused(400, "the body must be a JSON object.")
-    if issubclass(schema, BaseRequest):
-        fields = {name: value for name, value in fields.items() if value is not None}
-        _refuse_unsupported(fields, schema)
-    messages = fields.get("messages")
-    for index, message in enumerate(messages if isinstance(messages, list) else ()):
-        if isinstance(message, dict):
-            _refuse_unsupported_message(message, f"messages[{index}]")
-    try:
-        return schema.model_validate(fields)
-    except ValidationError as error:
-        raise _field_error(error) from None
+    @property
+    def told_logprobs(self) -> int | None:
+        return self.logprobs
 
-
-def _refuse_unsupported(fields: dict[str, Any], schema: type[BaseRequest]) -> None:
-    """Raise RequestRefused for the first field that would change the answer and is not ours."""
-    for name, neutral in UNSUPPORTED.items():
-        if name in schema.model_fields or name not in fields:
-            continue
-        if not any(_same_json(fields[name], value) for value in neutral):
-            raise _unsupported(name)
-    if fields.get("tools") and fields.get("tool_choice") != "none":
-        raise RequestRefused(
-            400,
-            "`tools` cannot be called by this server: leave them out, or send `tool_choice: none`.",
-            "tools",
-            code="unsupported_parameter",
-        )
-
-
-def _refuse_unsupported_message(message: dict[str, Any], place: str) -> None:
-    """Raise RequestRefused where a message holds what cannot be put to a model of text."""
-    role = message.get("role")
-    if role in ("tool", "function"):
-        reason = f"`{place}.role`: this server calls no tools, and reads no results of any."
-        raise RequestRefused(400, reason, f"{place}.role", code="unsupported_value")
-    for name in UNSUPPORTED_IN_MESSAGES:
-        if message.get(name):
-            raise _unsupported(f"{place}.{name}")
-    parts = message.get("content")
-    for index, part in enumerate(parts if isinstance(parts, list) else ()):
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind not in PART_TYPES:
-            param = f"{place}.content[{index}].type"
-            reason = f"`{param}`: this model reads text, and nothing else."
-            raise RequestRefused(400, reason, param, code="unsupported_value")
-
-
-def _unsupported(name: str) -> RequestRefused:
-    return RequestRefused(400, f"`{name}` is not supported here; leave it out.", name, code="unsupported_parameter")
-
-
-def _same_json(value: Any, neutral: Any) -> bool:
-    """Return whether the values are equal as JSON, where false is not 0."""
-    return value == neutral and isinstance(value, bool) == isinstance(neutral, bool)
-
-
-def _field_error(error: ValidationError) -> RequestRefused:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    name = ""
-    for step in first["loc"]:
-        if isinstance(step, int):
-            name += f"[{step}]"
-        elif step != "str" and "[" not in step and not step.endswith("Part"):
-            # pydantic names the type that it tried after a field of several types
-            name += f".{step}" if name else step
-    kind = first["type"]
-    if kind == "extra_forbidden":
-        return _unsupported(name)
-    code = "invalid_value"
-    if kind == "missing":
-        code = "missing_required_parameter"
-    elif kind.endswith("_type"):
-        code = "invalid_type"
-    message = first["msg"]
-    return RequestRefused(400, f"`{name}`: {message[:1].lower()}{message[1:]}.", name, code=code)
+    @property
+    def wants_echo(self) -> bool:
+        return self.echo

@@ -21,9 +21,10 @@ from privllm.core.printable import WORDS, printable
 from privllm.core.seed import seed_of
 from privllm.feedback.records import Message
 from privllm.serve.engine.base import Done, GenerationRequest, RequestRefused, SamplingSettings, Text
+from privllm.serve.engine.batch_check import require_batching
 from privllm.serve.engine.fitting import fit
 from privllm.serve.engine.prompting import PromptFormat, open_folder
-from privllm.serve.engine.scheduler import Job, Scheduler, require_batching
+from privllm.serve.engine.scheduler import Job, Scheduler
 
 Emit = Callable[[str], None]
 

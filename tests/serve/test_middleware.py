@@ -61,7 +61,7 @@ BODIES = {
     "not a number": (b'{"model": "handbook-1", "prompt": "x", "temperature": NaN}', 400),
     "deep": (b"[" * 100_000, 400),
     "a prompt that is none": (b'{"model": "handbook-1", "prompt": {"a": 1}}', 400),
-    "two prompts": (b'{"model": "handbook-1", "prompt": ["a", "b"]}', 400),
+    "prompts of two kinds": (b'{"model": "handbook-1", "prompt": ["a", 5]}', 400),
     "barely warm": (b'{"model": "handbook-1", "prompt": "x", "temperature": 1e-300}', 400),
     "no model": (b'{"prompt": "x"}', 400),
     "10 MB": (b'{"model": "handbook-1", "prompt": "' + b"x" * 10_000_000 + b'"}', 413),

@@ -15,11 +15,21 @@ from privllm.feedback.records import Message, Model
 class SamplingSettings:
     """Sampling parameters of a reply, and the conditions that end it."""
 
-    max_tokens: int = 200  # >= 1
+    max_tokens: int = 200  # >= 1; 0 where only an echo is wanted
     temperature: float = 0.8  # 0 = always the likeliest token
     top_p: float = 0.95  # only the likeliest tokens that together reach this probability, (0, 1]
     seed: int = 0  # the same seed and the same prompt give the same reply
     stop: tuple[str, ...] = ()  # the reply ends before any of these texts
+    top_k: int = 0  # only the k likeliest tokens; 0 = all
+    min_p: float = 0.0  # only tokens with at least this share of the likeliest one's probability, [0, 1]
+    repetition_penalty: float = 1.0  # divides the logits of tokens in the prompt and the reply; 1 = none
+    presence_penalty: float = 0.0  # taken from the logits of tokens in the reply, [-2, 2]
+    frequency_penalty: float = 0.0  # likewise, times their number, [-2, 2]
+    logprobs: int | None = None  # so many of the likeliest tokens are told with each token; None: nothing is told
+
+    @property
+    def has_penalties(self) -> bool:
+        return (self.repetition_penalty, self.presence_penalty, self.frequency_penalty) != (1, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,17 @@ class GenerationRequest:
     messages: tuple[Message, ...] | None  # None: continue `text`
     text: str
     settings: SamplingSettings
+    ids: tuple[int, ...] | None = None  # the tokens of a text to continue, where the client encoded it
+    echo: bool = False  # the text to continue comes before the reply
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """A token as text, its log-probability, and the likeliest tokens in its place."""
+
+    text: str
+    logprob: float | None  # None: of a text's first token
+    top: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
@@ -36,6 +57,7 @@ class Text:
     """The next piece of a reply, in whole characters."""
 
     text: str
+    tokens: tuple[TokenLogprob, ...] = ()  # those that were added since the last piece, if they are to be told
 
 
 @dataclass(frozen=True)

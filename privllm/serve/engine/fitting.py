@@ -31,7 +31,7 @@ def fit(prompt_format: PromptFormat, request: GenerationRequest) -> Prompt:
     """Return the prompt of `request`. Raises RequestRefused (400) for a text or a last question that is too long."""
     context, max_tokens = prompt_format.context, request.settings.max_tokens
     messages = request.messages or ()
-    ids = prompt_format.encode(request)
+    ids = prompt_format.encode(request) if request.ids is None else list(request.ids)
     if not prompt_format.tuned or not messages:
         if len(ids) > context:
             raise _too_long(f"{len(ids)} tokens, and this model sees {context} at once", request)

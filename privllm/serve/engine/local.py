@@ -16,9 +16,10 @@ from transformers import PreTrainedModel
 
 from privllm.core.out_of_memory import shortage_explained
 from privllm.serve.engine.base import Done, GenerationRequest, RequestRefused, ServedModel, Text
+from privllm.serve.engine.batch_check import require_batching
 from privllm.serve.engine.fitting import Prompt, fit
 from privllm.serve.engine.prompting import PromptFormat, open_folder
-from privllm.serve.engine.scheduler import Job, Scheduler, require_batching
+from privllm.serve.engine.scheduler import Echo, Job, Scheduler
 
 BATCH = 32  # replies generated at once
 QUEUE = 64  # replies that may wait
@@ -41,6 +42,7 @@ class LocalEngine:
         self.served = ServedModel(prompt_format.model, prompt_format.tuned, prompt_format.context)
         self._prompt_format = prompt_format
         self._scheduler = Scheduler(model, prompt_format, batch)
+        self._vocabulary = model.config.get_text_config().vocab_size
         self._max_requests = batch + queue
         self._changed = Condition()  # guards the two below
         self._arrived: list[Job] = []
@@ -75,8 +77,18 @@ class LocalEngine:
         return len((await self._fit(request)).ids)
 
     async def _fit(self, request: GenerationRequest) -> Prompt:
+        if request.ids and not 0 <= min(request.ids) <= max(request.ids) < self._vocabulary:
+            message = f"a token of this model is one of 0 to {self._vocabulary - 1}."
+            raise RequestRefused(400, message, "prompt", code="invalid_value")
         # In a thread: encoding a long text must not delay other clients' replies.
         return await asyncio.to_thread(fit, self._prompt_format, request)
+
+    def _echo(self, request: GenerationRequest, ids: list[int]) -> Echo:
+        """Return the text to continue. The token that is put before a text is no part of it."""
+        decode = self._prompt_format.decode
+        if request.ids is not None:
+            return Echo(decode(ids), 0)
+        return Echo(request.text, 0 if request.text.startswith(decode(ids[:1])) else 1)
 
     async def stream(self, request: GenerationRequest) -> AsyncIterator[Text | Done]:
         if self._open_requests >= self._max_requests:
@@ -90,6 +102,7 @@ class LocalEngine:
             loop = self._loop
             events: asyncio.Queue[Event] = asyncio.Queue()
             job = Job(prompt.ids, settings, lambda event: loop.call_soon_threadsafe(events.put_nowait, event))
+            job.echo = self._echo(request, prompt.ids) if request.echo else None
             with self._changed:
                 self._arrived.append(job)
                 self._changed.notify()

@@ -16,8 +16,18 @@ import httpx
 
 from privllm.core.errors import UserError
 from privllm.feedback.records import Model
-from privllm.serve.engine.base import Done, GenerationRequest, RequestRefused, ServedModel, Text
+from privllm.serve.engine.base import (
+    Done,
+    GenerationRequest,
+    RequestRefused,
+    SamplingSettings,
+    ServedModel,
+    Text,
+    TokenLogprob,
+)
 
+DEFAULTS = SamplingSettings()
+OPTIONAL = ("top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
 KEY = "PRIVLLM_ENGINE_KEY"
 TIMEOUT = httpx.Timeout(10.0, read=300.0)  # seconds; a first token may take its time
 ERROR_BYTES = 20_000  # of an error's body that are read, at least
@@ -56,6 +66,8 @@ class RemoteEngine:
         await self._client.aclose()
 
     async def count_tokens(self, request: GenerationRequest) -> int:
+        if request.ids is not None:
+            return len(request.ids)
         texts = [request.text]
         if request.messages is not None:
             texts = [message.content for message in request.messages]
@@ -75,15 +87,21 @@ class RemoteEngine:
 
     def _call_of(self, request: GenerationRequest) -> tuple[str, dict[str, Any]]:
         """Return the path and the body of the call that `request` becomes."""
-        body = {"model": self._name, "stream": True, "stream_options": {"include_usage": True}}
-        body |= asdict(request.settings)
-        stop = list(body.pop("stop"))  # type: ignore[call-overload]
-        if stop:
-            body["stop"] = stop
-        if request.messages is None:
-            return "/completions", body | {"prompt": request.text}
-        messages = [asdict(message) for message in request.messages]
-        return "/chat/completions", body | {"messages": messages}
+        settings, chat = request.settings, request.messages is not None
+        body: dict[str, Any] = {"model": self._name, "stream": True, "stream_options": {"include_usage": True}}
+        body |= {name: getattr(settings, name) for name in ("max_tokens", "temperature", "top_p", "seed")}
+        for name in OPTIONAL:  # not every server knows them
+            if getattr(settings, name) != getattr(DEFAULTS, name):
+                body[name] = getattr(settings, name)
+        if settings.stop:
+            body["stop"] = list(settings.stop)
+        if settings.logprobs is not None:
+            body |= {"logprobs": True, "top_logprobs": settings.logprobs} if chat else {"logprobs": settings.logprobs}
+        if request.messages is not None:
+            return "/chat/completions", body | {"messages": [asdict(message) for message in request.messages]}
+        if request.echo:
+            body["echo"] = True
+        return "/completions", body | {"prompt": request.text if request.ids is None else list(request.ids)}
 
 
 def _base_url(url: str) -> str:
@@ -135,8 +153,8 @@ async def _events(response: httpx.Response) -> AsyncIterator[Text | Done]:
         usage = chunk.usage or usage
         reason = chunk.finish_reason or reason
         left_out = chunk.left_out or left_out
-        if chunk.text:
-            yield Text(chunk.text)
+        if chunk.text or chunk.tokens:
+            yield Text(chunk.text, chunk.tokens)
     raise RequestRefused(502, "the reply broke off.")
 
 
@@ -144,6 +162,7 @@ class _Chunk(NamedTuple):
     """The fields that we read of a chunk of OpenAI's stream."""
 
     text: str
+    tokens: tuple[TokenLogprob, ...]
     finish_reason: str | None
     usage: dict[str, Any]
     left_out: int  # as another privllm says
@@ -161,7 +180,25 @@ def _read_chunk(data: str) -> _Chunk:
     if not isinstance(text, str) or not isinstance(usage, dict):
         raise TypeError("a text or the usage is of another type")
     left_out = _token_count(chunk.get("privllm") or {}, "left_out")
-    return _Chunk(text, choice.get("finish_reason"), usage, left_out or 0)
+    return _Chunk(text, _read_logprobs(choice), choice.get("finish_reason"), usage, left_out or 0)
+
+
+def _read_logprobs(choice: dict[str, Any]) -> tuple[TokenLogprob, ...]:
+    """Return the tokens of a chunk, whose form differs between chats and completions."""
+    logprobs = choice.get("logprobs") or {}
+    tokens = []
+    for entry in logprobs.get("content") or ():
+        top = tuple((other["token"], float(other["logprob"])) for other in entry.get("top_logprobs") or ())
+        tokens.append(TokenLogprob(entry["token"], float(entry["logprob"]), top))
+    texts = logprobs.get("tokens") or ()
+    for text, logprob, top in zip(
+        texts,
+        logprobs.get("token_logprobs") or (),
+        logprobs.get("top_logprobs") or [None] * len(texts),
+        strict=True,
+    ):
+        tokens.append(TokenLogprob(text, logprob, tuple((top or {}).items())))
+    return tuple(tokens)
 
 
 def _token_count(usage: dict[str, Any], name: str) -> int | None:

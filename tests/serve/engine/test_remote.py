@@ -52,6 +52,23 @@ def test_it_says_what_the_server_behind_says(chain: tuple[OpenAI, OpenAI, LocalE
             .message.content
         ),
         lambda client: client.completions.create(prompt="the page", **asked).usage,
+        lambda client: client.completions.create(prompt=[5, 6, 7], **asked).choices,
+        lambda client: client.completions.create(prompt=["a", "b"], **asked).choices,
+        lambda client: client.completions.create(prompt="a", echo=True, logprobs=2, **asked).choices,
+        lambda client: (
+            client.chat.completions.create(
+                messages=[{"role": "user", "content": "row"}], logprobs=True, top_logprobs=2, **asked
+            ).choices
+        ),
+        lambda client: (
+            client.completions.create(
+                prompt="row",
+                presence_penalty=1,
+                frequency_penalty=0.5,
+                extra_body={"top_k": 5, "min_p": 0.01, "repetition_penalty": 1.5},
+                **asked,
+            ).choices
+        ),
     ):
         assert make(front) == make(back)
 
