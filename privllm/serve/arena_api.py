@@ -32,6 +32,7 @@ from privllm.serve.chat_api import (
 from privllm.serve.database import AlreadyExists
 from privllm.serve.engine.base import Engine, GenerationRequest, RequestRefused, SamplingSettings, Text
 from privllm.serve.limits import RateLimiter
+from privllm.serve.metrics import Metrics
 from privllm.serve.middleware import Authenticator, admit, read_body
 from privllm.serve.openai_fields import MAX_MESSAGES, ChatMessage, StrictModel, parse
 from privllm.serve.openai_responses import UNTUNED_NOTE
@@ -72,7 +73,7 @@ class Match:
     ended: set[str] = field(default_factory=set)  # sides whose reply is complete
 
 
-def arena_router(engines: Sequence[Engine], authenticator: Authenticator, secret: str) -> APIRouter:
+def arena_router(engines: Sequence[Engine], authenticator: Authenticator, metrics: Metrics, secret: str) -> APIRouter:
     """Return the router of the arena. `secret` decides the sides and must not be guessable."""
     router = APIRouter()
     open_matches: OrderedDict[str, Match] = OrderedDict()
@@ -95,7 +96,7 @@ def arena_router(engines: Sequence[Engine], authenticator: Authenticator, secret
         open_matches[identifier] = match
         while len(open_matches) > MAX_OPEN_MATCHES:
             open_matches.popitem(last=False)
-        return ClosingStreamingResponse(_play(match, engines, limiter), media_type="application/x-ndjson")
+        return ClosingStreamingResponse(_play(match, engines, limiter, metrics), media_type="application/x-ndjson")
 
     @router.post("/api/match/{identifier}/vote")
     async def vote(request: Request, identifier: str) -> dict[str, Any]:
@@ -140,13 +141,15 @@ def _vote(match: Match, payload: VoteRequest, engines: Sequence[Engine], rater: 
     )
 
 
-async def _play(match: Match, engines: Sequence[Engine], limiter: RateLimiter | None) -> AsyncIterator[bytes]:
+async def _play(
+    match: Match, engines: Sequence[Engine], limiter: RateLimiter | None, metrics: Metrics
+) -> AsyncIterator[bytes]:
     """Yield lines of JSON: the match's id, then pieces and ends of both replies as they come."""
     lines: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
 
     async def generate(side: str, engine: Engine) -> None:
         try:
-            async with aclosing(stream_limited(engine, [match.request], limiter)) as events:  # type: ignore[type-var]
+            async with aclosing(stream_limited(engine, [match.request], limiter, metrics)) as events:  # type: ignore[type-var]
                 async for _, event in events:
                     if isinstance(event, Text):
                         match.texts[side] += event.text

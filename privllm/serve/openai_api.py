@@ -13,6 +13,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from privllm.serve.engine.base import Done, Engine, RequestRefused
+from privllm.serve.metrics import Metrics
 from privllm.serve.middleware import Authenticator, read_body
 from privllm.serve.openai_fields import parse
 from privllm.serve.openai_requests import BaseRequest, ChatCompletionRequest, CompletionRequest
@@ -22,7 +23,7 @@ from privllm.serve.reply_streams import ClosingStreamingResponse, IndexedEvent, 
 BROKE_OFF = "the reply broke off."
 
 
-def openai_router(engine: Engine, authenticator: Authenticator) -> APIRouter:
+def openai_router(engine: Engine, authenticator: Authenticator, metrics: Metrics) -> APIRouter:
     router = APIRouter(prefix="/v1")
 
     @router.get("/models")
@@ -33,21 +34,22 @@ def openai_router(engine: Engine, authenticator: Authenticator) -> APIRouter:
     @router.get("/models/{name:path}")
     def model(request: Request, name: str) -> dict[str, Any]:
         authenticator.authenticate(request)
-        _require_served(engine, name)
+        require_served(engine, name)
         return model_card(engine.served)
 
     @router.post("/chat/completions")
     async def chat(request: Request) -> Response:
-        return await _respond(engine, authenticator, request, ChatCompletionRequest)
+        return await _respond(engine, authenticator, metrics, request, ChatCompletionRequest)
 
     @router.post("/completions")
     async def completions(request: Request) -> Response:
-        return await _respond(engine, authenticator, request, CompletionRequest)
+        return await _respond(engine, authenticator, metrics, request, CompletionRequest)
 
     return router
 
 
-def _require_served(engine: Engine, name: str) -> None:
+def require_served(engine: Engine, name: str) -> None:
+    """Raise RequestRefused (404) unless the engine's model has this name."""
     served_name = engine.served.model.name
     if name != served_name:
         raise RequestRefused(
@@ -58,14 +60,15 @@ def _require_served(engine: Engine, name: str) -> None:
 async def _respond(
     engine: Engine,
     authenticator: Authenticator,
+    metrics: Metrics,
     request: Request,
     schema: type[BaseRequest],
 ) -> Response:
     _, limiter = authenticator.authenticate(request)
     payload = parse(schema, await read_body(request))
-    _require_served(engine, payload.model)
+    require_served(engine, payload.model)
     requests = payload.to_generation_requests()
-    events = stream_limited(engine, requests, limiter)
+    events = stream_limited(engine, requests, limiter, metrics)
     replies = [Reply() for _ in requests]
     writer = ResponseWriter(engine.served, requests[0].messages is not None, payload.n)
     if not payload.stream:

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from privllm.serve.engine.base import Done, Engine, GenerationRequest, Text
 from privllm.serve.limits import RateLimiter
+from privllm.serve.metrics import Metrics
 from privllm.serve.middleware import admit
 
 Result = TypeVar("Result")
@@ -40,21 +41,30 @@ async def stream_limited(
     engine: Engine,
     requests: Sequence[GenerationRequest],
     limiter: RateLimiter | None,
+    metrics: Metrics,
 ) -> AsyncIterator[IndexedEvent]:
     """Yield the engine's events; settle what was used with `limiter`, however the streams end."""
+    began = metrics.clock()
     prompt_sizes = await _count_tokens(engine, requests)
     max_used = sum(prompt_sizes) + sum(request.settings.max_tokens for request in requests)
     admit(limiter, max_used)
     used = [0] * len(requests)
+    metrics.replies_open += len(requests)
     try:
         merged = _merged([engine.stream(request) for request in requests])
         async with aclosing(merged) as events:  # type: ignore[type-var]
             async for index, event in events:
+                if not used[index]:
+                    metrics.first_piece.observe(metrics.clock() - began)
                 used[index] = max(used[index], prompt_sizes[index]) + 1  # a piece is one token at least
                 if isinstance(event, Done):
                     used[index] = prompt_sizes[index] + (event.completion_tokens or 0)
+                    metrics.whole_reply.observe(metrics.clock() - began)
+                    metrics.prompt_tokens += event.prompt_tokens or 0
+                    metrics.completion_tokens += event.completion_tokens or 0
                 yield index, event
     finally:
+        metrics.replies_open -= len(requests)
         if limiter:
             limiter.settle(max_used, min(sum(used), max_used))
 

@@ -1,6 +1,7 @@
 """Refused with the right status: no token, a wrong one, too much, what is no JSON, what comes from elsewhere, odd paths."""
 
 import json
+import re
 import socket
 import sqlite3
 import time
@@ -219,6 +220,21 @@ def test_every_answer_is_guarded(path: str, status: int, url: str) -> None:
     assert {name: sources for name, *sources in directives} == POLICY
     assert {name: answer.headers.get(name) for name in GUARDS} == GUARDS
     assert "access-control-allow-origin" not in answer.headers
+
+
+def test_every_answer_has_an_id_and_keeps_the_clients(url: str) -> None:
+    given = {"x-request-id": "7f3a-b.c:1"}
+    for answer in (
+        httpx.get(url),
+        httpx.get(f"{url}/nowhere"),
+        httpx.get(url, headers={"host": "evil.example"}),
+        httpx.post(f"{url}/v1/completions", content=b"x"),
+        httpx.post(f"{url}/v1/completions", json=ASKED | {"stream": True}),
+    ):
+        assert re.fullmatch("req_[0-9a-f]{32}", answer.headers["x-request-id"])
+    assert httpx.get(url, headers=given).headers["x-request-id"] == "7f3a-b.c:1"
+    for odd in ("a b", "x" * 129, "<b>", "é".encode()):
+        assert httpx.get(url, headers={"x-request-id": odd}).headers["x-request-id"].startswith("req_")
 
 
 def test_a_refusal_is_guarded_too(url: str) -> None:

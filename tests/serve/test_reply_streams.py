@@ -6,6 +6,7 @@ import pytest
 
 from privllm.serve.engine.base import Done, GenerationRequest, RequestRefused, Text
 from privllm.serve.limits import RateLimiter
+from privllm.serve.metrics import Metrics
 from privllm.serve.reply_streams import ClosingStreamingResponse, stream_limited
 from tests.serve.fakes import Failing, Parrot, Silent, completion
 
@@ -44,7 +45,7 @@ def test_what_a_reply_did_not_use_is_given_back_however_it_ends(engine: Parrot, 
     async def main() -> None:
         limiter = meter_of_100()
         try:
-            async for _ in stream_limited(engine, [ASK], limiter):
+            async for _ in stream_limited(engine, [ASK], limiter, Metrics()):
                 assert left_in(limiter) == 47
         except (RequestRefused, OSError):
             pass
@@ -56,13 +57,13 @@ def test_what_a_reply_did_not_use_is_given_back_however_it_ends(engine: Parrot, 
 def test_who_leaves_gets_back_what_was_not_said() -> None:
     async def main() -> None:
         limiter = meter_of_100()
-        events = stream_limited(Parrot("m", "", "one two three"), [ASK], limiter)
+        events = stream_limited(Parrot("m", "", "one two three"), [ASK], limiter, Metrics())
         await anext(events)
         await anext(events)
         assert left_in(limiter) == 47
         await events.aclose()  # type: ignore[attr-defined]
         assert left_in(limiter) == 95
-        first = asyncio.ensure_future(anext(stream_limited(Silent("m", "", ""), [ASK], limiter)))
+        first = asyncio.ensure_future(anext(stream_limited(Silent("m", "", ""), [ASK], limiter, Metrics())))
         while left_in(limiter) == 95:
             await asyncio.sleep(0)
         first.cancel()
@@ -76,10 +77,10 @@ def test_a_reply_that_is_refused_at_the_door_takes_nothing() -> None:
     async def main() -> None:
         limiter = meter_of_100()
         with pytest.raises(RequestRefused) as refused:
-            await anext(stream_limited(Parrot("m", "", "x"), [completion("x", max_tokens=98)], limiter))
+            await anext(stream_limited(Parrot("m", "", "x"), [completion("x", max_tokens=98)], limiter, Metrics()))
         assert (refused.value.status, refused.value.retry_after) == (429, None)
         assert left_in(limiter) == 100
-        assert await anext(stream_limited(Parrot("m", "", "x"), [completion("x", max_tokens=97)], limiter))
+        assert await anext(stream_limited(Parrot("m", "", "x"), [completion("x", max_tokens=97)], limiter, Metrics()))
 
     asyncio.run(main())
 
@@ -90,7 +91,7 @@ def test_several_replies_come_as_they_are_said_and_are_paid_together() -> None:
         requests = [completion(text, max_tokens=50) for text in "abc"]
         found: dict[int, list[Text | Done]] = {0: [], 1: [], 2: []}
         order = []
-        async for index, event in stream_limited(Parrot("m", "", "one two", 0.01), requests, limiter):
+        async for index, event in stream_limited(Parrot("m", "", "one two", 0.01), requests, limiter, Metrics()):
             found[index].append(event)
             order.append(index)
         assert all(events == [Text("one "), Text("two "), Done("stop", 3, 5)] for events in found.values())
@@ -117,11 +118,11 @@ def test_one_failure_ends_all_and_so_does_a_client_that_leaves() -> None:
     async def main() -> None:
         engine = Watched("m", "", "")
         with pytest.raises(RequestRefused):
-            async for _ in stream_limited(engine, [completion("a"), completion("fails")], None):
+            async for _ in stream_limited(engine, [completion("a"), completion("fails")], None, Metrics()):
                 pass
         assert sorted(closed) == ["a", "fails"]
         closed.clear()
-        events = stream_limited(engine, [completion("a"), completion("b")], None)
+        events = stream_limited(engine, [completion("a"), completion("b")], None, Metrics())
         await anext(events)
         await events.aclose()  # type: ignore[attr-defined]
         assert sorted(closed) == ["a", "b"]

@@ -4,7 +4,7 @@ Two engines implement it: `local` (a model in this process) and `remote` (anothe
 server). No model runs here.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -99,7 +99,7 @@ class RequestRefused(Exception):
 
 
 class Engine(Protocol):
-    """A model that streams replies. `count_tokens` and `stream` raise RequestRefused.
+    """A model that streams replies. Whatever takes a request or tokens raises RequestRefused.
 
     Closing the iterator that `stream` returns cancels the generation.
     """
@@ -107,6 +107,16 @@ class Engine(Protocol):
     served: ServedModel
 
     async def start(self) -> None: ...
+
+    async def healthy(self) -> bool:
+        """Return whether replies can be generated."""
+        ...
+
+    async def encode(self, request: GenerationRequest) -> list[int]:
+        """Return the tokens of the whole prompt."""
+        ...
+
+    async def decode(self, ids: Sequence[int]) -> str: ...
 
     async def count_tokens(self, request: GenerationRequest) -> int:
         """Return the number of tokens of the prompt, at least roughly."""

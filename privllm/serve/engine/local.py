@@ -7,7 +7,7 @@ large models, put another server behind `remote`.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Condition, Thread
@@ -73,15 +73,28 @@ class LocalEngine:
         """Number of replies that are being generated or wait to be."""
         return len(self._scheduler.running) + len(self._scheduler.waiting) + len(self._arrived)
 
+    async def healthy(self) -> bool:
+        return self._thread.is_alive()
+
+    async def encode(self, request: GenerationRequest) -> list[int]:
+        return await asyncio.to_thread(self._prompt_format.encode, request)
+
+    async def decode(self, ids: Sequence[int]) -> str:
+        self._require_known(ids, "tokens")
+        return await asyncio.to_thread(self._prompt_format.decode, ids)
+
     async def count_tokens(self, request: GenerationRequest) -> int:
         return len((await self._fit(request)).ids)
 
     async def _fit(self, request: GenerationRequest) -> Prompt:
-        if request.ids and not 0 <= min(request.ids) <= max(request.ids) < self._vocabulary:
-            message = f"a token of this model is one of 0 to {self._vocabulary - 1}."
-            raise RequestRefused(400, message, "prompt", code="invalid_value")
+        self._require_known(request.ids or (), "prompt")
         # In a thread: encoding a long text must not delay other clients' replies.
         return await asyncio.to_thread(fit, self._prompt_format, request)
+
+    def _require_known(self, ids: Sequence[int], param: str) -> None:
+        if ids and not 0 <= min(ids) <= max(ids) < self._vocabulary:
+            message = f"a token of this model is one of 0 to {self._vocabulary - 1}."
+            raise RequestRefused(400, message, param, code="invalid_value")
 
     def _echo(self, request: GenerationRequest, ids: list[int]) -> Echo:
         """Return the text to continue. The token that is put before a text is no part of it."""

@@ -7,7 +7,7 @@ read from PRIVLLM_ENGINE_KEY. It starts and stops no server.
 
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -30,6 +30,8 @@ DEFAULTS = SamplingSettings()
 OPTIONAL = ("top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
 KEY = "PRIVLLM_ENGINE_KEY"
 TIMEOUT = httpx.Timeout(10.0, read=300.0)  # seconds; a first token may take its time
+HEALTH_SECONDS = 2.0
+NOT_OUR_TOKENS = "this server has no tokenizer: ask the one behind it, whose model it is."
 ERROR_BYTES = 20_000  # of an error's body that are read, at least
 BYTES_PER_TOKEN = 4  # an estimate, for rate limits only
 DEFAULT_RETRY_AFTER, MAX_RETRY_AFTER = 2.0, 3600.0  # seconds
@@ -64,6 +66,19 @@ class RemoteEngine:
 
     async def close(self) -> None:
         await self._client.aclose()
+
+    async def healthy(self) -> bool:
+        try:
+            response = await self._client.get("/models", timeout=HEALTH_SECONDS)
+        except httpx.HTTPError:
+            return False
+        return response.status_code == 200
+
+    async def encode(self, request: GenerationRequest) -> list[int]:
+        raise RequestRefused(501, NOT_OUR_TOKENS)
+
+    async def decode(self, ids: Sequence[int]) -> str:
+        raise RequestRefused(501, NOT_OUR_TOKENS)
 
     async def count_tokens(self, request: GenerationRequest) -> int:
         if request.ids is not None:

@@ -6,7 +6,7 @@ let page, options, stopping = null;
 let turns = []; // {role, content}, and of a reply also id, digest, messages, decoding, thumb, correction, reason, element
 
 async function start() {
-  page = await (await call("/api/page")).json();
+  page = await (await call("api/page")).json();
   options = settings(page);
   byId("title").textContent = page.model.id;
   document.title = page.model.id;
@@ -56,7 +56,7 @@ async function reply() {
 }
 
 async function stream(payload, turn, text) {
-  for await (const line of lines(await call("/v1/chat/completions", payload, stopping.signal))) {
+  for await (const line of lines(await call("v1/chat/completions", payload, stopping.signal))) {
     if (!line.startsWith("data: ") || line === "data: [DONE]") continue;
     const chunk = JSON.parse(line.slice(6));
     if (chunk.error) throw new Error(chunk.error.message);
@@ -148,7 +148,7 @@ async function save(turn, status) {
   const { id, digest, messages, decoding, thumb, correction, reason } = turn;
   status.className = "mark";
   try {
-    await call("/api/rating", { id, digest, rater: options.rater(), messages, reply: turn.content, decoding, thumb, correction, reason });
+    await call("api/rating", { id, digest, rater: options.rater(), messages, reply: turn.content, decoding, thumb, correction, reason });
     status.textContent = "Saved.";
     return true;
   } catch (error) {
