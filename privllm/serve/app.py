@@ -22,7 +22,8 @@ from privllm.serve import auth
 from privllm.serve.arena_api import arena_router
 from privllm.serve.callers import LOCAL_HOSTS, Callers
 from privllm.serve.chat_api import chat_router
-from privllm.serve.database import Database
+from privllm.serve.connections import BACKLOG, connection_limit, guarded
+from privllm.serve.database import Database, DatabaseBusy
 from privllm.serve.engine.base import Engine, RequestRefused
 from privllm.serve.metrics import Metrics
 from privllm.serve.middleware import Authenticator, SecurityMiddleware, error_response
@@ -32,6 +33,7 @@ from privllm.serve.server_api import server_router
 
 LOCAL = Callers()
 SHUTDOWN_SECONDS = 3  # that replies get to end when the server stops
+BUSY_RETRY_AFTER = 5.0  # seconds
 CLIENT_CLOSED_REQUEST = 499  # nginx's status; no client reads it
 NO_TELEMETRY = {"auto_configure": False, "tracing": False, "metrics": False, "logs": False}
 
@@ -79,6 +81,10 @@ def create_app(engines: Sequence[Engine], routers: Sequence[APIRouter], callers:
     @app.exception_handler(RequestRefused)
     async def on_refused(request: Request, error: RequestRefused) -> JSONResponse:
         return error_response(error)
+
+    @app.exception_handler(DatabaseBusy)
+    async def on_busy(request: Request, error: DatabaseBusy) -> JSONResponse:
+        return error_response(RequestRefused(503, str(error), retry_after=BUSY_RETRY_AFTER))
 
     @app.exception_handler(ClientDisconnected)
     @app.exception_handler(ClientDisconnect)  # starlette's, while the client sends the body
@@ -135,6 +141,8 @@ def listen(app: FastAPI, host: str, port: int, on_ready: Callable[[str], None]) 
     on_ready(f"http://{url_host}:{bound_port}/")
     config = uvicorn.Config(
         app,
+        http=guarded(connection_limit()),  # type: ignore[arg-type]
+        backlog=BACKLOG,
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -79,14 +79,14 @@ def arena_router(engines: Sequence[Engine], authenticator: Authenticator, metric
     open_matches: OrderedDict[str, Match] = OrderedDict()
 
     @router.get("/api/page")
-    def page(request: Request) -> dict[str, Any]:
-        name, _ = authenticator.authenticate(request)
+    async def page(request: Request) -> dict[str, Any]:
+        name, _ = await authenticator.authenticate(request)
         untuned = any(engine.served.tuned is False for engine in engines)
         return {"note": UNTUNED_NOTE if untuned else "", "rater": name, "usual": default_decoding()}
 
     @router.post("/api/match")
     async def start_match(request: Request) -> ClosingStreamingResponse:
-        name, limiter = authenticator.authenticate(request)
+        name, limiter = await authenticator.authenticate(request)
         payload = parse(MatchRequest, await read_body(request))
         identifier = token_hex(16)
         match_sides = sides(len(engines), secret, identifier)
@@ -100,7 +100,7 @@ def arena_router(engines: Sequence[Engine], authenticator: Authenticator, metric
 
     @router.post("/api/match/{identifier}/vote")
     async def vote(request: Request, identifier: str) -> dict[str, Any]:
-        name, limiter = authenticator.authenticate(request)
+        name, limiter = await authenticator.authenticate(request)
         admit(limiter, 0)
         payload = parse(VoteRequest, await read_body(request))
         match = open_matches.get(identifier)

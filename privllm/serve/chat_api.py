@@ -66,14 +66,14 @@ def chat_router(served: ServedModel, authenticator: Authenticator) -> APIRouter:
     router = APIRouter()
 
     @router.get("/api/page")
-    def page(request: Request) -> dict[str, Any]:
+    async def page(request: Request) -> dict[str, Any]:
         """Return what the page needs to know."""
-        name, _ = authenticator.authenticate(request)
+        name, _ = await authenticator.authenticate(request)
         return {"model": model_card(served), "rater": name, "usual": default_decoding()}
 
     @router.post("/api/rating")
     async def rate(request: Request) -> dict[str, Any]:
-        name, limiter = authenticator.authenticate(request)
+        name, limiter = await authenticator.authenticate(request)
         admit(limiter, 0)
         payload = parse(RatingRequest, await read_body(request))
         rating = _rating(payload, rater_name(name, payload.rater), served.model)

@@ -10,13 +10,14 @@ import re
 from secrets import token_hex
 
 from fastapi import Request
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from privllm.serve import auth
 from privllm.serve.callers import Callers
-from privllm.serve.database import Database
+from privllm.serve.database import AccessToken, Database
 from privllm.serve.engine.base import RequestRefused
 from privllm.serve.limits import RateLimiter
 from privllm.serve.metrics import Metrics
@@ -158,19 +159,25 @@ class Authenticator:
         self.database = database
         self._limiters: dict[bytes, RateLimiter] = {}  # by the token's digest
 
-    def authenticate(self, request: Request) -> tuple[str, RateLimiter | None]:
+    async def authenticate(self, request: Request) -> tuple[str, RateLimiter | None]:
         """Return the token's name and rate limiter; ("", None) where no token was ever created.
 
-        Raises RequestRefused with status 401.
+        Raises RequestRefused with status 401. The database is read in a thread: whoever locks its file
+        must not hold up the replies to others.
         """
-        if not auth.tokens_required(self.database):
+        header = request.headers.get("authorization", "")
+        required, token = await run_in_threadpool(self._look_up, header)
+        if not required:
             return "", None
-        token = auth.find_token(self.database, request.headers.get("authorization", ""))
         if token is None:
             raise RequestRefused(401, "this server needs an access token: Authorization: Bearer privllm-...")
         if token.digest not in self._limiters:
             self._limiters[token.digest] = RateLimiter(token.requests_per_minute, token.tokens_per_minute)
         return token.name, self._limiters[token.digest]
+
+    def _look_up(self, header: str) -> tuple[bool, AccessToken | None]:
+        required = auth.tokens_required(self.database)
+        return required, auth.find_token(self.database, header) if required else None
 
 
 def admit(limiter: RateLimiter | None, tokens: int) -> None:

@@ -27,13 +27,13 @@ def openai_router(engine: Engine, authenticator: Authenticator, metrics: Metrics
     router = APIRouter(prefix="/v1")
 
     @router.get("/models")
-    def models(request: Request) -> dict[str, Any]:
-        authenticator.authenticate(request)
+    async def models(request: Request) -> dict[str, Any]:
+        await authenticator.authenticate(request)
         return {"object": "list", "data": [model_card(engine.served)]}
 
     @router.get("/models/{name:path}")
-    def model(request: Request, name: str) -> dict[str, Any]:
-        authenticator.authenticate(request)
+    async def model(request: Request, name: str) -> dict[str, Any]:
+        await authenticator.authenticate(request)
         require_served(engine, name)
         return model_card(engine.served)
 
@@ -64,7 +64,7 @@ async def _respond(
     request: Request,
     schema: type[BaseRequest],
 ) -> Response:
-    _, limiter = authenticator.authenticate(request)
+    _, limiter = await authenticator.authenticate(request)
     payload = parse(schema, await read_body(request))
     require_served(engine, payload.model)
     requests = payload.to_generation_requests()

@@ -28,6 +28,7 @@ class Reply:
     """What has come of one choice."""
 
     text: str = ""
+    reasoning: str = ""
     tokens: list[TokenLogprob] = field(default_factory=list)
     done: Done | None = None
 
@@ -36,6 +37,7 @@ class Reply:
             self.done = event
         else:
             self.text += event.text
+            self.reasoning += event.reasoning
             self.tokens += event.tokens
 
 
@@ -64,6 +66,8 @@ class ResponseWriter:
             content: dict[str, Any] = {"text": reply.text}
             if self.chat:
                 content = {"message": {"role": "assistant", "content": reply.text, "refusal": None}}
+                if reply.reasoning:
+                    content["message"]["reasoning_content"] = reply.reasoning
             reason = reply.done.reason if reply.done else None
             choices.append(self._choice(index, content, reply.tokens, reason))
         body = self._common | {"object": self._object, "choices": choices, "usage": self._usage(replies)}
@@ -81,7 +85,11 @@ class ResponseWriter:
         if isinstance(event, Done):
             content: dict[str, Any] = {"delta": {}} if self.chat else {"text": ""}
             return self._chunk(index, content, (), event.reason) | _extension(event)
-        content = {"delta": {"content": event.text}} if self.chat else {"text": event.text}
+        content = {"text": event.text}
+        if self.chat:
+            content = {"delta": {"content": event.text}}
+            if event.reasoning:
+                content["delta"]["reasoning_content"] = event.reasoning
         return self._chunk(index, content, event.tokens, None)
 
     def usage_chunk(self, replies: Sequence[Reply]) -> dict[str, Any]:

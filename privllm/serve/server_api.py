@@ -54,7 +54,7 @@ def server_router(engine: Engine, authenticator: Authenticator, metrics: Metrics
 
     @router.get("/metrics")
     async def figures(request: Request) -> Response:
-        authenticator.authenticate(request)
+        await authenticator.authenticate(request)
         return Response(metrics.text(), media_type=MEDIA_TYPE)
 
     @router.post("/tokenize")
@@ -69,7 +69,7 @@ def server_router(engine: Engine, authenticator: Authenticator, metrics: Metrics
         return {"prompt": await engine.decode(payload.tokens)}
 
     async def _read(request: Request, schema: type[Any]) -> Any:
-        _, limiter = authenticator.authenticate(request)
+        _, limiter = await authenticator.authenticate(request)
         admit(limiter, 0)
         payload = parse(schema, await read_body(request))
         if payload.model is not None:

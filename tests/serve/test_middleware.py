@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -388,6 +389,46 @@ def test_who_leaves_while_sending_is_no_mistake_of_ours(
                 pass
         assert httpx.get(f"{url}/v1/models").status_code == 200
     assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_a_database_that_is_locked_is_503_and_holds_up_no_stream(tmp_path: Path) -> None:
+    """In a file without a write-ahead log, as some file systems want it, a writer keeps readers out."""
+    database = Database(tmp_path / "p.sqlite")
+    token = new_token(database, "eva")
+    headers = {"authorization": f"Bearer {token}"}
+    asked = {"model": "m", "prompt": "x", "stream": True}
+    with (
+        live(chat_app(Parrot("m", "", "word " * 60, 0.02), database)) as url,
+        ThreadPoolExecutor(1) as pool,
+        httpx.stream("POST", f"{url}/v1/completions", json=asked, headers=headers, timeout=20) as stream,
+    ):
+        lines = stream.iter_lines()
+        next(lines)
+        with sqlite3.connect(tmp_path / "p.sqlite") as plain, sqlite3.connect(tmp_path / "copy.sqlite") as copy:
+            plain.backup(copy)
+        copy.execute("PRAGMA journal_mode=DELETE")
+        copy.isolation_level = None
+        copy.execute("BEGIN EXCLUSIVE")
+        database._reader = sqlite3.connect(tmp_path / "copy.sqlite", timeout=1, check_same_thread=False)
+        locked = pool.submit(httpx.get, f"{url}/v1/models", headers=headers, timeout=20)
+        times = [time.monotonic()]
+        for line in lines:
+            if line:
+                times.append(time.monotonic())
+        assert max(later - earlier for earlier, later in pairwise(times)) < 0.9
+        answer = locked.result()
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "6")
+        assert "another process is using the database" in answer.json()["error"]["message"]
+        copy.execute("ROLLBACK")
+        assert httpx.get(f"{url}/v1/models", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://]", "http://[::1", "http://[x]", "//", "\x80"])
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+def test_an_origin_that_is_none_is_a_mistake_of_the_clients(origin: str, method: str, url: str) -> None:
+    headers = {**JSON, "origin": origin.encode("latin-1")}  # type: ignore[dict-item]
+    answer = httpx.request(method, f"{url}/v1/completions", content=json.dumps(ASKED), headers=headers)
+    assert answer.status_code == (405 if method == "GET" else 403)
 
 
 def test_others_are_answered_while_a_rating_waits_for_the_file(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ SERVED = ServedModel(Model("m", "", "d"), None, None)
 
 
 def done(text: str, *counts: int | None, reason: str = "stop", tokens: tuple[TokenLogprob, ...] = ()) -> Reply:
-    return Reply(text, list(tokens), Done(reason, *counts))
+    return Reply(text, "", list(tokens), Done(reason, *counts))
 
 
 def test_nothing_is_made_up_of_what_an_upstream_does_not_say() -> None:
@@ -47,7 +47,7 @@ def test_log_probabilities_have_openais_two_forms() -> None:
 
 def test_what_was_left_out_is_told() -> None:
     seen = Done("stop", 1, 1, left_out=4)
-    assert ResponseWriter(SERVED, True).response([Reply("", [], seen)])["privllm"] == {"left_out": 4}
+    assert ResponseWriter(SERVED, True).response([Reply(done=seen)])["privllm"] == {"left_out": 4}
     assert ResponseWriter(SERVED, True).chunk(0, seen)["privllm"] == {"left_out": 4}
     assert "privllm" not in ResponseWriter(SERVED, True).response([done("x", 1, 1)])
 

@@ -58,6 +58,7 @@ class Text:
 
     text: str
     tokens: tuple[TokenLogprob, ...] = ()  # those that were added since the last piece, if they are to be told
+    reasoning: str = ""  # what the model of a remote server thinks before it speaks
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ TIMEOUT = httpx.Timeout(10.0, read=300.0)  # seconds; a first token may take its
 HEALTH_SECONDS = 2.0
 NOT_OUR_TOKENS = "this server has no tokenizer: ask the one behind it, whose model it is."
 ERROR_BYTES = 20_000  # of an error's body that are read, at least
+LINE_BYTES = 10_000_000  # of a line that is read
 BYTES_PER_TOKEN = 4  # an estimate, for rate limits only
 DEFAULT_RETRY_AFTER, MAX_RETRY_AFTER = 2.0, 3600.0  # seconds
 CLIENT_ERRORS = (400, 404, 413, 422)  # errors that the client can fix, so their message is passed on
@@ -152,7 +153,7 @@ async def _events(response: httpx.Response) -> AsyncIterator[Text | Done]:
     """Yield Text events, then one Done, from the server-sent events of `response`."""
     reason, left_out = "stop", 0
     usage: dict[str, Any] = {}
-    async for line in response.aiter_lines():
+    async for line in _lines(response):
         data = line.removeprefix("data:").strip()
         if not line.startswith("data:") or not data:
             continue
@@ -168,15 +169,31 @@ async def _events(response: httpx.Response) -> AsyncIterator[Text | Done]:
         usage = chunk.usage or usage
         reason = chunk.finish_reason or reason
         left_out = chunk.left_out or left_out
-        if chunk.text or chunk.tokens:
-            yield Text(chunk.text, chunk.tokens)
+        if chunk.text or chunk.reasoning or chunk.tokens:
+            yield Text(chunk.text, chunk.tokens, chunk.reasoning)
     raise RequestRefused(502, "the reply broke off.")
+
+
+async def _lines(response: httpx.Response) -> AsyncIterator[str]:
+    """Yield the lines of `response`, which end with line feeds.
+
+    httpx would also end them at U+2028 and its like, which may stand within a text.
+    """
+    buffer = b""
+    async for part in response.aiter_bytes():
+        *lines, buffer = (buffer + part).split(b"\n")
+        for line in lines:
+            yield line.removesuffix(b"\r").decode("utf-8", "replace")
+        if len(buffer) > LINE_BYTES:
+            raise RequestRefused(502, "the server behind this one sent a line that does not end.")
+    yield buffer.decode("utf-8", "replace")
 
 
 class _Chunk(NamedTuple):
     """The fields that we read of a chunk of OpenAI's stream."""
 
     text: str
+    reasoning: str
     tokens: tuple[TokenLogprob, ...]
     finish_reason: str | None
     usage: dict[str, Any]
@@ -192,10 +209,11 @@ def _read_chunk(data: str) -> _Chunk:
     choice = (chunk.get("choices") or [{}])[0]
     delta = choice.get("delta") or {}
     text = choice.get("text") or delta.get("content") or ""
-    if not isinstance(text, str) or not isinstance(usage, dict):
+    reasoning = delta.get("reasoning_content") or delta.get("reasoning") or ""  # vLLM has had both names
+    if not isinstance(text, str) or not isinstance(reasoning, str) or not isinstance(usage, dict):
         raise TypeError("a text or the usage is of another type")
     left_out = _token_count(chunk.get("privllm") or {}, "left_out")
-    return _Chunk(text, _read_logprobs(choice), choice.get("finish_reason"), usage, left_out or 0)
+    return _Chunk(text, reasoning, _read_logprobs(choice), choice.get("finish_reason"), usage, left_out or 0)
 
 
 def _read_logprobs(choice: dict[str, Any]) -> tuple[TokenLogprob, ...]:
