@@ -96,7 +96,8 @@ class SecurityMiddleware:
         """Return why a request with these headers is refused, or None."""
         host = headers.get("host", "")
         if not self.callers.knows_host(host):
-            return RequestRefused(421, f"this server is not `{host}`: open it by the address it printed.")
+            message = f"this server is not `{host}`: open it by the address it printed, or start it with --allow-host."
+            return RequestRefused(421, message)
         if method in ("GET", "HEAD"):
             return None
         site = headers.get("sec-fetch-site", "none")

@@ -28,7 +28,13 @@ class ClientDisconnected(Exception):
 
 
 class ClosingStreamingResponse(StreamingResponse):
-    """A streaming response that closes its iterator as soon as the client disconnects."""
+    """A streaming response that closes its iterator as soon as the client disconnects.
+
+    Proxies are told to pass every piece on at once (nginx's header).
+    """
+
+    def __init__(self, content: AsyncIterator[bytes], media_type: str) -> None:
+        super().__init__(content, media_type=media_type, headers={"x-accel-buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -154,7 +154,10 @@ def test_the_source_of_a_stream_is_closed_when_its_client_is_gone_while_it_does_
     async def main() -> None:
         pieces = source()
         await asyncio.wait_for(
-            ClosingStreamingResponse(pieces)({"type": "http", "asgi": {"spec_version": "2.3"}}, receive, send), 30
+            ClosingStreamingResponse(pieces, "text/plain")(
+                {"type": "http", "asgi": {"spec_version": "2.3"}}, receive, send
+            ),
+            30,
         )
         assert closed == [True]
         with pytest.raises(StopAsyncIteration):
