@@ -34,6 +34,16 @@ Batch = Annotated[
     int,
     typer.Option(min=1, max=1024, help="Replies generated at once; as many more, and at least 64, may wait."),
 ]
+PublicUrl = Annotated[
+    str, typer.Option(metavar="URL", help="The address that people use, where a proxy stands before this server.")
+]
+AllowHost = Annotated[
+    list[str] | None, typer.Option(metavar="NAME", help="Another name by which this server may be called.")
+]
+AllowOrigin = Annotated[
+    list[str] | None,
+    typer.Option(metavar="URL", help="A web site whose pages may call the API (CORS): https://app.example.org."),
+]
 
 token = typer.Typer(cls=Group, no_args_is_help=True, help="Access tokens of the server.")
 feedback = typer.Typer(cls=Group, no_args_is_help=True, help="Ratings and votes on replies.")
@@ -103,6 +113,9 @@ def serve(
     host: Host = HOST,
     port: Port = PORT,
     batch: Batch = 32,
+    public_url: PublicUrl = "",
+    allow_host: AllowHost = None,
+    allow_origin: AllowOrigin = None,
 ) -> None:
     """Serve a model: a web page to chat, correct and rate, and an OpenAI-compatible API. Ctrl-C
     stops it."""
@@ -112,20 +125,21 @@ def serve(
             require_model(model)
         _announce_loading(revision or model)
     from privllm.serve.app import allowed_hosts, chat_app, listen
+    from privllm.serve.callers import callers_of
     from privllm.serve.database import Database
 
     database = Database()
-    hosts = allowed_hosts(host, database)
+    callers = callers_of(allowed_hosts(host, database), allow_host or [], public_url, allow_origin or [])
     if engine:
         from privllm.serve.engine.remote import RemoteEngine
 
-        app = chat_app(RemoteEngine(engine), database, hosts)
+        app = chat_app(RemoteEngine(engine), database, callers)
     else:
         from privllm.serve.engine.local import LocalEngine
         from privllm.serve.revisions import fetch_export
 
         commit, folder = fetch_export(revision) if revision else ("", model)
-        app = chat_app(LocalEngine.open(folder, commit, batch, _queue(batch)), database, hosts)
+        app = chat_app(LocalEngine.open(folder, commit, batch, _queue(batch)), database, callers)
     listen(app, host, port, lambda url: say(f"{url}   (API: {url}v1)   Ctrl-C stops"))
 
 
@@ -140,6 +154,8 @@ def arena(
     host: Host = HOST,
     port: Port = PORT,
     batch: Batch = 8,
+    public_url: PublicUrl = "",
+    allow_host: AllowHost = None,
 ) -> None:
     """Compare two revisions' models blindly: a web page shows two replies without names, and takes
     votes. Ctrl-C stops it."""
@@ -147,12 +163,13 @@ def arena(
     _require_web_libraries()
     _announce_loading(f"{rev_a} and {rev_b}")
     from privllm.serve.app import allowed_hosts, arena_app, listen
+    from privllm.serve.callers import callers_of
     from privllm.serve.database import Database
     from privllm.serve.engine.local import LocalEngine
     from privllm.serve.revisions import fetch_export
 
     database = Database()
-    hosts = allowed_hosts(host, database)
+    callers = callers_of(allowed_hosts(host, database), allow_host or [], public_url, [])
     engines = []
     for revision in (rev_a, rev_b):
         commit, folder = fetch_export(revision)
@@ -161,7 +178,7 @@ def arena(
     if len(digests) == 1:
         reason = "hold the same model (equal weights), so votes would say nothing: name two that differ"
         raise UserError(f"`{rev_a}` and `{rev_b}` {reason}.")
-    listen(arena_app(engines, database, hosts), host, port, lambda url: say(f"{url}   Ctrl-C stops"))
+    listen(arena_app(engines, database, callers), host, port, lambda url: say(f"{url}   Ctrl-C stops"))
 
 
 def new(

@@ -27,6 +27,11 @@ def note_ends(folder: Path, ends: Iterable[int]) -> None:
         (folder / name).write_text(json.dumps(updated, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return generation_config.json of `folder`; {} where there is none."""
+    return _read(folder / CONFIGS[1])
+
+
 def ends_in(config: dict[str, Any]) -> list[int]:
     """Return the ids that a configuration of transformers names as ends: one, several or none."""
     named = config.get(KEY)

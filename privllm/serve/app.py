@@ -1,6 +1,6 @@
 """The web application and its server, which listens on this machine only, unless there are tokens.
 
-It assembles what other modules define (`openai_api`, `chat_api`, `arena_api`, `middleware`). There
+It assembles what other modules define (`openai_api`, `server_api`, `chat_api`, `arena_api`, `middleware`). There
 are no documentation pages (they would load scripts from elsewhere), no telemetry, and no log of
 requests.
 """
@@ -20,36 +20,44 @@ from starlette.responses import JSONResponse, Response
 from privllm.core.errors import UserError
 from privllm.serve import auth
 from privllm.serve.arena_api import arena_router
+from privllm.serve.callers import LOCAL_HOSTS, Callers
 from privllm.serve.chat_api import chat_router
-from privllm.serve.database import Database
+from privllm.serve.connections import BACKLOG, connection_limit, guarded
+from privllm.serve.database import Database, DatabaseBusy
 from privllm.serve.engine.base import Engine, RequestRefused
-from privllm.serve.middleware import LOCAL_HOSTS, Authenticator, SecurityMiddleware, error_response
-from privllm.serve.openai_api import ClientDisconnected, openai_router
+from privllm.serve.metrics import Metrics
+from privllm.serve.middleware import Authenticator, SecurityMiddleware, error_response
+from privllm.serve.openai_api import openai_router
+from privllm.serve.reply_streams import ClientDisconnected
+from privllm.serve.server_api import server_router
 
+LOCAL = Callers()
 SHUTDOWN_SECONDS = 3  # that replies get to end when the server stops
+BUSY_RETRY_AFTER = 5.0  # seconds
 CLIENT_CLOSED_REQUEST = 499  # nginx's status; no client reads it
 NO_TELEMETRY = {"auto_configure": False, "tracing": False, "metrics": False, "logs": False}
 
 
-def chat_app(engine: Engine, database: Database, hosts: frozenset[str] | None = LOCAL_HOSTS) -> FastAPI:
+def chat_app(engine: Engine, database: Database, callers: Callers = LOCAL) -> FastAPI:
     """Return the application of `privllm serve`: the API and the chat page of one engine."""
-    authenticator = Authenticator(database)
-    routers = [openai_router(engine, authenticator), chat_router(engine.served, authenticator)]
-    return create_app([engine], routers, hosts)
+    authenticator, metrics = Authenticator(database), Metrics()
+    routers = [
+        openai_router(engine, authenticator, metrics),
+        server_router(engine, authenticator, metrics),
+        chat_router(engine.served, authenticator),
+    ]
+    return create_app([engine], routers, callers, metrics)
 
 
-def arena_app(
-    engines: Sequence[Engine],
-    database: Database,
-    hosts: frozenset[str] | None = LOCAL_HOSTS,
-) -> FastAPI:
+def arena_app(engines: Sequence[Engine], database: Database, callers: Callers = LOCAL) -> FastAPI:
     """Return the application of `privllm arena`: the blind page, and no API that names models."""
-    router = arena_router(engines, Authenticator(database), secret=token_hex(32))
-    return create_app(engines, [router], hosts)
+    metrics = Metrics()
+    router = arena_router(engines, Authenticator(database), metrics, secret=token_hex(32))
+    return create_app(engines, [router], callers, metrics)
 
 
-def create_app(engines: Sequence[Engine], routers: Sequence[APIRouter], hosts: frozenset[str] | None) -> FastAPI:
-    """Return an application that starts and closes `engines`. `hosts`: see `SecurityMiddleware`."""
+def create_app(engines: Sequence[Engine], routers: Sequence[APIRouter], callers: Callers, metrics: Metrics) -> FastAPI:
+    """Return an application that starts and closes `engines`."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -74,6 +82,10 @@ def create_app(engines: Sequence[Engine], routers: Sequence[APIRouter], hosts: f
     async def on_refused(request: Request, error: RequestRefused) -> JSONResponse:
         return error_response(error)
 
+    @app.exception_handler(DatabaseBusy)
+    async def on_busy(request: Request, error: DatabaseBusy) -> JSONResponse:
+        return error_response(RequestRefused(503, str(error), retry_after=BUSY_RETRY_AFTER))
+
     @app.exception_handler(ClientDisconnected)
     @app.exception_handler(ClientDisconnect)  # starlette's, while the client sends the body
     async def on_disconnect(request: Request, error: Exception) -> Response:
@@ -84,7 +96,7 @@ def create_app(engines: Sequence[Engine], routers: Sequence[APIRouter], hosts: f
         refused = RequestRefused(error.status_code, f"{error.detail}.")
         return error_response(refused)
 
-    app.add_middleware(SecurityMiddleware, hosts=hosts)
+    app.add_middleware(SecurityMiddleware, callers=callers, metrics=metrics)
     return app
 
 
@@ -129,6 +141,8 @@ def listen(app: FastAPI, host: str, port: int, on_ready: Callable[[str], None]) 
     on_ready(f"http://{url_host}:{bound_port}/")
     config = uvicorn.Config(
         app,
+        http=guarded(connection_limit()),  # type: ignore[arg-type]
+        backlog=BACKLOG,
         log_level="warning",
         access_log=False,
         server_header=False,

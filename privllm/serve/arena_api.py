@@ -32,9 +32,11 @@ from privllm.serve.chat_api import (
 from privllm.serve.database import AlreadyExists
 from privllm.serve.engine.base import Engine, GenerationRequest, RequestRefused, SamplingSettings, Text
 from privllm.serve.limits import RateLimiter
+from privllm.serve.metrics import Metrics
 from privllm.serve.middleware import Authenticator, admit, read_body
-from privllm.serve.openai_api import ClosingStreamingResponse, stream_limited
-from privllm.serve.openai_format import MAX_MESSAGES, UNTUNED_NOTE, ChatMessage, StrictModel, parse
+from privllm.serve.openai_fields import MAX_MESSAGES, ChatMessage, StrictModel, parse
+from privllm.serve.openai_responses import UNTUNED_NOTE
+from privllm.serve.reply_streams import ClosingStreamingResponse, stream_limited
 
 MAX_OPEN_MATCHES = 200  # matches without a vote; the oldest is dropped first
 SIDES = ("left", "right")
@@ -71,20 +73,20 @@ class Match:
     ended: set[str] = field(default_factory=set)  # sides whose reply is complete
 
 
-def arena_router(engines: Sequence[Engine], authenticator: Authenticator, secret: str) -> APIRouter:
+def arena_router(engines: Sequence[Engine], authenticator: Authenticator, metrics: Metrics, secret: str) -> APIRouter:
     """Return the router of the arena. `secret` decides the sides and must not be guessable."""
     router = APIRouter()
     open_matches: OrderedDict[str, Match] = OrderedDict()
 
     @router.get("/api/page")
-    def page(request: Request) -> dict[str, Any]:
-        name, _ = authenticator.authenticate(request)
+    async def page(request: Request) -> dict[str, Any]:
+        name, _ = await authenticator.authenticate(request)
         untuned = any(engine.served.tuned is False for engine in engines)
         return {"note": UNTUNED_NOTE if untuned else "", "rater": name, "usual": default_decoding()}
 
     @router.post("/api/match")
     async def start_match(request: Request) -> ClosingStreamingResponse:
-        name, limiter = authenticator.authenticate(request)
+        name, limiter = await authenticator.authenticate(request)
         payload = parse(MatchRequest, await read_body(request))
         identifier = token_hex(16)
         match_sides = sides(len(engines), secret, identifier)
@@ -94,11 +96,11 @@ def arena_router(engines: Sequence[Engine], authenticator: Authenticator, secret
         open_matches[identifier] = match
         while len(open_matches) > MAX_OPEN_MATCHES:
             open_matches.popitem(last=False)
-        return ClosingStreamingResponse(_play(match, engines, limiter), media_type="application/x-ndjson")
+        return ClosingStreamingResponse(_play(match, engines, limiter, metrics), media_type="application/x-ndjson")
 
     @router.post("/api/match/{identifier}/vote")
     async def vote(request: Request, identifier: str) -> dict[str, Any]:
-        name, limiter = authenticator.authenticate(request)
+        name, limiter = await authenticator.authenticate(request)
         admit(limiter, 0)
         payload = parse(VoteRequest, await read_body(request))
         match = open_matches.get(identifier)
@@ -139,14 +141,16 @@ def _vote(match: Match, payload: VoteRequest, engines: Sequence[Engine], rater: 
     )
 
 
-async def _play(match: Match, engines: Sequence[Engine], limiter: RateLimiter | None) -> AsyncIterator[bytes]:
+async def _play(
+    match: Match, engines: Sequence[Engine], limiter: RateLimiter | None, metrics: Metrics
+) -> AsyncIterator[bytes]:
     """Yield lines of JSON: the match's id, then pieces and ends of both replies as they come."""
     lines: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
 
     async def generate(side: str, engine: Engine) -> None:
         try:
-            async with aclosing(stream_limited(engine, match.request, limiter)) as events:  # type: ignore[type-var]
-                async for event in events:
+            async with aclosing(stream_limited(engine, [match.request], limiter, metrics)) as events:  # type: ignore[type-var]
+                async for _, event in events:
                     if isinstance(event, Text):
                         match.texts[side] += event.text
                         await lines.put({"side": side, "text": event.text})

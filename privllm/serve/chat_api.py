@@ -20,14 +20,9 @@ from privllm.serve.auth import utc_now
 from privllm.serve.database import AlreadyExists
 from privllm.serve.engine.base import RequestRefused, SamplingSettings, ServedModel
 from privllm.serve.middleware import Authenticator, admit, read_body
-from privllm.serve.openai_format import (
-    MAX_MESSAGES,
-    MAX_TOKENS,
-    ChatMessage,
-    StrictModel,
-    model_card,
-    parse,
-)
+from privllm.serve.openai_fields import MAX_MESSAGES, ChatMessage, StrictModel, parse
+from privllm.serve.openai_requests import MAX_TOKENS
+from privllm.serve.openai_responses import model_card
 
 STATIC = Path(__file__).parent / "static"
 MEDIA_TYPES = {
@@ -71,14 +66,14 @@ def chat_router(served: ServedModel, authenticator: Authenticator) -> APIRouter:
     router = APIRouter()
 
     @router.get("/api/page")
-    def page(request: Request) -> dict[str, Any]:
+    async def page(request: Request) -> dict[str, Any]:
         """Return what the page needs to know."""
-        name, _ = authenticator.authenticate(request)
+        name, _ = await authenticator.authenticate(request)
         return {"model": model_card(served), "rater": name, "usual": default_decoding()}
 
     @router.post("/api/rating")
     async def rate(request: Request) -> dict[str, Any]:
-        name, limiter = authenticator.authenticate(request)
+        name, limiter = await authenticator.authenticate(request)
         admit(limiter, 0)
         payload = parse(RatingRequest, await read_body(request))
         rating = _rating(payload, rater_name(name, payload.rater), served.model)

@@ -19,7 +19,8 @@ from privllm.core.errors import UserError
 from privllm.core.work_paths import PEOPLE_FILE
 from privllm.feedback.records import Rating, Vote, from_plain, to_line
 
-LOCK_TIMEOUT = 30.0  # seconds to wait for another process that writes
+# Seconds to wait for another process. A reader waits only for one that locks the whole file, which ours do not.
+WRITE_SECONDS, READ_SECONDS = 10.0, 2.0
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS tokens (
     name TEXT PRIMARY KEY, digest BLOB NOT NULL UNIQUE, created TEXT NOT NULL, revoked TEXT NOT NULL DEFAULT '',
@@ -35,6 +36,13 @@ CREATE TABLE IF NOT EXISTS records (
 
 class AlreadyExists(Exception):
     """An id that is in use, or that belongs to somebody else."""
+
+
+class DatabaseBusy(UserError):
+    """Another process holds the file."""
+
+    def __init__(self) -> None:
+        super().__init__("another process is using the database of tokens and ratings: try again shortly.")
 
 
 class AccessToken(NamedTuple):
@@ -58,19 +66,19 @@ class Database:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))  # no other user of this machine may read it
-            self._db = self._connect()
+            self._db = self._connect(WRITE_SECONDS)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(SCHEMA)
             # Every request reads the tokens: it must not wait for writers, neither ours nor those of another process.
-            self._reader = self._connect()
+            self._reader = self._connect(READ_SECONDS)
         except (OSError, sqlite3.DatabaseError) as error:
             raise UserError(f"{file} cannot be used ({error}): move it away, and a new one is made.") from error
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, timeout: float) -> sqlite3.Connection:
         return sqlite3.connect(
             self._file,
-            timeout=LOCK_TIMEOUT,
+            timeout=timeout,
             isolation_level=None,
             check_same_thread=False,
         )
@@ -81,8 +89,11 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """Open a transaction that excludes other writers; after the block it is on the disk."""
-        with self._write_lock:
+        """Open a transaction that excludes other writers; after the block it is on the disk.
+
+        Raises DatabaseBusy where others write for long.
+        """
+        with _held(self._write_lock, WRITE_SECONDS), _busy_named():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -92,9 +103,12 @@ class Database:
             self._db.execute("COMMIT")
 
     def tokens(self) -> list[AccessToken]:
-        """Return all tokens that were ever created, including revoked ones, oldest first."""
+        """Return all tokens that were ever created, including revoked ones, oldest first.
+
+        Raises DatabaseBusy where another process locks the whole file.
+        """
         columns = ", ".join(AccessToken._fields)
-        with self._read_lock:
+        with _held(self._read_lock, READ_SECONDS), _busy_named():
             rows = self._reader.execute(f"SELECT {columns} FROM tokens ORDER BY created, name").fetchall()  # noqa: S608
         return [AccessToken(*row) for row in rows]
 
@@ -152,5 +166,28 @@ class Database:
     def _records(self, kind: str) -> list[str]:
         query = "SELECT record FROM records WHERE kind = ? ORDER BY rowid"
         # A connection of its own: there may be many records, and readers of tokens must not wait for them.
-        with closing(self._connect()) as db:
+        with closing(self._connect(WRITE_SECONDS)) as db:
             return [record for (record,) in db.execute(query, (kind,))]
+
+
+@contextmanager
+def _held(lock: Lock, seconds: float) -> Iterator[None]:
+    """Hold `lock`. Raises DatabaseBusy where it is not free within `seconds`."""
+    if not lock.acquire(timeout=seconds):
+        raise DatabaseBusy
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _busy_named() -> Iterator[None]:
+    """Raise DatabaseBusy for SQLite's errors that say so."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # less what extends it
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise DatabaseBusy from error
+        raise

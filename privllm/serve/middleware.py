@@ -1,30 +1,32 @@
 """Middleware: where requests may come from, how large they may be, and headers of responses.
 
-On a loopback address the Host header must name this machine, so that a web site cannot reach the
-server through a name of its own (DNS rebinding). A request that a browser sends from another site
-is refused. Bodies must be JSON and are counted as they arrive. Where access tokens exist, every
+Hosts and origins are judged by `callers`. Bodies must be JSON and are counted as they arrive. Where access tokens exist, every
 request needs one. No models here.
 """
 
 import asyncio
 import logging
-from urllib.parse import urlsplit
+import re
+from secrets import token_hex
 
 from fastapi import Request
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from privllm.serve import auth
-from privllm.serve.database import Database
+from privllm.serve.callers import Callers
+from privllm.serve.database import AccessToken, Database
 from privllm.serve.engine.base import RequestRefused
 from privllm.serve.limits import RateLimiter
-from privllm.serve.openai_format import error_body
+from privllm.serve.metrics import Metrics
+from privllm.serve.openai_responses import error_body
 
 BODY_LIMIT = 1_000_000  # bytes
 DRAIN_LIMIT = 32_000_000  # bytes of a refused body that are discarded, so that its sender reads the response
 BODY_SECONDS = 20.0  # within which a body must arrive
-LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 HEADERS = {
     "content-security-policy": (
         "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
@@ -40,71 +42,84 @@ log = logging.getLogger(__name__)
 
 
 class SecurityMiddleware:
-    """ASGI middleware that checks hosts and origins and adds security headers.
+    """ASGI middleware that checks hosts and origins, names and counts requests, and adds headers."""
 
-    `hosts` are the names by which the server may be called; None: any name (then access tokens are
-    required).
-    """
-
-    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None) -> None:
+    def __init__(self, app: ASGIApp, callers: Callers, metrics: Metrics) -> None:
         self.app = app
-        self.hosts = hosts
+        self.callers = callers
+        self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        scope = self._below_prefix(scope)
+        headers = Headers(scope=scope)
+        origin = headers.get("origin", "")
+        request_id = _request_id(headers)
+        added = HEADERS | {"x-request-id": request_id} | self.callers.cors_headers(origin)
         response_started = False
 
         async def send_with_headers(message: Message) -> None:
             nonlocal response_started
             if message["type"] == "http.response.start":
                 response_started = True
-                MutableHeaders(raw=message["headers"]).update(HEADERS)
+                MutableHeaders(raw=message["headers"]).update(added)
+                self.metrics.requests[_route(scope), message["status"]] += 1
             await send(message)
 
-        refusal = self._check(Headers(scope=scope), scope["method"])
+        refusal = self._check(headers, scope["method"])
         if refusal:
             await error_response(refusal)(scope, receive, send_with_headers)
+            return
+        preflight = self.callers.preflight_headers(origin, headers) if scope["method"] == "OPTIONS" else {}
+        if preflight:
+            await Response(status_code=204, headers=preflight)(scope, receive, send_with_headers)
             return
         try:
             await self.app(scope, receive, send_with_headers)
         except Exception:  # a bug, or a full disk: its message may name files, so only the log has it
             if response_started:
                 raise
-            log.exception("a request failed")
+            log.exception("the request %s failed", request_id)
             failure = RequestRefused(500, "the server failed; its log says why.")
             await error_response(failure)(scope, receive, send_with_headers)
+
+    def _below_prefix(self, scope: Scope) -> Scope:
+        """Return the scope without the public address's path, which not every proxy takes off."""
+        prefix, path = self.callers.prefix, scope["path"]
+        if not prefix or not path.startswith(f"{prefix}/"):
+            return scope
+        return {**scope, "path": path.removeprefix(prefix)}
 
     def _check(self, headers: Headers, method: str) -> RequestRefused | None:
         """Return why a request with these headers is refused, or None."""
         host = headers.get("host", "")
-        if self.hosts is not None and _hostname(f"//{host}") not in self.hosts:
-            return RequestRefused(421, f"this server is not `{host}`: open it by the address it printed.")
+        if not self.callers.knows_host(host):
+            message = f"this server is not `{host}`: open it by the address it printed, or start it with --allow-host."
+            return RequestRefused(421, message)
         if method in ("GET", "HEAD"):
             return None
-        same_site = headers.get("sec-fetch-site", "none") in ("same-origin", "none")
-        foreign_origins = [origin for origin in headers.getlist("origin") if origin and _host_and_port(origin) != host]
-        if foreign_origins or not same_site:
+        site = headers.get("sec-fetch-site", "none")
+        if not self.callers.takes_origins(headers.getlist("origin"), host, site):
             return RequestRefused(403, "another web site may not call this server.")
+        if method == "OPTIONS":
+            return None
         content_type = headers.get("content-type", "").partition(";")[0]
         if content_type.strip().lower() != "application/json":
             return RequestRefused(415, "send JSON, with the header Content-Type: application/json.")
         return None
 
 
-def _hostname(url: str) -> str | None:
-    try:
-        return urlsplit(url).hostname
-    except ValueError:
-        return None
+def _request_id(headers: Headers) -> str:
+    """Return the id that the client gave its request, or a new one."""
+    given = headers.get("x-request-id", "")
+    return given if REQUEST_ID.fullmatch(given) else f"req_{token_hex(16)}"
 
 
-def _host_and_port(url: str) -> str | None:
-    try:
-        return urlsplit(url).netloc
-    except ValueError:
-        return None
+def _route(scope: Scope) -> str:
+    """Return the route that answers: one of few, whatever paths are asked for."""
+    return getattr(scope.get("route"), "path", "none")
 
 
 def error_response(refused: RequestRefused) -> JSONResponse:
@@ -116,8 +131,7 @@ def error_response(refused: RequestRefused) -> JSONResponse:
         headers["connection"] = "close"  # otherwise the server would read the body to its end, which may never come
     if refused.retry_after is not None:
         headers["retry-after"] = str(max(1, round(refused.retry_after + 0.5)))
-    body = error_body(refused.status, refused.message, refused.param)
-    return JSONResponse(body, refused.status, headers)
+    return JSONResponse(error_body(refused), refused.status, headers)
 
 
 async def read_body(request: Request) -> bytes:
@@ -146,19 +160,25 @@ class Authenticator:
         self.database = database
         self._limiters: dict[bytes, RateLimiter] = {}  # by the token's digest
 
-    def authenticate(self, request: Request) -> tuple[str, RateLimiter | None]:
+    async def authenticate(self, request: Request) -> tuple[str, RateLimiter | None]:
         """Return the token's name and rate limiter; ("", None) where no token was ever created.
 
-        Raises RequestRefused with status 401.
+        Raises RequestRefused with status 401. The database is read in a thread: whoever locks its file
+        must not hold up the replies to others.
         """
-        if not auth.tokens_required(self.database):
+        header = request.headers.get("authorization", "")
+        required, token = await run_in_threadpool(self._look_up, header)
+        if not required:
             return "", None
-        token = auth.find_token(self.database, request.headers.get("authorization", ""))
         if token is None:
             raise RequestRefused(401, "this server needs an access token: Authorization: Bearer privllm-...")
         if token.digest not in self._limiters:
             self._limiters[token.digest] = RateLimiter(token.requests_per_minute, token.tokens_per_minute)
         return token.name, self._limiters[token.digest]
+
+    def _look_up(self, header: str) -> tuple[bool, AccessToken | None]:
+        required = auth.tokens_required(self.database)
+        return required, auth.find_token(self.database, header) if required else None
 
 
 def admit(limiter: RateLimiter | None, tokens: int) -> None:

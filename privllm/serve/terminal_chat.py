@@ -2,7 +2,7 @@
 
 `Conversation` keeps the messages and streams a reply to a callback; `chat` reads lines and prints.
 A model that was tuned for chat gets its chat format (see `engine.prompting`); any other model
-continues each line by itself. Nothing typed or generated is stored on disk.
+continues each line by itself. Turns that no longer fit leave as in `engine.fitting`. Nothing typed or generated is stored on disk.
 """
 
 import sys
@@ -20,9 +20,11 @@ from privllm.core.out_of_memory import shortage_explained
 from privllm.core.printable import WORDS, printable
 from privllm.core.seed import seed_of
 from privllm.feedback.records import Message
-from privllm.serve.engine.base import Done, RequestRefused, SamplingSettings, Text
-from privllm.serve.engine.prompting import PromptFormat, encode_recent, open_folder
-from privllm.serve.engine.scheduler import Job, Scheduler, require_batching
+from privllm.serve.engine.base import Done, GenerationRequest, RequestRefused, SamplingSettings, Text
+from privllm.serve.engine.batch_check import require_batching
+from privllm.serve.engine.fitting import fit
+from privllm.serve.engine.prompting import PromptFormat, open_folder
+from privllm.serve.engine.scheduler import Job, Scheduler
 
 Emit = Callable[[str], None]
 
@@ -34,6 +36,7 @@ class Conversation:
         self.prompt_format = prompt_format
         self.settings = settings
         self.messages: list[Message] = []
+        self.left_out = 0  # messages that the last reply's prompt had no room for
         self.turns = 0
         self._scheduler = Scheduler(model, prompt_format, max_running=1)
 
@@ -51,8 +54,9 @@ class Conversation:
         After an interrupt the text generated so far is remembered. Raises RequestRefused where the
         model cannot read the message.
         """
-        question = Message("user", message)
-        messages, prompt_ids = encode_recent(self.prompt_format, [*self.messages, question], self.settings)
+        asked = (*self.messages, Message("user", message))
+        prompt = fit(self.prompt_format, GenerationRequest(asked, "", self.settings))
+        self.left_out = prompt.left_out
         pieces: list[str] = []
 
         def on_event(event: Text | Done | RequestRefused) -> None:
@@ -60,16 +64,17 @@ class Conversation:
                 pieces.append(event.text)
                 emit(event.text)
 
-        settings = replace(self.settings, seed=seed_of("chat", self.settings.seed, self.turns))
+        seed = seed_of("chat", self.settings.seed, self.turns)
+        settings = replace(self.settings, seed=seed, max_tokens=prompt.max_tokens)
         self.turns += 1
-        self._scheduler.add(Job(prompt_ids, settings, on_event))
+        self._scheduler.add(Job(prompt.ids, settings, on_event))
         try:
             while not self._scheduler.idle:
                 self._scheduler.step()
         finally:
             self._scheduler.clear()
             text = "".join(pieces)
-            self.messages = [*messages, Message("assistant", text)] if self.prompt_format.tuned else []
+            self.messages = [*prompt.messages, Message("assistant", text)] if self.prompt_format.tuned else []
         return text
 
 
@@ -101,6 +106,9 @@ def chat(
             if not tuned:  # the text that the reply continues
                 console.out(printable(message, WORDS), end="", style="dim" if interactive else None)
             conversation.reply(message, show)
+            if interactive and conversation.left_out:
+                note = f"\n({conversation.left_out} earlier messages no longer fit: the model does not see them)"
+                console.print(note, style="dim", end="")
         except KeyboardInterrupt:
             console.out(" …", end="")
         except RequestRefused as error:

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,15 @@ class Parrot:
 
     async def close(self) -> None:
         self.closed = True
+
+    async def healthy(self) -> bool:
+        return not self.closed
+
+    async def encode(self, ask: GenerationRequest) -> list[int]:
+        return [1, 2, 3]
+
+    async def decode(self, ids: Sequence[int]) -> str:
+        return self.says
 
     async def count_tokens(self, ask: GenerationRequest) -> int:
         return 3

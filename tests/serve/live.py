@@ -9,14 +9,22 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
+from privllm.serve.connections import guarded
+
 
 @contextmanager
-def live(app: FastAPI) -> Iterator[str]:
+def live(app: FastAPI, connections: int = 500) -> Iterator[str]:
     """Its address, "http://127.0.0.1:PORT"; stopped at the end."""
     sock = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", access_log=False, ws="none", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        app,
+        http=guarded(connections),  # type: ignore[arg-type]
+        log_level="warning",
+        access_log=False,
+        ws="none",
+        timeout_graceful_shutdown=1,
     )
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
     thread.start()
     while not server.started:

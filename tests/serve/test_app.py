@@ -10,8 +10,8 @@ from privllm.core.errors import UserError
 from privllm.engine.fingerprint import closure
 from privllm.serve.app import allowed_hosts, arena_app, chat_app, listen
 from privllm.serve.auth import new_token
+from privllm.serve.callers import LOCAL_HOSTS, Callers
 from privllm.serve.database import Database
-from privllm.serve.middleware import LOCAL_HOSTS
 from tests.serve.fakes import Parrot
 from tests.serve.live import live
 from tests.workshop import ROOT
@@ -41,7 +41,7 @@ def test_other_machines_need_tokens(tmp_path: Path) -> None:
 def test_a_server_for_others_may_be_called_by_any_name_with_a_token(tmp_path: Path) -> None:
     database = Database(tmp_path / "p.sqlite")
     token = new_token(database, "eva")
-    with live(chat_app(Parrot("m", "", "hi"), database, None)) as url:
+    with live(chat_app(Parrot("m", "", "hi"), database, Callers(None))) as url:
         named = {"host": "llm.example.org"}
         assert httpx.get(f"{url}/v1/models", headers=named).status_code == 401
         assert httpx.get(f"{url}/v1/models", headers=named | {"authorization": f"Bearer {token}"}).status_code == 200

@@ -132,6 +132,29 @@ def test_a_chat_by_keyboard_is_corrected_and_kept(page: Any, exported: Callable[
     assert stopped not in (tmp_path / "data/feedback/ratings.jsonl").read_text("utf-8") or stopped == again
 
 
+def test_a_long_chat_says_what_was_cut_and_what_is_no_longer_seen(
+    page: Any, exported: Callable[..., Path], tmp_path: Path
+) -> None:
+    database = Database(tmp_path / "p.sqlite")
+    with live(chat_app(LocalEngine.open(exported(tuned=True)), database)) as url:
+        page.goto(url)
+        page.click("summary")
+        page.fill("#most", "12")
+        page.press("#temperature", "Home")
+        for turn in range(4):
+            page.fill("#say", f"the page {turn} keeps every row of its own")
+            page.press("#say", "Enter")
+            until(page, f"document.querySelectorAll('.tools').length === {turn + 1}")
+        first, last = (page.locator(".reply").nth(turn).text_content() for turn in (0, 3))
+        assert "Cut off" in first
+        assert "left out" not in first
+        (left_out,) = re.findall(r"The first (\d) messages were left out", last)
+        page.get_by_role("button", name="Good").nth(3).click()
+        page.wait_for_selector("text=Saved.")
+    (rating,) = database.ratings()
+    assert len(rating.messages) == 7 - int(left_out)  # what the model was given
+
+
 @pytest.mark.parametrize(
     ("key", "choice"), [("ArrowLeft", "left"), ("2", "right"), ("3", "tie"), ("ArrowDown", "both_bad")]
 )

@@ -1,12 +1,14 @@
 """Refused with the right status: no token, a wrong one, too much, what is no JSON, what comes from elsewhere, odd paths."""
 
 import json
+import re
 import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -61,7 +63,7 @@ BODIES = {
     "not a number": (b'{"model": "handbook-1", "prompt": "x", "temperature": NaN}', 400),
     "deep": (b"[" * 100_000, 400),
     "a prompt that is none": (b'{"model": "handbook-1", "prompt": {"a": 1}}', 400),
-    "two prompts": (b'{"model": "handbook-1", "prompt": ["a", "b"]}', 400),
+    "prompts of two kinds": (b'{"model": "handbook-1", "prompt": ["a", 5]}', 400),
     "barely warm": (b'{"model": "handbook-1", "prompt": "x", "temperature": 1e-300}', 400),
     "no model": (b'{"prompt": "x"}', 400),
     "10 MB": (b'{"model": "handbook-1", "prompt": "' + b"x" * 10_000_000 + b'"}', 413),
@@ -221,6 +223,21 @@ def test_every_answer_is_guarded(path: str, status: int, url: str) -> None:
     assert "access-control-allow-origin" not in answer.headers
 
 
+def test_every_answer_has_an_id_and_keeps_the_clients(url: str) -> None:
+    given = {"x-request-id": "7f3a-b.c:1"}
+    for answer in (
+        httpx.get(url),
+        httpx.get(f"{url}/nowhere"),
+        httpx.get(url, headers={"host": "evil.example"}),
+        httpx.post(f"{url}/v1/completions", content=b"x"),
+        httpx.post(f"{url}/v1/completions", json=ASKED | {"stream": True}),
+    ):
+        assert re.fullmatch("req_[0-9a-f]{32}", answer.headers["x-request-id"])
+    assert httpx.get(url, headers=given).headers["x-request-id"] == "7f3a-b.c:1"
+    for odd in ("a b", "x" * 129, "<b>", "é".encode()):
+        assert httpx.get(url, headers={"x-request-id": odd}).headers["x-request-id"].startswith("req_")
+
+
 def test_a_refusal_is_guarded_too(url: str) -> None:
     for answer in (httpx.get(url, headers={"host": "evil.example"}), httpx.post(f"{url}/v1/completions", content=b"x")):
         assert answer.status_code in (421, 415)
@@ -372,6 +389,46 @@ def test_who_leaves_while_sending_is_no_mistake_of_ours(
                 pass
         assert httpx.get(f"{url}/v1/models").status_code == 200
     assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_a_database_that_is_locked_is_503_and_holds_up_no_stream(tmp_path: Path) -> None:
+    """In a file without a write-ahead log, as some file systems want it, a writer keeps readers out."""
+    database = Database(tmp_path / "p.sqlite")
+    token = new_token(database, "eva")
+    headers = {"authorization": f"Bearer {token}"}
+    asked = {"model": "m", "prompt": "x", "stream": True}
+    with (
+        live(chat_app(Parrot("m", "", "word " * 60, 0.02), database)) as url,
+        ThreadPoolExecutor(1) as pool,
+        httpx.stream("POST", f"{url}/v1/completions", json=asked, headers=headers, timeout=20) as stream,
+    ):
+        lines = stream.iter_lines()
+        next(lines)
+        with sqlite3.connect(tmp_path / "p.sqlite") as plain, sqlite3.connect(tmp_path / "copy.sqlite") as copy:
+            plain.backup(copy)
+        copy.execute("PRAGMA journal_mode=DELETE")
+        copy.isolation_level = None
+        copy.execute("BEGIN EXCLUSIVE")
+        database._reader = sqlite3.connect(tmp_path / "copy.sqlite", timeout=1, check_same_thread=False)
+        locked = pool.submit(httpx.get, f"{url}/v1/models", headers=headers, timeout=20)
+        times = [time.monotonic()]
+        for line in lines:
+            if line:
+                times.append(time.monotonic())
+        assert max(later - earlier for earlier, later in pairwise(times)) < 0.9
+        answer = locked.result()
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "6")
+        assert "another process is using the database" in answer.json()["error"]["message"]
+        copy.execute("ROLLBACK")
+        assert httpx.get(f"{url}/v1/models", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://]", "http://[::1", "http://[x]", "//", "\x80"])
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+def test_an_origin_that_is_none_is_a_mistake_of_the_clients(origin: str, method: str, url: str) -> None:
+    headers = {**JSON, "origin": origin.encode("latin-1")}  # type: ignore[dict-item]
+    answer = httpx.request(method, f"{url}/v1/completions", content=json.dumps(ASKED), headers=headers)
+    assert answer.status_code == (405 if method == "GET" else 403)
 
 
 def test_others_are_answered_while_a_rating_waits_for_the_file(tmp_path: Path) -> None:

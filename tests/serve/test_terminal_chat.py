@@ -105,6 +105,14 @@ def test_the_oldest_turns_leave_where_the_model_would_not_see_all(conversation: 
     ]
 
 
+def test_a_line_that_never_fits_is_refused_and_the_next_answered(exported: Callable[..., Path], monkeypatch) -> None:
+    shown = talk(exported(tuned=True), ["row " * 300, "the page"], monkeypatch)
+    assert "in its last message alone, and this model sees 96 at once" in shown
+    assert "no longer fit" not in shown
+    shown = talk(exported(tuned=True), ["the page keeps every row of its own"] * 6, monkeypatch)
+    assert "(2 earlier messages no longer fit: the model does not see them)" in shown
+
+
 @pytest.fixture
 def foreign(exported: Callable[..., Path], tmp_path: Path) -> Path:
     """A folder that is nobody's, with a chat template of its own."""

@@ -4,7 +4,7 @@ Two engines implement it: `local` (a model in this process) and `remote` (anothe
 server). No model runs here.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,11 +15,21 @@ from privllm.feedback.records import Message, Model
 class SamplingSettings:
     """Sampling parameters of a reply, and the conditions that end it."""
 
-    max_tokens: int = 200  # >= 1
+    max_tokens: int = 200  # >= 1; 0 where only an echo is wanted
     temperature: float = 0.8  # 0 = always the likeliest token
     top_p: float = 0.95  # only the likeliest tokens that together reach this probability, (0, 1]
     seed: int = 0  # the same seed and the same prompt give the same reply
     stop: tuple[str, ...] = ()  # the reply ends before any of these texts
+    top_k: int = 0  # only the k likeliest tokens; 0 = all
+    min_p: float = 0.0  # only tokens with at least this share of the likeliest one's probability, [0, 1]
+    repetition_penalty: float = 1.0  # divides the logits of tokens in the prompt and the reply; 1 = none
+    presence_penalty: float = 0.0  # taken from the logits of tokens in the reply, [-2, 2]
+    frequency_penalty: float = 0.0  # likewise, times their number, [-2, 2]
+    logprobs: int | None = None  # so many of the likeliest tokens are told with each token; None: nothing is told
+
+    @property
+    def has_penalties(self) -> bool:
+        return (self.repetition_penalty, self.presence_penalty, self.frequency_penalty) != (1, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,17 @@ class GenerationRequest:
     messages: tuple[Message, ...] | None  # None: continue `text`
     text: str
     settings: SamplingSettings
+    ids: tuple[int, ...] | None = None  # the tokens of a text to continue, where the client encoded it
+    echo: bool = False  # the text to continue comes before the reply
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """A token as text, its log-probability, and the likeliest tokens in its place."""
+
+    text: str
+    logprob: float | None  # None: of a text's first token
+    top: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
@@ -36,15 +57,18 @@ class Text:
     """The next piece of a reply, in whole characters."""
 
     text: str
+    tokens: tuple[TokenLogprob, ...] = ()  # those that were added since the last piece, if they are to be told
+    reasoning: str = ""  # what the model of a remote server thinks before it speaks
 
 
 @dataclass(frozen=True)
 class Done:
     """The last event of a reply. Token counts are None if a remote server does not report them."""
 
-    reason: str  # "stop": the model ended the reply, or a stop text did; "length": max_tokens did
+    reason: str  # "stop": the model ended the reply, or a stop text did; "length": max_tokens or the context did
     prompt_tokens: int | None
     completion_tokens: int | None
+    left_out: int = 0  # messages, the oldest, that the model was not given for lack of room
 
 
 @dataclass(frozen=True)
@@ -57,7 +81,7 @@ class ServedModel:
 
 
 class RequestRefused(Exception):
-    """A request that gets no reply: HTTP status, message, parameter, seconds until a retry."""
+    """A request that gets no reply: HTTP status, message, parameter, seconds until a retry, OpenAI's code."""
 
     def __init__(
         self,
@@ -65,16 +89,18 @@ class RequestRefused(Exception):
         message: str,
         param: str | None = None,
         retry_after: float | None = None,
+        code: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.param = param
         self.retry_after = retry_after
+        self.code = code
 
 
 class Engine(Protocol):
-    """A model that streams replies. `count_tokens` and `stream` raise RequestRefused.
+    """A model that streams replies. Whatever takes a request or tokens raises RequestRefused.
 
     Closing the iterator that `stream` returns cancels the generation.
     """
@@ -82,6 +108,16 @@ class Engine(Protocol):
     served: ServedModel
 
     async def start(self) -> None: ...
+
+    async def healthy(self) -> bool:
+        """Return whether replies can be generated."""
+        ...
+
+    async def encode(self, request: GenerationRequest) -> list[int]:
+        """Return the tokens of the whole prompt."""
+        ...
+
+    async def decode(self, ids: Sequence[int]) -> str: ...
 
     async def count_tokens(self, request: GenerationRequest) -> int:
         """Return the number of tokens of the prompt, at least roughly."""

@@ -7,7 +7,8 @@ large models, put another server behind `remote`.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Condition, Thread
 
@@ -15,8 +16,10 @@ from transformers import PreTrainedModel
 
 from privllm.core.out_of_memory import shortage_explained
 from privllm.serve.engine.base import Done, GenerationRequest, RequestRefused, ServedModel, Text
+from privllm.serve.engine.batch_check import require_batching
+from privllm.serve.engine.fitting import Prompt, fit
 from privllm.serve.engine.prompting import PromptFormat, open_folder
-from privllm.serve.engine.scheduler import Job, Scheduler, require_batching
+from privllm.serve.engine.scheduler import Echo, Job, Scheduler
 
 BATCH = 32  # replies generated at once
 QUEUE = 64  # replies that may wait
@@ -39,6 +42,7 @@ class LocalEngine:
         self.served = ServedModel(prompt_format.model, prompt_format.tuned, prompt_format.context)
         self._prompt_format = prompt_format
         self._scheduler = Scheduler(model, prompt_format, batch)
+        self._vocabulary = model.config.get_text_config().vocab_size
         self._max_requests = batch + queue
         self._changed = Condition()  # guards the two below
         self._arrived: list[Job] = []
@@ -69,18 +73,35 @@ class LocalEngine:
         """Number of replies that are being generated or wait to be."""
         return len(self._scheduler.running) + len(self._scheduler.waiting) + len(self._arrived)
 
-    async def count_tokens(self, request: GenerationRequest) -> int:
-        return len(await self._encode(request))
+    async def healthy(self) -> bool:
+        return self._thread.is_alive()
 
-    async def _encode(self, request: GenerationRequest) -> list[int]:
+    async def encode(self, request: GenerationRequest) -> list[int]:
+        return await asyncio.to_thread(self._prompt_format.encode, request)
+
+    async def decode(self, ids: Sequence[int]) -> str:
+        self._require_known(ids, "tokens")
+        return await asyncio.to_thread(self._prompt_format.decode, ids)
+
+    async def count_tokens(self, request: GenerationRequest) -> int:
+        return len((await self._fit(request)).ids)
+
+    async def _fit(self, request: GenerationRequest) -> Prompt:
+        self._require_known(request.ids or (), "prompt")
         # In a thread: encoding a long text must not delay other clients' replies.
-        ids = await asyncio.to_thread(self._prompt_format.encode, request)
-        context = self._prompt_format.context
-        if len(ids) > context:
-            param = "prompt" if request.messages is None else "messages"
-            message = f"the prompt has {len(ids)} tokens, and this model sees {context} at once: shorten it."
-            raise RequestRefused(400, message, param)
-        return ids
+        return await asyncio.to_thread(fit, self._prompt_format, request)
+
+    def _require_known(self, ids: Sequence[int], param: str) -> None:
+        if ids and not 0 <= min(ids) <= max(ids) < self._vocabulary:
+            message = f"a token of this model is one of 0 to {self._vocabulary - 1}."
+            raise RequestRefused(400, message, param, code="invalid_value")
+
+    def _echo(self, request: GenerationRequest, ids: list[int]) -> Echo:
+        """Return the text to continue. The token that is put before a text is no part of it."""
+        decode = self._prompt_format.decode
+        if request.ids is not None:
+            return Echo(decode(ids), 0)
+        return Echo(request.text, 0 if request.text.startswith(decode(ids[:1])) else 1)
 
     async def stream(self, request: GenerationRequest) -> AsyncIterator[Text | Done]:
         if self._open_requests >= self._max_requests:
@@ -89,10 +110,12 @@ class LocalEngine:
         self._open_requests += 1
         job = None
         try:
-            ids = await self._encode(request)
+            prompt = await self._fit(request)
+            settings = replace(request.settings, max_tokens=prompt.max_tokens)
             loop = self._loop
             events: asyncio.Queue[Event] = asyncio.Queue()
-            job = Job(ids, request.settings, lambda event: loop.call_soon_threadsafe(events.put_nowait, event))
+            job = Job(prompt.ids, settings, lambda event: loop.call_soon_threadsafe(events.put_nowait, event))
+            job.echo = self._echo(request, prompt.ids) if request.echo else None
             with self._changed:
                 self._arrived.append(job)
                 self._changed.notify()
@@ -100,9 +123,10 @@ class LocalEngine:
                 event = await events.get()
                 if isinstance(event, RequestRefused):
                     raise event
-                yield event
                 if isinstance(event, Done):
+                    yield replace(event, left_out=prompt.left_out)
                     return
+                yield event
         finally:
             self._open_requests -= 1
             if job:

@@ -18,9 +18,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from privllm.core.errors import UserError
 from privllm.core.families import CAUSAL
 from privllm.engine.digests import digest_of
-from privllm.feedback.records import Message, Model
+from privllm.feedback.records import Model
+from privllm.models.end_tokens import ends_in, read_settings
 from privllm.models.loading import load
-from privllm.serve.engine.base import GenerationRequest, RequestRefused, SamplingSettings
+from privllm.serve.engine.base import GenerationRequest, RequestRefused
 from privllm.serve.folders import require_model
 from privllm.tokens.chat_format import Speech
 from privllm.tokens.chat_template import marks_in
@@ -58,23 +59,6 @@ def open_folder(folder: Path, revision: str = "") -> tuple[PreTrainedModel, Prom
         model, prompt_format = _open_hugging_face(folder, revision)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return model.to(device).eval(), prompt_format  # type: ignore[arg-type]
-
-
-def encode_recent(
-    prompt_format: PromptFormat,
-    messages: Sequence[Message],
-    settings: SamplingSettings,
-) -> tuple[list[Message], list[int]]:
-    """Return the most recent of `messages` that fit the context, and their ids.
-
-    The oldest question and its reply are left out first; the last message always remains.
-    """
-    recent = list(messages)
-    while True:
-        ids = prompt_format.encode(GenerationRequest(tuple(recent), "", settings))
-        if len(ids) <= prompt_format.context or len(recent) == 1:
-            return recent, ids
-        recent = recent[min(2, len(recent) - 1) :]
 
 
 def _open_exported(folder: Path, revision: str) -> tuple[PreTrainedModel, PromptFormat]:
@@ -119,7 +103,9 @@ class ExportedFormat:
         self._chat_format = Speech(folder)
         self._encoder = Encoder.open(folder)
         self._special = special_ids(folder)
-        self.end_ids = frozenset(self._chat_format.marks.ends if self.tuned else {self._special.end})
+        self.end_ids = frozenset({self._special.end})
+        if self.tuned:
+            self.end_ids = frozenset({*self._chat_format.marks.ends, *ends_in(read_settings(folder))})
         # A model with little training would write marks of turns, and feedback on such a reply would
         # be refused as an attack.
         self.banned_ids = self._special.never_written(tuple(self.end_ids))
@@ -127,10 +113,9 @@ class ExportedFormat:
     def encode(self, request: GenerationRequest) -> list[int]:
         if request.messages is None:
             return self._encode_text(request.text)
-        for index, message in enumerate(request.messages):
+        for index, message in enumerate(request.messages[1:], start=1):
             if message.role == "system":
-                param = f"messages[{index}].role"
-                raise RequestRefused(400, "this model supports the roles `user` and `assistant` only.", param)
+                raise RequestRefused(400, "a system message may only be the first one.", f"messages[{index}].role")
         if not self.tuned:
             return self._encode_text(request.messages[-1].content)
         return self._chat_format.prompt([(message.role, message.content) for message in request.messages])

@@ -7,7 +7,7 @@ read from PRIVLLM_ENGINE_KEY. It starts and stops no server.
 
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -16,11 +16,24 @@ import httpx
 
 from privllm.core.errors import UserError
 from privllm.feedback.records import Model
-from privllm.serve.engine.base import Done, GenerationRequest, RequestRefused, ServedModel, Text
+from privllm.serve.engine.base import (
+    Done,
+    GenerationRequest,
+    RequestRefused,
+    SamplingSettings,
+    ServedModel,
+    Text,
+    TokenLogprob,
+)
 
+DEFAULTS = SamplingSettings()
+OPTIONAL = ("top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
 KEY = "PRIVLLM_ENGINE_KEY"
 TIMEOUT = httpx.Timeout(10.0, read=300.0)  # seconds; a first token may take its time
+HEALTH_SECONDS = 2.0
+NOT_OUR_TOKENS = "this server has no tokenizer: ask the one behind it, whose model it is."
 ERROR_BYTES = 20_000  # of an error's body that are read, at least
+LINE_BYTES = 10_000_000  # of a line that is read
 BYTES_PER_TOKEN = 4  # an estimate, for rate limits only
 DEFAULT_RETRY_AFTER, MAX_RETRY_AFTER = 2.0, 3600.0  # seconds
 CLIENT_ERRORS = (400, 404, 413, 422)  # errors that the client can fix, so their message is passed on
@@ -55,7 +68,22 @@ class RemoteEngine:
     async def close(self) -> None:
         await self._client.aclose()
 
+    async def healthy(self) -> bool:
+        try:
+            response = await self._client.get("/models", timeout=HEALTH_SECONDS)
+        except httpx.HTTPError:
+            return False
+        return response.status_code == 200
+
+    async def encode(self, request: GenerationRequest) -> list[int]:
+        raise RequestRefused(501, NOT_OUR_TOKENS)
+
+    async def decode(self, ids: Sequence[int]) -> str:
+        raise RequestRefused(501, NOT_OUR_TOKENS)
+
     async def count_tokens(self, request: GenerationRequest) -> int:
+        if request.ids is not None:
+            return len(request.ids)
         texts = [request.text]
         if request.messages is not None:
             texts = [message.content for message in request.messages]
@@ -75,15 +103,21 @@ class RemoteEngine:
 
     def _call_of(self, request: GenerationRequest) -> tuple[str, dict[str, Any]]:
         """Return the path and the body of the call that `request` becomes."""
-        body = {"model": self._name, "stream": True, "stream_options": {"include_usage": True}}
-        body |= asdict(request.settings)
-        stop = list(body.pop("stop"))  # type: ignore[call-overload]
-        if stop:
-            body["stop"] = stop
-        if request.messages is None:
-            return "/completions", body | {"prompt": request.text}
-        messages = [asdict(message) for message in request.messages]
-        return "/chat/completions", body | {"messages": messages}
+        settings, chat = request.settings, request.messages is not None
+        body: dict[str, Any] = {"model": self._name, "stream": True, "stream_options": {"include_usage": True}}
+        body |= {name: getattr(settings, name) for name in ("max_tokens", "temperature", "top_p", "seed")}
+        for name in OPTIONAL:  # not every server knows them
+            if getattr(settings, name) != getattr(DEFAULTS, name):
+                body[name] = getattr(settings, name)
+        if settings.stop:
+            body["stop"] = list(settings.stop)
+        if settings.logprobs is not None:
+            body |= {"logprobs": True, "top_logprobs": settings.logprobs} if chat else {"logprobs": settings.logprobs}
+        if request.messages is not None:
+            return "/chat/completions", body | {"messages": [asdict(message) for message in request.messages]}
+        if request.echo:
+            body["echo"] = True
+        return "/completions", body | {"prompt": request.text if request.ids is None else list(request.ids)}
 
 
 def _base_url(url: str) -> str:
@@ -117,14 +151,15 @@ def _list_models(base: str, headers: dict[str, str]) -> dict[str, dict[str, Any]
 
 async def _events(response: httpx.Response) -> AsyncIterator[Text | Done]:
     """Yield Text events, then one Done, from the server-sent events of `response`."""
-    reason = "stop"
+    reason, left_out = "stop", 0
     usage: dict[str, Any] = {}
-    async for line in response.aiter_lines():
+    async for line in _lines(response):
         data = line.removeprefix("data:").strip()
         if not line.startswith("data:") or not data:
             continue
         if data == "[DONE]":
-            yield Done(reason, _token_count(usage, "prompt_tokens"), _token_count(usage, "completion_tokens"))
+            read, written = _token_count(usage, "prompt_tokens"), _token_count(usage, "completion_tokens")
+            yield Done(reason, read, written, left_out)
             return
         try:
             chunk = _read_chunk(data)
@@ -133,17 +168,36 @@ async def _events(response: httpx.Response) -> AsyncIterator[Text | Done]:
             raise RequestRefused(502, message) from error
         usage = chunk.usage or usage
         reason = chunk.finish_reason or reason
-        if chunk.text:
-            yield Text(chunk.text)
+        left_out = chunk.left_out or left_out
+        if chunk.text or chunk.reasoning or chunk.tokens:
+            yield Text(chunk.text, chunk.tokens, chunk.reasoning)
     raise RequestRefused(502, "the reply broke off.")
+
+
+async def _lines(response: httpx.Response) -> AsyncIterator[str]:
+    """Yield the lines of `response`, which end with line feeds.
+
+    httpx would also end them at U+2028 and its like, which may stand within a text.
+    """
+    buffer = b""
+    async for part in response.aiter_bytes():
+        *lines, buffer = (buffer + part).split(b"\n")
+        for line in lines:
+            yield line.removesuffix(b"\r").decode("utf-8", "replace")
+        if len(buffer) > LINE_BYTES:
+            raise RequestRefused(502, "the server behind this one sent a line that does not end.")
+    yield buffer.decode("utf-8", "replace")
 
 
 class _Chunk(NamedTuple):
     """The fields that we read of a chunk of OpenAI's stream."""
 
     text: str
+    reasoning: str
+    tokens: tuple[TokenLogprob, ...]
     finish_reason: str | None
     usage: dict[str, Any]
+    left_out: int  # as another privllm says
 
 
 def _read_chunk(data: str) -> _Chunk:
@@ -155,9 +209,29 @@ def _read_chunk(data: str) -> _Chunk:
     choice = (chunk.get("choices") or [{}])[0]
     delta = choice.get("delta") or {}
     text = choice.get("text") or delta.get("content") or ""
-    if not isinstance(text, str) or not isinstance(usage, dict):
+    reasoning = delta.get("reasoning_content") or delta.get("reasoning") or ""  # vLLM has had both names
+    if not isinstance(text, str) or not isinstance(reasoning, str) or not isinstance(usage, dict):
         raise TypeError("a text or the usage is of another type")
-    return _Chunk(text, choice.get("finish_reason"), usage)
+    left_out = _token_count(chunk.get("privllm") or {}, "left_out")
+    return _Chunk(text, reasoning, _read_logprobs(choice), choice.get("finish_reason"), usage, left_out or 0)
+
+
+def _read_logprobs(choice: dict[str, Any]) -> tuple[TokenLogprob, ...]:
+    """Return the tokens of a chunk, whose form differs between chats and completions."""
+    logprobs = choice.get("logprobs") or {}
+    tokens = []
+    for entry in logprobs.get("content") or ():
+        top = tuple((other["token"], float(other["logprob"])) for other in entry.get("top_logprobs") or ())
+        tokens.append(TokenLogprob(entry["token"], float(entry["logprob"]), top))
+    texts = logprobs.get("tokens") or ()
+    for text, logprob, top in zip(
+        texts,
+        logprobs.get("token_logprobs") or (),
+        logprobs.get("top_logprobs") or [None] * len(texts),
+        strict=True,
+    ):
+        tokens.append(TokenLogprob(text, logprob, tuple((top or {}).items())))
+    return tuple(tokens)
 
 
 def _token_count(usage: dict[str, Any], name: str) -> int | None:
@@ -184,7 +258,8 @@ async def _refusal(response: httpx.Response) -> RequestRefused:
         return RequestRefused(502, status_only)
     try:
         error = json.loads(body)["error"]
-        return RequestRefused(response.status_code, str(error["message"]), error.get("param"))
+        message, param, code = str(error["message"]), error.get("param"), error.get("code")
+        return RequestRefused(response.status_code, message, param, code=code if isinstance(code, str) else None)
     except (ValueError, KeyError, TypeError, AttributeError):
         return RequestRefused(response.status_code, status_only)
 

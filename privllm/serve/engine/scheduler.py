@@ -11,24 +11,28 @@ matters only where two tokens are equally likely to seven digits. It uses no thr
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from privllm.core.errors import UserError
-from privllm.serve.engine.base import Done, RequestRefused, SamplingSettings, Text
+from privllm.serve.engine.base import Done, RequestRefused, SamplingSettings, Text, TokenLogprob
 from privllm.serve.engine.detokenizer import Detokenizer
 from privllm.serve.engine.kv_cache import KvCache
 from privllm.serve.engine.prompting import PromptFormat
-from privllm.serve.engine.sampling import sample_rows
+from privllm.serve.engine.sampling import Row, likelihood, sample_rows
 
 PROMPT_CHUNK = 512  # tokens of prompts read per step
-# Largest difference between logits alone and in a batch, as a share of the spread of a row's logits;
-# half precision is that rough.
-TOLERANCE = 2e-2
 ATTENTION_KINDS = {"full_attention", "sliding_attention"}
+
+
+class Echo(NamedTuple):
+    """The prompt, said before the reply."""
+
+    text: str
+    first: int  # token of the prompt that the text begins with
 
 
 @dataclass(eq=False)
@@ -40,15 +44,25 @@ class Job:
     emit: Callable[[Text | Done | RequestRefused], object]
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    echo: Echo | None = None
     cancelled: bool = False
     detokenizer: Detokenizer | None = None
     generator: torch.Generator = field(default_factory=torch.Generator)
     unread_ids: list[int] = field(default_factory=list)  # of the prompt
     prompt_cache: DynamicCache | None = None  # of the tokens already read
+    untold: list[TokenLogprob] = field(default_factory=list)  # tokens that the next piece of text tells of
 
     def emit_text(self, text: str) -> None:
-        if text:
-            self.emit(Text(text))
+        if text or self.untold:
+            tokens, self.untold = tuple(self.untold), []
+            self.emit(Text(text, tokens))
+
+    def row(self) -> Row:
+        """Return what the next token is drawn by."""
+        if not self.settings.has_penalties:
+            return Row(self.settings, self.generator)
+        prompt_ids, reply_ids = self.ids[: self.prompt_tokens], self.ids[self.prompt_tokens :]
+        return Row(self.settings, self.generator, prompt_ids, reply_ids)
 
 
 class Scheduler:
@@ -114,24 +128,50 @@ class Scheduler:
             chunk, job.unread_ids = job.unread_ids[:budget], job.unread_ids[budget:]
             budget -= len(chunk)
             input_ids = torch.tensor([chunk], device=self.model.device)
-            output = self.model(input_ids=input_ids, past_key_values=job.prompt_cache, use_cache=True, logits_to_keep=1)
+            kept = 0 if job.echo and job.settings.logprobs is not None else 1  # 0: those after every token
+            output = self.model(
+                input_ids=input_ids, past_key_values=job.prompt_cache, use_cache=True, logits_to_keep=kept
+            )
+            if not kept:
+                self._tell_prompt(job, chunk, output.logits[0])
             if job.unread_ids:
                 return
             prompt_cache, job.prompt_cache = job.prompt_cache, None
             assert prompt_cache is not None
-            (token,) = self._sample(output.logits[:, -1], [job])
-            if self._append(job, token):
+            if self._begin(job, output.logits[:, -1]):
                 self.kv_cache.add(prompt_cache)
                 self.running.append(job)
             self.waiting.popleft()  # last: if a line above fails, the job is still among those that `clear` returns
+
+    def _begin(self, job: Job, logits_1V: Tensor) -> bool:
+        """Say the prompt where that is wanted, and add the first token; return False if that ends the reply."""
+        if job.echo:
+            job.emit_text(job.echo.text)
+            job.echo = None
+        if job.settings.max_tokens == 0:
+            job.emit(Done("length", job.prompt_tokens, 0))
+            return False
+        return self._sample(logits_1V, [job])[0]
+
+    def _tell_prompt(self, job: Job, chunk: Sequence[int], logits_CV: Tensor) -> None:
+        """Note how likely the prompt's tokens are: `logits_CV` tell it of those after each of `chunk`."""
+        assert job.echo
+        start = len(job.ids) - len(job.unread_ids) - len(chunk)
+        if start == 0 and job.echo.first == 0:
+            job.untold.append(TokenLogprob(self.prompt_format.decode(job.ids[:1]), None, ()))
+        for logits_V, token in zip(logits_CV, job.ids[start + 1 : start + 1 + len(chunk)], strict=False):
+            job.untold.append(self._told(logits_V, token, job.settings.logprobs or 0))
+
+    def _told(self, logits_V: Tensor, token: int, count: int) -> TokenLogprob:
+        decode, found = self.prompt_format.decode, likelihood(logits_V, token, count)
+        return TokenLogprob(decode([token]), found.logprob, tuple((decode([other]), p) for other, p in found.top))
 
     def _decode(self) -> None:
         """Add one token to every row."""
         if not self.running:
             return
         logits_RV = self.next_logits([job.ids[-1] for job in self.running])
-        tokens = self._sample(logits_RV, self.running)
-        continues = [self._append(job, token) for job, token in zip(self.running, tokens, strict=True)]
+        continues = self._sample(logits_RV, self.running)
         self._drop_rows([row for row, goes_on in enumerate(continues) if not goes_on])
 
     def next_logits(self, last_ids: Sequence[int]) -> Tensor:
@@ -147,10 +187,15 @@ class Scheduler:
         self.kv_cache.end_step()
         return output.logits[:, -1]
 
-    def _sample(self, logits_RV: Tensor, jobs: Sequence[Job]) -> list[int]:
-        settings = [job.settings for job in jobs]
-        generators = [job.generator for job in jobs]
-        return sample_rows(logits_RV, settings, generators, self.prompt_format.banned_ids)
+    def _sample(self, logits_RV: Tensor, jobs: Sequence[Job]) -> list[bool]:
+        """Add a token to each job; return which of them go on."""
+        tokens = sample_rows(logits_RV, [job.row() for job in jobs], self.prompt_format.banned_ids)
+        continues = []
+        for job, token, logits_V in zip(jobs, tokens, logits_RV, strict=True):
+            if job.settings.logprobs is not None and token not in self.prompt_format.end_ids:
+                job.untold.append(self._told(logits_V, token, job.settings.logprobs))
+            continues.append(self._append(job, token))
+        return continues
 
     def _mask(self, positions_R1: Tensor, keys_1S: Tensor) -> Any:
         """Return the attention mask [R, 1, 1, S], True where a key is attended to.
@@ -205,47 +250,3 @@ def _attention_windows(model: PreTrainedModel) -> dict[str, int]:
         names = ", ".join(sorted(unsupported))
         raise UserError(f"layers of {names} cannot be batched here: put this model's own server behind --engine.")
     return {kind: window if kind == "sliding_attention" else 0 for kind in sorted(kinds)}
-
-
-@torch.inference_mode()
-def require_batching(model: PreTrainedModel, prompt_format: PromptFormat) -> None:
-    """Raise UserError unless texts of different lengths get the same logits together as alone.
-
-    Any causal model may be served, so one that reads masks or positions differently must be found
-    before it serves.
-    """
-    texts = _probe_texts(model.config.get_text_config().vocab_size)
-    scheduler = Scheduler(model, prompt_format, len(texts))
-    try:
-        for ids in texts:
-            prompt_cache = DynamicCache()
-            input_ids = torch.tensor([ids[:-1]], device=model.device)
-            model(input_ids=input_ids, past_key_values=prompt_cache, use_cache=True)
-            scheduler.kv_cache.add(prompt_cache)
-        batched_RV = scheduler.next_logits([ids[-1] for ids in texts])
-        alone_RV = torch.cat([_last_logits(model, ids) for ids in texts])
-    except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError) as error:
-        raise UserError(
-            f"this kind of model cannot be batched here ({error}): put its own server behind --engine."
-        ) from error
-    difference_R = (batched_RV - alone_RV).abs().amax(1)
-    spread_R = alone_RV.float().std(1).clamp_min(1e-6)
-    worst = float((difference_R / spread_R).max())
-    tolerance = TOLERANCE if alone_RV.dtype == torch.float32 else 10 * TOLERANCE
-    if not worst < tolerance:  # also where it is nan
-        raise UserError(
-            f"in a batch this model gives other results (off by {worst:.3f}): put its own server behind --engine."
-        )
-
-
-def _probe_texts(vocabulary: int) -> list[list[int]]:
-    """Return three lists of ids, of different lengths, above the ids of special tokens."""
-    first_id = 20
-    ids = max(1, vocabulary - first_id)
-    return [[first_id + (i * 7 + 3 * length) % ids for i in range(length)] for length in (9, 2, 5)]
-
-
-def _last_logits(model: PreTrainedModel, ids: list[int]) -> Tensor:
-    """Return the logits [1, V] after `ids`, read at once and without a cache."""
-    input_ids = torch.tensor([ids], device=model.device)
-    return model(input_ids=input_ids, use_cache=False).logits[:, -1]

@@ -7,7 +7,7 @@ const KEYS = { 1: "left", 2: "right", 3: "tie", 4: "both_bad", ArrowLeft: "left"
 let options, stopping = null, match = null;
 
 async function start() {
-  const page = await (await call("/api/page")).json();
+  const page = await (await call("api/page")).json();
   options = settings(page);
   reveal(page.note);
 }
@@ -40,7 +40,7 @@ async function play(message) {
   const ended = new Set();
   try {
     const payload = { messages: [{ role: "user", content: message }], decoding: options.decoding() };
-    for await (const line of lines(await call("/api/match", payload, stopping.signal))) {
+    for await (const line of lines(await call("api/match", payload, stopping.signal))) {
       const event = JSON.parse(line);
       if (event.match) playing = event.match;
       if (event.text) text(event.side).textContent += event.text;
@@ -73,7 +73,7 @@ async function vote(choice) {
   let result;
   try {
     const body = { choice, rater: options.rater(), reason: byId("reason").value };
-    result = await (await call(`/api/match/${voted}/vote`, body)).json();
+    result = await (await call(`api/match/${voted}/vote`, body)).json();
   } catch (error) {
     match = voted;
     tell(error.message, true);

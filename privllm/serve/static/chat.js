@@ -6,7 +6,7 @@ let page, options, stopping = null;
 let turns = []; // {role, content}, and of a reply also id, digest, messages, decoding, thumb, correction, reason, element
 
 async function start() {
-  page = await (await call("/api/page")).json();
+  page = await (await call("api/page")).json();
   options = settings(page);
   byId("title").textContent = page.model.id;
   document.title = page.model.id;
@@ -42,6 +42,7 @@ async function reply() {
     mark = error.name === "AbortError" ? "Stopped." : error.message;
   }
   const failed = turn.failed = Boolean(mark) && mark !== "Stopped.";
+  if (!failed) mark = [mark, ...notes(turn)].filter(Boolean).join(" ");
   turn.element.setAttribute("aria-busy", "false");
   if (conversation !== turns) return; // a new chat has begun meanwhile
   stopping = null;
@@ -55,17 +56,30 @@ async function reply() {
 }
 
 async function stream(payload, turn, text) {
-  for await (const line of lines(await call("/v1/chat/completions", payload, stopping.signal))) {
+  for await (const line of lines(await call("v1/chat/completions", payload, stopping.signal))) {
     if (!line.startsWith("data: ") || line === "data: [DONE]") continue;
     const chunk = JSON.parse(line.slice(6));
     if (chunk.error) throw new Error(chunk.error.message);
     turn.id = chunk.id;
     turn.digest = chunk.system_fingerprint ?? "";
+    turn.ended = chunk.choices[0]?.finish_reason ?? turn.ended;
+    turn.leftOut = chunk.privllm?.left_out ?? turn.leftOut;
     const piece = chunk.choices[0]?.delta?.content;
     if (!piece) continue;
     turn.content += piece;
     following(() => { text.textContent = turn.content; });
   }
+}
+
+// What is to be known about a reply: that it was cut, and what the model did not see. A rating is of what it saw.
+function notes(turn) {
+  const found = [];
+  if (turn.ended === "length") found.push("Cut off at the longest reply that was allowed, or that the model has room for.");
+  if (turn.leftOut) {
+    turn.messages = turn.messages.slice(turn.leftOut);
+    found.push(`The first ${turn.leftOut} messages were left out: the conversation is longer than what the model sees at once.`);
+  }
+  return found;
 }
 
 function retry(turn) {
@@ -134,7 +148,7 @@ async function save(turn, status) {
   const { id, digest, messages, decoding, thumb, correction, reason } = turn;
   status.className = "mark";
   try {
-    await call("/api/rating", { id, digest, rater: options.rater(), messages, reply: turn.content, decoding, thumb, correction, reason });
+    await call("api/rating", { id, digest, rater: options.rater(), messages, reply: turn.content, decoding, thumb, correction, reason });
     status.textContent = "Saved.";
     return true;
   } catch (error) {

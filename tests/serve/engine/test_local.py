@@ -83,7 +83,7 @@ def test_a_prompt_beyond_the_context_is_refused(exported: Callable[..., Path]) -
             for answer in (engine.count_tokens(request), anext(engine.stream(request))):
                 with pytest.raises(RequestRefused, match="this model sees 96 at once") as refused:
                     await answer
-                assert refused.value.param == "prompt"
+                assert (refused.value.param, refused.value.code) == ("prompt", "context_length_exceeded")
 
     asyncio.run(main())
 

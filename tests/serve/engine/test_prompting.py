@@ -8,7 +8,7 @@ from privllm.core.errors import UserError
 from privllm.core.special_tokens import END_OF_TEXT, END_OF_TURN, SPECIAL_TOKENS
 from privllm.feedback.records import Message
 from privllm.serve.engine.base import GenerationRequest, RequestRefused, SamplingSettings
-from privllm.serve.engine.prompting import HuggingFaceFormat, encode_recent, open_folder
+from privllm.serve.engine.prompting import HuggingFaceFormat, open_folder
 from privllm.tokens.chat_format import Exchange, Speech
 from tests.serve.fakes import completion
 
@@ -67,10 +67,21 @@ def test_marks_of_turns_are_never_said_but_to_end(exported: Callable[..., Path],
     assert {*prompt_format.end_ids, *prompt_format.banned_ids} == set(range(len(SPECIAL_TOKENS)))
 
 
-def test_our_models_know_no_system_messages(exported: Callable[..., Path]) -> None:
-    with pytest.raises(RequestRefused, match="`user` and `assistant` only") as refused:
-        open_folder(exported())[1].encode(ask(Message("system", "be good"), *TURNS))
-    assert (refused.value.status, refused.value.param) == (400, "messages[0].role")
+def test_a_system_prompt_opens_the_first_question(exported: Callable[..., Path]) -> None:
+    prompt_format = open_folder(exported(tuned=True))[1]
+    asked = Message("user", f"be good\n\n{TURNS[0].content}")
+    assert prompt_format.encode(ask(Message("system", "be good"), *TURNS)) == prompt_format.encode(
+        ask(asked, *TURNS[1:])
+    )
+    with pytest.raises(RequestRefused, match="may only be the first one") as refused:
+        prompt_format.encode(ask(*TURNS, Message("system", "be good")))
+    assert (refused.value.status, refused.value.param) == (400, f"messages[{len(TURNS)}].role")
+
+
+def test_ends_of_the_settings_of_generation_count_too(exported: Callable[..., Path]) -> None:
+    folder = exported(tuned=True)
+    (folder / "generation_config.json").write_text('{"eos_token_id": [0, 5, 7]}', "utf-8")
+    assert open_folder(folder)[1].end_ids == {0, 5, 7}
 
 
 def test_any_other_folder_speaks_through_its_own_tokenizer(foreign: Path, exported: Callable[..., Path]) -> None:
@@ -85,19 +96,6 @@ def test_any_other_folder_speaks_through_its_own_tokenizer(foreign: Path, export
     with pytest.raises(RequestRefused, match="chat template does not take") as refused:
         prompt_format.encode(ask(Message("system", "be good")))
     assert refused.value.status == 400
-
-
-def test_the_most_recent_messages_that_fit_are_encoded(exported: Callable[..., Path]) -> None:
-    prompt_format = open_folder(exported(tuned=True))[1]
-    long = Message("user", "row " * 300)
-    settings = SamplingSettings()
-    assert encode_recent(prompt_format, TURNS, settings) == (list(TURNS), prompt_format.encode(ask(*TURNS)))
-    assert encode_recent(prompt_format, [long, *TURNS[1:]], settings) == (
-        [TURNS[2]],
-        prompt_format.encode(ask(TURNS[2])),
-    )
-    assert encode_recent(prompt_format, [long, TURNS[0]], settings)[0] == [TURNS[0]]
-    assert encode_recent(prompt_format, [*TURNS[:2], long], settings)[0] == [long]  # the last message always remains
 
 
 def test_what_cannot_be_served_is_explained(tmp_path: Path, foreign: Path) -> None:

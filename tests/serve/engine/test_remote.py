@@ -1,6 +1,7 @@
 """Another server behind this one: ours behind ours, and some that break."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from privllm.core.errors import UserError
 from privllm.feedback.records import Message
 from privllm.serve.app import chat_app
 from privllm.serve.database import Database
+from privllm.serve.engine import remote
 from privllm.serve.engine.base import GenerationRequest, SamplingSettings
 from privllm.serve.engine.local import LocalEngine
 from privllm.serve.engine.remote import RemoteEngine
@@ -52,6 +54,23 @@ def test_it_says_what_the_server_behind_says(chain: tuple[OpenAI, OpenAI, LocalE
             .message.content
         ),
         lambda client: client.completions.create(prompt="the page", **asked).usage,
+        lambda client: client.completions.create(prompt=[5, 6, 7], **asked).choices,
+        lambda client: client.completions.create(prompt=["a", "b"], **asked).choices,
+        lambda client: client.completions.create(prompt="a", echo=True, logprobs=2, **asked).choices,
+        lambda client: (
+            client.chat.completions.create(
+                messages=[{"role": "user", "content": "row"}], logprobs=True, top_logprobs=2, **asked
+            ).choices
+        ),
+        lambda client: (
+            client.completions.create(
+                prompt="row",
+                presence_penalty=1,
+                frequency_penalty=0.5,
+                extra_body={"top_k": 5, "min_p": 0.01, "repetition_penalty": 1.5},
+                **asked,
+            ).choices
+        ),
     ):
         assert make(front) == make(back)
 
@@ -303,3 +322,48 @@ def test_what_a_prompt_may_cost_is_guessed_from_its_bytes() -> None:
         )
     ]
     assert sizes == [1, 11, 6]
+
+
+def said_by(lines: list[bytes], tmp_path: Path, chat: bool = False, stream: bool = False) -> httpx.Response:
+    """The front's answer, where the server behind it sends these parts."""
+
+    async def parts() -> AsyncIterator[bytes]:
+        for line in lines:
+            yield line
+            await asyncio.sleep(0.01)
+
+    app = broken(lambda: StreamingResponse(parts()))
+    app.add_api_route("/v1/chat/completions", lambda: StreamingResponse(parts()), methods=["POST"])
+    with live(app) as back, live(chat_app(RemoteEngine(back), Database(tmp_path / "p.sqlite"))) as front:
+        asked: dict[str, Any] = {"model": "m", "stream": stream}
+        path = "/v1/chat/completions" if chat else "/v1/completions"
+        asked |= {"messages": [{"role": "user", "content": "x"}]} if chat else {"prompt": "x"}
+        return httpx.post(front + path, json=asked)
+
+
+def test_only_line_feeds_end_lines(tmp_path: Path) -> None:
+    """A text may hold what other tools take for the end of a line, and parts may end anywhere."""
+    text = "a\u2028b\u2029c\x85d\x0be"
+    line = b'data: {"choices": [{"text": "%s"}]}\r\n\r\n' % text.replace("\x0b", "\\u000b").encode()
+    whole = line + b"data: [DONE]\n\n"
+    for size in (1, 7, len(whole)):
+        parts = [whole[start : start + size] for start in range(0, len(whole), size)]
+        assert said_by(parts, tmp_path).json()["choices"][0]["text"] == text
+
+
+def test_a_line_that_never_ends_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "LINE_BYTES", 1000)
+    answer = said_by([b"data: " + b"x" * 600] * 4, tmp_path)
+    assert (answer.status_code, "does not end" in answer.text) == (502, True)
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+def test_what_a_model_thinks_is_passed_on(name: str, tmp_path: Path) -> None:
+    deltas = [{"role": "assistant", "content": ""}, {name: "hm "}, {name: "so"}, {"content": "hi"}]
+    lines = [b"data: %s\n\n" % json.dumps({"choices": [{"delta": delta}]}).encode() for delta in deltas]
+    whole = said_by([*lines, b"data: [DONE]\n\n"], tmp_path, chat=True).json()["choices"][0]["message"]
+    assert (whole["reasoning_content"], whole["content"]) == ("hm so", "hi")
+    streamed = said_by([*lines, b"data: [DONE]\n\n"], tmp_path, chat=True, stream=True).text
+    found = [json.loads(line[6:]) for line in streamed.splitlines() if line.startswith("data: {")]
+    thoughts = [chunk["choices"][0]["delta"].get("reasoning_content", "") for chunk in found]
+    assert "".join(thoughts) == "hm so"

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from privllm.core.errors import UserError
 from privllm.feedback.records import Message
@@ -16,8 +15,8 @@ from privllm.models.generate import SamplingConfig, generate
 from privllm.serve.engine import scheduler as scheduler_module
 from privllm.serve.engine.base import Done, GenerationRequest, SamplingSettings, Text
 from privllm.serve.engine.detokenizer import Detokenizer
-from privllm.serve.engine.prompting import ExportedFormat, open_folder
-from privllm.serve.engine.scheduler import Job, Scheduler, require_batching
+from privllm.serve.engine.prompting import open_folder
+from privllm.serve.engine.scheduler import Echo, Job, Scheduler
 from privllm.tokens.special_ids import special_ids
 from tests.serve.fakes import completion
 
@@ -35,8 +34,13 @@ def oracle(folder: Path, ids: list[int], settings: SamplingSettings) -> tuple[st
     return "".join(map(detokenizer.add, made)) + detokenizer.flush(), len(made)
 
 
-def talk(folder: Path, requests: list[tuple[int, GenerationRequest]], most: int = 4) -> list[tuple[str, Done]]:
-    """Each ask joins at its step; the replies, in the order of asks."""
+def talk(
+    folder: Path,
+    requests: list[tuple[int, GenerationRequest]],
+    most: int = 4,
+    heard: dict[int, list[Text]] | None = None,
+) -> list[tuple[str, Done]]:
+    """Each ask joins at its step; the replies, in the order of asks, and in `heard` their pieces."""
     model, prompt_format = open_folder(folder)
     scheduler, texts, ends = Scheduler(model, prompt_format, most), [""] * len(requests), [None] * len(requests)
 
@@ -45,6 +49,8 @@ def talk(folder: Path, requests: list[tuple[int, GenerationRequest]], most: int 
             if isinstance(event, Text):
                 assert ends[i] is None
                 texts[i] += event.text
+                if heard is not None:
+                    heard.setdefault(i, []).append(event)
             else:
                 ends[i] = event  # type: ignore[call-overload]
 
@@ -81,6 +87,68 @@ def test_everyone_hears_what_they_would_alone(exported: Callable[..., Path], tem
         assert (text, done.completion_tokens) == oracle(folder, ids, ask.settings)
         assert done.prompt_tokens == len(ids)
         assert done.reason == ("length" if done.completion_tokens == ask.settings.max_tokens else "stop")
+
+
+def test_whatever_is_asked_for_is_heard_alone_and_in_a_batch(exported: Callable[..., Path]) -> None:
+    """Penalties look at a sequence's own tokens only, and log-probabilities at its own row."""
+    folder, requests = exported(), make_requests(10, 6, temperature=0.9, logprobs=3)
+    ways = [
+        {"top_k": 3},
+        {"min_p": 0.2},
+        {"repetition_penalty": 1.5},
+        {"presence_penalty": 2.0},
+        {"frequency_penalty": 1.0},
+    ]
+    asked = []
+    for number, (at, ask) in enumerate(requests):
+        settings = dataclasses.replace(ask.settings, **ways[number % len(ways)])  # type: ignore[arg-type]
+        asked.append((at, dataclasses.replace(ask, settings=settings)))
+    heard: dict[int, list[Text]] = {}
+    together = talk(folder, asked, heard=heard)
+    for number, (_, ask) in enumerate(asked):
+        heard_alone: dict[int, list[Text]] = {}
+        assert talk(folder, [(0, ask)], heard=heard_alone) == [together[number]]
+        one, other = ([token for text in texts for token in text.tokens] for texts in (heard[number], heard_alone[0]))
+        assert len(one) == together[number][1].completion_tokens
+        for first, second in zip(one, other, strict=True):
+            assert first.text == second.text
+            assert first.logprob == pytest.approx(second.logprob, abs=1e-4)
+            assert [text for text, _ in first.top] == [text for text, _ in second.top]
+
+
+@pytest.mark.parametrize("chunk", [512, 7])
+def test_log_probabilities_are_those_of_the_whole_text_read_at_once(
+    chunk: int, exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler_module, "PROMPT_CHUNK", chunk)
+    model, prompt_format = open_folder(exported())
+    ids = prompt_format.encode(completion("the page keeps the rows of the store"))
+    settings, events = SamplingSettings(12, 0.0, logprobs=2), []
+    job = Job(list(ids), settings, events.append, echo=Echo("the page keeps the rows of the store", 1))
+    scheduler = Scheduler(model, prompt_format, 1)
+    scheduler.add(job)
+    while not scheduler.idle:
+        scheduler.step()
+    prompt, *pieces, done = events
+    assert (prompt.text, len(prompt.tokens)) == ("the page keeps the rows of the store", len(ids) - 1)
+    assert done.completion_tokens == 12
+    with torch.inference_mode():
+        expected = model(torch.tensor([job.ids])).logits[0].log_softmax(1)
+    tokens = [*prompt.tokens, *(token for piece in pieces for token in piece.tokens)]
+    assert len(tokens) == len(job.ids) - 1
+    for position, token in enumerate(tokens):
+        assert token.text == prompt_format.decode([job.ids[position + 1]])
+        assert token.logprob == pytest.approx(float(expected[position, job.ids[position + 1]]), abs=1e-3)
+        assert token.top[0][1] == pytest.approx(float(expected[position].max()), abs=1e-3)
+
+
+def test_an_echo_alone_says_no_token(exported: Callable[..., Path]) -> None:
+    model, prompt_format = open_folder(exported())
+    scheduler, events = Scheduler(model, prompt_format, 1), []
+    scheduler.add(Job(prompt_format.encode(completion("the")), SamplingSettings(0), events.append, echo=Echo("the", 1)))
+    scheduler.step()
+    assert events == [Text("the"), Done("length", len(prompt_format.encode(completion("the"))), 0)]
+    assert scheduler.idle
 
 
 def test_past_the_context_the_last_half_is_read_anew(exported: Callable[..., Path]) -> None:
@@ -136,82 +204,11 @@ def test_who_leaves_is_dropped_at_the_next_step(exported: Callable[..., Path]) -
     assert jobs[0].completion_tokens == made
 
 
-SMALL = {
-    "vocab_size": 200,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "head_dim": 8,
-}
-SMALL |= {"num_key_value_heads": 2, "max_position_embeddings": 128}
-FAMILIES = {
-    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SMALL)),
-    "window": lambda: MistralForCausalLM(MistralConfig(**SMALL, sliding_window=4)),
-    "mixed": lambda: Qwen3ForCausalLM(
-        Qwen3Config(**SMALL, use_sliding_window=True, sliding_window=4, max_window_layers=1)
-    ),
-}
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_other_families_say_the_same_in_a_batch(family: str, exported: Callable[..., Path]) -> None:
-    torch.manual_seed(0)
-    require_batching(FAMILIES[family]().eval(), open_folder(exported())[1])
-
-
-def test_a_model_that_disagrees_with_itself_is_refused(
-    exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model, prompt_format = open_folder(exported())
-    assert isinstance(prompt_format, ExportedFormat)
-    monkeypatch.setattr(
-        Scheduler, "_mask", lambda self, positions, keys: (keys >= 0)[:, None, None].expand(len(positions), 1, 1, -1)
-    )
-    with pytest.raises(UserError, match="in a batch this model gives other results"):
-        require_batching(model, prompt_format)
-
-
 def test_a_model_whose_memory_is_no_list_of_keys_is_refused(exported: Callable[..., Path]) -> None:
     model, _ = open_folder(exported())
     model.config.layer_types = ["full_attention", "linear_attention"]
     with pytest.raises(UserError, match=r"^layers of linear_attention cannot be batched"):
         scheduler_module._attention_windows(model)
-
-
-def test_a_model_that_cannot_take_masks_is_refused_and_not_a_crash(
-    exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model, prompt_format = open_folder(exported())
-
-    def mask(self: Scheduler, positions: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError("no masks")
-
-    monkeypatch.setattr(Scheduler, "_mask", mask)
-    with pytest.raises(UserError, match=r"cannot be batched here \(no masks\)"):
-        require_batching(model, prompt_format)
-
-
-@pytest.mark.parametrize(("off", "refused"), [(0.01, False), (0.05, True), (float("nan"), True)])
-def test_how_far_a_batch_may_be_off(
-    off: float, refused: bool, exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At most two hundredths of the spread of what is read alone; what is no number is off."""
-    model, prompt_format = open_folder(exported())
-    ask = type(model).forward
-
-    def forward(self: torch.nn.Module, *args: object, **given: object) -> object:
-        output = ask(self, *args, **given)
-        if given.get("attention_mask") is not None:
-            output.logits[:, -1, 0] += off * output.logits[:, -1].std(1)
-        return output
-
-    monkeypatch.setattr(type(model), "forward", forward)
-    if refused:
-        with pytest.raises(UserError, match="in a batch this model gives other results"):
-            require_batching(model, prompt_format)
-    else:
-        require_batching(model, prompt_format)
 
 
 def test_forgetting_everybody_tells_who_was_there(exported: Callable[..., Path]) -> None:

@@ -1,0 +1,80 @@
+"""How much of a conversation a model is given: the oldest turns leave first, and the last question stays whole.
+
+Turns leave as in training (`tokens.chat_format`): up to a question each time. Training then cuts the
+last question; here it is refused, since nobody wants an answer to half a question. Room is kept for
+the reply, which ends where the context does: a model that no longer saw the question would answer
+something else. A text to continue is not cut, and its continuation may go on beyond the context.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from privllm.feedback.records import Message
+from privllm.serve.engine.base import GenerationRequest, RequestRefused
+from privllm.serve.engine.prompting import PromptFormat
+
+REPLY_SHARE = 4  # a quarter of the context is kept for the reply, or max_tokens where that is less
+
+
+class Prompt(NamedTuple):
+    """What a model reads, and how long its reply may be."""
+
+    ids: list[int]
+    messages: tuple[Message, ...]  # those that it reads; none where a text is continued
+    left_out: int  # messages that it does not
+    max_tokens: int
+
+
+def fit(prompt_format: PromptFormat, request: GenerationRequest) -> Prompt:
+    """Return the prompt of `request`. Raises RequestRefused (400) for a text or a last question that is too long."""
+    context, max_tokens = prompt_format.context, request.settings.max_tokens
+    messages = request.messages or ()
+    ids = prompt_format.encode(request) if request.ids is None else list(request.ids)
+    if not prompt_format.tuned or not messages:
+        if len(ids) > context:
+            raise _too_long(f"{len(ids)} tokens, and this model sees {context} at once", request)
+        return Prompt(ids, messages, 0, max_tokens)
+
+    reserved = min(max_tokens, context // REPLY_SHARE)
+    room = context - reserved
+    starts = _starts(messages)
+
+    def encode_from(start: int) -> list[int]:
+        if start == 0:
+            return ids
+        return prompt_format.encode(replace(request, messages=_from(messages, start)))
+
+    # a later start is never longer, so few of them need to be encoded
+    first = bisect_left(starts, True, key=lambda start: len(encode_from(start)) <= room)
+    if first == len(starts):
+        size = len(encode_from(starts[-1]))
+        limits = f"{context} at once, of which {reserved} are kept for the reply"
+        raise _too_long(f"{size} tokens in its last message alone, and this model sees {limits}", request)
+    start = starts[first]
+    ids, kept = encode_from(start), _from(messages, start)
+    return Prompt(ids, kept, len(messages) - len(kept), min(max_tokens, context - len(ids)))
+
+
+def _starts(messages: Sequence[Message]) -> list[int]:
+    """Return where a conversation may begin: where it does, and at each later question."""
+    opening = _opening(messages)
+    return [0, *(i for i in range(opening + 1, len(messages)) if messages[i].role == "user")]
+
+
+def _opening(messages: Sequence[Message]) -> int:
+    """Return the number of system messages that a conversation opens with: they are never left out."""
+    for index, message in enumerate(messages):
+        if message.role != "system":
+            return index
+    return len(messages)
+
+
+def _from(messages: tuple[Message, ...], start: int) -> tuple[Message, ...]:
+    return messages if start == 0 else messages[: _opening(messages)] + messages[start:]
+
+
+def _too_long(measured: str, request: GenerationRequest) -> RequestRefused:
+    param = "prompt" if request.messages is None else "messages"
+    return RequestRefused(400, f"the prompt has {measured}: shorten it.", param, code="context_length_exceeded")

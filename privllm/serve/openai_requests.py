@@ -1,0 +1,155 @@
+"""OpenAI's requests: bounds of their fields, and what they ask of engines.
+
+Which fields are ignored or refused is said in `openai_fields`. Defaults are those of `privllm chat`.
+No limits are known but those of a single request.
+"""
+
+from dataclasses import replace
+from secrets import randbelow
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from privllm.serve.engine.base import GenerationRequest, RequestRefused, SamplingSettings
+from privllm.serve.openai_fields import MAX_MESSAGES, ChatMessage, OpenModel
+
+MAX_TOKENS = 4096  # of a reply
+MAX_CHOICES = 64  # replies to one request; so many may always wait
+MAX_LOGPROBS = 20  # as vLLM
+
+
+def _check_temperature(value: float | None) -> float | None:
+    if value and value < 0.01:  # logits divided by less give no probabilities
+        raise ValueError("must be 0 or at least 0.01")
+    return value
+
+
+class StreamOptions(OpenModel):
+    include_usage: bool | None = None
+
+
+Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
+
+
+class BaseRequest(OpenModel):
+    """Fields of both kinds of request."""
+
+    model: str
+    max_tokens: Annotated[int | None, Field(ge=1, le=MAX_TOKENS)] = None
+    temperature: Annotated[
+        float | None,
+        Field(ge=0, le=2, allow_inf_nan=False),
+        AfterValidator(_check_temperature),
+    ] = None
+    top_p: Annotated[float | None, Field(gt=0, le=1, allow_inf_nan=False)] = None
+    top_k: Annotated[int, Field(ge=-1, le=10**9)] = 0  # -1 and 0: all
+    min_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+    repetition_penalty: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] = 1.0
+    presence_penalty: Penalty = 0.0
+    frequency_penalty: Penalty = 0.0
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] = 1
+    seed: Annotated[int | None, Field(ge=-(2**63), lt=2**63)] = None
+    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+    def settings(self) -> SamplingSettings:
+        defaults = SamplingSettings()
+        stop_texts = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        return SamplingSettings(
+            max_tokens=defaults.max_tokens if self.max_tokens is None else self.max_tokens,
+            temperature=defaults.temperature if self.temperature is None else self.temperature,
+            top_p=self.top_p or defaults.top_p,
+            seed=randbelow(2**31) if self.seed is None else self.seed,
+            stop=tuple(text for text in stop_texts if text),
+            top_k=max(0, self.top_k),
+            min_p=self.min_p,
+            repetition_penalty=self.repetition_penalty,
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
+            logprobs=self.told_logprobs,
+        )
+
+    def to_generation_requests(self) -> list[GenerationRequest]:
+        """Return a request for each choice: `n` of each prompt in turn, each with a seed of its own."""
+        choices = [replace(prompt, echo=self.wants_echo) for prompt in self.prompts() for _ in range(self.n)]
+        if len(choices) > MAX_CHOICES:
+            message = f"`n`: a request may ask for {MAX_CHOICES} replies, and this one asks for {len(choices)}."
+            raise RequestRefused(400, message, "n", code="invalid_value")
+        seeds = [choice.settings.seed + index % self.n for index, choice in enumerate(choices)]
+        return [
+            replace(choice, settings=replace(choice.settings, seed=seed))
+            for choice, seed in zip(choices, seeds, strict=True)
+        ]
+
+    def prompts(self) -> list[GenerationRequest]:
+        raise NotImplementedError
+
+    @property
+    def told_logprobs(self) -> int | None:
+        """Return how many alternatives are told with each token; None: no log-probabilities."""
+        raise NotImplementedError
+
+    @property
+    def wants_echo(self) -> bool:
+        return False
+
+    @property
+    def wants_usage(self) -> bool:
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+
+class ChatCompletionRequest(BaseRequest):
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
+    max_completion_tokens: Annotated[int | None, Field(ge=1, le=MAX_TOKENS)] = None
+    logprobs: bool = False
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] = 0
+
+    def prompts(self) -> list[GenerationRequest]:
+        if self.messages[-1].role != "user":
+            raise RequestRefused(400, "the last message must be the user's.", "messages")
+        if self.top_logprobs and not self.logprobs:
+            message = "`top_logprobs`: send `logprobs: true` too."
+            raise RequestRefused(400, message, "top_logprobs", code="invalid_value")
+        self.max_tokens = self.max_completion_tokens or self.max_tokens
+        messages = tuple(message.to_message() for message in self.messages)
+        return [GenerationRequest(messages, "", self.settings())]
+
+    @property
+    def told_logprobs(self) -> int | None:
+        return self.top_logprobs if self.logprobs else None
+
+
+class CompletionRequest(BaseRequest):
+    """Texts to continue, or their tokens."""
+
+    prompt: str | list[str] | list[int] | list[list[int]]
+    max_tokens: Annotated[int | None, Field(ge=0, le=MAX_TOKENS)] = None  # 0 where only the prompt is looked at
+    logprobs: Annotated[int | None, Field(ge=0, le=MAX_LOGPROBS)] = None
+    echo: bool = False
+
+    def prompts(self) -> list[GenerationRequest]:
+        if self.max_tokens == 0 and not self.echo:
+            message = "`max_tokens`: must be at least 1, unless `echo` asks for the prompt."
+            raise RequestRefused(400, message, "max_tokens", code="invalid_value")
+        prompts: list[Any] = [self.prompt]
+        if isinstance(self.prompt, list) and self.prompt and not isinstance(self.prompt[0], int):
+            prompts = self.prompt
+        settings = self.settings()
+        requests = []
+        for prompt in prompts:
+            if prompt == []:
+                raise RequestRefused(400, "`prompt`: holds nothing to continue.", "prompt", code="invalid_value")
+            if isinstance(prompt, str):
+                requests.append(GenerationRequest(None, prompt, settings))
+            else:
+                requests.append(GenerationRequest(None, "", settings, tuple(prompt)))
+        return requests
+
+    @property
+    def told_logprobs(self) -> int | None:
+        return self.logprobs
+
+    @property
+    def wants_echo(self) -> bool:
+        return self.echo
