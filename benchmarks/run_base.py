@@ -85,7 +85,9 @@ def make_project(folder: Path) -> None:
     sources = folder / "data/sources"
     if not any(sources.rglob("*.html")):
         if not shutil.which("apt-get"):
-            raise SystemExit("no apt-get here: put documents of your own into demo-base/data/sources, and run this again")
+            raise SystemExit(
+                "no apt-get here: put documents of your own into demo-base/data/sources, and run this again"
+            )
         run("apt-get", "download", *BOOKS, folder=downloads)
         for book in BOOKS:
             run("dpkg-deb", "-x", next(downloads.glob(f"{book}_*.deb")), downloads / book, folder=downloads)
@@ -111,7 +113,8 @@ def write_params(folder: Path, epochs: float) -> None:
     path = folder / "params.yaml"
     text = set_values(path.read_text("utf-8"), VALUES | {"pretrain.causal.from_base.epochs": epochs})
     text = text.replace(json.dumps(VALUES["families"]), "[causal]")
-    text = text.replace("export: {", "export: {gguf: [q8_0], ") if "gguf" not in text else text
+    if "export: {gguf:" not in text:
+        text = text.replace("\nexport: {", "\nexport: {gguf: [q8_0], ")
     path.write_text(text, "utf-8")
 
 
@@ -125,7 +128,9 @@ def answers(folder: Path) -> list[str]:
     written = []
     for question, _ in QUESTIONS:
         messages = [{"role": "user", "content": question}]
-        prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        prompt = tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
         with torch.inference_mode():
             output = model.generate(**prompt, max_new_tokens=REPLY, do_sample=False)
         written.append(tokenizer.decode(output[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True).strip())
@@ -137,7 +142,12 @@ def right(written: Sequence[str]) -> list[bool]:
     found = []
     for (_, expected), answer in zip(QUESTIONS, written, strict=True):
         words = answer.lower().replace(".", " ").replace(",", " ").replace("*", " ").replace("°", " ")
-        found.append(any(f" {one} " in f" {' '.join(words.split())} " or (len(one) > 3 and one in words) for one in expected.split("|")))
+        found.append(
+            any(
+                f" {one} " in f" {' '.join(words.split())} " or (len(one) > 3 and one in words)
+                for one in expected.split("|")
+            )
+        )
     return found
 
 
@@ -160,8 +170,12 @@ def main() -> None:
             print(f"{question}\n    before: {old!r}\n    now:    {new!r}")
     figures = json.loads((folder / "reports/evaluate/causal.json").read_text("utf-8"))["test"]
     share = kept / max(1, sum(was_right))
-    print(f"general questions   {sum(was_right)} of {len(QUESTIONS)} right before, {kept} of these right now ({share:.0%})")
-    print(f"held-out handbooks  {figures['bits_per_byte_clean']:.3f} bits per byte; {json.dumps(figures.get('before'))}")
+    print(
+        f"general questions   {sum(was_right)} of {len(QUESTIONS)} right before, {kept} of these right now ({share:.0%})"
+    )
+    print(
+        f"held-out handbooks  {figures['bits_per_byte_clean']:.3f} bits per byte; {json.dumps(figures.get('before'))}"
+    )
     print(f"time                {seconds / 60:.1f} minutes")
     result = {"before": before, "after": after, "kept": kept, "right_before": sum(was_right), "test": figures}
     write_result("run_base", result | {"seconds": round(seconds)})

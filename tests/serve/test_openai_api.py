@@ -106,7 +106,9 @@ def test_a_tuned_model_answers_messages(exported: Callable[..., Path], tmp_path:
         made = client.chat.completions.create(model=NAME, messages=messages, max_tokens=8, temperature=0)  # type: ignore[call-overload]
         assert made.usage.prompt_tokens == len(ids)
         with pytest.raises(openai.BadRequestError, match="may only be the first one"):
-            client.chat.completions.create(model=NAME, messages=[*messages[:2], {"role": "system", "content": "x"}, messages[2]])  # type: ignore[call-overload]
+            client.chat.completions.create(
+                model=NAME, messages=[*messages[:2], {"role": "system", "content": "x"}, messages[2]]
+            )  # type: ignore[call-overload]
 
 
 REFUSED = {
