@@ -5,6 +5,7 @@ never saw, such as the marks of turns: else no reply could end. `merge` adds the
 ordinary model.
 """
 
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -39,7 +40,8 @@ def adapt(model: PreTrainedModel, cfg: AdapterConfig, seed: int, new_tokens: Ite
         fan_in_fan_out=is_transposed,
         trainable_token_indices=_learnt_rows(model, sorted(set(new_tokens))),
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that has become old
         torch.manual_seed(seed_of("adapters", seed))
         wrapped = get_peft_model(model, settings)
     for name, module in model.named_children():
