@@ -7,13 +7,13 @@ something else. A text to continue is not cut, and its continuation may go on be
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from privllm.feedback.records import Message
 from privllm.serve.engine.base import GenerationRequest, RequestRefused
 from privllm.serve.engine.prompting import PromptFormat
+from privllm.serve.engine.turns import messages_from, starts_of
 
 REPLY_SHARE = 4  # a quarter of the context is kept for the reply, or max_tokens where that is less
 
@@ -39,12 +39,12 @@ def fit(prompt_format: PromptFormat, request: GenerationRequest) -> Prompt:
 
     reserved = min(max_tokens, context // REPLY_SHARE)
     room = context - reserved
-    starts = _starts(messages)
+    starts = starts_of(messages)
 
     def encode_from(start: int) -> list[int]:
         if start == 0:
             return ids
-        return prompt_format.encode(replace(request, messages=_from(messages, start)))
+        return prompt_format.encode(replace(request, messages=messages_from(messages, start)))
 
     # a later start is never longer, so few of them need to be encoded
     first = bisect_left(starts, True, key=lambda start: len(encode_from(start)) <= room)
@@ -53,26 +53,8 @@ def fit(prompt_format: PromptFormat, request: GenerationRequest) -> Prompt:
         limits = f"{context} at once, of which {reserved} are kept for the reply"
         raise _too_long(f"{size} tokens in its last message alone, and this model sees {limits}", request)
     start = starts[first]
-    ids, kept = encode_from(start), _from(messages, start)
+    ids, kept = encode_from(start), messages_from(messages, start)
     return Prompt(ids, kept, len(messages) - len(kept), min(max_tokens, context - len(ids)))
-
-
-def _starts(messages: Sequence[Message]) -> list[int]:
-    """Return where a conversation may begin: where it does, and at each later question."""
-    opening = _opening(messages)
-    return [0, *(i for i in range(opening + 1, len(messages)) if messages[i].role == "user")]
-
-
-def _opening(messages: Sequence[Message]) -> int:
-    """Return the number of system messages that a conversation opens with: they are never left out."""
-    for index, message in enumerate(messages):
-        if message.role != "system":
-            return index
-    return len(messages)
-
-
-def _from(messages: tuple[Message, ...], start: int) -> tuple[Message, ...]:
-    return messages if start == 0 else messages[: _opening(messages)] + messages[start:]
 
 
 def _too_long(measured: str, request: GenerationRequest) -> RequestRefused:

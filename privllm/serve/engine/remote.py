@@ -7,8 +7,10 @@ read from PRIVLLM_ENGINE_KEY. It starts and stops no server.
 
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict
+from contextlib import aclosing
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -25,9 +27,12 @@ from privllm.serve.engine.base import (
     Text,
     TokenLogprob,
 )
+from privllm.serve.engine.turns import messages_from, starts_of
 
 DEFAULTS = SamplingSettings()
 OPTIONAL = ("top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
+TOO_LONG = "context_length_exceeded"
+TOO_LONG_WORDS = re.compile("context (length|size)")  # vLLM's and llama.cpp's, which send no such code
 KEY = "PRIVLLM_ENGINE_KEY"
 TIMEOUT = httpx.Timeout(10.0, read=300.0)  # seconds; a first token may take its time
 HEALTH_SECONDS = 2.0
@@ -91,6 +96,27 @@ class RemoteEngine:
         return size // BYTES_PER_TOKEN + 1
 
     async def stream(self, request: GenerationRequest) -> AsyncIterator[Text | Done]:
+        """Yield the events of the reply. Where the conversation is too long for the server, turns leave.
+
+        Half of those that remain leave each time, the oldest first: only that server could count them.
+        """
+        starts = [0] if request.messages is None else starts_of(request.messages)
+        while True:
+            messages = request.messages and messages_from(request.messages, starts[0])
+            left_out = len(request.messages or ()) - len(messages or ())
+            try:
+                async with aclosing(self._stream(replace(request, messages=messages))) as events:  # type: ignore[type-var]
+                    async for event in events:
+                        if isinstance(event, Done):
+                            event = replace(event, left_out=event.left_out + left_out)
+                        yield event
+                return
+            except RequestRefused as error:
+                if error.code != TOO_LONG or len(starts) == 1:
+                    raise
+                starts = starts[len(starts) // 2 :]
+
+    async def _stream(self, request: GenerationRequest) -> AsyncIterator[Text | Done]:
         path, body = self._call_of(request)
         try:
             async with self._client.stream("POST", path, json=body) as response:
@@ -259,6 +285,8 @@ async def _refusal(response: httpx.Response) -> RequestRefused:
     try:
         error = json.loads(body)["error"]
         message, param, code = str(error["message"]), error.get("param"), error.get("code")
+        if TOO_LONG_WORDS.search(message):
+            code = TOO_LONG
         return RequestRefused(response.status_code, message, param, code=code if isinstance(code, str) else None)
     except (ValueError, KeyError, TypeError, AttributeError):
         return RequestRefused(response.status_code, status_only)

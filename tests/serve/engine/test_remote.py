@@ -367,3 +367,40 @@ def test_what_a_model_thinks_is_passed_on(name: str, tmp_path: Path) -> None:
     found = [json.loads(line[6:]) for line in streamed.splitlines() if line.startswith("data: {")]
     thoughts = [chunk["choices"][0]["delta"].get("reasoning_content", "") for chunk in found]
     assert "".join(thoughts) == "hm so"
+
+
+REFUSALS = {
+    "vLLM": {"message": "This model's maximum context length is 9 tokens. However, you requested 20.", "code": 400},
+    "llama.cpp": {
+        "message": "the request exceeds the available context size, try increasing it",
+        "type": "exceed_context_size_error",
+        "code": 400,
+    },
+    "OpenAI": {"message": "too long", "code": "context_length_exceeded", "param": "messages"},
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_turns_leave_where_the_server_behind_has_no_room_for_them(name: str, tmp_path: Path) -> None:
+    asked: list[list[str]] = []
+    app = broken(Response)
+
+    @app.post("/v1/chat/completions")
+    async def chat(call: Call) -> Response:
+        asked.append([message["content"] for message in (await call.json())["messages"]])
+        if len(asked[-1]) > 5:
+            return JSONResponse({"error": REFUSALS[name]}, 400)
+        return PlainTextResponse('data: {"choices": [{"delta": {"content": "hi"}}]}\n\ndata: [DONE]\n\n')
+
+    talk = [{"role": "system", "content": "s"}]
+    talk += [{"role": ("user", "assistant")[i % 2], "content": str(i)} for i in range(13)]
+    with live(app) as back, live(chat_app(RemoteEngine(back), Database(tmp_path / "p.sqlite"))) as front:
+        made = httpx.post(f"{front}/v1/chat/completions", json={"model": "m", "messages": talk}).json()
+        assert [len(contents) for contents in asked] == [14, 8, 4]
+        assert asked[-1] == ["s", "10", "11", "12"]
+        assert (made["choices"][0]["message"]["content"], made["privllm"]) == ("hi", {"left_out": 10})
+        asked.clear()
+        only = [{"role": "system", "content": "s"}] * 5 + talk[1:2]  # nothing that could leave
+        answer = httpx.post(f"{front}/v1/chat/completions", json={"model": "m", "messages": only})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "context_length_exceeded")
+        assert len(asked) == 1
