@@ -38,8 +38,7 @@ def require_start(value: Any, key: str) -> None:
     raise WrongValue(
         key,
         f"is `{value}`: it must be `{SCRATCH}`, `{INCUMBENT}` (the last promoted model) or "
-        "`data/base/<name>`. Put a model that lies elsewhere below data/base, or the build could not track it: "
-        "`cp -r MODEL data/base/<name> && dvc add data/base/<name>`",
+        "`data/base/<name>`. Take in a model that lies elsewhere, or the build could not track it: `privllm base add MODEL`",
     )
 
 

@@ -52,11 +52,10 @@ def complete(
     special = find_special_ids(tokenizer_json, names, where)
     definition = json.loads(tokenizer_json)
     added: Added = {}
-    if kind == BYTE_LEVEL:
-        vocabulary = definition["model"]["vocab"]
-        for byte in sorted(set(pre_tokenizers.ByteLevel.alphabet()) - vocabulary.keys()):
-            vocabulary[byte] = special.size + len(added)
-            added[vocabulary[byte]] = None
+    vocabulary = definition["model"]["vocab"]
+    for byte in sorted(_byte_names(kind) - vocabulary.keys()):
+        vocabulary[byte] = special.size + len(added)
+        added[vocabulary[byte]] = None
     marks = [SPECIAL_TOKENS[mark] for mark in TURN_MARKS] if needs_turns else []
     if needs_mask and special.mask is None:
         marks.append(SPECIAL_TOKENS[MASK])
@@ -74,6 +73,13 @@ def complete(
 
 
 BYTE_LEVEL, BYTE_FALLBACK = "byte-level BPE", "sentencepiece BPE with byte fallback"
+
+
+def _byte_names(kind: str) -> set[str]:
+    """Return how a kind of vocabulary names the 256 bytes."""
+    if kind == BYTE_LEVEL:
+        return set(pre_tokenizers.ByteLevel.alphabet())
+    return {f"<0x{byte:02X}>" for byte in range(256)}
 
 
 def _kind_of(tokenizer_json: str, where: str) -> str:

@@ -23,11 +23,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
+from privllm.tokens.special_ids import BYTE
+
 # Llama 3's split (Meta 2024), after OpenAI's cl100k_base: digits in groups of three, runs of white space kept whole.
 WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 LISTS = {"normalizer": "normalizers", "pre_tokenizer": "pretokenizers", "decoder": "decoders"}  # of a sequence of steps
-BYTE = re.compile(r"<0x[0-9A-F]{2}>")  # how sentencepiece names a byte of a character that it has no token for
 
 # Letters and numbers that came with Unicode 17 (unicode.org, DerivedAge.txt): gigatoken 0.10.0 knows them,
 # the Oniguruma within tokenizers 0.23.3 (Unicode 16) does not, so the two split words differently there.

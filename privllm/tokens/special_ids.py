@@ -21,6 +21,7 @@ from privllm.core.special_tokens import END_OF_TEXT, MASK, PAD, SENTINELS, SPECI
 
 FILE = "tokenizer.json"
 SETTINGS = ("special_tokens_map.json", "tokenizer_config.json")  # the later one goes before
+BYTE = re.compile(r"<0x[0-9A-F]{2}>")  # how sentencepiece names a byte of a character that it has no token for
 SENTINEL = re.compile(r"<extra_id_(\d+)>")
 # The end of a document in vocabularies of others, best first. An instruction-tuned model's eos ends a turn, so these
 # go before it.
@@ -54,7 +55,7 @@ def find_special_ids(tokenizer_json: str, names: Mapping[str, str], where: str) 
         )
     pad = _first_in(ids, (SPECIAL_TOKENS[PAD], names.get("pad_token", ""), *PADS))
     added = tokenizer.get_added_tokens_decoder()
-    special = {number for number, token in added.items() if token.special} | {end}
+    special = {number for number, token in added.items() if token.special and not BYTE.fullmatch(token.content)} | {end}
     return SpecialIds(
         size=size,
         begin=_put_before(tokenizer, special, end),

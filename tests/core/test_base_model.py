@@ -25,7 +25,7 @@ def test_where_training_may_begin(value: str) -> None:
     ],
 )
 def test_anywhere_else_names_the_key_and_how_to_bring_it_in(value: str) -> None:
-    with pytest.raises(UserError, match=r"`base.causal`.*dvc add data/base/<name>"):
+    with pytest.raises(UserError, match=r"`base.causal`.*privllm base add MODEL"):
         require_start(value, "base.causal")
 
 

@@ -63,6 +63,26 @@ def test_one_that_lacks_nothing_stays_byte_for_byte(tokenizer: Path) -> None:
     assert completed(THEIRS["byte-level"], turns=False, mask=False) == (THEIRS["byte-level"], {})
 
 
+def test_a_sentencepiece_without_bytes_gets_them() -> None:
+    parts = json.loads(THEIRS["sentencepiece"])
+    vocabulary = parts["model"]["vocab"]
+    for byte in range(256):
+        del vocabulary[f"<0x{byte:02X}>"]
+    found = completed(json.dumps(parts), turns=False, mask=False)
+    encoder = Encoder(found.tokenizer)
+    assert encoder.decode(encoder.encode(["a\x06数"])[0]) == "a\x06数"
+    assert found.added == dict.fromkeys(range(len(vocabulary), len(vocabulary) + 256))
+
+
+def test_bytes_that_are_listed_as_special_tokens_are_text_all_the_same() -> None:
+    parts = json.loads(THEIRS["sentencepiece"])
+    number = parts["model"]["vocab"]["<0x06>"]
+    parts["added_tokens"].append({**parts["added_tokens"][0], "id": number, "content": "<0x06>"})
+    encoder = Encoder(completed(json.dumps(parts)).tokenizer)
+    (tokens,) = encoder.encode(["a\x06b <0x06>"])
+    assert (encoder.decode(tokens), tokens.tolist().count(number)) == ("a\x06b <0x06>", 1)
+
+
 def test_bytes_that_it_lacks_are_added() -> None:
     parts = json.loads(THEIRS["byte-level"])
     del parts["model"]["vocab"]["Ć"]  # how byte-level vocabularies write the byte 6

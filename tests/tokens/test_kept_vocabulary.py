@@ -89,6 +89,7 @@ def test_other_settings_ask_for_another_one(kept: Path, small: TokenizerConfig) 
 def test_a_start_goes_before_it(kept: Path, small: TokenizerConfig, tmp_path: Path) -> None:
     other = tmp_path / "start"
     learn_tokenizer(replace(small, vocabulary=350), tmp_path / "first/sample", other)
+    write_json(other / "start.json", {"start": "incumbent"})
     learn_tokenizer(small, tmp_path / "first/sample", tmp_path / "out", NO_STORE, other, kept, SAMPLED_BYTES)
     assert (tmp_path / "out/tokenizer.json").read_bytes() == (other / "tokenizer.json").read_bytes()
 
