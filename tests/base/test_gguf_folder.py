@@ -1,5 +1,7 @@
 import json
+import random
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +181,17 @@ def test_a_file_that_is_cut_off_is_refused(exported: Callable[..., Path], tmp_pa
     (tmp_path / "m.gguf").write_bytes(whole[: kept if kept >= 0 else -40])
     with pytest.raises(UserError, match="cannot be read as GGUF"):
         convert_gguf(tmp_path / "m.gguf", tmp_path / "back")
+
+
+def test_no_damage_is_a_mistake_of_ours(exported: Callable[..., Path], tmp_path: Path) -> None:
+    write_gguf(exported(), "f16", tmp_path / "m.gguf", "m")
+    whole, chance = (tmp_path / "m.gguf").read_bytes(), random.Random(0)
+    for _ in range(100):
+        damaged = bytearray(whole)
+        for _ in range(chance.randint(1, 4)):
+            damaged[chance.randrange(chance.choice([64, 800, 3000]))] = chance.choice(
+                [0, 127, 255, chance.randrange(256)]
+            )
+        (tmp_path / "m.gguf").write_bytes(damaged)
+        with suppress(UserError):
+            convert_gguf(tmp_path / "m.gguf", tmp_path / "back")

