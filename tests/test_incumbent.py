@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from privllm.core.records import document_id
 from privllm.core.split import SplitConfig, split_of
@@ -93,14 +94,18 @@ def test_the_next_model_goes_on_from_the_incumbent(shop: Workshop) -> None:
 
 
 def test_a_model_of_somebody_elses_becomes_a_build_of_ours(shop: Workshop) -> None:
-    save_foreign(shop.root / "data/base/tiny", "causal", "llama")
+    save_foreign(shop.root / "data/base/tiny", "causal", "llama").to(torch.bfloat16).save_pretrained(
+        shop.root / "data/base/tiny"
+    )
     shop.run("dvc", "add", "-q", "data/base/tiny")
     shop.set("base", "data/base/tiny")
     shop.repro("evaluate", "export")
     config = shop.json("data/export/causal/config.json")
     assert (config["model_type"], config["hidden_size"], config["eos_token_id"]) == ("llama", 32, 1)
+    assert config["dtype"] == "bfloat16"
     report = shop.json("reports/pretrain/causal.json")
     assert report["validation_loss"] < report["start_loss"]
+    assert shop.json("reports/evaluate/causal.json")["test"]["before"]["difference"] < 0
     assert "rows_known" not in report
     assert shop.json("reports/evaluate/causal.json")["bits_per_byte"] > 0
     assert "Trained on from data/base/tiny" in (shop.root / "data/export/causal/README.md").read_text("utf-8")

@@ -172,6 +172,7 @@ def check(inputs: ExportInputs, family: str, out: Path) -> tuple[float, int]:
         local_files_only=True,
         use_safetensors=True,
         trust_remote_code=False,
+        dtype="float32",  # both add up alike, whatever the weights were rounded to
     ).eval()
     ids = _checked_ids(inputs, out)
     context = getattr(source.config, "max_position_embeddings", CHECKED_TOKENS)
