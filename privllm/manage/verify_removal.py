@@ -240,7 +240,7 @@ def _decode_packed(batches: list[pa.RecordBatch], tokenizer: Path) -> Iterator[s
                 parts_of_document.setdefault(piece["document_start"], []).append(tokens[begin:end])
             unnamed.append(tokens[is_unnamed])
     encoder = _encoder(tokenizer)
-    for tokens in [*_whole_documents(parts_at), *_between_boundaries(unnamed, special_ids(tokenizer.parent))]:
+    for tokens in [*_whole_documents(parts_at), *_between_boundaries(unnamed, _special_ids(tokenizer))]:
         if len(tokens):
             yield encoder.decode(tokens)
 
@@ -258,6 +258,11 @@ def _between_boundaries(parts: list[np.ndarray], special: SpecialIds) -> Iterato
     tokens = np.concatenate([np.zeros(0, np.int32), *parts])
     for text in np.split(tokens, np.flatnonzero(np.isin(tokens, boundaries))):
         yield text[~np.isin(text, boundaries)]
+
+
+@lru_cache(1)
+def _special_ids(tokenizer: Path) -> SpecialIds:
+    return special_ids(tokenizer.parent)
 
 
 @lru_cache(1)
