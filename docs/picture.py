@@ -22,7 +22,7 @@ COLUMNS = {  # every other stage stands in the middle
 INPUTS = {
     "collect": "data/sources",
     "start": "data/base, /promoted",
-    "feedback": "data/feedback",
+    "feedback": "data/feedback, /chat",
 }
 BOX_WIDTH, BOX_HEIGHT = 150, 30
 COLUMN_STEP, ROW_STEP, SIDE_STEP, MARGIN = 190, 54, 35, 12

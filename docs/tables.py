@@ -23,6 +23,7 @@ DECISIONS = ROOT / "docs/develop/decisions"
 INPUTS = {  # what no stage writes, and where it comes from
     "data/base": "you",
     "data/sources": "you",
+    "data/chat": "you",
     "data/feedback": "`privllm feedback export`",
     "data/promoted/model": "`privllm promote`",
     "data/promoted/sides": "`privllm promote`",

@@ -57,7 +57,8 @@ def read_training(folder: Path) -> FeedbackExamples:
     """Read the training examples of data/feedback_clean."""
     corrected = _read_rows(folder / "sft.jsonl")
     voted = _read_rows(folder / "preferences.jsonl")
-    corrections = [_example(row, row["reply"]) for row in corrected]
+    imitated = [*corrected, *_read_rows(folder / "chat.jsonl")]
+    corrections = [_example(row, row["reply"]) for row in imitated]
     preferences = [_example(row, row["chosen"], row["rejected"]) for row in voted]
     preferences += _preferred_corrections(corrected, "reply", "instead_of")
     return FeedbackExamples(corrections, preferences, other=0)

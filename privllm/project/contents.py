@@ -22,6 +22,7 @@ PATTERNS = (
     "stages/*.py",
     "data/.gitignore",
     "data/base/.gitignore",
+    "data/chat/.gitignore",
     "data/feedback/.gitignore",
     "data/finetune/.gitignore",
     "data/promoted/*.json",

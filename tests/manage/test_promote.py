@@ -51,7 +51,7 @@ def model(root: Path, bits: float, passed: bool = True, incumbent: str = "") -> 
     )
     write_table(clusters, data / "dedup/clusters/clusters.parquet")
     write_table(pa.Table.from_pylist([], SAMPLE), data / "dedup/sample/00000.parquet")
-    write_json(reports / "tokenizer.json", {"bytes_per_token": 4.0})
+    write_json(reports / "tokenizer.json", {"start": "scratch", "bytes_per_token": 4.0})
     write_json(data / "validate/statistics.json", {"documents": 2})
     write_json(data / "start/causal/start.json", {})
     packed = [{"id": name, "digest": f"digest {name}", "split": split} for name, split in splits]

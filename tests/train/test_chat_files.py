@@ -141,7 +141,7 @@ def test_an_export_that_is_said_to_chat_stops_and_another_is_as_it_was(shop: Pat
 def test_an_aligned_model_says_what_it_learnt_from(aligned: Path) -> None:
     feedback = aligned.parent / "clean"
     noted = json.loads((aligned / "training.json").read_text("utf-8"))["align"]["feedback"]
-    names = ("sft.jsonl", "preferences.jsonl", "held_out.jsonl", "raters.jsonl")
+    names = ("sft.jsonl", "chat.jsonl", "preferences.jsonl", "held_out.jsonl", "raters.jsonl")
     assert noted == digest_of(feedback / name for name in names)
     for name in names:
         before = (feedback / name).read_bytes()

@@ -1,6 +1,7 @@
 """A tiny model that was pretrained a little, and what two people say of its replies: they like those that name Ada."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ def said(votes: int = 40, corrections: int = 10) -> list[Rating | Vote]:
 def make_feedback(folder: Path, *lines: Rating | Vote, held_out: float = 0.3) -> Path:
     put(folder / "in/said.jsonl", *lines)
     run(folder / "in", folder / "clean", FeedbackConfig(held_out=held_out))
+    (folder / "clean/chat.jsonl").touch()
     return folder / "clean"
 
 
@@ -86,12 +88,19 @@ def places(folder: Path, code: str = "code") -> Places:
     return Places(folder / "out", folder / "live", folder / "work", code, 0.0)
 
 
-def write_lessons(folder: Path, sft: list[dict] = (), preferences: list[dict] = (), held_out: list[dict] = ()) -> Path:  # type: ignore[assignment]
+def write_lessons(
+    folder: Path,
+    sft: Sequence[dict] = (),
+    preferences: Sequence[dict] = (),
+    held_out: Sequence[dict] = (),
+    chat: Sequence[dict] = (),
+) -> Path:
     """What the feedback stage would leave, row by row."""
     folder.mkdir(parents=True, exist_ok=True)
     raters = [{"rater": "r", "kept": 1, "weight": 0.5}]
     sft = [{"instead_of": ""} | row for row in sft]
-    for name, rows in (("sft", sft), ("preferences", preferences), ("held_out", held_out), ("raters", raters)):
+    files = {"sft": sft, "chat": chat, "preferences": preferences, "held_out": held_out, "raters": raters}
+    for name, rows in files.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     return folder
 

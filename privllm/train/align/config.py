@@ -8,7 +8,8 @@ from typing import NamedTuple
 from privllm.core.params import require
 from privllm.train.adapter_config import AdapterConfig
 
-FILES = ("sft.jsonl", "preferences.jsonl", "held_out.jsonl", "raters.jsonl")  # of data/feedback_clean
+LEARNT = ("sft.jsonl", "chat.jsonl", "preferences.jsonl")  # of data/feedback_clean: what a model learns from
+FILES = (*LEARNT, "held_out.jsonl", "raters.jsonl")
 
 
 @dataclass

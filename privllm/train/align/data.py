@@ -17,6 +17,8 @@ from privllm.feedback.preferences import (
 )
 from privllm.train.align.config import AlignConfig, AlignInputs
 
+LONGEST = 2048  # tokens of a conversation; a batch of longer ones does not fit in memory
+
 
 class EncodedFeedback(NamedTuple):
     """The lessons of one split."""
@@ -81,6 +83,9 @@ def counts_of(material: Material) -> dict[str, Any]:
 
 
 def _context(start: Path) -> int:
-    """Read how many tokens the model sees at once; transformers would tell it too, seconds later."""
+    """Read how many tokens of a conversation are learnt: as many as the model sees at once, but for LONGEST.
+
+    Transformers would tell it too, seconds later.
+    """
     config = json.loads((start / "config.json").read_text("utf-8"))
-    return config.get("max_position_embeddings") or config["n_positions"]
+    return min(LONGEST, config.get("max_position_embeddings") or config["n_positions"])

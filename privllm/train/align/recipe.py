@@ -2,9 +2,10 @@
 
     data/pretrain/<family>, data/feedback_clean -> out/{config.json, model.safetensors, training.json}, live/
 
-A model that converses imitates corrections, and by a smaller weight the replies that were preferred (as Rafailov et al. 2023 begin where no
-tuned model is at hand: the marks of turns are new to a pretrained one); then DPO teaches it which of two replies is the better one. For a
-family that does not converse, and without feedback, the model is passed through unchanged, and torch is not even imported.
+A model that converses imitates corrections and the conversations of data/chat, and by a smaller weight the replies that were
+preferred (as Rafailov et al. 2023 begin where no tuned model is at hand: the marks of turns are new to a pretrained one); then DPO
+teaches it which of two replies is the better one. For a family that does not converse, and without feedback, the model is passed
+through unchanged, and torch is not even imported.
 
 It measures how well that went on conversations that were kept back, and what it cost on held-out documents; it decides nothing by that.
 """
@@ -15,7 +16,7 @@ from typing import Any
 from privllm.core.families import TRAITS
 from privllm.core.printable import say
 from privllm.core.report import write_json
-from privllm.train.align.config import FILES, AlignConfig, AlignInputs, Places
+from privllm.train.align.config import LEARNT, AlignConfig, AlignInputs, Places
 from privllm.train.align.data import counts_of, read_material
 
 
@@ -23,8 +24,8 @@ def align(family: str, cfg: AlignConfig, inputs: AlignInputs, places: Places) ->
     """Train or pass through; write `out` and `live`, return the report."""
     if not TRAITS[family].can_converse:
         return _pass_through(f"people do not converse with the {family} family", {}, inputs, places)
-    if not any((inputs.feedback / name).stat().st_size for name in FILES[:2]):
-        return _pass_through("there are no corrections and no preferences yet", {}, inputs, places)
+    if not any((inputs.feedback / name).stat().st_size for name in LEARNT):
+        return _pass_through("there are no corrections, no conversations and no preferences yet", {}, inputs, places)
     material = read_material(cfg, inputs)
     counts = counts_of(material)
     if not (material.training.preferences.kept or material.training.corrections.kept):

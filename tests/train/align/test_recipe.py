@@ -302,6 +302,17 @@ def test_corrections_alone_are_imitated(inputs: AlignInputs, tmp_path: Path) -> 
     assert reply == "Ada walks"
 
 
+def test_conversations_alone_are_imitated(inputs: AlignInputs, tmp_path: Path) -> None:
+    told = {"role": "system", "content": "be"}
+    rows = [row(i, reply="Ada walks") for i in range(8)]
+    for one in rows:
+        one["prompt"].insert(0, told)
+    feedback = write_lessons(tmp_path / "clean", chat=rows)
+    report = run(tiny(**CLEARLY), inputs._replace(feedback=feedback), tmp_path)
+    assert report["training"]["corrections"]["used"] == 8
+    assert answer(tmp_path / "out", inputs.tokenizer, "be\n\nred 3") == "Ada walks"
+
+
 def answer(model: Path, tokenizer: Path, question: str) -> str:
     """As `serve` would ask, greedily."""
     speech = Speech(tokenizer)

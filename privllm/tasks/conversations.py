@@ -1,0 +1,79 @@
+"""Conversations that people put into data/chat, as replies to imitate: cleaned as documents are, one row for each reply.
+
+    data/chat/**/*.{jsonl,json,csv,tsv,parquet}, in the forms of `dataset_forms`
+        -> chat.jsonl   id, prompt (the messages before), reply, weight    as corrections have them in sft.jsonl
+
+A row that cannot be used costs that row, and is counted and named; a file that is no dataset of conversations is an error.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from privllm.core.printable import printable, say
+from privllm.core.seed import name_digest
+from privllm.tasks.chat_turns import ASSISTANT, Turn
+from privllm.tasks.formats import Chat, Dataset
+from privllm.tasks.read_dataset import read_examples
+
+SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+CleanText = Callable[[str], tuple[str, dict[str, int]]]  # text -> (text, number of placeholders of each kind)
+Row = dict[str, Any]
+
+
+class Conversations(NamedTuple):
+    """What became of the files of a folder."""
+
+    rows: list[Row]
+    report: dict[str, Any]
+
+
+def read_conversations(folder: Path, clean_text: CleanText) -> Conversations:
+    """Return the replies of every conversation below `folder`, in the order of files and rows.
+
+    Raises UserError for a file that is no dataset of conversations.
+    """
+    rows: list[Row] = []
+    counts: Counter[str] = Counter(files=0, conversations=0, replies=0, skipped=0, repeated=0)
+    placeholders: Counter[str] = Counter()
+    for path in chat_files(folder):
+        dataset = read_examples(path, "chat")
+        _say_what_was_skipped(path, dataset)
+        counts.update(files=1, conversations=len(dataset.examples))
+        counts.update({name: dataset.counts[name] for name in ("skipped", "repeated")})
+        for example in dataset.examples:
+            assert isinstance(example.content, Chat)
+            turns = []
+            for role, text in example.content.turns:
+                cleaned, found = clean_text(text)
+                placeholders.update(found)
+                turns.append((role, cleaned))
+            rows += _replies(turns)
+    counts["replies"] = len(rows)
+    return Conversations(rows, dict(counts) | {"placeholders": dict(sorted(placeholders.items()))})
+
+
+def chat_files(folder: Path) -> list[Path]:
+    """Return the datasets below `folder`, by path; notes of DVC and git are none."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in SUFFIXES)
+    return sorted(found)
+
+
+def _replies(turns: list[Turn]) -> Iterator[Row]:
+    """Yield a row for each of the assistant's turns."""
+    for place, (role, text) in enumerate(turns):
+        if role != ASSISTANT:
+            continue
+        prompt = [{"role": said_by, "content": said} for said_by, said in turns[:place]]
+        identifier = name_digest("chat", repr((turns[:place], text)))
+        yield {"id": identifier, "weight": 1.0, "prompt": prompt, "reply": text}
+
+
+def _say_what_was_skipped(path: Path, dataset: Dataset) -> None:
+    for note in dataset.notes:
+        say(f"{path}: {note}")
+    for skipped in dataset.skipped[:3]:
+        say(printable(f"{path}: {dataset.unit} {skipped.line} is left out: {skipped.fault}"))
+    if len(dataset.skipped) > 3:
+        say(f"{path}: {len(dataset.skipped):,} {dataset.unit}s are left out in all")
