@@ -29,7 +29,7 @@ def modelfile(file: str, folder: Path, architecture: str, vocabulary: Vocabulary
         if turns is None:
             notes.append("The chat template is not one that Ollama's templates can say, so the Modelfile has none.")
         else:
-            template, ends = turns, list(dict.fromkeys([*ends, marks.end[0]]))
+            template, ends = turns, list(dict.fromkeys([*ends, marks.end[marks.last]]))
     if architecture == "qwen3" and vocabulary.values["pre"] != "qwen2":
         notes.append(OWN_DIGITS)
     lines = [f"FROM ./{file}", f'TEMPLATE """{template}"""']
@@ -57,14 +57,20 @@ def turns_template(folder: Path, vocabulary: Vocabulary, marks: Marks) -> str | 
     def written(ids: tuple[int, ...]) -> str:
         return tokenizer.decode(list(ids), skip_special_tokens=False)
 
-    before = written(begin[1:] if adds_begin else begin)  # Ollama adds it, as llama.cpp does
-    user, assistant, end = written(marks.user), written(marks.assistant), written(marks.end)
-    if any(unsafe in before + user + assistant + end for unsafe in UNSAFE):
+    first = 1 if adds_begin else 0  # Ollama adds it, as llama.cpp does
+    before = written(begin[first:])
+    user, assistant, end, user_end = map(written, (marks.user, marks.assistant, marks.end, marks.user_end))
+    parts = [before, user, assistant, end, user_end]
+    if marks.system and marks.system[1][-len(marks.user) :] == marks.user:
+        system, after = marks.system
+        parts += [written(system[first:]), written(after[: -len(marks.user)])]
+        before = f"{{{{ if .System }}}}{parts[-2]}{{{{ .System }}}}{parts[-1]}{{{{ else }}}}{before}{{{{ end }}}}"
+    if any(unsafe in "".join(parts) for unsafe in UNSAFE):
         return None
     # Where the last turn is the assistant's, it goes on with it.
     return (
         f"{before}{{{{ range $i, $_ := .Messages }}}}{{{{ $last := eq (len (slice $.Messages $i)) 1 }}}}"
-        f'{{{{ if eq .Role "user" }}}}{user}{{{{ .Content }}}}{end}{{{{ if $last }}}}{assistant}{{{{ end }}}}'
+        f'{{{{ if eq .Role "user" }}}}{user}{{{{ .Content }}}}{user_end}{{{{ if $last }}}}{assistant}{{{{ end }}}}'
         f'{{{{ else if eq .Role "assistant" }}}}{assistant}{{{{ .Content }}}}{{{{ if not $last }}}}{end}{{{{ end }}}}'
         "{{ end }}{{ end }}"
     )
