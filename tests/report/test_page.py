@@ -300,6 +300,7 @@ def test_tuned_models_stand_beside_their_baselines(tmp_path: Path) -> None:
     (tmp_path / "finetune").mkdir()
     (tmp_path / "finetune/names.json").write_text(json.dumps(report | {"baselines": baselines}))
     (tmp_path / "finetune/other.json").write_text(json.dumps(report))
+    (tmp_path / "finetune/not_built.json").write_text(json.dumps({"skipped": "its family is not built"}))
     render_report(ReportInputs(tmp_path), tmp_path / "index.html")
     page = (tmp_path / "index.html").read_text("utf-8")
     Outline(page)
