@@ -117,7 +117,7 @@ def name_of(source: Path) -> str:
 
 
 def _require_name(name: str) -> None:
-    if not NAME.fullmatch(name):
+    if not NAME.fullmatch(name) or name.endswith(".dvc"):
         raise UserError(
             f"`{name}` is no name of a base model: letters, digits, dashes and dots, such as --name smollm2."
         )

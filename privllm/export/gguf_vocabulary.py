@@ -16,6 +16,7 @@ from tokenizers import Tokenizer, pre_tokenizers
 from privllm.core.errors import UserError
 from privllm.tokens.chat_format import template_of
 from privllm.tokens.encode import WORDS
+from privllm.tokens.special_ids import read_object
 
 ENDS = ("eos", "eot", "eom")  # a file has room for three: of a text, a turn, a message
 PREFIX = "tokenizer.ggml."
@@ -217,9 +218,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     """Return tokenizer_config.json, and special_tokens_map.json below it, with special tokens as strings."""
     settings: dict[str, Any] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        path = folder / name
-        if path.is_file():
-            settings |= json.loads(path.read_text("utf-8"))
+        settings |= read_object(folder / name)
     for key, value in settings.items():
         if key.endswith("_token") and isinstance(value, dict):
             settings[key] = value.get("content")

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from privllm.core.base_model import starts_in
+from privllm.core.base_model import INCUMBENT, SCRATCH, starts_in
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.params import PARAMS_FILE, WrongValue, line_of, load_sections, read_params
@@ -22,6 +22,7 @@ from privllm.parameters.extension_faults import extension_faults
 from privllm.parameters.sections import DEFAULTS, FAMILIES, SECTIONS, TASKS, WITHOUT_DATACLASS
 from privllm.train.config import FinetuneConfig
 
+INCUMBENT_FOLDER = Path("data/promoted/model/incumbent")
 TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # a task's name is a folder's name, and part of a stage's name
 REQUIRED_TASK_KEYS = (
     "family",
@@ -96,9 +97,16 @@ def _family_faults(sections: Mapping[str, Any], root: Path) -> Iterator[str]:
 def _base_faults(sections: Mapping[str, Any], root: Path) -> Iterator[str]:
     families = sections.get(FAMILIES)
     try:
-        starts_in(sections, families if _valid_families(families) else TRAITS)  # type: ignore[arg-type]
+        starts = starts_in(sections, families if _valid_families(families) else TRAITS)  # type: ignore[arg-type]
     except WrongValue as error:
         yield f"{_at(root, error.key)} {error.fault}."
+        return
+    for start in dict.fromkeys(starts.values()):
+        place = INCUMBENT_FOLDER if start.place == INCUMBENT else Path(start.place)
+        if start.place == SCRATCH or any((root / name).exists() for name in (place, f"{place}.dvc")):
+            continue
+        hint = "nothing has been promoted yet (`privllm promote`)" if start.place == INCUMBENT else "it is not there"
+        yield f"{_at(root, start.key)} is {start.place}: {hint}."
 
 
 def _valid_families(families: Any) -> bool:

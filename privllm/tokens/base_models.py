@@ -18,11 +18,12 @@ from typing import Any
 
 from privllm.core.base_model import DOCUMENTS, INCUMBENT, NOTE, SCRATCH, TOKENIZER, Start
 from privllm.core.families import TRAITS
+from privllm.core.printable import say
 from privllm.core.report import write_json
 from privllm.engine.cache import place
 from privllm.engine.tracked_folder import TrackedFolder
 from privllm.tokens.base_tokenizer import BaseTokenizer, complete
-from privllm.tokens.chat_format import has_turns, template_of
+from privllm.tokens.chat_format import has_turns, reads_template, template_of
 from privllm.tokens.chat_template import FILE as TEMPLATE
 from privllm.tokens.special_ids import roles_of
 
@@ -65,6 +66,7 @@ def take_starts(starts: Mapping[str, Start], promoted: Path, base: Path, out: Pa
                 for file in TOKENIZER_SETTINGS:
                     _copy_optional(tokenizer, file, target)
                 report[name]["added"] = found.names()
+                report[name]["chat_template"] = _template_report(tokenizer)
             else:
                 _take_model(name, model, target)
                 note |= {"added": found.added, "chat": _converses(model)}
@@ -155,12 +157,27 @@ def _completed(source: TrackedFolder, families: Collection[str]) -> BaseTokenize
     )
 
 
+def _template_report(source: TrackedFolder) -> str:
+    """Return what becomes of the base's chat template, and say where it is another one than the base's."""
+    if not template_of(source.folder):
+        return "none"
+    if reads_template(source.folder):
+        return "kept"
+    say(
+        f"note: the chat template of {source.folder} cannot be read as marks around turns (it may depend on dates, tools or "
+        "thoughts), so conversations get others: ChatML's where the tokenizer has them, else marks of our own. A model that was "
+        "taught its own must learn these.",
+        err=True,
+    )
+    return "replaced"
+
+
 def _converses(source: TrackedFolder) -> bool:
     """Return whether the model in a folder answers messages: as training noted it, or as its chat template says."""
     facts = source.json("training.json")
     if facts:
         return bool(facts.get("chat", False))
-    return bool(template_of(source.folder)) and has_turns(source.folder)
+    return bool(template_of(source.folder)) and reads_template(source.folder)
 
 
 def _take_model(family: str, source: TrackedFolder, out: Path) -> None:

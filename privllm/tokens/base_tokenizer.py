@@ -62,17 +62,33 @@ def complete(
     tokenizer = Tokenizer.from_str(tokenizer_json)
     eos = tokenizer.token_to_id(names.get("eos_token", ""))
     for mark in marks:
-        if tokenizer.token_to_id(mark) is not None:
+        present = tokenizer.token_to_id(mark)
+        if present in special.special:
             continue
+        if present is not None:
+            raise UserError(
+                f"{where} has {mark} as an ordinary word, so a text could speak for somebody: make it a special token."
+            )
         number = special.size + len(added)
         definition.setdefault("added_tokens", []).append({"id": number, "content": mark, **PLAIN})
         added[number] = special.end if eos is None else eos
     completed = json.dumps(definition, indent=1, ensure_ascii=False) + "\n" if added else tokenizer_json
+    _require_ids(completed, definition, added, where)
     _require_round_trip(completed, find_special_ids(completed, names, where), where)
     return BaseTokenizer(completed, added)
 
 
 BYTE_LEVEL, BYTE_FALLBACK = "byte-level BPE", "sentencepiece BPE with byte fallback"
+
+
+def _require_ids(tokenizer_json: str, definition: dict[str, Any], added: Added, where: str) -> None:
+    """Raise UserError where the library gives an added token another id than the file: it numbers them by their count."""
+    loaded = Tokenizer.from_str(tokenizer_json)
+    for token in definition.get("added_tokens", []):
+        if token["id"] in added and loaded.token_to_id(token["content"]) != token["id"]:
+            raise UserError(
+                f"{where} has ids that no token has, so none can be added behind the last one: fill the gaps."
+            )
 
 
 def _byte_names(kind: str) -> set[str]:

@@ -6,19 +6,19 @@ nowhere else. Nothing in a text can become a mark: contents are encoded without 
 file, and conversations are few. No model is used here.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tokenizers import Tokenizer
 
+from privllm.core.errors import UserError
 from privllm.core.special_tokens import END_OF_TEXT, SPECIAL_TOKENS, TURN_MARKS, USER
 from privllm.tokens.chat_template import FILE, TurnMarks, marks_in, template_with
 from privllm.tokens.encode import without_specials
-from privllm.tokens.special_ids import names_in, special_ids
+from privllm.tokens.special_ids import names_in, read_object, special_ids
 
 ROLES = ("user", "assistant")
 SYSTEM = "system"  # the role of instructions, which may only stand first
@@ -237,13 +237,14 @@ def known_turns(
     turn_marks = _marks_of_template(template, names, tokenizer) if template else None
     if turn_marks and not _special_ids(tokenizer).isdisjoint(turn_marks.end):  # or typed text could end a reply
         return turn_marks
+    special = _special_ids(tokenizer)
     user, assistant, end = (find(SPECIAL_TOKENS[mark]) for mark in TURN_MARKS)
-    if user is not None and assistant is not None and end is not None:
+    if special.issuperset({user, assistant, end}) and user is not None and assistant is not None and end is not None:
         boundary = find(SPECIAL_TOKENS[END_OF_TEXT])
         begin = () if boundary is None else (boundary,)
         return TurnMarks(begin, (user,), (assistant,), (end,), (end,))
     start, end = find("<|im_start|>"), find("<|im_end|>")
-    if start is not None and end is not None:
+    if special.issuperset({start, end}) and start is not None and end is not None:
         user_opening = (start, *encode("user\n"))
         assistant_opening = (start, *encode("assistant\n"))
         turn_end = (end, *encode("\n"))
@@ -297,14 +298,19 @@ def agreeing_template(folder: Path) -> str:
 
 
 def template_of(folder: Path) -> str:
-    """Return the tokenizer's own chat template; "" if there is none."""
+    """Return the tokenizer's own chat template; "" if there is none. Raises UserError for one that is not UTF-8."""
     file = folder / FILE
     if file.is_file():
-        return file.read_text("utf-8")
-    template = _read_config(folder).get("chat_template")
+        try:
+            return file.read_text("utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{file} is not UTF-8 ({error}).") from error
+    template = read_object(folder / "tokenizer_config.json").get("chat_template")
     return template if isinstance(template, str) else ""
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / "tokenizer_config.json"
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+def reads_template(folder: Path) -> bool:
+    """Return whether the marks of turns are those of the tokenizer's own chat template."""
+    tokenizer = Tokenizer.from_str((folder / "tokenizer.json").read_text("utf-8"))
+    turn_marks = _marks_of_template(template_of(folder), names_in(folder), tokenizer)
+    return turn_marks is not None and not _special_ids(tokenizer).isdisjoint(turn_marks.end)

@@ -8,8 +8,10 @@ but the role (tools, thoughts that are left out) gives none.
     Mistral    [INST] one [/INST] two </s>                                                   only the assistant's has an end
 """
 
+import json
+import re
 from collections.abc import Callable
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -18,11 +20,20 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 STAND_INS = ("\ue000one\ue001", "\ue000two\ue001", "\ue000three\ue001")
 SYSTEM = "\ue000system\ue001"
 FOLDED = "\n\n"  # between a system prompt and the user's text, where both are one turn
-# Jinja that takes a system prompt off the messages: `turns` are the others, `system` goes before the first one's text.
-FOLD = (
-    "{% if messages[0]['role'] == 'system' %}{% set turns = messages[1:] %}{% set system = messages[0]['content'] + '\\n\\n' %}"
-    "{% if not turns or turns[0]['role'] != 'user' %}{{ raise_exception('a user speaks after the system prompt') }}{% endif %}"
-    "{% else %}{% set turns = messages %}{% set system = '' %}{% endif %}"
+GENERATION = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")  # where transformers notes what an assistant said
+MAX_TEMPLATE = 200_000  # characters
+MAX_RANGE = 1000  # of a loop that counts
+# A template is a program from elsewhere: whatever it raises, it has no marks that can be told.
+UNREADABLE = (
+    TemplateError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+    SyntaxError,
+    MemoryError,
 )
 ROLES_REFUSED = "a role is user or assistant, and system for the first message"
 FILE = "chat_template.jinja"  # where transformers looks for a template first
@@ -69,10 +80,14 @@ def _between_stand_ins(template: str, names: dict[str, str], texts: tuple[str, .
     """Return what the template puts before, between and after these texts of turns; None where it does not take them."""
     roles = ("system", "user", "assistant", "user")[-len(texts) :]
     messages = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
+    if len(template) > MAX_TEMPLATE:
+        return None
     try:
-        compiled = _environment().from_string(template)
-        rest = compiled.render(messages=messages, add_generation_prompt=True, **names)
-    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError):
+        compiled = _environment().from_string(GENERATION.sub("", template))
+        # As transformers calls it: a template may ask whether there are tools.
+        rest = compiled.render(messages=messages, add_generation_prompt=True, tools=None, documents=None, **names)
+        rest.encode()
+    except UNREADABLE:
         return None
     between = []
     for text in texts:
@@ -106,16 +121,36 @@ def _common_length(first: Ids, second: Ids) -> int:
 def template_with(marks: TurnMarks, decode: Callable[[Ids], str]) -> str:
     """Return a chat template that puts `marks` around turns; `decode` writes special tokens out.
 
-    A system prompt becomes the beginning of the first user's text, as our own template does it.
+    Without marks of its own, a system prompt becomes the beginning of the first user's text, as our own template does it.
     """
     # literals of Python, which are Jinja's too
     begin, user, assistant, end, user_end = (ascii(decode(ids)) for ids in marks[:5])
+    opening = user
+    if marks.system:
+        before, after = (ascii(decode(ids)) for ids in marks.system)
+        begin = f"({before} + system + {after} if system else {begin})"
+        opening, system = f"('' if system and loop.first else {user})", "messages[0]['content']"
+        text = "message['content']"
+    else:
+        system, text = (
+            f"messages[0]['content'] + {marks.folded!a}",
+            "(system if loop.first else '') + message['content']",
+        )
     return (
-        f"{{{{ {begin} }}}}{FOLD}{{% for message in turns %}}"
-        f"{{% if message['role'] == 'user' %}}{{{{ {user} + (system if loop.first else '') + message['content'] + {user_end} }}}}"
+        f"{fold(system)}{{{{ {begin} }}}}{{% for message in turns %}}"
+        f"{{% if message['role'] == 'user' %}}{{{{ {opening} + {text} + {user_end} }}}}"
         f"{{% elif message['role'] == 'assistant' %}}{{{{ {assistant} + message['content'] + {end} }}}}"
         f"{{% else %}}{{{{ raise_exception('{ROLES_REFUSED}') }}}}{{% endif %}}{{% endfor %}}"
         f"{{% if add_generation_prompt %}}{{{{ {assistant} }}}}{{% endif %}}"
+    )
+
+
+def fold(system: str) -> str:
+    """Return Jinja that takes a system prompt off the messages: `turns` are the others, `system` is this expression of it, or ''."""
+    return (
+        f"{{% if messages[0]['role'] == 'system' %}}{{% set turns = messages[1:] %}}{{% set system = {system} %}}"
+        "{% if not turns or turns[0]['role'] != 'user' %}{{ raise_exception('a user speaks after the system prompt') }}{% endif %}"
+        "{% else %}{% set turns = messages %}{% set system = '' %}{% endif %}"
     )
 
 
@@ -124,7 +159,21 @@ def _environment() -> ImmutableSandboxedEnvironment:
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
     )
     environment.globals["raise_exception"] = _refuse
+    environment.globals["range"] = _short_range
+    environment.filters["tojson"] = _as_json
     return environment
+
+
+def _short_range(*numbers: int) -> range:
+    counted = range(*numbers)
+    if len(counted) > MAX_RANGE:
+        raise TemplateError("a template counts further than turns go")
+    return counted
+
+
+def _as_json(value: Any, indent: int | None = None, **options: Any) -> str:
+    """Return JSON as transformers' own filter writes it, which escapes nothing."""
+    return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
 def _refuse(message: str) -> NoReturn:

@@ -72,8 +72,19 @@ def names_in(folder: Path) -> dict[str, str]:
     settings: dict[str, Any] = {}
     for name in SETTINGS:
         path = folder / name
-        settings |= json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        settings |= read_object(path)
     return roles_of(settings)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; {} where there is no file. Raises UserError for anything else."""
+    try:
+        value = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    except ValueError as error:  # UnicodeDecodeError too
+        raise UserError(f"{path} is not valid JSON ({error}).") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} should hold a JSON object.")
+    return value
 
 
 def roles_of(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -31,7 +31,7 @@ from privllm.core.special_tokens import (
 )
 from privllm.core.tables import shards_of
 from privllm.engine.store import NO_STORE, Store
-from privllm.tokens.chat_template import FOLD, ROLES_REFUSED
+from privllm.tokens.chat_template import FOLDED, ROLES_REFUSED, fold
 from privllm.tokens.encode import WORDS, Encoder
 from privllm.tokens.kept_vocabulary import Kept, fit, kept_for, settings_of
 from privllm.tokens.vocabulary_sample import SampleConfig, sample_documents, sample_texts
@@ -39,8 +39,9 @@ from privllm.tokens.vocabulary_sample import SampleConfig, sample_documents, sam
 SMALLEST = 300  # 256 bytes, special tokens, placeholders, and a few merges
 LARGEST = 262_144
 
+SYSTEM_TEXT = f"messages[0]['content'] + {FOLDED!a}"
 CHAT_TEMPLATE = (
-    f"{{{{ bos_token }}}}{FOLD}{{% for message in turns %}}"
+    f"{{{{ bos_token }}}}{fold(SYSTEM_TEXT)}{{% for message in turns %}}"
     f"{{% if message['role'] not in ['user', 'assistant'] %}}{{{{ raise_exception('{ROLES_REFUSED}') }}}}{{% endif %}}"
     "{{ '<|' + message['role'] + '|>' + (system if loop.first else '') + message['content'] + '<|end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"

@@ -228,7 +228,20 @@ def test_a_model_that_can_speak_keeps_its_voice(tmp_path: Path) -> None:
         assert (tmp_path / "out/tokenizer" / name).read_bytes() == (folder / name).read_bytes()
     note = json.loads((tmp_path / "out/causal/start.json").read_text("utf-8"))
     assert note == {"start": "data/base/speaker", "added": {}, "chat": True}
-    assert report["tokenizer"]["added"] == []
+    assert (report["tokenizer"]["added"], report["tokenizer"]["chat_template"]) == ([], "kept")
+
+
+def test_a_template_that_cannot_be_read_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "base/speaker"
+    save_foreign(folder, "causal", "qwen2", ("<|endoftext|>", "<|im_start|>", "<|im_end|>"))
+    (folder / "chat_template.jinja").write_text("{{ strftime_now('%Y') }}" + CHATML, "utf-8")
+    report = take(tmp_path, causal="data/base/speaker", tokenizer="data/base/speaker")
+    assert report["tokenizer"]["chat_template"] == "replaced"
+    assert "cannot be read as marks around turns" in capsys.readouterr().err
+    assert not json.loads((tmp_path / "out/causal/start.json").read_text("utf-8"))["chat"]
+    (folder / "chat_template.jinja").write_bytes(b"\xff\xfe{{")
+    with pytest.raises(UserError, match="is not UTF-8"):
+        take(tmp_path, causal="data/base/speaker", tokenizer="data/base/speaker")
 
 
 def test_a_mask_is_added_where_the_masked_family_is_built(places: Path) -> None:

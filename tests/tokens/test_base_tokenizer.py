@@ -63,6 +63,24 @@ def test_one_that_lacks_nothing_stays_byte_for_byte(tokenizer: Path) -> None:
     assert completed(THEIRS["byte-level"], turns=False, mask=False) == (THEIRS["byte-level"], {})
 
 
+def test_marks_of_ours_that_are_ordinary_words_are_refused() -> None:
+    """A text that spells one would speak for somebody."""
+    parts = json.loads(THEIRS["byte-level"])
+    parts["added_tokens"].append({**parts["added_tokens"][0], "id": 337, "content": "<|user|>", "special": False})
+    parts["model"]["vocab"]["<|user|>"] = 337
+    with pytest.raises(UserError, match=r"has <\|user\|> as an ordinary word"):
+        completed(json.dumps(parts))
+
+
+def test_ids_with_gaps_behind_which_nothing_can_be_added_are_refused() -> None:
+    parts = json.loads(THEIRS["byte-level"])
+    vocabulary = parts["model"]["vocab"]
+    parts["model"]["vocab"] = {name: number + 10 * (number >= 300) for name, number in vocabulary.items()}
+    with pytest.raises(UserError, match="fill the gaps"):
+        completed(json.dumps(parts))
+    assert completed(json.dumps(parts), turns=False, mask=False).added == {}
+
+
 def test_a_sentencepiece_without_bytes_gets_them() -> None:
     parts = json.loads(THEIRS["sentencepiece"])
     vocabulary = parts["model"]["vocab"]

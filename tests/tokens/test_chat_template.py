@@ -93,8 +93,23 @@ def test_a_template_made_of_marks_puts_the_same_marks() -> None:
     for marks in (
         TurnMarks(ids("<s>"), ids("<u>"), ids("<a>"), ids("<e>"), ids("<e>")),
         TurnMarks(ids("<s>"), ids("<u>"), ids("<a>"), ids("<e>"), ()),
+        TurnMarks(ids("<s>"), ids("<u>"), ids("<a>"), ids("<e>"), ids("<e>"), (ids("<s><sys>"), ids("<e><u>"))),
     ):
         assert marks_in(template_with(marks, decode), {}, encode) == marks
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% if tools is not none %}<tools>{% endif %}" + GEMMA,
+        "{% if documents is none %}" + GEMMA + "{% endif %}",
+        GEMMA.replace("{{ 'model'", "{% generation %}{{ 'model'").replace(
+            "</turn>{% endfor", "</turn>{% endgeneration %}{% endfor"
+        ),
+    ],
+)
+def test_a_template_is_called_as_transformers_calls_it(template: str) -> None:
+    assert marks_in(template, {}, encode) == marks_in(GEMMA, {}, encode) is not None
 
 
 @pytest.mark.parametrize(
@@ -108,6 +123,13 @@ def test_a_template_made_of_marks_puts_the_same_marks() -> None:
         "{% for m in messages %}{{ loop.index }}<{{ m.role }}>{{ m.content }}</>{% endfor %}<assistant>",
         "{{ ''.__class__.__mro__ }}",
         "{{ 1 / 0 }}",
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}",
+        "{{ 'a' * (10 ** 12) }}",
+        "{% break %}",
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+        "{# " + "x" * 300_000 + " #}{% for m in messages %}<{{ m.role }}>{{ m.content }}</>{% endfor %}<assistant>",
+        "\ud800",
     ],
 )
 def test_what_does_not_depend_on_the_role_alone_has_no_marks(template: str) -> None:

@@ -54,6 +54,14 @@ def test_names_come_from_both_files_of_settings(tmp_path: Path) -> None:
     assert special_ids(tmp_path).end == 1
 
 
+@pytest.mark.parametrize("content", ["null", "{", "[]", "\xff"])
+def test_settings_that_are_no_object_are_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text(foreign_tokenizer(), "utf-8")
+    (tmp_path / "tokenizer_config.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError, match=r"tokenizer_config\.json (is not valid JSON|should hold a JSON object)"):
+        special_ids(tmp_path)
+
+
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="dvc repro tokenizer"):
         special_ids(tmp_path)
