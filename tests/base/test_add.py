@@ -145,7 +145,7 @@ def test_what_is_no_model_is_said_and_leaves_nothing(root: Path, model: Path, tm
     ):
         with pytest.raises(UserError, match=said):
             add(root, tmp_path / source)
-    for name in ("a/b", "..", ".a", "a b", "a..b", "-a"):
+    for name in ("a/b", "..", ".a", "a b", "a..b", "-a", "a.dvc"):
         with pytest.raises(UserError, match="is no name of a base model"):
             add(root, model, name)
     assert files_in(root) == [".gitignore"]
