@@ -15,6 +15,7 @@ from privllm.core.special_tokens import PLACEHOLDERS, SPECIAL_TOKENS
 from privllm.tokens.encode import Encoder
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 from privllm.tokens.vocabulary_sample import SampleConfig, write_sample
+from tests.foreign import foreign_tokenizer
 
 LEARN = """
 import sys
@@ -119,3 +120,19 @@ def test_a_placeholder_of_an_own_kind_is_few_tokens(
     (ids,) = encoder.encode([" <CUSTOMER>"])
     assert len(ids) <= 3
     assert encoder.decode(ids) == " <CUSTOMER>"
+
+
+def test_a_bases_files_are_copied_and_measured_though_it_puts_a_mark_before_a_text(
+    sample: Path, tmp_path: Path
+) -> None:
+    start = tmp_path / "start"
+    start.mkdir()
+    (start / "start.json").write_text('{"start": "data/base/x"}', "utf-8")
+    (start / "tokenizer.json").write_text(foreign_tokenizer(), "utf-8")
+    (start / "chat_template.jinja").write_text("{{ messages }}", "utf-8")
+    report = learn_tokenizer(TokenizerConfig(), sample, tmp_path / "out", start=start)
+    assert (report["start"], report["kept"]) == ("data/base/x", False)
+    assert report["round_trip_documents"] == report["sample_documents"] > 0
+    for name in ("tokenizer.json", "chat_template.jinja"):
+        assert (tmp_path / "out" / name).read_bytes() == (start / name).read_bytes()
+    assert not (tmp_path / "out/start.json").exists()
