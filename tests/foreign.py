@@ -116,5 +116,7 @@ def save_foreign(
     model.save_pretrained(folder)
     (folder / "tokenizer.json").write_text(text, "utf-8")
     names = {role: name for role, name in NAMES.items() if name in specials}
-    (folder / "tokenizer_config.json").write_text(json.dumps(names | {"mask_token": {"__type": "AddedToken", "content": "<mask>"}}), "utf-8")
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(names | {"mask_token": {"__type": "AddedToken", "content": "<mask>"}}), "utf-8"
+    )
     return model

@@ -18,6 +18,7 @@ def clean(tmp_path: Path) -> Path:
     said += [rating("a", f"And {i}?", "down", f"Rather {i}." if i % 2 else "") for i in range(30)]
     put(tmp_path / "in/said.jsonl", *said)
     run(tmp_path / "in", tmp_path / "out", FeedbackConfig(held_out=0.4))
+    (tmp_path / "out/chat.jsonl").touch()  # which the stage writes
     return tmp_path / "out"
 
 
@@ -71,7 +72,7 @@ def test_what_is_not_taught_has_a_reason_and_all_add_up() -> None:
 
 def written(folder: Path, **files: list[dict]) -> Path:
     folder.mkdir(exist_ok=True)
-    for name in ("sft", "preferences", "held_out", "raters"):
+    for name in ("sft", "chat", "preferences", "held_out", "raters"):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in files.get(name, [])), "utf-8")
     return folder
 

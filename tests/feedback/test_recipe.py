@@ -30,6 +30,7 @@ def test_nothing_said_gives_empty_files_and_says_so(tmp_path: Path, capsys: pyte
     assert set(files) == {"sft", "preferences", "thumbs", "held_out", "raters", "quarantine"}
     assert not any(files.values())
     assert {path.read_bytes() for path in (tmp_path / "out").iterdir()} == {b"\n"}, "of an empty file DVC warns"
+    (tmp_path / "out/chat.jsonl").touch()  # which the stage writes
     assert count_raters(tmp_path / "out") == 0
     assert [len(part) for part in (*read_training(tmp_path / "out")[:2], *read_held_out(tmp_path / "out")[:2])] == [
         0,

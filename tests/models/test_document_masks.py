@@ -74,8 +74,8 @@ def test_attention_by_chunk_is_attention_with_the_mask(kv_heads: int) -> None:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_causal_architecture_keeps_documents_apart(architecture: str) -> None:
-    """A base model's kind of attention is transformers' own, which reads the positions."""
-    assert set(ARCHITECTURES) == set(CAUSAL.model_types)
+    """A base model's kind of attention is transformers' own, which reads the positions; `test_causal` asks all others too."""
+    assert set(ARCHITECTURES) <= set(CAUSAL.model_types)
     torch.manual_seed(0)
     model = ARCHITECTURES[architecture]().eval()
     rng = np.random.default_rng(0)
