@@ -7,11 +7,11 @@ from pathlib import Path
 
 from privllm.clean.recipe import CleanConfig, text_cleaner
 from privllm.core.params import read_params
-from privllm.core.report import write_json_lines, write_report
+from privllm.core.report import write_report
 from privllm.engine.fingerprint import extensions_of
 from privllm.engine.stage import run
 from privllm.feedback.recipe import FeedbackConfig, feedback
-from privllm.tasks.conversations import read_conversations
+from privllm.tasks.conversations import write_conversations
 from privllm.validate.feedback_suite import judge_feedback
 from privllm.validate.personal_data_left import leftovers
 
@@ -20,9 +20,7 @@ def main(source: Path, chat: Path, out: Path, report: Path) -> None:
     cfg = read_params("feedback", FeedbackConfig)
     clean = text_cleaner(read_params("clean", CleanConfig), extensions_of("feedback"))
     counts = feedback(cfg, source, out, clean, leftovers, judge_feedback)
-    conversations = read_conversations(chat, clean)
-    write_json_lines(out / "chat.jsonl", conversations.rows)
-    write_report(report, counts | {"chat": conversations.report})
+    write_report(report, counts | {"chat": write_conversations(chat, out / "chat.jsonl", clean)})
 
 
 if __name__ == "__main__":

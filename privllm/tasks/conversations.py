@@ -9,9 +9,10 @@ A row that cannot be used costs that row, and is counted and named; a file that 
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from privllm.core.printable import printable, say
+from privllm.core.report import write_json_lines
 from privllm.core.seed import name_digest
 from privllm.tasks.chat_turns import ASSISTANT, Turn
 from privllm.tasks.formats import Chat, Dataset
@@ -22,15 +23,8 @@ CleanText = Callable[[str], tuple[str, dict[str, int]]]  # text -> (text, number
 Row = dict[str, Any]
 
 
-class Conversations(NamedTuple):
-    """What became of the files of a folder."""
-
-    rows: list[Row]
-    report: dict[str, Any]
-
-
-def read_conversations(folder: Path, clean_text: CleanText) -> Conversations:
-    """Return the replies of every conversation below `folder`, in the order of files and rows.
+def write_conversations(folder: Path, out: Path, clean_text: CleanText) -> dict[str, Any]:
+    """Write the replies of every conversation below `folder` to `out`, in the order of files and rows, and return the report.
 
     Raises UserError for a file that is no dataset of conversations.
     """
@@ -51,7 +45,8 @@ def read_conversations(folder: Path, clean_text: CleanText) -> Conversations:
                 turns.append((role, cleaned))
             rows += _replies(turns)
     counts["replies"] = len(rows)
-    return Conversations(rows, dict(counts) | {"placeholders": dict(sorted(placeholders.items()))})
+    write_json_lines(out, rows)
+    return dict(counts) | {"placeholders": dict(sorted(placeholders.items()))}
 
 
 def chat_files(folder: Path) -> list[Path]:

@@ -29,6 +29,7 @@ from privllm.core.records import (
     shard_name,
     shard_of,
 )
+from privllm.core.special_tokens import own_ids
 from privllm.core.split import SPLITS
 from privllm.core.tables import write_table
 from privllm.engine.cache import Cache
@@ -100,7 +101,7 @@ def write_pack(folder: Path, splits: dict[str, str]) -> None:
             for chosen in rounds_of(np.array([copies[i] for i in ids], np.int64)):
                 names = [ids[i] for i in chosen]
                 tokens = [np.arange(10, 10 + lengths[i], dtype=np.int32) for i in names]
-                rounds.append(pack_rows(tokens, pa.array(names, pa.string()), CONTEXT))
+                rounds.append(pack_rows(tokens, pa.array(names, pa.string()), CONTEXT, own_ids(0)))
             columns = [pa.concat_arrays([getattr(part, name) for part in rounds]) for name in ("input_ids", "pieces")]
             write_rows(*columns, CONTEXT, folder / split / f"{index:05d}.arrow")
             rows += [

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from privllm.core.errors import UserError
-from privllm.tasks.conversations import chat_files, read_conversations
+from privllm.tasks.conversations import chat_files, write_conversations
 
 
 def clean(text: str) -> tuple[str, dict[str, int]]:
@@ -35,7 +35,8 @@ def test_each_reply_is_a_row_with_what_was_said_before_it(tmp_path: Path, capsys
     (tmp_path / "talks.jsonl.dvc").write_text("outs: []", "utf-8")
     (tmp_path / ".gitignore").write_text("*", "utf-8")
     assert [path.name for path in chat_files(tmp_path)] == ["talks.jsonl", "qa.csv"]
-    rows, report = read_conversations(tmp_path, clean)
+    report = write_conversations(tmp_path, tmp_path / "out", clean)
+    rows = [json.loads(line) for line in (tmp_path / "out").read_text("utf-8").splitlines()]
     first, second, third = rows
     assert first["reply"] == "<EMAIL> did."
     assert [message["role"] for message in first["prompt"]] == ["system", "user"]
@@ -60,10 +61,11 @@ def test_each_reply_is_a_row_with_what_was_said_before_it(tmp_path: Path, capsys
 
 
 def test_none_are_none(tmp_path: Path) -> None:
-    assert read_conversations(tmp_path, clean).rows == []
+    assert write_conversations(tmp_path, tmp_path / "out", clean)["replies"] == 0
+    assert (tmp_path / "out").read_bytes() == b"\n", "of an empty file DVC warns"
 
 
 def test_a_file_of_something_else_is_an_error(tmp_path: Path) -> None:
     write(tmp_path / "labels.jsonl", {"text": "a", "label": "b"})
     with pytest.raises(UserError, match=r"labels\.jsonl"):
-        read_conversations(tmp_path, clean)
+        write_conversations(tmp_path, tmp_path / "out", clean)
