@@ -154,7 +154,7 @@ def right(written: Sequence[str]) -> list[bool]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=ROOT.parent / "demo-base")
-    parser.add_argument("--epochs", type=float, default=0.5)
+    parser.add_argument("--epochs", type=float, default=0.4)
     args = parser.parse_args()
     folder = args.folder.absolute()
     began = time.monotonic()
