@@ -85,9 +85,7 @@ def make_project(folder: Path) -> None:
     sources = folder / "data/sources"
     if not any(sources.rglob("*.html")):
         if not shutil.which("apt-get"):
-            raise SystemExit(
-                "no apt-get here: put documents of your own into its data/sources, and run this again"
-            )
+            raise SystemExit("no apt-get here: put documents of your own into its data/sources, and run this again")
         run("apt-get", "download", *BOOKS, folder=downloads)
         for book in BOOKS:
             run("dpkg-deb", "-x", next(downloads.glob(f"{book}_*.deb")), downloads / book, folder=downloads)

@@ -14,6 +14,7 @@ def test_its_parameters_are_legal(tmp_path: Path) -> None:
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copyfile(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "stages", tmp_path / "stages")
+    (tmp_path / "data/base/smollm2").mkdir(parents=True)
     for _ in range(2):  # it may be run again
         write_params(tmp_path, 0.5)
         sections = load_sections(tmp_path / "params.yaml")
