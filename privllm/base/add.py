@@ -141,4 +141,9 @@ def _place(partial: Path, target: Path, name: str) -> bool:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    return {path.relative_to(folder).as_posix(): md5_of(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Return {name below the folder: digest} of every file."""
+    digests = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digests[path.relative_to(folder).as_posix()] = md5_of(path)
+    return digests

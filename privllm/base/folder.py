@@ -4,7 +4,6 @@ Only named kinds of files are taken, so neither code nor a pickle arrives. Nothi
 known by the headers of their files.
 """
 
-import json
 import re
 import shutil
 from collections.abc import Iterable, Mapping
@@ -21,6 +20,7 @@ from privllm.core.report import write_json
 from privllm.export.gguf_layout import ARCHITECTURES, required_names
 from privllm.tokens.chat_format import template_of
 from privllm.tokens.chat_template import FILE as TEMPLATE
+from privllm.tokens.special_ids import read_object
 
 CONFIG, GENERATION, TOKENIZER, SETTINGS = (
     "config.json",
@@ -57,7 +57,7 @@ def copy_model(source: Path, out: Path) -> list[str]:
 
     Raises UserError for a folder that holds no model, one that is not whole, or one that the build cannot train.
     """
-    config = read_json(source / CONFIG)
+    config = read_object(source / CONFIG)
     require_trainable(config, source)
     weights = weight_files(source)
     names = [name for name in TAKEN if (source / name).is_file()]
@@ -69,7 +69,7 @@ def copy_model(source: Path, out: Path) -> list[str]:
             shutil.copyfile(source / name, out / name)
             advance((source / name).stat().st_size)
     dropped = [CODE_DROPPED.format(name=name) for name in (CONFIG, SETTINGS) if _drop_code(out / name)]
-    template = template_of(out) or _default_template(read_json(out / SETTINGS))
+    template = template_of(out) or _default_template(read_object(out / SETTINGS))
     if template and not (out / TEMPLATE).is_file():
         (out / TEMPLATE).write_text(template, "utf-8")
     return [*dropped, *_left_behind(source, set(taken))]
@@ -80,7 +80,7 @@ CODE_DROPPED = f"`{CODE}` in {{name}} (names code)"
 
 def contents_of(folder: Path, source: Path, dropped: list[str]) -> Contents:
     """Return what `folder` holds, whose licence may stand in `source`. Raises UserError where it is not whole."""
-    config = read_json(folder / CONFIG)
+    config = read_object(folder / CONFIG)
     family = require_trainable(config, folder)
     shapes = _shapes(folder)
     _require_whole(config, shapes)
@@ -102,19 +102,6 @@ def contents_of(folder: Path, source: Path, dropped: list[str]) -> Contents:
         _licence(source),
         dropped,
     )
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file; {} where there is no file. Raises UserError for anything else."""
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}).") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path} should hold a JSON object.")
-    return value
 
 
 def require_trainable(config: Mapping[str, Any], folder: Path) -> str:
@@ -150,7 +137,7 @@ def weight_files(folder: Path) -> list[str]:
 
 
 def _shard_of_weight(folder: Path) -> dict[str, str]:
-    names = read_json(folder / INDEX).get("weight_map")
+    names = read_object(folder / INDEX).get("weight_map")
     if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
         raise UserError(f"{folder / INDEX} does not say which file holds which weight.")
     return names
@@ -215,7 +202,7 @@ def _tokenizer(folder: Path) -> Tokenizer:
 
 def _drop_code(path: Path) -> bool:
     """Remove the names of code from a file of settings; return whether there were any."""
-    settings = read_json(path)
+    settings = read_object(path)
     if CODE not in settings:
         return False
     write_json(path, {key: value for key, value in settings.items() if key != CODE})

@@ -13,8 +13,9 @@ from tokenizers import Tokenizer
 
 from privllm.core.errors import UserError
 from privllm.core.report import write_json
-from privllm.export.gguf_vocabulary import ENDS, PREFIX, SPACE, SPLITS, Kind
+from privllm.export.gguf_vocabulary import ENDS, PREFIX, SPLITS, Kind
 from privllm.tokens.chat_template import FILE as TEMPLATE
+from privllm.tokens.encode import SPACE
 
 SAME_SPLIT = {  # {other names that llama.cpp has for a split that is known here: that one}
     "llama3": "llama-bpe",

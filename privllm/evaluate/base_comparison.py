@@ -40,7 +40,8 @@ def compare_with_base(
         return {}
     model = load_base(family, start, special)
     streams = {document.id: stream_of(document.tokens[:-1], special) for document in documents}
-    before = {one.id: one for one in score_streams(family, model, special, streams, batch_rows)}
+    base_scores = score_streams(family, model, special, streams, batch_rows)
+    before = {document.id: document for document in base_scores}
     by_document = {document.id: document for document in documents}
     clean = [identifier for identifier, document in by_document.items() if _clean_bytes(document, scored[identifier])]
     if not clean:

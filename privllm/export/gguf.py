@@ -6,7 +6,6 @@ Weights are read, converted and written one at a time. The same folder gives the
 matrices become fp16 or blocks of 32 numbers with a scale. The output matrix decides between tokens directly, so it is never below 8 bits.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,6 +39,7 @@ from privllm.export.gguf_layout import (
 from privllm.export.gguf_vocabulary import PREFIX, Vocabulary, read_vocabulary
 from privllm.export.modelfile import modelfile
 from privllm.models.loading import config_of
+from privllm.tokens.special_ids import read_object
 
 Type = GGMLQuantizationType
 MATRICES = {"f16": Type.F16, "q8_0": Type.Q8_0, "q4_0": Type.Q4_0}
@@ -182,9 +182,7 @@ def _ends_of(folder: Path) -> dict[str, Any]:
     """Return config.json, and generation_config.json above it, which names more ends."""
     values: dict[str, Any] = {}
     for name in ("config.json", "generation_config.json"):
-        path = folder / name
-        if path.is_file():
-            values |= {key: value for key, value in json.loads(path.read_text("utf-8")).items() if value is not None}
+        values |= {key: value for key, value in read_object(folder / name).items() if value is not None}
     return values
 
 

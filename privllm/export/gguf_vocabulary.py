@@ -15,12 +15,11 @@ from tokenizers import Tokenizer, pre_tokenizers
 
 from privllm.core.errors import UserError
 from privllm.tokens.chat_format import template_of
-from privllm.tokens.encode import WORDS
+from privllm.tokens.encode import WORDS, puts_space_in_front, steps_of
 from privllm.tokens.special_ids import read_object
 
 ENDS = ("eos", "eot", "eom")  # a file has room for three: of a text, a turn, a message
 PREFIX = "tokenizer.ggml."
-SPACE = "▁"
 QWEN_WORDS = WORDS.replace(r"\p{N}{1,3}", r"\p{N}")
 GPT2 = ("ByteLevel", True)
 BYTES_ONLY = ("ByteLevel", False)
@@ -84,7 +83,7 @@ def read_vocabulary(folder: Path, rows: int, config: Mapping[str, Any]) -> Vocab
     scores: list[float] = []
     if pieces:
         scores, merges = _scores(tokens, definition["model"]["merges"], str(path)), []
-        values["add_space_prefix"] = _adds_space(definition)
+        values["add_space_prefix"] = puts_space_in_front(definition)
     ids = {token: number for number, token in enumerate(tokens)}
     ends = _ends(config, settings, ids)
     bos = ids.get(settings.get("bos_token", ""), config.get("bos_token_id"))
@@ -106,7 +105,7 @@ def split_name(definition: Mapping[str, Any], where: str) -> str:
     if model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
         raise UserError(f"{where} marks parts of words by a prefix or suffix, which llama.cpp does not read.")
     steps = []
-    for step in _steps(definition.get("pre_tokenizer"), "pretokenizers"):
+    for step in steps_of(definition, "pre_tokenizer"):
         steps.append(_step(step))
     name = SPLITS.get((tuple(steps), bool(model.get("ignore_merges"))))
     if name is None:
@@ -129,15 +128,8 @@ def _step(step: Mapping[str, Any]) -> tuple[str, Any]:
     return kind, json.dumps(step)
 
 
-def _steps(step: Mapping[str, Any] | None, key: str) -> list[Mapping[str, Any]]:
-    """Return the step, or the steps of a sequence, which are below `key`."""
-    if step is None:
-        return []
-    return step[key] if step["type"] == "Sequence" else [step]
-
-
 def _byte_level(definition: Mapping[str, Any]) -> bool:
-    return any(step["type"] == "ByteLevel" for step in _steps(definition.get("pre_tokenizer"), "pretokenizers"))
+    return any(step["type"] == "ByteLevel" for step in steps_of(definition, "pre_tokenizer"))
 
 
 def _tokens(definition: Mapping[str, Any], rows: int, pieces: bool, where: str) -> tuple[list[str], list[int]]:
@@ -181,18 +173,6 @@ def _scores(tokens: list[str], merges: list[Any], where: str) -> list[float]:
     return [float(-order[token]) if token in order else 0.0 for token in tokens]
 
 
-def _adds_space(definition: Mapping[str, Any]) -> bool:
-    """Return whether a text is read as if a space stood before it."""
-    steps = _steps(definition.get("normalizer"), "normalizers")
-    steps = [*steps, *_steps(definition.get("pre_tokenizer"), "pretokenizers")]
-    for step in steps:
-        if step["type"] == "Prepend" and step["prepend"] == SPACE:
-            return True
-        if step["type"] == "Metaspace" and step.get("prepend_scheme", "always") != "never":
-            return True
-    return False
-
-
 def _ends(config: Mapping[str, Any], settings: Mapping[str, str], ids: Mapping[str, int]) -> list[int]:
     """Return the ids that end a text or a reply, that of the tokenizer first."""
     named = config.get("eos_token_id")
@@ -228,7 +208,7 @@ def _settings(folder: Path) -> dict[str, Any]:
 def _notes(definition: Mapping[str, Any], tokens: list[str], ends: list[int]) -> list[str]:
     """Return sentences on what llama.cpp does otherwise than this tokenizer."""
     notes = []
-    normalizers = {step["type"] for step in _steps(definition.get("normalizer"), "normalizers")}
+    normalizers = {step["type"] for step in steps_of(definition, "normalizer")}
     if "NFC" in normalizers:
         notes.append("The tokenizer composes accents (NFC) and llama.cpp does not: give it texts that are composed.")
     if len(ends) > len(ENDS):

@@ -50,8 +50,7 @@ def take_starts(starts: Mapping[str, Start], promoted: Path, base: Path, out: Pa
     families = starts.keys() & TRAITS.keys()
     completed: dict[Path, BaseTokenizer] = {}  # by folder: a large one takes seconds, and most builds name only one
     shutil.rmtree(out, ignore_errors=True)
-    begun = _by_family(starts, promoted, base)
-    for name, start in sorted(begun.items()):
+    for name, start in sorted(_by_family(starts, promoted, base).items()):
         target = out / name
         note: dict[str, Any] = {"start": start.place}
         report[name] = {"start": start.place}
@@ -59,17 +58,17 @@ def take_starts(starts: Mapping[str, Start], promoted: Path, base: Path, out: Pa
             model, tokenizer = _sources(name, start, promoted, base)
             if tokenizer.folder not in completed:
                 completed[tokenizer.folder] = _completed(tokenizer, families)
-            found = completed[tokenizer.folder]
+            completed_tokenizer = completed[tokenizer.folder]
             target.mkdir(parents=True)
-            (target / TOKENIZER_FILE).write_text(found.tokenizer, "utf-8")
+            (target / TOKENIZER_FILE).write_text(completed_tokenizer.tokenizer, "utf-8")
             if name == TOKENIZER:
                 for file in TOKENIZER_SETTINGS:
                     _copy_optional(tokenizer, file, target)
-                report[name]["added"] = found.names()
+                report[name]["added"] = completed_tokenizer.names()
                 report[name]["chat_template"] = _template_report(tokenizer)
             else:
                 _take_model(name, model, target)
-                note |= {"added": found.added, "chat": _converses(model)}
+                note |= {"added": completed_tokenizer.added, "chat": _converses(model)}
             if name != TOKENIZER and start.place == INCUMBENT:
                 _copy(TrackedFolder(model.key, promoted / INCUMBENT, promoted), DOCUMENTS, target)
         write_json(target / NOTE, note)
@@ -79,7 +78,7 @@ def take_starts(starts: Mapping[str, Start], promoted: Path, base: Path, out: Pa
 
 def _by_family(starts: Mapping[str, Start], promoted: Path, base: Path) -> dict[str, Start]:
     """Return the starts; a family that a shared model is not of begins from scratch."""
-    begun = dict(starts)
+    resolved = dict(starts)
     for name, start in starts.items():
         if name == TOKENIZER or not start.is_shared or start.place == SCRATCH:
             continue
@@ -88,11 +87,15 @@ def _by_family(starts: Mapping[str, Start], promoted: Path, base: Path) -> dict[
         else:
             fits = _kind_of(_base_folder(start, base)) in TRAITS[name].model_types
         if not fits:
-            begun[name] = start._replace(place=SCRATCH)
+            resolved[name] = start._replace(place=SCRATCH)
     model = starts.get(TOKENIZER)
-    if model and model.is_shared and all(start.place == SCRATCH for name, start in begun.items() if name != TOKENIZER):
+    if (
+        model
+        and model.is_shared
+        and all(start.place == SCRATCH for name, start in resolved.items() if name != TOKENIZER)
+    ):
         _require_any(model, [name for name in starts if name != TOKENIZER], base)
-    return begun
+    return resolved
 
 
 def _require_any(start: Start, families: Collection[str], base: Path) -> None:

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer, pre_tokenizers
 
 from privllm.core.errors import UserError
 from privllm.core.special_tokens import MASK, SPECIAL_TOKENS, TURN_MARKS, SpecialIds
-from privllm.tokens.encode import Encoder, steps_of
+from privllm.tokens.encode import SPACE, Encoder, steps_of
 from privllm.tokens.special_ids import find_special_ids
 
 PLAIN = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
@@ -102,9 +102,9 @@ def _kind_of(tokenizer_json: str, where: str) -> str:
     """Return how the vocabulary writes a text. Raises UserError for one that does not write every text."""
     definition = json.loads(tokenizer_json)
     model = definition.get("model", {})
-    if model.get("type") == "BPE" and _is_byte_level(tokenizer_json, definition):
+    if model.get("type") == "BPE" and _is_byte_level(definition):
         return BYTE_LEVEL
-    if model.get("type") == "BPE" and model.get("byte_fallback") and _is_plain_metaspace(tokenizer_json):
+    if model.get("type") == "BPE" and model.get("byte_fallback") and _is_plain_metaspace(definition):
         return BYTE_FALLBACK
     described = model.get("type", "no model")
     raise UserError(
@@ -113,25 +113,25 @@ def _kind_of(tokenizer_json: str, where: str) -> str:
     )
 
 
-def _is_byte_level(tokenizer_json: str, definition: dict[str, Any]) -> bool:
+def _is_byte_level(definition: Mapping[str, Any]) -> bool:
     """Return whether text becomes bytes, and bytes text, without any other change than to NFC, which documents have."""
-    byte_levels = [step for step in steps_of(tokenizer_json, "pre_tokenizer") if step["type"] == "ByteLevel"]
+    byte_levels = [step for step in steps_of(definition, "pre_tokenizer") if step["type"] == "ByteLevel"]
     if not byte_levels or any(step.get("add_prefix_space") for step in byte_levels):
         return False
-    if [step["type"] for step in steps_of(tokenizer_json, "decoder")] != ["ByteLevel"]:
+    if [step["type"] for step in steps_of(definition, "decoder")] != ["ByteLevel"]:
         return False
-    if not {step["type"] for step in steps_of(tokenizer_json, "normalizer")} <= {"NFC"}:
+    if not {step["type"] for step in steps_of(definition, "normalizer")} <= {"NFC"}:
         return False
     return all(token["special"] or token["content"].isascii() for token in definition.get("added_tokens", []))
 
 
-def _is_plain_metaspace(tokenizer_json: str) -> bool:
+def _is_plain_metaspace(definition: Mapping[str, Any]) -> bool:
     """Return whether a text is changed in no other way than spaces becoming "\u2581", and one before it."""
-    for step in steps_of(tokenizer_json, "normalizer"):
-        is_space = step["type"] == "Replace" and step["pattern"] == {"String": " "} and step["content"] == "\u2581"
+    for step in steps_of(definition, "normalizer"):
+        is_space = step["type"] == "Replace" and step["pattern"] == {"String": " "} and step["content"] == SPACE
         if not is_space and step["type"] != "Prepend":
             return False
-    decoders = {step["type"] for step in steps_of(tokenizer_json, "decoder")}
+    decoders = {step["type"] for step in steps_of(definition, "decoder")}
     return "ByteFallback" in decoders and decoders <= {"Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"}
 
 

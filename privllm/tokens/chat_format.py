@@ -56,7 +56,7 @@ class Dialogue(NamedTuple):
     """Encoded turns, of which the last is the assistant's."""
 
     tokens: list[int]
-    learnt: list[bool]  # whether the assistant says a token; the first of the mark that ends its turn counts too
+    learnt: list[bool]  # whether the assistant writes a token, what ends its turn included
     answer_at: int  # where the last turn's text begins
     cut: bool  # whether a part of it did not fit
 
@@ -234,8 +234,7 @@ def known_turns(
     None where there are none. `encode` reads a text without special tokens.
     """
     find = tokenizer.token_to_id
-    turn_marks = _marks_of_template(template, names, tokenizer) if template else None
-    if turn_marks and not _special_ids(tokenizer).isdisjoint(turn_marks.end):  # or typed text could end a reply
+    if turn_marks := _usable_marks(template, names, tokenizer):
         return turn_marks
     special = _special_ids(tokenizer)
     user, assistant, end = (find(SPECIAL_TOKENS[mark]) for mark in TURN_MARKS)
@@ -278,6 +277,14 @@ def _special_ids(tokenizer: Tokenizer) -> set[int]:
     return {number for number, token in added_tokens.items() if token.special}
 
 
+def _usable_marks(template: str, names: dict[str, str], tokenizer: Tokenizer) -> TurnMarks | None:
+    """Return the marks of a template; None where they cannot be told, or where typed text could end a reply."""
+    turn_marks = _marks_of_template(template, names, tokenizer) if template else None
+    if turn_marks is None or _special_ids(tokenizer).isdisjoint(turn_marks.end):
+        return None
+    return turn_marks
+
+
 def _marks_of_template(template: str, names: dict[str, str], tokenizer: Tokenizer) -> TurnMarks | None:
     def encode(text: str) -> list[int]:
         return tokenizer.encode(text, add_special_tokens=False).ids
@@ -289,9 +296,7 @@ def agreeing_template(folder: Path) -> str:
     """Return a chat template that puts the same marks as `Speech`; "" where the tokenizer's own does."""
     tokenizer = Tokenizer.from_str((folder / "tokenizer.json").read_text("utf-8"))
     marks = Speech(folder).marks
-    turn_marks = TurnMarks(
-        marks.begin, marks.user, marks.assistant, marks.end, marks.user_end, marks.system, marks.folded
-    )
+    turn_marks = TurnMarks(*(getattr(marks, field) for field in TurnMarks._fields))
     if _marks_of_template(template_of(folder), names_in(folder), tokenizer) == turn_marks:
         return ""
     return template_with(turn_marks, lambda ids: tokenizer.decode(list(ids), skip_special_tokens=False))
@@ -312,5 +317,4 @@ def template_of(folder: Path) -> str:
 def reads_template(folder: Path) -> bool:
     """Return whether the marks of turns are those of the tokenizer's own chat template."""
     tokenizer = Tokenizer.from_str((folder / "tokenizer.json").read_text("utf-8"))
-    turn_marks = _marks_of_template(template_of(folder), names_in(folder), tokenizer)
-    return turn_marks is not None and not _special_ids(tokenizer).isdisjoint(turn_marks.end)
+    return _usable_marks(template_of(folder), names_in(folder), tokenizer) is not None

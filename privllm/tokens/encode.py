@@ -12,7 +12,7 @@ No boundary is added and nothing is cut: see `pack`. Chats are rendered by `chat
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from privllm.tokens.special_ids import BYTE
 # Llama 3's split (Meta 2024), after OpenAI's cl100k_base: digits in groups of three, runs of white space kept whole.
 WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
+SPACE = "\u2581"  # how sentencepiece writes a space
 LISTS = {"normalizer": "normalizers", "pre_tokenizer": "pretokenizers", "decoder": "decoders"}  # of a sequence of steps
 
 # Letters and numbers that came with Unicode 17 (unicode.org, DerivedAge.txt): gigatoken 0.10.0 knows them,
@@ -100,16 +101,11 @@ class Encoder:
 
     @cached_property
     def _is_byte_level(self) -> bool:
-        return any(step["type"] == "ByteLevel" for step in steps_of(self._json, "decoder"))
+        return any(step["type"] == "ByteLevel" for step in steps_of(json.loads(self._json), "decoder"))
 
     @cached_property
     def _puts_space_in_front(self) -> bool:
-        """Return whether a text is encoded as if a space stood before it, as sentencepiece does."""
-        steps = [*steps_of(self._json, "normalizer"), *steps_of(self._json, "pre_tokenizer")]
-        return any(
-            step["type"] == "Prepend" or (step["type"] == "Metaspace" and step.get("prepend_scheme") != "never")
-            for step in steps
-        )
+        return puts_space_in_front(json.loads(self._json))
 
     def decode(self, tokens: np.ndarray) -> str:
         """Return the text of the tokens; ids cut in the middle of a character give U+FFFD."""
@@ -118,12 +114,22 @@ class Encoder:
         return self._fast.decode(tokens.astype(np.uint32)).decode("utf-8", "replace")
 
 
-def steps_of(tokenizer_json: str, part: str) -> list[dict[str, Any]]:
-    """Return the steps of a part of a tokenizer.json: "normalizer", "pre_tokenizer" or "decoder"."""
-    step = json.loads(tokenizer_json).get(part)
+def steps_of(definition: Mapping[str, Any], part: str) -> list[dict[str, Any]]:
+    """Return the steps of a part of a tokenizer.json, which is parsed: "normalizer", "pre_tokenizer" or "decoder"."""
+    step = definition.get(part)
     if step is None:
         return []
     return step[LISTS[part]] if step["type"] == "Sequence" else [step]
+
+
+def puts_space_in_front(definition: Mapping[str, Any]) -> bool:
+    """Return whether a text is encoded as if a space stood before it, as sentencepiece does."""
+    for step in (*steps_of(definition, "normalizer"), *steps_of(definition, "pre_tokenizer")):
+        if step["type"] == "Prepend" and step["prepend"] == SPACE:
+            return True
+        if step["type"] == "Metaspace" and step.get("prepend_scheme", "always") != "never":
+            return True
+    return False
 
 
 def _byte_level_size(name: str) -> int:
@@ -133,7 +139,7 @@ def _byte_level_size(name: str) -> int:
 
 def _metaspace_size(name: str) -> int:
     """Return the bytes of a token as sentencepiece names it: "\u2581" for a space, "<0x0A>" for one byte."""
-    return 1 if BYTE.fullmatch(name) else len(name.replace("\u2581", " ").encode())
+    return 1 if BYTE.fullmatch(name) else len(name.replace(SPACE, " ").encode())
 
 
 @lru_cache(1)

@@ -49,6 +49,7 @@ def test_each_reply_is_a_row_with_what_was_said_before_it(tmp_path: Path, capsys
     assert (third["prompt"], third["reply"]) == ([{"role": "user", "content": "Where?"}], "There.")
     assert {row["weight"] for row in rows} == {1.0}
     assert len({row["id"] for row in rows}) == 3
+    assert "line 2" in report.pop("data")["deep/talks.jsonl"]["skipped_rows"]
     assert report == {
         "files": 2,
         "conversations": 2,
@@ -57,7 +58,7 @@ def test_each_reply_is_a_row_with_what_was_said_before_it(tmp_path: Path, capsys
         "repeated": 1,
         "placeholders": {"EMAIL": 1},
     }
-    assert "line 2 is left out" in capsys.readouterr().out
+    assert "talks.jsonl, line 2: " in capsys.readouterr().err
 
 
 def test_none_are_none(tmp_path: Path) -> None:

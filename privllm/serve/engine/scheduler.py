@@ -163,8 +163,10 @@ class Scheduler:
             job.untold.append(self._told(logits_V, token, job.settings.logprobs or 0))
 
     def _told(self, logits_V: Tensor, token: int, count: int) -> TokenLogprob:
-        decode, found = self.prompt_format.decode, likelihood(logits_V, token, count)
-        return TokenLogprob(decode([token]), found.logprob, tuple((decode([other]), p) for other, p in found.top))
+        decode = self.prompt_format.decode
+        likely = likelihood(logits_V, token, count)
+        others = tuple((decode([other]), logprob) for other, logprob in likely.top)
+        return TokenLogprob(decode([token]), likely.logprob, others)
 
     def _decode(self) -> None:
         """Add one token to every row."""
