@@ -15,6 +15,7 @@ import yaml
 
 from privllm.core.params import known_keys
 from privllm.parameters.sections import SECTIONS
+from tests.forks import forked
 
 ABSENT = object()  # in place of a value that params.yaml leaves to its default
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,9 +87,8 @@ class Workshop:
         self.root = root
 
     def run(self, *command: str, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            command, cwd=self.root, env=environment(**more), capture_output=True, text=True, timeout=900
-        )
+        variables = forked(environment(**more))
+        done = subprocess.run(command, cwd=self.root, env=variables, capture_output=True, text=True, timeout=900)
         assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
         return done
 

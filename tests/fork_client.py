@@ -1,0 +1,49 @@
+"""`python -m stages.x` of a build in a test: has a server fork the stage, and is to its parent what the stage would be.
+
+With anything else it becomes the real Python. It is run by `python -IS`, so that it starts in a hundredth of a second.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+
+SOCKETS = "STAGE_FORKS"
+
+
+def main() -> None:
+    """Run what the command line says."""
+    words = sys.argv[1:]
+    stage = words[1].removeprefix("stages.") if len(words) > 1 and words[0] == "-m" else ""
+    address = f"{os.environ[SOCKETS]}/{stage}"
+    on_a_terminal = any(os.isatty(file) for file in range(3))
+    if stage and os.access(address, os.F_OK) and not on_a_terminal:
+        run_forked(address, words)
+    os.execv(sys.executable, [sys.executable, *words])
+
+
+def run_forked(address: str, words: list[str]) -> None:
+    """Exit as the stage does. Return where the server is gone, or has loaded its libraries under other variables."""
+    folder = os.getcwd()  # noqa: PTH109  (pathlib takes as long as all the rest)
+    request = json.dumps({"folder": folder, "words": words, "variables": dict(os.environ)}).encode()
+    with socket.socket(socket.AF_UNIX) as server:
+        try:
+            server.connect(address)
+        except OSError:
+            return
+        socket.send_fds(server, [len(request).to_bytes(4, "big")], [0, 1, 2])
+        server.sendall(request)
+        process = int.from_bytes(server.recv(4), "big")
+        if not process:
+            return
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, _: os.kill(process, number))
+        code = int.from_bytes(server.recv(4), "big", signed=True)
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code)
+
+
+main()
