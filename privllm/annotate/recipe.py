@@ -8,7 +8,7 @@ The spans slice the evaluation by part of speech and by entity, can guide what i
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from privllm.annotate.select import choose
-from privllm.annotate.spans import KEY, annotate_text, head_of, language_of, own_pipeline
+from privllm.annotate.spans import KEY, Pipeline, annotate_text, head_of, pipeline_for, pipelines_of
 from privllm.core.base_model import BASE
 from privllm.core.params import require
 from privllm.core.printable import say
@@ -27,23 +27,23 @@ from privllm.core.tables import read_table, shards_of, write_table
 from privllm.engine.store import NO_STORE, Store
 from privllm.nlp import packaged_model
 
-Files = tuple[tuple[str, Path], ...]  # (name below the pipeline's folder, path)
+MAX_NAMED = 5  # languages without a pipeline
 INLINE_BYTES = 256 << 10  # of shards: a second process must pay for loading the pipeline once more
 
 
 @dataclass
 class AnnotateConfig:
-    # a spaCy pipeline: this one, of the extra `annotate`, or data/base/<name>, of your own
-    model: str = packaged_model.NAME
+    # spaCy pipelines, one for a language: this one, of the extra `annotate`, and data/base/<name>, of your own
+    models: list[str] = field(default_factory=lambda: [packaged_model.NAME])
     fraction: float = 0.1  # share of the training documents that are candidates, by id, [0, 1]
     limit: int = 400_000  # characters in all, >= 0; about 2 seconds a core for every 30,000
     max_characters: int = 10_000  # of one document, its first; [100, 100_000]
 
     def __post_init__(self) -> None:
         require(
-            self.model == packaged_model.NAME or BASE.fullmatch(self.model) is not None,
+            bool(self.models) and all(map(_is_model, self.models)),
             KEY,
-            f"{packaged_model.NAME}, or data/base/<name> for a pipeline that you put there (`dvc add data/base/<name>`)",
+            f"a list of {packaged_model.NAME} and data/base/<name>, for pipelines that you put there (`dvc add data/base/<name>`)",
         )
         require(0 <= self.fraction <= 1, "annotate.fraction", "a share between 0 and 1")
         require(self.limit >= 0, "annotate.limit", "a number of characters, 0 or more")
@@ -52,6 +52,10 @@ class AnnotateConfig:
             "annotate.max_characters",
             "a number of characters between 100 and 100,000",
         )
+
+
+def _is_model(name: str) -> bool:
+    return name == packaged_model.NAME or BASE.fullmatch(name) is not None
 
 
 def annotate(
@@ -66,21 +70,18 @@ def annotate(
 
     splits: those that something reads.
 
-    Raises UserError when the model is not installed, or not below `base`.
+    Raises UserError when a pipeline is not installed, or not below `base`.
     """
     sources = shards_of(source)
-    location, language = cfg.model, packaged_model.LANGUAGE
-    files: Files = ()
-    if cfg.model != packaged_model.NAME:
-        own = own_pipeline(cfg.model, base)
-        location, language, files = str(own.folder), language_of(own), tuple(own.files())
-    split_by_id = choose(sources, language, cfg.fraction, cfg.limit, cfg.max_characters)
+    pipelines = pipelines_of(cfg.models, base)
+    languages = {pipeline.language for pipeline in pipelines}
+    choice = choose(sources, languages, cfg.fraction, cfg.limit, cfg.max_characters)
     by_split: Counter[str] = Counter()
     jobs = []
-    for path, split_of_document in zip(sources, split_by_id, strict=True):
+    for path, split_of_document in zip(sources, choice.split_by_id, strict=True):
         by_split.update(split_of_document.values())
         read_ids = tuple(identifier for identifier, name in split_of_document.items() if name in splits)
-        jobs.append((path, location, files, read_ids, cfg.max_characters))
+        jobs.append((path, _used(pipelines, path, read_ids), read_ids, cfg.max_characters))
     unread = sum(count for name, count in by_split.items() if name not in splits)
     if unread:
         names = ", ".join(splits)
@@ -90,7 +91,31 @@ def annotate(
         )
     counts = add_up(store.map(annotate_shard, jobs, out, "annotate", inline_bytes=INLINE_BYTES))
     balance(by_split.total() - unread, counts.get("documents", 0))
-    return _report(counts, {name: by_split[name] if name in splits else 0 for name in SPLITS}, unread)
+    if cfg.limit:
+        _say_uncovered(choice.uncovered, by_split.total())
+    report = _report(counts, {name: by_split[name] if name in splits else 0 for name in SPLITS}, unread)
+    return report | {"uncovered": dict(sorted(choice.uncovered.items()))}
+
+
+def _used(pipelines: Sequence[Pipeline], source: Path, ids: Sequence[str]) -> tuple[Pipeline, ...]:
+    """Return the pipelines that documents of a shard need, so that a new one leaves other shards as they are."""
+    table = read_table(source, ["id", "language"])
+    is_read = pc.is_in(table["id"], pa.array(ids, pa.string()))
+    languages = pc.unique(table.filter(is_read)["language"]).to_pylist()
+    used = {pipeline_for(language, pipelines) for language in languages}
+    return tuple(pipeline for pipeline in pipelines if pipeline in used)
+
+
+def _say_uncovered(uncovered: Counter[str], chosen: int) -> None:
+    """Print how many documents have no pipeline for their language."""
+    if not uncovered:
+        return
+    languages = ", ".join(f"{language} {count}" for language, count in uncovered.most_common(MAX_NAMED))
+    of_others = f" and {len(uncovered) - MAX_NAMED} more" if len(uncovered) > MAX_NAMED else ""
+    say(
+        f"annotate has no pipeline for the language of {uncovered.total()} documents ({languages}{of_others}), beside {chosen} "
+        f"that it chose: name one in `{KEY}`."
+    )
 
 
 def _report(counts: Mapping[str, int], by_split: dict[str, int], unread: int) -> dict[str, Any]:
@@ -107,19 +132,16 @@ def _report(counts: Mapping[str, int], by_split: dict[str, int], unread: int) ->
 
 
 def annotate_shard(
-    out: Path, source: Path, location: str, files: Files, ids: tuple[str, ...], max_characters: int
+    out: Path, source: Path, pipelines: tuple[Pipeline, ...], ids: tuple[str, ...], max_characters: int
 ) -> dict[str, int]:
-    """Write the spans of the documents `ids` of one shard, sorted by id; return counts, tokens of a tag as "pos TAG".
-
-    `files` are those of a pipeline of the user's own: the result depends on their content.
-    """
+    """Write the spans of the documents `ids` of one shard, sorted by id; return counts, tokens of a tag as "pos TAG"."""
     counts: Counter[str] = Counter()
     rows = []
-    table = read_table(source, ["id", "text"])
+    table = read_table(source, ["id", "language", "text"])
     is_selected = pc.is_in(table["id"], pa.array(ids, pa.string()))
     for document in table.filter(is_selected).sort_by("id").to_pylist():
         text = head_of(document["text"], max_characters)
-        spans = annotate_text(location, text)
+        spans = annotate_text(pipeline_for(document["language"], pipelines).location, text)
         rows.append({"id": document["id"], **spans})
         counts["documents"] += 1
         counts["characters"] += len(text)

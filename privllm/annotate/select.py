@@ -5,7 +5,9 @@ it, each group in the order of the hash. A document that is added or removed mov
 by about itself and changes no other choice. Only the small columns of the corpus are read.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -16,35 +18,45 @@ from privllm.core.tables import read_table
 Candidate = tuple[bool, float, str, int, str, int]  # trains, place, id, shard, split, characters
 
 
-def choose(
-    sources: list[Path], language: str, fraction: float, limit: int, max_characters: int
-) -> list[dict[str, str]]:
-    """Return {id: split} of the chosen documents of each shard, sorted by id.
+@dataclass
+class Choice:
+    """The documents to annotate, and what no pipeline is for."""
 
-    Only documents in `language` (ISO 639-1; "": in any), or whose language was not detected, are candidates; of
+    split_by_id: list[dict[str, str]]  # of each shard, sorted by id
+    uncovered: Counter[str] = field(default_factory=Counter)  # documents that would be candidates, by language
+
+
+def choose(sources: list[Path], languages: Collection[str], fraction: float, limit: int, max_characters: int) -> Choice:
+    """Choose documents of each shard.
+
+    Only documents in one of `languages` (ISO 639-1; "": in any), or whose language was not detected, are candidates; of
     each the first `max_characters` count against `limit`.
     """
+    choice = Choice([{} for _ in sources])
     candidates: list[Candidate] = []
     for shard, path in enumerate(sources):
-        candidates += _candidates(path, shard, language, fraction)
+        for language, candidate in _candidates(path, shard, fraction):
+            if language in languages or not language or "" in languages:
+                candidates.append(candidate)
+            else:
+                choice.uncovered[language] += 1
     remaining = limit
-    by_shard: list[dict[str, str]] = [{} for _ in sources]
     for _, _, identifier, shard, split_name, characters in sorted(candidates):
         remaining -= min(characters, max_characters)
         if remaining < 0:
             break
-        by_shard[shard][identifier] = split_name
-    return [dict(sorted(ids.items())) for ids in by_shard]
+        choice.split_by_id[shard][identifier] = split_name
+    choice.split_by_id = [dict(sorted(ids.items())) for ids in choice.split_by_id]
+    return choice
 
 
-def _candidates(path: Path, shard: int, language: str, fraction: float) -> Iterator[Candidate]:
+def _candidates(path: Path, shard: int, fraction: float) -> Iterator[tuple[str, Candidate]]:
+    """Yield the documents of a shard that may be annotated, with their languages."""
     table = read_table(path, ["id", "split", "language", "text"])
     lengths = pc.utf8_length(table["text"]).to_pylist()
     columns = [table[name].to_pylist() for name in ("id", "split", "language")]
-    for identifier, split_name, document_language, characters in zip(*columns, lengths, strict=True):
-        if not characters or (language and document_language not in ("", language)):
-            continue
+    for identifier, split_name, language, characters in zip(*columns, lengths, strict=True):
         place = unit_interval("annotate", identifier)
         is_training = split_name == "train"
-        if not is_training or place < fraction:
-            yield is_training, place, identifier, shard, split_name, characters
+        if characters and (not is_training or place < fraction):
+            yield language, (is_training, place, identifier, shard, split_name, characters)

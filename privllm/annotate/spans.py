@@ -7,6 +7,8 @@ through the pipeline alone: batches were no faster and would let one text's comp
 spaCy: Honnibal et al. 2020; labels are Universal POS tags, ClearNLP dependencies, OntoNotes 5 entities.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,51 @@ from privllm.core.missing_library import missing_library
 from privllm.engine.tracked_folder import TrackedFolder
 from privllm.nlp import packaged_model
 
-KEY = "annotate.model"
+KEY = "annotate.models"
 ANY_LANGUAGE = "xx"  # what spaCy calls the language of a pipeline for all
 UNUSED = ("lemmatizer", "senter")  # a third of the time
 WITHOUT = "Or set `annotate.limit: 0` to go without annotations."
 WRITTEN = {"POS": "parts of speech", "DEP": "dependencies", "ENT_IOB": "entities"}
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A spaCy pipeline that params.yaml names."""
+
+    location: str  # the packaged one's name, or a folder
+    language: str  # ISO 639-1, "" for all
+    files: tuple[tuple[str, Path], ...] = ()  # of a folder: (name below it, path), for results depend on their content
+
+
+def pipelines_of(models: Sequence[str], base: Path) -> list[Pipeline]:
+    """Return the pipelines of `annotate.models`, in that order.
+
+    Raises UserError where one is not below `base`, or is no pipeline, or two are for one language.
+    """
+    pipelines: dict[str, Pipeline] = {}
+    for model in models:
+        if model == packaged_model.NAME:
+            pipeline = Pipeline(model, packaged_model.LANGUAGE)
+        else:
+            own = own_pipeline(model, base)
+            pipeline = Pipeline(str(own.folder), language_of(own), tuple(own.files()))
+        if pipeline.language in pipelines:
+            raise UserError(
+                f"`{KEY}` in params.yaml: {pipelines[pipeline.language].location} and {pipeline.location} are both for "
+                f"{_name_of(pipeline.language)}; name one of them."
+            )
+        pipelines[pipeline.language] = pipeline
+    return list(pipelines.values())
+
+
+def pipeline_for(language: str, pipelines: Sequence[Pipeline]) -> Pipeline:
+    """Return the pipeline for a text: of its language, else for all, else the first, for a text whose language is unknown."""
+    by_language = {pipeline.language: pipeline for pipeline in pipelines}
+    return by_language.get(language) or by_language.get("") or pipelines[0]
+
+
+def _name_of(language: str) -> str:
+    return f"the language `{language}`" if language else "all languages"
 
 
 def own_pipeline(model: str, base: Path) -> TrackedFolder:
@@ -44,13 +86,13 @@ def language_of(meta: TrackedFolder) -> str:
 
 
 @cache
-def pipeline(location: str) -> Any:
+def load(location: str) -> Any:
     """Load a spaCy pipeline, once per process: the packaged one by its name, or one in a folder.
 
     Raises UserError where spaCy or the packaged pipeline is not installed, where that is not the recorded one, or where
     a pipeline does not write what ANNOTATIONS holds.
     """
-    wanted = f"`{KEY}` in params.yaml is {location}"
+    wanted = f"`{KEY}` in params.yaml names {location}"
     if location == packaged_model.NAME:
         return packaged_model.load_packaged(UNUSED, wanted, WITHOUT)
     try:
@@ -89,7 +131,7 @@ def head_of(text: str, characters: int) -> str:
 
 def annotate_text(location: str, text: str) -> dict[str, list]:
     """Return the columns of ANNOTATIONS but the id; offsets in code points of `text`."""
-    annotate = pipeline(location)
+    annotate = load(location)
     document = annotate(text)
     return {
         "token_start": [token.idx for token in document],

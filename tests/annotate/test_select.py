@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from privllm.annotate.select import choose
+from privllm.annotate.select import Choice, choose
 from privllm.core.records import DEDUPED, document_id, shard_name, shard_of
 from privllm.core.seed import unit_interval
 from privllm.core.split import SplitConfig, split_of
@@ -30,8 +30,8 @@ def write_deduped(texts: dict[str, str], folder: Path, language: str = "en", bit
 def chosen(
     texts: dict[str, str], folder: Path, fraction: float = 0.3, limit: int = 10_000, language: str = "en"
 ) -> dict[str, str]:
-    shards = choose(write_deduped(texts, folder, language), "en", fraction, limit, 1_000)
-    return {identifier: split for shard in shards for identifier, split in shard.items()}
+    choice = choose(write_deduped(texts, folder, language), {"en"}, fraction, limit, 1_000)
+    return {identifier: split for shard in choice.split_by_id for identifier, split in shard.items()}
 
 
 def pages(count: int) -> dict[str, str]:
@@ -78,7 +78,15 @@ def test_only_the_language_of_the_model(language: str, some: bool, tmp_path: Pat
     assert bool(chosen(pages(50), tmp_path, language=language)) == some
 
 
+def test_what_no_pipeline_is_for_is_counted(tmp_path: Path) -> None:
+    sources = write_deduped(pages(50) | {"empty": ""}, tmp_path, language="fr")
+    assert choose(sources, {"en", "de"}, 1.0, 10_000, 1_000).uncovered == {"fr": 50}
+    judges = sum(split_of(SPLIT, document_id(source)) != "train" for source in pages(50))
+    assert choose(sources, {"en", "de"}, 0.0, 10_000, 1_000).uncovered == {"fr": judges}
+    assert not choose(sources, {"en", ""}, 1.0, 10_000, 1_000).uncovered
+
+
 def test_no_budget_no_text_no_documents(tmp_path: Path) -> None:
     assert chosen(pages(50), tmp_path / "a", limit=0) == {}
     assert chosen(dict.fromkeys(pages(50), ""), tmp_path / "b") == {}
-    assert choose(write_deduped({}, tmp_path / "c"), "en", 1.0, 100, 100) == [{}, {}]
+    assert choose(write_deduped({}, tmp_path / "c"), {"en"}, 1.0, 100, 100) == Choice([{}, {}])

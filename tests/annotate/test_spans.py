@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privllm.annotate.spans import annotate_text, head_of, pipeline
+from privllm.annotate.spans import annotate_text, head_of, load
 from privllm.core.errors import UserError
 from privllm.nlp.packaged_model import NAME as MODEL
 from privllm.nlp.packaged_model import packaged_folder
@@ -97,12 +97,12 @@ def test_heads(text: str, head: str) -> None:
 
 @pytest.mark.parametrize("missing", ["spacy", MODEL])
 def test_what_is_not_installed_is_explained(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    pipeline.cache_clear()
+    load.cache_clear()
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(
         UserError, match=rf"`{missing}` is not installed.*pip install 'privllm\[annotate\]'.*annotate\.limit: 0"
     ):
-        pipeline(MODEL)
+        load(MODEL)
 
 
 @pytest.mark.parametrize(
@@ -116,11 +116,11 @@ def test_a_pipeline_that_lacks_what_is_written_is_refused(attribute: str, words:
     exclude = [attribute, "attribute_ruler"] if attribute == "tagger" else [attribute]
     spacy.load(folder, exclude=exclude).to_disk(tmp_path / "partial")
     with pytest.raises(UserError, match=words):
-        pipeline(str(tmp_path / "partial"))
+        load(str(tmp_path / "partial"))
 
 
 def test_a_folder_that_spacy_cannot_load_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.cfg").write_text("[nlp]\nlang = 'en'\npipeline = ['no_such_part']\n")
     (tmp_path / "meta.json").write_text('{"lang": "en"}')
     with pytest.raises(UserError, match=f"spaCy cannot load {tmp_path}"):
-        pipeline(str(tmp_path))
+        load(str(tmp_path))

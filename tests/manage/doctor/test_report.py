@@ -44,16 +44,18 @@ def test_a_build_without_git_and_dvc(folder: Path, monkeypatch: pytest.MonkeyPat
 def test_broken_parameters_are_one_finding(folder: Path) -> None:
     (folder / "dvc.yaml").write_text("stages: {}\n")
     (folder / "params.yaml").write_text("annotate: [\n")
-    assert states()["spaCy model"] is State.ok
+    assert states()["spaCy models"] is State.ok
     (folder / "params.yaml").write_text("annotate: 7\nexecutor: {address: 7}\n")
     assert states()["Ray"] is not State.missing
 
 
 def test_a_model_and_an_address_are_those_of_params_yaml(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (folder / "params.yaml").write_text("annotate: {model: no_such_model}\nexecutor: {address: 'host:1'}\n")
+    (folder / "params.yaml").write_text(
+        "annotate: {models: [no_such_model, data/base/none]}\nexecutor: {address: 'host:1'}\n"
+    )
     monkeypatch.setattr(report.libraries, "is_installed", lambda name: name == "fastapi")
     found = {finding.check: finding for finding in examine()}
-    assert found["spaCy model"].value == "no_such_model is not installed"
+    assert found["spaCy models"].value == "no_such_model, data/base/none are not there"
     assert found["Ray"].value == "not installed, and executor.address is host:1"
     assert found["web server"].value.startswith("httpx, uvicorn is not installed")
 
