@@ -10,9 +10,9 @@ from typing import Any, get_type_hints
 import pytest
 
 from privllm.annotate.recipe import AnnotateConfig
+from privllm.clean.config import CleanConfig, SourceRules
 from privllm.clean.pii import PiiConfig
 from privllm.clean.quality import QualityConfig
-from privllm.clean.recipe import CleanConfig
 from privllm.collect.recipe import CollectConfig
 from privllm.core.errors import UserError
 from privllm.core.split import SplitConfig
@@ -31,6 +31,7 @@ SECTIONS: dict[str, type] = {
     "clean": CleanConfig,
     "clean.pii": PiiConfig,
     "clean.quality": QualityConfig,
+    "clean.sources": SourceRules,
     "dedup": DedupConfig,
     "sample": SampleConfig,
     "split": SplitConfig,
@@ -75,6 +76,13 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "clean.quality.max_duplicate_paragraphs": SHARE,
     "clean.quality.max_top_ngram": SHARE,
     "clean.quality.max_duplicate_ngrams": SHARE,
+    "clean.sources": ([{}], []),  # by name, see below
+    "clean.sources.pattern": (["a", "^logs/"], ["", "("]),
+    "clean.sources.profile": (["", "private", "web"], ["Web", "none"]),
+    "clean.sources.quality": (
+        [{}, {"min_words": 0}, {"max_top_ngram": 1}],
+        [{"min": 1}, {"min_words": 1.5}, {"max_top_ngram": 2}],
+    ),
     "dedup.threshold": ([0.3, 0.8, 1], [0.3 - 1e-9, 0, ABOVE_ONE, math.nan]),
     "dedup.words": ([1, 20], [0, -1, 21]),
     "sample.megabytes": ([TINY, 8, 1024], [0, -1, 1024.001, math.nan, math.inf]),
@@ -148,6 +156,8 @@ def make(name: str, value: Any) -> object:
     section, _, key = name.rpartition(".")
     if section == "tasks.derive":
         return TasksConfig({"task": DeriveConfig(**({"templates": TEMPLATES} | {key: value}))})
+    if section == "clean.sources":
+        return CleanConfig(sources={"logs": SourceRules(**({"pattern": "a"} | {key: value}))})
     return SECTIONS[section](**{key: value})
 
 

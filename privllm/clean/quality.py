@@ -281,7 +281,8 @@ def ngram_shares(words: list[str]) -> tuple[float, float]:
     ids_4 = _pair_ids(ids_2[:-2], ids_2[2:])
     ids_8 = _pair_ids(ids_4[:-4], ids_4[4:])
     top = max(_top_characters(ids, n, lengths) for n, ids in ((2, ids_2), (3, ids_3), (4, ids_4)))
-    return top / total, _repeated_characters(ids_8, 8, lengths) / total
+    share = min(1.0, top / total)  # occurrences may overlap
+    return share, _repeated_characters(ids_8, 8, lengths) / total
 
 
 def _word_ids(words: list[str]) -> tuple[Ids, Ids]:

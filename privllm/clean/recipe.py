@@ -21,14 +21,12 @@ import pyarrow as pa
 
 from privllm.clean import html, language, names
 from privllm.clean.clean_text import clean_text
+from privllm.clean.config import CleanConfig, rules_for
 from privllm.clean.own_personal_data import personal_data
 from privllm.clean.own_rules import own_fault_of, quality_rules
-from privllm.clean.page_text import FORMATS
-from privllm.clean.pii import PiiConfig
-from privllm.clean.quality import Fault, QualityConfig, fault_of, garbage_of
+from privllm.clean.quality import Fault, fault_of, garbage_of
 from privllm.clean.sections import cut
 from privllm.core.errors import UserError
-from privllm.core.params import WrongValue, require
 from privllm.core.records import CLEAN, DROPPED, document_id, whole_source
 from privllm.core.report import add_up, balance
 from privllm.core.tables import read_folder, read_table, shards_of, write_table
@@ -42,47 +40,8 @@ UNKNOWN = "unknown"  # language of a text that is too short to tell
 LIST = "dropped.txt"  # beside the shards of dropped documents
 FLAGGED_LIST = "flagged.txt"  # beside the shards of those that stay
 MIXED = "mixed_languages"  # a flag, and no reason to drop a document
-PROFILES = ("private", "web")
 Row = dict[str, Any]
 _FLAGS = pa.schema([(name, pa.string()) for name in COLUMNS])
-
-
-@dataclass
-class CleanConfig:
-    # private: drop only what is empty, binary or garbage, and list what breaks a rule of quality; web: drop that too
-    profile: str = "private"
-    format: str = "markdown"  # of pages: markdown (headings, lists, tables and code keep their signs) or text
-    max_html_characters: int = 64_000_000  # a page with more is dropped unparsed, [1,000, 1,000,000,000]
-    languages: list[str] = field(default_factory=list)  # ISO 639 codes to keep, such as [en, de, 'no']; empty: all
-    min_language_score: float = 0.65  # how sure the model must be before another language is dropped, [0, 1]
-    section_words: int = 2_000  # of a document with more than twice as many; 0: cut none, 0 or [100, 1,000,000]
-    pii: PiiConfig = field(default_factory=PiiConfig)
-    quality: QualityConfig = field(default_factory=QualityConfig)
-
-    def __post_init__(self) -> None:
-        require(self.profile in PROFILES, "clean.profile", " or ".join(PROFILES))
-        require(self.format in FORMATS, "clean.format", f"one of {', '.join(FORMATS)}")
-        require(
-            self.section_words == 0 or 100 <= self.section_words <= 1_000_000,
-            "clean.section_words",
-            "0, or between 100 and 1,000,000",
-        )
-        require(
-            1_000 <= self.max_html_characters <= 1_000_000_000,
-            "clean.max_html_characters",
-            "between 1,000 and 1,000,000,000",
-        )
-        require(0 <= self.min_language_score <= 1, "clean.min_language_score", "between 0 and 1")
-        for code in self.languages:
-            if code.lower() == "false":
-                raise WrongValue("clean.languages", "holds a false, which YAML makes of an unquoted no: write 'no'")
-            if code not in language.LANGUAGES:
-                nearest = language.nearest_language(code)
-                hint = (
-                    f"the nearest that it knows is `{nearest}`" if nearest else "they are ISO 639-1 codes, such as `en`"
-                )
-                fault = f"names `{code}`, which the language model does not know; {hint}"
-                raise WrongValue("clean.languages", fault)
 
 
 @dataclass(frozen=True)
@@ -225,7 +184,9 @@ def clean_shard(
 def _clean_row(cfg: CleanConfig, extensions: Extensions, document: Row) -> dict[str, Clean | Dropped]:
     """Return `clean_sections` of a row. Raises UserError, with its source, where an extension fails on it."""
     try:
-        return clean_sections(cfg, document["source"], document["media_type"], document["text"], extensions)
+        return clean_sections(
+            rules_for(document["source"], cfg), document["source"], document["media_type"], document["text"], extensions
+        )
     except UserError as error:
         raise UserError(f"{error} The document is {document['source']}.") from error
 
