@@ -1,6 +1,6 @@
 """report: the reports of all stages in, one self-contained page out.
 
-reports, data/evaluate, data/fingerprint -> reports/index.html
+reports, data/collect, data/clean, data/dedup, data/evaluate, data/fingerprint -> reports/index.html
 """
 
 from pathlib import Path
@@ -11,17 +11,19 @@ from privllm.models.family_texts import describe_families
 from privllm.parameters.sections import effective_values
 from privllm.report.page import OWN, SHARED, ReportInputs, render_report
 
-SHOWN = (*SHARED, "guide", *OWN)
-CODES = (*SHOWN, "start")
-SECTIONS = ("split", "sample", *SHOWN)
+DECIDES = tuple(stage for stage in (*SHARED, "guide", *OWN) if stage != "gate")  # stages that a figure depends on
+SECTIONS = ("split", "sample", *(stage for stage in DECIDES if stage != "start"))
 
 
-def main(reports: Path, evaluation: Path, fingerprints: Path, out: Path) -> None:
+def main(
+    reports: Path, collect: Path, clean: Path, dedup: Path, evaluation: Path, fingerprints: Path, out: Path
+) -> None:
     families = tuple(deciding_sections()["families"])
     params = effective_values([*SECTIONS])
     params["pretrain"] = {family: params["pretrain"][family] for family in families}
-    codes = tuple(fingerprints / f"{stage}.json" for stage in CODES)
-    inputs = ReportInputs(reports, families, evaluation, codes, params, describe_families(families))
+    codes = tuple(fingerprints / f"{stage}.json" for stage in DECIDES)
+    descriptions = describe_families(families)
+    inputs = ReportInputs(reports, families, collect, clean, dedup, evaluation, codes, params, descriptions)
     render_report(inputs, out)
 
 

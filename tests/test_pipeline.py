@@ -227,12 +227,12 @@ def test_what_people_said_is_learnt_by_who_converses(built: Workshop) -> None:
             assert (built.root / "data/align" / family / path.name).read_bytes() == path.read_bytes()
 
 
-def test_what_is_quarantined_runs_the_feedback_stage_alone_and_a_vote_what_it_reaches(edited: Workshop) -> None:
+def test_what_is_quarantined_trains_nothing_and_a_vote_what_it_reaches(edited: Workshop) -> None:
     path = edited.root / "data/feedback/votes.jsonl"
     held = path.read_bytes()
     path.unlink()  # it may be a link into the cache
     path.write_bytes(held + b"{}\n")
-    assert edited.repro() == ["feedback"]
+    assert edited.repro() == ["feedback", "report"]  # which says what was left out
     put(edited.root / "new.jsonl", vote("c", "And valve 31?", "right"))
     path.write_bytes(held + (edited.root / "new.jsonl").read_bytes())
     passed = {f"align@{family}" for family in ("causal", "masked", "seq2seq")}

@@ -215,5 +215,5 @@ def require_pass(report: Mapping[str, Any]) -> None:
     if not report["passed"]:
         raise UserError(
             f"the model is worse than {report['incumbent']} by more than `gate.rules` allows: see the table above, or reports/gate.json. "
-            "Change data or parameters and run `dvc repro`; with --keep-going it builds what does not depend on the gate."
+            "`dvc repro --single-item report` writes the report all the same. Change data or parameters and run `dvc repro`."
         )

@@ -106,6 +106,8 @@ def loss_chart(train: Sequence[Point], validation: Sequence[Point], tokens_per_s
     parts.append(_text(12, middle, "nats per token", "middle", f' transform="rotate(-90 12 {middle:g})"'))
     for name, points in curves.items():
         parts.append(_curve(name, [(across(x), down(y)) for x, y in points]))
+    for name, points in curves.items():
+        parts += [_hover(across(x), down(y), f"{name} {y:.4g}, {x_title} {x:,.0f}") for x, y in points]
     ends = ", ".join(f"{name} {points[-1][1]:.4g}" for name, points in curves.items())
     return _svg(f"Loss in nats per token against {x_title}; at the end: {ends or 'no points'}", PLOT_BOTTOM + 42, parts)
 
@@ -179,6 +181,11 @@ def _curve(name: str, points: Sequence[Point]) -> str:
     if name == "validation" or len(points) == 1:
         drawn += "".join(f'<circle cx="{x:.2f}" cy="{y:.2f}" r="3" fill="{colour}"/>' for x, y in points)
     return drawn
+
+
+def _hover(x: float, y: float, text: str) -> str:
+    """Draw a point that nobody sees, and that says what it is where the pointer rests on it."""
+    return f'<circle cx="{x:.2f}" cy="{y:.2f}" r="6" fill="transparent"><title>{escape(text)}</title></circle>'
 
 
 def _line(x1: float, y1: float, x2: float, y2: float) -> str:

@@ -5,7 +5,7 @@ to run. It computes no results of its own, and says where a stage left no report
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,16 @@ from privllm.report.explanations import Fact, facts
 from privllm.report.funnel import funnel
 from privllm.report.held_out import BITS, bits_name, held_out_lines, judged, spoken
 from privllm.report.page_environment import page_environment
+from privllm.report.revision import alignments, begins_elsewhere, feedback_rows, gate_rows, start_rows
+from privllm.report.sources import STEPS, reasons, source_lines
 from privllm.report.tasks_table import tasks_table
 
 TEMPLATE = "template.html.j2"
 FEW_TOKENS = 50  # a slice smaller than this is in the table, not in the chart
 MAX_BARS = 14
-SHARED = ("collect", "clean", "dedup", "validate", "annotate", "tokenizer", "pack")  # stages with one report
-OWN = ("pretrain", "evaluate", "export")  # stages with one for each family
+# stages with one report, and those with one for each family
+SHARED = ("collect", "clean", "dedup", "validate", "annotate", "tokenizer", "pack", "start", "feedback", "gate")
+OWN = ("pretrain", "align", "evaluate", "export")
 # kind of slice -> its title, the metric of its chart, and the number format
 SLICES = {
     "pos": ("part of speech", "accuracy", ".0%"),
@@ -66,6 +69,9 @@ class ReportInputs:
     # <stage>.json, <stage>/<family>.json, and pretrain/<family>/ with plots/metrics/{train,validation}/loss.tsv
     reports: Path
     families: tuple[str, ...] = ()
+    collect: Path | None = None  # data/{collect, clean, dedup}: what became of each source
+    clean: Path | None = None
+    dedup: Path | None = None
     evaluation: Path | None = None  # folder with <family>/samples.json
     fingerprints: tuple[Path, ...] = ()  # data/fingerprint/<stage>.json
     params: Mapping[str, Any] = field(default_factory=dict)  # sections of params.yaml
@@ -86,6 +92,15 @@ def render_report(inputs: ReportInputs, out: Path) -> None:
             reports=reports,
             tasks=tasks_table(inputs.reports / "finetune"),
             funnel=funnel(reports),
+            steps=STEPS,
+            sources=_by_source(inputs, source_lines),
+            reasons=_by_source(inputs, reasons),
+            starts=start_rows(reports.get("start", {})),
+            begins_elsewhere=begins_elsewhere(reports.get("start", {})),
+            feedback=feedback_rows(reports.get("feedback", {})),
+            alignments=alignments({family["name"]: family["reports"].get("align", {}) for family in families}),
+            gate=reports.get("gate"),
+            gate_rows=gate_rows(reports.get("gate", {})),
             facts=facts(reports),
             tiles=_headlines(facts(reports | first_family)),
             splits=_splits(reports.get("pack")),
@@ -100,6 +115,14 @@ def render_report(inputs: ReportInputs, out: Path) -> None:
     write_whole(out, page)
 
 
+def _by_source(inputs: ReportInputs, of_folders: Callable[[Path, Path, Path], list[Any]]) -> list[Any]:
+    """Return what is found in the folders of the data stages; nothing where one of them is not there."""
+    folders = (inputs.collect, inputs.clean, inputs.dedup)
+    if any(folder is None or not folder.is_dir() for folder in folders):
+        return []
+    return of_folders(*folders)  # type: ignore[arg-type]
+
+
 def _environment() -> Environment:
     environment = page_environment(Path(__file__).parent)
     environment.filters |= {
@@ -107,6 +130,7 @@ def _environment() -> Environment:
         "number": show_number,
         "percent": lambda share: f"{share:.1%}",
         "fixed": lambda value: f"{value:.2f}",
+        "size": show_size,
     }
     return environment
 
@@ -163,6 +187,15 @@ def read_object(path: Path) -> dict[str, Any]:
 def show_count(value: float) -> str:
     """Format a whole number with thousands separators: 1,234."""
     return f"{value:,.0f}"
+
+
+def show_size(size: float) -> str:
+    """Format bytes: 512 B, 3.4 kB, 120 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5 or unit == "GB":
+            break
+        size /= 1000
+    return f"{size:.3g} {unit}"
 
 
 def show_number(value: Any) -> str:

@@ -51,6 +51,7 @@ PAGE = """<!DOCTYPE html>
 <body>
 <header>
 <h1>Data Docs <small>the corpus that the model learns from</small></h1>
+<p><a href="../index.html#validation">Build report</a></p>
 <p class="verdict {{ 'text-danger' if stopped else 'text-success' }}">{{ verdict }}</p>
 <dl>{% for label, value in figures %}<div><dt>{{ label }}</dt><dd>{{ value }}</dd></div>{% endfor %}</dl>
 {% if failed %}<table>
@@ -81,7 +82,7 @@ html { background: var(--page); }
 body { margin: 0 auto; padding: 1.5rem; max-width: 70rem; color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
 h1 { margin: 0; font-size: 1.5rem; } h1 small, footer, dt, em { color: var(--soft); font-weight: normal; font-size: 0.85rem; }
 h2 { margin: 2.5rem 0 0; font-size: 1.2rem; } h5 { margin: 1.5rem 0 0.25rem; font-size: 1rem; }
-.verdict { font-weight: 600; } .text-danger { color: var(--bad); } .text-success { color: var(--good); }
+a { color: inherit; } .verdict { font-weight: 600; } .text-danger { color: var(--bad); } .text-success { color: var(--good); }
 dl { display: flex; flex-wrap: wrap; gap: 0.75rem; margin: 1rem 0; }
 dl div { padding: 0.5rem 1rem; background: var(--card); border: 1px solid var(--line); border-radius: 6px; }
 dd { margin: 0; font-size: 1.2rem; font-variant-numeric: tabular-nums; }

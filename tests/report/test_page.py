@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from privllm.core.errors import UserError
-from privllm.report.page import ReportInputs, flatten, render_report, show_number
+from privllm.report.page import OWN, ReportInputs, flatten, render_report, show_number
 from tests.hostile import EVIL, obeyed
 
 SPOT = {"kind": "source", "slice": "<i>", "documents": 12, "tokens": 900, "unit": "bits per byte"}
@@ -60,6 +60,28 @@ REPORTS = {
         "baselines": {"training_bytes": 9_900_000, "bits_per_byte": {"gzip -9": 1.559, "xz -9e": 1.317}},
     },
     "export": {"digests": {"data": "ab" * 16}},
+    "start": {
+        "causal": {"start": "data/base/house", "added": ["<|user|>"], "bytes": 9},
+        "masked": {"start": "scratch"},
+    },
+    "feedback": {"lines": 12, "kept": 11, "raters": 2, "sft": 3, "quarantined": {"no_text": 1}},
+    "align": {
+        "aligned": True,
+        "sft": {"lessons": 3},
+        "correction_loss": {"before": 4.5, "after": 2.25, "difference": -2.25, "low": -3.0, "high": -1.5, "judged": 15},
+        "text_loss": {"before": 3.0, "after": 3.125, "difference": 0.125},
+    },
+    "gate": {
+        "incumbent": "house@v1.0.0",
+        "passed": False,
+        "not_measured": ["preferences"],
+        "figures": {
+            "causal.bits_per_byte_clean": {
+                **{"incumbent": 1.5, "candidate": 1.75, "difference": 0.25, "units": 40, "low": 0.125, "high": 0.375},
+                "verdict": "broken: max_increase 0.02",
+            }
+        },
+    },
 }
 
 
@@ -87,9 +109,6 @@ class Outline(HTMLParser):
         assert self.open.pop() == tag
 
 
-OWN = ("pretrain", "evaluate", "export")
-
-
 def inputs_of(folder: Path, reports: dict) -> ReportInputs:
     for stage, report in reports.items():
         path = folder / stage / "causal.json" if stage in OWN else folder / f"{stage}.json"
@@ -112,7 +131,12 @@ def inputs_of(folder: Path, reports: dict) -> ReportInputs:
     print_file.write_text(json.dumps({"modules": {"a": "0"}, "libraries": {}}))
     params = {"pretrain": {"causal": {"model": {"width": 256}, "seed": 0}}}
     return ReportInputs(
-        folder, ("causal", "masked"), folder / "texts", (print_file,), params, {"causal": "Reads from left to right."}
+        folder,
+        ("causal", "masked"),
+        evaluation=folder / "texts",
+        fingerprints=(print_file,),
+        params=params,
+        descriptions={"causal": "Reads from left to right."},
     )
 
 
@@ -181,6 +205,29 @@ def test_says_the_numbers(page: str) -> None:
         "ab" * 16,
     ):
         assert words in page, words
+
+
+def test_this_build_stands_beside_the_incumbent(page: str, tmp_path: Path) -> None:
+    for words in (
+        '<span class="verdict bad">Failed</span>: this build against <b>house@v1.0.0</b>',
+        "Nothing was measured for the rules preferences.",
+        '<td>1.5</td><td>1.75</td><td>0.25 [0.125, 0.375]</td><td>40</td><td class="bad">broken: max_increase 0.02</td>',
+        "<td>data/base/house</td><td>&lt;|user|&gt;</td>",
+        '<th scope="row">left out: no text</th><td>1</td>',
+        "Alignment of causal (imitation)",
+        "<td>4.5</td><td>2.25</td><td>-2.25 [-3, -1.5]</td><td>15</td>",
+        "<td>3</td><td>3.125</td><td>0.125</td><td>–</td>",
+    ):
+        assert words in page, words
+    first = REPORTS | {"gate": {"incumbent": "", "passed": True, "figures": {}}, "feedback": {"lines": 0}}
+    folder = tmp_path / "first"
+    folder.mkdir()
+    first |= {"start": {"causal": {"start": "scratch"}}, "align": {"aligned": False, "passed_through": "no reason"}}
+    render_report(inputs_of(folder, first), tmp_path / "first.html")
+    page = (tmp_path / "first.html").read_text("utf-8")
+    assert "No model has been promoted yet" in page
+    assert "Nobody has rated or corrected a reply yet" in page
+    assert "Begins with" not in page
 
 
 def test_what_is_kept_and_flagged_is_counted(page: str) -> None:
