@@ -20,6 +20,7 @@ from privllm.collect.dvc_content import content_of
 from privllm.collect.files import survey
 from privllm.collect.incremental_reader import IncrementalReader
 from privllm.collect.read_jobs import ReadSettings
+from privllm.collect.reader_versions import versions_installed
 from privllm.collect.readers.registry import suffixes
 from privllm.collect.seen_files import PASSED_OVER, SeenFiles
 from privllm.collect.shard_runs import bounds, table_of
@@ -37,7 +38,7 @@ from privllm.engine.source_guard import SOURCES_AS_READ
 from privllm.engine.store import NO_STORE, Store, Unkeyed
 
 LIST = "quarantine.txt"  # beside quarantine.parquet
-IDENTITY = ["id", "digest", "encoding"]  # columns of an entry that determine a document
+IDENTITY = ["id", "digest", "encoding", "reader"]  # columns of an entry that determine a document
 
 
 @dataclass
@@ -91,7 +92,7 @@ def collect(
     scratch.mkdir(parents=True)
     note = store.note(*map(str, cfg.memory))
     index = SOURCES_INDEX if store.cache else None
-    settings = ReadSettings(sources, cfg.max_bytes, cfg.shard_bits, extensions, cfg.options)
+    settings = ReadSettings(sources, cfg.max_bytes, cfg.shard_bits, extensions, cfg.options, versions_installed())
     reader = IncrementalReader(settings, scratch, store.executor, note, index, verify)
     try:
         seen = reader.read(files)
@@ -138,7 +139,7 @@ def _write_shards(cfg: CollectConfig, out: Path, store: Store, reader: Increment
     read again.
     """
     shards = _documents_by_shard(seen, cfg.shard_bits)
-    names = [name_of(keys_of(documents), cfg.text_key) for documents in shards]
+    names = [name_of(documents, cfg.text_key) for documents in shards]
     probes = [(index, name, Unkeyed(None)) for index, name in enumerate(names)]
     missing = store.missing(write_shard, probes)
 

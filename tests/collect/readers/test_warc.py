@@ -11,9 +11,10 @@ import pytest
 from fastwarc.stream_io import ZstdWriter
 
 from privllm.collect.documents import CollectedDocument, PassedOver, Quarantined
-from privllm.collect.read_file import read_file, rows_of_file
+from privllm.collect.read_file import FileReading, read_file
 from privllm.collect.readers import warc
 from privllm.collect.readers.registry import READERS, media_type, reader_of
+from privllm.collect.source_file import SourceFile
 from tests.collect.readers.test_archive import reasons_of, texts_of
 
 LIMIT = 2000
@@ -63,7 +64,7 @@ def test_what_is_no_page_is_the_archives_own_and_what_failed_is_passed_over(tmp_
     data += record(answer(status="404 Not Found")) + record(answer(status="301 Moved"), "http://example.org/b")
     path = tmp_path / "a.warc"
     path.write_bytes(data)
-    rows = list(rows_of_file(path, tmp_path, LIMIT))
+    rows = [row for row, _ in FileReading(LIMIT).rows(SourceFile.at(path, tmp_path))]
     assert rows == [PassedOver("a.warc#https:/example.org/a?b=1"), PassedOver("a.warc#http:/example.org/b")]
 
 
