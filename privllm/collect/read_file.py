@@ -87,25 +87,37 @@ class FileReading:
     remembered: RememberedParts = NOTHING_REMEMBERED
     versions: Versions = field(default_factory=dict)
     readers: set[str] = field(default_factory=set)  # versions of those that have read, containers included
-    parts: int = 0
+    part_count: int = 0
     unpacked: int = 0  # bytes
     # Of the parts; for each the number that the last part of the same name and bytes got.
     sources: dict[str, int] = field(default_factory=dict)
 
     def rows(self, file: SourceFile, depth: int = 0) -> Iterator[VersionedRow]:
         """Yield the rows of a file that a reader is there for; of parts whose entries are remembered only these."""
-        reader = reader_for(file, self.extensions)
-        assert reader is not None, file.source
+        reader = self._reader_of(file)
         version = version_of(reader, self.versions)
         self.readers.add(version)
-        for row in _read(reader, file, self.max_bytes, self.extensions):
+        for row in self._parts(file, reader):
             if isinstance(row, SourceFile):
-                yield from self._rows_of_part(self._with_own_source(row), depth + 1)
+                yield from self._rows_of_part(row, depth + 1)
             else:
                 yield VersionedRow(row, version)
 
+    def parts(self, file: SourceFile) -> Iterator[Row | SourceFile]:
+        """Yield what lies in a file itself, each under a source of its own."""
+        yield from self._parts(file, self._reader_of(file))
+
+    def _reader_of(self, file: SourceFile) -> Reader:
+        reader = reader_for(file, self.extensions)
+        assert reader is not None, file.source
+        return reader
+
+    def _parts(self, file: SourceFile, reader: Reader) -> Iterator[Row | SourceFile]:
+        for row in _read(reader, file, self.max_bytes, self.extensions):
+            yield self._with_own_source(row) if isinstance(row, SourceFile) else row
+
     def _rows_of_part(self, part: SourceFile, depth: int) -> Iterator[VersionedRow]:
-        self.parts += 1
+        self.part_count += 1
         self.unpacked += part.size
         if is_housekeeping(part.name):
             yield VersionedRow(PassedOver(part.source), NO_VERSION)
@@ -122,7 +134,7 @@ class FileReading:
         reader = reader_for(part, self.extensions)
         if depth > MAX_DEPTH:
             return "too_deep", f"over {MAX_DEPTH} containers inside each other: unpack it yourself"
-        if self.parts > MAX_PARTS or self.unpacked > MAX_UNPACKED:
+        if self.part_count > MAX_PARTS or self.unpacked > MAX_UNPACKED:
             limits = f"{MAX_PARTS:,} parts or {MAX_UNPACKED >> 30} GiB"
             return "too_much", f"the file holds over {limits}: unpack it yourself"
         if not part.size:
