@@ -2,20 +2,24 @@
 
 PDFium gives characters in the order of the page's content with hyphens at line ends marked. Lines
 that many pages repeat at their top or bottom, and page numbers, are left out. A page without a
-text layer gives nothing; a document without any is `needs_ocr`.
+text layer is read by tesseract where languages are named (`ocr`), else it gives nothing; a document without any
+text is `needs_ocr`.
 
 It runs in a process of its own (`parser_process`), for PDFium is C++ and files are anybody's.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from ctypes import c_double
 from typing import Any, NamedTuple
 
+from privllm.collect.ocr import RESOLUTION, lines_of_image
 from privllm.collect.parsed import NoText, Parsed
 
 MAX_PAGES = 20_000
+MAX_DOTS = 10_000  # of a scanned page's longer side
+USUAL_SIZE = 10.0
 HYPHEN = "\ufffe"  # PDFium's mark for a hyphen at the end of a line; it has joined the two lines
 HEADING_RATIO = 1.12  # to the size of most letters
 MAX_HEADING = 200  # characters
@@ -43,8 +47,8 @@ class Line(NamedTuple):
     top: float
 
 
-def pdf_text(data: bytes) -> Parsed:
-    """Return the text of a PDF. Raises `NoText`."""
+def pdf_text(data: bytes, languages: Sequence[str] = ()) -> Parsed:
+    """Return the text of a PDF, by OCR where a page has none and `languages` are named. Raises `NoText`."""
     import pypdfium2
     from pypdfium2 import raw
 
@@ -58,14 +62,55 @@ def pdf_text(data: bytes) -> Parsed:
         if len(document) > MAX_PAGES:
             raise NoText("too_large", f"over {MAX_PAGES} pages: split it")
         pages = [_lines_of_page(document, number, raw) for number in range(len(document))]
+        scanned = [number for number, lines in enumerate(pages) if not lines and languages]
+        for number in scanned:
+            pages[number] = _scanned_lines(document, number, languages)
         metadata = document.get_metadata_dict()
     finally:
         document.close()
     if not any(pages):
-        raise NoText("needs_ocr", f"none of its {len(pages)} pages has a text layer: run OCR (such as ocrmypdf) on it")
+        raise NoText(*_no_text(len(pages), languages))
+    size = _body_size(page for number, page in enumerate(pages) if number not in scanned)
+    for number in scanned:
+        pages[number] = [line._replace(size=size) for line in pages[number]]
     text = "\n\n".join(_blocks(_without_margins(pages)))
     title, author = (_one_line(metadata.get(key, "")) for key in ("Title", "Author"))
     return Parsed(text, title, author, _day(metadata.get("CreationDate", "")))
+
+
+def _no_text(pages: int, languages: Sequence[str]) -> tuple[str, str]:
+    """Return reason and detail of a document without any text."""
+    if languages:
+        return "empty", f"tesseract finds no text on its {pages} pages"
+    how = "name the languages of scanned pages in collect.ocr, such as [eng], or run OCR (such as ocrmypdf) on it"
+    return "needs_ocr", f"none of its {pages} pages has a text layer: {how}"
+
+
+def _scanned_lines(document: Any, number: int, languages: Sequence[str]) -> list[Line]:
+    """Return the lines that tesseract reads on a page; their size is not known. Raises `NoText`."""
+    from pypdfium2 import PdfiumError
+
+    try:
+        page = document[number]
+        points = max(page.get_width(), page.get_height())
+        scale = min(RESOLUTION / 72, MAX_DOTS / max(points, 1.0))
+        bitmap = page.render(scale=scale, grayscale=True)
+    except PdfiumError:
+        return []
+    image = _portable_graymap(bytes(bitmap.buffer), bitmap.width, bitmap.height, bitmap.stride)
+    height = bitmap.height
+    bitmap.close()
+    page.close()
+    lines = []
+    for text, left, top, right, bottom in lines_of_image(image, languages, number + 1):
+        edges = (left / scale, right / scale, (height - bottom) / scale, (height - top) / scale)
+        lines.append(Line(text, 0.0, *edges))
+    return lines
+
+
+def _portable_graymap(dots: bytes, width: int, height: int, stride: int) -> bytes:
+    rows = [dots[row * stride : row * stride + width] for row in range(height)]
+    return b"P5 %d %d 255\n" % (width, height) + b"".join(rows)
 
 
 def _lines_of_page(document: Any, number: int, raw: Any) -> list[Line]:
@@ -189,13 +234,19 @@ def _blocks(pages: list[list[Line]]) -> Iterator[str]:
 
 def _heading_sizes(pages: list[list[Line]]) -> dict[float, int]:
     """Return the level of headings, from 1, by the size of their letters."""
+    body = _body_size(pages)
+    letters = {round(line.size, 1) for lines in pages for line in lines}
+    larger = sorted((size for size in letters if size > body * HEADING_RATIO), reverse=True)
+    return {size: min(level, LEVELS) for level, size in enumerate(larger, 1)}
+
+
+def _body_size(pages: Iterable[list[Line]]) -> float:
+    """Return the size of most letters, that of usual print where there are none."""
     letters: Counter[float] = Counter()
     for lines in pages:
         for line in lines:
             letters[round(line.size, 1)] += len(line.text)
-    body = letters.most_common(1)[0][0]
-    larger = sorted((size for size in letters if size > body * HEADING_RATIO), reverse=True)
-    return {size: min(level, LEVELS) for level, size in enumerate(larger, 1)}
+    return letters.most_common(1)[0][0] if letters else USUAL_SIZE
 
 
 def _goes_on(before: Line, line: Line, is_new_page: bool) -> bool:

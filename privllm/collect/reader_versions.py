@@ -11,6 +11,7 @@ from privllm.collect.readers.reader import Reader
 from privllm.collect.readers.registry import READERS
 from privllm.core.seed import digest
 from privllm.engine.libraries_apart import APART
+from privllm.engine.programs import tesseract_version
 
 NO_VERSION = ""  # of a reader that the standard library suffices, and of what no reader has read
 OWN = "own"  # name of the readers of extensions, which may use any library
@@ -22,17 +23,23 @@ LIBRARIES: Mapping[str, tuple[str, ...]] = {  # by name of the reader
     "warc": ("brotli", "fastwarc"),
     OWN: tuple(sorted(APART["collect"])),
 }
+WITH_OCR = ("pdf",)
 NAMES = {id(reader): name for name, reader in READERS.items()}
 
 Versions = Mapping[str, str]  # by name of the reader
 NO_VERSIONS: Versions = {}
 
 
-def versions_installed() -> dict[str, str]:
-    """Return the version of every reader that needs a library."""
+def versions_installed(languages: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return the version of every reader that needs a library, or tesseract for some `languages` of scanned pages.
+
+    Raises UserError where that is missing.
+    """
     versions = {}
     for name, libraries in LIBRARIES.items():
         installed = [f"{library} {_version_of(library)}" for library in libraries]
+        if name in WITH_OCR and languages:
+            installed.append(tesseract_version(languages))
         versions[name] = digest(", ".join(installed).encode())[:8]
     return versions
 

@@ -16,6 +16,7 @@ class ReadOptions(NamedTuple):
 
     text_key: str = "text"  # key of JSON objects, column of tables
     code: bool = False  # source code and notebooks are read
+    ocr: tuple[str, ...] = ()  # languages in which tesseract reads scanned pages; none: they are not read
 
 
 DEFAULT_OPTIONS = ReadOptions()

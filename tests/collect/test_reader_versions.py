@@ -3,6 +3,7 @@
 import importlib.metadata
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from privllm.collect.readers import pdf
 from privllm.collect.readers.registry import READERS
 from privllm.collect.recipe import collect
 from privllm.engine.libraries_apart import APART
+from privllm.engine.programs import tesseract_version
 from tests.clock import set_clock
 from tests.collect.readers.test_archive import zipped
 from tests.collect.test_incremental import CFG, Corpus, write_lines
 from tests.pdf_files import column, pdf_of
+from tests.stand_in_tesseract import install, words
 from tests.workshop import ROOT
 
 PDF = pdf_of(column(["The harbour is deep."]))
@@ -139,7 +142,7 @@ def test_the_text_of_the_new_version_counts(
     corpus.collect()
     before = corpus.files()
     upgrade("pypdfium2")
-    monkeypatch.setattr(pdf, "_decoded", lambda data: Decoded("What the new version reads.", "pdf"))
+    monkeypatch.setattr(pdf, "_decoded", lambda languages, data: Decoded("What the new version reads.", "pdf"))
     report = corpus.collect()
     assert (report, corpus.files()) == corpus.clean()
     assert corpus.files() != before
@@ -171,6 +174,21 @@ def test_a_library_that_is_missing_is_a_version_too(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(importlib.metadata, "version", missing)
     assert versions_installed()["pdf"] != before["pdf"]
+
+
+def test_another_tesseract_reads_pdfs_again_where_it_is_asked_for(
+    corpus: Corpus, parsed: list[tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    counts = []
+    for version, languages in (("5", []), ("5", ["eng"]), ("5", ["eng"]), ("6", ["eng"]), ("6", []), ("7", [])):
+        install(tmp_path / "bin", words("1 90 scanned"), monkeypatch, version)
+        tesseract_version.cache_clear()
+        parsed.clear()
+        corpus.collect(replace(CFG, ocr=languages))
+        counts.append(sum(name == "pdf" for name, _ in parsed))
+        assert all(name in ("pdf", "archive", "mail") for name, _ in parsed) or len(counts) == 1
+    assert counts == [7, 7, 0, 7, 7, 0]
 
 
 def test_without_a_store_nothing_is_remembered(corpus: Corpus, parsed: list[tuple[str, str]]) -> None:
