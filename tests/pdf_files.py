@@ -3,24 +3,30 @@
 import zlib
 from collections.abc import Sequence
 
+BOLD = "**"
 Piece = tuple[float, float, float, str]
 
 
 def pdf_of(*pages: Sequence[Piece], title: str = "") -> bytes:
-    """Return a PDF with these pages, its letters in Helvetica."""
+    """Return a PDF with these pages, its letters in Helvetica, those of a text that begins with "**" in bold."""
     objects = ["<< /Type /Catalog /Pages 2 0 R >>", ""]
     kids = []
     for pieces in pages:
-        content = " ".join(f"BT /F1 {size} Tf {x} {y} Td ({_escaped(text)}) Tj ET" for x, y, size, text in pieces)
+        content = " ".join(_shown(*piece) for piece in pieces)
         objects.append(f"<< /Length {len(content)} >>\nstream\n{content}\nendstream")
-        font = "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>"
-        resources = f"<< /Font << /F1 {font} >> >>"
+        kind = "/Type /Font /Subtype /Type1 /Encoding /WinAnsiEncoding /BaseFont /Helvetica"
+        resources = f"<< /Font << /F1 << {kind} >> /F2 << {kind}-Bold >> >> >>"
         page = f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Contents {len(objects)} 0 R /Resources {resources} >>"
         objects.append(page)
         kids.append(f"{len(objects)} 0 R")
     objects[1] = f"<< /Type /Pages /Kids [{' '.join(kids)}] /Count {len(kids)} >>"
     objects.append(f"<< /Title ({_escaped(title)}) /CreationDate (D:20261126042300Z) >>")
     return _file_of([text.encode("cp1252") for text in objects])
+
+
+def _shown(x: float, y: float, size: float, text: str) -> str:
+    font = "F2" if text.startswith(BOLD) else "F1"
+    return f"BT /{font} {size} Tf {x} {y} Td ({_escaped(text.removeprefix(BOLD))}) Tj ET"
 
 
 def column(lines: Sequence[str], x: float = 50, top: float = 700, size: float = 10) -> list[Piece]:

@@ -11,7 +11,7 @@ It runs in a process of its own (`parser_process`), for PDFium is C++ and files 
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from ctypes import c_double
+from ctypes import byref, c_double, c_int, create_string_buffer
 from typing import Any, NamedTuple
 
 from privllm.collect.ocr import RESOLUTION, lines_of_image
@@ -20,6 +20,10 @@ from privllm.collect.parsed import NoText, Parsed
 MAX_PAGES = 20_000
 MAX_DOTS = 10_000  # of a scanned page's longer side
 USUAL_SIZE = 10.0
+NUMBERED = re.compile(r"\d+(?:\.\d+)+\.? \S")
+SMALL = 0.85  # of the size of most letters
+MAX_FONT_NAME = 100  # bytes
+BOLD = 600  # of a font's weight, 400 in usual print
 HYPHEN = "\ufffe"  # PDFium's mark for a hyphen at the end of a line; it has joined the two lines
 HEADING_RATIO = 1.12  # to the size of most letters
 MAX_HEADING = 200  # characters
@@ -45,6 +49,7 @@ class Line(NamedTuple):
     right: float
     bottom: float
     top: float
+    is_marked: bool = False  # as a heading: it begins with a number such as 5.8.1, in bold
 
 
 def pdf_text(data: bytes, languages: Sequence[str] = ()) -> Parsed:
@@ -73,7 +78,7 @@ def pdf_text(data: bytes, languages: Sequence[str] = ()) -> Parsed:
     size = _body_size(page for number, page in enumerate(pages) if number not in scanned)
     for number in scanned:
         pages[number] = [line._replace(size=size) for line in pages[number]]
-    text = "\n\n".join(_blocks(_without_margins(pages)))
+    text = "\n\n".join(_blocks(_without_marks(_without_margins(pages))))
     title, author = (_one_line(metadata.get(key, "")) for key in ("Title", "Author"))
     return Parsed(text, title, author, _day(metadata.get("CreationDate", "")))
 
@@ -147,8 +152,20 @@ def _measured(words: str, begin: int, text_page: Any, raw: Any) -> Line:
     middle = (first + last) // 2
     size = max(raw.FPDFText_GetFontSize(text_page, first), raw.FPDFText_GetFontSize(text_page, middle))
     text = LEADER.sub("", " ".join(words.replace(HYPHEN, "").replace("\u00ad", "").split()))
+    is_bold = NUMBERED.match(text) is not None and _is_bold(text_page, first, middle, raw)
     # A size of 1 stands in for one that the page's matrix holds.
-    return Line(text, size if size > 2 else top - bottom, left, max(right, last_right), bottom, top)
+    return Line(text, size if size > 2 else top - bottom, left, max(right, last_right), bottom, top, is_bold)
+
+
+def _is_bold(text_page: Any, first: int, middle: int, raw: Any) -> bool:
+    """Return whether a letter is bold, of two: a name in a heading may be in other print."""
+    for place in (first, middle):
+        name = create_string_buffer(MAX_FONT_NAME)
+        raw.FPDFText_GetFontInfo(text_page, place, name, MAX_FONT_NAME, byref(c_int()))
+        # The fonts that every viewer has are given no weight.
+        if b"bold" in name.value.lower() or raw.FPDFText_GetFontWeight(text_page, place) >= BOLD:
+            return True
+    return False
 
 
 def _is_beside(before: Line, line: Line) -> bool:
@@ -169,6 +186,7 @@ def _merged(before: Line, line: Line) -> Line:
         line.right,
         min(before.bottom, line.bottom),
         max(before.top, line.top),
+        before.is_marked,
     )
 
 
@@ -199,6 +217,12 @@ def _without_margins(pages: list[list[Line]]) -> list[list[Line]]:
     return kept if any(kept) else pages
 
 
+def _without_marks(pages: list[list[Line]]) -> list[list[Line]]:
+    """Return pages without the numbers of footnotes that stand alone, in small print."""
+    small = SMALL * _body_size(pages)
+    return [[line for line in lines if line.size >= small or not line.text.isdecimal()] for lines in pages]
+
+
 def _margins(lines: list[Line]) -> list[int]:
     """Return the places of the lines at the top and at the bottom of a page, by height."""
     by_height = sorted(range(len(lines)), key=lambda place: lines[place].top)
@@ -219,9 +243,9 @@ def _blocks(pages: list[list[Line]]) -> Iterator[str]:
     for lines in pages:
         is_first = True
         for line in lines:
-            level = sizes.get(round(line.size, 1), 0) if len(line.text) <= MAX_HEADING else 0
+            level = _level(line, sizes) if len(line.text) <= MAX_HEADING else 0
             goes_on = paragraph and _goes_on(paragraph[-1], line, is_first)
-            if level != (sizes.get(round(paragraph[-1].size, 1), 0) if paragraph else 0):
+            if level != (_level(paragraph[-1], sizes) if paragraph else 0):
                 goes_on = False
             if paragraph and not goes_on:
                 yield _joined(paragraph, sizes)
@@ -238,6 +262,12 @@ def _heading_sizes(pages: list[list[Line]]) -> dict[float, int]:
     letters = {round(line.size, 1) for lines in pages for line in lines}
     larger = sorted((size for size in letters if size > body * HEADING_RATIO), reverse=True)
     return {size: min(level, LEVELS) for level, size in enumerate(larger, 1)}
+
+
+def _level(line: Line, sizes: dict[float, int]) -> int:
+    """Return the level of a heading, 0 for another line. One in the size of the text is below all that are larger."""
+    level = sizes.get(round(line.size, 1), 0)
+    return min(max(sizes.values(), default=0) + 1, LEVELS) if line.is_marked and not level else level
 
 
 def _body_size(pages: Iterable[list[Line]]) -> float:
@@ -270,7 +300,7 @@ def _joined(lines: list[Line], sizes: dict[float, int]) -> str:
             text = text[:-1] + line.text
         else:
             text = f"{text} {line.text}"
-    level = sizes.get(round(lines[0].size, 1), 0)
+    level = _level(lines[0], sizes)
     if level and len(text) <= MAX_HEADING and any(character.isalpha() for character in text):
         return f"{'#' * level} {text}"
     bullet = BULLET.match(text)

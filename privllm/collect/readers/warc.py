@@ -28,7 +28,7 @@ from privllm.collect.source_file import SourceFile
 WARC, ARC = "application/warc", "application/x-internet-archive"
 WITH_PAGES = WarcRecordType.response | WarcRecordType.resource | WarcRecordType.conversion
 MAX_HEADERS = 1 << 16
-BLOCK = 1 << 17  # larger ones cost page faults, smaller ones calls
+BLOCK = 1 << 16  # larger ones cost page faults, smaller ones calls
 SUFFIXES = {  # by media type; the others are looked up
     "text/html": ".html",
     "application/xhtml+xml": ".xhtml",
