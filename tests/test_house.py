@@ -217,7 +217,8 @@ def test_declared_params_are_those_the_stage_reads(name: str) -> None:
             "families",
             "finetune",
             "extensions",
-        }  # which stages and extensions there are, is all it asks
+            "collect",
+        }  # which stages and extensions there are, and whether tesseract is asked for
     elif (
         "deciding_sections(" in text or "effective_values(" in text
     ):  # it names what it takes, and all of that is declared

@@ -50,6 +50,10 @@ COUNT = ([0, 1, 10**9], [-1])
 LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "collect.shard_bits": ([0, 1, 12], [-1, 13]),
     "collect.code": ([True, False], []),
+    "collect.ocr": (
+        [[], ["eng"], ["eng", "chi_sim"], ["script/Latin"]],
+        [["en"], ["eng", "eng"], ["-l"], [""], ["../x"]],
+    ),
     "collect.text_key": (["body"], ["", " "]),
     "collect.max_megabytes": ([TINY, 64, 1024], [0, -1, 1024.001, math.nan, math.inf]),
     "clean.profile": (["private", "web"], ["", "Web", "gopher"]),

@@ -408,7 +408,10 @@ def trace(
 @command
 def forget(
     paths: Annotated[
-        list[str], typer.Argument(help="Below data/sources: files, folders, lines of JSONL (notes.jsonl#12).")
+        list[str],
+        typer.Argument(
+            help="Below data/sources: files, folders, lines (notes.jsonl#12), mails, rows, members (a.zip#b.txt)."
+        ),
     ],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     no_repro: Annotated[

@@ -7,10 +7,14 @@ archives keep it, is taken as it is.
 import re
 import zlib
 
+import brotli
+
 from privllm.collect.documents import Unreadable
 
 CHUNK = re.compile(rb"([0-9a-fA-F]{1,8})[^\r\n]{0,1000}\r?\n")
+BLOCK = 1 << 20
 GZIPPED = b"\x1f\x8b"
+TOO_LARGE_UNPACKED = "over collect.max_megabytes when unpacked: raise the limit"
 DAMAGED = "its content encoding {0} cannot be undone"
 
 
@@ -22,9 +26,12 @@ def body_of(body: bytes, is_chunked: bool, encodings: str, max_bytes: int) -> by
     for name in reversed(names):
         if name in ("", "identity", "utf-8", "none"):
             continue
-        if name not in ("gzip", "x-gzip", "deflate"):
+        if name == "br":
+            body = _unpacked_by_brotli(body, max_bytes)
+        elif name in ("gzip", "x-gzip", "deflate"):
+            body = _inflated(body, name, max_bytes)
+        else:
             raise Unreadable("unsupported", f"the content encoding {name[:20]!r} is not read")
-        body = _inflated(body, name, max_bytes)
     return body
 
 
@@ -54,7 +61,26 @@ def _inflated(body: bytes, name: str, max_bytes: int) -> bytes:
         except zlib.error:
             continue
         if len(unpacked) > max_bytes:
-            raise Unreadable("too_large", "over collect.max_megabytes when unpacked: raise the limit")
+            raise Unreadable("too_large", TOO_LARGE_UNPACKED)
         if unpacked or unpacking.eof:
             return unpacked
     raise Unreadable("damaged", DAMAGED.format(name))
+
+
+def _unpacked_by_brotli(body: bytes, max_bytes: int) -> bytes:
+    """Return a body unpacked, what comes before its end where it was cut; itself where it is plain text. Raises `Unreadable`."""
+    unpacking = brotli.Decompressor()
+    pieces: list[bytes] = []
+    left, data = max_bytes, body
+    try:
+        while piece := unpacking.process(data, output_buffer_limit=BLOCK):
+            pieces.append(piece)
+            left -= len(piece)
+            data = b""
+            if left < 0:
+                raise Unreadable("too_large", TOO_LARGE_UNPACKED)
+    except brotli.error:
+        if body.lstrip()[:1] == b"<":  # brotli has no first bytes of its own
+            return body
+        raise Unreadable("damaged", DAMAGED.format("br")) from None
+    return b"".join(pieces)

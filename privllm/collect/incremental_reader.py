@@ -14,18 +14,19 @@ import pyarrow.compute as pc
 from privllm.collect.documents import CollectedDocument, source_of
 from privllm.collect.dvc_content import with_digests
 from privllm.collect.file_index import KNOWN, recall, save, unsigned
-from privllm.collect.read_file import Remembered, RememberedParts, rows_of_file
+from privllm.collect.read_file import FileReading, Remembered, RememberedParts
 from privllm.collect.read_jobs import GROUP_BYTES, GROUP_BYTES_A_SHARD, ReadJobs, ReadSettings, groups
+from privllm.collect.reader_versions import NO_VERSION, Versions
 from privllm.collect.seen_files import ENTRIES, FILES, Entry, SeenFiles, entry_of
 from privllm.collect.shard_runs import RunWriter, read_batch, table_of, write_run
-from privllm.collect.source_file import ReadOptions
+from privllm.collect.source_file import ReadOptions, SourceFile
 from privllm.engine.digests import md5_of, status_of
 from privllm.engine.executor import Executor
 from privllm.engine.extensions import Extensions
 from privllm.engine.source_guard import content_named_in
 
-# and the number of its entries, and of those that are remembered though the file was opened
-READ_FILES = KNOWN.append(pa.field("rows", pa.int64())).append(pa.field("taken_over", pa.int64()))
+# and the number of its entries, the versions of its readers, and the entries that are remembered though it was opened
+READ_FILES = pa.schema([*KNOWN, *list(FILES)[2:], ("taken_over", pa.int64())])
 
 
 class IncrementalReader:
@@ -57,7 +58,7 @@ class IncrementalReader:
         is_known = pc.not_equal(md5, "")
         opened_files, opened_entries = self._read_now(files.filter(pc.invert(is_known)), containers)
         unchanged = files.filter(is_known)
-        for name in ("md5", "rows"):
+        for name in FILES.names[1:]:
             unchanged = unchanged.append_column(name, remembered.files[name])
         unchanged = unchanged.append_column("taken_over", pa.repeat(0, len(unchanged)))
         self.files = pa.concat_tables([unchanged.cast(READ_FILES), opened_files])
@@ -75,13 +76,22 @@ class IncrementalReader:
         if self.index and not self.verify:
             md5 = recall(self.index, files)
         rows = pc.index_in(files["source"], last.files["source"])
-        has_equal_bytes = pc.fill_null(pc.equal(last.files["md5"].take(rows), md5), False)
-        md5 = pc.if_else(has_equal_bytes, md5, "")
+        is_current = self._is_current(last.files["readers"])
+        has_equal_bytes = pc.equal(last.files["md5"].take(rows), md5)
+        may_be_taken = pc.fill_null(pc.and_(has_equal_bytes, is_current.take(rows)), False)
+        md5 = pc.if_else(may_be_taken, md5, "")
         is_known = pc.not_equal(md5, "")
         former_rows = rows.filter(pc.and_(pc.invert(is_known), pc.is_valid(rows)))
         holds_many = pc.greater(last.files["rows"].take(former_rows), 1)
         containers = SeenFiles.empty() if self.verify else last.take(former_rows.filter(holds_many).to_numpy())
         return md5, last.take(rows.filter(is_known).to_numpy()), containers
+
+    def _is_current(self, readers: pa.ChunkedArray) -> pa.Array:
+        """Return for each file whether all of its readers have the versions with which it was read."""
+        now = {NO_VERSION, *self.settings.versions.values()}
+        kinds = readers.combine_chunks().dictionary_encode()
+        is_current = [now.issuperset(versions.split(" ")) for versions in kinds.dictionary.to_pylist()]
+        return pa.array(is_current, pa.bool_()).take(kinds.indices)
 
     def hash_only(self, files: pa.Table) -> None:
         """Compute the MD5 of `files` (file_index.FILES) that DVC hashes and nobody reads."""
@@ -134,13 +144,14 @@ def read_group(
     shard_bits: int,
     extensions: Extensions,
     options: ReadOptions,
+    versions: Versions,
     containers: SeenFiles,
     *files: Path,
 ) -> None:
     """Read `files` into runs, `<stem>.entries` (ENTRIES) and `<stem>.files` (READ_FILES).
 
-    The MD5 of a file is "" where it could not be read or was changed meanwhile. `containers` are the
-    former entries of some of the files.
+    The MD5 of a file is "" where it could not be read or was changed meanwhile. `versions` are those of
+    the readers, `containers` the former entries of some of the files.
     """
     runs = RunWriter(stem, shard_bits)
     former_entries = containers.entries_by_file()
@@ -153,18 +164,20 @@ def read_group(
         except OSError:
             status, md5 = (0, 0, 0, 0), ""
         source, taken_over = source_of(path, sources), 0
-        remembered = RememberedParts(former_entries.get(source, ()))
-        for row in rows_of_file(path, sources, max_bytes, extensions, remembered, options):
+        remembered = RememberedParts(former_entries.get(source, ()), {NO_VERSION, *versions.values()})
+        reading = FileReading(max_bytes, extensions, remembered, versions)
+        for row, reader in reading.rows(SourceFile.at(path, sources, options)):
             if isinstance(row, Remembered):
                 entries += row.entries
                 taken_over += len(row.entries)
                 continue
-            entries.append(entry_of(row))
+            entries.append(entry_of(row, reader))
             if isinstance(row, CollectedDocument):
                 runs.add(row)
         if md5 and status_of(path) != status:
             md5 = ""
-        read_files.append((source, *unsigned(status), md5, len(entries) - entries_before, taken_over))
+        readers = " ".join(sorted(reading.readers - {NO_VERSION}))
+        read_files.append((source, *unsigned(status), md5, len(entries) - entries_before, readers, taken_over))
     runs.flush()
     write_run([table_of(read_files, READ_FILES)], stem.with_name(f"{stem.name}.files"))
     write_run([table_of(entries, ENTRIES)], stem.with_name(f"{stem.name}.entries"))

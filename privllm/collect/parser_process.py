@@ -23,7 +23,7 @@ from privllm.collect.office_text import office_text
 from privllm.collect.parsed import NoText, Parsed
 from privllm.collect.pdf_text import pdf_text
 
-PARSERS: dict[str, Callable[[bytes], Parsed]] = {"pdf": pdf_text, "office": office_text, "latex": latex_text}
+PARSERS: dict[str, Callable[..., Parsed]] = {"pdf": pdf_text, "office": office_text, "latex": latex_text}
 CPU_SECONDS = 60  # for each file
 MEMORY = 4 << 30  # bytes of address space
 FRAME = struct.Struct(">I")
@@ -38,12 +38,13 @@ class _Child(NamedTuple):
 _child: _Child | None = None
 
 
-def parse(parser: str, data: bytes) -> Parsed:
-    """Return what a parser of PARSERS makes of a file. Raises `Unreadable`."""
+def parse(parser: str, data: bytes, *arguments: Any) -> Parsed:
+    """Return what a parser of PARSERS makes of a file, and of `arguments` that JSON can hold. Raises `Unreadable`."""
     child = _started()
     assert child.stdin
     assert child.stdout
-    request = json.dumps({"parser": parser, "bytes": len(data), "cpu_seconds": CPU_SECONDS}).encode()
+    fields = {"parser": parser, "arguments": arguments, "bytes": len(data), "cpu_seconds": CPU_SECONDS}
+    request = json.dumps(fields).encode()
     try:
         child.stdin.write(FRAME.pack(len(request)) + request)
         child.stdin.write(data)
@@ -53,10 +54,10 @@ def parse(parser: str, data: bytes) -> Parsed:
         answer = None
     if answer is None:
         raise Unreadable(*_end_of(child))
-    fields = json.loads(answer)
-    if "reason" in fields:
-        raise Unreadable(fields["reason"], fields["detail"])
-    return Parsed(**fields)
+    parsed = json.loads(answer)
+    if "reason" in parsed:
+        raise Unreadable(parsed["reason"], parsed["detail"])
+    return Parsed(**parsed)
 
 
 def _started() -> subprocess.Popen[bytes]:
@@ -107,7 +108,7 @@ def main(source: BinaryIO, sink: BinaryIO) -> None:
         fields = json.loads(request)
         data = source.read(fields["bytes"])
         _allow_cpu(fields["cpu_seconds"])
-        answer = json.dumps(_answer(fields["parser"], data)).encode()
+        answer = json.dumps(_answer(fields["parser"], data, fields["arguments"])).encode()
         sink.write(FRAME.pack(len(answer)) + answer)
         sink.flush()
 
@@ -119,10 +120,10 @@ def _allow_cpu(seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (total, resource.RLIM_INFINITY))
 
 
-def _answer(parser: str, data: bytes) -> dict[str, Any]:
+def _answer(parser: str, data: bytes, arguments: list[Any]) -> dict[str, Any]:
     """Return the fields of `Parsed`, or reason and detail of a refusal."""
     try:
-        return PARSERS[parser](data)._asdict()
+        return PARSERS[parser](data, *arguments)._asdict()
     except NoText as refusal:
         return {"reason": refusal.reason, "detail": refusal.detail}
     except MemoryError:

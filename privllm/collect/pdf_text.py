@@ -2,20 +2,28 @@
 
 PDFium gives characters in the order of the page's content with hyphens at line ends marked. Lines
 that many pages repeat at their top or bottom, and page numbers, are left out. A page without a
-text layer gives nothing; a document without any is `needs_ocr`.
+text layer is read by tesseract where languages are named (`ocr`), else it gives nothing; a document without any
+text is `needs_ocr`.
 
 It runs in a process of its own (`parser_process`), for PDFium is C++ and files are anybody's.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterator
-from ctypes import c_double
+from collections.abc import Iterable, Iterator, Sequence
+from ctypes import byref, c_double, c_int, create_string_buffer
 from typing import Any, NamedTuple
 
+from privllm.collect.ocr import RESOLUTION, lines_of_image
 from privllm.collect.parsed import NoText, Parsed
 
 MAX_PAGES = 20_000
+MAX_DOTS = 10_000  # of a scanned page's longer side
+USUAL_SIZE = 10.0
+NUMBERED = re.compile(r"\d+(?:\.\d+)+\.? \S")
+SMALL = 0.85  # of the size of most letters
+MAX_FONT_NAME = 100  # bytes
+BOLD = 600  # of a font's weight, 400 in usual print
 HYPHEN = "\ufffe"  # PDFium's mark for a hyphen at the end of a line; it has joined the two lines
 HEADING_RATIO = 1.12  # to the size of most letters
 MAX_HEADING = 200  # characters
@@ -41,10 +49,11 @@ class Line(NamedTuple):
     right: float
     bottom: float
     top: float
+    is_marked: bool = False  # as a heading: it begins with a number such as 5.8.1, in bold
 
 
-def pdf_text(data: bytes) -> Parsed:
-    """Return the text of a PDF. Raises `NoText`."""
+def pdf_text(data: bytes, languages: Sequence[str] = ()) -> Parsed:
+    """Return the text of a PDF, by OCR where a page has none and `languages` are named. Raises `NoText`."""
     import pypdfium2
     from pypdfium2 import raw
 
@@ -58,14 +67,55 @@ def pdf_text(data: bytes) -> Parsed:
         if len(document) > MAX_PAGES:
             raise NoText("too_large", f"over {MAX_PAGES} pages: split it")
         pages = [_lines_of_page(document, number, raw) for number in range(len(document))]
+        scanned = [number for number, lines in enumerate(pages) if not lines and languages]
+        for number in scanned:
+            pages[number] = _scanned_lines(document, number, languages)
         metadata = document.get_metadata_dict()
     finally:
         document.close()
     if not any(pages):
-        raise NoText("needs_ocr", f"none of its {len(pages)} pages has a text layer: run OCR (such as ocrmypdf) on it")
-    text = "\n\n".join(_blocks(_without_margins(pages)))
+        raise NoText(*_no_text(len(pages), languages))
+    size = _body_size(page for number, page in enumerate(pages) if number not in scanned)
+    for number in scanned:
+        pages[number] = [line._replace(size=size) for line in pages[number]]
+    text = "\n\n".join(_blocks(_without_marks(_without_margins(pages))))
     title, author = (_one_line(metadata.get(key, "")) for key in ("Title", "Author"))
     return Parsed(text, title, author, _day(metadata.get("CreationDate", "")))
+
+
+def _no_text(pages: int, languages: Sequence[str]) -> tuple[str, str]:
+    """Return reason and detail of a document without any text."""
+    if languages:
+        return "empty", f"tesseract finds no text on its {pages} pages"
+    how = "name the languages of scanned pages in collect.ocr, such as [eng], or run OCR (such as ocrmypdf) on it"
+    return "needs_ocr", f"none of its {pages} pages has a text layer: {how}"
+
+
+def _scanned_lines(document: Any, number: int, languages: Sequence[str]) -> list[Line]:
+    """Return the lines that tesseract reads on a page; their size is not known. Raises `NoText`."""
+    from pypdfium2 import PdfiumError
+
+    try:
+        page = document[number]
+        points = max(page.get_width(), page.get_height())
+        scale = min(RESOLUTION / 72, MAX_DOTS / max(points, 1.0))
+        bitmap = page.render(scale=scale, grayscale=True)
+    except PdfiumError:
+        return []
+    image = _portable_graymap(bytes(bitmap.buffer), bitmap.width, bitmap.height, bitmap.stride)
+    height = bitmap.height
+    bitmap.close()
+    page.close()
+    lines = []
+    for text, left, top, right, bottom in lines_of_image(image, languages, number + 1):
+        edges = (left / scale, right / scale, (height - bottom) / scale, (height - top) / scale)
+        lines.append(Line(text, 0.0, *edges))
+    return lines
+
+
+def _portable_graymap(dots: bytes, width: int, height: int, stride: int) -> bytes:
+    rows = [dots[row * stride : row * stride + width] for row in range(height)]
+    return b"P5 %d %d 255\n" % (width, height) + b"".join(rows)
 
 
 def _lines_of_page(document: Any, number: int, raw: Any) -> list[Line]:
@@ -102,8 +152,20 @@ def _measured(words: str, begin: int, text_page: Any, raw: Any) -> Line:
     middle = (first + last) // 2
     size = max(raw.FPDFText_GetFontSize(text_page, first), raw.FPDFText_GetFontSize(text_page, middle))
     text = LEADER.sub("", " ".join(words.replace(HYPHEN, "").replace("\u00ad", "").split()))
+    is_bold = NUMBERED.match(text) is not None and _is_bold(text_page, first, middle, raw)
     # A size of 1 stands in for one that the page's matrix holds.
-    return Line(text, size if size > 2 else top - bottom, left, max(right, last_right), bottom, top)
+    return Line(text, size if size > 2 else top - bottom, left, max(right, last_right), bottom, top, is_bold)
+
+
+def _is_bold(text_page: Any, first: int, middle: int, raw: Any) -> bool:
+    """Return whether a letter is bold, of two: a name in a heading may be in other print."""
+    for place in (first, middle):
+        name = create_string_buffer(MAX_FONT_NAME)
+        raw.FPDFText_GetFontInfo(text_page, place, name, MAX_FONT_NAME, byref(c_int()))
+        # The fonts that every viewer has are given no weight.
+        if b"bold" in name.value.lower() or raw.FPDFText_GetFontWeight(text_page, place) >= BOLD:
+            return True
+    return False
 
 
 def _is_beside(before: Line, line: Line) -> bool:
@@ -124,6 +186,7 @@ def _merged(before: Line, line: Line) -> Line:
         line.right,
         min(before.bottom, line.bottom),
         max(before.top, line.top),
+        before.is_marked,
     )
 
 
@@ -154,6 +217,12 @@ def _without_margins(pages: list[list[Line]]) -> list[list[Line]]:
     return kept if any(kept) else pages
 
 
+def _without_marks(pages: list[list[Line]]) -> list[list[Line]]:
+    """Return pages without the numbers of footnotes that stand alone, in small print."""
+    small = SMALL * _body_size(pages)
+    return [[line for line in lines if line.size >= small or not line.text.isdecimal()] for lines in pages]
+
+
 def _margins(lines: list[Line]) -> list[int]:
     """Return the places of the lines at the top and at the bottom of a page, by height."""
     by_height = sorted(range(len(lines)), key=lambda place: lines[place].top)
@@ -174,9 +243,9 @@ def _blocks(pages: list[list[Line]]) -> Iterator[str]:
     for lines in pages:
         is_first = True
         for line in lines:
-            level = sizes.get(round(line.size, 1), 0) if len(line.text) <= MAX_HEADING else 0
+            level = _level(line, sizes) if len(line.text) <= MAX_HEADING else 0
             goes_on = paragraph and _goes_on(paragraph[-1], line, is_first)
-            if level != (sizes.get(round(paragraph[-1].size, 1), 0) if paragraph else 0):
+            if level != (_level(paragraph[-1], sizes) if paragraph else 0):
                 goes_on = False
             if paragraph and not goes_on:
                 yield _joined(paragraph, sizes)
@@ -189,13 +258,25 @@ def _blocks(pages: list[list[Line]]) -> Iterator[str]:
 
 def _heading_sizes(pages: list[list[Line]]) -> dict[float, int]:
     """Return the level of headings, from 1, by the size of their letters."""
+    body = _body_size(pages)
+    letters = {round(line.size, 1) for lines in pages for line in lines}
+    larger = sorted((size for size in letters if size > body * HEADING_RATIO), reverse=True)
+    return {size: min(level, LEVELS) for level, size in enumerate(larger, 1)}
+
+
+def _level(line: Line, sizes: dict[float, int]) -> int:
+    """Return the level of a heading, 0 for another line. One in the size of the text is below all that are larger."""
+    level = sizes.get(round(line.size, 1), 0)
+    return min(max(sizes.values(), default=0) + 1, LEVELS) if line.is_marked and not level else level
+
+
+def _body_size(pages: Iterable[list[Line]]) -> float:
+    """Return the size of most letters, that of usual print where there are none."""
     letters: Counter[float] = Counter()
     for lines in pages:
         for line in lines:
             letters[round(line.size, 1)] += len(line.text)
-    body = letters.most_common(1)[0][0]
-    larger = sorted((size for size in letters if size > body * HEADING_RATIO), reverse=True)
-    return {size: min(level, LEVELS) for level, size in enumerate(larger, 1)}
+    return letters.most_common(1)[0][0] if letters else USUAL_SIZE
 
 
 def _goes_on(before: Line, line: Line, is_new_page: bool) -> bool:
@@ -219,7 +300,7 @@ def _joined(lines: list[Line], sizes: dict[float, int]) -> str:
             text = text[:-1] + line.text
         else:
             text = f"{text} {line.text}"
-    level = sizes.get(round(lines[0].size, 1), 0)
+    level = _level(lines[0], sizes)
     if level and len(text) <= MAX_HEADING and any(character.isalpha() for character in text):
         return f"{'#' * level} {text}"
     bullet = BULLET.match(text)

@@ -2,17 +2,18 @@
 
 A container (an archive, a mailbox) is unpacked within limits, so that no file, however it was made,
 fills the memory or takes for ever. What a part of a container was read as is taken over from the
-last run where its source and its bytes are the same.
+last run where its source, its bytes and the versions of its readers are the same.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from privllm.collect.documents import CollectedDocument, PassedOver, Quarantined, is_housekeeping
-from privllm.collect.readers.reader import NO_CODE, TOO_LARGE, Row
+from privllm.collect.reader_versions import NO_VERSION, Versions, version_of
+from privllm.collect.readers.reader import NO_CODE, TOO_LARGE, Reader, Row
 from privllm.collect.readers.registry import READERS, is_code, reader_for, row_by_own, why_not_read
 from privllm.collect.seen_files import Entry
 from privllm.collect.source_file import DEFAULT_OPTIONS, ReadOptions, SourceFile
@@ -30,10 +31,19 @@ class Remembered(NamedTuple):
     entries: list[Entry]
 
 
+class VersionedRow(NamedTuple):
+    """A row, and the version of the reader that made it."""
+
+    row: Row | Remembered
+    reader: str
+
+
 class RememberedParts:
     """The entries that the last run made of the parts of one container."""
 
-    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+    def __init__(self, entries: Iterable[Entry] = (), versions: Collection[str] = (NO_VERSION,)) -> None:
+        """`versions` are those of the readers now: what others made is no longer of use."""
+        self._versions = versions
         self._entries = sorted(entries, key=lambda entry: entry.source)
         self._sources = [entry.source for entry in self._entries]
 
@@ -47,7 +57,8 @@ class RememberedParts:
             return None
         begin = bisect_left(self._sources, f"{part.source}/")
         end = bisect_left(self._sources, f"{part.source}0")  # the character after "/"
-        return Remembered([own, *self._entries[begin:end]])
+        entries = [own, *self._entries[begin:end]]
+        return Remembered(entries) if all(entry.reader in self._versions for entry in entries) else None
 
 
 NOTHING_REMEMBERED = RememberedParts()
@@ -61,53 +72,60 @@ def read_file(
     options: ReadOptions = DEFAULT_OPTIONS,
 ) -> Iterator[CollectedDocument | Quarantined]:
     """Yield the documents of a file, and refusals with a reason."""
-    for row in rows_of_file(path, sources, max_bytes, extensions, options=options):
+    reading = FileReading(max_bytes, extensions)
+    for row, _ in reading.rows(SourceFile.at(path, sources, options)):
         if isinstance(row, CollectedDocument | Quarantined):
             yield row
 
 
-def rows_of_file(
-    path: Path,
-    sources: Path,
-    max_bytes: int,
-    extensions: Extensions = NO_EXTENSIONS,
-    remembered: RememberedParts = NOTHING_REMEMBERED,
-    options: ReadOptions = DEFAULT_OPTIONS,
-) -> Iterator[Row | Remembered]:
-    """Yield the rows of a file; of parts whose entries are remembered only these."""
-    reading = _Reading(max_bytes, extensions, remembered)
-    yield from reading.rows(SourceFile.at(path, sources, options), 0)
-
-
 @dataclass
-class _Reading:
-    """The reading of one file, and what it has unpacked."""
+class FileReading:
+    """The reading of one file: what was read of it, and what was unpacked."""
 
     max_bytes: int
-    extensions: Extensions
-    remembered: RememberedParts
-    parts: int = 0
+    extensions: Extensions = NO_EXTENSIONS
+    remembered: RememberedParts = NOTHING_REMEMBERED
+    versions: Versions = field(default_factory=dict)
+    readers: set[str] = field(default_factory=set)  # versions of those that have read, containers included
+    part_count: int = 0
     unpacked: int = 0  # bytes
     # Of the parts; for each the number that the last part of the same name and bytes got.
     sources: dict[str, int] = field(default_factory=dict)
 
-    def rows(self, file: SourceFile, depth: int) -> Iterator[Row | Remembered]:
-        """Yield the rows of a file that a reader is there for."""
-        for row in _read(file, self.max_bytes, self.extensions):
+    def rows(self, file: SourceFile, depth: int = 0) -> Iterator[VersionedRow]:
+        """Yield the rows of a file that a reader is there for; of parts whose entries are remembered only these."""
+        reader = self._reader_of(file)
+        version = version_of(reader, self.versions)
+        self.readers.add(version)
+        for row in self._parts(file, reader):
             if isinstance(row, SourceFile):
-                yield from self._rows_of_part(self._with_own_source(row), depth + 1)
+                yield from self._rows_of_part(row, depth + 1)
             else:
-                yield row
+                yield VersionedRow(row, version)
 
-    def _rows_of_part(self, part: SourceFile, depth: int) -> Iterator[Row | Remembered]:
-        self.parts += 1
+    def parts(self, file: SourceFile) -> Iterator[Row | SourceFile]:
+        """Yield what lies in a file itself, each under a source of its own."""
+        yield from self._parts(file, self._reader_of(file))
+
+    def _reader_of(self, file: SourceFile) -> Reader:
+        reader = reader_for(file, self.extensions)
+        assert reader is not None, file.source
+        return reader
+
+    def _parts(self, file: SourceFile, reader: Reader) -> Iterator[Row | SourceFile]:
+        for row in _read(reader, file, self.max_bytes, self.extensions):
+            yield self._with_own_source(row) if isinstance(row, SourceFile) else row
+
+    def _rows_of_part(self, part: SourceFile, depth: int) -> Iterator[VersionedRow]:
+        self.part_count += 1
         self.unpacked += part.size
         if is_housekeeping(part.name):
-            yield PassedOver(part.source)
+            yield VersionedRow(PassedOver(part.source), NO_VERSION)
         elif fault := self._fault_of(part, depth):
-            yield Quarantined(part.source, digest(part.data), part.size, *fault)
+            yield VersionedRow(Quarantined(part.source, digest(part.data), part.size, *fault), NO_VERSION)
         elif remembered := self.remembered.look_up(part):
-            yield remembered
+            self.readers.update(entry.reader for entry in remembered.entries)
+            yield VersionedRow(remembered, NO_VERSION)
         else:
             yield from self.rows(part, depth)
 
@@ -116,7 +134,7 @@ class _Reading:
         reader = reader_for(part, self.extensions)
         if depth > MAX_DEPTH:
             return "too_deep", f"over {MAX_DEPTH} containers inside each other: unpack it yourself"
-        if self.parts > MAX_PARTS or self.unpacked > MAX_UNPACKED:
+        if self.part_count > MAX_PARTS or self.unpacked > MAX_UNPACKED:
             limits = f"{MAX_PARTS:,} parts or {MAX_UNPACKED >> 30} GiB"
             return "too_much", f"the file holds over {limits}: unpack it yourself"
         if not part.size:
@@ -142,9 +160,7 @@ class _Reading:
         return part
 
 
-def _read(file: SourceFile, max_bytes: int, extensions: Extensions) -> Iterator[Row | SourceFile]:
-    reader = reader_for(file, extensions)
-    assert reader is not None, file.source
+def _read(reader: Reader, file: SourceFile, max_bytes: int, extensions: Extensions) -> Iterator[Row | SourceFile]:
     if reader in READERS.values():
         yield from reader.read(file, max_bytes)
     else:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from privllm.collect.documents import path_of
+from privllm.collect.reader_versions import NO_VERSIONS, Versions
 from privllm.collect.seen_files import SeenFiles
 from privllm.collect.source_file import DEFAULT_OPTIONS, ReadOptions
 from privllm.engine.extensions import NO_EXTENSIONS, Extensions
@@ -26,6 +27,7 @@ class ReadSettings(NamedTuple):
     shard_bits: int
     extensions: Extensions = NO_EXTENSIONS  # that hold further readers
     options: ReadOptions = DEFAULT_OPTIONS
+    versions: Versions = NO_VERSIONS  # of the readers
 
 
 class ReadJobs(Sequence[tuple[Any, ...]]):

@@ -6,7 +6,7 @@ silently. Text is as it came: HTML is still HTML here, and personal data is stil
 """
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from privllm.collect.dvc_content import content_of
 from privllm.collect.files import survey
 from privllm.collect.incremental_reader import IncrementalReader
 from privllm.collect.read_jobs import ReadSettings
+from privllm.collect.reader_versions import versions_installed
 from privllm.collect.readers.registry import suffixes
 from privllm.collect.seen_files import PASSED_OVER, SeenFiles
 from privllm.collect.shard_runs import bounds, table_of
@@ -33,11 +34,12 @@ from privllm.core.tables import write_table
 from privllm.core.work_paths import SOURCES_INDEX
 from privllm.engine.dropped import write_list
 from privllm.engine.extensions import NO_EXTENSIONS, Extensions
+from privllm.engine.programs import require_languages
 from privllm.engine.source_guard import SOURCES_AS_READ
 from privllm.engine.store import NO_STORE, Store, Unkeyed
 
 LIST = "quarantine.txt"  # beside quarantine.parquet
-IDENTITY = ["id", "digest", "encoding"]  # columns of an entry that determine a document
+IDENTITY = ["id", "digest", "encoding", "reader"]  # columns of an entry that determine a document
 
 
 @dataclass
@@ -46,11 +48,15 @@ class CollectConfig:
     max_megabytes: float = 64  # a longer file, or line of a JSONL, is quarantined; (0, 1024]
     text_key: str = "text"  # where the text is: key of JSON objects, column of tables
     code: bool = False  # read source code and notebooks
+    ocr: list[str] = field(default_factory=list)  # languages of scanned pages, such as [eng, deu]; empty: not read
 
     def __post_init__(self) -> None:
         allowed = f"a whole number from 0 to {MAX_SHARD_BITS}"
         require(0 <= self.shard_bits <= MAX_SHARD_BITS, "collect.shard_bits", allowed)
         require(0 < self.max_megabytes <= 1024, "collect.max_megabytes", "above 0 and at most 1024")
+        require(
+            require_languages(self.ocr), "collect.ocr", "names of tesseract's languages, each once, such as [eng, deu]"
+        )
         require(bool(self.text_key.strip()), "collect.text_key", "a name such as text or body")
 
     @property
@@ -61,11 +67,14 @@ class CollectConfig:
     @property
     def options(self) -> ReadOptions:
         """What readers are told."""
-        return ReadOptions(self.text_key, self.code)
+        return ReadOptions(self.text_key, self.code, tuple(self.ocr))
 
     @property
     def memory(self) -> tuple[str | int, ...]:
-        """What the memory of the last run is kept by: it is of no use to a run with other values."""
+        """What the memory of the last run is kept by: it is of no use to a run with other values.
+
+        `ocr` is not among them: it counts in the version of the reader that uses it.
+        """
         return "collect", self.max_bytes, self.shard_bits, self.text_key, int(self.code)
 
 
@@ -91,7 +100,9 @@ def collect(
     scratch.mkdir(parents=True)
     note = store.note(*map(str, cfg.memory))
     index = SOURCES_INDEX if store.cache else None
-    settings = ReadSettings(sources, cfg.max_bytes, cfg.shard_bits, extensions, cfg.options)
+    settings = ReadSettings(
+        sources, cfg.max_bytes, cfg.shard_bits, extensions, cfg.options, versions_installed(cfg.options.ocr)
+    )
     reader = IncrementalReader(settings, scratch, store.executor, note, index, verify)
     try:
         seen = reader.read(files)
@@ -138,7 +149,7 @@ def _write_shards(cfg: CollectConfig, out: Path, store: Store, reader: Increment
     read again.
     """
     shards = _documents_by_shard(seen, cfg.shard_bits)
-    names = [name_of(keys_of(documents), cfg.text_key) for documents in shards]
+    names = [name_of(documents, cfg.text_key) for documents in shards]
     probes = [(index, name, Unkeyed(None)) for index, name in enumerate(names)]
     missing = store.missing(write_shard, probes)
 

@@ -16,7 +16,14 @@ import pyarrow.compute as pc
 from privllm.collect.documents import CollectedDocument, PassedOver, Quarantined
 from privllm.engine.digests import replacing
 
-FILES = pa.schema([("source", pa.string()), ("md5", pa.string()), ("rows", pa.int64())])
+FILES = pa.schema(
+    [
+        ("source", pa.string()),
+        ("md5", pa.string()),
+        ("rows", pa.int64()),
+        ("readers", pa.string()),  # versions of all that read it and what lies in it, sorted, separated by " "
+    ]
+)
 ENTRIES = pa.schema(  # a document, or why there is none ("reason" is "" for a document)
     [
         ("id", pa.string()),
@@ -28,6 +35,7 @@ ENTRIES = pa.schema(  # a document, or why there is none ("reason" is "" for a d
         ("bytes", pa.int64()),
         ("reason", pa.string()),
         ("detail", pa.string()),
+        ("reader", pa.string()),  # its version (reader_versions)
     ]
 )
 PASSED_OVER = "passed over"  # the reason of a part that is counted as ignored, not as quarantined
@@ -46,16 +54,17 @@ class Entry(NamedTuple):
     bytes: int
     reason: str
     detail: str
+    reader: str
 
 
-def entry_of(row: CollectedDocument | Quarantined | PassedOver) -> Entry:
-    """Return what is remembered of a row."""
+def entry_of(row: CollectedDocument | Quarantined | PassedOver, reader: str) -> Entry:
+    """Return what is remembered of a row that a reader of that version made."""
     if isinstance(row, CollectedDocument):
         characters = len(row.text)
-        return Entry(row.id, row.source, row.media_type, row.encoding, row.digest, characters, 0, "", "")
+        return Entry(row.id, row.source, row.media_type, row.encoding, row.digest, characters, 0, "", "", reader)
     if isinstance(row, PassedOver):
-        return Entry("", row.source, "", "", "", 0, 0, PASSED_OVER, "")
-    return Entry("", row.source, "", "", row.digest, 0, row.bytes, row.reason, row.detail)
+        return Entry("", row.source, "", "", "", 0, 0, PASSED_OVER, "", reader)
+    return Entry("", row.source, "", "", row.digest, 0, row.bytes, row.reason, row.detail, reader)
 
 
 class SeenFiles(NamedTuple):

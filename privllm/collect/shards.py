@@ -1,6 +1,6 @@
 """Shards: which documents they are made of, and how they are written.
 
-A shard is named by its documents (id, digest and encoding of each, in the order of ids). Their
+A shard is named by its documents (id, digest, encoding and reader of each, in the order of ids). Their
 texts come from the runs of the files that were just read, or from the previous version of the
 shard.
 """
@@ -34,7 +34,7 @@ class TextLocations(NamedTuple):
 def key_of(documents: pa.Table) -> pa.Array:
     """Return what distinguishes versions of documents: "id digest encoding".
 
-    Equal keys are equal rows of `records.DOCUMENTS`.
+    Equal keys, made by readers of one version, are equal rows of `records.DOCUMENTS`.
     """
     keys = pc.binary_join_element_wise(documents["id"], documents["digest"], documents["encoding"], " ")
     return keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
@@ -45,15 +45,17 @@ def keys_of(documents: pa.Table) -> str:
     return "\n".join(key_of(documents).to_pylist())
 
 
-def name_of(keys: str, text_key: str = DEFAULT_OPTIONS.text_key) -> str:
-    """Return a digest of the keys of a shard's documents, and of the key that texts of JSON objects were taken from."""
-    return digest(f"{text_key}\n{keys}".encode())
+def name_of(documents: pa.Table, text_key: str = DEFAULT_OPTIONS.text_key) -> str:
+    """Return a digest of the keys of a shard's documents and the versions of their readers, and of the key of JSON objects' texts."""
+    versions = "\n".join(documents["reader"].to_pylist())
+    return digest(f"{text_key}\n{keys_of(documents)}\n{versions}".encode())
 
 
 def write_shard(out: Path, index: int, name: str, unkeyed: Unkeyed) -> int:
     """Write shard `index` and return its number of documents.
 
-    `name` is `name_of(locations.keys, ...)`, by which the store knows the shard.
+    `name` is `name_of` the documents, by which the store knows the shard. A document that was just read
+    comes before its like in the previous version, which another version of its reader may have made.
     """
     locations: TextLocations = unkeyed.value
     tables, size = [DOCUMENTS.empty_table()], 0
@@ -74,7 +76,7 @@ def write_shard(out: Path, index: int, name: str, unkeyed: Unkeyed) -> int:
 
 
 def _tables_at(locations: TextLocations, index: int) -> Iterator[pa.Table]:
-    """Yield the documents (DOCUMENTS) of shard `index` in the runs and in its previous version."""
+    """Yield the documents (DOCUMENTS) of shard `index` in the runs, and after them those in its previous version."""
     for path in locations.runs:
         yield read_batch(path, index)
     if locations.previous:

@@ -1,7 +1,7 @@
 """What readers are given: a file below the sources, or one that lies inside another (a member of an archive, an attachment)."""
 
 import io
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -16,6 +16,7 @@ class ReadOptions(NamedTuple):
 
     text_key: str = "text"  # key of JSON objects, column of tables
     code: bool = False  # source code and notebooks are read
+    ocr: tuple[str, ...] = ()  # languages in which tesseract reads scanned pages; none: they are not read
 
 
 DEFAULT_OPTIONS = ReadOptions()
@@ -41,7 +42,7 @@ class SourceFile:
 
         `name` says the format where the key does not.
         """
-        return replace(self, source=self.source_inside(key), name=name or key, path=None, data=data)
+        return SourceFile(self.source_inside(key), name or key, None, data, self.options)
 
     def source_inside(self, key: str) -> str:
         """Return the source of a part under a key."""

@@ -26,6 +26,7 @@ from privllm.core.work_paths import MODULES_FILE
 from privllm.engine.extensions import Extensions, declared_extensions, modules_of_stage
 from privllm.engine.import_guard import OURS, PACKAGE, file_of, loaded_sources, package_folder, require_no_shadows
 from privllm.engine.module_analysis import analyse, analyse_source, analysis_cache, imports_of, python_version
+from privllm.engine.programs import programs_of
 
 LOCK_FILE = Path("requirements.lock")
 FOLDER = Path("data/fingerprint")
@@ -61,7 +62,12 @@ def _fingerprints(root: Path) -> dict[str, dict[str, Any]]:
     files = (root / "stages").glob("*.py")
     stages = sorted({path.stem for path in files} - {"__init__", "fingerprint"})
     extensions = declared_extensions(root)
-    return {stage: fingerprint(root, f"stages.{stage}", modules_of_stage(extensions, stage)) for stage in stages}
+    fingerprints = {}
+    for stage in stages:
+        fingerprints[stage] = fingerprint(root, f"stages.{stage}", modules_of_stage(extensions, stage))
+        if programs := programs_of(stage, root):
+            fingerprints[stage]["programs"] = programs
+    return fingerprints
 
 
 def fingerprint(root: Path, module: str, extensions: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -219,6 +225,10 @@ def check_fingerprint(stage: str, root: Path = Path()) -> set[str]:
             "run `dvc repro --force fingerprint`, then `dvc repro`."
         )
     _require_recorded_modules(stage, root, recorded, path)
+    if recorded.get("programs", {}) != programs_of(stage, root):
+        raise UserError(
+            f"{path} was made with another tesseract than is installed: run `dvc repro --force fingerprint`, then `dvc repro`."
+        )
     for dist, locked_version in recorded["libraries"].items():
         installed_version = installed_versions().get(dist, "(none)")
         if installed_version != locked_version:

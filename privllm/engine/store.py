@@ -41,6 +41,7 @@ from privllm.engine.digests import Digests, status_of
 from privllm.engine.executor import Executor, map_shards
 from privllm.engine.executor_ray import executor_of
 from privllm.engine.fingerprint import FOLDER
+from privllm.engine.libraries_apart import code_digest
 
 COPIERS = 4  # threads that fetch from the cache; copying does not hold Python's lock
 FORMAT = 2  # of an action's key and value
@@ -303,9 +304,9 @@ def open_store(stage: str) -> Store:
 
 
 def code_of(stage: str) -> str:
-    """Return the digest of a stage's fingerprint. Raises UserError where there is none."""
+    """Return the digest of a stage's fingerprint (`code_digest`). Raises UserError where there is none."""
     try:
-        return digest((FOLDER / f"{stage}.json").read_bytes())
+        return code_digest(stage, (FOLDER / f"{stage}.json").read_bytes())
     except FileNotFoundError:
         raise UserError(
             f"{FOLDER / stage}.json is missing: run `dvc repro {stage}`, which makes it first.",

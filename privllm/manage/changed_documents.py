@@ -22,11 +22,11 @@ from privllm.collect.recipe import CollectConfig
 from privllm.collect.seen_files import SeenFiles
 from privllm.collect.source_file import ReadOptions
 from privllm.core.records import document_id, shard_of
-from privllm.core.seed import digest
 from privllm.core.work_paths import SOURCES_INDEX
 from privllm.engine.cache import Cache
 from privllm.engine.digests import md5_of
 from privllm.engine.extensions import Extensions, extensions_for
+from privllm.engine.libraries_apart import code_digest
 from privllm.engine.store import Store
 
 EMPTY = "d41d8cd98f00b204e9800998ecf8427e"  # the MD5 of no bytes
@@ -61,7 +61,7 @@ def last_collect(cache: Cache, code: bytes | None, section: Mapping[str, Any]) -
     """
     names = {field.name for field in fields(CollectConfig)}
     cfg = CollectConfig(**{name: value for name, value in section.items() if name in names})
-    note = Store(cache, digest(code)).note(*map(str, cfg.memory)) if code else None
+    note = Store(cache, code_digest("collect", code)).note(*map(str, cfg.memory)) if code else None
     memory = SeenFiles.load(note) if note else SeenFiles.empty()
     return LastCollect(memory, cfg.shard_bits, cfg)
 

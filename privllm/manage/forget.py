@@ -68,7 +68,7 @@ class ForgetOptions:
 
 
 def forget(root: Path, words: list[str], options: ForgetOptions) -> None:
-    """Forget the documents that `words` (files, folders, `notes.jsonl#12`) name.
+    """Forget the documents that `words` (files, folders, `notes.jsonl#12`, `in.mbox#<id>`) name.
 
     Those of earlier unfinished calls are forgotten too. Raises UserError for paths that name nothing,
     where the build fails, and where a trace of the documents is left.
@@ -76,12 +76,12 @@ def forget(root: Path, words: list[str], options: ForgetOptions) -> None:
     selection, selected, unfinished = _look_up(root, words)
     for line in removal_lines(root, selection, selected, unfinished):
         options.say(line)
-    question = "Remove them?" if selection.files or selection.lines else "Go on?"
+    question = "Remove them?" if selection.files or selection.lines or selection.parts else "Go on?"
     if options.ask and not options.ask(question):
         raise UserError("nothing was removed.")
     forgotten = unfinished.merged_with(selected)
     forgotten.save(root)
-    remove(selection, root / SOURCES)
+    remove(selection, root / SOURCES, read_options(root))
     options.say(f"Removed {describe(selection)} from {SOURCES}.")
     _remove_records(root, forgotten, options.say)
     if not options.repro:

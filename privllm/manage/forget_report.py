@@ -127,7 +127,11 @@ def _starts_from_incumbent(root: Path) -> list[str]:
 
 def describe(selection: Selection) -> str:
     lines = sum(len(numbers) for numbers in selection.lines.values())
-    return f"{counted(len(selection.files), 'file')} and {counted(lines, 'line')} of JSONL"
+    parts = sum(map(len, selection.parts.values()))
+    counts = [counted(len(selection.files), "file"), f"{counted(lines, 'line')} of JSONL"]
+    if parts:
+        counts.append(f"{counted(parts, 'part')} of other files")
+    return f"{', '.join(counts[:-1])} and {counts[-1]}"
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:

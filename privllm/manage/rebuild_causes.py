@@ -60,6 +60,12 @@ def fingerprints(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> lis
             says = f"{name} {before.get(name, '(none)')} -> {after.get(name, '(none)')}"
             values = {"name": name, "old": before.get(name), "new": after.get(name)}
             causes.append(Cause("library", says, values))
+    programs_before, programs_after = recorded.get("programs", {}), current.get("programs", {})
+    for name in sorted(programs_before.keys() | programs_after.keys()):
+        old, new = programs_before.get(name), programs_after.get(name)
+        if old != new:
+            says = f"{name}: {old or '(not asked for)'} -> {new or '(not asked for)'}"
+            causes.append(Cause("program", says, {"name": name, "old": old, "new": new}))
     if recorded.get("python") != current.get("python"):
         values = {"old": recorded.get("python"), "new": current.get("python")}
         causes.append(Cause("python", f"Python {values['old']} -> {values['new']}", values))

@@ -1,8 +1,8 @@
 """Files in data/sources and the documents inside them: resolving a path that a person typed, reading, and removal.
 
 A file is unlinked, and a line of JSONL becomes an empty line, so that the remaining lines keep their
-numbers and with them their ids. Files are replaced, never written into: a tracked file may share its
-bytes with DVC's cache.
+numbers and with them their ids; `parts_of_files` takes parts out of other files. Files are replaced,
+never written into: a tracked file may share its bytes with DVC's cache.
 """
 
 import os
@@ -24,6 +24,7 @@ from privllm.core.errors import UserError
 from privllm.core.params import PARAMS_FILE, read_params
 from privllm.core.records import whole_source
 from privllm.engine.extensions import NO_EXTENSIONS, Extensions
+from privllm.manage.parts_of_files import take_out, why_not_taken_out
 
 SOURCES = Path("data/sources")
 PROBE_BYTES = 4
@@ -33,10 +34,11 @@ Parts = dict[Path, list[str]]  # sources, by container
 
 @dataclass
 class Selection:
-    """Files and lines to remove, and the requested paths that do not exist."""
+    """Files, lines and parts to remove, and the requested paths that do not exist."""
 
     files: list[Path] = field(default_factory=list)
     lines: LineNumbers = field(default_factory=dict)
+    parts: Parts = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)  # sources
 
 
@@ -80,10 +82,10 @@ def file_holding(source: str, folder: Path) -> Path | None:
 
 
 def select(folder: Path, words: list[str], options: ReadOptions = DEFAULT_OPTIONS) -> Selection:
-    """Return what `words` (files, folders, lines such as `notes.jsonl#12`) name below the sources' `folder`.
+    """Return what `words` (files, folders, lines and parts such as `notes.jsonl#12`) name below the sources' `folder`.
 
-    Raises UserError for all of the sources, for a path that leads out of them, and for a part of a
-    file that privllm does not write.
+    Raises UserError for all of the sources, for a path that leads out of them, and for a part that cannot be
+    taken out of its file.
     """
     selection = Selection()
     line_numbers: LineNumbers = {}
@@ -109,15 +111,15 @@ def select(folder: Path, words: list[str], options: ReadOptions = DEFAULT_OPTION
                 "the file and run `dvc repro`, or forget the whole document."
             )
         elif container := _container_of(name, folder, parts, options):
-            raise UserError(
-                f"{name} lies inside {container.name}, which privllm reads and does not write: take it out of there with "
-                "the program that made the file, and run the same command again."
-            )
+            if fault := why_not_taken_out(name, container, source_of(container, folder), options):
+                raise UserError(fault)
+            selection.parts.setdefault(container, []).append(name)
         else:
             selection.missing.append(name)
     selection.files = sorted(set(selection.files))
     for file in selection.files:
         selection.lines.pop(file, None)
+        selection.parts.pop(file, None)
     return selection
 
 
@@ -188,19 +190,25 @@ def read_selected(
     extensions: Extensions,
     options: ReadOptions = DEFAULT_OPTIONS,
 ) -> Iterator[CollectedDocument | Quarantined]:
-    """Yield the documents of the selected files and lines."""
+    """Yield the documents of the selected files, lines and parts."""
     for path in selection.files:
         yield from read(path, folder, max_bytes, extensions, options)
     for path, numbers in selection.lines.items():
         for row in read(path, folder, max_bytes, options=options):
             if int(row.source.rpartition("#")[2]) in numbers:
                 yield row
+    for path, names in selection.parts.items():
+        for row in read(path, folder, max_bytes, extensions, options):
+            if any(is_below(row.source, name) for name in names):
+                yield row
 
 
-def remove(selection: Selection, folder: Path) -> None:
-    """Remove the selected files and lines, and the folders that become empty. May be repeated."""
+def remove(selection: Selection, folder: Path, options: ReadOptions = DEFAULT_OPTIONS) -> None:
+    """Remove the selected files, lines and parts, and the folders that become empty. May be repeated."""
     for path, numbers in selection.lines.items():
         blank(path, numbers, folder)
+    for path, names in selection.parts.items():
+        take_out(path, source_of(path, folder), {*names}, options)
     for path in selection.files:
         path.unlink(missing_ok=True)
         for parent in path.parents:

@@ -3,6 +3,7 @@
 import gzip
 import zlib
 
+import brotli
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,6 +33,14 @@ def test_a_body_that_is_cut_gives_what_there_is() -> None:
     assert joined(b"5\r\nabcde\r\nff\r\nfgh") == b"abcdefgh"
     packed = gzip.compress(b"The lazy fox rests. " * 100)
     assert b"The lazy fox rests. ".startswith(body_of(packed[:40], False, "gzip", LIMIT)[:20])
+
+
+def test_a_body_by_brotli_that_is_cut_gives_what_there_is() -> None:
+    text = b"".join(b"The lazy fox rests on hill %d. " % number for number in range(2000))
+    packed = brotli.compress(text)
+    unpacked = body_of(packed[: len(packed) // 2], False, "br", 1 << 20)
+    assert 100 < len(unpacked) < len(text)
+    assert text.startswith(unpacked)
 
 
 def test_no_more_is_unpacked_than_is_allowed() -> None:

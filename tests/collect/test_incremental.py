@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from privllm.collect import file_index, incremental_reader, recipe
+from privllm.collect.read_file import FileReading
 from privllm.collect.readers.text import TextReader
 from privllm.collect.recipe import CollectConfig, collect
 from privllm.collect.seen_files import SeenFiles
@@ -193,15 +194,15 @@ def test_a_file_changed_while_it_is_read_is_not_known(
     corpus: Corpus, edit: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its digest was taken before the edit and its text after it: nothing may say that they belong together."""
-    page, read, edits = corpus.sources / "page3.html", incremental_reader.rows_of_file, []
+    page, read, edits = corpus.sources / "page3.html", FileReading.rows, []
     untouched = corpus.clean()[1][SOURCES_AS_READ]
 
-    def rows(path: Path, *rest: Any) -> Iterator[Any]:
-        if path == page and not edits:
+    def rows(reading: FileReading, file: SourceFile) -> Iterator[Any]:
+        if file.path == page and not edits:
             edits.append(edit(page))
-        return read(path, *rest)
+        return read(reading, file)
 
-    monkeypatch.setattr(incremental_reader, "rows_of_file", rows)
+    monkeypatch.setattr(FileReading, "rows", rows)
     corpus.collect()
     assert edits
     written = corpus.files()[SOURCES_AS_READ]

@@ -94,7 +94,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, parser: object) -> dict[str, str]:
     """What `main` answers with a parser, in this process."""
     monkeypatch.setitem(parser_process.PARSERS, "pdf", parser)
     monkeypatch.setattr(parser_process.resource, "setrlimit", lambda *_: None)
-    request = json.dumps({"parser": "pdf", "bytes": 3, "cpu_seconds": 1}).encode()
+    request = json.dumps({"parser": "pdf", "bytes": 3, "arguments": [], "cpu_seconds": 1}).encode()
     sink = io.BytesIO()
     main(io.BytesIO(FRAME.pack(len(request)) + request + b"abc"), sink)
     return json.loads(sink.getvalue()[FRAME.size :])

@@ -4,7 +4,7 @@ import pytest
 
 from privllm.collect.parsed import NoText
 from privllm.collect.pdf_text import pdf_text
-from tests.pdf_files import column, pdf_of
+from tests.pdf_files import BOLD, column, pdf_of
 
 LINES = ["The harbour lies on the eastern side of the", "island, where two piers protect the boats", "from the wind."]
 PARAGRAPH = " ".join(LINES)
@@ -15,6 +15,25 @@ def test_lines_become_a_paragraph_and_large_letters_a_heading() -> None:
     parsed = pdf_text(pdf_of(page, title="On harbours"))
     assert parsed.text == f"# The harbour\n\n{PARAGRAPH}\n\nA second one."
     assert (parsed.title, parsed.date) == ("On harbours", "2026-11-26")
+
+
+def test_a_bold_line_that_begins_with_a_number_is_a_heading_below_the_larger_ones() -> None:
+    page = [(50, 740, 18, "The harbour"), *column([f"{BOLD}5.8.1 Piers"]), *column(LINES, top=680)]
+    assert pdf_text(pdf_of(page)).text == f"# The harbour\n\n## 5.8.1 Piers\n\n{PARAGRAPH}"
+    for text in ("5.8.1 Piers", f"{BOLD}Piers", f"{BOLD}5 Piers"):
+        page = [(50, 740, 18, "The harbour"), *column([text]), *column(LINES, top=640)]
+        assert pdf_text(pdf_of(page)).text == f"# The harbour\n\n{text.removeprefix(BOLD)}\n\n{PARAGRAPH}"
+
+
+def test_the_number_of_a_footnote_that_stands_alone_is_left_out() -> None:
+    page = [
+        *column(LINES),
+        (50, 630, 6, "4"),
+        *column(["The note."], top=600, size=9),
+        (50, 560, 10, "5"),
+        (50, 520, 10, "The end."),
+    ]
+    assert pdf_text(pdf_of(page, [])).text == f"{PARAGRAPH}\n\nThe note.\n\n5\n\nThe end."
 
 
 def test_columns_are_read_one_after_the_other() -> None:

@@ -13,8 +13,8 @@ from privllm.core.seed import digest
 from tests.collect.readers.test_archive import zipped
 
 
-def entry(source: str, data: bytes = b"") -> Entry:
-    return Entry("id", source, "text/plain", "utf-8", digest(data), 1, 0, "", "")
+def entry(source: str, data: bytes = b"", reader: str = "") -> Entry:
+    return Entry("id", source, "text/plain", "utf-8", digest(data), 1, 0, "", "", reader)
 
 
 def test_a_part_is_remembered_by_source_and_bytes_with_what_lies_inside() -> None:

@@ -9,13 +9,13 @@ import pytest
 from privllm.collect.recipe import CollectConfig, collect
 from privllm.collect.seen_files import SeenFiles
 from privllm.core.records import document_id, shard_of
-from privllm.core.seed import digest
 from privllm.engine.cache import Cache
+from privllm.engine.libraries_apart import code_digest
 from privllm.engine.store import Store
 from privllm.manage.changed_documents import Changes, LastCollect, changes_since, last_collect
 from tests.collect.readers.test_archive import zipped
 
-CODE = b"what the code means"
+CODE = b'{"modules": "what the code means", "libraries": {"pypdfium2": "5"}}'
 
 
 class Corpus:
@@ -29,7 +29,7 @@ class Corpus:
         (self.sources / "empty.txt").write_text("")
         (self.sources / "photo.jpg").write_text("no document")
         self.lines("c.jsonl", "three", "four", "five")
-        collect(CollectConfig(), self.sources, root / "out", Store(self.cache, digest(CODE)))
+        collect(CollectConfig(), self.sources, root / "out", Store(self.cache, code_digest("collect", CODE)))
         self.recorded = {
             path.relative_to(self.sources).as_posix(): self.md5(path)
             for path in self.sources.rglob("*")
@@ -94,7 +94,8 @@ def test_the_memory_is_found_by_code_and_parameters(corpus: Corpus) -> None:
     assert set(corpus.last.memory.files["source"].to_pylist()) == {"a.txt", "sub/b.html", "c.jsonl"}
     assert corpus.last.bits == 4
     assert last_collect(corpus.cache, CODE, {"max_megabytes": 1}).memory == SeenFiles.empty()
-    assert last_collect(corpus.cache, b"other code", {}).memory == SeenFiles.empty()
+    assert last_collect(corpus.cache, CODE.replace(b"means", b"meant"), {}).memory == SeenFiles.empty()
+    assert last_collect(corpus.cache, CODE.replace(b'"5"', b'"6"'), {"shard_bits": 4}).memory == corpus.last.memory
     assert last_collect(corpus.cache, None, {}).cfg.max_bytes == 64_000_000
 
 

@@ -120,6 +120,26 @@ def test_what_is_forgotten_was_never_there(root: Path, source: str) -> None:
     assert not (root / FORGET_NOTE).exists()
 
 
+@pytest.mark.parametrize("source", ["in.mbox#alder@example.org", "rows.csv#aspen"])
+def test_a_mail_and_a_row_are_forgotten_as_files_are(root: Path, source: str) -> None:
+    mail = "From me Thu Nov 26 04:23:00 2026\nSubject: on {0}\nMessage-ID: <{0}@example.org>\n\n{1}\n\n"
+    mails = [mail.format(name, letter(name)) for name in ("yew", "alder", "rowan tree")]
+    (root / "data/sources/in.mbox").write_text("".join(mails))
+    rows = [f'{name},"{letter(name)}"' for name in ("aspen", "poplar")]
+    (root / "data/sources/rows.csv").write_text("\n".join(["id,text", *rows, ""]))
+    build(root)
+    before = {fate.source: fate.fate for fate in trace(root, ".").documents}
+    assert source in before
+    said = forgotten(root, source)
+    assert "Removed 0 files, 0 lines of JSONL and 1 part of other files from data/sources." in said
+    assert "No trace of them was found." in said
+    assert nowhere(root, source)
+    after = {fate.source: fate.fate for fate in trace(root, ".").documents}
+    assert after == {name: fate for name, fate in before.items() if name != source}
+    left = (root / "data/sources" / source.partition("#")[0]).read_text()
+    assert left.count(source.partition("#")[2].partition("@")[0]) == 0
+
+
 def test_folders_go_and_nothing_else(root: Path) -> None:
     kept = {
         path: path.read_bytes()

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from privllm.core.errors import UserError
 from privllm.manage.source_files import file_holding, is_below, present, read_options, select
 from tests.collect.readers.test_archive import zipped
 
@@ -34,11 +33,11 @@ def test_members_are_present_while_the_archive_has_them(folder: Path) -> None:
     assert present(folder, ["a.zip#two.txt", "a.zip#gone.txt", "c#d.txt"]) == {"a.zip#two.txt", "c#d.txt"}
 
 
-def test_a_member_is_not_taken_out_of_an_archive(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"a\.zip#two\.txt lies inside a\.zip, which privllm reads and does not write"):
-        select(folder, ["a.zip#two.txt"])
+def test_a_member_is_named_by_its_source(folder: Path) -> None:
+    assert select(folder, ["a.zip#two.txt", "a.zip#b"]).parts == {folder / "a.zip": ["a.zip#two.txt", "a.zip#b"]}
     assert select(folder, ["a.zip#gone.txt"]).missing == ["a.zip#gone.txt"]
-    assert select(folder, ["a.zip"]).files == [folder / "a.zip"]
+    whole = select(folder, ["a.zip", "a.zip#two.txt"])
+    assert (whole.files, whole.parts) == ([folder / "a.zip"], {})
 
 
 def test_rows_of_a_table_are_known_by_the_column_that_holds_the_texts(folder: Path) -> None:
@@ -47,6 +46,5 @@ def test_rows_of_a_table_are_known_by_the_column_that_holds_the_texts(folder: Pa
     (folder / "params.yaml").write_text("collect: {text_key: body}\n")
     options = read_options(folder)
     assert present(folder, ["a.csv#x2", "a.csv#x3"], options) == {"a.csv#x2"}
-    with pytest.raises(UserError, match=r"a\.csv#x1 lies inside a\.csv"):
-        select(folder, ["a.csv#x1"], options)
+    assert select(folder, ["a.csv#x1"], options).parts == {folder / "a.csv": ["a.csv#x1"]}
     assert select(folder, ["a.csv#x1"]).missing == ["a.csv#x1"]

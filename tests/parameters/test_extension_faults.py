@@ -66,7 +66,7 @@ def test_an_edit_that_dvc_would_not_notice_is_refused(project: Extended) -> None
     pipeline = project.root / "dvc.yaml"
     for line, fault in (
         ("deps: [extensions, stages, requirements.lock]", "lies below no dependency of the stage `fingerprint`"),
-        ("params: [families, finetune.tasks, extensions]", "does not depend on the parameter `extensions`"),
+        ("params: [families, finetune.tasks, extensions, collect]", "does not depend on the parameter `extensions`"),
     ):
         text = pipeline.read_text()
         assert line in text

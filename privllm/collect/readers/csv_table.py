@@ -43,13 +43,8 @@ class CsvTableReader(Reader):
 
 
 def _rows(file: SourceFile, opened: BinaryIO, max_bytes: int) -> Iterator[Row]:
-    head = opened.read(PROBE_BYTES)
-    encoding = encoding_of(head)
-    _require_text_file(head)
-    mark = next((mark for mark, _ in MARKS if head.startswith(mark)), b"")
-    opened.seek(len(mark))
-    codec, faults = (encoding, "replace") if encoding in WIDE else ("utf-8", "surrogateescape")
-    with io.TextIOWrapper(opened, codec, faults, newline="") as text:
+    encoding, text = _text_of(opened)
+    with text:
         lines = _Lines(text, max_bytes)
         delimiter = delimiter_of(lines.peek(), file.options.text_key)
         limit_before = csv.field_size_limit(max_bytes)
@@ -57,6 +52,41 @@ def _rows(file: SourceFile, opened: BinaryIO, max_bytes: int) -> Iterator[Row]:
             yield from _documents(file, lines, delimiter, encoding, max_bytes)
         finally:
             csv.field_size_limit(limit_before)
+
+
+def _text_of(opened: BinaryIO) -> tuple[str, io.TextIOWrapper]:
+    """Return the encoding of a file, and its text behind a byte order mark. Raises `Unreadable` where it is none."""
+    head = opened.read(PROBE_BYTES)
+    encoding = encoding_of(head)
+    _require_text_file(head)
+    opened.seek(len(_mark_of(head)))
+    codec, faults = (encoding, "replace") if encoding in WIDE else ("utf-8", "surrogateescape")
+    return encoding, io.TextIOWrapper(opened, codec, faults, newline="")
+
+
+def _mark_of(head: bytes) -> bytes:
+    return next((mark for mark, _ in MARKS if head.startswith(mark)), b"")
+
+
+def raw_rows(opened: BinaryIO, max_bytes: int, text_key: str) -> Iterator[tuple[int, bytes]]:
+    """Yield the bytes of each row with the number of its document, from 0; -1 for the names of the columns and for blank rows."""
+    mark = _mark_of(opened.read(PROBE_BYTES))
+    opened.seek(0)
+    _, text = _text_of(opened)
+    number, is_first, recorded = -1, True, _Recorded(_Lines(text, max_bytes))
+    table = csv.reader(recorded, delimiter=delimiter_of(recorded.lines.peek(), text_key))
+    limit_before = csv.field_size_limit(max_bytes)
+    try:
+        yield -1, mark
+        for row in table:
+            number += bool(row) and not is_first
+            data = "".join(recorded.taken).encode(text.encoding, text.errors or "strict")
+            yield number if row and not is_first else -1, data
+            recorded.taken.clear()
+            is_first = False
+    finally:
+        csv.field_size_limit(limit_before)
+        text.detach()
 
 
 def _documents(file: SourceFile, lines: "_Lines", delimiter: str, encoding: str, max_bytes: int) -> Iterator[Row]:
@@ -205,3 +235,20 @@ class _Lines:
         if self.size > 2 * self.limit or len(self.last) > self.limit:
             raise _TooLong
         return self.last
+
+
+class _Recorded:
+    """Lines, with a record of those that a row takes."""
+
+    def __init__(self, lines: _Lines) -> None:
+        self.lines = lines
+        self.taken: list[str] = []
+
+    def __iter__(self) -> "_Recorded":
+        return self
+
+    def __next__(self) -> str:
+        self.lines.begin_row()
+        line = next(self.lines)
+        self.taken.append(line)
+        return line

@@ -69,14 +69,20 @@ class MailReader(Reader):
         """Yield a message and the files inside it, or the messages of a mailbox."""
         try:
             with file.open() as opened:
-                is_mailbox = opened.read(5) == b"From " and not file.name.lower().endswith(".eml")
+                head = opened.read(5)
                 opened.seek(0)
-                if is_mailbox or file.name.lower().endswith((".mbox", ".mbx")):
+                if is_mailbox(file.name, head):
                     yield from _messages(file, opened, max_bytes)
                 else:
                     yield from _message(file, opened.read(max_bytes + 1), max_bytes)
         except OSError as error:
             yield not_opened(file, error)
+
+
+def is_mailbox(name: str, head: bytes) -> bool:
+    """Return whether a file of mail holds many, by its name and its first bytes."""
+    begins_as_one = head.startswith(b"From ") and not name.lower().endswith(".eml")
+    return begins_as_one or name.lower().endswith((".mbox", ".mbx"))
 
 
 def _messages(file: SourceFile, opened: BinaryIO, max_bytes: int) -> Iterator[Row | SourceFile]:
@@ -98,19 +104,28 @@ def _messages(file: SourceFile, opened: BinaryIO, max_bytes: int) -> Iterator[Ro
 def split_mailbox(opened: BinaryIO, max_bytes: int) -> Iterator[tuple[bytes, int]]:
     """Yield each message without its `From ` line, cut to `max_bytes`, and its size."""
     lines: list[bytes] = []
-    size, inside, after_blank = 0, False, True
-    while line := opened.readline(1 << 20):
-        if after_blank and line.startswith(b"From ") and (not inside or FROM_LINE.match(line)):
-            if inside:
+    size, current = 0, -1
+    for number, line in mailbox_lines(opened):
+        if number != current:  # at "From ..."
+            if current >= 0:
                 yield b"".join(lines), size
-            lines, size, inside = [], 0, True
-        elif inside:
+            lines, size, current = [], 0, number
+        elif number >= 0:
             size += len(line)
             if size <= max_bytes:
                 lines.append(line)
-        after_blank = line in (b"\n", b"\r\n")
-    if inside:
+    if current >= 0:
         yield b"".join(lines), size
+
+
+def mailbox_lines(opened: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Yield each line with the number of its message, from 0; -1 before the first. A long line comes in pieces."""
+    number, after_blank = -1, True
+    while line := opened.readline(1 << 20):
+        if after_blank and line.startswith(b"From ") and (number < 0 or FROM_LINE.match(line)):
+            number += 1
+        yield number, line
+        after_blank = line in (b"\n", b"\r\n")
 
 
 def _message_id(data: bytes) -> str:

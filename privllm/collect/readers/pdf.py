@@ -1,6 +1,10 @@
-"""PDF: the text layer as light Markdown. A file without one is quarantined as `needs_ocr`."""
+"""PDF: the text layer as light Markdown; a page without one is read by tesseract where `collect.ocr` names languages.
+
+A file without any text is quarantined, as `needs_ocr` where nobody asked for that.
+"""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import ClassVar
 
 from privllm.collect.decode import Decoded
@@ -25,8 +29,8 @@ class PdfReader(Reader):
         """Yield the document, or why it cannot be read. Raises UserError where PDFium is not installed."""
         if not installed(LIBRARY):
             raise UserError(f"{file.source} is a PDF, but {not_installed(LIBRARY)}")
-        yield read_one(file, PDF, _decoded)
+        yield read_one(file, PDF, partial(_decoded, file.options.ocr))
 
 
-def _decoded(data: bytes) -> Decoded:
-    return Decoded(parse("pdf", data).text, "pdf")
+def _decoded(languages: tuple[str, ...], data: bytes) -> Decoded:
+    return Decoded(parse("pdf", data, languages).text, "pdf")

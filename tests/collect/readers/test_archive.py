@@ -13,8 +13,9 @@ from typing import Literal
 import pytest
 
 from privllm.collect.documents import CollectedDocument, Quarantined
-from privllm.collect.read_file import MAX_DEPTH, read_file, rows_of_file
+from privllm.collect.read_file import MAX_DEPTH, FileReading, read_file
 from privllm.collect.readers import archive
+from privllm.collect.source_file import SourceFile
 
 LIMIT = 1000
 FILES = {"a.txt": b"first", "folder/b.md": b"# second", "c.bin": b"x"}
@@ -124,7 +125,7 @@ def test_what_a_desktop_leaves_is_passed_over(tmp_path: Path) -> None:
     names = ["__MACOSX/._a.txt", "docs/.DS_Store", "docs/~$report.docx", ".~lock.a.odt#", "Thumbs.db"]
     path = tmp_path / "a.zip"
     path.write_bytes(zipped(dict.fromkeys(names, b"x") | {"a.txt": b"words"}))
-    rows = list(rows_of_file(path, tmp_path, LIMIT))
+    rows = [row for row, _ in FileReading(LIMIT).rows(SourceFile.at(path, tmp_path))]
     assert len(rows) == len(names) + 1
     assert [type(row) for row in list(read_file(path, tmp_path, LIMIT))] == [CollectedDocument]
 

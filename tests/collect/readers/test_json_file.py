@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from privllm.collect.documents import CollectedDocument, PassedOver, Quarantined
-from privllm.collect.read_file import read_file, rows_of_file
-from privllm.collect.source_file import ReadOptions
+from privllm.collect.read_file import FileReading, read_file
+from privllm.collect.source_file import ReadOptions, SourceFile
 from privllm.core.seed import digest
 from tests.collect.readers.test_archive import reasons_of, texts_of
 
@@ -64,4 +64,4 @@ def test_a_file_without_a_table_is_refused(tmp_path: Path, value: Any, reason: s
 def test_what_stands_beside_a_dataset_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     path.write_text('{"_data_files": [{"filename": "data-00000-of-00001.arrow"}], "_split": null}')
-    assert list(rows_of_file(path, tmp_path, LIMIT)) == [PassedOver("state.json")]
+    assert [row for row, _ in FileReading(LIMIT).rows(SourceFile.at(path, tmp_path))] == [PassedOver("state.json")]

@@ -2,18 +2,24 @@
 
 import gzip
 import io
+import re
 import time
 import zlib
 from pathlib import Path
 from random import Random
 
+import brotli
 import pytest
 from fastwarc.stream_io import ZstdWriter
+from hypothesis import given
+from hypothesis import strategies as st
 
 from privllm.collect.documents import CollectedDocument, PassedOver, Quarantined
-from privllm.collect.read_file import read_file, rows_of_file
+from privllm.collect.read_file import FileReading, read_file
 from privllm.collect.readers import warc
 from privllm.collect.readers.registry import READERS, media_type, reader_of
+from privllm.collect.readers.warc import _Blocks
+from privllm.collect.source_file import SourceFile
 from tests.collect.readers.test_archive import reasons_of, texts_of
 
 LIMIT = 2000
@@ -63,7 +69,7 @@ def test_what_is_no_page_is_the_archives_own_and_what_failed_is_passed_over(tmp_
     data += record(answer(status="404 Not Found")) + record(answer(status="301 Moved"), "http://example.org/b")
     path = tmp_path / "a.warc"
     path.write_bytes(data)
-    rows = list(rows_of_file(path, tmp_path, LIMIT))
+    rows = [row for row, _ in FileReading(LIMIT).rows(SourceFile.at(path, tmp_path))]
     assert rows == [PassedOver("a.warc#https:/example.org/a?b=1"), PassedOver("a.warc#http:/example.org/b")]
 
 
@@ -71,6 +77,8 @@ def test_what_is_no_page_is_the_archives_own_and_what_failed_is_passed_over(tmp_
     ("body", "headers"),
     [
         (gzip.compress(PAGE, mtime=0), {"Content_Encoding": "gzip"}),
+        (brotli.compress(PAGE), {"Content_Encoding": "br"}),
+        (PAGE, {"Content_Encoding": "br"}),
         (zlib.compress(PAGE), {"Content_Encoding": "deflate"}),
         (zlib.compress(PAGE)[2:-4], {"Content_Encoding": "deflate"}),
         (PAGE, {"Content_Encoding": "gzip"}),
@@ -122,6 +130,31 @@ def test_text_of_a_crawl_and_files_that_a_crawler_kept(tmp_path: Path) -> None:
     assert list(texts_of(rows_of(tmp_path, data, "a.warc.wet")).values()) == ["Just text.", "<p>Kept.</p>"]
 
 
+@pytest.mark.parametrize("name", ["a.warc.wat", "a.warc.wat.gz"])
+def test_metadata_of_a_crawl_are_passed_over_and_counted(tmp_path: Path, name: str) -> None:
+    data = record(b"{}", kind="metadata", media="application/json") * 2
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    rows = [row for row, _ in FileReading(LIMIT).rows(SourceFile.at(path, tmp_path))]
+    assert rows == [PassedOver(f"{name}#https:/example.org/a?b=1")] * 2
+
+
+@given(st.binary(max_size=60), st.lists(st.integers(1, 9), max_size=20), st.integers(1, 7))
+def test_blocks_read_as_a_stream_does(data: bytes, counts: list[int], size: int) -> None:
+    blocks, stream = _Blocks(io.BytesIO(data.replace(b"\x00", b"\n"))), io.BytesIO(data.replace(b"\x00", b"\n"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(warc, "BLOCK", size)
+        for number, count in enumerate(counts):
+            if number % 3 == 0:
+                assert blocks.readline(count) == stream.readline(count)
+            elif number % 3 == 1:
+                assert blocks.read(count) == stream.read(count)
+            else:
+                rest = stream.getvalue()[stream.tell() :][:count]
+                expected = rest[: rest.find(b"\n") + 1] or rest
+                assert blocks.read_to(re.compile(b"\n"), count) == stream.read(len(expected))
+
+
 def test_an_address_that_recurs_is_told_apart(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, record(answer()) + record(answer(b"<p>Changed.</p>")))
     assert sorted(texts_of(rows).values()) == ["<p>Changed.</p>", PAGE.decode()]
@@ -133,7 +166,9 @@ def test_an_address_that_recurs_is_told_apart(tmp_path: Path) -> None:
     [
         (b"x" * (LIMIT + 1), {}, "too_large"),
         (gzip.compress(bytes(LIMIT * 50), mtime=0), {"Content_Encoding": "gzip"}, "too_large"),
-        (PAGE, {"Content_Encoding": "br"}, "unsupported"),
+        (PAGE, {"Content_Encoding": "compress"}, "unsupported"),
+        (brotli.compress(bytes(LIMIT * 50)), {"Content_Encoding": "br"}, "too_large"),
+        (b"\xff" + PAGE, {"Content_Encoding": "br"}, "damaged"),
         (b"\x1f\x8b" + PAGE, {"Content_Encoding": "gzip"}, "damaged"),
         (PAGE, {"Content_Encoding": "deflate"}, "damaged"),
         (b"", {}, "empty"),
