@@ -17,13 +17,14 @@ from privllm.serve.metrics import Metrics
 from privllm.serve.middleware import Authenticator, read_body
 from privllm.serve.openai_fields import parse
 from privllm.serve.openai_requests import BaseRequest, ChatCompletionRequest, CompletionRequest
-from privllm.serve.openai_responses import Reply, ResponseWriter, error_body, model_card
+from privllm.serve.openai_responses import Reply, ReplySigner, ResponseWriter, error_body, model_card
 from privllm.serve.reply_streams import ClosingStreamingResponse, IndexedEvent, run_until_disconnect, stream_limited
+from privllm.serve.signatures import Signer
 
 BROKE_OFF = "the reply broke off."
 
 
-def openai_router(engine: Engine, authenticator: Authenticator, metrics: Metrics) -> APIRouter:
+def openai_router(engine: Engine, authenticator: Authenticator, metrics: Metrics, signer: Signer) -> APIRouter:
     router = APIRouter(prefix="/v1")
 
     @router.get("/models")
@@ -39,11 +40,11 @@ def openai_router(engine: Engine, authenticator: Authenticator, metrics: Metrics
 
     @router.post("/chat/completions")
     async def chat(request: Request) -> Response:
-        return await _respond(engine, authenticator, metrics, request, ChatCompletionRequest)
+        return await _respond(engine, authenticator, metrics, signer, request, ChatCompletionRequest)
 
     @router.post("/completions")
     async def completions(request: Request) -> Response:
-        return await _respond(engine, authenticator, metrics, request, CompletionRequest)
+        return await _respond(engine, authenticator, metrics, signer, request, CompletionRequest)
 
     return router
 
@@ -61,6 +62,7 @@ async def _respond(
     engine: Engine,
     authenticator: Authenticator,
     metrics: Metrics,
+    signer: Signer,
     request: Request,
     schema: type[BaseRequest],
 ) -> Response:
@@ -70,7 +72,9 @@ async def _respond(
     requests = payload.to_generation_requests()
     events = stream_limited(engine, requests, limiter, metrics)
     replies = [Reply() for _ in requests]
-    writer = ResponseWriter(engine.served, requests[0].messages is not None, payload.n)
+    messages = requests[0].messages
+    reply_signer = ReplySigner(signer, messages) if messages and payload.wants_signatures else None
+    writer = ResponseWriter(engine.served, messages is not None, payload.n, reply_signer)
     if not payload.stream:
         return JSONResponse(await run_until_disconnect(request, _whole_response(writer, replies, events)))
     first = await run_until_disconnect(request, anext(events))

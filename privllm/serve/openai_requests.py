@@ -95,8 +95,18 @@ class BaseRequest(OpenModel):
         return False
 
     @property
+    def wants_signatures(self) -> bool:
+        return False
+
+    @property
     def wants_usage(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
+
+
+class Extension(OpenModel):
+    """What OpenAI's format has no field for."""
+
+    sign: bool = False  # each piece of the reply comes with the signature of all so far, by which it can be rated
 
 
 class ChatCompletionRequest(BaseRequest):
@@ -104,6 +114,7 @@ class ChatCompletionRequest(BaseRequest):
     max_completion_tokens: Annotated[int | None, Field(ge=1, le=MAX_TOKENS)] = None
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] = 0
+    privllm: Extension | None = None
 
     def prompts(self) -> list[GenerationRequest]:
         if self.messages[-1].role != "user":
@@ -118,6 +129,10 @@ class ChatCompletionRequest(BaseRequest):
     @property
     def told_logprobs(self) -> int | None:
         return self.top_logprobs if self.logprobs else None
+
+    @property
+    def wants_signatures(self) -> bool:
+        return bool(self.privllm and self.privllm.sign)
 
 
 class CompletionRequest(BaseRequest):

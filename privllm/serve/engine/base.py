@@ -59,6 +59,7 @@ class Text:
     text: str
     tokens: tuple[TokenLogprob, ...] = ()  # those that were added since the last piece, if they are to be told
     reasoning: str = ""  # what the model of a remote server thinks before it speaks
+    left_out: int = 0  # as `Done` says it, so that a reply that is stopped has it too
 
 
 @dataclass(frozen=True)

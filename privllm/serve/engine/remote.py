@@ -107,9 +107,7 @@ class RemoteEngine:
             try:
                 async with aclosing(self._stream(replace(request, messages=messages))) as events:  # type: ignore[type-var]
                     async for event in events:
-                        if isinstance(event, Done):
-                            event = replace(event, left_out=event.left_out + left_out)
-                        yield event
+                        yield replace(event, left_out=event.left_out + left_out)
                 return
             except RequestRefused as error:
                 if error.code != TOO_LONG or len(starts) == 1:
@@ -196,7 +194,7 @@ async def _events(response: httpx.Response) -> AsyncIterator[Text | Done]:
         reason = chunk.finish_reason or reason
         left_out = chunk.left_out or left_out
         if chunk.text or chunk.reasoning or chunk.tokens:
-            yield Text(chunk.text, chunk.tokens, chunk.reasoning)
+            yield Text(chunk.text, chunk.tokens, chunk.reasoning, left_out)
     raise RequestRefused(502, "the reply broke off.")
 
 
