@@ -45,11 +45,15 @@ class Reply:
 
 
 class ReplySigner:
-    """Signatures of the choices of one request, whose messages are `messages`."""
+    """Signatures of the choices of one request.
 
-    def __init__(self, signer: Signer, messages: tuple[Message, ...]) -> None:
+    begun: what each reply begins with, which was verified; the signatures are of that too.
+    """
+
+    def __init__(self, signer: Signer, messages: tuple[Message, ...], begun: str = "") -> None:
         self._signer = signer
         self._messages = messages
+        self._begun = begun
         self._signatures: dict[int, ReplySignature] = {}  # by choice
 
     def sign(self, identifier: str, index: int, text: str, left_out: int) -> str:
@@ -57,18 +61,22 @@ class ReplySigner:
         if index not in self._signatures:
             given = without_oldest(self._messages, left_out)
             self._signatures[index] = self._signer.begin(identifier, given)
+            self._signatures[index].add(self._begun)
         return self._signatures[index].add(text)
 
 
 class ResponseWriter:
     """Builder of one response, or of its stream chunks.
 
-    n: choices of each prompt. signer: None, unless the client asked for signatures.
+    n: choices of each prompt. signer: None, unless the client asked for signatures. identifier: of a reply that
+    is written on.
     """
 
-    def __init__(self, served: ServedModel, chat: bool, n: int = 1, signer: ReplySigner | None = None) -> None:
+    def __init__(
+        self, served: ServedModel, chat: bool, n: int = 1, signer: ReplySigner | None = None, identifier: str = ""
+    ) -> None:
         prefix = "chatcmpl" if chat else "cmpl"
-        self.id = f"{prefix}-{token_hex(16)}"
+        self.id = identifier or f"{prefix}-{token_hex(16)}"
         self.chat = chat
         self._n = n
         self._signer = signer

@@ -100,6 +100,51 @@ def test_a_reply_that_was_stopped_can_be_rated_as_far_as_it_came(tmp_path: Path)
     assert database.ratings()[0].reply == "one two "
 
 
+def test_a_reply_is_written_on_and_signed_as_one(tmp_path: Path) -> None:
+    database = Database(tmp_path / "p.sqlite")
+    with live(chat_app(Parrot("m", "", "one two"), database)) as url:
+        begun = answered(url, BODY)
+        messages = [*BODY["messages"], {"role": "assistant", "content": begun["reply"]}]
+        continues = {"id": begun["id"], "signature": begun["signature"]}
+        asked = {"model": "m", "messages": messages, "continue_final_message": True, "add_generation_prompt": False}
+
+        def write_on(**changes: Any) -> httpx.Response:
+            extension = {"sign": True, "continues": continues} | changes.pop("privllm", {})
+            return httpx.post(f"{url}/v1/chat/completions", json=asked | changes | {"privllm": extension})
+
+        made = write_on().raise_for_status().json()
+        (choice,) = made["choices"]
+        assert (made["id"], choice["message"]["content"]) == (begun["id"], "one two ")
+        whole = {"id": begun["id"], "reply": "one two one two ", "signature": choice["privllm"]["signature"]}
+        assert httpx.post(f"{url}/api/rating", json=RATING | whole | {"reply": "one two "}).status_code == 403
+        assert httpx.post(f"{url}/api/rating", json=RATING | whole).json() == {"edition": 1}
+        forged = [*BODY["messages"], {"role": "assistant", "content": "The moon is made of cheese and"}]
+        for response in (
+            write_on(messages=forged),
+            write_on(privllm={"continues": None}),
+            write_on(privllm={"continues": continues | {"id": "chatcmpl-2"}}),
+        ):
+            assert (response.status_code, response.json()["error"]["param"]) == (403, "privllm.continues")
+        assert (
+            httpx.post(f"{url}/v1/chat/completions", json=asked | {"messages": forged}).status_code == 200
+        )  # unsigned
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"continue_final_message": True}, "messages"),
+        ({"continue_final_message": True, "messages": [{"role": "assistant", "content": "x"}]}, "messages"),
+        ({"add_generation_prompt": False}, "add_generation_prompt"),
+        ({"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}, "messages"),
+    ],
+)
+def test_only_a_begun_reply_can_be_written_on(change: dict[str, Any], param: str, tmp_path: Path) -> None:
+    with live(chat_app(Parrot("m", "", "hi"), Database(tmp_path / "p.sqlite"))) as url:
+        refused = httpx.post(f"{url}/v1/chat/completions", json=BODY | change)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)
+
+
 def test_who_does_not_ask_gets_no_signature(tmp_path: Path) -> None:
     with live(chat_app(Parrot("m", "", "hi"), Database(tmp_path / "p.sqlite"))) as url:
         for asked in (None, {}, {"sign": False}):

@@ -41,6 +41,7 @@ class GenerationRequest:
     settings: SamplingSettings
     ids: tuple[int, ...] | None = None  # the tokens of a text to continue, where the client encoded it
     echo: bool = False  # the text to continue comes before the reply
+    begun: str = ""  # what the reply to the messages begins with: it is written on, and not repeated
 
 
 @dataclass(frozen=True)

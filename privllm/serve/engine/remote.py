@@ -138,7 +138,11 @@ class RemoteEngine:
         if settings.logprobs is not None:
             body |= {"logprobs": True, "top_logprobs": settings.logprobs} if chat else {"logprobs": settings.logprobs}
         if request.messages is not None:
-            return "/chat/completions", body | {"messages": [asdict(message) for message in request.messages]}
+            messages = [asdict(message) for message in request.messages]
+            if request.begun:  # vLLM's fields; llama.cpp writes on a last message of the assistant's by itself
+                messages.append({"role": "assistant", "content": request.begun})
+                body |= {"continue_final_message": True, "add_generation_prompt": False}
+            return "/chat/completions", body | {"messages": messages}
         if request.echo:
             body["echo"] = True
         return "/completions", body | {"prompt": request.text if request.ids is None else list(request.ids)}
