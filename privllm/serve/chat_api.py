@@ -149,9 +149,10 @@ def default_decoding() -> dict[str, Any]:
 def add_static_files(router: APIRouter, pages: dict[str, str]) -> None:
     """Add routes for `pages`, {path: file name}, and for other static files at /static/NAME."""
     paths = dict(pages)
-    for file in sorted(STATIC.iterdir()):
+    for file in sorted(STATIC.rglob("*")):
         if file.suffix in MEDIA_TYPES and file.suffix != ".html":
-            paths[f"/static/{file.name}"] = file.name
+            name = file.relative_to(STATIC).as_posix()
+            paths[f"/static/{name}"] = name
     for path, name in paths.items():
         router.add_api_route(path, _file_endpoint(STATIC / name), methods=["GET", "HEAD"], name=path)
 

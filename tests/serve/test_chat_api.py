@@ -1,5 +1,7 @@
 import json
+import re
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +179,7 @@ def test_a_rating_that_is_taken_back_is_gone(tmp_path: Path) -> None:
 
 
 def test_the_page_loads_nothing_from_elsewhere_and_runs_nothing_inline() -> None:
-    for path in STATIC.iterdir():
+    for path in [path for path in STATIC.iterdir() if path.is_file()]:
         text = path.read_text("utf-8")
         assert path.suffix in MEDIA_TYPES
         for forbidden in (
@@ -192,6 +194,24 @@ def test_the_page_loads_nothing_from_elsewhere_and_runs_nothing_inline() -> None
             "style=",
         ):
             assert forbidden not in text.replace("http://www.w3.org/2000/svg", ""), f"{path.name}: {forbidden}"
+
+
+def test_libraries_of_the_page_are_what_was_published(tmp_path: Path) -> None:
+    """A changed byte would run in every browser that opens the page."""
+    folder = STATIC / "vendor"
+    vendored = json.loads((folder / "vendored.json").read_text("utf-8"))
+    assert {path.name for path in folder.glob("*.js")} == vendored.keys()
+    for name, library in vendored.items():
+        assert sha256((folder / name).read_bytes()).hexdigest() == library["sha256"], name
+        assert library["license"] in ("MIT", "BSD-3-Clause", "Apache-2.0 OR MPL-2.0")
+        assert (folder / library["license_file"]).stat().st_size > 1_000
+    page = (STATIC / "chat.html").read_text("utf-8")
+    assert set(re.findall(r'src="static/vendor/([^"]+)"', page)) == vendored.keys()
+    with live(chat_app(Parrot("m", "", "hi"), Database(tmp_path / "p.sqlite"))) as url:
+        for name in vendored:
+            assert httpx.get(f"{url}/static/vendor/{name}").content == (folder / name).read_bytes()
+        for path in ("vendor/vendored.json", "vendor/../../../chat_api.py", "vendor/"):
+            assert httpx.get(f"{url}/static/{path}").status_code == 404
 
 
 @pytest.mark.parametrize(
