@@ -25,6 +25,7 @@ from privllm.cli import (
     bundling,
     completion,
     doctor,
+    feedback,
     fetching,
     handing_over,
     predict,
@@ -439,6 +440,7 @@ showing.add_to(app)
 team.add_to(app)
 bundling.add_to(app)
 serving.add_to(app)
+feedback.add_to(app)
 predict.add_to(app)
 promotion.add_to(app)
 handing_over.add_to(app)

@@ -1,11 +1,9 @@
-"""Commands that serve models and collect feedback: `privllm serve, arena, token, feedback`.
+"""Commands that serve models: `privllm serve, arena, token`.
 
 Each parses, calls one function of `privllm.serve`, and prints. Heavy imports stay inside the
 commands.
 """
 
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +15,7 @@ from privllm.cli.command_groups import GROUP_OF
 from privllm.cli.error_handling import Command, commands_of
 from privllm.cli.help_screens import Group
 from privllm.core.errors import UserError
-from privllm.core.printable import printable, say
+from privllm.core.printable import say
 from privllm.core.work_paths import PEOPLE_FILE
 from privllm.engine.pipeline import PIPELINE, require_root
 from privllm.serve.folders import require_model
@@ -46,7 +44,6 @@ AllowOrigin = Annotated[
 ]
 
 token = typer.Typer(cls=Group, no_args_is_help=True, help="Access tokens of the server.")
-feedback = typer.Typer(cls=Group, no_args_is_help=True, help="Ratings and votes on replies.")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -54,12 +51,10 @@ def add_to(app: typer.Typer) -> None:
     groups: tuple[tuple[typer.Typer, str, tuple[Command, ...]], ...] = (
         (app, "privllm", (serve, arena)),
         (token, "privllm token", (new, list_, revoke)),
-        (feedback, "privllm feedback", (export, ranking)),
     )
     for group, prefix, functions in groups:
         for function in functions:
             commands_of(group, prefix)(function)
-    app.add_typer(feedback, name="feedback", rich_help_panel=GROUP_OF["feedback"])
     app.add_typer(token, name="token", rich_help_panel=GROUP_OF["token"])
 
 
@@ -69,7 +64,7 @@ def _require_web_libraries() -> None:
         raise UserError(f"{', '.join(missing)} is not installed here: pip install 'privllm[serve]'.")
 
 
-def _people_database() -> "Database":
+def people_database() -> "Database":
     """Return the database of tokens, ratings and votes, which lies where `privllm serve` runs.
 
     Raises UserError in a folder that neither is the root of a build nor has served anybody; nothing
@@ -187,7 +182,7 @@ def new(
     tokens_per_minute: Annotated[int, typer.Option(min=1, help="Of the model: read and written.")] = 100_000,
 ) -> None:
     """Make an access token, and show it this once. From the first one on every call needs one."""
-    database = _people_database()
+    database = people_database()
     from privllm.serve.auth import new_token
 
     say(new_token(database, name, requests_per_minute, tokens_per_minute))
@@ -196,7 +191,7 @@ def new(
 
 def list_() -> None:
     """Show whose access tokens there are, and their limits."""
-    tokens = _people_database().tokens()
+    tokens = people_database().tokens()
     if not tokens:
         say("There are no tokens yet: `privllm token new NAME` makes one.")
     for access in tokens:
@@ -209,70 +204,7 @@ def list_() -> None:
 
 def revoke(name: Annotated[str, typer.Argument(help="As `privllm token list` shows it.")]) -> None:
     """Make an access token useless, at once."""
-    database = _people_database()
+    database = people_database()
     from privllm.serve.auth import revoke_token
 
     revoke_token(database, name)
-
-
-def export(
-    dvc_add: Annotated[
-        bool, typer.Option("--dvc-add", help="Run `dvc add` on these files afterwards, without asking.")
-    ] = False,
-) -> None:
-    """Append new ratings and votes to data/feedback/*.jsonl, each exactly once."""
-    database = _people_database()
-    from privllm.serve.feedback_export import FOLDER, export_feedback
-
-    exported = export_feedback(database)
-    for name, count in exported.items():
-        say(f"{FOLDER / name}  {count} new")
-    files = [str(FOLDER / name) for name in exported if (FOLDER / name).is_file()]
-    if not files:
-        return
-    # The files, not their folder: git tracks the folder, because the build depends on it even where
-    # there is no feedback yet.
-    command = ["dvc", "add", *files]
-    if not dvc_add and not (sys.stdin.isatty() and _agrees(f"Run `{' '.join(command)}`?")):
-        say(f"Keep them with the build: {' '.join(command)}")
-    elif subprocess.run([sys.executable, "-P", "-m", *command], check=False).returncode:
-        raise UserError(
-            f"`{' '.join(command)}` failed: see above. The files are written; run it again once that is fixed."
-        )
-
-
-def _agrees(question: str) -> bool:
-    """Ask a person; Enter is yes, the end of the input is no, and Ctrl-C ends the command."""
-    try:
-        return input(f"{question} [Y/n] ").strip().lower() in ("", "y", "yes")
-    except EOFError:
-        return False
-
-
-def ranking() -> None:
-    """Print how often each model would be preferred, by all votes so far, with 95 % intervals
-    (Bradley-Terry)."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from privllm.feedback.ranking import ranking as rank_models
-
-    votes = _people_database().votes()
-    if not votes:
-        say("There are no votes yet: `privllm arena REV_A REV_B` collects them.")
-        return
-    columns = ("model", "revision", "preferred", "95 %", "won", "tied", "lost", "both bad")
-    table = Table(*columns, title=f"{len(votes):,} vote{'s' * (len(votes) != 1)}", box=None)
-    for row in rank_models(votes):
-        table.add_row(
-            Text(printable(row.model.name)),
-            Text(printable(row.model.revision[:9])),
-            f"{row.share:.0%}",
-            f"{row.low:.0%} to {row.high:.0%}",
-            str(row.wins),
-            str(row.ties),
-            str(row.losses),
-            str(row.both_bad),
-        )
-    Console().print(table)

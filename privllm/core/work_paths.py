@@ -25,6 +25,8 @@ UPGRADE_JOURNAL = (
     WORK_FOLDER / "upgrade.json"
 )  # a project's files while an upgrade plans with others, `project.upgrade`
 FORGET_NOTE = WORK_FOLDER / "forget.parquet"  # what `privllm forget` has yet to prove absent
+FORGET_FEEDBACK_NOTE = WORK_FOLDER / "forget-feedback.parquet"  # likewise of `privllm feedback forget`
 
 ARENA_FOLDER = WORK_FOLDER / "arena"  # <commit>/export: exports of other revisions, `serve.revisions`
+SIGNING_KEY_FILE = WORK_FOLDER / "signing.key"  # by which a rating proves its reply, `serve.signatures`
 PEOPLE_FILE = WORK_FOLDER / "people.sqlite"  # access tokens, ratings and votes, `serve.database`

@@ -9,7 +9,7 @@ that rater's alpha, and the mean of these, weighted by number of values, is the 
 
 `reliabilities` repeats this with every other rater weighted by their own reliability, so that a
 rater who votes at random does not pull down those who judged the same units. A majority that
-colludes is believed: nothing here knows the truth.
+colludes is believed: nothing here knows the truth, so `raters` lets agreement earn nothing.
 """
 
 import math

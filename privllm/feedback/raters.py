@@ -1,13 +1,14 @@
 """Weights of raters: one judgement per person and judged item, caps per person, and reliability.
 
-    weight = reliability * allowed / said      `agreement.reliabilities`; `prior_agreement` where nobody judged the same
+    weight = min(reliability, prior_agreement) * allowed / said      reliability: see `agreement.reliabilities`
 
 `said` counts all records of a person, copies included, and `allowed` how many of them the caps let
 through, so who repeats one record 10,000 times hardly counts.
 
 Everything is a function of the set of records: neither the order of lines nor that of files matters.
+Agreement earns nothing: people who share nothing but each other agree best, and names cost nothing.
 A hash chooses which records a cap keeps, so nobody can choose. Nobody is removed: unreliable people
-count less and are named.
+count less and are named. `voices` then bounds one person's share of all weight.
 """
 
 from collections import Counter, defaultdict
@@ -22,7 +23,8 @@ from privllm.feedback.reading import RefusedLine, moment
 from privllm.feedback.records import Rating, Vote
 from privllm.feedback.screening import ScreenedRecord
 
-DIGITS = 4
+DIGITS = 4  # of a reliability
+WEIGHT_DIGITS = 6
 UNDECIDED = ("tie", "both_bad")
 
 
@@ -30,7 +32,7 @@ UNDECIDED = ("tie", "both_bad")
 class RaterConfig:
     max_per_rater: int = 2_000  # records of one person; of more, these remain, and the person counts less; >= 1
     max_per_prompt: int = 20  # of one person in conversations that open alike, >= 1
-    prior_agreement: float = 0.5  # what is believed of a person whom nobody can be compared with, [0, 1]
+    prior_agreement: float = 0.5  # what a person counts for whom nobody contradicts: agreement adds nothing, [0, 1]
     prior_units: float = 5.0  # shared judgements by which the prior outweighs what is seen, > 0
     named_below: float = 0.25  # reliability under which a person is named as disagreeing, [0, 1]
 
@@ -49,8 +51,9 @@ class Rater:
     kept: int
     shared: int  # kept judgements of items that others judged too
     reliability: float
-    weight: float
-    named: tuple[str, ...]  # flood, disagrees
+    weight: float  # of each record
+    named: tuple[str, ...]  # flood, disagrees, voice
+    held_out_weight: float = 0.0  # of each record of the held-out part
 
 
 LimitedRecords = tuple[list[ScreenedRecord], list[RefusedLine]]
@@ -211,7 +214,7 @@ def weigh(
             survivor_counts[rater],
             shared,
             round(reliability, DIGITS),
-            round(reliability * allowed / said, DIGITS),
+            round(min(reliability, cfg.prior_agreement) * allowed / said, WEIGHT_DIGITS),
             tuple(named),
         )
     return raters

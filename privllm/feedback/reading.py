@@ -3,9 +3,11 @@
 Anybody may have written these files, so a bad line does not stop the reader, a long line is not held
 in memory, and nothing that a bad line says is repeated: a refusal names the line's place, its digest
 and the field, and people who may see the file can look there. Form is checked here, not content.
+Links are not followed, but for those that DVC makes into its cache: a link can lead to any file.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -19,11 +21,13 @@ from privllm.feedback.records import Model, Rating, Vote, from_plain
 BOM = b"\xef\xbb\xbf"
 NAME_CHARACTERS = 200  # of an id or a rater at most
 DETAIL_CHARACTERS = 120
+MAX_EDITION = 1_000_000
+DVC_CACHE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")
 CHUNK_BYTES = 1 << 20  # of a line that is longer than allowed
 
 
 class SourceLine(NamedTuple):
-    source: str  # "votes.jsonl#12": file below the folder, and line from 1
+    source: str  # "votes.jsonl#12": file below the folder, and line from 1; 0 of a file that was not opened
     digest: str  # of its bytes, as `seed.digest` makes it
     bytes: int
 
@@ -35,7 +39,7 @@ class ParsedLine(NamedTuple):
 
 class RefusedLine(NamedTuple):
     line: SourceLine
-    reason: str  # too_long, encoding, json, schema; later steps have more
+    reason: str  # link, too_long, encoding, json, schema; later steps have more
     detail: str
 
 
@@ -46,6 +50,9 @@ def read_files(folder: Path, max_bytes: int) -> Iterator[ParsedLine | RefusedLin
     """
     for path in files_of(folder):
         name = path.relative_to(folder).as_posix()
+        if is_foreign_link(path):
+            yield RefusedLine(SourceLine(f"{name}#0", "", 0), "link", "not followed: put the file itself here")
+            continue
         with path.open("rb") as file:
             for number, (content, digest, size) in enumerate(lines_of(file, max_bytes), 1):
                 line = SourceLine(f"{name}#{number}", digest, size)
@@ -56,9 +63,20 @@ def read_files(folder: Path, max_bytes: int) -> Iterator[ParsedLine | RefusedLin
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Return the feedback files at or below `folder`, by name."""
-    files = [path for path in folder.rglob("*.jsonl") if path.is_file()]
+    """Return the feedback files at or below `folder`, and links that have such names, by name."""
+    files = [path for path in folder.rglob("*.jsonl") if path.is_symlink() or path.is_file()]
     return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def is_foreign_link(path: Path) -> bool:
+    """Return whether `path` is a link that DVC did not make."""
+    if not path.is_symlink():
+        return False
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError):
+        return True
+    return not target.is_file() or not DVC_CACHE.search(target.as_posix())
 
 
 def lines_of(file: BinaryIO, max_bytes: int) -> Iterator[tuple[bytes, str, int]]:
@@ -102,7 +120,7 @@ def _record_of(plain: Any) -> Rating | Vote:
 
 
 def check_names(record: Rating | Vote) -> None:
-    """Raise ValueError unless id, rater and the models' fields are short and printable.
+    """Raise ValueError unless id, rater and the models' fields are short and printable, and the edition is one.
 
     A model's fields may be empty.
     """
@@ -110,6 +128,8 @@ def check_names(record: Rating | Vote) -> None:
         value = getattr(record, name)
         if not value.strip() or not _is_short_and_printable(value):
             raise ValueError(f"`{name}` must be 1 to {NAME_CHARACTERS} printable characters")
+    if isinstance(record, Rating) and not 1 <= record.edition <= MAX_EDITION:
+        raise ValueError(f"`edition` must be between 1 and {MAX_EDITION:,}")
     if isinstance(record, Vote):
         _check_model(record.left.model, "left.model")
         _check_model(record.right.model, "right.model")

@@ -29,13 +29,14 @@ from privllm.feedback.reading import RefusedLine, files_of, read_files
 from privllm.feedback.records import Message, Vote
 from privllm.feedback.screening import CleanText, CountPersonalData, ScreenedRecord, screen, texts_of
 from privllm.feedback.topics import weak_topics
+from privllm.feedback.voices import bound_voices, largest_voice
 
 Row = dict[str, Any]
 # (rows of `table_of`, totals, limits of the warnings) -> entries of the report. Raises UserError to stop the build.
 Check = Callable[[list[Row], Row, Mapping[str, float]], Row]
 CACHED_TEXTS = 64  # each at most a line long; a flood repeats one text many times
-MIN_LEAD = 1e-4  # a smaller weight would be written as 0
-DIGITS = 4
+MIN_LEAD = 1e-6  # a smaller weight would be written as 0
+DIGITS = 6
 LIMITS = ("max_quarantined", "min_agreement", "max_voice")
 
 
@@ -45,7 +46,9 @@ class FeedbackConfig:
     held_out: float = 0.1  # share of prompts kept back, by a hash of the conversation's first question, [0, 1]
     max_quarantined: float = 0.2  # share of lines above which the report warns, [0, 1]
     min_agreement: float = 0.2  # Krippendorff's alpha of thumbs, and of votes, below which it warns, [-1, 1]
-    max_voice: float = 0.5  # share of all weight that one person may have before it warns, (0, 1]
+    max_voice: float = (
+        0.5  # share of all weight that one person has at most, unless there are too few; 1 = no bound, (0, 1]
+    )
     raters: RaterConfig = field(default_factory=RaterConfig)
 
     def __post_init__(self) -> None:
@@ -73,7 +76,8 @@ def feedback(
     screened, refused = _read_and_screen(cfg, source, clean_text, count_personal_data)
     survivors, limited = limit(cfg.raters, screened)
     refused += limited
-    raters = weigh(cfg.raters, screened, survivors)
+    kept = kept_by_side(cfg, survivors)
+    raters = bound_voices(weigh(cfg.raters, screened, survivors), kept, cfg.max_voice)
     files, uses = rows_of(cfg, survivors, raters)
     line_count = len(survivors) + len(refused)
     balance(line_count, len(refused), *uses.values())
@@ -100,7 +104,7 @@ def feedback(
         yet = "" if line_count else " yet"
         say(f"{source} holds no feedback that can be used{yet}: the files in {out} are empty but for the quarantine.")
         return report | {"expectations": 0}
-    totals = totals_of(cfg, report, survivors, raters)
+    totals = totals_of(cfg, report, survivors, largest_voice(raters, kept))
     return report | check(table_of(cfg, survivors, raters), totals, limits_of(cfg))
 
 
@@ -127,6 +131,24 @@ def is_held_out(cfg: FeedbackConfig, screened: ScreenedRecord) -> bool:
     return unit_interval("feedback", screened.opening) < cfg.held_out
 
 
+def side_of(cfg: FeedbackConfig, screened: ScreenedRecord) -> str:
+    return "held out" if is_held_out(cfg, screened) else "training"
+
+
+def kept_by_side(cfg: FeedbackConfig, records: Iterable[ScreenedRecord]) -> dict[str, Counter[str]]:
+    """Return {side: number of records by rater}."""
+    kept: dict[str, Counter[str]] = {"training": Counter(), "held out": Counter()}
+    for screened in records:
+        kept[side_of(cfg, screened)][screened.rater] += 1
+    return kept
+
+
+def weight_of(cfg: FeedbackConfig, screened: ScreenedRecord, raters: Mapping[str, Rater]) -> float:
+    """Return how much the record counts on its side."""
+    rater = raters[screened.rater]
+    return rater.held_out_weight if is_held_out(cfg, screened) else rater.weight
+
+
 def rows_of(
     cfg: FeedbackConfig,
     records: Sequence[ScreenedRecord],
@@ -140,7 +162,7 @@ def rows_of(
         row = {
             "id": screened.key,
             "rater": screened.rater,
-            "weight": raters[screened.rater].weight,
+            "weight": weight_of(cfg, screened, raters),
             "prompt": prompt_of(record.messages),
         }
         if is_held_out(cfg, screened):
@@ -244,8 +266,8 @@ def table_of(
             "kind": type(screened.record).__name__,
             "rater": screened.rater,
             "opening": screened.opening,
-            "side": "held out" if is_held_out(cfg, screened) else "training",
-            "weight": raters[screened.rater].weight,
+            "side": side_of(cfg, screened),
+            "weight": weight_of(cfg, screened, raters),
             "text": "\n".join(texts_of(screened.record)),
         }
         for screened in records
@@ -256,7 +278,7 @@ def totals_of(
     cfg: FeedbackConfig,
     report: Mapping[str, Any],
     records: Sequence[ScreenedRecord],
-    raters: Mapping[str, Rater],
+    voice: float,
 ) -> Row:
     """Return the figures of all records for `check`; a figure that is not defined is NaN."""
     held_out = {record.opening for record in records if is_held_out(cfg, record)}
@@ -267,18 +289,9 @@ def totals_of(
         "quarantined": 1 - report["kept"] / report["lines"],
         "agreement_thumbs": report["agreement"].get("thumbs", math.nan),
         "agreement_votes": report["agreement"].get("votes", math.nan),
-        "voice": _loudest_voice(raters),
+        "voice": voice,
         "on_both_sides": len(held_out & training),
     }
-
-
-def _loudest_voice(raters: Mapping[str, Rater]) -> float:
-    """Return the largest share of all weight that one person has; NaN where there are not several people."""
-    voices = [rater.weight * rater.kept for rater in raters.values()]
-    total = math.fsum(voices)
-    if not total or len(voices) < 2:
-        return math.nan
-    return max(voices) / total
 
 
 def limits_of(cfg: FeedbackConfig) -> dict[str, float]:

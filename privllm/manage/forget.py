@@ -168,7 +168,11 @@ def _leaves_something(folder: Path, selection: Selection) -> bool:
 
 
 def _build(root: Path) -> None:
-    """Run `dvc repro`, its output visible.
+    rebuild(root, f"The documents are removed from {SOURCES}")
+
+
+def rebuild(root: Path, removed: str) -> None:
+    """Run `dvc repro`, its output visible. `removed` says what was done before it.
 
     Raises UserError where it fails, KeyboardInterrupt once it has stopped after Ctrl-C.
     """
@@ -178,7 +182,7 @@ def _build(root: Path) -> None:
         process = subprocess.run([sys.executable, "-P", "-m", "dvc", "repro"], cwd=root, env=environment, check=False)
     if process.returncode:
         raise UserError(
-            f"`dvc repro` ended with code {process.returncode}. The documents are removed from {SOURCES}, but not "
+            f"`dvc repro` ended with code {process.returncode}. {removed}, but not "
             "yet from the build: fix the reported error, then run the same command again; it remembers what to "
             "search for."
         )

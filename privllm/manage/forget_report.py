@@ -1,7 +1,7 @@
 """Messages of `privllm forget`: what will be removed, what the search found, and how to purge older builds."""
 
 import configparser
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -74,13 +74,23 @@ def _shared_line(proof: RemovalProof) -> str:
 def older_build_lines(root: Path, ids: list[str]) -> Iterator[str]:
     """Yield which older revisions hold the documents, and how to purge those."""
     yield from holdings_lines(revision_holdings(root, ids), len(ids))
+    inputs = ("params.yaml", "dvc.lock", "reports", f"{SOURCES}.dvc", "data/promoted", "data/vocabulary")
+    yield from purge_lines(root, inputs)
+    if in_git(root, SOURCES):
+        yield (
+            f"But this repository's history has files of {SOURCES} themselves: rewrite it "
+            f"(git filter-repo --invert-paths --path {SOURCES}/)."
+        )
+
+
+def purge_lines(root: Path, to_commit: Iterable[str]) -> Iterator[str]:
+    """Yield how to purge older builds from DVC's cache and git; `to_commit` are files of this build."""
     cache = find_cache(root)
     if cache is None:
         return
     is_shared = cache.folder.resolve() != (root / ".dvc/cache").resolve()
     yield ""
     yield f"DVC's cache ({cache.folder}) still holds older builds. To purge it, losing the data of all older builds:"
-    to_commit = ("params.yaml", "dvc.lock", "reports", f"{SOURCES}.dvc", "data/promoted", "data/vocabulary")
     files = " ".join(name for name in to_commit if (root / name).exists())
     yield f"  git add {files} && git commit -m 'Forget'   # so that this build has a commit"
     yield f"  dvc gc --workspace{' --projects OTHER' if is_shared else ''}   # keeps this build only"
@@ -91,11 +101,6 @@ def older_build_lines(root: Path, ids: list[str]) -> Iterator[str]:
         yield "  privllm push --prune   # and what `privllm push` sent of older builds"
     yield f"  rm -r {cache.folder / 'privllm'}   # what stages remember; the next build starts afresh"
     yield "Git's history needs no purge: it holds hashes of whole folders, counts and parameters, no text."
-    if in_git(root, SOURCES):
-        yield (
-            f"But this repository's history has files of {SOURCES} themselves: rewrite it "
-            f"(git filter-repo --invert-paths --path {SOURCES}/)."
-        )
 
 
 def incumbent_lines(root: Path, ids: list[str]) -> Iterator[str]:

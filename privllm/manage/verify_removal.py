@@ -13,6 +13,7 @@ import json
 import mmap
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import zip_longest
@@ -272,12 +273,14 @@ def _encoder(tokenizer: Path) -> Any:
     return Encoder.open(tokenizer.parent)
 
 
-def _strings_in(text: str, suffix: str) -> Iterator[str]:
-    """Yield every string of a JSON file, keys included; for other files the whole text."""
-    try:
-        waiting = [json.loads(text)] if suffix == ".json" else [text]
-    except ValueError:
-        waiting = [text]
+def _strings_in(text: str, extension: str) -> Iterator[str]:
+    """Yield every string of a JSON file, or of one JSON object a line, keys included; for other files the whole text."""
+    waiting: list[Any] = [text]
+    with suppress(ValueError):
+        if extension == ".json":
+            waiting = [json.loads(text)]
+        elif extension == ".jsonl":
+            waiting = [json.loads(line) for line in text.split("\n") if line.strip()]
     while waiting:
         value = waiting.pop()
         if isinstance(value, str):

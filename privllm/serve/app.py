@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from privllm.core.errors import UserError
+from privllm.core.work_paths import SIGNING_KEY_FILE
 from privllm.serve import auth
 from privllm.serve.arena_api import arena_router
 from privllm.serve.callers import LOCAL_HOSTS, Callers
@@ -30,6 +31,7 @@ from privllm.serve.middleware import Authenticator, SecurityMiddleware, error_re
 from privllm.serve.openai_api import openai_router
 from privllm.serve.reply_streams import ClientDisconnected
 from privllm.serve.server_api import server_router
+from privllm.serve.signatures import Signer
 
 LOCAL = Callers()
 SHUTDOWN_SECONDS = 3  # that replies get to end when the server stops
@@ -41,10 +43,11 @@ NO_TELEMETRY = {"auto_configure": False, "tracing": False, "metrics": False, "lo
 def chat_app(engine: Engine, database: Database, callers: Callers = LOCAL) -> FastAPI:
     """Return the application of `privllm serve`: the API and the chat page of one engine."""
     authenticator, metrics = Authenticator(database), Metrics()
+    signer = Signer(database.file.with_name(SIGNING_KEY_FILE.name), engine.served.model)
     routers = [
-        openai_router(engine, authenticator, metrics),
+        openai_router(engine, authenticator, metrics, signer),
         server_router(engine, authenticator, metrics),
-        chat_router(engine.served, authenticator),
+        chat_router(engine.served, authenticator, signer),
     ]
     return create_app([engine], routers, callers, metrics)
 

@@ -55,7 +55,7 @@ class Callers:
         if not headers or "access-control-request-method" not in wanted:
             return {}
         return headers | {
-            "access-control-allow-methods": "GET, POST",
+            "access-control-allow-methods": "GET, POST, DELETE",
             "access-control-allow-headers": wanted.get("access-control-request-headers", "content-type"),
             "access-control-max-age": str(PREFLIGHT_SECONDS),
         }

@@ -1,6 +1,7 @@
 """The chat page, and the API by which it rates replies.
 
-A rating is stored with the messages it is about; nothing is stored of replies that are not rated.
+A rating is stored with the messages it is about, if the server signed the reply; it can be taken back.
+Nothing is stored of replies that are not rated.
 The page consists of a few static files that are read once: no path from a browser is ever looked up
 on the disk. It generates nothing (the page uses /v1).
 """
@@ -23,6 +24,7 @@ from privllm.serve.middleware import Authenticator, admit, read_body
 from privllm.serve.openai_fields import MAX_MESSAGES, ChatMessage, StrictModel, parse
 from privllm.serve.openai_requests import MAX_TOKENS
 from privllm.serve.openai_responses import model_card
+from privllm.serve.signatures import Signer
 
 STATIC = Path(__file__).parent / "static"
 MEDIA_TYPES = {
@@ -56,13 +58,14 @@ class RatingRequest(StrictModel):
     rater: Annotated[str, Field(max_length=64)] = ""
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
     reply: str
+    signature: Annotated[str, Field(max_length=64)]  # of the reply: `privllm.signature` of its last piece
     decoding: DecodingFields
     thumb: Thumb
     correction: Annotated[str, Field(max_length=MAX_CHARACTERS)] = ""
     reason: Annotated[str, Field(max_length=MAX_CHARACTERS)] = ""
 
 
-def chat_router(served: ServedModel, authenticator: Authenticator) -> APIRouter:
+def chat_router(served: ServedModel, authenticator: Authenticator, signer: Signer) -> APIRouter:
     router = APIRouter()
 
     @router.get("/api/page")
@@ -77,11 +80,24 @@ def chat_router(served: ServedModel, authenticator: Authenticator) -> APIRouter:
         admit(limiter, 0)
         payload = parse(RatingRequest, await read_body(request))
         rating = _rating(payload, rater_name(name, payload.rater), served.model)
+        if not signer.verifies(payload.signature, rating.id, rating.messages, rating.reply):
+            message = "this server did not say that in answer to these messages, so it cannot be rated."
+            raise RequestRefused(403, message, "signature")
         try:
             edition = await run_in_threadpool(authenticator.database.rate, rating)
         except AlreadyExists:
             raise RequestRefused(409, "somebody else rated this reply.", "id") from None
         return {"edition": edition}
+
+    @router.delete("/api/rating/{identifier}")
+    async def take_back(request: Request, identifier: str) -> dict[str, Any]:
+        """Delete a rating. Its id is known to whoever was answered; a token takes back its own alone."""
+        name, limiter = await authenticator.authenticate(request)
+        admit(limiter, 0)
+        database = authenticator.database
+        if not await run_in_threadpool(database.withdraw, "rating", identifier, name or None):
+            raise RequestRefused(404, "there is no such rating of yours.", "id")
+        return {"taken_back": True}
 
     add_static_files(router, {"/": "chat.html"})
     return router
@@ -93,7 +109,7 @@ def _rating(payload: RatingRequest, rater: str, model: Model) -> Rating:
     if payload.digest != model.digest:
         raise RequestRefused(409, "another model is served by now: reload the page.", "digest")
     if not (payload.thumb or payload.correction or payload.reason):
-        raise RequestRefused(400, "a rating needs a thumb, a correction or a reason.", "thumb")
+        raise RequestRefused(400, "a rating needs a thumb, a correction or a reason; DELETE takes one back.", "thumb")
     return Rating(
         id=payload.id,
         edition=1,
@@ -133,9 +149,10 @@ def default_decoding() -> dict[str, Any]:
 def add_static_files(router: APIRouter, pages: dict[str, str]) -> None:
     """Add routes for `pages`, {path: file name}, and for other static files at /static/NAME."""
     paths = dict(pages)
-    for file in sorted(STATIC.iterdir()):
+    for file in sorted(STATIC.rglob("*")):
         if file.suffix in MEDIA_TYPES and file.suffix != ".html":
-            paths[f"/static/{file.name}"] = file.name
+            name = file.relative_to(STATIC).as_posix()
+            paths[f"/static/{name}"] = name
     for path, name in paths.items():
         router.add_api_route(path, _file_endpoint(STATIC / name), methods=["GET", "HEAD"], name=path)
 

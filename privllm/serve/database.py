@@ -2,18 +2,19 @@
 
 It uses a write-ahead log and synchronises every commit to the disk, so that what a client was told
 is stored survives `kill -9`. Only ratings and votes are stored, with the messages they are about;
-other chats never are. Who may write is decided in `auth`, and `feedback_export` exports.
+other chats never are. What is taken back is overwritten, and of what was exported the id is kept until the
+next export takes it out of the files too. Who may write is decided in `auth`, and `feedback_export` exports.
 """
 
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from privllm.core.errors import UserError
 from privllm.core.work_paths import PEOPLE_FILE
@@ -31,6 +32,7 @@ CREATE TABLE IF NOT EXISTS records (
     exported INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (kind, id)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS withdrawn (kind TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (kind, id)) STRICT;
 """
 
 
@@ -60,7 +62,7 @@ class Database:
     """An open database file, for use from any thread and by several processes."""
 
     def __init__(self, file: Path = PEOPLE_FILE) -> None:
-        self._file = file
+        self.file = file
         self._write_lock = Lock()
         self._read_lock = Lock()
         try:
@@ -69,6 +71,7 @@ class Database:
             self._db = self._connect(WRITE_SECONDS)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute("PRAGMA secure_delete=ON")  # what is taken back does not stay in free pages
             self._db.executescript(SCHEMA)
             # Every request reads the tokens: it must not wait for writers, neither ours nor those of another process.
             self._reader = self._connect(READ_SECONDS)
@@ -77,7 +80,7 @@ class Database:
 
     def _connect(self, timeout: float) -> sqlite3.Connection:
         return sqlite3.connect(
-            self._file,
+            self.file,
             timeout=timeout,
             isolation_level=None,
             check_same_thread=False,
@@ -154,6 +157,45 @@ class Database:
                 db.execute("INSERT INTO records VALUES ('vote', ?, 1, ?, 0)", (vote.id, to_line(vote)))
         except sqlite3.IntegrityError as error:
             raise AlreadyExists(vote.id) from error
+
+    def withdraw(self, kind: str, identifier: str, rater: str | None) -> bool:
+        """Delete a rating or vote that `rater` gave (None: anybody), return whether there was one.
+
+        Of what was exported the id is kept for the next export.
+        """
+        query = "SELECT record, exported FROM records WHERE kind = ? AND id = ?"
+        with self.writing() as db:
+            row = db.execute(query, (kind, identifier)).fetchone()
+            if not row or rater not in (None, json.loads(row[0])["rater"]):
+                return False
+            if row[1]:
+                db.execute("INSERT OR IGNORE INTO withdrawn VALUES (?, ?)", (kind, identifier))
+            db.execute("DELETE FROM records WHERE kind = ? AND id = ?", (kind, identifier))
+        return True
+
+    def lines(self) -> list[str]:
+        """Return every rating and vote as a line of a file."""
+        return [*self._records("rating"), *self._records("vote")]
+
+    def forget(self, selects: Callable[[Any, str], bool]) -> int:
+        """Delete the records that `selects`, given one as JSON and as text, takes; return how many.
+
+        Nothing is kept of them for an export, and the log of earlier states is emptied.
+        """
+        with self.writing() as db:
+            rows = db.execute("SELECT rowid, kind, id, record FROM records").fetchall()
+            gone = [(row, kind, key) for row, kind, key, record in rows if selects(json.loads(record), record)]
+            db.executemany("DELETE FROM records WHERE rowid = ?", [(row,) for row, _, _ in gone])
+            db.executemany("DELETE FROM withdrawn WHERE kind = ? AND id = ?", [(kind, key) for _, kind, key in gone])
+        with _held(self._write_lock, WRITE_SECONDS), _busy_named():
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # in vain while another process reads: see `holds`
+        return len(gone)
+
+    def holds(self, texts: Iterable[str]) -> bool:
+        """Return whether the file, or its log of earlier states, holds one of `texts` anywhere."""
+        log = self.file.with_name(f"{self.file.name}-wal")
+        content = b"".join(path.read_bytes() for path in (self.file, log) if path.is_file())
+        return any(text.encode("utf-8", "surrogatepass") in content for text in texts)
 
     def votes(self) -> list[Vote]:
         """Return all votes, oldest first."""

@@ -3,24 +3,31 @@
     data/feedback/ratings.jsonl, votes.jsonl      fields: `feedback.records`
 
 A row is marked as exported only after its line is on the disk. If the process is killed in between,
-the next export finds the line in the file and only marks the row. The file is replaced, never
-written in place: it may be a link into DVC's cache. Nothing is added to DVC here.
+the next export finds the line in the file and only marks the row. What was taken back after an export
+is first taken out of every file of the folder. Nothing is added to DVC here.
 """
 
 import json
-import os
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from privllm.core.errors import UserError
-from privllm.engine.digests import sync
+from privllm.feedback.files import append, remove_lines
 from privllm.serve.database import Database
 
 FOLDER = Path("data/feedback")
 FILES = {"rating": "ratings.jsonl", "vote": "votes.jsonl"}
 
 
-def export_feedback(database: Database, folder: Path = FOLDER) -> dict[str, int]:
-    """Append new records to the files; return {file name: lines appended}.
+class Exported(NamedTuple):
+    """What an export did to the files, by name below the folder."""
+
+    appended: dict[str, int]
+    removed: dict[str, int]  # lines of what was taken back
+
+
+def export_feedback(database: Database, folder: Path = FOLDER) -> Exported:
+    """Append new records to the files, and take out of them what was taken back.
 
     Raises UserError where a file has lines that are no feedback.
     """
@@ -28,6 +35,9 @@ def export_feedback(database: Database, folder: Path = FOLDER) -> dict[str, int]
     mark_exported = "UPDATE records SET exported = 1 WHERE kind = ? AND id = ?"
     appended = {}
     with database.writing() as db:  # until the end no vote comes in, and no other export runs
+        withdrawn = set(db.execute("SELECT kind, id FROM withdrawn").fetchall())
+        removed = _remove(folder, withdrawn) if withdrawn else {}
+        db.execute("DELETE FROM withdrawn")
         for kind, name in FILES.items():
             rows = db.execute(query, (kind,)).fetchall()
             exported_keys = _keys_in(folder / name) if rows else set()
@@ -39,25 +49,21 @@ def export_feedback(database: Database, folder: Path = FOLDER) -> dict[str, int]
                 append(folder / name, lines)
             appended[name] = len(lines)
             db.executemany(mark_exported, [(kind, identifier) for identifier, _, _ in rows])
-    return appended
+    return Exported(appended, removed)
 
 
-def append(path: Path, lines: list[str]) -> None:
-    """Replace the file by one with `lines` at its end; it is on the disk when this returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.parent.parent / f".{path.name}.{os.getpid()}"  # outside the folder, which DVC may track as a whole
-    with partial.open("wb") as file:
-        if path.is_file():
-            content = path.read_bytes()
-            file.write(content)
-            if content and not content.endswith(b"\n"):
-                file.write(b"\n")
-        file.write("".join(f"{line}\n" for line in lines).encode())
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    for folder in (path.parent, path.parent.parent):
-        sync(folder)
+def _remove(folder: Path, withdrawn: set[tuple[str, str]]) -> dict[str, int]:
+    def selects(plain: Any, line: str) -> bool:
+        return key_of(plain) in withdrawn
+
+    return {path.relative_to(folder).as_posix(): count for path, count in remove_lines(folder, selects).items()}
+
+
+def key_of(plain: Any) -> tuple[str, str] | None:
+    """Return (kind, id) of a line's record; None of anything else."""
+    if not isinstance(plain, dict) or not isinstance(plain.get("id"), str):
+        return None
+    return ("vote" if "choice" in plain else "rating"), plain["id"]
 
 
 def _keys_in(path: Path) -> set[tuple[str, int]]:

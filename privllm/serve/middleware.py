@@ -103,7 +103,7 @@ class SecurityMiddleware:
         site = headers.get("sec-fetch-site", "none")
         if not self.callers.takes_origins(headers.getlist("origin"), host, site):
             return RequestRefused(403, "another web site may not call this server.")
-        if method == "OPTIONS":
+        if method in ("OPTIONS", "DELETE"):  # without a body
             return None
         content_type = headers.get("content-type", "").partition(";")[0]
         if content_type.strip().lower() != "application/json":

@@ -12,18 +12,19 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from privllm.serve.engine.base import Done, Engine, RequestRefused
+from privllm.serve.engine.base import Done, Engine, GenerationRequest, RequestRefused
 from privllm.serve.metrics import Metrics
 from privllm.serve.middleware import Authenticator, read_body
 from privllm.serve.openai_fields import parse
 from privllm.serve.openai_requests import BaseRequest, ChatCompletionRequest, CompletionRequest
-from privllm.serve.openai_responses import Reply, ResponseWriter, error_body, model_card
+from privllm.serve.openai_responses import Reply, ReplySigner, ResponseWriter, error_body, model_card
 from privllm.serve.reply_streams import ClosingStreamingResponse, IndexedEvent, run_until_disconnect, stream_limited
+from privllm.serve.signatures import Signer
 
 BROKE_OFF = "the reply broke off."
 
 
-def openai_router(engine: Engine, authenticator: Authenticator, metrics: Metrics) -> APIRouter:
+def openai_router(engine: Engine, authenticator: Authenticator, metrics: Metrics, signer: Signer) -> APIRouter:
     router = APIRouter(prefix="/v1")
 
     @router.get("/models")
@@ -39,11 +40,11 @@ def openai_router(engine: Engine, authenticator: Authenticator, metrics: Metrics
 
     @router.post("/chat/completions")
     async def chat(request: Request) -> Response:
-        return await _respond(engine, authenticator, metrics, request, ChatCompletionRequest)
+        return await _respond(engine, authenticator, metrics, signer, request, ChatCompletionRequest)
 
     @router.post("/completions")
     async def completions(request: Request) -> Response:
-        return await _respond(engine, authenticator, metrics, request, CompletionRequest)
+        return await _respond(engine, authenticator, metrics, signer, request, CompletionRequest)
 
     return router
 
@@ -61,6 +62,7 @@ async def _respond(
     engine: Engine,
     authenticator: Authenticator,
     metrics: Metrics,
+    signer: Signer,
     request: Request,
     schema: type[BaseRequest],
 ) -> Response:
@@ -70,12 +72,27 @@ async def _respond(
     requests = payload.to_generation_requests()
     events = stream_limited(engine, requests, limiter, metrics)
     replies = [Reply() for _ in requests]
-    writer = ResponseWriter(engine.served, requests[0].messages is not None, payload.n)
+    writer = _writer(engine, signer, payload, requests[0])
     if not payload.stream:
         return JSONResponse(await run_until_disconnect(request, _whole_response(writer, replies, events)))
     first = await run_until_disconnect(request, anext(events))
     chunks = _chunks(writer, replies, first, events, payload.wants_usage)
     return ClosingStreamingResponse(chunks, media_type="text/event-stream")
+
+
+def _writer(engine: Engine, signer: Signer, payload: BaseRequest, asked: GenerationRequest) -> ResponseWriter:
+    """Return the writer of the response. Raises RequestRefused (403) for a begun reply that is not this server's.
+
+    Otherwise anybody could have words of their own signed, and rate them.
+    """
+    messages, begun = asked.messages, payload.begun_reply
+    if messages is None or not payload.wants_signatures:
+        return ResponseWriter(engine.served, messages is not None, payload.n)
+    if asked.begun and not (begun and signer.verifies(begun.signature, begun.id, messages, asked.begun)):
+        message = "this server did not begin that reply, so it signs nothing that is added to it."
+        raise RequestRefused(403, message, "privllm.continues")
+    identifier = begun.id if asked.begun and begun else ""
+    return ResponseWriter(engine.served, True, payload.n, ReplySigner(signer, messages, asked.begun), identifier)
 
 
 async def _whole_response(

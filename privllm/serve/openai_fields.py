@@ -16,13 +16,11 @@ from privllm.serve.engine.base import RequestRefused
 MAX_MESSAGES = 4096
 # Fields that would change the answer and that we do not have, each with the values that change nothing.
 UNSUPPORTED: dict[str, tuple[Any, ...]] = {
-    "add_generation_prompt": (True,),
     "audio": (),
     "bad_words": ([],),
     "best_of": (1,),
     "chat_template": (),
     "chat_template_kwargs": ({},),
-    "continue_final_message": (False,),
     "function_call": ("none", "auto"),
     "functions": ([],),
     "grammar": ("",),

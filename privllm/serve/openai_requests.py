@@ -95,8 +95,30 @@ class BaseRequest(OpenModel):
         return False
 
     @property
+    def wants_signatures(self) -> bool:
+        return False
+
+    @property
+    def begun_reply(self) -> "BegunReply | None":
+        return None
+
+    @property
     def wants_usage(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
+
+
+class BegunReply(OpenModel):
+    """A reply of this server that is to be written on."""
+
+    id: Annotated[str, Field(max_length=100)]
+    signature: Annotated[str, Field(max_length=64)]
+
+
+class Extension(OpenModel):
+    """What OpenAI's format has no field for."""
+
+    sign: bool = False  # each piece of the reply comes with the signature of all so far, by which it can be rated
+    continues: BegunReply | None = None  # what the last message is, where it is signed on
 
 
 class ChatCompletionRequest(BaseRequest):
@@ -104,20 +126,41 @@ class ChatCompletionRequest(BaseRequest):
     max_completion_tokens: Annotated[int | None, Field(ge=1, le=MAX_TOKENS)] = None
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] = 0
+    continue_final_message: bool = False  # vLLM's: the assistant's last message is written on, and not repeated
+    add_generation_prompt: bool = True
+    privllm: Extension | None = None
 
     def prompts(self) -> list[GenerationRequest]:
-        if self.messages[-1].role != "user":
+        if not self.add_generation_prompt and not self.continue_final_message:
+            message = "`add_generation_prompt` may be false only beside `continue_final_message: true`."
+            raise RequestRefused(400, message, "add_generation_prompt", code="invalid_value")
+        messages = tuple(message.to_message() for message in self.messages)
+        begun = ""
+        if self.continue_final_message:
+            if len(messages) < 2 or messages[-1].role != "assistant":
+                message = "`continue_final_message`: the last message must be the assistant's, after the user's."
+                raise RequestRefused(400, message, "messages", code="invalid_value")
+            *_, last = messages
+            messages, begun = messages[:-1], last.content
+        if messages[-1].role != "user":
             raise RequestRefused(400, "the last message must be the user's.", "messages")
         if self.top_logprobs and not self.logprobs:
             message = "`top_logprobs`: send `logprobs: true` too."
             raise RequestRefused(400, message, "top_logprobs", code="invalid_value")
         self.max_tokens = self.max_completion_tokens or self.max_tokens
-        messages = tuple(message.to_message() for message in self.messages)
-        return [GenerationRequest(messages, "", self.settings())]
+        return [GenerationRequest(messages, "", self.settings(), begun=begun)]
 
     @property
     def told_logprobs(self) -> int | None:
         return self.top_logprobs if self.logprobs else None
+
+    @property
+    def wants_signatures(self) -> bool:
+        return bool(self.privllm and self.privllm.sign)
+
+    @property
+    def begun_reply(self) -> BegunReply | None:
+        return self.privllm.continues if self.privllm else None
 
 
 class CompletionRequest(BaseRequest):

@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Any
 
+from privllm.feedback.records import Message
 from privllm.serve.engine.base import Done, RequestRefused, ServedModel, Text, TokenLogprob
+from privllm.serve.engine.turns import without_oldest
+from privllm.serve.signatures import ReplySignature, Signer
 
 UNTUNED_NOTE = (
     "This model continues text and was not tuned to answer: a chat continues the last message, and sees none before it."
@@ -41,14 +44,42 @@ class Reply:
             self.tokens += event.tokens
 
 
-class ResponseWriter:
-    """Builder of one response, or of its stream chunks. `n`: choices of each prompt."""
+class ReplySigner:
+    """Signatures of the choices of one request.
 
-    def __init__(self, served: ServedModel, chat: bool, n: int = 1) -> None:
+    begun: what each reply begins with, which was verified; the signatures are of that too.
+    """
+
+    def __init__(self, signer: Signer, messages: tuple[Message, ...], begun: str = "") -> None:
+        self._signer = signer
+        self._messages = messages
+        self._begun = begun
+        self._signatures: dict[int, ReplySignature] = {}  # by choice
+
+    def sign(self, identifier: str, index: int, text: str, left_out: int) -> str:
+        """Add the next piece of choice `index`; return the signature of all of it so far."""
+        if index not in self._signatures:
+            given = without_oldest(self._messages, left_out)
+            self._signatures[index] = self._signer.begin(identifier, given)
+            self._signatures[index].add(self._begun)
+        return self._signatures[index].add(text)
+
+
+class ResponseWriter:
+    """Builder of one response, or of its stream chunks.
+
+    n: choices of each prompt. signer: None, unless the client asked for signatures. identifier: of a reply that
+    is written on.
+    """
+
+    def __init__(
+        self, served: ServedModel, chat: bool, n: int = 1, signer: ReplySigner | None = None, identifier: str = ""
+    ) -> None:
         prefix = "chatcmpl" if chat else "cmpl"
-        self.id = f"{prefix}-{token_hex(16)}"
+        self.id = identifier or f"{prefix}-{token_hex(16)}"
         self.chat = chat
         self._n = n
+        self._signer = signer
         self._object = "chat.completion" if chat else "text_completion"
         self._chunk_object = "chat.completion.chunk" if chat else "text_completion"
         self._offsets: dict[int, int] = {}  # characters of each choice whose tokens were told
@@ -69,6 +100,7 @@ class ResponseWriter:
                 if reply.reasoning:
                     content["message"]["reasoning_content"] = reply.reasoning
             reason = reply.done.reason if reply.done else None
+            content |= self._signed(index, reply.text, reply.done)
             choices.append(self._choice(index, content, reply.tokens, reason))
         body = self._common | {"object": self._object, "choices": choices, "usage": self._usage(replies)}
         return body | _extension(replies[0].done)
@@ -84,13 +116,21 @@ class ResponseWriter:
         """Return the chunk of an event of choice `index`."""
         if isinstance(event, Done):
             content: dict[str, Any] = {"delta": {}} if self.chat else {"text": ""}
+            content |= self._signed(index, "", event)
             return self._chunk(index, content, (), event.reason) | _extension(event)
         content = {"text": event.text}
         if self.chat:
             content = {"delta": {"content": event.text}}
             if event.reasoning:
                 content["delta"]["reasoning_content"] = event.reasoning
-        return self._chunk(index, content, event.tokens, None)
+        content |= self._signed(index, event.text, event)
+        return self._chunk(index, content, event.tokens, None) | _extension(event)
+
+    def _signed(self, index: int, text: str, event: Text | Done | None) -> dict[str, Any]:
+        """Return the signature of a choice, as far as it has come with `text`."""
+        if self._signer is None or event is None:
+            return {}
+        return {"privllm": {"signature": self._signer.sign(self.id, index, text, event.left_out)}}
 
     def usage_chunk(self, replies: Sequence[Reply]) -> dict[str, Any]:
         """Return the chunk that `stream_options.include_usage` requests."""
@@ -145,9 +185,9 @@ def _told(text: str, logprob: float | None) -> dict[str, Any]:
     return {"token": text, "logprob": max(logprob or 0.0, -9999.0), "bytes": list(text.encode())}
 
 
-def _extension(done: Done | None) -> dict[str, Any]:
+def _extension(event: Text | Done | None) -> dict[str, Any]:
     """Return how many messages the model did not see, where there are any."""
-    return {"privllm": {"left_out": done.left_out}} if done and done.left_out else {}
+    return {"privllm": {"left_out": event.left_out}} if event and event.left_out else {}
 
 
 def model_card(served: ServedModel) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The commands as they are typed, in a folder of their own."""
 
-import io
 import signal
 import subprocess
 import sys
@@ -12,10 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from privllm.cli.app import app
-from privllm.cli.serving import _agrees
 from privllm.core.work_paths import PEOPLE_FILE
 from privllm.serve.database import Database
-from tests.feedback.cases import rating, vote
 from tests.workshop import ROOT, environment
 
 RUNNER = CliRunner()
@@ -30,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize(
     "words",
-    ["token new eva", "token list", "token revoke eva", "feedback export", "feedback ranking", "arena a b"],
+    ["token new eva", "token list", "token revoke eva", "arena a b"],
 )
 def test_nothing_is_made_in_another_folder(words: str, folder: Path) -> None:
     (folder / "dvc.yaml").unlink()
@@ -50,7 +47,6 @@ def test_tokens_of_a_server_that_runs_outside_a_build(folder: Path) -> None:
 
 def test_what_there_is_none_of_yet_is_said() -> None:
     assert "`privllm token new NAME` makes one" in RUNNER.invoke(app, ["token", "list"]).stdout
-    assert "`privllm arena REV_A REV_B` collects them" in RUNNER.invoke(app, ["feedback", "ranking"]).stdout
 
 
 def test_tokens_are_made_shown_and_revoked() -> None:
@@ -64,48 +60,6 @@ def test_tokens_are_made_shown_and_revoked() -> None:
     assert RUNNER.invoke(app, ["token", "revoke", "eva"]).exit_code == 0
     assert "revoked 20" in RUNNER.invoke(app, ["token", "list"]).stdout
     assert RUNNER.invoke(app, ["token", "revoke", "eva"]).exit_code == 1
-
-
-def test_feedback_is_exported_counted_and_offered_to_dvc() -> None:
-    database = Database()
-    database.rate(rating("a"))
-    database.vote(vote("1", "left"))
-    first = RUNNER.invoke(app, ["feedback", "export"]).stdout
-    files = "data/feedback/ratings.jsonl", "data/feedback/votes.jsonl"
-    assert first == f"{files[0]}  1 new\n{files[1]}  1 new\nKeep them with the build: dvc add {files[0]} {files[1]}\n"
-    assert "0 new" in RUNNER.invoke(app, ["feedback", "export"]).stdout
-    output = RUNNER.invoke(app, ["feedback", "ranking"]).stdout
-    assert output.splitlines()[0].strip() == "1 vote"
-    assert "75%" in output
-
-
-@pytest.mark.slow
-def test_dvc_add_is_run_where_it_is_asked_for(folder: Path) -> None:
-    from dvc.repo import Repo
-
-    Repo.init(str(folder), no_scm=True).close()
-    Database().vote(vote("1", "left"))
-    done = run("feedback", "export", "--dvc-add")
-    assert done.returncode == 0, done.stderr
-    assert (folder / "data/feedback/votes.jsonl.dvc").is_file()
-    Database().vote(vote("2", "tie"))
-    assert run("feedback", "export", "--dvc-add").returncode == 0
-    assert len((folder / "data/feedback/votes.jsonl").read_bytes().splitlines()) == 2
-
-
-@pytest.mark.slow
-def test_a_dvc_add_that_fails_is_an_error_of_ours() -> None:
-    """DVC ends with 255."""
-    Database().vote(vote("1", "left"))
-    done = run("feedback", "export", "--dvc-add")
-    assert done.returncode == 1
-    assert "`dvc add data/feedback/votes.jsonl` failed: see above" in done.stderr
-
-
-@pytest.mark.parametrize(("answer", "agrees"), [("\n", True), ("y\n", True), ("no\n", False), ("", False)])
-def test_a_question_is_answered(answer: str, agrees: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
-    assert _agrees("Run it?") is agrees
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:

@@ -37,6 +37,8 @@ def side(**changes: str) -> dict:
         (json.dumps({**GOOD, "left": side(digest="\ud800")}), "schema", "`left.model.digest` must be"),
         (json.dumps({**GOOD, "right": side(name="x" * 201)}), "schema", "`right.model.name` must be"),
         (json.dumps({**RATED, "model": side(revision="a\nb")["model"]}), "schema", "`model.revision` must be"),
+        (json.dumps({**RATED, "edition": 0}), "schema", "`edition` must be between 1 and 1,000,000"),
+        (json.dumps({**RATED, "edition": 1_000_001}), "schema", "`edition` must be between 1 and 1,000,000"),
         (json.dumps({**GOOD, "time": "yesterday"}), "schema", "`time` must be ISO 8601"),
         (json.dumps({**GOOD, "\x1b[2J" * 90: 1}), "schema", "�[2J"),
         ("x" * 5_000, "too_long", "5,000 bytes"),
@@ -96,3 +98,26 @@ def test_what_is_half_a_character_in_a_models_name_stops_nobody(tmp_path: Path) 
     for share in (0.0, 1.0):
         report, _ = run(tmp_path / "in", tmp_path / "out", FeedbackConfig(held_out=share))
         assert (report["kept"], report["quarantined"]) == (1, {"schema": 1})
+
+
+def test_links_are_not_followed_but_into_the_cache(tmp_path: Path) -> None:
+    """Whoever may put a link there could have any file of this machine read, and learnt."""
+    secret, folder = tmp_path / "elsewhere.jsonl", tmp_path / "feedback"
+    cached = tmp_path / "cache/files/md5/ab" / ("0" * 30)
+    put(secret, vote("eva", "secret", "left"))
+    put(cached, vote("eva", "mine", "left"))
+    put(folder / "own.jsonl", vote("ada", "own", "left"))
+    (folder / "a.jsonl").symlink_to(secret)
+    (folder / "b.jsonl").symlink_to(cached)
+    (folder / "c.jsonl").symlink_to(tmp_path / "nothing")
+    (folder / "d.jsonl").symlink_to(tmp_path)
+    lines = list(read_files(folder, 1 << 20))
+    refused = [line for line in lines if isinstance(line, RefusedLine)]
+    assert [(line.line.source, line.reason) for line in refused] == [
+        ("a.jsonl#0", "link"), ("c.jsonl#0", "link"), ("d.jsonl#0", "link"),
+    ]  # fmt: skip
+    read = [line.record.messages[0].content for line in lines if isinstance(line, ParsedLine)]
+    assert read == ["mine", "own"]
+    report, _ = run(folder, tmp_path / "out")
+    assert report["quarantined"] == {"link": 3}
+    assert "secret" not in (tmp_path / "out/quarantine.jsonl").read_text()

@@ -5,6 +5,8 @@ from importlib.util import find_spec
 
 import pytest
 
+from tests.serve.browsing import browser, page  # noqa: F401
+
 WITH_TORCH = find_spec("torch") is not None
 if WITH_TORCH:
     from tests.serve.models import built, export_inputs, exported  # noqa: F401

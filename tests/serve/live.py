@@ -5,7 +5,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import httpx
 import uvicorn
 from fastapi import FastAPI
 
@@ -36,3 +38,11 @@ def live(app: FastAPI, connections: int = 500) -> Iterator[str]:
         server.should_exit = True
         thread.join(10)
         sock.close()
+
+
+def answered(url: str, body: dict[str, Any], **headers: str) -> dict[str, Any]:
+    """Ask for a signed reply; return the fields of a rating that name it."""
+    signed = body | {"privllm": {"sign": True}}
+    made = httpx.post(f"{url}/v1/chat/completions", json=signed, headers=headers).raise_for_status().json()
+    choice = made["choices"][0]
+    return {"id": made["id"], "reply": choice["message"]["content"], "signature": choice["privllm"]["signature"]}

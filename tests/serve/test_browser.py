@@ -2,9 +2,7 @@
 
 import json
 import re
-import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,53 +13,12 @@ from privllm.serve.auth import new_token
 from privllm.serve.database import Database
 from privllm.serve.engine.local import LocalEngine
 from privllm.serve.feedback_export import export_feedback
+from tests.serve.browsing import NEEDS_CHROMIUM, until
 from tests.serve.fakes import Parrot
 from tests.serve.live import live
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed (apt-get install chromium)"),
-]
+pytestmark = [pytest.mark.slow, NEEDS_CHROMIUM]
 OLD, NEW = "a1" * 20, "b2" * 20
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(params=["desk", "phone"])
-def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A page on which nothing may fail: no script error, no blocked resource, no request to anywhere else."""
-    size = {"viewport": {"width": 390, "height": 780}, "has_touch": True} if request.param == "phone" else {}
-    context = browser.new_context(**size)
-    page, wrong, asked = context.new_page(), [], []
-    page.on(
-        "console",
-        lambda message: wrong.append(message.text) if message.type == "error" and "401" not in message.text else None,
-    )
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("request", lambda sent: asked.append(sent.url))
-    page.set_default_timeout(15_000)
-    yield page
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert wrong == []
-    assert {url.split("/")[2] for url in asked if url.startswith("http")} == {page.url.split("/")[2]}
-    context.close()
-
-
-def until(page: Any, expression: str) -> None:
-    """Wait until it is true. (Playwright's own way evaluates a string in the page, which the page's policy forbids.)"""
-    deadline = time.monotonic() + 15
-    while not page.evaluate(expression):
-        assert time.monotonic() < deadline, expression
-        time.sleep(0.03)
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -84,7 +41,7 @@ def test_a_chat_by_keyboard_is_corrected_and_kept(page: Any, exported: Callable[
         page.keyboard.press("Shift+Enter")
         page.keyboard.type("<img src=x onerror=alert(1)>")
         page.keyboard.press("Enter")
-        page.wait_for_selector(".tools")
+        page.wait_for_selector(".reply .tools")
         reply = page.text_content(".reply .text")
         page.get_by_role("button", name="Bad").click()
         page.wait_for_selector("text=Saved.")
@@ -107,7 +64,7 @@ def test_a_chat_by_keyboard_is_corrected_and_kept(page: Any, exported: Callable[
         stopped = page.locator(".reply .text").nth(1).text_content()
         page.fill("#most", "5")
         page.get_by_role("button", name="Try again").click()
-        until(page, "document.querySelectorAll('.tools').length === 2")
+        until(page, "document.querySelectorAll('.reply .tools').length === 2")
         again = page.locator(".reply .text").nth(1).text_content()
         assert stopped.startswith(again[:5])
         page.get_by_role("button", name="Good").nth(1).click()
@@ -144,7 +101,7 @@ def test_a_long_chat_says_what_was_cut_and_what_is_no_longer_seen(
         for turn in range(4):
             page.fill("#say", f"the page {turn} keeps every row of its own")
             page.press("#say", "Enter")
-            until(page, f"document.querySelectorAll('.tools').length === {turn + 1}")
+            until(page, f"document.querySelectorAll('.reply .tools').length === {turn + 1}")
         first, last = (page.locator(".reply").nth(turn).text_content() for turn in (0, 3))
         assert "Cut off" in first
         assert "left out" not in first
@@ -174,6 +131,8 @@ def test_a_vote_is_blind_until_it_is_cast(page: Any, key: str, choice: str, tmp_
         page.keyboard.press("Escape")
         page.keyboard.press(key)
         page.wait_for_selector("table")
+        assert page.inner_text("#told").startswith("Your vote is saved: ")
+        assert page.is_visible("#told")
         assert {"old-model at a1a1a1a1a", "new-model at b2b2b2b2b"} <= set(
             re.findall(r"\w+-model at \w+", page.inner_text("#sides"))
         )
@@ -191,9 +150,11 @@ def test_the_page_asks_for_the_token_and_keeps_it_for_the_tab(browser: Any, tmp_
     with live(chat_app(Parrot("m", "", "hello there"), database)) as url:
         page = browser.new_page()
         page.goto(url)
-        for typed in ("wrong", token):
-            page.fill("#token", typed)
-            page.keyboard.press("Enter")
+        page.fill("#token", "wrong")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("text=That token does not work")
+        page.fill("#token", token)
+        page.keyboard.press("Enter")
         until(page, "document.getElementById('rater').value === 'eva'")
         assert page.is_disabled("#rater")
         page.reload()

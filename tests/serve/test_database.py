@@ -148,3 +148,46 @@ def test_kill_loses_no_vote_that_was_answered(tmp_path: Path) -> None:
     kept = [int(v.id) for v in Database(tmp_path / "p.sqlite").votes()]
     assert kept[: len(answered)] == answered
     assert sqlite3.connect(tmp_path / "p.sqlite").execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.parametrize("exported", [False, True])
+def test_what_is_taken_back_leaves_no_byte_behind(exported: bool, database: Database) -> None:
+    database.rate(rating("one", correction="the secret words of eva"))
+    database.rate(rating("other", correction="what stays"))
+    database.vote(vote("1", "left"))
+    if exported:
+        with database.writing() as db:
+            db.execute("UPDATE records SET exported = 1")
+    assert not database.withdraw("rating", "one", "adam")  # somebody else's
+    assert not database.withdraw("vote", "one", None)
+    assert database.withdraw("rating", "one", "eva")
+    assert not database.withdraw("rating", "one", "eva")
+    assert [kept.id for kept in database.ratings()] == ["other"]
+    rows = database._db.execute("SELECT kind, id FROM withdrawn").fetchall()
+    assert rows == ([("rating", "one")] if exported else [])
+    assert database.holds(["the secret words"])  # in the log of earlier states
+    assert database.forget(lambda plain, line: plain["id"] == "1") == 1
+    assert not database.holds(["the secret words"])
+    assert database.holds(["what stays"])
+    assert len(database.lines()) == 1
+
+
+def test_what_is_forgotten_is_not_kept_for_an_export_either(database: Database) -> None:
+    database.rate(rating("one"))
+    with database.writing() as db:
+        db.execute("UPDATE records SET exported = 1")
+        db.execute("INSERT INTO withdrawn VALUES ('rating', 'one')")
+    assert database.forget(lambda plain, line: True) == 1
+    assert database._db.execute("SELECT * FROM withdrawn").fetchall() == []
+
+
+def test_a_log_that_is_being_read_is_told_as_held(database: Database, tmp_path: Path) -> None:
+    database.rate(rating("one", correction="the secret words of eva"))
+    reader = sqlite3.connect(tmp_path / "people.sqlite", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM records").fetchall()
+    database.forget(lambda plain, line: True)
+    assert database.holds(["the secret words"])
+    reader.close()
+    database.forget(lambda plain, line: True)
+    assert not database.holds(["the secret words"])

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from privllm.core.errors import UserError
+from privllm.feedback.files import append
 from privllm.feedback.records import read_ratings, read_votes
 from privllm.serve import feedback_export
 from privllm.serve.database import Database
-from privllm.serve.feedback_export import append, export_feedback
+from privllm.serve.feedback_export import export_feedback, key_of
 from tests.feedback.cases import rating, vote
 
 
@@ -28,13 +29,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_everything_comes_out_once(database: Database, folder: Path) -> None:
-    assert export_feedback(database, folder) == {"ratings.jsonl": 1, "votes.jsonl": 2}
+    assert export_feedback(database, folder).appended == {"ratings.jsonl": 1, "votes.jsonl": 2}
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert export_feedback(database, folder) == {"ratings.jsonl": 0, "votes.jsonl": 0}
+    assert export_feedback(database, folder).appended == {"ratings.jsonl": 0, "votes.jsonl": 0}
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     database.vote(vote("3", "tie"))
     database.rate(rating("a", correction="yes"))
-    assert export_feedback(database, folder) == {"ratings.jsonl": 1, "votes.jsonl": 1}
+    assert export_feedback(database, folder).appended == {"ratings.jsonl": 1, "votes.jsonl": 1}
     assert read_votes(folder / "votes.jsonl") == database.votes()
     assert read_ratings(folder / "ratings.jsonl") == database.ratings() == [rating("a", 2, "yes")]
     assert (folder / "votes.jsonl").read_bytes().startswith(before["votes.jsonl"])
@@ -75,13 +76,16 @@ def test_a_foreign_file_is_left_alone(database: Database, folder: Path) -> None:
         export_feedback(database, folder)
     assert (folder / "votes.jsonl").read_text() == "my notes\n"
     (folder / "votes.jsonl").unlink()
-    assert export_feedback(database, folder) == {"ratings.jsonl": 0, "votes.jsonl": 2}  # the rating was appended before
+    assert export_feedback(database, folder).appended == {
+        "ratings.jsonl": 0,
+        "votes.jsonl": 2,
+    }  # the rating was appended before
 
 
 def test_a_last_line_without_an_end_stays_a_line_of_its_own(database: Database, folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "votes.jsonl").write_text('{"id": "0"}')
-    assert export_feedback(database, folder)["votes.jsonl"] == 2
+    assert export_feedback(database, folder).appended["votes.jsonl"] == 2
     lines = (folder / "votes.jsonl").read_text("utf-8").split("\n")
     assert (lines[0], len(lines), lines[-1]) == ('{"id": "0"}', 4, "")
     assert [vote.id for vote in database.votes()] == ["1", "2"]
@@ -92,7 +96,7 @@ def test_what_stands_in_the_file_already_is_marked_and_not_written_again(databas
     with database.writing() as db:
         db.execute("UPDATE records SET exported = 0")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert export_feedback(database, folder) == {"ratings.jsonl": 0, "votes.jsonl": 0}
+    assert export_feedback(database, folder).appended == {"ratings.jsonl": 0, "votes.jsonl": 0}
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     with database.writing() as db:
         assert db.execute("SELECT count(*) FROM records WHERE NOT exported").fetchone() == (0,)
@@ -102,7 +106,7 @@ def test_an_edition_is_another_line(database: Database, folder: Path) -> None:
     export_feedback(database, folder)
     for correction in ("one", "two"):
         database.rate(rating("a", correction=correction))
-        assert export_feedback(database, folder)["ratings.jsonl"] == 1
+        assert export_feedback(database, folder).appended["ratings.jsonl"] == 1
     editions = [json.loads(line)["edition"] for line in (folder / "ratings.jsonl").read_bytes().splitlines()]
     assert editions == [1, 2, 3]
 
@@ -144,3 +148,38 @@ def test_what_is_exported_is_on_the_disk_before_it_is_marked(
     monkeypatch.setattr(Path, "replace", renamed)
     append(folder / "votes.jsonl", ["{}", "[]"])
     assert done == [6, "name", "folder", "folder"]
+
+
+def test_what_is_taken_back_leaves_every_file_at_the_next_export(database: Database, folder: Path) -> None:
+    export_feedback(database, folder)
+    (folder / "from another server").mkdir()
+    copy = folder / "from another server/old.jsonl"
+    copy.write_bytes((folder / "ratings.jsonl").read_bytes() + b"no JSON\n")
+    votes = (folder / "votes.jsonl").read_bytes()
+    assert database.withdraw("rating", "a", None)
+    exported = export_feedback(database, folder)
+    assert exported.removed == {"from another server/old.jsonl": 1, "ratings.jsonl": 1}
+    assert exported.appended == {"ratings.jsonl": 0, "votes.jsonl": 0}
+    assert (folder / "ratings.jsonl").read_bytes() == b""
+    assert copy.read_bytes() == b"no JSON\n"
+    assert (folder / "votes.jsonl").read_bytes() == votes
+    assert export_feedback(database, folder).removed == {}
+    database.rate(rating("a"))  # and given once more
+    assert export_feedback(database, folder).appended["ratings.jsonl"] == 1
+
+
+def test_killed_while_it_takes_out_the_next_export_does_it(database: Database, folder: Path, monkeypatch) -> None:
+    export_feedback(database, folder)
+    database.withdraw("vote", "1", None)
+    database.vote(vote("3", "tie"))
+    with monkeypatch.context() as patch:
+        patch.setattr(feedback_export, "append", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            export_feedback(database, folder)
+    export_feedback(database, folder)
+    assert [record.id for record in read_votes(folder / "votes.jsonl")] == ["2", "3"]
+
+
+@pytest.mark.parametrize("plain", [None, [], {}, {"id": 1}, {"id": None}])
+def test_what_is_no_record_has_no_key(plain: object) -> None:
+    assert key_of(plain) is None

@@ -23,7 +23,7 @@ from privllm.serve.engine.base import RequestRefused
 from privllm.serve.engine.local import LocalEngine
 from privllm.serve.middleware import BODY_LIMIT
 from tests.serve.fakes import Failing, Parrot
-from tests.serve.live import live
+from tests.serve.live import answered, live
 
 ASKED = {"model": "handbook-1", "prompt": "the", "max_tokens": 2}
 JSON = {"content-type": "application/json"}
@@ -321,13 +321,12 @@ def test_a_rating_that_cannot_be_kept_is_an_error_that_names_no_file(
     monkeypatch.setattr(database, "rate", full)
     decoding = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 20, "seed": 7}
     said = {
-        "id": "chatcmpl-1",
         "digest": "digest-of-m",
         "messages": [{"role": "user", "content": "?"}],
-        "reply": "x",
         "thumb": "up",
     }
     with live(chat_app(Parrot("m", "", "x"), database)) as url:
+        said |= answered(url, {"model": "m", "messages": said["messages"]})
         answer = httpx.post(f"{url}/api/rating", json=said | {"decoding": decoding})
     assert answer.status_code == 500
     assert "private" not in answer.text
@@ -436,13 +435,12 @@ def test_others_are_answered_while_a_rating_waits_for_the_file(tmp_path: Path) -
     export = sqlite3.connect(tmp_path / "p.sqlite", isolation_level=None)
     decoding = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 20, "seed": 7}
     said = {
-        "id": "chatcmpl-1",
         "digest": "digest-of-m",
         "messages": [{"role": "user", "content": "?"}],
-        "reply": "x",
         "thumb": "up",
     }
     with live(chat_app(Parrot("m", "", "x"), database)) as url, ThreadPoolExecutor(1) as pool:
+        said |= answered(url, {"model": "m", "messages": said["messages"]})
         export.execute("BEGIN IMMEDIATE")
         try:
             rating = pool.submit(httpx.post, f"{url}/api/rating", json=said | {"decoding": decoding}, timeout=60)

@@ -41,6 +41,7 @@ class GenerationRequest:
     settings: SamplingSettings
     ids: tuple[int, ...] | None = None  # the tokens of a text to continue, where the client encoded it
     echo: bool = False  # the text to continue comes before the reply
+    begun: str = ""  # what the reply to the messages begins with: it is written on, and not repeated
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Text:
     text: str
     tokens: tuple[TokenLogprob, ...] = ()  # those that were added since the last piece, if they are to be told
     reasoning: str = ""  # what the model of a remote server thinks before it speaks
+    left_out: int = 0  # as `Done` says it, so that a reply that is stopped has it too
 
 
 @dataclass(frozen=True)

@@ -123,10 +123,9 @@ class LocalEngine:
                 event = await events.get()
                 if isinstance(event, RequestRefused):
                     raise event
+                yield replace(event, left_out=prompt.left_out) if prompt.left_out else event
                 if isinstance(event, Done):
-                    yield replace(event, left_out=prompt.left_out)
                     return
-                yield event
         finally:
             self._open_requests -= 1
             if job:

@@ -117,8 +117,9 @@ class ExportedFormat:
             if message.role == "system":
                 raise RequestRefused(400, "a system message may only be the first one.", f"messages[{index}].role")
         if not self.tuned:
-            return self._encode_text(request.messages[-1].content)
-        return self._chat_format.prompt([(message.role, message.content) for message in request.messages])
+            return self._encode_text(request.messages[-1].content + request.begun)
+        prompt = self._chat_format.prompt([(message.role, message.content) for message in request.messages])
+        return [*prompt, *self._chat_format.ids(request.begun)]
 
     def _encode_text(self, text: str) -> list[int]:
         return [self._special.begin, *self._encoder.encode([text])[0].tolist()]
@@ -149,7 +150,7 @@ class HuggingFaceFormat:
         if request.messages is None:
             return self._encode_text(request.text, "prompt")
         if not self.tuned:
-            return self._encode_text(request.messages[-1].content, "messages")
+            return self._encode_text(request.messages[-1].content + request.begun, "messages")
         for index, message in enumerate(request.messages):
             self._require_no_special_tokens(message.content, f"messages[{index}].content")
         turns = [{"role": message.role, "content": message.content} for message in request.messages]
@@ -158,7 +159,9 @@ class HuggingFaceFormat:
         except Exception as error:  # jinja2's errors, and those that a template raises by itself
             reason = f"the model's chat template does not take these messages: {error}"
             raise RequestRefused(400, reason, "messages") from error
-        return encoding["input_ids"]
+        self._require_no_special_tokens(request.begun, "messages")
+        begun_ids = self._tokenizer(request.begun, add_special_tokens=False)["input_ids"]
+        return [*encoding["input_ids"], *begun_ids]
 
     def _encode_text(self, text: str, param: str) -> list[int]:
         self._require_no_special_tokens(text, param)

@@ -107,9 +107,7 @@ class RemoteEngine:
             try:
                 async with aclosing(self._stream(replace(request, messages=messages))) as events:  # type: ignore[type-var]
                     async for event in events:
-                        if isinstance(event, Done):
-                            event = replace(event, left_out=event.left_out + left_out)
-                        yield event
+                        yield replace(event, left_out=event.left_out + left_out)
                 return
             except RequestRefused as error:
                 if error.code != TOO_LONG or len(starts) == 1:
@@ -140,7 +138,11 @@ class RemoteEngine:
         if settings.logprobs is not None:
             body |= {"logprobs": True, "top_logprobs": settings.logprobs} if chat else {"logprobs": settings.logprobs}
         if request.messages is not None:
-            return "/chat/completions", body | {"messages": [asdict(message) for message in request.messages]}
+            messages = [asdict(message) for message in request.messages]
+            if request.begun:  # vLLM's fields; llama.cpp writes on a last message of the assistant's by itself
+                messages.append({"role": "assistant", "content": request.begun})
+                body |= {"continue_final_message": True, "add_generation_prompt": False}
+            return "/chat/completions", body | {"messages": messages}
         if request.echo:
             body["echo"] = True
         return "/completions", body | {"prompt": request.text if request.ids is None else list(request.ids)}
@@ -196,7 +198,7 @@ async def _events(response: httpx.Response) -> AsyncIterator[Text | Done]:
         reason = chunk.finish_reason or reason
         left_out = chunk.left_out or left_out
         if chunk.text or chunk.reasoning or chunk.tokens:
-            yield Text(chunk.text, chunk.tokens, chunk.reasoning)
+            yield Text(chunk.text, chunk.tokens, chunk.reasoning, left_out)
     raise RequestRefused(502, "the reply broke off.")
 
 

@@ -16,6 +16,12 @@ def messages_from(messages: tuple[Message, ...], start: int) -> tuple[Message, .
     return messages if start == 0 else messages[: _opening(messages)] + messages[start:]
 
 
+def without_oldest(messages: tuple[Message, ...], left_out: int) -> tuple[Message, ...]:
+    """Return the messages that remain once `left_out` have left: `messages_from`, by their number."""
+    opening = _opening(messages)
+    return messages[:opening] + messages[opening + left_out :]
+
+
 def _opening(messages: Sequence[Message]) -> int:
     """Return the number of system messages that a conversation opens with: they are never left out."""
     for index, message in enumerate(messages):

@@ -20,7 +20,8 @@ function clear(message) {
   byId("empty").hidden = true;
   byId("match").hidden = false;
   byId("voting").hidden = true;
-  byId("told").replaceChildren();
+  tell("");
+  byId("board").replaceChildren();
   byId("reason").value = "";
   byId("asked").textContent = message;
   for (const side of SIDES) {
@@ -51,7 +52,7 @@ async function play(message) {
       }
     }
   } catch (error) {
-    tell(error.name === "AbortError" ? "Stopped: a vote needs two complete replies." : error.message, error.name !== "AbortError");
+    tell(error.name === "AbortError" ? "Stopped: a vote needs two complete replies." : error.message, error.name === "AbortError" ? "" : "wrong");
   }
   for (const side of SIDES) byId(side).setAttribute("aria-busy", "false");
   stopping = null;
@@ -62,9 +63,13 @@ async function play(message) {
   byId("choices").focus(); // so that keys vote
 }
 
-function tell(words, wrong = false) {
-  byId("told").replaceChildren(make("p", { class: wrong ? "mark wrong" : "mark" }, words));
+// Says something above the field, where it is in sight whatever the replies' length.
+function tell(words, kind = "") {
+  byId("told").textContent = words;
+  byId("told").className = kind;
 }
+
+const SAID = { left: "Left is better", right: "Right is better", tie: "Tie", both_bad: "Both bad" };
 
 async function vote(choice) {
   if (!match) return;
@@ -76,7 +81,7 @@ async function vote(choice) {
     result = await (await call(`api/match/${voted}/vote`, body)).json();
   } catch (error) {
     match = voted;
-    tell(error.message, true);
+    tell(error.message, "wrong");
     return;
   }
   byId("voting").hidden = true;
@@ -84,20 +89,40 @@ async function vote(choice) {
     title(side).textContent = `${side === "left" ? "Left" : "Right"}: ${name(result[side])}`;
     if (choice === side || choice === "tie") byId(side).classList.add("chosen");
   }
-  tell(result.ranking.length ? "Your vote is saved. All votes so far:" : "Your vote is saved.");
-  if (result.ranking.length) byId("told").append(table(result.ranking));
+  tell(`Your vote is saved: ${SAID[choice]}. Left was ${name(result.left)}, right ${name(result.right)}.`, "saved");
+  if (result.ranking.length) byId("board").append(table(result.ranking));
   if (!matchMedia("(pointer: coarse)").matches) byId("say").focus({ preventScroll: true }); // a phone's keyboard would hide the names
 }
 
 const name = (model) => (model.revision ? `${model.name} at ${model.revision.slice(0, 9)}` : model.name);
 const percent = (share) => `${Math.round(share * 100)} %`;
 
+const COLUMNS = ["Model", "Preferred", "95 % interval", "", "Won", "Tied", "Lost", "Both bad"];
+
 function table(ranking) {
-  const row = (tag, cells) => make("tr", {}, ...cells.map((cell) => make(tag, {}, String(cell))));
-  const head = row("th", ["model", "preferred", "95 % interval", "won", "tied", "lost", "both bad"]);
-  const rows = ranking.map(({ model, share, low, high, wins, ties, losses, both_bad }) => row("td", [
-    name(model), percent(share), `${percent(low)} to ${percent(high)}`, wins, ties, losses, both_bad]));
-  return make("div", { class: "scroll" }, make("table", {}, head, ...rows));
+  const votes = ranking.reduce((sum, { wins, ties, losses, both_bad }) => sum + wins + ties + losses + both_bad, 0) / 2;
+  const head = make("tr", {}, ...COLUMNS.map((title) => make(title ? "th" : "td", title ? { scope: "col" } : {}, title)));
+  const rows = ranking.map(({ model, share, low, high, wins, ties, losses, both_bad }) => make("tr", {},
+    make("th", { scope: "row" }, name(model)),
+    ...[percent(share), `${percent(low)} to ${percent(high)}`, interval(share, low, high), wins, ties, losses, both_bad]
+      .map((cell) => make("td", {}, cell instanceof Node ? cell : String(cell)))));
+  return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Leaderboard" },
+    make("table", {}, make("caption", {}, `Leaderboard: how often each model would be preferred, by ${votes} vote${votes === 1 ? "" : "s"}`),
+      make("thead", {}, head), make("tbody", {}, ...rows)));
+}
+
+// The interval as a line from 0 to 100 %, with a dot at the estimate and a tick at one half.
+function interval(share, low, high) {
+  const draw = (tag, attributes) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    return element;
+  };
+  const line = (from, to, kind) => draw("line", { x1: 4 + 92 * from, x2: 4 + 92 * to, y1: 10, y2: 10, class: kind });
+  const picture = draw("svg", { viewBox: "0 0 100 20", class: "interval", "aria-hidden": "true" });
+  picture.append(line(0, 1, "axis"), draw("line", { x1: 50, x2: 50, y1: 4, y2: 16, class: "axis" }), line(low, high, "range"),
+    draw("circle", { cx: 4 + 92 * share, cy: 10, r: 3.5 }));
+  return picture;
 }
 
 for (const button of byId("choices").children) button.addEventListener("click", () => vote(button.value));

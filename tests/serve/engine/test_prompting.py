@@ -52,6 +52,21 @@ def test_a_tuned_model_is_asked_as_it_was_taught(exported: Callable[..., Path]) 
     assert found.replies[0][-1] in prompt_format.end_ids
 
 
+def test_a_begun_reply_stands_open_behind_the_prompt(exported: Callable[..., Path], foreign: Path) -> None:
+    typed_mark = " keeps <|end|> its"
+    for folder, begun in ((exported(tuned=True), typed_mark), (foreign, " keeps its")):
+        prompt_format = open_folder(folder)[1]
+        ids = prompt_format.encode(GenerationRequest(TURNS[:1], "", SamplingSettings(), begun=begun))
+        prompt = prompt_format.encode(ask(*TURNS[:1]))
+        assert (ids[: len(prompt)], prompt_format.decode(ids[len(prompt) :])) == (prompt, begun)
+        assert END_OF_TURN not in ids[len(prompt) :]
+    with pytest.raises(RequestRefused, match="may not be typed"):
+        prompt_format.encode(GenerationRequest(TURNS[:1], "", SamplingSettings(), begun=typed_mark))
+    untuned = open_folder(exported())[1]
+    ids = untuned.encode(GenerationRequest(TURNS[:1], "", SamplingSettings(), begun=typed_mark))
+    assert ids == untuned.encode(completion(f"the page{typed_mark}"))
+
+
 def test_an_untuned_model_continues_the_last_message(exported: Callable[..., Path]) -> None:
     prompt_format = open_folder(exported())[1]
     ids = prompt_format.encode(ask(*TURNS))

@@ -75,6 +75,19 @@ def test_it_says_what_the_server_behind_says(chain: tuple[OpenAI, OpenAI, LocalE
         assert make(front) == make(back)
 
 
+def test_a_begun_reply_is_written_on_behind_it_too(chain: tuple[OpenAI, OpenAI, LocalEngine]) -> None:
+    front, back, _ = chain
+    turns = [{"role": "user", "content": "row"}, {"role": "assistant", "content": " of the"}]
+    asked: dict[str, Any] = {"model": "handbook-1", "messages": turns, "temperature": 0, "max_tokens": 12}
+    on = {"continue_final_message": True, "add_generation_prompt": False}
+    front_text, back_text = (
+        client.chat.completions.create(**asked, extra_body=on).choices[0].message.content for client in (front, back)
+    )
+    assert front_text == back_text
+    text = back.completions.create(model="handbook-1", prompt="row of the", temperature=0, max_tokens=12)
+    assert back_text == text.choices[0].text  # of a model that is not tuned
+
+
 def test_its_refusals_come_through_and_closing_reaches_it(chain: tuple[OpenAI, OpenAI, LocalEngine]) -> None:
     front, _, engine = chain
     with pytest.raises(openai.BadRequestError, match="sees 96 at once"):
