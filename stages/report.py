@@ -13,7 +13,7 @@ from privllm.report.page import OWN, SHARED, ReportInputs, render_report
 
 SHOWN = (*SHARED, "guide", *OWN)
 CODES = (*SHOWN, "start")
-SECTIONS = ("split", "sample", *SHOWN)
+SECTIONS = ("split", "sample", "train", *SHOWN)
 
 
 def main(reports: Path, evaluation: Path, fingerprints: Path, out: Path) -> None:

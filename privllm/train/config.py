@@ -32,6 +32,9 @@ class TrainConfig:
     # torch.compile, a gain from some 400 steps on; falls back with a note where there is no C++ compiler
     compile: bool = False
     precision: str = "auto"  # 32, bf16, or auto: bf16 on CUDA, 32 on the CPU
+    # tokens that go through the model at once, padding included, >= 0; a step of more goes in parts, a row at least; 0: as many as take
+    # about 6 GiB of activations (24 on a GPU)
+    positions_at_once: int = 0
     seed: int = 0  # of initialisation, data order and dropout
 
     def __post_init__(self) -> None:
@@ -41,7 +44,7 @@ class TrainConfig:
             require(getattr(self, key) > 0, key, "above 0")
         for key in ("batch_size", "validation_rows", "patience"):
             require(getattr(self, key) >= 1, key, "at least 1")
-        for key in ("weight_decay", "warmup_steps", "min_delta", "validate_every"):
+        for key in ("weight_decay", "warmup_steps", "min_delta", "validate_every", "positions_at_once"):
             require(getattr(self, key) >= 0, key, "0 or more")
         require(0 <= self.decay_fraction <= 0.9, "decay_fraction", "between 0 and 0.9")
 
@@ -121,6 +124,8 @@ class FinetuneConfig(TrainConfig):
     compare_random: bool = False
     lora: AdapterConfig = field(default_factory=AdapterConfig)
     split: SplitConfig = field(default_factory=lambda: SplitConfig(0.1, 0.2))  # of files that do not say it themselves
+    # tokens of an example at most, its marks included, >= 1; the context of the model where that is less
+    max_length: int = 2048
     generated: int = 128  # held-out examples that are answered in words, >= 0; the loss is over all
     max_new_tokens: int = 48  # of such an answer, >= 1
 
@@ -133,5 +138,6 @@ class FinetuneConfig(TrainConfig):
             f"one that does {self.kind}: {', '.join(families_of(self.kind))}",
         )
         require(self.lora.rank == 0 or self.optimizer == "adamw", "optimizer", "adamw where lora.rank is above 0")
+        require(self.max_length >= 1, "max_length", "at least 1")
         require(self.generated >= 0, "generated", "0 or more")
         require(self.max_new_tokens >= 1, "max_new_tokens", "at least 1")

@@ -4,6 +4,7 @@ Everything random or scheduled is set from the step's number, so training can go
 had never stopped. It does not decide when to validate, stop or save (`history`, `checkpoint`).
 """
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -14,11 +15,12 @@ from transformers import PreTrainedModel
 
 from privllm.core.seed import seed_of
 from privllm.models.blocks import blocks, projections, text_config
-from privllm.train.batches import Batch
 from privllm.train.config import TrainConfig
 from privllm.train.muon import Muon
 from privllm.train.objective import Objective
+from privllm.train.recompute import Recompute
 from privllm.train.schedule import Schedule
+from privllm.train.step_parts import Part, StepBatch, positions_of
 
 REST_RATE = 4.0  # embeddings and norms beside Muon learn faster than matrices: 1 and 2 gave a higher held-out loss, 8 hardly a lower
 
@@ -35,18 +37,38 @@ PARTS = {
 
 
 class Training(lightning.LightningModule):
-    def __init__(self, objective: Objective, cfg: TrainConfig, schedule: Schedule) -> None:
+    def __init__(self, objective: Objective, cfg: TrainConfig, schedule: Schedule, recompute: Recompute) -> None:
         super().__init__()
         self.model = objective.model
         self.objective = objective
         self.cfg = cfg
         self.schedule = schedule
+        self.recompute = recompute
+        self.step_loss = torch.tensor(math.nan)  # of the last step, where the model is: reading it waits for the GPU
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:
-        return self.objective.loss(batch)
+    def training_step(self, batch: StepBatch, _: int) -> Tensor:
+        """Add up the gradients of all parts but the last, and return the loss of that one, whose gradient Lightning takes."""
+        *first, last = batch.parts
+        before = None
+        for part in first:
+            loss = self._part_loss(part)
+            with torch.autocast(loss.device.type, enabled=False):
+                loss.backward()
+            before = loss.detach() if before is None else before + loss.detach()
+        loss = self._part_loss(last)
+        self.step_loss = loss.detach() if before is None else before + loss.detach()
+        return loss
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+    def _part_loss(self, part: Part) -> Tensor:
+        self.recompute.before(positions_of(part.batch))
+        return self.objective.part_loss(part)
+
+    def optimizer_zero_grad(self, *_: Any) -> None:
+        """Do nothing: Lightning calls it between `training_step` and the last backward pass, where gradients are already there."""
+
+    def on_train_batch_start(self, batch: StepBatch, batch_idx: int) -> None:
         step = self.global_step
+        self.optimizers(use_pl_optimizer=False).zero_grad()  # type: ignore[union-attr]
         torch.manual_seed(seed_of("step", self.cfg.seed, step))
         for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
             group["lr"] = group["rate"] * self.cfg.learning_rate * self.schedule.factor(step)

@@ -20,15 +20,17 @@ import torch
 from privllm.core.seed import name_digest
 from privllm.engine.digests import digest_of_file
 from privllm.engine.interrupt import SIGNALS
+from privllm.models.devices import arithmetic, is_deterministic, is_mixed, on_gpu
 from privllm.models.lean_blocks import lean_blocks
-from privllm.train.batches import Stream
 from privllm.train.checkpoint import BestWeights, KeepLatest, SafeCheckpointIO, resumable
 from privllm.train.config import TrainConfig
 from privllm.train.lightning_module import Training
 from privllm.train.loss_history import History, Validate
 from privllm.train.objective import Objective
 from privllm.train.progress import ShowProgress
+from privllm.train.recompute import AUTO, Recompute, positions_at_once
 from privllm.train.schedule import plan
+from privllm.train.step_parts import Stream
 
 
 class Work(NamedTuple):
@@ -37,6 +39,8 @@ class Work(NamedTuple):
     folder: Path
     code: str
     seconds: float = math.inf  # of training between two checkpoints, beside the one after the last step
+    workers: int = 0  # processes that make batches ahead
+    recompute: str = AUTO  # whether activations are computed again, see `recompute`
 
 
 class Trained(NamedTuple):
@@ -54,21 +58,25 @@ def train(objective: Objective, cfg: TrainConfig, steps: int, live: Path, work: 
     A checkpoint in `work.folder` is gone on from if its run had the same `key` (see `key_of`); whoever saves the result removes it.
     Raises UserError for a loss that is no longer a number, KeyboardInterrupt, which says what is saved, when it was asked to stop.
     """
-    module = Training(objective, cfg, plan(steps, cfg.warmup_steps, cfg.decay_fraction))
+    at_once = positions_at_once(objective.model, is_mixed(cfg.precision))
+    objective.positions_at_once = cfg.positions_at_once or at_once
+    recompute = Recompute(objective.model, work.recompute, at_once)
+    module = Training(objective, cfg, plan(steps, cfg.warmup_steps, cfg.decay_fraction), recompute)
     module.train()  # all of it, for a model that was loaded is in eval mode until its first validation
     history = History(live)
     keep = KeepLatest(work.folder, work.seconds)
     validate = Validate(history, BestWeights(work.folder, key))
     callbacks = [history, keep, validate, ShowProgress(history)]
     trainer = make_trainer(cfg, SafeCheckpointIO(key), callbacks)
-    is_plain = trainer.precision == "32-true" and not torch.cuda.is_available()
+    is_plain = not is_mixed(cfg.precision) and not on_gpu()
     try:
         with lean_blocks(objective.model) if is_plain else nullcontext():
-            fit(trainer, module, resumable(work.folder, key))
+            fit(trainer, module, resumable(work.folder, key), work.workers)
     except KeyboardInterrupt:
         if not keep.saved_step:
             raise KeyboardInterrupt from None
         raise KeyboardInterrupt(f"step {keep.saved_step} of {module.schedule.end} is saved") from None
+    recompute.set(False)
     module.cpu()
     return Trained(history, module.schedule.end, validate.kept_step, validate.kept_loss)
 
@@ -83,7 +91,7 @@ def key_of(cfg: Any, files: list[Path], code: str, compiled: bool) -> str:
         paths += file.rglob("*") if file.is_dir() else [file]
     contents = [f"{path.name} {digest_of_file(path)}" for path in sorted(paths) if path.is_file()]
     settings = json.dumps(asdict(cfg), sort_keys=True)
-    machine = f"{torch.__version__} {torch.get_num_threads()} {torch.cuda.is_available()} {compiled}"
+    machine = f"{torch.__version__} {torch.get_num_threads()} {arithmetic()} {compiled}"
     return name_digest(settings, code, machine, *contents)
 
 
@@ -91,17 +99,15 @@ def make_trainer(
     cfg: TrainConfig, checkpoints: SafeCheckpointIO, callbacks: list[lightning.Callback]
 ) -> lightning.Trainer:
     """Return a Lightning trainer that writes no files by itself, and continues until a callback sets `should_stop`."""
-    cuda = torch.cuda.is_available()
-    is_mixed = cfg.precision == "bf16" or (cuda and cfg.precision == "auto")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     return lightning.Trainer(
-        accelerator="gpu" if cuda else "cpu",
+        accelerator="gpu" if on_gpu() else "cpu",
         devices=1,
-        precision="bf16-mixed" if is_mixed else "32-true",
+        precision="bf16-mixed" if is_mixed(cfg.precision) else "32-true",
         max_steps=-1,
         max_epochs=-1,
         gradient_clip_val=cfg.clip,
-        deterministic=True,
+        deterministic=is_deterministic(),
         plugins=[checkpoints],
         callbacks=callbacks,
         logger=False,
@@ -112,13 +118,13 @@ def make_trainer(
     )
 
 
-def fit(trainer: lightning.Trainer, module: Training, checkpoint: Path | None) -> None:
+def fit(trainer: lightning.Trainer, module: Training, checkpoint: Path | None, workers: int = 0) -> None:
     """Call `trainer.fit`, from `checkpoint` if there is one.
 
     Raises KeyboardInterrupt on Ctrl-C and on SIGTERM, of which Lightning makes a SystemExit (the latter with code 0).
     """
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    batches = Stream(module.objective.batch, lambda: trainer.global_step)
+    batches = Stream(module.objective.step, lambda: trainer.global_step, workers, pin=on_gpu())
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -126,7 +126,7 @@ def test_fp32_on_a_cpu_trains_through_lean_blocks(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     seen = []
 
-    def look(trainer: Any, module: Any, checkpoint: Any) -> None:
+    def look(trainer: Any, module: Any, checkpoint: Any, workers: int) -> None:
         seen.append("forward" in vars(module.model.model.norm))
 
     monkeypatch.setattr("privllm.train.loop.fit", look)
