@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from privllm.core.seed import seed_of
 from privllm.models.blocks import blocks, projections, text_config
 from privllm.train.config import TrainConfig
+from privllm.train.lean_adamw import LeanAdamW
 from privllm.train.muon import Muon
 from privllm.train.objective import Objective
 from privllm.train.recompute import Recompute
@@ -83,7 +84,7 @@ class Training(lightning.LightningModule):
         self.schedule = Schedule(**checkpoint["schedule"])
 
 
-def make_optimizer(model: PreTrainedModel, cfg: TrainConfig) -> Muon:
+def make_optimizer(model: PreTrainedModel, cfg: TrainConfig) -> Muon | LeanAdamW:
     """Return an optimiser of groups by what a parameter is; parameters that need no gradient are left out.
 
     Attention is orthogonalised head by head, and feed-forward matrices in as many parts of the residual stream (block-wise
@@ -119,7 +120,8 @@ def make_optimizer(model: PreTrainedModel, cfg: TrainConfig) -> Muon:
         for kind in sorted(kinds.keys() - {"rest"})
     ]
     groups.append({"params": kinds["rest"], "weight_decay": 0.0, "rate": REST_RATE if muon else 1.0})
-    return Muon(groups, lr=cfg.learning_rate)
+    optimizer = LeanAdamW if cfg.optimizer == "adamw8" else Muon
+    return optimizer(groups, lr=cfg.learning_rate)
 
 
 def _matrices(model: PreTrainedModel) -> set[int]:

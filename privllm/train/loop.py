@@ -17,11 +17,13 @@ from typing import Any, NamedTuple
 import lightning
 import torch
 
+from privllm.core.errors import UserError
 from privllm.core.seed import name_digest
 from privllm.engine.digests import digest_of_file
 from privllm.engine.interrupt import SIGNALS
 from privllm.models.devices import arithmetic, is_deterministic, is_mixed, on_gpu
 from privllm.models.lean_blocks import lean_blocks
+from privllm.models.small_weights import FP32, NF4, Nf4Linear, grown, shrink
 from privllm.train.checkpoint import BestWeights, KeepLatest, SafeCheckpointIO, resumable
 from privllm.train.config import TrainConfig
 from privllm.train.lightning_module import Training
@@ -60,6 +62,8 @@ def train(objective: Objective, cfg: TrainConfig, steps: int, live: Path, work: 
     """
     at_once = positions_at_once(objective.model, is_mixed(cfg.precision))
     objective.positions_at_once = cfg.positions_at_once or at_once
+    shrink(objective.model, cfg.weights)
+    _require_lossless_updates(objective, cfg)
     recompute = Recompute(objective.model, work.recompute, at_once)
     module = Training(objective, cfg, plan(steps, cfg.warmup_steps, cfg.decay_fraction), recompute)
     module.train()  # all of it, for a model that was loaded is in eval mode until its first validation
@@ -68,7 +72,7 @@ def train(objective: Objective, cfg: TrainConfig, steps: int, live: Path, work: 
     validate = Validate(history, BestWeights(work.folder, key))
     callbacks = [history, keep, validate, ShowProgress(history)]
     trainer = make_trainer(cfg, SafeCheckpointIO(key), callbacks)
-    is_plain = not is_mixed(cfg.precision) and not on_gpu()
+    is_plain = cfg.weights == FP32 and not is_mixed(cfg.precision) and not on_gpu()
     try:
         with lean_blocks(objective.model) if is_plain else nullcontext():
             fit(trainer, module, resumable(work.folder, key), work.workers)
@@ -78,7 +82,23 @@ def train(objective: Objective, cfg: TrainConfig, steps: int, live: Path, work: 
         raise KeyboardInterrupt(f"step {keep.saved_step} of {module.schedule.end} is saved") from None
     recompute.set(False)
     module.cpu()
+    grown(objective.model)
     return Trained(history, module.schedule.end, validate.kept_step, validate.kept_loss)
+
+
+def _require_lossless_updates(objective: Objective, cfg: TrainConfig) -> None:
+    """Raise UserError where weights learn in bf16 by an optimiser that would round their updates away, or nothing is in NF4."""
+    learning = [parameter for parameter in objective.model.parameters() if parameter.requires_grad]
+    if cfg.optimizer != "adamw8" and any(parameter.dtype == torch.bfloat16 for parameter in learning):
+        raise UserError(
+            f"`{objective.section}.weights` in params.yaml is {cfg.weights}, in which steps of {cfg.optimizer} would be rounded away: "
+            f"set `optimizer` to adamw8, `lora.rank` above 0, or `weights` to 32."
+        )
+    if cfg.weights == NF4 and not any(isinstance(module, Nf4Linear) for module in objective.model.modules()):
+        raise UserError(
+            f"`{objective.section}.weights` in params.yaml is nf4, which is for weights that do not learn, and all do: "
+            "set `lora.rank` above 0, or `weights` to bf16."
+        )
 
 
 def key_of(cfg: Any, files: list[Path], code: str, compiled: bool) -> str:

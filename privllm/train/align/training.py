@@ -226,6 +226,7 @@ def train_config_of(cfg: AlignConfig, phase: Phase, budget: LessonBudget) -> Tra
         compile=False,
         precision=cfg.precision,
         positions_at_once=cfg.positions_at_once,
+        weights=cfg.weights,
         seed=cfg.seed,
     )
 
