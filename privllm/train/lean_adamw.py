@@ -30,9 +30,8 @@ def table(signed: bool) -> tuple[float, ...]:
     positive: list[float] = []
     for decade in range(DECADES):
         count = 2 ** (decade + bits - DECADES)
-        edges = torch.linspace(0.1, 1, count + 1, dtype=torch.float64)
-        means = (edges[:-1] + edges[1:]) / 2
-        positive += (means * 10.0 ** (decade - DECADES + 1)).tolist()
+        largest = 10.0 ** (decade - DECADES + 1)
+        positive += [largest * (0.1 + 0.9 * (index + 0.5) / count) for index in range(count)]
     positive += [1.0]
     numbers = sorted([-value for value in positive if signed] + [0.0] + positive)
     while len(numbers) > 256:  # the least of the positive ones, which zero is near enough to
@@ -69,8 +68,7 @@ class LeanAdamW(torch.optim.Optimizer):
     """AdamW (Loshchilov & Hutter 2019) whose groups each have `lr` and `weight_decay`."""
 
     def __init__(self, groups: Iterable[dict[str, Any]], lr: float, weight_decay: float = 0.0) -> None:
-        # `fused` tells torch where a state that is loaded keeps its step counts
-        super().__init__(list(groups), {"lr": lr, "weight_decay": weight_decay, "fused": True})
+        super().__init__(list(groups), {"lr": lr, "weight_decay": weight_decay})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over a state as it was saved; torch's own would turn codes and scales into the type of the weights."""
@@ -78,8 +76,8 @@ class LeanAdamW(torch.optim.Optimizer):
         for group, saved_group in zip(self.param_groups, state_dict["param_groups"], strict=True):
             for parameter, number in zip(group["params"], saved_group["params"], strict=True):
                 for name, value in state_dict["state"].get(number, {}).items():
-                    device = "cpu" if name == "step" else parameter.device
-                    self.state[parameter][name] = value.detach().clone().to(device)
+                    is_tensor = isinstance(value, Tensor)
+                    self.state[parameter][name] = value.detach().clone().to(parameter.device) if is_tensor else value
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -99,11 +97,11 @@ class LeanAdamW(torch.optim.Optimizer):
     def _update(self, parameter: Tensor, group: dict[str, Any], number: int) -> None:
         state = self.state[parameter]
         if not state:
-            state["step"] = torch.zeros((), dtype=torch.float32)
+            state["step"] = 0
             for name, signed in (("mean", True), ("square", False)):
                 state[name], state[f"{name}_scale"] = _zeros(parameter, signed)
         state["step"] += 1
-        step = int(state["step"])  # on the CPU, so no GPU is waited for
+        step = state["step"]
         generator = torch.Generator(parameter.device).manual_seed(seed_of("rounding", number, step))
         weights, gradient = parameter.view(-1), parameter.grad.reshape(-1)  # type: ignore[union-attr]
         for piece, scales in _pieces(len(weights)):
@@ -114,7 +112,7 @@ class LeanAdamW(torch.optim.Optimizer):
             weights[piece] = rounded_at_random(updated, generator) if is_bf16 else updated.to(parameter.dtype)
 
 
-def _adam(state: dict[str, Tensor], piece: slice, scales: slice, gradient: Tensor, step: int) -> Tensor:
+def _adam(state: dict[str, Any], piece: slice, scales: slice, gradient: Tensor, step: int) -> Tensor:
     """Return what AdamW subtracts per unit of learning rate, and write the piece's states."""
     mean = unpack(state["mean"][piece], state["mean_scale"][scales], True).lerp_(gradient, 1 - BETA1)
     square = unpack(state["square"][piece], state["square_scale"][scales], False)

@@ -19,6 +19,7 @@ from privllm.train.config import TrainConfig
 from privllm.train.lean_adamw import LeanAdamW
 from privllm.train.muon import Muon
 from privllm.train.objective import Objective
+from privllm.train.parallel import add_up, group
 from privllm.train.recompute import Recompute
 from privllm.train.schedule import Schedule
 from privllm.train.step_parts import Part, StepBatch, positions_of
@@ -48,8 +49,9 @@ class Training(lightning.LightningModule):
         self.step_loss = torch.tensor(math.nan)  # of the last step, where the model is: reading it waits for the GPU
 
     def training_step(self, batch: StepBatch, _: int) -> Tensor:
-        """Add up the gradients of all parts but the last, and return the loss of that one, whose gradient Lightning takes."""
-        *first, last = batch.parts
+        """Add up the gradients of this process's parts but the last, and return the loss of that, whose gradient Lightning takes."""
+        processes = group()
+        *first, last = batch.parts[processes.rank :: processes.size]
         before = None
         for part in first:
             loss = self._part_loss(part)
@@ -57,8 +59,15 @@ class Training(lightning.LightningModule):
                 loss.backward()
             before = loss.detach() if before is None else before + loss.detach()
         loss = self._part_loss(last)
-        self.step_loss = loss.detach() if before is None else before + loss.detach()
+        self.step_loss = loss.detach().clone() if before is None else before + loss.detach()
         return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Add up what the processes found, before the gradient is clipped."""
+        if group().size > 1:
+            gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+            add_up(gradients)
+            add_up([self.step_loss])
 
     def _part_loss(self, part: Part) -> Tensor:
         self.recompute.before(positions_of(part.batch))
@@ -70,9 +79,10 @@ class Training(lightning.LightningModule):
     def on_train_batch_start(self, batch: StepBatch, batch_idx: int) -> None:
         step = self.global_step
         self.optimizers(use_pl_optimizer=False).zero_grad()  # type: ignore[union-attr]
-        torch.manual_seed(seed_of("step", self.cfg.seed, step))
-        for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
-            group["lr"] = group["rate"] * self.cfg.learning_rate * self.schedule.factor(step)
+        rank = group().rank
+        torch.manual_seed(seed_of("step", self.cfg.seed, step, *([rank] if rank else [])))
+        for settings in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
+            settings["lr"] = settings["rate"] * self.cfg.learning_rate * self.schedule.factor(step)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return make_optimizer(self.model, self.cfg)

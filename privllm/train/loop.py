@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import signal
+import tempfile
 import warnings
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -29,6 +30,7 @@ from privllm.train.config import TrainConfig
 from privllm.train.lightning_module import Training
 from privllm.train.loss_history import History, Validate
 from privllm.train.objective import Objective
+from privllm.train.parallel import Group, joined, local_rank
 from privllm.train.progress import ShowProgress
 from privllm.train.recompute import AUTO, Recompute, positions_at_once
 from privllm.train.schedule import plan
@@ -43,6 +45,7 @@ class Work(NamedTuple):
     seconds: float = math.inf  # of training between two checkpoints, beside the one after the last step
     workers: int = 0  # processes that make batches ahead
     recompute: str = AUTO  # whether activations are computed again, see `recompute`
+    processes: int = 1  # that share each step, see `parallel`
 
 
 class Trained(NamedTuple):
@@ -60,17 +63,25 @@ def train(objective: Objective, cfg: TrainConfig, steps: int, live: Path, work: 
     A checkpoint in `work.folder` is gone on from if its run had the same `key` (see `key_of`); whoever saves the result removes it.
     Raises UserError for a loss that is no longer a number, KeyboardInterrupt, which says what is saved, when it was asked to stop.
     """
+    with joined(work.processes) as processes:
+        return _train(objective, cfg, steps, live, work, key, processes)
+
+
+def _train(
+    objective: Objective, cfg: TrainConfig, steps: int, live: Path, work: Work, key: str, processes: Group
+) -> Trained:
     at_once = positions_at_once(objective.model, is_mixed(cfg.precision))
     objective.positions_at_once = cfg.positions_at_once or at_once
+    objective.processes = processes.size
     shrink(objective.model, cfg.weights)
     _require_lossless_updates(objective, cfg)
     recompute = Recompute(objective.model, work.recompute, at_once)
     module = Training(objective, cfg, plan(steps, cfg.warmup_steps, cfg.decay_fraction), recompute)
     module.train()  # all of it, for a model that was loaded is in eval mode until its first validation
-    history = History(live)
+    history = History(live if processes.writes else Path(tempfile.mkdtemp()))
     keep = KeepLatest(work.folder, work.seconds)
     validate = Validate(history, BestWeights(work.folder, key))
-    callbacks = [history, keep, validate, ShowProgress(history)]
+    callbacks = [history, keep, validate, *([ShowProgress(history)] if processes.writes else [])]
     trainer = make_trainer(cfg, SafeCheckpointIO(key), callbacks)
     is_plain = cfg.weights == FP32 and not is_mixed(cfg.precision) and not on_gpu()
     try:
@@ -122,7 +133,7 @@ def make_trainer(
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     return lightning.Trainer(
         accelerator="gpu" if on_gpu() else "cpu",
-        devices=1,
+        devices=[local_rank()] if on_gpu() else 1,
         precision="bf16-mixed" if is_mixed(cfg.precision) else "32-true",
         max_steps=-1,
         max_epochs=-1,

@@ -21,6 +21,7 @@ from privllm.train.checkpoint import BestWeights, learnt_weights, put_weights
 from privllm.train.lightning_module import Training
 from privllm.train.loss_files import LossFiles, Measurement
 from privllm.train.objective import Objective
+from privllm.train.parallel import add_up, group
 from privllm.train.step_parts import StepBatch
 
 STATE = (
@@ -188,19 +189,23 @@ def held_out_loss(module: Training, shown: bool = False, whole: bool = False) ->
 
     shown: with a bar of its own; whole: of the whole validation split instead of a sample.
     """
-    labels = 0
+    labels, processes = 0, group()
     sums: list[torch.Tensor] = []
     batches = list(module.objective.held_out(whole))
     module.eval()
     progress = bar("held-out", total=len(batches)) if shown else nullcontext(lambda: None)
     eager = torch.compiler.set_stance("force_eager")
     with eager, judging(module.cfg.precision), progress as advance:
-        for batch in batches:
+        for batch in batches[processes.rank :: processes.size]:
             for part in module.objective.parts(batch):
                 on_device = tuple(tensor.to(module.device) for tensor in part.batch)
                 sums.append(module.objective.loss(on_device, "sum"))
             labels += module.objective.labels(batch)
             advance()
     module.train()
-    nats = sum(torch.stack(sums).tolist())  # read once, at the end
+    nats = sum(torch.stack(sums).tolist()) if sums else 0.0  # read once, at the end
+    if processes.size > 1:
+        totals = torch.tensor([nats, labels], dtype=torch.float64, device=module.device)
+        add_up([totals])
+        nats, labels = totals.tolist()
     return nats / max(1, labels)

@@ -20,6 +20,7 @@ class Objective(ABC):
 
     started = False  # whether what the model can do before its first step is worth a point of the curve
     positions_at_once = 0  # that go through the model at most, but for one row of more; 0: all of a batch
+    processes = 1  # that share the rows of a step
 
     def __init__(self, model: PreTrainedModel, section: str) -> None:
         self.model = model
@@ -45,6 +46,8 @@ class Objective(ABC):
     def parts(self, batch: Batch) -> list[Part]:
         """Return the parts in which a batch goes through the model, whose losses add up to that of the batch."""
         rows = rows_at_once(batch, self.positions_at_once)
+        if self.processes > 1:
+            rows = min(rows, max(1, len(batch[0]) // self.processes))  # none of them goes without a part
         if rows >= len(batch[0]):
             return [Part(batch)]
         scale = 1 / max(1, self.labels(batch))

@@ -1,5 +1,7 @@
 """AdamW in few bits: near the plain one where both can be compared, right on average in bf16, the same bytes after a load."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
@@ -102,7 +104,7 @@ def test_a_state_that_is_loaded_goes_on_with_the_same_bytes(dtype: torch.dtype) 
     for number in range(6):
         step(whole, descent, number)
         if number == 2:
-            saved = {name: value.clone() for name, value in descent.state_dict()["state"][0].items()}
+            saved = copy.deepcopy(descent.state_dict()["state"][0])
             weights_then = whole.detach().clone()
     resumed, other = fresh()
     resumed.data.copy_(weights_then)
@@ -118,5 +120,5 @@ def test_it_takes_two_bytes_of_state_a_weight() -> None:
     descent = LeanAdamW([{"params": [weights], "weight_decay": 0.0}], lr=0.01)
     weights.grad = torch.ones_like(weights)
     descent.step()
-    size = sum(value.nbytes for value in descent.state[weights].values())
+    size = sum(value.nbytes for value in descent.state[weights].values() if isinstance(value, Tensor))
     assert size / weights.numel() < 2.04
