@@ -13,6 +13,7 @@ from privllm.core.work_paths import CHECKPOINTS
 from privllm.engine.executor_ray import ExecutorConfig
 from privllm.engine.fingerprint import FOLDER
 from privllm.engine.stage import run
+from privllm.models.device_config import DevicesConfig, use
 from privllm.train.align.config import AlignConfig, AlignInputs, Places
 from privllm.train.align.recipe import align
 
@@ -20,10 +21,12 @@ from privllm.train.align.recipe import align
 def main(start: Path, feedback: Path, rows: Path, tokenizer: Path, out: Path, live: Path, report: Path) -> None:
     family = out.name
     cfg = read_params("align", AlignConfig)
-    seconds = 60 * read_params("executor", ExecutorConfig).checkpoint_minutes
+    use(read_params("train", DevicesConfig))
+    pace = read_params("executor", ExecutorConfig)
     code = (FOLDER / "align.json").read_text("utf-8")
     inputs = AlignInputs(start, feedback, rows, tokenizer)
-    places = Places(out, live, CHECKPOINTS / "align" / family, code, seconds)
+    work = CHECKPOINTS / "align" / family
+    places = Places(out, live, work, code, 60 * pace.checkpoint_minutes, pace.batch_workers, pace.recompute)
     with shortage_explained(
         "Lower `align.batch_size`, set `align.lora.rank` above 0, or train a smaller "
         f"`pretrain.{family}.model`, in params.yaml; or close other programs"

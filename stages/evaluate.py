@@ -15,6 +15,7 @@ from privllm.engine.stage import run
 from privllm.engine.store import Store
 from privllm.evaluate.baselines import baselines
 from privllm.evaluate.recipe import EvaluateConfig, EvaluateInputs, evaluate
+from privllm.models.device_config import DevicesConfig, use
 from privllm.stats.document_scores import SCORES
 
 
@@ -31,6 +32,7 @@ def main(
 ) -> None:
     family = out.name
     cfg = read_params("evaluate", EvaluateConfig)
+    use(read_params("train", DevicesConfig))
     inputs = EvaluateInputs(model, tokenizer, documents, annotations, start)
     with shortage_explained(
         f"Lower `evaluate.batch_rows`, or train a smaller `pretrain.{family}.model`, in params.yaml; or close other programs"

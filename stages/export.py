@@ -18,7 +18,7 @@ from privllm.parameters.sections import effective_values
 SHARED = ("collect", "clean", "dedup", "validate", "tokenizer", "pack")
 OF_FAMILY = ("pretrain", "align", "evaluate")
 DECIDES = (*SHARED, "annotate", "feedback", "guide", "start", *OF_FAMILY)
-OTHERS = ("split", "sample", "annotate", "guide", "feedback", "align", "evaluate", "export")
+OTHERS = ("split", "sample", "annotate", "guide", "train", "feedback", "align", "evaluate", "export")
 SECTIONS = (*OTHERS, *SHARED)  # and `pretrain.<family>`
 
 

@@ -15,6 +15,7 @@ from privllm.engine.executor_ray import ExecutorConfig
 from privllm.engine.fingerprint import FOLDER, extensions_of
 from privllm.engine.skipped_families import reason_in, skip
 from privllm.engine.stage import require_verdict, run
+from privllm.models.device_config import DevicesConfig, use
 from privllm.train.config import FinetuneConfig
 
 
@@ -38,9 +39,12 @@ def main(
         from privllm.train.loop import Work
 
         cfg = read_params("finetune.defaults", FinetuneConfig, over=section)
-        seconds = 60 * read_params("executor", ExecutorConfig).checkpoint_minutes
+        use(read_params("train", DevicesConfig))
+        pace = read_params("executor", ExecutorConfig)
         code = (FOLDER / "finetune.json").read_text("utf-8")
-        work = Work(CHECKPOINTS / "finetune" / name, code, seconds)
+        work = Work(
+            CHECKPOINTS / "finetune" / name, code, 60 * pace.checkpoint_minutes, pace.batch_workers, pace.recompute
+        )
         inputs = FinetuneInputs(data, start, tokenizer)
         with shortage_explained(
             f"Lower `{section}.batch_size`, or set `{section}.lora.rank` above 0 or `{section}.precision` to bf16, "

@@ -15,6 +15,7 @@ from privllm.core.report import write_json, write_report
 from privllm.engine.stage import run
 from privllm.engine.store import Store
 from privllm.evaluate.rules import GateConfig, require_pass, without_incumbent
+from privllm.models.device_config import DevicesConfig, use
 
 
 def main(
@@ -30,6 +31,7 @@ def main(
     store: Store,
 ) -> None:
     cfg = read_params("gate", GateConfig)
+    use(read_params("train", DevicesConfig))
     figures = without_incumbent()
     if (promoted / INCUMBENT / MANIFEST).is_file():
         # These import torch, so only where there is work.

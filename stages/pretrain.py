@@ -14,6 +14,7 @@ from privllm.engine.executor_ray import ExecutorConfig
 from privllm.engine.fingerprint import FOLDER
 from privllm.engine.skipped_families import reason_in, skip
 from privllm.engine.stage import require_verdict, run
+from privllm.models.device_config import DevicesConfig, use
 from privllm.train.config import PretrainConfig
 
 
@@ -24,15 +25,18 @@ def main(
     family = out.name
     section = f"pretrain.{family}"
     cfg = read_params("pretrain", PretrainConfig)
+    use(read_params("train", DevicesConfig))
     if reason := reason_in(start):
         write_report(report, skip(section, reason, out, live))
         return
     from privllm.train.loop import Work  # imports torch, so only where there is work
     from privllm.train.pretrain import PretrainInputs, pretrain
 
-    seconds = 60 * read_params("executor", ExecutorConfig).checkpoint_minutes
+    pace = read_params("executor", ExecutorConfig)
     code = (FOLDER / "pretrain.json").read_text("utf-8")
-    work = Work(CHECKPOINTS / "pretrain" / family, code, seconds)
+    work = Work(
+        CHECKPOINTS / "pretrain" / family, code, 60 * pace.checkpoint_minutes, pace.batch_workers, pace.recompute
+    )
     inputs = PretrainInputs(rows, guide, tokenizer, start)
     with shortage_explained(
         f"Lower `{section}.batch_size` or `pack.context`, take a smaller `{section}.model` (or `base`), "

@@ -12,7 +12,7 @@ from privllm.parameters.sections import effective_values
 from privllm.report.page import OWN, SHARED, ReportInputs, render_report
 
 DECIDES = tuple(stage for stage in (*SHARED, "guide", *OWN) if stage != "gate")  # stages that a figure depends on
-SECTIONS = ("split", "sample", *(stage for stage in DECIDES if stage != "start"))
+SECTIONS = ("split", "sample", "train", *(stage for stage in DECIDES if stage != "start"))
 
 
 def main(

@@ -17,6 +17,7 @@ from privllm.collect.recipe import CollectConfig
 from privllm.core.errors import UserError
 from privllm.core.split import SplitConfig
 from privllm.dedup.recipe import DedupConfig
+from privllm.models.device_config import DevicesConfig
 from privllm.parameters.sections import SECTIONS as ALL_SECTIONS
 from privllm.tasks.config import DeriveConfig, TasksConfig
 from privllm.tokens.pack import PackConfig
@@ -42,6 +43,7 @@ SECTIONS: dict[str, type] = {
     "validate.drift": DriftConfig,
     "annotate": AnnotateConfig,
     "tasks.derive": DeriveConfig,
+    "train": DevicesConfig,
 }
 TINY, ABOVE_ONE, BELOW_NONE = 1e-9, 1 + 1e-9, -1e-9
 SHARE = ([0, 0.5, 1], [BELOW_NONE, ABOVE_ONE, math.nan])
@@ -97,6 +99,10 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "pack.context": ([8, 65_536], [7, 0, 65_537]),
     "pack.mixture": (["even", "from-weak-spots"], ["", "odd", "Even"]),
     "pack.max_weight": ([1, 10], [1 - 1e-9, 0, 10 + 1e-9, math.nan]),
+    "train.accelerator": (["auto", "cpu", "cuda"], ["", "gpu", "CUDA"]),
+    "train.devices": ([1, 8, 1024], [0, -1, 1025]),
+    "train.tf32": ([True, False], []),
+    "train.deterministic": ([True, False], []),
     "guide.max_words": ([2, 100], [1, 0, -1]),
     "validate.min_characters": ([1, 4_999_999], [0, -1, 5_000_000, 5_000_001]),  # below max_characters
     "validate.max_characters": ([2, 10**9], [1, 0]),  # above min_characters

@@ -45,10 +45,12 @@ FileStates = list[tuple[str, int, int]]  # path, bytes, modified ns
 
 @dataclass
 class ExecutorConfig:
-    """Where work is done, and how often a training is saved."""
+    """Where and how work is done, and how often a training is saved: what changes no result."""
 
     address: str = ""  # "" = this machine's cores; host:port of a Ray cluster of which this machine is a node
     checkpoint_minutes: float = 5.0  # of training between two checkpoints, >= 0; Ctrl-C and SIGTERM save one at once
+    batch_workers: int = 0  # processes that make a training's batches ahead, 0-64; beside a GPU 2 are enough
+    recompute: str = "auto"  # a pass's activations in its backward half: always, never, or auto: where it keeps more than 6 GiB (GPU: 24)
 
     def __post_init__(self) -> None:
         host, _, port = self.address.rpartition(":")
@@ -56,6 +58,8 @@ class ExecutorConfig:
         is_valid = not self.address or is_host_and_port
         require(is_valid, "executor.address", "'' (this machine's cores) or host:port of a Ray cluster")
         require(self.checkpoint_minutes >= 0, "executor.checkpoint_minutes", "0 or more")
+        require(0 <= self.batch_workers <= 64, "executor.batch_workers", "between 0 and 64")
+        require(self.recompute in ("auto", "always", "never"), "executor.recompute", "auto, always or never")
 
 
 class ExpectedWorkspace(NamedTuple):

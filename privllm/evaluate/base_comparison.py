@@ -38,7 +38,7 @@ def compare_with_base(
     place = note_of(start)["start"]
     if not BASE.fullmatch(place):
         return {}
-    model = load_base(family, start, special)
+    model = place(load_base(family, start, special))
     streams = {document.id: stream_of(document.tokens[:-1], special) for document in documents}
     base_scores = score_streams(family, model, special, streams, batch_rows)
     before = {document.id: document for document in base_scores}

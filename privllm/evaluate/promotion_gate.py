@@ -36,6 +36,7 @@ from privllm.evaluate.recipe import TEST, EvaluateConfig
 from privllm.evaluate.rules import Figure, GateConfig, report_of
 from privllm.evaluate.scoring import ModelFiles, score
 from privllm.feedback.preferences import FeedbackExample, encode_examples, read_held_out
+from privllm.models.devices import place
 from privllm.models.loading import context_of, load
 from privllm.models.reply_likelihood import ReplyPair, agreement, preferred
 from privllm.stats.difference import Difference, difference
@@ -227,7 +228,7 @@ def compare_scores(before: Score, after: Score, groups: list[str]) -> Figure:
 
 def _agreement(lessons: list[FeedbackExample], family: str, folder: Path, tokenizer: Path) -> dict[str, float]:
     """Return {lesson: 1 where the model agrees, 0 where it does not} of the lessons that it can read."""
-    speech, model = Speech(tokenizer), load(family, folder)
+    speech, model = Speech(tokenizer), place(load(family, folder))
     context = context_of(model.config)
 
     def encode(lesson: FeedbackExample) -> Any:

@@ -24,6 +24,7 @@ from privllm.core.special_tokens import SpecialIds
 from privllm.core.tables import by_id, read_table, write_table
 from privllm.engine.store import NO_STORE, Store
 from privllm.evaluate.windows import Window, stream_of, windows
+from privllm.models.devices import arithmetic, place
 from privllm.models.family import FAMILIES
 from privllm.models.loading import context_of, load
 from privllm.models.scorers import RowScores
@@ -77,7 +78,7 @@ def score(
     tokenizer = files.tokenizer / "tokenizer.json"
     special = special_ids(files.tokenizer)
     jobs = [
-        (files.family, config, weights, tokenizer, special, shard, tuple(ids), batch_rows)
+        (files.family, config, weights, tokenizer, special, shard, tuple(ids), batch_rows, arithmetic())
         for shard, ids in ids_by_shard.items()
     ]
     store.map(score_shard, jobs, out, "evaluate", inline_bytes=ONE_PROCESS)
@@ -103,8 +104,9 @@ def score_shard(
     shard: Path,
     ids: tuple[str, ...],
     batch_rows: int,
+    machine: str,
 ) -> None:
-    """Write the TOKEN_SCORES of these documents of one shard of texts."""
+    """Write the TOKEN_SCORES of these documents of one shard of texts; `machine` tells scores of one arithmetic from another's."""
     assert config.parent == weights.parent
     model = loaded(family, config.parent)
     table = read_table(shard, ["id", "text"])
@@ -119,7 +121,10 @@ def score_shard(
     write_table(pa.Table.from_arrays(arrays, schema=TOKEN_SCORES), out / f"{shard.stem}.parquet")
 
 
-loaded = lru_cache(maxsize=1)(load)  # once, to score and to write samples
+@lru_cache(maxsize=1)  # once, to score and to write samples
+def loaded(family: str, folder: Path) -> PreTrainedModel:
+    """Return the model in `folder`, on the device that scores it."""
+    return place(load(family, folder))
 
 
 def score_streams(

@@ -7,6 +7,7 @@ Shapes: B rows, T tokens, D width, V vocabulary.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from privllm.core.families import CAUSAL
 from privllm.core.seed import seed_of
 from privllm.core.special_tokens import SpecialIds
 from privllm.models.attention import FUSED_CAUSAL
+from privllm.models.chunked_loss import cross_entropy, fits
 from privllm.models.config import CausalConfig, inner_width
 from privllm.models.document_masks import chunk_starts
 from privllm.models.family_model import FamilyModel
@@ -65,12 +67,15 @@ def next_token_loss(
         packed["chunk_starts"] = starts_C
     hidden_BTD = model.base_model(input_ids=inputs_BT, use_cache=False, **packed).last_hidden_state
     output = model.get_output_embeddings()
-    if type(output) is not torch.nn.Linear:  # adapters learn some of its rows, which its weight does not show
-        logits_BTV = logits_of(model, hidden_BTD)
-        return F.cross_entropy(
-            logits_BTV.flatten(0, 1).float(), labels_BT.flatten(), ignore_index=IGNORED, reduction=reduction
-        )
+    # Adapters learn some of the head's rows, which its weight does not show.
+    if type(output) is not torch.nn.Linear or not fits(labels_BT.numel(), model.config.vocab_size):
+        return reply_loss(model, hidden_BTD.flatten(0, 1), labels_BT.flatten(), reduction)
     return head(hidden_BTD, output.weight, labels_BT, reduction, cap_of(model))
+
+
+def reply_loss(model: Any, hidden_ND: Tensor, labels_N: Tensor, reduction: str) -> Tensor:
+    """Return the loss of hidden states whose labels are known; logits that do not fit into memory are made in chunks."""
+    return cross_entropy(partial(logits_of, model), hidden_ND, labels_N, model.config.vocab_size, reduction)
 
 
 def logits_of(model: Any, hidden_ND: Tensor) -> Tensor:

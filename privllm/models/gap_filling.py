@@ -21,10 +21,10 @@ GapFiller = Callable[[PreTrainedModel, SpecialIds, np.ndarray, Gaps], list[np.nd
 @torch.inference_mode()
 def unmask(model: PreTrainedModel, special: SpecialIds, row: np.ndarray, gaps: Gaps) -> list[np.ndarray]:
     """Return the likeliest token at each masked place, gap by gap."""
-    ids = torch.from_numpy(row).long()[None].clone()
+    ids = torch.from_numpy(row).long()[None].clone().to(model.device)
     for begin, end in gaps:
         ids[0, begin:end] = special.required_mask
-    likeliest = model(input_ids=ids).logits[0].argmax(-1).numpy()
+    likeliest = model(input_ids=ids).logits[0].argmax(-1).cpu().numpy()
     return [likeliest[begin:end] for begin, end in gaps]
 
 
@@ -32,8 +32,8 @@ def unmask(model: PreTrainedModel, special: SpecialIds, row: np.ndarray, gaps: G
 def write_spans(model: Any, special: SpecialIds, row: np.ndarray, gaps: Gaps) -> list[np.ndarray]:
     """Return what the decoder writes behind each sentinel; nothing for those that it leaves out."""
     inputs, labels = cut_out(row, gaps, special)
-    input_ids = torch.from_numpy(inputs)[None]
-    output = model.generate(input_ids, do_sample=False, max_new_tokens=2 * len(labels))[0].numpy()[1:]
+    input_ids = torch.from_numpy(inputs)[None].to(model.device)
+    output = model.generate(input_ids, do_sample=False, max_new_tokens=2 * len(labels))[0].cpu().numpy()[1:]
     is_sentinel = np.isin(output, special.sentinels)
     ends = [*np.flatnonzero(is_sentinel | (output == special.end)).tolist(), len(output)]
     spans = []

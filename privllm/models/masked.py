@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import AutoModelForMaskedLM, ModernBertConfig, ModernBertForMaskedLM
 
 from privllm.core.families import MASKED
 from privllm.core.seed import seed_of
 from privllm.core.special_tokens import SpecialIds
+from privllm.models.chunked_loss import cross_entropy
 from privllm.models.config import MaskedConfig, inner_width
 from privllm.models.document_masks import chunk_starts, chunks_of, is_near, same_chunk
 from privllm.models.family_model import FamilyModel
@@ -42,8 +42,13 @@ def masked_loss(model: Any, batch: tuple[Tensor, ...], reduction: str) -> Tensor
     hidden_BTD = model.model(input_ids=inputs_BT, **packed).last_hidden_state
     is_label_BT = labels_BT != IGNORED
     # The head is half the work, and 7 of 10 tokens need none.
-    logits_NV = model.decoder(model.head(hidden_BTD[is_label_BT]))
-    return F.cross_entropy(logits_NV.float(), labels_BT[is_label_BT], reduction=reduction)
+    return cross_entropy(
+        lambda hidden_ND: model.decoder(model.head(hidden_ND)),
+        hidden_BTD[is_label_BT],
+        labels_BT[is_label_BT],
+        model.config.vocab_size,
+        reduction,
+    )
 
 
 def _masks(config: Any, positions_BT: Tensor) -> dict[str, Tensor]:

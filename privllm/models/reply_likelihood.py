@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from privllm.models.causal import logits_of
+from privllm.models.causal import reply_loss
 
 Ids = Sequence[int] | np.ndarray
 
@@ -52,9 +51,8 @@ def token_nats(model: PreTrainedModel, inputs_RT: Tensor, labels_RT: Tensor, is_
     """
     language_model: Any = model
     hidden_RTD = language_model.base_model(input_ids=inputs_RT, use_cache=False).last_hidden_state
-    logits_NV = logits_of(language_model, hidden_RTD[is_reply_RT])
     nats_RT = torch.zeros(labels_RT.shape, device=labels_RT.device)
-    nats_RT[is_reply_RT] = F.cross_entropy(logits_NV.float(), labels_RT[is_reply_RT], reduction="none")
+    nats_RT[is_reply_RT] = reply_loss(language_model, hidden_RTD[is_reply_RT], labels_RT[is_reply_RT], "none")
     return nats_RT
 
 

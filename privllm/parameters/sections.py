@@ -22,6 +22,7 @@ from privllm.evaluate.config import EvaluateConfig
 from privllm.evaluate.rules import GateConfig
 from privllm.export.config import ExportConfig
 from privllm.feedback.recipe import FeedbackConfig
+from privllm.models.device_config import DevicesConfig
 from privllm.tasks.config import TasksConfig
 from privllm.tokens.pack import PackConfig
 from privllm.tokens.token_annotations import GuideConfig
@@ -46,6 +47,7 @@ SECTIONS: dict[str, type] = {
     "tokenizer": TokenizerConfig,
     "pack": PackConfig,
     "guide": GuideConfig,
+    "train": DevicesConfig,
     "pretrain": PretrainConfig,
     DEFAULTS: FinetuneConfig,
     "align": AlignConfig,

@@ -83,7 +83,8 @@ def suggest(minutes: float | None, root: Path = Path()) -> Suggestions:
 
     Raises UserError where there are neither documents nor the report of a build, or params.yaml has a fault.
     """
-    from privllm.train.speed_probe import device_name, has_gpu, tokens_per_second
+    from privllm.models import devices
+    from privllm.train.speed_probe import tokens_per_second
 
     path = root / PARAMS_FILE
     families = load_sections(path).get(FAMILIES) or list(TRAITS)
@@ -91,7 +92,7 @@ def suggest(minutes: float | None, root: Path = Path()) -> Suggestions:
     pretrain = read_params("pretrain", PretrainConfig, path)
     vocabulary = read_params("tokenizer", TokenizerConfig, path).vocabulary
     corpus = corpus_facts(root)
-    context = context_for(corpus, has_gpu())
+    context = context_for(corpus, devices.on_gpu())
     used_context = read_params("pack", PackConfig, path).context if _begins_elsewhere(starts) else context.value
     if used_context != context.value:
         context = Setting(context.key, used_context, "as it is: a base model sees no more than it was made for")
@@ -108,13 +109,13 @@ def suggest(minutes: float | None, root: Path = Path()) -> Suggestions:
             return tokens_per_second(family, model, replace(cfg, batch_size=batch_size), vocabulary, context)
 
         family_plan = _plan(
-            cfg, family, corpus, int(context.value), has_gpu(), speed, seconds, starts[family].place != SCRATCH
+            cfg, family, corpus, int(context.value), devices.on_gpu(), speed, seconds, starts[family].place != SCRATCH
         )
         plans[family] = family_plan
         for setting in family_plan.settings:
             values[f"pretrain.{family}.{setting.key}"] = setting.value
     before = path.read_text("utf-8")
-    return Suggestions(corpus, device_name(), context, plans, before, set_values(before, values))
+    return Suggestions(corpus, devices.name(), context, plans, before, set_values(before, values))
 
 
 def _begins_elsewhere(starts: Mapping[str, Start]) -> bool:

@@ -1,11 +1,11 @@
 """Which rows make which batch: an order that is a pure function of (seed, step).
 
 All epochs form one endless stream of rows, each epoch a permutation of its own; step k takes the rows from
-k * batch_size on, so every batch is full and a run can go on from any step without replaying. There are no worker
-processes (rows are memory-mapped) and no global generator. What a batch is made into, an objective decides.
+k * batch_size on, so every batch is full and a run can go on from any step without replaying. There is no global
+generator, so it does not matter which process makes a batch. What a batch is made into, an objective decides.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
@@ -104,17 +104,3 @@ def within(lengths_B: Tensor, width: int) -> Tensor:
     """Return which of `width` places lie within each length: bool [B, width]."""
     places = torch.arange(width)
     return places[None, :] < lengths_B[:, None]
-
-
-class Stream:
-    """What Lightning takes for a data loader: the batches from the current step on, without end."""
-
-    def __init__(self, batch: Callable[[int], Batch], first_step: Callable[[], int]) -> None:
-        self.batch = batch
-        self.first_step = first_step
-
-    def __iter__(self) -> Iterator[Batch]:
-        step = self.first_step()
-        while True:
-            yield self.batch(step)
-            step += 1

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from privllm.core.errors import UserError
 from privllm.engine.digests import sync
 from privllm.engine.interrupt import Interrupts
+from privllm.train.parallel import group, wait_for_all
 
 NAME = "latest.safetensors"
 BEST = "best.safetensors"
@@ -110,11 +111,14 @@ class BestWeights:
         self.files = SafeCheckpointIO(key)
 
     def save(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        if not group().writes:
+            return
         content = {"weights": learnt_weights(model), "optimizer": optimizer.state_dict()}
         self.files.save_checkpoint(content, self.path)
 
     def restore(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Put the weights into the model, and with an optimiser its state into that."""
+        wait_for_all()  # the first process may still write it
         content = self.files.load_checkpoint(self.path)
         put_weights(model, content["weights"])
         if optimizer is not None:
@@ -193,6 +197,8 @@ class KeepLatest(Callback):
             ) from error
 
     def _save(self, trainer: lightning.Trainer) -> None:
+        if not group().writes:
+            return
         trainer.save_checkpoint(self.path, weights_only=False)
         self.saved_step = trainer.global_step
         self.saved_at = self.clock()

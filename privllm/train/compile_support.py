@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from privllm.core.printable import say
+from privllm.models.devices import on_gpu
 
 
 def prepare_compiler(wanted: bool, cache: Path) -> bool:
@@ -33,7 +34,7 @@ def prepare_compiler(wanted: bool, cache: Path) -> bool:
 
 def _missing() -> str:
     """Return what `torch.compile` lacks on this machine, or "" if nothing."""
-    if torch.cuda.is_available():
+    if on_gpu():
         return "" if torch.utils._triton.has_triton() else "Triton is not installed"
     if not shutil.which(os.environ.get("CXX", "g++")):
         return "there is no C++ compiler (g++, or what CXX names)"

@@ -13,10 +13,14 @@ from privllm.models.masking import MaskingConfig
 from privllm.tasks.formats import KINDS
 from privllm.train.adapter_config import AdapterConfig
 
+OPTIMIZERS = ("muon", "adamw", "adamw8")
+
 
 @dataclass
 class TrainConfig:
-    optimizer: str = "muon"  # muon (for the matrices, AdamW for the rest) or adamw (for all)
+    optimizer: str = (
+        "muon"  # muon (for the matrices, AdamW for the rest), adamw (for all), or adamw8: with states of 8 bits
+    )
     learning_rate: float = 0.003  # peak, > 0
     weight_decay: float = 0.1  # decoupled, of matrices inside the blocks, per unit of learning rate, >= 0
     clip: float = 1.0  # the gradient's norm at most, > 0
@@ -32,16 +36,22 @@ class TrainConfig:
     # torch.compile, a gain from some 400 steps on; falls back with a note where there is no C++ compiler
     compile: bool = False
     precision: str = "auto"  # 32, bf16, or auto: bf16 on CUDA, 32 on the CPU
+    # tokens that go through the model at once, padding included, >= 0; a step of more goes in parts, a row at least; 0: as many as take
+    # about 6 GiB of activations (24 on a GPU)
+    positions_at_once: int = 0
+    # of the model while it trains: 32; bf16, half of that (adapters, or adamw8); nf4, an eighth, of matrices that do not learn (adapters)
+    weights: str = "32"
     seed: int = 0  # of initialisation, data order and dropout
 
     def __post_init__(self) -> None:
-        require(self.optimizer in ("muon", "adamw"), "optimizer", "muon or adamw")
+        require(self.optimizer in OPTIMIZERS, "optimizer", "muon, adamw or adamw8")
+        require(self.weights in ("32", "bf16", "nf4"), "weights", '"32", "bf16" or "nf4"')
         require(self.precision in ("auto", "32", "bf16"), "precision", '"auto", "32" or "bf16"')
         for key in ("learning_rate", "epochs", "clip"):
             require(getattr(self, key) > 0, key, "above 0")
         for key in ("batch_size", "validation_rows", "patience"):
             require(getattr(self, key) >= 1, key, "at least 1")
-        for key in ("weight_decay", "warmup_steps", "min_delta", "validate_every"):
+        for key in ("weight_decay", "warmup_steps", "min_delta", "validate_every", "positions_at_once"):
             require(getattr(self, key) >= 0, key, "0 or more")
         require(0 <= self.decay_fraction <= 0.9, "decay_fraction", "between 0 and 0.9")
 
@@ -50,13 +60,13 @@ class TrainConfig:
 class FromBase:
     """What differs where training goes on from a base model: its architecture comes with it, and it forgets by large steps."""
 
-    optimizer: str = "adamw"  # muon or adamw
+    optimizer: str = "adamw"  # muon, adamw or adamw8
     learning_rate: float = 0.0003  # peak, > 0
     epochs: float = 1.0  # how often all rows are read, > 0; 20 steps at least
     lora: AdapterConfig = field(default_factory=lambda: AdapterConfig(rank=16, alpha=32))  # by rank 0 all weights learn
 
     def __post_init__(self) -> None:
-        require(self.optimizer in ("muon", "adamw"), "from_base.optimizer", "muon or adamw")
+        require(self.optimizer in OPTIMIZERS, "from_base.optimizer", "muon, adamw or adamw8")
         for key in ("learning_rate", "epochs"):
             require(getattr(self, key) > 0, f"from_base.{key}", "above 0")
 
@@ -102,7 +112,9 @@ class PretrainConfig:
 class FinetuneConfig(TrainConfig):
     """The section `finetune.defaults`, with a task of `finetune.tasks` over it."""
 
-    optimizer: str = "adamw"  # muon (for the matrices, AdamW for the rest) or adamw (for all)
+    optimizer: str = (
+        "adamw"  # muon (for the matrices, AdamW for the rest), adamw (for all), or adamw8: with states of 8 bits
+    )
     learning_rate: float = 0.001  # peak, > 0; lower where there are fewer examples than `batch_size`
     batch_size: int = 8  # examples a step, >= 1; no example is twice in a step
     # how often the examples are gone through, > 0; where they are few more often, until there are 60 steps, but not above 15 times
@@ -121,6 +133,8 @@ class FinetuneConfig(TrainConfig):
     compare_random: bool = False
     lora: AdapterConfig = field(default_factory=AdapterConfig)
     split: SplitConfig = field(default_factory=lambda: SplitConfig(0.1, 0.2))  # of files that do not say it themselves
+    # tokens of an example at most, its marks included, >= 1; the context of the model where that is less
+    max_length: int = 2048
     generated: int = 128  # held-out examples that are answered in words, >= 0; the loss is over all
     max_new_tokens: int = 48  # of such an answer, >= 1
 
@@ -132,6 +146,9 @@ class FinetuneConfig(TrainConfig):
             "family",
             f"one that does {self.kind}: {', '.join(families_of(self.kind))}",
         )
-        require(self.lora.rank == 0 or self.optimizer == "adamw", "optimizer", "adamw where lora.rank is above 0")
+        require(
+            self.lora.rank == 0 or self.optimizer != "muon", "optimizer", "adamw or adamw8 where lora.rank is above 0"
+        )
+        require(self.max_length >= 1, "max_length", "at least 1")
         require(self.generated >= 0, "generated", "0 or more")
         require(self.max_new_tokens >= 1, "max_new_tokens", "at least 1")

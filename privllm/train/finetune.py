@@ -26,6 +26,7 @@ from privllm.core.tables import write_table
 from privllm.engine.digests import replacing
 from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 from privllm.engine.skipped_families import skip
+from privllm.models.devices import judging, place
 from privllm.models.loading import config_of, context_of
 from privllm.models.seq2seq import with_sentinels
 from privllm.models.task_heads import open_model
@@ -134,7 +135,7 @@ def _prepare(cfg: FinetuneConfig, dataset: Dataset, start: Path, speech: Speech,
     """Split the examples and encode them for the model."""
     divided = divide(dataset, cfg.split)
     labels = tags_of(divided.labels) if cfg.kind == "tokens" else divided.labels
-    context = context_of(config_of(start))
+    context = min(cfg.max_length, context_of(config_of(start)))
     coder = Coder(speech, cfg.family, dataset, context, labels)
     encoded, validation, test = map(coder.encode_fitting, (divided.train, divided.validation, divided.test))
     dataset, divided = without(dataset, divided, coder.skipped)
@@ -186,7 +187,10 @@ def _train(
         objective.model = merge(adapters)
     limits = Limits(max(8, cfg.batch_size), cfg.generated, cfg.max_new_tokens)
     score_more = partial(own_scores, prepared.extensions, cfg.kind)
-    judged = judge(objective, prepared.divided.test, prepared.test, prepared.labels, speech, limits, score_more)
+    place(objective.model)
+    with judging(cfg.precision):
+        judged = judge(objective, prepared.divided.test, prepared.test, prepared.labels, speech, limits, score_more)
+    objective.model.cpu()
     return Arm(objective.model, trained, cfg.batch_size, judged)
 
 
@@ -278,10 +282,10 @@ def _save(
     if facts["kind"] in CONVERSATIONS and TRAITS[facts["family"]].can_converse:
         answer_turns(out)
     lines = []
-    for place, (index, predicted) in enumerate(zip(arm.judged.answered, arm.judged.given, strict=True)):
+    for number, (index, predicted) in enumerate(zip(arm.judged.answered, arm.judged.given, strict=True)):
         line = as_line(prepared.divided.test[index], predicted)
         if fresh:
-            line["random"] = fresh.given[place]
+            line["random"] = fresh.given[number]
         lines.append(json.dumps(line, ensure_ascii=False) + "\n")
     (out / "predictions.jsonl").write_text("".join(lines), "utf-8")
     scores = table_of(arm.judged.scores, arm.judged.answered, prepared.divided.test)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from privllm.core.families import TRAITS
-from privllm.models.causal import logits_of
+from privllm.models.causal import logits_of, reply_loss
 from privllm.models.vocabulary import IGNORED
 from privllm.train.batches import Batch, fill, held_out_batches, rows_of_step, within
 from privllm.train.config import TrainConfig
@@ -94,6 +94,12 @@ class ReplyObjective(Supervised):
         is_label_BT = labels_BT != IGNORED
         hidden_BTD = self.model.base_model(input_ids=inputs_BT, use_cache=False).last_hidden_state
         return logits_of(self.model, hidden_BTD[is_label_BT]), is_label_BT
+
+    def loss(self, batch: Batch, reduction: str = "mean") -> Tensor:
+        inputs_BT, _, labels_BT = batch
+        is_label_BT = labels_BT != IGNORED
+        hidden_BTD = self.model.base_model(input_ids=inputs_BT, use_cache=False).last_hidden_state
+        return reply_loss(self.model, hidden_BTD[is_label_BT], labels_BT[is_label_BT], reduction)
 
 
 class SeparateReplyObjective(Supervised):

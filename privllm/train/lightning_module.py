@@ -4,6 +4,7 @@ Everything random or scheduled is set from the step's number, so training can go
 had never stopped. It does not decide when to validate, stop or save (`history`, `checkpoint`).
 """
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -14,11 +15,14 @@ from transformers import PreTrainedModel
 
 from privllm.core.seed import seed_of
 from privllm.models.blocks import blocks, projections, text_config
-from privllm.train.batches import Batch
 from privllm.train.config import TrainConfig
+from privllm.train.lean_adamw import LeanAdamW
 from privllm.train.muon import Muon
 from privllm.train.objective import Objective
+from privllm.train.parallel import add_up, group
+from privllm.train.recompute import Recompute
 from privllm.train.schedule import Schedule
+from privllm.train.step_parts import Part, StepBatch, positions_of
 
 REST_RATE = 4.0  # embeddings and norms beside Muon learn faster than matrices: 1 and 2 gave a higher held-out loss, 8 hardly a lower
 
@@ -35,21 +39,50 @@ PARTS = {
 
 
 class Training(lightning.LightningModule):
-    def __init__(self, objective: Objective, cfg: TrainConfig, schedule: Schedule) -> None:
+    def __init__(self, objective: Objective, cfg: TrainConfig, schedule: Schedule, recompute: Recompute) -> None:
         super().__init__()
         self.model = objective.model
         self.objective = objective
         self.cfg = cfg
         self.schedule = schedule
+        self.recompute = recompute
+        self.step_loss = torch.tensor(math.nan)  # of the last step, where the model is: reading it waits for the GPU
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:
-        return self.objective.loss(batch)
+    def training_step(self, batch: StepBatch, _: int) -> Tensor:
+        """Add up the gradients of this process's parts but the last, and return the loss of that, whose gradient Lightning takes."""
+        processes = group()
+        *first, last = batch.parts[processes.rank :: processes.size]
+        before = None
+        for part in first:
+            loss = self._part_loss(part)
+            with torch.autocast(loss.device.type, enabled=False):
+                loss.backward()
+            before = loss.detach() if before is None else before + loss.detach()
+        loss = self._part_loss(last)
+        self.step_loss = loss.detach().clone() if before is None else before + loss.detach()
+        return loss
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Add up what the processes found, before the gradient is clipped."""
+        if group().size > 1:
+            gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+            add_up(gradients)
+            add_up([self.step_loss])
+
+    def _part_loss(self, part: Part) -> Tensor:
+        self.recompute.before(positions_of(part.batch))
+        return self.objective.part_loss(part)
+
+    def optimizer_zero_grad(self, *_: Any) -> None:
+        """Do nothing: Lightning calls it between `training_step` and the last backward pass, where gradients are already there."""
+
+    def on_train_batch_start(self, batch: StepBatch, batch_idx: int) -> None:
         step = self.global_step
-        torch.manual_seed(seed_of("step", self.cfg.seed, step))
-        for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
-            group["lr"] = group["rate"] * self.cfg.learning_rate * self.schedule.factor(step)
+        self.optimizers(use_pl_optimizer=False).zero_grad()  # type: ignore[union-attr]
+        rank = group().rank
+        torch.manual_seed(seed_of("step", self.cfg.seed, step, *([rank] if rank else [])))
+        for settings in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
+            settings["lr"] = settings["rate"] * self.cfg.learning_rate * self.schedule.factor(step)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return make_optimizer(self.model, self.cfg)
@@ -61,7 +94,7 @@ class Training(lightning.LightningModule):
         self.schedule = Schedule(**checkpoint["schedule"])
 
 
-def make_optimizer(model: PreTrainedModel, cfg: TrainConfig) -> Muon:
+def make_optimizer(model: PreTrainedModel, cfg: TrainConfig) -> Muon | LeanAdamW:
     """Return an optimiser of groups by what a parameter is; parameters that need no gradient are left out.
 
     Attention is orthogonalised head by head, and feed-forward matrices in as many parts of the residual stream (block-wise
@@ -97,7 +130,8 @@ def make_optimizer(model: PreTrainedModel, cfg: TrainConfig) -> Muon:
         for kind in sorted(kinds.keys() - {"rest"})
     ]
     groups.append({"params": kinds["rest"], "weight_decay": 0.0, "rate": REST_RATE if muon else 1.0})
-    return Muon(groups, lr=cfg.learning_rate)
+    optimizer = LeanAdamW if cfg.optimizer == "adamw8" else Muon
+    return optimizer(groups, lr=cfg.learning_rate)
 
 
 def _matrices(model: PreTrainedModel) -> set[int]:

@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import signal
+import tempfile
 import warnings
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -17,18 +18,23 @@ from typing import Any, NamedTuple
 import lightning
 import torch
 
+from privllm.core.errors import UserError
 from privllm.core.seed import name_digest
 from privllm.engine.digests import digest_of_file
 from privllm.engine.interrupt import SIGNALS
+from privllm.models.devices import arithmetic, is_deterministic, is_mixed, on_gpu
 from privllm.models.lean_blocks import lean_blocks
-from privllm.train.batches import Stream
+from privllm.models.small_weights import FP32, NF4, Nf4Linear, grown, shrink
 from privllm.train.checkpoint import BestWeights, KeepLatest, SafeCheckpointIO, resumable
 from privllm.train.config import TrainConfig
 from privllm.train.lightning_module import Training
 from privllm.train.loss_history import History, Validate
 from privllm.train.objective import Objective
+from privllm.train.parallel import Group, joined, local_rank
 from privllm.train.progress import ShowProgress
+from privllm.train.recompute import AUTO, Recompute, positions_at_once
 from privllm.train.schedule import plan
+from privllm.train.step_parts import Stream
 
 
 class Work(NamedTuple):
@@ -37,6 +43,9 @@ class Work(NamedTuple):
     folder: Path
     code: str
     seconds: float = math.inf  # of training between two checkpoints, beside the one after the last step
+    workers: int = 0  # processes that make batches ahead
+    recompute: str = AUTO  # whether activations are computed again, see `recompute`
+    processes: int = 1  # that share each step, see `parallel`
 
 
 class Trained(NamedTuple):
@@ -54,23 +63,53 @@ def train(objective: Objective, cfg: TrainConfig, steps: int, live: Path, work: 
     A checkpoint in `work.folder` is gone on from if its run had the same `key` (see `key_of`); whoever saves the result removes it.
     Raises UserError for a loss that is no longer a number, KeyboardInterrupt, which says what is saved, when it was asked to stop.
     """
-    module = Training(objective, cfg, plan(steps, cfg.warmup_steps, cfg.decay_fraction))
+    with joined(work.processes) as processes:
+        return _train(objective, cfg, steps, live, work, key, processes)
+
+
+def _train(
+    objective: Objective, cfg: TrainConfig, steps: int, live: Path, work: Work, key: str, processes: Group
+) -> Trained:
+    at_once = positions_at_once(objective.model, is_mixed(cfg.precision))
+    objective.positions_at_once = cfg.positions_at_once or at_once
+    objective.processes = processes.size
+    shrink(objective.model, cfg.weights)
+    _require_lossless_updates(objective, cfg)
+    recompute = Recompute(objective.model, work.recompute, at_once)
+    module = Training(objective, cfg, plan(steps, cfg.warmup_steps, cfg.decay_fraction), recompute)
     module.train()  # all of it, for a model that was loaded is in eval mode until its first validation
-    history = History(live)
+    history = History(live if processes.writes else Path(tempfile.mkdtemp()))
     keep = KeepLatest(work.folder, work.seconds)
     validate = Validate(history, BestWeights(work.folder, key))
-    callbacks = [history, keep, validate, ShowProgress(history)]
+    callbacks = [history, keep, validate, *([ShowProgress(history)] if processes.writes else [])]
     trainer = make_trainer(cfg, SafeCheckpointIO(key), callbacks)
-    is_plain = trainer.precision == "32-true" and not torch.cuda.is_available()
+    is_plain = cfg.weights == FP32 and not is_mixed(cfg.precision) and not on_gpu()
     try:
         with lean_blocks(objective.model) if is_plain else nullcontext():
-            fit(trainer, module, resumable(work.folder, key))
+            fit(trainer, module, resumable(work.folder, key), work.workers)
     except KeyboardInterrupt:
         if not keep.saved_step:
             raise KeyboardInterrupt from None
         raise KeyboardInterrupt(f"step {keep.saved_step} of {module.schedule.end} is saved") from None
+    recompute.set(False)
     module.cpu()
+    grown(objective.model)
     return Trained(history, module.schedule.end, validate.kept_step, validate.kept_loss)
+
+
+def _require_lossless_updates(objective: Objective, cfg: TrainConfig) -> None:
+    """Raise UserError where weights learn in bf16 by an optimiser that would round their updates away, or nothing is in NF4."""
+    learning = [parameter for parameter in objective.model.parameters() if parameter.requires_grad]
+    if cfg.optimizer != "adamw8" and any(parameter.dtype == torch.bfloat16 for parameter in learning):
+        raise UserError(
+            f"`{objective.section}.weights` in params.yaml is {cfg.weights}, in which steps of {cfg.optimizer} would be rounded away: "
+            f"set `optimizer` to adamw8, `lora.rank` above 0, or `weights` to 32."
+        )
+    if cfg.weights == NF4 and not any(isinstance(module, Nf4Linear) for module in objective.model.modules()):
+        raise UserError(
+            f"`{objective.section}.weights` in params.yaml is nf4, which is for weights that do not learn, and all do: "
+            "set `lora.rank` above 0, or `weights` to bf16."
+        )
 
 
 def key_of(cfg: Any, files: list[Path], code: str, compiled: bool) -> str:
@@ -83,7 +122,7 @@ def key_of(cfg: Any, files: list[Path], code: str, compiled: bool) -> str:
         paths += file.rglob("*") if file.is_dir() else [file]
     contents = [f"{path.name} {digest_of_file(path)}" for path in sorted(paths) if path.is_file()]
     settings = json.dumps(asdict(cfg), sort_keys=True)
-    machine = f"{torch.__version__} {torch.get_num_threads()} {torch.cuda.is_available()} {compiled}"
+    machine = f"{torch.__version__} {torch.get_num_threads()} {arithmetic()} {compiled}"
     return name_digest(settings, code, machine, *contents)
 
 
@@ -91,17 +130,15 @@ def make_trainer(
     cfg: TrainConfig, checkpoints: SafeCheckpointIO, callbacks: list[lightning.Callback]
 ) -> lightning.Trainer:
     """Return a Lightning trainer that writes no files by itself, and continues until a callback sets `should_stop`."""
-    cuda = torch.cuda.is_available()
-    is_mixed = cfg.precision == "bf16" or (cuda and cfg.precision == "auto")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     return lightning.Trainer(
-        accelerator="gpu" if cuda else "cpu",
-        devices=1,
-        precision="bf16-mixed" if is_mixed else "32-true",
+        accelerator="gpu" if on_gpu() else "cpu",
+        devices=[local_rank()] if on_gpu() else 1,
+        precision="bf16-mixed" if is_mixed(cfg.precision) else "32-true",
         max_steps=-1,
         max_epochs=-1,
         gradient_clip_val=cfg.clip,
-        deterministic=True,
+        deterministic=is_deterministic(),
         plugins=[checkpoints],
         callbacks=callbacks,
         logger=False,
@@ -112,13 +149,13 @@ def make_trainer(
     )
 
 
-def fit(trainer: lightning.Trainer, module: Training, checkpoint: Path | None) -> None:
+def fit(trainer: lightning.Trainer, module: Training, checkpoint: Path | None, workers: int = 0) -> None:
     """Call `trainer.fit`, from `checkpoint` if there is one.
 
     Raises KeyboardInterrupt on Ctrl-C and on SIGTERM, of which Lightning makes a SystemExit (the latter with code 0).
     """
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    batches = Stream(module.objective.batch, lambda: trainer.global_step)
+    batches = Stream(module.objective.step, lambda: trainer.global_step, workers, pin=on_gpu())
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -16,11 +16,13 @@ from lightning.pytorch.callbacks import Callback
 from privllm.core.errors import UserError
 from privllm.core.progress import bar
 from privllm.engine.interrupt import interrupts_held
-from privllm.train.batches import Batch
+from privllm.models.devices import judging
 from privllm.train.checkpoint import BestWeights, learnt_weights, put_weights
 from privllm.train.lightning_module import Training
 from privllm.train.loss_files import LossFiles, Measurement
 from privllm.train.objective import Objective
+from privllm.train.parallel import add_up, group
+from privllm.train.step_parts import StepBatch
 
 STATE = (
     "points",
@@ -45,6 +47,9 @@ class History(Callback):
         self.folder = folder
         self.points: list[Measurement] = []
         self.pending: list[float] = []  # training losses since the last point
+        self.unread: list[torch.Tensor] = []  # those that are still where the model is: reading one waits for the GPU
+        self.step = 0
+        self.last_loss = math.nan  # that was read
         self.owed = False  # whether the held-out loss after this step is still to be measured
         self.best = math.inf
         self.best_step = 0
@@ -54,6 +59,7 @@ class History(Callback):
         self.stopped_by = "epochs"
 
     def state_dict(self) -> dict[str, Any]:
+        self._read_losses()
         return {name: getattr(self, name) for name in STATE}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -62,23 +68,38 @@ class History(Callback):
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
         self.files = LossFiles(self.folder, self.points)
         self.interval = module.cfg.validate_every or affordable_interval(module.objective)
+        self.remedy = (
+            f"lower `{module.objective.section}.learning_rate` in params.yaml (now {module.cfg.learning_rate})"
+        )
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Batch, _: int) -> None:
-        step, loss = trainer.global_step, float(outputs["loss"])
-        if not math.isfinite(loss):
-            knob = f"{module.objective.section}.learning_rate"
-            raise UserError(
-                f"the training loss is not a number at step {step}: lower `{knob}` in params.yaml (now {module.cfg.learning_rate})."
-            )
-        self.labels += module.objective.labels(batch)
-        self.tokens += batch[0].numel()
-        self.pending.append(loss)
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: StepBatch, _: int
+    ) -> None:
+        step = self.step = trainer.global_step
+        self.labels += batch.labels
+        self.tokens += batch.positions
+        self.unread.append(module.step_loss)
         is_last = step >= module.schedule.end
-        if is_last or step % LOG_EVERY == 0:
+        is_point = is_last or step % LOG_EVERY == 0
+        if is_point or step % self.interval == 0 or math.isnan(self.last_loss):
+            self._read_losses()
+        if is_point:
             mean_loss = sum(self.pending) / len(self.pending)
             self.record("train/loss", step, mean_loss)
             self.pending = []
         self.owed = is_last or step % self.interval == 0
+
+    def _read_losses(self) -> None:
+        """Take the losses of the steps since the last reading. Raises UserError for one that is not a number."""
+        if not self.unread:
+            return
+        losses = torch.stack(self.unread).tolist()
+        self.unread = []
+        for step, loss in enumerate(losses, start=self.step - len(losses) + 1):
+            if not math.isfinite(loss):
+                raise UserError(f"the training loss is not a number at step {step}: {self.remedy}.")
+        self.pending += losses
+        self.last_loss = losses[-1]
 
     def first(self, name: str) -> float:
         return self._values_of(name)[0]
@@ -168,15 +189,23 @@ def held_out_loss(module: Training, shown: bool = False, whole: bool = False) ->
 
     shown: with a bar of its own; whole: of the whole validation split instead of a sample.
     """
-    nats, labels = 0.0, 0
+    labels, processes = 0, group()
+    sums: list[torch.Tensor] = []
     batches = list(module.objective.held_out(whole))
     module.eval()
     progress = bar("held-out", total=len(batches)) if shown else nullcontext(lambda: None)
-    with torch.compiler.set_stance("force_eager"), progress as advance:
-        for batch in batches:
-            on_device = tuple(tensor.to(module.device) for tensor in batch)
-            nats += float(module.objective.loss(on_device, "sum"))
+    eager = torch.compiler.set_stance("force_eager")
+    with eager, judging(module.cfg.precision), progress as advance:
+        for batch in batches[processes.rank :: processes.size]:
+            for part in module.objective.parts(batch):
+                on_device = tuple(tensor.to(module.device) for tensor in part.batch)
+                sums.append(module.objective.loss(on_device, "sum"))
             labels += module.objective.labels(batch)
             advance()
     module.train()
+    nats = sum(torch.stack(sums).tolist()) if sums else 0.0  # read once, at the end
+    if processes.size > 1:
+        totals = torch.tensor([nats, labels], dtype=torch.float64, device=module.device)
+        add_up([totals])
+        nats, labels = totals.tolist()
     return nats / max(1, labels)

@@ -12,12 +12,15 @@ from transformers import PreTrainedModel
 from privllm.models.blocks import blocks
 from privllm.models.vocabulary import IGNORED
 from privllm.train.batches import Batch
+from privllm.train.step_parts import WHOLE, Part, StepBatch, cut, positions_of, rows_at_once
 
 
 class Objective(ABC):
     """A model and its training task. `section` is where its knobs stand in params.yaml, for messages."""
 
     started = False  # whether what the model can do before its first step is worth a point of the curve
+    positions_at_once = 0  # that go through the model at most, but for one row of more; 0: all of a batch
+    processes = 1  # that share the rows of a step
 
     def __init__(self, model: PreTrainedModel, section: str) -> None:
         self.model = model
@@ -34,6 +37,27 @@ class Objective(ABC):
     @abstractmethod
     def loss(self, batch: Batch, reduction: str = "mean") -> Tensor:
         """Return the nats over the labels that are not ignored: their "mean", or their "sum"."""
+
+    def step(self, number: int) -> StepBatch:
+        """Return what the step of this number (from 0) learns from: a pure function of it."""
+        batch = self.batch(number)
+        return StepBatch(tuple(self.parts(batch)), self.labels(batch), positions_of(batch))
+
+    def parts(self, batch: Batch) -> list[Part]:
+        """Return the parts in which a batch goes through the model, whose losses add up to that of the batch."""
+        rows = rows_at_once(batch, self.positions_at_once)
+        if self.processes > 1:
+            rows = min(rows, max(1, len(batch[0]) // self.processes))  # none of them goes without a part
+        if rows >= len(batch[0]):
+            return [Part(batch)]
+        scale = 1 / max(1, self.labels(batch))
+        return [Part(piece, scale) for piece in cut(batch, rows)]
+
+    def part_loss(self, part: Part) -> Tensor:
+        """Return what a part adds to the mean loss of its batch."""
+        if part.scale == WHOLE:
+            return self.loss(part.batch)
+        return part.scale * self.loss(part.batch, "sum")
 
     def labels(self, batch: Batch) -> int:
         """Return how many labels of the batch count."""

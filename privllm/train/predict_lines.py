@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.out_of_memory import shortage_explained
+from privllm.models.devices import place
 from privllm.models.loading import config_of, context_of
 from privllm.models.task_heads import open_model
 from privllm.stats.scores import spans
@@ -48,7 +49,7 @@ class Tuned:
 
 @shortage_explained("Take a task of a smaller model, or close other programs")
 def open_tuned(folder: Path) -> Tuned:
-    """Return the model that `finetune` left in `folder`, in eval mode on the CPU. Raises UserError when there is none."""
+    """Return the model that `finetune` left in `folder`, in eval mode on this process's device. Raises UserError when there is none."""
     skipped = _json(folder / "skipped.json")
     facts = _json(folder / "training.json")
     if skipped:
@@ -65,9 +66,10 @@ def open_tuned(folder: Path) -> Tuned:
     if kind in ("classification", "tokens"):
         labels = tuple(label for _, label in sorted(config.id2label.items()))
     shares_context = TRAITS[family].continues_text and not labels  # of prompt and answer
-    room = context_of(config) - (max_new_tokens if shares_context else 0)
+    longest = min(facts["config"].get("max_length", context_of(config)), context_of(config))
+    room = longest - (max_new_tokens if shares_context else 0)
     speech = Speech(folder)
-    model = open_model(kind, family, folder, labels, speech.marks.pad, 0).eval()
+    model = place(open_model(kind, family, folder, labels, speech.marks.pad, 0)).eval()
     return Tuned(model, kind, family, labels, speech, room, max_new_tokens)
 
 

@@ -4,7 +4,7 @@ Every score is per example (`stats.scores.Score`), so that two models can be com
 of all together and have no interval. `loss` is nats per label that counts (lower is better); of all others more is better.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +18,10 @@ from privllm.stats.scores import Score, accuracy, macro_f1, mean_of, span_f1
 from privllm.stats.text_overlap import exact_match, overlap, rouge_l, word_f1
 from privllm.tasks.formats import Chat, Classified, Example, InputOutput, Tagged
 from privllm.tokens.chat_format import Speech
-from privllm.train.batches import fill, spread, within
+from privllm.train.batches import Batch, fill, spread, within
 from privllm.train.example_encoding import Encoded
 from privllm.train.finetune_objectives import Supervised
+from privllm.train.step_parts import cut, rows_at_once
 
 MoreScores = Callable[[Sequence[Any], Sequence[Any]], dict[str, Score]]  # of the right answers and the model's
 KIND_OF = {Classified: "classification", Tagged: "tokens", InputOutput: "text2text", Chat: "chat"}
@@ -117,8 +118,7 @@ def read(
     guesses: list[list[int]] = [[] for _ in encoded]
     probabilities: list[list[float]] = [[] for _ in encoded]
     with torch.compiler.set_stance("force_eager"):
-        for start in range(0, len(encoded), batch_size):
-            on_cpu = objective.make(encoded[start : start + batch_size])
+        for start, on_cpu in _batches(objective, encoded, batch_size):
             batch = tuple(tensor.to(objective.model.device) for tensor in on_cpu)
             logits_NC, is_label = objective.logits(batch)
             logits_NC = logits_NC.float()
@@ -134,6 +134,15 @@ def read(
                 guesses[start + row].append(guess)
                 probabilities[start + row].append(probability)
     return Score(nats, counts), guesses, probabilities
+
+
+def _batches(objective: Supervised, encoded: Sequence[Encoded], batch_size: int) -> Iterator[tuple[int, Batch]]:
+    """Yield batches of at most as many positions as go through the model at once, each with the number of its first example."""
+    for start in range(0, len(encoded), batch_size):
+        batch = objective.make(encoded[start : start + batch_size])
+        rows = rows_at_once(batch, objective.positions_at_once)
+        for number, piece in enumerate(cut(batch, rows)):
+            yield start + number * rows, piece
 
 
 @torch.inference_mode()

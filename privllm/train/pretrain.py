@@ -7,6 +7,7 @@ It evaluates nothing beyond the held-out loss.
 """
 
 import math
+import os
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from privllm.core.printable import say
 from privllm.core.report import write_json
 from privllm.core.special_tokens import SpecialIds
 from privllm.models.base_weights import note_of, open_start
+from privllm.models.device_config import chosen
 from privllm.models.loading import build, dtype_of
 from privllm.tokens.copied_tokens import open_copied
 from privllm.tokens.rows import open_rows
@@ -112,6 +114,7 @@ def pretrain(
     key = key_of(cfg, files, work.code, compiled)
     affordable = steps_between_validations(affordable_interval(objective), steps)
     loop_cfg = replace(cfg, validate_every=cfg.validate_every or affordable)
+    work = work._replace(processes=_processes(family, cfg))
     trained = train(objective, loop_cfg, steps, live, work, key)
     if adapters is not None:
         model = merge(adapters)
@@ -126,6 +129,17 @@ def pretrain(
     save(model, facts, out, dtype_of(inputs.start))
     shutil.rmtree(work.folder, ignore_errors=True)
     return report
+
+
+def _processes(family: str, cfg: FamilyPretrain) -> int:
+    """Return how many processes share each step. Raises UserError where it has fewer rows."""
+    processes = int(os.environ.get("WORLD_SIZE", chosen().devices))  # torchrun's own number counts
+    if processes > cfg.batch_size:
+        raise UserError(
+            f"a step of `pretrain.{family}` has {cfg.batch_size} rows, too few for {processes} processes: "
+            "raise `batch_size`, or lower `train.devices`, in params.yaml."
+        )
+    return processes
 
 
 def _rows_of_epoch(cfg: FamilyPretrain, training: Split) -> int:

@@ -45,8 +45,7 @@ class ShowProgress(Callback):
         step, end = trainer.global_step, module.schedule.end
         tokens = self.history.tokens - self.tokens_before
         seconds = max(1e-9, self.clock() - self.lines.begun)
-        loss = float(outputs["loss"])
-        facts = f"loss {loss:.3f}, {tokens / seconds:,.0f} tokens/s"
+        facts = f"loss {self.history.last_loss:.3f}, {tokens / seconds:,.0f} tokens/s"
         self.bar.update(self.task, total=end, completed=step, facts=facts)
         validations = self._new_validations()
         if self.lines.due() or validations:

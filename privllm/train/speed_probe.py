@@ -13,6 +13,7 @@ from torch import Tensor
 
 from privllm.core.families import TRAITS
 from privllm.core.special_tokens import own_ids
+from privllm.models.devices import judging, place
 from privllm.models.loading import MODELS, build
 from privllm.models.vocabulary import IGNORED
 from privllm.train.config import TrainConfig
@@ -21,18 +22,6 @@ from privllm.train.lightning_module import make_optimizer
 PROBE_SECONDS = 3.0
 LEAST_STEPS = 2  # measured ones; one more before them is not
 LEARNT = 0.3  # share of a row that a masked model learns, which an encoder-decoder writes
-
-
-def device_name() -> str:
-    """Return what will train, in words."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    threads = torch.get_num_threads()
-    return f"the CPU with {threads} thread{'s' * (threads != 1)}"
-
-
-def has_gpu() -> bool:
-    return torch.cuda.is_available()
 
 
 def tokens_per_second(
@@ -45,15 +34,13 @@ def tokens_per_second(
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
     """Return the positions a second of training a fresh model; `shape` is the family's `model` section."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     model: Any = build(family, shape, own_ids(vocabulary), context, cfg.seed)
-    model.to(device)
-    model.train()
+    place(model).train()
     optimizer = make_optimizer(model, cfg)
-    batch = [tensor.to(device) for tensor in _random_batch(family, cfg.batch_size, context, vocabulary)]
+    batch = [tensor.to(model.device) for tensor in _random_batch(family, cfg.batch_size, context, vocabulary)]
     steps, began = -1, 0.0
     while True:
-        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda" and cfg.precision != "32"):
+        with judging(cfg.precision):
             loss = MODELS[family].loss(model, tuple(batch), "mean")
         loss.backward()
         optimizer.step()

@@ -109,7 +109,7 @@ def test_a_misspelt_key_of_every_section_is_found(root: Path, section: str) -> N
         ("finetune.more", 1, ["`finetune.more`", "defaults, tasks"]),
         ("tasks.derive.docstring.text", "([A-Z])", ["`tasks.derive.docstring.text`"]),
         ("evalute", {}, ["unknown section `evalute`", "did you mean `evaluate`"]),
-        ("strange", 1, ["unknown section `strange`", "no stage of dvc.yaml"]),
+        ("quixotic", 1, ["unknown section `quixotic`", "no stage of dvc.yaml"]),
         ("families", ["causal", "maskd"], ["`families`", "causal, masked, seq2seq"]),
         ("families", [], ["`families`", "one or more"]),
         ("families", ["causal", "causal"], ["`families`", "each once"]),

@@ -26,7 +26,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "data/sources").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("privllm.train.speed_probe.tokens_per_second", lambda *_: 3000.0)
-    monkeypatch.setattr("privllm.train.speed_probe.has_gpu", lambda: False)
+    monkeypatch.setattr("privllm.models.devices.on_gpu", lambda: False)
     return tmp_path
 
 

@@ -1,11 +1,10 @@
 from collections import Counter
-from itertools import islice
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privllm.train.batches import Kinds, Stream, replayed, rows_of_step, spread
+from privllm.train.batches import Kinds, replayed, rows_of_step, spread
 
 
 def places(seed: int, batch_size: int, rows: int, count: int) -> list[int]:
@@ -66,11 +65,6 @@ def test_the_replayed_order_is_a_function_of_seed_and_step_alone():
     assert [replayed(4, step, 4, kinds, 0.25).tolist() for step in range(12)] != order
     wide = [row for step in range(4) for row in replayed(3, step, 12, kinds, 0.25).tolist()]
     assert [row for batch in order for row in batch] == wide
-
-
-def test_a_stream_goes_on_from_any_step_as_if_it_had_never_stopped():
-    whole = list(islice(Stream(lambda step: (step,), lambda: 0), 20))
-    assert list(islice(Stream(lambda step: (step,), lambda: 13), 7)) == whole[13:]
 
 
 @given(st.integers(1, 500), st.integers(1, 600))

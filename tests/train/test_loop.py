@@ -12,7 +12,10 @@ import yaml
 
 from privllm.core.errors import UserError
 from privllm.engine.executor_ray import ExecutorConfig
+from privllm.train.adapter_config import AdapterConfig
 from privllm.train.loop import Work, key_of, train
+from privllm.train.lora import adapt
+from tests.train.striking import strike_at
 from tests.train.test_pretrain_objectives import objective_of
 from tests.train.tiny_corpus import Corpus, tiny
 
@@ -126,7 +129,7 @@ def test_fp32_on_a_cpu_trains_through_lean_blocks(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     seen = []
 
-    def look(trainer: Any, module: Any, checkpoint: Any) -> None:
+    def look(trainer: Any, module: Any, checkpoint: Any, workers: int) -> None:
         seen.append("forward" in vars(module.model.model.norm))
 
     monkeypatch.setattr("privllm.train.loop.fit", look)
@@ -134,3 +137,49 @@ def test_fp32_on_a_cpu_trains_through_lean_blocks(
     train(objective, objective.cfg, 1, tmp_path / "live", Work(tmp_path / "work", "code"), "key")
     assert seen == [is_lean]
     assert "forward" not in vars(objective.model.model.norm)
+
+
+@pytest.mark.parametrize(
+    ("changes", "rank", "remedy"),
+    [
+        ({"weights": "bf16"}, 0, "set `optimizer` to adamw8"),
+        ({"weights": "bf16", "optimizer": "adamw"}, 0, "set `optimizer` to adamw8"),
+        ({"weights": "nf4", "optimizer": "adamw8"}, 0, "set `lora.rank` above 0"),
+        ({"weights": "bf16", "optimizer": "adamw8"}, 0, ""),
+        ({"weights": "bf16", "optimizer": "adamw"}, 2, ""),
+        ({"weights": "nf4", "optimizer": "adamw"}, 2, ""),
+    ],
+)
+def test_small_weights_train_where_no_update_is_lost_and_an_fp32_model_comes_back(
+    corpus: Corpus, tmp_path: Path, changes: dict, rank: int, remedy: str
+) -> None:
+    objective = objective_of("causal", corpus, **changes)
+    if rank:
+        adapt(objective.model, AdapterConfig(rank=rank), 0)
+    work = Work(tmp_path / "work", "code")
+    if remedy:
+        with pytest.raises(UserError, match=f"`pretrain.causal.weights`.*{remedy}"):
+            train(objective, objective.cfg, 2, tmp_path / "live", work, "key")
+        return
+    trained = train(objective, objective.cfg, 12, tmp_path / "live", work, "key")
+    losses = [loss for name, _, loss in trained.history.points if name == "train/loss"]
+    assert losses[-1] < losses[0]
+    assert {parameter.dtype for parameter in objective.model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("changes", [{"weights": "bf16", "optimizer": "adamw8"}], ids=str)
+def test_a_resumed_run_of_small_weights_ends_in_the_same_bytes(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict
+) -> None:
+    def run(place: Path) -> dict:
+        objective = objective_of("causal", corpus, **changes)
+        train(objective, objective.cfg, 12, place / "live", Work(place / "work", "code", 0.0), "key")
+        return objective.model.state_dict()
+
+    whole = run(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        strike_at("recorded", 7, patch)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "killed")
+    resumed = run(tmp_path / "killed")
+    assert all(whole[name].equal(resumed[name]) for name in whole)

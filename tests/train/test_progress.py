@@ -6,7 +6,7 @@ from privllm.train.progress import ShowProgress
 
 
 def test_lines_off_a_terminal(capsys) -> None:
-    history, now = SimpleNamespace(points=[], tokens=0), [50.0]
+    history, now = SimpleNamespace(points=[], tokens=0, last_loss=0.0), [50.0]
     show = ShowProgress(history, clock=lambda: now[0])
     trainer = SimpleNamespace(global_step=0)
     module = SimpleNamespace(schedule=SimpleNamespace(end=10), objective=SimpleNamespace(section="pretrain.masked"))
@@ -15,7 +15,8 @@ def test_lines_off_a_terminal(capsys) -> None:
         now[0] += seconds
         trainer.global_step += 1
         history.tokens += 100
-        show.on_train_batch_end(trainer, module, {"loss": loss})
+        history.last_loss = loss
+        show.on_train_batch_end(trainer, module, {})
         return capsys.readouterr().err
 
     show.on_train_start(trainer, module)
@@ -30,13 +31,13 @@ def test_lines_off_a_terminal(capsys) -> None:
 
 def test_a_run_that_goes_on_counts_from_where_it_does(capsys) -> None:
     now = [0.0]
-    history = SimpleNamespace(points=[("validation/loss", 6, 3.0)], tokens=600)
+    history = SimpleNamespace(points=[("validation/loss", 6, 3.0)], tokens=600, last_loss=1.0)
     show = ShowProgress(history, clock=lambda: now[0])
     trainer = SimpleNamespace(global_step=6)
     module = SimpleNamespace(schedule=SimpleNamespace(end=10), objective=SimpleNamespace(section="align.sft"))
     show.on_train_start(trainer, module)
     now[0], trainer.global_step, history.tokens = 2.0, 7, 700
-    show.on_train_batch_end(trainer, module, {"loss": 1.0})
+    show.on_train_batch_end(trainer, module, {})
     assert capsys.readouterr().err.splitlines() == [
         "align.sft: goes on from step 6/10",
         "align.sft: step 7/10, loss 1.000, 50 tokens/s, 0:00:06 left",

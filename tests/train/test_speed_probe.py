@@ -5,7 +5,7 @@ import torch
 
 from privllm.models.loading import MODELS
 from privllm.train.config import TrainConfig
-from privllm.train.speed_probe import device_name, tokens_per_second
+from privllm.train.speed_probe import tokens_per_second
 from tests.train.tiny_tasks import MODELS as SHAPES
 
 
@@ -25,7 +25,3 @@ def test_nothing_of_the_probe_is_left_in_the_generator() -> None:
     torch.manual_seed(5)
     tokens_per_second("causal", SHAPES["causal"], TrainConfig(batch_size=1), 64, 8, seconds=0.0)
     assert torch.rand(1).equal(expected)
-
-
-def test_the_device_has_a_name() -> None:
-    assert "thread" in device_name() or torch.cuda.is_available()

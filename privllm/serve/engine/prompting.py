@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from privllm.core.errors import UserError
 from privllm.core.families import CAUSAL
 from privllm.engine.digests import digest_of
 from privllm.feedback.records import Model
+from privllm.models.devices import place
 from privllm.models.end_tokens import ends_in, read_settings
 from privllm.models.loading import load
 from privllm.serve.engine.base import GenerationRequest, RequestRefused
@@ -57,8 +57,7 @@ def open_folder(folder: Path, revision: str = "") -> tuple[PreTrainedModel, Prom
         model, prompt_format = _open_exported(folder, revision)
     else:
         model, prompt_format = _open_hugging_face(folder, revision)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return model.to(device).eval(), prompt_format  # type: ignore[arg-type]
+    return place(model).eval(), prompt_format
 
 
 def _open_exported(folder: Path, revision: str) -> tuple[PreTrainedModel, PromptFormat]:

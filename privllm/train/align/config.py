@@ -48,10 +48,17 @@ class AlignConfig:
     batch_size: int = 8  # lessons a step, each once, with half as many rows of pretraining text; >= 1
     # share of the conversations that only say when to stop, by a hash of their first question, [0, 0.5]
     validation: float = 0.1
+    precision: str = "auto"  # 32, bf16, or auto: bf16 on CUDA, where fp32 would lose the fast attention, 32 on the CPU
+    positions_at_once: int = 0  # tokens that go through the model at once, as in `pretrain`, >= 0
+    weights: str = "32"  # of the model while it trains: 32, bf16 or nf4, as in `pretrain`; the latter two want adapters
     seed: int = 0  # of the order of lessons and of replayed text, and of adapters
 
     def __post_init__(self) -> None:
         require(self.replay >= 0, "align.replay", "0 or more")
+        require(self.precision in ("auto", "32", "bf16"), "align.precision", '"auto", "32" or "bf16"')
+        require(self.weights in ("32", "bf16", "nf4"), "align.weights", '"32", "bf16" or "nf4"')
+        require(self.lora.rank > 0 or self.weights == "32", "align.weights", '"32" where align.lora.rank is 0')
+        require(self.positions_at_once >= 0, "align.positions_at_once", "0 or more")
         require(0 <= self.validation <= 0.5, "align.validation", "a share between 0 and 0.5")
         require(self.batch_size >= 1, "align.batch_size", "at least 1")
 
@@ -73,3 +80,5 @@ class Places(NamedTuple):
     work: Path
     code: str  # fingerprint of the code that may resume from `work`
     seconds: float = math.inf  # of training between two checkpoints
+    workers: int = 0  # processes that make batches ahead
+    recompute: str = "auto"  # whether activations are computed again

@@ -23,6 +23,9 @@ from privllm.train.batches import Batch, held_out_batches, rows_of_step
 from privllm.train.config import TrainConfig
 from privllm.train.objective import Objective
 from privllm.train.pretrain_objectives import NextToken
+from privllm.train.step_parts import Part, cut, positions_of, rows_at_once
+
+TEXT = "text"  # the term of replayed rows
 
 
 class EncodedLesson(NamedTuple):
@@ -86,6 +89,29 @@ class LessonObjective(Objective):
         if len(batch) > self.lesson_tensors:
             loss = loss + self.terms.replay * self.terms.text.loss(batch[self.lesson_tensors :])
         return loss
+
+    def parts(self, batch: Batch) -> list[Part]:
+        """Return the parts of a batch: one where all of it goes through the model at once, else those of lessons and of text."""
+        lessons, text = batch[: self.lesson_tensors], batch[self.lesson_tensors :]
+        positions = positions_of(lessons) + (positions_of(text) if text else 0)
+        if not self.positions_at_once or positions <= self.positions_at_once:
+            return [Part(batch)]
+        scale = 1 / max(1, self.labels(batch))
+        parts = [Part(piece, scale) for piece in self.cut(lessons, self.positions_at_once)]
+        if text:
+            scale_of_text = self.terms.replay / max(1, self.terms.text.labels(text))
+            rows = rows_at_once(text, self.positions_at_once)
+            parts += [Part(piece, scale_of_text, TEXT) for piece in cut(text, rows)]
+        return parts
+
+    def part_loss(self, part: Part) -> Tensor:
+        if part.term == TEXT:
+            return part.scale * self.terms.text.loss(part.batch, "sum")
+        return super().part_loss(part)
+
+    def cut(self, lessons: Batch, positions: int) -> Iterator[Batch]:
+        """Yield lessons of at most `positions` positions at a time, at least one."""
+        yield from cut(lessons, rows_at_once(lessons, positions))
 
     def prepare(self, lessons: Sequence[EncodedLesson]) -> list:
         """Return the lessons in the form that `make` takes."""
@@ -152,6 +178,15 @@ class Prefer(LessonObjective):
         weights = torch.tensor([lesson.weight for lesson in lessons])
         references = torch.tensor([lesson.reference for lesson in lessons])
         return (*rows_of(chosen + rejected), weights, references)
+
+    def cut(self, lessons: Batch, positions: int) -> Iterator[Batch]:
+        *rows, weights_B, reference_B = lessons
+        pairs = len(weights_B)
+        at_once = max(1, rows_at_once(lessons, positions) // 2)
+        for start in range(0, pairs, at_once):
+            of_pair = slice(start, start + at_once)
+            both = [torch.cat([tensor[:pairs][of_pair], tensor[pairs:][of_pair]]) for tensor in rows]
+            yield (*both, weights_B[of_pair], reference_B[of_pair])
 
     def lesson_loss(self, batch: Batch) -> Tensor:
         *rows, weights_B, reference_B = batch

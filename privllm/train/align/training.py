@@ -12,13 +12,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 import transformers
 from transformers import PreTrainedModel
 
 from privllm.core.report import write_json
 from privllm.core.seed import seed_of
 from privllm.engine.digests import digest_of
+from privllm.models.devices import place
 from privllm.models.loading import dtype_of, load
 from privllm.tokens.chat_format import Speech
 from privllm.tokens.rows import open_rows
@@ -77,7 +77,7 @@ def train_on(
     phases = phases_of(cfg, material)
     model_folder = inputs.start
     for phase in phases:
-        work = Work(places.work / phase.name, places.code, places.seconds)
+        work = Work(places.work / phase.name, places.code, places.seconds, places.workers, places.recompute)
         phase_key = f"{key} {phase.name}"
         report[phase.name] = _learn(family, cfg, phase, model_folder, inputs, work, phase_key)
         model_folder = work.folder / "model"
@@ -162,7 +162,7 @@ def _learn(
         finished = json.loads(facts_file.read_text("utf-8"))
         if finished["key"] == key:
             return finished["facts"]
-    model = to_device(load(family, start))
+    model = place(load(family, start))
     budget = budget_of(cfg, phase)
     train_cfg = train_config_of(cfg, phase, budget)
     objective = phase.objective(
@@ -211,8 +211,8 @@ def budget_of(cfg: AlignConfig, phase: Phase) -> LessonBudget:
 def train_config_of(cfg: AlignConfig, phase: Phase, budget: LessonBudget) -> TrainConfig:
     """Return the settings of the loop.
 
-    It trains in fp32 everywhere, for DPO takes small differences of large sums, and validates ten times; without
-    lessons for validation nothing stops it.
+    It trains as `align.precision` says, each log-probability in fp32 (DPO takes small differences of large sums), and validates ten
+    times; without lessons for validation nothing stops it.
     """
     return TrainConfig(
         optimizer="adamw",
@@ -224,7 +224,9 @@ def train_config_of(cfg: AlignConfig, phase: Phase, budget: LessonBudget) -> Tra
         patience=3 if phase.validation else NEVER,
         min_delta=0.0,  # a slow beginning is no plateau
         compile=False,
-        precision="32",
+        precision=cfg.precision,
+        positions_at_once=cfg.positions_at_once,
+        weights=cfg.weights,
         seed=cfg.seed,
     )
 
@@ -247,12 +249,6 @@ def _text(cfg: AlignConfig, model: PreTrainedModel, inputs: AlignInputs) -> Next
 
 
 def _measure(family: str, cfg: AlignConfig, folder: Path, material: Material, inputs: AlignInputs) -> Measurements:
-    model = to_device(load(family, folder))
+    model = place(load(family, folder))
     text = _text(cfg, model, inputs)
     return measure(model, material.held_out, text, cfg.batch_size)
-
-
-def to_device(model: PreTrainedModel) -> PreTrainedModel:
-    """Move a model to the GPU, where there is one."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return model.to(device)  # type: ignore[arg-type]

@@ -1,0 +1,192 @@
+"""Peak memory of a step, by size of model and way to train it: `python -m benchmarks.memory [--rows 1] [--length 4096] [--markdown]`.
+
+Whole steps (forward and backward pass, clipping, optimiser) of our own code on fake tensors, which have shapes and no content, so models
+of any size fit here. What is alive is counted storage by storage; the peak is of the second step, when the optimiser's states exist. Models
+are Qwen3's at their published shapes; weights in bf16 where the way says so, activations in bf16 by autocast, computed again in the
+backward pass, logits in chunks. Allocators round and fragment: a card needs some 5 % more, and CUDA itself half a GiB.
+
+For eight cards, weights, gradients and states are divided by eight and two gathered blocks added, as FSDP has them.
+"""
+
+import argparse
+import json
+import weakref
+from typing import Any, NamedTuple
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from benchmarks.common import write_result
+from privllm.models.attention import FUSED_CAUSAL
+from privllm.models.blocks import blocks
+from privllm.models.causal import reply_loss
+from privllm.models.small_weights import shrink
+from privllm.train.adapter_config import AdapterConfig
+from privllm.train.config import TrainConfig
+from privllm.train.lightning_module import make_optimizer
+from privllm.train.lora import adapt
+from privllm.train.recompute import ALWAYS, Recompute
+
+GIB = 1 << 30
+CARDS = 8
+# layers, width, inner width, heads, key/value heads, vocabulary, whether the embeddings are tied
+SIZES = {
+    "0.6 B": (28, 1024, 3072, 16, 8, 151_936, True),
+    "1.7 B": (28, 2048, 6144, 16, 8, 151_936, True),
+    "8 B": (36, 4096, 12_288, 32, 8, 151_936, False),
+    "32 B": (64, 5120, 25_600, 64, 8, 151_936, False),
+}
+
+
+class Way(NamedTuple):
+    """How a model is trained."""
+
+    weights: str
+    optimizer: str
+    rank: int = 0
+
+
+WAYS = {
+    "full, fp32 and AdamW": Way("32", "adamw"),
+    "full, fp32 and Muon": Way("32", "muon"),
+    "full, bf16 and adamw8": Way("bf16", "adamw8"),
+    "LoRA 16 beside bf16": Way("bf16", "adamw", 16),
+    "QLoRA 16 beside nf4": Way("nf4", "adamw", 16),
+}
+
+
+class Alive(TorchDispatchMode):
+    """Counts the bytes of all storages that operations made and something still holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = self.peak = 0
+        self.seen = weakref.WeakKeyDictionary[Any, int]()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, torch.Tensor):
+                self.count(tensor)
+        return made
+
+    def count(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage in self.seen:
+            return
+        size = self.seen[storage] = storage.nbytes()
+        self.bytes += size
+        self.peak = max(self.peak, self.bytes)
+        weakref.finalize(storage, self.gone, size)
+
+    def gone(self, size: int) -> None:
+        self.bytes -= size
+
+
+def model_of(shape: tuple[int, int, int, int, int, int, bool], length: int) -> Any:
+    layers, width, inner, heads, kv_heads, vocabulary, is_tied = shape
+    config = Qwen3Config(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        head_dim=128,
+        max_position_embeddings=length,
+        tie_word_embeddings=is_tied,
+    )
+    with torch.device("meta"):
+        return Qwen3ForCausalLM._from_config(config, attn_implementation=FUSED_CAUSAL).train()
+
+
+def to_fake(model: Any) -> None:
+    """Replace all tensors of a model on "meta" by fake ones of the CPU, tied ones once; within a FakeTensorMode."""
+    made: dict[int, Any] = {}
+    for module in model.modules():
+        for tensors in (module._parameters, module._buffers):
+            for name, tensor in tensors.items():
+                if tensor is None:
+                    continue
+                if id(tensor) not in made:
+                    fake = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
+                    learns = tensor.requires_grad
+                    made[id(tensor)] = torch.nn.Parameter(fake, learns) if tensors is module._parameters else fake
+                tensors[name] = made[id(tensor)]
+
+
+def measure(shape: tuple[int, int, int, int, int, int, bool], way: Way, rows: int, length: int) -> dict[str, float]:
+    """Return GiB: of what stays from step to step, of gradients, and the peak, on one card and on eight."""
+    model = model_of(shape, length)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    if way.rank:
+        with torch.device("meta"):
+            adapt(model, AdapterConfig(rank=way.rank), 0)
+    with FakeTensorMode():
+        to_fake(model)
+        shrink(model, way.weights)
+        optimizer = make_optimizer(model, TrainConfig(optimizer=way.optimizer))
+        Recompute(model, ALWAYS, 0).before(1)
+        held = [*model.parameters(), *model.buffers()]
+        alive = Alive()
+        for tensor in held:
+            alive.count(tensor)
+        weights = alive.bytes
+        with alive:
+            for _ in range(2):
+                alive.peak = alive.bytes
+                inputs = torch.zeros((rows, length), dtype=torch.int64)
+                with torch.autocast("cpu", torch.bfloat16):
+                    hidden = model.base_model(input_ids=inputs, use_cache=False).last_hidden_state
+                    loss = reply_loss(model, hidden.flatten(0, 1), inputs.flatten(), "mean")
+                del hidden
+                loss.backward()
+                del loss
+                learning = [parameter for parameter in model.parameters() if parameter.grad is not None]
+                gradients = sum(parameter.grad.nbytes for parameter in learning)  # type: ignore[union-attr]
+                torch.nn.utils.clip_grad_norm_(learning, 1.0)
+                optimizer.step()
+                optimizer.zero_grad()
+        states = alive.bytes - weights
+        block = sum(tensor.nbytes for tensor in blocks(model)[0].parameters())
+        divided = weights + states + gradients
+        passing = alive.peak - divided
+        eight = divided / CARDS + max(0, passing) + 2 * block
+    return {
+        "weights": round(weights / GIB, 2),
+        "gradients": round(gradients / GIB, 2),
+        "states": round(states / GIB, 2),
+        "one card": round(alive.peak / GIB, 1),
+        "each of 8": round(eight / GIB, 1),
+        "bytes a parameter": round(alive.peak / parameters, 1),
+    }
+
+
+def table(found: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Return the peaks in GiB as Markdown: one card, and each of eight."""
+    lines = ["| GiB at the peak | " + " | ".join(found) + " |", "|---" * (1 + len(found)) + "|"]
+    for way in WAYS:
+        cells = [f"{of_size[way]['one card']} ({of_size[way]['each of 8']})" for of_size in found.values()]
+        lines.append(f"| {way} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1)
+    parser.add_argument("--length", type=int, default=4096)
+    parser.add_argument("--sizes", nargs="*", default=list(SIZES))
+    parser.add_argument("--markdown", action="store_true")
+    args = parser.parse_args()
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for size in args.sizes:
+        found[size] = {name: measure(SIZES[size], way, args.rows, args.length) for name, way in WAYS.items()}
+    write_result("memory", {"rows": args.rows, "length": args.length, "GiB": found})
+    print(table(found) if args.markdown else json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
