@@ -24,6 +24,7 @@ INPUTS = {  # what no stage writes, and where it comes from
     "data/base": "you",
     "data/sources": "you",
     "data/chat": "you",
+    "data/replay": "you",
     "data/feedback": "`privllm feedback export`",
     "data/promoted/model": "`privllm promote`",
     "data/promoted/sides": "`privllm promote`",

@@ -14,6 +14,7 @@ from privllm.core.promoted import MANIFEST
 from privllm.core.report import write_json, write_report
 from privllm.engine.stage import run
 from privllm.engine.store import Store
+from privllm.evaluate.own_figures import own_figures
 from privllm.evaluate.rules import GateConfig, require_pass, without_incumbent
 from privllm.models.device_config import DevicesConfig, use
 
@@ -32,7 +33,8 @@ def main(
 ) -> None:
     cfg = read_params("gate", GateConfig)
     use(read_params("train", DevicesConfig))
-    figures = without_incumbent()
+    own = own_figures(scores)
+    figures = without_incumbent(cfg, own)
     if (promoted / INCUMBENT / MANIFEST).is_file():
         # These import torch, so only where there is work.
         from privllm.evaluate.promotion_gate import GateInputs, GateSettings, gate
@@ -42,7 +44,7 @@ def main(
         settings = GateSettings(cfg, evaluation)
         inputs = GateInputs(promoted, models, scores, texts, tokenizer, feedback, finetuned)
         with shortage_explained("Lower `evaluate.batch_rows` in params.yaml, or close other programs"):
-            figures = gate(settings, inputs, out, store)
+            figures = gate(settings, inputs, own, out, store)
     write_json(out / "verdict.json", {key: figures[key] for key in ("incumbent", "passed")})
     write_report(report, figures)
     require_pass(figures)

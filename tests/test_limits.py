@@ -20,6 +20,7 @@ from privllm.dedup.recipe import DedupConfig
 from privllm.models.device_config import DevicesConfig
 from privllm.parameters.sections import SECTIONS as ALL_SECTIONS
 from privllm.tasks.config import DeriveConfig, TasksConfig
+from privllm.tokens.general_text import ReplayConfig
 from privllm.tokens.pack import PackConfig
 from privllm.tokens.token_annotations import GuideConfig
 from privllm.tokens.vocabulary import TokenizerConfig
@@ -38,6 +39,7 @@ SECTIONS: dict[str, type] = {
     "split": SplitConfig,
     "tokenizer": TokenizerConfig,
     "pack": PackConfig,
+    "replay": ReplayConfig,
     "guide": GuideConfig,
     "validate": ValidateConfig,
     "validate.drift": DriftConfig,
@@ -96,6 +98,12 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "split.test": ([0, 0.5], [BELOW_NONE, 0.5 + 1e-9, math.nan]),
     "tokenizer.vocabulary": ([300, 262_144], [299, 0, 262_145]),
     "tokenizer.min_frequency": ([1, 1_000_000], [0, -1, 1_000_001]),
+    "replay.samples": ([0, 100_000], [-1, 100_001]),
+    "replay.tokens": ([16, 4096], [15, 0, 4097]),
+    "replay.temperature": ([TINY, 2], [0, -TINY, 2 + 1e-9, math.nan]),
+    "replay.top_k": COUNT,
+    "replay.measured": ([0.05, 0.9], [0.05 - 1e-9, 0, 0.9 + 1e-9, math.nan]),
+    "replay.most_measured": ([10, 10**6], [9, 0, -1]),
     "pack.context": ([8, 65_536], [7, 0, 65_537]),
     "pack.mixture": (["even", "from-weak-spots"], ["", "odd", "Even"]),
     "pack.max_weight": ([1, 10], [1 - 1e-9, 0, 10 + 1e-9, math.nan]),

@@ -60,6 +60,7 @@ SMALL: dict[str, Any] = {
     "evaluate.continuations": 4,
     "evaluate.max_bytes": 40_000,
     "evaluate.bootstrap": 50,
+    "evaluate.own_texts": 8,
 }
 PAGES = """
 argparse asyncio.queues base64 bisect calendar collections configparser contextlib csv datetime decimal difflib email.message enum

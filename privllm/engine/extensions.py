@@ -21,7 +21,7 @@ SECTION = "extensions"  # of params.yaml
 KINDS: dict[str, tuple[str, ...]] = {  # {name of a dict: the stages that use it}
     "READERS": ("collect",),
     "QUALITY_RULES": ("clean",),
-    "PERSONAL_DATA": ("clean", "feedback"),
+    "PERSONAL_DATA": ("clean", "feedback", "start"),
     "EXPECTATIONS": ("validate",),
     "TASK_SCORES": ("finetune",),
 }

@@ -6,25 +6,23 @@ difference. A model that was trained from scratch has no base, and the incumbent
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from transformers import PreTrainedModel
 
-from privllm.core.base_model import BASE
 from privllm.core.families import TRAITS
 from privllm.core.special_tokens import SpecialIds
 from privllm.evaluate.scoring import ScoredDocument, score_streams
 from privllm.evaluate.slices import AnnotatedDocument
 from privllm.evaluate.windows import stream_of
-from privllm.models.base_weights import load_base, note_of
 from privllm.stats.difference import difference
 from privllm.stats.scores import Score
 
 
 def compare_with_base(
     family: str,
-    start: Path,
+    base: PreTrainedModel,
     special: SpecialIds,
     documents: Sequence[AnnotatedDocument],
     scored: Mapping[str, ScoredDocument],
@@ -32,15 +30,10 @@ def compare_with_base(
 ) -> dict[str, Any]:
     """Return the base model's bits per byte on these documents, the difference to the trained model's, and its interval.
 
-    `start` is data/start/<family>; `scored` are the trained model's scores by document. Returns {} where training did not
-    begin with a base model, or nothing held out is clean.
+    `scored` are the trained model's scores by document. Returns {} where nothing held out is clean.
     """
-    place = note_of(start)["start"]
-    if not BASE.fullmatch(place):
-        return {}
-    model = place(load_base(family, start, special))
     streams = {document.id: stream_of(document.tokens[:-1], special) for document in documents}
-    base_scores = score_streams(family, model, special, streams, batch_rows)
+    base_scores = score_streams(family, base, special, streams, batch_rows)
     before = {document.id: document for document in base_scores}
     by_document = {document.id: document for document in documents}
     clean = [identifier for identifier, document in by_document.items() if _clean_bytes(document, scored[identifier])]
@@ -53,7 +46,6 @@ def compare_with_base(
         scores.append(Score(bits, sizes))
     measured = difference(scores[0], scores[1], clean)
     return {
-        "base": place,
         TRAITS[family].clean_bits: measured.a,
         "difference": measured.difference,
         "interval": list(measured.interval) if measured.interval else None,

@@ -19,6 +19,9 @@ class EvaluateConfig:
     samples: int = 3  # texts for people to read, >= 0
     sample_tokens: int = 120  # length of each, >= 1
     temperature: float = 0.8  # of the samples; 0 = always the likeliest token
+    # what the model says by itself is looked through for training text and personal data: so many texts, >= 0
+    own_texts: int = 1000
+    own_text_tokens: int = 64  # of each at most, >= 16
     bootstrap: int = 1000  # draws behind the weak spots; 0 = none
     seed: int = 0  # of the choice of documents and of what is drawn
 
@@ -29,6 +32,8 @@ class EvaluateConfig:
             "prompt_tokens": 1,
             "continuation_tokens": SHORTEST,
             "samples": 0,
+            "own_texts": 0,
+            "own_text_tokens": 16,
         }
         for key, least in minima.items():
             require(getattr(self, key) >= least, f"evaluate.{key}", f"at least {least}")

@@ -80,8 +80,10 @@ class GateSettings(NamedTuple):
     evaluate: EvaluateConfig
 
 
-def gate(settings: GateSettings, inputs: GateInputs, out: Path, store: Store = NO_STORE) -> dict[str, Any]:
-    """Write `out` and return the report, whose `passed` is the answer."""
+def gate(
+    settings: GateSettings, inputs: GateInputs, own: Mapping[str, Figure], out: Path, store: Store = NO_STORE
+) -> dict[str, Any]:
+    """Write `out` and return the report, whose `passed` is the answer; `own` are figures that need no incumbent."""
     out.mkdir(parents=True, exist_ok=True)
     incumbent = inputs.promoted / INCUMBENT
     figures: dict[str, Figure] = {}
@@ -101,7 +103,7 @@ def gate(settings: GateSettings, inputs: GateInputs, out: Path, store: Store = N
     for family in families:
         if family in measured and TRAITS[family].can_converse:
             figures |= preferences(inputs, family)
-    figures |= dict(of_tasks(incumbent / TASKS, inputs.tuned))
+    figures |= dict(of_tasks(incumbent / TASKS, inputs.tuned)) | dict(own)
     version = json.loads((incumbent / MANIFEST).read_text("utf-8"))["version"]
     return report_of(settings.gate, version, figures, left_out)
 

@@ -5,6 +5,7 @@
            documents.parquet    one row for each document scored (DOCUMENT_SCORES), kept for later comparisons
            slices.parquet       one row for each slice (SLICES); the slices of one kind add up to "all"
            samples.json         fixed-seed texts
+           figures.json         what the gate judges without an incumbent: what was forgotten, what leaves the house
 
 Both held-out splits are scored. People and the next training choose by figures of the validation split: those of the
 report itself, slices, weak spots, texts. What stands under "test" is of the test split, which nobody chooses by: the gate
@@ -19,6 +20,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +28,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from transformers import PreTrainedModel
 
-from privllm.core.base_model import DOCUMENTS
+from privllm.core.base_model import BASE, DOCUMENTS
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.report import write_json
@@ -37,11 +39,16 @@ from privllm.engine.store import NO_STORE, Store
 from privllm.evaluate.base_comparison import compare_with_base
 from privllm.evaluate.config import SHORTEST, EvaluateConfig
 from privllm.evaluate.continuations import continuations
+from privllm.evaluate.forgetting import compare_general, general_streams
 from privllm.evaluate.held_out import HELD_OUT, Choice, choose_documents, is_clean, read_copied
+from privllm.evaluate.leaks import draws_of, find_leaks
+from privllm.evaluate.rules import FIGURES, LEAKS, REMEMBERED
 from privllm.evaluate.samples import decode, write_fillings, write_samples
-from privllm.evaluate.scoring import ModelFiles, loaded, score
+from privllm.evaluate.scoring import ModelFiles, loaded, score, score_streams
 from privllm.evaluate.slices import END, KINDS, AnnotatedDocument, Cells, Tally, tally, total
 from privllm.evaluate.weak_spots import weak_spots
+from privllm.models.base_weights import load_base, note_of
+from privllm.models.devices import place
 from privllm.models.family import FAMILIES
 from privllm.models.generate import SamplingConfig
 from privllm.stats.difference import interval_of
@@ -117,12 +124,28 @@ def evaluate(
     report = _figures(cfg, family, by_split[VALIDATION], chosen.left_out[VALIDATION])
     report |= _write_texts(cfg, family, model, special, encoder, by_split[VALIDATION].documents, out / "samples.json")
     report[TEST] = _sums(family, by_split[TEST], chosen.left_out[TEST])
+    figures: dict[str, Any] = {}
+    if TRAITS[family].continues_text and cfg.own_texts:
+        draws = draws_of(model.config, cfg.own_texts, cfg.own_text_tokens, cfg.seed)
+        with TemporaryDirectory(prefix="own-texts-", dir=out) as scratch:
+            figures[LEAKS] = find_leaks(
+                draws, family, inputs.model, inputs.tokenizer, special, inputs.documents, Path(scratch), store
+            )
+    general = general_streams(inputs.start)
+    general_after = score_streams(family, model, special, general, cfg.batch_rows)
     del model  # two need not lie in memory
     loaded.cache_clear()
-    of_test = by_split[TEST].documents
-    if begun := compare_with_base(family, inputs.start, special, of_test, scored, cfg.batch_rows):
-        report[TEST]["before"] = begun
-    return report
+    origin = note_of(inputs.start)["start"]
+    if BASE.fullmatch(origin):
+        base = place(load_base(family, inputs.start, special))
+        of_test = by_split[TEST].documents
+        if before := compare_with_base(family, base, special, of_test, scored, cfg.batch_rows):
+            report[TEST]["before"] = {"base": origin} | before
+        if general:
+            general_before = score_streams(family, base, special, general, cfg.batch_rows)
+            figures[REMEMBERED] = compare_general(general_before, general_after)
+    write_json(out / FIGURES, figures)
+    return report | figures
 
 
 def _require_both_splits(chosen: Choice, documents: Path) -> None:

@@ -21,10 +21,13 @@ from privllm.core.params import require
 from privllm.core.printable import say
 
 DIFFERENCE, INTERVAL = "difference", "interval"
+FIGURES = "figures.json"  # in data/evaluate/<family>: what is judged without an incumbent, see `own_figures`
+LEAKS, REMEMBERED = "leaks", "general_text"  # in that file
+LEAKED = ("copied_runs", "personal_data")  # of the leaks
+BESIDE_INCUMBENT = ("forgetting", "preferences")
 # nothing else is ever measured
-KNOWN = re.compile(
-    rf"(?:\w+\.)?(?:{'|'.join(traits.clean_bits for traits in TRAITS.values())}|forgetting|preferences)|tasks\.[\w-]+\.\w+"
-)
+NAMES = (*(traits.clean_bits for traits in TRAITS.values()), *BESIDE_INCUMBENT, REMEMBERED, *LEAKED)
+KNOWN = re.compile(rf"(?:\w+\.)?(?:{'|'.join(NAMES)})|tasks\.[\w-]+\.\w+")
 
 
 @dataclass
@@ -71,7 +74,8 @@ class Figure(NamedTuple):
     incumbent: float
     candidate: float
     interval: tuple[float, float] | None  # of the difference, 95 %; None where there is too little to draw from
-    units: int  # documents, examples or prompts behind it
+    units: int  # documents, examples, prompts or texts behind it
+    against: str = ""  # what stands in the place of the incumbent: its base, or nothing
 
     @property
     def difference(self) -> float:
@@ -87,6 +91,8 @@ class Figure(NamedTuple):
         }
         if self.interval:
             values["low"], values["high"] = self.interval
+        if self.against:
+            values["against"] = self.against
         return values
 
 
@@ -143,7 +149,7 @@ def table_of(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
             interval = f"{figure['low']:+.4f} to {figure['high']:+.4f}"
         row = (
             name,
-            f"{figure['incumbent']:.4f}",
+            f"{figure['incumbent']:.4f} {figure.get('against', '')}".rstrip(),
             f"{figure['candidate']:.4f}",
             f"{figure['difference']:+.4f}",
             interval,
@@ -159,9 +165,9 @@ def table_of(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def without_incumbent() -> dict[str, Any]:
-    """Return the report of a build that has nothing to be compared with."""
-    return {"incumbent": "", "passed": True, "figures": {}, "left_out": {}}
+def without_incumbent(cfg: GateConfig, figures: dict[str, Figure]) -> dict[str, Any]:
+    """Return the report of a build that has no incumbent, only `figures` of its own (`own_figures`)."""
+    return report_of(cfg, "", figures) | {"not_measured": []}
 
 
 def report_of(
@@ -204,9 +210,9 @@ def require_pass(report: Mapping[str, Any]) -> None:
     """Print the figures; raise UserError where a rule is broken."""
     if not report["incumbent"]:
         say(
-            "No model has been promoted yet, so there is nothing to compare with: passed. `privllm promote` promotes this one."
+            "No model has been promoted yet, so there is none to compare with. `privllm promote` promotes one that passes."
         )
-    elif report["figures"]:
+    if report["figures"]:
         for line in table_of(report["figures"]):
             say(line)
         if any(report["left_out"].values()):
@@ -214,6 +220,12 @@ def require_pass(report: Mapping[str, Any]) -> None:
             say(f"Left out for both, because the incumbent was trained on them: {counts} documents.")
     if not report["passed"]:
         raise UserError(
-            f"the model is worse than {report['incumbent']} by more than `gate.rules` allows: see the table above, or reports/gate.json. "
+            f"{_failed(report['incumbent'])}: see the table above, or reports/gate.json. "
             "`dvc repro --single-item report` writes the report all the same. Change data or parameters and run `dvc repro`."
         )
+
+
+def _failed(incumbent: str) -> str:
+    if not incumbent:
+        return "the model breaks a limit of `gate.rules`"
+    return f"the model is worse than {incumbent} by more than `gate.rules` allows"

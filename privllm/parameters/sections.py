@@ -24,6 +24,7 @@ from privllm.export.config import ExportConfig
 from privllm.feedback.recipe import FeedbackConfig
 from privllm.models.device_config import DevicesConfig
 from privllm.tasks.config import TasksConfig
+from privllm.tokens.general_text import ReplayConfig
 from privllm.tokens.pack import PackConfig
 from privllm.tokens.token_annotations import GuideConfig
 from privllm.tokens.vocabulary import TokenizerConfig
@@ -45,6 +46,7 @@ SECTIONS: dict[str, type] = {
     "tasks": TasksConfig,
     "sample": SampleConfig,
     "tokenizer": TokenizerConfig,
+    "replay": ReplayConfig,
     "pack": PackConfig,
     "guide": GuideConfig,
     "train": DevicesConfig,

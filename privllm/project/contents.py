@@ -26,6 +26,7 @@ PATTERNS = (
     "data/feedback/.gitignore",
     "data/finetune/.gitignore",
     "data/promoted/*.json",
+    "data/replay/.gitignore",
     "data/promoted/model/.gitignore",
     "data/promoted/sides/.gitignore",
     "data/vocabulary/.gitignore",

@@ -3,7 +3,7 @@
 What bits per byte are called differs from family to family (`core.families`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from privllm.core.families import CLEAN, TRAITS
@@ -65,10 +65,10 @@ def held_out_lines(evaluation: Mapping[str, Any]) -> list[HeldOutLine]:
 
 
 class BaseLine(NamedTuple):
-    """The base model that a family's training began with, beside what became of it."""
+    """A figure as a sentence, such as the base model that a family's training began with, beside what became of it."""
 
-    label: str  # data/base/smollm2, before
-    text: str  # 1.122, now -0.041 (-0.052 to -0.030)
+    label: str  # data/base/smollm2 before
+    text: str  # 1.122, so -0.041 (-0.052 to -0.030)
 
 
 def base_line(evaluation: Mapping[str, Any]) -> BaseLine | None:
@@ -79,3 +79,23 @@ def base_line(evaluation: Mapping[str, Any]) -> BaseLine | None:
     interval = f"{before['interval'][0]:+.3f} to {before['interval'][1]:+.3f}" if before["interval"] else TOO_FEW
     bits = next(before[traits.clean_bits] for traits in TRAITS.values() if traits.clean_bits in before)
     return BaseLine(f"{before['base']} before", f"{bits:.3f}, so {before['difference']:+.3f} ({interval})")
+
+
+def risk_lines(evaluation: Mapping[str, Any]) -> list[BaseLine]:
+    """Return what training made the base model forget, and what leaves the house in what the model says by itself."""
+    lines = []
+    if general := evaluation.get("general_text"):
+        change = _percent(general["change"], general["interval"], "+.1%")
+        lines.append(BaseLine("loss on general text beside the base's", f"{change} on {general['texts']:,} texts"))
+    if leaks := evaluation.get("leaks"):
+        copied = _percent(leaks["copied_runs"], leaks["copied_runs_interval"], ".2%")
+        personal = _percent(leaks["personal_data"], leaks["personal_data_interval"], ".2%")
+        lines.append(BaseLine("training text in what it says", f"{copied} of {leaks['runs']:,} runs of 13 words"))
+        lines.append(BaseLine("personal data in what it says", f"{personal} of {leaks['texts']:,} texts"))
+    return lines
+
+
+def _percent(share: float, interval: Sequence[float] | None, form: str) -> str:
+    """Return "1.2% (0.3% to 2.1%)"."""
+    ends = f"{interval[0]:{form}} to {interval[1]:{form}}" if interval else TOO_FEW
+    return f"{share:{form}} ({ends})"

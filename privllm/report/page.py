@@ -21,7 +21,7 @@ from privllm.report import charts
 from privllm.report.baselines import baseline_rows, learnt_text, worse_than_xz
 from privllm.report.explanations import Fact, facts
 from privllm.report.funnel import funnel
-from privllm.report.held_out import BITS, bits_name, held_out_lines, judged, spoken
+from privllm.report.held_out import BITS, bits_name, held_out_lines, judged, risk_lines, spoken
 from privllm.report.page_environment import page_environment
 from privllm.report.revision import alignments, begins_elsewhere, feedback_rows, gate_rows, start_rows
 from privllm.report.sources import STEPS, reasons, source_lines
@@ -167,6 +167,7 @@ def _family(inputs: ReportInputs, name: str) -> dict[str, Any]:
         "facts": facts(reports),
         "loss": _loss(inputs.reports / "pretrain" / name, reports.get("pretrain")),
         "held_out": held_out_lines(evaluation),
+        "risks": risk_lines(evaluation),
         "slices": _slices(evaluation),
         "spots": [spot | {"title": SLICES[spot["kind"]][0]} for spot in weak_spots],
         "samples": _samples(inputs.evaluation / name if inputs.evaluation else None),

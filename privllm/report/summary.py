@@ -21,7 +21,7 @@ from privllm.engine.pipeline import PIPELINE
 from privllm.report.baselines import baseline_rows, worse_than_xz
 from privllm.report.explanations import short
 from privllm.report.funnel import Reports, funnel
-from privllm.report.held_out import base_line, held_out_lines, judged
+from privllm.report.held_out import base_line, held_out_lines, judged, risk_lines
 from privllm.report.tasks_table import tasks_table
 
 HELD_OUT = ("test", "validation")
@@ -152,6 +152,8 @@ def _held_out(families: Mapping[str, Reports]) -> list[RenderableType]:
     for reports in families.values():
         if begun := base_line(reports.get("evaluate") or {}):
             table.add_row(_text(f"  {begun.label}"), begun.text)
+        for line in risk_lines(reports.get("evaluate") or {}):
+            table.add_row(_text(f"  {line.label}"), line.text)
     for label, bits in baseline_rows([reports.get("evaluate") or {} for reports in families.values()]):
         values = [f"{value:.3f}" for value in bits if value is not None]
         table.add_row(_text(label), values[0], style="dim")

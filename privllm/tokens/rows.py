@@ -52,6 +52,18 @@ class Rows:
         self._values = [column.values.to_numpy() for column in token_lists]
         row_counts = [len(column) for column in token_lists]
         self._starts = np.cumsum([0, *row_counts])
+        self._unended = len(self)  # from this row on nothing is learnt at the ends of chunks
+
+    def followed_by(self, others: "Rows") -> "Rows":
+        """Return these rows with others of the same length behind them, whose texts may be cut off before their end."""
+        assert self.row_length == others.row_length, "rows of another context"
+        both = Rows([], self.row_length)
+        both._pieces = self._pieces + others._pieces
+        both._offsets = self._offsets + others._offsets
+        both._values = self._values + others._values
+        both._starts = np.concatenate([self._starts, len(self) + others._starts[1:]])
+        both._unended = len(self)
+        return both
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -95,6 +107,8 @@ class Rows:
             inputs[row, :length] = tokens[:-1]
             labels[row, :length] = tokens[1:]
             labels[row, starts[1:] - 1] = special.end  # only a document that has ended is followed by another
+            if index >= self._unended:
+                labels[row, np.append(starts[1:], length) - 1] = unlearnt
             positions[row] = _positions(np.append(starts, length), shape[1])
         return TrainingRows(inputs, positions, labels)
 

@@ -64,9 +64,11 @@ class FromBase:
     learning_rate: float = 0.0003  # peak, > 0
     epochs: float = 1.0  # how often all rows are read, > 0; 20 steps at least
     lora: AdapterConfig = field(default_factory=lambda: AdapterConfig(rank=16, alpha=32))  # by rank 0 all weights learn
+    replay: float = 0.2  # share of rows of general text (`replay`) beside the documents, [0, 0.9]
 
     def __post_init__(self) -> None:
         require(self.optimizer in OPTIMIZERS, "from_base.optimizer", "muon, adamw or adamw8")
+        require(0 <= self.replay <= 0.9, "from_base.replay", "between 0 and 0.9")
         for key in ("learning_rate", "epochs"):
             require(getattr(self, key) > 0, f"from_base.{key}", "above 0")
 

@@ -29,6 +29,7 @@ from privllm.models.base_weights import note_of, open_start
 from privllm.models.device_config import chosen
 from privllm.models.loading import build, dtype_of
 from privllm.tokens.copied_tokens import open_copied
+from privllm.tokens.general_text import general_rows
 from privllm.tokens.rows import open_rows
 from privllm.tokens.special_ids import special_ids
 from privllm.tokens.token_annotations import open_guide
@@ -81,6 +82,7 @@ def pretrain(
             optimizer=cfg.from_base.optimizer,
             learning_rate=cfg.from_base.learning_rate,
             epochs=cfg.from_base.epochs,
+            replay=cfg.from_base.replay,
         )
     if start == INCUMBENT:
         is_known = known_rows(training.rows, inputs.rows, inputs.start / DOCUMENTS)
@@ -88,6 +90,8 @@ def pretrain(
         training = training._replace(kinds=kinds)
     context = training.rows.row_length - 1
     special = special_ids(inputs.tokenizer)
+    if BASE.fullmatch(start):
+        training = _with_general_text(training, inputs.start, special)
     model = _model(family, cfg, inputs, context, special, note)
     add_dropout(model, family, cfg.model.dropout)
     vocabulary = Tokenizer.from_file(str(inputs.tokenizer / "tokenizer.json")).get_vocab()
@@ -140,6 +144,16 @@ def _processes(family: str, cfg: FamilyPretrain) -> int:
             "raise `batch_size`, or lower `train.devices`, in params.yaml."
         )
     return processes
+
+
+def _with_general_text(training: Split, start: Path, special: SpecialIds) -> Split:
+    """Return the rows with those of general text behind them, as rows that the base model knows."""
+    general = general_rows(start, training.rows.row_length - 1, special)
+    if general is None:
+        return training
+    documents = len(training.rows)
+    kinds = Kinds(known=np.arange(documents, documents + len(general)), new=np.arange(documents))
+    return training._replace(rows=training.rows.followed_by(general), kinds=kinds)
 
 
 def _rows_of_epoch(cfg: FamilyPretrain, training: Split) -> int:

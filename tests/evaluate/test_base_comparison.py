@@ -42,7 +42,7 @@ def test_the_same_text_is_scored_twice(inputs: EvaluateInputs, start: Path, tmp_
         for folder in (inputs.model, start)
     )
     documents = list(read_documents(inputs, Encoder.open(inputs.tokenizer), special, chosen))
-    found = compare_with_base("causal", start, special, documents, trained, 8)
+    found = compare_with_base("causal", load("causal", start), special, documents, trained, 8)
     bits = np.zeros(2)
     byte_count = 0
     for document in documents:
@@ -52,7 +52,6 @@ def test_the_same_text_is_scored_twice(inputs: EvaluateInputs, start: Path, tmp_
                     bits[column] += nats / math.log(2)
                     byte_count += int(document.sizes[place]) if column else 0
     before, after = bits / byte_count
-    assert found["base"] == "data/base/x"
     assert found["bits_per_byte_clean"] == pytest.approx(before, abs=1e-5)
     assert found["difference"] == pytest.approx(after - before, abs=1e-5)
     low, high = found["interval"]
@@ -62,7 +61,8 @@ def test_the_same_text_is_scored_twice(inputs: EvaluateInputs, start: Path, tmp_
 def test_a_report_has_it_only_where_training_began_with_a_base(
     inputs: EvaluateInputs, start: Path, tmp_path: Path
 ) -> None:
-    cfg = EvaluateConfig(continuations=1, samples=1)
+    cfg = EvaluateConfig(continuations=1, samples=1, own_texts=0)
     report = evaluate(cfg, inputs._replace(start=start), "causal", tmp_path / "out")
+    assert report["test"]["before"]["base"] == "data/base/x"
     assert report["test"]["before"]["documents"] == report["test"]["clean_documents"]
     assert "before" not in evaluate(cfg, inputs, "causal", tmp_path / "scratch")["test"]

@@ -17,6 +17,8 @@ from privllm.evaluate.config import SHORTEST, EvaluateConfig
         ("samples", 0, None),
         ("sample_tokens", 1, None),
         ("temperature", 0, None),
+        ("own_texts", 0, None),
+        ("own_text_tokens", 16, None),
         ("bootstrap", 0, 100_000),
     ],
 )

@@ -19,7 +19,7 @@ from privllm.core.split import SplitConfig
 from privllm.core.tables import read_table, write_table
 from privllm.evaluate.promotion_gate import GateConfig, GateInputs, GateSettings, compare_scores, gate
 from privllm.evaluate.recipe import EvaluateConfig, EvaluateInputs, evaluate
-from privllm.evaluate.rules import Rule
+from privllm.evaluate.rules import Figure, Rule
 from privllm.models.loading import build, load
 from privllm.stats.scores import mean_of
 from privllm.tasks.example_scores import SCORED
@@ -31,7 +31,7 @@ from privllm.tokens.vocabulary_sample import SampleConfig, write_sample
 from tests.evaluate.conftest import CONTEXT, MODELS
 
 SPLIT = SplitConfig(validation=0.1, test=0.3)
-EVALUATE = EvaluateConfig(continuations=0, samples=0, bootstrap=0)
+EVALUATE = EvaluateConfig(continuations=0, samples=0, own_texts=0, bootstrap=0)
 SETTINGS = GateSettings(GateConfig(rules={"bits_per_byte_clean": Rule(max_increase=0.01)}), EVALUATE)
 
 
@@ -79,7 +79,7 @@ def promote(folders: GateInputs, *families: str, noise: float = 0.0) -> Path:
 
 def test_a_model_is_as_good_as_itself(folders: GateInputs, tmp_path: Path) -> None:
     promote(folders, "causal")
-    report = gate(SETTINGS, folders, tmp_path / "gate")
+    report = gate(SETTINGS, folders, {}, tmp_path / "gate")
     assert (report["passed"], report["incumbent"], report["not_measured"]) == (True, "privllm@v1.0.0", [])
     assert set(report["figures"]) == {
         "causal.bits_per_byte_clean",
@@ -93,7 +93,7 @@ def test_another_model_is_scored_as_evaluate_would(
     folders: GateInputs, inputs_of: Callable, family: str, tmp_path: Path
 ) -> None:
     incumbent = promote(folders, family, noise=0.1)
-    report = gate(SETTINGS, folders, tmp_path / "gate")
+    report = gate(SETTINGS, folders, {}, tmp_path / "gate")
     evaluate(EVALUATE, inputs_of(family)._replace(model=incumbent / family), family, tmp_path / "again")
     expected = read_table(tmp_path / "again/documents.parquet")
     expected = expected.filter(pc.equal(expected["split"], "test"))
@@ -115,7 +115,7 @@ def test_forgetting_is_of_what_the_incumbent_was_judged_on_and_is_still_the_same
     rows[0]["bytes"] += 1  # edited since
     table = pa.Table.from_pylist(rows[: len(rows) // 2], today.select(["id", "bytes"]).schema)
     write_table(table, incumbent / JUDGED / "causal.parquet")
-    figures = gate(SETTINGS, folders, tmp_path / "gate")["figures"]
+    figures = gate(SETTINGS, folders, {}, tmp_path / "gate")["figures"]
     assert figures["causal.bits_per_byte_clean"]["units"] == len(rows) < len(judged(folders))
     assert figures["causal.forgetting"]["units"] == len(rows) // 2 - 1
 
@@ -124,11 +124,11 @@ def test_what_the_incumbent_or_an_ancestor_was_trained_on_is_left_out_for_both(
     folders: GateInputs, tmp_path: Path
 ) -> None:
     incumbent = promote(folders, "causal", noise=0.1)
-    before = gate(SETTINGS, folders, tmp_path / "before")
+    before = gate(SETTINGS, folders, {}, tmp_path / "before")
     clean = [row["id"] for row in judged(folders).to_pylist() if row["clean_bytes"]]
     trained = [{"id": name, "digest": "of a text that an ancestor read"} for name in clean[:2]]
     write_table(pa.Table.from_pylist(trained, TRAINED), incumbent / "documents.parquet")
-    report = gate(SETTINGS, folders, tmp_path / "gate")
+    report = gate(SETTINGS, folders, {}, tmp_path / "gate")
     assert (before["left_out"], report["left_out"]) == ({"causal": 0}, {"causal": 2})
     assert not {row["id"] for row in rows_of(tmp_path / "gate/causal.parquet")} & set(clean[:2])
     for name in ("causal.bits_per_byte_clean", "causal.forgetting"):
@@ -143,7 +143,7 @@ def test_another_tokenizer_and_a_shorter_context_read_the_same_bytes(folders: Ga
     build("causal", MODELS["causal"], special_ids(incumbent / "tokenizer"), CONTEXT // 2, 4).save_pretrained(
         incumbent / "causal"
     )
-    report = gate(SETTINGS, folders, tmp_path / "gate")
+    report = gate(SETTINGS, folders, {}, tmp_path / "gate")
     ours, theirs = judged(folders), read_table(tmp_path / "gate/causal.parquet")
     assert theirs["id"].to_pylist() == ours["id"].to_pylist()
     assert theirs["bytes"].to_pylist() == ours["bytes"].to_pylist()
@@ -177,7 +177,7 @@ def test_preferences_are_what_the_model_finds_likelier(folders: GateInputs, tmp_
     ]
     lines = [vote(number, *pair) for number, pair in enumerate(replies)]
     (folders.feedback / "held_out.jsonl").write_text("".join(lines) + vote(99, " ", "nothing"), "utf-8")
-    figure = gate(SETTINGS, folders, tmp_path / "gate")["figures"]["causal.preferences"]
+    figure = gate(SETTINGS, folders, {}, tmp_path / "gate")["figures"]["causal.preferences"]
     assert figure["units"] == len(replies), "an empty reply cannot be judged"
     speech = Speech(folders.tokenizer)
     for side, folder in (
@@ -215,7 +215,7 @@ def test_tasks_are_compared_where_both_builds_have_them(folders: GateInputs, tmp
     better = [row | {"over": 1.0} for row in rows]
     for task in ("kept", "added"):
         write_table(pa.Table.from_pylist(better, SCORED), folders.tuned / task / "scores.parquet")
-    figures = gate(SETTINGS, folders, tmp_path / "gate")["figures"]
+    figures = gate(SETTINGS, folders, {}, tmp_path / "gate")["figures"]
     assert [name for name in figures if name.startswith("tasks.")] == ["tasks.kept.accuracy"]
     figure = figures["tasks.kept.accuracy"]
     assert (figure["incumbent"], figure["candidate"], figure["units"]) == (0.5, 1.0, 12)
@@ -235,7 +235,7 @@ def test_weights_that_differ_in_the_last_bit_are_scored_anew_and_equal_ones_are_
     table = read_table(scores)
     marked = table.set_column(table.column_names.index("nats"), "nats", pa.array([1.0] * len(table)))
     write_table(marked, scores)
-    gate(SETTINGS, folders, tmp_path / "same")
+    gate(SETTINGS, folders, {}, tmp_path / "same")
     assert {row["nats"] for row in rows_of(tmp_path / "same/causal.parquet")} == {1.0}
     for path, change in (
         (incumbent / "tokenizer/tokenizer.json", b"\n"),
@@ -243,7 +243,7 @@ def test_weights_that_differ_in_the_last_bit_are_scored_anew_and_equal_ones_are_
     ):
         held = path.read_bytes()
         path.write_bytes(held + change if change else held[:-1] + bytes([held[-1] ^ 1]))
-        gate(SETTINGS, folders, tmp_path / "other")
+        gate(SETTINGS, folders, {}, tmp_path / "other")
         assert {row["nats"] for row in rows_of(tmp_path / "other/causal.parquet")} != {1.0}, path.name
         path.write_bytes(held)
 
@@ -255,10 +255,11 @@ def test_a_broken_rule_is_in_the_report(folders: GateInputs, tmp_path: Path) -> 
             rules={"bits_per_byte_clean": Rule(max_increase=-0.1), "masked.forgetting": Rule(max_increase=1)}
         )
     )
-    report = gate(strict, folders, tmp_path / "gate")
+    report = gate(strict, folders, {"causal.copied_runs": Figure(0.0, 0.5, None, 9, "nothing")}, tmp_path / "gate")
     assert not report["passed"]
     assert report["figures"]["causal.bits_per_byte_clean"]["verdict"] == "broken: max_increase -0.1"
     assert report["not_measured"] == ["masked.forgetting"]
+    assert report["figures"]["causal.copied_runs"]["verdict"] == "not asked"
 
 
 @pytest.mark.parametrize(("documents", "interval"), [(9, False), (10, True)])
@@ -274,7 +275,7 @@ def test_nothing_in_common_is_no_figure(folders: GateInputs, tmp_path: Path) -> 
     before = read_table(incumbent / JUDGED / "causal.parquet")
     write_table(before.slice(0, 0), incumbent / JUDGED / "causal.parquet")
     report = gate(
-        SETTINGS._replace(gate=GateConfig({"forgetting": Rule(max_increase=0.1)})), folders, tmp_path / "gate"
+        SETTINGS._replace(gate=GateConfig({"forgetting": Rule(max_increase=0.1)})), folders, {}, tmp_path / "gate"
     )
     assert set(report["figures"]) == {"causal.bits_per_byte_clean"}
     assert (report["passed"], report["not_measured"]) == (True, ["forgetting"])
@@ -287,4 +288,4 @@ def test_a_candidate_whose_losses_are_no_numbers_does_not_pass(folders: GateInpu
     nats = pa.array([math.nan] * len(table))
     write_table(table.set_column(table.column_names.index("clean_nats"), "clean_nats", nats), scores)
     with pytest.raises(UserError, match=r"`causal\.bits_per_byte_clean` is not a number"):
-        gate(SETTINGS, folders, tmp_path / "gate")
+        gate(SETTINGS, folders, {}, tmp_path / "gate")

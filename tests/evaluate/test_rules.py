@@ -115,8 +115,26 @@ def test_settings_that_mean_nothing_are_refused() -> None:
 
 
 def test_the_first_model_has_nothing_to_be_worse_than(capsys: pytest.CaptureFixture) -> None:
-    require_pass(without_incumbent())
+    report = without_incumbent(GateConfig({"preferences": Rule(max_decrease=0)}), {})
+    assert report["passed"]
+    require_pass(report)
     assert "No model has been promoted yet" in capsys.readouterr().out
+
+
+def test_the_first_model_keeps_the_limits_that_need_no_incumbent(capsys: pytest.CaptureFixture) -> None:
+    figures = {
+        "causal.general_text": Figure(1.0, 1.03, (0.01, 0.05), 40, "its base"),
+        "causal.copied_runs": Figure(0.0, 0.25, None, 8, "nothing"),
+    }
+    rules = {"general_text": Rule(max_increase=0.02), "copied_runs": Rule(max_increase=0.3)}
+    report = without_incumbent(GateConfig(rules), figures)
+    with pytest.raises(UserError, match="breaks a limit"):
+        require_pass(report)
+    assert _columns(capsys.readouterr().out)[2:] == [
+        "causal.general_text  1.0000 its base  1.0300  +0.0300  +0.0100 to +0.0500  40  broken: max_increase 0.02",
+        "causal.copied_runs  0.0000 nothing  0.2500  +0.2500  too few  8  kept",
+    ]
+    assert without_incumbent(GateConfig({"general_text": Rule(max_increase=0.04)}), figures)["passed"]
 
 
 AT_THE_LIMIT = [

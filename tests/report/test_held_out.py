@@ -1,6 +1,6 @@
 """The table of held-out figures: the test split first, each with its interval or "too few"."""
 
-from privllm.report.held_out import base_line, bits_name, held_out_lines, judged
+from privllm.report.held_out import base_line, bits_name, held_out_lines, judged, risk_lines
 
 VALIDATION = {"denoising_bits": 1.5, "documents": 9, "left_out": 0, "bleu": 0.25, "perplexity": 3.0}
 TEST = {"denoising_bits": 1.75, "denoising_bits_clean": 2.0, "documents": 23, "clean_documents": 12}
@@ -41,3 +41,22 @@ def test_a_base_model_is_a_line_of_its_own() -> None:
         "1.100, so -0.050 (too few)",
     )
     assert base_line({"test": {}}) is base_line({}) is None
+
+
+def test_what_was_forgotten_and_what_leaves_the_house_are_lines() -> None:
+    leaks = {
+        "texts": 1000,
+        "runs": 23456,
+        "copied_runs": 0.0312,
+        "copied_runs_interval": [0.02, 0.0424],
+        "personal_data": 0.0,
+        "personal_data_interval": None,
+    }
+    general = {"change": 0.013, "interval": [0.004, 0.022], "texts": 55}
+    lines = risk_lines({"general_text": general, "leaks": leaks})
+    assert [line.text for line in lines] == [
+        "+1.3% (+0.4% to +2.2%) on 55 texts",
+        "3.12% (2.00% to 4.24%) of 23,456 runs of 13 words",
+        "0.00% (too few) of 1,000 texts",
+    ]
+    assert risk_lines({}) == []

@@ -23,6 +23,8 @@ from privllm.core.tables import write_table
 from privllm.models.generate import SamplingConfig, generate
 from privllm.models.loading import MODELS, load
 from privllm.tokens.copied_tokens import COPIED_TOKENS
+from privllm.tokens.general_text import FILE as GENERAL
+from privllm.tokens.general_text import READ, ReplayConfig, read_general, write_general
 from privllm.tokens.special_ids import special_ids
 from privllm.tokens.trained_documents import TRAINED
 from privllm.train.adapter_config import AdapterConfig
@@ -472,6 +474,26 @@ def test_of_a_base_model_adapters_and_added_tokens_learn_and_its_precision_stays
     assert as_json(tmp_path / "out/training.json")["chat"]
     before, after = load("causal", tmp_path / "base"), load("causal", tmp_path / "out")
     assert_only_adapters_learnt(before.state_dict(), after.state_dict(), (7,))
+
+
+def test_general_text_is_read_beside_the_documents_of_a_base(tmp_path):
+    """A share of the rows, from the beginning on; without a share none, and from scratch the file is not looked at."""
+    corpus = make_corpus(tmp_path)
+    base = tmp_path / "base"
+    foreign_model("causal", "llama", VOCABULARY).save_pretrained(base)
+    shutil.copyfile(corpus.tokenizer / "tokenizer.json", base / "tokenizer.json")
+    write_json(base / NOTE, {"start": "data/base/x", "added": {}})
+    texts = [[0, *((7 * number + place) % 20 + 6 for place in range(CONTEXT - 1))] for number in range(40)]
+    write_general(ReplayConfig(), texts, base / GENERAL)
+    corpus = corpus._replace(start=base)
+    share = run(tiny(from_base=FromBase(learning_rate=0.005, epochs=9.0, replay=0.25)), corpus, tmp_path / "a")
+    none = run(tiny(from_base=FromBase(learning_rate=0.005, epochs=9.0, replay=0.0)), corpus, tmp_path / "b")
+    assert share["replayed"] == pytest.approx(0.25, abs=0.02)
+    assert share["rows_known"] == len(read_general(base, READ))
+    assert share["steps"] > none["steps"], "the documents are read as often as without it"
+    assert none["replayed"] == 0
+    weights = [(tmp_path / name / "out/model.safetensors").read_bytes() for name in ("a", "b")]
+    assert weights[0] != weights[1]
 
 
 def mark_copied(corpus: Corpus, tokens: int) -> None:

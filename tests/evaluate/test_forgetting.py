@@ -1,0 +1,73 @@
+"""What was forgotten is a relative change of the loss on the same texts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from privllm.core.base_model import NOTE
+from privllm.core.report import write_json
+from privllm.evaluate.config import EvaluateConfig
+from privllm.evaluate.forgetting import compare_general, general_streams
+from privllm.evaluate.own_figures import own_figures
+from privllm.evaluate.recipe import EvaluateInputs, evaluate
+from privllm.evaluate.rules import FIGURES, REMEMBERED
+from privllm.evaluate.scoring import ScoredDocument, score_streams
+from privllm.models.loading import load
+from privllm.tokens.general_text import FILE, ReplayConfig, write_general
+from privllm.tokens.special_ids import special_ids
+
+
+def scored(*nats: list[float]) -> list[ScoredDocument]:
+    documents = []
+    for number, values in enumerate(nats):
+        places = np.arange(len(values))
+        documents.append(ScoredDocument(str(number), places, places, np.array(values), places > 0))
+    return documents
+
+
+def test_a_change_is_of_the_sum_of_all_texts() -> None:
+    found = compare_general(scored([1, 3], [4]), scored([2, 3], [5]))
+    assert (found["nats_before"], found["nats_after"]) == (
+        pytest.approx(8 / 3, abs=1e-6),
+        pytest.approx(10 / 3, abs=1e-6),
+    )
+    assert (found["change"], found["interval"], found["texts"], found["tokens"]) == (0.25, None, 2, 3)
+    many = [[1.0 + number, 2.0] for number in range(12)]
+    same = compare_general(scored(*many), scored(*many))
+    assert (same["change"], same["interval"]) == (0.0, [0.0, 0.0])
+    low, high = compare_general(scored(*many), scored(*[[2.0 * a, b] for a, b in many]))["interval"]
+    assert low < compare_general(scored(*many), scored(*[[2.0 * a, b] for a, b in many]))["change"] < high
+
+
+def test_evaluate_measures_a_base_and_its_successor(inputs: EvaluateInputs, tmp_path: Path) -> None:
+    """The base is the trained model itself but for one layer, so the figures are those that scoring by hand gives."""
+    start = tmp_path / "start"
+    base = load("causal", inputs.model)
+    for parameter in base.parameters():
+        parameter.data.mul_(0.9)
+    base.save_pretrained(start)
+    write_json(start / NOTE, {"start": "data/base/x", "added": {}})
+    texts = [[0, *np.random.default_rng(number).integers(6, 300, 12)] for number in range(40)]
+    counts = write_general(ReplayConfig(measured=0.5), [list(map(int, text)) for text in texts], start / FILE)
+    streams = general_streams(start)
+    assert len(streams) == counts["measured"] > 10
+    cfg = EvaluateConfig(continuations=0, samples=0, bootstrap=0, own_texts=3)
+    report = evaluate(cfg, inputs._replace(start=start), "causal", tmp_path / "out")
+    special = special_ids(inputs.tokenizer)
+    before, after = (
+        sum(document.nats.sum() for document in score_streams("causal", model, special, streams, 8))
+        for model in (load("causal", start), load("causal", inputs.model))
+    )
+    assert report[REMEMBERED]["change"] == pytest.approx(after / before - 1, abs=1e-5)
+    assert report[REMEMBERED]["tokens"] == 12 * len(streams), "the first token is only read"
+    figures = own_figures(tmp_path)
+    assert figures["out.general_text"].difference == report[REMEMBERED]["change"]
+    assert figures["out.copied_runs"].units == 3
+    assert (tmp_path / "out" / FIGURES).is_file()
+
+
+def test_a_model_from_scratch_has_nothing_to_forget(inputs: EvaluateInputs, tmp_path: Path) -> None:
+    cfg = EvaluateConfig(continuations=0, samples=0, bootstrap=0, own_texts=0)
+    assert REMEMBERED not in evaluate(cfg, inputs, "causal", tmp_path / "out")
+    assert own_figures(tmp_path) == {}

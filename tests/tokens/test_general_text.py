@@ -1,0 +1,91 @@
+"""General text: which of it is read and which only measures, and rows in which nothing is learnt where a text was cut off."""
+
+from pathlib import Path
+
+import numpy as np
+
+from privllm.core.special_tokens import own_ids
+from privllm.core.tables import read_table
+from privllm.tokens.general_text import (
+    FILE,
+    GENERAL,
+    MEASURED,
+    READ,
+    ReplayConfig,
+    general_rows,
+    read_general,
+    write_general,
+)
+
+CONTEXT, UNLEARNT = 32, -100
+SPECIAL = own_ids(500)
+
+
+def texts(count: int, first: int = 0, length: int = 12) -> list[list[int]]:
+    return [[first, *range(10 + number, 10 + number + length)] for number in range(count)]
+
+
+def test_each_text_is_for_one_use_and_stands_once(tmp_path: Path) -> None:
+    cfg = ReplayConfig(measured=0.3, most_measured=20)
+    counts = write_general(cfg, [*texts(200), *texts(200), [0, 1, 2]], tmp_path / FILE)
+    table = read_table(tmp_path / FILE)
+    assert table.schema == GENERAL
+    assert table["id"].to_pylist() == sorted(set(table["id"].to_pylist()))
+    assert counts["measured"] == 20, "more are left out, and not read either"
+    assert 120 <= counts["read"] <= 160
+    assert counts["tokens_read"] == 12 * counts["read"]
+    read, measured = (read_general(tmp_path, use) for use in (READ, MEASURED))
+    assert (len(read), len(measured)) == (counts["read"], 20)
+    whole = {tuple(tokens) for tokens in texts(200)}
+    assert {tuple(text.tokens.tolist()) for text in read + measured} <= whole
+
+
+def test_a_text_keeps_its_use_whatever_comes_beside_it(tmp_path: Path) -> None:
+    cfg = ReplayConfig(measured=0.5, most_measured=1000)
+    write_general(cfg, texts(40), tmp_path / "a" / FILE)
+    write_general(cfg, texts(80)[::-1], tmp_path / "b" / FILE)
+    before = {text.id for text in read_general(tmp_path / "a", MEASURED)}
+    after = {text.id for text in read_general(tmp_path / "b", MEASURED)}
+    assert before < after
+    write_general(ReplayConfig(measured=0.5, most_measured=1000, seed=1), texts(40), tmp_path / "c" / FILE)
+    assert {text.id for text in read_general(tmp_path / "c", MEASURED)} != before
+
+
+def test_without_a_file_there_is_nothing(tmp_path: Path) -> None:
+    assert read_general(tmp_path, READ) == []
+    assert general_rows(tmp_path, CONTEXT, SPECIAL) is None
+
+
+def test_rows_hold_every_token_as_a_label_once_and_no_end_that_is_not_there(tmp_path: Path) -> None:
+    """Two kinds of texts by what stands first; one of those holds an end, which is learnt as any token is."""
+    ended = [[0, *range(300, 310), SPECIAL.end]]
+    everything = [*texts(9), *texts(5, first=7, length=20), *ended]
+    write_general(ReplayConfig(measured=0.05, most_measured=1000), everything, tmp_path / FILE)
+    general = general_rows(tmp_path, CONTEXT, SPECIAL)
+    assert general is not None
+    rows = general_rows(tmp_path, CONTEXT, SPECIAL).followed_by(general)  # type: ignore[union-attr]
+    appended = np.arange(len(general), 2 * len(general))
+    inputs, positions, labels = rows.training_rows(appended, SPECIAL, UNLEARNT)
+    read = read_general(tmp_path, READ)
+    learnt = sorted(labels[labels != UNLEARNT].tolist())
+    assert learnt == sorted(int(token) for text in read for token in text.tokens[1:])
+    firsts = [int(token) for token in inputs[(positions == 0) & (labels != UNLEARNT)]]
+    assert sorted(firsts) == sorted(int(text.tokens[0]) for text in read)
+    ends = labels == SPECIAL.end
+    assert int(ends.sum()) == sum(int(SPECIAL.end in text.tokens[1:]) for text in read)
+
+
+def test_documents_before_them_still_end(tmp_path: Path) -> None:
+    write_general(ReplayConfig(measured=0.05), texts(12), tmp_path / FILE)
+    general = general_rows(tmp_path, CONTEXT, SPECIAL)
+    assert general is not None
+    alone = general.training_rows(np.arange(len(general)), SPECIAL, UNLEARNT)
+    both = general.followed_by(general)
+    assert len(both) == 2 * len(general)
+    first_half = both.training_rows(np.arange(len(general)), SPECIAL, UNLEARNT)
+    for before, after in zip(alone, first_half, strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert (alone.labels == SPECIAL.end).sum() == len(read_general(tmp_path, READ))
+    for index in range(len(general)):
+        assert both.tokens(index).tolist() == both.tokens(index + len(general)).tolist()
+        assert both.pieces(index) == both.pieces(index + len(general))
