@@ -46,9 +46,8 @@ class FeedbackConfig:
     held_out: float = 0.1  # share of prompts kept back, by a hash of the conversation's first question, [0, 1]
     max_quarantined: float = 0.2  # share of lines above which the report warns, [0, 1]
     min_agreement: float = 0.2  # Krippendorff's alpha of thumbs, and of votes, below which it warns, [-1, 1]
-    max_voice: float = (
-        0.5  # share of all weight that one person has at most, unless there are too few; 1 = no bound, (0, 1]
-    )
+    # share of all weight that one person has at most, unless there are too few; 1 = no bound, (0, 1]
+    max_voice: float = 0.5
     raters: RaterConfig = field(default_factory=RaterConfig)
 
     def __post_init__(self) -> None:
