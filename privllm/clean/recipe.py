@@ -27,7 +27,7 @@ from privllm.clean.own_rules import own_fault_of, quality_rules
 from privllm.clean.quality import Fault, fault_of, garbage_of
 from privllm.clean.sections import cut
 from privllm.core.errors import UserError
-from privllm.core.records import CLEAN, DROPPED, document_id, whole_source
+from privllm.core.records import ABOUT, CLEAN, DROPPED, document_id, whole_source
 from privllm.core.report import add_up, balance
 from privllm.core.tables import read_folder, read_table, shards_of, write_table
 from privllm.engine.dropped import COLUMNS, write_list
@@ -152,6 +152,7 @@ def clean_shard(
         results = last_time.get(inputs_of_cleaning(document))
         if results is None:
             results = _clean_row(cfg, extensions, document)
+        about = _about(cfg, extensions, document)
         counts["documents_in"] += 1
         counts["characters_in"] += len(document["text"])
         if results.keys() != {document["source"]}:
@@ -161,7 +162,7 @@ def clean_shard(
             counts[f"language.{result.language or UNKNOWN}"] += 1
             if cfg.pii.names == names.REPLACE and result.language not in names.LANGUAGES:
                 counts["names_unsearched"] += 1
-            row = _row(document, source, result)
+            row = _row(document, source, result) | about
             if result.placeholders:
                 placeholders[row["id"]] = result.placeholders
             if result.flag:
@@ -189,6 +190,17 @@ def _clean_row(cfg: CleanConfig, extensions: Extensions, document: Row) -> dict[
         )
     except UserError as error:
         raise UserError(f"{error} The document is {document['source']}.") from error
+
+
+def _about(cfg: CleanConfig, extensions: Extensions, document: Row) -> dict[str, str]:
+    """Return what the document says of itself, without personal data; an author is a person where names are replaced."""
+    told = {name: document.get(name) or "" for name, _ in ABOUT}
+    for name in ("title", "author"):
+        if told[name]:
+            told[name] = " ".join(clean_text(told[name], extensions, cfg.pii)[0].split())
+    if told["author"] and cfg.pii.names == names.REPLACE:
+        told["author"] = f"<{names.KIND}_1>"
+    return told
 
 
 def _row(document: Row, source: str, result: Clean) -> Row:

@@ -19,6 +19,9 @@ class CollectedDocument(NamedTuple):
     encoding: str
     digest: str
     text: str
+    title: str = ""
+    author: str = ""
+    date: str = ""
 
 
 class Quarantined(NamedTuple):

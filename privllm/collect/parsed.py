@@ -3,6 +3,14 @@
 from typing import NamedTuple
 
 
+class About(NamedTuple):
+    """What a file says of itself; "" where it does not."""
+
+    title: str = ""
+    author: str = ""
+    date: str = ""  # YYYY-MM-DD
+
+
 class Parsed(NamedTuple):
     """The text of a file as light Markdown, and what the file says of itself ("" where it does not)."""
 
@@ -10,6 +18,10 @@ class Parsed(NamedTuple):
     title: str = ""
     author: str = ""
     date: str = ""  # YYYY-MM-DD
+
+    @property
+    def about(self) -> About:
+        return About(self.title, self.author, self.date)
 
 
 class NoText(Exception):

@@ -22,6 +22,11 @@ import pyarrow as pa
 
 from privllm.core.seed import name_digest
 
+ABOUT = [  # what a file says of itself, "" where it does not; after `clean` without personal data
+    ("title", pa.string()),
+    ("author", pa.string()),
+    ("date", pa.string()),  # YYYY-MM-DD
+]
 DOCUMENTS = pa.schema(
     [
         ("id", pa.string()),  # 32 hexadecimal digits, `document_id`
@@ -33,6 +38,7 @@ DOCUMENTS = pa.schema(
         ("encoding", pa.string()),  # what the bytes were decoded with
         ("digest", pa.string()),  # `seed.digest` of the raw bytes
         ("text", pa.string()),
+        *ABOUT,
     ]
 )
 QUARANTINE = pa.schema(
@@ -55,6 +61,7 @@ CLEAN = pa.schema(
         ("language", pa.string()),  # ISO 639-1, "" where it was not asked
         ("language_score", pa.float32()),
         ("placeholders", pa.int32()),  # how many pieces of personal data were replaced
+        *ABOUT,
     ]
 )
 DROPPED = CLEAN.append(pa.field("reason", pa.string())).append(pa.field("detail", pa.string()))

@@ -16,7 +16,7 @@ import pyarrow as pa
 from privllm.collect.documents import CollectedDocument
 from privllm.core.errors import UserError
 from privllm.core.params import read_params
-from privllm.core.records import document_id, whole_source
+from privllm.core.records import ABOUT, document_id, whole_source
 from privllm.engine.extensions import extensions_for
 from privllm.manage.document_status import DATA, Fate, rows_of
 from privllm.manage.source_files import SOURCES, file_holding, read
@@ -57,6 +57,8 @@ class Shown:
             rows.append(("collect", f"{row['media_type']}, {row['encoding']}, {row['shard']}"))
         if row := self.fate.clean:
             rows.append(("clean", self._cleaned(row)))
+            if about := ", ".join(f"{name} {row[name]!r}" for name, _ in ABOUT if row.get(name)):
+                rows.append(("clean", f"of itself it says: {about}"))
         if row := self.fate.dedup:
             verdict = f"dropped: {self.fate.why}" if not row["kept"] else "kept"
             if self.repeated:

@@ -278,3 +278,15 @@ def test_an_unquoted_no_is_explained_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"clean\.languages` \(.*line 2\) holds a false.*write 'no'"):
         read_params("clean", CleanConfig, tmp_path / "params.yaml")
     CleanConfig(languages=["en", "no"])
+
+
+@pytest.mark.parametrize(("is_replaced", "author"), [("off", "Ada Lovelace <EMAIL>"), ("replace", "<PERSON_1>")])
+def test_title_author_and_day_pass_without_personal_data(tmp_path: Path, is_replaced: str, author: str) -> None:
+    told = {"title": "Ask bob@corp.example\n now", "author": "Ada Lovelace a@corp.example", "date": "2024-03-05"}
+    row = {"id": document_id("a"), "source": "a", "media_type": "text/plain", "text": PROSE}
+    rows = [row | told, row | {"id": document_id("b"), "source": "b"}]
+    write_table(pa.Table.from_pylist(rows, DOCUMENTS), tmp_path / "collect" / shard_name(0))
+    clean(CleanConfig(pii=PiiConfig(names=is_replaced)), tmp_path / "collect", tmp_path / "clean")
+    first, second = sorted(read_folder(tmp_path / "clean").to_pylist(), key=lambda kept: kept["source"])
+    assert (first["title"], first["author"], first["date"]) == ("Ask <EMAIL> now", author, "2024-03-05")
+    assert (second["title"], second["author"], second["date"]) == ("", "", "")

@@ -139,7 +139,7 @@ def test_a_section_lies_in_its_documents_shard() -> None:
 
 def test_a_corpus_of_one_book_has_documents_on_each_side_of_the_split(tmp_path: Path) -> None:
     text = book(chapters=30)
-    row = ["book.md", "text/markdown", "utf-8", digest(text.encode()), text]
+    row = ["book.md", "text/markdown", "utf-8", digest(text.encode()), text, "", "", ""]
     columns = [[document_id("book.md")], *([value] for value in row)]
     write_table(pa.table(columns, DOCUMENTS), tmp_path / "collect" / shard_name(0))
     report = clean(CleanConfig(section_words=150), tmp_path / "collect", tmp_path / "clean")
@@ -190,7 +190,10 @@ def test_an_incremental_run_writes_what_a_run_from_nothing_writes(
     def write(folder: str, texts: dict[str, str]) -> Path:
         columns = list(
             zip(
-                *((document_id(name), name, "text/markdown", "utf-8", "", text) for name, text in texts.items()),
+                *(
+                    (document_id(name), name, "text/markdown", "utf-8", "", text, "", "", "")
+                    for name, text in texts.items()
+                ),
                 strict=True,
             )
         )

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import ClassVar
 
-from privllm.collect.decode import Decoded, decode
+from privllm.collect.decode import decode
 from privllm.collect.parser_process import parse
-from privllm.collect.readers.reader import Reader, Row, read_one, require_text
+from privllm.collect.readers.reader import Read, Reader, Row, read_one, require_text
 from privllm.collect.source_file import SourceFile
 
 
@@ -20,7 +20,8 @@ class LatexReader(Reader):
         yield read_one(file, "text/markdown", _decoded)
 
 
-def _decoded(data: bytes) -> Decoded:
+def _decoded(data: bytes) -> Read:
     decoded = decode(data)
     require_text(decoded.text)
-    return Decoded(parse("latex", decoded.text.encode()).text, decoded.encoding)
+    parsed = parse("latex", decoded.text.encode())
+    return Read(parsed.text, decoded.encoding, parsed.about)

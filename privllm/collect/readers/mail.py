@@ -16,10 +16,12 @@ from email.errors import MessageError
 from email.header import decode_header
 from email.message import Message
 from email.parser import BytesParser
+from email.utils import parseaddr, parsedate_to_datetime
 from typing import BinaryIO, ClassVar, NamedTuple
 
 from privllm.collect.decode import SUPERSETS, decode, strict
 from privllm.collect.documents import CollectedDocument, Quarantined, Unreadable
+from privllm.collect.parsed import About
 from privllm.collect.readers.reader import TOO_LARGE, Reader, Row, not_opened, require_text
 from privllm.collect.source_file import SourceFile
 from privllm.core.records import document_id
@@ -155,7 +157,7 @@ def _message(file: SourceFile, data: bytes, max_bytes: int) -> Iterator[Row | So
         return
     else:
         identifier = document_id(file.source)
-        yield CollectedDocument(identifier, file.source, media_type, encoding, data_digest, text)
+        yield CollectedDocument(identifier, file.source, media_type, encoding, data_digest, text, *parts.about)
     yield from parts.files
 
 
@@ -166,6 +168,7 @@ class _Parts:
         self.file = file
         self.is_mail = bool(message.keys())
         self.subject = header_text(message.get("Subject", ""))
+        self.about = About(self.subject, _sender(message), _day(message))
         self.bodies: list[Body] = []
         self.files: list[SourceFile] = []
         self._count = 0
@@ -230,6 +233,21 @@ class _Parts:
         self.files.append(self.file.inside(name, data))
 
 
+def _sender(message: Message) -> str:
+    """Return the name of the sender, or the address where there is no name."""
+    name, address = parseaddr(header_text(message.get("From", "")))
+    return name or address
+
+
+def _day(message: Message) -> str:
+    """Return the day on which a message was sent, by the sender's clock; "" where that cannot be told."""
+    try:
+        sent = parsedate_to_datetime(str(message.get("Date", "")))
+    except (TypeError, ValueError):
+        return ""
+    return sent.date().isoformat()
+
+
 def _is_text(part: Message) -> bool:
     """Return whether a part is shown as the message's text."""
     is_attached = part.get_content_disposition() == "attachment" or bool(part.get_filename())
@@ -251,8 +269,8 @@ def _body_of(part: Message) -> Body:
     text = strict(data, encoding) if encoding else None
     if text is not None:
         return Body(kind, text, encoding)
-    text, encoding = decode(data, markup=kind == "text/html")
-    return Body(kind, text, encoding)
+    decoded = decode(data, markup=kind == "text/html")
+    return Body(kind, decoded.text, decoded.encoding)
 
 
 def declared_encoding(charset: str) -> str:

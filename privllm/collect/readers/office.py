@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from functools import partial
 from typing import ClassVar
 
-from privllm.collect.decode import Decoded
 from privllm.collect.documents import Quarantined
 from privllm.collect.parser_process import parse
-from privllm.collect.readers.reader import TOO_LARGE, Reader, Row, not_opened, read_one
+from privllm.collect.readers.reader import TOO_LARGE, Read, Reader, Row, not_opened, read_one
 from privllm.collect.source_file import SourceFile
 from privllm.collect.zip_kind import kind_of_zip
 
@@ -48,5 +47,6 @@ class OfficeReader(Reader):
             yield read_one(file, KINDS.get(kind, ""), partial(_decoded, kind))
 
 
-def _decoded(kind: str, data: bytes) -> Decoded:
-    return Decoded(parse("office", data).text, kind)
+def _decoded(kind: str, data: bytes) -> Read:
+    parsed = parse("office", data)
+    return Read(parsed.text, kind, parsed.about)

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import ClassVar
 
-from privllm.collect.decode import Decoded
 from privllm.collect.parser_process import parse
-from privllm.collect.readers.reader import Reader, Row, read_one
+from privllm.collect.readers.reader import Read, Reader, Row, read_one
 from privllm.collect.source_file import SourceFile
 from privllm.core.errors import UserError
 from privllm.core.missing_library import installed, not_installed
@@ -32,5 +31,6 @@ class PdfReader(Reader):
         yield read_one(file, PDF, partial(_decoded, file.options.ocr))
 
 
-def _decoded(languages: tuple[str, ...], data: bytes) -> Decoded:
-    return Decoded(parse("pdf", data, languages).text, "pdf")
+def _decoded(languages: tuple[str, ...], data: bytes) -> Read:
+    parsed = parse("pdf", data, languages)
+    return Read(parsed.text, "pdf", parsed.about)

@@ -7,10 +7,11 @@ of markup and removes personal data.
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from privllm.collect.decode import Decoded
 from privllm.collect.documents import CollectedDocument, PassedOver, Quarantined, Unreadable, size_or_zero
+from privllm.collect.parsed import About
 from privllm.collect.source_file import SourceFile
 from privllm.core.records import document_id
 from privllm.core.seed import digest
@@ -18,6 +19,14 @@ from privllm.core.seed import digest
 Row = CollectedDocument | Quarantined | PassedOver
 NO_CODE = ("code", "source code is read where params.yaml says `collect: {code: true}`")
 TOO_LARGE = "over collect.max_megabytes: split it, or raise the limit"
+
+
+class Read(NamedTuple):
+    """What a reader made of a file that says something of itself."""
+
+    text: str
+    encoding: str  # or the format, of one that is no text
+    about: About
 
 
 class Reader(Protocol):
@@ -47,7 +56,7 @@ def suffix_of(path: Path | str) -> str:
 def read_one(
     file: SourceFile,
     media_type: str,
-    decode: Callable[[bytes], Decoded],
+    decode: Callable[[bytes], Decoded | Read],
 ) -> CollectedDocument | Quarantined:
     """Return a file's one document, or why it is none; `decode` may raise `Unreadable`."""
     source = file.source
@@ -57,11 +66,13 @@ def read_one(
         return not_opened(file, error)
     data_digest = digest(data)
     try:
-        text, encoding = decode(data)
-        require_text(text)
+        read = decode(data)
+        require_text(read.text)
     except Unreadable as refusal:
         return Quarantined(source, data_digest, len(data), refusal.reason, refusal.detail)
-    return CollectedDocument(document_id(source), source, media_type, encoding, data_digest, text)
+    about = read.about if isinstance(read, Read) else About()
+    identifier = document_id(source)
+    return CollectedDocument(identifier, source, media_type, read.encoding, data_digest, read.text, *about)
 
 
 def require_text(text: str) -> None:

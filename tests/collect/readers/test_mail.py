@@ -195,3 +195,21 @@ def test_a_text_of_no_encoding_is_refused_by_its_name_and_the_rest_is_read(tmp_p
     assert texts_of(rows) == {"a.eml": "Tea\n\nAt six, then.", "a.eml#cups.txt": "Bring the good cups.\n"}
     (refused,) = [row for row in rows if isinstance(row, Quarantined)]
     assert refused.source == "a.eml#text1.txt"
+
+
+@pytest.mark.parametrize(
+    ("headers", "about"),
+    [
+        ({"Date": "Tue, 05 Mar 2024 23:30:00 -0800"}, ("Tea", "Somebody", "2024-03-05")),
+        ({"Date": "some day"}, ("Tea", "Somebody", "")),
+        ({"From": "=?utf-8?q?Ad=C3=A4?= <a@example.org>"}, ("Tea", "Adä", "")),
+        ({"From": "<a@example.org>"}, ("Tea", "a@example.org", "")),
+        ({"From": ""}, ("Tea", "", "")),
+    ],
+)
+def test_subject_sender_and_day_are_known(tmp_path: Path, headers: dict[str, str], about: tuple[str, ...]) -> None:
+    lines = {"Subject": "Tea", "From": "Somebody <somebody@example.org>"} | headers
+    data = "".join(f"{name}: {value}\n" for name, value in lines.items()) + "\nAt five.\n"
+    (row,) = rows_of(tmp_path, data.encode())
+    assert isinstance(row, CollectedDocument)
+    assert (row.title, row.author, row.date) == about

@@ -39,3 +39,10 @@ def test_without_the_library_it_says_what_to_install(tmp_path: Path, monkeypatch
     (tmp_path / "a.pdf").write_bytes(GOOD)
     with pytest.raises(UserError, match=r"a\.pdf is a PDF, but the library `pypdfium2_missing` is not installed"):
         list(read_file(tmp_path / "a.pdf", tmp_path, 10_000))
+
+
+def test_what_a_pdf_says_of_itself_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "a.pdf").write_bytes(pdf_of(column(["The harbour is deep."]), title="Harbours"))
+    (row,) = read_file(tmp_path / "a.pdf", tmp_path, 10_000)
+    assert isinstance(row, CollectedDocument)
+    assert (row.title, row.author, row.date) == ("Harbours", "", "")
