@@ -45,4 +45,4 @@ def test_what_a_pdf_says_of_itself_is_kept(tmp_path: Path) -> None:
     (tmp_path / "a.pdf").write_bytes(pdf_of(column(["The harbour is deep."]), title="Harbours"))
     (row,) = read_file(tmp_path / "a.pdf", tmp_path, 10_000)
     assert isinstance(row, CollectedDocument)
-    assert (row.title, row.author, row.date) == ("Harbours", "", "")
+    assert (row.title, row.author, row.date) == ("Harbours", "", "2026-11-26")
