@@ -66,7 +66,7 @@ test-wheel: setup ## privllm as people install it: a wheel, an empty environment
 test-pythons: setup ## the tests that need none of torch, Ray and MkDocs, with Python 3.12 and 3.13 too
 	python -m tests.pythons 3.12 3.13
 
-test-all: setup ray .venv/moto .venv/docs test-pythons test-wheel ## all tests in their nightly depth, the other Pythons and the wheel, in about an hour
+test-all: setup ray .venv/moto .venv/docs test-pythons test-wheel ## all tests in their nightly depth, the other Pythons and the wheel, in an hour and a quarter
 	PRIVLLM_NIGHTLY=1 $(PYTEST)
 
 bench: setup ## our figures against the peers', in turn

@@ -45,6 +45,17 @@ def ours(path: Path) -> int:
     return sum(len(row.text) for row in rows if isinstance(row, CollectedDocument))
 
 
+def ours_as_markdown(path: Path) -> int:
+    """Chapters as light Markdown, with all that `clean` does to a document."""
+    from privllm.clean.recipe import CleanConfig, clean_document
+    from privllm.collect.documents import CollectedDocument
+    from privllm.collect.read_file import read_file
+
+    rows = read_file(path, path.parent, LIMIT)
+    documents = [row for row in rows if isinstance(row, CollectedDocument)]
+    return sum(len(clean_document(CleanConfig(), row.media_type, row.text).text) for row in documents)
+
+
 def ours_unpacked(path: Path) -> int:
     """Pages as files, as warcio gives them; their readers come later."""
     from privllm.collect.read_file import FileReading
@@ -97,7 +108,7 @@ def warcio(path: Path) -> int:
 
 def reader_called(name: str, kind: str) -> Read:
     if name == "ours":
-        return ours_unpacked if kind in ("warc", "arc") else ours
+        return {"warc": ours_unpacked, "arc": ours_unpacked, "epub": ours_as_markdown}.get(kind, ours)
     return {"markitdown": markitdown, "stdlib": lambda: stdlib, "warcio": lambda: warcio}[name]()
 
 

@@ -11,11 +11,10 @@ import pytest
 
 from privllm.collect import file_index, recipe
 from privllm.collect.decode import Decoded
-from privllm.collect.reader_versions import LIBRARIES, NAMES, OWN, versions_installed
+from privllm.collect.reader_versions import DECODING, LIBRARIES, NAMES, OWN, versions_installed
 from privllm.collect.readers import pdf
 from privllm.collect.readers.registry import READERS
 from privllm.collect.recipe import collect
-from privllm.engine.libraries_apart import APART
 from privllm.engine.programs import tesseract_version
 from tests.clock import set_clock
 from tests.collect.readers.test_archive import zipped
@@ -148,15 +147,29 @@ def test_the_text_of_the_new_version_counts(
     assert corpus.files() != before
 
 
-def test_every_reader_that_imports_a_library_apart_names_it() -> None:
-    """Read off the code of the readers, and of what they import of `collect`."""
-    modules = {"decode": "charset-normalizer", "pdf_text": "pypdfium2", "http_body": "brotli"}
-    for name in READERS:
-        code = (ROOT / f"privllm/collect/readers/{name}.py").read_text("utf-8")
-        imported = set(re.findall(r"^(?:from|import) (\w+)", code, re.MULTILINE)) & {*APART["collect"], "fastwarc"}
-        used = {library for module, library in modules.items() if f"privllm.collect.{module} import decode" in code}
-        used |= {library for module, library in modules.items() if f"privllm.collect.{module} import body_of" in code}
-        assert imported | used <= {*LIBRARIES.get(name, ())}, name
+# What of `collect` stands on a library apart.
+STANDING_ON = {
+    "decode": DECODING,
+    "detect": DECODING,
+    "encoding_of": DECODING,
+    "body_of": ("brotli",),
+    "orjson": ("orjson",),
+    "ArchiveIterator": ("fastwarc",),
+}
+PARSED_BY = {'parse("pdf"': ("pypdfium2",)}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_reader_names_the_libraries_that_it_stands_on(name: str) -> None:
+    """Read off what its module imports, or defines."""
+    code = (ROOT / f"privllm/collect/readers/{name}.py").read_text("utf-8")
+    imported = re.findall(r"^(?:from [\w.]+ )?import (.+)$", code, re.MULTILINE)
+    names = {word for line in imported for word in line.split(", ")} | set(
+        re.findall(r"^def (\w+)", code, re.MULTILINE)
+    )
+    used = {library for word in names & STANDING_ON.keys() for library in STANDING_ON[word]}
+    used |= {library for call, libraries in PARSED_BY.items() if call in code for library in libraries}
+    assert used == {*LIBRARIES.get(name, ())}
 
 
 def test_a_reader_of_an_extension_may_use_any_library(upgrade: Upgrade) -> None:

@@ -147,7 +147,7 @@ def rows_of(name: str, data: bytes) -> list[Any]:
     assert time.monotonic() - start < LONGEST
     assert rows, "the file disappeared"
     for row in rows:
-        assert row.source == name or row.source.startswith(f"{name}/"), row
+        assert row.source == name or row.source.startswith((f"{name}/", f"{name}#")), row
         if isinstance(row, Quarantined):
             assert re.fullmatch("[a-z][a-z0-9_]*", row.reason), row
             assert row.detail.strip(), row
