@@ -21,6 +21,7 @@ EXTRAS = {  # {module: the extra in pyproject.toml that installs it}, of all tha
     "gguf": "gguf",
     "sklearn": "baselines",
     "threadpoolctl": "baselines",
+    "llguidance": "grammar",
     "ray": "ray",
 }
 
