@@ -46,7 +46,7 @@ class ResponseFormat(OpenModel):
         if self.type == "json_object":
             return json.dumps({"type": "object"})
         if self.json_schema is None:
-            message = "`response_format.json_schema`: send the schema, as `{name, schema}`."
+            message = "`response_format`: send the schema, as `json_schema: {name, schema}`."
             raise RequestRefused(400, message, "response_format", code="missing_required_parameter")
         return json.dumps(self.json_schema.json_schema)
 

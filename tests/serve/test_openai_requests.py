@@ -56,7 +56,7 @@ BOUNDS = [
     (
         "response_format",
         (None, {"type": "text"}, {"type": "json_object"}),
-        ({"type": "xml"}, {"type": "json_schema"}, {}),
+        ({"type": "xml"}, {}),
     ),
     ("structured_outputs", (None,), ({"json": {}},)),
     ("chat_template", (None,), ("x",)),
