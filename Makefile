@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTEST := OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup ray s3 docs run run-base test test-fast test-wheel test-pythons test-all bench serve clean
+.PHONY: help setup ray s3 grammar docs run run-base test test-fast test-wheel test-pythons test-all bench serve clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -30,6 +30,12 @@ s3: .venv/s3 ## what a remote on S3 needs (requirements-s3.lock)
 
 .venv/s3: .venv/installed requirements-s3.lock
 	pip install --no-deps --require-hashes -r requirements-s3.lock
+	@touch $@
+
+grammar: .venv/grammar ## what replies that follow a JSON schema need (requirements-grammar.lock)
+
+.venv/grammar: .venv/installed requirements-grammar.lock
+	pip install --no-deps --require-hashes -r requirements-grammar.lock
 	@touch $@
 
 .venv/moto: .venv/s3 requirements-moto.lock

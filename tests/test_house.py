@@ -68,6 +68,7 @@ HEAVY = {
     "httpx": {"serve"},
     "uvicorn": {"serve"},
     "gguf": {"export", "base"},
+    "llguidance": {"serve"},
 }
 
 
@@ -313,7 +314,7 @@ def test_what_only_an_extra_installs_is_named_with_it() -> None:
         for target in imports_of(path, module):
             top = target.split(".")[0]
             distributions = {canonical(dist) for dist in providers.get(top, [top])}
-            for extra in ("annotate", "baselines", "documents", "gguf", "serve", "ray"):
+            for extra in ("annotate", "baselines", "documents", "gguf", "grammar", "serve", "ray"):
                 names = {canonical(Requirement(need).name) for need in project["optional-dependencies"][extra]}
                 if distributions & (names - core):
                     wanted[top] = extra

@@ -46,7 +46,7 @@ def correct(client: httpx.Client, rater: str, word: str) -> None:
     model = client.get("/v1/models").json()["data"][0]["id"]
     messages = [{"role": "user", "content": f"Where do I read about {word}?"}]
     for seed in range(100):
-        asked = {"model": model, "messages": messages, **SETTINGS, "seed": seed}
+        asked = {"model": model, "messages": messages, **SETTINGS, "seed": seed, "privllm": {"sign": True}}
         said = client.post("/v1/chat/completions", json=asked).raise_for_status().json()
         if said["choices"][0]["message"]["content"].strip():
             break
@@ -56,6 +56,7 @@ def correct(client: httpx.Client, rater: str, word: str) -> None:
         "rater": rater,
         "messages": messages,
         "reply": said["choices"][0]["message"]["content"],
+        "signature": said["choices"][0]["privllm"]["signature"],
         "decoding": {**SETTINGS, "seed": seed},
         "thumb": "down",
         "correction": wish(word),

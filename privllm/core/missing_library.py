@@ -21,6 +21,7 @@ EXTRAS = {  # {module: the extra in pyproject.toml that installs it}, of all tha
     "gguf": "gguf",
     "sklearn": "baselines",
     "threadpoolctl": "baselines",
+    "llguidance": "grammar",
     "ray": "ray",
 }
 
@@ -50,7 +51,7 @@ def not_installed(name: str) -> str:
     if extra:
         fault += f" It is of the extra `{extra}`:"
         command = f"pip install 'privllm[{extra}]'"
-        in_clone = "make ray" if extra == "ray" else in_clone
+        in_clone = f"make {extra}" if extra in ("ray", "grammar") else in_clone
     return (
         f"{fault} Run `{command}` (in a clone of privllm's repository `{in_clone}`), and `source .venv/bin/activate` in every "
         "new shell; then run the same command again."

@@ -2,7 +2,6 @@
 
     sft.jsonl          prompt, reply (the correction), instead_of, weight     a rating with a correction
     preferences.jsonl  prompt, chosen, rejected, weight, votes           all votes on two replies to one prompt, added up
-    thumbs.jsonl       prompt, reply, thumb, weight                      a rating without one
     held_out.jsonl     ratings and votes of the held-out prompts, one by one
     raters.jsonl       `raters.Rater`, by pseudonym                      quarantine.jsonl   source, digest, bytes, reason, detail
 
@@ -66,7 +65,7 @@ def feedback(
     count_personal_data: CountPersonalData,
     check: Check,
 ) -> dict[str, Any]:
-    """Write the six files above from every `*.jsonl` in `source` and return the report.
+    """Write the five files above from every `*.jsonl` in `source` and return the report.
 
     See `screening` for `clean_text` and `count_personal_data`.
     """
@@ -154,7 +153,8 @@ def rows_of(
     raters: Mapping[str, Rater],
 ) -> tuple[dict[str, list[Row]], dict[str, int]]:
     """Return ({file: rows}, how many records each use got). Every record has one use."""
-    files: dict[str, list[Row]] = {"sft": [], "preferences": [], "thumbs": [], "held_out": []}
+    files: dict[str, list[Row]] = {"sft": [], "preferences": [], "held_out": []}
+    thumbs = 0  # ratings without a correction: they say who agrees and which topics go badly, and teach nothing
     votes: list[ScreenedRecord] = []
     for screened in records:
         record = screened.record
@@ -171,9 +171,9 @@ def rows_of(
         elif record.correction:
             files["sft"].append(row | {"reply": record.correction, "instead_of": record.reply})
         else:
-            files["thumbs"].append(row | {"reply": record.reply, "thumb": record.thumb})
+            thumbs += 1
     files["preferences"], decided_votes = preferences(votes, raters)
-    uses = {name: len(files[name]) for name in ("sft", "thumbs", "held_out")}
+    uses = {"sft": len(files["sft"]), "thumbs": thumbs, "held_out": len(files["held_out"])}
     uses |= {"preference_votes": decided_votes, "undecided": len(votes) - decided_votes}
     return files, uses
 

@@ -96,6 +96,10 @@ def _resolve(root: Path, name: str) -> str:
             experiment = NAMED.fullmatch(ref)
             if experiment and experiment[1] == name:
                 return commit
+    if git(root, "rev-parse", "--git-dir") and not git(root, "rev-parse", "--verify", "--quiet", "HEAD"):
+        raise UserError(
+            "there is no commit here yet to compare with: `git commit` the build, change something, compare."
+        )
     raise UserError(
         f"git knows no revision {name!r}: use a commit, a branch, a tag, an experiment (`dvc exp list`) or "
         f"`{WORKSPACE}`, from the root of the repository."

@@ -2,7 +2,7 @@
 
 Fields that we do not know are ignored, as vLLM and llama.cpp ignore them, and null is a field's
 default: a reply object sent back as a message is a message. What would change the answer and cannot
-be done here (tools, images, grammars) is refused by name, not ignored.
+be done here (tools, images, grammars but JSON) is refused by name, not ignored.
 """
 
 from typing import Any, Literal, TypeVar
@@ -36,7 +36,6 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "modalities": (["text"],),
     "prompt_logprobs": (),
     "repeat_penalty": (1,),
-    "response_format": ({"type": "text"},),
     "stop_token_ids": ([],),
     "structured_outputs": (),
     "suffix": ("",),

@@ -4,9 +4,10 @@ Which fields are ignored or refused is said in `openai_fields`. Defaults are tho
 No limits are known but those of a single request.
 """
 
+import json
 from dataclasses import replace
 from secrets import randbelow
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -26,6 +27,28 @@ def _check_temperature(value: float | None) -> float | None:
 
 class StreamOptions(OpenModel):
     include_usage: bool | None = None
+
+
+class NamedSchema(OpenModel):
+    """A JSON schema; its name and whether it is strict change nothing: it is followed to the letter."""
+
+    json_schema: dict[str, Any] | bool = Field(alias="schema", default_factory=dict)
+
+
+class ResponseFormat(OpenModel):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: NamedSchema | None = None
+
+    def schema_text(self) -> str:
+        """Return the schema that the reply follows; "" for any text."""
+        if self.type == "text":
+            return ""
+        if self.type == "json_object":
+            return json.dumps({"type": "object"})
+        if self.json_schema is None:
+            message = "`response_format`: send the schema, as `json_schema: {name, schema}`."
+            raise RequestRefused(400, message, "response_format", code="missing_required_parameter")
+        return json.dumps(self.json_schema.json_schema)
 
 
 Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
@@ -48,6 +71,7 @@ class BaseRequest(OpenModel):
     presence_penalty: Penalty = 0.0
     frequency_penalty: Penalty = 0.0
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] = 1
+    response_format: ResponseFormat | None = None
     seed: Annotated[int | None, Field(ge=-(2**63), lt=2**63)] = None
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None
     stream: bool | None = None
@@ -67,6 +91,7 @@ class BaseRequest(OpenModel):
             repetition_penalty=self.repetition_penalty,
             presence_penalty=self.presence_penalty,
             frequency_penalty=self.frequency_penalty,
+            json_schema=self.response_format.schema_text() if self.response_format else "",
             logprobs=self.told_logprobs,
         )
 

@@ -6,7 +6,7 @@ continues each line by itself. Turns that no longer fit leave as in `engine.fitt
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from privllm.serve.engine.batch_check import require_batching
 from privllm.serve.engine.fitting import fit
 from privllm.serve.engine.prompting import PromptFormat, open_folder
 from privllm.serve.engine.scheduler import Job, Scheduler
+from privllm.serve.terminal import MarkdownStream, read_messages
 
 Emit = Callable[[str], None]
 
@@ -101,11 +102,16 @@ def chat(
         console.out(printable(text, WORDS), end="", highlight=False)
         console.file.flush()
 
-    for message in _read_messages(source, console, interactive):
+    formatted = interactive and tuned and console.is_terminal  # a text that is continued is no Markdown
+    for message in read_messages(source, console, interactive):
+        markdown = MarkdownStream(console)
         try:
             if not tuned:  # the text that the reply continues
                 console.out(printable(message, WORDS), end="", style="dim" if interactive else None)
-            conversation.reply(message, show)
+            try:
+                conversation.reply(message, markdown.add if formatted else show)
+            finally:
+                markdown.end()
             if interactive and conversation.left_out:
                 note = f"\n({conversation.left_out} earlier messages no longer fit: the model does not see them)"
                 console.print(note, style="dim", end="")
@@ -116,19 +122,3 @@ def chat(
                 raise UserError(error.message) from error
             console.print(printable(error.message), style="red", end="")
         console.out("\n" if interactive else "")
-
-
-def _read_messages(source: TextIO, console: Console, interactive: bool) -> Iterator[str]:
-    """Yield the lines that are not blank, stripped, until the input ends or Ctrl-C."""
-    while True:
-        try:
-            line = console.input("> ") if interactive else source.readline()
-        except (EOFError, KeyboardInterrupt):
-            break
-        end_of_file = not line and not interactive
-        if end_of_file:
-            break
-        if line.strip():
-            yield line.strip()
-    if interactive:
-        console.out("")

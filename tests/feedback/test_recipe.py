@@ -27,7 +27,7 @@ ALL = FeedbackConfig(held_out=0, max_voice=1)
 def test_nothing_said_gives_empty_files_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in").mkdir()
     report, files = run(tmp_path / "in", tmp_path / "out")
-    assert set(files) == {"sft", "preferences", "thumbs", "held_out", "raters", "quarantine"}
+    assert set(files) == {"sft", "preferences", "held_out", "raters", "quarantine"}
     assert not any(files.values())
     assert {path.read_bytes() for path in (tmp_path / "out").iterdir()} == {b"\n"}, "of an empty file DVC warns"
     (tmp_path / "out/chat.jsonl").touch()  # which the stage writes
@@ -54,9 +54,9 @@ def test_each_kind_of_word_goes_where_it_is_of_use(tmp_path: Path) -> None:
         vote("b", "q4", "left"),
     )
     report, files = run(tmp_path / "in", tmp_path / "out", ALL)
-    [sft], [thumb], [preference] = files["sft"], files["thumbs"], files["preferences"]
+    [sft], [preference] = files["sft"], files["preferences"]
     assert (sft["prompt"], sft["reply"]) == ([{"role": "user", "content": "q1"}], "It is a pump. Ask <EMAIL>.")
-    assert (thumb["reply"], thumb["thumb"]) == ("no", "up")
+    assert report["thumbs"] == 1
     assert (preference["chosen"], preference["rejected"], preference["votes"]) == ("one", "two", 2)
     assert 0 < preference["weight"] <= 1
     assert (report["preference_votes"], report["undecided"]) == (2, 3)  # on q4 two equals cancel each other out
@@ -160,7 +160,7 @@ def test_neither_lines_nor_files_have_an_order_and_counts_add_up(
     used = sum(first[key] for key in ("sft", "thumbs", "preference_votes", "undecided", "held_out"))
     assert first["lines"] == len(said) == used + sum(first["quarantined"].values())
     kept_back = {row["prompt"][0]["content"] for row in files["held_out"]}
-    learnt = {row["prompt"][0]["content"] for name in ("sft", "thumbs", "preferences") for row in files[name]}
+    learnt = {row["prompt"][0]["content"] for name in ("sft", "preferences") for row in files[name]}
     assert not kept_back & learnt
 
 

@@ -367,6 +367,14 @@ def test_what_is_no_revision_is_refused(repository: Repository, name: str) -> No
             compare(repository.root, *pair)
 
 
+def test_before_any_commit_there_is_nothing_to_compare_with(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="git knows no revision 'HEAD'"):
+        compare(tmp_path, "HEAD", WORKSPACE)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    with pytest.raises(UserError, match="there is no commit here yet to compare with"):
+        compare(tmp_path, "HEAD", WORKSPACE)
+
+
 def test_revisions_have_many_names(repository: Repository) -> None:
     commit = repository.git("rev-parse", "v1").strip()
     repository.git("tag", "-a", "annotated", "-m", "words", "v1")

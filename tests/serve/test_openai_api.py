@@ -115,7 +115,7 @@ REFUSED = {
     "n": {"n": 65},
     "tools": {"tools": [{"type": "function", "function": {"name": "f"}}]},
     "top_logprobs": {"top_logprobs": 3},
-    "response_format": {"response_format": {"type": "json_object"}},
+    "response_format": {"response_format": {"type": "json_schema"}},
     "frequency_penalty": {"frequency_penalty": 2.5},
     "logit_bias": {"logit_bias": {"1": 1}},
     "temperature": {"temperature": 3},

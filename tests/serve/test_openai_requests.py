@@ -53,7 +53,11 @@ BOUNDS = [
     ("tool_choice", (None, "none", "auto"), ("required", {"type": "function"})),
     ("modalities", (None, ["text"]), (["audio"], ["text", "audio"])),
     ("audio", (None,), ({"voice": "alloy"},)),
-    ("response_format", (None, {"type": "text"}), ({"type": "json_object"}, {"type": "json_schema"})),
+    (
+        "response_format",
+        (None, {"type": "text"}, {"type": "json_object"}),
+        ({"type": "xml"}, {}),
+    ),
     ("structured_outputs", (None,), ({"json": {}},)),
     ("chat_template", (None,), ("x",)),
 ]

@@ -25,6 +25,7 @@ class SamplingSettings:
     repetition_penalty: float = 1.0  # divides the logits of tokens in the prompt and the reply; 1 = none
     presence_penalty: float = 0.0  # taken from the logits of tokens in the reply, [-2, 2]
     frequency_penalty: float = 0.0  # likewise, times their number, [-2, 2]
+    json_schema: str = ""  # the reply is JSON of this schema; "" = any text
     logprobs: int | None = None  # so many of the likeliest tokens are told with each token; None: nothing is told
 
     @property

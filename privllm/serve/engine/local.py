@@ -18,6 +18,7 @@ from privllm.core.out_of_memory import shortage_explained
 from privllm.serve.engine.base import Done, GenerationRequest, RequestRefused, ServedModel, Text
 from privllm.serve.engine.batch_check import require_batching
 from privllm.serve.engine.fitting import Prompt, fit
+from privllm.serve.engine.grammar import Grammars
 from privllm.serve.engine.prompting import PromptFormat, open_folder
 from privllm.serve.engine.scheduler import Echo, Job, Scheduler
 
@@ -43,6 +44,7 @@ class LocalEngine:
         self._prompt_format = prompt_format
         self._scheduler = Scheduler(model, prompt_format, batch)
         self._vocabulary = model.config.get_text_config().vocab_size
+        self._grammars = Grammars(prompt_format.tokenizer_json, self._vocabulary, prompt_format.end_ids)
         self._max_requests = batch + queue
         self._changed = Condition()  # guards the two below
         self._arrived: list[Job] = []
@@ -116,6 +118,8 @@ class LocalEngine:
             events: asyncio.Queue[Event] = asyncio.Queue()
             job = Job(prompt.ids, settings, lambda event: loop.call_soon_threadsafe(events.put_nowait, event))
             job.echo = self._echo(request, prompt.ids) if request.echo else None
+            if settings.json_schema:  # in a thread, since a schema may be large
+                job.grammar = await asyncio.to_thread(self._grammars.start, settings.json_schema)
             with self._changed:
                 self._arrived.append(job)
                 self._changed.notify()

@@ -46,6 +46,10 @@ class PromptFormat(Protocol):
 
     def decode(self, ids: Sequence[int]) -> str: ...
 
+    def tokenizer_json(self) -> str:
+        """Return the tokenizer as tokenizer.json holds it."""
+        ...
+
 
 def open_folder(folder: Path, revision: str = "") -> tuple[PreTrainedModel, PromptFormat]:
     """Return the model of `folder`, in eval mode, on a GPU if possible, and its prompt format.
@@ -98,6 +102,7 @@ class ExportedFormat:
     def __init__(self, folder: Path, provenance: dict[str, Any], revision: str, context: int) -> None:
         self.model = Model(provenance["name"], revision, provenance["digests"]["model"])
         self.tuned = bool(provenance["chat"])
+        self._folder = folder
         self.context = context
         self._chat_format = Speech(folder)
         self._encoder = Encoder.open(folder)
@@ -125,6 +130,9 @@ class ExportedFormat:
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._encoder.decode(np.array(ids, np.int32))
+
+    def tokenizer_json(self) -> str:
+        return (self._folder / "tokenizer.json").read_text("utf-8")
 
 
 class HuggingFaceFormat:
@@ -189,3 +197,6 @@ class HuggingFaceFormat:
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def tokenizer_json(self) -> str:
+        return self._tokenizer.backend_tokenizer.to_str()

@@ -135,6 +135,9 @@ class RemoteEngine:
                 body[name] = getattr(settings, name)
         if settings.stop:
             body["stop"] = list(settings.stop)
+        if settings.json_schema:
+            named = {"name": "reply", "schema": json.loads(settings.json_schema)}
+            body["response_format"] = {"type": "json_schema", "json_schema": named}
         if settings.logprobs is not None:
             body |= {"logprobs": True, "top_logprobs": settings.logprobs} if chat else {"logprobs": settings.logprobs}
         if request.messages is not None:

@@ -22,6 +22,7 @@ class Row(NamedTuple):
     generator: torch.Generator
     prompt_ids: Sequence[int] = ()
     reply_ids: Sequence[int] = ()
+    allowed_V: Tensor | None = None  # bool [V]: tokens that a grammar lets follow; None: all
 
 
 def sample_rows(logits_RV: Tensor, rows: Sequence[Row], banned_ids: Sequence[int] = ()) -> list[int]:
@@ -38,10 +39,12 @@ def sample_rows(logits_RV: Tensor, rows: Sequence[Row], banned_ids: Sequence[int
 
 
 def _adjusted(logits_V: Tensor, row: Row, banned_ids: Sequence[int]) -> Tensor:
-    """Return the logits after penalties, without the tokens that min_p and top_k leave out."""
+    """Return the logits after penalties, without the tokens that a grammar, min_p and top_k leave out."""
     settings = row.settings
     if settings.has_penalties:
         logits_V = _penalised(logits_V, row)
+    if row.allowed_V is not None:
+        logits_V = logits_V.masked_fill(~row.allowed_V, -math.inf)
     if not settings.min_p and not settings.top_k:
         return logits_V
     if banned_ids:  # or the likeliest of all might be one of them

@@ -20,6 +20,7 @@ from transformers import DynamicCache, PreTrainedModel
 from privllm.core.errors import UserError
 from privllm.serve.engine.base import Done, RequestRefused, SamplingSettings, Text, TokenLogprob
 from privllm.serve.engine.detokenizer import Detokenizer
+from privllm.serve.engine.grammar import Grammar
 from privllm.serve.engine.kv_cache import KvCache
 from privllm.serve.engine.prompting import PromptFormat
 from privllm.serve.engine.sampling import Row, likelihood, sample_rows
@@ -45,6 +46,7 @@ class Job:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     echo: Echo | None = None
+    grammar: Grammar | None = None  # which the reply follows
     cancelled: bool = False
     detokenizer: Detokenizer | None = None
     generator: torch.Generator = field(default_factory=torch.Generator)
@@ -59,10 +61,11 @@ class Job:
 
     def row(self) -> Row:
         """Return what the next token is drawn by."""
+        allowed = self.grammar.allowed() if self.grammar else None
         if not self.settings.has_penalties:
-            return Row(self.settings, self.generator)
+            return Row(self.settings, self.generator, allowed_V=allowed)
         prompt_ids, reply_ids = self.ids[: self.prompt_tokens], self.ids[self.prompt_tokens :]
-        return Row(self.settings, self.generator, prompt_ids, reply_ids)
+        return Row(self.settings, self.generator, prompt_ids, reply_ids, allowed)
 
 
 class Scheduler:
@@ -224,16 +227,17 @@ class Scheduler:
         """Append `token` to the reply and emit its text; return False if it ends the reply."""
         detokenizer = job.detokenizer
         assert detokenizer is not None
-        ended = token in self.prompt_format.end_ids
+        ended, complete = token in self.prompt_format.end_ids, False
         if not ended:
             job.ids.append(token)
             job.completion_tokens += 1
             job.emit_text(detokenizer.add(token))
-        stopped = ended or detokenizer.stopped
+            complete = job.grammar is not None and not job.grammar.add(token)
+        stopped = ended or complete or detokenizer.stopped
         if not stopped and job.completion_tokens < job.settings.max_tokens:
             return True
         job.emit_text(detokenizer.flush())
-        reason = "stop" if ended or detokenizer.stopped else "length"
+        reason = "stop" if stopped else "length"
         job.emit(Done(reason, job.prompt_tokens, job.completion_tokens))
         return False
 
