@@ -159,6 +159,7 @@ def measure(shape: tuple[int, int, int, int, int, int, bool], way: Way, rows: in
         "weights": round(weights / GIB, 2),
         "gradients": round(gradients / GIB, 2),
         "states": round(states / GIB, 2),
+        "peak": alive.peak / GIB,
         "one card": round(alive.peak / GIB, 1),
         "each of 8": round(eight / GIB, 1),
         "bytes a parameter": round(alive.peak / parameters, 1),
