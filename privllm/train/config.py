@@ -18,9 +18,8 @@ OPTIMIZERS = ("muon", "adamw", "adamw8")
 
 @dataclass
 class TrainConfig:
-    optimizer: str = (
-        "muon"  # muon (for the matrices, AdamW for the rest), adamw (for all), or adamw8: with states of 8 bits
-    )
+    # muon (for the matrices, AdamW for the rest), adamw (for all), or adamw8: with states of 8 bits
+    optimizer: str = "muon"
     learning_rate: float = 0.003  # peak, > 0
     weight_decay: float = 0.1  # decoupled, of matrices inside the blocks, per unit of learning rate, >= 0
     clip: float = 1.0  # the gradient's norm at most, > 0
@@ -112,9 +111,8 @@ class PretrainConfig:
 class FinetuneConfig(TrainConfig):
     """The section `finetune.defaults`, with a task of `finetune.tasks` over it."""
 
-    optimizer: str = (
-        "adamw"  # muon (for the matrices, AdamW for the rest), adamw (for all), or adamw8: with states of 8 bits
-    )
+    # muon (for the matrices, AdamW for the rest), adamw (for all), or adamw8: with states of 8 bits
+    optimizer: str = "adamw"
     learning_rate: float = 0.001  # peak, > 0; lower where there are fewer examples than `batch_size`
     batch_size: int = 8  # examples a step, >= 1; no example is twice in a step
     # how often the examples are gone through, > 0; where they are few more often, until there are 60 steps, but not above 15 times
