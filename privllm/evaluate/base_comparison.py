@@ -18,6 +18,7 @@ from privllm.evaluate.scoring import ScoredDocument, score_streams
 from privllm.evaluate.slices import AnnotatedDocument
 from privllm.evaluate.windows import stream_of
 from privllm.models.base_weights import load_base, note_of
+from privllm.models.devices import place
 from privllm.stats.difference import difference
 from privllm.stats.scores import Score
 
@@ -35,8 +36,8 @@ def compare_with_base(
     `start` is data/start/<family>; `scored` are the trained model's scores by document. Returns {} where training did not
     begin with a base model, or nothing held out is clean.
     """
-    place = note_of(start)["start"]
-    if not BASE.fullmatch(place):
+    base = note_of(start)["start"]
+    if not BASE.fullmatch(base):
         return {}
     model = place(load_base(family, start, special))
     streams = {document.id: stream_of(document.tokens[:-1], special) for document in documents}
@@ -53,7 +54,7 @@ def compare_with_base(
         scores.append(Score(bits, sizes))
     measured = difference(scores[0], scores[1], clean)
     return {
-        "base": place,
+        "base": base,
         TRAITS[family].clean_bits: measured.a,
         "difference": measured.difference,
         "interval": list(measured.interval) if measured.interval else None,
