@@ -269,7 +269,7 @@ def test_wrong_parameters_are_explained(shop: Path) -> None:
     ):
         with pytest.raises(UserError, match=part):
             FinetuneConfig(**changes)
-    with pytest.raises(UserError, match="adamw where"):
+    with pytest.raises(UserError, match="adamw or adamw8 where"):
         FinetuneConfig(lora=type(FinetuneConfig().lora)(rank=2), optimizer="muon")
 
 
