@@ -5,7 +5,7 @@ of any size fit here. What is alive is counted storage by storage; the peak is o
 are Qwen3's at their published shapes; weights in bf16 where the way says so, activations in bf16 by autocast, computed again in the
 backward pass, logits in chunks. Allocators round and fragment: a card needs some 5 % more, and CUDA itself half a GiB.
 
-For eight cards, weights, gradients and states are divided by eight and two gathered blocks added, as FSDP has them.
+Processes that share a training (`train.devices`) each hold the whole model, so each card of several needs as much as one.
 """
 
 import argparse
@@ -21,7 +21,6 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from benchmarks.common import write_result
 from privllm.models.attention import FUSED_CAUSAL
-from privllm.models.blocks import blocks
 from privllm.models.causal import reply_loss
 from privllm.models.small_weights import shrink
 from privllm.train.adapter_config import AdapterConfig
@@ -31,7 +30,6 @@ from privllm.train.lora import adapt
 from privllm.train.recompute import ALWAYS, Recompute
 
 GIB = 1 << 30
-CARDS = 8
 # layers, width, inner width, heads, key/value heads, vocabulary, whether the embeddings are tied
 SIZES = {
     "0.6 B": (28, 1024, 3072, 16, 8, 151_936, True),
@@ -119,7 +117,7 @@ def to_fake(model: Any) -> None:
 
 
 def measure(shape: tuple[int, int, int, int, int, int, bool], way: Way, rows: int, length: int) -> dict[str, float]:
-    """Return GiB: of what stays from step to step, of gradients, and the peak, on one card and on eight."""
+    """Return GiB: of what stays from step to step, of gradients, and the peak."""
     model = model_of(shape, length)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     if way.rank:
@@ -151,25 +149,21 @@ def measure(shape: tuple[int, int, int, int, int, int, bool], way: Way, rows: in
                 optimizer.step()
                 optimizer.zero_grad()
         states = alive.bytes - weights
-        block = sum(tensor.nbytes for tensor in blocks(model)[0].parameters())
-        divided = weights + states + gradients
-        passing = alive.peak - divided
-        eight = divided / CARDS + max(0, passing) + 2 * block
     return {
         "weights": round(weights / GIB, 2),
         "gradients": round(gradients / GIB, 2),
         "states": round(states / GIB, 2),
+        "peak": alive.peak / GIB,
         "one card": round(alive.peak / GIB, 1),
-        "each of 8": round(eight / GIB, 1),
         "bytes a parameter": round(alive.peak / parameters, 1),
     }
 
 
 def table(found: dict[str, dict[str, dict[str, float]]]) -> str:
-    """Return the peaks in GiB as Markdown: one card, and each of eight."""
+    """Return the peaks in GiB as Markdown."""
     lines = ["| GiB at the peak | " + " | ".join(found) + " |", "|---" * (1 + len(found)) + "|"]
     for way in WAYS:
-        cells = [f"{of_size[way]['one card']} ({of_size[way]['each of 8']})" for of_size in found.values()]
+        cells = [str(of_size[way]["one card"]) for of_size in found.values()]
         lines.append(f"| {way} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -64,7 +64,7 @@ def work(*given, **named):
         Path(path).write_text("edited meanwhile")
     for store in [part for part in given if isinstance(part, Store)]:
         store.map(stretch, [(Path(ORDERS["source"]),)], Path(ORDERS["out"]), "stand-in")
-    if any(type(part) not in (list, dict) for part in given):  # else it only asks params.yaml what there is to do, and works later
+    if any(not isinstance(part, (list, dict)) for part in given):  # else it only asks or says what params.yaml has, and works later
         die_if("report")
     return defaultdict(lambda: defaultdict(dict), padding="r" * WHOLE)
 

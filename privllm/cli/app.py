@@ -114,17 +114,24 @@ def plan(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
 ) -> None:
-    """Say what `dvc repro` would run, why, and for about how long; nothing is run and nothing
-    changed.
+    """Say what `dvc repro` would run, why, for about how long and with how much memory; nothing is
+    run and nothing changed.
 
     "may run" depends on the output of an earlier stage: DVC skips the stage where that output does
     not change.
     """
     from shutil import get_terminal_size
 
+    from privllm.core.params import read_params
     from privllm.manage.plan import make_plan
+    from privllm.manage.training_machine import training_machine
+    from privllm.models.device_config import DevicesConfig
+    from privllm.parameters.memory_needs import memory_notes, trainings
 
     build_plan = make_plan(stage)
+    if trained := trainings(build_plan.to_run):
+        machine = training_machine(read_params("train", DevicesConfig).accelerator)
+        build_plan.notes.extend(memory_notes(trained, machine))
     if as_json:
         say_json(build_plan.as_json(), indent=1, default=str)
         return

@@ -39,6 +39,11 @@ class Plan(NamedTuple):
         return sum(step.seconds or 0.0 for step in self.steps if step.verdict in verdicts)
 
     @property
+    def to_run(self) -> list[str]:
+        """Return the stages that run, or may; those of what is not built take no time."""
+        return [step.stage for step in self.steps if step.verdict in (RUNS, MAY_RUN) and step.seconds != 0.0]
+
+    @property
     def untimed(self) -> list[str]:
         return [step.stage for step in self.steps if step.seconds is None]
 

@@ -8,8 +8,7 @@ from privllm.core.params import require
 @dataclass
 class DevicesConfig:
     accelerator: str = "auto"  # cpu, cuda, or auto: cuda where there is a GPU that torch can use
-    # processes that share each step of a pretraining, one for each GPU, 1-1024; of several machines: docs/guides
-    devices: int = 1
+    devices: int = 1  # processes that share each step of a pretraining, one for each GPU, 1-1024
     tf32: bool = False  # on CUDA: whether products in fp32 may round their factors to 10 bits
     # on CUDA: whether a second run ends in the same bytes, at some cost; a CPU's always does
     deterministic: bool = True

@@ -9,36 +9,18 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from privllm.models.blocks import blocks, text_config
 from privllm.models.devices import on_gpu
+from privllm.train.memory_need import ROOM, bytes_of_position, shape_of
 
 AUTO, ALWAYS, NEVER = "auto", "always", "never"
-GIB = 1 << 30
-ROOM = {False: 6 * GIB, True: 24 * GIB}  # for the activations of one pass, on a CPU and on a GPU
-WIDTHS, INNER_WIDTHS = (
-    16,
-    5,
-)  # numbers that a block keeps of each position: in widths of the model, and of its feed-forward part
-
-
-def bytes_of_position(model: PreTrainedModel, is_mixed: bool) -> int:
-    """Return about how many bytes of activations all blocks keep of one position."""
-    config = text_config(model)
-    inner = next(
-        (
-            value
-            for name in ("intermediate_size", "d_ff", "n_inner", "hidden_dim")
-            if (value := getattr(config, name, 0))
-        ),
-        4 * config.hidden_size,
-    )
-    numbers = WIDTHS * config.hidden_size + INNER_WIDTHS * inner
-    return len(blocks(model)) * numbers * (3 if is_mixed else 4)  # autocast keeps norms and residuals in fp32
 
 
 def positions_at_once(model: PreTrainedModel, is_mixed: bool) -> int:
     """Return how many positions' activations fit into the room that there is for one pass."""
-    return ROOM[on_gpu()] // bytes_of_position(model, is_mixed)
+    shape = shape_of(model.config.to_dict())
+    if shape is None:
+        return 0  # of a model that does not say how large it is nothing is known
+    return ROOM[on_gpu()] // bytes_of_position(shape, is_mixed)
 
 
 class Recompute:
@@ -56,7 +38,7 @@ class Recompute:
     def before(self, positions: int) -> None:
         """Choose the way for a part of so many positions."""
         if self.mode != NEVER:
-            self.set(self.mode == ALWAYS or positions > self.positions)
+            self.set(self.mode == ALWAYS or 0 < self.positions < positions)
 
     def set(self, is_on: bool) -> None:
         """Compute activations again in the backward pass from now on, or keep them."""

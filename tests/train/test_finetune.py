@@ -17,6 +17,7 @@ from privllm.tokens.special_ids import special_ids
 from privllm.train.finetune import FinetuneConfig, FinetuneInputs, finetune
 from privllm.train.loop import Work
 from privllm.train.loss_history import History
+from privllm.train.predict_lines import open_tuned
 from tests.extend import make_extended
 from tests.train import tiny_tasks
 from tests.train.adapters import assert_only_adapters_learnt
@@ -217,6 +218,16 @@ def test_what_does_not_suffice_is_an_error_or_where_it_may_be_a_note(shop: Path,
         run(tiny("classification", "masked"), shop, tmp_path, tmp_path / "one.jsonl")
 
 
+def test_examples_are_cut_at_max_length_and_so_are_later_inputs(shop: Path, tmp_path: Path) -> None:
+    counts = {}
+    for length in (6, 2048):
+        report = run(tiny("classification", "masked", max_length=length), shop, tmp_path / str(length))
+        counts[length] = report["examples"]["cut"]
+    assert counts[6] > counts[2048] == 0
+    assert open_tuned(tmp_path / "6/out").context == 6
+    assert open_tuned(tmp_path / "2048/out").context == tiny_tasks.CONTEXT, "no more than the model sees"
+
+
 @pytest.mark.parametrize("family", ["causal", "seq2seq"])
 def test_an_answer_longer_than_the_context_costs_its_line_and_is_named(
     shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], family: str
@@ -258,7 +269,7 @@ def test_wrong_parameters_are_explained(shop: Path) -> None:
     ):
         with pytest.raises(UserError, match=part):
             FinetuneConfig(**changes)
-    with pytest.raises(UserError, match="adamw where"):
+    with pytest.raises(UserError, match="adamw or adamw8 where"):
         FinetuneConfig(lora=type(FinetuneConfig().lora)(rank=2), optimizer="muon")
 
 

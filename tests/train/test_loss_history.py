@@ -2,8 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from privllm.core.errors import UserError
 from privllm.train import loss_history
-from privllm.train.loss_history import STEP_COST, VALIDATION_SHARE, affordable_interval
+from privllm.train.lightning_module import Training
+from privllm.train.loss_history import STEP_COST, VALIDATION_SHARE, History, affordable_interval
 from tests.train.test_pretrain import Killed, all_bytes, die_at, run
 from tests.train.test_pretrain_objectives import objective_of
 from tests.train.tiny_corpus import Corpus, tiny
@@ -42,3 +44,38 @@ def test_a_run_validates_as_often_as_it_can_afford_killed_or_not(corpus: Corpus,
 def test_a_number_of_steps_that_is_given_counts(corpus: Corpus, tmp_path: Path):
     run(tiny(validate_every=15), corpus, tmp_path)
     assert validated_after(tmp_path) == [15, 30, 40]
+
+
+def test_losses_wait_where_the_model_is_until_a_point_is_due(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Of 40 steps: the first, every tenth, and those before a held-out loss; a checkpoint would read them too."""
+    read: list[int] = []
+    original = History._read_losses
+
+    def reading(self: History) -> None:
+        if self.unread:
+            read.append(self.step)
+        original(self)
+
+    monkeypatch.setattr(History, "_read_losses", reading)
+    run(tiny(validate_every=15), corpus, tmp_path, seconds=1e9)
+    assert read == [1, 10, 15, 20, 30, 40]
+
+
+@pytest.mark.parametrize("step", [4, 13])
+def test_the_step_whose_loss_is_not_a_number_is_named_though_it_is_read_later(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+):
+    training_step = Training.training_step
+
+    def spoiling(self: Training, batch: object, index: int) -> object:
+        loss = training_step(self, batch, index)
+        if self.global_step + 1 == step:
+            self.step_loss = self.step_loss * float("nan")
+        return loss
+
+    monkeypatch.setattr(Training, "training_step", spoiling)
+    with pytest.raises(UserError, match=rf"not a number at step {step}: lower `pretrain\.causal\.learning_rate`"):
+        run(tiny(validate_every=40), corpus, tmp_path, seconds=1e9)
+    assert not list((tmp_path / "work").rglob("latest*"))

@@ -9,8 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from privllm.core.errors import UserError
+from privllm.models.device_config import DevicesConfig, chosen, use
+from privllm.train.loop import Work
 from privllm.train.parallel import ALONE, add_up, group, joined, wait_for_all
-from tests.train.tiny_corpus import Corpus
+from privllm.train.pretrain import PretrainInputs, pretrain
+from tests.train.tiny_corpus import Corpus, tiny
 from tests.workshop import ROOT
 
 NIGHTLY = bool(os.environ.get("PRIVLLM_NIGHTLY"))
@@ -72,3 +76,38 @@ def test_alone_there_is_nothing_to_add_up_or_wait_for() -> None:
         add_up([tensor])
         wait_for_all()
         assert tensor.equal(torch.ones(3))
+
+
+STAGE = """
+import sys
+from pathlib import Path
+from privllm.models.device_config import DevicesConfig, use
+from privllm.train.loop import Work
+from privllm.train.pretrain import PretrainInputs, pretrain
+from tests.train.tiny_corpus import tiny
+corpus, place = map(Path, sys.argv[1:])
+use(DevicesConfig(devices=2))
+inputs = PretrainInputs(corpus / "pack", corpus / "guide", corpus / "tokenizer", corpus / "start")
+print(pretrain("causal", tiny(), inputs, place / "out", place / "live", Work(place / "work", "code"))["steps"])
+"""
+
+
+@pytest.mark.skipif(not NIGHTLY, reason="nightly: one more training")
+def test_a_pretraining_starts_its_processes_by_itself_and_one_writes(corpus: Corpus, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", STAGE, str(corpus.rows.parent), str(tmp_path / "run")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.stdout == "40\n", done.stderr
+    assert done.stderr.count("begins at step") == 1
+    assert (tmp_path / "run/out/model.safetensors").is_file()
+    assert not (tmp_path / "run/work").exists()
+
+
+def test_fewer_rows_than_processes_are_refused(corpus: Corpus, tmp_path: Path) -> None:
+    inputs = PretrainInputs(corpus.rows, corpus.guide, corpus.tokenizer, corpus.start)
+    before = chosen()
+    use(DevicesConfig(devices=5))
+    try:
+        with pytest.raises(UserError, match=r"has 4 rows, too few for 5 processes: raise `batch_size`"):
+            pretrain("causal", tiny(), inputs, tmp_path / "out", tmp_path / "live", Work(tmp_path / "work", "code"))
+    finally:
+        use(before)

@@ -1,13 +1,13 @@
 """When activations are computed again, and what that leaves of a model; that it changes no gradient, test_step_parts says."""
 
 import pytest
-import torch
 
 from privllm.models.blocks import blocks, projections
 from privllm.models.loading import MODELS
 from privllm.train import recompute
+from privllm.train.memory_need import GIB
 from privllm.train.pretrain_objectives import Packed
-from privllm.train.recompute import ALWAYS, AUTO, NEVER, Recompute, bytes_of_position, positions_at_once
+from privllm.train.recompute import ALWAYS, AUTO, NEVER, Recompute, positions_at_once
 from tests.train.test_pretrain_objectives import objective_of
 from tests.train.tiny_corpus import Corpus
 
@@ -45,36 +45,9 @@ def test_switched_off_in_the_end(corpus: Corpus) -> None:
     assert not any(getattr(module, "gradient_checkpointing", False) for module in objective.model.modules())
 
 
-def kept_bytes(objective: Packed) -> int:
-    """The bytes that autograd keeps of one pass, parameters aside."""
-    parameters = {parameter.untyped_storage().data_ptr() for parameter in objective.model.parameters()}
-    kept: dict[int, int] = {}
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in parameters:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    objective.model.train()
-    batch = objective.batch(0)
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = objective.model.base_model(input_ids=batch[0]).last_hidden_state.sum()
-    total = sum(kept.values())
-    del loss
-    return total
-
-
-def test_the_estimate_is_of_what_autograd_keeps(corpus: Corpus) -> None:
-    """Within 40 %, of stock blocks in fp32."""
-    objective = objective_of("causal", corpus)
-    positions = objective.batch(0)[0].numel()
-    assert bytes_of_position(objective.model, False) * positions == pytest.approx(kept_bytes(objective), rel=0.4)
-
-
 def test_less_room_is_fewer_positions(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     model = objective_of("causal", corpus).model
     before = positions_at_once(model, False)
-    monkeypatch.setattr(recompute, "ROOM", {False: 3 * recompute.GIB, True: 1})
+    monkeypatch.setattr(recompute, "ROOM", {False: 3 * GIB, True: 1})
     assert positions_at_once(model, False) == pytest.approx(before / 2, abs=1)
     assert positions_at_once(model, True) > positions_at_once(model, False)

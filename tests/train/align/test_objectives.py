@@ -111,3 +111,31 @@ def test_pretraining_goes_on_in_every_step_and_in_no_validation(model, text, kin
     assert with_text.loss(batch).item() == pytest.approx(expected, rel=1e-5)
     assert [len(held) for held in with_text.held_out()] == [kind.lesson_tensors]
     assert with_text.labels(batch) == without.labels(bare)
+
+
+@pytest.mark.parametrize("kind", [Imitate, Prefer])
+@pytest.mark.parametrize("positions", [1, 16, 40])
+def test_a_step_in_parts_has_the_loss_and_the_gradients_of_the_plain_one(model, text, kind, positions) -> None:
+    """Lessons and replayed text alike; pairs stay together. To 1e-5: sums are taken in another order."""
+    objective = kind(model, CFG, "align", PAIRS, PAIRS, LossTerms(text=text, replay=0.5, beta=BETA))
+    changed(model)  # or the policy is its own reference, and no pair has a gradient of its own
+    batch = objective.batch(4)
+
+    def step() -> tuple[float, list[torch.Tensor], int]:
+        model.zero_grad()
+        parts = objective.parts(batch)
+        losses = [objective.part_loss(part) for part in parts]
+        for loss in losses:
+            loss.backward()
+        gradients = [parameter.grad.clone() for parameter in model.parameters()]
+        return sum(float(loss.detach()) for loss in losses), gradients, len(parts)
+
+    plain, plain_gradients, count = step()
+    assert count == 1
+    assert plain == pytest.approx(objective.loss(batch).item(), rel=1e-6)
+    objective.positions_at_once = positions
+    in_parts, gradients, count = step()
+    assert count > 1
+    assert in_parts == pytest.approx(plain, rel=1e-5)
+    for gradient, expected in zip(gradients, plain_gradients, strict=True):
+        torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-5 * float(expected.abs().max()) + 1e-7)
