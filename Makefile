@@ -63,7 +63,7 @@ run-base: setup ## an open model and Debian's handbooks to a model that knows th
 test-fast: setup ## the tests that train nothing, build nothing and take no seconds, in two minutes
 	$(PYTEST) --hypothesis-profile=fast -m "not training and not build and not slow"
 
-test: setup ray .venv/moto .venv/docs ## all tests, in a quarter of an hour
+test: setup ray .venv/moto .venv/docs .venv/grammar ## all tests, in a quarter of an hour
 	$(PYTEST)
 
 test-wheel: setup ## privllm as people install it: a wheel, an empty environment, a project, an upgrade
@@ -72,7 +72,7 @@ test-wheel: setup ## privllm as people install it: a wheel, an empty environment
 test-pythons: setup ## the tests that need none of torch, Ray and MkDocs, with Python 3.12 and 3.13 too
 	python -m tests.pythons 3.12 3.13
 
-test-all: setup ray .venv/moto .venv/docs test-pythons test-wheel ## all tests in their nightly depth, the other Pythons and the wheel, in an hour and a quarter
+test-all: setup ray .venv/moto .venv/docs .venv/grammar test-pythons test-wheel ## all tests in their nightly depth, the other Pythons and the wheel, in an hour and a quarter
 	PRIVLLM_NIGHTLY=1 $(PYTEST)
 
 bench: setup ## our figures against the peers', in turn
