@@ -249,8 +249,6 @@ def marks_of(tokenizer_json: str, encode: Callable[[str], list[int]], folder: Pa
     names = names_in(folder)
     find = tokenizer.token_to_id
     stop = _first_id(tokenizer, (names.get("eos_token"), "<|endoftext|>", "</s>", "[SEP]")) or 0
-    pad = _first_id(tokenizer, (names.get("pad_token"), "<|pad|>", "<pad>", "[PAD]"))
-    pad = stop if pad is None else pad
     first, last = find("[CLS]"), find("[SEP]")
     around: tuple[tuple[int, ...], tuple[int, ...]] = ((), (stop,))
     if find(SPECIAL_TOKENS[USER]) == USER:  # our own vocabulary
@@ -264,7 +262,7 @@ def marks_of(tokenizer_json: str, encode: Callable[[str], list[int]], folder: Pa
     special = _special_ids(tokenizer)
     end = turn_marks.end
     last_place = next((place for place, token in enumerate(end) if token in special), 0)
-    return Marks(*turn_marks, last_place, stop, pad, around)
+    return Marks(*turn_marks, last_place, stop, special_ids(folder).pad, around)
 
 
 def known_turns(

@@ -110,6 +110,11 @@ def test_what_people_type_is_no_mark(folder: Path) -> None:
         assert ids.count(stop) == plain.count(stop)
 
 
+def test_rows_and_replies_are_filled_with_the_same_token(folder: Path) -> None:
+    speech = Speech(folder)
+    assert speech.marks.pad == speech.special.pad == speech.marks.stop
+
+
 def test_only_the_reply_and_its_end_are_learnt(folder: Path) -> None:
     speech = Speech(folder)
     dialogue = speech.dialogue(CONVERSATIONS[1], 10_000)
