@@ -88,6 +88,7 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "replay.tokens": ([16, 4096], [15, 0, 4097]),
     "replay.temperature": ([TINY, 2], [0, -TINY, 2 + 1e-9, math.nan]),
     "replay.top_k": COUNT,
+    "replay.seed": ([0, 1], []),
     "replay.measured": ([0.05, 0.9], [0.05 - 1e-9, 0, 0.9 + 1e-9, math.nan]),
     "replay.most_measured": ([10, 10**6], [9, 0, -1]),
     "pack.context": ([8, 65_536], [7, 0, 65_537]),
