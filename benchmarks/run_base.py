@@ -34,6 +34,7 @@ VALUES = {
     "pack.context": 512,
     "pretrain.causal.batch_size": 2,
     "pretrain.causal.validation_rows": 8,
+    "evaluate.own_texts": 96,  # a thousand would take a base of this size ten minutes
 }
 # A question, and what a right answer has.
 QUESTIONS = (
@@ -67,6 +68,29 @@ QUESTIONS = (
     ("How many minutes are in an hour?", "60|sixty"),
     ("What is the first letter of the English alphabet?", "a"),
     ("Who discovered gravity when an apple fell?", "newton"),
+)
+# What the handbooks say, and the word that it ends with.
+CLOZES = (
+    ("The maintainer scripts of a Debian package are preinst, postinst, prerm and", "postrm"),
+    ("In a Debian source package, the file that lists the build dependencies is debian/", "control"),
+    ("Each change of a Debian package is described in the file debian/", "changelog"),
+    ("The licence of a Debian package is described in the file debian/", "copyright"),
+    ("The file debian/rules must be an executable", "makefile"),
+    ("Bugs of Debian packages are reported with the program", "reportbug"),
+    ("The Debian archive has the areas main, contrib and", "non-free"),
+    ("Packages in the area contrib need packages from outside of", "main"),
+    ("The distribution in which Debian developers do their work is called", "unstable"),
+    ("The code name of the unstable distribution of Debian is always", "sid"),
+    ("A package that must be removed before another is unpacked is named in the field Breaks or", "Conflicts"),
+    ("The tool that checks Debian packages for common errors is called", "lintian"),
+    ("To hand a package over to a new maintainer, a developer files a bug against the pseudo-package", "wnpp"),
+    ("The priority of packages that every Debian system must have is", "required"),
+    ("Configuration files of a Debian package lie in the directory /", "etc"),
+    ("The low-level tool that installs Debian packages is called", "dpkg"),
+    ("A Debian package is uploaded by a developer with the program", "dput"),
+    ("Security updates of Debian are coordinated by the security", "team"),
+    ("The standards version of a package says which version of the Debian Policy", "Manual"),
+    ("Debian packages ask the user questions with the help of", "debconf"),
 )
 REPLY = 48  # tokens
 
@@ -135,6 +159,25 @@ def answers(folder: Path) -> list[str]:
     return written
 
 
+def cloze_nats(folder: Path) -> list[float]:
+    """Return -ln of the probability of each cloze's answer, closed-book: the model reads the sentence before it and nothing else."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype="float32").eval()
+    nats = []
+    for sentence, answer in CLOZES:
+        space = "" if sentence.endswith("/") else " "
+        before = tokenizer(sentence, add_special_tokens=False)["input_ids"]
+        after = tokenizer(f"{space}{answer}", add_special_tokens=False)["input_ids"]
+        with torch.inference_mode():
+            logits = model(torch.tensor([[*before, *after]])).logits[0, len(before) - 1 : -1]
+        of_answer = logits.log_softmax(-1)[torch.arange(len(after)), torch.tensor(after)]
+        nats.append(round(-float(of_answer.sum()), 4))
+    return nats
+
+
 def right(written: Sequence[str]) -> list[bool]:
     """Return which answers hold what a right one has, as a word."""
     found = []
@@ -166,7 +209,9 @@ def main() -> None:
     for (question, _), old, new, was, now in zip(QUESTIONS, before, after, was_right, is_right, strict=True):
         if was != now:
             print(f"{question}\n    before: {old!r}\n    now:    {new!r}")
-    figures = json.loads((folder / "reports/evaluate/causal.json").read_text("utf-8"))["test"]
+    cloze_before, cloze_after = cloze_nats(folder / "data/base" / NAME), cloze_nats(folder / "data/export/causal")
+    figures = json.loads((folder / "reports/evaluate/causal.json").read_text("utf-8"))
+    general, leaks, figures = figures["general_text"], figures["leaks"], figures["test"]
     share = kept / max(1, sum(was_right))
     print(
         f"general questions   {sum(was_right)} of {len(QUESTIONS)} right before, {kept} of these right now ({share:.0%})"
@@ -174,8 +219,18 @@ def main() -> None:
     print(
         f"held-out handbooks  {figures['bits_per_byte_clean']:.3f} bits per byte; {json.dumps(figures.get('before'))}"
     )
+    likelier = sum(after < before for before, after in zip(cloze_before, cloze_after, strict=True))
+    print(
+        f"cloze answers       {sum(cloze_before) / len(CLOZES):.3f} to {sum(cloze_after) / len(CLOZES):.3f} nats an answer, "
+        f"{likelier} of {len(CLOZES)} likelier"
+    )
+    print(f"general text        {general['change']:+.2%} of the base's loss {general['interval']}")
+    print(
+        f"what it says        {leaks['copied_runs']:.2%} of runs are training text, {leaks['personal_data']:.2%} hold personal data"
+    )
     print(f"time                {seconds / 60:.1f} minutes")
     result = {"before": before, "after": after, "kept": kept, "right_before": sum(was_right), "test": figures}
+    result |= {"general_text": general, "leaks": leaks, "cloze_before": cloze_before, "cloze_after": cloze_after}
     write_result("run_base", result | {"seconds": round(seconds)})
 
 

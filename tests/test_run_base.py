@@ -3,9 +3,14 @@
 import shutil
 from pathlib import Path
 
-from benchmarks.run_base import QUESTIONS, copy_pages, right, write_params
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from benchmarks.run_base import CLOZES, QUESTIONS, cloze_nats, copy_pages, right, write_params
 from privllm.core.params import load_sections
 from privllm.parameters.check import faults_of
+from tests.foreign import save_foreign
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -42,3 +47,20 @@ def test_an_answer_is_right_where_it_has_the_word() -> None:
     answers[29] = "Nobody knows."
     assert [place for place, is_right in enumerate(right(answers)) if is_right] == [0, 9, 10]
     assert right(["Austria"] * len(QUESTIONS))[10] is False
+
+
+def test_an_answer_is_as_likely_as_the_model_says(tmp_path: Path) -> None:
+    save_foreign(tmp_path, "causal", "llama")
+    nats = cloze_nats(tmp_path)
+    assert len(nats) == len(CLOZES)
+    sentence, answer = CLOZES[2]
+    assert sentence.endswith("/"), "no space stands before its answer"
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    before, after = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (sentence, answer))
+    expected = 0.0
+    for place, token in enumerate(after):
+        with torch.no_grad():
+            logits = model(torch.tensor([[*before, *after[:place]]])).logits[0, -1]
+        expected -= float(logits.log_softmax(-1)[token])
+    assert nats[2] == pytest.approx(expected, abs=1e-3)

@@ -8,6 +8,7 @@ Weights are converted one at a time. What a quantized file has rounded stays rou
 import math
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,6 +69,19 @@ class Converted(NamedTuple):
     licence: str  # "" where the file names none
 
 
+@contextmanager
+def _consistent(path: Path) -> Iterator[None]:
+    """Raise UserError for numbers of the file that do not fit together."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError) as error:
+        raise UserError(
+            f"{path} contradicts itself ({error!r}): it is damaged, or made by a program that is broken."
+        ) from error
+
+
 def convert_gguf(path: Path, out: Path) -> Converted:
     """Write the model in the GGUF file `path` to the folder `out`.
 
@@ -75,15 +89,9 @@ def convert_gguf(path: Path, out: Path) -> Converted:
     """
     opened = _open(path)
     out.mkdir(parents=True, exist_ok=True)
-    try:
+    with _consistent(path):
         config = _config(opened)
         ends = write_tokenizer(opened.values, out, opened.where)
-    except UserError:
-        raise
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, ZeroDivisionError) as error:
-        raise UserError(
-            f"{path} contradicts itself ({error!r}): it is damaged, or made by a program that is broken."
-        ) from error
     tokens = opened.values.get("tokenizer.ggml.tokens") or []
     if len(tokens) > config["vocab_size"]:
         raise UserError(
@@ -94,7 +102,8 @@ def convert_gguf(path: Path, out: Path) -> Converted:
         number = opened.values.get(f"tokenizer.ggml.{'padding' if role == 'pad' else role}_token_id")
         if number is not None:
             generation[f"{role}_token_id"] = number
-    _write_weights(opened, out / "model.safetensors")
+    with _consistent(path):
+        _write_weights(opened, out / "model.safetensors")
     write_json(out / "config.json", config | generation)
     write_json(out / "generation_config.json", generation)
     return Converted(_notes(opened), str(opened.values.get("general.license", "")))

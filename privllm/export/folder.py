@@ -2,6 +2,7 @@
 
     data/export/<family>/
                   model.safetensors config.json generation_config.json tokenizer.json tokenizer_config.json
+                  adapter/          what training added to a base model, for peft, where that was LoRA and nothing else
                   provenance.json   digests, parameters and figures, for programs
                   README.md         the same for people (a Hugging Face model card)
                   <name>-<type>.gguf, .Modelfile    of a family that continues text, where `export.gguf` names types
@@ -31,6 +32,7 @@ from privllm.models.family import FAMILIES
 from privllm.models.loading import load
 from privllm.models.seq2seq import with_sentinels
 from privllm.tokens.encode import Encoder
+from privllm.train.adapter_folder import FOLDER as ADAPTER
 from privllm.train.chat_files import answer_turns, tokenizer_files
 
 REQUIRED = {"model": ("model.safetensors", "config.json"), "tokenizer": ("tokenizer.json", "tokenizer_config.json")}
@@ -82,7 +84,7 @@ def export(cfg: ExportConfig, inputs: ExportInputs, family: str, out: Path) -> d
     if FAMILIES[family].traits.continues_text:
         for kind in cfg.gguf:
             _write_gguf(cfg, kind, out)
-    size = sum(path.stat().st_size for path in out.iterdir() if path.is_file())
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     return {
         "parameters": parameters,
         "bytes": size,
@@ -131,6 +133,8 @@ def _copy_files(inputs: ExportInputs, out: Path) -> None:
     for source in optional:
         if source.is_file():
             shutil.copyfile(source, out / source.name)
+    if (inputs.model / ADAPTER).is_dir():  # `align` leaves it out where it has taught the weights themselves
+        shutil.copytree(inputs.model / ADAPTER, out / ADAPTER, dirs_exist_ok=True)
 
 
 def digests_of(inputs: ExportInputs) -> dict[str, str]:

@@ -6,18 +6,20 @@ nowhere else. Nothing in a text can become a mark: contents are encoded without 
 file, and conversations are few. No model is used here.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer
 
 from privllm.core.errors import UserError
 from privllm.core.special_tokens import END_OF_TEXT, SPECIAL_TOKENS, TURN_MARKS, USER
 from privllm.tokens.chat_template import FILE, TurnMarks, marks_in, template_with
-from privllm.tokens.encode import without_specials
+from privllm.tokens.encode import puts_space_in_front, without_specials
+from privllm.tokens.joint_turns import JointTurns, WrittenTurn
 from privllm.tokens.special_ids import names_in, read_object, special_ids
 
 ROLES = ("user", "assistant")
@@ -78,6 +80,7 @@ class Speech:
         self.special = special_ids(folder)
         self.marks = marks_of(text, self.ids, folder)
         self.mask = self.special.mask  # what a masked model reads for a hidden word
+        self.joint = _joint_turns(text, folder)
 
     def ids(self, text: str) -> list[int]:
         return self.plain.encode(text, add_special_tokens=False).ids
@@ -96,6 +99,8 @@ class Speech:
 
     def prompt(self, turns: Sequence[Turn]) -> list[int]:
         """Return the ids of all turns, and the opening of the assistant's next one."""
+        if self.joint is not None:
+            return self.joint.prompt_of(_written(self.joint.marks, turns))
         rendered = self._rendered(turns)
         tokens: list[int] = []
         for turn in rendered:
@@ -130,25 +135,32 @@ class Speech:
 
     def _rendered(self, turns: Sequence[Turn]) -> list["_Turn"]:
         """Return the turns with their marks; what begins a conversation, a system prompt too, belongs to the first one."""
-        marks = self.marks
-        begin: tuple[int, ...] = marks.begin
-        user = marks.user
-        if turns and turns[0][0] == SYSTEM:
-            instructions, turns = turns[0][1], turns[1:]
-            opens = bool(turns) and turns[0][0] == "user"
-            if not opens:
-                turns = [("user", instructions), *turns]
-            elif marks.system is not None:
-                before, after = marks.system
-                begin, user = (*before, *self.ids(instructions)), after
-            else:
-                turns = [("user", f"{instructions}{marks.folded}{turns[0][1]}"), *turns[1:]]
+        if self.joint is not None:
+            return self._rendered_together(turns)
         rendered = []
-        for role, text in turns:
-            opening, end = (user, marks.user_end) if role == "user" else (marks.assistant, marks.end)
-            rendered.append(_Turn(role, (*begin, *opening), self.ids(text), end, marks.last + 1))
-            begin, user = (), marks.user
+        for turn in _written(self.marks, turns):
+            opening: list[int] = []
+            for piece in turn.opening:
+                opening += self.ids(piece) if isinstance(piece, str) else piece
+            content = self.ids(turn.content)
+            rendered.append(_Turn(turn.role, tuple(opening), content, turn.end, self.marks.last + 1))
         return rendered
+
+    def _rendered_together(self, turns: Sequence[Turn]) -> list["_Turn"]:
+        """Return the turns where text and marks are encoded as one."""
+        assert self.joint is not None
+        written = _written(self.joint.marks, turns)
+        last_mark = self.marks.end[self.marks.last]
+        rendered = []
+        for turn, (opening, content, end) in zip(written, self.joint.ids_of(written), strict=True):
+            learnt = end.index(last_mark) + 1 if last_mark in end else len(end)
+            rendered.append(_Turn(turn.role, tuple(opening), content, tuple(end), learnt))
+        return rendered
+
+    def _reply(self, reply: str) -> list[int]:
+        """Return what the assistant writes, with the token that ends it."""
+        *_, turn = self._rendered([("user", "a"), ("assistant", reply)])
+        return [*turn.content, *turn.end[: turn.written]]
 
     def exchange(self, turns: Sequence[Turn], replies: Sequence[str], context: int) -> Exchange | str:
         """Return replies to one prompt, which is cut so that the longest reply fits.
@@ -160,7 +172,7 @@ class Speech:
         said = turns[1:] if turns and turns[0][0] == SYSTEM else turns
         if any(role not in ROLES for role, _ in said):
             return "roles"  # `serve` refuses them too
-        encoded = [[*self.ids(reply), *self.marks.written_end] for reply in replies]
+        encoded = [self._reply(reply) for reply in replies]
         if len({tuple(reply) for reply in encoded}) < len(encoded):
             return "same"
         sizes = [len(reply) for reply in encoded]
@@ -169,6 +181,35 @@ class Speech:
         if dialogue is None:
             return "too_long"
         return Exchange(dialogue.tokens[: dialogue.answer_at], encoded, dialogue.cut)
+
+
+def _written(marks: Any, turns: Sequence[Turn]) -> list[WrittenTurn]:
+    """Return the turns between `marks`, ids or text; what begins a conversation belongs to the first one."""
+    begin: tuple[Any, ...] = (marks.begin,)
+    user = marks.user
+    if turns and turns[0][0] == SYSTEM:
+        instructions, turns = turns[0][1], turns[1:]
+        opens = bool(turns) and turns[0][0] == "user"
+        if not opens:
+            turns = [("user", instructions), *turns]
+        elif marks.system is not None:
+            before, after = marks.system
+            begin, user = (before, instructions), after
+        else:
+            turns = [("user", f"{instructions}{marks.folded}{turns[0][1]}"), *turns[1:]]
+    written = []
+    for role, text in turns:
+        opening, end = (user, marks.user_end) if role == "user" else (marks.assistant, marks.end)
+        written.append(WrittenTurn(role, (*begin, opening), text, end))
+        begin, user = (), marks.user
+    return written
+
+
+def _joint_turns(tokenizer_json: str, folder: Path) -> JointTurns | None:
+    """Return the encoder of whole conversations; None for tokenizers that read marks and text apart as they do together."""
+    if not puts_space_in_front(json.loads(tokenizer_json)) or not reads_template(folder):
+        return None
+    return JointTurns(tokenizer_json, names_in(folder), template_of(folder))
 
 
 class _Turn(NamedTuple):
@@ -208,8 +249,6 @@ def marks_of(tokenizer_json: str, encode: Callable[[str], list[int]], folder: Pa
     names = names_in(folder)
     find = tokenizer.token_to_id
     stop = _first_id(tokenizer, (names.get("eos_token"), "<|endoftext|>", "</s>", "[SEP]")) or 0
-    pad = _first_id(tokenizer, (names.get("pad_token"), "<|pad|>", "<pad>", "[PAD]"))
-    pad = stop if pad is None else pad
     first, last = find("[CLS]"), find("[SEP]")
     around: tuple[tuple[int, ...], tuple[int, ...]] = ((), (stop,))
     if find(SPECIAL_TOKENS[USER]) == USER:  # our own vocabulary
@@ -223,7 +262,7 @@ def marks_of(tokenizer_json: str, encode: Callable[[str], list[int]], folder: Pa
     special = _special_ids(tokenizer)
     end = turn_marks.end
     last_place = next((place for place, token in enumerate(end) if token in special), 0)
-    return Marks(*turn_marks, last_place, stop, pad, around)
+    return Marks(*turn_marks, last_place, stop, special_ids(folder).pad, around)
 
 
 def known_turns(
@@ -289,7 +328,8 @@ def _marks_of_template(template: str, names: dict[str, str], tokenizer: Tokenize
     def encode(text: str) -> list[int]:
         return tokenizer.encode(text, add_special_tokens=False).ids
 
-    return marks_in(template, names, encode)
+    may_join = puts_space_in_front(json.loads(tokenizer.to_str()))
+    return marks_in(template, names, encode, _special_ids(tokenizer), may_join)
 
 
 def agreeing_template(folder: Path) -> str:

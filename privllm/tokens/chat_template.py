@@ -10,7 +10,7 @@ but the role (tools, thoughts that are left out) gives none.
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple, NoReturn
 
 from jinja2 import TemplateError
@@ -37,7 +37,7 @@ UNREADABLE = (
 )
 ROLES_REFUSED = "a role is user or assistant, and system for the first message"
 FILE = "chat_template.jinja"  # where transformers looks for a template first
-Ids = tuple[int, ...]
+Ids = tuple[Any, ...]  # of tokens; in `joint_turns` characters
 
 
 class TurnMarks(NamedTuple):
@@ -50,18 +50,31 @@ class TurnMarks(NamedTuple):
     folded: str = FOLDED  # without `system`: what joins a system prompt and the first user's text to one
 
 
-def marks_in(template: str, names: dict[str, str], encode: Callable[[str], list[int]]) -> TurnMarks | None:
+def marks_in(
+    template: str,
+    names: dict[str, str],
+    encode: Callable[[str], list[Any]],
+    specials: Collection[Any] = (),
+    may_join: bool = False,
+) -> TurnMarks | None:
     """Return the marks of a template; None where they cannot be told.
 
-    `names` are special tokens by role (bos_token, ...); `encode` recognises special tokens.
+    `names` are special tokens by role (bos_token, ...); `encode` recognises special tokens, and `specials` are what it makes
+    of them. With `may_join` a reply may begin with a space that a prompt does not end with, as Llama 2's does: `joint_turns`.
     """
     rendered = _between_stand_ins(template, names, STAND_INS)
     if rendered is None:
         return None
     head, to_assistant, to_user, last = (tuple(encode(text)) for text in rendered)
-    if last != to_assistant:
+    if last != to_assistant and not (may_join and rendered[1] == rendered[3] + " "):
         return None
     common = _common_length(to_assistant, to_user)
+    if specials and not {*specials} & {*to_user[:common]}:
+        common = 0  # a space or a line end that both begin with ends no turn
+    ended = _between_stand_ins(template, names, STAND_INS[:2], asks=False)
+    written = tuple(encode(ended[-1])) if ended else ()
+    if written and written == to_user[: len(written)] and len(written) < common:
+        common = len(written)  # the rest opens the next turn, whosever it is
     user_end, user, assistant = to_user[:common], to_user[common:], to_assistant[common:]
     end = user_end
     if (
@@ -76,16 +89,28 @@ def marks_in(template: str, names: dict[str, str], encode: Callable[[str], list[
     return _with_system(marks, rendered[0], _between_stand_ins(template, names, (SYSTEM, *STAND_INS)), encode)
 
 
-def _between_stand_ins(template: str, names: dict[str, str], texts: tuple[str, ...]) -> list[str] | None:
-    """Return what the template puts before, between and after these texts of turns; None where it does not take them."""
-    roles = ("system", "user", "assistant", "user")[-len(texts) :]
+def generation_prompt(template: str, names: dict[str, str]) -> str | None:
+    """Return what the template puts before a reply that is still to be written; None where it cannot be told."""
+    rendered = _between_stand_ins(template, names, STAND_INS)
+    return rendered[-1] if rendered else None
+
+
+def _between_stand_ins(
+    template: str, names: dict[str, str], texts: tuple[str, ...], asks: bool = True
+) -> list[str] | None:
+    """Return what the template puts before, between and after these texts of turns; None where it does not take them.
+
+    Where it `asks` for a reply the last turn is a user's, else the assistant's.
+    """
+    roles: tuple[str, ...] = ("system", "user", "assistant", "user") if asks else ("user", "assistant")
+    roles = roles[-len(texts) :]
     messages = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
     if len(template) > MAX_TEMPLATE:
         return None
     try:
         compiled = _environment().from_string(GENERATION.sub("", template))
         # As transformers calls it: a template may ask whether there are tools.
-        rest = compiled.render(messages=messages, add_generation_prompt=True, tools=None, documents=None, **names)
+        rest = compiled.render(messages=messages, add_generation_prompt=asks, tools=None, documents=None, **names)
         rest.encode()
     except UNREADABLE:
         return None

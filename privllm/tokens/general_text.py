@@ -22,7 +22,7 @@ from privllm.core.seed import digest, unit_interval
 from privllm.core.special_tokens import SpecialIds
 from privllm.core.tables import read_table, write_table
 from privllm.tokens.pack import pack_rows
-from privllm.tokens.rows import Rows
+from privllm.tokens.rows import NO_END, Rows
 
 FILE = "general.parquet"
 LEAST = 8  # tokens of a text that is worth anything
@@ -36,8 +36,9 @@ class ReplayConfig:
 
     samples: int = 192  # texts that the base model writes, where data/replay holds no file; 0 = none
     tokens: int = 160  # of each text at most, [16, 4096]; longer files are cut into as many texts
-    temperature: float = 0.8  # of what it writes, above 0, at most 2
-    top_k: int = 50  # only the k likeliest tokens (Fan et al. 2018); 0 = all
+    # of what it writes, above 0, at most 2; at 1 with all tokens its own loss is the least there is, so a change is forgetting
+    temperature: float = 1.0
+    top_k: int = 0  # only the k likeliest tokens (Fan et al. 2018); 0 = all
     measured: float = 0.3  # share of the texts that training never reads, and both models are measured on, [0.05, 0.9]
     most_measured: int = 96  # of these, at most, >= 10
     seed: int = 0
@@ -103,7 +104,7 @@ def general_rows(start: Path, context: int, special: SpecialIds) -> Rows | None:
     batches = []
     for first, texts in sorted(by_first.items()):
         ids = pa.array([text.id for text in texts], pa.string())
-        packed = pack_rows([text.tokens[1:] for text in texts], ids, context, replace(special, begin=first))
+        packed = pack_rows([text.tokens[1:] for text in texts], ids, context, replace(special, begin=first, end=NO_END))
         table = pa.Table.from_arrays([packed.input_ids, packed.pieces], schema=ROWS)
         batches += [batch for batch in table.to_batches() if len(batch)]
     return Rows(batches, context + 1) if batches else None

@@ -16,6 +16,7 @@ from privllm.core.errors import UserError
 from privllm.core.records import ROWS
 from privllm.core.special_tokens import SpecialIds
 
+NO_END = -1  # stands for the end of a text that may have been cut off: it is no token
 BATCH_ROWS = 1000  # rows of one Arrow record batch
 
 
@@ -55,7 +56,7 @@ class Rows:
         self._unended = len(self)  # from this row on nothing is learnt at the ends of chunks
 
     def followed_by(self, others: "Rows") -> "Rows":
-        """Return these rows with others of the same length behind them, whose texts may be cut off before their end."""
+        """Return these rows with others of the same length behind them, whose texts may be cut off: they end in NO_END."""
         assert self.row_length == others.row_length, "rows of another context"
         both = Rows([], self.row_length)
         both._pieces = self._pieces + others._pieces
@@ -108,7 +109,8 @@ class Rows:
             labels[row, :length] = tokens[1:]
             labels[row, starts[1:] - 1] = special.end  # only a document that has ended is followed by another
             if index >= self._unended:
-                labels[row, np.append(starts[1:], length) - 1] = unlearnt
+                labels[row, starts[1:] - 1] = unlearnt
+                labels[row][labels[row] == NO_END] = unlearnt
             positions[row] = _positions(np.append(starts, length), shape[1])
         return TrainingRows(inputs, positions, labels)
 

@@ -53,9 +53,11 @@ def find_special_ids(tokenizer_json: str, names: Mapping[str, str], where: str) 
         raise UserError(
             f"{where} names no token that ends a text (`eos_token` in tokenizer_config.json), so documents could not be told apart."
         )
-    pad = _first_in(ids, (SPECIAL_TOKENS[PAD], names.get("pad_token", ""), *PADS))
     added = tokenizer.get_added_tokens_decoder()
     special = {number for number, token in added.items() if token.special and not BYTE.fullmatch(token.content)} | {end}
+    # Some name an ordinary word ("!"): a row's padding would then be text, and a reply end at that word.
+    no_text = {name: number for name, number in ids.items() if number in special}
+    pad = _first_in(no_text, (SPECIAL_TOKENS[PAD], names.get("pad_token", ""), *PADS))
     return SpecialIds(
         size=size,
         begin=_put_before(tokenizer, special, end),

@@ -35,6 +35,8 @@ from privllm.tokens.special_ids import special_ids
 from privllm.tokens.token_annotations import open_guide
 from privllm.tokens.trained_documents import known_rows
 from privllm.train.adapter_config import AdapterConfig
+from privllm.train.adapter_folder import FOLDER as ADAPTER
+from privllm.train.adapter_folder import take_adapter, write_adapter
 from privllm.train.batches import Kinds, replayed
 from privllm.train.budget import budget_warnings, pretraining_steps, rows_of_epoch, steps_between_validations
 from privllm.train.compile_support import prepare_compiler
@@ -120,7 +122,9 @@ def pretrain(
     loop_cfg = replace(cfg, validate_every=cfg.validate_every or affordable)
     work = work._replace(processes=_processes(family, cfg))
     trained = train(objective, loop_cfg, steps, live, work, key)
+    own_part = None
     if adapters is not None:
+        own_part = take_adapter(adapters, start, family)
         model = merge(adapters)
     report = _report(cfg, model, trained, rows_read) | _start_report(start, cfg, trained, training.kinds)
     report |= {
@@ -131,6 +135,8 @@ def pretrain(
     report["lora"] = adapter.rank
     facts = {"config": _used(start, cfg), RATE: cfg.model.dropout, "compiled": compiled, "chat": note["chat"], **report}
     save(model, facts, out, dtype_of(inputs.start))
+    if own_part is not None:
+        write_adapter(own_part, out / ADAPTER)
     shutil.rmtree(work.folder, ignore_errors=True)
     return report
 

@@ -152,6 +152,7 @@ def changed(
         ({"values": {"llama.block_count": 2**31}}, "lacks the weights of most of its"),
         ({"values": {"llama.block_count": "two"}}, "contradicts itself"),
         ({"values": {"llama.attention.head_count": 0}}, "contradicts itself"),
+        ({"values": {"llama.attention.head_count": 5122}}, "contradicts itself"),  # so heads have no width
         ({"values": {"llama.embedding_length": 65}}, "rows of another length"),
         ({"values": {"tokenizer.ggml.token_type": [1, 1]}}, "contradicts itself"),
         ({"values": {"llama.attention.value_length": 8}}, "heads of different sizes"),

@@ -41,6 +41,18 @@ def test_same_bytes_twice_and_nothing_of_this_machine(export_inputs: ExportInput
             assert str(export_inputs.model.parent) not in path.read_text("utf-8")
 
 
+def test_the_adapter_of_a_model_goes_with_it(export_inputs: ExportInputs, tmp_path: Path) -> None:
+    """Where there is one, byte for byte; `align` leaves none where it taught the weights themselves."""
+    shutil.copytree(export_inputs.model, tmp_path / "model")
+    (tmp_path / "model/adapter").mkdir()
+    (tmp_path / "model/adapter/adapter_config.json").write_text("{}", "utf-8")
+    with_adapter = export(ExportConfig(), replace(export_inputs, model=tmp_path / "model"), "causal", tmp_path / "a")
+    assert (tmp_path / "a/adapter/adapter_config.json").read_text("utf-8") == "{}"
+    without = export(ExportConfig(), export_inputs, "causal", tmp_path / "b")
+    assert not (tmp_path / "b/adapter").exists()
+    assert with_adapter["bytes"] == without["bytes"] + 2
+
+
 def test_card_and_provenance_say_what_it_is(export_inputs: ExportInputs, tmp_path: Path) -> None:
     report = export(ExportConfig(name="Handbook | model"), export_inputs, "causal", tmp_path)
     card, provenance = (
@@ -174,9 +186,9 @@ def test_every_parameter_before_the_weights_is_in_the_card(
     on_card = {**taken[-1].params, "pretrain": {family: taken[-1].params["pretrain"]}}
     assert on_card["clean"]["quality"]["min_words"] == 21
     names = {name for before in upstream(f"align@{family}") for name in DECLARED[before].get("params", [])}
-    # Which families and tasks there are changes no weight of this one. Where it begins is in the digest of `start`.
+    # Which families and tasks there are changes no weight of this one. Where it begins is in the digest of `start`, general text too.
     # What reads annotations says only which documents are annotated, and that is in the digest of `guide`.
-    others = {"families", "base", "extensions", "finetune.tasks", "tasks.derive", "pretrain.masked.masking"}
+    others = {"families", "base", "replay", "extensions", "finetune.tasks", "tasks.derive", "pretrain.masked.masking"}
     values = effective_values(SECTIONS)
     for name in sorted(names - others):
         assert look_up(name, on_card) == look_up(name, values), name

@@ -54,10 +54,10 @@ def test_a_model_that_continues(exported: Callable[..., Path]) -> None:
 
 def test_a_model_from_elsewhere(exported: Callable[..., Path], tmp_path: Path) -> None:
     text, _ = made(foreign(tmp_path / "m", exported(), CHATML))
-    system = "{{ if .System }}<|im_start|>system\n{{ .System }}<|im_end|>\n<|im_start|>{{ else }}<|im_start|>{{ end }}"
+    system = "{{ if .System }}<|im_start|>system\n{{ .System }}<|im_end|>\n{{ else }}{{ end }}"
     assert text.startswith(f'FROM ./m.gguf\nTEMPLATE """{system}{{{{ range')
-    # What user's and assistant's marks begin with alike is a part of the end before them.
-    assert "user\n{{ .Content }}<|im_end|>\n<|im_start|>{{ if $last }}assistant\n{{ end }}" in text
+    opening = "<|im_start|>assistant\n"
+    assert f"<|im_start|>user\n{{{{ .Content }}}}<|im_end|>\n{{{{ if $last }}}}{opening}{{{{ end }}}}" in text
     assert text.endswith('PARAMETER stop "<|endoftext|>"\nPARAMETER stop "<|im_end|>"\n')
 
 

@@ -52,11 +52,11 @@ def test_a_system_prompt_by_default_belongs_to_the_beginning() -> None:
         "{% if add_generation_prompt %}<turn>assistant {% endif %}"
     )
     turn_marks = marks_in(template, {}, encode)
-    end = ids("</turn><turn>")
+    end = ids("</turn>")
     assert turn_marks == TurnMarks(
-        ids("<turn>system good</turn><turn>"),
-        ids("user"),
-        ids("assistant"),
+        ids("<turn>system good</turn>"),
+        ids("<turn>user"),
+        ids("<turn>assistant"),
         end,
         end,
         system=(ids("<turn>system"), ids("</turn><turn>user")),
@@ -74,11 +74,11 @@ def test_a_system_prompt_by_default_belongs_to_the_beginning() -> None:
         (
             GEMMA,
             TurnMarks(
-                ids("<bos><turn>"),
-                ids("user<nl>"),
-                ids("model<nl>"),
-                ids("</turn><turn>"),
-                ids("</turn><turn>"),
+                ids("<bos>"),
+                ids("<turn>user<nl>"),
+                ids("<turn>model<nl>"),
+                ids("</turn>"),
+                ids("</turn>"),
                 None,
                 " || ",
             ),

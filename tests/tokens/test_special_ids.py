@@ -35,6 +35,14 @@ def test_berts_marks_are_found_by_name() -> None:
     assert (found.begin, found.end, found.pad, found.mask) == (0, 1, 2, 3)
 
 
+def test_an_ordinary_word_fills_no_row() -> None:
+    """Some bases name "!" as their padding; a reply must not end there."""
+    text = foreign_tokenizer(("</s>", "<s>"), before_text=False)
+    assert "e" in Tokenizer.from_str(text).get_vocab()
+    assert find_special_ids(text, {"eos_token": "</s>", "pad_token": "e"}, "word").pad == 0
+    assert find_special_ids(text, {"eos_token": "</s>", "pad_token": "<s>"}, "mark").pad == 1
+
+
 def test_sentinels_of_its_own_go_before_those_behind_the_last_id() -> None:
     text = foreign_tokenizer(("</s>", "<extra_id_1>", "<extra_id_0>"))
     found = find_special_ids(text, {}, "t5")

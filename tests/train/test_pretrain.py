@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
 import privllm
@@ -474,6 +475,12 @@ def test_of_a_base_model_adapters_and_added_tokens_learn_and_its_precision_stays
     assert as_json(tmp_path / "out/training.json")["chat"]
     before, after = load("causal", tmp_path / "base"), load("causal", tmp_path / "out")
     assert_only_adapters_learnt(before.state_dict(), after.state_dict(), (7,))
+    adapted = PeftModel.from_pretrained(before, tmp_path / "out/adapter").eval()
+    ids = torch.tensor([[0, 7, 9, 11, 6, 8]])
+    with torch.no_grad():
+        difference = (adapted(ids).logits - after(ids).logits).abs().max()
+        assert difference < 0.02, "the merged weights are rounded to 8 bits of mantissa"
+        assert (adapted(ids).logits - load("causal", tmp_path / "base")(ids).logits).abs().max() > 10 * difference
 
 
 def test_general_text_is_read_beside_the_documents_of_a_base(tmp_path):
