@@ -55,7 +55,7 @@ class Grammars:
         from llguidance import LLMatcher
 
         try:
-            overrides = {"whitespace_flexible": False}  # or a model may write spaces for ever
+            overrides: Any = {"whitespace_flexible": False}  # or a model may write spaces for ever
             grammar = LLMatcher.grammar_from_json_schema(schema, overrides=overrides)
         except ValueError as error:
             raise _refusal(str(error)) from None
