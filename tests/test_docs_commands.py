@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import yaml
 
+from privllm.core.params import read_params
+from privllm.parameters.sections import SECTIONS
 from tests.test_story import correct, served
 from tests.workshop import ROOT, Workshop, environment, make_workshop
 
 PAGES = ("README.md", "docs/start/first-build.md", "docs/start/own-documents.md")
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+PARAMETERS = re.compile(r"^```yaml\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 FENCE = re.compile(r"^```(\w*)$", flags=re.MULTILINE)
 SERVE = "privllm serve"  # it would wait for Ctrl-C
 # Two pages build the same thing, so the second commit of it may be empty.
@@ -90,7 +94,17 @@ def test_every_fence_names_its_language() -> None:
     """A block without one would be run by nobody, and noticed by nobody."""
     for page in PAGES:
         opened = FENCE.findall((ROOT / page).read_text("utf-8"))[::2]
-        assert set(opened) <= {"bash", "python"}, page
+        assert set(opened) <= {"bash", "python", "yaml"}, page
+
+
+def test_parameters_on_the_pages_are_sound(tmp_path: Path) -> None:
+    texts = [text for page in PAGES for text in PARAMETERS.findall((ROOT / page).read_text("utf-8"))]
+    assert texts
+    for number, text in enumerate(texts):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(text, "utf-8")
+        for section in yaml.safe_load(text):
+            read_params(section, SECTIONS[section], path)
 
 
 @pytest.mark.build

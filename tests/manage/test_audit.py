@@ -294,7 +294,7 @@ def test_own_stages_between_ours_are_passed_over(stage: Stage, monkeypatch: pyte
 
 def test_the_stages_that_use_the_store_are_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(ROOT)
-    data = ["collect", "clean", "dedup", "validate", "annotate", "tasks", "tokenizer", "pack", "guide"]
+    data = ["collect", "clean", "dedup", "validate", "annotate", "tasks", "start", "tokenizer", "pack", "guide"]
     assert [stage for stage in declared_stages() if uses_store(stage)] == [
         *data,
         *(f"evaluate@{family}" for family in ("causal", "masked", "seq2seq")),
@@ -341,6 +341,7 @@ def test_real_stages(shop: Workshop) -> None:
         "collect",
         "clean",
         "dedup",
+        "start",
         "tokenizer",
         "pack",
     ]
