@@ -106,6 +106,6 @@ def test_a_model_of_somebody_elses_becomes_a_build_of_ours(shop: Workshop) -> No
     report = shop.json("reports/pretrain/causal.json")
     assert report["validation_loss"] < report["start_loss"]
     assert shop.json("reports/evaluate/causal.json")["test"]["before"]["difference"] < 0
-    assert "rows_known" not in report
+    assert report["rows_known"] > 0, "general text, which the base is not to forget"
     assert shop.json("reports/evaluate/causal.json")["bits_per_byte"] > 0
     assert "Trained on from data/base/tiny" in (shop.root / "data/export/causal/README.md").read_text("utf-8")

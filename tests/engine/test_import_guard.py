@@ -16,7 +16,7 @@ from tests.workshop import ROOT, environment
 
 pytestmark = pytest.mark.slow
 
-START = "python -m stages.start data/promoted/model data/base data/start reports/start.json"
+START = "python -m stages.start data/promoted/model data/base data/replay data/start reports/start.json"
 
 
 class Repository:
@@ -28,7 +28,7 @@ class Repository:
             shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("params.yaml", "dvc.yaml", "requirements.lock"):
             shutil.copyfile(ROOT / name, root / name)
-        for folder in ("data/promoted/model", "data/base"):
+        for folder in ("data/promoted/model", "data/base", "data/replay"):
             (root / folder).mkdir(parents=True)
         self.fingerprint()
 
