@@ -62,9 +62,11 @@ def work(*given, **named):
     Path("called").touch()
     if path := ORDERS.get("touch"):
         Path(path).write_text("edited meanwhile")
-    for store in [part for part in given if isinstance(part, Store)]:
+    stores = [part for part in given if isinstance(part, Store)]
+    for store in stores:
         store.map(stretch, [(Path(ORDERS["source"]),)], Path(ORDERS["out"]), "stand-in")
-    if any(not isinstance(part, (list, dict)) for part in given):  # else it only asks or says what params.yaml has, and works later
+    # Else it only asks or says what params.yaml has, or reads something, and works later.
+    if stores or (not ORDERS["stores"] and any(not isinstance(part, (list, dict)) for part in given)):
         die_if("report")
     return defaultdict(lambda: defaultdict(dict), padding="r" * WHOLE)
 
@@ -215,13 +217,14 @@ class Wired(NamedTuple):
         source = next(path for path in map(self.root.joinpath, self.declared["deps"]) if path.exists())
         source = source / INPUT if source.is_dir() else source
         orders |= {"source": str(source.relative_to(self.root)), "out": self.declared["outs"][0]}
+        takes_store = "store: Store" in (self.root / f"stages/{self.stage}.py").read_text("utf-8")
         command = self.declared["cmd"].split()
         if self.stage == "fingerprint":
             command = [sys.executable, "-c", FINGERPRINT, *command[3:]]
         return subprocess.run(
             command,
             cwd=self.root,
-            env=environment(ORDERS=json.dumps(orders)),
+            env=environment(ORDERS=json.dumps(orders | {"stores": takes_store})),
             capture_output=True,
             text=True,
             timeout=60,

@@ -90,7 +90,7 @@ def test_128_and_the_signal(number: signal.Signals, code: int, tmp_path: Path) -
 
 def test_130_at_a_question(tmp_path: Path) -> None:
     """typer's own question would end with 1 and the word Aborted."""
-    body = "from privllm.cli.serving import _agrees; import builtins; builtins.input = interrupted; _agrees('Well?')"
+    body = "from privllm.cli.feedback import _agrees; import builtins; builtins.input = interrupted; _agrees('Well?')"
     code = WITH_BODY.format(body=body).replace("def body", "def interrupted(_): raise KeyboardInterrupt\n\ndef body")
     assert ended(code, tmp_path).returncode == 130
 

@@ -40,4 +40,4 @@ def test_a_sentence_is_broken_only_where_the_terminal_ends() -> None:
 
     assert help_text(command) == "Say something in two lines.\n\nAnd more of it."
     output = CliRunner().invoke(app, ["plan", "--help"], env={"COLUMNS": "140"}).output
-    assert "for about how long; nothing is run and nothing changed." in output
+    assert "for about how long and with how much memory; nothing is run and nothing changed." in output

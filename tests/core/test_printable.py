@@ -33,7 +33,7 @@ OTHER_WAYS = {
     *("privllm/engine/interrupt.py", "privllm/core/printable.py", "privllm/engine/stage.py"),
 }
 RICH = {  # they print what rich was given; each has a test with a hostile name
-    *("privllm/cli/app.py", "privllm/cli/doctor.py", "privllm/cli/serving.py", "privllm/serve/terminal_chat.py"),
+    *("privllm/cli/app.py", "privllm/cli/doctor.py", "privllm/cli/feedback.py", "privllm/serve/terminal_chat.py"),
     "privllm/cli/showing.py",
     *("privllm/core/progress.py", "privllm/train/progress.py"),  # bars: names of stages and sections
 }
