@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from privllm.core.progress import bar
 from privllm.core.seed import seed_of
 
 ROWS = 32  # texts that are drawn side by side
@@ -35,10 +36,13 @@ def draw(
 
     No token of `never` is written.
     """
-    for first in range(0, cfg.count, ROWS):
-        generator = torch.Generator().manual_seed(seed_of("draw", cfg.seed, first))
-        rows = min(ROWS, cfg.count - first)
-        yield from _batch(model, opening, cfg, rows, frozenset(stops), sorted(never), generator)
+    with bar("texts by the model", cfg.count) as advance:
+        for first in range(0, cfg.count, ROWS):
+            generator = torch.Generator().manual_seed(seed_of("draw", cfg.seed, first))
+            rows = min(ROWS, cfg.count - first)
+            texts = _batch(model, opening, cfg, rows, frozenset(stops), sorted(never), generator)
+            advance(rows)
+            yield from texts
 
 
 @torch.inference_mode()
