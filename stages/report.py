@@ -23,7 +23,8 @@ def main(
     params["pretrain"] = {family: params["pretrain"][family] for family in families}
     codes = tuple(fingerprints / f"{stage}.json" for stage in DECIDES)
     descriptions = describe_families(families)
-    inputs = ReportInputs(reports, families, collect, clean, dedup, evaluation, codes, params, descriptions)
+    documents = (collect, clean, dedup)
+    inputs = ReportInputs(reports, families, documents, evaluation, codes, params, descriptions)
     render_report(inputs, out)
 
 

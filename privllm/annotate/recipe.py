@@ -81,7 +81,10 @@ def annotate(
     for path, split_of_document in zip(sources, choice.split_by_id, strict=True):
         by_split.update(split_of_document.values())
         read_ids = tuple(identifier for identifier, name in split_of_document.items() if name in splits)
-        jobs.append((path, _used(pipelines, path, read_ids), read_ids, cfg.max_characters))
+        # Those alone, so that a new pipeline leaves the shards as they are that do not need it.
+        used = {pipeline_for(choice.language_of[identifier], pipelines) for identifier in read_ids}
+        shard_pipelines = tuple(pipeline for pipeline in pipelines if pipeline in used)
+        jobs.append((path, shard_pipelines, read_ids, cfg.max_characters))
     unread = sum(count for name, count in by_split.items() if name not in splits)
     if unread:
         names = ", ".join(splits)
@@ -95,15 +98,6 @@ def annotate(
         _say_uncovered(choice.uncovered, by_split.total())
     report = _report(counts, {name: by_split[name] if name in splits else 0 for name in SPLITS}, unread)
     return report | {"uncovered": dict(sorted(choice.uncovered.items()))}
-
-
-def _used(pipelines: Sequence[Pipeline], source: Path, ids: Sequence[str]) -> tuple[Pipeline, ...]:
-    """Return the pipelines that documents of a shard need, so that a new one leaves other shards as they are."""
-    table = read_table(source, ["id", "language"])
-    is_read = pc.is_in(table["id"], pa.array(ids, pa.string()))
-    languages = pc.unique(table.filter(is_read)["language"]).to_pylist()
-    used = {pipeline_for(language, pipelines) for language in languages}
-    return tuple(pipeline for pipeline in pipelines if pipeline in used)
 
 
 def _say_uncovered(uncovered: Counter[str], chosen: int) -> None:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from privllm.core.seed import unit_interval
 from privllm.core.tables import read_table
 
-Candidate = tuple[bool, float, str, int, str, int]  # trains, place, id, shard, split, characters
+Candidate = tuple[bool, float, str, int, str, int, str]  # trains, place, id, shard, split, characters, language
 
 
 @dataclass
@@ -23,6 +23,7 @@ class Choice:
     """The documents to annotate, and what no pipeline is for."""
 
     split_by_id: list[dict[str, str]]  # of each shard, sorted by id
+    language_of: dict[str, str] = field(default_factory=dict)  # by id, "" where it was not detected
     uncovered: Counter[str] = field(default_factory=Counter)  # documents that would be candidates, by language
 
 
@@ -35,23 +36,25 @@ def choose(sources: list[Path], languages: Collection[str], fraction: float, lim
     choice = Choice([{} for _ in sources])
     candidates: list[Candidate] = []
     for shard, path in enumerate(sources):
-        for language, candidate in _candidates(path, shard, fraction):
+        for candidate in _candidates(path, shard, fraction):
+            language = candidate[-1]
             if language in languages or not language or "" in languages:
                 candidates.append(candidate)
             else:
                 choice.uncovered[language] += 1
     remaining = limit
-    for _, _, identifier, shard, split_name, characters in sorted(candidates):
+    for _, _, identifier, shard, split_name, characters, language in sorted(candidates):
         remaining -= min(characters, max_characters)
         if remaining < 0:
             break
         choice.split_by_id[shard][identifier] = split_name
+        choice.language_of[identifier] = language
     choice.split_by_id = [dict(sorted(ids.items())) for ids in choice.split_by_id]
     return choice
 
 
-def _candidates(path: Path, shard: int, fraction: float) -> Iterator[tuple[str, Candidate]]:
-    """Yield the documents of a shard that may be annotated, with their languages."""
+def _candidates(path: Path, shard: int, fraction: float) -> Iterator[Candidate]:
+    """Yield the documents of a shard that may be annotated."""
     table = read_table(path, ["id", "split", "language", "text"])
     lengths = pc.utf8_length(table["text"]).to_pylist()
     columns = [table[name].to_pylist() for name in ("id", "split", "language")]
@@ -59,4 +62,4 @@ def _candidates(path: Path, shard: int, fraction: float) -> Iterator[tuple[str, 
         place = unit_interval("annotate", identifier)
         is_training = split_name == "train"
         if characters and (not is_training or place < fraction):
-            yield language, (is_training, place, identifier, shard, split_name, characters)
+            yield is_training, place, identifier, shard, split_name, characters, language

@@ -34,7 +34,7 @@ from privllm.core.tables import write_table
 from privllm.core.work_paths import SOURCES_INDEX
 from privllm.engine.dropped import write_list
 from privllm.engine.extensions import NO_EXTENSIONS, Extensions
-from privllm.engine.programs import require_languages
+from privllm.engine.programs import are_languages
 from privllm.engine.source_guard import SOURCES_AS_READ
 from privllm.engine.store import NO_STORE, Store, Unkeyed
 
@@ -54,9 +54,7 @@ class CollectConfig:
         allowed = f"a whole number from 0 to {MAX_SHARD_BITS}"
         require(0 <= self.shard_bits <= MAX_SHARD_BITS, "collect.shard_bits", allowed)
         require(0 < self.max_megabytes <= 1024, "collect.max_megabytes", "above 0 and at most 1024")
-        require(
-            require_languages(self.ocr), "collect.ocr", "names of tesseract's languages, each once, such as [eng, deu]"
-        )
+        require(are_languages(self.ocr), "collect.ocr", "names of tesseract's languages, each once, such as [eng, deu]")
         require(bool(self.text_key.strip()), "collect.text_key", "a name such as text or body")
 
     @property

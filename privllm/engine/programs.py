@@ -73,7 +73,7 @@ def _answer(question: str) -> str:
     return (process.stdout or process.stderr).decode("utf-8", "replace").strip()
 
 
-def require_languages(languages: Sequence[str]) -> bool:
+def are_languages(languages: Sequence[str]) -> bool:
     """Return whether all are names of languages as tesseract has them, each once."""
     names = [language for language in languages if isinstance(language, str) and LANGUAGE.fullmatch(language)]
     return len(names) == len({*languages})

@@ -4,10 +4,10 @@ A record counts in whatever state it is: as the database holds it, as a line of 
 that is no record at all. Nothing is removed here.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from privllm.core.json_strings import strings_in
 from privllm.core.seed import digest, name_digest
 
 
@@ -43,19 +43,6 @@ def record_key(plain: Any, line: str) -> str:
         return digest(line.encode("utf-8", "surrogatepass"))
     kind = "Vote" if "choice" in plain else "Rating"
     return name_digest(kind, str(plain.get("rater")), str(plain.get("id")))
-
-
-def strings_in(plain: Any) -> Iterator[str]:
-    """Yield every string of a JSON value, keys apart."""
-    waiting = [plain]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, list):
-            waiting += value
-        elif isinstance(value, dict):
-            waiting += value.values()
 
 
 def _normalised(text: str) -> str:

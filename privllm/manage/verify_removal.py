@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from privllm.core.json_strings import strings_in
 from privllm.core.promoted import SIDES_FILE, SIDES_FOLDER
 from privllm.core.records import document_id
 from privllm.core.special_tokens import SpecialIds
@@ -275,20 +276,13 @@ def _encoder(tokenizer: Path) -> Any:
 
 def _strings_in(text: str, extension: str) -> Iterator[str]:
     """Yield every string of a JSON file, or of one JSON object a line, keys included; for other files the whole text."""
-    waiting: list[Any] = [text]
+    values: list[Any] = [text]
     with suppress(ValueError):
         if extension == ".json":
-            waiting = [json.loads(text)]
+            values = [json.loads(text)]
         elif extension == ".jsonl":
-            waiting = [json.loads(line) for line in text.split("\n") if line.strip()]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, list):
-            waiting += value
-        elif isinstance(value, dict):
-            waiting += [*value, *value.values()]
+            values = [json.loads(line) for line in text.split("\n") if line.strip()]
+    yield from strings_in(values, with_keys=True)
 
 
 def views(text: str) -> set[str]:

@@ -1,8 +1,8 @@
 """Cross-entropy of a head whose logits do not fit into memory at once: made chunk by chunk, and made again in the backward pass.
 
-A vocabulary of 49,152 and 16,384 labels are 3 GiB of logits, and as much again for their gradient. Where logits are at most `AT_ONCE`
-numbers nothing is cut, and the loss has the bits of the plain one; above, sums are taken in another order. What decides is the shape
-alone, so it is the same on every machine. Shapes: N labels, D width, V vocabulary.
+A vocabulary of 49,152 and 16,384 labels are 3 GiB of logits, and as much again for their gradient. Where logits are at most
+`LOGITS_AT_ONCE` numbers nothing is cut, and the loss has the bits of the plain one; above, sums are taken in another order. What decides
+is the shape alone, so it is the same on every machine. Shapes: N labels, D width, V vocabulary.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,14 +12,13 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from privllm.models.config import LOGITS_AT_ONCE
 from privllm.models.vocabulary import IGNORED
-
-AT_ONCE = 1 << 26  # logits; 256 MiB in fp32
 
 
 def fits(labels: int, vocabulary: int) -> bool:
     """Return whether the logits of so many labels are made at once."""
-    return labels * vocabulary <= AT_ONCE
+    return labels * vocabulary <= LOGITS_AT_ONCE
 
 
 def cross_entropy(
@@ -40,7 +39,7 @@ def _by_chunk(
     def nats_of(hidden: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits_of(hidden).float(), labels, ignore_index=IGNORED, reduction=reduction)
 
-    size = max(1, AT_ONCE // vocabulary)
+    size = max(1, LOGITS_AT_ONCE // vocabulary)
     for hidden, labels in zip(hidden_ND.split(size), labels_N.split(size), strict=True):
         if torch.is_grad_enabled():
             yield checkpoint(nats_of, hidden, labels, use_reentrant=False, preserve_rng_state=False)

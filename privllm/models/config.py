@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from privllm.core.params import require
 
+LOGITS_AT_ONCE = 1 << 26  # numbers, 256 MiB in fp32: more are made chunk by chunk (`chunked_loss`)
+
 
 def inner_width(feedforward: int, width: int) -> int:
     """Return the inner width of a feed-forward part: `feedforward`, or 8/3 of `width` rounded up.

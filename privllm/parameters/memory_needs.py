@@ -17,12 +17,11 @@ from privllm.engine.executor_ray import ExecutorConfig
 from privllm.models.config import inner_width
 from privllm.tokens.pack import PackConfig
 from privllm.tokens.vocabulary import TokenizerConfig
-from privllm.train.align.config import AlignConfig
+from privllm.train.align.config import LONGEST, AlignConfig
 from privllm.train.config import FinetuneConfig, PretrainConfig
 from privllm.train.memory_need import GIB, Shape, Way, bytes_needed, shape_of
 
 TRAINING = ("pretrain", "finetune", "align")  # stages
-CONVERSATION = 2048  # tokens of one at most, which `align` learns
 PAIR = 2  # rows of a lesson that compares two replies
 
 
@@ -84,7 +83,7 @@ def _need_of(stage: str, machine: Machine) -> int:
         align = read_params("align", AlignConfig)
         shape, context = _start(Path("data/pretrain") / item)
         rows = PAIR * align.batch_size
-        return _bytes(shape, align, align.lora.rank, rows, min(CONVERSATION, context), machine)
+        return _bytes(shape, align, align.lora.rank, rows, min(LONGEST, context), machine)
     return 0
 
 
@@ -93,11 +92,11 @@ def _start(folder: Path) -> tuple[Shape | None, int]:
     path = folder / "config.json"
     if path.is_file():
         config = json.loads(path.read_text("utf-8"))
-        context = config.get("max_position_embeddings") or config.get("n_positions") or CONVERSATION
+        context = config.get("max_position_embeddings") or config.get("n_positions") or LONGEST
         return shape_of(config), int(context)
     if folder.parent == Path("data/pretrain"):
         return _own_shape(folder.name), read_params("pack", PackConfig).context
-    return None, CONVERSATION
+    return None, LONGEST
 
 
 def _shape_in(folder: Path) -> Shape | None:

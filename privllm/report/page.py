@@ -5,7 +5,7 @@ to run. It computes no results of its own, and says where a stage left no report
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,9 +69,7 @@ class ReportInputs:
     # <stage>.json, <stage>/<family>.json, and pretrain/<family>/ with plots/metrics/{train,validation}/loss.tsv
     reports: Path
     families: tuple[str, ...] = ()
-    collect: Path | None = None  # data/{collect, clean, dedup}: what became of each source
-    clean: Path | None = None
-    dedup: Path | None = None
+    documents: tuple[Path, Path, Path] | None = None  # data/{collect, clean, dedup}: what became of each source
     evaluation: Path | None = None  # folder with <family>/samples.json
     fingerprints: tuple[Path, ...] = ()  # data/fingerprint/<stage>.json
     params: Mapping[str, Any] = field(default_factory=dict)  # sections of params.yaml
@@ -93,8 +91,8 @@ def render_report(inputs: ReportInputs, out: Path) -> None:
             tasks=tasks_table(inputs.reports / "finetune"),
             funnel=funnel(reports),
             steps=STEPS,
-            sources=_by_source(inputs, source_lines),
-            reasons=_by_source(inputs, reasons),
+            sources=source_lines(*inputs.documents) if inputs.documents else [],
+            reasons=reasons(*inputs.documents) if inputs.documents else [],
             starts=start_rows(reports.get("start", {})),
             begins_elsewhere=begins_elsewhere(reports.get("start", {})),
             feedback=feedback_rows(reports.get("feedback", {})),
@@ -113,14 +111,6 @@ def render_report(inputs: ReportInputs, out: Path) -> None:
         )
     )
     write_whole(out, page)
-
-
-def _by_source(inputs: ReportInputs, of_folders: Callable[[Path, Path, Path], list[Any]]) -> list[Any]:
-    """Return what is found in the folders of the data stages; nothing where one of them is not there."""
-    folders = (inputs.collect, inputs.clean, inputs.dedup)
-    if any(folder is None or not folder.is_dir() for folder in folders):
-        return []
-    return of_folders(*folders)  # type: ignore[arg-type]
 
 
 def _environment() -> Environment:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from privllm.core.printable import printable
+from privllm.report.funnel import losses
 
 SCRATCH = "scratch"
 ALIGN_FIGURES = {
@@ -60,13 +61,8 @@ def feedback_rows(report: Mapping[str, Any]) -> list[tuple[str, int]]:
     if not report.get("lines") and not report.get("sft"):
         return []
     rows = [(label, int(report[key])) for key, label in FEEDBACK_COUNTS.items() if key in report]
-    return rows + [
-        (f"left out: {reason.replace('_', ' ')}", count) for reason, count in _counts(report.get("quarantined"))
-    ]
-
-
-def _counts(counts: Mapping[str, int] | None) -> list[tuple[str, int]]:
-    return sorted((counts or {}).items(), key=lambda item: (-item[1], item[0]))
+    left_out = losses(report.get("quarantined"))
+    return rows + [(f"left out: {loss.reason}", loss.count) for loss in left_out]
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,7 @@ class Alignment:
 
 def alignments(reports: Mapping[str, Mapping[str, Any]]) -> list[Alignment]:
     """Return what the reports of `align` say, by family."""
-    found = []
+    rows = []
     for family, report in reports.items():
         phases = [(label, report[key]) for key, label in PHASES.items() if isinstance(report.get(key), Mapping)]
         figures = []
@@ -89,8 +85,8 @@ def alignments(reports: Mapping[str, Mapping[str, Any]]) -> list[Alignment]:
             if key in report:
                 figure = report[key]
                 figures.append(_row(label, figure["before"], figure["after"], figure, figure.get("judged", 0)))
-        found.append(Alignment(family, report.get("passed_through", ""), phases, figures))
-    return found
+        rows.append(Alignment(family, report.get("passed_through", ""), phases, figures))
+    return rows
 
 
 def gate_rows(report: Mapping[str, Any]) -> list[FigureRow]:
@@ -102,5 +98,7 @@ def gate_rows(report: Mapping[str, Any]) -> list[FigureRow]:
 
 
 def _row(name: str, before: float, after: float, figure: Mapping[str, Any], of: int) -> FigureRow:
+    """Return a figure as a row; its interval only where the stage wrote one."""
     interval = (figure["low"], figure["high"]) if "low" in figure else None
-    return FigureRow(name, before, after, figure["difference"], interval, of, figure.get("verdict", ""))
+    verdict = figure.get("verdict", "")
+    return FigureRow(name, before, after, figure["difference"], interval, of, verdict)

@@ -7,7 +7,7 @@ columns that are needed are read, a shard at a time. Texts on the page are witho
     ('mail/', 'notes.txt')
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,13 +100,13 @@ def source_lines(collect: Path, clean: Path, dedup: Path) -> list[SourceLine]:
 def _with_single_files(lines: Iterable[SourceLine]) -> list[SourceLine]:
     """Return the lines, those of files with one document added up."""
     single = SourceLine(SINGLE)
-    kept = []
+    others = []
     for line in lines:
         if line.documents["found"] == 1 and not line.name.endswith("/"):
             single.add(line)
         else:
-            kept.append(line)
-    return [*kept, *([single] if single.documents else [])]
+            others.append(line)
+    return [*others, *([single] if single.documents else [])]
 
 
 def _sizes(folder: Path, column: str) -> Iterator[tuple[str, int]]:
@@ -120,51 +120,45 @@ def _sizes(folder: Path, column: str) -> Iterator[tuple[str, int]]:
 
 def reasons(collect: Path, clean: Path, dedup: Path) -> list[Reason]:
     """Return why documents were left out, by step and by how often."""
-    found: dict[tuple[str, str], Reason] = {}
-    said: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
+    by_reason: dict[tuple[str, str], Reason] = {}
 
     def note(step: str, reason: str, source: str, text: str) -> None:
-        key = (step, reason)
-        found.setdefault(key, Reason(step, NAMES.get(reason, reason.replace("_", " ")))).count += 1
-        said[key] = sorted([*said[key], (printable(source), _beginning(text))])[:EXAMPLES]
+        words = NAMES.get(reason, reason.replace("_", " "))
+        line = by_reason.setdefault((step, reason), Reason(step, words))
+        line.count += 1
+        line.examples = sorted([*line.examples, (printable(source), _beginning(text))])[:EXAMPLES]
 
     for path in shards_of(collect / "quarantine"):
         for row in read_table(path, ["source", "reason", "detail"]).to_pylist():
             note(QUARANTINED, row["reason"], row["source"], row["detail"])
     for path in shards_of(clean / "dropped"):
         for row in read_table(path, ["source", "reason", "detail", "text"]).to_pylist():
-            note(
-                DROPPED,
-                row["reason"],
-                row["source"],
-                f"{row['detail']}: {row['text']}" if row["text"] else row["detail"],
-            )
+            text = f"{row['detail']}: {row['text']}" if row["text"] else row["detail"]
+            note(DROPPED, row["reason"], row["source"], text)
     for row in _duplicates(clean, dedup):
         note(DUPLICATE, row["reason"], row["source"], f"like {row['like']}")
-    for key, reason in found.items():
-        reason.examples = said[key]
-    order = [QUARANTINED, DROPPED, DUPLICATE]
-    return sorted(found.values(), key=lambda reason: (order.index(reason.step), -reason.count, reason.name))
+    order = list(LISTS)
+    return sorted(by_reason.values(), key=lambda line: (order.index(line.step), -line.count, line.name))
 
 
 def _duplicates(clean: Path, dedup: Path) -> Iterator[dict[str, str]]:
     """Yield source and reason of each document that dedup dropped, and the source that was kept in its place."""
     dropped: dict[str, dict[str, str]] = {}
-    kept: dict[str, str] = {}  # cluster -> id
+    survivors: dict[str, str] = {}  # by cluster
     for path in shards_of(dedup / "clusters"):
         for row in read_table(path, ["id", "cluster", "kept", "reason"]).to_pylist():
             if row["kept"]:
-                kept[row["cluster"]] = row["id"]
+                survivors[row["cluster"]] = row["id"]
             else:
                 dropped[row["id"]] = row
-    wanted = dropped.keys() | {kept[row["cluster"]] for row in dropped.values() if row["cluster"] in kept}
+    wanted = dropped.keys() | {survivors[row["cluster"]] for row in dropped.values() if row["cluster"] in survivors}
     sources: dict[str, str] = {}
     for path in shards_of(clean):
         table = read_table(path, ["id", "source"])
         is_wanted = pc.is_in(table["id"], pa.array(sorted(wanted), pa.string()))
         sources |= {row["id"]: row["source"] for row in table.filter(is_wanted).to_pylist()}
     for identifier, row in dropped.items():
-        like = sources.get(kept.get(row["cluster"], ""), "a document of another cluster")
+        like = sources.get(survivors.get(row["cluster"], ""), "a document of another cluster")
         yield {"source": sources[identifier], "reason": row["reason"], "like": like}
 
 

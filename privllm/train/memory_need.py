@@ -8,14 +8,13 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from privllm.models.config import LOGITS_AT_ONCE
+
 GIB = 1 << 30
 PROGRAM = 0.5 * GIB  # Python, torch and the rows that are read
-CHUNK = 1 << 26  # logits at once, as in `models.chunked_loss`
 ROOM = {False: 6 * GIB, True: 24 * GIB}  # for activations of one pass, on a CPU and on a GPU
-WIDTHS, INNER_WIDTHS = (
-    16,
-    5,
-)  # numbers that a block keeps of each position: in widths of the model, and of its feed-forward part
+# Numbers that a block keeps of each position, in widths of the model and of its feed-forward part.
+WIDTHS, INNER_WIDTHS = 16, 5
 INNER_NAMES = ("intermediate_size", "d_ff", "n_inner", "hidden_dim")
 LAYER_NAMES = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
 WIDTH_NAMES = ("hidden_size", "d_model", "n_embd", "dim")
@@ -66,7 +65,11 @@ def shape_of(config: Mapping[str, Any]) -> Shape | None:
 
 
 def _first(config: Mapping[str, Any], names: tuple[str, ...]) -> int:
-    return next((int(config[name]) for name in names if config.get(name)), 0)
+    """Return the first of the numbers that a configuration has, 0 for none."""
+    for name in names:
+        if config.get(name):
+            return int(config[name])
+    return 0
 
 
 def bytes_of_position(shape: Shape, is_mixed: bool) -> int:
@@ -97,9 +100,8 @@ def _standing(shape: Shape, way: Way) -> float:
     dense = 4 if way.weights == "32" else 2
     body = 0.5625 if way.weights == "nf4" and way.rank else dense  # four bits, and a scale in fp32 for each 64 weights
     held = body * shape.matrices + dense * shape.embeddings
-    copies = (
-        2 * (shape.matrices + shape.embeddings) if way.is_mixed and way.weights == "32" else 0
-    )  # for products in bf16
+    has_copies = way.is_mixed and way.weights == "32"  # for products in bf16
+    copies = 2 * (shape.matrices + shape.embeddings) if has_copies else 0
     if way.rank:
         return held + copies + way.rank * shape.adapted * (4 + 4 + (2 if way.optimizer == "adamw8" else 8))
     of_matrices = {"muon": 4, "adamw": 8, "adamw8": 2.04}[way.optimizer]
@@ -115,9 +117,10 @@ def _passing(shape: Shape, way: Way, rows: int, length: int) -> float:
     at_once = way.positions_at_once or room // each
     positions = length * min(rows, max(1, at_once // length))
     activations: float = positions * each
-    again = way.recompute == "always" or (way.recompute == "auto" and activations > room)
-    if again:
-        activations = activations / shape.layers + positions * shape.layers * shape.width * (
-            2 if way.weights != "32" else 4
-        )
-    return activations + 3 * 4 * min(positions * shape.vocabulary, CHUNK)  # logits, their exponentials, their gradient
+    is_recomputed = way.recompute == "always" or (way.recompute == "auto" and activations > room)
+    if is_recomputed:
+        inputs_of_blocks = positions * shape.layers * shape.width
+        activations = activations / shape.layers + inputs_of_blocks * (4 if way.weights == "32" else 2)
+    return activations + 3 * 4 * min(
+        positions * shape.vocabulary, LOGITS_AT_ONCE
+    )  # logits, their exponentials, their gradient

@@ -21,16 +21,11 @@ import torch.distributed as dist
 from privllm.core.errors import UserError
 from privllm.models.devices import on_gpu
 
-RANK, SIZE, PORT = "PRIVLLM_RANK", "PRIVLLM_PROCESSES", "PRIVLLM_PORT"  # what the first process tells the others
+RANK, PORT = "PRIVLLM_RANK", "PRIVLLM_PORT"  # what the first process tells the others
 HERE = "127.0.0.1"
 PATIENCE = timedelta(minutes=30)  # of one process with another
-LOST = (
-    "Connection closed",
-    "Connection reset",
-    "Broken pipe",
-    "gloo",
-    "NCCL",
-)  # in errors about a process that is gone
+# In errors about a process that is gone.
+LOST = ("Connection closed", "Connection reset", "Broken pipe", "gloo", "NCCL")
 BUCKET = 1 << 25  # numbers that are added up at once
 
 
@@ -106,7 +101,7 @@ def _join(processes: int) -> list[Peer]:
     peers = []
     if not rank:
         for number in range(1, processes):
-            told = {RANK: str(number), SIZE: str(processes), PORT: str(store.port)}
+            told = {RANK: str(number), PORT: str(store.port)}
             command = [sys.executable, *sys.orig_argv[1:]]
             log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `_end`
             process = subprocess.Popen(command, env=os.environ | told, stdout=subprocess.DEVNULL, stderr=log)

@@ -125,9 +125,8 @@ def own_conversations(model: Any, cfg: ReplayConfig, speech: Speech, count: int)
     between = [*marks.user_end, *marks.assistant]
     end_of_reply = marks.end[marks.last]
     written = (end_of_reply, marks.stop, *between)
-    turns = (
-        2 if end_of_reply in marks.user_end else 1
-    )  # the marks that end a reply, of which the last one ends the text
+    # A text ends with its last turn, and a question may end with the mark that ends a reply.
+    turns = 2 if end_of_reply in marks.user_end else 1
     draws = Draws(count, cfg.tokens, cfg.temperature, cfg.top_k, cfg.seed, turns)
     never = speech.special.never_written(written)
     for tokens in draw(model, opening, draws, (end_of_reply,), never):

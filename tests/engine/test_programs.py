@@ -6,7 +6,7 @@ import pytest
 
 from privllm.core.errors import UserError
 from privllm.engine.libraries_apart import code_digest
-from privllm.engine.programs import programs_of, require_languages, tesseract_version
+from privllm.engine.programs import are_languages, programs_of, tesseract_version
 from tests.stand_in_tesseract import install, needs_tesseract
 
 
@@ -77,4 +77,4 @@ def test_it_is_apart_from_the_code() -> None:
     ],
 )
 def test_names_of_languages(names: list[str], allowed: bool) -> None:
-    assert require_languages(names) is allowed
+    assert are_languages(names) is allowed

@@ -5,7 +5,7 @@ import pytest
 
 from privllm.core.seed import digest
 from privllm.feedback.records import Rating, Vote, to_line
-from privllm.feedback.wanted import Wanted, pseudonym_of, record_key, strings_in
+from privllm.feedback.wanted import Wanted, pseudonym_of, record_key
 from tests.feedback.said import rating, through, vote
 
 
@@ -51,7 +51,3 @@ def test_what_is_no_record_is_found_by_its_words_alone(plain: Any) -> None:
     assert not Wanted(identifier="1").selects(plain, "oops")
     assert Wanted(text="oops").selects(None, "an OOPS")
     assert record_key(None, "oops\ud800") == digest(b"oops\xed\xa0\x80")
-
-
-def test_every_string_is_looked_at() -> None:
-    assert sorted(strings_in({"a": ["b", {"c": "d"}, 5, None], "e": "f"})) == ["b", "d", "f"]

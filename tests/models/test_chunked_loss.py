@@ -17,7 +17,7 @@ LABELS, WIDTH, VOCABULARY = 23, 8, 40
 @pytest.fixture
 def chunks_of_five(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of labels of each piece of logits."""
-    monkeypatch.setattr(chunked_loss, "AT_ONCE", 5 * VOCABULARY + 3)
+    monkeypatch.setattr(chunked_loss, "LOGITS_AT_ONCE", 5 * VOCABULARY + 3)
     return []
 
 

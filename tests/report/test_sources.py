@@ -117,7 +117,7 @@ def test_each_reason_has_its_first_examples(tmp_path: Path) -> None:
 
 def test_they_stand_on_the_page_and_hostile_names_do_nothing(tmp_path: Path) -> None:
     folders = build(tmp_path, {f"{NASTY}/a.txt": "quarantined", f"{NASTY}/b.txt": "dropped", "k.txt": "distinct"})
-    render_report(ReportInputs(tmp_path, (), *folders), tmp_path / "index.html")
+    render_report(ReportInputs(tmp_path, (), folders), tmp_path / "index.html")
     page = (tmp_path / "index.html").read_text("utf-8")
     assert not obeyed(page)
     assert "What was left out, and why" in page

@@ -88,7 +88,7 @@ def test_activations_computed_again_give_the_same_bits_dropout_included(corpus: 
 def test_a_loss_in_chunks_is_the_plain_one(corpus: Corpus, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = gradients(without_dropout(family, corpus))
     objective = without_dropout(family, corpus)
-    monkeypatch.setattr(chunked_loss, "AT_ONCE", 7 * objective.model.config.vocab_size)
+    monkeypatch.setattr(chunked_loss, "LOGITS_AT_ONCE", 7 * objective.model.config.vocab_size)
     assert_close(gradients(objective), plain)
 
 
@@ -97,7 +97,7 @@ def test_all_at_once(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = gradients(without_dropout("causal", corpus))
     objective = without_dropout("causal", corpus)
     objective.positions_at_once = CONTEXT
-    monkeypatch.setattr(chunked_loss, "AT_ONCE", 7 * objective.model.config.vocab_size)
+    monkeypatch.setattr(chunked_loss, "LOGITS_AT_ONCE", 7 * objective.model.config.vocab_size)
     assert_close(gradients(objective, ALWAYS), plain)
 
 

@@ -9,6 +9,7 @@ from privllm.core.params import require
 from privllm.train.adapter_config import AdapterConfig
 
 LEARNT = ("sft.jsonl", "chat.jsonl", "preferences.jsonl")  # of data/feedback_clean: what a model learns from
+LONGEST = 2048  # tokens of a conversation; a batch of longer ones does not fit in memory
 FILES = (*LEARNT, "held_out.jsonl", "raters.jsonl")
 
 

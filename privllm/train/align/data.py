@@ -15,9 +15,7 @@ from privllm.feedback.preferences import (
     read_held_out,
     read_training,
 )
-from privllm.train.align.config import AlignConfig, AlignInputs
-
-LONGEST = 2048  # tokens of a conversation; a batch of longer ones does not fit in memory
+from privllm.train.align.config import LONGEST, AlignConfig, AlignInputs
 
 
 class EncodedFeedback(NamedTuple):
