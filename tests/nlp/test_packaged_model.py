@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from privllm.annotate.spans import pipeline
+from privllm.annotate.spans import load
 from privllm.core.errors import UserError
 from privllm.nlp import packaged_model
 from privllm.nlp.packaged_model import NAME, packaged_folder, require_recorded_files
@@ -37,9 +37,9 @@ def test_a_changed_file_is_named_and_nothing_is_loaded(
     change(folder / name)
     monkeypatch.setattr(packaged_model, "packaged_folder", lambda: folder)
     monkeypatch.setattr("spacy.load", lambda *_, **__: pytest.fail("it was opened"))
-    pipeline.cache_clear()
+    load.cache_clear()
     with pytest.raises(UserError, match=f"{folder / name} is not the file .*pip install"):
-        pipeline(NAME)
+        load(NAME)
 
 
 def test_a_missing_and_an_added_file_are_named(folder: Path) -> None:
@@ -53,5 +53,5 @@ def test_a_missing_and_an_added_file_are_named(folder: Path) -> None:
 
 
 def test_the_package_is_not_imported() -> None:
-    pipeline(NAME)
+    load(NAME)
     assert NAME not in sys.modules

@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +11,14 @@ PACKAGE = "axe-core@4.14.1"
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
-def source(folder: Path) -> str:
-    """Return its program; skip the test elsewhere than in the nightly lane."""
+@pytest.fixture(scope="session")
+def axe_program(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Its program; elsewhere than in the nightly lane the test is skipped before a page is opened."""
     if os.environ.get("PRIVLLM_NIGHTLY") != "1":
         pytest.skip("axe-core is asked in the nightly lane alone: PRIVLLM_NIGHTLY=1")
     if shutil.which("npm") is None:
         pytest.skip("npm is not installed, and axe-core comes by it")
+    folder = tmp_path_factory.mktemp("axe")
     (folder / "package.json").write_text('{"private": true}')
     command = ["npm", "install", PACKAGE, "--ignore-scripts", "--no-audit", "--no-fund"]
     subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=300)

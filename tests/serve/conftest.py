@@ -5,6 +5,7 @@ from importlib.util import find_spec
 
 import pytest
 
+from tests.serve.axe import axe_program  # noqa: F401
 from tests.serve.browsing import browser, page  # noqa: F401
 
 WITH_TORCH = find_spec("torch") is not None

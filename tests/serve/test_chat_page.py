@@ -10,7 +10,7 @@ import pytest
 from privllm.serve.app import arena_app, chat_app
 from privllm.serve.database import Database
 from privllm.serve.engine.base import Done, GenerationRequest, RequestRefused, ServedModel, Text
-from tests.serve import axe
+from tests.serve.axe import violations
 from tests.serve.browsing import NEEDS_CHROMIUM, until
 from tests.serve.fakes import Parrot
 from tests.serve.live import live
@@ -298,15 +298,12 @@ def test_the_edges_of_fields_are_seen(page: Any, model: Model, database: Databas
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(
-    page: Any, database: Database, scheme: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    program = axe.source(tmp_path_factory.getbasetemp())
+def test_axe_finds_nothing(page: Any, database: Database, scheme: str, axe_program: str) -> None:
     page.emulate_media(color_scheme=scheme)
     found: dict[str, list[str]] = {}
 
     def look(state: str) -> None:
-        found[state] = axe.violations(page, program)
+        found[state] = violations(page, axe_program)
 
     with live(chat_app(Model(pause=0.3), database)) as url:
         page.goto(url)
@@ -336,15 +333,12 @@ def test_axe_finds_nothing(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_in_the_arena(
-    page: Any, database: Database, scheme: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    program = axe.source(tmp_path_factory.getbasetemp())
+def test_axe_finds_nothing_in_the_arena(page: Any, database: Database, scheme: str, axe_program: str) -> None:
     page.emulate_media(color_scheme=scheme)
     found: dict[str, list[str]] = {}
 
     def look(state: str) -> None:
-        found[state] = axe.violations(page, program)
+        found[state] = violations(page, axe_program)
 
     parrots = [Parrot("old-model", "a" * 40, "one two"), Parrot("new-model", "b" * 40, "three four")]
     with live(arena_app(parrots, database)) as url:
