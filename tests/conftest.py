@@ -47,12 +47,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _no_extension_stays() -> Generator[None, None, None]:
     """What a test has imported of a project's extensions is not there in the next one."""
     yield
-    loaded = [name for name in sys.modules if name.partition(".")[0] == "extensions"]
-    if loaded:
+    if "extensions" in sys.modules:  # a package is imported before what is in it
         from tests.extend import clear_caches
 
         clear_caches()
-        for name in loaded:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "extensions"]:
             del sys.modules[name]
 
 

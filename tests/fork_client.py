@@ -1,6 +1,6 @@
-"""`python -m stages.x` of a build in a test: has a server fork the stage, and is to its parent what the stage would be.
+"""`python -m stages.x`, `privllm` or `dvc` of a test's build: has a server fork it, and is to its parent what it would be.
 
-With anything else it becomes the real Python. It is run by `python -IS`, so that it starts in a hundredth of a second.
+With anything else it becomes the real program. It is run by `python -IS`, so that it starts in a hundredth of a second.
 """
 
 import json
@@ -14,18 +14,23 @@ SOCKETS = "STAGE_FORKS"
 
 def main() -> None:
     """Run what the command line says."""
+    program = os.path.basename(sys.argv[0])  # noqa: PTH119  (pathlib takes as long as all the rest)
     words = sys.argv[1:]
-    stage = words[1].removeprefix("stages.") if len(words) > 1 and words[0] == "-m" else ""
-    address = f"{os.environ[SOCKETS]}/{stage}"
+    if program == "python":
+        name = words[1].removeprefix("stages.") if len(words) > 1 and words[0] == "-m" else ""
+    else:
+        name = program
+        words = [os.path.join(os.path.dirname(sys.executable), program), *words]  # noqa: PTH118, PTH120
+    address = f"{os.environ[SOCKETS]}/{name}"
     on_a_terminal = any(os.isatty(file) for file in range(3))
-    if stage and os.access(address, os.F_OK) and not on_a_terminal:
+    if name and os.access(address, os.F_OK) and not on_a_terminal:
         run_forked(address, words)
     os.execv(sys.executable, [sys.executable, *words])
 
 
 def run_forked(address: str, words: list[str]) -> None:
-    """Exit as the stage does. Return where the server is gone, or has loaded its libraries under other variables."""
-    folder = os.getcwd()  # noqa: PTH109  (pathlib takes as long as all the rest)
+    """Exit as the program does. Return where the server is gone, or has loaded its libraries under other variables."""
+    folder = os.getcwd()  # noqa: PTH109
     request = json.dumps({"folder": folder, "words": words, "variables": dict(os.environ)}).encode()
     with socket.socket(socket.AF_UNIX) as server:
         try:

@@ -1,7 +1,7 @@
-"""A process that imports libraries once, and forks stages for builds in tests: `fork_server.py FILE LIBRARY...`.
+"""A process that imports libraries once, and forks programs for builds in tests: `fork_server.py FILE LIBRARY...`.
 
-FILE is the number of a socket that listens. The libraries are imported when it is first asked, so that tests without such stages
-pay nothing; it ends when its stdin does. Each request has a process of its own: it forks the stage, waits for it, and kills it
+FILE is the number of a socket that listens. The libraries are imported when it is first asked, so that tests without such programs
+pay nothing; it ends when its stdin does. Each request has a process of its own: it forks the program, waits for it, and kills it
 when the client is gone.
 """
 
@@ -14,9 +14,10 @@ import select
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
-# Python and libraries read these when they are loaded, so a stage for which they differ is not forked.
+# Python and libraries read these when they are loaded, so a program for which they differ is not forked.
 READ_AT_START = ("PYTHON", "LC_", "LANG", "OMP", "GOMP", "KMP", "MKL", "OPENBLAS", "ARROW", "MALLOC", "LD_")
 STARTED_WITH = {name: value for name, value in os.environ.items() if name.startswith(READ_AT_START)}
 
@@ -50,7 +51,7 @@ def load(libraries: list[str]) -> None:
 
 
 def answer(connection: socket.socket) -> None:
-    """Fork the stage that a client asks for; tell it the number of the process, and how that ended."""
+    """Fork the program that a client asks for; tell it the number of the process, and how that ended."""
     size, files, _, _ = socket.recv_fds(connection, 4, 3)
     request = json.loads(connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL))
     variables = request["variables"]
@@ -73,7 +74,7 @@ def answer(connection: socket.socket) -> None:
 
 
 def become(request: dict[str, Any], files: list[int]) -> None:
-    """Turn this process into `python -m stages.x`."""
+    """Turn this process into `python -m MODULE ...` or `python FILE ...`."""
     for target, file in enumerate(files):
         os.dup2(file, target)
         os.close(file)
@@ -90,12 +91,17 @@ def become(request: dict[str, Any], files: list[int]) -> None:
     os.environ.update(request["variables"])
     words = request["words"]
     sys.orig_argv[:] = [sys.executable, *words]
-    sys.argv[:] = words[1:]
-    sys.path[0] = request["folder"]  # where the server has the folder of this file
+    is_module = words[0] == "-m"
+    sys.argv[:] = words[1:] if is_module else words
+    # In its place the server has the folder of this file.
+    sys.path[0] = request["folder"] if is_module else str(Path(words[0]).parent)
     gc.enable()
     code = 0
     try:
-        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+        if is_module:
+            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(words[0], run_name="__main__")
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1 if ended.code else 0
     except BaseException as error:

@@ -1,9 +1,10 @@
-"""Stages of tests' builds as forks of a process that has imported their libraries.
+"""Stages, and the commands `dvc` and `privllm`, of tests' builds as forks of a process that has imported their libraries.
 
-A stage that opens a model takes four seconds of a processor to import torch, transformers and Lightning, which was most of
-a small build. `Workshop.run` puts a `python` of ours first on PATH, `fork_client.py`: where it is asked for a stage that has a server, the
-server forks a process, which reads its code below the workshop as ever; everything else goes to the real Python. The build of
-tests/test_pipeline.py has other variables, and so is made without it.
+A stage that opens a model takes four seconds of a processor to import torch, transformers and Lightning, which was most of a small
+build; half of what a command of DVC's takes, in hundreds of them, are imports too. `Workshop.run` puts a `python`, a `dvc` and a
+`privllm` of ours first on PATH, `fork_client.py`: where they are asked for what has a server, the server forks a process, which reads
+its code below the workshop as ever; everything else goes to the real program. The build of tests/test_pipeline.py has other variables,
+and so is made without it.
 """
 
 import atexit
@@ -18,7 +19,9 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 SOCKETS = "STAGE_FORKS"  # in the environment of a build: the folder with a socket for each stage that can be forked
-# What a server has imported before it forks, by the stages that it serves.
+DVC = ("dvc.cli", "dvc.repo", "dvc.repo.reproduce", "dvc.commands.repro", "dvc_render", "scmrepo.git", "ruamel.yaml")
+DATA = ("pyarrow.parquet", "pyarrow.compute", "omegaconf", "yaml")
+# What a server has imported before it forks, by what it serves: stages, a module, a program.
 LIBRARIES = {
     ("pretrain", "finetune", "evaluate", "export"): (
         "torch",
@@ -29,32 +32,52 @@ LIBRARIES = {
         "peft",
     ),
     ("validate",): ("great_expectations",),
+    ("annotate",): ("spacy", *DATA),
+    ("dvc",): DVC,
+    ("privllm", "privllm.cli"): (*DVC, *DATA, "typer", "rich.console", "rich.table"),
+    (
+        "fingerprint",
+        "collect",
+        "clean",
+        "dedup",
+        "tasks",
+        "start",
+        "tokenizer",
+        "pack",
+        "guide",
+        "feedback",
+        "align",
+        "gate",
+        "report",
+    ): DATA,
 }
 
 
 def forked(variables: dict[str, str]) -> dict[str, str]:
-    """Return the environment of a build of which stages are forked: `variables`, with our `python` first on PATH."""
+    """Return the environment of a build of which stages are forked: `variables`, with our programs first on PATH."""
     if not hasattr(os, "pidfd_open"):  # by which the server waits for a stage and a client at once; Linux has it
         return variables
-    folder = _folder_of_all()
-    return variables | {"PATH": f"{folder}{os.pathsep}{variables['PATH']}", SOCKETS: str(folder)}
+    folder = _folder_of_all(variables["PYTHONHASHSEED"])
+    return variables | {"PATH": f"{folder}/bin{os.pathsep}{variables['PATH']}", SOCKETS: str(folder)}
 
 
 @cache
-def _folder_of_all() -> Path:
+def _folder_of_all(hash_seed: str) -> Path:
     """Start the servers of LIBRARIES once a process."""
     from tests.workshop import environment
 
-    return serve(LIBRARIES, environment())
+    return serve(LIBRARIES, environment(PYTHONHASHSEED=hash_seed))
 
 
-def serve(stages_and_libraries: dict[tuple[str, ...], tuple[str, ...]], variables: dict[str, str]) -> Path:
-    """Start servers, which end with this process; return the folder of their sockets and of `python`, their client."""
+def serve(served: dict[tuple[str, ...], tuple[str, ...]], variables: dict[str, str]) -> Path:
+    """Start servers, which end with this process; return the folder of their sockets, with their clients in `bin`."""
     folder = Path(tempfile.mkdtemp(prefix="forks-"))
-    client = folder / "python"
-    client.write_text(f"#!{sys.executable} -IS\n" + (FOLDER / "fork_client.py").read_text("utf-8"), "utf-8")
-    client.chmod(0o755)
-    for number, (stages, libraries) in enumerate(stages_and_libraries.items()):
+    (folder / "bin").mkdir()
+    for program in ("python", "privllm", "dvc"):
+        client = folder / "bin" / program
+        client.write_text(f"#!{sys.executable} -IS\n" + (FOLDER / "fork_client.py").read_text("utf-8"), "utf-8")
+        client.chmod(0o755)
+    for number, (names, libraries) in enumerate(served.items()):
         listening = socket.socket(socket.AF_UNIX)
         listening.bind(str(folder / f"server-{number}"))
         listening.listen()
@@ -64,7 +87,7 @@ def serve(stages_and_libraries: dict[tuple[str, ...], tuple[str, ...]], variable
         assert server.stdin  # when it ends, so does the server
         atexit.register(server.wait)
         atexit.register(server.stdin.close)
-        for stage in stages:
-            (folder / stage).symlink_to(f"server-{number}")
+        for name in names:
+            (folder / name).symlink_to(f"server-{number}")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

@@ -2,13 +2,15 @@
 
 `torch`     its module, a conftest.py above it, or a fixture's module imports torch: it cannot run where torch is not installed.
 `training`  its module can train: it imports Lightning.
-`build`     it, or a fixture of its, makes a workshop (`tests/workshop.py`), where DVC builds. A whole one trains, and so needs torch.
+`build`     it, a fixture of its, or what they call in their modules makes a workshop (`tests/workshop.py`), where DVC builds. A whole
+            one trains, and so needs torch.
 
 What a test imports in its own body is not seen: such a test says `@pytest.mark.torch` itself.
 """
 
 import ast
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -16,6 +18,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+NAME = re.compile(r"\w+")
 OURS = {"privllm", "stages", "tests", "docs", "benchmarks"}
 
 
@@ -28,7 +31,7 @@ def lanes_of(item: pytest.Function) -> set[str]:
         lanes.add("torch")
     if "lightning" in libraries:
         lanes.add("training")
-    sources = [source_of(function) for function in functions]
+    sources = [source for function in functions for source in sources_with(function)]
     if any("Workshop(" in source or "make_workshop(" in source for source in sources):
         lanes.add("build")
     if any("make_workshop(" in source for source in sources):
@@ -43,9 +46,35 @@ def fixtures_of(item: pytest.Function) -> Iterator[Callable[..., object]]:
 
 
 @cache
-def source_of(function: Callable[..., object]) -> str:
-    """Kept, for a test with many parameters is one function."""
-    return inspect.getsource(function)
+def sources_with(function: Callable[..., object]) -> list[str]:
+    """The source of a test or fixture, and of the functions and classes of its module that it names, or that these name.
+
+    Kept, for a test with many parameters is one function.
+    """
+    helpers = helpers_in(inspect.getfile(function))
+    found = [inspect.getsource(function)]
+    waiting = set(helpers)
+    for source in found:  # it grows meanwhile
+        named = waiting.intersection(NAME.findall(source))
+        waiting -= named
+        found += [helpers[name] for name in sorted(named)]
+    return found
+
+
+@cache
+def helpers_in(name: str) -> dict[str, str]:
+    """The sources of the functions and classes of a file of ours that are neither tests nor fixtures, by their names."""
+    path = Path(name)
+    if not path.is_relative_to(ROOT / "tests"):
+        return {}
+    text = path.read_text("utf-8")
+    return {
+        node.name: ast.get_source_segment(text, node) or ""
+        for node in ast.parse(text).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        and not node.decorator_list
+        and not node.name.startswith("test_")
+    }
 
 
 @cache
@@ -92,6 +121,7 @@ def imports_at_once(path: Path) -> frozenset[str]:
     return frozenset(names)
 
 
+@cache
 def file_of(name: str) -> Path | None:
     if name.partition(".")[0] not in OURS:
         return None

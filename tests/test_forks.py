@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.forks import SOCKETS, serve
+from tests.forks import SOCKETS, forked, serve
 from tests.workshop import environment
 
 STAGE = """
@@ -44,7 +44,7 @@ def project(tmp_path: Path) -> Path:
 
 def started(project: Path, folder: Path | None, *words: str, **more: str) -> "subprocess.Popen[str]":
     """Start Python in `project`, by way of the servers in `folder` where one is given."""
-    python = sys.executable if folder is None else f"{folder}/python"
+    python = sys.executable if folder is None else f"{folder}/bin/python"
     variables = environment(**more) | {SOCKETS: str(folder)}
     return subprocess.Popen(
         [python, *words], cwd=project, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -55,6 +55,27 @@ def ended(project: Path, folder: Path | None, *words: str, **more: str) -> tuple
     process = started(project, folder, *words, **more)
     out, err = process.communicate(timeout=60)
     return process.returncode, out.replace(str(folder), "None"), err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("dvc", "--version"),
+        ("dvc", "repro"),
+        ("privllm", "--help"),
+        ("privllm", "no-such"),
+        ("python", "-m", "privllm.cli"),
+    ],
+)
+def test_a_command_says_and_ends_as_ever(project: Path, words: tuple[str, ...]) -> None:
+    variables = environment()
+    forks = forked(variables)
+    assert forks != variables
+    real, fork = (
+        subprocess.run(words, cwd=project, env=env, capture_output=True, text=True, timeout=120)
+        for env in (variables, forks)
+    )
+    assert (fork.returncode, fork.stdout, fork.stderr) == (real.returncode, real.stdout, real.stderr)
 
 
 @pytest.mark.parametrize("code", ["0", "1", "130"])

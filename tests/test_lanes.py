@@ -38,6 +38,22 @@ def test_which_builds_without_training(little_shop: Path, request: pytest.Fixtur
     assert lanes_in(request) == {"build"}
 
 
+class Member:
+    """It has a place in which it builds, and is made by a helper."""
+
+    def place(self) -> str:
+        return "Workshop("
+
+
+def member() -> Member:
+    return Member()
+
+
+def test_whose_helper_has_a_class_that_builds(request: pytest.FixtureRequest) -> None:
+    assert member().place()
+    assert lanes_in(request) == {"build"}
+
+
 def test_which_needs_none(request: pytest.FixtureRequest) -> None:
     assert lanes_in(request) == set()
 

@@ -18,6 +18,7 @@ from privllm.core.families import TRAITS
 from privllm.engine.params_guard import KEY, report_in
 from privllm.engine.pipeline import declared_stages, outputs_of
 from tests.feedback.said import put, rating, vote
+from tests.forks import forked
 from tests.namespaces import FORBIDDEN, NO_NETWORK
 from tests.workshop import ROOT, SMALL, Workshop, environment, make_workshop, outputs
 
@@ -160,7 +161,7 @@ def test_every_stage_gives_the_same_bytes_from_its_declared_inputs_alone(built: 
         done = subprocess.run(
             declared["cmd"].split(),
             cwd=bench,
-            env=environment(PYTHONHASHSEED="2"),
+            env=forked(environment(PYTHONHASHSEED="2")),
             capture_output=True,
             text=True,
             timeout=300,

@@ -89,6 +89,8 @@ class Workshop:
 
     def run(self, *command: str, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
         variables = forked(environment(**more))
+        if command[0] == sys.executable:
+            command = ("python", *command[1:])  # by way of PATH, so that it can be forked
         done = subprocess.run(command, cwd=self.root, env=variables, capture_output=True, text=True, timeout=900)
         assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
         return done
