@@ -75,6 +75,7 @@ def test_the_guide_has_a_file_of_each_kind_and_its_table_is_true(project: Extend
         assert row.endswith(f"| {', '.join(f'`{stage}`' for stage in stages)} |")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", TYPED)
 def test_an_extension_changes_exactly_the_stages_that_use_it(project: Extended, path: str) -> None:
     """Also an edit of it, and of what it imports; a comment changes none."""
@@ -98,6 +99,7 @@ def changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
     return {stage for stage in before if before[stage] != after[stage]}
 
 
+@pytest.mark.slow
 def test_readers_rules_and_kinds_do_what_they_say_and_incremental_is_clean(project: Extended, tmp_path: Path) -> None:
     run(project, *STAGES)
     plain = outputs(project.root)
@@ -123,6 +125,7 @@ def test_readers_rules_and_kinds_do_what_they_say_and_incremental_is_clean(proje
     assert outputs(project.root) == plain
 
 
+@pytest.mark.slow
 def test_a_broken_one_stops_every_stage_and_the_plan(project: Extended) -> None:
     project.write("extensions/subtitles.py", TYPED["extensions/subtitles.py"].replace('"application/x-subrip"}', "3}"))
     for command in (["-m", "privllm.cli", "plan"], declared_stages(project.root)["clean"]["cmd"].split()[1:]):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-MYPY = pytest.param(["mypy"], marks=pytest.mark.torch)  # it reads torch's types
+MYPY = pytest.param(["mypy"], marks=[pytest.mark.torch, pytest.mark.slow])  # it reads torch's types
 CHECKS = [["ruff", "check", "."], ["ruff", "format", "--check", "."], MYPY]
 
 

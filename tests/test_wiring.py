@@ -36,6 +36,7 @@ def test_every_stage_is_here(stages: dict[str, Wired]) -> None:
     assert {"annotate", "pretrain", "finetune"} <= set(GATED), "what trains on documents waits for their validation"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", REPORTED)
 def test_what_dies_half_way_or_is_cut_is_made_again(stages: dict[str, Wired], stage: str) -> None:
     """Killed while it writes a shard, killed while it writes its report, an object of the cache cut in two, and then it ends well."""
@@ -97,6 +98,7 @@ def test_a_failed_verdict_stops_every_stage_that_depends_on_it(stages: dict[str,
     assert not stages[stage].called(), "it has worked on documents that failed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_an_input_touched_meanwhile_stops_every_stage(stages: dict[str, Wired], stage: str) -> None:
     wired = stages[stage]

@@ -167,6 +167,7 @@ def put_pipeline_for(language: str, base: Path, name: str) -> None:
     (base / name / "meta.json").write_text(json.dumps(meta | {"lang": language}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("language", "documents"), [("en", 40), ("fr", 0), ("xx", 40)])
 def test_a_pipeline_reads_documents_in_its_language(
     language: str, documents: int, corpus: Path, capsys: pytest.CaptureFixture[str]

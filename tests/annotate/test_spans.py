@@ -17,6 +17,7 @@ from privllm.nlp.packaged_model import packaged_folder
 SENTENCE = "Ada Lovelace wrote to Charles Babbage in London. "
 
 
+@pytest.mark.slow
 def test_a_plain_sentence() -> None:
     spans = annotate_text(MODEL, SENTENCE.strip())
     words = [SENTENCE[start:end] for start, end in zip(spans["token_start"], spans["token_end"], strict=True)]
@@ -105,6 +106,7 @@ def test_what_is_not_installed_is_explained(missing: str, monkeypatch: pytest.Mo
         load(MODEL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("attribute", "words"), [("parser", "no dependencies"), ("ner", "no entities"), ("tagger", "no parts of speech")]
 )

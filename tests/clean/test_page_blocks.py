@@ -139,6 +139,7 @@ def test_links_count_where_they_lead_somewhere() -> None:
     assert [b.link_characters for b in blocks_of("<p><a href=x>four</a> more</p><p><a name=x>none</a></p>")] == [4, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "markup",
     [

@@ -137,6 +137,7 @@ def test_luhn_catches_every_single_wrong_digit(digits: str) -> None:
     assert not luhn(wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "piece",
     [

@@ -218,6 +218,7 @@ def slow_shares(words: list[str]) -> tuple[float, float]:
     return min(1.0, top / total), sum(len(words[i]) for i in covered) / total
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(["a", "b", "c"]), min_size=8, max_size=60))
 @settings(max_examples=300, deadline=None)
 def test_ngram_shares_against_the_obvious(words: list[str]) -> None:

@@ -280,6 +280,7 @@ def test_an_unquoted_no_is_explained_with_its_line(tmp_path: Path) -> None:
     CleanConfig(languages=["en", "no"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("is_replaced", "author"), [("off", "Ada Lovelace <EMAIL>"), ("replace", "<PERSON_1>")])
 def test_title_author_and_day_pass_without_personal_data(tmp_path: Path, is_replaced: str, author: str) -> None:
     told = {"title": "Ask bob@corp.example\n now", "author": "Ada Lovelace a@corp.example", "date": "2024-03-05"}

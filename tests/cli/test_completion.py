@@ -40,6 +40,7 @@ def completed_in_bash(line: str) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_script_for_each_shell(shell: str, tmp_path: Path) -> None:
     done = privllm("--show-completion", shell, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
@@ -58,6 +59,7 @@ def test_it_is_installed_below_home(tmp_path: Path) -> None:
     assert "complete_privllm" not in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
@@ -93,6 +95,7 @@ def test_stages_with_and_without_their_item(build: Path) -> None:
     assert completion.stages("pretrain@m") == ["pretrain@masked"]
 
 
+@pytest.mark.slow
 def test_parameters_are_those_that_the_command_lists(build: Path) -> None:
     words = completion.parameters("")
     assert {parameter.key for parameter in list_parameters()} <= set(words)

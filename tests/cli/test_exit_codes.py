@@ -80,6 +80,7 @@ def test_2_what_cannot_be_decided(monkeypatch: pytest.MonkeyPatch) -> None:
     assert RUNNER.invoke(app, ["compare", "a", "b"]).exit_code == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_128_and_the_signal(number: signal.Signals, code: int, tmp_path: Path) -> None:
     done = ended(WITH_BODY.format(body=f"os.kill(os.getpid(), {int(number)})"), tmp_path)
@@ -88,6 +89,7 @@ def test_128_and_the_signal(number: signal.Signals, code: int, tmp_path: Path) -
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_130_at_a_question(tmp_path: Path) -> None:
     """typer's own question would end with 1 and the word Aborted."""
     body = "from privllm.cli.feedback import _agrees; import builtins; builtins.input = interrupted; _agrees('Well?')"

@@ -44,6 +44,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_pages_are_equal_from_another_home_folder_time_zone_and_hash_seed(here: Path, tmp_path: Path) -> None:
     there, home = tmp_path / "there", tmp_path / "canary-home"
     for folder in (there, home):

@@ -255,6 +255,7 @@ def test_members_whose_shard_is_lost_are_read_again(corpus: Corpus) -> None:
     assert (report, corpus.files()) == corpus.clean()
 
 
+@pytest.mark.slow
 def test_random_edits_equal_a_clean_build(corpus: Corpus) -> None:
     chance = random.Random(7)
     corpus.collect()

@@ -109,6 +109,7 @@ def test_any_text_is_converted(text: str) -> None:
     markdown_of(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", ["\\section{", "{", "$ a", "\\begin{verbatim}", "\\item[", "%", "\\begin{itemize}"])
 def test_time_is_bounded(piece: str) -> None:
     began = time.process_time()

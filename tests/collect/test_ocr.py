@@ -43,6 +43,7 @@ def test_a_scanned_page_is_read() -> None:
     )
 
 
+@pytest.mark.slow
 @needs_tesseract
 def test_pages_with_text_are_not_read_by_it_and_their_size_is_the_measure() -> None:
     """So what was scanned becomes no heading, and running headers go on all pages."""

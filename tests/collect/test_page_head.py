@@ -40,6 +40,7 @@ def test_any_markup_is_searched(markup: str) -> None:
     assert len(about_page(markup)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", ["<meta ", "<title ", "<time datetime=", "<meta name='", 'content="', "<meta a=b "])
 def test_no_markup_is_costly(piece: str) -> None:
     begin = time.process_time()

@@ -63,6 +63,7 @@ def test_a_child_that_ends_while_it_parses_says_how(monkeypatch: pytest.MonkeyPa
     assert (refusal.value.reason, refusal.value.detail) == ("crashed", "its parser ended with code -9")
 
 
+@pytest.mark.slow
 def test_a_parser_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parser_process, "CPU_SECONDS", 0.01)
     many = pdf_of(*[column([f"Line {number} of a page that has many." for number in range(50)]) for _ in range(3000)])

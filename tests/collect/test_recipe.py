@@ -64,6 +64,7 @@ def test_everything_is_counted_and_adds_up(sources: Path, tmp_path: Path) -> Non
     json.dumps(report)
 
 
+@pytest.mark.slow
 def test_shards_hold_their_own_ids_in_order_and_all_of_them_exist(sources: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     collect(CollectConfig(shard_bits=9), sources, out)

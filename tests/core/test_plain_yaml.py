@@ -31,6 +31,7 @@ def test_an_error_names_the_character_and_the_line() -> None:
         parse_yaml("a:\n\tb: 1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["[", "{a: ", "- ", "? ", "[{a: "])
 def test_what_is_nested_too_deeply_is_refused(part: str) -> None:
     with pytest.raises(yaml.YAMLError, match="too deeply"):
@@ -44,6 +45,7 @@ def test_the_faster_parser_stands_as_much_nesting_as_it_is_given() -> None:
     assert value == []
 
 
+@pytest.mark.slow
 def test_a_broken_file_that_is_nested_too_deeply_is_refused_too() -> None:
     with pytest.raises(yaml.YAMLError, match="too deeply"):
         parse_yaml("[" * (MOST_NESTERS - 1))

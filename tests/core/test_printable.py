@@ -73,6 +73,7 @@ def test_nothing_is_left_to_obey_and_a_second_time_changes_nothing(text: str) ->
     assert shown.encode("utf-8").decode("utf-8") == shown
 
 
+@pytest.mark.slow
 @given(
     st.recursive(
         st.none() | st.text(st.characters()),
@@ -136,6 +137,7 @@ app()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [STAGE, COMMAND])
 def test_stages_and_commands_see_to_that(code: str, tmp_path: Path) -> None:
     env = {"PYTHONIOENCODING": "ascii", "PATH": "", "HOME": str(tmp_path)}

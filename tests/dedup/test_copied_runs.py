@@ -83,6 +83,7 @@ TEXTS = st.lists(
 SPLITS = st.sampled_from(["train", "validation", "test"])
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(SPLITS, TEXTS), max_size=6))
 def test_runs_are_those_of_tuples_in_a_set(documents: list[tuple[str, str]]) -> None:
@@ -144,6 +145,7 @@ EDITS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(EDITS)
 def test_what_was_built_before_changes_no_byte(builds: list[Corpus]) -> None:

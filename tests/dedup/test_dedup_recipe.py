@@ -108,6 +108,7 @@ def test_clusters_are_those_of_brute_force(seed: int, threshold: float, tmp_path
         assert {source for source in members if verdicts[source]["kept"]} == survivors_of(texts, members, threshold)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(0, 3))
 def test_order_of_arrival_changes_no_byte(rng: random.Random, seed: int) -> None:

@@ -139,6 +139,7 @@ def plain(pages: Pages) -> Pages:
     return expected
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(st.lists(st.dictionaries(st.integers(0, 60), LINES, min_size=1, max_size=40), min_size=1, max_size=3))
 def test_is_the_plain_count_whatever_was_built_before(builds: list[dict[int, list[str]]]) -> None:

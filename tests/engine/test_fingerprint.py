@@ -127,6 +127,7 @@ def test_transitive_libraries_without_extras() -> None:
     assert below == {"ftfy", "wcwidth"}
 
 
+@pytest.mark.slow
 def test_installed_modules_are_found_as_the_standard_library_finds_them() -> None:
     expected = {name: {canonical(dist) for dist in dists} for name, dists in packages_distributions().items()}
     assert {name: set(dists) for name, dists in _providers().items()} == expected

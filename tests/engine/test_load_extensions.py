@@ -38,6 +38,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Extended:
     return project
 
 
+@pytest.mark.slow
 def test_entries_have_their_place(project: Extended) -> None:
     (entry,) = entries_of("QUALITY_RULES", extensions_of("clean")).values()
     assert (entry.name, entry.place) == ("secret", "extensions/house.py, line 8")

@@ -100,6 +100,7 @@ def test_less_than_a_build_is_left_alone(checker: Checker, path: str) -> None:
     assert checker.asked == 0
 
 
+@pytest.mark.slow
 def test_the_real_check(tmp_path: Path) -> None:
     """In a copy of what it needs: what it says is what `parameters.sections` finds, and it is remembered."""
     import shutil

@@ -225,6 +225,7 @@ def test_a_command_line_tells_which_stage_it_is(root: Path) -> None:
     assert declared_stage("nobody", []) == ("nobody", {})
 
 
+@pytest.mark.slow
 def test_no_list_no_stages(root: Path) -> None:
     (root / "params.yaml").write_text(PARAMS.replace("families: [a, b]", "families: []"))
     assert "many@a" not in declared_stages()

@@ -79,6 +79,7 @@ def test_success_and_exit_codes() -> None:
     assert call(raising(typer.Exit(7)), "clean") == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["fingerprint", "collect", "gate"])
 def test_every_stage_checks_all_parameters_before_anything_else(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage_module, "require_sound_params", raising(UserError("gate.evidens")))

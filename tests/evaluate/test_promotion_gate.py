@@ -88,6 +88,7 @@ def test_a_model_is_as_good_as_itself(folders: GateInputs, tmp_path: Path) -> No
     assert {figure["difference"] for figure in report["figures"].values()} == {0.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["causal", "masked"])
 def test_another_model_is_scored_as_evaluate_would(
     folders: GateInputs, inputs_of: Callable, family: str, tmp_path: Path
@@ -136,6 +137,7 @@ def test_what_the_incumbent_or_an_ancestor_was_trained_on_is_left_out_for_both(
         assert report["figures"][name]["candidate"] != before["figures"][name]["candidate"]
 
 
+@pytest.mark.slow
 def test_another_tokenizer_and_a_shorter_context_read_the_same_bytes(folders: GateInputs, tmp_path: Path) -> None:
     incumbent = promote(folders, "causal")
     write_sample(SampleConfig(), folders.documents, folders.documents / "sample")
@@ -160,6 +162,7 @@ def vote(number: int, chosen: str, rejected: str) -> str:
     )
 
 
+@pytest.mark.slow
 def test_preferences_are_what_the_model_finds_likelier(folders: GateInputs, tmp_path: Path) -> None:
     """Each pair by hand, one forward pass a reply: the chosen one has the higher mean log-probability, or not."""
     promote(folders, "causal", noise=0.3)
@@ -226,6 +229,7 @@ def rows_of(path: Path) -> list[dict]:
     return read_table(path).to_pylist()
 
 
+@pytest.mark.slow
 def test_weights_that_differ_in_the_last_bit_are_scored_anew_and_equal_ones_are_not(
     folders: GateInputs, tmp_path: Path
 ) -> None:

@@ -117,6 +117,7 @@ def test_one_person_has_twenty_words_on_one_prompt(said: int, over: int) -> None
     assert own.weight == pytest.approx(0.5 * (said + 1 - over) / (said + 1), abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("said", "over"), [(1_999, 0), (2_000, 0), (2_001, 1)])
 def test_one_person_has_two_thousand_words_in_all(said: int, over: int) -> None:
     one, other = through(rating("a", "q", "up"), rating("b", "q", "up"))

@@ -78,6 +78,7 @@ def test_what_is_kept_back_is_kept_whole(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_poisoned_file_is_quarantined_with_reasons_and_the_rest_counts(tmp_path: Path) -> None:
     """One person with 10,000 identical votes, markup, a wrong schema, a huge line; validated by the real suite."""
     flood = to_line(vote("mallory", "q", "right"))

@@ -257,6 +257,7 @@ def test_the_command_says_what_became_of_all(site: Site, tmp_path: Path) -> None
     assert f"1  status 404, such as {site.url}/b (Not Found)" in said.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_what_was_fetched_is_there_however_it_ends(site: Site, tmp_path: Path, sent: int, code: int) -> None:
     for number in range(50):

@@ -120,6 +120,7 @@ def test_what_is_forgotten_was_never_there(root: Path, source: str) -> None:
     assert not (root / FORGET_NOTE).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["in.mbox#alder@example.org", "rows.csv#aspen"])
 def test_a_mail_and_a_row_are_forgotten_as_files_are(root: Path, source: str) -> None:
     mail = "From me Thu Nov 26 04:23:00 2026\nSubject: on {0}\nMessage-ID: <{0}@example.org>\n\n{1}\n\n"
@@ -161,6 +162,7 @@ def test_shared_words_are_named_not_counted_as_left(root: Path) -> None:
     assert "No evidence, because remaining documents have them too" in footer
 
 
+@pytest.mark.slow
 def test_an_incumbent_that_learnt_them_is_said_to_carry_them(root: Path) -> None:
     learnt = pa.table([[document_id("post/birch.txt"), document_id("post/elm.txt")], ["1", "2"]], schema=TRAINED)
     write_table(learnt, root / PROMOTED / "documents.parquet")
@@ -200,6 +202,7 @@ def recorded(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["post/elm.txt", "post/ash.txt", "many.jsonl#2"])
 def test_recorded_sides_go_with_their_documents(recorded: Path, source: str) -> None:
     """Those of a copy that stays (of ash) stay; those of the same text under an earlier name (of elm) go."""
@@ -263,6 +266,7 @@ LEFT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", LEFT)
 def test_a_text_that_was_left_somewhere_is_found(root: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     file, content = LEFT[how]

@@ -82,6 +82,7 @@ def history(bench: Bench, chance: random.Random, builds: int) -> list[tuple[dict
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(25))
 def test_any_rebuild_after_any_gc_gives_the_same_bytes(bench: Bench, seed: int) -> None:
     chance = random.Random(seed)

@@ -405,6 +405,7 @@ def test_builds_up_to_the_end_of_the_projects_own_are_no_revisions(past: Path, m
     assert [revision.subject for revision in revisions(past)] == before
 
 
+@pytest.mark.slow
 def test_a_clone_of_this_project_knows_no_build_but_its_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Six builds of the demo are in this project's history; whoever clones it sees only the build that they commit."""
     known = (

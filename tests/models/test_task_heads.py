@@ -57,6 +57,7 @@ def test_the_masked_heads_own_layer_comes_along(starts: dict[str, Path]) -> None
     assert tuned.head.dense.weight.equal(pretrained.head.dense.weight)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_opened_is_explained(starts: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no trained model"):
         open_model("chat", "causal", tmp_path, (), 1, 0)

@@ -77,6 +77,7 @@ def test_it_takes_nothing_heavy() -> None:
     assert not HEAVY & set(loaded)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", SECTIONS)
 def test_a_misspelt_key_of_every_section_is_found(root: Path, section: str) -> None:
     change(root, f"{section}.misspelt", 1)
@@ -85,6 +86,7 @@ def test_a_misspelt_key_of_every_section_is_found(root: Path, section: str) -> N
     assert f"params.yaml, line {line_in(root, f'{section}.misspelt')})" in fault
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("parameter", "value", "expected_texts"),
     [

@@ -80,6 +80,7 @@ def test_an_edit_that_dvc_would_not_notice_is_refused(project: Extended) -> None
     assert list(extension_faults(Path())) == []
 
 
+@pytest.mark.slow
 def test_an_edit_of_an_extension_is_checked_again(project: Extended) -> None:
     project.write("stages/__init__.py", (ROOT / "stages/__init__.py").read_text("utf-8"), listed=False)
     project.write("extensions/house.py", "READERS = {}\n")

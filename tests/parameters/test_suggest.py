@@ -69,6 +69,7 @@ def test_what_is_written_is_what_was_suggested_and_is_read_by_the_build(project:
     assert again.before == again.after
 
 
+@pytest.mark.slow
 def test_the_command_shows_the_difference_and_asks(project: Path) -> None:
     write_json(project / "reports/pack.json", {"tokens": {"train": 900_000}, "documents": {"train": 3000}})
     before = Path("params.yaml").read_text("utf-8")

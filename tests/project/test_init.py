@@ -19,6 +19,7 @@ def git(folder: Path, *words: str) -> str:
     return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.slow
 def test_a_project_is_committed_whole(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["init", str(tmp_path / "handbook")])
     assert done.exit_code == 0, done.output

@@ -430,6 +430,7 @@ def test_an_origin_that_is_none_is_a_mistake_of_the_clients(origin: str, method:
     assert answer.status_code == (405 if method == "GET" else 403)
 
 
+@pytest.mark.slow
 def test_others_are_answered_while_a_rating_waits_for_the_file(tmp_path: Path) -> None:
     database = Database(tmp_path / "p.sqlite")
     export = sqlite3.connect(tmp_path / "p.sqlite", isolation_level=None)

@@ -47,6 +47,7 @@ def test_models_say_what_they_are(client: OpenAI) -> None:
     assert "continues" in ours["note"]
 
 
+@pytest.mark.slow
 def test_chat_and_completion_say_what_generate_says(client: OpenAI, exported: Callable[..., Path]) -> None:
     wanted = alone(exported(), "the page", SamplingSettings(20, 0.0))
     messages = [
@@ -154,6 +155,7 @@ def test_a_prompt_beyond_the_context(client: OpenAI) -> None:
             client.completions.create(model=NAME, prompt="row " * 1000, stream=stream)
 
 
+@pytest.mark.slow
 def test_no_reply_is_mixed_up(client: OpenAI, exported: Callable[..., Path]) -> None:
     texts = [f"the page {i} keeps" for i in range(24)]
 

@@ -82,6 +82,7 @@ def continuations(seed: int, count: int) -> tuple[list[str], list[str]]:
     return written, expected
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_scores_of_many_more_texts_as_often_as_they_say() -> None:
     """Of 200 samples of 16 texts, the default of `evaluate.continuations`."""
     written, expected = continuations(0, 1500)

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,6 +71,7 @@ def test_gaps_are_filled_as_far_as_that_saves_bins(sizes: list[int], allowed: in
         assert [[part.piece for part in parts] for parts in bins] == whole
 
 
+@pytest.mark.slow
 def test_pieces_of_a_little_more_than_half_a_bin_do_not_waste_the_other_half() -> None:
     sizes = np.full(1000, 130)
     bins = fill_gaps(best_fit(sizes, 256), sizes, 256, allowed=2600)

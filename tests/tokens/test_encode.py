@@ -59,12 +59,14 @@ def test_gives_the_ids_of_tokenizers_and_gives_the_text_back(encoder: Encoder, t
         assert encoder.reference.decode(tokens.tolist(), skip_special_tokens=False) == text
 
 
+@pytest.mark.slow
 @given(text=TEXTS)
 @settings(max_examples=80, deadline=None)
 def test_words_are_split_alike(all_pairs: Encoder, text: str) -> None:
     assert all_pairs.encode([text])[0].tolist() == all_pairs.reference.encode(text).ids
 
 
+@pytest.mark.slow
 def test_words_are_split_alike_all_over_unicode(all_pairs: Encoder) -> None:
     blocks = [
         (0x3400, 0x9FF0),

@@ -130,6 +130,7 @@ def test_only_the_reply_and_its_end_are_learnt(folder: Path) -> None:
     assert [*exchange.prompt, *exchange.replies[0]] == whole.tokens[: len(exchange.prompt) + len(exchange.replies[0])]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ANYWHERE.is_file(), reason=f"{ANYWHERE} is not there, by which folders of many bases are made")
 def test_of_every_base_the_exported_template_is_read_as_we_write_it(tmp_path: Path) -> None:
     """Those without a template of their own are given marks and a template that stock transformers reads as `Speech` does."""

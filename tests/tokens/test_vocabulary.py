@@ -47,6 +47,7 @@ def test_special_tokens_come_first(tokenizer: Path) -> None:
     assert parts["normalizer"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("hash_seed", "threads", "parallel"), [("1", "1", "false"), ("2", "4", "true")])
 def test_same_bytes_in_another_process(
     sample: Path, tokenizer: Path, tmp_path: Path, hash_seed: str, threads: str, parallel: str

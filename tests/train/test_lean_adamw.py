@@ -65,6 +65,7 @@ def test_it_descends_as_plain_adamw_does() -> None:
     assert in_bf16.square().mean().sqrt() < plain.square().mean().sqrt() + 0.02
 
 
+@pytest.mark.slow
 def test_updates_below_the_last_bit_are_not_lost() -> None:
     """A thousand steps of 1e-5 from 1, whose neighbours in bf16 are 0.004 away."""
     weights = torch.nn.Parameter(torch.ones(4000, dtype=torch.bfloat16))

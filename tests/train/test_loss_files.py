@@ -4,6 +4,8 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from privllm.report.charts import read_curve
 from privllm.train.loss_files import LossFiles
 from tests.workshop import environment
@@ -47,6 +49,7 @@ def test_other_files_stay(tmp_path: Path) -> None:
     assert (tmp_path / "start.json").is_file()
 
 
+@pytest.mark.slow
 def test_dvc_reads_them(tmp_path: Path) -> None:
     files = LossFiles(tmp_path / "live", MEASURED)
     files.add("train/loss", 20, 2.5)

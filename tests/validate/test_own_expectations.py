@@ -30,6 +30,7 @@ def judged(found: Any) -> dict[str, Any]:
     return validate(ValidateConfig(), found.inputs, found.out, found.docs, extensions=HOUSE)
 
 
+@pytest.mark.slow
 def test_those_of_the_guide_pass_and_fail(project: Extended, corpus: Callable[..., Any], document: Document) -> None:
     project.write("extensions/house.py", TYPED["extensions/drafts.py"])
     good = corpus([document(number) for number in range(30)])

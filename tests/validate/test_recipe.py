@@ -162,6 +162,7 @@ LEFT_OUT = [  # by reason, of 30 documents that remain: what is warned of, or wh
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("left_out", "warning", "stop"), LEFT_OUT)
 def test_what_one_reason_leaves_out_is_judged(
     left_out: dict[str, dict[str, int]], warning: str, stop: str, corpus: Callable[..., Any]
@@ -176,6 +177,7 @@ def test_what_one_reason_leaves_out_is_judged(
         assert trial.validate()["warnings_of"] == ([warning] if warning else [])
 
 
+@pytest.mark.slow
 def test_files_that_could_not_be_read_did_not_survive(corpus: Callable[..., Any]) -> None:
     """A folder of PDF once passed with a survival of 1.0."""
     trial = corpus()
@@ -198,6 +200,7 @@ def test_a_corpus_of_placeholders_stops_the_build(corpus: Callable[..., Any], do
         corpus([document(number, placeholders=20) for number in range(30)]).validate()
 
 
+@pytest.mark.slow
 def test_drift_stops_the_build_in_every_measure(corpus: Callable[..., Any], document: Document) -> None:
     trial = corpus([document(number) for number in range(60)])
     trial.validate()

@@ -29,6 +29,7 @@ async def quiet(engine: LocalEngine) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_many_at_once_each_in_order_and_whole(exported: Callable[..., Path]) -> None:
     async def reply(engine: LocalEngine, text: str) -> str:
         events = [event async for event in engine.stream(completion(text, 20, 0.0))]

@@ -89,6 +89,7 @@ def test_everyone_hears_what_they_would_alone(exported: Callable[..., Path], tem
         assert done.reason == ("length" if done.completion_tokens == ask.settings.max_tokens else "stop")
 
 
+@pytest.mark.slow
 def test_whatever_is_asked_for_is_heard_alone_and_in_a_batch(exported: Callable[..., Path]) -> None:
     """Penalties look at a sequence's own tokens only, and log-probabilities at its own row."""
     folder, requests = exported(), make_requests(10, 6, temperature=0.9, logprobs=3)
