@@ -167,7 +167,10 @@ def test_where_there_is_no_build_database_and_files_are_all(
     assert b"eva" not in (root / ".privllm/people.sqlite").read_bytes()
 
 
-def test_a_database_that_another_process_reads_is_no_proof(root: Path, run: Callable[..., None]) -> None:
+def test_a_database_that_another_process_reads_is_no_proof(
+    root: Path, run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("privllm.serve.database.WRITE_SECONDS", 0.2)
     reader = sqlite3.connect(root / ".privllm/people.sqlite", isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM records").fetchall()
