@@ -181,10 +181,9 @@ def test_what_is_forgotten_is_not_kept_for_an_export_either(database: Database) 
     assert database._db.execute("SELECT * FROM withdrawn").fetchall() == []
 
 
-def test_a_log_that_is_being_read_is_told_as_held(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_log_that_is_being_read_is_told_as_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("privllm.serve.database.WRITE_SECONDS", 0.2)
+    database = Database(tmp_path / "people.sqlite")
     database.rate(rating("one", correction="the secret words of eva"))
     reader = sqlite3.connect(tmp_path / "people.sqlite", isolation_level=None)
     reader.execute("BEGIN")
