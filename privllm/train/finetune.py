@@ -117,7 +117,7 @@ def finetune(
     compiled = prepare_compiler(cfg.compile, work.folder.parent / "compiled")
     key = key_of(cfg, [inputs.data, inputs.start, inputs.tokenizer], work.code, compiled)
     requested = asdict(cfg)
-    cfg = replace(cfg, compile=compiled)  # as this machine can
+    cfg = replace(cfg, compile=str(compiled))  # as this machine can
     section = f"finetune.tasks.{task}"
     with joined(chosen().processes) as processes:
         fresh = _random_arm(cfg, prepared, inputs, speech, work, key, section) if cfg.compare_random else None
@@ -189,7 +189,7 @@ def _train(
     add_dropout(model, cfg.family, rate_of(inputs.start))
     make = objective_for(cfg.kind, cfg.family)
     objective = make(model, cfg, prepared.train, prepared.validation, speech.marks.pad, section)
-    if cfg.compile:
+    if cfg.compile == "true":
         objective.compile()
     trained = train(objective, cfg, budget.steps, live or work.folder / "live", work, f"{key} {fresh}")
     if not group().writes:

@@ -41,6 +41,7 @@ from privllm.train.sharding import (
     DDP,
     Whole,
     card_bytes,
+    copied,
     cut_up,
     leave_mesh,
     own_mesh,
@@ -133,7 +134,7 @@ def _cut_up(objective: Objective, cfg: TrainConfig, processes: Group) -> Whole |
             f"note: {objective.section}: each of {processes.size} processes holds a share of the model (fsdp).",
             err=True,
         )
-    whole = cut_up(objective.model, is_mixed(cfg.precision))
+    whole = cut_up(copied(objective.model), is_mixed(cfg.precision))
     objective.use(whole.model)
     return whole
 

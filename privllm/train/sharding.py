@@ -22,10 +22,10 @@ from privllm.models.device_config import chosen
 from privllm.models.devices import kind, on_gpu
 from privllm.models.small_weights import NF4
 from privllm.train.memory_need import Shape, Way, bytes_needed, shape_of
+from privllm.train.memory_need import is_cut as is_needed
 from privllm.train.parallel import group
 
-DDP, FSDP, AUTO = "ddp", "fsdp", "auto"
-FULL = 0.9  # of a card's memory, beyond which `auto` cuts the model
+DDP, FSDP = "ddp", "fsdp"
 
 
 class Whole(torch.nn.Module):
@@ -50,9 +50,8 @@ def strategy_for(shape: Shape | None, way: Way, rows: int, length: int, card: in
             "`train.strategy` in params.yaml is fsdp, which cuts weights into rows, but `weights` is nf4, which packs them: "
             "set `weights` to bf16, or `strategy` to ddp."
         )
-    if wanted != AUTO or not card or shape is None or way.weights == NF4:
-        return DDP if wanted == AUTO else wanted
-    return FSDP if bytes_needed(shape, way, rows, length) > FULL * card else DDP
+    need = bytes_needed(shape, way, rows, length) if shape else 0
+    return FSDP if is_needed(wanted, way, need, card) else DDP
 
 
 def card_bytes() -> int:
@@ -67,20 +66,26 @@ def shape_and_way(model: PreTrainedModel, weights: str, optimizer: str, is_mixed
     return shape_of(model.config.to_dict()), Way(weights, optimizer, max(ranks, default=0), is_mixed, on_gpu())
 
 
+def copied(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a copy of the model on this process's device, compiled as it is, that may be cut."""
+    copy_of_model = copy.deepcopy(model)
+    for block, original in zip(blocks(copy_of_model), blocks(model), strict=True):
+        if original._compiled_call_impl is not None:
+            block.compile()  # which a copy forgets
+    return copy_of_model.to(kind())  # type: ignore[arg-type]
+
+
 def cut_up(model: PreTrainedModel, is_mixed: bool) -> Whole:
-    """Return a copy of the model of which this process holds a share; it computes within `Whole` alone.
+    """Cut a model, in place, so that this process holds a share of it; from now on it computes within `Whole` alone.
 
     Where products are in bf16, blocks are put together in bf16 too: half the traffic, and no copies for autocast to keep.
     """
-    copied = copy.deepcopy(model).to(kind())  # type: ignore[arg-type]
     options: Any = {"mesh": own_mesh(), "reshard_after_forward": True}
     borrowed = torch.bfloat16 if is_mixed else None
     summed: Any = {"reduce_dtype": torch.float32, "cast_forward_inputs": False}
-    for block, original in zip(blocks(copied), blocks(model), strict=True):
-        if original._compiled_call_impl is not None:
-            block.compile()  # which a copy forgets
+    for block in blocks(model):
         fully_shard(block, **options, mp_policy=MixedPrecisionPolicy(borrowed, **summed))
-    whole = Whole(copied)
+    whole = Whole(model)
     fully_shard(whole, **options, mp_policy=MixedPrecisionPolicy(**summed))
     for module in whole.modules():
         if isinstance(module, FSDPModule):

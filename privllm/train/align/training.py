@@ -251,7 +251,7 @@ def train_config_of(cfg: AlignConfig, phase: Phase, budget: LessonBudget) -> Tra
         validate_every=budget.validate_every if phase.validation else budget.steps,
         patience=3 if phase.validation else NEVER,
         min_delta=0.0,  # a slow beginning is no plateau
-        compile=False,
+        compile="false",
         precision=cfg.precision,
         positions_at_once=cfg.positions_at_once,
         weights=cfg.weights,
