@@ -42,6 +42,7 @@ from privllm.train.loop import fit, make_trainer
 from privllm.train.loss_history import History, Validate, affordable_interval
 from privllm.train.pretrain_objectives import OBJECTIVES, Split
 from privllm.train.progress import ShowProgress
+from privllm.train.recompute import NEVER, Recompute
 from privllm.train.schedule import plan
 
 PROBED, WARMED = 12, 3  # steps of the probe, and those of them that are not counted
@@ -139,11 +140,11 @@ def train(
         objective.compile()
     affordable = steps_between_validations(affordable_interval(objective), steps)
     cfg = replace(cfg, validate_every=cfg.validate_every or affordable)
-    module = Training(objective, cfg, plan(steps, cfg.warmup_steps, cfg.decay_fraction))
+    module = Training(objective, cfg, plan(steps, cfg.warmup_steps, cfg.decay_fraction), Recompute(model, NEVER, 0))
     module.train()
     shares, history = Shares(), History(folder / "live")
     keep = KeepLatest(folder / "work", 60 * ExecutorConfig().checkpoint_minutes)
-    validate = Validate(history, BestWeights(folder / "work", "benchmark"))
+    validate = Validate(history, BestWeights(folder / "work", SafeCheckpointIO("benchmark")))
     budget = Budget(seconds, history)
     callbacks = [
         shares.watch(history, "logging"),

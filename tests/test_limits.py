@@ -110,6 +110,8 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "pack.max_weight": ([1, 10], [1 - 1e-9, 0, 10 + 1e-9, math.nan]),
     "train.accelerator": (["auto", "cpu", "cuda"], ["", "gpu", "CUDA"]),
     "train.devices": ([1, 8, 1024], [0, -1, 1025]),
+    "train.nodes": ([1, 8, 1024], [0, -1, 1025]),
+    "train.strategy": (["auto", "ddp", "fsdp"], ["", "FSDP", "fsdp2"]),
     "train.tf32": ([True, False], []),
     "train.deterministic": ([True, False], []),
     "guide.max_words": ([2, 100], [1, 0, -1]),

@@ -15,11 +15,12 @@ from privllm.core.families import TRAITS
 from privllm.core.params import load_sections, read_params
 from privllm.engine.executor_ray import ExecutorConfig
 from privllm.models.config import inner_width
+from privllm.models.device_config import DevicesConfig
 from privllm.tokens.pack import PackConfig
 from privllm.tokens.vocabulary import TokenizerConfig
 from privllm.train.align.config import LONGEST, AlignConfig
 from privllm.train.config import FinetuneConfig, PretrainConfig
-from privllm.train.memory_need import GIB, Shape, Way, bytes_needed, shape_of
+from privllm.train.memory_need import GIB, Shape, Way, bytes_needed, is_cut, shape_of
 
 TRAINING = ("pretrain", "finetune", "align")  # stages
 PAIR = 2  # rows of a lesson that compares two replies
@@ -54,12 +55,17 @@ def memory_notes(stages: Iterable[str], machine: Machine) -> list[str]:
     if not needs or not machine.bytes:
         return []
     most = max(needs, key=needs.__getitem__)
-    notes = [f"memory: {most} needs about {needs[most] / GIB:.1f} GiB, {machine.name} has {machine.bytes / GIB:.0f}."]
+    devices = read_params("train", DevicesConfig)
+    each = f" on each of {devices.processes} cards" if machine.is_gpu and devices.processes > 1 else ""
+    notes = [
+        f"memory: {most} needs about {needs[most] / GIB:.1f} GiB{each}, {machine.name} has {machine.bytes / GIB:.0f}."
+    ]
     for stage, need in needs.items():
         if need > machine.bytes:
             notes.append(
                 f"memory: {stage} needs more than {machine.name} has ({need / GIB:.1f} GiB): lower its `positions_at_once` or "
-                "`batch_size`, set `lora.rank` above 0 with `weights: nf4`, or take a smaller model; docs/explain/training.md."
+                "`batch_size`, set `lora.rank` above 0 with `weights: nf4`, share it among more cards (`train.devices`), or take a smaller "
+                "model; docs/explain/training.md."
             )
     return notes
 
@@ -131,4 +137,12 @@ def _bytes(shape: Shape | None, cfg: Any, rank: int, rows: int, length: int, mac
         positions_at_once=cfg.positions_at_once,
         recompute=read_params("executor", ExecutorConfig).recompute,
     )
-    return bytes_needed(shape, way, rows, length)
+    devices = read_params("train", DevicesConfig)
+    rows = -(-rows // devices.processes)
+    need = bytes_needed(shape, way, rows, length)
+    card = machine.bytes if machine.is_gpu else 0
+    if devices.processes > 1 and is_cut(devices.strategy, way, need, card):
+        need = bytes_needed(shape, way._replace(shares=devices.processes), rows, length)
+    return (
+        need if machine.is_gpu else need * devices.devices
+    )  # processes share a machine's memory, and have a card each

@@ -35,6 +35,7 @@ OWN_FILES = {  # {path in a project: file of this package}
     ".gitignore": "gitignore",
     ".github/workflows/build.yml": "github.yml",
     ".gitlab-ci.yml": "gitlab-ci.yml",
+    "slurm.sbatch": "slurm.sbatch",
     "extensions/README.md": "extensions/README.md",
 }
 WHOLE = {"requirements.lock", "params.schema.json"}  # made by a tool, so replaced and not merged

@@ -1,7 +1,8 @@
 """Checkpoints without pickle: one safetensors file that appears whole or not at all.
 
 Lightning hands over a nested dict; its tensors go into the file by number, all the rest as JSON into the file's
-header, beside the key that says which run may go on from it. It keeps one checkpoint, the latest.
+header, beside the key that says which run may go on from it. It keeps one checkpoint, the latest. Of tensors that are cut each
+process writes its rows into a file of its own (`shares`).
 """
 
 import json
@@ -16,11 +17,14 @@ from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import Callback
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch.distributed.device_mesh import DeviceMesh
 
 from privllm.core.errors import UserError
 from privllm.engine.digests import sync
 from privllm.engine.interrupt import Interrupts
-from privllm.train.parallel import group, wait_for_all
+from privllm.train.parallel import any_says, group, wait_for_all
+from privllm.train.sharding import is_cut, share, taken_over
+from privllm.train.shares import SHARES, Shares, next_shares, shares_of
 
 NAME = "latest.safetensors"
 BEST = "best.safetensors"
@@ -34,7 +38,8 @@ def encode(value: Any, tensors: list[torch.Tensor]) -> Any:
     """
     if isinstance(value, torch.Tensor):
         tensors.append(value)
-        return {"tensor": len(tensors) - 1}
+        number = len(tensors) - 1
+        return {"cut": [number, list(value.shape)]} if is_cut(value) else {"tensor": number}
     if isinstance(value, dict):
         pairs = [[encode(key, tensors), encode(item, tensors)] for key, item in value.items()]
         return {"dict": pairs}
@@ -46,41 +51,51 @@ def encode(value: Any, tensors: list[torch.Tensor]) -> Any:
     return value
 
 
-def decode(value: Any, tensors: list[torch.Tensor]) -> Any:
-    """Return the value that `encode` encoded."""
+def decode(value: Any, tensors: Any, shares: Shares) -> Any:
+    """Return the value that `encode` encoded; `tensors` has those that are not cut, by number."""
     if not isinstance(value, dict):
         return value
     ((kind, content),) = value.items()
     if kind == "tensor":
         return tensors[content]
+    if kind == "cut":
+        return shares.tensor(*content)
     if kind == "dict":
-        return {decode(key, tensors): decode(item, tensors) for key, item in content}
-    items = [decode(item, tensors) for item in content]
+        return {decode(key, tensors, shares): decode(item, tensors, shares) for key, item in content}
+    items = [decode(item, tensors, shares) for item in content]
     return tuple(items) if kind == "tuple" else items
 
 
 class SafeCheckpointIO(CheckpointIO):
-    """Lightning's door to the disk, for checkpoints that belong to `key`."""
+    """Lightning's door to the disk, for checkpoints that belong to `key`; where the model is cut, all processes pass it together."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, mesh: DeviceMesh | None = None) -> None:
         self.key = key
+        self.mesh = mesh  # of processes that each hold a share
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         tensors: list[torch.Tensor] = []
         tree = json.dumps(encode(checkpoint, tensors))
-        named = {}
-        written: set[int] = set()  # where the memory of these begins
-        for number, tensor in enumerate(tensors):
-            on_cpu = tensor.detach().cpu().contiguous()
-            memory = on_cpu.untyped_storage()
-            # Tied weights share memory, which safetensors refuses. All others are written from where they lie.
-            if memory.data_ptr() in written or memory.nbytes() != on_cpu.nbytes:
-                on_cpu = on_cpu.clone()
-            written.add(on_cpu.untyped_storage().data_ptr())
-            named[str(number)] = on_cpu
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if self.mesh is None:
+            self._write(_named(tensors), path, {"tree": tree})
+            return
+        older, newer = shares_of(path), next_shares(path)
+        own = {name: tensor for name, tensor in _named(tensors).items() if is_cut(tensors[int(name)])}
+        self._write(own, newer[group().rank], {})
+        wait_for_all()  # only now all of them are there
+        if group().writes:
+            rest = {name: tensor for name, tensor in _named(tensors).items() if not is_cut(tensors[int(name)])}
+            self._write(rest, path, {"tree": tree, SHARES: json.dumps([file.name for file in newer])})
+        wait_for_all()  # only now none of the older ones is needed
+        if group().writes:
+            for file in older:
+                file.unlink(missing_ok=True)
+
+    def _write(self, tensors: dict[str, torch.Tensor], path: Path, facts: dict[str, str]) -> None:
         partial = Path(f"{path}.partial")
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        save_file(named, partial, metadata={"key": self.key, "tree": tree})
+        save_file(tensors, partial, metadata={"key": self.key, **facts})
         sync(partial)
         partial.replace(path)
         sync(partial.parent)
@@ -91,12 +106,27 @@ class SafeCheckpointIO(CheckpointIO):
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
             assert metadata["key"] == self.key, "a checkpoint of another run: ask `resumable` first"
-            count = len(list(file.keys()))
-            tensors = [file.get_tensor(str(number)) for number in range(count)]
-        return decode(json.loads(metadata["tree"]), tensors)
+            tensors: Any = {int(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        with Shares(shares_of(Path(path)), self.mesh) as shares:
+            return decode(json.loads(metadata["tree"]), tensors, shares)
 
     def remove_checkpoint(self, path: str | Path) -> None:
         Path(path).unlink(missing_ok=True)
+
+
+def _named(tensors: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return {number: tensor} on the CPU, of those that are cut the process's own rows, none of which share memory."""
+    named = {}
+    written: set[int] = set()  # where the memory of these begins
+    for number, tensor in enumerate(tensors):
+        on_cpu = share(tensor).detach().cpu().contiguous()
+        memory = on_cpu.untyped_storage()
+        # Tied weights share memory, which safetensors refuses. All others are written from where they lie.
+        if memory.data_ptr() in written or memory.nbytes() != on_cpu.nbytes:
+            on_cpu = on_cpu.clone()
+        written.add(on_cpu.untyped_storage().data_ptr())
+        named[str(number)] = on_cpu
+    return named
 
 
 class BestWeights:
@@ -106,12 +136,12 @@ class BestWeights:
     the step that writes it, and by then it has written the same bytes itself.
     """
 
-    def __init__(self, folder: Path, key: str) -> None:
+    def __init__(self, folder: Path, files: SafeCheckpointIO) -> None:
         self.path = folder / BEST
-        self.files = SafeCheckpointIO(key)
+        self.files = files
 
     def save(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        if not group().writes:
+        if not group().writes and self.files.mesh is None:
             return
         content = {"weights": learnt_weights(model), "optimizer": optimizer.state_dict()}
         self.files.save_checkpoint(content, self.path)
@@ -135,17 +165,20 @@ def put_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor]) -> Non
     parameters = dict(model.named_parameters())
     with torch.no_grad():
         for name, weight in weights.items():
-            parameters[name].copy_(weight)
+            parameters[name].copy_(taken_over(weight, parameters[name]))
 
 
 def resumable(folder: Path, key: str) -> Path | None:
     """Return the checkpoint in `folder` if a run of `key` wrote it; damaged ones and those of other runs do not count."""
     path = folder / NAME
     try:
-        with safe_open(path, framework="pt") as file:
-            return path if file.metadata().get("key") == key else None
+        for file_path in (path, *shares_of(path)):
+            with safe_open(file_path, framework="pt") as file:
+                if file.metadata().get("key") != key:
+                    return None
     except (OSError, SafetensorError):
         return None
+    return path
 
 
 class KeepLatest(Callback):
@@ -154,12 +187,17 @@ class KeepLatest(Callback):
     A step is abandoned at once as long as its optimiser has changed nothing, since a run that goes on makes it anew; from there to its
     end an interrupt waits. So it must come after every callback whose state belongs to the step; what comes after it (held-out losses)
     lies between two steps, and can be abandoned too.
+
+    Where the model is cut, no process can save without the others: they agree at the end of each step, until which an interrupt waits.
     """
 
-    def __init__(self, folder: Path, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, folder: Path, seconds: float, clock: Callable[[], float] = time.monotonic, together: bool = False
+    ) -> None:
         self.path = folder / NAME
         self.seconds = seconds
         self.clock = clock
+        self.together = together
         self.interrupts: Interrupts | None = None
         self.saved_step = 0
         self.saved_at = 0.0
@@ -168,7 +206,7 @@ class KeepLatest(Callback):
         self.saved_step = trainer.global_step
         self.saved_at = self.clock()
         # only now: what is restored before may be half there, and is on the disk already
-        self.interrupts = Interrupts()
+        self.interrupts = Interrupts(held=self.together)
 
     def on_before_optimizer_step(self, trainer: lightning.Trainer, module: Any, optimizer: Any) -> None:
         assert self.interrupts is not None
@@ -177,12 +215,18 @@ class KeepLatest(Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, *_: Any) -> None:
         assert self.interrupts is not None
         is_last = trainer.global_step >= module.schedule.end
-        if is_last or self.clock() - self.saved_at >= self.seconds:
+        is_due, is_stopped = self.clock() - self.saved_at >= self.seconds, False
+        if self.together:
+            is_due, is_stopped = any_says(is_due, self.interrupts.came is not None)
+        if is_last or is_due or is_stopped:
             self._save(trainer)
-        self.interrupts.release()
+        if is_last or is_stopped or not self.together:
+            self.interrupts.release()
+        if is_stopped:
+            raise KeyboardInterrupt  # which came to another process
 
     def on_exception(self, trainer: lightning.Trainer, module: Any, exception: BaseException) -> None:
-        if self.interrupts is None or self.interrupts.held:  # the step is not whole
+        if self.interrupts is None or self.interrupts.held or self.together:  # the step is not whole
             return
         has_unsaved_step = trainer.global_step > self.saved_step
         if not has_unsaved_step or not isinstance(exception, KeyboardInterrupt):
@@ -197,7 +241,7 @@ class KeepLatest(Callback):
             ) from error
 
     def _save(self, trainer: lightning.Trainer) -> None:
-        if not group().writes:
+        if not group().writes and not self.together:
             return
         trainer.save_checkpoint(self.path, weights_only=False)
         self.saved_step = trainer.global_step

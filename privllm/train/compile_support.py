@@ -15,9 +15,9 @@ from privllm.core.printable import say
 from privllm.models.devices import on_gpu
 
 
-def prepare_compiler(wanted: bool, cache: Path) -> bool:
-    """Return whether to compile. Where it is requested and not possible, a note on stderr says so."""
-    if not wanted:
+def prepare_compiler(wanted: str, cache: Path) -> bool:
+    """Return whether to compile: "true", "false", or on a GPU ("auto"). Where it is wanted and not possible, a note on stderr says so."""
+    if wanted == "false" or (wanted == "auto" and not on_gpu()):
         return False
     missing = _missing()
     if missing:

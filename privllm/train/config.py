@@ -32,8 +32,9 @@ class TrainConfig:
     validation_rows: int = 32  # rows of held-out text each time, >= 1
     patience: int = 4  # validations without improvement before the decay is brought forward, >= 1
     min_delta: float = 0.002  # nats per token that count as an improvement, >= 0
-    # torch.compile, a gain from some 400 steps on; falls back with a note where there is no C++ compiler
-    compile: bool = False
+    # torch.compile, block by block: true (a gain from some 400 steps on), false, or auto: true on CUDA, false on a CPU; falls back with
+    # a note where there is no compiler
+    compile: str = "auto"
     precision: str = "auto"  # 32, bf16, or auto: bf16 on CUDA, 32 on the CPU
     # tokens that go through the model at once, padding included, >= 0; a step of more goes in parts, a row at least; 0: as many as take
     # about 6 GiB of activations (24 on a GPU)
@@ -43,6 +44,8 @@ class TrainConfig:
     seed: int = 0  # of initialisation, data order and dropout
 
     def __post_init__(self) -> None:
+        self.compile = str(self.compile).lower()  # YAML's own true and false
+        require(self.compile in ("auto", "true", "false"), "compile", '"auto", true or false')
         require(self.optimizer in OPTIMIZERS, "optimizer", "muon, adamw or adamw8")
         require(self.weights in ("32", "bf16", "nf4"), "weights", '"32", "bf16" or "nf4"')
         require(self.precision in ("auto", "32", "bf16"), "precision", '"auto", "32" or "bf16"')

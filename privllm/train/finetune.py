@@ -26,6 +26,7 @@ from privllm.core.tables import write_table
 from privllm.engine.digests import replacing
 from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 from privllm.engine.skipped_families import skip
+from privllm.models.device_config import chosen
 from privllm.models.devices import judging, place
 from privllm.models.loading import config_of, context_of
 from privllm.models.seq2seq import with_sentinels
@@ -49,6 +50,7 @@ from privllm.train.example_encoding import Coder, Encoded, tags_of
 from privllm.train.finetune_objectives import objective_for
 from privllm.train.loop import Trained, Work, key_of, train
 from privllm.train.lora import adapt, merge
+from privllm.train.parallel import first_says, group, joined
 from privllm.train.predictions import MAIN, HeldOutResults, Limits, answer_of, as_line, judge
 from privllm.train.task_baselines import compared_with_baselines
 
@@ -115,12 +117,16 @@ def finetune(
     compiled = prepare_compiler(cfg.compile, work.folder.parent / "compiled")
     key = key_of(cfg, [inputs.data, inputs.start, inputs.tokenizer], work.code, compiled)
     requested = asdict(cfg)
-    cfg = replace(cfg, compile=compiled)  # as this machine can
+    cfg = replace(cfg, compile=str(compiled))  # as this machine can
     section = f"finetune.tasks.{task}"
-    fresh = _random_arm(cfg, prepared, inputs, speech, work, key, section) if cfg.compare_random else None
-    shutil.rmtree(live, ignore_errors=True)
-    arm_work = work._replace(folder=work.folder / "start")
-    arm = _train(cfg, prepared, inputs, speech, arm_work, key, section, live)
+    with joined(chosen().processes) as processes:
+        fresh = _random_arm(cfg, prepared, inputs, speech, work, key, section) if cfg.compare_random else None
+        if processes.writes:
+            shutil.rmtree(live, ignore_errors=True)
+        arm_work = work._replace(folder=work.folder / "start")
+        arm = _train(cfg, prepared, inputs, speech, arm_work, key, section, live)
+        if arm is None:
+            raise SystemExit(0)  # the first process does the rest
     report = _report(cfg, prepared, arm, fresh)
     own = partial(own_scores, extensions, cfg.kind)
     report["baselines"] = compared_with_baselines(cfg.kind, prepared.divided, arm.judged, own)
@@ -161,8 +167,11 @@ def _train(
     key: str,
     section: str,
     live: Path | None,
-) -> Arm:
-    """Train one arm; it starts from random weights where there is no `live` to write its losses to."""
+) -> Arm | None:
+    """Train one arm; it starts from random weights where there is no `live` to write its losses to.
+
+    Of several processes that train it, the first one alone judges it; the others return None.
+    """
     fresh = live is None
     budget = lesson_budget(len(prepared.train), cfg.epochs, cfg.batch_size, cfg.learning_rate)
     cfg = replace(
@@ -180,9 +189,11 @@ def _train(
     add_dropout(model, cfg.family, rate_of(inputs.start))
     make = objective_for(cfg.kind, cfg.family)
     objective = make(model, cfg, prepared.train, prepared.validation, speech.marks.pad, section)
-    if cfg.compile:
+    if cfg.compile == "true":
         objective.compile()
     trained = train(objective, cfg, budget.steps, live or work.folder / "live", work, f"{key} {fresh}")
+    if not group().writes:
+        return None
     if adapters is not None:
         objective.model = merge(adapters)
     limits = Limits(max(8, cfg.batch_size), cfg.generated, cfg.max_new_tokens)
@@ -196,18 +207,18 @@ def _train(
 
 def _random_arm(
     cfg: FinetuneConfig, prepared: Prepared, inputs: FinetuneInputs, speech: Speech, work: Work, key: str, section: str
-) -> HeldOutResults:
+) -> HeldOutResults | None:
     """Return the results of a random start; once they are stored, a resumed run need not train it again."""
     results_file = work.folder / "random.json"
-    if results_file.is_file():
-        stored = json.loads(results_file.read_text("utf-8"))
-        if stored["key"] == key:
-            scores = {}
-            for name, (over, under) in stored["scores"].items():
-                scores[name] = Score(np.array(over), np.array(under))
-            return HeldOutResults(stored["answered"], stored["given"], scores, stored["figures"])
+    stored_results = _stored(results_file, key)
+    (is_stored,) = first_says([int(stored_results is not None)])
+    if is_stored:
+        return stored_results
     arm_work = work._replace(folder=work.folder / "random")
-    results = _train(cfg, prepared, inputs, speech, arm_work, key, f"{section} (random start)", None).judged
+    arm = _train(cfg, prepared, inputs, speech, arm_work, key, f"{section} (random start)", None)
+    if arm is None:
+        return None
+    results = arm.judged
     stored = {
         "key": key,
         "answered": results.answered,
@@ -219,6 +230,17 @@ def _random_arm(
         write_json(partial, stored)
     shutil.rmtree(arm_work.folder, ignore_errors=True)
     return results
+
+
+def _stored(results_file: Path, key: str) -> HeldOutResults | None:
+    """Return the results that a run of this key stored."""
+    if not results_file.is_file():
+        return None
+    stored = json.loads(results_file.read_text("utf-8"))
+    if stored["key"] != key:
+        return None
+    scores = {name: Score(np.array(over), np.array(under)) for name, (over, under) in stored["scores"].items()}
+    return HeldOutResults(stored["answered"], stored["given"], scores, stored["figures"])
 
 
 def _report(cfg: FinetuneConfig, prepared: Prepared, arm: Arm, fresh: HeldOutResults | None) -> dict[str, Any]:

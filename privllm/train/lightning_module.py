@@ -5,6 +5,7 @@ had never stopped. It does not decide when to validate, stop or save (`history`,
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -22,6 +23,7 @@ from privllm.train.objective import Objective
 from privllm.train.parallel import add_up, group
 from privllm.train.recompute import Recompute
 from privllm.train.schedule import Schedule
+from privllm.train.sharding import Whole
 from privllm.train.step_parts import Part, StepBatch, positions_of
 
 REST_RATE = 4.0  # embeddings and norms beside Muon learn faster than matrices: 1 and 2 gave a higher held-out loss, 8 hardly a lower
@@ -39,19 +41,26 @@ PARTS = {
 
 
 class Training(lightning.LightningModule):
-    def __init__(self, objective: Objective, cfg: TrainConfig, schedule: Schedule, recompute: Recompute) -> None:
+    def __init__(
+        self,
+        objective: Objective,
+        cfg: TrainConfig,
+        schedule: Schedule,
+        recompute: Recompute,
+        whole: Whole | None = None,  # of a model that is cut
+    ) -> None:
         super().__init__()
         self.model = objective.model
         self.objective = objective
         self.cfg = cfg
         self.schedule = schedule
         self.recompute = recompute
+        self._whole = [whole]  # in a list, or its weights would count twice
         self.step_loss = torch.tensor(math.nan)  # of the last step, where the model is: reading it waits for the GPU
 
     def training_step(self, batch: StepBatch, _: int) -> Tensor:
         """Add up the gradients of this process's parts but the last, and return the loss of that, whose gradient Lightning takes."""
-        processes = group()
-        *first, last = batch.parts[processes.rank :: processes.size]
+        *first, last = self._own(batch.parts)
         before = None
         for part in first:
             loss = self._part_loss(part)
@@ -62,16 +71,37 @@ class Training(lightning.LightningModule):
         self.step_loss = loss.detach().clone() if before is None else before + loss.detach()
         return loss
 
+    def _own(self, parts: Sequence[Part]) -> list[tuple[Part, float]]:
+        """Return this process's parts, each with 1; and, where others have more and wait for it, some that count 0."""
+        rank, size = group()
+        own = [(part, 1.0) for part in parts[rank::size]]
+        passes = -(-len(parts) // size) if self.is_cut else 1
+        return own + [(parts[0], 0.0)] * (passes - len(own))
+
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Add up what the processes found, before the gradient is clipped."""
-        if group().size > 1:
+        if group().size == 1:
+            return
+        if not self.is_cut:  # else it is added up already
             gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
             add_up(gradients)
-            add_up([self.step_loss])
+        add_up([self.step_loss])
 
-    def _part_loss(self, part: Part) -> Tensor:
+    @property
+    def is_cut(self) -> bool:
+        """Return whether each process holds a share of the model."""
+        return self._whole[0] is not None
+
+    def compute(self, function: Callable[..., Tensor], *arguments: Any) -> Tensor:
+        """Call a function that uses the model."""
+        whole = self._whole[0]
+        return function(*arguments) if whole is None else whole(function, *arguments)
+
+    def _part_loss(self, own: tuple[Part, float]) -> Tensor:
+        part, counts = own
         self.recompute.before(positions_of(part.batch))
-        return self.objective.part_loss(part)
+        loss = self.compute(self.objective.part_loss, part)
+        return loss if counts else loss * 0.0
 
     def optimizer_zero_grad(self, *_: Any) -> None:
         """Do nothing: Lightning calls it between `training_step` and the last backward pass, where gradients are already there."""

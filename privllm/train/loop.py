@@ -17,23 +17,38 @@ from typing import Any, NamedTuple
 
 import lightning
 import torch
+from lightning.fabric.plugins.environments import LightningEnvironment
 
 from privllm.core.errors import UserError
+from privllm.core.printable import say
 from privllm.core.seed import name_digest
 from privllm.engine.digests import digest_of_file
 from privllm.engine.interrupt import SIGNALS
 from privllm.models.devices import arithmetic, is_deterministic, is_mixed, on_gpu
 from privllm.models.lean_blocks import lean_blocks
 from privllm.models.small_weights import FP32, NF4, Nf4Linear, grown, shrink
-from privllm.train.checkpoint import BestWeights, KeepLatest, SafeCheckpointIO, resumable
+from privllm.train.checkpoint import NAME, BestWeights, KeepLatest, SafeCheckpointIO, resumable
 from privllm.train.config import TrainConfig
+from privllm.train.launch import local_rank
 from privllm.train.lightning_module import Training
 from privllm.train.loss_history import History, Validate
 from privllm.train.objective import Objective
-from privllm.train.parallel import Group, joined, local_rank
+from privllm.train.parallel import Group, first_says, joined, wait_for_all
 from privllm.train.progress import ShowProgress
 from privllm.train.recompute import AUTO, Recompute, positions_at_once
 from privllm.train.schedule import plan
+from privllm.train.sharding import (
+    DDP,
+    Whole,
+    card_bytes,
+    copied,
+    cut_up,
+    leave_mesh,
+    own_mesh,
+    put_together,
+    shape_and_way,
+    strategy_for,
+)
 from privllm.train.step_parts import Stream
 
 
@@ -75,26 +90,53 @@ def _train(
     objective.processes = processes.size
     shrink(objective.model, cfg.weights)
     _require_lossless_updates(objective, cfg)
+    model = objective.model
+    whole = _cut_up(objective, cfg, processes)
     recompute = Recompute(objective.model, work.recompute, at_once)
-    module = Training(objective, cfg, plan(steps, cfg.warmup_steps, cfg.decay_fraction), recompute)
+    module = Training(objective, cfg, plan(steps, cfg.warmup_steps, cfg.decay_fraction), recompute, whole)
     module.train()  # all of it, for a model that was loaded is in eval mode until its first validation
     history = History(live if processes.writes else Path(tempfile.mkdtemp()))
-    keep = KeepLatest(work.folder, work.seconds)
-    validate = Validate(history, BestWeights(work.folder, key))
+    keep = KeepLatest(work.folder, work.seconds, together=whole is not None)
+    files = SafeCheckpointIO(key, own_mesh() if whole else None)
+    validate = Validate(history, BestWeights(work.folder, files))
     callbacks = [history, keep, validate, *([ShowProgress(history)] if processes.writes else [])]
-    trainer = make_trainer(cfg, SafeCheckpointIO(key), callbacks)
+    trainer = make_trainer(cfg, files, callbacks)
     is_plain = cfg.weights == FP32 and not is_mixed(cfg.precision) and not on_gpu()
+    (goes_on,) = first_says([int(resumable(work.folder, key) is not None)])
     try:
         with lean_blocks(objective.model) if is_plain else nullcontext():
-            fit(trainer, module, resumable(work.folder, key), work.workers)
+            fit(trainer, module, work.folder / NAME if goes_on else None, work.workers)
     except KeyboardInterrupt:
         if not keep.saved_step:
             raise KeyboardInterrupt from None
         raise KeyboardInterrupt(f"step {keep.saved_step} of {module.schedule.end} is saved") from None
     recompute.set(False)
+    if whole is not None:
+        put_together(objective.model, model)
+        leave_mesh()
+        objective.use(model)
     module.cpu()
-    grown(objective.model)
+    grown(model)
+    wait_for_all()  # none still reads what the first may remove now
     return Trained(history, module.schedule.end, validate.kept_step, validate.kept_loss)
+
+
+def _cut_up(objective: Objective, cfg: TrainConfig, processes: Group) -> Whole | None:
+    """Give the objective a share of its model, where the processes of this training do not hold all of it each."""
+    if processes.size == 1:
+        return None
+    shape, way = shape_and_way(objective.model, cfg.weights, cfg.optimizer, is_mixed(cfg.precision))
+    rows, length = objective.batch(0)[0].shape
+    if strategy_for(shape, way, rows, length, card_bytes()) == DDP:
+        return None
+    if processes.writes:
+        say(
+            f"note: {objective.section}: each of {processes.size} processes holds a share of the model (fsdp).",
+            err=True,
+        )
+    whole = cut_up(copied(objective.model), is_mixed(cfg.precision))
+    objective.use(whole.model)
+    return whole
 
 
 def _require_lossless_updates(objective: Objective, cfg: TrainConfig) -> None:
@@ -139,7 +181,7 @@ def make_trainer(
         max_epochs=-1,
         gradient_clip_val=cfg.clip,
         deterministic=is_deterministic(),
-        plugins=[checkpoints],
+        plugins=[checkpoints, LightningEnvironment()],  # not what it finds of SLURM and torchrun
         callbacks=callbacks,
         logger=False,
         enable_checkpointing=False,

@@ -189,23 +189,26 @@ def held_out_loss(module: Training, shown: bool = False, whole: bool = False) ->
 
     shown: with a bar of its own; whole: of the whole validation split instead of a sample.
     """
-    labels, processes = 0, group()
-    sums: list[torch.Tensor] = []
+    rank, size = group()
     batches = list(module.objective.held_out(whole))
+    passes = [part for batch in batches for part in module.objective.parts(batch)]
+    own = passes[rank::size]
+    if module.is_cut:  # others may have one more, and wait for it
+        own += passes[: -(-len(passes) // size) - len(own)]
+    nats: list[torch.Tensor] = []
     module.eval()
-    progress = bar("held-out", total=len(batches)) if shown else nullcontext(lambda: None)
+    progress = bar("held-out", total=len(own)) if shown else nullcontext(lambda: None)
     eager = torch.compiler.set_stance("force_eager")
     with eager, judging(module.cfg.precision), progress as advance:
-        for batch in batches[processes.rank :: processes.size]:
-            for part in module.objective.parts(batch):
-                on_device = tuple(tensor.to(module.device) for tensor in part.batch)
-                sums.append(module.objective.loss(on_device, "sum"))
-            labels += module.objective.labels(batch)
+        for part in own:
+            on_device = tuple(tensor.to(module.device) for tensor in part.batch)
+            nats.append(module.compute(module.objective.loss, on_device, "sum"))
             advance()
     module.train()
-    nats = sum(torch.stack(sums).tolist()) if sums else 0.0  # read once, at the end
-    if processes.size > 1:
-        totals = torch.tensor([nats, labels], dtype=torch.float64, device=module.device)
+    counted = nats[: len(passes[rank::size])]
+    total = sum(torch.stack(counted).tolist()) if counted else 0.0  # read once, at the end
+    if size > 1:
+        totals = torch.tensor([total], dtype=torch.float64, device=module.device)
         add_up([totals])
-        nats, labels = totals.tolist()
-    return nats / max(1, labels)
+        total = totals.item()
+    return total / max(1, sum(module.objective.labels(batch) for batch in batches))

@@ -2,6 +2,8 @@
 
     weights + gradients + states of the optimiser + activations of one pass + logits of one chunk
 
+Of processes that each hold a share of the model, the first three are divided, and what is outside the blocks and two of these are whole.
+
 `benchmarks/memory.py` measures the same by whole steps on fake tensors. It imports no torch, so that `privllm plan` can say it at once.
 """
 
@@ -12,6 +14,7 @@ from privllm.models.config import LOGITS_AT_ONCE
 
 GIB = 1 << 30
 PROGRAM = 0.5 * GIB  # Python, torch and the rows that are read
+FULL = 0.9  # of a card's memory, beyond which processes take a share of the model each
 ROOM = {False: 6 * GIB, True: 24 * GIB}  # for activations of one pass, on a CPU and on a GPU
 # Numbers that a block keeps of each position, in widths of the model and of its feed-forward part.
 WIDTHS, INNER_WIDTHS = 16, 5
@@ -88,11 +91,42 @@ class Way(NamedTuple):
     on_gpu: bool = False
     positions_at_once: int = 0
     recompute: str = "auto"
+    shares: int = 1  # processes that each hold a share of the model
+
+
+def is_cut(wanted: str, way: Way, need: int, card: int) -> bool:
+    """Return whether processes hold a share of a model each, for a `train.strategy`; under "auto" where one card is too small for `need`.
+
+    `card` is its bytes, 0 on a CPU.
+    """
+    if wanted != "auto":
+        return wanted == "fsdp"
+    return bool(card) and way.weights != "nf4" and need > FULL * card
 
 
 def bytes_needed(shape: Shape, way: Way, rows: int, length: int) -> int:
     """Return about how many bytes a training takes at its peak, by steps of `rows` rows of `length` tokens."""
-    return round(PROGRAM + _standing(shape, way) + _passing(shape, way, rows, length))
+    standing = _standing(shape, way)
+    if way.shares > 1:
+        standing = standing / way.shares + _borrowed(shape, way)
+    return round(PROGRAM + standing + _passing(shape, way, rows, length))
+
+
+def _borrowed(shape: Shape, way: Way) -> float:
+    """Return the bytes that a process with a share has of the others' at once: all outside the blocks, and two blocks."""
+    dense = 4 if way.weights == "32" else 2
+    of_block = 2 if way.is_mixed else dense
+    block = shape.matrices / shape.layers
+    outside = dense * shape.embeddings + (2 if _has_copies(way) else 0) * shape.embeddings
+    if way.rank:
+        return outside + 2 * of_block * block
+    summed = 4  # gradients on their way to the others
+    return outside + (dense + summed) * shape.embeddings + (3 * of_block + summed) * block
+
+
+def _has_copies(way: Way) -> bool:
+    """Return whether there are copies of the weights in bf16, for products."""
+    return way.is_mixed and way.weights == "32"
 
 
 def _standing(shape: Shape, way: Way) -> float:
@@ -100,8 +134,7 @@ def _standing(shape: Shape, way: Way) -> float:
     dense = 4 if way.weights == "32" else 2
     body = 0.5625 if way.weights == "nf4" and way.rank else dense  # four bits, and a scale in fp32 for each 64 weights
     held = body * shape.matrices + dense * shape.embeddings
-    has_copies = way.is_mixed and way.weights == "32"  # for products in bf16
-    copies = 2 * (shape.matrices + shape.embeddings) if has_copies else 0
+    copies = 2 * (shape.matrices + shape.embeddings) if _has_copies(way) and way.shares == 1 else 0
     if way.rank:
         return held + copies + way.rank * shape.adapted * (4 + 4 + (2 if way.optimizer == "adamw8" else 8))
     of_matrices = {"muon": 4, "adamw": 8, "adamw8": 2.04}[way.optimizer]

@@ -3,8 +3,9 @@
 Muon (Jordan 2024, kellerjordan.github.io/posts/muon) replaces the momentum of a matrix by its nearest
 semi-orthogonal matrix, found by a polynomial iteration; scaled by 0.2 * sqrt(longer side) the step has AdamW's
 size, so both share the learning rate (Liu et al. 2025, "Muon is scalable", arXiv 2502.16982). The iteration runs
-in fp32, not in bf16 as in `torch.optim.Muon`: CPUs without bf16 units emulate it about twenty times slower.
-It knows no schedule: whoever trains writes `lr` into the groups before every step.
+in bf16 on a GPU, as in `torch.optim.Muon`, and in fp32 on a CPU: those without bf16 units emulate it about twenty times slower.
+Of parameters that are cut (`sharding`) a process keeps states and updates of its own rows; the matrices are put together a few
+at a time for the iteration. It knows no schedule: whoever trains writes `lr` into the groups before every step.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,13 +13,18 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.optim.adamw import adamw
+
+from privllm.train.sharding import cut_like, rows_of_group, share, taken_over
 
 # One odd polynomial a x + b x^3 + c x^5 for each iteration: of all pairs of such polynomials, those whose composition is
 # nearest to 1 for singular values in [0.05, 1] (Amsel et al. 2025, Polar Express, arXiv 2505.16932). It is off by 0.22 at most.
 COEFFICIENTS = ((6.7524, -18.3510, 13.2633), (2.5379, -1.8747, 0.4413))
 BETA1, BETA2, EPSILON = 0.9, 0.95, 1e-8  # of AdamW
 MOMENTUM = 0.95  # of Muon
+ITERATED_IN = {"cuda": torch.bfloat16}  # by device; elsewhere as the matrices are
+PUT_TOGETHER = 1 << 26  # numbers of matrices that are cut, at once
 
 
 class Muon(torch.optim.Optimizer):
@@ -35,6 +41,12 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             if group["muon"]:
                 assert all(p.ndim == 2 for p in group["params"]), "Muon takes matrices only"
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over a state, of which a process keeps its own rows where its parameters are cut."""
+        super().load_state_dict(state_dict)
+        for parameter, state in self.state.items():
+            state.update({name: taken_over(value, parameter) for name, value in state.items()})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -58,10 +70,10 @@ class Muon(torch.optim.Optimizer):
                 self.state[p].update(step=step, mean=torch.zeros_like(p), square=torch.zeros_like(p))
         states = [self.state[p] for p in params]
         adamw(
-            params,
-            [_gradient(p) for p in params],
-            [state["mean"] for state in states],
-            [state["square"] for state in states],
+            [share(p) for p in params],
+            [share(_gradient(p)) for p in params],
+            [share(state["mean"]) for state in states],
+            [share(state["square"]) for state in states],
             [],
             [state["step"] for state in states],
             fused=True,
@@ -76,28 +88,70 @@ class Muon(torch.optim.Optimizer):
 
     def _muon(self, groups: list[dict[str, Any]]) -> None:
         """Update all groups: blocks of equal shape go through the iteration as one batch, whichever parameter they are of."""
-        by_shape: dict[tuple[int, int], list[_Block]] = {}
+        whole: list[_Matrix] = []
+        cut: list[_Matrix] = []
         for group in groups:
             for p in _learning(group):
-                updates = _blocks_of(self._momentum(p), group["blocks"])
-                targets = _blocks_of(p, group["blocks"])
-                for update, target in zip(updates, targets, strict=True):
-                    if update.shape[0] > update.shape[1]:
-                        update, target = update.T, target.T
-                    shape = (update.shape[0], update.shape[1])
-                    by_shape.setdefault(shape, []).append(_Block(update, target, group["lr"], group["weight_decay"]))
-        for (_, columns), blocks in by_shape.items():
-            factors = left_factors([block.update for block in blocks])
-            for factor, (update, target, lr, weight_decay) in zip(factors, blocks, strict=True):
-                target.addmm_(factor, update, beta=1 - lr * weight_decay, alpha=-lr * 0.2 * columns**0.5)
+                if not isinstance(p, DTensor):
+                    whole.append(_Matrix(self._momentum(p), p, group))
+                    continue
+                momentum = cut_like(self._momentum(p), p).full_tensor()
+                cut.append(_Matrix(momentum, torch.zeros_like(momentum), group, p))
+                if sum(matrix.update.numel() for matrix in cut) >= PUT_TOGETHER:
+                    _update_rows(cut)
+                    cut = []
+        _update(whole)
+        _update_rows(cut)
 
     def _momentum(self, p: Tensor) -> Tensor:
-        """Return the Nesterov momentum of the gradient: [rows, columns], not to be written to."""
+        """Return the Nesterov momentum of the gradient: [rows, columns] of this process, not to be written to."""
         state = self.state[p]
         if not state:
             state["momentum"] = torch.zeros_like(p)
-        state["momentum"].lerp_(_gradient(p), 1 - MOMENTUM)
-        return torch.lerp(_gradient(p), state["momentum"], MOMENTUM)
+        gradient, momentum = share(_gradient(p)), share(state["momentum"])
+        momentum.lerp_(gradient, 1 - MOMENTUM)
+        return torch.lerp(gradient, momentum, MOMENTUM)
+
+
+class _Matrix(NamedTuple):
+    """A matrix: its momentum, what is changed, its group, and the parameter that it is of where only rows of that are here."""
+
+    update: Tensor
+    target: Tensor
+    group: dict[str, Any]
+    cut: DTensor | None = None
+
+
+def _update_rows(matrices: list[_Matrix]) -> None:
+    """Find the whole changes of matrices that are cut, and change this process's rows."""
+    _update(matrices)
+    for matrix in matrices:
+        assert matrix.cut is not None
+        rows = share(matrix.cut)
+        begin, end = rows_of_group(len(matrix.target))
+        rows.mul_(1 - matrix.group["lr"] * matrix.group["weight_decay"]).add_(matrix.target[begin:end])
+
+
+def _update(matrices: list[_Matrix]) -> None:
+    """Change the targets by the orthogonalised momentum and, where these are weights and not changes, the decay."""
+    by_shape: dict[tuple[int, int], list[_Block]] = {}
+    for matrix in matrices:
+        updates = _blocks_of(matrix.update, matrix.group["blocks"])
+        targets = _blocks_of(matrix.target, matrix.group["blocks"])
+        for update, target in zip(updates, targets, strict=True):
+            if update.shape[0] > update.shape[1]:
+                update, target = update.T, target.T
+            shape = (update.shape[0], update.shape[1])
+            block = _Block(update, target, matrix.group["lr"], matrix.group["weight_decay"])
+            by_shape.setdefault(shape, []).append(block)
+    for (_, columns), blocks in by_shape.items():
+        factors = left_factors([block.update for block in blocks])
+        for factor, (update, target, lr, weight_decay) in zip(factors, blocks, strict=True):
+            size = -lr * 0.2 * columns**0.5
+            if factor.dtype == target.dtype:
+                target.addmm_(factor, update, beta=1 - lr * weight_decay, alpha=size)
+            else:
+                target.mul_(1 - lr * weight_decay).add_(factor @ update.to(factor.dtype), alpha=size)
 
 
 class _Block(NamedTuple):
@@ -111,7 +165,8 @@ class _Block(NamedTuple):
 
 def orthogonalise(matrix: Tensor) -> Tensor:
     """Return for [rows <= columns] a matrix with the same singular vectors and singular values near 1."""
-    return left_factors([matrix])[0] @ matrix
+    factor = left_factors([matrix])[0]
+    return factor @ matrix.to(factor.dtype)
 
 
 def left_factors(matrices: list[Tensor]) -> Tensor:
@@ -124,9 +179,11 @@ def left_factors(matrices: list[Tensor]) -> Tensor:
     singular value that is up to rows**0.25 times tighter than the usual Frobenius norm of the matrix itself.
     """
     rows = matrices[0].shape[0]
-    gram = matrices[0].new_empty(len(matrices), rows, rows)
+    dtype = ITERATED_IN.get(matrices[0].device.type, matrices[0].dtype)
+    gram = matrices[0].new_empty(len(matrices), rows, rows, dtype=dtype)
     for matrix, its_gram in zip(matrices, gram, strict=True):
-        torch.mm(matrix, matrix.T, out=its_gram)
+        reduced = matrix.to(dtype)
+        torch.mm(reduced, reduced.T, out=its_gram)
     bound = torch.linalg.matrix_norm(gram, keepdim=True).clamp_min_(1e-30)
     gram = gram / bound
     whole = _even_part(gram, COEFFICIENTS[0])

@@ -26,6 +26,10 @@ class Objective(ABC):
         self.model = model
         self.section = section
 
+    def use(self, model: PreTrainedModel) -> None:
+        """Compute with another model of the same kind from now on."""
+        self.model = model
+
     @abstractmethod
     def batch(self, step: int) -> Batch:
         """Return the training batch of `step` (from 0): a pure function of it."""

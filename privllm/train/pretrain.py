@@ -7,7 +7,6 @@ It evaluates nothing beyond the held-out loss.
 """
 
 import math
-import os
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -143,11 +142,11 @@ def pretrain(
 
 def _processes(family: str, cfg: FamilyPretrain) -> int:
     """Return how many processes share each step. Raises UserError where it has fewer rows."""
-    processes = int(os.environ.get("WORLD_SIZE", chosen().devices))  # torchrun's own number counts
+    processes = chosen().processes
     if processes > cfg.batch_size:
         raise UserError(
             f"a step of `pretrain.{family}` has {cfg.batch_size} rows, too few for {processes} processes: "
-            "raise `batch_size`, or lower `train.devices`, in params.yaml."
+            "raise `batch_size`, or lower `train.devices` or `train.nodes`, in params.yaml."
         )
     return processes
 

@@ -80,6 +80,22 @@ def test_a_model_that_does_not_fit_is_named_with_what_to_do(project: Path) -> No
     assert 40 < float(fits.split("about ")[1].split(" GiB")[0]) < 78
 
 
+def test_several_cards_hold_shares_and_several_processes_of_a_cpu_one_each(project: Path) -> None:
+    params = yaml.safe_load((project / "params.yaml").read_text("utf-8")) | {"base": "data/base/eight"}
+    params["pretrain"]["causal"] |= {"batch_size": 8, "from_base": {"lora": {"rank": 0}}}
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    assert len(memory_notes(["pretrain@causal"], CARD)) == 2  # one card: too small
+    set_params(project, "train", {"devices": 8})
+    (fits,) = memory_notes(["pretrain@causal"], CARD)
+    assert "GiB on each of 8 cards, this card (A100) has 80." in fits
+    set_params(project, "train", {"strategy": "ddp"})
+    assert len(memory_notes(["pretrain@causal"], CARD)) == 2
+    shared = float(memory_notes(["align@causal"], MACHINE)[0].split("about ")[1].split(" GiB")[0])
+    set_params(project, "train", {"devices": 1})
+    alone = float(memory_notes(["align@causal"], MACHINE)[0].split("about ")[1].split(" GiB")[0])
+    assert shared > 3 * alone
+
+
 def test_a_task_is_of_the_model_that_it_begins_with(project: Path) -> None:
     small = memory_notes(["finetune@questions"], MACHINE)
     set_params(

@@ -1,5 +1,8 @@
 """A new project is this repository's dvc.yaml and stages, without what belongs to the repository alone."""
 
+import os
+import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -82,6 +85,23 @@ def test_continuous_integration_builds_and_compares(path: str) -> None:
     assert "dvc repro" in text
     assert "privllm compare HEAD workspace --fail-if" in text
     assert "{torch}" not in text
+
+
+def test_a_job_of_slurm_builds_here_and_saves_before_its_time_is_over(tmp_path: Path) -> None:
+    script = tmp_path / "slurm.sbatch"
+    script.write_bytes(FILES["slurm.sbatch"])
+    for command in (".venv/bin/activate", "bin/dvc"):
+        (tmp_path / command).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / ".venv/bin/activate").write_text(f'PATH="{tmp_path}/bin:$PATH"\n')
+    (tmp_path / "bin/dvc").write_text('#!/bin/sh\necho "$PWD $OMP_NUM_THREADS $SRUN_CPUS_PER_TASK $*"\n')
+    (tmp_path / "bin/dvc").chmod(0o755)
+    environment = os.environ | {"SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_CPUS_PER_TASK": "8"}
+    done = subprocess.run(["bash", script], env=environment, capture_output=True, text=True, check=True, cwd="/")
+    assert done.stdout == f"{tmp_path} 8 8 repro\n"
+    options = re.findall(r"^#SBATCH (.+)$", script.read_text(), re.MULTILINE)
+    assert "--job-name=acme-handbook" in options
+    assert "--signal=TERM@120" in options
+    assert "--requeue" in options
 
 
 def test_the_readme_is_short() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from privllm.train.config import PretrainConfig
 from tests.train.tiny_corpus import Corpus, make_corpus, tiny
+from tests.train.two_processes import Unbroken
 
 
 @pytest.fixture
@@ -16,3 +17,9 @@ def corpus(tmp_path: Path) -> Corpus:
 @pytest.fixture
 def cfg() -> PretrainConfig:
     return tiny()
+
+
+@pytest.fixture(scope="package")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
+    folder = tmp_path_factory.mktemp("unbroken")
+    return Unbroken(make_corpus(folder / "corpus"), folder)

@@ -33,6 +33,7 @@ def test_a_section_overrides_the_defaults_nested_ones_included(tmp_path: Path):
         {"decay_fraction": 1.0},
         {"warmup_steps": -1},
         {"precision": "16"},
+        {"compile": "maybe"},
         {"patience": 0},
         {"min_delta": -0.1},
     ],
@@ -40,3 +41,10 @@ def test_a_section_overrides_the_defaults_nested_ones_included(tmp_path: Path):
 def test_values_out_of_range_name_the_key(wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):
         TrainConfig(**wrong)
+
+
+def test_compiling_is_said_by_yamls_own_words(tmp_path: Path):
+    file = tmp_path / "params.yaml"
+    for said, meant in (("true", "true"), ("false", "false"), ("auto", "auto"), ("False", "false")):
+        file.write_text(f"pretrain:\n  causal:\n    compile: {said}\n")
+        assert read_params("pretrain", PretrainConfig, file).causal.compile == meant

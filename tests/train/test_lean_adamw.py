@@ -25,15 +25,23 @@ def test_the_table_has_a_code_for_each_byte_ascending_and_a_zero(signed: bool) -
 @pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK, 3 * BLOCK + 5])
 def test_what_is_packed_comes_back_nearly(signed: bool, size: int) -> None:
     """The largest number of each block exactly, others within 4 % of themselves or 1e-6 of the largest."""
-    values = torch.randn(size, generator=torch.Generator().manual_seed(size))
+    values = torch.randn(2, size, generator=torch.Generator().manual_seed(size))
     values = values if signed else values.abs()
     codes, scales = pack(values, signed)
     back = unpack(codes, scales, signed)
     assert codes.dtype == torch.uint8
-    assert scales.shape == (-(-size // BLOCK),)
-    largest = scales.repeat_interleave(BLOCK)[:size]
+    assert scales.shape == (2, -(-size // BLOCK))
+    largest = scales.repeat_interleave(BLOCK, 1)[:, :size]
     assert back[values.abs() == largest].equal(values[values.abs() == largest])
     assert ((back - values).abs() <= 0.09 * values.abs() + 0.004 * largest).all()
+
+
+def test_rows_have_blocks_of_their_own_so_that_a_share_of_them_is_packed_alike() -> None:
+    values = torch.randn(5, 2 * BLOCK + 7, generator=torch.Generator().manual_seed(0))
+    codes, scales = pack(values, True)
+    codes_of_two, scales_of_two = pack(values[3:], True)
+    assert codes[3:].equal(codes_of_two)
+    assert scales[3:].equal(scales_of_two)
 
 
 def test_rounding_at_random_keeps_the_mean_and_takes_neighbours_alone() -> None:

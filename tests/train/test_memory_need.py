@@ -86,7 +86,7 @@ def test_what_one_card_of_80_GiB_holds(size: str, way: str) -> None:
     assert 20 < needed(SIZES[size], way, ROWS, LENGTH) < 76
     if NIGHTLY:
         assert needed(SIZES[size], way, ROWS, LENGTH) == pytest.approx(
-            measure(SIZES[size], WAYS[way], ROWS, LENGTH)["one card"], rel=0.15
+            measure(SIZES[size], WAYS[way], ROWS, LENGTH)["each card"], rel=0.15
         )
 
 

@@ -7,66 +7,52 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from privllm.core.errors import UserError
 from privllm.models.device_config import DevicesConfig, chosen, use
 from privllm.train.loop import Work
-from privllm.train.parallel import ALONE, add_up, group, joined, wait_for_all
+from privllm.train.parallel import ALONE, add_up, any_says, first_says, group, joined, wait_for_all
 from privllm.train.pretrain import PretrainInputs, pretrain
 from tests.train.tiny_corpus import Corpus, tiny
+from tests.train.two_processes import Unbroken, assert_near, assert_same_bytes, shared
 from tests.workshop import ROOT
 
 NIGHTLY = bool(os.environ.get("PRIVLLM_NIGHTLY"))
 FAMILIES = ["causal", "masked", "seq2seq"] if NIGHTLY else ["causal"]
 
 
-def shared(corpus: Corpus, place: Path, *words: str, fails: bool = False) -> subprocess.CompletedProcess:
-    """Run a training of `words`, in `place`."""
-    command = [sys.executable, "-m", "tests.train.shared_training", str(corpus.rows.parent), str(place), *words]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
-    assert bool(done.returncode) == fails, done.stderr
-    return done
-
-
-def curve(place: Path, metric: str) -> list[float]:
-    lines = (place / f"live/plots/metrics/{metric}/loss.tsv").read_text().splitlines()[1:]
-    return [float(line.split("\t")[1]) for line in lines]
-
-
 @pytest.mark.parametrize("family", FAMILIES)
-def test_two_processes_train_as_one_does_on_the_same_batch(corpus: Corpus, tmp_path: Path, family: str) -> None:
-    """Losses to 1e-4 nats after 12 steps, weights to 1e-3: sums are taken in another order."""
-    for processes in ("1", "2"):
-        shared(corpus, tmp_path / processes, processes, family)
-    for metric in ("train", "validation"):
-        assert curve(tmp_path / "2", metric) == pytest.approx(curve(tmp_path / "1", metric), abs=1e-4)
-    one, two = (load_file(tmp_path / place / "model.safetensors") for place in ("1", "2"))
-    for name, weight in one.items():
-        torch.testing.assert_close(two[name], weight, rtol=0, atol=1e-3, msg=name)
+def test_two_processes_train_as_one_does_on_the_same_batch(unbroken: Unbroken, family: str) -> None:
+    more = {} if family == "causal" else {"family": family}
+    assert_near(unbroken.of(processes=2, **more), unbroken.of(**more))
+
+
+@pytest.mark.skipif(not NIGHTLY, reason="nightly: two more trainings")
+def test_a_process_without_rows_adds_nothing(unbroken: Unbroken) -> None:
+    """Four rows a step, and five processes."""
+    whole = unbroken.of()
+    assert_near(unbroken.of(processes=5), whole)
 
 
 @pytest.mark.parametrize("rank", [0, 1] if NIGHTLY else [1])
 def test_a_killed_process_ends_the_others_and_the_next_run_ends_in_the_same_bytes(
-    corpus: Corpus, tmp_path: Path, rank: int
+    unbroken: Unbroken, tmp_path: Path, rank: int
 ) -> None:
-    shared(corpus, tmp_path / "whole", "2")
-    said = shared(corpus, tmp_path / "killed", "2", "causal", str(rank), "7", fails=True)
+    whole = unbroken.of(processes=2)
+    said = shared(unbroken.corpus, tmp_path / "killed", fails=True, processes=2, dies=f"{rank}:7")
     if rank:
         assert "one of the 2 processes of this training has ended" in said.stderr
     assert not (tmp_path / "killed/model.safetensors").exists()
-    shared(corpus, tmp_path / "killed", "2")
-    for file in ("model.safetensors", "live/metrics.json"):
-        assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+    shared(unbroken.corpus, tmp_path / "killed", processes=2)
+    assert_same_bytes(tmp_path / "killed", whole)
 
 
 @pytest.mark.skipif(not NIGHTLY, reason="nightly: two more trainings")
-def test_a_checkpoint_of_two_goes_on_with_one(corpus: Corpus, tmp_path: Path) -> None:
-    shared(corpus, tmp_path / "whole", "1")
-    shared(corpus, tmp_path / "killed", "2", "causal", "1", "7", fails=True)
-    shared(corpus, tmp_path / "killed", "1")
-    assert curve(tmp_path / "killed", "train") == pytest.approx(curve(tmp_path / "whole", "train"), abs=1e-4)
+def test_a_checkpoint_of_two_goes_on_with_one(unbroken: Unbroken, tmp_path: Path) -> None:
+    whole = unbroken.of()
+    shared(unbroken.corpus, tmp_path / "killed", fails=True, processes=2, dies="1:7")
+    shared(unbroken.corpus, tmp_path / "killed")
+    assert_near(tmp_path / "killed", whole)
 
 
 def test_alone_there_is_nothing_to_add_up_or_wait_for() -> None:
@@ -75,6 +61,8 @@ def test_alone_there_is_nothing_to_add_up_or_wait_for() -> None:
         tensor = torch.ones(3)
         add_up([tensor])
         wait_for_all()
+        assert any_says(True, False) == (True, False)
+        assert first_says([3, 4]) == [3, 4]
         assert tensor.equal(torch.ones(3))
 
 

@@ -64,6 +64,10 @@ class LessonObjective(Objective):
         self.train = self.prepare(train)
         self.validation = self.prepare(validation)
 
+    def use(self, model: PreTrainedModel) -> None:
+        super().use(model)
+        self.terms.text.use(model)
+
     def batch(self, step: int) -> Batch:
         cfg = self.cfg
         indices = rows_of_step(cfg.seed, step, cfg.batch_size, len(self.train))
@@ -94,15 +98,21 @@ class LessonObjective(Objective):
         """Return the parts of a batch: one where all of it goes through the model at once, else those of lessons and of text."""
         lessons, text = batch[: self.lesson_tensors], batch[self.lesson_tensors :]
         positions = positions_of(lessons) + (positions_of(text) if text else 0)
-        if not self.positions_at_once or positions <= self.positions_at_once:
+        fits = not self.positions_at_once or positions <= self.positions_at_once
+        if fits and self.processes == 1:
             return [Part(batch)]
         scale = 1 / max(1, self.labels(batch))
-        parts = [Part(piece, scale) for piece in self.cut(lessons, self.positions_at_once)]
+        parts = [Part(piece, scale) for piece in self.cut(lessons, self._positions(lessons))]
         if text:
             scale_of_text = self.terms.replay / max(1, self.terms.text.labels(text))
-            rows = rows_at_once(text, self.positions_at_once)
+            rows = rows_at_once(text, self._positions(text))
             parts += [Part(piece, scale_of_text, TEXT) for piece in cut(text, rows)]
         return parts
+
+    def _positions(self, batch: Batch) -> int:
+        """Return how many positions of a batch go through the model at once, so that each process has some."""
+        share = max(1, positions_of(batch) // self.processes)
+        return min(share, self.positions_at_once or share)
 
     def part_loss(self, part: Part) -> Tensor:
         if part.term == TEXT:

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from privllm.core.report import write_json
 from privllm.core.seed import seed_of
 from privllm.engine.digests import digest_of
+from privllm.models.device_config import chosen
 from privllm.models.devices import place
 from privllm.models.loading import dtype_of, load
 from privllm.tokens.chat_format import Speech
@@ -33,6 +34,7 @@ from privllm.train.config import TrainConfig
 from privllm.train.dropout import add_dropout, rate_of
 from privllm.train.loop import Trained, Work, key_of, train
 from privllm.train.lora import adapt, merge
+from privllm.train.parallel import first_says, group, joined, wait_for_all
 from privllm.train.pretrain import save
 from privllm.train.pretrain_objectives import NextToken, Split
 
@@ -73,14 +75,16 @@ def train_on(
     files = [inputs.start, *feedback_files, *row_folders, inputs.tokenizer]
     key = key_of(cfg, files, places.code, compiled=False)
     report: dict[str, Any] = {"aligned": True, "conversations_for_validation": len(material.validation)} | counts
-    before = _measure(family, cfg, inputs.start, material, inputs)
     phases = phases_of(cfg, material)
     model_folder = inputs.start
-    for phase in phases:
-        work = Work(places.work / phase.name, places.code, places.seconds, places.workers, places.recompute)
-        phase_key = f"{key} {phase.name}"
-        report[phase.name] = _learn(family, cfg, phase, model_folder, inputs, work, phase_key)
-        model_folder = work.folder / "model"
+    with joined(chosen().processes) as processes:
+        before = _measure(family, cfg, inputs.start, material, inputs) if processes.writes else None
+        for phase in phases:
+            work = Work(places.work / phase.name, places.code, places.seconds, places.workers, places.recompute)
+            report[phase.name] = _learn(family, cfg, phase, model_folder, inputs, work, f"{key} {phase.name}")
+            model_folder = work.folder / "model"
+        if before is None:
+            raise SystemExit(0)  # the first process does the rest
     after = _measure(family, cfg, model_folder, material, inputs)
     report |= compare(before, after, material.held_out)
     align_facts = {"config": asdict(cfg), "feedback": digest_of(feedback_files), **report}
@@ -158,10 +162,32 @@ def _learn(
 ) -> dict[str, Any]:
     """Leave the model in `work.folder/model` and return the facts of its training; a finished phase is not repeated."""
     facts_file = work.folder / DONE
-    if facts_file.is_file():
-        finished = json.loads(facts_file.read_text("utf-8"))
-        if finished["key"] == key:
-            return finished["facts"]
+    facts = _finished(facts_file, key)
+    (is_finished,) = first_says([int(facts is not None)])
+    if not is_finished:
+        facts = _learn_now(family, cfg, phase, start, inputs, work, key)
+    wait_for_all()  # the next phase begins with the model of this one
+    return facts or {}
+
+
+def _finished(facts_file: Path, key: str) -> dict[str, Any] | None:
+    """Return the facts that a run of this key left."""
+    if not facts_file.is_file():
+        return None
+    finished = json.loads(facts_file.read_text("utf-8"))
+    return finished["facts"] if finished["key"] == key else None
+
+
+def _learn_now(
+    family: str,
+    cfg: AlignConfig,
+    phase: Phase,
+    start: Path,
+    inputs: AlignInputs,
+    work: Work,
+    key: str,
+) -> dict[str, Any]:
+    """Train a phase; the first process alone writes its model."""
     model = place(load(family, start))
     budget = budget_of(cfg, phase)
     train_cfg = train_config_of(cfg, phase, budget)
@@ -179,12 +205,14 @@ def _learn(
     add_dropout(model, family, rate_of(inputs.start))
     trained = train(objective, train_cfg, budget.steps, work.folder / "live", work, key)
     facts = _facts_of(budget, phase, trained)
+    if not group().writes:
+        return facts
     if adapters is not None:
         model = merge(adapters)
     save(model, {}, work.folder / "model")
-    partial = facts_file.with_suffix(".partial")
+    partial = work.folder / f"{DONE}.partial"
     write_json(partial, {"key": key, "facts": facts})
-    partial.replace(facts_file)
+    partial.replace(work.folder / DONE)
     return facts
 
 
@@ -223,7 +251,7 @@ def train_config_of(cfg: AlignConfig, phase: Phase, budget: LessonBudget) -> Tra
         validate_every=budget.validate_every if phase.validation else budget.steps,
         patience=3 if phase.validation else NEVER,
         min_delta=0.0,  # a slow beginning is no plateau
-        compile=False,
+        compile="false",
         precision=cfg.precision,
         positions_at_once=cfg.positions_at_once,
         weights=cfg.weights,
