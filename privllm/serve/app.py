@@ -1,6 +1,6 @@
 """The web application and its server, which listens on this machine only, unless there are tokens.
 
-It assembles what other modules define (`openai_api`, `server_api`, `chat_api`, `arena_api`, `middleware`). There
+It assembles what other modules define (`openai_api`, `embeddings_api`, `server_api`, `chat_api`, `arena_api`, `middleware`). There
 are no documentation pages (they would load scripts from elsewhere), no telemetry, and no log of
 requests.
 """
@@ -25,6 +25,7 @@ from privllm.serve.callers import LOCAL_HOSTS, Callers
 from privllm.serve.chat_api import chat_router
 from privllm.serve.connections import BACKLOG, connection_limit, guarded
 from privllm.serve.database import Database, DatabaseBusy
+from privllm.serve.embeddings_api import embeddings_router
 from privllm.serve.engine.base import Engine, RequestRefused
 from privllm.serve.metrics import Metrics
 from privllm.serve.middleware import Authenticator, SecurityMiddleware, error_response
@@ -41,14 +42,16 @@ NO_TELEMETRY = {"auto_configure": False, "tracing": False, "metrics": False, "lo
 
 
 def chat_app(engine: Engine, database: Database, callers: Callers = LOCAL) -> FastAPI:
-    """Return the application of `privllm serve`: the API and the chat page of one engine."""
+    """Return the application of `privllm serve`: the API of one engine, and the chat page where its model writes."""
     authenticator, metrics = Authenticator(database), Metrics()
     signer = Signer(database.file.with_name(SIGNING_KEY_FILE.name), engine.served.model)
     routers = [
         openai_router(engine, authenticator, metrics, signer),
+        embeddings_router(engine, authenticator, metrics),
         server_router(engine, authenticator, metrics),
-        chat_router(engine.served, authenticator, signer),
     ]
+    if engine.served.dimensions is None:
+        routers.append(chat_router(engine.served, authenticator, signer))
     return create_app([engine], routers, callers, metrics)
 
 
