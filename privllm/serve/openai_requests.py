@@ -68,7 +68,7 @@ class BaseRequest(OpenModel):
     top_p: Annotated[float | None, Field(gt=0, le=1, allow_inf_nan=False)] = None
     top_k: Annotated[int, Field(ge=-1, le=10**9)] = 0  # -1 and 0: all
     min_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
-    repetition_penalty: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] = 1.0
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=10, allow_inf_nan=False)] = 1.0  # logits are divided by it
     presence_penalty: Penalty = 0.0
     frequency_penalty: Penalty = 0.0
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] = 1

@@ -197,6 +197,10 @@ class Scheduler:
         tokens = sample_rows(logits_RV, [job.row() for job in jobs], self.prompt_format.banned_ids)
         continues = []
         for job, token, logits_V in zip(jobs, tokens, logits_RV, strict=True):
+            if token is None:
+                job.emit(RequestRefused(500, "the model gave no probabilities for this prompt with these settings."))
+                continues.append(False)
+                continue
             if job.settings.logprobs is not None and token not in self.prompt_format.end_ids:
                 job.untold.append(self._told(logits_V, token, job.settings.logprobs))
             continues.append(self._append(job, token))
