@@ -18,9 +18,10 @@ from privllm.core.errors import UserError
 from privllm.core.printable import say
 from privllm.core.work_paths import PEOPLE_FILE
 from privllm.engine.pipeline import PIPELINE, require_root
-from privllm.serve.folders import require_model
+from privllm.serve.folders import gives_embeddings, require_model
 
 if TYPE_CHECKING:
+    from privllm.serve.callers import Callers
     from privllm.serve.database import Database
 
 HOST, PORT = "127.0.0.1", 8000
@@ -91,9 +92,12 @@ def _queue(batch: int) -> int:
 
 
 def serve(
-    model: Annotated[Path, typer.Argument(help="An exported model's folder, or another causal model's.")] = Path(
-        "data/export/causal"
-    ),
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="An exported model's folder, or another causal model's; a masked or sentence-transformers model gives embeddings."
+        ),
+    ] = Path("data/export/causal"),
     engine: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Serve the model of this OpenAI-compatible server instead."),
@@ -130,12 +134,25 @@ def serve(
 
         app = chat_app(RemoteEngine(engine), database, callers)
     else:
-        from privllm.serve.engine.local import LocalEngine
         from privllm.serve.revisions import fetch_export
 
         commit, folder = fetch_export(revision) if revision else ("", model)
+        if gives_embeddings(folder):
+            _serve_embeddings(folder, batch, database, callers, host, port)
+            return
+        from privllm.serve.engine.local import LocalEngine
+
         app = chat_app(LocalEngine.open(folder, commit, batch, _queue(batch)), database, callers)
     listen(app, host, port, lambda url: say(f"{url}   (API: {url}v1)   Ctrl-C stops"))
+
+
+def _serve_embeddings(folder: Path, batch: int, database: "Database", callers: "Callers", host: str, port: int) -> None:
+    """Serve a model that reads texts and writes none: it has an API, and no page."""
+    from privllm.serve.app import chat_app, listen
+    from privllm.serve.engine.embedding import EmbeddingEngine
+
+    app = chat_app(EmbeddingEngine.open(folder, "", batch, _queue(batch)), database, callers)
+    listen(app, host, port, lambda url: say(f"{url}v1/embeddings   Ctrl-C stops"))
 
 
 def arena(

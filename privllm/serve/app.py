@@ -1,8 +1,8 @@
 """The web application and its server, which listens on this machine only, unless there are tokens.
 
-It assembles what other modules define (`openai_api`, `server_api`, `chat_api`, `arena_api`, `middleware`). There
-are no documentation pages (they would load scripts from elsewhere), no telemetry, and no log of
-requests.
+It assembles what other modules define (`openai_api`, `embeddings_api`, `server_api`, `chat_api`, `arena_api`,
+`openapi`, `middleware`). There are no documentation pages (they would load scripts from elsewhere), no
+telemetry, and no log of requests.
 """
 
 import ipaddress
@@ -25,10 +25,12 @@ from privllm.serve.callers import LOCAL_HOSTS, Callers
 from privllm.serve.chat_api import chat_router
 from privllm.serve.connections import BACKLOG, connection_limit, guarded
 from privllm.serve.database import Database, DatabaseBusy
+from privllm.serve.embeddings_api import embeddings_router
 from privllm.serve.engine.base import Engine, RequestRefused
 from privllm.serve.metrics import Metrics
 from privllm.serve.middleware import Authenticator, SecurityMiddleware, error_response
 from privllm.serve.openai_api import openai_router
+from privllm.serve.openapi import openapi_router
 from privllm.serve.reply_streams import ClientDisconnected
 from privllm.serve.server_api import server_router
 from privllm.serve.signatures import Signer
@@ -41,14 +43,17 @@ NO_TELEMETRY = {"auto_configure": False, "tracing": False, "metrics": False, "lo
 
 
 def chat_app(engine: Engine, database: Database, callers: Callers = LOCAL) -> FastAPI:
-    """Return the application of `privllm serve`: the API and the chat page of one engine."""
+    """Return the application of `privllm serve`: the API of one engine, and the chat page where its model writes."""
     authenticator, metrics = Authenticator(database), Metrics()
     signer = Signer(database.file.with_name(SIGNING_KEY_FILE.name), engine.served.model)
     routers = [
         openai_router(engine, authenticator, metrics, signer),
+        embeddings_router(engine, authenticator, metrics),
         server_router(engine, authenticator, metrics),
-        chat_router(engine.served, authenticator, signer),
+        openapi_router(engine.served, authenticator, callers.prefix),
     ]
+    if engine.served.dimensions is None:
+        routers.append(chat_router(engine.served, authenticator, signer))
     return create_app([engine], routers, callers, metrics)
 
 
@@ -97,7 +102,9 @@ def create_app(engines: Sequence[Engine], routers: Sequence[APIRouter], callers:
     @app.exception_handler(HTTPException)
     async def on_http_error(request: Request, error: HTTPException) -> JSONResponse:
         refused = RequestRefused(error.status_code, f"{error.detail}.")
-        return error_response(refused)
+        response = error_response(refused)
+        response.headers.update(error.headers or {})  # which methods there are
+        return response
 
     app.add_middleware(SecurityMiddleware, callers=callers, metrics=metrics)
     return app

@@ -78,6 +78,10 @@ def arena_router(engines: Sequence[Engine], authenticator: Authenticator, metric
     router = APIRouter()
     open_matches: OrderedDict[str, Match] = OrderedDict()
 
+    async def leaderboard() -> list[dict[str, Any]]:
+        votes = await run_in_threadpool(authenticator.database.votes)
+        return [asdict(row) for row in ranking(votes)]
+
     @router.get("/api/page")
     async def page(request: Request) -> dict[str, Any]:
         name, _ = await authenticator.authenticate(request)
@@ -114,12 +118,21 @@ def arena_router(engines: Sequence[Engine], authenticator: Authenticator, metric
         except AlreadyExists:
             raise RequestRefused(409, "this match was voted on already.") from None
         open_matches.pop(identifier, None)
-        votes = await run_in_threadpool(authenticator.database.votes)
         return {
             "left": asdict(record.left.model),
             "right": asdict(record.right.model),
-            "ranking": [asdict(row) for row in ranking(votes)],
+            "ranking": await leaderboard(),
         }
+
+    @router.delete("/api/match/{identifier}/vote")
+    async def take_back(request: Request, identifier: str) -> dict[str, Any]:
+        """Delete a vote. The match is over, for its models were named; a token takes back its own votes alone."""
+        name, limiter = await authenticator.authenticate(request)
+        admit(limiter, 0)
+        database = authenticator.database
+        if not await run_in_threadpool(database.withdraw, "vote", identifier, name or None):
+            raise RequestRefused(404, "there is no such vote of yours.", "id")
+        return {"taken_back": True, "ranking": await leaderboard()}
 
     add_static_files(router, {"/": "arena.html"})
     return router

@@ -1,12 +1,14 @@
-"""Check that a folder holds a model, before torch is imported: a fault is reported at once.
+"""Check that a folder holds a model, and of which kind, before torch is imported: a fault is reported at once.
 
 It looks at file names only; whether the files can be opened is checked in `engine.prompting`.
 """
 
 import json
 from pathlib import Path
+from typing import Any
 
 from privllm.core.errors import UserError
+from privllm.core.families import TRAITS
 from privllm.engine.pipeline import PIPELINE
 
 TOKENIZERS = ("tokenizer*", "vocab*", "*.model")  # file names of tokenizers
@@ -30,6 +32,25 @@ def require_model(folder: Path) -> None:
         raise UserError(
             f"{folder} holds a model without its tokenizer: name a folder that has both, such as data/export/causal."
         )
+
+
+def gives_embeddings(folder: Path) -> bool:
+    """Return whether the model in `folder` reads texts and writes none: a masked one, or one of sentence-transformers."""
+    exported = _read(folder / "provenance.json")
+    if exported:
+        traits = TRAITS.get(exported.get("family", ""))
+        return bool(traits and traits.has_mask)
+    architectures = _read(folder / "config.json").get("architectures") or [""]
+    return (folder / "modules.json").is_file() or str(architectures[0]).endswith("ForMaskedLM")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file, {} where there is none: whoever opens the model says what is wrong."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _missing_folder(folder: Path) -> str:

@@ -103,11 +103,6 @@ class SecurityMiddleware:
         site = headers.get("sec-fetch-site", "none")
         if not self.callers.takes_origins(headers.getlist("origin"), host, site):
             return RequestRefused(403, "another web site may not call this server.")
-        if method in ("OPTIONS", "DELETE"):  # without a body
-            return None
-        content_type = headers.get("content-type", "").partition(";")[0]
-        if content_type.strip().lower() != "application/json":
-            return RequestRefused(415, "send JSON, with the header Content-Type: application/json.")
         return None
 
 
@@ -135,7 +130,13 @@ def error_response(refused: RequestRefused) -> JSONResponse:
 
 
 async def read_body(request: Request) -> bytes:
-    """Return the body. Raises RequestRefused: 413 beyond the limit, 408 where it is late."""
+    """Return the body. Raises RequestRefused: 415 where it is no JSON, 413 beyond the limit, 408 where it is late.
+
+    A page of another web site can send no JSON without asking first.
+    """
+    content_type = request.headers.get("content-type", "").partition(";")[0]
+    if content_type.strip().lower() != "application/json":
+        raise RequestRefused(415, "send JSON, with the header Content-Type: application/json.")
     chunks: list[bytes] = []
     size = 0
     try:

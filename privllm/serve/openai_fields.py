@@ -59,10 +59,12 @@ class OpenModel(BaseModel):
 
 
 class TextPart(OpenModel):
+    type: Literal["text"]
     text: str
 
 
 class RefusalPart(OpenModel):
+    type: Literal["refusal"]
     refusal: str
 
 

@@ -11,12 +11,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from privllm.serve.engine.base import GenerationRequest, RequestRefused, SamplingSettings
+from privllm.serve.engine.base import GenerationRequest, RequestRefused, SamplingSettings, TextInput
 from privllm.serve.openai_fields import MAX_MESSAGES, ChatMessage, OpenModel
 
 MAX_TOKENS = 4096  # of a reply
 MAX_CHOICES = 64  # replies to one request; so many may always wait
 MAX_LOGPROBS = 20  # as vLLM
+MAX_INPUTS = 2048  # texts of one request for embeddings, as OpenAI
 
 
 def _check_temperature(value: float | None) -> float | None:
@@ -67,7 +68,7 @@ class BaseRequest(OpenModel):
     top_p: Annotated[float | None, Field(gt=0, le=1, allow_inf_nan=False)] = None
     top_k: Annotated[int, Field(ge=-1, le=10**9)] = 0  # -1 and 0: all
     min_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
-    repetition_penalty: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] = 1.0
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=10, allow_inf_nan=False)] = 1.0  # logits are divided by it
     presence_penalty: Penalty = 0.0
     frequency_penalty: Penalty = 0.0
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] = 1
@@ -221,3 +222,28 @@ class CompletionRequest(BaseRequest):
     @property
     def wants_echo(self) -> bool:
         return self.echo
+
+
+def _check_inputs(value: Any) -> Any:
+    if isinstance(value, list) and not value:
+        raise ValueError("holds nothing to embed")
+    if isinstance(value, list) and not isinstance(value[0], int) and len(value) > MAX_INPUTS:
+        raise ValueError(f"may hold {MAX_INPUTS:,} texts, and holds {len(value):,}")
+    return value
+
+
+class EmbeddingRequest(OpenModel):
+    """Texts to embed, or their tokens as the model reads them (those of /tokenize)."""
+
+    model: str
+    input: Annotated[str | list[str] | list[int] | list[list[int]], AfterValidator(_check_inputs)]
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: Annotated[int | None, Field(ge=1)] = None
+
+    def inputs(self) -> list[TextInput]:
+        """Return each text of the request."""
+        if isinstance(self.input, str):
+            return [self.input]
+        if isinstance(self.input[0], int):
+            return [tuple(self.input)]
+        return [given if isinstance(given, str) else tuple(given) for given in self.input]

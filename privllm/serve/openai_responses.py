@@ -12,6 +12,7 @@ from typing import Any
 from privllm.feedback.records import Message
 from privllm.serve.engine.base import Done, RequestRefused, ServedModel, Text, TokenLogprob
 from privllm.serve.engine.turns import without_oldest
+from privllm.serve.openai_requests import MAX_INPUTS
 from privllm.serve.signatures import ReplySignature, Signer
 
 UNTUNED_NOTE = (
@@ -192,12 +193,14 @@ def _extension(event: Text | Done | None) -> dict[str, Any]:
 
 def model_card(served: ServedModel) -> dict[str, Any]:
     """Return an entry of /v1/models; `privllm` holds what OpenAI's format has no field for."""
-    extension = {
+    extension: dict[str, Any] = {
         "tuned": served.tuned,
         "context": served.context,
         "digest": served.model.digest,
         "note": UNTUNED_NOTE if served.tuned is False else "",
     }
+    if served.dimensions:
+        extension |= {"dimensions": served.dimensions, "max_inputs": MAX_INPUTS}
     return {
         "id": served.model.name,
         "object": "model",

@@ -3,4 +3,4 @@
 from tests.serve.conftest import WITH_TORCH, one_thread  # noqa: F401
 
 if WITH_TORCH:
-    from tests.serve.models import built, exported  # noqa: F401
+    from tests.serve.models import built, exported, exported_masked  # noqa: F401

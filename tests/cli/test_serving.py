@@ -118,3 +118,19 @@ def test_serve_says_where_it_is_and_stops_on_demand(
     _, message = server.communicate(timeout=20)
     assert (server.returncode, message) == (0, "")
     assert (folder / PEOPLE_FILE).is_file()
+
+
+@pytest.mark.slow
+def test_a_model_that_writes_nothing_is_served_without_a_page(exported_masked: Path) -> None:
+    command = [sys.executable, "-m", "privllm.cli", "serve", str(exported_masked), "--port", "0"]
+    server = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(PYTHONPATH=str(ROOT))
+    )
+    assert server.stdout
+    url, *said = server.stdout.readline().split(" ", 1)
+    assert (url.endswith("/v1/embeddings"), said) == (True, ["  Ctrl-C stops\n"])
+    made = httpx.post(url, json={"model": "reader-1", "input": "the page"}).raise_for_status().json()
+    assert len(made["data"][0]["embedding"]) == 32
+    server.send_signal(signal.SIGTERM)
+    _, message = server.communicate(timeout=20)
+    assert (server.returncode, message) == (0, f"loading {exported_masked} ...\n")

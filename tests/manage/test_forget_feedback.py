@@ -23,6 +23,7 @@ from privllm.serve.database import Database
 from privllm.serve.feedback_export import export_feedback
 from privllm.validate.personal_data_left import leftovers
 from tests.feedback.said import no_check, rating, vote
+from tests.workshop import Workshop, make_workshop
 
 SECRET = "In the cellar of number nine behind the blue door the spare valve of the old boiler lies wrapped in felt"
 SHARED = "How do I get the big pump of the second house to run again after a night of hard frost?"
@@ -178,3 +179,66 @@ def test_a_database_that_another_process_reads_is_no_proof(
         run(Wanted(rater="eva"))
     reader.close()
     run(Wanted(rater="eva"))
+
+
+PRIVLLM = ("python", "-m", "privllm.cli")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """The real repository with the stage `feedback` alone, whose input the server's database was exported to."""
+    shop = make_workshop(tmp_path_factory.mktemp("forget-feedback") / "repo", ("fingerprint", "feedback"))
+    shop.set("feedback.held_out", 0)
+    database = Database(shop.root / ".privllm/people.sqlite")
+    for record in (rating("zenobia", OWN, "down", SECRET), rating("ada", SHARED, "down", "Thaw the pipe before it.")):
+        database.rate(record)
+    database.rate(
+        rating("ada", f"{OWN} Or not?", "down", "Nobody knows, and the boiler is cold for all of the winter.")
+    )
+    database.vote(vote("zenobia", SHARED, "left"))
+    database.close()
+    shop.run(*PRIVLLM, "feedback", "export", "--dvc-add")
+    assert "feedback" in shop.repro()
+    shop.commit("first")
+    return shop
+
+
+def held(shop: Workshop, *places: str) -> bytes:
+    paths = [path for place in places for path in (shop.root / place).rglob("*") if path.is_file()]
+    return b"".join(path.read_bytes() for path in paths)
+
+
+def test_a_person_is_forgotten_through_a_real_build(shop: Workshop) -> None:
+    """dvc repro included: the stage runs, the .dvc files follow, the proof holds, and gc purges what old builds kept."""
+    everywhere = "data/feedback", "data/feedback_clean", "reports", ".privllm"
+    assert b"wrapped in felt" in held(shop, "data/feedback_clean")
+    tracked = (shop.root / "data/feedback/ratings.jsonl.dvc").read_text()
+    refused = shop.run(*PRIVLLM, "feedback", "forget", "--rater", "zenobia", check=False)
+    assert (refused.returncode, "--yes" in refused.stderr) == (1, True)
+    done = shop.run(*PRIVLLM, "feedback", "forget", "--rater", "zenobia", "--yes")
+    assert "Running stage 'feedback'" in done.stdout
+    assert "No trace of them was found." in done.stdout
+    left = held(shop, *everywhere)
+    assert b"wrapped in felt" not in left
+    assert b"zenobia" not in left
+    assert b"Thaw the pipe" in left
+    assert (shop.root / "data/feedback/ratings.jsonl.dvc").read_text() != tracked
+    assert shop.run("dvc", "status").stdout.startswith("Data and pipelines are up to date")
+    assert b"wrapped in felt" in held(shop, ".dvc/cache")  # the first build still has it, as the command said
+    assert "dvc gc" in done.stdout
+    shop.run("dvc", "gc", "--workspace", "--force")
+    assert b"wrapped in felt" not in held(shop, ".dvc/cache")
+
+
+def test_one_that_was_put_off_is_built_and_proved_later(shop: Workshop) -> None:
+    words = ("feedback", "forget", "--text", "the boiler is cold", "--yes")
+    done = shop.run(*PRIVLLM, *words, "--no-repro")
+    assert "Nothing is rebuilt or proved yet" in done.stdout
+    assert b"the boiler is cold" in held(shop, "data/feedback_clean")
+    assert b"the boiler is cold" not in held(shop, "data/feedback")
+    done = shop.run(*PRIVLLM, *words)
+    assert "Running stage 'feedback'" in done.stdout
+    assert "No trace of it was found." in done.stdout
+    assert b"the boiler is cold" not in held(shop, "data/feedback_clean", "data/feedback", ".privllm")
+    again = shop.run(*PRIVLLM, *words, check=False)
+    assert (again.returncode, "nothing was removed" in again.stderr) == (1, True)

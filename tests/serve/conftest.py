@@ -10,7 +10,7 @@ from tests.serve.browsing import browser, page  # noqa: F401
 
 WITH_TORCH = find_spec("torch") is not None
 if WITH_TORCH:
-    from tests.serve.models import built, export_inputs, exported  # noqa: F401
+    from tests.serve.models import built, export_inputs, exported, exported_masked, sentence_folder  # noqa: F401
 
 
 @pytest.fixture(scope="session", autouse=True)

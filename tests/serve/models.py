@@ -7,6 +7,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.processors import BertProcessing
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from privllm.core.records import DEDUPED, document_id
 from privllm.core.tables import write_table
@@ -76,6 +82,59 @@ def exported(built: Path) -> Callable[..., Path]:
             model.save_pretrained(built / f"model-{seed}")
             inputs = ExportInputs(built / f"model-{seed}", built / "tokenizer", built / "dedup")
             export(ExportConfig(name=f"handbook-{seed}", chat=tuned), inputs, "causal", folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def exported_masked(built: Path) -> Path:
+    """The folder of a masked model of which every layer does something, as `export` leaves it."""
+    folder = built / "export-masked"
+    shape = MaskedConfig(layers=3, width=32, heads=2)
+    model = build("masked", shape, special_ids(built / "tokenizer"), 96, seed=1)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        if parameter.ndim == 2:
+            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.35
+    model.save_pretrained(built / "model-masked")
+    inputs = ExportInputs(built / "model-masked", built / "tokenizer", built / "dedup")
+    export(ExportConfig(name="reader-1"), inputs, "masked", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sentence_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """sentence_folder(**pooling): a small BERT with its own tokenizer, as sentence-transformers saves one."""
+
+    def make(*steps: str, **pooling: bool) -> Path:
+        folder = tmp_path_factory.mktemp("sentences")
+        words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[", "]", *sorted(set(TEXT.lower().split())), "sep"]
+        wordpiece = Tokenizer(WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+        wordpiece.normalizer = BertNormalizer()
+        wordpiece.pre_tokenizer = BertPreTokenizer()
+        wordpiece.post_processor = BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+        special = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), words, strict=False))
+        PreTrainedTokenizerFast(tokenizer_object=wordpiece, model_max_length=40, **special).save_pretrained(folder)
+        shape = BertConfig(
+            vocab_size=len(words),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=48,
+        )
+        torch.manual_seed(3)
+        BertModel(shape).save_pretrained(folder)
+        if steps:
+            modules = [
+                {"idx": i, "path": step[0] * bool(i), "type": f"sentence_transformers.models.{step}"}
+                for i, step in enumerate(steps)
+            ]
+            (folder / "modules.json").write_text(json.dumps(modules))
+            (folder / "P").mkdir()
+            modes = {f"pooling_mode_{name}": on for name, on in pooling.items()}
+            (folder / "P/config.json").write_text(json.dumps({"word_embedding_dimension": 32} | modes))
         return folder
 
     return make

@@ -115,7 +115,7 @@ def test_the_address_is_told_and_who_asks_what_is_not_logged(
     assert (config.timeout_graceful_shutdown, config.ws) == (3, "none")
 
 
-@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/v1/models/", "/static/"])
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/v1/models/", "/static/"])
 def test_there_are_no_pages_that_load_scripts_and_no_redirects(path: str, tmp_path: Path) -> None:
     with live(chat_app(Parrot("m", "", "hi"), Database(tmp_path / "p.sqlite"))) as url:
         answer = httpx.get(url + path)

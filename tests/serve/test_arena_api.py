@@ -150,3 +150,38 @@ def test_kill_during_votes_loses_none_that_was_answered(tmp_path: Path) -> None:
     server.wait(10)
     assert len(answered) >= 40
     assert {vote.id for vote in Database(tmp_path / "p.sqlite").votes()} >= set(answered)
+
+
+def test_a_vote_is_taken_back_and_stays_so(tmp_path: Path) -> None:
+    database = Database(tmp_path / "p.sqlite")
+    with live(arena_app(parrots(), database)) as url, httpx.Client() as client:
+        match, _, _ = play(url, client)
+        other, _, _ = play(url, client)
+        place = f"{url}/api/match/{match}/vote"
+        assert client.delete(place).status_code == 404  # there is none yet, and the match goes on
+        for identifier in (match, other):
+            voted = client.post(f"{url}/api/match/{identifier}/vote", json={"choice": "left", "rater": "eva"}).json()
+        assert sum(row["wins"] for row in voted["ranking"]) == 2
+        taken = client.delete(place).json()
+        assert (taken["taken_back"], sum(row["wins"] for row in taken["ranking"])) == (True, 1)
+        assert [vote.id for vote in database.votes()] == [other]
+        assert client.delete(place).status_code == 404
+        again = client.post(place, json={"choice": "right"})  # its models were named
+        assert again.status_code == 404
+        foreign = {"origin": "http://evil.example", "sec-fetch-site": "cross-site"}
+        assert client.delete(f"{url}/api/match/{other}/vote", headers=foreign).status_code == 403
+        assert len(database.votes()) == 1
+
+
+def test_a_token_takes_back_its_own_votes_alone(tmp_path: Path) -> None:
+    database = Database(tmp_path / "p.sqlite")
+    eva, ada = ({"authorization": f"Bearer {new_token(database, name)}"} for name in ("eva", "ada"))
+    with live(arena_app(parrots(), database)) as url, httpx.Client(headers=eva) as client:
+        match, _, _ = play(url, client)
+        place = f"{url}/api/match/{match}/vote"
+        assert client.post(place, json={"choice": "tie"}).status_code == 200
+        assert httpx.delete(place).status_code == 401
+        assert httpx.delete(place, headers=ada).status_code == 404
+        assert len(database.votes()) == 1
+        assert client.delete(place).json()["ranking"] == []
+        assert database.votes() == []

@@ -144,6 +144,57 @@ def test_a_vote_is_blind_until_it_is_cast(page: Any, key: str, choice: str, tmp_
     assert vote["messages"] == [{"role": "user", "content": "which?"}]
 
 
+def played(page: Any, url: str) -> None:
+    page.goto(url)
+    page.fill("#say", "which?")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#voting:not([hidden])")
+
+
+def test_a_vote_is_taken_back_in_sight_and_by_keys(page: Any, tmp_path: Path) -> None:
+    database = Database(tmp_path / "p.sqlite")
+    models = [Parrot("old-model", OLD, "one " * 400), Parrot("new-model", NEW, "two " * 400)]
+    with live(arena_app(models, database)) as url:
+        played(page, url)
+        assert not page.is_visible("#back")
+        page.keyboard.press("1")
+        page.wait_for_selector("table")
+        box, height = page.locator("#back").bounding_box(), page.viewport_size["height"]
+        assert 0 < box["y"] < box["y"] + box["height"] <= height  # in sight, however long the replies
+        assert len(database.votes()) == 1
+        page.focus("#say")  # where it is already, but for a phone, whose keyboard would hide the names
+        page.keyboard.press("Shift+Tab")
+        assert page.evaluate("document.activeElement.id") == "back"
+        page.keyboard.press("Enter")
+        page.wait_for_selector("text=Your vote was taken back")
+        assert database.votes() == []
+        assert not page.is_visible("#back")
+        assert page.locator("table, .chosen").count() == 0
+        page.fill("#say", "and now?")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#voting:not([hidden])")
+        assert page.inner_text("#told") == ""
+        page.keyboard.press("4")
+        page.wait_for_selector("#back:not([hidden])")
+    assert [vote.choice for vote in database.votes()] == ["both_bad"]
+
+
+def test_a_vote_that_cannot_be_taken_back_is_said_to_count(page: Any, tmp_path: Path) -> None:
+    database = Database(tmp_path / "p.sqlite")
+    with live(arena_app([Parrot("old-model", OLD, "one"), Parrot("new-model", NEW, "two")], database)) as url:
+        played(page, url)
+        page.keyboard.press("2")
+        page.wait_for_selector("#back:not([hidden])")
+        busy = '{"error": {"message": "busy: try again shortly."}}'
+        page.route("**/vote", lambda route: route.fulfill(status=503, body=busy, content_type="application/json"))
+        page.click("#back")
+        page.wait_for_selector("text=busy: try again shortly. Your vote still counts.")
+        page.unroute("**/vote")
+        page.click("#back")
+        page.wait_for_selector("text=Your vote was taken back")
+    assert database.votes() == []
+
+
 def test_the_page_asks_for_the_token_and_keeps_it_for_the_tab(browser: Any, tmp_path: Path) -> None:
     database = Database(tmp_path / "p.sqlite")
     token = new_token(database, "eva")

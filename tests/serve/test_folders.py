@@ -5,11 +5,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from privllm.core.errors import UserError
-from privllm.serve.folders import require_model
+from privllm.serve.folders import gives_embeddings, require_model
 from tests.workshop import ROOT, environment
 
 
@@ -46,6 +47,25 @@ def test_a_task_that_was_skipped_says_why(tmp_path: Path) -> None:
     (tmp_path / "skipped.json").write_text(json.dumps({"skipped": "its file holds no examples"}))
     with pytest.raises(UserError, match="its task was skipped: its file holds no examples"):
         require_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "wanted"),
+    [
+        ("provenance.json", {"family": "masked"}, True),
+        ("provenance.json", {"family": "causal"}, False),
+        ("provenance.json", {"family": "seq2seq"}, False),
+        ("config.json", {"architectures": ["ModernBertForMaskedLM"]}, True),
+        ("config.json", {"architectures": ["LlamaForCausalLM"]}, False),
+        ("config.json", {}, False),
+        ("config.json", [], False),
+        ("provenance.json", {"family": "other"}, False),
+        ("modules.json", [], True),
+    ],
+)
+def test_a_folder_tells_whether_its_model_writes(tmp_path: Path, file: str, content: Any, wanted: bool) -> None:
+    (lay(tmp_path, "config.json") / file).write_text(json.dumps(content))
+    assert gives_embeddings(tmp_path) is wanted
 
 
 def test_where_nothing_is_it_says_what_builds_a_model_or_where_to_go(

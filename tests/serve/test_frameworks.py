@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from privllm.serve.app import chat_app
 from privllm.serve.database import Database
 from privllm.serve.engine.local import LocalEngine
 from tests.serve import frameworks
+from tests.serve.environments import environment
 from tests.serve.live import live
 
 PACKAGES = ("langchain-openai", "llama-index-llms-openai-like")
@@ -21,11 +21,7 @@ NIGHTLY = os.environ.get("PRIVLLM_NIGHTLY") == "1"
 @pytest.mark.slow
 @pytest.mark.skipif(not NIGHTLY, reason="it installs LangChain and LlamaIndex: PRIVLLM_NIGHTLY=1 runs it")
 def test_langchain_and_llama_index_talk_to_it(exported: Callable[..., Path], tmp_path: Path) -> None:
-    python = tmp_path / "environment/bin/python"
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "environment"], check=True)
-    installed = subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES], capture_output=True, text=True)
-    if installed.returncode:
-        pytest.skip(f"{' and '.join(PACKAGES)} cannot be installed here: {installed.stderr[-500:]}")
+    python = environment(tmp_path / "environment", *PACKAGES)
     with live(chat_app(LocalEngine.open(exported(tuned=True)), Database(tmp_path / "p.sqlite"))) as url:
         command = [python, frameworks.__file__, f"{url}/v1", "handbook-1"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)

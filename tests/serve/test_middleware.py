@@ -157,6 +157,14 @@ def test_odd_paths_lead_nowhere(path: str, guarded: tuple[str, str]) -> None:
 def test_methods(url: str) -> None:
     assert httpx.delete(f"{url}/v1/models", headers=JSON).status_code == 405
     assert httpx.get(f"{url}/v1/completions").status_code == 405
+    for method, path, allowed in (
+        ("PUT", "/v1/completions", "POST"),
+        ("TRACE", "/v1/models", "GET"),
+        ("POST", "/health", "GET"),
+        ("POST", "/api/rating/x", "DELETE"),
+    ):
+        answer = httpx.request(method, url + path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
 
 
 @pytest.mark.parametrize(

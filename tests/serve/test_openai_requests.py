@@ -41,7 +41,7 @@ BOUNDS = [
     ("top_logprobs", (None, 0), (-1, 21)),
     ("top_k", (None, -1, 0, 40), (-2, 1.5)),
     ("min_p", (None, 0, 1), (-0.1, 1.1)),
-    ("repetition_penalty", (None, 0.1, 10), (0, -1, 10.1)),
+    ("repetition_penalty", (None, 0.01, 10), (0, 0.0099, -1, 10.1)),
     ("presence_penalty", (None, -2, 2), (-2.1, 2.1)),
     ("frequency_penalty", (None, -2, 2), (-2.1, 2.1, False)),
     ("best_of", (None, 1), (2,)),

@@ -1,14 +1,19 @@
 """The interface of engines: requests for replies, the events that come back, and refusals.
 
-Two engines implement it: `local` (a model in this process) and `remote` (another OpenAI-compatible
-server). No model runs here.
+Three engines implement it: `local` (a model in this process), `remote` (another OpenAI-compatible
+server) and `embedding`, which writes no replies and is an `Embedder`. No model runs here.
 """
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from privllm.feedback.records import Message, Model
+
+if TYPE_CHECKING:
+    import numpy as np
+
+TextInput = str | tuple[int, ...]  # a text to embed, or its tokens as the model reads them
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,7 @@ class ServedModel:
     model: Model
     tuned: bool | None  # True: it answers messages; False: it continues text
     context: int | None  # tokens the model can attend to at once
+    dimensions: int | None = None  # numbers of an embedding; None: the model gives none
 
 
 class RequestRefused(Exception):
@@ -129,3 +135,16 @@ class Engine(Protocol):
     def stream(self, request: GenerationRequest) -> AsyncIterator[Text | Done]: ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """An engine that gives embeddings of texts."""
+
+    async def encode_inputs(self, inputs: Sequence[TextInput]) -> list[list[int]]:
+        """Return the tokens of each text. Raises RequestRefused for one that the model cannot read."""
+        ...
+
+    async def embed(self, texts: Sequence[Sequence[int]]) -> "np.ndarray":
+        """Return the vectors of texts that are tokens: fp32, one row a text."""
+        ...

@@ -28,7 +28,9 @@ def require_batching(model: PreTrainedModel, prompt_format: PromptFormat) -> Non
             model(input_ids=input_ids, past_key_values=prompt_cache, use_cache=True)
             scheduler.kv_cache.add(prompt_cache)
         batched_RV = scheduler.next_logits([ids[-1] for ids in texts])
-        alone_RV = torch.cat([_last_logits(model, ids) for ids in texts])
+        read_RV, _ = scheduler.read_whole(texts)
+        batched_RV = torch.cat([batched_RV, read_RV])
+        alone_RV = torch.cat([_last_logits(model, ids) for ids in texts] * 2)
     except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError) as error:
         raise UserError(
             f"this kind of model cannot be batched here ({error}): put its own server behind --engine."

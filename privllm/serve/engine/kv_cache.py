@@ -66,16 +66,17 @@ class KvCache(Cache):
     def longest(self) -> int:
         return max(self.lengths, default=0)
 
-    def add(self, prompt_cache: Any) -> None:
-        """Append a row: the one sequence in `prompt_cache`, a cache of transformers."""
-        length = prompt_cache.get_seq_length()
+    def add(self, prompt_cache: Any, source_row: int = 0, length: int | None = None) -> None:
+        """Append a row: a sequence of `prompt_cache`, a cache of transformers; `length` keys of it, or all."""
+        if length is None:
+            length = prompt_cache.get_seq_length()
         row = len(self.lengths)
         if not self.layers:
             self.layers = [KvCacheLayer(self) for _ in prompt_cache.layers]
         self._reserve(prompt_cache, row + 1, max(self.longest, length) + 1)
         for layer, prompt_layer in zip(self.layers, prompt_cache.layers, strict=True):
-            layer.keys[row, :, :length] = prompt_layer.keys[0]
-            layer.values[row, :, :length] = prompt_layer.values[0]
+            layer.keys[row, :, :length] = prompt_layer.keys[source_row, :, :length]
+            layer.values[row, :, :length] = prompt_layer.values[source_row, :, :length]
         self.lengths.append(length)
 
     def remove(self, row: int) -> None:

@@ -1,8 +1,9 @@
 """Continuous batching: sequences join and leave between steps, with the replies they get alone.
 
 A prompt is read in chunks of at most `PROMPT_CHUNK` tokens, one chunk a step, so that a long prompt
-does not delay the other replies; then its keys and values become a row of the KV cache, and every
-step adds one token to every row. A sequence longer than the context continues from its last half,
+does not delay the other replies; short ones that wait are read together, so that many callers at once
+do not wait for each other. Then its keys and values become a row of the KV cache, and every step adds
+one token to every row. A sequence longer than the context continues from its last half,
 as in `models.generate`. Batching changes only rounding: sums may differ in their last bits, which
 matters only where two tokens are equally likely to seven digits. It uses no threads and no web code
 (see `local`).
@@ -127,6 +128,10 @@ class Scheduler:
         """Read up to PROMPT_CHUNK tokens of waiting prompts; a complete prompt starts its reply."""
         budget = PROMPT_CHUNK
         while budget > 0 and self.waiting and len(self.running) < self.max_running:
+            together = self._short_prompts(budget)
+            if len(together) > 1:
+                budget -= self._read_together(together)
+                continue
             job = self.waiting[0]
             chunk, job.unread_ids = job.unread_ids[:budget], job.unread_ids[budget:]
             budget -= len(chunk)
@@ -145,6 +150,51 @@ class Scheduler:
                 self.kv_cache.add(prompt_cache)
                 self.running.append(job)
             self.waiting.popleft()  # last: if a line above fails, the job is still among those that `clear` returns
+
+    def _short_prompts(self, budget: int) -> list[Job]:
+        """Return the first jobs that wait, as many as can be read whole at once: padded, they are within `budget`."""
+        jobs: list[Job] = []
+        longest = 0
+        for job in self.waiting:
+            is_begun = job.prompt_cache is None or job.prompt_cache.get_seq_length() > 0
+            is_told = job.echo is not None and job.settings.logprobs is not None
+            longest = max(longest, len(job.unread_ids))
+            if is_begun or is_told or (len(jobs) + 1) * longest > budget:
+                break
+            if len(self.running) + len(jobs) == self.max_running:
+                break
+            jobs.append(job)
+        return jobs
+
+    def _read_together(self, jobs: Sequence[Job]) -> int:
+        """Read the prompts of the first jobs that wait, and start their replies; return the tokens read, with padding."""
+        prompts = [job.unread_ids for job in jobs]
+        logits_RV, prompt_cache = self.read_whole(prompts)
+        for row, job in enumerate(jobs):
+            job.unread_ids, job.prompt_cache = [], None
+            if self._begin(job, logits_RV[row : row + 1]):
+                self.kv_cache.add(prompt_cache, row, len(prompts[row]))
+                self.running.append(job)
+            self.waiting.popleft()  # last, as above
+        return len(prompts) * max(map(len, prompts))
+
+    def read_whole(self, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, DynamicCache]:
+        """Return logits [R, V] after each prompt, and their keys and values, one row a prompt.
+
+        Padding stands behind a prompt, where none of its tokens looks, so it needs no mask.
+        """
+        longest = max(map(len, prompts))
+        padded = [[*ids, *[0] * (longest - len(ids))] for ids in prompts]
+        ends = sorted({len(ids) - 1 for ids in prompts})
+        prompt_cache = DynamicCache()
+        output = self.model(
+            input_ids=torch.tensor(padded, device=self.model.device),
+            past_key_values=prompt_cache,
+            use_cache=True,
+            logits_to_keep=torch.tensor(ends, device=self.model.device),
+        )
+        places = [ends.index(len(ids) - 1) for ids in prompts]
+        return output.logits[range(len(prompts)), places], prompt_cache
 
     def _begin(self, job: Job, logits_1V: Tensor) -> bool:
         """Say the prompt where that is wanted, and add the first token; return False if that ends the reply."""
@@ -197,6 +247,10 @@ class Scheduler:
         tokens = sample_rows(logits_RV, [job.row() for job in jobs], self.prompt_format.banned_ids)
         continues = []
         for job, token, logits_V in zip(jobs, tokens, logits_RV, strict=True):
+            if token is None:
+                job.emit(RequestRefused(500, "the model gave no probabilities for this prompt with these settings."))
+                continues.append(False)
+                continue
             if job.settings.logprobs is not None and token not in self.prompt_format.end_ids:
                 job.untold.append(self._told(logits_V, token, job.settings.logprobs))
             continues.append(self._append(job, token))

@@ -5,6 +5,7 @@ import { busy, byId, call, composer, lines, make, reveal, settings } from "./com
 const SIDES = ["left", "right"];
 const KEYS = { 1: "left", 2: "right", 3: "tie", 4: "both_bad", ArrowLeft: "left", ArrowRight: "right", ArrowUp: "tie", ArrowDown: "both_bad" };
 let options, stopping = null, match = null;
+let cast = null; // the vote that can be taken back: the last one
 
 async function start() {
   const page = await (await call("api/page")).json();
@@ -16,7 +17,7 @@ const text = (side) => byId(side).querySelector(".text");
 const title = (side) => byId(side).querySelector("h2");
 
 function clear(message) {
-  match = null;
+  match = cast = null;
   byId("empty").hidden = true;
   byId("match").hidden = false;
   byId("voting").hidden = true;
@@ -66,7 +67,8 @@ async function play(message) {
 // Says something above the field, where it is in sight whatever the replies' length.
 function tell(words, kind = "") {
   byId("told").textContent = words;
-  byId("told").className = kind;
+  byId("outcome").className = kind;
+  byId("back").hidden = cast === null;
 }
 
 const SAID = { left: "Left is better", right: "Right is better", tie: "Tie", both_bad: "Both bad" };
@@ -89,9 +91,31 @@ async function vote(choice) {
     title(side).textContent = `${side === "left" ? "Left" : "Right"}: ${name(result[side])}`;
     if (choice === side || choice === "tie") byId(side).classList.add("chosen");
   }
+  cast = voted;
   tell(`Your vote is saved: ${SAID[choice]}. Left was ${name(result.left)}, right ${name(result.right)}.`, "saved");
-  if (result.ranking.length) byId("board").append(table(result.ranking));
+  show(result.ranking);
+}
+
+function show(ranking) {
+  byId("board").replaceChildren(...(ranking.length ? [table(ranking)] : []));
   if (!matchMedia("(pointer: coarse)").matches) byId("say").focus({ preventScroll: true }); // a phone's keyboard would hide the names
+}
+
+async function takeBack() {
+  const taken = cast;
+  byId("back").disabled = true;
+  try {
+    const { ranking } = await (await call(`api/match/${taken}/vote`, null, null, "DELETE")).json();
+    if (cast !== taken) return; // another match was begun meanwhile
+    cast = null;
+    for (const side of SIDES) byId(side).classList.remove("chosen");
+    tell("Your vote was taken back: it is deleted, and counts no more.", "saved");
+    show(ranking);
+  } catch (error) {
+    if (cast === taken) tell(`${error.message} Your vote still counts.`, "wrong");
+  } finally {
+    byId("back").disabled = false;
+  }
 }
 
 const name = (model) => (model.revision ? `${model.name} at ${model.revision.slice(0, 9)}` : model.name);
@@ -126,6 +150,7 @@ function interval(share, low, high) {
 }
 
 for (const button of byId("choices").children) button.addEventListener("click", () => vote(button.value));
+byId("back").addEventListener("click", takeBack);
 byId("voting").addEventListener("submit", (event) => event.preventDefault());
 byId("stop").addEventListener("click", () => stopping?.abort());
 document.addEventListener("keydown", (event) => {

@@ -81,3 +81,18 @@ def test_how_far_a_batch_may_be_off(
             require_batching(model, prompt_format)
     else:
         require_batching(model, prompt_format)
+
+
+def test_a_model_that_looks_at_what_stands_behind_a_prompt_is_refused(
+    exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, prompt_format = open_folder(exported())
+    plain = Scheduler.read_whole
+
+    def read(self: Scheduler, prompts: list[list[int]]) -> object:
+        longest = max(map(len, prompts))
+        return plain(self, [[*ids, *[0] * (longest - len(ids))] for ids in prompts])
+
+    monkeypatch.setattr(Scheduler, "read_whole", read)
+    with pytest.raises(UserError, match="in a batch this model gives other results"):
+        require_batching(model, prompt_format)

@@ -36,7 +36,20 @@ def test_what_is_forbidden_is_not_drawn() -> None:
     assert sample_rows(logits, [row]) == [1]
 
 
-def drawn(logits_V: Tensor, settings: SamplingSettings, banned: tuple[int, ...] = (), **ids: list[int]) -> set[int]:
+def test_the_smallest_top_p_leaves_the_likeliest_token() -> None:
+    logits = torch.tensor([[0.0, 9.0, 1.0]])
+    assert sample_rows(logits, [Row(SamplingSettings(temperature=1.0, top_p=5e-324), generator())]) == [1]
+
+
+def test_a_row_without_numbers_fails_alone() -> None:
+    logits = torch.tensor([[0.0, 9.0], [math.nan, math.nan], [9.0, 0.0]])
+    rows = [Row(SamplingSettings(temperature=0.1), generator()) for _ in range(3)]
+    assert sample_rows(logits, rows) == [1, None, 0]
+
+
+def drawn(
+    logits_V: Tensor, settings: SamplingSettings, banned: tuple[int, ...] = (), **ids: list[int]
+) -> set[int | None]:
     """The tokens that can be drawn at all."""
     one = generator()
     return {sample_rows(logits_V[None], [Row(settings, one, **ids)], banned)[0] for _ in range(400)}

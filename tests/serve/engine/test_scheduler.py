@@ -251,3 +251,39 @@ def test_a_long_prompt_holds_up_nobody_who_speaks(
         assert len(scheduler.running) == 1
         scheduler.step()
     assert (long.completion_tokens, first.completion_tokens, len(scheduler.running)) == (1, 1 + parts, 2)
+
+
+def test_many_short_prompts_are_read_together(exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the last of many callers would wait for as many passes of the model as there are callers."""
+    folder = exported()
+    asked = [completion(" ".join(WORDS[: 1 + number % 9]), max_tokens=12, temperature=0.0) for number in range(40)]
+    model, prompt_format = open_folder(folder)
+    scheduler, texts, passes = Scheduler(model, prompt_format, 64), [""] * len(asked), []
+    model.register_forward_hook(lambda *_: passes.append(None))
+    for number, ask in enumerate(asked):
+
+        def hear(event: Text | Done, number: int = number) -> None:
+            texts[number] += event.text if isinstance(event, Text) else ""
+
+        scheduler.add(Job(prompt_format.encode(ask), ask.settings, hear))
+    tokens = sum(len(prompt_format.encode(ask)) for ask in asked)
+    assert tokens < 3 * scheduler_module.PROMPT_CHUNK
+    while scheduler.waiting:
+        scheduler.step()
+    assert len(passes) <= 12  # at most a few to read, and as many to write meanwhile
+    while not scheduler.idle:
+        scheduler.step()
+    assert texts == [oracle(folder, prompt_format.encode(ask), ask.settings)[0] for ask in asked]
+
+
+@pytest.mark.parametrize("most", [1, 3, 64])
+@pytest.mark.parametrize("chunk", [1, 9, 40])
+def test_however_prompts_are_read_the_replies_are_the_same(
+    most: int, chunk: int, exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler_module, "PROMPT_CHUNK", chunk)
+    folder = exported()
+    asked = [completion(" ".join(WORDS[: 1 + 4 * number % 11]), max_tokens=6, temperature=0.9) for number in range(9)]
+    _, prompt_format = opened(folder)
+    alone = [oracle(folder, prompt_format.encode(ask), ask.settings)[0] for ask in asked]
+    assert [text for text, _ in talk(folder, [(0, ask) for ask in asked], most)] == alone
