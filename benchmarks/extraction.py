@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from resiliparse.parse.html import HTMLTree
+from resiliparse.parse.html import HTMLTree, NodeType
 
 from benchmarks.common import OUT, peers_python, write_result
 from privllm.clean.html import extract
@@ -201,10 +201,15 @@ def prose_items(page: str) -> Iterator[str]:
     body = HTMLTree.parse(page).body
     if body is None:
         return
-    for element in body.query_selector_all(NAVIGATION):
-        for item in element.query_selector_all("li"):
-            item.setattr("data-navigation", "")
-    for item in body.query_selector_all("li:not([data-navigation])"):
+    # A walk, since the n-th node of a collection is found in time that grows with n.
+    elements = [node for node in body if node.type == NodeType.ELEMENT]
+    items = []
+    for node in elements:
+        if node.matches(NAVIGATION) or (node.parent is not None and node.parent.hasattr("data-navigation")):
+            node.setattr("data-navigation", "")
+        elif node.tag == "li":
+            items.append(node)
+    for item in items:
         own = item.clone_node(True)
         for left_out in own.query_selector_all("ul, ol, table, script, style, noscript, button, select"):
             left_out.parent.remove_child(left_out)

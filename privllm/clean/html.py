@@ -15,6 +15,7 @@ from resiliparse.parse.html import HTMLTree
 
 from privllm.clean.main_content import choose
 from privllm.clean.page_blocks import Page, read_blocks
+from privllm.clean.page_kind import kind_of, title_of
 from privllm.clean.page_text import write
 
 MAX_DEPTH = 512  # what Chromium's parser allows (kMaximumHTMLParserDOMTreeDepth)
@@ -59,6 +60,8 @@ def _most_open(tags: list[tuple[str, str]]) -> int:
 
 def _refuse_depth(tree: HTMLTree, tags: int) -> None:
     """Raise `ParsingTooCostly` for a page whose elements are nested too deeply."""
+    if tags * tags < MAX_COPIES:  # at any depth
+        return
     limit = max(MIN_DEPTH, min(MAX_DEPTH, MAX_COPIES // max(1, tags)))
     # A selector is the only test of depth that the parser's library does without a walk in Python.
     deeper_than_limit = ">".join(["*"] * (limit + 1))
@@ -81,4 +84,7 @@ def read_page(markup: str, max_characters: int) -> Page:
         return Page()
     _refuse_depth(tree, markup.count("<"))
     top = tree.body or tree.document  # a page of frames has no body
-    return read_blocks(top.html)
+    page = read_blocks(top.html)
+    page.kind = kind_of(markup)
+    page.title = title_of(markup)
+    return page

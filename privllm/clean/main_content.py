@@ -17,17 +17,19 @@ from functools import lru_cache
 from itertools import compress
 from math import exp
 
+from privllm.clean import block_wording, headline
 from privllm.clean.main_content_weights import WEIGHTS
 from privllm.clean.page_blocks import HEADINGS, Block, Page
 
 ENOUGH = 0.7  # of the probability of the page's content
+UNLIKELY = 0.6  # of the probability from which a block is content: below, it is none amid content either
 CERTAIN = 0.65  # a probability that is enough on every page
 MAX_GAP = 20  # blocks between content that may be content too
 PROSE = 80  # characters, from which a block with few links counts as prose
 MAX_WORDS = 50  # of a class and an id that are looked at
 
 LOOKED_AT = 600  # characters in which pauses are counted
-Key = tuple[str | int, ...]  # a group of facts, by name
+Key = tuple[str | int | block_wording.Wording, ...]  # a group of facts, by name
 
 LANDMARKS = {  # element or role -> what it says
     "nav": "nav", "navigation": "nav", "menu": "nav", "tablist": "nav", "header": "header", "banner": "header",
@@ -62,6 +64,7 @@ _NOT_PLAIN = sum(
     _BIT[f"word {name}"] for name in ("menu", "side", "foot", "share", "related", "ad", "consent", "form", "hide")
 )
 _LANDMARK_BITS = sum(_BIT[flag] for flag in FLAGS if not flag.startswith("word "))
+_FAR = _BIT["word comment"] | _BIT["word related"] | _BIT["word body"]  # that say something from far above too
 _MAIN = _BIT["main"] | _BIT["article"]
 
 _ROLE = re.compile(r'\brole="([a-z]+)"')
@@ -231,7 +234,8 @@ def choose(page: Page) -> list[bool]:
     kept = [probability > limit for probability in probabilities]
     _keep_lists_of_content(page, tree, kept)
     _fill_gaps(page, tree, kept)
-    return kept
+    unlikely = UNLIKELY * limit
+    return [is_kept and probability > unlikely for is_kept, probability in zip(kept, probabilities, strict=True)]
 
 
 def _keep_lists_of_content(page: Page, tree: Tree, kept: list[bool]) -> None:
@@ -369,6 +373,21 @@ def _names_of(key: Key) -> Iterator[str]:
         _, around, near = key
         yield from (f"in {flag}" for flag in FLAGS if int(around) & _BIT[flag])
         yield from (f"near {flag}" for flag in FLAGS if int(near) & _BIT[flag])
+    elif about == "kind of page":
+        _, page_kind, kind, length, links, around, near, all_words = key
+        yield f"{page_kind} page"
+        yield f"{page_kind} page {kind} links {links}"
+        yield f"{page_kind} page length {length}"
+        for flag in ("word comment", "word related", "word body"):
+            if int(all_words) & _BIT[flag]:
+                yield f"anywhere in {flag}"
+                yield f"{page_kind} page anywhere in {flag}"
+        yield from (f"{page_kind} page in {flag}" for flag in FLAGS if int(around) & _BIT[flag])
+        yield from (f"{page_kind} page near {flag}" for flag in FLAGS if int(near) & _BIT[flag])
+    elif about == "wording":
+        yield from block_wording.names_of(key[1])
+    elif isinstance(key, headline.Standing):
+        yield from headline.names_of(key)
     else:  # previous or next
         yield " ".join(map(str, key))
 
@@ -386,6 +405,7 @@ def _keys(page: Page, tree: Tree) -> list[tuple[Key, ...]]:
     sides += [(block.kind, length // 2, links // 2) for block, (length, links) in zip(blocks, sizes, strict=True)]
     sides.append(("none",))
     templates, template_of = _templates(page)
+    standings = headline.standings(page, tree.with_text, tree.prose)
     text_counts = Counter(block.text for block in blocks)
     is_prose = [tree.is_prose(block) for block in blocks]
     since, until = _distances(is_prose), _distances(is_prose[::-1])[::-1]
@@ -396,6 +416,7 @@ def _keys(page: Page, tree: Tree) -> list[tuple[Key, ...]]:
     result: list[tuple[Key, ...]] = []
     for index, block in enumerate(blocks):
         element, text = block.element, block.text
+        flags = tree.around[element], tree.near[element]
         own_prose = len(text) if is_prose[index] else 0
         prose_after = prose - passed_prose - own_prose
         beginning = f"{text[:LOOKED_AT]} "
@@ -411,7 +432,10 @@ def _keys(page: Page, tree: Tree) -> list[tuple[Key, ...]]:
                 ("place", _step(passed / total, (0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)), title),
                 ("previous", *sides[index]),
                 ("next", *sides[index + 2]),
-                ("flags", tree.around[element], tree.near[element]),
+                ("flags", *flags),
+                standings[index],
+                ("kind of page", page.kind, block.kind, *sizes[index], *flags, tree.all_words[element] & _FAR),
+                ("wording", block_wording.wording(text)),
             )
         )
         passed += len(text)

@@ -67,6 +67,8 @@ class Page:
 
     blocks: list[Block] = field(default_factory=list)
     elements: list[Element] = field(default_factory=list)
+    kind: str = "none"  # of `page_kind.KINDS`
+    title: str = ""
 
 
 @dataclass(slots=True)
