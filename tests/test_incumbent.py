@@ -15,6 +15,7 @@ from privllm.engine.pipeline import declared_stages
 from privllm.tokens.trained_documents import trained_documents
 from privllm.train.budget import pretraining_steps, rows_of_epoch
 from tests.foreign import save_foreign
+from tests.train.tiny_tasks import write_examples
 from tests.workshop import SMALL, Workshop, make_workshop, outputs
 
 MODULES = "abc ast bdb bz2 cmd code codecs copy dis doctest filecmp fnmatch getpass hashlib hmac imaplib keyword linecache".split()
@@ -109,3 +110,17 @@ def test_a_model_of_somebody_elses_becomes_a_build_of_ours(shop: Workshop) -> No
     assert report["rows_known"] > 0, "general text, which the base is not to forget"
     assert shop.json("reports/evaluate/causal.json")["bits_per_byte"] > 0
     assert "Trained on from data/base/tiny" in (shop.root / "data/export/causal/README.md").read_text("utf-8")
+
+
+def test_a_task_from_a_base_builds_no_corpus_and_no_vocabulary(tmp_path: Path) -> None:
+    shop = make_workshop(tmp_path / "repo")
+    save_foreign(shop.root / "data/base/tiny", "causal", "llama")
+    (shop.root / "data/datasets").mkdir()
+    write_examples(shop.root / "data/datasets/classification.jsonl", "classification")
+    shop.run("dvc", "add", "-q", "data/base/tiny", "data/datasets")
+    start = {"family": "causal", "kind": "classification", "start": "data/base/tiny"}
+    shop.set("finetune.tasks", {"colours": start | {"data": "data/datasets/classification.jsonl", "epochs": 0.5}})
+    assert shop.repro("finetune@colours") == ["fingerprint", "finetune@colours"]
+    assert not (shop.root / "data/tokenizer").exists()
+    vocabulary = "tokenizer.json"
+    assert shop.json(f"data/finetune/colours/{vocabulary}") == shop.json(f"data/base/tiny/{vocabulary}")

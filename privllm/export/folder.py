@@ -30,10 +30,9 @@ from privllm.export.card import model_card
 from privllm.export.config import ExportConfig
 from privllm.models.family import FAMILIES
 from privllm.models.loading import load
-from privllm.models.seq2seq import with_sentinels
 from privllm.tokens.encode import Encoder
 from privllm.train.adapter_folder import FOLDER as ADAPTER
-from privllm.train.chat_files import answer_turns, tokenizer_files
+from privllm.train.chat_files import answer_turns, copy_tokenizer
 
 REQUIRED = {"model": ("model.safetensors", "config.json"), "tokenizer": ("tokenizer.json", "tokenizer_config.json")}
 GENERATION = "generation_config.json"  # of families that write
@@ -61,9 +60,7 @@ def export(cfg: ExportConfig, inputs: ExportInputs, family: str, out: Path) -> d
     """Write `out` and return the report. Raises UserError when a file of the model or the tokenizer is missing."""
     out.mkdir(parents=True, exist_ok=True)
     _copy_files(inputs, out)
-    tokenizer_file = out / "tokenizer.json"
-    if FAMILIES[family].model.has_sentinels:
-        tokenizer_file.write_text(with_sentinels(tokenizer_file.read_text("utf-8")), "utf-8")
+    copy_tokenizer(inputs.tokenizer, out, family)
     answers_messages = cfg.chat or _training_facts(inputs.model).get("chat", False)
     chat = FAMILIES[family].traits.can_converse and answers_messages
     if chat:
@@ -117,22 +114,17 @@ def name_of(folder: Path) -> str:
 
 
 def _copy_files(inputs: ExportInputs, out: Path) -> None:
-    """Copy the files of the model and of the tokenizer. Raises UserError when a required one is missing."""
+    """Copy the files of the model, and the tokenizer's that there must be. Raises UserError when a required one is missing."""
     required = [inputs.model / name for name in REQUIRED["model"]]
     required += [inputs.tokenizer / name for name in REQUIRED["tokenizer"]]
-    optional = [
-        inputs.model / GENERATION,
-        *(path for path in tokenizer_files(inputs.tokenizer) if path not in required),
-    ]
     for source in required:
         if not source.is_file():
             raise UserError(
                 f"{source} is missing, so there is nothing to export: run `dvc repro`, which makes it first."
             )
         shutil.copyfile(source, out / source.name)
-    for source in optional:
-        if source.is_file():
-            shutil.copyfile(source, out / source.name)
+    if (inputs.model / GENERATION).is_file():
+        shutil.copyfile(inputs.model / GENERATION, out / GENERATION)
     if (inputs.model / ADAPTER).is_dir():  # `align` leaves it out where it has taught the weights themselves
         shutil.copytree(inputs.model / ADAPTER, out / ADAPTER, dirs_exist_ok=True)
 

@@ -1,6 +1,6 @@
 """The `finetune` stages: a pretrained model and labelled examples in, a model that does one task out, and how much the start was worth.
 
-    data.jsonl, start/, tokenizer/ -> out/{config.json, model.safetensors, tokenizer.json, predictions.jsonl}, live/
+    data.jsonl, start/ -> out/{config.json, model.safetensors, tokenizer.json, predictions.jsonl}, live/
 
 The loop is pretraining's, so a run that was killed ends in the same bytes. With `compare_random` the same architecture is trained from
 random weights too, on the same batches and the whole budget; both are judged on the same held-out examples. It makes no examples.
@@ -29,7 +29,6 @@ from privllm.engine.skipped_families import skip
 from privllm.models.device_config import chosen
 from privllm.models.devices import judging, place
 from privllm.models.loading import config_of, context_of
-from privllm.models.seq2seq import with_sentinels
 from privllm.models.task_heads import open_model
 from privllm.models.vocabulary import IGNORED
 from privllm.stats.difference import difference
@@ -40,7 +39,6 @@ from privllm.tasks.own_scores import own_scores
 from privllm.tasks.read_dataset import read_examples, summary_of, told_of
 from privllm.tasks.splits import Divided, divide, without
 from privllm.tokens.chat_format import Speech
-from privllm.tokens.vocabulary import TOKENIZER_CONFIG
 from privllm.train.budget import lesson_budget
 from privllm.train.chat_files import answer_turns, tokenizer_files
 from privllm.train.compile_support import prepare_compiler
@@ -62,8 +60,7 @@ class FinetuneInputs(NamedTuple):
     """What `finetune` reads."""
 
     data: Path  # a file that `tasks.row_files` reads
-    start: Path  # a Hugging Face folder; its own tokenizer, if it has one, goes before
-    tokenizer: Path  # data/tokenizer
+    start: Path  # a Hugging Face folder with its tokenizer
 
 
 class Prepared(NamedTuple):
@@ -101,8 +98,11 @@ def finetune(
 
     Raises UserError for examples that are wrong or do not suffice, unless the task is optional: then it says so and trains nothing.
     """
-    has_tokenizer = (inputs.start / "tokenizer.json").is_file()
-    speech = Speech(inputs.start if has_tokenizer else inputs.tokenizer)
+    if not (inputs.start / "tokenizer.json").is_file():
+        raise UserError(
+            f"{inputs.start} has no tokenizer.json, without which a model cannot read text: name another folder as `start` of `finetune.tasks.{task}`."
+        )
+    speech = Speech(inputs.start)
     try:
         dataset = read_examples(inputs.data, cfg.kind, tuple(cfg.labels))
         prepared = _prepare(cfg, dataset, inputs.start, speech, extensions)
@@ -115,7 +115,7 @@ def finetune(
     right_answers = [answer_of(example) for example in prepared.divided.test]
     own_scores(extensions, cfg.kind, right_answers, right_answers)  # a score that fails must not wait for the training
     compiled = prepare_compiler(cfg.compile, work.folder.parent / "compiled")
-    key = key_of(cfg, [inputs.data, inputs.start, inputs.tokenizer], work.code, compiled)
+    key = key_of(cfg, [inputs.data, inputs.start], work.code, compiled)
     requested = asdict(cfg)
     cfg = replace(cfg, compile=str(compiled))  # as this machine can
     section = f"finetune.tasks.{task}"
@@ -300,7 +300,8 @@ def _save(
     transformers.utils.logging.disable_progress_bar()
     arm.model.save_pretrained(out)
     write_json(out / "training.json", facts)
-    _save_tokenizer(arm.model, inputs, out)
+    for path in tokenizer_files(inputs.start):
+        shutil.copyfile(path, out / path.name)
     if facts["kind"] in CONVERSATIONS and TRAITS[facts["family"]].can_converse:
         answer_turns(out)
     lines = []
@@ -312,13 +313,3 @@ def _save(
     (out / "predictions.jsonl").write_text("".join(lines), "utf-8")
     scores = table_of(arm.judged.scores, arm.judged.answered, prepared.divided.test)
     write_table(scores, out / FILE)
-
-
-def _save_tokenizer(model: PreTrainedModel, inputs: FinetuneInputs, out: Path) -> None:
-    if (inputs.start / "tokenizer.json").is_file():
-        for path in tokenizer_files(inputs.start):
-            shutil.copyfile(path, out / path.name)
-        return
-    text = (inputs.tokenizer / "tokenizer.json").read_text("utf-8")
-    (out / "tokenizer.json").write_text(with_sentinels(text) if model.config.is_encoder_decoder else text, "utf-8")
-    write_json(out / "tokenizer_config.json", TOKENIZER_CONFIG)

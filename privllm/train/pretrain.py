@@ -38,6 +38,7 @@ from privllm.train.adapter_folder import FOLDER as ADAPTER
 from privllm.train.adapter_folder import take_adapter, write_adapter
 from privllm.train.batches import Kinds, replayed
 from privllm.train.budget import budget_warnings, pretraining_steps, rows_of_epoch, steps_between_validations
+from privllm.train.chat_files import copy_tokenizer
 from privllm.train.compile_support import prepare_compiler
 from privllm.train.config import FamilyPretrain, PretrainConfig, TrainConfig
 from privllm.train.dropout import RATE, add_dropout
@@ -134,6 +135,7 @@ def pretrain(
     report["lora"] = adapter.rank
     facts = {"config": _used(start, cfg), RATE: cfg.model.dropout, "compiled": compiled, "chat": note["chat"], **report}
     save(model, facts, out, dtype_of(inputs.start))
+    copy_tokenizer(inputs.tokenizer, out, family)
     if own_part is not None:
         write_adapter(own_part, out / ADAPTER)
     shutil.rmtree(work.folder, ignore_errors=True)

@@ -7,7 +7,6 @@ import pytest
 from typer.testing import CliRunner
 
 from privllm.cli.app import app
-from privllm.tokens.special_ids import special_ids
 from privllm.train.finetune import FinetuneInputs, finetune
 from privllm.train.loop import Work
 from tests.train.tiny_tasks import make_start, make_tokenizer, tiny, write_examples
@@ -21,13 +20,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "dvc.yaml").touch()
     tokenizer = make_tokenizer(tmp_path / "tokenizer")
-    start = make_start("masked", tmp_path / "start", special_ids(tokenizer).size)
+    start = make_start("masked", tmp_path / "start", tokenizer)
     data = write_examples(tmp_path / "colours.jsonl", "classification")
     out = tmp_path / "data/finetune/colours"
     finetune(
         "colours",
         tiny("classification", "masked"),
-        FinetuneInputs(data, start, tokenizer),
+        FinetuneInputs(data, start),
         out,
         tmp_path / "l",
         Work(tmp_path / "w", "x"),

@@ -29,7 +29,7 @@ class Wanted(NamedTuple):
 def run(stage: str, shop: Path, place: Path) -> dict:
     out, live, work = place / "out", place / "live", place / "work"
     if stage == "finetune":
-        inputs = FinetuneInputs(shop / "classification.jsonl", shop / "masked", shop / "tokenizer")
+        inputs = FinetuneInputs(shop / "classification.jsonl", shop / "masked")
         cfg = tiny_tasks.tiny("classification", "masked", compare_random=True)
         return finetune("mine", cfg, inputs, out, live, Work(work / "mine", "code", 0.0))
     if stage == "align":

@@ -21,6 +21,7 @@ from privllm.tokens.chat_format import Speech
 from privllm.tokens.special_ids import special_ids
 from privllm.train.align import recipe
 from privllm.train.align.config import AlignInputs, DpoConfig, SftConfig
+from privllm.train.chat_files import copy_tokenizer
 from privllm.train.finetune import FinetuneInputs, finetune
 from privllm.train.loop import Work
 from tests.foreign import save_foreign
@@ -56,6 +57,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     saying_only(build("causal", shape, special_ids(tokenizer), CONTEXT, seed=1), END_OF_TURN).save_pretrained(
         root / "causal"
     )
+    copy_tokenizer(tokenizer, root / "causal", "causal")
     make_rows(root / "rows", Speech(tokenizer))
     for kind in ("chat", "text2text", "classification"):
         write_examples(root / f"{kind}.jsonl", kind)
@@ -64,7 +66,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tuned(shop: Path, place: Path, kind: str = "chat", start: str = "causal") -> Path:
     cfg = tiny(kind, "causal", learning_rate=HARDLY, generated=2)
-    inputs = FinetuneInputs(shop / f"{kind}.jsonl", shop / start, shop / "tokenizer")
+    inputs = FinetuneInputs(shop / f"{kind}.jsonl", shop / start)
     finetune("mine", cfg, inputs, place / "out", place / "live", Work(place / "work/mine", "code"))
     return place / "out"
 

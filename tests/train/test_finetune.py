@@ -13,7 +13,6 @@ from privllm.core.tables import read_table
 from privllm.engine.extensions import Extensions
 from privllm.models.task_heads import CLASSES
 from privllm.tasks.example_scores import FILE
-from privllm.tokens.special_ids import special_ids
 from privllm.train.finetune import FinetuneConfig, FinetuneInputs, finetune
 from privllm.train.loop import Work
 from privllm.train.loss_history import History
@@ -35,9 +34,9 @@ class Killed(Exception):
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """tokenizer/, <family>/ and <kind>.jsonl"""
     root = tmp_path_factory.mktemp("finetune")
-    size = special_ids(make_tokenizer(root / "tokenizer")).size
+    tokenizer = make_tokenizer(root / "tokenizer")
     for family in tiny_tasks.MODELS:
-        make_start(family, root / family, size)
+        make_start(family, root / family, tokenizer)
     for kind in ("classification", "tokens", "text2text", "chat"):
         write_examples(root / f"{kind}.jsonl", kind)
     return root
@@ -47,7 +46,7 @@ def run(
     cfg: FinetuneConfig, shop: Path, place: Path, data: Path | None = None, code: str = "code", seconds: float = 0.0
 ) -> dict:
     """With a checkpoint after every step, unless `seconds` says otherwise."""
-    inputs = FinetuneInputs(data or shop / f"{cfg.kind}.jsonl", shop / cfg.family, shop / "tokenizer")
+    inputs = FinetuneInputs(data or shop / f"{cfg.kind}.jsonl", shop / cfg.family)
     return finetune("mine", cfg, inputs, place / "out", place / "live", Work(place / "work" / "mine", code, seconds))
 
 
@@ -68,6 +67,21 @@ def test_every_kind_with_every_family(shop: Path, tmp_path: Path, kind: str, fam
     if kind == "tokens":
         assert loaded.config.id2label == {0: "O", 1: "B-WHO", 2: "I-WHO"}
     assert not (tmp_path / "work/mine").exists()
+
+
+def test_a_start_without_its_tokenizer_is_refused(shop: Path, tmp_path: Path) -> None:
+    start = Path(shutil.copytree(shop / "causal", tmp_path / "start"))
+    (start / "tokenizer.json").unlink()
+    inputs = FinetuneInputs(shop / "classification.jsonl", start)
+    with pytest.raises(UserError, match=r"start has no tokenizer\.json.*`start` of `finetune\.tasks\.mine`"):
+        finetune(
+            "mine",
+            tiny("classification", "causal"),
+            inputs,
+            tmp_path / "out",
+            tmp_path / "live",
+            Work(tmp_path / "work", "code"),
+        )
 
 
 def test_what_is_saved_says_what_was_predicted(shop: Path, tmp_path: Path) -> None:
@@ -282,7 +296,7 @@ def test_a_score_of_an_extension_stands_beside_ours(
     code = "TASK_SCORES = {'lengths': TaskScore(('chat', 'classification', 'tokens'), lambda a, b: len(a) == len(b))}\n"
     project.write("extensions/house.py", f"from privllm.tasks.own_scores import TaskScore\n\n{code}")
     cfg = tiny(kind, "masked" if kind == "tokens" else "causal", compare_random=True)
-    inputs = FinetuneInputs(shop / f"{kind}.jsonl", shop / cfg.family, shop / "tokenizer")
+    inputs = FinetuneInputs(shop / f"{kind}.jsonl", shop / cfg.family)
     work = Work(tmp_path / "work/mine", "code", 0.0)
     extensions = Extensions("", ("extensions.house",))
     report = finetune("mine", cfg, inputs, tmp_path / "out", tmp_path / "live", work, extensions)
@@ -301,7 +315,7 @@ def test_a_score_that_fails_does_not_wait_for_the_training(
     code = "TASK_SCORES = {'mine': TaskScore(('chat',), lambda a, b: a / b)}\n"
     project.write("extensions/house.py", f"from privllm.tasks.own_scores import TaskScore\n\n{code}")
     monkeypatch.setattr("privllm.train.finetune.train", lambda *_: pytest.fail("it has trained"))
-    inputs = FinetuneInputs(shop / "chat.jsonl", shop / "causal", shop / "tokenizer")
+    inputs = FinetuneInputs(shop / "chat.jsonl", shop / "causal")
     work = Work(tmp_path / "work/mine", "code", 0.0)
     with pytest.raises(UserError, match=r"extensions/house.py, line 3: `mine` failed on an answer: TypeError"):
         finetune(

@@ -12,7 +12,7 @@ from privllm.train.batches import fill
 from privllm.train.example_encoding import Encoded
 from privllm.train.finetune_objectives import Supervised, objective_for
 from tests.foreign import random_model
-from tests.train.tiny_tasks import MODELS, make_start, tiny
+from tests.train.tiny_tasks import MODELS, make_start, make_tokenizer, tiny
 
 VOCABULARY = 64
 
@@ -20,7 +20,8 @@ VOCABULARY = 64
 @pytest.fixture(scope="module")
 def starts(tmp_path_factory: pytest.TempPathFactory) -> dict:
     root = tmp_path_factory.mktemp("starts")
-    return {family: make_start(family, root / family, VOCABULARY) for family in MODELS}
+    tokenizer = make_tokenizer(root / "tokenizer")
+    return {family: make_start(family, root / family, tokenizer) for family in MODELS}
 
 
 def examples(kind: str, family: str) -> list[Encoded]:

@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from privllm.tokens.special_ids import special_ids
 from tests.train.tiny_feedback import make_inputs
 from tests.train.tiny_tasks import make_start, write_examples
 from tests.workshop import ROOT
@@ -25,8 +24,7 @@ MORE = [("finetune", "ddp", 1), ("align", "ddp", 0), ("finetune", "fsdp", 1), ("
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("shop")
     make_inputs(root)
-    size = special_ids(root / "tokenizer").size
-    make_start("masked", root / "masked", size)
+    make_start("masked", root / "masked", root / "tokenizer")
     write_examples(root / "classification.jsonl", "classification")
     return root
 

@@ -11,7 +11,6 @@ from privllm.core.errors import UserError
 from privllm.core.report import write_json
 from privllm.tasks.read_dataset import read_examples
 from privllm.tasks.unlabelled import read_inputs
-from privllm.tokens.special_ids import special_ids
 from privllm.train.finetune import FinetuneInputs, finetune
 from privllm.train.loop import Work
 from privllm.train.predict_lines import BATCH, answers, open_tuned
@@ -26,12 +25,12 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("apply")
     tokenizer = make_tokenizer(root / "tokenizer")
     for kind, family in TASKS.items():
-        start = make_start(family, root / "starts" / family, special_ids(tokenizer).size)
+        start = make_start(family, root / "starts" / family, tokenizer)
         data = write_examples(root / f"{kind}.jsonl", kind)
         finetune(
             kind,
             tiny(kind, family),
-            FinetuneInputs(data, start, tokenizer),
+            FinetuneInputs(data, start),
             root / kind,
             root / "live" / kind,
             Work(root / "work", "x"),

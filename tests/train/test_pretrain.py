@@ -103,8 +103,10 @@ def test_files_report_and_a_second_run(corpus, tmp_path, cfg, unbroken):
         "out/config.json",
         "out/generation_config.json",
         "out/model.safetensors",
+        "out/tokenizer.json",
         "out/training.json",
     ]
+    assert unbroken["out/tokenizer.json"] == (corpus.tokenizer / "tokenizer.json").read_bytes()
     assert (report["steps"], report["stopped_by"], report["epochs"]) == (40, "epochs", round(160 / 23, 4))
     # 160 rows of the stream: six epochs of 23 rows, two of which hold 4 labels only, and 22 rows of the seventh.
     assert 40 * 4 * CONTEXT - 14 * 12 <= report["labels"] <= 40 * 4 * CONTEXT - 12 * 12

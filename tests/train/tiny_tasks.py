@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from privllm.core.report import write_json
-from privllm.core.special_tokens import own_ids
 from privllm.models.causal import CausalConfig
 from privllm.models.loading import build
 from privllm.models.masked import MaskedConfig
 from privllm.models.seq2seq import Seq2SeqConfig
+from privllm.tokens.special_ids import special_ids
 from privllm.tokens.vocabulary import TOKENIZER_CONFIG, TokenizerConfig, train
+from privllm.train.chat_files import copy_tokenizer
 from privllm.train.finetune import FinetuneConfig
 
 CONTEXT = 32
@@ -34,9 +35,10 @@ def make_tokenizer(folder: Path) -> Path:
     return folder
 
 
-def make_start(family: str, folder: Path, vocabulary: int) -> Path:
+def make_start(family: str, folder: Path, tokenizer: Path) -> Path:
     """What `pretrain` leaves, but for the training."""
-    build(family, MODELS[family], own_ids(vocabulary), CONTEXT, seed=1).save_pretrained(folder)
+    build(family, MODELS[family], special_ids(tokenizer), CONTEXT, seed=1).save_pretrained(folder)
+    copy_tokenizer(tokenizer, folder, family)
     write_json(folder / "training.json", {"config": {"model": asdict(MODELS[family])}})
     return folder
 

@@ -29,7 +29,7 @@ from privllm.train.align.data import Material
 from privllm.train.align.figures import Measurements, compare, measure
 from privllm.train.align.objectives import EncodedLesson, Imitate, LessonObjective, LossTerms, Prefer
 from privllm.train.budget import LessonBudget, lesson_budget
-from privllm.train.chat_files import answer_turns, tokenizer_files
+from privllm.train.chat_files import answer_turns, copy_tokenizer
 from privllm.train.config import TrainConfig
 from privllm.train.dropout import add_dropout, rate_of
 from privllm.train.loop import Trained, Work, key_of, train
@@ -90,8 +90,7 @@ def train_on(
     align_facts = {"config": asdict(cfg), "feedback": digest_of(feedback_files), **report}
     facts = _training_facts(inputs.start) | {"chat": True, "align": align_facts}
     save(load(family, model_folder), facts, places.out, dtype_of(inputs.start))
-    for path in tokenizer_files(inputs.tokenizer):  # so that one can talk to the model in the folder as it is
-        shutil.copyfile(path, places.out / path.name)
+    copy_tokenizer(inputs.tokenizer, places.out, family)  # so that one can talk to the model in the folder as it is
     answer_turns(places.out)
     shutil.rmtree(places.live, ignore_errors=True)
     for phase in phases:
