@@ -13,7 +13,8 @@ import pytest
 from privllm.core.errors import UserError
 from privllm.engine.cache import Cache
 from privllm.engine.digests import md5_of
-from privllm.engine.pipeline import declared_stages
+from privllm.engine.fingerprint import FOLDER
+from privllm.engine.pipeline import declared_stages, outputs_of
 from privllm.engine.stage import require_verdict
 from tests.stand_ins import VERDICT, WHOLE, Wired, make_small_repository
 from tests.workshop import ROOT
@@ -33,7 +34,20 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Wired]:
 
 def test_every_stage_is_here(stages: dict[str, Wired]) -> None:
     assert sorted(stages) == STAGES
-    assert {"annotate", "pretrain", "finetune"} <= set(GATED), "what trains on documents waits for their validation"
+
+
+def test_what_trains_on_documents_waits_for_their_validation() -> None:
+    declared = declared_stages(ROOT)
+    makers = {out: name for name, stage in declared.items() for out in outputs_of(stage)}
+
+    def waits(name: str) -> bool:
+        paths = [Path(dep) for dep in declared[name]["deps"] if not dep.startswith(f"{FOLDER}/")]
+        needed = {makers[str(place)] for path in paths for place in (path, *path.parents) if str(place) in makers}
+        return VERDICT in declared[name]["deps"] or any(waits(before) for before in needed)
+
+    trained = [name for name in declared if name.partition("@")[0] in ("pretrain", "finetune", "align")]
+    assert len(trained) == 9
+    assert [name for name in trained if not waits(name)] == []
 
 
 @pytest.mark.slow

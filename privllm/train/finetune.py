@@ -100,7 +100,8 @@ def finetune(
     """
     if not (inputs.start / "tokenizer.json").is_file():
         raise UserError(
-            f"{inputs.start} has no tokenizer.json, without which a model cannot read text: name another folder as `start` of `finetune.tasks.{task}`."
+            f"{inputs.start} has no tokenizer.json, without which a model cannot read text: "
+            f"name another folder as `start` of `finetune.tasks.{task}`."
         )
     speech = Speech(inputs.start)
     try:
