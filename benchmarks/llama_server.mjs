@@ -1,13 +1,14 @@
 // llama.cpp (node-llama-cpp) behind /v1/completions, for the load of benchmarks.serving: greedy, streamed, all callers in one batch.
-//   node llama_server.mjs --port PORT MODEL.gguf SEQUENCES CONTEXT
+//   node llama_server.mjs --port PORT MODEL.gguf SEQUENCES CONTEXT THREADS
 // It is no server for people: no fields are checked, and a caller beyond SEQUENCES waits.
 import {getLlama, LlamaLogLevel} from "node-llama-cpp";
 import {createServer} from "node:http";
 
-const [, , , port, path, sequences, contextSize] = process.argv;
-const llama = await getLlama({gpu: false, build: "never", progressLogs: false, logLevel: LlamaLogLevel.error, maxThreads: 2});
+const [, , , port, path, sequences, contextSize, count] = process.argv;
+const threads = Number(count);
+const llama = await getLlama({gpu: false, build: "never", progressLogs: false, logLevel: LlamaLogLevel.error, maxThreads: threads});
 const model = await llama.loadModel({modelPath: path, gpuLayers: 0});
-const context = await model.createContext({sequences: Number(sequences), contextSize: Number(contextSize), threads: 2, flashAttention: false});
+const context = await model.createContext({sequences: Number(sequences), contextSize: Number(contextSize), threads, flashAttention: false});
 const free = Array.from({length: Number(sequences)}, () => context.getSequence());
 const waiting = [];
 

@@ -222,13 +222,13 @@ async def warm(url: str, ask: Callable[[str, str], tuple[str, dict]], model: str
             raise RuntimeError(f"a first request failed within 60 s: {type(error).__name__} {error}") from error
 
 
-def llama_cpp(folder: Path, people: int) -> list[str] | None:
-    """Return the command of llama.cpp's server on the model's GGUF, up to its port; None where npm is missing."""
+def llama_cpp(folder: Path, people: int) -> list[str]:
+    """Return the command of llama.cpp's server on the model's GGUF, but for its threads; [] where npm is missing."""
     from privllm.export.gguf import write_gguf
 
     npm = shutil.which("npm")
     if not npm:
-        return None
+        return []
     place = OUT / "npm"
     place.mkdir(parents=True, exist_ok=True)
     if not (place / "node_modules/node-llama-cpp").is_dir():
@@ -267,7 +267,9 @@ def servers(folder: Path, people: int) -> list[tuple[str, list[str], Callable[[s
             ("transformers serve --continuous-batching", batching, ask_peer),
         ]
     if command := llama_cpp(folder, people):
-        listed.append(("llama.cpp (node-llama-cpp, f16)", command, ask_peer))
+        for threads in ("1", "2"):  # two wait for each other in a loop, and so lose where others use the cores too
+            name = f"llama.cpp (node-llama-cpp, f16), threads: {threads}"
+            listed.append((name, [*command, threads], ask_peer))
     return listed
 
 
