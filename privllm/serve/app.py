@@ -23,7 +23,7 @@ from privllm.serve import auth
 from privllm.serve.arena_api import arena_router
 from privllm.serve.callers import LOCAL_HOSTS, Callers
 from privllm.serve.chat_api import chat_router
-from privllm.serve.connections import BACKLOG, connection_limit, guarded
+from privllm.serve.connections import BACKLOG, KEEP_ALIVE_SECONDS, connection_limit, guarded
 from privllm.serve.database import Database, DatabaseBusy
 from privllm.serve.embeddings_api import embeddings_router
 from privllm.serve.engine.base import Engine, RequestRefused
@@ -153,6 +153,7 @@ def listen(app: FastAPI, host: str, port: int, on_ready: Callable[[str], None]) 
         app,
         http=guarded(connection_limit()),  # type: ignore[arg-type]
         backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -14,6 +14,9 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_SECONDS = 10.0  # within which the head of a request must arrive
+# An open connection that asks for nothing is kept so long: longer than clients keep one (httpx, and so the openai client: 5 s), or one
+# would send a request while we close.
+KEEP_ALIVE_SECONDS = 75
 BACKLOG = 128  # connections that the system accepts at once, before we see them
 OTHER_FILES = 256  # that the process has open beside connections: libraries, the database, its log
 WANTED_FILES = 4096

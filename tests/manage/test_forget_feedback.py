@@ -238,7 +238,7 @@ def test_one_that_was_put_off_is_built_and_proved_later(shop: Workshop) -> None:
     assert b"the boiler is cold" not in held(shop, "data/feedback")
     done = shop.run(*PRIVLLM, *words)
     assert "Running stage 'feedback'" in done.stdout
-    assert "No trace of it was found." in done.stdout
+    assert "No trace of them was found." in done.stdout
     assert b"the boiler is cold" not in held(shop, "data/feedback_clean", "data/feedback", ".privllm")
     again = shop.run(*PRIVLLM, *words, check=False)
     assert (again.returncode, "nothing was removed" in again.stderr) == (1, True)

@@ -11,7 +11,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from privllm.serve.connections import guarded
+from privllm.serve.connections import KEEP_ALIVE_SECONDS, guarded
 
 
 @contextmanager
@@ -24,6 +24,7 @@ def live(app: FastAPI, connections: int = 500) -> Iterator[str]:
         log_level="warning",
         access_log=False,
         ws="none",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)

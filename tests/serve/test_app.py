@@ -113,6 +113,7 @@ def test_the_address_is_told_and_who_asks_what_is_not_logged(
     assert (address, said) == (host, [f"http://{shown}:{port}/"])
     assert (config.access_log, config.server_header, config.log_level) == (False, False, "warning")
     assert (config.timeout_graceful_shutdown, config.ws) == (3, "none")
+    assert config.timeout_keep_alive == 75  # no client's own limit, such as httpx's 5 s
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/v1/models/", "/static/"])

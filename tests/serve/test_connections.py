@@ -115,3 +115,14 @@ def test_the_limit_leaves_files_for_everything_else(monkeypatch: pytest.MonkeyPa
         asked.clear()
         monkeypatch.setattr(resource, "getrlimit", lambda kind, found=(soft, hard): found)
         assert (connection_limit(), asked) == (wanted, raised)
+
+
+@pytest.mark.slow
+def test_a_connection_outlives_what_a_client_keeps(parrot) -> None:
+    """httpx keeps one for 5 s: a server that closes then would now and then do it while a request is on its way."""
+    asked = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    with live(parrot) as url, connected(url) as sock:
+        for pause in (6.0, 0.0):
+            sock.sendall(asked)
+            assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+            time.sleep(pause)

@@ -111,7 +111,7 @@ class HuggingFaceTexts:
         text = self._pooling.prefix + text
         if self._pooling.lower_case:
             text = text.lower()
-        return self._tokenizer(text, split_special_tokens=True)["input_ids"]
+        return self._tokenizer(text, split_special_tokens=True, verbose=False)["input_ids"]
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
