@@ -6,7 +6,8 @@ A block is content where people's text has most of its runs of four words; a sho
 neighbours. Weights are those of a logistic regression with a ridge (L-BFGS); every page counts by a power of its length.
 Five folds by site; each page is then chosen from with the weights of the folds without it, by the product's own
 rules. Which sites share a fold moves the figure of 90 pages by a hundredth, so several foldings are tried. With --peer the texts
-of the first are compared with trafilatura's, page by page and for each type of page. With --write the weights of all pages go into privllm/clean/main_content_weights.py.
+of the first are compared with trafilatura's, page by page and for each type of page. With --write the weights of all pages go into
+privllm/clean/main_content_weights.py.
 """
 
 import argparse
