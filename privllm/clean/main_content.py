@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import compress
 from math import exp
+from typing import Any
 
 from privllm.clean import block_wording, headline
 from privllm.clean.main_content_weights import WEIGHTS
@@ -34,7 +35,7 @@ PROSE = 80  # characters, from which a block with few links counts as prose
 MAX_WORDS = 50  # of a class and an id that are looked at
 
 LOOKED_AT = 600  # characters in which pauses are counted
-Key = tuple[str | int | block_wording.Wording, ...]  # a group of facts, by name
+Key = tuple[Any, ...]  # a group of facts, by name
 
 LANDMARKS = {  # element or role -> what it says
     "nav": "nav", "navigation": "nav", "menu": "nav", "tablist": "nav", "header": "header", "banner": "header",
