@@ -6,7 +6,8 @@ A block is content where people's text has most of its runs of four words; a sho
 neighbours. Weights are those of a logistic regression with a ridge (L-BFGS); every page counts by a power of its length.
 Five folds by site; each page is then chosen from with the weights of the folds without it, by the product's own
 rules. Which sites share a fold moves the figure of 90 pages by a hundredth, so several foldings are tried. With --peer the texts
-of the first are compared with trafilatura's, page by page and for each type of page. With --write the weights of all pages go into privllm/clean/main_content_weights.py.
+of the first are compared with trafilatura's, page by page and for each type of page. With --write the weights of all pages go into
+privllm/clean/main_content_weights.py.
 """
 
 import argparse
@@ -44,7 +45,7 @@ RUN = 4  # words
 NEAR = 60  # words around the place where a short block would stand, at the ends of the page
 RIDGE = 250.0  # the larger, the smaller the weights
 LENGTH_POWER = 0.3  # of a page's words: how much it counts
-NEWS = 2.0  # how much more a page of article-extraction-benchmark counts: they are a fifth
+NEWS = 3.0  # how much more a page of article-extraction-benchmark counts: they are a fifth
 MIN_BLOCKS = 30  # in which a name must be true, and on
 MIN_PAGES = 10
 MIN_WEIGHT = 3  # hundredths of a logit; smaller weights are left out

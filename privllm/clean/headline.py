@@ -74,11 +74,16 @@ def standings(page: Page, with_text: Sequence[int], prose: Sequence[int]) -> lis
     highest = steps[part] if part >= 0 else -1
     share = bisect_right((0.3, 0.6, 0.95), prose[part] / whole) if part >= 0 else 9
     result = []
+    made: dict[tuple[str, int], Standing] = {}  # blocks share what is said of them
     for index, block in enumerate(page.blocks):
         order = "before" if index < headline else "is" if index == headline else "after"
         step = steps[block.element]
-        up = bisect_right((1, 2, 3, 4, 6, 9), step)
-        result.append(Standing("headline", page.kind, order, is_title, step <= highest, share, up))
+        standing = made.get((order, step))
+        if standing is None:
+            up = bisect_right((1, 2, 3, 4, 6, 9), step)
+            standing = Standing("headline", page.kind, order, is_title, step <= highest, share, up)
+            made[order, step] = standing
+        result.append(standing)
     return result
 
 

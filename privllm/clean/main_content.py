@@ -16,20 +16,26 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import compress
 from math import exp
+from typing import Any
 
 from privllm.clean import block_wording, headline
 from privllm.clean.main_content_weights import WEIGHTS
 from privllm.clean.page_blocks import HEADINGS, Block, Page
 
 ENOUGH = 0.7  # of the probability of the page's content
-UNLIKELY = 0.6  # of the probability from which a block is content: below, it is none amid content either
 CERTAIN = 0.65  # a probability that is enough on every page
+ENOUGH_OF_ARTICLE = (
+    0.75  # the same of a page that says to machines that it is an article: published, with much around and amid it
+)
+CERTAIN_OF_ARTICLE = 0.7
+UNLIKELY = 0.75  # of the probability from which a block is content: below, nothing amid an article is
+TITLES = frozenset(("h1", "h2"))  # stay above content however unlikely, since people's text often begins below them
 MAX_GAP = 20  # blocks between content that may be content too
 PROSE = 80  # characters, from which a block with few links counts as prose
 MAX_WORDS = 50  # of a class and an id that are looked at
 
 LOOKED_AT = 600  # characters in which pauses are counted
-Key = tuple[str | int | block_wording.Wording, ...]  # a group of facts, by name
+Key = tuple[Any, ...]  # a group of facts, by name
 
 LANDMARKS = {  # element or role -> what it says
     "nav": "nav", "navigation": "nav", "menu": "nav", "tablist": "nav", "header": "header", "banner": "header",
@@ -73,7 +79,8 @@ _HIDDEN = re.compile(r'display:\s*+none|\shidden\b|aria-hidden="true"')
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _ENDS = frozenset(".!?:;。！？…")  # of sentences
 _CLOSING = "\"”’')]"  # what may stand after the end of a sentence
-_PAUSES = (". ", ", ", "! ", "? ", "; ", "。", "！", "？", "，", "；", "、")
+_LATIN_PAUSES = (". ", ", ", "! ", "? ", "; ")
+_PAUSES = (*_LATIN_PAUSES, "。", "！", "？", "，", "；", "、")
 MIN_PART = 4  # letters; shorter words must be the whole word, or one of `PREFIXES`
 PREFIXES = frozenset(("nav",))  # navheader, navbar
 
@@ -90,6 +97,15 @@ def _flags_of_word(word: str) -> int:
     return flags
 
 
+@lru_cache(65_536)
+def _flags_of_names(names: str) -> int:
+    """Return what classes, ids and the like say; many elements of a site have the same."""
+    flags = 0
+    for word in _WORD.findall(names)[:MAX_WORDS]:
+        flags |= _flags_of_word(word.lower())
+    return flags
+
+
 @lru_cache(16_384)
 def _flags_of(name: str, attributes: str) -> tuple[int, int]:
     """Return what an element itself says: (landmarks, words)."""
@@ -102,9 +118,8 @@ def _flags_of(name: str, attributes: str) -> tuple[int, int]:
             flags |= _BIT[LANDMARKS[role[1]]]
     if ("hidden" in attributes or "none" in attributes) and _HIDDEN.search(attributes):
         flags |= _BIT["hidden"]
-    if name != "body":  # whose classes are about the whole page
-        for word in _WORD.findall(" ".join(_NAMES.findall(attributes)))[:MAX_WORDS]:
-            flags |= _flags_of_word(word.lower())
+    if name != "body" and (names := _NAMES.findall(attributes)):  # those of <body> are about the whole page
+        flags |= _flags_of_names(" ".join(names))
     return flags & _LANDMARK_BITS, flags & ~_LANDMARK_BITS
 
 
@@ -234,8 +249,11 @@ def choose(page: Page) -> list[bool]:
     kept = [probability > limit for probability in probabilities]
     _keep_lists_of_content(page, tree, kept)
     _fill_gaps(page, tree, kept)
-    unlikely = UNLIKELY * limit
-    return [is_kept and probability > unlikely for is_kept, probability in zip(kept, probabilities, strict=True)]
+    unlikely = UNLIKELY * limit if page.kind == "article" else 0.0
+    for index, probability in enumerate(probabilities):
+        if probability <= unlikely and page.blocks[index].kind not in TITLES:
+            kept[index] = False
+    return kept
 
 
 def _keep_lists_of_content(page: Page, tree: Tree, kept: list[bool]) -> None:
@@ -316,7 +334,10 @@ def threshold(page: Page, probabilities: list[float]) -> float:
     for block, probability in zip(page.blocks, probabilities, strict=True):
         weighted += len(block.text) * probability * probability
         total += len(block.text) * probability
-    return min(CERTAIN, ENOUGH * weighted / total) if total else CERTAIN
+    is_article = page.kind == "article"
+    certain = CERTAIN_OF_ARTICLE if is_article else CERTAIN
+    enough = ENOUGH_OF_ARTICLE if is_article else ENOUGH
+    return min(certain, enough * weighted / total) if total else certain
 
 
 def scores(page: Page, tree: Tree) -> list[float]:
@@ -392,11 +413,6 @@ def _names_of(key: Key) -> Iterator[str]:
         yield " ".join(map(str, key))
 
 
-def _step(value: float, edges: tuple[float, ...]) -> int:
-    """Return how many edges are not above a value."""
-    return bisect_right(edges, value)
-
-
 def _keys(page: Page, tree: Tree) -> list[tuple[Key, ...]]:
     """Return for each block what is true of it, in groups: tuples that many blocks share."""
     blocks = page.blocks
@@ -413,23 +429,30 @@ def _keys(page: Page, tree: Tree) -> list[tuple[Key, ...]]:
     first_title = next((index for index, block in enumerate(blocks) if block.kind == "h1"), -1)
     total = max(1, sum(len(block.text) for block in blocks))
     passed = passed_prose = 0
+    containers_of: dict[tuple[int, int], Key] = {}
     result: list[tuple[Key, ...]] = []
     for index, block in enumerate(blocks):
         element, text = block.element, block.text
         flags = tree.around[element], tree.near[element]
+        parent = page.elements[element].parent
+        siblings = parent if parent >= 0 else ~element, tree.above_spine[element]  # they stand in the same containers
+        containers = containers_of.get(siblings)
+        if containers is None:
+            containers = containers_of[siblings] = tree.containers(element)
         own_prose = len(text) if is_prose[index] else 0
         prose_after = prose - passed_prose - own_prose
         beginning = f"{text[:LOOKED_AT]} "
-        pauses = _step(sum(map(beginning.count, _PAUSES)), (1, 2, 4, 8))
+        signs = _LATIN_PAUSES if beginning.isascii() else _PAUSES
+        pauses = bisect_right((1, 2, 4, 8), sum(map(beginning.count, signs)))
         ends_sentence = text.rstrip(_CLOSING)[-1:] in _ENDS
         title = 0 if first_title < 0 else 1 if index < first_title else 2 if index == first_title else 3
         result.append(
             (
                 ("block", block.kind, *sizes[index], ends_sentence, pauses, "©" in text),
-                tree.containers(element),
+                containers,
                 (*templates[template_of[index]], min(3, text_counts[text])),
                 ("prose", since[index], until[index], _part(passed_prose, prose), _part(prose_after, prose)),
-                ("place", _step(passed / total, (0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)), title),
+                ("place", bisect_right((0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95), passed / total), title),
                 ("previous", *sides[index]),
                 ("next", *sides[index + 2]),
                 ("flags", *flags),
@@ -464,27 +487,29 @@ def _templates(page: Page) -> tuple[list[Key], list[int]]:
         template_of.append(number)
     templates: list[Key] = []
     for count, length, linked in zip(counts, lengths, links, strict=True):
-        link_share = _step(linked / length, (0.05, 0.5, 0.9))
-        templates.append(("template", _mean(length, count), link_share, _step(count, (2, 4, 8, 20))))
+        link_share = bisect_right((0.05, 0.5, 0.9), linked / length)
+        templates.append(("template", _mean(length, count), link_share, bisect_right((2, 4, 8, 20), count)))
     return templates, template_of
 
 
 def _size(block: Block) -> tuple[int, int]:
     """Return steps of a block's length and of its share of links."""
     length = len(block.text)
-    return _step(length, (10, 25, 50, 100, 200, 500)), _step(block.link_characters / length, (0.01, 0.25, 0.6, 0.9))
+    return bisect_right((10, 25, 50, 100, 200, 500), length), bisect_right(
+        (0.01, 0.25, 0.6, 0.9), block.link_characters / length
+    )
 
 
 def _share(part: int, whole: int) -> int:
-    return _step(part / max(1, whole), (0.05, 0.2, 0.4, 0.6, 0.9))
+    return bisect_right((0.05, 0.2, 0.4, 0.6, 0.9), part / max(1, whole))
 
 
 def _mean(characters: int, blocks: int) -> int:
-    return _step(characters / max(1, blocks), (10, 25, 50, 100, 200))
+    return bisect_right((10, 25, 50, 100, 200), characters / max(1, blocks))
 
 
 def _part(characters: int, prose: int) -> int:
-    return _step(characters / max(1, prose), (0.001, 0.05, 0.3, 0.7, 0.95, 0.999))
+    return bisect_right((0.001, 0.05, 0.3, 0.7, 0.95, 0.999), characters / max(1, prose))
 
 
 def _distances(is_prose: list[bool]) -> list[int]:
@@ -493,5 +518,5 @@ def _distances(is_prose: list[bool]) -> list[int]:
     distance = 1_000_000
     for is_one in is_prose:
         distance = 0 if is_one else distance + 1
-        result.append(_step(distance, (1, 2, 3, 6, 12, 30)))
+        result.append(bisect_right((1, 2, 3, 6, 12, 30), distance))
     return result

@@ -82,6 +82,11 @@ def test_depth_that_browsers_allow_is_read() -> None:
     assert extract("<div>" * (MAX_DEPTH - 10) + ARTICLE, LIMIT).count("The cat") == 5
 
 
+def test_a_small_page_may_be_deeper() -> None:
+    """Few tags cost little at any depth, so they are not asked how deep they are."""
+    assert extract("<div>" * (2 * MAX_DEPTH) + ARTICLE, LIMIT).count("The cat") == 5
+
+
 def test_unclosed_formatting_cannot_multiply() -> None:
     with pytest.raises(ParsingTooCostly, match="html_unclosed_formatting"):
         extract("".join(f"<p><font size={i}>x" for i in range(20_000)), LIMIT)

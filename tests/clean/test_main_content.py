@@ -8,6 +8,7 @@ from resiliparse.parse.html import HTMLTree
 from privllm.clean.main_content import FLAGS, Tree, choose, features, scores, threshold
 from privllm.clean.main_content_weights import WEIGHTS
 from privllm.clean.page_blocks import OWN_KINDS, Page, read_blocks
+from privllm.clean.page_kind import KINDS
 from tests.clean.test_page_blocks import random_page
 
 SENTENCE = "The council agreed on the plan, but the harbour will stay closed until the engineers have seen it."
@@ -69,12 +70,20 @@ def test_weights_name_what_can_be_true() -> None:
     """A name that no feature has would be a weight that nothing uses."""
     table = "<table><tr><td>a<td>b</table>"
     page = page_of(MENU + f"<h1 class=top>News ©</h1><p>{SENTENCE}</p><div>x</div><ul><li>x</li></ul>{table}")
-    true_names = [name for names in features(page, Tree(page)) for name in names]
-    firsts = {name.split()[0] for name in true_names} | OWN_KINDS
+    worded = page_of("<p class='comment related body'>SUBSCRIBE | NOW</p><p>And more ...</p><p>Tags:</p>")
+    firsts = set(OWN_KINDS)
+    for kind in KINDS:
+        for described in (page, worded):
+            described.kind = kind
+            firsts |= {name.split()[0] for names in features(described, Tree(described)) for name in names}
     for name in WEIGHTS:
         first, _, rest = name.partition(" ")
         assert name == "always" or first in firsts, name
-        assert first not in ("in", "near") or rest in FLAGS, name
+        rest = rest.removeprefix("page ")
+        about, _, flag = rest.partition(" ")
+        if first in ("in", "near"):
+            about, flag = first, rest
+        assert about not in ("in", "near") or flag in FLAGS, name
 
 
 def test_menus_go_and_articles_stay() -> None:
@@ -137,3 +146,25 @@ def test_a_synopsis_between_title_and_prose_stays(synopsis: str) -> None:
         synopsis[synopsis.index(">") + 1 : synopsis.rindex("<")],
         "Description",
     ]
+
+
+def test_what_stands_amid_an_article_of_the_web_must_be_likely() -> None:
+    """A page that says nothing of itself, such as a manual, keeps what stands amid its prose."""
+    page = page_of(
+        f"<h1>Harbour closed</h1>{f'<p>{SENTENCE}</p>' * 3}<figure><figcaption>The quay</figcaption></figure>{f'<p>{SENTENCE}</p>' * 3}"
+    )
+    caption = next(index for index, block in enumerate(page.blocks) if block.kind == "figcaption")
+    assert choose(page)[caption]
+    page.kind = "article"
+    kept = choose(page)
+    assert not kept[caption]
+    assert kept[0]
+
+
+def test_an_article_asks_for_more() -> None:
+    page = page_of(f"<p>{SENTENCE}</p>")
+    limits = []
+    for kind in ("none", "article"):
+        page.kind = kind
+        limits.append(threshold(page, [0.9]))
+    assert limits[0] < limits[1]
