@@ -229,6 +229,13 @@ def read_decision(path: Path) -> tuple[str, str, str]:
     return heading[1], heading[2], heading[3]
 
 
+def scale_table() -> str:
+    """Return what models of three sizes need on one card, eight and 512."""
+    from benchmarks.scale import table
+
+    return table()
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "stages": stages_table,
     "parameters": parameters_table,
@@ -237,6 +244,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "files": files_table,
     "metrics": metrics_table,
     "decisions": decisions_table,
+    "scale": scale_table,
 }
 PAGES = {
     "reference/stages.md": ["stages"],
@@ -245,6 +253,7 @@ PAGES = {
     "reference/files.md": ["files"],
     "reference/metrics.md": ["metrics"],
     "develop/decisions/index.md": ["decisions"],
+    "guides/several-machines.md": ["scale"],
 }
 
 
