@@ -18,6 +18,7 @@ WAYS = {
     "muon": {},
     "recomputed in parts": {"recompute": "always", "positions": 16},
     "adapters": {"optimizer": "adamw", "rank": 2},
+    "compiled": {"compiled": "aot_eager"},
     "masked": {"family": "masked"},
     "seq2seq": {"family": "seq2seq"},
 }
