@@ -1,4 +1,4 @@
-"""Peak memory of a step, by size of model and way to train it: `python -m benchmarks.memory [--rows 1] [--length 4096] [--cards 8]`.
+"""Peak memory of a step by size of model and way to train it: `python -m benchmarks.memory [--length 4096] [--cards 8] [--keep]`.
 
 Whole steps (forward and backward pass, clipping, optimiser) of our own code on fake tensors, which have shapes and no content, so models
 of any size fit here. What is alive is counted storage by storage; the peak is of the second step, when the optimiser's states exist. Models
@@ -26,7 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from benchmarks.common import write_result
+from benchmarks.common import ROOT, write_result
 from privllm.models.attention import FUSED_CAUSAL
 from privllm.models.causal import reply_loss
 from privllm.models.small_weights import FP32, NF4, shrink
@@ -38,6 +38,7 @@ from privllm.train.recompute import ALWAYS, Recompute
 from privllm.train.sharding import Whole, cut_up, leave_mesh, own_mesh, share
 
 GIB = 1 << 30
+KEPT = ROOT / "benchmarks/results/memory.json"
 # layers, width, inner width, heads, key/value heads, vocabulary, whether the embeddings are tied
 SIZES = {
     "0.6 B": (28, 1024, 3072, 16, 8, 151_936, True),
@@ -225,6 +226,15 @@ def table(found: dict[str, dict[str, dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
+def keep(found: dict[str, dict[str, dict[str, float]]], cards: int) -> None:
+    """Put the peaks into the file that the table of the docs is made of (`python docs/tables.py`), beside what is there."""
+    kept = json.loads(KEPT.read_text("utf-8")) if KEPT.exists() else {}
+    for size, ways in found.items():
+        for way, figures in ways.items():
+            kept.setdefault(way, {}).setdefault(size, {})[str(cards)] = figures["each card"]
+    KEPT.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1)
@@ -233,6 +243,7 @@ def main() -> None:
     parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--cards", type=int, default=1)
     parser.add_argument("--markdown", action="store_true")
+    parser.add_argument("--keep", action="store_true", help="for the table of the docs")
     args = parser.parse_args()
     found: dict[str, dict[str, dict[str, float]]] = {}
     for size in args.sizes:
@@ -244,6 +255,8 @@ def main() -> None:
                 found[size][name] = extended(SIZES[size], WAYS[name], args.rows, args.length, args.cards)
     name = "memory" if args.cards == 1 else f"memory_{args.cards}"
     write_result(name, {"rows": args.rows, "length": args.length, "cards": args.cards, "GiB": found})
+    if args.keep:
+        keep(found, args.cards)
     print(table(found) if args.markdown else json.dumps(found))
 
 

@@ -229,6 +229,24 @@ def read_decision(path: Path) -> tuple[str, str, str]:
     return heading[1], heading[2], heading[3]
 
 
+def memory_table() -> str:
+    """Return what each way to train takes by size of model: of one card, and of each of eight."""
+    kept = json.loads((ROOT / "benchmarks/results/memory.json").read_text("utf-8"))
+    sizes = list(kept["QLoRA 16 beside nf4"])
+    lines = ["| way to train | " + " | ".join(sizes) + " |", "|---" * (1 + len(sizes)) + "|"]
+    for way, by_size in kept.items():
+        cells = [" / ".join(str(by_size.get(size, {}).get(cards, "-")) for cards in ("1", "8")) for size in sizes]
+        lines.append(f"| {way} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def scale_table() -> str:
+    """Return what models of three sizes need on one card, eight and 512."""
+    from benchmarks.scale import table
+
+    return table()
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "stages": stages_table,
     "parameters": parameters_table,
@@ -237,6 +255,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "files": files_table,
     "metrics": metrics_table,
     "decisions": decisions_table,
+    "memory": memory_table,
+    "scale": scale_table,
 }
 PAGES = {
     "reference/stages.md": ["stages"],
@@ -245,6 +265,8 @@ PAGES = {
     "reference/files.md": ["files"],
     "reference/metrics.md": ["metrics"],
     "develop/decisions/index.md": ["decisions"],
+    "explain/training.md": ["memory"],
+    "guides/several-machines.md": ["scale"],
 }
 
 

@@ -23,7 +23,7 @@ from privllm.train.objective import Objective
 from privllm.train.parallel import add_up, group
 from privllm.train.recompute import Recompute
 from privllm.train.schedule import Schedule
-from privllm.train.sharding import Whole
+from privllm.train.sharding import Whole, taken_over
 from privllm.train.step_parts import Part, StepBatch, positions_of
 
 REST_RATE = 4.0  # embeddings and norms beside Muon learn faster than matrices: 1 and 2 gave a higher held-out loss, 8 hardly a lower
@@ -122,6 +122,9 @@ class Training(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.schedule = Schedule(**checkpoint["schedule"])
+        if self.is_cut:  # and was not, perhaps, when this was saved
+            own, saved = self.state_dict(), checkpoint["state_dict"]
+            saved.update({name: taken_over(value, own[name]) for name, value in saved.items()})
 
 
 def make_optimizer(model: PreTrainedModel, cfg: TrainConfig) -> Muon | LeanAdamW:

@@ -116,12 +116,8 @@ def _borrowed(shape: Shape, way: Way) -> float:
     """Return the bytes that a process with a share has of the others' at once: all outside the blocks, and two blocks."""
     dense = 4 if way.weights == "32" else 2
     of_block = 2 if way.is_mixed else dense
-    block = shape.matrices / shape.layers
-    outside = dense * shape.embeddings + (2 if _has_copies(way) else 0) * shape.embeddings
-    if way.rank:
-        return outside + 2 * of_block * block
-    summed = 4  # gradients on their way to the others
-    return outside + (dense + summed) * shape.embeddings + (3 * of_block + summed) * block
+    gradients = 0 if way.rank else of_block + 4  # of a block, and in fp32 on their way to the others
+    return dense * shape.embeddings + (2 * of_block + gradients) * shape.matrices / shape.layers
 
 
 def _has_copies(way: Way) -> bool:

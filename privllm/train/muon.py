@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim.adamw import adamw
 
-from privllm.train.sharding import cut_like, rows_of_group, share, taken_over
+from privllm.train.sharding import cut_like, rows_of_group, share, taken_over, zeros_like
 
 # One odd polynomial a x + b x^3 + c x^5 for each iteration: of all pairs of such polynomials, those whose composition is
 # nearest to 1 for singular values in [0.05, 1] (Amsel et al. 2025, Polar Express, arXiv 2505.16932). It is off by 0.22 at most.
@@ -67,7 +67,7 @@ class Muon(torch.optim.Optimizer):
         for p in params:
             if not self.state[p]:
                 step = torch.zeros((), dtype=torch.float32, device=p.device)
-                self.state[p].update(step=step, mean=torch.zeros_like(p), square=torch.zeros_like(p))
+                self.state[p].update(step=step, mean=zeros_like(p), square=zeros_like(p))
         states = [self.state[p] for p in params]
         adamw(
             [share(p) for p in params],
@@ -107,7 +107,7 @@ class Muon(torch.optim.Optimizer):
         """Return the Nesterov momentum of the gradient: [rows, columns] of this process, not to be written to."""
         state = self.state[p]
         if not state:
-            state["momentum"] = torch.zeros_like(p)
+            state["momentum"] = zeros_like(p)
         gradient, momentum = share(_gradient(p)), share(state["momentum"])
         momentum.lerp_(gradient, 1 - MOMENTUM)
         return torch.lerp(gradient, momentum, MOMENTUM)

@@ -137,6 +137,12 @@ def cut_like(rows: torch.Tensor, model: DTensor) -> DTensor:
     return as_share(rows, shape, model.device_mesh)
 
 
+def zeros_like(parameter: torch.Tensor) -> torch.Tensor:
+    """Return zeros that are cut as a parameter is, made in rows from the start."""
+    zeros = torch.zeros_like(share(parameter))
+    return cut_like(zeros, parameter) if isinstance(parameter, DTensor) else zeros
+
+
 def as_share(rows: torch.Tensor, shape: torch.Size, mesh: DeviceMesh) -> DTensor:
     """Return the tensor of `shape` of which this process has these rows."""
     strides = torch.empty(shape, device="meta").stride()

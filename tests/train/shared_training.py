@@ -3,6 +3,7 @@
 It leaves the weights in PLACE/model.safetensors and the curve in PLACE/live. Names are those of `Wanted`.
 """
 
+import functools
 import os
 import signal
 import sys
@@ -37,6 +38,7 @@ class Wanted(NamedTuple):
     recompute: str = "auto"
     positions: str = "0"  # at once
     rank: str = "0"  # of adapters
+    compiled: str = ""  # the backend
     dies: str = ""  # a process, ":", and the step at whose beginning it kills itself
     dies_saving: str = ""  # a process, ":", and which of the files that it writes it has just begun
     stopped: str = ""  # a process, ":", and the step at whose beginning SIGTERM comes to it
@@ -89,6 +91,9 @@ def main(corpus: str, place: str, *words: str) -> None:
         for name in ("attention_dropout", "dropout"):
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, 0.0)
+    if wanted.compiled:
+        torch.compile = functools.partial(torch.compile, backend=wanted.compiled)  # type: ignore[assignment]
+        objective.compile()
     adapters = adapt(objective.model, AdapterConfig(rank=int(wanted.rank)), 0) if wanted.rank != "0" else None
     work = Work(root / "work", "code", 0.0, recompute=wanted.recompute, processes=int(wanted.processes))
     train(objective, objective.cfg, STEPS, root / "live", work, "key")

@@ -46,7 +46,7 @@ def test_srun_trains_on_all_nodes_and_a_dead_one_is_named(unbroken: Unbroken, tm
     assert "Where a machine has died, run the same command again" in died.stderr
     done = run(stage(unbroken, tmp_path / "nodes", "nodes=2"), environment)
     assert done.returncode == 0, done.stderr
-    assert "begins at step 7/40" in done.stderr
+    assert "goes on from step 7/40" in done.stderr
     assert done.stdout.count("validation_loss") == 1  # one process of two writes the report
     local = run(stage(unbroken, tmp_path / "local", "devices=2"), dict(os.environ) | {"OMP_NUM_THREADS": "1"})
     assert local.returncode == 0, local.stderr

@@ -79,5 +79,5 @@ def test_one_of_two_that_is_killed_changes_no_byte(
         assert "error: one of the 2 processes of this training has ended" in died.stderr
     assert not (tmp_path / "out/model.safetensors").exists()
     again = run(stage, shop, tmp_path, *words)
-    assert "begins at step 9/" in again.stderr
+    assert "goes on from step 9/" in again.stderr
     assert_same_bytes(tmp_path, whole)

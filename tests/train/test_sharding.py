@@ -18,6 +18,7 @@ WAYS = {
     "muon": {},
     "recomputed in parts": {"recompute": "always", "positions": 16},
     "adapters": {"optimizer": "adamw", "rank": 2},
+    "compiled": {"compiled": "aot_eager"},
     "masked": {"family": "masked"},
     "seq2seq": {"family": "seq2seq"},
 }
@@ -84,7 +85,7 @@ def test_whoever_is_asked_to_stop_all_save_the_step(unbroken: Unbroken, tmp_path
     whole = unbroken.of(**PAIR)
     shared(unbroken.corpus, tmp_path / "stopped", fails=True, stopped=f"{rank}:7", **PAIR)
     said = shared(unbroken.corpus, tmp_path / "stopped", **PAIR)
-    assert "begins at step 8/12" in said.stderr
+    assert "goes on from step 8/12" in said.stderr
     assert_same_bytes(tmp_path / "stopped", whole)
 
 
@@ -101,7 +102,7 @@ def test_another_number_of_processes_goes_on_from_a_checkpoint(
     dying = before.get("processes", 1) - 1
     shared(unbroken.corpus, tmp_path / "killed", fails=True, dies=f"{dying}:7", **before)
     said = shared(unbroken.corpus, tmp_path / "killed", **after)
-    assert "begins at step 7/12" in said.stderr
+    assert "goes on from step 7/12" in said.stderr
     assert_near(tmp_path / "killed", whole)
 
 
