@@ -1,11 +1,14 @@
-"""Plain text and Markdown: one document a file, read as it is."""
+"""Plain text and Markdown: one document a file, read as it is; what Markdown says of itself is noted beside it."""
 
 from collections.abc import Iterator
 from typing import ClassVar
 
 from privllm.collect.decode import decode
-from privllm.collect.readers.reader import Reader, Row, read_one, suffix_of
+from privllm.collect.markdown_head import about_markdown
+from privllm.collect.readers.reader import Read, Reader, Row, read_one, suffix_of
 from privllm.collect.source_file import SourceFile
+
+MARKDOWN = "text/markdown"
 
 
 class TextReader(Reader):
@@ -14,11 +17,17 @@ class TextReader(Reader):
     media_types: ClassVar = {
         ".txt": "text/plain",
         ".text": "text/plain",
-        ".md": "text/markdown",
-        ".markdown": "text/markdown",
+        ".md": MARKDOWN,
+        ".markdown": MARKDOWN,
     }
     holds_many = False
 
     def read(self, file: SourceFile, max_bytes: int) -> Iterator[Row]:
         """Yield the text, or why it cannot be read."""
-        yield read_one(file, self.media_types[suffix_of(file.name)], decode)
+        media_type = self.media_types[suffix_of(file.name)]
+        yield read_one(file, media_type, _marked_up if media_type == MARKDOWN else decode)
+
+
+def _marked_up(data: bytes) -> Read:
+    decoded = decode(data)
+    return Read(decoded.text, decoded.encoding, about_markdown(decoded.text))

@@ -17,6 +17,17 @@ def test_text_is_read_as_it_is(tmp_path: Path, name: str, media_type: str) -> No
     assert (row.source, row.media_type, row.encoding, row.text) == (name, media_type, "cp1252", "<b>é\r\n")
 
 
+def test_markdown_says_its_title(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("---\nauthor: Ada\n---\n# The pump\n\nIt lifts water.\n")
+    (tmp_path / "a.txt").write_text("# The pump\n\nIt lifts water.\n")
+    (row,) = TextReader().read(SourceFile.at(tmp_path / "a.md", tmp_path), 1000)
+    assert isinstance(row, CollectedDocument)
+    assert (row.title, row.author, row.date) == ("The pump", "Ada", "")
+    (plain,) = TextReader().read(SourceFile.at(tmp_path / "a.txt", tmp_path), 1000)
+    assert isinstance(plain, CollectedDocument)
+    assert plain.title == ""
+
+
 @pytest.mark.parametrize(
     ("data", "reason"), [(b" \n\t\n", "empty"), (b"\xef\xbb\xbf", "empty"), (bytes(100), "binary")]
 )
