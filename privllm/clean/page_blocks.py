@@ -26,6 +26,9 @@ HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
 SPECIAL = LEFT_OUT | {"a", "br", "hr"}
 LINE_BREAK = "\0"  # of <br>; HTML has no such character
 CELLS = frozenset(("td", "th"))
+PERMALINKS = frozenset(
+    ("¶", "#", "§", "🔗", "⚓")
+)  # text of the link with which a heading or a paragraph points to itself
 LISTS = frozenset(("ul", "ol", "menu", "dir"))
 # What a block is, where the element itself says it, and what the elements in it inherit.
 OWN_KINDS = HEADINGS | CELLS | frozenset("p li dt dd pre blockquote figcaption caption summary address".split())
@@ -124,6 +127,7 @@ class _Reading:
         self.open: list[int] = []  # indices of open elements
         self.pieces: list[str] = []  # of the block that is being read
         self.link_characters = 0  # of this block
+        self.permalinks: list[int] = []  # places in `pieces`
         self.preformatted: list[int] = []  # open <pre>
         self.next_numbers: list[int] = []  # of each open list; 0 where it has bullets
         self.items: list[_Item] = []
@@ -163,6 +167,8 @@ class _Reading:
             elif attributes and "display:" in attributes and _SHOWN_AS_BLOCK.search(attributes):
                 self._flush()
             if text and (pieces or preformatted or not text.isspace()):
+                if is_link and text in PERMALINKS and 'href="#' in attributes:
+                    self.permalinks.append(len(pieces))
                 pieces.append(text)
                 if is_link:
                     self.link_characters += len(text)
@@ -222,6 +228,8 @@ class _Reading:
         """End the block."""
         if not self.pieces:
             return
+        if self.permalinks:
+            self._drop_permalinks()
         text = "".join(self.pieces)
         self.pieces.clear()
         link_characters, self.link_characters = self.link_characters, 0
@@ -237,6 +245,19 @@ class _Reading:
         block = Block(element, self.page.elements[element].kind, text, min(link_characters, len(text)))
         self._mark(block)
         self.page.blocks.append(block)
+
+    def _drop_permalinks(self) -> None:
+        """Leave out those at the end of the block, and at the beginning of a heading: within a sentence they are words."""
+        pieces, permalinks = self.pieces, set(self.permalinks)
+        self.permalinks.clear()
+        is_heading = bool(self.open) and self.page.elements[self.open[-1]].kind in HEADINGS
+        for places in (range(len(pieces) - 1, -1, -1), range(len(pieces) if is_heading else 0)):
+            for place in places:
+                if place in permalinks:
+                    self.link_characters -= len(pieces[place])
+                    pieces[place] = ""
+                elif not pieces[place].isspace() and pieces[place]:
+                    break
 
     def _add_preformatted(self, text: str, link_characters: int) -> None:
         """Add code, to the block before where both stand in one <pre>."""

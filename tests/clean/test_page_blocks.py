@@ -84,6 +84,25 @@ def test_a_drawing_in_a_drawing_is_left_out_whole() -> None:
     assert texts("<p>one</p><svg><svg><path></svg><text>no</text></svg><p>two</p>") == ["one", "two"]
 
 
+@pytest.mark.parametrize(
+    ("markup", "expected", "links"),
+    [
+        ('<h1>The pump<a class="headerlink" href="#pump" title="Link to this heading">¶</a></h1>', "The pump", 0),
+        ('<h2><a href="#pump">#</a> The pump</h2>', "The pump", 0),
+        ('<h2><a href="#pump">#</a> The pump <a href="#pump">§</a> </h2>', "The pump", 0),
+        ('<p>It lifts water.<a href="#p1">¶</a></p>', "It lifts water.", 0),
+        ('<dl><dt><code>lift</code>()<a href="#lift">¶</a></dt></dl>', "lift()", 0),
+        ('<p>See <a href="#p12">¶</a> 12 of the law.</p>', "See ¶ 12 of the law.", 1),
+        ('<p><a href="#p1">#</a> is a mark.</p>', "# is a mark.", 1),
+        ('<p>Written in C<a href="sharp.html">#</a></p>', "Written in C#", 1),
+        ("<p>Paragraph ¶</p>", "Paragraph ¶", 0),
+    ],
+)
+def test_a_link_of_a_block_to_itself_is_no_word_of_it(markup: str, expected: str, links: int) -> None:
+    (block,) = blocks_of(markup)
+    assert (block.text, block.link_characters) == (expected, links)
+
+
 def test_old_elements_of_raw_text_are_code() -> None:
     assert [block.kind for block in blocks_of("<p>one<xmp><b>a</b></xmp><p>two")] == ["p", "pre", "p"]
     assert texts("<p>one<xmp><b>a</b></xmp>")[1] == "<b>a</b>"
@@ -152,6 +171,7 @@ def test_links_count_where_they_lead_somewhere() -> None:
         "<p>" + "<!--" * 100_000,
         "<pre>" + "<div>x</div>" * 100_000,
         "<p>" + "word\n" * 500_000,
+        "<h1>" + "<a href='#x'>#</a>" * 100_000,
         "<p " + " ".join(f"a{i}='" + "x" * 50 + "'" for i in range(50_000)) + ">y",
     ],
     ids=lambda markup: re.sub(r"\W+", "-", markup[:20]),
