@@ -5,6 +5,7 @@ texts of unchanged files are in the shards as they were; only where a shard is l
 read again.
 """
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from privllm.collect.read_jobs import GROUP_BYTES, GROUP_BYTES_A_SHARD, ReadJobs
 from privllm.collect.reader_versions import NO_VERSION, Versions
 from privllm.collect.seen_files import ENTRIES, FILES, Entry, SeenFiles, entry_of
 from privllm.collect.shard_runs import RunWriter, read_batch, table_of, write_run
+from privllm.collect.slow_files import ReadTimes
 from privllm.collect.source_file import ReadOptions, SourceFile
 from privllm.engine.digests import md5_of, status_of
 from privllm.engine.executor import Executor
@@ -157,7 +159,9 @@ def read_group(
     former_entries = containers.entries_by_file()
     entries: list[Entry] = []
     read_files: list[tuple[object, ...]] = []
+    times = ReadTimes()
     for path in files:
+        begun = time.perf_counter()
         entries_before = len(entries)
         try:
             status, md5 = status_of(path), md5_of(path)
@@ -178,6 +182,8 @@ def read_group(
             md5 = ""
         readers = " ".join(sorted(reading.readers - {NO_VERSION}))
         read_files.append((source, *unsigned(status), md5, len(entries) - entries_before, readers, taken_over))
+        times.note(source, time.perf_counter() - begun)
     runs.flush()
+    times.write(stem)
     write_run([table_of(read_files, READ_FILES)], stem.with_name(f"{stem.name}.files"))
     write_run([table_of(entries, ENTRIES)], stem.with_name(f"{stem.name}.entries"))

@@ -25,9 +25,11 @@ from privllm.collect.readers.registry import suffixes
 from privllm.collect.seen_files import PASSED_OVER, SeenFiles
 from privllm.collect.shard_runs import bounds, table_of
 from privllm.collect.shards import TextLocations, keys_of, name_of, write_shard
+from privllm.collect.slow_files import slowest_files
 from privllm.collect.source_file import ReadOptions
 from privllm.core.errors import UserError
 from privllm.core.params import require
+from privllm.core.printable import say
 from privllm.core.records import MAX_SHARD_BITS, QUARANTINE, shard_name
 from privllm.core.report import balance, write_json
 from privllm.core.tables import write_table
@@ -105,6 +107,8 @@ def collect(
     try:
         seen = reader.read(files)
         reader.hash_only(unread)
+        if slowest := slowest_files(scratch):
+            say(f"collect: {slowest}", err=True)
         del files, unread
         pa.default_memory_pool().release_unused()  # to the system: the next steps need as much again
         is_document = pc.equal(seen.entries["reason"], "")
