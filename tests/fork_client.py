@@ -28,10 +28,17 @@ def main() -> None:
     os.execv(sys.executable, [sys.executable, *words])
 
 
+def namespaces() -> list[str]:
+    """Return those that `unshare` gives a program, and a fork of a server would not have."""
+    return [os.readlink(f"/proc/self/ns/{kind}") for kind in ("mnt", "net", "user")]  # noqa: PTH115
+
+
 def run_forked(address: str, words: list[str]) -> None:
-    """Exit as the program does. Return where the server is gone, or has loaded its libraries under other variables."""
+    """Exit as the program does. Return where the server is gone, or runs elsewhere or under other variables."""
     folder = os.getcwd()  # noqa: PTH109
-    request = json.dumps({"folder": folder, "words": words, "variables": dict(os.environ)}).encode()
+    request = json.dumps(
+        {"folder": folder, "words": words, "variables": dict(os.environ), "namespaces": namespaces()}
+    ).encode()
     with socket.socket(socket.AF_UNIX) as server:
         try:
             server.connect(address)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.forks import SOCKETS, forked, serve
+from tests.namespaces import FORBIDDEN, NO_NETWORK
 from tests.workshop import environment
 
 STAGE = """
@@ -55,6 +56,19 @@ def ended(project: Path, folder: Path | None, *words: str, **more: str) -> tuple
     process = started(project, folder, *words, **more)
     out, err = process.communicate(timeout=60)
     return process.returncode, out.replace(str(folder), "None"), err
+
+
+@pytest.mark.skipif(not NO_NETWORK, reason=FORBIDDEN)
+def test_what_runs_without_a_network_has_none(project: Path, folder: Path) -> None:
+    (project / "stages/small.py").write_text("import os; print(os.readlink('/proc/self/ns/net'))")
+    here = os.readlink("/proc/self/ns/net")  # noqa: PTH115
+    variables = environment() | {SOCKETS: str(folder)}
+    command = [f"{folder}/bin/python", "-m", "stages.small"]
+    for before, is_here in (([], True), (NO_NETWORK, False)):
+        done = subprocess.run(
+            [*before, *command], cwd=project, env=variables, capture_output=True, text=True, timeout=60
+        )
+        assert (done.stdout.strip() == here) == is_here, done.stderr
 
 
 @pytest.mark.parametrize(

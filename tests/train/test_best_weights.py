@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from privllm.train import loss_history
-from privllm.train.checkpoint import BestWeights, learnt_weights
+from privllm.train.checkpoint import BestWeights, SafeCheckpointIO, learnt_weights
 from privllm.train.loop import Work
 from privllm.train.pretrain import PretrainInputs, pretrain
 from tests.train.tiny_corpus import Corpus, tiny
@@ -149,7 +149,7 @@ def test_the_optimisers_state_comes_back_with_the_weights(tmp_path: Path) -> Non
         return [state["exp_avg"].clone() for state in optimizer.state.values()]
 
     step()
-    best = BestWeights(tmp_path, "key")
+    best = BestWeights(tmp_path, SafeCheckpointIO("key"))
     best.save(model, optimizer)
     weights, moved = learnt_weights(model)["weight"].clone(), momentum()
     step()
