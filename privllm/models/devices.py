@@ -49,10 +49,13 @@ def is_mixed(precision: str) -> bool:
     return precision == "bf16" or (precision == "auto" and on_gpu())
 
 
-def judging(precision: str) -> AbstractContextManager[object]:
-    """Compute held-out passes as training does: on CUDA in its `precision`, on a CPU in fp32."""
-    if on_gpu() and is_mixed(precision):
-        return torch.autocast(CUDA, torch.bfloat16)
+def judging(precision: str, is_cut: bool = False) -> AbstractContextManager[object]:
+    """Compute held-out passes as training does: on CUDA in its `precision`, on a CPU in fp32.
+
+    Of a model that is cut, the blocks are put together in that precision, so there a CPU computes in it too.
+    """
+    if is_mixed(precision) and (on_gpu() or is_cut):
+        return torch.autocast(kind(), torch.bfloat16)
     return nullcontext()
 
 

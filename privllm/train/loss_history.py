@@ -199,7 +199,7 @@ def held_out_loss(module: Training, shown: bool = False, whole: bool = False) ->
     module.eval()
     progress = bar("held-out", total=len(own)) if shown else nullcontext(lambda: None)
     eager = torch.compiler.set_stance("force_eager")
-    with eager, judging(module.cfg.precision), progress as advance:
+    with eager, judging(module.cfg.precision, module.is_cut), progress as advance:
         for part in own:
             on_device = tuple(tensor.to(module.device) for tensor in part.batch)
             nats.append(module.compute(module.objective.loss, on_device, "sum"))

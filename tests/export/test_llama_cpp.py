@@ -18,6 +18,7 @@ from privllm.export.gguf_vocabulary import Kind
 from privllm.models.causal import CausalConfig
 from privllm.models.loading import build
 from privllm.tokens.encode import without_specials
+from privllm.tokens.special_ids import special_ids
 from privllm.tokens.vocabulary import TOKENIZER_CONFIG, TokenizerConfig, train
 from privllm.train.chat_files import answer_turns
 from tests.export.gguf_models import LLAMA3, tiny_model, values_of
@@ -43,7 +44,7 @@ def trained(ask: Ask, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tokenizer.json").write_text(train(TokenizerConfig(vocabulary=1000), texts), "utf-8")
     write_json(folder / "tokenizer_config.json", TOKENIZER_CONFIG)
     ids = torch.tensor(Tokenizer.from_file(str(folder / "tokenizer.json")).encode("\n".join(texts)).ids)
-    model = build("causal", CausalConfig(layers=2, width=96, heads=4, kv_heads=2), 1000, CONTEXT, seed=1)
+    model = build("causal", CausalConfig(layers=2, width=96, heads=4, kv_heads=2), special_ids(folder), CONTEXT, seed=1)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     generator = torch.Generator().manual_seed(1)
     for _ in range(STEPS):
