@@ -16,6 +16,7 @@ from tests.train import fake_srun
 from tests.train.two_processes import Unbroken
 from tests.workshop import ROOT
 
+pytestmark = pytest.mark.training  # in processes of its own, which tests/lanes.py does not see
 NIGHTLY = bool(os.environ.get("PRIVLLM_NIGHTLY"))
 
 

@@ -12,6 +12,7 @@ from privllm.train.memory_need import Shape, Way, bytes_needed
 from privllm.train.sharding import DDP, FSDP, is_cut, rows_of, share, strategy_for, taken_over
 from tests.train.two_processes import Unbroken, assert_near, assert_same_bytes, curve, shared
 
+pytestmark = pytest.mark.training  # in processes of its own, which tests/lanes.py does not see
 NIGHTLY = bool(os.environ.get("PRIVLLM_NIGHTLY"))
 PAIR = {"processes": 2, "strategy": "fsdp"}
 WAYS = {
