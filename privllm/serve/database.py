@@ -161,7 +161,7 @@ class Database:
     def withdraw(self, kind: str, identifier: str, rater: str | None) -> bool:
         """Delete a rating or vote that `rater` gave (None: anybody), return whether there was one.
 
-        Of what was exported the id is kept for the next export.
+        Of what was exported the id is kept for the next export; its words are not, for the log of earlier states is emptied.
         """
         query = "SELECT record, exported FROM records WHERE kind = ? AND id = ?"
         with self.writing() as db:
@@ -171,6 +171,7 @@ class Database:
             if row[1]:
                 db.execute("INSERT OR IGNORE INTO withdrawn VALUES (?, ?)", (kind, identifier))
             db.execute("DELETE FROM records WHERE kind = ? AND id = ?", (kind, identifier))
+        self._empty_log()
         return True
 
     def lines(self) -> list[str]:
@@ -187,9 +188,13 @@ class Database:
             gone = [(row, kind, key) for row, kind, key, record in rows if selects(json.loads(record), record)]
             db.executemany("DELETE FROM records WHERE rowid = ?", [(row,) for row, _, _ in gone])
             db.executemany("DELETE FROM withdrawn WHERE kind = ? AND id = ?", [(kind, key) for _, kind, key in gone])
-        with _held(self._write_lock, WRITE_SECONDS), _busy_named():
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # in vain while another process reads: see `holds`
+        self._empty_log()
         return len(gone)
+
+    def _empty_log(self) -> None:
+        """Empty the log of earlier states, in vain while another process reads: see `holds`."""
+        with _held(self._write_lock, WRITE_SECONDS), _busy_named():
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def holds(self, texts: Iterable[str]) -> bool:
         """Return whether the file, or its log of earlier states, holds one of `texts` anywhere."""

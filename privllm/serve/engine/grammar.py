@@ -60,6 +60,8 @@ class Grammars:
         except ValueError as error:
             raise _refusal(str(error)) from None
         matcher = LLMatcher(tokenizer, grammar, log_level=0)
+        if not matcher.is_error():
+            matcher.compute_bitmask()  # what refers to itself without an end fails at its first word
         if matcher.is_error():
             raise _refusal(matcher.get_error())
         return _Matcher(matcher, self._vocabulary)

@@ -80,6 +80,8 @@ def test_an_object_is_begun_and_cut_at_max_tokens(url: str) -> None:
     [
         (formatted({"type": "nonsense"}), "cannot be followed"),
         (formatted({"$ref": "#/$defs/none"}), "cannot be followed"),
+        (formatted({"$ref": "#"}), "cannot be followed"),  # it refers to itself without an end
+        (formatted({"anyOf": [{"$ref": "#"}]}), "cannot be followed"),
         (formatted(False), "cannot be followed"),
         ({"type": "json_schema"}, "send the schema"),
         ({"type": "xml"}, "response_format"),
