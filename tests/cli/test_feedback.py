@@ -1,6 +1,7 @@
 """The commands for what people said, as they are typed, in a folder of their own."""
 
 import io
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,7 @@ def test_feedback_is_exported_counted_and_offered_to_dvc() -> None:
 def test_dvc_add_is_run_where_it_is_asked_for(folder: Path) -> None:
     from dvc.repo import Repo
 
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # its handler may hold a stream that an earlier test has closed
     Repo.init(str(folder), no_scm=True).close()
     Database().vote(vote("1", "left"))
     done = run("feedback", "export", "--dvc-add")

@@ -1,3 +1,4 @@
+import logging
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -14,6 +15,7 @@ def repository(exported: Callable[..., Path], tmp_path_factory: pytest.TempPathF
     """Two commits with exports, `first` and `second`, and one without."""
     from dvc.repo import Repo
 
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # its handler may hold a stream that an earlier test has closed
     root = tmp_path_factory.mktemp("repository")
     git(root, "init", "-q", "-b", "main")
     git(root, "config", "user.email", "a@b")
