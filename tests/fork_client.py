@@ -28,9 +28,10 @@ def main() -> None:
     os.execv(sys.executable, [sys.executable, *words])
 
 
-def namespaces() -> list[str]:
-    """Return those that `unshare` gives a program, and a fork of a server would not have."""
-    return [os.readlink(f"/proc/self/ns/{kind}") for kind in ("mnt", "net", "user")]  # noqa: PTH115
+def namespaces() -> dict[str, str]:
+    """Return {file of a namespace: its number} for those that `unshare` gives a program, and a fork of a server would not have."""
+    files = [f"/proc/self/ns/{kind}" for kind in ("mnt", "net", "user")]
+    return {file: os.readlink(file) for file in files}  # noqa: PTH115
 
 
 def run_forked(address: str, words: list[str]) -> None:

@@ -22,7 +22,7 @@ SOCKETS = "STAGE_FORKS"  # in the environment of a build: the folder with a sock
 DVC = ("dvc.cli", "dvc.repo", "dvc.repo.reproduce", "dvc.commands.repro", "dvc_render", "scmrepo.git", "ruamel.yaml")
 DATA = ("pyarrow.parquet", "pyarrow.compute", "omegaconf", "yaml")
 # What a server has imported before it forks, by what it serves: stages, a module, a program.
-LIBRARIES = {
+LIBRARIES: dict[tuple[str, ...], tuple[str, ...]] = {
     ("pretrain", "finetune", "evaluate", "export"): (
         "torch",
         "transformers.models.qwen3.modeling_qwen3",
@@ -35,22 +35,9 @@ LIBRARIES = {
     ("annotate",): ("spacy", *DATA),
     ("dvc",): DVC,
     ("privllm", "privllm.cli"): (*DVC, *DATA, "typer", "rich.console", "rich.table"),
-    (
-        "fingerprint",
-        "collect",
-        "clean",
-        "dedup",
-        "tasks",
-        "start",
-        "tokenizer",
-        "pack",
-        "guide",
-        "feedback",
-        "align",
-        "gate",
-        "report",
-    ): DATA,
 }
+OTHER_STAGES = {path.stem for path in (FOLDER.parent / "stages").glob("*.py")} - {"__init__"} - set().union(*LIBRARIES)
+LIBRARIES[tuple(sorted(OTHER_STAGES))] = DATA
 
 
 def forked(variables: dict[str, str]) -> dict[str, str]:

@@ -24,14 +24,14 @@ _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 def about_markdown(text: str) -> About:
     """Return what a file says of itself; "" for what it does not."""
     lines = text[:SEARCHED].removeprefix("\ufeff").splitlines()
-    told, body = _told_first(lines)
-    title = told.get("title", "") or _first_heading(body)
-    author = next((told[name] for name in AUTHORS if told.get(name)), "")
-    day = next((found for name in DATES if (found := _DAY.search(told.get(name, "")))), None)
+    fields, body = _fields_and_body(lines)
+    title = fields.get("title", "") or _first_heading(body)
+    author = next((fields[name] for name in AUTHORS if fields.get(name)), "")
+    day = next((found for name in DATES if (found := _DAY.search(fields.get(name, "")))), None)
     return About(title[:MAX_LENGTH], author[:MAX_LENGTH], "-".join(day.groups()) if day else "")
 
 
-def _told_first(lines: list[str]) -> tuple[dict[str, str], list[str]]:
+def _fields_and_body(lines: list[str]) -> tuple[dict[str, str], list[str]]:
     """Return {name: value} of the front matter or the title block, and the lines behind it."""
     if lines and lines[0].rstrip() == "---":
         end = next((number for number, line in enumerate(lines[1:], 1) if line.rstrip() in ("---", "...")), 0)

@@ -59,8 +59,7 @@ class ExportInputs:
 def export(cfg: ExportConfig, inputs: ExportInputs, family: str, out: Path) -> dict[str, Any]:
     """Write `out` and return the report. Raises UserError when a file of the model or the tokenizer is missing."""
     out.mkdir(parents=True, exist_ok=True)
-    _copy_files(inputs, out)
-    copy_tokenizer(inputs.tokenizer, out, family)
+    _copy_files(inputs, family, out)
     answers_messages = cfg.chat or _training_facts(inputs.model).get("chat", False)
     chat = FAMILIES[family].traits.can_converse and answers_messages
     if chat:
@@ -113,18 +112,20 @@ def name_of(folder: Path) -> str:
     return folder.resolve().name
 
 
-def _copy_files(inputs: ExportInputs, out: Path) -> None:
-    """Copy the files of the model, and the tokenizer's that there must be. Raises UserError when a required one is missing."""
-    required = [inputs.model / name for name in REQUIRED["model"]]
-    required += [inputs.tokenizer / name for name in REQUIRED["tokenizer"]]
-    for source in required:
+def _copy_files(inputs: ExportInputs, family: str, out: Path) -> None:
+    """Copy the files of the model and of the tokenizer. Raises UserError when a required one is missing."""
+    model_files = [inputs.model / name for name in REQUIRED["model"]]
+    tokenizer_files = [inputs.tokenizer / name for name in REQUIRED["tokenizer"]]
+    for source in (*model_files, *tokenizer_files):
         if not source.is_file():
             raise UserError(
                 f"{source} is missing, so there is nothing to export: run `dvc repro`, which makes it first."
             )
-        shutil.copyfile(source, out / source.name)
     if (inputs.model / GENERATION).is_file():
-        shutil.copyfile(inputs.model / GENERATION, out / GENERATION)
+        model_files.append(inputs.model / GENERATION)
+    for source in model_files:
+        shutil.copyfile(source, out / source.name)
+    copy_tokenizer(inputs.tokenizer, out, family)
     if (inputs.model / ADAPTER).is_dir():  # `align` leaves it out where it has taught the weights themselves
         shutil.copytree(inputs.model / ADAPTER, out / ADAPTER, dirs_exist_ok=True)
 

@@ -24,10 +24,9 @@ from privllm.models.devices import on_gpu
 
 RANK, PORT = "PRIVLLM_RANK", "PRIVLLM_PORT"  # what the first process tells the others
 BY_SRUN = "PRIVLLM_BY_SRUN"  # what the process that called srun tells all of them
-HERE = "127.0.0.1"
-PATIENCE = timedelta(
-    hours=12
-)  # of one process with another, which may judge what was trained; a death is noticed at once
+LOOPBACK = "127.0.0.1"
+# How long one process waits for another, which may judge what was trained; a death is noticed at once.
+PATIENCE = timedelta(hours=12)
 
 
 class Peer(NamedTuple):
@@ -60,7 +59,9 @@ def join(processes: int) -> list[Peer]:
         raise SystemExit(0)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all are on this machine
     rank = int(os.environ.get(RANK, "0"))
-    store = dist.TCPStore(HERE, int(os.environ.get(PORT, "0")), processes, is_master=not rank, wait_for_workers=False)
+    store = dist.TCPStore(
+        LOOPBACK, int(os.environ.get(PORT, "0")), processes, is_master=not rank, wait_for_workers=False
+    )
     peers = [] if rank else [_start(number, store.port) for number in range(1, processes)]
     _enter(store, rank, processes)
     return peers

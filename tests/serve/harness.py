@@ -48,16 +48,9 @@ def write_tasks(folder: Path, texts: list[str], cloze: list[dict[str, Any]]) -> 
 
 def evaluated(python: Path, tasks: Path, model: str, arguments: dict[str, Any], out: Path) -> dict[str, Any]:
     """Run the harness's own program; return {task: {metric: figure}}."""
+    model_arguments = ",".join(f"{name}={value}" for name, value in arguments.items())
     command = [
-        *(
-            python,
-            "-m",
-            "lm_eval",
-            "--model",
-            model,
-            "--model_args",
-            ",".join(f"{k}={v}" for k, v in arguments.items()),
-        ),
+        *(python, "-m", "lm_eval", "--model", model, "--model_args", model_arguments),
         *("--include_path", tasks, "--tasks", "held_out,cloze", "--output_path", out, "--device", "cpu"),
         *("--log_samples", "--batch_size", "1"),
     ]

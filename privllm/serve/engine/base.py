@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 TextInput = str | tuple[int, ...]  # a text to embed, or its tokens as the model reads them
 
+# What models raise that do not take the masks, positions or caches of a batch.
+CANNOT_BATCH = (TypeError, ValueError, RuntimeError, AttributeError)
+
 
 @dataclass(frozen=True)
 class SamplingSettings:

@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from privllm.core.errors import UserError
+from privllm.serve.engine.base import CANNOT_BATCH
 from privllm.serve.engine.prompting import PromptFormat
 from privllm.serve.engine.scheduler import Scheduler
 
@@ -31,7 +32,7 @@ def require_batching(model: PreTrainedModel, prompt_format: PromptFormat) -> Non
         read_RV, _ = scheduler.read_whole(texts)
         batched_RV = torch.cat([batched_RV, read_RV])
         alone_RV = torch.cat([_last_logits(model, ids) for ids in texts] * 2)
-    except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError) as error:
+    except CANNOT_BATCH as error:
         raise UserError(
             f"this kind of model cannot be batched here ({error}): put its own server behind --engine."
         ) from error

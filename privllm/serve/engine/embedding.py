@@ -19,7 +19,15 @@ import torch
 
 from privllm.core.errors import UserError
 from privllm.core.out_of_memory import shortage_explained
-from privllm.serve.engine.base import Done, GenerationRequest, RequestRefused, ServedModel, Text, TextInput
+from privllm.serve.engine.base import (
+    CANNOT_BATCH,
+    Done,
+    GenerationRequest,
+    RequestRefused,
+    ServedModel,
+    Text,
+    TextInput,
+)
 from privllm.serve.engine.embedding_folder import EmbeddingFolder, open_embedding_folder
 
 BATCH = 32  # texts at once
@@ -163,7 +171,7 @@ class EmbeddingEngine:
         try:
             together_ND = self._embed(texts)
             alone_ND = np.concatenate([self._embed([ids]) for ids in texts])
-        except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError) as error:
+        except CANNOT_BATCH as error:
             raise UserError(f"this kind of model gives no embeddings here ({error}).") from error
         distance_N = np.linalg.norm(together_ND - alone_ND, axis=1) / np.linalg.norm(alone_ND, axis=1)
         worst = float(distance_N.max())
