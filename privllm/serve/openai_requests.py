@@ -49,7 +49,8 @@ class ResponseFormat(OpenModel):
         if self.json_schema is None:
             message = "`response_format`: send the schema, as `json_schema: {name, schema}`."
             raise RequestRefused(400, message, "response_format", code="missing_required_parameter")
-        return json.dumps(self.json_schema.json_schema)
+        wanted = self.json_schema.json_schema
+        return json.dumps({} if wanted is True else wanted)  # true is any JSON
 
 
 Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]

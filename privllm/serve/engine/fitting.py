@@ -7,13 +7,14 @@ something else. A text to continue is not cut, and its continuation may go on be
 """
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from privllm.feedback.records import Message
 from privllm.serve.engine.base import GenerationRequest, RequestRefused
 from privllm.serve.engine.prompting import PromptFormat
-from privllm.serve.engine.turns import messages_from, starts_of
+from privllm.serve.engine.turns import messages_from, opening_of, starts_of, without_oldest
 
 REPLY_SHARE = 4  # a quarter of the context is kept for the reply, or max_tokens where that is less
 
@@ -35,7 +36,8 @@ def fit(prompt_format: PromptFormat, request: GenerationRequest) -> Prompt:
     if not prompt_format.tuned or not messages:
         if len(ids) > context:
             raise _too_long(f"{len(ids)} tokens, and this model sees {context} at once", request)
-        return Prompt(ids, messages, 0, max_tokens)
+        earlier = _all_but_the_last(messages)  # a model that continues text reads the last message alone
+        return Prompt(ids, without_oldest(messages, earlier), earlier, max_tokens)
 
     reserved = min(max_tokens, context // REPLY_SHARE)
     room = context - reserved
@@ -55,6 +57,11 @@ def fit(prompt_format: PromptFormat, request: GenerationRequest) -> Prompt:
     start = starts[first]
     ids, kept = encode_from(start), messages_from(messages, start)
     return Prompt(ids, kept, len(messages) - len(kept), min(max_tokens, context - len(ids)))
+
+
+def _all_but_the_last(messages: Sequence[Message]) -> int:
+    """Return how many messages stand before the last, those of the system at the beginning apart."""
+    return max(0, len(messages) - 1 - opening_of(messages))
 
 
 def _too_long(measured: str, request: GenerationRequest) -> RequestRefused:

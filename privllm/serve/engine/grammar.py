@@ -28,7 +28,10 @@ class Grammar(Protocol):
         ...
 
     def add(self, token: int) -> bool:
-        """Take the reply's next token; return whether more may follow it."""
+        """Take the reply's next token; return whether more may follow it.
+
+        Raises RequestRefused (400) where nothing that follows can be told: an endless schema, or one beyond the limits.
+        """
         ...
 
 
@@ -59,12 +62,7 @@ class Grammars:
             grammar = LLMatcher.grammar_from_json_schema(schema, overrides=overrides)
         except ValueError as error:
             raise _refusal(str(error)) from None
-        matcher = LLMatcher(tokenizer, grammar, log_level=0)
-        if not matcher.is_error():
-            matcher.compute_bitmask()  # what refers to itself without an end fails at its first word
-        if matcher.is_error():
-            raise _refusal(matcher.get_error())
-        return _Matcher(matcher, self._vocabulary)
+        return _Matcher(LLMatcher(tokenizer, grammar, log_level=0), self._vocabulary)
 
 
 def _refusal(reason: str) -> RequestRefused:
@@ -76,14 +74,23 @@ class _Matcher:
     def __init__(self, matcher: Any, vocabulary: int) -> None:
         self._matcher = matcher
         self._vocabulary = vocabulary
+        self._bits = self._next_bits()
 
     def allowed(self) -> Tensor:
-        bits = torch.frombuffer(bytearray(self._matcher.compute_bitmask()), dtype=torch.uint8)
-        if self._matcher.is_error():  # its limits: the model is left to end the reply
-            return torch.ones(self._vocabulary, dtype=torch.bool)
         shifts = torch.arange(8, dtype=torch.uint8)
-        return ((bits[:, None] >> shifts) & 1).flatten()[: self._vocabulary].bool()
+        return ((self._bits[:, None] >> shifts) & 1).flatten()[: self._vocabulary].bool()
 
     def add(self, token: int) -> bool:
         self._matcher.consume_token(token)
-        return not self._matcher.is_stopped()
+        if self._matcher.is_stopped() and not self._matcher.is_error():
+            return False
+        self._bits = self._next_bits()
+        return True
+
+    def _next_bits(self) -> Tensor:
+        """Return which tokens may come next, a bit each: what refers to itself without an end fails here."""
+        if not self._matcher.is_error():
+            bits = self._matcher.compute_bitmask()
+        if self._matcher.is_error():
+            raise _refusal(self._matcher.get_error())
+        return torch.frombuffer(bytearray(bits), dtype=torch.uint8)

@@ -253,7 +253,11 @@ class Scheduler:
                 continue
             if job.settings.logprobs is not None and token not in self.prompt_format.end_ids:
                 job.untold.append(self._told(logits_V, token, job.settings.logprobs))
-            continues.append(self._append(job, token))
+            try:
+                continues.append(self._append(job, token))
+            except RequestRefused as error:  # by the grammar that the reply follows
+                job.emit(error)
+                continues.append(False)
         return continues
 
     def _mask(self, positions_R1: Tensor, keys_1S: Tensor) -> Any:

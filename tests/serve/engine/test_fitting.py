@@ -101,6 +101,7 @@ def test_a_model_that_continues_text_reads_the_last_message(exported: Callable[.
     untuned = open_folder(exported())[1]
     old, last = Message("user", "row " * 300), Message("user", "its own")
     prompt = fit(untuned, ask(old, last))
-    assert (prompt.ids, prompt.left_out, prompt.max_tokens) == (untuned.encode(completion("its own")), 0, 200)
+    assert (prompt.ids, prompt.left_out, prompt.max_tokens) == (untuned.encode(completion("its own")), 1, 200)
+    assert fit(untuned, ask(Message("system", "be kind"), last)).left_out == 0
     with pytest.raises(RequestRefused, match="this model sees 96 at once"):
         fit(untuned, ask(last, old))

@@ -28,6 +28,14 @@ SCHEMA: dict[str, Any] = {
     "required": ["colour", "count", "done", "tags"],
     "additionalProperties": False,
 }
+# It fails behind its first word, once a reply is being written.
+ENDLESS: dict[str, Any] = {
+    "type": "object",
+    "properties": {"again": {"anyOf": [{"$ref": "#/$defs/loop"}]}},
+    "required": ["again"],
+    "additionalProperties": False,
+    "$defs": {"loop": {"$ref": "#/$defs/loop"}},
+}
 MESSAGES = [{"role": "user", "content": "the page"}]
 
 
@@ -82,6 +90,7 @@ def test_an_object_is_begun_and_cut_at_max_tokens(url: str) -> None:
         (formatted({"$ref": "#/$defs/none"}), "cannot be followed"),
         (formatted({"$ref": "#"}), "cannot be followed"),  # it refers to itself without an end
         (formatted({"anyOf": [{"$ref": "#"}]}), "cannot be followed"),
+        (formatted(ENDLESS), "cannot be followed"),
         (formatted(False), "cannot be followed"),
         ({"type": "json_schema"}, "send the schema"),
         ({"type": "xml"}, "response_format"),
@@ -94,6 +103,13 @@ def test_what_is_no_schema_is_refused_by_name(url: str, response_format: Any, wo
     error = refused.json()["error"]
     assert words in error["message"]
     assert error["param"].startswith("response_format")
+
+
+@needs_library
+def test_true_is_any_json(url: str) -> None:
+    made = ask(url, formatted(True), temperature=0).raise_for_status().json()["choices"][0]
+    if made["finish_reason"] == "stop":
+        json.loads(made["message"]["content"])
 
 
 def test_without_the_library_it_is_said_how_to_get_it(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
