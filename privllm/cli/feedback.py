@@ -3,6 +3,7 @@
 Each parses, calls one function of `privllm.serve` or `privllm.manage`, and prints.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -82,7 +83,7 @@ def forget(
     nothing of them is left; the exit code is 1 where it is."""
     from privllm.feedback.wanted import Wanted
 
-    wanted = Wanted(rater, identifier, " ".join(text.split()))
+    wanted = Wanted(_as_typed(rater), _as_typed(identifier), " ".join(_as_typed(text).split()))
     if sum(map(bool, (wanted.rater, wanted.identifier, wanted.text))) != 1:
         raise UserError("say whose or which: one of --rater NAME, --id ID and --text WORDS.")
     database = people_database()
@@ -91,6 +92,11 @@ def forget(
 
     options = ForgetOptions(say, None if yes else confirm, not no_repro)
     forget_feedback(Path(), wanted, database, options)
+
+
+def _as_typed(argument: str) -> str:
+    """Return an argument as UTF-8, which it is on every terminal, where Python read it as another encoding (LC_ALL=C)."""
+    return os.fsencode(argument).decode("utf-8", "surrogateescape")
 
 
 def ranking() -> None:

@@ -4,6 +4,8 @@ A record counts in whatever state it is: as the database holds it, as a line of 
 that is no record at all. Nothing is removed here.
 """
 
+import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,12 +27,19 @@ class Wanted:
             words = _normalised(self.text)
             texts = [line] if plain is None else strings_in(plain)
             return any(words in _normalised(text) for text in texts)
-        if not isinstance(plain, dict):
-            return False
+        if not isinstance(plain, dict):  # a line that was torn: what is left of it may still name them
+            return _is_named_in(line, "id", self.identifier) or _is_named_in(line, "rater", self.rater)
         if self.identifier:
             return self.identifier in (plain.get("id"), record_key(plain, line))
         rater = str(plain.get("rater"))
         return self.rater in (rater, pseudonym_of(rater))
+
+
+def _is_named_in(line: str, field: str, value: str) -> bool:
+    """Return whether a line that is no JSON has `field` with this value."""
+    written = {json.dumps(value, ensure_ascii=escaped) for escaped in (True, False)}
+    patterns = (rf'"{field}"\s*:\s*{re.escape(text)}' for text in written)
+    return bool(value) and any(re.search(pattern, line) for pattern in patterns)
 
 
 def pseudonym_of(rater: str) -> str:

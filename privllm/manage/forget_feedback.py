@@ -103,12 +103,10 @@ def forget_feedback(root: Path, wanted: Wanted, store: Store, options: ForgetOpt
     forgotten = unfinished.merged_with(traces_of(found, clean))
     note.parent.mkdir(parents=True, exist_ok=True)
     write_table(forgotten.table, note)
-    store.forget(found.selects)
-    for path in remove_lines(root / FEEDBACK, found.selects):
-        if path.with_name(f"{path.name}.dvc").is_file():
-            track(root, path.relative_to(root))
-    options.say("Removed them from the database and from the files.")
-    _require_gone(root, found, store)
+    if found.selected:
+        _remove(root, found, store)
+        options.say("Removed them from the database and from the files.")
+        _require_gone(root, found, store)
     if not has_build:
         options.say("There is no build here, so nothing else holds them.")
         note.unlink()
@@ -118,6 +116,13 @@ def forget_feedback(root: Path, wanted: Wanted, store: Store, options: ForgetOpt
         rebuild(root, f"The records are removed from {FEEDBACK}")
         _prove(root, forgotten, options)
         note.unlink()
+
+
+def _remove(root: Path, found: Found, store: Store) -> None:
+    store.forget(found.selects)
+    for path in remove_lines(root / FEEDBACK, found.selects):
+        if path.with_name(f"{path.name}.dvc").is_file():
+            track(root, path.relative_to(root))
 
 
 def look_up(root: Path, wanted: Wanted, store: Store) -> Found:
@@ -187,13 +192,16 @@ def _cleaner(root: Path) -> CleanText:
 
 
 def _removal_lines(root: Path, found: Found, unfinished: ForgottenDocuments) -> Iterator[str]:
-    records = counted(len(found.keys), "rating or vote", "ratings and votes")
-    yield f"To be forgotten: {records}; {found.in_database:,} in the database."
+    if found.selected:
+        records = counted(len(found.keys), "rating or vote", "ratings and votes")
+        yield f"To be forgotten: {records}; {found.in_database:,} in the database."
+    else:
+        yield "No such rating or vote is left; what was removed before is still to be proved."
     for path, count in found.files.items():
         yield f"  {path.relative_to(root)}  {counted(count, 'line')}"
-    unproved = unfinished.ids - found.keys
+    unproved = unfinished.digested_ids - found.keys
     if unproved:
-        yield f"And to be proved: the absence of {counted(len(unproved), 'record')} that were removed before."
+        yield f"To be proved: the absence of {counted(len(unproved), 'record')} that an earlier call removed."
 
 
 def _require_gone(root: Path, found: Found, store: Store) -> None:

@@ -52,6 +52,12 @@ class ForgottenDocuments:
         return set(self.table["id"].to_pylist())
 
     @cached_property
+    def digested_ids(self) -> set[str]:
+        """Ids of what had bytes of its own; the others name whom it came from."""
+        rows = zip(self.table["id"].to_pylist(), self.table["digests"].to_pylist(), strict=True)
+        return {identifier for identifier, digests in rows if digests}
+
+    @cached_property
     def digests(self) -> set[str]:
         return set().union(*self.table["digests"].to_pylist())
 

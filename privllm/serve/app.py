@@ -6,6 +6,7 @@ telemetry, and no log of requests.
 """
 
 import ipaddress
+import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -24,7 +25,7 @@ from privllm.serve.arena_api import arena_router
 from privllm.serve.callers import LOCAL_HOSTS, Callers
 from privllm.serve.chat_api import chat_router
 from privllm.serve.connections import BACKLOG, KEEP_ALIVE_SECONDS, connection_limit, guarded
-from privllm.serve.database import Database, DatabaseBusy
+from privllm.serve.database import Database, DatabaseBusy, DatabaseUnwritable
 from privllm.serve.embeddings_api import embeddings_router
 from privllm.serve.engine.base import Engine, RequestRefused
 from privllm.serve.metrics import Metrics
@@ -34,9 +35,10 @@ from privllm.serve.openapi import openapi_router
 from privllm.serve.reply_streams import ClientDisconnected
 from privllm.serve.server_api import server_router
 from privllm.serve.signatures import Signer
+from privllm.serve.stopping import CLOSING_SECONDS, SHUTDOWN_SECONDS, GentleServer
 
+log = logging.getLogger(__name__)
 LOCAL = Callers()
-SHUTDOWN_SECONDS = 3  # that replies get to end when the server stops
 BUSY_RETRY_AFTER = 5.0  # seconds
 CLIENT_CLOSED_REQUEST = 499  # nginx's status; no client reads it
 NO_TELEMETRY = {"auto_configure": False, "tracing": False, "metrics": False, "logs": False}
@@ -53,6 +55,7 @@ def chat_app(engine: Engine, database: Database, callers: Callers = LOCAL) -> Fa
         openapi_router(engine.served, authenticator, callers.prefix),
     ]
     if engine.served.dimensions is None:
+        signer.open()  # a key that is none is told now, and not to the first person who rates
         routers.append(chat_router(engine.served, authenticator, signer))
     return create_app([engine], routers, callers, metrics)
 
@@ -75,6 +78,10 @@ def create_app(engines: Sequence[Engine], routers: Sequence[APIRouter], callers:
                 stack.push_async_callback(engine.close)
             yield
 
+    def end_replies() -> None:
+        for engine in engines:
+            engine.end_replies()
+
     app = FastAPI(
         lifespan=lifespan,
         docs_url=None,
@@ -94,6 +101,11 @@ def create_app(engines: Sequence[Engine], routers: Sequence[APIRouter], callers:
     async def on_busy(request: Request, error: DatabaseBusy) -> JSONResponse:
         return error_response(RequestRefused(503, str(error), retry_after=BUSY_RETRY_AFTER))
 
+    @app.exception_handler(DatabaseUnwritable)
+    async def on_unwritable(request: Request, error: DatabaseUnwritable) -> JSONResponse:
+        log.error("%s", error)
+        return error_response(RequestRefused(507, str(error)))
+
     @app.exception_handler(ClientDisconnected)
     @app.exception_handler(ClientDisconnect)  # starlette's, while the client sends the body
     async def on_disconnect(request: Request, error: Exception) -> Response:
@@ -107,6 +119,7 @@ def create_app(engines: Sequence[Engine], routers: Sequence[APIRouter], callers:
         return response
 
     app.add_middleware(SecurityMiddleware, callers=callers, metrics=metrics)
+    app.state.end_replies = end_replies
     return app
 
 
@@ -158,8 +171,8 @@ def listen(app: FastAPI, host: str, port: int, on_ready: Callable[[str], None]) 
         access_log=False,
         server_header=False,
         ws="none",
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS + CLOSING_SECONDS,
         lifespan="on",
     )
     with suppress(KeyboardInterrupt):  # uvicorn raises the signal once more after it has shut down
-        uvicorn.Server(config).run(sockets=[server_socket])
+        GentleServer(config, app.state.end_replies).run(sockets=[server_socket])

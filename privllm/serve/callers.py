@@ -68,25 +68,26 @@ def callers_of(
     allowed_origins: list[str],
 ) -> Callers:
     """Return the callers of a server that is bound to `hosts`. Raises UserError for what is no address."""
-    origins = {_origin("--allow-origin", origin) for origin in allowed_origins}
+    origins = {_origin(origin) for origin in allowed_origins}
     own_origins: set[str] = set()
     prefix = ""
     names = set(more_hosts)
     if public_url:
         parts = urlsplit(public_url)
         prefix = parts.path.rstrip("/")
-        own_origins = {_origin("--public-url", public_url.partition("?")[0].removesuffix("/").removesuffix(prefix))}
-        if not PREFIX.fullmatch(prefix):
+        origin = public_url.partition("?")[0].removesuffix("/").removesuffix(prefix)
+        if not ORIGIN.fullmatch(origin) or not PREFIX.fullmatch(prefix):
             raise UserError(f"--public-url takes an address such as https://ai.example.org/llm, not `{public_url}`.")
+        own_origins = {origin.lower()}
         names.add(parts.hostname or "")
     if hosts is not None:
         hosts = hosts | {name.lower() for name in names if name}
     return Callers(hosts, frozenset(own_origins), frozenset(origins), prefix)
 
 
-def _origin(option: str, origin: str) -> str:
+def _origin(origin: str) -> str:
     if not ORIGIN.fullmatch(origin):
-        raise UserError(f"{option} takes an address such as https://ai.example.org, not `{origin}`.")
+        raise UserError(f"--allow-origin takes an address such as https://ai.example.org, not `{origin}`.")
     return origin.lower()
 
 

@@ -86,7 +86,7 @@ def chat_router(served: ServedModel, authenticator: Authenticator, signer: Signe
         try:
             edition = await run_in_threadpool(authenticator.database.rate, rating)
         except AlreadyExists:
-            raise RequestRefused(409, "somebody else rated this reply.", "id") from None
+            raise RequestRefused(409, "this reply was rated under another name.", "id") from None
         return {"edition": edition}
 
     @router.delete("/api/rating/{identifier}")
@@ -108,7 +108,8 @@ def _rating(payload: RatingRequest, rater: str, model: Model) -> Rating:
         raise RequestRefused(400, "`id` names no reply.", "id")
     if payload.digest != model.digest:
         raise RequestRefused(409, "another model is served by now: reload the page.", "digest")
-    if not (payload.thumb or payload.correction or payload.reason):
+    correction, reason = (text if text.strip() else "" for text in (payload.correction, payload.reason))
+    if not (payload.thumb or correction or reason):
         raise RequestRefused(400, "a rating needs a thumb, a correction or a reason; DELETE takes one back.", "thumb")
     return Rating(
         id=payload.id,
@@ -120,8 +121,8 @@ def _rating(payload: RatingRequest, rater: str, model: Model) -> Rating:
         reply=payload.reply,
         decoding=payload.decoding.to_record(),
         thumb=payload.thumb,
-        correction=payload.correction,
-        reason=payload.reason,
+        correction=correction,
+        reason=reason,
     )
 
 

@@ -22,6 +22,7 @@ from privllm.feedback.records import Rating, Vote, from_plain, to_line
 
 # Seconds to wait for another process. A reader waits only for one that locks the whole file, which ours do not.
 WRITE_SECONDS, READ_SECONDS = 10.0, 2.0
+PRIMARY = 0xFF  # of an error's code, less what extends it
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS tokens (
     name TEXT PRIMARY KEY, digest BLOB NOT NULL UNIQUE, created TEXT NOT NULL, revoked TEXT NOT NULL DEFAULT '',
@@ -45,6 +46,13 @@ class DatabaseBusy(UserError):
 
     def __init__(self) -> None:
         super().__init__("another process is using the database of tokens and ratings: try again shortly.")
+
+
+class DatabaseUnwritable(UserError):
+    """The disk takes no more of the file."""
+
+    def __init__(self) -> None:
+        super().__init__("nothing can be stored: the disk of the database is full, or cannot be written.")
 
 
 class AccessToken(NamedTuple):
@@ -76,7 +84,10 @@ class Database:
             # Every request reads the tokens: it must not wait for writers, neither ours nor those of another process.
             self._reader = self._connect(READ_SECONDS)
         except (OSError, sqlite3.DatabaseError) as error:
-            raise UserError(f"{file} cannot be used ({error}): move it away, and a new one is made.") from error
+            advice = "its folder must be one that this account may write, on a disk with room"
+            if getattr(error, "sqlite_errorcode", 0) & PRIMARY in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+                advice = "move it away, and a new one is made"
+            raise UserError(f"{file} cannot be used ({error}): {advice}.") from error
 
     def _connect(self, timeout: float) -> sqlite3.Connection:
         return sqlite3.connect(
@@ -94,16 +105,17 @@ class Database:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Open a transaction that excludes other writers; after the block it is on the disk.
 
-        Raises DatabaseBusy where others write for long.
+        Raises DatabaseBusy where others write for long, and DatabaseUnwritable where there is no room.
         """
-        with _held(self._write_lock, WRITE_SECONDS), _busy_named():
+        with _held(self._write_lock, WRITE_SECONDS), _errors_named():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # SQLite ends it by itself where the disk is full
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def tokens(self) -> list[AccessToken]:
         """Return all tokens that were ever created, including revoked ones, oldest first.
@@ -111,7 +123,7 @@ class Database:
         Raises DatabaseBusy where another process locks the whole file.
         """
         columns = ", ".join(AccessToken._fields)
-        with _held(self._read_lock, READ_SECONDS), _busy_named():
+        with _held(self._read_lock, READ_SECONDS), _errors_named():
             rows = self._reader.execute(f"SELECT {columns} FROM tokens ORDER BY created, name").fetchall()  # noqa: S608
         return [AccessToken(*row) for row in rows]
 
@@ -193,7 +205,7 @@ class Database:
 
     def _empty_log(self) -> None:
         """Empty the log of earlier states, in vain while another process reads: see `holds`."""
-        with _held(self._write_lock, WRITE_SECONDS), _busy_named():
+        with _held(self._write_lock, WRITE_SECONDS), _errors_named():
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def holds(self, texts: Iterable[str]) -> bool:
@@ -229,12 +241,14 @@ def _held(lock: Lock, seconds: float) -> Iterator[None]:
 
 
 @contextmanager
-def _busy_named() -> Iterator[None]:
-    """Raise DatabaseBusy for SQLite's errors that say so."""
+def _errors_named() -> Iterator[None]:
+    """Raise DatabaseBusy and DatabaseUnwritable for SQLite's errors that say so."""
     try:
         yield
     except sqlite3.OperationalError as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # less what extends it
+        code = getattr(error, "sqlite_errorcode", 0) & PRIMARY
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise DatabaseBusy from error
+        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY):
+            raise DatabaseUnwritable from error
         raise

@@ -16,6 +16,8 @@ TOKENIZERS = ("tokenizer*", "vocab*", "*.model")  # file names of tokenizers
 
 def require_model(folder: Path) -> None:
     """Raise UserError, which says what to do, unless `folder` holds a model and a tokenizer."""
+    if folder.is_file():
+        raise UserError(f"{folder} is a file: name the folder that holds the model.")
     if not folder.is_dir():
         raise UserError(_missing_folder(folder))
     skipped_note = folder / "skipped.json"

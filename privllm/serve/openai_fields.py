@@ -5,10 +5,10 @@ default: a reply object sent back as a message is a message. What would change t
 be done here (tools, images, grammars but JSON) is refused by name, not ignored.
 """
 
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from privllm.feedback.records import Message
 from privllm.serve.engine.base import RequestRefused
@@ -44,6 +44,12 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "web_search_options": (),
 }
 UNSUPPORTED_IN_MESSAGES = ("audio", "function_call", "tool_calls")
+PYTHON_TYPES = ("str", "bool")
+OF_SEVERAL_TYPES = dict.fromkeys(
+    ("prompt", "input"), "a text, a list of texts, or tokens: a list of whole numbers, or several"
+)
+OF_SEVERAL_TYPES["stop"] = "a text, or a list of texts"
+OF_SEVERAL_TYPES["response_format.json_schema.schema"] = "a JSON schema: an object"
 PART_TYPES = ("text", "refusal")
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -72,7 +78,7 @@ class ChatMessage(OpenModel):
     """One message; `name` and what else a reply object holds are ignored."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart | RefusalPart] | None = None
+    content: str | list[Annotated[TextPart | RefusalPart, Field(discriminator="type")]] | None = None
     refusal: str | None = None
 
     @model_validator(mode="after")
@@ -157,14 +163,19 @@ def _same_json(value: Any, neutral: Any) -> bool:
 
 
 def _field_error(error: ValidationError) -> RequestRefused:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    name = ""
-    for step in first["loc"]:
-        if isinstance(step, int) and not name.startswith("prompt"):
-            name += f"[{step}]"
-        elif isinstance(step, str) and step != "str" and "[" not in step and not step.endswith("Part"):
-            # pydantic names the type that it tried after a field of several types
-            name += f".{step}" if name else step
+    """Return what is wrong with the first wrong field.
+
+    Of a field that may be of several types pydantic tells one error for each: that of the type which was meant is told, else
+    what the field may be.
+    """
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    field = errors[0]["loc"][:1]
+    tried = [found for found in errors if found["loc"][:1] == field]
+    deepest = max(len(found["loc"]) for found in tried)
+    meant = [found for found in tried if not found["type"].endswith("_type")]
+    meant = meant or [found for found in tried if len(found["loc"]) == deepest]
+    first = meant[0]
+    name = _place(first["loc"])
     kind = first["type"]
     if kind == "extra_forbidden":
         return _unsupported(name)
@@ -173,5 +184,21 @@ def _field_error(error: ValidationError) -> RequestRefused:
         code = "missing_required_parameter"
     elif kind.endswith("_type"):
         code = "invalid_type"
-    message = first["msg"]
+    message = first["msg"].removeprefix("Value error, ")
+    if len(meant) > 1 and name in OF_SEVERAL_TYPES:
+        message = f"must be {OF_SEVERAL_TYPES[name]}"
     return RequestRefused(400, f"`{name}`: {message[:1].lower()}{message[1:]}.", name, code=code)
+
+
+def _place(steps: tuple[int | str, ...]) -> str:
+    """Return a field's name as one would write it: `messages[0].content`."""
+    name = ""
+    before: int | str = ""
+    for step in steps:
+        is_part_type = isinstance(before, int) and step in PART_TYPES  # pydantic names the type that it tried
+        if isinstance(step, int) and name not in OF_SEVERAL_TYPES:
+            name += f"[{step}]"
+        elif isinstance(step, str) and step not in PYTHON_TYPES and "[" not in step and not is_part_type:
+            name += f".{step}" if name else step
+        before = step
+    return name

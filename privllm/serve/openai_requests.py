@@ -101,8 +101,9 @@ class BaseRequest(OpenModel):
         """Return a request for each choice: `n` of each prompt in turn, each with a seed of its own."""
         choices = [replace(prompt, echo=self.wants_echo) for prompt in self.prompts() for _ in range(self.n)]
         if len(choices) > MAX_CHOICES:
-            message = f"`n`: a request may ask for {MAX_CHOICES} replies, and this one asks for {len(choices)}."
-            raise RequestRefused(400, message, "n", code="invalid_value")
+            param = "n" if self.n > 1 else "prompt"
+            message = f"`{param}`: a request may ask for {MAX_CHOICES} replies, and this one asks for {len(choices)}."
+            raise RequestRefused(400, message, param, code="invalid_value")
         seeds = [choice.settings.seed + index % self.n for index, choice in enumerate(choices)]
         return [
             replace(choice, settings=replace(choice.settings, seed=seed))

@@ -3,7 +3,7 @@
     HMAC-SHA256(key, [reply's id, model's name, revision, digest, messages that the model was given] + reply)
 
 Nothing said is stored: the client that was answered brings messages, reply and signature back. A reply
-is signed piece by piece, since a person may stop it anywhere. The key is made on first use, for its
+is signed piece by piece, since a person may stop it anywhere. The key is made as a server starts, for its
 owner alone, in `.privllm`, which git ignores; without it old signatures are worth nothing.
 """
 
@@ -29,6 +29,10 @@ class Signer:
     def __init__(self, file: Path, model: Model) -> None:
         self._file = file
         self._model = model
+
+    def open(self) -> None:
+        """Read the key, or make it. Raises UserError where that cannot be done."""
+        self._key  # noqa: B018
 
     def begin(self, identifier: str, messages: Sequence[Message]) -> "ReplySignature":
         """Return the signature of a reply of no text yet; `messages` are what the model was given."""

@@ -113,7 +113,7 @@ def chat(
             finally:
                 markdown.end()
             if interactive and conversation.left_out:
-                note = f"\n({conversation.left_out} earlier messages no longer fit: the model does not see them)"
+                note = f"\n(messages that no longer fit, so that the model does not see them: {conversation.left_out})"
                 console.print(note, style="dim", end="")
         except KeyboardInterrupt:
             console.out(" …", end="")

@@ -36,6 +36,16 @@ def test_records_are_found_by_person_id_and_words(wanted: Wanted, selected: list
     assert [matches(wanted, record) for record in records] == selected
 
 
+def test_what_is_left_of_a_torn_line_names_its_person() -> None:
+    torn = json.dumps({"id": "r1", "rater": "Zoë"}, ensure_ascii=False)[:-1] + ', "messages": [{"ro'
+    escaped = json.dumps({"id": "r1", "rater": "Zoë"})[:-1]
+    for line in (torn, escaped):
+        assert Wanted(rater="Zoë").selects(None, line)
+        assert Wanted(identifier="r1").selects(None, line)
+        assert not Wanted(rater="Zo").selects(None, line)
+        assert not Wanted(rater="r1").selects(None, line)
+
+
 def test_the_key_is_the_id_that_outputs_have() -> None:
     for record in (rating("eva", "q", "up"), vote("eva", "q", "left")):
         (screened,) = through(record)

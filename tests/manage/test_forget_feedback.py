@@ -123,7 +123,8 @@ def test_a_build_that_is_left_as_it_was_is_no_proof(
     monkeypatch.setattr(module, "rebuild", build)
     run(Wanted(rater="eva"))  # the note says what to search for, though nothing else does
     assert said[-1].startswith("A model that was promoted before")
-    assert "And to be proved: the absence of 4 records that were removed before." in said
+    assert "No such rating or vote is left; what was removed before is still to be proved." in said
+    assert "To be proved: the absence of 3 records that an earlier call removed." in said
 
 
 def test_words_alone_are_found_though_nothing_names_the_record(

@@ -20,9 +20,12 @@ class Parrot:
 
     def __init__(self, name: str, revision: str, says: str, pause: float = 0.0) -> None:
         self.served = ServedModel(Model(name, revision, f"digest-of-{name}"), False, 1000)
-        self.says, self.pause, self.closed = says, pause, False
+        self.says, self.pause, self.closed, self.ended = says, pause, False, False
 
     async def start(self) -> None: ...
+
+    def end_replies(self) -> None:
+        self.ended = True
 
     async def close(self) -> None:
         self.closed = True

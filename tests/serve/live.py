@@ -12,10 +12,11 @@ import uvicorn
 from fastapi import FastAPI
 
 from privllm.serve.connections import KEEP_ALIVE_SECONDS, guarded
+from privllm.serve.stopping import GentleServer
 
 
 @contextmanager
-def live(app: FastAPI, connections: int = 500) -> Iterator[str]:
+def live(app: FastAPI, connections: int = 500, graceful: int = 1) -> Iterator[str]:
     """Its address, "http://127.0.0.1:PORT"; stopped at the end."""
     sock = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
@@ -25,9 +26,9 @@ def live(app: FastAPI, connections: int = 500) -> Iterator[str]:
         access_log=False,
         ws="none",
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=graceful,
     )
-    server = uvicorn.Server(config)
+    server = GentleServer(config, getattr(app.state, "end_replies", lambda: None))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
     thread.start()
     while not server.started:

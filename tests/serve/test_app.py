@@ -11,9 +11,9 @@ from privllm.engine.fingerprint import closure
 from privllm.serve.app import allowed_hosts, arena_app, chat_app, listen
 from privllm.serve.auth import new_token
 from privllm.serve.callers import LOCAL_HOSTS, Callers
-from privllm.serve.database import Database
+from privllm.serve.database import Database, DatabaseUnwritable
 from tests.serve.fakes import Parrot
-from tests.serve.live import live
+from tests.serve.live import answered, live
 from tests.workshop import ROOT
 
 
@@ -71,6 +71,26 @@ def _collector(sent: list[str]):
     return app
 
 
+def test_a_full_disk_is_told_to_who_rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Database, rating: object) -> int:
+        raise DatabaseUnwritable
+
+    monkeypatch.setattr(Database, "rate", full)
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+    decoding = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 9, "seed": 1}
+    with live(chat_app(Parrot("m", "", "hi"), Database(tmp_path / "p.sqlite"))) as url:
+        said = answered(url, body) | {"digest": "digest-of-m", "messages": body["messages"], "decoding": decoding}
+        refused = httpx.post(f"{url}/api/rating", json=said | {"thumb": "up"})
+    assert refused.status_code == 507
+    assert "the disk of the database is full" in refused.json()["error"]["message"]
+
+
+def test_a_key_that_is_none_is_told_before_anybody_is_served(tmp_path: Path) -> None:
+    (tmp_path / "signing.key").write_bytes(b"short")
+    with pytest.raises(UserError, match="is no key of ratings"):
+        chat_app(Parrot("m", "", "hi"), Database(tmp_path / "p.sqlite"))
+
+
 def test_engines_are_closed_with_the_server(tmp_path: Path) -> None:
     parrot = Parrot("m", "", "hi")
     with live(chat_app(parrot, Database(tmp_path / "p.sqlite"))):
@@ -112,7 +132,7 @@ def test_the_address_is_told_and_who_asks_what_is_not_logged(
     [(address, port, config)] = bound
     assert (address, said) == (host, [f"http://{shown}:{port}/"])
     assert (config.access_log, config.server_header, config.log_level) == (False, False, "warning")
-    assert (config.timeout_graceful_shutdown, config.ws) == (3, "none")
+    assert (config.timeout_graceful_shutdown, config.ws) == (5, "none")
     assert config.timeout_keep_alive == 75  # no client's own limit, such as httpx's 5 s
 
 

@@ -64,6 +64,8 @@ def test_a_public_address_is_a_name_an_origin_and_a_path() -> None:
     "url", ["ai.example", "ftp://ai.example", "https://", "https://a/b c", "https://a/%2e", "https://a@b"]
 )
 def test_what_is_no_address_is_explained(url: str) -> None:
+    with pytest.raises(UserError, match="not `foo`"):
+        callers_of(LOCAL_HOSTS, [], "foo", [])
     with pytest.raises(UserError, match="--public-url takes an address"):
         callers_of(LOCAL_HOSTS, [], url, [])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from privllm.core.errors import UserError
-from privllm.serve.database import AccessToken, AlreadyExists, Database
+from privllm.serve.database import AccessToken, AlreadyExists, Database, DatabaseUnwritable
 from tests.feedback.cases import rating, vote
 
 
@@ -114,6 +114,17 @@ def test_a_write_that_fails_leaves_nothing(database: Database) -> None:
     assert database.votes() == []
     database.vote(vote("1", "left"))
     assert [one.id for one in database.votes()] == ["1"]
+
+
+def test_a_full_disk_is_told_and_later_ones_are_taken(database: Database) -> None:
+    database._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    [[pages]] = database._db.execute("PRAGMA page_count")
+    database._db.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(DatabaseUnwritable, match="disk of the database is full"):
+        database.rate(rating("1", correction="x" * 100_000))
+    database._db.execute("PRAGMA max_page_count = 1000000")
+    assert database.rate(rating("1", correction="x")) == 1
+    assert [record.correction for record in database.ratings()] == ["x"]
 
 
 def test_a_closed_file_is_closed(database: Database) -> None:

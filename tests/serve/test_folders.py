@@ -38,6 +38,12 @@ def test_what_a_folder_lacks_is_named(tmp_path: Path, names: tuple[str, ...], sa
         require_model(lay(tmp_path / "model", *names))
 
 
+def test_a_file_is_told_from_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "README.md").touch()
+    with pytest.raises(UserError, match=r"README\.md is a file: name the folder"):
+        require_model(tmp_path / "README.md")
+
+
 @pytest.mark.parametrize("tokenizer", ["tokenizer.json", "tokenizer.model", "vocab.json"])
 def test_a_whole_folder_is_taken(tmp_path: Path, tokenizer: str) -> None:
     require_model(lay(tmp_path, "config.json", "model-00001-of-00002.safetensors", tokenizer))

@@ -83,6 +83,38 @@ def asked(**fields: Any) -> ChatCompletionRequest:
     return parse(ChatCompletionRequest, json.dumps({"model": "m", "messages": [MESSAGE]} | fields).encode())
 
 
+@pytest.mark.parametrize(
+    ("fields", "param", "words"),
+    [
+        ({"stop": ["a"] * 5}, "stop", "at most 4 items"),
+        ({"stop": 5}, "stop", "must be a text, or a list of texts"),
+        ({"stop": ["a", 5]}, "stop", "should be a valid string"),
+        ({"prompt": [1, 2**70]}, "prompt", "must be a text, a list of texts, or tokens"),
+        ({"prompt": 5}, "prompt", "must be a text, a list of texts, or tokens"),
+        ({"prompt": ["x"] * 65}, "prompt", "may ask for 64 replies"),
+        ({"prompt": ["x"] * 33, "n": 2}, "n", "may ask for 64 replies"),
+        ({"temperature": 0.001}, "temperature", "`temperature`: must be 0 or at least 0.01."),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": 5}}},
+            "response_format",
+            "a JSON schema",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_of_the_type_that_was_meant(fields: dict[str, Any], param: str, words: str) -> None:
+    body = json.dumps({"model": "m", "prompt": "x"} | fields).encode()
+    with pytest.raises(RequestRefused) as error:
+        parse(CompletionRequest, body).to_generation_requests()
+    assert (error.value.param or "").startswith(param)
+    assert words in error.value.message
+
+
+def test_of_a_part_the_wrong_field_is_named() -> None:
+    with pytest.raises(RequestRefused) as error:
+        asked(messages=[{"role": "user", "content": [{"type": "text", "text": 5}]}])
+    assert error.value.param == "messages[0].content[0].text"
+
+
 @pytest.mark.parametrize(("field", "taken", "refused"), BOUNDS, ids=[field for field, *_ in BOUNDS])
 def test_each_field_has_its_bounds_and_is_named_beyond_them(field: str, taken: tuple, refused: tuple) -> None:
     for value in taken:
@@ -157,7 +189,10 @@ UNREADABLE = {
         {"role": "user", "content": [{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": "x"}}]},
         "unsupported_value",
     ),
-    "messages[0].content": ({"role": "user", "content": [{"type": "text"}]}, "invalid_type"),
+    "messages[0].content[0].text": (
+        {"role": "user", "content": [{"type": "text"}]},
+        "missing_required_parameter",
+    ),
     "messages[0]": ({"role": "assistant", "content": None}, "invalid_value"),
 }
 

@@ -111,6 +111,11 @@ class RequestRefused(Exception):
         self.code = code
 
 
+def server_stops() -> RequestRefused:
+    """Return what clients are told whose replies end with the server."""
+    return RequestRefused(503, "this server is stopping, so the reply ends here.")
+
+
 class Engine(Protocol):
     """A model that streams replies. Whatever takes a request or tokens raises RequestRefused.
 
@@ -136,6 +141,10 @@ class Engine(Protocol):
         ...
 
     def stream(self, request: GenerationRequest) -> AsyncIterator[Text | Done]: ...
+
+    def end_replies(self) -> None:
+        """Refuse all replies from now on, those that are being written included: the server stops."""
+        ...
 
     async def close(self) -> None: ...
 

@@ -63,6 +63,9 @@ class EmbeddingEngine:
     async def start(self) -> None:
         """Do nothing: the thread starts with the first text."""
 
+    def end_replies(self) -> None:
+        """Do nothing: there are none."""
+
     async def close(self) -> None:
         self._closed = True
         await asyncio.to_thread(self._thread.shutdown, wait=True, cancel_futures=True)

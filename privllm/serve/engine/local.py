@@ -15,7 +15,7 @@ from threading import Condition, Thread
 from transformers import PreTrainedModel
 
 from privllm.core.out_of_memory import shortage_explained
-from privllm.serve.engine.base import Done, GenerationRequest, RequestRefused, ServedModel, Text
+from privllm.serve.engine.base import Done, GenerationRequest, RequestRefused, ServedModel, Text, server_stops
 from privllm.serve.engine.batch_check import require_batching
 from privllm.serve.engine.fitting import Prompt, fit
 from privllm.serve.engine.grammar import Grammars
@@ -46,9 +46,9 @@ class LocalEngine:
         self._vocabulary = model.config.get_text_config().vocab_size
         self._grammars = Grammars(prompt_format.tokenizer_json, self._vocabulary, prompt_format.end_ids)
         self._max_requests = batch + queue
-        self._changed = Condition()  # guards the two below
+        self._changed = Condition()  # guards the three below
         self._arrived: list[Job] = []
-        self._closed = False
+        self._closed = self._ending = False
         self._open_requests = 0  # read and written by the event loop only
         self._thread = Thread(target=self._work, name="model", daemon=True)
 
@@ -62,6 +62,9 @@ class LocalEngine:
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._thread.start()
+
+    def end_replies(self) -> None:
+        self._ending = True  # no lock, since a signal's handler may call this; the thread looks after each step
 
     async def close(self) -> None:
         with self._changed:
@@ -145,9 +148,15 @@ class LocalEngine:
                 return
             for job in arrived:
                 self._scheduler.add(job)
+            if self._ending:
+                self._refuse_all(server_stops())
+                continue
             try:
                 self._scheduler.step()
             except Exception:  # most likely out of memory: current requests get an error, later ones a fresh start
                 log.exception("a step of the model failed")
-                for job in self._scheduler.clear():
-                    job.emit(RequestRefused(500, "the model failed; the server's log says why."))
+                self._refuse_all(RequestRefused(500, "the model failed; the server's log says why."))
+
+    def _refuse_all(self, refusal: RequestRefused) -> None:
+        for job in self._scheduler.clear():
+            job.emit(refusal)

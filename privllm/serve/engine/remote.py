@@ -5,6 +5,7 @@ are not followed, and no other address is ever called. The API key, where the se
 read from PRIVLLM_ENGINE_KEY. It starts and stops no server.
 """
 
+import asyncio
 import json
 import os
 import re
@@ -26,6 +27,7 @@ from privllm.serve.engine.base import (
     ServedModel,
     Text,
     TokenLogprob,
+    server_stops,
 )
 from privllm.serve.engine.turns import messages_from, starts_of
 
@@ -58,6 +60,7 @@ class RemoteEngine:
             trust_env=False,
             follow_redirects=False,
         )
+        self._ending: asyncio.Task[None] | None = None  # the client's end, with which all replies end
         models = _list_models(base, headers)
         self._name = model or next(iter(models), "")
         if self._name not in models:
@@ -69,6 +72,9 @@ class RemoteEngine:
 
     async def start(self) -> None:
         """Do nothing: the server runs already."""
+
+    def end_replies(self) -> None:
+        self._ending = asyncio.get_running_loop().create_task(self._client.aclose())  # who still reads gets an error
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -123,6 +129,8 @@ class RemoteEngine:
                 async for event in _events(response):
                     yield event
         except httpx.HTTPError as error:
+            if self._ending:
+                raise server_stops() from error
             raise RequestRefused(502, f"the server behind this one failed ({type(error).__name__}).") from error
 
     def _call_of(self, request: GenerationRequest) -> tuple[str, dict[str, Any]]:

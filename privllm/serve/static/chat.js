@@ -131,7 +131,7 @@ function finish(turn, wrong = "") {
   const told = [];
   if (turn.stopped) told.push("Stopped.");
   if (cut) told.push("Cut off at the longest reply that was allowed, or that the model has room for.");
-  if (turn.leftOut) told.push(`The first ${turn.leftOut} messages were left out: the conversation is longer than what the model sees at once.`);
+  if (turn.leftOut) told.push(`The first ${turn.leftOut === 1 ? "message was" : `${turn.leftOut} messages were`} left out: the conversation is longer than what the model sees at once.`);
   if (wrong) turn.element.append(make("p", { class: "mark wrong", role: "alert" }, wrong));
   else if (told.length) turn.element.append(make("p", { class: "mark" }, told.join(" ")));
   if (last) for (const button of document.querySelectorAll(".again")) button.remove();
