@@ -3,17 +3,20 @@
 Under `torch.compile`, transformers' own "sdpa" builds a 4-D mask even where none is needed and so loses the
 flash kernel (transformers issue #48925). Ours makes no mask unless a padding mask was passed. In packed rows it
 attends chunk by chunk with the same kernel, which a mask would lose too: at context 1024 and 250 tokens a document a
-mask costs a tenth of a step, and chunks save a tenth (reports/LOG.md). It does not do sliding windows or
-bidirectional attention; the saved model does not name it, so whoever loads the model gets transformers' default.
+mask costs a tenth of a step, and chunks save a tenth (reports/LOG.md). On CUDA, where each chunk would be a launch, and
+telling the host where chunks begin would hold up every step, FlexAttention does the same. It does not do sliding windows
+or bidirectional attention; the saved model does not name it, so whoever loads the model gets transformers' default.
 
 Shapes: B batch, H query heads, K key/value heads, Q queries, S keys, D head width.
 """
 
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch.nn import functional as F
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
@@ -29,13 +32,16 @@ def causal_attention(
     dropout: float = 0.0,
     scaling: float | None = None,
     chunk_starts: torch.Tensor | None = None,
+    blocks: BlockMask | None = None,
     **unused: Any,
 ) -> tuple[torch.Tensor, None]:
     """Return scaled dot-product attention in the form transformers calls it: ([B, Q, H, D], no weights).
 
     The last of the Q queries sees all S keys; with Q < S (a key/value cache) the first sees S - Q + 1 of them.
-    With `chunk_starts` (see `document_masks`) a query sees keys of its own chunk alone.
+    With `chunk_starts`, or with `blocks` (see `document_masks`), a query sees keys of its own chunk alone.
     """
+    if blocks is not None:
+        return _attention_by_blocks(query_BHQD, key_BKSD, value_BKSD, blocks, scaling), None
     queries, keys = query_BHQD.shape[2], key_BKSD.shape[2]
     is_grouped = query_BHQD.shape[1] != key_BKSD.shape[1]
     if chunk_starts is not None:
@@ -56,6 +62,20 @@ def causal_attention(
         enable_gqa=is_grouped,
     )
     return out_BHQD.transpose(1, 2).contiguous(), None
+
+
+def _attention_by_blocks(
+    query_BHTD: torch.Tensor, key_BKTD: torch.Tensor, value_BKTD: torch.Tensor, blocks: BlockMask, scale: float | None
+) -> torch.Tensor:
+    is_grouped = query_BHTD.shape[1] != key_BKTD.shape[1]
+    attend = compiled_flex_attention() if query_BHTD.is_cuda else flex_attention  # uncompiled it keeps all scores
+    out_BHTD = attend(query_BHTD, key_BKTD, value_BKTD, block_mask=blocks, scale=scale, enable_gqa=is_grouped)
+    return out_BHTD.transpose(1, 2).contiguous()
+
+
+@cache
+def compiled_flex_attention() -> Any:
+    return torch.compile(flex_attention)
 
 
 @torch.compiler.disable  # where chunks lie differs from step to step, and each would be compiled anew

@@ -21,10 +21,11 @@ from privllm.core.special_tokens import SpecialIds
 from privllm.models.attention import FUSED_CAUSAL
 from privllm.models.chunked_loss import cross_entropy, fits
 from privllm.models.config import CausalConfig, inner_width
-from privllm.models.document_masks import chunk_starts
+from privllm.models.document_masks import causal_blocks, chunk_starts
 from privllm.models.family_model import FamilyModel
 from privllm.models.vocabulary import IGNORED
 
+BY_BLOCKS = {"cuda"}  # devices on which FlexAttention keeps documents apart
 HeadLoss = Callable[[Tensor, Tensor, Tensor, str, float | None], Tensor]
 
 
@@ -58,19 +59,34 @@ def next_token_loss(
 ) -> Tensor:
     """Return the loss on (inputs [B, T], positions [B, T], labels [B, T]); `head` may be a compiled `head_loss`.
 
-    Positions that restart begin another chunk. transformers masks by them, and `attention` by `chunk_starts`.
+    Positions that restart begin another chunk.
     """
     inputs_BT, positions_BT, labels_BT = batch
-    starts_C = chunk_starts(positions_BT)
-    packed = {} if starts_C is None else {"position_ids": positions_BT}
-    if starts_C is not None and model.config._attn_implementation == FUSED_CAUSAL:
-        packed["chunk_starts"] = starts_C
+    packed = _packed(model, positions_BT)
     hidden_BTD = model.base_model(input_ids=inputs_BT, use_cache=False, **packed).last_hidden_state
     output = model.get_output_embeddings()
     # Adapters learn some of the head's rows, which its weight does not show.
     if type(output) is not torch.nn.Linear or not fits(labels_BT.numel(), model.config.vocab_size):
         return reply_loss(model, hidden_BTD.flatten(0, 1), labels_BT.flatten(), reduction)
     return head(hidden_BTD, output.weight, labels_BT, reduction, cap_of(model))
+
+
+def _packed(model: Any, positions_BT: Tensor) -> dict[str, Any]:
+    """Return what keeps tokens within their chunks: transformers masks by positions, and our attention by what it is given."""
+    is_ours = model.config._attn_implementation == FUSED_CAUSAL
+    if is_ours and positions_BT.device.type in BY_BLOCKS and _takes_blocks(model):
+        return {"position_ids": positions_BT, "blocks": causal_blocks(positions_BT)}
+    starts_C = chunk_starts(positions_BT)
+    if starts_C is None:
+        return {}
+    packed = {"position_ids": positions_BT}
+    return packed | {"chunk_starts": starts_C} if is_ours else packed
+
+
+def _takes_blocks(model: Any) -> bool:
+    """Return whether FlexAttention can do what the model does: it drops no weights, and wants heads of 16 at least."""
+    drops_weights = model.training and model.config.attention_dropout > 0
+    return not drops_weights and model.config.head_dim >= 16
 
 
 def reply_loss(model: Any, hidden_ND: Tensor, labels_N: Tensor, reduction: str) -> Tensor:

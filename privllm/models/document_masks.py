@@ -5,6 +5,7 @@ No row holds two chunks of one document. Shapes: B rows, T tokens, Q queries, K 
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 
 def chunks_of(positions_BT: Tensor) -> Tensor:
@@ -19,6 +20,17 @@ def chunk_starts(positions_BT: Tensor) -> Tensor | None:
     """
     starts_C = (positions_BT == 0).flatten().nonzero().flatten().cpu()
     return None if len(starts_C) == len(positions_BT) else starts_C
+
+
+def causal_blocks(positions_BT: Tensor) -> BlockMask:
+    """Return the causal mask within chunks as FlexAttention takes it; nothing is read back from the device."""
+    chunks_BT = chunks_of(positions_BT)
+    rows, width = positions_BT.shape
+
+    def is_visible(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (query >= key) & (chunks_BT[row, query] == chunks_BT[row, key])
+
+    return create_block_mask(is_visible, rows, None, width, width, device=positions_BT.device)
 
 
 def same_chunk(queries_BQ: Tensor, keys_BK: Tensor) -> Tensor:

@@ -16,9 +16,10 @@ from transformers import (
 )
 
 from privllm.core.families import CAUSAL
+from privllm.models import causal
 from privllm.models.attention import FUSED_CAUSAL, causal_attention
 from privllm.models.causal import next_token_loss
-from privllm.models.document_masks import chunk_starts, chunks_of, is_near, same_chunk
+from privllm.models.document_masks import causal_blocks, chunk_starts, chunks_of, is_near, same_chunk
 
 POSITIONS = torch.tensor([[0, 1, 2, 0, 1, 0, 0, 1], [0, 1, 2, 3, 4, 5, 6, 7], [0, 0, 1, 2, 3, 0, 1, 2]])
 SMALL = {
@@ -70,6 +71,36 @@ def test_attention_by_chunk_is_attention_with_the_mask(kv_heads: int) -> None:
     mask = same_chunk(chunks, chunks).tril()
     masked = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, enable_gqa=kv_heads != 4)
     assert torch.allclose(by_chunk, masked.transpose(1, 2), atol=1e-5)
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2])
+@torch.no_grad()
+def test_attention_by_blocks_is_attention_by_chunk(kv_heads: int) -> None:
+    """On CUDA the same is compiled, and has a backward pass."""
+    generator = torch.Generator().manual_seed(0)
+    query = torch.randn(3, 4, 8, 16, generator=generator)
+    key, value = torch.randn(2, 3, kv_heads, 8, 16, generator=generator)
+    module = torch.nn.Module()
+    by_chunk, _ = causal_attention(module, query, key, value, None, chunk_starts=chunk_starts(POSITIONS))
+    by_block, _ = causal_attention(module, query, key, value, None, blocks=causal_blocks(POSITIONS))
+    assert torch.allclose(by_chunk, by_block, atol=1e-5)
+
+
+@torch.no_grad()
+def test_blocks_are_used_where_the_device_has_them_and_nothing_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Qwen3Config(**SMALL | {"head_dim": 16})
+    model = Qwen3ForCausalLM._from_config(config, attn_implementation=FUSED_CAUSAL).eval()
+    inputs, labels = torch.from_numpy(np.random.default_rng(0).integers(0, 40, (2, *POSITIONS.shape)))
+    expected = next_token_loss(model, (inputs, POSITIONS, labels), "sum")
+    monkeypatch.setattr(causal, "BY_BLOCKS", {"cpu"})
+    monkeypatch.setattr(causal, "chunk_starts", lambda positions: pytest.fail("read back from the device"))
+    assert torch.allclose(next_token_loss(model, (inputs, POSITIONS, labels), "sum"), expected, rtol=1e-5)
+    monkeypatch.undo()
+    monkeypatch.setattr(causal, "BY_BLOCKS", {"cpu"})
+    monkeypatch.setattr(causal, "causal_blocks", lambda positions: pytest.fail("it cannot drop weights"))
+    model.config.attention_dropout = 0.1
+    next_token_loss(model.train(), (inputs, POSITIONS, labels), "sum")
+    next_token_loss(ARCHITECTURES["qwen3"](), (inputs, POSITIONS, labels), "sum")  # its heads are too narrow
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
