@@ -41,7 +41,7 @@ def gguf(
     ] = MatrixType.q8_0,
     out: Annotated[
         Path | None,
-        typer.Option(help="The file to write; NAME-TYPE.gguf in this folder otherwise.", show_default=False),
+        typer.Option(help="The file to write, or a folder for NAME-TYPE.gguf; this folder otherwise.", show_default=False),
     ] = None,
 ) -> None:
     """Write a causal model as one GGUF file, which llama.cpp, Ollama and LM Studio run, and a Modelfile beside it.
@@ -55,7 +55,10 @@ def gguf(
     from privllm.export.gguf import write_gguf
 
     name = name_of(folder)
-    target = out or Path(file_name(name, type_.value))
+    usual = file_name(name, type_.value)
+    target = out or Path(usual)
+    if target.is_dir():
+        target /= usual
     written = write_gguf(folder, type_.value, target, name)
     for note in written.notes:
         say(note)

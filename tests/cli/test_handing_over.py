@@ -34,6 +34,13 @@ def test_type_and_file_by_name(exported: Callable[..., Path], folder: Path) -> N
     assert (folder / "new/a.Modelfile").read_text("utf-8").startswith("FROM ./a.gguf\n")
 
 
+def test_a_folder_takes_the_file_under_its_usual_name(exported: Callable[..., Path], folder: Path) -> None:
+    (folder / "models").mkdir()
+    done = RUNNER.invoke(app, ["export", "gguf", str(exported()), "--out", "models"])
+    assert done.exit_code == 0, done.output
+    assert (folder / "models/handbook-1-q8_0.gguf").is_file()
+
+
 @pytest.mark.parametrize("arguments", [["nowhere"], ["."], []])
 def test_what_is_no_model_is_said_at_once(arguments: list[str], folder: Path) -> None:
     done = RUNNER.invoke(app, ["export", "gguf", *arguments])
