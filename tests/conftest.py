@@ -19,6 +19,7 @@ settings.register_profile("ci", parent=settings.get_profile("default"), derandom
 settings.register_profile("fast", parent=settings.get_profile("default"), max_examples=20)
 # Ten times as many examples as by default.
 settings.register_profile("nightly", parent=settings.get_profile("default"), max_examples=1000, print_blob=True)
+SECONDS = {"build": 8.0, "training": 2.0, "slow": 2.0}  # of a test, by its lane, with all others beside it
 NIGHTLY = os.environ.get("PRIVLLM_NIGHTLY") == "1"
 settings.load_profile("nightly" if NIGHTLY else "ci" if os.environ.get("CI") else "default")
 
@@ -31,16 +32,16 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that build, then those that train or are slow: a long one that is begun last leaves the other cores idle."""
+    """Begin with the files that take longest: one that is begun last leaves the other cores idle."""
 
-    def weight(item: pytest.Item) -> int:
-        lightest_first = ("slow", "training", "build")
-        return sum(2**place for place, name in enumerate(lightest_first) if item.get_closest_marker(name))
+    def seconds(item: pytest.Item) -> float:
+        """Return roughly how long a test takes."""
+        return max([0.1, *(count for name, count in SECONDS.items() if item.get_closest_marker(name))])
 
-    heaviest: dict[Path, int] = {}
+    of_file: dict[Path, float] = {}
     for item in items:
-        heaviest[item.path] = max(heaviest.get(item.path, 0), weight(item))
-    items.sort(key=lambda item: -heaviest[item.path])
+        of_file[item.path] = of_file.get(item.path, 0) + seconds(item)
+    items.sort(key=lambda item: -of_file[item.path])
 
 
 @pytest.fixture(autouse=True)

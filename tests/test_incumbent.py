@@ -100,6 +100,8 @@ def test_a_model_of_somebody_elses_becomes_a_build_of_ours(shop: Workshop) -> No
     )
     shop.run("dvc", "add", "-q", "data/base/tiny")
     shop.set("base", "data/base/tiny")
+    shop.set("pretrain.causal.from_base.epochs", 0.05)
+    shop.set("pretrain.causal.validation_rows", 32)
     shop.repro("evaluate", "export")
     config = shop.json("data/export/causal/config.json")
     assert (config["model_type"], config["hidden_size"], config["eos_token_id"]) == ("llama", 32, 1)

@@ -41,7 +41,9 @@ def gguf(
     ] = MatrixType.q8_0,
     out: Annotated[
         Path | None,
-        typer.Option(help="The file to write, or a folder for NAME-TYPE.gguf; this folder otherwise.", show_default=False),
+        typer.Option(
+            help="The file to write, or a folder for NAME-TYPE.gguf; this folder otherwise.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Write a causal model as one GGUF file, which llama.cpp, Ollama and LM Studio run, and a Modelfile beside it.

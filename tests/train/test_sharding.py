@@ -25,7 +25,8 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS if NIGHTLY else ["muon"])
+@pytest.mark.skipif(not NIGHTLY, reason="nightly: by default one that goes on alone is compared with the whole, below")
+@pytest.mark.parametrize("way", WAYS)
 def test_two_shares_train_as_one_whole_does_on_the_same_batch(unbroken: Unbroken, way: str) -> None:
     one = unbroken.of(**WAYS[way])
     assert_near(unbroken.of(**PAIR, **WAYS[way]), one)
@@ -55,7 +56,7 @@ def test_products_in_bf16_learn_alike(unbroken: Unbroken) -> None:
     assert curve(two, "validation") == pytest.approx(curve(one, "validation"), abs=0.01)
 
 
-@pytest.mark.skipif(not NIGHTLY, reason="nightly: test_parallel.py kills one of two by default")
+@pytest.mark.skipif(not NIGHTLY, reason="nightly: test_launch.py kills one of two by default")
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_share_ends_the_others_and_the_next_run_ends_in_the_same_bytes(
     unbroken: Unbroken, tmp_path: Path, rank: int
