@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import gpu, scale
+from benchmarks import gpu, lora, scale
 from benchmarks.step import measure
 from privllm.train.memory_need import GIB
 from tests.workshop import ROOT
@@ -32,6 +32,12 @@ def test_what_is_measured_of_a_gpu_runs_on_a_cpu_at_a_toy_size(monkeypatch: pyte
     monkeypatch.setattr(gpu, "alone", in_this_process)
     found = gpu.measure(["tiny"], gpu.WARM + 3, 64, "tiny")
     assert_measured(found)
+
+
+def test_adapters_are_measured_beside_peft(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lora, "alone", in_this_process)
+    found = lora.compare("tiny", gpu.WARM + 3, rounds=1)
+    assert found["ours / peft"]["tokens_per_second"] > 0
 
 
 @pytest.mark.skipif(not NIGHTLY, reason="nightly: ten processes")
