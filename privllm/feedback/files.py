@@ -10,14 +10,18 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from privllm.core.errors import UserError
 from privllm.engine.digests import sync
 from privllm.feedback.reading import BOM, files_of, is_foreign_link
 
+PARTIAL = ".partial"  # ends the name of a file that is being written
 Selects = Callable[[Any, str], bool]  # (a line as JSON, None where it is none; the line) -> is it to be taken out?
 
 
 def append(path: Path, lines: list[str]) -> None:
-    """Replace the file by one with `lines` at its end."""
+    """Replace the file by one with `lines` at its end. Raises UserError for a link that DVC did not make."""
+    if is_foreign_link(path):
+        raise UserError(f"{path} is a link to elsewhere, which nothing is written through: put the file itself there.")
     content = path.read_bytes() if path.is_file() else b""
     line_end = b"" if not content or content.endswith(b"\n") else b"\n"
     _replace(path, [content, line_end, "".join(f"{line}\n" for line in lines).encode()])
@@ -62,11 +66,21 @@ def _is_selected(line: bytes, selects: Selects) -> bool:
 def _replace(path: Path, parts: Iterable[bytes]) -> None:
     """Replace the file by one of these bytes; they are on the disk when this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.parent.parent / f".{path.name}.{os.getpid()}"  # outside the folder, which DVC may track as a whole
-    with partial.open("wb") as file:
-        file.writelines(parts)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    for folder in (path.parent, path.parent.parent):
+    remove_partial(path.parent)
+    partial = path.with_name(f".{path.name}{PARTIAL}")  # beside it: the folder may be another disk's
+    try:
+        with partial.open("wb") as file:
+            file.writelines(parts)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    for folder in (path.parent, path.parent.parent):  # which may be new too
         sync(folder)
+
+
+def remove_partial(folder: Path) -> None:
+    """Delete what a call that was killed has left of a file at or below `folder`: people's words stand in it."""
+    for partial in folder.rglob(f".*{PARTIAL}"):
+        partial.unlink(missing_ok=True)

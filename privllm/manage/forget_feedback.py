@@ -23,7 +23,7 @@ from privllm.core.tables import write_table
 from privllm.core.work_paths import FORGET_FEEDBACK_NOTE
 from privllm.engine.extensions import extensions_for
 from privllm.engine.pipeline import PIPELINE
-from privllm.feedback.files import remove_lines, select_lines
+from privllm.feedback.files import remove_lines, remove_partial, select_lines
 from privllm.feedback.wanted import Wanted, pseudonym_of, record_key
 from privllm.manage.forget import ForgetOptions, rebuild, source_reader
 from privllm.manage.forget_report import counted, purge_lines
@@ -120,6 +120,7 @@ def forget_feedback(root: Path, wanted: Wanted, store: Store, options: ForgetOpt
 
 def _remove(root: Path, found: Found, store: Store) -> None:
     store.forget(found.selects)
+    remove_partial(root / FEEDBACK)
     for path in remove_lines(root / FEEDBACK, found.selects):
         if path.with_name(f"{path.name}.dvc").is_file():
             track(root, path.relative_to(root))

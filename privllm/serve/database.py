@@ -2,8 +2,8 @@
 
 It uses a write-ahead log and synchronises every commit to the disk, so that what a client was told
 is stored survives `kill -9`. Only ratings and votes are stored, with the messages they are about;
-other chats never are. What is taken back is overwritten, and of what was exported the id is kept until the
-next export takes it out of the files too. Who may write is decided in `auth`, and `feedback_export` exports.
+other chats never are. What is taken back is overwritten, and its id is kept until the
+next export has taken it out of the files too. Who may write is decided in `auth`, and `feedback_export` exports.
 """
 
 import json
@@ -173,15 +173,15 @@ class Database:
     def withdraw(self, kind: str, identifier: str, rater: str | None) -> bool:
         """Delete a rating or vote that `rater` gave (None: anybody), return whether there was one.
 
-        Of what was exported the id is kept for the next export; its words are not, for the log of earlier states is emptied.
+        Its id is kept for the next export, since a file may hold an earlier edition, or one of an export that was killed; its
+        words are not, for the log of earlier states is emptied.
         """
-        query = "SELECT record, exported FROM records WHERE kind = ? AND id = ?"
+        query = "SELECT record FROM records WHERE kind = ? AND id = ?"
         with self.writing() as db:
             row = db.execute(query, (kind, identifier)).fetchone()
             if not row or rater not in (None, json.loads(row[0])["rater"]):
                 return False
-            if row[1]:
-                db.execute("INSERT OR IGNORE INTO withdrawn VALUES (?, ?)", (kind, identifier))
+            db.execute("INSERT OR IGNORE INTO withdrawn VALUES (?, ?)", (kind, identifier))
             db.execute("DELETE FROM records WHERE kind = ? AND id = ?", (kind, identifier))
         self._empty_log()
         return True

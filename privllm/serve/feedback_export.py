@@ -75,7 +75,7 @@ def _keys_in(path: Path) -> set[tuple[str, int]]:
         try:
             record = json.loads(line)
             keys.add((record["id"], record.get("edition", 1)))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(
                 f"{path}, line {number} is no record of feedback ({error}): fix or delete the line, then export."
             ) from error

@@ -187,7 +187,8 @@ def _field_error(error: ValidationError) -> RequestRefused:
     message = first["msg"].removeprefix("Value error, ")
     if len(meant) > 1 and name in OF_SEVERAL_TYPES:
         message = f"must be {OF_SEVERAL_TYPES[name]}"
-    return RequestRefused(400, f"`{name}`: {message[:1].lower()}{message[1:]}.", name, code=code)
+    message = f"{message[:1].lower()}{message[1:]}."
+    return RequestRefused(400, f"`{name}`: {message}" if name else message, name or None, code=code)
 
 
 def _place(steps: tuple[int | str, ...]) -> str:

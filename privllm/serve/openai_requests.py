@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field
 from privllm.serve.engine.base import GenerationRequest, RequestRefused, SamplingSettings, TextInput
 from privllm.serve.openai_fields import MAX_MESSAGES, ChatMessage, OpenModel
 
-MAX_TOKENS = 4096  # of a reply
+MAX_TOKENS = 131_072  # of a reply, which ends with the context of a model that answers
 MAX_CHOICES = 64  # replies to one request; so many may always wait
 MAX_LOGPROBS = 20  # as vLLM
 MAX_INPUTS = 2048  # texts of one request for embeddings, as OpenAI
@@ -51,6 +51,11 @@ class ResponseFormat(OpenModel):
             raise RequestRefused(400, message, "response_format", code="missing_required_parameter")
         wanted = self.json_schema.json_schema
         return json.dumps({} if wanted is True else wanted)  # true is any JSON
+
+
+def _next_seed(seed: int, count: int) -> int:
+    """Return the seed `count` places on: after the greatest comes the least."""
+    return (seed + count + 2**63) % 2**64 - 2**63
 
 
 Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
@@ -104,7 +109,7 @@ class BaseRequest(OpenModel):
             param = "n" if self.n > 1 else "prompt"
             message = f"`{param}`: a request may ask for {MAX_CHOICES} replies, and this one asks for {len(choices)}."
             raise RequestRefused(400, message, param, code="invalid_value")
-        seeds = [choice.settings.seed + index % self.n for index, choice in enumerate(choices)]
+        seeds = [_next_seed(choice.settings.seed, index % self.n) for index, choice in enumerate(choices)]
         return [
             replace(choice, settings=replace(choice.settings, seed=seed))
             for choice, seed in zip(choices, seeds, strict=True)

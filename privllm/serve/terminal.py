@@ -23,7 +23,7 @@ def read_messages(source: TextIO, console: Console, interactive: bool) -> Iterat
     """Yield the lines that are not blank, stripped, until the input ends or Ctrl-C."""
     while True:
         try:
-            line = _ask(console) if interactive else source.readline()
+            line = _ask(console) if interactive else _read_line(source)
         except (EOFError, KeyboardInterrupt):
             break
         end_of_file = not line and not interactive
@@ -33,6 +33,12 @@ def read_messages(source: TextIO, console: Console, interactive: bool) -> Iterat
             yield line.strip()
     if interactive:
         console.out("")
+
+
+def _read_line(source: TextIO) -> str:
+    """Return the next line of a pipe or file as UTF-8, with U+FFFD for bytes that are none."""
+    raw = getattr(source, "buffer", None)
+    return source.readline() if raw is None else raw.readline().decode("utf-8", "replace")
 
 
 def _ask(console: Console) -> str:

@@ -82,13 +82,15 @@ class Conversation:
 def chat(
     folder: Path,
     settings: SamplingSettings,
-    source: TextIO = sys.stdin,
+    source: TextIO | None = sys.stdin,
     console: Console | None = None,
 ) -> None:
     """Chat until the input ends (Ctrl-D); Ctrl-C stops a reply, or leaves where there is none.
 
     Raises UserError where there is no model, and for a line from a pipe that the model cannot read.
     """
+    if source is None:  # Python's, where the shell has closed it
+        raise UserError("there is no input: type to it, or pipe lines into it.")
     console = console or Console(highlight=False, markup=False)
     interactive = source.isatty()
     with console.status("loading the model") if interactive else nullcontext():

@@ -1,3 +1,5 @@
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -5,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from privllm.core.errors import UserError
 from privllm.feedback.files import append, remove_lines, select_lines
 from tests.feedback.said import put, vote
 
@@ -54,6 +57,35 @@ def test_what_a_link_of_dvc_leads_to_is_not_written_and_others_are_left_alone(tm
     assert remove_lines(folder, is_two) == {folder / "a.jsonl": 1}
     assert (cached.read_bytes(), (folder / "a.jsonl").read_bytes()) == (b"1\n2\n", b"1\n")
     assert (tmp_path / "elsewhere.jsonl").read_bytes() == b"2\n"
+
+
+def test_nothing_is_appended_through_a_foreign_link(tmp_path: Path) -> None:
+    folder = tmp_path / "feedback"
+    put(tmp_path / "elsewhere.jsonl", "1")
+    folder.mkdir()
+    (folder / "a.jsonl").symlink_to(tmp_path / "elsewhere.jsonl")
+    with pytest.raises(UserError, match="is a link to elsewhere"):
+        append(folder / "a.jsonl", ["2"])
+    assert (folder / "a.jsonl").is_symlink()
+    assert (tmp_path / "elsewhere.jsonl").read_bytes() == b"1\n"
+
+
+def test_a_write_leaves_no_copy_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither where it fails nor where one before it was killed; and it needs no other folder, which may be on another disk."""
+    folder = tmp_path / "feedback"
+    put(folder / "a.jsonl", "1")
+    (folder / ".a.jsonl.partial").write_text("what somebody said")
+    outside = sorted(tmp_path.iterdir())
+
+    def full(file: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            append(folder / "a.jsonl", ["2"])
+    assert (sorted(tmp_path.iterdir()), [path.name for path in folder.iterdir()]) == (outside, ["a.jsonl"])
+    assert (folder / "a.jsonl").read_bytes() == b"1\n"
 
 
 @given(st.lists(st.sampled_from(["1", "2", "{", "é\u2028"]), max_size=6), st.booleans())

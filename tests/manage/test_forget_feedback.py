@@ -95,6 +95,13 @@ def test_a_person_is_forgotten_everywhere(root: Path, run: Callable[..., None], 
         run(Wanted(rater="eva"))
 
 
+def test_what_a_killed_export_has_left_is_forgotten_too(root: Path, run: Callable[..., None]) -> None:
+    partial = root / "data/feedback/.ratings.jsonl.partial"
+    partial.write_text(SECRET)
+    run(Wanted(rater="eva"))
+    assert not partial.exists()
+
+
 def test_words_are_forgotten_with_every_edition_and_what_is_no_record(root: Path, run: Callable[..., None]) -> None:
     run(Wanted(text="wrapped in felt now"))  # of the second edition alone: the first goes too
     left = everything(root)

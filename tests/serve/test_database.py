@@ -175,7 +175,7 @@ def test_what_is_taken_back_leaves_no_byte_behind(exported: bool, database: Data
     assert not database.withdraw("rating", "one", "eva")
     assert [kept.id for kept in database.ratings()] == ["other"]
     rows = database._db.execute("SELECT kind, id FROM withdrawn").fetchall()
-    assert rows == ([("rating", "one")] if exported else [])
+    assert rows == [("rating", "one")], "an export that was killed may have written it"
     assert not database.holds(["the secret words"]), "in the log of earlier states"
     assert database.forget(lambda plain, line: plain["id"] == "1") == 1
     assert database.holds(["what stays"])

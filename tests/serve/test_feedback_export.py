@@ -120,7 +120,31 @@ def test_a_failure_in_the_second_file_marks_nothing(database: Database, folder: 
         assert db.execute("SELECT count(*) FROM records WHERE exported").fetchone() == (0,)
 
 
-@pytest.mark.parametrize("line", ["[]", "5", '{"edition": 1}', "{", '"x"', "null"])
+def test_an_earlier_edition_of_what_is_taken_back_leaves_the_file(database: Database, folder: Path) -> None:
+    export_feedback(database, folder)
+    database.rate(rating("a", correction="changed after the export"))
+    assert database.withdraw("rating", "a", None)
+    assert export_feedback(database, folder).removed == {"ratings.jsonl": 1}
+    assert (folder / "ratings.jsonl").read_bytes() == b""
+
+
+def test_what_a_killed_export_has_written_leaves_the_file_when_it_is_taken_back(
+    database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(path: Path, lines: list[str]) -> None:
+        append(path, lines)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(feedback_export, "append", killed)
+        with pytest.raises(KeyboardInterrupt):
+            export_feedback(database, folder)
+    assert database.withdraw("rating", "a", None)
+    export_feedback(database, folder)
+    assert (folder / "ratings.jsonl").read_bytes() == b""
+
+
+@pytest.mark.parametrize("line", ["[]", "5", '{"edition": 1}', "{", '"x"', "null", "[" * 200_000])
 def test_lines_that_are_no_records_are_named(database: Database, folder: Path, line: str) -> None:
     folder.mkdir(parents=True)
     (folder / "votes.jsonl").write_text(f'{{"id": "0"}}\n{line}\n')

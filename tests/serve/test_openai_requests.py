@@ -27,8 +27,8 @@ def test_zero_is_a_temperature_and_the_newer_name_of_a_length_wins() -> None:
 
 BOUNDS = [
     # field, taken, refused
-    ("max_tokens", (1, 4096, None), (0, 4097, 1.0, True, "5")),
-    ("max_completion_tokens", (1, 4096, None), (0, 4097)),
+    ("max_tokens", (1, 131_072, None), (0, 131_073, 1.0, True, "5")),
+    ("max_completion_tokens", (1, 131_072, None), (0, 131_073)),
     ("temperature", (0, 0.01, 2, 2.0, None), (-0.01, 0.0099, 2.01, "1", True)),
     ("top_p", (0.001, 1, 1.0, None), (0, -0.1, 1.001)),
     ("seed", (-(2**63), 2**63 - 1, None), (-(2**63) - 1, 2**63)),
@@ -245,6 +245,11 @@ def test_each_choice_is_a_request_with_a_seed_of_its_own() -> None:
     assert len(continued(prompt=["a"] * MAX_CHOICES)) == MAX_CHOICES
     with pytest.raises(RequestRefused, match="64 replies, and this one asks for 66"):
         continued(prompt=["a"] * 33, n=2)
+
+
+def test_after_the_greatest_seed_comes_the_least() -> None:
+    seeds = [request.settings.seed for request in asked(n=3, seed=2**63 - 2).to_generation_requests()]
+    assert seeds == [2**63 - 2, 2**63 - 1, -(2**63)]
 
 
 def test_how_tokens_are_drawn() -> None:

@@ -15,6 +15,7 @@ from privllm.feedback.records import Message
 from privllm.serve.engine.base import GenerationRequest, RequestRefused, SamplingSettings
 from privllm.serve.engine.prompting import HuggingFaceFormat
 from privllm.serve.engine.scheduler import Scheduler
+from privllm.serve.terminal import read_messages
 from privllm.serve.terminal_chat import Conversation, Emit, chat
 from tests.hostile import ESCAPED, EVIL, obeyed
 
@@ -110,7 +111,7 @@ def test_a_line_that_never_fits_is_refused_and_the_next_answered(exported: Calla
     assert "in its last message alone, and this model sees 96 at once" in shown
     assert "no longer fit" not in shown
     shown = talk(exported(tuned=True), ["the page keeps every row of its own"] * 6, monkeypatch)
-    assert "(2 earlier messages no longer fit: the model does not see them)" in shown
+    assert "(messages that no longer fit, so that the model does not see them: 2)" in shown
 
 
 @pytest.fixture
@@ -182,6 +183,18 @@ def test_through_a_pipe(export_inputs: ExportInputs, tmp_path: Path) -> None:
     assert outputs[0].startswith("the page")
     assert outputs[0].count("naïve") >= 1
     assert "\x1b" not in outputs[0]
+
+
+def test_bytes_that_are_no_text_are_read_as_such(conversation: Conversation) -> None:
+    piped = io.TextIOWrapper(io.BytesIO(b"na\xefve \xc3\xa9\n"), "ascii", "surrogateescape")
+    [message] = read_messages(piped, Console(file=io.StringIO()), False)
+    assert message == "na\ufffdve é"
+    conversation.reply(message, lambda text: None)
+
+
+def test_without_any_input_it_says_so(exported: Callable[..., Path]) -> None:
+    with pytest.raises(UserError, match="there is no input"):
+        chat(exported(), SETTINGS, None)
 
 
 def test_nothing_said_reaches_the_terminal_as_a_command(monkeypatch: pytest.MonkeyPatch) -> None:

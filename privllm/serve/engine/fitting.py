@@ -53,7 +53,8 @@ def fit(prompt_format: PromptFormat, request: GenerationRequest) -> Prompt:
     if first == len(starts):
         size = len(encode_from(starts[-1]))
         limits = f"{context} at once, of which {reserved} are kept for the reply"
-        raise _too_long(f"{size} tokens in its last message alone, and this model sees {limits}", request)
+        alone = "its last message and the system's" if opening_of(messages) else "its last message alone"
+        raise _too_long(f"{size} tokens in {alone}, and this model sees {limits}", request)
     start = starts[first]
     ids, kept = encode_from(start), messages_from(messages, start)
     return Prompt(ids, kept, len(messages) - len(kept), min(max_tokens, context - len(ids)))

@@ -8,6 +8,7 @@ large models, put another server behind `remote`.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Condition, Thread
@@ -45,6 +46,8 @@ class LocalEngine:
         self._scheduler = Scheduler(model, prompt_format, batch)
         self._vocabulary = model.config.get_text_config().vocab_size
         self._grammars = Grammars(prompt_format.tokenizer_json, self._vocabulary, prompt_format.end_ids)
+        # One of its own, since a schema may take a second: nobody else waits for that.
+        self._compiler = ThreadPoolExecutor(1, thread_name_prefix="grammar")
         self._max_requests = batch + queue
         self._changed = Condition()  # guards the three below
         self._arrived: list[Job] = []
@@ -70,6 +73,7 @@ class LocalEngine:
         with self._changed:
             self._closed = True
             self._changed.notify()
+        self._compiler.shutdown(wait=False, cancel_futures=True)
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join)
 
@@ -121,8 +125,8 @@ class LocalEngine:
             events: asyncio.Queue[Event] = asyncio.Queue()
             job = Job(prompt.ids, settings, lambda event: loop.call_soon_threadsafe(events.put_nowait, event))
             job.echo = self._echo(request, prompt.ids) if request.echo else None
-            if settings.json_schema:  # in a thread, since a schema may be large
-                job.grammar = await asyncio.to_thread(self._grammars.start, settings.json_schema)
+            if settings.json_schema:
+                job.grammar = await loop.run_in_executor(self._compiler, self._grammars.start, settings.json_schema)
             with self._changed:
                 self._arrived.append(job)
                 self._changed.notify()

@@ -59,6 +59,7 @@ class RemoteEngine:
             timeout=TIMEOUT,
             trust_env=False,
             follow_redirects=False,
+            limits=httpx.Limits(max_connections=None),  # how many replies there may be is for that server to say
         )
         self._ending: asyncio.Task[None] | None = None  # the client's end, with which all replies end
         models = _list_models(base, headers)
@@ -190,16 +191,15 @@ def _list_models(base: str, headers: dict[str, str]) -> dict[str, dict[str, Any]
 
 async def _events(response: httpx.Response) -> AsyncIterator[Text | Done]:
     """Yield Text events, then one Done, from the server-sent events of `response`."""
-    reason, left_out = "stop", 0
+    reason, left_out = "", 0
     usage: dict[str, Any] = {}
     async for line in _lines(response):
         data = line.removeprefix("data:").strip()
         if not line.startswith("data:") or not data:
             continue
         if data == "[DONE]":
-            read, written = _token_count(usage, "prompt_tokens"), _token_count(usage, "completion_tokens")
-            yield Done(reason, read, written, left_out)
-            return
+            reason = reason or "stop"
+            break
         try:
             chunk = _read_chunk(data)
         except (ValueError, AttributeError, TypeError, LookupError) as error:
@@ -210,7 +210,10 @@ async def _events(response: httpx.Response) -> AsyncIterator[Text | Done]:
         left_out = chunk.left_out or left_out
         if chunk.text or chunk.reasoning or chunk.tokens:
             yield Text(chunk.text, chunk.tokens, chunk.reasoning, left_out)
-    raise RequestRefused(502, "the reply broke off.")
+    if not reason:
+        raise RequestRefused(502, "the reply broke off.")
+    read, written = _token_count(usage, "prompt_tokens"), _token_count(usage, "completion_tokens")
+    yield Done(reason, read, written, left_out)
 
 
 async def _lines(response: httpx.Response) -> AsyncIterator[str]:
@@ -242,7 +245,7 @@ class _Chunk(NamedTuple):
 def _read_chunk(data: str) -> _Chunk:
     """Parse one event. Raises RequestRefused for an error, other exceptions for other formats."""
     chunk: dict[str, Any] = json.loads(data)
-    if "error" in chunk:
+    if chunk.get("error"):
         raise RequestRefused(502, "the server behind this one broke off; its log may say why.")
     usage = chunk.get("usage") or {}
     choice = (chunk.get("choices") or [{}])[0]
@@ -252,6 +255,7 @@ def _read_chunk(data: str) -> _Chunk:
     if not isinstance(text, str) or not isinstance(reasoning, str) or not isinstance(usage, dict):
         raise TypeError("a text or the usage is of another type")
     left_out = _token_count(chunk.get("privllm") or {}, "left_out")
+    text, reasoning = whole_characters(text), whole_characters(reasoning)
     return _Chunk(text, reasoning, _read_logprobs(choice), choice.get("finish_reason"), usage, left_out or 0)
 
 
@@ -260,8 +264,9 @@ def _read_logprobs(choice: dict[str, Any]) -> tuple[TokenLogprob, ...]:
     logprobs = choice.get("logprobs") or {}
     tokens = []
     for entry in logprobs.get("content") or ():
-        top = tuple((other["token"], float(other["logprob"])) for other in entry.get("top_logprobs") or ())
-        tokens.append(TokenLogprob(entry["token"], float(entry["logprob"]), top))
+        others = entry.get("top_logprobs") or ()
+        top = tuple((whole_characters(other["token"]), float(other["logprob"])) for other in others)
+        tokens.append(TokenLogprob(whole_characters(entry["token"]), float(entry["logprob"]), top))
     texts = logprobs.get("tokens") or ()
     for text, logprob, top in zip(
         texts,
@@ -269,8 +274,14 @@ def _read_logprobs(choice: dict[str, Any]) -> tuple[TokenLogprob, ...]:
         logprobs.get("top_logprobs") or [None] * len(texts),
         strict=True,
     ):
-        tokens.append(TokenLogprob(text, logprob, tuple((top or {}).items())))
+        likeliest = tuple((whole_characters(other), likelihood) for other, likelihood in (top or {}).items())
+        tokens.append(TokenLogprob(whole_characters(text), logprob, likeliest))
     return tuple(tokens)
+
+
+def whole_characters(text: str) -> str:
+    """Return `text` with U+FFFD for each half of a character (a surrogate), which no UTF-8 can hold."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _token_count(usage: dict[str, Any], name: str) -> int | None:

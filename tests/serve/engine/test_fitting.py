@@ -76,6 +76,8 @@ def test_a_last_question_is_whole_or_refused(tuned: PromptFormat) -> None:
     with pytest.raises(RequestRefused, match="in its last message alone") as refused:
         fit(tuned, ask(Message("user", "row"), Message("assistant", "page"), long))
     assert refused.value.code == "context_length_exceeded"
+    with pytest.raises(RequestRefused, match="in its last message and the system's"):
+        fit(tuned, ask(Message("system", "row " * 300), Message("user", "row")))
 
 
 def test_what_a_conversation_opens_with_stays(exported: Callable[..., Path], tmp_path: Path) -> None:

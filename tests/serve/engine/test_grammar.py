@@ -88,10 +88,15 @@ def test_an_object_is_begun_and_cut_at_max_tokens(url: str) -> None:
     [
         (formatted({"type": "nonsense"}), "cannot be followed"),
         (formatted({"$ref": "#/$defs/none"}), "cannot be followed"),
-        (formatted({"$ref": "#"}), "cannot be followed"),  # it refers to itself without an end
+        (formatted({"$ref": "#"}), "it refers to itself without an end"),
         (formatted({"anyOf": [{"$ref": "#"}]}), "cannot be followed"),
         (formatted(ENDLESS), "cannot be followed"),
-        (formatted(False), "cannot be followed"),
+        (formatted(False), "no JSON fits it"),
+        (formatted({"type": "string", "pattern": "("}), "unclosed group"),
+        (formatted({"type": "integer", "multipleOf": 99_999_989}), "`multipleOf` may be 20,000 at most"),
+        (formatted({"type": "number", "multipleOf": 999.99}), "`multipleOf` may be 20,000 at most"),
+        (formatted({"anyOf": [{"type": "integer", "multipleOf": 9000 + i} for i in range(3)]}), "`multipleOf`"),
+        (formatted({"type": "string", "pattern": "^(a{600}){600}$"}), "too many expressions"),
         ({"type": "json_schema"}, "send the schema"),
         ({"type": "xml"}, "response_format"),
         (formatted(5), "response_format"),
@@ -103,6 +108,22 @@ def test_what_is_no_schema_is_refused_by_name(url: str, response_format: Any, wo
     error = refused.json()["error"]
     assert words in error["message"]
     assert error["param"].startswith("response_format")
+
+
+@needs_library
+def test_a_schema_is_compiled_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled, compile_ = [], grammar.Grammars._compile
+
+    def counted(self: grammar.Grammars, schema: str) -> Any:
+        compiled.append(schema)
+        return compile_(self, schema)
+
+    monkeypatch.setattr(grammar.Grammars, "_compile", counted)
+    for _ in range(2):
+        made = ask(url, formatted(SCHEMA), n=3).raise_for_status().json()
+        for choice in made["choices"]:
+            jsonschema.validate(json.loads(choice["message"]["content"]), SCHEMA)
+    assert len(compiled) == 1
 
 
 @needs_library

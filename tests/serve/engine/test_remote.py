@@ -322,6 +322,50 @@ def test_an_error_that_never_ends_is_not_read_to_its_end(tmp_path: Path) -> None
     assert sent < 50_000_000
 
 
+@pytest.mark.parametrize(
+    ("chunks", "text", "reason"),
+    [
+        ([CHUNK.replace("hi", r"a\ud800b"), "data: [DONE]\n\n"], "a\ufffdb", "stop"),
+        (['data: {"error": null, "choices": [{"text": "hi"}]}\n\n', "data: [DONE]\n\n"], "hi", "stop"),
+        (['data: {"choices": [{"text": "hi", "finish_reason": "length"}]}\n\n'], "hi", "length"),
+    ],
+)
+def test_what_other_servers_send_is_understood(chunks: list[str], text: str, reason: str, tmp_path: Path) -> None:
+    """Half a character, an error that is none, and an end that is told by its reason alone."""
+    lines = [chunk.encode() for chunk in chunks]
+    whole = said_by(lines, tmp_path).json()["choices"][0]
+    assert (whole["text"], whole["finish_reason"]) == (text, reason)
+    streamed = said_by(lines, tmp_path, stream=True).text
+    assert (text in streamed, streamed.endswith("data: [DONE]\n\n")) == (True, True)
+
+
+def test_many_replies_neither_wait_for_each_other_nor_make_it_ill() -> None:
+    open_at_once, most = 0, 0
+
+    async def slow() -> AsyncIterator[bytes]:
+        nonlocal open_at_once, most
+        open_at_once += 1
+        most = max(most, open_at_once)
+        await asyncio.sleep(2)
+        open_at_once -= 1
+        yield (CHUNK + "data: [DONE]\n\n").encode()
+
+    async def ask_all(engine: RemoteEngine) -> bool:
+        async def ask() -> None:
+            async for _ in engine.stream(completion("x")):
+                pass
+
+        asking = [asyncio.create_task(ask()) for _ in range(130)]
+        await asyncio.sleep(1)
+        healthy = await engine.healthy()
+        await asyncio.gather(*asking)
+        return healthy
+
+    with live(broken(lambda: StreamingResponse(slow()))) as back:
+        assert asyncio.run(ask_all(RemoteEngine(back)))
+    assert most == 130
+
+
 def test_what_a_prompt_may_cost_is_guessed_from_its_bytes() -> None:
     with live(broken(Response)) as back:
         engine = RemoteEngine(back)
