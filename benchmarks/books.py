@@ -55,6 +55,7 @@ WORD = re.compile(r"\w+")
 HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
 NUMBERING = re.compile(r"^(?:chapter|appendix)?\s*(?:\d+|[A-Z])?(?:\.\d+)*\.?\s+", re.IGNORECASE)
 PAGE_NUMBER = re.compile(r"\s*(?:page )?(?:\d{1,4}|[ivxl]{1,7})\s*", re.IGNORECASE)
+AT_AN_END = re.compile(r"^\d+ ?(?=chapter )|(?<=\D) \d+$", re.IGNORECASE)
 LINK = re.compile(r'<a[^>]+href="([^"#]+\.html)(?:#[^"]*)?"')
 
 
@@ -131,6 +132,7 @@ def headings_kept(html: str, text: str, has_headings: bool) -> float:
 def left_over(text: str, html: str) -> list[str]:
     """Return those of the sampled lines that are a page's number or header, or end in a hyphen."""
     lines = [line for line in text.splitlines() if line.strip()]
+    headings = {plain(heading) for heading in headings_of(html)}
     counts: dict[str, int] = {}
     for line in lines:
         key = re.sub(r"\d+", "#", line)
@@ -144,6 +146,8 @@ def left_over(text: str, html: str) -> list[str]:
             and len(line) > 10
             and not line.startswith(("#", "|", "-"))
         )
+        without_page = plain(AT_AN_END.sub("", line.strip("# ")))
+        is_header = is_header or (AT_AN_END.search(line) is not None and not is_in_html and without_page in headings)
         is_hyphenated = re.search(r"[a-z]-$", line) is not None
         if PAGE_NUMBER.fullmatch(line) or is_header or is_hyphenated:
             faults.append(line)

@@ -9,47 +9,29 @@ It runs in a process of its own (`parser_process`), for PDFium is C++ and files 
 """
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from ctypes import byref, c_double, c_int, create_string_buffer
-from typing import Any, NamedTuple
+from typing import Any
 
 from privllm.collect.ocr import RESOLUTION, lines_of_image
 from privllm.collect.parsed import NoText, Parsed
+from privllm.collect.pdf_line import SMALL, Line, body_size
+from privllm.collect.pdf_margins import without_margins
+from privllm.collect.pdf_notes import chapters_of, with_notes_at_ends
 
 MAX_PAGES = 20_000
 MAX_DOTS = 10_000  # of a scanned page's longer side
-USUAL_SIZE = 10.0
 NUMBERED = re.compile(r"\d+(?:\.\d+)+\.? \S")
-SMALL = 0.85  # of the size of most letters
 MAX_FONT_NAME = 100  # bytes
 BOLD = 600  # of a font's weight, 400 in usual print
 HYPHEN = "\ufffe"  # PDFium's mark for a hyphen at the end of a line; it has joined the two lines
 HEADING_RATIO = 1.12  # to the size of most letters
 MAX_HEADING = 200  # characters
 LEVELS = 4  # of headings
-MARGIN_LINES = 3  # at the top, and at the bottom, that may be a running header or footer
-REPEATED = 3  # pages that repeat such a line
-NUMBER = re.compile(r"\d+|\b[ivxlc]+\b")
-PAGE_NUMBER = re.compile(
-    r"(?:page |seite |p\. ?|- ?|\[)?(?:\d{1,5}|[ivxlc]{1,8})(?: ?-|\]| ?(?:/|of|von) ?\d{1,5})?", re.IGNORECASE
-)
 DATE = re.compile(r"D:(\d{4})(\d\d)(\d\d)")
 LEADER = re.compile(r"(?: ?\.){5,} ?\w{0,6}$")  # dots between an entry of a table of contents and its page
 SENTENCE_END = (".", "!", "?", ":", ";", "\u3002", '"', "\u201d")
 BULLET = re.compile(r"^(?:[\u2022\u25cf\u25aa\u25e6\u2219\u00b7\u25a0\uf0b7\u2013-]|\(?\d{1,3}[.)]|\(?[a-z][.)]) ")
-
-
-class Line(NamedTuple):
-    """A line of a page, in points from the lower left corner."""
-
-    text: str
-    size: float  # of its letters
-    left: float
-    right: float
-    bottom: float
-    top: float
-    is_marked: bool = False  # as a heading: it begins with a number such as 5.8.1, in bold
 
 
 def pdf_text(data: bytes, languages: Sequence[str] = ()) -> Parsed:
@@ -71,14 +53,15 @@ def pdf_text(data: bytes, languages: Sequence[str] = ()) -> Parsed:
         for number in scanned:
             pages[number] = _scanned_lines(document, number, languages)
         metadata = document.get_metadata_dict()
+        chapters = chapters_of(document)
     finally:
         document.close()
     if not any(pages):
         raise NoText(*_no_text(len(pages), languages))
-    size = _body_size(page for number, page in enumerate(pages) if number not in scanned)
+    size = body_size(page for number, page in enumerate(pages) if number not in scanned)
     for number in scanned:
         pages[number] = [line._replace(size=size) for line in pages[number]]
-    text = "\n\n".join(_blocks(_without_marks(_without_margins(pages))))
+    text = "\n\n".join(_blocks(_without_marks(with_notes_at_ends(without_margins(pages), chapters))))
     title, author = (_one_line(metadata.get(key, "")) for key in ("Title", "Author"))
     return Parsed(text, title, author, _day(metadata.get("CreationDate", "")))
 
@@ -199,41 +182,10 @@ def _box(text_page: Any, index: int, raw: Any) -> tuple[float, float, float, flo
     return left, right, bottom, top
 
 
-def _without_margins(pages: list[list[Line]]) -> list[list[Line]]:
-    """Return pages without running headers and footers and without page numbers."""
-    counts: Counter[str] = Counter()
-    for lines in pages:
-        counts.update({_pattern(lines[place].text) for place in _margins(lines)})
-    least = max(REPEATED, len(pages) // 20)
-    kept = []
-    for lines in pages:
-        dropped = set()
-        for place in _margins(lines):
-            text = lines[place].text
-            is_edge = place in (0, len(lines) - 1)
-            if counts[_pattern(text)] >= least or (is_edge and len(pages) > 1 and PAGE_NUMBER.fullmatch(text)):
-                dropped.add(place)
-        kept.append([line for place, line in enumerate(lines) if place not in dropped])
-    return kept if any(kept) else pages
-
-
 def _without_marks(pages: list[list[Line]]) -> list[list[Line]]:
     """Return pages without the numbers of footnotes that stand alone, in small print."""
-    small = SMALL * _body_size(pages)
+    small = SMALL * body_size(pages)
     return [[line for line in lines if line.size >= small or not line.text.isdecimal()] for lines in pages]
-
-
-def _margins(lines: list[Line]) -> list[int]:
-    """Return the places of the lines at the top and at the bottom of a page, by height."""
-    by_height = sorted(range(len(lines)), key=lambda place: lines[place].top)
-    if len(by_height) <= 2 * MARGIN_LINES:
-        return by_height
-    return by_height[:MARGIN_LINES] + by_height[-MARGIN_LINES:]
-
-
-def _pattern(text: str) -> str:
-    """Return a line as what it has in common with that of other pages."""
-    return NUMBER.sub("#", text.lower())
 
 
 def _blocks(pages: list[list[Line]]) -> Iterator[str]:
@@ -258,7 +210,7 @@ def _blocks(pages: list[list[Line]]) -> Iterator[str]:
 
 def _heading_sizes(pages: list[list[Line]]) -> dict[float, int]:
     """Return the level of headings, from 1, by the size of their letters."""
-    body = _body_size(pages)
+    body = body_size(pages)
     letters = {round(line.size, 1) for lines in pages for line in lines}
     larger = sorted((size for size in letters if size > body * HEADING_RATIO), reverse=True)
     return {size: min(level, LEVELS) for level, size in enumerate(larger, 1)}
@@ -268,15 +220,6 @@ def _level(line: Line, sizes: dict[float, int]) -> int:
     """Return the level of a heading, 0 for another line. One in the size of the text is below all that are larger."""
     level = sizes.get(round(line.size, 1), 0)
     return min(max(sizes.values(), default=0) + 1, LEVELS) if line.is_marked and not level else level
-
-
-def _body_size(pages: Iterable[list[Line]]) -> float:
-    """Return the size of most letters, that of usual print where there are none."""
-    letters: Counter[float] = Counter()
-    for lines in pages:
-        for line in lines:
-            letters[round(line.size, 1)] += len(line.text)
-    return letters.most_common(1)[0][0] if letters else USUAL_SIZE
 
 
 def _goes_on(before: Line, line: Line, is_new_page: bool) -> bool:
