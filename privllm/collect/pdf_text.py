@@ -2,8 +2,8 @@
 
 PDFium gives characters in the order of the page's content with hyphens at line ends marked. Lines
 that many pages repeat at their top or bottom, and page numbers, are left out. A page without a
-text layer is read by tesseract where languages are named (`ocr`), else it gives nothing; a document without any
-text is `needs_ocr`.
+text layer is read by tesseract where languages are named (`ocr`), else it gives nothing, and is named where it is a picture;
+a document without any text is `needs_ocr`.
 
 It runs in a process of its own (`parser_process`), for PDFium is C++ and files are anybody's.
 """
@@ -11,6 +11,7 @@ It runs in a process of its own (`parser_process`), for PDFium is C++ and files 
 import re
 from collections.abc import Iterator, Sequence
 from ctypes import byref, c_double, c_int, create_string_buffer
+from itertools import islice
 from typing import Any
 
 from privllm.collect.ocr import RESOLUTION, lines_of_image
@@ -18,10 +19,14 @@ from privllm.collect.parsed import NoText, Parsed
 from privllm.collect.pdf_line import SMALL, Line, body_size
 from privllm.collect.pdf_margins import without_margins
 from privllm.collect.pdf_notes import chapters_of, with_notes_at_ends
+from privllm.collect.scanned_pages import HOW_TO_READ_SCANS, NEEDS_OCR
 
 MAX_PAGES = 20_000
 MAX_DOTS = 10_000  # of a scanned page's longer side
 NUMBERED = re.compile(r"\d+(?:\.\d+)+\.? \S")
+MAX_PICTURES = 1_000  # of a page that are looked at
+MAX_FORMS = 5  # inside each other
+LEAST_PICTURED = 0.25  # of a page
 MAX_FONT_NAME = 100  # bytes
 BOLD = 600  # of a font's weight, 400 in usual print
 HYPHEN = "\ufffe"  # PDFium's mark for a hyphen at the end of a line; it has joined the two lines
@@ -49,7 +54,9 @@ def pdf_text(data: bytes, languages: Sequence[str] = ()) -> Parsed:
         if len(document) > MAX_PAGES:
             raise NoText("too_large", f"over {MAX_PAGES} pages: split it")
         pages = [_lines_of_page(document, number, raw) for number in range(len(document))]
-        scanned = [number for number, lines in enumerate(pages) if not lines and languages]
+        without_text = [number for number, lines in enumerate(pages) if not lines]
+        scanned = without_text if languages else []
+        unread = [] if languages else [number + 1 for number in without_text if _is_picture(document, number, raw)]
         for number in scanned:
             pages[number] = _scanned_lines(document, number, languages)
         metadata = document.get_metadata_dict()
@@ -63,15 +70,29 @@ def pdf_text(data: bytes, languages: Sequence[str] = ()) -> Parsed:
         pages[number] = [line._replace(size=size) for line in pages[number]]
     text = "\n\n".join(_blocks(_without_marks(with_notes_at_ends(without_margins(pages), chapters))))
     title, author = (_one_line(metadata.get(key, "")) for key in ("Title", "Author"))
-    return Parsed(text, title, author, _day(metadata.get("CreationDate", "")))
+    return Parsed(text, title, author, _day(metadata.get("CreationDate", "")), unread)
 
 
 def _no_text(pages: int, languages: Sequence[str]) -> tuple[str, str]:
     """Return reason and detail of a document without any text."""
     if languages:
         return "empty", f"tesseract finds no text on its {pages} pages"
-    how = "name the languages of scanned pages in collect.ocr, such as [eng], or run OCR (such as ocrmypdf) on it"
-    return "needs_ocr", f"none of its {pages} pages has a text layer: {how}"
+    return NEEDS_OCR, f"none of its {pages} pages has a text layer: {HOW_TO_READ_SCANS}"
+
+
+def _is_picture(document: Any, number: int, raw: Any) -> bool:
+    """Return whether pictures cover a good part of a page, as a scan does; a blank page needs no OCR."""
+    from pypdfium2 import PdfiumError
+
+    try:
+        page = document[number]
+        pictures = islice(page.get_objects([raw.FPDF_PAGEOBJ_IMAGE], max_depth=MAX_FORMS), MAX_PICTURES)
+        bounds = [picture.get_bounds() for picture in pictures]
+        area = page.get_width() * page.get_height()
+        page.close()
+    except PdfiumError:
+        return False
+    return sum((right - left) * (top - bottom) for left, bottom, right, top in bounds) >= LEAST_PICTURED * area > 0
 
 
 def _scanned_lines(document: Any, number: int, languages: Sequence[str]) -> list[Line]:
