@@ -6,13 +6,15 @@
 
 All are read and cleaned as a build does it, by `collect` and `clean`. Words are compared by `git diff`, which finds the most words in
 common in one order of the whole book; a second share counts also runs of five words that stand elsewhere, for a printed page moves
-footnotes and tables. Headings are those of the HTML; one is kept where the other format has it as a heading, plain text as a line. Of
-the PDF, 200 lines drawn by a fixed seed are searched for page numbers, running headers and hyphens at their ends.
+footnotes and tables; beside it stands what pdftotext, where it is installed, gives in one order. Headings are those of the HTML;
+one is kept where the other format has it as a heading, plain text as a line. Of the PDF, 200 lines drawn by a fixed seed are
+searched for page numbers, running headers and hyphens at their ends.
 """
 
 import gzip
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -82,6 +84,14 @@ def unpacked(path: Path, scratch: Path) -> Path:
     target = scratch / path.stem
     target.write_bytes(gzip.decompress(path.read_bytes()))
     return target
+
+
+def pdftotext(path: Path) -> str:
+    """Return what poppler's program reads, in the order of the page's content, which is its best here; "" without it."""
+    program = shutil.which("pdftotext")
+    if program is None:
+        return ""
+    return subprocess.run([program, "-raw", path, "-"], capture_output=True, text=True).stdout
 
 
 def words_of(text: str) -> list[str]:
@@ -157,21 +167,25 @@ def left_over(text: str, html: str) -> list[str]:
 def main(root: Path, verbose: bool) -> None:
     results: list[dict[str, Any]] = []
     print(
-        "| book | format | words of the HTML | in one order | in order, or moved in runs | headings kept | faults in 200 lines |"
+        "| book | format | words of the HTML | in one order | or moved in runs | pdftotext's | headings kept | faults in 200 lines |"
     )
-    print("|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|")
     for name, (folder, index, files) in BOOKS.items():
         html = "\n\n".join(text for page in pages_of(root / folder, index) for text in texts_of(page))
         words = words_of(html)
         for ending, file in files.items():
             with tempfile.TemporaryDirectory() as scratch:
                 kind = ending.removesuffix(".gz")
-                text = "\n\n".join(texts_of(unpacked(root / file, Path(scratch))))
+                path = unpacked(root / file, Path(scratch))
+                text = "\n\n".join(texts_of(path))
                 in_order, share, missing = found_in_order(words, words_of(text), Path(scratch))
+                peers = pdftotext(path) if kind == "pdf" else ""
+                peers_share = found_in_order(words, words_of(peers), Path(scratch))[0] if peers else None
             kept = headings_kept(html, text, kind != "txt")
             faults = left_over(text, html) if kind == "pdf" else []
             print(
-                f"| {name} | {kind} | {len(words):,} | {in_order:.4f} | {share:.4f} | {kept:.3f} | {len(faults)} |",
+                f"| {name} | {kind} | {len(words):,} | {in_order:.4f} | {share:.4f} | "
+                f"{f'{peers_share:.4f}' if peers_share else ''} | {kept:.3f} | {len(faults)} |",
                 flush=True,
             )
             if verbose:
@@ -183,6 +197,7 @@ def main(root: Path, verbose: bool) -> None:
                     "words": len(words),
                     "in_order": in_order,
                     "share": share,
+                    "pdftotext": peers_share,
                     "headings": kept,
                     "faults": faults,
                 }
