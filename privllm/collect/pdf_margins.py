@@ -23,28 +23,30 @@ PAGE_NUMBER = re.compile(
 def without_margins(pages: list[list[Line]]) -> list[list[Line]]:
     """Return pages without running headers and footers and without page numbers."""
     counts: Counter[str] = Counter()
+    title = TITLE_RATIO * body_size(pages)
     for lines in pages:
-        counts.update({_pattern(lines[place].text) for place in _margins(lines)})
+        counts.update({_pattern(lines[place], title) for place in _margins(lines)})
     least = max(REPEATED, len(pages) // 20)
-    numbered = _numbered(pages)
+    numbered = _numbered(pages, title)
     kept = []
     for lines, own in zip(pages, numbered, strict=True):
         dropped = set(own)
         for place in _margins(lines):
             text = lines[place].text
             is_edge = place in (0, len(lines) - 1)
-            if counts[_pattern(text)] >= least or (is_edge and len(pages) > 1 and PAGE_NUMBER.fullmatch(text)):
+            if counts[_pattern(lines[place], title)] >= least or (
+                is_edge and len(pages) > 1 and PAGE_NUMBER.fullmatch(text)
+            ):
                 dropped.add(place)
         kept.append([line for place, line in enumerate(lines) if place not in dropped])
     return kept if any(kept) else pages
 
 
-def _numbered(pages: list[list[Line]]) -> list[set[int]]:
+def _numbered(pages: list[list[Line]], title: float) -> list[set[int]]:
     """Return of each page its first and its last line by height where these hold the number of the page.
 
     Numbers are those of pages where most pages have one that is as far from their count.
     """
-    title = TITLE_RATIO * body_size(pages)
     found: list[dict[int, set[int]]] = []
     counts: Counter[int] = Counter()
     for count, lines in enumerate(pages):
@@ -75,6 +77,7 @@ def _margins(lines: list[Line]) -> list[int]:
     return by_height[:MARGIN_LINES] + by_height[-MARGIN_LINES:]
 
 
-def _pattern(text: str) -> str:
-    """Return a line as what it has in common with that of other pages."""
-    return NUMBER.sub("#", text.lower())
+def _pattern(line: Line, title: float) -> str:
+    """Return a line as what it has in common with that of other pages; numbers tell titles apart, such as "2.1 Version 3"."""
+    text = line.text.lower()
+    return text if line.size >= title else NUMBER.sub("#", text)

@@ -40,9 +40,13 @@ def test_a_line_with_another_number_stays() -> None:
 
 
 def test_titles_that_are_numbered_in_turn_stay() -> None:
-    titles = ["1 Piers", "2 Boats", "3 Wind", "4 Waves"]
-    pages = [[line(title, 740, 18.0), *page(*BODY)] for title in titles]
-    assert [text for text in texts(pages) if text not in BODY] == titles
+    for titles in (
+        ["1 Piers", "2 Boats", "3 Wind", "4 Waves"],
+        [f"2.{count} Version 4.{count}" for count in range(9, 5, -1)],
+    ):
+        pages = [[line(title, 740, 18.0), *page(*BODY)] for title in titles]
+        assert [text for text in texts(pages) if text not in BODY] == titles
+    assert "Harbours" not in texts([[line("Harbours", 740, 18.0), *page(*BODY)] for _ in range(4)])
 
 
 def test_numbers_of_few_pages_are_none_of_pages() -> None:
