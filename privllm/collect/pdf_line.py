@@ -17,7 +17,7 @@ class Line(NamedTuple):
     right: float
     bottom: float
     top: float
-    is_marked: bool = False  # as a heading: it begins with a number such as 5.8.1, in bold
+    is_marked: bool = False  # as a heading: it begins with a number such as 5.8.1, in bold, or the outline names it
 
 
 def body_size(pages: Iterable[list[Line]]) -> float:

@@ -6,12 +6,9 @@ begin where the outline of the document says so; one without an outline is one c
 
 import re
 from collections.abc import Collection
-from itertools import islice
-from typing import Any
 
 from privllm.collect.pdf_line import SMALL, Line, body_size
 
-MAX_ENTRIES = 10_000  # of an outline
 SKIPPED = 5  # numbers from a note to the next that is found
 MARK = re.compile(r"(?:(\d{1,3})(?![\d.,%)])|[*\u2020\u2021\u00a7]{1,3})")
 SENTENCE_END = (".", "!", "?", ")", "\u3002", '"', "\u201d")
@@ -42,22 +39,6 @@ def with_notes_at_ends(pages: list[list[Line]], chapters: Collection[int]) -> li
         notes += found
         placed.append(lines[:first])
     return placed + notes
-
-
-def chapters_of(document: Any) -> set[int]:
-    """Return the pages that the outline of a document names in its highest level of several entries."""
-    from pypdfium2 import PdfiumError
-
-    levels: dict[int, set[int]] = {}
-    try:
-        for entry in islice(document.get_toc(), MAX_ENTRIES):
-            target = entry.get_dest()
-            page = target.get_index() if target else None
-            if page is not None:
-                levels.setdefault(entry.level, set()).add(page)
-    except PdfiumError:
-        return set()
-    return next((levels[level] for level in sorted(levels) if len(levels[level]) > 1), set())
 
 
 def _begin_of_small(lines: list[Line], small: float) -> int:

@@ -18,7 +18,8 @@ from privllm.collect.ocr import RESOLUTION, lines_of_image
 from privllm.collect.parsed import NoText, Parsed
 from privllm.collect.pdf_line import SMALL, Line, body_size
 from privllm.collect.pdf_margins import without_margins
-from privllm.collect.pdf_notes import chapters_of, with_notes_at_ends
+from privllm.collect.pdf_notes import with_notes_at_ends
+from privllm.collect.pdf_outline import chapters_of, outline_of, with_marked_titles
 from privllm.collect.scanned_pages import HOW_TO_READ_SCANS, NEEDS_OCR
 
 MAX_PAGES = 20_000
@@ -30,6 +31,9 @@ LEAST_PICTURED = 0.25  # of a page
 MAX_FONT_NAME = 100  # bytes
 BOLD = 600  # of a font's weight, 400 in usual print
 HYPHEN = "\ufffe"  # PDFium's mark for a hyphen at the end of a line; it has joined the two lines
+WORD = re.compile(r"\w+")
+COMPOUND = re.compile(r"(?=\b(\w+-\w+))\w+")  # of "a-b-c" both
+CUT = re.compile(rf"\b(\w+){HYPHEN}(?=(\w+))")
 HEADING_RATIO = 1.12  # to the size of most letters
 MAX_HEADING = 200  # characters
 LEVELS = 4  # of headings
@@ -60,7 +64,7 @@ def pdf_text(data: bytes, languages: Sequence[str] = ()) -> Parsed:
         for number in scanned:
             pages[number] = _scanned_lines(document, number, languages)
         metadata = document.get_metadata_dict()
-        chapters = chapters_of(document)
+        outline = outline_of(document)
     finally:
         document.close()
     if not any(pages):
@@ -68,7 +72,8 @@ def pdf_text(data: bytes, languages: Sequence[str] = ()) -> Parsed:
     size = body_size(page for number, page in enumerate(pages) if number not in scanned)
     for number in scanned:
         pages[number] = [line._replace(size=size) for line in pages[number]]
-    text = "\n\n".join(_blocks(_without_marks(with_notes_at_ends(without_margins(pages), chapters))))
+    marked = with_marked_titles(without_margins(pages), outline)
+    text = _with_hyphens("\n\n".join(_blocks(_without_marks(with_notes_at_ends(marked, chapters_of(outline))))))
     title, author = (_one_line(metadata.get(key, "")) for key in ("Title", "Author"))
     return Parsed(text, title, author, _day(metadata.get("CreationDate", "")), unread)
 
@@ -155,7 +160,7 @@ def _measured(words: str, begin: int, text_page: Any, raw: Any) -> Line:
     _, last_right, bottom, _ = _box(text_page, last, raw)  # lower, where two lines were joined at a hyphen
     middle = (first + last) // 2
     size = max(raw.FPDFText_GetFontSize(text_page, first), raw.FPDFText_GetFontSize(text_page, middle))
-    text = LEADER.sub("", " ".join(words.replace(HYPHEN, "").replace("\u00ad", "").split()))
+    text = LEADER.sub("", " ".join(words.replace("\u00ad", "").split()))
     is_bold = NUMBERED.match(text) is not None and _is_bold(text_page, first, middle, raw)
     # A size of 1 stands in for one that the page's matrix holds.
     return Line(text, size if size > 2 else top - bottom, left, max(right, last_right), bottom, top, is_bold)
@@ -261,7 +266,7 @@ def _joined(lines: list[Line], sizes: dict[float, int]) -> str:
     text = lines[0].text
     for line in lines[1:]:
         if text.endswith("-") and not text.endswith(" -") and line.text[:1].islower():
-            text = text[:-1] + line.text
+            text = text[:-1] + HYPHEN + line.text
         else:
             text = f"{text} {line.text}"
     level = _level(lines[0], sizes)
@@ -271,6 +276,20 @@ def _joined(lines: list[Line], sizes: dict[float, int]) -> str:
     if bullet and not bullet[0][0].isalnum() and bullet[0][0] != "(":
         return f"- {text[bullet.end() :]}"
     return text
+
+
+def _with_hyphens(text: str) -> str:
+    """Return a text in which a word that was cut at a hyphen has it where the document writes it so elsewhere, and only so."""
+    if HYPHEN not in text:
+        return text
+    compounds = {compound.lower() for compound in COMPOUND.findall(text)}
+    words = {word.lower() for word in WORD.findall(text)}
+
+    def mended(cut: re.Match[str]) -> str:
+        has_hyphen = f"{cut[1]}-{cut[2]}".lower() in compounds and f"{cut[1]}{cut[2]}".lower() not in words
+        return f"{cut[1]}-" if has_hyphen else cut[1]
+
+    return CUT.sub(mended, text).replace(HYPHEN, "")
 
 
 def _day(date: str) -> str:

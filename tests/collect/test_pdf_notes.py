@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from privllm.collect.pdf_line import Line
-from privllm.collect.pdf_notes import chapters_of, with_notes_at_ends
+from privllm.collect.pdf_notes import with_notes_at_ends
 from privllm.collect.pdf_text import pdf_text
 from tests.pdf_files import column, pdf_of
 
@@ -70,28 +70,3 @@ def test_notes_may_be_numbered_on_or_marked_by_signs() -> None:
         "3 Third.",
     ]
     assert texts([page([ONE], ["*First.", "** Second."])]) == [ONE, "* First.", "** Second."]
-
-
-class Entry:
-    def __init__(self, level: int, page: int | None) -> None:
-        self.level, self.page = level, page
-
-    def get_dest(self) -> "Entry | None":
-        return self if self.page is not None else None
-
-    def get_index(self) -> int | None:
-        return self.page
-
-
-class Outlined:
-    def __init__(self, *entries: Entry) -> None:
-        self.entries = entries
-
-    def get_toc(self) -> tuple[Entry, ...]:
-        return self.entries
-
-
-def test_chapters_are_those_of_the_highest_level_that_has_several() -> None:
-    title, first, part = Entry(0, 0), Entry(1, 3), Entry(2, 4)
-    assert chapters_of(Outlined(title, first, part, Entry(1, 9), Entry(1, None))) == {3, 9}
-    assert chapters_of(Outlined()) == set()
