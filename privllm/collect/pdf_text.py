@@ -16,6 +16,7 @@ from typing import Any
 
 from privllm.collect.ocr import RESOLUTION, lines_of_image
 from privllm.collect.parsed import NoText, Parsed
+from privllm.collect.pdf_hyphens import HYPHEN, with_hyphens
 from privllm.collect.pdf_line import SMALL, Line, body_size
 from privllm.collect.pdf_margins import without_margins
 from privllm.collect.pdf_notes import with_notes_at_ends
@@ -30,10 +31,6 @@ MAX_FORMS = 5  # inside each other
 LEAST_PICTURED = 0.25  # of a page
 MAX_FONT_NAME = 100  # bytes
 BOLD = 600  # of a font's weight, 400 in usual print
-HYPHEN = "\ufffe"  # PDFium's mark for a hyphen at the end of a line; it has joined the two lines
-WORD = re.compile(r"\w+")
-COMPOUND = re.compile(r"(?=\b(\w+-\w+))\w+")  # of "a-b-c" both
-CUT = re.compile(rf"\b(\w+){HYPHEN}(?=(\w+))")
 HEADING_RATIO = 1.12  # to the size of most letters
 MAX_HEADING = 200  # characters
 LEVELS = 4  # of headings
@@ -73,7 +70,7 @@ def pdf_text(data: bytes, languages: Sequence[str] = ()) -> Parsed:
     for number in scanned:
         pages[number] = [line._replace(size=size) for line in pages[number]]
     marked = with_marked_titles(without_margins(pages), outline)
-    text = _with_hyphens("\n\n".join(_blocks(_without_marks(with_notes_at_ends(marked, chapters_of(outline))))))
+    text = with_hyphens("\n\n".join(_blocks(_without_marks(with_notes_at_ends(marked, chapters_of(outline))))))
     title, author = (_one_line(metadata.get(key, "")) for key in ("Title", "Author"))
     return Parsed(text, title, author, _day(metadata.get("CreationDate", "")), unread)
 
@@ -276,20 +273,6 @@ def _joined(lines: list[Line], sizes: dict[float, int]) -> str:
     if bullet and not bullet[0][0].isalnum() and bullet[0][0] != "(":
         return f"- {text[bullet.end() :]}"
     return text
-
-
-def _with_hyphens(text: str) -> str:
-    """Return a text in which a word that was cut at a hyphen has it where the document writes it so elsewhere, and only so."""
-    if HYPHEN not in text:
-        return text
-    compounds = {compound.lower() for compound in COMPOUND.findall(text)}
-    words = {word.lower() for word in WORD.findall(text)}
-
-    def mended(cut: re.Match[str]) -> str:
-        has_hyphen = f"{cut[1]}-{cut[2]}".lower() in compounds and f"{cut[1]}{cut[2]}".lower() not in words
-        return f"{cut[1]}-" if has_hyphen else cut[1]
-
-    return CUT.sub(mended, text).replace(HYPHEN, "")
 
 
 def _day(date: str) -> str:

@@ -90,10 +90,3 @@ def test_what_gives_no_text_says_why(data: bytes, reason: str) -> None:
 def test_equal_bytes_give_equal_text() -> None:
     data = pdf_of(column(LINES))
     assert pdf_text(data) == pdf_text(data)
-
-
-def test_a_word_that_has_a_hyphen_elsewhere_keeps_it_at_the_end_of_a_line() -> None:
-    cut = column(["The har-", "bour is well-", "known, and the ferry-", "man too."])
-    written = column(["It is a well-known harbour, not a har-bour: ask the ferry-man,", "our ferryman."], top=600)
-    text = pdf_text(pdf_of([*cut, *written])).text
-    assert text.startswith("The harbour is well-known, and the ferryman too.")
