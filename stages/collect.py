@@ -8,6 +8,7 @@ from pathlib import Path
 
 from privllm.collect.recipe import LIST, CollectConfig, collect
 from privllm.core.params import read_params
+from privllm.core.printable import say
 from privllm.core.report import write_report
 from privllm.engine.dropped import print_dropped
 from privllm.engine.fingerprint import extensions_of
@@ -20,6 +21,8 @@ def main(sources: Path, out: Path, report: Path, verify: bool, store: Store) -> 
     counts = collect(cfg, sources, out, store, verify, extensions_of("collect"))
     write_report(report, counts)
     print_dropped("collect", out / "quarantine" / LIST, counts["entries"], "files, and documents inside files")
+    if pages := counts["scanned_pages"]:
+        say(f"collect did not read {pages:,} scanned pages of files that have text on others (needs_ocr)")
 
 
 if __name__ == "__main__":

@@ -71,10 +71,12 @@ _NOT_PLAIN = sum(
 )
 _LANDMARK_BITS = sum(_BIT[flag] for flag in FLAGS if not flag.startswith("word "))
 _FAR = _BIT["word comment"] | _BIT["word related"] | _BIT["word body"]  # that say something from far above too
+_BESIDE_TEXT = _BIT["aside"] | _BIT["word foot"] | _BIT["word side"]  # which a footnote is not, whatever it is made of
 _MAIN = _BIT["main"] | _BIT["article"]
 
 _ROLE = re.compile(r'\brole="([a-z]+)"')
 _NAMES = re.compile(r'\b(?:class|id|itemprop|summary)="([^"]*)"')
+_NOTE = re.compile(r'\b(?:class|role|epub:type)="[^"]*\b(?:foot|end)-?notes?\b')
 _HIDDEN = re.compile(r'display:\s*+none|\shidden\b|aria-hidden="true"')
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _ENDS = frozenset(".!?:;。！？…")  # of sentences
@@ -120,7 +122,14 @@ def _flags_of(name: str, attributes: str) -> tuple[int, int]:
         flags |= _BIT["hidden"]
     if name != "body" and (names := _NAMES.findall(attributes)):  # those of <body> are about the whole page
         flags |= _flags_of_names(" ".join(names))
+    if _is_note(attributes):
+        flags &= ~_BESIDE_TEXT
     return flags & _LANDMARK_BITS, flags & ~_LANDMARK_BITS
+
+
+def _is_note(attributes: str) -> bool:
+    """Return whether an element is a footnote, or a list of some."""
+    return "note" in attributes and _NOTE.search(attributes) is not None
 
 
 class Tree:
@@ -135,6 +144,7 @@ class Tree:
         self.near = [0] * count  # flags of words of the element, its parent and its grandparent
         self.around = [0] * count  # landmarks that the element stands in
         self.all_words = [0] * count  # words of all that it stands in
+        self.is_note = [False] * count  # or part of one
         self.characters = [0] * count
         self.link_characters = [0] * count
         self.blocks = [0] * count
@@ -163,6 +173,7 @@ class Tree:
             landmarks, words = _flags_of(element.name, element.attributes)
             own[index] = words
             parent = element.parent
+            self.is_note[index] = _is_note(element.attributes) or (parent >= 0 and self.is_note[parent])
             if parent < 0:
                 around[index], near[index], all_words[index] = landmarks, words, words
                 continue
@@ -248,6 +259,7 @@ def choose(page: Page) -> list[bool]:
     limit = threshold(page, probabilities)
     kept = [probability > limit for probability in probabilities]
     _keep_lists_of_content(page, tree, kept)
+    _keep_notes(page, tree, kept)
     _fill_gaps(page, tree, kept)
     unlikely = UNLIKELY * limit if page.kind == "article" else 0.0
     for index, probability in enumerate(probabilities):
@@ -271,6 +283,12 @@ def _keep_lists_of_content(page: Page, tree: Tree, kept: list[bool]) -> None:
         is_plain = 2 * tree.link_characters[whole] <= tree.characters[whole]
         if is_plain and any(has_content[element] for element in tree.parents(whole)):
             kept[index] = True
+
+
+def _keep_notes(page: Page, tree: Tree, kept: list[bool]) -> None:
+    """Keep footnotes."""
+    for index, block in enumerate(page.blocks):
+        kept[index] = kept[index] or (tree.is_note[block.element] and tree.is_plain(block))
 
 
 def _shared_by_lists(page: Page, probabilities: list[float]) -> list[float]:

@@ -45,7 +45,7 @@ def docx_text(package: Package) -> Parsed:
         raise NoText("damaged", f"it has no text ({part})")
     document = _Document(package, part)
     blocks = [*document.blocks(body), *document.notes()]
-    return Parsed(joined(blocks), **properties(package))
+    return Parsed(joined(blocks), *properties(package))
 
 
 class _Document:

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element
 
 from privllm.collect.markdown_blocks import Block, heading, item, joined, sparse_table
 from privllm.collect.office_package import Package, text_of
-from privllm.collect.parsed import NoText, Parsed
+from privllm.collect.parsed import About, NoText, Parsed
 
 PARTS_OF_TEXT = {
     "{text}section",
@@ -50,16 +50,16 @@ def odf_text(package: Package) -> Parsed:
         raise NoText("damaged", "it has no content")
     document = _Document([tree for tree in (package.tree("styles.xml"), content) if tree is not None])
     blocks = [block for element in body for block in document.content(element)]
-    return Parsed(joined([*blocks, *document.notes()]), **_properties(package))
+    return Parsed(joined([*blocks, *document.notes()]), *_properties(package))
 
 
-def _properties(package: Package) -> dict[str, str]:
+def _properties(package: Package) -> About:
     tree = package.tree("meta.xml")
     if tree is None:
-        return {}
+        return About()
     author = text_of(tree.find("{office}meta/{meta}initial-creator")) or text_of(tree.find("{office}meta/{dc}creator"))
     date = text_of(tree.find("{office}meta/{meta}creation-date")) or text_of(tree.find("{office}meta/{dc}date"))
-    return {"title": text_of(tree.find("{office}meta/{dc}title")), "author": author, "date": date[:10]}
+    return About(text_of(tree.find("{office}meta/{dc}title")), author, date[:10])
 
 
 class _Document:

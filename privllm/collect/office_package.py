@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from privllm.collect.allowance import TooMuch
-from privllm.collect.parsed import NoText
+from privllm.collect.parsed import About, NoText
 from privllm.collect.zip_kind import DAMAGE
 
 BLOCK = 1 << 16  # bytes
@@ -143,16 +143,13 @@ class Package:
         return main[0] if main and main[0] in self.parts else usual
 
 
-def properties(package: Package) -> dict[str, str]:
+def properties(package: Package) -> About:
     """Return title, author and date of an OOXML document."""
     tree = package.tree("docProps/core.xml")
     if tree is None:
-        return {}
-    return {
-        "title": text_of(tree.find("{dc}title")),
-        "author": text_of(tree.find("{dc}creator")),
-        "date": text_of(tree.find("{dcterms}created"))[:10],
-    }
+        return About()
+    title, author, date = (text_of(tree.find(name)) for name in ("{dc}title", "{dc}creator", "{dcterms}created"))
+    return About(title, author, date[:10])
 
 
 def text_of(element: Element | None) -> str:

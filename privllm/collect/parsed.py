@@ -1,5 +1,6 @@
-"""What a parser of a binary format makes of a file. It imports nothing, as the process of the parsers does little else."""
+"""What a parser of a binary format makes of a file. It imports little, as the process of the parsers does little else."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -18,6 +19,7 @@ class Parsed(NamedTuple):
     title: str = ""
     author: str = ""
     date: str = ""  # YYYY-MM-DD
+    scans: Sequence[int] = ()  # numbers, from 1, of pages that are pictures and that nobody asked to read
 
     @property
     def about(self) -> About:

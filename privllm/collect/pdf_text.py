@@ -2,54 +2,42 @@
 
 PDFium gives characters in the order of the page's content with hyphens at line ends marked. Lines
 that many pages repeat at their top or bottom, and page numbers, are left out. A page without a
-text layer is read by tesseract where languages are named (`ocr`), else it gives nothing; a document without any
-text is `needs_ocr`.
+text layer is read by tesseract where languages are named (`ocr`), else it gives nothing, and is named where it is a picture;
+a document without any text is `needs_ocr`.
 
 It runs in a process of its own (`parser_process`), for PDFium is C++ and files are anybody's.
 """
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from ctypes import byref, c_double, c_int, create_string_buffer
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import Any
 
 from privllm.collect.ocr import RESOLUTION, lines_of_image
 from privllm.collect.parsed import NoText, Parsed
+from privllm.collect.pdf_hyphens import HYPHEN, with_hyphens
+from privllm.collect.pdf_line import SMALL, Line, body_size
+from privllm.collect.pdf_margins import without_margins
+from privllm.collect.pdf_notes import with_notes_at_ends
+from privllm.collect.pdf_outline import chapters_of, outline_of, with_marked_titles
+from privllm.collect.scanned_pages import HOW_TO_READ_SCANS, NEEDS_OCR
 
 MAX_PAGES = 20_000
 MAX_DOTS = 10_000  # of a scanned page's longer side
-USUAL_SIZE = 10.0
 NUMBERED = re.compile(r"\d+(?:\.\d+)+\.? \S")
-SMALL = 0.85  # of the size of most letters
+MAX_PICTURES = 1_000  # of a page that are looked at
+MAX_FORMS = 5  # inside each other
+LEAST_PICTURED = 0.25  # of a page
 MAX_FONT_NAME = 100  # bytes
 BOLD = 600  # of a font's weight, 400 in usual print
-HYPHEN = "\ufffe"  # PDFium's mark for a hyphen at the end of a line; it has joined the two lines
 HEADING_RATIO = 1.12  # to the size of most letters
 MAX_HEADING = 200  # characters
 LEVELS = 4  # of headings
-MARGIN_LINES = 3  # at the top, and at the bottom, that may be a running header or footer
-REPEATED = 3  # pages that repeat such a line
-NUMBER = re.compile(r"\d+|\b[ivxlc]+\b")
-PAGE_NUMBER = re.compile(
-    r"(?:page |seite |p\. ?|- ?|\[)?(?:\d{1,5}|[ivxlc]{1,8})(?: ?-|\]| ?(?:/|of|von) ?\d{1,5})?", re.IGNORECASE
-)
 DATE = re.compile(r"D:(\d{4})(\d\d)(\d\d)")
 LEADER = re.compile(r"(?: ?\.){5,} ?\w{0,6}$")  # dots between an entry of a table of contents and its page
 SENTENCE_END = (".", "!", "?", ":", ";", "\u3002", '"', "\u201d")
 BULLET = re.compile(r"^(?:[\u2022\u25cf\u25aa\u25e6\u2219\u00b7\u25a0\uf0b7\u2013-]|\(?\d{1,3}[.)]|\(?[a-z][.)]) ")
-
-
-class Line(NamedTuple):
-    """A line of a page, in points from the lower left corner."""
-
-    text: str
-    size: float  # of its letters
-    left: float
-    right: float
-    bottom: float
-    top: float
-    is_marked: bool = False  # as a heading: it begins with a number such as 5.8.1, in bold
 
 
 def pdf_text(data: bytes, languages: Sequence[str] = ()) -> Parsed:
@@ -67,28 +55,46 @@ def pdf_text(data: bytes, languages: Sequence[str] = ()) -> Parsed:
         if len(document) > MAX_PAGES:
             raise NoText("too_large", f"over {MAX_PAGES} pages: split it")
         pages = [_lines_of_page(document, number, raw) for number in range(len(document))]
-        scanned = [number for number, lines in enumerate(pages) if not lines and languages]
+        without_text = [number for number, lines in enumerate(pages) if not lines]
+        scanned = without_text if languages else []
+        unread = [] if languages else [number + 1 for number in without_text if _is_picture(document, number, raw)]
         for number in scanned:
             pages[number] = _scanned_lines(document, number, languages)
         metadata = document.get_metadata_dict()
+        outline = outline_of(document)
     finally:
         document.close()
     if not any(pages):
         raise NoText(*_no_text(len(pages), languages))
-    size = _body_size(page for number, page in enumerate(pages) if number not in scanned)
+    size = body_size(page for number, page in enumerate(pages) if number not in scanned)
     for number in scanned:
         pages[number] = [line._replace(size=size) for line in pages[number]]
-    text = "\n\n".join(_blocks(_without_marks(_without_margins(pages))))
+    marked = with_marked_titles(without_margins(pages), outline)
+    text = with_hyphens("\n\n".join(_blocks(_without_marks(with_notes_at_ends(marked, chapters_of(outline))))))
     title, author = (_one_line(metadata.get(key, "")) for key in ("Title", "Author"))
-    return Parsed(text, title, author, _day(metadata.get("CreationDate", "")))
+    return Parsed(text, title, author, _day(metadata.get("CreationDate", "")), unread)
 
 
 def _no_text(pages: int, languages: Sequence[str]) -> tuple[str, str]:
     """Return reason and detail of a document without any text."""
     if languages:
         return "empty", f"tesseract finds no text on its {pages} pages"
-    how = "name the languages of scanned pages in collect.ocr, such as [eng], or run OCR (such as ocrmypdf) on it"
-    return "needs_ocr", f"none of its {pages} pages has a text layer: {how}"
+    return NEEDS_OCR, f"none of its {pages} pages has a text layer: {HOW_TO_READ_SCANS}"
+
+
+def _is_picture(document: Any, number: int, raw: Any) -> bool:
+    """Return whether pictures cover a good part of a page, as a scan does; a blank page needs no OCR."""
+    from pypdfium2 import PdfiumError
+
+    try:
+        page = document[number]
+        pictures = islice(page.get_objects([raw.FPDF_PAGEOBJ_IMAGE], max_depth=MAX_FORMS), MAX_PICTURES)
+        bounds = [picture.get_bounds() for picture in pictures]
+        area = page.get_width() * page.get_height()
+        page.close()
+    except PdfiumError:
+        return False
+    return sum((right - left) * (top - bottom) for left, bottom, right, top in bounds) >= LEAST_PICTURED * area > 0
 
 
 def _scanned_lines(document: Any, number: int, languages: Sequence[str]) -> list[Line]:
@@ -151,7 +157,7 @@ def _measured(words: str, begin: int, text_page: Any, raw: Any) -> Line:
     _, last_right, bottom, _ = _box(text_page, last, raw)  # lower, where two lines were joined at a hyphen
     middle = (first + last) // 2
     size = max(raw.FPDFText_GetFontSize(text_page, first), raw.FPDFText_GetFontSize(text_page, middle))
-    text = LEADER.sub("", " ".join(words.replace(HYPHEN, "").replace("\u00ad", "").split()))
+    text = LEADER.sub("", " ".join(words.replace("\u00ad", "").split()))
     is_bold = NUMBERED.match(text) is not None and _is_bold(text_page, first, middle, raw)
     # A size of 1 stands in for one that the page's matrix holds.
     return Line(text, size if size > 2 else top - bottom, left, max(right, last_right), bottom, top, is_bold)
@@ -199,41 +205,10 @@ def _box(text_page: Any, index: int, raw: Any) -> tuple[float, float, float, flo
     return left, right, bottom, top
 
 
-def _without_margins(pages: list[list[Line]]) -> list[list[Line]]:
-    """Return pages without running headers and footers and without page numbers."""
-    counts: Counter[str] = Counter()
-    for lines in pages:
-        counts.update({_pattern(lines[place].text) for place in _margins(lines)})
-    least = max(REPEATED, len(pages) // 20)
-    kept = []
-    for lines in pages:
-        dropped = set()
-        for place in _margins(lines):
-            text = lines[place].text
-            is_edge = place in (0, len(lines) - 1)
-            if counts[_pattern(text)] >= least or (is_edge and len(pages) > 1 and PAGE_NUMBER.fullmatch(text)):
-                dropped.add(place)
-        kept.append([line for place, line in enumerate(lines) if place not in dropped])
-    return kept if any(kept) else pages
-
-
 def _without_marks(pages: list[list[Line]]) -> list[list[Line]]:
     """Return pages without the numbers of footnotes that stand alone, in small print."""
-    small = SMALL * _body_size(pages)
+    small = SMALL * body_size(pages)
     return [[line for line in lines if line.size >= small or not line.text.isdecimal()] for lines in pages]
-
-
-def _margins(lines: list[Line]) -> list[int]:
-    """Return the places of the lines at the top and at the bottom of a page, by height."""
-    by_height = sorted(range(len(lines)), key=lambda place: lines[place].top)
-    if len(by_height) <= 2 * MARGIN_LINES:
-        return by_height
-    return by_height[:MARGIN_LINES] + by_height[-MARGIN_LINES:]
-
-
-def _pattern(text: str) -> str:
-    """Return a line as what it has in common with that of other pages."""
-    return NUMBER.sub("#", text.lower())
 
 
 def _blocks(pages: list[list[Line]]) -> Iterator[str]:
@@ -258,7 +233,7 @@ def _blocks(pages: list[list[Line]]) -> Iterator[str]:
 
 def _heading_sizes(pages: list[list[Line]]) -> dict[float, int]:
     """Return the level of headings, from 1, by the size of their letters."""
-    body = _body_size(pages)
+    body = body_size(pages)
     letters = {round(line.size, 1) for lines in pages for line in lines}
     larger = sorted((size for size in letters if size > body * HEADING_RATIO), reverse=True)
     return {size: min(level, LEVELS) for level, size in enumerate(larger, 1)}
@@ -268,15 +243,6 @@ def _level(line: Line, sizes: dict[float, int]) -> int:
     """Return the level of a heading, 0 for another line. One in the size of the text is below all that are larger."""
     level = sizes.get(round(line.size, 1), 0)
     return min(max(sizes.values(), default=0) + 1, LEVELS) if line.is_marked and not level else level
-
-
-def _body_size(pages: Iterable[list[Line]]) -> float:
-    """Return the size of most letters, that of usual print where there are none."""
-    letters: Counter[float] = Counter()
-    for lines in pages:
-        for line in lines:
-            letters[round(line.size, 1)] += len(line.text)
-    return letters.most_common(1)[0][0] if letters else USUAL_SIZE
 
 
 def _goes_on(before: Line, line: Line, is_new_page: bool) -> bool:
@@ -297,7 +263,7 @@ def _joined(lines: list[Line], sizes: dict[float, int]) -> str:
     text = lines[0].text
     for line in lines[1:]:
         if text.endswith("-") and not text.endswith(" -") and line.text[:1].islower():
-            text = text[:-1] + line.text
+            text = text[:-1] + HYPHEN + line.text
         else:
             text = f"{text} {line.text}"
     level = _level(lines[0], sizes)

@@ -28,7 +28,7 @@ def pptx_text(package: Package) -> Parsed:
     for slide in tree.iterfind("{p}sldIdLst/{p}sldId"):
         _, target = related.get(slide.get("{r}id", ""), ("", ""))
         blocks += _slide(package, target)
-    return Parsed(joined(blocks), **properties(package))
+    return Parsed(joined(blocks), *properties(package))
 
 
 def _slide(package: Package, part: str) -> list[Block]:

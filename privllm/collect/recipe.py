@@ -22,6 +22,7 @@ from privllm.collect.incremental_reader import IncrementalReader
 from privllm.collect.read_jobs import ReadSettings
 from privllm.collect.reader_versions import versions_installed
 from privllm.collect.readers.registry import suffixes
+from privllm.collect.scanned_pages import NEEDS_OCR, count_in
 from privllm.collect.seen_files import PASSED_OVER, SeenFiles
 from privllm.collect.shard_runs import bounds, table_of
 from privllm.collect.shards import TextLocations, keys_of, name_of, write_shard
@@ -125,6 +126,7 @@ def collect(
     if not document_count:
         raise UserError(_no_document(sources, out, refused, quarantined, suffixes(extensions), cfg.text_key))
     write_json(out / SOURCES_AS_READ, {"md5": content_of(reader.hashed_files())})
+    unread_scans = seen.entries.filter(pc.equal(seen.entries["reason"], NEEDS_OCR))["detail"]
     documents = seen.entries.select(["characters", "media_type", "encoding"]).filter(is_document)
     return {
         "files": len(seen.files) + len(refused),
@@ -132,6 +134,7 @@ def collect(
         "entries": entry_count,
         "documents": document_count,
         "quarantined": quarantined,
+        "scanned_pages": count_in(unread_scans.to_pylist()),
         "characters": pc.sum(documents["characters"]).as_py(),
         "by_media_type": _counts(documents["media_type"]),
         "by_encoding": _counts(documents["encoding"]),

@@ -53,7 +53,7 @@ def xlsx_text(package: Package) -> Parsed:
         if kind == "worksheet" and target in package.parts and sheet.get("state", "visible") == "visible":
             tables = list(_tables(_Sheet(package, target, strings, styles).rows))
             blocks += [heading(sheet.get("name", ""), 2), *tables] if tables else []
-    return Parsed(joined(blocks), **properties(package))
+    return Parsed(joined(blocks), *properties(package))
 
 
 def _tables(rows: list[tuple[int, dict[int, str]]]) -> Iterator[Block]:

@@ -19,6 +19,7 @@ from privllm.collect.read_file import read_file
 from privllm.collect.readers.jsonl import JSONL, read_jsonl
 from privllm.collect.readers.registry import is_code, media_type, reader_of
 from privllm.collect.recipe import CollectConfig
+from privllm.collect.scanned_pages import KEY as SCANNED_PAGES
 from privllm.collect.source_file import DEFAULT_OPTIONS, ReadOptions, SourceFile
 from privllm.core.errors import UserError
 from privllm.core.params import PARAMS_FILE, read_params
@@ -61,8 +62,10 @@ def source_name(word: str, folder: Path) -> str:
 
 
 def is_below(source: str, name: str) -> bool:
-    """Return whether a document is `name` itself or a section of it, or lies in the folder or container `name`."""
+    """Return whether a document is `name` itself, a section or the scanned pages of it, or lies in the folder or container `name`."""
     if source == name or not name or source.startswith(f"{name}/") or whole_source(source) == name:
+        return True
+    if source == f"{name}#{SCANNED_PAGES}":
         return True
     reader = reader_of(name)
     return source.startswith(f"{name}#") and reader is not None and reader.holds_many

@@ -168,3 +168,25 @@ def test_an_article_asks_for_more() -> None:
         page.kind = kind
         limits.append(threshold(page, [0.9]))
     assert limits[0] < limits[1]
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        '<dl class="footnote brackets"><dt><a href="#r1">1</a></dt><dd><p>{0}</p></dd></dl>',
+        '<aside class="footnote-list brackets"><aside class="footnote brackets" role="note"><p>{0}</p></aside></aside>',
+        '<aside epub:type="footnote" id="n1"><p>{0}</p></aside>',
+        '<div class="endnotes"><ol><li role="doc-endnote"><p>{0}</p></li></ol></div>',
+    ],
+)
+def test_footnotes_are_content(note: str) -> None:
+    text = f"<main><h1>Harbours</h1>{f'<p>{SENTENCE}</p>' * 4}{{0}}</main>"
+    assert "See the plan." in content_of(text.format(note.format("See the plan.")))
+    assert "See the plan." not in content_of(text.format(f"<footer>{note.format('See the plan.')}</footer>"))
+
+
+def test_the_foot_of_a_page_is_no_note() -> None:
+    page = (
+        f"<main><h1>Harbours</h1>{f'<p>{SENTENCE}</p>' * 4}</main><div class='footer'><p>All rights reserved.</p></div>"
+    )
+    assert "All rights reserved." not in content_of(page)

@@ -141,7 +141,7 @@ def test_the_text_of_the_new_version_counts(
     corpus.collect()
     before = corpus.files()
     upgrade("pypdfium2")
-    monkeypatch.setattr(pdf, "_decoded", lambda languages, data: Decoded("What the new version reads.", "pdf"))
+    monkeypatch.setattr(pdf._Parsing, "read", lambda self, data: Decoded("What the new version reads.", "pdf"))
     report = corpus.collect()
     assert (report, corpus.files()) == corpus.clean()
     assert corpus.files() != before

@@ -14,6 +14,7 @@ from privllm.core.tables import iterate_rows, read_table, shards_of
 from privllm.engine import executor as core_shards
 from privllm.engine.cache import Cache
 from privllm.engine.store import Store
+from tests.pdf_files import column, joined, pdf_of, scanned
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -164,6 +165,14 @@ def test_a_file_over_the_limit_is_quarantined_unread(sources: Path, tmp_path: Pa
     (sources / "long.txt").write_bytes(b"x" * 20_000)
     report = collect(CollectConfig(max_megabytes=0.01), sources, tmp_path / "out")
     assert report["quarantined"]["too_large"] == 1
+
+
+def test_scanned_pages_of_a_file_with_text_are_one_row_that_counts_them(tmp_path: Path) -> None:
+    scan = scanned(pdf_of(column(["It was scanned."])), dpi=20)
+    (tmp_path / "sources").mkdir()
+    (tmp_path / "sources/a.pdf").write_bytes(joined(pdf_of(column(["The harbour is deep."])), scan, scan))
+    report = collect(CollectConfig(), tmp_path / "sources", tmp_path / "out")
+    assert (report["documents"], report["quarantined"], report["scanned_pages"]) == (1, {"needs_ocr": 1}, 2)
 
 
 def test_a_shard_too_big_for_arrow_is_the_users_to_mend(

@@ -21,6 +21,8 @@ def test_a_member_lies_below_its_archive_and_its_folder() -> None:
     for name in ("a.zi", "a.zip#one.txt", "b", "a.txt"):
         assert not is_below("a.zip#b/one.txt", name)
     assert not is_below("a.txt#1", "a.txt")  # a text holds no parts
+    assert is_below("a.pdf#scanned pages", "a.pdf")
+    assert not is_below("a.pdf#12", "a.pdf")
 
 
 def test_the_file_of_a_document_is_found_by_its_marks(folder: Path) -> None:

@@ -15,7 +15,7 @@ SPOT |= {"excess": 0.25, "interval": [0.125, 0.375], "ratio": 1.5}
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 REPEATED = {"repeated": {"documents": 2, "copies": 3, "tokens": 1234}, "context": 16}
 REPORTS = {
-    "collect": {"documents": 9, "quarantined": {"empty": 1}, "by_media_type": {"text/html": 9}},
+    "collect": {"documents": 9, "quarantined": {"empty": 1}, "by_media_type": {"text/html": 9}, "scanned_pages": 3},
     "clean": {
         "documents_in": 9,
         "kept": 7,
@@ -233,6 +233,10 @@ def test_this_build_stands_beside_the_incumbent(page: str, tmp_path: Path) -> No
 def test_what_is_kept_and_flagged_is_counted(page: str) -> None:
     assert "flagged.txt" in page
     assert re.search(r"bullet_lines</th><td>3<", page)
+
+
+def test_scanned_pages_that_were_not_read_are_counted(page: str) -> None:
+    assert "Not read: 3 scanned pages of files that have text on others" in page
 
 
 def test_weak_spots_are_a_table_or_a_sentence(page: str, tmp_path: Path) -> None:

@@ -1,9 +1,13 @@
-"""Plain text and Markdown: one document a file, read as it is; what Markdown says of itself is noted beside it."""
+"""Plain text and Markdown: one document a file, read as it is; what Markdown says of itself is noted beside it.
+
+Of plain text, tables that are drawn with cells over several lines become tables of Markdown.
+"""
 
 from collections.abc import Iterator
 from typing import ClassVar
 
-from privllm.collect.decode import decode
+from privllm.collect.decode import Decoded, decode
+from privllm.collect.drawn_tables import with_drawn_tables
 from privllm.collect.markdown_head import about_markdown
 from privllm.collect.readers.reader import Read, Reader, Row, read_one, suffix_of
 from privllm.collect.source_file import SourceFile
@@ -25,7 +29,12 @@ class TextReader(Reader):
     def read(self, file: SourceFile, max_bytes: int) -> Iterator[Row]:
         """Yield the text, or why it cannot be read."""
         media_type = self.media_types[suffix_of(file.name)]
-        yield read_one(file, media_type, _marked_up if media_type == MARKDOWN else decode)
+        yield read_one(file, media_type, _marked_up if media_type == MARKDOWN else _plain)
+
+
+def _plain(data: bytes) -> Decoded:
+    decoded = decode(data)
+    return decoded._replace(text=with_drawn_tables(decoded.text))
 
 
 def _marked_up(data: bytes) -> Read:

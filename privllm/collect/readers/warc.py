@@ -240,13 +240,14 @@ def _page(file: SourceFile, answer: _Answer, max_bytes: int) -> SourceFile | Qua
 
 def _name_of(answer: _Answer) -> str:
     """Return a name whose suffix tells the format: that of the media type, else of the address."""
-    last = path_of_address(answer.address).rpartition("/")[2]
-    if answer.media_type in UNTOLD:
-        return last or "page.html"
+    is_untold = answer.media_type in UNTOLD
     suffix = SUFFIXES.get(answer.media_type) or mimetypes.guess_extension(answer.media_type)
-    if suffix is None:
-        return last if "." in last else f"page.{answer.media_type.rpartition('/')[2][:20]}"
-    return f"page{suffix}"
+    if suffix and not is_untold:
+        return f"page{suffix}"
+    last = path_of_address(answer.address).rpartition("/")[2]  # costs more than all before
+    if is_untold:
+        return last or "page.html"
+    return last if "." in last else f"page.{answer.media_type.rpartition('/')[2][:20]}"
 
 
 def path_of_address(address: str) -> str:

@@ -3,11 +3,12 @@ from pathlib import Path
 import pytest
 
 from privllm.collect.documents import CollectedDocument, Quarantined
+from privllm.collect.pdf_text import pdf_text
 from privllm.collect.read_file import read_file
 from privllm.collect.readers import pdf
 from privllm.core.errors import UserError
 from tests.collect.readers.test_archive import zipped
-from tests.pdf_files import column, pdf_of
+from tests.pdf_files import column, joined, pdf_of, scanned
 
 GOOD = pdf_of(column(["The harbour is deep."]))
 
@@ -32,6 +33,28 @@ def test_a_pdf_without_text_is_quarantined(tmp_path: Path) -> None:
     (row,) = read_file(tmp_path / "a.pdf", tmp_path, 10_000)
     assert isinstance(row, Quarantined)
     assert row.reason == "needs_ocr"
+
+
+@pytest.mark.parametrize(("name", "source"), [("a.pdf", "a.pdf#scanned pages"), ("a.zip", "a.zip#b.pdf/scanned pages")])
+def test_scanned_pages_among_others_are_quarantined_and_blank_ones_are_not(
+    tmp_path: Path, name: str, source: str
+) -> None:
+    scan = scanned(pdf_of(column(["It was scanned."])), dpi=20)
+    data = joined(GOOD, scan, pdf_of([]), pdf_of(column(["So are the bays."])))
+    (tmp_path / name).write_bytes(data if name == "a.pdf" else zipped({"b.pdf": data}))
+    document, pages = read_file(tmp_path / name, tmp_path, 1 << 20)
+    assert isinstance(document, CollectedDocument)
+    assert document.text == "The harbour is deep.\n\nSo are the bays."
+    assert isinstance(pages, Quarantined)
+    assert (pages.source, pages.reason, pages.bytes) == (source, "needs_ocr", 0)
+    assert pages.detail.startswith("1 of its pages has no text layer (2): name the languages")
+
+
+def test_a_small_picture_is_no_scan() -> None:
+    scan = scanned(pdf_of(column(["It was scanned."])), dpi=20)
+    assert pdf_text(joined(GOOD, scan)).scans == [2]
+    small = scan.replace(b"q 600 0 0 800 0 0 cm", b"q 200 0 0 300 0 0 cm")
+    assert pdf_text(joined(GOOD, small)).scans == []
 
 
 def test_without_the_library_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,38 @@
+"""Hyphens at the ends of lines."""
+
+import time
+
+import pytest
+
+from privllm.collect.pdf_hyphens import HYPHEN, with_hyphens
+from privllm.collect.pdf_text import pdf_text
+from tests.pdf_files import column, pdf_of
+
+
+def test_a_word_that_has_a_hyphen_elsewhere_keeps_it_at_the_end_of_a_line() -> None:
+    cut = column(["The har-", "bour is well-", "known, and the ferry-", "man too."])
+    written = column(["It is a well-known harbour, not a har-bour: ask the ferry-man,", "our ferryman."], top=600)
+    text = pdf_text(pdf_of([*cut, *written])).text
+    assert text.startswith("The harbour is well-known, and the ferryman too.")
+
+
+@pytest.mark.parametrize(
+    ("cut", "elsewhere", "whole"),
+    [
+        ("well|known", "a well-known one", "well-known"),
+        ("Well|known", "a well-known one", "Well-known"),
+        ("har|bour", "", "harbour"),
+        ("har|bour", "a har-bour, a harbour", "harbour"),
+        ("mail-trans|port-agent", "mail-transport-agent", "mail-transport-agent"),
+        ("mail|transport-agent", "mail-transport-agent", "mail-transport-agent"),
+        ("end|", "", "end"),
+    ],
+)
+def test_a_cut_word_is_written_as_elsewhere(cut: str, elsewhere: str, whole: str) -> None:
+    assert with_hyphens(f"{cut.replace('|', HYPHEN)} {elsewhere}") == f"{whole} {elsewhere}"
+
+
+def test_a_word_without_an_end_takes_no_longer_than_it_is_long() -> None:
+    begun = time.process_time()
+    with_hyphens(1_000_000 * "a" + HYPHEN + 100_000 * f"b{HYPHEN}" + 100_000 * "c-")
+    assert time.process_time() - begun < 5
