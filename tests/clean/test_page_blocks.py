@@ -182,3 +182,21 @@ def test_cost_is_linear(markup: str) -> None:
     start = time.process_time()
     read_blocks(body.html)
     assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        "<ul><li class=a b<c>one</li><li>two</li></ul>",
+        "<ul><li>one</li x<y><li>two</li></ul>",
+        "<ul><li>one</li><li>two</li></ul><script x<y>document.write('</li></ul>')</script>",
+        "<p>one</p><span x<y=1>two</span>",
+    ],
+)
+def test_names_of_attributes_may_hold_what_opens_a_tag(markup: str) -> None:
+    assert " ".join(texts(markup)).split() == ["one", "two"]
+
+
+def test_ends_without_beginnings_end_nothing() -> None:
+    """The name of the first element is `a<!--`, so what is passed over as a comment has the beginning of the item."""
+    assert texts("<a<!--><li><g><!-- --></g></li></a><p>one</p>")[-1:] == ["one"]
