@@ -15,8 +15,9 @@ from resiliparse.parse.html import HTMLTree
 
 from privllm.clean.main_content import choose
 from privllm.clean.page_blocks import Page, read_blocks
-from privllm.clean.page_kind import kind_of, title_of
+from privllm.clean.page_kind import kind_of
 from privllm.clean.page_text import write
+from privllm.core.page_title import title_of
 
 MAX_DEPTH = 512  # what Chromium's parser allows (kMaximumHTMLParserDOMTreeDepth)
 MIN_DEPTH = 64  # allowed at any size

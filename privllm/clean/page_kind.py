@@ -7,7 +7,6 @@ nothing by itself: `main_content` weighs it together with what its blocks are.
     'article'
 """
 
-import html
 import re
 from collections.abc import Iterator
 
@@ -19,7 +18,6 @@ SCHEMA_TYPES = {  # schema.org's types -> kind; the first kind of `KINDS` that a
 MAX_TAG = 500  # characters of a <meta> that are looked at
 _TYPE = '"@type"'
 _NAMED = re.compile(r'\s{0,20}:\s{0,20}\[?\s{0,20}"(?:https?://schema\.org/)?(\w{1,40})"')
-_TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{0,1000})", re.IGNORECASE)
 _CONTENT = re.compile(r"""\bcontent\s{0,20}=\s{0,20}["']?([^"'<>]{0,60})""", re.IGNORECASE)
 
 
@@ -43,12 +41,6 @@ def _schema_types(markup: str) -> Iterator[str]:
             yield found[1]
             end = found.end()
         place = markup.find(_TYPE, end)
-
-
-def title_of(markup: str) -> str:
-    """Return what stands in the page's <title>, "" for none."""
-    found = _TITLE.search(markup)
-    return html.unescape(found[1]).strip() if found else ""
 
 
 def _open_graph_type(markup: str) -> str:
