@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 MAX_INDENT = 12  # characters; lists nested deeper stay there, or nesting would multiply a page's size
 MAX_CELL = 500  # characters; a table with a longer cell is a layout, not data
+MIN_PROSE = 80  # characters; a table of a single row with a longer cell is a layout too
 
 BLOCK_ELEMENTS = frozenset(
     "address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure "
@@ -377,6 +378,15 @@ def _after(name: str, parts: Iterator[str]) -> str:
     return ""
 
 
+def _is_layout(rows: list[list[str]]) -> bool:
+    """Return whether cells stand below each other, or a single row holds prose: a note with its sign, an item with its number."""
+    filled = [[cell for cell in cells if cell] for cells in rows]
+    if all(len(cells) < 2 for cells in filled):
+        return True
+    with_text = [cells for cells in filled if cells]
+    return len(with_text) == 1 and max(map(len, with_text[0])) >= MIN_PROSE
+
+
 def _join_rows(page: Page, table: _Table) -> None:
     """Replace the blocks of a table of data by one for each row; leave a layout as it is."""
     blocks = page.blocks[table.first_block :]
@@ -408,9 +418,9 @@ def _join_rows(page: Page, table: _Table) -> None:
         link_characters[row] += block.link_characters
         if first_elements[row] < 0:
             first_elements[row] = cell
-    width = max(map(len, rows))
-    if width < 2:
+    if _is_layout(rows):
         return
+    width = max(map(len, rows))
     captions = [block for block in blocks if block.kind == "caption"]
     indent = blocks[0].indent
     del page.blocks[table.first_block :]
