@@ -74,8 +74,8 @@ _KIND_CODES = {kind: code for code, kind in enumerate(BLOCK_KINDS)}
 _SIGN_CODES = {signs: code for code, signs in enumerate(block_wording.SIGNS)}
 _ENDS = frozenset(".!?:;。！？…")  # of sentences
 _CLOSING = "\"”’')]"  # what may stand after the end of a sentence
-_LATIN_PAUSES = np.array([chr(code) in ".,!?;" for code in range(128)])  # with a space after them
-_WIDE_PAUSES = [ord(sign) for sign in "。！？，；、"]
+_LATIN_PAUSES = np.array([chr(code) in ".,!;" for code in range(128)])  # with a space after them
+_WIDE_PAUSES = "。！？，；、"
 Names = Callable[..., Iterator[str]]
 Facts = dict[str, Any]  # name -> codes of all blocks, or the one of the page: places in `VALUES`
 
@@ -236,7 +236,7 @@ def facts_of(page: Page, tree: Tree) -> Facts:
         "pauses": _step(PAUSES, _pauses(texts)),
         "has sign": np.array(["©" in text for text in texts], np.int64),
         **_facts_of_containers(tree),
-        **_facts_of_templates(page, tree, kinds),
+        **_facts_of_templates(page, tree),
         "repeated": np.minimum(3, [counts[text] for text in texts]),
         **_facts_of_prose(tree),
         "place": _step(PLACES, (np.cumsum(tree.length_of) - tree.length_of) / tree.length_of.sum()),
@@ -270,15 +270,19 @@ def _facts_of_containers(tree: Tree) -> Facts:
     }
 
 
-def _facts_of_templates(page: Page, tree: Tree, kinds: Integers) -> Facts:
+def _facts_of_templates(page: Page, tree: Tree) -> Facts:
     """Return facts of the templates that blocks are of: same element, attributes and parent."""
-    looks, attributes = _numbers_of_tags(page.elements.tags)
-    own = tree.element_of
-    parents = tree.parents[own]
-    parent_attributes = np.where(parents < 0, 0, attributes[parents])
-    codes = (looks[own] * len(looks) + parent_attributes) * len(BLOCK_KINDS) + kinds
-    numbers: dict[int, int] = {}
-    template_of = np.array([numbers.setdefault(code, len(numbers)) for code in codes.tolist()], np.int64)
+    tags, parents = page.elements.tags, page.elements.parents
+    attributes_of = {-1: ""}  # of parents
+    numbers: dict[tuple[str, str, str], int] = {}
+    places = []
+    for block in page.blocks:
+        parent = parents[block.element]
+        attributes = attributes_of.get(parent)
+        if attributes is None:
+            attributes = attributes_of[parent] = tags[parent].partition(" ")[2]
+        places.append(numbers.setdefault((tags[block.element], attributes, block.kind), len(numbers)))
+    template_of = np.array(places, np.int64)
     counts = np.bincount(template_of)
     lengths = np.bincount(template_of, tree.length_of)
     links = np.bincount(template_of, tree.links_of) / lengths
@@ -287,15 +291,6 @@ def _facts_of_templates(page: Page, tree: Tree, kinds: Integers) -> Facts:
         "template links": _step(TEMPLATE_LINKS, links)[template_of],
         "template count": _step(TEMPLATE_COUNTS, counts)[template_of],
     }
-
-
-def _numbers_of_tags(tags: list[str]) -> tuple[Integers, Integers]:
-    """Return two numbers for each tag: the same for the same tags, and the same for the same attributes (0 for none)."""
-    numbers: dict[str, int] = {}
-    looks = [numbers.setdefault(tag, len(numbers)) for tag in tags]
-    known = {"": 0}
-    attributes = [known.setdefault(tag.partition(" ")[2], len(known)) for tag in numbers]
-    return np.array(looks, np.int64), np.array(attributes, np.int64)[looks]
 
 
 def _facts_of_prose(tree: Tree) -> Facts:
@@ -330,13 +325,10 @@ def _pauses(texts: list[str]) -> Integers:
     beginnings = [text[:LOOKED_AT] for text in texts]
     joined = " ".join([*beginnings, ""])
     ends = np.cumsum([len(beginning) + 1 for beginning in beginnings])
-    if joined.isascii():
-        codes = letters = np.frombuffer(joined.encode(), np.uint8)
-    else:
-        letters = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32)
-        codes = np.minimum(letters, 127).astype(np.uint8)
+    # What is not ASCII becomes "?", so those that are there are told by another sign of the same meaning.
+    codes = np.frombuffer(joined.replace("?", "!").encode("ascii", "replace"), np.uint8)
     is_pause = np.append(_LATIN_PAUSES[codes[:-1]] & (codes[1:] == ord(" ")), False)
-    if letters.max() >= min(_WIDE_PAUSES):
-        is_pause |= np.isin(letters, _WIDE_PAUSES)
-    sums = np.concatenate(([0], np.cumsum(is_pause)[ends - 1]))
-    return np.diff(sums)
+    if any(sign in joined for sign in _WIDE_PAUSES):
+        letters = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32)
+        is_pause |= np.isin(letters, [ord(sign) for sign in _WIDE_PAUSES])
+    return np.diff(np.cumsum(is_pause)[ends - 1], prepend=0)

@@ -34,6 +34,7 @@ LISTS = frozenset(("ul", "ol", "menu", "dir"))
 # What a block is, where the element itself says it, and what the elements in it inherit.
 OWN_KINDS = HEADINGS | CELLS | frozenset("p li dt dd pre blockquote figcaption caption summary address".split())
 INHERITED_KINDS = HEADINGS | CELLS | frozenset("li dt dd pre figcaption caption summary".split())
+_HEIRLESS = LISTS | {"table"}  # that inherit nothing
 NAMED_BY_BUTTONS = HEADINGS | {"summary", "dt"}  # the headings of parts that unfold
 
 # What a tag does, by its name with the slash of the end; those that do nothing are not listed.
@@ -165,11 +166,11 @@ class _Reading:
         next(parts)  # what stands before the first tag
         for part in parts:
             tag, closed, text = part.partition(">")  # in attributes lexbor writes &lt; and &gt;
-            if not closed:  # what follows belongs to it: a name of an attribute may have "<" in it
-                unclosed += f"{part}<"
-                continue
-            if unclosed:
-                tag, unclosed = unclosed + tag, ""
+            if not closed or unclosed:  # what follows belongs to it: a name of an attribute may have "<" in it
+                tag = f"{unclosed}{tag}"
+                unclosed = "" if closed else f"{tag}<"
+                if not closed:
+                    continue
             role = role_of(tag.partition(" ")[0] if " " in tag else tag)
             if role == _OPENS:
                 if pieces:
@@ -224,11 +225,11 @@ class _Reading:
         parent = self.open[-1] if self.open else -1
         for tag in self.tags[len(self.open) :]:
             name = tag.partition(" ")[0]
-            kind = "div"
-            if name in OWN_KINDS:
-                kind = name
-            elif parent >= 0 and kinds[parent] in INHERITED_KINDS and name not in LISTS and name != "table":
-                kind = kinds[parent]
+            kind = name
+            if name not in OWN_KINDS:
+                kind = kinds[parent] if parent >= 0 and name not in _HEIRLESS else "div"
+                if kind not in INHERITED_KINDS:
+                    kind = "div"
             parents.append(parent)
             names.append(name)
             elements.tags.append(tag)
