@@ -172,7 +172,10 @@ class _Reading:
                 if not closed:
                     continue
             role = role_of(tag.partition(" ")[0] if " " in tag else tag)
-            if role == _OPENS:
+            if role is None:  # most of them are <span>
+                if "display:" in tag and _SHOWN_AS_BLOCK.search(tag):
+                    self._flush()
+            elif role == _OPENS:
                 if pieces:
                     self._flush()
                 tags.append(tag)
@@ -187,11 +190,6 @@ class _Reading:
                 is_link = "href" in tag
             elif role == _CLOSES_LINK:
                 is_link = False
-            elif role is None:
-                if tag[:1] != "/" and not "a" <= tag[:1] <= "z":  # no element
-                    continue
-                if "display:" in tag and _SHOWN_AS_BLOCK.search(tag):
-                    self._flush()
             elif role == _OPENS_SPECIAL:
                 if pieces:
                     self._flush()

@@ -221,3 +221,8 @@ def test_notes_and_items_in_tables_are_prose(rows: str) -> None:
 @pytest.mark.parametrize("rows", ["<tr><td>Model<td>Range", f"<tr><td>Name<td>Plan<tr><td>A<td>{PROSE}"])
 def test_a_row_of_short_cells_and_two_rows_are_data(rows: str) -> None:
     assert all(block.cells for block in blocks_of(f"<table>{rows}</table>"))
+
+
+def test_text_after_an_instruction_is_kept() -> None:
+    assert texts("<p>one <?php x?>two</p>") == ["one two"]
+    assert [block.text for block in read_blocks("<body><p>one <?php x?>two</p></body>").blocks] == ["one two"]
