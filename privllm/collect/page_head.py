@@ -57,7 +57,7 @@ def _date(told: dict[str, str], markup: str) -> str:
         day = _DAY.search(told.get(name, ""))
         if day:
             return "-".join(day.groups())
-    found = _PUBLISHED.search(markup) or _TIME.search(markup)
+    found = (_PUBLISHED.search(markup) if "datePublished" in markup else None) or _TIME.search(markup)
     return found[1] if found else ""
 
 
