@@ -36,9 +36,10 @@ from benchmarks.extraction import (
     word_f1,
     words_of,
 )
-from privllm.clean import main_content
+from privllm.clean import block_features, main_content
 from privllm.clean.html import read_page
 from privllm.clean.page_blocks import Block, Page
+from privllm.clean.page_tree import Tree
 
 FOLDS = 5
 RUN = 4  # words
@@ -103,7 +104,7 @@ def labels_of(blocks: list[Block], truth: str) -> list[bool]:
 
 def read_sample(case: Case) -> Sample:
     page = read_page(case.page, 64_000_000)
-    names = main_content.features(page, main_content.Tree(page))
+    names = block_features.features(page, Tree(page)) if page.blocks else []
     words = [max(1, len(words_of(block.text))) for block in page.blocks]
     return Sample(case, page, names, labels_of(page.blocks, case.truth), words)
 
@@ -151,8 +152,8 @@ def _loss(matrix: csr_matrix, labels: Floats, counts: Floats) -> Callable[[Float
 def texts_of(samples: list[Sample], table: dict[str, int]) -> list[str]:
     """Return what the product would choose with this table."""
     texts: list[str] = []
-    with mock.patch.object(main_content, "WEIGHTS", table):
-        main_content.weight_of.cache_clear()
+    with mock.patch.object(block_features, "WEIGHTS", table):
+        block_features.forget_tables()
         for sample in samples:
             kept = main_content.choose(sample.page)
             texts.append(

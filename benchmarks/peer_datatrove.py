@@ -25,7 +25,9 @@ WORKERS = 2
 
 
 def stage(work: Path, name: str, steps: list, tasks: int) -> None:
-    LocalPipelineExecutor(steps, tasks=tasks, workers=WORKERS, logging_dir=str(work / "log" / name)).run()
+    # Workers are forked, which is the fastest of its ways to start them.
+    logs = str(work / "log" / name)
+    LocalPipelineExecutor(steps, tasks=tasks, workers=WORKERS, logging_dir=logs, start_method="fork").run()
 
 
 def write_input(pages: list[str], folder: Path) -> None:

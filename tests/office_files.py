@@ -127,14 +127,18 @@ def odf_of(kind: str, body: str, styles: str = "", manifest: str = "") -> bytes:
     return zip_of({"mimetype": f"application/vnd.oasis.opendocument.{kind}", **parts})
 
 
-def epub_of(chapters: dict[str, str | bytes], items: str = "", spine: str = "", **others: str) -> bytes:
-    """A book of chapters by their paths below OEBPS/; `items` and `spine` add to its lists."""
+def epub_of(
+    chapters: dict[str, str | bytes], items: str = "", spine: str = "", metadata: str = "", **others: str
+) -> bytes:
+    """A book of chapters by their paths below OEBPS/; `items`, `spine` and `metadata` add to its lists."""
     entries, order = items, spine
     for number, name in enumerate(chapters):
         entries += f'<item id="c{number}" href="{quote(name)}" media-type="application/xhtml+xml"/>'
         order += f'<itemref idref="c{number}"/>'
+    about = f'<metadata xmlns:dc="http://purl.org/dc/elements/1.1/">{metadata}</metadata>'
+    lists = f"{about}<manifest>{entries}</manifest><spine>{order}</spine>"
     package = (
-        f'<package xmlns="http://www.idpf.org/2007/opf"><manifest>{entries}</manifest><spine>{order}</spine></package>'
+        f'<package xmlns="http://www.idpf.org/2007/opf" xmlns:opf="http://www.idpf.org/2007/opf">{lists}</package>'
     )
     container = (
         f'<container xmlns="{ODF}container"><rootfiles><rootfile full-path="OEBPS/book.opf"/></rootfiles></container>'

@@ -3,15 +3,14 @@
 The words are English, where most of the pages are that the weights were fitted on; a page in another language has the other
 signs. No word decides by itself.
 
-    >>> sorted(names_of(wording("Subscribe to our newsletter")))
+    >>> list(names_of_groups(*groups_of(["Subscribe to our newsletter"]), size=0))
     ['says call 0']
 """
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 LOOKED_AT = 300  # characters of a block
-SHORT, MEDIUM = 60, 200  # characters: a word says more of a short block
+SIZES = (60, 200)  # characters from which a block is of the next size
 WORDS = {
     "call": "subscribe subscribed newsletter newsletters inbox click download follow register login donate app join signing sign contact",
     "share": "share shares whatsapp facebook twitter pinterest tweet linkedin instagram",
@@ -23,39 +22,52 @@ WORDS = {
     "date": "updated published ago january february march april june july august september october november december "
     "jan feb mar apr jun jul aug sep sept oct nov dec",
 }
-Wording = tuple[int, int, str]  # groups of words that are there, as bits; size; names of the other signs
-_GROUPS = tuple(WORDS)
-_BIT_OF_WORD: dict[str, int] = {}
-for _bit, _group in enumerate(_GROUPS):
-    for _listed in WORDS[_group].split():
+SIGNS = tuple(
+    f"{capitals}{end}{bar}" for capitals in ("", "capitals ") for end in ("", "dots ", "colon ") for bar in ("", "bar ")
+)
+GROUPS = tuple(WORDS)
+_BIT_OF_WORD: dict[bytes, int] = {}
+for _bit, _group in enumerate(GROUPS):
+    for _listed in WORDS[_group].encode().split():
         _BIT_OF_WORD[_listed] = _BIT_OF_WORD.get(_listed, 0) | 1 << _bit
 _KNOWN = frozenset(_BIT_OF_WORD)
-_WORD = re.compile(r"[a-z]+")
+_PARTED = "\0"  # stands between blocks; no text has it
+# Letters stay, what parts blocks ends a line, and all else parts words.
+_LETTERS = bytes(code if 97 <= code <= 122 else 10 if code == ord(_PARTED) else 32 for code in range(256))
 
 
-def wording(text: str) -> Wording:
-    """Return how a block is worded."""
+def groups_of(texts: Sequence[str]) -> list[int]:
+    """Return of each text which groups of words are in it, as bits."""
+    beginnings = _PARTED.join([text[:LOOKED_AT] for text in texts])
+    letters = beginnings.lower().encode("utf-8", "surrogatepass").translate(_LETTERS)
+    result = []
+    for line in letters.split(b"\n"):
+        groups = 0
+        for word in _KNOWN.intersection(line.split()):
+            groups |= _BIT_OF_WORD[word]
+        result.append(groups)
+    return result
+
+
+def signs_of(text: str) -> str:
+    """Return the names of the other signs in a text, of `SIGNS`."""
     beginning = text[:LOOKED_AT]
-    lowered = beginning.lower()
-    groups = 0
-    for word in _KNOWN.intersection(_WORD.findall(lowered)):
-        groups |= _BIT_OF_WORD[word]
-    size = (len(text) >= SHORT) + (len(text) >= MEDIUM)
-    signs = "capitals " if lowered != beginning and beginning.isupper() else ""
+    signs = "capitals " if beginning.isupper() and beginning.lower() != beginning else ""
     if text.endswith(("...", "…")):
         signs += "dots "
     elif text.endswith(":"):
         signs += "colon "
-    if "|" in beginning:
-        signs += "bar "
-    return groups, size, signs
+    return f"{signs}bar " if "|" in beginning else signs
 
 
-def names_of(worded: Wording) -> Iterator[str]:
-    """Yield the names of what a wording says."""
-    groups, size, signs = worded
-    for place, group in enumerate(_GROUPS):
+def names_of_groups(groups: int, size: int) -> Iterator[str]:
+    """Yield the names of groups of words; a word says more of a short block, so the step of the block's size counts."""
+    for place, group in enumerate(GROUPS):
         if groups >> place & 1:
             yield f"says {group} {size}"
+
+
+def names_of_signs(signs: str, size: int) -> Iterator[str]:
+    """Yield the names of signs."""
     for sign in signs.split():
         yield f"{sign} {size}" if sign == "dots" else sign

@@ -6,10 +6,14 @@ the smallest element around it that has a fair share of the prose: the article, 
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from privllm.clean.page_blocks import Element, Page
+import numpy as np
+import numpy.typing as npt
+
+from privllm.clean.page_blocks import Page
+from privllm.clean.page_tree import Tree
 
 HEADLINES = frozenset(("h1", "h2", "h3"))
 MAX_LENGTH = 300  # characters of a headline
@@ -20,25 +24,29 @@ MIN_SHARE = 0.15  # of the page's prose
 _WORD = re.compile(r"\w+")
 
 
-class Standing(NamedTuple):
-    """Where a block stands to the headline: a group of facts by which weights are found."""
-
-    about: str
-    page_kind: str
-    order: str  # "before", "is", "after", or "none" where there is no headline
-    is_title: bool
-    is_within: bool  # the headline's part of the page
-    share: int  # step of this part's share of the page's prose
-    steps: int  # step of how far up from the headline the element is that holds both
+ORDERS = ("before", "is", "after", "none")  # of a block and the headline; "none" where there is no headline
+STEPS = np.array((1, 2, 3, 4, 6, 9))  # up from the headline, from which a step is the next
+SHARES = (0, 1, 2, 3, 9)  # 9 where no part of the page has enough prose
+Steps = npt.NDArray[np.int64]
 
 
-def names_of(standing: Standing) -> Iterator[str]:
+class Standings(NamedTuple):
+    """Where the blocks of a page stand to its headline."""
+
+    order: Steps  # of each block: its place in `ORDERS`
+    is_title: int  # whether the title says what the headline is
+    is_within: Steps  # of each block: whether it stands in the headline's part of the page
+    share: int  # place in `SHARES` of the step of this part's share of the page's prose
+    steps: Steps  # of each block: step of how far up from the headline the element is that holds both
+
+
+def names_of(page_kind: str, order: str, is_title: bool, is_within: bool, share: int, steps: int) -> Iterator[str]:
     """Yield the names of what a standing says."""
-    within = "within" if standing.is_within else "outside"
-    yield f"headline {standing.order} title {standing.is_title}"
-    yield f"headline {standing.order} {within} {standing.share}"
-    yield f"headline above {standing.steps}"
-    yield f"{standing.page_kind} page headline {standing.order} {within}"
+    within = "within" if is_within else "outside"
+    yield f"headline {order} title {is_title}"
+    yield f"headline {order} {within} {share}"
+    yield f"headline above {steps}"
+    yield f"{page_kind} page headline {order} {within}"
 
 
 def find_headline(page: Page) -> tuple[int, bool]:
@@ -60,42 +68,34 @@ def find_headline(page: Page) -> tuple[int, bool]:
     return (best, True) if best >= 0 else (first, False)
 
 
-def standings(page: Page, with_text: Sequence[int], prose: Sequence[int]) -> list[Standing]:
-    """Return where each block stands to the headline; of elements, those with text and the prose below each are given."""
+def standings(page: Page, tree: Tree) -> Standings:
+    """Return where each block stands to the headline."""
     headline, is_title = find_headline(page)
+    count = len(page.blocks)
     if headline < 0:
-        none = Standing("headline", page.kind, "none", False, False, 0, 0)
-        return [none] * len(page.blocks)
-    steps = _steps(page.elements, with_text, page.blocks[headline].element)
-    whole = max(1, prose[0])
-    part = page.blocks[headline].element
-    while part >= 0 and prose[part] < max(MIN_PROSE, MIN_SHARE * whole):
-        part = page.elements[part].parent
+        none = np.zeros(count, np.int64)
+        return Standings(none + ORDERS.index("none"), 0, none, 0, none)
+    element = page.blocks[headline].element
+    steps = _steps(tree, element)
+    whole = max(1, int(tree.prose[0]))
+    part = element
+    while part >= 0 and tree.prose[part] < max(MIN_PROSE, MIN_SHARE * whole):
+        part = page.elements.parents[part]
     highest = steps[part] if part >= 0 else -1
-    share = bisect_right((0.3, 0.6, 0.95), prose[part] / whole) if part >= 0 else 9
-    result = []
-    made: dict[tuple[str, int], Standing] = {}  # blocks share what is said of them
-    for index, block in enumerate(page.blocks):
-        order = "before" if index < headline else "is" if index == headline else "after"
-        step = steps[block.element]
-        standing = made.get((order, step))
-        if standing is None:
-            up = bisect_right((1, 2, 3, 4, 6, 9), step)
-            standing = Standing("headline", page.kind, order, is_title, step <= highest, share, up)
-            made[order, step] = standing
-        result.append(standing)
-    return result
+    share = bisect_right((0.3, 0.6, 0.95), tree.prose[part] / whole) if part >= 0 else SHARES.index(9)
+    order = np.sign(np.arange(count) - headline) + 1
+    own_steps = steps[tree.element_of]
+    is_within = (own_steps <= highest).astype(np.int64)
+    return Standings(order, int(is_title), is_within, share, STEPS.searchsorted(own_steps, "right"))
 
 
-def _steps(elements: list[Element], with_text: Sequence[int], headline: int) -> list[int]:
-    """Return for each element with text how many steps above the headline's the lowest is that holds both."""
-    steps = [-1] * len(elements)
-    up = 0
+def _steps(tree: Tree, headline: int) -> Steps:
+    """Return for each element how many steps above the headline's the lowest is that holds both."""
+    chain = []
     while headline >= 0:
-        steps[headline] = up
-        up += 1
-        headline = elements[headline].parent
-    for index in with_text:
-        if steps[index] < 0:
-            steps[index] = steps[elements[index].parent] if elements[index].parent >= 0 else up
+        chain.append(headline)
+        headline = int(tree.parents[headline])
+    steps = np.full(len(tree.parents), len(chain))
+    for up in reversed(range(len(chain))):
+        steps[chain[up] : tree.ends[chain[up]]] = up
     return steps

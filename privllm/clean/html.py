@@ -15,34 +15,38 @@ from resiliparse.parse.html import HTMLTree
 
 from privllm.clean.main_content import choose
 from privllm.clean.page_blocks import Page, read_blocks
-from privllm.clean.page_kind import kind_of, title_of
+from privllm.clean.page_kind import kind_of
 from privllm.clean.page_text import write
+from privllm.core.page_title import title_of
 
 MAX_DEPTH = 512  # what Chromium's parser allows (kMaximumHTMLParserDOMTreeDepth)
 MIN_DEPTH = 64  # allowed at any size
 MAX_COPIES = 20_000_000  # nodes times depth, and formatting elements times tags: about 1 GB at the worst
 
-_FORMATTING = re.compile(r"<(/?)(b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u)[\s>/]", re.IGNORECASE)
+_FORMATTING = re.compile(
+    r"<(/?)(?=[bcefinstu])(b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u)[\s>/]", re.IGNORECASE
+)
 
 
 class ParsingTooCostly(Exception):
     """A page whose parsing would cost far more than its size; `args` are reason and detail."""
 
 
-def refuse_bombs(markup: str, max_characters: int) -> None:
-    """Raise `ParsingTooCostly` for a page that must not reach the parser; linear in the text."""
+def refuse_bombs(markup: str, max_characters: int) -> int:
+    """Return the number of tags. Raises `ParsingTooCostly` for a page that must not reach the parser; linear in the text."""
     if len(markup) > max_characters:
         raise ParsingTooCostly("html_too_large", f"{len(markup)} characters, at most {max_characters} are parsed")
     tags = markup.count("<")
     if tags * tags < MAX_COPIES:
-        return
+        return tags
     formatting = _FORMATTING.findall(markup)
     if len(formatting) * tags <= MAX_COPIES:
-        return
+        return tags
     unclosed = _most_open(formatting)
     if unclosed * tags > MAX_COPIES:
         detail = f"{unclosed} formatting elements open at a time, {tags} tags"
         raise ParsingTooCostly("html_unclosed_formatting", detail)
+    return tags
 
 
 def _most_open(tags: list[tuple[str, str]]) -> int:
@@ -78,11 +82,11 @@ def extract(markup: str, max_characters: int, layout: str = "markdown") -> str:
 
 def read_page(markup: str, max_characters: int) -> Page:
     """Return all blocks of a page. Raises `ParsingTooCostly`."""
-    refuse_bombs(markup, max_characters)
+    tags = refuse_bombs(markup, max_characters)
     tree = HTMLTree.parse(markup)
     if tree.document is None:
         return Page()
-    _refuse_depth(tree, markup.count("<"))
+    _refuse_depth(tree, tags)
     top = tree.body or tree.document  # a page of frames has no body
     page = read_blocks(top.html)
     page.kind = kind_of(markup)

@@ -11,10 +11,12 @@ main content is for `main_content` to say.
 
 import html
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 MAX_INDENT = 12  # characters; lists nested deeper stay there, or nesting would multiply a page's size
 MAX_CELL = 500  # characters; a table with a longer cell is a layout, not data
+MIN_PROSE = 80  # characters; a table of a single row with a longer cell is a layout too
 
 BLOCK_ELEMENTS = frozenset(
     "address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure "
@@ -23,7 +25,6 @@ BLOCK_ELEMENTS = frozenset(
 )
 LEFT_OUT = frozenset("svg template object canvas video audio select textarea map datalist button head".split())
 HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
-SPECIAL = LEFT_OUT | {"a", "br", "hr"}
 LINE_BREAK = "\0"  # of <br>; HTML has no such character
 CELLS = frozenset(("td", "th"))
 PERMALINKS = frozenset(
@@ -33,21 +34,42 @@ LISTS = frozenset(("ul", "ol", "menu", "dir"))
 # What a block is, where the element itself says it, and what the elements in it inherit.
 OWN_KINDS = HEADINGS | CELLS | frozenset("p li dt dd pre blockquote figcaption caption summary address".split())
 INHERITED_KINDS = HEADINGS | CELLS | frozenset("li dt dd pre figcaption caption summary".split())
+_HEIRLESS = LISTS | {"table"}  # that inherit nothing
 NAMED_BY_BUTTONS = HEADINGS | {"summary", "dt"}  # the headings of parts that unfold
 
-_RAW = re.compile(r"<(?:(script|style|svg|iframe|noembed|noframes|xmp|plaintext)(?=[\s>])[^<>]*>|!--)")
-_TAG = re.compile(r"<(/?)([a-z][^\s<>/]*+)([^<>]*+)>([^<]*+)")  # in attributes lexbor writes &lt; and &gt;
+# What a tag does, by its name with the slash of the end; those that do nothing are not listed.
+_OPENS, _CLOSES, _OPENS_SPECIAL, _CLOSES_SPECIAL, _OPENS_LINK, _CLOSES_LINK, _BREAKS, _PARTS, _IS_LEFT_OUT = range(9)
+_SPECIAL = LISTS | CELLS | {"pre", "li", "table", "tr"}
+_ROLES = {
+    **dict.fromkeys(BLOCK_ELEMENTS - _SPECIAL, _OPENS),
+    **dict.fromkeys((f"/{name}" for name in BLOCK_ELEMENTS - _SPECIAL), _CLOSES),
+    **dict.fromkeys(_SPECIAL, _OPENS_SPECIAL),
+    **dict.fromkeys((f"/{name}" for name in _SPECIAL), _CLOSES_SPECIAL),
+    **dict.fromkeys(LEFT_OUT, _IS_LEFT_OUT),
+    "a": _OPENS_LINK,
+    "/a": _CLOSES_LINK,
+    "br": _BREAKS,
+    "/br": _BREAKS,
+    "hr": _PARTS,
+    "/hr": _PARTS,
+}
+
+_RAW = re.compile(r"<(?:(script|style|svg|iframe|noembed|noframes|xmp|plaintext)(?=[\s>])[^>]*>|!--)")
 _SHOWN_AS_BLOCK = re.compile(r"display:\s*+(?:block|flex|grid|table|list-item)")
 
 
 @dataclass(slots=True)
-class Element:
-    """An element that breaks lines."""
+class Elements:
+    """The elements that break lines and hold text, and all of a table, in the order of their tags: for each of them"""
 
-    parent: int  # its index; -1 for the first
-    name: str
-    attributes: str
-    kind: str
+    parents: list[int] = field(default_factory=list)  # the index of the one that it stands in; -1 for the first
+    names: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)  # name and attributes, as they are written
+    kinds: list[str] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)  # the index of the first element after it that does not stand in it
+
+    def __len__(self) -> int:
+        return len(self.parents)
 
 
 @dataclass(slots=True)
@@ -69,7 +91,7 @@ class Page:
     """Blocks and elements, in the order of the page."""
 
     blocks: list[Block] = field(default_factory=list)
-    elements: list[Element] = field(default_factory=list)
+    elements: Elements = field(default_factory=Elements)
     kind: str = "none"  # of `page_kind.KINDS`
     title: str = ""
 
@@ -113,18 +135,19 @@ def without_raw_text(markup: str) -> str:
             place = start.end()
             continue
         if name in ("xmp", "plaintext"):
-            pieces += ["<pre>", html.escape(markup[start.end() : end]), "</pre>"]
+            pieces += ["<pre>", html.escape(markup[start.end() : end], quote=False), "</pre>"]
         place = end + len(end_tag)
     pieces.append(markup[place:])
     return "".join(pieces)
 
 
 class _Reading:
-    """One pass over the tags of a page."""
+    """One pass over the tags of a page. Elements are made where text stands in them, since half of a page's have none."""
 
     def __init__(self) -> None:
         self.page = Page()
-        self.open: list[int] = []  # indices of open elements
+        self.tags: list[str] = []  # of open elements
+        self.open: list[int] = []  # indices of open elements, of the outer ones that are made
         self.pieces: list[str] = []  # of the block that is being read
         self.link_characters = 0  # of this block
         self.permalinks: list[int] = []  # places in `pieces`
@@ -135,84 +158,115 @@ class _Reading:
 
     def read(self, markup: str) -> Page:
         """Return the page."""
-        left_out = ""  # name of the element that is being left out
-        levels = 0  # of elements of this name that are open
+        role_of = _ROLES.get
         is_link = False
-        pieces, preformatted = self.pieces, self.preformatted
-        for slash, name, attributes, text in _TAG.findall(markup):
-            if left_out:
-                if name != left_out:
+        unclosed = ""
+        tags, open_elements, pieces, preformatted = self.tags, self.open, self.pieces, self.preformatted
+        parts = iter(markup.split("<"))
+        next(parts)  # what stands before the first tag
+        for part in parts:
+            tag, closed, text = part.partition(">")  # in attributes lexbor writes &lt; and &gt;
+            if not closed or unclosed:  # what follows belongs to it: a name of an attribute may have "<" in it
+                tag = f"{unclosed}{tag}"
+                unclosed = "" if closed else f"{tag}<"
+                if not closed:
                     continue
-                levels += -1 if slash else 1
-                if levels:
-                    continue
-                left_out = ""
-            elif name in BLOCK_ELEMENTS:
+            role = role_of(tag.partition(" ")[0] if " " in tag else tag)
+            if role is None:  # most of them are <span>
+                if "display:" in tag and _SHOWN_AS_BLOCK.search(tag):
+                    self._flush()
+            elif role == _OPENS:
                 if pieces:
                     self._flush()
-                if slash:
-                    self._close(name)
-                else:
-                    self._open(name, attributes)
-            elif name in SPECIAL:
-                if name == "a":
-                    is_link = not slash and "href" in attributes
-                elif name == "br":
-                    pieces.append(LINE_BREAK)
-                elif name == "hr":
+                tags.append(tag)
+            elif role == _CLOSES:
+                if pieces:
                     self._flush()
-                elif not slash and not (name == "button" and self._is_named_by_button()):
-                    left_out, levels = name, 1
-                    continue
-            elif attributes and "display:" in attributes and _SHOWN_AS_BLOCK.search(attributes):
+                if len(open_elements) == len(tags):
+                    self._close()
+                else:
+                    tags.pop()
+            elif role == _OPENS_LINK:
+                is_link = "href" in tag
+            elif role == _CLOSES_LINK:
+                is_link = False
+            elif role == _OPENS_SPECIAL:
+                if pieces:
+                    self._flush()
+                tags.append(tag)
+                self._open_special(tag.partition(" ")[0])
+            elif role == _CLOSES_SPECIAL:
+                if pieces:
+                    self._flush()
+                self._close_special()
+            elif role == _BREAKS:
+                pieces.append(LINE_BREAK)
+            elif role == _PARTS:
                 self._flush()
+            elif role == _IS_LEFT_OUT and not (tag.startswith("button") and self._is_named_by_button()):
+                text = _after(tag.partition(" ")[0], parts)
             if text and (pieces or preformatted or not text.isspace()):
-                if is_link and text in PERMALINKS and 'href="#' in attributes:
-                    self.permalinks.append(len(pieces))
-                pieces.append(text)
                 if is_link:
+                    if text in PERMALINKS and 'href="#' in tag:
+                        self.permalinks.append(len(pieces))
                     self.link_characters += len(text)
+                pieces.append(text)
         self._flush()
+        while self.tags:
+            self._close()
         return self.page
 
-    def _is_named_by_button(self) -> bool:
-        return bool(self.open) and self.page.elements[self.open[-1]].kind in NAMED_BY_BUTTONS
-
-    def _open(self, name: str, attributes: str) -> None:
+    def _make_elements(self) -> int:
+        """Make those open elements that are not made yet, and return the index of the innermost."""
         elements = self.page.elements
+        parents, names, kinds = elements.parents, elements.names, elements.kinds
         parent = self.open[-1] if self.open else -1
-        kind = "div"
-        if name in OWN_KINDS:
+        for tag in self.tags[len(self.open) :]:
+            name = tag.partition(" ")[0]
             kind = name
-        elif parent >= 0 and elements[parent].kind in INHERITED_KINDS and name not in LISTS and name != "table":
-            kind = elements[parent].kind
-        self.open.append(len(elements))
-        elements.append(Element(parent, name, attributes, kind))
-        if name == "pre":
-            self.preformatted.append(self.open[-1])
-        elif name in LISTS:
+            if name not in OWN_KINDS:
+                kind = kinds[parent] if parent >= 0 and name not in _HEIRLESS else "div"
+                if kind not in INHERITED_KINDS:
+                    kind = "div"
+            parents.append(parent)
+            names.append(name)
+            elements.tags.append(tag)
+            kinds.append(kind)
+            elements.ends.append(0)
+            parent = len(parents) - 1
+            self.open.append(parent)
+        return parent
+
+    def _close(self) -> None:
+        if len(self.open) == len(self.tags) > 0:
+            self.page.elements.ends[self.open.pop()] = len(self.page.elements)
+        if self.tags:
+            self.tags.pop()
+
+    def _is_named_by_button(self) -> bool:
+        element = self._make_elements()
+        return element >= 0 and self.page.elements.kinds[element] in NAMED_BY_BUTTONS
+
+    def _open_special(self, name: str) -> None:
+        if name in LISTS:
             self.next_numbers.append(1 if name == "ol" else 0)
         elif name == "li":
             self._open_item()
+        elif name == "pre":
+            self.preformatted.append(self._make_elements())
         elif name == "table":
             for table in self.tables:
                 table.is_layout = True
-            self.tables.append(_Table(self.open[-1], len(self.page.blocks)))
+            self.tables.append(_Table(self._make_elements(), len(self.page.blocks)))
+        else:
+            self._make_elements()  # rows and cells count where they are empty too
 
-    def _open_item(self) -> None:
-        marker = "- "
-        if self.next_numbers and self.next_numbers[-1]:
-            marker = f"{self.next_numbers[-1]}. "
-            self.next_numbers[-1] += 1
-        indent = 0
-        if self.items:
-            indent = min(MAX_INDENT, self.items[-1].indent + len(self.items[-1].marker))
-        self.items.append(_Item(marker, indent))
-
-    def _close(self, name: str) -> None:
-        if not self.open:
+    def _close_special(self) -> None:
+        """Close the innermost element, by its own name: a page with "<!--" in the name of an element has ends of others."""
+        if not self.tags:
             return
-        self.open.pop()
+        name = self.tags[-1].partition(" ")[0]
+        self._close()
         if name == "pre":
             self.preformatted.pop()
         elif name in LISTS:
@@ -224,6 +278,16 @@ class _Reading:
             if not table.is_layout:
                 _join_rows(self.page, table)
 
+    def _open_item(self) -> None:
+        marker = "- "
+        if self.next_numbers and self.next_numbers[-1]:
+            marker = f"{self.next_numbers[-1]}. "
+            self.next_numbers[-1] += 1
+        indent = 0
+        if self.items:
+            indent = min(MAX_INDENT, self.items[-1].indent + len(self.items[-1].marker))
+        self.items.append(_Item(marker, indent))
+
     def _flush(self) -> None:
         """End the block."""
         if not self.pieces:
@@ -234,23 +298,27 @@ class _Reading:
         self.pieces.clear()
         link_characters, self.link_characters = self.link_characters, 0
         if "&" in text:
-            text = html.unescape(text)
+            text = _unescaped(text)
         if self.preformatted:
             self._add_preformatted(text.replace(LINE_BREAK, "\n"), link_characters)
             return
         text = _joined_lines(text) if LINE_BREAK in text else " ".join(text.split())
-        if not text or not self.open:
+        if not text or not self.tags:
             return
-        element = self.open[-1]
-        block = Block(element, self.page.elements[element].kind, text, min(link_characters, len(text)))
-        self._mark(block)
+        element = self.open[-1] if len(self.open) == len(self.tags) else self._make_elements()
+        if link_characters > len(text):
+            link_characters = len(text)
+        block = Block(element, self.page.elements.kinds[element], text, link_characters)
+        if self.items:
+            self._mark(block)
         self.page.blocks.append(block)
 
     def _drop_permalinks(self) -> None:
         """Leave out those at the end of the block, and at the beginning of a heading: within a sentence they are words."""
         pieces, permalinks = self.pieces, set(self.permalinks)
         self.permalinks.clear()
-        is_heading = bool(self.open) and self.page.elements[self.open[-1]].kind in HEADINGS
+        element = self._make_elements()
+        is_heading = element >= 0 and self.page.elements.kinds[element] in HEADINGS
         for places in (range(len(pieces) - 1, -1, -1), range(len(pieces) if is_heading else 0)):
             for place in places:
                 if place in permalinks:
@@ -284,10 +352,38 @@ class _Reading:
             item.is_marked = True
 
 
+def _unescaped(text: str) -> str:
+    """Return a text without the references that lexbor writes in texts."""
+    return text.replace("&nbsp;", "\xa0").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+
+
 def _joined_lines(text: str) -> str:
     """Return the lines that are not empty, with single spaces."""
     lines = [" ".join(line.split()) for line in text.split(LINE_BREAK)]
     return "\n".join(filter(None, lines))
+
+
+def _after(name: str, parts: Iterator[str]) -> str:
+    """Pass over what stands in an element that was opened, and return the text after its end."""
+    levels = 1
+    for part in parts:
+        tag, _, text = part.partition(">")
+        if tag == f"/{name}":
+            levels -= 1
+            if not levels:
+                return text
+        elif tag.startswith(name) and tag.partition(" ")[0] == name:
+            levels += 1
+    return ""
+
+
+def _is_layout(rows: list[list[str]]) -> bool:
+    """Return whether cells stand below each other, or a single row holds prose: a note with its sign, an item with its number."""
+    filled = [[cell for cell in cells if cell] for cells in rows]
+    if all(len(cells) < 2 for cells in filled):
+        return True
+    with_text = [cells for cells in filled if cells]
+    return len(with_text) == 1 and max(map(len, with_text[0])) >= MIN_PROSE
 
 
 def _join_rows(page: Page, table: _Table) -> None:
@@ -298,10 +394,10 @@ def _join_rows(page: Page, table: _Table) -> None:
     place_of_cell: dict[int, tuple[int, int]] = {}  # element -> (row, column)
     rows: list[list[str]] = []
     for index in range(table.element + 1, len(page.elements)):
-        element = page.elements[index]
-        if element.name == "tr":
+        name = page.elements.names[index]
+        if name == "tr":
             rows.append([])
-        elif element.name in CELLS and rows:
+        elif name in CELLS and rows:
             place_of_cell[index] = (len(rows) - 1, len(rows[-1]))
             rows[-1].append("")
     link_characters = [0] * len(rows)
@@ -309,7 +405,7 @@ def _join_rows(page: Page, table: _Table) -> None:
     for block in blocks:
         cell = block.element
         while cell > table.element and cell not in place_of_cell:
-            cell = page.elements[cell].parent
+            cell = page.elements.parents[cell]
         if cell <= table.element:
             if block.kind == "caption":
                 continue
@@ -321,9 +417,9 @@ def _join_rows(page: Page, table: _Table) -> None:
         link_characters[row] += block.link_characters
         if first_elements[row] < 0:
             first_elements[row] = cell
-    width = max(map(len, rows))
-    if width < 2:
+    if _is_layout(rows):
         return
+    width = max(map(len, rows))
     captions = [block for block in blocks if block.kind == "caption"]
     indent = blocks[0].indent
     del page.blocks[table.first_block :]
@@ -332,6 +428,6 @@ def _join_rows(page: Page, table: _Table) -> None:
         text = " ".join(filter(None, cells))
         if text:
             cells += [""] * (width - len(cells))
-            line = page.elements[first_elements[number]].parent
+            line = page.elements.parents[first_elements[number]]
             joined = Block(line, "row", text, link_characters[number], "", indent, tuple(cells), table.element)
             page.blocks.append(joined)

@@ -7,8 +7,8 @@ nothing by itself: `main_content` weighs it together with what its blocks are.
     'article'
 """
 
-import html
 import re
+from collections.abc import Iterator
 
 KINDS = ("forum", "product", "article", "website", "none")
 SCHEMA_TYPES = {  # schema.org's types -> kind; the first kind of `KINDS` that a page names is its own
@@ -16,14 +16,14 @@ SCHEMA_TYPES = {  # schema.org's types -> kind; the first kind of `KINDS` that a
     "Article": "article", "BlogPosting": "article", "ReportageNewsArticle": "article", "TechArticle": "article",
 }  # fmt: skip
 MAX_TAG = 500  # characters of a <meta> that are looked at
-_SCHEMA_TYPE = re.compile(r'"@type"\s{0,20}:\s{0,20}\[?\s{0,20}"(?:https?://schema\.org/)?(\w{1,40})"')
-_TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{0,1000})", re.IGNORECASE)
+_TYPE = '"@type"'
+_NAMED = re.compile(r'\s{0,20}:\s{0,20}\[?\s{0,20}"(?:https?://schema\.org/)?(\w{1,40})"')
 _CONTENT = re.compile(r"""\bcontent\s{0,20}=\s{0,20}["']?([^"'<>]{0,60})""", re.IGNORECASE)
 
 
 def kind_of(markup: str) -> str:
     """Return the kind of a page, of `KINDS`."""
-    named = {SCHEMA_TYPES[name] for name in _SCHEMA_TYPE.findall(markup) if name in SCHEMA_TYPES}
+    named = {SCHEMA_TYPES[name] for name in _schema_types(markup) if name in SCHEMA_TYPES}
     open_graph = _open_graph_type(markup)
     named.update(kind for kind in KINDS[:3] if kind in open_graph)
     if not named:
@@ -31,10 +31,16 @@ def kind_of(markup: str) -> str:
     return next(kind for kind in KINDS if kind in named)
 
 
-def title_of(markup: str) -> str:
-    """Return what stands in the page's <title>, "" for none."""
-    found = _TITLE.search(markup)
-    return html.unescape(found[1]).strip() if found else ""
+def _schema_types(markup: str) -> Iterator[str]:
+    """Yield the types that JSON-LD names, whole."""
+    place = markup.find(_TYPE)  # ten times as fast as a pattern's search
+    while place >= 0:
+        end = place + len(_TYPE)
+        found = _NAMED.match(markup, end)
+        if found:
+            yield found[1]
+            end = found.end()
+        place = markup.find(_TYPE, end)
 
 
 def _open_graph_type(markup: str) -> str:

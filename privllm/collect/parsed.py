@@ -11,6 +11,10 @@ class About(NamedTuple):
     author: str = ""
     date: str = ""  # YYYY-MM-DD
 
+    def filled_by(self, other: "About") -> "About":
+        """Return this, with what it does not say from another."""
+        return About(self.title or other.title, self.author or other.author, self.date or other.date)
+
 
 class Parsed(NamedTuple):
     """The text of a file as light Markdown, and what the file says of itself ("" where it does not)."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from privllm.collect.documents import source_of
+from privllm.collect.parsed import About
 from privllm.core.seed import digest
 
 MAX_KEY = 240  # characters of a part's name; what is longer ends in a digest
@@ -20,6 +21,7 @@ class ReadOptions(NamedTuple):
 
 
 DEFAULT_OPTIONS = ReadOptions()
+NOTHING_SAID = About()
 
 
 @dataclass(frozen=True)
@@ -31,18 +33,19 @@ class SourceFile:
     path: Path | None = None  # None inside a container
     data: bytes = b""  # inside a container
     options: ReadOptions = DEFAULT_OPTIONS
+    about: About = NOTHING_SAID  # by what it lies in, such as a book of its chapters
 
     @classmethod
     def at(cls, path: Path, sources: Path, options: ReadOptions = DEFAULT_OPTIONS) -> "SourceFile":
         """Return the file at `path` below the folder `sources`."""
         return cls(source_of(path, sources), str(path.relative_to(sources)), path, options=options)
 
-    def inside(self, key: str, data: bytes, name: str = "") -> "SourceFile":
+    def inside(self, key: str, data: bytes, name: str = "", about: About = NOTHING_SAID) -> "SourceFile":
         """Return a part of this container under a key that stays when its neighbours change.
 
-        `name` says the format where the key does not.
+        `name` says the format where the key does not, and `about` what the container says of the part.
         """
-        return SourceFile(self.source_inside(key), name or key, None, data, self.options)
+        return SourceFile(self.source_inside(key), name or key, None, data, self.options, about)
 
     def source_inside(self, key: str) -> str:
         """Return the source of a part under a key."""

@@ -2,7 +2,13 @@
 
 import pytest
 
-from privllm.clean.block_wording import LOOKED_AT, MEDIUM, SHORT, names_of, wording
+from privllm.clean.block_wording import LOOKED_AT, SIGNS, groups_of, names_of_groups, names_of_signs, signs_of
+
+
+def names_in(text: str) -> set[str]:
+    """Return all that a short text says."""
+    assert signs_of(text) in SIGNS
+    return {*names_of_groups(*groups_of([text]), 0), *names_of_signs(signs_of(text), 0)}
 
 
 @pytest.mark.parametrize(
@@ -20,14 +26,19 @@ from privllm.clean.block_wording import LOOKED_AT, MEDIUM, SHORT, names_of, word
     ],
 )
 def test_names_say_what_is_there(text: str, names: set[str]) -> None:
-    assert set(names_of(wording(text))) == names
+    assert names_in(text) == names
 
 
 def test_a_part_of_a_word_is_none() -> None:
-    assert not set(names_of(wording("Shareholders subscribers")))
+    assert groups_of(["Shareholders subscribers"]) == [0]
 
 
-def test_size_and_place_count() -> None:
-    assert "says call 1" in names_of(wording("subscribe " + "x" * SHORT))
-    assert "says call 2" in names_of(wording("subscribe " + "x" * MEDIUM))
-    assert not set(names_of(wording("x" * LOOKED_AT + " subscribe")))
+def test_only_the_beginning_is_looked_at() -> None:
+    assert groups_of(["x" * LOOKED_AT + " subscribe"]) == [0]
+
+
+def test_each_text_has_its_own_groups() -> None:
+    calls, shares = groups_of(["Subscribe\nnow", "", "Share İ"])[::2]
+    assert list(names_of_groups(calls, 2)) == ["says call 2"]
+    assert list(names_of_groups(shares, 1)) == ["says share 1"]
+    assert list(names_of_signs("dots ", 1)) == ["dots 1"]

@@ -2,9 +2,9 @@
 
 from resiliparse.parse.html import HTMLTree
 
-from privllm.clean.headline import find_headline, names_of, standings
-from privllm.clean.main_content import Tree
+from privllm.clean.headline import ORDERS, find_headline, names_of, standings
 from privllm.clean.page_blocks import Page, read_blocks
+from privllm.clean.page_tree import Tree
 
 SENTENCE = "The council agreed on the plan, but the harbour will stay closed until the engineers have seen it. "
 PAGE = (
@@ -34,19 +34,23 @@ def test_without_a_title_the_first_h1_is() -> None:
 def test_a_page_without_headings_has_none() -> None:
     page = page_of(f"<p>{SENTENCE}</p>", "Council")
     assert find_headline(page) == (-1, False)
-    tree = Tree(page)
-    assert [standing.order for standing in standings(page, tree.with_text, tree.prose)] == ["none"]
+    assert [ORDERS[order] for order in standings(page, Tree(page)).order] == ["none"]
 
 
 def test_blocks_stand_before_and_after_within_and_outside() -> None:
     page = page_of(PAGE, "Council agrees on harbour plan")
-    tree = Tree(page)
-    found = standings(page, tree.with_text, tree.prose)
-    assert [standing.order for standing in found] == ["before", "is", "after", "after", "after"]
-    assert [standing.is_within for standing in found] == [False, True, True, False, False]
-    assert found[3].steps > found[2].steps
-    assert "headline after outside 2" in set(names_of(found[4]))
+    found = standings(page, Tree(page))
+    assert [ORDERS[order] for order in found.order] == ["before", "is", "after", "after", "after"]
+    assert found.is_within.tolist() == [False, True, True, False, False]
+    assert found.is_title
+    assert found.steps[3] > found.steps[2]
 
 
-def test_an_empty_page_has_no_standings() -> None:
-    assert standings(Page(), [], []) == []
+def test_names_say_where_a_block_stands() -> None:
+    names = set(names_of("article", "after", True, False, 2, 3))
+    assert names == {
+        "headline after title True",
+        "headline after outside 2",
+        "headline above 3",
+        "article page headline after outside",
+    }

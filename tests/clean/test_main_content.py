@@ -1,14 +1,13 @@
-"""Which blocks are content: the tree's sums against obvious ones, the laws of choosing, and the table of weights."""
+"""Which blocks are content: the laws of choosing."""
 
 import random
 
+import numpy as np
 import pytest
 from resiliparse.parse.html import HTMLTree
 
-from privllm.clean.main_content import FLAGS, Tree, choose, features, scores, threshold
-from privllm.clean.main_content_weights import WEIGHTS
-from privllm.clean.page_blocks import OWN_KINDS, Page, read_blocks
-from privllm.clean.page_kind import KINDS
+from privllm.clean.main_content import choose, threshold
+from privllm.clean.page_blocks import Page, read_blocks
 from tests.clean.test_page_blocks import random_page
 
 SENTENCE = "The council agreed on the plan, but the harbour will stay closed until the engineers have seen it."
@@ -24,66 +23,6 @@ def page_of(markup: str) -> Page:
 def content_of(markup: str) -> list[str]:
     page = page_of(markup)
     return [block.text for block, is_kept in zip(page.blocks, choose(page), strict=True) if is_kept]
-
-
-def ancestors(page: Page, element: int) -> list[int]:
-    """Return the element and all that it stands in."""
-    chain = []
-    while element >= 0:
-        chain.append(element)
-        element = page.elements[element].parent
-    return chain
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_sums_of_the_tree_are_those_of_its_blocks(seed: int) -> None:
-    page = page_of(random_page(random.Random(seed)) + f"<div><p>{SENTENCE}</p><div><p>{SENTENCE}</p></div></div>")
-    tree = Tree(page)
-    for element in range(len(page.elements)):
-        below = [block for block in page.blocks if element in ancestors(page, block.element)]
-        assert tree.characters[element] == sum(len(block.text) for block in below)
-        assert tree.link_characters[element] == sum(block.link_characters for block in below)
-        assert tree.blocks[element] == len(below)
-        assert tree.prose[element] == sum(len(block.text) for block in below if tree.is_prose(block))
-
-
-def test_spine_leads_to_where_most_prose_stands() -> None:
-    page = page_of(f"<div><p>{SENTENCE}</p></div><main><div id=x>{f'<p>{SENTENCE}</p>' * 4}</div><div>no</div></main>")
-    steps = {
-        page.elements[index].name + page.elements[index].attributes: step
-        for index, step in enumerate(Tree(page).above_spine)
-    }
-    assert steps["main"] == 1
-    assert steps[' div id="x"'.strip()] == 0
-    assert [Tree(page).above_spine[block.element] for block in page.blocks] == [2, 0, 0, 0, 0, 1]
-
-
-def test_score_is_the_sum_of_the_weights_of_what_is_true() -> None:
-    page = page_of(MENU + f"<h1>News</h1><p>{SENTENCE}</p>")
-    tree = Tree(page)
-    for score, names in zip(scores(page, tree), features(page, tree), strict=True):
-        assert score == (WEIGHTS["always"] + sum(WEIGHTS.get(name, 0) for name in names)) / 100
-        assert len(names) == len(set(names))
-
-
-def test_weights_name_what_can_be_true() -> None:
-    """A name that no feature has would be a weight that nothing uses."""
-    table = "<table><tr><td>a<td>b</table>"
-    page = page_of(MENU + f"<h1 class=top>News ©</h1><p>{SENTENCE}</p><div>x</div><ul><li>x</li></ul>{table}")
-    worded = page_of("<p class='comment related body'>SUBSCRIBE | NOW</p><p>And more ...</p><p>Tags:</p>")
-    firsts = set(OWN_KINDS)
-    for kind in KINDS:
-        for described in (page, worded):
-            described.kind = kind
-            firsts |= {name.split()[0] for names in features(described, Tree(described)) for name in names}
-    for name in WEIGHTS:
-        first, _, rest = name.partition(" ")
-        assert name == "always" or first in firsts, name
-        rest = rest.removeprefix("page ")
-        about, _, flag = rest.partition(" ")
-        if first in ("in", "near"):
-            about, flag = first, rest
-        assert about not in ("in", "near") or flag in FLAGS, name
 
 
 def test_menus_go_and_articles_stay() -> None:
@@ -113,7 +52,8 @@ def test_a_list_and_a_table_stay_or_go_whole() -> None:
 
 def test_a_page_without_certain_content_keeps_its_best() -> None:
     page = page_of(MENU)
-    assert threshold(page, [0.1] * len(page.blocks)) == pytest.approx(0.07)
+    lengths = np.array([len(block.text) for block in page.blocks])
+    assert threshold(page, lengths, np.full(len(page.blocks), 0.1)) == pytest.approx(0.07)
     assert choose(Page()) == []
 
 
@@ -166,7 +106,7 @@ def test_an_article_asks_for_more() -> None:
     limits = []
     for kind in ("none", "article"):
         page.kind = kind
-        limits.append(threshold(page, [0.9]))
+        limits.append(threshold(page, np.array([len(SENTENCE)]), np.array([0.9])))
     assert limits[0] < limits[1]
 
 

@@ -182,3 +182,47 @@ def test_cost_is_linear(markup: str) -> None:
     start = time.process_time()
     read_blocks(body.html)
     assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        "<ul><li class=a b<c>one</li><li>two</li></ul>",
+        "<ul><li>one</li x<y><li>two</li></ul>",
+        "<ul><li>one</li><li>two</li></ul><script x<y>document.write('</li></ul>')</script>",
+        "<p>one</p><span x<y=1>two</span>",
+    ],
+)
+def test_names_of_attributes_may_hold_what_opens_a_tag(markup: str) -> None:
+    assert " ".join(texts(markup)).split() == ["one", "two"]
+
+
+def test_ends_without_beginnings_end_nothing() -> None:
+    """The name of the first element is `a<!--`, so what is passed over as a comment has the beginning of the item."""
+    assert texts("<a<!--><li><g><!-- --></g></li></a><p>one</p>")[-1:] == ["one"]
+
+
+PROSE = "The council agreed on the plan, but the harbour will stay closed until the engineers have seen it."
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        f"<tr><td><img alt=Note><th>Note<tr><td colspan=2>{PROSE}",  # DocBook's
+        f"<tr><td>Note<td>{PROSE}",  # AsciiDoc's
+        f"<tr><td>9.<td>{PROSE}",
+        f"<tr><td><td><tr><td>9.<td>{PROSE}",
+    ],
+)
+def test_notes_and_items_in_tables_are_prose(rows: str) -> None:
+    assert [block.cells for block in blocks_of(f"<table>{rows}</table>")] == [(), ()]
+
+
+@pytest.mark.parametrize("rows", ["<tr><td>Model<td>Range", f"<tr><td>Name<td>Plan<tr><td>A<td>{PROSE}"])
+def test_a_row_of_short_cells_and_two_rows_are_data(rows: str) -> None:
+    assert all(block.cells for block in blocks_of(f"<table>{rows}</table>"))
+
+
+def test_text_after_an_instruction_is_kept() -> None:
+    assert texts("<p>one <?php x?>two</p>") == ["one two"]
+    assert [block.text for block in read_blocks("<body><p>one <?php x?>two</p></body>").blocks] == ["one two"]

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from privllm.clean.html import read_page
-from privllm.clean.page_kind import KINDS, kind_of, title_of
+from privllm.clean.page_kind import KINDS, kind_of
 
 LD = '<script type="application/ld+json">{%s}</script>'
 
@@ -30,11 +30,6 @@ def test_a_page_says_what_it_is(markup: str, kind: str) -> None:
     assert kind in KINDS
 
 
-def test_title_is_read_without_references() -> None:
-    assert title_of("<head><TITLE lang=en> A &amp; B </title>") == "A & B"
-    assert title_of("<h1>A</h1>") == ""
-
-
 def test_a_page_brings_both_along() -> None:
     page = read_page("<title>The plan</title><meta property='og:type' content='article'><p>Text</p>", 1000)
     assert (page.kind, page.title) == ("article", "The plan")
@@ -45,5 +40,4 @@ def test_time_is_linear_in_the_page(piece: str) -> None:
     markup = piece * (1_000_000 // len(piece))
     start = time.process_time()
     kind_of(markup)
-    title_of(markup)
     assert time.process_time() - start < 2

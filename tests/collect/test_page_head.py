@@ -25,6 +25,11 @@ PAGE = """<!doctype html><html><head><title>Pumps &amp;
         ('<script type="application/ld+json">{"datePublished": "2019-07-01T00:00"}</script>', ("", "", "2019-07-01")),
         ("<p>Written on <time class=x datetime='2018-12-24'>Christmas</time>", ("", "", "2018-12-24")),
         ('<meta name="date" content="next week">', ("", "", "")),
+        (
+            "<meta name=citation_author content='Ada L.'><meta name=citation_author content='Mary S.'>"
+            "<meta name=citation_author content='Ada L.'><meta name=citation_author content='https://x.org'>",
+            ("", "Ada L., Mary S.", ""),
+        ),
         ("<p>No head at all", ("", "", "")),
         ("", ("", "", "")),
         (f"<title>{'long ' * 500}", ("long " * 500, "", "")),

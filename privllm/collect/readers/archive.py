@@ -18,8 +18,9 @@ from typing import Any, BinaryIO, ClassVar, NamedTuple, cast
 
 from privllm.collect.allowance import FREE_BYTES, MAX_RATIO, TooMuch
 from privllm.collect.documents import Quarantined
+from privllm.collect.parsed import About
 from privllm.collect.readers.reader import TOO_LARGE, Reader, Row, not_opened
-from privllm.collect.source_file import SourceFile
+from privllm.collect.source_file import NOTHING_SAID, SourceFile
 
 BLOCK = 1 << 20
 DAMAGE = (
@@ -43,6 +44,7 @@ class Member(NamedTuple):
     size: int  # as the archive says
     open: Callable[[], BinaryIO]
     name: str = ""  # that tells its format, where the key does not
+    about: About = NOTHING_SAID  # what the archive says of it
 
 
 class ArchiveReader(Reader):
@@ -150,7 +152,7 @@ def _unpacked(file: SourceFile, member: Member, allowance: Allowance) -> SourceF
         return Quarantined(part.source, "", member.size, reason, _detail(error))
     if len(data) > allowance.max_bytes:
         return Quarantined(part.source, "", len(data), "too_large", TOO_LARGE)
-    return file.inside(member.key, data, member.name)
+    return file.inside(member.key, data, member.name, member.about)
 
 
 def _members(file: SourceFile, opened: BinaryIO, allowance: Allowance) -> Iterator[Member]:

@@ -70,7 +70,7 @@ def read_one(
         require_text(read.text)
     except Unreadable as refusal:
         return Quarantined(source, data_digest, len(data), refusal.reason, refusal.detail)
-    about = read.about if isinstance(read, Read) else About()
+    about = (read.about if isinstance(read, Read) else About()).filled_by(file.about)
     identifier = document_id(source)
     return CollectedDocument(identifier, source, media_type, read.encoding, data_digest, read.text, *about)
 

@@ -31,6 +31,29 @@ def reasons_of(rows: list[CollectedDocument | Quarantined]) -> dict[str, str]:
     return {row.source: row.reason for row in rows if isinstance(row, Quarantined)}
 
 
+METADATA = (
+    "<dc:title>Pumps</dc:title><dc:title>A history</dc:title><dc:date>2020-05-01T00:00:00Z</dc:date>"
+    '<dc:creator>Ada Lovelace</dc:creator><dc:creator opf:role="aut">Mary Somerville</dc:creator>'
+    '<dc:creator opf:role="ill">A painter</dc:creator><dc:creator>Ada Lovelace</dc:creator>'
+)
+
+
+@pytest.mark.parametrize("metadata", [METADATA, f"<dc-metadata>{METADATA}</dc-metadata>"])
+def test_chapters_have_what_the_book_says_where_they_say_nothing(tmp_path: Path, metadata: str) -> None:
+    chapters: dict[str, str | bytes] = {
+        "a.xhtml": "<p>First.</p>",
+        "b.xhtml": "<head><title>Valves</title><meta name='author' content='B. Co'/></head><p>Second.</p>",
+    }
+    rows = rows_of(tmp_path, epub_of(chapters, metadata=metadata))
+    told = [(row.title, row.author, row.date) for row in rows if isinstance(row, CollectedDocument)]
+    assert told == [("Pumps", "Ada Lovelace, Mary Somerville", "2020-05-01"), ("Valves", "B. Co", "2020-05-01")]
+
+
+def test_a_book_that_says_nothing_has_chapters_that_do_not(tmp_path: Path) -> None:
+    rows = rows_of(tmp_path, epub_of(CHAPTERS, metadata="<dc:date>last May</dc:date><dc:creator> </dc:creator>"))
+    assert {(row.title, row.author, row.date) for row in rows if isinstance(row, CollectedDocument)} == {("", "", "")}
+
+
 @pytest.mark.parametrize("name", ["a.epub", "a.zip", "a.txt"])
 def test_chapters_are_pages_in_the_order_of_the_spine(tmp_path: Path, name: str) -> None:
     rows = rows_of(tmp_path, GOOD, name)
