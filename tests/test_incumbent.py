@@ -66,7 +66,7 @@ def test_the_next_model_goes_on_from_the_incumbent(shop: Workshop) -> None:
     vocabulary = (shop.root / "data/tokenizer/tokenizer.json").read_bytes()
     grow(shop)
     shop.set("base", {"causal": "incumbent", "tokenizer": "scratch"})
-    for dotted, value in (("replay", 0.1), ("learning_rate", 0.001), ("epochs", 0.5)):
+    for dotted, value in (("replay", 0.1), ("learning_rate", 0.001), ("epochs", 0.2)):
         shop.set(f"pretrain.causal.{dotted}", value)
     refused = shop.run("dvc", "repro", "pretrain", check=False).stderr
     assert (shop.root / "data/tokenizer/tokenizer.json").read_bytes() != vocabulary
@@ -87,7 +87,7 @@ def test_the_next_model_goes_on_from_the_incumbent(shop: Workshop) -> None:
     assert report["rows_new"] > 0 < report["rows_known"]
     assert report["replayed"] == pytest.approx(0.1, abs=1 / (4 * report["steps"]))
     rows = rows_of_epoch(report["rows_known"], report["rows_new"], 0.1)
-    assert report["steps"] == pretraining_steps(0.5, rows, 4)
+    assert report["steps"] == pretraining_steps(0.2, rows, 4)
     stage = declared_stages(shop.root)["pretrain@causal"]
     made = outputs(shop.root, stage)
     shop.run("dvc", "repro", "-q", "--force", "--single-item", "pretrain@causal", DVC_NO_RUN_CACHE="1")

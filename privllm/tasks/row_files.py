@@ -21,6 +21,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from privllm.core.csv_limit import cells_up_to
 from privllm.core.errors import UserError
 from privllm.tasks.line_faults import InvalidLine, error_at
 
@@ -182,8 +183,11 @@ def _questions(article: Any) -> Iterator[Any]:
 
 def _table_rows(path: Path, delimiter: str) -> Iterator[Placed]:
     """Yield the rows of CSV, by the lines on which they begin."""
-    csv.field_size_limit(MAX_LINE_BYTES)
-    reader = csv.reader(_texts(path), delimiter=delimiter, strict=True)
+    with cells_up_to(MAX_LINE_BYTES):
+        yield from _rows_of(path, csv.reader(_texts(path), delimiter=delimiter, strict=True))
+
+
+def _rows_of(path: Path, reader: Any) -> Iterator[Placed]:
     header: list[str] = []
     while True:
         number = reader.line_num + 1

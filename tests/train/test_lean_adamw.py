@@ -75,10 +75,10 @@ def test_it_descends_as_plain_adamw_does() -> None:
 
 @pytest.mark.slow
 def test_updates_below_the_last_bit_are_not_lost() -> None:
-    """A thousand steps of 1e-5 from 1, whose neighbours in bf16 are 0.004 away."""
+    """Two hundred steps of 5e-5 from 1, whose neighbours in bf16 are 0.004 away."""
     weights = torch.nn.Parameter(torch.ones(4000, dtype=torch.bfloat16))
-    descent = LeanAdamW([{"params": [weights], "weight_decay": 0.0}], lr=1e-5)
-    for _ in range(1000):
+    descent = LeanAdamW([{"params": [weights], "weight_decay": 0.0}], lr=5e-5)
+    for _ in range(200):
         weights.grad = torch.ones_like(weights)
         descent.step()
     assert weights.float().mean().item() == pytest.approx(1 - 0.01, abs=5e-4)

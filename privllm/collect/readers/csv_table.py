@@ -16,6 +16,7 @@ from privllm.collect.readers.jsonl import PROBE_BYTES, encoding_of
 from privllm.collect.readers.reader import TOO_LARGE, Reader, Row, not_opened
 from privllm.collect.rows import Rows, key_column, require_column
 from privllm.collect.source_file import SourceFile
+from privllm.core.csv_limit import cells_up_to
 
 DELIMITERS = ",;\t|"
 ESCAPED_BYTE = re.compile("[\udc80-\udcff]")  # that is not UTF-8
@@ -47,11 +48,8 @@ def _rows(file: SourceFile, opened: BinaryIO, max_bytes: int) -> Iterator[Row]:
     with text:
         lines = _Lines(text, max_bytes)
         delimiter = delimiter_of(lines.peek(), file.options.text_key)
-        limit_before = csv.field_size_limit(max_bytes)
-        try:
+        with cells_up_to(max_bytes):
             yield from _documents(file, lines, delimiter, encoding, max_bytes)
-        finally:
-            csv.field_size_limit(limit_before)
 
 
 def _text_of(opened: BinaryIO) -> tuple[str, io.TextIOWrapper]:
@@ -75,17 +73,16 @@ def raw_rows(opened: BinaryIO, max_bytes: int, text_key: str) -> Iterator[tuple[
     _, text = _text_of(opened)
     number, is_first, recorded = -1, True, _Recorded(_Lines(text, max_bytes))
     table = csv.reader(recorded, delimiter=delimiter_of(recorded.lines.peek(), text_key))
-    limit_before = csv.field_size_limit(max_bytes)
     try:
-        yield -1, mark
-        for row in table:
-            number += bool(row) and not is_first
-            data = "".join(recorded.taken).encode(text.encoding, text.errors or "strict")
-            yield number if row and not is_first else -1, data
-            recorded.taken.clear()
-            is_first = False
+        with cells_up_to(max_bytes):
+            yield -1, mark
+            for row in table:
+                number += bool(row) and not is_first
+                data = "".join(recorded.taken).encode(text.encoding, text.errors or "strict")
+                yield number if row and not is_first else -1, data
+                recorded.taken.clear()
+                is_first = False
     finally:
-        csv.field_size_limit(limit_before)
         text.detach()
 
 
