@@ -6,12 +6,14 @@ params.yaml asks for; what is no stage runs on the GPU, where there is one. On a
 """
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 
 import torch
 from transformers import PreTrainedModel
 
 from privllm.core.errors import UserError
 from privllm.models.device_config import chosen
+from privllm.models.gpu_choice import free_gpu
 
 CPU, CUDA = "cpu", "cuda"
 
@@ -36,7 +38,18 @@ def place(model: PreTrainedModel) -> PreTrainedModel:
     """Move a model to the device of this process, and set how exact that is."""
     torch.backends.cuda.matmul.allow_tf32 = chosen().tf32
     torch.backends.cudnn.allow_tf32 = chosen().tf32
+    if on_gpu() and chosen().processes == 1:
+        torch.cuda.set_device(own_gpu())
     return model.to(kind())  # type: ignore[arg-type]
+
+
+@cache
+def own_gpu() -> int:
+    """Return the GPU of a process that shares its work with none: of several one that no other process of ours has taken."""
+    count = torch.cuda.device_count()
+    if count < 2:
+        return 0
+    return free_gpu([str(torch.cuda.get_device_properties(number).uuid) for number in range(count)])
 
 
 def is_deterministic() -> bool:

@@ -20,7 +20,7 @@ import torch.distributed as dist
 
 from privllm.core.errors import UserError
 from privllm.models.device_config import chosen
-from privllm.models.devices import on_gpu
+from privllm.models.devices import on_gpu, own_gpu
 
 RANK, PORT = "PRIVLLM_RANK", "PRIVLLM_PORT"  # what the first process tells the others
 BY_SRUN = "PRIVLLM_BY_SRUN"  # what the process that called srun tells all of them
@@ -38,8 +38,10 @@ class Peer(NamedTuple):
 
 def local_rank() -> int:
     """Return which of this machine's GPUs is this process's own."""
-    rank = int(os.environ.get("LOCAL_RANK", os.environ.get(RANK, "0")))
-    return rank % max(1, torch.cuda.device_count())  # SLURM may show each process one GPU only
+    rank = os.environ.get("LOCAL_RANK", os.environ.get(RANK))
+    if rank is None:
+        return own_gpu() if chosen().processes == 1 else 0
+    return int(rank) % max(1, torch.cuda.device_count())  # SLURM may show each process one GPU only
 
 
 def join(processes: int) -> list[Peer]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -84,6 +85,28 @@ def test_held_out_passes_are_in_the_precision_of_training_on_a_gpu_alone(monkeyp
         with devices.judging(precision):
             pass
     assert asked == [("cuda", torch.bfloat16)] * 2
+
+
+def test_a_process_that_is_alone_takes_a_free_gpu_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_gpu(monkeypatch, True)
+    placed: list[int] = []
+    monkeypatch.setattr(devices, "own_gpu", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", placed.append)
+    model: Any = SimpleNamespace(to=lambda kind: kind)
+    assert devices.place(model) == "cuda"
+    use(DevicesConfig(devices=2))
+    devices.place(model)
+    assert placed == [2]
+
+
+@pytest.mark.parametrize(("count", "asked"), [(0, []), (1, []), (2, [["uuid-0", "uuid-1"]])])
+def test_gpus_are_told_apart_by_what_they_are(monkeypatch: pytest.MonkeyPatch, count: int, asked: list) -> None:
+    named: list[list[str]] = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: SimpleNamespace(uuid=f"uuid-{number}"))
+    monkeypatch.setattr(devices, "free_gpu", lambda names: named.append(names) or len(names) - 1)
+    assert devices.own_gpu.__wrapped__() == max(0, count - 1)
+    assert named == asked
 
 
 def test_nothing_else_asks_for_cuda() -> None:

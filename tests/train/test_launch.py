@@ -116,3 +116,6 @@ def test_a_process_has_the_gpu_of_its_number(monkeypatch: pytest.MonkeyPatch) ->
     assert launch.local_rank() == 5
     monkeypatch.setattr(launch.torch.cuda, "device_count", lambda: 1)  # the only one that it sees
     assert launch.local_rank() == 0
+    monkeypatch.delenv("LOCAL_RANK")
+    monkeypatch.setattr(launch, "own_gpu", lambda: 3)
+    assert launch.local_rank() == 3, "one that trains alone takes a free one"
