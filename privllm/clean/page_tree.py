@@ -87,12 +87,12 @@ def _flags_of_names(names: str) -> int:
 
 
 @lru_cache(16_384)
-def _flags_of(tag: str) -> tuple[int, int]:
-    """Return what an element itself says: (landmarks, words)."""
+def _flags_of(tag: str) -> tuple[int, int, bool]:
+    """Return what an element itself says: (landmarks, words, whether it is a footnote or a list of some)."""
     name, _, attributes = tag.partition(" ")
     landmarks = LANDMARK[LANDMARKS[name]] if name in LANDMARKS else 0
     if not attributes:
-        return landmarks, 0
+        return landmarks, 0, False
     if "role=" in attributes:
         role = _ROLE.search(attributes)
         if role and role[1] in LANDMARKS:
@@ -101,14 +101,9 @@ def _flags_of(tag: str) -> tuple[int, int]:
         landmarks |= LANDMARK["hidden"]
     names = _NAMES.findall(attributes) if name != "body" else []  # those of <body> are about the whole page
     words = _flags_of_names(" ".join(names))
-    if _is_note(tag):
-        return landmarks & ~LANDMARK["aside"], words & ~_BESIDE_WORDS
-    return landmarks, words
-
-
-def _is_note(tag: str) -> bool:
-    """Return whether an element is a footnote, or a list of some."""
-    return "note" in tag and _NOTE.search(tag) is not None
+    if "note" in attributes and _NOTE.search(attributes):
+        return landmarks & ~LANDMARK["aside"], words & ~_BESIDE_WORDS, True
+    return landmarks, words, False
 
 
 class Tree:
@@ -126,8 +121,8 @@ class Tree:
         self.length_of = np.array([len(block.text) for block in blocks], np.int64)
         self.links_of = np.array([block.link_characters for block in blocks], np.int64)
         # of each element
-        self.around, self.near, self.all_words = _flags_of_all(page.elements)
-        self.is_note = _find_notes(page.elements)  # or part of one
+        self.around, self.near, self.all_words, notes = _flags_of_all(page.elements)
+        self.is_note = self._within(notes)  # a footnote, or part of one
         self.is_prose = self._find_prose(np.array([block.kind == "row" for block in blocks], bool))
         self.is_plain = self._find_plain()
         self.characters = self._below(self.length_of)
@@ -146,6 +141,13 @@ class Tree:
         """Return which blocks are not mostly links, and not marked as something else than content."""
         is_marked = (self.around & _NOT_PROSE != 0) | (self.near & _NOT_PLAIN != 0)
         return (2 * self.links_of <= self.length_of) & ~is_marked[self.element_of]
+
+    def _within(self, elements: list[int]) -> Booleans:
+        """Return which elements are among these, or stand in one of them."""
+        is_within = np.zeros(len(self.parents), bool)
+        for element in elements:
+            is_within[element : self.ends[element]] = True
+        return is_within
 
     def _below(self, values: Integers) -> Integers:
         """Return for each element the sum of its blocks' values, and of all blocks below it."""
@@ -174,25 +176,22 @@ class Tree:
         return parents, np.where(grandparents < 0, parents, grandparents)
 
 
-def _find_notes(elements: Elements) -> Booleans:
-    """Return which elements are footnotes, or stand in one."""
-    is_note = np.zeros(len(elements.tags), bool)
-    for index, tag in enumerate(elements.tags):
-        if _is_note(tag):
-            is_note[index : elements.ends[index]] = True
-    return is_note
+def _flags_of_all(elements: Elements) -> tuple[Integers, Integers, Integers, list[int]]:
+    """Return of each element the landmarks around it, the words near it and of all that it stands in; and the footnotes.
 
-
-def _flags_of_all(elements: Elements) -> tuple[Integers, Integers, Integers]:
-    """Return of each element the landmarks around it, the words of it and the two above it, and those of all that it stands in."""
+    Near are its own and those of the two above it.
+    """
+    notes: list[int] = []
     around: list[int] = []
     near: list[int] = []
     all_words: list[int] = []
     pairs: list[int] = []  # words of an element and the one above it
     own: list[int] = []
     for tag, name, parent in zip(elements.tags, elements.names, elements.parents, strict=True):
-        landmarks, words = _flags_of(tag)
+        landmarks, words, is_note = _flags_of(tag)
         own.append(words)
+        if is_note:
+            notes.append(len(own) - 1)
         if parent < 0:
             around.append(landmarks)
             near.append(words)
@@ -205,4 +204,4 @@ def _flags_of_all(elements: Elements) -> tuple[Integers, Integers, Integers]:
         near.append(words | pairs[parent])
         pairs.append(words | own[parent])
         all_words.append(all_words[parent] | words)
-    return np.array(around, np.int64), np.array(near, np.int64), np.array(all_words, np.int64)
+    return np.array(around, np.int64), np.array(near, np.int64), np.array(all_words, np.int64), notes
