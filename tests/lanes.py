@@ -24,7 +24,7 @@ OURS = {"privllm", "stages", "tests", "docs", "benchmarks"}
 
 def lanes_of(item: pytest.Function) -> set[str]:
     """Return the markers that a collected test gets."""
-    functions = [item.function, *fixtures_of(item)]
+    functions = [inspect.unwrap(item.function), *fixtures_of(item)]  # decorators of torch lie in its files
     libraries = set().union(*(imported_with(inspect.getfile(function)) for function in functions))
     lanes = set()
     if "torch" in libraries:

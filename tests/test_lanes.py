@@ -1,5 +1,7 @@
 """Tests come into their lanes by themselves."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,17 @@ def member() -> Member:
 
 
 def test_whose_helper_has_a_class_that_builds(request: pytest.FixtureRequest) -> None:
+    assert member().place()
+    assert lanes_in(request) == {"build"}
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    yield
+
+
+@quietly()
+def test_whose_decorator_lies_in_another_file(request: pytest.FixtureRequest) -> None:
     assert member().place()
     assert lanes_in(request) == {"build"}
 
