@@ -5,6 +5,7 @@ The stages are ours, up to `clean`; a remote is a folder, and an S3 server on th
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -21,7 +22,9 @@ SHARDS = 16
 HAS_S3 = all(importlib.util.find_spec(name) for name in ("dvc_s3", "moto", "flask"))
 NEEDS_S3 = "needs dvc-s3 and moto (`make .venv/moto`): nothing proves that a build travels over S3"
 COMMAND = '#!/bin/sh\nexec python -m privllm.cli "$@"\n'
-KINDS = ["folder", pytest.param("s3", marks=pytest.mark.skipif(not HAS_S3, reason=NEEDS_S3))]
+KINDS = [pytest.param("s3", marks=pytest.mark.skipif(not HAS_S3, reason=NEEDS_S3))]
+if os.environ.get("PRIVLLM_NIGHTLY"):  # the same over a folder, which needs less
+    KINDS.append(pytest.param("folder"))
 
 
 def blocks(heading: str) -> list[str]:

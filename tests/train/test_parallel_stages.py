@@ -52,8 +52,9 @@ def assert_same_bytes(place: Path, other: Path) -> None:
             assert (place / file).read_bytes() == (other / file).read_bytes(), file
 
 
-@pytest.mark.parametrize("stage", STAGES if NIGHTLY else ["align"])
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"] if NIGHTLY else ["ddp"])
+@pytest.mark.skipif(not NIGHTLY, reason="nightly: test_parallel.py shares a pretraining by default")
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_processes_learn_what_one_does(shop: Path, stage: str, strategy: str) -> None:
     """Weights to 2e-3, after some sixty steps whose sums are taken in another order."""
     one = unbroken(stage, shop)
