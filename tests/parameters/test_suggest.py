@@ -13,6 +13,7 @@ from privllm.core.report import write_json
 from privllm.parameters.suggest import corpus_facts, suggest
 from privllm.train.config import PretrainConfig
 
+pytestmark = pytest.mark.torch  # by which the machine's speed is measured, in modules that are named in texts alone
 ROOT = Path(__file__).resolve().parents[2]
 RUNNER = CliRunner()
 
