@@ -127,11 +127,12 @@ def plan(
     from privllm.manage.training_machine import training_machine
     from privllm.models.device_config import DevicesConfig
     from privllm.parameters.memory_needs import memory_notes, trainings
+    from privllm.parameters.training_refusals import refusals
 
     build_plan = make_plan(stage)
     if trained := trainings(build_plan.to_run):
         machine = training_machine(read_params("train", DevicesConfig).accelerator)
-        build_plan.notes.extend(memory_notes(trained, machine))
+        build_plan.notes.extend(refusals(trained, machine) or memory_notes(trained, machine))
     if as_json:
         say_json(build_plan.as_json(), indent=1, default=str)
         return

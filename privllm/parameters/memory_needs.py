@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from privllm.core.base_model import BASE, starts_in
 from privllm.core.families import TRAITS
@@ -24,6 +24,14 @@ from privllm.train.memory_need import GIB, Shape, Way, bytes_needed, is_cut, sha
 
 TRAINING = ("pretrain", "finetune", "align")  # stages
 PAIR = 2  # rows of a lesson that compares two replies
+
+
+class Settings(NamedTuple):
+    """How a stage trains."""
+
+    cfg: Any  # a TrainConfig
+    rank: int  # of adapters; 0: all weights learn
+    start: Path | None  # the folder of the model that it begins with; None: from scratch
 
 
 class Machine(Protocol):
@@ -70,27 +78,36 @@ def memory_notes(stages: Iterable[str], machine: Machine) -> list[str]:
     return notes
 
 
-def _need_of(stage: str, machine: Machine) -> int:
+def settings_of(stage: str) -> Settings:
+    """Return how a stage that trains would do it. Raises KeyError for one that does not."""
     kind, _, item = stage.partition("@")
     if kind == "pretrain":
         cfg = getattr(read_params("pretrain", PretrainConfig), item)
         start = starts_in(load_sections(), list(TRAITS))[item].place
-        is_base = bool(BASE.fullmatch(start))
-        if is_base:
-            cfg.optimizer = cfg.from_base.optimizer
-        rank = cfg.from_base.lora.rank if is_base else 0
-        shape = _shape_in(Path(start)) if is_base else _own_shape(item)
-        return _bytes(shape, cfg, rank, cfg.batch_size, read_params("pack", PackConfig).context, machine)
+        if not BASE.fullmatch(start):
+            return Settings(cfg, 0, None)
+        cfg.optimizer = cfg.from_base.optimizer
+        return Settings(cfg, cfg.from_base.lora.rank, Path(start))
     if kind == "finetune":
         task = read_params("finetune.defaults", FinetuneConfig, over=f"finetune.tasks.{item}")
-        shape, context = _start(Path(task.start))
-        return _bytes(shape, task, task.lora.rank, task.batch_size, min(task.max_length, context), machine)
+        return Settings(task, task.lora.rank, Path(task.start))
     if kind == "align" and TRAITS[item].can_converse:
         align = read_params("align", AlignConfig)
-        shape, context = _start(Path("data/pretrain") / item)
-        rows = PAIR * align.batch_size
-        return _bytes(shape, align, align.lora.rank, rows, min(LONGEST, context), machine)
-    return 0
+        return Settings(align, align.lora.rank, Path("data/pretrain") / item)
+    raise KeyError(stage)
+
+
+def _need_of(stage: str, machine: Machine) -> int:
+    kind, _, item = stage.partition("@")
+    cfg, rank, start = settings_of(stage)
+    if kind == "pretrain":
+        shape = _own_shape(item) if start is None else _shape_in(start)
+        return _bytes(shape, cfg, rank, cfg.batch_size, read_params("pack", PackConfig).context, machine)
+    assert start is not None
+    shape, context = _start(start)
+    if kind == "finetune":
+        return _bytes(shape, cfg, rank, cfg.batch_size, min(cfg.max_length, context), machine)
+    return _bytes(shape, cfg, rank, PAIR * cfg.batch_size, min(LONGEST, context), machine)
 
 
 def _start(folder: Path) -> tuple[Shape | None, int]:

@@ -92,8 +92,8 @@ def held_out_batches(examples: Sequence[Example], limit: int, size: int) -> Iter
 
 
 def fill(sequences: Sequence[np.ndarray], value: int) -> Tensor:
-    """Return sequences of different lengths as int64 [B, longest], padded with `value`."""
-    longest = max(len(sequence) for sequence in sequences)
+    """Return sequences of different lengths as int64 [B, longest], padded with `value`; at least one place wide."""
+    longest = max(1, *(len(sequence) for sequence in sequences))
     filled = np.full((len(sequences), longest), value, np.int64)
     for row, sequence in zip(filled, sequences, strict=True):
         row[: len(sequence)] = sequence

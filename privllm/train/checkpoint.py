@@ -7,7 +7,8 @@ process writes its rows into a file of its own (`shares`).
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from privllm.train.shares import SHARES, Shares, next_shares, shares_of
 
 NAME = "latest.safetensors"
 BEST = "best.safetensors"
+DIGEST = "digest"  # in a file's header: of what its tensors hold
 PLAIN = (str, int, float, bool, type(None))
 
 
@@ -95,7 +97,7 @@ class SafeCheckpointIO(CheckpointIO):
 
     def _write(self, tensors: dict[str, torch.Tensor], path: Path, facts: dict[str, str]) -> None:
         partial = Path(f"{path}.partial")
-        save_file(tensors, partial, metadata={"key": self.key, **facts})
+        save_file(tensors, partial, metadata={"key": self.key, DIGEST: digest_of_tensors(tensors.items()), **facts})
         sync(partial)
         partial.replace(path)
         sync(partial.parent)
@@ -106,7 +108,10 @@ class SafeCheckpointIO(CheckpointIO):
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
             assert metadata["key"] == self.key, "a checkpoint of another run: ask `resumable` first"
-            tensors: Any = {int(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            held = dict(_tensors_of(file))
+            if metadata.get(DIGEST) != digest_of_tensors(held.items()):
+                raise UserError(f"{path} is damaged: remove {Path(path).parent}, then the training begins again.")
+            tensors: Any = {int(name): tensor for name, tensor in held.items()}
         with Shares(shares_of(Path(path)), self.mesh) as shares:
             return decode(json.loads(metadata["tree"]), tensors, shares)
 
@@ -168,13 +173,29 @@ def put_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor]) -> Non
             parameters[name].copy_(taken_over(weight, parameters[name]))
 
 
+def _tensors_of(file: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    for name in file.keys():  # noqa: SIM118 - not a dict
+        yield name, file.get_tensor(name)
+
+
+def digest_of_tensors(tensors: Iterable[tuple[str, torch.Tensor]]) -> str:
+    """Return a digest of the tensors' names and bytes, in whatever order they come."""
+    of_each = []
+    for name, tensor in tensors:
+        content: Any = tensor.detach().reshape(-1).view(torch.uint8).cpu().numpy()
+        of_each.append(f"{name} {blake2b(content, digest_size=16).hexdigest()}")
+    return blake2b("\n".join(sorted(of_each)).encode(), digest_size=16).hexdigest()
+
+
 def resumable(folder: Path, key: str) -> Path | None:
     """Return the checkpoint in `folder` if a run of `key` wrote it; damaged ones and those of other runs do not count."""
     path = folder / NAME
     try:
         for file_path in (path, *shares_of(path)):
             with safe_open(file_path, framework="pt") as file:
-                if file.metadata().get("key") != key:
+                if file.metadata().get("key") != key or file.metadata().get(DIGEST) != digest_of_tensors(
+                    _tensors_of(file)
+                ):
                     return None
     except (OSError, SafetensorError):
         return None

@@ -54,7 +54,7 @@ def join(processes: int) -> list[Peer]:
         _take_variables_of_srun()
     if "WORLD_SIZE" in os.environ:
         _require_so_many(int(os.environ["WORLD_SIZE"]), processes)
-        _enter(None, int(os.environ["RANK"]), processes)
+        _enter(None, int(_variable("RANK", "WORLD_SIZE")), processes)
         return []
     if chosen().nodes > 1:
         _run_by_srun(processes)
@@ -100,7 +100,16 @@ def _require_so_many(started: int, processes: int) -> None:
 def _take_variables_of_srun() -> None:
     """Say what srun says in the words of torchrun."""
     for ours, theirs in (("RANK", "SLURM_PROCID"), ("LOCAL_RANK", "SLURM_LOCALID"), ("WORLD_SIZE", "SLURM_NTASKS")):
-        os.environ[ours] = os.environ[theirs]
+        os.environ[ours] = _variable(theirs, BY_SRUN)
+
+
+def _variable(name: str, beside: str) -> str:
+    """Return a variable of a launcher's. Raises UserError where it is not set, though another one is."""
+    if name not in os.environ:
+        raise UserError(
+            f"{beside} is set, as torchrun and srun do, but {name} is not: start this by one of them, or unset {beside}."
+        )
+    return os.environ[name]
 
 
 def _run_by_srun(processes: int) -> None:
@@ -139,12 +148,16 @@ def _run_by_srun(processes: int) -> None:
 
 
 def last_words(peers: list[Peer]) -> str:
-    """Return what a process that has ended said last, in brackets."""
+    """Return by what signal a process has ended, or what it said last, in brackets."""
     for peer in peers:
-        if peer.process.poll():
+        code = peer.process.poll()
+        if code and code < 0:
+            return f" (by {signal.Signals(-code).name})"
+        if code:
             peer.log.seek(0)
-            lines = [line for line in peer.log.read().decode("utf-8", "replace").splitlines() if line.strip()]
-            return f" ({lines[-1].strip()})" if lines else ""
+            lines = peer.log.read().decode("utf-8", "replace").splitlines()
+            said = [line.strip() for line in lines if line.strip() and not line.startswith("note:")]
+            return f" ({said[-1]})" if said else ""
     return ""
 
 

@@ -141,16 +141,16 @@ def _cut_up(objective: Objective, cfg: TrainConfig, processes: Group) -> Whole |
 
 def _require_lossless_updates(objective: Objective, cfg: TrainConfig) -> None:
     """Raise UserError where weights learn in bf16 by an optimiser that would round their updates away, or nothing is in NF4."""
+    if cfg.weights == NF4 and not any(isinstance(module, Nf4Linear) for module in objective.model.modules()):
+        raise UserError(
+            f"`{objective.section}.weights` in params.yaml is nf4, which is for weights that do not learn, and all do: set it to 32, or "
+            "to bf16 with `optimizer: adamw8`. Adapters (`lora.rank` above 0), beside which it can be nf4, need a model to start from."
+        )
     learning = [parameter for parameter in objective.model.parameters() if parameter.requires_grad]
     if cfg.optimizer != "adamw8" and any(parameter.dtype == torch.bfloat16 for parameter in learning):
         raise UserError(
             f"`{objective.section}.weights` in params.yaml is {cfg.weights}, in which steps of {cfg.optimizer} would be rounded away: "
-            f"set `optimizer` to adamw8, `lora.rank` above 0, or `weights` to 32."
-        )
-    if cfg.weights == NF4 and not any(isinstance(module, Nf4Linear) for module in objective.model.modules()):
-        raise UserError(
-            f"`{objective.section}.weights` in params.yaml is nf4, which is for weights that do not learn, and all do: "
-            "set `lora.rank` above 0, or `weights` to bf16."
+            f"set `optimizer` to adamw8, `weights` to 32, or, beside a model to start from, `lora.rank` above 0."
         )
 
 

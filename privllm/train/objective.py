@@ -52,9 +52,10 @@ class Objective(ABC):
         rows = rows_at_once(batch, self.positions_at_once)
         if self.processes > 1:
             rows = min(rows, max(1, len(batch[0]) // self.processes))  # none of them goes without a part
-        if rows >= len(batch[0]):
+        labels = self.labels(batch)
+        if rows >= len(batch[0]) and labels:  # the mean of no labels would be no number
             return [Part(batch)]
-        scale = 1 / max(1, self.labels(batch))
+        scale = 1 / max(1, labels)
         return [Part(piece, scale) for piece in cut(batch, rows)]
 
     def part_loss(self, part: Part) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from privllm.core.errors import UserError
 from privllm.train.checkpoint import NAME, KeepLatest, SafeCheckpointIO, resumable
 from tests.workshop import ROOT
 
@@ -95,6 +96,18 @@ def test_only_the_run_that_wrote_it_may_go_on_from_it(tmp_path):
     assert resumable(tmp_path, "another") is None
     (tmp_path / NAME).write_bytes((tmp_path / NAME).read_bytes()[:-1] + b"\x00" * 9)
     assert resumable(tmp_path, "key") is None
+
+
+@pytest.mark.parametrize("place", [-1, -500])
+def test_numbers_that_are_not_those_that_were_written_do_not_count(tmp_path, place):
+    files = SafeCheckpointIO("key")
+    files.save_checkpoint({"a": torch.arange(200.0), "b": torch.ones(3, dtype=torch.bfloat16)}, tmp_path / NAME)
+    content = bytearray((tmp_path / NAME).read_bytes())
+    content[place] ^= 5
+    (tmp_path / NAME).write_bytes(content)
+    assert resumable(tmp_path, "key") is None
+    with pytest.raises(UserError, match="is damaged: remove"):
+        files.load_checkpoint(tmp_path / NAME)
 
 
 def test_a_save_that_fails_leaves_the_older_checkpoint_whole(tmp_path, monkeypatch):

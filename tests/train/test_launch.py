@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -108,6 +109,31 @@ def test_several_nodes_without_anything_that_starts_them_are_refused(
             launch.join(4)
     finally:
         use(before)
+
+
+@pytest.mark.parametrize(("given", "missing"), [({"WORLD_SIZE": "2"}, "RANK"), ({launch.BY_SRUN: "1"}, "SLURM_PROCID")])
+def test_half_of_a_launcher_is_named(given: dict[str, str], missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "SLURM_PROCID", launch.BY_SRUN):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=f"but {missing} is not"):
+        launch.join(2)
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", " (by SIGKILL)"),
+        ("import sys; print('no room\\nnote: few tokens', file=sys.stderr); sys.exit(1)", " (no room)"),
+        ("import sys; print('note: few tokens', file=sys.stderr); sys.exit(1)", ""),
+    ],
+)
+def test_why_a_process_has_ended_is_no_note_of_it(program: str, said: str) -> None:
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen([sys.executable, "-c", program], stderr=log)
+        process.wait()
+        assert launch.last_words([launch.Peer(process, log)]) == said
 
 
 def test_a_process_has_the_gpu_of_its_number(monkeypatch: pytest.MonkeyPatch) -> None:

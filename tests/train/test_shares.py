@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from privllm.train.checkpoint import NAME, SafeCheckpointIO, resumable
+from privllm.train.checkpoint import DIGEST, NAME, SafeCheckpointIO, digest_of_tensors, resumable
 from privllm.train.shares import SHARES, Shares, next_shares, shares_of
 
 MATRIX = torch.arange(21.0).reshape(7, 3)
@@ -16,10 +16,11 @@ def write(folder: Path, sizes: list[int], letter: str = "a", key: str = "key") -
     """A checkpoint whose files have so many rows of MATRIX each."""
     names = [f"latest.{letter}.{rank}-of-{len(sizes)}.safetensors" for rank in range(len(sizes))]
     for name, rows in zip(names, MATRIX.split(sizes), strict=True):
-        save_file({"0": rows.contiguous()}, folder / name, metadata={"key": key})
+        held = {"0": rows.contiguous()}
+        save_file(held, folder / name, metadata={"key": key, DIGEST: digest_of_tensors(held.items())})
     listed = "[" + ", ".join(f'"{name}"' for name in names) + "]"
     tree = '{"dict": [["weight", {"cut": [0, [7, 3]]}], ["step", 5]]}'
-    save_file({}, folder / NAME, metadata={"key": key, "tree": tree, SHARES: listed})
+    save_file({}, folder / NAME, metadata={"key": key, "tree": tree, SHARES: listed, DIGEST: digest_of_tensors([])})
     return [folder / name for name in names]
 
 

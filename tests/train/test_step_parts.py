@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from privllm.models import chunked_loss
 from privllm.models.loading import MODELS
+from privllm.models.vocabulary import IGNORED
+from privllm.train.batches import fill
 from privllm.train.lightning_module import Training
 from privllm.train.loop import Work, train
 from privllm.train.objective import Objective
@@ -90,6 +92,24 @@ def test_a_loss_in_chunks_is_the_plain_one(corpus: Corpus, family: str, monkeypa
     objective = without_dropout(family, corpus)
     monkeypatch.setattr(chunked_loss, "LOGITS_AT_ONCE", 7 * objective.model.config.vocab_size)
     assert_close(gradients(objective), plain)
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_a_step_without_a_label_teaches_nothing(corpus: Corpus, family: str) -> None:
+    """Whole or in parts; of a seq2seq model there may be nothing to write at all."""
+    for positions in (0, 17):
+        objective = without_dropout(family, corpus)
+        objective.positions_at_once = positions
+        *read, labels = objective.batch(STEP)
+        if family == "seq2seq":
+            inputs, chunks, *_ = read
+            nothing = [np.zeros(0, np.int64)] * len(inputs)
+            read, labels = [inputs, chunks, fill(nothing, 0), fill(nothing, 0)], fill(nothing, IGNORED)
+        batch = (*read, torch.full_like(labels, IGNORED))
+        objective.batch = lambda step, batch=batch: batch  # type: ignore[method-assign, misc]
+        loss, found = gradients(objective)
+        assert loss == 0
+        assert all(torch.isfinite(gradient).all() and not gradient.any() for gradient in found.values())
 
 
 def test_all_at_once(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
