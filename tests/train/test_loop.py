@@ -144,7 +144,7 @@ def test_fp32_on_a_cpu_trains_through_lean_blocks(
     [
         ({"weights": "bf16"}, 0, "set `optimizer` to adamw8"),
         ({"weights": "bf16", "optimizer": "adamw"}, 0, "set `optimizer` to adamw8"),
-        ({"weights": "nf4", "optimizer": "adamw8"}, 0, "set `lora.rank` above 0"),
+        ({"weights": "nf4", "optimizer": "adamw8"}, 0, "set it to 32"),
         ({"weights": "bf16", "optimizer": "adamw8"}, 0, ""),
         ({"weights": "bf16", "optimizer": "adamw"}, 2, ""),
         ({"weights": "nf4", "optimizer": "adamw"}, 2, ""),
