@@ -88,7 +88,7 @@ def test_a_file_that_was_cut_anywhere_goes_on(tmp_path: Path) -> None:
         assert gzip.decompress(path.read_bytes()).startswith(b"WARC/1.1")
 
 
-@pytest.mark.parametrize("content", [b"my notes", gzip.compress(b"my notes", mtime=0)])
+@pytest.mark.parametrize("content", [b"my notes", gzip.compress(b"my notes", mtime=0)], ids=["plain", "gzip"])
 def test_another_file_is_left_as_it_is(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "w.warc.gz").write_bytes(content)
     with pytest.raises(UserError, match="no web archive"):

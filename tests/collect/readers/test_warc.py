@@ -85,6 +85,16 @@ def test_what_is_no_page_is_the_archives_own_and_what_failed_is_passed_over(tmp_
         (b"5;x=y\r\n" + PAGE[:5] + b"\r\n15\r\n" + PAGE[5:] + b"\r\n0\r\n\r\n", {"Transfer_Encoding": "chunked"}),
         (PAGE, {"Transfer_Encoding": "chunked"}),
     ],
+    ids=[
+        "gzip",
+        "brotli",
+        "no brotli",
+        "zlib",
+        "deflate",
+        "no gzip",
+        "chunked",
+        "not chunked",
+    ],  # Pythons compress differently
 )
 @pytest.mark.parametrize("name", ["a.warc", "a.arc"])
 def test_chunks_and_content_encodings_are_undone(tmp_path: Path, body: bytes, headers: dict, name: str) -> None:
