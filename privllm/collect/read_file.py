@@ -15,7 +15,7 @@ from privllm.collect.documents import CollectedDocument, PassedOver, Quarantined
 from privllm.collect.reader_versions import NO_VERSION, Versions, version_of
 from privllm.collect.readers.reader import NO_CODE, TOO_LARGE, Reader, Row
 from privllm.collect.readers.registry import READERS, is_code, reader_for, row_by_own, why_not_read
-from privllm.collect.seen_files import Entry
+from privllm.collect.seen_files import SAME_NAME, Entry
 from privllm.collect.source_file import DEFAULT_OPTIONS, ReadOptions, SourceFile
 from privllm.core.records import document_id
 from privllm.core.seed import digest
@@ -25,6 +25,7 @@ MAX_DEPTH = 6  # containers inside each other, a mail's attachments included
 MAX_PARTS = 1_000_000  # of one file
 MAX_UNPACKED = 64 << 30  # bytes of all parts of one file
 TOO_MUCH = "too_much"
+BY_NEIGHBOURS = (TOO_MUCH, SAME_NAME)  # reasons that do not stay with the part
 TOLD_APART = re.compile(r"~(?:[0-9a-f]{32}|~\d+)$")  # how a name ends that something else has too
 
 
@@ -80,7 +81,7 @@ class RememberedParts:
             yield entry
 
     def _is_of_use(self, entry: Entry) -> bool:
-        return entry.reader in self._versions and entry.reason != TOO_MUCH  # which depends on the neighbours
+        return entry.reader in self._versions and entry.reason not in BY_NEIGHBOURS
 
 
 NOTHING_REMEMBERED = RememberedParts()

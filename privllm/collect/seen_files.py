@@ -40,6 +40,7 @@ ENTRIES = pa.schema(  # a document, or why there is none ("reason" is "" for a d
     ]
 )
 PASSED_OVER = "passed over"  # the reason of a part that is counted as ignored, not as quarantined
+SAME_NAME = "same_name"  # the reason of a file that is called as what lies in another
 SHARDS = pa.schema([("md5", pa.string()), ("bytes", pa.int64())])
 
 
