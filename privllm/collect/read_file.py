@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from privllm.collect.documents import CollectedDocument, PassedOver, Quarantined, is_housekeeping
+from privllm.collect.documents import CollectedDocument, PassedOver, Quarantined, is_hidden, is_housekeeping
 from privllm.collect.reader_versions import NO_VERSION, Versions, version_of
 from privllm.collect.readers.reader import NO_CODE, TOO_LARGE, Reader, Row
 from privllm.collect.readers.registry import READERS, is_code, reader_for, row_by_own, why_not_read
@@ -125,7 +125,7 @@ class FileReading:
         self.readers.add(version)
         for row in self._parts(file, reader):
             if isinstance(row, SourceFile):
-                yield from self._rows_of_part(row, (*parts, len(row.source)))
+                yield from self._rows_of_part(row, (*parts, len(row.source)), reader)
             elif parts and isinstance(row, CollectedDocument) and row.source != file.source:
                 source = self._own_source(row.source, row.digest)
                 yield RowWithOrigin(row._replace(id=document_id(source), source=source), Origin(version, parts))
@@ -145,10 +145,10 @@ class FileReading:
         for row in _read(reader, file, self.max_bytes, self.extensions):
             yield self._with_own_source(row) if isinstance(row, SourceFile) else row
 
-    def _rows_of_part(self, part: SourceFile, parts: tuple[int, ...]) -> Iterator[RowWithOrigin]:
+    def _rows_of_part(self, part: SourceFile, parts: tuple[int, ...], container: Reader) -> Iterator[RowWithOrigin]:
         self.part_count += 1
         self.unpacked += part.size
-        if is_housekeeping(part.name):
+        if is_housekeeping(part.name) or (container is READERS["archive"] and is_hidden(part.name)):
             yield RowWithOrigin(PassedOver(part.source), Origin(NO_VERSION, parts))
         elif fault := self._fault_of(part, len(parts)):
             refused = Quarantined(part.source, digest(part.data), part.size, *fault)

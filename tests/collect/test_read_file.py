@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from privllm.collect import read_file as reading
-from privllm.collect.documents import CollectedDocument, Quarantined
-from privllm.collect.read_file import RememberedParts, read_file
+from privllm.collect.documents import CollectedDocument, PassedOver, Quarantined
+from privllm.collect.read_file import FileReading, RememberedParts, read_file
 from privllm.collect.seen_files import Entry
 from privllm.collect.source_file import SourceFile
 from privllm.core.records import document_id
@@ -80,3 +80,16 @@ def test_an_empty_part_is_counted(tmp_path: Path) -> None:
     (row,) = read_file(path, tmp_path, 1000)
     assert isinstance(row, Quarantined)
     assert (row.source, row.reason) == ("a.zip#a.txt", "empty")
+
+
+def test_hidden_members_are_passed_over_and_attachments_are_not(tmp_path: Path) -> None:
+    mail = b"From: a@b\nMIME-Version: 1.0\nContent-Disposition: attachment; filename=.env.txt\n\nattached\n"
+    members = {".env.txt": b"secret", ".git/config.txt": b"x", "./a.txt": b"words", "m.eml": mail}
+    maildir = {"Maildir/.Sent/cur/1764130980.M5P6.host": b"From: a@b\n\nwords"}
+    path = tmp_path / "a.zip"
+    path.write_bytes(zipped(members | maildir))
+    rows = [row for row, _ in FileReading(1000).rows(SourceFile.at(path, tmp_path))]
+    passed_over = [row.source for row in rows if isinstance(row, PassedOver)]
+    assert passed_over == ["a.zip#.env.txt", "a.zip#.git/config.txt"]
+    read = {row.source for row in rows if isinstance(row, CollectedDocument)}
+    assert read == {"a.zip#a.txt", "a.zip#m.eml/.env.txt", f"a.zip#{next(iter(maildir))}"}
