@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 HOUSEKEEPING = (".DS_Store", "._", "~$", ".~lock.", "Thumbs.db", "desktop.ini")  # beginnings of file names
+MAIL_FOLDERS = ("cur", "new", "tmp")  # of a maildir, whose subfolders have names such as `.Sent`
 ESCAPED = re.compile(rb"\\(\\|x[0-9a-f]{2})")
 
 
@@ -52,6 +53,14 @@ def is_housekeeping(name: str) -> bool:
     """Return whether a name is that of a lock file, or of what a desktop keeps in every folder."""
     folders, _, last = name.replace("\\", "/").rpartition("/")
     return "__MACOSX" in folders.split("/") or last.startswith(HOUSEKEEPING)
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a path is hidden by one of its steps; subfolders of a maildir are not."""
+    steps = [step for step in name.replace("\\", "/").split("/") if step not in ("", ".", "..")]
+    return any(
+        step.startswith(".") and inner not in MAIL_FOLDERS for step, inner in zip(steps, [*steps[1:], ""], strict=True)
+    )
 
 
 def source_of(path: Path | str, sources: Path) -> str:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from privllm.collect.documents import Quarantined, Unreadable, is_housekeeping, size_or_zero, source_of
+from privllm.collect.documents import MAIL_FOLDERS, Quarantined, Unreadable, is_housekeeping, size_or_zero, source_of
 from privllm.collect.dvcignore import DvcIgnore
 from privllm.collect.file_index import Listing
 from privllm.collect.readers.reader import NO_CODE, TOO_LARGE
@@ -95,7 +95,7 @@ def _entries(sources: Path, refused: list[Quarantined]) -> Iterator[tuple[os.Dir
                             yield entry, IGNORED_BY_DVC
                     elif not is_folder:
                         yield entry, fate
-                    elif fate == VISIBLE and entry.name.startswith("."):
+                    elif fate == VISIBLE and entry.name.startswith(".") and not _is_maildir(entry.path):
                         yield entry, HIDDEN_FOLDER
                         waiting.append((Path(entry.path), BELOW_HIDDEN))
                     else:
@@ -104,6 +104,12 @@ def _entries(sources: Path, refused: list[Quarantined]) -> Iterator[tuple[os.Dir
             if fate == VISIBLE:
                 detail = f"folder: {error.strerror}"
                 refused.append(Quarantined(source_of(folder, sources), "", 0, "unreadable", detail))
+
+
+def _is_maildir(folder: str) -> bool:
+    with suppress(OSError):  # a hidden folder that is shut hides no more than itself
+        return all(Path(folder, name).is_dir() for name in MAIL_FOLDERS)
+    return False
 
 
 def _list_regular(listing: Listing, entry: os.DirEntry[str], source: str) -> None:

@@ -170,12 +170,12 @@ def read_group(
         source, taken_over = source_of(path, sources), 0
         remembered = RememberedParts(former_entries.get(source, ()), {NO_VERSION, *versions.values()})
         reading = FileReading(max_bytes, extensions, remembered, versions)
-        for row, reader in reading.rows(SourceFile.at(path, sources, options)):
+        for row, origin in reading.rows(SourceFile.at(path, sources, options)):
             if isinstance(row, Remembered):
                 entries += row.entries
                 taken_over += len(row.entries)
                 continue
-            entries.append(entry_of(row, reader))
+            entries.append(entry_of(row, *origin))
             if isinstance(row, CollectedDocument):
                 runs.add(row)
         if md5 and status_of(path) != status:

@@ -5,24 +5,28 @@ fills the memory or takes for ever. What a part of a container was read as is ta
 last run where its source, its bytes and the versions of its readers are the same.
 """
 
-from bisect import bisect_left
+import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from privllm.collect.documents import CollectedDocument, PassedOver, Quarantined, is_housekeeping
+from privllm.collect.documents import CollectedDocument, PassedOver, Quarantined, is_hidden, is_housekeeping
 from privllm.collect.reader_versions import NO_VERSION, Versions, version_of
 from privllm.collect.readers.reader import NO_CODE, TOO_LARGE, Reader, Row
 from privllm.collect.readers.registry import READERS, is_code, reader_for, row_by_own, why_not_read
-from privllm.collect.seen_files import Entry
+from privllm.collect.seen_files import SAME_NAME, Entry
 from privllm.collect.source_file import DEFAULT_OPTIONS, ReadOptions, SourceFile
+from privllm.core.records import document_id
 from privllm.core.seed import digest
 from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 
 MAX_DEPTH = 6  # containers inside each other, a mail's attachments included
 MAX_PARTS = 1_000_000  # of one file
 MAX_UNPACKED = 64 << 30  # bytes of all parts of one file
+TOO_MUCH = "too_much"
+BY_NEIGHBOURS = (TOO_MUCH, SAME_NAME)  # reasons that do not stay with the part
+TOLD_APART = re.compile(r"~(?:[0-9a-f]{32}|~\d+)$")  # how a name ends that something else has too
 
 
 class Remembered(NamedTuple):
@@ -31,34 +35,53 @@ class Remembered(NamedTuple):
     entries: list[Entry]
 
 
-class VersionedRow(NamedTuple):
-    """A row, and the version of the reader that made it."""
+class Origin(NamedTuple):
+    """Where a row comes from."""
+
+    reader: str  # version of the one that made it
+    parts: tuple[int, ...]  # that it lies in, as in `seen_files.ENTRIES`
+
+
+class RowWithOrigin(NamedTuple):
+    """A row, and where it comes from."""
 
     row: Row | Remembered
-    reader: str
+    origin: Origin
 
 
 class RememberedParts:
-    """The entries that the last run made of the parts of one container."""
+    """The entries that the last run made of the parts of one container, in the order in which it made them."""
 
     def __init__(self, entries: Iterable[Entry] = (), versions: Collection[str] = (NO_VERSION,)) -> None:
         """`versions` are those of the readers now: what others made is no longer of use."""
         self._versions = versions
-        self._entries = sorted(entries, key=lambda entry: entry.source)
-        self._sources = [entry.source for entry in self._entries]
+        self._entries = list(entries)
+        self._begins: dict[str, int] = {}  # number of the first entry of each part
+        for number, entry in enumerate(self._entries):
+            for length in entry.parts:
+                self._begins.setdefault(entry.source[:length], number)
 
-    def look_up(self, part: SourceFile) -> Remembered | None:
-        """Return the entries of a part with the same source and bytes, and of what lies inside it."""
-        place = bisect_left(self._sources, part.source)
-        if place == len(self._sources) or self._sources[place] != part.source:
+    def look_up(self, part: SourceFile, parts: tuple[int, ...]) -> Remembered | None:
+        """Return the entries of a part with the same source and bytes, in the same `parts`, and of what lies inside it."""
+        begin = self._begins.get(part.source)
+        if begin is None:
             return None
-        own = self._entries[place]
-        if own.digest != digest(part.data):
+        own = self._entries[begin]
+        if (own.source, own.digest, tuple(own.parts)) != (part.source, digest(part.data), parts):
             return None
-        begin = bisect_left(self._sources, f"{part.source}/")
-        end = bisect_left(self._sources, f"{part.source}0")  # the character after "/"
-        entries = [own, *self._entries[begin:end]]
-        return Remembered(entries) if all(entry.reader in self._versions for entry in entries) else None
+        entries = list(self._entries_of(part.source, begin, len(parts)))
+        return Remembered(entries) if all(map(self._is_of_use, entries)) else None
+
+    def _entries_of(self, source: str, begin: int, depth: int) -> Iterator[Entry]:
+        """Yield the entries of a part, of which `begin` is the first. Names do not tell: `a/b` may lie beside `a`."""
+        for number in range(begin, len(self._entries)):
+            entry = self._entries[number]
+            if entry.parts[depth - 1 : depth] != [len(source)] or not entry.source.startswith(source):
+                return
+            yield entry
+
+    def _is_of_use(self, entry: Entry) -> bool:
+        return entry.reader in self._versions and entry.reason not in BY_NEIGHBOURS
 
 
 NOTHING_REMEMBERED = RememberedParts()
@@ -89,19 +112,25 @@ class FileReading:
     readers: set[str] = field(default_factory=set)  # versions of those that have read, containers included
     part_count: int = 0
     unpacked: int = 0  # bytes
-    # Of the parts; for each the number that the last part of the same name and bytes got.
+    # Of the parts and the documents in them; for each the number that the last of the same name and content got.
     sources: dict[str, int] = field(default_factory=dict)
 
-    def rows(self, file: SourceFile, depth: int = 0) -> Iterator[VersionedRow]:
-        """Yield the rows of a file that a reader is there for; of parts whose entries are remembered only these."""
+    def rows(self, file: SourceFile, parts: tuple[int, ...] = ()) -> Iterator[RowWithOrigin]:
+        """Yield the rows of a file that a reader is there for; of parts whose entries are remembered only these.
+
+        parts: those that the file lies in and is, by the lengths of their sources.
+        """
         reader = self._reader_of(file)
         version = version_of(reader, self.versions)
         self.readers.add(version)
         for row in self._parts(file, reader):
             if isinstance(row, SourceFile):
-                yield from self._rows_of_part(row, depth + 1)
+                yield from self._rows_of_part(row, (*parts, len(row.source)), reader)
+            elif parts and isinstance(row, CollectedDocument) and row.source != file.source:
+                source = self._own_source(row.source, row.digest)
+                yield RowWithOrigin(row._replace(id=document_id(source), source=source), Origin(version, parts))
             else:
-                yield VersionedRow(row, version)
+                yield RowWithOrigin(row, Origin(version, parts))
 
     def parts(self, file: SourceFile) -> Iterator[Row | SourceFile]:
         """Yield what lies in a file itself, each under a source of its own."""
@@ -116,18 +145,33 @@ class FileReading:
         for row in _read(reader, file, self.max_bytes, self.extensions):
             yield self._with_own_source(row) if isinstance(row, SourceFile) else row
 
-    def _rows_of_part(self, part: SourceFile, depth: int) -> Iterator[VersionedRow]:
+    def _rows_of_part(self, part: SourceFile, parts: tuple[int, ...], container: Reader) -> Iterator[RowWithOrigin]:
         self.part_count += 1
         self.unpacked += part.size
-        if is_housekeeping(part.name):
-            yield VersionedRow(PassedOver(part.source), NO_VERSION)
-        elif fault := self._fault_of(part, depth):
-            yield VersionedRow(Quarantined(part.source, digest(part.data), part.size, *fault), NO_VERSION)
-        elif remembered := self.remembered.look_up(part):
+        if is_housekeeping(part.name) or (container is READERS["archive"] and is_hidden(part.name)):
+            yield RowWithOrigin(PassedOver(part.source), Origin(NO_VERSION, parts))
+        elif fault := self._fault_of(part, len(parts)):
+            refused = Quarantined(part.source, digest(part.data), part.size, *fault)
+            yield RowWithOrigin(refused, Origin(NO_VERSION, parts))
+        elif remembered := self._remembered(part, parts):
             self.readers.update(entry.reader for entry in remembered.entries)
-            yield VersionedRow(remembered, NO_VERSION)
+            yield RowWithOrigin(remembered, Origin(NO_VERSION, parts))
         else:
-            yield from self.rows(part, depth)
+            yield from self.rows(part, parts)
+
+    def _remembered(self, part: SourceFile, parts: tuple[int, ...]) -> Remembered | None:
+        """Return the entries of an unchanged part, None where what lies inside it may be called otherwise now."""
+        remembered = self.remembered.look_up(part, parts)
+        if remembered is None:
+            return None
+        inside = {
+            entry.source[:length] for entry in remembered.entries for length in entry.parts if length > len(part.source)
+        }
+        inside.update(entry.source for entry in remembered.entries if entry.id and entry.source != part.source)
+        if any(source in self.sources or TOLD_APART.search(source) for source in inside):
+            return None
+        self.sources.update(dict.fromkeys(inside, 1))
+        return remembered
 
     def _fault_of(self, part: SourceFile, depth: int) -> tuple[str, str] | None:
         """Return the reason and detail why a part is not read."""
@@ -136,7 +180,7 @@ class FileReading:
             return "too_deep", f"over {MAX_DEPTH} containers inside each other: unpack it yourself"
         if self.part_count > MAX_PARTS or self.unpacked > MAX_UNPACKED:
             limits = f"{MAX_PARTS:,} parts or {MAX_UNPACKED >> 30} GiB"
-            return "too_much", f"the file holds over {limits}: unpack it yourself"
+            return TOO_MUCH, f"the file holds over {limits}: unpack it yourself"
         if not part.size:
             return "empty", "no bytes"
         if reader is None:
@@ -148,16 +192,22 @@ class FileReading:
         return None
 
     def _with_own_source(self, part: SourceFile) -> SourceFile:
-        """Return a part under a source that no other part has: two may have one name, not one name and the same bytes."""
-        if part.source in self.sources:
-            part = replace(part, source=f"{part.source}~{digest(part.data)}")
-        first, number = part.source, self.sources.get(part.source, 1)
-        while part.source in self.sources:
+        """Return a part under a source that nothing else has."""
+        content = digest(part.data) if part.source in self.sources else ""
+        source = self._own_source(part.source, content)
+        return part if source == part.source else replace(part, source=source)
+
+    def _own_source(self, source: str, content: str) -> str:
+        """Return a source that nothing else has: two may have one name, not one name and content of the same digest."""
+        if source in self.sources:
+            source = f"{source}~{content}"
+        first, number = source, self.sources.get(source, 1)
+        while source in self.sources:
             number += 1
-            part = replace(part, source=f"{first}~~{number}")
+            source = f"{first}~~{number}"
         self.sources[first] = number
-        self.sources.setdefault(part.source, 1)
-        return part
+        self.sources.setdefault(source, 1)
+        return source
 
 
 def _read(reader: Reader, file: SourceFile, max_bytes: int, extensions: Extensions) -> Iterator[Row | SourceFile]:

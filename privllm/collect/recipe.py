@@ -22,6 +22,7 @@ from privllm.collect.incremental_reader import IncrementalReader
 from privllm.collect.read_jobs import ReadSettings
 from privllm.collect.reader_versions import versions_installed
 from privllm.collect.readers.registry import suffixes
+from privllm.collect.same_names import without_same_names
 from privllm.collect.scanned_pages import NEEDS_OCR, count_in
 from privllm.collect.seen_files import PASSED_OVER, SeenFiles
 from privllm.collect.shard_runs import bounds, table_of
@@ -106,7 +107,7 @@ def collect(
     )
     reader = IncrementalReader(settings, scratch, store.executor, note, index, verify)
     try:
-        seen = reader.read(files)
+        seen = without_same_names(reader.read(files))
         reader.hash_only(unread)
         if slowest := slowest_files(scratch):
             say(f"collect: {slowest}", err=True)
@@ -178,6 +179,8 @@ def _documents_by_shard(seen: SeenFiles, bits: int) -> list[pa.Table]:
     entries = entries.take(pc.sort_indices(entries["id"]))
     without_id = pc.sum(pc.equal(entries["id"], "")).as_py() or 0  # refused entries, which come first
     documents = entries.slice(without_id)
+    ids = documents["id"]
+    assert not pc.any(pc.equal(ids.slice(1), ids.slice(0, max(0, len(ids) - 1)))).as_py(), "two documents have one id"
     edges = bounds(documents["id"], bits).tolist()
     return [documents.slice(first, last - first) for first, last in pairwise(edges)]
 

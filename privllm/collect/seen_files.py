@@ -36,9 +36,11 @@ ENTRIES = pa.schema(  # a document, or why there is none ("reason" is "" for a d
         ("reason", pa.string()),
         ("detail", pa.string()),
         ("reader", pa.string()),  # its version (reader_versions)
+        ("parts", pa.list_(pa.int32())),  # of its file that it lies in, from the outermost: characters of their sources
     ]
 )
 PASSED_OVER = "passed over"  # the reason of a part that is counted as ignored, not as quarantined
+SAME_NAME = "same_name"  # the reason of a file that is called as what lies in another
 SHARDS = pa.schema([("md5", pa.string()), ("bytes", pa.int64())])
 
 
@@ -55,16 +57,20 @@ class Entry(NamedTuple):
     reason: str
     detail: str
     reader: str
+    parts: list[int]
 
 
-def entry_of(row: CollectedDocument | Quarantined | PassedOver, reader: str) -> Entry:
-    """Return what is remembered of a row that a reader of that version made."""
+def entry_of(row: CollectedDocument | Quarantined | PassedOver, reader: str, parts: Sequence[int]) -> Entry:
+    """Return what is remembered of a row that a reader of that version made in some `parts` of a file."""
+    inside = list(parts)
     if isinstance(row, CollectedDocument):
         characters = len(row.text)
-        return Entry(row.id, row.source, row.media_type, row.encoding, row.digest, characters, 0, "", "", reader)
+        return Entry(
+            row.id, row.source, row.media_type, row.encoding, row.digest, characters, 0, "", "", reader, inside
+        )
     if isinstance(row, PassedOver):
-        return Entry("", row.source, "", "", "", 0, 0, PASSED_OVER, "", reader)
-    return Entry("", row.source, "", "", row.digest, 0, row.bytes, row.reason, row.detail, reader)
+        return Entry("", row.source, "", "", "", 0, 0, PASSED_OVER, "", reader, inside)
+    return Entry("", row.source, "", "", row.digest, 0, row.bytes, row.reason, row.detail, reader, inside)
 
 
 class SeenFiles(NamedTuple):

@@ -7,13 +7,13 @@ that memory, so it is used only where the file's bytes are equal.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
 
-from privllm.collect.documents import CollectedDocument, path_of, source_of
+from privllm.collect.documents import CollectedDocument, is_hidden, path_of, source_of
 from privllm.collect.file_index import recall
 from privllm.collect.files import Survey, survey
 from privllm.collect.read_file import read_file
@@ -123,9 +123,8 @@ def _readable(
 ) -> Iterator[tuple[str, str]]:
     """Yield (source, MD5) of the recorded files that collect reads."""
     for relative, md5 in recorded.items():
-        is_hidden = any(name.startswith(".") for name in PurePosixPath(relative).parts)
         reader = reader_of(Path(relative), extensions)
-        if is_hidden or reader is None or (is_code(reader) and not options.code) or md5 == EMPTY:
+        if is_hidden(relative) or reader is None or (is_code(reader) and not options.code) or md5 == EMPTY:
             continue
         source = source_of(sources / relative, sources)
         if source not in refused:

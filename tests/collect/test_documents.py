@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privllm.collect.documents import is_housekeeping, path_of, source_of
+from privllm.collect.documents import is_hidden, is_housekeeping, path_of, source_of
 
 
 def test_names_that_are_not_utf8_stay_apart(tmp_path: Path) -> None:
@@ -46,3 +46,20 @@ def test_so_does_one_that_looks_escaped(name: str) -> None:
 )
 def test_housekeeping_is_known_by_its_name(name: str, expected: bool) -> None:
     assert is_housekeeping(name) is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (".env.txt", True),
+        (".git/config.txt", True),
+        ("a\\.b\\c.txt", True),
+        ("Maildir/.Sent/cur/1764130980.M5P6.host", False),
+        ("Maildir/.Sent/cur/.hidden", True),
+        ("./a.txt", False),
+        ("../a/b.txt", False),
+        ("a.b/c.txt", False),
+    ],
+)
+def test_what_is_hidden_is_known_by_its_steps(name: str, expected: bool) -> None:
+    assert is_hidden(name) is expected

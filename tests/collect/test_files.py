@@ -40,6 +40,35 @@ def test_housekeeping_is_counted_not_read(tmp_path: Path) -> None:
     assert (len(found.files), found.refused, found.ignored) == (0, [], 6)
 
 
+def test_subfolders_of_a_maildir_are_read(tmp_path: Path) -> None:
+    for folder in ("Maildir", "Maildir/.Sent", "Maildir/.Archive.2024"):
+        for name in ("cur", "new", "tmp"):
+            (tmp_path / folder / name).mkdir(parents=True)
+        (tmp_path / folder / "cur" / "1764130980.M5P6.host:2,S").write_text("From: a@b\n\nwords")
+    (tmp_path / ".git" / "cur").mkdir(parents=True)
+    (tmp_path / ".git" / "cur" / "1764130980.M5P6.host").write_text("not a mail")
+    found = survey(tmp_path, LIMIT)
+    folders = ["Maildir/.Archive.2024", "Maildir/.Sent", "Maildir"]
+    assert found.files["source"].to_pylist() == [f"{folder}/cur/1764130980.M5P6.host:2,S" for folder in folders]
+    assert (found.refused, found.ignored) == ([], 1)
+
+
+def test_a_hidden_folder_that_is_shut_hides_only_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".shut").mkdir()
+    for name in ("a.txt", "z.txt"):
+        (tmp_path / name).write_text("words")
+    is_dir = Path.is_dir
+
+    def checked(path: Path) -> bool:
+        if path.parent.name == ".shut":
+            raise PermissionError(13, "Permission denied")
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", checked)
+    found = survey(tmp_path, LIMIT)
+    assert (found.files["source"].to_pylist(), found.refused, found.ignored) == (["a.txt", "z.txt"], [], 1)
+
+
 def test_every_refusal_has_its_reason(tmp_path: Path) -> None:
     outside = tmp_path / "outside.txt"
     outside.write_text("another's secret")

@@ -5,7 +5,8 @@ import os
 import random
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from privllm.collect.recipe import CollectConfig, collect
 from privllm.collect.seen_files import SeenFiles
 from privllm.collect.source_file import SourceFile
 from privllm.core import records
+from privllm.core.tables import read_table
 from privllm.engine.cache import Cache
 from privllm.engine.digests import TICK_NS, Digests
 from privllm.engine.source_guard import SOURCES_AS_READ
@@ -216,7 +218,7 @@ def test_a_file_changed_while_it_is_read_is_not_known(
     assert (report, corpus.files()) == corpus.clean()
 
 
-def write_archive(path: Path, texts: dict[str, str]) -> None:
+def write_archive(path: Path | BytesIO, texts: Mapping[str, str | bytes]) -> None:
     with zipfile.ZipFile(path, "w") as opened:
         for name, text in texts.items():
             opened.writestr(name, text)
@@ -253,6 +255,61 @@ def test_members_whose_shard_is_lost_are_read_again(corpus: Corpus) -> None:
     shutil.rmtree(corpus.cache.folder / "files")
     report = corpus.collect()
     assert (report, corpus.files()) == corpus.clean()
+
+
+def mail(identifier: str, *attached: str) -> str:
+    """A message with attachments of a name, text being the name."""
+    head = f"From: a@b\nSubject: s\nMessage-ID: <{identifier}>\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=B\n\n"
+    parts = [f"--B\nContent-Disposition: attachment; filename={name}\n\n{name}\n" for name in attached]
+    return f"{head}--B\nContent-Type: text/plain\n\nwords\n{''.join(parts)}--B--\n\n"
+
+
+def page(address: str, text: str) -> str:
+    answer = f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<p>{text}"
+    head = f"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: {address}\r\nContent-Type: application/http; msgtype=response"
+    return f"{head}\r\nContent-Length: {len(answer)}\r\n\r\n{answer}\r\n\r\n"
+
+
+def zipped_bytes(texts: Mapping[str, str | bytes]) -> bytes:
+    held = BytesIO()
+    write_archive(held, texts)
+    return held.getvalue()
+
+
+MEMBERS: dict[str, list[str | bytes]] = {  # names that look like what lies in each other, with contents
+    "m.eml": [mail("m", "a.txt", "b.txt"), mail("m", "b.txt"), mail("m", "a.txt", "a.txt"), mail("m", "x/y.txt")],
+    "m.eml/a.txt": ["one", "two", "a.txt"],
+    "m.eml/b.txt": ["one", "b.txt"],
+    "m.eml/x": [mail("x", "y.txt")],
+    "t.csv": ["id,text\nx.txt,row\ny.txt,row two\n", "id,text\nx.txt,row\n"],
+    "t.csv/x.txt": ["row", "member"],
+    "n.zip": [zipped_bytes({"m.eml": mail("n", "a.txt"), "m.eml/a.txt": "n"}), zipped_bytes({"a.txt": "n"})],
+    "n.zip/m.eml": [mail("n", "a.txt"), mail("n", "b.txt")],
+    "n.zip/a.txt": ["n", "other"],
+    "i.mbox": [
+        "From a@b 2026\n" + mail("x@h", "2") + "From a@b 2026\n" + mail("x@h/2"),
+        "From a@b 2026\n" + mail("x@h"),
+    ],
+    "i.mbox/x@h/2": [mail("x@h/2")],
+}
+
+
+def test_names_that_look_like_each_others_parts_equal_a_clean_build(corpus: Corpus) -> None:
+    chance = random.Random(3)
+    addresses = ["http://e.org/", "http://e.org/a", "http://e.org/a/b", "http://e.org/b"]
+    for step in range(25):
+        names = chance.sample(sorted(MEMBERS), chance.randrange(2, len(MEMBERS)))
+        write_archive(corpus.sources / "a.zip", {name: chance.choice(MEMBERS[name]) for name in names})
+        pages = [page(address, f"text {chance.randrange(2)}") for address in chance.sample(addresses, 3)]
+        (corpus.sources / "s.warc").write_text("".join(pages))
+        mails = [mail(name, "2.txt") for name in chance.sample(["x@h", "x@h/2.txt", "x@h/3", "z"], 3)]
+        (corpus.sources / "in.mbox").write_text("".join(f"From a@b 2026\n{text}" for text in mails))
+        report = corpus.collect()
+        assert (report, corpus.files()) == corpus.clean(), step
+        ids = [
+            identifier for shard in corpus.out.glob("*.parquet") for identifier in read_table(shard)["id"].to_pylist()
+        ]
+        assert len({*ids}) == len(ids) == report["documents"], step
 
 
 @pytest.mark.slow
