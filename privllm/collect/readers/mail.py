@@ -243,7 +243,7 @@ def _day(message: Message) -> str:
     """Return the day on which a message was sent, by the sender's clock; "" where that cannot be told."""
     try:
         sent = parsedate_to_datetime(str(message.get("Date", "")))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last for a number of too many digits
         return ""
     return sent.date().isoformat()
 

@@ -202,6 +202,9 @@ def test_a_text_of_no_encoding_is_refused_by_its_name_and_the_rest_is_read(tmp_p
     [
         ({"Date": "Tue, 05 Mar 2024 23:30:00 -0800"}, ("Tea", "Somebody", "2024-03-05")),
         ({"Date": "some day"}, ("Tea", "Somebody", "")),
+        ({"Date": "Thu, 26 Nov 2026 04:23:00 +99999999999999"}, ("Tea", "Somebody", "")),
+        ({"Date": "Thu, 26 Nov 99999999999999999999 04:23:00 +0000"}, ("Tea", "Somebody", "")),
+        ({"Date": "Thu, 99999999999999999999 Nov 2026 04:23:00 +0000"}, ("Tea", "Somebody", "")),
         ({"From": "=?utf-8?q?Ad=C3=A4?= <a@example.org>"}, ("Tea", "Adä", "")),
         ({"From": "<a@example.org>"}, ("Tea", "a@example.org", "")),
         ({"From": ""}, ("Tea", "", "")),
