@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from privllm.collect.documents import CollectedDocument, Quarantined
 from privllm.collect.read_file import read_file
-from privllm.collect.readers.mail import header_text, split_mailbox, written_text
+from privllm.collect.readers.mail import split_mailbox
 from privllm.collect.readers.registry import media_type, reader_of
 from tests.collect.readers.test_archive import reasons_of, texts_of
 
@@ -120,37 +120,6 @@ def test_a_maildir_is_known_by_its_folders(tmp_path: Path) -> None:
     assert media_type(name) == "message/rfc822"
     assert reader_of("other/1764130980.M5P6.host") is None
     assert texts_of(rows_of(tmp_path, message().as_bytes(), name)) == {name: "Tea\n\nAt five."}
-
-
-@pytest.mark.parametrize(
-    ("text", "written"),
-    [
-        ("Yes.\n\n> Tea?\n> Now?\n", "Yes."),
-        ("Yes.\n\nOn Thu, 26 Nov 2026, Ann wrote:\n\n> Tea?\n", "Yes."),
-        ("Yes.\n\nOn Thursday, 26 November 2026, Ann of the long name\n<ann@example.org> wrote:\n> Tea?\n", "Yes."),
-        ("> Tea?\nYes.\n> Now?\nNo.\n", "Yes.\n\nNo."),
-        ("Yes.\n-- \nAnn\nExample Ltd.\n", "Yes."),
-        ("Yes.\n\n-----Original Message-----\nFrom: Ann\n\nTea?\n", "Yes."),
-        ("A list:\n\n- tea\n- cake\n", "A list:\n\n- tea\n- cake"),
-        ("> only a quotation\n", "> only a quotation\n"),
-        ("Signed.\n-----BEGIN PGP SIGNATURE-----\niQEV\n-----END PGP SIGNATURE-----\n", "Signed."),
-    ],
-)
-def test_what_the_sender_wrote(text: str, written: str) -> None:
-    assert written_text(text) == written
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        ("=?utf-8?q?T=C3=A9?= =?utf-8?b?IGFuZCBjYWtl?=", "Té and cake"),
-        ("=?unknown?q?T=E9?=", "Té"),
-        ("two\n lines", "two lines"),
-        ("=?utf-8?b?!!!?=", ""),
-    ],
-)
-def test_encoded_words_of_a_header(value: str, text: str) -> None:
-    assert header_text(value) == text
 
 
 def test_a_message_over_the_limit_is_refused_and_the_next_is_read(tmp_path: Path) -> None:
