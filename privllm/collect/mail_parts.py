@@ -3,6 +3,7 @@
 import codecs
 import html
 import mimetypes
+import re
 from email.errors import MessageError
 from email.header import decode_header
 from email.message import Message
@@ -42,19 +43,17 @@ class MailParts:
         self._take(message, 0)
 
     def document(self) -> tuple[str, str, str]:
-        """Return text, media type and encoding of the message."""
-        plain = [body for body in self.bodies if body.kind == "text/plain"]
-        if plain or not self.bodies:
-            written = written_text("\n\n".join(body.text.strip("\n") for body in plain))
+        """Return text, media type and encoding of the message: HTML where any of its texts is."""
+        encoding = self.bodies[0].encoding if self.bodies else "us-ascii"
+        if all(body.kind == "text/plain" for body in self.bodies):
+            written = written_text("\n\n".join(body.text.strip("\n") for body in self.bodies))
             title = f"{self.subject}\n\n" if self.subject else ""
-            return f"{title}{written}".strip("\n"), "text/plain", plain[0].encoding if plain else "us-ascii"
+            return f"{title}{written}".strip("\n"), "text/plain", encoding
         title = f"<h1>{html.escape(self.subject)}</h1>\n" if self.subject else ""
-        return title + "\n".join(body.text for body in self.bodies), "text/html", self.bodies[0].encoding
+        return title + "\n".join(_as_html(body) for body in self.bodies), "text/html", encoding
 
     def _take(self, part: Message, depth: int) -> None:
-        self._count += 1
-        if self._count > MAX_PARTS or depth > MAX_DEPTH:
-            raise Unreadable("too_much", f"over {MAX_PARTS} parts, or over {MAX_DEPTH} inside each other")
+        self._require_few(depth)
         kind = part.get_content_type()
         if kind == "message/rfc822" and part.is_multipart():
             self._add_file(part, "message.eml", part.get_payload(0).as_bytes())  # type: ignore[union-attr]
@@ -68,15 +67,35 @@ class MailParts:
         else:
             self._add_file(part, "", _bytes_of(part))
 
+    def _require_few(self, depth: int) -> None:
+        """Count a part, and raise `Unreadable` ("too_much") for one too many or too deep."""
+        self._count += 1
+        if self._count > MAX_PARTS or depth > MAX_DEPTH:
+            raise Unreadable("too_much", f"over {MAX_PARTS} parts, or over {MAX_DEPTH} inside each other")
+
     def _take_alternative(self, part: Message, depth: int) -> None:
-        """Take the plain text among alternatives where it says something, else the last of them, as RFC 2046 has it."""
+        """Take one alternative, and the files inside all of them.
+
+        The plain text counts where it says something, else the last that has a text, as RFC 2046 has it.
+        """
         alternatives = [inner for inner in part.get_payload() if isinstance(inner, Message)]
-        plain = [inner for inner in alternatives if inner.get_content_type() == "text/plain" and _is_text(inner)]
-        for inner in plain:
-            if self._add_text(inner):
-                return
-        for inner in alternatives[-1:]:
-            self._take(inner, depth + 1)
+        plain = (inner for inner in alternatives if inner.get_content_type() == "text/plain" and _is_text(inner))
+        shown = next((inner for inner in plain if self._add_text(inner)), None)
+        if shown is None and alternatives:
+            shown = next((inner for inner in reversed(alternatives) if _has_text(inner)), alternatives[-1])
+            self._take(shown, depth + 1)
+        for inner in alternatives:
+            if inner is not shown and (inner.is_multipart() or _is_attached(inner)):
+                self._take_files(inner, depth + 1)
+
+    def _take_files(self, part: Message, depth: int) -> None:
+        """Take the files inside an alternative whose text is not shown."""
+        if part.get_content_maintype() == "multipart" and part.is_multipart():
+            self._require_few(depth)
+            for inner in part.get_payload():
+                self._take_files(inner, depth + 1)  # type: ignore[arg-type]
+        elif not _is_text(part):
+            self._take(part, depth)
 
     def _add_text(self, part: Message) -> bool:
         """Add a text to the message, and return whether it says something.
@@ -117,8 +136,23 @@ def _day(message: Message) -> str:
 
 def _is_text(part: Message) -> bool:
     """Return whether a part is shown as the message's text."""
-    is_attached = part.get_content_disposition() == "attachment" or bool(part.get_filename())
-    return part.get_content_type() in ("text/plain", "text/html", "text/enriched") and not is_attached
+    return part.get_content_type() in ("text/plain", "text/html", "text/enriched") and not _is_attached(part)
+
+
+def _is_attached(part: Message) -> bool:
+    return part.get_content_disposition() == "attachment" or bool(part.get_filename())
+
+
+def _has_text(part: Message) -> bool:
+    return any(_is_text(inner) for inner in part.walk())
+
+
+def _as_html(body: Body) -> str:
+    """Return a text as HTML; of plain text what the sender wrote, in paragraphs."""
+    if body.kind == "text/html":
+        return body.text
+    paragraphs = re.split(r"\n\s*\n", written_text(body.text).strip())
+    return "\n".join(f"<p>{html.escape(paragraph).replace(chr(10), '<br>')}</p>" for paragraph in paragraphs)
 
 
 def _bytes_of(part: Message) -> bytes:
