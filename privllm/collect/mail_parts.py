@@ -46,11 +46,11 @@ class MailParts:
         """Return text, media type and encoding of the message: HTML where any of its texts is."""
         encoding = self.bodies[0].encoding if self.bodies else "us-ascii"
         if all(body.kind == "text/plain" for body in self.bodies):
-            written = written_text("\n\n".join(body.text.strip("\n") for body in self.bodies))
+            written = written_text("\n\n".join(body.text.strip("\n") for body in self.bodies), self.subject)
             title = f"{self.subject}\n\n" if self.subject else ""
             return f"{title}{written}".strip("\n"), "text/plain", encoding
         title = f"<h1>{html.escape(self.subject)}</h1>\n" if self.subject else ""
-        return title + "\n".join(_as_html(body) for body in self.bodies), "text/html", encoding
+        return title + "\n".join(_as_html(body, self.subject) for body in self.bodies), "text/html", encoding
 
     def _take(self, part: Message, depth: int) -> None:
         self._require_few(depth)
@@ -147,11 +147,11 @@ def _has_text(part: Message) -> bool:
     return any(_is_text(inner) for inner in part.walk())
 
 
-def _as_html(body: Body) -> str:
+def _as_html(body: Body, subject: str) -> str:
     """Return a text as HTML; of plain text what the sender wrote, in paragraphs."""
     if body.kind == "text/html":
         return body.text
-    paragraphs = re.split(r"\n\s*\n", written_text(body.text).strip())
+    paragraphs = re.split(r"\n\s*\n", written_text(body.text, subject).strip())
     return "\n".join(f"<p>{html.escape(paragraph).replace(chr(10), '<br>')}</p>" for paragraph in paragraphs)
 
 
