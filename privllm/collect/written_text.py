@@ -53,7 +53,6 @@ PROMPT = re.compile(r"^[ \t]*>>>(?: (?!>)|$)")  # of Python
 ATTRIBUTION = re.compile(r"^(?=.*\d|.*@|.*(?:wrote|writes|schrieb|\u00e9crit|escribi\u00f3)).{0,200}:[ \t]*$")
 # Its first line, where a mail program broke it in two.
 ATTRIBUTION_BEGIN = re.compile(r"^(?:On|Am|Le|El|Il|Op|Em|In) .{0,200}\d")
-MAX_SIGNATURE = 12  # lines; what follows "-- " in more lines is no signature
 
 
 def is_forward(subject: str) -> bool:

@@ -7,6 +7,7 @@ Message-ID, or by a digest of its bytes where it has none.
 """
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from email import policy
 from email.errors import MessageError
@@ -21,7 +22,14 @@ from privllm.core.records import document_id
 from privllm.core.seed import digest
 
 MAIL, MAILBOX = "message/rfc822", "application/mbox"
-FROM_LINE = re.compile(rb"From \S.*\d{4}")  # "From somebody Thu Nov 26 04:23:00 2026"
+# "From somebody Thu Nov 26 04:23:00 2026": who it is, and a date as of asctime, maybe with a zone, or as in a mail.
+WEEKDAY, MONTH = rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)", rb"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+CLOCK, ZONE = rb"\d{1,2}:\d\d(?::\d\d)?", rb"(?:[A-Z]{2,5}|[+-]\d{4})"
+FROM_LINE = re.compile(
+    rb"From +(?:(?:\"[^\"]{0,200}\")?\S*(?: at \S+)? +)?"
+    + rb"(?:%b +%b +\d{1,2} +%b(?: +%b)* +\d{4}" % (WEEKDAY, MONTH, CLOCK, ZONE)
+    + rb"|%b, +\d{1,2} +%b +\d{4} +%b)\b" % (WEEKDAY, MONTH, CLOCK)
+)
 MESSAGE_ID = re.compile(rb"^message-id:\s*<([^>\s]{1,200})>", re.MULTILINE | re.IGNORECASE)
 ESCAPED_FROM = re.compile(rb"^>(>*From )", re.MULTILINE)
 
@@ -54,8 +62,11 @@ def is_mailbox(name: str, head: bytes) -> bool:
 
 def _messages(file: SourceFile, opened: BinaryIO, max_bytes: int) -> Iterator[Row | SourceFile]:
     """Yield the messages of a mailbox; at most one is in memory."""
-    is_empty = True
-    for data, size in split_mailbox(opened, max_bytes):
+    is_empty, size_before = True, 0
+    for number, data, size in split_mailbox(opened, max_bytes):
+        if number < 0:
+            size_before = size if data.strip() else 0
+            continue
         is_empty = False
         message = ESCAPED_FROM.sub(rb"\1", data)
         key = _message_id(message) or digest(message)
@@ -66,33 +77,45 @@ def _messages(file: SourceFile, opened: BinaryIO, max_bytes: int) -> Iterator[Ro
             yield part
     if is_empty:
         yield Quarantined(file.source, "", file.size, "empty", "no message begins with a line `From `")
+    elif size_before:  # last, so that the numbers of the messages are their places among the rows
+        yield Quarantined(
+            file.source, "", size_before, "no_mail", "what stands before the first line `From ` is no mail"
+        )
 
 
-def split_mailbox(opened: BinaryIO, max_bytes: int) -> Iterator[tuple[bytes, int]]:
-    """Yield each message without its `From ` line, cut to `max_bytes`, and its size."""
+def split_mailbox(opened: BinaryIO, max_bytes: int) -> Iterator[tuple[int, bytes, int]]:
+    """Yield number, bytes and size of each message, without its `From ` line and cut to `max_bytes`.
+
+    What stands before the first message has the number -1.
+    """
     lines: list[bytes] = []
     size, current = 0, -1
     for number, line in mailbox_lines(opened):
         if number != current:  # at "From ..."
-            if current >= 0:
-                yield b"".join(lines), size
+            if lines or current >= 0:
+                yield current, b"".join(lines), size
             lines, size, current = [], 0, number
-        elif number >= 0:
-            size += len(line)
-            if size <= max_bytes:
-                lines.append(line)
-    if current >= 0:
-        yield b"".join(lines), size
+            continue
+        size += len(line)
+        if size <= max_bytes:
+            lines.append(line)
+    if lines or current >= 0:
+        yield current, b"".join(lines), size
 
 
 def mailbox_lines(opened: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Yield each line with the number of its message, from 0; -1 before the first. A long line comes in pieces."""
+    """Yield each line with the number of its message, from 0; -1 before the first. A long line comes in pieces.
+
+    The first line of a mailbox may name no date.
+    """
     number, after_blank = -1, True
+    is_first = True
     while line := opened.readline(1 << 20):
-        if after_blank and line.startswith(b"From ") and (number < 0 or FROM_LINE.match(line)):
+        beginning = line.removeprefix(BOM_UTF8) if is_first else line
+        if after_blank and (FROM_LINE.match(beginning) or (is_first and beginning.startswith(b"From "))):
             number += 1
         yield number, line
-        after_blank = line in (b"\n", b"\r\n")
+        after_blank, is_first = line in (b"\n", b"\r\n"), False
 
 
 def _message_id(data: bytes) -> str:

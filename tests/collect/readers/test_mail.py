@@ -115,6 +115,54 @@ def test_lines_that_begin_with_from_split_no_message(tmp_path: Path) -> None:
     assert "From here on it rains.\nFrom there too." in text
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "From January until March 2019 the harbour was closed.",
+        "From now on: everything 2020",
+        "From Monday on, Thu Nov 26 04:23:00 2026",
+    ],
+)
+def test_a_line_of_a_text_begins_no_mail(tmp_path: Path, line: str) -> None:
+    data = mailbox(message(f"One.\n\n{line}\nSubject: Two\n").as_bytes())
+    (text,) = texts_of(rows_of(tmp_path, data, "in.mbox")).values()
+    assert line in text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "From - Thu Nov 26 04:23:00 2026",
+        "From ann@example.org Thu Nov  5 04:23 2026\r",
+        "From 17@xxx Thu Nov 26 04:23:00 +0000 2026",
+        "From MAILER-DAEMON Thu Nov 26 04:23:00 2026 +0200",
+        "From ann at example.org  Thu Nov 26 04:23:00 CET 2026",
+        "From ann@example.org Thu, 26 Nov 2026 04:23:00 +0000",
+        'From "Ann Example"@example.org Thu Nov 26 04:23:00 2026',
+        "From  Thu Nov 26 04:23:00 2026",
+    ],
+)
+def test_lines_between_mails(tmp_path: Path, line: str) -> None:
+    data = mailbox(message("One.\n").as_bytes()) + line.encode() + b"\n" + message("Two.\n").as_bytes()
+    assert list(texts_of(rows_of(tmp_path, data, "in.mbox")).values()) == ["Tea\n\nOne.", "Tea\n\nTwo."]
+
+
+def test_a_byte_order_mark_loses_no_mail(tmp_path: Path) -> None:
+    data = b"\xef\xbb\xbf" + mailbox(message("One.\n").as_bytes(), message("Two.\n").as_bytes())
+    rows = rows_of(tmp_path, data, "in.mbox")
+    assert list(texts_of(rows).values()) == ["Tea\n\nOne.", "Tea\n\nTwo."]
+    assert not reasons_of(rows)
+
+
+def test_text_before_the_first_mail_is_refused_by_name(tmp_path: Path) -> None:
+    before = b"What somebody typed.\n\n"
+    rows = rows_of(tmp_path, before + mailbox(message().as_bytes()), "in.mbox")
+    assert list(texts_of(rows).values()) == ["Tea\n\nAt five."]
+    assert reasons_of(rows) == {"in.mbox": "no_mail"}
+    assert [row.bytes for row in rows if isinstance(row, Quarantined)] == [len(before)]
+    assert not reasons_of(rows_of(tmp_path, b"\n\n" + mailbox(message().as_bytes()), "in.mbox"))
+
+
 def test_a_maildir_is_known_by_its_folders(tmp_path: Path) -> None:
     name = "cur/1764130980.M5P6.host:2,S"
     assert media_type(name) == "message/rfc822"
@@ -149,7 +197,7 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory,
 
 def test_a_mailbox_is_read_message_by_message() -> None:
     data = mailbox(b"A: 1\n\none\n", b"B: 2\n\ntwo\n")
-    assert [size for _, size in split_mailbox(io.BytesIO(data), LIMIT)] == [11, 11]
+    assert [(number, size) for number, _, size in split_mailbox(io.BytesIO(data), LIMIT)] == [(0, 11), (1, 11)]
 
 
 def test_a_text_of_no_encoding_is_refused_by_its_name_and_the_rest_is_read(tmp_path: Path) -> None:
