@@ -4,9 +4,11 @@ import codecs
 import html
 import mimetypes
 import re
+from email import policy
 from email.errors import MessageError
 from email.header import decode_header
 from email.message import Message
+from email.parser import BytesParser
 from email.utils import parseaddr, parsedate_to_datetime
 from typing import NamedTuple
 
@@ -14,11 +16,35 @@ from privllm.collect.decode import SUPERSETS, decode, strict
 from privllm.collect.documents import Unreadable
 from privllm.collect.parsed import About
 from privllm.collect.source_file import SourceFile
-from privllm.collect.written_text import written_text
+from privllm.collect.written_text import joined_lines, written_text
 
 MAX_PARTS = 1000  # of one message
 MAX_DEPTH = 30  # of parts inside each other
+BOUNDARY = re.compile(rb'^--([^\s"\\]{1,70})[ \t]*\r?\n(?=content-)', re.MULTILINE | re.IGNORECASE)
 NO_CHARSETS = ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "utf-7")
+
+
+class LenientMessage(Message):
+    """A message of which a parameter in an encoding that is none counts as not given."""
+
+    def get_filename(self, failobj=None):  # type: ignore[no-untyped-def]
+        """Return the name of a file."""
+        try:
+            return super().get_filename(failobj)
+        except (LookupError, ValueError):
+            return failobj
+
+    def get_boundary(self, failobj=None):  # type: ignore[no-untyped-def]
+        """Return what stands between the parts."""
+        try:
+            return super().get_boundary(failobj)
+        except (LookupError, ValueError):
+            return failobj
+
+
+def parsed_mail(data: bytes) -> Message:
+    """Return a message with its parts."""
+    return BytesParser(LenientMessage, policy=policy.compat32).parsebytes(data)
 
 
 class Body(NamedTuple):
@@ -35,7 +61,7 @@ class MailParts:
     def __init__(self, file: SourceFile, message: Message) -> None:
         self.file = file
         self.is_mail = bool(message.keys())
-        self.subject = header_text(message.get("Subject", ""))
+        self.subject = _header(message, "subject")
         self.about = About(self.subject, _sender(message), _day(message))
         self.bodies: list[Body] = []
         self.files: list[SourceFile] = []
@@ -56,16 +82,30 @@ class MailParts:
         self._require_few(depth)
         kind = part.get_content_type()
         if kind == "message/rfc822" and part.is_multipart():
-            self._add_file(part, "message.eml", part.get_payload(0).as_bytes())  # type: ignore[union-attr]
+            self._add_file(part, "message.eml", _mail_inside(part))
         elif kind == "multipart/alternative":
             self._take_alternative(part, depth)
         elif part.is_multipart():
             for inner in part.get_payload():
                 self._take(inner, depth + 1)  # type: ignore[arg-type]
+        elif part.get_content_maintype() == "multipart":
+            self._take_undivided(part, depth)
         elif _is_text(part):
             self._add_text(part)
         else:
             self._add_file(part, "", _bytes_of(part))
+
+    def _take_undivided(self, part: Message, depth: int) -> None:
+        """Take a part of which the boundary is missing or wrong: divided by the one that its lines show, else as a text."""
+        data = _bytes_of(part)
+        boundary = BOUNDARY.search(data)
+        if not boundary:
+            self._add_body(_body(data, "text/plain", "unknown"))
+            return
+        self._add_body(_body(data[: boundary.start()], "text/plain", "unknown"))
+        head = f"Content-Type: {part.get_content_type()}; boundary=".encode("ascii", "replace")
+        divided = parsed_mail(b'%b"%b"\n\n%b' % (head, boundary[1], data[boundary.start() :]))
+        self._take(divided, depth + 1)
 
     def _require_few(self, depth: int) -> None:
         """Count a part, and raise `Unreadable` ("too_much") for one too many or too deep."""
@@ -108,6 +148,9 @@ class MailParts:
             suffix = mimetypes.guess_extension(part.get_content_type()) or ".txt"
             self.files.append(self.file.inside(f"text{len(self.files) + 1}{suffix}", _bytes_of(part)))
             return False
+        return self._add_body(body)
+
+    def _add_body(self, body: Body) -> bool:
         if body.text.strip():
             self.bodies.append(body)
         return bool(body.text.strip())
@@ -121,7 +164,7 @@ class MailParts:
 
 def _sender(message: Message) -> str:
     """Return the name of the sender, or the address where there is no name."""
-    name, address = parseaddr(header_text(message.get("From", "")))
+    name, address = parseaddr(_header(message, "from"))
     return name or address
 
 
@@ -160,18 +203,48 @@ def _bytes_of(part: Message) -> bytes:
     return data if isinstance(data, bytes) else b""
 
 
+def _mail_inside(part: Message) -> bytes:
+    """Return the message that a part holds; of one in base64 the parser has seen no headers."""
+    inner = part.get_payload(0)
+    assert isinstance(inner, Message)
+    data = inner.as_bytes()
+    is_encoded = str(part.get("Content-Transfer-Encoding", "")).strip().lower() == "base64"
+    if not is_encoded or inner.keys():
+        return data
+    carrier = Message()
+    carrier["Content-Transfer-Encoding"] = "base64"
+    carrier.set_payload(data.decode("ascii", "replace"))
+    return _bytes_of(carrier)
+
+
 def _body_of(part: Message) -> Body:
     """Return a text decoded by its declared charset where that fits, else by what its bytes say."""
-    data, kind = _bytes_of(part), part.get_content_type()
-    kind = "text/html" if kind == "text/html" else "text/plain"
+    kind = "text/html" if part.get_content_type() == "text/html" else "text/plain"
+    body = _body(_bytes_of(part), kind, _charset(part))
+    if kind == "text/plain" and str(part.get_param("format", "")).lower() == "flowed":
+        drops_space = str(part.get_param("delsp", "")).lower() == "yes"
+        return body._replace(text=joined_lines(body.text, drops_space))
+    return body
+
+
+def _body(data: bytes, kind: str, charset: str) -> Body:
     if not data.strip():
         return Body(kind, "", "us-ascii")
-    encoding = declared_encoding(str(part.get_content_charset("")))
+    encoding = declared_encoding(charset)
+    if charset.lower() in ("", "us-ascii") and not data.isascii() and strict(data, "utf-8") is not None:
+        encoding = "utf-8"
     text = strict(data, encoding) if encoding else None
     if text is not None:
         return Body(kind, text, encoding)
     decoded = decode(data, markup=kind == "text/html")
     return Body(kind, decoded.text, decoded.encoding)
+
+
+def _charset(part: Message) -> str:
+    try:
+        return str(part.get_content_charset(""))
+    except (LookupError, ValueError):  # a name that is encoded in what is no encoding
+        return "unknown"
 
 
 def declared_encoding(charset: str) -> str:
@@ -183,6 +256,14 @@ def declared_encoding(charset: str) -> str:
         return ""
     is_charset = codec._is_text_encoding and codec.name not in NO_CHARSETS
     return SUPERSETS.get(codec.name, codec.name) if is_charset else ""
+
+
+def _header(message: Message, name: str) -> str:
+    """Return the first header of a name as text; bytes that are not ASCII are UTF-8, or in the charset of the message."""
+    raw = next((str(value) for key, value in message.raw_items() if key.lower() == name), "")
+    data = raw.encode("utf-8", "surrogateescape")
+    texts = (strict(data, encoding) for encoding in ("utf-8", declared_encoding(_charset(message)), "latin-1"))
+    return header_text(next(text for text in texts if text is not None))
 
 
 def header_text(value: object) -> str:
@@ -197,7 +278,7 @@ def header_text(value: object) -> str:
             words.append(piece)
             continue
         try:
-            words.append(piece.decode(charset or "ascii"))
+            words.append(piece.decode(charset or "raw_unicode_escape"))  # what stands between encoded words
         except (LookupError, ValueError):
             words.append(piece.decode("latin-1"))
     return " ".join("".join(words).split())

@@ -55,6 +55,23 @@ ATTRIBUTION = re.compile(r"^(?=.*\d|.*@|.*(?:wrote|writes|schrieb|\u00e9crit|esc
 ATTRIBUTION_BEGIN = re.compile(r"^(?:On|Am|Le|El|Il|Op|Em|In) .{0,200}\d")
 
 
+def joined_lines(text: str, drops_space: bool) -> str:
+    """Return a text as `format=flowed` means it (RFC 3676): a line that ends in a space goes on in the next."""
+    paragraphs: list[list[str]] = []
+    goes_on = False
+    for line in text.replace("\r\n", "\n").split("\n"):
+        is_own = not line.startswith(">")
+        own_line = line.removeprefix(" ") if is_own else line  # what begins with "From " or ">" got a space
+        if goes_on and is_own and own_line not in ("", "-- "):
+            paragraphs[-1].append(own_line)
+        else:
+            paragraphs.append([own_line])
+        goes_on = is_own and own_line.endswith(" ") and own_line != "-- "
+        if goes_on and drops_space:
+            paragraphs[-1][-1] = own_line[:-1]
+    return "\n".join("".join(lines) for lines in paragraphs)
+
+
 def is_forward(subject: str) -> bool:
     """Return whether a subject says that the mail passes on another."""
     return FORWARD_SUBJECT.match(subject) is not None

@@ -1,5 +1,6 @@
 """The parts of a mail: alternatives, attachments, and what its headers say."""
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,64 @@ def test_of_alternatives_the_last_with_a_text_is_shown(tmp_path: Path) -> None:
 )
 def test_encoded_words_of_a_header(value: str, text: str) -> None:
     assert header_text(value) == text
+
+
+@pytest.mark.parametrize("charset", ["idna''%ff", "a%00b''x"])
+def test_a_parameter_of_no_encoding_loses_no_mail(tmp_path: Path, charset: str) -> None:
+    notes = f"Content-Type: text/plain\nContent-Disposition: attachment; filename*={charset}\n\nThe notes."
+    rows = rows_of(tmp_path, (HEAD + multipart("mixed", PLAIN, notes)).encode())
+    assert list(texts_of(rows).values()) == ["Tea\n\nPlain words.", "The notes."]
+    in_charset = f"{HEAD}Content-Type: text/plain; charset*={charset}\n\nGrüße aus München.\n"
+    assert texts_of(rows_of(tmp_path, in_charset.encode())) == {"a.eml": "Tea\n\nGrüße aus München."}
+    parted = multipart("mixed", PLAIN).replace("boundary=X", f"boundary*={charset}")
+    assert texts_of(rows_of(tmp_path, (HEAD + parted).encode())) == {"a.eml": "Tea\n\nPlain words."}
+
+
+@pytest.mark.parametrize("charset", ["", "; charset=us-ascii"])
+def test_utf_8_that_is_declared_to_be_ascii_is_read(tmp_path: Path, charset: str) -> None:
+    data = f"{HEAD}Content-Type: text/plain{charset}\n\nGrüße.\n"
+    assert texts_of(rows_of(tmp_path, data.encode())) == {"a.eml": "Tea\n\nGrüße."}
+
+
+@pytest.mark.parametrize("before", ["\ufeff", "\n\n", "\ufeff\r\n"])
+def test_what_stands_before_the_headers_loses_no_mail(tmp_path: Path, before: str) -> None:
+    assert texts_of(rows_of(tmp_path, (before + HEAD + PLAIN).encode())) == {"a.eml": "Tea\n\nPlain words."}
+
+
+def test_a_message_inside_in_base64_is_read(tmp_path: Path) -> None:
+    inside = base64.encodebytes((HEAD + multipart("mixed", PLAIN, NOTES)).encode()).decode()
+    part = f"Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\n{inside}"
+    rows = rows_of(tmp_path, (HEAD + multipart("mixed", PLAIN, part, boundary="Y")).encode())
+    assert texts_of(rows) == {
+        "a.eml": "Tea\n\nPlain words.",
+        "a.eml#message.eml": "Tea\n\nPlain words.",
+        "a.eml#message.eml/notes.txt": "The notes.",
+    }
+
+
+@pytest.mark.parametrize("boundary", ["", "; boundary=other"])
+def test_parts_without_their_boundary_are_read(tmp_path: Path, boundary: str) -> None:
+    parted = multipart("mixed", PLAIN, NOTES).replace("; boundary=X\n\n", f"{boundary}\n\nBefore.\n\n")
+    rows = rows_of(tmp_path, (HEAD + parted).encode())
+    assert texts_of(rows) == {"a.eml": "Tea\n\nBefore.\n\nPlain words.", "a.eml#notes.txt": "The notes."}
+    data = f"{HEAD}Content-Type: multipart/mixed{boundary}\n\nOnly words: Grüße.\n"
+    assert texts_of(rows_of(tmp_path, data.encode())) == {"a.eml": "Tea\n\nOnly words: Grüße."}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1251", "latin-1"])
+def test_a_header_that_is_not_encoded_is_read(tmp_path: Path, encoding: str) -> None:
+    subject = "Чай" if encoding == "cp1251" else "Grüße"
+    head = f"Subject: {subject} =?utf-8?q?f=C3=BCr?= alle\nFrom: {subject} <a@example.org>\n"
+    charset = "windows-1251" if encoding == "cp1251" else "us-ascii"
+    body = f"Content-Type: text/plain; charset={charset}\n\nAt five.\n"
+    (row,) = rows_of(tmp_path, (head + body).encode(encoding))
+    assert isinstance(row, CollectedDocument)
+    assert (row.title, row.author) == (f"{subject} für alle", subject)
+
+
+def test_flowed_lines_are_joined(tmp_path: Path) -> None:
+    body = "A long \nline. \n\n From here \non.\n> quoted \n> words\n-- \nAnn\n"
+    data = f"{HEAD}Content-Type: text/plain; format=flowed\n\n{body}"
+    assert texts_of(rows_of(tmp_path, data.encode())) == {"a.eml": "Tea\n\nA long line. \n\nFrom here on."}
+    data = f"{HEAD}Content-Type: text/plain; format=flowed; delsp=yes\n\n長い \n行。\n"
+    assert texts_of(rows_of(tmp_path, data.encode())) == {"a.eml": "Tea\n\n長い行。"}

@@ -9,13 +9,11 @@ Message-ID, or by a digest of its bytes where it has none.
 import re
 from codecs import BOM_UTF8
 from collections.abc import Iterator
-from email import policy
 from email.errors import MessageError
-from email.parser import BytesParser
 from typing import BinaryIO, ClassVar
 
 from privllm.collect.documents import CollectedDocument, Quarantined, Unreadable
-from privllm.collect.mail_parts import MailParts
+from privllm.collect.mail_parts import MailParts, parsed_mail
 from privllm.collect.readers.reader import TOO_LARGE, Reader, Row, not_opened, require_text
 from privllm.collect.source_file import SourceFile
 from privllm.core.records import document_id
@@ -131,7 +129,7 @@ def _message(file: SourceFile, data: bytes, max_bytes: int) -> Iterator[Row | So
     try:
         if len(data) > max_bytes:
             raise Unreadable("too_large", TOO_LARGE)
-        parts = MailParts(file, BytesParser(policy=policy.compat32).parsebytes(data))
+        parts = MailParts(file, parsed_mail(data.removeprefix(BOM_UTF8).lstrip()))
         if not parts.is_mail:
             raise Unreadable("no_mail", "it does not begin with the headers of a message")
         text, media_type, encoding = parts.document()
