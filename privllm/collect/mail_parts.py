@@ -20,12 +20,19 @@ from privllm.collect.written_text import joined_lines, written_text
 
 MAX_PARTS = 1000  # of one message
 MAX_DEPTH = 30  # of parts inside each other
-BOUNDARY = re.compile(rb'^--([^\s"\\]{1,70})[ \t]*\r?\n(?=content-)', re.MULTILINE | re.IGNORECASE)
+BOUNDARY = re.compile(rb'^--([^"\\\r\n]{0,69}[^\s"\\])[ \t]*\r?\n(?=content-)', re.MULTILINE | re.IGNORECASE)
 NO_CHARSETS = ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "utf-7")
 
 
 class LenientMessage(Message):
-    """A message of which a parameter in an encoding that is none counts as not given."""
+    """A message of which a parameter in an encoding that is none counts as not given.
+
+    A message inside it is left as the bytes it is: the parser could not write it again as it was.
+    """
+
+    def get_content_maintype(self) -> str:
+        """Return the first half of the type, by which the parser looks for parts."""
+        return "application" if self.get_content_type() == "message/rfc822" else super().get_content_maintype()
 
     def get_filename(self, failobj=None):  # type: ignore[no-untyped-def]
         """Return the name of a file."""
@@ -72,7 +79,7 @@ class MailParts:
         """Return text, media type and encoding of the message: HTML where any of its texts is."""
         encoding = self.bodies[0].encoding if self.bodies else "us-ascii"
         if all(body.kind == "text/plain" for body in self.bodies):
-            written = written_text("\n\n".join(body.text.strip("\n") for body in self.bodies), self.subject)
+            written = written_text("\n\n".join(body.text.strip("\r\n") for body in self.bodies), self.subject)
             title = f"{self.subject}\n\n" if self.subject else ""
             return f"{title}{written}".strip("\n"), "text/plain", encoding
         title = f"<h1>{html.escape(self.subject)}</h1>\n" if self.subject else ""
@@ -81,9 +88,9 @@ class MailParts:
     def _take(self, part: Message, depth: int) -> None:
         self._require_few(depth)
         kind = part.get_content_type()
-        if kind == "message/rfc822" and part.is_multipart():
+        if kind == "message/rfc822":
             self._add_file(part, "message.eml", _mail_inside(part))
-        elif kind == "multipart/alternative":
+        elif kind == "multipart/alternative" and part.is_multipart():
             self._take_alternative(part, depth)
         elif part.is_multipart():
             for inner in part.get_payload():
@@ -99,13 +106,14 @@ class MailParts:
         """Take a part of which the boundary is missing or wrong: divided by the one that its lines show, else as a text."""
         data = _bytes_of(part)
         boundary = BOUNDARY.search(data)
-        if not boundary:
-            self._add_body(_body(data, "text/plain", "unknown"))
-            return
-        self._add_body(_body(data[: boundary.start()], "text/plain", "unknown"))
+        begin = boundary.start() if boundary else len(data)
         head = f"Content-Type: {part.get_content_type()}; boundary=".encode("ascii", "replace")
-        divided = parsed_mail(b'%b"%b"\n\n%b' % (head, boundary[1], data[boundary.start() :]))
-        self._take(divided, depth + 1)
+        divided = parsed_mail(b'%b"%b"\n\n%b' % (head, boundary[1] if boundary else b"", data[begin:]))
+        if divided.is_multipart():
+            self._add_body(_body(data[:begin], "text/plain", "unknown"))
+            self._take(divided, depth + 1)
+        else:
+            self._add_body(_body(data, "text/plain", "unknown"))
 
     def _require_few(self, depth: int) -> None:
         """Count a part, and raise `Unreadable` ("too_much") for one too many or too deep."""
@@ -159,7 +167,8 @@ class MailParts:
         given = header_text(part.get_filename() or "")
         suffix = mimetypes.guess_extension(part.get_content_type()) or ".bin"
         name = given or name or f"part{len(self.files) + 1}{suffix}"
-        self.files.append(self.file.inside(name, data))
+        is_mail = part.get_content_type() == "message/rfc822"
+        self.files.append(self.file.inside(name, data, "message.eml" if is_mail else ""))
 
 
 def _sender(message: Message) -> str:
@@ -204,17 +213,12 @@ def _bytes_of(part: Message) -> bytes:
 
 
 def _mail_inside(part: Message) -> bytes:
-    """Return the message that a part holds; of one in base64 the parser has seen no headers."""
-    inner = part.get_payload(0)
-    assert isinstance(inner, Message)
-    data = inner.as_bytes()
-    is_encoded = str(part.get("Content-Transfer-Encoding", "")).strip().lower() == "base64"
-    if not is_encoded or inner.keys():
-        return data
-    carrier = Message()
-    carrier["Content-Transfer-Encoding"] = "base64"
-    carrier.set_payload(data.decode("ascii", "replace"))
-    return _bytes_of(carrier)
+    """Return the message that a part holds; it is encoded only where it does not begin with a header."""
+    decoded = _bytes_of(part)
+    del part["Content-Transfer-Encoding"]
+    data = _bytes_of(part)
+    begin = data.lstrip()[:1000].partition(b"\n")[0]
+    return data if b":" in begin or begin.startswith(b"From ") else decoded
 
 
 def _body_of(part: Message) -> Body:

@@ -7,6 +7,7 @@ import pytest
 
 from privllm.collect.documents import CollectedDocument
 from privllm.collect.mail_parts import header_text
+from privllm.core.seed import digest
 from tests.collect.readers.test_archive import reasons_of, texts_of
 from tests.collect.readers.test_mail import rows_of
 
@@ -96,12 +97,36 @@ def test_a_message_inside_in_base64_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("boundary", ["", "; boundary=other"])
-def test_parts_without_their_boundary_are_read(tmp_path: Path, boundary: str) -> None:
-    parted = multipart("mixed", PLAIN, NOTES).replace("; boundary=X\n\n", f"{boundary}\n\nBefore.\n\n")
+@pytest.mark.parametrize("shown", ["X", "= Of several words"])
+def test_parts_without_their_boundary_are_read(tmp_path: Path, boundary: str, shown: str) -> None:
+    parted = multipart("mixed", PLAIN, NOTES, boundary=shown).replace(
+        f"; boundary={shown}\n\n", f"{boundary}\n\nBefore.\n\n"
+    )
     rows = rows_of(tmp_path, (HEAD + parted).encode())
     assert texts_of(rows) == {"a.eml": "Tea\n\nBefore.\n\nPlain words.", "a.eml#notes.txt": "The notes."}
     data = f"{HEAD}Content-Type: multipart/mixed{boundary}\n\nOnly words: Grüße.\n"
     assert texts_of(rows_of(tmp_path, data.encode())) == {"a.eml": "Tea\n\nOnly words: Grüße."}
+
+
+@pytest.mark.parametrize("kind", ["mixed", "alternative"])
+def test_parts_with_a_charset_that_is_none_and_no_boundary_are_read(tmp_path: Path, kind: str) -> None:
+    data = f"{HEAD}Content-Type: multipart/{kind}; charset*=idna''%ff\n\nGrüße.\n"
+    assert texts_of(rows_of(tmp_path, data.encode())) == {"a.eml": "Tea\n\nGrüße."}
+
+
+def test_a_message_inside_stays_the_bytes_it_is(tmp_path: Path) -> None:
+    odd = f"X-Odd: =?utf-8?q?a=0A-b:c?=\nSubject: Tea\n{multipart('mixed', PLAIN, NOTES, boundary='ä')}"
+    inside = f"Content-Type: message/rfc822; name=Tea\n\n{odd}"
+    rows = rows_of(tmp_path, (HEAD + multipart("mixed", PLAIN, inside)).encode())
+    texts = texts_of(rows)
+    assert texts.keys() == {"a.eml", "a.eml#Tea"}
+    assert "Plain words." in texts["a.eml#Tea"]
+    assert [row.digest for row in rows if row.source == "a.eml#Tea"] == [digest(odd.encode())]
+
+
+def test_line_ends_of_windows_leave_no_trace(tmp_path: Path) -> None:
+    data = f"{HEAD}Content-Type: text/plain\n\nOne.\n\n".replace("\n", "\r\n")
+    assert texts_of(rows_of(tmp_path, data.encode())) == {"a.eml": "Tea\n\nOne."}
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1251", "latin-1"])

@@ -28,6 +28,17 @@ FROM_LINE = re.compile(
     + rb"(?:%b +%b +\d{1,2} +%b(?: +%b)* +\d{4}" % (WEEKDAY, MONTH, CLOCK, ZONE)
     + rb"|%b, +\d{1,2} +%b +\d{4} +%b)\b" % (WEEKDAY, MONTH, CLOCK)
 )
+# Of the standard library's parser, which now and then trips over what nobody would write.
+PARSER_ERRORS = (
+    MessageError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    AssertionError,
+)
 MESSAGE_ID = re.compile(rb"^message-id:\s*<([^>\s]{1,200})>", re.MULTILINE | re.IGNORECASE)
 ESCAPED_FROM = re.compile(rb"^>(>*From )", re.MULTILINE)
 
@@ -138,7 +149,7 @@ def _message(file: SourceFile, data: bytes, max_bytes: int) -> Iterator[Row | So
         yield Quarantined(file.source, data_digest, file.size, refusal.reason, refusal.detail)
         if refusal.reason != "empty":
             return
-    except (MessageError, ValueError, LookupError, RecursionError, AssertionError) as error:
+    except PARSER_ERRORS as error:
         yield Quarantined(file.source, data_digest, file.size, "damaged", str(error)[:200] or type(error).__name__)
         return
     else:
