@@ -24,7 +24,7 @@ MAIL, MAILBOX = "message/rfc822", "application/mbox"
 WEEKDAY, MONTH = rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)", rb"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 CLOCK, ZONE = rb"\d{1,2}:\d\d(?::\d\d)?", rb"(?:[A-Z]{2,5}|[+-]\d{4})"
 FROM_LINE = re.compile(
-    rb"From +(?:(?:\"[^\"]{0,200}\")?\S*(?: at \S+)? +)?"
+    rb"From +(?:(?:\"[^\"]{0,200}\"\S*|\S+)(?: at \S+)? +)?"
     + rb"(?:%b +%b +\d{1,2} +%b(?: +%b)* +\d{4}" % (WEEKDAY, MONTH, CLOCK, ZONE)
     + rb"|%b, +\d{1,2} +%b +\d{4} +%b)\b" % (WEEKDAY, MONTH, CLOCK)
 )
@@ -39,6 +39,7 @@ PARSER_ERRORS = (
     RecursionError,
     AssertionError,
 )
+MAX_FROM_LINE = 500  # bytes
 MESSAGE_ID = re.compile(rb"^message-id:\s*<([^>\s]{1,200})>", re.MULTILINE | re.IGNORECASE)
 ESCAPED_FROM = re.compile(rb"^>(>*From )", re.MULTILINE)
 
@@ -121,7 +122,9 @@ def mailbox_lines(opened: BinaryIO) -> Iterator[tuple[int, bytes]]:
     is_first = True
     while line := opened.readline(1 << 20):
         beginning = line.removeprefix(BOM_UTF8) if is_first else line
-        if after_blank and (FROM_LINE.match(beginning) or (is_first and beginning.startswith(b"From "))):
+        if after_blank and (
+            FROM_LINE.match(beginning[:MAX_FROM_LINE]) or (is_first and beginning.startswith(b"From "))
+        ):
             number += 1
         yield number, line
         after_blank, is_first = line in (b"\n", b"\r\n"), False

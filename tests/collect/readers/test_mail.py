@@ -147,6 +147,11 @@ def test_lines_between_mails(tmp_path: Path, line: str) -> None:
     assert list(texts_of(rows_of(tmp_path, data, "in.mbox")).values()) == ["Tea\n\nOne.", "Tea\n\nTwo."]
 
 
+def test_a_long_line_is_soon_known_to_begin_no_mail() -> None:
+    data = mailbox(b"A: 1\n\n\nFrom " + b" " * 1_000_000)
+    assert len(list(split_mailbox(io.BytesIO(data), LIMIT))) == 1
+
+
 def test_a_byte_order_mark_loses_no_mail(tmp_path: Path) -> None:
     data = b"\xef\xbb\xbf" + mailbox(message("One.\n").as_bytes(), message("Two.\n").as_bytes())
     rows = rows_of(tmp_path, data, "in.mbox")
