@@ -152,6 +152,7 @@ STANDING_ON = {
     "decode": DECODING,
     "detect": DECODING,
     "encoding_of": DECODING,
+    "MailParts": DECODING,
     "body_of": ("brotli",),
     "orjson": ("orjson",),
     "ArchiveIterator": ("fastwarc",),

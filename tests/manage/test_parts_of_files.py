@@ -48,7 +48,7 @@ def tarred(members: dict[str, bytes], mode: str) -> bytes:
 MEMBERS = {"a.txt": b"one", "folder/b.txt": b"two", "folder/c.txt": b"three"}
 FILES = {  # {name: (bytes, the parts to take out, the sources that stay)}
     "in.mbox": (mailbox(3), ["1@example.org"], ["0@example.org", "2@example.org"]),
-    "last.mbox": (b"a preamble\n\n" + mailbox(2), ["1@example.org"], ["0@example.org"]),
+    "last.mbox": (b"a preamble\n\n" + mailbox(2), ["1@example.org"], ["0@example.org", ""]),
     "a.csv": (b'\xef\xbb\xbfid,text\r\nx,"one\r\nmore"\r\n\r\ny,two\r\nz,three', ["y", "z"], ["x"]),
     "b.tsv": ("id\ttext\nx\tgr\xfcn\ny\tblau\n".encode("latin-1"), ["y"], ["x"]),
     "wide.csv": ("\ufeffid;text\nx;one\ny;two\n".encode("utf-16-le"), ["x"], ["y"]),
