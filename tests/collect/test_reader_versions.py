@@ -154,7 +154,7 @@ STANDING_ON = {
     "encoding_of": DECODING,
     "body_of": ("brotli",),
     "orjson": ("orjson",),
-    "ArchiveIterator": ("fastwarc",),
+    "WarcRecords": ("fastwarc",),
 }
 PARSED_BY = {'parse("pdf"': ("pypdfium2",)}
 
