@@ -8,13 +8,13 @@ file uses; the strict and the transitional namespaces of OOXML are one.
 import posixpath
 import zipfile
 from collections.abc import Callable
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from privllm.collect.allowance import TooMuch
 from privllm.collect.parsed import About, NoText
-from privllm.collect.zip_kind import DAMAGE
+from privllm.collect.zip_kind import DAMAGE, open_zipped
 
 BLOCK = 1 << 16  # bytes
 OOXML, STRICT, ODF = (
@@ -75,7 +75,7 @@ class Package:
 
     def open(self, part: str) -> BinaryIO:
         """Open a part for reading. Raises one of DAMAGE."""
-        return cast(BinaryIO, self._archive.open(part))
+        return open_zipped(self._archive, self._archive.getinfo(part))
 
     def size(self, part: str) -> int:
         """Return a part's bytes as the document says, 0 where it lacks the part."""

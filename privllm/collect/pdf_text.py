@@ -24,6 +24,7 @@ from privllm.collect.pdf_outline import chapters_of, outline_of, with_marked_tit
 from privllm.collect.scanned_pages import HOW_TO_READ_SCANS, NEEDS_OCR
 
 MAX_PAGES = 20_000
+NO_ERROR = " (PDFium: Success)"  # in errors for which PDFium has no name
 MAX_DOTS = 10_000  # of a scanned page's longer side
 NUMBERED = re.compile(r"\d+(?:\.\d+)+\.? \S")
 MAX_PICTURES = 1_000  # of a page that are looked at
@@ -50,7 +51,7 @@ def pdf_text(data: bytes, languages: Sequence[str] = ()) -> Parsed:
     except pypdfium2.PdfiumError as error:
         if "password" in str(error).lower():
             raise NoText("encrypted", "a password is needed: save it without one") from None
-        raise NoText("damaged", str(error)[:200]) from None
+        raise NoText("damaged", str(error).replace(NO_ERROR, "")[:200]) from None
     try:
         if len(document) > MAX_PAGES:
             raise NoText("too_large", f"over {MAX_PAGES} pages: split it")
@@ -264,6 +265,8 @@ def _joined(lines: list[Line], sizes: dict[float, int]) -> str:
     for line in lines[1:]:
         if text.endswith("-") and not text.endswith(" -") and line.text[:1].islower():
             text = text[:-1] + HYPHEN + line.text
+        elif text.endswith("-") and text[-2:-1].isdigit() and line.text[:1].isdigit():
+            text += line.text
         else:
             text = f"{text} {line.text}"
     level = _level(lines[0], sizes)

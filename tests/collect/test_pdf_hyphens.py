@@ -26,6 +26,10 @@ def test_a_word_that_has_a_hyphen_elsewhere_keeps_it_at_the_end_of_a_line() -> N
         ("mail-trans|port-agent", "mail-transport-agent", "mail-transport-agent"),
         ("mail|transport-agent", "mail-transport-agent", "mail-transport-agent"),
         ("end|", "", "end"),
+        ("non|US", "", "non-US"),
+        ("2019|2020", "", "2019-2020"),
+        ("Mc|Donald", "at McDonald", "McDonald"),
+        ("INTRO|DUCTION", "", "INTRODUCTION"),
     ],
 )
 def test_a_cut_word_is_written_as_elsewhere(cut: str, elsewhere: str, whole: str) -> None:
@@ -36,3 +40,8 @@ def test_a_word_without_an_end_takes_no_longer_than_it_is_long() -> None:
     begun = time.process_time()
     with_hyphens(1_000_000 * "a" + HYPHEN + 100_000 * f"b{HYPHEN}" + 100_000 * "c-")
     assert time.process_time() - begun < 5
+
+
+def test_numbers_and_names_keep_their_hyphen_at_the_end_of_a_line() -> None:
+    cut = column(["A hyphen-", "ated word of 2019-", "2020 on the non-", "US side."])
+    assert pdf_text(pdf_of(cut)).text == "A hyphenated word of 2019-2020 on the non-US side."

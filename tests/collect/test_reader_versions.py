@@ -155,7 +155,7 @@ STANDING_ON = {
     "MailParts": DECODING,
     "body_of": ("brotli",),
     "orjson": ("orjson",),
-    "ArchiveIterator": ("fastwarc",),
+    "WarcRecords": ("fastwarc",),
 }
 PARSED_BY = {'parse("pdf"': ("pypdfium2",)}
 

@@ -1,4 +1,5 @@
 import io
+import zipfile
 
 import pytest
 
@@ -27,3 +28,12 @@ def test_office_documents_are_known_by_their_parts(data: bytes, kind: str) -> No
 )
 def test_other_files(data: bytes, kind: str) -> None:
     assert kind_of_zip(io.BytesIO(data)) == kind
+
+
+def test_an_archive_that_was_cut_behind_a_document_is_not_that_document() -> None:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("a.txt", "a")
+        archive.writestr("b.docx", GOOD["docx"])
+    whole = made.getvalue()
+    assert kind_of_zip(io.BytesIO(whole[: whole.rindex(b"PK\x05\x06") - 60])) == ""

@@ -17,10 +17,12 @@ from functools import partial
 from typing import Any, BinaryIO, ClassVar, NamedTuple, cast
 
 from privllm.collect.allowance import FREE_BYTES, MAX_RATIO, TooMuch
+from privllm.collect.cut_zip import LocalMember, local_members, open_local
 from privllm.collect.documents import Quarantined
 from privllm.collect.parsed import About
 from privllm.collect.readers.reader import TOO_LARGE, Reader, Row, not_opened
 from privllm.collect.source_file import NOTHING_SAID, SourceFile
+from privllm.collect.zip_kind import open_zipped, require_own_directory
 
 BLOCK = 1 << 20
 DAMAGE = (
@@ -148,8 +150,7 @@ def _unpacked(file: SourceFile, member: Member, allowance: Allowance) -> SourceF
         with member.open() as opened:
             data = allowance.read(opened)
     except DAMAGE as error:
-        reason = "encrypted" if "password" in str(error) or "encrypted" in str(error) else "damaged"
-        return Quarantined(part.source, "", member.size, reason, _detail(error))
+        return Quarantined(part.source, "", member.size, _reason(error), _detail(error))
     if len(data) > allowance.max_bytes:
         return Quarantined(part.source, "", len(data), "too_large", TOO_LARGE)
     return file.inside(member.key, data, member.name, member.about)
@@ -159,11 +160,12 @@ def _members(file: SourceFile, opened: BinaryIO, allowance: Allowance) -> Iterat
     """Yield the members of an archive by what its first bytes say; folders and links are no members."""
     head = opened.read(8)
     opened.seek(0)
-    if head.startswith(b"PK"):
-        yield from _members_of_zip(opened)
-        return
     name = file.name.lower()
     magic = next((magic for magic in COMPRESSED if head.startswith(magic)), None)
+    if head.startswith(b"PK") or (name.endswith(".zip") and not magic and zipfile.is_zipfile(opened)):
+        yield from _members_of_zip(opened)
+        return
+    opened.seek(0)
     unpacked = COMPRESSED[magic](opened) if magic else opened
     if name.endswith(TAR_SUFFIXES):
         with tarfile.open(fileobj=cast(BinaryIO, _Bounded(unpacked, allowance)), mode="r|") as archive:
@@ -182,15 +184,23 @@ def _stem(name: str) -> str:
 
 
 def _members_of_zip(opened: BinaryIO) -> Iterator[Member]:
-    with zipfile.ZipFile(opened) as archive:
+    """Yield the members of a ZIP, also behind a program that unpacks it; by their own headers where its directory is damaged."""
+    try:
+        archive = zipfile.ZipFile(opened)
+        require_own_directory(opened, archive)
+    except zipfile.BadZipFile:
+        for member in local_members(opened):
+            yield Member(member.name, member.size, partial(_open_local, opened, member))
+        raise zipfile.BadZipFile("its directory is missing or damaged: it was cut, or is no ZIP") from None
+    with archive:
         for info in archive.infolist():
             is_link = (info.external_attr >> 28) == 0xA
             if not info.is_dir() and not is_link:
-                yield Member(info.filename, info.file_size, partial(_open_zipped, archive, info))
+                yield Member(info.filename, info.file_size, partial(open_zipped, archive, info))
 
 
-def _open_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
-    return cast(BinaryIO, archive.open(info))
+def _open_local(opened: BinaryIO, member: LocalMember) -> BinaryIO:
+    return cast(BinaryIO, open_local(opened, member))
 
 
 def _members_of_tar(archive: tarfile.TarFile) -> Iterator[Member]:
@@ -207,6 +217,13 @@ def _open_member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> BinaryIO:
 
 def _damaged(file: SourceFile, error: Exception) -> Quarantined:
     return Quarantined(file.source, "", file.size, "damaged", _detail(error))
+
+
+def _reason(error: Exception) -> str:
+    """Return why a member cannot be unpacked, by what `zip_kind` and the standard library raise."""
+    if "password" in str(error) or "encrypted" in str(error):
+        return "encrypted"
+    return "unsupported" if isinstance(error, NotImplementedError) else "damaged"
 
 
 def _detail(error: Exception) -> str:

@@ -1,13 +1,15 @@
 """Tables of Arrow and Parquet, and datasets that Hugging Face's `save_to_disk` wrote: every row is a document.
 
 The text is in the column `collect.text_key`. A table is read batch by batch, and of its columns only the text and the key.
+A few bytes can stand for long texts many times, so batches of Parquet are small where values may be long, and values become
+texts one by one.
 """
 
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Any, BinaryIO, ClassVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from privllm.collect.documents import Quarantined, Unreadable
@@ -20,6 +22,7 @@ PARQUET, ARROW = "application/vnd.apache.parquet", "application/vnd.apache.arrow
 ARROW_FILE = b"ARROW1"
 BATCH_ROWS = 1024
 MAX_BATCH_BYTES = 1 << 30
+DECODED_BYTES = 256 << 20  # that a batch of Parquet may come to
 MAX_CHUNK_BYTES = 2 << 30  # of a column in a row group, unpacked
 DAMAGE = (pa.ArrowException, ValueError, OverflowError, MemoryError, EOFError, TypeError, KeyError, UnicodeError)
 
@@ -52,30 +55,33 @@ class ArrowTableReader(Reader):
 def _rows(file: SourceFile, opened: BinaryIO, max_bytes: int) -> Iterator[Row]:
     head = opened.read(len(ARROW_FILE))
     opened.seek(0)
+    table: pq.ParquetFile | None = None
+    batches: Iterator[pa.RecordBatch] = iter(())
     if not head.strip():
         raise Unreadable("empty", "no bytes")
     if head.startswith(b"PAR1"):
         table = pq.ParquetFile(opened)
-        names, batches = table.schema_arrow.names, None
+        names = table.schema_arrow.names
     elif head == ARROW_FILE:
         reader = pa.ipc.open_file(opened)
         names = reader.schema.names
         batches = (reader.get_batch(index) for index in range(reader.num_record_batches))
     else:
-        batches = pa.ipc.open_stream(opened)
-        names = batches.schema.names
+        stream = pa.ipc.open_stream(opened)
+        names, batches = stream.schema.names, iter(stream)
     text_key = file.options.text_key
     require_column(text_key, names)
     key = key_column(names)
     columns = [text_key, *([key] if key and key != text_key else [])]
-    if batches is None:
-        _require_chunks(table)
-        batches = table.iter_batches(BATCH_ROWS, columns=columns, use_threads=False)
+    if table:
+        batches = _batches_of_parquet(table, columns)
     rows = Rows(file, "text/plain", max_bytes)
     left = max(FREE_BYTES, MAX_RATIO * file.size)
     for batch in batches:
         texts = _texts(batch, text_key)
-        keys = _values(batch.column(batch.schema.get_field_index(key))) if key else [None] * len(texts)
+        keys: Iterator[Any] = repeat(None, batch.num_rows)
+        if key:
+            keys = _values(batch.column(batch.schema.get_field_index(key)))
         for text, value in zip(texts, keys, strict=True):
             left -= len(text or "")
             if left < 0:
@@ -83,7 +89,7 @@ def _rows(file: SourceFile, opened: BinaryIO, max_bytes: int) -> Iterator[Row]:
             yield rows.row(text, value)
 
 
-def _texts(batch: pa.RecordBatch, text_key: str) -> list[Any]:
+def _texts(batch: pa.RecordBatch, text_key: str) -> Iterator[Any]:
     """Return a batch's texts. Raises `Unreadable` for a column of another type."""
     column = batch.column(batch.schema.get_field_index(text_key))
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
@@ -95,12 +101,30 @@ def _texts(batch: pa.RecordBatch, text_key: str) -> list[Any]:
     return _values(column)
 
 
-def _values(column: pa.Array) -> list[Any]:
-    """Return a column's values; offsets that a damaged file spoilt are refused first."""
+def _values(column: pa.Array) -> Iterator[Any]:
+    """Return a column's values, each made when its turn comes; offsets that a damaged file spoilt are refused first."""
     column.validate(full=True)
-    if pa.types.is_dictionary(column.type):
-        column = pc.cast(column, column.type.value_type)
-    return column.to_pylist()
+    return (value.as_py() for value in column)
+
+
+def _batches_of_parquet(table: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows in batches that fit the memory, however often a value recurs. Raises `Unreadable`."""
+    _require_chunks(table)
+    for group in range(table.metadata.num_row_groups):
+        rows = _rows_at_once(table, group, columns)
+        yield from table.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
+
+
+def _rows_at_once(table: pq.ParquetFile, group: int, columns: list[str]) -> int:
+    """Return how many rows fit the memory were each value as long as all that its column holds in the file."""
+    chunks = table.metadata.row_group(group)
+    longest = 1
+    for chunk in (chunks.column(place) for place in range(chunks.num_columns)):
+        name = chunk.path_in_schema
+        # A value of a dictionary is in the memory once.
+        if name in columns and not pa.types.is_dictionary(table.schema_arrow.field(name).type):
+            longest = max(longest, chunk.total_uncompressed_size)
+    return min(max(DECODED_BYTES // longest, 1), BATCH_ROWS)
 
 
 def _require_chunks(table: pq.ParquetFile) -> None:

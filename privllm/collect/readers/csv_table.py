@@ -8,6 +8,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import BinaryIO, ClassVar
 
 from privllm.collect.decode import MARKS, WIDE, Decoded, decode, strict
@@ -20,6 +21,8 @@ from privllm.core.csv_limit import cells_up_to
 
 DELIMITERS = ",;\t|"
 ESCAPED_BYTE = re.compile("[\udc80-\udcff]")  # that is not UTF-8
+SEPARATOR = re.compile(r'"?sep=([^"\r\n])"?\r?\n?', re.IGNORECASE)  # Excel's line before the names of the columns
+END = "\udfff"  # a line behind the last, of what no encoding gives: a row that holds it has an open quotation
 SNIFFED_ROWS = 20
 SKIPPED = 1 << 20  # characters
 SNIFFED_CHARACTERS = 1 << 16
@@ -47,7 +50,7 @@ def _rows(file: SourceFile, opened: BinaryIO, max_bytes: int) -> Iterator[Row]:
     encoding, text = _text_of(opened)
     with text:
         lines = _Lines(text, max_bytes)
-        delimiter = delimiter_of(lines.peek(), file.options.text_key)
+        delimiter, _ = _delimiter(lines, file.options.text_key)
         with cells_up_to(max_bytes):
             yield from _documents(file, lines, delimiter, encoding, max_bytes)
 
@@ -72,10 +75,11 @@ def raw_rows(opened: BinaryIO, max_bytes: int, text_key: str) -> Iterator[tuple[
     opened.seek(0)
     _, text = _text_of(opened)
     number, is_first, recorded = -1, True, _Recorded(_Lines(text, max_bytes))
-    table = csv.reader(recorded, delimiter=delimiter_of(recorded.lines.peek(), text_key))
+    delimiter, line = _delimiter(recorded.lines, text_key)
+    table = csv.reader(recorded, delimiter=delimiter)
     try:
         with cells_up_to(max_bytes):
-            yield -1, mark
+            yield -1, mark + line.encode(text.encoding, text.errors or "strict")
             for row in table:
                 number += bool(row) and not is_first
                 data = "".join(recorded.taken).encode(text.encoding, text.errors or "strict")
@@ -87,13 +91,17 @@ def raw_rows(opened: BinaryIO, max_bytes: int, text_key: str) -> Iterator[tuple[
 
 
 def _documents(file: SourceFile, lines: "_Lines", delimiter: str, encoding: str, max_bytes: int) -> Iterator[Row]:
-    table = csv.reader(lines, delimiter=delimiter)
+    table = csv.reader(chain(lines, [END]), delimiter=delimiter)
     try:
         names = [_decoded(name, encoding).text.strip() for name in next(table)]
     except StopIteration:
         raise Unreadable("empty", "no rows") from None
     except (csv.Error, _TooLong):
         raise Unreadable("too_large", TOO_LARGE) from None
+    if names == [END]:
+        raise Unreadable("empty", "no rows")
+    if names and names[-1].endswith(END):
+        raise Unreadable("damaged", "a quotation in its first row has no end")
     if not any(names):
         raise Unreadable("empty", "the first row names no columns")
     require_column(file.options.text_key, names)
@@ -104,6 +112,7 @@ def _documents(file: SourceFile, lines: "_Lines", delimiter: str, encoding: str,
     found = False
     while True:
         lines.begin_row()
+        line = table.line_num + 1
         try:
             row = next(table)
         except StopIteration:
@@ -113,14 +122,35 @@ def _documents(file: SourceFile, lines: "_Lines", delimiter: str, encoding: str,
             lines.skip_row()
             yield rows.refused(lines.last.encode("utf-8", "replace"), lines.size, Unreadable("too_large", TOO_LARGE))
             continue
-        if not row:
+        if not row or row == [END]:
             continue
         found = True
+        try:
+            row = _fitting(row, len(names), delimiter, line, table.line_num)
+        except Unreadable as refusal:
+            data = delimiter.join(row).encode("utf-8", "replace")
+            yield rows.refused(data, len(data), refusal)
+            continue
         text = row[text_place] if text_place < len(row) else ""
         key = row[key_place] if 0 <= key_place < len(row) else None
         yield _document(rows, text, key, encoding)
     if not found:
         raise Unreadable("empty", "no rows below the names of the columns")
+
+
+def _fitting(row: list[str], columns: int, delimiter: str, first_line: int, last_line: int) -> list[str]:
+    """Return the values of a row, all of them as the text of a table of one column. Raises `Unreadable`."""
+    if row[-1].endswith(END):
+        lost = last_line - first_line - 1
+        raise Unreadable(
+            "damaged", f"a quotation that begins in line {first_line} has no end: it holds {lost} lines below"
+        )
+    if columns == 1:
+        return [delimiter.join(row)]
+    if any(row[columns:]):
+        detail = f"{len(row)} values for {columns} columns in line {first_line}: quote those that hold {delimiter!r}"
+        raise Unreadable("damaged", detail)
+    return row
 
 
 def _document(rows: Rows, text: str, key: str | None, encoding: str) -> Row:
@@ -150,6 +180,14 @@ def _require_text_file(head: bytes) -> None:
     except Unreadable as refusal:
         if refusal.reason == "binary":
             raise
+
+
+def _delimiter(lines: "_Lines", text_key: str) -> tuple[str, str]:
+    """Return what separates the columns, and the line that says so, which is taken off; "" where none does."""
+    said = SEPARATOR.fullmatch(lines.first)
+    if said:
+        return said[1], next(lines)
+    return delimiter_of(lines.peek(), text_key), ""
 
 
 def delimiter_of(head: str, text_key: str) -> str:
@@ -186,12 +224,12 @@ class _Lines:
         self.text, self.limit = text, limit
         self.size = self.quotes = 0  # characters, and quotation marks among them, since a row began
         self.last = ""  # cut to the limit
-        self._peeked = text.readline(limit + 1)
-        self._ahead = [self._peeked] if self._peeked else []
+        self.first = text.readline(limit + 1)
+        self._ahead = [self.first] if self.first else []
 
     def peek(self) -> str:
         """Return the first lines."""
-        size = len(self._peeked)
+        size = len(self.first)
         while size < SNIFFED_CHARACTERS and len(self._ahead) <= SNIFFED_ROWS and size <= self.limit:
             line = self.text.readline(self.limit + 1)
             if not line:

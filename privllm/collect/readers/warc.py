@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, ClassVar, NamedTuple
 from urllib.parse import urlsplit
 
 from fastwarc.stream_io import GzipReader
-from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
+from fastwarc.warc import WarcRecord, WarcRecordType
 
 from privllm.collect.decode import MARKS, SUPERSETS, strict
 from privllm.collect.documents import PassedOver, Quarantined, Unreadable
@@ -24,10 +24,11 @@ from privllm.collect.http_body import body_of
 from privllm.collect.readers.archive import DAMAGE, FREE_BYTES, MAX_RATIO
 from privllm.collect.readers.reader import TOO_LARGE, Reader, Row, not_opened
 from privllm.collect.source_file import SourceFile
+from privllm.collect.warc_records import MAX_HEADERS, WarcRecords, first_line
 
 WARC, ARC = "application/warc", "application/x-internet-archive"
 WITH_PAGES = WarcRecordType.response | WarcRecordType.resource | WarcRecordType.conversion
-MAX_HEADERS = 1 << 16
+OWN_ADDRESSES = ("filedesc:", "dns:", "warcinfo:")  # of what a crawler notes
 BLOCK = 1 << 16  # larger ones cost page faults, smaller ones calls
 SUFFIXES = {  # by media type; the others are looked up
     "text/html": ".html",
@@ -139,7 +140,7 @@ def _rows(file: SourceFile, opened: BinaryIO, max_bytes: int) -> Iterator[Row | 
     head = opened.read(4)
     opened.seek(0)
     is_zstd = head == b"\x28\xb5\x2f\xfd" or file.name.lower().endswith(".zst")
-    if not is_zstd and _begins_as_arc(opened):
+    if not is_zstd and first_line(opened).startswith(b"filedesc://"):
         yield from _rows_of_arc(file, opened, max_bytes)
     else:
         yield from _rows_of_warc(file, opened, max_bytes)
@@ -147,30 +148,53 @@ def _rows(file: SourceFile, opened: BinaryIO, max_bytes: int) -> Iterator[Row | 
 
 def _rows_of_warc(file: SourceFile, opened: BinaryIO, max_bytes: int) -> Iterator[Row | SourceFile]:
     left = _allowed(file)
-    is_about_pages = file.name.lower().endswith((".wat", ".wat.gz"))
-    kinds = WITH_PAGES | WarcRecordType.metadata if is_about_pages else WITH_PAGES
-    records = ArchiveIterator(opened, record_types=kinds, parse_http=True, max_header_len=MAX_HEADERS)
+    records = WarcRecords(opened, file.size)
+    kinds = WITH_PAGES | WarcRecordType.metadata if file.name.lower().endswith((".wat", ".wat.gz")) else WITH_PAGES
     for record in records:
+        if not record.record_type & kinds:
+            if records.is_cut(record):
+                records.note(f"it ends within {record.record_id or 'a record'}")
+            continue
         address = (record.headers.get("WARC-Target-URI") or "").strip("<> ") or record.record_id or "record"
         left -= record.content_length
         if left < 0:
             yield _too_much(file)
             return
-        if record.record_type == WarcRecordType.metadata:
-            yield PassedOver(file.source_inside(address))
-            continue
-        if record.is_http and (record.http_headers is None or record.http_headers.status_code != 200):
-            yield PassedOver(file.source_inside(address))
-            continue
-        if record.content_length > max_bytes:
+        try:
+            yield from _rows_of_record(file, record, address, records, max_bytes)
+        except DAMAGE as error:  # the next record's turn notes it for the archive
             source = file.source_inside(address)
-            yield Quarantined(source, "", record.content_length, "too_large", TOO_LARGE)
-            continue
+            yield Quarantined(source, "", record.content_length, "damaged", str(error)[:200] or type(error).__name__)
+    if records.places:
+        more = f" (and at {records.places - 1} more places)" if records.places > 1 else ""
+        yield Quarantined(file.source, "", file.size, "damaged", records.damage + more)
+
+
+def _rows_of_record(
+    file: SourceFile, record: WarcRecord, address: str, records: WarcRecords, max_bytes: int
+) -> Iterator[Row | SourceFile]:
+    """Yield the page of a record, or why it is none. Raises what `DAMAGE` lists."""
+    if address.startswith(OWN_ADDRESSES):
+        return
+    if record.is_http:
+        record.parse_http(quirks_mode=records.has_bare_ends)
+    has_failed = record.is_http and (record.http_headers is None or record.http_headers.status_code != 200)
+    if record.record_type == WarcRecordType.metadata or has_failed:
+        if records.is_cut(record):
+            records.note(f"it ends within {address[:200]}")
+        else:
+            yield PassedOver(file.source_inside(address))
+    elif record.content_length > max_bytes:
+        size = record.content_length
+        if records.is_cut(record):
+            records.note(f"it ends within {address[:200]}")
+        yield Quarantined(file.source_inside(address), "", size, "too_large", TOO_LARGE)
+    else:
         answer = _answer_in(record, address)
-        yield _page(file, answer, max_bytes)
         if not answer.is_whole:
-            yield _cut(file, answer)
-            return
+            records.note(f"it ends within {address[:200]}")
+        if answer.is_whole or answer.body:
+            yield _page(file, answer, max_bytes)
 
 
 def _answer_in(record: WarcRecord, address: str) -> _Answer:
@@ -203,7 +227,7 @@ def _rows_of_arc(file: SourceFile, opened: BinaryIO, max_bytes: int) -> Iterator
         if size > max_bytes:
             _skip(stream, size)
             yield Quarantined(file.source_inside(address), "", size, "too_large", TOO_LARGE)
-        elif address.startswith(("filedesc:", "dns:", "warcinfo:")):
+        elif address.startswith(OWN_ADDRESSES):
             stream.read(size)
         else:
             answer = _answer_in_arc(stream, size, address, header[4].decode("latin-1"))
@@ -278,15 +302,6 @@ def _with_charset(body: bytes, charset: str) -> bytes:
         return body
     text = strict(body, name)
     return body if not isinstance(text, str) else codecs.BOM_UTF8 + text.encode("utf-8", "replace")
-
-
-def _begins_as_arc(opened: BinaryIO) -> bool:
-    try:
-        first = _unzipped(opened).read(11)
-    except DAMAGE:
-        first = b""
-    opened.seek(0)
-    return first == b"filedesc://"
 
 
 def _unzipped(opened: BinaryIO) -> _Blocks:

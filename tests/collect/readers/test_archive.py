@@ -169,3 +169,67 @@ def test_an_encrypted_member_says_so(tmp_path: Path) -> None:
     for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         data[data.index(mark) + offset] |= 1
     assert reasons_of(rows_of(tmp_path, "a.zip", bytes(data))) == {"a.zip#a.txt": "encrypted"}
+    (row,) = rows_of(tmp_path, "a.zip", bytes(data))
+    assert row.detail == "it is encrypted, a password is needed: save it without one"
+
+
+@pytest.mark.parametrize(("method", "name"), [(9, "Deflate64"), (93, "Zstandard"), (97, "method 97")])
+def test_a_compression_that_is_not_known_is_named(tmp_path: Path, method: int, name: str) -> None:
+    data = bytearray(zipped({"a.txt": b"words"}))
+    for mark, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        data[data.index(mark) + offset] = method
+    for cut in (bytes(data), bytes(data[:-30])):
+        row = rows_of(tmp_path, "a.zip", cut)[0]
+        assert (row.source, row.reason) == ("a.zip#a.txt", "unsupported")
+        assert row.detail == f"its compression ({name}) is not known: pack it with Deflate"
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_zip_that_is_cut_gives_its_members(tmp_path: Path, method: int) -> None:
+    inner = zipped({"deep.txt": b"deep"}, zipfile.ZIP_STORED)
+    whole = zipped({"folder/": b"", "a.txt": b"first", "in.zip": inner, "b.txt": b"second" * 50}, method)
+    begin = whole.index(b"folder/", 50) - 46  # of the directory
+    texts = {"a.zip#a.txt": "first", "a.zip#in.zip/deep.txt": "deep", "a.zip#b.txt": "second" * 50}
+    for size in (begin, begin + 50, len(whole) - 5):
+        rows = rows_of(tmp_path, "a.zip", whole[:size])
+        assert texts_of(rows) == texts
+        assert reasons_of(rows) == {"a.zip": "damaged"}
+    rows = rows_of(tmp_path, "a.zip", whole[: begin - 3])
+    assert [*texts_of(rows)] == [*texts][:2]
+    assert reasons_of(rows) == {"a.zip#b.txt": "damaged", "a.zip": "damaged"}
+    for size in range(4, begin):
+        assert reasons_of(rows_of(tmp_path, "a.zip", whole[:size]))["a.zip"] == "damaged"
+
+
+def test_a_zip_written_to_a_pipe_and_cut_gives_its_members(tmp_path: Path) -> None:
+    class Pipe(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+        def seek(self, *_: object) -> int:
+            raise OSError
+
+        def tell(self) -> int:
+            raise OSError
+
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr("a.txt", b"first")
+        opened.writestr("b.txt", b"second" * 50)
+    whole = pipe.getvalue()
+    rows = rows_of(tmp_path, "a.zip", whole[: whole.index(b"PK\x01\x02")])
+    assert texts_of(rows) == {"a.zip#a.txt": "first", "a.zip#b.txt": "second" * 50}
+
+
+def test_a_cut_zip_that_grows_too_much_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "FREE_BYTES", 2000)
+    monkeypatch.setattr(archive, "MAX_RATIO", 2)
+    data = zipped({f"{number}.txt": b"a" * 900 for number in range(20)})
+    rows = rows_of(tmp_path, "a.zip", data[: data.index(b"PK\x01\x02")])
+    assert list(reasons_of(rows).values()) == ["too_much"]
+
+
+def test_a_zip_behind_a_program_is_a_zip(tmp_path: Path) -> None:
+    rows = rows_of(tmp_path, "a.zip", b"MZ" + bytes(1000) + zipped({"a.txt": b"words"}))
+    assert texts_of(rows) == {"a.zip#a.txt": "words"}
+    assert not reasons_of(rows)

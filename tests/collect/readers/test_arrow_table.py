@@ -1,6 +1,7 @@
 """Parquet, Arrow and datasets on disk: rows are documents."""
 
 import io
+import tracemalloc
 from pathlib import Path
 from random import Random
 
@@ -15,6 +16,7 @@ from privllm.core.seed import digest
 from tests.collect.readers.test_archive import reasons_of, texts_of
 
 LIMIT = 500
+MEGABYTE = 1 << 20
 TABLE = pa.table({"id": [1, 2, None], "other": [b"x", b"y", b"z"], "text": ["one", "größer", "three"]})
 READ = {"#1": "one", "#2": "größer", f"#{digest(b'three')}": "three"}
 
@@ -101,3 +103,32 @@ def test_a_table_that_unpacks_to_too_much_is_left(tmp_path: Path, monkeypatch: p
     rows = rows_of(tmp_path, data, "parquet")
     assert reasons_of(rows) == {"a.parquet": "too_much"}
     assert 0 < len(texts_of(rows)) <= max(1000, 2 * len(data)) / 400
+
+
+@pytest.mark.parametrize(
+    ("encoding", "is_dictionary"), [("RLE_DICTIONARY", True), ("RLE_DICTIONARY", False), ("DELTA_BYTE_ARRAY", False)]
+)
+def test_a_long_text_many_times_fills_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str, is_dictionary: bool
+) -> None:
+    monkeypatch.setattr(arrow_table, "DECODED_BYTES", 8 * MEGABYTE)
+    column = pa.array(1024 * ["x" * MEGABYTE], pa.large_string())
+    column = column.dictionary_encode() if is_dictionary else column
+    own = {"use_dictionary": False, "column_encoding": {"text": encoding}} if encoding.startswith("DELTA") else {}
+    made = io.BytesIO()
+    pq.write_table(pa.table({"text": column}), made, compression="zstd", **own)
+    del column
+    pool = pa.proxy_memory_pool(pa.default_memory_pool())
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pool)
+    tracemalloc.start()
+    try:
+        rows = rows_of(tmp_path, made.getvalue(), "parquet")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        pa.set_memory_pool(before)
+    assert len(made.getvalue()) < MEGABYTE
+    assert reasons_of(rows)["a.parquet"] == "too_much"
+    assert most < 32 * MEGABYTE
+    assert pool.max_memory() < 64 * MEGABYTE

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from privllm.collect.documents import CollectedDocument, Quarantined
 from privllm.collect.read_file import read_file
-from privllm.collect.readers.csv_table import delimiter_of
+from privllm.collect.readers.csv_table import delimiter_of, raw_rows
 from privllm.collect.source_file import ReadOptions
 from privllm.core.seed import digest
 from tests.collect.readers.test_archive import reasons_of, texts_of
@@ -112,3 +112,41 @@ def test_a_row_in_another_encoding_is_decoded_by_itself(tmp_path: Path) -> None:
 def test_no_bytes_crash(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     folder = tmp_path_factory.mktemp("bytes")
     assert all(row.source.startswith("a.csv") for row in rows_of(folder, b"text,b\n" + data))
+
+
+def test_a_row_with_more_values_than_columns_is_refused_by_itself(tmp_path: Path) -> None:
+    rows = rows_of(tmp_path, "id,text\n1,hello, world\n2,fine\n3,fine too,,\n")
+    assert texts_of(rows) == {"a.csv#2": "fine", "a.csv#3": "fine too"}
+    (refused,) = (row for row in rows if isinstance(row, Quarantined))
+    assert (refused.reason, refused.detail) == (
+        "damaged",
+        "3 values for 2 columns in line 2: quote those that hold ','",
+    )
+
+
+def test_a_table_of_one_column_loses_nothing_behind_a_comma(tmp_path: Path) -> None:
+    rows = rows_of(tmp_path, 'text\nhello, world, more\n"quoted, too"\n')
+    assert [*texts_of(rows).values()] == ["hello, world, more", "quoted, too"]
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_quotation_without_an_end_is_named(tmp_path: Path, end: str) -> None:
+    rows = rows_of(tmp_path, f'id,text\n0,5" pipe\n1,"5 inch pipe\n2,second\n3,third{end}')
+    assert texts_of(rows) == {"a.csv#0": '5" pipe'}
+    (refused,) = (row for row in rows if isinstance(row, Quarantined))
+    assert refused.detail == "a quotation that begins in line 3 has no end: it holds 2 lines below"
+    (row,) = rows_of(tmp_path, f'id,"text\n0,a{end}')
+    assert isinstance(row, Quarantined)
+    assert (row.reason, row.detail) == ("damaged", "a quotation in its first row has no end")
+    rows = rows_of(tmp_path, f'id,text\n0,last 5"{end}')
+    assert texts_of(rows) == {"a.csv#0": 'last 5"'}
+
+
+@pytest.mark.parametrize("line", ["sep=;\n", "sep=;\r\n", '"sep=;"\n', "SEP=;\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_the_line_by_which_excel_is_told_what_separates_is_understood(tmp_path: Path, line: str, encoding: str) -> None:
+    data = f"{line}id;text\n1;one, two\n".encode(encoding)
+    assert texts_of(rows_of(tmp_path, data)) == {"a.csv#1": "one, two"}
+    pieces = [*raw_rows(io.BytesIO(data), LIMIT, "text")]
+    assert b"".join(piece for _, piece in pieces) == data
+    assert max(number for number, _ in pieces) == 0

@@ -1,8 +1,10 @@
 from pathlib import Path
 
+import pypdfium2
 import pytest
 
 from privllm.collect.documents import CollectedDocument, Quarantined
+from privllm.collect.parsed import NoText
 from privllm.collect.pdf_text import pdf_text
 from privllm.collect.read_file import read_file
 from privllm.collect.readers import pdf
@@ -69,3 +71,13 @@ def test_what_a_pdf_says_of_itself_is_kept(tmp_path: Path) -> None:
     (row,) = read_file(tmp_path / "a.pdf", tmp_path, 10_000)
     assert isinstance(row, CollectedDocument)
     assert (row.title, row.author, row.date) == ("Harbours", "", "2026-11-26")
+
+
+def test_a_failure_that_pdfium_calls_success_is_not_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: bytes) -> None:
+        raise pypdfium2.PdfiumError("Failed to load document (PDFium: Success).")
+
+    monkeypatch.setattr(pypdfium2, "PdfDocument", fail)
+    with pytest.raises(NoText) as failure:
+        pdf_text(b"%PDF-")
+    assert (failure.value.reason, failure.value.detail) == ("damaged", "Failed to load document.")

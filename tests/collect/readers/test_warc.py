@@ -249,3 +249,53 @@ def test_one_page_many_times_takes_no_more_time_than_many_pages(tmp_path: Path) 
     rows = rows_of(tmp_path, record(answer()) * 10_000)
     assert time.process_time() - began < 10  # searching each name from 2 on takes minutes
     assert len({row.source for row in rows}) == 10_000
+
+
+RECORDS = [record(answer(PAGE + b"%d" % number), f"http://e.org/{number}") for number in range(4)]
+
+
+def test_an_archive_that_is_cut_anywhere_says_so_and_invents_no_page(tmp_path: Path) -> None:
+    whole = record(b"GET / HTTP/1.1\r\n\r\n", "http://e.org/0", "request") + RECORDS[0] + RECORDS[1]
+    ends = {len(whole) - len(RECORDS[1]) - kept for kept in range(5)} | {len(whole) - kept for kept in range(5)}
+    own = len(whole) - len(RECORDS[0] + RECORDS[1])  # the request
+    for size in range(own + 1, len(whole)):
+        rows = rows_of(tmp_path, whole[:size])
+        assert (reasons_of(rows) == {"a.warc": "damaged"}) == (size not in ends), size
+        assert {row.source for row in rows} <= {"a.warc", "a.warc#http:/e.org/0", "a.warc#http:/e.org/1"}
+    assert reasons_of(rows_of(tmp_path, whole[: own - 6])) == {"a.warc": "damaged"}
+
+
+def test_after_damage_reading_goes_on_at_the_next_record(tmp_path: Path) -> None:
+    plain = RECORDS[0] + b"GARBAGE\n" * 20_000 + RECORDS[1] + b"more\r\n" + RECORDS[2]
+    rows = rows_of(tmp_path, plain)
+    assert [*texts_of(rows)] == [f"a.warc#http:/e.org/{number}" for number in range(3)]
+    assert [row.detail for row in rows if isinstance(row, Quarantined)] == [
+        "Invalid WARC header (and at 1 more places)"
+    ]
+    members = [gzip.compress(each, mtime=0) for each in RECORDS]
+    for begin in (2, 12, 40, len(members[1]) - 20):
+        broken = members[1][:begin] + bytes(15) + members[1][begin + 15 :]
+        rows = rows_of(tmp_path, members[0] + broken + members[2] + members[3], "a.warc.gz")
+        assert {"a.warc.gz#http:/e.org/0", "a.warc.gz#http:/e.org/2", "a.warc.gz#http:/e.org/3"} <= {*texts_of(rows)}
+        assert reasons_of(rows)["a.warc.gz"] == "damaged"
+
+
+def test_damage_everywhere_comes_to_an_end(tmp_path: Path) -> None:
+    began = time.process_time()
+    rows = rows_of(tmp_path, b"WARC/1.0\r\n" + b"x\nWARC/1.x\n" * 200_000)
+    assert reasons_of(rows) == {"a.warc": "damaged"}
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("name", ["a.warc", "a.warc.gz"])
+def test_lines_may_end_without_a_carriage_return(tmp_path: Path, name: str) -> None:
+    data = b"".join(each.replace(b"\r\n", b"\n").replace(b"Length: 71", b"Length: 68") for each in RECORDS)
+    assert b"Length: 68" in data
+    rows = rows_of(tmp_path, gzip.compress(data) if name.endswith("gz") else data, name)
+    assert texts_of(rows) == {f"{name}#http:/e.org/{number}": f"{PAGE.decode()}{number}" for number in range(4)}
+    assert not reasons_of(rows)
+
+
+def test_what_a_crawler_notes_of_names_is_its_own(tmp_path: Path) -> None:
+    rows = rows_of(tmp_path, record(b"e.org. 1 IN A 127.0.0.1", "dns:e.org", media="text/dns") + RECORDS[0])
+    assert [row.source for row in rows] == ["a.warc#http:/e.org/0"]
