@@ -29,7 +29,12 @@ ENGLISH = ReadOptions(ocr=("eng",))
 @pytest.fixture(autouse=True)
 def _no_child_stays() -> Iterator[None]:
     """The process of the parsers keeps the PATH with which it was started."""
+    end_child()
     yield
+    end_child()
+
+
+def end_child() -> None:
     if child := parser_process._child:
         child.process.kill()
         child.process.wait()
