@@ -22,21 +22,21 @@ def with_notes_at_ends(pages: list[list[Line]], chapters: Collection[int]) -> li
     small = SMALL * body_size(pages)
     placed: list[list[Line]] = []
     notes: list[list[Line]] = []
-    found: list[list[Line]] = []  # those of the page before
+    page_notes: list[list[Line]] = []  # of the page before
     last = 0  # number of a note
     for count, lines in enumerate(pages):
         if count in chapters:
             placed += notes
-            notes, found = [], []
+            notes, page_notes = [], []
         begin = _begin_of_small(lines, small)
-        if found and _is_unfinished(found[-1]):
+        if page_notes and _is_unfinished(page_notes[-1]):
             end = _end_of_rest(lines, begin)
             notes[-1] += lines[begin:end]
             lines = lines[:begin] + lines[end:]
         first = _first_note(lines, begin, last)
-        found = _notes(lines[first:])
-        last = _last_number(found) or last
-        notes += found
+        page_notes = _notes(lines[first:])
+        last = _last_number(page_notes) or last
+        notes += page_notes
         placed.append(lines[:first])
     return placed + notes
 

@@ -45,10 +45,10 @@ def _repeated(seen: SeenFiles, marked: np.ndarray, file_of_entry: np.ndarray) ->
     is_alike = pc.and_(pc.is_in(ids, asked.combine_chunks()), pc.not_equal(ids, ""))
     rows = np.flatnonzero(is_alike.to_numpy())
     sources = seen.files["source"].take(pa.array(file_of_entry[rows])).to_pylist()
-    found: set[str] = set()
+    ids_before: set[str] = set()
     repeated = []
     for _, row, identifier in sorted(zip(sources, rows.tolist(), ids.take(pa.array(rows)).to_pylist(), strict=True)):
-        if identifier in found:
+        if identifier in ids_before:
             repeated.append(row)
-        found.add(identifier)
+        ids_before.add(identifier)
     return repeated

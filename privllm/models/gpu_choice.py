@@ -19,7 +19,7 @@ def free_gpu(names: Sequence[str]) -> int:
         folder = _folder()
         folder.mkdir(parents=True, exist_ok=True)
         for number, name in enumerate(names):
-            if _is_taken_now(folder / f"{name}.lock"):
+            if _lock(folder / f"{name}.lock"):
                 return number
     except OSError:  # a home that cannot be written: what there was before
         return 0
@@ -30,7 +30,7 @@ def _folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "privllm/gpus"
 
 
-def _is_taken_now(path: Path) -> bool:
+def _lock(path: Path) -> bool:
     """Lock the file; return False where another process has."""
     file = path.open("ab")
     try:

@@ -22,7 +22,7 @@ from privllm.feedback.records import Rating, Vote, from_plain, to_line
 
 # Seconds to wait for another process. A reader waits only for one that locks the whole file, which ours do not.
 WRITE_SECONDS, READ_SECONDS = 10.0, 2.0
-PRIMARY = 0xFF  # of an error's code, less what extends it
+PRIMARY_CODE = 0xFF  # mask: SQLite's extended codes have more in their upper bits
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS tokens (
     name TEXT PRIMARY KEY, digest BLOB NOT NULL UNIQUE, created TEXT NOT NULL, revoked TEXT NOT NULL DEFAULT '',
@@ -85,7 +85,7 @@ class Database:
             self._reader = self._connect(READ_SECONDS)
         except (OSError, sqlite3.DatabaseError) as error:
             advice = "its folder must be one that this account may write, on a disk with room"
-            if getattr(error, "sqlite_errorcode", 0) & PRIMARY in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            if getattr(error, "sqlite_errorcode", 0) & PRIMARY_CODE in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
                 advice = "move it away, and a new one is made"
             raise UserError(f"{file} cannot be used ({error}): {advice}.") from error
 
@@ -246,7 +246,7 @@ def _errors_named() -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        code = getattr(error, "sqlite_errorcode", 0) & PRIMARY
+        code = getattr(error, "sqlite_errorcode", 0) & PRIMARY_CODE
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise DatabaseBusy from error
         if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY):

@@ -45,11 +45,13 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
 }
 UNSUPPORTED_IN_MESSAGES = ("audio", "function_call", "tool_calls")
 PYTHON_TYPES = ("str", "bool")
-OF_SEVERAL_TYPES = dict.fromkeys(
-    ("prompt", "input"), "a text, a list of texts, or tokens: a list of whole numbers, or several"
-)
-OF_SEVERAL_TYPES["stop"] = "a text, or a list of texts"
-OF_SEVERAL_TYPES["response_format.json_schema.schema"] = "a JSON schema: an object"
+TEXTS_OR_TOKENS = "a text, a list of texts, or tokens: a list of whole numbers, or several"
+OF_SEVERAL_TYPES = {  # what a field may be, for those of several types
+    "prompt": TEXTS_OR_TOKENS,
+    "input": TEXTS_OR_TOKENS,
+    "stop": "a text, or a list of texts",
+    "response_format.json_schema.schema": "a JSON schema: an object",
+}
 PART_TYPES = ("text", "refusal")
 Schema = TypeVar("Schema", bound=BaseModel)
 

@@ -1,10 +1,12 @@
 """What no stage of a build would start with is told by the plan."""
 
+from pathlib import Path
+
 import pytest
 
 from privllm.manage.training_machine import TrainingMachine
 from privllm.parameters.training_refusals import refusals
-from tests.parameters.test_memory_needs import Path, project, set_params  # noqa: F401
+from tests.parameters.test_memory_needs import project, set_params  # noqa: F401
 
 MACHINE = TrainingMachine("this machine", 24 << 30, False)
 CARD = TrainingMachine("this card", 80 << 30, True)

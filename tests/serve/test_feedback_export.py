@@ -42,10 +42,9 @@ def test_everything_comes_out_once(database: Database, folder: Path) -> None:
     assert {path.name for path in folder.parent.iterdir()} == {"feedback"}
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
-def test_killed_at_any_moment_each_row_comes_out_once(
-    database: Database, folder: Path, moment: str, monkeypatch
-) -> None:
+def export_and_die(database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    """Export, and end before or after the first file is written."""
+
     def killed(path: Path, lines: list[str]) -> None:
         if moment == "after":
             append(path, lines)
@@ -55,6 +54,13 @@ def test_killed_at_any_moment_each_row_comes_out_once(
         patch.setattr(feedback_export, "append", killed)
         with pytest.raises(KeyboardInterrupt):
             export_feedback(database, folder)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_at_any_moment_each_row_comes_out_once(
+    database: Database, folder: Path, moment: str, monkeypatch
+) -> None:
+    export_and_die(database, folder, monkeypatch, moment)
     export_feedback(database, folder)
     assert [len(path.read_bytes().splitlines()) for path in sorted(folder.iterdir())] == [1, 2]
 
@@ -131,14 +137,7 @@ def test_an_earlier_edition_of_what_is_taken_back_leaves_the_file(database: Data
 def test_what_a_killed_export_has_written_leaves_the_file_when_it_is_taken_back(
     database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(path: Path, lines: list[str]) -> None:
-        append(path, lines)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(feedback_export, "append", killed)
-        with pytest.raises(KeyboardInterrupt):
-            export_feedback(database, folder)
+    export_and_die(database, folder, monkeypatch, "after")
     assert database.withdraw("rating", "a", None)
     export_feedback(database, folder)
     assert (folder / "ratings.jsonl").read_bytes() == b""

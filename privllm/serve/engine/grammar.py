@@ -27,7 +27,7 @@ LIMITS: dict[str, Any] = {"initial_lexer_fuel": 300_000, "step_lexer_fuel": 50_0
 # It has no limit on these: a state for each remainder, 1.2 s and 0.1 GiB at 250,000.
 MAX_MULTIPLES = 20_000  # the sum of a schema's `multipleOf`
 KEPT = 32  # compiled schemas
-WORDLESS = {  # what the library says, in words
+IN_WORDS = {  # by what the library says
     "NoExtensionBias": "it refers to itself without an end",
     "Expecting object schema to apply options": "no JSON fits it",
 }
@@ -108,7 +108,7 @@ def _sum_of_multiples(schema: Any) -> float:
 
 def _refusal(reason: str) -> RequestRefused:
     told = " ".join(reason.partition("<state>")[0].partition("<non-verbose/>")[0].split())
-    said = WORDLESS.get(told, printable(told)[:300])
+    said = IN_WORDS.get(told, printable(told)[:300])
     message = f"`{PARAM}`: this schema cannot be followed: {said}"
     return RequestRefused(400, message, PARAM, code="invalid_value")
 
