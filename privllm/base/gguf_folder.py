@@ -22,7 +22,6 @@ from privllm.core.errors import UserError
 from privllm.core.progress import bar
 from privllm.core.report import write_json
 from privllm.export.gguf_layout import (
-    ARCHITECTURES,
     BASE,
     COUNTS,
     EMBEDDING,
@@ -122,7 +121,7 @@ def _open(path: Path) -> Opened:
         raise UserError(f"{path} is one of {values['split.count']} parts: join them with `llama-gguf-split --merge`.")
     architecture = values.get("general.architecture", "(none)")
     if architecture not in CLASSES:
-        known = ", ".join(sorted(set(ARCHITECTURES.values())))
+        known = ", ".join(sorted(CLASSES))
         raise UserError(
             f"{path} holds a model of the architecture `{architecture}`, which the build cannot train: {known}."
         )
@@ -149,7 +148,7 @@ def _config(opened: Opened) -> dict[str, Any]:
         raise UserError(
             f"{opened.where} has heads of different sizes for keys, values and positions, which is not read here."
         )
-    known = dict(tensor_names(config["num_hidden_layers"]))
+    known = dict(tensor_names(opened.architecture, config["num_hidden_layers"]))
     strange = opened.weights.keys() - known.keys() - {FREQUENCIES}
     if strange:
         raise UserError(
@@ -208,7 +207,7 @@ def _dtype(tensor: ReaderTensor) -> str:
 
 
 def _write_weights(opened: Opened, out: Path) -> None:
-    names = dict(tensor_names(int(opened.value("block_count"))))
+    names = dict(tensor_names(opened.architecture, int(opened.value("block_count"))))
     tensors = [tensor for name, tensor in opened.weights.items() if name in names]
     entries = []
     for tensor in tensors:

@@ -21,17 +21,23 @@ from privllm.core.families import TRAITS
 from privllm.core.progress import bar
 from privllm.engine.digests import replacing
 from privllm.export.config import GGUF_TYPES
+from privllm.export.gguf_kinds import (
+    WINDOWS,
+    as_llama_cpp_has_it,
+    counts_of,
+    key_heads_of,
+    own_values,
+    require_computable,
+    shape_there,
+)
 from privllm.export.gguf_layout import (
     ARCHITECTURES,
-    COUNTS,
     EMBEDDING,
-    EPSILON,
     FREQUENCIES,
     HEAD_SIZES,
     OUTPUT,
+    POSITIONS,
     Rotation,
-    heads_of_pairs,
-    paired,
     required_names,
     rotation_of,
     tensor_names,
@@ -58,9 +64,8 @@ class Source(NamedTuple):
     name: str  # in GGUF
     key: str  # in safetensors
     file: Path
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # in GGUF
     type: GGMLQuantizationType
-    heads: int  # whose rows change places; 0: none
 
 
 class Written(NamedTuple):
@@ -82,6 +87,7 @@ def write_gguf(folder: Path, kind: str, out: Path, name: str) -> Written:
     sources, notes = _sources(folder, config, architecture, kind)
     rows = next(source.shape[0] for source in sources if source.name == EMBEDDING)
     rotation = rotation_of(config, _head_size(config), str(folder))
+    heads = config.num_attention_heads, key_heads_of(config)
     vocabulary = read_vocabulary(folder, rows, _ends_of(folder))
     description, not_described = modelfile(out.name, folder, architecture, vocabulary)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +96,7 @@ def write_gguf(folder: Path, kind: str, out: Path, name: str) -> Written:
         _describe(writer, config, rotation, name, kind, rows)
         _add_vocabulary(writer, vocabulary)
         try:
-            parameters = _write_weights(writer, rotation.factors, sources)
+            parameters = _write_weights(writer, rotation.factors, sources, heads)
         finally:
             writer.close()
     out.with_suffix(".Modelfile").write_text(description, "utf-8")
@@ -118,10 +124,7 @@ def _config(folder: Path) -> Any:
         raise UserError(f"{folder} holds {what}; only {', '.join(ARCHITECTURES)} models are written as GGUF here.")
     if getattr(config, "quantization_config", None):
         raise UserError(f"{folder} holds quantized weights; take the folder that they were made of.")
-    if config.hidden_act != "silu":
-        raise UserError(
-            f"{folder} has the activation `{config.hidden_act}`; llama.cpp computes this architecture with silu."
-        )
+    require_computable(config, ARCHITECTURES[config.model_type], str(folder))
     return config
 
 
@@ -130,16 +133,16 @@ def _sources(folder: Path, config: Any, architecture: str, kind: str) -> tuple[l
     files = _files_of_weights(folder)
     tied = bool(config.tie_word_embeddings) or "lm_head.weight" not in files
     sources, odd = [], []
-    for name, key in tensor_names(config.num_hidden_layers):
+    for name, key in tensor_names(architecture, config.num_hidden_layers):
         if key not in files or (name == OUTPUT and tied):
             continue
-        file, shape = files[key]
+        file, stored_shape = files[key]
+        shape = shape_there(stored_shape, name, architecture)
         matrix = _type_of(name, shape, kind, tied)
         if matrix == Type.F16 and kind != "f16" and len(shape) > 1:
             odd.append(name)
-        heads = heads_of_pairs(architecture, name, config.num_attention_heads, config.num_key_value_heads)
-        sources.append(Source(name, key, file, shape, matrix, heads))
-    known = {key for _, key in tensor_names(config.num_hidden_layers)}
+        sources.append(Source(name, key, file, shape, matrix))
+    known = {key for _, key in tensor_names(architecture, config.num_hidden_layers)}
     strange = [key for key in files if key not in known and not key.endswith(PASSED_OVER)]
     if strange:
         raise UserError(f"{folder} has the weight {min(strange)}, which llama.cpp's {architecture} does not have.")
@@ -156,7 +159,7 @@ def _sources(folder: Path, config: Any, architecture: str, kind: str) -> tuple[l
 
 def _type_of(name: str, shape: tuple[int, ...], kind: str, tied: bool) -> GGMLQuantizationType:
     """Return the type that a weight is written in."""
-    if len(shape) == 1:
+    if len(shape) == 1 or name == POSITIONS:
         return Type.F32
     if kind == "f16" or shape[-1] % BLOCK:
         return Type.F16
@@ -192,12 +195,10 @@ def _describe(writer: GGUFWriter, config: Any, rotation: Rotation, name: str, ki
     writer.add_string("general.name", name)
     writer.add_uint32("general.file_type", FILE_TYPES[kind])
     writer.add_uint32("general.quantization_version", 2)
-    counts = {key: getattr(config, attribute) for key, attribute in COUNTS.items()} | {"vocab_size": rows}
-    counts |= dict.fromkeys(HEAD_SIZES, _head_size(config))
+    counts = counts_of(config) | {"vocab_size": rows} | dict.fromkeys(HEAD_SIZES, _head_size(config))
     for key, count in counts.items():
         writer.add_uint32(f"{writer.arch}.{key}", count)
-    values = {EPSILON: float(config.rms_norm_eps)} | rotation.values
-    _add_values(writer, f"{writer.arch}.", values)
+    _add_values(writer, f"{writer.arch}.", rotation.values | own_values(config, writer.arch))
 
 
 def _head_size(config: Any) -> int:
@@ -225,8 +226,10 @@ def _add_values(writer: GGUFWriter, prefix: str, values: Mapping[str, str | bool
         writer.add_key_value(f"{prefix}{key}", value, kinds[type(value)])
 
 
-def _write_weights(writer: GGUFWriter, factors: np.ndarray | None, sources: list[Source]) -> int:
-    """Write the list of the weights, and the weights; return how many numbers they are."""
+def _write_weights(
+    writer: GGUFWriter, factors: np.ndarray | None, sources: list[Source], heads: tuple[int, int]
+) -> int:
+    """Write the list of the weights, and the weights; return how many numbers they are. `heads` are of queries and of keys."""
     if factors is not None:
         writer.add_tensor_info(FREQUENCIES, factors.shape, factors.dtype, factors.nbytes)
     for source in sources:
@@ -239,7 +242,7 @@ def _write_weights(writer: GGUFWriter, factors: np.ndarray | None, sources: list
     total = sum(int(np.prod(source.shape)) for source in sources)
     with bar("gguf", total) as advance:
         for source in sources:
-            writer.write_tensor_data(_converted(source))
+            writer.write_tensor_data(_converted(source, writer.arch, heads))
             advance(int(np.prod(source.shape)))
     return total
 
@@ -256,12 +259,11 @@ def _announce(writer: GGUFWriter, source: Source) -> None:
     writer.add_tensor_info(source.name, in_bytes, np.dtype(np.uint8), count, raw_dtype=source.type)
 
 
-def _converted(source: Source) -> np.ndarray:
+def _converted(source: Source, architecture: str, heads: tuple[int, int]) -> np.ndarray:
     """Return a weight as it stands in the file. Raises UserError for a number that fp16 cannot hold."""
     with safe_open(source.file, framework="pt") as file:
         tensor = file.get_tensor(source.key)
-    if source.heads:
-        tensor = paired(tensor, source.heads)
+    tensor = as_llama_cpp_has_it(tensor, source.name, architecture, heads)
     weights = tensor.to(torch.float32).contiguous().numpy()
     largest = float(np.abs(weights).max())
     if not largest <= float(np.finfo(np.float16).max) and source.type != Type.F32:
@@ -276,6 +278,12 @@ def _converted(source: Source) -> np.ndarray:
 def _attention_notes(config: Any) -> list[str]:
     """Return a sentence where the model looks back less far than its context, which llama.cpp does not do for it."""
     window = getattr(config, "sliding_window", None)
-    if not window or window >= config.max_position_embeddings or not getattr(config, "use_sliding_window", True):
+    is_there_too = ARCHITECTURES[config.model_type] in WINDOWS
+    if (
+        is_there_too
+        or not window
+        or window >= config.max_position_embeddings
+        or not getattr(config, "use_sliding_window", True)
+    ):
         return []
     return [f"The model looks back {window} tokens and llama.cpp without a limit: keep its context at {window}."]

@@ -3,8 +3,8 @@
     config.json   num_hidden_layers                            qwen3.block_count
     safetensors   model.layers.0.self_attn.q_proj.weight       blk.0.attn_q.weight
 
-Mistral's models are Llama's to llama.cpp. It rotates Llama's queries and keys by neighbouring pairs, where transformers pairs the halves of
-a head, so their rows change places (`paired`, `halved`). Nothing is opened here.
+Mistral's models are Llama's to llama.cpp. It rotates Llama's and SmolLM3's queries and keys by neighbouring pairs, where transformers pairs
+the halves of a head, so their rows change places (`paired`, `halved`). Nothing is opened here.
 """
 
 import math
@@ -20,6 +20,12 @@ ARCHITECTURES = {
     "qwen2": "qwen2",
     "llama": "llama",
     "mistral": "llama",
+    "smollm3": "smollm3",
+    "gemma2": "gemma2",
+    "gemma3_text": "gemma3",
+    "phi3": "phi3",
+    "olmo2": "olmo2",
+    "gpt2": "gpt2",
 }  # {`model_type`: GGUF's name}
 COUNTS = {  # {GGUF's key behind the architecture: transformers'}
     "context_length": "max_position_embeddings",
@@ -34,7 +40,7 @@ HEAD_SIZES = ("attention.key_length", "attention.value_length", "rope.dimension_
 EPSILON, BASE = "attention.layer_norm_rms_epsilon", "rope.freq_base"
 SCALING = "rope.scaling."
 FREQUENCIES = "rope_freqs.weight"  # Llama 3.1's factors of the rotary frequencies, which transformers computes
-EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
+EMBEDDING, OUTPUT, POSITIONS = "token_embd.weight", "output.weight", "position_embd.weight"
 OUTER = {EMBEDDING: "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight", OUTPUT: "lm_head.weight"}
 IN_BLOCK = {
     "attn_norm": "input_layernorm",
@@ -49,6 +55,50 @@ IN_BLOCK = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+WITHOUT_NORMS = {ours: theirs for ours, theirs in IN_BLOCK.items() if not ours.endswith("norm")}
+QUERY_NORMS = {name: IN_BLOCK[name] for name in ("attn_q_norm", "attn_k_norm")}
+AROUND = {
+    "post_attention_norm": "post_attention_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
+}  # what a part returns
+GEMMA = {"attn_norm": "input_layernorm", **WITHOUT_NORMS, "ffn_norm": "pre_feedforward_layernorm", **AROUND}
+# {architecture: (names outside of blocks, names in a block)} of those that have others than IN_BLOCK, and no weight that may be left out
+OTHERS = {
+    "smollm3": (OUTER, {ours: theirs for ours, theirs in IN_BLOCK.items() if ours not in QUERY_NORMS}),
+    "gemma2": (OUTER, GEMMA),
+    "gemma3": (OUTER, GEMMA | QUERY_NORMS),
+    "olmo2": (OUTER, WITHOUT_NORMS | QUERY_NORMS | AROUND),
+    "phi3": (
+        OUTER,
+        {
+            "attn_norm": "input_layernorm",
+            "attn_qkv": "self_attn.qkv_proj",
+            "attn_output": "self_attn.o_proj",
+            "ffn_norm": "post_attention_layernorm",
+            "ffn_up": "mlp.gate_up_proj",
+            "ffn_down": "mlp.down_proj",
+        },
+    ),
+    "gpt2": (
+        {
+            EMBEDDING: "transformer.wte.weight",
+            POSITIONS: "transformer.wpe.weight",
+            "output_norm.weight": "transformer.ln_f.weight",
+            "output_norm.bias": "transformer.ln_f.bias",
+            OUTPUT: "lm_head.weight",
+        },
+        {
+            "attn_norm": "ln_1",
+            "attn_qkv": "attn.c_attn",
+            "attn_output": "attn.c_proj",
+            "ffn_norm": "ln_2",
+            "ffn_up": "mlp.c_fc",
+            "ffn_down": "mlp.c_proj",
+        },
+    ),
+}
+TRANSPOSED = ("attn_qkv", "attn_output", "ffn_up", "ffn_down")  # matrices of GPT-2, which transformers has as [in, out]
+PAIRED = ("llama", "smollm3")
 Weights = TypeVar("Weights", bound=Any)  # an array of numpy, or a tensor
 
 
@@ -59,20 +109,27 @@ class Rotation(NamedTuple):
     factors: np.ndarray | None = None  # [head_dim / 2], where each frequency has its own
 
 
-def tensor_names(blocks: int) -> Iterator[tuple[str, str]]:
+def tensor_names(architecture: str, blocks: int) -> Iterator[tuple[str, str]]:
     """Yield (GGUF's name, transformers' name) of every weight that a model with so many blocks may have."""
-    yield from OUTER.items()
+    outer, in_block = OTHERS.get(architecture, (OUTER, IN_BLOCK))
+    yield from outer.items()
+    has_biases = architecture not in OTHERS or architecture == "gpt2"
+    blocks_are = "transformer.h" if architecture == "gpt2" else "model.layers"
     for block in range(blocks):
-        for ours, theirs in IN_BLOCK.items():
-            for kind in ("weight", "bias"):
-                yield f"blk.{block}.{ours}.{kind}", f"model.layers.{block}.{theirs}.{kind}"
+        for ours, theirs in in_block.items():
+            for kind in ("weight", "bias") if has_biases else ("weight",):
+                yield f"blk.{block}.{ours}.{kind}", f"{blocks_are}.{block}.{theirs}.{kind}"
 
 
 def required_names(architecture: str, blocks: int) -> Iterator[tuple[str, str]]:
     """Yield those of `tensor_names` without which a model is not whole: the output may be the embedding, and most have no biases."""
-    for ours, theirs in tensor_names(blocks):
-        norm_of_qwen3 = ours.endswith(("attn_q_norm.weight", "attn_k_norm.weight"))
-        if ours == OUTPUT or (norm_of_qwen3 and architecture != "qwen3"):
+    for ours, theirs in tensor_names(architecture, blocks):
+        if ours == OUTPUT:
+            continue
+        if architecture in OTHERS:
+            yield ours, theirs
+            continue
+        if ours.endswith(("attn_q_norm.weight", "attn_k_norm.weight")) and architecture != "qwen3":
             continue
         bias_of_qwen2 = architecture == "qwen2" and ours.endswith(("attn_q.bias", "attn_k.bias", "attn_v.bias"))
         if ours.endswith(".bias") and not bias_of_qwen2:
@@ -82,7 +139,7 @@ def required_names(architecture: str, blocks: int) -> Iterator[tuple[str, str]]:
 
 def heads_of_pairs(architecture: str, name: str, heads: int, kv_heads: int) -> int:
     """Return the number of heads whose rows change places in the weight of this GGUF name; 0 where none do."""
-    if architecture != "llama":
+    if architecture not in PAIRED:
         return 0
     part = name.split(".")[-2]
     return {"attn_q": heads, "attn_k": kv_heads}.get(part, 0)
@@ -102,7 +159,10 @@ def halved(weights: Weights, heads: int) -> Weights:
 
 def rotation_of(config: Any, head_size: int, where: str) -> Rotation:
     """Return the rotary positions of transformers' configuration. Raises UserError for a kind that llama.cpp lacks."""
-    rope = dict(config.rope_parameters or {})
+    rope = dict(getattr(config, "rope_parameters", None) or {})
+    rope = dict(rope.get("full_attention", rope))  # where blocks that look back less far have others
+    if not rope:  # positions are learnt
+        return Rotation({})
     kind = rope.pop("rope_type", "default")
     base = float(rope.pop("rope_theta"))
     values: dict[str, str | int | float] = {BASE: base}

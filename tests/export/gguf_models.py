@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 from gguf import GGUFReader
-from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+from transformers import AutoConfig, AutoModelForCausalLM
 
-CONFIGS: dict[str, type] = {"llama": LlamaConfig, "mistral": MistralConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config}
 ROPE = {"rope_type": "default", "rope_theta": 5000.0}
 LLAMA3 = {
     "rope_type": "llama3",
@@ -21,8 +20,32 @@ LLAMA3 = {
 }
 
 
+# What an architecture has otherwise than the shape below.
+GEMMA = {"query_pre_attn_scalar": 16, "sliding_window": 24, "pad_token_id": None, "num_hidden_layers": 4}
+CHANGES: dict[str, dict[str, Any]] = {
+    "gemma2": GEMMA | {"tie_word_embeddings": True},
+    "gemma3_text": GEMMA
+    | {
+        "num_hidden_layers": 7,
+        "rope_parameters": {
+            "sliding_attention": {"rope_type": "default", "rope_theta": 2000.0},
+            "full_attention": {"rope_type": "default", "rope_theta": 50000.0},
+        },
+    },
+    "phi3": {"pad_token_id": None, "num_key_value_heads": 2},
+    "smollm3": {"pad_token_id": None, "num_hidden_layers": 5},
+    "olmo2": {"pad_token_id": None},
+}
+WITHOUT = {"gpt2": ("num_key_value_heads", "head_dim", "rms_norm_eps", "rope_parameters", "intermediate_size")}
+
+
+def blocks_of(kind: str) -> int:
+    """How many blocks a tiny model of an architecture has."""
+    return int(CHANGES.get(kind, {}).get("num_hidden_layers", 2))
+
+
 def tiny_model(folder: Path, kind: str, tokenizer: Path, rows: int = 384, **changes: Any) -> Path:
-    """Write a random model of two blocks with the tokenizer of another folder, and return its folder."""
+    """Write a random model of a few blocks with the tokenizer of another folder, and return its folder."""
     shape = {
         "vocab_size": rows,
         "hidden_size": 64,
@@ -38,7 +61,10 @@ def tiny_model(folder: Path, kind: str, tokenizer: Path, rows: int = 384, **chan
         "eos_token_id": 0,
         "tie_word_embeddings": False,
     }
-    model = AutoModelForCausalLM.from_config(CONFIGS[kind](**(shape | changes)))
+    shape |= CHANGES.get(kind, {})
+    for key in WITHOUT.get(kind, ()):
+        del shape[key]
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **(shape | changes)))
     generator = torch.Generator().manual_seed(1)
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)

@@ -31,7 +31,7 @@ def test_every_weight_of_our_own_model_arrives(exported: Callable[..., Path], tm
     written = write_gguf(folder, "f16", tmp_path / "a.gguf", "handbook")
     source = load_file(folder / "model.safetensors")
     found = weights_in(tmp_path / "a.gguf")
-    names = dict(tensor_names(2))
+    names = dict(tensor_names("qwen3", 2))
     assert {names[name] for name in found} == set(source)
     for name, weights in found.items():
         expected = source[names[name]].numpy()
@@ -242,10 +242,10 @@ import sys, time
 from pathlib import Path
 import privllm.export.gguf as gguf
 convert = gguf._converted
-def slowly(source):
+def slowly(*weight):
     print("writing", flush=True)
     time.sleep(60)
-    return convert(source)
+    return convert(*weight)
 gguf._converted = slowly
 gguf.write_gguf(Path(sys.argv[1]), "f16", Path(sys.argv[2]), "m")
 """

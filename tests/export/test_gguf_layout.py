@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
 from safetensors import safe_open
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
@@ -20,7 +21,7 @@ from privllm.export.gguf_layout import (
     rotation_of,
     tensor_names,
 )
-from tests.export.gguf_models import LLAMA3, tiny_model
+from tests.export.gguf_models import LLAMA3, blocks_of, tiny_model
 
 
 def config(**rope: object) -> LlamaConfig:
@@ -32,7 +33,7 @@ def test_every_architecture_that_can_be_handed_over_can_be_trained() -> None:
 
 
 def test_names_are_told_apart_in_both_directions() -> None:
-    names = list(tensor_names(3))
+    names = list(tensor_names("llama", 3))
     assert len({ours for ours, _ in names}) == len({theirs for _, theirs in names}) == len(names)
     assert ("blk.2.attn_q.weight", "model.layers.2.self_attn.q_proj.weight") in names
 
@@ -42,8 +43,17 @@ def test_what_is_required_is_what_a_plain_model_has(kind: str, tmp_path: Path, e
     folder = tiny_model(tmp_path / "m", kind, exported())
     with safe_open(folder / "model.safetensors", framework="np") as file:
         present = set(file.keys())
-    required = {theirs for _, theirs in required_names(ARCHITECTURES[kind], 2)}
-    assert required | {"lm_head.weight"} == present
+    required = {theirs for _, theirs in required_names(ARCHITECTURES[kind], blocks_of(kind))}
+    assert required == present - {"lm_head.weight"}
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_names_are_those_of_the_package_gguf(kind: str) -> None:
+    architecture = ARCHITECTURES[kind]
+    (number,) = (key for key, name in MODEL_ARCH_NAMES.items() if name == architecture)
+    names = get_tensor_name_map(number, 1)
+    for ours, theirs in required_names(architecture, 1):
+        assert names.get_name(theirs, (".weight", ".bias")) == ours
 
 
 @pytest.mark.parametrize("shape", [(8,), (8, 3)])
