@@ -79,6 +79,7 @@ def add(root: Path, source: Path, name: str = "") -> Added:
         _require_name(name)
         notes, dropped, licence = _write(model, partial)
         contents = contents_of(partial, model, dropped)
+        _require_readable(model if (model / CONFIG).is_file() else partial)
         if licence:
             contents = contents._replace(licence=licence)
         was_there = _place(partial, root / BASE / name, name)
@@ -105,6 +106,13 @@ def _write(model: Path, out: Path) -> tuple[list[str], list[str], str]:
 
     converted = convert_gguf(model, out)
     return converted.notes, [], converted.licence
+
+
+def _require_readable(folder: Path) -> None:
+    """Raise UserError where transformers refuses the configuration, as training would after hours."""
+    from privllm.models.loading import config_of  # not before it is known that there is a model: it takes seconds
+
+    config_of(folder)
 
 
 def name_of(source: Path) -> str:

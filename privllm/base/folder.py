@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
+from privllm.core.base_model import CODE, untrainable
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.progress import bar
@@ -32,7 +33,6 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 TAKEN = (CONFIG, GENERATION, TOKENIZER, SETTINGS, TEMPLATE, "special_tokens_map.json")
 LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "COPYING*")  # which must go with the weights
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack")
-CODE = "auto_map"  # names modules beside the model, which nothing here runs
 FLOATS = ("F64", "F32", "F16", "BF16")
 CARD_LICENCE = re.compile(r"^license:\s*[\"']?([\w.+-]+)", re.MULTILINE)  # in the head of a model card
 MEGABYTE = 1 << 20
@@ -75,9 +75,6 @@ def copy_model(source: Path, out: Path) -> list[str]:
     return [*dropped, *_left_behind(source, set(taken))]
 
 
-CODE_DROPPED = f"`{CODE}` in {{name}} (names code)"
-
-
 def contents_of(folder: Path, source: Path, dropped: list[str]) -> Contents:
     """Return what `folder` holds, whose licence may stand in `source`. Raises UserError where it is not whole."""
     config = read_object(folder / CONFIG)
@@ -108,17 +105,9 @@ def require_trainable(config: Mapping[str, Any], folder: Path) -> str:
     """Return the family of a configuration. Raises UserError where no family has this architecture, or it is quantized."""
     if not config:
         raise UserError(f"{folder} holds no {CONFIG}, so it is no Hugging Face model.")
-    kind = config.get("model_type")
-    families = [name for name, traits in TRAITS.items() if kind in traits.model_types]
-    if not families:
-        own_code = " It needs code that lies beside it, which is never run." if CODE in config else ""
-        known = "; ".join(f"{name}: {', '.join(traits.model_types)}" for name, traits in TRAITS.items())
-        raise UserError(f"{folder} holds a {kind} model, which the build cannot train.{own_code} It knows {known}.")
-    if "quantization_config" in config:
-        raise UserError(
-            f"{folder} holds quantized weights, which cannot be trained; take the model that they were made of, or a GGUF file of it."
-        )
-    return families[0]
+    if reason := untrainable(config, str(folder)):
+        raise UserError(f"{reason}.")
+    return next(name for name, traits in TRAITS.items() if config["model_type"] in traits.model_types)
 
 
 def weight_files(folder: Path) -> list[str]:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from privllm.core.families import TRAITS
 from privllm.core.params import WrongValue
 
 SECTION = "base"  # of params.yaml
@@ -21,6 +22,7 @@ BASE = re.compile(r"data/base/([^/\\.][^/\\]*)")
 NOTE = "start.json"  # in every folder below data/start: what it holds
 DOCUMENTS = "documents.parquet"  # beside weights: what they were trained on, see `tokens.trained_documents`
 TOKENIZER = "tokenizer"
+CODE = "auto_map"  # in config.json, names modules beside the model, which nothing here runs
 
 
 class Start(NamedTuple):
@@ -29,6 +31,21 @@ class Start(NamedTuple):
     place: str  # SCRATCH, INCUMBENT or data/base/<name>
     key: str  # of params.yaml that says so
     is_shared: bool = False  # said of all families at once: one that the model is not of begins from scratch
+
+
+def untrainable(config: Mapping[str, Any], where: str) -> str:
+    """Return why no family can train the model of a config.json, without the stop at the end; "" where one can.
+
+    `base add`, the check of params.yaml and the stage `start` say it in the same words.
+    """
+    kind = config.get("model_type")
+    if not any(kind in traits.model_types for traits in TRAITS.values()):
+        own_code = " (it needs code that lies beside it, which is never run)" if CODE in config else ""
+        known = "; ".join(f"{name}: {', '.join(traits.model_types)}" for name, traits in TRAITS.items())
+        return f"{where} holds a {kind} model, which the build cannot train{own_code}; it knows {known}"
+    if "quantization_config" in config:
+        return f"{where} holds quantized weights, which cannot be trained; take the model that they were made of, or a GGUF file of it"
+    return ""
 
 
 def require_start(value: Any, key: str) -> None:

@@ -111,13 +111,7 @@ def _config(folder: Path) -> Any:
         raise UserError(
             f"{folder} is no folder: name one that holds a model, such as data/export/<family> after `dvc repro`."
         )
-    try:
-        config = config_of(folder)
-    except UserError:
-        raise
-    except Exception as error:  # whatever transformers raises of a configuration that contradicts itself
-        reason = str(error).strip().splitlines()[-1].strip()
-        raise UserError(f"transformers cannot read {folder / 'config.json'}: {reason}") from error
+    config = config_of(folder)
     if config.model_type not in ARCHITECTURES:
         families = [name for name, traits in TRAITS.items() if config.model_type in traits.model_types]
         what = f"a {config.model_type} model" + (f" of the {families[0]} family" if families else "")

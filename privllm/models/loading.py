@@ -35,12 +35,16 @@ def load(family: str, folder: Path) -> PreTrainedModel:
 
 
 def config_of(folder: Path) -> Any:
-    """Return transformers' configuration of the model in `folder`. Raises UserError when there is none."""
+    """Return transformers' configuration of the model in `folder`. Raises UserError when there is none, or it contradicts itself."""
     if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
         raise UserError(
             f"{folder} holds no trained model (config.json, model.safetensors): run `dvc repro pretrain`, or name another folder."
         )
-    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # whatever transformers raises of a configuration
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise UserError(f"transformers cannot read {folder / 'config.json'}: {reason}") from error
 
 
 def dtype_of(folder: Path) -> torch.dtype:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from privllm.core.base_model import INCUMBENT, SCRATCH, starts_in
+from privllm.core.base_model import BASE, INCUMBENT, SCRATCH, TOKENIZER, starts_in, untrainable
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.params import PARAMS_FILE, WrongValue, line_of, load_sections, read_params
@@ -107,6 +107,21 @@ def _base_faults(sections: Mapping[str, Any], root: Path) -> Iterator[str]:
             continue
         hint = "nothing has been promoted yet (`privllm promote`)" if start.place == INCUMBENT else "it is not there"
         yield f"{_at(root, start.key)} is {start.place}: {hint}."
+    for name, start in starts.items():
+        if name != TOKENIZER and (reason := _untrainable_base(root, start.place)):
+            yield f"{_at(root, start.key)}: {reason}."
+
+
+def _untrainable_base(root: Path, place: str) -> str:
+    """Return why no family can begin with a model below data/base; "" where one can, or `start` is to say what is wrong with it."""
+    path = root / place / "config.json"
+    if not BASE.fullmatch(place) or not path.is_file():
+        return ""
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except ValueError:
+        return ""
+    return untrainable(config, place) if isinstance(config, dict) else ""
 
 
 def _valid_families(families: Any) -> bool:

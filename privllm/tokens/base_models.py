@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from privllm.core.base_model import DOCUMENTS, INCUMBENT, NOTE, SCRATCH, TOKENIZER, Start
+from privllm.core.base_model import DOCUMENTS, INCUMBENT, NOTE, SCRATCH, TOKENIZER, Start, untrainable
 from privllm.core.families import TRAITS
 from privllm.core.printable import say
 from privllm.core.report import write_json
@@ -192,10 +192,8 @@ def _take_model(family: str, source: TrackedFolder, out: Path) -> None:
         raise source.error(
             f"{source.folder} holds a {kind} model{right_family}; a {family} one is {' or '.join(TRAITS[family].model_types)}"
         )
-    if "quantization_config" in source.json(CONFIG):
-        raise source.error(
-            f"{source.folder} holds quantized weights, which cannot be trained; take the model that they were made of"
-        )
+    if reason := untrainable(source.json(CONFIG), str(source.folder)):
+        raise source.error(reason)
     _copy(source, CONFIG, out)
     _copy_optional(source, GENERATION, out)
     for name in _weights(source):

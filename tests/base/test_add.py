@@ -17,6 +17,7 @@ from privllm.core.base_model import starts_in
 from privllm.core.errors import UserError
 from privllm.core.work_paths import BASE_FOLDER
 from privllm.export.gguf import write_gguf
+from privllm.models.loading import config_of
 from privllm.tokens.base_models import take_starts
 from tests.export.gguf_models import change_json, tiny_model
 from tests.workshop import ROOT, Workshop
@@ -150,6 +151,19 @@ def test_what_is_no_model_is_said_and_leaves_nothing(root: Path, model: Path, tm
             add(root, model, name)
     assert files_in(root) == [".gitignore"]
     assert not (root / BASE_FOLDER).exists()
+
+
+def test_what_transformers_would_refuse_later_is_refused(
+    root: Path, exported: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = tiny_model(tmp_path / "q", "qwen3", exported())
+    change_json(folder / "config.json", layer_types=["full_attention"])
+    with pytest.raises(UserError, match=r"transformers cannot read .*q/config\.json") as refused:
+        add(root, folder)
+    with pytest.raises(UserError) as later:
+        config_of(folder)
+    assert str(refused.value) == str(later.value)
+    assert files_in(root) == [".gitignore"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """All of params.yaml is looked at: whatever stage would refuse a value, the fault names its section, key and line."""
 
+import json
 import re
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from privllm.base.folder import require_trainable
+from privllm.core.errors import UserError
 from privllm.parameters.check import faults_of
 from privllm.parameters.sections import SECTIONS, effective_values
 from tests.workshop import ABSENT, ROOT
@@ -184,4 +187,28 @@ def test_a_model_that_is_not_fetched_yet_is_no_fault(root: Path) -> None:
     change(root, "base", "data/base/there")
     (root / "data/base").mkdir(parents=True, exist_ok=True)
     (root / "data/base/there.dvc").write_text("outs: []", "utf-8")
+    assert faults_of(root) == []
+
+
+UNTRAINABLE = [
+    ({"model_type": "gpt_neox"}, "holds a gpt_neox model, which the build cannot train"),
+    ({"model_type": "own", "auto_map": {"AutoModel": "x.X"}}, "code that lies beside it, which is never run"),
+    ({"model_type": "llama", "quantization_config": {"bits": 4}}, "holds quantized weights"),
+]
+
+
+@pytest.mark.parametrize(("config", "said"), UNTRAINABLE)
+def test_a_base_that_cannot_be_trained_is_refused_in_the_same_words_everywhere(
+    root: Path, config: dict[str, Any], said: str
+) -> None:
+    place = Path("data/base/there")
+    (root / place).mkdir(parents=True)
+    (root / place / "config.json").write_text(json.dumps(config), "utf-8")
+    change(root, "base", str(place))
+    (found,) = faults_of(root)
+    assert said in found
+    with pytest.raises(UserError) as added:
+        require_trainable(config, place)
+    assert found.endswith(str(added.value))
+    change(root, "base", {"tokenizer": str(place)})
     assert faults_of(root) == []
