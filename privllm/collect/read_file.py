@@ -14,7 +14,7 @@ from typing import NamedTuple
 from privllm.collect.documents import CollectedDocument, PassedOver, Quarantined, is_hidden, is_housekeeping
 from privllm.collect.reader_versions import NO_VERSION, Versions, version_of
 from privllm.collect.readers.reader import NO_CODE, TOO_LARGE, Reader, Row
-from privllm.collect.readers.registry import READERS, is_code, reader_for, row_by_own, why_not_read
+from privllm.collect.readers.registry import READERS, is_code, reader_for, row_by_own, why_not_read, why_other
 from privllm.collect.seen_files import SAME_NAME, Entry
 from privllm.collect.source_file import DEFAULT_OPTIONS, ReadOptions, SourceFile
 from privllm.core.records import document_id
@@ -211,7 +211,9 @@ class FileReading:
 
 
 def _read(reader: Reader, file: SourceFile, max_bytes: int, extensions: Extensions) -> Iterator[Row | SourceFile]:
-    if reader in READERS.values():
-        yield from reader.read(file, max_bytes)
-    else:
+    if reader not in READERS.values():
         yield row_by_own(file, max_bytes, extensions)
+    elif kind := why_other(file, reader):
+        yield Quarantined(file.source, "", file.size, "unsupported", f"by its bytes it is {kind}")
+    else:
+        yield from reader.read(file, max_bytes)
