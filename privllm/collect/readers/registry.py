@@ -11,14 +11,14 @@ from pathlib import Path
 
 from privllm.collect.documents import CollectedDocument, Quarantined
 from privllm.collect.kinds_by_bytes import HEAD_BYTES, is_page, is_text, other_kind
-from privllm.collect.readers.archive import COMPRESSED, ArchiveReader
+from privllm.collect.readers.archive import ArchiveReader
 from privllm.collect.readers.arrow_table import ArrowTableReader
 from privllm.collect.readers.code import CodeReader
 from privllm.collect.readers.csv_table import CsvTableReader
 from privllm.collect.readers.epub import EpubReader
 from privllm.collect.readers.html import HtmlReader
 from privllm.collect.readers.json_file import JsonFileReader
-from privllm.collect.readers.jsonl import JsonlReader
+from privllm.collect.readers.jsonl import PACKED, JsonlReader
 from privllm.collect.readers.latex import LatexReader
 from privllm.collect.readers.mail import FROM_LINE, MailReader
 from privllm.collect.readers.notebook import NotebookReader
@@ -29,6 +29,7 @@ from privllm.collect.readers.rst import RstReader
 from privllm.collect.readers.text import TextReader
 from privllm.collect.readers.warc import WarcReader
 from privllm.collect.source_file import SourceFile
+from privllm.collect.unpacked_stream import OPEN
 from privllm.collect.zip_kind import ZIP_SIGNATURES, kind_of_zip
 from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 from privllm.engine.load_extensions import Entry, entries_of
@@ -66,7 +67,6 @@ BY_BYTES = (
 )  # may be another format, else an old one of which the office reader says so
 NEWER = {".xlsb": ".xlsx"}  # to be saved as
 MAILDIR = re.compile(r"/(?:cur|new)/[0-9]{6,}\.[^/]+$")  # such as cur/1764130980.M5P6.host:2,S
-ZSTD = b"\x28\xb5\x2f\xfd"
 SUFFIX = re.compile(r"\.[a-z0-9_-]+")
 MEDIA_TYPE = re.compile(r"[a-z0-9.+-]+/[a-z0-9.+-]+")
 
@@ -176,7 +176,7 @@ def _by_bytes(head: bytes, name: str, reader: Reader) -> Reader:
     is_old = _known_suffix(name) in BY_BYTES
     if head.startswith(ZIP_SIGNATURES) and reader in ZIP_READERS and not is_old:
         return reader  # it says what is missing
-    if _is_packed_web_archive(head, reader) or head.startswith(tuple(reader.signatures)):
+    if _is_packed(head, name, reader) or head.startswith(tuple(reader.signatures)):
         return reader
     for other in READERS.values():
         if head.startswith(tuple(other.signatures)):
@@ -197,11 +197,13 @@ def why_other(file: SourceFile, reader: Reader) -> str:
             head = opened.read(HEAD_BYTES)
     except OSError:
         return ""
-    return "" if _is_packed_web_archive(head, reader) else other_kind(head)
+    return "" if _is_packed(head, file.name, reader) else other_kind(head)
 
 
-def _is_packed_web_archive(head: bytes, reader: Reader) -> bool:
-    return reader is READERS["warc"] and head.startswith((*COMPRESSED, ZSTD))
+def _is_packed(head: bytes, name: str, reader: Reader) -> bool:
+    """Return whether a file is compressed that its own reader unpacks."""
+    unpacks = reader is READERS["warc"] or reader.media_types.get(_known_suffix(name)) == PACKED
+    return unpacks and head.startswith(tuple(OPEN))
 
 
 def row_by_own(file: SourceFile, max_bytes: int, extensions: Extensions) -> CollectedDocument | Quarantined:
