@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from privllm.collect.documents import CollectedDocument, PassedOver, Quarantined, is_hidden, is_housekeeping
+from privllm.collect.kinds_by_bytes import HEAD_BYTES, other_kind
 from privllm.collect.reader_versions import NO_VERSION, Versions, version_of
 from privllm.collect.readers.reader import NO_CODE, TOO_LARGE, Reader, Row
 from privllm.collect.readers.registry import READERS, is_code, reader_for, row_by_own, why_not_read, why_other
@@ -184,7 +185,8 @@ class FileReading:
         if not part.size:
             return "empty", "no bytes"
         if reader is None:
-            return "unsupported", why_not_read(part.name, self.extensions)
+            kind = other_kind(part.data[:HEAD_BYTES])
+            return "unsupported", f"by its bytes it is {kind}" if kind else why_not_read(part.name, self.extensions)
         if is_code(reader) and not part.options.code:
             return NO_CODE
         if part.size > self.max_bytes and not reader.holds_many:

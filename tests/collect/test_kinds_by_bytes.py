@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,16 @@ def test_what_lies_in_archives_is_known_by_its_bytes_too(tmp_path: Path) -> None
     assert isinstance(rtf, Quarantined)
     assert "RTF" in rtf.detail
     assert texts_of(tmp_path, "b.json", gzip.compress(json.dumps([{"text": TEXT}]).encode())) == {TEXT}
+
+
+def test_an_attachment_of_outlook_is_named(tmp_path: Path) -> None:
+    mail = EmailMessage()
+    mail["Subject"] = "Piers"
+    mail.set_content(TEXT)
+    mail.add_attachment(b"\x78\x9f\x3e\x22" + bytes(100), "application", "ms-tnef", filename="winmail.dat")
+    (tmp_path / "a.eml").write_bytes(mail.as_bytes())
+    letter, attached = read_file(tmp_path / "a.eml", tmp_path, 1 << 20)
+    assert isinstance(letter, CollectedDocument)
+    assert isinstance(attached, Quarantined)
+    assert (attached.source, attached.reason) == ("a.eml#winmail.dat", "unsupported")
+    assert "TNEF" in attached.detail
