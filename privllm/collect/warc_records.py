@@ -1,13 +1,16 @@
 """The records of a WARC: damage between and inside them is passed over and noted, and reading goes on at the next record."""
 
+import io
 import re
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import BinaryIO
 
-from fastwarc.stream_io import ZstdReader
+from fastwarc.stream_io import GzipReader, ZstdReader
 from fastwarc.warc import ArchiveIterator, WarcRecord
 
+from privllm.collect.allowance import FREE_BYTES
 from privllm.collect.zip_kind import DAMAGE
 
 MAX_HEADERS = 1 << 16
@@ -38,11 +41,15 @@ class WarcRecords:
 
     def __iter__(self) -> Iterator[WarcRecord]:
         begin: int | None = 0
+        count = known = 0  # of records in this pass, and of those that an earlier one gave
         while begin is not None:
             place, places = begin, self.places
             try:
                 for record in self._from(begin):
                     place, places = record.stream_pos, self.places
+                    count += 1
+                    if count <= known:
+                        continue
                     if not (record.headers.get("Content-Length") or "").strip().isdecimal():
                         raise ValueError("a record ends within its header")
                     yield record
@@ -52,7 +59,26 @@ class WarcRecords:
             except DAMAGE as error:
                 damage = str(error) or type(error).__name__
             begin = self._next(place + 1) if self.places < MAX_PLACES else None
+            if begin is None and not places and self._unpack(count):
+                begin, count, known = 0, 0, count
+                self.damage, self.places = "", 0  # it is met again
+                continue
             self._note_end(damage, begin is not None, self.places > places)
+
+    def _unpack(self, count: int) -> bool:
+        """Go on with the unpacked bytes of an archive in one piece, in memory, where it holds more than `count` records."""
+        if self._begin_of_record not in (GZIP_MEMBER, ZSTD_FRAME):
+            return False
+        self.opened.seek(0)
+        stream = (GzipReader if self._begin_of_record is GZIP_MEMBER else ZstdReader)(self.opened)
+        data = bytearray()
+        with suppress(*DAMAGE):
+            while len(data) <= FREE_BYTES and (piece := stream.read(BLOCK)):
+                data += piece
+        if len(data) > FREE_BYTES or len(PLAIN_RECORD.findall(b"\n" + data)) <= count:
+            return False
+        self.opened, self.size, self._begin_of_record = io.BytesIO(data), len(data), PLAIN_RECORD
+        return True
 
     def _from(self, begin: int) -> ArchiveIterator:
         self.opened.seek(begin)

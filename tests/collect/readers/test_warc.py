@@ -339,3 +339,22 @@ def test_after_damage_of_a_frame_of_zstandard_reading_goes_on_at_the_next(tmp_pa
     rows = rows_of(tmp_path, b"".join(frames), "a.warc.zst")
     assert {f"a.warc.zst#http:/e.org/{number}" for number in (0, 2, 3)} <= set(texts_of(rows))
     assert reasons_of(rows)["a.warc.zst"] == "damaged"
+
+
+FALSE = re.sub(rb"Length: \d+", b"Length: 1900", record(answer(b"<p>False.</p>"), "http://e.org/false"))
+
+
+# Of a false length within a frame of zstd fastwarc says nothing, and goes on at the next record that it meets.
+@pytest.mark.parametrize(
+    ("name", "damage"), [*((name, b"GARBAGE\r\n") for name in PACKED), ("a.warc", FALSE), ("a.warc.gz", FALSE)]
+)
+def test_after_damage_within_a_compressed_archive_in_one_piece_reading_goes_on(
+    tmp_path: Path, name: str, damage: bytes
+) -> None:
+    pages = [record(answer(PAGE + b"%d" % number), f"http://e.org/{number}") for number in range(12)]
+    rows = rows_of(tmp_path, PACKED[name](b"".join([*pages[:3], damage, *pages[3:]])), name)
+    wanted = {f"{name}#http:/e.org/{number}": f"{PAGE.decode()}{number}" for number in range(12)}
+    assert wanted.items() <= texts_of(rows).items()
+    assert [row.reason for row in rows if isinstance(row, Quarantined)] == ["damaged"]
+    sources = [row.source for row in rows]
+    assert len(set(sources)) == len(sources)
