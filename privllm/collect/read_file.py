@@ -15,7 +15,7 @@ from privllm.collect.documents import CollectedDocument, PassedOver, Quarantined
 from privllm.collect.kinds_by_bytes import HEAD_BYTES, other_kind
 from privllm.collect.reader_versions import NO_VERSION, Versions, version_of
 from privllm.collect.readers.reader import NO_CODE, TOO_LARGE, Reader, Row
-from privllm.collect.readers.registry import READERS, is_code, reader_for, row_by_own, why_not_read, why_other
+from privllm.collect.readers.registry import READERS, is_code, reader_for, recognised, row_by_own, why_not_read
 from privllm.collect.seen_files import SAME_NAME, Entry
 from privllm.collect.source_file import DEFAULT_OPTIONS, ReadOptions, SourceFile
 from privllm.core.records import document_id
@@ -121,10 +121,10 @@ class FileReading:
 
         parts: those that the file lies in and is, by the lengths of their sources.
         """
-        reader = self._reader_of(file)
+        reader, other = self._recognised(file)
         version = version_of(reader, self.versions)
         self.readers.add(version)
-        for row in self._parts(file, reader):
+        for row in self._parts(file, reader, other):
             if isinstance(row, SourceFile):
                 yield from self._rows_of_part(row, (*parts, len(row.source)), reader)
             elif parts and isinstance(row, CollectedDocument) and row.source != file.source:
@@ -135,14 +135,18 @@ class FileReading:
 
     def parts(self, file: SourceFile) -> Iterator[Row | SourceFile]:
         """Yield what lies in a file itself, each under a source of its own."""
-        yield from self._parts(file, self._reader_of(file))
+        yield from self._parts(file, *self._recognised(file))
 
-    def _reader_of(self, file: SourceFile) -> Reader:
-        reader = reader_for(file, self.extensions)
+    def _recognised(self, file: SourceFile) -> tuple[Reader, str]:
+        """Return the reader of a file, and what it is where that cannot read it."""
+        reader, other = recognised(file, self.extensions)
         assert reader is not None, file.source
-        return reader
+        return reader, other
 
-    def _parts(self, file: SourceFile, reader: Reader) -> Iterator[Row | SourceFile]:
+    def _parts(self, file: SourceFile, reader: Reader, other: str) -> Iterator[Row | SourceFile]:
+        if other:
+            yield Quarantined(file.source, "", file.size, "unsupported", f"by its bytes it is {other}")
+            return
         for row in _read(reader, file, self.max_bytes, self.extensions):
             yield self._with_own_source(row) if isinstance(row, SourceFile) else row
 
@@ -213,9 +217,7 @@ class FileReading:
 
 
 def _read(reader: Reader, file: SourceFile, max_bytes: int, extensions: Extensions) -> Iterator[Row | SourceFile]:
-    if reader not in READERS.values():
-        yield row_by_own(file, max_bytes, extensions)
-    elif kind := why_other(file, reader):
-        yield Quarantined(file.source, "", file.size, "unsupported", f"by its bytes it is {kind}")
-    else:
+    if reader in READERS.values():
         yield from reader.read(file, max_bytes)
+    else:
+        yield row_by_own(file, max_bytes, extensions)

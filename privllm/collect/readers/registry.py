@@ -157,18 +157,24 @@ def reader_for(file: SourceFile, extensions: Extensions = NO_EXTENSIONS) -> Read
 
     A PDF called ".txt" is a PDF, a Word document called ".zip" is a Word document, and a page called ".xls" is a page.
     """
+    return recognised(file, extensions)[0]
+
+
+def recognised(file: SourceFile, extensions: Extensions = NO_EXTENSIONS) -> tuple[Reader | None, str]:
+    """Return `reader_for`, and what the file is by its bytes where no reader has that format; "" for another, and for code."""
     reader = reader_of(file.name, extensions)
     if reader is None or reader not in READERS.values() or is_code(reader):
-        return reader
+        return reader, ""
     try:
         with file.open() as opened:
             head = opened.read(HEAD_BYTES)
             kind = kind_of_zip(opened) if head.startswith(ZIP_SIGNATURES) else ""
     except OSError:
-        return reader
+        return reader, ""
     if kind:
-        return READERS["epub" if kind == "epub" else "office"]
-    return _by_bytes(head, file.name, reader)
+        return READERS["epub" if kind == "epub" else "office"], ""
+    reader = _by_bytes(head, file.name, reader)
+    return reader, "" if _is_packed(head, file.name, reader) else other_kind(head)
 
 
 def _by_bytes(head: bytes, name: str, reader: Reader) -> Reader:
@@ -186,18 +192,6 @@ def _by_bytes(head: bytes, name: str, reader: Reader) -> Reader:
     if reader in BINARY_READERS and is_page(head):
         return READERS["html"]
     return READERS["text"] if is_old and is_text(head) and not other_kind(head) else reader
-
-
-def why_other(file: SourceFile, reader: Reader) -> str:
-    """Return what a file is by its bytes where no reader has that format, and what to do; "" for another, and for code."""
-    if is_code(reader):
-        return ""
-    try:
-        with file.open() as opened:
-            head = opened.read(HEAD_BYTES)
-    except OSError:
-        return ""
-    return "" if _is_packed(head, file.name, reader) else other_kind(head)
 
 
 def _is_packed(head: bytes, name: str, reader: Reader) -> bool:
