@@ -7,16 +7,24 @@ BOLD = "**"
 Piece = tuple[float, float, float, str]
 
 
-def pdf_of(*pages: Sequence[Piece], title: str = "") -> bytes:
-    """Return a PDF with these pages, its letters in Helvetica, those of a text that begins with "**" in bold."""
-    objects = ["<< /Type /Catalog /Pages 2 0 R >>", ""]
+def pdf_of(*pages: Sequence[Piece], title: str = "", annotations: Sequence[str] = ()) -> bytes:
+    """Return a PDF with these pages, its letters in Helvetica, those of a text that begins with "**" in bold.
+
+    Annotations, the inside of each one's dictionary, are those of every page, and such as have a name (/T) fields of a form.
+    """
+    objects = ["<< /Type /Catalog /Pages 2 0 R >>", "", *(f"<< /Type /Annot {inside} >>" for inside in annotations)]
+    numbers = [(f"{number} 0 R", inside) for number, inside in enumerate(annotations, 3)]
+    fields = " ".join(number for number, inside in numbers if "/T " in inside)
+    if fields:
+        objects[0] = f"<< /Type /Catalog /Pages 2 0 R /AcroForm << /Fields [{fields}] >> >>"
+    shown = f"/Annots [{' '.join(number for number, _ in numbers)}]"
     kids = []
     for pieces in pages:
         content = " ".join(_shown(*piece) for piece in pieces)
         objects.append(f"<< /Length {len(content)} >>\nstream\n{content}\nendstream")
         kind = "/Type /Font /Subtype /Type1 /Encoding /WinAnsiEncoding /BaseFont /Helvetica"
         resources = f"<< /Font << /F1 << {kind} >> /F2 << {kind}-Bold >> >> >>"
-        page = f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Contents {len(objects)} 0 R /Resources {resources} >>"
+        page = f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Contents {len(objects)} 0 R /Resources {resources} {shown} >>"
         objects.append(page)
         kids.append(f"{len(objects)} 0 R")
     objects[1] = f"<< /Type /Pages /Kids [{' '.join(kids)}] /Count {len(kids)} >>"

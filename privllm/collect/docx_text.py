@@ -12,6 +12,7 @@ from xml.etree.ElementTree import Element
 from privllm.collect.markdown_blocks import Block, heading, item, joined, table
 from privllm.collect.office_package import Package, properties
 from privllm.collect.parsed import NoText, Parsed
+from privllm.collect.word_symbols import symbol
 
 WITHIN = {"{w}ins", "{w}moveTo", "{w}smartTag", "{w}customXml", "{w}hyperlink", "{w}fldSimple", "{w}dir", "{w}bdo"}
 OFF = {"0", "false", "off"}
@@ -159,6 +160,8 @@ class _Document:
                 yield element.text or ""
             elif tag in SPECIAL:
                 yield SPECIAL[tag]
+            elif tag == "{w}sym":
+                yield symbol(element.get("{w}font", ""), element.get("{w}char", ""))
             elif tag == "{w}br":
                 yield "\n" if element.get("{w}type", "textWrapping") == "textWrapping" else " "
             elif tag in ("{w}footnoteReference", "{w}endnoteReference"):

@@ -1,12 +1,14 @@
 """LaTeX as light Markdown: headings as "#", items as "-", code in fences, formulas as they are written; preamble and comments go.
 
-It expands no macros of a document's own: of a command that is not known its arguments stay.
+Simple macros that the file itself defines are expanded, but not in formulas; of a command that is not known its arguments stay.
+`\\input` and `\\include` are not followed, for what they name is a document of its own where it lies among the sources.
 """
 
 import re
 import unicodedata
 from collections.abc import Iterator
 
+from privllm.collect.latex_macros import MAX_DEPTH, Macros, argument_at
 from privllm.collect.parsed import Parsed
 
 VERBATIM = ("verbatim", "Verbatim", "lstlisting", "minted", "alltt")
@@ -39,7 +41,6 @@ SYMBOLS = {
 }
 ACCENTS = {"`": "\u0300", "'": "\u0301", "^": "\u0302", "~": "\u0303", '"': "\u0308", "=": "\u0304", ".": "\u0307"}
 ACCENTS |= {"c": "\u0327", "v": "\u030c", "H": "\u030b", "k": "\u0328", "u": "\u0306", "r": "\u030a"}
-MAX_ARGUMENT = 5000  # characters
 TOKEN = re.compile(
     r"(?P<comment>(?<!\\)%[^\n]*(?:\n[ \t]*)?)"
     r"|\\begin\{(?P<begin>[A-Za-z]+\*?)\}"
@@ -64,10 +65,11 @@ def latex_text(data: bytes) -> Parsed:
 def markdown_of(text: str) -> str:
     """Return LaTeX as light Markdown."""
     text = text.replace("\r\n", "\n")
+    macros = Macros(text)
     title = _title(text)
     begin = re.search(r"^[^%\n]*?\\begin\{document\}", text, re.MULTILINE)
     text = text[begin.end() :] if begin else text
-    converted = "".join(_Conversion(text, title).pieces())
+    converted = "".join(_Conversion(text, title, macros).pieces())
     lines = [line.rstrip() for line in converted.split("\n")]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n") + "\n" if converted.strip() else ""
 
@@ -75,29 +77,17 @@ def markdown_of(text: str) -> str:
 def _title(text: str) -> str:
     """Return the argument of \\title, "" where there is none."""
     found = re.search(r"^[^%\n]*?\\title[ \t]*(?:\[[^\]\n]*\])?[ \t]*\{", text, re.MULTILINE)
-    argument = _argument(text, found.end() - 1) if found else None
-    return " ".join("".join(_Conversion(argument[0], "").pieces()).split()) if argument else ""
-
-
-def _argument(text: str, place: int) -> tuple[str, int] | None:
-    """Return what stands in the braces at `place`, and where they end; None where there are none, or too long ones."""
-    while place < len(text) and text[place] in " \t\n":
-        place += 1
-    if not text.startswith("{", place):
-        return None
-    depth = 0
-    for brace in re.finditer(r"\\.|[{}]", text[place : place + MAX_ARGUMENT], re.DOTALL):
-        depth += {"{": 1, "}": -1}.get(brace[0], 0)
-        if not depth:
-            return text[place + 1 : place + brace.start()], place + brace.end()
-    return None
+    argument = argument_at(text, found.end() - 1) if found else None
+    return " ".join("".join(_Conversion(argument[0], "", Macros(text)).pieces()).split()) if argument else ""
 
 
 class _Conversion:
     """The conversion of one text from its begin to its end."""
 
-    def __init__(self, text: str, title: str) -> None:
+    def __init__(self, text: str, title: str, macros: Macros, depth: int = 0) -> None:
         self.text, self.title, self.place = text, title, 0
+        self.macros, self.depth = macros, depth
+        self.has_chapters = "\\chapter" in text
         self.lists: list[tuple[str, int]] = []  # environment, and its items so far
 
     def pieces(self) -> Iterator[str]:
@@ -174,6 +164,12 @@ class _Conversion:
             if name != "caption":
                 self._skip_argument()
             return "\n\n" if name == "caption" else ""
+        if (
+            name not in DROPPED
+            and self.depth < MAX_DEPTH
+            and (found := self.macros.expanded(name, self.text, self.place))
+        ):
+            return self._expanded(*found)
         self._skip_option()
         for _ in range(DROPPED.get(name, 0)):
             if name == "def":
@@ -185,14 +181,25 @@ class _Conversion:
             self._skip_option()
         return ""
 
+    def _expanded(self, body: str, end: int) -> str:
+        """Return a macro's text; one that begins or ends an environment is read with what follows."""
+        if "\\begin" in body or "\\end" in body:
+            self.text, self.place = body + self.text[end:], 0
+            return ""
+        # A space after a command without arguments ends its name, and is no space of the text.
+        self.place = end
+        inner = _Conversion(body, self.title, self.macros, self.depth + 1)
+        inner.has_chapters = self.has_chapters
+        return "".join(inner.pieces())
+
     def _heading(self, name: str) -> str:
         self._skip_option()
-        argument = _argument(self.text, self.place)
+        argument = argument_at(self.text, self.place)
         if argument is None:
             return ""
         title, self.place = argument
-        text = " ".join("".join(_Conversion(title, "").pieces()).split())
-        level = max(1, HEADINGS.index(name) - (0 if "\\chapter" in self.text else 1))
+        text = " ".join("".join(_Conversion(title, "", self.macros, self.depth + 1).pieces()).split())
+        level = max(1, HEADINGS.index(name) - (0 if self.has_chapters else 1))
         return f"\n\n{'#' * min(6, level)} {text}\n\n" if text else ""
 
     def _item(self) -> str:
@@ -203,7 +210,11 @@ class _Conversion:
         label = ""
         if option:
             self.place = option.end()
-            label = "".join(_Conversion(option[1], "").pieces()) + ": " if option[1].strip() else ""
+            label = (
+                "".join(_Conversion(option[1], "", self.macros, self.depth + 1).pieces()) + ": "
+                if option[1].strip()
+                else ""
+            )
         mark = f"{count + 1}. " if kind == "enumerate" else "- "
         return f"\n{indent}{mark}{label}"
 
@@ -212,7 +223,7 @@ class _Conversion:
         self.place = option.end() if option else self.place
 
     def _skip_argument(self) -> None:
-        argument = _argument(self.text, self.place)
+        argument = argument_at(self.text, self.place)
         self.place = argument[1] if argument else self.place
 
     def _skip_command(self) -> None:

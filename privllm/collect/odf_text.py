@@ -32,6 +32,12 @@ SHAPES = {
     "{draw}line",
     "{draw}connector",
     "{draw}caption",
+    "{draw}circle",
+    "{draw}measure",
+    "{draw}path",
+    "{draw}polygon",
+    "{draw}polyline",
+    "{draw}regular-polygon",
 }
 MARGINS = {"header", "footer", "date-time", "page-number", "page"}  # classes of a slide's frames that repeat
 SHEET_PARTS = {"{table}table-rows", "{table}table-header-rows", "{table}table-row-group"}

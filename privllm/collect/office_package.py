@@ -69,7 +69,7 @@ class Package:
             self._archive = zipfile.ZipFile(opened)
         except DAMAGE as error:
             raise NoText("damaged", _detail(error)) from None
-        self.parts = set(self._archive.NameToInfo)
+        self.parts = dict.fromkeys(self._archive.NameToInfo)  # in the order of the archive
         self._left = allowance
         self._names = Names()
 

@@ -14,6 +14,13 @@ from privllm.collect.zip_kind import kind_of_zip
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # the first bytes of office files before 2007, and of encrypted ones
 ENCRYPTED_STREAM = "EncryptedPackage".encode("utf-16-le")
+OLD = "a format from before 2007: save it as .docx, .xlsx or .pptx"
+OLE_KINDS = {  # by the name of a stream
+    "__nameid_version1.0": "a message of Outlook (.msg): save it as .eml",
+    "WordDocument": "a document of Word from before 2007: save it as .docx",
+    "Workbook": "a table of Excel from before 2007: save it as .xlsx",
+    "PowerPoint Document": "a presentation of PowerPoint from before 2007: save it as .pptx",
+}
 PARSERS: dict[str, Callable[[Package], Parsed]] = {
     "docx": docx_text,
     "pptx": pptx_text,
@@ -29,7 +36,9 @@ def office_text(data: bytes) -> Parsed:
     if data.startswith(OLE):
         if ENCRYPTED_STREAM in data:
             raise NoText("encrypted", "a password is needed: save it without one")
-        raise NoText("unsupported", "a format from before 2007: save it as .docx, .xlsx or .pptx")
+        raise NoText(
+            "unsupported", next((kind for name, kind in OLE_KINDS.items() if name.encode("utf-16-le") in data), OLD)
+        )
     package = Package(io.BytesIO(data), max(FREE_BYTES, MAX_RATIO * len(data)))
     parser = PARSERS.get(kind_of_zip(io.BytesIO(data)))
     if parser is None:

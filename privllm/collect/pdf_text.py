@@ -1,6 +1,7 @@
 """The text of a PDF as light Markdown: paragraphs in reading order, headings by the size of their letters.
 
-PDFium gives characters in the order of the page's content with hyphens at line ends marked. Lines
+PDFium gives characters in the order of the page's content with hyphens at line ends marked; what was
+filled in comes from its annotations (`pdf_fields`). Lines
 that many pages repeat at their top or bottom, and page numbers, are left out. A page without a
 text layer is read by tesseract where languages are named (`ocr`), else it gives nothing, and is named where it is a picture;
 a document without any text is `needs_ocr`.
@@ -16,6 +17,7 @@ from typing import Any
 
 from privllm.collect.ocr import RESOLUTION, lines_of_image
 from privllm.collect.parsed import NoText, Parsed
+from privllm.collect.pdf_fields import Field, fields_of, with_fields
 from privllm.collect.pdf_hyphens import HYPHEN, with_hyphens
 from privllm.collect.pdf_line import SMALL, Line, body_size
 from privllm.collect.pdf_margins import without_margins
@@ -55,7 +57,9 @@ def pdf_text(data: bytes, languages: Sequence[str] = ()) -> Parsed:
     try:
         if len(document) > MAX_PAGES:
             raise NoText("too_large", f"over {MAX_PAGES} pages: split it")
-        pages = [_lines_of_page(document, number, raw) for number in range(len(document))]
+        document.init_forms()
+        read = [_read_page(document, number, raw) for number in range(len(document))]
+        pages = [lines for lines, _ in read]
         without_text = [number for number, lines in enumerate(pages) if not lines]
         scanned = without_text if languages else []
         unread = [] if languages else [number + 1 for number in without_text if _is_picture(document, number, raw)]
@@ -65,12 +69,13 @@ def pdf_text(data: bytes, languages: Sequence[str] = ()) -> Parsed:
         outline = outline_of(document)
     finally:
         document.close()
-    if not any(pages):
+    if not any(pages) and not any(fields for _, fields in read):
         raise NoText(*_no_text(len(pages), languages))
     size = body_size(page for number, page in enumerate(pages) if number not in scanned)
     for number in scanned:
         pages[number] = [line._replace(size=size) for line in pages[number]]
-    marked = with_marked_titles(without_margins(pages), outline)
+    printed = with_marked_titles(without_margins(pages), outline)
+    marked = [with_fields(lines, fields, size) for lines, (_, fields) in zip(printed, read, strict=True)]
     text = with_hyphens("\n\n".join(_blocks(_without_marks(with_notes_at_ends(marked, chapters_of(outline))))))
     title, author = (_one_line(metadata.get(key, "")) for key in ("Title", "Author"))
     return Parsed(text, title, author, _day(metadata.get("CreationDate", "")), unread)
@@ -125,15 +130,15 @@ def _portable_graymap(dots: bytes, width: int, height: int, stride: int) -> byte
     return b"P5 %d %d 255\n" % (width, height) + b"".join(rows)
 
 
-def _lines_of_page(document: Any, number: int, raw: Any) -> list[Line]:
-    """Return the lines of a page that are not blank, in reading order; none where the page is damaged."""
+def _read_page(document: Any, number: int, raw: Any) -> tuple[list[Line], list[Field]]:
+    """Return the lines of a page that are not blank, in reading order, and what was filled in; none where the page is damaged."""
     from pypdfium2 import PdfiumError
 
     try:
         page = document[number]
         text_page = page.get_textpage()
     except PdfiumError:
-        return []
+        return [], []
     text = text_page.get_text_range()
     lines: list[Line] = []
     begin = 0
@@ -146,8 +151,9 @@ def _lines_of_page(document: Any, number: int, raw: Any) -> list[Line]:
             lines.append(line)
         begin += len(piece) + 1
     text_page.close()
+    fields = fields_of(document, page, raw)
     page.close()
-    return lines
+    return lines, fields
 
 
 def _measured(words: str, begin: int, text_page: Any, raw: Any) -> Line:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from privllm.collect.documents import CollectedDocument, PassedOver, Quarantined, is_hidden, is_housekeeping
+from privllm.collect.kinds_by_bytes import HEAD_BYTES, other_kind
 from privllm.collect.reader_versions import NO_VERSION, Versions, version_of
 from privllm.collect.readers.reader import NO_CODE, TOO_LARGE, Reader, Row
-from privllm.collect.readers.registry import READERS, is_code, reader_for, row_by_own, why_not_read
+from privllm.collect.readers.registry import READERS, is_code, reader_for, recognised, row_by_own, why_not_read
 from privllm.collect.seen_files import SAME_NAME, Entry
 from privllm.collect.source_file import DEFAULT_OPTIONS, ReadOptions, SourceFile
 from privllm.core.records import document_id
@@ -120,10 +121,10 @@ class FileReading:
 
         parts: those that the file lies in and is, by the lengths of their sources.
         """
-        reader = self._reader_of(file)
+        reader, other = self._recognised(file)
         version = version_of(reader, self.versions)
         self.readers.add(version)
-        for row in self._parts(file, reader):
+        for row in self._parts(file, reader, other):
             if isinstance(row, SourceFile):
                 yield from self._rows_of_part(row, (*parts, len(row.source)), reader)
             elif parts and isinstance(row, CollectedDocument) and row.source != file.source:
@@ -134,14 +135,18 @@ class FileReading:
 
     def parts(self, file: SourceFile) -> Iterator[Row | SourceFile]:
         """Yield what lies in a file itself, each under a source of its own."""
-        yield from self._parts(file, self._reader_of(file))
+        yield from self._parts(file, *self._recognised(file))
 
-    def _reader_of(self, file: SourceFile) -> Reader:
-        reader = reader_for(file, self.extensions)
+    def _recognised(self, file: SourceFile) -> tuple[Reader, str]:
+        """Return the reader of a file, and what it is where that cannot read it."""
+        reader, other = recognised(file, self.extensions)
         assert reader is not None, file.source
-        return reader
+        return reader, other
 
-    def _parts(self, file: SourceFile, reader: Reader) -> Iterator[Row | SourceFile]:
+    def _parts(self, file: SourceFile, reader: Reader, other: str) -> Iterator[Row | SourceFile]:
+        if other:
+            yield Quarantined(file.source, "", file.size, "unsupported", f"by its bytes it is {other}")
+            return
         for row in _read(reader, file, self.max_bytes, self.extensions):
             yield self._with_own_source(row) if isinstance(row, SourceFile) else row
 
@@ -184,7 +189,8 @@ class FileReading:
         if not part.size:
             return "empty", "no bytes"
         if reader is None:
-            return "unsupported", why_not_read(part.name, self.extensions)
+            kind = other_kind(part.data[:HEAD_BYTES])
+            return "unsupported", f"by its bytes it is {kind}" if kind else why_not_read(part.name, self.extensions)
         if is_code(reader) and not part.options.code:
             return NO_CODE
         if part.size > self.max_bytes and not reader.holds_many:

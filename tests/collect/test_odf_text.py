@@ -127,3 +127,13 @@ def test_an_encrypted_document_says_so() -> None:
     with pytest.raises(NoText) as refusal:
         office_text(odf_of("text", p("Deep."), manifest=entry))
     assert refusal.value.reason == "encrypted"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["rect", "ellipse", "circle", "line", "connector", "path", "polygon", "polyline", "regular-polygon", "measure"],
+)
+def test_text_in_a_drawn_shape_is_kept(name: str) -> None:
+    drawn = f"<draw:{name}><text:p>Inside.</text:p></draw:{name}>"
+    assert office_text(odf_of("text", f"<text:p>Before.</text:p>{drawn}")).text == "Before.\n\nInside."
+    assert office_text(odf_of("presentation", f"<draw:page>{drawn}</draw:page>")).text == "Inside."

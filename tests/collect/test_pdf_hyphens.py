@@ -36,9 +36,33 @@ def test_a_cut_word_is_written_as_elsewhere(cut: str, elsewhere: str, whole: str
     assert with_hyphens(f"{cut.replace('|', HYPHEN)} {elsewhere}") == f"{whole} {elsewhere}"
 
 
+@pytest.mark.parametrize(
+    ("cut", "elsewhere", "whole"),
+    [
+        ("Well|known", "as well as it is known", "Well-known"),
+        ("well|known", "as well as it is known, wellknown", "wellknown"),
+        ("non|root", "the root, non-users", "non-root"),
+        ("admin|istrator", "the admin", "administrator"),
+        ("in|put", "put it in", "input"),
+        ("Hafen|meister", "der Meister im Hafen", "Hafenmeister"),
+        ("hamn|chefens", "en hamn, chefens; fartygens klockor, fartygensklockor", "hamnchefens"),
+        ("hamn|chefens", "en hamn, chefens; fartygens klockor, fartygens-klockor", "hamn-chefens"),
+        ("check|82", "a check of 82", "check82"),
+    ],
+)
+def test_a_word_cut_between_two_words_of_the_document_keeps_its_hyphen(cut: str, elsewhere: str, whole: str) -> None:
+    assert with_hyphens(f"{cut.replace('|', HYPHEN)} {elsewhere}") == f"{whole} {elsewhere}"
+
+
+def test_the_halves_of_other_cut_words_are_no_words_of_the_document() -> None:
+    text = f"har{HYPHEN}bour ferry{HYPHEN}har bour{HYPHEN}ferry"
+    assert with_hyphens(text) == "harbour ferryhar bourferry"
+
+
 def test_a_word_without_an_end_takes_no_longer_than_it_is_long() -> None:
     begun = time.process_time()
     with_hyphens(1_000_000 * "a" + HYPHEN + 100_000 * f"b{HYPHEN}" + 100_000 * "c-")
+    with_hyphens(f"well{HYPHEN}known, well known " + 1_000_000 * "a")
     assert time.process_time() - begun < 5
 
 

@@ -1,6 +1,8 @@
 """EPUB books: each chapter is a part, `book.epub#text/chapter1.xhtml`, which the reader of HTML reads.
 
 The order of the chapters is that of the book's spine. Its table of contents, pictures and styles are left out.
+A chapter is found also where the spine writes its name otherwise than the archive. Where the lists are damaged, all pages
+that the book holds are read after those that they name, and the damage is a row of the quarantine.
 What a chapter does not say of itself (title, author, day) is the book's.
 """
 
@@ -27,6 +29,7 @@ PAGES = ("application/xhtml+xml", "text/html", "text/x-oeb1-document")
 CONTAINER, ENCRYPTION = "META-INF/container.xml", "META-INF/encryption.xml"
 MAX_LISTS = 16 << 20  # bytes of the lists of a book's files
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
+Page = tuple[str, str]  # its part, and a name that tells its format
 FONTS = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")  # ways to make only fonts unreadable
 
 
@@ -45,21 +48,42 @@ class EpubReader(Reader):
 
 
 def _chapters(file: SourceFile, opened: BinaryIO, allowance: Allowance) -> Iterator[Member]:
-    """Yield the pages of the spine in their order. Raises `NoText`, where a list of the book is damaged."""
+    """Yield the pages of the spine in their order, and others where it is damaged. Raises `NoText`, for damage of the lists at the end."""
     book = Package(opened, MAX_LISTS)
+    about, pages, damage = About(), list[Page](), ""
     try:
         _require_readable(book)
-        root = _required(book, CONTAINER).find("{container}rootfiles/{container}rootfile")
-        content = root.get("full-path", "") if root is not None else ""
-        package = _required(book, content)
-        pages = list(_pages(package, posixpath.dirname(content)))
+        package, folder = _list_of(book)
+        about = _about(package)
+        pages, damage = _pages(book, package, folder)
     except TooMuch:
         raise NoText("too_large", f"the lists of its files are over {MAX_LISTS >> 20} MB") from None
+    except NoText as refusal:
+        if refusal.reason != "damaged":
+            raise
+        damage = refusal.detail
+    if damage:
+        named = {part for part, _ in pages}
+        pages += [
+            (part, part) for part in book.parts if suffix_of(part) in HtmlReader.media_types and part not in named
+        ]
     if not pages:
-        raise NoText("empty", "a book without chapters")
-    about = _about(package)
+        raise NoText("damaged" if damage else "empty", damage or "a book without chapters")
     for part, name in pages:
         yield Member(part, book.size(part), partial(book.open, part), name, about)
+    if damage:
+        raise NoText("damaged", damage)
+
+
+def _list_of(book: Package) -> tuple[Element, str]:
+    """Return the list of a book's files, and the folder that their names begin in. Raises `NoText`."""
+    container = book.tree(CONTAINER)
+    root = container.find("{container}rootfiles/{container}rootfile") if container is not None else None
+    named = root.get("full-path", "") if root is not None else ""
+    content = _found(book, named) if named else ""
+    if content not in book.parts:
+        content = next((part for part in book.parts if part.lower().endswith(".opf")), named)
+    return _required(book, content), posixpath.dirname(content)
 
 
 def _required(book: Package, part: str) -> Element:
@@ -90,17 +114,42 @@ def _about(package: Element) -> About:
     return About(next(filter(None, titles), "")[:MAX_LENGTH], author[:MAX_LENGTH], day)
 
 
-def _pages(package: Element, folder: str) -> Iterator[tuple[str, str]]:
-    """Yield part and name of each page of the spine once; the name tells that a page is HTML."""
+def _pages(book: Package, package: Element, folder: str) -> tuple[list[Page], str]:
+    """Return part and name of each page of the spine once, and what is wrong with it; the name tells that a page is HTML."""
     items = {entry.get("id", ""): entry for entry in package.iterfind("{opf}manifest/{opf}item")}
-    found: set[str] = set()
-    for reference in package.iterfind("{opf}spine/{opf}itemref"):
-        entry = items.get(reference.get("idref", ""))
-        if entry is None or "nav" in entry.get("properties", "").split():
-            continue
-        part = posixpath.normpath(posixpath.join(folder, unquote(entry.get("href", ""))))
-        is_named = suffix_of(part) in HtmlReader.media_types
+    references = [entry.get("idref", "") for entry in package.iterfind("{opf}spine/{opf}itemref")]
+    unknown = [reference for reference in references if reference not in items]
+    damage = f"its spine names {unknown[0][:100]!r}, which its manifest lacks" if unknown else ""
+    if items and not references:
+        damage = "it has no spine"
+    pages: dict[str, str] = {}
+    in_spine = set(references)
+    named = [items[reference] for reference in references if reference in items]
+    for entry in named if not damage else [*named, *items.values()]:
         is_page = entry.get("media-type", "") in PAGES
-        if part not in found:
-            found.add(part)
-            yield part, f"{part}.xhtml" if is_page and not is_named else part
+        if "nav" in entry.get("properties", "").split() or (entry.get("id", "") not in in_spine and not is_page):
+            continue
+        part = _found(book, posixpath.normpath(posixpath.join(folder, entry.get("href", ""))))
+        is_named = suffix_of(part) in HtmlReader.media_types
+        pages.setdefault(part, f"{part}.xhtml" if is_page and not is_named else part)
+    return list(pages.items()), damage
+
+
+def _found(book: Package, reference: str) -> str:
+    """Return the part that a list means: of that name, else of one that differs in escapes, capitals or its folder."""
+    unquoted = unquote(reference)
+    path = unquoted.replace("\\", "/").partition("#")[0].lstrip("/")
+    for part in (unquoted, reference, path):
+        if part in book.parts:
+            return part
+    lower = [part for part in book.parts if unquote(part).lower() == path.lower()]
+    name = posixpath.basename(path).lower()
+    return (
+        next(iter(lower), "")
+        or _only([part for part in book.parts if posixpath.basename(part).lower() == name])
+        or unquoted
+    )
+
+
+def _only(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else ""

@@ -1,24 +1,29 @@
 """JSON lines: one document a line, its text under the key `text` (or what `collect.text_key` says).
 
 Other keys are left alone. A line is its own document with its own id (`file.jsonl#12`), so a bad
-line is refused by itself and the next ones are read. At most one line is in memory.
+line is refused by itself and the next ones are read. At most one line is in memory, also of a
+compressed file, whose lines before damage are read.
 """
 
 import codecs
 import io
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import IO, Any, ClassVar, NamedTuple, Protocol
 
 import orjson
 
+from privllm.collect.allowance import MAX_RATIO, TooMuch
 from privllm.collect.decode import MARKS, WIDE, decode, detect, strict
 from privllm.collect.documents import CollectedDocument, Quarantined, Unreadable
 from privllm.collect.readers.reader import TOO_LARGE, Reader, not_opened, require_text
 from privllm.collect.source_file import SourceFile
+from privllm.collect.unpacked_stream import unpacked
+from privllm.collect.zip_kind import DAMAGE
 from privllm.core.records import document_id
 from privllm.core.seed import digest
 
-JSONL = "application/jsonl"
+JSONL, PACKED = "application/jsonl", "application/x-compressed-jsonl"
 PROBE_BYTES = 1 << 20  # how far into a file that is not UTF-8 its encoding is looked for
 SKIP_BYTES = 1 << 20
 
@@ -26,7 +31,10 @@ SKIP_BYTES = 1 << 20
 class JsonlReader(Reader):
     """Files of JSON objects, one a line."""
 
-    media_types: ClassVar = {".jsonl": JSONL}
+    media_types: ClassVar = {
+        ".jsonl": JSONL,
+        **dict.fromkeys((".jsonl.gz", ".jsonl.bz2", ".jsonl.xz", ".jsonl.zst"), PACKED),
+    }
     holds_many = True
 
     def read(self, file: SourceFile, max_bytes: int) -> Iterator[CollectedDocument | Quarantined]:
@@ -56,15 +64,35 @@ class JsonLine(NamedTuple):
 def read_jsonl(file: SourceFile, max_bytes: int) -> Iterator[CollectedDocument | Quarantined]:
     """Yield for each line that is not blank its document, or why it is none."""
     try:
+        encoding = _encoding_of(file)
         with file.open() as opened:
-            encoding = encoding_of(opened.read(PROBE_BYTES))
-            opened.seek(0)
-            stream = _Recoded(opened, encoding) if encoding in WIDE else opened
+            unpacked_file = unpacked(opened, file.size)
+            stream = _Recoded(unpacked_file, encoding) if encoding in WIDE else unpacked_file
             for line in read_lines(stream, max_bytes):
                 if line.data and not line.data.isspace():
                     yield _document(line, f"{file.source}#{line.number}", encoding, max_bytes, file.options.text_key)
-    except OSError as error:
-        yield not_opened(file, error)
+    except TooMuch:
+        detail = f"it unpacks to over {MAX_RATIO} times its size: unpack it yourself, if it is no attack"
+        yield Quarantined(file.source, "", file.size, "too_much", detail)
+    except DAMAGE as error:
+        yield not_opened(file, error) if isinstance(error, OSError) and error.errno else _damaged(file, error)
+
+
+def _encoding_of(file: SourceFile) -> str:
+    """Return the encoding of a file's first bytes. Raises OSError; damage is found again where it lies."""
+    with file.open() as opened:
+        stream = unpacked(opened, file.size)
+        if stream is opened:
+            return encoding_of(opened.read(PROBE_BYTES))
+        head = b""
+        with suppress(*DAMAGE):
+            while len(head) < PROBE_BYTES and (piece := stream.read1(PROBE_BYTES)):  # type: ignore[attr-defined]
+                head += piece
+        return encoding_of(head)
+
+
+def _damaged(file: SourceFile, error: Exception) -> Quarantined:
+    return Quarantined(file.source, "", file.size, "damaged", str(error)[:200] or type(error).__name__)
 
 
 def read_lines(stream: Readline, max_bytes: int) -> Iterator[JsonLine]:

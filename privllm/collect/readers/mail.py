@@ -1,4 +1,4 @@
-"""Mail: single messages (.eml, maildir) and mailboxes (.mbox).
+"""Mail: single messages (.eml, maildir) and mailboxes (.mbox, also as MMDF, whose messages stand between lines of control characters).
 
 A message is one document: its subject, and the text somebody wrote, without quoted replies and
 signature. Of alternatives the plain text counts, else the HTML, which `clean` turns into text.
@@ -39,6 +39,8 @@ PARSER_ERRORS = (
     RecursionError,
     AssertionError,
 )
+MMDF = b"\x01\x01\x01\x01"  # the line before and after each message
+MMDF_LINES = (MMDF + b"\n", MMDF + b"\r\n", MMDF)
 MAX_FROM_LINE = 500  # bytes
 MESSAGE_ID = re.compile(rb"^message-id:\s*<([^>\s]{1,200})>", re.MULTILINE | re.IGNORECASE)
 ESCAPED_FROM = re.compile(rb"^>(>*From )", re.MULTILINE)
@@ -49,6 +51,7 @@ class MailReader(Reader):
 
     media_types: ClassVar = {".eml": MAIL, ".mbox": MAILBOX, ".mbx": MAILBOX}
     holds_many = True
+    signatures = MMDF_LINES[:2]
 
     def read(self, file: SourceFile, max_bytes: int) -> Iterator[Row | SourceFile]:
         """Yield a message and the files inside it, or the messages of a mailbox."""
@@ -66,7 +69,7 @@ class MailReader(Reader):
 
 def is_mailbox(name: str, head: bytes) -> bool:
     """Return whether a file of mail holds many, by its name and its first bytes."""
-    begins_as_one = head.startswith(b"From ") and not name.lower().endswith(".eml")
+    begins_as_one = head.startswith(MMDF) or (head.startswith(b"From ") and not name.lower().endswith(".eml"))
     return begins_as_one or name.lower().endswith((".mbox", ".mbx"))
 
 
@@ -99,35 +102,43 @@ def split_mailbox(opened: BinaryIO, max_bytes: int) -> Iterator[tuple[int, bytes
     What stands before the first message has the number -1.
     """
     lines: list[bytes] = []
-    size, current = 0, -1
+    size, current, is_mmdf = 0, -1, False
     for number, line in mailbox_lines(opened):
         if number != current:  # at "From ..."
             if lines or current >= 0:
                 yield current, b"".join(lines), size
             lines, size, current = [], 0, number
+            is_mmdf = line in MMDF_LINES
+            continue
+        if is_mmdf and not lines and (line in MMDF_LINES or line.startswith(b"From ")):
             continue
         size += len(line)
         if size <= max_bytes:
             lines.append(line)
-    if lines or current >= 0:
+    if lines or (current >= 0 and not is_mmdf):
         yield current, b"".join(lines), size
 
 
 def mailbox_lines(opened: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """Yield each line with the number of its message, from 0; -1 before the first. A long line comes in pieces.
 
-    The first line of a mailbox may name no date.
+    The first line of a mailbox may name no date. In MMDF a message begins at the first of the lines before it.
     """
     number, after_blank = -1, True
-    is_first = True
+    is_first, is_mmdf = True, False
     while line := opened.readline(1 << 20):
         beginning = line.removeprefix(BOM_UTF8) if is_first else line
-        if after_blank and (
-            FROM_LINE.match(beginning[:MAX_FROM_LINE]) or (is_first and beginning.startswith(b"From "))
-        ):
-            number += 1
+        is_mmdf = is_mmdf or (is_first and line in MMDF_LINES)
+        if is_mmdf:
+            begins = line in MMDF_LINES and (is_first or not after_blank)
+            after_blank = line in MMDF_LINES or (after_blank and not line.strip())
+        else:
+            is_dated = FROM_LINE.match(beginning[:MAX_FROM_LINE]) is not None
+            begins = after_blank and (is_dated or (is_first and beginning.startswith(b"From ")))
+            after_blank = line in (b"\n", b"\r\n")
+        number += begins
         yield number, line
-        after_blank, is_first = line in (b"\n", b"\r\n"), False
+        is_first = False
 
 
 def _message_id(data: bytes) -> str:

@@ -45,12 +45,11 @@ def _cells(notebook: Any) -> list[Any]:
     """Return the cells of a notebook. Raises `Unreadable` where it is none."""
     holder = notebook if isinstance(notebook, dict) else {}
     sheets = holder.get("worksheets")  # of format 3
-    if isinstance(sheets, list) and sheets and isinstance(sheets[0], dict):
-        holder = sheets[0]
-    cells = holder.get("cells")
-    if not isinstance(cells, list):
+    holders = [sheet for sheet in sheets if isinstance(sheet, dict)] if isinstance(sheets, list) else []
+    lists = [cells for sheet in holders or [holder] if isinstance(cells := sheet.get("cells"), list)]
+    if not lists:
         raise Unreadable("no_notebook", "it is JSON, but has no list of `cells`")
-    return cells
+    return [cell for cells in lists for cell in cells]
 
 
 def _piece(cell: Any, language: str) -> str:

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from privllm.collect.documents import CollectedDocument, Quarantined
+from privllm.collect.kinds_by_bytes import HEAD_BYTES, is_page, is_text, other_kind
 from privllm.collect.readers.archive import ArchiveReader
 from privllm.collect.readers.arrow_table import ArrowTableReader
 from privllm.collect.readers.code import CodeReader
@@ -17,9 +18,9 @@ from privllm.collect.readers.csv_table import CsvTableReader
 from privllm.collect.readers.epub import EpubReader
 from privllm.collect.readers.html import HtmlReader
 from privllm.collect.readers.json_file import JsonFileReader
-from privllm.collect.readers.jsonl import JsonlReader
+from privllm.collect.readers.jsonl import PACKED, JsonlReader
 from privllm.collect.readers.latex import LatexReader
-from privllm.collect.readers.mail import MailReader
+from privllm.collect.readers.mail import FROM_LINE, MailReader
 from privllm.collect.readers.notebook import NotebookReader
 from privllm.collect.readers.office import OfficeReader
 from privllm.collect.readers.pdf import PdfReader
@@ -28,6 +29,7 @@ from privllm.collect.readers.rst import RstReader
 from privllm.collect.readers.text import TextReader
 from privllm.collect.readers.warc import WarcReader
 from privllm.collect.source_file import SourceFile
+from privllm.collect.unpacked_stream import OPEN
 from privllm.collect.zip_kind import ZIP_SIGNATURES, kind_of_zip
 from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 from privllm.engine.load_extensions import Entry, entries_of
@@ -53,9 +55,17 @@ READERS: dict[str, Reader] = {
 TEXT_READERS = [READERS[name] for name in ("html", "text", "rst", "latex", "jsonl", "csv_table", "json_file")]
 ZIP_READERS = [READERS[name] for name in ("archive", "office", "epub")]
 CODE_READERS = [READERS[name] for name in ("code", "notebook")]
-HEAD_BYTES = 16
+BINARY_READERS = [READERS[name] for name in ("archive", "pdf", "office", "epub", "arrow_table")]
 READER_BY_SUFFIX = {suffix: reader for reader in READERS.values() for suffix in reader.media_types}
-NEWER = {".doc": ".docx", ".xls": ".xlsx", ".ppt": ".pptx", ".xlsb": ".xlsx", ".rtf": ".docx"}  # to be saved as
+BY_BYTES = (
+    ".doc",
+    ".dot",
+    ".xls",
+    ".ppt",
+    ".pps",
+    ".rtf",
+)  # may be another format, else an old one of which the office reader says so
+NEWER = {".xlsb": ".xlsx"}  # to be saved as
 MAILDIR = re.compile(r"/(?:cur|new)/[0-9]{6,}\.[^/]+$")  # such as cur/1764130980.M5P6.host:2,S
 SUFFIX = re.compile(r"\.[a-z0-9_-]+")
 MEDIA_TYPE = re.compile(r"[a-z0-9.+-]+/[a-z0-9.+-]+")
@@ -115,10 +125,10 @@ def reader_of(path: Path | str, extensions: Extensions = NO_EXTENSIONS) -> Reade
     suffix = _known_suffix(path)
     if MAILDIR.search(f"/{path}"):
         return READERS["mail"]
-    if suffix in READER_BY_SUFFIX or not extensions.modules:
-        return READER_BY_SUFFIX.get(suffix)
-    _, reader = own_readers(extensions).get(suffix, (None, None))
-    return reader
+    if suffix in READER_BY_SUFFIX:
+        return READER_BY_SUFFIX[suffix]
+    _, reader = own_readers(extensions).get(suffix, (None, None)) if extensions.modules else (None, None)
+    return READERS["office"] if reader is None and suffix in BY_BYTES else reader
 
 
 def _known_suffix(path: Path | str) -> str:
@@ -145,23 +155,49 @@ def media_type(path: Path | str, extensions: Extensions = NO_EXTENSIONS) -> str 
 def reader_for(file: SourceFile, extensions: Extensions = NO_EXTENSIONS) -> Reader | None:
     """Return the reader of a file by its suffix, or by its bytes where these are another format's.
 
-    A PDF called ".txt" is a PDF, and a Word document called ".zip" is a Word document.
+    A PDF called ".txt" is a PDF, a Word document called ".zip" is a Word document, and a page called ".xls" is a page.
     """
+    return recognised(file, extensions)[0]
+
+
+def recognised(file: SourceFile, extensions: Extensions = NO_EXTENSIONS) -> tuple[Reader | None, str]:
+    """Return `reader_for`, and what the file is by its bytes where no reader has that format; "" for another, and for code."""
     reader = reader_of(file.name, extensions)
-    if reader not in TEXT_READERS and reader not in ZIP_READERS:
-        return reader
+    if reader is None or reader not in READERS.values() or is_code(reader):
+        return reader, ""
     try:
         with file.open() as opened:
             head = opened.read(HEAD_BYTES)
             kind = kind_of_zip(opened) if head.startswith(ZIP_SIGNATURES) else ""
     except OSError:
-        return reader
+        return reader, ""
     if kind:
-        return READERS["epub" if kind == "epub" else "office"]
+        return READERS["epub" if kind == "epub" else "office"], ""
+    reader = _by_bytes(head, file.name, reader)
+    return reader, "" if _is_packed(head, file.name, reader) else other_kind(head)
+
+
+def _by_bytes(head: bytes, name: str, reader: Reader) -> Reader:
+    """Return the reader whose format the first bytes of a file are, else the one that its name says."""
+    is_old = _known_suffix(name) in BY_BYTES
+    if head.startswith(ZIP_SIGNATURES) and reader in ZIP_READERS and not is_old:
+        return reader  # it says what is missing
+    if _is_packed(head, name, reader) or head.startswith(tuple(reader.signatures)):
+        return reader
     for other in READERS.values():
-        if reader in TEXT_READERS and head.startswith(tuple(other.signatures)):
+        if head.startswith(tuple(other.signatures)):
             return other
-    return reader
+    if reader is READERS["text"] and FROM_LINE.match(head):
+        return READERS["mail"]
+    if reader in BINARY_READERS and is_page(head):
+        return READERS["html"]
+    return READERS["text"] if is_old and is_text(head) and not other_kind(head) else reader
+
+
+def _is_packed(head: bytes, name: str, reader: Reader) -> bool:
+    """Return whether a file is compressed that its own reader unpacks."""
+    unpacks = reader is READERS["warc"] or reader.media_types.get(_known_suffix(name)) == PACKED
+    return unpacks and head.startswith(tuple(OPEN))
 
 
 def row_by_own(file: SourceFile, max_bytes: int, extensions: Extensions) -> CollectedDocument | Quarantined:

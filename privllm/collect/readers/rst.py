@@ -1,13 +1,16 @@
 """reStructuredText as light Markdown: headings as "#", code in fences; directives, roles and comments give way to their text.
 
-It is a conversion line by line and no parser: tables and line blocks stay as they are written.
+It is a conversion line by line and no parser: tables and line blocks stay as they are written, but for those in CSV.
+What is `only` for print or terminals is left out.
 """
 
+import csv
 import re
 from collections.abc import Iterator
 from typing import ClassVar
 
 from privllm.collect.decode import Decoded, decode
+from privllm.collect.markdown_blocks import table
 from privllm.collect.readers.reader import Reader, Row, read_one
 from privllm.collect.source_file import SourceFile
 
@@ -20,12 +23,13 @@ OPTION = re.compile(r"[ \t]*:[A-Za-z][\w -]*:(?:[ \t].*)?$")
 CODE = frozenset("code code-block sourcecode highlight parsed-literal literal math doctest ipython prompt".split())
 DROPPED = frozenset(
     (
-        "image toctree contents include raw index meta only tabularcolumns highlightlang role default-role currentmodule "
+        "image toctree contents include raw index meta tabularcolumns highlightlang role default-role currentmodule "
         "module automodule autoclass autofunction sectnum literalinclude testsetup testcleanup sectionauthor "
         "moduleauthor codeauthor target-notes"
     ).split()
 )
-UNTITLED = ("figure", "list-table")  # whose argument is a file, or said again
+OTHER_BUILDERS = frozenset("latex pdf epub man texinfo text".split())  # of Sphinx, beside that of pages
+UNTITLED = ("figure", "list-table", "only")  # whose argument is a file, or said again
 MAX_DEPTH = 20  # of directives inside each other
 INLINE = re.compile(
     r"``(?P<literal>[^`\n]+(?:`[^`\n]+)*?)``"
@@ -136,11 +140,17 @@ class _Conversion:
         self.place += 1
         block = self._block(indent)
         is_continued = bool(block and block[0])
+        head = next(
+            (line.strip().removeprefix(":header:").strip() for line in block if line.startswith(":header:")), ""
+        )
         while block and (OPTION.fullmatch(block[0]) or not block[0]):
             block.pop(0)
         prefix = " " * indent
         kind = name.rpartition(":")[2]
-        if kind in DROPPED:
+        if kind in DROPPED or (kind == "only" and argument.strip().lower() in OTHER_BUILDERS):
+            return
+        if kind == "csv-table":
+            yield from ("", prefix + inline(argument), "", *(prefix + line for line in _rows([head, *block])), "")
             return
         if kind in CODE:
             language = (
@@ -173,6 +183,15 @@ class _Conversion:
             block.pop(0)
         if block:
             yield from ("", *_fenced(block, "", " " * indent), "")
+
+
+def _rows(lines: list[str]) -> list[str]:
+    """Return lines of CSV as a table of Markdown, as they are where they are none."""
+    try:
+        rows = [[inline(cell) for cell in row] for row in csv.reader(filter(None, lines), skipinitialspace=True)]
+    except csv.Error:
+        return lines
+    return [line for block in table(rows) for line in block.text.split("\n")]
 
 
 def _fenced(lines: list[str], language: str, prefix: str) -> list[str]:

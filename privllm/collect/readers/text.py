@@ -28,7 +28,7 @@ class TextReader(Reader):
 
     def read(self, file: SourceFile, max_bytes: int) -> Iterator[Row]:
         """Yield the text, or why it cannot be read."""
-        media_type = self.media_types[suffix_of(file.name)]
+        media_type = self.media_types.get(suffix_of(file.name), "text/plain")
         yield read_one(file, media_type, _marked_up if media_type == MARKDOWN else _plain)
 
 

@@ -42,6 +42,7 @@ PLAIN_ARC_LINE = re.compile(rb"([^ \r\n]+) ([^ ]+) (\d{8,14}) ([^ ]+) (\d+)\r?\n
 ARC_LINE = re.compile(rb"(\S.*?) (\S+) (\d{8,14}) (\S+)(?: \S+ \S+ \S+ \S+ \S+)?? (\d+)\r?\n")
 # Both begin with a character that is looked for fast.
 END_OF_HEADERS = re.compile(rb"\n\r?\n")
+NEXT_RECORD = re.compile(rb"(?:\r?\n){2}WARC/1\.\d\r?\n")
 HEADER = re.compile(rb"\n(content-type|content-encoding|transfer-encoding):([^\r\n]*)", re.IGNORECASE)
 CHARSET = re.compile(r"""charset\s*=\s*["']?([^\s;"',]{1,40})""", re.IGNORECASE)
 STATUS = re.compile(rb"HTTP/\d[.\d]*\s+(\d{3})\b")
@@ -156,10 +157,16 @@ def _rows_of_warc(file: SourceFile, opened: BinaryIO, max_bytes: int) -> Iterato
                 records.note(f"it ends within {record.record_id or 'a record'}")
             continue
         address = (record.headers.get("WARC-Target-URI") or "").strip("<> ") or record.record_id or "record"
+        if record.content_length > left:
+            left -= records.measured(record, left + 1)
+            if left < 0:
+                yield _too_much(file)
+                return
+            yield Quarantined(
+                file.source_inside(address), "", 0, "damaged", "it says a length that the archive has not"
+            )
+            continue
         left -= record.content_length
-        if left < 0:
-            yield _too_much(file)
-            return
         try:
             yield from _rows_of_record(file, record, address, records, max_bytes)
         except DAMAGE as error:  # the next record's turn notes it for the archive
@@ -200,14 +207,17 @@ def _rows_of_record(
 def _answer_in(record: WarcRecord, address: str) -> _Answer:
     expected = record.content_length
     body = record.reader.read()
+    is_whole = len(body) >= expected
+    if not is_whole:  # it said a false length, or the archive was cut
+        body = NEXT_RECORD.split(body, maxsplit=1)[0]
     headers = record.http_headers
     if not record.is_http or headers is None:
         kind = _media_type(record.headers.get("Content-Type") or "")
-        return _Answer(address, 200, *kind, "", False, body, len(body) >= expected)
+        return _Answer(address, 200, *kind, "", False, body, is_whole)
     kind = _media_type(headers.get("Content-Type") or "")
     encodings = headers.get("Content-Encoding") or ""
     is_chunked = "chunked" in (headers.get("Transfer-Encoding") or "").lower()
-    return _Answer(address, 200, *kind, encodings, is_chunked, body, len(body) >= expected)
+    return _Answer(address, 200, *kind, encodings, is_chunked, body, is_whole)
 
 
 def _rows_of_arc(file: SourceFile, opened: BinaryIO, max_bytes: int) -> Iterator[Row | SourceFile]:

@@ -1,5 +1,8 @@
 """Books: chapters in the order of the spine, and what is left out or refused."""
 
+import io
+import posixpath
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -81,6 +84,60 @@ def test_a_chapter_that_is_missing_or_too_large_costs_itself(tmp_path: Path) -> 
     rows = rows_of(tmp_path, made)
     assert len(sources_of(rows)) == 2
     assert reasons_of(rows) == {"a.epub#OEBPS/x.xhtml": "damaged", "a.epub#OEBPS/large.xhtml": "too_large"}
+
+
+@pytest.mark.parametrize(
+    ("written", "part"),
+    [
+        ("text/B.xhtml", "text/b.XHTML"),
+        ("text/b%20c.xhtml", "text/b c.xhtml"),
+        ("text/b%20c.xhtml", "text/b%20c.xhtml"),
+        ("text/b c.xhtml", "text/b%20c.xhtml"),
+        ("text/b.xhtml#start", "text/b.xhtml"),
+        ("text\\b.xhtml", "text/b.xhtml"),
+        ("/OEBPS/text/b.xhtml", "text/b.xhtml"),
+        ("texts/b.xhtml", "text/b.xhtml"),
+        ("b.xhtml", "../b.xhtml"),
+    ],
+)
+def test_a_chapter_is_found_whose_name_is_written_otherwise(tmp_path: Path, written: str, part: str) -> None:
+    item = f'<item id="x" href="{written}" media-type="application/xhtml+xml"/>'
+    members = members_of(epub_of({}, item, '<itemref idref="x"/>'))
+    rows = rows_of(tmp_path, zip_of({**members, posixpath.normpath(f"OEBPS/{part}"): "<p>First.</p>"}))
+    assert [row.text for row in rows if isinstance(row, CollectedDocument)] == ["<p>First.</p>"]
+    assert not reasons_of(rows)
+
+
+def members_of(data: bytes) -> dict[str, str]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return {name: archive.read(name).decode() for name in archive.namelist()}
+
+
+@pytest.mark.parametrize(
+    ("part", "old", "new"),
+    [
+        ("OEBPS/book.opf", 'idref="c1"', 'idref="x"'),
+        ("OEBPS/book.opf", "itemref", "itemreference"),
+        ("OEBPS/book.opf", "</package>", ""),
+        ("META-INF/container.xml", "</container>", ""),
+    ],
+)
+def test_all_pages_of_a_book_are_read_whose_lists_are_damaged(tmp_path: Path, part: str, old: str, new: str) -> None:
+    members = members_of(GOOD)
+    text = members[part]
+    assert old in text
+    rows = rows_of(tmp_path, zip_of({**members, part: text.replace(old, new)}))
+    assert {row.text for row in rows if isinstance(row, CollectedDocument)} == {"<p>First.</p>", "<p>Second.</p>"}
+    assert reasons_of(rows) == {"a.epub": "damaged"}
+
+
+def test_a_book_is_read_without_the_list_of_its_lists(tmp_path: Path) -> None:
+    members = members_of(GOOD)
+    moved = members["META-INF/container.xml"].replace("book.opf", "lost.opf")
+    for container in (moved, '<container xmlns="urn:x"/>'):
+        rows = rows_of(tmp_path, zip_of({**members, "META-INF/container.xml": container}))
+        assert len(sources_of(rows)) == 2
+        assert not reasons_of(rows)
 
 
 ENCRYPTED = (

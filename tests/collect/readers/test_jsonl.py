@@ -1,15 +1,24 @@
+import bz2
+import gzip
 import io
 import json
+import lzma
+from functools import partial
 from pathlib import Path
+from random import Random
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from privllm.collect import unpacked_stream
 from privllm.collect.documents import CollectedDocument, Quarantined
+from privllm.collect.read_file import read_file
 from privllm.collect.readers.jsonl import read_jsonl, read_lines
 from privllm.collect.source_file import ReadOptions, SourceFile
 from privllm.core.records import document_id
+from tests.collect.readers.test_archive import zipped
 
 LIMIT = 200
 
@@ -92,3 +101,52 @@ def test_the_text_may_stand_under_another_key(tmp_path: Path) -> None:
     assert good.text == "this"
     assert isinstance(bad, Quarantined)
     assert "'body' (collect.text_key); it has strings under text, title" in bad.detail
+
+
+PACKERS = {
+    "a.jsonl.gz": gzip.compress,
+    "a.jsonl.bz2": bz2.compress,
+    "a.jsonl.xz": lzma.compress,
+    "a.jsonl.zst": partial(pa.compress, codec="zstd", asbytes=True),
+}
+LINES = b"".join(json.dumps({"text": f"Pier {number}"}).encode() + b"\n" for number in range(5000))
+
+
+@pytest.mark.parametrize("name", PACKERS)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_compressed_file_is_read_line_by_line_whatever_its_size(tmp_path: Path, name: str, encoding: str) -> None:
+    (tmp_path / name).write_bytes(PACKERS[name](LINES.decode().encode(encoding)))
+    rows = list(read_file(tmp_path / name, tmp_path, LIMIT))
+    assert [(row.source, row.text) for row in rows if isinstance(row, CollectedDocument)] == [
+        (f"{name}#{number + 1}", f"Pier {number}") for number in range(5000)
+    ]
+    assert len(rows) == 5000
+
+
+@pytest.mark.parametrize("name", PACKERS)
+def test_a_compressed_file_that_was_cut_gives_what_comes_before(tmp_path: Path, name: str) -> None:
+    noise = b"".join(b'{"text": "%s"}\n' % Random(number).randbytes(50).hex().encode() for number in range(50_000))
+    (tmp_path / name).write_bytes(PACKERS[name](noise)[:-1000])
+    rows = list(read_file(tmp_path / name, tmp_path, LIMIT))
+    assert isinstance(rows[0], CollectedDocument)
+    assert isinstance(rows[-1], Quarantined)
+    assert (rows[-1].source, rows[-1].reason) == (name, "damaged")
+
+
+@pytest.mark.parametrize("name", PACKERS)
+def test_a_compressed_file_that_unpacks_to_too_much_is_left(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unpacked_stream, "FREE_BYTES", 1000)
+    monkeypatch.setattr(unpacked_stream, "MAX_RATIO", 2)
+    (tmp_path / name).write_bytes(PACKERS[name](b'{"text": "again"}\n' * 100_000))
+    rows = list(read_file(tmp_path / name, tmp_path, LIMIT))
+    assert isinstance(rows[-1], Quarantined)
+    assert (rows[-1].source, rows[-1].reason) == (name, "too_much")
+
+
+def test_a_compressed_file_in_an_archive_is_read(tmp_path: Path) -> None:
+    data = {f"b/{name}": pack(LINES[:100]) for name, pack in PACKERS.items()}
+    (tmp_path / "a.zip").write_bytes(zipped(data))
+    rows = [row for row in read_file(tmp_path / "a.zip", tmp_path, 1 << 20) if isinstance(row, CollectedDocument)]
+    assert len({row.source for row in rows}) == len(rows) == 20

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import mailbox as mailbox_module
 from email.message import EmailMessage
 from pathlib import Path
 from random import Random
@@ -238,3 +239,27 @@ def test_subject_sender_and_day_are_known(tmp_path: Path, headers: dict[str, str
     (row,) = rows_of(tmp_path, data.encode())
     assert isinstance(row, CollectedDocument)
     assert (row.title, row.author, row.date) == about
+
+
+@pytest.mark.parametrize("name", ["a.mbox", "a.mbx", "a.txt", "a.eml"])
+@pytest.mark.parametrize("separators", [2, 1])
+@pytest.mark.parametrize("from_line", [b"", b"From somebody Thu Nov 26 04:23:00 2026\n"])
+def test_a_mailbox_in_mmdf_is_read(tmp_path: Path, name: str, separators: int, from_line: bytes) -> None:
+    line = b"\x01\x01\x01\x01\n"
+    mails = [
+        from_line + message(f"At {hour}.\n", Message_ID=f"<{hour}@e>").as_bytes() for hour in ("five", "six", "ten")
+    ]
+    data = line + (line * separators).join(mails) + line
+    rows = rows_of(tmp_path, data, name)
+    assert texts_of(rows) == {f"{name}#{hour}@e": f"Tea\n\nAt {hour}." for hour in ("five", "six", "ten")}
+    assert not reasons_of(rows)
+
+
+def test_a_mailbox_that_mailbox_writes_in_mmdf_is_read(tmp_path: Path) -> None:
+    box = mailbox_module.MMDF(tmp_path / "box.mbox")
+    for hour in ("five", "six"):
+        box.add(message(f"At {hour}.\n\nFrom there we go on.\n"))
+    box.close()
+    rows = list(read_file(tmp_path / "box.mbox", tmp_path, LIMIT))
+    assert sorted(texts_of(rows).values()) == [f"Tea\n\nAt {hour}.\n\nFrom there we go on." for hour in ("five", "six")]
+    assert not reasons_of(rows)

@@ -78,3 +78,10 @@ VALUES = st.recursive(
 @given(VALUES)
 def test_no_json_crashes(tmp_path_factory: pytest.TempPathFactory, value: Any) -> None:
     assert row_of(tmp_path_factory.mktemp("notebook"), value).source == "a.ipynb"
+
+
+def test_all_sheets_of_a_notebook_of_format_3_are_read(tmp_path: Path) -> None:
+    sheets = [{"cells": [{"cell_type": "markdown", "source": [f"Sheet {number}"]}]} for number in (1, 2)]
+    row = row_of(tmp_path, {"nbformat": 3, "metadata": {}, "worksheets": [*sheets, {}]})
+    assert isinstance(row, CollectedDocument)
+    assert row.text == "Sheet 1\n\nSheet 2\n"

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from privllm.collect.documents import CollectedDocument, Quarantined
+from privllm.collect.office_text import OLD, OLE
 from privllm.collect.read_file import read_file
 from tests.collect.test_office_text import GOOD
 from tests.office_files import zip_of
@@ -27,11 +28,11 @@ def test_each_kind_is_read(tmp_path: Path, kind: str, text: str) -> None:
 
 
 def test_one_in_an_archive_is_read(tmp_path: Path) -> None:
-    (tmp_path / "a.zip").write_bytes(zip_of({"b.docx": GOOD["docx"], "c.doc": b"x"}))
+    (tmp_path / "a.zip").write_bytes(zip_of({"b.docx": GOOD["docx"], "c.doc": OLE + bytes(100)}))
     document, old = read_file(tmp_path / "a.zip", tmp_path, 10_000)
     assert document.source == "a.zip#b.docx"
     assert isinstance(old, Quarantined)
-    assert (old.reason, old.detail) == ("unsupported", ".doc: save it as .docx")
+    assert (old.reason, old.detail) == ("unsupported", OLD)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,6 @@ def test_other_formats_have_no_reader() -> None:
 
 
 def test_a_format_that_is_not_read_says_what_to_do() -> None:
-    assert why_not_read("folder.txt/letter.DOC") == ".doc: save it as .docx"
+    assert why_not_read("folder.txt/table.XLSB") == ".xlsb: save it as .xlsx"
     assert why_not_read("movie.mp4").startswith(".mp4: the suffixes read are .html ")
     assert why_not_read("README").startswith("no suffix: ")

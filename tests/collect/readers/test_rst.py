@@ -142,3 +142,18 @@ def test_time_grows_with_the_text(piece: str) -> None:
 def test_directives_in_directives_are_bounded() -> None:
     text = "\n".join(" " * depth + ".. note::" for depth in range(2000)) + "\n" + " " * 2000 + "inside"
     assert "inside" in markdown_of(text)
+
+
+def test_text_that_is_only_for_pages_is_kept_and_that_for_print_is_not() -> None:
+    assert markdown_of(".. only:: html\n\n   Shown.\n\n.. only:: latex\n\n   Printed.\n\nEnd.\n") == "Shown.\n\nEnd.\n"
+
+
+def test_a_table_in_csv_is_a_table_with_its_header() -> None:
+    source = '.. csv-table:: Depths\n   :header: "Pier", "Depth"\n   :widths: 1, 2\n\n   1, "deep, very"\n   2, *wide*\n\nEnd.\n'
+    assert (
+        markdown_of(source) == "Depths\n\n| Pier | Depth |\n| --- | --- |\n| 1 | deep, very |\n| 2 | *wide* |\n\nEnd.\n"
+    )
+    too_long = "x" * 200_000
+    assert too_long in markdown_of(f".. csv-table::\n\n   1, {too_long}\n")
+    without = ".. csv-table::\n\n   1, 2\n   3, 4\n"
+    assert markdown_of(without) == "| 1 | 2 |\n| --- | --- |\n| 3 | 4 |\n"

@@ -299,3 +299,62 @@ def test_lines_may_end_without_a_carriage_return(tmp_path: Path, name: str) -> N
 def test_what_a_crawler_notes_of_names_is_its_own(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, record(b"e.org. 1 IN A 127.0.0.1", "dns:e.org", media="text/dns") + RECORDS[0])
     assert [row.source for row in rows] == ["a.warc#http:/e.org/0"]
+
+
+def packed_by_zstd(data: bytes) -> bytes:
+    opened = io.BytesIO()
+    writer = ZstdWriter(opened)
+    writer.write(data)
+    writer.close()
+    return opened.getvalue()
+
+
+PACKED = {"a.warc": bytes, "a.warc.gz": gzip.compress, "a.warc.zst": packed_by_zstd}
+
+
+@pytest.mark.parametrize("name", PACKED)
+@pytest.mark.parametrize("length", [1000, 1_999, 100_000, 10**15])
+@pytest.mark.parametrize("kind", ["response", "request"])
+def test_a_record_that_says_to_be_longer_than_it_is_costs_itself(
+    tmp_path: Path, name: str, length: int, kind: str
+) -> None:
+    pages = [record(answer(PAGE + b"%d" % number), f"http://e.org/{number}") for number in range(6)]
+    false = record(answer(b"<p>False.</p>"), "http://e.org/false", kind)
+    pages.insert(
+        2, re.sub(rb"(?m)^(WARC(?s:.)*?)Content-Length: \d+", b"\\1Content-Length: %d" % length, false, count=1)
+    )
+    rows = rows_of(tmp_path, b"".join(map(PACKED[name], pages)), name)
+    texts = texts_of(rows)
+    assert [texts[f"{name}#http:/e.org/{number}"] for number in range(6)] == [
+        f"{PAGE.decode()}{number}" for number in range(6)
+    ]
+    assert texts.get(f"{name}#http:/e.org/false", "<p>False.</p>").startswith("<p>False.</p>")
+    (damage,) = [row for row in rows if isinstance(row, Quarantined) and row.source == name]
+    assert damage.reason == "damaged"
+
+
+def test_after_damage_of_a_frame_of_zstandard_reading_goes_on_at_the_next(tmp_path: Path) -> None:
+    frames = [packed_by_zstd(record(answer(PAGE * 9), f"http://e.org/{number}")) for number in range(4)]
+    frames[1] = frames[1][:20] + bytes(8) + frames[1][28:]
+    rows = rows_of(tmp_path, b"".join(frames), "a.warc.zst")
+    assert {f"a.warc.zst#http:/e.org/{number}" for number in (0, 2, 3)} <= set(texts_of(rows))
+    assert reasons_of(rows)["a.warc.zst"] == "damaged"
+
+
+FALSE = re.sub(rb"Length: \d+", b"Length: 1900", record(answer(b"<p>False.</p>"), "http://e.org/false"))
+
+
+# Of a false length within a frame of zstd fastwarc says nothing, and goes on at the next record that it meets.
+@pytest.mark.parametrize(
+    ("name", "damage"), [*((name, b"GARBAGE\r\n") for name in PACKED), ("a.warc", FALSE), ("a.warc.gz", FALSE)]
+)
+def test_after_damage_within_a_compressed_archive_in_one_piece_reading_goes_on(
+    tmp_path: Path, name: str, damage: bytes
+) -> None:
+    pages = [record(answer(PAGE + b"%d" % number), f"http://e.org/{number}") for number in range(12)]
+    rows = rows_of(tmp_path, PACKED[name](b"".join([*pages[:3], damage, *pages[3:]])), name)
+    wanted = {f"{name}#http:/e.org/{number}": f"{PAGE.decode()}{number}" for number in range(12)}
+    assert wanted.items() <= texts_of(rows).items()
+    assert [row.reason for row in rows if isinstance(row, Quarantined)] == ["damaged"]
+    sources = [row.source for row in rows]
+    assert len(set(sources)) == len(sources)
