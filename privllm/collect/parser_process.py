@@ -35,6 +35,10 @@ class _Child(NamedTuple):
     owner: int  # the process that started it; a fork of that must not use it
 
 
+class _TooLong(Exception):
+    """An answer is over the limit."""
+
+
 _child: _Child | None = None
 
 
@@ -50,6 +54,9 @@ def parse(parser: str, data: bytes, *arguments: Any) -> Parsed:
         child.stdin.write(data)
         child.stdin.flush()
         answer = _read_frame(child.stdout)
+    except _TooLong:
+        _end_of(child)
+        raise Unreadable("too_much", f"its text and what it says of itself are over {MAX_FRAME:,} bytes") from None
     except OSError:
         answer = None
     if answer is None:
@@ -89,13 +96,13 @@ def _end_of(child: subprocess.Popen[bytes]) -> tuple[str, str]:
 
 
 def _read_frame(stream: Any) -> bytes | None:
-    """Return the next frame, None at the end of the stream and for one over `MAX_FRAME`."""
+    """Return the next frame, None at the end of the stream. Raises `_TooLong` for one over `MAX_FRAME`."""
     head = stream.read(FRAME.size)
     if len(head) < FRAME.size:
         return None
     (size,) = FRAME.unpack(head)
     if size > MAX_FRAME:
-        return None
+        raise _TooLong
     data: bytes = stream.read(size)
     return data if len(data) == size else None
 

@@ -2,7 +2,8 @@
 
 A container (an archive, a mailbox) is unpacked within limits, so that no file, however it was made,
 fills the memory or takes for ever. What a part of a container was read as is taken over from the
-last run where its source, its bytes and the versions of its readers are the same.
+last run where its source, its bytes, what the container says of it and the versions of its readers are the
+same.
 """
 
 import re
@@ -41,6 +42,7 @@ class Origin(NamedTuple):
 
     reader: str  # version of the one that made it
     parts: tuple[int, ...]  # that it lies in, as in `seen_files.ENTRIES`
+    told: str  # of the last of them
 
 
 class RowWithOrigin(NamedTuple):
@@ -63,12 +65,12 @@ class RememberedParts:
                 self._begins.setdefault(entry.source[:length], number)
 
     def look_up(self, part: SourceFile, parts: tuple[int, ...]) -> Remembered | None:
-        """Return the entries of a part with the same source and bytes, in the same `parts`, and of what lies inside it."""
+        """Return the entries of a part and of what lies inside it, where it has the same source, bytes and `told`, in the same `parts`."""
         begin = self._begins.get(part.source)
         if begin is None:
             return None
         own = self._entries[begin]
-        if (own.source, own.digest, tuple(own.parts)) != (part.source, digest(part.data), parts):
+        if (own.source, own.digest, own.told, tuple(own.parts)) != (part.source, digest(part.data), part.told, parts):
             return None
         entries = list(self._entries_of(part.source, begin, len(parts)))
         return Remembered(entries) if all(map(self._is_of_use, entries)) else None
@@ -124,14 +126,15 @@ class FileReading:
         reader, other = self._recognised(file)
         version = version_of(reader, self.versions)
         self.readers.add(version)
+        origin = Origin(version, parts, file.told if parts else "")
         for row in self._parts(file, reader, other):
             if isinstance(row, SourceFile):
                 yield from self._rows_of_part(row, (*parts, len(row.source)), reader)
             elif parts and isinstance(row, CollectedDocument) and row.source != file.source:
                 source = self._own_source(row.source, row.digest)
-                yield RowWithOrigin(row._replace(id=document_id(source), source=source), Origin(version, parts))
+                yield RowWithOrigin(row._replace(id=document_id(source), source=source), origin)
             else:
-                yield RowWithOrigin(row, Origin(version, parts))
+                yield RowWithOrigin(row, origin)
 
     def parts(self, file: SourceFile) -> Iterator[Row | SourceFile]:
         """Yield what lies in a file itself, each under a source of its own."""
@@ -153,14 +156,15 @@ class FileReading:
     def _rows_of_part(self, part: SourceFile, parts: tuple[int, ...], container: Reader) -> Iterator[RowWithOrigin]:
         self.part_count += 1
         self.unpacked += part.size
+        origin = Origin(NO_VERSION, parts, part.told)
         if is_housekeeping(part.name) or (container is READERS["archive"] and is_hidden(part.name)):
-            yield RowWithOrigin(PassedOver(part.source), Origin(NO_VERSION, parts))
+            yield RowWithOrigin(PassedOver(part.source), origin)
         elif fault := self._fault_of(part, len(parts)):
             refused = Quarantined(part.source, digest(part.data), part.size, *fault)
-            yield RowWithOrigin(refused, Origin(NO_VERSION, parts))
+            yield RowWithOrigin(refused, origin)
         elif remembered := self._remembered(part, parts):
             self.readers.update(entry.reader for entry in remembered.entries)
-            yield RowWithOrigin(remembered, Origin(NO_VERSION, parts))
+            yield RowWithOrigin(remembered, origin)
         else:
             yield from self.rows(part, parts)
 

@@ -26,7 +26,7 @@ from privllm.collect.same_names import without_same_names
 from privllm.collect.scanned_pages import NEEDS_OCR, count_in
 from privllm.collect.seen_files import PASSED_OVER, SeenFiles
 from privllm.collect.shard_runs import bounds, table_of
-from privllm.collect.shards import TextLocations, keys_of, name_of, write_shard
+from privllm.collect.shards import IDENTITY, TextLocations, keys_of, name_of, write_shard
 from privllm.collect.slow_files import slowest_files
 from privllm.collect.source_file import ReadOptions
 from privllm.core.errors import UserError
@@ -43,7 +43,6 @@ from privllm.engine.source_guard import SOURCES_AS_READ
 from privllm.engine.store import NO_STORE, Store, Unkeyed
 
 LIST = "quarantine.txt"  # beside quarantine.parquet
-IDENTITY = ["id", "digest", "encoding", "reader"]  # columns of an entry that determine a document
 
 
 @dataclass
@@ -174,8 +173,8 @@ def _write_shards(cfg: CollectConfig, out: Path, store: Store, reader: Increment
 
 
 def _documents_by_shard(seen: SeenFiles, bits: int) -> list[pa.Table]:
-    """Return each shard's documents by id: IDENTITY, and "file", the row of a document's file."""
-    entries = seen.entries.select(IDENTITY).append_column("file", seen.file_of_entries())
+    """Return each shard's documents by id: IDENTITY, "reader", and "file", the row of a document's file."""
+    entries = seen.entries.select([*IDENTITY, "reader"]).append_column("file", seen.file_of_entries())
     entries = entries.take(pc.sort_indices(entries["id"]))
     without_id = pc.sum(pc.equal(entries["id"], "")).as_py() or 0  # refused entries, which come first
     documents = entries.slice(without_id)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from privllm.collect.documents import CollectedDocument, PassedOver, Quarantined
+from privllm.core.records import ABOUT
 from privllm.engine.digests import replacing
 
 FILES = pa.schema(
@@ -31,12 +32,14 @@ ENTRIES = pa.schema(  # a document, or why there is none ("reason" is "" for a d
         ("media_type", pa.string()),
         ("encoding", pa.string()),
         ("digest", pa.string()),
+        *ABOUT,
         ("characters", pa.int64()),
         ("bytes", pa.int64()),
         ("reason", pa.string()),
         ("detail", pa.string()),
         ("reader", pa.string()),  # its version (reader_versions)
         ("parts", pa.list_(pa.int32())),  # of its file that it lies in, from the outermost: characters of their sources
+        ("told", pa.string()),  # what was said of the last of them (SourceFile.told)
     ]
 )
 PASSED_OVER = "passed over"  # the reason of a part that is counted as ignored, not as quarantined
@@ -52,25 +55,29 @@ class Entry(NamedTuple):
     media_type: str
     encoding: str
     digest: str
+    title: str
+    author: str
+    date: str
     characters: int
     bytes: int
     reason: str
     detail: str
     reader: str
     parts: list[int]
+    told: str
 
 
-def entry_of(row: CollectedDocument | Quarantined | PassedOver, reader: str, parts: Sequence[int]) -> Entry:
+def entry_of(row: CollectedDocument | Quarantined | PassedOver, reader: str, parts: Sequence[int], told: str) -> Entry:
     """Return what is remembered of a row that a reader of that version made in some `parts` of a file."""
-    inside = list(parts)
+    origin = reader, list(parts), told
     if isinstance(row, CollectedDocument):
-        characters = len(row.text)
-        return Entry(
-            row.id, row.source, row.media_type, row.encoding, row.digest, characters, 0, "", "", reader, inside
-        )
+        kind = row.media_type, row.encoding, row.digest
+        about = row.title, row.author, row.date
+        return Entry(row.id, row.source, *kind, *about, len(row.text), 0, "", "", *origin)
     if isinstance(row, PassedOver):
-        return Entry("", row.source, "", "", "", 0, 0, PASSED_OVER, "", reader, inside)
-    return Entry("", row.source, "", "", row.digest, 0, row.bytes, row.reason, row.detail, reader, inside)
+        return Entry("", row.source, "", "", "", "", "", "", 0, 0, PASSED_OVER, "", *origin)
+    refusal = row.bytes, row.reason, row.detail
+    return Entry("", row.source, "", "", row.digest, "", "", "", 0, *refusal, *origin)
 
 
 class SeenFiles(NamedTuple):

@@ -1,6 +1,6 @@
 """Shards: which documents they are made of, and how they are written.
 
-A shard is named by its documents (id, digest, encoding and reader of each, in the order of ids). Their
+A shard is named by its documents (`IDENTITY` and reader of each, in the order of ids). Their
 texts come from the runs of the files that were just read, or from the previous version of the
 shard.
 """
@@ -20,6 +20,8 @@ from privllm.core.seed import digest
 from privllm.core.tables import read_table, write_table
 from privllm.engine.store import Unkeyed
 
+IDENTITY = ["id", "digest", "encoding", "media_type", "title", "author", "date"]  # columns that determine a document
+ESCAPES = (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"))
 MAX_SHARD_BYTES = 2**31 - 1  # Arrow's string offsets are 32 bits
 
 
@@ -32,11 +34,15 @@ class TextLocations(NamedTuple):
 
 
 def key_of(documents: pa.Table) -> pa.Array:
-    """Return what distinguishes versions of documents: "id digest encoding".
+    """Return what distinguishes versions of documents: IDENTITY, each on one line.
 
-    Equal keys, made by readers of one version, are equal rows of `records.DOCUMENTS`.
+    The bytes alone do not: what a part of a container is, and is about, the container may say. Equal keys, made by
+    readers of one version, are equal rows of `records.DOCUMENTS`.
     """
-    keys = pc.binary_join_element_wise(documents["id"], documents["digest"], documents["encoding"], " ")
+    columns = [documents[name] for name in IDENTITY]
+    for character, escaped in ESCAPES:
+        columns = [pc.replace_substring(column, character, escaped) for column in columns]
+    keys = pc.binary_join_element_wise(*columns, "\t")
     return keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
 
 

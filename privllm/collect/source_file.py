@@ -1,6 +1,7 @@
 """What readers are given: a file below the sources, or one that lies inside another (a member of an archive, an attachment)."""
 
 import io
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -51,6 +52,11 @@ class SourceFile:
         """Return the source of a part under a key."""
         separator = "#" if self.path else "/"
         return f"{self.source}{separator}{clean_key(key)}"
+
+    @property
+    def told(self) -> str:
+        """Return a digest of what a container says of this part: its name, by which its format is known, and what it is about."""
+        return digest(json.dumps([self.name, *self.about]).encode())
 
     @property
     def size(self) -> int:

@@ -48,6 +48,7 @@ from privllm.manage.source_files import (
     remove,
     select,
     source_name,
+    sources_beside,
 )
 from privllm.manage.trace import near_names
 from privllm.manage.tracked_input import track
@@ -117,9 +118,10 @@ def _look_up(root: Path, words: list[str]) -> tuple[Selection, ForgottenDocument
     sources = sources_of(root)
     saved = load(root / FORGET_NOTE)
     saved_sources = set(saved.table["source"].to_pylist())
+    beside = sources_beside(selection, folder, options)
     built = {}
     for identifier, source in sources.items():
-        if any(is_below(source, name) for name in names):
+        if whole_source(source) not in beside and any(is_below(source, name) for name in names):
             built[identifier] = source
     for name in selection.missing:
         if not any(is_below(source, name) for source in (*built.values(), *saved_sources)):

@@ -8,7 +8,7 @@ says what to do.
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -71,7 +71,7 @@ def take_out(path: Path, source: str, names: Set[str], options: ReadOptions) -> 
     write = _writer(path, source, options)
     assert write is not None, source
     parts = parts_in(path, source, options)
-    removed = {number for number, part in enumerate(parts) if any(_is_below(part.source, name) for name in names)}
+    removed = _numbers_below(parts, names, write in (_write_zip, _write_tar))
     partial = path.with_name(f".partial.{path.name}")  # `collect` passes over hidden names
     try:
         try:
@@ -111,8 +111,14 @@ def _writer(path: Path, source: str, options: ReadOptions) -> Writer | None:
     return None
 
 
-def _is_below(source: str, name: str) -> bool:
-    return source == name or source.startswith(f"{name}/")
+def _numbers_below(parts: Sequence[Part], names: Set[str], have_folders: bool) -> set[int]:
+    """Return the numbers of the parts that are among `names`, or lie in a folder that is.
+
+    What is a part is no folder: beside the mail `x@h` the mail `x@h/2` may stand.
+    """
+    folders = names - {part.source for part in parts} if have_folders else set()
+    below = tuple(f"{folder}/" for folder in folders)
+    return {number for number, part in enumerate(parts) if part.source in names or part.source.startswith(below)}
 
 
 def _write_mailbox(old: BinaryIO, new: BinaryIO, removed: Set[int]) -> None:

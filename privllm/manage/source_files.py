@@ -26,11 +26,13 @@ from privllm.core.params import PARAMS_FILE, read_params
 from privllm.core.records import whole_source
 from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 from privllm.manage.parts_of_files import take_out, why_not_taken_out
+from privllm.manage.places_of_parts import Placed, below, placed_rows
 
 SOURCES = Path("data/sources")
 PROBE_BYTES = 4
 LineNumbers = dict[Path, set[int]]  # numbers from 1, by JSONL file
 Parts = dict[Path, list[str]]  # sources, by container
+Places = dict[Path, list[Placed]]  # by container
 
 
 @dataclass
@@ -92,7 +94,7 @@ def select(folder: Path, words: list[str], options: ReadOptions = DEFAULT_OPTION
     """
     selection = Selection()
     line_numbers: LineNumbers = {}
-    parts: Parts = {}
+    places: Places = {}
     for word in words:
         name = source_name(word, folder)
         if not name:
@@ -113,7 +115,7 @@ def select(folder: Path, words: list[str], options: ReadOptions = DEFAULT_OPTION
                 f"{name} is a section of {whole_source(name)}, which is cut anew at each build: take the passage out of "
                 "the file and run `dvc repro`, or forget the whole document."
             )
-        elif container := _container_of(name, folder, parts, options):
+        elif container := _container_of(name, folder, places, options):
             if fault := why_not_taken_out(name, container, source_of(container, folder), options):
                 raise UserError(fault)
             selection.parts.setdefault(container, []).append(name)
@@ -126,18 +128,17 @@ def select(folder: Path, words: list[str], options: ReadOptions = DEFAULT_OPTION
     return selection
 
 
-def _container_of(name: str, folder: Path, parts: Parts, options: ReadOptions) -> Path | None:
-    """Return the container that has a part `name`, None where there is none.
+def _container_of(name: str, folder: Path, places: Places, options: ReadOptions) -> Path | None:
+    """Return the container that has a part or a folder `name`, None where there is none.
 
-    parts: the sources in the containers read so far.
+    places: of what lies in the containers read so far.
     """
     container = file_holding(name, folder)
     if container is None or container == path_of(name, folder):
         return None
-    if container not in parts:
-        rows = read_file(container, folder, 1 << 40, options=options)
-        parts[container] = [row.source for row in rows]
-    return container if any(is_below(source, name) for source in parts[container]) else None
+    if container not in places:
+        places[container] = placed_rows(container, folder, 1 << 40, options)
+    return container if below(places[container], name) else None
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -155,14 +156,15 @@ def present(folder: Path, sources: Iterable[str], options: ReadOptions = DEFAULT
     It holds a section if it holds the section's document.
     """
     line_numbers: LineNumbers = {}
-    parts: Parts = {}
+    places: Places = {}
     present_sources = set()
     for source in sources:
         # The name of a file that is not UTF-8 does not match again: the file then counts as gone.
         document = whole_source(source)
         path = folder / document.replace("\\\\", "\\")
         is_there = os.path.lexists(path) or _has_line(path, folder, line_numbers)
-        if is_there or _container_of(document, folder, parts, options):
+        container = None if is_there else _container_of(document, folder, places, options)
+        if is_there or (container and any(document in placed.names for placed in places[container])):
             present_sources.add(source)
     return present_sources
 
@@ -201,9 +203,19 @@ def read_selected(
             if int(row.source.rpartition("#")[2]) in numbers:
                 yield row
     for path, names in selection.parts.items():
-        for row in read(path, folder, max_bytes, extensions, options):
-            if any(is_below(row.source, name) for name in names):
-                yield row
+        placed = placed_rows(path, folder, max_bytes, options, extensions)
+        inside = set().union(*({found.row.source for found in below(placed, name)} for name in names))
+        yield from (found.row for found in placed if found.row.source in inside)
+
+
+def sources_beside(selection: Selection, folder: Path, options: ReadOptions) -> set[str]:
+    """Return what lies in the containers of the selected parts and in none of these, whatever it is called."""
+    beside: set[str] = set()
+    for path, names in selection.parts.items():
+        placed = placed_rows(path, folder, 1 << 40, options)
+        inside = set().union(*({found.row.source for found in below(placed, name)} for name in names))
+        beside.update(found.row.source for found in placed if found.row.source not in inside)
+    return beside
 
 
 def remove(selection: Selection, folder: Path, options: ReadOptions = DEFAULT_OPTIONS) -> None:

@@ -79,9 +79,22 @@ def test_a_parser_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) 
 def test_a_frame_that_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parser_process, "MAX_FRAME", 3)
     stream = io.BytesIO(FRAME.pack(4) + b"abcd")
-    assert parser_process._read_frame(stream) is None
+    with pytest.raises(parser_process._TooLong):
+        parser_process._read_frame(stream)
     assert stream.read() == b"abcd"
     assert parser_process._read_frame(io.BytesIO(FRAME.pack(3) + b"abc")) == b"abc"
+
+
+def test_an_answer_that_is_too_long_says_which_limit_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    parse("pdf", GOOD)
+    first = child_id()
+    with monkeypatch.context() as patch:
+        patch.setattr(parser_process, "MAX_FRAME", 10)
+        with pytest.raises(Unreadable) as refusal:
+            parse("pdf", GOOD)
+    assert (refusal.value.reason, refusal.value.detail[-13:]) == ("too_much", "over 10 bytes")
+    assert parse("pdf", GOOD).text == "The harbour is deep."
+    assert child_id() != first
 
 
 def test_the_child_limits_its_memory_and_leaves_no_core(monkeypatch: pytest.MonkeyPatch) -> None:

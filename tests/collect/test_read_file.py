@@ -8,6 +8,7 @@ import pytest
 
 from privllm.collect import read_file as reading
 from privllm.collect.documents import CollectedDocument, PassedOver, Quarantined
+from privllm.collect.parsed import About
 from privllm.collect.read_file import FileReading, RememberedParts, read_file
 from privllm.collect.seen_files import Entry
 from privllm.collect.source_file import SourceFile
@@ -17,7 +18,13 @@ from tests.collect.readers.test_archive import zipped
 
 
 def entry(source: str, data: bytes, *parts: int, reason: str = "") -> Entry:
-    return Entry("id", source, "text/plain", "utf-8", digest(data), 1, 0, reason, "", "", list(parts))
+    kind = "text/plain", "utf-8", digest(data)
+    told = part_of(source, data).told
+    return Entry("id", source, *kind, "", "", "", 1, 0, reason, "", "", list(parts), told)
+
+
+def part_of(source: str, data: bytes, name: str = "part.txt", title: str = "") -> SourceFile:
+    return SourceFile(source, name, data=data, about=About(title))
 
 
 def test_a_part_is_remembered_by_source_and_bytes_with_what_lies_inside() -> None:
@@ -25,25 +32,27 @@ def test_a_part_is_remembered_by_source_and_bytes_with_what_lies_inside() -> Non
     inside = [entry("in.mbox#1/a.txt", b"a", 9, 15), entry("in.mbox#1/b/c.txt", b"c", 9, 11, 17)]
     beside = [entry("in.mbox#1/2", b"mail", 11), entry("in.mbox#10", b"mail", 10), entry("in.mbox#1.txt", b"mail", 13)]
     parts = RememberedParts([mail, *inside, *beside])
-    part = SourceFile("in.mbox#1", "1.eml", data=b"mail")
+    part = part_of("in.mbox#1", b"mail")
     found = parts.look_up(part, (9,))
     assert found is not None
     assert found.entries == [mail, *inside]
     assert parts.look_up(part, (5, 9)) is None
-    assert parts.look_up(SourceFile("in.mbox#1", "1.eml", data=b"edited"), (9,)) is None
-    assert parts.look_up(SourceFile("in.mbox#3", "3.eml", data=b"mail"), (9,)) is None
+    assert parts.look_up(part_of("in.mbox#1", b"edited"), (9,)) is None
+    assert parts.look_up(part_of("in.mbox#1", b"mail", "part.eml"), (9,)) is None
+    assert parts.look_up(part_of("in.mbox#1", b"mail", title="Of a book"), (9,)) is None
+    assert parts.look_up(part_of("in.mbox#3", b"mail"), (9,)) is None
 
 
 def test_rows_of_a_part_are_no_part() -> None:
     parts = RememberedParts([entry("a.zip#t.csv/x.txt", b"words", 11), entry("a.zip#b.txt", b"words", 11)])
-    assert parts.look_up(SourceFile("a.zip#t.csv/x.txt", "x.txt", data=b"words"), (17,)) is None
-    assert parts.look_up(SourceFile("a.zip#t.csv", "t.csv", data=b"words"), (11,)) is None
-    assert parts.look_up(SourceFile("a.zip#b.txt", "b.txt", data=b"words"), (11,)) is not None
+    assert parts.look_up(part_of("a.zip#t.csv/x.txt", b"words"), (17,)) is None
+    assert parts.look_up(part_of("a.zip#t.csv", b"words"), (11,)) is None
+    assert parts.look_up(part_of("a.zip#b.txt", b"words"), (11,)) is not None
 
 
 def test_what_was_too_much_among_other_neighbours_is_looked_at_again() -> None:
     parts = RememberedParts([entry("a.zip#b.txt", b"words", 11, reason="too_much")])
-    assert parts.look_up(SourceFile("a.zip#b.txt", "b.txt", data=b"words"), (11,)) is None
+    assert parts.look_up(part_of("a.zip#b.txt", b"words"), (11,)) is None
 
 
 @pytest.mark.parametrize(

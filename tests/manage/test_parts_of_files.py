@@ -48,6 +48,8 @@ def tarred(members: dict[str, bytes], mode: str) -> bytes:
 MEMBERS = {"a.txt": b"one", "folder/b.txt": b"two", "folder/c.txt": b"three"}
 FILES = {  # {name: (bytes, the parts to take out, the sources that stay)}
     "in.mbox": (mailbox(3), ["1@example.org"], ["0@example.org", "2@example.org"]),
+    "like.mbox": (mailbox(2).replace(b"<1@example.org>", b"<0@example.org/2>"), ["0@example.org"], ["0@example.org/2"]),
+    "like.csv": (b"id,text\nx,one\nx/2,two\n", ["x"], ["x/2"]),
     "last.mbox": (b"a preamble\n\n" + mailbox(2), ["1@example.org"], ["0@example.org", ""]),
     "a.csv": (b'\xef\xbb\xbfid,text\r\nx,"one\r\nmore"\r\n\r\ny,two\r\nz,three', ["y", "z"], ["x"]),
     "b.tsv": ("id\ttext\nx\tgr\xfcn\ny\tblau\n".encode("latin-1"), ["y"], ["x"]),
@@ -106,6 +108,13 @@ def test_any_rows_of_any_table(tmp_path_factory: pytest.TempPathFactory, data: s
     take_out(path, "a.csv", {f"a.csv#{number}" for number in removed}, DEFAULT_OPTIONS)
     left = rows_of(path) if len(removed) < len(rows) else {}
     assert left == {key: text for key, text in before.items() if int(key) not in removed}
+
+
+def test_a_member_called_as_a_folder_goes_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    path.write_bytes(zipped({"b.txt": b"one", "b.txt/c.txt": b"two"}))
+    remove(select(tmp_path, ["a.zip#b.txt"]), tmp_path)
+    assert [*rows_of(path)] == ["b.txt/c.txt"]
 
 
 def test_equal_rows_go_together(tmp_path: Path) -> None:

@@ -144,7 +144,6 @@ def _unpacked(file: SourceFile, member: Member, allowance: Allowance) -> SourceF
     """Return a member with its bytes, or why they cannot be had. Raises `TooMuch`."""
     part = file.inside(member.key, b"")
     if member.size > allowance.max_bytes:
-        allowance.spend(member.size)  # a tar is read through to its next member
         return Quarantined(part.source, "", member.size, "too_large", TOO_LARGE)
     try:
         with member.open() as opened:

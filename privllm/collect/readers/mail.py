@@ -3,7 +3,9 @@
 A message is one document: its subject, and the text somebody wrote, without quoted replies and
 signature. Of alternatives the plain text counts, else the HTML, which `clean` turns into text.
 Attachments and forwarded messages are files inside it. In a mailbox a message is named by its
-Message-ID, or by a digest of its bytes where it has none.
+Message-ID, or by a digest of its bytes where it has none. Of mails with one Message-ID the first in the file has
+the plain name, and the names of the others end in a digest of their bytes: one that is appended moves none, but
+one that is put before the first takes its name.
 """
 
 import re

@@ -229,6 +229,16 @@ def test_a_cut_zip_that_grows_too_much_is_stopped(tmp_path: Path, monkeypatch: p
     assert list(reasons_of(rows).values()) == ["too_much"]
 
 
+@pytest.mark.parametrize("size", [1 << 20, 0xFFFFFFF0])
+def test_a_member_that_lies_about_its_size_costs_itself(tmp_path: Path, size: int) -> None:
+    data = bytearray(zipped({"a.txt": b"first", "b.txt": b"second", "c.txt": b"third"}))
+    entry = data.index(b"b.txt", data.index(b"PK\x01\x02")) - 46  # in the directory
+    data[entry + 24 : entry + 28] = size.to_bytes(4, "little")
+    rows = rows_of(tmp_path, "a.zip", bytes(data))
+    assert texts_of(rows) == {"a.zip#a.txt": "first", "a.zip#c.txt": "third"}
+    assert reasons_of(rows) == {"a.zip#b.txt": "too_large"}
+
+
 def test_a_zip_behind_a_program_is_a_zip(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, "a.zip", b"MZ" + bytes(1000) + zipped({"a.txt": b"words"}))
     assert texts_of(rows) == {"a.zip#a.txt": "words"}

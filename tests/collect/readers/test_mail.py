@@ -3,7 +3,9 @@
 import base64
 import io
 import mailbox as mailbox_module
-from email.message import EmailMessage
+from email.errors import MessageError
+from email.message import EmailMessage, Message
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -13,11 +15,16 @@ from hypothesis import strategies as st
 
 from privllm.collect.documents import CollectedDocument, Quarantined
 from privllm.collect.read_file import read_file
+from privllm.collect.readers import mail
 from privllm.collect.readers.mail import split_mailbox
 from privllm.collect.readers.registry import media_type, reader_of
 from tests.collect.readers.test_archive import reasons_of, texts_of
 
 LIMIT = 10_000
+TRIPPED = (
+    *(MessageError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError),
+    *(AssertionError, UnicodeDecodeError),
+)
 
 
 def message(text: str = "At five.\n", subject: str = "Tea", **headers: str) -> EmailMessage:
@@ -263,3 +270,32 @@ def test_a_mailbox_that_mailbox_writes_in_mmdf_is_read(tmp_path: Path) -> None:
     rows = list(read_file(tmp_path / "box.mbox", tmp_path, LIMIT))
     assert sorted(texts_of(rows).values()) == [f"Tea\n\nAt {hour}.\n\nFrom there we go on." for hour in ("five", "six")]
     assert not reasons_of(rows)
+
+
+@pytest.mark.parametrize("error", TRIPPED)
+def test_whatever_the_parser_trips_over_costs_one_mail(
+    tmp_path: Path, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed = mail.parsed_mail
+    arguments = ("utf-8", b"", 0, 1, "odd") if error is UnicodeDecodeError else ("odd",)
+
+    def tripping(data: bytes) -> Message:
+        if b"odd" in data:
+            raise error(*arguments)
+        return parsed(data)
+
+    monkeypatch.setattr(mail, "parsed_mail", tripping)
+    begin = b"From a@b Thu Nov 26 04:23:00 2026\n"
+    mails = [b"Subject: S\nMessage-ID: <%d@h>\n\n%b words\n\n" % pair for pair in enumerate([b"odd", b"plain"])]
+    rows = rows_of(tmp_path, begin + begin.join(mails), "a.mbox")
+    assert reasons_of(rows) == {"a.mbox#0@h": "damaged"}
+    assert [row.source for row in rows if isinstance(row, CollectedDocument)] == ["a.mbox#1@h"]
+
+
+def test_a_mail_with_the_message_id_of_another_moves_nothing_where_it_is_appended(tmp_path: Path) -> None:
+    begin = b"From a@b Thu Nov 26 04:23:00 2026\n"
+    mails = [b"Subject: S\nMessage-ID: <x@h>\n\n%b words\n\n" % text for text in (b"first", b"second", b"third")]
+    found = [texts_of(rows_of(tmp_path, begin + begin.join(mails[:count]), "a.mbox")) for count in (1, 2, 3)]
+    assert [*found[0]] == ["a.mbox#x@h"]
+    for before, after in pairwise(found):
+        assert before.items() < after.items()
