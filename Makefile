@@ -3,7 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-PYTEST := OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+# One process more than there are cores, since tests wait for servers, browsers and other processes too.
+PYTEST := OMP_NUM_THREADS=1 python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup ray s3 grammar docs run run-base test test-fast test-wheel test-pythons test-all bench serve clean
 help: ## this list

@@ -18,7 +18,7 @@ from tests.foreign import save_foreign
 from tests.train.tiny_tasks import write_examples
 from tests.workshop import SMALL, Workshop, make_workshop, outputs
 
-MODULES = "abc ast bdb bz2 cmd code codecs copy dis doctest filecmp fnmatch getpass hashlib hmac imaplib keyword linecache".split()
+MODULES = "abc ast bdb bz2 cmd code codecs copy dis filecmp fnmatch ftplib getpass hashlib hmac imaplib keyword linecache".split()
 INCUMBENT = "data/promoted/model/incumbent"
 
 

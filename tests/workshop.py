@@ -14,6 +14,9 @@ from typing import Any
 import yaml
 
 from privllm.core.params import known_keys
+from privllm.core.work_paths import MODULES_FILE
+from privllm.engine.fingerprint import foretell_fingerprints
+from privllm.engine.module_analysis import analysis_cache
 from privllm.parameters.sections import SECTIONS
 from tests.forks import forked
 
@@ -62,9 +65,10 @@ SMALL: dict[str, Any] = {
     "evaluate.bootstrap": 50,
     "evaluate.own_texts": 8,
 }
+# Modules whose manual is the same whatever a process has imported and changed.
 PAGES = """
 argparse asyncio.queues base64 bisect calendar collections configparser contextlib csv datetime decimal difflib email.message enum
-fractions functools gettext glob heapq html inspect ipaddress json logging mailbox random shutil statistics string textwrap""".split()
+fractions functools gettext glob heapq html ipaddress json mailbox optparse random shutil socketserver statistics string textwrap""".split()
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -163,6 +167,8 @@ def make_workshop(root: Path, stages: Collection[str] = ()) -> Workshop:
     shop.set_all(SMALL)
     if stages:
         keep_stages(root, stages)
+    (root / MODULES_FILE).parent.mkdir()
+    (root / MODULES_FILE).write_text(analyses(), "utf-8")
     fill_sources(root / "data/sources")
     shop.run("git", "init", "-q", "-b", "main")
     shop.run("git", "config", "user.name", "Test")  # `dvc exp run` commits too
@@ -170,6 +176,13 @@ def make_workshop(root: Path, stages: Collection[str] = ()) -> Workshop:
     shop.run("dvc", "add", "-q", "data/sources")
     shop.commit("start")
     return shop
+
+
+@cache
+def analyses() -> str:
+    """Return what `fingerprint` remembers of our modules, by their bytes: else each build would parse them all, in a second."""
+    foretell_fingerprints(ROOT)
+    return json.dumps(analysis_cache.analyses)
 
 
 def keep_stages(root: Path, names: Collection[str]) -> None:
