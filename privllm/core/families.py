@@ -46,7 +46,7 @@ CAUSAL = FamilyTraits(
         "olmo2",
         "gpt2",
     ),
-    task_kinds=("classification", "text2text", "chat"),
+    task_kinds=("classification", "tokens", "text2text", "chat"),
     can_converse=True,
     continues_text=True,
 )

@@ -18,6 +18,7 @@ import transformers
 from omegaconf import OmegaConf
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, PreTrainedModel
 
+from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.seed import seed_of
 from privllm.core.special_tokens import SENTINELS, own_ids
@@ -51,7 +52,7 @@ def open_model(
 
     A head over a causal model looks at a text's last token that is not padding, so its model must know the `pad` that batches have.
 
-    Raises UserError when the folder holds no model, or one of another family.
+    Raises UserError when the folder holds no model, one of another family, or one for which transformers has no such head.
     """
     transformers.utils.logging.set_verbosity_error()  # that a head is new needs no warning
     transformers.utils.logging.disable_progress_bar()
@@ -64,6 +65,14 @@ def open_model(
     if pools_last_token or config.pad_token_id is None:
         config.pad_token_id = pad
     auto_class = CLASSES[kind, family]
+    if (
+        kind in HEADS
+        and config.model_type in TRAITS[family].model_types
+        and type(config) not in auto_class._model_mapping
+    ):
+        raise UserError(
+            f"{folder}: transformers has no head for {kind} over a {config.model_type} model; take another start."
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of("head", seed))
         if fresh:

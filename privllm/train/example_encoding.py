@@ -79,19 +79,22 @@ class Coder:
     def _tagged(self, example: Example, content: Tagged) -> Encoded:
         """Encode words with labels.
 
-        The first piece of each word carries its label (Devlin et al. 2018); a word that does not fit is left out whole.
+        The first piece of each word carries its label (Devlin et al. 2018), the last one where a piece sees only those before it.
+        A word that does not fit is left out whole.
         """
         before, after = self.speech.marks.around
         inputs, labels, words = list(before), [IGNORED] * len(before), 0
         asked = set(content.asked())
+        at_end = TRAITS[self.family].continues_text
         for place, (word, tag) in enumerate(zip(content.tokens, content.labels, strict=True)):
             pieces = self._pieces_of(word, example, is_first=place == 0)
             if len(inputs) + len(pieces) + len(after) > self.context:
                 self.cut += 1
                 break
             inputs += pieces
-            labels.append(self.labels[tag] if place in asked else IGNORED)
-            labels += [IGNORED] * (len(pieces) - 1)
+            label = self.labels[tag] if place in asked else IGNORED
+            others = [IGNORED] * (len(pieces) - 1)
+            labels += [*others, label] if at_end else [label, *others]
             words += 1
         inputs += after
         labels += [IGNORED] * len(after)

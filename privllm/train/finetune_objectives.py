@@ -77,7 +77,7 @@ class OneLabel(Supervised):
 
 
 class LabelPerToken(Supervised):
-    """A tag for the first piece of each word: labels [B, T]."""
+    """A tag for one piece of each word: labels [B, T]."""
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         inputs_BT, attended_BT, labels_BT = batch

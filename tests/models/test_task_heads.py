@@ -16,6 +16,7 @@ from privllm.models.masked import MaskedConfig
 from privllm.models.seq2seq import Seq2SeqConfig
 from privllm.models.task_heads import CLASSES, open_model
 from privllm.tasks.formats import KINDS
+from tests.foreign import save_foreign
 
 MODELS = {
     "causal": CausalConfig(layers=2, width=32, heads=2),
@@ -63,5 +64,10 @@ def test_what_cannot_be_opened_is_explained(starts: dict[str, Path], tmp_path: P
         open_model("chat", "causal", tmp_path, (), 1, 0)
     with pytest.raises(UserError, match="t5 model, which is not of the causal family"):
         open_model("chat", "causal", starts["seq2seq"], (), 1, 0)
+    olmo = tmp_path / "olmo"
+    save_foreign(olmo, "causal", "olmo2")
+    with pytest.raises(UserError, match="transformers has no head for tokens over a olmo2 model"):
+        open_model("tokens", "causal", olmo, ("a", "b"), 1, 0)
+    open_model("classification", "causal", olmo, ("a", "b"), 1, 0)
     assert families_of("classification") == ["causal", "masked"]
     assert {(kind, family) for kind in KINDS for family in families_of(kind)} == set(CLASSES)

@@ -98,6 +98,18 @@ def test_the_first_piece_of_each_word_has_its_tag(speech: Speech) -> None:
     assert (learnt(shorter), shorter.words, cut) == ([1, 0], 2, 1)
 
 
+def test_where_a_piece_sees_only_those_before_it_the_last_of_each_word_has_its_tag(speech: Speech) -> None:
+    content = Tagged(("Ada", "walks", "xyzzy"), ("B-WHO", "O", "B-WHO"))
+    tags = tags_of(("WHO",))
+    encoded, _ = coded(speech, content, "causal", labels=tags)
+    first, _ = coded(speech, content, "masked", labels=tags)
+    assert encoded.inputs.tolist() == first.inputs.tolist()
+    ends = [len(speech.ids("Ada")), len(speech.ids("Ada walks")), len(speech.ids("Ada walks xyzzy"))]
+    assert ends[2] - ends[1] > 1, "a word of several pieces"
+    assert [place for place, label in enumerate(encoded.labels) if label != IGNORED] == ends
+    assert learnt(encoded) == [1, 0, 1]
+
+
 def test_of_hidden_words_the_mask_is_seen_and_nothing_else_is_learnt(speech: Speech) -> None:
     hidden, _ = coded(speech, Tagged(("Ada", None, "xyzzy"), ("O", "B-WHO", "O")), "masked", labels=tags_of(("WHO",)))
     assert learnt(hidden) == [1]
