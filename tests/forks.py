@@ -23,7 +23,7 @@ DVC = ("dvc.cli", "dvc.repo", "dvc.repo.reproduce", "dvc.commands.repro", "dvc_r
 DATA = ("pyarrow.parquet", "pyarrow.compute", "omegaconf", "yaml")
 # What a server has imported before it forks, by what it serves: stages, a module, a program.
 LIBRARIES: dict[tuple[str, ...], tuple[str, ...]] = {
-    ("pretrain", "finetune", "evaluate", "export"): (
+    ("start", "pretrain", "finetune", "align", "evaluate", "export", "gate"): (
         "torch",
         "transformers.models.qwen3.modeling_qwen3",
         "transformers.models.modernbert.modeling_modernbert",
