@@ -62,7 +62,7 @@ run-base: setup ## an open model and Debian's handbooks to a model that knows th
 	python -m benchmarks.run_base
 
 test-fast: setup ## the tests that train nothing, build nothing and take no seconds, in two minutes
-	$(PYTEST) --hypothesis-profile=fast --durations=5 --durations-min=1 -m "not training and not build and not slow"
+	$(PYTEST) -n auto --hypothesis-profile=fast --durations=5 --durations-min=1 -m "not training and not build and not slow"
 
 test: setup ray .venv/moto .venv/docs .venv/grammar ## all tests, in a quarter of an hour
 	$(PYTEST)

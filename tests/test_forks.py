@@ -13,6 +13,8 @@ from tests.forks import SOCKETS, forked, serve
 from tests.namespaces import FORBIDDEN, NO_NETWORK
 from tests.workshop import environment
 
+pytestmark = pytest.mark.slow
+
 STAGE = """
 import json, os, sys
 from pathlib import Path

@@ -9,6 +9,8 @@ from privllm.core.tables import read_table
 from tests.collect.test_incremental import Corpus, corpus, zipped_bytes
 from tests.office_files import epub_of
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["corpus"]
 
 BODY = "<title>A page</title><p>Words of the page."

@@ -105,6 +105,7 @@ def test_a_table_that_unpacks_to_too_much_is_left(tmp_path: Path, monkeypatch: p
     assert 0 < len(texts_of(rows)) <= max(1000, 2 * len(data)) / 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoding", "is_dictionary"), [("RLE_DICTIONARY", True), ("RLE_DICTIONARY", False), ("DELTA_BYTE_ARRAY", False)]
 )

@@ -125,7 +125,7 @@ def test_a_compressed_file_is_read_line_by_line_whatever_its_size(tmp_path: Path
 
 @pytest.mark.parametrize("name", PACKERS)
 def test_a_compressed_file_that_was_cut_gives_what_comes_before(tmp_path: Path, name: str) -> None:
-    noise = b"".join(b'{"text": "%s"}\n' % Random(number).randbytes(50).hex().encode() for number in range(50_000))
+    noise = b"".join(b'{"text": "%s"}\n' % Random(number).randbytes(50).hex().encode() for number in range(10_000))
     (tmp_path / name).write_bytes(PACKERS[name](noise)[:-1000])
     rows = list(read_file(tmp_path / name, tmp_path, LIMIT))
     assert isinstance(rows[0], CollectedDocument)
