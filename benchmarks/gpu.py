@@ -109,7 +109,7 @@ def peak_gib() -> float:
 
 
 class Clock:
-    """Times steps from the first one that is warm; `at` is called before each."""
+    """Times steps from the first one that is warm; `at` is called before each, `stop` behind the last one that counts."""
 
     def __init__(self) -> None:
         self.began = self.ended = 0.0
@@ -124,6 +124,7 @@ class Clock:
     def stop(self) -> None:
         wait()
         self.ended = time.perf_counter()
+        self.steps += 1
 
     def tokens_per_second(self, size: Size) -> float:
         return self.steps * size.rows * size.length / (self.ended - self.began)
@@ -195,7 +196,6 @@ def trainer(size: Size, steps: int) -> dict[str, float]:
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.global_step == steps - 1:
-                clock.steps += 1
                 clock.stop()
 
     rows = [{"input_ids": row, "labels": row} for step in range(steps) for row in rows_of(size, step)]
@@ -236,7 +236,6 @@ def peft(size: Size, steps: int) -> dict[str, float]:
         torch.nn.utils.clip_grad_norm_(learning, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-    clock.steps += 1
     clock.stop()
     return {"tokens_per_second": round(clock.tokens_per_second(size)), "peak_gib": peak_gib()}
 

@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -38,6 +39,22 @@ def test_adapters_are_measured_beside_peft(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(lora, "alone", in_this_process)
     found = lora.compare("tiny", gpu.WARM + 3, rounds=1)
     assert found["ours / peft"]["tokens_per_second"] > 0
+
+
+@pytest.mark.parametrize("measured", [gpu.ours, gpu.ours_lora, gpu.peft])
+def test_each_step_counts_once(measured: Callable[..., dict[str, float]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock on which making a step's rows, and nothing else, takes a second."""
+    now, made = 0, gpu.rows_of
+    size = gpu.SIZES["tiny"]
+
+    def rows_in_a_second(size: gpu.Size, step: int) -> torch.Tensor:
+        nonlocal now
+        now += 1
+        return made(size, step)
+
+    monkeypatch.setattr(gpu, "rows_of", rows_in_a_second)
+    monkeypatch.setattr(gpu.time, "perf_counter", lambda: now)
+    assert measured(size, gpu.WARM + 4)["tokens_per_second"] == size.rows * size.length
 
 
 @pytest.mark.skipif(not NIGHTLY, reason="nightly: ten processes")
