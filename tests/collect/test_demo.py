@@ -83,10 +83,10 @@ def test_pages_tell_nothing_of_this_machine(here: Path) -> None:
 
 def test_pages_show_python_and_nothing_of_ours(here: Path) -> None:
     """`inspect.signature` is replaced while pages are rendered, and `inspect` has a page too."""
-    page = (here / "inspect.html").read_text("utf-8").replace("&nbsp;", " ")
-    assert "<strong>signature</strong></a>(obj, *, follow_wrapped=True" in page
+    page = "".join((here / "inspect.html").read_text("utf-8").replace("&nbsp;", " ").split())  # 3.13 breaks long lines
+    assert "<strong>signature</strong></a>(obj,*,follow_wrapped=True" in page
     assert "plain_signature" not in page
-    assert "environment or address" not in page
+    assert "environmentoraddress" not in page
 
 
 def test_the_demo_is_made_once_and_leaves_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
