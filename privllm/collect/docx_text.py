@@ -54,8 +54,11 @@ class _Document:
 
     def __init__(self, package: Package, part: str) -> None:
         folder = posixpath.dirname(part)
+        self.package, self.related = package, package.related(part)
+        named = dict(self.related.values())
         trees = {
-            name: package.tree(f"{folder}/{name}.xml") for name in ("styles", "numbering", "footnotes", "endnotes")
+            name: package.tree(named.get(name, f"{folder}/{name}.xml"))
+            for name in ("styles", "numbering", "footnotes", "endnotes")
         }
         self.styles = _Styles(trees["styles"])
         self.lists = _lists(trees["numbering"])

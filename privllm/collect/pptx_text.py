@@ -26,8 +26,10 @@ def pptx_text(package: Package) -> Parsed:
     related = package.related(part)
     blocks: list[Block] = []
     for slide in tree.iterfind("{p}sldIdLst/{p}sldId"):
-        _, target = related.get(slide.get("{r}id", ""), ("", ""))
-        blocks += _slide(package, target)
+        kind, target = related.get(slide.get("{r}id", ""), ("", ""))
+        if kind == "slide":
+            package.require(target)
+            blocks += _slide(package, target)
     return Parsed(joined(blocks), *properties(package))
 
 

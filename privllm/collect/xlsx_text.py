@@ -50,7 +50,8 @@ def xlsx_text(package: Package) -> Parsed:
     blocks: list[Block] = []
     for sheet in tree.iterfind("{s}sheets/{s}sheet"):
         kind, target = related.get(sheet.get("{r}id", ""), ("", ""))
-        if kind == "worksheet" and target in package.parts and sheet.get("state", "visible") == "visible":
+        if kind == "worksheet" and sheet.get("state", "visible") == "visible":
+            package.require(target)
             tables = list(_tables(_Sheet(package, target, strings, styles).rows))
             blocks += [heading(sheet.get("name", ""), 2), *tables] if tables else []
     return Parsed(joined(blocks), *properties(package))
@@ -130,7 +131,9 @@ class _Sheet:
         """Keep the value of a cell, as people read it."""
         if self._kind == "s":
             number = _integer(value)
-            value = self._strings[number] if number < len(self._strings) else ""
+            if number >= len(self._strings):
+                raise NoText("damaged", f"a cell names text {number} of {len(self._strings)} that its sheets share")
+            value = self._strings[number]
         elif self._kind == "b":
             value = "TRUE" if value == "1" else "FALSE"
         elif self._kind == "e":

@@ -1,10 +1,13 @@
 """Text of workbooks: sheets as tables, values and dates, and what is left out."""
 
+import io
+import zipfile
+
 import pytest
 
 from privllm.collect.office_text import office_text
 from privllm.collect.parsed import NoText
-from tests.office_files import ooxml, xlsx_of
+from tests.office_files import ooxml, xlsx_of, zip_of
 
 STRINGS = "<si><t>Pier</t></si><si><r><t>De</t></r><r><t>pth</t></r><rPh><t>reading</t></rPh></si>"
 FORMATS = """<numFmts><numFmt numFmtId="164" formatCode="dd/mm/yyyy"/><numFmt numFmtId="165" formatCode="0.00 &quot;days&quot;"/>
@@ -93,3 +96,12 @@ def test_a_binary_workbook_says_what_to_do() -> None:
     with pytest.raises(NoText) as refusal:
         office_text(ooxml("xl/workbook.bin", {"xl/workbook.bin": "x"}))
     assert (refusal.value.reason, refusal.value.detail) == ("unsupported", "a binary workbook: save it as .xlsx")
+
+
+@pytest.mark.parametrize("lost", ["xl/sharedStrings.xml", "xl/worksheets/Sheet1.xml"])
+def test_a_part_with_texts_that_is_missing_is_said(lost: str) -> None:
+    with zipfile.ZipFile(io.BytesIO(xlsx_of(sheet(cell("A1", 0, "s")), strings=STRINGS))) as archive:
+        parts: dict[str, str | bytes] = {name: archive.read(name) for name in archive.namelist() if name != lost}
+    with pytest.raises(NoText) as refusal:
+        office_text(zip_of(parts))
+    assert refusal.value.reason == "damaged"
