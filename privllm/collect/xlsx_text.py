@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
+from privllm.collect.drawing_text import text_boxes
 from privllm.collect.markdown_blocks import Block, heading, joined, sparse_table
 from privllm.collect.office_package import Package, properties
 from privllm.collect.parsed import NoText, Parsed
@@ -52,9 +53,15 @@ def xlsx_text(package: Package) -> Parsed:
         kind, target = related.get(sheet.get("{r}id", ""), ("", ""))
         if kind == "worksheet" and sheet.get("state", "visible") == "visible":
             package.require(target)
-            tables = list(_tables(_Sheet(package, target, strings, styles).rows))
+            tables = [*_tables(_Sheet(package, target, strings, styles).rows), *_boxes(package, target)]
             blocks += [heading(sheet.get("name", ""), 2), *tables] if tables else []
     return Parsed(joined(blocks), *properties(package))
+
+
+def _boxes(package: Package, sheet: str) -> Iterator[Block]:
+    """Yield the text boxes of a sheet."""
+    for kind, target in package.related(sheet).values():
+        yield from text_boxes(package.tree(target)) if kind == "drawing" else ()
 
 
 def _tables(rows: list[tuple[int, dict[int, str]]]) -> Iterator[Block]:

@@ -3,7 +3,7 @@
 import pytest
 
 from privllm.collect.office_text import office_text
-from privllm.collect.parsed import Parsed
+from privllm.collect.parsed import NoText, Parsed
 from tests.office_files import NAMESPACES, OOXML, docx_of, ooxml, paragraph, relationships
 
 STYLES = """
@@ -160,3 +160,21 @@ def test_notes_are_found_whatever_their_part_is_called() -> None:
         "word/_rels/document2.xml.rels": relationships({"a": ("footnotes", "footnotes2.xml")}),
     }
     assert office_text(ooxml("word/document2.xml", parts)).text == "Deep[^1]\n\n[^1]: At ebb."
+
+
+def test_a_diagram_follows_its_paragraph() -> None:
+    drawing = '<w:drawing><a:graphic><a:graphicData><dgm:relIds r:dm="d"/></a:graphicData></a:graphic></w:drawing>'
+    body = f"<w:p><w:r><w:t>Piers</w:t>{drawing}</w:r></w:p>"
+    point = "<dgm:pt><dgm:t><a:p><a:r><a:t>East</a:t></a:r></a:p></dgm:t></dgm:pt>"
+    parts = {
+        "word/document.xml": f"<w:document {NAMESPACES}><w:body>{body}</w:body></w:document>",
+        "word/data1.xml": f"<dgm:dataModel {NAMESPACES}><dgm:ptLst>{point}</dgm:ptLst></dgm:dataModel>",
+        "word/_rels/document.xml.rels": relationships({"d": ("diagramData", "data1.xml")}),
+    }
+    assert office_text(ooxml("word/document.xml", parts)).text == "Piers\n\n- East"
+
+
+def test_a_document_inside_that_only_word_takes_in_is_said() -> None:
+    with pytest.raises(NoText) as refusal:
+        text_of(f'{paragraph("Deep.")}<w:altChunk r:id="a"/>')
+    assert refusal.value.reason == "unsupported"

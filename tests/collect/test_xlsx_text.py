@@ -7,7 +7,7 @@ import pytest
 
 from privllm.collect.office_text import office_text
 from privllm.collect.parsed import NoText
-from tests.office_files import ooxml, xlsx_of, zip_of
+from tests.office_files import NAMESPACES, OOXML, ooxml, relationships, xlsx_of, zip_of
 
 STRINGS = "<si><t>Pier</t></si><si><r><t>De</t></r><r><t>pth</t></r><rPh><t>reading</t></rPh></si>"
 FORMATS = """<numFmts><numFmt numFmtId="164" formatCode="dd/mm/yyyy"/><numFmt numFmtId="165" formatCode="0.00 &quot;days&quot;"/>
@@ -105,3 +105,14 @@ def test_a_part_with_texts_that_is_missing_is_said(lost: str) -> None:
     with pytest.raises(NoText) as refusal:
         office_text(zip_of(parts))
     assert refusal.value.reason == "damaged"
+
+
+def test_text_boxes_follow_the_tables_of_their_sheet() -> None:
+    made = xlsx_of(sheet(cell("A1", 7)))
+    box = "<xdr:sp><xdr:txBody><a:p><a:r><a:t>On piers</a:t></a:r></a:p></xdr:txBody></xdr:sp>"
+    space = f'xmlns:xdr="{OOXML}drawingml/2006/spreadsheetDrawing" {NAMESPACES}'
+    with zipfile.ZipFile(io.BytesIO(made)) as archive:
+        parts: dict[str, str | bytes] = {name: archive.read(name) for name in archive.namelist()}
+    parts["xl/worksheets/_rels/Sheet1.xml.rels"] = relationships({"a": ("drawing", "../drawings/d.xml")})
+    parts["xl/drawings/d.xml"] = f"<xdr:wsDr {space}>{box}</xdr:wsDr>"
+    assert office_text(zip_of(parts)).text == "## Sheet1\n\n7\n\nOn piers"

@@ -1,7 +1,7 @@
 """JSON: an array of objects, or of texts, is a table whose rows are documents; one object with a text is one.
 
-An array may stand alone in an object (`{"data": [...]}`); texts in one that stands beside other texts are labels, and no rows. A file called .json that holds an object a
-line is read as JSON lines.
+An array may stand alone in an object (`{"data": [...]}`); where its members are texts and the object has others, they are labels
+and no rows. A file called .json that holds an object a line is read as JSON lines.
 """
 
 from collections.abc import Iterator
