@@ -51,6 +51,8 @@ PREFIXES = {
     f"{ODF}drawing:1.0": "draw",
     f"{ODF}svg-compatible:1.0": "svg",
     f"{ODF}container": "container",
+    "http://www.w3.org/1998/Math/MathML": "math",
+    "http://www.w3.org/1999/xlink": "xlink",
     "http://www.idpf.org/2007/opf": "opf",
     "http://www.w3.org/2001/04/xmlenc#": "enc",
 }
