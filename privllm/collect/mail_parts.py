@@ -21,18 +21,25 @@ from privllm.collect.written_text import joined_lines, written_text
 MAX_PARTS = 1000  # of one message
 MAX_DEPTH = 30  # of parts inside each other
 BOUNDARY = re.compile(rb'^--([^"\\\r\n]{0,69}[^\s"\\])[ \t]*\r?\n(?=content-)', re.MULTILINE | re.IGNORECASE)
+MAILS = ("message/rfc822", "message/global", "message/news")
 NO_CHARSETS = ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "utf-7")
 
 
 class LenientMessage(Message):
     """A message of which a parameter in an encoding that is none counts as not given.
 
-    A message inside it is left as the bytes it is: the parser could not write it again as it was.
+    A message inside it, or a report on one, is left as the bytes it is: the parser could not write it again as it was.
     """
+
+    def get_content_type(self) -> str:
+        """Return the type; the parser would cut a report on a delivery into headers."""
+        kind = super().get_content_type()
+        return "message/x-delivery-status" if kind == "message/delivery-status" else kind
 
     def get_content_maintype(self) -> str:
         """Return the first half of the type, by which the parser looks for parts."""
-        return "application" if self.get_content_type() == "message/rfc822" else super().get_content_maintype()
+        kind = super().get_content_maintype()
+        return "application" if kind == "message" else kind
 
     def get_filename(self, failobj=None):  # type: ignore[no-untyped-def]
         """Return the name of a file."""
@@ -88,8 +95,10 @@ class MailParts:
     def _take(self, part: Message, depth: int) -> None:
         self._require_few(depth)
         kind = part.get_content_type()
-        if kind == "message/rfc822":
+        if kind in MAILS:
             self._add_file(part, "message.eml", _mail_inside(part))
+        elif kind.startswith("message/"):  # a report on a mail, which is headers alone, or a piece of one
+            self._add_file(part, "message.txt", _bytes_of(part))
         elif kind == "multipart/alternative" and part.is_multipart():
             self._take_alternative(part, depth)
         elif part.is_multipart():
@@ -167,8 +176,9 @@ class MailParts:
         given = header_text(part.get_filename() or "")
         suffix = mimetypes.guess_extension(part.get_content_type()) or ".bin"
         name = given or name or f"part{len(self.files) + 1}{suffix}"
-        is_mail = part.get_content_type() == "message/rfc822"
-        self.files.append(self.file.inside(name, data, "message.eml" if is_mail else ""))
+        kind = part.get_content_type()
+        told = "message.eml" if kind in MAILS else "message.txt" if kind.startswith("message/") else ""
+        self.files.append(self.file.inside(name, data, told))
 
 
 def _sender(message: Message) -> str:
