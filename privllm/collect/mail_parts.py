@@ -6,11 +6,12 @@ import mimetypes
 import re
 from email import policy
 from email.errors import MessageError
+from email.feedparser import BufferedSubFile  # type: ignore[attr-defined]
 from email.header import decode_header
 from email.message import Message
-from email.parser import BytesParser
+from email.parser import BytesFeedParser
 from email.utils import parseaddr, parsedate_to_datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from privllm.collect.decode import SUPERSETS, decode, strict
 from privllm.collect.documents import Unreadable
@@ -20,7 +21,10 @@ from privllm.collect.written_text import joined_lines, written_text
 
 MAX_PARTS = 1000  # of one message
 MAX_DEPTH = 30  # of parts inside each other
+TOO_MANY = "too_much", f"over {MAX_PARTS} parts, or over {MAX_DEPTH} inside each other"
 BOUNDARY = re.compile(rb'^--([^"\\\r\n]{0,69}[^\s"\\])[ \t]*\r?\n(?=content-)', re.MULTILINE | re.IGNORECASE)
+WITH_PARAMETERS = ("content-type", "content-disposition")
+MAX_PARAMETERS = 10_000  # characters of such a header
 MAILS = ("message/rfc822", "message/global", "message/news")
 NO_CHARSETS = ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "utf-7")
 
@@ -56,9 +60,31 @@ class LenientMessage(Message):
             return failobj
 
 
+class BoundedHeaders(policy.Compat32):
+    """Headers with parameters, cut where they are longer than any: the standard library takes time square in them."""
+
+    def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
+        """Return name and value of a header."""
+        name, value = super().header_source_parse(sourcelines)
+        return name, value[:MAX_PARAMETERS] if name.lower() in WITH_PARAMETERS else value
+
+
+class ShallowLines(BufferedSubFile):
+    """The lines of a mail, each of which is compared with the ends of all parts that it lies in."""
+
+    def push_eof_matcher(self, pred: Any) -> None:
+        """Take note of the end of a part. Raises `Unreadable` where too many lie inside each other."""
+        if len(self._eofstack) > MAX_DEPTH:
+            raise Unreadable(*TOO_MANY)
+        super().push_eof_matcher(pred)
+
+
 def parsed_mail(data: bytes) -> Message:
-    """Return a message with its parts."""
-    return BytesParser(LenientMessage, policy=policy.compat32).parsebytes(data)
+    """Return a message with its parts. Raises `Unreadable` ("too_much")."""
+    parser = BytesFeedParser(LenientMessage, policy=BoundedHeaders())
+    parser._input = ShallowLines()  # type: ignore[attr-defined]
+    parser.feed(data)
+    return parser.close()
 
 
 class Body(NamedTuple):
@@ -128,7 +154,7 @@ class MailParts:
         """Count a part, and raise `Unreadable` ("too_much") for one too many or too deep."""
         self._count += 1
         if self._count > MAX_PARTS or depth > MAX_DEPTH:
-            raise Unreadable("too_much", f"over {MAX_PARTS} parts, or over {MAX_DEPTH} inside each other")
+            raise Unreadable(*TOO_MANY)
 
     def _take_alternative(self, part: Message, depth: int) -> None:
         """Take one alternative, and the files inside all of them.
