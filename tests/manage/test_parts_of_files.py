@@ -143,11 +143,15 @@ def test_an_attachment_goes_with_its_mail(tmp_path: Path) -> None:
 def test_for_other_formats_it_says_how(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ["x"], "text": ["one"]}), tmp_path / "a.parquet")
     (tmp_path / "a.json").write_text(json.dumps([{"id": "x", "text": "one"}]))
-    (tmp_path / "b.zip").write_bytes(zipped({"c.zip": zipped({"d.txt": b"one"})}))
+    lines = b'{"text": "one"}\n{"text": "two"}\n'
+    (tmp_path / "b.zip").write_bytes(zipped({"c.zip": zipped({"d.txt": b"one"}), "e.jsonl": lines}))
+    (tmp_path / "a.eml").write_bytes(b"Subject: s\nContent-Disposition: attachment; filename=e.txt\n\nwords\n")
     for name, advice in {
         "a.parquet#x": "filter the row out, such as with DuckDB",
         "a.json#x": "take the member out of the array",
         "b.zip#c.zip/d.txt": r"forget b\.zip#c\.zip, or take it out",
+        "b.zip#e.jsonl#2": r"forget b\.zip#e\.jsonl, or take it out",
+        "a.eml#e.txt": "forget the whole mail",
     }.items():
         with pytest.raises(UserError, match=f"{name} lies inside .*{advice}"):
             select(tmp_path, [name])
