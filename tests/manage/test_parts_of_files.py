@@ -49,6 +49,11 @@ MEMBERS = {"a.txt": b"one", "folder/b.txt": b"two", "folder/c.txt": b"three"}
 FILES = {  # {name: (bytes, the parts to take out, the sources that stay)}
     "in.mbox": (mailbox(3), ["1@example.org"], ["0@example.org", "2@example.org"]),
     "like.mbox": (mailbox(2).replace(b"<1@example.org>", b"<0@example.org/2>"), ["0@example.org"], ["0@example.org/2"]),
+    "inner.mbox": (
+        mailbox(2).replace(b"<1@example.org>", b"<0@example.org/2>"),
+        ["0@example.org/2"],
+        ["0@example.org"],
+    ),
     "like.csv": (b"id,text\nx,one\nx/2,two\n", ["x"], ["x/2"]),
     "last.mbox": (b"a preamble\n\n" + mailbox(2), ["1@example.org"], ["0@example.org", ""]),
     "a.csv": (b'\xef\xbb\xbfid,text\r\nx,"one\r\nmore"\r\n\r\ny,two\r\nz,three', ["y", "z"], ["x"]),
