@@ -23,6 +23,7 @@ PAGE_NUMBER = re.compile(
 def without_margins(pages: list[list[Line]]) -> list[list[Line]]:
     """Return pages without running headers and footers and without page numbers."""
     counts: Counter[str] = Counter()
+    texts = Counter(text for lines in pages for text in {line.text for line in lines})
     title = TITLE_RATIO * body_size(pages)
     for lines in pages:
         counts.update({_pattern(lines[place], title) for place in _margins(lines)})
@@ -30,7 +31,7 @@ def without_margins(pages: list[list[Line]]) -> list[list[Line]]:
     numbered = _numbered(pages, title)
     kept = []
     for lines, own in zip(pages, numbered, strict=True):
-        dropped = set(own)
+        dropped, alike = set(own), set[int]()
         for place in _margins(lines):
             text = lines[place].text
             is_edge = place in (0, len(lines) - 1)
@@ -38,6 +39,10 @@ def without_margins(pages: list[list[Line]]) -> list[list[Line]]:
                 is_edge and len(pages) > 1 and PAGE_NUMBER.fullmatch(text)
             ):
                 dropped.add(place)
+                if texts[text] < least and not PAGE_NUMBER.fullmatch(text):
+                    alike.add(place)
+        if len(dropped) == len(lines):  # a page of few lines, as a ticket, is like others but for its numbers
+            dropped -= alike - own
         kept.append([line for place, line in enumerate(lines) if place not in dropped])
     return kept if any(kept) else pages
 

@@ -17,8 +17,11 @@ from privllm.collect.parsed import NoText, Parsed
 
 DATE_FORMATS = {*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)}  # of those that are built in
 TIME_FORMATS = {18, 19, 20, 21, 45, 46, 47}
+SPAN_FORMAT, SPAN = 46, re.compile(r"\[h+\]|\[m+\]|\[s+\]", re.IGNORECASE)
+ESCAPE = re.compile(r"_x([0-9A-Fa-f]{4})_")  # of a character in a text (ST_Xstring)
 LITERAL = re.compile(r'"[^"]*"|\\.|_.|\*.|\[[^\]]*\]')  # in a format, what is no code
 LETTERS = re.compile("[A-Z]{1,3}")
+TEXTS = ("s", "str", "inlineStr")  # types of cells
 MAX_COLUMN = 16_384
 EPOCH = datetime(1899, 12, 30)
 DAYS_BETWEEN_EPOCHS = 1462  # 1900 and 1904
@@ -31,6 +34,7 @@ class Styles(NamedTuple):
 
     dates: set[int]
     times: set[int]
+    spans: set[int]  # of hours beyond a day, which are no dates
     first_day: int  # to be added to the number of a day
 
 
@@ -147,6 +151,8 @@ class _Sheet:
             value = ""
         elif self._kind == "n":
             value = self._number(value)
+        if self._kind in TEXTS and "_x" in value:
+            value = ESCAPE.sub(lambda found: _escaped(int(found[1], 16)), value)
         if value.strip():
             self._cells[self._column] = value
 
@@ -156,6 +162,8 @@ class _Sheet:
             number = float(value)
         except ValueError:
             return value
+        if self._style in self._styles.spans and 0 <= number < MAX_DAY:
+            return _span(number)
         if self._style in self._styles.dates:
             return _date(number, self._styles.first_day, self._style in self._styles.times) or value
         return value if value.isdecimal() else f"{number:.15g}"
@@ -179,13 +187,16 @@ def _styles(tree: Element | None, first_day: int) -> Styles:
     """Return which styles of cells show dates."""
     dates: set[int] = set()
     times: set[int] = set()
+    spans: set[int] = set()
     if tree is None:
-        return Styles(dates, times, first_day)
+        return Styles(dates, times, spans, first_day)
     codes = {
         _integer(form.get("numFmtId", "")): form.get("formatCode", "") for form in tree.iterfind("{s}numFmts/{s}numFmt")
     }
     for number, style in enumerate(tree.iterfind("{s}cellXfs/{s}xf")):
         form = _integer(style.get("numFmtId", ""))
+        if form == SPAN_FORMAT if form not in codes else SPAN.search(codes[form]):
+            spans.add(number)
         letters = set(LITERAL.sub("", codes.get(form, "")).lower())
         if (
             form in DATE_FORMATS
@@ -195,7 +206,18 @@ def _styles(tree: Element | None, first_day: int) -> Styles:
             dates.add(number)
             if form in TIME_FORMATS if form not in codes else not letters & set("dy"):
                 times.add(number)
-    return Styles(dates, times, first_day)
+    return Styles(dates, times, spans, first_day)
+
+
+def _escaped(code: int) -> str:
+    """Return the character of an escape, "" for a control character or half a character."""
+    return chr(code) if code in (9, 10) or (code >= 32 and not 0xD800 <= code < 0xE000) else ""
+
+
+def _span(days: float) -> str:
+    """Return a span of time as hours, minutes and seconds."""
+    minutes, seconds = divmod(round(days * 86_400), 60)
+    return f"{minutes // 60}:{minutes % 60:02}" + (f":{seconds:02}" if seconds else "")
 
 
 def _date(number: float, first_day: int, is_time: bool) -> str:

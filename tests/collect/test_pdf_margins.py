@@ -52,3 +52,8 @@ def test_titles_that_are_numbered_in_turn_stay() -> None:
 def test_numbers_of_few_pages_are_none_of_pages() -> None:
     pages = [page(*BODY, last) for last in (*FOOTERS[:3], *["It ends.", "So it does.", "Again.", "And on."])]
     assert set(FOOTERS[:3]) < set(texts(pages))
+
+
+def test_pages_of_few_lines_that_differ_by_numbers_keep_them() -> None:
+    pages = [page("The Harbour", f"Berth {number} of pier {number + 3}", f"- {number} -") for number in range(1, 6)]
+    assert texts(pages) == [f"Berth {number} of pier {number + 3}" for number in range(1, 6)]

@@ -11,8 +11,10 @@ from tests.office_files import NAMESPACES, OOXML, ooxml, relationships, xlsx_of,
 
 STRINGS = "<si><t>Pier</t></si><si><r><t>De</t></r><r><t>pth</t></r><rPh><t>reading</t></rPh></si>"
 FORMATS = """<numFmts><numFmt numFmtId="164" formatCode="dd/mm/yyyy"/><numFmt numFmtId="165" formatCode="0.00 &quot;days&quot;"/>
-<numFmt numFmtId="166" formatCode="[$-409]h:mm AM/PM"/></numFmts>
-<cellXfs><xf numFmtId="0"/><xf numFmtId="14"/><xf numFmtId="164"/><xf numFmtId="165"/><xf numFmtId="166"/><xf numFmtId="22"/></cellXfs>"""
+<numFmt numFmtId="166" formatCode="[$-409]h:mm AM/PM"/>
+<numFmt numFmtId="167" formatCode="[h]:mm:ss"/></numFmts>
+<cellXfs><xf numFmtId="0"/><xf numFmtId="14"/><xf numFmtId="164"/><xf numFmtId="165"/><xf numFmtId="166"/>
+<xf numFmtId="22"/><xf numFmtId="167"/></cellXfs>"""
 
 
 def cell(place: str, value: object, kind: str = "n", style: int = 0) -> str:
@@ -51,6 +53,8 @@ def test_an_empty_row_ends_a_table_and_one_column_is_text() -> None:
         (cell("A1", 45292, style=1), "2024-01-01"),
         (cell("A1", 45292.5, style=2), "2024-01-01 12:00"),
         (cell("A1", 45292.25, style=5), "2024-01-01 06:00"),
+        (cell("A1", 1.25, style=6), "30:00"),
+        (cell("A1", "line_x000D_ more _x00e9_ _x005F_x0041_ _xD800_", "str"), "line more \u00e9 _x0041_ "),
         (cell("A1", 45292, style=3), "45292"),  # "days" is no date
         (cell("A1", 0.75, style=4), "18:00"),
         (cell("A1", 1, style=1), "1900-01-01"),
