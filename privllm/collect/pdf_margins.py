@@ -83,6 +83,11 @@ def _margins(lines: list[Line]) -> list[int]:
 
 
 def _pattern(line: Line, title: float) -> str:
-    """Return a line as what it has in common with that of other pages; numbers tell titles apart, such as "2.1 Version 3"."""
+    """Return a line as what it has in common with that of other pages.
+
+    Numbers tell titles apart, such as "2.1 Version 3", and rows of tables that hold nothing else.
+    """
     text = line.text.lower()
-    return text if line.size >= title else NUMBER.sub("#", text)
+    pattern = NUMBER.sub("#", text)
+    is_of_numbers = not any(map(str.isalpha, pattern)) and not PAGE_NUMBER.fullmatch(text)
+    return text if line.size >= title or is_of_numbers else pattern
