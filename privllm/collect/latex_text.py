@@ -59,13 +59,15 @@ TOKEN = re.compile(
 
 OPTION = re.compile(r"[ \t]*\[([^\]\n]{0,1000})\]")
 ARGUMENT_FOLLOWS = re.compile(r"[ \t]*[{\[]")
+NOTE = re.compile(r"\\(?:thanks|inst|footnote)\{[^{}]*\}")  # beside a name
+MAX_AUTHORS = 300  # characters
 ESCAPED = re.compile(r"\\([%#&_~])")  # in an address
 
 
 def latex_text(data: bytes) -> Parsed:
     """Return a document, which is UTF-8, as light Markdown."""
     text = data.decode()
-    return Parsed(markdown_of(text), _title(text))
+    return Parsed(markdown_of(text), _title(text), _authors(text))
 
 
 def markdown_of(text: str) -> str:
@@ -82,9 +84,26 @@ def markdown_of(text: str) -> str:
 
 def _title(text: str) -> str:
     """Return the argument of \\title, "" where there is none."""
-    found = re.search(r"^[^%\n]*?\\title[ \t]*(?:\[[^\]\n]*\])?[ \t]*\{", text, re.MULTILINE)
+    return _line(_told(text, "title"), text)
+
+
+def _authors(text: str) -> str:
+    """Return the names in \\author, without what stands below them or is said in a note."""
+    people = re.split(r"\\(?:and|And|AND)(?![A-Za-z])", NOTE.sub("", _told(text, "author")))
+    names = (_line(person.strip().partition("\\\\")[0], text) for person in people)
+    return ", ".join(filter(None, names))[:MAX_AUTHORS]
+
+
+def _told(text: str, name: str) -> str:
+    """Return the argument of a command of the preamble, "" where there is none."""
+    found = re.search(rf"^[^%\n]*?\\{name}[ \t]*(?:\[[^\]\n]*\])?[ \t]*\{{", text, re.MULTILINE)
     argument = argument_at(text, found.end() - 1) if found else None
-    return " ".join("".join(_Conversion(argument[0], "", Macros(text)).pieces()).split()) if argument else ""
+    return argument[0] if argument else ""
+
+
+def _line(part: str, text: str) -> str:
+    """Return a part of a text as one line, without its markup."""
+    return " ".join("".join(_Conversion(part, "", Macros(text)).pieces()).split()) if part else ""
 
 
 class _Conversion:

@@ -76,7 +76,7 @@ See the den.
 
 def test_a_document() -> None:
     parsed = latex_text(PAGE.encode())
-    assert parsed.title == "The Foxes"
+    assert (parsed.title, parsed.author) == ("The Foxes", "Somebody")
     assert parsed.text == TEXT
 
 
@@ -126,3 +126,9 @@ def test_time_is_bounded(piece: str) -> None:
     except RecursionError:  # which the parsers' process answers with "damaged"
         assert piece == "\\section{"
     assert time.process_time() - began < 10
+
+
+def test_authors_are_named_without_what_stands_below_them() -> None:
+    text = r"\author[short]{A. Fox\thanks{of the den} \\ The Den \and \textbf{B.} Hen\\Farm}"
+    assert latex_text(text.encode()).author == "A. Fox, B. Hen"
+    assert latex_text(b"words").author == ""
