@@ -70,9 +70,7 @@ def is_below(source: str, name: str) -> bool:
     if source == f"{name}#{SCANNED_PAGES}":
         return True
     reader = reader_of(name)
-    if reader is None or not source.startswith(f"{name}#"):
-        return False
-    return reader.holds_many or reader_of(source) is None  # a mailbox may be called .txt
+    return source.startswith(f"{name}#") and reader is not None and reader.holds_many
 
 
 def file_holding(source: str, folder: Path) -> Path | None:

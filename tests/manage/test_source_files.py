@@ -21,10 +21,9 @@ def test_a_member_lies_below_its_archive_and_its_folder() -> None:
         assert is_below("a.zip#b/one.txt", name)
     for name in ("a.zi", "a.zip#one.txt", "b", "a.txt"):
         assert not is_below("a.zip#b/one.txt", name)
-    assert not is_below("a.txt#b.txt", "a.txt")  # a file is called so
-    assert is_below("a.txt#1@h", "a.txt")  # no file is: what is called a text is a mailbox
+    assert not is_below("a.txt#1", "a.txt")  # a text holds no parts
     assert is_below("a.pdf#scanned pages", "a.pdf")
-    assert not is_below("a.pdf#12.pdf", "a.pdf")
+    assert not is_below("a.pdf#12", "a.pdf")
 
 
 def test_the_file_of_a_document_is_found_by_its_marks(folder: Path) -> None:
