@@ -17,7 +17,10 @@ ODF_NAMESPACES = " ".join(
     f'xmlns:{name}="{ODF}{ {"draw": "drawing", "svg": "svg-compatible"}.get(name, name) }:1.0"'
     for name in ("office", "text", "table", "style", "meta", "manifest", "presentation", "draw", "svg")
 )
-ODF_NAMESPACES += ' xmlns:dc="http://purl.org/dc/elements/1.1/"'
+ODF_NAMESPACES += (
+    ' xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    ' xmlns:math="http://www.w3.org/1998/Math/MathML"'
+)
 CORE = (
     '<c:coreProperties xmlns:c="urn:core" xmlns:dc="http://purl.org/dc/elements/1.1/" '
     'xmlns:dcterms="http://purl.org/dc/terms/"><dc:title>On harbours</dc:title><dc:creator>A. Keeper</dc:creator>'
@@ -116,15 +119,15 @@ def xlsx_of(*sheets: str, strings: str = "", styles: str = "", states: tuple[str
     return ooxml("xl/workbook.xml", parts)
 
 
-def odf_of(kind: str, body: str, styles: str = "", manifest: str = "") -> bytes:
+def odf_of(kind: str, body: str, styles: str = "", manifest: str = "", parts: dict[str, str] | None = None) -> bytes:
     """An OpenDocument file of a kind ("text", "spreadsheet", "presentation")."""
     content = (
         f"<office:document-content {ODF_NAMESPACES}><office:automatic-styles>{styles}</office:automatic-styles>"
         f"<office:body><office:{kind}>{body}</office:{kind}></office:body></office:document-content>"
     )
     listed = f"<manifest:manifest {ODF_NAMESPACES}>{manifest}</manifest:manifest>"
-    parts = {"content.xml": content, "meta.xml": ODF_META, "META-INF/manifest.xml": listed}
-    return zip_of({"mimetype": f"application/vnd.oasis.opendocument.{kind}", **parts})
+    fixed = {"content.xml": content, "meta.xml": ODF_META, "META-INF/manifest.xml": listed}
+    return zip_of({"mimetype": f"application/vnd.oasis.opendocument.{kind}", **fixed, **(parts or {})})
 
 
 def epub_of(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
+from privllm.collect.drawing_text import graphics
 from privllm.collect.markdown_blocks import Block, heading, item, joined, table
 from privllm.collect.office_package import Package, properties
 from privllm.collect.parsed import NoText, Parsed
@@ -54,8 +55,11 @@ class _Document:
 
     def __init__(self, package: Package, part: str) -> None:
         folder = posixpath.dirname(part)
+        self.package, self.related = package, package.related(part)
+        named = dict(self.related.values())
         trees = {
-            name: package.tree(f"{folder}/{name}.xml") for name in ("styles", "numbering", "footnotes", "endnotes")
+            name: package.tree(named.get(name, f"{folder}/{name}.xml"))
+            for name in ("styles", "numbering", "footnotes", "endnotes")
         }
         self.styles = _Styles(trees["styles"])
         self.lists = _lists(trees["numbering"])
@@ -63,7 +67,9 @@ class _Document:
         self.counters: dict[str, list[int]] = {}
         self.met: list[Element] = []  # notes, in order of their references
         self.numbers: dict[tuple[str, str], int] = {}  # of notes
-        self.boxes: list[Element] = []  # text boxes of the paragraph that is being read
+        self.boxes: list[
+            Element
+        ] = []  # drawings with text boxes, diagrams or charts in the paragraph that is being read
 
     def blocks(self, parent: Element) -> Iterator[Block]:
         """Yield the blocks of a body, a cell, a text box or a note."""
@@ -78,6 +84,11 @@ class _Document:
                 yield from self.blocks(element)
             elif element.tag == "{mc}AlternateContent":
                 yield from self.blocks(_chosen(element))
+            elif element.tag == "{w}altChunk":
+                _, part = self.related.get(element.get("{r}id", ""), ("", "a document"))
+                raise NoText(
+                    "unsupported", f"{part} lies in it, which Word takes in on opening: open it there and save it"
+                )
 
     def notes(self) -> Iterator[Block]:
         """Yield the notes that the text refers to; a note may refer to another."""
@@ -104,7 +115,9 @@ class _Document:
         if text and not style.name.startswith("toc "):
             yield self._formed(text, own, style)
         for box in boxes:
-            yield from self.blocks(box)
+            for content in _text_boxes(box):
+                yield from self.blocks(content)
+            yield from graphics(self.package, box, self.related)
 
     def _formed(self, text: str, own: Element | None, style: Style) -> Block:
         """Return a paragraph's text as a heading, an item or as it is."""
@@ -167,7 +180,7 @@ class _Document:
             elif tag in ("{w}footnoteReference", "{w}endnoteReference"):
                 yield self._reference(tag.removeprefix("{w}").replace("Reference", "s"), element.get("{w}id", ""))
             elif tag in ("{w}drawing", "{w}pict", "{w}object"):
-                self.boxes.extend(_text_boxes(element))
+                self.boxes.append(element)
             elif tag == "{mc}AlternateContent":
                 yield from self._content(_chosen(element))
             elif tag == "{w}ruby":

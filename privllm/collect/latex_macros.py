@@ -14,6 +14,8 @@ DEFINITION = re.compile(
     r"|\\[egx]?def[ \t]*\\(?P<defined>[A-Za-z@]+)(?P<parameters>(?:#\d){0,9})[ \t]*(?=\{)"
 )
 PARAMETER = re.compile(r"#([1-9])")
+THEOREMS = frozenset("theorem lemma proposition corollary definition remark example proof claim".split())
+THEOREM = re.compile(r"\\newtheorem\*?\{([A-Za-z]+)\}")
 TOKEN = re.compile(r"[ \t]*(\\[A-Za-z@]+|\\.|[^\s{}\\%])", re.DOTALL)
 OPTION = re.compile(r"[ \t]*\[([^\]\n]{0,1000})\]")
 
@@ -31,6 +33,7 @@ class Macros:
 
     def __init__(self, text: str = "") -> None:
         self.left = MAX_GROWTH
+        self.theorems = THEOREMS.union(THEOREM.findall(text))  # environments
         self._known: dict[str, Macro] = {}
         for found in DEFINITION.finditer(text):
             line = text[text.rfind("\n", 0, found.start()) + 1 : found.start()]

@@ -45,8 +45,10 @@ TOKEN = re.compile(
     r"(?P<comment>(?<!\\)%[^\n]*(?:\n[ \t]*)?)"
     r"|\\begin\{(?P<begin>[A-Za-z]+\*?)\}"
     r"|\\end\{(?P<end>[A-Za-z]+\*?)\}"
-    r"|\\verb\*?(?P<mark>[^\w\s*])(?P<verb>[^\n]*?)(?P=mark)"
+    r"|\\(?:verb\*?|lstinline(?:\[[^\]\n]*\])?)(?P<mark>[^\w\s*{])(?P<verb>[^\n]*?)(?P=mark)"
     r"|(?P<formula>\$\$(?:[^$\\]|\\.){0,5000}\$\$|\$(?:[^$\\]|\\.){1,2000}\$|\\\((?:[^\\]|\\[^)]){0,2000}\\\)|\\\[(?:[^\\]|\\[^\]]){0,5000}\\\])"
+    r"|\\(?:url|nolinkurl|path)[ \t]*\{(?P<address>[^{}\s]*)\}"
+    r"|\\href[ \t]*\{[^{}\s]*\}"
     r"|\\(?P<accent>[`'^~\"=.]|[cvHkur](?=\{|[ \t]))[ \t]*(?:\{\\?(?P<braced>[A-Za-z])\}|\\?(?P<letter>[A-Za-z]))"
     r"|[~ ]?\\(?P<cited>cite[a-z]*|label|index)\*?(?![A-Za-z])"
     r"|\\(?P<command>[A-Za-z@]+)\*?[ \t]*"
@@ -55,11 +57,17 @@ TOKEN = re.compile(
     re.DOTALL,
 )
 
+OPTION = re.compile(r"[ \t]*\[([^\]\n]{0,1000})\]")
+ARGUMENT_FOLLOWS = re.compile(r"[ \t]*[{\[]")
+NOTE = re.compile(r"\\(?:thanks|inst|footnote)\{[^{}]*\}")  # beside a name
+MAX_AUTHORS = 300  # characters
+ESCAPED = re.compile(r"\\([%#&_~])")  # in an address
+
 
 def latex_text(data: bytes) -> Parsed:
     """Return a document, which is UTF-8, as light Markdown."""
     text = data.decode()
-    return Parsed(markdown_of(text), _title(text))
+    return Parsed(markdown_of(text), _title(text), _authors(text))
 
 
 def markdown_of(text: str) -> str:
@@ -76,9 +84,26 @@ def markdown_of(text: str) -> str:
 
 def _title(text: str) -> str:
     """Return the argument of \\title, "" where there is none."""
-    found = re.search(r"^[^%\n]*?\\title[ \t]*(?:\[[^\]\n]*\])?[ \t]*\{", text, re.MULTILINE)
+    return _line(_told(text, "title"), text)
+
+
+def _authors(text: str) -> str:
+    """Return the names in \\author, without what stands below them or is said in a note."""
+    people = re.split(r"\\(?:and|And|AND)(?![A-Za-z])", NOTE.sub("", _told(text, "author")))
+    names = (_line(person.strip().partition("\\\\")[0], text) for person in people)
+    return ", ".join(filter(None, names))[:MAX_AUTHORS]
+
+
+def _told(text: str, name: str) -> str:
+    """Return the argument of a command of the preamble, "" where there is none."""
+    found = re.search(rf"^[^%\n]*?\\{name}[ \t]*(?:\[[^\]\n]*\])?[ \t]*\{{", text, re.MULTILINE)
     argument = argument_at(text, found.end() - 1) if found else None
-    return " ".join("".join(_Conversion(argument[0], "", Macros(text)).pieces()).split()) if argument else ""
+    return argument[0] if argument else ""
+
+
+def _line(part: str, text: str) -> str:
+    """Return a part of a text as one line, without its markup."""
+    return " ".join("".join(_Conversion(part, "", Macros(text)).pieces()).split()) if part else ""
 
 
 class _Conversion:
@@ -104,6 +129,8 @@ class _Conversion:
                 yield self._end(found["end"])
             elif found["mark"]:
                 yield f"`{found['verb']}`"
+            elif found["address"]:
+                yield ESCAPED.sub(r"\1", found["address"])
             elif found["accent"]:
                 yield _accented(found["braced"] or found["letter"], found["accent"])
             elif name := found["command"] or found["cited"]:
@@ -124,6 +151,7 @@ class _Conversion:
                 return self.text[start : self.place]
             inside = re.sub(r"^(?:\[[^\]\n]*\])?(?:\{[^}\n]*\})?[ \t]*\n", "", inside)
             return f"\n\n```\n{inside.rstrip()}\n```\n\n"
+        title = self._title_of_theorem() if plain in self.macros.theorems else ""
         self._skip_option()
         if plain in ("itemize", "enumerate", "description"):
             self.lists.append((plain, 0))
@@ -139,7 +167,15 @@ class _Conversion:
         ):
             for _ in range(2 if plain in ("tabularx", "wrapfigure") else 1):
                 self._skip_argument()
-        return "\n\n" if len(self.lists) < 2 else "\n"
+        return ("\n\n" if len(self.lists) < 2 else "\n") + title
+
+    def _title_of_theorem(self) -> str:
+        """Return what an option says in front of a theorem or proof."""
+        option = OPTION.match(self.text, self.place)
+        if option is None:
+            return ""
+        inner = _Conversion(option[1], "", self.macros, self.depth + 1)
+        return f"({''.join(inner.pieces())}) "
 
     def _end(self, name: str) -> str:
         if self.lists and self.lists[-1][0] == name:
@@ -219,8 +255,12 @@ class _Conversion:
         return f"\n{indent}{mark}{label}"
 
     def _skip_option(self) -> None:
-        option = re.compile(r"[ \t]*\[[^\]\n]{0,1000}\]").match(self.text, self.place)
-        self.place = option.end() if option else self.place
+        """Pass over options: of what stands apart in brackets, and has no argument behind it, each is text."""
+        while option := OPTION.match(self.text, self.place):
+            stands_apart = option[0][0] != "[" or self.text[self.place - 1 : self.place].isspace()
+            if stands_apart and not ARGUMENT_FOLLOWS.match(self.text, option.end()):
+                return
+            self.place = option.end()
 
     def _skip_argument(self) -> None:
         argument = argument_at(self.text, self.place)

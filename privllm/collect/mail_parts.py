@@ -6,11 +6,12 @@ import mimetypes
 import re
 from email import policy
 from email.errors import MessageError
+from email.feedparser import BufferedSubFile  # type: ignore[attr-defined]
 from email.header import decode_header
 from email.message import Message
-from email.parser import BytesParser
+from email.parser import BytesFeedParser
 from email.utils import parseaddr, parsedate_to_datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from privllm.collect.decode import SUPERSETS, decode, strict
 from privllm.collect.documents import Unreadable
@@ -20,19 +21,29 @@ from privllm.collect.written_text import joined_lines, written_text
 
 MAX_PARTS = 1000  # of one message
 MAX_DEPTH = 30  # of parts inside each other
+TOO_MANY = "too_much", f"over {MAX_PARTS} parts, or over {MAX_DEPTH} inside each other"
 BOUNDARY = re.compile(rb'^--([^"\\\r\n]{0,69}[^\s"\\])[ \t]*\r?\n(?=content-)', re.MULTILINE | re.IGNORECASE)
+WITH_PARAMETERS = ("content-type", "content-disposition")
+MAX_PARAMETERS = 10_000  # characters of such a header
+MAILS = ("message/rfc822", "message/global", "message/news")
 NO_CHARSETS = ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "utf-7")
 
 
 class LenientMessage(Message):
     """A message of which a parameter in an encoding that is none counts as not given.
 
-    A message inside it is left as the bytes it is: the parser could not write it again as it was.
+    A message inside it, or a report on one, is left as the bytes it is: the parser could not write it again as it was.
     """
+
+    def get_content_type(self) -> str:
+        """Return the type; the parser would cut a report on a delivery into headers."""
+        kind = super().get_content_type()
+        return "message/x-delivery-status" if kind == "message/delivery-status" else kind
 
     def get_content_maintype(self) -> str:
         """Return the first half of the type, by which the parser looks for parts."""
-        return "application" if self.get_content_type() == "message/rfc822" else super().get_content_maintype()
+        kind = super().get_content_maintype()
+        return "application" if kind == "message" else kind
 
     def get_filename(self, failobj=None):  # type: ignore[no-untyped-def]
         """Return the name of a file."""
@@ -49,9 +60,31 @@ class LenientMessage(Message):
             return failobj
 
 
+class BoundedHeaders(policy.Compat32):
+    """Headers with parameters, cut where they are longer than any: the standard library takes time square in them."""
+
+    def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
+        """Return name and value of a header."""
+        name, value = super().header_source_parse(sourcelines)
+        return name, value[:MAX_PARAMETERS] if name.lower() in WITH_PARAMETERS else value
+
+
+class ShallowLines(BufferedSubFile):
+    """The lines of a mail, each of which is compared with the ends of all parts that it lies in."""
+
+    def push_eof_matcher(self, pred: Any) -> None:
+        """Take note of the end of a part. Raises `Unreadable` where too many lie inside each other."""
+        if len(self._eofstack) > MAX_DEPTH:
+            raise Unreadable(*TOO_MANY)
+        super().push_eof_matcher(pred)
+
+
 def parsed_mail(data: bytes) -> Message:
-    """Return a message with its parts."""
-    return BytesParser(LenientMessage, policy=policy.compat32).parsebytes(data)
+    """Return a message with its parts. Raises `Unreadable` ("too_much")."""
+    parser = BytesFeedParser(LenientMessage, policy=BoundedHeaders())
+    parser._input = ShallowLines()  # type: ignore[attr-defined]
+    parser.feed(data)
+    return parser.close()
 
 
 class Body(NamedTuple):
@@ -88,8 +121,10 @@ class MailParts:
     def _take(self, part: Message, depth: int) -> None:
         self._require_few(depth)
         kind = part.get_content_type()
-        if kind == "message/rfc822":
+        if kind in MAILS:
             self._add_file(part, "message.eml", _mail_inside(part))
+        elif kind.startswith("message/"):  # a report on a mail, which is headers alone, or a piece of one
+            self._add_file(part, "message.txt", _bytes_of(part))
         elif kind == "multipart/alternative" and part.is_multipart():
             self._take_alternative(part, depth)
         elif part.is_multipart():
@@ -119,7 +154,7 @@ class MailParts:
         """Count a part, and raise `Unreadable` ("too_much") for one too many or too deep."""
         self._count += 1
         if self._count > MAX_PARTS or depth > MAX_DEPTH:
-            raise Unreadable("too_much", f"over {MAX_PARTS} parts, or over {MAX_DEPTH} inside each other")
+            raise Unreadable(*TOO_MANY)
 
     def _take_alternative(self, part: Message, depth: int) -> None:
         """Take one alternative, and the files inside all of them.
@@ -167,8 +202,9 @@ class MailParts:
         given = header_text(part.get_filename() or "")
         suffix = mimetypes.guess_extension(part.get_content_type()) or ".bin"
         name = given or name or f"part{len(self.files) + 1}{suffix}"
-        is_mail = part.get_content_type() == "message/rfc822"
-        self.files.append(self.file.inside(name, data, "message.eml" if is_mail else ""))
+        kind = part.get_content_type()
+        told = "message.eml" if kind in MAILS else "message.txt" if kind.startswith("message/") else ""
+        self.files.append(self.file.inside(name, data, told))
 
 
 def _sender(message: Message) -> str:

@@ -41,6 +41,9 @@ SHAPES = {
 }
 MARGINS = {"header", "footer", "date-time", "page-number", "page"}  # classes of a slide's frames that repeat
 SHEET_PARTS = {"{table}table-rows", "{table}table-header-rows", "{table}table-row-group"}
+COLUMN_PARTS = {"{table}table-columns", "{table}table-header-columns", "{table}table-column-group"}
+HIDDEN = ("collapse", "filter")
+MAX_COLUMNS = 16_384
 MAX_COPIES = 100_000  # cells of a document that are written once more, as a cell or its row is repeated
 MAX_SPACES = 100
 
@@ -54,7 +57,7 @@ def odf_text(package: Package) -> Parsed:
     body = content.find("{office}body") if content is not None else None
     if content is None or body is None:
         raise NoText("damaged", "it has no content")
-    document = _Document([tree for tree in (package.tree("styles.xml"), content) if tree is not None])
+    document = _Document(package, [tree for tree in (package.tree("styles.xml"), content) if tree is not None])
     blocks = [block for element in body for block in document.content(element)]
     return Parsed(joined([*blocks, *document.notes()]), *_properties(package))
 
@@ -71,7 +74,8 @@ def _properties(package: Package) -> About:
 class _Document:
     """A document that is being read: its styles, and the notes that were met."""
 
-    def __init__(self, trees: list[Element]) -> None:
+    def __init__(self, package: Package, trees: list[Element]) -> None:
+        self.package = package
         self.hidden: set[str] = set()  # styles
         self.parents: dict[str, str] = {}  # of styles
         self.numbered: dict[str, set[int]] = {}  # levels of list styles that count
@@ -154,11 +158,25 @@ class _Document:
                 yield "\n"
             elif tag == "{text}note":
                 yield self._reference(element)
+            elif formula := self._formula(element):
+                yield formula
             elif tag in SHAPES or tag == "{draw}g":
                 boxes.append(element)
             elif tag not in LEFT_OUT and element.get("{text}style-name", "") not in self.hidden:
                 yield from self._pieces(element, boxes)
             yield _spaced(element.tail)
+
+    def _formula(self, frame: Element) -> str:
+        """Return the formula in a frame, which is a part of its own or stands in it, "" without one."""
+        held = frame.find("{draw}object")
+        if held is None:
+            return ""
+        name = held.get("{xlink}href", "").removeprefix("./")
+        formula = held.find("{math}math") if len(held) else self.package.tree(f"{name}/content.xml")
+        if formula is None or formula.tag != "{math}math":
+            return ""
+        written = next(formula.iter("{math}annotation"), None)
+        return text_of(formula if written is None else written)
 
     def _reference(self, note: Element) -> str:
         """Return the mark of a note, and remember the note."""
@@ -205,10 +223,11 @@ class _Document:
         rows = list(_rows(element))
         if all(len(row) < 2 for row in rows):
             return [block for row in rows for cell in row for block in self.blocks(cell)]
-        return sparse_table(self._line(row) for row in rows)
+        hidden = _hidden_columns(element)
+        return sparse_table(self._line(row, hidden) for row in rows)
 
-    def _line(self, row: Element) -> dict[int, str]:
-        """Return the texts of a row's cells by their columns."""
+    def _line(self, row: Element, hidden: set[int]) -> dict[int, str]:
+        """Return the texts of a row's cells by their columns, but of hidden ones."""
         line: dict[int, str] = {}
         column = 0
         for cell in row:
@@ -217,7 +236,7 @@ class _Document:
             text = self._cell(cell)
             times = _integer(cell.get("{table}number-columns-repeated", ""), 1)
             if text:
-                line |= dict.fromkeys(range(column, column + self._bounded(times, 1)), text)
+                line |= dict.fromkeys({*range(column, column + self._bounded(times, 1))} - hidden, text)
             column += times
         return line
 
@@ -229,8 +248,9 @@ class _Document:
 
     def _cell(self, cell: Element) -> str:
         """Return the text of a cell; a date as YYYY-MM-DD."""
-        if cell.get("{office}value-type") == "date":
-            return cell.get("{office}date-value", "").removesuffix("T00:00:00").replace("T", " ")
+        date = cell.get("{office}date-value", "") if cell.get("{office}value-type") == "date" else ""
+        if date:
+            return date.removesuffix("T00:00:00").replace("T", " ")
         return " ".join(block.text for block in self.blocks(cell))
 
     def _sheets(self, element: Element) -> Iterator[Block]:
@@ -239,9 +259,10 @@ class _Document:
             if sheet.get("{table}style-name", "") in self.hidden:
                 continue
             name: list[Block] = [heading(sheet.get("{table}name", ""), 2)]
+            hidden = _hidden_columns(sheet)
             lines: list[dict[int, str]] = []
             for row in _rows(sheet):
-                line = self._line(row)
+                line = self._line(row, hidden)
                 if line:
                     times = _integer(row.get("{table}number-rows-repeated", ""), 1)
                     lines += [line] * self._bounded(times, len(line))
@@ -250,8 +271,9 @@ class _Document:
                 yield from name if tables else ()
                 yield from tables
                 name, lines = [] if tables else name, []
-            tables = sparse_table(lines)
-            yield from [*name, *tables] if tables else ()
+            boxes = [block for block in self.blocks(sheet.iterfind("{table}shapes/*")) if block.text.strip()]
+            last = [*sparse_table(lines), *boxes]
+            yield from [*name, *last] if last else ()
 
     def _slides(self, element: Element) -> Iterator[Block]:
         """Yield the slides in order: title, texts, notes."""
@@ -285,6 +307,26 @@ def _rows(parent: Element) -> Iterator[Element]:
             yield element
         elif element.tag in SHEET_PARTS:
             yield from _rows(element)
+
+
+def _hidden_columns(table: Element) -> set[int]:
+    """Return the places of the columns of a table that are not shown."""
+    hidden: set[int] = set()
+    place = 0
+    for column in _columns(table):
+        times = _integer(column.get("{table}number-columns-repeated", ""), 1)
+        if column.get("{table}visibility") in HIDDEN:
+            hidden.update(range(place, min(place + times, MAX_COLUMNS)))
+        place += times
+    return hidden
+
+
+def _columns(parent: Element) -> Iterator[Element]:
+    for element in parent:
+        if element.tag == "{table}table-column":
+            yield element
+        elif element.tag in COLUMN_PARTS:
+            yield from _columns(element)
 
 
 def _spaced(text: str | None) -> str:

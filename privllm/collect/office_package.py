@@ -8,7 +8,9 @@ file uses; the strict and the transitional namespaces of OOXML are one.
 import posixpath
 import zipfile
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, BinaryIO
+from urllib.parse import unquote
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
@@ -31,6 +33,10 @@ PREFIXES = {
     f"{STRICT}spreadsheetml/main": "s",
     f"{OOXML}drawingml/2006/main": "a",
     f"{STRICT}drawingml/main": "a",
+    f"{OOXML}drawingml/2006/chart": "c",
+    f"{STRICT}drawingml/chart": "c",
+    f"{OOXML}drawingml/2006/spreadsheetDrawing": "xdr",
+    f"{STRICT}drawingml/spreadsheetDrawing": "xdr",
     f"{OOXML}drawingml/2006/diagram": "dgm",
     f"{STRICT}drawingml/diagram": "dgm",
     f"{OOXML}officeDocument/2006/relationships": "r",
@@ -45,6 +51,8 @@ PREFIXES = {
     f"{ODF}drawing:1.0": "draw",
     f"{ODF}svg-compatible:1.0": "svg",
     f"{ODF}container": "container",
+    "http://www.w3.org/1998/Math/MathML": "math",
+    "http://www.w3.org/1999/xlink": "xlink",
     "http://www.idpf.org/2007/opf": "opf",
     "http://www.w3.org/2001/04/xmlenc#": "enc",
 }
@@ -76,6 +84,11 @@ class Package:
     def open(self, part: str) -> BinaryIO:
         """Open a part for reading. Raises one of DAMAGE."""
         return open_zipped(self._archive, self._archive.getinfo(part))
+
+    def require(self, part: str) -> None:
+        """Raise `NoText` where the document lacks a part of its content that it names."""
+        if part not in self.parts:
+            raise NoText("damaged", f"it lacks {part}")
 
     def size(self, part: str) -> int:
         """Return a part's bytes as the document says, 0 where it lacks the part."""
@@ -125,16 +138,26 @@ class Package:
         """Return a name such as "{w}p" for one of expat."""
         return self._names[name]
 
+    @cached_property
+    def _by_lower_case(self) -> dict[str, str]:
+        return {part.lower(): part for part in self.parts}
+
+    def found(self, name: str) -> str:
+        """Return the part that a document names: escapes and capitals count for nothing (ISO 29500-2); `name` where it lacks it."""
+        if name in self.parts:
+            return name
+        return self._by_lower_case.get(unquote(name).lower(), name)
+
     def related(self, part: str) -> dict[str, tuple[str, str]]:
         """Return {id: (last word of its type, part)} of the parts that a part of an OOXML document names."""
         folder, name = posixpath.split(part)
-        tree = self.tree(posixpath.join(folder, "_rels", f"{name}.rels"))
+        tree = self.tree(self.found(posixpath.join(folder, "_rels", f"{name}.rels")))
         found: dict[str, tuple[str, str]] = {}
         for relation in tree if tree is not None else ():
             if relation.get("TargetMode") != "External":
                 target = posixpath.normpath(posixpath.join("/", folder, relation.get("Target", "")))
                 kind = relation.get("Type", "").rpartition("/")[2]
-                found[relation.get("Id", "")] = kind, target.lstrip("/")
+                found[relation.get("Id", "")] = kind, self.found(target.lstrip("/"))
         return found
 
     def main_part(self, usual: str) -> str:

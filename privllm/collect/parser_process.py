@@ -20,10 +20,16 @@ from typing import Any, BinaryIO, NamedTuple
 from privllm.collect.documents import Unreadable
 from privllm.collect.latex_text import latex_text
 from privllm.collect.office_text import office_text
+from privllm.collect.parquet_footer import parquet_footer
 from privllm.collect.parsed import NoText, Parsed
 from privllm.collect.pdf_text import pdf_text
 
-PARSERS: dict[str, Callable[..., Parsed]] = {"pdf": pdf_text, "office": office_text, "latex": latex_text}
+PARSERS: dict[str, Callable[..., Parsed]] = {
+    "pdf": pdf_text,
+    "office": office_text,
+    "latex": latex_text,
+    "parquet": parquet_footer,
+}
 CPU_SECONDS = 60  # for each file
 MEMORY = 4 << 30  # bytes of address space
 FRAME = struct.Struct(">I")

@@ -23,6 +23,7 @@ PAGE_NUMBER = re.compile(
 def without_margins(pages: list[list[Line]]) -> list[list[Line]]:
     """Return pages without running headers and footers and without page numbers."""
     counts: Counter[str] = Counter()
+    texts = Counter(text for lines in pages for text in {line.text for line in lines})
     title = TITLE_RATIO * body_size(pages)
     for lines in pages:
         counts.update({_pattern(lines[place], title) for place in _margins(lines)})
@@ -30,7 +31,7 @@ def without_margins(pages: list[list[Line]]) -> list[list[Line]]:
     numbered = _numbered(pages, title)
     kept = []
     for lines, own in zip(pages, numbered, strict=True):
-        dropped = set(own)
+        dropped, alike = set(own), set[int]()
         for place in _margins(lines):
             text = lines[place].text
             is_edge = place in (0, len(lines) - 1)
@@ -38,6 +39,10 @@ def without_margins(pages: list[list[Line]]) -> list[list[Line]]:
                 is_edge and len(pages) > 1 and PAGE_NUMBER.fullmatch(text)
             ):
                 dropped.add(place)
+                if texts[text] < least and not PAGE_NUMBER.fullmatch(text):
+                    alike.add(place)
+        if len(dropped) == len(lines):  # a page of few lines, as a ticket, is like others but for its numbers
+            dropped -= alike - own
         kept.append([line for place, line in enumerate(lines) if place not in dropped])
     return kept if any(kept) else pages
 
@@ -78,6 +83,11 @@ def _margins(lines: list[Line]) -> list[int]:
 
 
 def _pattern(line: Line, title: float) -> str:
-    """Return a line as what it has in common with that of other pages; numbers tell titles apart, such as "2.1 Version 3"."""
+    """Return a line as what it has in common with that of other pages.
+
+    Numbers tell titles apart, such as "2.1 Version 3", and rows of tables that hold nothing else.
+    """
     text = line.text.lower()
-    return text if line.size >= title else NUMBER.sub("#", text)
+    pattern = NUMBER.sub("#", text)
+    is_of_numbers = not any(map(str.isalpha, pattern)) and not PAGE_NUMBER.fullmatch(text)
+    return text if line.size >= title or is_of_numbers else pattern

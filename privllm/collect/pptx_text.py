@@ -6,6 +6,7 @@ Hidden slides and shapes, numbers of slides, dates, footers and comments are lef
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
+from privllm.collect.drawing_text import OFF, Related, graphics, paragraphs
 from privllm.collect.markdown_blocks import Block, heading, item, joined, table
 from privllm.collect.office_package import Package, properties
 from privllm.collect.parsed import NoText, Parsed
@@ -13,8 +14,6 @@ from privllm.collect.parsed import NoText, Parsed
 TITLES = ("title", "ctrTitle")
 MARGINS = ("dt", "ftr", "hdr", "sldNum", "sldImg")  # placeholders that repeat on every slide
 BULLETED = ("", "obj", "body")  # placeholders whose paragraphs are items of a list
-OFF = {"0", "false"}
-Related = dict[str, tuple[str, str]]
 
 
 def pptx_text(package: Package) -> Parsed:
@@ -26,8 +25,10 @@ def pptx_text(package: Package) -> Parsed:
     related = package.related(part)
     blocks: list[Block] = []
     for slide in tree.iterfind("{p}sldIdLst/{p}sldId"):
-        _, target = related.get(slide.get("{r}id", ""), ("", ""))
-        blocks += _slide(package, target)
+        kind, target = related.get(slide.get("{r}id", ""), ("", ""))
+        if kind == "slide":
+            package.require(target)
+            blocks += _slide(package, target)
     return Parsed(joined(blocks), *properties(package))
 
 
@@ -41,7 +42,7 @@ def _slide(package: Package, part: str) -> list[Block]:
     others: list[Block] = []
     for shape in _shapes(tree.find("{p}cSld/{p}spTree")):
         if _placeholder(shape) in TITLES:
-            text = " ".join(text for _, text in _paragraphs(shape.find("{p}txBody")))
+            text = " ".join(text for _, text in paragraphs(shape.find("{p}txBody")))
             titles += [heading(text, 2)] if text.strip() else []
         else:
             others += _shape(package, shape, related)
@@ -54,7 +55,7 @@ def _notes(package: Package, related: Related) -> Iterator[Block]:
         tree = package.tree(target) if kind == "notesSlide" else None
         for shape in _shapes(tree.find("{p}cSld/{p}spTree")) if tree is not None else ():
             if _placeholder(shape) == "body":
-                texts = [text for _, text in _paragraphs(shape.find("{p}txBody")) if text.strip()]
+                texts = [text for _, text in paragraphs(shape.find("{p}txBody")) if text.strip()]
                 yield from (Block(f"Notes: {text}" if not number else text) for number, text in enumerate(texts))
 
 
@@ -82,15 +83,15 @@ def _placeholder(shape: Element) -> str | None:
 
 
 def _shape(package: Package, shape: Element, related: Related) -> list[Block]:
-    """Return the blocks of a shape: its paragraphs, its table, the texts of its diagram."""
+    """Return the blocks of a shape: its paragraphs, its table, the texts of its diagram or chart."""
     kind = _placeholder(shape)
     if kind in MARGINS:
         return []
     if shape.tag == "{p}graphicFrame":
         return _frame(package, shape, related)
-    paragraphs = [(own, text) for own, text in _paragraphs(shape.find("{p}txBody")) if text.strip()]
-    is_list = kind in BULLETED and len(paragraphs) > 1
-    return [_formed(own, text, is_list) for own, text in paragraphs]
+    shown = [(own, text) for own, text in paragraphs(shape.find("{p}txBody")) if text.strip()]
+    is_list = kind in BULLETED and len(shown) > 1
+    return [_formed(own, text, is_list) for own, text in shown]
 
 
 def _formed(own: Element | None, text: str, is_list: bool) -> Block:
@@ -104,35 +105,14 @@ def _formed(own: Element | None, text: str, is_list: bool) -> Block:
 
 
 def _frame(package: Package, frame: Element, related: Related) -> list[Block]:
-    """Return the table or the diagram's texts in a frame."""
+    """Return the table in a frame, or the texts of its diagram or chart."""
     rows = frame.findall("{a}graphic/{a}graphicData/{a}tbl/{a}tr")
     if rows:
         return table([[_cell(cell) for cell in row.iterfind("{a}tc")] for row in rows])
-    diagram = frame.find("{a}graphic/{a}graphicData/{dgm}relIds")
-    _, target = related.get(diagram.get("{r}dm", "") if diagram is not None else "", ("", ""))
-    tree = package.tree(target)
-    texts = tree.iterfind("{dgm}ptLst/{dgm}pt/{dgm}t") if tree is not None else ()
-    return [item(text, 0) for body in texts for _, text in _paragraphs(body) if text.strip()]
+    return list(graphics(package, frame, related))
 
 
 def _cell(cell: Element) -> str:
     if cell.get("hMerge", "0") not in OFF or cell.get("vMerge", "0") not in OFF:
         return ""
-    return " ".join(text for _, text in _paragraphs(cell.find("{a}txBody")))
-
-
-def _paragraphs(body: Element | None) -> Iterator[tuple[Element | None, str]]:
-    """Yield the properties and the text of each paragraph."""
-    for paragraph in body.iterfind("{a}p") if body is not None else ():
-        yield paragraph.find("{a}pPr"), "".join(_pieces(paragraph))
-
-
-def _pieces(parent: Element) -> Iterator[str]:
-    for element in parent:
-        if element.tag == "{a}r" or (element.tag == "{a}fld" and element.get("type") != "slidenum"):
-            yield element.findtext("{a}t", "")
-        elif element.tag == "{a}br":
-            yield "\n"
-        elif element.tag == "{mc}AlternateContent":
-            chosen = element.find("{mc}Choice")
-            yield "".join(text.text or "" for text in chosen.iter("{m}t")) if chosen is not None else ""
+    return " ".join(text for _, text in paragraphs(cell.find("{a}txBody")))

@@ -8,10 +8,12 @@ same.
 
 import re
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from privllm.collect.allowance import MAX_RATIO
 from privllm.collect.documents import CollectedDocument, PassedOver, Quarantined, is_hidden, is_housekeeping
 from privllm.collect.kinds_by_bytes import HEAD_BYTES, other_kind
 from privllm.collect.reader_versions import NO_VERSION, Versions, version_of
@@ -25,7 +27,8 @@ from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 
 MAX_DEPTH = 6  # containers inside each other, a mail's attachments included
 MAX_PARTS = 1_000_000  # of one file
-MAX_UNPACKED = 64 << 30  # bytes of all parts of one file
+MAX_UNPACKED = 64 << 30  # bytes of all parts of one file, those of archives in archives included
+FREE_UNPACKED = 1 << 30  # of a small file, which may have MAX_RATIO times its bytes else
 TOO_MUCH = "too_much"
 BY_NEIGHBOURS = (TOO_MUCH, SAME_NAME)  # reasons that do not stay with the part
 TOLD_APART = re.compile(r"~(?:[0-9a-f]{32}|~\d+)$")  # how a name ends that something else has too
@@ -42,6 +45,7 @@ class Origin(NamedTuple):
 
     reader: str  # version of the one that made it
     parts: tuple[int, ...]  # that it lies in, as in `seen_files.ENTRIES`
+    sizes: tuple[int, ...]  # of these parts
     told: str  # of the last of them
 
 
@@ -115,21 +119,27 @@ class FileReading:
     readers: set[str] = field(default_factory=set)  # versions of those that have read, containers included
     part_count: int = 0
     unpacked: int = 0  # bytes
+    may_unpack: int = MAX_UNPACKED
     # Of the parts and the documents in them; for each the number that the last of the same name and content got.
     sources: dict[str, int] = field(default_factory=dict)
 
-    def rows(self, file: SourceFile, parts: tuple[int, ...] = ()) -> Iterator[RowWithOrigin]:
+    def rows(
+        self, file: SourceFile, parts: tuple[int, ...] = (), sizes: tuple[int, ...] = ()
+    ) -> Iterator[RowWithOrigin]:
         """Yield the rows of a file that a reader is there for; of parts whose entries are remembered only these.
 
-        parts: those that the file lies in and is, by the lengths of their sources.
+        parts: those that the file lies in and is, by the lengths of their sources, with their `sizes`.
         """
+        if not parts:
+            with suppress(OSError):  # of a file that is gone, as its reader says
+                self.may_unpack = min(MAX_UNPACKED, max(FREE_UNPACKED, MAX_RATIO * file.size))
         reader, other = self._recognised(file)
         version = version_of(reader, self.versions)
         self.readers.add(version)
-        origin = Origin(version, parts, file.told if parts else "")
+        origin = Origin(version, parts, sizes, file.told if parts else "")
         for row in self._parts(file, reader, other):
             if isinstance(row, SourceFile):
-                yield from self._rows_of_part(row, (*parts, len(row.source)), reader)
+                yield from self._rows_of_part(row, (*parts, len(row.source)), (*sizes, row.size), reader)
             elif parts and isinstance(row, CollectedDocument) and row.source != file.source:
                 source = self._own_source(row.source, row.digest)
                 yield RowWithOrigin(row._replace(id=document_id(source), source=source), origin)
@@ -153,10 +163,12 @@ class FileReading:
         for row in _read(reader, file, self.max_bytes, self.extensions):
             yield self._with_own_source(row) if isinstance(row, SourceFile) else row
 
-    def _rows_of_part(self, part: SourceFile, parts: tuple[int, ...], container: Reader) -> Iterator[RowWithOrigin]:
+    def _rows_of_part(
+        self, part: SourceFile, parts: tuple[int, ...], sizes: tuple[int, ...], container: Reader
+    ) -> Iterator[RowWithOrigin]:
         self.part_count += 1
         self.unpacked += part.size
-        origin = Origin(NO_VERSION, parts, part.told)
+        origin = Origin(NO_VERSION, parts, sizes, part.told)
         if is_housekeeping(part.name) or (container is READERS["archive"] and is_hidden(part.name)):
             yield RowWithOrigin(PassedOver(part.source), origin)
         elif fault := self._fault_of(part, len(parts)):
@@ -166,19 +178,27 @@ class FileReading:
             self.readers.update(entry.reader for entry in remembered.entries)
             yield RowWithOrigin(remembered, origin)
         else:
-            yield from self.rows(part, parts)
+            yield from self.rows(part, parts, sizes)
 
     def _remembered(self, part: SourceFile, parts: tuple[int, ...]) -> Remembered | None:
         """Return the entries of an unchanged part, None where what lies inside it may be called otherwise now."""
         remembered = self.remembered.look_up(part, parts)
         if remembered is None:
             return None
-        inside = {
-            entry.source[:length] for entry in remembered.entries for length in entry.parts if length > len(part.source)
+        parts_inside = {
+            entry.source[:length]: size
+            for entry in remembered.entries
+            for length, size in zip(entry.parts, entry.sizes, strict=True)
+            if length > len(part.source)
         }
-        inside.update(entry.source for entry in remembered.entries if entry.id and entry.source != part.source)
+        inside = {entry.source for entry in remembered.entries if entry.id and entry.source != part.source}
+        inside.update(parts_inside)
         if any(source in self.sources or TOLD_APART.search(source) for source in inside):
             return None
+        part_count, unpacked = self.part_count + len(parts_inside), self.unpacked + sum(parts_inside.values())
+        if self._is_too_much(part_count, unpacked):
+            return None
+        self.part_count, self.unpacked = part_count, unpacked
         self.sources.update(dict.fromkeys(inside, 1))
         return remembered
 
@@ -187,8 +207,8 @@ class FileReading:
         reader = reader_for(part, self.extensions)
         if depth > MAX_DEPTH:
             return "too_deep", f"over {MAX_DEPTH} containers inside each other: unpack it yourself"
-        if self.part_count > MAX_PARTS or self.unpacked > MAX_UNPACKED:
-            limits = f"{MAX_PARTS:,} parts or {MAX_UNPACKED >> 30} GiB"
+        if self._is_too_much(self.part_count, self.unpacked):
+            limits = f"{MAX_PARTS:,} parts or {self.may_unpack:,} bytes"
             return TOO_MUCH, f"the file holds over {limits}: unpack it yourself"
         if not part.size:
             return "empty", "no bytes"
@@ -200,6 +220,9 @@ class FileReading:
         if part.size > self.max_bytes and not reader.holds_many:
             return "too_large", TOO_LARGE
         return None
+
+    def _is_too_much(self, part_count: int, unpacked: int) -> bool:
+        return part_count > MAX_PARTS or unpacked > self.may_unpack
 
     def _with_own_source(self, part: SourceFile) -> SourceFile:
         """Return a part under a source that nothing else has."""

@@ -39,6 +39,7 @@ ENTRIES = pa.schema(  # a document, or why there is none ("reason" is "" for a d
         ("detail", pa.string()),
         ("reader", pa.string()),  # its version (reader_versions)
         ("parts", pa.list_(pa.int32())),  # of its file that it lies in, from the outermost: characters of their sources
+        ("sizes", pa.list_(pa.int64())),  # of these parts, in bytes
         ("told", pa.string()),  # what was said of the last of them (SourceFile.told)
     ]
 )
@@ -64,20 +65,27 @@ class Entry(NamedTuple):
     detail: str
     reader: str
     parts: list[int]
+    sizes: list[int]
     told: str
 
 
-def entry_of(row: CollectedDocument | Quarantined | PassedOver, reader: str, parts: Sequence[int], told: str) -> Entry:
-    """Return what is remembered of a row that a reader of that version made in some `parts` of a file."""
-    origin = reader, list(parts), told
+def entry_of(
+    row: CollectedDocument | Quarantined | PassedOver,
+    reader: str,
+    parts: Sequence[int],
+    sizes: Sequence[int],
+    told: str,
+) -> Entry:
+    """Return what is remembered of a row that a reader of that version made in some `parts` of a file, of some `sizes`."""
+    lies_in = list(parts), list(sizes)
     if isinstance(row, CollectedDocument):
         kind = row.media_type, row.encoding, row.digest
         about = row.title, row.author, row.date
-        return Entry(row.id, row.source, *kind, *about, len(row.text), 0, "", "", *origin)
+        return Entry(row.id, row.source, *kind, *about, len(row.text), 0, "", "", reader, *lies_in, told)
     if isinstance(row, PassedOver):
-        return Entry("", row.source, "", "", "", "", "", "", 0, 0, PASSED_OVER, "", *origin)
+        return Entry("", row.source, "", "", "", "", "", "", 0, 0, PASSED_OVER, "", reader, *lies_in, told)
     refusal = row.bytes, row.reason, row.detail
-    return Entry("", row.source, "", "", row.digest, "", "", "", 0, *refusal, *origin)
+    return Entry("", row.source, "", "", row.digest, "", "", "", 0, *refusal, reader, *lies_in, told)
 
 
 class SeenFiles(NamedTuple):

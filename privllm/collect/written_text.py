@@ -40,9 +40,11 @@ FORWARD = re.compile(
     re.MULTILINE | re.IGNORECASE,
 )
 FORWARD_SUBJECT = re.compile(r"\s*(?:fwd?|wg|tr|rv|enc)\s*:", re.IGNORECASE)
+# No line of a signature begins with dashes, so each is read once, however many have no end.
 PGP = re.compile(
-    r"^-----BEGIN PGP SIGNATURE-----$.*?^-----END PGP SIGNATURE-----$|^-----BEGIN PGP SIGNED MESSAGE-----$(?:\nHash: .*$)?",
-    re.MULTILINE | re.DOTALL,
+    r"^-----BEGIN PGP SIGNATURE-----$(?:\n(?!-----).*)*\n-----END PGP SIGNATURE-----$"
+    r"|^-----BEGIN PGP SIGNED MESSAGE-----$(?:\nHash: .*$)?",
+    re.MULTILINE,
 )
 QUOTED = re.compile(r"^[ \t]*>.*$")
 # "AB> text" quotes below a line that names who wrote it; elsewhere it is a prompt.

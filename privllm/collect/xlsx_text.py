@@ -10,14 +10,18 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
+from privllm.collect.drawing_text import text_boxes
 from privllm.collect.markdown_blocks import Block, heading, joined, sparse_table
 from privllm.collect.office_package import Package, properties
 from privllm.collect.parsed import NoText, Parsed
 
 DATE_FORMATS = {*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)}  # of those that are built in
 TIME_FORMATS = {18, 19, 20, 21, 45, 46, 47}
+SPAN_FORMAT, SPAN = 46, re.compile(r"\[h+\]|\[m+\]|\[s+\]", re.IGNORECASE)
+ESCAPE = re.compile(r"_x([0-9A-Fa-f]{4})_")  # of a character in a text (ST_Xstring)
 LITERAL = re.compile(r'"[^"]*"|\\.|_.|\*.|\[[^\]]*\]')  # in a format, what is no code
 LETTERS = re.compile("[A-Z]{1,3}")
+TEXTS = ("s", "str", "inlineStr")  # types of cells
 MAX_COLUMN = 16_384
 EPOCH = datetime(1899, 12, 30)
 DAYS_BETWEEN_EPOCHS = 1462  # 1900 and 1904
@@ -30,6 +34,7 @@ class Styles(NamedTuple):
 
     dates: set[int]
     times: set[int]
+    spans: set[int]  # of hours beyond a day, which are no dates
     first_day: int  # to be added to the number of a day
 
 
@@ -50,10 +55,17 @@ def xlsx_text(package: Package) -> Parsed:
     blocks: list[Block] = []
     for sheet in tree.iterfind("{s}sheets/{s}sheet"):
         kind, target = related.get(sheet.get("{r}id", ""), ("", ""))
-        if kind == "worksheet" and target in package.parts and sheet.get("state", "visible") == "visible":
-            tables = list(_tables(_Sheet(package, target, strings, styles).rows))
+        if kind == "worksheet" and sheet.get("state", "visible") == "visible":
+            package.require(target)
+            tables = [*_tables(_Sheet(package, target, strings, styles).rows), *_boxes(package, target)]
             blocks += [heading(sheet.get("name", ""), 2), *tables] if tables else []
     return Parsed(joined(blocks), *properties(package))
+
+
+def _boxes(package: Package, sheet: str) -> Iterator[Block]:
+    """Yield the text boxes of a sheet."""
+    for kind, target in package.related(sheet).values():
+        yield from text_boxes(package.tree(target)) if kind == "drawing" else ()
 
 
 def _tables(rows: list[tuple[int, dict[int, str]]]) -> Iterator[Block]:
@@ -130,13 +142,17 @@ class _Sheet:
         """Keep the value of a cell, as people read it."""
         if self._kind == "s":
             number = _integer(value)
-            value = self._strings[number] if number < len(self._strings) else ""
+            if number >= len(self._strings):
+                raise NoText("damaged", f"a cell names text {number} of {len(self._strings)} that its sheets share")
+            value = self._strings[number]
         elif self._kind == "b":
             value = "TRUE" if value == "1" else "FALSE"
         elif self._kind == "e":
             value = ""
         elif self._kind == "n":
             value = self._number(value)
+        if self._kind in TEXTS and "_x" in value:
+            value = ESCAPE.sub(lambda found: _escaped(int(found[1], 16)), value)
         if value.strip():
             self._cells[self._column] = value
 
@@ -146,6 +162,8 @@ class _Sheet:
             number = float(value)
         except ValueError:
             return value
+        if self._style in self._styles.spans and 0 <= number < MAX_DAY:
+            return _span(number)
         if self._style in self._styles.dates:
             return _date(number, self._styles.first_day, self._style in self._styles.times) or value
         return value if value.isdecimal() else f"{number:.15g}"
@@ -169,13 +187,16 @@ def _styles(tree: Element | None, first_day: int) -> Styles:
     """Return which styles of cells show dates."""
     dates: set[int] = set()
     times: set[int] = set()
+    spans: set[int] = set()
     if tree is None:
-        return Styles(dates, times, first_day)
+        return Styles(dates, times, spans, first_day)
     codes = {
         _integer(form.get("numFmtId", "")): form.get("formatCode", "") for form in tree.iterfind("{s}numFmts/{s}numFmt")
     }
     for number, style in enumerate(tree.iterfind("{s}cellXfs/{s}xf")):
         form = _integer(style.get("numFmtId", ""))
+        if form == SPAN_FORMAT if form not in codes else SPAN.search(codes[form]):
+            spans.add(number)
         letters = set(LITERAL.sub("", codes.get(form, "")).lower())
         if (
             form in DATE_FORMATS
@@ -185,7 +206,18 @@ def _styles(tree: Element | None, first_day: int) -> Styles:
             dates.add(number)
             if form in TIME_FORMATS if form not in codes else not letters & set("dy"):
                 times.add(number)
-    return Styles(dates, times, first_day)
+    return Styles(dates, times, spans, first_day)
+
+
+def _escaped(code: int) -> str:
+    """Return the character of an escape, "" for a control character or half a character."""
+    return chr(code) if code in (9, 10) or (code >= 32 and not 0xD800 <= code < 0xE000) else ""
+
+
+def _span(days: float) -> str:
+    """Return a span of time as hours, minutes and seconds."""
+    minutes, seconds = divmod(round(days * 86_400), 60)
+    return f"{minutes // 60}:{minutes % 60:02}" + (f":{seconds:02}" if seconds else "")
 
 
 def _date(number: float, first_day: int, is_time: bool) -> str:

@@ -57,8 +57,9 @@ def why_not_taken_out(name: str, path: Path, source: str, options: ReadOptions) 
     if _writer(path, source, options) is None:
         advice = PLACES.get(path.suffix.lower(), advice)
         return f"{name} lies inside {path.name}, which privllm reads and does not write: {advice}."
-    deeper = [part.source for part in parts_in(path, source, options) if name.startswith(f"{part.source}/")]
-    if deeper:
+    inside = [part.source for part in parts_in(path, source, options) if part.source != source]
+    deeper = [part for part in inside if name.startswith((f"{part}/", f"{part}#"))]
+    if deeper and name not in inside:
         return f"{name} lies inside {deeper[0]}, which is taken out only as a whole: forget {deeper[0]}, or {advice}."
     return ""
 

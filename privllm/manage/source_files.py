@@ -17,7 +17,7 @@ from privllm.collect.decode import MARKS
 from privllm.collect.documents import CollectedDocument, Quarantined, path_of, size_or_zero, source_of
 from privllm.collect.read_file import read_file
 from privllm.collect.readers.jsonl import JSONL, read_jsonl
-from privllm.collect.readers.registry import is_code, media_type, reader_of
+from privllm.collect.readers.registry import is_code, media_type, reader_for, reader_of
 from privllm.collect.recipe import CollectConfig
 from privllm.collect.scanned_pages import KEY as SCANNED_PAGES
 from privllm.collect.source_file import DEFAULT_OPTIONS, ReadOptions, SourceFile
@@ -81,9 +81,15 @@ def file_holding(source: str, folder: Path) -> Path | None:
     marks = [place for place, character in enumerate(source) if character == "#"]
     for place in marks:
         container = path_of(source[:place], folder)
-        if container.is_file() and is_below(source, source[:place]):
+        if container.is_file() and (is_below(source, source[:place]) or _holds_many(container, folder)):
             return container
     return None
+
+
+def _holds_many(path: Path, folder: Path) -> bool:
+    """Return whether a file holds many documents by its bytes, whatever it is called."""
+    reader = reader_for(SourceFile.at(path, folder)) if reader_of(path) else None
+    return reader is not None and reader.holds_many
 
 
 def select(folder: Path, words: list[str], options: ReadOptions = DEFAULT_OPTIONS) -> Selection:

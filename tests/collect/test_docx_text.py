@@ -3,8 +3,8 @@
 import pytest
 
 from privllm.collect.office_text import office_text
-from privllm.collect.parsed import Parsed
-from tests.office_files import NAMESPACES, OOXML, docx_of, ooxml, paragraph
+from privllm.collect.parsed import NoText, Parsed
+from tests.office_files import NAMESPACES, OOXML, docx_of, ooxml, paragraph, relationships
 
 STYLES = """
 <w:style w:styleId="T"><w:name w:val="Title"/></w:style>
@@ -149,3 +149,32 @@ def test_styles_that_are_based_on_each_other_end() -> None:
         for name, other in ("ab", "ba")
     )
     assert text_of(paragraph("Deep.", '<w:pStyle w:val="a"/>'), styles=ring) == "Deep."
+
+
+def test_notes_are_found_whatever_their_part_is_called() -> None:
+    body = '<w:p><w:r><w:t>Deep</w:t><w:footnoteReference w:id="2"/></w:r></w:p>'
+    note = f'<w:footnote w:id="2">{paragraph("At ebb.")}</w:footnote>'
+    parts = {  # as Word on the web calls them
+        "word/document2.xml": f"<w:document {NAMESPACES}><w:body>{body}</w:body></w:document>",
+        "word/footnotes2.xml": f"<w:footnotes {NAMESPACES}>{note}</w:footnotes>",
+        "word/_rels/document2.xml.rels": relationships({"a": ("footnotes", "footnotes2.xml")}),
+    }
+    assert office_text(ooxml("word/document2.xml", parts)).text == "Deep[^1]\n\n[^1]: At ebb."
+
+
+def test_a_diagram_follows_its_paragraph() -> None:
+    drawing = '<w:drawing><a:graphic><a:graphicData><dgm:relIds r:dm="d"/></a:graphicData></a:graphic></w:drawing>'
+    body = f"<w:p><w:r><w:t>Piers</w:t>{drawing}</w:r></w:p>"
+    point = "<dgm:pt><dgm:t><a:p><a:r><a:t>East</a:t></a:r></a:p></dgm:t></dgm:pt>"
+    parts = {
+        "word/document.xml": f"<w:document {NAMESPACES}><w:body>{body}</w:body></w:document>",
+        "word/data1.xml": f"<dgm:dataModel {NAMESPACES}><dgm:ptLst>{point}</dgm:ptLst></dgm:dataModel>",
+        "word/_rels/document.xml.rels": relationships({"d": ("diagramData", "data1.xml")}),
+    }
+    assert office_text(ooxml("word/document.xml", parts)).text == "Piers\n\n- East"
+
+
+def test_a_document_inside_that_only_word_takes_in_is_said() -> None:
+    with pytest.raises(NoText) as refusal:
+        text_of(f'{paragraph("Deep.")}<w:altChunk r:id="a"/>')
+    assert refusal.value.reason == "unsupported"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from privllm.collect import file_index, incremental_reader, recipe
+from privllm.collect import file_index, incremental_reader, read_file, recipe
 from privllm.collect.read_file import FileReading
 from privllm.collect.readers.text import TextReader
 from privllm.collect.recipe import CollectConfig, collect
@@ -310,6 +310,22 @@ def test_names_that_look_like_each_others_parts_equal_a_clean_build(corpus: Corp
             identifier for shard in corpus.out.glob("*.parquet") for identifier in read_table(shard)["id"].to_pylist()
         ]
         assert len({*ids}) == len(ids) == report["documents"], step
+
+
+INNER = zipped_bytes({f"{number}.txt": f"words {number}" for number in range(3)})
+
+
+@pytest.mark.parametrize(("limit", "value"), [("MAX_PARTS", 6), ("MAX_UNPACKED", len(INNER) + 50)])
+def test_what_is_remembered_counts_towards_the_limits(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+) -> None:
+    monkeypatch.setattr(read_file, limit, value)
+    for last in ("one", "two"):
+        members = {"a.zip": INNER, "b.txt": last, "c.txt": "c", "d.txt": "d" * 40}
+        write_archive(corpus.sources / "many.zip", members)
+        report = corpus.collect()
+        assert report["quarantined"]["too_much"] == 1
+        assert (report, corpus.files()) == corpus.clean()
 
 
 @pytest.mark.slow

@@ -76,7 +76,7 @@ See the den.
 
 def test_a_document() -> None:
     parsed = latex_text(PAGE.encode())
-    assert parsed.title == "The Foxes"
+    assert (parsed.title, parsed.author) == ("The Foxes", "Somebody")
     assert parsed.text == TEXT
 
 
@@ -89,6 +89,14 @@ def test_a_document() -> None:
         (r"a\\b", "a\nb\n"),
         (r"\footnote{below}", "^below\n"),
         ("", ""),
+        (r"See \url{http://a/%7Ex\_y} now", "See http://a/%7Ex_y now\n"),
+        (r"See \href{http://a/%7Ex}{the den} now", "See the den now\n"),
+        (r"Print \lstinline[language=C]|%d| now", "Print `%d` now\n"),
+        (r"\noindent [Applause] \large [More]", "[Applause] [More]\n"),
+        (r"By \cite{x} [my stress] and \ref{y}, [sic]", "By [my stress] and , [sic]\n"),
+        (r"\citep[see][p. 5]{x} \rule[2pt]{x}", "x\n"),
+        (r"\begin{theorem}[On \emph{foxes}]They eat.\end{theorem}", "(On foxes) They eat.\n"),
+        (r"\newtheorem{fact}{Fact}[section]\begin{fact}[Mice]Few.\end{fact}", "(Mice) Few.\n"),
         (r"\section{unclosed", "unclosed\n"),
     ],
 )
@@ -118,3 +126,9 @@ def test_time_is_bounded(piece: str) -> None:
     except RecursionError:  # which the parsers' process answers with "damaged"
         assert piece == "\\section{"
     assert time.process_time() - began < 10
+
+
+def test_authors_are_named_without_what_stands_below_them() -> None:
+    text = r"\author[short]{A. Fox\thanks{of the den} \\ The Den \and \textbf{B.} Hen\\Farm}"
+    assert latex_text(text.encode()).author == "A. Fox, B. Hen"
+    assert latex_text(b"words").author == ""

@@ -1,12 +1,14 @@
 """The parts of a mail: alternatives, attachments, and what its headers say."""
 
 import base64
+import time
 from pathlib import Path
 
 import pytest
 
 from privllm.collect.documents import CollectedDocument
 from privllm.collect.mail_parts import header_text
+from privllm.collect.read_file import read_file
 from privllm.core.seed import digest
 from tests.collect.readers.test_archive import reasons_of, texts_of
 from tests.collect.readers.test_mail import rows_of
@@ -146,3 +148,19 @@ def test_flowed_lines_are_joined(tmp_path: Path) -> None:
     assert texts_of(rows_of(tmp_path, data.encode())) == {"a.eml": "Tea\n\nA long line. \n\nFrom here on."}
     data = f"{HEAD}Content-Type: text/plain; format=flowed; delsp=yes\n\n長い \n行。\n"
     assert texts_of(rows_of(tmp_path, data.encode())) == {"a.eml": "Tea\n\n長い行。"}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        f'Content-Type: text/plain; a="{";" * 300_000}\n\nwords\n',
+        f'Content-Disposition: attachment; a="{";" * 300_000}\n\nwords\n',
+        "".join(f"Content-Type: multipart/mixed; boundary={n}\n\n--{n}\n" for n in range(300)) + "\n" * 300_000,
+    ],
+)
+def test_time_grows_with_the_mail(tmp_path: Path, data: str) -> None:
+    began = time.process_time()
+    path = tmp_path / "a.eml"
+    path.write_text(f"{HEAD}{data}")
+    assert list(read_file(path, tmp_path, 1_000_000))
+    assert time.process_time() - began < 5

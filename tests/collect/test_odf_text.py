@@ -5,7 +5,7 @@ import pytest
 from privllm.collect.odf_text import MAX_SPACES
 from privllm.collect.office_text import office_text
 from privllm.collect.parsed import NoText, Parsed
-from tests.office_files import odf_of
+from tests.office_files import ODF_NAMESPACES, odf_of
 
 STYLES = """
 <style:style style:name="P1" style:parent-style-name="Title"/>
@@ -15,6 +15,9 @@ STYLES = """
 <text:list-style style:name="N"><text:list-level-style-number text:level="1" style:num-format="1"/>
 <text:list-level-style-bullet text:level="2"/></text:list-style>
 """
+
+
+TWICE, DATE = 'table:number-columns-repeated="2"', 'office:value-type="date"'
 
 
 def text_of(body: str, kind: str = "text") -> str:
@@ -137,3 +140,36 @@ def test_text_in_a_drawn_shape_is_kept(name: str) -> None:
     drawn = f"<draw:{name}><text:p>Inside.</text:p></draw:{name}>"
     assert office_text(odf_of("text", f"<text:p>Before.</text:p>{drawn}")).text == "Before.\n\nInside."
     assert office_text(odf_of("presentation", f"<draw:page>{drawn}</draw:page>")).text == "Inside."
+
+
+def test_hidden_columns_of_a_sheet_are_left_out() -> None:
+    columns = (
+        '<table:table-column/><table:table-column-group><table:table-column table:visibility="collapse" '
+        'table:number-columns-repeated="2"/></table:table-column-group><table:table-column/>'
+    )
+    row = f"<table:table-row>{cell('Pier')}{cell('gone', TWICE)}{cell('Depth')}</table:table-row>"
+    sheet = f'<table:table table:name="Piers">{columns}{row}</table:table>'
+    assert text_of(sheet, "spreadsheet") == "## Piers\n\n| Pier | Depth |\n| --- | --- |"
+
+
+def test_text_boxes_of_a_sheet_follow_its_table() -> None:
+    row = f"<table:table-row>{cell('Pier')}{cell('Depth')}</table:table-row>"
+    sheet = f'<table:table table:name="Piers"><table:shapes>{frame("Beware.")}</table:shapes>{row}</table:table>'
+    assert text_of(sheet, "spreadsheet") == "## Piers\n\n| Pier | Depth |\n| --- | --- |\n\nBeware."
+
+
+def test_a_date_that_is_only_written_is_kept() -> None:
+    rows = f"<table:table-row>{cell('5 May', DATE)}{cell('ebb')}</table:table-row>"
+    assert text_of(f"<table:table>{rows}</table:table>") == "| 5 May | ebb |\n| --- | --- |"
+
+
+@pytest.mark.parametrize(
+    ("held", "written"),
+    [("<math:mi>E</math:mi><math:mo>=</math:mo>", "E="), ("<math:annotation>E = m c^2</math:annotation>", "E = m c^2")],
+)
+def test_a_formula_stands_where_it_is_shown(held: str, written: str) -> None:
+    formula = f"<math:math {ODF_NAMESPACES}>{held}</math:math>"
+    beside = '<draw:frame><draw:object xlink:href="./Object 1"/></draw:frame>'
+    made = odf_of("text", p(f"It is {beside} here."), parts={"Object 1/content.xml": formula})
+    assert office_text(made).text == f"It is {written} here."
+    assert text_of(p(f"It is <draw:frame><draw:object>{formula}</draw:object></draw:frame>.")) == f"It is {written}."

@@ -75,3 +75,15 @@ def test_an_encrypted_part_says_so() -> None:
     with pytest.raises(NoText) as refusal:
         Package(io.BytesIO(bytes(data)), ALLOWANCE).tree("a.xml")
     assert refusal.value.reason == "encrypted"
+
+
+def test_names_of_parts_differ_neither_by_capitals_nor_by_escapes() -> None:
+    targets = {"a": ("slide", "Slides/my%20slide.xml"), "b": ("slide", "slides/gone.xml")}
+    package = Package(
+        io.BytesIO(zip_of({"_rels/A.xml.rels": relationships(targets), "slides/My slide.xml": "<a/>"})), ALLOWANCE
+    )
+    assert package.related("a.xml") == {"a": ("slide", "slides/My slide.xml"), "b": ("slide", "slides/gone.xml")}
+    package.require("slides/My slide.xml")
+    with pytest.raises(NoText) as refusal:
+        package.require("slides/gone.xml")
+    assert refusal.value.reason == "damaged"

@@ -52,3 +52,14 @@ def test_titles_that_are_numbered_in_turn_stay() -> None:
 def test_numbers_of_few_pages_are_none_of_pages() -> None:
     pages = [page(*BODY, last) for last in (*FOOTERS[:3], *["It ends.", "So it does.", "Again.", "And on."])]
     assert set(FOOTERS[:3]) < set(texts(pages))
+
+
+def test_pages_of_few_lines_that_differ_by_numbers_keep_them() -> None:
+    pages = [page("The Harbour", f"Berth {number} of pier {number + 3}", f"- {number} -") for number in range(1, 6)]
+    assert texts(pages) == [f"Berth {number} of pier {number + 3}" for number in range(1, 6)]
+
+
+def test_rows_of_numbers_stay() -> None:
+    rows = [[f"{number} {place} {number * place}.5" for place in range(10)] for number in range(11, 15)]
+    pages = [page("The Harbour", *numbers, f"{place + 1}", "Printed 2026") for place, numbers in enumerate(rows)]
+    assert texts(pages) == [row for numbers in rows for row in numbers]

@@ -1,7 +1,9 @@
 """Text of presentations: slides in order, titles, lists, tables, notes, and what is left out."""
 
+import pytest
+
 from privllm.collect.office_text import office_text
-from privllm.collect.parsed import Parsed
+from privllm.collect.parsed import NoText, Parsed
 from tests.office_files import NAMESPACES, lines, pptx_of, relationships, shape, slide_of
 
 TITLE, BODY = '<p:ph type="title"/>', '<p:ph idx="1"/>'
@@ -65,3 +67,10 @@ def test_what_is_not_shown_or_repeats_is_left_out() -> None:
 def test_shapes_in_groups_are_read() -> None:
     group = f'<p:grpSp><p:nvGrpSpPr><p:cNvPr id="1" name="g"/></p:nvGrpSpPr>{shape(lines("kept"))}</p:grpSp>'
     assert office_text(pptx_of(group)).text == "kept"
+
+
+def test_a_slide_that_is_missing_is_said() -> None:
+    gone = {"ppt/_rels/presentation.xml.rels": relationships({"s1": ("slide", "slides/gone.xml")})}
+    with pytest.raises(NoText) as refusal:
+        office_text(pptx_of(shape(lines("One")), parts=gone))
+    assert refusal.value.reason == "damaged"

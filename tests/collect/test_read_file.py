@@ -20,7 +20,7 @@ from tests.collect.readers.test_archive import zipped
 def entry(source: str, data: bytes, *parts: int, reason: str = "") -> Entry:
     kind = "text/plain", "utf-8", digest(data)
     told = part_of(source, data).told
-    return Entry("id", source, *kind, "", "", "", 1, 0, reason, "", "", list(parts), told)
+    return Entry("id", source, *kind, "", "", "", 1, 0, reason, "", "", list(parts), [len(data)] * len(parts), told)
 
 
 def part_of(source: str, data: bytes, name: str = "part.txt", title: str = "") -> SourceFile:
@@ -81,6 +81,17 @@ def test_parts_beyond_the_limit_are_refused_one_by_one(
     refused = [row for row in rows if isinstance(row, Quarantined)]
     assert [row.source for row in refused] == ["a.zip#3.txt", "a.zip#4.txt"]
     assert {row.reason for row in refused} == {"too_much"}
+
+
+def test_a_small_file_unpacks_to_no_more_than_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "FREE_UNPACKED", 5_000)
+    monkeypatch.setattr(reading, "MAX_RATIO", 1)
+    path = tmp_path / "a.zip"
+    inner = zipped({"b.txt": b"words " * 400})
+    path.write_bytes(zipped({f"{number}.zip": inner for number in range(5)}))
+    rows = list(read_file(path, tmp_path, 10_000))
+    assert [row.source for row in rows if isinstance(row, CollectedDocument)] == ["a.zip#0.zip/b.txt"]
+    assert {row.reason for row in rows if isinstance(row, Quarantined)} == {"too_much"}
 
 
 def test_an_empty_part_is_counted(tmp_path: Path) -> None:

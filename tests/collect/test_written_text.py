@@ -1,5 +1,7 @@
 """What the sender of a mail wrote: without quoted replies and signature."""
 
+import time
+
 import pytest
 
 from privllm.collect.written_text import written_text
@@ -71,3 +73,9 @@ def test_a_signature_above_a_forward_ends_there() -> None:
 
 def test_initials_quote_below_the_name_of_their_writer() -> None:
     assert written_text("Hello Ann,\n\nyou wrote:\n\nAB> Tea?\n\nYes.\n") == "Hello Ann,\n\nYes."
+
+
+def test_signatures_without_an_end_take_little_time() -> None:
+    began = time.process_time()
+    assert written_text("Yes.\n" + "-----BEGIN PGP SIGNATURE-----\n" * 30_000).startswith("Yes.")
+    assert time.process_time() - began < 5

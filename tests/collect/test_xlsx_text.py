@@ -1,15 +1,20 @@
 """Text of workbooks: sheets as tables, values and dates, and what is left out."""
 
+import io
+import zipfile
+
 import pytest
 
 from privllm.collect.office_text import office_text
 from privllm.collect.parsed import NoText
-from tests.office_files import ooxml, xlsx_of
+from tests.office_files import NAMESPACES, OOXML, ooxml, relationships, xlsx_of, zip_of
 
 STRINGS = "<si><t>Pier</t></si><si><r><t>De</t></r><r><t>pth</t></r><rPh><t>reading</t></rPh></si>"
 FORMATS = """<numFmts><numFmt numFmtId="164" formatCode="dd/mm/yyyy"/><numFmt numFmtId="165" formatCode="0.00 &quot;days&quot;"/>
-<numFmt numFmtId="166" formatCode="[$-409]h:mm AM/PM"/></numFmts>
-<cellXfs><xf numFmtId="0"/><xf numFmtId="14"/><xf numFmtId="164"/><xf numFmtId="165"/><xf numFmtId="166"/><xf numFmtId="22"/></cellXfs>"""
+<numFmt numFmtId="166" formatCode="[$-409]h:mm AM/PM"/>
+<numFmt numFmtId="167" formatCode="[h]:mm:ss"/></numFmts>
+<cellXfs><xf numFmtId="0"/><xf numFmtId="14"/><xf numFmtId="164"/><xf numFmtId="165"/><xf numFmtId="166"/>
+<xf numFmtId="22"/><xf numFmtId="167"/></cellXfs>"""
 
 
 def cell(place: str, value: object, kind: str = "n", style: int = 0) -> str:
@@ -48,6 +53,8 @@ def test_an_empty_row_ends_a_table_and_one_column_is_text() -> None:
         (cell("A1", 45292, style=1), "2024-01-01"),
         (cell("A1", 45292.5, style=2), "2024-01-01 12:00"),
         (cell("A1", 45292.25, style=5), "2024-01-01 06:00"),
+        (cell("A1", 1.25, style=6), "30:00"),
+        (cell("A1", "line_x000D_ more _x00e9_ _x005F_x0041_ _xD800_", "str"), "line more \u00e9 _x0041_ "),
         (cell("A1", 45292, style=3), "45292"),  # "days" is no date
         (cell("A1", 0.75, style=4), "18:00"),
         (cell("A1", 1, style=1), "1900-01-01"),
@@ -93,3 +100,23 @@ def test_a_binary_workbook_says_what_to_do() -> None:
     with pytest.raises(NoText) as refusal:
         office_text(ooxml("xl/workbook.bin", {"xl/workbook.bin": "x"}))
     assert (refusal.value.reason, refusal.value.detail) == ("unsupported", "a binary workbook: save it as .xlsx")
+
+
+@pytest.mark.parametrize("lost", ["xl/sharedStrings.xml", "xl/worksheets/Sheet1.xml"])
+def test_a_part_with_texts_that_is_missing_is_said(lost: str) -> None:
+    with zipfile.ZipFile(io.BytesIO(xlsx_of(sheet(cell("A1", 0, "s")), strings=STRINGS))) as archive:
+        parts: dict[str, str | bytes] = {name: archive.read(name) for name in archive.namelist() if name != lost}
+    with pytest.raises(NoText) as refusal:
+        office_text(zip_of(parts))
+    assert refusal.value.reason == "damaged"
+
+
+def test_text_boxes_follow_the_tables_of_their_sheet() -> None:
+    made = xlsx_of(sheet(cell("A1", 7)))
+    box = "<xdr:sp><xdr:txBody><a:p><a:r><a:t>On piers</a:t></a:r></a:p></xdr:txBody></xdr:sp>"
+    space = f'xmlns:xdr="{OOXML}drawingml/2006/spreadsheetDrawing" {NAMESPACES}'
+    with zipfile.ZipFile(io.BytesIO(made)) as archive:
+        parts: dict[str, str | bytes] = {name: archive.read(name) for name in archive.namelist()}
+    parts["xl/worksheets/_rels/Sheet1.xml.rels"] = relationships({"a": ("drawing", "../drawings/d.xml")})
+    parts["xl/drawings/d.xml"] = f"<xdr:wsDr {space}>{box}</xdr:wsDr>"
+    assert office_text(zip_of(parts)).text == "## Sheet1\n\n7\n\nOn piers"

@@ -49,6 +49,11 @@ MEMBERS = {"a.txt": b"one", "folder/b.txt": b"two", "folder/c.txt": b"three"}
 FILES = {  # {name: (bytes, the parts to take out, the sources that stay)}
     "in.mbox": (mailbox(3), ["1@example.org"], ["0@example.org", "2@example.org"]),
     "like.mbox": (mailbox(2).replace(b"<1@example.org>", b"<0@example.org/2>"), ["0@example.org"], ["0@example.org/2"]),
+    "inner.mbox": (
+        mailbox(2).replace(b"<1@example.org>", b"<0@example.org/2>"),
+        ["0@example.org/2"],
+        ["0@example.org"],
+    ),
     "like.csv": (b"id,text\nx,one\nx/2,two\n", ["x"], ["x/2"]),
     "last.mbox": (b"a preamble\n\n" + mailbox(2), ["1@example.org"], ["0@example.org", ""]),
     "a.csv": (b'\xef\xbb\xbfid,text\r\nx,"one\r\nmore"\r\n\r\ny,two\r\nz,three', ["y", "z"], ["x"]),
@@ -143,11 +148,15 @@ def test_an_attachment_goes_with_its_mail(tmp_path: Path) -> None:
 def test_for_other_formats_it_says_how(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ["x"], "text": ["one"]}), tmp_path / "a.parquet")
     (tmp_path / "a.json").write_text(json.dumps([{"id": "x", "text": "one"}]))
-    (tmp_path / "b.zip").write_bytes(zipped({"c.zip": zipped({"d.txt": b"one"})}))
+    lines = b'{"text": "one"}\n{"text": "two"}\n'
+    (tmp_path / "b.zip").write_bytes(zipped({"c.zip": zipped({"d.txt": b"one"}), "e.jsonl": lines}))
+    (tmp_path / "a.eml").write_bytes(b"Subject: s\nContent-Disposition: attachment; filename=e.txt\n\nwords\n")
     for name, advice in {
         "a.parquet#x": "filter the row out, such as with DuckDB",
         "a.json#x": "take the member out of the array",
         "b.zip#c.zip/d.txt": r"forget b\.zip#c\.zip, or take it out",
+        "b.zip#e.jsonl#2": r"forget b\.zip#e\.jsonl, or take it out",
+        "a.eml#e.txt": "forget the whole mail",
     }.items():
         with pytest.raises(UserError, match=f"{name} lies inside .*{advice}"):
             select(tmp_path, [name])

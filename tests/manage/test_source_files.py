@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from privllm.manage.source_files import file_holding, is_below, present, read_options, select
+from privllm.collect.read_file import read_file
+from privllm.manage.source_files import file_holding, is_below, present, read_options, remove, select
 from tests.collect.readers.test_archive import zipped
 
 
@@ -50,3 +51,22 @@ def test_rows_of_a_table_are_known_by_the_column_that_holds_the_texts(folder: Pa
     assert present(folder, ["a.csv#x2", "a.csv#x3"], options) == {"a.csv#x2"}
     assert select(folder, ["a.csv#x1"], options).parts == {folder / "a.csv": ["a.csv#x1"]}
     assert select(folder, ["a.csv#x1"]).missing == ["a.csv#x1"]
+
+
+MAILBOX = "".join(
+    f"From a@b Thu Nov 26 04:23:00 2026\nMessage-ID: <{number}@h>\n\nmail {number}\n\n" for number in (1, 2)
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "part"),
+    [("in.txt", MAILBOX.encode(), "1@h"), ("b.txt", zipped({"one.txt": b"one", "two.txt": b"two"}), "one.txt")],
+)
+def test_parts_of_a_file_that_is_called_a_text_are_removed(tmp_path: Path, name: str, data: bytes, part: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    (tmp_path / f"{name}#own.txt").write_text("a file of its own")
+    before = {row.source for row in read_file(path, tmp_path, 1000)}
+    remove(select(tmp_path, [f"{name}#{part}"]), tmp_path)
+    assert {row.source for row in read_file(path, tmp_path, 1000)} == before - {f"{name}#{part}"}
+    assert file_holding(f"{name}#own.txt", tmp_path) == tmp_path / f"{name}#own.txt"

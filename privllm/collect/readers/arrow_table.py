@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from privllm.collect.documents import Quarantined, Unreadable
+from privllm.collect.parquet_footer import LENGTH, MAGIC, TAIL
+from privllm.collect.parser_process import parse
 from privllm.collect.readers.archive import FREE_BYTES, MAX_RATIO
 from privllm.collect.readers.reader import Reader, Row, not_opened
 from privllm.collect.rows import Rows, key_column, require_column
@@ -60,6 +62,7 @@ def _rows(file: SourceFile, opened: BinaryIO, max_bytes: int) -> Iterator[Row]:
     if not head.strip():
         raise Unreadable("empty", "no bytes")
     if head.startswith(b"PAR1"):
+        _require_sound_footer(opened, file.size)
         table = pq.ParquetFile(opened)
         names = table.schema_arrow.names
     elif head == ARROW_FILE:
@@ -87,6 +90,17 @@ def _rows(file: SourceFile, opened: BinaryIO, max_bytes: int) -> Iterator[Row]:
             if left < 0:
                 raise Unreadable("too_much", f"its texts are over {MAX_RATIO} times its size: write them out yourself")
             yield rows.row(text, value)
+
+
+def _require_sound_footer(opened: BinaryIO, size: int) -> None:
+    """Raise `Unreadable` where the list at the end of a file is damaged."""
+    opened.seek(max(0, size - TAIL))
+    tail = opened.read()
+    length = LENGTH.unpack_from(tail)[0] if len(tail) == TAIL and tail.endswith(MAGIC) else size
+    if length + TAIL <= size:  # else Arrow says what is wrong
+        opened.seek(size - TAIL - length)
+        parse("parquet", opened.read(length))
+    opened.seek(0)
 
 
 def _texts(batch: pa.RecordBatch, text_key: str) -> Iterator[Any]:

@@ -1,7 +1,7 @@
 """JSON: an array of objects, or of texts, is a table whose rows are documents; one object with a text is one.
 
-An array may stand alone in an object (`{"data": [...]}`). A file called .json that holds an object a
-line is read as JSON lines.
+An array may stand alone in an object (`{"data": [...]}`); where its members are texts and the object has others, they are labels
+and no rows. A file called .json that holds an object a line is read as JSON lines.
 """
 
 from collections.abc import Iterator
@@ -79,13 +79,18 @@ def items_of(value: Any, text_key: str) -> list[Any]:
         return value
     if isinstance(value, dict):
         arrays = [member for member in value.values() if isinstance(member, list)]
-        if text_key not in value and len(arrays) == 1:
+        if text_key not in value and len(arrays) == 1 and not _are_labels(value, arrays[0]):
             return arrays[0]
         if text_key in value:
             return [value]
     names = shown(list(value)) if isinstance(value, dict) else ""
     detail = f"neither an array nor an object with a string under {text_key!r} (collect.text_key)"
     raise Unreadable("no_text", f"{detail}; its keys are {names}" if names else detail)
+
+
+def _are_labels(value: dict[str, Any], array: list[Any]) -> bool:
+    """Return whether texts in an array are labels of an object that has texts of its own, as tags of a page."""
+    return any(isinstance(item, str) for item in array) and any(isinstance(member, str) for member in value.values())
 
 
 def _holds_lines(file: SourceFile, max_bytes: int) -> bool:

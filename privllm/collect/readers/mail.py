@@ -64,7 +64,7 @@ class MailReader(Reader):
                 if is_mailbox(file.name, head):
                     yield from _messages(file, opened, max_bytes)
                 else:
-                    yield from _message(file, opened.read(max_bytes + 1), max_bytes)
+                    yield from _message(file, opened.read(min(file.size, max_bytes) + 1), max_bytes)
         except OSError as error:
             yield not_opened(file, error)
 

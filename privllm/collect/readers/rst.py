@@ -18,7 +18,7 @@ ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1+[ \t]*$")
 DIRECTIVE = re.compile(r"([ \t]*)\.\.[ \t]+(?:\|[^|\n]+\|[ \t]+)?([A-Za-z][\w:.+-]*)::(?:[ \t]+(.*))?$")
 COMMENT = re.compile(r"([ \t]*)\.\.(?:[ \t].*)?$")
 FOOTNOTE = re.compile(r"([ \t]*)\.\.[ \t]+\[([^\]\n]{1,80})\][ \t]+(.*)$")
-OPTION = re.compile(r"[ \t]*:[A-Za-z][\w -]*:(?:[ \t].*)?$")
+OPTION = re.compile(r"[ \t]*:([A-Za-z][\w -]*):(?:[ \t](.*))?$")
 # Directives by what becomes of them; of all others the argument and the text inside stay.
 CODE = frozenset("code code-block sourcecode highlight parsed-literal literal math doctest ipython prompt".split())
 DROPPED = frozenset(
@@ -29,7 +29,7 @@ DROPPED = frozenset(
     ).split()
 )
 OTHER_BUILDERS = frozenset("latex pdf epub man texinfo text".split())  # of Sphinx, beside that of pages
-UNTITLED = ("figure", "list-table", "only")  # whose argument is a file, or said again
+UNTITLED = ("figure", "only")  # whose argument is a file, or a name of builders
 MAX_DEPTH = 20  # of directives inside each other
 INLINE = re.compile(
     r"``(?P<literal>[^`\n]+(?:`[^`\n]+)*?)``"
@@ -139,18 +139,20 @@ class _Conversion:
     def _directive(self, indent: int, name: str, argument: str) -> Iterator[str]:
         self.place += 1
         block = self._block(indent)
-        is_continued = bool(block and block[0])
-        head = next(
-            (line.strip().removeprefix(":header:").strip() for line in block if line.startswith(":header:")), ""
-        )
-        while block and (OPTION.fullmatch(block[0]) or not block[0]):
-            block.pop(0)
+        is_continued = bool(block and block[0] and not OPTION.fullmatch(block[0]))
+        options = _taken_options(block)
         prefix = " " * indent
         kind = name.rpartition(":")[2]
         if kind in DROPPED or (kind == "only" and argument.strip().lower() in OTHER_BUILDERS):
             return
         if kind == "csv-table":
-            yield from ("", prefix + inline(argument), "", *(prefix + line for line in _rows([head, *block])), "")
+            yield from (
+                "",
+                prefix + inline(argument),
+                "",
+                *(prefix + line for line in _rows([options.get("header", ""), *block])),
+                "",
+            )
             return
         if kind in CODE:
             language = (
@@ -158,6 +160,8 @@ class _Conversion:
             )
             lines = [argument, *block] if kind == "math" and argument else block
             lines = [inline(line) for line in lines] if kind == "parsed-literal" else lines
+            caption = options.get("caption", "")
+            yield from ("", prefix + inline(caption)) if caption else ()
             yield from ("", *_fenced(lines, language, prefix), "")
             return
         if argument and kind not in UNTITLED:
@@ -183,6 +187,17 @@ class _Conversion:
             block.pop(0)
         if block:
             yield from ("", *_fenced(block, "", " " * indent), "")
+
+
+def _taken_options(block: list[str]) -> dict[str, str]:
+    """Take the options off the begin of a directive's block: a blank line ends them, and a field below it is text."""
+    options: dict[str, str] = {}
+    while block and (option := OPTION.fullmatch(block[0])):
+        options[option[1]] = (option[2] or "").strip()
+        block.pop(0)
+    while block and not block[0]:
+        block.pop(0)
+    return options
 
 
 def _rows(lines: list[str]) -> list[str]:

@@ -53,6 +53,7 @@ def test_rows_without_a_text_are_refused_by_themselves(tmp_path: Path) -> None:
         ([], "empty"),
         (5, "no_text"),
         ({"title": "x"}, "no_text"),
+        ({"body": "a long text", "tags": ["a", "b"]}, "no_text"),
         (["x" * LIMIT], "too_large"),
         (b"[" * 400, "bad_json"),
     ],

@@ -299,3 +299,23 @@ def test_a_mail_with_the_message_id_of_another_moves_nothing_where_it_is_appende
     assert [*found[0]] == ["a.mbox#x@h"]
     for before, after in pairwise(found):
         assert before.items() < after.items()
+
+
+REPORT = "Reporting-MTA: dns; mx.example\n\nFinal-Recipient: rfc822; a@b\nDiagnostic-Code: smtp; 550 gone\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "sources"),
+    [
+        ("delivery-status", REPORT, {"a.eml#message.txt": REPORT}),
+        ("disposition-notification", "Disposition: displayed\n", {"a.eml#message.txt": "Disposition: displayed\n"}),
+        ("global", "Subject: Tide\n\nHigh.\n", {"a.eml#message.eml": "Tide\n\nHigh."}),
+        ("news", "Subject: Tide\n\nHigh.\n", {"a.eml#message.eml": "Tide\n\nHigh."}),
+    ],
+)
+def test_headers_that_a_part_consists_of_are_kept(
+    tmp_path: Path, kind: str, data: str, sources: dict[str, str]
+) -> None:
+    head = "Subject: Tea\nMIME-Version: 1.0\nContent-Type: multipart/report; boundary=B\n\n--B\n\nAt five.\n"
+    rows = rows_of(tmp_path, f"{head}--B\nContent-Type: message/{kind}\n\n{data}\n--B--\n".encode())
+    assert texts_of(rows) == {"a.eml": "Tea\n\nAt five.", **sources}

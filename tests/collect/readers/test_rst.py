@@ -157,3 +157,20 @@ def test_a_table_in_csv_is_a_table_with_its_header() -> None:
     assert too_long in markdown_of(f".. csv-table::\n\n   1, {too_long}\n")
     without = ".. csv-table::\n\n   1, 2\n   3, 4\n"
     assert markdown_of(without) == "| 1 | 2 |\n| --- | --- |\n| 3 | 4 |\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        (
+            ".. function:: f(x)\n\n   :param x: a depth\n   :returns: a tide\n",
+            "f(x)\n\nparam x: a depth\nreturns: a tide\n",
+        ),
+        (".. function:: f(x)\n   :noindex:\n\n   :param x: a depth\n", "f(x)\n\nparam x: a depth\n"),
+        (".. note::\n\n   :Depth: deep\n", "Depth: deep\n"),
+        (".. list-table:: Depths\n   :widths: 1\n\n   * - deep\n", "Depths\n\n* - deep\n"),
+        (".. code:: c\n   :caption: A *tide*\n\n   :x: y\n", "A *tide*\n\n```c\n:x: y\n```\n"),
+    ],
+)
+def test_only_the_options_of_a_directive_go(source: str, text: str) -> None:
+    assert markdown_of(source) == text
