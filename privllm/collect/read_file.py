@@ -43,10 +43,14 @@ class Remembered(NamedTuple):
 class Origin(NamedTuple):
     """Where a row comes from."""
 
-    reader: str  # version of the one that made it
-    parts: tuple[int, ...]  # that it lies in, as in `seen_files.ENTRIES`
-    sizes: tuple[int, ...]  # of these parts
-    told: str  # of the last of them
+    reader: str = NO_VERSION  # version of the one that made it
+    parts: tuple[int, ...] = ()  # that it lies in, as in `seen_files.ENTRIES`
+    sizes: tuple[int, ...] = ()  # of these parts
+    containers: tuple[str, ...] = ()  # versions of the readers of these parts but of the last
+    told: str = ""  # of the last of them
+
+
+NO_PARTS = Origin()
 
 
 class RowWithOrigin(NamedTuple):
@@ -77,7 +81,8 @@ class RememberedParts:
         if (own.source, own.digest, own.told, tuple(own.parts)) != (part.source, digest(part.data), part.told, parts):
             return None
         entries = list(self._entries_of(part.source, begin, len(parts)))
-        return Remembered(entries) if all(map(self._is_of_use, entries)) else None
+        depth = len(parts)
+        return Remembered(entries) if all(self._is_of_use(entry, depth) for entry in entries) else None
 
     def _entries_of(self, source: str, begin: int, depth: int) -> Iterator[Entry]:
         """Yield the entries of a part, of which `begin` is the first. Names do not tell: `a/b` may lie beside `a`."""
@@ -87,8 +92,10 @@ class RememberedParts:
                 return
             yield entry
 
-    def _is_of_use(self, entry: Entry) -> bool:
-        return entry.reader in self._versions and entry.reason not in BY_NEIGHBOURS
+    def _is_of_use(self, entry: Entry, depth: int) -> bool:
+        """Return whether the readers of a part at a depth, and of what lies inside it, are those that made the entry."""
+        readers = *entry.containers[depth - 1 :], entry.reader
+        return all(version in self._versions for version in readers) and entry.reason not in BY_NEIGHBOURS
 
 
 NOTHING_REMEMBERED = RememberedParts()
@@ -123,24 +130,23 @@ class FileReading:
     # Of the parts and the documents in them; for each the number that the last of the same name and content got.
     sources: dict[str, int] = field(default_factory=dict)
 
-    def rows(
-        self, file: SourceFile, parts: tuple[int, ...] = (), sizes: tuple[int, ...] = ()
-    ) -> Iterator[RowWithOrigin]:
+    def rows(self, file: SourceFile, origin: Origin = NO_PARTS) -> Iterator[RowWithOrigin]:
         """Yield the rows of a file that a reader is there for; of parts whose entries are remembered only these.
 
-        parts: those that the file lies in and is, by the lengths of their sources, with their `sizes`.
+        origin: the parts that the file lies in and is, before a reader is known.
         """
-        if not parts:
+        is_part = bool(origin.parts)
+        if not is_part:
             with suppress(OSError):  # of a file that is gone, as its reader says
                 self.may_unpack = min(MAX_UNPACKED, max(FREE_UNPACKED, MAX_RATIO * file.size))
         reader, other = self._recognised(file)
         version = version_of(reader, self.versions)
         self.readers.add(version)
-        origin = Origin(version, parts, sizes, file.told if parts else "")
+        origin = origin._replace(reader=version)
         for row in self._parts(file, reader, other):
             if isinstance(row, SourceFile):
-                yield from self._rows_of_part(row, (*parts, len(row.source)), (*sizes, row.size), reader)
-            elif parts and isinstance(row, CollectedDocument) and row.source != file.source:
+                yield from self._rows_of_part(row, _inside(origin, row), reader)
+            elif is_part and isinstance(row, CollectedDocument) and row.source != file.source:
                 source = self._own_source(row.source, row.digest)
                 yield RowWithOrigin(row._replace(id=document_id(source), source=source), origin)
             else:
@@ -163,26 +169,25 @@ class FileReading:
         for row in _read(reader, file, self.max_bytes, self.extensions):
             yield self._with_own_source(row) if isinstance(row, SourceFile) else row
 
-    def _rows_of_part(
-        self, part: SourceFile, parts: tuple[int, ...], sizes: tuple[int, ...], container: Reader
-    ) -> Iterator[RowWithOrigin]:
+    def _rows_of_part(self, part: SourceFile, origin: Origin, container: Reader) -> Iterator[RowWithOrigin]:
         self.part_count += 1
         self.unpacked += part.size
-        origin = Origin(NO_VERSION, parts, sizes, part.told)
         if is_housekeeping(part.name) or (container is READERS["archive"] and is_hidden(part.name)):
             yield RowWithOrigin(PassedOver(part.source), origin)
-        elif fault := self._fault_of(part, len(parts)):
+        elif fault := self._fault_of(part, len(origin.parts)):
             refused = Quarantined(part.source, digest(part.data), part.size, *fault)
             yield RowWithOrigin(refused, origin)
-        elif remembered := self._remembered(part, parts):
-            self.readers.update(entry.reader for entry in remembered.entries)
+        elif remembered := self._remembered(part, origin):
+            self.readers.update(
+                version for entry in remembered.entries for version in (*entry.containers, entry.reader)
+            )
             yield RowWithOrigin(remembered, origin)
         else:
-            yield from self.rows(part, parts, sizes)
+            yield from self.rows(part, origin)
 
-    def _remembered(self, part: SourceFile, parts: tuple[int, ...]) -> Remembered | None:
+    def _remembered(self, part: SourceFile, origin: Origin) -> Remembered | None:
         """Return the entries of an unchanged part, None where what lies inside it may be called otherwise now."""
-        remembered = self.remembered.look_up(part, parts)
+        remembered = self.remembered.look_up(part, origin.parts)
         if remembered is None:
             return None
         parts_inside = {
@@ -200,7 +205,10 @@ class FileReading:
             return None
         self.part_count, self.unpacked = part_count, unpacked
         self.sources.update(dict.fromkeys(inside, 1))
-        return remembered
+        outer = list(origin.containers)  # which may be read by other versions than last time
+        return Remembered(
+            [entry._replace(containers=outer + entry.containers[len(outer) :]) for entry in remembered.entries]
+        )
 
     def _fault_of(self, part: SourceFile, depth: int) -> tuple[str, str] | None:
         """Return the reason and detail why a part is not read."""
@@ -241,6 +249,12 @@ class FileReading:
         self.sources[first] = number
         self.sources.setdefault(source, 1)
         return source
+
+
+def _inside(origin: Origin, part: SourceFile) -> Origin:
+    """Return the origin of a part of what lies there, before a reader is known."""
+    containers = (*origin.containers, origin.reader) if origin.parts else ()
+    return Origin(NO_VERSION, (*origin.parts, len(part.source)), (*origin.sizes, part.size), containers, part.told)
 
 
 def _read(reader: Reader, file: SourceFile, max_bytes: int, extensions: Extensions) -> Iterator[Row | SourceFile]:

@@ -40,6 +40,10 @@ ENTRIES = pa.schema(  # a document, or why there is none ("reason" is "" for a d
         ("reader", pa.string()),  # its version (reader_versions)
         ("parts", pa.list_(pa.int32())),  # of its file that it lies in, from the outermost: characters of their sources
         ("sizes", pa.list_(pa.int64())),  # of these parts, in bytes
+        (
+            "containers",
+            pa.list_(pa.string()),
+        ),  # versions of the readers of these parts but of the last, whose is "reader"
         ("told", pa.string()),  # what was said of the last of them (SourceFile.told)
     ]
 )
@@ -66,6 +70,7 @@ class Entry(NamedTuple):
     reader: str
     parts: list[int]
     sizes: list[int]
+    containers: list[str]
     told: str
 
 
@@ -74,10 +79,11 @@ def entry_of(
     reader: str,
     parts: Sequence[int],
     sizes: Sequence[int],
+    containers: Sequence[str],
     told: str,
 ) -> Entry:
-    """Return what is remembered of a row that a reader of that version made in some `parts` of a file, of some `sizes`."""
-    lies_in = list(parts), list(sizes)
+    """Return what is remembered of a row that a reader of that version made; the other columns are those of ENTRIES."""
+    lies_in = list(parts), list(sizes), list(containers)
     if isinstance(row, CollectedDocument):
         kind = row.media_type, row.encoding, row.digest
         about = row.title, row.author, row.date

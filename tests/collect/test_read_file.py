@@ -20,7 +20,8 @@ from tests.collect.readers.test_archive import zipped
 def entry(source: str, data: bytes, *parts: int, reason: str = "") -> Entry:
     kind = "text/plain", "utf-8", digest(data)
     told = part_of(source, data).told
-    return Entry("id", source, *kind, "", "", "", 1, 0, reason, "", "", list(parts), [len(data)] * len(parts), told)
+    lies_in = list(parts), [len(data)] * len(parts), [""] * (len(parts) - 1)
+    return Entry("id", source, *kind, "", "", "", 1, 0, reason, "", "", *lies_in, told)
 
 
 def part_of(source: str, data: bytes, name: str = "part.txt", title: str = "") -> SourceFile:

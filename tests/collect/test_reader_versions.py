@@ -117,6 +117,29 @@ def test_an_upgrade_parses_again_what_the_library_parsed(
     assert parsed == []
 
 
+def test_an_upgrade_reads_containers_inside_an_unchanged_part_again(
+    corpus: Corpus, upgrade: Upgrade, parsed: list[tuple[str, str]]
+) -> None:
+    """Of the mail, its web archive and the page in it only the archive's reader stands on the library."""
+    page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<p>A page of an archive.</p>"
+    head = b"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: https://example.org/a\r\n"
+    record = head + b"WARC-Record-ID: <urn:uuid:1>\r\nContent-Type: application/http; msgtype=response\r\n"
+    archive = record + b"Content-Length: %d\r\n\r\n%b\r\n\r\n" % (len(page), page)
+    mail = (MAIL % (7, archive)).replace(b"application/pdf", b"application/warc").replace(b"a.pdf", b"a.warc")
+    (corpus.sources / "more.mbox").write_bytes(b"From a Thu Nov 26 04:23:00 2026\n" + mail)
+    corpus.collect()
+    archive_name = "more.mbox#7@example.org/a.warc"
+    assert ("warc", archive_name) in parsed
+    parsed.clear()
+    upgrade("fastwarc")
+    corpus.collect()
+    assert [(name, source) for name, source in parsed if name == "warc"] == [("warc", archive_name)]
+    assert not [source for name, source in parsed if name == "html"], "the page is the same bytes as before"
+    parsed.clear()
+    corpus.collect()
+    assert parsed == []
+
+
 @pytest.mark.parametrize(("library", "readers"), [("orjson", {"jsonl"}), ("fastwarc", set())])
 def test_other_libraries_have_other_readers(
     corpus: Corpus,
