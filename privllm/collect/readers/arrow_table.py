@@ -12,10 +12,10 @@ from typing import Any, BinaryIO, ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from privllm.collect.allowance import FREE_BYTES, MAX_RATIO
 from privllm.collect.documents import Quarantined, Unreadable
 from privllm.collect.parquet_footer import LENGTH, MAGIC, TAIL
 from privllm.collect.parser_process import parse
-from privllm.collect.readers.archive import FREE_BYTES, MAX_RATIO
 from privllm.collect.readers.reader import Reader, Row, not_opened
 from privllm.collect.rows import Rows, key_column, require_column
 from privllm.collect.source_file import SourceFile
