@@ -3,6 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where bytecode may not be written, pytest rewrites the asserts of every test in every process: five seconds of each.
+unexport PYTHONDONTWRITEBYTECODE
 # One process more than there are cores, since tests wait for servers, browsers and other processes too.
 PYTEST := OMP_NUM_THREADS=1 python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadfile --no-loadscope-reorder
 

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -49,32 +50,64 @@ def fixtures_of(item: pytest.Function) -> Iterator[Callable[..., object]]:
 def sources_with(function: Callable[..., object]) -> list[str]:
     """The source of a test or fixture, and of the functions and classes of its module that it names, or that these name.
 
-    Kept, for a test with many parameters is one function.
+    Kept, for a test with many parameters is one function. None for a fixture of pytest's.
     """
-    helpers = helpers_in(inspect.getfile(function))
-    found = [inspect.getsource(function)]
-    waiting = set(helpers)
+    file = Path(inspect.getfile(function))
+    if not file.is_relative_to(ROOT / "tests"):
+        return []
+    read = read_of(file)
+    found = [read.sources[function.__code__.co_firstlineno]]
+    waiting = set(read.helpers)
     for source in found:  # it grows meanwhile
         named = waiting.intersection(NAME.findall(source))
         waiting -= named
-        found += [helpers[name] for name in sorted(named)]
+        found += [read.helpers[name] for name in sorted(named)]
     return found
 
 
+class Read(NamedTuple):
+    """What is asked of a file of ours; its syntax tree, a million objects for all files, would slow down Python's garbage collector."""
+
+    imports: frozenset[
+        str
+    ]  # dotted names that it imports when it is imported itself: not those within a function or behind an `if`
+    sources: dict[
+        int, str
+    ]  # of its functions, classes and methods, by the lines on which they begin, decorators included
+    helpers: dict[str, str]  # the sources of functions and classes that are neither tests nor fixtures, by their names
+
+
 @cache
-def helpers_in(name: str) -> dict[str, str]:
-    """The sources of the functions and classes of a file of ours that are neither tests nor fixtures, by their names."""
-    path = Path(name)
-    if not path.is_relative_to(ROOT / "tests"):
-        return {}
+def read_of(path: Path) -> Read:
     text = path.read_text("utf-8")
-    return {
-        node.name: ast.get_source_segment(text, node) or ""
-        for node in ast.parse(text).body
-        if isinstance(node, ast.FunctionDef | ast.ClassDef)
-        and not node.decorator_list
-        and not node.name.startswith("test_")
-    }
+    lines = text.splitlines(keepends=True)
+    module = ast.parse(text)
+    sources, helpers = {}, {}
+    for node in definitions_in(module):
+        first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+        sources[first] = "".join(lines[first - 1 : node.end_lineno])
+        if node in module.body and not node.decorator_list and not node.name.startswith("test_"):
+            helpers[node.name] = sources[first]
+    return Read(frozenset(imports_in(module)), sources, helpers)
+
+
+def definitions_in(node: ast.Module | ast.ClassDef) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
+    """The functions and classes of a module, and those within its classes."""
+    for child in node.body:
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield child
+        if isinstance(child, ast.ClassDef):
+            yield from definitions_in(child)
+
+
+def imports_in(module: ast.Module) -> Iterator[str]:
+    for node in module.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            if node.module.partition(".")[0] in OURS:
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 @cache
@@ -99,26 +132,13 @@ def libraries_of(path: Path) -> frozenset[str]:
         if file in seen:
             continue
         seen.add(file)
-        for name in imports_at_once(file):
+        for name in read_of(file).imports:
             found = file_of(name)
             if found:
                 waiting.append(found)
             elif name.partition(".")[0] not in OURS:
                 libraries.add(name.partition(".")[0])
     return frozenset(libraries)
-
-
-@cache
-def imports_at_once(path: Path) -> frozenset[str]:
-    """Dotted names that a file imports when it is imported itself: not those within a function or behind an `if`."""
-    names: set[str] = set()
-    for node in ast.parse(path.read_text("utf-8")).body:
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names if node.module.partition(".")[0] in OURS)
-    return frozenset(names)
 
 
 @cache
