@@ -6,6 +6,7 @@ process writes its rows into a file of its own (`shares`).
 """
 
 import json
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
@@ -22,8 +23,8 @@ from torch.distributed.device_mesh import DeviceMesh
 
 from privllm.core.errors import UserError
 from privllm.engine.digests import sync
-from privllm.engine.interrupt import Interrupts
-from privllm.train.parallel import any_says, group, wait_for_all
+from privllm.engine.interrupt import Interrupts, Terminated
+from privllm.train.parallel import any_says, group, has_lost_another, wait_for_all
 from privllm.train.sharding import is_cut, share, taken_over
 from privllm.train.shares import SHARES, Shares, next_shares, shares_of
 
@@ -203,7 +204,7 @@ def resumable(folder: Path, key: str) -> Path | None:
 
 
 class KeepLatest(Callback):
-    """Saves the last whole step: every `seconds`, after step `end`, and when somebody interrupts (Ctrl-C, SIGTERM).
+    """Saves the last whole step: every `seconds`, after step `end`, when somebody interrupts (Ctrl-C, SIGTERM), or another process is gone.
 
     A step is abandoned at once as long as its optimiser has changed nothing, since a run that goes on makes it anew; from there to its
     end an interrupt waits. So it must come after every callback whose state belongs to the step; what comes after it (held-out losses)
@@ -236,21 +237,25 @@ class KeepLatest(Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, *_: Any) -> None:
         assert self.interrupts is not None
         is_last = trainer.global_step >= module.schedule.end
-        is_due, is_stopped = self.clock() - self.saved_at >= self.seconds, False
+        is_due, is_stopped, is_terminated = self.clock() - self.saved_at >= self.seconds, False, False
         if self.together:
-            is_due, is_stopped = any_says(is_due, self.interrupts.came is not None)
+            came = self.interrupts.came
+            is_due, is_stopped, is_terminated = any_says(is_due, came is not None, came == signal.SIGTERM)
         if is_last or is_due or is_stopped:
             self._save(trainer)
         if is_last or is_stopped or not self.together:
             self.interrupts.release()
-        if is_stopped:
-            raise KeyboardInterrupt  # which came to another process
+        if is_stopped:  # the signal came to another process
+            raise Terminated if is_terminated else KeyboardInterrupt
 
     def on_exception(self, trainer: lightning.Trainer, module: Any, exception: BaseException) -> None:
-        if self.interrupts is None or self.interrupts.held or self.together:  # the step is not whole
+        if self.interrupts is None or self.together:
             return
-        has_unsaved_step = trainer.global_step > self.saved_step
-        if not has_unsaved_step or not isinstance(exception, KeyboardInterrupt):
+        # Processes wait for each other before an optimiser changes anything, never meanwhile.
+        is_whole = has_lost_another(exception) or (
+            isinstance(exception, KeyboardInterrupt) and not self.interrupts.held
+        )
+        if not is_whole or trainer.global_step == self.saved_step:
             return
         self.interrupts.hold()
         try:

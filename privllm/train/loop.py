@@ -23,7 +23,7 @@ from privllm.core.errors import UserError
 from privllm.core.printable import say
 from privllm.core.seed import name_digest
 from privllm.engine.digests import digest_of_file
-from privllm.engine.interrupt import SIGNALS
+from privllm.engine.interrupt import SIGNALS, Terminated
 from privllm.models.devices import arithmetic, is_deterministic, is_mixed, on_gpu
 from privllm.models.lean_blocks import lean_blocks
 from privllm.models.small_weights import FP32, NF4, Nf4Linear, grown, shrink
@@ -106,10 +106,9 @@ def _train(
     try:
         with lean_blocks(objective.model) if is_plain else nullcontext():
             fit(trainer, module, work.folder / NAME if goes_on else None, work.workers)
-    except KeyboardInterrupt:
-        if not keep.saved_step:
-            raise KeyboardInterrupt from None
-        raise KeyboardInterrupt(f"step {keep.saved_step} of {module.schedule.end} is saved") from None
+    except KeyboardInterrupt as interrupt:
+        saved = [f"step {keep.saved_step} of {module.schedule.end} is saved"] if keep.saved_step else []
+        raise type(interrupt)(*saved) from None
     recompute.set(False)
     if whole is not None:
         put_together(objective.model, model)
@@ -194,7 +193,7 @@ def make_trainer(
 def fit(trainer: lightning.Trainer, module: Training, checkpoint: Path | None, workers: int = 0) -> None:
     """Call `trainer.fit`, from `checkpoint` if there is one.
 
-    Raises KeyboardInterrupt on Ctrl-C and on SIGTERM, of which Lightning makes a SystemExit (the latter with code 0).
+    Raises KeyboardInterrupt on Ctrl-C, Terminated on SIGTERM; Lightning makes a SystemExit of both.
     """
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     batches = Stream(module.objective.step, lambda: trainer.global_step, workers, pin=on_gpu())
@@ -202,10 +201,12 @@ def fit(trainer: lightning.Trainer, module: Training, checkpoint: Path | None, w
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             trainer.fit(module, batches, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit:
-        if trainer.interrupted:
-            raise KeyboardInterrupt from None
-        raise
+    except SystemExit as ended:
+        if not trainer.interrupted:
+            raise
+        # Without an interrupt of ours, Lightning's own handler of SIGTERM was there first.
+        interrupt = ended.__context__ if isinstance(ended.__context__, KeyboardInterrupt) else Terminated()
+        raise interrupt from None
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -54,8 +54,8 @@ def joined(processes: int) -> Iterator[Group]:
         yield group()
         if not group().writes:
             raise SystemExit(0)
-    except (RuntimeError, dist.DistBackendError) as error:
-        if not any(word in str(error) for word in LOST):
+    except RuntimeError as error:
+        if not has_lost_another(error):
             raise
         raise UserError(
             f"one of the {size} processes of this training has ended{last_words(peers)}. "
@@ -65,6 +65,11 @@ def joined(processes: int) -> Iterator[Group]:
         dist.destroy_process_group()
         for peer in peers:
             end(peer)
+
+
+def has_lost_another(error: BaseException) -> bool:
+    """Return whether an error says that another process of this training is gone."""
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in LOST)  # torch's own are subclasses
 
 
 def add_up(tensors: Iterable[torch.Tensor]) -> None:

@@ -41,6 +41,7 @@ class Wanted(NamedTuple):
     compiled: str = ""  # the backend
     dies: str = ""  # a process, ":", and the step at whose beginning it kills itself
     dies_saving: str = ""  # a process, ":", and which of the files that it writes it has just begun
+    seconds: str = "0"  # between two checkpoints
     stopped: str = ""  # a process, ":", and the step at whose beginning SIGTERM comes to it
 
 
@@ -95,7 +96,9 @@ def main(corpus: str, place: str, *words: str) -> None:
         torch.compile = functools.partial(torch.compile, backend=wanted.compiled)  # type: ignore[assignment]
         objective.compile()
     adapters = adapt(objective.model, AdapterConfig(rank=int(wanted.rank)), 0) if wanted.rank != "0" else None
-    work = Work(root / "work", "code", 0.0, recompute=wanted.recompute, processes=int(wanted.processes))
+    work = Work(
+        root / "work", "code", float(wanted.seconds), recompute=wanted.recompute, processes=int(wanted.processes)
+    )
     train(objective, objective.cfg, STEPS, root / "live", work, "key")
     model = merge(adapters) if adapters else objective.model
     save_file({name: value.clone() for name, value in model.state_dict().items()}, root / "model.safetensors")

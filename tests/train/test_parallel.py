@@ -48,6 +48,23 @@ def test_a_killed_process_ends_the_others_and_the_next_run_ends_in_the_same_byte
     assert_same_bytes(tmp_path / "killed", whole)
 
 
+@pytest.mark.skipif(not NIGHTLY, reason="nightly: three more trainings")
+@pytest.mark.parametrize("how", ["stopped", "dies"])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_whichever_process_ends_the_last_whole_step_is_saved(
+    unbroken: Unbroken, tmp_path: Path, how: str, rank: int
+) -> None:
+    """By the first one, unless it is the one that was killed; no checkpoint is due in an hour."""
+    ended = {"processes": 2, "seconds": 3600, how: f"{rank}:7"}
+    said = shared(unbroken.corpus, tmp_path / "ended", fails=True, **ended)
+    if how == "stopped" and rank == 0:
+        assert "Terminated: step 7 of 12 is saved" in said.stderr
+    again = shared(unbroken.corpus, tmp_path / "ended", processes=2)
+    is_saved = (how, rank) != ("dies", 0)
+    assert ("goes on from step 7/12" if is_saved else "begins at step 0/12") in again.stderr
+    assert_same_bytes(tmp_path / "ended", unbroken.of(processes=2))
+
+
 @pytest.mark.skipif(not NIGHTLY, reason="nightly: two more trainings")
 def test_a_checkpoint_of_two_goes_on_with_one(unbroken: Unbroken, tmp_path: Path) -> None:
     whole = unbroken.of()

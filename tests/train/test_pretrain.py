@@ -21,6 +21,7 @@ from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.report import write_json
 from privllm.core.tables import write_table
+from privllm.engine.interrupt import Terminated
 from privllm.models.generate import SamplingConfig, generate
 from privllm.models.loading import MODELS, load
 from privllm.tokens.copied_tokens import COPIED_TOKENS
@@ -181,8 +182,9 @@ def test_an_interrupt_stays_one_and_nothing_half_written_is_left(corpus, tmp_pat
     handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patched:
         die_at(20, patched, how)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt) as stopped:
             run(cfg, corpus, tmp_path / "stopped")
+    assert type(stopped.value) is (Terminated if how is SIGTERMException else KeyboardInterrupt)
     assert signal.getsignal(signal.SIGINT) is handler
     assert {path.name for path in (tmp_path / "stopped/work/pretrain").iterdir()} == {NAME, BEST}
     run(cfg, corpus, tmp_path / "stopped")
@@ -205,6 +207,7 @@ def test_a_signal_abandons_the_step_in_flight_and_saves_the_last_whole_one(
         with pytest.raises(KeyboardInterrupt) as stopped:
             run(cfg, corpus, tmp_path / "stopped", seconds=math.inf)
         assert struck()
+    assert type(stopped.value) is (Terminated if number == signal.SIGTERM else KeyboardInterrupt)
     assert str(stopped.value) == (f"step {whole} of 40 is saved" if whole else "")
     assert [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)] == handlers
     assert not (tmp_path / "stopped/out").exists()

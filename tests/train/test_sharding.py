@@ -86,7 +86,8 @@ def test_a_death_between_the_files_of_a_checkpoint_leaves_the_older_one(
 @pytest.mark.parametrize("rank", [0, 1])
 def test_whoever_is_asked_to_stop_all_save_the_step(unbroken: Unbroken, tmp_path: Path, rank: int) -> None:
     whole = unbroken.of(**PAIR)
-    shared(unbroken.corpus, tmp_path / "stopped", fails=True, stopped=f"{rank}:7", **PAIR)
+    stopped = shared(unbroken.corpus, tmp_path / "stopped", fails=True, stopped=f"{rank}:7", **PAIR)
+    assert "Terminated: step 8 of 12 is saved" in stopped.stderr
     said = shared(unbroken.corpus, tmp_path / "stopped", **PAIR)
     assert "goes on from step 8/12" in said.stderr
     assert_same_bytes(tmp_path / "stopped", whole)
