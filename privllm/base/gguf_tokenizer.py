@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from privllm.core.errors import UserError
 from privllm.core.report import write_json
-from privllm.export.gguf_vocabulary import ENDS, PREFIX, SPLITS, Kind
+from privllm.export.gguf_vocabulary import ENDS, PREFIX, SPLITS, Kind, takes_space
 from privllm.tokens.chat_template import FILE as TEMPLATE
 from privllm.tokens.encode import SPACE
 
@@ -51,13 +51,13 @@ def write_tokenizer(values: Mapping[str, Any], out: Path, where: str) -> list[in
         role: tokens[number] for role, number in special_ids.items() if number is not None and number < len(tokens)
     }
     begins = values.get(f"{PREFIX}add_bos_token", split in ADDS_BOS)
-    bos = named.get("bos_token")
+    around = (named.get("bos_token") if begins else None, _end(values, named))
     definition |= {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": _added(tokens, kinds),
-        "post_processor": _begin(bos, tokens.index(bos)) if begins and bos else None,
+        "added_tokens": _added(tokens, kinds, str(values.get("general.name", ""))),
+        "post_processor": _around(*around, tokens) if any(around) else None,
     }
     definition["model"]["vocab"] = _vocabulary(tokens, kinds)
     _require_sound(definition, where)
@@ -155,26 +155,37 @@ def _vocabulary(tokens: Sequence[str], kinds: Sequence[int]) -> dict[str, int]:
     return {token: number for number, token in enumerate(tokens) if kinds[number] != Kind.UNUSED}
 
 
-def _added(tokens: Sequence[str], kinds: Sequence[int]) -> list[dict[str, Any]]:
-    """Return the tokens that are found in a text before it is split."""
-    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+def _added(tokens: Sequence[str], kinds: Sequence[int], name: str) -> list[dict[str, Any]]:
+    """Return the tokens that are found in a text before it is split; `name` is the model's."""
+    plain = {"single_word": False, "lstrip": False, "normalized": False}
     added = []
     for number, token in enumerate(tokens):
         if kinds[number] in (Kind.CONTROL, Kind.UNKNOWN, Kind.USER_DEFINED):
-            special = kinds[number] != Kind.USER_DEFINED
-            added.append({"id": number, "content": token, **plain, "special": special})
+            is_special = kinds[number] != Kind.USER_DEFINED
+            rest = {"rstrip": takes_space(token, name), "special": is_special}
+            added.append({"id": number, "content": token, **plain, **rest})
     return added
 
 
-def _begin(token: str, number: int) -> dict[str, Any]:
-    """Return the step that puts a token before a text."""
-    first, text = {"SpecialToken": {"id": token, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}
-    second = [{"SpecialToken": {"id": token, "type_id": 1}}, {"Sequence": {"id": "B", "type_id": 1}}]
+def _end(values: Mapping[str, Any], named: Mapping[str, str]) -> str | None:
+    """Return the token that is put behind every text; None where there is none."""
+    return named.get("eos_token") if values.get(f"{PREFIX}add_eos_token") else None
+
+
+def _around(begin: str | None, end: str | None, tokens: Sequence[str]) -> dict[str, Any]:
+    """Return the step that puts tokens around a text."""
+
+    def around(text: str, number: int) -> list[dict[str, Any]]:
+        marks = [{"SpecialToken": {"id": token, "type_id": number}} if token else None for token in (begin, end)]
+        steps = [marks[0], {"Sequence": {"id": text, "type_id": number}}, marks[1]]
+        return [step for step in steps if step]
+
+    named = sorted({token for token in (begin, end) if token})
     return {
         "type": "TemplateProcessing",
-        "single": [first, text],
-        "pair": [first, text, *second],
-        "special_tokens": {token: {"id": token, "ids": [number], "tokens": [token]}},
+        "single": around("A", 0),
+        "pair": [*around("A", 0), *around("B", 1)],
+        "special_tokens": {token: {"id": token, "ids": [tokens.index(token)], "tokens": [token]} for token in named},
     }
 
 

@@ -88,7 +88,7 @@ def write_gguf(folder: Path, kind: str, out: Path, name: str) -> Written:
     rows = next(source.shape[0] for source in sources if source.name == EMBEDDING)
     rotation = rotation_of(config, _head_size(config), str(folder))
     heads = config.num_attention_heads, key_heads_of(config)
-    vocabulary = read_vocabulary(folder, rows, _ends_of(folder))
+    vocabulary = read_vocabulary(folder, rows, _ends_of(folder), name)
     description, not_described = modelfile(out.name, folder, architecture, vocabulary)
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as partial:

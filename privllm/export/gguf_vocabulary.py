@@ -33,6 +33,10 @@ SPLITS: dict[tuple[tuple[tuple[str, Any], ...], bool], str] = {
 }
 
 
+TAKE_SPACE = ("phi-3", "phi3")  # in the name of a model, by which alone llama.cpp knows that
+LEAVE_SPACE = ("<unk>", "<s>", "<|endoftext|>")  # of the special tokens of such a model
+
+
 class Kind(IntEnum):
     """What a token is, as GGUF numbers it."""
 
@@ -57,9 +61,10 @@ class Vocabulary(NamedTuple):
     notes: list[str]  # what llama.cpp will do otherwise
 
 
-def read_vocabulary(folder: Path, rows: int, config: Mapping[str, Any]) -> Vocabulary:
+def read_vocabulary(folder: Path, rows: int, config: Mapping[str, Any], name: str = "") -> Vocabulary:
     """Return the vocabulary of `folder` for a matrix of so many rows; `config` is its config.json with generation_config.json.
 
+    `name` is the model's in the file, from which llama.cpp draws a conclusion (`takes_space`).
     Raises UserError for a tokenizer that llama.cpp cannot be told of.
     """
     path = folder / "tokenizer.json"
@@ -95,7 +100,7 @@ def read_vocabulary(folder: Path, rows: int, config: Mapping[str, Any]) -> Vocab
     named["unknown"] = ids.get(settings.get("unk_token", ""))
     values |= {f"{role}_token_id": number for role, number in named.items() if number is not None}
     values |= {"add_bos_token": bool(before), "add_eos_token": bool(after)}
-    notes = _notes(definition, tokens, ends)
+    notes = [*_notes(definition, tokens, ends), *_space_notes(definition, name)]
     return Vocabulary(values, tokens, kinds, merges, scores, template_of(folder), ends, notes)
 
 
@@ -220,6 +225,27 @@ def _notes(definition: Mapping[str, Any], tokens: list[str], ends: list[int]) ->
             f"The vocabulary lacks {len(missing)} of the 256 bytes, which are left out of texts that have them."
         )
     return notes
+
+
+def takes_space(token: str, name: str) -> bool:
+    """Return whether llama.cpp takes the white space behind a special token away, in a model of this name."""
+    is_named_so = any(part in name.lower() for part in TAKE_SPACE)
+    return is_named_so and token not in LEAVE_SPACE
+
+
+def _space_notes(definition: Mapping[str, Any], name: str) -> list[str]:
+    """Return a sentence where llama.cpp treats white space beside special tokens otherwise than the tokenizer."""
+    other = []
+    for token in definition["added_tokens"]:
+        if token["lstrip"] or token["rstrip"] != takes_space(token["content"], name):
+            other.append(token["content"])
+    if not other:
+        return []
+    names = " or ".join(TAKE_SPACE)
+    return [
+        f"llama.cpp takes white space behind special tokens where the model's name has {names} in it; this tokenizer does otherwise"
+        f" at {other[0]}, so ids beside it may differ."
+    ]
 
 
 def missing_bytes(vocabulary: Iterable[str]) -> list[str]:

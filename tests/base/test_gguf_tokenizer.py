@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers, processors
 
 from privllm.base.gguf_tokenizer import merges_of, write_tokenizer
 from privllm.core.errors import UserError
@@ -22,9 +22,19 @@ def as_gguf(folder: Path, rows: int, **config: Any) -> dict[str, Any]:
     return values | {"tokenizer.chat_template": vocabulary.template}
 
 
+def as_gemma() -> Tokenizer:
+    """A sentencepiece BPE without a space in front, as Gemma has it, with a mark that is no special token."""
+    tokenizer = pieces()
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    tokenizer.add_tokens([AddedToken("<table>", normalized=False)])
+    return tokenizer
+
+
 @pytest.mark.parametrize(
     "tokenizer",
     [
+        as_gemma(),
         byte_level(words(WORDS), to_bytes(False)),
         byte_level(words(WORDS), to_bytes(False), ignore_merges=True),
         byte_level(words(QWEN_WORDS), to_bytes(False)),
@@ -40,7 +50,7 @@ def test_ids_are_those_of_the_tokenizer_that_was_written(tokenizer: Tokenizer, t
     out.mkdir()
     write_tokenizer(values, out, "m.gguf")
     back = Tokenizer.from_file(str(out / "tokenizer.json"))
-    for text in [*nasty_texts(), "ab aba  ab", "<|turn|> the page<|end|>"]:
+    for text in [*nasty_texts(), "ab aba  ab", "ab <table> ab", "<|turn|> the page<|end|>"]:
         assert back.encode(text).ids == tokenizer.encode(text).ids, text
         assert back.encode(text, add_special_tokens=False).ids == tokenizer.encode(text, add_special_tokens=False).ids
 
@@ -60,6 +70,33 @@ def test_a_file_that_does_not_say_so_begins_texts_as_llama_cpp_does(tmp_path: Pa
     write_tokenizer(values | {"tokenizer.ggml.pre": "llama3"}, tmp_path, "m.gguf")
     back = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     assert back.encode("a").ids[0] == back.token_to_id("<|begin|>")
+
+
+def test_what_stands_around_a_text_survives(tmp_path: Path) -> None:
+    tokenizer = byte_level(to_bytes(True))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|begin|> $A <|end|>", special_tokens=[("<|begin|>", 1), ("<|end|>", 0)]
+    )
+    folder = folder_of(tokenizer, tmp_path / "t", bos_token="<|begin|>", eos_token="<|end|>")
+    write_tokenizer(as_gguf(folder, 300), tmp_path, "m.gguf")
+    back = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert back.encode("the row").ids == tokenizer.encode("the row").ids
+    assert back.encode("the row", "a page").ids.count(1) == 2
+    values = as_gguf(folder, 300) | {"tokenizer.ggml.add_bos_token": False}
+    write_tokenizer(values, tmp_path, "m.gguf")
+    assert Tokenizer.from_file(str(tmp_path / "tokenizer.json")).encode("a").ids[-1] == 0
+
+
+@pytest.mark.parametrize("name", ["Phi-3-mini", "m"])
+def test_marks_of_turns_take_the_white_space_behind_them_in_phi_3(tmp_path: Path, name: str) -> None:
+    tokenizer = pieces()
+    marks = [AddedToken(mark, rstrip=name != "m", normalized=False) for mark in ("<|user|>", "<|end|>")]
+    tokenizer.add_special_tokens(marks)
+    values = as_gguf(folder_of(tokenizer, tmp_path / "t", bos_token="<s>"), 310) | {"general.name": name}
+    write_tokenizer(values, tmp_path, "m.gguf")
+    back = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    for text in ("<|user|>\n ab<|end|>\n<|user|>", "<s> ab", "<|end|>", "ab  <|end|>  ab"):
+        assert back.encode(text).ids == tokenizer.encode(text).ids, text
 
 
 def test_names_and_ends(tmp_path: Path) -> None:
