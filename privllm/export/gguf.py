@@ -257,8 +257,8 @@ def _converted(source: Source, architecture: str, heads: tuple[int, int]) -> np.
     """Return a weight as it stands in the file. Raises UserError for a number that fp16 cannot hold."""
     with safe_open(source.file, framework="pt") as file:
         tensor = file.get_tensor(source.key)
-    tensor = as_llama_cpp_has_it(tensor, source.name, architecture, heads)
-    weights = tensor.to(torch.float32).contiguous().numpy()
+    numbers = tensor.to(torch.float32).numpy()
+    weights = np.ascontiguousarray(as_llama_cpp_has_it(numbers, source.name, architecture, heads))
     largest = float(np.abs(weights).max())
     if not largest <= float(np.finfo(np.float16).max) and source.type != Type.F32:
         raise UserError(f"{source.file} has a number of {largest:g} in {source.key}, which fp16 cannot hold.")

@@ -27,6 +27,8 @@ ARCHITECTURES = {
     "olmo2": "olmo2",
     "gpt2": "gpt2",
 }  # {`model_type`: GGUF's name}
+# {GGUF's name: `model_type`}, of which the first that has the name is what a file becomes
+MODEL_TYPES = {architecture: kind for kind, architecture in reversed(ARCHITECTURES.items())}
 COUNTS = {  # {GGUF's key behind the architecture: transformers'}
     "context_length": "max_position_embeddings",
     "embedding_length": "hidden_size",
@@ -36,10 +38,25 @@ COUNTS = {  # {GGUF's key behind the architecture: transformers'}
     "attention.head_count_kv": "num_key_value_heads",
     "vocab_size": "vocab_size",
 }
+OWN_NAMES = {  # {`model_type`: {transformers' name of a count: what config.json calls it}}
+    "gpt2": {
+        "max_position_embeddings": "n_positions",
+        "hidden_size": "n_embd",
+        "num_hidden_layers": "n_layer",
+        "num_attention_heads": "n_head",
+        "intermediate_size": "n_inner",
+    },
+}
 HEAD_SIZES = ("attention.key_length", "attention.value_length", "rope.dimension_count")  # all are `head_dim` here
-EPSILON, BASE = "attention.layer_norm_rms_epsilon", "rope.freq_base"
-SCALING = "rope.scaling."
+EPSILON = ("attention.layer_norm_rms_epsilon", "rms_norm_eps")  # GGUF's name, and transformers'
+EPSILONS = {"gpt2": ("attention.layer_norm_epsilon", "layer_norm_epsilon")}  # of those that have another
+BASE, NEAR_BASE = "rope.freq_base", "rope.freq_base_swa"  # the second one of Gemma's blocks that look back less far
+SCALING, ORIGINAL = "rope.scaling.", "rope.scaling.original_context_length"
 FREQUENCIES = "rope_freqs.weight"  # Llama 3.1's factors of the rotary frequencies, which transformers computes
+FACTORS = {
+    "rope_factors_short.weight": "short_factor",
+    "rope_factors_long.weight": "long_factor",
+}  # of Phi 3's longrope
 EMBEDDING, OUTPUT, POSITIONS = "token_embd.weight", "output.weight", "position_embd.weight"
 OUTER = {EMBEDDING: "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight", OUTPUT: "lm_head.weight"}
 IN_BLOCK = {
@@ -176,7 +193,7 @@ def rotation_of(config: Any, head_size: int, where: str) -> Rotation:
         values |= {f"{SCALING}type": kind, f"{SCALING}factor": float(rope.pop("factor"))}
         original = rope.pop("original_max_position_embeddings", None)
         if original:
-            values[f"{SCALING}original_context_length"] = int(original)
+            values[ORIGINAL] = int(original)
         if not rope:
             return Rotation(values)
     others = f" with {', '.join(sorted(rope))}" if rope else ""

@@ -68,9 +68,13 @@ def test_a_folder_is_dvcs_and_its_note_is_staged(root: Path, model: Path) -> Non
     assert lines[-1] == NEXT.format(family="causal", folder="data/base/tiny-llama")
 
 
-def test_a_build_may_begin_with_it(root: Path, model: Path, tmp_path: Path) -> None:
-    write_gguf(model, "q8_0", tmp_path / "m.gguf", "m")
-    folder = str(add(root, tmp_path / "m.gguf").folder)
+@pytest.mark.parametrize("kind", ["llama", "gemma3_text", "phi3", "gpt2"])
+def test_a_build_may_begin_with_it(exported: Callable[..., Path], root: Path, tmp_path: Path, kind: str) -> None:
+    write_gguf(tiny_model(tmp_path / "model", kind, exported()), "q8_0", tmp_path / "m.gguf", "m")
+    added = add(root, tmp_path / "m.gguf")
+    assert added.lines()[0].startswith(f"data/base/m  {kind} (causal), ")
+    assert "context 256" in added.lines()[0]
+    folder = str(added.folder)
     starts = starts_in({"base": folder}, ["causal"])
     report = take_starts(starts, root / "data/promoted/model", root / "data/base", tmp_path / "start")
     assert report["causal"]["start"] == folder == "data/base/m"

@@ -11,11 +11,19 @@ from transformers import AutoConfig
 
 from privllm.core.errors import UserError
 from privllm.export.gguf import write_gguf
-from privllm.export.gguf_kinds import as_llama_cpp_has_it, counts_of, own_values, require_computable, shape_there
+from privllm.export.gguf_kinds import (
+    as_llama_cpp_has_it,
+    as_transformers_has_it,
+    counts_of,
+    own_values,
+    require_computable,
+    shape_there,
+)
 from privllm.export.gguf_layout import ARCHITECTURES, halved
-from tests.export.gguf_models import tiny_model, types_of, values_of
+from tests.export.gguf_models import ROPE, tiny_model, types_of, values_of
 
 FULL, SLIDING = "full_attention", "sliding_attention"
+NEAR_SCALED = {FULL: ROPE, SLIDING: {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}}
 
 
 def config(kind: str, **changes: Any) -> Any:
@@ -37,11 +45,13 @@ def test_what_an_architecture_has_as_a_rule_is_taken(kind: str) -> None:
         ("gpt2", {"activation_function": "relu"}, "activation `relu`; .* with gelu_new"),
         ("gemma2", {"layer_types": [FULL] * 4}, "other `layer_types` than llama.cpp"),
         ("gemma3_text", {"layer_types": [SLIDING, FULL, SLIDING, SLIDING]}, "other `layer_types` than llama.cpp"),
-        ("gemma2", {"query_pre_attn_scalar": 24}, "`query_pre_attn_scalar` 24; llama.cpp scales by `head_dim`, 16"),
+        ("gemma2", {"query_pre_attn_scalar": 24}, "`query_pre_attn_scalar` 24; llama.cpp scales by 16 here"),
         ("gemma3_text", {"use_bidirectional_attention": True}, "sees text in both directions"),
         ("gemma2", {"attn_logit_softcapping": None}, "no limit of its logits"),
         ("gemma2", {"final_logit_softcapping": None}, "no limit of its logits"),
         ("gemma2", {"tie_word_embeddings": False}, "an output matrix of its own"),
+        ("gemma2", {"num_hidden_layers": 46, "num_attention_heads": 2}, "`query_pre_attn_scalar` 16; .* by 32 here"),
+        ("gemma3_text", {"rope_parameters": NEAR_SCALED}, "of the kind `linear` where it looks back less far"),
         ("smollm3", {"no_rope_layers": [1, 1, 1, 1]}, "other `no_rope_layers` than llama.cpp"),
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scales its attention"),
         ("gpt2", {"scale_attn_weights": False}, "scales its attention"),
@@ -61,6 +71,7 @@ def test_counts_and_values_of_their_own() -> None:
     capped = own_values(config("gemma2"), "gemma2")
     assert (capped["attn_logit_softcapping"], capped["final_logit_softcapping"]) == (50.0, 30.0)
     assert "rope.freq_base_swa" not in capped
+    assert own_values(config("phi3", sliding_window=None), "phi3")["attention.sliding_window"] == 0
 
 
 def test_weights_as_llama_cpp_has_them() -> None:
@@ -75,6 +86,14 @@ def test_weights_as_llama_cpp_has_them() -> None:
     assert shape_there((8, 4), "blk.0.ffn_up.weight", "gpt2") == (4, 8)
     for name in ("token_embd.weight", "position_embd.weight"):
         assert shape_there((8, 4), name, "gpt2") == (8, 4)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma3", "gpt2", "phi3"])
+@pytest.mark.parametrize("name", ["attn_q.weight", "attn_k.weight", "ffn_up.weight", "attn_q_norm.weight"])
+def test_weights_come_back_as_they_were(architecture: str, name: str) -> None:
+    weights = np.arange(32, dtype=np.float32).reshape(8, 4)
+    there = as_llama_cpp_has_it(weights, f"blk.0.{name}", architecture, (2, 1))
+    np.testing.assert_array_equal(as_transformers_has_it(there, f"blk.0.{name}", architecture, (2, 1)), weights)
 
 
 def test_learnt_positions_stay_fp32_and_biases_arrive(exported: Callable[..., Path], tmp_path: Path) -> None:

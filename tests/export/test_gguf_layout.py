@@ -13,6 +13,7 @@ from privllm.core.errors import UserError
 from privllm.core.families import CAUSAL
 from privllm.export.gguf_layout import (
     ARCHITECTURES,
+    MODEL_TYPES,
     halved,
     heads_of_pairs,
     llama3_factors,
@@ -30,6 +31,11 @@ def config(**rope: object) -> LlamaConfig:
 
 def test_every_architecture_that_can_be_handed_over_can_be_trained() -> None:
     assert set(ARCHITECTURES) <= set(CAUSAL.model_types)
+
+
+def test_a_file_becomes_the_first_model_of_its_architecture() -> None:
+    assert (MODEL_TYPES["llama"], MODEL_TYPES["gemma3"]) == ("llama", "gemma3_text")
+    assert set(MODEL_TYPES) == set(ARCHITECTURES.values())
 
 
 def test_names_are_told_apart_in_both_directions() -> None:
