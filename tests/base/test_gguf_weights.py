@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gguf import GGMLQuantizationType
+from gguf.quants import quantize
 from safetensors.torch import load_file
 
 from privllm.base.gguf_file import Opened, open_gguf
@@ -60,11 +62,29 @@ def test_norms_of_gemma_lose_the_one_whatever_they_are_written_in(
 
 
 def as_bf16_here(opened: Opened, name: str) -> Opened:
-    from gguf import GGMLQuantizationType
+    return packed_here(opened, name, as_bf16(opened.weights[name].data), GGMLQuantizationType.BF16)
 
-    tensor = opened.weights[name]
-    changed = tensor._replace(data=as_bf16(tensor.data), tensor_type=GGMLQuantizationType.BF16)
-    return opened._replace(weights=opened.weights | {name: changed})
+
+def packed_here(opened: Opened, name: str, numbers: np.ndarray, kind: GGMLQuantizationType) -> Opened:
+    tensor = opened.weights[name]._replace(data=numbers, tensor_type=kind)
+    return opened._replace(weights=opened.weights | {name: tensor})
+
+
+def test_a_number_that_fp16_cannot_hold_is_refused(exported: Callable[..., Path], tmp_path: Path) -> None:
+    opened = open_gguf(changed_model(exported(), tmp_path, "olmo2"))
+    too_large = quantize(np.full((96, 64), 1e6, np.float32), GGMLQuantizationType.Q8_0)
+    opened = packed_here(opened, "blk.0.ffn_up.weight", too_large, GGMLQuantizationType.Q8_0)
+    with pytest.raises(UserError, match=r"a number in blk\.0\.ffn_up\.weight that fp16 cannot hold"):
+        write_weights(opened, shape_of(opened), tmp_path / "w.safetensors")
+
+
+def test_an_output_that_is_the_embedding_is_written_once(exported: Callable[..., Path], tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path / "tied", "gpt2", exported(), tie_word_embeddings=True)
+    write_gguf(folder, "f16", tmp_path / "tied.gguf", "m")
+    embedding = np.array(open_gguf(tmp_path / "tied.gguf").weights["token_embd.weight"].data)
+    convert_gguf(changed_model(exported(), tmp_path, "gpt2", beside={"output.weight": embedding}), tmp_path / "back")
+    assert json.loads((tmp_path / "back/config.json").read_text("utf-8"))["tie_word_embeddings"] is True
+    assert "lm_head.weight" not in load_file(tmp_path / "back/model.safetensors")
 
 
 def test_what_cannot_be_unpacked_is_refused_before_anything_is_written(
