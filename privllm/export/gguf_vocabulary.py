@@ -35,6 +35,7 @@ SPLITS: dict[tuple[tuple[tuple[str, Any], ...], bool], str] = {
 
 TAKE_SPACE = ("phi-3", "phi3")  # in the name of a model, by which alone llama.cpp knows that
 LEAVE_SPACE = ("<unk>", "<s>", "<|endoftext|>")  # of the special tokens of such a model
+LOOKED_UP = (*LEAVE_SPACE, "</s>")  # in such a model, which llama.cpp does not load without one of them
 
 
 class Kind(IntEnum):
@@ -100,6 +101,7 @@ def read_vocabulary(folder: Path, rows: int, config: Mapping[str, Any], name: st
     named["unknown"] = ids.get(settings.get("unk_token", ""))
     values |= {f"{role}_token_id": number for role, number in named.items() if number is not None}
     values |= {"add_bos_token": bool(before), "add_eos_token": bool(after)}
+    _require_looked_up(tokens, name, str(path))
     notes = [*_notes(definition, tokens, ends), *_space_notes(definition, name)]
     return Vocabulary(values, tokens, kinds, merges, scores, template_of(folder), ends, notes)
 
@@ -229,8 +231,20 @@ def _notes(definition: Mapping[str, Any], tokens: list[str], ends: list[int]) ->
 
 def takes_space(token: str, name: str) -> bool:
     """Return whether llama.cpp takes the white space behind a special token away, in a model of this name."""
-    is_named_so = any(part in name.lower() for part in TAKE_SPACE)
-    return is_named_so and token not in LEAVE_SPACE
+    return _is_named_so(name) and token not in LEAVE_SPACE
+
+
+def _is_named_so(name: str) -> bool:
+    return any(part in name.lower() for part in TAKE_SPACE)
+
+
+def _require_looked_up(tokens: list[str], name: str, where: str) -> None:
+    """Raise UserError where llama.cpp would look a token up by the name of the model, and not find it."""
+    missing = [token for token in LOOKED_UP if token not in tokens]
+    if _is_named_so(name) and missing:
+        raise UserError(
+            f"{where} has no token {missing[0]}, without which llama.cpp loads no model that is named like Phi 3: name `{name}` otherwise."
+        )
 
 
 def _space_notes(definition: Mapping[str, Any], name: str) -> list[str]:

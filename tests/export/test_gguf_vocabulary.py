@@ -8,7 +8,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 from privllm.core.errors import UserError
 from privllm.core.special_tokens import PLACEHOLDERS
-from privllm.export.gguf_vocabulary import QWEN_WORDS, SPLITS, Kind, read_vocabulary, split_name, takes_space
+from privllm.export.gguf_vocabulary import LOOKED_UP, QWEN_WORDS, SPLITS, Kind, read_vocabulary, split_name, takes_space
 from privllm.tokens.encode import WORDS
 
 TEXTS = ["the store keeps every row in a page of its own", "and the page keeps the rows 12 345"] * 3
@@ -219,10 +219,17 @@ def test_white_space_behind_special_tokens_goes_by_the_name(tmp_path: Path) -> N
     assert takes_space("<|end|>", "Phi-3 mini")
     assert not takes_space("<|endoftext|>", "phi3")
     assert not takes_space("<|end|>", "phi-4")
-    plain = folder_of(byte_level(to_bytes(True)), tmp_path / "a")
-    taking = byte_level(to_bytes(True))
+    plain, taking = byte_level(to_bytes(True)), byte_level(to_bytes(True))
+    for tokenizer in (plain, taking):
+        tokenizer.add_special_tokens(list(LOOKED_UP))
     taking.add_special_tokens([AddedToken("<|stop|>", rstrip=True, normalized=False)])
-    other = folder_of(taking, tmp_path / "b")
-    for folder, name, is_said in ((plain, "m", False), (plain, "My-Phi3", True), (other, "m", True)):
-        notes = read_vocabulary(folder, 301, {}, name).notes
+    for tokenizer, name, is_said in ((plain, "m", False), (plain, "My-Phi3", True), (taking, "m", True)):
+        notes = read_vocabulary(folder_of(tokenizer, tmp_path / "t"), 310, {}, name).notes
         assert any("white space behind special tokens" in note for note in notes) == is_said
+
+
+def test_a_name_by_which_llama_cpp_looks_for_tokens_needs_them(tmp_path: Path) -> None:
+    folder = folder_of(byte_level(to_bytes(True)), tmp_path / "t")
+    read_vocabulary(folder, 300, {}, "phi-4")
+    with pytest.raises(UserError, match=r"has no token <unk>, without which llama\.cpp loads no model .* `a phi-3`"):
+        read_vocabulary(folder, 300, {}, "a phi-3")

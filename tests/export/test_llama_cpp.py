@@ -4,9 +4,10 @@ import math
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 from tokenizers.pre_tokenizers import PreTokenizer
 from transformers import AutoModelForCausalLM
 
@@ -22,10 +23,11 @@ from privllm.tokens.encode import without_specials
 from privllm.tokens.special_ids import special_ids
 from privllm.tokens.vocabulary import TOKENIZER_CONFIG, TokenizerConfig, train
 from privllm.train.chat_files import answer_turns
+from tests.base.gguf_changes import changed
 from tests.export.gguf_models import LLAMA3, tiny_model, values_of
 from tests.export.llama_cpp import Ask, install
 from tests.export.nasty_texts import nasty_texts
-from tests.export.test_gguf_vocabulary import KNOWN, byte_level, folder_of
+from tests.export.test_gguf_vocabulary import KNOWN, byte_level, folder_of, pieces
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONTEXT, STEPS = 128, 60
@@ -112,6 +114,39 @@ def test_a_sentencepiece_gives_the_same_ids_there(ask: Ask, tmp_path: Path) -> N
     assert ask(tmp_path / "m.gguf", texts=texts)["ids"] == [
         tokenizer.encode(text, add_special_tokens=False).ids for text in texts
     ]
+
+
+def nats_of(folder: Path, ids: list[int]) -> float:
+    """What a text costs a token by transformers."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.inference_mode():
+        return model(torch.tensor([ids]), labels=torch.tensor([ids])).loss.item()
+
+
+@pytest.mark.parametrize(("original", "attention"), [(32, None), (32, 1.5), (256, None)])
+def test_long_positions_of_phi_3_are_read_as_there(
+    ask: Ask, tmp_path: Path, original: int, attention: float | None
+) -> None:
+    tokenizer = pieces()
+    marks = [AddedToken(mark, rstrip=True, normalized=False) for mark in ("<|user|>", "<|end|>", "</s>")]
+    tokenizer.add_special_tokens([*marks, AddedToken("<|endoftext|>", normalized=False)])
+    folder = folder_of(tokenizer, tmp_path / "t", bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    write_gguf(tiny_model(tmp_path / "model", "phi3", folder), "f16", tmp_path / "whole.gguf", "Phi-3-tiny")
+    scaling = {"scaling.original_context_length": original, "dimension_count": 12, "scaling.attn_factor": attention}
+    factors = {"short": np.linspace(1, 1.5, 6, dtype=np.float32), "long": np.linspace(1, 40, 6, dtype=np.float32)}
+    changed(
+        tmp_path / "whole.gguf",
+        tmp_path / "m.gguf",
+        values={f"phi3.rope.{key}": value for key, value in scaling.items()},
+        beside={f"rope_factors_{length}.weight": numbers for length, numbers in factors.items()},
+    )
+    convert_gguf(tmp_path / "m.gguf", tmp_path / "back")
+    scored = torch.randint(5, 260, (CONTEXT,), generator=torch.Generator().manual_seed(3)).tolist()
+    texts = [*nasty_texts(), "<|user|>\n ab<|end|>\n<|user|>", "ab  <|end|>  ab", "<s> ab"]
+    answer = ask(tmp_path / "m.gguf", scored=scored, texts=texts)
+    back = Tokenizer.from_file(str(tmp_path / "back/tokenizer.json"))
+    assert answer["ids"] == [back.encode(text, add_special_tokens=False).ids for text in texts]
+    assert answer["nats"] == pytest.approx(nats_of(tmp_path / "back", scored), rel=5e-4)
 
 
 def reference(folder: Path) -> tuple[Tokenizer, list[int], list[int], list[int], float]:
