@@ -39,6 +39,9 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
     return install(tmp_path_factory.mktemp("npm"))
 
 
+NEARLY_EQUAL = 0.01  # nats between two tokens, which fp16 can turn around
+
+
 def fit(model: torch.nn.Module, ids: torch.Tensor) -> None:
     """Train a model for STEPS steps on rows of a text."""
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
@@ -162,6 +165,17 @@ def reference(folder: Path) -> tuple[Tokenizer, list[int], list[int], list[int],
     return tokenizer, prompt, written, scored, nats
 
 
+def assert_written_alike(folder: Path, prompt: list[int], ours: list[int], theirs: list[int]) -> None:
+    """Two greedy texts are equal, or up to a token for which another is as likely to fp16."""
+    common = next((place for place, pair in enumerate(zip(ours, theirs, strict=True)) if pair[0] != pair[1]), None)
+    if common is None:
+        return
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.inference_mode():
+        chances = model(torch.tensor([prompt + ours[:common]])).logits[0, -1].log_softmax(-1)
+    assert float(chances[ours[common]] - chances[theirs[common]]) < NEARLY_EQUAL, f"token {common}"
+
+
 def test_our_own_model_is_the_same_model_there(ask: Ask, trained: Path, tmp_path: Path) -> None:
     tokenizer, prompt, written, scored, nats = reference(trained)
     plain = Tokenizer.from_str(without_specials((trained / "tokenizer.json").read_text("utf-8")))
@@ -176,7 +190,7 @@ def test_our_own_model_is_the_same_model_there(ask: Ask, trained: Path, tmp_path
         assert answer["ends"] == [0, 5]
         perplexities[kind] = math.exp(answer["nats"])
         if kind == "f16":
-            assert answer["written"] == written
+            assert_written_alike(trained, prompt, written, answer["written"])
     assert perplexities["f16"] == pytest.approx(math.exp(nats), rel=1e-3)
     assert perplexities["q8_0"] == pytest.approx(perplexities["f16"], rel=0.01)
     assert perplexities["q4_0"] == pytest.approx(perplexities["f16"], rel=0.1)
@@ -226,7 +240,7 @@ def test_every_architecture_writes_the_same_text_there(ask: Ask, trained: Path, 
     write_gguf(folder, "f16", tmp_path / "f16.gguf", "m")
     answer = ask(tmp_path / "f16.gguf", texts=texts, prompt=prompt, length=len(written), scored=scored)
     assert answer["ids"] == [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
-    assert answer["written"] == written
+    assert_written_alike(folder, prompt, written, answer["written"])
     assert answer["nats"] == pytest.approx(nats, rel=TOLERANCES.get(kind, 1e-4))
     write_gguf(folder, "q8_0", tmp_path / "q8_0.gguf", "m")
     assert ask(tmp_path / "q8_0.gguf", scored=scored)["nats"] == pytest.approx(nats, rel=0.01)

@@ -93,15 +93,16 @@ def raw_rows(opened: BinaryIO, max_bytes: int, text_key: str) -> Iterator[tuple[
 def _documents(file: SourceFile, lines: "_Lines", delimiter: str, encoding: str, max_bytes: int) -> Iterator[Row]:
     table = csv.reader(chain(lines, [END]), delimiter=delimiter)
     try:
-        names = [_decoded(name, encoding).text.strip() for name in next(table)]
+        first_row = next(table)
     except StopIteration:
         raise Unreadable("empty", "no rows") from None
     except (csv.Error, _TooLong):
         raise Unreadable("too_large", TOO_LARGE) from None
-    if names == [END]:
+    if first_row == [END]:
         raise Unreadable("empty", "no rows")
-    if names and names[-1].endswith(END):
+    if first_row and first_row[-1].endswith(END):  # asked first, for no encoding has this character
         raise Unreadable("damaged", "a quotation in its first row has no end")
+    names = [_decoded(name, encoding).text.strip() for name in first_row]
     if not any(names):
         raise Unreadable("empty", "the first row names no columns")
     require_column(file.options.text_key, names)

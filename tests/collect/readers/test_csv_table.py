@@ -138,6 +138,8 @@ def test_a_quotation_without_an_end_is_named(tmp_path: Path, end: str) -> None:
     (row,) = rows_of(tmp_path, f'id,"text\n0,a{end}')
     assert isinstance(row, Quarantined)
     assert (row.reason, row.detail) == ("damaged", "a quotation in its first row has no end")
+    (row,) = rows_of(tmp_path, f'id,"t\xe9xt\n0,a{end}'.encode("cp1252"))
+    assert isinstance(row, Quarantined)
     rows = rows_of(tmp_path, f'id,text\n0,last 5"{end}')
     assert texts_of(rows) == {"a.csv#0": 'last 5"'}
 

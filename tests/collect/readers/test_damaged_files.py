@@ -205,6 +205,7 @@ def look(reader: str, seconds: float, examples: int = 200) -> int:
     return rounds * examples
 
 
+@pytest.mark.seconds(SECONDS if NIGHTLY else 2)
 @pytest.mark.parametrize("reader", READERS)
 def test_damage_at_random(reader: str) -> None:
     look(reader, SECONDS if NIGHTLY else 0, 200 if NIGHTLY else 6)
