@@ -48,9 +48,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def seconds(item: pytest.Item) -> float:
         """Return roughly how long a test takes."""
-        said = item.get_closest_marker("seconds")
-        if said:
-            return said.args[0]
+        marker = item.get_closest_marker("seconds")
+        if marker:
+            return marker.args[0]
         return max([0.1, *(count for name, count in SECONDS.items() if item.get_closest_marker(name))])
 
     of_file: dict[Path, float] = {}

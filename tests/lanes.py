@@ -55,17 +55,17 @@ def sources_with(function: Callable[..., object]) -> list[str]:
     file = Path(inspect.getfile(function))
     if not file.is_relative_to(ROOT / "tests"):
         return []
-    read = read_of(file)
-    found = [read.sources[function.__code__.co_firstlineno]]
-    waiting = set(read.helpers)
+    parsed = parsed_file(file)
+    found = [parsed.sources[function.__code__.co_firstlineno]]
+    waiting = set(parsed.helpers)
     for source in found:  # it grows meanwhile
         named = waiting.intersection(NAME.findall(source))
         waiting -= named
-        found += [read.helpers[name] for name in sorted(named)]
+        found += [parsed.helpers[name] for name in sorted(named)]
     return found
 
 
-class Read(NamedTuple):
+class ParsedFile(NamedTuple):
     """What is asked of a file of ours; its syntax tree, a million objects for all files, would slow down Python's garbage collector."""
 
     imports: frozenset[
@@ -78,7 +78,7 @@ class Read(NamedTuple):
 
 
 @cache
-def read_of(path: Path) -> Read:
+def parsed_file(path: Path) -> ParsedFile:
     text = path.read_text("utf-8")
     lines = text.splitlines(keepends=True)
     module = ast.parse(text)
@@ -88,7 +88,7 @@ def read_of(path: Path) -> Read:
         sources[first] = "".join(lines[first - 1 : node.end_lineno])
         if node in module.body and not node.decorator_list and not node.name.startswith("test_"):
             helpers[node.name] = sources[first]
-    return Read(frozenset(imports_in(module)), sources, helpers)
+    return ParsedFile(frozenset(imports_in(module)), sources, helpers)
 
 
 def definitions_in(node: ast.Module | ast.ClassDef) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
@@ -132,7 +132,7 @@ def libraries_of(path: Path) -> frozenset[str]:
         if file in seen:
             continue
         seen.add(file)
-        for name in read_of(file).imports:
+        for name in parsed_file(file).imports:
             found = file_of(name)
             if found:
                 waiting.append(found)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import lanes
-from tests.lanes import ROOT, imported_with, read_of
+from tests.lanes import ROOT, imported_with, parsed_file
 
 
 def lanes_in(request: pytest.FixtureRequest) -> set[str]:
@@ -91,5 +91,5 @@ def test_what_a_function_or_a_condition_imports_is_not_imported_at_once(tmp_path
     file.write_text(
         "import a.b\nfrom c import d\nfrom privllm import core\nif x:\n    import e\ndef f():\n    import g\n"
     )
-    assert read_of(file).imports == {"a.b", "c", "privllm", "privllm.core"}
+    assert parsed_file(file).imports == {"a.b", "c", "privllm", "privllm.core"}
     assert lanes.file_of("privllm.core") == ROOT / "privllm/core/__init__.py"

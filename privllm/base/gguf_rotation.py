@@ -133,6 +133,6 @@ def _longrope(opened: Opened, shape: Shape) -> dict[str, Any]:
 
 
 def _share(turned: int, head_size: int) -> float:
-    """Return the share of which transformers makes so many numbers, rounding down."""
+    """Return the `partial_rotary_factor` by which transformers, rounding down, turns `turned` numbers of each head."""
     share = turned / head_size
     return share if int(head_size * share) == turned else math.nextafter(share, 1.0)

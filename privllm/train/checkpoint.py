@@ -237,7 +237,8 @@ class KeepLatest(Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, *_: Any) -> None:
         assert self.interrupts is not None
         is_last = trainer.global_step >= module.schedule.end
-        is_due, is_stopped, is_terminated = self.clock() - self.saved_at >= self.seconds, False, False
+        is_due = self.clock() - self.saved_at >= self.seconds
+        is_stopped = is_terminated = False
         if self.together:
             came = self.interrupts.came
             is_due, is_stopped, is_terminated = any_says(is_due, came is not None, came == signal.SIGTERM)
