@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from privllm.base.gguf_config import CLASSES, config_of
 from privllm.base.gguf_file import consistent, open_gguf
@@ -22,6 +23,11 @@ def config(path: Path) -> dict[str, Any]:
 
 def test_every_architecture_that_is_written_is_read() -> None:
     assert set(CLASSES) == set(MODEL_TYPES.values())
+
+
+def test_classes_are_those_of_transformers() -> None:
+    """Its own table imports torch, and reading a file does not."""
+    assert {kind: MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[kind] for kind in CLASSES} == CLASSES
 
 
 # What our own file says and llama.cpp's own converter does not, for then it takes the same by itself.
