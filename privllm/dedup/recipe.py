@@ -86,7 +86,7 @@ def dedup(
     workspace = out / "signatures"
     shutil.rmtree(workspace, ignore_errors=True)
     signing = [(path, cfg.words) for path in sources]
-    store.map(signature_shard, signing, workspace, "signatures", resume=True, borrow=True)
+    store.map(signature_shard, signing, workspace, "signatures", resume=True, borrow=True, apart=True)  # for rensa
     signature_files = [workspace / path.name for path in sources]
     documents, shards = _read_signatures(signature_files)
     note = store.note("pairs", cfg.words)

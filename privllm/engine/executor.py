@@ -46,6 +46,7 @@ class Executor(Protocol):
         jobs: Sequence[tuple[Any, ...]],
         label: str,
         inline_bytes: int | None = None,
+        apart: bool = False,
     ) -> list[Any]: ...
 
 
@@ -54,35 +55,39 @@ def map_shards(
     jobs: Sequence[tuple[Any, ...]],
     label: str,
     inline_bytes: int | None = None,
+    apart: bool = False,
 ) -> list[Result]:
     """Return `[function(*job) for job in jobs]`.
 
     All cores work on it when the files named in `jobs` hold `inline_bytes` or more. This process is
-    one of the workers, so it is busy while the others start, and there is one fewer of them.
+    one of the workers, so it is busy while the others start, and there is one fewer of them. With `apart`
+    it only waits for them: what the function imports would keep it from being forked for the next map.
     """
     sizes = [bytes_of(job) for job in jobs]
     if inline_bytes is None:
         inline_bytes = FORKED_INLINE_BYTES if _can_fork() else INLINE_BYTES
     workers = min(len(jobs), available_cores()) if sum(sizes) >= inline_bytes else 1
+    apart = apart and workers > 1
+    others = workers if apart else workers - 1
     queue = largest_first(sizes)
     results: dict[int, Result] = {}
     running: dict[Future[Result], int] = {}  # in other processes
 
     def submit_ahead() -> None:
-        while pool and queue and len(running) < AHEAD * (workers - 1):
+        while pool and queue and len(running) < AHEAD * others:
             index = queue.popleft()
             running[pool.submit(function, *jobs[index])] = index
 
-    with _pool(function, workers - 1) as pool:
+    with _pool(function, others) as pool:
         with interrupts_held():
             submit_ahead()  # before the bar starts its thread, which a fork must not copy
         with bar(label, total=sum(sizes) or 1) as advance:
             while queue or running:
-                if queue:
+                if queue and not apart:
                     index = queue.popleft()
                     results[index] = function(*jobs[index])
                     advance(sizes[index])
-                timeout = 0 if queue else None
+                timeout = 0 if queue and not apart else None
                 for future in wait_for(running, timeout, return_when="FIRST_COMPLETED").done:
                     index = running.pop(future)
                     results[index] = future.result()

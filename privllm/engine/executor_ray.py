@@ -93,11 +93,12 @@ class RayExecutor:
         jobs: Sequence[tuple[Any, ...]],
         label: str,
         inline_bytes: int | None = None,
+        apart: bool = False,
     ) -> list[Any]:
         sizes = [bytes_of(job) for job in jobs]
         least_bytes = INLINE_BYTES if inline_bytes is None else inline_bytes
         if len(jobs) < 2 or sum(sizes) < least_bytes:
-            return map_shards(function, jobs, label, inline_bytes)
+            return map_shards(function, jobs, label, inline_bytes, apart)
         with _connected(self.address) as ray, _beacon() as beacon, _explained(ray):
             workspace = ExpectedWorkspace(str(Path.cwd()), str(beacon), _package(), self.stage)
             _probe(ray, workspace)

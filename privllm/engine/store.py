@@ -100,6 +100,7 @@ class Store:
         resume: bool = False,
         inline_bytes: int | None = None,
         borrow: bool = False,
+        apart: bool = False,
     ) -> list[Any]:
         """Return the jobs' results in their order, with their files in `out`.
 
@@ -107,7 +108,7 @@ class Store:
 
         With `resume` the last argument of the function is the `Before` of each job, or None. With
         `borrow` recorded files need not be copied: `out` is for reading, and is removed before the
-        stage ends.
+        stage ends. `inline_bytes` and `apart` are the executor's.
         """
         out.mkdir(parents=True, exist_ok=True)
         keys = [self.key_of(function, job) for job in jobs]
@@ -126,7 +127,7 @@ class Store:
                 if resume:
                     job = (*job, self._previous_result(function, job))
                 tasks.append((function, self.cache, identity, scratch / str(index), job))
-            finished_actions = self.executor(perform, tasks, label, inline_bytes)
+            finished_actions = self.executor(perform, tasks, label, inline_bytes, apart)
             executed_actions = [move_files(action, out) for action in finished_actions]
             if resume:
                 for index in to_run:

@@ -102,6 +102,7 @@ class AuditStore(Store):
         resume: bool = False,
         inline_bytes: int | None = None,
         borrow: bool = False,  # without effect: compared files are never shared
+        apart: bool = False,
     ) -> list[Any]:
         """Do as `Store.map` does, and make a sample of the shards again.
 
@@ -112,7 +113,8 @@ class AuditStore(Store):
         to_restore = [None if index in to_remake else action for index, action in enumerate(recorded_actions)]
         restored_actions = self.record.restore(to_restore, out)
         remade = [index for index, action in enumerate(restored_actions) if action is None]
-        values = super().map(function, [jobs[index] for index in remade], out / AGAIN, label, resume, inline_bytes)
+        jobs_again = [jobs[index] for index in remade]
+        values = super().map(function, jobs_again, out / AGAIN, label, resume, inline_bytes, apart=apart)
         remade_actions = [(index, recorded_actions[index]) for index in remade]
         self._compare(function.__name__, remade_actions, values, out / AGAIN)
         _move(out / AGAIN, out)

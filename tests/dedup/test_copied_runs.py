@@ -165,7 +165,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_an_edit_of_a_training_document_costs_its_own_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
 
-    def map_in_turn(function, jobs, label, inline_bytes=None):  # type: ignore[no-untyped-def]
+    def map_in_turn(function, jobs, label, inline_bytes=None, apart=False):  # type: ignore[no-untyped-def]
         ran.extend(job[0].__name__ for job in jobs)
         return [function(*job) for job in jobs]
 

@@ -2,6 +2,8 @@
 
 import random
 import re
+import subprocess
+import sys
 import tempfile
 from itertools import combinations
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from privllm.core.cores import available_cores
 from privllm.core.errors import UserError
 from privllm.core.records import CLEAN, CLUSTERS, DEDUPED, document_id, shard_name, shard_of
 from privllm.core.split import SplitConfig, split_of
@@ -312,3 +315,23 @@ def test_nothing_to_deduplicate_is_explained(tmp_path: Path) -> None:
 def test_parameters_out_of_range(values: dict) -> None:
     with pytest.raises(UserError, match=r"dedup\."):
         DedupConfig(**values)
+
+
+FORKABLE = """
+import sys
+from pathlib import Path
+from privllm.core.split import SplitConfig
+from privllm.dedup.recipe import DedupConfig, dedup
+from privllm.engine.executor import FORKED_INLINE_BYTES, bytes_of
+assert bytes_of((tuple(Path("clean").glob("*")),)) > FORKED_INLINE_BYTES
+dedup(DedupConfig(), SplitConfig(), Path("clean"), Path("dedup"))
+print("rensa" in sys.modules)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or available_cores() < 2, reason="workers are forked on Linux alone")
+def test_workers_can_still_be_forked_after_signing(tmp_path: Path) -> None:
+    rng = random.Random(5)
+    write_clean({f"{number}.txt": rng.randbytes(20_000).hex(" ", 4) for number in range(40)}, tmp_path / "clean")
+    done = subprocess.run([sys.executable, "-c", FORKABLE], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["False"], done.stderr

@@ -54,6 +54,12 @@ def test_other_processes_take_their_share(files: list[Path]) -> None:
     assert len(set(map_shards(meet, [(path,) for path in files], "meet"))) == 2
 
 
+def test_work_apart_leaves_this_process_as_it_was(files: list[Path]) -> None:
+    processes = set(map_shards(meet, [(path,) for path in files], "meet", apart=True))
+    assert len(processes) == 2
+    assert os.getpid() not in processes
+
+
 def test_little_work_stays_in_this_process(files: list[Path]) -> None:
     for path in files:
         path.write_bytes(b"x")

@@ -164,7 +164,11 @@ def test_families_that_are_judged_alike_share_the_work(corpus: Path, tmp_path: P
     ran: list[tuple[Any, ...]] = []
 
     def map_in_turn(
-        function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], label: str, inline_bytes: int | None = None
+        function: Callable[..., Any],
+        jobs: Sequence[tuple[Any, ...]],
+        label: str,
+        inline_bytes: int | None = None,
+        apart: bool = False,
     ) -> list[Any]:
         ran.extend(jobs)
         return [function(*job) for job in jobs]
