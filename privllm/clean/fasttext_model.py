@@ -98,32 +98,44 @@ class Classifier:
 
     def predict(self, text: str) -> tuple[str, float]:
         """Return the likeliest label of a text and its probability, as fastText rounds it; ("", 0.0) without any words."""
-        for space in SPACES:
-            text = text.replace(space, " ")
-        rows = self._rows_of(text)
-        if not rows:
-            return "", 0.0
-        hidden = np.add.reduce(self.input[rows], axis=0) * np.float32(1.0 / len(rows))
-        dots = np.add.reduce(self.output * hidden[:, None], axis=0)  # sums over the rows, one after the other
-        right = (1.0 / (1.0 + _rounded(np.exp(-dots.astype(np.float64))))).astype(np.float32)
-        logarithms = np.concatenate([_log(np.float32(1) - right), _log(right), [np.float32(0)]])
-        scores = np.add.reduce(logarithms[self.paths], axis=0)
-        best = int(scores.argmax())
-        return self.labels[best], float(np.float32(np.exp(np.float64(scores[best]))))
+        return self.predict_each([text])[0]
 
-    def _rows_of(self, text: str) -> list[int]:
-        """Return the rows of the input matrix that stand for a text, word by word."""
-        words = list(filter(None, text.split(" ")))
-        if LABEL in text:
-            words = [word for word in words if not word.startswith(LABEL)]
-        if END in text and END in words:
-            words = words[: words.index(END)]
-        new_words = set(words).difference(self.rows_of_word)
+    def predict_each(self, texts: list[str]) -> list[tuple[str, float]]:
+        """Return `predict` of each text; together they cost less."""
+        rows_of_texts = [self._rows_of(words) for words in self._words_of_each(texts)]
+        places = [place for place, rows in enumerate(rows_of_texts) if rows]
+        predictions = [("", 0.0)] * len(texts)
+        if not places:
+            return predictions
+        hidden = np.stack([self._hidden(rows_of_texts[place]) for place in places])
+        # sums over the hidden vector's numbers, one after the other: (texts, numbers, inner nodes)
+        dots = np.add.reduce(self.output * hidden[:, :, None], axis=1)
+        right = (1.0 / (1.0 + _rounded(np.exp(-dots.astype(np.float64))))).astype(np.float32)
+        beyond_leaves = np.zeros((len(places), 1), np.float32)
+        logarithms = np.concatenate([_log(np.float32(1) - right), _log(right), beyond_leaves], axis=1)
+        scores = np.add.reduce(logarithms[:, self.paths], axis=1)
+        for place, label, score in zip(places, scores.argmax(axis=1).tolist(), scores.max(axis=1), strict=True):
+            predictions[place] = self.labels[label], float(np.float32(np.exp(np.float64(score))))
+        return predictions
+
+    def _hidden(self, rows: list[int]) -> Float:
+        """Return the mean of some rows of the input matrix."""
+        return np.add.reduce(self.input[rows], axis=0) * np.float32(1.0 / len(rows))
+
+    def _words_of_each(self, texts: list[str]) -> list[list[str]]:
+        """Return the words of each text, and learn the rows of those that are new."""
+        words_of_texts = [_words_of(text) for text in texts]
+        words = set(chain.from_iterable(words_of_texts))
+        new_words = words.difference(self.rows_of_word)
         if len(self.rows_of_word) + len(new_words) > MAX_REMEMBERED_WORDS:
             self.rows_of_word.clear()
-            new_words = set(words)
+            new_words = words
         if new_words:
             self.rows_of_word |= self._rows_of_words(list(new_words))
+        return words_of_texts
+
+    def _rows_of(self, words: list[str]) -> list[int]:
+        """Return the rows of the input matrix that stand for a text of known words, word by word."""
         rows = list(chain.from_iterable(map(self.rows_of_word.__getitem__, words)))
         if END in self.words:
             rows.append(self.words[END])
@@ -165,6 +177,18 @@ class Classifier:
             prefix[:] = hashes
         places = np.arange(count)
         return [(length, prefixes[in_bytes - 1, places]) for length, in_bytes in sizes.items()]
+
+
+def _words_of(text: str) -> list[str]:
+    """Return what fastText takes for the words of a text."""
+    for space in SPACES:
+        text = text.replace(space, " ")
+    words = list(filter(None, text.split(" ")))
+    if LABEL in text:
+        words = [word for word in words if not word.startswith(LABEL)]
+    if END in text and END in words:
+        words = words[: words.index(END)]
+    return words
 
 
 def _quantised_matrix(reader: Reader, width: int) -> Float:

@@ -68,14 +68,14 @@ def detect_all(text: str) -> list[tuple[str, float]]:
     total = 0
     characters: dict[str, int] = {}
     scores: dict[str, float] = {}
-    for place, sample in enumerate([*samples[::2], *samples[1::2]]):  # first, middle, last, and those between
-        if place == len(samples[::2]) and len(characters) == 1:
-            break  # they agree
-        total += len(sample)
-        label, score = _model().predict(sample)
-        code = label.removeprefix("__label__")
-        characters[code] = characters.get(code, 0) + len(sample)
-        scores[code] = scores.get(code, 0.0) + min(1.0, score) * len(sample)
+    for some in (samples[::2], samples[1::2]):  # first, middle and last; those between, where they do not agree
+        if len(characters) == 1:
+            break
+        for sample, (label, score) in zip(some, _model().predict_each(some), strict=True):
+            total += len(sample)
+            code = label.removeprefix("__label__")
+            characters[code] = characters.get(code, 0) + len(sample)
+            scores[code] = scores.get(code, 0.0) + min(1.0, score) * len(sample)
     first, *others = sorted(characters, key=lambda code: (-scores[code], code))
     codes = [first]
     for code in others:

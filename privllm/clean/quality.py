@@ -33,6 +33,7 @@ MIN_ALPHANUMERIC = 0.1  # share of letters and digits in what is no white space
 MAX_ENCODED = 0.5  # share of characters in words such as those of base64
 GARBAGE_SAMPLE = 4_000  # characters, half of the beginning and half of the end
 _NOT_ALPHANUMERIC = re.compile(r"[\W_]+")
+_OTHER_ASCII = bytes(code for code in range(128) if not chr(code).isalnum())
 MIN_ENCODED = 60  # characters of a word; MIME breaks its lines after 76, PEM after 64
 _ENCODED_WORD = re.compile(rf"(?<!\S)[A-Za-z0-9+/=_-]{{{MIN_ENCODED},}}(?!\S)")
 REASONS = frozenset(  # for which `clean` drops a document; an own rule has another name
@@ -80,7 +81,7 @@ def garbage_of(text: str) -> Fault | None:
     sample = text if len(text) <= GARBAGE_SAMPLE else text[: GARBAGE_SAMPLE // 2] + text[-GARBAGE_SAMPLE // 2 :]
     lengths = [len(word) for word in sample.split()]
     total = max(1, sum(lengths))
-    alphanumeric = len(_NOT_ALPHANUMERIC.sub("", sample)) / total
+    alphanumeric = _alphanumeric_share(sample, total)
     if alphanumeric < MIN_ALPHANUMERIC:
         return "garbage", f"{alphanumeric:.2f} of all characters are letters or digits, at least {MIN_ALPHANUMERIC}"
     if max(lengths, default=0) < MIN_ENCODED:
@@ -89,6 +90,14 @@ def garbage_of(text: str) -> Fault | None:
     if encoded > MAX_ENCODED:
         return "garbage", f"{encoded:.2f} of all characters are encoded data, at most {MAX_ENCODED}"
     return None
+
+
+def _alphanumeric_share(sample: str, total: int) -> float:
+    """Return how many letters and digits a sample has for each of `total` characters, or a lower bound of it that is enough."""
+    of_ascii = len(sample.encode("ascii", "ignore").translate(None, _OTHER_ASCII)) / total  # which is faster to count
+    if of_ascii >= MIN_ALPHANUMERIC:
+        return of_ascii
+    return len(_NOT_ALPHANUMERIC.sub("", sample)) / total
 
 
 def fault_of(cfg: QualityConfig, text: str, language: str) -> Fault | None:
@@ -127,12 +136,33 @@ def _unspaced_letters() -> str:
 _UNSPACED = re.compile(_unspaced_letters())
 
 
+def _units_that_need_care() -> npt.NDArray[np.bool_]:
+    """Return for each unit of UTF-16 whether it may be of `UNSPACED_BLOCKS` or a separator: those of pairs may."""
+    needs_care = np.zeros(1 << 16, bool)
+    needs_care[0xD800:0xE000] = True
+    for first, last in UNSPACED_BLOCKS:
+        needs_care[first : last + 1] = True
+    needs_care[[ord(separator) for separator in WORD_SEPARATORS]] = True
+    return needs_care
+
+
+_NEEDS_CARE = _units_that_need_care()
+
+
+def has_spaces(text: str) -> bool:
+    """Return whether the words of a text, and so of any part of it, are surely what `split` makes of it."""
+    if text.isascii():
+        return True
+    units = np.frombuffer(text.encode("utf-16-le", "surrogatepass"), "<u2")
+    return not _NEEDS_CARE.take(units).any()
+
+
 def words_of(text: str) -> tuple[list[str], list[str]]:
     """Return (words, words of scripts that write spaces between them).
 
     In the other scripts each letter, with its marks, counts as a word.
     """
-    if text.isascii():
+    if has_spaces(text):
         words = text.split()
         return words, words
     for separator in WORD_SEPARATORS:

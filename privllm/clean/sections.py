@@ -13,12 +13,11 @@ without a heading, the first words of its text count too. Cut texts are not rewr
 import re
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
-from privllm.clean.quality import words_of
+from privllm.clean.quality import has_spaces, words_of
 from privllm.core.records import section_source
 from privllm.core.seed import name_digest, seed_of
 
@@ -35,6 +34,7 @@ SENTENCES = re.compile(r".+?(?:[.!?]\s+|[。！？]|\Z)", re.DOTALL)
 CHUNKS = re.compile(rf".{{1,{CHUNK_CHARACTERS}}}(?:\s+|\Z)|.{{{CHUNK_CHARACTERS}}}", re.DOTALL)
 PARTS = {LINE: re.compile(r"[^\n]*\n|[^\n]+"), SENTENCE: SENTENCES, CHUNK: CHUNKS}
 Path = tuple[str, ...]  # the headings above a text, the outermost first
+Count = Callable[[str], int]
 
 
 class Section(NamedTuple):
@@ -44,8 +44,7 @@ class Section(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """Text between two places where a document may be cut."""
 
     text: str
@@ -61,9 +60,12 @@ def cut(source: str, text: str, section_words: int) -> list[Section]:
     `section_words` is 0.
     """
     most_words = UNCUT * section_words
-    if not section_words or len(text) <= most_words or len(words_of(text)[0]) <= most_words:
+    if not section_words or len(text) <= most_words:
         return []
-    blocks = list(_blocks(text, int(LEAST_SHARE * section_words)))
+    count = _counter_for(text)
+    if count(text) <= most_words:
+        return []
+    blocks = list(_blocks(text, int(LEAST_SHARE * section_words), count))
     places = _places(blocks, int(LEAST_SHARE * section_words))
     if not places:
         return []
@@ -75,6 +77,13 @@ def cut(source: str, text: str, section_words: int) -> list[Section]:
     above = [blocks[begin].headings for begin in (0, *places)]
     names = _names(texts, headings, above)
     return [Section(section_source(source, name), part) for name, part in zip(names, texts, strict=True)]
+
+
+def _counter_for(text: str) -> Count:
+    """Return what counts the words of a text and of its parts."""
+    if has_spaces(text):
+        return lambda part: len(part.split())
+    return lambda part: len(words_of(part)[0])
 
 
 def _names(texts: list[str], headings: list[Path], above: list[Path]) -> list[str]:
@@ -101,31 +110,39 @@ def _places(blocks: list[Block], least: int) -> list[int]:
     begins = [0]
     for block in blocks:
         begins.append(begins[-1] + block.words)
-    candidates = []
-    for index, block in enumerate(blocks[1:], start=1):
-        candidates.append((block.rank, seed_of("cut", block.text.strip()), index))
     chosen = [0, begins[-1]]  # words before each place that is taken, and the ends of the text
-    places = []
-    for *_, index in sorted(candidates):
+
+    def is_far(index: int) -> bool:
         position = bisect_left(chosen, begins[index])
         before, after = chosen[position - 1], chosen[min(position, len(chosen) - 1)]
-        if begins[index] - before >= least and after - begins[index] >= least:
-            insort(chosen, begins[index])
-            places.append(index)
+        return begins[index] - before >= least and after - begins[index] >= least
+
+    by_rank: dict[int, list[int]] = {}
+    for index, block in enumerate(blocks[1:], start=1):
+        by_rank.setdefault(block.rank, []).append(index)
+    places = []
+    for _, candidates in sorted(by_rank.items()):
+        # What is too near to a place stays so, and needs no hash.
+        far_enough = [(seed_of("cut", blocks[index].text.strip()), index) for index in candidates if is_far(index)]
+        for _, index in sorted(far_enough):
+            if is_far(index):
+                insort(chosen, begins[index])
+                places.append(index)
     return sorted(places)
 
 
-def _blocks(text: str, longest: int) -> Iterator[Block]:
+def _blocks(text: str, longest: int, count: Count) -> Iterator[Block]:
     """Yield the text block by block: paragraphs, and parts of those with more than `longest` words."""
     headings: dict[int, str] = {}
+    path: Path = ()
     for piece, heading in _pieces(text):
         rank = PARAGRAPH
         if heading:
             rank, title = heading
             headings = {level: name for level, name in headings.items() if level < rank} | {rank: title}
-        path = tuple(headings.values())
-        for part, part_rank in _parts(piece, rank, PARAGRAPH, longest):
-            yield Block(part, part_rank, len(words_of(part)[0]), path)
+            path = tuple(headings.values())
+        for part, part_rank, words in _parts(piece, rank, PARAGRAPH, longest, count):
+            yield Block(part, part_rank, words, path)
 
 
 def _pieces(text: str) -> Iterator[tuple[str, tuple[int, str] | None]]:
@@ -135,19 +152,22 @@ def _pieces(text: str) -> Iterator[tuple[str, tuple[int, str] | None]]:
     """
     lines: list[str] = []
     fence, is_code = "", False  # marks of the fence that is open, and whether the paragraph begins with one
+    follows_blank = False
     for line in text.split("\n"):
-        follows_blank = bool(lines) and not lines[-1].strip()
-        begins = not fence and (HEADING.match(line) or (follows_blank and line.strip()))
-        if lines and begins:
-            yield _piece(lines, is_code)
-            lines = []
-        marks = FENCE.match(line)
+        is_blank = not line or line.isspace()
+        if lines and not fence:
+            is_heading = line.startswith("#") and HEADING.match(line) is not None
+            if is_heading or (follows_blank and not is_blank):
+                yield _piece(lines, is_code)
+                lines = []
+        marks = FENCE.match(line) if "```" in line or "~~~" in line else None
         is_code = bool(marks) if not lines else is_code
         if marks and not fence:
             fence = marks[1]
         elif marks and marks[1].startswith(fence):
             fence = ""
         lines.append(line)
+        follows_blank = is_blank
     yield _piece(lines, is_code, end="")
 
 
@@ -165,11 +185,12 @@ def _heading(paragraph: str) -> tuple[int, str] | None:
     return None
 
 
-def _parts(piece: str, rank: int, kind: int, longest: int) -> Iterator[tuple[str, int]]:
-    """Yield a piece of some kind, or the lines, sentences or chunks of one that is too long, each with its rank."""
-    if kind == CHUNK or len(words_of(piece)[0]) <= longest:
-        yield piece, rank
+def _parts(piece: str, rank: int, kind: int, longest: int, count: Count) -> Iterator[tuple[str, int, int]]:
+    """Yield a piece of some kind, or the lines, sentences or chunks of one that is too long, each with its rank and words."""
+    words = count(piece)
+    if kind == CHUNK or words <= longest:
+        yield piece, rank, words
         return
     finer = kind + 1
     for number, part in enumerate(PARTS[finer].findall(piece)):
-        yield from _parts(part, finer if number else rank, finer, longest)
+        yield from _parts(part, finer if number else rank, finer, longest, count)

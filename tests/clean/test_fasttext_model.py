@@ -68,6 +68,12 @@ def test_words_that_fasttext_treats_in_its_own_way(words: list[str]) -> None:
     require_equal(" ".join(words))
 
 
+def test_texts_together_come_out_as_each_by_itself() -> None:
+    texts = ["", *sentences()[:20], "</s>", "a"]
+    assert ours().predict_each(texts) == [ours().predict(text) for text in texts]
+    assert ours().predict_each([]) == []
+
+
 def test_what_is_remembered_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = sentences()[:20]
     expected = [ours().predict(text) for text in texts]

@@ -12,11 +12,13 @@ from privllm.clean.quality import (
     duplicate_share,
     fault_of,
     garbage_of,
+    has_spaces,
     ngram_bounds,
     ngram_shares,
     words_of,
 )
 from privllm.core.errors import UserError
+from privllm.core.scripts import UNSPACED_BLOCKS, WORD_SEPARATORS
 
 PROSE = (
     "Databases keep tables of rows, and with an index the engine finds a row without reading all of them. "
@@ -169,6 +171,14 @@ def test_no_text_is_garbage(text: str) -> None:
     assert garbage_of(text) is None
 
 
+@given(st.text(st.sampled_from("aé漢1_-~ \n\u00a0\u0301"), min_size=1, max_size=40).filter(str.strip))
+def test_garbage_has_few_letters_and_digits(text: str) -> None:
+    shown = [character for character in text if not character.isspace()]
+    share = sum(map(str.isalnum, shown)) / len(shown)
+    fault = garbage_of(text)
+    assert (fault[0] if fault else None) == ("garbage" if share < 0.1 else None)
+
+
 @pytest.mark.parametrize("language", OTHERS)
 def test_prose_of_any_language_and_script_passes(language: str) -> None:
     assert fault_of(QualityConfig(), OTHERS[language], language) is None
@@ -180,6 +190,15 @@ def test_a_letter_of_a_script_without_spaces_is_a_word_with_its_marks() -> None:
     assert words_of("ကော်မတီ ཚོགས།")[0] == ["ကော်", "မ", "တီ", "ཚོ", "ག", "ས།"]
     assert words_of("naïve מילה 안녕 नमस्ते")[0] == ["naïve", "מילה", "안녕", "नमस्ते"]
     assert words_of("ሁሉም\u1361ሰው፡ነፃ")[0] == ["ሁሉም", "ሰው", "ነፃ"]
+
+
+def test_a_text_that_surely_has_spaces_is_told_character_by_character() -> None:
+    """All of the basic plane; what lies beyond is looked at more closely."""
+    for point in range(0x10000):
+        text = f"a{chr(point)}b"
+        needs_care = any(first <= point <= last for first, last in UNSPACED_BLOCKS) or chr(point) in WORD_SEPARATORS
+        assert has_spaces(text) == (not needs_care and not 0xD800 <= point < 0xE000), hex(point)
+    assert not has_spaces("a\U00020000b")
 
 
 def test_scripts_without_spaces_have_rules_too() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from privllm.clean import recipe
 from privllm.clean.recipe import CleanConfig, clean, clean_sections, clean_shard
-from privllm.clean.sections import _blocks, cut
+from privllm.clean.sections import _blocks, _counter_for, cut
 from privllm.core.errors import UserError
 from privllm.core.records import DOCUMENTS, SHARD_DIGITS, document_id, shard_name, whole_source
 from privllm.core.seed import digest
@@ -53,7 +53,7 @@ def texts_of(text: str, words: int = WORDS) -> dict[str, str]:
 )
 def test_no_character_is_lost(lines: list[str]) -> None:
     text = "\n".join(lines)
-    assert "".join(block.text for block in _blocks(text, 5)) == text
+    assert "".join(block.text for block in _blocks(text, 5, _counter_for(text))) == text
     sections = cut("book.md", text, 10)
     assert not sections or "".join("".join(part.text for part in sections).split()) == "".join(text.split())
     assert len({part.source for part in sections}) == len(sections)
