@@ -12,15 +12,11 @@ import pyarrow.compute as pc
 
 from privllm.core.seed import digest
 
-WHITE_TO_SPACE = bytes.maketrans(b"\t\n\v\f\r", b"     ")
-
 
 def normalised_digest(text: str) -> str:
     """Return the digest of `text` after reducing ASCII white space to single spaces."""
-    data = text.encode("utf-8", "surrogatepass").translate(WHITE_TO_SPACE)
-    while b"  " in data:
-        data = data.replace(b"  ", b" ")
-    return digest(data.strip())
+    words = text.encode("utf-8", "surrogatepass").split()
+    return digest(b" ".join(words))
 
 
 def first_of_each(digests: pa.Array) -> np.ndarray:

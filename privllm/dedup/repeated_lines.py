@@ -14,8 +14,9 @@ contracts of one form.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -103,9 +104,16 @@ def _hash(text: str) -> int:
 
 
 def _lines_at_ends(text: str) -> set[str]:
-    lines = [line.strip() for line in text.split("\n")]
-    lines = [line for line in lines if says_something(line)]
-    return {*lines[:END], *lines[-END:]}
+    lines = text.split("\n")
+    return {*islice(_telling(lines), END), *islice(_telling(reversed(lines)), END)}
+
+
+def _telling(lines: Iterable[str]) -> Iterator[str]:
+    """Yield those lines that say something."""
+    for whole_line in lines:
+        line = whole_line.strip()
+        if says_something(line):
+            yield line
 
 
 def says_something(line: str) -> bool:
