@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,6 +19,8 @@ from privllm.models.blocks import blocks
 from privllm.models.loading import MODELS
 
 RATE = "dropout"  # key of training.json
+NUMBERS = 1 << 16  # that chance tells apart
+DRAWN_AT_ONCE = 4  # of them, in one draw of 64 bits
 BRANCH_ENDS = ("o_proj", "down_proj")  # the last matrix of attention, and of the feed-forward part
 
 
@@ -30,13 +33,27 @@ def add_dropout(model: PreTrainedModel, family: str, rate: float) -> None:
         return
 
     def drop(module: torch.nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        return F.dropout(output, rate, training=module.training)
+        return drop_share(output, rate) if module.training else output
 
     model.get_input_embeddings().register_forward_hook(drop)
     for block in blocks(model):
         for name, module in block.named_modules():
             if name.rpartition(".")[2] in BRANCH_ENDS:
                 module.register_forward_hook(drop)
+
+
+def drop_share(values: Tensor, rate: float) -> Tensor:
+    """Return the values with a share of them 0, and the others larger by as much (inverted dropout).
+
+    torch's own takes four times as long to draw on a CPU. Here chance has 16 bits a value, and the share is rounded to them.
+    """
+    if values.device.type != "cpu" or torch.compiler.is_compiling():
+        return F.dropout(values, rate)
+    seed = int(torch.randint(2**63 - 1, ()))  # whoever seeds torch decides, and what is computed again is dropped again
+    drawn = np.random.SFC64(seed).random_raw(-(-values.numel() // DRAWN_AT_ONCE)).view(np.int16)
+    dropped = min(NUMBERS - 1, round(rate * NUMBERS))
+    is_kept = torch.from_numpy(drawn[: values.numel()]).view(values.shape) >= dropped - NUMBERS // 2
+    return values * is_kept.to(values.dtype).mul_(NUMBERS / (NUMBERS - dropped))
 
 
 def rate_of(folder: Path) -> float:

@@ -9,7 +9,7 @@ from privllm.core.report import write_json
 from privllm.core.special_tokens import own_ids
 from privllm.models.loading import build
 from privllm.train.adapter_config import AdapterConfig
-from privllm.train.dropout import BRANCH_ENDS, add_dropout, rate_of
+from privllm.train.dropout import BRANCH_ENDS, add_dropout, drop_share, rate_of
 from privllm.train.lora import adapt, merge
 from tests.foreign import random_model
 from tests.train.tiny_tasks import MODELS
@@ -51,6 +51,30 @@ def test_a_share_of_embeddings_and_of_both_branches_is_dropped_and_the_rest_scal
     before = outputs_of(plain(), names)["model.embed_tokens"]
     kept = found["model.embed_tokens"] != 0
     assert found["model.embed_tokens"][kept].allclose(before[kept] / (1 - RATE))
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 5, 11), (0, 4)])
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.9999999])
+def test_what_is_dropped_is_a_function_of_torchs_seed(shape: tuple[int, ...], rate: float) -> None:
+    values = torch.rand(shape) + 1
+    torch.manual_seed(1)
+    found = drop_share(values, rate)
+    torch.manual_seed(1)
+    assert drop_share(values, rate).equal(found)
+    assert drop_share(values, 0.0).equal(values)
+    assert found.shape == values.shape
+    assert found.isfinite().all()
+
+
+def test_the_gradient_passes_where_values_do() -> None:
+    values = torch.rand(10_000, dtype=torch.float64, requires_grad=True)
+    torch.manual_seed(2)
+    dropped = drop_share(values, 0.3)
+    dropped.sum().backward()
+    assert values.grad is not None
+    assert (values.grad * values.detach()).allclose(dropped.detach())
+    assert float(values.grad.mean()) == pytest.approx(1.0, abs=0.03)
+    assert not drop_share(values, 0.3).equal(dropped)
 
 
 def test_evaluation_and_what_is_saved_know_nothing_of_it(tmp_path: Path) -> None:
