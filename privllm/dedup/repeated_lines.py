@@ -72,7 +72,10 @@ def remove_repeated_lines(sources: list[Path], out: Path, store: Store = NO_STOR
             jobs.append((path, tuple(own_repeated.tolist())))
     trimmed = out / "trimmed"
     removed = store.map(trim_shard, jobs, trimmed, "repeated lines", borrow=True)
-    replaced = {path: trimmed / path.name for path, _ in jobs}
+    replaced = {}
+    for (path, _), value in zip(jobs, removed, strict=True):
+        if value["pages"]:
+            replaced[path] = trimmed / path.name
     _write_removed(removed, out / LIST)
     counts = {"pages": sum(value["pages"] for value in removed)}
     counts["lines"] = sum(number for value in removed for number in value["removed"].values())
@@ -90,7 +93,8 @@ def count_lines(out: Path, shard: Path) -> dict[str, int]:
         site = site_of(source)
         pages[site] += 1
         lines.update({(site, line) for line in _lines_at_ends(text)})
-    rows = [(line_hash(site, line), _hash(site), number) for (site, line), number in lines.items()]
+    hash_of_site = {site: _hash(site) for site in pages}
+    rows = [(line_hash(site, line), hash_of_site[site], number) for (site, line), number in lines.items()]
     np.sort(np.array(rows, COUNTED)).tofile(out / f"{shard.stem}.bin")
     return dict(pages)
 
@@ -135,16 +139,16 @@ def _repeated(counted: list[np.ndarray], pages_of_site: dict[str, int]) -> np.nd
 
 
 def trim_shard(out: Path, shard: Path, repeated: tuple[int, ...]) -> dict[str, Any]:
-    """Write a shard without the repeated lines at the ends of its pages.
+    """Write a shard without the repeated lines at the ends of its pages; nothing where there are none.
 
     Returns {"pages": how many were trimmed, "removed": {"site\\tline": on how many of them}}.
     """
-    table = read_table(shard)
+    pages = read_table(shard, ["source", "media_type", "text"])
     hashes = frozenset(repeated)
-    texts = table["text"].to_pylist()
+    texts = pages["text"].to_pylist()
     removed: Counter[str] = Counter()
     trimmed_pages = 0
-    kinds, sources = table["media_type"].to_pylist(), table["source"].to_pylist()
+    kinds, sources = pages["media_type"].to_pylist(), pages["source"].to_pylist()
     for index, (kind, source) in enumerate(zip(kinds, sources, strict=True)):
         if kind != PAGE:
             continue
@@ -154,8 +158,10 @@ def trim_shard(out: Path, shard: Path, repeated: tuple[int, ...]) -> dict[str, A
             texts[index] = text
             trimmed_pages += 1
             removed.update({f"{site}\t{line}" for line in removed_lines})
-    place = table.schema.get_field_index("text")
-    write_table(table.set_column(place, "text", pa.array(texts, pa.string())).cast(CLEAN), out / shard.name)
+    if trimmed_pages:
+        table = read_table(shard)
+        place = table.schema.get_field_index("text")
+        write_table(table.set_column(place, "text", pa.array(texts, pa.string())).cast(CLEAN), out / shard.name)
     return {"pages": trimmed_pages, "removed": dict(sorted(removed.items()))}
 
 
