@@ -6,8 +6,9 @@ Text: Tiny Shakespeare (its first 100 kB as 0.1, all of it as 1) and, as 6, what
 For all arms the same training, validation and held-out text, tokenizer (learnt on the training text), shape (6 layers of 256, context
 256, batch 4), threads and seconds.
 
-ours       the shipped parameters of `pretrain.causal`, validation, logging and checkpoints on the clock. The number of steps comes from
-           a short probe of speed, as a person would set it, and is corrected once by the speed so far
+ours       the shipped parameters of `pretrain.causal`, and what `privllm params --suggest` sets against learning by heart in so many
+           epochs; validation, logging and checkpoints on the clock. The number of steps comes from a short probe of speed, as a person
+           would set it, and is corrected once by the speed so far
 peers      HF `Trainer` (fused AdamW, cosine that ends with the seconds) and a nanoGPT-style script, each at the best of three learning
            rates, the latter eager or compiled, all chosen once by validation text. The clock stops while they validate, and the best
            weights are kept
@@ -26,6 +27,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,8 +65,8 @@ class Run(NamedTuple):
 class Bench:
     """Runs, each made once."""
 
-    def __init__(self, folders: dict[str, Path], code: str) -> None:
-        self.folders, self.code = folders, code
+    def __init__(self, folders: dict[str, Path]) -> None:
+        self.folders = folders
         self.done: dict[str, dict[str, Any]] = {}
         if LINES.exists():
             for line in LINES.read_text("utf-8").splitlines():
@@ -72,7 +74,7 @@ class Bench:
                 self.done[entry["key"]] = entry["result"]
 
     def result(self, run: Run) -> dict[str, Any]:
-        key = json.dumps([*run, self.code])
+        key = json.dumps([*run, code_of(run.arm)])
         if key not in self.done:
             result = said([sys.executable, *self._command(run)], limit=10 * run.seconds + 900)
             self.done[key] = result
@@ -131,17 +133,18 @@ def lay_out(text: str, folder: Path) -> None:
         learnt_on.write_text(name)
 
 
-def code_digest() -> str:
-    """Return a digest of what trains, so that a line of older code is not taken for this one's."""
-    files = [*sorted((ROOT / "privllm").rglob("*.py")), *sorted((ROOT / "benchmarks").glob("*.py"))]
+@cache
+def code_of(arm: str) -> str:
+    """Return a digest of what trains an arm, so that a line of older code is not taken for this one's."""
+    script = "train_ours.py" if arm == OURS else PEERS[arm][0]
+    files = [ROOT / "benchmarks" / name for name in (script, "peer_corpus.py")]
+    files.append(ROOT / "privllm/tokens/vocabulary.py")  # which learns the tokenizer of all arms
+    if arm == OURS:
+        for name in ("core", "models", "parameters", "tokens", "train"):
+            files += sorted((ROOT / "privllm" / name).rglob("*.py"))
     digest = hashlib.sha256()
     for file in files:
-        if (
-            file.relative_to(ROOT).parts[1] in ("core", "models", "train", "tokens")
-            or "peer" in file.name
-            or "ours" in file.name
-        ):
-            digest.update(file.read_bytes())
+        digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -267,7 +270,7 @@ def main() -> None:
     folders = {size: OUT / "small_data" / size for size in args.sizes}
     for size, text in texts_of(args.shakespeare, args.html, args.sizes).items():
         lay_out(text, folders[size])
-    bench = Bench(folders, code_digest())
+    bench = Bench(folders)
     step = said([sys.executable, "-m", "benchmarks.step"])
     chosen_at = "1" if "1" in args.sizes else args.sizes[0]
     rates = rates_of(bench, chosen_at, round(args.seconds * RATE_SHARE, 1))

@@ -1,9 +1,10 @@
 """Our `pretrain`, by the clock: `FOLDER SEED SECONDS [key=value ...]`; prints one JSON line.
 
-The stage's own module, data, optimiser, trainer and callbacks, with the shipped parameters (`key=value` changes one of
-`pretrain.causal`): validation, logging and checkpoints are on the clock, and their shares are measured. Only the number of
-steps is found here. A stage has it from params.yaml; this takes the speed of some steps of a model that is thrown away,
-and corrects the schedule by the speed so far when the decay is about to begin.
+The stage's own module, data, optimiser, trainer and callbacks, with the shipped parameters, and dropout and weight decay as
+`privllm params --suggest` sets them for as many epochs (`key=value` changes one of `pretrain.causal`): validation, logging and
+checkpoints are on the clock, and their shares are measured. Only the number of steps is found here. A stage has it from params.yaml;
+this takes the speed of some steps of a model that is thrown away, and corrects the schedule by the speed so far when the decay is about
+to begin.
 """
 
 import json
@@ -30,6 +31,7 @@ from privllm.engine.executor_ray import ExecutorConfig
 from privllm.models.causal import CausalConfig
 from privllm.models.lean_blocks import lean_blocks
 from privllm.models.loading import build
+from privllm.parameters.suggestion import regularisation_for
 from privllm.tokens.pack import pack_rows
 from privllm.tokens.rows import open_rows, write_rows
 from privllm.train.budget import steps_between_validations
@@ -46,6 +48,7 @@ from privllm.train.recompute import NEVER, Recompute
 from privllm.train.schedule import plan
 
 PROBED, WARMED = 12, 3  # steps of the probe, and those of them that are not counted
+MODEL = "model."  # before the keys of a shape
 HOOKS = ("on_train_batch_start", "on_before_optimizer_step", "on_train_batch_end", "on_train_end")
 
 
@@ -106,8 +109,21 @@ def packed(ids: dict[str, torch.Tensor]) -> Iterator[dict[str, Split]]:
 
 
 def config(seed: int, changes: dict[str, Any]) -> CausalPretrain:
-    shape = CausalConfig(layers=LAYERS, width=WIDTH, heads=HEADS, feedforward=FEEDFORWARD)
-    return CausalPretrain(**{"model": shape, "batch_size": BATCH, "seed": seed, **changes})
+    """Return the shipped parameters for the common shape, but for changes (`model.dropout` is one of the model)."""
+    of_model = {key.removeprefix(MODEL): value for key, value in changes.items() if key.startswith(MODEL)}
+    others = {key: value for key, value in changes.items() if not key.startswith(MODEL)}
+    shape = CausalConfig(layers=LAYERS, width=WIDTH, heads=HEADS, feedforward=FEEDFORWARD, **of_model)
+    return CausalPretrain(model=shape, batch_size=BATCH, seed=seed, **others)
+
+
+def steps_in(seconds: float, cfg: CausalPretrain, vocabulary: int, splits: dict[str, Split]) -> int:
+    return max(1, round(seconds / seconds_a_step(cfg, vocabulary, splits)))
+
+
+def regularised(seed: int, changes: dict[str, Any], epochs: float) -> CausalPretrain:
+    """Return the parameters for so many epochs."""
+    suggested = {setting.key: setting.value for setting in regularisation_for(epochs)}
+    return config(seed, suggested | changes)
 
 
 def seconds_a_step(cfg: CausalPretrain, vocabulary: int, splits: dict[str, Split]) -> float:
@@ -129,9 +145,12 @@ def seconds_a_step(cfg: CausalPretrain, vocabulary: int, splits: dict[str, Split
 
 
 def train(
-    corpus: Corpus, cfg: CausalPretrain, seconds: float, splits: dict[str, Split], folder: Path
+    corpus: Corpus, seed: int, seconds: float, changes: dict[str, Any], splits: dict[str, Split], folder: Path
 ) -> dict[str, Any]:
-    steps = max(1, round(seconds / seconds_a_step(cfg, corpus.vocabulary, splits)))
+    steps = steps_in(seconds, config(seed, changes), corpus.vocabulary, splits)
+    cfg = regularised(seed, changes, steps * BATCH * CONTEXT / len(corpus.train.ids))
+    if cfg.model.dropout:  # which takes time
+        steps = steps_in(seconds, cfg, corpus.vocabulary, splits)
     model = build("causal", cfg.model, own_ids(corpus.vocabulary), CONTEXT, cfg.seed)
     add_dropout(model, "causal", cfg.model.dropout)
     objective = OBJECTIVES["causal"](model, cfg, splits["train"], splits["validation"], own_ids(corpus.vocabulary))
@@ -174,16 +193,17 @@ def train(
         "best_step": validate.kept_step,
         "stopped_by": history.stopped_by,
         "planned_steps": steps,
+        "dropout": cfg.model.dropout,
+        "weight_decay": cfg.weight_decay,
         "shares": {purpose: round(spent / took, 4) for purpose, spent in sorted(shares.seconds.items())},
     }
 
 
 def main(folder: Path, seed: int, seconds: float, changes: dict[str, Any]) -> None:
     corpus = load_corpus(folder)
-    cfg = config(seed, changes)
     ids = {"train": corpus.train.ids, "validation": corpus.validation.ids}
     with packed(ids) as splits, tempfile.TemporaryDirectory() as scratch:
-        print(json.dumps(train(corpus, cfg, seconds, splits, Path(scratch)) | changes))
+        print(json.dumps(train(corpus, seed, seconds, changes, splits, Path(scratch)) | changes))
 
 
 if __name__ == "__main__":
