@@ -12,6 +12,8 @@ import re
 import unicodedata
 
 import ftfy
+import numpy as np
+import numpy.typing as npt
 from ftfy.badness import MOJIBAKE_CATEGORIES
 
 FTFY = ftfy.TextFixerConfig(unescape_html=False, uncurl_quotes=False, fix_character_width=False, explain=False)
@@ -39,6 +41,22 @@ _INVISIBLE = re.compile(
 # Joiners mean something between letters of some scripts and between emoji, nowhere else.
 _JOINER = re.compile(r"(?<![^\x00-\x7f\s])[\u200c\u200d]+|[\u200c\u200d]+(?![^\x00-\x7f\s\u200c\u200d])")
 _BLANK_LINES = re.compile("\n{4,}")
+_OF_SUSPECT, _OF_LINE_END, _OF_ODD_SPACE, _OF_INVISIBLE = 1, 2, 4, 8  # bits of a unit of UTF-16 that the pattern finds
+_PATTERNS = {_OF_SUSPECT: _SUSPECT, _OF_LINE_END: _LINE_END, _OF_ODD_SPACE: _ODD_SPACE, _OF_INVISIBLE: _INVISIBLE}
+SHORT = 200  # characters; searching fewer by a pattern is faster than looking them up
+
+
+def _bits_of_units() -> npt.NDArray[np.uint8]:
+    """Return for each unit of UTF-16 the bits of the patterns that find it; those of pairs have all."""
+    every_unit = "".join(map(chr, range(1 << 16)))
+    bits = np.zeros(1 << 16, np.uint8)
+    for bit, pattern in _PATTERNS.items():
+        bits[[ord(found) for found in pattern.findall(every_unit)]] |= bit
+    bits[0xD800:0xE000] = 255
+    return bits
+
+
+_BITS_OF_UNIT = _bits_of_units()
 
 
 def normalise(text: str) -> str:
@@ -61,7 +79,15 @@ def _is_sound(text: str) -> bool:
     """Return whether ftfy would leave `text` unchanged; False where that is unknown."""
     if text.isascii():
         return _ASCII_CONTROL.search(text) is None
-    return _SUSPECT.search(text) is None and unicodedata.is_normalized("NFC", text)
+    return not _bits_in(text) & _OF_SUSPECT and unicodedata.is_normalized("NFC", text)
+
+
+def _bits_in(text: str) -> int:
+    """Return the bits of the patterns that may find something in a text; the others find nothing."""
+    if len(text) < SHORT:
+        return sum(bit for bit, pattern in _PATTERNS.items() if pattern.search(text))
+    units = np.frombuffer(text.encode("utf-16-le", "surrogatepass"), "<u2")
+    return int(np.bitwise_or.reduce(_BITS_OF_UNIT.take(units)))
 
 
 def _lines(text: str) -> list[str]:
@@ -72,10 +98,14 @@ def _lines(text: str) -> list[str]:
 def normalise_spaces(text: str) -> str:
     """Return `text` in NFC, with uniform line ends and spaces, without invisible characters."""
     if not text.isascii() or _ASCII_CONTROL.search(text):
-        text = _LINE_END.sub("\n", text)
-        text = _INVISIBLE.sub("", text)
+        bits = _bits_in(text)
+        if bits & _OF_LINE_END:
+            text = _LINE_END.sub("\n", text)
+        if bits & _OF_INVISIBLE:
+            text = _INVISIBLE.sub("", text)
+        if bits & _OF_ODD_SPACE:
+            text = _ODD_SPACE.sub(" ", text)
     if not text.isascii():
-        text = _ODD_SPACE.sub(" ", text)
         if "\u200c" in text or "\u200d" in text:
             text = _JOINER.sub("", text)
         text = unicodedata.normalize("NFC", text)

@@ -9,7 +9,7 @@ from ftfy.badness import BADNESS_RE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privllm.clean.normalise import _SUSPECT, FTFY, fix_mojibake, normalise
+from privllm.clean.normalise import _PATTERNS, _SUSPECT, FTFY, SHORT, _bits_in, fix_mojibake, normalise
 
 # What makes mojibake, line ends, ligatures, controls and combining marks meet each other often.
 TRICKY = (
@@ -30,6 +30,24 @@ def test_idempotent(text: str) -> None:
 @settings(max_examples=600, deadline=None)
 def test_fast_path_gives_what_ftfy_gives(text: str) -> None:
     assert fix_mojibake(text) == ftfy.fix_text(text, FTFY)
+
+
+@given(texts)
+@settings(max_examples=300, deadline=None)
+def test_a_long_text_comes_out_as_a_short_one(text: str) -> None:
+    plain = "a" * SHORT
+    assert fix_mojibake(f"{plain}\n{text}") == f"{plain}\n{ftfy.fix_text(text, FTFY)}"
+    assert normalise(f"{plain}\n{text}\n{plain}").replace(plain, "x") == normalise(f"x\n{text}\nx")
+
+
+def test_characters_are_looked_up_as_the_patterns_find_them() -> None:
+    """All of the basic plane; what lies beyond may be found by any of them."""
+    plain = "a" * SHORT
+    for point in range(0x10000):
+        found = sum(bit for bit, pattern in _PATTERNS.items() if pattern.search(chr(point)))
+        looked_up = _bits_in(f"{chr(point)}{plain}")
+        assert looked_up == (255 if 0xD800 <= point < 0xE000 else found), hex(point)
+    assert _bits_in(f"\U000e0001{plain}") == 255
 
 
 @given(st.text(alphabet=TRICKY, max_size=12))
