@@ -134,13 +134,17 @@ def make_optimizer(model: PreTrainedModel, cfg: TrainConfig) -> Muon | LeanAdamW
     Muon, Khaled et al. 2025, arXiv 2510.16981): the work grows with the square of a part's short side. At equal steps the
     held-out loss is no higher (`benchmarks/orthogonal_parts.py`).
     """
-    matrices = _matrices(model)
-    kinds: dict[str, list[torch.nn.Parameter]] = {"rest": []}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            kind = _kind(name, parameter) if id(parameter) in matrices else "rest"
-            kinds.setdefault(kind, []).append(parameter)
     config, muon = text_config(model), cfg.optimizer == "muon"
+    matrices = _matrices(model)
+    kinds: dict[str, list[torch.nn.Parameter]] = {"embeddings": [], "rest": []}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if id(parameter) in matrices:
+            kinds.setdefault(_kind(name, parameter), []).append(parameter)
+        else:
+            # Embeddings of a model that was learnt elsewhere, for which AdamW is the default, shrink only by what is learnt of them.
+            kinds["embeddings" if muon and parameter.ndim == 2 else "rest"].append(parameter)
     heads = config.num_attention_heads
     kv_heads = getattr(config, "num_key_value_heads", None) or heads
     parts = heads if config.hidden_size % heads == 0 else 1  # Flan-T5's residual stream is not divided by its heads
@@ -160,9 +164,12 @@ def make_optimizer(model: PreTrainedModel, cfg: TrainConfig) -> Muon | LeanAdamW
             "weight_decay": cfg.weight_decay,
             "rate": 1.0,
         }
-        for kind in sorted(kinds.keys() - {"rest"})
+        for kind in sorted(kinds.keys() - {"embeddings", "rest"})
     ]
-    groups.append({"params": kinds["rest"], "weight_decay": 0.0, "rate": REST_RATE if muon else 1.0})
+    rate = REST_RATE if muon else 1.0
+    if kinds["embeddings"]:
+        groups.append({"params": kinds["embeddings"], "weight_decay": cfg.weight_decay, "rate": rate})
+    groups.append({"params": kinds["rest"], "weight_decay": 0.0, "rate": rate})
     optimizer = LeanAdamW if cfg.optimizer == "adamw8" else Muon
     return optimizer(groups, lr=cfg.learning_rate)
 
