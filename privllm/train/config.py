@@ -21,7 +21,8 @@ class TrainConfig:
     # muon (for the matrices, AdamW for the rest), adamw (for all), or adamw8: with states of 8 bits
     optimizer: str = "muon"
     learning_rate: float = 0.003  # peak, > 0
-    weight_decay: float = 0.1  # decoupled, of matrices inside the blocks and beside muon of embeddings, per unit of learning rate, >= 0
+    # decoupled, of matrices inside the blocks and beside muon of embeddings, per unit of learning rate, >= 0
+    weight_decay: float = 0.1
     clip: float = 1.0  # the gradient's norm at most, > 0
     batch_size: int = 4  # rows a step, >= 1; at these sizes small batches learn faster
     epochs: float = 1.0  # how often all rows are read, > 0; from the incumbent on the new rows; 20 steps at least
