@@ -15,9 +15,11 @@ from typing import NamedTuple
 from privllm.base.folder import CONFIG, Contents, contents_of, copy_model
 from privllm.base.wheel import unpack_model
 from privllm.core.errors import UserError
+from privllm.core.families import CAUSAL
 from privllm.core.printable import say
 from privllm.core.work_paths import BASE_FOLDER
 from privllm.engine.digests import md5_of
+from privllm.export.config import GGUF_TYPES
 from privllm.manage.tracked_input import track
 
 BASE = Path("data/base")
@@ -83,6 +85,7 @@ def add(root: Path, source: Path, name: str = "") -> Added:
         if licence:
             contents = contents._replace(licence=licence)
         was_there = _place(partial, root / BASE / name, name)
+        notes += _notes_on_gguf(root / BASE / name, contents.family)
     finally:
         shutil.rmtree(root / BASE_FOLDER, ignore_errors=True)
     say(f"dvc add {BASE / name} ...", err=True)  # it reads and copies all of it
@@ -113,6 +116,21 @@ def _require_readable(folder: Path) -> None:
     from privllm.models.loading import config_of  # not before it is known that there is a model: it takes seconds
 
     config_of(folder)
+
+
+def _notes_on_gguf(folder: Path, family: str) -> list[str]:
+    """Return why a causal model is never written as GGUF, which people would learn after its training; [] without the extra."""
+    if family != CAUSAL.name:
+        return []
+    try:
+        from privllm.export.gguf import plan_gguf
+    except ModuleNotFoundError:
+        return []
+    try:
+        plan_gguf(folder, GGUF_TYPES[0], folder.name)
+    except UserError as error:
+        return [f"It can be trained and served, but not written as GGUF: {error}"]
+    return []
 
 
 def name_of(source: Path) -> str:

@@ -76,19 +76,26 @@ class Written(NamedTuple):
     notes: list[str]  # what is other than people may expect
 
 
+class Plan(NamedTuple):
+    """What is to be written."""
+
+    config: Any  # transformers'
+    architecture: str  # llama.cpp's
+    sources: list[Source]
+    rows: int  # of the embeddings
+    rotation: Rotation
+    vocabulary: Vocabulary
+    notes: list[str]  # on the weights
+
+
 def write_gguf(folder: Path, kind: str, out: Path, name: str) -> Written:
     """Write the model in `folder` to `out`, and a Modelfile beside it; `kind` is one of GGUF_TYPES, `name` the model's.
 
     Raises UserError where the folder holds no causal model, or one that GGUF or llama.cpp cannot hold.
     """
     assert kind in GGUF_TYPES
-    config = _config(folder)
-    architecture = ARCHITECTURES[config.model_type]
-    sources, notes = _sources(folder, config, architecture, kind)
-    rows = next(source.shape[0] for source in sources if source.name == EMBEDDING)
-    rotation = rotation_of(config, _head_size(config), str(folder))
+    config, architecture, sources, rows, rotation, vocabulary, notes = plan_gguf(folder, kind, name)
     heads = config.num_attention_heads, key_heads_of(config)
-    vocabulary = read_vocabulary(folder, rows, _ends_of(folder), name)
     description, not_described = modelfile(out.name, folder, architecture, vocabulary)
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as partial:
@@ -103,6 +110,17 @@ def write_gguf(folder: Path, kind: str, out: Path, name: str) -> Written:
     return Written(
         out.stat().st_size, parameters, [*notes, *_attention_notes(config), *vocabulary.notes, *not_described]
     )
+
+
+def plan_gguf(folder: Path, kind: str, name: str) -> Plan:
+    """Return what `write_gguf` would write. Raises UserError as that does, but for what only the numbers of the weights show."""
+    config = _config(folder)
+    architecture = ARCHITECTURES[config.model_type]
+    sources, notes = _sources(folder, config, architecture, kind)
+    rotation = rotation_of(config, _head_size(config), str(folder))
+    rows = next(source.shape[0] for source in sources if source.name == EMBEDDING)
+    vocabulary = read_vocabulary(folder, rows, _ends_of(folder), name)
+    return Plan(config, architecture, sources, rows, rotation, vocabulary, notes)
 
 
 def _config(folder: Path) -> Any:

@@ -212,3 +212,11 @@ def test_ctrl_c_leaves_nothing_in_data_base(root: Path, model: Path, sent: signa
         os.kill(process.pid, sent)
     assert files_in(root) == [".gitignore"]
     assert not add(root, model, "a").was_there
+
+
+def test_a_model_that_is_never_written_as_gguf_says_so_at_once(root: Path, model: Path) -> None:
+    assert not any("GGUF" in line for line in add(root, model, "plain").lines())
+    change_json(model / "tokenizer.json", pre_tokenizer={"type": "Digits", "individual_digits": True})
+    (note,) = [line for line in add(root, model, "split").lines() if "GGUF" in line]
+    assert note.startswith("It can be trained and served, but not written as GGUF: ")
+    assert "data/base/split/tokenizer.json splits text" in note
