@@ -301,9 +301,10 @@ def _require_meanings(stage: str, root: Path, names: Set[str]) -> None:
 def installed_versions() -> dict[str, str]:
     """Return {distribution: version without a local part} of what is installed.
 
-    Read from the names of the folders that describe distributions (PEP 427), which is fast.
+    Read from the names of the folders that describe distributions, which is fast: `name-1.0.dist-info` (PEP 427), and
+    `name-1.0-py3.11.egg-info`, which pip before 23.1 writes of a source distribution where there is no `wheel`.
     """
-    return {dist: folder.stem.partition("-")[2].partition("+")[0] for dist, folder in _dist_info_folders()}
+    return {dist: folder.stem.split("-")[1].partition("+")[0] for dist, folder in _dist_info_folders()}
 
 
 def _dist_info_folders() -> Iterator[tuple[str, Path]]:
@@ -311,5 +312,6 @@ def _dist_info_folders() -> Iterator[tuple[str, Path]]:
     for entry in reversed(sys.path):
         if not entry.endswith(("site-packages", "dist-packages")):
             continue
-        for folder in Path(entry).glob("*.dist-info"):
-            yield canonical(folder.name.partition("-")[0]), folder
+        for kind in ("egg-info", "dist-info"):
+            for folder in Path(entry).glob(f"*-*.{kind}"):
+                yield canonical(folder.name.partition("-")[0]), folder

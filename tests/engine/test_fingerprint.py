@@ -17,6 +17,7 @@ from privllm.engine.fingerprint import (
     distributions_below,
     fingerprint,
     foretell_fingerprints,
+    installed_versions,
     locked_versions,
     resources_beside,
     write_fingerprints,
@@ -197,3 +198,13 @@ def test_in_a_project_another_package_than_was_fingerprinted_is_an_upgrade(
     (tmp_path / "data/fingerprint/own.json").write_text(json.dumps(content | {"extensions": [], "libraries": {}}))
     with pytest.raises(UserError, match="run `privllm upgrade`"):
         check_fingerprint("own", tmp_path)
+
+
+def test_what_an_older_pip_installed_has_its_version_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packages = tmp_path / "site-packages"
+    for name in ("antlr4_python3_runtime-4.9.3-py3.11.egg-info", "torch-2.13.0+cpu.dist-info"):
+        (packages / name).mkdir(parents=True)
+    (packages / "antlr4_python3_runtime-4.9.3-py3.11.egg-info/top_level.txt").write_text("antlr4\n")
+    monkeypatch.setattr("sys.path", [str(packages)])
+    assert installed_versions.__wrapped__() == {"antlr4-python3-runtime": "4.9.3", "torch": "2.13.0"}
+    assert _providers.__wrapped__() == {"antlr4": ["antlr4-python3-runtime"]}
