@@ -21,9 +21,11 @@ from privllm.core.base_model import NOTE, SCRATCH
 from privllm.core.records import DEDUPED
 from privllm.core.report import write_json
 from privllm.core.seed import name_digest
-from privllm.core.split import SplitConfig
+from privllm.core.split import SplitConfig, split_of
 from privllm.core.tables import write_table
+from privllm.dedup.copied_runs import find_copied_runs
 from privllm.models.config import CausalConfig
+from privllm.tokens.copied_tokens import write_copied_tokens
 from privllm.tokens.pack import PackConfig, pack
 from privllm.tokens.vocabulary import TokenizerConfig
 from privllm.tokens.vocabulary import train as learn_vocabulary
@@ -56,7 +58,9 @@ def write_corpus(text: str, root: Path) -> dict[str, Any]:
             documents.append(current)
             current = ""
     ids = [name_digest(document) for document in documents]
-    columns = {"id": ids, "source": ids, "text": documents, "cluster": ids}
+    split = SplitConfig(0.1, 0.02)
+    splits = [split_of(split, identifier) for identifier in ids]
+    columns = {"id": ids, "source": ids, "text": documents, "cluster": ids, "split": splits}
     arrays = []
     for field in DEDUPED:
         values = columns.get(field.name, [None] * len(ids))
@@ -66,7 +70,10 @@ def write_corpus(text: str, root: Path) -> dict[str, Any]:
     vocabulary = learn_vocabulary(TokenizerConfig(vocabulary=VOCABULARY), documents)
     (root / "tokenizer/tokenizer.json").write_text(vocabulary, "utf-8")
     write_json(root / "start" / NOTE, {"start": SCRATCH})
-    return pack(PackConfig(context=CONTEXT), SplitConfig(0.1, 0.02), root / "dedup", root / "tokenizer", root / "pack")
+    find_copied_runs(root / "dedup", root / "dedup/copied")
+    packed = pack(PackConfig(context=CONTEXT), root / "dedup", root / "tokenizer", root / "pack")
+    write_copied_tokens(root / "dedup", root / "tokenizer", root / "pack/copied")
+    return packed
 
 
 def run(root: Path, packed: dict[str, Any], width: int, arm: dict[str, Any], seed: int) -> dict[str, Any]:
