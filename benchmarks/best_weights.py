@@ -1,6 +1,6 @@
 """Are the weights that a training keeps as good as those of a long one at a constant rate? On a plateau the loop goes back and decays.
 
-    python -m benchmarks.best_weights TEXT [--bytes 100000 1000000] [--epochs 16] [--layers 2] [--width 64] [--seeds 1]
+    python -m benchmarks.best_weights TEXT [--bytes 100000 1000000] [--epochs 16] [--seeds 1]
 
 TEXT is a UTF-8 file; its first bytes are cut into documents, a tenth of them held out, as in `benchmarks.regularisation`. The shipped loop
 trains until a plateau ends it, or the epochs do. Then the same model is trained for three times the steps that this took, at the same rate
@@ -17,23 +17,14 @@ from typing import Any
 import torch
 
 from benchmarks.common import write_result
-from benchmarks.regularisation import write_corpus
+from benchmarks.regularisation import trained, write_corpus
 from privllm.models.config import CausalConfig
-from privllm.train.config import CausalPretrain, PretrainConfig
-from privllm.train.loop import Work
-from privllm.train.pretrain import PretrainInputs, pretrain
+from privllm.train.config import CausalPretrain
 
+LAYERS, WIDTH, HEADS = 2, 64, 4  # small, so that 16 epochs take minutes
 LONGER = 3  # times the steps, of the run at a constant rate
 ALLOWED = 0.02  # nats a token
 NEVER = 10**9  # validations without improvement: a plateau changes nothing
-
-
-def trained(root: Path, cfg: CausalPretrain) -> dict[str, Any]:
-    """Return the report of a pretraining by these parameters."""
-    inputs = PretrainInputs(root / "pack", root / "guide", root / "tokenizer", root / "start")
-    with tempfile.TemporaryDirectory() as folder:
-        work = Work(Path(folder) / "work", "benchmark")
-        return pretrain("causal", PretrainConfig(causal=cfg), inputs, Path(folder) / "out", Path(folder) / "live", work)
 
 
 def compared(root: Path, shipped: CausalPretrain) -> dict[str, Any]:
@@ -57,8 +48,6 @@ def main() -> None:
     parser.add_argument("text", type=Path)
     parser.add_argument("--bytes", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--epochs", type=float, default=16.0)
-    parser.add_argument("--layers", type=int, default=2)
-    parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--seeds", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -70,7 +59,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             write_corpus(content[:size].decode("utf-8", "ignore"), Path(folder))
             for seed in range(args.seeds):
-                model = CausalConfig(layers=args.layers, width=args.width, heads=4)
+                model = CausalConfig(layers=LAYERS, width=WIDTH, heads=HEADS)
                 row = compared(Path(folder), CausalPretrain(model=model, batch_size=8, epochs=args.epochs, seed=seed))
                 rows.append({"bytes": size, "seed": seed, **row})
                 print(
@@ -79,7 +68,7 @@ def main() -> None:
                     f"(at most {ALLOWED}) | {row['kept_step']} of {row['steps']} | {row['stopped_by']} |",
                     flush=True,
                 )
-    write_result("best_weights", {"epochs": args.epochs, "layers": args.layers, "width": args.width, "rows": rows})
+    write_result("best_weights", {"epochs": args.epochs, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -76,17 +76,20 @@ def write_corpus(text: str, root: Path) -> dict[str, Any]:
     return packed
 
 
+def trained(root: Path, cfg: CausalPretrain) -> dict[str, Any]:
+    """Return the report of a pretraining on the corpus below `root`; the model is thrown away."""
+    inputs = PretrainInputs(root / "pack", root / "guide", root / "tokenizer", root / "start")
+    with tempfile.TemporaryDirectory() as folder:
+        out, live, work = (Path(folder) / name for name in ("out", "live", "work"))
+        return pretrain("causal", PretrainConfig(causal=cfg), inputs, out, live, Work(work, "benchmark"))
+
+
 def run(root: Path, packed: dict[str, Any], width: int, arm: dict[str, Any], seed: int) -> dict[str, Any]:
     """Return what one arm came to."""
     settings = dict(arm)
     model = CausalConfig(layers=4, width=width, heads=4, dropout=settings.pop("dropout", 0.0))
     cfg = replace(CausalPretrain(model=model, batch_size=8, seed=seed), **settings)
-    inputs = PretrainInputs(root / "pack", root / "guide", root / "tokenizer", root / "start")
-    with tempfile.TemporaryDirectory() as folder:
-        work = Work(Path(folder) / "work", "benchmark")
-        report = pretrain(
-            "causal", PretrainConfig(causal=cfg), inputs, Path(folder) / "out", Path(folder) / "live", work
-        )
+    report = trained(root, cfg)
     tokens_per_byte = packed["tokens"]["validation"] / packed["bytes"]["validation"]
     return {
         "bits_per_byte": round(report["validation_loss"] / math.log(2) * tokens_per_byte, 4),

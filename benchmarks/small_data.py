@@ -35,7 +35,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.common import OUT, ROOT, said, sqlite_doc
 from benchmarks.data_path import prepare
-from benchmarks.peer_corpus import split_lines
+from benchmarks.peer_corpus import PARTS, split_lines
 from privllm.tokens.vocabulary import TokenizerConfig, train
 
 LINES = OUT / "small_data.jsonl"
@@ -74,7 +74,7 @@ class Bench:
                 self.done[entry["key"]] = entry["result"]
 
     def result(self, run: Run) -> dict[str, Any]:
-        key = json.dumps([*run, code_of(run.arm)])
+        key = json.dumps([*run, code_of(run.arm), content_of(self.folders[run.size])])
         if key not in self.done:
             result = said([sys.executable, *self._command(run)], limit=10 * run.seconds + 900)
             self.done[key] = result
@@ -134,14 +134,23 @@ def lay_out(text: str, folder: Path) -> None:
 
 
 @cache
+def content_of(folder: Path) -> str:
+    """Return a digest of the text and the tokenizer in a folder: our cleaning and our tokenizer may have made others since."""
+    return digest_of_files([folder / f"{part}.txt" for part in PARTS] + [folder / "tokenizer.json"])
+
+
+@cache
 def code_of(arm: str) -> str:
     """Return a digest of what trains an arm, so that a line of older code is not taken for this one's."""
     script = "train_ours.py" if arm == OURS else PEERS[arm][0]
     files = [ROOT / "benchmarks" / name for name in (script, "peer_corpus.py")]
-    files.append(ROOT / "privllm/tokens/vocabulary.py")  # which learns the tokenizer of all arms
     if arm == OURS:
         for name in ("core", "models", "parameters", "tokens", "train"):
             files += sorted((ROOT / "privllm" / name).rglob("*.py"))
+    return digest_of_files(files)
+
+
+def digest_of_files(files: list[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes())

@@ -117,11 +117,12 @@ def config(seed: int, changes: dict[str, Any]) -> CausalPretrain:
 
 
 def steps_in(seconds: float, cfg: CausalPretrain, vocabulary: int, splits: dict[str, Split]) -> int:
+    """Return how many steps a training of so many seconds has."""
     return max(1, round(seconds / seconds_a_step(cfg, vocabulary, splits)))
 
 
 def regularised(seed: int, changes: dict[str, Any], epochs: float) -> CausalPretrain:
-    """Return the parameters for so many epochs."""
+    """Return the parameters with the dropout and weight decay that are suggested for so many epochs."""
     suggested = {setting.key: setting.value for setting in regularisation_for(epochs)}
     return config(seed, suggested | changes)
 

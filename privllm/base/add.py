@@ -119,7 +119,7 @@ def _require_readable(folder: Path) -> None:
 
 
 def _notes_on_gguf(folder: Path, family: str) -> list[str]:
-    """Return why a causal model is never written as GGUF, which people would learn after its training; [] without the extra."""
+    """Return a note where a causal model cannot be exported as GGUF; none where it can, or the extra `gguf` is not installed."""
     if family != CAUSAL.name:
         return []
     try:

@@ -68,10 +68,10 @@ def detect_all(text: str) -> list[tuple[str, float]]:
     total = 0
     characters: dict[str, int] = {}
     scores: dict[str, float] = {}
-    for some in (samples[::2], samples[1::2]):  # first, middle and last; those between, where they do not agree
+    for group in (samples[::2], samples[1::2]):  # first, middle and last; those between, where they do not agree
         if len(characters) == 1:
             break
-        for sample, (label, score) in zip(some, _model().predict_each(some), strict=True):
+        for sample, (label, score) in zip(group, _model().predict_each(group), strict=True):
             total += len(sample)
             code = label.removeprefix("__label__")
             characters[code] = characters.get(code, 0) + len(sample)

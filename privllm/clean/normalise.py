@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from ftfy.badness import MOJIBAKE_CATEGORIES
 
+from privllm.clean.code_units import SURROGATES, UNITS, units_of
+
 FTFY = ftfy.TextFixerConfig(unescape_html=False, uncurl_quotes=False, fix_character_width=False, explain=False)
 
 # Every pattern of ftfy.badness.BADNESS_RE needs one of these. Curly quotes and dashes alone never
@@ -41,22 +43,22 @@ _INVISIBLE = re.compile(
 # Joiners mean something between letters of some scripts and between emoji, nowhere else.
 _JOINER = re.compile(r"(?<![^\x00-\x7f\s])[\u200c\u200d]+|[\u200c\u200d]+(?![^\x00-\x7f\s\u200c\u200d])")
 _BLANK_LINES = re.compile("\n{4,}")
-_OF_SUSPECT, _OF_LINE_END, _OF_ODD_SPACE, _OF_INVISIBLE = 1, 2, 4, 8  # bits of a unit of UTF-16 that the pattern finds
-_PATTERNS = {_OF_SUSPECT: _SUSPECT, _OF_LINE_END: _LINE_END, _OF_ODD_SPACE: _ODD_SPACE, _OF_INVISIBLE: _INVISIBLE}
-SHORT = 200  # characters; searching fewer by a pattern is faster than looking them up
+_REPLACED = {_LINE_END: "\n", _INVISIBLE: "", _ODD_SPACE: " "}  # in this order
+# of the characters that match a pattern
+_FLAG_OF = {pattern: 1 << place for place, pattern in enumerate((_SUSPECT, *_REPLACED))}
 
 
-def _bits_of_units() -> npt.NDArray[np.uint8]:
-    """Return for each unit of UTF-16 the bits of the patterns that find it; those of pairs have all."""
-    every_unit = "".join(map(chr, range(1 << 16)))
-    bits = np.zeros(1 << 16, np.uint8)
-    for bit, pattern in _PATTERNS.items():
-        bits[[ord(found) for found in pattern.findall(every_unit)]] |= bit
-    bits[0xD800:0xE000] = 255
-    return bits
+def _flags_of_units() -> npt.NDArray[np.uint8]:
+    """Return for each UTF-16 unit the flags of the patterns that it may match."""
+    every_unit = "".join(map(chr, range(UNITS)))
+    flags = np.zeros(UNITS, np.uint8)
+    for pattern, flag in _FLAG_OF.items():
+        flags[[ord(character) for character in pattern.findall(every_unit)]] |= flag
+    flags[SURROGATES] = sum(_FLAG_OF.values())
+    return flags
 
 
-_BITS_OF_UNIT = _bits_of_units()
+_FLAGS_OF_UNIT = _flags_of_units()
 
 
 def normalise(text: str) -> str:
@@ -79,15 +81,15 @@ def _is_sound(text: str) -> bool:
     """Return whether ftfy would leave `text` unchanged; False where that is unknown."""
     if text.isascii():
         return _ASCII_CONTROL.search(text) is None
-    return not _bits_in(text) & _OF_SUSPECT and unicodedata.is_normalized("NFC", text)
+    if _may_match(text, _SUSPECT) and _SUSPECT.search(text):
+        return False
+    return unicodedata.is_normalized("NFC", text)
 
 
-def _bits_in(text: str) -> int:
-    """Return the bits of the patterns that may find something in a text; the others find nothing."""
-    if len(text) < SHORT:
-        return sum(bit for bit, pattern in _PATTERNS.items() if pattern.search(text))
-    units = np.frombuffer(text.encode("utf-16-le", "surrogatepass"), "<u2")
-    return int(np.bitwise_or.reduce(_BITS_OF_UNIT.take(units)))
+def _may_match(text: str, *patterns: re.Pattern[str]) -> list[re.Pattern[str]]:
+    """Return those of the patterns that may match in a text; the others do not."""
+    flags = int(np.bitwise_or.reduce(_FLAGS_OF_UNIT.take(units_of(text))))
+    return [pattern for pattern in patterns if flags & _FLAG_OF[pattern]]
 
 
 def _lines(text: str) -> list[str]:
@@ -98,13 +100,8 @@ def _lines(text: str) -> list[str]:
 def normalise_spaces(text: str) -> str:
     """Return `text` in NFC, with uniform line ends and spaces, without invisible characters."""
     if not text.isascii() or _ASCII_CONTROL.search(text):
-        bits = _bits_in(text)
-        if bits & _OF_LINE_END:
-            text = _LINE_END.sub("\n", text)
-        if bits & _OF_INVISIBLE:
-            text = _INVISIBLE.sub("", text)
-        if bits & _OF_ODD_SPACE:
-            text = _ODD_SPACE.sub(" ", text)
+        for pattern in _may_match(text, *_REPLACED):
+            text = pattern.sub(_REPLACED[pattern], text)
     if not text.isascii():
         if "\u200c" in text or "\u200d" in text:
             text = _JOINER.sub("", text)

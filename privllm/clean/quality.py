@@ -14,6 +14,7 @@ from itertools import count
 import numpy as np
 import numpy.typing as npt
 
+from privllm.clean.code_units import SURROGATES, UNITS, units_of
 from privllm.core.params import require
 from privllm.core.scripts import UNSPACED_BLOCKS, WORD_SEPARATORS
 
@@ -136,25 +137,22 @@ def _unspaced_letters() -> str:
 _UNSPACED = re.compile(_unspaced_letters())
 
 
-def _units_that_need_care() -> npt.NDArray[np.bool_]:
-    """Return for each unit of UTF-16 whether it may be of `UNSPACED_BLOCKS` or a separator: those of pairs may."""
-    needs_care = np.zeros(1 << 16, bool)
-    needs_care[0xD800:0xE000] = True
+def _units_of_other_words() -> npt.NDArray[np.bool_]:
+    """Return for each UTF-16 unit whether it may be a letter of `UNSPACED_BLOCKS` or one of `WORD_SEPARATORS`."""
+    may_be = np.zeros(UNITS, bool)
+    may_be[SURROGATES] = True
     for first, last in UNSPACED_BLOCKS:
-        needs_care[first : last + 1] = True
-    needs_care[[ord(separator) for separator in WORD_SEPARATORS]] = True
-    return needs_care
+        may_be[first : last + 1] = True
+    may_be[[ord(separator) for separator in WORD_SEPARATORS]] = True
+    return may_be
 
 
-_NEEDS_CARE = _units_that_need_care()
+_MAY_BE_OF_OTHER_WORDS = _units_of_other_words()
 
 
-def has_spaces(text: str) -> bool:
-    """Return whether the words of a text, and so of any part of it, are surely what `split` makes of it."""
-    if text.isascii():
-        return True
-    units = np.frombuffer(text.encode("utf-16-le", "surrogatepass"), "<u2")
-    return not _NEEDS_CARE.take(units).any()
+def has_spaced_words_only(text: str) -> bool:
+    """Return whether `str.split` surely gives the words of a text, and of any part of it."""
+    return text.isascii() or not _MAY_BE_OF_OTHER_WORDS.take(units_of(text)).any()
 
 
 def words_of(text: str) -> tuple[list[str], list[str]]:
@@ -162,7 +160,7 @@ def words_of(text: str) -> tuple[list[str], list[str]]:
 
     In the other scripts each letter, with its marks, counts as a word.
     """
-    if has_spaces(text):
+    if has_spaced_words_only(text):
         words = text.split()
         return words, words
     for separator in WORD_SEPARATORS:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
-from privllm.clean.quality import has_spaces, words_of
+from privllm.clean.quality import has_spaced_words_only, words_of
 from privllm.core.records import section_source
 from privllm.core.seed import name_digest, seed_of
 
@@ -81,7 +81,7 @@ def cut(source: str, text: str, section_words: int) -> list[Section]:
 
 def _counter_for(text: str) -> Count:
     """Return what counts the words of a text and of its parts."""
-    if has_spaces(text):
+    if has_spaced_words_only(text):
         return lambda part: len(part.split())
     return lambda part: len(words_of(part)[0])
 

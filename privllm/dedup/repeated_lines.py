@@ -109,11 +109,11 @@ def _hash(text: str) -> int:
 
 def _lines_at_ends(text: str) -> set[str]:
     lines = text.split("\n")
-    return {*islice(_telling(lines), END), *islice(_telling(reversed(lines)), END)}
+    return {*islice(_lines_with_words(lines), END), *islice(_lines_with_words(reversed(lines)), END)}
 
 
-def _telling(lines: Iterable[str]) -> Iterator[str]:
-    """Yield those lines that say something."""
+def _lines_with_words(lines: Iterable[str]) -> Iterator[str]:
+    """Yield, stripped, the lines that have words and are not too long to be repeated."""
     for whole_line in lines:
         line = whole_line.strip()
         if says_something(line):

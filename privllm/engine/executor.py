@@ -67,8 +67,8 @@ def map_shards(
     if inline_bytes is None:
         inline_bytes = FORKED_INLINE_BYTES if _can_fork() else INLINE_BYTES
     workers = min(len(jobs), available_cores()) if sum(sizes) >= inline_bytes else 1
-    apart = apart and workers > 1
-    others = workers if apart else workers - 1
+    takes_part = workers == 1 or not apart
+    others = workers - 1 if takes_part else workers  # other processes
     queue = largest_first(sizes)
     results: dict[int, Result] = {}
     running: dict[Future[Result], int] = {}  # in other processes
@@ -83,11 +83,11 @@ def map_shards(
             submit_ahead()  # before the bar starts its thread, which a fork must not copy
         with bar(label, total=sum(sizes) or 1) as advance:
             while queue or running:
-                if queue and not apart:
+                if queue and takes_part:
                     index = queue.popleft()
                     results[index] = function(*jobs[index])
                     advance(sizes[index])
-                timeout = 0 if queue and not apart else None
+                timeout = 0 if queue and takes_part else None
                 for future in wait_for(running, timeout, return_when="FIRST_COMPLETED").done:
                     index = running.pop(future)
                     results[index] = future.result()

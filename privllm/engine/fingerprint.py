@@ -164,10 +164,13 @@ def _top_levels(folder: Path) -> set[str]:
 
     `importlib.metadata.packages_distributions` says the same; it makes an object of each installed file, in half a second.
     """
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, NotADirectoryError):  # distutils wrote a file instead of the folder
         return set((folder / "top_level.txt").read_text("utf-8").split())
     names = set()
-    with suppress(FileNotFoundError), (folder / "RECORD").open(encoding="utf-8", newline="") as record:
+    with (
+        suppress(FileNotFoundError, NotADirectoryError),
+        (folder / "RECORD").open(encoding="utf-8", newline="") as record,
+    ):
         for path, *_ in csv.reader(record):
             if path.endswith(".py"):
                 names.add(path.partition("/")[0].removesuffix(".py"))

@@ -6,6 +6,7 @@ training.json tells fine-tuning. What is dropped is a function of the global gen
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from privllm.models.blocks import blocks
 from privllm.models.loading import MODELS
 
 RATE = "dropout"  # key of training.json
-NUMBERS = 1 << 16  # that chance tells apart
-DRAWN_AT_ONCE = 4  # of them, in one draw of 64 bits
+LEVELS = 1 << 16  # of a random number of 16 bits
+NUMBERS_A_DRAW = 4  # of 16 bits, in a draw of 64
 BRANCH_ENDS = ("o_proj", "down_proj")  # the last matrix of attention, and of the feed-forward part
 
 
@@ -43,17 +44,20 @@ def add_dropout(model: PreTrainedModel, family: str, rate: float) -> None:
 
 
 def drop_share(values: Tensor, rate: float) -> Tensor:
-    """Return the values with a share of them 0, and the others larger by as much (inverted dropout).
+    """Return inverted dropout of the values: a share `rate` of them is 0, the others are divided by 1 - `rate`.
 
-    torch's own takes four times as long to draw on a CPU. Here chance has 16 bits a value, and the share is rounded to them.
+    On a CPU torch's own takes four times as long. The random numbers here have 16 bits, to which the rate is rounded.
     """
     if values.device.type != "cpu" or torch.compiler.is_compiling():
         return F.dropout(values, rate)
-    seed = int(torch.randint(2**63 - 1, ()))  # whoever seeds torch decides, and what is computed again is dropped again
-    drawn = np.random.SFC64(seed).random_raw(-(-values.numel() // DRAWN_AT_ONCE)).view(np.int16)
-    dropped = min(NUMBERS - 1, round(rate * NUMBERS))
-    is_kept = torch.from_numpy(drawn[: values.numel()]).view(values.shape) >= dropped - NUMBERS // 2
-    return values * is_kept.to(values.dtype).mul_(NUMBERS / (NUMBERS - dropped))
+    # Seeded by torch's generator, so that resumed steps and recomputed activations drop the same.
+    seed = int(torch.randint(2**63 - 1, ()))
+    draws = math.ceil(values.numel() / NUMBERS_A_DRAW)
+    numbers = np.random.SFC64(seed).random_raw(draws).view(np.int16)[: values.numel()]
+    dropped_levels = min(LEVELS - 1, round(rate * LEVELS))
+    lowest_kept = dropped_levels - LEVELS // 2  # the numbers are signed
+    is_kept = torch.from_numpy(numbers).view(values.shape) >= lowest_kept
+    return values * is_kept.to(values.dtype).mul_(LEVELS / (LEVELS - dropped_levels))
 
 
 def rate_of(folder: Path) -> float:

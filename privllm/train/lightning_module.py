@@ -143,7 +143,7 @@ def make_optimizer(model: PreTrainedModel, cfg: TrainConfig) -> Muon | LeanAdamW
         if id(parameter) in matrices:
             kinds.setdefault(_kind(name, parameter), []).append(parameter)
         else:
-            # Embeddings of a model that was learnt elsewhere, for which AdamW is the default, shrink only by what is learnt of them.
+            # Beside AdamW, the default from a base model, embeddings do not decay: that model's rare tokens would fade.
             kinds["embeddings" if muon and parameter.ndim == 2 else "rest"].append(parameter)
     heads = config.num_attention_heads
     kv_heads = getattr(config, "num_key_value_heads", None) or heads

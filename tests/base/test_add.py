@@ -220,3 +220,12 @@ def test_a_model_that_is_never_written_as_gguf_says_so_at_once(root: Path, model
     (note,) = [line for line in add(root, model, "split").lines() if "GGUF" in line]
     assert note.startswith("It can be trained and served, but not written as GGUF: ")
     assert "data/base/split/tokenizer.json splits text" in note
+
+
+def test_nothing_is_said_of_gguf_where_it_is_not_installed(
+    root: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_json(model / "tokenizer.json", pre_tokenizer={"type": "Digits", "individual_digits": True})
+    monkeypatch.delitem(sys.modules, "privllm.export.gguf")
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    assert not any("GGUF" in line for line in add(root, model).lines())

@@ -12,7 +12,7 @@ from privllm.clean.quality import (
     duplicate_share,
     fault_of,
     garbage_of,
-    has_spaces,
+    has_spaced_words_only,
     ngram_bounds,
     ngram_shares,
     words_of,
@@ -192,13 +192,13 @@ def test_a_letter_of_a_script_without_spaces_is_a_word_with_its_marks() -> None:
     assert words_of("ሁሉም\u1361ሰው፡ነፃ")[0] == ["ሁሉም", "ሰው", "ነፃ"]
 
 
-def test_a_text_that_surely_has_spaces_is_told_character_by_character() -> None:
+def test_a_text_that_surely_has_spaced_words_only_is_told_character_by_character() -> None:
     """All of the basic plane; what lies beyond is looked at more closely."""
     for point in range(0x10000):
         text = f"a{chr(point)}b"
-        needs_care = any(first <= point <= last for first, last in UNSPACED_BLOCKS) or chr(point) in WORD_SEPARATORS
-        assert has_spaces(text) == (not needs_care and not 0xD800 <= point < 0xE000), hex(point)
-    assert not has_spaces("a\U00020000b")
+        is_other = any(first <= point <= last for first, last in UNSPACED_BLOCKS) or chr(point) in WORD_SEPARATORS
+        assert has_spaced_words_only(text) == (not is_other and not 0xD800 <= point < 0xE000), hex(point)
+    assert not has_spaced_words_only("a\U00020000b")
 
 
 def test_scripts_without_spaces_have_rules_too() -> None:

@@ -205,6 +205,11 @@ def test_what_an_older_pip_installed_has_its_version_too(tmp_path: Path, monkeyp
     for name in ("antlr4_python3_runtime-4.9.3-py3.11.egg-info", "torch-2.13.0+cpu.dist-info"):
         (packages / name).mkdir(parents=True)
     (packages / "antlr4_python3_runtime-4.9.3-py3.11.egg-info/top_level.txt").write_text("antlr4\n")
+    (packages / "distutils_made-1.0.egg-info").write_text("Name: distutils-made\n")
     monkeypatch.setattr("sys.path", [str(packages)])
-    assert installed_versions.__wrapped__() == {"antlr4-python3-runtime": "4.9.3", "torch": "2.13.0"}
+    assert installed_versions.__wrapped__() == {
+        "antlr4-python3-runtime": "4.9.3",
+        "distutils-made": "1.0",
+        "torch": "2.13.0",
+    }
     assert _providers.__wrapped__() == {"antlr4": ["antlr4-python3-runtime"]}
