@@ -15,13 +15,14 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.machinery import ModuleSpec, SourceFileLoader, all_suffixes
+from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, SourceFileLoader, all_suffixes
 from importlib.util import spec_from_file_location
 from itertools import pairwise
 from pathlib import Path
 from types import CodeType, ModuleType
 
 from privllm.core.errors import UserError
+from privllm.core.work_paths import CHECKPOINTS
 
 PACKAGE = "privllm"
 EXTENSIONS = "extensions"  # folder of modules that params.yaml names
@@ -259,6 +260,9 @@ def _require_environment(spec: ModuleSpec) -> None:
     if folders & set(ENVIRONMENT_FOLDERS):
         return
     if origin.is_relative_to(_standard_library()) or spec.name in sys.builtin_module_names:
+        return
+    # What a compiler of the environment wrote for a training that it sped up: Triton loads such as modules.
+    if origin.is_relative_to(CHECKPOINTS.resolve()) and origin.name.endswith(tuple(EXTENSION_SUFFIXES)):
         return
     raise UserError(
         f"the library `{spec.name}` was loaded from {origin}, which is no folder of installed packages: remove it from PYTHONPATH."

@@ -19,11 +19,14 @@ def prepare_compiler(wanted: str, cache: Path) -> bool:
     """Return whether to compile: "true", "false", or on a GPU ("auto"). Where it is wanted and not possible, a note on stderr says so."""
     if wanted == "false" or (wanted == "auto" and not on_gpu()):
         return False
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache.resolve())
+    os.environ["TRITON_CACHE_DIR"] = str(
+        cache.resolve() / "triton"
+    )  # before Triton is asked for: it compiles its driver at once
     missing = _missing()
     if missing:
         say(f"note: {missing}, so training runs without torch.compile: equally good, about a fifth slower.", err=True)
         return False
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache.resolve())
     import torch._functorch.config
     import torch._inductor.config
 

@@ -162,7 +162,8 @@ def write(model: PreTrainedModel, encoded: Sequence[Encoded], speech: Speech, li
     )
     order = sorted(range(len(encoded)), key=lambda index: len(encoded[index].prompt))
     written = [""] * len(encoded)
-    with bar("answer", total=len(order)) as advance:
+    # Each layer's cache is another shape to a compiled block, which would be compiled again for every one.
+    with torch.compiler.set_stance("force_eager"), bar("answer", total=len(order)) as advance:
         for start in range(0, len(order), limits.batch_size):
             indices = order[start : start + limits.batch_size]
             prompts = [encoded[index].prompt for index in indices]

@@ -6,12 +6,20 @@ import py_compile
 import shutil
 import subprocess
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from privllm.core.errors import UserError
-from privllm.engine.import_guard import file_of, package_folder, require_no_shadows
+from privllm.core.work_paths import CHECKPOINTS
+from privllm.engine.import_guard import (
+    file_of,
+    package_folder,
+    require_libraries_of_the_environment,
+    require_no_shadows,
+)
 from tests.workshop import ROOT, environment
 
 pytestmark = pytest.mark.slow
@@ -207,3 +215,24 @@ def test_the_guard_leaves_other_processes_alone() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment(), capture_output=True, text=True)
     assert done.stdout.split() == ["SourceFileLoader", "True"], done.stderr
     assert importlib.util.find_spec("stages")
+
+
+def kernel_at(folder: Path) -> ModuleType:
+    """Return a module as Triton loads one that it has compiled."""
+    module = ModuleType("compiled_kernel")
+    file = folder / f"compiled_kernel{EXTENSION_SUFFIXES[0]}"
+    module.__spec__ = ModuleSpec("compiled_kernel", ExtensionFileLoader("compiled_kernel", str(file)), origin=str(file))
+    return module
+
+
+def test_kernels_of_a_training_are_no_foreign_libraries(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "compiled_kernel", kernel_at((CHECKPOINTS / "pretrain/compiled/triton").resolve()))
+    require_libraries_of_the_environment()
+
+
+def test_kernels_from_elsewhere_are_refused(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "compiled_kernel", kernel_at(tmp_path / ".triton/cache"))
+    with pytest.raises(UserError, match="compiled_kernel"):
+        require_libraries_of_the_environment()

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch._dynamo.utils
 
 from privllm.core.special_tokens import own_ids
 from privllm.models.loading import build
@@ -37,6 +38,17 @@ def test_answers_do_not_depend_on_who_is_asked_beside(tokenizer, family: str) ->
     together = write(model, asked, speech, Limits(4, 4, 6))
     assert together == [write(model, [question], speech, Limits(1, 1, 6))[0] for question in asked]
     assert len(set(together)) > 1
+
+
+def test_a_compiled_model_writes_without_compiling_again(tokenizer) -> None:
+    """Each layer's cache would be another shape to its blocks."""
+    model = lively("causal", special_ids(tokenizer).size)
+    for layer in model.get_decoder().layers:
+        layer.compile()
+    torch._dynamo.utils.counters.clear()
+    prompt = np.arange(13, 18)
+    write(model, [Encoded(prompt, prompt, prompt)], Speech(tokenizer), Limits(1, 1, 6))
+    assert not torch._dynamo.utils.counters["stats"]
 
 
 def test_losses_by_example_add_up(tokenizer) -> None:
