@@ -149,9 +149,10 @@ class Counting(Objective):
         inputs = rows_of(self.size, step)
         return inputs, inputs.roll(-1, 1)
 
-    def held_out(self, whole: bool = False) -> Iterator[Batch]:
-        inputs = rows_of(self.size, -1)
-        yield inputs, inputs.roll(-1, 1)
+    def held_out(self, rest: bool = False) -> Iterator[Batch]:
+        if not rest:
+            inputs = rows_of(self.size, -1)
+            yield inputs, inputs.roll(-1, 1)
 
     def loss(self, batch: Batch, reduction: str = "mean") -> Tensor:
         inputs, labels = batch

@@ -84,9 +84,15 @@ def spread(rows: int, limit: int) -> np.ndarray:
     return np.unique(indices)
 
 
-def held_out_batches(examples: Sequence[Example], limit: int, size: int) -> Iterator[list[Example]]:
-    """Yield at most `limit` examples, evenly spaced, `size` at a time."""
-    selected = [examples[index] for index in spread(len(examples), limit)]
+def held_out_indices(count: int, limit: int, rest: bool) -> np.ndarray:
+    """Return a sample of at most `limit` of `count` indices, evenly spaced, or the `rest`: int64, ascending."""
+    sample = spread(count, limit)
+    return np.setdiff1d(np.arange(count), sample) if rest else sample
+
+
+def held_out_batches(examples: Sequence[Example], limit: int, size: int, rest: bool) -> Iterator[list[Example]]:
+    """Yield a sample of at most `limit` examples, evenly spaced, or the `rest`, `size` at a time."""
+    selected = [examples[index] for index in held_out_indices(len(examples), limit, rest)]
     for start in range(0, len(selected), size):
         yield selected[start : start + size]
 

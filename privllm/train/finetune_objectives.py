@@ -44,9 +44,9 @@ class Supervised(Objective):
         indices = rows_of_step(cfg.seed, step, cfg.batch_size, len(self.train))
         return self.make([self.train[index] for index in indices])
 
-    def held_out(self, whole: bool = False) -> Iterator[Batch]:
-        limit = len(self.validation) if whole else self.cfg.validation_rows
-        for examples in held_out_batches(self.validation, limit, self.cfg.batch_size):
+    def held_out(self, rest: bool = False) -> Iterator[Batch]:
+        cfg = self.cfg
+        for examples in held_out_batches(self.validation, cfg.validation_rows, cfg.batch_size, rest):
             yield self.make(examples)
 
     def make(self, examples: Sequence[Encoded]) -> Batch:

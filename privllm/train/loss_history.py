@@ -17,6 +17,7 @@ from privllm.core.errors import UserError
 from privllm.core.progress import bar
 from privllm.engine.interrupt import interrupts_held
 from privllm.models.devices import judging
+from privllm.train.batches import Batch
 from privllm.train.checkpoint import BestWeights, learnt_weights, put_weights
 from privllm.train.lightning_module import Training
 from privllm.train.loss_files import LossFiles, Measurement
@@ -162,14 +163,16 @@ class Validate(Callback):
 
     def on_train_end(self, trainer: lightning.Trainer, module: Any) -> None:
         """Keep the best weights where the last ones are worse on the whole validation split."""
-        self.kept_step, self.kept_loss = trainer.global_step, held_out_loss(module, whole=True)
-        if self.history.best_step in (0, trainer.global_step):
+        history = self.history
+        self.kept_step = trainer.global_step
+        self.kept_loss = whole_split_loss(module, history.latest("validation/loss"))
+        if history.best_step in (0, trainer.global_step):
             return
         last_weights = {name: weight.clone() for name, weight in learnt_weights(module.model).items()}
         self.best_weights.restore(module.model)
-        best_loss = held_out_loss(module, whole=True)
+        best_loss = whole_split_loss(module, history.best)
         if best_loss < self.kept_loss:
-            self.kept_step, self.kept_loss = self.history.best_step, best_loss
+            self.kept_step, self.kept_loss = history.best_step, best_loss
         else:
             put_weights(module.model, last_weights)
 
@@ -183,14 +186,25 @@ def affordable_interval(objective: Objective) -> int:
     return max(1, math.ceil(forward_passes / (STEP_COST * VALIDATION_SHARE)))
 
 
-@torch.no_grad()
-def held_out_loss(module: Training, shown: bool = False, whole: bool = False) -> float:
-    """Return the mean nats per held-out label, in eval mode and without compiling a second graph.
+def held_out_loss(module: Training, shown: bool = False) -> float:
+    """Return the mean nats per label of the sample of the validation split; `shown` with a bar of its own."""
+    nats, labels = _held_out_nats(module, list(module.objective.held_out()), shown)
+    return nats / max(1, labels)
 
-    shown: with a bar of its own; whole: of the whole validation split instead of a sample.
-    """
+
+def whole_split_loss(module: Training, sample_loss: float) -> float:
+    """Return the mean nats per label of the whole validation split, of which the sample's was measured: only the rest is computed."""
+    in_sample = sum(module.objective.labels(batch) for batch in module.objective.held_out())
+    nats, in_rest = _held_out_nats(module, list(module.objective.held_out(rest=True)), shown=False)
+    if not in_rest:
+        return sample_loss
+    return (sample_loss * in_sample + nats) / (in_sample + in_rest)
+
+
+@torch.no_grad()
+def _held_out_nats(module: Training, batches: list[Batch], shown: bool) -> tuple[float, int]:
+    """Return the nats of these batches and how many labels they are of, in eval mode and without compiling a second graph."""
     rank, size = group()
-    batches = list(module.objective.held_out(whole))
     passes = [part for batch in batches for part in module.objective.parts(batch)]
     own = passes[rank::size]
     if module.is_cut:  # others may have one more, and wait for it
@@ -211,4 +225,4 @@ def held_out_loss(module: Training, shown: bool = False, whole: bool = False) ->
         totals = torch.tensor([total], dtype=torch.float64, device=module.device)
         add_up([totals])
         total = totals.item()
-    return total / max(1, sum(module.objective.labels(batch) for batch in batches))
+    return total, sum(module.objective.labels(batch) for batch in batches)

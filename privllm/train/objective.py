@@ -35,8 +35,8 @@ class Objective(ABC):
         """Return the training batch of `step` (from 0): a pure function of it."""
 
     @abstractmethod
-    def held_out(self, whole: bool = False) -> Iterator[Batch]:
-        """Yield the batches of the held-out loss, the same ones each time: of a sample, or of the `whole` validation split."""
+    def held_out(self, rest: bool = False) -> Iterator[Batch]:
+        """Yield the batches of the held-out loss, the same ones each time: of a sample of the validation split, or of its `rest`."""
 
     @abstractmethod
     def loss(self, batch: Batch, reduction: str = "mean") -> Tensor:

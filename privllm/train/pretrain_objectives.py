@@ -31,7 +31,7 @@ from privllm.models.word_units import Lexicon
 from privllm.tokens.copied_tokens import CopiedTokens
 from privllm.tokens.rows import Rows
 from privllm.tokens.token_annotations import Guide
-from privllm.train.batches import Batch, Kinds, fill, generator_of, replayed, rows_of_step, spread
+from privllm.train.batches import Batch, Kinds, fill, generator_of, held_out_indices, replayed, rows_of_step
 from privllm.train.objective import Objective
 
 
@@ -81,17 +81,18 @@ class Packed(Objective):
             indices = replayed(cfg.seed, step, cfg.batch_size, kinds, cfg.replay)
         return self.make(self.train, indices, generator_of("noise", cfg.seed, step))
 
-    def held_out(self, whole: bool = False) -> Iterator[Batch]:
-        """Yield at most `validation_rows`, evenly spaced over the split, or the `whole` of it, in batches of one shape.
+    def held_out(self, rest: bool = False) -> Iterator[Batch]:
+        """Yield at most `validation_rows`, evenly spaced over the split, or the `rest` of it, in batches of one shape.
 
         The last batch is filled up with ignored rows. Rows of copied tokens alone are left out.
         """
         rows = self.held_out_rows
-        selected = rows[spread(len(rows), len(rows) if whole else self.cfg.validation_rows)]
+        selected = rows[held_out_indices(len(rows), self.cfg.validation_rows, rest)]
+        others = len(rows) - len(selected) if rest else 0  # whose noise is another
         size = self.cfg.batch_size
         for start in range(0, len(selected), size):
             indices = selected[start : start + size]
-            chance = generator_of("held-out noise", start)
+            chance = generator_of("held-out noise", others + start)
             batch = self.make(self.validation, np.resize(indices, size), chance)
             labels = batch[-1]
             labels[len(indices) :] = IGNORED

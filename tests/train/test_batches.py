@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privllm.train.batches import Kinds, replayed, rows_of_step, spread
+from privllm.train.batches import Kinds, held_out_indices, replayed, rows_of_step, spread
 
 
 def places(seed: int, batch_size: int, rows: int, count: int) -> list[int]:
@@ -74,3 +74,5 @@ def test_held_out_rows_are_spread_over_the_split(rows, limit):
     assert len(chosen) == min(rows, limit)
     assert chosen[0] == 0
     assert chosen[-1] < rows
+    assert chosen == held_out_indices(rows, limit, rest=False).tolist()
+    assert sorted(chosen + held_out_indices(rows, limit, rest=True).tolist()) == list(range(rows))

@@ -18,6 +18,10 @@ from tests.train.tiny_corpus import Corpus, tiny
 Weights = dict[str, torch.Tensor]
 
 
+def weights_of(module: Any) -> Weights:
+    return {name: weight.detach().clone() for name, weight in module.model.named_parameters()}
+
+
 class Script:
     """Held-out losses by step, as if they had been measured, and the weights that were there."""
 
@@ -26,12 +30,19 @@ class Script:
         self.whole = whole  # loss on the whole split, of the weights of a step
         self.weights: dict[int, Weights] = {}
 
-    def __call__(self, module: Any, shown: bool = False, whole: bool = False) -> float:
-        present = {name: weight.detach().clone() for name, weight in module.model.named_parameters()}
-        if whole:
-            return self.whole(self.step_of(present, module.global_step))
-        self.weights.setdefault(module.global_step, present)
+    def play(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Stand in for what measures."""
+        monkeypatch.setattr(loss_history, "held_out_loss", self.of_sample)
+        monkeypatch.setattr(loss_history, "whole_split_loss", self.of_whole)
+
+    def of_sample(self, module: Any, shown: bool = False) -> float:
+        self.weights.setdefault(module.global_step, weights_of(module))
         return self.by_step.get(module.global_step, 9.0)
+
+    def of_whole(self, module: Any, sample_loss: float) -> float:
+        step = self.step_of(weights_of(module), module.global_step)
+        assert sample_loss == self.by_step.get(step, 9.0)
+        return self.whole(step)
 
     def step_of(self, present: Weights, last: int) -> int:
         """Return after which measured step the weights were these; `last` where after none."""
@@ -64,7 +75,7 @@ def test_a_plateau_goes_back_to_the_best_weights_and_decays_from_there(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = Script(PLATEAU, whole=lambda step: 3.0)
-    monkeypatch.setattr(loss_history, "held_out_loss", script)
+    script.play(monkeypatch)
     started_from: list[Weights] = []
     restore = loss_history.BestWeights.restore
 
@@ -83,7 +94,7 @@ def test_the_better_of_best_and_last_on_the_whole_split_is_kept(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best: float, last: float, kept: int
 ) -> None:
     script = Script(PLATEAU, whole=lambda step: best if step == 12 else last)
-    monkeypatch.setattr(loss_history, "held_out_loss", script)
+    script.play(monkeypatch)
     report = run(corpus, tmp_path, patience=2, decay_fraction=0.25)
     assert (report["best_step"], report["validation_loss"]) == (kept, 3.0)
     assert is_same(saved(tmp_path), script.weights[kept])
@@ -94,7 +105,7 @@ def test_without_a_plateau_too_the_best_is_kept(
 ) -> None:
     """It may be overfitting within the decay that was planned."""
     script = Script({6: 5.0, 12: 4.0, 40: 6.0}, whole=lambda step: 4.0 if step == 12 else 6.0)
-    monkeypatch.setattr(loss_history, "held_out_loss", script)
+    script.play(monkeypatch)
     report = run(corpus, tmp_path, patience=100)
     assert (report["best_step"], report["steps"], report["stopped_by"]) == (12, 40, "epochs")
     assert is_same(saved(tmp_path), script.weights[12])
@@ -112,7 +123,7 @@ def test_killed_after_the_best_and_started_again_gives_the_same_bytes(
     def script() -> Script:
         return Script(PLATEAU, whole=lambda step: 3.0 if step == 12 else 3.5)
 
-    monkeypatch.setattr(loss_history, "held_out_loss", script())
+    script().play(monkeypatch)
     run(corpus, tmp_path / "whole", patience=2, decay_fraction=0.25)
     record = loss_history.History.on_train_batch_end
 
@@ -123,11 +134,11 @@ def test_killed_after_the_best_and_started_again_gives_the_same_bytes(
 
     stopped = script()
     with monkeypatch.context() as patched:
-        patched.setattr(loss_history, "held_out_loss", stopped)
+        stopped.play(patched)
         patched.setattr(loss_history.History, "on_train_batch_end", dying)
         with pytest.raises(Killed):
             run(corpus, tmp_path / "stopped", seconds=0.0, patience=2, decay_fraction=0.25)
-    monkeypatch.setattr(loss_history, "held_out_loss", stopped)
+    stopped.play(monkeypatch)
     run(corpus, tmp_path / "stopped", seconds=0.0, patience=2, decay_fraction=0.25)
     whole, again = (
         {path.relative_to(place): path.read_bytes() for path in place.rglob("*") if path.is_file()}

@@ -1,11 +1,21 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from privllm.core.errors import UserError
 from privllm.train import loss_history
 from privllm.train.lightning_module import Training
-from privllm.train.loss_history import STEP_COST, VALIDATION_SHARE, History, affordable_interval
+from privllm.train.loss_history import (
+    STEP_COST,
+    VALIDATION_SHARE,
+    History,
+    affordable_interval,
+    held_out_loss,
+    whole_split_loss,
+)
+from privllm.train.recompute import NEVER, Recompute
+from privllm.train.schedule import plan
 from tests.train.test_pretrain import Killed, all_bytes, die_at, run
 from tests.train.test_pretrain_objectives import objective_of
 from tests.train.tiny_corpus import Corpus, tiny
@@ -19,6 +29,17 @@ def test_validation_costs_its_share_of_forward_passes_and_not_much_less(corpus: 
     interval = affordable_interval(objective)
     assert held_out_passes <= VALIDATION_SHARE * STEP_COST * interval
     assert held_out_passes > VALIDATION_SHARE * STEP_COST * (interval - 1)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 100])
+def test_the_whole_split_is_measured_by_its_sample_and_the_rest(corpus: Corpus, rows: int):
+    objective = objective_of("causal", corpus, validation_rows=rows)
+    module = Training(objective, objective.cfg, plan(40, 1, 0.2), Recompute(objective.model, NEVER, 0))
+    found = whole_split_loss(module, held_out_loss(module))
+    all_rows = objective_of("causal", corpus, validation_rows=10**9)
+    with torch.no_grad():
+        nats = sum(float(objective.loss(batch, "sum")) for batch in all_rows.held_out())
+    assert found == pytest.approx(nats / sum(map(objective.labels, all_rows.held_out())), abs=1e-5)
 
 
 def validated_after(place: Path) -> list[int]:

@@ -147,7 +147,8 @@ def test_held_out_rows_are_those_with_a_token_that_counts(corpus, packed_documen
     rows = packed_documents.rows
     expected = [index for index in range(len(rows)) if {piece["id"] for piece in rows.pieces(index)} - {"d2", "d6"}]
     assert objective.held_out_rows.tolist() == expected == list(range(3, len(rows)))
-    labels = torch.cat([batch[-1] for batch in objective.held_out(whole=True)])
+    batches = [*objective.held_out(), *objective.held_out(rest=True)]
+    labels = torch.cat([batch[-1] for batch in batches])
     assert int((labels != IGNORED).any(1).sum()) == len(expected)
 
 

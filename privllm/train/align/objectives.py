@@ -76,9 +76,9 @@ class LessonObjective(Objective):
             return lessons
         return (*lessons, *self.terms.text.batch(step))
 
-    def held_out(self, whole: bool = False) -> Iterator[Batch]:
-        limit = len(self.validation) if whole else self.cfg.validation_rows
-        for examples in held_out_batches(self.validation, limit, self.cfg.batch_size):
+    def held_out(self, rest: bool = False) -> Iterator[Batch]:
+        cfg = self.cfg
+        for examples in held_out_batches(self.validation, cfg.validation_rows, cfg.batch_size, rest):
             yield self.make(examples)
 
     def loss(self, batch: Batch, reduction: str = "mean") -> Tensor:
