@@ -4,8 +4,8 @@ Under `torch.compile`, transformers' own "sdpa" builds a 4-D mask even where non
 flash kernel (transformers issue #48925). Ours makes no mask unless a padding mask was passed. In packed rows it
 attends chunk by chunk with the same kernel, which a mask would lose too: at context 1024 and 250 tokens a document a
 mask costs a tenth of a step, and chunks save a tenth (reports/LOG.md). On CUDA, where each chunk would be a launch, and
-telling the host where chunks begin would hold up every step, FlexAttention does the same. It does not do sliding windows
-or bidirectional attention; the saved model does not name it, so whoever loads the model gets transformers' default.
+telling the host where chunks begin would hold up every step, FlexAttention does the same while a model trains. It does not do
+sliding windows or bidirectional attention; the saved model does not name it, so whoever loads the model gets transformers' default.
 
 Shapes: B batch, H query heads, K key/value heads, Q queries, S keys, D head width.
 """

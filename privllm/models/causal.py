@@ -84,9 +84,12 @@ def _packed(model: Any, positions_BT: Tensor) -> dict[str, Any]:
 
 
 def _takes_blocks(model: Any) -> bool:
-    """Return whether FlexAttention can do what the model does: it drops no weights, and wants heads of 16 at least."""
-    drops_weights = model.training and model.config.attention_dropout > 0
-    return not drops_weights and model.config.head_dim >= 16
+    """Return whether FlexAttention does what the model does: it drops no weights, and wants heads of 16 at least.
+
+    Only while the model trains: a validation runs uncompiled, where it would keep all scores.
+    """
+    drops_weights = model.config.attention_dropout > 0
+    return model.training and not drops_weights and model.config.head_dim >= 16
 
 
 def reply_loss(model: Any, hidden_ND: Tensor, labels_N: Tensor, reduction: str) -> Tensor:

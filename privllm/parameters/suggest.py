@@ -7,13 +7,14 @@ The rules are in `suggestion`; here is what they need to know, and what becomes 
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from privllm.core.base_model import SCRATCH, Start, starts_in
+from privllm.core.base_model import BASE, INCUMBENT, Start, starts_in
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.params import PARAMS_FILE, load_sections, read_params
@@ -31,6 +32,7 @@ from privllm.parameters.suggestion import (
 from privllm.tokens.pack import PackConfig
 from privllm.tokens.vocabulary import TokenizerConfig
 from privllm.train.config import PretrainConfig
+from privllm.train.memory_need import shape_of
 
 PACK_REPORT = Path("reports/pack.json")
 SOURCES = Path("data/sources")
@@ -43,6 +45,12 @@ TEXT_SHARE = {
     ".json": 0.8,
 }  # of a file's bytes; else all of them
 LAYERS = ("layers", "encoder_layers", "decoder_layers")  # of the families' `model` sections
+FROM_BASE = {
+    "epochs": "from_base.epochs",
+    "learning_rate": "",
+}  # what counts where a model of others is the start; its rate stays
+
+ModelShape = tuple[int, int, int]  # layers, width, heads
 
 
 class Suggestions(NamedTuple):
@@ -84,7 +92,6 @@ def suggest(minutes: float | None, root: Path = Path()) -> Suggestions:
     Raises UserError where there are neither documents nor the report of a build, or params.yaml has a fault.
     """
     from privllm.models import devices
-    from privllm.train.speed_probe import tokens_per_second
 
     path = root / PARAMS_FILE
     families = load_sections(path).get(FAMILIES) or list(TRAITS)
@@ -93,24 +100,28 @@ def suggest(minutes: float | None, root: Path = Path()) -> Suggestions:
     vocabulary = read_params("tokenizer", TokenizerConfig, path).vocabulary
     corpus = corpus_facts(root)
     context = context_for(corpus, devices.on_gpu())
-    used_context = read_params("pack", PackConfig, path).context if _begins_elsewhere(starts) else context.value
+    bases = {family: _base_of(starts[family], family, root) for family in families}
+    begins_elsewhere = any(start.place == INCUMBENT or BASE.fullmatch(start.place) for start in starts.values())
+    used_context = read_params("pack", PackConfig, path).context if begins_elsewhere else context.value
     if used_context != context.value:
         context = Setting(context.key, used_context, "as it is: a base model sees no more than it was made for")
     seconds = None if minutes is None else 60 * minutes / len(families)
     plans: dict[str, FamilyPlan] = {}
     values = {context.key: context.value}
     for family in families:
-        cfg = getattr(pretrain, family)
-
-        def speed(
-            shape: tuple[int, int, int], context: int, batch_size: int, family: str = family, cfg: Any = cfg
-        ) -> float:
-            model = _with_shape(cfg.model, shape)
-            return tokens_per_second(family, model, replace(cfg, batch_size=batch_size), vocabulary, context)
-
-        family_plan = _plan(
-            cfg, family, corpus, int(context.value), devices.on_gpu(), speed, seconds, starts[family].place != SCRATCH
+        cfg, base = getattr(pretrain, family), bases[family]
+        shape = base.model_shape if base else _shape_of(cfg) if starts[family].place == INCUMBENT else None
+        family_plan = plan_family(
+            corpus,
+            int(context.value),
+            devices.on_gpu(),
+            type(cfg)().learning_rate,
+            _probe(family, cfg, base.vocabulary if base else vocabulary),
+            seconds,
+            shape,
+            cfg.from_base.epochs if base else math.inf,
         )
+        family_plan = family_plan._replace(settings=_settings_of(family_plan, cfg, is_base=base is not None))
         plans[family] = family_plan
         for setting in family_plan.settings:
             values[f"pretrain.{family}.{setting.key}"] = setting.value
@@ -118,35 +129,57 @@ def suggest(minutes: float | None, root: Path = Path()) -> Suggestions:
     return Suggestions(corpus, devices.name(), context, plans, before, set_values(before, values))
 
 
-def _begins_elsewhere(starts: Mapping[str, Start]) -> bool:
-    return any(start.place != SCRATCH for start in starts.values())
+def _probe(family: str, cfg: Any, vocabulary: int) -> Speed:
+    """Return what measures how fast a family's model of some shape trains here."""
+    from privllm.train.speed_probe import tokens_per_second
+
+    def speed(shape: ModelShape, context: int, batch_size: int) -> float:
+        model = _with_shape(cfg.model, shape)
+        return tokens_per_second(family, model, replace(cfg, batch_size=batch_size), vocabulary, context)
+
+    return speed
 
 
-def _plan(
-    cfg: Any,
-    family: str,
-    corpus: CorpusFacts,
-    context: int,
-    gpu: bool,
-    speed: Speed,
-    seconds: float | None,
-    begins_elsewhere: bool,
-) -> FamilyPlan:
-    """Return the plan of a family, with the keys that its own `model` section has."""
-    shipped_rate = type(cfg)().learning_rate
-    shape = None
-    if begins_elsewhere:  # the base's is not known before it is read; the speed is that of the section's shape
-        layers = next(getattr(cfg.model, key) for key in LAYERS if hasattr(cfg.model, key))
-        shape = (layers, cfg.model.width, cfg.model.heads)
-    made = plan_family(corpus, context, gpu, shipped_rate, speed, seconds, shape)
+class _Base(NamedTuple):
+    """What a model of others is like."""
+
+    model_shape: ModelShape
+    vocabulary: int
+
+
+def _base_of(start: Start, family: str, root: Path) -> _Base | None:
+    """Return what the model of others that a family starts from is like; None where it starts otherwise."""
+    file = root / start.place / "config.json"
+    if not BASE.fullmatch(start.place) or not file.is_file():
+        return None
+    config = json.loads(file.read_text("utf-8"))
+    shape = shape_of(config)
+    if shape is None or config.get("model_type") not in TRAITS[family].model_types:
+        return None
+    about_64_wide = range(max(1, shape.width // 64), 0, -1)
+    heads = next(count for count in about_64_wide if shape.width % count == 0)
+    return _Base((shape.layers, shape.width, heads), shape.vocabulary)
+
+
+def _shape_of(cfg: Any) -> ModelShape:
+    """Return the shape that a family's section gives its model."""
+    layers = next(getattr(cfg.model, key) for key in LAYERS if hasattr(cfg.model, key))
+    return layers, cfg.model.width, cfg.model.heads
+
+
+def _settings_of(made: FamilyPlan, cfg: Any, is_base: bool) -> list[Setting]:
+    """Return the settings by the keys that a family's section has; from a model of others by those that count there."""
     settings = []
     for setting in made.settings:
-        if setting.key != "model.layers" or hasattr(cfg.model, "layers"):
+        if is_base and setting.key in FROM_BASE:
+            if FROM_BASE[setting.key]:
+                settings.append(setting._replace(key=FROM_BASE[setting.key]))
+        elif setting.key != "model.layers" or hasattr(cfg.model, "layers"):
             settings.append(setting)
-            continue
-        for key in LAYERS[1:]:
-            settings.append(setting._replace(key=f"model.{key}", value=_half(int(setting.value))))
-    return made._replace(settings=settings)
+        else:
+            for key in LAYERS[1:]:
+                settings.append(setting._replace(key=f"model.{key}", value=_half(int(setting.value))))
+    return settings
 
 
 def _half(layers: int) -> int:
@@ -154,7 +187,7 @@ def _half(layers: int) -> int:
     return max(1, round(layers / 2))
 
 
-def _with_shape(model: Any, shape: tuple[int, int, int]) -> Any:
+def _with_shape(model: Any, shape: ModelShape) -> Any:
     layers, width, heads = shape
     if hasattr(model, "layers"):
         return replace(model, layers=layers, width=width, heads=heads)

@@ -106,13 +106,14 @@ def plan_family(
     speed: Speed,
     seconds: float | None,
     shape: tuple[int, int, int] | None = None,
+    most_epochs: float = math.inf,
 ) -> FamilyPlan:
     """Return the settings of one family that trains for at most `seconds`, with the keys below its section.
 
     `rate` is the family's shipped learning rate. With a `shape`, that of its base, none is suggested.
     """
     from_scratch = shape is None
-    wanted = wanted_epochs(corpus.tokens)
+    wanted = min(most_epochs, wanted_epochs(corpus.tokens))
     candidates = [shape] if shape else _within_data(corpus.tokens)
     chosen, tokens_per_second, batch = candidates[0], 0.0, batch_for(0, context, gpu)
     for candidate in candidates:  # from small to large

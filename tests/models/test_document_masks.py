@@ -89,7 +89,7 @@ def test_attention_by_blocks_is_attention_by_chunk(kv_heads: int) -> None:
 @torch.no_grad()
 def test_blocks_are_used_where_the_device_has_them_and_nothing_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     config = Qwen3Config(**SMALL | {"head_dim": 16})
-    model = Qwen3ForCausalLM._from_config(config, attn_implementation=FUSED_CAUSAL).eval()
+    model = Qwen3ForCausalLM._from_config(config, attn_implementation=FUSED_CAUSAL).train()
     inputs, labels = torch.from_numpy(np.random.default_rng(0).integers(0, 40, (2, *POSITIONS.shape)))
     expected = next_token_loss(model, (inputs, POSITIONS, labels), "sum")
     monkeypatch.setattr(causal, "BY_BLOCKS", {"cpu"})
@@ -97,7 +97,8 @@ def test_blocks_are_used_where_the_device_has_them_and_nothing_is_dropped(monkey
     assert torch.allclose(next_token_loss(model, (inputs, POSITIONS, labels), "sum"), expected, rtol=1e-5)
     monkeypatch.undo()
     monkeypatch.setattr(causal, "BY_BLOCKS", {"cpu"})
-    monkeypatch.setattr(causal, "causal_blocks", lambda positions: pytest.fail("it cannot drop weights"))
+    monkeypatch.setattr(causal, "causal_blocks", lambda positions: pytest.fail("it cannot do this"))
+    next_token_loss(model.eval(), (inputs, POSITIONS, labels), "sum")  # a validation keeps no scores
     model.config.attention_dropout = 0.1
     next_token_loss(model.train(), (inputs, POSITIONS, labels), "sum")
     next_token_loss(ARCHITECTURES["qwen3"](), (inputs, POSITIONS, labels), "sum")  # its heads are too narrow

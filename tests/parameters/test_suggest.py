@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -100,3 +101,29 @@ def test_a_start_from_a_base_keeps_shape_and_context(project: Path) -> None:
     suggestions = suggest(minutes=None)
     assert suggestions.context.value == 256
     assert not [setting for setting in suggestions.families["causal"].settings if setting.key == "model.layers"]
+
+
+def test_from_a_model_of_others_what_counts_there_is_suggested(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its learning rate and its epochs stand in `from_base`, and its shape and vocabulary decide the speed."""
+    write_json(project / "reports/pack.json", {"tokens": {"train": 900_000}, "documents": {"train": 3000}})
+    config = {"model_type": "llama", "num_hidden_layers": 30, "hidden_size": 576, "num_attention_heads": 9}
+    (project / "data/base/smollm2").mkdir(parents=True)
+    write_json(project / "data/base/smollm2/config.json", config | {"vocab_size": 49_152})
+    text = Path("params.yaml").read_text("utf-8")
+    Path("params.yaml").write_text(text.replace("base: scratch", "base: data/base/smollm2"), "utf-8")
+    probed: dict[str, tuple[int, int, int]] = {}
+
+    def speed(family: str, shape: Any, cfg: Any, vocabulary: int, context: int) -> float:
+        layers = getattr(shape, "layers", 0)
+        probed.setdefault(family, (layers, shape.width, vocabulary))
+        return 150.0
+
+    monkeypatch.setattr("privllm.train.speed_probe.tokens_per_second", speed)
+    suggestions = suggest(minutes=60)
+    keys = [setting.key for setting in suggestions.families["causal"].settings]
+    assert keys == ["batch_size", "from_base.epochs", "model.dropout", "weight_decay"]
+    assert probed["causal"] == (30, 576, 49_152)
+    assert suggestions.families["causal"].settings[1].value == pytest.approx(20 * 60 * 150 / 900_000)
+    Path("params.yaml").write_text(suggestions.after, "utf-8")
+    assert read_params("pretrain", PretrainConfig).causal.from_base.epochs == 0.2
+    assert "learning_rate" in [setting.key for setting in suggestions.families["masked"].settings]  # from scratch
