@@ -68,7 +68,7 @@ def _page_line(page: Path) -> Text:
 
 def _no_reports(reports: Path) -> str:
     if PIPELINE.is_file():
-        command = "`make run` builds (`dvc repro` without a demo)"
+        command = "`dvc repro` builds (in a clone `make run`, with a demo)"
         return f"{reports} has no reports, so nothing was built here yet: {command}."
     place = f"{Path.cwd()} is not the root of a build ({PIPELINE} is missing)"
     return f"{reports} has no reports, and {place}: go to the repository's folder."

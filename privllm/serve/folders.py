@@ -59,7 +59,7 @@ def _missing_folder(folder: Path) -> str:
     if PIPELINE.is_file():
         return (
             f"{folder} is not there, because this repository has not built that model yet: "
-            "`make run` builds it (`dvc repro` without a demo), `dvc pull` fetches one that was built elsewhere. "
+            "`dvc repro` builds it (in a clone `make run`, with a demo), `dvc pull` fetches one that was built elsewhere. "
             "Or name the folder of another model."
         )
     return (

@@ -139,7 +139,7 @@ def test_where_nothing_was_built_it_says_what_to_do(tmp_path: Path, monkeypatch:
         shown(Path("reports"), tmp_path / "log.jsonl")
     (tmp_path / "dvc.yaml").write_text("stages: {}")
     (tmp_path / "reports").mkdir()
-    with pytest.raises(UserError, match="nothing was built here yet: `make run` builds"):
+    with pytest.raises(UserError, match="nothing was built here yet: `dvc repro` builds"):
         shown(Path("reports"), tmp_path / "log.jsonl")
 
 

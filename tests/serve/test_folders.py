@@ -83,7 +83,9 @@ def test_where_nothing_is_it_says_what_builds_a_model_or_where_to_go(
     ):
         require_model(Path("data/export/causal"))
     lay(tmp_path, "dvc.yaml")
-    with pytest.raises(UserError, match=r"has not built that model yet: `make run` builds it .*`dvc pull` fetches one"):
+    with pytest.raises(
+        UserError, match=r"has not built that model yet: `dvc repro` builds it .*`dvc pull` fetches one"
+    ):
         require_model(Path("data/export/causal"))
 
 

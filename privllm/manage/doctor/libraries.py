@@ -147,8 +147,10 @@ def ray_finding(address: str, installed: bool) -> Finding:
     if installed:
         return Finding("Ray", State.ok, f"installed; executor.address is {address or 'this machine'}")
     if not address:
-        return Finding("Ray", State.ok, "not installed; only builds on several machines need it (`make ray`)")
-    return Finding("Ray", State.missing, f"not installed, and executor.address is {address}", "make ray")
+        return Finding("Ray", State.ok, "not installed; only builds on several machines need it")
+    return Finding(
+        "Ray", State.missing, f"not installed, and executor.address is {address}", "pip install 'privllm[ray]'"
+    )
 
 
 def compiler_finding(compiler: str, has_headers: bool) -> Finding:
