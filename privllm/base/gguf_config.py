@@ -12,6 +12,7 @@ from privllm.export.gguf_kinds import (
     CAPS,
     GEMMA,
     WINDOW,
+    WINDOWS,
     attention_scalar,
     turned_blocks,
     windows_of,
@@ -31,6 +32,7 @@ CLASSES = {  # {`model_type`: transformers' class}
 }
 GEMMA2_HAS = {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}  # what llama.cpp takes by itself
 GEMMA2_WINDOW = 4096
+PATTERN = "attention.sliding_window_pattern"  # one in so many blocks sees everything
 
 
 def config_of(opened: Opened, shape: Shape) -> dict[str, Any]:
@@ -80,6 +82,9 @@ def _gemma(opened: Opened, shape: Shape) -> dict[str, Any]:
     """Return how far blocks look back, what attention is scaled by, and the limits of logits."""
     is_second = opened.architecture == "gemma2"
     window = opened.count(WINDOW, GEMMA2_WINDOW if is_second else None)
+    every = WINDOWS[opened.architecture]
+    if opened.value_or(PATTERN, every) != every:
+        raise UserError(f"{opened.where} has another {PATTERN} than transformers has built in for this architecture.")
     share = shape.counts["hidden_size"] // shape.counts["num_attention_heads"]
     config: dict[str, Any] = {
         "sliding_window": int(positive(window, WINDOW)),

@@ -58,6 +58,9 @@ def shape_of(opened: Opened) -> Shape:
     counts["vocab_size"] = rows
     if counts["num_hidden_layers"] > len(opened.weights):
         raise UserError(f"{opened.where} lacks the weights of most of its {counts['num_hidden_layers']:,} blocks.")
+    empty = [key for key, name in COUNTS.items() if not counts[name]]
+    if empty:
+        raise UserError(f"{opened.where} says 0 for {opened.architecture}.{empty[0]}.")
     if width != counts["hidden_size"]:
         raise UserError(f"{opened.where} has rows of another length in {EMBEDDING} than it says.")
     head_size, turned = _head_sizes(opened, counts["hidden_size"] // counts["num_attention_heads"])

@@ -79,6 +79,7 @@ def test_the_largest_gemma_scales_its_attention_by_its_width(
         ("gemma2", {"gemma2.attn_logit_softcapping": 0.0}, "attn_logit_softcapping is 0.0"),
         ("gemma3_text", {"gemma3.attention.sliding_window": None}, r"does not say gemma3\.attention\.sliding_window"),
         ("gemma3_text", {"gemma3.attention.sliding_window": 0}, r"attention\.sliding_window is 0"),
+        ("gemma3_text", {"gemma3.attention.sliding_window_pattern": 4}, r"another attention\.sliding_window_pattern"),
         ("olmo2", {"olmo2.attention.sliding_window": 4096}, "holds an OLMo 3, whose blocks look back 4096 tokens"),
         ("gpt2", {"gpt2.attention.layer_norm_epsilon": None}, r"does not say gpt2\.attention\.layer_norm_epsilon"),
         ("phi3", {"phi3.attention.layer_norm_rms_epsilon": 0.0}, "layer_norm_rms_epsilon is 0.0"),
