@@ -24,6 +24,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from privllm.core.errors import UserError
 from privllm.engine.digests import sync
 from privllm.engine.interrupt import Interrupts, Terminated
+from privllm.models.devices import on_gpu
 from privllm.train.parallel import any_says, group, has_lost_another, wait_for_all
 from privllm.train.sharding import is_cut, share, taken_over
 from privllm.train.shares import SHARES, Shares, next_shares, shares_of
@@ -153,8 +154,7 @@ class BestWeights:
         self.files.save_checkpoint(content, self.path)
 
     def restore(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
-        """Put the weights into the model, and with an optimiser its state into that."""
-        wait_for_all()  # the first process may still write it
+        """Put the weights into the model, and with an optimiser its state into that; the first process has written them by now."""
         content = self.files.load_checkpoint(self.path)
         put_weights(model, content["weights"])
         if optimizer is not None:
@@ -253,9 +253,9 @@ class KeepLatest(Callback):
         if self.interrupts is None or self.together:
             return
         # Processes wait for each other before an optimiser changes anything, never meanwhile.
-        is_whole = has_lost_another(exception) or (
-            isinstance(exception, KeyboardInterrupt) and not self.interrupts.held
-        )
+        # On a GPU they only queue to wait, so there a step may be half done where another process is gone.
+        has_whole_step = has_lost_another(exception) and not on_gpu()
+        is_whole = has_whole_step or (isinstance(exception, KeyboardInterrupt) and not self.interrupts.held)
         if not is_whole or trainer.global_step == self.saved_step:
             return
         self.interrupts.hold()

@@ -22,7 +22,7 @@ from privllm.train.checkpoint import BestWeights, learnt_weights, put_weights
 from privllm.train.lightning_module import Training
 from privllm.train.loss_files import LossFiles, Measurement
 from privllm.train.objective import Objective
-from privllm.train.parallel import add_up, group
+from privllm.train.parallel import add_up, group, wait_for_all
 from privllm.train.step_parts import StepBatch
 
 STATE = (
@@ -148,15 +148,21 @@ class Validate(Callback):
 
     def _take(self, optimizer: torch.optim.Optimizer, module: Training, step: int, loss: float) -> None:
         history = self.history
+        is_better = loss < history.best - module.cfg.min_delta
+        is_plateau = (
+            not is_better and history.since_best + 1 >= module.cfg.patience and step < module.schedule.decay_from
+        )
+        if is_plateau:
+            wait_for_all()  # for the file of the best weights; where another process is gone, nothing was taken yet
         history.record("validation/loss", step, loss)
-        if loss < history.best - module.cfg.min_delta:
+        if is_better:
             history.best, history.best_step = loss, step
             history.since_best = 0
             if step < module.schedule.end:  # else they are the last, too
                 self.best_weights.save(module.model, optimizer)
         else:
             history.since_best += 1
-        if history.since_best >= module.cfg.patience and step < module.schedule.decay_from:
+        if is_plateau:
             self.best_weights.restore(module.model, optimizer)
             module.schedule = module.schedule.decay_now(step, history.best_step)
             history.stopped_by = "plateau"
@@ -168,6 +174,7 @@ class Validate(Callback):
         self.kept_loss = whole_split_loss(module, history.latest("validation/loss"))
         if history.best_step in (0, trainer.global_step):
             return
+        wait_for_all()
         last_weights = {name: weight.clone() for name, weight in learnt_weights(module.model).items()}
         self.best_weights.restore(module.model)
         best_loss = whole_split_loss(module, history.best)

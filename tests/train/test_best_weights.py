@@ -100,6 +100,29 @@ def test_the_better_of_best_and_last_on_the_whole_split_is_kept(
     assert is_same(saved(tmp_path), script.weights[kept])
 
 
+def test_where_another_process_is_gone_at_a_plateau_nothing_of_it_was_taken(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is saved then is gone on from, and the validation is done again."""
+    Script(PLATEAU, whole=lambda step: 3.0).play(monkeypatch)
+    recorded: list[tuple[str, int]] = []
+    record = loss_history.History.record
+
+    def watched(self: Any, name: str, step: int, value: float) -> None:
+        recorded.append((name, step))
+        record(self, name, step, value)
+
+    def gone() -> None:
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr(loss_history.History, "record", watched)
+    monkeypatch.setattr(loss_history, "wait_for_all", gone)
+    with pytest.raises(RuntimeError, match="closed by peer"):
+        run(corpus, tmp_path, patience=2, decay_fraction=0.25)
+    assert ("validation/loss", 18) in recorded
+    assert ("validation/loss", 24) not in recorded
+
+
 def test_without_a_plateau_too_the_best_is_kept(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -178,3 +178,17 @@ def test_checkpoints_come_by_the_clock_and_after_the_last_step():
 def test_objects_are_refused(tmp_path):
     with pytest.raises(TypeError, match="cannot hold a set"):
         SafeCheckpointIO("key").save_checkpoint({"a": {1}}, tmp_path / NAME)
+
+
+@pytest.mark.parametrize(("on_gpu", "saved"), [(False, [7]), (True, [])])
+def test_a_step_is_saved_without_another_process_where_it_is_known_to_be_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_gpu: bool, saved: list[int]
+) -> None:
+    """On a GPU the sums of gradients are only queued, so the optimiser may have begun on half of them."""
+    keep = KeepLatest(tmp_path, math.inf)
+    keep.interrupts = SimpleNamespace(held=False, hold=lambda: None)  # type: ignore[assignment]
+    trainer, found = SimpleNamespace(global_step=7), []
+    monkeypatch.setattr("privllm.train.checkpoint.on_gpu", lambda: on_gpu)
+    monkeypatch.setattr(keep, "_save", lambda trainer: found.append(trainer.global_step))
+    keep.on_exception(trainer, None, RuntimeError("Connection closed by peer"))  # type: ignore[arg-type]
+    assert found == saved
