@@ -61,7 +61,7 @@ def map_shards(
 
     All cores work on it when the files named in `jobs` hold `inline_bytes` or more. This process is
     one of the workers, so it is busy while the others start, and there is one fewer of them. With `apart`
-    it only waits for them: what the function imports would keep it from being forked for the next map.
+    it only waits for them, where there are several: what the function imports would keep it from being forked for the next map.
     """
     sizes = [bytes_of(job) for job in jobs]
     if inline_bytes is None:

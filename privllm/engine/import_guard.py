@@ -22,7 +22,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 from privllm.core.errors import UserError
-from privllm.core.work_paths import CHECKPOINTS
+from privllm.core.work_paths import CHECKPOINTS, COMPILED
 
 PACKAGE = "privllm"
 EXTENSIONS = "extensions"  # folder of modules that params.yaml names
@@ -262,7 +262,8 @@ def _require_environment(spec: ModuleSpec) -> None:
     if origin.is_relative_to(_standard_library()) or spec.name in sys.builtin_module_names:
         return
     # What a compiler of the environment wrote for a training that it sped up: Triton loads such as modules.
-    if origin.is_relative_to(CHECKPOINTS.resolve()) and origin.name.endswith(tuple(EXTENSION_SUFFIXES)):
+    is_kernel = COMPILED in folders and origin.name.endswith(tuple(EXTENSION_SUFFIXES))
+    if is_kernel and origin.is_relative_to(CHECKPOINTS.resolve()):
         return
     raise UserError(
         f"the library `{spec.name}` was loaded from {origin}, which is no folder of installed packages: remove it from PYTHONPATH."

@@ -16,23 +16,30 @@ from privllm.models.devices import on_gpu
 
 
 def prepare_compiler(wanted: str, cache: Path) -> bool:
-    """Return whether to compile: "true", "false", or on a GPU ("auto"). Where it is wanted and not possible, a note on stderr says so."""
-    if wanted == "false" or (wanted == "auto" and not on_gpu()):
+    """Return whether to compile: "true", "false", or on a GPU ("auto"). Where it is wanted and not possible, a note on stderr says so.
+
+    On a GPU attention is compiled whatever is wanted, so what is compiled goes to `cache` there in any case.
+    """
+    is_wanted = wanted == "true" or (wanted == "auto" and on_gpu())
+    if is_wanted or on_gpu():
+        _compile_into(cache.resolve())  # before Triton is asked for: it compiles its driver at once
+    if not is_wanted:
         return False
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache.resolve())
-    os.environ["TRITON_CACHE_DIR"] = str(
-        cache.resolve() / "triton"
-    )  # before Triton is asked for: it compiles its driver at once
     missing = _missing()
     if missing:
         say(f"note: {missing}, so training runs without torch.compile: equally good, about a fifth slower.", err=True)
-        return False
+    return not missing
+
+
+def _compile_into(cache: Path) -> None:
+    """Have kernels kept in `cache`, and no pickles anywhere."""
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache)
+    os.environ["TRITON_CACHE_DIR"] = str(cache / "triton")
     import torch._functorch.config
     import torch._inductor.config
 
     torch._inductor.config.fx_graph_cache = False
     torch._functorch.config.enable_autograd_cache = False
-    return True
 
 
 def _missing() -> str:

@@ -23,6 +23,7 @@ from privllm.core.families import TRAITS
 from privllm.core.printable import say
 from privllm.core.report import write_json
 from privllm.core.tables import write_table
+from privllm.core.work_paths import COMPILED
 from privllm.engine.digests import replacing
 from privllm.engine.extensions import NO_EXTENSIONS, Extensions
 from privllm.engine.skipped_families import skip
@@ -115,7 +116,7 @@ def finetune(
         say(line, err=True)
     right_answers = [answer_of(example) for example in prepared.divided.test]
     own_scores(extensions, cfg.kind, right_answers, right_answers)  # a score that fails must not wait for the training
-    compiled = prepare_compiler(cfg.compile, work.folder.parent / "compiled")
+    compiled = prepare_compiler(cfg.compile, work.folder.parent / COMPILED)
     key = key_of(cfg, [inputs.data, inputs.start], work.code, compiled)
     requested = asdict(cfg)
     cfg = replace(cfg, compile=str(compiled))  # as this machine can

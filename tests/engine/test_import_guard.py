@@ -231,8 +231,9 @@ def test_kernels_of_a_training_are_no_foreign_libraries(tmp_path, monkeypatch) -
     require_libraries_of_the_environment()
 
 
-def test_kernels_from_elsewhere_are_refused(tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("folder", [".triton/cache", "elsewhere/compiled", CHECKPOINTS / "pretrain/causal"])
+def test_kernels_from_elsewhere_are_refused(tmp_path, monkeypatch, folder) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "compiled_kernel", kernel_at(tmp_path / ".triton/cache"))
+    monkeypatch.setitem(sys.modules, "compiled_kernel", kernel_at((tmp_path / folder).resolve()))
     with pytest.raises(UserError, match="compiled_kernel"):
         require_libraries_of_the_environment()

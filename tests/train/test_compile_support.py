@@ -15,8 +15,18 @@ def own_caches(monkeypatch) -> None:
         monkeypatch.setenv(name, "unset")
 
 
-def test_not_wanted_is_not_done(tmp_path) -> None:
+def test_not_wanted_is_not_done(tmp_path, monkeypatch) -> None:
+    own_caches(monkeypatch)
     assert prepare_compiler("false", tmp_path) is False
+    assert os.environ["TRITON_CACHE_DIR"] == "unset"
+
+
+def test_on_a_gpu_what_attention_compiles_stays_with_the_training_in_any_case(tmp_path, monkeypatch) -> None:
+    own_caches(monkeypatch)
+    monkeypatch.setattr(compile_support, "on_gpu", lambda: True)
+    assert prepare_compiler("false", tmp_path) is False
+    assert os.environ["TRITON_CACHE_DIR"] == str(tmp_path / "triton")
+    assert torch._inductor.config.fx_graph_cache is False
 
 
 def test_by_itself_it_is_done_on_a_gpu_alone(tmp_path, monkeypatch) -> None:

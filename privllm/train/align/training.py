@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from privllm.core.report import write_json
 from privllm.core.seed import seed_of
+from privllm.core.work_paths import COMPILED
 from privllm.engine.digests import digest_of
 from privllm.models.device_config import chosen
 from privllm.models.devices import place
@@ -30,6 +31,7 @@ from privllm.train.align.figures import Measurements, compare, measure
 from privllm.train.align.objectives import EncodedLesson, Imitate, LessonObjective, LossTerms, Prefer
 from privllm.train.budget import LessonBudget, lesson_budget
 from privllm.train.chat_files import answer_turns, copy_tokenizer
+from privllm.train.compile_support import prepare_compiler
 from privllm.train.config import TrainConfig
 from privllm.train.dropout import add_dropout, rate_of
 from privllm.train.loop import Trained, Work, key_of, train
@@ -77,6 +79,7 @@ def train_on(
     report: dict[str, Any] = {"aligned": True, "conversations_for_validation": len(material.validation)} | counts
     phases = phases_of(cfg, material)
     model_folder = inputs.start
+    prepare_compiler("false", places.work.parent / COMPILED)
     with joined(chosen().processes) as processes:
         before = _measure(family, cfg, inputs.start, material, inputs) if processes.writes else None
         for phase in phases:
