@@ -132,7 +132,7 @@ def seconds_a_step(cfg: CausalPretrain, vocabulary: int, splits: dict[str, Split
     model = build("causal", cfg.model, own_ids(vocabulary), CONTEXT, cfg.seed).train()
     add_dropout(model, "causal", cfg.model.dropout)
     objective = OBJECTIVES["causal"](model, cfg, splits["train"], splits["validation"], own_ids(vocabulary))
-    optimiser = make_optimizer(model, cfg)
+    optimiser = make_optimizer(model, cfg, embeddings_decay=True)
     begun = time.perf_counter()
     with lean_blocks(model):
         for step in range(PROBED):
@@ -155,6 +155,7 @@ def train(
     model = build("causal", cfg.model, own_ids(corpus.vocabulary), CONTEXT, cfg.seed)
     add_dropout(model, "causal", cfg.model.dropout)
     objective = OBJECTIVES["causal"](model, cfg, splits["train"], splits["validation"], own_ids(corpus.vocabulary))
+    objective.embeddings_decay = True
     compiled = prepare_compiler(cfg.compile, folder / "compiled")  # which is empty, so compiling is on the clock
     if compiled:
         objective.compile()

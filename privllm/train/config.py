@@ -21,7 +21,7 @@ class TrainConfig:
     # muon (for the matrices, AdamW for the rest), adamw (for all), or adamw8: with states of 8 bits
     optimizer: str = "muon"
     learning_rate: float = 0.003  # peak, > 0
-    # decoupled, of matrices inside the blocks and beside muon of embeddings, per unit of learning rate, >= 0
+    # decoupled, of matrices inside the blocks and, beside muon and from scratch, of embeddings, per unit of learning rate, >= 0
     weight_decay: float = 0.1
     clip: float = 1.0  # the gradient's norm at most, > 0
     batch_size: int = 4  # rows a step, >= 1; at these sizes small batches learn faster
@@ -71,6 +71,8 @@ class FromBase:
 
     def __post_init__(self) -> None:
         require(self.optimizer in OPTIMIZERS, "from_base.optimizer", "muon, adamw or adamw8")
+        is_suited = self.lora.rank == 0 or self.optimizer != "muon"
+        require(is_suited, "from_base.optimizer", "adamw or adamw8 where lora.rank is above 0")
         require(0 <= self.replay <= 0.9, "from_base.replay", "between 0 and 0.9")
         for key in ("learning_rate", "epochs"):
             require(getattr(self, key) > 0, f"from_base.{key}", "above 0")

@@ -115,7 +115,7 @@ class Training(lightning.LightningModule):
             settings["lr"] = settings["rate"] * self.cfg.learning_rate * self.schedule.factor(step)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return make_optimizer(self.model, self.cfg)
+        return make_optimizer(self.model, self.cfg, self.objective.embeddings_decay)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["schedule"] = asdict(self.schedule)
@@ -127,8 +127,10 @@ class Training(lightning.LightningModule):
             saved.update({name: taken_over(value, own[name]) for name, value in saved.items()})
 
 
-def make_optimizer(model: PreTrainedModel, cfg: TrainConfig) -> Muon | LeanAdamW:
+def make_optimizer(model: PreTrainedModel, cfg: TrainConfig, embeddings_decay: bool = False) -> Muon | LeanAdamW:
     """Return an optimiser of groups by what a parameter is; parameters that need no gradient are left out.
+
+    Embeddings decay beside Muon alone, and with `embeddings_decay`; their rate is a multiple of that of matrices, and so is their decay.
 
     Attention is orthogonalised head by head, and feed-forward matrices in as many parts of the residual stream (block-wise
     Muon, Khaled et al. 2025, arXiv 2510.16981): the work grows with the square of a part's short side. At equal steps the
@@ -136,6 +138,7 @@ def make_optimizer(model: PreTrainedModel, cfg: TrainConfig) -> Muon | LeanAdamW
     """
     config, muon = text_config(model), cfg.optimizer == "muon"
     matrices = _matrices(model)
+    embeddings = _embeddings(model) if muon and embeddings_decay else set()
     kinds: dict[str, list[torch.nn.Parameter]] = {"embeddings": [], "rest": []}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -143,8 +146,7 @@ def make_optimizer(model: PreTrainedModel, cfg: TrainConfig) -> Muon | LeanAdamW
         if id(parameter) in matrices:
             kinds.setdefault(_kind(name, parameter), []).append(parameter)
         else:
-            # Beside AdamW, the default from a base model, embeddings do not decay: that model's rare tokens would fade.
-            kinds["embeddings" if muon and parameter.ndim == 2 else "rest"].append(parameter)
+            kinds["embeddings" if id(parameter) in embeddings else "rest"].append(parameter)
     heads = config.num_attention_heads
     kv_heads = getattr(config, "num_key_value_heads", None) or heads
     parts = heads if config.hidden_size % heads == 0 else 1  # Flan-T5's residual stream is not divided by its heads
@@ -172,6 +174,12 @@ def make_optimizer(model: PreTrainedModel, cfg: TrainConfig) -> Muon | LeanAdamW
     groups.append({"params": kinds["rest"], "weight_decay": 0.0, "rate": rate})
     optimizer = LeanAdamW if cfg.optimizer == "adamw8" else Muon
     return optimizer(groups, lr=cfg.learning_rate)
+
+
+def _embeddings(model: PreTrainedModel) -> set[int]:
+    """Return the ids of the weights with a row for each token of the vocabulary, of the input and of the output."""
+    tables = (model.get_input_embeddings(), model.get_output_embeddings())
+    return {id(table.weight) for table in tables if table is not None}
 
 
 def _matrices(model: PreTrainedModel) -> set[int]:

@@ -24,6 +24,7 @@ from privllm.core.families import TRAITS
 from privllm.core.printable import say
 from privllm.core.report import write_json
 from privllm.core.special_tokens import SpecialIds
+from privllm.core.work_paths import COMPILED
 from privllm.models.base_weights import note_of, open_start
 from privllm.models.device_config import chosen
 from privllm.models.loading import build, dtype_of
@@ -95,12 +96,13 @@ def pretrain(
     if BASE.fullmatch(start):
         training = _with_general_text(training, inputs.start, special)
     model = _model(family, cfg, inputs, context, special, note)
-    add_dropout(model, family, cfg.model.dropout)
     vocabulary = Tokenizer.from_file(str(inputs.tokenizer / "tokenizer.json")).get_vocab()
     objective = OBJECTIVES[family](model, cfg, training, validation, special, vocabulary)
     objective.started = start != SCRATCH
+    objective.embeddings_decay = start == SCRATCH
     adapters = adapt(model, adapter, cfg.seed, note["added"]) if adapter.rank else None
-    compiled = prepare_compiler(cfg.compile, work.folder.parent / "compiled")
+    add_dropout(model, family, cfg.model.dropout)
+    compiled = prepare_compiler(cfg.compile, work.folder.parent / COMPILED)
     if compiled:
         objective.compile()
     files = [

@@ -4,7 +4,8 @@ import pytest
 
 from privllm.core.errors import UserError
 from privllm.core.params import read_params
-from privllm.train.config import PretrainConfig, TrainConfig
+from privllm.train.adapter_config import AdapterConfig
+from privllm.train.config import FromBase, PretrainConfig, TrainConfig
 
 
 def test_a_section_overrides_the_defaults_nested_ones_included(tmp_path: Path):
@@ -41,6 +42,13 @@ def test_a_section_overrides_the_defaults_nested_ones_included(tmp_path: Path):
 def test_values_out_of_range_name_the_key(wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):
         TrainConfig(**wrong)
+
+
+def test_muon_takes_no_adapters_of_a_base() -> None:
+    """Their matrices are thin, and so are the rows of added tokens."""
+    with pytest.raises(UserError, match=r"from_base\.optimizer"):
+        FromBase(optimizer="muon")
+    assert FromBase(optimizer="muon", lora=AdapterConfig(rank=0)).optimizer == "muon"
 
 
 def test_compiling_is_said_by_yamls_own_words(tmp_path: Path):

@@ -41,7 +41,7 @@ def test_loss_is_the_cross_entropy_of_the_models_own_logits(corpus: Corpus):
 def test_every_parameter_is_in_one_group_and_decays_or_not(family, optimizer, rate):
     cfg = getattr(tiny(optimizer=optimizer), family)
     model = build(family, cfg.model, own_ids(VOCABULARY), CONTEXT, 0)
-    groups = make_optimizer(model, cfg).param_groups
+    groups = make_optimizer(model, cfg, embeddings_decay=True).param_groups
     grouped = [id(p) for group in groups for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in model.parameters())
     rest = groups.pop()
@@ -50,8 +50,8 @@ def test_every_parameter_is_in_one_group_and_decays_or_not(family, optimizer, ra
     assert any(p is model.get_input_embeddings().weight for p in embeddings["params"])
     if optimizer == "muon":
         assert (embeddings["rate"], embeddings["weight_decay"], embeddings["muon"]) == (rate, cfg.weight_decay, False)
-        assert all(p.ndim == 2 for p in embeddings["params"])
-        assert all(p.ndim < 2 for p in rest["params"])
+        assert all(len(p) == model.config.vocab_size for p in embeddings["params"])
+        assert all(len(p) != model.config.vocab_size or p.ndim == 1 for p in rest["params"])
     assert all(group["muon"] == (optimizer == "muon") for group in groups)
     inside = {id(p) for part in (*blocks(model), getattr(model, "head", torch.nn.Module())) for p in part.parameters()}
     assert all(id(p) in inside and p.ndim == 2 for group in groups for p in group["params"])
@@ -124,12 +124,11 @@ def test_what_goes_to_muon_decays_and_neither_in_other_peoples_architectures(kin
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     groups = make_optimizer(model, TrainConfig(optimizer=optimizer, weight_decay=0.1)).param_groups
     *matrices, rest = [({names[id(p)] for p in group["params"]}, group) for group in groups]
-    embeddings = matrices.pop()[0] if optimizer == "muon" else set()
     assert set().union(*(found for found, _ in matrices)) == expected_matrices(kind, list(names.values()))
     for _, group in matrices:
         assert (group["muon"], group["weight_decay"], group["rate"]) == (optimizer == "muon", 0.1, 1.0)
     assert (rest[1]["muon"], rest[1]["weight_decay"]) == (False, 0.0)
-    assert set(names.values()) == rest[0].union(embeddings, *(found for found, _ in matrices))
+    assert set(names.values()) == rest[0].union(*(found for found, _ in matrices))
     by_head = {group["blocks"] for _, group in matrices} - {(1, 1)}
     assert by_head == HEADS[kind]
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -32,6 +33,7 @@ from privllm.tokens.trained_documents import TRAINED
 from privllm.train.adapter_config import AdapterConfig
 from privllm.train.checkpoint import BEST, NAME
 from privllm.train.config import FromBase, PretrainConfig
+from privllm.train.lightning_module import make_optimizer
 from privllm.train.loop import Work
 from privllm.train.loss_history import History
 from privllm.train.pretrain import PretrainInputs, pretrain
@@ -486,6 +488,30 @@ def test_of_a_base_model_adapters_and_added_tokens_learn_and_its_precision_stays
         difference = (adapted(ids).logits - after(ids).logits).abs().max()
         assert difference < 0.02, "the merged weights are rounded to 8 bits of mantissa"
         assert (adapted(ids).logits - load("causal", tmp_path / "base")(ids).logits).abs().max() > 10 * difference
+
+
+def test_what_was_trained_before_has_dropout_in_its_adapters_and_embeddings_that_stay(tmp_path, monkeypatch):
+    """From scratch embeddings decay: of words that are seldom seen, chance is learnt first."""
+    corpus = make_corpus(tmp_path)
+    adapted: list[bool] = []
+    decays: list[bool] = []
+
+    def dropping(model: Any, family: str, rate: float) -> None:
+        adapted.append(any("lora_A" in name for name, _ in model.named_parameters()))
+
+    def grouping(model: Any, cfg: Any, embeddings_decay: bool = False) -> Any:
+        decays.append(embeddings_decay)
+        return make_optimizer(model, cfg, embeddings_decay)
+
+    monkeypatch.setattr("privllm.train.pretrain.add_dropout", dropping)
+    monkeypatch.setattr("privllm.train.lightning_module.make_optimizer", grouping)
+    run(tiny(), corpus, tmp_path / "scratch")
+    foreign_model("causal", "llama", VOCABULARY).save_pretrained(tmp_path / "base")
+    shutil.copyfile(corpus.tokenizer / "tokenizer.json", tmp_path / "base/tokenizer.json")
+    write_json(tmp_path / "base" / NOTE, {"start": "data/base/x", "added": {}})
+    run(tiny(from_base=FromBase(epochs=2.0)), corpus._replace(start=tmp_path / "base"), tmp_path / "based")
+    assert adapted == [False, True]
+    assert decays == [True, False]
 
 
 def test_general_text_is_read_beside_the_documents_of_a_base(tmp_path):
