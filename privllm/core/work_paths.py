@@ -15,7 +15,6 @@ MODULES_FILE = WORK_FOLDER / "modules.json"  # what modules import and mean, `en
 PARAMS_CHECK_FILE = WORK_FOLDER / "params.json"  # last check of params.yaml, `engine.params_check`
 SOURCES_INDEX = WORK_FOLDER / "sources.arrow"  # statuses and MD5s of the source files, `collect.recipe`
 CHECKPOINTS = WORK_FOLDER / "work"  # <stage>/<family or task>: checkpoints of unfinished trainings
-COMPILED = "compiled"  # below CHECKPOINTS / <stage>: kernels that a compiler made for its trainings
 
 BASE_FOLDER = WORK_FOLDER / "base"  # <name>: what `privllm base add` copies, until it is whole
 AUDIT_FOLDER = WORK_FOLDER / "audit"  # scratch folder of `privllm audit`

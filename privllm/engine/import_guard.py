@@ -22,13 +22,14 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 from privllm.core.errors import UserError
-from privllm.core.work_paths import CHECKPOINTS, COMPILED
+from privllm.core.work_paths import CHECKPOINTS
 
 PACKAGE = "privllm"
 EXTENSIONS = "extensions"  # folder of modules that params.yaml names
 STAGES = "stages"
 OURS = (PACKAGE, STAGES, EXTENSIONS)
 GUARDED = "PRIVLLM_GUARDED"  # in the environment of a stage: worker processes that it starts guard their imports too
+COMPILED = "compiled"  # folder of kernels beside the checkpoints of a stage's trainings
 ENVIRONMENT_FOLDERS = ("site-packages", "dist-packages")
 STARTUP_HOOKS = {
     "sitecustomize",

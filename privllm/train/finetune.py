@@ -23,9 +23,9 @@ from privllm.core.families import TRAITS
 from privllm.core.printable import say
 from privllm.core.report import write_json
 from privllm.core.tables import write_table
-from privllm.core.work_paths import COMPILED
 from privllm.engine.digests import replacing
 from privllm.engine.extensions import NO_EXTENSIONS, Extensions
+from privllm.engine.import_guard import COMPILED
 from privllm.engine.skipped_families import skip
 from privllm.models.device_config import chosen
 from privllm.models.devices import judging, place

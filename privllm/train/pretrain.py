@@ -24,7 +24,7 @@ from privllm.core.families import TRAITS
 from privllm.core.printable import say
 from privllm.core.report import write_json
 from privllm.core.special_tokens import SpecialIds
-from privllm.core.work_paths import COMPILED
+from privllm.engine.import_guard import COMPILED
 from privllm.models.base_weights import note_of, open_start
 from privllm.models.device_config import chosen
 from privllm.models.loading import build, dtype_of

@@ -17,8 +17,8 @@ from transformers import PreTrainedModel
 
 from privllm.core.report import write_json
 from privllm.core.seed import seed_of
-from privllm.core.work_paths import COMPILED
 from privllm.engine.digests import digest_of
+from privllm.engine.import_guard import COMPILED
 from privllm.models.device_config import chosen
 from privllm.models.devices import place
 from privllm.models.loading import dtype_of, load
