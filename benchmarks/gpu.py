@@ -162,7 +162,7 @@ class Counting(Objective):
 
 def run(objective: Counting, cfg: TrainConfig, steps: int, folder: Path, seconds: float = 1e9) -> Any:
     """Train by the loop itself; returns what it came to."""
-    if prepare_compiler(cfg.compile, folder / "compiled"):
+    if prepare_compiler(cfg.compile, folder):
         objective.compile()
     return train(objective, cfg, steps, folder / "live", Work(folder / "work", "benchmark", seconds), "benchmark")
 

@@ -156,7 +156,7 @@ def train(
     add_dropout(model, "causal", cfg.model.dropout)
     objective = OBJECTIVES["causal"](model, cfg, splits["train"], splits["validation"], own_ids(corpus.vocabulary))
     objective.embeddings_decay = True
-    compiled = prepare_compiler(cfg.compile, folder / "compiled")  # which is empty, so compiling is on the clock
+    compiled = prepare_compiler(cfg.compile, folder)  # which is empty, so compiling is on the clock
     if compiled:
         objective.compile()
     affordable = steps_between_validations(affordable_interval(objective), steps)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from privllm.core.base_model import BASE, INCUMBENT, Start, starts_in
+from privllm.core.base_model import BASE, INCUMBENT, SCRATCH, Start, starts_in
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.params import PARAMS_FILE, load_sections, read_params
@@ -45,10 +45,6 @@ TEXT_SHARE = {
     ".json": 0.8,
 }  # of a file's bytes; else all of them
 LAYERS = ("layers", "encoder_layers", "decoder_layers")  # of the families' `model` sections
-FROM_BASE = {
-    "epochs": "from_base.epochs",
-    "learning_rate": "",
-}  # what counts where a model of others is the start; its rate stays
 
 ModelShape = tuple[int, int, int]  # layers, width, heads
 
@@ -101,7 +97,7 @@ def suggest(minutes: float | None, root: Path = Path()) -> Suggestions:
     corpus = corpus_facts(root)
     context = context_for(corpus, devices.on_gpu())
     bases = {family: _base_of(starts[family], family, root) for family in families}
-    begins_elsewhere = any(start.place == INCUMBENT or BASE.fullmatch(start.place) for start in starts.values())
+    begins_elsewhere = any(start.place != SCRATCH for start in starts.values())
     used_context = read_params("pack", PackConfig, path).context if begins_elsewhere else context.value
     if used_context != context.value:
         context = Setting(context.key, used_context, "as it is: a base model sees no more than it was made for")
@@ -110,7 +106,9 @@ def suggest(minutes: float | None, root: Path = Path()) -> Suggestions:
     values = {context.key: context.value}
     for family in families:
         cfg, base = getattr(pretrain, family), bases[family]
-        shape = base.model_shape if base else _shape_of(cfg) if starts[family].place == INCUMBENT else None
+        shape = _shape_of(cfg) if starts[family].place == INCUMBENT else None
+        if base:
+            shape = base.model_shape
         family_plan = plan_family(
             corpus,
             int(context.value),
@@ -168,12 +166,16 @@ def _shape_of(cfg: Any) -> ModelShape:
 
 
 def _settings_of(made: FamilyPlan, cfg: Any, is_base: bool) -> list[Setting]:
-    """Return the settings by the keys that a family's section has; from a model of others by those that count there."""
+    """Return the settings by the keys that a family's section has.
+
+    Training that starts from a model of others reads `from_base`, whose learning rate stays as it is.
+    """
     settings = []
     for setting in made.settings:
-        if is_base and setting.key in FROM_BASE:
-            if FROM_BASE[setting.key]:
-                settings.append(setting._replace(key=FROM_BASE[setting.key]))
+        if is_base and setting.key == "learning_rate":
+            continue
+        if is_base and setting.key == "epochs":
+            settings.append(setting._replace(key="from_base.epochs"))
         elif setting.key != "model.layers" or hasattr(cfg.model, "layers"):
             settings.append(setting)
         else:

@@ -1,7 +1,7 @@
 """Whether this machine can run `torch.compile`, and a private place for what it compiles.
 
 Inductor's graph caches are pickles, so they are off; compiled kernels (shared objects named by a hash of their
-source) are kept in the given folder, not in /tmp, where other people of the machine could lay theirs.
+source) are kept beside the checkpoints, not in /tmp, where other people of the machine could lay theirs.
 """
 
 import os
@@ -12,17 +12,19 @@ from pathlib import Path
 import torch
 
 from privllm.core.printable import say
+from privllm.engine.import_guard import COMPILED
 from privllm.models.devices import on_gpu
 
 
-def prepare_compiler(wanted: str, cache: Path) -> bool:
+def prepare_compiler(wanted: str, stage: Path) -> bool:
     """Return whether to compile: "true", "false", or on a GPU ("auto"). Where it is wanted and not possible, a note on stderr says so.
 
-    On a GPU attention is compiled whatever is wanted, so what is compiled goes to `cache` there in any case.
+    On a GPU attention is compiled whatever is wanted, so kernels are kept there in any case.
+    `stage` is the folder of the stage's checkpoints, beside which they lie.
     """
     is_wanted = wanted == "true" or (wanted == "auto" and on_gpu())
     if is_wanted or on_gpu():
-        _compile_into(cache.resolve())  # before Triton is asked for: it compiles its driver at once
+        _compile_into(stage.resolve() / COMPILED)  # before Triton is asked for: it compiles its driver at once
     if not is_wanted:
         return False
     missing = _missing()

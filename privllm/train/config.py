@@ -59,6 +59,11 @@ class TrainConfig:
         require(0 <= self.decay_fraction <= 0.9, "decay_fraction", "between 0 and 0.9")
 
 
+def _require_suited(optimizer: str, lora: AdapterConfig, key: str) -> None:
+    """Refuse muon for adapters, whose matrices are thin."""
+    require(lora.rank == 0 or optimizer != "muon", key, "adamw or adamw8 where lora.rank is above 0")
+
+
 @dataclass
 class FromBase:
     """What differs where training goes on from a base model: its architecture comes with it, and it forgets by large steps."""
@@ -71,8 +76,7 @@ class FromBase:
 
     def __post_init__(self) -> None:
         require(self.optimizer in OPTIMIZERS, "from_base.optimizer", "muon, adamw or adamw8")
-        is_suited = self.lora.rank == 0 or self.optimizer != "muon"
-        require(is_suited, "from_base.optimizer", "adamw or adamw8 where lora.rank is above 0")
+        _require_suited(self.optimizer, self.lora, "from_base.optimizer")
         require(0 <= self.replay <= 0.9, "from_base.replay", "between 0 and 0.9")
         for key in ("learning_rate", "epochs"):
             require(getattr(self, key) > 0, f"from_base.{key}", "above 0")
@@ -152,9 +156,7 @@ class FinetuneConfig(TrainConfig):
             "family",
             f"one that does {self.kind}: {', '.join(families_of(self.kind))}",
         )
-        require(
-            self.lora.rank == 0 or self.optimizer != "muon", "optimizer", "adamw or adamw8 where lora.rank is above 0"
-        )
+        _require_suited(self.optimizer, self.lora, "optimizer")
         require(self.max_length >= 1, "max_length", "at least 1")
         require(self.generated >= 0, "generated", "0 or more")
         require(self.max_new_tokens >= 1, "max_new_tokens", "at least 1")

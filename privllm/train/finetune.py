@@ -25,7 +25,6 @@ from privllm.core.report import write_json
 from privllm.core.tables import write_table
 from privllm.engine.digests import replacing
 from privllm.engine.extensions import NO_EXTENSIONS, Extensions
-from privllm.engine.import_guard import COMPILED
 from privllm.engine.skipped_families import skip
 from privllm.models.device_config import chosen
 from privllm.models.devices import judging, place
@@ -116,7 +115,7 @@ def finetune(
         say(line, err=True)
     right_answers = [answer_of(example) for example in prepared.divided.test]
     own_scores(extensions, cfg.kind, right_answers, right_answers)  # a score that fails must not wait for the training
-    compiled = prepare_compiler(cfg.compile, work.folder.parent / COMPILED)
+    compiled = prepare_compiler(cfg.compile, work.folder.parent)
     key = key_of(cfg, [inputs.data, inputs.start], work.code, compiled)
     requested = asdict(cfg)
     cfg = replace(cfg, compile=str(compiled))  # as this machine can

@@ -130,7 +130,7 @@ class Training(lightning.LightningModule):
 def make_optimizer(model: PreTrainedModel, cfg: TrainConfig, embeddings_decay: bool = False) -> Muon | LeanAdamW:
     """Return an optimiser of groups by what a parameter is; parameters that need no gradient are left out.
 
-    Embeddings decay beside Muon alone, and with `embeddings_decay`; their rate is a multiple of that of matrices, and so is their decay.
+    Embeddings decay beside Muon only, and only with `embeddings_decay`: REST_RATE times as fast as matrices, by their learning rate.
 
     Attention is orthogonalised head by head, and feed-forward matrices in as many parts of the residual stream (block-wise
     Muon, Khaled et al. 2025, arXiv 2510.16981): the work grows with the square of a part's short side. At equal steps the

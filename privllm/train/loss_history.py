@@ -174,7 +174,7 @@ class Validate(Callback):
         self.kept_loss = whole_split_loss(module, history.latest("validation/loss"))
         if history.best_step in (0, trainer.global_step):
             return
-        wait_for_all()
+        wait_for_all()  # for the file of the best weights
         last_weights = {name: weight.clone() for name, weight in learnt_weights(module.model).items()}
         self.best_weights.restore(module.model)
         best_loss = whole_split_loss(module, history.best)

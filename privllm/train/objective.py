@@ -19,9 +19,8 @@ class Objective(ABC):
     """A model and its training task. `section` is where its knobs stand in params.yaml, for messages."""
 
     started = False  # whether what the model can do before its first step is worth a point of the curve
-    embeddings_decay = (
-        False  # whether they do beside Muon: a model that was trained before would forget what it reads no more
-    )
+    # whether embeddings decay beside Muon; in a model that was trained before, words that are read no more would fade
+    embeddings_decay = False
     positions_at_once = 0  # that go through the model at most, but for one row of more; 0: all of a batch
     processes = 1  # that share the rows of a step
 

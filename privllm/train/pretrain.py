@@ -24,7 +24,6 @@ from privllm.core.families import TRAITS
 from privllm.core.printable import say
 from privllm.core.report import write_json
 from privllm.core.special_tokens import SpecialIds
-from privllm.engine.import_guard import COMPILED
 from privllm.models.base_weights import note_of, open_start
 from privllm.models.device_config import chosen
 from privllm.models.loading import build, dtype_of
@@ -102,7 +101,7 @@ def pretrain(
     objective.embeddings_decay = start == SCRATCH
     adapters = adapt(model, adapter, cfg.seed, note["added"]) if adapter.rank else None
     add_dropout(model, family, cfg.model.dropout)
-    compiled = prepare_compiler(cfg.compile, work.folder.parent / COMPILED)
+    compiled = prepare_compiler(cfg.compile, work.folder.parent)
     if compiled:
         objective.compile()
     files = [

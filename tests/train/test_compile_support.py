@@ -5,6 +5,7 @@ import os
 import torch._functorch.config
 import torch._inductor.config
 
+from privllm.engine.import_guard import COMPILED
 from privllm.train import compile_support
 from privllm.train.compile_support import prepare_compiler
 
@@ -25,7 +26,7 @@ def test_on_a_gpu_what_attention_compiles_stays_with_the_training_in_any_case(tm
     own_caches(monkeypatch)
     monkeypatch.setattr(compile_support, "on_gpu", lambda: True)
     assert prepare_compiler("false", tmp_path) is False
-    assert os.environ["TRITON_CACHE_DIR"] == str(tmp_path / "triton")
+    assert os.environ["TRITON_CACHE_DIR"] == str(tmp_path / COMPILED / "triton")
     assert torch._inductor.config.fx_graph_cache is False
 
 
@@ -51,7 +52,7 @@ def test_triton_compiles_into_the_folder_from_its_first_question_on(tmp_path, mo
     asked = []
     monkeypatch.setattr(compile_support, "_missing", lambda: asked.append(os.environ["TRITON_CACHE_DIR"]) or "")
     prepare_compiler("true", tmp_path)
-    assert asked == [str(tmp_path / "triton")]
+    assert asked == [str(tmp_path / COMPILED / "triton")]
 
 
 def test_graph_caches_are_off(tmp_path, monkeypatch) -> None:

@@ -18,7 +18,6 @@ from transformers import PreTrainedModel
 from privllm.core.report import write_json
 from privllm.core.seed import seed_of
 from privllm.engine.digests import digest_of
-from privllm.engine.import_guard import COMPILED
 from privllm.models.device_config import chosen
 from privllm.models.devices import place
 from privllm.models.loading import dtype_of, load
@@ -79,7 +78,7 @@ def train_on(
     report: dict[str, Any] = {"aligned": True, "conversations_for_validation": len(material.validation)} | counts
     phases = phases_of(cfg, material)
     model_folder = inputs.start
-    prepare_compiler("false", places.work.parent / COMPILED)
+    prepare_compiler("false", places.work.parent)  # on a GPU the replayed text attends by kernels
     with joined(chosen().processes) as processes:
         before = _measure(family, cfg, inputs.start, material, inputs) if processes.writes else None
         for phase in phases:
