@@ -134,28 +134,22 @@ def _update_rows(matrices: list[_Matrix]) -> None:
 
 def _update(matrices: list[_Matrix]) -> None:
     """Change the targets by the orthogonalised momentum and, where these are weights and not changes, the decay."""
-    by_shape: dict[tuple[int, int], list[_Block]] = {}
+    by_shape: dict[torch.Size, list[_Parts]] = {}
     for matrix in matrices:
-        updates = _blocks_of(matrix.update, matrix.group["blocks"])
-        targets = _blocks_of(matrix.target, matrix.group["blocks"])
-        for update, target in zip(updates, targets, strict=True):
-            if update.shape[0] > update.shape[1]:
-                update, target = update.T, target.T
-            shape = (update.shape[0], update.shape[1])
-            block = _Block(update, target, matrix.group["lr"], matrix.group["weight_decay"])
-            by_shape.setdefault(shape, []).append(block)
-    for (_, columns), blocks in by_shape.items():
-        factors = left_factors([block.update for block in blocks])
-        for factor, (update, target, lr, weight_decay) in zip(factors, blocks, strict=True):
-            size = -lr * 0.2 * columns**0.5
-            if factor.dtype == target.dtype:
-                target.addmm_(factor, update, beta=1 - lr * weight_decay, alpha=size)
-            else:
-                target.mul_(1 - lr * weight_decay).add_(factor @ update.to(factor.dtype), alpha=size)
+        update, target = (_parts_of(tensor, matrix.group["blocks"]) for tensor in (matrix.update, matrix.target))
+        if update.shape[1] > update.shape[2]:
+            update, target = update.mT, target.mT
+        parts = _Parts(update, target, matrix.group["lr"], matrix.group["weight_decay"])
+        by_shape.setdefault(update.shape[1:], []).append(parts)
+    for (_, columns), of_shape in by_shape.items():
+        factors = left_factors([parts.update for parts in of_shape])
+        counts = [len(parts.update) for parts in of_shape]
+        for own, parts in zip(factors.split(counts), of_shape, strict=True):
+            _move(own, parts, 0.2 * columns**0.5)
 
 
-class _Block(NamedTuple):
-    """A block of a matrix: its momentum, and a view of its weights, both [rows <= columns]."""
+class _Parts(NamedTuple):
+    """The parts of a matrix: their momentum, and a view of their weights, [parts, rows <= columns] each."""
 
     update: Tensor
     target: Tensor
@@ -163,27 +157,40 @@ class _Block(NamedTuple):
     weight_decay: float
 
 
+def _move(factors: Tensor, parts: _Parts, size: float) -> None:
+    """Change the weights of a matrix by its momentum times the factors [parts, rows, rows], `size` times the learning rate."""
+    kept, step = 1 - parts.lr * parts.weight_decay, -parts.lr * size
+    if factors.dtype != parts.target.dtype:  # on a GPU, where each operation is a launch, so few large ones
+        moved = factors @ parts.update.to(factors.dtype)
+        parts.target.mul_(kept).add_(moved, alpha=step)
+        return
+    for factor, update, target in zip(factors, parts.update, parts.target, strict=True):
+        target.addmm_(factor, update, beta=kept, alpha=step)
+
+
 def orthogonalise(matrix: Tensor) -> Tensor:
     """Return for [rows <= columns] a matrix with the same singular vectors and singular values near 1."""
-    factor = left_factors([matrix])[0]
+    factor = left_factors([matrix[None]])[0]
     return factor @ matrix.to(factor.dtype)
 
 
 def left_factors(matrices: list[Tensor]) -> Tensor:
-    """Return for matrices X of one shape [rows <= columns] each the Q [rows, rows] that makes Q X orthogonal, or nearly so.
+    """Return for matrices X of one shape, [any number, rows <= columns] in each of the list, the Q that makes Q X orthogonal, or nearly so.
 
-    An odd polynomial of X is an even one of the Gram matrix G = X X^T, times X. So all iterations act on G, which is never
-    larger than X; of products with the long side only G and Q X are left, where an iteration on X takes two each time.
+    They are [all of them, rows, rows]. An odd polynomial of X is an even one of the Gram matrix G = X X^T, times X. So all iterations
+    act on G, which is never larger than X; of products with the long side only G and Q X are left, where an iteration on X takes two
+    each time.
 
     The start is divided by the square root of the Gram matrix's Frobenius norm, an upper bound of the largest
     singular value that is up to rows**0.25 times tighter than the usual Frobenius norm of the matrix itself.
     """
-    rows = matrices[0].shape[0]
+    rows = matrices[0].shape[1]
+    counts = [len(some) for some in matrices]
     dtype = ITERATED_IN.get(matrices[0].device.type, matrices[0].dtype)
-    gram = matrices[0].new_empty(len(matrices), rows, rows, dtype=dtype)
-    for matrix, its_gram in zip(matrices, gram, strict=True):
-        reduced = matrix.to(dtype)
-        torch.mm(reduced, reduced.T, out=its_gram)
+    gram = matrices[0].new_empty(sum(counts), rows, rows, dtype=dtype)
+    for some, its_gram in zip(matrices, gram.split(counts), strict=True):
+        reduced = some.to(dtype)
+        torch.bmm(reduced, reduced.mT, out=its_gram)
     bound = torch.linalg.matrix_norm(gram, keepdim=True).clamp_min_(1e-30)
     gram = gram / bound
     whole = _even_part(gram, COEFFICIENTS[0])
@@ -213,9 +220,9 @@ def _gradient(p: Tensor) -> Tensor:
     return p.grad
 
 
-def _blocks_of(matrix: Tensor, blocks: tuple[int, int]) -> list[Tensor]:
-    """Return views of the matrix's row and column blocks, row by row."""
-    views: list[Tensor] = []
-    for band in matrix.chunk(blocks[0], 0):
-        views += band.chunk(blocks[1], 1)
-    return views
+def _parts_of(matrix: Tensor, blocks: tuple[int, int]) -> Tensor:
+    """Return a view of a matrix's row blocks, or of its column blocks: [blocks, rows, columns]."""
+    in_rows, in_columns = blocks
+    if in_rows > 1:
+        return matrix.unflatten(0, (in_rows, -1))
+    return matrix.unflatten(1, (in_columns, -1)).transpose(0, 1)

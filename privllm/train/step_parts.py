@@ -5,6 +5,7 @@ all labels. How many rows are a part follows from the rows and the model, never 
 on every CPU. Workers are processes that make the batches of the next steps; step k has its batch whoever made it.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -39,9 +40,14 @@ def positions_of(batch: Batch) -> int:
 
 
 def rows_at_once(batch: Batch, positions: int) -> int:
-    """Return how many rows of a batch are at most `positions`, at least one; all where `positions` is 0."""
+    """Return how many rows each part of a batch has: at most `positions`, at least one row, and of all parts about as many.
+
+    0 `positions` are no limit. A last part of few rows would take a compiled graph of its own.
+    """
     rows, width = batch[0].shape
-    return max(1, positions // width) if positions else rows
+    most = max(1, positions // width) if positions else rows
+    parts = max(1, math.ceil(rows / most))
+    return max(1, math.ceil(rows / parts))
 
 
 def cut(batch: Batch, rows: int) -> Iterator[Batch]:

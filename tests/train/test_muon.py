@@ -1,6 +1,8 @@
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from privllm.train import muon
 from privllm.train.muon import COEFFICIENTS, Muon, left_factors, orthogonalise
@@ -28,8 +30,9 @@ def test_singular_values_go_near_one_and_vectors_stay(rows, more, seed, scale):
 
 def test_a_batch_is_its_matrices_one_by_one():
     matrices = [spread_matrix(6, 10, seed) for seed in range(4)]
-    one_by_one = torch.stack([left_factors([matrix])[0] for matrix in matrices])
-    assert torch.allclose(left_factors(matrices), one_by_one, atol=1e-5)
+    one_by_one = torch.stack([left_factors([matrix[None]])[0] for matrix in matrices])
+    assert torch.allclose(left_factors([torch.stack(matrices)]), one_by_one, atol=1e-5)
+    assert torch.allclose(left_factors([matrix[None] for matrix in matrices]), one_by_one, atol=1e-5)
 
 
 def test_in_bf16_as_on_a_gpu_it_finds_nearly_the_same(monkeypatch):
@@ -49,6 +52,32 @@ def test_in_bf16_as_on_a_gpu_it_finds_nearly_the_same(monkeypatch):
         moved.append(torch.cat([weight.detach() for weight in weights]))
     assert (moved[1] - moved[0]).norm() < 0.03 * moved[0].norm()
     assert not moved[1].equal(moved[0])
+
+
+class Operations(TorchDispatchMode):
+    """Counts what torch is asked to compute; views are nothing on a GPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self.count += not operation.is_view
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("blocks", [(1, 8), (8, 1)])
+def test_on_a_gpu_the_parts_of_a_matrix_are_no_launches_of_their_own(monkeypatch, blocks):
+    """Run on the CPU, by the precision that a GPU iterates in."""
+    monkeypatch.setitem(muon.ITERATED_IN, "cpu", torch.bfloat16)
+    counts = []
+    for in_parts in ((1, 1), blocks):
+        weight = torch.nn.Parameter(torch.zeros(16, 24))
+        weight.grad = spread_matrix(16, 24, 0)
+        with Operations() as operations:
+            Muon([{"params": [weight], "muon": True, "blocks": in_parts}], lr=0.1).step()
+        counts.append(operations.count)
+    assert counts[0] == counts[1]
 
 
 def polynomials(matrix: torch.Tensor) -> torch.Tensor:

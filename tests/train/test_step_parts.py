@@ -177,3 +177,8 @@ def test_parts_have_every_row_once_and_no_more_positions_than_may(rows: int, wid
         assert all(piece[0].numel() <= max(positions, width) for piece in pieces)
     else:
         assert len(pieces) == 1
+
+
+def test_the_last_part_is_no_remnant() -> None:
+    batch = (torch.zeros(32, 10), torch.zeros(32))
+    assert [len(piece[0]) for piece in cut(batch, rows_at_once(batch, 319))] == [16, 16]
