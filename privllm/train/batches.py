@@ -5,7 +5,7 @@ k * batch_size on, so every batch is full and a run can go on from any step with
 generator, so it does not matter which process makes a batch. What a batch is made into, an objective decides.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from privllm.core.seed import seed_of
+from privllm.tokens.rows import Runs
 
 Example = TypeVar("Example")
 
@@ -33,14 +34,31 @@ def permutation(seed: int, epoch: int, rows: int) -> np.ndarray:
     return generator_of("order", seed, epoch).permutation(rows)
 
 
-def rows_of_step(seed: int, step: int, batch_size: int, rows: int) -> np.ndarray:
-    """Return the rows of the batch of `step` (from 0): int64 [batch_size]."""
-    indices = []
-    for place in range(step * batch_size, (step + 1) * batch_size):
-        epoch, place_in_epoch = divmod(place, rows)
-        order = permutation(seed, epoch, rows)
-        indices.append(order[place_in_epoch])
-    return np.array(indices)
+class Drawn(NamedTuple):
+    """The rows of a batch, and for the how many-th time each is read, from 0: int64 [batch_size] each."""
+
+    rows: np.ndarray
+    epochs: np.ndarray
+
+
+def rows_of_step(seed: int, step: int, batch_size: int, rows: int) -> Drawn:
+    """Return the rows of the batch of `step` (from 0)."""
+    places = range(step * batch_size, (step + 1) * batch_size)
+    return _drawn(_row_at(seed, np.arange(rows), place) for place in places)
+
+
+def shifts(seed: int, drawn: Drawn, runs: Runs, context: int) -> np.ndarray:
+    """Return how many tokens further on each row is cut: int64 [batch_size], below `context`.
+
+    A text is cut in the same places only when it is read for the first time, as `pack` did it. Later all rows of a run are cut by one
+    number, drawn for that time, so all its tokens are still read once each. Windows of other places each time are an old remedy
+    against learning by heart (nanoGPT draws them at random, github.com/karpathy/nanoGPT).
+    """
+    found = np.zeros(len(drawn.rows), np.int64)
+    for place, (row, epoch) in enumerate(zip(*drawn, strict=True)):
+        if epoch and runs.length[row] > 1:
+            found[place] = generator_of("cut", seed, int(epoch), int(runs.first[row])).integers(context)
+    return found
 
 
 class Kinds(NamedTuple):
@@ -50,8 +68,8 @@ class Kinds(NamedTuple):
     new: np.ndarray
 
 
-def replayed(seed: int, step: int, batch_size: int, kinds: Kinds, replay: float) -> np.ndarray:
-    """Return the rows of the batch of `step`: int64 [batch_size].
+def replayed(seed: int, step: int, batch_size: int, kinds: Kinds, replay: float) -> Drawn:
+    """Return the rows of the batch of `step`.
 
     Of the first n places of the stream the share `replay`, rounded down, are of known rows, the others of new ones,
     each kind in an order of its own. With `replay` 1, or rows of one kind only, all rows are treated alike.
@@ -59,22 +77,27 @@ def replayed(seed: int, step: int, batch_size: int, kinds: Kinds, replay: float)
     if replay == 1 or not len(kinds.known) or not len(kinds.new):
         return rows_of_step(seed, step, batch_size, len(kinds.known) + len(kinds.new))
     shares = round(replay * SHARES)
-    indices = []
+    drawn = []
     for place in range(step * batch_size, (step + 1) * batch_size):
         replayed_before = place * shares // SHARES
         replayed_after = (place + 1) * shares // SHARES
         if replayed_after > replayed_before:
-            indices.append(_row_at("known", kinds.known, replayed_before, seed))
+            drawn.append(_row_at(seed_of("known", seed), kinds.known, replayed_before))
         else:
-            indices.append(_row_at("new", kinds.new, place - replayed_before, seed))
-    return np.array(indices)
+            drawn.append(_row_at(seed_of("new", seed), kinds.new, place - replayed_before))
+    return _drawn(drawn)
 
 
-def _row_at(kind: str, rows: np.ndarray, place: int, seed: int) -> int:
-    """Return the row at a place of the endless stream of one kind of rows."""
+def _row_at(seed: int, rows: np.ndarray, place: int) -> tuple[int, int]:
+    """Return the row at a place of an endless stream of rows, and its epoch."""
     epoch, place_in_epoch = divmod(place, len(rows))
-    order = permutation(seed_of(kind, seed), epoch, len(rows))
-    return rows[order[place_in_epoch]]
+    order = permutation(seed, epoch, len(rows))
+    return rows[order[place_in_epoch]], epoch
+
+
+def _drawn(rows_and_epochs: Iterable[tuple[int, int]]) -> Drawn:
+    rows, epochs = zip(*rows_and_epochs, strict=True)
+    return Drawn(np.array(rows), np.array(epochs))
 
 
 def spread(rows: int, limit: int) -> np.ndarray:

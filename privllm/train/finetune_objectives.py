@@ -41,8 +41,8 @@ class Supervised(Objective):
 
     def batch(self, step: int) -> Batch:
         cfg = self.cfg
-        indices = rows_of_step(cfg.seed, step, cfg.batch_size, len(self.train))
-        return self.make([self.train[index] for index in indices])
+        drawn = rows_of_step(cfg.seed, step, cfg.batch_size, len(self.train))
+        return self.make([self.train[index] for index in drawn.rows])
 
     def held_out(self, rest: bool = False) -> Iterator[Batch]:
         cfg = self.cfg

@@ -202,7 +202,7 @@ def _start_report(start: str, cfg: FamilyPretrain, trained: Trained, kinds: Kind
     start_loss = trained.history.first("validation/loss")
     report: dict[str, Any] = {"start": start, "start_loss": round(start_loss, 6)}
     if kinds is not None:
-        batches = [replayed(cfg.seed, step, cfg.batch_size, kinds, cfg.replay) for step in range(trained.steps)]
+        batches = [replayed(cfg.seed, step, cfg.batch_size, kinds, cfg.replay).rows for step in range(trained.steps)]
         rows_read = np.concatenate(batches)
         share = float(np.isin(rows_read, kinds.known).mean())
         report |= {"rows_known": len(kinds.known), "rows_new": len(kinds.new), "replayed": round(share, 6)}

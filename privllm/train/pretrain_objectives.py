@@ -29,9 +29,19 @@ from privllm.models.span_corruption import cut_out, holes
 from privllm.models.vocabulary import IGNORED
 from privllm.models.word_units import Lexicon
 from privllm.tokens.copied_tokens import CopiedTokens
-from privllm.tokens.rows import Rows
+from privllm.tokens.rows import Rows, TrainingRows
 from privllm.tokens.token_annotations import Guide
-from privllm.train.batches import Batch, Kinds, fill, generator_of, held_out_indices, replayed, rows_of_step
+from privllm.train.batches import (
+    Batch,
+    Drawn,
+    Kinds,
+    fill,
+    generator_of,
+    held_out_indices,
+    replayed,
+    rows_of_step,
+    shifts,
+)
 from privllm.train.objective import Objective
 
 
@@ -74,12 +84,14 @@ class Packed(Objective):
         self.vocabulary = vocabulary
 
     def batch(self, step: int) -> Batch:
+        return self.make(self.train, self.drawn(step).rows, generator_of("noise", self.cfg.seed, step))
+
+    def drawn(self, step: int) -> Drawn:
+        """Return the training rows that a step reads."""
         cfg, kinds = self.cfg, self.train.kinds
         if kinds is None:
-            indices = rows_of_step(cfg.seed, step, cfg.batch_size, len(self.train.rows))
-        else:
-            indices = replayed(cfg.seed, step, cfg.batch_size, kinds, cfg.replay)
-        return self.make(self.train, indices, generator_of("noise", cfg.seed, step))
+            return rows_of_step(cfg.seed, step, cfg.batch_size, len(self.train.rows))
+        return replayed(cfg.seed, step, cfg.batch_size, kinds, cfg.replay)
 
     def held_out(self, rest: bool = False) -> Iterator[Batch]:
         """Yield at most `validation_rows`, evenly spaced over the split, or the `rest` of it, in batches of one shape.
@@ -116,17 +128,25 @@ class Packed(Objective):
 
 
 class NextToken(Packed):
-    """(inputs [B, T], positions [B, T], labels [B, T])"""
+    """(inputs [B, T], positions [B, T], labels [B, T])
+
+    Who learns from holes sees others each time; here a long document is cut elsewhere from the second epoch on.
+    """
 
     family_model = CAUSAL_MODEL
 
+    def batch(self, step: int) -> Batch:
+        drawn, rows = self.drawn(step), self.train.rows
+        cuts = shifts(self.cfg.seed, drawn, rows.runs, rows.row_length - 1)
+        return _tensors(rows.training_rows(drawn.rows, self.special, IGNORED, cuts))
+
     def make(self, split: Split, indices: np.ndarray, chance: np.random.Generator) -> Batch:
-        inputs, positions, labels = split.rows.training_rows(indices, self.special, IGNORED)
+        made = split.rows.training_rows(indices, self.special, IGNORED)
         for row, index in enumerate(indices.tolist()):
-            of_row = labels[row, : len(split.rows.tokens(index)) - 1]
+            of_row = made.labels[row, : len(split.rows.tokens(index)) - 1]
             is_end = of_row == self.special.end  # in the place of the token before a chunk from within a document
             of_row[~split.counted(index)[1:] & ~is_end] = IGNORED
-        return torch.from_numpy(inputs), torch.from_numpy(positions), torch.from_numpy(labels)
+        return _tensors(made)
 
     def compile(self) -> None:
         super().compile()
@@ -196,6 +216,10 @@ class Spans(Packed):
             for tensor, part in zip(row, parts, strict=True):
                 tensor.append(part)
         return [np.concatenate(tensor) for tensor in row]
+
+
+def _tensors(rows: TrainingRows) -> Batch:
+    return tuple(torch.from_numpy(array) for array in rows)
 
 
 # by the name of the family

@@ -1,8 +1,12 @@
+import tempfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import privllm.core.offline  # noqa: F401
 from privllm.core.errors import UserError
@@ -154,3 +158,47 @@ def test_shards_of_two_contexts_are_no_split(folder: Path) -> None:
     write_rows(packed.input_ids, packed.pieces, 4, folder / "00009.arrow")
     with pytest.raises(AssertionError, match="different contexts"):
         open_rows(folder)
+
+
+def read_tokens(rows: Rows, indices: np.ndarray, shifts: np.ndarray | None) -> Counter:
+    """What is learnt in these rows: each label with the two tokens before it, where its chunk has them."""
+    batch = rows.training_rows(indices, own_ids(0), -1, shifts)
+    learnt: Counter = Counter()
+    for inputs, positions, labels in zip(*(part.tolist() for part in batch), strict=True):
+        for place, label in enumerate(labels):
+            before = inputs[place - 1] if positions[place] else None
+            learnt[before, inputs[place], label] += label != -1
+    return learnt
+
+
+def test_rows_of_one_document_are_a_run(tmp_path: Path) -> None:
+    write_shard(tmp_path / "0.arrow", [3 * CONTEXT + 2, 2, CONTEXT], first=0)
+    write_shard(tmp_path / "1.arrow", [2 * CONTEXT], first=1000)
+    rows = open_rows(tmp_path)
+    ids = [[piece["id"] for piece in rows.pieces(row)] for row in range(len(rows))]
+    assert ids == [["0-0"]] * 3 + [["0-2"], ["0-0", "0-1", "0-2"]] + [["1000-0"]] * 3
+    assert rows.runs.first.tolist() == [0, 0, 0, 3, 4, 5, 5, 7]
+    assert rows.runs.length.tolist() == [3, 3, 3, 1, 0, 2, 2, 0]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(0, 5 * CONTEXT), max_size=6), st.integers(1, CONTEXT - 1))
+def test_cut_elsewhere_every_token_is_learnt_once_from_those_before_it(lengths: list[int], shift: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        write_shard(Path(folder) / "0.arrow", lengths)
+        rows = open_rows(Path(folder))
+        everything = np.arange(len(rows))
+        cuts = np.where(rows.runs.length > 1, shift, 0)
+        as_packed, elsewhere = read_tokens(rows, everything, None), read_tokens(rows, everything, cuts)
+    documents = Counter((inputs, label) for (_, inputs, label), count in as_packed.items() for _ in range(count))
+    assert (
+        Counter((inputs, label) for (_, inputs, label), count in elsewhere.items() for _ in range(count)) == documents
+    )
+    runs = len(np.unique(rows.runs.first[rows.runs.length > 1]))
+    cold = [sum(count for key, count in learnt.items() if key[0] is None) for learnt in (as_packed, elsewhere)]
+    assert cold[1] == cold[0] + runs  # one chunk more in each run: its beginning
+    for row, index in enumerate(everything.tolist()):
+        if cuts[index]:
+            batch = rows.training_rows(everything, own_ids(0), -1, cuts)
+            before = rows.training_rows(everything, own_ids(0), -1)
+            assert batch.inputs[row, : CONTEXT - shift].tolist() == before.inputs[row, shift:].tolist()

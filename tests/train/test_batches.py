@@ -4,12 +4,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privllm.train.batches import Kinds, held_out_indices, replayed, rows_of_step, spread
+from privllm.tokens.rows import Runs
+from privllm.train.batches import Drawn, Kinds, held_out_indices, replayed, rows_of_step, shifts, spread
 
 
 def places(seed: int, batch_size: int, rows: int, count: int) -> list[int]:
     steps = -(-count // batch_size)
-    return [int(row) for step in range(steps) for row in rows_of_step(seed, step, batch_size, rows)][:count]
+    return [int(row) for step in range(steps) for row in rows_of_step(seed, step, batch_size, rows).rows][:count]
 
 
 @given(st.integers(0, 2**40), st.integers(1, 9), st.integers(1, 30))
@@ -38,7 +39,7 @@ def test_replay_takes_its_share_of_every_beginning_and_each_kind_in_epochs(seed,
     rows = np.random.default_rng(seed).permutation(known + new)
     kinds = Kinds(np.sort(rows[:known]), np.sort(rows[known:]))
     steps = -(-3 * (known + new) // batch_size)
-    order = [int(row) for step in range(steps) for row in replayed(seed, step, batch_size, kinds, replay)]
+    order = [int(row) for step in range(steps) for row in replayed(seed, step, batch_size, kinds, replay).rows]
     if replay == 1:
         assert order == places(seed, batch_size, known + new, len(order))
         return
@@ -54,16 +55,16 @@ def test_replay_takes_its_share_of_every_beginning_and_each_kind_in_epochs(seed,
 def test_with_rows_of_one_kind_all_are_alike(seed, batch_size, rows, replay, known):
     all_rows, none = np.arange(rows), np.arange(0)
     kinds = Kinds(all_rows, none) if known else Kinds(none, all_rows)
-    order = [int(row) for step in range(9) for row in replayed(seed, step, batch_size, kinds, replay)]
+    order = [int(row) for step in range(9) for row in replayed(seed, step, batch_size, kinds, replay).rows]
     assert order == places(seed, batch_size, rows, len(order))
 
 
 def test_the_replayed_order_is_a_function_of_seed_and_step_alone():
     kinds = Kinds(np.arange(0, 40, 2), np.arange(1, 40, 2))
-    order = [replayed(3, step, 4, kinds, 0.25).tolist() for step in range(12)]
-    assert [replayed(3, step, 4, kinds, 0.25).tolist() for step in reversed(range(12))] == order[::-1]
-    assert [replayed(4, step, 4, kinds, 0.25).tolist() for step in range(12)] != order
-    wide = [row for step in range(4) for row in replayed(3, step, 12, kinds, 0.25).tolist()]
+    order = [replayed(3, step, 4, kinds, 0.25).rows.tolist() for step in range(12)]
+    assert [replayed(3, step, 4, kinds, 0.25).rows.tolist() for step in reversed(range(12))] == order[::-1]
+    assert [replayed(4, step, 4, kinds, 0.25).rows.tolist() for step in range(12)] != order
+    wide = [row for step in range(4) for row in replayed(3, step, 12, kinds, 0.25).rows.tolist()]
     assert [row for batch in order for row in batch] == wide
 
 
@@ -76,3 +77,17 @@ def test_held_out_rows_are_spread_over_the_split(rows, limit):
     assert chosen[-1] < rows
     assert chosen == held_out_indices(rows, limit, rest=False).tolist()
     assert sorted(chosen + held_out_indices(rows, limit, rest=True).tolist()) == list(range(rows))
+
+
+def test_a_run_is_cut_by_one_number_that_differs_from_epoch_to_epoch():
+    runs = Runs(first=np.array([0, 0, 0, 3, 4, 4, 6]), length=np.array([3, 3, 3, 1, 2, 2, 0]))
+    rows = np.arange(7)
+    cuts = [shifts(5, Drawn(rows, np.full(7, epoch)), runs, 64).tolist() for epoch in range(6)]
+    assert cuts[0] == [0] * 7  # as it was packed
+    for epoch in cuts[1:]:
+        first, other = epoch[0], epoch[4]
+        assert epoch == [first, first, first, 0, other, other, 0]
+        assert 0 <= first < 64
+    assert len({tuple(epoch) for epoch in cuts}) == 6
+    assert cuts[3] == shifts(5, Drawn(rows, np.full(7, 3)), runs, 64).tolist()
+    assert cuts[3] != shifts(6, Drawn(rows, np.full(7, 3)), runs, 64).tolist()

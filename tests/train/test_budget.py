@@ -22,7 +22,7 @@ from privllm.train.budget import (
 def test_so_many_epochs_read_every_row_so_often(epochs, rows, batch_size):
     """By the order of rows that training reads: never less, and less than one batch more."""
     steps = steps_of(epochs, rows, batch_size)
-    read = np.concatenate([rows_of_step(0, step, batch_size, rows) for step in range(steps)])
+    read = np.concatenate([rows_of_step(0, step, batch_size, rows).rows for step in range(steps)])
     counts = np.bincount(read, minlength=rows)
     assert counts.min() >= epochs
     assert len(read) - epochs * rows < batch_size
@@ -44,7 +44,7 @@ def test_a_short_pretraining_is_looked_at_more_often(every, steps, between):
 def test_an_epoch_with_replay_reads_every_new_row(known, new, replay):
     rows = rows_of_epoch(known, new, replay)
     kinds = Kinds(known=np.arange(known), new=np.arange(known, known + new))
-    read = [row for step in range(rows) for row in replayed(0, step, 1, kinds, replay)]
+    read = [row for step in range(rows) for row in replayed(0, step, 1, kinds, replay).rows]
     assert set(kinds.new.tolist()) <= set(map(int, read))
 
 

@@ -49,6 +49,23 @@ def test_a_batch_is_a_function_of_the_step(corpus, family):
     assert not all(torch.equal(a, b) for a, b in zip(first.batch(0), first.batch(1), strict=True))
 
 
+def test_a_long_document_is_cut_elsewhere_each_time_it_is_read_again(tmp_path, corpus):
+    document = np.arange(2, 2 + 4 * 8, dtype=np.int32)  # its end is a row of its own
+    packed = pack_rows([document], pa.array(["long"]), 8, own_ids(0))
+    write_rows(packed.input_ids, packed.pieces, 8, tmp_path / "0.arrow")
+    objective = objective_of("causal", corpus, batch_size=4)
+    objective.train = Split(open_rows(tmp_path))
+    assert len(objective.train.rows) == 5
+    read = [row for step in range(15) for row in zip(*(part.tolist() for part in objective.batch(step)), strict=True)]
+    epochs = [read[begin : begin + 5] for begin in range(0, 60, 5)]
+    as_packed = zip(*(part.tolist() for part in objective.make(objective.train, np.arange(5), None)), strict=True)
+    assert sorted(epochs[0]) == sorted(as_packed)
+    assert len({str(sorted(epoch)) for epoch in epochs}) > 4  # of 8 cuts
+    for epoch in epochs:
+        learnt = [label for _, _, labels in epoch for label in labels if label != IGNORED]
+        assert sorted(learnt) == [0, *document.tolist()]
+
+
 @pytest.mark.parametrize("family", MODELS)
 def test_held_out_batches_do_not_depend_on_the_seed_and_count_every_row_once(corpus, family):
     batches_by_seed = [list(objective_of(family, corpus, seed=seed, batch_size=3).held_out()) for seed in (0, 1)]

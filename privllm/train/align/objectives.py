@@ -70,8 +70,8 @@ class LessonObjective(Objective):
 
     def batch(self, step: int) -> Batch:
         cfg = self.cfg
-        indices = rows_of_step(cfg.seed, step, cfg.batch_size, len(self.train))
-        lessons = self.make([self.train[index] for index in indices])
+        drawn = rows_of_step(cfg.seed, step, cfg.batch_size, len(self.train))
+        lessons = self.make([self.train[index] for index in drawn.rows])
         if not self.terms.replay:
             return lessons
         return (*lessons, *self.terms.text.batch(step))
