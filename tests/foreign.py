@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, PreTrainedModel
 
 TEXTS = [
@@ -14,6 +14,7 @@ TEXTS = [
     "def valve(x):\n    return x + 1  # café",
     "naïve 12 façades",
 ]
+BERT_NAMES = {"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]", "mask_token": "[MASK]"}
 NAMES = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
 CONFIGS: dict[str, tuple[Any, dict[str, Any]]] = {
     "causal": (
@@ -88,6 +89,38 @@ def sentencepiece_tokenizer(texts: Iterable[str] = TEXTS, prepend: bool = True) 
         vocabulary[f"<0x{byte:02X}>"] = len(vocabulary)
     tokenizer = Tokenizer.from_str(json.dumps(definition))
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    return tokenizer.to_str()
+
+
+def wordpiece_tokenizer(texts: Iterable[str] = TEXTS) -> str:
+    """tokenizer.json as BERT's is: small letters without accents, pieces that go on with a word, a token for what there is none of."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=340, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return tokenizer.to_str()
+
+
+def unigram_tokenizer(texts: Iterable[str] = TEXTS) -> str:
+    """tokenizer.json as T5's is: the likeliest pieces, one blank for several, "</s>" behind a text, spans' tokens at the end."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " ")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    spans = [f"<extra_id_{number}>" for number in reversed(range(100))]
+    trainer = trainers.UnigramTrainer(
+        vocab_size=240, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_special_tokens(spans)
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     return tokenizer.to_str()
 
 

@@ -7,6 +7,7 @@ Everything that differs from family to family is asked here, never by name. How 
 from dataclasses import dataclass
 
 CLEAN = "_clean"
+WORDPIECE, UNIGRAM = "WordPiece", "Unigram"  # vocabularies, as tokenizer.json names their models
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class FamilyTraits:
     continues_text: bool = False  # it writes on from a prompt; the others fill gaps
     has_mask: bool = False  # its objective hides tokens behind a token of the vocabulary
     wants_annotations: bool = False  # its training can be guided by annotations (`data/guide`)
+    # Kinds of vocabularies that do not give every text back, and do all the same for what the family learns.
+    lossy_vocabularies: tuple[str, ...] = ()
     writes_separately: bool = False  # an encoder reads the prompt, a decoder writes the answer
     # What its held-out cost is called. Only a model that gives a text a probability has bits per byte of it; the
     # others are asked for tokens of which both sides are seen, which is not comparable.
@@ -52,9 +55,10 @@ CAUSAL = FamilyTraits(
 )
 MASKED = FamilyTraits(
     name="masked",
-    model_types=("modernbert",),
+    model_types=("modernbert", "bert", "roberta", "xlm-roberta"),
     task_kinds=("classification", "tokens"),
     has_mask=True,
+    lossy_vocabularies=(WORDPIECE, UNIGRAM),
     wants_annotations=True,
     bits="pseudo_bits",
 )
@@ -62,6 +66,7 @@ SEQ2SEQ = FamilyTraits(
     name="seq2seq",
     model_types=("t5",),
     task_kinds=("text2text",),
+    lossy_vocabularies=(UNIGRAM,),
     writes_separately=True,
     bits="denoising_bits",
 )

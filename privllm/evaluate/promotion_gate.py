@@ -154,8 +154,7 @@ def _clean_tokens(
         table = read_table(shard, ["id", "text"])
         table = table.filter(pc.is_in(table["id"], pa.array(ids, pa.string())))
         copied_of = read_copied(documents, shard)
-        for identifier, tokens in zip(table["id"].to_pylist(), encoder.encode(table["text"]), strict=True):
-            sizes = encoder.byte_sizes(tokens)
+        for identifier, (_, sizes) in zip(table["id"].to_pylist(), encoder.encode_sized(table["text"]), strict=True):
             clean_of[identifier] = np.append(sizes, 0), is_clean(sizes, copied_of.get(identifier, []))
     return clean_of
 

@@ -222,8 +222,7 @@ def read_documents(
         annotations = annotations.filter(pc.is_in(annotations["id"], wanted))
         annotations_of = {row["id"]: row for row in annotations.to_pylist()}
         copied_of = read_copied(inputs.documents, shard)
-        for row, tokens in zip(table.to_pylist(), encoder.encode(table["text"]), strict=True):
-            sizes = encoder.byte_sizes(tokens)
+        for row, (tokens, sizes) in zip(table.to_pylist(), encoder.encode_sized(table["text"]), strict=True):
             aligned = row["text"], sizes, annotations_of.get(row["id"], {})
             yield AnnotatedDocument(
                 id=row["id"],

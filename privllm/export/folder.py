@@ -180,12 +180,12 @@ def check(inputs: ExportInputs, family: str, out: Path) -> tuple[float, int]:
 
 
 def _checked_ids(inputs: ExportInputs, out: Path) -> list[int]:
-    """Return the ids of CHECKED_TEXT by the exported tokenizer, which must be the build's and give the text back."""
+    """Return the ids of CHECKED_TEXT by the exported tokenizer, which must be the build's and give the text back where that does."""
     tokenizer = AutoTokenizer.from_pretrained(out, local_files_only=True, trust_remote_code=False)
     ids = tokenizer(CHECKED_TEXT, add_special_tokens=False)["input_ids"]
-    expected = Encoder.open(inputs.tokenizer).encode([CHECKED_TEXT])[0].tolist()
-    assert ids == expected, "the exported tokenizer gives other ids"
-    assert tokenizer.decode(ids) == CHECKED_TEXT, "the exported tokenizer does not give a text back"
+    encoder = Encoder.open(inputs.tokenizer)
+    assert ids == encoder.encode([CHECKED_TEXT])[0].tolist(), "the exported tokenizer gives other ids"
+    assert encoder.is_lossy or tokenizer.decode(ids) == CHECKED_TEXT, "the exported tokenizer does not give a text back"
     return ids
 
 

@@ -103,6 +103,16 @@ def add_rows(model: PreTrainedModel, size: int, added: Added) -> None:
         if tensor.dim() == 2:  # a bias has nothing to tell tokens apart by
             rows = rows + NOISE * before.std(0) * _noise(len(new_ids), tensor.shape[1]).to(tensor)
         tensor[torch.tensor(new_ids)] = rows
+    _copy_to_second_bias(model)
+
+
+def _copy_to_second_bias(model: PreTrainedModel) -> None:
+    """Give the head around the output, in BERT and RoBERTa, a bias as the output's is: it keeps one of its own, which is saved."""
+    output: Any = model.get_output_embeddings()
+    for module in model.modules():
+        bias = module._parameters.get("bias")
+        if bias is not None and output in module.children() and bias is not output.bias:
+            module.bias = torch.nn.Parameter(output.bias.detach().clone())
 
 
 def _noise(rows: int, width: int) -> torch.Tensor:

@@ -14,7 +14,7 @@ from privllm.core.errors import UserError
 from privllm.core.special_tokens import SpecialIds
 from privllm.models.attention import FUSED_CAUSAL
 from privllm.models.causal import CAUSAL_MODEL
-from privllm.models.masked import MASKED_MODEL
+from privllm.models.masked import MASKED_MODEL, first_position
 from privllm.models.seq2seq import SEQ2SEQ_MODEL
 
 LIMITS = ("max_position_embeddings", "n_positions")  # what a configuration may call the longest text
@@ -60,7 +60,7 @@ def context_of(config: Any) -> int:
     """Return how many tokens the model was made to see at once."""
     for key in LIMITS:
         if context := getattr(config, key, None):
-            return context
+            return context - first_position(config)
     raise AssertionError("a model of every family has a limit")
 
 

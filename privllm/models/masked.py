@@ -1,11 +1,12 @@
 """The masked (autoencoding) language model: transformers' own ModernBERT class at the size that params.yaml asks for.
 
 It reads a text in both directions and predicts the masked tokens (Devlin et al. 2018; Warner et al. 2024,
-arXiv 2412.13663). What is masked, `masking` decides.
+arXiv 2412.13663). What is masked, `masking` decides. Where training begins with a model of others, that may be a BERT or a RoBERTa.
 
 Shapes: B rows, T tokens, D width, N labels that count, V vocabulary.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,6 +21,9 @@ from privllm.models.config import MaskedConfig, inner_width
 from privllm.models.document_masks import chunk_starts, chunks_of, is_near, same_chunk
 from privllm.models.family_model import FamilyModel
 from privllm.models.vocabulary import IGNORED
+
+HEADS = ("cls", "lm_head")  # of BERT and of RoBERTa
+COUNTS_FROM_PADDING = ("roberta", "xlm-roberta")
 
 
 def build_masked(cfg: MaskedConfig, ids: SpecialIds, context: int, seed: int) -> ModernBertForMaskedLM:
@@ -38,12 +42,13 @@ def masked_loss(model: Any, batch: tuple[Tensor, ...], reduction: str) -> Tensor
     inputs_BT, positions_BT, labels_BT = batch
     packed: dict[str, Any] = {}
     if chunk_starts(positions_BT) is not None:  # without a mask, attention keeps its fast kernel
-        packed = {"position_ids": positions_BT, "attention_mask": _masks(model.config, positions_BT)}
-    hidden_BTD = model.model(input_ids=inputs_BT, **packed).last_hidden_state
+        numbered_BT = positions_BT + first_position(model.config)
+        packed = {"position_ids": numbered_BT, "attention_mask": _masks(model.config, positions_BT)}
+    hidden_BTD = model.base_model(input_ids=inputs_BT, **packed).last_hidden_state
     is_label_BT = labels_BT != IGNORED
     # The head is half the work, and 7 of 10 tokens need none.
     return cross_entropy(
-        lambda hidden_ND: model.decoder(model.head(hidden_ND)),
+        _head_of(model),
         hidden_BTD[is_label_BT],
         labels_BT[is_label_BT],
         model.config.vocab_size,
@@ -51,10 +56,25 @@ def masked_loss(model: Any, batch: tuple[Tensor, ...], reduction: str) -> Tensor
     )
 
 
-def _masks(config: Any, positions_BT: Tensor) -> dict[str, Tensor]:
-    """Return the mask of each type of layer: the token's own chunk, all of it or what lies near."""
+def first_position(config: Any) -> int:
+    """Return the number that a model gives to the first token: RoBERTa's count from behind that of its padding."""
+    return config.pad_token_id + 1 if config.model_type in COUNTS_FROM_PADDING else 0
+
+
+def _head_of(model: Any) -> Callable[[Tensor], Tensor]:
+    """Return what makes logits [N, V] of hidden states [N, D], as the model's own class does."""
+    for name in HEADS:
+        if head := getattr(model, name, None):
+            return head
+    return lambda hidden_ND: model.decoder(model.head(hidden_ND))
+
+
+def _masks(config: Any, positions_BT: Tensor) -> Tensor | dict[str, Tensor]:
+    """Return the mask, of each type of layer where a model has several: the token's own chunk, all of it or what lies near."""
     chunks_BT = chunks_of(positions_BT)
     in_chunk = same_chunk(chunks_BT, chunks_BT)
+    if not getattr(config, "layer_types", None):
+        return in_chunk
     near = is_near(positions_BT.shape[1], config.sliding_window, positions_BT.device)
     return {"full_attention": in_chunk, "sliding_attention": in_chunk & near}
 
@@ -94,5 +114,11 @@ MASKED_MODEL = FamilyModel(
     build=build_masked,
     auto_class=AutoModelForMaskedLM,
     loss=masked_loss,
-    dropout=("attention_dropout", "embedding_dropout", "mlp_dropout"),
+    dropout=(
+        "attention_dropout",
+        "embedding_dropout",
+        "mlp_dropout",
+        "hidden_dropout_prob",
+        "attention_probs_dropout_prob",
+    ),
 )

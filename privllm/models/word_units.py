@@ -59,15 +59,14 @@ def kinds_of_characters() -> np.ndarray:
 
 
 class Lexicon:
-    """Bytes of the tokens of a byte-level vocabulary, {name: id}, and so the words that rows of them are made of."""
+    """Bytes of the tokens of a vocabulary, {id: bytes} (`tokens.token_bytes`), and so the words that rows of them are made of."""
 
-    def __init__(self, vocabulary: Mapping[str, int], special: Collection[int]) -> None:
-        self.size = max(vocabulary.values()) + 1
+    def __init__(self, spelling: Mapping[int, bytes], special: Collection[int]) -> None:
+        self.size = max(spelling) + 1
         bytes_of = [b"\0"] * self.size  # of a special token too: it is no text, and no word reaches across it
-        byte_of = _bytes_of_names()
-        for name, index in vocabulary.items():
-            if index not in special:
-                bytes_of[index] = b"".join(byte_of.get(character) or character.encode() for character in name)
+        for token, text in spelling.items():
+            if token not in special:
+                bytes_of[token] = text
         self._lengths = np.array([len(token) for token in bytes_of], np.int64)
         self._begins = np.cumsum(self._lengths) - self._lengths
         self._bytes = np.frombuffer(b"".join(bytes_of), np.uint8)
@@ -129,17 +128,3 @@ def _code_points(text: np.ndarray, starts: np.ndarray) -> np.ndarray:
     available = np.diff(starts, append=len(text))
     is_whole = (available == length) & (code_points <= LAST_CODE_POINT)
     return np.where(is_whole, code_points, REPLACEMENT)
-
-
-@lru_cache(1)
-def _bytes_of_names() -> dict[str, bytes]:
-    """Return the byte that each character of a byte-level token's name stands for (Radford et al. 2019, GPT-2).
-
-    Printable characters of Latin-1 stand for themselves, the others for the code points from 256 on, in order.
-    """
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    byte_of = {chr(byte): bytes([byte]) for byte in printable}
-    others = [byte for byte in range(256) if byte not in printable]
-    for number, byte in enumerate(others):
-        byte_of[chr(256 + number)] = bytes([byte])
-    return byte_of

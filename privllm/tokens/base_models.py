@@ -150,14 +150,8 @@ def _completed(source: TrackedFolder, families: Collection[str]) -> BaseTokenize
     names = roles_of(source.json("special_tokens_map.json") | source.json("tokenizer_config.json"))
     source.json(TOKENIZER_FILE)  # raises where it is no JSON object
     converses = any(TRAITS[family].can_converse for family in families)
-    fills_gaps = any(TRAITS[family].has_mask for family in families)
-    return complete(
-        path.read_text("utf-8"),
-        names,
-        str(path),
-        needs_turns=converses and not has_turns(source.folder),
-        needs_mask=fills_gaps,
-    )
+    needs_turns = converses and not has_turns(source.folder)
+    return complete(path.read_text("utf-8"), names, str(path), families, needs_turns=needs_turns)
 
 
 def _template_report(source: TrackedFolder) -> str:

@@ -7,19 +7,21 @@ A token is added only where something is missing: marks of turns for a family th
 what they are; a mask for the masked family; bytes without which a text would not come back. `added` names, for each, the
 token that the base model uses most alike; its row of the weights begins near that one's.
 
-Two kinds of vocabularies are taken: byte-level BPE (GPT-2, Llama 3, Qwen, SmolLM) and sentencepiece's BPE with a token for
-every byte (Llama 2, Mistral, Gemma). Others do not give every text back.
+Two kinds of vocabularies give every text back, and so do for each family: byte-level BPE (GPT-2, Llama 3, Qwen, SmolLM, RoBERTa) and
+sentencepiece's BPE with a token for every byte (Llama 2, Mistral, Gemma). WordPiece (BERT) and Unigram (T5, XLM-RoBERTa) lose blanks,
+lines and characters, some of them capitals too: what reads holes can live with that, what continues a text cannot.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer, pre_tokenizers
 
 from privllm.core.errors import UserError
+from privllm.core.families import TRAITS
 from privllm.core.special_tokens import MASK, SPECIAL_TOKENS, TURN_MARKS, SpecialIds
-from privllm.tokens.encode import SPACE, Encoder, steps_of
+from privllm.tokens.encode import SPACE, Encoder, steps_of, unknown_id
 from privllm.tokens.special_ids import find_special_ids
 
 PLAIN = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
@@ -41,23 +43,24 @@ class BaseTokenizer(NamedTuple):
 
 
 def complete(
-    tokenizer_json: str, names: Mapping[str, str], where: str, *, needs_turns: bool, needs_mask: bool
+    tokenizer_json: str, names: Mapping[str, str], where: str, families: Collection[str], *, needs_turns: bool
 ) -> BaseTokenizer:
     """Return the tokenizer, with what is missing added; one that lacks nothing is returned unchanged, to the byte.
 
     `names` are its special tokens by role ("eos_token"), `where` is its name in an error. Raises UserError for one that
-    does not give every text back, or names no end of text.
+    does not give every text back where one of `families` needs that, or names no end of text.
     """
-    kind = _kind_of(tokenizer_json, where)
+    kind = _kind_of(tokenizer_json, where, families)
     special = find_special_ids(tokenizer_json, names, where)
     definition = json.loads(tokenizer_json)
     added: Added = {}
     vocabulary = definition["model"]["vocab"]
-    for byte in sorted(_byte_names(kind) - vocabulary.keys()):
-        vocabulary[byte] = special.size + len(added)
-        added[vocabulary[byte]] = None
+    if kind in (BYTE_LEVEL, BYTE_FALLBACK):
+        for byte in sorted(_byte_names(kind) - vocabulary.keys()):
+            vocabulary[byte] = special.size + len(added)
+            added[vocabulary[byte]] = None
     marks = [SPECIAL_TOKENS[mark] for mark in TURN_MARKS] if needs_turns else []
-    if needs_mask and special.mask is None:
+    if special.mask is None and any(TRAITS[family].has_mask for family in families):
         marks.append(SPECIAL_TOKENS[MASK])
     tokenizer = Tokenizer.from_str(tokenizer_json)
     eos = tokenizer.token_to_id(names.get("eos_token", ""))
@@ -98,8 +101,8 @@ def _byte_names(kind: str) -> set[str]:
     return {f"<0x{byte:02X}>" for byte in range(256)}
 
 
-def _kind_of(tokenizer_json: str, where: str) -> str:
-    """Return how the vocabulary writes a text. Raises UserError for one that does not write every text."""
+def _kind_of(tokenizer_json: str, where: str, families: Collection[str]) -> str:
+    """Return how the vocabulary writes a text. Raises UserError for one that does not write every text, and one of `families` needs it."""
     definition = json.loads(tokenizer_json)
     model = definition.get("model", {})
     if model.get("type") == "BPE" and _is_byte_level(definition):
@@ -107,10 +110,24 @@ def _kind_of(tokenizer_json: str, where: str) -> str:
     if model.get("type") == "BPE" and model.get("byte_fallback") and _is_plain_metaspace(definition):
         return BYTE_FALLBACK
     described = model.get("type", "no model")
+    need_all = sorted(family for family in families if described not in TRAITS[family].lossy_vocabularies)
+    if not need_all:
+        return _lossy_kind(definition, where)
+    can_do_without = [name for name, traits in TRAITS.items() if described in traits.lossy_vocabularies]
+    remedy = f": set `families` to [{', '.join(can_do_without)}], or take another model" if can_do_without else ""
     raise UserError(
         f"{where} is neither {BYTE_LEVEL} nor {BYTE_FALLBACK} (it is {described}, or changes a text otherwise): a document "
-        "would not come back as it was, so no model can be trained on documents with it."
+        f"would not come back as it was, which the family {need_all[0]} needs{remedy}."
     )
+
+
+def _lossy_kind(definition: Mapping[str, Any], where: str) -> str:
+    """Return the kind of a vocabulary that changes a text. Raises UserError for one that has nothing to write unknown characters by."""
+    if unknown_id(definition) is None:
+        raise UserError(
+            f"{where} names no token for what its vocabulary lacks, so not every document can be read with it."
+        )
+    return definition["model"]["type"]
 
 
 def _is_byte_level(definition: Mapping[str, Any]) -> bool:
@@ -138,6 +155,8 @@ def _is_plain_metaspace(definition: Mapping[str, Any]) -> bool:
 def _require_round_trip(tokenizer_json: str, special: SpecialIds, where: str) -> None:
     """Raise UserError unless a text comes back, and no special token is made of a text that spells it."""
     encoder = Encoder(tokenizer_json)
+    if encoder.is_lossy:
+        return  # none comes back, and of special tokens the encoder keeps texts free
     names = [token["content"] for token in json.loads(tokenizer_json).get("added_tokens", []) if token["special"]]
     text = AWKWARD + " ".join(names)
     (tokens,) = encoder.encode([text])

@@ -36,8 +36,10 @@ def align_shard(out: Path, shard: Path, copied_runs: Path, tokenizer_file: Path)
     documents = by_id(documents.filter(pc.is_in(documents["id"], runs["id"])))
     encoder = Encoder.open(tokenizer_file.parent)
     places: dict[str, np.ndarray] = {}
-    for identifier, tokens in zip(documents["id"].to_pylist(), encoder.encode(documents["text"]), strict=True):
-        places[identifier] = np.cumsum(encoder.byte_sizes(tokens))
+    for identifier, (_, sizes) in zip(
+        documents["id"].to_pylist(), encoder.encode_sized(documents["text"]), strict=True
+    ):
+        places[identifier] = np.cumsum(sizes)
     rows: list[dict[str, Any]] = []
     for run in runs.to_pylist():
         begin, end = tokens_of(places[run["id"]], run["begin"], run["end"])

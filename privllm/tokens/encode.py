@@ -12,8 +12,9 @@ No boundary is added and nothing is cut: see `pack`. Chats are rendered by `chat
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
+from privllm.core.families import UNIGRAM, WORDPIECE
 from privllm.tokens.special_ids import BYTE
 
 # Llama 3's split (Meta 2024), after OpenAI's cl100k_base: digits in groups of three, runs of white space kept whole.
@@ -54,6 +56,13 @@ class Encoder:
 
     def __init__(self, tokenizer_json: str) -> None:
         self._json = without_specials(tokenizer_json)
+        definition = json.loads(tokenizer_json)
+        self.is_lossy = is_lossy(definition)  # whether it changes a text, by small letters or one blank for several
+        self.unknown = (
+            unknown_id(definition) if self.is_lossy else None
+        )  # token for what the vocabulary has no piece of
+        special = [token["id"] for token in definition["added_tokens"] if token["special"]]
+        self._special = [number for number in special if number != self.unknown]
         self._fast = gigatoken.Tokenizer.from_json(self._json) if _is_compared(self._json) else None
 
     @classmethod
@@ -65,6 +74,16 @@ class Encoder:
     def reference(self) -> Tokenizer:
         """Return HF `tokenizers` on the same file: slow, and right by definition."""
         return Tokenizer.from_str(self._json)
+
+    def encode_sized(self, texts: pa.Array | pa.ChunkedArray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield of each whole document its token ids (int32), and how many of its UTF-8 bytes each token stands for (int64)."""
+        if not self.is_lossy:
+            for tokens in self.encode(texts):
+                yield tokens, self.byte_sizes(tokens)
+            return
+        for text in texts.to_pylist():
+            encoding = self.reference.encode(text, add_special_tokens=False)
+            yield self._without_special_ids(encoding.ids), _bytes_of_offsets(text, encoding.offsets)
 
     def encode(self, texts: Sequence[str] | pa.Array | pa.ChunkedArray) -> list[np.ndarray]:
         """Return the token ids (int32) of each text."""
@@ -79,11 +98,22 @@ class Encoder:
 
     def _encode(self, text: str, is_disputed: bool) -> np.ndarray:
         if is_disputed or self._fast is None:
-            return np.array(self.reference.encode(text, add_special_tokens=False).ids, np.int32)
+            return self._without_special_ids(self.reference.encode(text, add_special_tokens=False).ids)
         return self._fast.encode(text).astype(np.int32)
 
+    def _without_special_ids(self, ids: list[int]) -> np.ndarray:
+        """Return ids of a text (int32), none of them special.
+
+        A lossy vocabulary lists "</s>" among its pieces, so that a text may spell it; there it becomes the unknown token.
+        """
+        tokens = np.array(ids, np.int32)
+        if self.unknown is not None:
+            tokens[np.isin(tokens, self._special)] = self.unknown
+        return tokens
+
     def byte_sizes(self, tokens: np.ndarray) -> np.ndarray:
-        """Return how many UTF-8 bytes of the text each token of a whole document is: int64 [tokens]."""
+        """Return how many UTF-8 bytes of the text each token of a whole document is: int64 [tokens]. Not of a lossy vocabulary."""
+        assert not self.is_lossy, "such a token says not how long its text was"
         sizes = self._sizes[tokens]
         if self._puts_space_in_front and len(sizes):
             sizes[0] -= 1  # which is no part of the text
@@ -101,7 +131,7 @@ class Encoder:
 
     @cached_property
     def _is_byte_level(self) -> bool:
-        return any(step["type"] == "ByteLevel" for step in steps_of(json.loads(self._json), "decoder"))
+        return is_byte_level(json.loads(self._json))
 
     @cached_property
     def _puts_space_in_front(self) -> bool:
@@ -112,6 +142,37 @@ class Encoder:
         if self._fast is None:
             return self.reference.decode(tokens.tolist(), skip_special_tokens=False)
         return self._fast.decode(tokens.astype(np.uint32)).decode("utf-8", "replace")
+
+
+def is_byte_level(definition: Mapping[str, Any]) -> bool:
+    """Return whether the tokens of a tokenizer.json, which is parsed, are named by their bytes."""
+    return any(step["type"] == "ByteLevel" for step in steps_of(definition, "decoder"))
+
+
+def is_lossy(definition: Mapping[str, Any]) -> bool:
+    """Return whether a tokenizer.json, which is parsed, is of a kind that does not give every text back."""
+    return definition["model"].get("type") in (WORDPIECE, UNIGRAM)
+
+
+def unknown_id(definition: Mapping[str, Any]) -> int | None:
+    """Return the id that a lossy vocabulary gives to what it has no piece of; None where it names none."""
+    model = definition["model"]
+    if model["type"] == UNIGRAM:
+        return model.get("unk_id")
+    return model["vocab"].get(model.get("unk_token"))
+
+
+def _bytes_of_offsets(text: str, offsets: list[tuple[int, int]]) -> np.ndarray:
+    """Return how many bytes of the text lie between the end of each token's characters and that of the token before: int64 [tokens].
+
+    What no token stands for counts to the one behind it, at the end of the text to the last one.
+    """
+    if not offsets:
+        return np.zeros(0, np.int64)
+    ends = np.array([end for _, end in offsets])
+    ends[-1] = len(text)
+    bytes_before = np.array([0, *accumulate(len(character.encode()) for character in text)])
+    return np.diff(bytes_before[np.maximum.accumulate(ends)], prepend=0)
 
 
 def steps_of(definition: Mapping[str, Any], part: str) -> list[dict[str, Any]]:

@@ -104,11 +104,10 @@ def of_tokens(
     table = read_table(documents, ["id", "text"])
     annotated_ids = pa.array(sorted(annotation_of), pa.string())
     table = table.filter(pc.is_in(table["id"], annotated_ids))
-    encoded = encoder.encode(table["text"])
+    encoded = encoder.encode_sized(table["text"])
     by_document = {}
-    for row, tokens in zip(table.to_pylist(), encoded, strict=True):
+    for row, (_, token_sizes) in zip(table.to_pylist(), encoded, strict=True):
         annotation = annotation_of[row["id"]]
-        token_sizes = encoder.byte_sizes(tokens)
         tags = parts_of_speech(row["text"], token_sizes, annotation)
         codes = [CODES.get(tag, CODES["X"]) for tag in tags]
         spans = spans_of(row["text"], token_sizes, annotation, cfg.max_words)

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import transformers
-from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from privllm.core.base_model import BASE, DOCUMENTS, INCUMBENT, SCRATCH
@@ -32,6 +31,7 @@ from privllm.tokens.general_text import general_rows
 from privllm.tokens.rows import open_rows
 from privllm.tokens.special_ids import special_ids
 from privllm.tokens.token_annotations import open_guide
+from privllm.tokens.token_bytes import token_bytes
 from privllm.tokens.trained_documents import known_rows
 from privllm.train.adapter_config import AdapterConfig
 from privllm.train.adapter_folder import FOLDER as ADAPTER
@@ -95,8 +95,8 @@ def pretrain(
     if BASE.fullmatch(start):
         training = _with_general_text(training, inputs.start, special)
     model = _model(family, cfg, inputs, context, special, note)
-    vocabulary = Tokenizer.from_file(str(inputs.tokenizer / "tokenizer.json")).get_vocab()
-    objective = OBJECTIVES[family](model, cfg, training, validation, special, vocabulary)
+    spelling = token_bytes((inputs.tokenizer / "tokenizer.json").read_text("utf-8"))
+    objective = OBJECTIVES[family](model, cfg, training, validation, special, spelling)
     objective.started = start != SCRATCH
     objective.embeddings_decay = start == SCRATCH
     adapters = adapt(model, adapter, cfg.seed, note["added"]) if adapter.rank else None

@@ -62,7 +62,7 @@ class Split(NamedTuple):
 
 
 class Packed(Objective):
-    """Batches of packed rows; `special` and `vocabulary` (its tokens to ids) are of the tokenizer that packed them."""
+    """Batches of packed rows; `special` and `spelling` (of each token in bytes) are of the tokenizer that packed them."""
 
     family_model: FamilyModel
 
@@ -73,7 +73,7 @@ class Packed(Objective):
         train: Split,
         validation: Split,
         special: SpecialIds,
-        vocabulary: Mapping[str, int] = MappingProxyType({}),
+        spelling: Mapping[int, bytes] = MappingProxyType({}),
     ) -> None:
         super().__init__(model, f"pretrain.{self.family_model.name}")
         self.loss_of: Loss = self.family_model.loss
@@ -81,7 +81,7 @@ class Packed(Objective):
         self.train = train
         self.validation = validation
         self.special = special
-        self.vocabulary = vocabulary
+        self.spelling = spelling
 
     def batch(self, step: int) -> Batch:
         return self.make(self.train, self.drawn(step).rows, generator_of("noise", self.cfg.seed, step))
@@ -160,7 +160,7 @@ class Gaps(Packed):
 
     @cached_property
     def lexicon(self) -> Lexicon:
-        return Lexicon(self.vocabulary, frozenset(self.special.special))
+        return Lexicon(self.spelling, frozenset(self.special.special))
 
     def make(self, split: Split, indices: np.ndarray, chance: np.random.Generator) -> Batch:
         assert split.guide is not None

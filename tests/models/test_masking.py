@@ -8,6 +8,7 @@ from privllm.core.records import POS_TAGS
 from privllm.core.special_tokens import END_OF_TEXT, MASK, own_ids
 from privllm.models.masking import LONGEST_WORD, WORDS_IN_BUDGET, MaskingConfig, choose, cover
 from privllm.models.word_units import Lexicon, units_of
+from privllm.tokens.token_bytes import byte_level
 
 NAMES = [
     "<|endoftext|>",
@@ -28,7 +29,7 @@ NAMES = [
     "¯ve",
 ]
 SPECIALS = 6  # ids below are no text
-LEXICON = Lexicon({name: i for i, name in enumerate(NAMES)}, range(6))
+LEXICON = Lexicon(byte_level({name: i for i, name in enumerate(NAMES)}), range(6))
 ID = {name: i for i, name in enumerate(NAMES)}
 NOTHING = np.full(1000, -1, np.int32)
 

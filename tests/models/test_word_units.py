@@ -21,6 +21,7 @@ from privllm.models.word_units import (
     units_of,
 )
 from privllm.tokens.encode import WORDS
+from privllm.tokens.token_bytes import byte_level
 
 # The beginning of the Universal Declaration of Human Rights in ten scripts (the Unicode Consortium's UDHR project;
 # public domain).
@@ -50,7 +51,7 @@ LEARNT = tokenizer(list(DECLARATION.values()), 1500)
 def words_of(text: str, encoding: Tokenizer = BYTES) -> list[str]:
     """The words of a text, put together from its tokens."""
     tokens = np.array(encoding.encode(text).ids)
-    units = units_of(Lexicon(encoding.get_vocab(), range(6)), tokens, 1000)
+    units = units_of(Lexicon(byte_level(encoding.get_vocab()), range(6)), tokens, 1000)
     return [encoding.decode(tokens[units == unit].tolist()) for unit in range(units[-1] + 1)]
 
 
@@ -113,7 +114,7 @@ def test_learnt_tokens_begin_a_word_where_their_first_character_does(script: str
 @pytest.mark.parametrize("script", DECLARATION)
 def test_three_in_ten_tokens_are_hidden_in_every_script(script: str, encoding: Tokenizer) -> None:
     assert len(DECLARATION) == 10
-    lexicon = Lexicon(encoding.get_vocab(), range(6))
+    lexicon = Lexicon(byte_level(encoding.get_vocab()), range(6))
     tokens = np.array(encoding.encode(DECLARATION[script]).ids)[:256]
     nothing = np.full(len(tokens), -1, np.int32)
     no_tags = np.zeros(len(tokens), np.uint8)
@@ -128,7 +129,7 @@ def test_three_in_ten_tokens_are_hidden_in_every_script(script: str, encoding: T
 
 
 def test_a_long_word_is_cut_between_characters() -> None:
-    lexicon = Lexicon(BYTES.get_vocab(), range(6))
+    lexicon = Lexicon(byte_level(BYTES.get_vocab()), range(6))
     tokens = np.array(BYTES.encode("\u0434" * 20).ids)  # a letter of two bytes
     units = units_of(lexicon, tokens, 7)
     assert units.tolist() == sorted(units.tolist())
@@ -139,14 +140,14 @@ def test_a_long_word_is_cut_between_characters() -> None:
 
 
 def test_a_row_that_begins_or_ends_inside_a_character_has_words_too() -> None:
-    lexicon = Lexicon(BYTES.get_vocab(), range(6))
+    lexicon = Lexicon(byte_level(BYTES.get_vocab()), range(6))
     tokens = np.array(BYTES.encode("\u0434\u0430 \u6771").ids)
     assert lexicon.goes_on(tokens).tolist() == [False, True, True, True, False, False, True, True]
     assert lexicon.goes_on(tokens[1:-1]).tolist() == [False, False, True, False, False, True]
 
 
 def test_a_special_token_ends_a_word() -> None:
-    lexicon = Lexicon(BYTES.get_vocab(), range(6))
+    lexicon = Lexicon(byte_level(BYTES.get_vocab()), range(6))
     a = BYTES.token_to_id("a")
     assert lexicon.goes_on(np.array([a, a, 0, a, a])).tolist() == [False, True, False, False, True]
 

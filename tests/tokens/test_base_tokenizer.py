@@ -2,8 +2,10 @@
 
 import json
 import unicodedata
+from itertools import pairwise
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,14 +14,23 @@ from tokenizers import Tokenizer
 from privllm.core.errors import UserError
 from privllm.tokens.base_tokenizer import BaseTokenizer, complete
 from privllm.tokens.encode import Encoder
-from tests.foreign import NAMES, foreign_tokenizer, sentencepiece_tokenizer
+from privllm.tokens.special_ids import find_special_ids
+from tests.foreign import (
+    BERT_NAMES,
+    NAMES,
+    foreign_tokenizer,
+    sentencepiece_tokenizer,
+    unigram_tokenizer,
+    wordpiece_tokenizer,
+)
 
 SPELT = ["<s>", "</s>", "<unk>", "<|user|>", "<|endoftext|>", " ", "\n", "report", "café", "▁", "<0x0A>"]
 THEIRS = {"byte-level": foreign_tokenizer(), "sentencepiece": sentencepiece_tokenizer()}
+LOSSY = {"WordPiece": (wordpiece_tokenizer(), BERT_NAMES), "Unigram": (unigram_tokenizer(), NAMES)}
 
 
 def completed(text: str, names: dict[str, str] = NAMES, turns: bool = True, mask: bool = True) -> BaseTokenizer:
-    return complete(text, names, "mine", needs_turns=turns, needs_mask=mask)
+    return complete(text, names, "mine", ["causal", "masked"] if mask else ["causal"], needs_turns=turns)
 
 
 def changed(**parts: object) -> str:
@@ -122,6 +133,61 @@ def test_bytes_that_it_lacks_are_added() -> None:
 def test_what_does_not_give_every_text_back_is_refused(parts: dict) -> None:
     with pytest.raises(UserError, match="mine is neither byte-level BPE nor sentencepiece BPE with byte fallback"):
         completed(changed(**parts))
+
+
+@pytest.mark.parametrize(
+    ("kind", "families", "refused_for"),
+    [
+        ("WordPiece", ["masked"], ""),
+        ("WordPiece", ["seq2seq", "masked"], r"family seq2seq needs: set `families` to \[masked\],"),
+        ("Unigram", ["masked", "seq2seq"], ""),
+        ("Unigram", ["causal"], r"family causal needs: set `families` to \[masked, seq2seq\],"),
+    ],
+)
+def test_what_changes_a_text_is_taken_where_that_does_not_matter(
+    kind: str, families: list[str], refused_for: str
+) -> None:
+    text, names = LOSSY[kind]
+    if refused_for:
+        with pytest.raises(UserError, match=f"it is {kind}, .*{refused_for}"):
+            complete(text, names, "mine", families, needs_turns=False)
+        return
+    found = complete(text, names, "mine", families, needs_turns=False)
+    has_mask = "mask_token" in names
+    assert found.names() == ([] if has_mask else ["<|mask|>"])
+    assert found.tokenizer == text or not has_mask
+
+
+@pytest.mark.parametrize("kind", LOSSY)
+def test_bytes_of_a_text_that_is_changed_are_counted_by_places(kind: str) -> None:
+    """The tokens share out all bytes of a text, and none is special, whatever the text spells."""
+    text, names = LOSSY[kind]
+    encoder, special = Encoder(text), find_special_ids(text, names, "mine")
+    plain = json.loads(text)
+    plain["added_tokens"] = []
+    theirs = Tokenizer.from_str(json.dumps(plain))
+    spelt = [
+        *SPELT,
+        *(Tokenizer.from_str(text).id_to_token(number) for number in special.special),
+        "NAÏVE",
+        "\x07",
+        "数",
+    ]
+
+    @given(st.lists(st.one_of(st.sampled_from(spelt), st.text(max_size=8)), max_size=8).map("".join))
+    def check(document: str) -> None:
+        ((tokens, sizes),) = encoder.encode_sized(pa.array([document]))
+        assert tokens.tolist() == encoder.encode([document])[0].tolist()
+        expected = theirs.encode(document, add_special_tokens=False)
+        unknown = [encoder.unknown if token in special.special else token for token in expected.ids]
+        assert tokens.tolist() == unknown
+        assert not (set(special.special) - {encoder.unknown}) & set(tokens.tolist())
+        ends = [0, *(end for _, end in expected.offsets)]
+        ends[1:] = [*ends[1:-1], len(document)] if len(tokens) else []
+        obvious = [len(document[begin:end].encode()) for begin, end in pairwise(ends)]
+        assert sizes.tolist() == obvious
+
+    check()
 
 
 def test_without_an_end_of_text_it_is_refused() -> None:

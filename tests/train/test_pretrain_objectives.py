@@ -19,7 +19,7 @@ from privllm.train.pretrain_objectives import OBJECTIVES, Packed, Split
 from tests.train.tiny_corpus import CONTEXT, VOCABULARY, Corpus, tiny, write_split, write_table_stream
 
 ROWS_OF_DOCUMENTS = 7  # of `packed_documents`, before those of `corpus`
-WORDS = {f"w{i}": i for i in range(VOCABULARY)}
+WORDS = {i: f"w{i}".encode() for i in range(VOCABULARY)}
 
 
 def objective_of(family: str, corpus: Corpus, **changes) -> Packed:
