@@ -4,19 +4,29 @@ Each stage that opens a model is killed by SIGKILL at changes of files drawn at 
 bytes of one that nobody disturbed. The moments within a step are those of tests/train. It takes minutes: PRIVLLM_NIGHTLY=1 runs it.
 """
 
+import json
 import os
 import random
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer
 
 from privllm.core.records import document_id
 from privllm.core.split import SplitConfig, split_of
 from privllm.engine.pipeline import declared_stages
 from tests.feedback.said import put
-from tests.foreign import save_foreign
+from tests.foreign import (
+    BERT_NAMES,
+    foreign_model,
+    foreign_tokenizer,
+    save_foreign,
+    unigram_tokenizer,
+    wordpiece_tokenizer,
+)
 from tests.train.tiny_feedback import said
 from tests.workshop import PAGES, ROOT, SMALL, Workshop, environment, make_workshop, outputs
 
@@ -106,3 +116,55 @@ def test_an_edit_of_a_page_trains_again_and_fetches_nothing(unbroken: Workshop) 
     assert {"collect", "clean", "dedup", "pack", "pretrain", "align", "evaluate", "export", "gate", "report"} <= ran
     assert not ran & {"fingerprint", "start", "feedback"}
     assert (unbroken.root / "data/tokenizer/tokenizer.json").read_bytes() == before
+
+
+ROBERTA = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "mask_token": "<mask>"}
+READERS = {  # family, tokenizer.json, tokenizer_config.json, and ids of the padding and of a text's end
+    "bert": ("masked", wordpiece_tokenizer, BERT_NAMES | {"tokenizer_class": "BertTokenizer"}, (0, 3)),
+    "roberta": (
+        "masked",
+        lambda: foreign_tokenizer(("<s>", "<pad>", "</s>", "<unk>", "<mask>")),
+        ROBERTA | {"tokenizer_class": "RobertaTokenizer"},
+        (1, 2),
+    ),
+    "t5": (
+        "seq2seq",
+        unigram_tokenizer,
+        {"eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>", "tokenizer_class": "T5Tokenizer"},
+        (0, 1),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_models_that_fill_gaps_go_on_with_their_own_words(kind: str, tmp_path: Path) -> None:
+    """The whole chain; the exported folder is checked there by transformers' own tokenizer of that architecture."""
+    family, make_tokenizer, names, (pad, end) = READERS[kind]
+    shop = make_workshop(tmp_path / "repo")
+    base = shop.root / "data/base/tiny"
+    text = make_tokenizer()
+    model = foreign_model(family, kind, Tokenizer.from_str(text).get_vocab_size(), context=256)
+    model.config.pad_token_id, model.config.eos_token_id = pad, end
+    model.save_pretrained(base)
+    (base / "tokenizer.json").write_text(text, "utf-8")
+    (base / "tokenizer_config.json").write_text(json.dumps(names), "utf-8")
+    shop.run("dvc", "add", "-q", "data/base/tiny")
+    chain = {
+        "families": [family],
+        "base": "data/base/tiny",
+        "replay.samples": 0,
+        "finetune.tasks": {},
+        "annotate.limit": 0,
+    }
+    shop.set_all(chain | {f"pretrain.{family}.from_base.epochs": 0.05})
+    shop.repro()
+    report = shop.json(f"reports/pretrain/{family}.json")
+    assert report["validation_loss"] < report["start_loss"]
+    evaluated = shop.json(f"reports/evaluate/{family}.json")
+    measured = evaluated["test"]
+    assert measured["before"]["difference"] < 0
+    exported = shop.root / f"data/export/{family}"
+    assert json.loads((exported / "config.json").read_text("utf-8"))["model_type"] == kind
+    learnt = shop.json("reports/tokenizer.json")
+    assert ("unknown_tokens" in learnt) == (kind != "roberta")
+    assert (learnt["round_trip_documents"] == learnt["sample_documents"]) == (kind == "roberta")

@@ -51,6 +51,7 @@ from privllm.models.base_weights import load_base, note_of
 from privllm.models.devices import place
 from privllm.models.family import FAMILIES
 from privllm.models.generate import SamplingConfig
+from privllm.models.loading import context_of
 from privllm.stats.difference import interval_of
 from privllm.stats.scores import Score
 from privllm.stats.text_overlap import overlap, overlap_intervals
@@ -133,11 +134,12 @@ def evaluate(
             )
     general = general_streams(inputs.start)
     general_after = score_streams(family, model, special, general, cfg.batch_rows)
+    context = context_of(model.config)
     del model  # two need not lie in memory
     loaded.cache_clear()
     origin = note_of(inputs.start)["start"]
     if BASE.fullmatch(origin):
-        base = place(load_base(family, inputs.start, special))
+        base = place(load_base(family, inputs.start, special, context))
         of_test = by_split[TEST].documents
         if before := compare_with_base(family, base, special, of_test, scored, cfg.batch_rows):
             report[TEST]["before"] = {"base": origin} | before

@@ -40,12 +40,8 @@ def open_start(
     not all there.
     """
     family_model = MODELS[family]
-    config = config_of(folder)
+    config = _config_for(folder, special, context)
     _set_dropout(family_model, config, cfg.dropout)
-    if not _has_limit(config):
-        config.n_positions = context  # T5 has no limit of its own; this is what it is trained on
-    if config.is_encoder_decoder and getattr(config, "decoder_start_token_id", None) is None:
-        config.decoder_start_token_id = special.pad
     longest = context_of(config)
     if context > longest:
         raise UserError(
@@ -55,10 +51,11 @@ def open_start(
     return _with_all_rows(family_model, folder, config, special, added).train()
 
 
-def load_base(family: str, folder: Path, special: SpecialIds) -> PreTrainedModel:
-    """Return the model in `folder` as training begins with it, in eval mode on the CPU."""
+def load_base(family: str, folder: Path, special: SpecialIds, context: int) -> PreTrainedModel:
+    """Return the model in `folder` as training begins with it, in eval mode on the CPU; `context` is of one that has no limit."""
     added = note_of(folder)["added"]
-    return _with_all_rows(MODELS[family], folder, config_of(folder), special, added).eval()
+    config = _config_for(folder, special, context)
+    return _with_all_rows(MODELS[family], folder, config, special, added).eval()
 
 
 def _with_all_rows(
@@ -75,8 +72,14 @@ def _with_all_rows(
     return model
 
 
-def _has_limit(config: Any) -> bool:
-    return any(getattr(config, key, None) for key in LIMITS)
+def _config_for(folder: Path, special: SpecialIds, context: int) -> Any:
+    """Return transformers' configuration of the model in `folder`, with what a T5 may leave open: its limit, and how an answer begins."""
+    config = config_of(folder)
+    if not any(getattr(config, key, None) for key in LIMITS):
+        config.n_positions = context
+    if config.is_encoder_decoder and getattr(config, "decoder_start_token_id", None) is None:
+        config.decoder_start_token_id = special.pad
+    return config
 
 
 def _set_dropout(family_model: FamilyModel, config: Any, dropout: float) -> None:

@@ -245,6 +245,12 @@ EXPLANATIONS: dict[str, list[Explanation]] = {
             "average length of a token; longer tokens mean shorter sequences.",
             places(2),
         ),
+        Explanation(
+            "unknown_tokens",
+            "Unknown tokens",
+            "of the sample, that stand for a character or a word that the base model's vocabulary lacks.",
+            whole,
+        ),
     ],
     "annotate": [
         Explanation("tokens", "Annotated tokens", "words and punctuation marks with a part of speech.", whole),

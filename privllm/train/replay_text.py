@@ -98,7 +98,7 @@ def write_own_texts(
 
     folder, tokenizer = model_files[0].parent, tokenizer_files[0].parent
     special, speech = special_ids(tokenizer), Speech(tokenizer)
-    model = load_base(family, folder, special)
+    model = load_base(family, folder, special, cfg.tokens)
     conversations = cfg.samples - cfg.samples // DOCUMENTS if note_of(folder)["chat"] else 0
     texts = [*own_conversations(model, cfg, speech, conversations)]
     texts += own_documents(model, cfg, speech, cfg.samples - conversations)
