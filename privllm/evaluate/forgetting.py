@@ -1,10 +1,11 @@
 """What training on documents made a base model forget: its loss on general text before and after, as a relative change.
 
 The texts are those of `tokens.general_text` that training never read. Both models score the same tokens, so the change of
-their sum is what counts, and the interval is over texts.
+their sum is what counts, and the interval is over texts. Answers to questions count by themselves too, since a model may keep its
+knowledge and lose its voice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import numpy as np
 from privllm.evaluate.scoring import ScoredDocument
 from privllm.stats.difference import DIGITS, interval_of
 from privllm.stats.scores import Score
-from privllm.tokens.general_text import MEASURED, read_general
+from privllm.tokens.chat_format import Speech
+from privllm.tokens.general_text import MEASURED, first_place, read_general
 
 
 def general_streams(start: Path) -> dict[str, np.ndarray]:
@@ -21,9 +23,39 @@ def general_streams(start: Path) -> dict[str, np.ndarray]:
     return {text.id: text.tokens for text in read_general(start, MEASURED)}
 
 
-def compare_general(before: Sequence[ScoredDocument], after: Sequence[ScoredDocument]) -> dict[str, Any]:
-    """Return the loss of the base model and of the trained one on the same texts, and the relative change with its interval."""
+def answers_in(streams: Mapping[str, np.ndarray], speech: Speech) -> dict[str, int]:
+    """Return where the answer begins in each text that is a question and its answer."""
+    between = [*speech.marks.user_end, *speech.marks.assistant]
+    begins = {}
+    for identifier, tokens in streams.items():
+        place = first_place(tokens.tolist(), between)
+        if place >= 0:
+            begins[identifier] = place + len(between)
+    return begins
+
+
+def compare_general(
+    before: Sequence[ScoredDocument], after: Sequence[ScoredDocument], answers: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return the loss of the base model and of the trained one on the same texts, and the relative change with its interval.
+
+    `answers` says where they begin (`answers_in`); their figures stand below "replies", where there are any.
+    """
     assert [text.id for text in before] == [text.id for text in after]
+    report = _change(before, after)
+    if answers:
+        replies = [[_from(text, answers[text.id]) for text in texts if text.id in answers] for texts in (before, after)]
+        report["replies"] = _change(*replies)
+    return report
+
+
+def _from(text: ScoredDocument, begin: int) -> ScoredDocument:
+    """Return what was scored of a text from its token `begin` on."""
+    is_there = text.places >= begin
+    return ScoredDocument(text.id, *(column[is_there] for column in text[1:]))
+
+
+def _change(before: Sequence[ScoredDocument], after: Sequence[ScoredDocument]) -> dict[str, Any]:
     tokens = np.array([len(text.nats) for text in before], float)
     nats_before = np.array([text.nats.sum() for text in before])
     nats_after = np.array([text.nats.sum() for text in after])

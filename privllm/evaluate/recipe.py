@@ -39,7 +39,7 @@ from privllm.engine.store import NO_STORE, Store
 from privllm.evaluate.base_comparison import compare_with_base
 from privllm.evaluate.config import SHORTEST, EvaluateConfig
 from privllm.evaluate.continuations import continuations
-from privllm.evaluate.forgetting import compare_general, general_streams
+from privllm.evaluate.forgetting import answers_in, compare_general, general_streams
 from privllm.evaluate.held_out import HELD_OUT, Choice, choose_documents, is_clean, read_copied
 from privllm.evaluate.leaks import draws_of, find_leaks
 from privllm.evaluate.rules import FIGURES, LEAKS, REMEMBERED
@@ -56,6 +56,7 @@ from privllm.stats.difference import interval_of
 from privllm.stats.scores import Score
 from privllm.stats.text_overlap import overlap, overlap_intervals
 from privllm.tokens.annotation_alignment import entities, parts_of_speech
+from privllm.tokens.chat_format import Speech
 from privllm.tokens.encode import Encoder
 from privllm.tokens.special_ids import special_ids
 from privllm.tokens.trained_documents import read_documents as read_trained
@@ -145,7 +146,8 @@ def evaluate(
             report[TEST]["before"] = {"base": origin} | before
         if general:
             general_before = score_streams(family, base, special, general, cfg.batch_rows)
-            figures[REMEMBERED] = compare_general(general_before, general_after)
+            answers = answers_in(general, Speech(inputs.tokenizer)) if TRAITS[family].can_converse else {}
+            figures[REMEMBERED] = compare_general(general_before, general_after, answers)
     write_json(out / FIGURES, figures)
     return report | figures
 

@@ -108,3 +108,11 @@ def general_rows(start: Path, context: int, special: SpecialIds) -> Rows | None:
         table = pa.Table.from_arrays([packed.input_ids, packed.pieces], schema=ROWS)
         batches += [batch for batch in table.to_batches() if len(batch)]
     return Rows(batches, context + 1) if batches else None
+
+
+def first_place(tokens: Sequence[int], part: Sequence[int]) -> int:
+    """Return where `part` first stands in `tokens`, -1 where it does not."""
+    for place in range(len(tokens) - len(part) + 1):
+        if list(tokens[place : place + len(part)]) == list(part):
+            return place
+    return -1

@@ -22,7 +22,7 @@ from privllm.core.families import TRAITS
 from privllm.engine.store import NO_STORE, Store
 from privllm.tokens.chat_format import Speech
 from privllm.tokens.encode import Encoder
-from privllm.tokens.general_text import FILE, ReplayConfig, write_general
+from privllm.tokens.general_text import FILE, ReplayConfig, first_place, write_general
 from privllm.tokens.special_ids import special_ids
 
 SUFFIXES = (".txt", ".md", ".jsonl")
@@ -133,11 +133,3 @@ def own_conversations(model: Any, cfg: ReplayConfig, speech: Speech, count: int)
         place = first_place(tokens, between)
         if place > 0 and len(tokens) > place + len(between) + 1:
             yield [*opening, *tokens]
-
-
-def first_place(tokens: Sequence[int], part: Sequence[int]) -> int:
-    """Return where `part` first stands in `tokens`, -1 where it does not."""
-    for place in range(len(tokens) - len(part) + 1):
-        if list(tokens[place : place + len(part)]) == list(part):
-            return place
-    return -1

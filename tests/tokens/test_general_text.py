@@ -15,6 +15,7 @@ from privllm.tokens.general_text import (
     MEASURED,
     READ,
     ReplayConfig,
+    first_place,
     general_rows,
     read_general,
     write_general,
@@ -99,3 +100,7 @@ def test_documents_before_them_still_end(tmp_path: Path) -> None:
     for index in range(len(general)):
         assert both.tokens(index + len(documents)).tolist() == general.tokens(index).tolist()
         assert both.pieces(index + len(documents)) == general.pieces(index)
+
+
+def test_the_first_place() -> None:
+    assert [first_place([1, 2, 3, 2, 3], part) for part in ([2, 3], [1], [3, 1], [4])] == [1, 0, -1, -1]

@@ -13,7 +13,7 @@ from privllm.tokens.encode import Encoder
 from privllm.tokens.general_text import FILE, MEASURED, READ, ReplayConfig, read_general
 from privllm.tokens.special_ids import special_ids
 from privllm.train import replay_text
-from privllm.train.replay_text import add_general_text, first_place, replay_files, texts_of, token_texts
+from privllm.train.replay_text import add_general_text, replay_files, texts_of, token_texts
 from tests.foreign import save_foreign
 
 CHATML = (
@@ -145,7 +145,3 @@ def test_a_conversation_is_a_question_and_its_whole_answer(start: Path, monkeypa
     assert prompt == [*asked["opening"], *question, *between]
     assert (asked["stops"], asked["draws"].stops) == ((end,), 2)
     assert {*asked["never"]}.isdisjoint(whole)
-
-
-def test_the_first_place() -> None:
-    assert [first_place([1, 2, 3, 2, 3], part) for part in ([2, 3], [1], [3, 1], [4])] == [1, 0, -1, -1]
