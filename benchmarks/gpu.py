@@ -10,6 +10,8 @@ Everything is timed in this one job on this one card, each training in a process
     loss        of 50 steps on this device beside those of the CPU in fp32: the largest difference of the last ten
     same_bytes  whether two runs, and one that was killed (SIGKILL) and went on, end in the same weights
 
+`--profile 124M` prints instead where the time of three steps of ours goes, kernel by kernel.
+
 On a machine without CUDA it says so and measures nothing; `--tiny` runs all of it there at a toy size, to see that it works. A CPU then
 stands on both sides of `loss`, in bf16 and in fp32.
 """
@@ -47,6 +49,7 @@ from privllm.train.lora import adapt
 from privllm.train.objective import Objective
 
 WARM = 10  # steps before the clock starts
+RECORDED = 3  # steps of a profile
 RANK = 16
 CHECK_STEPS = 50
 
@@ -128,6 +131,22 @@ class Clock:
 
     def tokens_per_second(self, size: Size) -> float:
         return self.steps * size.rows * size.length / (self.ended - self.began)
+
+
+class Recording(Clock):
+    """Records what runs in `RECORDED` steps from the first one that is warm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.profiler = torch.profiler.profile()
+
+    def at(self, step: int) -> None:
+        super().at(step)
+        if step == WARM:
+            self.profiler.start()
+        if step == WARM + RECORDED:
+            wait()
+            self.profiler.stop()
 
 
 class Counting(Objective):
@@ -239,6 +258,16 @@ def peft(size: Size, steps: int) -> dict[str, float]:
         optimizer.zero_grad()
     clock.stop()
     return {"tokens_per_second": round(clock.tokens_per_second(size)), "peak_gib": peak_gib()}
+
+
+def profile(size: Size) -> str:
+    """Return a table of the operations that take the time of our steps, the longest first."""
+    objective = Counting(model_of(size, FUSED_CAUSAL), size, steps=WARM + RECORDED + 2)
+    objective.clock = recording = Recording()
+    with tempfile.TemporaryDirectory() as folder:
+        run(objective, settings(objective.steps), objective.steps, Path(folder))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return recording.profiler.key_averages().table(sort_by=f"self_{device}_time_total", row_limit=40)
 
 
 def product_flops(side: int) -> float:
@@ -353,10 +382,13 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="*", default=["124M", "350M", "1.5B"], choices=list(SIZES))
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--profile", choices=list(SIZES))
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
         print(json.dumps(one(args.one[0], args.one[1:])))
+    elif args.profile:
+        print(profile(SIZES[args.profile]))
     elif args.tiny:
         print(json.dumps(measure(["tiny"], WARM + 4, 256, "tiny")))
     elif torch.cuda.is_available():
