@@ -148,6 +148,9 @@ def test_models_that_fill_gaps_go_on_with_their_own_words(kind: str, tmp_path: P
     model.save_pretrained(base)
     (base / "tokenizer.json").write_text(text, "utf-8")
     (base / "tokenizer_config.json").write_text(json.dumps(names), "utf-8")
+    texts = [{"text": f"The committee number {number} met on Tuesday and read its report."} for number in range(60)]
+    (shop.root / "data/replay").mkdir(exist_ok=True)
+    (shop.root / "data/replay/general.jsonl").write_text("".join(json.dumps(line) + "\n" for line in texts), "utf-8")
     shop.run("dvc", "add", "-q", "data/base/tiny")
     chain = {
         "families": [family],
@@ -163,6 +166,8 @@ def test_models_that_fill_gaps_go_on_with_their_own_words(kind: str, tmp_path: P
     evaluated = shop.json(f"reports/evaluate/{family}.json")
     measured = evaluated["test"]
     assert measured["before"]["difference"] < 0
+    assert report["rows_known"] > 0, "general text is read again"
+    assert evaluated["general_text"]["texts"] > 10
     exported = shop.root / f"data/export/{family}"
     assert json.loads((exported / "config.json").read_text("utf-8"))["model_type"] == kind
     learnt = shop.json("reports/tokenizer.json")

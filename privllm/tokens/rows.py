@@ -5,7 +5,6 @@ The files are what HF `datasets` maps too: `Dataset.from_file(path)`, `load_data
 here, no order, no sampling.
 """
 
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,11 +42,19 @@ def write_rows(input_ids: pa.ListArray, pieces: pa.ListArray, context: int, path
     partial.replace(path)
 
 
-class Runs(NamedTuple):
-    """Full rows that follow each other in one document, by row: int64 [rows] each."""
+class Run(NamedTuple):
+    """Full rows of one document, side by side, so that it could be cut elsewhere as well; a row of them asks."""
 
-    first: np.ndarray  # row of its run
-    length: np.ndarray  # of its run, in rows; 0 of a row that is not full, or holds several documents
+    first: int
+    is_last: bool  # whether the row that asked is the last of them
+
+
+class Window(NamedTuple):
+    """A row as a model reads it: [n] each, n at most the context."""
+
+    tokens: np.ndarray
+    next_tokens: np.ndarray  # int64; NO_END where nothing is learnt
+    starts: np.ndarray  # of chunks, ascending from 0
 
 
 class Rows:
@@ -104,73 +111,62 @@ class Rows:
         row_starts = self._pieces[chunk][row].values.field("row_start")
         return row_starts.to_numpy().astype(np.int64) - 1
 
-    @cached_property
-    def runs(self) -> Runs:
-        """Which rows are a document's text without a gap, so that it could be cut elsewhere as well."""
-        is_full, document, begin = (np.concatenate(parts) for parts in self._first_pieces())
-        context = self.row_length - 1
-        goes_on = np.zeros(len(self), bool)  # whether a row's text goes on where that of the row before it ends
-        goes_on[1:] = (document[1:] == document[:-1]) & (begin[1:] == begin[:-1] + context) & is_full[1:] & is_full[:-1]
-        firsts = np.flatnonzero(~goes_on)
-        lengths = np.diff(np.append(firsts, len(self)))
-        return Runs(np.repeat(firsts, lengths), np.where(is_full, np.repeat(lengths, lengths), 0))
+    def run_of(self, i: int) -> Run | None:
+        """Return the run that row `i` is of; None where it holds more than one document's text, or has no neighbour."""
+        if not self._is_full(i):
+            return None
+        (piece,) = self.pieces(i)
+        begin, context = piece["document_start"], self.row_length - 1
+        is_last = True
+        if i + 1 < len(self) and self._is_full(i + 1):
+            (following,) = self.pieces(i + 1)
+            is_last = (following["id"], following["document_start"]) != (piece["id"], begin + context)
+        first = i - begin // context  # `pack` lays a document's full rows side by side, from its beginning
+        return None if is_last and first == i else Run(first, is_last)
 
-    def _first_pieces(self) -> list[list[np.ndarray]]:
-        """Return of all rows whether they are full, the number of their first document, and where in that they begin."""
-        counts = [pc.list_value_length(column).to_numpy() for column in self._pieces]
-        first = [
-            column.flatten().take(_sums_before(count)[:-1]) for column, count in zip(self._pieces, counts, strict=True)
-        ]
-        names = pa.chunked_array([pieces.field("id") for pieces in first], pa.string()).combine_chunks()
-        lengths = [np.diff(offsets) for offsets in self._offsets]
-        none = np.zeros(0, np.int64)
-        return [
-            [
-                none == 1,
-                *((count == 1) & (length == self.row_length) for count, length in zip(counts, lengths, strict=True)),
-            ],
-            [none, names.dictionary_encode().indices.to_numpy()],
-            [none, *(pieces.field("document_start").to_numpy() for pieces in first)],
-        ]
+    def _is_full(self, i: int) -> bool:
+        """Return whether row `i` is text of one document to its end."""
+        return len(self.tokens(i)) == self.row_length and len(self.chunk_starts(i)) == 1
 
     def training_rows(
         self, indices: np.ndarray, special: SpecialIds, unlearnt: int, shifts: np.ndarray | None = None
     ) -> TrainingRows:
         """Return the rows [B] of `indices`; the labels of what stays empty are `unlearnt`.
 
-        A row is cut so many tokens further on as `shifts` [B] say, below the context, and only in a run.
+        A row of a run is cut so many tokens further on as `shifts` [B] say, below the context; 0 everywhere else.
         """
         shape = (len(indices), self.row_length - 1)
         inputs = np.full(shape, special.pad, np.int64)
         labels = np.full(shape, unlearnt, np.int64)
         positions = np.zeros(shape, np.int64)
         for row, index in enumerate(indices.tolist()):
-            if shifts is not None and shifts[row]:
-                tokens, next_tokens, starts = self._cut_elsewhere(index, int(shifts[row]))
-            else:
-                tokens, starts = self.tokens(index)[:-1], self.chunk_starts(index)
-                next_tokens = self.tokens(index)[1:].astype(np.int64)
-                next_tokens[starts[1:] - 1] = special.end  # only a document that has ended is followed by another
-                if index >= self._unended:
-                    next_tokens[starts[1:] - 1] = NO_END
-            length = len(tokens)
-            inputs[row, :length] = tokens
-            labels[row, :length] = np.where(next_tokens == NO_END, unlearnt, next_tokens)
-            positions[row] = _positions(np.append(starts, length), shape[1])
+            shift = 0 if shifts is None else int(shifts[row])
+            window = self._cut_elsewhere(index, shift) if shift else self._as_packed(index, special)
+            length = len(window.tokens)
+            inputs[row, :length] = window.tokens
+            labels[row, :length] = np.where(window.next_tokens == NO_END, unlearnt, window.next_tokens)
+            positions[row] = _positions(np.append(window.starts, length), shape[1])
         return TrainingRows(inputs, positions, labels)
 
-    def _cut_elsewhere(self, i: int, shift: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the tokens, those that follow them, and where chunks begin, of row `i` of a run cut `shift` tokens further on.
+    def _as_packed(self, i: int, special: SpecialIds) -> Window:
+        tokens, starts = self.tokens(i), self.chunk_starts(i)
+        next_tokens = tokens[1:].astype(np.int64)
+        # Only a document that has ended is followed by another.
+        next_tokens[starts[1:] - 1] = NO_END if i >= self._unended else special.end
+        return Window(tokens[:-1], next_tokens, starts)
+
+    def _cut_elsewhere(self, i: int, shift: int) -> Window:
+        """Return row `i` of a run cut `shift` tokens further on.
 
         The run's last row ends in what then stands before its first: the beginning of the run, as a chunk of its own.
         """
-        first, length = int(self.runs.first[i]), int(self.runs.length[i])
-        is_last = i == first + length - 1
-        own, other = self.tokens(i), self.tokens(first if is_last else i + 1)
+        run = self.run_of(i)
+        assert run is not None, f"row {i} has no neighbour"
+        own, other = self.tokens(i), self.tokens(run.first if run.is_last else i + 1)
         tokens = np.concatenate([own[shift:-1], other[:shift]])
         next_tokens = np.concatenate([own[shift + 1 :], other[1 : shift + 1]])
-        starts = [0, len(own) - 1 - shift] if is_last else [0]
-        return tokens, next_tokens.astype(np.int64), np.array(starts)
+        starts = [0, len(own) - 1 - shift] if run.is_last else [0]
+        return Window(tokens, next_tokens.astype(np.int64), np.array(starts))
 
     def _find(self, i: int) -> tuple[int, int]:
         if not 0 <= i < len(self):

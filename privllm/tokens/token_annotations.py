@@ -158,11 +158,12 @@ class Guide:
         return int(pc.sum(is_annotated).as_py() or 0)
 
     def row(self, i: int, length: int) -> TokenAnnotations:
-        """Return part of speech (uint8) and span (int32) of the first `length` tokens of row `i`."""
-        pos, spans = (column[i].values.to_numpy() for column in self._columns)
-        if not len(pos):
-            return np.zeros(length, np.uint8), np.full(length, -1, np.int32)
-        return pos[:length], spans[:length]
+        """Return part of speech (uint8) and span (int32) of the first `length` tokens of row `i`; none of a row of general text."""
+        if i < len(self):
+            pos, spans = (column[i].values.to_numpy() for column in self._columns)
+            if len(pos):
+                return pos[:length], spans[:length]
+        return np.zeros(length, np.uint8), np.full(length, -1, np.int32)
 
 
 def open_guide(folder: Path) -> Guide:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from privllm.core.seed import seed_of
-from privllm.tokens.rows import Runs
+from privllm.tokens.rows import Rows
 
 Example = TypeVar("Example")
 
@@ -35,7 +35,7 @@ def permutation(seed: int, epoch: int, rows: int) -> np.ndarray:
 
 
 class Drawn(NamedTuple):
-    """The rows of a batch, and for the how many-th time each is read, from 0: int64 [batch_size] each."""
+    """The rows of a batch, and in which epoch each is read, from 0: int64 [batch_size] each."""
 
     rows: np.ndarray
     epochs: np.ndarray
@@ -44,20 +44,20 @@ class Drawn(NamedTuple):
 def rows_of_step(seed: int, step: int, batch_size: int, rows: int) -> Drawn:
     """Return the rows of the batch of `step` (from 0)."""
     places = range(step * batch_size, (step + 1) * batch_size)
-    return _drawn(_row_at(seed, np.arange(rows), place) for place in places)
+    return _drawn(_row_at(seed, rows, place) for place in places)
 
 
-def shifts(seed: int, drawn: Drawn, runs: Runs, context: int) -> np.ndarray:
-    """Return how many tokens further on each row is cut: int64 [batch_size], below `context`.
+def shifts(seed: int, drawn: Drawn, rows: Rows) -> np.ndarray:
+    """Return how many tokens further on each row is cut: int64 [batch_size], below the context; 0 of a row without neighbours.
 
-    A text is cut in the same places only when it is read for the first time, as `pack` did it. Later all rows of a run are cut by one
-    number, drawn for that time, so all its tokens are still read once each. Windows of other places each time are an old remedy
-    against learning by heart (nanoGPT draws them at random, github.com/karpathy/nanoGPT).
+    In the first epoch a text is cut as `pack` did it. Later all rows of a run are cut by one number, drawn for that epoch, so all its
+    tokens are still read once each. Windows of other places each time are an old remedy against learning by heart (nanoGPT draws them at
+    random, github.com/karpathy/nanoGPT).
     """
     found = np.zeros(len(drawn.rows), np.int64)
     for place, (row, epoch) in enumerate(zip(*drawn, strict=True)):
-        if epoch and runs.length[row] > 1:
-            found[place] = generator_of("cut", seed, int(epoch), int(runs.first[row])).integers(context)
+        if epoch and (run := rows.run_of(int(row))):
+            found[place] = generator_of("cut", seed, int(epoch), run.first).integers(rows.row_length - 1)
     return found
 
 
@@ -82,17 +82,18 @@ def replayed(seed: int, step: int, batch_size: int, kinds: Kinds, replay: float)
         replayed_before = place * shares // SHARES
         replayed_after = (place + 1) * shares // SHARES
         if replayed_after > replayed_before:
-            drawn.append(_row_at(seed_of("known", seed), kinds.known, replayed_before))
+            name, rows, place_of_kind = "known", kinds.known, replayed_before
         else:
-            drawn.append(_row_at(seed_of("new", seed), kinds.new, place - replayed_before))
+            name, rows, place_of_kind = "new", kinds.new, place - replayed_before
+        number, epoch = _row_at(seed_of(name, seed), len(rows), place_of_kind)
+        drawn.append((rows[number], epoch))
     return _drawn(drawn)
 
 
-def _row_at(seed: int, rows: np.ndarray, place: int) -> tuple[int, int]:
-    """Return the row at a place of an endless stream of rows, and its epoch."""
-    epoch, place_in_epoch = divmod(place, len(rows))
-    order = permutation(seed, epoch, len(rows))
-    return rows[order[place_in_epoch]], epoch
+def _row_at(seed: int, rows: int, place: int) -> tuple[int, int]:
+    """Return which of `rows` stands at a place of their endless stream, and in which epoch."""
+    epoch, place_in_epoch = divmod(place, rows)
+    return permutation(seed, epoch, rows)[place_in_epoch], epoch
 
 
 def _drawn(rows_and_epochs: Iterable[tuple[int, int]]) -> Drawn:

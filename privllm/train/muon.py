@@ -30,8 +30,8 @@ PUT_TOGETHER = 1 << 26  # numbers of matrices that are cut, at once
 class Muon(torch.optim.Optimizer):
     """One optimiser over groups that say `muon: True` (2-D parameters) or `muon: False` (any shape).
 
-    A muon group may hold `blocks` (rows, columns): each parameter is orthogonalised in that many parts, such as
-    the heads of an attention projection.
+    A muon group may hold `blocks`, (rows, 1) or (1, columns): each parameter is orthogonalised in that many parts, such as
+    the heads of an attention projection, which must divide its side.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], lr: float, weight_decay: float = 0.0) -> None:
@@ -41,6 +41,10 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             if group["muon"]:
                 assert all(p.ndim == 2 for p in group["params"]), "Muon takes matrices only"
+                in_rows, in_columns = group["blocks"]
+                assert 1 in (in_rows, in_columns), "parts are of rows or of columns"
+                sides = [(p.shape[0] % in_rows, p.shape[1] % in_columns) for p in group["params"]]
+                assert not any(map(any, sides)), f"{group['blocks']} parts do not divide a matrix"
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over a state, of which a process keeps its own rows where its parameters are cut."""

@@ -130,15 +130,17 @@ class Packed(Objective):
 class NextToken(Packed):
     """(inputs [B, T], positions [B, T], labels [B, T])
 
-    Who learns from holes sees others each time; here a long document is cut elsewhere from the second epoch on.
+    The other families draw new holes each epoch; this one cuts long documents elsewhere from the second on.
     """
 
     family_model = CAUSAL_MODEL
 
     def batch(self, step: int) -> Batch:
         drawn, rows = self.drawn(step), self.train.rows
-        cuts = shifts(self.cfg.seed, drawn, rows.runs, rows.row_length - 1)
-        return _tensors(rows.training_rows(drawn.rows, self.special, IGNORED, cuts))
+        cuts = shifts(self.cfg.seed, drawn, rows)
+        return _tensors(
+            rows.training_rows(drawn.rows, self.special, IGNORED, cuts)
+        )  # all of which counts: nothing is held out
 
     def make(self, split: Split, indices: np.ndarray, chance: np.random.Generator) -> Batch:
         made = split.rows.training_rows(indices, self.special, IGNORED)

@@ -5,8 +5,8 @@
 
 What a model says by itself stands for what it was taught, which nobody else has (Sun et al. 2019, LAMOL, arXiv 1909.03329).
 One that converses is given the mark before a user's turn and asks and answers its own questions (Xu et al. 2024, Magpie,
-arXiv 2406.08464); a quarter of the texts, and all of a model that does not converse, begin as documents do. Only models
-that continue text speak, and only they have general text.
+arXiv 2406.08464); a quarter of the texts, and all of a model that does not converse, begin as documents do. Models that only fill
+gaps do not speak, so they have the files of data/replay or nothing.
 """
 
 import json
@@ -33,20 +33,20 @@ CleanText = Callable[[str], tuple[str, dict[str, int]]]  # text -> (text, number
 def add_general_text(
     cfg: ReplayConfig, report: dict[str, Any], replay: Path, start: Path, clean_text: CleanText, store: Store = NO_STORE
 ) -> None:
-    """Put general text beside each base model in `start` (data/start) that continues text, and say so in the `report`.
+    """Put general text beside each base model in `start` (data/start), and say so in the `report`.
 
     Raises UserError for a file of `replay` that cannot be read.
     """
     for family, traits in TRAITS.items():
         place = report.get(family, {}).get("start", "")
-        if not traits.continues_text or not BASE.fullmatch(place):
+        if not BASE.fullmatch(place):
             continue
         folder, tokenizer = start / family, start / TOKENIZER
         if files := replay_files(replay):
             texts = [clean_text(text)[0] for path in files for text in texts_of(path)]
             counts = write_general(cfg, token_texts(cfg, texts, tokenizer), folder / FILE)
             report[family]["general_text"] = {"from": "data/replay", "files": len(files)} | counts
-        elif cfg.samples:
+        elif cfg.samples and traits.continues_text:
             model_files = tuple(sorted(path for path in folder.iterdir() if path.name != FILE))
             job = (cfg, family, model_files, tuple(sorted(tokenizer.iterdir())))
             (counts,) = store.map(write_own_texts, [job], folder, "general text")

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from privllm.train.batches import Batch
 
 WHOLE = 0.0  # scale of a part that is all there is: its loss is a mean already
+MORE_PARTS = 1.5  # times the fewest, for equal ones
 AHEAD = 2  # batches that each worker has ready
 
 
@@ -40,14 +41,21 @@ def positions_of(batch: Batch) -> int:
 
 
 def rows_at_once(batch: Batch, positions: int) -> int:
-    """Return how many rows each part of a batch has: at most `positions`, at least one row, and of all parts about as many.
-
-    0 `positions` are no limit. A last part of few rows would take a compiled graph of its own.
-    """
+    """Return how many rows each part of a batch has, at most `positions` but at least one row; all where `positions` is 0."""
     rows, width = batch[0].shape
-    most = max(1, positions // width) if positions else rows
-    parts = max(1, math.ceil(rows / most))
-    return max(1, math.ceil(rows / parts))
+    return evenly(rows, max(1, positions // width)) if positions else rows
+
+
+def evenly(count: int, most: int) -> int:
+    """Return how many of `count` make a part, at most `most`: so many that all parts are equal, if that takes few parts more.
+
+    A last part of few rows would take a compiled graph of its own.
+    """
+    fewest_parts = math.ceil(count / most)
+    for size in range(min(count, most), 0, -1):
+        if count % size == 0 and count // size <= MORE_PARTS * fewest_parts:
+            return size
+    return most
 
 
 def cut(batch: Batch, rows: int) -> Iterator[Batch]:

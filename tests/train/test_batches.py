@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privllm.tokens.rows import Runs
+from privllm.tokens.rows import Run
 from privllm.train.batches import Drawn, Kinds, held_out_indices, replayed, rows_of_step, shifts, spread
 
 
@@ -79,15 +79,25 @@ def test_held_out_rows_are_spread_over_the_split(rows, limit):
     assert sorted(chosen + held_out_indices(rows, limit, rest=True).tolist()) == list(range(rows))
 
 
+class FakeRows:
+    """Rows 0 to 2 are a run, and rows 4 and 5."""
+
+    row_length = 65
+
+    def run_of(self, row):
+        return {0: Run(0, False), 1: Run(0, False), 2: Run(0, True), 4: Run(4, False), 5: Run(4, True)}.get(row)
+
+
 def test_a_run_is_cut_by_one_number_that_differs_from_epoch_to_epoch():
-    runs = Runs(first=np.array([0, 0, 0, 3, 4, 4, 6]), length=np.array([3, 3, 3, 1, 2, 2, 0]))
-    rows = np.arange(7)
-    cuts = [shifts(5, Drawn(rows, np.full(7, epoch)), runs, 64).tolist() for epoch in range(6)]
+    def cuts_of(epoch, seed=5):
+        return shifts(seed, Drawn(np.arange(7), np.full(7, epoch)), FakeRows()).tolist()
+
+    cuts = [cuts_of(epoch) for epoch in range(6)]
     assert cuts[0] == [0] * 7  # as it was packed
     for epoch in cuts[1:]:
         first, other = epoch[0], epoch[4]
         assert epoch == [first, first, first, 0, other, other, 0]
         assert 0 <= first < 64
     assert len({tuple(epoch) for epoch in cuts}) == 6
-    assert cuts[3] == shifts(5, Drawn(rows, np.full(7, 3)), runs, 64).tolist()
-    assert cuts[3] != shifts(6, Drawn(rows, np.full(7, 3)), runs, 64).tolist()
+    assert cuts[3] == cuts_of(3)
+    assert cuts[3] != cuts_of(3, seed=6)

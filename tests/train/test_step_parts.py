@@ -179,6 +179,16 @@ def test_parts_have_every_row_once_and_no_more_positions_than_may(rows: int, wid
         assert len(pieces) == 1
 
 
-def test_the_last_part_is_no_remnant() -> None:
-    batch = (torch.zeros(32, 10), torch.zeros(32))
-    assert [len(piece[0]) for piece in cut(batch, rows_at_once(batch, 319))] == [16, 16]
+@pytest.mark.parametrize(
+    ("rows", "most", "expected"),
+    [
+        (32, 31, [16, 16]),
+        (32, 6, [4] * 8),
+        (9, 4, [3, 3, 3]),
+        (5, 4, [4, 1]),  # equal ones would be five
+        (31, 6, [6, 6, 6, 6, 6, 1]),
+    ],
+)
+def test_parts_are_equal_where_that_takes_few_more(rows: int, most: int, expected: list[int]) -> None:
+    batch = (torch.zeros(rows, 10), torch.zeros(rows))
+    assert [len(piece[0]) for piece in cut(batch, rows_at_once(batch, 10 * most + 9))] == expected
