@@ -28,6 +28,7 @@ import pyarrow.compute as pc
 
 from privllm.core.base_model import DOCUMENTS, INCUMBENT
 from privllm.core.families import TRAITS
+from privllm.core.printable import say
 from privllm.core.promoted import JUDGED, MANIFEST, TOKENIZER
 from privllm.core.tables import read_table, write_table
 from privllm.engine.store import NO_STORE, Store
@@ -44,7 +45,7 @@ from privllm.stats.document_scores import CLEAN_BITS, compare_documents
 from privllm.stats.scores import Score
 from privllm.tasks.example_scores import FILE, TASKS, shared
 from privllm.tokens.chat_format import Speech
-from privllm.tokens.encode import Encoder
+from privllm.tokens.encode import Encoder, is_lossy
 from privllm.tokens.trained_documents import read_documents as read_trained
 
 WEIGHTS = "model.safetensors"
@@ -98,7 +99,14 @@ def gate(
         left_out[family] = len(known)
         incumbent_scores = scores_of(settings, inputs, family, candidate_scores, store)
         write_table(incumbent_scores, out / f"{family}.parquet")
-        figures |= dict(by_document(incumbent, family, incumbent_scores, candidate_scores))
+        if are_comparable(incumbent / TOKENIZER, inputs.tokenizer):
+            figures |= dict(by_document(incumbent, family, incumbent_scores, candidate_scores))
+        else:
+            say(
+                f"note: {family}: the two models have different vocabularies, of which one changes a text, so their bits are not "
+                "compared.",
+                err=True,
+            )
     measured = {name.partition(".")[0] for name in figures}
     for family in families:
         if family in measured and TRAITS[family].can_converse:
@@ -157,6 +165,12 @@ def _clean_tokens(
         for identifier, (_, sizes) in zip(table["id"].to_pylist(), encoder.encode_sized(table["text"]), strict=True):
             clean_of[identifier] = np.append(sizes, 0), is_clean(sizes, copied_of.get(identifier, []))
     return clean_of
+
+
+def are_comparable(incumbent: Path, candidate: Path) -> bool:
+    """Return whether models with these tokenizers pay for the same bytes: what a lossy vocabulary leaves out of a text costs nothing."""
+    definitions = [json.loads((folder / "tokenizer.json").read_text("utf-8")) for folder in (incumbent, candidate)]
+    return definitions[0] == definitions[1] or not any(map(is_lossy, definitions))
 
 
 def by_document(

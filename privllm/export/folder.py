@@ -184,7 +184,11 @@ def _checked_ids(inputs: ExportInputs, out: Path) -> list[int]:
     tokenizer = AutoTokenizer.from_pretrained(out, local_files_only=True, trust_remote_code=False)
     ids = tokenizer(CHECKED_TEXT, add_special_tokens=False)["input_ids"]
     encoder = Encoder.open(inputs.tokenizer)
-    assert ids == encoder.encode([CHECKED_TEXT])[0].tolist(), "the exported tokenizer gives other ids"
+    if ids != encoder.encode([CHECKED_TEXT])[0].tolist():
+        raise UserError(
+            f"transformers reads {out} with other ids than its tokenizer.json gives: the tokenizer_config.json of the base says something "
+            'else, such as no `"do_lower_case": false` for a BERT with capitals. Correct it in data/base, and take the model in again.'
+        )
     assert encoder.is_lossy or tokenizer.decode(ids) == CHECKED_TEXT, "the exported tokenizer does not give a text back"
     return ids
 

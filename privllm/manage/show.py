@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
 from privllm.collect.documents import CollectedDocument
@@ -156,13 +155,13 @@ def _entities(root: Path, identifier: str, text: str) -> list[Entity]:
 
 def _tokens(root: Path, fate: Fate) -> list[str]:
     """Return the text of each token of the document's first copy, as it is packed."""
-    from privllm.tokens.encode import Encoder
+    from privllm.tokens.token_bytes import token_bytes
 
     assert fate.pack
     file = root / fate.pack["file"]
     if not file.is_file() or not (root / DATA / "tokenizer/tokenizer.json").is_file():
         return []
-    encoder = Encoder.open(root / DATA / "tokenizer")
+    spelling = token_bytes((root / DATA / "tokenizer/tokenizer.json").read_text("utf-8"))
     parts: dict[int, list[int]] = {}
     rows = sorted({row for first, last in fate.pack["rows"] for row in range(first, last + 1)})
     with pa.memory_map(str(file)) as mapped:
@@ -173,7 +172,7 @@ def _tokens(root: Path, fate: Fate) -> list[str]:
                     tokens = ids.values.to_pylist()[piece["row_start"] : piece["row_start"] + piece["tokens"]]
                     parts.setdefault(piece["document_start"], tokens)
     in_order = [token for start in sorted(parts) for token in parts[start]]
-    return [encoder.decode(np.array([token], np.int32)) for token in in_order]
+    return [spelling[token].decode("utf-8", "replace") for token in in_order]
 
 
 def _max_bytes(root: Path) -> int:

@@ -108,14 +108,19 @@ def _places(text: str, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     They are each token's first character that is not white space, and whether it has none.
     """
+    if not len(sizes):
+        return np.zeros(0, np.int64), np.zeros(0, bool)
     encoded = np.frombuffer(text.encode(), np.uint8)
     byte_count = int(sizes.sum())
     assert byte_count == len(encoded), f"tokens of {byte_count} bytes for a text of {len(encoded)}"
     begins_character = (encoded & 0xC0) != 0x80  # other bytes continue one
     character = np.cumsum(begins_character) - 1  # of each byte
     ends = np.cumsum(sizes)
-    first_character = character[ends - sizes]
-    last_character = character[ends - 1]
+    last_byte = np.maximum(ends - 1, 0)
+    first_byte = np.minimum(
+        ends - sizes, last_byte
+    )  # where several tokens share a character, the later ones have no byte of their own
+    first_character, last_character = character[first_byte], character[last_byte]
     first_not_white = _next_not_white(text)[first_character]
     return np.minimum(first_not_white, len(text)), first_not_white > last_character
 

@@ -21,7 +21,7 @@ from tokenizers import Tokenizer, pre_tokenizers
 from privllm.core.errors import UserError
 from privllm.core.families import TRAITS
 from privllm.core.special_tokens import MASK, SPECIAL_TOKENS, TURN_MARKS, SpecialIds
-from privllm.tokens.encode import SPACE, Encoder, steps_of, unknown_id
+from privllm.tokens.encode import SPACE, Encoder, steps_of, unknown_id, with_type
 from privllm.tokens.special_ids import find_special_ids
 
 PLAIN = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
@@ -50,6 +50,7 @@ def complete(
     `names` are its special tokens by role ("eos_token"), `where` is its name in an error. Raises UserError for one that
     does not give every text back where one of `families` needs that, or names no end of text.
     """
+    tokenizer_json = with_type(tokenizer_json)
     kind = _kind_of(tokenizer_json, where, families)
     special = find_special_ids(tokenizer_json, names, where)
     definition = json.loads(tokenizer_json)

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from privllm.core.errors import UserError
 from privllm.core.special_tokens import END_OF_TEXT, SPECIAL_TOKENS, TURN_MARKS, USER
 from privllm.tokens.chat_template import FILE, TurnMarks, marks_in, template_with
-from privllm.tokens.encode import puts_space_in_front, without_specials
+from privllm.tokens.encode import puts_space_in_front, spelt_specials, with_type, without_specials
 from privllm.tokens.joint_turns import JointTurns, WrittenTurn
 from privllm.tokens.special_ids import names_in, read_object, special_ids
 
@@ -77,13 +77,19 @@ class Speech:
     def __init__(self, folder: Path) -> None:
         text = (folder / "tokenizer.json").read_text("utf-8")
         self.plain = Tokenizer.from_str(without_specials(text))
+        self._unknown, self._spelt = spelt_specials(json.loads(with_type(text)))
         self.special = special_ids(folder)
+        # Stands for a word of which the vocabulary keeps nothing, such as one of invisible characters.
+        self.nothing = self.special.pad if self._unknown is None else self._unknown
         self.marks = marks_of(text, self.ids, folder)
         self.mask = self.special.mask  # what a masked model reads for a hidden word
         self.joint = _joint_turns(text, folder)
 
     def ids(self, text: str) -> list[int]:
-        return self.plain.encode(text, add_special_tokens=False).ids
+        ids = self.plain.encode(text, add_special_tokens=False).ids
+        if self._unknown is None:
+            return ids
+        return [self._unknown if token in self._spelt else token for token in ids]
 
     def own_turn_marks(self) -> list[int]:
         """Return the marks of turns that are ours: those of a base model's own template it knows already."""
@@ -248,11 +254,16 @@ def marks_of(tokenizer_json: str, encode: Callable[[str], list[int]], folder: Pa
     tokenizer = Tokenizer.from_str(tokenizer_json)
     names = names_in(folder)
     find = tokenizer.token_to_id
-    stop = _first_id(tokenizer, (names.get("eos_token"), "<|endoftext|>", "</s>", "[SEP]")) or 0
+    boundaries = special_ids(folder)
+    named = find(names["eos_token"]) if "eos_token" in names else None
+    stop = boundaries.end if named is None else named
     first, last = find("[CLS]"), find("[SEP]")
     around: tuple[tuple[int, ...], tuple[int, ...]] = ((), (stop,))
+    put_around = _put_around(tokenizer)
     if find(SPECIAL_TOKENS[USER]) == USER:  # our own vocabulary
         around = ((stop,), (stop,))
+    elif all(put_around):  # as BERT's and RoBERTa's
+        around = put_around
     elif first is not None and last is not None:
         around = ((first,), (last,))
     turn_marks = known_turns(tokenizer, names, template_of(folder), encode)
@@ -262,7 +273,16 @@ def marks_of(tokenizer_json: str, encode: Callable[[str], list[int]], folder: Pa
     special = _special_ids(tokenizer)
     end = turn_marks.end
     last_place = next((place for place, token in enumerate(end) if token in special), 0)
-    return Marks(*turn_marks, last_place, stop, special_ids(folder).pad, around)
+    return Marks(*turn_marks, last_place, stop, boundaries.pad, around)
+
+
+def _put_around(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the special tokens that a tokenizer itself puts before and behind a text."""
+    special = _special_ids(tokenizer)
+    ids = tokenizer.encode("a").ids
+    before = tuple(takewhile(special.__contains__, ids))
+    behind = tuple(takewhile(special.__contains__, reversed(ids[len(before) :])))
+    return before, behind[::-1]
 
 
 def known_turns(
@@ -300,15 +320,6 @@ def has_turns(folder: Path) -> bool:
         return plain.encode(text, add_special_tokens=False).ids
 
     return known_turns(tokenizer, names_in(folder), template_of(folder), encode) is not None
-
-
-def _first_id(tokenizer: Tokenizer, names: Sequence[str | None]) -> int | None:
-    """Return the id of the first of these names that the tokenizer has."""
-    for name in names:
-        token_id = tokenizer.token_to_id(name) if name else None
-        if token_id is not None:
-            return token_id
-    return None
 
 
 def _special_ids(tokenizer: Tokenizer) -> set[int]:

@@ -58,11 +58,7 @@ class Encoder:
         self._json = without_specials(tokenizer_json)
         definition = json.loads(tokenizer_json)
         self.is_lossy = is_lossy(definition)  # whether it changes a text, by small letters or one blank for several
-        self.unknown = (
-            unknown_id(definition) if self.is_lossy else None
-        )  # token for what the vocabulary has no piece of
-        special = [token["id"] for token in definition["added_tokens"] if token["special"]]
-        self._special = [number for number in special if number != self.unknown]
+        self.unknown, self._spelt = spelt_specials(definition)
         self._fast = gigatoken.Tokenizer.from_json(self._json) if _is_compared(self._json) else None
 
     @classmethod
@@ -102,13 +98,10 @@ class Encoder:
         return self._fast.encode(text).astype(np.int32)
 
     def _without_special_ids(self, ids: list[int]) -> np.ndarray:
-        """Return ids of a text (int32), none of them special.
-
-        A lossy vocabulary lists "</s>" among its pieces, so that a text may spell it; there it becomes the unknown token.
-        """
+        """Return ids of a text (int32), none of them special."""
         tokens = np.array(ids, np.int32)
         if self.unknown is not None:
-            tokens[np.isin(tokens, self._special)] = self.unknown
+            tokens[np.isin(tokens, self._spelt)] = self.unknown
         return tokens
 
     def byte_sizes(self, tokens: np.ndarray) -> np.ndarray:
@@ -160,6 +153,29 @@ def unknown_id(definition: Mapping[str, Any]) -> int | None:
     if model["type"] == UNIGRAM:
         return model.get("unk_id")
     return model["vocab"].get(model.get("unk_token"))
+
+
+def spelt_specials(definition: Mapping[str, Any]) -> tuple[int | None, list[int]]:
+    """Return the token of a lossy vocabulary for what it has no piece of, and the special ones that a text might spell all the same.
+
+    Such a vocabulary lists "</s>" among its pieces; in a text it becomes the unknown token. Of others there are neither.
+    """
+    if not is_lossy(definition):
+        return None, []
+    unknown = unknown_id(definition)
+    special = [token["id"] for token in definition["added_tokens"] if token["special"]]
+    return unknown, [number for number in special if number != unknown]
+
+
+def with_type(tokenizer_json: str) -> str:
+    """Return a tokenizer.json that says of what kind its vocabulary is, as files from before 2021 (t5-small, bert-base-uncased) do not."""
+    definition = json.loads(tokenizer_json)
+    model = definition.get("model", {})
+    if "type" in model or not model:
+        return tokenizer_json
+    kind = json.loads(Tokenizer.from_str(tokenizer_json).to_str())["model"]["type"]
+    definition["model"] = {"type": kind, **model}
+    return json.dumps(definition, indent=1, ensure_ascii=False) + "\n"
 
 
 def _bytes_of_offsets(text: str, offsets: list[tuple[int, int]]) -> np.ndarray:

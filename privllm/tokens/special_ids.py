@@ -48,12 +48,17 @@ def find_special_ids(tokenizer_json: str, names: Mapping[str, str], where: str) 
     ids = tokenizer.get_vocab(with_added_tokens=True)
     size = 1 + max(ids.values())
     eos = names.get("eos_token", "")
-    end = _first_in(ids, (*ENDS, eos, *LATER_ENDS))
+    added = tokenizer.get_added_tokens_decoder()
+    marked = {
+        token.content: number for number, token in added.items() if token.special
+    }  # RoBERTa has GPT-2's mark as a word
+    end = _first_in(marked, ENDS)
+    if end is None:
+        end = _first_in(ids, (eos, *LATER_ENDS, *ENDS))
     if end is None:
         raise UserError(
             f"{where} names no token that ends a text (`eos_token` in tokenizer_config.json), so documents could not be told apart."
         )
-    added = tokenizer.get_added_tokens_decoder()
     special = {number for number, token in added.items() if token.special and not BYTE.fullmatch(token.content)} | {end}
     # Some name an ordinary word ("!"): a row's padding would then be text, and a reply end at that word.
     no_text = {name: number for name, number in ids.items() if number in special}

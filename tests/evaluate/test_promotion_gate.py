@@ -17,7 +17,7 @@ from privllm.core.promoted import JUDGED, MANIFEST
 from privllm.core.report import write_json
 from privllm.core.split import SplitConfig
 from privllm.core.tables import read_table, write_table
-from privllm.evaluate.promotion_gate import GateConfig, GateInputs, GateSettings, compare_scores, gate
+from privllm.evaluate.promotion_gate import GateConfig, GateInputs, GateSettings, are_comparable, compare_scores, gate
 from privllm.evaluate.recipe import EvaluateConfig, EvaluateInputs, evaluate
 from privllm.evaluate.rules import Figure, Rule
 from privllm.models.loading import build, load
@@ -29,6 +29,7 @@ from privllm.tokens.trained_documents import TRAINED
 from privllm.tokens.vocabulary import TokenizerConfig, learn_tokenizer
 from privllm.tokens.vocabulary_sample import SampleConfig, write_sample
 from tests.evaluate.conftest import CONTEXT, MODELS
+from tests.foreign import foreign_tokenizer, unigram_tokenizer, wordpiece_tokenizer
 
 SPLIT = SplitConfig(validation=0.1, test=0.3)
 EVALUATE = EvaluateConfig(continuations=0, samples=0, own_texts=0, bootstrap=0)
@@ -163,6 +164,22 @@ def vote(number: int, chosen: str, rejected: str) -> str:
 
 
 @pytest.mark.slow
+def test_bits_of_a_vocabulary_that_leaves_text_out_are_not_compared(tmp_path: Path) -> None:
+    """What is left out costs nothing, so the poorer reader would win."""
+    tokenizers = {"own": foreign_tokenizer(), "bert": wordpiece_tokenizer(), "t5": unigram_tokenizer()}
+    for name, text in tokenizers.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tokenizer.json").write_text(text, "utf-8")
+    pairs = [("own", "own"), ("bert", "bert"), ("own", "bert"), ("t5", "own"), ("bert", "t5")]
+    assert [are_comparable(tmp_path / one, tmp_path / other) for one, other in pairs] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+
+
 def test_preferences_are_what_the_model_finds_likelier(folders: GateInputs, tmp_path: Path) -> None:
     """Each pair by hand, one forward pass a reply: the chosen one has the higher mean log-probability, or not."""
     promote(folders, "causal", noise=0.3)

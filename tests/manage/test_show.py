@@ -7,7 +7,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 from random import Random
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from rich.console import Console
@@ -152,11 +151,8 @@ def test_names_are_those_of_the_annotations(root: Path) -> None:
 def test_tokens_are_those_of_the_packed_rows(traced: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     """Those of `pack` count up from 10 in every document, over all rows that it lies in."""
 
-    class Names:
-        def decode(self, tokens: np.ndarray) -> str:
-            return f"<{tokens[0]}>"
-
-    monkeypatch.setattr("privllm.tokens.encode.Encoder.open", lambda folder: Names())
+    names = {number: f"<{number}>".encode() for number in range(10, 30)}
+    monkeypatch.setattr("privllm.tokens.token_bytes.token_bytes", lambda tokenizer_json: names)
     (traced / "data/tokenizer").mkdir(exist_ok=True)
     (traced / "data/tokenizer/tokenizer.json").write_text("{}")
     (traced / "params.yaml").write_text("collect: {}\n")

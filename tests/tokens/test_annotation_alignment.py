@@ -29,6 +29,18 @@ def test_bytes_within_one_character_share_its_tag() -> None:
     ]
 
 
+def test_several_tokens_of_one_character_share_its_tag_wherever_it_stands() -> None:
+    """As where a vocabulary writes "½" as "1", "⁄" and "2": the later ones have no byte of their own."""
+    words = {"token_start": [0, 2], "token_end": [1, 5], "pos": ["NUM", "NOUN"]}
+    sizes = np.array([2, 0, 0, 4, 0])
+    assert parts_of_speech("½ cup", sizes, words).tolist() == ["NUM", "NUM", "NUM", "NOUN", "NOUN"]
+    assert spans_of("½ cup", sizes, words | {"entity_start": [0], "entity_end": [1]}, 8).tolist() == [0, 0, 0, -1, -1]
+    assert parts_of_speech("½", np.array([2, 0, 0]), {}).tolist() == ["unannotated"] * 3
+    assert (
+        parts_of_speech("\x07", np.zeros(0, np.int64), {}).tolist() == []
+    )  # a text of which a vocabulary keeps nothing
+
+
 def test_a_token_has_the_type_of_the_entity_it_lies_in() -> None:
     words = {"token_start": [0, 4, 8, 13], "token_end": [3, 7, 12, 18], "pos": ["VERB", "PROPN", "PROPN", "NOUN"]}
     marked = words | {"entity_start": [4], "entity_end": [12], "entity_label": ["GPE"]}

@@ -190,6 +190,19 @@ def test_bytes_of_a_text_that_is_changed_are_counted_by_places(kind: str) -> Non
     check()
 
 
+@pytest.mark.parametrize("kind", ["byte-level", "sentencepiece", "WordPiece", "Unigram"])
+def test_a_file_that_does_not_say_its_kind_is_told_it(kind: str) -> None:
+    """Those of t5-small, bert-base-uncased and gpt2 were written before it was said."""
+    text, names = LOSSY.get(kind) or (THEIRS[kind], NAMES)
+    untyped = json.loads(text)
+    del untyped["model"]["type"]
+    families = ["causal"] if kind in THEIRS else ["masked"]
+    found = complete(json.dumps(untyped), names, "mine", families, needs_turns=False)
+    expected = complete(text, names, "mine", families, needs_turns=False)
+    assert json.loads(found.tokenizer) == json.loads(expected.tokenizer)
+    assert found.added == expected.added
+
+
 def test_without_an_end_of_text_it_is_refused() -> None:
     with pytest.raises(UserError, match="names no token that ends a text"):
         completed(foreign_tokenizer(("<unk>",)), {})

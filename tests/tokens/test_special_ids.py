@@ -73,3 +73,12 @@ def test_settings_that_are_no_object_are_refused(content: str, tmp_path: Path) -
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="dvc repro tokenizer"):
         special_ids(tmp_path)
+
+
+def test_a_mark_of_others_that_is_an_ordinary_word_ends_no_text() -> None:
+    """RoBERTa took GPT-2's words over, its mark among them, and never used it."""
+    parts = json.loads(foreign_tokenizer(("<s>", "<pad>", "</s>", "<unk>", "<mask>")))
+    parts["model"]["vocab"]["<|endoftext|>"] = 340
+    names = {"bos_token": "<s>", "eos_token": "</s>"}
+    assert find_special_ids(json.dumps(parts), names, "roberta").end == 2
+    assert find_special_ids(json.dumps(parts), {}, "roberta").end == 2

@@ -1,9 +1,11 @@
 """Examples as ids: nothing typed becomes a mark, answers are learnt and questions are not, what is too long is cut and counted."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, processors
 
 from privllm.core.errors import UserError
 from privllm.core.special_tokens import MASK
@@ -11,6 +13,7 @@ from privllm.models.vocabulary import IGNORED
 from privllm.tasks.formats import Chat, Classified, Content, Dataset, Example, InputOutput, Tagged
 from privllm.tokens.chat_format import Speech
 from privllm.train.example_encoding import Coder, Encoded, tags_of
+from tests.foreign import BERT_NAMES, foreign_tokenizer, unigram_tokenizer, wordpiece_tokenizer
 from tests.train.tiny_tasks import make_tokenizer
 
 END_OF_TEXT, PAD, USER, ASSISTANT, END = 0, 1, 3, 4, 5
@@ -131,8 +134,6 @@ def test_an_answer_ends_at_its_first_mark(speech: Speech) -> None:
 
 
 def test_marks_of_other_peoples_tokenizers(speech: Speech, tmp_path: Path) -> None:
-    import json
-
     parts = json.loads((make_tokenizer(tmp_path / "t") / "tokenizer.json").read_text())
     for token in parts["added_tokens"]:
         for ours, theirs in (("<|user|>", "<|im_start|>"), ("<|end|>", "<|im_end|>")):
@@ -143,3 +144,51 @@ def test_marks_of_other_peoples_tokenizers(speech: Speech, tmp_path: Path) -> No
     marks = Speech(tmp_path / "t").marks
     assert (marks.user[0], marks.assistant[0], marks.end[0], marks.stop) == (USER, USER, END, END_OF_TEXT)
     assert len(marks.user) > 1
+
+
+def roberta_tokenizer() -> str:
+    tokenizer = Tokenizer.from_str(foreign_tokenizer(("<s>", "<pad>", "</s>", "<unk>", "<mask>")))
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return tokenizer.to_str()
+
+
+LOSSY = {
+    "bert": (wordpiece_tokenizer, BERT_NAMES, ["[CLS]", "[SEP]"]),
+    "roberta": (
+        roberta_tokenizer,
+        {"bos_token": "<s>", "eos_token": "</s>"},
+        ["<s>", "</s>"],
+    ),
+    "t5": (unigram_tokenizer, {"eos_token": "</s>", "pad_token": "<pad>"}, ["</s>"]),
+}
+
+
+@pytest.fixture(params=LOSSY)
+def other_speech(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Speech, list[str]]:
+    make, names, around = LOSSY[request.param]
+    (tmp_path / "tokenizer.json").write_text(make(), "utf-8")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(names), "utf-8")
+    return Speech(tmp_path), around
+
+
+def test_what_the_tokenizer_puts_around_a_text_stands_there(other_speech: tuple[Speech, list[str]]) -> None:
+    speech, around = other_speech
+    before, behind = speech.marks.around
+    assert [speech.plain.id_to_token(mark) for mark in (*before, *behind)] == around
+    assert bool(before) == (len(around) == 2)
+
+
+def test_a_text_that_spells_a_mark_has_none(other_speech: tuple[Speech, list[str]]) -> None:
+    speech, around = other_speech
+    typed = speech.ids(f"read {' '.join(around)} <pad> <extra_id_3> [MASK] the report")
+    assert not set(typed) & (set(speech.special.special) - {speech.nothing})
+
+
+def test_a_word_of_which_nothing_is_kept_has_its_label_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text(wordpiece_tokenizer(), "utf-8")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(BERT_NAMES), "utf-8")
+    speech = Speech(tmp_path)
+    content = Tagged(("the", "\ufe0f", "report"), ("B-WHO", "O", "B-WHO"))
+    encoded, _ = coded(speech, content, "masked", labels=tags_of(("WHO",)))
+    assert len(encoded.inputs) == len(encoded.labels)
+    assert learnt(encoded) == [1, 0, 1]

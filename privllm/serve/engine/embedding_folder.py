@@ -19,7 +19,7 @@ from privllm.core.families import MASKED
 from privllm.engine.digests import digest_of
 from privllm.feedback.records import Model
 from privllm.models.devices import place
-from privllm.models.loading import load
+from privllm.models.loading import context_of, load
 from privllm.serve.engine.pooling import Pooling, read_pooling
 from privllm.serve.engine.prompting import LOCAL_ONLY
 from privllm.serve.folders import require_model
@@ -60,7 +60,7 @@ def open_embedding_folder(folder: Path, revision: str = "") -> EmbeddingFolder:
         model: Any = load(MASKED.name, folder).base_model
         name = Model(provenance["name"], revision, provenance["digests"]["model"])
         texts: Texts = ExportedTexts(folder)
-        return EmbeddingFolder(place(model).eval(), name, texts, Pooling(), model.config.max_position_embeddings)
+        return EmbeddingFolder(place(model).eval(), name, texts, Pooling(), context_of(model.config))
     pooling = read_pooling(folder)
     try:
         model = AutoModel.from_pretrained(folder, use_safetensors=True, dtype="auto", **LOCAL_ONLY)
@@ -88,7 +88,8 @@ class ExportedTexts:
         self._encoder = Encoder.open(folder)
         self._begin, self._end = special.begin, special.end
         self.pad = special.pad
-        self.special = frozenset(special.special)
+        # an unknown word is text, though its token is called special
+        self.special = frozenset(set(special.special) - {self._encoder.unknown})
 
     def encode(self, text: str) -> list[int]:
         return [self._begin, *self._encoder.encode([text])[0].tolist(), self._end]
