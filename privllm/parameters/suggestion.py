@@ -15,6 +15,8 @@ SHAPES = ((4, 128, 2), (4, 192, 3), (6, 256, 4), (8, 384, 6), (8, 512, 8), (12, 
 PARAMETERS_PER_TOKEN = 10  # of a shape at most: nanoGPT's best for 0.3 million tokens of Shakespeare has 11 million
 LEAST_EPOCHS = 1.0  # that a larger shape must leave time for
 ENOUGH_READ = 4_000_000  # tokens; a corpus of fewer is read more than once
+FEW_TOKENS = 100_000  # fewer are learnt by heart after `EPOCHS_OF_FEW` (reports/LOG.md)
+EPOCHS_OF_FEW, EPOCHS_AT_MOST = 4.0, 8.0
 STEPS = 1_000  # about so many at least, so that steps of a short training are small
 LONGEST_ON_CPU, LONGEST_ON_GPU, SHORTEST = 512, 1024, 128  # tokens of context
 STEP_ON_CPU, STEP_ON_GPU, SMALLEST_STEP = 4096, 32_768, 1024  # tokens a step
@@ -72,7 +74,8 @@ def batch_for(tokens_read: float, context: int, gpu: bool) -> Setting:
 
 def wanted_epochs(tokens: int) -> float:
     """Return how often a corpus is read where time does not matter."""
-    return min(8.0, max(LEAST_EPOCHS, round(ENOUGH_READ / max(1, tokens))))
+    most = EPOCHS_OF_FEW if tokens < FEW_TOKENS else EPOCHS_AT_MOST
+    return min(most, max(LEAST_EPOCHS, round(ENOUGH_READ / max(1, tokens))))
 
 
 def regularisation_for(epochs: float) -> list[Setting]:

@@ -96,6 +96,8 @@ def test_repetition_asks_for_regularisation():
         assert less["weight_decay"] < more["weight_decay"]
 
 
-@pytest.mark.parametrize(("tokens", "epochs"), [(1000, 8), (500_000, 8), (10**6, 4), (2 * 10**6, 2), (10**9, 1)])
+@pytest.mark.parametrize(
+    ("tokens", "epochs"), [(1000, 4), (99_999, 4), (100_000, 8), (500_000, 8), (10**6, 4), (2 * 10**6, 2), (10**9, 1)]
+)
 def test_small_corpora_are_read_more_than_once(tokens, epochs):
     assert wanted_epochs(tokens) == epochs
