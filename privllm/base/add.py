@@ -24,6 +24,7 @@ from privllm.manage.tracked_input import track
 
 BASE = Path("data/base")
 NEXT = "To train on it, set `base: {folder}` in params.yaml."
+ALONE = "Set `families: [{family}]` too: its vocabulary ({kind}) does not give a text back, which others need."
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 QUANTIZATION = re.compile(r"[.-](i?q\d\w*|f16|bf16|f32|fp16)$", re.IGNORECASE)  # at the end of a GGUF file's name
 
@@ -54,6 +55,8 @@ class Added(NamedTuple):
         is_there = "was there already, and is" if self.was_there else "is"
         lines.append(f"It {is_there} DVC's now and its note is staged in git: commit it.")
         lines.append(NEXT.format(folder=self.folder))
+        if contents.lossy:
+            lines.append(ALONE.format(family=contents.family, kind=contents.lossy))
         return lines
 
 

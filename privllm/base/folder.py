@@ -4,6 +4,7 @@ Only named kinds of files are taken, so neither code nor a pickle arrives. Nothi
 known by the headers of their files.
 """
 
+import json
 import re
 import shutil
 from collections.abc import Iterable, Mapping
@@ -21,6 +22,7 @@ from privllm.core.report import write_json
 from privllm.export.gguf_layout import ARCHITECTURES, required_names
 from privllm.tokens.chat_format import template_of
 from privllm.tokens.chat_template import FILE as TEMPLATE
+from privllm.tokens.encode import is_lossy, with_type
 from privllm.tokens.special_ids import read_object
 
 CONFIG, GENERATION, TOKENIZER, SETTINGS = (
@@ -50,6 +52,7 @@ class Contents(NamedTuple):
     has_template: bool
     licence: str  # "" where none is told
     dropped: list[str]  # files and settings that stay behind, and why
+    lossy: str  # kind of a vocabulary that does not give every text back, else ""
 
 
 def copy_model(source: Path, out: Path) -> list[str]:
@@ -98,7 +101,14 @@ def contents_of(folder: Path, source: Path, dropped: list[str]) -> Contents:
         bool(template_of(folder)),
         _licence(source),
         dropped,
+        _lossy_kind(folder),
     )
+
+
+def _lossy_kind(folder: Path) -> str:
+    """Return the kind of a vocabulary that changes a text; "" for another."""
+    definition = json.loads(with_type((folder / TOKENIZER).read_text("utf-8")))
+    return definition["model"]["type"] if is_lossy(definition) else ""
 
 
 def require_trainable(config: Mapping[str, Any], folder: Path) -> str:

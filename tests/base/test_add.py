@@ -1,5 +1,6 @@
 """base add: what lies in data/base afterwards, whose it is, and what a second add does."""
 
+import json
 import os
 import shutil
 import signal
@@ -11,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
-from privllm.base.add import NEXT, add, name_of
+from privllm.base.add import ALONE, NEXT, add, name_of
 from privllm.core.base_model import starts_in
 from privllm.core.errors import UserError
 from privllm.core.work_paths import BASE_FOLDER
@@ -20,6 +22,7 @@ from privllm.export.gguf import write_gguf
 from privllm.models.loading import config_of
 from privllm.tokens.base_models import take_starts
 from tests.export.gguf_models import change_json, tiny_model
+from tests.foreign import BERT_NAMES, foreign_model, wordpiece_tokenizer
 from tests.workshop import ROOT, Workshop
 
 
@@ -52,6 +55,14 @@ def model(exported: Callable[..., Path], tmp_path: Path) -> Path:
 
 def files_in(root: Path) -> list[str]:
     return sorted(path.name for path in (root / "data/base").iterdir())
+
+
+def test_of_a_vocabulary_that_changes_a_text_it_says_which_families_go_with_it(root: Path, tmp_path: Path) -> None:
+    model = foreign_model("masked", "bert", Tokenizer.from_str(wordpiece_tokenizer()).get_vocab_size())
+    model.save_pretrained(tmp_path / "bert")
+    (tmp_path / "bert/tokenizer.json").write_text(wordpiece_tokenizer(), "utf-8")
+    (tmp_path / "bert/tokenizer_config.json").write_text(json.dumps(BERT_NAMES), "utf-8")
+    assert add(root, tmp_path / "bert").lines()[-1] == ALONE.format(family="masked", kind="WordPiece")
 
 
 def test_a_folder_is_dvcs_and_its_note_is_staged(root: Path, model: Path) -> None:
