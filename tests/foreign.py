@@ -92,6 +92,13 @@ def sentencepiece_tokenizer(texts: Iterable[str] = TEXTS, prepend: bool = True) 
     return tokenizer.to_str()
 
 
+def roberta_tokenizer() -> str:
+    """tokenizer.json as RoBERTa's is: GPT-2's bytes, and a mark before and behind a text."""
+    tokenizer = Tokenizer.from_str(foreign_tokenizer(("<s>", "<pad>", "</s>", "<unk>", "<mask>")))
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return tokenizer.to_str()
+
+
 def wordpiece_tokenizer(texts: Iterable[str] = TEXTS) -> str:
     """tokenizer.json as BERT's is: small letters without accents, pieces that go on with a word, a token for what there is none of."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))

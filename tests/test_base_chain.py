@@ -22,7 +22,7 @@ from tests.feedback.said import put
 from tests.foreign import (
     BERT_NAMES,
     foreign_model,
-    foreign_tokenizer,
+    roberta_tokenizer,
     save_foreign,
     unigram_tokenizer,
     wordpiece_tokenizer,
@@ -123,7 +123,7 @@ READERS = {  # family, tokenizer.json, tokenizer_config.json, and ids of the pad
     "bert": ("masked", wordpiece_tokenizer, BERT_NAMES | {"tokenizer_class": "BertTokenizer"}, (0, 3)),
     "roberta": (
         "masked",
-        lambda: foreign_tokenizer(("<s>", "<pad>", "</s>", "<unk>", "<mask>")),
+        roberta_tokenizer,
         ROBERTA | {"tokenizer_class": "RobertaTokenizer"},
         (1, 2),
     ),

@@ -101,11 +101,11 @@ def contents_of(folder: Path, source: Path, dropped: list[str]) -> Contents:
         bool(template_of(folder)),
         _licence(source),
         dropped,
-        _lossy_kind(folder),
+        _lossy_vocabulary(folder),
     )
 
 
-def _lossy_kind(folder: Path) -> str:
+def _lossy_vocabulary(folder: Path) -> str:
     """Return the kind of a vocabulary that changes a text; "" for another."""
     definition = json.loads(with_type((folder / TOKENIZER).read_text("utf-8")))
     return definition["model"]["type"] if is_lossy(definition) else ""

@@ -1,7 +1,7 @@
 """What training on documents made a base model forget: its loss on general text before and after, as a relative change.
 
 The texts are those of `tokens.general_text` that training never read. Both models score the same tokens, so the change of
-their sum is what counts, and the interval is over texts. Answers to questions count by themselves too, since a model may keep its
+their sum is what counts, and the interval is over texts. Replies to questions count by themselves too, since a model may keep its
 knowledge and lose its voice.
 """
 
@@ -23,39 +23,43 @@ def general_streams(start: Path) -> dict[str, np.ndarray]:
     return {text.id: text.tokens for text in read_general(start, MEASURED)}
 
 
-def answers_in(streams: Mapping[str, np.ndarray], speech: Speech) -> dict[str, int]:
-    """Return where the answer begins in each text that is a question and its answer."""
+def replies_in(streams: Mapping[str, np.ndarray], speech: Speech) -> dict[str, int]:
+    """Return {id: place of its first token} of the reply in each text that is a question and its reply."""
     between = [*speech.marks.user_end, *speech.marks.assistant]
-    begins = {}
+    first_tokens = {}
     for identifier, tokens in streams.items():
         place = first_place(tokens.tolist(), between)
         if place >= 0:
-            begins[identifier] = place + len(between)
-    return begins
+            first_tokens[identifier] = place + len(between)
+    return first_tokens
 
 
 def compare_general(
-    before: Sequence[ScoredDocument], after: Sequence[ScoredDocument], answers: Mapping[str, int]
+    before: Sequence[ScoredDocument], after: Sequence[ScoredDocument], replies: Mapping[str, int]
 ) -> dict[str, Any]:
     """Return the loss of the base model and of the trained one on the same texts, and the relative change with its interval.
 
-    `answers` says where they begin (`answers_in`); their figures stand below "replies", where there are any.
+    `replies` says where they begin (`replies_in`); their own figures stand below the key "replies", where there are any.
     """
     assert [text.id for text in before] == [text.id for text in after]
     report = _change(before, after)
-    if answers:
-        replies = [[_from(text, answers[text.id]) for text in texts if text.id in answers] for texts in (before, after)]
-        report["replies"] = _change(*replies)
+    if replies:
+        report["replies"] = _change(_replies_of(before, replies), _replies_of(after, replies))
     return report
 
 
-def _from(text: ScoredDocument, begin: int) -> ScoredDocument:
-    """Return what was scored of a text from its token `begin` on."""
-    is_there = text.places >= begin
-    return ScoredDocument(text.id, *(column[is_there] for column in text[1:]))
+def _replies_of(texts: Sequence[ScoredDocument], first_tokens: Mapping[str, int]) -> list[ScoredDocument]:
+    """Return the scores of the replies alone, without those of the questions before them."""
+    replies = []
+    for text in texts:
+        if text.id in first_tokens:
+            is_reply = text.places >= first_tokens[text.id]
+            replies.append(ScoredDocument(text.id, *(column[is_reply] for column in text[1:])))
+    return replies
 
 
 def _change(before: Sequence[ScoredDocument], after: Sequence[ScoredDocument]) -> dict[str, Any]:
+    """Return the nats a token before and after, and the relative change of their sum."""
     tokens = np.array([len(text.nats) for text in before], float)
     nats_before = np.array([text.nats.sum() for text in before])
     nats_after = np.array([text.nats.sum() for text in after])

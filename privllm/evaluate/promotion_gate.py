@@ -92,6 +92,12 @@ def gate(
     families = [family for family in families_built if (incumbent / family).is_dir()]
     trained = read_trained(incumbent / DOCUMENTS)
     left_out = {}
+    is_comparable = bool(families) and are_comparable(incumbent / TOKENIZER, inputs.tokenizer)
+    if families and not is_comparable:
+        say(
+            "note: the two builds have different vocabularies, of which one changes a text, so bits of their models are not compared.",
+            err=True,
+        )
     for family in families:
         judged = judged_by_candidate(inputs, family)
         known = trained_on(inputs.documents, judged["id"].to_pylist(), trained)
@@ -99,14 +105,8 @@ def gate(
         left_out[family] = len(known)
         incumbent_scores = scores_of(settings, inputs, family, candidate_scores, store)
         write_table(incumbent_scores, out / f"{family}.parquet")
-        if are_comparable(incumbent / TOKENIZER, inputs.tokenizer):
+        if is_comparable:
             figures |= dict(by_document(incumbent, family, incumbent_scores, candidate_scores))
-        else:
-            say(
-                f"note: {family}: the two models have different vocabularies, of which one changes a text, so their bits are not "
-                "compared.",
-                err=True,
-            )
     measured = {name.partition(".")[0] for name in figures}
     for family in families:
         if family in measured and TRAITS[family].can_converse:

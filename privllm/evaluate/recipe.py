@@ -39,7 +39,7 @@ from privllm.engine.store import NO_STORE, Store
 from privllm.evaluate.base_comparison import compare_with_base
 from privllm.evaluate.config import SHORTEST, EvaluateConfig
 from privllm.evaluate.continuations import continuations
-from privllm.evaluate.forgetting import answers_in, compare_general, general_streams
+from privllm.evaluate.forgetting import compare_general, general_streams, replies_in
 from privllm.evaluate.held_out import HELD_OUT, Choice, choose_documents, is_clean, read_copied
 from privllm.evaluate.leaks import draws_of, find_leaks
 from privllm.evaluate.rules import FIGURES, LEAKS, REMEMBERED
@@ -146,8 +146,8 @@ def evaluate(
             report[TEST]["before"] = {"base": origin} | before
         if general:
             general_before = score_streams(family, base, special, general, cfg.batch_rows)
-            answers = answers_in(general, Speech(inputs.tokenizer)) if TRAITS[family].can_converse else {}
-            figures[REMEMBERED] = compare_general(general_before, general_after, answers)
+            replies = replies_in(general, Speech(inputs.tokenizer)) if TRAITS[family].can_converse else {}
+            figures[REMEMBERED] = compare_general(general_before, general_after, replies)
     write_json(out / FIGURES, figures)
     return report | figures
 

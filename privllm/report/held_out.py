@@ -89,7 +89,7 @@ def risk_lines(evaluation: Mapping[str, Any]) -> list[BaseLine]:
         lines.append(BaseLine("loss on general text beside the base's", f"{change} on {general['texts']:,} texts"))
         if replies := general.get("replies"):
             change = _percent(replies["change"], replies["interval"], "+.1%")
-            lines.append(BaseLine("loss on the base's own answers", f"{change} on {replies['texts']:,} answers"))
+            lines.append(BaseLine("loss on the base's own replies", f"{change} on {replies['texts']:,} replies"))
     if leaks := evaluation.get("leaks"):
         copied = _percent(leaks["copied_runs"], leaks["copied_runs_interval"], ".2%")
         personal = _percent(leaks["personal_data"], leaks["personal_data_interval"], ".2%")

@@ -77,19 +77,16 @@ class Speech:
     def __init__(self, folder: Path) -> None:
         text = (folder / "tokenizer.json").read_text("utf-8")
         self.plain = Tokenizer.from_str(without_specials(text))
-        self._unknown, self._spelt = spelt_specials(json.loads(with_type(text)))
+        self._spelt = spelt_specials(json.loads(with_type(text)))
         self.special = special_ids(folder)
         # Stands for a word of which the vocabulary keeps nothing, such as one of invisible characters.
-        self.nothing = self.special.pad if self._unknown is None else self._unknown
+        self.lost_word = self.special.pad if self._spelt.unknown is None else self._spelt.unknown
         self.marks = marks_of(text, self.ids, folder)
         self.mask = self.special.mask  # what a masked model reads for a hidden word
         self.joint = _joint_turns(text, folder)
 
     def ids(self, text: str) -> list[int]:
-        ids = self.plain.encode(text, add_special_tokens=False).ids
-        if self._unknown is None:
-            return ids
-        return [self._unknown if token in self._spelt else token for token in ids]
+        return self._spelt.replaced_in(self.plain.encode(text, add_special_tokens=False).ids)
 
     def own_turn_marks(self) -> list[int]:
         """Return the marks of turns that are ours: those of a base model's own template it knows already."""

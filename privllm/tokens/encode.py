@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gigatoken
 import numpy as np
@@ -58,7 +58,8 @@ class Encoder:
         self._json = without_specials(tokenizer_json)
         definition = json.loads(tokenizer_json)
         self.is_lossy = is_lossy(definition)  # whether it changes a text, by small letters or one blank for several
-        self.unknown, self._spelt = spelt_specials(definition)
+        self._spelt = spelt_specials(definition)
+        self.unknown = self._spelt.unknown
         self._fast = gigatoken.Tokenizer.from_json(self._json) if _is_compared(self._json) else None
 
     @classmethod
@@ -79,7 +80,8 @@ class Encoder:
             return
         for text in texts.to_pylist():
             encoding = self.reference.encode(text, add_special_tokens=False)
-            yield self._without_special_ids(encoding.ids), _bytes_of_offsets(text, encoding.offsets)
+            tokens = np.array(self._spelt.replaced_in(encoding.ids), np.int32)
+            yield tokens, _bytes_of_offsets(text, encoding.offsets)
 
     def encode(self, texts: Sequence[str] | pa.Array | pa.ChunkedArray) -> list[np.ndarray]:
         """Return the token ids (int32) of each text."""
@@ -94,15 +96,9 @@ class Encoder:
 
     def _encode(self, text: str, is_disputed: bool) -> np.ndarray:
         if is_disputed or self._fast is None:
-            return self._without_special_ids(self.reference.encode(text, add_special_tokens=False).ids)
+            ids = self.reference.encode(text, add_special_tokens=False).ids
+            return np.array(self._spelt.replaced_in(ids), np.int32)
         return self._fast.encode(text).astype(np.int32)
-
-    def _without_special_ids(self, ids: list[int]) -> np.ndarray:
-        """Return ids of a text (int32), none of them special."""
-        tokens = np.array(ids, np.int32)
-        if self.unknown is not None:
-            tokens[np.isin(tokens, self._spelt)] = self.unknown
-        return tokens
 
     def byte_sizes(self, tokens: np.ndarray) -> np.ndarray:
         """Return how many UTF-8 bytes of the text each token of a whole document is: int64 [tokens]. Not of a lossy vocabulary."""
@@ -155,16 +151,26 @@ def unknown_id(definition: Mapping[str, Any]) -> int | None:
     return model["vocab"].get(model.get("unk_token"))
 
 
-def spelt_specials(definition: Mapping[str, Any]) -> tuple[int | None, list[int]]:
-    """Return the token of a lossy vocabulary for what it has no piece of, and the special ones that a text might spell all the same.
+class SpeltSpecials(NamedTuple):
+    """Special tokens that a text might spell, since a lossy vocabulary lists "</s>" among its pieces; others have none."""
 
-    Such a vocabulary lists "</s>" among its pieces; in a text it becomes the unknown token. Of others there are neither.
-    """
+    unknown: int | None  # token for what a lossy vocabulary has no piece of
+    special: frozenset[int]
+
+    def replaced_in(self, ids: list[int]) -> list[int]:
+        """Return the ids of a text with the unknown token in the place of special ones."""
+        if self.unknown is None:
+            return ids
+        return [self.unknown if token in self.special else token for token in ids]
+
+
+def spelt_specials(definition: Mapping[str, Any]) -> SpeltSpecials:
+    """Return the special tokens that a text might spell in the vocabulary of a tokenizer.json, which is parsed."""
     if not is_lossy(definition):
-        return None, []
+        return SpeltSpecials(None, frozenset())
     unknown = unknown_id(definition)
-    special = [token["id"] for token in definition["added_tokens"] if token["special"]]
-    return unknown, [number for number in special if number != unknown]
+    special = {token["id"] for token in definition["added_tokens"] if token["special"]}
+    return SpeltSpecials(unknown, frozenset(special - {unknown}))
 
 
 def with_type(tokenizer_json: str) -> str:

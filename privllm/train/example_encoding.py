@@ -104,7 +104,7 @@ class Coder:
         """Return the ids of a word of a text; the mask for a hidden one."""
         if word is None:
             return [self._mask(example)]
-        return self.speech.ids(word if is_first else f" {word}") or [self.speech.nothing]
+        return self.speech.ids(word if is_first else f" {word}") or [self.speech.lost_word]
 
     def _turns(self, example: Example, turns: list[tuple[str, str]]) -> Encoded:
         """Encode turns one after the other, with next-token labels on the assistant's messages and their ends."""

@@ -138,17 +138,16 @@ class NextToken(Packed):
     def batch(self, step: int) -> Batch:
         drawn, rows = self.drawn(step), self.train.rows
         cuts = shifts(self.cfg.seed, drawn, rows)
-        return _tensors(
-            rows.training_rows(drawn.rows, self.special, IGNORED, cuts)
-        )  # all of which counts: nothing is held out
+        # Every label counts: copied tokens are left out of held-out rows alone.
+        return _tensors(rows.training_rows(drawn.rows, self.special, IGNORED, cuts))
 
     def make(self, split: Split, indices: np.ndarray, chance: np.random.Generator) -> Batch:
-        made = split.rows.training_rows(indices, self.special, IGNORED)
+        training_rows = split.rows.training_rows(indices, self.special, IGNORED)
         for row, index in enumerate(indices.tolist()):
-            of_row = made.labels[row, : len(split.rows.tokens(index)) - 1]
+            of_row = training_rows.labels[row, : len(split.rows.tokens(index)) - 1]
             is_end = of_row == self.special.end  # in the place of the token before a chunk from within a document
             of_row[~split.counted(index)[1:] & ~is_end] = IGNORED
-        return _tensors(made)
+        return _tensors(training_rows)
 
     def compile(self) -> None:
         super().compile()

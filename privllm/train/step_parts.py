@@ -43,13 +43,13 @@ def positions_of(batch: Batch) -> int:
 def rows_at_once(batch: Batch, positions: int) -> int:
     """Return how many rows each part of a batch has, at most `positions` but at least one row; all where `positions` is 0."""
     rows, width = batch[0].shape
-    return evenly(rows, max(1, positions // width)) if positions else rows
+    return part_size(rows, max(1, positions // width)) if positions else rows
 
 
-def evenly(count: int, most: int) -> int:
-    """Return how many of `count` make a part, at most `most`: so many that all parts are equal, if that takes few parts more.
+def part_size(count: int, most: int) -> int:
+    """Return how large the parts of `count` rows are, at most `most`: equal ones, if that takes at most `MORE_PARTS` times the fewest.
 
-    A last part of few rows would take a compiled graph of its own.
+    A smaller last part would take a compiled graph of its own.
     """
     fewest_parts = math.ceil(count / most)
     for size in range(min(count, most), 0, -1):

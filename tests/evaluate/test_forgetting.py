@@ -9,7 +9,7 @@ from privllm.core.base_model import NOTE
 from privllm.core.report import write_json
 from privllm.core.special_tokens import ASSISTANT, END_OF_TURN, USER
 from privllm.evaluate.config import EvaluateConfig
-from privllm.evaluate.forgetting import answers_in, compare_general, general_streams
+from privllm.evaluate.forgetting import compare_general, general_streams, replies_in
 from privllm.evaluate.own_figures import own_figures
 from privllm.evaluate.recipe import EvaluateInputs, evaluate
 from privllm.evaluate.rules import FIGURES, REMEMBERED
@@ -42,7 +42,7 @@ def test_a_change_is_of_the_sum_of_all_texts() -> None:
     assert low < compare_general(scored(*many), scored(*[[2.0 * a, b] for a, b in many]), {})["change"] < high
 
 
-def test_answers_have_a_change_of_their_own() -> None:
+def test_replies_have_a_change_of_their_own() -> None:
     before, after = scored([1, 3, 4], [9, 9], [2, 2]), scored([9, 3, 5], [0, 0], [9, 4])
     found = compare_general(before, after, {"0": 1, "2": 1})["replies"]
     assert (found["texts"], found["tokens"]) == (2, 3)
@@ -50,14 +50,14 @@ def test_answers_have_a_change_of_their_own() -> None:
     assert found["change"] == pytest.approx(1 / 3, abs=1e-6)
 
 
-def test_an_answer_begins_behind_its_mark(inputs: EvaluateInputs) -> None:
+def test_a_reply_begins_behind_its_mark(inputs: EvaluateInputs) -> None:
     speech = Speech(inputs.tokenizer)
     question = speech.ids("What is a valve?")
     streams = {
         "talk": np.array([0, USER, *question, END_OF_TURN, ASSISTANT, 99, 98, END_OF_TURN]),
         "text": np.array([0, *question]),
     }
-    assert answers_in(streams, speech) == {"talk": 4 + len(question)}
+    assert replies_in(streams, speech) == {"talk": 4 + len(question)}
 
 
 def test_evaluate_measures_a_base_and_its_successor(inputs: EvaluateInputs, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -11,10 +12,11 @@ from privllm.core.errors import UserError
 from privllm.core.params import load_sections
 from privllm.engine.pipeline import declared_stages, look_up, outputs_of
 from privllm.export.config import ExportConfig
-from privllm.export.folder import ExportInputs, digests_of, export
+from privllm.export.folder import ExportInputs, _checked_ids, digests_of, export
 from privllm.models.loading import MODELS
 from privllm.parameters.sections import SECTIONS, effective_values
 from stages import export as stage
+from tests.foreign import BERT_NAMES, wordpiece_tokenizer
 from tests.workshop import ROOT
 
 
@@ -257,3 +259,17 @@ def test_the_stage_hands_over_every_folder_that_it_declares(tmp_path: Path, monk
     )
     declared = set(DECLARED["export@masked"]["deps"])
     assert {str(path) for path in (*inputs.fingerprints, *inputs.reports.values(), *inputs.learnt.values())} <= declared
+
+
+def test_a_base_whose_settings_contradict_its_tokenizer_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    """transformers makes small letters of a BERT's text, unless its tokenizer_config.json says that it has capitals."""
+    definition = json.loads(wordpiece_tokenizer())
+    definition["normalizer"]["lowercase"] = False
+    (tmp_path / "tokenizer.json").write_text(json.dumps(definition), "utf-8")
+    settings = BERT_NAMES | {"tokenizer_class": "BertTokenizer"}
+    inputs = SimpleNamespace(tokenizer=tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings | {"do_lower_case": False}), "utf-8")
+    assert _checked_ids(inputs, tmp_path)  # type: ignore[arg-type]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
+    with pytest.raises(UserError, match="do_lower_case"):
+        _checked_ids(inputs, tmp_path)  # type: ignore[arg-type]

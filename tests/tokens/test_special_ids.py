@@ -10,7 +10,7 @@ from privllm.core.errors import UserError
 from privllm.core.special_tokens import own_ids
 from privllm.models.seq2seq import with_sentinels
 from privllm.tokens.special_ids import find_special_ids, special_ids
-from tests.foreign import NAMES, foreign_tokenizer
+from tests.foreign import NAMES, foreign_tokenizer, roberta_tokenizer
 
 
 def test_our_own_vocabulary_has_the_ids_that_code_without_a_tokenizer_expects(tokenizer: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
 
 def test_a_mark_of_others_that_is_an_ordinary_word_ends_no_text() -> None:
     """RoBERTa took GPT-2's words over, its mark among them, and never used it."""
-    parts = json.loads(foreign_tokenizer(("<s>", "<pad>", "</s>", "<unk>", "<mask>")))
+    parts = json.loads(roberta_tokenizer())
     parts["model"]["vocab"]["<|endoftext|>"] = 340
     names = {"bos_token": "<s>", "eos_token": "</s>"}
     assert find_special_ids(json.dumps(parts), names, "roberta").end == 2

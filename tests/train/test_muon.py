@@ -134,6 +134,13 @@ def test_blocks_are_orthogonalised_on_their_own():
     assert torch.allclose(whole.detach(), torch.cat([half.detach() for half in halves]), atol=1e-6)
 
 
+@pytest.mark.parametrize("blocks", [(3, 1), (1, 4), (2, 2)])
+def test_parts_that_do_not_divide_a_matrix_are_refused_at_once(blocks):
+    weight = torch.nn.Parameter(torch.zeros(4, 6))
+    with pytest.raises(AssertionError, match="parts"):
+        Muon([{"params": [weight], "muon": True, "blocks": blocks}], lr=0.1)
+
+
 def test_state_survives_a_round_trip():
     def train(optimiser, weight, bias, steps):
         for step in steps:

@@ -23,7 +23,7 @@ from privllm.train.batches import Batch, held_out_batches, rows_of_step
 from privllm.train.config import TrainConfig
 from privllm.train.objective import Objective
 from privllm.train.pretrain_objectives import NextToken
-from privllm.train.step_parts import Part, cut, evenly, positions_of, rows_at_once
+from privllm.train.step_parts import Part, cut, part_size, positions_of, rows_at_once
 
 TEXT = "text"  # the term of replayed rows
 
@@ -193,7 +193,7 @@ class Prefer(LessonObjective):
         *rows, weights_B, reference_B = lessons
         pairs = len(weights_B)
         most = positions // (2 * lessons[0].shape[1])
-        at_once = evenly(pairs, max(1, most))
+        at_once = part_size(pairs, max(1, most))
         for start in range(0, pairs, at_once):
             of_pair = slice(start, start + at_once)
             both = [torch.cat([tensor[:pairs][of_pair], tensor[pairs:][of_pair]]) for tensor in rows]

@@ -1,11 +1,13 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from privllm.core.errors import UserError
-from privllm.serve.engine.embedding_folder import open_embedding_folder
+from privllm.serve.engine.embedding_folder import ExportedTexts, open_embedding_folder
 from privllm.serve.engine.pooling import Pooling
+from tests.foreign import BERT_NAMES, wordpiece_tokenizer
 
 
 def test_a_masked_export_reads_texts_as_in_training(exported_masked: Path) -> None:
@@ -39,3 +41,13 @@ def test_other_folders_are_refused(exported: Callable[..., Path], tmp_path: Path
         (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match="holds no encoder that transformers opens"):
         open_embedding_folder(tmp_path)
+
+
+def test_an_unknown_word_is_text(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text(wordpiece_tokenizer(), "utf-8")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(BERT_NAMES), "utf-8")
+    texts = ExportedTexts(tmp_path)
+    begin, *words, end = texts.encode("\u6570 \u6570")
+    assert len(words) == 2
+    assert not texts.special & set(words)
+    assert texts.special >= {begin, end}
