@@ -117,9 +117,8 @@ def _places(text: str, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     character = np.cumsum(begins_character) - 1  # of each byte
     ends = np.cumsum(sizes)
     last_byte = np.maximum(ends - 1, 0)
-    first_byte = np.minimum(
-        ends - sizes, last_byte
-    )  # where several tokens share a character, the later ones have no byte of their own
+    # Where several tokens share a character, the later ones have no byte of their own.
+    first_byte = np.minimum(ends - sizes, last_byte)
     first_character, last_character = character[first_byte], character[last_byte]
     first_not_white = _next_not_white(text)[first_character]
     return np.minimum(first_not_white, len(text)), first_not_white > last_character

@@ -49,10 +49,8 @@ def find_special_ids(tokenizer_json: str, names: Mapping[str, str], where: str) 
     size = 1 + max(ids.values())
     eos = names.get("eos_token", "")
     added = tokenizer.get_added_tokens_decoder()
-    marked = {
-        token.content: number for number, token in added.items() if token.special
-    }  # RoBERTa has GPT-2's mark as a word
-    end = _first_in(marked, ENDS)
+    marks = {token.content: number for number, token in added.items() if token.special}
+    end = _first_in(marks, ENDS)  # of these alone: RoBERTa has GPT-2's mark as an ordinary word
     if end is None:
         end = _first_in(ids, (eos, *LATER_ENDS, *ENDS))
     if end is None:
