@@ -21,7 +21,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_source_and_name_arrive_and_lines_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    contents = Contents("llama", "causal", 1_000, 300, None, False, "mit", ["a.py (code)"])
+    contents = Contents("llama", "causal", 1_000, 300, None, False, "mit", ["a.py (code)"], lossy="")
 
     def add(root: Path, source: Path, name: str) -> base_add.Added:
         asked.append((root, source, name))
