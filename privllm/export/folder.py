@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
 from privllm.core.errors import UserError
 from privllm.core.printable import say
@@ -28,6 +28,7 @@ from privllm.core.report import write_json
 from privllm.engine.digests import digest_of
 from privllm.export.card import model_card
 from privllm.export.config import ExportConfig
+from privllm.export.stock_tokenizer import CHECKED_TEXT, open_stock_tokenizer, require_equal_ids
 from privllm.models.family import FAMILIES
 from privllm.models.loading import load
 from privllm.tokens.encode import Encoder
@@ -36,7 +37,6 @@ from privllm.train.chat_files import answer_turns, copy_tokenizer
 
 REQUIRED = {"model": ("model.safetensors", "config.json"), "tokenizer": ("tokenizer.json", "tokenizer_config.json")}
 GENERATION = "generation_config.json"  # of families that write
-CHECKED_TEXT = "Nothing leaves the machine: 12,345 naïve façades, 数 and 🙂.\n\n\tTabs too."
 CHECKED_TOKENS = 32
 TOLERANCE = 1e-3  # of a logit; another attention kernel adds up in another order
 
@@ -181,14 +181,10 @@ def check(inputs: ExportInputs, family: str, out: Path) -> tuple[float, int]:
 
 def _checked_ids(inputs: ExportInputs, out: Path) -> list[int]:
     """Return the ids of CHECKED_TEXT by the exported tokenizer, which must be the build's and give the text back where that does."""
-    tokenizer = AutoTokenizer.from_pretrained(out, local_files_only=True, trust_remote_code=False)
-    ids = tokenizer(CHECKED_TEXT, add_special_tokens=False)["input_ids"]
     encoder = Encoder.open(inputs.tokenizer)
-    if ids != encoder.encode([CHECKED_TEXT])[0].tolist():
-        raise UserError(
-            f"transformers reads {out} with other ids than its tokenizer.json gives: the tokenizer_config.json of the base says something "
-            'else, such as no `"do_lower_case": false` for a BERT with capitals. Correct it in data/base, and take the model in again.'
-        )
+    ids = encoder.encode([CHECKED_TEXT])[0].tolist()
+    tokenizer = open_stock_tokenizer(out)
+    require_equal_ids(tokenizer, ids, out)
     assert encoder.is_lossy or tokenizer.decode(ids) == CHECKED_TEXT, "the exported tokenizer does not give a text back"
     return ids
 

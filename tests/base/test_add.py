@@ -65,6 +65,24 @@ def test_of_a_vocabulary_that_changes_a_text_it_says_which_families_go_with_it(r
     assert add(root, tmp_path / "bert").lines()[-1] == ALONE.format(family="masked", kind="WordPiece")
 
 
+def test_settings_that_contradict_the_tokenizer_are_refused_before_hours_of_training(
+    root: Path, tmp_path: Path
+) -> None:
+    model = foreign_model("masked", "bert", Tokenizer.from_str(wordpiece_tokenizer()).get_vocab_size())
+    model.save_pretrained(tmp_path / "bert")
+    definition = json.loads(wordpiece_tokenizer())
+    definition["normalizer"]["lowercase"] = False
+    (tmp_path / "bert/tokenizer.json").write_text(json.dumps(definition), "utf-8")
+    settings = BERT_NAMES | {"tokenizer_class": "BertTokenizer"}
+    (tmp_path / "bert/tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
+    with pytest.raises(UserError, match=r"bert with other ids than its tokenizer\.json gives.*do_lower_case"):
+        add(root, tmp_path / "bert")
+    assert files_in(root) == [".gitignore"]
+    (tmp_path / "bert/tokenizer_config.json").write_text(json.dumps(settings | {"do_lower_case": False}), "utf-8")
+    add(root, tmp_path / "bert")
+    assert files_in(root) == [".gitignore", "bert", "bert.dvc"]
+
+
 def test_a_folder_is_dvcs_and_its_note_is_staged(root: Path, model: Path) -> None:
     added = add(root, model)
     assert added.folder == Path("data/base/tiny-llama")

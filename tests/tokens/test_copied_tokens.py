@@ -31,6 +31,14 @@ def test_a_token_is_copied_if_any_of_its_bytes_is(sizes: list[int], data: st.Dat
     assert list(range(first, last)) == copied
 
 
+def test_all_tokens_of_a_copied_character_are_copied() -> None:
+    """Of "a½b" in pieces a, 1, /, 2, b the three in the middle are the two bytes of one character."""
+    ends = np.cumsum([1, 2, 0, 0, 1])
+    assert tokens_of(ends, 1, 3) == (1, 4)
+    assert tokens_of(ends, 3, 4) == (4, 5)
+    assert tokens_of(ends, 0, 1) == (0, 1)
+
+
 Marked = tuple[Path, Path, dict[str, set[int]]]
 
 
