@@ -1,36 +1,41 @@
 """What training on documents made a base model forget: its loss on general text before and after, as a relative change.
 
-The texts are those of `tokens.general_text` that training never read. Both models score the same tokens, so the change of
-their sum is what counts, and the interval is over texts. Replies to questions count by themselves too, since a model may keep its
-knowledge and lose its voice.
+The texts are those of `tokens.general_text` that training never read, without what was given at their beginning. Both models score
+the same tokens, so the change of their sum is what counts, and the interval is over texts. Replies to questions count by themselves
+too, since a model may keep its knowledge and lose its voice.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from transformers import PreTrainedModel
 
-from privllm.evaluate.scoring import ScoredDocument
+from privllm.core.special_tokens import SpecialIds
+from privllm.evaluate.scoring import ScoredDocument, score_streams
 from privllm.stats.difference import DIGITS, interval_of
 from privllm.stats.scores import Score
 from privllm.tokens.chat_format import Speech
-from privllm.tokens.general_text import MEASURED, first_place, read_general
+from privllm.tokens.general_text import GeneralText, first_place
 
 
-def general_streams(start: Path) -> dict[str, np.ndarray]:
-    """Return {id: tokens} of the texts that both models are measured on; {} where there are none."""
-    return {text.id: text.tokens for text in read_general(start, MEASURED)}
+def score_general(
+    family: str, model: PreTrainedModel, special: SpecialIds, texts: Sequence[GeneralText], batch_rows: int
+) -> list[ScoredDocument]:
+    """Return the scores of what was said in general texts."""
+    streams = {text.id: text.tokens for text in texts}
+    scored = score_streams(family, model, special, streams, batch_rows)
+    return _from_places(scored, {text.id: text.given - 1 for text in texts})
 
 
-def replies_in(streams: Mapping[str, np.ndarray], speech: Speech) -> dict[str, int]:
-    """Return {id: place of its first token} of the reply in each text that is a question and its reply."""
+def replies_in(texts: Sequence[GeneralText], speech: Speech) -> dict[str, int]:
+    """Return {id: place of its first token, from the second id of the text on} of the reply in each that is a question and its reply."""
     between = [*speech.marks.user_end, *speech.marks.assistant]
     first_tokens = {}
-    for identifier, tokens in streams.items():
-        place = first_place(tokens.tolist(), between)
+    for text in texts:
+        place = first_place(text.tokens.tolist(), between)
         if place >= 0:
-            first_tokens[identifier] = place + len(between)
+            first_tokens[text.id] = place + len(between) - 1
     return first_tokens
 
 
@@ -44,18 +49,18 @@ def compare_general(
     assert [text.id for text in before] == [text.id for text in after]
     report = _change(before, after)
     if replies:
-        report["replies"] = _change(_replies_of(before, replies), _replies_of(after, replies))
+        report["replies"] = _change(_from_places(before, replies), _from_places(after, replies))
     return report
 
 
-def _replies_of(texts: Sequence[ScoredDocument], first_tokens: Mapping[str, int]) -> list[ScoredDocument]:
-    """Return the scores of the replies alone, without those of the questions before them."""
-    replies = []
+def _from_places(texts: Sequence[ScoredDocument], first_tokens: Mapping[str, int]) -> list[ScoredDocument]:
+    """Return the scores of texts from their first tokens on, {id: place as of `ScoredDocument`}; others are left out."""
+    parts = []
     for text in texts:
         if text.id in first_tokens:
-            is_reply = text.places >= first_tokens[text.id]
-            replies.append(ScoredDocument(text.id, *(column[is_reply] for column in text[1:])))
-    return replies
+            is_part = text.places >= first_tokens[text.id]
+            parts.append(ScoredDocument(text.id, *(column[is_part] for column in text[1:])))
+    return parts
 
 
 def _change(before: Sequence[ScoredDocument], after: Sequence[ScoredDocument]) -> dict[str, Any]:

@@ -39,12 +39,12 @@ from privllm.engine.store import NO_STORE, Store
 from privllm.evaluate.base_comparison import compare_with_base
 from privllm.evaluate.config import SHORTEST, EvaluateConfig
 from privllm.evaluate.continuations import continuations
-from privllm.evaluate.forgetting import compare_general, general_streams, replies_in
+from privllm.evaluate.forgetting import compare_general, replies_in, score_general
 from privllm.evaluate.held_out import HELD_OUT, Choice, choose_documents, is_clean, read_copied
 from privllm.evaluate.leaks import draws_of, find_leaks
 from privllm.evaluate.rules import FIGURES, LEAKS, REMEMBERED
 from privllm.evaluate.samples import decode, write_fillings, write_samples
-from privllm.evaluate.scoring import ModelFiles, loaded, score, score_streams
+from privllm.evaluate.scoring import ModelFiles, loaded, score
 from privllm.evaluate.slices import END, KINDS, AnnotatedDocument, Cells, Tally, tally, total
 from privllm.evaluate.weak_spots import weak_spots
 from privllm.models.base_weights import load_base, note_of
@@ -58,6 +58,7 @@ from privllm.stats.text_overlap import overlap, overlap_intervals
 from privllm.tokens.annotation_alignment import entities, parts_of_speech
 from privllm.tokens.chat_format import Speech
 from privllm.tokens.encode import Encoder
+from privllm.tokens.general_text import MEASURED, read_general
 from privllm.tokens.special_ids import special_ids
 from privllm.tokens.trained_documents import read_documents as read_trained
 
@@ -133,8 +134,8 @@ def evaluate(
             figures[LEAKS] = find_leaks(
                 draws, family, inputs.model, inputs.tokenizer, special, inputs.documents, Path(scratch), store
             )
-    general = general_streams(inputs.start)
-    general_after = score_streams(family, model, special, general, cfg.batch_rows)
+    general = read_general(inputs.start, MEASURED)
+    general_after = score_general(family, model, special, general, cfg.batch_rows)
     context = context_of(model.config)
     del model  # two need not lie in memory
     loaded.cache_clear()
@@ -145,7 +146,7 @@ def evaluate(
         if before := compare_with_base(family, base, special, of_test, scored, cfg.batch_rows):
             report[TEST]["before"] = {"base": origin} | before
         if general:
-            general_before = score_streams(family, base, special, general, cfg.batch_rows)
+            general_before = score_general(family, base, special, general, cfg.batch_rows)
             replies = replies_in(general, Speech(inputs.tokenizer)) if TRAITS[family].can_converse else {}
             figures[REMEMBERED] = compare_general(general_before, general_after, replies)
     write_json(out / FIGURES, figures)

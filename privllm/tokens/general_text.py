@@ -4,7 +4,8 @@
 
 `train.replay_text` writes it: the files of data/replay, or what the base model says by itself. A part is read again while
 the model is trained on the documents; the other part only measures, before and after. A text is held as ids, since
-what a model says has marks of turns in it that no text may have. The first id of each is only read.
+what a model says has marks of turns in it that no text may have. The first ids of each are given: what begins a document, or
+what a chat template puts before a question. A model that did not write them may find them unlikely: they are neither learnt nor measured.
 """
 
 from collections import Counter
@@ -27,7 +28,9 @@ from privllm.tokens.rows import NO_END, Rows
 FILE = "general.parquet"
 LEAST = 8  # tokens of a text that is worth anything
 READ, MEASURED = "read", "measured"  # what a text is for: training, or figures
-GENERAL = pa.schema([("id", pa.string()), ("use", pa.string()), ("tokens", pa.list_(pa.int32()))])
+GENERAL = pa.schema(
+    [("id", pa.string()), ("use", pa.string()), ("tokens", pa.list_(pa.int32())), ("given", pa.int32())]
+)
 
 
 @dataclass
@@ -52,12 +55,20 @@ class ReplayConfig:
         require(self.most_measured >= 10, "replay.most_measured", "at least 10")
 
 
+class Said(NamedTuple):
+    """A text, with what stands before it."""
+
+    tokens: list[int]
+    given: int = 1  # ids at its beginning that its author did not choose
+
+
 class GeneralText(NamedTuple):
-    """One text, with what stands before it."""
+    """One text of the file."""
 
     id: str
     use: str  # READ or MEASURED
     tokens: np.ndarray  # int32
+    given: int  # as of `Said`
 
 
 def text_id(tokens: Sequence[int]) -> str:
@@ -65,16 +76,16 @@ def text_id(tokens: Sequence[int]) -> str:
     return digest(np.asarray(tokens, "<i4").tobytes())
 
 
-def write_general(cfg: ReplayConfig, texts: Iterable[Sequence[int]], out: Path) -> dict[str, int]:
-    """Write different texts, given as ids, in the order of a hash of them; return how many are for what."""
-    by_id = {text_id(tokens): list(tokens) for tokens in texts if len(tokens) > LEAST}
+def write_general(cfg: ReplayConfig, texts: Iterable[Said], out: Path) -> dict[str, int]:
+    """Write different texts in the order of a hash of them; return how many are for what."""
+    by_id = {text_id(text.tokens): text for text in texts if len(text.tokens) - text.given >= LEAST}
     uses = {}
     for identifier in sorted(by_id):
         is_measured = unit_interval("general", cfg.seed, identifier) < cfg.measured
         uses[identifier] = MEASURED if is_measured else READ
     measured = [identifier for identifier, use in uses.items() if use == MEASURED]
     left_out = set(measured[cfg.most_measured :])
-    rows = [{"id": name, "use": use, "tokens": by_id[name]} for name, use in uses.items() if name not in left_out]
+    rows = [{"id": name, "use": use, **by_id[name]._asdict()} for name, use in uses.items() if name not in left_out]
     write_table(pa.Table.from_pylist(rows, GENERAL), out)
     counts = Counter(row["use"] for row in rows)
     tokens = sum(len(row["tokens"]) - 1 for row in rows if row["use"] == READ)
@@ -89,25 +100,28 @@ def read_general(start: Path, use: str) -> list[GeneralText]:
     texts = []
     for row in read_table(path).to_pylist():
         if row["use"] == use:
-            texts.append(GeneralText(row["id"], use, np.array(row["tokens"], np.int32)))
+            texts.append(GeneralText(row["id"], use, np.array(row["tokens"], np.int32), row["given"]))
     return texts
 
 
 def general_rows(start: Path, context: int, special: SpecialIds) -> Rows | None:
-    """Return the texts that training reads, packed as documents are; None where there are none.
+    """Return the texts that training reads, packed as documents are; None where there are none. What was given is not learnt.
 
     Texts are packed by what stands before them, so that no row has a boundary that the model did not write.
     """
     by_first: dict[int, list[GeneralText]] = {}
+    only_read: dict[str, int] = {}  # of the ids behind the first
     for text in read_general(start, READ):
         by_first.setdefault(int(text.tokens[0]), []).append(text)
+        if text.given > 1:
+            only_read[text.id] = text.given - 1
     batches = []
     for first, texts in sorted(by_first.items()):
         ids = pa.array([text.id for text in texts], pa.string())
         packed = pack_rows([text.tokens[1:] for text in texts], ids, context, replace(special, begin=first, end=NO_END))
         table = pa.Table.from_arrays([packed.input_ids, packed.pieces], schema=ROWS)
         batches += [batch for batch in table.to_batches() if len(batch)]
-    return Rows(batches, context + 1) if batches else None
+    return Rows(batches, context + 1, only_read) if batches else None
 
 
 def first_place(tokens: Sequence[int], part: Sequence[int]) -> int:

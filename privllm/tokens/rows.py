@@ -5,7 +5,9 @@ The files are what HF `datasets` maps too: `Dataset.from_file(path)`, `load_data
 here, no order, no sampling.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,8 +62,12 @@ class Window(NamedTuple):
 class Rows:
     """Random access to all rows of a split, in shard order. `row_length` is context + 1."""
 
-    def __init__(self, batches: list[pa.RecordBatch], row_length: int) -> None:
+    def __init__(
+        self, batches: list[pa.RecordBatch], row_length: int, only_read: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        """`only_read` says of documents, by id, how many tokens at their beginning are no labels."""
         self.row_length = row_length
+        self._only_read = dict(only_read)
         self._pieces = [batch.column("pieces") for batch in batches]
         token_lists = [batch.column("input_ids") for batch in batches]
         self._offsets = [column.offsets.to_numpy() for column in token_lists]
@@ -73,7 +79,7 @@ class Rows:
     def followed_by(self, others: "Rows") -> "Rows":
         """Return these rows with others of the same length behind them, whose texts may be cut off: they end in NO_END."""
         assert self.row_length == others.row_length, "rows of another context"
-        both = Rows([], self.row_length)
+        both = Rows([], self.row_length, self._only_read | others._only_read)
         both._pieces = self._pieces + others._pieces
         both._offsets = self._offsets + others._offsets
         both._values = self._values + others._values
@@ -116,6 +122,8 @@ class Rows:
         if not self._is_full(i):
             return None
         (piece,) = self.pieces(i)
+        if piece["id"] in self._only_read:
+            return None  # what is only read is known by its place
         begin, context = piece["document_start"], self.row_length - 1
         is_last = True
         if i + 1 < len(self) and self._is_full(i + 1):
@@ -153,6 +161,11 @@ class Rows:
         next_tokens = tokens[1:].astype(np.int64)
         # Only a document that has ended is followed by another.
         next_tokens[starts[1:] - 1] = NO_END if i >= self._unended else special.end
+        if self._only_read:
+            for piece in self.pieces(i):
+                unlearnt = self._only_read.get(piece["id"], 0) - piece["document_start"]
+                first_label = piece["row_start"] - 1
+                next_tokens[first_label : first_label + min(max(0, unlearnt), piece["tokens"])] = NO_END
         return Window(tokens[:-1], next_tokens, starts)
 
     def _cut_elsewhere(self, i: int, shift: int) -> Window:

@@ -9,14 +9,14 @@ from privllm.core.base_model import NOTE
 from privllm.core.report import write_json
 from privllm.core.special_tokens import ASSISTANT, END_OF_TURN, USER
 from privllm.evaluate.config import EvaluateConfig
-from privllm.evaluate.forgetting import compare_general, general_streams, replies_in
+from privllm.evaluate.forgetting import compare_general, replies_in, score_general
 from privllm.evaluate.own_figures import own_figures
 from privllm.evaluate.recipe import EvaluateInputs, evaluate
 from privllm.evaluate.rules import FIGURES, REMEMBERED
-from privllm.evaluate.scoring import ScoredDocument, score_streams
+from privllm.evaluate.scoring import ScoredDocument
 from privllm.models.loading import load
 from privllm.tokens.chat_format import Speech
-from privllm.tokens.general_text import FILE, ReplayConfig, write_general
+from privllm.tokens.general_text import FILE, MEASURED, GeneralText, ReplayConfig, Said, read_general, write_general
 from privllm.tokens.special_ids import special_ids
 
 
@@ -53,11 +53,12 @@ def test_replies_have_a_change_of_their_own() -> None:
 def test_a_reply_begins_behind_its_mark(inputs: EvaluateInputs) -> None:
     speech = Speech(inputs.tokenizer)
     question = speech.ids("What is a valve?")
-    streams = {
-        "talk": np.array([0, USER, *question, END_OF_TURN, ASSISTANT, 99, 98, END_OF_TURN]),
-        "text": np.array([0, *question]),
-    }
-    assert replies_in(streams, speech) == {"talk": 4 + len(question)}
+    talk = [0, USER, *question, END_OF_TURN, ASSISTANT, 99, 98, END_OF_TURN]
+    texts = [
+        GeneralText("talk", MEASURED, np.array(talk), 2),
+        GeneralText("text", MEASURED, np.array([0, *question]), 1),
+    ]
+    assert replies_in(texts, speech) == {"talk": 3 + len(question)}, "the first id of a text is not scored"
 
 
 def test_evaluate_measures_a_base_and_its_successor(inputs: EvaluateInputs, tmp_path: Path) -> None:
@@ -68,19 +69,19 @@ def test_evaluate_measures_a_base_and_its_successor(inputs: EvaluateInputs, tmp_
         parameter.data.mul_(0.9)
     base.save_pretrained(start)
     write_json(start / NOTE, {"start": "data/base/x", "added": {}})
-    texts = [[0, *np.random.default_rng(number).integers(6, 300, 12)] for number in range(40)]
-    counts = write_general(ReplayConfig(measured=0.5), [list(map(int, text)) for text in texts], start / FILE)
-    streams = general_streams(start)
-    assert len(streams) == counts["measured"] > 10
+    texts = [[0, *np.random.default_rng(number).integers(6, 300, 15).tolist()] for number in range(40)]
+    counts = write_general(ReplayConfig(measured=0.5), [Said(text, given=4) for text in texts], start / FILE)
+    measured = read_general(start, MEASURED)
+    assert len(measured) == counts["measured"] > 10
     cfg = EvaluateConfig(continuations=0, samples=0, bootstrap=0, own_texts=3)
     report = evaluate(cfg, inputs._replace(start=start), "causal", tmp_path / "out")
     special = special_ids(inputs.tokenizer)
     before, after = (
-        sum(document.nats.sum() for document in score_streams("causal", model, special, streams, 8))
+        sum(document.nats.sum() for document in score_general("causal", model, special, measured, 8))
         for model in (load("causal", start), load("causal", inputs.model))
     )
     assert report[REMEMBERED]["change"] == pytest.approx(after / before - 1, abs=1e-5)
-    assert report[REMEMBERED]["tokens"] == 12 * len(streams), "the first token is only read"
+    assert report[REMEMBERED]["tokens"] == 12 * len(measured), "what was given is only read"
     figures = own_figures(tmp_path)
     assert figures["out.general_text"].difference == report[REMEMBERED]["change"]
     assert figures["out.copied_runs"].units == 3

@@ -15,6 +15,7 @@ from privllm.tokens.general_text import (
     MEASURED,
     READ,
     ReplayConfig,
+    Said,
     first_place,
     general_rows,
     read_general,
@@ -27,13 +28,15 @@ CONTEXT, UNLEARNT = 32, -100
 SPECIAL = own_ids(500)
 
 
-def texts(count: int, first: int = 0, length: int = 12) -> list[list[int]]:
-    return [[first, *range(10 + number, 10 + number + length)] for number in range(count)]
+def texts(count: int, first: int = 0, length: int = 12) -> list[Said]:
+    return [Said([first, *range(10 + number, 10 + number + length)]) for number in range(count)]
 
 
 def test_each_text_is_for_one_use_and_stands_once(tmp_path: Path) -> None:
     cfg = ReplayConfig(measured=0.3, most_measured=20)
-    counts = write_general(cfg, [*texts(200), *texts(200), [0, 1, 2]], tmp_path / FILE)
+    counts = write_general(
+        cfg, [*texts(200), *texts(200), Said([0, 1, 2]), Said(list(range(20)), given=15)], tmp_path / FILE
+    )
     table = read_table(tmp_path / FILE)
     assert table.schema == GENERAL
     assert table["id"].to_pylist() == sorted(set(table["id"].to_pylist()))
@@ -42,7 +45,7 @@ def test_each_text_is_for_one_use_and_stands_once(tmp_path: Path) -> None:
     assert counts["tokens_read"] == 12 * counts["read"]
     read, measured = (read_general(tmp_path, use) for use in (READ, MEASURED))
     assert (len(read), len(measured)) == (counts["read"], 20)
-    whole = {tuple(tokens) for tokens in texts(200)}
+    whole = {tuple(text.tokens) for text in texts(200)}
     assert {tuple(text.tokens.tolist()) for text in read + measured} <= whole
 
 
@@ -64,7 +67,7 @@ def test_without_a_file_there_is_nothing(tmp_path: Path) -> None:
 
 def test_rows_hold_every_token_as_a_label_once_and_no_end_that_is_not_there(tmp_path: Path) -> None:
     """Two kinds of texts by what stands first; one of those holds an end, which is learnt as any token is."""
-    ended = [[0, *range(300, 310), SPECIAL.end]]
+    ended = [Said([0, *range(300, 310), SPECIAL.end])]
     everything = [*texts(9), *texts(5, first=7, length=20), *ended]
     write_general(ReplayConfig(measured=0.05, most_measured=1000), everything, tmp_path / FILE)
     general = general_rows(tmp_path, CONTEXT, SPECIAL)
@@ -82,9 +85,27 @@ def test_rows_hold_every_token_as_a_label_once_and_no_end_that_is_not_there(tmp_
     assert int(ends.sum()) == sum(int(SPECIAL.end in text.tokens[1:]) for text in read)
 
 
+def test_what_was_given_is_read_and_not_learnt(tmp_path: Path) -> None:
+    """A part of it may stand in a row and the rest in the next; texts without are learnt from their second token on."""
+    given = 9
+    everything = [Said([7, *range(10 + number, 120 + number)], given) for number in range(6)] + texts(5)
+    write_general(ReplayConfig(measured=0.05, most_measured=1000), everything, tmp_path / FILE)
+    general = general_rows(tmp_path, CONTEXT, SPECIAL)
+    assert general is not None
+    rows = general.followed_by(general)
+    appended = np.arange(len(general), 2 * len(general))
+    inputs, _, labels = rows.training_rows(appended, SPECIAL, UNLEARNT)
+    read = read_general(tmp_path, READ)
+    assert sum(text.given == given for text in read) > 2
+    expected = [int(token) for text in read for token in text.tokens[text.given :]]
+    assert sorted(labels[labels != UNLEARNT].tolist()) == sorted(expected)
+    assert (inputs != SPECIAL.pad).sum() > len(expected), "it is read"
+    assert {rows.run_of(index) for index in appended.tolist()} == {None}, "and never cut elsewhere"
+
+
 def test_documents_before_them_still_end(tmp_path: Path) -> None:
     ids = pa.array([str(number) for number in range(12)], pa.string())
-    packed = pack_rows([np.array(text[1:], np.int32) for text in texts(12)], ids, CONTEXT, SPECIAL)
+    packed = pack_rows([np.array(text.tokens[1:], np.int32) for text in texts(12)], ids, CONTEXT, SPECIAL)
     table = pa.Table.from_arrays([packed.input_ids, packed.pieces], schema=ROWS)
     documents = Rows(table.to_batches(), CONTEXT + 1)
     write_general(ReplayConfig(measured=0.05), texts(12), tmp_path / FILE)
