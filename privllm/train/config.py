@@ -69,7 +69,7 @@ class FromBase:
     """What differs where training goes on from a base model: its architecture comes with it, and it forgets by large steps."""
 
     optimizer: str = "adamw"  # muon, adamw or adamw8
-    learning_rate: float = 0.0003  # peak, > 0
+    learning_rate: float = 0.0002  # peak, > 0
     epochs: float = 1.0  # how often all rows are read, > 0; 20 steps at least
     lora: AdapterConfig = field(default_factory=lambda: AdapterConfig(rank=16, alpha=32))  # by rank 0 all weights learn
     replay: float = 0.2  # share of rows of general text (`replay`) beside the documents, [0, 0.9]
