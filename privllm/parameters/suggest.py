@@ -26,17 +26,20 @@ from privllm.parameters.suggestion import (
     FamilyPlan,
     Setting,
     Speed,
+    bytes_per_token,
     context_for,
     plan_family,
+    vocabulary_for,
 )
+from privllm.tokens.kept_vocabulary import KEPT, VOCABULARY
 from privllm.tokens.pack import PackConfig
 from privllm.tokens.vocabulary import TokenizerConfig
 from privllm.train.config import PretrainConfig
 from privllm.train.memory_need import shape_of
 
 PACK_REPORT = Path("reports/pack.json")
+TOKENIZER_REPORT = Path("reports/tokenizer.json")
 SOURCES = Path("data/sources")
-BYTES_PER_TOKEN = 3.6  # of English with 4,096 tokens
 TEXT_SHARE = {
     ".html": 0.25,
     ".htm": 0.25,
@@ -54,7 +57,7 @@ class Suggestions(NamedTuple):
 
     corpus: CorpusFacts
     device: str
-    context: Setting
+    shared: list[Setting]  # by all families
     families: dict[str, FamilyPlan]
     before: str
     after: str
@@ -62,7 +65,7 @@ class Suggestions(NamedTuple):
     def lines(self) -> Iterator[str]:
         """Yield the suggestions with their reasons, and the difference to the file."""
         yield f"{self.corpus.tokens:,} training tokens ({self.corpus.source}); trained on {self.device}"
-        yield from _rows([self.context])
+        yield from _rows(self.shared)
         for family, family_plan in self.families.items():
             yield ""
             yield f"pretrain.{family}, about {family_plan.seconds / 60:.1f} minutes"
@@ -95,15 +98,23 @@ def suggest(minutes: float | None, root: Path = Path()) -> Suggestions:
     pretrain = read_params("pretrain", PretrainConfig, path)
     vocabulary = read_params("tokenizer", TokenizerConfig, path).vocabulary
     corpus = corpus_facts(root)
+    begins_elsewhere = any(start.place != SCRATCH for start in starts.values())
+    shared: list[Setting] = []
+    is_learnt = not begins_elsewhere and not (root / VOCABULARY / KEPT).is_dir()
+    if is_learnt:
+        if smaller := vocabulary_for(corpus.text_bytes, vocabulary):
+            shared.append(smaller)
+            vocabulary = int(smaller.value)
+        corpus = _in_tokens_of(vocabulary, corpus)
     context = context_for(corpus, devices.on_gpu())
     bases = {family: _base_of(starts[family], family, root) for family in families}
-    begins_elsewhere = any(start.place != SCRATCH for start in starts.values())
     used_context = read_params("pack", PackConfig, path).context if begins_elsewhere else context.value
     if used_context != context.value:
         context = Setting(context.key, used_context, "as it is: a base model sees no more than it was made for")
     seconds = None if minutes is None else 60 * minutes / len(families)
     plans: dict[str, FamilyPlan] = {}
-    values = {context.key: context.value}
+    shared.append(context)
+    values = {setting.key: setting.value for setting in shared}
     for family in families:
         cfg, base = getattr(pretrain, family), bases[family]
         shape = _shape_of(cfg) if starts[family].place == INCUMBENT else None
@@ -124,7 +135,14 @@ def suggest(minutes: float | None, root: Path = Path()) -> Suggestions:
         for setting in family_plan.settings:
             values[f"pretrain.{family}.{setting.key}"] = setting.value
     before = path.read_text("utf-8")
-    return Suggestions(corpus, devices.name(), context, plans, before, set_values(before, values))
+    return Suggestions(corpus, devices.name(), shared, plans, before, set_values(before, values))
+
+
+def _in_tokens_of(vocabulary: int, corpus: CorpusFacts) -> CorpusFacts:
+    """Return the facts in the tokens of the vocabulary that will be learnt."""
+    factor = bytes_per_token(corpus.vocabulary) / bytes_per_token(vocabulary)
+    tokens, document_tokens = round(corpus.tokens * factor), round(corpus.document_tokens * factor)
+    return replace(corpus, tokens=tokens, document_tokens=document_tokens, vocabulary=vocabulary)
 
 
 def _probe(family: str, cfg: Any, vocabulary: int) -> Speed:
@@ -199,18 +217,22 @@ def _with_shape(model: Any, shape: ModelShape) -> Any:
 def corpus_facts(root: Path = Path()) -> CorpusFacts:
     """Return the size of the training text: as it was packed, else estimated from the sources."""
     with suppress(OSError, ValueError, KeyError):
+        vocabulary = json.loads((root / TOKENIZER_REPORT).read_text("utf-8"))["vocabulary"]
         report = json.loads((root / PACK_REPORT).read_text("utf-8"))
-        tokens, documents = report["tokens"]["train"], report["documents"]["train"]
-        return CorpusFacts(tokens, round(tokens / max(1, documents)), f"{PACK_REPORT}")
+        tokens, documents, text_bytes = (report[figure]["train"] for figure in ("tokens", "documents", "bytes"))
+        return CorpusFacts(tokens, round(tokens / max(1, documents)), text_bytes, vocabulary, f"{PACK_REPORT}")
     split = read_params("split", SplitConfig, root / PARAMS_FILE)
-    text_bytes, files = 0.0, 0
+    vocabulary = read_params("tokenizer", TokenizerConfig, root / PARAMS_FILE).vocabulary
+    all_bytes, files = 0.0, 0
     for file in (root / SOURCES).rglob("*"):
         if file.is_file():
-            text_bytes += file.stat().st_size * TEXT_SHARE.get(file.suffix.lower(), 1.0)
+            all_bytes += file.stat().st_size * TEXT_SHARE.get(file.suffix.lower(), 1.0)
             files += 1
-    tokens = round(text_bytes / BYTES_PER_TOKEN * (1 - split.validation - split.test))
+    text_bytes = all_bytes * (1 - split.validation - split.test)
+    tokens = round(text_bytes / bytes_per_token(vocabulary))
     if not tokens:
         raise UserError(f"{SOURCES} holds no documents, and {PACK_REPORT} none of a build: put documents there first.")
+    document_tokens = round(all_bytes / bytes_per_token(vocabulary) / files)
     return CorpusFacts(
-        tokens, round(text_bytes / BYTES_PER_TOKEN / files), f"estimated from {files:,} files in {SOURCES}"
+        tokens, document_tokens, round(text_bytes), vocabulary, f"estimated from {files:,} files in {SOURCES}"
     )

@@ -15,6 +15,10 @@ SHAPES = ((4, 128, 2), (4, 192, 3), (6, 256, 4), (8, 384, 6), (8, 512, 8), (12, 
 PARAMETERS_PER_TOKEN = 10  # of a shape at most: nanoGPT's best for 0.3 million tokens of Shakespeare has 11 million
 LEAST_EPOCHS = 1.0  # that a larger shape must leave time for
 ENOUGH_READ = 4_000_000  # tokens; a corpus of fewer is read more than once
+# (bytes of text, tokens of a vocabulary that so many teach best): of more tokens each is seen too seldom (reports/LOG.md)
+VOCABULARIES = ((2_000_000, 1024),)
+BYTES_PER_TOKEN = {1024: 2.6}  # of English; with more tokens `BYTES_OF_MANY`
+BYTES_OF_MANY = 3.6
 FEW_TOKENS = 100_000  # fewer are learnt by heart after `EPOCHS_OF_FEW` (reports/LOG.md)
 EPOCHS_OF_FEW, EPOCHS_AT_MOST = 4.0, 8.0
 STEPS = 1_000  # about so many at least, so that steps of a short training are small
@@ -29,6 +33,8 @@ class CorpusFacts:
 
     tokens: int  # of the training split
     document_tokens: int  # of a document on average
+    text_bytes: int  # of the training split
+    vocabulary: int  # whose tokens these are
     source: str  # where the figures are from, in words
 
 
@@ -49,6 +55,20 @@ class FamilyPlan(NamedTuple):
 
 
 Speed = Callable[[tuple[int, int, int], int, int], float]  # (shape, context, batch size) -> tokens a second, measured
+
+
+def bytes_per_token(vocabulary: int) -> float:
+    """Return how many bytes of text a token stands for, about."""
+    return BYTES_PER_TOKEN.get(vocabulary, BYTES_OF_MANY)
+
+
+def vocabulary_for(text_bytes: int, now: int) -> Setting | None:
+    """Return the size of a vocabulary that a small text teaches, where that is smaller than what it is `now`; else None."""
+    for most_bytes, vocabulary in VOCABULARIES:
+        if text_bytes < most_bytes and vocabulary < now:
+            reason = f"{text_bytes / 1e6:.2g} MB of text show each of {vocabulary:,} tokens often enough to learn it, not each of {now:,}"
+            return Setting("tokenizer.vocabulary", vocabulary, reason)
+    return None
 
 
 def context_for(corpus: CorpusFacts, gpu: bool) -> Setting:

@@ -12,11 +12,18 @@ from privllm.core.errors import UserError
 from privllm.core.params import read_params
 from privllm.core.report import write_json
 from privllm.parameters.suggest import corpus_facts, suggest
+from privllm.tokens.vocabulary import TokenizerConfig
 from privllm.train.config import PretrainConfig
 
 pytestmark = pytest.mark.torch  # by which the machine's speed is measured, in modules that are named in texts alone
 ROOT = Path(__file__).resolve().parents[2]
 RUNNER = CliRunner()
+
+
+def reports_of_a_build(project: Path, text_bytes: int = 9_000_000, tokens: int = 900_000) -> None:
+    facts = {"tokens": {"train": tokens}, "documents": {"train": 3000}, "bytes": {"train": text_bytes}}
+    write_json(project / "reports/pack.json", facts)
+    write_json(project / "reports/tokenizer.json", {"vocabulary": 4096})
 
 
 @pytest.fixture
@@ -43,9 +50,25 @@ def test_before_a_build_the_sources_are_estimated(project: Path) -> None:
 
 def test_after_a_build_its_report_counts(project: Path) -> None:
     (project / "data/sources/a.txt").write_text("x" * 36_000)
-    write_json(project / "reports/pack.json", {"tokens": {"train": 900_000}, "documents": {"train": 3000}})
+    reports_of_a_build(project)
     assert corpus_facts() == (facts := corpus_facts())
     assert (facts.tokens, facts.document_tokens) == (900_000, 300)
+
+
+def test_a_small_text_gets_a_small_vocabulary_and_is_counted_in_its_tokens(project: Path) -> None:
+    """Also where the suggestion is written and not built yet; never where a vocabulary was kept."""
+    reports_of_a_build(project, text_bytes=936_000, tokens=260_000)
+    suggestions = suggest(minutes=30)
+    (vocabulary, _) = suggestions.shared
+    assert (vocabulary.key, vocabulary.value) == ("tokenizer.vocabulary", 1024)
+    assert suggestions.corpus.tokens == 360_000
+    Path("params.yaml").write_text(suggestions.after, "utf-8")
+    assert read_params("tokenizer", TokenizerConfig).vocabulary == 1024
+    again = suggest(minutes=30)
+    assert (again.corpus.tokens, again.before) == (360_000, again.after)
+    Path("params.yaml").write_text(suggestions.before, "utf-8")
+    (project / "data/vocabulary/kept").mkdir(parents=True)
+    assert [setting.key for setting in suggest(minutes=30).shared] == ["pack.context"]
 
 
 def test_without_documents_there_is_nothing_to_suggest(project: Path) -> None:
@@ -54,7 +77,7 @@ def test_without_documents_there_is_nothing_to_suggest(project: Path) -> None:
 
 
 def test_what_is_written_is_what_was_suggested_and_is_read_by_the_build(project: Path) -> None:
-    write_json(project / "reports/pack.json", {"tokens": {"train": 900_000}, "documents": {"train": 3000}})
+    reports_of_a_build(project)
     suggestions = suggest(minutes=30)
     Path("params.yaml").write_text(suggestions.after, "utf-8")
     pretrain = read_params("pretrain", PretrainConfig)
@@ -73,7 +96,7 @@ def test_what_is_written_is_what_was_suggested_and_is_read_by_the_build(project:
 
 @pytest.mark.slow
 def test_the_command_shows_the_difference_and_asks(project: Path) -> None:
-    write_json(project / "reports/pack.json", {"tokens": {"train": 900_000}, "documents": {"train": 3000}})
+    reports_of_a_build(project)
     before = Path("params.yaml").read_text("utf-8")
     looked = RUNNER.invoke(app, ["params", "--suggest", "--minutes", "30", "--dry-run"])
     assert looked.exit_code == 0, looked.output
@@ -95,17 +118,17 @@ def test_options_of_suggest_need_it(project: Path) -> None:
 
 
 def test_a_start_from_a_base_keeps_shape_and_context(project: Path) -> None:
-    write_json(project / "reports/pack.json", {"tokens": {"train": 900_000}, "documents": {"train": 3000}})
+    reports_of_a_build(project)
     text = Path("params.yaml").read_text("utf-8")
     Path("params.yaml").write_text(text.replace("base: scratch", "base: {causal: incumbent}"), "utf-8")
     suggestions = suggest(minutes=None)
-    assert suggestions.context.value == 256
+    assert [setting.value for setting in suggestions.shared] == [256], "neither context nor vocabulary is to change"
     assert not [setting for setting in suggestions.families["causal"].settings if setting.key == "model.layers"]
 
 
 def test_from_a_model_of_others_what_counts_there_is_suggested(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its learning rate and its epochs stand in `from_base`, and its shape and vocabulary decide the speed."""
-    write_json(project / "reports/pack.json", {"tokens": {"train": 900_000}, "documents": {"train": 3000}})
+    reports_of_a_build(project)
     config = {"model_type": "llama", "num_hidden_layers": 30, "hidden_size": 576, "num_attention_heads": 9}
     (project / "data/base/smollm2").mkdir(parents=True)
     write_json(project / "data/base/smollm2/config.json", config | {"vocab_size": 49_152})
