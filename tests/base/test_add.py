@@ -75,9 +75,17 @@ def test_settings_that_contradict_the_tokenizer_are_refused_before_hours_of_trai
     (tmp_path / "bert/tokenizer.json").write_text(json.dumps(definition), "utf-8")
     settings = BERT_NAMES | {"tokenizer_class": "BertTokenizer"}
     (tmp_path / "bert/tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
-    with pytest.raises(UserError, match=r"bert with other ids than its tokenizer\.json gives.*do_lower_case"):
+    with pytest.raises(
+        UserError,
+        match=r"other ids than the tokenizer\.json does.*do_lower_case.*Correct that in .*/bert, and add it again",
+    ):
         add(root, tmp_path / "bert")
     assert files_in(root) == [".gitignore"]
+    (tmp_path / "bert/tokenizer_config.json").write_text(json.dumps(settings | {"tokenizer_class": 3}), "utf-8")
+    with pytest.raises(UserError, match=r"transformers cannot open the tokenizer: .*/bert, and add it again"):
+        add(root, tmp_path / "bert")
+    definition |= {"truncation": {"direction": "Right", "max_length": 9, "strategy": "LongestFirst", "stride": 0}}
+    (tmp_path / "bert/tokenizer.json").write_text(json.dumps(definition), "utf-8")
     (tmp_path / "bert/tokenizer_config.json").write_text(json.dumps(settings | {"do_lower_case": False}), "utf-8")
     add(root, tmp_path / "bert")
     assert files_in(root) == [".gitignore", "bert", "bert.dvc"]
