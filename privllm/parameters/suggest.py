@@ -31,9 +31,10 @@ from privllm.parameters.suggestion import (
     plan_family,
     vocabulary_for,
 )
-from privllm.tokens.kept_vocabulary import KEPT, VOCABULARY
+from privllm.tokens.kept_vocabulary import VOCABULARY, kept_for, settings_of
 from privllm.tokens.pack import PackConfig
 from privllm.tokens.vocabulary import TokenizerConfig
+from privllm.tokens.vocabulary_sample import SampleConfig
 from privllm.train.config import PretrainConfig
 from privllm.train.memory_need import shape_of
 
@@ -96,18 +97,19 @@ def suggest(minutes: float | None, root: Path = Path()) -> Suggestions:
     families = load_sections(path).get(FAMILIES) or list(TRAITS)
     starts = starts_in(load_sections(path), families)
     pretrain = read_params("pretrain", PretrainConfig, path)
-    vocabulary = read_params("tokenizer", TokenizerConfig, path).vocabulary
     corpus = corpus_facts(root)
     begins_elsewhere = any(start.place != SCRATCH for start in starts.values())
+    bases = {family: _base_of(starts[family], family, root) for family in families}
     shared: list[Setting] = []
-    is_learnt = not begins_elsewhere and not (root / VOCABULARY / KEPT).is_dir()
-    if is_learnt:
+    vocabulary = read_params("tokenizer", TokenizerConfig, path).vocabulary
+    if not begins_elsewhere and not _is_kept(root):
         if smaller := vocabulary_for(corpus.text_bytes, vocabulary):
             shared.append(smaller)
             vocabulary = int(smaller.value)
         corpus = _in_tokens_of(vocabulary, corpus)
+    elif of_bases := [base.vocabulary for base in bases.values() if base]:
+        corpus = _in_tokens_of(of_bases[0], corpus)
     context = context_for(corpus, devices.on_gpu())
-    bases = {family: _base_of(starts[family], family, root) for family in families}
     used_context = read_params("pack", PackConfig, path).context if begins_elsewhere else context.value
     if used_context != context.value:
         context = Setting(context.key, used_context, "as it is: a base model sees no more than it was made for")
@@ -136,6 +138,15 @@ def suggest(minutes: float | None, root: Path = Path()) -> Suggestions:
             values[f"pretrain.{family}.{setting.key}"] = setting.value
     before = path.read_text("utf-8")
     return Suggestions(corpus, devices.name(), shared, plans, before, set_values(before, values))
+
+
+def _is_kept(root: Path) -> bool:
+    """Return whether the next build uses a kept vocabulary. Raises UserError where it was not fetched."""
+    path = root / PARAMS_FILE
+    learnt_with = settings_of(
+        read_params("tokenizer", TokenizerConfig, path), read_params("sample", SampleConfig, path)
+    )
+    return kept_for(root / VOCABULARY, learnt_with) is not None
 
 
 def _in_tokens_of(vocabulary: int, corpus: CorpusFacts) -> CorpusFacts:

@@ -15,10 +15,11 @@ SHAPES = ((4, 128, 2), (4, 192, 3), (6, 256, 4), (8, 384, 6), (8, 512, 8), (12, 
 PARAMETERS_PER_TOKEN = 10  # of a shape at most: nanoGPT's best for 0.3 million tokens of Shakespeare has 11 million
 LEAST_EPOCHS = 1.0  # that a larger shape must leave time for
 ENOUGH_READ = 4_000_000  # tokens; a corpus of fewer is read more than once
-# (bytes of text, tokens of a vocabulary that so many teach best): of more tokens each is seen too seldom (reports/LOG.md)
-VOCABULARIES = ((2_000_000, 1024),)
-BYTES_PER_TOKEN = {1024: 2.6}  # of English; with more tokens `BYTES_OF_MANY`
-BYTES_OF_MANY = 3.6
+SMALL_TEXT, SMALL_VOCABULARY = (
+    2_000_000,
+    1024,
+)  # bytes; 1,024 tokens were best of 0.1 and 1 MB, and not of 6 MB (reports/LOG.md)
+BYTES_OF_SMALL, BYTES_OF_LARGE = 2.6, 3.6  # a token of a small and of another vocabulary, in English
 FEW_TOKENS = 100_000  # fewer are learnt by heart after `EPOCHS_OF_FEW` (reports/LOG.md)
 EPOCHS_OF_FEW, EPOCHS_AT_MOST = 4.0, 8.0
 STEPS = 1_000  # about so many at least, so that steps of a short training are small
@@ -59,16 +60,15 @@ Speed = Callable[[tuple[int, int, int], int, int], float]  # (shape, context, ba
 
 def bytes_per_token(vocabulary: int) -> float:
     """Return how many bytes of text a token stands for, about."""
-    return BYTES_PER_TOKEN.get(vocabulary, BYTES_OF_MANY)
+    return BYTES_OF_SMALL if vocabulary <= SMALL_VOCABULARY else BYTES_OF_LARGE
 
 
 def vocabulary_for(text_bytes: int, now: int) -> Setting | None:
-    """Return the size of a vocabulary that a small text teaches, where that is smaller than what it is `now`; else None."""
-    for most_bytes, vocabulary in VOCABULARIES:
-        if text_bytes < most_bytes and vocabulary < now:
-            reason = f"{text_bytes / 1e6:.2g} MB of text show each of {vocabulary:,} tokens often enough to learn it, not each of {now:,}"
-            return Setting("tokenizer.vocabulary", vocabulary, reason)
-    return None
+    """Return a smaller vocabulary than what there is `now` where the text is small; else None."""
+    if text_bytes >= SMALL_TEXT or now <= SMALL_VOCABULARY:
+        return None
+    reason = f"each of {now:,} tokens is seen too seldom in {text_bytes / 1e6:.2g} MB of text"
+    return Setting("tokenizer.vocabulary", SMALL_VOCABULARY, reason)
 
 
 def context_for(corpus: CorpusFacts, gpu: bool) -> Setting:

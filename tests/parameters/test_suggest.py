@@ -12,7 +12,9 @@ from privllm.core.errors import UserError
 from privllm.core.params import read_params
 from privllm.core.report import write_json
 from privllm.parameters.suggest import corpus_facts, suggest
+from privllm.tokens.kept_vocabulary import settings_of
 from privllm.tokens.vocabulary import TokenizerConfig
+from privllm.tokens.vocabulary_sample import SampleConfig
 from privllm.train.config import PretrainConfig
 
 pytestmark = pytest.mark.torch  # by which the machine's speed is measured, in modules that are named in texts alone
@@ -67,8 +69,21 @@ def test_a_small_text_gets_a_small_vocabulary_and_is_counted_in_its_tokens(proje
     again = suggest(minutes=30)
     assert (again.corpus.tokens, again.before) == (360_000, again.after)
     Path("params.yaml").write_text(suggestions.before, "utf-8")
+    settings = settings_of(read_params("tokenizer", TokenizerConfig), read_params("sample", SampleConfig))
     (project / "data/vocabulary/kept").mkdir(parents=True)
+    note = {"settings": settings | {"tokenizer": {}}, "bytes_per_token": 3.6}
+    write_json(project / "data/vocabulary/kept/vocabulary.json", note)
+    assert len(suggest(minutes=30).shared) == 2, "one of other settings is learnt anew"
+    write_json(project / "data/vocabulary/kept/vocabulary.json", note | {"settings": settings})
     assert [setting.key for setting in suggest(minutes=30).shared] == ["pack.context"]
+
+
+def test_a_text_that_yields_fewer_tokens_than_its_limit_keeps_its_count(project: Path) -> None:
+    reports_of_a_build(project, text_bytes=60_000, tokens=20_000)
+    write_json(project / "reports/tokenizer.json", {"vocabulary": 1000})
+    text = Path("params.yaml").read_text("utf-8")
+    Path("params.yaml").write_text(text.replace("vocabulary: 4096", "vocabulary: 1024"), "utf-8")
+    assert suggest(minutes=30).corpus.tokens == 20_000
 
 
 def test_without_documents_there_is_nothing_to_suggest(project: Path) -> None:
