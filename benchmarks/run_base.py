@@ -225,8 +225,8 @@ def main() -> None:
         f"{likelier} of {len(CLOZES)} likelier"
     )
     print(f"general text        {general['change']:+.2%} of the base's loss {general['interval']}")
-    replies = general["replies"]
-    print(f"replies in it       {replies['change']:+.2%} of the base's loss {replies['interval']}")
+    if replies := general.get("replies"):
+        print(f"replies in it       {replies['change']:+.2%} of the base's loss {replies['interval']}")
     print(
         f"what it says        {leaks['copied_runs']:.2%} of runs are training text, {leaks['personal_data']:.2%} hold personal data"
     )

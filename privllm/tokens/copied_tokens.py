@@ -52,10 +52,12 @@ def align_shard(out: Path, shard: Path, copied_runs: Path, tokenizer_file: Path)
 def tokens_of(ends: np.ndarray, begin: int, end: int) -> tuple[int, int]:
     """Return which tokens have a byte in [begin, end): the first, and one past the last.
 
-    ends: of each token, one past its last byte. One without a byte goes with the token before it: a lossy vocabulary
-    writes some characters by several tokens, of which the first has the bytes.
+    ends: of each token, one past its last byte. One without a byte goes with the token before it, at the beginning with the first byte: a
+    lossy vocabulary writes some characters by several tokens, of which the first has the bytes.
     """
-    first = np.searchsorted(ends, begin, side="right")
+    if not len(ends):  # a text of nothing that the vocabulary keeps
+        return 0, 0
+    first = np.searchsorted(ends, begin, side="right") if begin else 0
     last = np.searchsorted(ends, end, side="left")
     return int(first), int(np.searchsorted(ends, ends[last], side="right"))
 

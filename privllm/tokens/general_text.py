@@ -55,11 +55,13 @@ class ReplayConfig:
         require(self.most_measured >= 10, "replay.most_measured", "at least 10")
 
 
-class Said(NamedTuple):
-    """A text, with what stands before it."""
+class NewText(NamedTuple):
+    """A text to be written to the file."""
 
     tokens: list[int]
-    given: int = 1  # ids at its beginning that its author did not choose
+    given: int = (
+        1  # so many ids at its beginning stand before what its author wrote: a mark, or a template's first turn
+    )
 
 
 class GeneralText(NamedTuple):
@@ -68,7 +70,7 @@ class GeneralText(NamedTuple):
     id: str
     use: str  # READ or MEASURED
     tokens: np.ndarray  # int32
-    given: int  # as of `Said`
+    given: int  # as of `NewText`
 
 
 def text_id(tokens: Sequence[int]) -> str:
@@ -76,7 +78,7 @@ def text_id(tokens: Sequence[int]) -> str:
     return digest(np.asarray(tokens, "<i4").tobytes())
 
 
-def write_general(cfg: ReplayConfig, texts: Iterable[Said], out: Path) -> dict[str, int]:
+def write_general(cfg: ReplayConfig, texts: Iterable[NewText], out: Path) -> dict[str, int]:
     """Write different texts in the order of a hash of them; return how many are for what."""
     by_id = {text_id(text.tokens): text for text in texts if len(text.tokens) - text.given >= LEAST}
     uses = {}

@@ -22,7 +22,7 @@ from privllm.core.families import TRAITS
 from privllm.engine.store import NO_STORE, Store
 from privllm.tokens.chat_format import Speech
 from privllm.tokens.encode import Encoder
-from privllm.tokens.general_text import FILE, ReplayConfig, Said, first_place, write_general
+from privllm.tokens.general_text import FILE, NewText, ReplayConfig, first_place, write_general
 from privllm.tokens.special_ids import special_ids
 
 SUFFIXES = (".txt", ".md", ".jsonl")
@@ -81,13 +81,13 @@ def texts_of(path: Path) -> Iterator[str]:
         yield text
 
 
-def token_texts(cfg: ReplayConfig, texts: Sequence[str], tokenizer: Path) -> Iterator[Said]:
+def token_texts(cfg: ReplayConfig, texts: Sequence[str], tokenizer: Path) -> Iterator[NewText]:
     """Yield the ids of texts, cut after `cfg.tokens` of them, with what begins a document before each part."""
     special = special_ids(tokenizer)
     for tokens in Encoder.open(tokenizer).encode(texts):
         whole = np.append(tokens, special.end).tolist()
         for first in range(0, len(whole), cfg.tokens):
-            yield Said([special.begin, *whole[first : first + cfg.tokens]])
+            yield NewText([special.begin, *whole[first : first + cfg.tokens]])
 
 
 def write_own_texts(
@@ -105,7 +105,7 @@ def write_own_texts(
     return write_general(cfg, texts, out / FILE)
 
 
-def own_documents(model: Any, cfg: ReplayConfig, speech: Speech, count: int) -> Iterator[Said]:
+def own_documents(model: Any, cfg: ReplayConfig, speech: Speech, count: int) -> Iterator[NewText]:
     """Yield texts that begin as documents do."""
     from privllm.models.sample_batch import Draws, draw
 
@@ -113,10 +113,10 @@ def own_documents(model: Any, cfg: ReplayConfig, speech: Speech, count: int) -> 
     never = special.never_written((special.end,))
     draws = Draws(count, cfg.tokens, cfg.temperature, cfg.top_k, cfg.seed)
     for tokens in draw(model, [special.begin], draws, (special.end,), never):
-        yield Said([special.begin, *tokens])
+        yield NewText([special.begin, *tokens])
 
 
-def own_conversations(model: Any, cfg: ReplayConfig, speech: Speech, count: int) -> Iterator[Said]:
+def own_conversations(model: Any, cfg: ReplayConfig, speech: Speech, count: int) -> Iterator[NewText]:
     """Yield conversations of one question and its answer; those of another form are left out."""
     from privllm.models.sample_batch import Draws, draw
 
@@ -132,4 +132,4 @@ def own_conversations(model: Any, cfg: ReplayConfig, speech: Speech, count: int)
     for tokens in draw(model, opening, draws, (end_of_reply,), never):
         place = first_place(tokens, between)
         if place > 0 and len(tokens) > place + len(between) + 1:
-            yield Said([*opening, *tokens], len(opening))
+            yield NewText([*opening, *tokens], len(opening))

@@ -16,7 +16,7 @@ from privllm.evaluate.rules import FIGURES, REMEMBERED
 from privllm.evaluate.scoring import ScoredDocument
 from privllm.models.loading import load
 from privllm.tokens.chat_format import Speech
-from privllm.tokens.general_text import FILE, MEASURED, GeneralText, ReplayConfig, Said, read_general, write_general
+from privllm.tokens.general_text import FILE, MEASURED, GeneralText, NewText, ReplayConfig, read_general, write_general
 from privllm.tokens.special_ids import special_ids
 
 
@@ -70,7 +70,7 @@ def test_evaluate_measures_a_base_and_its_successor(inputs: EvaluateInputs, tmp_
     base.save_pretrained(start)
     write_json(start / NOTE, {"start": "data/base/x", "added": {}})
     texts = [[0, *np.random.default_rng(number).integers(6, 300, 15).tolist()] for number in range(40)]
-    counts = write_general(ReplayConfig(measured=0.5), [Said(text, given=4) for text in texts], start / FILE)
+    counts = write_general(ReplayConfig(measured=0.5), [NewText(text, given=4) for text in texts], start / FILE)
     measured = read_general(start, MEASURED)
     assert len(measured) == counts["measured"] > 10
     cfg = EvaluateConfig(continuations=0, samples=0, bootstrap=0, own_texts=3)

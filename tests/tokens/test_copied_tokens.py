@@ -37,6 +37,8 @@ def test_all_tokens_of_a_copied_character_are_copied() -> None:
     assert tokens_of(ends, 1, 3) == (1, 4)
     assert tokens_of(ends, 3, 4) == (4, 5)
     assert tokens_of(ends, 0, 1) == (0, 1)
+    assert tokens_of(np.cumsum([0, 2, 0]), 0, 2) == (0, 3), "a blank that sentencepiece puts before a text"
+    assert tokens_of(np.cumsum([]), 0, 5) == (0, 0), "of characters that a vocabulary drops"
 
 
 Marked = tuple[Path, Path, dict[str, set[int]]]

@@ -14,8 +14,8 @@ from privllm.tokens.general_text import (
     GENERAL,
     MEASURED,
     READ,
+    NewText,
     ReplayConfig,
-    Said,
     first_place,
     general_rows,
     read_general,
@@ -28,14 +28,14 @@ CONTEXT, UNLEARNT = 32, -100
 SPECIAL = own_ids(500)
 
 
-def texts(count: int, first: int = 0, length: int = 12) -> list[Said]:
-    return [Said([first, *range(10 + number, 10 + number + length)]) for number in range(count)]
+def texts(count: int, first: int = 0, length: int = 12) -> list[NewText]:
+    return [NewText([first, *range(10 + number, 10 + number + length)]) for number in range(count)]
 
 
 def test_each_text_is_for_one_use_and_stands_once(tmp_path: Path) -> None:
     cfg = ReplayConfig(measured=0.3, most_measured=20)
     counts = write_general(
-        cfg, [*texts(200), *texts(200), Said([0, 1, 2]), Said(list(range(20)), given=15)], tmp_path / FILE
+        cfg, [*texts(200), *texts(200), NewText([0, 1, 2]), NewText(list(range(20)), given=15)], tmp_path / FILE
     )
     table = read_table(tmp_path / FILE)
     assert table.schema == GENERAL
@@ -67,7 +67,7 @@ def test_without_a_file_there_is_nothing(tmp_path: Path) -> None:
 
 def test_rows_hold_every_token_as_a_label_once_and_no_end_that_is_not_there(tmp_path: Path) -> None:
     """Two kinds of texts by what stands first; one of those holds an end, which is learnt as any token is."""
-    ended = [Said([0, *range(300, 310), SPECIAL.end])]
+    ended = [NewText([0, *range(300, 310), SPECIAL.end])]
     everything = [*texts(9), *texts(5, first=7, length=20), *ended]
     write_general(ReplayConfig(measured=0.05, most_measured=1000), everything, tmp_path / FILE)
     general = general_rows(tmp_path, CONTEXT, SPECIAL)
@@ -88,7 +88,7 @@ def test_rows_hold_every_token_as_a_label_once_and_no_end_that_is_not_there(tmp_
 def test_what_was_given_is_read_and_not_learnt(tmp_path: Path) -> None:
     """A part of it may stand in a row and the rest in the next; texts without are learnt from their second token on."""
     given = 9
-    everything = [Said([7, *range(10 + number, 120 + number)], given) for number in range(6)] + texts(5)
+    everything = [NewText([7, *range(10 + number, 120 + number)], given) for number in range(6)] + texts(5)
     write_general(ReplayConfig(measured=0.05, most_measured=1000), everything, tmp_path / FILE)
     general = general_rows(tmp_path, CONTEXT, SPECIAL)
     assert general is not None

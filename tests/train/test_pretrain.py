@@ -27,7 +27,7 @@ from privllm.models.generate import SamplingConfig, generate
 from privllm.models.loading import MODELS, load
 from privllm.tokens.copied_tokens import COPIED_TOKENS
 from privllm.tokens.general_text import FILE as GENERAL
-from privllm.tokens.general_text import READ, ReplayConfig, Said, read_general, write_general
+from privllm.tokens.general_text import READ, NewText, ReplayConfig, read_general, write_general
 from privllm.tokens.special_ids import special_ids
 from privllm.tokens.trained_documents import TRAINED
 from privllm.train.adapter_config import AdapterConfig
@@ -521,7 +521,7 @@ def test_general_text_is_read_beside_the_documents_of_a_base(tmp_path):
     foreign_model("causal", "llama", VOCABULARY).save_pretrained(base)
     shutil.copyfile(corpus.tokenizer / "tokenizer.json", base / "tokenizer.json")
     write_json(base / NOTE, {"start": "data/base/x", "added": {}})
-    texts = [Said([0, *((7 * number + place) % 20 + 6 for place in range(CONTEXT - 1))]) for number in range(40)]
+    texts = [NewText([0, *((7 * number + place) % 20 + 6 for place in range(CONTEXT - 1))]) for number in range(40)]
     write_general(ReplayConfig(), texts, base / GENERAL)
     corpus = corpus._replace(start=base)
     share = run(tiny(from_base=FromBase(learning_rate=0.005, epochs=9.0, replay=0.25)), corpus, tmp_path / "a")

@@ -10,7 +10,7 @@ from privllm.core.errors import UserError
 from privllm.tokens.base_models import take_starts
 from privllm.tokens.chat_format import Speech
 from privllm.tokens.encode import Encoder
-from privllm.tokens.general_text import FILE, MEASURED, READ, ReplayConfig, Said, read_general
+from privllm.tokens.general_text import FILE, MEASURED, READ, NewText, ReplayConfig, read_general
 from privllm.tokens.special_ids import special_ids
 from privllm.train import replay_text
 from privllm.train.replay_text import add_general_text, replay_files, texts_of, token_texts
@@ -140,7 +140,7 @@ def test_a_conversation_is_a_question_and_its_whole_answer(start: Path, monkeypa
 
     monkeypatch.setattr("privllm.models.sample_batch.draw", drawn)
     texts = list(replay_text.own_conversations(None, CFG, speech, 4))
-    assert texts == [Said([*asked["opening"], *whole], given=len(asked["opening"]))]
+    assert texts == [NewText([*asked["opening"], *whole], given=len(asked["opening"]))]
     prompt = speech.prompt([("user", "what is it")])
     assert prompt == [*asked["opening"], *question, *between]
     assert (asked["stops"], asked["draws"].stops) == ((end,), 2)
