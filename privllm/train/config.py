@@ -73,11 +73,15 @@ class FromBase:
     epochs: float = 1.0  # how often all rows are read, > 0; 20 steps at least
     lora: AdapterConfig = field(default_factory=lambda: AdapterConfig(rank=16, alpha=32))  # by rank 0 all weights learn
     replay: float = 0.2  # share of rows of general text (`replay`) beside the documents, [0, 0.9]
+    strength: float = (
+        0.8  # share of the way from the base's weights to the trained ones, above 0, at most 1: less forgets less
+    )
 
     def __post_init__(self) -> None:
         require(self.optimizer in OPTIMIZERS, "from_base.optimizer", "muon, adamw or adamw8")
         _require_suited(self.optimizer, self.lora, "from_base.optimizer")
         require(0 <= self.replay <= 0.9, "from_base.replay", "between 0 and 0.9")
+        require(0 < self.strength <= 1, "from_base.strength", "above 0 and at most 1")
         for key in ("learning_rate", "epochs"):
             require(getattr(self, key) > 0, f"from_base.{key}", "above 0")
 

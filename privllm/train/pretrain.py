@@ -23,7 +23,7 @@ from privllm.core.families import TRAITS
 from privllm.core.printable import say
 from privllm.core.report import write_json
 from privllm.core.special_tokens import SpecialIds
-from privllm.models.base_weights import note_of, open_start
+from privllm.models.base_weights import load_base, note_of, open_start
 from privllm.models.device_config import chosen
 from privllm.models.loading import build, dtype_of
 from privllm.tokens.copied_tokens import open_copied
@@ -42,6 +42,7 @@ from privllm.train.chat_files import copy_tokenizer
 from privllm.train.compile_support import prepare_compiler
 from privllm.train.config import FamilyPretrain, PretrainConfig, TrainConfig
 from privllm.train.dropout import RATE, add_dropout
+from privllm.train.interpolation import interpolate, weaken
 from privllm.train.loop import Trained, Work, key_of, train
 from privllm.train.lora import adapt, merge
 from privllm.train.loss_history import affordable_interval
@@ -125,8 +126,11 @@ def pretrain(
     trained = train(objective, loop_cfg, steps, live, work, key)
     own_part = None
     if adapters is not None:
+        weaken(adapters, cfg.from_base.strength)
         own_part = take_adapter(adapters, start, family)
         model = merge(adapters)
+    elif BASE.fullmatch(start):
+        interpolate(model, load_base(family, inputs.start, special, context), cfg.from_base.strength)
     report = _report(cfg, model, trained, rows_read) | _start_report(start, cfg, trained, training.kinds)
     report |= {
         "warnings": warnings,
