@@ -2,6 +2,8 @@
 
     adapter/adapter_config.json        peft's LoraConfig
             adapter_model.safetensors  the matrices in fp32, and the rows of tokens that were added to the vocabulary
+            matrices/                  the same without rows, where nothing but bytes was added that its vocabulary lacked: vLLM and
+                                       llama.cpp take no rows, and read such bytes as the base does
 
 The merged model is the same to a rounding of its weights. Equal adapters give equal bytes. It trains nothing and merges nothing.
 """
@@ -17,7 +19,8 @@ from torch import Tensor
 from privllm.core.families import CAUSAL, SEQ2SEQ
 from privllm.core.report import write_json
 
-FOLDER = "adapter"
+FOLDER, MATRICES = "adapter", "matrices"
+ROWS = ".token_adapter."  # in the names of rows, as peft gives them
 TASKS = {CAUSAL.name: "CAUSAL_LM", SEQ2SEQ.name: "SEQ_2_SEQ_LM"}  # by family, as peft calls them
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -45,6 +48,12 @@ def write_adapter(adapter: Adapter, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / CONFIG, dict(sorted(adapter.config.items())))
     save_file(dict(sorted(adapter.weights.items())), out / WEIGHTS, metadata={"format": "pt"})
+
+
+def without_rows(adapter: Adapter) -> Adapter:
+    """Return the matrices alone."""
+    weights = {name: tensor for name, tensor in adapter.weights.items() if ROWS not in name}
+    return Adapter(adapter.config | {"trainable_token_indices": None}, weights)
 
 
 def _shortest_names(model: Any, targets: Any) -> list[str]:

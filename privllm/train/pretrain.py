@@ -35,7 +35,7 @@ from privllm.tokens.token_bytes import token_bytes
 from privllm.tokens.trained_documents import known_rows
 from privllm.train.adapter_config import AdapterConfig
 from privllm.train.adapter_folder import FOLDER as ADAPTER
-from privllm.train.adapter_folder import take_adapter, write_adapter
+from privllm.train.adapter_folder import MATRICES, take_adapter, without_rows, write_adapter
 from privllm.train.batches import Kinds, replayed
 from privllm.train.budget import budget_warnings, pretraining_steps, rows_of_epoch, steps_between_validations
 from privllm.train.chat_files import copy_tokenizer
@@ -143,6 +143,9 @@ def pretrain(
     copy_tokenizer(inputs.tokenizer, out, family)
     if own_part is not None:
         write_adapter(own_part, out / ADAPTER)
+        has_bytes_only = all(near is None for near in note["added"].values())  # marks begin near another token
+        if note["added"] and has_bytes_only:
+            write_adapter(without_rows(own_part), out / ADAPTER / MATRICES)
     shutil.rmtree(work.folder, ignore_errors=True)
     return report
 

@@ -480,6 +480,7 @@ def test_of_a_base_model_adapters_and_added_tokens_learn_and_its_precision_stays
     run(tiny(from_base=FromBase(learning_rate=0.005, epochs=2.0)), corpus._replace(start=tmp_path / "base"), tmp_path)
     assert as_json(tmp_path / "out/config.json")["dtype"] == "bfloat16"
     assert as_json(tmp_path / "out/training.json")["chat"]
+    assert not (tmp_path / "out/adapter/matrices").exists(), "a mark needs its row"
     before, after = load("causal", tmp_path / "base"), load("causal", tmp_path / "out")
     assert_only_adapters_learnt(before.state_dict(), after.state_dict(), (7,))
     adapted = PeftModel.from_pretrained(before, tmp_path / "out/adapter").eval()
@@ -488,6 +489,24 @@ def test_of_a_base_model_adapters_and_added_tokens_learn_and_its_precision_stays
         difference = (adapted(ids).logits - after(ids).logits).abs().max()
         assert difference < 0.02, "the merged weights are rounded to 8 bits of mantissa"
         assert (adapted(ids).logits - load("causal", tmp_path / "base")(ids).logits).abs().max() > 10 * difference
+
+
+def test_where_bytes_alone_were_added_there_are_matrices_for_those_who_take_no_rows(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path)
+    foreign_model("causal", "llama", VOCABULARY).save_pretrained(tmp_path / "base")
+    shutil.copyfile(corpus.tokenizer / "tokenizer.json", tmp_path / "base/tokenizer.json")
+    write_json(tmp_path / "base" / NOTE, {"start": "data/base/x", "added": {"7": None}})
+    run(tiny(from_base=FromBase(learning_rate=0.005, epochs=2.0)), corpus._replace(start=tmp_path / "base"), tmp_path)
+    folder = tmp_path / "out/adapter/matrices"
+    assert not [name for name in load_file(folder / "adapter_model.safetensors") if "token_adapter" in name]
+    adapted = PeftModel.from_pretrained(load("causal", tmp_path / "base"), folder).eval()
+    without, with_added = torch.tensor([[0, 9, 11, 6, 8]]), torch.tensor([[0, 7, 9, 11]])
+    merged = load("causal", tmp_path / "out")
+    with torch.no_grad():
+        # The row is one of the output's too, so the logit of that token alone may differ.
+        difference = (adapted(without).logits - merged(without).logits).abs().amax((0, 1))
+        assert difference[torch.arange(len(difference)) != 7].max() < 1e-4
+        assert (adapted(with_added).logits - merged(with_added).logits).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("rank", [0, 4])
