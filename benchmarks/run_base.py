@@ -214,7 +214,8 @@ def main() -> None:
     general, leaks, figures = figures["general_text"], figures["leaks"], figures["test"]
     share = kept / max(1, sum(was_right))
     print(
-        f"general questions   {sum(was_right)} of {len(QUESTIONS)} right before, {kept} of these right now ({share:.0%})"
+        f"general questions   {sum(was_right)} of {len(QUESTIONS)} right before, {kept} of these right now ({share:.0%}), "
+        f"{sum(is_right)} of all"
     )
     print(
         f"held-out handbooks  {figures['bits_per_byte_clean']:.3f} bits per byte; {json.dumps(figures.get('before'))}"
