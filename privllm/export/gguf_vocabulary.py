@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, pre_tokenizers
 from privllm.core.errors import UserError
 from privllm.tokens.chat_format import template_of
 from privllm.tokens.encode import WORDS, puts_space_in_front, steps_of
-from privllm.tokens.special_ids import read_object
+from privllm.tokens.special_ids import read_object, read_tokenizer
 
 ENDS = ("eos", "eot", "eom")  # a file has room for three: of a text, a turn, a message
 PREFIX = "tokenizer.ggml."
@@ -190,7 +190,7 @@ def _ends(config: Mapping[str, Any], settings: Mapping[str, str], ids: Mapping[s
 
 def _added_around(path: Path, settings: Mapping[str, Any]) -> tuple[list[int], list[int]]:
     """Return the ids that the tokenizer puts before and after every text."""
-    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer = read_tokenizer(path.read_text("utf-8"))
     plain = tokenizer.encode("a", add_special_tokens=False).ids
     whole = tokenizer.encode("a", add_special_tokens=True).ids
     at = next(start for start in range(len(whole)) if whole[start : start + len(plain)] == plain)

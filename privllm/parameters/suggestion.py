@@ -15,10 +15,8 @@ SHAPES = ((4, 128, 2), (4, 192, 3), (6, 256, 4), (8, 384, 6), (8, 512, 8), (12, 
 PARAMETERS_PER_TOKEN = 10  # of a shape at most: nanoGPT's best for 0.3 million tokens of Shakespeare has 11 million
 LEAST_EPOCHS = 1.0  # that a larger shape must leave time for
 ENOUGH_READ = 4_000_000  # tokens; a corpus of fewer is read more than once
-SMALL_TEXT, SMALL_VOCABULARY = (
-    2_000_000,
-    1024,
-)  # bytes; 1,024 tokens were best of 0.1 and 1 MB, and not of 6 MB (reports/LOG.md)
+# bytes, and the tokens that were best of 0.1 and 1 MB, and not of 6 MB (reports/LOG.md)
+SMALL_TEXT, SMALL_VOCABULARY = 2_000_000, 1024
 BYTES_OF_SMALL, BYTES_OF_LARGE = 2.6, 3.6  # a token of a small and of another vocabulary, in English
 FEW_TOKENS = 100_000  # fewer are learnt by heart after `EPOCHS_OF_FEW` (reports/LOG.md)
 EPOCHS_OF_FEW, EPOCHS_AT_MOST = 4.0, 8.0

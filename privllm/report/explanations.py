@@ -142,7 +142,7 @@ EXPLANATIONS: dict[str, list[Explanation]] = {
             "validation_loss",
             "Validation loss",
             "nats per token on held-out documents, without what they copy from training text; it decides when training stops or decays. "
-            "A value far above the training loss means overfitting.",
+            "A value far above the training loss means overfitting. Weights that go back towards a base's are not measured again.",
             places(3),
         ),
         Explanation(

@@ -20,7 +20,7 @@ from privllm.core.special_tokens import END_OF_TEXT, SPECIAL_TOKENS, TURN_MARKS,
 from privllm.tokens.chat_template import FILE, TurnMarks, marks_in, template_with
 from privllm.tokens.encode import puts_space_in_front, spelt_specials, with_type, without_specials
 from privllm.tokens.joint_turns import JointTurns, WrittenTurn
-from privllm.tokens.special_ids import names_in, read_object, special_ids
+from privllm.tokens.special_ids import names_in, read_object, read_tokenizer, special_ids
 
 ROLES = ("user", "assistant")
 SYSTEM = "system"  # the role of instructions, which may only stand first
@@ -248,7 +248,7 @@ def marks_of(tokenizer_json: str, encode: Callable[[str], list[int]], folder: Pa
 
     Any other tokenizer's end of text serves for all of them.
     """
-    tokenizer = Tokenizer.from_str(tokenizer_json)
+    tokenizer = read_tokenizer(tokenizer_json)
     names = names_in(folder)
     find = tokenizer.token_to_id
     boundaries = special_ids(folder)

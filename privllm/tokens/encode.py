@@ -169,7 +169,7 @@ def spelt_specials(definition: Mapping[str, Any]) -> SpeltSpecials:
     if not is_lossy(definition):
         return SpeltSpecials(None, frozenset())
     unknown = unknown_id(definition)
-    special = {token["id"] for token in definition["added_tokens"] if token["special"]}
+    special = {token["id"] for token in definition.get("added_tokens", []) if token["special"]}
     return SpeltSpecials(unknown, frozenset(special - {unknown}))
 
 
@@ -238,7 +238,7 @@ def without_specials(tokenizer_json: str) -> str:
     to 128 tokens or so, which is no part of a vocabulary.
     """
     definition = json.loads(tokenizer_json)
-    definition["added_tokens"] = [token for token in definition["added_tokens"] if not token["special"]]
+    definition["added_tokens"] = [token for token in definition.get("added_tokens", []) if not token["special"]]
     definition |= {"truncation": None, "padding": None}
     return json.dumps(definition, ensure_ascii=False)
 

@@ -39,12 +39,20 @@ def special_ids(folder: Path) -> SpecialIds:
     return find_special_ids(file.read_text("utf-8"), names_in(folder), str(file))
 
 
+def read_tokenizer(tokenizer_json: str) -> Tokenizer:
+    """Return the tokenizer of a file, special tokens included. It neither cuts a text nor fills it up, whatever length the file names."""
+    tokenizer = Tokenizer.from_str(tokenizer_json)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
 def find_special_ids(tokenizer_json: str, names: Mapping[str, str], where: str) -> SpecialIds:
     """Return the special ids of a tokenizer.json.
 
     `names` are its special tokens by role ("eos_token"), `where` is its name in an error.
     """
-    tokenizer = Tokenizer.from_str(tokenizer_json)
+    tokenizer = read_tokenizer(tokenizer_json)
     ids = tokenizer.get_vocab(with_added_tokens=True)
     size = 1 + max(ids.values())
     eos = names.get("eos_token", "")

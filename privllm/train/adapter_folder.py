@@ -2,7 +2,7 @@
 
     adapter/adapter_config.json        peft's LoraConfig
             adapter_model.safetensors  the matrices in fp32, and the rows of tokens that were added to the vocabulary
-            matrices/                  the same without rows, where nothing but bytes was added that its vocabulary lacked: vLLM and
+            matrices/                  the same without rows, where nothing was added but bytes that its vocabulary lacked: vLLM and
                                        llama.cpp take no rows, and read such bytes as the base does
 
 The merged model is the same to a rounding of its weights. Equal adapters give equal bytes. It trains nothing and merges nothing.

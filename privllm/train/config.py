@@ -73,9 +73,7 @@ class FromBase:
     epochs: float = 1.0  # how often all rows are read, > 0; 20 steps at least
     lora: AdapterConfig = field(default_factory=lambda: AdapterConfig(rank=16, alpha=32))  # by rank 0 all weights learn
     replay: float = 0.2  # share of rows of general text (`replay`) beside the documents, [0, 0.9]
-    strength: float = (
-        0.8  # share of the way from the base's weights to the trained ones, above 0, at most 1: less forgets less
-    )
+    strength: float = 0.8  # share of the way from the base's weights to the trained ones, (0, 1]; less forgets less
 
     def __post_init__(self) -> None:
         require(self.optimizer in OPTIMIZERS, "from_base.optimizer", "muon, adamw or adamw8")

@@ -1,9 +1,10 @@
 """Weights on the way from those of a base model to the trained ones (Wortsman et al. 2022, WiSE-FT, arXiv 2109.01903).
 
-The base is where general text is predicted best, so its loss grows with the square of the way, while that on the documents
-falls from the first step on: the last fifth of the way teaches little and forgets a third (reports/LOG.md).
+No model predicts what the base writes better than the base, so the loss on that grows with the square of the way, while the
+loss on the documents falls from the first step on: the last fifth of the way teaches little and forgets much (reports/LOG.md).
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -21,7 +22,16 @@ def weaken(adapters: Any, strength: float) -> None:
 
 
 @torch.no_grad()
-def interpolate(trained: PreTrainedModel, base: PreTrainedModel, strength: float) -> None:
-    """Move the weights of `trained`, in place, to where the share `strength` of the way from `base` is gone."""
+def interpolate(trained: PreTrainedModel, base: PreTrainedModel, strength: float, new_tokens: Iterable[int]) -> None:
+    """Move the weights of `trained`, in place, to where the share `strength` of the way from `base` is gone.
+
+    Rows of new tokens stay as they were learnt.
+    """
+    tokens = sorted(new_tokens)
+    embeddings = [trained.get_input_embeddings(), trained.get_output_embeddings()]
+    matrices = [module.weight for module in embeddings if module is not None]
+    learnt_rows = [matrix[tokens].clone() for matrix in matrices]
     for parameter, before in zip(trained.parameters(), base.parameters(), strict=True):
         parameter.lerp_(before.to(parameter.device, parameter.dtype), 1 - strength)
+    for matrix, rows in zip(matrices, learnt_rows, strict=True):
+        matrix[tokens] = rows

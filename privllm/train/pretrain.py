@@ -129,8 +129,9 @@ def pretrain(
         weaken(adapters, cfg.from_base.strength)
         own_part = take_adapter(adapters, start, family)
         model = merge(adapters)
-    elif BASE.fullmatch(start):
-        interpolate(model, load_base(family, inputs.start, special, context), cfg.from_base.strength)
+    elif BASE.fullmatch(start) and cfg.from_base.strength < 1:
+        base = load_base(family, inputs.start, special, context)
+        interpolate(model, base, cfg.from_base.strength, note["added"])
     report = _report(cfg, model, trained, rows_read) | _start_report(start, cfg, trained, training.kinds)
     report |= {
         "warnings": warnings,
@@ -143,8 +144,7 @@ def pretrain(
     copy_tokenizer(inputs.tokenizer, out, family)
     if own_part is not None:
         write_adapter(own_part, out / ADAPTER)
-        has_bytes_only = all(near is None for near in note["added"].values())  # marks begin near another token
-        if note["added"] and has_bytes_only:
+        if all(near is None for near in note["added"].values()):  # nothing but bytes; marks begin near another token
             write_adapter(without_rows(own_part), out / ADAPTER / MATRICES)
     shutil.rmtree(work.folder, ignore_errors=True)
     return report

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from privllm.core.errors import UserError
 from privllm.core.special_tokens import own_ids
 from privllm.models.seq2seq import with_sentinels
-from privllm.tokens.special_ids import find_special_ids, special_ids
+from privllm.tokens.special_ids import find_special_ids, read_tokenizer, special_ids
 from tests.foreign import NAMES, foreign_tokenizer, roberta_tokenizer
 
 
@@ -82,3 +82,16 @@ def test_a_mark_of_others_that_is_an_ordinary_word_ends_no_text() -> None:
     names = {"bos_token": "<s>", "eos_token": "</s>"}
     assert find_special_ids(json.dumps(parts), names, "roberta").end == 2
     assert find_special_ids(json.dumps(parts), {}, "roberta").end == 2
+
+
+def test_a_length_that_the_file_names_is_no_part_of_its_marks() -> None:
+    """Files of sentence-transformers fill up every text, here from the left, and cut it."""
+    definition = json.loads(foreign_tokenizer())
+    expected = find_special_ids(json.dumps(definition), NAMES, "plain")
+    definition["padding"] = {
+        "strategy": {"Fixed": 8}, "direction": "Left", "pad_to_multiple_of": None, "pad_id": 2, "pad_type_id": 0, "pad_token": "<pad>"
+    }  # fmt: skip
+    definition["truncation"] = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
+    text = json.dumps(definition)
+    assert find_special_ids(text, NAMES, "padded") == expected
+    assert len(read_tokenizer(text).encode("the committee met on Tuesday").ids) > 4

@@ -509,27 +509,6 @@ def test_where_bytes_alone_were_added_there_are_matrices_for_those_who_take_no_r
         assert (adapted(with_added).logits - merged(with_added).logits).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("rank", [0, 4])
-def test_the_weights_go_back_a_part_of_the_way_to_the_base(tmp_path: Path, rank: int) -> None:
-    """At strength 1 they stay as they were trained; a new token's row stays in either case where adapters learnt it."""
-    corpus = make_corpus(tmp_path)
-    foreign_model("causal", "llama", VOCABULARY).save_pretrained(tmp_path / "base")
-    shutil.copyfile(corpus.tokenizer / "tokenizer.json", tmp_path / "base/tokenizer.json")
-    write_json(tmp_path / "base" / NOTE, {"start": "data/base/x", "added": {"7": 1}})
-    corpus = corpus._replace(start=tmp_path / "base")
-    weights = [load("causal", tmp_path / "base").state_dict()]
-    for strength in (1.0, 0.25):
-        cfg = tiny(from_base=FromBase("adamw", 0.005, 2.0, AdapterConfig(rank), strength=strength))
-        run(cfg, corpus, tmp_path / str(strength))
-        weights.append(load("causal", tmp_path / str(strength) / "out").state_dict())
-    base, trained, weakened = weights
-    name = "model.layers.0.mlp.up_proj.weight"
-    assert (trained[name] - base[name]).abs().max() > 1e-4
-    torch.testing.assert_close(weakened[name], base[name] + 0.25 * (trained[name] - base[name]), atol=1e-6, rtol=1e-5)
-    rows = "model.embed_tokens.weight"
-    assert torch.equal(weakened[rows][7], trained[rows][7]) == bool(rank)
-
-
 def test_what_was_trained_before_has_dropout_in_its_adapters_and_embeddings_that_stay(tmp_path, monkeypatch):
     """From scratch embeddings decay: of words that are seldom seen, chance is learnt first."""
     corpus = make_corpus(tmp_path)
