@@ -85,8 +85,7 @@ def add(root: Path, source: Path, name: str = "") -> Added:
         _require_name(name)
         notes, dropped, licence = _write(model, partial)
         contents = contents_of(partial, model, dropped)
-        shown = model if (model / CONFIG).is_file() else partial
-        _require_readable(shown)
+        _require_readable(model if (model / CONFIG).is_file() else partial)
         _require_tokenizer_as_written(partial, source)
         if licence:
             contents = contents._replace(licence=licence)

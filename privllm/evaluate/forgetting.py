@@ -22,14 +22,14 @@ from privllm.tokens.general_text import GeneralText, first_place
 def score_general(
     family: str, model: PreTrainedModel, special: SpecialIds, texts: Sequence[GeneralText], batch_rows: int
 ) -> list[ScoredDocument]:
-    """Return the scores of what was said in general texts."""
+    """Return the scores of general texts, without the tokens that were given."""
     streams = {text.id: text.tokens for text in texts}
     scored = score_streams(family, model, special, streams, batch_rows)
     return _from_places(scored, {text.id: text.given - 1 for text in texts})
 
 
 def replies_in(texts: Sequence[GeneralText], speech: Speech) -> dict[str, int]:
-    """Return {id: place of its first token, from the second id of the text on} of the reply in each that is a question and its reply."""
+    """Return {id of a text: place of its reply's first token, as of `ScoredDocument`} of those that are a question and its reply."""
     between = [*speech.marks.user_end, *speech.marks.assistant]
     first_tokens = {}
     for text in texts:

@@ -102,13 +102,13 @@ def suggest(minutes: float | None, root: Path = Path()) -> Suggestions:
     bases = {family: _base_of(starts[family], family, root) for family in families}
     shared: list[Setting] = []
     vocabulary = read_params("tokenizer", TokenizerConfig, path).vocabulary
-    if not begins_elsewhere and not _is_kept(root):
-        if smaller := vocabulary_for(corpus.text_bytes, vocabulary):
-            shared.append(smaller)
-            vocabulary = int(smaller.value)
+    if not begins_elsewhere and not _uses_kept_vocabulary(root):
+        if small_vocabulary := vocabulary_for(corpus.text_bytes, vocabulary):
+            shared.append(small_vocabulary)
+            vocabulary = int(small_vocabulary.value)
         corpus = _in_tokens_of(vocabulary, corpus)
-    elif of_bases := [base.vocabulary for base in bases.values() if base]:
-        corpus = _in_tokens_of(of_bases[0], corpus)
+    elif base_vocabularies := [base.vocabulary for base in bases.values() if base]:
+        corpus = _in_tokens_of(base_vocabularies[0], corpus)  # a build has one vocabulary
     context = context_for(corpus, devices.on_gpu())
     used_context = read_params("pack", PackConfig, path).context if begins_elsewhere else context.value
     if used_context != context.value:
@@ -140,7 +140,7 @@ def suggest(minutes: float | None, root: Path = Path()) -> Suggestions:
     return Suggestions(corpus, devices.name(), shared, plans, before, set_values(before, values))
 
 
-def _is_kept(root: Path) -> bool:
+def _uses_kept_vocabulary(root: Path) -> bool:
     """Return whether the next build uses a kept vocabulary. Raises UserError where it was not fetched."""
     path = root / PARAMS_FILE
     learnt_with = settings_of(
@@ -150,7 +150,7 @@ def _is_kept(root: Path) -> bool:
 
 
 def _in_tokens_of(vocabulary: int, corpus: CorpusFacts) -> CorpusFacts:
-    """Return the facts in the tokens of the vocabulary that will be learnt."""
+    """Return the facts counted in the tokens of another vocabulary of this size."""
     factor = bytes_per_token(corpus.vocabulary) / bytes_per_token(vocabulary)
     tokens, document_tokens = round(corpus.tokens * factor), round(corpus.document_tokens * factor)
     return replace(corpus, tokens=tokens, document_tokens=document_tokens, vocabulary=vocabulary)

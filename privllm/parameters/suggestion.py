@@ -15,9 +15,9 @@ SHAPES = ((4, 128, 2), (4, 192, 3), (6, 256, 4), (8, 384, 6), (8, 512, 8), (12, 
 PARAMETERS_PER_TOKEN = 10  # of a shape at most: nanoGPT's best for 0.3 million tokens of Shakespeare has 11 million
 LEAST_EPOCHS = 1.0  # that a larger shape must leave time for
 ENOUGH_READ = 4_000_000  # tokens; a corpus of fewer is read more than once
-# bytes, and the tokens that were best of 0.1 and 1 MB, and not of 6 MB (reports/LOG.md)
+# A vocabulary of 1,024 tokens was better than 4,096 at 0.1 and 1 MB of text, and worse at 6 MB (reports/LOG.md).
 SMALL_TEXT, SMALL_VOCABULARY = 2_000_000, 1024
-BYTES_OF_SMALL, BYTES_OF_LARGE = 2.6, 3.6  # a token of a small and of another vocabulary, in English
+BYTES_OF_SMALL, BYTES_OF_LARGE = 2.6, 3.6  # of English text a token, with a small vocabulary and with a larger one
 FEW_TOKENS = 100_000  # fewer are learnt by heart after `EPOCHS_OF_FEW` (reports/LOG.md)
 EPOCHS_OF_FEW, EPOCHS_AT_MOST = 4.0, 8.0
 STEPS = 1_000  # about so many at least, so that steps of a short training are small
@@ -61,11 +61,11 @@ def bytes_per_token(vocabulary: int) -> float:
     return BYTES_OF_SMALL if vocabulary <= SMALL_VOCABULARY else BYTES_OF_LARGE
 
 
-def vocabulary_for(text_bytes: int, now: int) -> Setting | None:
-    """Return a smaller vocabulary than what there is `now` where the text is small; else None."""
-    if text_bytes >= SMALL_TEXT or now <= SMALL_VOCABULARY:
+def vocabulary_for(text_bytes: int, current: int) -> Setting | None:
+    """Return a smaller vocabulary than the `current` one for a small text; None where there is nothing to change."""
+    if text_bytes >= SMALL_TEXT or current <= SMALL_VOCABULARY:
         return None
-    reason = f"each of {now:,} tokens is seen too seldom in {text_bytes / 1e6:.2g} MB of text"
+    reason = f"each of {current:,} tokens is seen too seldom in {text_bytes / 1e6:.2g} MB of text"
     return Setting("tokenizer.vocabulary", SMALL_VOCABULARY, reason)
 
 

@@ -232,7 +232,7 @@ def _opened(tokenizer_json: str, process: int) -> Encoder:
 
 
 def without_specials(tokenizer_json: str) -> str:
-    """Return the tokenizer.json without special tokens, which then are not recognised in a text, and without a length.
+    """Return the tokenizer.json without special tokens, which then are not recognised in a text, and without truncation and padding.
 
     The placeholders of personal data stay single tokens: they are not special. Files of sentence-transformers cut and fill up every text
     to 128 tokens or so, which is no part of a vocabulary.

@@ -59,9 +59,7 @@ class NewText(NamedTuple):
     """A text to be written to the file."""
 
     tokens: list[int]
-    given: int = (
-        1  # so many ids at its beginning stand before what its author wrote: a mark, or a template's first turn
-    )
+    given: int = 1  # ids before what its author wrote: a mark, or all that a template puts there
 
 
 class GeneralText(NamedTuple):

@@ -20,7 +20,7 @@ from privllm.core.families import CAUSAL, SEQ2SEQ
 from privllm.core.report import write_json
 
 FOLDER, MATRICES = "adapter", "matrices"
-ROWS = ".token_adapter."  # in the names of rows, as peft gives them
+ADDED_ROWS = ".token_adapter."  # in the names of the rows of added tokens, as peft gives them
 TASKS = {CAUSAL.name: "CAUSAL_LM", SEQ2SEQ.name: "SEQ_2_SEQ_LM"}  # by family, as peft calls them
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -52,7 +52,7 @@ def write_adapter(adapter: Adapter, out: Path) -> None:
 
 def without_rows(adapter: Adapter) -> Adapter:
     """Return the matrices alone."""
-    weights = {name: tensor for name, tensor in adapter.weights.items() if ROWS not in name}
+    weights = {name: tensor for name, tensor in adapter.weights.items() if ADDED_ROWS not in name}
     return Adapter(adapter.config | {"trainable_token_indices": None}, weights)
 
 

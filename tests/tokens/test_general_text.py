@@ -32,6 +32,13 @@ def texts(count: int, first: int = 0, length: int = 12) -> list[NewText]:
     return [NewText([first, *range(10 + number, 10 + number + length)]) for number in range(count)]
 
 
+def rows_behind_others(start: Path) -> tuple[Rows, np.ndarray]:
+    """Return the rows of general text behind as many others, and their places."""
+    general = general_rows(start, CONTEXT, SPECIAL)
+    assert general is not None
+    return general.followed_by(general), np.arange(len(general), 2 * len(general))
+
+
 def test_each_text_is_for_one_use_and_stands_once(tmp_path: Path) -> None:
     cfg = ReplayConfig(measured=0.3, most_measured=20)
     counts = write_general(
@@ -70,10 +77,7 @@ def test_rows_hold_every_token_as_a_label_once_and_no_end_that_is_not_there(tmp_
     ended = [NewText([0, *range(300, 310), SPECIAL.end])]
     everything = [*texts(9), *texts(5, first=7, length=20), *ended]
     write_general(ReplayConfig(measured=0.05, most_measured=1000), everything, tmp_path / FILE)
-    general = general_rows(tmp_path, CONTEXT, SPECIAL)
-    assert general is not None
-    rows = general.followed_by(general)
-    appended = np.arange(len(general), 2 * len(general))
+    rows, appended = rows_behind_others(tmp_path)
     inputs, positions, labels = rows.training_rows(appended, SPECIAL, UNLEARNT)
     read = read_general(tmp_path, READ)
     learnt = sorted(labels[labels != UNLEARNT].tolist())
@@ -90,10 +94,7 @@ def test_what_was_given_is_read_and_not_learnt(tmp_path: Path) -> None:
     given = 9
     everything = [NewText([7, *range(10 + number, 120 + number)], given) for number in range(6)] + texts(5)
     write_general(ReplayConfig(measured=0.05, most_measured=1000), everything, tmp_path / FILE)
-    general = general_rows(tmp_path, CONTEXT, SPECIAL)
-    assert general is not None
-    rows = general.followed_by(general)
-    appended = np.arange(len(general), 2 * len(general))
+    rows, appended = rows_behind_others(tmp_path)
     inputs, _, labels = rows.training_rows(appended, SPECIAL, UNLEARNT)
     read = read_general(tmp_path, READ)
     assert sum(text.given == given for text in read) > 2
