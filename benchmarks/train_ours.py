@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -34,6 +34,7 @@ from privllm.models.loading import build
 from privllm.parameters.suggestion import regularisation_for
 from privllm.tokens.pack import pack_rows
 from privllm.tokens.rows import open_rows, write_rows
+from privllm.tokens.token_bytes import token_bytes
 from privllm.train.budget import steps_between_validations
 from privllm.train.checkpoint import BestWeights, KeepLatest, SafeCheckpointIO
 from privllm.train.compile_support import prepare_compiler
@@ -46,10 +47,19 @@ from privllm.train.pretrain_objectives import OBJECTIVES, Split
 from privllm.train.progress import ShowProgress
 from privllm.train.recompute import NEVER, Recompute
 from privllm.train.schedule import plan
+from privllm.train.spelling_parts import SpellingParts
 
 PROBED, WARMED = 12, 3  # steps of the probe, and those of them that are not counted
 MODEL = "model."  # before the keys of a shape
 HOOKS = ("on_train_batch_start", "on_before_optimizer_step", "on_train_batch_end", "on_train_end")
+
+
+class Data(NamedTuple):
+    """A text: its tokens, those as rows, and what each token of its vocabulary stands for."""
+
+    corpus: Corpus
+    splits: dict[str, Split]
+    spelling: dict[int, bytes]
 
 
 class Budget(Callback):
@@ -116,9 +126,9 @@ def config(seed: int, changes: dict[str, Any]) -> CausalPretrain:
     return CausalPretrain(model=shape, batch_size=BATCH, seed=seed, **others)
 
 
-def steps_in(seconds: float, cfg: CausalPretrain, vocabulary: int, splits: dict[str, Split]) -> int:
+def steps_in(seconds: float, cfg: CausalPretrain, data: Data) -> int:
     """Return how many steps a training of so many seconds has."""
-    return max(1, round(seconds / seconds_a_step(cfg, vocabulary, splits)))
+    return max(1, round(seconds / seconds_a_step(cfg, data)))
 
 
 def regularised(seed: int, changes: dict[str, Any], epochs: float) -> CausalPretrain:
@@ -127,12 +137,21 @@ def regularised(seed: int, changes: dict[str, Any], epochs: float) -> CausalPret
     return config(seed, suggested | changes)
 
 
-def seconds_a_step(cfg: CausalPretrain, vocabulary: int, splits: dict[str, Split]) -> float:
-    """Return what a step takes here, of a model that is thrown away."""
-    model = build("causal", cfg.model, own_ids(vocabulary), CONTEXT, cfg.seed).train()
+def objective_of(cfg: CausalPretrain, data: Data) -> Any:
+    """Return the objective of a fresh model, as the stage makes it."""
+    special = own_ids(data.corpus.vocabulary)
+    model = build("causal", cfg.model, special, CONTEXT, cfg.seed)
     add_dropout(model, "causal", cfg.model.dropout)
-    objective = OBJECTIVES["causal"](model, cfg, splits["train"], splits["validation"], own_ids(vocabulary))
-    optimiser = make_optimizer(model, cfg, embeddings_decay=True)
+    objective = OBJECTIVES["causal"](model, cfg, data.splits["train"], data.splits["validation"], special)
+    objective.spelling_parts = SpellingParts(data.spelling, special.size, special.special)
+    return objective
+
+
+def seconds_a_step(cfg: CausalPretrain, data: Data) -> float:
+    """Return what a step takes here, of a model that is thrown away."""
+    objective = objective_of(cfg, data)
+    model = objective.model.train()
+    optimiser = make_optimizer(model, cfg, objective.spelling_parts)
     begun = time.perf_counter()
     with lean_blocks(model):
         for step in range(PROBED):
@@ -145,17 +164,14 @@ def seconds_a_step(cfg: CausalPretrain, vocabulary: int, splits: dict[str, Split
     return (time.perf_counter() - begun) / (PROBED - WARMED)
 
 
-def train(
-    corpus: Corpus, seed: int, seconds: float, changes: dict[str, Any], splits: dict[str, Split], folder: Path
-) -> dict[str, Any]:
-    steps = steps_in(seconds, config(seed, changes), corpus.vocabulary, splits)
+def train(data: Data, seed: int, seconds: float, changes: dict[str, Any], folder: Path) -> dict[str, Any]:
+    corpus = data.corpus
+    steps = steps_in(seconds, config(seed, changes), data)
     cfg = regularised(seed, changes, steps * BATCH * CONTEXT / len(corpus.train.ids))
     if cfg.model.dropout:  # which takes time
-        steps = steps_in(seconds, cfg, corpus.vocabulary, splits)
-    model = build("causal", cfg.model, own_ids(corpus.vocabulary), CONTEXT, cfg.seed)
-    add_dropout(model, "causal", cfg.model.dropout)
-    objective = OBJECTIVES["causal"](model, cfg, splits["train"], splits["validation"], own_ids(corpus.vocabulary))
-    objective.embeddings_decay = True
+        steps = steps_in(seconds, cfg, data)
+    objective = objective_of(cfg, data)
+    model = objective.model
     compiled = prepare_compiler(cfg.compile, folder)  # which is empty, so compiling is on the clock
     if compiled:
         objective.compile()
@@ -205,7 +221,8 @@ def main(folder: Path, seed: int, seconds: float, changes: dict[str, Any]) -> No
     corpus = load_corpus(folder)
     ids = {"train": corpus.train.ids, "validation": corpus.validation.ids}
     with packed(ids) as splits, tempfile.TemporaryDirectory() as scratch:
-        print(json.dumps(train(corpus, seed, seconds, changes, splits, Path(scratch)) | changes))
+        data = Data(corpus, splits, token_bytes((folder / "tokenizer.json").read_text("utf-8")))
+        print(json.dumps(train(data, seed, seconds, changes, Path(scratch)) | changes))
 
 
 if __name__ == "__main__":

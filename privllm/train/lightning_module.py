@@ -24,6 +24,7 @@ from privllm.train.parallel import add_up, group
 from privllm.train.recompute import Recompute
 from privllm.train.schedule import Schedule
 from privllm.train.sharding import Whole, taken_over
+from privllm.train.spelling_parts import SpellingParts
 from privllm.train.step_parts import Part, StepBatch, positions_of
 
 REST_RATE = 4.0  # embeddings and norms beside Muon learn faster than matrices: 1 and 2 gave a higher held-out loss, 8 hardly a lower
@@ -115,7 +116,7 @@ class Training(lightning.LightningModule):
             settings["lr"] = settings["rate"] * self.cfg.learning_rate * self.schedule.factor(step)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return make_optimizer(self.model, self.cfg, self.objective.embeddings_decay)
+        return make_optimizer(self.model, self.cfg, self.objective.spelling_parts)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["schedule"] = asdict(self.schedule)
@@ -127,10 +128,11 @@ class Training(lightning.LightningModule):
             saved.update({name: taken_over(value, own[name]) for name, value in saved.items()})
 
 
-def make_optimizer(model: PreTrainedModel, cfg: TrainConfig, embeddings_decay: bool = False) -> Muon | LeanAdamW:
+def make_optimizer(model: PreTrainedModel, cfg: TrainConfig, spelling: SpellingParts | None = None) -> Muon | LeanAdamW:
     """Return an optimiser of groups by what a parameter is; parameters that need no gradient are left out.
 
-    Embeddings decay beside Muon only, and only with `embeddings_decay`: REST_RATE times as fast as matrices, by their learning rate.
+    With a `spelling`, and beside Muon only, embeddings learn from each other and decay: REST_RATE times as fast as matrices, by their
+    learning rate.
 
     Attention is orthogonalised head by head, and feed-forward matrices in as many parts of the residual stream (block-wise
     Muon, Khaled et al. 2025, arXiv 2510.16981): the work grows with the square of a part's short side. At equal steps the
@@ -138,7 +140,7 @@ def make_optimizer(model: PreTrainedModel, cfg: TrainConfig, embeddings_decay: b
     """
     config, muon = text_config(model), cfg.optimizer == "muon"
     matrices = _matrices(model)
-    embeddings = _embeddings(model) if muon and embeddings_decay else set()
+    embeddings = _embeddings(model) if muon and spelling is not None else set()
     kinds: dict[str, list[torch.nn.Parameter]] = {"embeddings": [], "rest": []}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -170,10 +172,11 @@ def make_optimizer(model: PreTrainedModel, cfg: TrainConfig, embeddings_decay: b
     ]
     rate = REST_RATE if muon else 1.0
     if kinds["embeddings"]:
-        groups.append({"params": kinds["embeddings"], "weight_decay": cfg.weight_decay, "rate": rate})
+        groups.append({"params": kinds["embeddings"], "weight_decay": cfg.weight_decay, "rate": rate, "tokens": True})
     groups.append({"params": kinds["rest"], "weight_decay": 0.0, "rate": rate})
-    optimizer = LeanAdamW if cfg.optimizer == "adamw8" else Muon
-    return optimizer(groups, lr=cfg.learning_rate)
+    if cfg.optimizer == "adamw8":
+        return LeanAdamW(groups, lr=cfg.learning_rate)
+    return Muon(groups, lr=cfg.learning_rate, spelling=spelling)
 
 
 def _embeddings(model: PreTrainedModel) -> set[int]:

@@ -16,13 +16,17 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim.adamw import adamw
 
+from privllm.train.parallel import add_up
 from privllm.train.sharding import cut_like, rows_of_group, share, taken_over, zeros_like
+from privllm.train.spelling_parts import SpellingParts
 
 # One odd polynomial a x + b x^3 + c x^5 for each iteration: of all pairs of such polynomials, those whose composition is
 # nearest to 1 for singular values in [0.05, 1] (Amsel et al. 2025, Polar Express, arXiv 2505.16932). It is off by 0.22 at most.
 COEFFICIENTS = ((6.7524, -18.3510, 13.2633), (2.5379, -1.8747, 0.4413))
 BETA1, BETA2, EPSILON = 0.9, 0.95, 1e-8  # of AdamW
 MOMENTUM = 0.95  # of Muon
+DAMPING = 4.0  # times the mean second moment of all tokens; 1 and infinity gave a higher held-out loss (reports/LOG.md)
+PARTS = "parts_"  # before the states of parts of spelling, which every process has whole
 ITERATED_IN = {"cuda": torch.bfloat16}  # by device; elsewhere as the matrices are
 PUT_TOGETHER = 1 << 26  # numbers of matrices that are cut, at once
 
@@ -31,13 +35,21 @@ class Muon(torch.optim.Optimizer):
     """One optimiser over groups that say `muon: True` (2-D parameters) or `muon: False` (any shape).
 
     A muon group may hold `blocks`, (rows, 1) or (1, columns): each parameter is orthogonalised in that many parts, such as
-    the heads of an attention projection, which must divide its side.
+    the heads of an attention projection, which must divide its side. The parameters of a group that says `tokens: True` have a
+    row for each token, and with a `spelling` those spelled alike learn from each other.
     """
 
-    def __init__(self, groups: Iterable[dict[str, Any]], lr: float, weight_decay: float = 0.0) -> None:
+    def __init__(
+        self,
+        groups: Iterable[dict[str, Any]],
+        lr: float,
+        weight_decay: float = 0.0,
+        spelling: SpellingParts | None = None,
+    ) -> None:
         # `fused` tells torch where a state that is loaded keeps its step counts
-        defaults = {"lr": lr, "weight_decay": weight_decay, "muon": False, "blocks": (1, 1), "fused": True}
-        super().__init__(list(groups), defaults)
+        defaults = {"muon": False, "blocks": (1, 1), "tokens": False, "fused": True}
+        super().__init__(list(groups), {"lr": lr, "weight_decay": weight_decay, **defaults})
+        self.spelling = spelling
         for group in self.param_groups:
             if group["muon"]:
                 assert all(p.ndim == 2 for p in group["params"]), "Muon takes matrices only"
@@ -50,7 +62,8 @@ class Muon(torch.optim.Optimizer):
         """Take over a state, of which a process keeps its own rows where its parameters are cut."""
         super().load_state_dict(state_dict)
         for parameter, state in self.state.items():
-            state.update({name: taken_over(value, parameter) for name, value in state.items()})
+            own = {name: value for name, value in state.items() if not name.startswith(PARTS)}
+            state.update({name: taken_over(value, parameter) for name, value in own.items()})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -60,7 +73,9 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            if not group["muon"]:
+            if group["tokens"] and self.spelling is not None:
+                self._tokens(group, self.spelling)
+            elif not group["muon"]:
                 self._adamw(group)
         self._muon([group for group in self.param_groups if group["muon"]])
         return loss
@@ -89,6 +104,44 @@ class Muon(torch.optim.Optimizer):
             eps=EPSILON,
             maximize=False,
         )
+
+    def _tokens(self, group: dict[str, Any], spelling: SpellingParts) -> None:
+        """Update vectors of tokens: each by what it learns itself, and by what the parts of its spelling learn from all that have them."""
+        kept = 1 - group["lr"] * group["weight_decay"]
+        for p in _learning(group):
+            gradient = _gradient(p)
+            rows, whole = slice(None), gradient
+            if isinstance(gradient, DTensor):
+                rows, whole = slice(*rows_of_group(len(p))), gradient.full_tensor()
+            of_parts = spelling.gathered(whole)
+            moved = spelling.spread(self._damped(p, PARTS, of_parts))[rows]
+            moved += self._damped(p, "", share(gradient))
+            share(p).mul_(kept).add_(moved, alpha=-group["lr"])
+
+    def _damped(self, p: Tensor, prefix: str, gradient: Tensor) -> Tensor:
+        """Return what AdamW subtracts per unit of learning rate, but less of rows whose gradients are small beside those of all.
+
+        Adam takes steps of one size, however small the gradients: of a token that is hardly seen they are noise. So a row is divided by
+        the root of its own second moment and DAMPING times the mean of all, between Adam and Coupled Adam (Stollenwerk & Stollenwerk
+        2025, arXiv 2502.08441). States are those of `p` whose names begin with `prefix`.
+        """
+        state = self.state[p]
+        step, mean, square = (f"{prefix}{name}" for name in ("count", "mean", "square"))
+        if step not in state:
+            zeros = {name: torch.zeros_like(gradient) if prefix else zeros_like(p) for name in (mean, square)}
+            state.update({step: 0, **zeros})
+        state[step] += 1
+        first, second = share(state[mean]), share(state[square])
+        first.lerp_(gradient, 1 - BETA1)
+        second.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+        common = second.mean(0)
+        if isinstance(state[square], DTensor):  # of which the others have rows too
+            common = second.sum(0)
+            add_up([common])
+            common /= len(p)
+        root = torch.add(second, common, alpha=DAMPING).sqrt_().add_(EPSILON)
+        bias = (1 - BETA2 ** state[step]) ** 0.5 / (1 - BETA1 ** state[step])
+        return torch.div(first, root, out=root).mul_(bias)
 
     def _muon(self, groups: list[dict[str, Any]]) -> None:
         """Update all groups: blocks of equal shape go through the iteration as one batch, whichever parameter they are of."""

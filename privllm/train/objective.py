@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from privllm.models.blocks import blocks
 from privllm.models.vocabulary import IGNORED
 from privllm.train.batches import Batch
+from privllm.train.spelling_parts import SpellingParts
 from privllm.train.step_parts import WHOLE, Part, StepBatch, cut, positions_of, rows_at_once
 
 
@@ -19,8 +20,9 @@ class Objective(ABC):
     """A model and its training task. `section` is where its knobs stand in params.yaml, for messages."""
 
     started = False  # whether what the model can do before its first step is worth a point of the curve
-    # whether embeddings decay beside Muon; in a model that was trained before, words that are read no more would fade
-    embeddings_decay = False
+    # of a vocabulary whose embeddings are learnt from scratch, and decay; in a model that was trained before, words that are read no more
+    # would fade
+    spelling_parts: SpellingParts | None = None
     positions_at_once = 0  # that go through the model at most, but for one row of more; 0: all of a batch
     processes = 1  # that share the rows of a step
 

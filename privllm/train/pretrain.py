@@ -47,6 +47,7 @@ from privllm.train.loop import Trained, Work, key_of, train
 from privllm.train.lora import adapt, merge
 from privllm.train.loss_history import affordable_interval
 from privllm.train.pretrain_objectives import OBJECTIVES, Split
+from privllm.train.spelling_parts import SpellingParts
 
 MOST_COPIED = 0.9  # of the validation split's tokens; where more are, what is left is too little to choose weights by
 CLEAN, ALL = "clean", "all"  # tokens that the held-out loss is of
@@ -99,7 +100,9 @@ def pretrain(
     spelling = token_bytes((inputs.tokenizer / "tokenizer.json").read_text("utf-8"))
     objective = OBJECTIVES[family](model, cfg, training, validation, special, spelling)
     objective.started = start != SCRATCH
-    objective.embeddings_decay = start == SCRATCH
+    if start == SCRATCH:
+        table = model.get_input_embeddings().weight
+        objective.spelling_parts = SpellingParts(spelling, len(table), special.special)  # type: ignore[arg-type]
     adapters = adapt(model, adapter, cfg.seed, note["added"]) if adapter.rank else None
     add_dropout(model, family, cfg.model.dropout)
     compiled = prepare_compiler(cfg.compile, work.folder.parent)

@@ -13,15 +13,18 @@ from typing import Any, NamedTuple
 import torch
 from safetensors.torch import save_file
 
+from privllm.core.special_tokens import own_ids
 from privllm.models.device_config import DevicesConfig, use
+from privllm.tokens.token_bytes import token_bytes
 from privllm.train import checkpoint
 from privllm.train.adapter_config import AdapterConfig
 from privllm.train.launch import RANK
 from privllm.train.lightning_module import Training
 from privllm.train.loop import Work, train
 from privllm.train.lora import adapt, merge
+from privllm.train.spelling_parts import SpellingParts
 from tests.train.test_pretrain_objectives import objective_of
-from tests.train.tiny_corpus import Corpus
+from tests.train.tiny_corpus import VOCABULARY, Corpus
 
 STEPS = 12
 
@@ -95,6 +98,10 @@ def main(corpus: str, place: str, *words: str) -> None:
     if wanted.compiled:
         torch.compile = functools.partial(torch.compile, backend=wanted.compiled)  # type: ignore[assignment]
         objective.compile()
+    if wanted.rank == "0":
+        tokenizer = (made.tokenizer / "tokenizer.json").read_text("utf-8")
+        tokens = objective.model.get_input_embeddings().num_embeddings
+        objective.spelling_parts = SpellingParts(token_bytes(tokenizer), tokens, own_ids(VOCABULARY).special)
     adapters = adapt(objective.model, AdapterConfig(rank=int(wanted.rank)), 0) if wanted.rank != "0" else None
     work = Work(
         root / "work", "code", float(wanted.seconds), recompute=wanted.recompute, processes=int(wanted.processes)

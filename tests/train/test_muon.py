@@ -6,6 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from privllm.train import muon
 from privllm.train.muon import COEFFICIENTS, Muon, left_factors, orthogonalise
+from privllm.train.spelling_parts import SpellingParts
 
 
 def spread_matrix(rows: int, columns: int, seed: int) -> torch.Tensor:
@@ -163,3 +164,63 @@ def test_state_survives_a_round_trip():
     train(second, weight2, bias2, range(3, 6))
     assert torch.equal(weight, weight2)
     assert torch.equal(bias, bias2)
+
+
+SPELLED = SpellingParts(dict(enumerate([b"walk", b"walked", b" Walks", b"was", b"<|end|>"])), size=6, special=[4])
+
+
+def of_tokens(weight: torch.nn.Parameter) -> Muon:
+    return Muon([{"params": [weight], "tokens": True, "weight_decay": 0.5}], lr=0.05, spelling=SPELLED)
+
+
+def table() -> torch.nn.Parameter:
+    return torch.nn.Parameter(torch.randn(6, 4, generator=torch.Generator().manual_seed(0)))
+
+
+def move(optimiser: torch.optim.Optimizer, weight: torch.nn.Parameter, steps: range) -> None:
+    for step in steps:
+        weight.grad = torch.sin(weight.detach() * 3 + step)
+        optimiser.step()
+
+
+def test_tokens_move_as_if_vectors_of_their_parts_were_added_to_their_own(monkeypatch):
+    """The oracle: a model that has those vectors, whose gradients are autograd's, under torch's own AdamW."""
+    monkeypatch.setattr(muon, "DAMPING", 0.0)
+    weight, own = table(), table()
+    of_parts = torch.nn.Parameter(torch.zeros(SPELLED.count, 4))
+    theirs = torch.optim.AdamW([own, of_parts], lr=0.05, betas=(0.9, 0.95), weight_decay=0.5)
+    matrix = SPELLED.spread(torch.eye(SPELLED.count))
+    ours = of_tokens(weight)
+    for step in range(8):
+        whole = own + matrix @ of_parts
+        assert torch.allclose(weight, whole, atol=1e-5)
+        theirs.zero_grad()
+        whole.backward(torch.sin(whole.detach() * 3 + step))
+        theirs.step()
+        move(ours, weight, range(step, step + 1))
+    alone = table()
+    move(torch.optim.AdamW([alone], lr=0.05, betas=(0.9, 0.95), weight_decay=0.5), alone, range(8))
+    assert torch.allclose(weight[4:], alone[4:], atol=1e-5)  # they share nothing
+    assert not torch.allclose(weight[:4], alone[:4], atol=0.01)
+
+
+def test_a_token_with_small_gradients_moves_less_than_by_adamw():
+    """By the formula, at the first step: the gradient over the root of its square and DAMPING times the mean square of all rows."""
+    weight = torch.nn.Parameter(torch.zeros(6, 4))
+    weight.grad = torch.tensor([0.0, 0.0, 0.0, 0.0, 3.0, 0.01])[:, None].expand(6, 4).clone()
+    of_tokens(weight).step()
+    common = (3.0**2 + 0.01**2) / 6
+    large, small = (-0.05 * g / (g**2 + muon.DAMPING * common) ** 0.5 for g in (3.0, 0.01))
+    assert torch.allclose(weight[4:], torch.tensor([[large], [small]]).expand(2, 4), atol=1e-6)
+    assert abs(small) < 0.01 * abs(large)
+
+
+def test_states_of_parts_survive_a_round_trip():
+    unbroken, weight = table(), table()
+    move(of_tokens(unbroken), unbroken, range(6))
+    first = of_tokens(weight)
+    move(first, weight, range(3))
+    second = of_tokens(weight)
+    second.load_state_dict(first.state_dict())
+    move(second, weight, range(3, 6))
+    assert torch.equal(weight, unbroken)

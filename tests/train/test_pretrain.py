@@ -37,6 +37,7 @@ from privllm.train.lightning_module import make_optimizer
 from privllm.train.loop import Work
 from privllm.train.loss_history import History
 from privllm.train.pretrain import PretrainInputs, pretrain
+from privllm.train.spelling_parts import SpellingParts
 from tests.foreign import foreign_model
 from tests.train.adapters import assert_only_adapters_learnt
 from tests.train.striking import BETWEEN, WITHIN, starts, strike_at
@@ -510,17 +511,17 @@ def test_where_bytes_alone_were_added_there_are_matrices_for_those_who_take_no_r
 
 
 def test_what_was_trained_before_has_dropout_in_its_adapters_and_embeddings_that_stay(tmp_path, monkeypatch):
-    """From scratch embeddings decay: of words that are seldom seen, chance is learnt first."""
+    """From scratch embeddings decay and learn together: of words that are seldom seen, chance is learnt first."""
     corpus = make_corpus(tmp_path)
     adapted: list[bool] = []
-    decays: list[bool] = []
+    begun: list[SpellingParts | None] = []
 
     def dropping(model: Any, family: str, rate: float) -> None:
         adapted.append(any("lora_A" in name for name, _ in model.named_parameters()))
 
-    def grouping(model: Any, cfg: Any, embeddings_decay: bool = False) -> Any:
-        decays.append(embeddings_decay)
-        return make_optimizer(model, cfg, embeddings_decay)
+    def grouping(model: Any, cfg: Any, spelling: SpellingParts | None = None) -> Any:
+        begun.append(spelling)
+        return make_optimizer(model, cfg, spelling)
 
     monkeypatch.setattr("privllm.train.pretrain.add_dropout", dropping)
     monkeypatch.setattr("privllm.train.lightning_module.make_optimizer", grouping)
@@ -530,7 +531,11 @@ def test_what_was_trained_before_has_dropout_in_its_adapters_and_embeddings_that
     write_json(tmp_path / "base" / NOTE, {"start": "data/base/x", "added": {}})
     run(tiny(from_base=FromBase(epochs=2.0)), corpus._replace(start=tmp_path / "base"), tmp_path / "based")
     assert adapted == [False, True]
-    assert decays == [True, False]
+    from_scratch, from_base = begun
+    assert from_base is None
+    assert from_scratch is not None
+    assert from_scratch.count > 10  # "word3" to "word47"
+    assert from_scratch.spread(torch.ones(from_scratch.count, 1))[0] == 0  # the mark between documents
 
 
 def test_general_text_is_read_beside_the_documents_of_a_base(tmp_path):
