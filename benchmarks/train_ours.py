@@ -151,7 +151,7 @@ def seconds_a_step(cfg: CausalPretrain, data: Data) -> float:
     """Return what a step takes here, of a model that is thrown away."""
     objective = objective_of(cfg, data)
     model = objective.model.train()
-    optimiser = make_optimizer(model, cfg, objective.spelling_parts)
+    optimiser = make_optimizer(model, cfg, objective.spelling_parts, objective.damping)
     begun = time.perf_counter()
     with lean_blocks(model):
         for step in range(PROBED):
@@ -167,7 +167,8 @@ def seconds_a_step(cfg: CausalPretrain, data: Data) -> float:
 def train(data: Data, seed: int, seconds: float, changes: dict[str, Any], folder: Path) -> dict[str, Any]:
     corpus = data.corpus
     steps = steps_in(seconds, config(seed, changes), data)
-    cfg = regularised(seed, changes, steps * BATCH * CONTEXT / len(corpus.train.ids))
+    epochs = steps * BATCH * CONTEXT / len(corpus.train.ids)
+    cfg = replace(regularised(seed, changes, epochs), epochs=epochs)
     if cfg.model.dropout:  # which takes time
         steps = steps_in(seconds, cfg, data)
     objective = objective_of(cfg, data)

@@ -161,9 +161,9 @@ def params(
     """List the parameters that params.yaml sets to another value than the default: value, default,
     line, unit and range.
 
-    --suggest measures how fast this machine trains for some seconds, and proposes the vocabulary, the
-    model's shape, context, batch, epochs, learning rate, dropout and weight decay for the corpus, each
-    with its reason. It writes them into params.yaml when you agree; the build reads that file alone.
+    --suggest measures how fast this machine trains for some seconds, and proposes the model's shape,
+    context, batch, epochs, learning rate, dropout and weight decay for the corpus, each with its reason.
+    It writes them into params.yaml when you agree; the build reads that file alone.
 
     With --all, or for a section, every parameter is listed. `dvc exp run -S clean.quality.min_words=50`
     tries a value; a parameter that params.yaml does not have takes a + before its name.

@@ -29,7 +29,6 @@ from privllm.parameters.suggestion import (
     bytes_per_token,
     context_for,
     plan_family,
-    vocabulary_for,
 )
 from privllm.tokens.kept_vocabulary import VOCABULARY, kept_for, settings_of
 from privllm.tokens.pack import PackConfig
@@ -58,7 +57,7 @@ class Suggestions(NamedTuple):
 
     corpus: CorpusFacts
     device: str
-    shared: list[Setting]  # by all families
+    context: Setting  # of all families
     families: dict[str, FamilyPlan]
     before: str
     after: str
@@ -66,7 +65,7 @@ class Suggestions(NamedTuple):
     def lines(self) -> Iterator[str]:
         """Yield the suggestions with their reasons, and the difference to the file."""
         yield f"{self.corpus.tokens:,} training tokens ({self.corpus.source}); trained on {self.device}"
-        yield from _rows(self.shared)
+        yield from _rows([self.context])
         for family, family_plan in self.families.items():
             yield ""
             yield f"pretrain.{family}, about {family_plan.seconds / 60:.1f} minutes"
@@ -100,12 +99,8 @@ def suggest(minutes: float | None, root: Path = Path()) -> Suggestions:
     corpus = corpus_facts(root)
     begins_elsewhere = any(start.place != SCRATCH for start in starts.values())
     bases = {family: _base_of(starts[family], family, root) for family in families}
-    shared: list[Setting] = []
     vocabulary = read_params("tokenizer", TokenizerConfig, path).vocabulary
     if not begins_elsewhere and not _uses_kept_vocabulary(root):
-        if small_vocabulary := vocabulary_for(corpus.text_bytes, vocabulary):
-            shared.append(small_vocabulary)
-            vocabulary = int(small_vocabulary.value)
         corpus = _in_tokens_of(vocabulary, corpus)
     elif base_vocabularies := [base.vocabulary for base in bases.values() if base]:
         corpus = _in_tokens_of(base_vocabularies[0], corpus)  # a build has one vocabulary
@@ -115,8 +110,7 @@ def suggest(minutes: float | None, root: Path = Path()) -> Suggestions:
         context = Setting(context.key, used_context, "as it is: a base model sees no more than it was made for")
     seconds = None if minutes is None else 60 * minutes / len(families)
     plans: dict[str, FamilyPlan] = {}
-    shared.append(context)
-    values = {setting.key: setting.value for setting in shared}
+    values = {context.key: context.value}
     for family in families:
         cfg, base = getattr(pretrain, family), bases[family]
         shape = _shape_of(cfg) if starts[family].place == INCUMBENT else None
@@ -137,7 +131,7 @@ def suggest(minutes: float | None, root: Path = Path()) -> Suggestions:
         for setting in family_plan.settings:
             values[f"pretrain.{family}.{setting.key}"] = setting.value
     before = path.read_text("utf-8")
-    return Suggestions(corpus, devices.name(), shared, plans, before, set_values(before, values))
+    return Suggestions(corpus, devices.name(), context, plans, before, set_values(before, values))
 
 
 def _uses_kept_vocabulary(root: Path) -> bool:
@@ -230,8 +224,8 @@ def corpus_facts(root: Path = Path()) -> CorpusFacts:
     with suppress(OSError, ValueError, KeyError):
         vocabulary = json.loads((root / TOKENIZER_REPORT).read_text("utf-8"))["vocabulary"]
         report = json.loads((root / PACK_REPORT).read_text("utf-8"))
-        tokens, documents, text_bytes = (report[figure]["train"] for figure in ("tokens", "documents", "bytes"))
-        return CorpusFacts(tokens, round(tokens / max(1, documents)), text_bytes, vocabulary, f"{PACK_REPORT}")
+        tokens, documents = (report[figure]["train"] for figure in ("tokens", "documents"))
+        return CorpusFacts(tokens, round(tokens / max(1, documents)), vocabulary, f"{PACK_REPORT}")
     split = read_params("split", SplitConfig, root / PARAMS_FILE)
     vocabulary = read_params("tokenizer", TokenizerConfig, root / PARAMS_FILE).vocabulary
     all_bytes, files = 0.0, 0
@@ -244,6 +238,4 @@ def corpus_facts(root: Path = Path()) -> CorpusFacts:
     if not tokens:
         raise UserError(f"{SOURCES} holds no documents, and {PACK_REPORT} none of a build: put documents there first.")
     document_tokens = round(all_bytes / bytes_per_token(vocabulary) / files)
-    return CorpusFacts(
-        tokens, document_tokens, round(text_bytes), vocabulary, f"estimated from {files:,} files in {SOURCES}"
-    )
+    return CorpusFacts(tokens, document_tokens, vocabulary, f"estimated from {files:,} files in {SOURCES}")

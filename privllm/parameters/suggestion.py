@@ -15,8 +15,7 @@ SHAPES = ((4, 128, 2), (4, 192, 3), (6, 256, 4), (8, 384, 6), (8, 512, 8), (12, 
 PARAMETERS_PER_TOKEN = 10  # of a shape at most: nanoGPT's best for 0.3 million tokens of Shakespeare has 11 million
 LEAST_EPOCHS = 1.0  # that a larger shape must leave time for
 ENOUGH_READ = 4_000_000  # tokens; a corpus of fewer is read more than once
-# A vocabulary of 1,024 tokens was better than 4,096 at 0.1 and 1 MB of text, and worse at 6 MB (reports/LOG.md).
-SMALL_TEXT, SMALL_VOCABULARY = 2_000_000, 1024
+SMALL_VOCABULARY = 1024  # tokens
 BYTES_OF_SMALL, BYTES_OF_LARGE = 2.6, 3.6  # of English text a token, with a small vocabulary and with a larger one
 FEW_TOKENS = 100_000  # fewer are learnt by heart after `EPOCHS_OF_FEW` (reports/LOG.md)
 EPOCHS_OF_FEW, EPOCHS_AT_MOST = 4.0, 8.0
@@ -32,7 +31,6 @@ class CorpusFacts:
 
     tokens: int  # of the training split
     document_tokens: int  # of a document on average
-    text_bytes: int  # of the training split
     vocabulary: int  # whose tokens these are
     source: str  # where the figures are from, in words
 
@@ -59,14 +57,6 @@ Speed = Callable[[tuple[int, int, int], int, int], float]  # (shape, context, ba
 def bytes_per_token(vocabulary: int) -> float:
     """Return how many bytes of text a token stands for, about."""
     return BYTES_OF_SMALL if vocabulary <= SMALL_VOCABULARY else BYTES_OF_LARGE
-
-
-def vocabulary_for(text_bytes: int, current: int) -> Setting | None:
-    """Return a smaller vocabulary than the `current` one for a small text; None where there is nothing to change."""
-    if text_bytes >= SMALL_TEXT or current <= SMALL_VOCABULARY:
-        return None
-    reason = f"each of {current:,} tokens is seen too seldom in {text_bytes / 1e6:.2g} MB of text"
-    return Setting("tokenizer.vocabulary", SMALL_VOCABULARY, reason)
 
 
 def context_for(corpus: CorpusFacts, gpu: bool) -> Setting:

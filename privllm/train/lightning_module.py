@@ -116,7 +116,7 @@ class Training(lightning.LightningModule):
             settings["lr"] = settings["rate"] * self.cfg.learning_rate * self.schedule.factor(step)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return make_optimizer(self.model, self.cfg, self.objective.spelling_parts)
+        return make_optimizer(self.model, self.cfg, self.objective.spelling_parts, self.objective.damping)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["schedule"] = asdict(self.schedule)
@@ -128,11 +128,13 @@ class Training(lightning.LightningModule):
             saved.update({name: taken_over(value, own[name]) for name, value in saved.items()})
 
 
-def make_optimizer(model: PreTrainedModel, cfg: TrainConfig, spelling: SpellingParts | None = None) -> Muon | LeanAdamW:
+def make_optimizer(
+    model: PreTrainedModel, cfg: TrainConfig, spelling: SpellingParts | None = None, damping: float = 0.0
+) -> Muon | LeanAdamW:
     """Return an optimiser of groups by what a parameter is; parameters that need no gradient are left out.
 
     With a `spelling`, and beside Muon only, embeddings learn from each other and decay: REST_RATE times as fast as matrices, by their
-    learning rate.
+    learning rate. `damping` makes small those of their steps whose gradients are small.
 
     Attention is orthogonalised head by head, and feed-forward matrices in as many parts of the residual stream (block-wise
     Muon, Khaled et al. 2025, arXiv 2510.16981): the work grows with the square of a part's short side. At equal steps the
@@ -172,7 +174,8 @@ def make_optimizer(model: PreTrainedModel, cfg: TrainConfig, spelling: SpellingP
     ]
     rate = REST_RATE if muon else 1.0
     if kinds["embeddings"]:
-        groups.append({"params": kinds["embeddings"], "weight_decay": cfg.weight_decay, "rate": rate, "tokens": True})
+        table = {"params": kinds["embeddings"], "weight_decay": cfg.weight_decay, "rate": rate}
+        groups.append(table | {"tokens": True, "damping": damping})
     groups.append({"params": kinds["rest"], "weight_decay": 0.0, "rate": rate})
     if cfg.optimizer == "adamw8":
         return LeanAdamW(groups, lr=cfg.learning_rate)

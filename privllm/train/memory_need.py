@@ -4,6 +4,9 @@
 
 Of processes that each hold a share of the model, the first three are divided, and what is outside the blocks and two of these are whole.
 
+States of the parts by which tokens learn from each other (`spelling_parts`) are not counted: 8 bytes times the width for each part, of
+which a vocabulary of 4,096 tokens has some 5,000.
+
 `benchmarks/memory.py` measures the same by whole steps on fake tensors. It imports no torch, so that `privllm plan` can say it at once.
 """
 

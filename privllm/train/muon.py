@@ -1,11 +1,14 @@
 """Muon for the matrices inside the blocks, AdamW for all else, as one optimiser with one learning rate.
 
+From scratch, vectors of tokens also learn from tokens that are spelled alike (`spelling_parts`), by an AdamW whose steps are damped.
+
 Muon (Jordan 2024, kellerjordan.github.io/posts/muon) replaces the momentum of a matrix by its nearest
 semi-orthogonal matrix, found by a polynomial iteration; scaled by 0.2 * sqrt(longer side) the step has AdamW's
 size, so both share the learning rate (Liu et al. 2025, "Muon is scalable", arXiv 2502.16982). The iteration runs
 in bf16 on a GPU, as in `torch.optim.Muon`, and in fp32 on a CPU: those without bf16 units emulate it about twenty times slower.
-Of parameters that are cut (`sharding`) a process keeps states and updates of its own rows; the matrices are put together a few
-at a time for the iteration. It knows no schedule: whoever trains writes `lr` into the groups before every step.
+Of parameters that are cut (`sharding`) a process keeps states and updates of its own rows, but the states of parts of spelling whole;
+the matrices are put together a few at a time for the iteration. It knows no schedule: whoever trains writes `lr` into the groups before
+every step.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,8 +28,7 @@ from privllm.train.spelling_parts import SpellingParts
 COEFFICIENTS = ((6.7524, -18.3510, 13.2633), (2.5379, -1.8747, 0.4413))
 BETA1, BETA2, EPSILON = 0.9, 0.95, 1e-8  # of AdamW
 MOMENTUM = 0.95  # of Muon
-DAMPING = 4.0  # times the mean second moment of all tokens; 1 and infinity gave a higher held-out loss (reports/LOG.md)
-PARTS = "parts_"  # before the states of parts of spelling, which every process has whole
+SPELLED = "spelled_"  # before the states of parts of spelling, which every process has whole
 ITERATED_IN = {"cuda": torch.bfloat16}  # by device; elsewhere as the matrices are
 PUT_TOGETHER = 1 << 26  # numbers of matrices that are cut, at once
 
@@ -36,7 +38,8 @@ class Muon(torch.optim.Optimizer):
 
     A muon group may hold `blocks`, (rows, 1) or (1, columns): each parameter is orthogonalised in that many parts, such as
     the heads of an attention projection, which must divide its side. The parameters of a group that says `tokens: True` have a
-    row for each token, and with a `spelling` those spelled alike learn from each other.
+    row for each token, of which those with the same parts of `spelling` learn from each other; `damping` makes small those of their steps
+    whose gradients are small.
     """
 
     def __init__(
@@ -47,7 +50,7 @@ class Muon(torch.optim.Optimizer):
         spelling: SpellingParts | None = None,
     ) -> None:
         # `fused` tells torch where a state that is loaded keeps its step counts
-        defaults = {"muon": False, "blocks": (1, 1), "tokens": False, "fused": True}
+        defaults = {"muon": False, "blocks": (1, 1), "tokens": False, "damping": 0.0, "fused": True}
         super().__init__(list(groups), {"lr": lr, "weight_decay": weight_decay, **defaults})
         self.spelling = spelling
         for group in self.param_groups:
@@ -62,7 +65,7 @@ class Muon(torch.optim.Optimizer):
         """Take over a state, of which a process keeps its own rows where its parameters are cut."""
         super().load_state_dict(state_dict)
         for parameter, state in self.state.items():
-            own = {name: value for name, value in state.items() if not name.startswith(PARTS)}
+            own = {name: value for name, value in state.items() if not name.startswith(SPELLED)}
             state.update({name: taken_over(value, parameter) for name, value in own.items()})
 
     @torch.no_grad()
@@ -73,8 +76,8 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            if group["tokens"] and self.spelling is not None:
-                self._tokens(group, self.spelling)
+            if group["tokens"]:
+                self._tokens(group)
             elif not group["muon"]:
                 self._adamw(group)
         self._muon([group for group in self.param_groups if group["muon"]])
@@ -105,42 +108,45 @@ class Muon(torch.optim.Optimizer):
             maximize=False,
         )
 
-    def _tokens(self, group: dict[str, Any], spelling: SpellingParts) -> None:
+    def _tokens(self, group: dict[str, Any]) -> None:
         """Update vectors of tokens: each by what it learns itself, and by what the parts of its spelling learn from all that have them."""
+        assert self.spelling is not None, "tokens are told apart by their spelling"
         kept = 1 - group["lr"] * group["weight_decay"]
         for p in _learning(group):
             gradient = _gradient(p)
             rows, whole = slice(None), gradient
             if isinstance(gradient, DTensor):
                 rows, whole = slice(*rows_of_group(len(p))), gradient.full_tensor()
-            of_parts = spelling.gathered(whole)
-            moved = spelling.spread(self._damped(p, PARTS, of_parts))[rows]
-            moved += self._damped(p, "", share(gradient))
+            of_parts = self.spelling.gathered(whole)
+            moved = self.spelling.spread(self._damped(p, SPELLED, of_parts, group["damping"]))[rows]
+            moved += self._damped(p, "", share(gradient), group["damping"])
             share(p).mul_(kept).add_(moved, alpha=-group["lr"])
 
-    def _damped(self, p: Tensor, prefix: str, gradient: Tensor) -> Tensor:
+    def _damped(self, p: Tensor, prefix: str, gradient: Tensor, damping: float) -> Tensor:
         """Return what AdamW subtracts per unit of learning rate, but less of rows whose gradients are small beside those of all.
 
         Adam takes steps of one size, however small the gradients: of a token that is hardly seen they are noise. So a row is divided by
-        the root of its own second moment and DAMPING times the mean of all, between Adam and Coupled Adam (Stollenwerk & Stollenwerk
+        the root of its own second moment and `damping` times the mean of all, between Adam and Coupled Adam (Stollenwerk & Stollenwerk
         2025, arXiv 2502.08441). States are those of `p` whose names begin with `prefix`.
         """
         state = self.state[p]
-        step, mean, square = (f"{prefix}{name}" for name in ("count", "mean", "square"))
-        if step not in state:
+        # of steps; torch would turn a "step" into a tensor where a state is loaded
+        count, mean, square = (f"{prefix}{name}" for name in ("count", "mean", "square"))
+        if count not in state:
             zeros = {name: torch.zeros_like(gradient) if prefix else zeros_like(p) for name in (mean, square)}
-            state.update({step: 0, **zeros})
-        state[step] += 1
+            state.update({count: 0, **zeros})
+        state[count] += 1
         first, second = share(state[mean]), share(state[square])
         first.lerp_(gradient, 1 - BETA1)
         second.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
-        common = second.mean(0)
         if isinstance(state[square], DTensor):  # of which the others have rows too
             common = second.sum(0)
             add_up([common])
             common /= len(p)
-        root = torch.add(second, common, alpha=DAMPING).sqrt_().add_(EPSILON)
-        bias = (1 - BETA2 ** state[step]) ** 0.5 / (1 - BETA1 ** state[step])
+        else:
+            common = second.mean(0)
+        root = torch.add(second, common, alpha=damping).sqrt_().add_(EPSILON)
+        bias = (1 - BETA2 ** state[count]) ** 0.5 / (1 - BETA1 ** state[count])
         return torch.div(first, root, out=root).mul_(bias)
 
     def _muon(self, groups: list[dict[str, Any]]) -> None:

@@ -20,9 +20,10 @@ class Objective(ABC):
     """A model and its training task. `section` is where its knobs stand in params.yaml, for messages."""
 
     started = False  # whether what the model can do before its first step is worth a point of the curve
-    # of a vocabulary whose embeddings are learnt from scratch, and decay; in a model that was trained before, words that are read no more
-    # would fade
+    # of a vocabulary whose embeddings begin at random: beside Muon they learn from each other by these, and decay. None where a model was
+    # trained before: there words that are read no more would fade
     spelling_parts: SpellingParts | None = None
+    damping = 0.0  # of steps of these embeddings where gradients are small (`muon`), >= 0
     positions_at_once = 0  # that go through the model at most, but for one row of more; 0: all of a batch
     processes = 1  # that share the rows of a step
 

@@ -1,7 +1,7 @@
 """A measured speed: how many positions a model of some shape trains on in a second, on this machine.
 
-It runs whole steps (forward, backward, optimiser) on random tokens for a few seconds. Data, held-out passes and checkpoints are left out;
-they take a few per cent.
+It runs whole steps (forward, backward, optimiser) on random tokens for a few seconds. Data, held-out passes, checkpoints, and what
+tokens learn from each other are left out; they take a few per cent.
 """
 
 import time

@@ -84,7 +84,7 @@ def parts_of(token: bytes) -> set[str]:
 
 
 def _case(word: str) -> str:
-    """Return how a word is written."""
+    """Return how a word is written; letters that have no case count as lower ones."""
     if len(word) > 1 and word.isupper():
         return "upper"
     if word[:1].isupper():

@@ -25,7 +25,7 @@ def speed(shape: tuple[int, int, int], context: int, batch_size: int) -> float:
 
 
 def planned(tokens: int, minutes: float | None, shape: tuple[int, int, int] | None = None) -> FamilyPlan:
-    corpus = CorpusFacts(tokens, 200, 3 * tokens, 4096, "a test")
+    corpus = CorpusFacts(tokens, 200, 4096, "a test")
     return plan_family(corpus, 256, False, 0.003, speed, None if minutes is None else 60 * minutes, shape)
 
 
@@ -79,7 +79,7 @@ def test_a_base_keeps_its_shape_at_a_third_of_the_rate():
     [(1, False, 128), (200, False, 256), (256, False, 256), (5000, False, 512), (5000, True, 1024)],
 )
 def test_the_context_holds_the_average_document(mean, gpu, context):
-    assert context_for(CorpusFacts(10**6, mean, 10**7, 4096, "a test"), gpu).value == context
+    assert context_for(CorpusFacts(10**6, mean, 4096, "a test"), gpu).value == context
 
 
 def test_steps_are_small_where_there_are_few():

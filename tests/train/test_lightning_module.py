@@ -42,7 +42,7 @@ def test_loss_is_the_cross_entropy_of_the_models_own_logits(corpus: Corpus):
 def test_every_parameter_is_in_one_group_and_decays_or_not(family, optimizer, rate):
     cfg = getattr(tiny(optimizer=optimizer), family)
     model = build(family, cfg.model, own_ids(VOCABULARY), CONTEXT, 0)
-    groups = make_optimizer(model, cfg, SpellingParts({}, VOCABULARY)).param_groups
+    groups = make_optimizer(model, cfg, SpellingParts({}, VOCABULARY), 2.0).param_groups
     grouped = [id(p) for group in groups for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in model.parameters())
     rest = groups.pop()
@@ -51,7 +51,7 @@ def test_every_parameter_is_in_one_group_and_decays_or_not(family, optimizer, ra
     assert any(p is model.get_input_embeddings().weight for p in embeddings["params"])
     if optimizer == "muon":
         assert (embeddings["rate"], embeddings["weight_decay"], embeddings["muon"]) == (rate, cfg.weight_decay, False)
-        assert embeddings["tokens"]
+        assert (embeddings["tokens"], embeddings["damping"]) == (True, 2.0)
         assert all(len(p) == model.config.vocab_size for p in embeddings["params"])
         assert all(len(p) != model.config.vocab_size or p.ndim == 1 for p in rest["params"])
     assert all(group["muon"] == (optimizer == "muon") for group in groups)

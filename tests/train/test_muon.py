@@ -166,11 +166,12 @@ def test_state_survives_a_round_trip():
     assert torch.equal(bias, bias2)
 
 
-SPELLED = SpellingParts(dict(enumerate([b"walk", b"walked", b" Walks", b"was", b"<|end|>"])), size=6, special=[4])
+SPELLING = SpellingParts(dict(enumerate([b"walk", b"walked", b" Walks", b"was", b"<|end|>"])), size=6, special=[4])
 
 
-def of_tokens(weight: torch.nn.Parameter) -> Muon:
-    return Muon([{"params": [weight], "tokens": True, "weight_decay": 0.5}], lr=0.05, spelling=SPELLED)
+def of_tokens(weight: torch.nn.Parameter, damping: float = 4.0) -> Muon:
+    group = {"params": [weight], "tokens": True, "damping": damping, "weight_decay": 0.5}
+    return Muon([group], lr=0.05, spelling=SPELLING)
 
 
 def table() -> torch.nn.Parameter:
@@ -183,14 +184,13 @@ def move(optimiser: torch.optim.Optimizer, weight: torch.nn.Parameter, steps: ra
         optimiser.step()
 
 
-def test_tokens_move_as_if_vectors_of_their_parts_were_added_to_their_own(monkeypatch):
+def test_tokens_move_as_if_vectors_of_their_parts_were_added_to_their_own():
     """The oracle: a model that has those vectors, whose gradients are autograd's, under torch's own AdamW."""
-    monkeypatch.setattr(muon, "DAMPING", 0.0)
     weight, own = table(), table()
-    of_parts = torch.nn.Parameter(torch.zeros(SPELLED.count, 4))
+    of_parts = torch.nn.Parameter(torch.zeros(SPELLING.count, 4))
     theirs = torch.optim.AdamW([own, of_parts], lr=0.05, betas=(0.9, 0.95), weight_decay=0.5)
-    matrix = SPELLED.spread(torch.eye(SPELLED.count))
-    ours = of_tokens(weight)
+    matrix = SPELLING.spread(torch.eye(SPELLING.count))
+    ours = of_tokens(weight, damping=0.0)
     for step in range(8):
         whole = own + matrix @ of_parts
         assert torch.allclose(weight, whole, atol=1e-5)
@@ -204,15 +204,33 @@ def test_tokens_move_as_if_vectors_of_their_parts_were_added_to_their_own(monkey
     assert not torch.allclose(weight[:4], alone[:4], atol=0.01)
 
 
-def test_a_token_with_small_gradients_moves_less_than_by_adamw():
-    """By the formula, at the first step: the gradient over the root of its square and DAMPING times the mean square of all rows."""
+def damped(gradients: list[torch.Tensor]) -> torch.Tensor:
+    """The slow oracle: what AdamW subtracts at the last of some steps, row by row, by the formula."""
+    mean, square = torch.zeros_like(gradients[0]), torch.zeros_like(gradients[0])
+    for gradient in gradients:
+        mean = 0.9 * mean + 0.1 * gradient
+        square = 0.95 * square + 0.05 * gradient**2
+    steps = len(gradients)
+    mean, square = mean / (1 - 0.9**steps), square / (1 - 0.95**steps)
+    return mean / (square + 4.0 * square.mean(0)).sqrt()
+
+
+def test_rows_with_small_gradients_take_small_steps():
+    """Of tokens and of parts alike, by the formula; row 4 is alone, and moves by its own small gradient."""
     weight = torch.nn.Parameter(torch.zeros(6, 4))
-    weight.grad = torch.tensor([0.0, 0.0, 0.0, 0.0, 3.0, 0.01])[:, None].expand(6, 4).clone()
-    of_tokens(weight).step()
-    common = (3.0**2 + 0.01**2) / 6
-    large, small = (-0.05 * g / (g**2 + muon.DAMPING * common) ** 0.5 for g in (3.0, 0.01))
-    assert torch.allclose(weight[4:], torch.tensor([[large], [small]]).expand(2, 4), atol=1e-6)
-    assert abs(small) < 0.01 * abs(large)
+    optimiser = of_tokens(weight)
+    gradients: list[torch.Tensor] = []
+    for step in range(3):
+        gradient = torch.randn(6, 4, generator=torch.Generator().manual_seed(step))
+        gradient[4] *= 0.01
+        gradients.append(gradient)
+        before = weight.detach().clone()
+        weight.grad = gradient.clone()
+        optimiser.step()
+        of_parts = SPELLING.spread(damped([SPELLING.gathered(each) for each in gradients]))
+        expected = before * (1 - 0.05 * 0.5) - 0.05 * (damped(gradients) + of_parts)
+        assert torch.allclose(weight, expected, atol=1e-6)
+        assert (weight[4] - before[4] * (1 - 0.05 * 0.5)).abs().max() < 0.05 * 0.02
 
 
 def test_states_of_parts_survive_a_round_trip():

@@ -339,7 +339,7 @@ def test_dropout_is_on_while_training_and_depends_on_the_step(corpus, tmp_path, 
 
 @pytest.mark.parametrize("family", ["masked", "seq2seq"])
 def test_every_family_learns_and_goes_on_exactly(corpus, tmp_path, monkeypatch, family):
-    cfg = tiny(learning_rate=0.01)
+    cfg = tiny(learning_rate=0.02)
     report = run(cfg, corpus, tmp_path / "whole", family=family)
     first, *_, last = (tmp_path / "whole/live/plots/metrics/validation/loss.tsv").read_text().split()[3::2]
     assert float(last) < float(first)
@@ -515,13 +515,15 @@ def test_what_was_trained_before_has_dropout_in_its_adapters_and_embeddings_that
     corpus = make_corpus(tmp_path)
     adapted: list[bool] = []
     begun: list[SpellingParts | None] = []
+    dampings: list[float] = []
 
     def dropping(model: Any, family: str, rate: float) -> None:
         adapted.append(any("lora_A" in name for name, _ in model.named_parameters()))
 
-    def grouping(model: Any, cfg: Any, spelling: SpellingParts | None = None) -> Any:
+    def grouping(model: Any, cfg: Any, spelling: SpellingParts | None, damping: float) -> Any:
         begun.append(spelling)
-        return make_optimizer(model, cfg, spelling)
+        dampings.append(damping)
+        return make_optimizer(model, cfg, spelling, damping)
 
     monkeypatch.setattr("privllm.train.pretrain.add_dropout", dropping)
     monkeypatch.setattr("privllm.train.lightning_module.make_optimizer", grouping)
@@ -531,6 +533,7 @@ def test_what_was_trained_before_has_dropout_in_its_adapters_and_embeddings_that
     write_json(tmp_path / "base" / NOTE, {"start": "data/base/x", "added": {}})
     run(tiny(from_base=FromBase(epochs=2.0)), corpus._replace(start=tmp_path / "base"), tmp_path / "based")
     assert adapted == [False, True]
+    assert dampings[0] > 0
     from_scratch, from_base = begun
     assert from_base is None
     assert from_scratch is not None

@@ -15,7 +15,7 @@ from privllm.tokens.copied_tokens import COPIED_TOKENS, CopiedTokens
 from privllm.tokens.pack import pack_rows
 from privllm.tokens.rows import open_rows, write_rows
 from privllm.tokens.token_annotations import open_guide
-from privllm.train.pretrain_objectives import OBJECTIVES, Packed, Split
+from privllm.train.pretrain_objectives import DAMPING, OBJECTIVES, Packed, Split
 from tests.train.tiny_corpus import CONTEXT, VOCABULARY, Corpus, tiny, write_split, write_table_stream
 
 ROWS_OF_DOCUMENTS = 7  # of `packed_documents`, before those of `corpus`
@@ -37,6 +37,14 @@ def test_labels_are_the_next_tokens_and_padding_is_ignored(tmp_path, corpus):
     assert [inputs.tolist()[0], labels.tolist()[0]] == [list(range(2, 10)), list(range(3, 11))]
     assert [inputs.tolist()[1][:2], labels.tolist()[1]] == [[2, 1], [1, 3] + [IGNORED] * 6]
     assert positions.tolist() == [list(range(8)), [0, 1, *range(6)]]
+
+
+@pytest.mark.parametrize("family", MODELS)
+@pytest.mark.parametrize("epochs", [0.99, 1.0, 4.0])
+def test_steps_of_tokens_are_damped_where_a_text_is_read_once_or_more(corpus, family, epochs):
+    """And of a masked model always."""
+    is_damped = epochs >= 1 or family == "masked"
+    assert objective_of(family, corpus, epochs=epochs).damping == (DAMPING if is_damped else 0.0)
 
 
 @pytest.mark.parametrize("family", MODELS)
