@@ -20,10 +20,10 @@ class Objective(ABC):
     """A model and its training task. `section` is where its knobs stand in params.yaml, for messages."""
 
     started = False  # whether what the model can do before its first step is worth a point of the curve
-    # of a vocabulary whose embeddings begin at random: beside Muon they learn from each other by these, and decay. None where a model was
-    # trained before: there words that are read no more would fade
+    # The parts by which embeddings that begin at random learn from each other, beside Muon; they decay then too. None for a model that
+    # was trained before, in which tokens that are read no more would fade.
     spelling_parts: SpellingParts | None = None
-    damping = 0.0  # of steps of these embeddings where gradients are small (`muon`), >= 0
+    damping = 0.0  # of the embeddings' steps where their gradients are small, >= 0 (`muon`)
     positions_at_once = 0  # that go through the model at most, but for one row of more; 0: all of a batch
     processes = 1  # that share the rows of a step
 

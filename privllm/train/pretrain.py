@@ -100,7 +100,7 @@ def pretrain(
     spelling = token_bytes((inputs.tokenizer / "tokenizer.json").read_text("utf-8"))
     objective = OBJECTIVES[family](model, cfg, training, validation, special, spelling)
     objective.started = start != SCRATCH
-    if start == SCRATCH and cfg.optimizer == "muon":
+    if start == SCRATCH:
         table = model.get_input_embeddings().weight
         objective.spelling_parts = SpellingParts(spelling, len(table), special.special)  # type: ignore[arg-type]
     adapters = adapt(model, adapter, cfg.seed, note["added"]) if adapter.rank else None

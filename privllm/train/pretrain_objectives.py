@@ -44,7 +44,8 @@ from privllm.train.batches import (
 )
 from privllm.train.objective import Objective
 
-# Where a text is read once or more, and of a masked model always: others that read it half learnt a little less so (reports/LOG.md).
+# Of steps of tokens, where a text is read for an epoch or more. Of less, causal and seq2seq models learn a little worse with it,
+# masked ones better (reports/LOG.md).
 DAMPING = 4.0
 
 

@@ -2,8 +2,8 @@
 
 Of a small text most tokens of a vocabulary are seen a few times. Trained from scratch, a token moves by its own gradient and by those
 of its parts, each of which gathers the gradients of all tokens that have it: as if its vector were one of its own plus those of its
-parts (Takase et al. 2019, arXiv 1906.05506). A sum of vectors is a vector, so the model stays what it was: only the optimiser knows
-of parts, and keeps states of them.
+parts (Takase et al. 2019, arXiv 1906.05506). That sum is one vector, so the model has none for the parts: only the optimiser knows of
+them, and keeps their states.
 
     " Walking"   ->   a space before it, one capital, "walking", its beginnings and ends, "<wa", "wal", "alk", ..., "ng>"
 
